@@ -1,0 +1,120 @@
+//! Key lanes: items of one key one after the other, items of different keys at the same time.
+
+use std::{
+    collections::{HashMap, VecDeque, hash_map::Entry},
+    fmt,
+    future::Future,
+    hash::Hash,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tokio_util::task::TaskTracker;
+
+type Work<T> = dyn Fn(T) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync;
+
+/// A FIFO per active key, a task per active lane. The bound is the caller's: it counts what it pushed
+/// and what has completed.
+pub struct Lanes<K, T> {
+    shared: Arc<Shared<K, T>>,
+    tasks: TaskTracker,
+}
+
+struct Shared<K, T> {
+    waiting: Mutex<HashMap<K, VecDeque<T>>>,
+    work: Box<Work<T>>,
+}
+
+impl<K: Hash + Eq + Clone + Send + 'static, T: Send + 'static> Lanes<K, T> {
+    /// Lanes that run `work` on each item. `work` must not panic; a panic ends the lane's task with
+    /// what waited in it.
+    pub fn new<F, Fut>(work: F) -> Self
+    where
+        F: Fn(T) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let work: Box<Work<T>> = Box::new(move |item| Box::pin(work(item)));
+        Self { shared: Arc::new(Shared { waiting: Mutex::default(), work }), tasks: TaskTracker::new() }
+    }
+
+    /// Puts `item` behind the others of `key`; without a key it runs at once. Must be called within a
+    /// tokio runtime.
+    pub fn push(&self, key: Option<K>, item: T) {
+        let shared = self.shared.clone();
+        let Some(key) = key else {
+            self.tasks.spawn(async move { (shared.work)(item).await });
+            return;
+        };
+        match self.shared.lock().entry(key.clone()) {
+            Entry::Occupied(mut lane) => lane.get_mut().push_back(item),
+            Entry::Vacant(lane) => {
+                lane.insert(VecDeque::new());
+                self.tasks.spawn(async move { shared.run(key, item).await });
+            }
+        }
+    }
+
+    /// Lanes with work in them.
+    #[must_use]
+    pub fn active(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// Resolves when everything pushed so far has run. Nothing may be pushed after.
+    pub async fn drained(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+impl<K: Hash + Eq, T> Shared<K, T> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<K, VecDeque<T>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn run(&self, key: K, mut item: T) {
+        loop {
+            (self.work)(item).await;
+            let mut waiting = self.lock();
+            // The lane leaves the map under the same lock that a push looks it up with: no item is stranded.
+            match waiting.get_mut(&key).and_then(VecDeque::pop_front) {
+                Some(next) => item = next,
+                None => {
+                    waiting.remove(&key);
+                    return;
+                }
+            }
+        }
+    }
+}
+
+impl<K, T> fmt::Debug for Lanes<K, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lanes").field("active", &self.tasks.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_keeps_its_order_and_holds_up_no_other() {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let log = seen.clone();
+        let lanes = Lanes::new(move |(key, n, millis): (&'static str, u32, u64)| {
+            let log = log.clone();
+            async move {
+                tokio::time::sleep(Duration::from_millis(millis)).await;
+                log.lock().unwrap().push((key, n));
+            }
+        });
+        for item in [("slow", 1, 100), ("fast", 1, 1), ("slow", 2, 1), ("fast", 2, 1)] {
+            lanes.push(Some(item.0), item);
+        }
+        lanes.drained().await;
+        assert_eq!(*seen.lock().unwrap(), [("fast", 1), ("fast", 2), ("slow", 1), ("slow", 2)]);
+        assert!(lanes.shared.lock().is_empty(), "idle lanes are reclaimed");
+    }
+}

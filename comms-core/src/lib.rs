@@ -1,0 +1,47 @@
+//! The vocabulary and the decisions of services that talk: no sockets, no SQL.
+//!
+//! *Said*: [`Message`], typed [`Event`]s. *Carried*: [`Context`] (trace, deadline, cause), read and
+//! written through [`Extract`] and [`Inject`]. *Survived*: [`Error`] with its one [`ErrorKind`],
+//! [`Backoff`]. *Remembered*: [`Inbox`], [`Outbox`], [`Replies`] over a [`UnitOfWork`].
+//!
+//! The seams that a backend implements: [`Publisher`] (a carrier), [`UnitOfWork`] with [`Inbox`],
+//! [`Outbox`] and [`Replies`] (a database). The seam that an application implements: [`Handler`],
+//! mostly through [`transactional`].
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod backoff;
+pub mod clock;
+pub mod context;
+mod error;
+pub mod event;
+mod handler;
+mod headers;
+pub mod health;
+pub mod idempotency;
+#[cfg(feature = "jwt")]
+pub mod jwt;
+mod lanes;
+mod message;
+mod process;
+mod publisher;
+pub mod telemetry;
+mod unit;
+pub mod wire;
+
+pub use async_trait::async_trait;
+pub use backoff::Backoff;
+pub use bytes;
+pub use clock::Clock;
+pub use context::{Context, Deadline, TraceContext};
+pub use error::{BoxError, Error, ErrorKind};
+pub use event::Event;
+pub use handler::{BoxHandler, Handler, HandlerFn, Outcome, handler_fn};
+pub use headers::{Extract, Headers, Inject};
+pub use health::Health;
+pub use http;
+pub use idempotency::{Admit, CallKey, Replies, StoredReply};
+pub use lanes::Lanes;
+pub use message::{Delivery, Message};
+pub use process::{Attempts, Processor, Verdict};
+pub use publisher::{Acks, Publisher, Receipt};
+pub use unit::{Claim, Claimed, Inbox, Outbox, Scoped, UnitOfWork, in_transaction, once, transactional};

@@ -1,0 +1,96 @@
+//! What is said: a message with an identity, and its delivery to one group.
+
+use bytes::Bytes;
+use std::sync::Arc;
+
+use crate::{Clock, Context, Error, Event, Headers, event, wire};
+
+/// A message on its way: raw, so that an undecodable payload is still carried.
+///
+/// Its identity is (`source`, `id`), the `CloudEvents` pair, both text: never a topic and an offset
+/// (a relay's duplicate has another offset), never a UUID type (foreign events have none).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Who says it: the service.
+    pub source: Arc<str>,
+    /// Unique within `source`; `UUIDv7` where this house makes it.
+    pub id: Arc<str>,
+    /// Topic, exchange or queue.
+    pub destination: Arc<str>,
+    /// Messages of one key keep their order. `None`: no order.
+    pub key: Option<Bytes>,
+    /// All headers but `ce_id` and `ce_source`, which stand in the fields.
+    pub headers: Headers,
+    /// The encoded event. `None` is a tombstone, which is not an empty payload.
+    pub payload: Option<Bytes>,
+}
+
+impl Message {
+    /// The message that announces `event`: JSON payload, `CloudEvents` headers, and the trace,
+    /// correlation and cause of the current [`Context`]. The destination is the event's
+    /// [`Event::TYPE`]; change it with [`Message::to`].
+    ///
+    /// # Errors
+    /// `Invalid` where the event cannot be encoded.
+    pub fn event<E: Event>(source: &Arc<str>, event: &E, clock: &Clock) -> Result<Self, Error> {
+        let mut headers = Headers::new();
+        headers.append(wire::CE_SPECVERSION, "1.0");
+        headers.append(wire::CE_TYPE, event::type_name::<E>());
+        headers.append(wire::CE_TIME, clock.rfc3339());
+        headers.append(wire::CONTENT_TYPE, "application/json");
+        let context = Context::current();
+        context.write_event_headers(&mut headers);
+        Ok(Self {
+            source: source.clone(),
+            id: clock.uuid_v7().to_string().into(),
+            destination: E::TYPE.into(),
+            key: Some(event.key().into_bytes().into()),
+            headers,
+            payload: Some(serde_json::to_vec(event).map_err(Error::invalid)?.into()),
+        })
+    }
+
+    /// The same message to another destination.
+    #[must_use]
+    pub fn to(mut self, destination: impl Into<Arc<str>>) -> Self {
+        self.destination = destination.into();
+        self
+    }
+
+    /// The `CloudEvents` type, if the message has one.
+    #[must_use]
+    pub fn event_type(&self) -> Option<&str> {
+        self.headers.text(wire::CE_TYPE)
+    }
+
+    /// Bytes of key, headers and payload: what a bound in bytes counts.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.key.as_ref().map_or(0, Bytes::len)
+            + self.headers.size()
+            + self.payload.as_ref().map_or(0, Bytes::len)
+            + self.source.len()
+            + self.id.len()
+            + self.destination.len()
+    }
+}
+
+/// A message in the hands of one consumer group.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// What was said.
+    pub message: Message,
+    /// The subscriber: half of the inbox key.
+    pub group: Arc<str>,
+    /// Where it stood, for logs and dead letters: `orders/3@512`.
+    pub origin: Arc<str>,
+    /// 1 for the first try in this process.
+    pub attempt: u32,
+}
+
+impl Delivery {
+    /// A first delivery of `message` to `group`.
+    pub fn new(message: Message, group: impl Into<Arc<str>>, origin: impl Into<Arc<str>>) -> Self {
+        Self { message, group: group.into(), origin: origin.into(), attempt: 1 }
+    }
+}

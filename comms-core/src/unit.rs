@@ -1,0 +1,171 @@
+//! The seam to the database: one transaction that holds the state, the inbox row and the next messages.
+
+use std::{
+    future::Future,
+    ops::{Deref, DerefMut},
+    sync::Arc,
+};
+
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+use crate::{Delivery, Error, Event, Handler, Message, Outcome, event, handler_fn};
+
+/// Opens transactions. Holds the pool; everything else takes the caller's transaction.
+pub trait UnitOfWork: Clone + Send + Sync + 'static {
+    /// An open transaction. Dropping it rolls back.
+    type Tx: Send + 'static;
+
+    /// Opens one.
+    ///
+    /// # Errors
+    /// `Transient` where the database cannot be reached in time.
+    fn begin(&self) -> impl Future<Output = Result<Self::Tx, Error>> + Send;
+
+    /// Commits it.
+    ///
+    /// # Errors
+    /// `Conflict` where it lost against another; `Unknown` where the answer was lost.
+    fn commit(&self, tx: Self::Tx) -> impl Future<Output = Result<(), Error>> + Send;
+}
+
+/// What an inbox remembers: this subscriber has applied this message.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Claim {
+    /// The consumer group, or any name that stands for one effect.
+    pub subscriber: Arc<str>,
+    /// [`Message::source`].
+    pub source: Arc<str>,
+    /// [`Message::id`].
+    pub id: Arc<str>,
+}
+
+impl Claim {
+    /// The claim of `delivery`.
+    #[must_use]
+    pub fn of(delivery: &Delivery) -> Self {
+        let Delivery { message, group, .. } = delivery;
+        Self { subscriber: group.clone(), source: message.source.clone(), id: message.id.clone() }
+    }
+}
+
+/// The answer to a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claimed {
+    /// First time: do it, in this transaction.
+    New,
+    /// Committed before: do nothing.
+    Seen,
+}
+
+/// Remembers in the handler's own transaction what has been applied.
+pub trait Inbox: UnitOfWork {
+    /// Claims all of `claims`, one answer each, in order. The claims take effect with the transaction.
+    /// Waits for another transaction that claims the same, and answers by how that one ended.
+    ///
+    /// # Errors
+    /// The database's.
+    fn claim(
+        &self,
+        tx: &mut Self::Tx,
+        claims: &[Claim],
+    ) -> impl Future<Output = Result<Vec<Claimed>, Error>> + Send;
+}
+
+/// Writes messages in the caller's transaction: they exist if and only if it commits.
+pub trait Outbox: UnitOfWork {
+    /// Writes `messages`. They leave in this order where their keys are equal.
+    ///
+    /// # Errors
+    /// The database's; `Invalid` for a message over the backend's limits.
+    fn enqueue(
+        &self,
+        tx: &mut Self::Tx,
+        messages: &[Message],
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+}
+
+/// The transaction while the application's function has it: use it, never commit it.
+/// It goes home when it is dropped.
+#[derive(Debug)]
+pub struct Scoped<Tx>(OwnedMutexGuard<Tx>);
+
+impl<Tx> Deref for Scoped<Tx> {
+    type Target = Tx;
+    fn deref(&self) -> &Tx {
+        &self.0
+    }
+}
+
+impl<Tx> DerefMut for Scoped<Tx> {
+    fn deref_mut(&mut self) -> &mut Tx {
+        &mut self.0
+    }
+}
+
+/// Runs `work` in a transaction of `unit` and commits it. An error, a cancellation or a panic rolls back.
+///
+/// # Errors
+/// Those of `work` and of the database; `Fatal` where `work` kept the transaction beyond its end.
+pub async fn in_transaction<U, F, Fut, T>(unit: &U, work: F) -> Result<T, Error>
+where
+    U: UnitOfWork,
+    F: FnOnce(Scoped<U::Tx>) -> Fut,
+    Fut: Future<Output = Result<T, Error>>,
+{
+    // The mutex is never contended: it is the way a transaction can be lent to a 'static future and
+    // come home without the function being able to commit it.
+    let home = Arc::new(Mutex::new(unit.begin().await?));
+    let lent = home.clone().lock_owned().await;
+    let answer = work(Scoped(lent)).await?;
+    let tx = Arc::try_unwrap(home)
+        .map_err(|_| Error::fatal("the function kept its transaction beyond its own end"))?
+        .into_inner();
+    unit.commit(tx).await?;
+    Ok(answer)
+}
+
+/// Applies `delivery` once in effect: claims it in the inbox and runs `work` in the same transaction.
+/// A delivery claimed before is [`Outcome::Duplicate`], and `work` does not run.
+///
+/// # Errors
+/// Those of `work` and of the database.
+pub async fn once<U, F, Fut>(unit: &U, delivery: &Delivery, work: F) -> Result<Outcome, Error>
+where
+    U: Inbox,
+    F: FnOnce(Scoped<U::Tx>) -> Fut,
+    Fut: Future<Output = Result<(), Error>>,
+{
+    let claim = [Claim::of(delivery)];
+    in_transaction(unit, async |mut tx| {
+        let answers = unit.claim(&mut tx, &claim).await?;
+        if answers.first() != Some(&Claimed::New) {
+            return Ok(Outcome::Duplicate);
+        }
+        work(tx).await.map(|()| Outcome::Done)
+    })
+    .await
+}
+
+/// Makes a [`Handler`] of a function over an event and a transaction: the transactional inbox.
+/// Deliveries of another event type or version are [`Outcome::Skipped`].
+///
+/// The guarantee: the function's writes and the memory of the delivery commit together, so a
+/// redelivery changes nothing. What breaks it: an effect outside the transaction.
+pub fn transactional<U, E, F, Fut>(unit: U, function: F) -> impl Handler
+where
+    U: Inbox,
+    E: Event,
+    F: Fn(E, Scoped<U::Tx>) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Result<(), Error>> + Send + 'static,
+{
+    handler_fn(move |delivery: Delivery| {
+        let (unit, function) = (unit.clone(), function.clone());
+        async move {
+            if !event::is::<E>(&delivery.message) {
+                return Ok(Outcome::Skipped);
+            }
+            let event = event::decode::<E>(&delivery.message)?;
+            once(&unit, &delivery, move |tx| function(event, tx)).await
+        }
+    })
+}

@@ -1,0 +1,2 @@
+//! The reference marketplace.
+fn main() {}
