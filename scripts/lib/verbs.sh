@@ -1,0 +1,100 @@
+# shellcheck shell=bash disable=SC2154 # `services` and `scripts` come from common.sh
+# What the verbs of scripts/services do. A new server is a line in both tables and a file of its KIND_ functions.
+
+servers=(postgres kafka)
+declare -A variables=([postgres]=COMMS_TEST_POSTGRES_URL [kafka]=COMMS_TEST_KAFKA_BROKERS)
+
+check_names() {
+  local name
+  for name in "$@"; do
+    [[ -n ${variables[$name]:-} ]] || die "there is no server '$name': they are ${servers[*]}"
+  done
+}
+
+# An address in the environment that is not our own server's, as it is after `eval "$(scripts/services env)"`.
+given() { # NAME
+  local value=${!variables[$1]:-}
+  [[ -n $value ]] && ! { port_of "$1" >/dev/null && [[ $value == "$(call address "$1")" ]]; }
+}
+
+# Names the variable alone: its value may hold a password.
+require_given() { # NAME
+  local variable=${variables[$1]} default=5432 host
+  [[ $1 == postgres ]] || default=9092
+  host=${!variable}
+  host=${host#*://} && host=${host##*@} && host=${host%%[/?,]*}
+  [[ $host == *:* ]] || host+=":$default"
+  (exec 3<>"/dev/tcp/${host%:*}/${host##*:}") 2>/dev/null ||
+    die "$variable is set, but nothing answers at $host: unset it to have $1 started here"
+  say "$1: using the one given in $variable"
+}
+
+start() { # NAME...
+  local name own=()
+  for name in "$@"; do
+    if given "$name"; then require_given "$name"; else own+=("$name"); fi
+  done
+  ((${#own[@]})) || return 0
+  begin "${own[@]}"
+}
+
+# Together, so that one starts while another does.
+begin() { # NAME...
+  local name packages=() started=()
+  mapfile -t packages < <(for name in "$@"; do alive "$name" || call missing "$name"; done)
+  ((${#packages[@]} == 0)) || install_packages "${packages[@]}"
+  for name in "$@"; do
+    mkdir -p "$services/$name"
+    alive "$name" && continue
+    call start "$name"
+    started+=("$name")
+  done
+  for name in "$@"; do
+    wait_answer "$name"
+    say "$name: $([[ " ${started[*]} " == *" $name "* ]] && echo started || echo "runs already"), $(call address "$name")"
+  done
+}
+
+restart() { # NAME
+  port_of "$1" >/dev/null || die "$1 was never started here: scripts/services start $1"
+  if alive "$1"; then stop_server "$1"; fi
+  begin "$1"
+}
+
+status() {
+  local name state
+  for name in "${servers[@]}"; do
+    state=stopped
+    if given "$name"; then state=given; fi
+    if alive "$name"; then state=silent; fi
+    if [[ $state == silent ]] && call answers "$name"; then state=running; fi
+    printf '%-9s %-8s pid %-7s port %-6s %s\n' "$name" "$state" "$(pid_of "$name" || echo -)" \
+      "$(port_of "$name" || echo -)" "$(call data "$name")"
+  done
+}
+
+print_env() {
+  local name variable any=
+  for name in "${servers[@]}"; do
+    variable=${variables[$name]}
+    if given "$name"; then
+      printf 'export %s=%q\n' "$variable" "${!variable}"
+    elif port_of "$name" >/dev/null; then
+      alive "$name" || say "$name: not running"
+      echo "export $variable=$(call address "$name")"
+    else
+      continue
+    fi
+    any=1
+  done
+  [[ -n $any ]] || die "nothing was started yet: scripts/services start"
+}
+
+wipe() {
+  local name
+  for name in "${servers[@]}"; do
+    stop_server "$name"
+    call wipe "$name"
+    rm -f "$services/$name"/{log,pid}
+  done
+}
