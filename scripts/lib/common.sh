@@ -2,7 +2,7 @@
 # Where things lie, messages, the lock, and packages. Sourced by scripts/services.
 
 scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
-services=${COMMS_SERVICES_DIR:-$scripts/../target/services}
+services=${COMMS_TEST_SERVICES_DIR:-$scripts/../target/services}
 
 say() { echo "services: $*" >&2; }
 die() {
@@ -13,7 +13,7 @@ die() {
 # The physical path, because a server is recognised by the path in its command line.
 open_services_dir() {
   mkdir -p "$services" 2>/dev/null || true
-  [[ -d $services ]] || die "cannot create $services: give another folder in COMMS_SERVICES_DIR"
+  [[ -d $services ]] || die "cannot create $services: give another folder in COMMS_TEST_SERVICES_DIR"
   services=$(cd "$services" && pwd -P)
 }
 
@@ -28,7 +28,7 @@ close_inherited() {
 
 # One change at a time; the lock goes with this process.
 take_lock() {
-  [[ -w $services ]] || die "cannot write to $services: give another folder in COMMS_SERVICES_DIR"
+  [[ -w $services ]] || die "cannot write to $services: give another folder in COMMS_TEST_SERVICES_DIR"
   exec 9>>"$services/lock"
   flock -n 9 && return
   say "waiting for another scripts/services"
