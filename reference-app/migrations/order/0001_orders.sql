@@ -1,0 +1,16 @@
+-- Common subset: the same file makes the tables on PostgreSQL and SQLite.
+CREATE TABLE orders (
+    order_id    TEXT   NOT NULL PRIMARY KEY,
+    buyer_id    TEXT   NOT NULL,
+    ad_id       TEXT   NOT NULL,
+    quantity    BIGINT NOT NULL,
+    price_minor BIGINT NOT NULL,
+    currency    TEXT   NOT NULL,
+    status      TEXT   NOT NULL,
+    sequence    BIGINT NOT NULL,
+    payment_id  TEXT,
+    reason      TEXT,
+    created_at  BIGINT NOT NULL,
+    updated_at  BIGINT NOT NULL
+);
+CREATE INDEX orders_by_buyer ON orders (buyer_id, created_at);

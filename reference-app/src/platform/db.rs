@@ -1,0 +1,155 @@
+//! One service's own database: PostgreSQL (a schema per service) or SQLite (a file per service).
+//!
+//! Store SQL is written once, in the common subset, with `$1` parameters and `{s}.` before every table
+//! name, which becomes the service's schema, or `main` in SQLite.
+
+mod open;
+mod seams;
+mod value;
+
+use std::sync::Arc;
+
+use comms_core::{Error, UnitOfWork};
+use comms_outbox::{Wake, postgres, sql_error, sqlite};
+use sqlx::{AssertSqlSafe, PgPool, SqlitePool};
+
+pub use value::{Row, Value};
+
+/// A service's database. Clones share it.
+#[derive(Clone)]
+pub struct Db(Arc<Inner>);
+
+struct Inner {
+    schema: &'static str,
+    wake: Wake,
+    backend: Backend,
+}
+
+enum Backend {
+    Postgres { pool: PgPool, tables: postgres::Tables },
+    /// SQLite has one writer at a time: the pool of one makes writers queue here, not in busy loops.
+    Sqlite { writer: SqlitePool, reader: SqlitePool, tables: sqlite::Tables },
+}
+
+/// An open transaction. Dropping it rolls back.
+pub struct Tx {
+    schema: &'static str,
+    backend: TxBackend,
+}
+
+enum TxBackend {
+    Postgres(sqlx::Transaction<'static, sqlx::Postgres>),
+    Sqlite(sqlx::Transaction<'static, sqlx::Sqlite>),
+}
+
+/// `{s}` is the only thing replaced, by a name this program chose: nothing from outside enters the text.
+fn render(schema: &str, sql: &'static str) -> AssertSqlSafe<String> {
+    AssertSqlSafe(sql.replace("{s}", schema))
+}
+
+impl Tx {
+    /// Runs a statement and returns how many rows it changed.
+    ///
+    /// # Errors
+    /// As [`sql_error`] classifies them.
+    pub async fn execute(&mut self, sql: &'static str, args: &[Value]) -> Result<u64, Error> {
+        let sql = render(self.schema, sql);
+        match &mut self.backend {
+            TxBackend::Postgres(tx) => {
+                let done = value::bind_pg(sqlx::query(sql), args).execute(&mut **tx).await;
+                done.map(|d| d.rows_affected()).map_err(sql_error)
+            }
+            TxBackend::Sqlite(tx) => {
+                let done = value::bind_sqlite(sqlx::query(sql), args).execute(&mut **tx).await;
+                done.map(|d| d.rows_affected()).map_err(sql_error)
+            }
+        }
+    }
+
+    /// Runs a query and returns its rows.
+    ///
+    /// # Errors
+    /// As [`sql_error`] classifies them.
+    pub async fn fetch(&mut self, sql: &'static str, args: &[Value]) -> Result<Vec<Row>, Error> {
+        let sql = render(self.schema, sql);
+        match &mut self.backend {
+            TxBackend::Postgres(tx) => {
+                let rows = value::bind_pg(sqlx::query(sql), args).fetch_all(&mut **tx).await;
+                Ok(rows.map_err(sql_error)?.into_iter().map(Row::Postgres).collect())
+            }
+            TxBackend::Sqlite(tx) => {
+                let rows = value::bind_sqlite(sqlx::query(sql), args).fetch_all(&mut **tx).await;
+                Ok(rows.map_err(sql_error)?.into_iter().map(Row::Sqlite).collect())
+            }
+        }
+    }
+
+    /// ` FOR UPDATE` where rows can be locked; SQLite's transaction has the whole file already.
+    #[must_use]
+    pub fn is_postgres(&self) -> bool {
+        matches!(self.backend, TxBackend::Postgres(_))
+    }
+}
+
+impl Db {
+    /// Runs a query outside any transaction.
+    ///
+    /// # Errors
+    /// As [`sql_error`] classifies them.
+    pub async fn fetch(&self, sql: &'static str, args: &[Value]) -> Result<Vec<Row>, Error> {
+        let sql = render(self.0.schema, sql);
+        match &self.0.backend {
+            Backend::Postgres { pool, .. } => {
+                let rows = value::bind_pg(sqlx::query(sql), args).fetch_all(pool).await;
+                Ok(rows.map_err(sql_error)?.into_iter().map(Row::Postgres).collect())
+            }
+            Backend::Sqlite { reader, .. } => {
+                let rows = value::bind_sqlite(sqlx::query(sql), args).fetch_all(reader).await;
+                Ok(rows.map_err(sql_error)?.into_iter().map(Row::Sqlite).collect())
+            }
+        }
+    }
+
+    /// Closes the pools after their last query.
+    pub async fn close(&self) {
+        match &self.0.backend {
+            Backend::Postgres { pool, .. } => pool.close().await,
+            Backend::Sqlite { writer, reader, .. } => {
+                reader.close().await;
+                writer.close().await;
+            }
+        }
+    }
+}
+
+impl UnitOfWork for Db {
+    type Tx = Tx;
+
+    async fn begin(&self) -> Result<Tx, Error> {
+        let backend = match &self.0.backend {
+            Backend::Postgres { pool, .. } => TxBackend::Postgres(pool.begin().await.map_err(sql_error)?),
+            Backend::Sqlite { writer, .. } => {
+                TxBackend::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await.map_err(sql_error)?)
+            }
+        };
+        Ok(Tx { schema: self.0.schema, backend })
+    }
+
+    async fn commit(&self, tx: Tx) -> Result<(), Error> {
+        let done = match tx.backend {
+            TxBackend::Postgres(tx) => tx.commit().await,
+            TxBackend::Sqlite(tx) => tx.commit().await,
+        };
+        // A commit whose answer was lost may have happened.
+        done.map_err(|e| commit_error(e))?;
+        self.0.wake.ring();
+        Ok(())
+    }
+}
+
+fn commit_error(error: sqlx::Error) -> Error {
+    match error {
+        sqlx::Error::Io(_) => Error::unknown(error),
+        other => sql_error(other),
+    }
+}

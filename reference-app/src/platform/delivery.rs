@@ -1,0 +1,158 @@
+//! How events get from one service's outbox to the handlers of others: by Kafka, or, without a broker, by
+//! the relay of the service that owns the topic, straight to the same handlers.
+
+use std::{sync::Arc, time::Duration};
+
+use comms_core::{Attempts, Backoff, BoxHandler, Clock, Error, Health, Publisher};
+use comms_kafka::{Consumer, KafkaConfig, KafkaPublisher, TopicSpec, dlq_topic, provision};
+use comms_outbox::Subscriber;
+
+use super::{
+    config::{self, Config},
+    db::Db,
+    stages::{Stage, Stages},
+};
+use crate::contracts;
+
+/// How long the start waits for the broker to have the topics.
+const PROVISION_LIMIT: Duration = Duration::from_secs(60);
+
+/// A service's outbox, and the topics it owns.
+pub struct Source {
+    /// The service.
+    pub name: &'static str,
+    /// Its database.
+    pub db: Db,
+    /// Topics that it alone writes.
+    pub topics: &'static [&'static str],
+}
+
+/// A handler that wants the events of a topic.
+pub struct Subscription {
+    /// The consumer group: half of the inbox key, and the name of its cursor.
+    pub group: &'static str,
+    /// What it wants.
+    pub topic: &'static str,
+    /// Who handles it.
+    pub handler: BoxHandler,
+}
+
+/// Starts the relays and consumers of this process.
+///
+/// # Errors
+/// `Invalid` for a configuration that cannot work; the broker's, where topics cannot be made.
+pub async fn start(
+    config: &Config,
+    sources: Vec<Source>,
+    subscriptions: Vec<Subscription>,
+    stages: &Stages,
+    health: &Health,
+    clock: &Clock,
+) -> Result<(), Error> {
+    let delivery = Delivery { config, stages, health, clock };
+    match &config.kafka {
+        Some(kafka) => delivery.by_kafka(kafka, sources, subscriptions).await,
+        None => delivery.in_process(&sources, subscriptions),
+    }
+}
+
+struct Delivery<'a> {
+    config: &'a Config,
+    stages: &'a Stages,
+    health: &'a Health,
+    clock: &'a Clock,
+}
+
+impl Delivery<'_> {
+    async fn by_kafka(
+        &self,
+        kafka: &config::Kafka,
+        sources: Vec<Source>,
+        subscriptions: Vec<Subscription>,
+    ) -> Result<(), Error> {
+        let settings = KafkaConfig {
+            brokers: kafka.brokers.clone(),
+            client_id: "comms-reference-app".to_owned(),
+            rack: kafka.rack.clone(),
+            librdkafka: kafka.librdkafka.clone(),
+        };
+        let topics = topic_specs(kafka.replication_factor);
+        provision(&settings, &topics, PROVISION_LIMIT).await?;
+        let publisher: Arc<dyn Publisher> = Arc::new(KafkaPublisher::new(&settings, self.clock.clone())?);
+        for source in sources {
+            let relay = self.relay(&source, "kafka", publisher.clone())?.build()?;
+            self.stages.spawn(Stage::Relays, source.name, move |told| relay.run(told.cancelled_owned()));
+        }
+        for Subscription { group, topic, handler } in subscriptions {
+            let consumer = Consumer::builder(&settings, group)
+                .on(topic, handler)
+                .attempts(self.attempts()?)
+                .dead_letter(publisher.clone())
+                .clock(self.clock.clone())
+                .health(self.health.component(group))
+                .build()?;
+            self.stages.spawn(Stage::Consumers, group, move |told| consumer.run(told.cancelled_owned()));
+        }
+        Ok(())
+    }
+
+    fn in_process(&self, sources: &[Source], subscriptions: Vec<Subscription>) -> Result<(), Error> {
+        for Subscription { group, topic, handler } in subscriptions {
+            let owner = sources.iter().find(|source| source.topics.contains(&topic));
+            let owner = owner.ok_or_else(|| Error::invalid(format!("no service here owns the topic {topic}")))?;
+            let subscriber = Subscriber::builder(group)
+                .on(topic, handler)
+                .attempts(self.attempts()?)
+                .clock(self.clock.clone())
+                .build()?;
+            let stop = subscriber.stopper();
+            let relay = self.relay(owner, group, Arc::new(subscriber))?.destinations([topic]).build()?;
+            self.stages.spawn(Stage::Consumers, group, move |told| {
+                let told_too = told.clone();
+                relay.run(async move {
+                    told_too.cancelled().await;
+                    stop.cancel();
+                })
+            });
+        }
+        Ok(())
+    }
+
+    fn relay(
+        &self,
+        source: &Source,
+        name: &str,
+        publisher: Arc<dyn Publisher>,
+    ) -> Result<comms_outbox::RelayBuilder, Error> {
+        Ok(source
+            .db
+            .relay(publisher)
+            .name(name)
+            .lease(Duration::from_millis(self.config.relay.lease_ms))
+            .clock(self.clock.clone())
+            .health(self.health.component(&format!("relay {} {name}", source.name))))
+    }
+
+    fn attempts(&self) -> Result<Attempts, Error> {
+        let consumer = &self.config.consumer;
+        let mut attempts = Attempts::default();
+        attempts.limit = consumer.attempts;
+        attempts.backoff = Backoff::new(
+            Duration::from_millis(consumer.backoff_ms),
+            Duration::from_millis(consumer.backoff_cap_ms),
+        )
+        .map_err(|e| e.context("configuration: consumer.backoff_ms, consumer.backoff_cap_ms"))?;
+        Ok(attempts)
+    }
+}
+
+/// Every topic of the house and its dead letters.
+fn topic_specs(replication: i32) -> Vec<TopicSpec> {
+    let spec = |name: String, partitions| TopicSpec::new(name, partitions, replication);
+    contracts::TOPICS
+        .iter()
+        .flat_map(|&(name, partitions)| {
+            [spec(name.to_owned(), partitions), spec(dlq_topic(name), partitions)]
+        })
+        .collect()
+}

@@ -1,0 +1,80 @@
+//! Who is believed: the verifier of tokens, and the development issuer that exists only in embedded.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use comms_core::{
+    Clock, Error,
+    jwt::{Claims, Verifier},
+};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header};
+
+use super::{config::Auth, data_dir::secret_file};
+
+/// How long a development token is valid.
+pub const TOKEN_LIFE: Duration = Duration::from_secs(3_600);
+
+/// Issues tokens with a key kept in the data directory. For development alone.
+#[derive(Clone)]
+pub struct DevIssuer {
+    key: Arc<EncodingKey>,
+    public_pem: Arc<str>,
+    issuer: Arc<str>,
+    audience: Arc<str>,
+    clock: Clock,
+}
+
+impl DevIssuer {
+    /// Loads the key of `dir`, or makes one that stays.
+    ///
+    /// # Errors
+    /// `Invalid` where the key file cannot be read, written or understood.
+    pub fn load(dir: &Path, auth: &Auth, clock: &Clock) -> Result<Self, Error> {
+        let path = dir.join("development-jwt-key.pem");
+        let pem = secret_file(&path, || {
+            let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).map_err(Error::fatal)?;
+            Ok(pair.serialize_pem())
+        })?;
+        let broken = |e: String| Error::invalid(format!("{}: {e}; delete it to get a new one", path.display()));
+        let pair = rcgen::KeyPair::from_pem(&pem).map_err(|e| broken(e.to_string()))?;
+        let key = EncodingKey::from_ec_pem(pem.as_bytes()).map_err(|e| broken(e.to_string()))?;
+        Ok(Self {
+            key: Arc::new(key),
+            public_pem: pair.public_key_pem().into(),
+            issuer: auth.issuer.as_str().into(),
+            audience: auth.audience.as_str().into(),
+            clock: clock.clone(),
+        })
+    }
+
+    /// A token for `user`, valid for `life` from now.
+    ///
+    /// # Errors
+    /// `Fatal` where the key cannot sign.
+    pub fn token(&self, user: &str, life: Duration) -> Result<String, Error> {
+        let claims = Claims {
+            sub: user.to_owned(),
+            iss: self.issuer.to_string(),
+            aud: self.audience.to_string(),
+            exp: (self.clock.unix() + life).as_secs(),
+            nbf: None,
+            scope: String::new(),
+        };
+        jsonwebtoken::encode(&Header::new(Algorithm::ES256), &claims, &self.key).map_err(Error::fatal)
+    }
+
+    /// The public half, PEM.
+    #[must_use]
+    pub fn public_pem(&self) -> &str {
+        &self.public_pem
+    }
+}
+
+/// The verifier of tokens under the ES256 public key `pem`.
+///
+/// # Errors
+/// `Invalid` where `pem` is not such a key.
+pub fn verifier(pem: &str, auth: &Auth, clock: &Clock) -> Result<Verifier, Error> {
+    let key = DecodingKey::from_ec_pem(pem.as_bytes())
+        .map_err(|e| Error::invalid(e).context("auth: not an ES256 public key in PEM"))?;
+    Ok(Verifier::new(Algorithm::ES256, &auth.issuer, &auth.audience, Arc::new(key), clock.clone()))
+}

@@ -1,0 +1,12 @@
+//! What every service stands on: configuration, database, delivery, identity, telemetry, listeners,
+//! and an end in order.
+
+pub mod admin;
+pub mod config;
+pub mod data_dir;
+pub mod db;
+pub mod delivery;
+pub mod identity;
+pub mod listen;
+pub mod stages;
+pub mod telemetry;

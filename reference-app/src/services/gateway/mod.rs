@@ -1,0 +1,99 @@
+//! api-gateway: the REST edge. Keeps no data; every request gets a trace, a deadline and a principal here.
+
+mod auth;
+mod edge;
+mod orders;
+mod page;
+mod problem;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router, middleware,
+    routing::{get, post},
+    serve::ListenerExt,
+};
+use comms_core::{Clock, Error, jwt::Verifier};
+use comms_grpc::Channel;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tower_http::limit::RequestBodyLimitLayer;
+
+use crate::{contracts::orders::orders_client::OrdersClient, platform::identity::DevIssuer};
+
+/// What the edge needs to answer.
+#[derive(Clone)]
+pub struct Gateway {
+    state: Arc<Edge>,
+}
+
+struct Edge {
+    orders: OrdersClient<Channel>,
+    verifier: Verifier,
+    issuer: Option<DevIssuer>,
+    websocket_url: String,
+    timeout: Duration,
+    body_limit: usize,
+    clock: Clock,
+}
+
+/// How a gateway is made.
+pub struct Settings {
+    /// order-service.
+    pub orders: Channel,
+    /// Who is believed.
+    pub verifier: Verifier,
+    /// The development issuer; with it the token endpoint and the page exist.
+    pub issuer: Option<DevIssuer>,
+    /// Where a client finds the socket.
+    pub websocket_url: String,
+    /// The longest a request may take.
+    pub timeout: Duration,
+    /// The largest body, in bytes.
+    pub body_limit: usize,
+    /// Time.
+    pub clock: Clock,
+}
+
+impl Gateway {
+    /// A gateway made of `settings`.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        let Settings { orders, verifier, issuer, websocket_url, timeout, body_limit, clock } = settings;
+        let orders = OrdersClient::new(orders);
+        Self { state: Arc::new(Edge { orders, verifier, issuer, websocket_url, timeout, body_limit, clock }) }
+    }
+
+    /// Every route.
+    #[must_use]
+    pub fn routes(&self) -> Router {
+        let mut routes = Router::new()
+            .route("/v1/orders", post(orders::place))
+            .route("/v1/orders/{order_id}", get(orders::show))
+            .route("/v1/realtime", get(page::realtime));
+        if self.state.issuer.is_some() {
+            routes = routes.route("/", get(page::index)).route("/dev/token", post(page::token));
+        }
+        routes
+            .method_not_allowed_fallback(problem::method_not_allowed)
+            .fallback(problem::not_found)
+            .layer(RequestBodyLimitLayer::new(self.state.body_limit))
+            .layer(middleware::from_fn_with_state(self.state.clone(), edge::context))
+            .with_state(self.state.clone())
+    }
+
+    /// Serves until `shutdown`, then finishes the requests it has.
+    ///
+    /// # Errors
+    /// `Fatal` where the listener fails.
+    pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> Result<(), Error> {
+        let listener = listener.tap_io(|socket| {
+            // Answers are small: without this they wait for the peer's delayed acknowledgement.
+            if let Err(error) = socket.set_nodelay(true) {
+                tracing::debug!(%error, "TCP_NODELAY");
+            }
+        });
+        let server = axum::serve(listener, self.routes()).with_graceful_shutdown(shutdown.cancelled_owned());
+        server.await.map_err(Error::fatal)
+    }
+}

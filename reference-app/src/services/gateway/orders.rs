@@ -1,0 +1,156 @@
+//! `/v1/orders`.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Path, State, rejection::JsonRejection},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use comms_core::{idempotency::KEY_LIMIT, wire};
+use comms_grpc::keyed;
+use garde::Validate;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Edge,
+    auth::Principal,
+    problem::{FieldError, Problem},
+};
+use crate::contracts::{Money, orders};
+
+/// The body of `POST /v1/orders`.
+#[derive(Debug, Deserialize, Validate)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewOrder {
+    /// Which ad.
+    #[garde(length(chars, min = 1, max = 100))]
+    ad_id: String,
+    /// How many.
+    #[garde(range(min = 1, max = 1_000))]
+    quantity: u32,
+    /// What one costs.
+    #[garde(custom(price))]
+    price: Money,
+}
+
+fn price(price: &Money, _: &()) -> garde::Result {
+    if price.minor <= 0 {
+        return Err(garde::Error::new("minor must be positive"));
+    }
+    if !Money::is_currency(&price.currency) {
+        return Err(garde::Error::new("currency must be an ISO 4217 code, such as RUB"));
+    }
+    Ok(())
+}
+
+#[derive(Serialize)]
+struct OrderBody {
+    order_id: String,
+    ad_id: String,
+    quantity: u32,
+    price: Money,
+    total: Money,
+    status: String,
+    sequence: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payment_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    created_at: String,
+    updated_at: String,
+    links: Links,
+}
+
+#[derive(Serialize)]
+struct Links {
+    r#self: String,
+}
+
+impl From<orders::Order> for OrderBody {
+    fn from(order: orders::Order) -> Self {
+        let money = |money: Option<orders::Money>| {
+            let money = money.unwrap_or_default();
+            Money { minor: money.minor, currency: money.currency }
+        };
+        Self {
+            links: Links { r#self: url(&order.order_id) },
+            order_id: order.order_id,
+            ad_id: order.ad_id,
+            quantity: order.quantity,
+            price: money(order.unit_price),
+            total: money(order.total),
+            status: order.status,
+            sequence: order.sequence,
+            payment_id: order.payment_id,
+            reason: order.reason,
+            created_at: order.created_at,
+            updated_at: order.updated_at,
+        }
+    }
+}
+
+fn url(order_id: &str) -> String {
+    format!("/v1/orders/{order_id}")
+}
+
+/// `POST /v1/orders`: 202 with the order's URL once order, event and reply are committed.
+pub(super) async fn place(
+    State(edge): State<Arc<Edge>>,
+    Principal(buyer_id): Principal,
+    headers: HeaderMap,
+    body: Result<Json<NewOrder>, JsonRejection>,
+) -> Result<Response, Problem> {
+    let key = idempotency_key(&headers)?;
+    let Json(order) = body?;
+    order.validate().map_err(|report| Problem::fields(field_errors(&report)))?;
+    let request = orders::PlaceOrderRequest {
+        buyer_id,
+        ad_id: order.ad_id,
+        quantity: order.quantity,
+        unit_price: Some(orders::Money { minor: order.price.minor, currency: order.price.currency }),
+    };
+    let request = keyed(tonic::Request::new(request), key).map_err(|e| comms_grpc::to_status(&e))?;
+    let reply = edge.orders.clone().place_order(request).await?.into_inner();
+    let order = reply.order.ok_or_else(|| tonic::Status::internal("a reply without an order"))?;
+    let location = url(&order.order_id);
+    let mut response = (StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(OrderBody::from(order)))
+        .into_response();
+    if reply.replayed {
+        let replayed = axum::http::HeaderValue::from_static("true");
+        response.headers_mut().insert("idempotent-replayed", replayed);
+    }
+    Ok(response)
+}
+
+/// `GET /v1/orders/{order_id}`.
+pub(super) async fn show(
+    State(edge): State<Arc<Edge>>,
+    Principal(buyer_id): Principal,
+    Path(order_id): Path<String>,
+) -> Result<Json<OrderBody>, Problem> {
+    let request = orders::GetOrderRequest { buyer_id, order_id };
+    let order = edge.orders.clone().get_order(request).await?.into_inner();
+    Ok(Json(order.into()))
+}
+
+/// The key as text, or quoted as the draft's structured field has it.
+fn idempotency_key(headers: &HeaderMap) -> Result<&str, Problem> {
+    let refusal = |detail: &str| {
+        Problem::new(StatusCode::BAD_REQUEST, "idempotency-key", "Idempotency-Key is missing or malformed", detail)
+    };
+    let header = headers.get(wire::IDEMPOTENCY_KEY);
+    let header = header.ok_or_else(|| refusal("Send Idempotency-Key: a new UUID per order, the same on every retry."))?;
+    let text = header.to_str().unwrap_or_default().trim();
+    let key = text.strip_prefix('"').and_then(|t| t.strip_suffix('"')).unwrap_or(text);
+    if key.is_empty() || key.len() > KEY_LIMIT {
+        return Err(refusal(&format!("The key is 1 to {KEY_LIMIT} printable ASCII characters.")));
+    }
+    Ok(key)
+}
+
+fn field_errors(report: &garde::Report) -> Vec<FieldError> {
+    let errors = report.iter();
+    errors.map(|(path, error)| FieldError { field: path.to_string(), detail: error.to_string() }).collect()
+}

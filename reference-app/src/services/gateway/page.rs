@@ -1,0 +1,61 @@
+//! The page at `/`, and what it needs: a token (development only) and the socket's address.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{State, rejection::JsonRejection},
+    http::{StatusCode, header},
+    response::{Html, IntoResponse},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{Edge, problem::Problem};
+use crate::platform::identity::TOKEN_LIFE;
+
+const INDEX: &str = include_str!("../../../web/index.html");
+/// The page's own script and style, this origin, and the socket; nothing else.
+const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
+    connect-src 'self' ws: wss:; base-uri 'none'; frame-ancestors 'none'";
+
+pub(super) async fn index() -> impl IntoResponse {
+    ([(header::CONTENT_SECURITY_POLICY, POLICY)], Html(INDEX))
+}
+
+#[derive(Serialize)]
+pub(super) struct Realtime {
+    websocket: String,
+}
+
+/// `GET /v1/realtime`: where the socket is.
+pub(super) async fn realtime(State(edge): State<Arc<Edge>>) -> Json<Realtime> {
+    Json(Realtime { websocket: edge.websocket_url.clone() })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TokenRequest {
+    user: String,
+}
+
+#[derive(Serialize)]
+pub(super) struct Token {
+    token: String,
+    expires_in: u64,
+}
+
+/// `POST /dev/token`: a token for any user. The route exists only with a development issuer.
+pub(super) async fn token(
+    State(edge): State<Arc<Edge>>,
+    body: Result<Json<TokenRequest>, JsonRejection>,
+) -> Result<Json<Token>, Problem> {
+    let Json(TokenRequest { user }) = body?;
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    if user.is_empty() || user.len() > 64 || !user.bytes().all(plain) {
+        let detail = "user is 1 to 64 letters, digits, - and _.";
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "validation", "No such user name", detail));
+    }
+    let issuer = edge.issuer.as_ref().ok_or_else(|| tonic::Status::not_found("no development issuer"))?;
+    let token = issuer.token(&user, TOKEN_LIFE).map_err(|e| comms_grpc::to_status(&e))?;
+    Ok(Json(Token { token, expires_in: TOKEN_LIFE.as_secs() }))
+}

@@ -1,0 +1,151 @@
+//! Errors as RFC 9457 problem details.
+
+use std::time::Duration;
+
+use axum::{
+    Json,
+    extract::rejection::JsonRejection,
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use comms_core::{Context, ErrorKind};
+use comms_grpc::from_status;
+use serde::Serialize;
+
+/// A refusal. `code` is the last part of the problem's type.
+#[derive(Debug)]
+pub(super) struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    title: &'static str,
+    detail: String,
+    errors: Vec<FieldError>,
+    header: Option<(HeaderName, HeaderValue)>,
+}
+
+/// What is wrong with one field.
+#[derive(Debug, Serialize)]
+pub(super) struct FieldError {
+    pub(super) field: String,
+    pub(super) detail: String,
+}
+
+impl Problem {
+    pub(super) fn new(
+        status: StatusCode,
+        code: &'static str,
+        title: &'static str,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self { status, code, title, detail: detail.into(), errors: Vec::new(), header: None }
+    }
+
+    /// A body that is well-formed, with fields that are not.
+    pub(super) fn fields(errors: Vec<FieldError>) -> Self {
+        let title = "The request does not validate";
+        let detail = "See errors for each field.";
+        Self { errors, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "validation", title, detail) }
+    }
+
+    pub(super) fn with_header(self, name: HeaderName, value: HeaderValue) -> Self {
+        Self { header: Some((name, value)), ..self }
+    }
+
+    /// The deadline passed while the request was being handled.
+    pub(super) fn timed_out(limit: Duration) -> Self {
+        let detail = format!("No answer within {limit:?}. Ask again with the same Idempotency-Key.");
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "timeout", "The request took too long", detail)
+    }
+
+    fn retry_after(self, wait: Duration) -> Self {
+        let seconds = wait.as_secs_f64().ceil().clamp(1.0, 3600.0);
+        self.with_header(header::RETRY_AFTER, HeaderValue::from(seconds as u32))
+    }
+}
+
+impl From<JsonRejection> for Problem {
+    fn from(rejection: JsonRejection) -> Self {
+        let (code, title) = match rejection.status() {
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => ("media-type", "The body must be application/json"),
+            StatusCode::PAYLOAD_TOO_LARGE => ("too-large", "The body is too large"),
+            StatusCode::UNPROCESSABLE_ENTITY => ("validation", "The request does not validate"),
+            _ => ("malformed-json", "The body is not JSON"),
+        };
+        Self::new(rejection.status(), code, title, rejection.body_text())
+    }
+}
+
+/// What an internal service answered, as a client may see it.
+impl From<tonic::Status> for Problem {
+    fn from(status: tonic::Status) -> Self {
+        let error = from_status(&status);
+        let text = status.message().to_owned();
+        let wait = error.retry_after.unwrap_or(Duration::from_secs(1));
+        match (status.code(), error.kind) {
+            (tonic::Code::NotFound, _) => Self::new(StatusCode::NOT_FOUND, "not-found", "Not found", text),
+            (_, ErrorKind::Invalid) => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "refused", "The request was refused", text)
+            }
+            (_, ErrorKind::Conflict) => {
+                Self::new(StatusCode::CONFLICT, "conflict", "Another request is in the way", text).retry_after(wait)
+            }
+            (_, ErrorKind::Transient | ErrorKind::Rejected) => {
+                tracing::warn!(%status, "an internal service is away");
+                let detail = "A service behind this one is away. Nothing happened; ask again.";
+                let title = "Unavailable";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", title, detail).retry_after(wait)
+            }
+            (_, ErrorKind::Unknown) => {
+                tracing::warn!(%status, "an internal service did not answer in time");
+                let detail = "It may have happened. Ask again with the same Idempotency-Key to learn it.";
+                Self::new(StatusCode::GATEWAY_TIMEOUT, "timeout", "The request took too long", detail)
+            }
+            (_, ErrorKind::Fatal) => {
+                tracing::error!(%status, "an internal service failed");
+                let detail = "The trace id names the logs that say why.";
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something is broken here", detail)
+            }
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_id: Option<String>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [FieldError],
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = Body {
+            r#type: format!("/problems/{}", self.code),
+            title: self.title,
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            trace_id: Context::current().trace.map(|trace| trace.trace_id()),
+            errors: &self.errors,
+        };
+        let mut response = (self.status, Json(body)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some((name, value)) = self.header {
+            headers.insert(name, value);
+        }
+        response
+    }
+}
+
+pub(super) async fn not_found() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "not-found", "Not found", "There is nothing at this path.")
+}
+
+pub(super) async fn method_not_allowed() -> Problem {
+    let title = "Method not allowed";
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", title, "This path has other methods.")
+}

@@ -1,0 +1,45 @@
+//! What notification-service does when it hears of something.
+
+use comms_core::{BoxHandler, Context, Delivery, Outcome, event, handler_fn, once, wire};
+use comms_ws::{Event as Push, Hub};
+
+use super::{domain, store::Store};
+use crate::{contracts::OrderStatusChanged, platform::db::Db};
+
+/// On a change of an order: keeps that its buyer is told, and pushes it to their sockets.
+///
+/// The push comes after the commit, and also for a duplicate: the process may have died between the two.
+/// A client tells copies apart by the frame's id.
+pub(super) fn notify(db: Db, store: Store, hub: Hub) -> BoxHandler {
+    BoxHandler::new(handler_fn(move |delivery: Delivery| {
+        let (db, store, hub) = (db.clone(), store.clone(), hub.clone());
+        async move {
+            if !event::is::<OrderStatusChanged>(&delivery.message) {
+                return Ok(Outcome::Skipped);
+            }
+            let change: OrderStatusChanged = event::decode(&delivery.message)?;
+            let outcome = once(&db, &delivery, async |mut tx| store.insert(&mut tx, &change).await).await?;
+            let push = push(&delivery, &change);
+            hub.publish(&domain::user_topic(&change.buyer_id), &push);
+            Ok(outcome)
+        }
+    }))
+}
+
+fn push(delivery: &Delivery, change: &OrderStatusChanged) -> Push {
+    let message = &delivery.message;
+    Push {
+        id: format!("{}/{}", message.source, message.id),
+        event: message.event_type().unwrap_or_default().to_owned(),
+        time: message.headers.text(wire::CE_TIME).unwrap_or_default().to_owned(),
+        traceparent: Context::current().trace.map(|trace| trace.to_string()),
+        data: serde_json::json!({
+            "order_id": change.order_id,
+            "status": change.status,
+            "sequence": change.sequence,
+            "total": change.total,
+            "reason": change.reason,
+            "text": domain::text(change),
+        }),
+    }
+}

@@ -1,0 +1,113 @@
+//! What order-service answers over gRPC.
+
+use comms_core::{Admit, CallKey, Clock, Error, Replies, StoredReply, in_transaction};
+use comms_grpc::{key_of, to_status};
+use prost::Message as _;
+use tonic::{Request, Response, Status};
+
+use super::{
+    domain::Order,
+    store::{Store, timestamp},
+};
+use crate::{
+    contracts::{
+        self, OrderStatus,
+        orders::{GetOrderRequest, PlaceOrderReply, PlaceOrderRequest, orders_server::Orders},
+    },
+    platform::db::Db,
+};
+
+pub(super) struct Api {
+    pub(super) db: Db,
+    pub(super) store: Store,
+    pub(super) clock: Clock,
+}
+
+#[tonic::async_trait]
+impl Orders for Api {
+    async fn place_order(
+        &self,
+        request: Request<PlaceOrderRequest>,
+    ) -> Result<Response<PlaceOrderReply>, Status> {
+        let key = key_of(&request)?;
+        let request = request.into_inner();
+        let reply = self.place(&key, request).await.map_err(|e| to_status(&e))?;
+        Ok(Response::new(reply))
+    }
+
+    async fn get_order(
+        &self,
+        request: Request<GetOrderRequest>,
+    ) -> Result<Response<contracts::orders::Order>, Status> {
+        let request = request.into_inner();
+        let order = self.store.find(&request.order_id).await.map_err(|e| to_status(&e))?;
+        // Another's order is as absent as none: its existence is nobody else's business.
+        let order = order.filter(|order| order.buyer_id == request.buyer_id);
+        let order = order.ok_or_else(|| Status::not_found("no such order"))?;
+        Ok(Response::new(message(&order).map_err(|e| to_status(&e))?))
+    }
+}
+
+impl Api {
+    /// Order, event and reply in one transaction.
+    async fn place(&self, key: &str, request: PlaceOrderRequest) -> Result<PlaceOrderReply, Error> {
+        let call = CallKey::new(&request.buyer_id, "place-order", key, &request.encode_to_vec())?;
+        let order = self.new_order(request);
+        order.validate()?;
+        in_transaction(&self.db, async |mut tx| match self.db.admit(&mut tx, &call).await? {
+            Admit::Run => {
+                let reply = PlaceOrderReply { order: Some(message(&order)?), replayed: false };
+                self.store.insert(&mut tx, &order).await?;
+                let stored = StoredReply { status: 0, body: reply.encode_to_vec().into() };
+                self.db.answer(&mut tx, &call, &stored).await?;
+                Ok(reply)
+            }
+            Admit::Replay(stored) => {
+                let reply = PlaceOrderReply::decode(stored.body).map_err(Error::fatal)?;
+                Ok(PlaceOrderReply { replayed: true, ..reply })
+            }
+            Admit::InFlight { retry_after } => Err(Error {
+                retry_after: Some(retry_after),
+                ..Error::conflict("a request with this idempotency key is being handled")
+            }),
+            Admit::Mismatch => Err(Error::invalid("this idempotency key was used for another request")),
+        })
+        .await
+    }
+
+    fn new_order(&self, request: PlaceOrderRequest) -> Order {
+        let price = request.unit_price.unwrap_or_default();
+        let now = self.clock.unix_millis();
+        Order {
+            order_id: self.clock.uuid_v7().to_string(),
+            buyer_id: request.buyer_id,
+            ad_id: request.ad_id,
+            quantity: request.quantity,
+            unit_price: contracts::Money { minor: price.minor, currency: price.currency },
+            status: OrderStatus::Created,
+            sequence: 1,
+            payment_id: None,
+            reason: None,
+            created_at: now,
+            updated_at: now,
+        }
+    }
+}
+
+fn message(order: &Order) -> Result<contracts::orders::Order, Error> {
+    let money = |m: contracts::Money| contracts::orders::Money { minor: m.minor, currency: m.currency };
+    Ok(contracts::orders::Order {
+        order_id: order.order_id.clone(),
+        buyer_id: order.buyer_id.clone(),
+        ad_id: order.ad_id.clone(),
+        quantity: order.quantity,
+        unit_price: Some(money(order.unit_price.clone())),
+        total: Some(money(order.total()?)),
+        status: <&str>::from(order.status).to_owned(),
+        sequence: u32::try_from(order.sequence).map_err(Error::fatal)?,
+        payment_id: order.payment_id.clone(),
+        reason: order.reason.clone(),
+        created_at: timestamp(order.created_at),
+        updated_at: timestamp(order.updated_at),
+    })
+}

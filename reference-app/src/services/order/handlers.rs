@@ -1,0 +1,73 @@
+//! What order-service does when it hears of something: the saga in its first form.
+
+use std::time::Duration;
+
+use comms_core::{
+    BoxHandler, Clock, Context, Deadline, Delivery, Error, Outcome, Scoped, event, handler_fn, once, transactional,
+};
+use comms_grpc::{Channel, from_status, keyed};
+
+use super::store::Store;
+use crate::{
+    contracts::{
+        OrderStatus, OrderStatusChanged, PaymentStatusChanged,
+        payments::{Amount, Payment, RequestPaymentRequest, payments_client::PaymentsClient},
+    },
+    platform::db::{Db, Tx},
+};
+
+/// On its own CREATED: asks payment-service, *before* a transaction is open, with a deadline of its own
+/// and the order's id as key, so that asking again after a crash asks for the same payment.
+pub(super) fn ask_payment(db: Db, store: Store, payments: Channel, timeout: Duration, clock: Clock) -> BoxHandler {
+    let client = PaymentsClient::new(payments);
+    BoxHandler::new(handler_fn(move |delivery: Delivery| {
+        let (db, store, client, clock) = (db.clone(), store.clone(), client.clone(), clock.clone());
+        async move {
+            if !event::is::<OrderStatusChanged>(&delivery.message) {
+                return Ok(Outcome::Skipped);
+            }
+            let order: OrderStatusChanged = event::decode(&delivery.message)?;
+            if order.status != OrderStatus::Created {
+                return Ok(Outcome::Skipped);
+            }
+            let deadline = Deadline::after(timeout, &clock);
+            let asked = Context::current().with_deadline(deadline).scope(request_payment(client, &order));
+            let payment = asked.await?;
+            once(&db, &delivery, async |mut tx| {
+                store.set_payment(&mut tx, &order.order_id, &payment.payment_id).await
+            })
+            .await
+        }
+    }))
+}
+
+async fn request_payment(
+    mut client: PaymentsClient<Channel>,
+    order: &OrderStatusChanged,
+) -> Result<Payment, Error> {
+    let request = RequestPaymentRequest {
+        order_id: order.order_id.clone(),
+        buyer_id: order.buyer_id.clone(),
+        amount: Some(Amount { minor: order.total.minor, currency: order.total.currency.clone() }),
+    };
+    let request = keyed(tonic::Request::new(request), &order.order_id)?;
+    let reply = client.request_payment(request).await;
+    reply.map(tonic::Response::into_inner).map_err(|status| from_status(&status).context("ask payment-service"))
+}
+
+/// On how the payment went: the order's next status, and the event that says so.
+pub(super) fn on_payment(db: Db, store: Store) -> BoxHandler {
+    BoxHandler::new(transactional(db, move |payment: PaymentStatusChanged, mut tx: Scoped<Tx>| {
+        let store = store.clone();
+        async move {
+            let order = store.lock(&mut tx, &payment.order_id).await?;
+            let Some(mut order) = order else {
+                return Err(Error::invalid(format!("a payment for no order of ours: {}", payment.order_id)));
+            };
+            if order.apply_payment(payment.status, payment.reason, store.now()) {
+                store.update_status(&mut tx, &order).await?;
+            }
+            Ok(())
+        }
+    }))
+}

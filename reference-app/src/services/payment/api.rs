@@ -1,0 +1,84 @@
+//! What payment-service answers over gRPC.
+
+use comms_core::{Admit, CallKey, Clock, Error, Replies, StoredReply, in_transaction};
+use comms_grpc::{key_of, to_status};
+use prost::Message as _;
+use tonic::{Request, Response, Status};
+
+use super::{domain::Payment, store::Store};
+use crate::{
+    contracts::{
+        self, Money, PaymentStatus,
+        payments::{RequestPaymentRequest, payments_server::Payments},
+    },
+    platform::db::Db,
+};
+
+pub(super) struct Api {
+    pub(super) db: Db,
+    pub(super) store: Store,
+    pub(super) clock: Clock,
+}
+
+#[tonic::async_trait]
+impl Payments for Api {
+    async fn request_payment(
+        &self,
+        request: Request<RequestPaymentRequest>,
+    ) -> Result<Response<contracts::payments::Payment>, Status> {
+        let key = key_of(&request)?;
+        let reply = self.request(&key, request.into_inner()).await.map_err(|e| to_status(&e))?;
+        Ok(Response::new(reply))
+    }
+}
+
+impl Api {
+    /// Payment, event and reply in one transaction: asked twice, it is one payment.
+    async fn request(
+        &self,
+        key: &str,
+        request: RequestPaymentRequest,
+    ) -> Result<contracts::payments::Payment, Error> {
+        let call = CallKey::new("order-service", "request-payment", key, &request.encode_to_vec())?;
+        let payment = self.new_payment(request)?;
+        in_transaction(&self.db, async |mut tx| match self.db.admit(&mut tx, &call).await? {
+            Admit::Run => {
+                let reply = contracts::payments::Payment {
+                    payment_id: payment.payment_id.clone(),
+                    order_id: payment.order_id.clone(),
+                    status: <&str>::from(payment.status).to_owned(),
+                };
+                self.store.insert(&mut tx, &payment).await?;
+                let stored = StoredReply { status: 0, body: reply.encode_to_vec().into() };
+                self.db.answer(&mut tx, &call, &stored).await?;
+                Ok(reply)
+            }
+            Admit::Replay(stored) => contracts::payments::Payment::decode(stored.body).map_err(Error::fatal),
+            Admit::InFlight { retry_after } => Err(Error {
+                retry_after: Some(retry_after),
+                ..Error::conflict("this payment is being requested by another call")
+            }),
+            Admit::Mismatch => Err(Error::invalid("this order was to be paid otherwise before")),
+        })
+        .await
+    }
+
+    fn new_payment(&self, request: RequestPaymentRequest) -> Result<Payment, Error> {
+        let amount = request.amount.ok_or_else(|| Error::invalid("a payment needs an amount"))?;
+        if amount.minor <= 0 || !Money::is_currency(&amount.currency) {
+            return Err(Error::invalid("the amount must be positive, in an ISO 4217 currency"));
+        }
+        let now = self.clock.unix_millis();
+        Ok(Payment {
+            payment_id: self.clock.uuid_v7().to_string(),
+            order_id: request.order_id,
+            buyer_id: request.buyer_id,
+            amount: Money { minor: amount.minor, currency: amount.currency },
+            status: PaymentStatus::Pending,
+            sequence: 1,
+            reason: None,
+            created_at: now,
+            updated_at: now,
+        })
+    }
+}

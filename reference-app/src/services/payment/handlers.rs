@@ -1,0 +1,33 @@
+//! What payment-service does when it hears of something.
+
+use comms_core::{BoxHandler, Clock, Error, Scoped, transactional};
+
+use super::store::Store;
+use crate::{
+    contracts::{PaymentStatus, PaymentStatusChanged},
+    platform::db::{Db, Tx},
+};
+
+/// On its own PENDING: moves the money and says how it ended, in one transaction with the memory of the
+/// event, so that no redelivery charges twice.
+pub(super) fn settle(db: Db, store: Store, limit_minor: i64, clock: Clock) -> BoxHandler {
+    BoxHandler::new(transactional(db, move |event: PaymentStatusChanged, mut tx: Scoped<Tx>| {
+        let (store, clock) = (store.clone(), clock.clone());
+        async move {
+            if event.status != PaymentStatus::Pending {
+                return Ok(());
+            }
+            let payment = store.lock(&mut tx, &event.payment_id).await?;
+            let Some(mut payment) = payment else {
+                return Err(Error::invalid(format!("no such payment: {}", event.payment_id)));
+            };
+            if !payment.settle(limit_minor, clock.unix_millis()) {
+                return Ok(());
+            }
+            if payment.status == PaymentStatus::Succeeded {
+                store.charge(&mut tx, &payment).await?;
+            }
+            store.update_status(&mut tx, &payment).await
+        }
+    }))
+}

@@ -1,0 +1,251 @@
+//! The whole system, or some of its roles, from configuration to shut-down.
+
+use std::{collections::BTreeMap, fs, net::SocketAddr, time::Duration};
+
+use comms_core::{Clock, Error, Health, jwt::Verifier};
+use comms_grpc::Channel;
+use comms_ws::{Hub, HubConfig};
+use tokio::net::TcpListener;
+use tonic::service::Routes;
+
+use crate::{
+    platform::{
+        admin,
+        config::{Config, Role},
+        data_dir::DataDir,
+        db::Db,
+        delivery,
+        identity::{self, DevIssuer},
+        listen, stages::{Stage, Stages},
+        telemetry,
+    },
+    services::{
+        gateway::{self, Gateway},
+        notification::{self, NotificationService},
+        order::{self, OrderService},
+        payment::{self, PaymentService},
+    },
+};
+
+/// A running system.
+pub struct System {
+    config: Config,
+    clock: Clock,
+    stages: Stages,
+    health: Health,
+    databases: Vec<Db>,
+    addresses: BTreeMap<&'static str, SocketAddr>,
+    issuer: Option<DevIssuer>,
+    _data_dir: DataDir,
+}
+
+impl System {
+    /// Starts the roles of `config`, and returns when all of them answer.
+    ///
+    /// # Errors
+    /// `Invalid` for what the operator can mend (a busy port, a directory in use, a key that is none), else
+    /// what the database or the broker says.
+    pub async fn start(config: Config) -> Result<Self, Error> {
+        let data_dir = DataDir::lock(&config.data_dir)?;
+        let clock = Clock::system();
+        let mut system = Self {
+            clock,
+            stages: Stages::default(),
+            health: Health::new(),
+            databases: Vec::new(),
+            addresses: BTreeMap::new(),
+            issuer: None,
+            _data_dir: data_dir,
+            config,
+        };
+        let starting = system.health.component("start");
+        // Listeners first: a busy port is seen before anything is written or joined.
+        let listeners = system.bind().await?;
+        let started = system.start_roles(listeners).await;
+        if let Err(error) = started {
+            let limit = Duration::from_secs(system.config.shutdown_seconds);
+            let _ = system.stages.shut_down(limit, &system.clock).await;
+            return Err(error);
+        }
+        starting.ready();
+        Ok(system)
+    }
+
+    /// Where a listener is: `gateway`, `order`, `payment`, `notification`, `admin`.
+    #[must_use]
+    pub fn address(&self, name: &str) -> Option<SocketAddr> {
+        self.addresses.get(name).copied()
+    }
+
+    /// Whether tokens can be had here.
+    #[must_use]
+    pub fn has_issuer(&self) -> bool {
+        self.issuer.is_some()
+    }
+
+    /// Resolves when a part of it has failed for good.
+    pub async fn failed(&self) {
+        self.stages.failed().await;
+    }
+
+    /// Ends it in order: unready, no new requests, consumers, calls, relays, sockets, databases.
+    ///
+    /// # Errors
+    /// The failure of a part, where that was why.
+    pub async fn shut_down(self) -> Result<(), Error> {
+        self.health.component("shutting down").unready("draining");
+        let limit = Duration::from_secs(self.config.shutdown_seconds);
+        let end = self.stages.shut_down(limit, &self.clock).await;
+        for db in &self.databases {
+            if tokio::time::timeout(Duration::from_secs(2), db.close()).await.is_err() {
+                tracing::warn!("a database connection did not close in time");
+            }
+        }
+        end
+    }
+
+    async fn bind(&mut self) -> Result<BTreeMap<&'static str, TcpListener>, Error> {
+        let config = &self.config;
+        let wanted = [
+            ("gateway", Some(Role::Gateway), config.gateway.listen),
+            ("order", Some(Role::Order), config.order.listen),
+            ("payment", Some(Role::Payment), config.payment.listen),
+            ("notification", Some(Role::Notification), config.notification.listen),
+            ("admin", None, config.admin.listen),
+        ];
+        let mut listeners = BTreeMap::new();
+        for (name, role, address) in wanted {
+            if role.is_none_or(|role| config.runs(role)) {
+                let listener = listen::bind(address, &format!("{name}.listen")).await?;
+                self.addresses.insert(name, listen::address(&listener)?);
+                listeners.insert(name, listener);
+            }
+        }
+        Ok(listeners)
+    }
+
+    async fn start_roles(&mut self, mut listeners: BTreeMap<&'static str, TcpListener>) -> Result<(), Error> {
+        let metrics = telemetry::init_metrics()?;
+        let health = self.health.clone();
+        if let Some(listener) = listeners.remove("admin") {
+            self.stages
+                .spawn(Stage::Admin, "admin", move |told| admin::serve(listener, health, metrics, told));
+        }
+        let verifier = self.verifier()?;
+        let (mut sources, mut subscriptions) = (Vec::new(), Vec::new());
+
+        if let Some(listener) = listeners.remove("payment") {
+            let db = self.open(payment::SCHEMA, &payment::MIGRATIONS).await?;
+            let service = PaymentService::new(db, self.config.payment.limit_minor, self.clock.clone());
+            self.serve_grpc("payment grpc", listener, service.routes());
+            sources.push(service.source());
+            subscriptions.extend(service.subscriptions());
+        }
+        if let Some(listener) = listeners.remove("order") {
+            let db = self.open(order::SCHEMA, &order::MIGRATIONS).await?;
+            let service = OrderService::new(db, self.clock.clone());
+            self.serve_grpc("order grpc", listener, service.routes());
+            sources.push(service.source());
+            let timeout = Duration::from_millis(self.config.order.payment_timeout_ms);
+            let payments = self.channel("payment", &self.config.payment.url, timeout)?;
+            subscriptions.extend(service.subscriptions(payments, timeout));
+        }
+        if let Some(listener) = listeners.remove("notification") {
+            let db = self.open(notification::SCHEMA, &notification::MIGRATIONS).await?;
+            let hub = self.hub()?;
+            let service = NotificationService::new(db, hub.clone(), self.clock.clone());
+            self.serve_sockets(listener, service.routes(verifier.clone()), hub);
+            sources.push(service.source());
+            subscriptions.extend(service.subscriptions());
+        }
+        delivery::start(&self.config, sources, subscriptions, &self.stages, &self.health, &self.clock).await?;
+        // The edge last: nobody is let in before there is somebody behind it.
+        if let Some(listener) = listeners.remove("gateway") {
+            let gateway = self.gateway(verifier)?;
+            self.stages.spawn(Stage::Edge, "gateway", move |told| gateway.serve(listener, told));
+        }
+        Ok(())
+    }
+
+    fn verifier(&mut self) -> Result<Verifier, Error> {
+        let auth = &self.config.auth;
+        match &auth.public_key_file {
+            Some(file) => {
+                let pem = fs::read_to_string(file)
+                    .map_err(|e| Error::invalid(format!("auth.public_key_file {}: {e}", file.display())))?;
+                identity::verifier(&pem, auth, &self.clock)
+            }
+            None => {
+                let issuer = DevIssuer::load(&self.config.data_dir, auth, &self.clock)?;
+                let verifier = identity::verifier(issuer.public_pem(), auth, &self.clock);
+                self.issuer = Some(issuer);
+                verifier
+            }
+        }
+    }
+
+    async fn open(
+        &mut self,
+        schema: &'static str,
+        migrations: &sqlx::migrate::Migrator,
+    ) -> Result<Db, Error> {
+        let db = match &self.config.database {
+            Some(d) => Db::postgres(&d.url, schema, d.max_connections, migrations, &self.clock).await,
+            None => Db::sqlite(&self.config.data_dir, schema, migrations).await,
+        };
+        let db = db.map_err(|e| e.context(format_args!("database of {schema}")))?;
+        self.databases.push(db.clone());
+        Ok(db)
+    }
+
+    /// A channel to a service: in this process by the address it got, else by its configured URL.
+    fn channel(&self, name: &'static str, url: &str, timeout: Duration) -> Result<Channel, Error> {
+        let url = self.address(name).map_or_else(|| url.to_owned(), |address| format!("http://{address}"));
+        Channel::builder(&url).peer(name).timeout(timeout).clock(self.clock.clone()).build()
+    }
+
+    fn hub(&self) -> Result<Hub, Error> {
+        let mut config = HubConfig::default();
+        config.origins = self.config.notification.origins.clone();
+        if let Some(gateway) = self.address("gateway") {
+            // A browser calls this machine by either name.
+            config.origins.push(format!("http://{gateway}"));
+            config.origins.push(format!("http://localhost:{}", gateway.port()));
+        }
+        Hub::new(config, self.clock.clone())
+    }
+
+    fn gateway(&self, verifier: Verifier) -> Result<Gateway, Error> {
+        let config = &self.config.gateway;
+        let timeout = Duration::from_millis(config.request_timeout_ms);
+        let socket = self.address("notification");
+        Ok(Gateway::new(gateway::Settings {
+            orders: self.channel("order", &self.config.order.url, timeout)?,
+            verifier,
+            issuer: self.issuer.clone(),
+            websocket_url: socket
+                .map_or_else(|| self.config.notification.url.clone(), |address| format!("ws://{address}")),
+            timeout,
+            body_limit: config.body_limit,
+            clock: self.clock.clone(),
+        }))
+    }
+
+    fn serve_grpc(&self, name: &'static str, listener: TcpListener, routes: Routes) {
+        let clock = self.clock.clone();
+        self.stages.spawn(Stage::Calls, name, move |told| {
+            comms_grpc::serve(listener, routes, comms_grpc::ServerConfig::default(), clock, told.cancelled_owned())
+        });
+    }
+
+    fn serve_sockets(&self, listener: TcpListener, routes: axum::Router, hub: Hub) {
+        self.stages.spawn(Stage::Sockets, "sockets", move |told| async move {
+            let drained = hub.clone();
+            let server = axum::serve(listener, routes).with_graceful_shutdown(async move {
+                told.cancelled().await;
+                drained.drain(Duration::from_secs(5)).await;
+            });
+            server.await.map_err(Error::fatal)
+        });
+    }
+}

@@ -1,0 +1,80 @@
+//! Orders that stream in, and the count at the end.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{sync::Semaphore, task::JoinSet};
+
+use crate::support::Marketplace;
+
+/// At most this many requests wait for their answer at once.
+const CONCURRENCY: usize = 16;
+const USERS: usize = 20;
+
+/// A stream of orders in the background.
+pub struct Load {
+    acknowledged: Arc<AtomicUsize>,
+    task: tokio::task::JoinHandle<Vec<String>>,
+    orders: usize,
+}
+
+impl Load {
+    /// Places `orders` orders, one every `pace`, each insisted on under its own key.
+    pub fn start(marketplace: &Marketplace, orders: usize, pace: Duration) -> Self {
+        let buyers: Vec<_> = (0..USERS).map(|n| marketplace.buyer(&format!("user-{n}"))).collect();
+        let acknowledged = Arc::new(AtomicUsize::new(0));
+        let count = acknowledged.clone();
+        let task = tokio::spawn(async move {
+            let (gate, mut tasks) = (Arc::new(Semaphore::new(CONCURRENCY)), JoinSet::new());
+            for n in 0..orders {
+                let permit = gate.clone().acquire_owned().await.unwrap();
+                let (buyer, count) = (buyers[n % USERS].clone(), count.clone());
+                tasks.spawn(async move {
+                    let placed = buyer.insist(&format!("order-{n}"), 100 + n as i64).await;
+                    count.fetch_add(1, Ordering::SeqCst);
+                    drop(permit);
+                    placed.order_id
+                });
+                tokio::time::sleep(pace).await;
+            }
+            tasks.join_all().await
+        });
+        Self { acknowledged, task, orders }
+    }
+
+    pub fn acknowledged(&self) -> usize {
+        self.acknowledged.load(Ordering::SeqCst)
+    }
+
+    pub fn is_finished(&self) -> bool {
+        self.task.is_finished()
+    }
+
+    /// Waits for the last acknowledgement, then for the books, counts, prints and judges.
+    pub async fn judge(self, marketplace: &Marketplace, what: &str, disasters: usize) {
+        let placed = tokio::time::timeout(Duration::from_secs(300), self.task).await.expect("acknowledged in time");
+        let placed: HashSet<String> = placed.unwrap().into_iter().collect();
+        let orders = self.orders;
+        assert_eq!(placed.len(), orders, "one order per key");
+        marketplace.settled(orders, Duration::from_secs(180)).await;
+        // What a redelivery would do twice it has done by then.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let counts = marketplace.books.counts().await.unwrap();
+        println!("{what}: {disasters} kills, {orders} orders acknowledged: {counts:?}");
+        assert_eq!(counts.orders, orders, "orders in the books");
+        assert_eq!(counts.paid, orders, "acknowledged orders that reached PAID");
+        assert_eq!(counts.payments, orders, "payments");
+        assert_eq!(counts.charges, orders, "charges");
+        assert_eq!(counts.notifications, 2 * orders, "notifications");
+        assert_eq!(counts.broken_sequences, 0, "orders with a broken sequence of statuses");
+        assert_eq!(counts.broken_notifications, 0, "buyers told wrongly");
+        assert_eq!(counts.broken_charges, 0, "orders charged other than once");
+        assert_eq!(counts.parked, 0, "parked messages");
+    }
+}

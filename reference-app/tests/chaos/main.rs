@@ -1,0 +1,10 @@
+//! Kills, while orders stream in, and then the books are counted: nothing acknowledged is lost, nothing
+//! happens twice, every order's statuses keep their order. `scripts/test` runs these last, one at a time,
+//! since they kill servers that others share.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod load;
+mod processes;
+mod servers;

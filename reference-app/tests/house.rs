@@ -1,0 +1,90 @@
+//! The rules of the house that a compiler does not keep: the star of dependencies, one TLS provider,
+//! no unsafe code without an argument.
+
+use std::{fs, path::Path, process::Command};
+
+use serde_json::Value;
+
+fn cargo(args: &[&str]) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let output = Command::new(env!("CARGO")).args(args).current_dir(root).output().unwrap();
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn metadata(args: &[&str]) -> Value {
+    let args = [&["metadata", "--format-version", "1", "--locked", "--offline"], args].concat();
+    serde_json::from_str(&cargo(&args)).unwrap()
+}
+
+/// Every library depends on comms-core and on no sibling; only reference-app and examples join them.
+#[test]
+fn the_star_of_dependencies_is_kept() {
+    let metadata = metadata(&["--no-deps"]);
+    for package in metadata["packages"].as_array().unwrap() {
+        let name = package["name"].as_str().unwrap();
+        let siblings: Vec<&str> = package["dependencies"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|dependency| dependency["kind"].is_null())
+            .map(|dependency| dependency["name"].as_str().unwrap())
+            .filter(|name| name.starts_with("comms-"))
+            .collect();
+        match name {
+            "comms-core" => assert!(siblings.is_empty(), "{name} depends on {siblings:?}"),
+            "reference-app" | "examples" => {}
+            _ => assert_eq!(siblings, ["comms-core"], "{name}"),
+        }
+    }
+}
+
+/// What a team pulls in with one crate: no SQL with Kafka, no Kafka with gRPC.
+#[test]
+fn a_crate_pulls_in_no_other_channel() {
+    let table = [
+        ("comms-core", &["sqlx", "rdkafka", "tonic", "axum", "hyper"][..]),
+        ("comms-outbox", &["rdkafka", "tonic", "axum"]),
+        ("comms-kafka", &["sqlx", "tonic", "axum", "hyper"]),
+        ("comms-grpc", &["sqlx", "rdkafka"]),
+        ("comms-ws", &["sqlx", "rdkafka", "tonic"]),
+    ];
+    for (package, banned) in table {
+        let tree = cargo(&["tree", "-p", package, "--all-features", "-e", "normal", "--prefix", "none", "--offline"]);
+        for line in tree.lines() {
+            let name = line.split(' ').next().unwrap_or_default();
+            assert!(!banned.contains(&name), "{package} pulls in {line}");
+        }
+    }
+}
+
+/// rustls panics at run time where two providers are compiled in; the house has aws-lc-rs.
+#[test]
+fn there_is_one_tls_provider() {
+    let metadata = metadata(&["--all-features"]);
+    let mut packages = metadata["packages"].as_array().unwrap().iter();
+    assert!(packages.all(|package| package["name"] != "ring"), "ring is in the tree: cargo tree -i ring");
+}
+
+/// `unsafe_code` is denied; a module that lifts that argues for it, and is counted here.
+#[test]
+fn modules_with_unsafe_code_are_counted() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut found = Vec::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if path.is_dir() && name != "target" && !name.starts_with('.') {
+                folders.push(path);
+            } else if name.ends_with(".rs") && name != "house.rs" {
+                let text = fs::read_to_string(&path).unwrap();
+                if text.contains("allow(unsafe_code") || text.contains("expect(unsafe_code") {
+                    found.push(path);
+                }
+            }
+        }
+    }
+    assert!(found.is_empty(), "{found:?}");
+}

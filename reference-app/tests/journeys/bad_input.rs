@@ -1,0 +1,93 @@
+//! Bad input at the edge: each gets its clear error, and disturbs nobody else.
+
+use std::time::Duration;
+
+use comms_core::Clock;
+use reference_app::platform::{config::Auth, identity::DevIssuer};
+use serde_json::Value;
+
+use crate::support::{Buyer, Marketplace, Shape};
+
+#[tokio::test]
+async fn every_wrong_request_gets_its_own_problem() {
+    let marketplace = Marketplace::start(Shape::Embedded).await;
+    let ann = marketplace.buyer("ann");
+    let good = Buyer::body(100).to_string();
+    let long_key = "k".repeat(256);
+    let huge = format!("{{\"ad_id\": \"{}\"}}", "x".repeat(70_000));
+    let table: [(&str, Option<&str>, &str, u16, &str); 12] = [
+        ("malformed JSON", Some("a"), "{\"ad_id\":", 400, "malformed-json"),
+        ("an unknown field", Some("a"), r#"{"ad_id":"b","quantity":1,"price":{"minor":1,"currency":"RUB"},"coupon":"x"}"#, 422, "validation"),
+        ("a missing field", Some("a"), r#"{"ad_id":"b","quantity":1}"#, 422, "validation"),
+        ("a negative price", Some("a"), r#"{"ad_id":"b","quantity":1,"price":{"minor":-5,"currency":"RUB"}}"#, 422, "validation"),
+        ("a fraction for a price", Some("a"), r#"{"ad_id":"b","quantity":1,"price":{"minor":1.5,"currency":"RUB"}}"#, 422, "validation"),
+        ("no such currency", Some("a"), r#"{"ad_id":"b","quantity":1,"price":{"minor":5,"currency":"rub"}}"#, 422, "validation"),
+        ("no pieces", Some("a"), r#"{"ad_id":"b","quantity":0,"price":{"minor":5,"currency":"RUB"}}"#, 422, "validation"),
+        ("a total beyond an amount", Some("a"), r#"{"ad_id":"b","quantity":1000,"price":{"minor":9223372036854775807,"currency":"RUB"}}"#, 422, "refused"),
+        ("no key", None, &good, 400, "idempotency-key"),
+        ("an empty key", Some(" "), &good, 400, "idempotency-key"),
+        ("a long key", Some(&long_key), &good, 400, "idempotency-key"),
+        ("a huge body", Some("a"), &huge, 413, "too-large"),
+    ];
+    for (what, key, body, status, code) in table {
+        let response = ann.post(key, body.to_owned()).await.unwrap();
+        assert_eq!(response.status(), status, "{what}");
+        let trace_id = response.headers()["trace-id"].to_str().unwrap().to_owned();
+        assert_eq!(response.headers()["content-type"], "application/problem+json", "{what}");
+        let problem: Value = response.json().await.unwrap();
+        assert_eq!(problem["type"], format!("/problems/{code}"), "{what}: {problem}");
+        assert_eq!(problem["status"], status, "{what}");
+        assert_eq!(problem["trace_id"], trace_id.as_str(), "{what}");
+        assert!(problem["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{what}: {problem}");
+    }
+    let counts = marketplace.books.counts().await.unwrap();
+    assert_eq!(counts.orders, 0, "nothing of it came through");
+    ann.place("good", 100).await;
+}
+
+#[tokio::test]
+async fn a_token_must_be_there_in_time_and_rightly_signed() {
+    let marketplace = Marketplace::start(Shape::Embedded).await;
+    let elsewhere = tempfile::tempdir().unwrap();
+    let auth = Auth { issuer: "tests".into(), audience: "comms".into(), public_key_file: None };
+    let stranger = DevIssuer::load(elsewhere.path(), &auth, &Clock::system()).unwrap();
+    let life = Duration::from_secs(600);
+    let expired = {
+        // Signed by the right key, and over: the clock of its issuer stands an hour back.
+        let hour_ago = Clock::manual(Clock::system().unix() - Duration::from_secs(3_600));
+        let dir = marketplace.data_dir().parent().unwrap().to_owned();
+        DevIssuer::load(&dir, &auth, &hour_ago).unwrap().token("ann", life).unwrap()
+    };
+    let table = [
+        ("none", None),
+        ("garbage", Some("garbage".to_owned())),
+        ("of a stranger", Some(stranger.token("ann", life).unwrap())),
+        ("expired", Some(expired)),
+    ];
+    for (what, token) in table {
+        let mut buyer = marketplace.buyer("ann");
+        buyer.token = token.clone().unwrap_or_default();
+        let response = buyer.post(Some("k"), Buyer::body(1).to_string()).await.unwrap();
+        assert_eq!(response.status(), 401, "{what}");
+        assert!(response.headers().contains_key("www-authenticate"), "{what}");
+        let handshake = buyer.try_socket(token.as_deref()).await;
+        let refused = match handshake {
+            Err(tokio_tungstenite::tungstenite::Error::Http(response)) => response.status() == 401,
+            _ => false,
+        };
+        assert!(refused, "the handshake with a token {what} is refused");
+    }
+}
+
+/// A client that opens a socket and never reads: its own affair, and nobody else's.
+#[tokio::test]
+async fn a_socket_that_never_reads_disturbs_nobody() {
+    let marketplace = Marketplace::start(Shape::Embedded).await;
+    let ann = marketplace.buyer("ann");
+    let _deaf = ann.socket().await;
+    let mut listening = ann.socket().await;
+    for n in 0..50 {
+        let placed = ann.place(&format!("k{n}"), 100).await;
+        listening.until(&placed.order_id, "PAID").await;
+    }
+}

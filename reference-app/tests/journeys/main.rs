@@ -1,0 +1,9 @@
+//! An order's journey, from the click to the socket: the same test in every shape of the system.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bad_input;
+mod order;
+mod poison;
+mod start;

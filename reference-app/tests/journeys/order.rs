@@ -1,0 +1,112 @@
+//! The happy way, and the declined payment.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::{Buyer, Marketplace, Shape};
+
+#[tokio::test]
+async fn an_order_reaches_the_buyers_socket_embedded() {
+    journey(Shape::Embedded).await;
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL and Apache Kafka; run scripts/test"]
+async fn an_order_reaches_the_buyers_socket_full() {
+    journey(Shape::Full).await;
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL and Apache Kafka; run scripts/test"]
+async fn an_order_reaches_the_buyers_socket_full_by_role() {
+    journey(Shape::FullByRole).await;
+}
+
+async fn journey(shape: Shape) {
+    let mut marketplace = Marketplace::start(shape).await;
+    let (ann, bob) = (marketplace.buyer("ann"), marketplace.buyer("bob"));
+    let (mut anns, mut bobs) = (ann.socket().await, bob.socket().await);
+
+    let placed = ann.place("key-1", 129_900).await;
+    assert_eq!(placed.location, format!("/v1/orders/{}", placed.order_id));
+    let told = anns.until(&placed.order_id, "PAID").await;
+    let statuses: Vec<&str> = told.iter().map(|event| event["data"]["status"].as_str().unwrap()).collect();
+    assert_eq!(statuses, ["CREATED", "PAID"]);
+    for event in &told {
+        assert_eq!(event["topic"], "user/ann");
+        assert_eq!(event["event"], "order.status.changed.v1");
+        let traceparent = event["traceparent"].as_str().unwrap();
+        assert!(traceparent.contains(&placed.trace_id), "one trace from the click to the push: {event}");
+    }
+
+    let order: Value = ann.get(&placed.location).await.unwrap().json().await.unwrap();
+    assert_eq!(order["status"], "PAID");
+    assert_eq!(order["total"]["minor"], 129_900);
+    assert!(order["payment_id"].is_string());
+
+    replays(&ann, &placed.order_id).await;
+    isolation(&bob, &placed.order_id).await;
+    let bobs_order = bob.place("key-1", 5).await;
+    assert_ne!(bobs_order.order_id, placed.order_id, "another user's key is another key");
+    let first = bobs.event().await.unwrap();
+    assert_eq!(first["data"]["order_id"], bobs_order.order_id.as_str(), "bob heard nothing of ann's order");
+
+    let declined = ann.place("key-2", 100_000_001).await;
+    let told = anns.until(&declined.order_id, "PAYMENT_FAILED").await;
+    assert_eq!(told.last().unwrap()["data"]["reason"], "limit_exceeded");
+
+    observability(&marketplace).await;
+    for process in marketplace.processes.iter_mut().rev() {
+        let status = process.terminate().await;
+        assert!(status.success(), "{}: {status}\n{}", process.name, process.log());
+    }
+    assert!(anns.event().await.is_none(), "the socket is closed in order");
+}
+
+async fn replays(ann: &Buyer, order_id: &str) {
+    let again = ann.place("key-1", 129_900).await;
+    assert!(again.replayed);
+    assert_eq!(again.order_id, order_id);
+    let other = ann.post(Some("key-1"), Buyer::body(1).to_string()).await.unwrap();
+    assert_eq!(other.status(), 422, "the same key for another request");
+    let both = tokio::join!(ann.place("key-race", 7), ann.place("key-race", 7));
+    assert_eq!(both.0.order_id, both.1.order_id, "two at the same moment are one order");
+}
+
+async fn isolation(bob: &Buyer, order_id: &str) {
+    let response = bob.get(&format!("/v1/orders/{order_id}")).await.unwrap();
+    assert_eq!(response.status(), 404, "another's order is as absent as none");
+    assert_eq!(response.headers()["content-type"], "application/problem+json");
+}
+
+async fn observability(marketplace: &Marketplace) {
+    let mut all = String::new();
+    for process in &marketplace.processes {
+        let live = reqwest::get(process.admin_url("/livez")).await.unwrap();
+        assert!(live.status().is_success());
+        all += &reqwest::get(process.admin_url("/metrics")).await.unwrap().text().await.unwrap();
+    }
+    for name in [
+        "http_server_request_duration_seconds_bucket",
+        "rpc_server_call_duration_seconds_bucket",
+        "rpc_client_call_duration_seconds_bucket",
+        "messaging_process_duration_seconds_bucket",
+        "comms_outbox_relayed_total",
+        "comms_ws_sessions",
+        "comms_ws_delivered_total",
+    ] {
+        assert!(all.contains(name), "{name} is not in /metrics");
+    }
+}
+
+/// A socket opened before the token's end does not outlive it.
+#[tokio::test]
+async fn a_socket_ends_with_its_token() {
+    let marketplace = Marketplace::start(Shape::Embedded).await;
+    // The verifier allows 30 s of skew at the handshake; the socket itself ends at the token's time.
+    let token = marketplace.token("ann", Duration::from_secs(2));
+    let mut socket = marketplace.buyer("ann").try_socket(Some(&token)).await.unwrap();
+    let end = tokio::time::timeout(Duration::from_secs(10), socket.event()).await;
+    assert!(matches!(end, Ok(None)), "closed when the token expired");
+}

@@ -1,0 +1,67 @@
+//! Starting wrongly: each refusal says what to do.
+
+use std::{
+    net::TcpListener,
+    process::{Command, Output},
+};
+
+use crate::support::{Marketplace, Shape};
+
+fn run(args: &[&str], env: &[(&str, String)]) -> Output {
+    let dir = tempfile::tempdir().unwrap();
+    Command::new(env!("CARGO_BIN_EXE_reference-app"))
+        .current_dir(dir.path())
+        .args(args)
+        .envs(env.iter().map(|(k, v)| (*k, v)))
+        .output()
+        .unwrap()
+}
+
+fn refused(what: &[&str], output: &Output) {
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{text}");
+    for part in what {
+        assert!(text.contains(part), "{part:?} is not in: {text}");
+    }
+}
+
+#[test]
+fn a_configuration_with_a_typo_is_refused_by_name() {
+    refused(&["gatewya"], &run(&[], &[("COMMS_GATEWYA__LISTEN", "127.0.0.1:1".into())]));
+    refused(&["unknown-field", "full"], &run(&["--profile", "unknown-field"], &[]));
+    refused(&["database.url"], &run(&["--profile", "full"], &[]));
+    refused(&["need Kafka"], &run(&["--role", "order"], &[]));
+}
+
+#[test]
+fn the_configuration_is_printed_without_passwords() {
+    let output = run(&["--print-config"], &[("COMMS_DATABASE__URL", "postgres://u:hunter2@h/d".into())]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && text.contains("u:[redacted]@h/d") && !text.contains("hunter2"), "{text}");
+}
+
+#[test]
+fn a_busy_port_is_named_with_its_key() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = run(&[], &[("COMMS_GATEWAY__LISTEN", address.clone())]);
+    refused(&[&address, "taken by another process", "gateway.listen"], &output);
+}
+
+#[tokio::test]
+async fn a_data_directory_in_use_is_refused() {
+    let marketplace = Marketplace::start(Shape::Embedded).await;
+    let dir = marketplace.data_dir().display().to_string();
+    let any = |name: &'static str| (name, "127.0.0.1:0".to_owned());
+    let output = run(
+        &["--data-dir", &dir],
+        &[
+            any("COMMS_GATEWAY__LISTEN"),
+            any("COMMS_ORDER__LISTEN"),
+            any("COMMS_PAYMENT__LISTEN"),
+            any("COMMS_NOTIFICATION__LISTEN"),
+            any("COMMS_ADMIN__LISTEN"),
+        ],
+    );
+    refused(&["in use by another process", "--data-dir"], &output);
+}

@@ -1,0 +1,143 @@
+//! A buyer: places orders as a careful client does, and listens.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use reqwest::{Response, StatusCode, header};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, connect_async,
+    tungstenite::{self, Message, client::IntoClientRequest},
+};
+
+#[derive(Clone)]
+pub struct Buyer {
+    pub user: String,
+    pub token: String,
+    gateway: String,
+    socket: String,
+    http: reqwest::Client,
+}
+
+/// An acknowledged order.
+#[derive(Debug, Clone)]
+pub struct Placed {
+    pub order_id: String,
+    pub trace_id: String,
+    pub location: String,
+    pub replayed: bool,
+}
+
+pub struct Socket(pub WebSocketStream<MaybeTlsStream<TcpStream>>);
+
+impl Buyer {
+    pub fn new(user: &str, token: String, gateway: &str, socket: &str) -> Self {
+        let http = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().unwrap();
+        Self { user: user.to_owned(), token, gateway: gateway.to_owned(), socket: socket.to_owned(), http }
+    }
+
+    pub fn body(minor: i64) -> Value {
+        json!({"ad_id": "bike-42", "quantity": 1, "price": {"minor": minor, "currency": "RUB"}})
+    }
+
+    /// One try.
+    pub async fn post(&self, key: Option<&str>, body: String) -> reqwest::Result<Response> {
+        let mut request = self
+            .http
+            .post(format!("{}/v1/orders", self.gateway))
+            .bearer_auth(&self.token)
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(body);
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
+        request.send().await
+    }
+
+    pub async fn get(&self, path: &str) -> reqwest::Result<Response> {
+        self.http.get(format!("{}{path}", self.gateway)).bearer_auth(&self.token).send().await
+    }
+
+    /// One try that must be acknowledged.
+    pub async fn place(&self, key: &str, minor: i64) -> Placed {
+        let response = self.post(Some(key), Self::body(minor).to_string()).await.unwrap();
+        assert_eq!(response.status(), StatusCode::ACCEPTED, "{:?}", response.text().await);
+        placed(response).await
+    }
+
+    /// Until it is acknowledged, under the same key, as a careful client does: through kills, outages and
+    /// lost answers. A refusal that is not about the moment fails the test.
+    pub async fn insist(&self, key: &str, minor: i64) -> Placed {
+        loop {
+            if let Ok(response) = self.post(Some(key), Self::body(minor).to_string()).await {
+                match response.status() {
+                    StatusCode::ACCEPTED => return placed(response).await,
+                    status if status.is_server_error() || status == StatusCode::CONFLICT => {}
+                    status => panic!("{status}: {:?}", response.text().await),
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// The socket, opened with the token in the header.
+    pub async fn socket(&self) -> Socket {
+        self.try_socket(Some(&self.token)).await.unwrap()
+    }
+
+    pub async fn try_socket(&self, token: Option<&str>) -> Result<Socket, tungstenite::Error> {
+        let mut request = format!("{}/v1/events", self.socket).into_client_request()?;
+        if let Some(token) = token {
+            request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+        }
+        Ok(Socket(connect_async(request).await?.0))
+    }
+}
+
+impl Socket {
+    /// The next frame of type `event`; `None` at the end.
+    pub async fn event(&mut self) -> Option<Value> {
+        loop {
+            match self.0.next().await? {
+                Ok(Message::Text(text)) => {
+                    let frame: Value = serde_json::from_str(&text).unwrap();
+                    if frame["type"] == "event" {
+                        return Some(frame);
+                    }
+                }
+                Ok(_) => {}
+                Err(_) => return None,
+            }
+        }
+    }
+
+    /// Events of `order_id` until one has `status`; their statuses in order.
+    pub async fn until(&mut self, order_id: &str, status: &str) -> Vec<Value> {
+        let mut seen = Vec::new();
+        let all = async {
+            loop {
+                let event = self.event().await.expect("the socket stays open");
+                if event["data"]["order_id"] == order_id {
+                    let last = event["data"]["status"] == status;
+                    seen.push(event);
+                    if last {
+                        return;
+                    }
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), all).await.unwrap_or_else(|_| panic!("no {status}"));
+        seen
+    }
+}
+
+async fn placed(response: Response) -> Placed {
+    let header = |name: &str| {
+        response.headers().get(name).map(|v| v.to_str().unwrap().to_owned()).unwrap_or_default()
+    };
+    let (trace_id, location) = (header("trace-id"), header("location"));
+    let replayed = header("idempotent-replayed") == "true";
+    let body: Value = response.json().await.unwrap();
+    Placed { order_id: body["order_id"].as_str().unwrap().to_owned(), trace_id, location, replayed }
+}

@@ -1,0 +1,34 @@
+//! The system as its users have it: real processes, spoken to over HTTP and WebSocket.
+#![allow(dead_code, reason = "each test target uses its part")]
+
+mod books;
+mod client;
+mod process;
+mod shape;
+
+pub use books::Books;
+pub use client::{Buyer, Placed};
+pub use process::Process;
+pub use shape::{Marketplace, Shape};
+
+use std::time::Duration;
+
+/// Repeats `probe` until it gives a value; fails the test after `limit`.
+pub async fn eventually<T>(what: &str, limit: Duration, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = tokio::time::sleep(limit);
+    tokio::pin!(deadline);
+    loop {
+        if let Some(value) = probe().await {
+            return value;
+        }
+        tokio::select! {
+            () = &mut deadline => panic!("not within {limit:?}: {what}"),
+            () = tokio::time::sleep(Duration::from_millis(50)) => {}
+        }
+    }
+}
+
+/// The value of an environment variable that `scripts/test` sets.
+pub fn server(variable: &str) -> String {
+    std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: run scripts/test"))
+}

@@ -1,0 +1,159 @@
+//! The three shapes in which the same marketplace runs.
+
+use std::{net::TcpListener, path::PathBuf, time::Duration};
+
+use comms_core::Clock;
+use reference_app::platform::{config::Auth, identity::DevIssuer};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use tempfile::TempDir;
+
+use super::{Books, Buyer, Process, eventually, server};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// One process, SQLite, delivery by the relay.
+    Embedded,
+    /// One process, PostgreSQL and Kafka.
+    Full,
+    /// A process per role, PostgreSQL and Kafka.
+    FullByRole,
+}
+
+pub const ROLES: [&str; 4] = ["payment", "order", "notification", "gateway"];
+
+pub struct Marketplace {
+    pub shape: Shape,
+    pub processes: Vec<Process>,
+    pub gateway: String,
+    pub socket: String,
+    pub books: Books,
+    issuer: DevIssuer,
+    dir: TempDir,
+}
+
+impl Marketplace {
+    /// Starts it, with databases and topics of its own, and waits until it is ready.
+    pub async fn start(shape: Shape) -> Self {
+        Self::start_with(shape, &[]).await
+    }
+
+    /// The same with more environment variables.
+    pub async fn start_with(shape: Shape, more: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let auth = Auth { issuer: "tests".into(), audience: "comms".into(), public_key_file: None };
+        let issuer = DevIssuer::load(dir.path(), &auth, &Clock::system()).unwrap();
+        let mut env = environment(&dir, &issuer);
+        let books = match shape {
+            Shape::Embedded => Books::sqlite(dir.path().join("data")),
+            Shape::Full | Shape::FullByRole => {
+                let name = format!("t_{}", Clock::system().uuid_v7().simple());
+                let url = create_database(&name).await;
+                env.extend([
+                    ("COMMS_DATABASE__URL".into(), url.clone()),
+                    ("COMMS_KAFKA__BROKERS".into(), server("COMMS_TEST_KAFKA_BROKERS")),
+                    ("COMMS_KAFKA__PREFIX".into(), format!("{name}.")),
+                    ("COMMS_KAFKA__REPLICATION_FACTOR".into(), "1".into()),
+                ]);
+                Books::postgres(url)
+            }
+        };
+        env.extend(more.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
+        let ports = free_ports();
+        let mut marketplace = Self {
+            shape,
+            processes: processes(shape, &dir, &ports, &env),
+            gateway: format!("http://127.0.0.1:{}", ports[0]),
+            socket: format!("ws://127.0.0.1:{}", ports[3]),
+            books,
+            issuer,
+            dir,
+        };
+        for process in &mut marketplace.processes {
+            process.spawn();
+        }
+        marketplace.ready().await;
+        marketplace
+    }
+
+    pub async fn ready(&mut self) {
+        for process in &mut self.processes {
+            process.ready().await;
+        }
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// A token by the issuer that this system believes.
+    pub fn token(&self, user: &str, life: Duration) -> String {
+        self.issuer.token(user, life).unwrap()
+    }
+
+    pub fn buyer(&self, user: &str) -> Buyer {
+        Buyer::new(user, self.token(user, Duration::from_secs(3_600)), &self.gateway, &self.socket)
+    }
+
+    /// Everything that was asked of it is in the books.
+    pub async fn settled(&self, orders: usize, limit: Duration) {
+        eventually(&format!("{orders} orders are PAID and their buyers told"), limit, async || {
+            let counts = self.books.counts().await.ok()?;
+            (counts.paid >= orders && counts.notifications >= 2 * orders).then_some(())
+        })
+        .await;
+    }
+}
+
+fn environment(dir: &TempDir, issuer: &DevIssuer) -> Vec<(String, String)> {
+    let key = dir.path().join("public.pem");
+    std::fs::write(&key, issuer.public_pem()).unwrap();
+    vec![
+        ("COMMS_AUTH__ISSUER".into(), "tests".into()),
+        ("COMMS_AUTH__PUBLIC_KEY_FILE".into(), key.display().to_string()),
+        // The killed one's lease and membership are short, so that many kills fit into one test.
+        ("COMMS_RELAY__LEASE_MS".into(), "1500".into()),
+    ]
+}
+
+fn processes(shape: Shape, dir: &TempDir, ports: &[u16; 8], env: &[(String, String)]) -> Vec<Process> {
+    let [gateway, order, payment, notification, admins @ ..] = *ports;
+    let listen = |name: &str, port: u16| (format!("COMMS_{name}__LISTEN"), format!("127.0.0.1:{port}"));
+    let make = |name: &str, admin: u16, data: &str, args: &[&str]| {
+        let mut env = env.to_vec();
+        env.extend([
+            listen("GATEWAY", gateway),
+            listen("ORDER", order),
+            listen("PAYMENT", payment),
+            listen("NOTIFICATION", notification),
+            listen("ADMIN", admin),
+            ("COMMS_ORDER__URL".into(), format!("http://127.0.0.1:{order}")),
+            ("COMMS_PAYMENT__URL".into(), format!("http://127.0.0.1:{payment}")),
+            ("COMMS_NOTIFICATION__URL".into(), format!("ws://127.0.0.1:{notification}")),
+            ("COMMS_DATA_DIR".into(), dir.path().join(data).display().to_string()),
+        ]);
+        Process::new(name, dir.path(), admin, args, env)
+    };
+    match shape {
+        Shape::Embedded => vec![make("all", admins[0], "data", &[])],
+        Shape::Full => vec![make("all", admins[0], "data", &["--profile", "full"])],
+        Shape::FullByRole => ROLES
+            .iter()
+            .zip(admins)
+            .map(|(role, admin)| make(role, admin, role, &["--profile", "full", "--role", role]))
+            .collect(),
+    }
+}
+
+/// Eight ports that were free a moment ago, held together so that they differ.
+fn free_ports() -> [u16; 8] {
+    let listeners: [TcpListener; 8] = std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").unwrap());
+    listeners.map(|listener| listener.local_addr().unwrap().port())
+}
+
+async fn create_database(name: &str) -> String {
+    let url = server("COMMS_TEST_POSTGRES_URL");
+    let mut connection = PgConnection::connect(&url).await.unwrap();
+    connection.execute(sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}")))).await.unwrap();
+    let (base, _) = url.rsplit_once('/').unwrap();
+    format!("{base}/{name}")
+}
