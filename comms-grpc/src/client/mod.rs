@@ -1,0 +1,120 @@
+//! The client side: a channel that stands outside tonic's own, so that queueing and connecting are
+//! within the deadline too.
+//!
+//! Order, from the caller inwards: metrics, deadline, trace, `grpc-timeout`, transport. The layers to come
+//! (retry or hedge, then breaker and bulkhead per endpoint) stand before the transport; `grpc-timeout` is
+//! written behind them, once per attempt.
+
+mod builder;
+mod call;
+
+pub use builder::ChannelBuilder;
+
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use call::Call;
+use comms_core::{
+    Clock, Context as CallContext, Deadline, Inject, TraceContext, context::parse_grpc_timeout,
+};
+use comms_core::{telemetry, wire};
+use futures::future::BoxFuture;
+use http::{HeaderMap, Request, Response};
+use tonic::{Status, body::Body};
+use tower_service::Service;
+
+use crate::{measure::Measure, to_status};
+
+/// A connection to one peer, made when it is first needed and made again when it is lost. Cheap to clone;
+/// clones share the connection. Any generated client takes it.
+///
+/// Each call ends by the earliest of the caller's [`Context`](comms_core::Context) deadline, a
+/// `grpc-timeout` the caller put on the request, and the channel's own limit: with DEADLINE_EXCEEDED,
+/// at once if it has passed already, and also in the middle of a response stream. What remains is sent along,
+/// and a `traceparent` of a new span in the caller's trace. A peer that cannot be reached is
+/// UNAVAILABLE; a connection that breaks in the middle of a call is UNKNOWN, for the call may have been done.
+///
+/// ```
+/// use comms_grpc::Channel;
+/// use std::time::Duration;
+///
+/// #[tokio::main(flavor = "current_thread")]
+/// async fn main() -> Result<(), comms_core::Error> {
+///     let channel = Channel::builder("http://127.0.0.1:50051")
+///         .peer("payment")
+///         .timeout(Duration::from_millis(800))
+///         .build()?;
+///     // PaymentsClient::new(channel), or whatever tonic generated.
+///     let client = tonic::client::Grpc::new(channel);
+///     # drop(client);
+///     Ok(())
+/// }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Channel {
+    transport: tonic::transport::Channel,
+    timeout: Duration,
+    peer: Arc<str>,
+    clock: Clock,
+}
+
+impl Channel {
+    /// Begins a channel to `uri`: `http://host:port`.
+    pub fn builder(uri: impl Into<String>) -> ChannelBuilder {
+        ChannelBuilder::new(uri.into())
+    }
+
+    /// Writes deadline and trace on the request; the time that remains, or why the call is not made.
+    fn prepare(&self, headers: &mut HeaderMap) -> Result<Duration, Status> {
+        let mut context = CallContext::current();
+        let trace = context.trace.map(|t| t.child(&self.clock));
+        context.trace = trace.or_else(|| Some(TraceContext::root(&self.clock)));
+        if let Some(asked) = headers.get(wire::GRPC_TIMEOUT) {
+            let asked = parse_grpc_timeout(asked.as_bytes()).map_err(|e| to_status(&e))?;
+            context = context.with_deadline(Deadline::after(asked, &self.clock));
+        }
+        context = context.with_deadline(Deadline::after(self.timeout, &self.clock));
+        let left =
+            context.deadline.and_then(|d| Some((d.remaining(&self.clock)?, d.grpc_timeout(&self.clock)?)));
+        let Some((left, timeout)) = left else {
+            return Err(Status::deadline_exceeded(format!(
+                "{}: the deadline passed before the call",
+                self.peer
+            )));
+        };
+        headers.inject(wire::GRPC_TIMEOUT, timeout.as_bytes()).map_err(|e| to_status(&e))?;
+        context.inject_trace(headers).map_err(|e| to_status(&e))?;
+        Ok(left)
+    }
+}
+
+impl Service<Request<Body>> for Channel {
+    type Response = Response<Body>;
+    type Error = Status;
+    // Boxed: a box is nothing beside a call, and the call then reads from top to bottom.
+    type Future = BoxFuture<'static, Result<Response<Body>, Status>>;
+
+    /// Always ready: waiting for the transport is part of the call, so that the deadline bounds it.
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let mut measure = Measure::start(telemetry::RPC_CLIENT_DURATION, &self.clock);
+        measure.method(request.uri().path());
+        measure.peer(&self.peer);
+        match self.prepare(request.headers_mut()) {
+            Ok(left) => {
+                let (transport, peer) = (self.transport.clone(), self.peer.clone());
+                Box::pin(Call { transport, request, left, peer, measure }.run())
+            }
+            Err(status) => {
+                measure.ended(status.code());
+                Box::pin(std::future::ready(Err(status)))
+            }
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! The layer around every handler: context in, deadline enforced, panic caught, duration recorded.
+
+use std::{
+    convert::Infallible,
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use comms_core::{BoxError, Clock, Context as CallContext, Deadline, Error, context::parse_grpc_timeout};
+use comms_core::{telemetry, wire};
+use futures::{FutureExt, future::BoxFuture};
+use http::{HeaderMap, Request, Response};
+use tokio::time::Sleep;
+use tonic::{Code, Status, body::Body};
+use tower_layer::Layer;
+use tower_service::Service;
+use tracing::Instrument;
+
+use super::scoped::{ScopedBody, panicked};
+use crate::{
+    body::{DeadlineBody, Tell},
+    measure::Measure,
+    to_status,
+};
+
+/// How much earlier than asked a call ends. tonic's own timer for `grpc-timeout` stands outside any layer
+/// and answers CANCELLED: it must not fire first, and timers have the grain of a millisecond.
+const GRAIN: Duration = Duration::from_millis(1);
+
+/// Runs each call in its [`Context`](comms_core::Context): the caller's trace, and a deadline that is the
+/// earlier of the caller's `grpc-timeout` and a maximum.
+///
+/// - A `grpc-timeout` that cannot be read is INVALID_ARGUMENT: it must not become "no deadline".
+/// - A deadline that has passed is DEADLINE_EXCEEDED, before the handler runs, in the middle of it (it is
+///   dropped), and in the middle of a response stream.
+/// - A panic is INTERNAL, and the server lives.
+///
+/// A peer that opens a response stream and does not read it keeps what is buffered for it, for nobody
+/// polls the stream: [`ServerConfig::max_connection_age`](crate::ServerConfig) bounds that.
+/// [`serve`](crate::serve) applies the layer; it is public for servers that are put together by hand.
+#[derive(Debug, Clone)]
+pub struct ServerLayer {
+    max_timeout: Duration,
+    clock: Clock,
+}
+
+impl ServerLayer {
+    /// A layer that lets no call run longer than `max_timeout`.
+    ///
+    /// # Errors
+    /// `Invalid` for a maximum below 2 ms.
+    pub fn new(max_timeout: Duration, clock: Clock) -> Result<Self, Error> {
+        if max_timeout < GRAIN * 2 {
+            return Err(Error::invalid("max_timeout of a gRPC server: at least 2 ms"));
+        }
+        Ok(Self { max_timeout, clock })
+    }
+
+    fn context(&self, headers: &HeaderMap) -> Result<(CallContext, Pin<Box<Sleep>>), Status> {
+        let asked = headers.get(wire::GRPC_TIMEOUT).map(|value| parse_grpc_timeout(value.as_bytes()));
+        let asked = asked.transpose().map_err(|e| to_status(&e))?;
+        let timeout = asked.map_or(self.max_timeout, |t| t.min(self.max_timeout)).saturating_sub(GRAIN);
+        if timeout.is_zero() {
+            return Err(Status::deadline_exceeded("the deadline passed before the call arrived"));
+        }
+        let context = CallContext::of_request(headers, &self.clock);
+        let context = context.with_deadline(Deadline::after(timeout, &self.clock));
+        Ok((context, Box::pin(tokio::time::sleep(timeout))))
+    }
+}
+
+impl<S> Layer<S> for ServerLayer {
+    type Service = ServerService<S>;
+
+    fn layer(&self, inner: S) -> ServerService<S> {
+        ServerService { inner, layer: self.clone() }
+    }
+}
+
+/// A service under a [`ServerLayer`].
+#[derive(Debug, Clone)]
+pub struct ServerService<S> {
+    inner: S,
+    layer: ServerLayer,
+}
+
+impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for ServerService<S>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>, Error: Into<BoxError>, Future: Send>,
+    S: Clone + Send + 'static,
+    ReqBody: Send + 'static,
+    ResBody: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+    /// Always ready: the handler's readiness is waited for within the deadline.
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        let mut measure = Measure::start(telemetry::RPC_SERVER_DURATION, &self.layer.clock);
+        // Here, not in the future: tonic makes its own timer right after this call.
+        let (context, expiry) = match self.layer.context(request.headers()) {
+            Ok(both) => both,
+            Err(status) => {
+                measure.ended(status.code());
+                return Box::pin(std::future::ready(Ok(status.into_http())));
+            }
+        };
+        let inner = self.inner.clone();
+        Box::pin(async move { Ok(run(inner, request, context, expiry, measure).await) })
+    }
+}
+
+async fn run<S, ReqBody, ResBody>(
+    mut inner: S,
+    request: Request<ReqBody>,
+    context: CallContext,
+    mut expiry: Pin<Box<Sleep>>,
+    mut measure: Measure,
+) -> Response<Body>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>, Error: Into<BoxError>>,
+    ResBody: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    let path = request.uri().path().to_owned();
+    let trace_id = context.trace.map(|t| t.trace_id());
+    let span = tracing::info_span!("serve", rpc.method = path.trim_start_matches('/'), trace_id);
+    let handler = context.clone().scope(async {
+        std::future::poll_fn(|cx| inner.poll_ready(cx)).await?;
+        inner.call(request).await
+    });
+    let answer = tokio::select! {
+        biased;
+        answer = AssertUnwindSafe(handler).catch_unwind().instrument(span.clone()) => match answer {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => Err(Status::from_error(error.into())),
+            Err(panic) => Err(panicked(&*panic)),
+        },
+        () = &mut expiry => Err(Status::deadline_exceeded("the handler did not answer before the deadline")),
+    };
+    match answer {
+        Ok(response) => {
+            measure.ended_by(response.headers());
+            // Routes that do not exist answer so, and their names are the peer's invention.
+            if measure.code() != Some(Code::Unimplemented) {
+                measure.method(&path);
+            }
+            response.map(|inner| {
+                let scoped = ScopedBody { inner, context, span };
+                Body::new(DeadlineBody::new(scoped, expiry, Tell::Trailers, measure))
+            })
+        }
+        Err(status) => {
+            measure.method(&path);
+            measure.ended(status.code());
+            status.into_http()
+        }
+    }
+}
