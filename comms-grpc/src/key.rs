@@ -8,7 +8,7 @@ use tonic::{Request, Status, metadata::AsciiMetadataValue};
 /// ```
 /// # fn main() -> Result<(), comms_core::Error> {
 /// let request = comms_grpc::keyed(tonic::Request::new("charge"), "order-7")?;
-/// assert_eq!(comms_grpc::key_of(&request).ok(), Some("order-7"));
+/// assert_eq!(comms_grpc::key_of(&request).ok().as_deref(), Some("order-7"));
 /// # Ok(())
 /// # }
 /// ```
@@ -26,10 +26,10 @@ pub fn keyed<T>(mut request: Request<T>, key: &str) -> Result<Request<T>, Error>
 ///
 /// # Errors
 /// INVALID_ARGUMENT where there is none, more than one, or one outside the rule of [`keyed`].
-pub fn key_of<T>(request: &Request<T>) -> Result<&str, Status> {
+pub fn key_of<T>(request: &Request<T>) -> Result<String, Status> {
     let mut values = request.metadata().get_all(wire::IDEMPOTENCY_KEY).iter();
     let key = values.next().and_then(|value| value.to_str().ok()).filter(|key| is_key(key));
-    key.filter(|_| values.next().is_none()).ok_or_else(|| Status::invalid_argument(RULE))
+    key.filter(|_| values.next().is_none()).map(str::to_owned).ok_or_else(|| Status::invalid_argument(RULE))
 }
 
 const RULE: &str = "send metadata idempotency-key once: 1 to 255 printable ASCII characters";

@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tonic::{service::Routes, transport::Server};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-/// Limits of a server.
+/// Limits of a server, checked by [`serve`].
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ServerConfig {
@@ -31,8 +31,6 @@ pub struct ServerConfig {
     pub max_connection_age: Duration,
     /// How long calls in flight may still run once the server is told to stop. Default 10 s.
     pub drain: Duration,
-    /// The clock deadlines are read from. Default: the system's.
-    pub clock: Clock,
 }
 
 impl Default for ServerConfig {
@@ -43,7 +41,6 @@ impl Default for ServerConfig {
             keep_alive: Duration::from_secs(20),
             max_connection_age: Duration::from_secs(30 * 60),
             drain: Duration::from_secs(10),
-            clock: Clock::system(),
         }
     }
 }
@@ -56,6 +53,7 @@ impl Default for ServerConfig {
 /// is left to the end of the process, and a warning says so.
 ///
 /// ```
+/// use comms_core::Clock;
 /// use comms_grpc::{ServerConfig, serve, tonic::service::Routes};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
@@ -63,7 +61,7 @@ impl Default for ServerConfig {
 /// let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
 /// let routes = Routes::default(); // Routes::new(PaymentsServer::new(payments))
 /// let shutdown = async { /* SIGTERM */ };
-/// serve(listener, routes, ServerConfig::default(), shutdown).await?;
+/// serve(listener, routes, ServerConfig::default(), Clock::system(), shutdown).await?;
 /// # Ok(())
 /// # }
 /// ```
@@ -74,9 +72,10 @@ pub async fn serve(
     listener: TcpListener,
     routes: Routes,
     config: ServerConfig,
+    clock: Clock,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), Error> {
-    let layer = ServerLayer::new(config.max_timeout, config.clock)?;
+    let layer = ServerLayer::new(config.max_timeout, clock)?;
     if config.max_streams == 0 || config.keep_alive.is_zero() || config.max_connection_age.is_zero() {
         return Err(Error::invalid("max_streams, keep_alive and max_connection_age must be above zero"));
     }
