@@ -176,6 +176,9 @@ pub struct Kafka {
     /// `client.rack`: read from the nearest replica.
     #[serde(default)]
     pub rack: Option<String>,
+    /// Before the names of topics and groups: several systems on one cluster.
+    #[serde(default)]
+    pub prefix: String,
     /// Of topics that are not there yet.
     #[serde(default = "default_replication")]
     pub replication_factor: i32,

@@ -70,12 +70,12 @@ impl Delivery<'_> {
         sources: Vec<Source>,
         subscriptions: Vec<Subscription>,
     ) -> Result<(), Error> {
-        let settings = KafkaConfig {
-            brokers: kafka.brokers.clone(),
-            client_id: "comms-reference-app".to_owned(),
-            rack: kafka.rack.clone(),
-            librdkafka: kafka.librdkafka.clone(),
-        };
+        let mut settings = KafkaConfig::new(&kafka.brokers);
+        settings.client_id = "comms-reference-app".to_owned();
+        settings.rack = kafka.rack.clone();
+        // Stands before the names of topics and groups on the cluster; nothing in here sees it.
+        settings.prefix = kafka.prefix.clone();
+        settings.librdkafka = kafka.librdkafka.clone();
         let topics = topic_specs(kafka.replication_factor);
         provision(&settings, &topics, PROVISION_LIMIT).await?;
         let publisher: Arc<dyn Publisher> = Arc::new(KafkaPublisher::new(&settings, self.clock.clone())?);

@@ -13,8 +13,9 @@ use sqlx::{
 
 use super::{Backend, Db, Inner};
 
-/// How long a query waits for a connection before it fails as `Transient`.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a query waits for a connection before it fails as `Transient`. A request gives up earlier, by its
+/// deadline; an event has nobody waiting, and a queue is no failure.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the start waits for a database that is not there yet.
 const START_ATTEMPTS: u32 = 8;
 
@@ -30,7 +31,7 @@ impl Db {
             .journal_mode(SqliteJournalMode::Wal)
             // FULL: what was acknowledged survives a power cut too, not only kill -9.
             .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(ACQUIRE_TIMEOUT);
+            .busy_timeout(Duration::from_secs(5));
         let pool = SqlitePoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT);
         let writer = pool.clone().max_connections(1).connect_with(options.clone()).await.map_err(sql_error)?;
         migrations.run(&writer).await.map_err(Error::fatal)?;

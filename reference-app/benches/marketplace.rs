@@ -1,0 +1,121 @@
+//! End to end, through the public face: how long from the click to the socket, and how many orders a second
+//! reach PAID. `cargo bench -p reference-app` (embedded), `… -- full` with the servers of `scripts/services env`.
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use comms_core::Clock;
+use hdrhistogram::Histogram;
+use serde_json::Value;
+use support::{Buyer, Marketplace, Shape};
+use tokio::{sync::Semaphore, task::JoinSet};
+
+const USERS: usize = 20;
+const RATE: u64 = 50;
+const PACED: usize = 1_000;
+const BACKLOG: usize = 3_000;
+const CONCURRENCY: usize = 64;
+
+fn main() {
+    let full = std::env::args().any(|arg| arg == "full");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let shapes = if full { vec![Shape::Embedded, Shape::Full] } else { vec![Shape::Embedded] };
+    for shape in shapes {
+        runtime.block_on(async {
+            latency(shape).await;
+            throughput(shape).await;
+        });
+    }
+}
+
+/// Microseconds from the POST to each status on the buyer's socket.
+#[derive(Default)]
+struct Times {
+    sent: HashMap<String, u64>,
+    seen: Vec<(String, String, u64)>,
+}
+
+async fn latency(shape: Shape) {
+    let clock = Clock::system();
+    let start = clock.now();
+    let marketplace = Marketplace::start(shape).await;
+    let times = Arc::new(Mutex::new(Times::default()));
+    let buyers: Vec<Buyer> = (0..USERS).map(|n| marketplace.buyer(&format!("user-{n}"))).collect();
+    let micros = move || u64::try_from(clock.now().duration_since(start).as_micros()).unwrap();
+
+    let mut listeners = JoinSet::new();
+    for buyer in &buyers {
+        let (mut socket, times, micros) = (buyer.socket().await, times.clone(), micros.clone());
+        listeners.spawn(async move {
+            while let Some(event) = socket.event().await {
+                let text = |value: &Value| value.as_str().unwrap().to_owned();
+                let (order, status) = (text(&event["data"]["order_id"]), text(&event["data"]["status"]));
+                times.lock().unwrap().seen.push((order, status, micros()));
+            }
+        });
+    }
+    // The first orders find cold connections and plans; they are not counted.
+    let (mut tasks, mut tick) = (JoinSet::new(), tokio::time::interval(Duration::from_millis(1_000 / RATE)));
+    for n in 0..PACED + 100 {
+        tick.tick().await;
+        let (buyer, times, micros) = (buyers[n % USERS].clone(), times.clone(), micros.clone());
+        tasks.spawn(async move {
+            let sent = micros();
+            let placed = buyer.place(&format!("paced-{n}"), 100).await;
+            if n >= 100 {
+                times.lock().unwrap().sent.insert(placed.order_id, sent);
+            }
+        });
+    }
+    tasks.join_all().await;
+    marketplace.settled(PACED + 100, Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let times = times.lock().unwrap();
+    for status in ["CREATED", "PAID"] {
+        let mut histogram = Histogram::<u64>::new(3).unwrap();
+        for (order, seen_status, at) in &times.seen {
+            if let Some(sent) = times.sent.get(order).filter(|_| seen_status == status) {
+                histogram.record(at - sent).unwrap();
+            }
+        }
+        let millis = |quantile| histogram.value_at_quantile(quantile) as f64 / 1_000.0;
+        println!(
+            "{shape:?}: POST to socket, {status}, at {RATE} orders/s, {} orders: p50 {:.1} ms, p99 {:.1} ms",
+            histogram.len(),
+            millis(0.5),
+            millis(0.99),
+        );
+    }
+}
+
+async fn throughput(shape: Shape) {
+    let clock = Clock::system();
+    let marketplace = Marketplace::start(shape).await;
+    let buyers: Vec<Buyer> = (0..USERS).map(|n| marketplace.buyer(&format!("user-{n}"))).collect();
+    let gate = Arc::new(Semaphore::new(CONCURRENCY));
+    let start = clock.now();
+    let mut tasks = JoinSet::new();
+    for n in 0..BACKLOG {
+        let permit = gate.clone().acquire_owned().await.unwrap();
+        let buyer = buyers[n % USERS].clone();
+        tasks.spawn(async move {
+            buyer.place(&format!("backlog-{n}"), 100).await;
+            drop(permit);
+        });
+    }
+    tasks.join_all().await;
+    let accepted = clock.now().duration_since(start).as_secs_f64();
+    marketplace.settled(BACKLOG, Duration::from_secs(300)).await;
+    let paid = clock.now().duration_since(start).as_secs_f64();
+    println!(
+        "{shape:?}: {BACKLOG} orders, {CONCURRENCY} at a time: accepted {:.0}/s, to PAID {:.0}/s",
+        BACKLOG as f64 / accepted,
+        BACKLOG as f64 / paid,
+    );
+}
