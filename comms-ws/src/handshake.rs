@@ -1,0 +1,125 @@
+//! Before there is a session: who is it, from where, and is there room?
+
+use axum::{
+    Json,
+    extract::WebSocketUpgrade,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+
+use crate::hub::{HubConfig, Refusal};
+
+/// The subprotocol of the frames; the token may stand beside it as `bearer.<token>`.
+pub const SUBPROTOCOL: &str = "comms.v1";
+
+/// Read at a time; a bigger buffer costs its size per idle connection.
+const READ_BUFFER: usize = 4 * 1024;
+/// Written at a time at most, unless one frame is larger.
+pub(crate) const WRITE_BUFFER: usize = 16 * 1024;
+
+/// The token of a handshake: from `Authorization: Bearer <token>`, or, for browsers, which cannot set that, from
+/// `Sec-WebSocket-Protocol: comms.v1, bearer.<token>`. Never from the URL, which ends in logs.
+///
+/// ```
+/// let mut headers = http::HeaderMap::new();
+/// headers.insert("sec-websocket-protocol", "comms.v1, bearer.abc.def".parse()?);
+/// assert_eq!(comms_ws::credentials(&headers), Some("abc.def"));
+/// # Ok::<(), http::header::InvalidHeaderValue>(())
+/// ```
+#[must_use]
+pub fn credentials(headers: &HeaderMap) -> Option<&str> {
+    let authorization = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
+    let bearer =
+        authorization.and_then(|v| v.split_once(' ')).filter(|(s, _)| s.eq_ignore_ascii_case("bearer"));
+    let offered = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).into_iter().filter_map(|v| v.to_str().ok());
+    let mut offered = offered.flat_map(|v| v.split(',')).filter_map(|v| v.trim().strip_prefix("bearer."));
+    bearer.map(|(_, token)| token.trim()).or_else(|| offered.next()).filter(|token| !token.is_empty())
+}
+
+/// Whether the page that asks may open sockets here. A browser always says where a page is from, so a
+/// request without `Origin` is not a browser, and no page can make it.
+pub(crate) fn origin_allowed(headers: &HeaderMap, origins: &[String]) -> bool {
+    headers
+        .get_all(header::ORIGIN)
+        .iter()
+        .all(|origin| origins.iter().any(|o| o.as_bytes() == origin.as_bytes()))
+}
+
+/// The upgrade with this house's buffers and limits.
+pub(crate) fn prepared(upgrade: WebSocketUpgrade, config: &HubConfig) -> WebSocketUpgrade {
+    let limit = config.read_limit();
+    upgrade
+        .protocols([SUBPROTOCOL])
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(WRITE_BUFFER)
+        // A session's whole queue may be one frame.
+        .max_write_buffer_size(WRITE_BUFFER + config.queue_bytes + 1024)
+        .max_message_size(limit)
+        .max_frame_size(limit)
+}
+
+/// Problem details (RFC 9457) for a handshake that is refused.
+pub(crate) fn refused(refusal: Refusal) -> Response {
+    let (status, code, title) = match refusal {
+        Refusal::Origin => (StatusCode::FORBIDDEN, "origin", "This page may not open sockets here"),
+        Refusal::Principal => {
+            (StatusCode::TOO_MANY_REQUESTS, "too-many-sessions", "Too many sessions of this user")
+        }
+        Refusal::Full => (StatusCode::SERVICE_UNAVAILABLE, "full", "No room for another session"),
+        Refusal::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining", "The server is going away"),
+    };
+    let body =
+        serde_json::json!({"type": format!("/problems/{code}"), "title": title, "status": status.as_u16()});
+    let mut response = (status, Json(body)).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    if status != StatusCode::FORBIDDEN {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Pair = (&'static str, &'static str);
+
+    fn headers(pairs: &[Pair]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    #[test]
+    fn finds_the_token_where_it_may_stand() {
+        let table: [(&[Pair], Option<&str>); 9] = [
+            (&[("authorization", "Bearer a.b.c")], Some("a.b.c")),
+            (&[("authorization", "bearer  a.b.c ")], Some("a.b.c")),
+            (&[("authorization", "Basic a")], None),
+            (&[("authorization", "Bearer ")], None),
+            (&[("sec-websocket-protocol", "comms.v1, bearer.x")], Some("x")),
+            (&[("sec-websocket-protocol", "comms.v1"), ("sec-websocket-protocol", "bearer.x")], Some("x")),
+            (&[("sec-websocket-protocol", "comms.v1, bearer.")], None),
+            (&[("authorization", "Bearer a"), ("sec-websocket-protocol", "bearer.x")], Some("a")),
+            (&[], None),
+        ];
+        for (pairs, token) in table {
+            assert_eq!(credentials(&headers(pairs)), token, "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn pages_are_refused_unless_listed() {
+        let origins = ["https://shop.example".to_owned()];
+        let allowed = |pairs: &[Pair]| origin_allowed(&headers(pairs), &origins);
+        assert!(allowed(&[]), "not a browser");
+        assert!(allowed(&[("origin", "https://shop.example")]));
+        for evil in ["https://evil.example", "https://shop.example.evil", "http://shop.example", "null", ""] {
+            assert!(!allowed(&[("origin", evil)]), "{evil}");
+        }
+        assert!(!allowed(&[("origin", "https://shop.example"), ("origin", "https://evil.example")]));
+    }
+}
