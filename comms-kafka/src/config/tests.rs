@@ -1,0 +1,51 @@
+//! What the configuration takes, refuses and hides.
+
+use super::*;
+
+fn with(key: &str, value: &str) -> Result<ClientConfig, Error> {
+    let mut config = KafkaConfig::new("localhost:9092");
+    config.librdkafka.insert(key.to_owned(), value.to_owned());
+    config.client(&[("linger.ms", "5")], &[("acks", "all")])
+}
+
+#[test]
+fn refuses_every_key_that_carries_a_promise_and_says_why() {
+    for (key, reason) in REFUSED {
+        let text = with(key, "1").unwrap_err().to_string();
+        assert!(text.contains(key) && text.contains(reason), "{text}");
+    }
+    assert!(with("max.in.flight", "6").is_err());
+    assert!(with("max.in.flight", "five").is_err());
+    assert!(with("max.in.flight", "5").is_ok());
+}
+
+#[test]
+fn passes_the_rest_through_over_the_defaults() {
+    assert_eq!(with("linger.ms", "20").unwrap().get("linger.ms"), Some("20"));
+    assert_eq!(with("fetch.min.bytes", "2").unwrap().get("linger.ms"), Some("5"));
+    assert!(with("no.such.key", "1").unwrap_err().to_string().contains("no.such.key"));
+    assert!(KafkaConfig::new(" ").client(&[], &[]).is_err());
+}
+
+#[test]
+fn reads_numbers_booleans_and_tables() {
+    let text = r#"{"brokers": "b:1", "rack": "r1", "librdkafka":
+        {"linger.ms": 7, "session": {"timeout.ms": "6000"}, "check.crcs": true}}"#;
+    let config: KafkaConfig = serde_json::from_str(text).unwrap();
+    assert_eq!(config.client_id, "comms");
+    let expected = [("check.crcs", "true"), ("linger.ms", "7"), ("session.timeout.ms", "6000")];
+    let read: Vec<_> = config.librdkafka.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    assert_eq!(read, expected);
+    assert!(serde_json::from_str::<KafkaConfig>(r#"{"brokers": "b:1", "broker": "x"}"#).is_err());
+}
+
+#[test]
+fn hides_secrets() {
+    let mut config = KafkaConfig::new("b:1");
+    for key in ["sasl.password", "ssl.key.pem", "sasl.oauthbearer.client.secret", "ssl.keystore.password"] {
+        config.librdkafka.insert(key.to_owned(), "hush".to_owned());
+    }
+    config.librdkafka.insert("linger.ms".to_owned(), "7".to_owned());
+    let shown = format!("{config:?}");
+    assert!(!shown.contains("hush") && shown.contains("\"7\""), "{shown}");
+}

@@ -1,0 +1,206 @@
+//! The membership: what this member holds, how it comes and goes, and what is committed of it.
+
+use metrics::gauge;
+use rdkafka::{
+    ClientContext, Offset, Statistics, TopicPartitionList,
+    config::RDKafkaLogLevel,
+    consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance},
+    error::{KafkaError, KafkaResult},
+    types::RDKafkaErrorCode,
+};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use super::assignment::Assignment;
+use crate::client;
+use comms_core::{Clock, Processor, health::Component, telemetry};
+
+type Held = HashMap<Arc<str>, HashMap<i32, Arc<Assignment>>>;
+
+/// One member of a group; the client calls it on the poll thread.
+pub(super) struct Group {
+    pub(super) name: Arc<str>,
+    pub(super) routes: HashMap<Arc<str>, Processor>,
+    pub(super) drain: Duration,
+    pub(super) clock: Clock,
+    pub(super) health: Option<Component>,
+    held: Mutex<Held>,
+}
+
+impl Group {
+    pub(super) fn new(
+        name: Arc<str>,
+        routes: HashMap<Arc<str>, Processor>,
+        drain: Duration,
+        clock: Clock,
+        health: Option<Component>,
+    ) -> Self {
+        Self { name, routes, drain, clock, health, held: Mutex::default() }
+    }
+
+    /// The assignment that a record of this partition belongs to.
+    pub(super) fn find(&self, topic: &str, partition: i32) -> Option<Arc<Assignment>> {
+        self.lock().get(topic)?.get(&partition).cloned()
+    }
+
+    /// All that is held.
+    pub(super) fn held(&self) -> Vec<Arc<Assignment>> {
+        self.lock().values().flat_map(HashMap::values).cloned().collect()
+    }
+
+    /// Gives up what is held, without a commit.
+    pub(super) fn release(&self) -> Vec<Arc<Assignment>> {
+        std::mem::take(&mut *self.lock()).into_values().flat_map(HashMap::into_values).collect()
+    }
+
+    /// Commits the frontiers of `assignments` that the group does not have yet.
+    pub(super) fn commit(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        assignments: &[Arc<Assignment>],
+        mode: CommitMode,
+    ) {
+        let mut offsets = TopicPartitionList::new();
+        for assignment in assignments {
+            if let Some(offset) = assignment.uncommitted() {
+                // Fails only for offsets that cannot be represented; a frontier always can.
+                let _ = offsets.add_partition_offset(
+                    &assignment.topic,
+                    assignment.partition,
+                    Offset::Offset(offset),
+                );
+            }
+        }
+        if offsets.count() == 0 {
+            return;
+        }
+        match (consumer.commit(&offsets, mode), mode) {
+            // The client calls back.
+            (Ok(()), CommitMode::Async) => {}
+            (result, _) => self.commit_callback(result, &offsets),
+        }
+    }
+
+    fn assigned(&self, partitions: &TopicPartitionList) {
+        let mut held = self.lock();
+        for element in partitions.elements() {
+            let Some((topic, processor)) = self.routes.get_key_value(element.topic()) else { continue };
+            let assignment = Assignment::new(topic, element.partition(), processor.clone(), &self.name);
+            held.entry(topic.clone()).or_default().insert(element.partition(), Arc::new(assignment));
+        }
+        tracing::info!(group = %self.name, partitions = partitions.count(), "partitions assigned");
+    }
+
+    /// Runs before the partitions go. What has begun may end, within the drain; what is done is committed.
+    fn revoked(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) {
+        let gone = self.take(partitions);
+        gone.iter().for_each(|assignment| assignment.close());
+        let lost = consumer.assignment_lost();
+        if !lost {
+            let start = self.clock.now();
+            for assignment in &gone {
+                let spent = self.clock.now().duration_since(start);
+                assignment.wait_idle(self.drain.saturating_sub(spent));
+            }
+        }
+        for assignment in &gone {
+            assignment.revoked.cancel();
+            self.lag(assignment, 0);
+        }
+        // Another member may own lost partitions by now: a commit would set it back.
+        if !lost {
+            self.commit(consumer, &gone, CommitMode::Sync);
+        }
+        tracing::info!(group = %self.name, partitions = gone.len(), lost, "partitions revoked");
+    }
+
+    fn take(&self, partitions: &TopicPartitionList) -> Vec<Arc<Assignment>> {
+        let mut held = self.lock();
+        let elements = partitions.elements();
+        elements.iter().filter_map(|e| held.get_mut(e.topic())?.remove(&e.partition())).collect()
+    }
+
+    fn lag(&self, assignment: &Assignment, lag: i64) {
+        let labels = [
+            ("group", self.name.to_string()),
+            ("topic", assignment.topic.to_string()),
+            ("partition", assignment.partition.to_string()),
+        ];
+        // Exact up to 2^53 records.
+        gauge!(telemetry::CONSUMER_LAG, &labels).set(lag as f64);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ClientContext for Group {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        client::log(level, facility, line);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        client::error(&error, reason);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        for assignment in self.held() {
+            let topic = statistics.topics.get(&*assignment.topic);
+            let Some(stats) = topic.and_then(|topic| topic.partitions.get(&assignment.partition)) else {
+                continue;
+            };
+            // With read_committed the last stable offset is the end; -1001 is "not known yet".
+            let end = if stats.ls_offset >= 0 { stats.ls_offset } else { stats.hi_offset };
+            let position = assignment.frontier().unwrap_or(stats.committed_offset.max(stats.lo_offset));
+            if end >= 0 && position >= 0 {
+                self.lag(&assignment, (end - position).max(0));
+            }
+        }
+        let (Some(health), Some(group)) = (&self.health, &statistics.cgrp) else { return };
+        if group.state == "up" && group.join_state == "steady" {
+            health.ready();
+        } else {
+            health.unready(format!("group {}: {}, {}", self.name, group.state, group.join_state));
+        }
+    }
+}
+
+impl ConsumerContext for Group {
+    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        match rebalance {
+            Rebalance::Assign(partitions) => self.assigned(partitions),
+            Rebalance::Revoke(partitions) => self.revoked(consumer, partitions),
+            Rebalance::Error(error) => tracing::warn!(group = %self.name, %error, "rebalance failed"),
+        }
+    }
+
+    fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        if let (Rebalance::Assign(_), Some(health)) = (rebalance, &self.health) {
+            health.ready();
+        }
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
+        use RDKafkaErrorCode as Code;
+        match result.as_ref().map_err(KafkaError::rdkafka_error_code) {
+            Ok(()) => {}
+            // The group has moved on; what is not committed comes again to whoever owns it.
+            Err(Some(Code::IllegalGeneration | Code::UnknownMemberId | Code::RebalanceInProgress)) => {
+                tracing::debug!(group = %self.name, ?result, "commit came too late");
+            }
+            Err(_) => tracing::warn!(group = %self.name, ?result, "commit failed; the next one repeats it"),
+        }
+        for element in offsets.elements() {
+            let assignment = self.find(element.topic(), element.partition());
+            if let (Ok(()), Ok(()), Some(assignment), Offset::Offset(offset)) =
+                (&result, element.error(), assignment, element.offset())
+            {
+                assignment.committed(offset);
+            }
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! The poll thread: owns the client, polls always, awaits no handler.
+
+use rdkafka::{
+    ClientConfig, Message as _, TopicPartitionList,
+    config::FromClientConfigAndContext,
+    consumer::{BaseConsumer, CommitMode, Consumer as _},
+    error::KafkaError,
+    message::BorrowedMessage,
+};
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{
+    assignment::Flight,
+    budget::{self, Budget},
+    dead_letter::Place,
+    group::Group,
+    work::{Control, Record},
+};
+use crate::{error::classify, record};
+use comms_core::{Clock, Delivery, Error, Lanes};
+
+/// How long one poll, or one wait for room, may take. A full budget is first waited out this long, because a
+/// pause throws away what was fetched ahead.
+const TICK: Duration = Duration::from_millis(50);
+/// Memory a record takes beside its bytes: ring, lane, headers.
+const RECORD_OVERHEAD: usize = 256;
+
+/// Lanes by a hash of topic, partition and key. Two keys with one hash share a lane, which is only slower.
+pub(super) type RecordLanes = Lanes<u64, Record>;
+
+pub(super) struct Poll {
+    consumer: BaseConsumer<Group>,
+    lanes: Arc<RecordLanes>,
+    control: Arc<Control>,
+    budget: Arc<Budget>,
+    max_gap: usize,
+    commit_interval: Duration,
+    hasher: RandomState,
+    clock: Clock,
+}
+
+impl Poll {
+    /// A client, not yet in its group.
+    pub(super) fn new(
+        settings: &ClientConfig,
+        group: Group,
+        lanes: Arc<RecordLanes>,
+        control: Arc<Control>,
+        limits: &super::Limits,
+    ) -> Result<Self, Error> {
+        let clock = group.clock.clone();
+        let consumer = BaseConsumer::from_config_and_context(settings, group).map_err(classify)?;
+        Ok(Self {
+            consumer,
+            lanes,
+            control,
+            budget: Arc::new(Budget::new(limits.records, limits.bytes)),
+            max_gap: limits.gap,
+            commit_interval: limits.commit_interval,
+            hasher: RandomState::new(),
+            clock,
+        })
+    }
+
+    /// Joins the group and polls until told to stop; then drains, commits and closes. Blocks.
+    pub(super) fn run(self) -> Result<(), Error> {
+        let topics: Vec<_> = self.group().routes.keys().map(AsRef::as_ref).collect();
+        self.consumer.subscribe(&topics).map_err(classify)?;
+        let (mut flow_due, mut commit_due) = (self.clock.now(), self.clock.now() + self.commit_interval);
+        let mut paused = false;
+        while !self.control.stopping.is_cancelled() {
+            let full = !self.budget.wait(TICK);
+            let now = self.clock.now();
+            if full != paused || now >= flow_due {
+                self.flow(full);
+                (paused, flow_due) = (full, now + TICK);
+            }
+            if now >= commit_due {
+                self.group().commit(&self.consumer, &self.group().held(), CommitMode::Async);
+                commit_due = now + self.commit_interval;
+            }
+            match self.consumer.poll(if full { Duration::ZERO } else { TICK }) {
+                Some(Ok(record)) => self.dispatch(&record),
+                Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => {
+                    self.control.fail(classify(error))
+                }
+                // The client mends the others, and has logged them.
+                Some(Err(_)) | None => {}
+            }
+        }
+        self.end();
+        Ok(())
+    }
+
+    fn group(&self) -> &Group {
+        self.consumer.context()
+    }
+
+    fn dispatch(&self, record: &BorrowedMessage<'_>) {
+        let (partition, offset) = (record.partition(), record.offset());
+        let Some(assignment) = self.group().find(record.topic(), partition) else { return };
+        let message = record::message(record, &assignment.topic);
+        let topic = &assignment.topic;
+        let lane = message.key.as_ref().map(|key| self.hasher.hash_one((&**topic, partition, key)));
+        let size = message.size() + RECORD_OVERHEAD;
+        let origin = format!("{topic}/{partition}@{offset}");
+        let delivery = Delivery::new(message, self.group().name.clone(), origin);
+        assignment.consumed.increment(1);
+        let flight = Flight::new(assignment, self.budget.clone(), offset, size);
+        let place = Place { partition, offset, timestamp: record.timestamp().to_millis() };
+        self.lanes.push(lane, Record { flight, delivery, place });
+    }
+
+    /// Tells the client which partitions to fetch: none while the budget is full, and none whose frontier
+    /// is too far behind.
+    fn flow(&self, full: bool) {
+        let (mut pause, mut resume) = (TopicPartitionList::new(), TopicPartitionList::new());
+        for assignment in self.group().held() {
+            let paused = assignment.is_paused();
+            let limit = if paused { budget::low(self.max_gap) } else { self.max_gap };
+            let wanted = full || assignment.backlog() > limit;
+            if wanted != paused {
+                assignment.set_paused(wanted);
+                let list = if wanted { &mut pause } else { &mut resume };
+                list.add_partition(&assignment.topic, assignment.partition);
+            }
+        }
+        let pausing = (pause.count() > 0).then(|| self.consumer.pause(&pause));
+        let resuming = (resume.count() > 0).then(|| self.consumer.resume(&resume));
+        for error in [pausing, resuming].into_iter().flatten().filter_map(Result::err) {
+            tracing::warn!(group = %self.group().name, %error, "flow control");
+        }
+    }
+
+    /// What has begun may end, within the drain; polling goes on. Then what is done is committed, and the
+    /// client leaves the group. It is dropped here, on this thread, because that blocks.
+    fn end(self) {
+        let group = self.group();
+        tracing::info!(group = %group.name, "consumer stops");
+        self.flow(true);
+        let until = self.clock.now() + group.drain;
+        while self.drains(until) {
+            // Records that still come are left: they are not tracked, so they are not committed.
+            let _ = self.consumer.poll(TICK);
+        }
+        let held = group.release();
+        held.iter().for_each(|assignment| assignment.revoked.cancel());
+        group.commit(&self.consumer, &held, CommitMode::Sync);
+    }
+
+    fn drains(&self, until: Instant) -> bool {
+        let held = self.group().held();
+        held.iter().for_each(|assignment| assignment.close());
+        let over = self.control.abandoned.is_cancelled() || self.clock.now() >= until;
+        !over && held.iter().any(|assignment| !assignment.is_idle())
+    }
+}
