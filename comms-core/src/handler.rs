@@ -2,7 +2,6 @@
 
 use std::{
     future::Future,
-    pin::Pin,
     task::{Context, Poll},
 };
 
@@ -89,7 +88,7 @@ where
     }
 }
 
-type BoxFuture = Pin<Box<dyn Future<Output = Result<Outcome, Error>> + Send>>;
+type BoxFuture = futures::future::BoxFuture<'static, Result<Outcome, Error>>;
 
 trait Erased: Send + Sync {
     fn run(&self, delivery: Delivery) -> BoxFuture;
@@ -122,6 +121,21 @@ impl BoxHandler {
     /// The handler's.
     pub async fn handle(&self, delivery: Delivery) -> Result<Outcome, Error> {
         self.0.run(delivery).await
+    }
+}
+
+impl Service<Delivery> for BoxHandler {
+    type Response = Outcome;
+    type Error = Error;
+    type Future = BoxFuture;
+
+    /// Readiness is waited for inside the call: each call drives a clone of its own.
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, delivery: Delivery) -> BoxFuture {
+        self.0.run(delivery)
     }
 }
 

@@ -4,12 +4,13 @@
 use std::{sync::Arc, time::Duration};
 
 use comms_core::{Attempts, Backoff, BoxHandler, Clock, Error, Health, Publisher};
-use comms_kafka::{Consumer, KafkaConfig, KafkaPublisher, TopicSpec, dlq_topic, provision};
+use comms_kafka::{Consumer, KafkaConfig, KafkaPublisher, TopicSpec, provision};
 use comms_outbox::Subscriber;
 
 use super::{
     config::{self, Config},
     db::Db,
+    prefix::Prefixed,
     stages::{Stage, Stages},
 };
 use crate::contracts;
@@ -73,19 +74,23 @@ impl Delivery<'_> {
         let mut settings = KafkaConfig::new(&kafka.brokers);
         settings.client_id = "comms-reference-app".to_owned();
         settings.rack = kafka.rack.clone();
-        // Stands before the names of topics and groups on the cluster; nothing in here sees it.
-        settings.prefix = kafka.prefix.clone();
         settings.librdkafka = kafka.librdkafka.clone();
-        let topics = topic_specs(kafka.replication_factor);
+        let named = |name: &str| format!("{}{name}", kafka.prefix);
+        let topics: Vec<TopicSpec> = contracts::TOPICS
+            .iter()
+            .map(|&(name, partitions)| TopicSpec::new(named(name), partitions, kafka.replication_factor))
+            .flat_map(|topic| [topic.dead_letters(), topic])
+            .collect();
         provision(&settings, &topics, PROVISION_LIMIT).await?;
         let publisher: Arc<dyn Publisher> = Arc::new(KafkaPublisher::new(&settings, self.clock.clone())?);
         for source in sources {
-            let relay = self.relay(&source, "kafka", publisher.clone())?.build()?;
+            let prefixed = Prefixed { prefix: kafka.prefix.clone(), inner: publisher.clone() };
+            let relay = self.relay(&source, "kafka", Arc::new(prefixed))?.build()?;
             self.stages.spawn(Stage::Relays, source.name, move |told| relay.run(told.cancelled_owned()));
         }
         for Subscription { group, topic, handler } in subscriptions {
-            let consumer = Consumer::builder(&settings, group)
-                .on(topic, handler)
+            let consumer = Consumer::builder(&settings, named(group))
+                .on(named(topic), handler)
                 .attempts(self.attempts()?)
                 .dead_letter(publisher.clone())
                 .clock(self.clock.clone())
@@ -144,15 +149,4 @@ impl Delivery<'_> {
         .map_err(|e| e.context("configuration: consumer.backoff_ms, consumer.backoff_cap_ms"))?;
         Ok(attempts)
     }
-}
-
-/// Every topic of the house and its dead letters.
-fn topic_specs(replication: i32) -> Vec<TopicSpec> {
-    let spec = |name: String, partitions| TopicSpec::new(name, partitions, replication);
-    contracts::TOPICS
-        .iter()
-        .flat_map(|&(name, partitions)| {
-            [spec(name.to_owned(), partitions), spec(dlq_topic(name), partitions)]
-        })
-        .collect()
 }

@@ -8,5 +8,6 @@ pub mod db;
 pub mod delivery;
 pub mod identity;
 pub mod listen;
+pub mod prefix;
 pub mod stages;
 pub mod telemetry;
