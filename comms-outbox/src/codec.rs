@@ -1,0 +1,64 @@
+//! Headers in a column: order, duplicates and bytes that are not text survive.
+//!
+//! Each header is its name and its value, each with its length before it: four bytes, big-endian.
+//! A JSON object would lose the order and the duplicates, and holds no bytes.
+
+use bytes::{Buf, BufMut, Bytes};
+use comms_core::{Error, Headers};
+
+pub(crate) fn encode(headers: &Headers) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(headers.size() + 8 * headers.len());
+    for (name, value) in headers.iter() {
+        put(&mut bytes, name.as_bytes());
+        put(&mut bytes, value);
+    }
+    bytes
+}
+
+// Sizes were checked against `MESSAGE_LIMIT`, far below 4 GiB.
+#[allow(clippy::cast_possible_truncation)]
+fn put(bytes: &mut Vec<u8>, part: &[u8]) {
+    bytes.put_u32(part.len() as u32);
+    bytes.put_slice(part);
+}
+
+/// `Fatal` for bytes that no version of this crate wrote: the row, and perhaps the table, is damaged.
+pub(crate) fn decode(mut bytes: Bytes) -> Result<Headers, Error> {
+    let mut headers = Headers::new();
+    while bytes.has_remaining() {
+        let name = String::from_utf8(take(&mut bytes)?.into()).map_err(|_| damaged())?;
+        headers.append(name, take(&mut bytes)?);
+    }
+    Ok(headers)
+}
+
+fn take(bytes: &mut Bytes) -> Result<Bytes, Error> {
+    let length = bytes.try_get_u32().map_err(|_| damaged())? as usize;
+    if bytes.len() < length {
+        return Err(damaged());
+    }
+    Ok(bytes.split_to(length))
+}
+
+fn damaged() -> Error {
+    Error::fatal("the column headers of comms_outbox does not decode: something else has written to it")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn every_list_of_headers_comes_back(list in prop::collection::vec((".{0,8}", prop::collection::vec(any::<u8>(), 0..20)), 0..6)) {
+            let headers: Headers = list.into_iter().collect();
+            prop_assert_eq!(decode(encode(&headers).into()).unwrap(), headers);
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            let _ = decode(bytes.into());
+        }
+    }
+}

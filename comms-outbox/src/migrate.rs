@@ -1,0 +1,65 @@
+//! What both backends' migrations share: a list, checksums, and what is said when they do not fit.
+
+use comms_core::Error;
+use sha2::{Digest, Sha256};
+
+/// The texts of the migrations in their order; the first has version 1. Until 0.1.0 they may be rewritten,
+/// afterwards only added to.
+pub(crate) type Migrations = [&'static str];
+
+pub(crate) fn checksum(text: &str) -> Vec<u8> {
+    Sha256::digest(text.as_bytes()).to_vec()
+}
+
+/// The migrations that are not applied yet, each with its version.
+pub(crate) fn missing<'a>(
+    all: &'a Migrations,
+    applied: &[(i64, Vec<u8>)],
+) -> Result<impl Iterator<Item = (i64, &'static str)> + use<'a>, Error> {
+    for (n, (version, applied)) in applied.iter().enumerate() {
+        let known = all.get(n).filter(|_| usize::try_from(*version) == Ok(n + 1));
+        let Some(text) = known else {
+            return Err(Error::fatal(format!(
+                "the outbox tables are at version {version}, this program knows versions up to {}: start the \
+                 program that migrated them, or a newer one",
+                all.len()
+            )));
+        };
+        if checksum(text) != *applied {
+            return Err(Error::fatal(format!(
+                "migration {version} of the outbox tables was applied in another form than this program has: \
+                 before 0.1.0 drop the tables comms_outbox, comms_outbox_cursor, comms_outbox_parked, \
+                 comms_inbox, comms_replies and comms_outbox_migrations, and migrate again"
+            )));
+        }
+    }
+    let from = applied.len();
+    Ok((1..).zip(all.iter().copied()).skip(from))
+}
+
+/// What a program says that finds the tables older than itself.
+pub(crate) fn check(all: &Migrations, applied: &[(i64, Vec<u8>)]) -> Result<(), Error> {
+    match missing(all, applied)?.next() {
+        None => Ok(()),
+        Some((version, _)) => Err(Error::fatal(format!(
+            "migration {version} of the outbox tables is missing: call Tables::migrate before the relay starts"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_what_is_missing_and_what_does_not_fit() {
+        let all = ["one", "two"];
+        let one = (1, checksum("one"));
+        let rest: Vec<_> = missing(&all, std::slice::from_ref(&one)).unwrap().collect();
+        assert_eq!(rest, [(2, "two")]);
+        assert!(check(&all, std::slice::from_ref(&one)).unwrap_err().to_string().contains("Tables::migrate"));
+        assert!(check(&all, &[one.clone(), (2, checksum("two"))]).is_ok());
+        assert!(missing(&all, &[one.clone(), (2, checksum("other"))]).is_err(), "rewritten");
+        assert!(missing(&all[..1], &[one, (2, checksum("two"))]).is_err(), "newer than this program");
+    }
+}

@@ -1,0 +1,65 @@
+-- Columns are explained in docs/reference/tables.md. {s} is the schema.
+
+CREATE TABLE {s}.comms_outbox (
+    xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    id bigint GENERATED ALWAYS AS IDENTITY (CACHE 1),
+    slot smallint NOT NULL DEFAULT (extract(epoch FROM now())::bigint / 3600 % 4)::smallint,
+    source text NOT NULL,
+    msg_id text NOT NULL,
+    tenant text,
+    topic text NOT NULL,
+    key bytea,
+    type text,
+    headers bytea NOT NULL,
+    payload bytea,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (id, slot)
+) PARTITION BY LIST (slot);
+CREATE TABLE {s}.comms_outbox_0 PARTITION OF {s}.comms_outbox FOR VALUES IN (0);
+CREATE TABLE {s}.comms_outbox_1 PARTITION OF {s}.comms_outbox FOR VALUES IN (1);
+CREATE TABLE {s}.comms_outbox_2 PARTITION OF {s}.comms_outbox FOR VALUES IN (2);
+CREATE TABLE {s}.comms_outbox_3 PARTITION OF {s}.comms_outbox FOR VALUES IN (3);
+CREATE INDEX comms_outbox_xid_id ON {s}.comms_outbox (xid, id);
+
+CREATE TABLE {s}.comms_outbox_cursor (
+    relay text PRIMARY KEY,
+    snap pg_snapshot NOT NULL,
+    win pg_snapshot,
+    last_id bigint NOT NULL,
+    owner text NOT NULL,
+    epoch bigint NOT NULL,
+    lease_until timestamptz NOT NULL,
+    system_identifier bigint NOT NULL
+);
+
+CREATE TABLE {s}.comms_outbox_parked (
+    relay text NOT NULL,
+    outbox_id bigint NOT NULL,
+    topic text NOT NULL,
+    key bytea,
+    state text NOT NULL DEFAULT 'parked' CHECK (state IN ('parked', 'released')),
+    attempts integer NOT NULL,
+    error_kind text,
+    error text NOT NULL,
+    parked_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (relay, outbox_id)
+);
+CREATE INDEX comms_outbox_parked_lane ON {s}.comms_outbox_parked (relay, topic, key);
+
+CREATE TABLE {s}.comms_inbox (
+    subscriber text NOT NULL,
+    source text NOT NULL,
+    id text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (subscriber, source, id)
+);
+
+CREATE TABLE {s}.comms_replies (
+    scope text NOT NULL,
+    key text NOT NULL,
+    fingerprint bytea NOT NULL,
+    status integer,
+    body bytea,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (scope, key)
+);

@@ -1,0 +1,85 @@
+//! The tables of one schema: names checked once, statements made once.
+
+use std::sync::Arc;
+
+use comms_core::Error;
+use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
+
+use super::{inbox, outbox, parked, read, replies, store};
+
+/// The outbox tables of one service's schema. Cheap to clone; holds no connection: every call takes the
+/// caller's, and what it writes is part of the caller's transaction.
+///
+/// ```
+/// use comms_outbox::postgres::Tables;
+/// assert!(Tables::in_schema("orders").is_ok());
+/// assert!(Tables::in_schema("Orders; drop table x").is_err());
+/// ```
+#[derive(Debug, Clone)]
+pub struct Tables {
+    pub(super) schema: Arc<str>,
+    pub(super) sql: Arc<Statements>,
+}
+
+#[derive(Debug)]
+pub(super) struct Statements {
+    pub(super) enqueue: SqlStr,
+    pub(super) claim: SqlStr,
+    pub(super) admit: SqlStr,
+    pub(super) reply: SqlStr,
+    pub(super) answer: SqlStr,
+    pub(super) parked: SqlStr,
+    pub(super) release: SqlStr,
+    pub(super) window: SqlStr,
+    pub(super) page: SqlStr,
+    pub(super) acquire: SqlStr,
+    pub(super) save: SqlStr,
+    pub(super) park: SqlStr,
+    pub(super) unpark: SqlStr,
+    pub(super) repark: SqlStr,
+    pub(super) lanes: SqlStr,
+    pub(super) released: SqlStr,
+}
+
+impl Tables {
+    /// The tables in `schema`.
+    ///
+    /// # Errors
+    /// `Invalid` for a name that is not `[a-z_][a-z0-9_]*` of at most 48 bytes: it stands in statements.
+    pub fn in_schema(schema: &str) -> Result<Self, Error> {
+        let first = schema.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
+        let rest = schema.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+        if !first || !rest || schema.len() > 48 {
+            return Err(Error::invalid(format!(
+                "{schema:?} is no name for a schema here: 1 to 48 of a-z, 0-9 and _, not beginning with a digit"
+            )));
+        }
+        let sql = |text| render(schema, text);
+        let sql = Statements {
+            enqueue: sql(outbox::ENQUEUE),
+            claim: sql(inbox::CLAIM),
+            admit: sql(replies::ADMIT),
+            reply: sql(replies::REPLY),
+            answer: sql(replies::ANSWER),
+            parked: sql(parked::PARKED),
+            release: sql(parked::RELEASE),
+            window: sql(read::WINDOW),
+            page: sql(read::PAGE),
+            acquire: sql(store::ACQUIRE),
+            save: sql(store::SAVE),
+            park: sql(store::PARK),
+            unpark: sql(store::UNPARK),
+            repark: sql(store::REPARK),
+            lanes: sql(store::LANES),
+            released: sql(store::RELEASED),
+        };
+        Ok(Self { schema: schema.into(), sql: Arc::new(sql) })
+    }
+}
+
+/// `{s}` becomes the schema, which was checked: nothing else is replaced. Quoted, because `order` is a name
+/// a service may have, and a reserved word.
+pub(super) fn render(schema: &str, text: &str) -> SqlStr {
+    let text: Arc<str> = text.replace("{s}", &format!("\"{schema}\"")).into();
+    AssertSqlSafe(text).into_sql_str()
+}

@@ -1,0 +1,80 @@
+//! Transactions on PostgreSQL behind the seams of comms-core.
+
+use comms_core::{
+    Admit, CallKey, Claim, Claimed, Error, Inbox, Message, Outbox, Replies, StoredReply, UnitOfWork,
+};
+use sqlx::{PgPool, Postgres, Transaction};
+
+use super::Tables;
+use crate::{Wake, commit_error, sql_error};
+
+/// Opens transactions of a pool, with inbox, outbox and stored replies in them. Clones share all.
+#[derive(Debug, Clone)]
+pub struct PgUnit {
+    pool: PgPool,
+    tables: Tables,
+    wake: Wake,
+}
+
+impl PgUnit {
+    /// A unit of work on `pool` with the outbox of `tables`.
+    #[must_use]
+    pub fn new(pool: PgPool, tables: Tables) -> Self {
+        Self { pool, tables, wake: Wake::new() }
+    }
+
+    /// The bell that every commit rings: give it to the relay of this process.
+    #[must_use]
+    pub fn wake(&self) -> Wake {
+        self.wake.clone()
+    }
+}
+
+impl UnitOfWork for PgUnit {
+    type Tx = Transaction<'static, Postgres>;
+
+    async fn begin(&self) -> Result<Self::Tx, Error> {
+        self.pool.begin().await.map_err(sql_error)
+    }
+
+    async fn commit(&self, tx: Self::Tx) -> Result<(), Error> {
+        commit(tx).await?;
+        self.wake.ring();
+        Ok(())
+    }
+}
+
+impl Inbox for PgUnit {
+    async fn claim(&self, tx: &mut Self::Tx, claims: &[Claim]) -> Result<Vec<Claimed>, Error> {
+        self.tables.claim(tx, claims).await
+    }
+}
+
+impl Outbox for PgUnit {
+    async fn enqueue(&self, tx: &mut Self::Tx, messages: &[Message]) -> Result<(), Error> {
+        self.tables.enqueue(tx, messages).await
+    }
+}
+
+impl Replies for PgUnit {
+    async fn admit(&self, tx: &mut Self::Tx, key: &CallKey) -> Result<Admit, Error> {
+        self.tables.admit(tx, key).await
+    }
+
+    async fn answer(&self, tx: &mut Self::Tx, key: &CallKey, reply: &StoredReply) -> Result<(), Error> {
+        self.tables.answer(tx, key, reply).await
+    }
+}
+
+/// Commits `tx`, for a unit of work of the application's own.
+///
+/// PostgreSQL answers the COMMIT of a transaction in which a statement has failed with a quiet ROLLBACK: a
+/// handler that swallowed the failure would have its message acknowledged and nothing done. So the transaction
+/// is asked first, at the price of a round trip.
+///
+/// # Errors
+/// `Transient` for such a transaction; otherwise as [`commit_error`] says.
+pub async fn commit(mut tx: Transaction<'_, Postgres>) -> Result<(), Error> {
+    sqlx::raw_sql("SELECT").execute(&mut *tx).await.map_err(sql_error)?;
+    tx.commit().await.map_err(commit_error)
+}

@@ -1,0 +1,179 @@
+//! The loop that carries committed rows to a publisher.
+//!
+//! The problem: rows become visible in another order than they were written, processes die between the
+//! publish and the note of it, two processes believe to be the only one, one message that nobody can handle
+//! stands before thousands.
+//!
+//! The promise:
+//! - every committed row is delivered at least once, with the same identity each time; a row that was rolled
+//!   back never;
+//! - rows of one (destination, key) are delivered in the order in which their transactions followed one
+//!   another, and an older transaction that is still open holds up nobody;
+//! - one relay of a name reads at a time (a lease by the database's clock, fenced by an epoch);
+//! - a row that the publisher refuses for good is *parked* with the reason, and later rows of its key behind
+//!   it, until [`release`](crate::postgres::Tables::release); other keys flow.
+//!
+//! What breaks it: two transactions that write one key at the same time have no order to keep. A publisher
+//! that has several rows of a key in flight when the first is refused may have delivered the later ones (Kafka
+//! does, the [`Subscriber`](crate::Subscriber) does not). After a transient failure everything behind it is
+//! sent again, so a key may be seen 1, 2, 1, 2. A process that is stopped for longer than its lease finishes
+//! what it had handed over.
+
+mod builder;
+mod flights;
+mod metrics;
+mod parking;
+mod release;
+mod stint;
+mod store;
+
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use comms_core::{Backoff, Clock, Error, ErrorKind, Publisher, health};
+use futures::{FutureExt, future::FusedFuture};
+
+pub use builder::RelayBuilder;
+use metrics::Metrics;
+use stint::{End, Stint};
+pub(crate) use store::Store;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub(crate) use store::{Changes, Holder, Lane, Lease, Page, Park, Position, Row};
+
+/// The longest a single call to the database may take.
+const CALL_LIMIT: Duration = Duration::from_secs(10);
+
+/// Carries the committed rows of one outbox to one publisher.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # #[cfg(feature = "sqlite")] {
+/// use std::{sync::Arc, time::Duration};
+/// use comms_core::{BoxHandler, Delivery, Outcome, handler_fn};
+/// use comms_outbox::{Relay, Subscriber, sqlite};
+///
+/// let pool = sqlx::sqlite::SqlitePoolOptions::new().max_connections(1).connect("sqlite::memory:").await?;
+/// let tables = sqlite::Tables::new();
+/// tables.migrate(&pool).await?;
+/// let handler = BoxHandler::new(handler_fn(|_: Delivery| async { Ok(Outcome::Done) }));
+/// let subscriber = Subscriber::builder("billing").on("order.placed", handler).build()?;
+/// let relay = Relay::builder(sqlite::RelayStore::new(pool, tables), Arc::new(subscriber))
+///     .name("billing")
+///     .destinations(["order.placed"])
+///     .build()?;
+/// relay.run(tokio::time::sleep(Duration::from_millis(20))).await?;
+/// # }
+/// # Ok(())
+/// # }
+/// ```
+pub struct Relay {
+    settings: Settings,
+    store: Arc<dyn Store>,
+    publisher: Arc<dyn Publisher>,
+    wake: crate::Wake,
+    clock: Clock,
+    health: Option<health::Component>,
+    backoff: Backoff,
+    metrics: Metrics,
+}
+
+struct Settings {
+    name: Arc<str>,
+    topics: Option<Vec<String>>,
+    owner: String,
+    lease: Duration,
+    page: u32,
+    in_flight: usize,
+    in_flight_bytes: usize,
+    idle: Duration,
+    drain: Duration,
+}
+
+impl Relay {
+    /// A relay from `store` (`postgres::RelayStore` or `sqlite::RelayStore`) to `publisher`.
+    pub fn builder(store: impl Store, publisher: Arc<dyn Publisher>) -> RelayBuilder {
+        RelayBuilder::new(Arc::new(store), publisher)
+    }
+
+    /// Carries rows until `shutdown` resolves; then waits for what is in flight, within
+    /// [`RelayBuilder::drain`], writes the cursor and gives the lease back, so that a successor starts at once.
+    /// A database or a carrier that is away is waited for, without end. Dropping the future is a crash:
+    /// nothing is lost, the rows in flight come again.
+    ///
+    /// # Errors
+    /// `Fatal` where going on would do harm: the publisher's, or an outbox that is not this database's.
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
+        let mut shutdown = std::pin::pin!(shutdown.fuse());
+        let mut failures = 0;
+        loop {
+            let (result, progress) = self.stint(shutdown.as_mut()).await;
+            failures = if progress { 0 } else { failures };
+            let pause = match result {
+                Ok(End::Shutdown) => return Ok(()),
+                // A third of the lease, so that a successor is not late; jitter, so that two are not in step.
+                Ok(End::NoLease) => self.settings.lease.mul_f64(0.25 + self.clock.random_unit() / 6.0),
+                Err(error) => {
+                    self.unready(&error);
+                    if error.kind == ErrorKind::Fatal {
+                        return Err(error.context(format_args!("relay {}", self.settings.name)));
+                    }
+                    failures += 1;
+                    let delay = self.backoff.delay(failures, &self.clock);
+                    tracing::warn!(relay = %self.settings.name, failures, %error, "relay interrupted");
+                    error.retry_after.map_or(delay, |least| least.max(delay))
+                }
+            };
+            tokio::select! {
+                biased;
+                () = shutdown.as_mut() => return Ok(()),
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// One lease, from having it to losing it or giving it back; and whether a row was delivered under it.
+    async fn stint<S>(&self, shutdown: Pin<&mut S>) -> (Result<End, Error>, bool)
+    where
+        S: FusedFuture<Output = ()> + Send,
+    {
+        match Stint::begin(self).await {
+            Ok(Some(mut stint)) => {
+                self.ready();
+                let result = stint.run(shutdown).await;
+                let result = stint.finish(result).await;
+                self.metrics.lag.set(0.0);
+                (result, stint.progress())
+            }
+            Ok(None) => {
+                self.ready();
+                (Ok(End::NoLease), true)
+            }
+            Err(error) => (Err(error), false),
+        }
+    }
+
+    fn ready(&self) {
+        if let Some(health) = &self.health {
+            health.ready();
+        }
+    }
+
+    fn unready(&self, error: &Error) {
+        if let Some(health) = &self.health {
+            health.unready(error.to_string());
+        }
+    }
+}
+
+impl std::fmt::Debug for Relay {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Relay").field("name", &self.settings.name).finish_non_exhaustive()
+    }
+}
+
+/// A call to the database that does not answer is one that failed.
+async fn limited<T>(call: impl Future<Output = Result<T, Error>> + Send) -> Result<T, Error> {
+    tokio::time::timeout(CALL_LIMIT, call).await.unwrap_or_else(|_| {
+        Err(Error::transient(format!("the database does not answer within {CALL_LIMIT:?}")))
+    })
+}

@@ -1,0 +1,110 @@
+//! Rows handed to the publisher and not yet acknowledged, in the order they were handed over.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use comms_core::{Acks, Error, Receipt};
+use futures::{StreamExt, stream::FuturesOrdered};
+
+use super::store::{Lane, Park, Position, Row};
+use crate::parked::Refusal;
+
+/// What remains here of a row whose message is with the publisher.
+#[derive(Debug, Clone)]
+pub(super) struct Sent {
+    pub(super) id: i64,
+    pub(super) topic: std::sync::Arc<str>,
+    pub(super) key: Option<bytes::Bytes>,
+    pub(super) bytes: usize,
+}
+
+impl Sent {
+    pub(super) fn of(row: &Row) -> Self {
+        let message = &row.message;
+        Self {
+            id: row.id,
+            topic: message.destination.clone(),
+            key: message.key.clone(),
+            bytes: message.size(),
+        }
+    }
+
+    pub(super) fn lane(&self) -> Option<Lane> {
+        Some((self.topic.clone(), self.key.clone()?))
+    }
+
+    pub(super) fn park(self, refusal: Refusal) -> Park {
+        Park { outbox_id: self.id, topic: self.topic, key: self.key, refusal }
+    }
+}
+
+/// When rows were read, and how old the oldest was: an age that goes on growing.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Aged {
+    pub(super) read: Instant,
+    pub(super) age: Duration,
+}
+
+/// Rows that were handed over together.
+#[derive(Debug)]
+pub(super) struct Flight {
+    pub(super) rows: Vec<Sent>,
+    /// Where reading stands once they are done; `None` for the first part of a divided page.
+    pub(super) after: Option<Position>,
+    pub(super) aged: Aged,
+}
+
+/// All flights, answered in their order.
+#[derive(Default)]
+pub(super) struct Flights {
+    flights: VecDeque<Flight>,
+    acks: FuturesOrdered<Acks>,
+    rows: usize,
+    bytes: usize,
+}
+
+/// What the publisher said of each row.
+pub(super) type Results = Vec<Result<Receipt, Error>>;
+
+impl Flights {
+    pub(super) fn push(&mut self, flight: Flight, acks: Acks) {
+        self.rows += flight.rows.len();
+        self.bytes += flight.rows.iter().map(|row| row.bytes).sum::<usize>();
+        self.flights.push_back(flight);
+        self.acks.push_back(acks);
+    }
+
+    /// A position that adds no rows to those in flight. Gives it back where nothing is.
+    pub(super) fn advance(&mut self, after: Position) -> Option<Position> {
+        let Some(last) = self.flights.back_mut() else { return Some(after) };
+        last.after = Some(after);
+        None
+    }
+
+    /// The oldest flight once it is answered; `None` at once where there is none. Cancel safe.
+    pub(super) async fn next(&mut self) -> Option<(Flight, Results)> {
+        let results = self.acks.next().await?;
+        let flight = self.flights.pop_front()?;
+        self.rows -= flight.rows.len();
+        self.bytes -= flight.rows.iter().map(|row| row.bytes).sum::<usize>();
+        Some((flight, results))
+    }
+
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn oldest(&self) -> Option<Aged> {
+        self.flights.front().map(|flight| flight.aged)
+    }
+
+    pub(super) fn lanes(&self) -> impl Iterator<Item = Lane> {
+        self.flights.iter().flat_map(|flight| &flight.rows).filter_map(Sent::lane)
+    }
+}

@@ -1,0 +1,130 @@
+//! Parked rows that somebody released: delivered in the order of their lane, beside the rest.
+
+use std::{collections::HashSet, time::Duration};
+
+use comms_core::{Acks, Error, ErrorKind};
+use tokio::time::Sleep;
+
+use super::{
+    flights::{Results, Sent},
+    limited,
+    stint::Stint,
+    store::{Changes, Lane, Row},
+};
+use crate::parked::Refusal;
+
+/// How often the table is looked at while anything is parked.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// At most one batch of released rows with the publisher.
+pub(super) struct Releases {
+    flight: Option<(Vec<Sent>, Acks)>,
+    look: std::pin::Pin<Box<Sleep>>,
+    due: bool,
+    /// The publisher was full: nothing else is handed over before these have had their turn.
+    waits_for_room: bool,
+}
+
+impl Releases {
+    pub(super) fn new() -> Self {
+        Self {
+            flight: None,
+            look: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            due: false,
+            waits_for_room: false,
+        }
+    }
+
+    pub(super) fn waits_for_room(&self) -> bool {
+        self.waits_for_room
+    }
+
+    pub(super) fn in_flight(&self) -> bool {
+        self.flight.is_some()
+    }
+
+    /// The batch once it is answered; `None` once when it is time to look. Cancel safe.
+    pub(super) async fn next(&mut self) -> Option<(Vec<Sent>, Results)> {
+        if let Some((_, acks)) = &mut self.flight {
+            let results = acks.as_mut().await;
+            return self.flight.take().map(|(rows, _)| (rows, results));
+        }
+        if self.due {
+            return std::future::pending().await;
+        }
+        self.look.as_mut().await;
+        self.due = true;
+        None
+    }
+
+    fn look_again_in(&mut self, pause: Duration) {
+        self.due = false;
+        self.look = Box::pin(tokio::time::sleep(pause));
+    }
+}
+
+impl Stint<'_> {
+    /// Hands released rows over, when it is time to look.
+    pub(super) async fn start_release(&mut self) -> Result<(), Error> {
+        if !self.releases.due || self.releases.flight.is_some() {
+            return Ok(());
+        }
+        self.releases.look_again_in(LOOK_EVERY);
+        self.releases.waits_for_room = false;
+        if !self.parking.any() {
+            return Ok(());
+        }
+        let page = self.relay.settings.page.into();
+        let rows = limited(self.relay.store.released(&self.relay.settings.name, page)).await?;
+        // A lane with older copies still on the way is not begun: its next row would overtake them.
+        let busy: HashSet<Lane> = self.flights.lanes().collect();
+        let rows = rows.into_iter().map(|row| (Sent::of(&row), row));
+        let (mut sent, mut messages) = rows
+            .filter(|(sent, _)| sent.lane().is_none_or(|lane| !busy.contains(&lane)))
+            .map(|(sent, Row { message, .. })| (sent, message))
+            .unzip::<_, _, Vec<_>, std::collections::VecDeque<_>>();
+        if messages.is_empty() {
+            return Ok(());
+        }
+        let acks = self.relay.publisher.enqueue(&mut messages);
+        sent.truncate(sent.len().saturating_sub(messages.len()));
+        if sent.is_empty() {
+            self.releases.due = true;
+            self.releases.waits_for_room = true;
+        } else {
+            self.releases.flight = Some((sent, acks));
+        }
+        Ok(())
+    }
+
+    /// `false`: the lease is another's.
+    pub(super) async fn settle_release(&mut self, rows: Vec<Sent>, results: Results) -> Result<bool, Error> {
+        if results.len() != rows.len() {
+            return Err(Error::fatal("the publisher answered for another number of messages than it took"));
+        }
+        let mut changes: Changes = self.parking.changes();
+        let mut fatal = None;
+        for (row, result) in rows.into_iter().zip(results) {
+            match result {
+                Ok(_) => changes.unpark.push(row.id),
+                Err(error) if error.kind == ErrorKind::Invalid => {
+                    changes.repark.push(row.park(Refusal::of(&error)));
+                }
+                Err(error) if error.kind == ErrorKind::Fatal => fatal = Some(error),
+                // It stays released, and is tried again at the next look.
+                Err(error) => {
+                    tracing::warn!(outbox_id = row.id, %error, "a released message was not delivered")
+                }
+            }
+        }
+        if !changes.unpark.is_empty() {
+            self.relay.metrics.relayed.increment(changes.unpark.len() as u64);
+            self.releases.look_again_in(Duration::ZERO);
+        }
+        if !self.write_with(changes).await? {
+            return Ok(false);
+        }
+        self.load_parked().await?;
+        fatal.map_or(Ok(true), Err)
+    }
+}

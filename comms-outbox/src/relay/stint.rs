@@ -1,0 +1,313 @@
+//! One lease: read, hand over, settle, write the cursor.
+//!
+//! Everything that goes wrong ends the stint, and the next one begins from what the database says: there is
+//! one way of recovery, and a crash takes it too.
+
+use std::{
+    collections::VecDeque,
+    future::Future,
+    pin::Pin,
+    time::{Duration, Instant},
+};
+
+use comms_core::{Error, ErrorKind, Message};
+use tokio::{sync::watch, time::Sleep};
+
+use super::{
+    Relay,
+    flights::{Aged, Flight, Flights, Results, Sent},
+    limited,
+    parking::Parking,
+    release::Releases,
+    store::{Changes, Holder, Page, Position},
+};
+use crate::parked::Refusal;
+
+/// How far the written cursor may lag behind what is acknowledged: what a crash repeats.
+const SAVE_EVERY: Duration = Duration::from_millis(100);
+/// The first sleep after rows were found; doubled until `idle`.
+const HOT: Duration = Duration::from_millis(1);
+
+/// How a lease ended well.
+#[derive(Debug)]
+pub(super) enum End {
+    Shutdown,
+    /// Another has it.
+    NoLease,
+}
+
+/// What was read and not yet handed over.
+#[derive(Default)]
+struct Unsent {
+    messages: VecDeque<Message>,
+    rows: VecDeque<Sent>,
+    after: Position,
+    aged: Option<Aged>,
+}
+
+pub(super) struct Stint<'a> {
+    pub(super) relay: &'a Relay,
+    holder: Holder,
+    /// Until when the lease is certainly ours: counted from before it was asked for.
+    valid_until: Instant,
+    /// Where reading goes on.
+    read: Position,
+    /// Everything up to here is delivered or parked.
+    acked: Position,
+    unsent: Unsent,
+    pub(super) flights: Flights,
+    pub(super) parking: Parking,
+    pub(super) releases: Releases,
+    /// Rows were acknowledged that the cursor does not know of.
+    dirty: bool,
+    progress: bool,
+    /// A flight failed: what is acknowledged behind it moves no cursor.
+    broken: bool,
+    bell: watch::Receiver<()>,
+    pause: Duration,
+    /// When to read again; `None`: now.
+    look: Option<Pin<Box<Sleep>>>,
+    save: Pin<Box<Sleep>>,
+}
+
+impl<'a> Stint<'a> {
+    /// Takes the lease; `None` while another has it.
+    pub(super) async fn begin(relay: &'a Relay) -> Result<Option<Self>, Error> {
+        let settings = &relay.settings;
+        let bell = relay.wake.listen();
+        let asked = relay.clock.now();
+        let acquire = relay.store.acquire(&settings.name, &settings.owner, settings.lease);
+        let Some(lease) = limited(acquire).await? else { return Ok(None) };
+        tracing::info!(relay = %settings.name, epoch = lease.epoch, "relay has the lease");
+        let mut stint = Self {
+            relay,
+            holder: Holder { relay: settings.name.clone(), epoch: lease.epoch, lease: settings.lease },
+            valid_until: asked + settings.lease,
+            read: lease.position.clone(),
+            acked: lease.position,
+            unsent: Unsent::default(),
+            flights: Flights::default(),
+            parking: Parking::default(),
+            releases: Releases::new(),
+            dirty: false,
+            progress: false,
+            broken: false,
+            bell,
+            pause: HOT,
+            look: None,
+            save: Box::pin(tokio::time::sleep(settings.lease / 3)),
+        };
+        stint.load_parked().await?;
+        Ok(Some(stint))
+    }
+
+    pub(super) fn progress(&self) -> bool {
+        self.progress
+    }
+
+    pub(super) async fn run<S>(&mut self, mut shutdown: Pin<&mut S>) -> Result<End, Error>
+    where
+        S: Future<Output = ()> + Send,
+    {
+        loop {
+            if self.parking.pending() >= self.relay.settings.page as usize && !self.write().await? {
+                return Ok(End::NoLease);
+            }
+            // Nothing may be handed over under a lease that may be another's by now.
+            if self.relay.clock.now() >= self.valid_until && !self.write().await? {
+                return Ok(End::NoLease);
+            }
+            self.start_release().await?;
+            if !self.releases.waits_for_room() {
+                self.hand_over();
+            }
+            let room = self.unsent.messages.is_empty() && self.has_room();
+            let waiting = !self.unsent.messages.is_empty() || self.releases.waits_for_room();
+            tokio::select! {
+                biased;
+                () = shutdown.as_mut() => return Ok(End::Shutdown),
+                () = self.save.as_mut() => {
+                    if !self.write().await? {
+                        return Ok(End::NoLease);
+                    }
+                }
+                Some((flight, results)) = self.flights.next() => self.settle(flight, results)?,
+                answered = self.releases.next() => {
+                    if let Some((rows, results)) = answered && !self.settle_release(rows, results).await? {
+                        return Ok(End::NoLease);
+                    }
+                }
+                ready = self.relay.publisher.ready(), if waiting => ready?,
+                () = elapsed(&mut self.look), if room => self.read().await?,
+                Ok(()) = self.bell.changed(), if room => self.look = None,
+            }
+        }
+    }
+
+    /// Ends in order: waits for what is in flight, within the limit, and writes what was reached. So what is
+    /// sent again after a failure stands behind everything sent before.
+    pub(super) async fn finish(&mut self, result: Result<End, Error>) -> Result<End, Error> {
+        if matches!(result, Ok(End::NoLease)) {
+            return result;
+        }
+        let drained = tokio::time::timeout(self.relay.settings.drain, self.drain()).await;
+        if let Ok(Err(error)) = drained
+            && error.kind == ErrorKind::Fatal
+        {
+            return Err(error);
+        }
+        if result.is_ok() {
+            self.holder.lease = Duration::ZERO;
+        }
+        if let Err(error) = self.write().await {
+            tracing::warn!(relay = %self.holder.relay, %error, "the cursor was not written; rows will come again");
+        }
+        result
+    }
+
+    /// Settles flights until the first failure, and waits for the others.
+    async fn drain(&mut self) -> Result<(), Error> {
+        let mut first = Ok(());
+        while let Some((flight, results)) = self.flights.next().await {
+            if !self.broken {
+                first = self.settle(flight, results);
+            }
+        }
+        if self.releases.in_flight()
+            && let Some((rows, results)) = self.releases.next().await
+        {
+            self.settle_release(rows, results).await?;
+        }
+        first
+    }
+
+    fn has_room(&self) -> bool {
+        let settings = &self.relay.settings;
+        self.flights.rows() < settings.in_flight && self.flights.bytes() < settings.in_flight_bytes
+    }
+
+    async fn read(&mut self) -> Result<(), Error> {
+        let settings = &self.relay.settings;
+        let call = self.relay.store.read(&self.read, settings.topics.as_deref(), settings.page.into());
+        let Page { rows, after } = limited(call).await?;
+        self.look = rows.is_empty().then(|| Box::pin(tokio::time::sleep(self.pause)));
+        self.pause =
+            if rows.is_empty() { (self.pause * 2).min(settings.idle) } else { HOT.min(settings.idle) };
+        let age = rows.iter().map(|row| row.age).max();
+        self.unsent.aged = age.map(|age| Aged { read: self.relay.clock.now(), age });
+        for row in rows {
+            let sent = Sent::of(&row);
+            if !self.parking.stops(&sent) {
+                self.unsent.rows.push_back(sent);
+                self.unsent.messages.push_back(row.message);
+            }
+        }
+        if self.parking.pending() > 0 {
+            self.mark_dirty();
+        }
+        self.read = after.clone();
+        if !self.unsent.rows.is_empty() {
+            self.unsent.after = after;
+        } else if let Some(after) = self.flights.advance(after) {
+            // An empty look moves the cursor only in memory; the next renewal writes it.
+            self.acked = after;
+        }
+        Ok(())
+    }
+
+    fn hand_over(&mut self) {
+        let Unsent { messages, rows, after, aged } = &mut self.unsent;
+        let Some(aged) = *aged else { return };
+        if messages.is_empty() {
+            return;
+        }
+        let before = messages.len();
+        let acks = self.relay.publisher.enqueue(messages);
+        let taken = before.saturating_sub(messages.len());
+        if taken > 0 {
+            let rows = rows.drain(..taken).collect();
+            let after = messages.is_empty().then(|| after.clone());
+            self.flights.push(Flight { rows, after, aged }, acks);
+        }
+    }
+
+    /// An error leaves the rest of the flight unsettled: it is read again.
+    fn settle(&mut self, flight: Flight, results: Results) -> Result<(), Error> {
+        if results.len() != flight.rows.len() {
+            return Err(Error::fatal("the publisher answered for another number of messages than it took"));
+        }
+        for (row, result) in flight.rows.into_iter().zip(results) {
+            match result {
+                Ok(_) => self.relay.metrics.relayed.increment(1),
+                Err(error) if error.kind == ErrorKind::Invalid => self.park(row, &error),
+                Err(error) => {
+                    self.broken = true;
+                    return Err(error.context("publish"));
+                }
+            }
+        }
+        self.progress = true;
+        if let Some(after) = flight.after {
+            self.acked = after;
+        }
+        self.mark_dirty();
+        Ok(())
+    }
+
+    fn mark_dirty(&mut self) {
+        if !self.dirty {
+            self.dirty = true;
+            self.save = Box::pin(tokio::time::sleep(SAVE_EVERY.min(self.relay.settings.lease / 3)));
+        }
+    }
+
+    fn park(&mut self, row: Sent, error: &Error) {
+        let relay = &self.holder.relay;
+        tracing::error!(%relay, outbox_id = row.id, topic = %row.topic, %error, "message parked");
+        self.parking.refuse(row, Refusal::of(error));
+        self.relay.metrics.dead_letters.increment(1);
+    }
+
+    /// Writes cursor, parking and lease. `false`: the lease is another's.
+    async fn write(&mut self) -> Result<bool, Error> {
+        let changes = self.parking.changes();
+        self.write_with(changes).await
+    }
+
+    pub(super) async fn write_with(&mut self, changes: Changes) -> Result<bool, Error> {
+        let asked = self.relay.clock.now();
+        let mine = limited(self.relay.store.save(&self.holder, &self.acked, &changes)).await?;
+        if !mine {
+            tracing::warn!(relay = %self.holder.relay, epoch = self.holder.epoch, "relay lost the lease");
+            return Ok(false);
+        }
+        self.valid_until = asked + self.holder.lease;
+        self.parking.saved();
+        self.dirty = false;
+        self.save = Box::pin(tokio::time::sleep(self.relay.settings.lease / 3));
+        self.report();
+        Ok(true)
+    }
+
+    pub(super) async fn load_parked(&mut self) -> Result<(), Error> {
+        let (lanes, any) = limited(self.relay.store.parked_lanes(&self.holder.relay)).await?;
+        self.parking.load(lanes, any);
+        self.report();
+        Ok(())
+    }
+
+    #[allow(clippy::cast_precision_loss)]
+    fn report(&self) {
+        let oldest = self.flights.oldest().or(self.unsent.aged.filter(|_| !self.unsent.rows.is_empty()));
+        let now = self.relay.clock.now();
+        let lag = oldest.map_or(Duration::ZERO, |aged| aged.age + now.saturating_duration_since(aged.read));
+        self.relay.metrics.lag.set(lag.as_secs_f64());
+        self.relay.metrics.parked_keys.set(self.parking.lanes() as f64);
+    }
+}
+
+async fn elapsed(sleep: &mut Option<Pin<Box<Sleep>>>) {
+    if let Some(sleep) = sleep {
+        sleep.as_mut().await;
+    }
+}

@@ -1,0 +1,54 @@
+-- Columns are explained in docs/reference/tables.md. Times are milliseconds since 1970.
+
+CREATE TABLE comms_outbox (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    source TEXT NOT NULL,
+    msg_id TEXT NOT NULL,
+    tenant TEXT,
+    topic TEXT NOT NULL,
+    key BLOB,
+    type TEXT,
+    headers BLOB NOT NULL,
+    payload BLOB,
+    created_at INTEGER NOT NULL DEFAULT (CAST(unixepoch('subsec') * 1000 AS INTEGER))
+) STRICT;
+
+CREATE TABLE comms_outbox_cursor (
+    relay TEXT PRIMARY KEY,
+    last_id INTEGER NOT NULL,
+    owner TEXT NOT NULL,
+    epoch INTEGER NOT NULL,
+    lease_until INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE comms_outbox_parked (
+    relay TEXT NOT NULL,
+    outbox_id INTEGER NOT NULL,
+    topic TEXT NOT NULL,
+    key BLOB,
+    state TEXT NOT NULL DEFAULT 'parked' CHECK (state IN ('parked', 'released')),
+    attempts INTEGER NOT NULL,
+    error_kind TEXT,
+    error TEXT NOT NULL,
+    parked_at INTEGER NOT NULL DEFAULT (CAST(unixepoch('subsec') * 1000 AS INTEGER)),
+    PRIMARY KEY (relay, outbox_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX comms_outbox_parked_lane ON comms_outbox_parked (relay, topic, key);
+
+CREATE TABLE comms_inbox (
+    subscriber TEXT NOT NULL,
+    source TEXT NOT NULL,
+    id TEXT NOT NULL,
+    applied_at INTEGER NOT NULL DEFAULT (CAST(unixepoch('subsec') * 1000 AS INTEGER)),
+    PRIMARY KEY (subscriber, source, id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE comms_replies (
+    scope TEXT NOT NULL,
+    key TEXT NOT NULL,
+    fingerprint BLOB NOT NULL,
+    status INTEGER,
+    body BLOB,
+    created_at INTEGER NOT NULL DEFAULT (CAST(unixepoch('subsec') * 1000 AS INTEGER)),
+    PRIMARY KEY (scope, key)
+) STRICT, WITHOUT ROWID;

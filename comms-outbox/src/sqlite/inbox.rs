@@ -1,0 +1,27 @@
+//! Remembering, in the handler's own transaction, what has been applied.
+
+use comms_core::{Claim, Claimed, Error};
+use sqlx::SqliteConnection;
+
+use super::Tables;
+use crate::sql_error;
+
+const CLAIM: &str =
+    "INSERT INTO comms_inbox (subscriber, source, id) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+
+impl Tables {
+    /// Claims all of `claims`: one answer each, in order. Of equal claims in one call the first is `New`.
+    /// Another transaction that claims the same has ended before this one could begin.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn claim(&self, conn: &mut SqliteConnection, claims: &[Claim]) -> Result<Vec<Claimed>, Error> {
+        let mut answers = Vec::with_capacity(claims.len());
+        for claim in claims {
+            let query = sqlx::query(CLAIM).bind(&*claim.subscriber).bind(&*claim.source).bind(&*claim.id);
+            let done = query.execute(&mut *conn).await.map_err(sql_error)?;
+            answers.push(if done.rows_affected() == 1 { Claimed::New } else { Claimed::Seen });
+        }
+        Ok(answers)
+    }
+}

@@ -1,0 +1,62 @@
+//! Bringing the tables up to date, safe from several processes at once.
+//!
+//! Not sqlx's migrator: it takes no lock on SQLite, so two processes that start together collide.
+
+use comms_core::Error;
+use sqlx::{Row, SqliteConnection, SqlitePool};
+
+use super::{Tables, unit};
+use crate::{migrate, sql_error};
+
+const MIGRATIONS: &migrate::Migrations = &[include_str!("1.sql")];
+
+const MIGRATIONS_TABLE: &str = "CREATE TABLE IF NOT EXISTS comms_outbox_migrations (
+    version INTEGER PRIMARY KEY,
+    checksum BLOB NOT NULL,
+    applied_at INTEGER NOT NULL DEFAULT (CAST(unixepoch('subsec') * 1000 AS INTEGER))
+) STRICT";
+
+impl Tables {
+    /// Creates the tables, or brings them up to date, in one transaction. Processes that do so at once wait
+    /// for each other.
+    ///
+    /// # Errors
+    /// The database's; `Fatal` where the tables are newer than this program, or were made by another form of
+    /// a migration.
+    pub async fn migrate(&self, pool: &SqlitePool) -> Result<(), Error> {
+        let mut tx = unit::begin(pool).await?;
+        execute(&mut tx, MIGRATIONS_TABLE).await?;
+        let applied = applied(&mut tx).await?;
+        for (version, text) in migrate::missing(MIGRATIONS, &applied)? {
+            execute(&mut tx, text).await.map_err(|e| e.context(format_args!("migration {version}")))?;
+            sqlx::query("INSERT INTO comms_outbox_migrations (version, checksum) VALUES ($1, $2)")
+                .bind(version)
+                .bind(migrate::checksum(text))
+                .execute(&mut *tx)
+                .await
+                .map_err(sql_error)?;
+        }
+        unit::commit(tx).await
+    }
+
+    /// Whether the tables are those that this program knows.
+    ///
+    /// # Errors
+    /// The database's; `Fatal` where they are not, with what mends it.
+    pub async fn check(&self, conn: &mut SqliteConnection) -> Result<(), Error> {
+        let text = "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'comms_outbox_migrations')";
+        let exists: bool = sqlx::query_scalar(text).fetch_one(&mut *conn).await.map_err(sql_error)?;
+        let applied = if exists { applied(conn).await? } else { Vec::new() };
+        migrate::check(MIGRATIONS, &applied)
+    }
+}
+
+async fn applied(conn: &mut SqliteConnection) -> Result<Vec<(i64, Vec<u8>)>, Error> {
+    let text = "SELECT version, checksum FROM comms_outbox_migrations ORDER BY version";
+    let rows = sqlx::query(text).fetch_all(conn).await.map_err(sql_error)?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Result<_, _>>().map_err(sql_error)
+}
+
+async fn execute(conn: &mut SqliteConnection, text: &'static str) -> Result<(), Error> {
+    sqlx::raw_sql(text).execute(conn).await.map(drop).map_err(sql_error)
+}

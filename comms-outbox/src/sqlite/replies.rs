@@ -1,0 +1,57 @@
+//! Replies that commit with the effect they belong to.
+
+use comms_core::{Admit, CallKey, Error, StoredReply};
+use sqlx::{Row, SqliteConnection};
+
+use super::Tables;
+use crate::{replies, sql_error};
+
+const ADMIT: &str =
+    "INSERT INTO comms_replies (scope, key, fingerprint) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+
+const REPLY: &str = "SELECT fingerprint, status, body FROM comms_replies WHERE scope = $1 AND key = $2";
+
+const ANSWER: &str =
+    "UPDATE comms_replies SET status = $3, body = $4 WHERE scope = $1 AND key = $2 AND status IS NULL";
+
+impl Tables {
+    /// Admits the request of `key`. Another transaction of the same key has ended before this one could
+    /// begin, so the answer is never `InFlight`. One that rolled back leaves nothing: the next one runs.
+    ///
+    /// # Errors
+    /// The database's; `Invalid` where an earlier request of the key was committed without an answer: running
+    /// it again could double its effect.
+    pub async fn admit(&self, conn: &mut SqliteConnection, key: &CallKey) -> Result<Admit, Error> {
+        let query = sqlx::query(ADMIT).bind(&*key.scope).bind(&*key.key).bind(&key.fingerprint[..]);
+        let done = query.execute(&mut *conn).await.map_err(sql_error)?;
+        if done.rows_affected() == 1 {
+            return Ok(Admit::Run);
+        }
+        let query = sqlx::query(REPLY).bind(&*key.scope).bind(&*key.key);
+        let row = query.fetch_one(conn).await.map_err(sql_error)?;
+        let column = || Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
+        let (fingerprint, status, body) = column().map_err(sql_error)?;
+        replies::stored(key, fingerprint, status, body)
+    }
+
+    /// Stores the reply of a request that was admitted with `Run` in this transaction.
+    ///
+    /// # Errors
+    /// The database's; `Invalid` for a request that was not admitted, or is answered already.
+    pub async fn answer(
+        &self,
+        conn: &mut SqliteConnection,
+        key: &CallKey,
+        reply: &StoredReply,
+    ) -> Result<(), Error> {
+        let done = sqlx::query(ANSWER)
+            .bind(&*key.scope)
+            .bind(&*key.key)
+            .bind(reply.status)
+            .bind(&*reply.body)
+            .execute(conn)
+            .await
+            .map_err(sql_error)?;
+        replies::answered(done.rows_affected())
+    }
+}

@@ -1,0 +1,131 @@
+//! The settings of a subscriber, checked when it is made.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use comms_core::{Attempts, BoxHandler, Clock, Delivery, Error, Lanes, Processor, handler_fn, telemetry};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::{Route, Shared, Subscriber, blocks::Blocks};
+
+/// The `messaging.system` of metrics and spans.
+const SYSTEM: &str = "outbox";
+
+/// Makes a [`Subscriber`].
+#[must_use]
+pub struct SubscriberBuilder {
+    group: Arc<str>,
+    handlers: Vec<(Arc<str>, BoxHandler)>,
+    attempts: Attempts,
+    concurrency: usize,
+    in_flight: u32,
+    flush_limit: Duration,
+    clock: Clock,
+}
+
+impl SubscriberBuilder {
+    pub(super) fn new(group: Arc<str>) -> Self {
+        Self {
+            group,
+            handlers: Vec::new(),
+            attempts: Attempts::default(),
+            concurrency: 16,
+            in_flight: 10_000,
+            flush_limit: Duration::from_secs(30),
+            clock: Clock::system(),
+        }
+    }
+
+    /// Delivers messages to `topic` to `handler`.
+    pub fn on(mut self, topic: impl Into<Arc<str>>, handler: BoxHandler) -> Self {
+        self.handlers.push((topic.into(), handler));
+        self
+    }
+
+    /// How often and how long a message is tried. Default [`Attempts::default`].
+    pub fn attempts(mut self, attempts: Attempts) -> Self {
+        self.attempts = attempts;
+        self
+    }
+
+    /// Handlers that run at the same time, of any key; a key that waits for its next try takes no place.
+    /// Waiting for a place counts towards [`Attempts::timeout`]. More than the database has connections
+    /// makes handlers wait there instead. Default 16.
+    pub fn concurrency(mut self, handlers: usize) -> Self {
+        self.concurrency = handlers;
+        self
+    }
+
+    /// Messages taken and not yet answered. Default 10,000.
+    pub fn in_flight(mut self, messages: u32) -> Self {
+        self.in_flight = messages;
+        self
+    }
+
+    /// How long a flush waits. Default 30 s.
+    pub fn flush_limit(mut self, limit: Duration) -> Self {
+        self.flush_limit = limit;
+        self
+    }
+
+    /// The clock of backoff and durations. Default the system's.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// The subscriber.
+    ///
+    /// # Errors
+    /// `Invalid` without a group or a handler, with two handlers of a topic, or without room.
+    pub fn build(self) -> Result<Subscriber, Error> {
+        if self.group.is_empty() || self.group.len() > 200 {
+            return Err(Error::invalid("a consumer group has a name of 1 to 200 bytes"));
+        }
+        if self.handlers.is_empty() {
+            return Err(Error::invalid(
+                "a subscriber without a handler delivers nothing: call on(topic, handler)",
+            ));
+        }
+        if self.in_flight == 0 || !(1..=Semaphore::MAX_PERMITS).contains(&self.concurrency) {
+            return Err(Error::invalid("a subscriber needs room for at least one message and one handler"));
+        }
+        let places = Arc::new(Semaphore::new(self.concurrency));
+        let mut routes = HashMap::new();
+        for (topic, handler) in self.handlers {
+            let consumed = metrics::counter!(
+                telemetry::CONSUMED_MESSAGES,
+                "messaging.system" => SYSTEM,
+                "messaging.destination.name" => topic.to_string(),
+                "messaging.consumer.group.name" => self.group.to_string(),
+            );
+            let handler = limited(handler, places.clone());
+            let processor = Processor::new(handler, self.attempts.clone(), self.clock.clone(), SYSTEM);
+            if routes.insert(topic.clone(), Route { processor, consumed }).is_some() {
+                return Err(Error::invalid(format!("two handlers for {topic}: a group has one per topic")));
+            }
+        }
+        let shared = Arc::new(Shared {
+            group: self.group,
+            routes,
+            blocks: Arc::new(Blocks::default()),
+            stop: CancellationToken::new(),
+            room: Arc::new(Semaphore::new(self.in_flight as usize)),
+            bound: self.in_flight,
+            flush_limit: self.flush_limit,
+        });
+        let worker = shared.clone();
+        let lanes = Lanes::new(move |item| worker.clone().run(item));
+        Ok(Subscriber { shared, lanes })
+    }
+}
+
+fn limited(handler: BoxHandler, places: Arc<Semaphore>) -> BoxHandler {
+    BoxHandler::new(handler_fn(move |delivery: Delivery| {
+        let (handler, places) = (handler.clone(), places.clone());
+        async move {
+            let _place = places.acquire().await.map_err(Error::fatal)?;
+            handler.handle(delivery).await
+        }
+    }))
+}
