@@ -153,6 +153,12 @@ impl Error {
         Self::new(ErrorKind::Fatal, source)
     }
 
+    /// The same error, with the least wait before another try.
+    #[must_use]
+    pub fn with_retry_after(self, wait: Duration) -> Self {
+        Self { retry_after: Some(wait), ..self }
+    }
+
     /// The same error, saying what was being done.
     #[must_use]
     pub fn context(self, what: impl fmt::Display) -> Self {

@@ -1,5 +1,6 @@
 //! End to end, through the public face: how long from the click to the socket, and how many orders a second
 //! reach PAID. `cargo bench -p reference-app` (embedded), `… -- full` with the servers of `scripts/services env`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a benchmark may")]
 
 #[path = "../tests/support/mod.rs"]
 mod support;

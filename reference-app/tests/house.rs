@@ -1,5 +1,6 @@
 //! The rules of the house that a compiler does not keep: the star of dependencies, one TLS provider,
 //! no unsafe code without an argument.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
 
 use std::{fs, path::Path, process::Command};
 

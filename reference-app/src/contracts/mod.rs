@@ -12,13 +12,13 @@ use comms_core::Event;
 pub const TOPICS: [(&str, i32); 2] = [(OrderStatusChanged::TYPE, 6), (PaymentStatusChanged::TYPE, 6)];
 
 /// Generated from `proto/orders.proto`.
-#[allow(missing_docs, unreachable_pub, clippy::all)]
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::missing_errors_doc)]
 pub mod orders {
     tonic::include_proto!("comms.orders.v1");
 }
 
 /// Generated from `proto/payments.proto`.
-#[allow(missing_docs, unreachable_pub, clippy::all)]
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::missing_errors_doc)]
 pub mod payments {
     tonic::include_proto!("comms.payments.v1");
 }

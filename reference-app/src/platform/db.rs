@@ -10,7 +10,7 @@ mod value;
 use std::sync::Arc;
 
 use comms_core::{Error, UnitOfWork};
-use comms_outbox::{Wake, postgres, sql_error, sqlite};
+use comms_outbox::{Wake, commit_error, postgres, sql_error, sqlite};
 use sqlx::{AssertSqlSafe, PgPool, SqlitePool};
 
 pub use value::{Row, Value};
@@ -140,16 +140,8 @@ impl UnitOfWork for Db {
             TxBackend::Postgres(tx) => tx.commit().await,
             TxBackend::Sqlite(tx) => tx.commit().await,
         };
-        // A commit whose answer was lost may have happened.
-        done.map_err(|e| commit_error(e))?;
+        done.map_err(commit_error)?;
         self.0.wake.ring();
         Ok(())
-    }
-}
-
-fn commit_error(error: sqlx::Error) -> Error {
-    match error {
-        sqlx::Error::Io(_) => Error::unknown(error),
-        other => sql_error(other),
     }
 }

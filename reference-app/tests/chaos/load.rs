@@ -18,7 +18,7 @@ const CONCURRENCY: usize = 16;
 const USERS: usize = 20;
 
 /// A stream of orders in the background.
-pub struct Load {
+pub(crate) struct Load {
     acknowledged: Arc<AtomicUsize>,
     task: tokio::task::JoinHandle<Vec<String>>,
     orders: usize,
@@ -26,7 +26,7 @@ pub struct Load {
 
 impl Load {
     /// Places `orders` orders, one every `pace`, each insisted on under its own key.
-    pub fn start(marketplace: &Marketplace, orders: usize, pace: Duration) -> Self {
+    pub(crate) fn start(marketplace: &Marketplace, orders: usize, pace: Duration) -> Self {
         let buyers: Vec<_> = (0..USERS).map(|n| marketplace.buyer(&format!("user-{n}"))).collect();
         let acknowledged = Arc::new(AtomicUsize::new(0));
         let count = acknowledged.clone();
@@ -48,16 +48,16 @@ impl Load {
         Self { acknowledged, task, orders }
     }
 
-    pub fn acknowledged(&self) -> usize {
+    pub(crate) fn acknowledged(&self) -> usize {
         self.acknowledged.load(Ordering::SeqCst)
     }
 
-    pub fn is_finished(&self) -> bool {
+    pub(crate) fn is_finished(&self) -> bool {
         self.task.is_finished()
     }
 
     /// Waits for the last acknowledgement, then for the books, counts, prints and judges.
-    pub async fn judge(self, marketplace: &Marketplace, what: &str, disasters: usize) {
+    pub(crate) async fn judge(self, marketplace: &Marketplace, what: &str, disasters: usize) {
         let placed = tokio::time::timeout(Duration::from_secs(300), self.task).await.expect("acknowledged in time");
         let placed: HashSet<String> = placed.unwrap().into_iter().collect();
         let orders = self.orders;

@@ -1,4 +1,5 @@
 //! An order's journey, from the click to the socket: the same test in every shape of the system.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,5 +1,6 @@
 //! The system as its users have it: real processes, spoken to over HTTP and WebSocket.
-#![allow(dead_code, reason = "each test target uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test target uses its part")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
 
 mod books;
 mod client;
@@ -7,7 +8,7 @@ mod process;
 mod shape;
 
 pub use books::Books;
-pub use client::{Buyer, Placed};
+pub use client::Buyer;
 pub use process::Process;
 pub use shape::{Marketplace, Shape};
 

@@ -79,7 +79,6 @@ impl Db {
     }
 
     /// A relay of this database's outbox, woken by its commits.
-    #[must_use]
     pub fn relay(&self, publisher: Arc<dyn comms_core::Publisher>) -> RelayBuilder {
         let builder = match &self.0.backend {
             Backend::Postgres { pool, tables } => {

@@ -65,7 +65,6 @@ impl Gateway {
     }
 
     /// Every route.
-    #[must_use]
     pub fn routes(&self) -> Router {
         let mut routes = Router::new()
             .route("/v1/orders", post(orders::place))

@@ -31,11 +31,11 @@ pub(super) struct NewOrder {
     #[garde(range(min = 1, max = 1_000))]
     quantity: u32,
     /// What one costs.
-    #[garde(custom(price))]
+    #[garde(custom(positive_price))]
     price: Money,
 }
 
-fn price(price: &Money, _: &()) -> garde::Result {
+fn positive_price(price: &Money, _: &()) -> garde::Result {
     if price.minor <= 0 {
         return Err(garde::Error::new("minor must be positive"));
     }
@@ -46,7 +46,7 @@ fn price(price: &Money, _: &()) -> garde::Result {
 }
 
 #[derive(Serialize)]
-struct OrderBody {
+pub(super) struct OrderBody {
     order_id: String,
     ad_id: String,
     quantity: u32,
@@ -65,7 +65,8 @@ struct OrderBody {
 
 #[derive(Serialize)]
 struct Links {
-    r#self: String,
+    #[serde(rename = "self")]
+    own: String,
 }
 
 impl From<orders::Order> for OrderBody {
@@ -75,7 +76,7 @@ impl From<orders::Order> for OrderBody {
             Money { minor: money.minor, currency: money.currency }
         };
         Self {
-            links: Links { r#self: url(&order.order_id) },
+            links: Links { own: url(&order.order_id) },
             order_id: order.order_id,
             ad_id: order.ad_id,
             quantity: order.quantity,

@@ -12,9 +12,13 @@ use comms_core::{Context, ErrorKind};
 use comms_grpc::from_status;
 use serde::Serialize;
 
-/// A refusal. `code` is the last part of the problem's type.
+/// A refusal. Boxed, since it travels in every `Result` and is rare.
 #[derive(Debug)]
-pub(super) struct Problem {
+pub(super) struct Problem(Box<Parts>);
+
+/// `code` is the last part of the problem's type.
+#[derive(Debug)]
+struct Parts {
     status: StatusCode,
     code: &'static str,
     title: &'static str,
@@ -37,18 +41,22 @@ impl Problem {
         title: &'static str,
         detail: impl Into<String>,
     ) -> Self {
-        Self { status, code, title, detail: detail.into(), errors: Vec::new(), header: None }
+        let detail = detail.into();
+        Self(Box::new(Parts { status, code, title, detail, errors: Vec::new(), header: None }))
     }
 
     /// A body that is well-formed, with fields that are not.
     pub(super) fn fields(errors: Vec<FieldError>) -> Self {
         let title = "The request does not validate";
         let detail = "See errors for each field.";
-        Self { errors, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "validation", title, detail) }
+        let mut problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "validation", title, detail);
+        problem.0.errors = errors;
+        problem
     }
 
-    pub(super) fn with_header(self, name: HeaderName, value: HeaderValue) -> Self {
-        Self { header: Some((name, value)), ..self }
+    pub(super) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.0.header = Some((name, value));
+        self
     }
 
     /// The deadline passed while the request was being handled.
@@ -123,18 +131,19 @@ struct Body<'a> {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
+        let Parts { status, code, title, detail, errors, header: extra } = *self.0;
         let body = Body {
-            r#type: format!("/problems/{}", self.code),
-            title: self.title,
-            status: self.status.as_u16(),
-            detail: &self.detail,
+            r#type: format!("/problems/{}", code),
+            title,
+            status: status.as_u16(),
+            detail: &detail,
             trace_id: Context::current().trace.map(|trace| trace.trace_id()),
-            errors: &self.errors,
+            errors: &errors,
         };
-        let mut response = (self.status, Json(body)).into_response();
+        let mut response = (status, Json(body)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if let Some((name, value)) = self.header {
+        if let Some((name, value)) = extra {
             headers.insert(name, value);
         }
         response

@@ -42,7 +42,6 @@ impl NotificationService {
     }
 
     /// The socket's routes. `verifier` says who is believed.
-    #[must_use]
     pub fn routes(&self, verifier: Verifier) -> Router {
         api::routes(self.hub.clone(), verifier)
     }

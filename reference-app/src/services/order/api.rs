@@ -66,10 +66,9 @@ impl Api {
                 let reply = PlaceOrderReply::decode(stored.body).map_err(Error::fatal)?;
                 Ok(PlaceOrderReply { replayed: true, ..reply })
             }
-            Admit::InFlight { retry_after } => Err(Error {
-                retry_after: Some(retry_after),
-                ..Error::conflict("a request with this idempotency key is being handled")
-            }),
+            Admit::InFlight { retry_after } => {
+                Err(Error::conflict("a request with this idempotency key is being handled").with_retry_after(retry_after))
+            }
             Admit::Mismatch => Err(Error::invalid("this idempotency key was used for another request")),
         })
         .await

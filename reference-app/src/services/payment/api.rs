@@ -54,10 +54,9 @@ impl Api {
                 Ok(reply)
             }
             Admit::Replay(stored) => contracts::payments::Payment::decode(stored.body).map_err(Error::fatal),
-            Admit::InFlight { retry_after } => Err(Error {
-                retry_after: Some(retry_after),
-                ..Error::conflict("this payment is being requested by another call")
-            }),
+            Admit::InFlight { retry_after } => {
+                Err(Error::conflict("this payment is being requested by another call").with_retry_after(retry_after))
+            }
             Admit::Mismatch => Err(Error::invalid("this order was to be paid otherwise before")),
         })
         .await
