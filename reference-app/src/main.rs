@@ -115,7 +115,7 @@ open http://{gateway}/ and place an order, or:
 
   # watch it, in another terminal: curl speaks WebSocket's handshake and shows its frames
   curl -sN --http1.1 http://{socket}/v1/events -H "authorization: Bearer $TOKEN" -H 'connection: upgrade' \
-    -H 'upgrade: websocket' -H 'sec-websocket-version: 13' -H 'sec-websocket-key: Y29tbXMtcmVmZXJlbmNl' --output - | cat -v
+    -H 'upgrade: websocket' -H 'sec-websocket-version: 13' -H 'sec-websocket-key: Y29tbXMtcmVmZXJlbmNlIQ==' --output - | cat -v
 
 Ctrl-C ends it in order; kill -9 loses nothing."#
     );

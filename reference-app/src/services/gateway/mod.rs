@@ -9,7 +9,9 @@ mod problem;
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    Router, middleware,
+    Router,
+    extract::DefaultBodyLimit,
+    middleware,
     routing::{get, post},
     serve::ListenerExt,
 };
@@ -17,7 +19,7 @@ use comms_core::{Clock, Error, jwt::Verifier};
 use comms_grpc::Channel;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tower_http::limit::RequestBodyLimitLayer;
+use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::{contracts::orders::orders_client::OrdersClient, platform::identity::DevIssuer};
 
@@ -76,7 +78,8 @@ impl Gateway {
         routes
             .method_not_allowed_fallback(problem::method_not_allowed)
             .fallback(problem::not_found)
-            .layer(RequestBodyLimitLayer::new(self.state.body_limit))
+            .layer(DefaultBodyLimit::max(self.state.body_limit))
+            .layer(CatchPanicLayer::custom(problem::panicked))
             .layer(middleware::from_fn_with_state(self.state.clone(), edge::context))
             .with_state(self.state.clone())
     }

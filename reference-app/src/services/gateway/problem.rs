@@ -103,15 +103,15 @@ impl From<tonic::Status> for Problem {
                 let title = "Unavailable";
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", title, detail).retry_after(wait)
             }
+            (tonic::Code::Internal, _) | (_, ErrorKind::Fatal) => {
+                tracing::error!(%status, "an internal service failed");
+                let detail = "The trace id names the logs that say why.";
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something is broken here", detail)
+            }
             (_, ErrorKind::Unknown) => {
                 tracing::warn!(%status, "an internal service did not answer in time");
                 let detail = "It may have happened. Ask again with the same Idempotency-Key to learn it.";
                 Self::new(StatusCode::GATEWAY_TIMEOUT, "timeout", "The request took too long", detail)
-            }
-            (_, ErrorKind::Fatal) => {
-                tracing::error!(%status, "an internal service failed");
-                let detail = "The trace id names the logs that say why.";
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something is broken here", detail)
             }
         }
     }
@@ -148,6 +148,13 @@ impl IntoResponse for Problem {
         }
         response
     }
+}
+
+/// A bug of ours: the client gets an answer, the logs get the reason.
+pub(super) fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    tracing::error!(panic = text.unwrap_or("no message"), "a request handler panicked");
+    Problem::from(tonic::Status::internal("panicked")).into_response()
 }
 
 pub(super) async fn not_found() -> Problem {
