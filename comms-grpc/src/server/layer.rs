@@ -26,10 +26,6 @@ use crate::{
     to_status,
 };
 
-/// How much earlier than asked a call ends. tonic's own timer for `grpc-timeout` stands outside any layer
-/// and answers CANCELLED: it must not fire first, and timers have the grain of a millisecond.
-const GRAIN: Duration = Duration::from_millis(1);
-
 /// Runs each call in its [`Context`](comms_core::Context): the caller's trace, and a deadline that is the
 /// earlier of the caller's `grpc-timeout` and a maximum.
 ///
@@ -40,7 +36,8 @@ const GRAIN: Duration = Duration::from_millis(1);
 ///
 /// A peer that opens a response stream and does not read it keeps what is buffered for it, for nobody
 /// polls the stream: [`ServerConfig::max_connection_age`](crate::ServerConfig) bounds that.
-/// [`serve`](crate::serve) applies the layer; it is public for servers that are put together by hand.
+/// [`serve`](crate::serve) applies the layer; it is public for servers that are put together by hand. tonic's
+/// own server has a timer for `grpc-timeout` outside of any layer that may answer CANCELLED first.
 #[derive(Debug, Clone)]
 pub struct ServerLayer {
     max_timeout: Duration,
@@ -51,10 +48,10 @@ impl ServerLayer {
     /// A layer that lets no call run longer than `max_timeout`.
     ///
     /// # Errors
-    /// `Invalid` for a maximum below 2 ms.
+    /// `Invalid` for a maximum of zero.
     pub fn new(max_timeout: Duration, clock: Clock) -> Result<Self, Error> {
-        if max_timeout < GRAIN * 2 {
-            return Err(Error::invalid("max_timeout of a gRPC server: at least 2 ms"));
+        if max_timeout.is_zero() {
+            return Err(Error::invalid("max_timeout of a gRPC server: zero lets no call through"));
         }
         Ok(Self { max_timeout, clock })
     }
@@ -62,7 +59,7 @@ impl ServerLayer {
     fn context(&self, headers: &HeaderMap) -> Result<(CallContext, Pin<Box<Sleep>>), Status> {
         let asked = headers.get(wire::GRPC_TIMEOUT).map(|value| parse_grpc_timeout(value.as_bytes()));
         let asked = asked.transpose().map_err(|e| to_status(&e))?;
-        let timeout = asked.map_or(self.max_timeout, |t| t.min(self.max_timeout)).saturating_sub(GRAIN);
+        let timeout = asked.map_or(self.max_timeout, |t| t.min(self.max_timeout));
         if timeout.is_zero() {
             return Err(Status::deadline_exceeded("the deadline passed before the call arrived"));
         }
@@ -105,7 +102,6 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let mut measure = Measure::start(telemetry::RPC_SERVER_DURATION, &self.layer.clock);
-        // Here, not in the future: tonic makes its own timer right after this call.
         let (context, expiry) = match self.layer.context(request.headers()) {
             Ok(both) => both,
             Err(status) => {

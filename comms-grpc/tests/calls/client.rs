@@ -1,0 +1,89 @@
+//! What a caller learns of a peer that is away, breaks off, or says no.
+
+use std::time::Duration;
+
+use comms_core::ErrorKind;
+use comms_grpc::{ServerConfig, from_status, tonic};
+use tokio::{
+    io::AsyncReadExt,
+    net::{TcpListener, TcpSocket},
+};
+use tonic::Code;
+
+use crate::probe::{Probe, SECOND, call, channel, millis, start, start_on};
+
+/// A port that nobody listens on, and that a server can take.
+fn reserved() -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    socket
+}
+
+#[tokio::test]
+async fn a_server_that_is_down_is_transient_and_comes_back_on_the_same_channel() {
+    let port = reserved();
+    let channel = channel(port.local_addr().unwrap(), SECOND * 5);
+    for _ in 0..3 {
+        let status = call(&channel, "report", 0).await.unwrap_err();
+        assert_eq!(status.code(), Code::Unavailable, "{status}");
+        assert!(status.message().contains("probe"), "{status}");
+        assert_eq!(from_status(&status).kind, ErrorKind::Transient);
+    }
+    let server = start_on(port.listen(64).unwrap(), Probe::default(), ServerConfig::default());
+    call(&channel, "report", 0).await.unwrap();
+
+    // Away again, in order this time, and back again on the same port.
+    server.stop.send(()).unwrap();
+    server.ended.await.unwrap().unwrap();
+    let status = call(&channel, "report", 0).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable, "{status}");
+    let listener = TcpListener::bind(server.address).await.unwrap();
+    let _again = start_on(listener, Probe::default(), ServerConfig::default());
+    call(&channel, "report", 0).await.unwrap();
+}
+
+/// The peer may have done it: UNAVAILABLE would say that nothing happened.
+#[tokio::test]
+async fn a_connection_that_breaks_in_the_middle_leaves_it_unknown() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let channel = channel(listener.local_addr().unwrap(), SECOND * 5);
+    tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut bytes = [0; 1024];
+        // Long enough to have read the request.
+        while let Ok(Ok(n @ 1..)) = tokio::time::timeout(millis(200), socket.read(&mut bytes)).await {
+            let _ = n;
+        }
+    });
+    let status = call(&channel, "report", 0).await.unwrap_err();
+    assert_ne!(status.code(), Code::DeadlineExceeded, "{status}");
+    assert_eq!(from_status(&status).kind, ErrorKind::Unknown, "{status}");
+}
+
+/// The same where the peer falls silent, which only the keep-alive notices.
+#[tokio::test]
+async fn a_connection_that_dies_in_silence_leaves_it_unknown_and_is_replaced() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let channel = comms_grpc::Channel::builder(format!("http://{address}"))
+        .timeout(SECOND * 5)
+        .keep_alive(millis(200))
+        .build()
+        .unwrap();
+    let silent = tokio::spawn(async move { (listener.accept().await.unwrap(), listener) });
+    let status = call(&channel, "report", 0).await.unwrap_err();
+    assert_ne!(status.code(), Code::DeadlineExceeded, "the keep-alive was first: {status}");
+    assert_eq!(from_status(&status).kind, ErrorKind::Unknown, "{status}");
+
+    let (_held, listener) = silent.await.unwrap();
+    let _server = start_on(listener, Probe::default(), ServerConfig::default());
+    call(&channel, "report", 0).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_refusal_says_for_how_long() {
+    let server = start(Probe::default(), ServerConfig::default()).await;
+    let error = from_status(&call(&server.channel(SECOND), "busy", 250).await.unwrap_err());
+    assert_eq!((error.kind, error.retry_after), (ErrorKind::Rejected, Some(Duration::from_millis(250))));
+}

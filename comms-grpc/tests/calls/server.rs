@@ -1,0 +1,128 @@
+//! The server's end, its health, and what a handler cannot break.
+
+use std::sync::atomic::Ordering::SeqCst;
+
+use comms_core::ErrorKind;
+use comms_grpc::{ServerConfig, from_status, serve, tonic};
+use tokio::{net::TcpListener, time::timeout};
+use tonic::{Code, service::Routes};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
+
+use crate::probe::{Probe, SECOND, call, channel, eventually, millis, start, watch};
+
+#[tokio::test]
+async fn the_end_lets_calls_in_flight_finish_and_takes_no_others() {
+    let probe = Probe::default();
+    let server = start(probe.clone(), ServerConfig::default()).await;
+    let open = server.channel(SECOND * 5);
+    let in_flight = tokio::spawn({
+        let open = open.clone();
+        async move { call(&open, "sleep", 500).await }
+    });
+    eventually("the call runs", || probe.begun.load(SeqCst) == 1).await;
+    server.stop.send(()).unwrap();
+    let ended = timeout(SECOND * 5, server.ended).await.expect("well before the drain's limit");
+    ended.unwrap().unwrap();
+    in_flight.await.unwrap().unwrap();
+    let status = call(&channel(server.address, SECOND), "report", 0).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+}
+
+#[tokio::test]
+async fn the_end_does_not_wait_for_ever() {
+    let probe = Probe::default();
+    let mut config = ServerConfig::default();
+    config.drain = millis(200);
+    let server = start(probe.clone(), config).await;
+    let open = server.channel(SECOND * 5);
+    let in_flight = tokio::spawn(async move { call(&open, "hang", 0).await });
+    eventually("the call runs", || probe.begun.load(SeqCst) == 1).await;
+    server.stop.send(()).unwrap();
+    timeout(SECOND * 2, server.ended).await.expect("bounded by the drain").unwrap().unwrap();
+    let status = timeout(SECOND * 2, in_flight).await.expect("cut with it").unwrap().unwrap_err();
+    assert_eq!(from_status(&status).kind, ErrorKind::Unknown, "{status}");
+    eventually("the handler is dropped", || probe.dropped.load(SeqCst) == 1).await;
+}
+
+/// A watch has no deadline, hears of the end, and does not hold it up.
+#[tokio::test]
+async fn health_is_told_before_the_drain() {
+    let mut config = ServerConfig::default();
+    config.max_timeout = millis(300);
+    let server = start(Probe::default(), config).await;
+    let plain = tonic::transport::Endpoint::from_shared(format!("http://{}", server.address)).unwrap();
+    let mut health = HealthClient::new(plain.connect().await.unwrap());
+    let mut watch = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+    let next = watch.message().await.unwrap().unwrap();
+    assert_eq!(next.status(), ServingStatus::Serving);
+    tokio::time::sleep(millis(500)).await;
+    server.stop.send(()).unwrap();
+    let next = watch.message().await.unwrap().unwrap();
+    assert_eq!(next.status(), ServingStatus::NotServing);
+    let end = timeout(SECOND * 5, watch.message()).await.expect("the watch ends");
+    assert!(end.unwrap().is_none());
+    timeout(SECOND * 5, server.ended).await.expect("no waiting for watchers").unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_panic_is_internal_and_the_server_lives() {
+    let server = start(Probe::default(), ServerConfig::default()).await;
+    let channel = server.channel(SECOND);
+    for _ in 0..3 {
+        let status = call(&channel, "panic", 0).await.unwrap_err();
+        assert_eq!((status.code(), status.message()), (Code::Internal, "the handler panicked"));
+        let mut stream = watch(channel.clone(), "panic", 0).await.unwrap();
+        let status = stream.message().await.unwrap_err();
+        assert_eq!((status.code(), status.message()), (Code::Internal, "the handler panicked"));
+    }
+    call(&channel, "report", 0).await.unwrap();
+}
+
+/// The stream of a handler that has answered still runs in the call's context.
+#[tokio::test]
+async fn a_stream_sees_its_context() {
+    let server = start(Probe::default(), ServerConfig::default()).await;
+    let mut stream = watch(server.channel(SECOND), "three", 0).await.unwrap();
+    let mut seen = 0;
+    while let Some(saw) = stream.message().await.unwrap() {
+        assert!(saw.left_micros > 0 && saw.trace_id.len() == 32, "{saw:?}");
+        seen += 1;
+    }
+    assert_eq!(seen, 3);
+}
+
+#[tokio::test]
+async fn limits_of_zero_are_refused() {
+    let cases: [fn(&mut ServerConfig); 5] = [
+        |c| c.max_timeout = millis(0),
+        |c| c.max_connections = 0,
+        |c| c.max_streams = 0,
+        |c| c.keep_alive = millis(0),
+        |c| c.max_connection_age = millis(0),
+    ];
+    for change in cases {
+        let mut config = ServerConfig::default();
+        change(&mut config);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let clock = comms_core::Clock::system();
+        let result = serve(listener, Routes::default(), config, clock, std::future::pending()).await;
+        assert_eq!(result.unwrap_err().kind, ErrorKind::Invalid);
+    }
+}
+
+/// A server that has as many as it may lets the next one wait, and takes it when there is room.
+#[tokio::test]
+async fn connections_are_bounded_and_grow_old() {
+    let mut config = ServerConfig::default();
+    config.max_connections = 1;
+    config.max_connection_age = millis(500);
+    let server = start(Probe::default(), config).await;
+    let first = server.channel(SECOND * 5);
+    call(&first, "report", 0).await.unwrap();
+    let second = server.channel(millis(200));
+    call(&second, "report", 0).await.unwrap_err();
+    tokio::time::sleep(millis(600)).await;
+    call(&server.channel(SECOND * 5), "report", 0).await.unwrap();
+}
