@@ -1,10 +1,14 @@
 //! What can never be handled: set aside with its reason, and in nobody's way.
 
-use std::time::Duration;
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
+use comms_core::{Clock, Delivery, Event, Headers, Message, Outcome, Publisher, bytes::Bytes, handler_fn, wire};
+use comms_kafka::{Consumer, KafkaConfig, KafkaPublisher, dlq_topic};
+use reference_app::contracts::OrderStatusChanged;
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
+use tokio::sync::mpsc;
 
-use crate::support::{Marketplace, Shape, eventually};
+use crate::support::{Marketplace, Shape, eventually, server};
 
 /// Without a broker: a row that no consumer can decode parks its key at each of them, and other keys flow.
 #[tokio::test]
@@ -35,4 +39,98 @@ async fn an_undecodable_event_is_parked_embedded() {
     .await;
     let second = ann.place("k2", 100).await;
     socket.until(&second.order_id, "PAID").await;
+}
+
+/// On Kafka: a record that cannot be decoded goes to the dead letters of each group, raw, with the reason.
+#[tokio::test]
+#[ignore = "needs PostgreSQL and Apache Kafka; run scripts/test"]
+async fn an_undecodable_record_is_a_dead_letter_full() {
+    let marketplace = Marketplace::start(Shape::Full).await;
+    let mut letters = DeadLetters::listen(&marketplace);
+    let topic = format!("{}{}", marketplace.prefix, OrderStatusChanged::TYPE);
+    let kafka = KafkaConfig::new(server("COMMS_TEST_KAFKA_BROKERS"));
+    let publisher = KafkaPublisher::new(&kafka, Clock::system()).unwrap();
+    let mut headers = Headers::new();
+    headers.append(wire::CE_TYPE, "order.status.changed.v1");
+    headers.append("x-unknown", Bytes::from_static(b"\xff\x00"));
+    let poison = Message {
+        source: "stranger".into(),
+        id: "poison".into(),
+        destination: topic.into(),
+        key: Some(Bytes::from_static(b"poison")),
+        headers,
+        payload: Some(Bytes::from_static(b"{")),
+    };
+    publisher.enqueue(&mut VecDeque::from([poison])).await.remove(0).unwrap();
+
+    let mut groups = Vec::new();
+    for _ in 0..2 {
+        let letter = letters.next().await;
+        assert_eq!((&*letter.source, &*letter.id), ("stranger", "poison"));
+        assert_eq!(letter.payload.as_deref(), Some(&b"{"[..]), "the raw value");
+        assert_eq!(letter.headers.get("x-unknown").map(|v| &v[..]), Some(&b"\xff\x00"[..]), "unknown headers stay");
+        assert_eq!(letter.headers.text(wire::DLQ_ERROR_KIND), Some("invalid"));
+        assert!(letter.headers.text(wire::DLQ_ERROR).unwrap().contains("decode order.status.changed"));
+        groups.push(letter.headers.text(wire::DLQ_GROUP).unwrap().to_owned());
+    }
+    groups.sort();
+    let prefix = &marketplace.prefix;
+    assert_eq!(groups, [format!("{prefix}notification-orders"), format!("{prefix}order-saga")]);
+
+    let ann = marketplace.buyer("ann");
+    let mut socket = ann.socket().await;
+    let placed = ann.place("k", 100).await;
+    socket.until(&placed.order_id, "PAID").await;
+}
+
+/// A handler that fails each time, since what it asks is away for good: after its tries a dead letter with
+/// the reason; other groups have not noticed.
+#[tokio::test]
+#[ignore = "needs PostgreSQL and Apache Kafka; run scripts/test"]
+async fn a_handler_that_always_fails_ends_in_a_dead_letter_full() {
+    let few = [("COMMS_CONSUMER__ATTEMPTS", "3"), ("COMMS_CONSUMER__BACKOFF_MS", "50")];
+    let mut marketplace = Marketplace::start_with(Shape::FullByRole, &few).await;
+    let mut letters = DeadLetters::listen(&marketplace);
+    let payment = marketplace.processes.iter_mut().find(|process| process.name == "payment").unwrap();
+    payment.kill();
+    let ann = marketplace.buyer("ann");
+    let mut socket = ann.socket().await;
+    let placed = ann.place("k", 100).await;
+    socket.until(&placed.order_id, "CREATED").await;
+    let letter = letters.next().await;
+    assert_eq!(letter.key.as_deref(), Some(placed.order_id.as_bytes()));
+    assert_eq!(letter.headers.text(wire::DLQ_ATTEMPTS), Some("3"));
+    assert_eq!(letter.headers.text(wire::DLQ_ERROR_KIND), Some("transient"));
+    assert!(letter.headers.text(wire::DLQ_ERROR).unwrap().contains("ask payment-service"));
+}
+
+/// The dead letters of `order.status.changed`, as an operator would read them.
+struct DeadLetters(mpsc::Receiver<Message>);
+
+impl DeadLetters {
+    fn listen(marketplace: &Marketplace) -> Self {
+        let kafka = KafkaConfig::new(server("COMMS_TEST_KAFKA_BROKERS"));
+        let topic = dlq_topic(&format!("{}{}", marketplace.prefix, OrderStatusChanged::TYPE));
+        let (sender, receiver) = mpsc::channel(16);
+        let keep = handler_fn(move |delivery: Delivery| {
+            let sender = sender.clone();
+            async move {
+                sender.send(delivery.message).await.unwrap();
+                Ok(Outcome::Done)
+            }
+        });
+        let publisher = Arc::new(KafkaPublisher::new(&kafka, Clock::system()).unwrap());
+        let consumer = Consumer::builder(&kafka, format!("{}operator", marketplace.prefix))
+            .on(topic, keep)
+            .dead_letter(publisher)
+            .build()
+            .unwrap();
+        tokio::spawn(consumer.run(std::future::pending()));
+        Self(receiver)
+    }
+
+    async fn next(&mut self) -> Message {
+        let letter = tokio::time::timeout(Duration::from_secs(30), self.0.recv()).await;
+        letter.expect("a dead letter in time").unwrap()
+    }
 }

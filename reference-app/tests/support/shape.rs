@@ -27,6 +27,8 @@ pub struct Marketplace {
     pub gateway: String,
     pub socket: String,
     pub books: Books,
+    /// What stands before its topics and groups on the cluster.
+    pub prefix: String,
     issuer: DevIssuer,
     dir: TempDir,
 }
@@ -43,15 +45,16 @@ impl Marketplace {
         let auth = Auth { issuer: "tests".into(), audience: "comms".into(), public_key_file: None };
         let issuer = DevIssuer::load(dir.path(), &auth, &Clock::system()).unwrap();
         let mut env = environment(&dir, &issuer);
+        let name = format!("t_{}", Clock::system().uuid_v7().simple());
+        let prefix = format!("{name}.");
         let books = match shape {
             Shape::Embedded => Books::sqlite(dir.path().join("data")),
             Shape::Full | Shape::FullByRole => {
-                let name = format!("t_{}", Clock::system().uuid_v7().simple());
                 let url = create_database(&name).await;
                 env.extend([
                     ("COMMS_DATABASE__URL".into(), url.clone()),
                     ("COMMS_KAFKA__BROKERS".into(), server("COMMS_TEST_KAFKA_BROKERS")),
-                    ("COMMS_KAFKA__PREFIX".into(), format!("{name}.")),
+                    ("COMMS_KAFKA__PREFIX".into(), prefix.clone()),
                     ("COMMS_KAFKA__REPLICATION_FACTOR".into(), "1".into()),
                 ]);
                 Books::postgres(url)
@@ -65,6 +68,7 @@ impl Marketplace {
             gateway: format!("http://127.0.0.1:{}", ports[0]),
             socket: format!("ws://127.0.0.1:{}", ports[3]),
             books,
+            prefix,
             issuer,
             dir,
         };
