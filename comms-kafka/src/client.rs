@@ -7,7 +7,8 @@ pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, line: &str) {
     use RDKafkaLogLevel as Level;
     match level {
         // One map of settings serves producers, consumers and admin clients: "ignored by this instance".
-        _ if facility == "CONFWARN" => tracing::debug!(facility, "{line}"),
+        // And a failed commit is told where it is called back.
+        _ if matches!(facility, "CONFWARN" | "COMMITFAIL") => tracing::debug!(facility, "{line}"),
         Level::Emerg | Level::Alert | Level::Critical | Level::Error => tracing::error!(facility, "{line}"),
         Level::Warning => tracing::warn!(facility, "{line}"),
         Level::Notice | Level::Info => tracing::info!(facility, "{line}"),

@@ -18,11 +18,12 @@ const DEFAULTS: &[(&str, &str)] = &[
     // Lag and readiness are read off the client's statistics.
     ("statistics.interval.ms", "5000"),
 ];
-/// With the classic group protocol: a killed member's partitions move after 10 s. KIP-848
+/// With the classic group protocol: a killed member's partitions move after 10 s, and a rebalance is noticed
+/// after 1 s (it has two rounds, and each waits for the slowest member). KIP-848
 /// (`group.protocol=consumer`) leaves these to the broker and refuses them.
 const CLASSIC: &[(&str, &str)] = &[
     ("session.timeout.ms", "10000"),
-    ("heartbeat.interval.ms", "3000"),
+    ("heartbeat.interval.ms", "1000"),
     ("partition.assignment.strategy", "cooperative-sticky"),
 ];
 /// The client's `max.poll.interval.ms`, if nobody set another.
@@ -111,7 +112,7 @@ impl ConsumerBuilder {
         self
     }
 
-    /// Time and jitter. Default the system's. A manual clock commits and stops draining only when it is moved.
+    /// Time and jitter. Default the system's. With a manual clock a drain ends early only when it is moved.
     pub fn clock(self, clock: Clock) -> Self {
         Self { clock, ..self }
     }

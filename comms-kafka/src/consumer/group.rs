@@ -5,7 +5,7 @@ use rdkafka::{
     ClientContext, Offset, Statistics, TopicPartitionList,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance},
-    error::{KafkaError, KafkaResult},
+    error::KafkaError,
     types::RDKafkaErrorCode,
 };
 use std::{
@@ -51,37 +51,15 @@ impl Group {
         self.lock().values().flat_map(HashMap::values).cloned().collect()
     }
 
-    /// Gives up what is held, without a commit.
-    pub(super) fn release(&self) -> Vec<Arc<Assignment>> {
-        std::mem::take(&mut *self.lock()).into_values().flat_map(HashMap::into_values).collect()
+    /// Commits every frontier that the group does not have yet, and waits for the answer. In a rebalance of
+    /// the classic protocol that comes when all members have joined again, and may be "too late".
+    pub(super) fn commit(&self, consumer: &BaseConsumer<Self>) {
+        self.commit_of(consumer, &self.held());
     }
 
-    /// Commits the frontiers of `assignments` that the group does not have yet.
-    pub(super) fn commit(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        assignments: &[Arc<Assignment>],
-        mode: CommitMode,
-    ) {
-        let mut offsets = TopicPartitionList::new();
-        for assignment in assignments {
-            if let Some(offset) = assignment.uncommitted() {
-                // Fails only for offsets that cannot be represented; a frontier always can.
-                let _ = offsets.add_partition_offset(
-                    &assignment.topic,
-                    assignment.partition,
-                    Offset::Offset(offset),
-                );
-            }
-        }
-        if offsets.count() == 0 {
-            return;
-        }
-        match (consumer.commit(&offsets, mode), mode) {
-            // The client calls back.
-            (Ok(()), CommitMode::Async) => {}
-            (result, _) => self.commit_callback(result, &offsets),
-        }
+    /// Whether the group has every frontier.
+    pub(super) fn is_committed(&self) -> bool {
+        self.held().iter().all(|assignment| assignment.uncommitted().is_none())
     }
 
     fn assigned(&self, partitions: &TopicPartitionList) {
@@ -101,7 +79,8 @@ impl Group {
         let lost = consumer.assignment_lost();
         if !lost {
             let start = self.clock.now();
-            for assignment in &gone {
+            // At shut-down the tries have been cancelled already, and nothing is left to wait for.
+            for assignment in gone.iter().filter(|assignment| !assignment.revoked.is_cancelled()) {
                 let spent = self.clock.now().duration_since(start);
                 assignment.wait_idle(self.drain.saturating_sub(spent));
             }
@@ -112,9 +91,27 @@ impl Group {
         }
         // Another member may own lost partitions by now: a commit would set it back.
         if !lost {
-            self.commit(consumer, &gone, CommitMode::Sync);
+            self.commit_of(consumer, &gone);
         }
         tracing::info!(group = %self.name, partitions = gone.len(), lost, "partitions revoked");
+    }
+
+    fn commit_of(&self, consumer: &BaseConsumer<Self>, assignments: &[Arc<Assignment>]) {
+        use RDKafkaErrorCode as Code;
+        let Some((done, offsets)) = uncommitted(assignments) else { return };
+        // Synchronously: rdkafka tells nobody what became of an asynchronous commit.
+        let result = consumer.commit(&offsets, CommitMode::Sync);
+        match result.as_ref().map_err(KafkaError::rdkafka_error_code) {
+            Ok(()) => done.iter().for_each(|(assignment, offset)| assignment.committed(*offset)),
+            // The group has moved on meanwhile. What is still held is committed again, the rest comes again.
+            Err(Some(
+                Code::IllegalGeneration
+                | Code::UnknownMemberId
+                | Code::RebalanceInProgress
+                | Code::StaleMemberEpoch,
+            )) => tracing::debug!(group = %self.name, ?result, "commit came too late"),
+            Err(_) => tracing::warn!(group = %self.name, ?result, "commit failed"),
+        }
     }
 
     fn take(&self, partitions: &TopicPartitionList) -> Vec<Arc<Assignment>> {
@@ -183,24 +180,19 @@ impl ConsumerContext for Group {
             health.ready();
         }
     }
+}
 
-    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        use RDKafkaErrorCode as Code;
-        match result.as_ref().map_err(KafkaError::rdkafka_error_code) {
-            Ok(()) => {}
-            // The group has moved on; what is not committed comes again to whoever owns it.
-            Err(Some(Code::IllegalGeneration | Code::UnknownMemberId | Code::RebalanceInProgress)) => {
-                tracing::debug!(group = %self.name, ?result, "commit came too late");
-            }
-            Err(_) => tracing::warn!(group = %self.name, ?result, "commit failed; the next one repeats it"),
-        }
-        for element in offsets.elements() {
-            let assignment = self.find(element.topic(), element.partition());
-            if let (Ok(()), Ok(()), Some(assignment), Offset::Offset(offset)) =
-                (&result, element.error(), assignment, element.offset())
-            {
-                assignment.committed(offset);
-            }
-        }
+type Frontiers = Vec<(Arc<Assignment>, i64)>;
+
+/// The frontiers of `assignments` that the group does not have yet; also as the client wants them.
+fn uncommitted(assignments: &[Arc<Assignment>]) -> Option<(Frontiers, TopicPartitionList)> {
+    let frontiers = assignments.iter().filter_map(|a| Some((a.clone(), a.uncommitted()?)));
+    let frontiers: Frontiers = frontiers.collect();
+    let mut offsets = TopicPartitionList::new();
+    for (assignment, offset) in &frontiers {
+        // Fails only for offsets that cannot be represented; a frontier always can.
+        let _ =
+            offsets.add_partition_offset(&assignment.topic, assignment.partition, Offset::Offset(*offset));
     }
+    (!frontiers.is_empty()).then_some((frontiers, offsets))
 }

@@ -1,15 +1,16 @@
-//! The poll thread: owns the client, polls always, awaits no handler.
+//! The poll thread: owns the client, polls always, awaits no handler and no commit.
 
 use rdkafka::{
     ClientConfig, Message as _, TopicPartitionList,
     config::FromClientConfigAndContext,
-    consumer::{BaseConsumer, CommitMode, Consumer as _},
+    consumer::{BaseConsumer, Consumer as _},
     error::KafkaError,
     message::BorrowedMessage,
 };
 use std::{
     hash::{BuildHasher, RandomState},
-    sync::Arc,
+    sync::{Arc, mpsc},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -26,6 +27,8 @@ use comms_core::{Clock, Delivery, Error, Lanes};
 /// How long one poll, or one wait for room, may take. A full budget is first waited out this long, because a
 /// pause throws away what was fetched ahead.
 const TICK: Duration = Duration::from_millis(50);
+/// How long the last commit may take, tries again included.
+const COMMIT: Duration = Duration::from_secs(5);
 /// Memory a record takes beside its bytes: ring, lane, headers.
 const RECORD_OVERHEAD: usize = 256;
 
@@ -70,18 +73,24 @@ impl Poll {
     pub(super) fn run(self) -> Result<(), Error> {
         let topics: Vec<_> = self.group().routes.keys().map(AsRef::as_ref).collect();
         self.consumer.subscribe(&topics).map_err(classify)?;
-        let (mut flow_due, mut commit_due) = (self.clock.now(), self.clock.now() + self.commit_interval);
-        let mut paused = false;
+        let (commit, due) = mpsc::sync_channel(1);
+        thread::scope(|scope| {
+            scope.spawn(|| self.commits(due));
+            self.consume();
+            self.end(commit);
+        });
+        // The client is dropped here, on this thread, because that blocks.
+        Ok(())
+    }
+
+    fn consume(&self) {
+        let (mut paused, mut flow_due) = (false, self.clock.now());
         while !self.control.stopping.is_cancelled() {
             let full = !self.budget.wait(TICK);
             let now = self.clock.now();
             if full != paused || now >= flow_due {
                 self.flow(full);
                 (paused, flow_due) = (full, now + TICK);
-            }
-            if now >= commit_due {
-                self.group().commit(&self.consumer, &self.group().held(), CommitMode::Async);
-                commit_due = now + self.commit_interval;
             }
             match self.consumer.poll(if full { Duration::ZERO } else { TICK }) {
                 Some(Ok(record)) => self.dispatch(&record),
@@ -92,8 +101,14 @@ impl Poll {
                 Some(Err(_)) | None => {}
             }
         }
-        self.end();
-        Ok(())
+    }
+
+    /// Commits at each interval, and at once when told to; on a thread of its own, because it waits for
+    /// the answer. One commit is on its way at a time.
+    fn commits(&self, due: mpsc::Receiver<()>) {
+        while due.recv_timeout(self.commit_interval) != Err(mpsc::RecvTimeoutError::Disconnected) {
+            self.group().commit(&self.consumer);
+        }
     }
 
     fn group(&self) -> &Group {
@@ -110,9 +125,12 @@ impl Poll {
         let origin = format!("{topic}/{partition}@{offset}");
         let delivery = Delivery::new(message, self.group().name.clone(), origin);
         assignment.consumed.increment(1);
-        let flight = Flight::new(assignment, self.budget.clone(), offset, size);
+        let flight = Flight::new(assignment.clone(), self.budget.clone(), offset, size);
         let place = Place { partition, offset, timestamp: record.timestamp().to_millis() };
         self.lanes.push(lane, Record { flight, delivery, place });
+        if assignment.backlog() >= self.max_gap && !assignment.is_paused() {
+            self.flow(false);
+        }
     }
 
     /// Tells the client which partitions to fetch: none while the budget is full, and none whose frontier
@@ -121,8 +139,8 @@ impl Poll {
         let (mut pause, mut resume) = (TopicPartitionList::new(), TopicPartitionList::new());
         for assignment in self.group().held() {
             let paused = assignment.is_paused();
-            let limit = if paused { budget::low(self.max_gap) } else { self.max_gap };
-            let wanted = full || assignment.backlog() > limit;
+            let limit = if paused { budget::low(self.max_gap) + 1 } else { self.max_gap };
+            let wanted = full || assignment.backlog() >= limit;
             if wanted != paused {
                 assignment.set_paused(wanted);
                 let list = if wanted { &mut pause } else { &mut resume };
@@ -136,20 +154,24 @@ impl Poll {
         }
     }
 
-    /// What has begun may end, within the drain; polling goes on. Then what is done is committed, and the
-    /// client leaves the group. It is dropped here, on this thread, because that blocks.
-    fn end(self) {
+    /// What has begun may end, within the drain; then what is done is committed, and the client leaves the
+    /// group. Polling goes on, or a rebalance meanwhile would hold up the commit. Records that still come
+    /// are left: they are not tracked, so they are not committed.
+    fn end(&self, commit: mpsc::SyncSender<()>) {
         let group = self.group();
         tracing::info!(group = %group.name, "consumer stops");
-        self.flow(true);
         let until = self.clock.now() + group.drain;
         while self.drains(until) {
-            // Records that still come are left: they are not tracked, so they are not committed.
+            self.flow(true);
             let _ = self.consumer.poll(TICK);
         }
-        let held = group.release();
-        held.iter().for_each(|assignment| assignment.revoked.cancel());
-        group.commit(&self.consumer, &held, CommitMode::Sync);
+        group.held().iter().for_each(|assignment| assignment.revoked.cancel());
+        let until = self.clock.now() + COMMIT;
+        while !group.is_committed() && self.clock.now() < until {
+            // Full: one is on its way.
+            let _ = commit.try_send(());
+            let _ = self.consumer.poll(TICK);
+        }
     }
 
     fn drains(&self, until: Instant) -> bool {

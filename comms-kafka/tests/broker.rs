@@ -1,0 +1,216 @@
+//! Against a real broker: topics, rebalances, crashes.
+
+#[allow(dead_code, reason = "each test binary uses its own part")]
+mod common;
+
+use common::*;
+use comms_core::{Clock, Delivery, Outcome, handler_fn};
+use comms_kafka::{Consumer, ConsumerBuilder, KafkaConfig, TopicSpec, provision};
+use std::{
+    collections::BTreeSet,
+    io::{BufRead, BufReader},
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+const BROKERS: &str = "COMMS_TEST_KAFKA_BROKERS";
+/// Told to the child of the crash test: topic and group.
+const CHILD: &str = "COMMS_TEST_KAFKA_CHILD";
+
+fn config() -> KafkaConfig {
+    let brokers = std::env::var(BROKERS);
+    let mut config =
+        KafkaConfig::new(brokers.unwrap_or_else(|_| panic!("{BROKERS} is not set: run scripts/test")));
+    config.librdkafka.insert("session.timeout.ms".into(), "6000".into());
+    config
+}
+
+/// A topic of this run, with its dead letters.
+async fn topic(name: &str, partitions: i32) -> String {
+    let spec = TopicSpec::new(unique(name), partitions, 1);
+    let differences = provision(&config(), &[spec.clone(), spec.dead_letters()], LIMIT).await.unwrap();
+    assert_eq!(differences, []);
+    spec.name
+}
+
+fn consumer(config: &KafkaConfig, group: &str) -> ConsumerBuilder {
+    Consumer::builder(config, group).dead_letter(publisher(config))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Apache Kafka; run scripts/test"]
+async fn topics_are_created_once_and_differences_are_told() {
+    let spec = TopicSpec::new(unique("spec"), 3, 1).config("retention.ms", "60000");
+    let both = [spec.clone(), spec.dead_letters()];
+    for _ in 0..2 {
+        assert_eq!(provision(&config(), &both, LIMIT).await.unwrap(), []);
+    }
+    let more = TopicSpec::new(&spec.name, 5, 2);
+    let told: Vec<_> =
+        provision(&config(), &[more], LIMIT).await.unwrap().iter().map(ToString::to_string).collect();
+    let name = &spec.name;
+    let expected = [
+        format!("topic {name} has partitions 3, declared is 5"),
+        format!("topic {name} has replication 1, declared is 2"),
+    ];
+    assert_eq!(told, expected);
+    let fewer = TopicSpec::new(&spec.name, 2, 1);
+    assert_eq!(provision(&config(), &[fewer], LIMIT).await.unwrap(), []);
+
+    let impossible = TopicSpec::new(unique("spec"), 1, 1).config("no.such.setting", "1");
+    let error = provision(&config(), &[impossible], LIMIT).await.unwrap_err();
+    assert_eq!(error.kind, comms_core::ErrorKind::Invalid, "{error}");
+    let away = KafkaConfig::new("127.0.0.1:1");
+    let error = provision(&away, &[spec], Duration::from_secs(1)).await.unwrap_err();
+    assert!(error.kind.is_retryable(), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Apache Kafka; run scripts/test"]
+async fn a_message_comes_back_as_it_was_sent() {
+    let (config, topic) = (config(), topic("round", 1).await);
+    let mut full = message(&topic, "k", 1);
+    full.headers = [("b", "2"), ("a", ""), ("b", "3")].into_iter().collect();
+    let tombstone = comms_core::Message { payload: None, ..message(&topic, "k", 2) };
+    let empty = comms_core::Message { payload: Some("".into()), ..message(&topic, "k", 3) };
+    let sent = [full, tombstone, empty];
+    publish(&*publisher(&config), sent.clone()).await;
+    let seen = Seen::default();
+    let running =
+        Running::start(consumer(&config, &unique("g")).on(&*topic, seen.handler()).build().unwrap());
+    seen.len(3).await;
+    running.stop().await;
+    let read: Vec<_> = seen.lock().iter().map(|delivery| delivery.message.clone()).collect();
+    assert_eq!(read, sent);
+}
+
+/// Members come and go while messages flow: nothing is lost, no key is turned around.
+async fn rebalances(config: KafkaConfig) {
+    const KEYS: usize = 40;
+    const EACH: usize = 250;
+    let (topic, group) = (topic("rebalance", 6).await, unique("g"));
+    let seen = Seen::default();
+    let member = || {
+        let handler = seen.handler_with(|_| async {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            Ok(())
+        });
+        let consumer =
+            consumer(&config, &group).on(&*topic, handler).commit_interval(Duration::from_millis(200));
+        Running::start(consumer.build().unwrap())
+    };
+    let producing = tokio::spawn({
+        let (config, topic) = (config.clone(), topic.clone());
+        async move {
+            let publisher = publisher(&config);
+            for n in 0..EACH {
+                publish(&*publisher, (0..KEYS).map(|key| message(&topic, &format!("k{key}"), n))).await;
+                tokio::time::sleep(Duration::from_millis(40)).await;
+            }
+        }
+    });
+    let first = member();
+    seen.len(KEYS).await;
+    let second = member();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let third = member();
+    first.stop().await;
+    producing.await.unwrap();
+    let distinct =
+        |seen: &[Delivery]| seen.iter().map(|d| d.message.id.clone()).collect::<BTreeSet<_>>().len();
+    seen.until("every message", |seen| seen.len() >= KEYS * EACH && distinct(seen) == KEYS * EACH).await;
+    second.stop().await;
+    third.stop().await;
+    assert_order(&seen.by_key());
+    println!("{} messages, {} handled again", KEYS * EACH, seen.lock().len() - KEYS * EACH);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Apache Kafka; run scripts/test"]
+async fn rebalances_lose_nothing_and_keep_the_order() {
+    rebalances(config()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Apache Kafka; run scripts/test"]
+async fn rebalances_of_kip_848_lose_nothing_and_keep_the_order() {
+    let mut config = config();
+    config.librdkafka.remove("session.timeout.ms");
+    config.librdkafka.insert("group.protocol".into(), "consumer".into());
+    rebalances(config).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Apache Kafka; run scripts/test"]
+async fn what_a_killed_member_had_not_committed_comes_again() {
+    const ALL: usize = 3_000;
+    let (config, topic, group) = (config(), topic("crash", 3).await, unique("g"));
+    publish(&*publisher(&config), (0..ALL).map(|n| message(&topic, &format!("k{}", n % 50), n))).await;
+    let handled = kill_after(1_000, spawn_child(&topic, &group)).await;
+
+    let seen = Seen::default();
+    let clock = Clock::system();
+    let start = clock.now();
+    let running = Running::start(consumer(&config, &group).on(&*topic, seen.handler()).build().unwrap());
+    seen.len(1).await;
+    println!("the partitions moved after {:?}", clock.now() - start);
+    let everything = |seen: &[Delivery]| {
+        let mut ids = handled.clone();
+        ids.extend(seen.iter().map(|delivery| delivery.message.id.to_string()));
+        ids.len() == ALL
+    };
+    seen.until("everything, of both members", everything).await;
+    running.stop().await;
+    assert_order(&seen.by_key());
+    let again = seen.ids().iter().filter(|id| handled.contains(*id)).count();
+    println!("{again} of {} handled again", handled.len());
+    assert!(again < handled.len(), "some had been committed");
+}
+
+/// Kills `child` when it has told of `n` records; answers all it told of.
+async fn kill_after(n: usize, mut child: Child) -> BTreeSet<String> {
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let (count, counter) = tokio::sync::watch::channel(0);
+    let told = tokio::task::spawn_blocking(move || {
+        let handled = lines.filter_map(|line| line.strip_prefix("handled ").map(str::to_owned));
+        handled.inspect(|_| count.send_modify(|count| *count += 1)).collect()
+    });
+    tokio::time::timeout(LIMIT, counter.clone().wait_for(|count| *count >= n)).await.unwrap().unwrap();
+    child.kill().unwrap(); // SIGKILL
+    child.wait().unwrap();
+    told.await.unwrap()
+}
+
+fn spawn_child(topic: &str, group: &str) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "child_of_the_crash_test", "--ignored", "--nocapture"])
+        .env(CHILD, format!("{topic} {group}"))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// Not a test by itself: consumes and tells each record until it is killed.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Apache Kafka; run scripts/test"]
+async fn child_of_the_crash_test() {
+    let Ok(told) = std::env::var(CHILD) else { return };
+    let (topic, group) = told.split_once(' ').unwrap();
+    let count = Arc::new(AtomicUsize::new(0));
+    let handler = handler_fn(move |delivery: Delivery| {
+        let count = count.clone();
+        async move {
+            println!("handled {}", delivery.message.id);
+            if count.fetch_add(1, Ordering::SeqCst) > 500 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            Ok(Outcome::Done)
+        }
+    });
+    let consumer = consumer(&config(), group).on(topic, handler).commit_interval(Duration::from_millis(100));
+    consumer.build().unwrap().run(std::future::pending()).await.unwrap();
+}

@@ -1,0 +1,165 @@
+//! What the tests against the mock cluster and against a real broker share.
+
+use comms_core::{
+    Clock, Delivery, Error, Handler, Headers, Message, Outcome, Publisher, async_trait, handler_fn,
+};
+use comms_kafka::{Consumer, KafkaConfig, KafkaPublisher};
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    future::Future,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
+
+/// Nothing here takes longer unless it hangs.
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+
+/// A name of this run alone.
+pub(crate) fn unique(name: &str) -> String {
+    format!("{name}-{}", Clock::system().uuid_v7())
+}
+
+pub(crate) fn publisher(config: &KafkaConfig) -> Arc<KafkaPublisher> {
+    Arc::new(KafkaPublisher::new(config, Clock::system()).unwrap())
+}
+
+pub(crate) fn message(topic: &str, key: &str, n: usize) -> Message {
+    Message {
+        source: "test".into(),
+        id: format!("{key}-{n}").into(),
+        destination: topic.into(),
+        key: Some(key.to_owned().into()),
+        headers: Headers::new(),
+        payload: Some(n.to_string().into()),
+    }
+}
+
+/// Publishes all of `messages` and waits for their acknowledgements.
+pub(crate) async fn publish(publisher: &dyn Publisher, messages: impl IntoIterator<Item = Message>) {
+    let mut batch: VecDeque<_> = messages.into_iter().collect();
+    while !batch.is_empty() {
+        timeout(LIMIT, publisher.ready()).await.unwrap().unwrap();
+        let acks = publisher.enqueue(&mut batch);
+        timeout(LIMIT, acks).await.unwrap().into_iter().for_each(|answer| drop(answer.unwrap()));
+    }
+}
+
+/// What handlers saw, in the order they ended.
+#[derive(Clone, Default)]
+pub(crate) struct Seen(Arc<Mutex<Vec<Delivery>>>);
+
+impl Seen {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Vec<Delivery>> {
+        self.0.lock().unwrap()
+    }
+
+    pub(crate) fn push(&self, delivery: Delivery) {
+        self.lock().push(delivery);
+    }
+
+    pub(crate) fn ids(&self) -> Vec<String> {
+        self.lock().iter().map(|delivery| delivery.message.id.to_string()).collect()
+    }
+
+    /// The numbers each key was handled with, in order.
+    pub(crate) fn by_key(&self) -> BTreeMap<String, Vec<usize>> {
+        let mut keys = BTreeMap::<_, Vec<_>>::new();
+        for delivery in self.lock().iter() {
+            let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+            let key = text(delivery.message.key.as_ref().unwrap());
+            let n = text(delivery.message.payload.as_ref().unwrap()).parse().unwrap();
+            keys.entry(key).or_default().push(n);
+        }
+        keys
+    }
+
+    /// Waits until `enough` holds.
+    pub(crate) async fn until(&self, what: &str, enough: impl Fn(&[Delivery]) -> bool) {
+        let reached = timeout(LIMIT, async {
+            while !enough(&self.lock()) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        });
+        assert!(reached.await.is_ok(), "{what}: saw {} deliveries", self.lock().len());
+    }
+
+    pub(crate) async fn len(&self, n: usize) {
+        self.until(&format!("{n} deliveries"), |seen| seen.len() >= n).await;
+    }
+
+    /// A handler that succeeds.
+    pub(crate) fn handler(&self) -> impl Handler + use<> {
+        self.handler_with(|_| async { Ok(()) })
+    }
+
+    /// A handler that does `work`, and is seen where that succeeds.
+    pub(crate) fn handler_with<F, Fut>(&self, work: F) -> impl Handler + use<F, Fut>
+    where
+        F: Fn(Delivery) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), Error>> + Send + 'static,
+    {
+        let seen = self.clone();
+        handler_fn(move |delivery: Delivery| {
+            let (seen, work) = (seen.clone(), work.clone());
+            async move {
+                work(delivery.clone()).await?;
+                seen.push(delivery);
+                Ok(Outcome::Done)
+            }
+        })
+    }
+}
+
+/// A consumer in the background.
+pub(crate) struct Running {
+    stop: oneshot::Sender<()>,
+    pub(crate) task: JoinHandle<Result<(), Error>>,
+}
+
+impl Running {
+    pub(crate) fn start(consumer: Consumer) -> Self {
+        let (stop, stopped) = oneshot::channel::<()>();
+        let task = tokio::spawn(consumer.run(async { drop(stopped.await) }));
+        Self { stop, task }
+    }
+
+    /// Stops it in order.
+    pub(crate) async fn stop(self) {
+        self.stop.send(()).unwrap();
+        timeout(LIMIT, self.task).await.expect("the consumer ends").unwrap().unwrap();
+    }
+
+    /// Waits for it to end by itself.
+    pub(crate) async fn ended(self) -> Result<(), Error> {
+        timeout(LIMIT, self.task).await.expect("the consumer ends").unwrap()
+    }
+}
+
+/// A publisher that refuses everything, and counts.
+#[derive(Default)]
+pub(crate) struct Refusing(pub(crate) Mutex<usize>);
+
+#[async_trait]
+impl Publisher for Refusing {
+    fn enqueue(&self, batch: &mut VecDeque<Message>) -> comms_core::Acks {
+        let taken = batch.drain(..).count();
+        *self.0.lock().unwrap() += taken;
+        Box::pin(async move { (0..taken).map(|_| Err(Error::transient("away"))).collect() })
+    }
+    async fn ready(&self) -> Result<(), Error> {
+        Ok(())
+    }
+    async fn flush(&self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+/// Whether each key was handled in order, repeats of what came before aside.
+pub(crate) fn assert_order(keys: &BTreeMap<String, Vec<usize>>) {
+    for (key, numbers) in keys {
+        let mut firsts = HashMap::new();
+        let firsts: Vec<_> = numbers.iter().filter(|n| firsts.insert(**n, ()).is_none()).collect();
+        assert!(firsts.is_sorted(), "key {key}: {numbers:?}");
+    }
+}
