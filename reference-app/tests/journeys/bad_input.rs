@@ -15,13 +15,14 @@ async fn every_wrong_request_gets_its_own_problem() {
     let good = Buyer::body(100).to_string();
     let long_key = "k".repeat(256);
     let huge = format!("{{\"ad_id\": \"{}\"}}", "x".repeat(70_000));
-    let table: [(&str, Option<&str>, &str, u16, &str); 12] = [
+    let table: [(&str, Option<&str>, &str, u16, &str); 13] = [
         ("malformed JSON", Some("a"), "{\"ad_id\":", 400, "malformed-json"),
         ("an unknown field", Some("a"), r#"{"ad_id":"b","quantity":1,"price":{"minor":1,"currency":"RUB"},"coupon":"x"}"#, 422, "validation"),
         ("a missing field", Some("a"), r#"{"ad_id":"b","quantity":1}"#, 422, "validation"),
         ("a negative price", Some("a"), r#"{"ad_id":"b","quantity":1,"price":{"minor":-5,"currency":"RUB"}}"#, 422, "validation"),
         ("a fraction for a price", Some("a"), r#"{"ad_id":"b","quantity":1,"price":{"minor":1.5,"currency":"RUB"}}"#, 422, "validation"),
         ("no such currency", Some("a"), r#"{"ad_id":"b","quantity":1,"price":{"minor":5,"currency":"rub"}}"#, 422, "validation"),
+        ("a blank ad", Some("a"), r#"{"ad_id":" ","quantity":1,"price":{"minor":5,"currency":"RUB"}}"#, 422, "validation"),
         ("no pieces", Some("a"), r#"{"ad_id":"b","quantity":0,"price":{"minor":5,"currency":"RUB"}}"#, 422, "validation"),
         ("a total beyond an amount", Some("a"), r#"{"ad_id":"b","quantity":1000,"price":{"minor":9223372036854775807,"currency":"RUB"}}"#, 422, "refused"),
         ("no key", None, &good, 400, "idempotency-key"),

@@ -25,7 +25,7 @@ use crate::contracts::{Money, orders};
 #[serde(deny_unknown_fields)]
 pub(super) struct NewOrder {
     /// Which ad.
-    #[garde(length(chars, min = 1, max = 100))]
+    #[garde(length(min = 1, max = 100), custom(identifier))]
     ad_id: String,
     /// How many.
     #[garde(range(min = 1, max = 1_000))]
@@ -33,6 +33,14 @@ pub(super) struct NewOrder {
     /// What one costs.
     #[garde(custom(positive_price))]
     price: Money,
+}
+
+fn identifier(text: &str, _: &()) -> garde::Result {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    match text.bytes().all(plain) {
+        true => Ok(()),
+        false => Err(garde::Error::new("only letters, digits, - and _")),
+    }
 }
 
 fn positive_price(price: &Money, _: &()) -> garde::Result {
