@@ -13,6 +13,7 @@ mod migrate;
 mod outbox;
 mod parked;
 mod read;
+mod rebase;
 mod replies;
 mod row;
 mod store;
@@ -21,4 +22,4 @@ mod unit;
 
 pub use store::RelayStore;
 pub use tables::Tables;
-pub use unit::{PgUnit, commit};
+pub use unit::{PgUnit, begin, commit};

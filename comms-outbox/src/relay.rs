@@ -49,13 +49,13 @@ const CALL_LIMIT: Duration = Duration::from_secs(10);
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # #[cfg(feature = "sqlite")] {
 /// use std::{sync::Arc, time::Duration};
-/// use comms_core::{BoxHandler, Delivery, Outcome, handler_fn};
+/// use comms_core::{Delivery, Outcome, handler_fn};
 /// use comms_outbox::{Relay, Subscriber, sqlite};
 ///
 /// let pool = sqlx::sqlite::SqlitePoolOptions::new().max_connections(1).connect("sqlite::memory:").await?;
 /// let tables = sqlite::Tables::new();
 /// tables.migrate(&pool).await?;
-/// let handler = BoxHandler::new(handler_fn(|_: Delivery| async { Ok(Outcome::Done) }));
+/// let handler = handler_fn(|_: Delivery| async { Ok(Outcome::Done) });
 /// let subscriber = Subscriber::builder("billing").on("order.placed", handler).build()?;
 /// let relay = Relay::builder(sqlite::RelayStore::new(pool, tables), Arc::new(subscriber))
 ///     .name("billing")

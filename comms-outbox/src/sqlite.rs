@@ -18,4 +18,4 @@ mod unit;
 
 pub use store::RelayStore;
 pub use tables::Tables;
-pub use unit::{SqliteUnit, commit};
+pub use unit::{SqliteUnit, begin, commit};

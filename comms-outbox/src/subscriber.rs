@@ -36,11 +36,11 @@ type Lane = (Arc<str>, Bytes);
 /// Delivers messages to handlers by destination, as one consumer group.
 ///
 /// ```
-/// use comms_core::{BoxHandler, Delivery, Outcome, handler_fn};
-/// let print = BoxHandler::new(handler_fn(|delivery: Delivery| async move {
+/// use comms_core::{Delivery, Outcome, handler_fn};
+/// let print = handler_fn(|delivery: Delivery| async move {
 ///     println!("{}", delivery.origin);
 ///     Ok(Outcome::Done)
-/// }));
+/// });
 /// let subscriber = comms_outbox::Subscriber::builder("audit").on("order.placed", print).build()?;
 /// assert_eq!(subscriber.topics(), ["order.placed"]);
 /// # Ok::<(), comms_core::Error>(())
@@ -68,6 +68,8 @@ struct Route {
 /// A message in a lane.
 struct Item {
     message: Message,
+    /// With the ticket that says when it was taken.
+    lane: Option<(Lane, u64)>,
     page: Arc<Page>,
     answer: oneshot::Sender<Result<Receipt, Error>>,
     room: OwnedSemaphorePermit,
@@ -103,21 +105,27 @@ impl Subscriber {
 
 impl Shared {
     async fn run(self: Arc<Self>, item: Item) {
-        let Item { message, page, answer, room } = item;
-        let result = self.deliver(message, &page).await;
-        // Before the answer: once the relay has it, only the relay's own hold keeps the page's blocks.
+        let Item { message, lane, page, answer, room } = item;
+        let result = self.deliver(message, lane.as_ref(), &page).await;
+        if let Some((lane, _)) = &lane {
+            self.blocks.leave(lane);
+        }
+        // Before the answer: once the relay has it, only the acknowledgements hold the page.
         drop(page);
         drop(room);
         // Nobody listens after the relay was dropped.
         let _ = answer.send(result);
     }
 
-    async fn deliver(&self, message: Message, page: &Page) -> Result<Receipt, Error> {
+    async fn deliver(
+        &self,
+        message: Message,
+        lane: Option<&(Lane, u64)>,
+        page: &Page,
+    ) -> Result<Receipt, Error> {
         // Not subscribed: nothing to do, as in a consumer group of a broker.
         let Some(route) = self.routes.get(&message.destination) else { return Ok(Receipt::default()) };
-        let lane = message.key.clone().map(|key| (message.destination.clone(), key));
-        if let Some(reason) = lane.as_ref().and_then(|lane| self.blocks.reason(lane)) {
-            page.block(lane, &reason);
+        if let Some(reason) = lane.and_then(|(lane, ticket)| self.blocks.refusal(lane, *ticket)) {
             return Err(Error::invalid(Refusal::behind(&reason)));
         }
         route.consumed.increment(1);
@@ -127,7 +135,9 @@ impl Shared {
             Verdict::Done(_) => Ok(Receipt::default()),
             Verdict::DeadLetter { error, attempts } => {
                 let refusal = Refusal::tried(attempts, &error);
-                page.block(lane, &refusal.reason);
+                if let Some((lane, _)) = lane {
+                    page.block(lane.clone(), &refusal.reason);
+                }
                 Err(Error::invalid(refusal))
             }
             Verdict::Abandoned => Err(Error::transient("the subscriber is stopping")),
@@ -149,8 +159,9 @@ impl Publisher for Subscriber {
             let Ok(room) = self.shared.room.clone().try_acquire_owned() else { break };
             let Some(message) = batch.pop_front() else { break };
             let lane = message.key.clone().map(|key| (message.destination.clone(), key));
+            let entered = lane.clone().map(|lane| self.shared.blocks.enter(lane));
             let (answer, answered) = oneshot::channel();
-            self.lanes.push(lane, Item { message, page: page.clone(), answer, room });
+            self.lanes.push(lane, Item { message, lane: entered, page: page.clone(), answer, room });
             answers.push(answered);
         }
         Box::pin(async move {

@@ -6,7 +6,7 @@
 use comms_core::Error;
 use sqlx::{PgConnection, PgPool, Row};
 
-use super::{Tables, tables::render};
+use super::{Tables, tables::render, unit};
 use crate::{migrate, sql_error};
 
 const MIGRATIONS: &migrate::Migrations = &[include_str!("1.sql")];
@@ -25,7 +25,7 @@ impl Tables {
     /// The database's; `Fatal` where the tables are newer than this program, or were made by another form of
     /// a migration.
     pub async fn migrate(&self, pool: &PgPool) -> Result<(), Error> {
-        let mut tx = pool.begin().await.map_err(sql_error)?;
+        let mut tx = unit::begin(pool).await?;
         sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('comms_outbox_migrations ' || $1, 0))")
             .bind(&*self.schema)
             .execute(&mut *tx)

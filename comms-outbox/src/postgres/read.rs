@@ -13,7 +13,7 @@
 use comms_core::Error;
 use sqlx::{PgConnection, PgPool, Row};
 
-use super::{Tables, row};
+use super::{Tables, row, unit};
 use crate::{
     relay::{Page, Position},
     sql_error,
@@ -84,7 +84,7 @@ pub(super) async fn read(
             return Ok(Page { rows: Vec::new(), after: from.clone() });
         }
     }
-    let mut tx = pool.begin_with(BEGIN).await.map_err(sql_error)?;
+    let mut tx = unit::begin_with(pool, BEGIN).await?;
     let page = page(&mut tx, tables, from, topics, limit).await?;
     tx.commit().await.map_err(sql_error)?;
     Ok(page)

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use comms_core::{Error, async_trait};
 use sqlx::{PgConnection, PgPool, Row as _};
 
-use super::{Tables, read, row};
+use super::{Tables, read, row, unit};
 use crate::{
     commit_error,
     relay::{Changes, Holder, Lane, Lease, Page, Park, Position, Row, Store},
@@ -35,6 +35,12 @@ pub(super) const PARK: &str = "
 INSERT INTO {s}.comms_outbox_parked (relay, outbox_id, topic, key, attempts, error_kind, error)
 SELECT $1, p.* FROM unnest($2::bigint[], $3::text[], $4::bytea[], $5::integer[], $6::text[], $7::text[]) p
 ON CONFLICT DO NOTHING";
+
+/// What was parked behind a row while it was released follows it.
+pub(super) const FOLLOW: &str = "
+UPDATE {s}.comms_outbox_parked p SET state = 'released' FROM {s}.comms_outbox_parked d
+WHERE d.relay = $1 AND d.outbox_id = ANY ($2)
+  AND p.relay = $1 AND p.topic = d.topic AND p.key = d.key AND p.state = 'parked'";
 
 pub(super) const UNPARK: &str =
     "DELETE FROM {s}.comms_outbox_parked WHERE relay = $1 AND outbox_id = ANY ($2)";
@@ -92,8 +98,7 @@ impl Store for RelayStore {
         if stored != cluster {
             return Err(Error::fatal(format!(
                 "the cursor of relay {relay} was written in another database cluster ({stored}, this is {cluster}): \
-                 its snapshots mean nothing here. Stop the writers and follow \"After a restore\" in \
-                 docs/reference/tables.md"
+                 its snapshots mean nothing here. Stop the writers, call Tables::rebase, and start again"
             )));
         }
         let position = || -> Result<Position, sqlx::Error> {
@@ -117,7 +122,7 @@ impl Store for RelayStore {
             let mut conn = self.pool.acquire().await.map_err(sql_error)?;
             return self.save_cursor(&mut conn, holder, position).await;
         }
-        let mut tx = self.pool.begin().await.map_err(sql_error)?;
+        let mut tx = unit::begin(&self.pool).await?;
         // First the cursor: its row is locked, and another epoch cannot come in between.
         if !self.save_cursor(&mut tx, holder, position).await? {
             return Ok(false);
@@ -186,7 +191,9 @@ impl RelayStore {
                 .await?;
         }
         if !changes.unpark.is_empty() {
-            sqlx::query(sql.unpark.clone()).bind(relay).bind(&changes.unpark).execute(&mut *conn).await?;
+            for text in [&sql.follow, &sql.unpark] {
+                sqlx::query(text.clone()).bind(relay).bind(&changes.unpark).execute(&mut *conn).await?;
+            }
         }
         for row in &changes.repark {
             sqlx::query(sql.repark.clone())

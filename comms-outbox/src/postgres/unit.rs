@@ -34,7 +34,7 @@ impl UnitOfWork for PgUnit {
     type Tx = Transaction<'static, Postgres>;
 
     async fn begin(&self) -> Result<Self::Tx, Error> {
-        self.pool.begin().await.map_err(sql_error)
+        begin(&self.pool).await
     }
 
     async fn commit(&self, tx: Self::Tx) -> Result<(), Error> {
@@ -64,6 +64,28 @@ impl Replies for PgUnit {
     async fn answer(&self, tx: &mut Self::Tx, key: &CallKey, reply: &StoredReply) -> Result<(), Error> {
         self.tables.answer(tx, key, reply).await
     }
+}
+
+/// Begins a transaction, for a unit of work of the application's own. Cancel safe.
+///
+/// `Pool::begin` of sqlx 0.9 is not: dropped between the BEGIN and its answer, as a handler's time limit does,
+/// it gives the connection back inside a transaction that nobody knows of, and what the next user writes
+/// there without a transaction of its own is not committed. So the BEGIN runs to its end in a task, and a
+/// transaction that nobody waits for any more is rolled back.
+///
+/// # Errors
+/// The database's.
+pub async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, Error> {
+    begin_with(pool, "BEGIN").await
+}
+
+pub(super) async fn begin_with(
+    pool: &PgPool,
+    statement: &'static str,
+) -> Result<Transaction<'static, Postgres>, Error> {
+    let pool = pool.clone();
+    let begun = tokio::spawn(async move { pool.begin_with(statement).await }).await;
+    begun.map_err(Error::transient)?.map_err(sql_error)
 }
 
 /// Commits `tx`, for a unit of work of the application's own.

@@ -6,7 +6,6 @@ use std::{
 };
 
 use comms_core::{Acks, Error, Receipt};
-use futures::{StreamExt, stream::FuturesOrdered};
 
 use super::store::{Lane, Park, Position, Row};
 use crate::parked::Refusal;
@@ -56,11 +55,11 @@ pub(super) struct Flight {
     pub(super) aged: Aged,
 }
 
-/// All flights, answered in their order.
+/// All flights, answered in their order. Only the oldest is asked: a publisher may take an answer that was
+/// given for one that is known here, so none may lie in a buffer behind an older flight.
 #[derive(Default)]
 pub(super) struct Flights {
-    flights: VecDeque<Flight>,
-    acks: FuturesOrdered<Acks>,
+    flights: VecDeque<(Flight, Acks)>,
     rows: usize,
     bytes: usize,
 }
@@ -72,21 +71,20 @@ impl Flights {
     pub(super) fn push(&mut self, flight: Flight, acks: Acks) {
         self.rows += flight.rows.len();
         self.bytes += flight.rows.iter().map(|row| row.bytes).sum::<usize>();
-        self.flights.push_back(flight);
-        self.acks.push_back(acks);
+        self.flights.push_back((flight, acks));
     }
 
     /// A position that adds no rows to those in flight. Gives it back where nothing is.
     pub(super) fn advance(&mut self, after: Position) -> Option<Position> {
-        let Some(last) = self.flights.back_mut() else { return Some(after) };
+        let Some((last, _)) = self.flights.back_mut() else { return Some(after) };
         last.after = Some(after);
         None
     }
 
     /// The oldest flight once it is answered; `None` at once where there is none. Cancel safe.
     pub(super) async fn next(&mut self) -> Option<(Flight, Results)> {
-        let results = self.acks.next().await?;
-        let flight = self.flights.pop_front()?;
+        let results = self.flights.front_mut()?.1.as_mut().await;
+        let (flight, _) = self.flights.pop_front()?;
         self.rows -= flight.rows.len();
         self.bytes -= flight.rows.iter().map(|row| row.bytes).sum::<usize>();
         Some((flight, results))
@@ -101,10 +99,10 @@ impl Flights {
     }
 
     pub(super) fn oldest(&self) -> Option<Aged> {
-        self.flights.front().map(|flight| flight.aged)
+        self.flights.front().map(|(flight, _)| flight.aged)
     }
 
     pub(super) fn lanes(&self) -> impl Iterator<Item = Lane> {
-        self.flights.iter().flat_map(|flight| &flight.rows).filter_map(Sent::lane)
+        self.flights.iter().flat_map(|(flight, _)| &flight.rows).filter_map(Sent::lane)
     }
 }

@@ -8,7 +8,7 @@ use sqlx::{Row as _, SqliteConnection, SqlitePool};
 
 use super::{Tables, read, row, unit};
 use crate::{
-    relay::{Changes, Holder, Lane, Lease, Page, Position, Row, Store},
+    relay::{Changes, Holder, Lane, Lease, Page, Park, Position, Row, Store},
     sql_error,
 };
 
@@ -28,6 +28,12 @@ WHERE relay = $1 AND epoch = $2";
 const PARK: &str = "
 INSERT INTO comms_outbox_parked (relay, outbox_id, topic, key, attempts, error_kind, error)
 VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING";
+
+/// What was parked behind a row while it was released follows it.
+const FOLLOW: &str = "
+UPDATE comms_outbox_parked AS p SET state = 'released' FROM comms_outbox_parked AS d
+WHERE d.relay = $1 AND d.outbox_id = $2
+  AND p.relay = $1 AND p.topic = d.topic AND p.key = d.key AND p.state = 'parked'";
 
 const UNPARK: &str = "DELETE FROM comms_outbox_parked WHERE relay = $1 AND outbox_id = $2";
 
@@ -136,23 +142,37 @@ async fn save_changes(
     relay: &str,
     changes: &Changes,
 ) -> Result<(), sqlx::Error> {
-    let parks = changes.park.iter().map(|row| (PARK, row));
-    for (text, row) in parks.chain(changes.repark.iter().map(|row| (REPARK, row))) {
-        sqlx::query(text)
-            .bind(relay)
-            .bind(row.outbox_id)
-            .bind(&*row.topic)
-            .bind(row.key.as_deref())
-            .bind(row.refusal.attempts)
-            .bind(row.refusal.kind.map(|k| k.as_str()))
-            .bind(&row.refusal.reason)
-            .execute(&mut *conn)
-            .await?;
+    for row in &changes.park {
+        write(conn, PARK, relay, row).await?;
     }
     for id in &changes.unpark {
-        sqlx::query(UNPARK).bind(relay).bind(id).execute(&mut *conn).await?;
+        for text in [FOLLOW, UNPARK] {
+            sqlx::query(text).bind(relay).bind(id).execute(&mut *conn).await?;
+        }
+    }
+    for row in &changes.repark {
+        write(conn, REPARK, relay, row).await?;
     }
     Ok(())
+}
+
+async fn write(
+    conn: &mut SqliteConnection,
+    text: &'static str,
+    relay: &str,
+    row: &Park,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(text)
+        .bind(relay)
+        .bind(row.outbox_id)
+        .bind(&*row.topic)
+        .bind(row.key.as_deref())
+        .bind(row.refusal.attempts)
+        .bind(row.refusal.kind.map(|k| k.as_str()))
+        .bind(&row.refusal.reason)
+        .execute(conn)
+        .await
+        .map(drop)
 }
 
 fn millis(duration: Duration) -> i64 {

@@ -2,7 +2,9 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use comms_core::{Attempts, BoxHandler, Clock, Delivery, Error, Lanes, Processor, handler_fn, telemetry};
+use comms_core::{
+    Attempts, BoxHandler, Clock, Delivery, Error, Handler, Lanes, Processor, handler_fn, telemetry,
+};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -37,8 +39,8 @@ impl SubscriberBuilder {
     }
 
     /// Delivers messages to `topic` to `handler`.
-    pub fn on(mut self, topic: impl Into<Arc<str>>, handler: BoxHandler) -> Self {
-        self.handlers.push((topic.into(), handler));
+    pub fn on(mut self, topic: impl Into<Arc<str>>, handler: impl Handler) -> Self {
+        self.handlers.push((topic.into(), BoxHandler::new(handler)));
         self
     }
 

@@ -1,0 +1,523 @@
+//! The suite on PostgreSQL, and what only PostgreSQL has.
+#![cfg(feature = "postgres")]
+#![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
+
+mod suite;
+
+use std::{sync::Arc, time::Duration};
+
+use comms_core::{Admit, CallKey, Error, ErrorKind, Health, Outbox, Publisher, Replies, UnitOfWork};
+use comms_outbox::{
+    Parked, Relay, RelayBuilder,
+    postgres::{PgUnit, RelayStore, Tables},
+};
+use sqlx::{AssertSqlSafe, PgPool, postgres::PgPoolOptions};
+use suite::{Backend, Tx, message, recorder::Recorder, run, send, unique, until};
+
+/// A schema of its own.
+#[derive(Clone)]
+struct Postgres {
+    pool: PgPool,
+    schema: Arc<str>,
+    tables: Tables,
+    unit: PgUnit,
+}
+
+fn url() -> String {
+    std::env::var("COMMS_TEST_POSTGRES_URL")
+        .expect("COMMS_TEST_POSTGRES_URL is not set: run scripts/test, or eval \"$(scripts/services env)\"")
+}
+
+impl Postgres {
+    async fn sql(&self, text: &str) {
+        let text = text.replace("{s}", &self.schema);
+        sqlx::raw_sql(AssertSqlSafe(text)).execute(&self.pool).await.unwrap();
+    }
+}
+
+impl Backend for Postgres {
+    type Unit = PgUnit;
+
+    async fn start() -> Self {
+        let pool = PgPoolOptions::new().max_connections(12).connect(&url()).await.unwrap();
+        // The process number comes again; the server's data stays.
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        let schema: Arc<str> = format!("outbox_{}_{}", now.as_millis(), unique()).into();
+        let tables = Tables::in_schema(&schema).unwrap();
+        let unit = PgUnit::new(pool.clone(), tables.clone());
+        let backend = Self { pool, schema, tables, unit };
+        backend.migrate().await.unwrap();
+        backend.sql("CREATE TABLE {s}.effects (n bigserial PRIMARY KEY, text text)").await;
+        backend
+    }
+
+    fn unit(&self) -> PgUnit {
+        self.unit.clone()
+    }
+
+    fn relay(&self, publisher: Arc<dyn Publisher>) -> RelayBuilder {
+        let store = RelayStore::new(self.pool.clone(), self.tables.clone());
+        Relay::builder(store, publisher).name("test").lease(Duration::from_secs(1)).wake(self.unit.wake())
+    }
+
+    async fn migrate(&self) -> Result<(), Error> {
+        self.tables.migrate(&self.pool).await
+    }
+
+    async fn drop_tables(&self) {
+        self.sql(
+            "DROP TABLE {s}.comms_outbox, {s}.comms_outbox_cursor, {s}.comms_outbox_parked, {s}.comms_inbox,
+                {s}.comms_replies, {s}.comms_outbox_migrations",
+        )
+        .await;
+    }
+
+    async fn parked(&self) -> Vec<Parked> {
+        self.tables.parked(&mut self.pool.acquire().await.unwrap(), "test").await.unwrap()
+    }
+
+    async fn release(&self, key: Option<&'static str>) -> u64 {
+        let mut conn = self.pool.acquire().await.unwrap();
+        self.tables.release(&mut conn, "test", key.map(str::as_bytes)).await.unwrap()
+    }
+
+    async fn add_effect(&self, tx: &mut Tx<Self>, text: &str) {
+        let insert = AssertSqlSafe(format!("INSERT INTO {}.effects (text) VALUES ($1)", self.schema));
+        sqlx::query(insert).bind(text).execute(&mut **tx).await.unwrap();
+    }
+
+    async fn effects(&self) -> Vec<String> {
+        let text = format!("SELECT text FROM {}.effects ORDER BY n", self.schema);
+        sqlx::query_scalar(AssertSqlSafe(text)).fetch_all(&self.pool).await.unwrap()
+    }
+
+    async fn lock_key(&self, tx: &mut Tx<Self>, key: &str) {
+        let lock = "SELECT pg_advisory_xact_lock(hashtext($1))";
+        sqlx::query(lock).bind(format!("{} {key}", self.schema)).execute(&mut **tx).await.unwrap();
+    }
+
+    async fn lease(&self) -> (String, i64, bool) {
+        let text = format!(
+            "SELECT owner, epoch, lease_until > clock_timestamp() FROM {}.comms_outbox_cursor WHERE relay = 'test'",
+            self.schema
+        );
+        sqlx::query_as(AssertSqlSafe(text)).fetch_one(&self.pool).await.unwrap()
+    }
+}
+
+/// An open transaction holds up nobody, and its row comes when it commits.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn an_older_open_transaction_neither_stalls_others_nor_is_lost() {
+    let (backend, recorder) = (Postgres::start().await, Recorder::new());
+    let relay = run(backend.relay(recorder.clone()).page(2));
+    let unit = backend.unit();
+    let mut early = unit.begin().await.unwrap();
+    unit.enqueue(&mut early, &[message("early", "early 1")]).await.unwrap();
+    // Has a transaction id before the others, and writes after them.
+    let mut late = unit.begin().await.unwrap();
+    backend.add_effect(&mut late, "x").await;
+    for n in 0..10 {
+        send(&backend, &[message("k", &format!("{n}"))]).await;
+    }
+    until("the others flow", async || recorder.count() == 10).await;
+    unit.enqueue(&mut late, &[message("k", "10")]).await.unwrap();
+    unit.commit(late).await.unwrap();
+    until("the late one came", async || recorder.count() == 11).await;
+    for n in 0..10 {
+        unit.enqueue(&mut early, &[message("early", &format!("early {}", n + 2))]).await.unwrap();
+    }
+    send(&backend, &[message("k", "11")]).await;
+    unit.commit(early).await.unwrap();
+    until("the early one came", async || recorder.count() == 23).await;
+    let firsts = recorder.first_by_key();
+    assert_eq!(firsts["k"], (0..12).map(|n| n.to_string()).collect::<Vec<_>>());
+    assert_eq!(firsts["early"], (1..12).map(|n| format!("early {n}")).collect::<Vec<_>>());
+    relay.stop().await;
+}
+
+/// Many transactions of random length, some rolled back, against a relay that dies: the read loses nothing.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn overlapping_transactions_of_any_length_lose_nothing() {
+    let (backend, recorder) = (Postgres::start().await, Recorder::new());
+    let clock = comms_core::Clock::system();
+    let writer = |w: usize| {
+        let (backend, clock) = (backend.clone(), clock.clone());
+        tokio::spawn(async move {
+            let (unit, mut committed) = (backend.unit(), Vec::new());
+            for n in 0..30 {
+                let mut tx = unit.begin().await.unwrap();
+                let rows: Vec<_> = (0..1 + n % 3).map(|r| message("", &format!("{w}-{n}-{r}"))).collect();
+                for row in &rows {
+                    unit.enqueue(&mut tx, std::slice::from_ref(row)).await.unwrap();
+                    tokio::time::sleep(Duration::from_secs_f64(0.02 * clock.random_unit())).await;
+                }
+                if n % 5 == 4 {
+                    continue;
+                }
+                unit.commit(tx).await.unwrap();
+                committed.extend(rows.iter().map(suite::recorder::payload));
+            }
+            committed
+        })
+    };
+    let writers: Vec<_> = (0..8).map(writer).collect();
+    while !writers.iter().all(|w| w.is_finished()) {
+        let relay = run(backend.relay(recorder.clone()).owner("the same").page(3));
+        tokio::time::sleep(Duration::from_secs_f64(0.1 * clock.random_unit())).await;
+        relay.crash().await;
+    }
+    let mut expected = Vec::new();
+    for writer in writers {
+        expected.extend(writer.await.unwrap());
+    }
+    let relay = run(backend.relay(recorder.clone()));
+    let delivered = || recorder.payloads().into_iter().collect::<std::collections::HashSet<_>>();
+    until("every committed row", async || delivered().len() >= expected.len()).await;
+    relay.stop().await;
+    assert_eq!(delivered(), expected.into_iter().collect());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_commit_after_a_swallowed_failure_is_an_error() {
+    let backend = Postgres::start().await;
+    let unit = backend.unit();
+    let mut tx = unit.begin().await.unwrap();
+    unit.enqueue(&mut tx, &[message("k", "1")]).await.unwrap();
+    let _ = sqlx::raw_sql("SELECT 1/0").execute(&mut *tx).await.unwrap_err();
+    assert_eq!(unit.commit(tx).await.unwrap_err().kind, ErrorKind::Transient);
+}
+
+/// A handler's time limit may strike between BEGIN and its answer: the connection must not come back to the
+/// pool inside a transaction.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_begin_that_is_cancelled_leaves_no_transaction_behind() {
+    let backend = Postgres::start().await;
+    let clock = comms_core::Clock::system();
+    for n in 0..300 {
+        let begin = backend.unit.begin();
+        tokio::pin!(begin);
+        // Polled once or twice: the BEGIN is on its way.
+        let limit = Duration::from_secs_f64(0.001 * clock.random_unit());
+        let _ = tokio::time::timeout(limit, &mut begin).await;
+        if n % 2 == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    for _ in 0..12 {
+        backend.sql("INSERT INTO {s}.effects (text) VALUES ('x')").await;
+    }
+    let other = PgPool::connect(&url()).await.unwrap();
+    let text = AssertSqlSafe(format!("SELECT count(*) FROM {}.effects", backend.schema));
+    let seen: i64 = sqlx::query_scalar(text).fetch_one(&other).await.unwrap();
+    assert_eq!(seen, 12, "each was committed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_commit_that_is_not_flushed_is_refused() {
+    let backend = Postgres::start().await;
+    let unit = backend.unit();
+    let mut tx = unit.begin().await.unwrap();
+    sqlx::raw_sql("SET LOCAL synchronous_commit = off").execute(&mut *tx).await.unwrap();
+    let error = unit.enqueue(&mut tx, &[message("k", "1")]).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Fatal);
+    assert!(error.to_string().contains("synchronous_commit"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_request_that_waits_too_long_is_in_flight_and_its_transaction_lives() {
+    let backend = Postgres::start().await;
+    let (unit, key) = (backend.unit(), CallKey::new("ann", "place", "k", b"x").unwrap());
+    let mut first = unit.begin().await.unwrap();
+    assert_eq!(unit.admit(&mut first, &key).await.unwrap(), Admit::Run);
+    let mut second = unit.begin().await.unwrap();
+    assert!(matches!(unit.admit(&mut second, &key).await.unwrap(), Admit::InFlight { .. }));
+    unit.enqueue(&mut second, &[message("k", "1")]).await.unwrap();
+    unit.commit(second).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_restored_dump_is_refused_until_it_is_rebased() {
+    let (backend, recorder) = (Postgres::start().await, Recorder::new());
+    send(&backend, &[message("k", "1"), message("k", "2")]).await;
+    let relay = run(backend.relay(recorder.clone()));
+    until("two rows", async || recorder.count() == 2).await;
+    relay.stop().await;
+    send(&backend, &[message("k", "3"), message("k", "4")]).await;
+    // As after a restore: the rows' transactions are of another cluster, and so is the cursor.
+    backend.sql("UPDATE {s}.comms_outbox_cursor SET system_identifier = 1").await;
+    let error = run(backend.relay(recorder.clone())).end().await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Fatal);
+    assert!(error.to_string().contains("Tables::rebase"), "{error}");
+
+    backend.tables.rebase(&backend.pool).await.unwrap();
+    let relay = run(backend.relay(recorder.clone()).page(1));
+    until("the rest", async || recorder.count() == 4).await;
+    send(&backend, &[message("k", "5")]).await;
+    until("what is new", async || recorder.count() == 5).await;
+    assert_eq!(recorder.payloads(), ["1", "2", "3", "4", "5"]);
+    relay.stop().await;
+    backend.tables.rebase(&backend.pool).await.unwrap();
+}
+
+/// Nothing listens at first; then a forwarder to the real server does, and later breaks every connection.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_relay_waits_for_a_database_that_is_away() {
+    let (backend, recorder, health) = (Postgres::start().await, Recorder::new(), Health::new());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let options: sqlx::postgres::PgConnectOptions = url().parse().unwrap();
+    let server = format!("{}:{}", options.get_host(), options.get_port());
+    let options = options.host("127.0.0.1").port(address.port());
+    let pool = PgPoolOptions::new().acquire_timeout(Duration::from_secs(2)).connect_lazy_with(options);
+    let store = RelayStore::new(pool, backend.tables.clone());
+    let relay = run(Relay::builder(store, recorder.clone()).health(health.component("relay")));
+    send(&backend, &[message("k", "1")]).await;
+    let away = || health.report()[0].1.as_ref().is_some_and(|reason| reason != "starting");
+    until("it is unready and says why", async || away()).await;
+    let forwarder = tokio::spawn(forward(address, server.clone()));
+    until("it delivers", async || recorder.count() == 1 && health.is_ready()).await;
+    forwarder.abort();
+    send(&backend, &[message("k", "2")]).await;
+    until("it is unready again", async || away()).await;
+    let forwarder = tokio::spawn(forward(address, server));
+    until("it delivers again", async || recorder.payloads().last().is_some_and(|p| p == "2")).await;
+    relay.stop().await;
+    forwarder.abort();
+}
+
+async fn forward(address: std::net::SocketAddr, server: String) {
+    let listener = loop {
+        // The port may linger for a moment after the first forwarder.
+        match tokio::net::TcpListener::bind(address).await {
+            Ok(listener) => break listener,
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    };
+    let mut connections = tokio::task::JoinSet::new();
+    loop {
+        let (mut client, _) = listener.accept().await.unwrap();
+        let server = server.clone();
+        connections.spawn(async move {
+            let mut server = tokio::net::TcpStream::connect(server).await.unwrap();
+            let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+        });
+    }
+}
+
+/// An old row that commits far behind a long table, and statistics that say the table is empty: a page still
+/// reads its own rows and no others.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_read_costs_what_it_returns() {
+    let (backend, recorder) = (Postgres::start().await, Recorder::new());
+    backend.sql("ANALYZE {s}.comms_outbox").await;
+    let unit = backend.unit();
+    let mut old = unit.begin().await.unwrap();
+    unit.enqueue(&mut old, &[message("old", "old")]).await.unwrap();
+    backend
+        .sql(
+            "INSERT INTO {s}.comms_outbox (source, msg_id, topic, headers, payload)
+             SELECT 'test', n::text, 't', '', repeat('x', 200)::bytea FROM generate_series(1, 200000) n",
+        )
+        .await;
+    let relay = run(backend.relay(recorder.clone()));
+    until("the backlog", async || recorder.count() == 200_000).await;
+    relay.stop().await;
+
+    let blocks = async || -> i64 {
+        // A session reports its reads when it is idle, and at most every second.
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        let text = "SELECT (sum(heap_blks_read + heap_blks_hit + idx_blks_read + idx_blks_hit))::bigint
+            FROM pg_statio_user_tables WHERE schemaname = $1 AND relname LIKE 'comms_outbox\\_%'
+            AND relname <> 'comms_outbox_cursor'";
+        sqlx::query_scalar(text).bind(&*backend.schema).fetch_one(&backend.pool).await.unwrap()
+    };
+    let before = blocks().await;
+    let relay = run(backend.relay(recorder.clone()));
+    unit.commit(old).await.unwrap();
+    until("the old row", async || recorder.count() == 200_001).await;
+    relay.stop().await;
+    let read = blocks().await - before;
+    assert!(read < 1_000, "{read} blocks for one row; the table has thousands");
+}
+
+// The suite.
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn rolled_back_rows_are_never_relayed() {
+    suite::visibility::rolled_back_rows_are_never_relayed::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_key_keeps_its_order_under_concurrent_writers() {
+    suite::visibility::a_key_keeps_its_order_under_concurrent_writers::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn every_part_of_a_message_survives() {
+    suite::visibility::every_part_of_a_message_survives::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_relay_carries_its_destinations_and_each_relay_all_of_them() {
+    suite::visibility::a_relay_carries_its_destinations_and_each_relay_all_of_them::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_backlog_arrives_whole_and_in_order() {
+    suite::visibility::a_backlog_arrives_whole_and_in_order::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_relay_that_dies_loses_nothing() {
+    suite::crash::a_relay_that_dies_loses_nothing::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_carrier_that_fails_is_tried_again() {
+    suite::crash::a_carrier_that_fails_is_tried_again::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_fatal_carrier_ends_the_relay() {
+    suite::crash::a_fatal_carrier_ends_the_relay::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_successor_starts_at_once_after_a_shut_down_and_after_the_lease_otherwise() {
+    suite::lease::a_successor_starts_at_once_after_a_shut_down_and_after_the_lease_otherwise::<Postgres>()
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_relay_that_was_overtaken_is_fenced() {
+    suite::lease::a_relay_that_was_overtaken_is_fenced::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn at_most_one_of_many_relays() {
+    suite::lease::at_most_one_of_many_relays::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_refused_message_parks_its_key_until_released() {
+    suite::parking::a_refused_message_parks_its_key_until_released::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_released_key_keeps_its_order() {
+    suite::parking::a_released_key_keeps_its_order::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_message_without_key_is_parked_alone() {
+    suite::parking::a_message_without_key_is_parked_alone::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn crashes_around_parking_lose_nothing() {
+    suite::parking::crashes_around_parking_lose_nothing::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn nothing_is_parked_for_failures_that_pass() {
+    suite::parking::nothing_is_parked_for_failures_that_pass::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_claim_is_new_once_and_forgotten_with_its_transaction() {
+    suite::inbox::a_claim_is_new_once_and_forgotten_with_its_transaction::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_concurrent_claim_waits_and_learns_how_the_first_ended() {
+    suite::inbox::a_concurrent_claim_waits_and_learns_how_the_first_ended::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn batches_in_opposite_orders_do_not_deadlock() {
+    suite::inbox::batches_in_opposite_orders_do_not_deadlock::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_reply_is_replayed_to_the_same_request_of_the_same_caller() {
+    suite::replies::a_reply_is_replayed_to_the_same_request_of_the_same_caller::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_concurrent_request_waits_for_the_reply() {
+    suite::replies::a_concurrent_request_waits_for_the_reply::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn many_at_once_run_once() {
+    suite::replies::many_at_once_run_once::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_forgotten_answer_is_said_aloud() {
+    suite::replies::a_forgotten_answer_is_said_aloud::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn migrating_again_and_at_once_changes_nothing() {
+    suite::migrations::migrating_again_and_at_once_changes_nothing::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_relay_without_tables_says_what_to_do() {
+    suite::migrations::a_relay_without_tables_says_what_to_do::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_handler_that_fails_after_its_writes_has_its_effect_once() {
+    suite::delivery::a_handler_that_fails_after_its_writes_has_its_effect_once::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_hopeless_key_is_parked_and_released_in_order_while_others_flow() {
+    suite::delivery::a_hopeless_key_is_parked_and_released_in_order_while_others_flow::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn what_is_being_retried_comes_again_after_a_restart() {
+    suite::delivery::what_is_being_retried_comes_again_after_a_restart::<Postgres>().await;
+}

@@ -1,0 +1,270 @@
+//! The suite on SQLite, and what only SQLite has.
+#![cfg(feature = "sqlite")]
+#![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
+
+mod suite;
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use comms_core::{Error, ErrorKind, Health, Publisher};
+use comms_outbox::{
+    Parked, Relay, RelayBuilder, Wake,
+    sqlite::{RelayStore, SqliteUnit, Tables},
+};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions};
+use suite::{Backend, Tx, message, recorder::Recorder, run, send, until};
+
+/// One file, with writers in several connections: as from several processes.
+#[derive(Clone)]
+struct Sqlite {
+    pool: SqlitePool,
+    unit: SqliteUnit,
+    _dir: Arc<tempfile::TempDir>,
+}
+
+fn pool(file: &Path) -> SqlitePool {
+    let options = SqliteConnectOptions::new()
+        .filename(file)
+        .create_if_missing(false)
+        .journal_mode(SqliteJournalMode::Wal)
+        .busy_timeout(Duration::from_secs(20));
+    SqlitePoolOptions::new().max_connections(6).connect_lazy_with(options)
+}
+
+impl Backend for Sqlite {
+    type Unit = SqliteUnit;
+
+    async fn start() -> Self {
+        let dir = Arc::new(tempfile::tempdir().unwrap());
+        let file = dir.path().join("test.db");
+        std::fs::write(&file, "").unwrap();
+        let pool = pool(&file);
+        sqlx::raw_sql("CREATE TABLE effects (n INTEGER PRIMARY KEY, text TEXT)")
+            .execute(&pool)
+            .await
+            .unwrap();
+        let backend = Self { unit: SqliteUnit::new(pool.clone(), Tables::new()), pool, _dir: dir };
+        backend.migrate().await.unwrap();
+        backend
+    }
+
+    fn unit(&self) -> SqliteUnit {
+        self.unit.clone()
+    }
+
+    fn relay(&self, publisher: Arc<dyn Publisher>) -> RelayBuilder {
+        let store = RelayStore::new(self.pool.clone(), Tables::new());
+        Relay::builder(store, publisher).name("test").lease(Duration::from_secs(1)).wake(self.unit.wake())
+    }
+
+    async fn migrate(&self) -> Result<(), Error> {
+        Tables::new().migrate(&self.pool).await
+    }
+
+    async fn drop_tables(&self) {
+        let drop = "DROP TABLE comms_outbox; DROP TABLE comms_outbox_cursor; DROP TABLE comms_outbox_parked;
+            DROP TABLE comms_inbox; DROP TABLE comms_replies; DROP TABLE comms_outbox_migrations";
+        sqlx::raw_sql(drop).execute(&self.pool).await.unwrap();
+    }
+
+    async fn parked(&self) -> Vec<Parked> {
+        Tables::new().parked(&mut self.pool.acquire().await.unwrap(), "test").await.unwrap()
+    }
+
+    async fn release(&self, key: Option<&'static str>) -> u64 {
+        let mut conn = self.pool.acquire().await.unwrap();
+        Tables::new().release(&mut conn, "test", key.map(str::as_bytes)).await.unwrap()
+    }
+
+    async fn add_effect(&self, tx: &mut Tx<Self>, text: &str) {
+        sqlx::query("INSERT INTO effects (text) VALUES ($1)").bind(text).execute(&mut **tx).await.unwrap();
+    }
+
+    async fn effects(&self) -> Vec<String> {
+        sqlx::query_scalar("SELECT text FROM effects ORDER BY n").fetch_all(&self.pool).await.unwrap()
+    }
+
+    /// The transaction has the lock of the whole file.
+    async fn lock_key(&self, _: &mut Tx<Self>, _: &str) {}
+
+    async fn lease(&self) -> (String, i64, bool) {
+        let text = "SELECT owner, epoch, lease_until > CAST(unixepoch('subsec') * 1000 AS INTEGER)
+            FROM comms_outbox_cursor WHERE relay = 'test'";
+        sqlx::query_as(text).fetch_one(&self.pool).await.unwrap()
+    }
+}
+
+/// The file comes after the relay: it waits, unready, and then delivers.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_waits_for_a_database_that_is_not_there() {
+    let source = Sqlite::start().await;
+    send(&source, &[message("k", "1")]).await;
+    source.pool.close().await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("later.db");
+    let (recorder, health) = (Recorder::new(), Health::new());
+    let store = RelayStore::new(pool(&file), Tables::new());
+    let builder = Relay::builder(store, recorder.clone()).wake(Wake::new()).health(health.component("relay"));
+    let relay = run(builder);
+    until("it is unready and says why", async || {
+        let report = health.report();
+        report[0].1.as_ref().is_some_and(|reason| reason.contains("unable to open database file"))
+    })
+    .await;
+    std::fs::copy(source._dir.path().join("test.db"), &file).unwrap();
+    until("it delivers", async || recorder.count() == 1 && health.is_ready()).await;
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn tables_newer_than_the_program_are_refused() {
+    let backend = Sqlite::start().await;
+    let newer = "INSERT INTO comms_outbox_migrations (version, checksum) VALUES (99, x'00')";
+    sqlx::raw_sql(newer).execute(&backend.pool).await.unwrap();
+    let error = backend.migrate().await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Fatal);
+    assert!(error.to_string().contains("version 99"), "{error}");
+}
+
+// The suite.
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rolled_back_rows_are_never_relayed() {
+    suite::visibility::rolled_back_rows_are_never_relayed::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_keeps_its_order_under_concurrent_writers() {
+    suite::visibility::a_key_keeps_its_order_under_concurrent_writers::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_part_of_a_message_survives() {
+    suite::visibility::every_part_of_a_message_survives::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_carries_its_destinations_and_each_relay_all_of_them() {
+    suite::visibility::a_relay_carries_its_destinations_and_each_relay_all_of_them::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backlog_arrives_whole_and_in_order() {
+    suite::visibility::a_backlog_arrives_whole_and_in_order::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_dies_loses_nothing() {
+    suite::crash::a_relay_that_dies_loses_nothing::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_carrier_that_fails_is_tried_again() {
+    suite::crash::a_carrier_that_fails_is_tried_again::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fatal_carrier_ends_the_relay() {
+    suite::crash::a_fatal_carrier_ends_the_relay::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_successor_starts_at_once_after_a_shut_down_and_after_the_lease_otherwise() {
+    suite::lease::a_successor_starts_at_once_after_a_shut_down_and_after_the_lease_otherwise::<Sqlite>()
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_was_overtaken_is_fenced() {
+    suite::lease::a_relay_that_was_overtaken_is_fenced::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_most_one_of_many_relays() {
+    suite::lease::at_most_one_of_many_relays::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_message_parks_its_key_until_released() {
+    suite::parking::a_refused_message_parks_its_key_until_released::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_released_key_keeps_its_order() {
+    suite::parking::a_released_key_keeps_its_order::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_without_key_is_parked_alone() {
+    suite::parking::a_message_without_key_is_parked_alone::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn crashes_around_parking_lose_nothing() {
+    suite::parking::crashes_around_parking_lose_nothing::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_parked_for_failures_that_pass() {
+    suite::parking::nothing_is_parked_for_failures_that_pass::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_is_new_once_and_forgotten_with_its_transaction() {
+    suite::inbox::a_claim_is_new_once_and_forgotten_with_its_transaction::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_concurrent_claim_waits_and_learns_how_the_first_ended() {
+    suite::inbox::a_concurrent_claim_waits_and_learns_how_the_first_ended::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_in_opposite_orders_do_not_deadlock() {
+    suite::inbox::batches_in_opposite_orders_do_not_deadlock::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reply_is_replayed_to_the_same_request_of_the_same_caller() {
+    suite::replies::a_reply_is_replayed_to_the_same_request_of_the_same_caller::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_concurrent_request_waits_for_the_reply() {
+    suite::replies::a_concurrent_request_waits_for_the_reply::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_at_once_run_once() {
+    suite::replies::many_at_once_run_once::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forgotten_answer_is_said_aloud() {
+    suite::replies::a_forgotten_answer_is_said_aloud::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn migrating_again_and_at_once_changes_nothing() {
+    suite::migrations::migrating_again_and_at_once_changes_nothing::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_without_tables_says_what_to_do() {
+    suite::migrations::a_relay_without_tables_says_what_to_do::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_that_fails_after_its_writes_has_its_effect_once() {
+    suite::delivery::a_handler_that_fails_after_its_writes_has_its_effect_once::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hopeless_key_is_parked_and_released_in_order_while_others_flow() {
+    suite::delivery::a_hopeless_key_is_parked_and_released_in_order_while_others_flow::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_being_retried_comes_again_after_a_restart() {
+    suite::delivery::what_is_being_retried_comes_again_after_a_restart::<Sqlite>().await;
+}

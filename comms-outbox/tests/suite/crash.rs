@@ -1,0 +1,96 @@
+//! Processes that die, databases and carriers that are away.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use comms_core::{Clock, Error, ErrorKind};
+
+use super::{Backend, message, recorder::Recorder, run, send, until};
+
+/// Drops the relay at random points, also between a publish and the note of it: nothing is lost, and each
+/// key's first appearances are in order.
+pub async fn a_relay_that_dies_loses_nothing<B: Backend>() {
+    const ROWS: usize = 600;
+    const KEYS: usize = 5;
+    let clock = Clock::system();
+    let backend = B::start().await;
+    let recorder = Recorder::with(Duration::from_millis(2), 16);
+    let writer = tokio::spawn({
+        let backend = backend.clone();
+        async move {
+            for n in 0..ROWS {
+                send(&backend, &[message(&(n % KEYS).to_string(), &format!("{:04}", n / KEYS))]).await;
+            }
+        }
+    });
+    let builder = || backend.relay(recorder.clone()).owner("the same").page(10).in_flight(40);
+    let mut crashes = 0;
+    while crashes < 60 || !writer.is_finished() {
+        let relay = run(builder());
+        tokio::time::sleep(Duration::from_secs_f64(0.12 * clock.random_unit())).await;
+        relay.crash().await;
+        crashes += 1;
+    }
+    writer.await.unwrap();
+    let relay = run(builder());
+    let whole = || recorder.first_by_key().values().map(Vec::len).sum::<usize>() == ROWS;
+    until("every row", async || whole()).await;
+    relay.stop().await;
+    for (key, payloads) in recorder.first_by_key() {
+        let expected: Vec<_> = (0..ROWS / KEYS).map(|n| format!("{n:04}")).collect();
+        assert_eq!(payloads, expected, "key {key}");
+    }
+    println!("{crashes} crashes, {} of {ROWS} rows came again", recorder.count() - ROWS);
+    // What was acknowledged before an orderly end does not come again.
+    let count = recorder.count();
+    let relay = run(builder());
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    relay.stop().await;
+    assert_eq!(recorder.count(), count);
+}
+
+/// Failures that may pass: everything behind them is sent again, nothing is lost, nothing is parked.
+pub async fn a_carrier_that_fails_is_tried_again<B: Backend>() {
+    let (backend, recorder) = (B::start().await, Recorder::with(Duration::from_millis(1), 8));
+    let failures = Arc::new(AtomicUsize::new(0));
+    let count = failures.clone();
+    recorder.judge(move |message| {
+        let kinds = [ErrorKind::Transient, ErrorKind::Unknown, ErrorKind::Rejected, ErrorKind::Conflict];
+        let failing = super::recorder::payload(message).parse::<usize>().unwrap() % 25 == 24;
+        let n = if failing { count.fetch_add(1, Ordering::SeqCst) } else { usize::MAX };
+        // Each kind once: four failures in all.
+        kinds.get(n).map_or(Ok(()), |kind| Err(Error::new(*kind, "away")))
+    });
+    let messages: Vec<_> = (0..100).map(|n| message("k", &n.to_string())).collect();
+    send(&backend, &messages).await;
+    let relay = run(backend.relay(recorder.clone()).page(10).in_flight(20));
+    let last = || recorder.payloads().last().is_some_and(|p| p == "99");
+    until("every row, after four failures", async || failures.load(Ordering::SeqCst) > 4 && last()).await;
+    relay.stop().await;
+    let firsts = recorder.first_by_key().remove("k").unwrap();
+    assert_eq!(firsts, (0..100).map(|n| n.to_string()).collect::<Vec<_>>());
+    assert!(backend.parked().await.is_empty());
+}
+
+pub async fn a_fatal_carrier_ends_the_relay<B: Backend>() {
+    let (backend, recorder) = (B::start().await, Recorder::new());
+    recorder.judge(|_| Err(Error::fatal("not authorised")));
+    send(&backend, &[message("k", "1")]).await;
+    let mut relay = run(backend.relay(recorder.clone()));
+    let error = relay.end().await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Fatal);
+    assert!(
+        error.to_string().contains("relay test") && error.to_string().contains("not authorised"),
+        "{error}"
+    );
+    // The row is not lost for the next one.
+    let next = Recorder::new();
+    let relay = run(backend.relay(next.clone()));
+    until("the row", async || next.count() == 1).await;
+    relay.stop().await;
+}

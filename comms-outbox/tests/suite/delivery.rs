@@ -1,0 +1,156 @@
+//! From one transaction, through relay and subscriber, into another: each message has its effect once.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use comms_core::{
+    Attempts, Backoff, Clock, Delivery, Error, Event, Handler, Message, Outbox, Outcome, Scoped, handler_fn,
+    transactional,
+};
+use comms_outbox::{Subscriber, SubscriberBuilder};
+use serde::{Deserialize, Serialize};
+
+use super::{Backend, Tx, message, run, send, until};
+
+#[derive(Serialize, Deserialize)]
+struct Placed {
+    order: String,
+    number: u32,
+}
+
+impl Event for Placed {
+    const TYPE: &'static str = "t";
+    const VERSION: u32 = 1;
+    fn key(&self) -> String {
+        self.order.clone()
+    }
+}
+
+fn placed(order: &str, number: u32) -> Message {
+    let event = Placed { order: order.to_owned(), number };
+    Message::event(&"shop".into(), &event, &Clock::system()).unwrap()
+}
+
+fn attempts(limit: u32) -> Attempts {
+    let mut attempts = Attempts::default();
+    attempts.backoff = Backoff::new(Duration::from_millis(5), Duration::from_millis(50)).unwrap();
+    attempts.limit = limit;
+    attempts
+}
+
+fn subscriber(handler: impl Handler) -> SubscriberBuilder {
+    Subscriber::builder("readers").on("t", handler).attempts(attempts(3))
+}
+
+/// Writes an effect and a message, and fails after its writes at every second try.
+pub async fn a_handler_that_fails_after_its_writes_has_its_effect_once<B: Backend>() {
+    let backend = B::start().await;
+    let (home, tries) = (backend.clone(), Arc::new(Mutex::new(0)));
+    let handler = transactional(backend.unit(), move |event: Placed, mut tx: Scoped<Tx<B>>| {
+        let (backend, tries) = (home.clone(), tries.clone());
+        async move {
+            backend.add_effect(&mut tx, &format!("{}-{}", event.order, event.number)).await;
+            backend.unit().enqueue(&mut tx, &[super::message_to("next", &event.order, "x")]).await?;
+            let mut tries = tries.lock().unwrap();
+            *tries += 1;
+            if *tries % 2 == 1 { Err(Error::transient("died after its writes")) } else { Ok(()) }
+        }
+    });
+    let messages: Vec<_> = (0..6).map(|n| placed(if n % 2 == 0 { "a" } else { "b" }, n)).collect();
+    send(&backend, &messages).await;
+    // Delivered twice on purpose, by relays that know nothing of each other's cursor.
+    for name in ["one", "two"] {
+        let subscriber = subscriber(handler.clone()).attempts(attempts(30)).build().unwrap();
+        let relay = run(backend.relay(Arc::new(subscriber)).name(name).destinations(["t"]));
+        until("six effects", async || backend.effects().await.len() == 6).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        relay.stop().await;
+    }
+    let effects = backend.effects().await;
+    let of = |order: &str| effects.iter().filter(|e| e.starts_with(order)).cloned().collect::<Vec<_>>();
+    assert_eq!(effects.len(), 6, "{effects:?}");
+    assert_eq!(of("a"), ["a-0", "a-2", "a-4"]);
+    assert_eq!(of("b"), ["b-1", "b-3", "b-5"]);
+    let next = super::recorder::Recorder::new();
+    let relay = run(backend.relay(next.clone()).name("next").destinations(["next"]));
+    until("one message per effect", async || next.count() == 6).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(next.count(), 6);
+    relay.stop().await;
+}
+
+/// Two slow keys and one that nobody can handle, in many small pages: after the refusal no later message of
+/// that key runs, however far the relay has read ahead, until it is released; then all run in order.
+pub async fn a_hopeless_key_is_parked_and_released_in_order_while_others_flow<B: Backend>() {
+    let backend = B::start().await;
+    let (log, healed) = (Arc::new(Mutex::new(Vec::<String>::new())), Arc::new(Mutex::new(false)));
+    let handler = handler_fn({
+        let (log, healed) = (log.clone(), healed.clone());
+        move |delivery: Delivery| {
+            let (log, healed) = (log.clone(), healed.clone());
+            async move {
+                let text = super::recorder::payload(&delivery.message);
+                if text.starts_with("slow") {
+                    tokio::time::sleep(Duration::from_millis(300)).await;
+                }
+                log.lock().unwrap().push(text.clone());
+                if text == "bad-0" && !*healed.lock().unwrap() {
+                    return Err(Error::transient("not yet"));
+                }
+                Ok(Outcome::Done)
+            }
+        }
+    });
+    let subscriber = Arc::new(subscriber(handler).build().unwrap());
+    let relay = run(backend.relay(subscriber).page(4));
+    let ran = |prefix: &str| -> Vec<String> {
+        log.lock().unwrap().iter().filter(|p| p.starts_with(prefix)).cloned().collect()
+    };
+    for n in 0..10 {
+        let text = |key: &str| message(key, &format!("{key}-{n}"));
+        send(&backend, &[text("slow"), text("bad"), text("good")]).await;
+    }
+    until("good flows, ahead of slow", async || ran("good").len() == 10).await;
+    assert!(ran("slow").len() < 10);
+    until("bad is parked", async || backend.parked().await.len() == 10).await;
+    assert_eq!(ran("bad"), ["bad-0", "bad-0", "bad-0"], "three tries, and nothing behind it ran");
+    let parked = backend.parked().await;
+    assert_eq!((parked[0].attempts, parked[0].error_kind.as_deref()), (3, Some("transient")));
+
+    *healed.lock().unwrap() = true;
+    assert_eq!(backend.release(Some("bad")).await, 10);
+    send(&backend, &[message("bad", "bad-10")]).await;
+    until("bad came", async || ran("bad").len() >= 14).await;
+    until("nothing is parked", async || backend.parked().await.is_empty()).await;
+    let expected: Vec<_> = (0..=10).map(|n| format!("bad-{n}")).collect();
+    assert_eq!(ran("bad")[3..], expected);
+    until("slow came", async || ran("slow").len() == 10).await;
+    relay.stop().await;
+}
+
+/// At shut-down a message that is being retried is left where it stands, and comes to the next process.
+pub async fn what_is_being_retried_comes_again_after_a_restart<B: Backend>() {
+    let backend = B::start().await;
+    let stubborn = handler_fn(|_: Delivery| async { Err(Error::transient("never here")) });
+    let subscriber = subscriber(stubborn).attempts(attempts(1_000)).build().unwrap();
+    let stop = subscriber.stopper();
+    let relay = backend.relay(Arc::new(subscriber)).build().unwrap();
+    send(&backend, &[message("k", "1"), message("k", "2")]).await;
+    let started = std::time::Instant::now();
+    relay
+        .run(async move {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            stop.cancel();
+        })
+        .await
+        .unwrap();
+    assert!(started.elapsed() < Duration::from_secs(3), "it did not wait for the retries");
+    assert!(backend.parked().await.is_empty());
+    let next = super::recorder::Recorder::new();
+    let relay = run(backend.relay(next.clone()));
+    until("both come", async || next.count() == 2).await;
+    assert_eq!(next.payloads(), ["1", "2"]);
+    relay.stop().await;
+}

@@ -1,0 +1,92 @@
+//! One relay of a name at a time.
+
+use std::{sync::Arc, time::Duration};
+
+use comms_core::Health;
+
+use super::{Backend, message, recorder::Recorder, run, send, until};
+
+pub async fn a_successor_starts_at_once_after_a_shut_down_and_after_the_lease_otherwise<B: Backend>() {
+    let backend = B::start().await;
+    let (first, second, third) = (Recorder::new(), Recorder::new(), Recorder::new());
+    let health = Health::new();
+    let one = run(backend.relay(first.clone()).owner("one"));
+    send(&backend, &[message("k", "1")]).await;
+    until("one relays", async || first.count() == 1).await;
+
+    let two = run(backend.relay(second.clone()).owner("two").health(health.component("two")));
+    until("standing by is ready", async || health.is_ready()).await;
+    send(&backend, &[message("k", "2")]).await;
+    until("one goes on", async || first.count() == 2).await;
+    one.stop().await;
+    let (_, _, held) = backend.lease().await;
+    assert!(!held || backend.lease().await.0 == "two", "the lease was given back");
+    send(&backend, &[message("k", "3")]).await;
+    until("two takes over", async || second.count() == 1).await;
+    assert_eq!(second.payloads(), ["3"], "nothing came again");
+
+    two.crash().await;
+    let crashed = std::time::Instant::now();
+    let three = run(backend.relay(third.clone()).owner("three"));
+    send(&backend, &[message("k", "4")]).await;
+    until("three takes over", async || third.payloads().last().is_some_and(|p| p == "4")).await;
+    let waited = crashed.elapsed();
+    assert!(waited > Duration::from_millis(500) && waited < Duration::from_secs(5), "{waited:?}");
+    assert_eq!((first.count(), second.count()), (2, 1), "the others were silent");
+    three.stop().await;
+}
+
+/// A process that stands still for longer than its lease and then goes on: it hands over nothing more, and
+/// its cursor writes change nothing.
+pub async fn a_relay_that_was_overtaken_is_fenced<B: Backend>() {
+    let backend = B::start().await;
+    let rows: Vec<_> = (0..30).map(|n| message("k", &n.to_string())).collect();
+    send(&backend, &rows).await;
+    // Takes five at a time and answers late: most of the page waits in the relay.
+    let slow = Recorder::with(Duration::from_millis(50), 5);
+    let mut stale =
+        Box::pin(backend.relay(slow.clone()).owner("stale").build().unwrap().run(std::future::pending()));
+    until("it hands over", async || {
+        let _ = tokio::time::timeout(Duration::from_millis(10), &mut stale).await;
+        slow.count() > 0
+    })
+    .await;
+    let handed_over = slow.count();
+    assert!(handed_over < 30, "{handed_over}");
+
+    let fresh = Recorder::new();
+    let relay = run(backend.relay(fresh.clone()).owner("fresh"));
+    until("the fresh one has it all", async || fresh.payloads().last().is_some_and(|p| p == "29")).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let before = backend.lease().await;
+
+    let _ = tokio::time::timeout(Duration::from_secs(1), &mut stale).await;
+    assert_eq!(slow.count(), handed_over, "nothing more was handed over");
+    assert_eq!(backend.lease().await, before, "owner and epoch are the fresh one's");
+    relay.stop().await;
+    drop(stale);
+
+    // Its cursor stands at the end: a third relay finds nothing.
+    let third = Recorder::new();
+    let relay = run(backend.relay(third.clone()).owner("third"));
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(third.count(), 0);
+    relay.stop().await;
+}
+
+/// Many that want the lease, and each dies at random: no two hand over at the same time.
+pub async fn at_most_one_of_many_relays<B: Backend>() {
+    let backend = B::start().await;
+    let recorder = Recorder::new();
+    let relays: Vec<_> = (0..4).map(|n| run(backend.relay(recorder.clone()).owner(format!("{n}")))).collect();
+    for n in 0..50 {
+        send(&backend, &[message("k", &n.to_string())]).await;
+    }
+    until("every row", async || recorder.count() >= 50).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(recorder.payloads(), (0..50).map(|n| n.to_string()).collect::<Vec<_>>());
+    for relay in relays {
+        relay.stop().await;
+    }
+    assert_eq!(Arc::strong_count(&recorder), 1, "nothing of a relay stays behind");
+}

@@ -1,0 +1,125 @@
+//! One suite for both backends: what it needs of a database, and what the tests share.
+#![allow(dead_code)]
+
+pub mod crash;
+pub mod delivery;
+pub mod inbox;
+pub mod lease;
+pub mod migrations;
+pub mod parking;
+pub mod recorder;
+pub mod replies;
+pub mod visibility;
+
+use std::{
+    future::Future,
+    sync::{Arc, atomic::AtomicU64, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use comms_core::{Error, Headers, Inbox, Message, Outbox, Publisher, Replies};
+use comms_outbox::{Parked, RelayBuilder};
+
+/// A fresh database with the outbox tables and a table `effects (text)`.
+pub trait Backend: Clone + Send + Sync + 'static {
+    type Unit: Inbox + Outbox + Replies;
+
+    fn start() -> impl Future<Output = Self> + Send;
+    fn unit(&self) -> Self::Unit;
+    /// A relay with the unit's bell, named `test`, with a lease of a second.
+    fn relay(&self, publisher: Arc<dyn Publisher>) -> RelayBuilder;
+    fn migrate(&self) -> impl Future<Output = Result<(), Error>> + Send;
+    /// Undoes all migrations.
+    fn drop_tables(&self) -> impl Future<Output = ()> + Send;
+    fn parked(&self) -> impl Future<Output = Vec<Parked>> + Send;
+    fn release(&self, key: Option<&'static str>) -> impl Future<Output = u64> + Send;
+    /// A write of the application's.
+    fn add_effect(&self, tx: &mut Tx<Self>, text: &str) -> impl Future<Output = ()> + Send;
+    fn effects(&self) -> impl Future<Output = Vec<String>> + Send;
+    /// Takes the lock that writers of `key` take, until the transaction ends.
+    fn lock_key(&self, tx: &mut Tx<Self>, key: &str) -> impl Future<Output = ()> + Send;
+    /// Owner and epoch of the relay `test`, and whether its lease runs.
+    fn lease(&self) -> impl Future<Output = (String, i64, bool)> + Send;
+}
+
+pub type Tx<B> = <<B as Backend>::Unit as comms_core::UnitOfWork>::Tx;
+
+static IDS: AtomicU64 = AtomicU64::new(0);
+
+pub fn unique() -> String {
+    format!("{}_{}", std::process::id(), IDS.fetch_add(1, Ordering::SeqCst))
+}
+
+/// A message to `topic` with an id of its own.
+pub fn message_to(topic: &str, key: &str, payload: &str) -> Message {
+    Message {
+        source: "test".into(),
+        id: unique().into(),
+        destination: topic.into(),
+        key: (!key.is_empty()).then(|| Bytes::copy_from_slice(key.as_bytes())),
+        headers: Headers::new(),
+        payload: Some(Bytes::copy_from_slice(payload.as_bytes())),
+    }
+}
+
+pub fn message(key: &str, payload: &str) -> Message {
+    message_to("t", key, payload)
+}
+
+/// Commits `messages` in one transaction.
+pub async fn send<B: Backend>(backend: &B, messages: &[Message]) {
+    let unit = backend.unit();
+    comms_core::in_transaction(&unit.clone(), |mut tx| async move { unit.enqueue(&mut tx, messages).await })
+        .await
+        .unwrap();
+}
+
+/// Waits until `condition` holds, for half a minute.
+pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let limit = Instant::now() + Duration::from_secs(30);
+    while !condition().await {
+        assert!(Instant::now() < limit, "waited in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// A relay that runs in the background until it is stopped or dropped.
+pub struct Running {
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    task: tokio::task::JoinHandle<Result<(), Error>>,
+}
+
+pub fn run(relay: RelayBuilder) -> Running {
+    let relay = relay.build().unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let task = tokio::spawn(relay.run(async move {
+        let _ = stopped.await;
+    }));
+    Running { stop: Some(stop), task }
+}
+
+impl Running {
+    /// Shuts down in order.
+    pub async fn stop(mut self) {
+        drop(self.stop.take());
+        self.end().await.unwrap();
+    }
+
+    /// Waits for it to end by itself.
+    pub async fn end(&mut self) -> Result<(), Error> {
+        (&mut self.task).await.unwrap()
+    }
+
+    /// Dies: nothing is told.
+    pub async fn crash(mut self) {
+        self.task.abort();
+        let _ = (&mut self.task).await;
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

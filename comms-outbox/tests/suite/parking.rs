@@ -1,0 +1,170 @@
+//! A message that nobody can handle stands aside with those of its key; others flow.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use comms_core::{Error, ErrorKind, Message};
+use comms_outbox::ParkedState;
+
+use super::{
+    Backend, message,
+    recorder::{Recorder, payload},
+    run, send, until,
+};
+
+/// A recorder that refuses the payloads in the set for good.
+fn refusing(refused: &[&str]) -> (Arc<Recorder>, Arc<Mutex<HashSet<String>>>) {
+    let recorder = Recorder::new();
+    let set: Arc<Mutex<HashSet<_>>> = Arc::new(Mutex::new(refused.iter().map(|p| (*p).to_owned()).collect()));
+    let refused = set.clone();
+    recorder.judge(move |message: &Message| {
+        if refused.lock().unwrap().contains(&payload(message)) {
+            return Err(Error::invalid("schema \0 unknown"));
+        }
+        Ok(())
+    });
+    (recorder, set)
+}
+
+async fn parked_ids<B: Backend>(backend: &B) -> Vec<i64> {
+    backend.parked().await.iter().map(|p| p.outbox_id).collect()
+}
+
+pub async fn a_refused_message_parks_its_key_until_released<B: Backend>() {
+    let backend = B::start().await;
+    let (recorder, refused) = refusing(&["a2"]);
+    // A page of one row: what comes behind is read after the refusal is known.
+    let relay = run(backend.relay(recorder.clone()).page(1).in_flight(1));
+    for (key, text) in [("a", "a1"), ("a", "a2"), ("b", "b1"), ("a", "a3"), ("a", "a4"), ("b", "b2")] {
+        send(&backend, &[message(key, text)]).await;
+    }
+    until("b flows", async || recorder.payloads().contains(&"b2".to_owned())).await;
+    until("three are parked", async || backend.parked().await.len() == 3).await;
+    assert_eq!(recorder.payloads(), ["a1", "a2", "b1", "b2"]);
+    let parked = backend.parked().await;
+    assert_eq!(parked[0].error_kind.as_deref(), Some("invalid"));
+    assert!(parked[0].error.contains("schema  unknown"), "{}", parked[0].error);
+    assert_eq!((parked[1].attempts, &parked[1].error_kind), (0, &None), "stands behind");
+    assert!(parked.iter().all(|p| p.topic == "t" && p.key.as_deref() == Some(b"a")));
+    assert!(parked.iter().all(|p| p.state == ParkedState::Parked && p.parked_at > Duration::from_secs(1)));
+
+    // The next relay knows.
+    relay.stop().await;
+    let relay = run(backend.relay(recorder.clone()));
+    send(&backend, &[message("a", "a5"), message("b", "b3")]).await;
+    until("b flows", async || recorder.payloads().contains(&"b3".to_owned())).await;
+    until("four are parked", async || backend.parked().await.len() == 4).await;
+    assert_eq!(recorder.count(), 5);
+
+    // Released too early: refused again, and the key waits again, whole.
+    assert_eq!(backend.release(Some("a")).await, 4);
+    until("it is refused again", async || {
+        let parked = backend.parked().await;
+        parked.len() == 1 && parked[0].attempts == 2 && parked[0].state == ParkedState::Parked
+            || parked.len() == 4 && parked[0].attempts == 2
+    })
+    .await;
+
+    refused.lock().unwrap().clear();
+    backend.release(Some("a")).await;
+    until("nothing is parked", async || backend.parked().await.is_empty()).await;
+    send(&backend, &[message("a", "a6")]).await;
+    until("the key flows again", async || recorder.payloads().last().is_some_and(|p| p == "a6")).await;
+    relay.stop().await;
+}
+
+/// With a carrier that has one row of a key at a time, the key's order is kept through park and release.
+pub async fn a_released_key_keeps_its_order<B: Backend>() {
+    let backend = B::start().await;
+    let (recorder, refused) = refusing(&["1"]);
+    let relay = run(backend.relay(recorder.clone()).page(1).in_flight(1));
+    for n in 0..10 {
+        send(&backend, &[message("k", &n.to_string())]).await;
+    }
+    until("nine are parked", async || backend.parked().await.len() == 9).await;
+    relay.stop().await;
+    refused.lock().unwrap().clear();
+    backend.release(Some("k")).await;
+    // Others of the key come while it is released, and pages are smaller than what was parked.
+    let relay = run(backend.relay(recorder.clone()).page(3));
+    for n in 10..20 {
+        send(&backend, &[message("k", &n.to_string())]).await;
+    }
+    until("all came", async || recorder.payloads().last().is_some_and(|p| p == "19")).await;
+    until("nothing is parked", async || backend.parked().await.is_empty()).await;
+    let mut expected: Vec<_> = (0..20).map(|n| n.to_string()).collect();
+    expected.insert(1, "1".to_owned());
+    assert_eq!(recorder.payloads(), expected, "once refused, then all in order");
+    relay.stop().await;
+}
+
+pub async fn a_message_without_key_is_parked_alone<B: Backend>() {
+    let backend = B::start().await;
+    let (recorder, refused) = refusing(&["2"]);
+    let relay = run(backend.relay(recorder.clone()));
+    for n in 1..=4 {
+        send(&backend, &[message("", &n.to_string())]).await;
+    }
+    until("the others flow", async || recorder.count() == 4).await;
+    until("one is parked", async || parked_ids(&backend).await.len() == 1).await;
+    refused.lock().unwrap().clear();
+    assert_eq!(backend.release(Some("x")).await, 0);
+    assert_eq!(backend.release(None).await, 1);
+    until("it is released", async || backend.parked().await.is_empty()).await;
+    assert_eq!(recorder.payloads().last().unwrap(), "2");
+    relay.stop().await;
+}
+
+/// The relay dies at random while keys are refused, parked and released: no row is lost.
+pub async fn crashes_around_parking_lose_nothing<B: Backend>() {
+    const ROWS: usize = 200;
+    let clock = comms_core::Clock::system();
+    let backend = B::start().await;
+    let (recorder, refused) = refusing(&["7", "33", "70", "101"]);
+    let rows: Vec<_> = (0..ROWS).map(|n| message(&(n % 8).to_string(), &n.to_string())).collect();
+    send(&backend, &rows).await;
+    let builder = || backend.relay(recorder.clone()).owner("the same").page(9);
+    for crash in 0..30 {
+        if crash == 15 {
+            refused.lock().unwrap().clear();
+        }
+        let relay = run(builder());
+        tokio::time::sleep(Duration::from_secs_f64(0.08 * clock.random_unit())).await;
+        for key in ["7", "1", "6", "5"] {
+            backend.release(Some(key)).await;
+        }
+        relay.crash().await;
+    }
+    let relay = run(builder());
+    for key in ["7", "1", "6", "5"] {
+        backend.release(Some(key)).await;
+    }
+    until("nothing is parked", async || {
+        for key in ["7", "1", "6", "5"] {
+            backend.release(Some(key)).await;
+        }
+        backend.parked().await.is_empty()
+            && recorder.first_by_key().values().map(Vec::len).sum::<usize>() == ROWS
+    })
+    .await;
+    relay.stop().await;
+    let delivered: HashSet<_> = recorder.payloads().into_iter().collect();
+    assert_eq!(delivered.len(), ROWS);
+}
+
+pub async fn nothing_is_parked_for_failures_that_pass<B: Backend>() {
+    let (backend, recorder) = (B::start().await, Recorder::new());
+    let failed = Arc::new(Mutex::new(HashSet::new()));
+    recorder.judge(move |message| {
+        let first = failed.lock().unwrap().insert(message.id.clone());
+        if first { Err(Error::new(ErrorKind::Transient, "once")) } else { Ok(()) }
+    });
+    send(&backend, &[message("a", "1"), message("a", "2")]).await;
+    let relay = run(backend.relay(recorder.clone()));
+    until("both came twice", async || recorder.count() >= 4).await;
+    relay.stop().await;
+    assert!(backend.parked().await.is_empty());
+}

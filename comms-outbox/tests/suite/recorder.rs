@@ -1,0 +1,100 @@
+//! A publisher that remembers what it was given, and answers as it is told.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use comms_core::{Acks, Error, Message, Publisher, Receipt, async_trait};
+use tokio::sync::Semaphore;
+
+type Judge = Box<dyn Fn(&Message) -> Result<(), Error> + Send + Sync>;
+
+pub struct Recorder {
+    seen: Mutex<Vec<Message>>,
+    judge: Mutex<Judge>,
+    /// How long an answer takes.
+    delay: Duration,
+    /// How many messages it takes at once.
+    bound: usize,
+    room: Arc<Semaphore>,
+}
+
+impl Recorder {
+    pub fn new() -> Arc<Self> {
+        Self::with(Duration::ZERO, 100_000)
+    }
+
+    pub fn with(delay: Duration, bound: usize) -> Arc<Self> {
+        let judge: Judge = Box::new(|_| Ok(()));
+        let room = Arc::new(Semaphore::new(bound));
+        Arc::new(Self { seen: Mutex::default(), judge: Mutex::new(judge), delay, bound, room })
+    }
+
+    pub fn judge(&self, judge: impl Fn(&Message) -> Result<(), Error> + Send + Sync + 'static) {
+        *self.judge.lock().unwrap() = Box::new(judge);
+    }
+
+    pub fn seen(&self) -> Vec<Message> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    pub fn count(&self) -> usize {
+        self.seen.lock().unwrap().len()
+    }
+
+    pub fn payloads(&self) -> Vec<String> {
+        self.seen().iter().map(payload).collect()
+    }
+
+    /// Payloads by key, each at its first appearance.
+    pub fn first_by_key(&self) -> HashMap<String, Vec<String>> {
+        let (mut known, mut keys) = (HashSet::new(), HashMap::<_, Vec<_>>::new());
+        for message in self.seen() {
+            if known.insert(message.id.clone()) {
+                let key = message.key.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+                keys.entry(key.into_owned()).or_default().push(payload(&message));
+            }
+        }
+        keys
+    }
+}
+
+pub fn payload(message: &Message) -> String {
+    String::from_utf8(message.payload.clone().unwrap().to_vec()).unwrap()
+}
+
+#[async_trait]
+impl Publisher for Recorder {
+    fn enqueue(&self, batch: &mut VecDeque<Message>) -> Acks {
+        let mut results = Vec::new();
+        let mut places = Vec::new();
+        while !batch.is_empty() {
+            let Ok(place) = self.room.clone().try_acquire_owned() else { break };
+            let Some(message) = batch.pop_front() else { break };
+            results.push((self.judge.lock().unwrap())(&message).map(|()| Receipt::default()));
+            self.seen.lock().unwrap().push(message);
+            places.push(place);
+        }
+        // Like a carrier, it goes on whether or not anybody asks for the answer.
+        let delay = self.delay;
+        let answer = tokio::spawn(async move {
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
+            drop(places);
+            results
+        });
+        Box::pin(async move { answer.await.unwrap() })
+    }
+
+    async fn ready(&self) -> Result<(), Error> {
+        self.room.acquire().await.map(drop).map_err(Error::fatal)
+    }
+
+    async fn flush(&self) -> Result<(), Error> {
+        let all = u32::try_from(self.bound).unwrap();
+        self.room.acquire_many(all).await.map(drop).map_err(Error::fatal)
+    }
+}
