@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use comms_core::Error;
 
+const DAY: Duration = Duration::from_secs(24 * 3_600);
+
 /// Limits of a [`Hub`](crate::Hub). A session's frames take at most [`HubConfig::queue_bytes`], shared with the
 /// other sessions of their topics, and the socket a copy of 16 KiB or of one frame, whichever is larger.
 #[derive(Debug, Clone)]
@@ -61,6 +63,9 @@ impl HubConfig {
         if sizes.contains(&0) || client.contains(&0) || times.contains(&Duration::ZERO) {
             return Err(Error::invalid("hub: a limit of zero lets nothing through"));
         }
+        if self.ping_interval > DAY {
+            return Err(Error::invalid("hub: a ping_interval of more than a day finds nobody silent"));
+        }
         match self.origins.iter().find(|origin| !is_origin(origin)) {
             Some(bad) => Err(Error::invalid(format!(
                 "hub: origin {bad:?}: write it as browsers send it, scheme://host or scheme://host:port"
@@ -106,6 +111,7 @@ mod tests {
             assert!(with(bad).is_err(), "{bad}");
         }
         assert!(HubConfig { queue_frames: 0, ..HubConfig::default() }.validated().is_err());
+        assert!(HubConfig { ping_interval: Duration::MAX, ..HubConfig::default() }.validated().is_err());
         assert!(HubConfig { ping_interval: Duration::ZERO, ..HubConfig::default() }.validated().is_err());
     }
 }

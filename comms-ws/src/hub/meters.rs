@@ -48,7 +48,7 @@ impl Meters {
         self.queued_gauge.set(self.queued_bytes() as f64);
     }
 
-    pub(crate) fn slow(&self) {
+    pub(crate) fn slow_closed(&self) {
         self.slow_closed.increment(1);
     }
 }

@@ -57,7 +57,6 @@ impl Outbound {
             state.close = Some(Close::TOO_SLOW);
             // What waits would only be late; the client is told to read it elsewhere.
             std::mem::take(&mut state.waiting).iter().for_each(|frame| self.written(frame));
-            self.meters.slow();
             self.wake.notify_one();
             return;
         }

@@ -54,13 +54,16 @@ impl Running {
         let end = self.talk(&mut socket).await;
         // First out of the topics: what is published now is not for this session any more.
         self.client.leave();
+        if end == Some(Close::TOO_SLOW) {
+            self.hub.meters.slow_closed();
+        }
         tracing::debug!(code = end.map(|close| close.code), "session ends");
         let _ = timeout(self.hub.config.close_timeout, farewell(&mut socket, end)).await;
     }
 
     async fn talk(&mut self, socket: &mut WebSocket) -> End {
         let mut ping = pin!(sleep(self.ping_in()));
-        let mut expiry = pin!(sleep(self.expires_in().unwrap_or(NEVER)));
+        let mut expiry = pin!(sleep(self.expires_in().unwrap_or_default()));
         loop {
             // What has come is read before silence is judged, and written last; the rate of what
             // comes is bounded, and the timers are rare.

@@ -1,0 +1,42 @@
+//! Who is let in.
+
+use crate::support::Server;
+
+#[tokio::test]
+async fn pages_of_unknown_origin_stay_outside() {
+    let server = Server::start(|config| config.origins = vec!["https://shop.example".into()]).await;
+    let evil = [("authorization", "Bearer ann"), ("origin", "https://evil.example")];
+    assert_eq!(server.refusal(&evil).await, (403, "/problems/origin".into()));
+    let own = [("authorization", "Bearer ann"), ("origin", "https://shop.example")];
+    server.handshake(&own).await.unwrap();
+    // No page can leave the header out.
+    server.handshake(&own[..1]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_browser_sends_its_token_beside_the_protocol_and_never_gets_it_back() {
+    let server = Server::start(|_| {}).await;
+    let mut client = server.handshake(&[("sec-websocket-protocol", "comms.v1, bearer.ann")]).await.unwrap();
+    assert_eq!(client.protocol.as_deref(), Some("comms.v1"));
+    assert_eq!(client.next().await["topics"][0], "user/ann");
+    assert_eq!(server.refusal(&[("sec-websocket-protocol", "comms.v1")]).await.0, 401);
+    assert_eq!(server.refusal(&[]).await.0, 401);
+}
+
+#[tokio::test]
+async fn places_are_limited_and_given_back() {
+    let server = Server::start(|config| {
+        config.max_sessions = 3;
+        config.max_sessions_per_principal = 2;
+    })
+    .await;
+    let (ann, bob) = ([("authorization", "Bearer ann")], [("authorization", "Bearer bob")]);
+    let first = server.client("ann").await;
+    let _second = server.client("ann").await;
+    assert_eq!(server.refusal(&ann).await, (429, "/problems/too-many-sessions".into()));
+    let _third = server.client("bob").await;
+    assert_eq!(server.refusal(&bob).await, (503, "/problems/full".into()));
+    drop(first);
+    server.until("a place is free", |s| s.sessions == 2).await;
+    server.client("ann").await;
+}

@@ -1,0 +1,9 @@
+//! Real sockets over loopback: a hub behind axum, and clients of another library.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panic")]
+
+mod client;
+mod delivery;
+mod handshake;
+mod limits;
+mod slow;
+mod support;

@@ -1,0 +1,188 @@
+//! A server whose tokens are user names, and a client that reads JSON.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::{State, WebSocketUpgrade},
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use comms_core::Clock;
+use comms_ws::{Event, Hub, HubConfig, Session, credentials};
+use futures::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::{
+    net::{TcpListener, TcpSocket, TcpStream},
+    time::{sleep, timeout},
+};
+use tokio_tungstenite::{
+    WebSocketStream, client_async,
+    tungstenite::{self, Message, client::IntoClientRequest, protocol::frame::coding::CloseCode},
+};
+
+type Grant = dyn Fn(&str) -> Session + Send + Sync;
+
+/// A hub that is served.
+pub(crate) struct Server {
+    pub(crate) hub: Hub,
+    pub(crate) address: SocketAddr,
+}
+
+struct App {
+    hub: Hub,
+    grant: Box<Grant>,
+}
+
+impl Server {
+    /// Grants every user their own topic, and `public/...` on request.
+    pub(crate) async fn start(change: impl FnOnce(&mut HubConfig)) -> Self {
+        let grant = |user: &str| {
+            Session::new(user, vec![format!("user/{user}")]).allow(|topic| topic.starts_with("public/"))
+        };
+        Self::granting(change, grant).await
+    }
+
+    pub(crate) async fn granting(
+        change: impl FnOnce(&mut HubConfig),
+        grant: impl Fn(&str) -> Session + Send + Sync + 'static,
+    ) -> Self {
+        let mut config = HubConfig::default();
+        config.close_timeout = Duration::from_millis(300);
+        change(&mut config);
+        let hub = Hub::new(config, Clock::system()).unwrap();
+        let app = Arc::new(App { hub: hub.clone(), grant: Box::new(grant) });
+        let routes = Router::new().route("/v1/events", get(open)).with_state(app);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+        Self { hub, address }
+    }
+
+    /// A client that has read its welcome.
+    pub(crate) async fn client(&self, user: &str) -> Client {
+        let mut client = self.handshake(&[("authorization", &format!("Bearer {user}"))]).await.unwrap();
+        assert_eq!(client.next().await["type"], "welcome");
+        client
+    }
+
+    pub(crate) async fn handshake(
+        &self,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Client, tungstenite::Error> {
+        let mut request = format!("ws://{}/v1/events", self.address).into_client_request()?;
+        for (name, value) in headers {
+            request.headers_mut().append(*name, value.parse().unwrap());
+        }
+        // A small buffer: a client that does not read is noticed before megabytes are in the kernel.
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(32 * 1024).unwrap();
+        let (socket, response) = client_async(request, socket.connect(self.address).await.unwrap()).await?;
+        let protocol =
+            response.headers().get("sec-websocket-protocol").map(|v| v.to_str().unwrap().to_owned());
+        Ok(Client { socket, protocol })
+    }
+
+    /// The status and the problem's type of a handshake that is refused.
+    pub(crate) async fn refusal(&self, headers: &[(&'static str, &str)]) -> (u16, String) {
+        match self.handshake(headers).await {
+            Err(tungstenite::Error::Http(response)) => {
+                let body: Value = serde_json::from_slice(response.body().as_deref().unwrap_or_default())
+                    .unwrap_or_default();
+                (response.status().as_u16(), body["type"].as_str().unwrap_or_default().to_owned())
+            }
+            other => panic!("not refused: {}", other.is_ok()),
+        }
+    }
+
+    /// Waits until `test` holds of what the hub has.
+    pub(crate) async fn until(&self, what: &str, test: impl Fn(&comms_ws::Stats) -> bool) {
+        for _ in 0..1_000 {
+            if test(&self.hub.stats()) {
+                return;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        panic!("not within 10 s: {what}: {:?}", self.hub.stats());
+    }
+
+    /// Waits until nothing is left of any session.
+    pub(crate) async fn until_empty(&self) {
+        self.until("empty", |s| (s.sessions, s.topics, s.queued_bytes) == (0, 0, 0)).await;
+    }
+}
+
+async fn open(State(app): State<Arc<App>>, headers: HeaderMap, upgrade: WebSocketUpgrade) -> Response {
+    match credentials(&headers) {
+        Some(user) => app.hub.accept(upgrade, &headers, (app.grant)(user)),
+        None => StatusCode::UNAUTHORIZED.into_response(),
+    }
+}
+
+pub(crate) struct Client {
+    pub(crate) socket: WebSocketStream<TcpStream>,
+    pub(crate) protocol: Option<String>,
+}
+
+impl Client {
+    /// The next frame, which must come and be JSON.
+    pub(crate) async fn next(&mut self) -> Value {
+        loop {
+            let message =
+                timeout(Duration::from_secs(10), self.socket.next()).await.expect("a frame within 10 s");
+            match message.expect("an open socket").expect("a whole frame") {
+                Message::Text(text) => return serde_json::from_str(&text).unwrap(),
+                Message::Ping(_) | Message::Pong(_) => {}
+                other => panic!("unexpected {other:?}"),
+            }
+        }
+    }
+
+    pub(crate) async fn say(&mut self, frame: Value) {
+        self.socket.send(Message::text(frame.to_string())).await.unwrap();
+    }
+
+    /// Asks for `topic` and returns the answer.
+    pub(crate) async fn subscribe(&mut self, topic: &str) -> Value {
+        self.say(json!({"type": "subscribe", "topic": topic})).await;
+        self.next().await
+    }
+
+    /// Reads to the end: the frames before it, and the code of the close frame if there was one.
+    pub(crate) async fn rest(&mut self) -> (Vec<Value>, Option<u16>) {
+        let mut frames = Vec::new();
+        let read = async {
+            while let Some(Ok(message)) = self.socket.next().await {
+                match message {
+                    Message::Text(text) => frames.push(serde_json::from_str(&text).unwrap()),
+                    Message::Close(close) => return close.map(|c| CloseCode::into(c.code)),
+                    _ => {}
+                }
+            }
+            None
+        };
+        let code = timeout(Duration::from_secs(20), read).await.expect("an end within 20 s");
+        (frames, code)
+    }
+
+    /// Whether nothing comes for a moment.
+    pub(crate) async fn is_silent(&mut self) -> bool {
+        timeout(Duration::from_millis(150), self.socket.next()).await.is_err()
+    }
+}
+
+/// The `n`-th event, padded to about `bytes`.
+pub(crate) fn event(n: usize, bytes: usize) -> Event {
+    Event {
+        id: format!("test/{n}"),
+        event: "test.happened.v1".into(),
+        time: "2026-11-21T07:00:00.123Z".into(),
+        traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into()),
+        data: json!({"n": n, "pad": "x".repeat(bytes)}),
+    }
+}
+
+pub(crate) fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
