@@ -4,7 +4,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use std::{future::Future, sync::Arc, time::Duration};
 
-use crate::{Error, UnitOfWork};
+use crate::{Error, Scoped, UnitOfWork, unit::lend};
 
 /// The longest key that is accepted, in bytes.
 pub const KEY_LIMIT: usize = 255;
@@ -81,4 +81,41 @@ pub trait Replies: UnitOfWork {
         key: &CallKey,
         reply: &StoredReply,
     ) -> impl Future<Output = Result<(), Error>> + Send;
+}
+
+/// A reply, and whether an earlier request made it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replied {
+    /// What to answer.
+    pub reply: StoredReply,
+    /// The effect had been committed before; nothing was done again.
+    pub replayed: bool,
+}
+
+/// Runs `work` once per key: its effect and its reply commit in one transaction, and the same request sent
+/// again gets that reply. An error of `work` rolls back and stores nothing, so that it may be tried again.
+///
+/// # Errors
+/// `Conflict` while another request of this key runs; `Invalid` where the key was used for another request;
+/// those of `work` and of the database.
+pub async fn reply_once<U, F, Fut>(unit: &U, call: &CallKey, work: F) -> Result<Replied, Error>
+where
+    U: Replies,
+    F: FnOnce(Scoped<U::Tx>) -> Fut,
+    Fut: Future<Output = Result<StoredReply, Error>>,
+{
+    let mut tx = unit.begin().await?;
+    match unit.admit(&mut tx, call).await? {
+        Admit::Run => {}
+        Admit::Replay(reply) => return Ok(Replied { reply, replayed: true }),
+        Admit::InFlight { retry_after } => {
+            let error = Error::conflict("a request with this idempotency key is being handled");
+            return Err(error.with_retry_after(retry_after));
+        }
+        Admit::Mismatch => return Err(Error::invalid("this idempotency key was used for another request")),
+    }
+    let (mut tx, reply) = lend(tx, work).await?;
+    unit.answer(&mut tx, call, &reply).await?;
+    unit.commit(tx).await?;
+    Ok(Replied { reply, replayed: false })
 }

@@ -39,7 +39,7 @@ pub use handler::{BoxHandler, Handler, HandlerFn, Outcome, handler_fn};
 pub use headers::{Extract, Headers, Inject};
 pub use health::Health;
 pub use http;
-pub use idempotency::{Admit, CallKey, Replies, StoredReply};
+pub use idempotency::{Admit, CallKey, Replied, Replies, StoredReply, reply_once};
 pub use lanes::Lanes;
 pub use message::{Delivery, Message};
 pub use process::{Attempts, Processor, Verdict};

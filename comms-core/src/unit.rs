@@ -112,16 +112,24 @@ where
     F: FnOnce(Scoped<U::Tx>) -> Fut,
     Fut: Future<Output = Result<T, Error>>,
 {
-    // The mutex is never contended: it is the way a transaction can be lent to a 'static future and
-    // come home without the function being able to commit it.
-    let home = Arc::new(Mutex::new(unit.begin().await?));
+    let (tx, answer) = lend(unit.begin().await?, work).await?;
+    unit.commit(tx).await?;
+    Ok(answer)
+}
+
+/// Lends `tx` to `work` and takes it home. The mutex is never contended: it is the way a transaction can be
+/// lent to a 'static future that cannot commit it.
+pub(crate) async fn lend<Tx, F, Fut, T>(tx: Tx, work: F) -> Result<(Tx, T), Error>
+where
+    F: FnOnce(Scoped<Tx>) -> Fut,
+    Fut: Future<Output = Result<T, Error>>,
+{
+    let home = Arc::new(Mutex::new(tx));
     let lent = home.clone().lock_owned().await;
     let answer = work(Scoped(lent)).await?;
     let tx = Arc::try_unwrap(home)
-        .map_err(|_| Error::fatal("the function kept its transaction beyond its own end"))?
-        .into_inner();
-    unit.commit(tx).await?;
-    Ok(answer)
+        .map_err(|_| Error::fatal("the function kept its transaction beyond its own end"))?;
+    Ok((tx.into_inner(), answer))
 }
 
 /// Applies `delivery` once in effect: claims it in the inbox and runs `work` in the same transaction.
@@ -169,3 +177,6 @@ where
         }
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -148,9 +148,17 @@ fn processes(shape: Shape, dir: &TempDir, ports: &[u16; 8], env: &[(String, Stri
     }
 }
 
-/// Eight ports that were free a moment ago, held together so that they differ.
+/// Eight ports that were free a moment ago, held together so that they differ. Below the range from which the
+/// system takes ports for connections: a process that is killed and comes back must find its own again.
 fn free_ports() -> [u16; 8] {
-    let listeners: [TcpListener; 8] = std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").unwrap());
+    let clock = Clock::system();
+    let free = || loop {
+        let port = 10_000 + u16::from_le_bytes(clock.random()) % 22_000;
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            return listener;
+        }
+    };
+    let listeners: [TcpListener; 8] = std::array::from_fn(|_| free());
     listeners.map(|listener| listener.local_addr().unwrap().port())
 }
 

@@ -1,6 +1,6 @@
 //! What order-service answers over gRPC.
 
-use comms_core::{Admit, CallKey, Clock, Error, Replies, StoredReply, in_transaction};
+use comms_core::{CallKey, Clock, Error, StoredReply, reply_once};
 use comms_grpc::{key_of, to_status};
 use prost::Message as _;
 use tonic::{Request, Response, Status};
@@ -54,24 +54,13 @@ impl Api {
         let call = CallKey::new(&request.buyer_id, "place-order", key, &request.encode_to_vec())?;
         let order = self.new_order(request);
         order.validate()?;
-        in_transaction(&self.db, async |mut tx| match self.db.admit(&mut tx, &call).await? {
-            Admit::Run => {
-                let reply = PlaceOrderReply { order: Some(message(&order)?), replayed: false };
-                self.store.insert(&mut tx, &order).await?;
-                let stored = StoredReply { status: 0, body: reply.encode_to_vec().into() };
-                self.db.answer(&mut tx, &call, &stored).await?;
-                Ok(reply)
-            }
-            Admit::Replay(stored) => {
-                let reply = PlaceOrderReply::decode(stored.body).map_err(Error::fatal)?;
-                Ok(PlaceOrderReply { replayed: true, ..reply })
-            }
-            Admit::InFlight { retry_after } => {
-                Err(Error::conflict("a request with this idempotency key is being handled").with_retry_after(retry_after))
-            }
-            Admit::Mismatch => Err(Error::invalid("this idempotency key was used for another request")),
+        let replied = reply_once(&self.db, &call, async |mut tx| {
+            self.store.insert(&mut tx, &order).await?;
+            Ok(StoredReply { status: 0, body: message(&order)?.encode_to_vec().into() })
         })
-        .await
+        .await?;
+        let order = contracts::orders::Order::decode(replied.reply.body).map_err(Error::fatal)?;
+        Ok(PlaceOrderReply { order: Some(order), replayed: replied.replayed })
     }
 
     fn new_order(&self, request: PlaceOrderRequest) -> Order {

@@ -1,6 +1,6 @@
 //! What payment-service answers over gRPC.
 
-use comms_core::{Admit, CallKey, Clock, Error, Replies, StoredReply, in_transaction};
+use comms_core::{CallKey, Clock, Error, StoredReply, reply_once};
 use comms_grpc::{key_of, to_status};
 use prost::Message as _;
 use tonic::{Request, Response, Status};
@@ -41,25 +41,17 @@ impl Api {
     ) -> Result<contracts::payments::Payment, Error> {
         let call = CallKey::new("order-service", "request-payment", key, &request.encode_to_vec())?;
         let payment = self.new_payment(request)?;
-        in_transaction(&self.db, async |mut tx| match self.db.admit(&mut tx, &call).await? {
-            Admit::Run => {
-                let reply = contracts::payments::Payment {
-                    payment_id: payment.payment_id.clone(),
-                    order_id: payment.order_id.clone(),
-                    status: <&str>::from(payment.status).to_owned(),
-                };
-                self.store.insert(&mut tx, &payment).await?;
-                let stored = StoredReply { status: 0, body: reply.encode_to_vec().into() };
-                self.db.answer(&mut tx, &call, &stored).await?;
-                Ok(reply)
-            }
-            Admit::Replay(stored) => contracts::payments::Payment::decode(stored.body).map_err(Error::fatal),
-            Admit::InFlight { retry_after } => {
-                Err(Error::conflict("this payment is being requested by another call").with_retry_after(retry_after))
-            }
-            Admit::Mismatch => Err(Error::invalid("this order was to be paid otherwise before")),
+        let replied = reply_once(&self.db, &call, async |mut tx| {
+            self.store.insert(&mut tx, &payment).await?;
+            let reply = contracts::payments::Payment {
+                payment_id: payment.payment_id.clone(),
+                order_id: payment.order_id.clone(),
+                status: <&str>::from(payment.status).to_owned(),
+            };
+            Ok(StoredReply { status: 0, body: reply.encode_to_vec().into() })
         })
-        .await
+        .await?;
+        contracts::payments::Payment::decode(replied.reply.body).map_err(Error::fatal)
     }
 
     fn new_payment(&self, request: RequestPaymentRequest) -> Result<Payment, Error> {
