@@ -47,6 +47,7 @@ pub fn is<E: Event>(message: &Message) -> bool {
 /// # Errors
 /// `Invalid` where there is no payload or it is not an `E`: it will not become one.
 pub fn decode<E: Event>(message: &Message) -> Result<E, Error> {
-    let payload = message.payload.as_ref().ok_or_else(|| Error::invalid("a tombstone where an event is due"))?;
+    let payload =
+        message.payload.as_ref().ok_or_else(|| Error::invalid("a tombstone where an event is due"))?;
     serde_json::from_slice(payload).map_err(|e| Error::invalid(e).context(format_args!("decode {}", E::TYPE)))
 }

@@ -74,7 +74,13 @@ pub struct Verifier {
 impl Verifier {
     /// Accepts tokens by `issuer` for `audience` under `algorithm` with a key of `keys`. The clocks of
     /// the two sides may differ by 30 s.
-    pub fn new(algorithm: Algorithm, issuer: &str, audience: &str, keys: impl KeySource, clock: Clock) -> Self {
+    pub fn new(
+        algorithm: Algorithm,
+        issuer: &str,
+        audience: &str,
+        keys: impl KeySource,
+        clock: Clock,
+    ) -> Self {
         let mut rules = Validation::new(algorithm);
         rules.set_issuer(&[issuer]);
         rules.set_audience(&[audience]);

@@ -16,8 +16,11 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// The reference marketplace. Without arguments it runs whole, on embedded parts, and prints what to try.
 #[derive(Parser)]
-#[command(version, after_help = "Every setting is in docs/reference/configuration.md; \
-    COMMS_GATEWAY__LISTEN=127.0.0.1:9000 sets gateway.listen.")]
+#[command(
+    version,
+    after_help = "Every setting is in docs/reference/configuration.md; \
+    COMMS_GATEWAY__LISTEN=127.0.0.1:9000 sets gateway.listen."
+)]
 struct Cli {
     /// `embedded` needs nothing; `full` runs on PostgreSQL and Kafka.
     #[arg(long, value_enum)]

@@ -16,7 +16,8 @@ use crate::{
         db::Db,
         delivery,
         identity::{self, DevIssuer},
-        listen, stages::{Stage, Stages},
+        listen,
+        stages::{Stage, Stages},
         telemetry,
     },
     services::{
@@ -158,7 +159,8 @@ impl System {
             sources.push(service.source());
             subscriptions.extend(service.subscriptions());
         }
-        delivery::start(&self.config, sources, subscriptions, &self.stages, &self.health, &self.clock).await?;
+        delivery::start(&self.config, sources, subscriptions, &self.stages, &self.health, &self.clock)
+            .await?;
         // The edge last: nobody is let in before there is somebody behind it.
         if let Some(listener) = listeners.remove("gateway") {
             let gateway = self.gateway(verifier)?;
@@ -234,7 +236,13 @@ impl System {
     fn serve_grpc(&self, name: &'static str, listener: TcpListener, routes: Routes) {
         let clock = self.clock.clone();
         self.stages.spawn(Stage::Calls, name, move |told| {
-            comms_grpc::serve(listener, routes, comms_grpc::ServerConfig::default(), clock, told.cancelled_owned())
+            comms_grpc::serve(
+                listener,
+                routes,
+                comms_grpc::ServerConfig::default(),
+                clock,
+                told.cancelled_owned(),
+            )
         });
     }
 

@@ -51,7 +51,17 @@ fn a_crate_pulls_in_no_other_channel() {
         ("comms-ws", &["sqlx", "rdkafka", "tonic"]),
     ];
     for (package, banned) in table {
-        let tree = cargo(&["tree", "-p", package, "--all-features", "-e", "normal", "--prefix", "none", "--offline"]);
+        let tree = cargo(&[
+            "tree",
+            "-p",
+            package,
+            "--all-features",
+            "-e",
+            "normal",
+            "--prefix",
+            "none",
+            "--offline",
+        ]);
         for line in tree.lines() {
             let name = line.split(' ').next().unwrap_or_default();
             assert!(!banned.contains(&name), "{package} pulls in {line}");

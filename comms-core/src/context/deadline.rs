@@ -34,8 +34,7 @@ impl Deadline {
     /// value that rounding made; `None` once it has passed.
     #[must_use]
     pub fn grpc_timeout(&self, clock: &Clock) -> Option<String> {
-        const UNITS: [(u128, char); 4] =
-            [(1, 'n'), (1_000, 'u'), (1_000_000, 'm'), (1_000_000_000, 'S')];
+        const UNITS: [(u128, char); 4] = [(1, 'n'), (1_000, 'u'), (1_000_000, 'm'), (1_000_000_000, 'S')];
         let nanos = self.remaining(clock)?.as_nanos();
         UNITS
             .iter()
@@ -51,7 +50,8 @@ impl Deadline {
 /// # Errors
 /// `Invalid` for anything else: a deadline that cannot be read must not become "no deadline".
 pub fn parse_grpc_timeout(text: &[u8]) -> Result<Duration, Error> {
-    let malformed = || Error::invalid("malformed grpc-timeout: one to eight digits and one of H, M, S, m, u, n");
+    let malformed =
+        || Error::invalid("malformed grpc-timeout: one to eight digits and one of H, M, S, m, u, n");
     let (unit, digits) = text.split_last().ok_or_else(malformed)?;
     if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
         return Err(malformed());

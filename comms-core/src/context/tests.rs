@@ -92,7 +92,10 @@ async fn an_event_carries_trace_and_cause_but_no_deadline() {
         payload: None,
     };
     let next = Context::of_message(&message, &clock);
-    assert_eq!(next.trace.map(|t| t.trace_id()), Some(TraceContext::parse(message.headers.extract("traceparent").unwrap()).unwrap().trace_id()));
+    assert_eq!(
+        next.trace.map(|t| t.trace_id()),
+        Some(TraceContext::parse(message.headers.extract("traceparent").unwrap()).unwrap().trace_id())
+    );
     assert_eq!(next.causation_id.as_deref(), Some("orders/1"));
     assert!(next.deadline.is_none());
     assert!(!message.headers.iter().any(|(name, _)| name.contains("timeout") || name.contains("deadline")));

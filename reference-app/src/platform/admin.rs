@@ -20,18 +20,22 @@ pub async fn serve(
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .with_state(health)
-        .route("/metrics", get(async move || {
-            metrics.run_upkeep();
-            ([("content-type", "text/plain; version=0.0.4")], metrics.render())
-        }));
+        .route(
+            "/metrics",
+            get(async move || {
+                metrics.run_upkeep();
+                ([("content-type", "text/plain; version=0.0.4")], metrics.render())
+            }),
+        );
     let server = axum::serve(listener, routes).with_graceful_shutdown(shutdown.cancelled_owned());
     server.await.map_err(Error::fatal)
 }
 
 async fn ready(State(health): State<Health>) -> impl IntoResponse {
     let status = if health.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let report = health.report().into_iter().map(|(name, reason)| {
-        (name, serde_json::Value::from(reason.unwrap_or_else(|| "ready".to_owned())))
-    });
+    let report = health
+        .report()
+        .into_iter()
+        .map(|(name, reason)| (name, serde_json::Value::from(reason.unwrap_or_else(|| "ready".to_owned()))));
     (status, Json(serde_json::Map::from_iter(report)))
 }

@@ -24,8 +24,7 @@ impl DataDir {
         let refuse = |e: std::io::Error| Error::invalid(format!("data directory {}: {e}", path.display()));
         fs::create_dir_all(path).map_err(refuse)?;
         let file = path.join("lock");
-        let lock =
-            OpenOptions::new().create(true).truncate(false).write(true).open(&file).map_err(refuse)?;
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&file).map_err(refuse)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(Error::invalid(format!(

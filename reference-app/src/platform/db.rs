@@ -26,9 +26,16 @@ struct Inner {
 }
 
 enum Backend {
-    Postgres { pool: PgPool, tables: postgres::Tables },
+    Postgres {
+        pool: PgPool,
+        tables: postgres::Tables,
+    },
     /// SQLite has one writer at a time: the pool of one makes writers queue here, not in busy loops.
-    Sqlite { writer: SqlitePool, reader: SqlitePool, tables: sqlite::Tables },
+    Sqlite {
+        writer: SqlitePool,
+        reader: SqlitePool,
+        tables: sqlite::Tables,
+    },
 }
 
 /// An open transaction. Dropping it rolls back.

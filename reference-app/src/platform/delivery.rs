@@ -17,6 +17,8 @@ use crate::contracts;
 
 /// How long the start waits for the broker to have the topics.
 const PROVISION_LIMIT: Duration = Duration::from_secs(60);
+/// How long deliveries that run at a shut-down may go on.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// A service's outbox, and the topics it owns.
 pub struct Source {
@@ -104,7 +106,8 @@ impl Delivery<'_> {
     fn in_process(&self, sources: &[Source], subscriptions: Vec<Subscription>) -> Result<(), Error> {
         for Subscription { group, topic, handler } in subscriptions {
             let owner = sources.iter().find(|source| source.topics.contains(&topic));
-            let owner = owner.ok_or_else(|| Error::invalid(format!("no service here owns the topic {topic}")))?;
+            let owner =
+                owner.ok_or_else(|| Error::invalid(format!("no service here owns the topic {topic}")))?;
             let subscriber = Subscriber::builder(group)
                 .on(topic, handler)
                 .attempts(self.attempts()?)
@@ -113,10 +116,14 @@ impl Delivery<'_> {
             let stop = subscriber.stopper();
             let relay = self.relay(owner, group, Arc::new(subscriber))?.destinations([topic]).build()?;
             self.stages.spawn(Stage::Consumers, group, move |told| {
-                let told_too = told.clone();
                 relay.run(async move {
-                    told_too.cancelled().await;
-                    stop.cancel();
+                    told.cancelled().await;
+                    // The relay takes nothing more, and waits; what runs may finish, what waits to be
+                    // tried again is let go.
+                    tokio::spawn(async move {
+                        tokio::time::sleep(GRACE).await;
+                        stop.cancel();
+                    });
                 })
             });
         }

@@ -34,7 +34,8 @@ impl DevIssuer {
             let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).map_err(Error::fatal)?;
             Ok(pair.serialize_pem())
         })?;
-        let broken = |e: String| Error::invalid(format!("{}: {e}; delete it to get a new one", path.display()));
+        let broken =
+            |e: String| Error::invalid(format!("{}: {e}; delete it to get a new one", path.display()));
         let pair = rcgen::KeyPair::from_pem(&pem).map_err(|e| broken(e.to_string()))?;
         let key = EncodingKey::from_ec_pem(pem.as_bytes()).map_err(|e| broken(e.to_string()))?;
         Ok(Self {

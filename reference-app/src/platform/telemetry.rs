@@ -17,8 +17,8 @@ const BUCKETS: [f64; 14] =
 /// # Errors
 /// `Invalid` for a filter that does not parse.
 pub fn init_logs(log: &Log) -> Result<(), Error> {
-    let filter =
-        EnvFilter::try_new(&log.filter).map_err(|e| Error::invalid(e).context("configuration: log.filter"))?;
+    let filter = EnvFilter::try_new(&log.filter)
+        .map_err(|e| Error::invalid(e).context("configuration: log.filter"))?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let lines = lines.with_ansi(std::io::stderr().is_terminal());
     let started = match log.format {

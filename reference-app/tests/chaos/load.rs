@@ -58,7 +58,8 @@ impl Load {
 
     /// Waits for the last acknowledgement, then for the books, counts, prints and judges.
     pub(crate) async fn judge(self, marketplace: &Marketplace, what: &str, disasters: usize) {
-        let placed = tokio::time::timeout(Duration::from_secs(300), self.task).await.expect("acknowledged in time");
+        let placed =
+            tokio::time::timeout(Duration::from_secs(300), self.task).await.expect("acknowledged in time");
         let placed: HashSet<String> = placed.unwrap().into_iter().collect();
         let orders = self.orders;
         assert_eq!(placed.len(), orders, "one order per key");

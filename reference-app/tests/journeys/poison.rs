@@ -2,7 +2,9 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use comms_core::{Clock, Delivery, Event, Headers, Message, Outcome, Publisher, bytes::Bytes, handler_fn, wire};
+use comms_core::{
+    Clock, Delivery, Event, Headers, Message, Outcome, Publisher, bytes::Bytes, handler_fn, wire,
+};
 use comms_kafka::{Consumer, KafkaConfig, KafkaPublisher, dlq_topic};
 use reference_app::contracts::OrderStatusChanged;
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
@@ -68,7 +70,11 @@ async fn an_undecodable_record_is_a_dead_letter_full() {
         let letter = letters.next().await;
         assert_eq!((&*letter.source, &*letter.id), ("stranger", "poison"));
         assert_eq!(letter.payload.as_deref(), Some(&b"{"[..]), "the raw value");
-        assert_eq!(letter.headers.get("x-unknown").map(|v| &v[..]), Some(&b"\xff\x00"[..]), "unknown headers stay");
+        assert_eq!(
+            letter.headers.get("x-unknown").map(|v| &v[..]),
+            Some(&b"\xff\x00"[..]),
+            "unknown headers stay"
+        );
         assert_eq!(letter.headers.text(wire::DLQ_ERROR_KIND), Some("invalid"));
         assert!(letter.headers.text(wire::DLQ_ERROR).unwrap().contains("decode order.status.changed"));
         groups.push(letter.headers.text(wire::DLQ_GROUP).unwrap().to_owned());

@@ -37,7 +37,10 @@ fn a_configuration_with_a_typo_is_refused_by_name() {
 fn the_configuration_is_printed_without_passwords() {
     let output = run(&["--print-config"], &[("COMMS_DATABASE__URL", "postgres://u:hunter2@h/d".into())]);
     let text = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success() && text.contains("u:[redacted]@h/d") && !text.contains("hunter2"), "{text}");
+    assert!(
+        output.status.success() && text.contains("u:[redacted]@h/d") && !text.contains("hunter2"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -69,9 +69,11 @@ impl Books {
     pub async fn counts(&self) -> sqlx::Result<Counts> {
         let (order, payment, notification) = ("order_service", "payment_service", "notification_service");
         // How many rows each order has, and whether the sequences are 1, 2 in the order they were written.
-        let told = "SELECT COUNT(*) FROM (SELECT order_id, COUNT(*) AS n, MIN(sequence) AS a, MAX(sequence) AS b
+        let told =
+            "SELECT COUNT(*) FROM (SELECT order_id, COUNT(*) AS n, MIN(sequence) AS a, MAX(sequence) AS b
              FROM {s}.notifications GROUP BY order_id) t WHERE NOT (n = 2 AND a = 1 AND b = 2)";
-        let charged = "SELECT COUNT(*) FROM (SELECT order_id, COUNT(*) AS n FROM {s}.charges GROUP BY order_id) t
+        let charged =
+            "SELECT COUNT(*) FROM (SELECT order_id, COUNT(*) AS n FROM {s}.charges GROUP BY order_id) t
              WHERE n <> 1";
         let mut parked = 0;
         for service in [order, payment, notification] {
@@ -79,7 +81,9 @@ impl Books {
         }
         Ok(Counts {
             orders: self.number(order, "SELECT COUNT(*) FROM {s}.orders").await?,
-            paid: self.number(order, "SELECT COUNT(*) FROM {s}.orders WHERE status = 'PAID' AND sequence = 2").await?,
+            paid: self
+                .number(order, "SELECT COUNT(*) FROM {s}.orders WHERE status = 'PAID' AND sequence = 2")
+                .await?,
             payments: self.number(payment, "SELECT COUNT(*) FROM {s}.payments").await?,
             charges: self.number(payment, "SELECT COUNT(*) FROM {s}.charges").await?,
             notifications: self.number(notification, "SELECT COUNT(*) FROM {s}.notifications").await?,
@@ -93,7 +97,8 @@ impl Books {
 
     /// Buyers who were told of 2 before 1: notification ids are time-ordered.
     async fn out_of_order(&self, service: &str) -> sqlx::Result<usize> {
-        let sql = "SELECT COUNT(*) FROM {s}.notifications a JOIN {s}.notifications b ON a.order_id = b.order_id
+        let sql =
+            "SELECT COUNT(*) FROM {s}.notifications a JOIN {s}.notifications b ON a.order_id = b.order_id
              WHERE a.sequence < b.sequence AND a.notification_id > b.notification_id";
         self.number(service, sql).await
     }

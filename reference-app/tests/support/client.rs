@@ -133,9 +133,8 @@ impl Socket {
 }
 
 async fn placed(response: Response) -> Placed {
-    let header = |name: &str| {
-        response.headers().get(name).map(|v| v.to_str().unwrap().to_owned()).unwrap_or_default()
-    };
+    let header =
+        |name: &str| response.headers().get(name).map(|v| v.to_str().unwrap().to_owned()).unwrap_or_default();
     let (trace_id, location) = (header("trace-id"), header("location"));
     let replayed = header("idempotent-replayed") == "true";
     let body: Value = response.json().await.unwrap();

@@ -70,7 +70,10 @@ impl Process {
         let mut child = self.child.take().unwrap();
         let pid = child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-        eventually("the process ends after SIGTERM", Duration::from_secs(30), async || child.try_wait().unwrap()).await
+        eventually("the process ends after SIGTERM", Duration::from_secs(30), async || {
+            child.try_wait().unwrap()
+        })
+        .await
     }
 
     pub fn log(&self) -> String {

@@ -18,7 +18,11 @@ const DEFAULTS: &str = include_str!("defaults.toml");
 ///
 /// # Errors
 /// `Invalid`, naming the key and where it was found, for an unknown key or a value of the wrong type.
-pub fn load(profile: Option<Profile>, file: Option<&Path>, overrides: impl Serialize) -> Result<Config, Error> {
+pub fn load(
+    profile: Option<Profile>,
+    file: Option<&Path>,
+    overrides: impl Serialize,
+) -> Result<Config, Error> {
     let mut figment = Figment::from(Toml::string(DEFAULTS));
     if let Some(file) = file {
         if !file.is_file() {
@@ -32,7 +36,8 @@ pub fn load(profile: Option<Profile>, file: Option<&Path>, overrides: impl Seria
     if let Some(profile) = profile {
         figment = figment.merge(Serialized::global("profile", profile));
     }
-    let config: Config = figment.extract().map_err(|e| Error::invalid(e.to_string()).context("configuration"))?;
+    let config: Config =
+        figment.extract().map_err(|e| Error::invalid(e.to_string()).context("configuration"))?;
     config.validate().map_err(|e| e.context("configuration"))?;
     Ok(config)
 }

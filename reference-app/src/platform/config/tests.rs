@@ -63,7 +63,10 @@ fn what_is_printed_hides_passwords() {
         jail.set_env("COMMS_KAFKA__BROKERS", "k:9092");
         jail.create_file("app.toml", "[kafka.librdkafka]\n\"sasl.password\" = \"hunter2\"\n")?;
         let shown = load(None, Some(Path::new("app.toml")), Nothing {}).unwrap().redacted().unwrap();
-        assert!(shown.contains("postgres://shop:[redacted]@db/shop") && !shown.contains("hunter2"), "{shown}");
+        assert!(
+            shown.contains("postgres://shop:[redacted]@db/shop") && !shown.contains("hunter2"),
+            "{shown}"
+        );
         assert!(!shown.contains("hun@ter2"));
         Ok(())
     });

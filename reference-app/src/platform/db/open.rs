@@ -33,11 +33,13 @@ impl Db {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(Duration::from_secs(5));
         let pool = SqlitePoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT);
-        let writer = pool.clone().max_connections(1).connect_with(options.clone()).await.map_err(sql_error)?;
+        let writer =
+            pool.clone().max_connections(1).connect_with(options.clone()).await.map_err(sql_error)?;
         migrations.run(&writer).await.map_err(Error::fatal)?;
         let tables = sqlite::Tables::new();
         tables.migrate(&writer).await?;
-        let reader = pool.max_connections(4).connect_with(options.read_only(true)).await.map_err(sql_error)?;
+        let reader =
+            pool.max_connections(4).connect_with(options.read_only(true)).await.map_err(sql_error)?;
         let backend = Backend::Sqlite { writer, reader, tables };
         Ok(Self(Arc::new(Inner { schema: "main", wake: Wake::new(), backend })))
     }

@@ -40,7 +40,9 @@ impl Replies for Db {
 
     async fn answer(&self, tx: &mut Tx, key: &CallKey, reply: &StoredReply) -> Result<(), Error> {
         match (&self.0.backend, &mut tx.backend) {
-            (Backend::Postgres { tables, .. }, TxBackend::Postgres(tx)) => tables.answer(tx, key, reply).await,
+            (Backend::Postgres { tables, .. }, TxBackend::Postgres(tx)) => {
+                tables.answer(tx, key, reply).await
+            }
             (Backend::Sqlite { tables, .. }, TxBackend::Sqlite(tx)) => tables.answer(tx, key, reply).await,
             _ => Err(foreign()),
         }

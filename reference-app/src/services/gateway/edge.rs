@@ -62,7 +62,8 @@ fn limit(headers: &HeaderMap, longest: Duration) -> Result<Duration, Problem> {
 }
 
 fn parse(text: &str) -> Option<Duration> {
-    let number = |digits: &str| digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse::<u32>().ok())?;
+    let number =
+        |digits: &str| digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse::<u32>().ok())?;
     match text.strip_suffix("ms") {
         Some(millis) => Some(Duration::from_millis(number(millis)?.into())),
         None => Some(Duration::from_secs(number(text)?.into())),

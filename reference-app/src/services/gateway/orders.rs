@@ -124,8 +124,8 @@ pub(super) async fn place(
     let reply = edge.orders.clone().place_order(request).await?.into_inner();
     let order = reply.order.ok_or_else(|| tonic::Status::internal("a reply without an order"))?;
     let location = url(&order.order_id);
-    let mut response = (StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(OrderBody::from(order)))
-        .into_response();
+    let mut response =
+        (StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(OrderBody::from(order))).into_response();
     if reply.replayed {
         let replayed = axum::http::HeaderValue::from_static("true");
         response.headers_mut().insert("idempotent-replayed", replayed);
@@ -147,10 +147,16 @@ pub(super) async fn show(
 /// The key as text, or quoted as the draft's structured field has it.
 fn idempotency_key(headers: &HeaderMap) -> Result<&str, Problem> {
     let refusal = |detail: &str| {
-        Problem::new(StatusCode::BAD_REQUEST, "idempotency-key", "Idempotency-Key is missing or malformed", detail)
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            "idempotency-key",
+            "Idempotency-Key is missing or malformed",
+            detail,
+        )
     };
     let header = headers.get(wire::IDEMPOTENCY_KEY);
-    let header = header.ok_or_else(|| refusal("Send Idempotency-Key: a new UUID per order, the same on every retry."))?;
+    let header = header
+        .ok_or_else(|| refusal("Send Idempotency-Key: a new UUID per order, the same on every retry."))?;
     let text = header.to_str().unwrap_or_default().trim();
     let key = text.strip_prefix('"').and_then(|t| t.strip_suffix('"')).unwrap_or(text);
     if key.is_empty() || key.len() > KEY_LIMIT {

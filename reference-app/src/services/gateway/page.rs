@@ -53,7 +53,12 @@ pub(super) async fn token(
     let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     if user.is_empty() || user.len() > 64 || !user.bytes().all(plain) {
         let detail = "user is 1 to 64 letters, digits, - and _.";
-        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "validation", "No such user name", detail));
+        return Err(Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "validation",
+            "No such user name",
+            detail,
+        ));
     }
     let issuer = edge.issuer.as_ref().ok_or_else(|| tonic::Status::not_found("no development issuer"))?;
     let token = issuer.token(&user, TOKEN_LIFE).map_err(|e| comms_grpc::to_status(&e))?;

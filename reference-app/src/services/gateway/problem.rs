@@ -95,7 +95,8 @@ impl From<tonic::Status> for Problem {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "refused", "The request was refused", text)
             }
             (_, ErrorKind::Conflict) => {
-                Self::new(StatusCode::CONFLICT, "conflict", "Another request is in the way", text).retry_after(wait)
+                Self::new(StatusCode::CONFLICT, "conflict", "Another request is in the way", text)
+                    .retry_after(wait)
             }
             (_, ErrorKind::Transient | ErrorKind::Rejected) => {
                 tracing::warn!(%status, "an internal service is away");
@@ -152,7 +153,8 @@ impl IntoResponse for Problem {
 
 /// A bug of ours: the client gets an answer, the logs get the reason.
 pub(super) fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let text =
+        panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     tracing::error!(panic = text.unwrap_or("no message"), "a request handler panicked");
     Problem::from(tonic::Status::internal("panicked")).into_response()
 }

@@ -29,7 +29,9 @@ async fn open(State(socket): State<Arc<Socket>>, headers: HeaderMap, upgrade: We
         (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Bearer")], detail).into_response()
     };
     let Some(token) = credentials(&headers) else {
-        return refuse("send Authorization: Bearer <token>, or the subprotocols comms.v1, bearer.<token>\n".into());
+        return refuse(
+            "send Authorization: Bearer <token>, or the subprotocols comms.v1, bearer.<token>\n".into(),
+        );
     };
     match socket.verifier.verify(token) {
         Ok(claims) => {

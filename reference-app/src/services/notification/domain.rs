@@ -9,7 +9,10 @@ pub(super) fn text(change: &OrderStatusChanged) -> String {
         OrderStatus::Created => format!("Order {order} is accepted; the payment is in progress."),
         OrderStatus::Paid => format!("Order {order} is paid."),
         OrderStatus::PaymentFailed => {
-            format!("Order {order}: the payment failed ({}).", change.reason.as_deref().unwrap_or("no reason given"))
+            format!(
+                "Order {order}: the payment failed ({}).",
+                change.reason.as_deref().unwrap_or("no reason given")
+            )
         }
         OrderStatus::Shipped => format!("Order {order} is on its way."),
         OrderStatus::Delivered => format!("Order {order} is delivered."),

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use comms_core::{
-    BoxHandler, Clock, Context, Deadline, Delivery, Error, Outcome, Scoped, event, handler_fn, once, transactional,
+    BoxHandler, Clock, Context, Deadline, Delivery, Error, Outcome, Scoped, event, handler_fn, once,
+    transactional,
 };
 use comms_grpc::{Channel, from_status, keyed};
 
@@ -18,7 +19,13 @@ use crate::{
 
 /// On its own CREATED: asks payment-service, *before* a transaction is open, with a deadline of its own
 /// and the order's id as key, so that asking again after a crash asks for the same payment.
-pub(super) fn ask_payment(db: Db, store: Store, payments: Channel, timeout: Duration, clock: Clock) -> BoxHandler {
+pub(super) fn ask_payment(
+    db: Db,
+    store: Store,
+    payments: Channel,
+    timeout: Duration,
+    clock: Clock,
+) -> BoxHandler {
     let client = PaymentsClient::new(payments);
     BoxHandler::new(handler_fn(move |delivery: Delivery| {
         let (db, store, client, clock) = (db.clone(), store.clone(), client.clone(), clock.clone());
@@ -52,7 +59,9 @@ async fn request_payment(
     };
     let request = keyed(tonic::Request::new(request), &order.order_id)?;
     let reply = client.request_payment(request).await;
-    reply.map(tonic::Response::into_inner).map_err(|status| from_status(&status).context("ask payment-service"))
+    reply
+        .map(tonic::Response::into_inner)
+        .map_err(|status| from_status(&status).context("ask payment-service"))
 }
 
 /// On how the payment went: the order's next status, and the event that says so.

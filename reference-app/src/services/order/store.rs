@@ -68,7 +68,12 @@ impl Store {
     }
 
     /// Which payment pays for it.
-    pub(super) async fn set_payment(&self, tx: &mut Tx, order_id: &str, payment_id: &str) -> Result<(), Error> {
+    pub(super) async fn set_payment(
+        &self,
+        tx: &mut Tx,
+        order_id: &str,
+        payment_id: &str,
+    ) -> Result<(), Error> {
         let sql = "UPDATE {s}.orders SET payment_id = $2 WHERE order_id = $1";
         tx.execute(sql, &[order_id.into(), payment_id.into()]).await.map(|_| ())
     }
