@@ -42,7 +42,12 @@ async fn one_byte_over_the_bound_is_over() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_that_never_reads_disturbs_nobody() {
     const BOUND: usize = 256 * 1024;
-    let server = Server::start(|config| config.queue_bytes = BOUND).await;
+    // Only the queue's bound can end it, and it must do so in the middle of a write.
+    let server = Server::start(|config| {
+        config.queue_bytes = BOUND;
+        config.write_timeout = millis(60_000);
+    })
+    .await;
     let deaf = server.client("ann").await;
     let mut other = server.client("ann").await;
     let mut most = 0;

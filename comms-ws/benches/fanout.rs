@@ -1,0 +1,128 @@
+//! Deliveries per second to 100 sockets of one topic: the hub, and beside it, in the same run, the obvious way
+//! (a broadcast channel, a task and one `send` per event on axum's defaults). Server and clients share the machine.
+//!
+//! `cargo bench -p comms-ws`
+#![allow(clippy::unwrap_used, missing_docs, reason = "a program that measures")]
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    extract::{WebSocketUpgrade, ws::Message},
+    http::HeaderMap,
+    routing::get,
+};
+use comms_core::Clock;
+use comms_ws::{Event, Hub, HubConfig, Session};
+use tokio::{
+    io::AsyncReadExt,
+    net::{TcpListener, TcpStream},
+    sync::broadcast,
+};
+
+const CLIENTS: usize = 100;
+const RUN: Duration = Duration::from_secs(3);
+
+#[tokio::main]
+async fn main() {
+    println!("deliveries/s to {CLIENTS} sockets, 256 B of data");
+    for burst in [1, 16, 256] {
+        let (hub, plain) = (through_hub(burst).await, plainly(burst).await);
+        println!("burst {burst:>3}: hub {hub:>9.0}, plain {plain:>9.0}, ratio {:.2}", hub / plain);
+    }
+}
+
+async fn through_hub(burst: usize) -> f64 {
+    let mut config = HubConfig::default();
+    config.max_sessions_per_principal = CLIENTS;
+    let hub = Hub::new(config, Clock::system()).unwrap();
+    let routes = {
+        let hub = hub.clone();
+        let open = |headers: HeaderMap, upgrade: WebSocketUpgrade| async move {
+            hub.accept(upgrade, &headers, Session::new("all", vec!["all".into()]))
+        };
+        Router::new().route("/", get(open))
+    };
+    let event = event();
+    measure(routes, burst, || hub.publish("all", &event)).await
+}
+
+async fn plainly(burst: usize) -> f64 {
+    let (sender, _) = broadcast::channel::<String>(4_096);
+    let source = sender.clone();
+    let open = |upgrade: WebSocketUpgrade| async move {
+        let mut events = source.subscribe();
+        upgrade.on_upgrade(|mut socket| async move {
+            while let Ok(text) = events.recv().await {
+                if socket.send(Message::text(text)).await.is_err() {
+                    return;
+                }
+            }
+        })
+    };
+    let event = event();
+    let routes = Router::new().route("/", get(open));
+    measure(routes, burst, || drop(sender.send(serde_json::to_string(&event).unwrap()))).await
+}
+
+fn event() -> Event {
+    Event {
+        id: "order-service/01930000-0000-7000-8000-000000000000".into(),
+        event: "order.status.changed.v1".into(),
+        time: "2026-11-21T07:00:00.123Z".into(),
+        traceparent: None,
+        data: serde_json::json!({"text": "x".repeat(240)}),
+    }
+}
+
+/// Publishes in bursts, each when the one before has arrived everywhere.
+async fn measure(routes: Router, burst: usize, publish: impl Fn()) -> f64 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+    let bytes = Arc::new(AtomicUsize::new(0));
+    let mut readers = Vec::new();
+    for _ in 0..CLIENTS {
+        readers.push(tokio::spawn(count(connect(address).await, bytes.clone())));
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    bytes.store(0, Relaxed);
+    publish();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let round = bytes.swap(0, Relaxed);
+
+    let clock = Clock::system();
+    let (begun, mut published) = (clock.now(), 0);
+    while clock.now() - begun < RUN {
+        (0..burst).for_each(|_| publish());
+        published += burst;
+        while bytes.load(Relaxed) < published * round {
+            tokio::task::yield_now().await;
+        }
+    }
+    let rate = (published * CLIENTS) as f64 / (clock.now() - begun).as_secs_f64();
+    readers.iter().for_each(tokio::task::JoinHandle::abort);
+    server.abort();
+    rate
+}
+
+async fn connect(address: SocketAddr) -> TcpStream {
+    let socket = TcpStream::connect(address).await.unwrap();
+    let (socket, _) = tokio_tungstenite::client_async(format!("ws://{address}/"), socket).await.unwrap();
+    socket.into_inner()
+}
+
+/// Counts bytes and looks no closer, so that what is measured is the server.
+async fn count(mut socket: TcpStream, bytes: Arc<AtomicUsize>) {
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(n @ 1..) = socket.read(&mut buffer).await {
+        bytes.fetch_add(n, Relaxed);
+    }
+}
