@@ -39,8 +39,11 @@ pub(crate) use store::Store;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(crate) use store::{Changes, Holder, Lane, Lease, Page, Park, Position, Row};
 
-/// The longest a single call to the database may take.
+/// The longest a single call to the database may take, but for a read.
 const CALL_LIMIT: Duration = Duration::from_secs(10);
+/// The longest a read may take: the first one of a backlog passes over all of it, in the index. The lease is
+/// renewed meanwhile.
+const READ_LIMIT: Duration = Duration::from_secs(600);
 
 /// Carries the committed rows of one outbox to one publisher.
 ///
@@ -172,8 +175,10 @@ impl std::fmt::Debug for Relay {
 }
 
 /// A call to the database that does not answer is one that failed.
-async fn limited<T>(call: impl Future<Output = Result<T, Error>> + Send) -> Result<T, Error> {
-    tokio::time::timeout(CALL_LIMIT, call).await.unwrap_or_else(|_| {
-        Err(Error::transient(format!("the database does not answer within {CALL_LIMIT:?}")))
-    })
+async fn limited<T>(
+    limit: Duration,
+    call: impl Future<Output = Result<T, Error>> + Send,
+) -> Result<T, Error> {
+    let late = || Error::transient(format!("the database does not answer within {limit:?}"));
+    tokio::time::timeout(limit, call).await.unwrap_or_else(|_| Err(late()))
 }

@@ -20,10 +20,11 @@ use crate::{
 };
 
 /// Statistics of an outbox are of the past: it was empty a second ago. No plan may rest on them.
-const BEGIN: &str = "BEGIN READ ONLY; SET LOCAL enable_seqscan = off; SET LOCAL jit = off";
+const BEGIN: &str = "BEGIN READ ONLY; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off;
+    SET LOCAL jit = off";
 
-/// $1 A, $2 B or NULL for now, $3 topics or NULL. Counted, or the planner answers min(id) by walking the
-/// primary key from its very beginning.
+/// $1 A, $2 B or NULL for now. Reads the index alone, about half a microsecond a row. Counted, or the planner
+/// answers min(id) by walking the primary key from its very beginning.
 pub(super) const WINDOW: &str = "
 WITH w AS MATERIALIZED (
     SELECT $1::text::pg_snapshot AS a, coalesce($2::text::pg_snapshot, pg_current_snapshot()) AS b
@@ -33,13 +34,11 @@ FROM w,
 LATERAL (
     SELECT count(*) AS n, min(id) AS lo, max(id) AS hi FROM {s}.comms_outbox
     WHERE xid >= pg_snapshot_xmax(w.a) AND xid < pg_snapshot_xmax(w.b) AND pg_visible_in_snapshot(xid, w.b)
-      AND ($3::text[] IS NULL OR topic = ANY ($3))
 ) new,
 LATERAL (
     SELECT EXISTS (
         SELECT FROM {s}.comms_outbox
         WHERE xid = ANY (ARRAY(SELECT x FROM pg_snapshot_xip(w.a) x WHERE pg_visible_in_snapshot(x, w.b)))
-          AND ($3::text[] IS NULL OR topic = ANY ($3))
     ) AS any
 ) late";
 
@@ -103,7 +102,6 @@ async fn page(
             let row = sqlx::query(tables.sql.window.clone())
                 .bind(&from.snap)
                 .bind(window)
-                .bind(topics)
                 .fetch_one(&mut *conn)
                 .await
                 .map_err(sql_error)?;

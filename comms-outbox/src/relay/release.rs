@@ -6,6 +6,7 @@ use comms_core::{Acks, Error, ErrorKind};
 use tokio::time::Sleep;
 
 use super::{
+    CALL_LIMIT,
     flights::{Results, Sent},
     limited,
     stint::Stint,
@@ -75,7 +76,7 @@ impl Stint<'_> {
             return Ok(());
         }
         let page = self.relay.settings.page.into();
-        let rows = limited(self.relay.store.released(&self.relay.settings.name, page)).await?;
+        let rows = limited(CALL_LIMIT, self.relay.store.released(&self.relay.settings.name, page)).await?;
         // A lane with older copies still on the way is not begun: its next row would overtake them.
         let busy: HashSet<Lane> = self.flights.lanes().collect();
         let rows = rows.into_iter().map(|row| (Sent::of(&row), row));

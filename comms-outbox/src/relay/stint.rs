@@ -11,10 +11,11 @@ use std::{
 };
 
 use comms_core::{Error, ErrorKind, Message};
+use futures::future::BoxFuture;
 use tokio::{sync::watch, time::Sleep};
 
 use super::{
-    Relay,
+    CALL_LIMIT, READ_LIMIT, Relay,
     flights::{Aged, Flight, Flights, Results, Sent},
     limited,
     parking::Parking,
@@ -54,6 +55,7 @@ pub(super) struct Stint<'a> {
     read: Position,
     /// Everything up to here is delivered or parked.
     acked: Position,
+    reading: Option<BoxFuture<'a, Result<Page, Error>>>,
     unsent: Unsent,
     pub(super) flights: Flights,
     pub(super) parking: Parking,
@@ -77,7 +79,7 @@ impl<'a> Stint<'a> {
         let bell = relay.wake.listen();
         let asked = relay.clock.now();
         let acquire = relay.store.acquire(&settings.name, &settings.owner, settings.lease);
-        let Some(lease) = limited(acquire).await? else { return Ok(None) };
+        let Some(lease) = limited(CALL_LIMIT, acquire).await? else { return Ok(None) };
         tracing::info!(relay = %settings.name, epoch = lease.epoch, "relay has the lease");
         let mut stint = Self {
             relay,
@@ -85,6 +87,7 @@ impl<'a> Stint<'a> {
             valid_until: asked + settings.lease,
             read: lease.position.clone(),
             acked: lease.position,
+            reading: None,
             unsent: Unsent::default(),
             flights: Flights::default(),
             parking: Parking::default(),
@@ -138,7 +141,11 @@ impl<'a> Stint<'a> {
                     }
                 }
                 ready = self.relay.publisher.ready(), if waiting => ready?,
-                () = elapsed(&mut self.look), if room => self.read().await?,
+                page = answered(&mut self.reading) => {
+                    self.reading = None;
+                    self.take(page?);
+                }
+                () = elapsed(&mut self.look), if room && self.reading.is_none() => self.start_read(),
                 Ok(()) = self.bell.changed(), if room => self.look = None,
             }
         }
@@ -147,6 +154,7 @@ impl<'a> Stint<'a> {
     /// Ends in order: waits for what is in flight, within the limit, and writes what was reached. So what is
     /// sent again after a failure stands behind everything sent before.
     pub(super) async fn finish(&mut self, result: Result<End, Error>) -> Result<End, Error> {
+        self.reading = None;
         if matches!(result, Ok(End::NoLease)) {
             return result;
         }
@@ -186,13 +194,21 @@ impl<'a> Stint<'a> {
         self.flights.rows() < settings.in_flight && self.flights.bytes() < settings.in_flight_bytes
     }
 
-    async fn read(&mut self) -> Result<(), Error> {
-        let settings = &self.relay.settings;
-        let call = self.relay.store.read(&self.read, settings.topics.as_deref(), settings.page.into());
-        let Page { rows, after } = limited(call).await?;
+    /// Beside everything else: a backlog is long in reading, and the lease must be renewed meanwhile.
+    fn start_read(&mut self) {
+        let (relay, from) = (self.relay, self.read.clone());
+        self.reading = Some(Box::pin(async move {
+            let settings = &relay.settings;
+            let page = relay.store.read(&from, settings.topics.as_deref(), settings.page.into());
+            limited(READ_LIMIT, page).await
+        }));
+    }
+
+    fn take(&mut self, page: Page) {
+        let Page { rows, after } = page;
+        let idle = self.relay.settings.idle;
         self.look = rows.is_empty().then(|| Box::pin(tokio::time::sleep(self.pause)));
-        self.pause =
-            if rows.is_empty() { (self.pause * 2).min(settings.idle) } else { HOT.min(settings.idle) };
+        self.pause = if rows.is_empty() { (self.pause * 2).min(idle) } else { HOT.min(idle) };
         let age = rows.iter().map(|row| row.age).max();
         self.unsent.aged = age.map(|age| Aged { read: self.relay.clock.now(), age });
         for row in rows {
@@ -212,7 +228,6 @@ impl<'a> Stint<'a> {
             // An empty look moves the cursor only in memory; the next renewal writes it.
             self.acked = after;
         }
-        Ok(())
     }
 
     fn hand_over(&mut self) {
@@ -276,7 +291,7 @@ impl<'a> Stint<'a> {
 
     pub(super) async fn write_with(&mut self, changes: Changes) -> Result<bool, Error> {
         let asked = self.relay.clock.now();
-        let mine = limited(self.relay.store.save(&self.holder, &self.acked, &changes)).await?;
+        let mine = limited(CALL_LIMIT, self.relay.store.save(&self.holder, &self.acked, &changes)).await?;
         if !mine {
             tracing::warn!(relay = %self.holder.relay, epoch = self.holder.epoch, "relay lost the lease");
             return Ok(false);
@@ -290,7 +305,7 @@ impl<'a> Stint<'a> {
     }
 
     pub(super) async fn load_parked(&mut self) -> Result<(), Error> {
-        let (lanes, any) = limited(self.relay.store.parked_lanes(&self.holder.relay)).await?;
+        let (lanes, any) = limited(CALL_LIMIT, self.relay.store.parked_lanes(&self.holder.relay)).await?;
         self.parking.load(lanes, any);
         self.report();
         Ok(())
@@ -309,5 +324,12 @@ impl<'a> Stint<'a> {
 async fn elapsed(sleep: &mut Option<Pin<Box<Sleep>>>) {
     if let Some(sleep) = sleep {
         sleep.as_mut().await;
+    }
+}
+
+async fn answered<T>(call: &mut Option<BoxFuture<'_, T>>) -> T {
+    match call {
+        Some(call) => call.await,
+        None => std::future::pending().await,
     }
 }

@@ -40,6 +40,13 @@ pub async fn a_relay_that_dies_loses_nothing<B: Backend>() {
     let relay = run(builder());
     let whole = || recorder.first_by_key().values().map(Vec::len).sum::<usize>() == ROWS;
     until("every row", async || whole()).await;
+    // It may still be sending again what came before it.
+    until("quiet", async || {
+        let count = recorder.count();
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        recorder.count() == count
+    })
+    .await;
     relay.stop().await;
     for (key, payloads) in recorder.first_by_key() {
         let expected: Vec<_> = (0..ROWS / KEYS).map(|n| format!("{n:04}")).collect();
