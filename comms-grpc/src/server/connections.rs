@@ -76,11 +76,12 @@ impl Connections {
                 .max_concurrent_streams(max_streams)
                 .keep_alive_interval(keep_alive)
                 .keep_alive_timeout(keep_alive / 2);
-            let connection = http.serve_connection(TokioIo::new(socket), TowerToHyperService::new(routes));
-            let mut connection = pin!(connection);
+            let served = http.serve_connection(TokioIo::new(socket), TowerToHyperService::new(routes));
+            let mut connection = pin!(served);
+            let old = async { drop(timeout(age, ending.wait_for(|ending| *ending)).await) };
             let result = tokio::select! {
                 result = connection.as_mut() => result,
-                () = async { tokio::select! { _ = ending.wait_for(|ending| *ending) => {}, () = sleep(age) => {} } } => {
+                () = old => {
                     connection.as_mut().graceful_shutdown();
                     // No call is longer than this; a peer that does not read what it got may be.
                     timeout(max_timeout, connection).await.unwrap_or(Ok(()))

@@ -79,21 +79,25 @@ impl Client {
     }
 
     fn subscribe(&mut self, topic: String) {
-        let known = self.topics.contains(&topic);
-        let refusal = match () {
-            () if known => None,
-            () if topic.is_empty() || topic.len() > TOPIC_LIMIT => Some("malformed"),
-            () if !self.session.may_hear(&topic) => Some("forbidden"),
-            () if self.topics.len() >= self.hub.config.max_topics => Some("too_many_topics"),
-            () => None,
-        };
-        if let Some(code) = refusal {
-            let detail = topic.get(..TOPIC_LIMIT).unwrap_or(&topic);
+        if let Some(code) = self.refusal(&topic) {
+            let detail = &topic[..topic.floor_char_boundary(TOPIC_LIMIT)];
             return self.say(&ServerFrame::Error { code, detail });
         }
         let confirmation = ServerFrame::Subscribed { topic: &topic }.encode().ok();
         self.hub.topics.subscribe(&topic, self.id, &self.queue, confirmation.as_ref());
         self.topics.insert(topic);
+    }
+
+    fn refusal(&self, topic: &str) -> Option<&'static str> {
+        if self.topics.contains(topic) {
+            None
+        } else if topic.is_empty() || topic.len() > TOPIC_LIMIT {
+            Some("malformed")
+        } else if !self.session.may_hear(topic) {
+            Some("forbidden")
+        } else {
+            (self.topics.len() >= self.hub.config.max_topics).then_some("too_many_topics")
+        }
     }
 
     fn unsubscribe(&mut self, topic: &str) {

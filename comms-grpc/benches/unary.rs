@@ -1,0 +1,97 @@
+//! Unary calls per second through the channel and `serve`, and beside them, in the same run, through tonic's own
+//! channel and server. Client and server share the machine.
+//!
+//! `cargo bench -p comms-grpc --all-features`
+#![allow(clippy::unwrap_used, missing_docs, reason = "a program that measures")]
+
+use std::{
+    convert::Infallible,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use comms_core::{BoxError, Clock};
+use comms_grpc::{Channel, ServerConfig, serve, tonic};
+use futures::future::{BoxFuture, join_all};
+use http::uri::PathAndQuery;
+use tokio::net::TcpListener;
+use tonic::{
+    Request, Response,
+    body::Body,
+    client::GrpcService,
+    server::NamedService,
+    service::Routes,
+    transport::{Endpoint, Server, server::TcpIncoming},
+};
+use tonic_prost::ProstCodec;
+
+const RUN: Duration = Duration::from_secs(3);
+
+#[derive(Clone)]
+struct Echo;
+
+impl NamedService for Echo {
+    const NAME: &'static str = "bench.Echo";
+}
+
+impl tower::Service<http::Request<Body>> for Echo {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let echo = tower::service_fn(async |r: Request<String>| Ok(Response::new(r.into_inner())));
+        Box::pin(
+            async move { Ok(tonic::server::Grpc::new(ProstCodec::default()).unary(echo, request).await) },
+        )
+    }
+}
+
+#[tokio::main]
+async fn main() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let ours = format!("http://{}", listener.local_addr().unwrap());
+    let (config, clock) = (ServerConfig::default(), Clock::system());
+    tokio::spawn(serve(listener, Routes::new(Echo), config, clock, std::future::pending()));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let plain = format!("http://{}", listener.local_addr().unwrap());
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    tokio::spawn(Server::builder().add_service(Echo).serve_with_incoming(incoming));
+
+    let ours = Channel::builder(ours).build().unwrap();
+    let plain = Endpoint::from_shared(plain).unwrap().connect().await.unwrap();
+    println!("unary calls/s, 64 bytes, one connection");
+    for in_flight in [1, 16, 64] {
+        let (ours, plain) = (calls(&ours, in_flight).await, calls(&plain, in_flight).await);
+        println!("in flight {in_flight:>2}: ours {ours:>7.0}, tonic {plain:>7.0}, ratio {:.2}", ours / plain);
+    }
+}
+
+async fn calls<T>(transport: &T, in_flight: usize) -> f64
+where
+    T: GrpcService<Body> + Clone,
+    T::ResponseBody: http_body::Body + Send + 'static,
+    <T::ResponseBody as http_body::Body>::Error: Into<BoxError>,
+{
+    let clock = Clock::system();
+    let begun = clock.now();
+    let callers = (0..in_flight).map(|_| async {
+        let mut grpc = tonic::client::Grpc::new(transport.clone());
+        let mut done = 0u32;
+        while clock.now() - begun < RUN {
+            grpc.ready().await.map_err(Into::into).unwrap();
+            let path = PathAndQuery::from_static("/bench.Echo/Echo");
+            let answer =
+                grpc.unary(Request::new("x".repeat(62)), path, ProstCodec::<String, String>::default());
+            answer.await.unwrap();
+            done += 1;
+        }
+        done
+    });
+    let done: u32 = join_all(callers).await.iter().sum();
+    f64::from(done) / (clock.now() - begun).as_secs_f64()
+}
