@@ -27,7 +27,6 @@ impl ParkedState {
         }
     }
 
-    #[cfg(any(feature = "postgres", feature = "sqlite"))]
     pub(crate) fn of(text: &str) -> Self {
         if text == Self::Released.as_str() { Self::Released } else { Self::Parked }
     }

@@ -36,7 +36,6 @@ pub use builder::RelayBuilder;
 use metrics::Metrics;
 use stint::{End, Stint};
 pub(crate) use store::Store;
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(crate) use store::{Changes, Holder, Lane, Lease, Page, Park, Position, Row};
 
 /// The longest a single call to the database may take, but for a read.

@@ -1,11 +1,6 @@
 //! What a stored reply says, the same for both backends.
 
-use std::time::Duration;
-
 use comms_core::{Admit, CallKey, Error, StoredReply};
-
-/// When a request that is in flight is worth asking for again.
-pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 pub(crate) fn stored(
     key: &CallKey,

@@ -29,6 +29,8 @@ UPDATE {s}.comms_replies SET status = $3, body = $4 WHERE scope = $1 AND key = $
 
 /// How long a request waits for another of its key.
 const WAIT: Duration = Duration::from_secs(5);
+/// When a request that is still in flight is worth asking for again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// The first pause between two tries, doubled until a quarter of a second.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -55,7 +57,7 @@ impl Tables {
                 return if first { Ok(Admit::Run) } else { self.replay(conn, key).await };
             }
             if waited >= WAIT {
-                return Ok(Admit::InFlight { retry_after: replies::RETRY_AFTER });
+                return Ok(Admit::InFlight { retry_after: RETRY_AFTER });
             }
             tokio::time::sleep(pause).await;
             waited += pause;

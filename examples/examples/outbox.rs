@@ -1,0 +1,111 @@
+//! An order and its message in one transaction, carried to a handler in this process that applies it once.
+//!
+//! `cargo run -p examples --example outbox`: nothing else is needed, the database is a file in a directory
+//! that goes away at the end.
+
+use std::{sync::Arc, time::Duration};
+
+use comms_core::{
+    BoxHandler, Clock, Delivery, Error, Event, Message, Outbox, Outcome, Scoped, UnitOfWork, handler_fn,
+    in_transaction, transactional,
+};
+use comms_outbox::{
+    Relay, Subscriber, sql_error,
+    sqlite::{RelayStore, SqliteUnit, Tables},
+};
+use serde::{Deserialize, Serialize};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions};
+
+#[derive(Serialize, Deserialize)]
+struct OrderPlaced {
+    order_id: String,
+    cents: i64,
+}
+
+impl Event for OrderPlaced {
+    const TYPE: &'static str = "order.placed";
+    const VERSION: u32 = 1;
+    fn key(&self) -> String {
+        self.order_id.clone()
+    }
+}
+
+type Tx = Scoped<<SqliteUnit as UnitOfWork>::Tx>;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let pool = open(&dir.path().join("shop.db")).await?;
+    let unit = SqliteUnit::new(pool.clone(), Tables::new());
+
+    // The order and its message exist together or not at all.
+    place_order(&unit, "order-1", 4_200, false).await?;
+    let refused = place_order(&unit, "order-2", 1_300, true).await;
+    println!(
+        "order-2 failed after its writes: {}",
+        refused.err().map_or_else(String::new, |e| e.to_string())
+    );
+
+    // One relay per consumer group. The second group's name is another, so it gets everything again; its
+    // subscriber has the name of the first, so its inbox knows every message.
+    for relay_name in ["billing", "billing again"] {
+        let subscriber = Subscriber::builder("billing").on(OrderPlaced::TYPE, billing(&unit)).build()?;
+        let relay = Relay::builder(RelayStore::new(pool.clone(), Tables::new()), Arc::new(subscriber))
+            .name(relay_name)
+            .destinations([OrderPlaced::TYPE])
+            .wake(unit.wake())
+            .build()?;
+        println!("relay {relay_name:?}:");
+        relay.run(tokio::time::sleep(Duration::from_millis(300))).await?;
+    }
+
+    let count = |table: &'static str| sqlx::query_scalar::<_, i64>(table).fetch_one(&pool);
+    let (orders, invoices) =
+        (count("SELECT count(*) FROM orders").await?, count("SELECT count(*) FROM invoices").await?);
+    println!("{orders} order, {invoices} invoice");
+    anyhow::ensure!((orders, invoices) == (1, 1), "delivered twice, applied once");
+    Ok(())
+}
+
+async fn place_order(unit: &SqliteUnit, order_id: &str, cents: i64, fail: bool) -> Result<(), Error> {
+    let event = OrderPlaced { order_id: order_id.to_owned(), cents };
+    let message = Message::event(&"shop".into(), &event, &Clock::system())?;
+    in_transaction(unit, async |mut tx: Tx| {
+        let insert = sqlx::query("INSERT INTO orders (id, cents) VALUES ($1, $2)");
+        insert.bind(order_id).bind(cents).execute(&mut **tx).await.map_err(sql_error)?;
+        unit.enqueue(&mut tx, &[message]).await?;
+        if fail { Err(Error::invalid("the card was declined")) } else { Ok(()) }
+    })
+    .await
+}
+
+/// Writes an invoice in the transaction that also remembers the message; prints how each delivery ended.
+fn billing(unit: &SqliteUnit) -> BoxHandler {
+    let apply = BoxHandler::new(transactional(unit.clone(), |event: OrderPlaced, mut tx: Tx| async move {
+        let insert = sqlx::query("INSERT INTO invoices (order_id, cents) VALUES ($1, $2)");
+        insert.bind(event.order_id).bind(event.cents).execute(&mut **tx).await.map(drop).map_err(sql_error)
+    }));
+    BoxHandler::new(handler_fn(move |delivery: Delivery| {
+        let apply = apply.clone();
+        async move {
+            let origin = delivery.origin.clone();
+            let outcome: Result<Outcome, Error> = apply.handle(delivery).await;
+            println!("  {origin}: {outcome:?}");
+            outcome
+        }
+    }))
+}
+
+async fn open(file: &std::path::Path) -> anyhow::Result<SqlitePool> {
+    let options = SqliteConnectOptions::new()
+        .filename(file)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal);
+    // One connection: SQLite has one writer, and so they queue here.
+    let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
+    let tables = "CREATE TABLE orders (id TEXT PRIMARY KEY, cents INTEGER);
+        CREATE TABLE invoices (order_id TEXT, cents INTEGER)";
+    sqlx::raw_sql(tables).execute(&pool).await?;
+    Tables::new().migrate(&pool).await?;
+    Ok(pool)
+}
