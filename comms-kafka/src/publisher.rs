@@ -15,33 +15,26 @@
 //! finished, a new one begins afresh.
 
 mod acks;
+mod reports;
 mod room;
 
 use async_trait::async_trait;
 use futures::FutureExt;
-use metrics::Counter;
 use rdkafka::{
-    ClientContext, Message as _,
-    config::{FromClientConfigAndContext, RDKafkaLogLevel},
+    config::FromClientConfigAndContext,
     error::KafkaError,
-    message::DeliveryResult,
-    producer::{BaseProducer, BaseRecord, Producer, ProducerContext},
+    producer::{BaseProducer, BaseRecord, Producer},
     types::RDKafkaErrorCode,
 };
-use std::{
-    collections::{HashMap, VecDeque},
-    fmt,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
-use tokio_util::sync::CancellationToken;
+use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
 
 use self::{
-    acks::{Batch, Slot},
+    acks::Batch,
+    reports::Reports,
     room::{Bound, Room},
 };
-use crate::{KafkaConfig, client, error::classify, record};
-use comms_core::{Acks, Clock, Error, Message, Publisher, Receipt, telemetry, wire};
+use crate::{KafkaConfig, error::classify, record};
+use comms_core::{Acks, Clock, Error, Message, Publisher, wire};
 
 /// Settings that the pass-through may replace.
 const DEFAULTS: &[(&str, &str)] = &[
@@ -61,8 +54,6 @@ const MESSAGE_BYTES: u64 = 1_000_000;
 const DEAD_LETTER_HEADERS: usize = 16 * 1024;
 /// How long [`Publisher::flush`] waits by default.
 const FLUSH_LIMIT: Duration = Duration::from_secs(30);
-/// How long the poll thread sleeps where nothing happens: it looks this often whether it is still needed.
-const POLL: Duration = Duration::from_millis(100);
 
 /// A [`Publisher`] to Kafka. Share it by `Arc`; one per process and cluster is the usual number.
 ///
@@ -103,15 +94,9 @@ impl KafkaPublisher {
         settings.set("queue.buffering.max.kbytes", (2 * kilobytes + MESSAGE_BYTES / 512).to_string());
         settings.set("message.max.bytes", (message_limit + DEAD_LETTER_HEADERS).to_string());
 
-        let reports =
-            Reports { room: Room::new(bound), sent: Mutex::default(), closed: CancellationToken::new() };
-        let producer = BaseProducer::from_config_and_context(&settings, reports).map_err(classify)?;
-        let producer = Arc::new(producer);
-        let polled = producer.clone();
-        std::thread::Builder::new()
-            .name("kafka-publisher".to_owned())
-            .spawn(move || poll(polled))
-            .map_err(|e| Error::fatal(e).context("start the publisher's thread"))?;
+        let producer = BaseProducer::from_config_and_context(&settings, Reports::new(bound));
+        let producer = Arc::new(producer.map_err(classify)?);
+        reports::serve(producer.clone())?;
         Ok(Self { producer, message_limit, flush_limit: FLUSH_LIMIT, clock })
     }
 
@@ -206,66 +191,6 @@ impl Publisher for KafkaPublisher {
 impl fmt::Debug for KafkaPublisher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KafkaPublisher").field("room", &self.reports().room).finish_non_exhaustive()
-    }
-}
-
-/// Serves the reports for as long as somebody else holds the producer; then drops it here, where it may block.
-fn poll(producer: Arc<BaseProducer<Reports>>) {
-    let reports = producer.context().clone();
-    while Arc::strong_count(&producer) > 1 {
-        producer.poll(POLL);
-    }
-    drop(producer);
-    reports.closed.cancel();
-}
-
-/// Where the delivery reports arrive.
-struct Reports {
-    room: Room,
-    sent: Mutex<HashMap<String, Counter>>,
-    /// The producer is gone; there will be no more reports.
-    closed: CancellationToken,
-}
-
-impl Reports {
-    fn count(&self, topic: &str) {
-        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
-        if !sent.contains_key(topic) {
-            let labels =
-                [("messaging.system", "kafka".to_owned()), ("messaging.destination.name", topic.to_owned())];
-            sent.insert(topic.to_owned(), metrics::counter!(telemetry::SENT_MESSAGES, &labels));
-        }
-        if let Some(counter) = sent.get(topic) {
-            counter.increment(1);
-        }
-    }
-}
-
-impl ClientContext for Reports {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        client::log(level, facility, line);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        client::error(&error, reason);
-        // It may be the fatal one that `ready` has to report.
-        self.room.wake();
-    }
-}
-
-impl ProducerContext for Reports {
-    type DeliveryOpaque = Box<Slot>;
-
-    fn delivery(&self, report: &DeliveryResult<'_>, slot: Box<Slot>) {
-        let size = slot.size;
-        match report {
-            Ok(record) => {
-                self.count(record.topic());
-                slot.answer(Ok(Receipt::at(record.partition(), record.offset())));
-            }
-            Err((error, _)) => slot.answer(Err(classify(error.clone()))),
-        }
-        self.room.give(size);
     }
 }
 

@@ -1,5 +1,7 @@
 //! Against a real broker: topics, rebalances, crashes.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 #[allow(dead_code, reason = "each test binary uses its own part")]
 mod common;
 

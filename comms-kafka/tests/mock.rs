@@ -2,10 +2,12 @@
 //!
 //! The mock has no admin API, no dedupe and no compaction.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 #[allow(dead_code, reason = "each test binary uses its own part")]
 mod common;
 
-use common::*;
+use common::{gauges::Gauges, *};
 use comms_core::{Backoff, Clock, Error, ErrorKind, Health, Message, Publisher, wire};
 use comms_kafka::{Consumer, ConsumerBuilder, KafkaConfig, KafkaPublisher, consumer::Attempts};
 use rdkafka::{
@@ -446,4 +448,30 @@ fn a_consumer_that_could_not_work_is_not_built() {
     assert!(refused(base().on("t", seen.handler()).max_in_flight(0)).contains("above zero"));
     assert!(refused(base().on("t", seen.handler()).drain(LIMIT * 10)).contains("max.poll.interval.ms"));
     assert!(base().on("t", seen.handler()).build().is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lag_is_told_and_gone_with_the_partition() {
+    let gauges = Gauges::install();
+    let mut cluster = Cluster::new(&[("lagging", 1)]);
+    cluster.config.librdkafka.insert("statistics.interval.ms".into(), "100".into());
+    publish(&*cluster.publisher(), (0..10).map(|n| message("lagging", "k", n))).await;
+    let (seen, (open, opened)) = (Seen::default(), tokio::sync::watch::channel(false));
+    let handler = seen.handler_with(move |delivery| {
+        let mut opened = opened.clone();
+        async move {
+            if &*delivery.message.id == "k-3" {
+                opened.wait_for(|open| *open).await.unwrap();
+            }
+            Ok(())
+        }
+    });
+    let consumer = Running::start(cluster.consumer().on("lagging", handler).build().unwrap());
+    gauges.until(7.0).await;
+    open.send(true).unwrap();
+    gauges.until(0.0).await;
+    publish(&*cluster.publisher(), [message("lagging", "k", 10)]).await;
+    seen.len(11).await;
+    consumer.stop().await;
+    gauges.until(0.0).await;
 }

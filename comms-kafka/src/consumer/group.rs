@@ -28,6 +28,8 @@ pub(super) struct Group {
     pub(super) clock: Clock,
     pub(super) health: Option<Component>,
     held: Mutex<Held>,
+    /// Held by the one commit that is on its way.
+    commits: Mutex<()>,
 }
 
 impl Group {
@@ -38,7 +40,7 @@ impl Group {
         clock: Clock,
         health: Option<Component>,
     ) -> Self {
-        Self { name, routes, drain, clock, health, held: Mutex::default() }
+        Self { name, routes, drain, clock, health, held: Mutex::default(), commits: Mutex::default() }
     }
 
     /// The assignment that a record of this partition belongs to.
@@ -54,6 +56,7 @@ impl Group {
     /// Commits every frontier that the group does not have yet, and waits for the answer. In a rebalance of
     /// the classic protocol that comes when all members have joined again, and may be "too late".
     pub(super) fn commit(&self, consumer: &BaseConsumer<Self>) {
+        let _one = self.commits.lock();
         self.commit_of(consumer, &self.held());
     }
 
@@ -91,6 +94,8 @@ impl Group {
         }
         // Another member may own lost partitions by now: a commit would set it back.
         if !lost {
+            // Waits for a commit that began when these were still held: it must not land after they are gone.
+            let _one = self.commits.lock();
             self.commit_of(consumer, &gone);
         }
         tracing::info!(group = %self.name, partitions = gone.len(), lost, "partitions revoked");

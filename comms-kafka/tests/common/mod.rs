@@ -1,5 +1,7 @@
 //! What the tests against the mock cluster and against a real broker share.
 
+pub(crate) mod gauges;
+
 use comms_core::{
     Clock, Delivery, Error, Handler, Headers, Message, Outcome, Publisher, async_trait, handler_fn,
 };
@@ -41,7 +43,7 @@ pub(crate) async fn publish(publisher: &dyn Publisher, messages: impl IntoIterat
     while !batch.is_empty() {
         timeout(LIMIT, publisher.ready()).await.unwrap().unwrap();
         let acks = publisher.enqueue(&mut batch);
-        timeout(LIMIT, acks).await.unwrap().into_iter().for_each(|answer| drop(answer.unwrap()));
+        assert!(timeout(LIMIT, acks).await.unwrap().iter().all(Result::is_ok));
     }
 }
 

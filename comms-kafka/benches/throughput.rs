@@ -1,0 +1,207 @@
+//! What this crate costs over the raw client, in one run against a real broker, and how long a message takes.
+//!
+//! `cargo bench -p comms-kafka`; needs `COMMS_TEST_KAFKA_BROKERS`. `COMMS_BENCH_RECORDS` (300,000).
+
+#![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
+
+use comms_core::{Clock, Delivery, Headers, Message, Outcome, Publisher, handler_fn};
+use comms_kafka::{Consumer, KafkaConfig, KafkaPublisher, TopicSpec, provision};
+use rdkafka::{
+    ClientConfig,
+    consumer::{BaseConsumer, Consumer as _},
+    producer::{BaseProducer, BaseRecord, Producer},
+};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use tokio::sync::Notify;
+
+const KEYS: usize = 1_000;
+const PAYLOAD: [u8; 200] = [b'x'; 200];
+
+fn main() {
+    let Ok(brokers) = std::env::var("COMMS_TEST_KAFKA_BROKERS") else {
+        println!("skipped: COMMS_TEST_KAFKA_BROKERS is not set");
+        return;
+    };
+    let records = std::env::var("COMMS_BENCH_RECORDS").ok().and_then(|n| n.parse().ok()).unwrap_or(300_000);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let config = KafkaConfig::new(brokers);
+        for _ in 0..2 {
+            throughput(&config, records).await;
+        }
+        for wait in ["10", "100", "500"] {
+            latency(&config, wait).await;
+        }
+    });
+}
+
+async fn throughput(config: &KafkaConfig, records: usize) {
+    let (ours, raw) = (topic(config).await, topic(config).await);
+    report(
+        "produced",
+        records,
+        produce_ours(config, &ours, records).await,
+        produce_raw(config, &raw, records),
+    );
+    let consumed = consume_ours(config, &ours, records).await;
+    report("consumed, no-op handler", records, consumed, consume_raw(config, &ours, records));
+}
+
+fn report(what: &str, records: usize, ours: Duration, raw: Duration) {
+    let rate = |took: Duration| records as f64 / took.as_secs_f64();
+    println!(
+        "{what}: {:.0}/s, raw client {:.0}/s, ratio {:.2}",
+        rate(ours),
+        rate(raw),
+        rate(ours) / rate(raw)
+    );
+}
+
+fn unique(name: &str) -> String {
+    format!("{name}-{}", Clock::system().uuid_v7())
+}
+
+async fn topic(config: &KafkaConfig) -> String {
+    let spec = TopicSpec::new(unique("bench"), 6, 1);
+    provision(config, std::slice::from_ref(&spec), Duration::from_secs(30)).await.unwrap();
+    spec.name
+}
+
+fn message(topic: &Arc<str>, n: usize) -> Message {
+    Message {
+        source: "bench".into(),
+        id: n.to_string().into(),
+        destination: topic.clone(),
+        key: Some((n % KEYS).to_string().into()),
+        headers: Headers::new(),
+        payload: Some(bytes::Bytes::from_static(&PAYLOAD)),
+    }
+}
+
+async fn produce_ours(config: &KafkaConfig, topic: &str, records: usize) -> Duration {
+    let (clock, topic) = (Clock::system(), topic.into());
+    let publisher = KafkaPublisher::new(config, clock.clone()).unwrap();
+    let messages: Vec<_> = (0..records).map(|n| message(&topic, n)).collect();
+    let start = clock.now();
+    let mut acks = Vec::new();
+    for chunk in messages.chunks(1_000) {
+        let mut batch: VecDeque<_> = chunk.iter().cloned().collect();
+        while !batch.is_empty() {
+            publisher.ready().await.unwrap();
+            acks.push(publisher.enqueue(&mut batch));
+        }
+    }
+    for acks in acks {
+        assert!(acks.await.iter().all(Result::is_ok));
+    }
+    clock.now() - start
+}
+
+fn produce_raw(config: &KafkaConfig, topic: &str, records: usize) -> Duration {
+    let clock = Clock::system();
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", &config.brokers)
+        .set("enable.idempotence", "true")
+        .set("linger.ms", "5")
+        .set("compression.type", "lz4")
+        .create()
+        .unwrap();
+    let keys: Vec<_> = (0..KEYS).map(|key| key.to_string()).collect();
+    let start = clock.now();
+    for n in 0..records {
+        let mut record = BaseRecord::to(topic).key(&keys[n % KEYS]).payload(&PAYLOAD);
+        while let Err((_, back)) = producer.send(record) {
+            record = back;
+            producer.poll(Duration::from_millis(1));
+        }
+    }
+    producer.flush(Duration::from_secs(60)).unwrap();
+    clock.now() - start
+}
+
+async fn consume_ours(config: &KafkaConfig, topic: &str, records: usize) -> Duration {
+    let clock = Clock::system();
+    let (count, times, last) =
+        (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())), Arc::new(Notify::new()));
+    let handler = {
+        let (times, last, clock) = (times.clone(), last.clone(), clock.clone());
+        handler_fn(move |_: Delivery| {
+            let n = count.fetch_add(1, Ordering::Relaxed) + 1;
+            if n == 1 || n == records {
+                times.lock().unwrap().push(clock.now());
+            }
+            if n == records {
+                last.notify_one();
+            }
+            async { Ok(Outcome::Done) }
+        })
+    };
+    let letters = Arc::new(KafkaPublisher::new(config, clock.clone()).unwrap());
+    let consumer = Consumer::builder(config, unique("ours")).on(topic, handler).dead_letter(letters);
+    consumer.build().unwrap().run(last.notified()).await.unwrap();
+    let times: Vec<Instant> = std::mem::take(&mut times.lock().unwrap());
+    times[1] - times[0]
+}
+
+fn consume_raw(config: &KafkaConfig, topic: &str, records: usize) -> Duration {
+    let clock = Clock::system();
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", &config.brokers)
+        .set("group.id", unique("raw"))
+        .set("auto.offset.reset", "earliest")
+        .set("enable.auto.offset.store", "false")
+        .set("fetch.queue.backoff.ms", "10")
+        .create()
+        .unwrap();
+    consumer.subscribe(&[topic]).unwrap();
+    let (mut count, mut first) = (0, None);
+    while count < records {
+        if let Some(Ok(_)) = consumer.poll(Duration::from_millis(100)) {
+            first.get_or_insert_with(|| clock.now());
+            count += 1;
+        }
+    }
+    clock.now() - first.unwrap()
+}
+
+async fn latency(config: &KafkaConfig, wait: &str) {
+    let clock = Clock::system();
+    let mut config = config.clone();
+    config.librdkafka.insert("fetch.wait.max.ms".into(), wait.into());
+    config.librdkafka.insert("linger.ms".into(), "0".into());
+    let topic: Arc<str> = topic(&config).await.into();
+    let (seen, mut arrived) = tokio::sync::mpsc::channel(1);
+    let handler = handler_fn(move |_: Delivery| {
+        let seen = seen.clone();
+        async move {
+            seen.send(()).await.unwrap();
+            Ok(Outcome::Done)
+        }
+    });
+    let publisher = Arc::new(KafkaPublisher::new(&config, clock.clone()).unwrap());
+    let consumer = Consumer::builder(&config, unique("ours")).on(topic.clone(), handler);
+    let consumer = consumer.dead_letter(publisher.clone()).build().unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let running = tokio::spawn(consumer.run(async { drop(stopped.await) }));
+    let mut took = Vec::new();
+    for n in 0..500 {
+        let start = clock.now();
+        drop(publisher.enqueue(&mut VecDeque::from([message(&topic, n)])));
+        arrived.recv().await.unwrap();
+        took.push(clock.now() - start);
+        tokio::time::sleep(Duration::from_millis(7)).await;
+    }
+    took.drain(..10);
+    took.sort();
+    let at = |share: f64| took[(took.len() as f64 * share) as usize];
+    println!("end to end, fetch.wait.max.ms={wait}: p50 {:?}, p99 {:?}", at(0.5), at(0.99));
+    stop.send(()).unwrap();
+    running.await.unwrap().unwrap();
+}
