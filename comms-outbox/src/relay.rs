@@ -143,7 +143,9 @@ impl Relay {
                 self.ready();
                 let result = stint.run(shutdown).await;
                 let result = stint.finish(result).await;
-                self.metrics.lag.set(0.0);
+                if result.is_ok() {
+                    self.metrics.lag.set(0.0);
+                }
                 (result, stint.progress())
             }
             Ok(None) => {

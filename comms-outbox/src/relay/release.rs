@@ -77,6 +77,10 @@ impl Stint<'_> {
         }
         let page = self.relay.settings.page.into();
         let rows = limited(CALL_LIMIT, self.relay.store.released(&self.relay.settings.name, page)).await?;
+        if !self.lease_is_sure() {
+            self.releases.due = true;
+            return Ok(());
+        }
         // A lane with older copies still on the way is not begun: its next row would overtake them.
         let busy: HashSet<Lane> = self.flights.lanes().collect();
         let rows = rows.into_iter().map(|row| (Sent::of(&row), row));

@@ -3,6 +3,8 @@
 //! Everything that goes wrong ends the stint, and the next one begins from what the database says: there is
 //! one way of recovery, and a crash takes it too.
 
+mod cursor;
+
 use std::{
     collections::VecDeque,
     future::Future,
@@ -20,7 +22,7 @@ use super::{
     limited,
     parking::Parking,
     release::Releases,
-    store::{Changes, Holder, Page, Position},
+    store::{Holder, Page, Position},
 };
 use crate::parked::Refusal;
 
@@ -116,11 +118,10 @@ impl<'a> Stint<'a> {
             if self.parking.pending() >= self.relay.settings.page as usize && !self.write().await? {
                 return Ok(End::NoLease);
             }
-            // Nothing may be handed over under a lease that may be another's by now.
-            if self.relay.clock.now() >= self.valid_until && !self.write().await? {
+            self.start_release().await?;
+            if !self.lease_is_sure() && !self.write().await? {
                 return Ok(End::NoLease);
             }
-            self.start_release().await?;
             if !self.releases.waits_for_room() {
                 self.hand_over();
             }
@@ -146,47 +147,15 @@ impl<'a> Stint<'a> {
                     self.take(page?);
                 }
                 () = elapsed(&mut self.look), if room && self.reading.is_none() => self.start_read(),
-                Ok(()) = self.bell.changed(), if room => self.look = None,
+                // Not heard during a read, which may have begun before the commit: it is kept for afterwards.
+                Ok(()) = self.bell.changed(), if room && self.reading.is_none() => self.look = None,
             }
         }
     }
 
-    /// Ends in order: waits for what is in flight, within the limit, and writes what was reached. So what is
-    /// sent again after a failure stands behind everything sent before.
-    pub(super) async fn finish(&mut self, result: Result<End, Error>) -> Result<End, Error> {
-        self.reading = None;
-        if matches!(result, Ok(End::NoLease)) {
-            return result;
-        }
-        let drained = tokio::time::timeout(self.relay.settings.drain, self.drain()).await;
-        if let Ok(Err(error)) = drained
-            && error.kind == ErrorKind::Fatal
-        {
-            return Err(error);
-        }
-        if result.is_ok() {
-            self.holder.lease = Duration::ZERO;
-        }
-        if let Err(error) = self.write().await {
-            tracing::warn!(relay = %self.holder.relay, %error, "the cursor was not written; rows will come again");
-        }
-        result
-    }
-
-    /// Settles flights until the first failure, and waits for the others.
-    async fn drain(&mut self) -> Result<(), Error> {
-        let mut first = Ok(());
-        while let Some((flight, results)) = self.flights.next().await {
-            if !self.broken {
-                first = self.settle(flight, results);
-            }
-        }
-        if self.releases.in_flight()
-            && let Some((rows, results)) = self.releases.next().await
-        {
-            self.settle_release(rows, results).await?;
-        }
-        first
+    /// Nothing may be handed over under a lease that may be another's by now.
+    pub(super) fn lease_is_sure(&self) -> bool {
+        self.relay.clock.now() < self.valid_until
     }
 
     fn has_room(&self) -> bool {
@@ -281,43 +250,6 @@ impl<'a> Stint<'a> {
         tracing::error!(%relay, outbox_id = row.id, topic = %row.topic, %error, "message parked");
         self.parking.refuse(row, Refusal::of(error));
         self.relay.metrics.dead_letters.increment(1);
-    }
-
-    /// Writes cursor, parking and lease. `false`: the lease is another's.
-    async fn write(&mut self) -> Result<bool, Error> {
-        let changes = self.parking.changes();
-        self.write_with(changes).await
-    }
-
-    pub(super) async fn write_with(&mut self, changes: Changes) -> Result<bool, Error> {
-        let asked = self.relay.clock.now();
-        let mine = limited(CALL_LIMIT, self.relay.store.save(&self.holder, &self.acked, &changes)).await?;
-        if !mine {
-            tracing::warn!(relay = %self.holder.relay, epoch = self.holder.epoch, "relay lost the lease");
-            return Ok(false);
-        }
-        self.valid_until = asked + self.holder.lease;
-        self.parking.saved();
-        self.dirty = false;
-        self.save = Box::pin(tokio::time::sleep(self.relay.settings.lease / 3));
-        self.report();
-        Ok(true)
-    }
-
-    pub(super) async fn load_parked(&mut self) -> Result<(), Error> {
-        let (lanes, any) = limited(CALL_LIMIT, self.relay.store.parked_lanes(&self.holder.relay)).await?;
-        self.parking.load(lanes, any);
-        self.report();
-        Ok(())
-    }
-
-    #[allow(clippy::cast_precision_loss)]
-    fn report(&self) {
-        let oldest = self.flights.oldest().or(self.unsent.aged.filter(|_| !self.unsent.rows.is_empty()));
-        let now = self.relay.clock.now();
-        let lag = oldest.map_or(Duration::ZERO, |aged| aged.age + now.saturating_duration_since(aged.read));
-        self.relay.metrics.lag.set(lag.as_secs_f64());
-        self.relay.metrics.parked_keys.set(self.parking.lanes() as f64);
     }
 }
 
