@@ -13,6 +13,8 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("isolation.level", "read_committed"),
     // The client's 1000 ms between fetches of a full queue costs three quarters of the throughput.
     ("fetch.queue.backoff.ms", "10"),
+    // A broker answers at once when there is something; this is how long a resumed partition may have to
+    // wait behind an empty answer.
     ("fetch.wait.max.ms", "100"),
     ("queued.max.messages.kbytes", "16384"),
     // Lag and readiness are read off the client's statistics.
@@ -157,7 +159,7 @@ impl ConsumerBuilder {
     fn routes(&self) -> Result<HashMap<Arc<str>, Processor>, Error> {
         let mut routes = HashMap::new();
         for (topic, handler) in &self.handlers {
-            record::check_topic(topic)?;
+            record::check_topic(&dlq_topic(topic))?;
             let processor =
                 Processor::new(handler.clone(), self.attempts.clone(), self.clock.clone(), "kafka");
             if routes.insert(topic.clone(), processor).is_some() {

@@ -68,14 +68,22 @@ impl DeadLetters {
     }
 
     /// Resolves when `letter` is acknowledged. Tries for as long as it is polled: the record's offset is held
-    /// meanwhile, and whoever owns the record drops this when the assignment ends.
+    /// meanwhile, and whoever owns the record drops this when the assignment ends. A letter that is refused for
+    /// good, being too large, goes without its payload: its headers say where the record stands.
     ///
     /// # Errors
-    /// `Fatal` where the publisher can take nothing more.
+    /// `Fatal` where the publisher can take nothing more, or refuses the letter even so.
     pub(super) async fn carry(&self, letter: &Message) -> Result<(), Error> {
+        let mut letter = letter.clone();
         let mut attempt = 1;
         loop {
-            let error = match self.publish(letter).await {
+            let error = match self.publish(&letter).await {
+                Err(error) if error.kind == ErrorKind::Invalid => {
+                    tracing::error!(topic = %letter.destination, %error, "a dead letter goes without its payload");
+                    let Some(payload) = letter.payload.take() else { return Err(Error::fatal(error)) };
+                    letter.headers.insert(wire::DLQ_PAYLOAD_OMITTED, payload.len().to_string());
+                    continue;
+                }
                 Err(error) if error.kind != ErrorKind::Fatal => error,
                 end => return end,
             };
@@ -107,7 +115,48 @@ impl fmt::Debug for DeadLetters {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+    use std::{sync::Mutex, time::Duration};
+
+    /// Refuses what has a payload, as a publisher does that finds it too large.
+    struct Narrow(Mutex<Vec<Message>>);
+
+    #[comms_core::async_trait]
+    impl Publisher for Narrow {
+        fn enqueue(&self, batch: &mut VecDeque<Message>) -> comms_core::Acks {
+            let taken: Vec<Message> = batch.drain(..).collect();
+            let answer = |message: &Message| match message.payload {
+                Some(_) => Err(Error::invalid("too large")),
+                None => Ok(comms_core::Receipt::default()),
+            };
+            let answers = taken.iter().map(answer).collect();
+            self.0.lock().unwrap().extend(taken);
+            Box::pin(std::future::ready(answers))
+        }
+        async fn ready(&self) -> Result<(), Error> {
+            Ok(())
+        }
+        async fn flush(&self) -> Result<(), Error> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_letter_that_is_too_large_goes_without_its_payload() {
+        let narrow = Arc::new(Narrow(Mutex::default()));
+        let letters = DeadLetters::new(narrow.clone(), Backoff::default(), Clock::system());
+        let letter = Message {
+            source: "shop".into(),
+            id: "1".into(),
+            destination: "orders.dlq".into(),
+            key: None,
+            headers: comms_core::Headers::new(),
+            payload: Some(vec![0; 9].into()),
+        };
+        letters.carry(&letter).await.unwrap();
+        let sent = narrow.0.lock().unwrap();
+        let last = sent.last().unwrap();
+        assert_eq!((last.payload.as_ref(), last.headers.text(wire::DLQ_PAYLOAD_OMITTED)), (None, Some("9")));
+    }
 
     #[test]
     fn a_letter_has_the_whole_record_and_the_story() {

@@ -180,8 +180,14 @@ impl ConsumerContext for Group {
         }
     }
 
-    fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        if let (Rebalance::Assign(_), Some(health)) = (rebalance, &self.health) {
+    fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        let Rebalance::Assign(partitions) = rebalance else { return };
+        // The client keeps a pause beyond the revocation: a partition that was paused when it went would
+        // come back and never be fetched again.
+        if let Err(error) = consumer.resume(partitions) {
+            tracing::warn!(group = %self.name, %error, "assigned partitions were not resumed");
+        }
+        if let Some(health) = &self.health {
             health.ready();
         }
     }
