@@ -268,3 +268,8 @@ async fn a_hopeless_key_is_parked_and_released_in_order_while_others_flow() {
 async fn what_is_being_retried_comes_again_after_a_restart() {
     suite::delivery::what_is_being_retried_comes_again_after_a_restart::<Sqlite>().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_waits_for_what_is_on_the_way() {
+    suite::delivery::a_release_waits_for_what_is_on_the_way::<Sqlite>().await;
+}

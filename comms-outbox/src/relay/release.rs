@@ -109,8 +109,11 @@ impl Stint<'_> {
         }
         let mut changes: Changes = self.parking.changes();
         let mut fatal = None;
+        let mut again = HashSet::new();
         for (row, result) in rows.into_iter().zip(results) {
             match result {
+                // Behind one of its lane that comes again, it comes again too: 1, 2 and never 2, 1.
+                Ok(_) if row.lane().is_some_and(|lane| again.contains(&lane)) => {}
                 Ok(_) => changes.unpark.push(row.id),
                 Err(error) if error.kind == ErrorKind::Invalid => {
                     changes.repark.push(row.park(Refusal::of(&error)));
@@ -118,7 +121,8 @@ impl Stint<'_> {
                 Err(error) if error.kind == ErrorKind::Fatal => fatal = Some(error),
                 // It stays released, and is tried again at the next look.
                 Err(error) => {
-                    tracing::warn!(outbox_id = row.id, %error, "a released message was not delivered")
+                    tracing::warn!(outbox_id = row.id, %error, "a released message was not delivered");
+                    again.extend(row.lane());
                 }
             }
         }

@@ -118,12 +118,15 @@ impl<'a> Stint<'a> {
             if self.parking.pending() >= self.relay.settings.page as usize && !self.write().await? {
                 return Ok(End::NoLease);
             }
-            self.start_release().await?;
             if !self.lease_is_sure() && !self.write().await? {
                 return Ok(End::NoLease);
             }
-            if !self.releases.waits_for_room() {
-                self.hand_over();
+            // A write may take longer than the lease it renews: then the next one has to come first.
+            if self.lease_is_sure() {
+                self.start_release().await?;
+                if !self.releases.waits_for_room() {
+                    self.hand_over();
+                }
             }
             let room = self.unsent.messages.is_empty() && self.has_room();
             let waiting = !self.unsent.messages.is_empty() || self.releases.waits_for_room();
@@ -180,20 +183,27 @@ impl<'a> Stint<'a> {
         self.pause = if rows.is_empty() { (self.pause * 2).min(idle) } else { HOT.min(idle) };
         let age = rows.iter().map(|row| row.age).max();
         self.unsent.aged = age.map(|age| Aged { read: self.relay.clock.now(), age });
+        self.unsent.after = after.clone();
+        self.read = after;
         for row in rows {
-            let sent = Sent::of(&row);
-            if !self.parking.stops(&sent) {
-                self.unsent.rows.push_back(sent);
-                self.unsent.messages.push_back(row.message);
-            }
+            self.unsent.rows.push_back(Sent::of(&row));
+            self.unsent.messages.push_back(row.message);
         }
+        self.sift();
+    }
+
+    /// Parks what waits to be handed over behind a parked row of its key.
+    fn sift(&mut self) {
+        let rows = std::mem::take(&mut self.unsent.rows);
+        let messages = std::mem::take(&mut self.unsent.messages);
+        let free = rows.into_iter().zip(messages).filter(|(row, _)| !self.parking.stops(row));
+        (self.unsent.rows, self.unsent.messages) = free.unzip();
         if self.parking.pending() > 0 {
             self.mark_dirty();
         }
-        self.read = after.clone();
-        if !self.unsent.rows.is_empty() {
-            self.unsent.after = after;
-        } else if let Some(after) = self.flights.advance(after) {
+        if self.unsent.rows.is_empty()
+            && let Some(after) = self.flights.advance(self.unsent.after.clone())
+        {
             // An empty look moves the cursor only in memory; the next renewal writes it.
             self.acked = after;
         }
@@ -235,6 +245,10 @@ impl<'a> Stint<'a> {
             self.acked = after;
         }
         self.mark_dirty();
+        // What was read before its key was parked stands behind it too.
+        if self.parking.pending() > 0 && !self.unsent.rows.is_empty() {
+            self.sift();
+        }
         Ok(())
     }
 

@@ -30,10 +30,11 @@ pub async fn a_relay_that_dies_loses_nothing<B: Backend>() {
     });
     let builder = || backend.relay(recorder.clone()).owner("the same").page(10).in_flight(40);
     let mut crashes = 0;
-    while crashes < 60 || !writer.is_finished() {
+    while crashes < 40 || !writer.is_finished() {
         let relay = run(builder());
-        tokio::time::sleep(Duration::from_secs_f64(0.12 * clock.random_unit())).await;
+        tokio::time::sleep(Duration::from_secs_f64(0.25 * clock.random_unit())).await;
         relay.crash().await;
+        recorder.die();
         crashes += 1;
     }
     writer.await.unwrap();

@@ -81,10 +81,10 @@ pub async fn a_handler_that_fails_after_its_writes_has_its_effect_once<B: Backen
     relay.stop().await;
 }
 
-/// Two slow keys and one that nobody can handle, in many small pages: after the refusal no later message of
-/// that key runs, however far the relay has read ahead, until it is released; then all run in order.
-pub async fn a_hopeless_key_is_parked_and_released_in_order_while_others_flow<B: Backend>() {
-    let backend = B::start().await;
+type Log = Arc<Mutex<Vec<String>>>;
+
+/// A slow key, a good one, and one that nobody can handle until `healed`.
+fn three_keys() -> (Arc<Subscriber>, Log, Arc<Mutex<bool>>) {
     let (log, healed) = (Arc::new(Mutex::new(Vec::<String>::new())), Arc::new(Mutex::new(false)));
     let handler = handler_fn({
         let (log, healed) = (log.clone(), healed.clone());
@@ -103,30 +103,59 @@ pub async fn a_hopeless_key_is_parked_and_released_in_order_while_others_flow<B:
             }
         }
     });
-    let subscriber = Arc::new(subscriber(handler).build().unwrap());
-    let relay = run(backend.relay(subscriber).page(4));
-    let ran = |prefix: &str| -> Vec<String> {
-        log.lock().unwrap().iter().filter(|p| p.starts_with(prefix)).cloned().collect()
-    };
+    (Arc::new(subscriber(handler).build().unwrap()), log, healed)
+}
+
+async fn send_to_three_keys<B: Backend>(backend: &B) {
     for n in 0..10 {
         let text = |key: &str| message(key, &format!("{key}-{n}"));
-        send(&backend, &[text("slow"), text("bad"), text("good")]).await;
+        send(backend, &[text("slow"), text("bad"), text("good")]).await;
     }
-    until("good flows, ahead of slow", async || ran("good").len() == 10).await;
-    assert!(ran("slow").len() < 10);
+}
+
+fn ran(log: &Mutex<Vec<String>>, prefix: &str) -> Vec<String> {
+    log.lock().unwrap().iter().filter(|p| p.starts_with(prefix)).cloned().collect()
+}
+
+/// Many small pages: after the refusal no later message of the key runs, however far the relay has read
+/// ahead, until it is released; then all run in order.
+pub async fn a_hopeless_key_is_parked_and_released_in_order_while_others_flow<B: Backend>() {
+    let backend = B::start().await;
+    let (subscriber, log, healed) = three_keys();
+    let relay = run(backend.relay(subscriber).page(4));
+    send_to_three_keys(&backend).await;
+    until("good flows, ahead of slow", async || ran(&log, "good").len() == 10).await;
+    assert!(ran(&log, "slow").len() < 10);
     until("bad is parked", async || backend.parked().await.len() == 10).await;
-    assert_eq!(ran("bad"), ["bad-0", "bad-0", "bad-0"], "three tries, and nothing behind it ran");
+    assert_eq!(ran(&log, "bad"), ["bad-0", "bad-0", "bad-0"], "three tries, and nothing behind it ran");
     let parked = backend.parked().await;
     assert_eq!((parked[0].attempts, parked[0].error_kind.as_deref()), (3, Some("transient")));
 
     *healed.lock().unwrap() = true;
     assert_eq!(backend.release(Some("bad")).await, 10);
     send(&backend, &[message("bad", "bad-10")]).await;
-    until("bad came", async || ran("bad").len() >= 14).await;
+    until("bad came", async || ran(&log, "bad").len() >= 14).await;
     until("nothing is parked", async || backend.parked().await.is_empty()).await;
     let expected: Vec<_> = (0..=10).map(|n| format!("bad-{n}")).collect();
-    assert_eq!(ran("bad")[3..], expected);
-    until("slow came", async || ran("slow").len() == 10).await;
+    assert_eq!(ran(&log, "bad")[3..], expected);
+    until("slow came", async || ran(&log, "slow").len() == 10).await;
+    relay.stop().await;
+}
+
+/// Released as soon as the first is parked, while later ones of its key are still on the way to be refused:
+/// one release is enough, and the order holds.
+pub async fn a_release_waits_for_what_is_on_the_way<B: Backend>() {
+    let backend = B::start().await;
+    let (subscriber, log, healed) = three_keys();
+    let relay = run(backend.relay(subscriber).page(4));
+    send_to_three_keys(&backend).await;
+    until("the first is parked", async || !backend.parked().await.is_empty()).await;
+    *healed.lock().unwrap() = true;
+    assert!(backend.release(Some("bad")).await < 10);
+    until("bad came", async || ran(&log, "bad").len() >= 13).await;
+    until("nothing is parked", async || backend.parked().await.is_empty()).await;
+    let expected: Vec<_> = (0..10).map(|n| format!("bad-{n}")).collect();
+    assert_eq!(ran(&log, "bad")[3..], expected);
     relay.stop().await;
 }
 

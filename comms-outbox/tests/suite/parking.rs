@@ -17,7 +17,11 @@ use super::{
 
 /// A recorder that refuses the payloads in the set for good.
 fn refusing(refused: &[&str]) -> (Arc<Recorder>, Arc<Mutex<HashSet<String>>>) {
-    let recorder = Recorder::new();
+    refusing_after(Duration::ZERO, refused)
+}
+
+fn refusing_after(delay: Duration, refused: &[&str]) -> (Arc<Recorder>, Arc<Mutex<HashSet<String>>>) {
+    let recorder = Recorder::with(delay, 100_000);
     let set: Arc<Mutex<HashSet<_>>> = Arc::new(Mutex::new(refused.iter().map(|p| (*p).to_owned()).collect()));
     let refused = set.clone();
     recorder.judge(move |message: &Message| {
@@ -79,7 +83,7 @@ pub async fn a_refused_message_parks_its_key_until_released<B: Backend>() {
 /// With a carrier that has one row of a key at a time, the key's order is kept through park and release.
 pub async fn a_released_key_keeps_its_order<B: Backend>() {
     let backend = B::start().await;
-    let (recorder, refused) = refusing(&["1"]);
+    let (recorder, refused) = refusing_after(Duration::from_millis(30), &["1"]);
     let relay = run(backend.relay(recorder.clone()).page(1).in_flight(1));
     for n in 0..10 {
         send(&backend, &[message("k", &n.to_string())]).await;
@@ -88,11 +92,11 @@ pub async fn a_released_key_keeps_its_order<B: Backend>() {
     relay.stop().await;
     refused.lock().unwrap().clear();
     backend.release(Some("k")).await;
-    // Others of the key come while it is released, and pages are smaller than what was parked.
-    let relay = run(backend.relay(recorder.clone()).page(3));
+    // Others of the key are parked behind it while it is released, in pages smaller than what was parked.
     for n in 10..20 {
         send(&backend, &[message("k", &n.to_string())]).await;
     }
+    let relay = run(backend.relay(recorder.clone()).page(3));
     until("all came", async || recorder.payloads().last().is_some_and(|p| p == "19")).await;
     until("nothing is parked", async || backend.parked().await.is_empty()).await;
     let mut expected: Vec<_> = (0..20).map(|n| n.to_string()).collect();

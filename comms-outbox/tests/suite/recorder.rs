@@ -9,10 +9,17 @@ use std::{
 use comms_core::{Acks, Error, Message, Publisher, Receipt, async_trait};
 use tokio::sync::Semaphore;
 
+/// What was taken, by number; the answered ones are marked.
+#[derive(Default)]
+struct Log {
+    next: u64,
+    entries: Vec<(u64, Message, bool)>,
+}
+
 type Judge = Box<dyn Fn(&Message) -> Result<(), Error> + Send + Sync>;
 
 pub struct Recorder {
-    seen: Mutex<Vec<Message>>,
+    log: Arc<Mutex<Log>>,
     judge: Mutex<Judge>,
     /// How long an answer takes.
     delay: Duration,
@@ -29,7 +36,7 @@ impl Recorder {
     pub fn with(delay: Duration, bound: usize) -> Arc<Self> {
         let judge: Judge = Box::new(|_| Ok(()));
         let room = Arc::new(Semaphore::new(bound));
-        Arc::new(Self { seen: Mutex::default(), judge: Mutex::new(judge), delay, bound, room })
+        Arc::new(Self { log: Arc::default(), judge: Mutex::new(judge), delay, bound, room })
     }
 
     pub fn judge(&self, judge: impl Fn(&Message) -> Result<(), Error> + Send + Sync + 'static) {
@@ -37,11 +44,16 @@ impl Recorder {
     }
 
     pub fn seen(&self) -> Vec<Message> {
-        self.seen.lock().unwrap().clone()
+        self.log.lock().unwrap().entries.iter().map(|(_, message, _)| message.clone()).collect()
     }
 
     pub fn count(&self) -> usize {
-        self.seen.lock().unwrap().len()
+        self.log.lock().unwrap().entries.len()
+    }
+
+    /// The process died: what was not answered never went out.
+    pub fn die(&self) {
+        self.log.lock().unwrap().entries.retain(|(_, _, answered)| *answered);
     }
 
     pub fn payloads(&self) -> Vec<String> {
@@ -68,20 +80,29 @@ pub fn payload(message: &Message) -> String {
 #[async_trait]
 impl Publisher for Recorder {
     fn enqueue(&self, batch: &mut VecDeque<Message>) -> Acks {
-        let mut results = Vec::new();
-        let mut places = Vec::new();
+        let (mut results, mut places, mut numbers) = (Vec::new(), Vec::new(), Vec::new());
         while !batch.is_empty() {
             let Ok(place) = self.room.clone().try_acquire_owned() else { break };
             let Some(message) = batch.pop_front() else { break };
             results.push((self.judge.lock().unwrap())(&message).map(|()| Receipt::default()));
-            self.seen.lock().unwrap().push(message);
             places.push(place);
+            let mut log = self.log.lock().unwrap();
+            numbers.push(log.next);
+            let entry = (log.next, message, self.delay.is_zero());
+            log.entries.push(entry);
+            log.next += 1;
         }
         // Like a carrier, it goes on whether or not anybody asks for the answer.
-        let delay = self.delay;
+        let (delay, log) = (self.delay, self.log.clone());
         let answer = tokio::spawn(async move {
             if !delay.is_zero() {
                 tokio::time::sleep(delay).await;
+                let mut log = log.lock().unwrap();
+                for number in numbers {
+                    if let Ok(at) = log.entries.binary_search_by_key(&number, |(number, _, _)| *number) {
+                        log.entries[at].2 = true;
+                    }
+                }
             }
             drop(places);
             results

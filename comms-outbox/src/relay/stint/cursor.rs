@@ -33,7 +33,8 @@ impl Stint<'_> {
 
     /// Settles flights until the first failure, and waits for the others; renews the lease meanwhile.
     async fn drain(&mut self) -> Result<(), Error> {
-        loop {
+        while self.flights.rows() > 0 || self.releases.in_flight() {
+            let releasing = self.releases.in_flight();
             tokio::select! {
                 biased;
                 () = self.save.as_mut() => {
@@ -41,17 +42,17 @@ impl Stint<'_> {
                         return Ok(());
                     }
                 }
-                next = self.flights.next() => match next {
-                    Some((flight, results)) if !self.broken => self.settle(flight, results).or_else(only_fatal)?,
-                    Some(_) => {}
-                    None => break,
+                Some((flight, results)) = self.flights.next() => {
+                    if !self.broken {
+                        self.settle(flight, results).or_else(only_fatal)?;
+                    }
+                }
+                answered = self.releases.next(), if releasing => {
+                    if let Some((rows, results)) = answered && !self.settle_release(rows, results).await? {
+                        return Ok(());
+                    }
                 }
             }
-        }
-        if self.releases.in_flight()
-            && let Some((rows, results)) = self.releases.next().await
-        {
-            self.settle_release(rows, results).await?;
         }
         Ok(())
     }
