@@ -9,6 +9,13 @@ use crate::{Error, Scoped, UnitOfWork, unit::lend};
 /// The longest key that is accepted, in bytes.
 pub const KEY_LIMIT: usize = 255;
 
+/// Whether `key` is 1 to [`KEY_LIMIT`] printable ASCII characters, not all blank.
+#[must_use]
+pub fn is_key(key: &str) -> bool {
+    let printable = key.bytes().all(|b| (0x20..0x7f).contains(&b));
+    !key.trim().is_empty() && key.len() <= KEY_LIMIT && printable
+}
+
 /// The identity of a request: scoped by principal and operation, or one user gets another's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallKey {
@@ -26,8 +33,7 @@ impl CallKey {
     /// # Errors
     /// `Invalid` for a key that is empty, over [`KEY_LIMIT`] bytes, or has bytes outside printable ASCII.
     pub fn new(principal: &str, operation: &str, key: &str, request: &[u8]) -> Result<Self, Error> {
-        let printable = key.bytes().all(|b| (0x20..0x7f).contains(&b));
-        if key.trim().is_empty() || key.len() > KEY_LIMIT || !printable {
+        if !is_key(key) {
             return Err(Error::invalid(format!(
                 "an idempotency key is 1 to {KEY_LIMIT} printable ASCII characters"
             )));

@@ -20,8 +20,9 @@ pub struct Claims {
     pub sub: String,
     /// Who says so.
     pub iss: String,
-    /// For whom.
-    pub aud: String,
+    /// For whom: one or several (RFC 7519, 4.1.3).
+    #[serde(deserialize_with = "one_or_many")]
+    pub aud: Vec<String>,
     /// Not after, seconds since 1970.
     pub exp: u64,
     /// Not before, seconds since 1970.
@@ -30,6 +31,19 @@ pub struct Claims {
     /// What it may do, space-separated (RFC 8693).
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub scope: String,
+}
+
+fn one_or_many<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Audience {
+        One(String),
+        Many(Vec<String>),
+    }
+    Ok(match Audience::deserialize(deserializer)? {
+        Audience::One(one) => vec![one],
+        Audience::Many(many) => many,
+    })
 }
 
 /// Why a token was refused.
@@ -139,7 +153,7 @@ mod tests {
         let mut claims = Claims {
             sub: "ann".into(),
             iss: "shop".into(),
-            aud: "api".into(),
+            aud: vec!["web".into(), "api".into()],
             exp: 1_000,
             nbf: None,
             scope: String::new(),
@@ -157,7 +171,7 @@ mod tests {
         let refused = [
             (token(b"wrong", Algorithm::HS256, |_| {}), JwtError::Signature),
             (token(b"right", Algorithm::HS512, |_| {}), JwtError::Malformed),
-            (token(b"right", Algorithm::HS256, |c| c.aud = "other".into()), JwtError::Malformed),
+            (token(b"right", Algorithm::HS256, |c| c.aud = vec!["other".into()]), JwtError::Malformed),
             (token(b"right", Algorithm::HS256, |c| c.iss = "other".into()), JwtError::Malformed),
             (token(b"right", Algorithm::HS256, |c| c.exp = 870), JwtError::Expired),
             (token(b"right", Algorithm::HS256, |c| c.nbf = Some(931)), JwtError::Immature),

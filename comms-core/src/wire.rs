@@ -41,5 +41,7 @@ pub const DLQ_ATTEMPTS: &str = "dlq_attempts";
 pub const DLQ_ERROR_KIND: &str = "dlq_error_kind";
 /// Dead letter: the reason, at most 1 KiB.
 pub const DLQ_ERROR: &str = "dlq_error";
+/// Dead letter: bytes of a payload too large to be carried along; it stands where the record stood.
+pub const DLQ_PAYLOAD_OMITTED: &str = "dlq_payload_omitted";
 /// Dead letter: when the group gave up, RFC 3339.
 pub const DLQ_FAILED_AT: &str = "dlq_failed_at";

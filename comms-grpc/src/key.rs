@@ -1,6 +1,6 @@
 //! The idempotency key of a call: minted once by the caller, the same on every attempt.
 
-use comms_core::{Error, idempotency::KEY_LIMIT, wire};
+use comms_core::{Error, idempotency::is_key, wire};
 use tonic::{Request, Status, metadata::AsciiMetadataValue};
 
 /// Puts `key` on `request`: the id of what the call is about, or one minted once per logical call.
@@ -14,7 +14,7 @@ use tonic::{Request, Status, metadata::AsciiMetadataValue};
 /// ```
 ///
 /// # Errors
-/// `Invalid` for a key that is empty, over [`KEY_LIMIT`] bytes, or has bytes outside printable ASCII.
+/// `Invalid` for a key that is empty, over [`KEY_LIMIT`](comms_core::idempotency::KEY_LIMIT) bytes, or has bytes outside printable ASCII.
 pub fn keyed<T>(mut request: Request<T>, key: &str) -> Result<Request<T>, Error> {
     let value = key.parse::<AsciiMetadataValue>().ok().filter(|_| is_key(key));
     let value = value.ok_or_else(|| Error::invalid(RULE))?;
@@ -33,10 +33,6 @@ pub fn key_of<T>(request: &Request<T>) -> Result<String, Status> {
 }
 
 const RULE: &str = "send metadata idempotency-key once: 1 to 255 printable ASCII characters";
-
-fn is_key(key: &str) -> bool {
-    !key.trim().is_empty() && key.len() <= KEY_LIMIT && key.bytes().all(|b| (0x20..0x7f).contains(&b))
-}
 
 #[cfg(test)]
 mod tests {

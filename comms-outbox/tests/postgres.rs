@@ -446,6 +446,12 @@ async fn a_refused_message_parks_its_key_until_released() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
+async fn what_was_read_before_the_refusal_is_parked_too() {
+    suite::parking::what_was_read_before_the_refusal_is_parked_too::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
 async fn a_released_key_keeps_its_order() {
     suite::parking::a_released_key_keeps_its_order::<Postgres>().await;
 }

@@ -2,7 +2,10 @@
 
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
-use super::{Consumer, Limits, dead_letter::DeadLetters};
+use super::{
+    Consumer, Limits,
+    dead_letter::{DeadLetters, dlq_topic},
+};
 use crate::{KafkaConfig, record};
 use comms_core::{Attempts, BoxHandler, Clock, Error, Handler, Processor, Publisher, health::Component};
 

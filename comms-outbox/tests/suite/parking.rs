@@ -80,6 +80,24 @@ pub async fn a_refused_message_parks_its_key_until_released<B: Backend>() {
     relay.stop().await;
 }
 
+/// A carrier that is full takes a page in part: what waits when the key is parked stands behind it too.
+pub async fn what_was_read_before_the_refusal_is_parked_too<B: Backend>() {
+    let backend = B::start().await;
+    let recorder = Recorder::with(Duration::from_millis(50), 1);
+    recorder.judge(|message: &Message| match payload(message).as_str() {
+        "a1" => Err(Error::invalid("schema unknown")),
+        _ => Ok(()),
+    });
+    send(&backend, &[message("a", "a1"), message("a", "a2"), message("b", "b1"), message("a", "a3")]).await;
+    let relay = run(backend.relay(recorder.clone()));
+    until("three are parked", async || backend.parked().await.len() == 3).await;
+    until("b flows", async || recorder.payloads().contains(&"b1".to_owned())).await;
+    send(&backend, &[message("b", "b2")]).await;
+    until("and goes on", async || recorder.payloads().contains(&"b2".to_owned())).await;
+    assert_eq!(recorder.payloads(), ["a1", "b1", "b2"]);
+    relay.stop().await;
+}
+
 /// With a carrier that has one row of a key at a time, the key's order is kept through park and release.
 pub async fn a_released_key_keeps_its_order<B: Backend>() {
     let backend = B::start().await;
