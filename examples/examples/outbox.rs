@@ -15,6 +15,7 @@ use comms_outbox::{
 };
 use serde::{Deserialize, Serialize};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions};
+use tokio::sync::mpsc;
 
 #[derive(Serialize, Deserialize)]
 struct OrderPlaced {
@@ -49,14 +50,18 @@ async fn main() -> anyhow::Result<()> {
     // One relay per consumer group. The second group's name is another, so it gets everything again; its
     // subscriber has the name of the first, so its inbox knows every message.
     for relay_name in ["billing", "billing again"] {
-        let subscriber = Subscriber::builder("billing").on(OrderPlaced::TYPE, billing(&unit)).build()?;
+        let (done, mut delivered) = mpsc::channel(1);
+        let subscriber =
+            Subscriber::builder("billing").on(OrderPlaced::TYPE, billing(&unit, done)).build()?;
         let relay = Relay::builder(RelayStore::new(pool.clone(), Tables::new()), Arc::new(subscriber))
             .name(relay_name)
             .destinations([OrderPlaced::TYPE])
             .wake(unit.wake())
             .build()?;
         println!("relay {relay_name:?}:");
-        relay.run(tokio::time::sleep(Duration::from_millis(300))).await?;
+        // Ends when the message has been delivered; in a service, when the process is told to.
+        let first = async { drop(tokio::time::timeout(Duration::from_secs(20), delivered.recv()).await) };
+        relay.run(first).await?;
     }
 
     let count = |table: &'static str| sqlx::query_scalar::<_, i64>(table).fetch_one(&pool);
@@ -80,17 +85,18 @@ async fn place_order(unit: &SqliteUnit, order_id: &str, cents: i64, fail: bool) 
 }
 
 /// Writes an invoice in the transaction that also remembers the message; prints how each delivery ended.
-fn billing(unit: &SqliteUnit) -> BoxHandler {
+fn billing(unit: &SqliteUnit, done: mpsc::Sender<()>) -> BoxHandler {
     let apply = BoxHandler::new(transactional(unit.clone(), |event: OrderPlaced, mut tx: Tx| async move {
         let insert = sqlx::query("INSERT INTO invoices (order_id, cents) VALUES ($1, $2)");
         insert.bind(event.order_id).bind(event.cents).execute(&mut **tx).await.map(drop).map_err(sql_error)
     }));
     BoxHandler::new(handler_fn(move |delivery: Delivery| {
-        let apply = apply.clone();
+        let (apply, done) = (apply.clone(), done.clone());
         async move {
             let origin = delivery.origin.clone();
             let outcome: Result<Outcome, Error> = apply.handle(delivery).await;
             println!("  {origin}: {outcome:?}");
+            let _ = done.try_send(());
             outcome
         }
     }))

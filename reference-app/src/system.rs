@@ -14,7 +14,7 @@ use crate::{
         config::{Config, Role},
         data_dir::DataDir,
         db::Db,
-        delivery,
+        delivery, http,
         identity::{self, DevIssuer},
         listen,
         stages::{Stage, Stages},
@@ -163,8 +163,10 @@ impl System {
             .await?;
         // The edge last: nobody is let in before there is somebody behind it.
         if let Some(listener) = listeners.remove("gateway") {
-            let gateway = self.gateway(verifier)?;
-            self.stages.spawn(Stage::Edge, "gateway", move |told| gateway.serve(listener, told));
+            let routes = self.gateway(verifier)?.routes();
+            self.stages.spawn(Stage::Edge, "gateway", move |told| {
+                http::serve(listener, routes, told.cancelled_owned())
+            });
         }
         Ok(())
     }
@@ -210,9 +212,9 @@ impl System {
         let mut config = HubConfig::default();
         config.origins = self.config.notification.origins.clone();
         if let Some(gateway) = self.address("gateway") {
-            // A browser calls this machine by either name.
-            config.origins.push(format!("http://{gateway}"));
-            config.origins.push(format!("http://localhost:{}", gateway.port()));
+            // A browser calls this machine by any of its names.
+            let hosts = [gateway.to_string(), format!("localhost:{}", gateway.port())];
+            config.origins.extend(hosts.map(|host| format!("http://{host}")));
         }
         Hub::new(config, self.clock.clone())
     }
@@ -220,13 +222,15 @@ impl System {
     fn gateway(&self, verifier: Verifier) -> Result<Gateway, Error> {
         let config = &self.config.gateway;
         let timeout = Duration::from_millis(config.request_timeout_ms);
-        let socket = self.address("notification");
+        // What is configured is what clients can reach; the bound address is what is known without that.
+        let configured = self.config.notification.url.clone();
+        let bound = self.address("notification").map(|address| format!("ws://{address}"));
+        let websocket_url = configured.or(bound).unwrap_or_default();
         Ok(Gateway::new(gateway::Settings {
             orders: self.channel("order", &self.config.order.url, timeout)?,
             verifier,
             issuer: self.issuer.clone(),
-            websocket_url: socket
-                .map_or_else(|| self.config.notification.url.clone(), |address| format!("ws://{address}")),
+            websocket_url,
             timeout,
             body_limit: config.body_limit,
             clock: self.clock.clone(),
@@ -248,12 +252,11 @@ impl System {
 
     fn serve_sockets(&self, listener: TcpListener, routes: axum::Router, hub: Hub) {
         self.stages.spawn(Stage::Sockets, "sockets", move |told| async move {
-            let drained = hub.clone();
-            let server = axum::serve(listener, routes).with_graceful_shutdown(async move {
+            let ends = async move {
                 told.cancelled().await;
-                drained.drain(Duration::from_secs(5)).await;
-            });
-            server.await.map_err(Error::fatal)
+                hub.drain(Duration::from_secs(5)).await;
+            };
+            http::serve(listener, routes, ends).await
         });
     }
 }

@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 
 /// An amount in minor units of an ISO 4217 currency.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Money {
     /// Minor units: kopecks, cents.
     pub minor: i64,

@@ -1,34 +1,47 @@
 //! `/livez`, `/readyz`, `/metrics`.
 
+use std::time::Duration;
+
 use axum::{Json, Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
 use comms_core::{Error, Health};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use super::http;
+
 /// Serves until `shutdown`.
 ///
 /// # Errors
-/// `Fatal` where the listener fails.
+/// Those of [`http::serve`].
 pub async fn serve(
     listener: TcpListener,
     health: Health,
     metrics: PrometheusHandle,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
+    let scraped = metrics.clone();
     let routes = Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .with_state(health)
         .route(
             "/metrics",
-            get(async move || {
-                metrics.run_upkeep();
-                ([("content-type", "text/plain; version=0.0.4")], metrics.render())
-            }),
+            get(async move || ([("content-type", "text/plain; version=0.0.4")], scraped.render())),
         );
-    let server = axum::serve(listener, routes).with_graceful_shutdown(shutdown.cancelled_owned());
-    server.await.map_err(Error::fatal)
+    let served = http::serve(listener, routes, shutdown.cancelled_owned());
+    tokio::select! {
+        end = served => end,
+        () = upkeep(&metrics) => Ok(()),
+    }
+}
+
+/// Samples are gathered until somebody looks; where nobody ever does, they must be gathered up all the same.
+async fn upkeep(metrics: &PrometheusHandle) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        metrics.run_upkeep();
+    }
 }
 
 async fn ready(State(health): State<Health>) -> impl IntoResponse {

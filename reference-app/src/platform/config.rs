@@ -148,8 +148,8 @@ pub struct Payment {
 pub struct Notification {
     /// WebSocket listener; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Where a browser finds it, when it runs in another process: `ws://host:port`.
-    pub url: String,
+    /// Where clients find it: `wss://host`. Without it, the bound address of this process.
+    pub url: Option<String>,
     /// Browser origins that may open a socket; the gateway's own is added where it is in this process.
     pub origins: Vec<String>,
 }
@@ -261,6 +261,21 @@ impl Config {
             ),
             (self.consumer.attempts == 0, "consumer.attempts must be at least 1"),
             (self.relay.lease_ms < 100, "relay.lease_ms must be at least 100"),
+            (
+                self.runs(Role::Gateway) && !self.runs(Role::Notification) && self.notification.url.is_none(),
+                "a gateway without the notification role cannot tell clients where the socket is: \
+                 set notification.url (COMMS_NOTIFICATION__URL)",
+            ),
+            (
+                self.auth.public_key_file.is_none() && !self.gateway.listen.ip().is_loopback(),
+                "without auth.public_key_file anybody gets a token for any user, and gateway.listen can be \
+                 reached from elsewhere: configure the key, or listen on 127.0.0.1",
+            ),
+            (!(1..=3_600).contains(&self.shutdown_seconds), "shutdown_seconds must be 1 to 3600"),
+            (
+                self.database.as_ref().is_some_and(|database| database.max_connections == 0),
+                "database.max_connections must be at least 1",
+            ),
             (self.payment.limit_minor < 0, "payment.limit_minor must not be negative"),
             (self.gateway.request_timeout_ms == 0, "gateway.request_timeout_ms must be at least 1"),
         ];

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{ErrorKind, Write},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use comms_core::Error;
@@ -11,7 +11,6 @@ use comms_core::Error;
 /// A locked data directory. The lock ends with the process, however that ends.
 #[derive(Debug)]
 pub struct DataDir {
-    path: PathBuf,
     _lock: File,
 }
 
@@ -26,7 +25,7 @@ impl DataDir {
         let file = path.join("lock");
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&file).map_err(refuse)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Ok(()) => Ok(Self { _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(Error::invalid(format!(
                 "data directory {} is in use by another process: stop that one, or give this one its own \
                  with --data-dir (COMMS_DATA_DIR)",
@@ -34,12 +33,6 @@ impl DataDir {
             ))),
             Err(TryLockError::Error(e)) => Err(refuse(e)),
         }
-    }
-
-    /// Where it is.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 }
 

@@ -91,7 +91,7 @@ impl Tx {
         }
     }
 
-    /// ` FOR UPDATE` where rows can be locked; SQLite's transaction has the whole file already.
+    /// Whether rows can and must be locked one by one; SQLite's transaction has the whole file already.
     #[must_use]
     pub fn is_postgres(&self) -> bool {
         matches!(self.backend, TxBackend::Postgres(_))

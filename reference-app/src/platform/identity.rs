@@ -55,7 +55,7 @@ impl DevIssuer {
         let claims = Claims {
             sub: user.to_owned(),
             iss: self.issuer.to_string(),
-            aud: self.audience.to_string(),
+            aud: vec![self.audience.to_string()],
             exp: (self.clock.unix() + life).as_secs(),
             nbf: None,
             scope: String::new(),

@@ -6,6 +6,7 @@ pub mod config;
 pub mod data_dir;
 pub mod db;
 pub mod delivery;
+pub mod http;
 pub mod identity;
 pub mod listen;
 pub mod prefix;

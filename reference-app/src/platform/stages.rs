@@ -64,8 +64,8 @@ impl Stages {
         self.failed.cancelled().await;
     }
 
-    /// Ends every stage in order, all within `limit`; what has not ended by then is dropped with the
-    /// runtime. Returns the first failure of a task, if there was one.
+    /// Ends every stage in order, all within `limit`; each may take half of what is left; what has
+    /// not ended by then is dropped with the runtime. Returns the first failure of a task, if there was one.
     ///
     /// # Errors
     /// That failure.
@@ -75,7 +75,8 @@ impl Stages {
             let (token, tracker) = &self.stages[stage as usize];
             token.cancel();
             tracker.close();
-            let left = end.saturating_duration_since(clock.now());
+            // Half of what is left: one stage that hangs does not take the time of all that follow.
+            let left = end.saturating_duration_since(clock.now()) / 2;
             if tokio::time::timeout(left, tracker.wait()).await.is_err() {
                 tracing::warn!(?stage, tasks = tracker.len(), "did not end in time; going on");
             }

@@ -19,15 +19,17 @@ async fn services(verb: &'static str, name: &'static str) {
 
 async fn killed_and_restarted(name: &'static str, away: Duration) {
     let marketplace = Marketplace::start(Shape::Full).await;
-    let load = Load::start(&marketplace, ORDERS, Duration::from_millis(20));
+    // Slow enough for the last kill to fall into it.
+    let load = Load::start(&marketplace, ORDERS, Duration::from_millis(30));
     let mut kills = 0;
-    while kills < 3 {
+    while !load.is_finished() {
         tokio::time::sleep(Duration::from_secs(4)).await;
         services("kill", name).await;
         tokio::time::sleep(away).await;
         services("restart", name).await;
         kills += 1;
     }
+    assert!(kills >= 3, "{kills} kills fell into the load");
     load.judge(&marketplace, &format!("{name} killed and restarted"), kills).await;
 }
 

@@ -85,6 +85,11 @@ async fn every_wrong_request_gets_its_own_problem() {
     }
     let counts = marketplace.books.counts().await.unwrap();
     assert_eq!(counts.orders, 0, "nothing of it came through");
+    for path in ["/v1/orders/%ff", "/v1/orders/%00", "/v1/orders/nonsense", "/nowhere"] {
+        let response = ann.get(path).await.unwrap();
+        assert_eq!(response.status(), 404, "{path}");
+        assert_eq!(response.headers()["content-type"], "application/problem+json", "{path}");
+    }
     ann.place("good", 100).await;
 }
 
@@ -107,6 +112,11 @@ async fn a_token_must_be_there_in_time_and_rightly_signed() {
         ("of a stranger", Some(stranger.token("ann", life).unwrap())),
         ("expired", Some(expired)),
     ];
+    let bare = reqwest::Client::new().get(marketplace.gateway.clone() + "/v1/orders/x").send().await.unwrap();
+    assert_eq!(
+        (bare.status().as_u16(), &bare.headers()["www-authenticate"]),
+        (401, &"Bearer".parse().unwrap())
+    );
     for (what, token) in table {
         let mut buyer = marketplace.buyer("ann");
         buyer.token = token.clone().unwrap_or_default();
@@ -119,18 +129,5 @@ async fn a_token_must_be_there_in_time_and_rightly_signed() {
             _ => false,
         };
         assert!(refused, "the handshake with a token {what} is refused");
-    }
-}
-
-/// A client that opens a socket and never reads: its own affair, and nobody else's.
-#[tokio::test]
-async fn a_socket_that_never_reads_disturbs_nobody() {
-    let marketplace = Marketplace::start(Shape::Embedded).await;
-    let ann = marketplace.buyer("ann");
-    let _deaf = ann.socket().await;
-    let mut listening = ann.socket().await;
-    for n in 0..50 {
-        let placed = ann.place(&format!("k{n}"), 100).await;
-        listening.until(&placed.order_id, "PAID").await;
     }
 }

@@ -1,15 +1,12 @@
 //! Starting wrongly: each refusal says what to do.
 
-use std::{
-    net::TcpListener,
-    process::{Command, Output},
-};
+use std::{net::TcpListener, process::Output};
 
-use crate::support::{Marketplace, Shape};
+use crate::support::{Marketplace, Process, Shape};
 
 fn run(args: &[&str], env: &[(&str, String)]) -> Output {
     let dir = tempfile::tempdir().unwrap();
-    Command::new(env!("CARGO_BIN_EXE_reference-app"))
+    Process::program()
         .current_dir(dir.path())
         .args(args)
         .envs(env.iter().map(|(k, v)| (*k, v)))

@@ -69,7 +69,7 @@ impl Buyer {
     /// Until it is acknowledged, under the same key, as a careful client does: through kills, outages and
     /// lost answers. A refusal that is not about the moment fails the test.
     pub async fn insist(&self, key: &str, minor: i64) -> Placed {
-        loop {
+        for _ in 0..1_200 {
             if let Ok(response) = self.post(Some(key), Self::body(minor).to_string()).await {
                 match response.status() {
                     StatusCode::ACCEPTED => return placed(response).await,
@@ -79,6 +79,7 @@ impl Buyer {
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
+        panic!("{key} was not acknowledged in 1,200 tries");
     }
 
     /// The socket, opened with the token in the header.
@@ -110,6 +111,20 @@ impl Socket {
                 Err(_) => return None,
             }
         }
+    }
+
+    /// The code with which the other side closes, within ten seconds.
+    pub async fn close_code(&mut self) -> Option<u16> {
+        let end = async {
+            loop {
+                match self.0.next().await {
+                    Some(Ok(Message::Close(Some(frame)))) => return Some(frame.code.into()),
+                    Some(Ok(_)) => {}
+                    _ => return None,
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), end).await.expect("the socket ends")
     }
 
     /// Events of `order_id` until one has `status`; their statuses in order.

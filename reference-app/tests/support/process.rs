@@ -19,6 +19,17 @@ pub struct Process {
 }
 
 impl Process {
+    /// The program, without settings that the tests' own environment may have.
+    pub fn program() -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_reference-app"));
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("COMMS_") {
+                command.env_remove(name);
+            }
+        }
+        command
+    }
+
     /// A process that is not running yet; its output goes to `dir/<name>.log`.
     pub fn new(name: &str, dir: &Path, admin: u16, args: &[&str], env: Vec<(String, String)>) -> Self {
         let args = args.iter().map(ToString::to_string).collect();
@@ -27,7 +38,7 @@ impl Process {
 
     pub fn spawn(&mut self) {
         let log: File = OpenOptions::new().create(true).append(true).open(&self.log).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_reference-app"))
+        let child = Self::program()
             .args(&self.args)
             .envs(self.env.iter().map(|(k, v)| (k, v)))
             .stdin(Stdio::null())

@@ -114,7 +114,7 @@ fn environment(dir: &TempDir, issuer: &DevIssuer) -> Vec<(String, String)> {
     vec![
         ("COMMS_AUTH__ISSUER".into(), "tests".into()),
         ("COMMS_AUTH__PUBLIC_KEY_FILE".into(), key.display().to_string()),
-        // The killed one's lease and membership are short, so that many kills fit into one test.
+        // A killed relay's lease is short, so that many kills fit into one test.
         ("COMMS_RELAY__LEASE_MS".into(), "1500".into()),
     ]
 }
@@ -153,7 +153,7 @@ fn processes(shape: Shape, dir: &TempDir, ports: &[u16; 8], env: &[(String, Stri
 fn free_ports() -> [u16; 8] {
     let clock = Clock::system();
     let free = || loop {
-        let port = 10_000 + u16::from_le_bytes(clock.random()) % 22_000;
+        let port = 10_000 + u16::from_le_bytes(clock.random()) % 10_000;
         if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
             return listener;
         }

@@ -29,12 +29,14 @@ impl Config {
     }
 }
 
-/// Hides what stands between the user's name and the last `@`.
+/// Hides what stands between the user's name and the last `@`, and the parameters, which may hold it too.
 fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return HIDDEN.to_owned() };
-    let Some((credentials, host)) = rest.rsplit_once('@') else { return url.to_owned() };
-    match credentials.split_once(':') {
-        Some((user, _)) => format!("{scheme}://{user}:{HIDDEN}@{host}"),
-        None => url.to_owned(),
+    let (credentials, host) = rest.rsplit_once('@').map_or((None, rest), |(c, host)| (Some(c), host));
+    let host = host.split_once('?').map_or_else(|| host.to_owned(), |(host, _)| format!("{host}?{HIDDEN}"));
+    match credentials.map(|c| c.split_once(':').map_or((c, false), |(user, _)| (user, true))) {
+        None => format!("{scheme}://{host}"),
+        Some((user, false)) => format!("{scheme}://{user}@{host}"),
+        Some((user, true)) => format!("{scheme}://{user}:{HIDDEN}@{host}"),
     }
 }

@@ -13,12 +13,9 @@ use axum::{
     extract::DefaultBodyLimit,
     middleware,
     routing::{get, post},
-    serve::ListenerExt,
 };
-use comms_core::{Clock, Error, jwt::Verifier};
+use comms_core::{Clock, jwt::Verifier};
 use comms_grpc::Channel;
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::{contracts::orders::orders_client::OrdersClient, platform::identity::DevIssuer};
@@ -82,20 +79,5 @@ impl Gateway {
             .layer(CatchPanicLayer::custom(problem::panicked))
             .layer(middleware::from_fn_with_state(self.state.clone(), edge::context))
             .with_state(self.state.clone())
-    }
-
-    /// Serves until `shutdown`, then finishes the requests it has.
-    ///
-    /// # Errors
-    /// `Fatal` where the listener fails.
-    pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> Result<(), Error> {
-        let listener = listener.tap_io(|socket| {
-            // Answers are small: without this they wait for the peer's delayed acknowledgement.
-            if let Err(error) = socket.set_nodelay(true) {
-                tracing::debug!(%error, "TCP_NODELAY");
-            }
-        });
-        let server = axum::serve(listener, self.routes()).with_graceful_shutdown(shutdown.cancelled_owned());
-        server.await.map_err(Error::fatal)
     }
 }

@@ -4,14 +4,21 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{Path, State, rejection::JsonRejection},
+    extract::{
+        Path, State,
+        rejection::{JsonRejection, PathRejection},
+    },
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use comms_core::{idempotency::KEY_LIMIT, wire};
+use comms_core::{
+    idempotency::{KEY_LIMIT, is_key},
+    wire,
+};
 use comms_grpc::keyed;
 use garde::Validate;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::{
     Edge,
@@ -31,8 +38,18 @@ pub(super) struct NewOrder {
     #[garde(range(min = 1, max = 1_000))]
     quantity: u32,
     /// What one costs.
-    #[garde(custom(positive_price))]
-    price: Money,
+    #[garde(dive)]
+    price: Price,
+}
+
+/// Money as a client may send it: strict, where events are lenient.
+#[derive(Debug, Deserialize, Validate)]
+#[serde(deny_unknown_fields)]
+struct Price {
+    #[garde(range(min = 1))]
+    minor: i64,
+    #[garde(custom(known_currency))]
+    currency: String,
 }
 
 fn identifier(text: &str, _: &()) -> garde::Result {
@@ -43,14 +60,11 @@ fn identifier(text: &str, _: &()) -> garde::Result {
     }
 }
 
-fn positive_price(price: &Money, _: &()) -> garde::Result {
-    if price.minor <= 0 {
-        return Err(garde::Error::new("minor must be positive"));
+fn known_currency(code: &str, _: &()) -> garde::Result {
+    match Money::is_currency(code) {
+        true => Ok(()),
+        false => Err(garde::Error::new("an ISO 4217 code, such as RUB")),
     }
-    if !Money::is_currency(&price.currency) {
-        return Err(garde::Error::new("currency must be an ISO 4217 code, such as RUB"));
-    }
-    Ok(())
 }
 
 #[derive(Serialize)]
@@ -137,8 +151,11 @@ pub(super) async fn place(
 pub(super) async fn show(
     State(edge): State<Arc<Edge>>,
     Principal(buyer_id): Principal,
-    Path(order_id): Path<String>,
+    order_id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<OrderBody>, Problem> {
+    // What is no id names no order.
+    let id = order_id.ok().and_then(|Path(text)| Uuid::try_parse(&text).ok());
+    let order_id = id.ok_or_else(|| tonic::Status::not_found("no such order"))?.to_string();
     let request = orders::GetOrderRequest { buyer_id, order_id };
     let order = edge.orders.clone().get_order(request).await?.into_inner();
     Ok(Json(order.into()))
@@ -154,12 +171,13 @@ fn idempotency_key(headers: &HeaderMap) -> Result<&str, Problem> {
             detail,
         )
     };
-    let header = headers.get(wire::IDEMPOTENCY_KEY);
-    let header = header
-        .ok_or_else(|| refusal("Send Idempotency-Key: a new UUID per order, the same on every retry."))?;
+    let mut sent = headers.get_all(wire::IDEMPOTENCY_KEY).iter();
+    let (Some(header), None) = (sent.next(), sent.next()) else {
+        return Err(refusal("Send one Idempotency-Key: a new UUID per order, the same on every retry."));
+    };
     let text = header.to_str().unwrap_or_default().trim();
     let key = text.strip_prefix('"').and_then(|t| t.strip_suffix('"')).unwrap_or(text);
-    if key.is_empty() || key.len() > KEY_LIMIT {
+    if !is_key(key) {
         return Err(refusal(&format!("The key is 1 to {KEY_LIMIT} printable ASCII characters.")));
     }
     Ok(key)

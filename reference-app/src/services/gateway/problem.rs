@@ -89,30 +89,27 @@ impl From<tonic::Status> for Problem {
         let error = from_status(&status);
         let text = status.message().to_owned();
         let wait = error.retry_after.unwrap_or(Duration::from_secs(1));
+        let http = error.kind.http_status();
         match (status.code(), error.kind) {
             (tonic::Code::NotFound, _) => Self::new(StatusCode::NOT_FOUND, "not-found", "Not found", text),
-            (_, ErrorKind::Invalid) => {
-                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "refused", "The request was refused", text)
-            }
-            (_, ErrorKind::Conflict) => {
-                Self::new(StatusCode::CONFLICT, "conflict", "Another request is in the way", text)
-                    .retry_after(wait)
-            }
-            (_, ErrorKind::Transient | ErrorKind::Rejected) => {
-                tracing::warn!(%status, "an internal service is away");
-                let detail = "A service behind this one is away. Nothing happened; ask again.";
-                let title = "Unavailable";
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", title, detail).retry_after(wait)
-            }
             (tonic::Code::Internal, _) | (_, ErrorKind::Fatal) => {
                 tracing::error!(%status, "an internal service failed");
                 let detail = "The trace id names the logs that say why.";
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something is broken here", detail)
             }
+            (_, ErrorKind::Invalid) => Self::new(http, "refused", "The request was refused", text),
+            (_, ErrorKind::Conflict) => {
+                Self::new(http, "conflict", "Another request is in the way", text).retry_after(wait)
+            }
+            (_, ErrorKind::Transient | ErrorKind::Rejected) => {
+                tracing::warn!(%status, "an internal service is away, or has enough to do");
+                let detail = "Nothing happened; ask again.";
+                Self::new(http, "unavailable", "Not now", detail).retry_after(wait)
+            }
             (_, ErrorKind::Unknown) => {
                 tracing::warn!(%status, "an internal service did not answer in time");
                 let detail = "It may have happened. Ask again with the same Idempotency-Key to learn it.";
-                Self::new(StatusCode::GATEWAY_TIMEOUT, "timeout", "The request took too long", detail)
+                Self::new(http, "timeout", "The request took too long", detail)
             }
         }
     }
