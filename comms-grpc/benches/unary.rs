@@ -1,5 +1,5 @@
-//! Unary calls per second through the channel and `serve`, and beside them, in the same run, through tonic's own
-//! channel and server. Client and server share the machine.
+//! Unary calls per second through the channel and `serve`, and beside them, in the same run, through
+//! tonic's own channel and server. Client and server share the machine.
 //!
 //! `cargo bench -p comms-grpc --all-features`
 #![allow(clippy::unwrap_used, missing_docs, reason = "a program that measures")]

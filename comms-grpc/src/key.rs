@@ -14,7 +14,8 @@ use tonic::{Request, Status, metadata::AsciiMetadataValue};
 /// ```
 ///
 /// # Errors
-/// `Invalid` for a key that is empty, over [`KEY_LIMIT`](comms_core::idempotency::KEY_LIMIT) bytes, or has bytes outside printable ASCII.
+/// `Invalid` for a key that is empty, over [`KEY_LIMIT`](comms_core::idempotency::KEY_LIMIT) bytes, or has bytes
+/// outside printable ASCII.
 pub fn keyed<T>(mut request: Request<T>, key: &str) -> Result<Request<T>, Error> {
     let value = key.parse::<AsciiMetadataValue>().ok().filter(|_| is_key(key));
     let value = value.ok_or_else(|| Error::invalid(RULE))?;

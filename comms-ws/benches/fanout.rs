@@ -18,13 +18,14 @@ use axum::{
     extract::{WebSocketUpgrade, ws::Message},
     http::HeaderMap,
     routing::get,
+    serve::ListenerExt,
 };
 use comms_core::Clock;
 use comms_ws::{Event, Hub, HubConfig, Session};
 use tokio::{
     io::AsyncReadExt,
     net::{TcpListener, TcpStream},
-    sync::broadcast,
+    sync::{Notify, broadcast},
 };
 
 const CLIENTS: usize = 100;
@@ -51,7 +52,7 @@ async fn through_hub(burst: usize) -> f64 {
         Router::new().route("/", get(open))
     };
     let event = event();
-    measure(routes, burst, || hub.publish("all", &event)).await
+    measure(routes, burst, move || hub.publish("all", &event)).await
 }
 
 async fn plainly(burst: usize) -> f64 {
@@ -69,7 +70,7 @@ async fn plainly(burst: usize) -> f64 {
     };
     let event = event();
     let routes = Router::new().route("/", get(open));
-    measure(routes, burst, || drop(sender.send(serde_json::to_string(&event).unwrap()))).await
+    measure(routes, burst, move || drop(sender.send(serde_json::to_string(&event).unwrap()))).await
 }
 
 fn event() -> Event {
@@ -82,32 +83,44 @@ fn event() -> Event {
     }
 }
 
+/// What has arrived at all clients together, and when that is enough.
+#[derive(Default)]
+struct Arrived {
+    bytes: AtomicUsize,
+    enough: AtomicUsize,
+    all: Notify,
+}
+
 /// Publishes in bursts, each when the one before has arrived everywhere.
-async fn measure(routes: Router, burst: usize, publish: impl Fn()) -> f64 {
+async fn measure(routes: Router, burst: usize, publish: impl Fn() + Send + 'static) -> f64 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
+    // Without it small writes wait for the acknowledgement of the one before.
+    let listener = listener.tap_io(|socket| socket.set_nodelay(true).unwrap());
     let server = tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
-    let bytes = Arc::new(AtomicUsize::new(0));
+    let arrived = Arc::new(Arrived { enough: usize::MAX.into(), ..Arrived::default() });
     let mut readers = Vec::new();
     for _ in 0..CLIENTS {
-        readers.push(tokio::spawn(count(connect(address).await, bytes.clone())));
+        readers.push(tokio::spawn(count(connect(address).await, arrived.clone())));
     }
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    bytes.store(0, Relaxed);
-    publish();
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    let round = bytes.swap(0, Relaxed);
-
-    let clock = Clock::system();
-    let (begun, mut published) = (clock.now(), 0);
-    while clock.now() - begun < RUN {
-        (0..burst).for_each(|_| publish());
-        published += burst;
-        while bytes.load(Relaxed) < published * round {
-            tokio::task::yield_now().await;
+    let bursts = async move {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        arrived.bytes.store(0, Relaxed);
+        publish();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let event = arrived.bytes.swap(0, Relaxed);
+        let clock = Clock::system();
+        let (begun, mut published) = (clock.now(), 0);
+        while clock.now() - begun < RUN {
+            published += burst;
+            arrived.enough.store(published * event, Relaxed);
+            (0..burst).for_each(|_| publish());
+            arrived.all.notified().await;
         }
-    }
-    let rate = (published * CLIENTS) as f64 / (clock.now() - begun).as_secs_f64();
+        (published * CLIENTS) as f64 / (clock.now() - begun).as_secs_f64()
+    };
+    // As a task, for that is where events come from.
+    let rate = tokio::spawn(bursts).await.unwrap();
     readers.iter().for_each(tokio::task::JoinHandle::abort);
     server.abort();
     rate
@@ -120,9 +133,11 @@ async fn connect(address: SocketAddr) -> TcpStream {
 }
 
 /// Counts bytes and looks no closer, so that what is measured is the server.
-async fn count(mut socket: TcpStream, bytes: Arc<AtomicUsize>) {
+async fn count(mut socket: TcpStream, arrived: Arc<Arrived>) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(n @ 1..) = socket.read(&mut buffer).await {
-        bytes.fetch_add(n, Relaxed);
+        if arrived.bytes.fetch_add(n, Relaxed) + n == arrived.enough.load(Relaxed) {
+            arrived.all.notify_one();
+        }
     }
 }

@@ -17,8 +17,8 @@ const READ_BUFFER: usize = 4 * 1024;
 /// Written at a time at most, unless one frame is larger.
 pub(crate) const WRITE_BUFFER: usize = 16 * 1024;
 
-/// The token of a handshake: from `Authorization: Bearer <token>`, or, for browsers, which cannot set that, from
-/// `Sec-WebSocket-Protocol: comms.v1, bearer.<token>`. Never from the URL, which ends in logs.
+/// The token of a handshake: from `Authorization: Bearer <token>`, or, for browsers, which cannot set that,
+/// from `Sec-WebSocket-Protocol: comms.v1, bearer.<token>`. Never from the URL, which ends in logs.
 ///
 /// ```
 /// let mut headers = http::HeaderMap::new();

@@ -104,8 +104,8 @@ impl Connections {
     }
 }
 
-/// The next socket, with `TCP_NODELAY`: a call is several small writes, and Nagle's algorithm makes each wait for
-/// the peer's delayed acknowledgement.
+/// The next socket, with `TCP_NODELAY`: a call is several small writes, and Nagle's algorithm makes each wait
+/// for the peer's delayed acknowledgement.
 async fn accept(listener: &TcpListener) -> io::Result<(TcpStream, TcpConnectInfo)> {
     let (socket, remote) = listener.accept().await?;
     socket.set_nodelay(true)?;

@@ -26,7 +26,8 @@ impl Session {
     }
 
     /// Lets the client subscribe to further topics that `allowed` says yes to, up to
-    /// [`HubConfig::max_topics`](crate::HubConfig) in all. It is called on the session's task: it must not block.
+    /// [`HubConfig::max_topics`](crate::HubConfig) in all. It is called on the session's task: it must not
+    /// block.
     #[must_use]
     pub fn allow(mut self, allowed: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
         self.allow = Some(Arc::new(allowed));

@@ -93,8 +93,8 @@ impl Running {
         }
     }
 
-    /// Hands all of `frames` to the socket, then flushes once. The limit is on each step, not on the whole, so that
-    /// a client on a thin line that takes its bytes is not cut off.
+    /// Hands all of `frames` to the socket, then flushes once. The limit is on each step, not on the whole, so
+    /// that a client on a thin line that takes its bytes is not cut off.
     async fn write(&self, socket: &mut WebSocket, frames: VecDeque<Utf8Bytes>) -> Result<(), End> {
         let (count, limit) = (frames.len(), self.hub.config.write_timeout);
         let writing = async {
