@@ -38,6 +38,7 @@ const RULE: &str = "send metadata idempotency-key once: 1 to 255 printable ASCII
 #[cfg(test)]
 mod tests {
     use super::*;
+    use comms_core::idempotency::KEY_LIMIT;
 
     #[test]
     fn accepts_what_the_rule_says_and_nothing_else() {
