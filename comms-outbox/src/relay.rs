@@ -81,7 +81,7 @@ pub struct Relay {
 
 struct Settings {
     name: Arc<str>,
-    topics: Option<Vec<String>>,
+    topics: Option<Arc<[String]>>,
     owner: String,
     lease: Duration,
     page: u32,

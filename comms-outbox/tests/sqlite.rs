@@ -94,6 +94,32 @@ impl Backend for Sqlite {
     }
 }
 
+/// One connection for everything, as an application has it whose writers queue in the pool: nothing in the relay
+/// holds it while it waits for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_connection_is_enough_for_relays_and_writers() {
+    let mut backend = Sqlite::start().await;
+    let options = backend.pool.connect_options().as_ref().clone();
+    backend.pool.close().await;
+    backend.pool = SqlitePoolOptions::new().max_connections(1).connect_lazy_with(options);
+    backend.unit = SqliteUnit::new(backend.pool.clone(), Tables::new());
+    let recorders: Vec<_> = (0..3).map(|_| Recorder::new()).collect();
+    let named = |n: usize| backend.relay(recorders[n].clone()).name(format!("relay-{n}")).page(2);
+    let relays: Vec<_> = (0..recorders.len()).map(|n| run(named(n))).collect();
+    for n in 0..300 {
+        let messages = [message("k", &n.to_string())];
+        tokio::time::timeout(Duration::from_secs(4), send(&backend, &messages))
+            .await
+            .expect("no writer waits for a relay");
+    }
+    for recorder in &recorders {
+        until("all are delivered", async || recorder.count() >= 300).await;
+    }
+    for relay in relays {
+        relay.stop().await;
+    }
+}
+
 /// The file comes after the relay: it waits, unready, and then delivers.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_relay_waits_for_a_database_that_is_not_there() {

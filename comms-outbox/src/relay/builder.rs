@@ -148,7 +148,7 @@ impl RelayBuilder {
             metrics: Metrics::new(&self.name),
             settings: Settings {
                 name: self.name.into(),
-                topics: self.topics,
+                topics: self.topics.map(Into::into),
                 owner,
                 lease: self.lease,
                 page: self.page,

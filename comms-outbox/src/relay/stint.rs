@@ -13,8 +13,8 @@ use std::{
 };
 
 use comms_core::{Error, ErrorKind, Message};
-use futures::future::BoxFuture;
 use tokio::{sync::watch, time::Sleep};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     CALL_LIMIT, READ_LIMIT, Relay,
@@ -57,7 +57,7 @@ pub(super) struct Stint<'a> {
     read: Position,
     /// Everything up to here is delivered or parked.
     acked: Position,
-    reading: Option<BoxFuture<'a, Result<Page, Error>>>,
+    reading: Option<AbortOnDropHandle<Result<Page, Error>>>,
     unsent: Unsent,
     pub(super) flights: Flights,
     pub(super) parking: Parking,
@@ -166,14 +166,14 @@ impl<'a> Stint<'a> {
         self.flights.rows() < settings.in_flight && self.flights.bytes() < settings.in_flight_bytes
     }
 
-    /// Beside everything else: a backlog is long in reading, and the lease must be renewed meanwhile.
+    /// Beside everything else: a backlog is long in reading, and the lease must be renewed meanwhile. In a task
+    /// of its own: a read that nobody polls would keep its connection from the write that is being awaited,
+    /// for ever where the pool has one.
     fn start_read(&mut self) {
-        let (relay, from) = (self.relay, self.read.clone());
-        self.reading = Some(Box::pin(async move {
-            let settings = &relay.settings;
-            let page = relay.store.read(&from, settings.topics.as_deref(), settings.page.into());
-            limited(READ_LIMIT, page).await
-        }));
+        let (store, from) = (self.relay.store.clone(), self.read.clone());
+        let (topics, page) = (self.relay.settings.topics.clone(), self.relay.settings.page.into());
+        let read = async move { limited(READ_LIMIT, store.read(&from, topics.as_deref(), page)).await };
+        self.reading = Some(AbortOnDropHandle::new(tokio::spawn(read)));
     }
 
     fn take(&mut self, page: Page) {
@@ -273,9 +273,9 @@ async fn elapsed(sleep: &mut Option<Pin<Box<Sleep>>>) {
     }
 }
 
-async fn answered<T>(call: &mut Option<BoxFuture<'_, T>>) -> T {
-    match call {
-        Some(call) => call.await,
+async fn answered(read: &mut Option<AbortOnDropHandle<Result<Page, Error>>>) -> Result<Page, Error> {
+    match read {
+        Some(read) => read.await.unwrap_or_else(|e| Err(Error::transient(e).context("read the outbox"))),
         None => std::future::pending().await,
     }
 }

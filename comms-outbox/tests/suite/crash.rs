@@ -19,12 +19,14 @@ pub async fn a_relay_that_dies_loses_nothing<B: Backend>() {
     const KEYS: usize = 5;
     let clock = Clock::system();
     let backend = B::start().await;
-    let recorder = Recorder::with(Duration::from_millis(2), 16);
+    let recorder = Recorder::with(Duration::from_millis(40), 64);
     let writer = tokio::spawn({
         let backend = backend.clone();
         async move {
-            for n in 0..ROWS {
-                send(&backend, &[message(&(n % KEYS).to_string(), &format!("{:04}", n / KEYS))]).await;
+            let row = |n: usize| message(&(n % KEYS).to_string(), &format!("{:04}", n / KEYS));
+            for n in (0..ROWS).step_by(5) {
+                send(&backend, &(n..n + 5).map(row).collect::<Vec<_>>()).await;
+                tokio::time::sleep(Duration::from_millis(15)).await;
             }
         }
     });
