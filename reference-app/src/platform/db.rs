@@ -10,7 +10,7 @@ mod value;
 use std::sync::Arc;
 
 use comms_core::{Error, UnitOfWork};
-use comms_outbox::{Wake, commit_error, postgres, sql_error, sqlite};
+use comms_outbox::{Wake, postgres, sql_error, sqlite};
 use sqlx::{AssertSqlSafe, PgPool, SqlitePool};
 
 pub use value::{Row, Value};
@@ -134,20 +134,17 @@ impl UnitOfWork for Db {
 
     async fn begin(&self) -> Result<Tx, Error> {
         let backend = match &self.0.backend {
-            Backend::Postgres { pool, .. } => TxBackend::Postgres(pool.begin().await.map_err(sql_error)?),
-            Backend::Sqlite { writer, .. } => {
-                TxBackend::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await.map_err(sql_error)?)
-            }
+            Backend::Postgres { pool, .. } => TxBackend::Postgres(postgres::begin(pool).await?),
+            Backend::Sqlite { writer, .. } => TxBackend::Sqlite(sqlite::begin(writer).await?),
         };
         Ok(Tx { schema: self.0.schema, backend })
     }
 
     async fn commit(&self, tx: Tx) -> Result<(), Error> {
-        let done = match tx.backend {
-            TxBackend::Postgres(tx) => tx.commit().await,
-            TxBackend::Sqlite(tx) => tx.commit().await,
-        };
-        done.map_err(commit_error)?;
+        match tx.backend {
+            TxBackend::Postgres(tx) => postgres::commit(tx).await?,
+            TxBackend::Sqlite(tx) => sqlite::commit(tx).await?,
+        }
         self.0.wake.ring();
         Ok(())
     }
