@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use comms_core::{Attempts, Backoff, BoxHandler, Clock, Error, Health, Publisher};
 use comms_kafka::{Consumer, KafkaConfig, KafkaPublisher, TopicSpec, provision};
-use comms_outbox::Subscriber;
+use comms_outbox::{RelayBuilder, Subscriber};
 
 use super::{
     config::{self, Config},
@@ -87,7 +87,7 @@ impl Delivery<'_> {
         let publisher: Arc<dyn Publisher> = Arc::new(KafkaPublisher::new(&settings, self.clock.clone())?);
         for source in sources {
             let prefixed = Prefixed { prefix: kafka.prefix.clone(), inner: publisher.clone() };
-            let relay = self.relay(&source, "kafka", Arc::new(prefixed))?.build()?;
+            let relay = self.relay(&source, "kafka", Arc::new(prefixed)).build()?;
             self.stages.spawn(Stage::Relays, source.name, move |told| relay.run(told.cancelled_owned()));
         }
         for Subscription { group, topic, handler } in subscriptions {
@@ -114,7 +114,7 @@ impl Delivery<'_> {
                 .clock(self.clock.clone())
                 .build()?;
             let stop = subscriber.stopper();
-            let relay = self.relay(owner, group, Arc::new(subscriber))?.destinations([topic]).build()?;
+            let relay = self.relay(owner, group, Arc::new(subscriber)).destinations([topic]).build()?;
             self.stages.spawn(Stage::Consumers, group, move |told| {
                 relay.run(async move {
                     told.cancelled().await;
@@ -130,19 +130,14 @@ impl Delivery<'_> {
         Ok(())
     }
 
-    fn relay(
-        &self,
-        source: &Source,
-        name: &str,
-        publisher: Arc<dyn Publisher>,
-    ) -> Result<comms_outbox::RelayBuilder, Error> {
-        Ok(source
+    fn relay(&self, source: &Source, name: &str, publisher: Arc<dyn Publisher>) -> RelayBuilder {
+        source
             .db
             .relay(publisher)
             .name(name)
             .lease(Duration::from_millis(self.config.relay.lease_ms))
             .clock(self.clock.clone())
-            .health(self.health.component(&format!("relay {} {name}", source.name))))
+            .health(self.health.component(&format!("relay {} {name}", source.name)))
     }
 
     fn attempts(&self) -> Result<Attempts, Error> {
