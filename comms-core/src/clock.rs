@@ -1,58 +1,78 @@
 //! The only source of time and randomness.
 
+mod manual;
+mod random;
+mod sleep;
+
 use std::{
     fmt,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::AtomicU64},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-/// Keeps the identifiers of one millisecond in the order they were made.
-static UUID_ORDER: Mutex<uuid::ContextV7> = Mutex::new(uuid::ContextV7::new());
+use manual::Manual;
+pub use sleep::Sleep;
+
+/// The last identifier made of the system clock, as [`random::next_ordinal`] has it.
+static SYSTEM_ORDINAL: AtomicU64 = AtomicU64::new(0);
 
 /// Time and randomness, injected. The system clock by default; a manual one in tests.
+///
+/// The system clock's [`now`](Self::now) and [`sleep`](Self::sleep) are tokio's, so that a test under tokio's
+/// paused time sees both stand still. The manual clock stands until it is told to advance, wakes those who
+/// sleep on it, and repeats its randomness: with it a test needs no runtime at all.
+///
+/// ```
+/// use comms_core::Clock;
+/// use std::time::Duration;
+/// let clock = Clock::manual(Duration::from_secs(1_700_000_000));
+/// let before = clock.now();
+/// clock.advance(Duration::from_secs(5));
+/// assert_eq!(clock.now() - before, Duration::from_secs(5));
+/// assert_eq!(clock.rfc3339(), "2023-11-14T22:13:25.000Z");
+/// ```
 #[derive(Clone)]
 pub struct Clock(Source);
 
 #[derive(Clone)]
 enum Source {
     System,
-    Manual { start: Instant, unix_start: Duration, elapsed_nanos: Arc<AtomicU64> },
+    Manual(Arc<Manual>),
 }
 
 impl Clock {
-    /// The machine's clocks.
+    /// The machine's clocks, and randomness seeded by the operating system.
     #[must_use]
     pub const fn system() -> Self {
         Self(Source::System)
     }
 
-    /// A clock that stands still until [`Clock::advance`], starting at `unix` since 1970.
+    /// A clock that stands still until [`Clock::advance`], starting at `unix` since 1970; its randomness
+    /// is that of seed 0.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "an Instant can only be had from the system clock")]
     pub fn manual(unix: Duration) -> Self {
-        Self(Source::Manual { start: Instant::now(), unix_start: unix, elapsed_nanos: Arc::default() })
+        Self::seeded(unix, 0)
     }
 
-    /// Moves a manual clock; the system clock does not listen.
+    /// A manual clock whose randomness follows from `seed`.
+    #[must_use]
+    pub fn seeded(unix: Duration, seed: u64) -> Self {
+        Self(Source::Manual(Arc::new(Manual::new(unix, seed))))
+    }
+
+    /// Moves a manual clock and wakes whose time has come; the system clock does not listen.
     pub fn advance(&self, by: Duration) {
-        if let Source::Manual { elapsed_nanos, .. } = &self.0 {
-            let nanos = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
-            elapsed_nanos.fetch_add(nanos, Ordering::SeqCst);
+        if let Source::Manual(manual) = &self.0 {
+            manual.advance(by);
         }
     }
 
     /// Monotonic time.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn now(&self) -> Instant {
         match &self.0 {
-            Source::System => Instant::now(),
-            Source::Manual { start, elapsed_nanos, .. } => {
-                *start + Duration::from_nanos(elapsed_nanos.load(Ordering::SeqCst))
-            }
+            Source::System => tokio::time::Instant::now().into_std(),
+            Source::Manual(manual) => manual.now(),
         }
     }
 
@@ -62,9 +82,7 @@ impl Clock {
     pub fn unix(&self) -> Duration {
         match &self.0 {
             Source::System => SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
-            Source::Manual { unix_start, elapsed_nanos, .. } => {
-                *unix_start + Duration::from_nanos(elapsed_nanos.load(Ordering::SeqCst))
-            }
+            Source::Manual(manual) => manual.unix(),
         }
     }
 
@@ -80,20 +98,35 @@ impl Clock {
         rfc3339(self.unix())
     }
 
-    /// A new time-ordered identifier (RFC 9562, version 7).
+    /// Waits until `duration` has passed. Nothing is registered before the first poll; on the system clock
+    /// that must be within a tokio runtime.
     #[must_use]
-    pub fn uuid_v7(&self) -> uuid::Uuid {
-        let unix = self.unix();
-        uuid::Uuid::new_v7(uuid::Timestamp::from_unix(&UUID_ORDER, unix.as_secs(), unix.subsec_nanos()))
+    pub fn sleep(&self, duration: Duration) -> Sleep {
+        match &self.0 {
+            Source::System => Sleep::system(duration),
+            Source::Manual(manual) => Sleep::manual(manual.clone(), duration),
+        }
     }
 
-    /// Random bytes from the operating system.
+    /// A new time-ordered identifier (RFC 9562, version 7): those of one process sort as they were made,
+    /// also within a millisecond (section 6.2, method 1), and after a step back of the wall clock.
+    #[must_use]
+    pub fn uuid_v7(&self) -> uuid::Uuid {
+        let last = match &self.0 {
+            Source::System => &SYSTEM_ORDINAL,
+            Source::Manual(manual) => &manual.ordinal,
+        };
+        random::uuid_v7(last, self.unix(), self.random())
+    }
+
+    /// Random bytes: unique for ids, fair for jitter, not secret. No system call but the first of a thread.
     #[must_use]
     pub fn random<const N: usize>(&self) -> [u8; N] {
         let mut bytes = [0; N];
-        // The only failure is a kernel without entropy at boot; an all-zero answer is caught by callers
-        // that need a valid id, and jitter does without.
-        let _ = getrandom::fill(&mut bytes);
+        match &self.0 {
+            Source::System => random::fill(&mut bytes),
+            Source::Manual(manual) => manual.fill(&mut bytes),
+        }
         bytes
     }
 
@@ -115,7 +148,7 @@ impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
             Source::System => "Clock::system",
-            Source::Manual { .. } => "Clock::manual",
+            Source::Manual(_) => "Clock::manual",
         })
     }
 }
@@ -127,22 +160,4 @@ pub fn rfc3339(unix: Duration) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn writes_dates_as_rfc_3339_has_them() {
-        assert_eq!(rfc3339(Duration::ZERO), "1970-01-01T00:00:00.000Z");
-        assert_eq!(rfc3339(Duration::from_millis(951_782_400_123)), "2000-02-29T00:00:00.123Z");
-        assert_eq!(rfc3339(Duration::from_secs(1_763_708_399)), "2025-11-21T06:59:59.000Z");
-    }
-
-    #[test]
-    fn a_manual_clock_moves_only_when_told() {
-        let clock = Clock::manual(Duration::from_secs(100));
-        let before = clock.now();
-        clock.advance(Duration::from_secs(5));
-        assert_eq!(clock.now() - before, Duration::from_secs(5));
-        assert_eq!(clock.unix_millis(), 105_000);
-    }
-}
+mod tests;
