@@ -6,9 +6,11 @@
 //! two seconds after the click.
 
 mod deadline;
+mod limit;
 mod trace;
 
 pub use deadline::{Deadline, parse_grpc_timeout};
+pub(crate) use limit::within;
 pub use trace::TraceContext;
 
 use std::{future::Future, sync::Arc};
@@ -44,7 +46,15 @@ impl Context {
     /// The context of the running task; empty outside any [`Context::scope`].
     #[must_use]
     pub fn current() -> Self {
-        CURRENT.try_with(Clone::clone).unwrap_or_default()
+        let current = CURRENT.try_with(Clone::clone).unwrap_or_default();
+        match limit::limit() {
+            Some(limit) => current.with_deadline(limit),
+            None => current,
+        }
+    }
+
+    pub(crate) fn is_keyed(&self) -> bool {
+        false
     }
 
     /// A context that begins a new trace.
@@ -119,6 +129,12 @@ impl Context {
             }
         }
     }
+}
+
+/// The current deadline, without a clone of all the rest.
+pub(crate) fn deadline() -> Option<Deadline> {
+    let scoped = CURRENT.try_with(|context| context.deadline).ok().flatten();
+    scoped.into_iter().chain(limit::limit()).min()
 }
 
 fn limited(carrier: &impl Extract, name: &str, limit: usize) -> Option<Arc<str>> {

@@ -29,3 +29,15 @@ pub const WS_SESSIONS: &str = "comms_ws_sessions";
 pub const WS_DELIVERED: &str = "comms_ws_delivered_total";
 /// Counter: sessions closed for being too slow.
 pub const WS_SLOW_CLOSED: &str = "comms_ws_slow_closed_total";
+/// Histogram, seconds: calls through a policy, by `name` and `outcome`.
+pub const CALL_DURATION: &str = "comms_call_duration_seconds";
+/// Counter: attempts after the first, by `name`.
+pub const CALL_RETRIES: &str = "comms_call_retries_total";
+/// Counter: retries that were wanted and not made, by `name` and `reason`: `attempts`, `budget`, `deadline`.
+pub const CALL_RETRIES_DENIED: &str = "comms_call_retries_denied_total";
+/// Counter: calls a guard said no to, by `name` and `guard`.
+pub const CALL_REJECTIONS: &str = "comms_call_rejections_total";
+/// Counter: calls answered by a fallback, by `name`.
+pub const CALL_FALLBACKS: &str = "comms_call_fallbacks_total";
+/// Counter: changes of a breaker's state, by `name` and the new `state`.
+pub const BREAKER_TRANSITIONS: &str = "comms_breaker_transitions_total";

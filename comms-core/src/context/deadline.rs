@@ -18,6 +18,12 @@ impl Deadline {
         Self(clock.now() + timeout.min(LONGEST))
     }
 
+    /// This point in time.
+    #[must_use]
+    pub const fn at(instant: Instant) -> Self {
+        Self(instant)
+    }
+
     /// What is left; `None` once it has passed.
     #[must_use]
     pub fn remaining(&self, clock: &Clock) -> Option<Duration> {
