@@ -26,6 +26,8 @@ mod process;
 mod publisher;
 pub mod telemetry;
 mod unit;
+#[cfg(feature = "webhooks")]
+pub mod webhook;
 pub mod wire;
 
 pub use async_trait::async_trait;
