@@ -59,7 +59,7 @@ impl Pair {
 
     /// A token with this header, signed whatever it says.
     fn token(&self, header: &Value, claims: &Value) -> String {
-        raw(&header.to_string(), &claims.to_string(), |text| {
+        raw(&header.to_string(), claims.to_string(), |text| {
             crypto::sign(text, &self.secret, self.algorithm).unwrap()
         })
     }
@@ -73,9 +73,7 @@ fn raw(header: &str, claims: impl AsRef<[u8]>, sign: impl Fn(&[u8]) -> String) -
 
 fn hmac(secret: &[u8], header: &Value) -> String {
     let key = EncodingKey::from_secret(secret);
-    raw(&header.to_string(), &claims().to_string(), |text| {
-        crypto::sign(text, &key, Algorithm::HS256).unwrap()
-    })
+    raw(&header.to_string(), claims().to_string(), |text| crypto::sign(text, &key, Algorithm::HS256).unwrap())
 }
 
 fn claims() -> Value {
@@ -124,7 +122,7 @@ fn refuses_what_best_current_practice_refuses() {
     let good = ES256.token(&header(), &claims());
     let (text, signature) = good.rsplit_once('.').unwrap();
     let pem = ES256.public_pem.as_bytes();
-    let none = |alg: &str| raw(&json!({"alg": alg}).to_string(), &claims().to_string(), |_| String::new());
+    let none = |alg: &str| raw(&json!({"alg": alg}).to_string(), claims().to_string(), |_| String::new());
     let signed = |text: &[u8]| crypto::sign(text, &ES256.secret, Algorithm::ES256).unwrap();
     let twice = |header: &str, claims: &str| raw(header, claims, signed);
     let latin = b"{\"sub\":\"\xff\",\"iss\":\"shop\",\"aud\":\"api\",\"exp\":1000}";
