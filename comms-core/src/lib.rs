@@ -27,6 +27,8 @@ pub mod resilience;
 mod sync;
 pub mod telemetry;
 mod unit;
+#[cfg(feature = "webhooks")]
+pub mod webhook;
 pub mod wire;
 
 pub use async_trait::async_trait;

@@ -25,6 +25,13 @@ pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// Remaining time of a gRPC request.
 pub const GRPC_TIMEOUT: &str = "grpc-timeout";
 
+/// Standard Webhooks: the webhook's id, the same on every attempt.
+pub const WEBHOOK_ID: &str = "webhook-id";
+/// Standard Webhooks: when this attempt was made, whole seconds since 1970.
+pub const WEBHOOK_TIMESTAMP: &str = "webhook-timestamp";
+/// Standard Webhooks: space-separated signatures, each `version,base64`.
+pub const WEBHOOK_SIGNATURE: &str = "webhook-signature";
+
 /// Dead letter: topic the record came from.
 pub const DLQ_TOPIC: &str = "dlq_original_topic";
 /// Dead letter: partition the record came from.
