@@ -58,7 +58,8 @@ impl ServerLayer {
 
     fn context(&self, headers: &HeaderMap) -> Result<(CallContext, Pin<Box<Sleep>>), Status> {
         let longest = Deadline::after(self.max_timeout, &self.clock);
-        let context = CallContext::of_request(headers, Protocol::Grpc, &self.clock).map_err(|e| to_status(&e))?;
+        let context =
+            CallContext::of_request(headers, Protocol::Grpc, &self.clock).map_err(|e| to_status(&e))?;
         let context = context.with_deadline(longest);
         let Some(left) = context.deadline.and_then(|deadline| deadline.remaining(&self.clock)) else {
             return Err(Status::deadline_exceeded("the deadline passed before the call arrived"));
