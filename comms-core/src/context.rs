@@ -1,45 +1,81 @@
-//! What a unit of work carries with it: trace, deadline, correlation and cause.
+//! What a unit of work carries with it: trace, deadline, correlation and cause, key and priority.
 //!
-//! The context of the running task is found with [`Context::current`]; whoever begins a unit of work
-//! (an HTTP or gRPC layer, a consumer) sets it with [`Context::scope`]. A deadline rides on requests and
-//! **ends at the outbox**: [`Context::of_message`] never has one, or an acknowledged order would die
-//! two seconds after the click.
+//! Whoever begins a unit of work (an HTTP or gRPC layer, a consumer) reads the context and runs the work in it
+//! with [`Context::scope`]; whoever goes on to the next hop finds it with [`Context::current`]. A task that is
+//! spawned begins without one, so it is handed over:
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), tokio::task::JoinError> {
+//! use comms_core::{Clock, Context};
+//! let context = Context::root(&Clock::system());
+//! let seen = context.clone().scope(async {
+//!     let here = Context::current();
+//!     tokio::spawn(here.scope(async { Context::current() })).await
+//! });
+//! assert_eq!(seen.await?, context);
+//! # Ok(()) }
+//! ```
+//!
+//! Nothing needs the running task's context: it is a plain value, and every function that reads or writes it
+//! takes it explicitly.
+//!
+//! What rides where:
+//!
+//! | | on requests | on events |
+//! |---|---|---|
+//! | trace, correlation, cause | yes | yes |
+//! | deadline, idempotency key, priority | yes | no |
+//!
+//! A deadline **ends at the outbox**: [`Context::of_message`] never has one, or an acknowledged order would die
+//! two seconds after the click. A key names one call, and a priority one moment of load; both end there too.
 
 mod deadline;
 mod limit;
+mod priority;
+mod request;
+mod state;
+mod timeout;
 mod trace;
 
-pub use deadline::{Deadline, parse_grpc_timeout};
+pub use deadline::Deadline;
 pub(crate) use limit::within;
+pub use priority::Priority;
+pub use request::Protocol;
+pub use state::TraceState;
+pub use timeout::{grpc_timeout, parse_grpc_timeout, parse_request_timeout, request_timeout};
 pub use trace::TraceContext;
 
 use std::{future::Future, sync::Arc};
 
-use crate::{Clock, Error, Extract, Headers, Inject, Message, wire};
+use bytes::Bytes;
 
-/// The longest `tracestate` that is carried on; a longer one is dropped, as W3C allows.
-const TRACESTATE_LIMIT: usize = 512;
-/// The longest correlation id that is carried on.
-const CORRELATION_LIMIT: usize = 256;
+use crate::{Clock, Error, Headers, Message, idempotency, wire};
+
+/// The longest correlation or cause that is carried, in bytes. A longer one is left out, never cut.
+pub const ID_LIMIT: usize = 256;
 
 tokio::task_local! {
     static CURRENT: Context;
 }
 
-/// Trace, deadline, correlation and cause of the running unit of work. Cheap to clone.
-#[derive(Debug, Clone, Default)]
+/// What the running unit of work carries with it. Cheap to clone.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Context {
     /// The W3C trace of this hop.
     pub trace: Option<TraceContext>,
-    /// Vendor state, carried along untouched.
-    pub tracestate: Option<Arc<str>>,
+    /// What tracing systems keep with the trace; goes nowhere without it.
+    pub tracestate: Option<TraceState>,
     /// When the asker stops waiting.
     pub deadline: Option<Deadline>,
-    /// What began the conversation.
+    /// What began the conversation; at most [`ID_LIMIT`] bytes.
     pub correlation_id: Option<Arc<str>>,
-    /// `source/id` of the event being handled.
+    /// `source/id` of the event being handled, or of the one that made a caller ask.
     pub causation_id: Option<Arc<str>>,
+    /// The key of the request being handled.
+    pub idempotency_key: Option<Arc<str>>,
+    /// How much the request matters when not all can be served.
+    pub priority: Priority,
 }
 
 impl Context {
@@ -53,47 +89,62 @@ impl Context {
         }
     }
 
-    pub(crate) fn is_keyed(&self) -> bool {
-        false
-    }
-
     /// A context that begins a new trace.
     #[must_use]
     pub fn root(clock: &Clock) -> Self {
         Self { trace: Some(TraceContext::root(clock)), ..Self::default() }
     }
 
-    /// Continues the trace a request carries (a new span under it), or begins one where it carries none
-    /// or a malformed one. No deadline is read here: its header differs by protocol.
+    /// Continues the trace and the conversation of an event. Never has a deadline, a key or a priority.
+    ///
+    /// An event without a correlation begins one: its identity. An identity, or a correlation, over
+    /// [`ID_LIMIT`] bytes or with control characters is left out.
     #[must_use]
-    pub fn of_request(carrier: &impl Extract, clock: &Clock) -> Self {
-        let parent = carrier.extract(wire::TRACEPARENT).and_then(TraceContext::parse);
-        let Some(parent) = parent else { return Self::root(clock) };
-        // tracestate means nothing without its traceparent, so it is read only here.
+    pub fn of_message(message: &Message, clock: &Clock) -> Self {
+        let identity = identity(message);
+        let correlation = message.headers.get(wire::CE_CORRELATION_ID).and_then(|value| id(value));
         Self {
-            trace: Some(parent.child(clock)),
-            tracestate: limited(carrier, wire::TRACESTATE, TRACESTATE_LIMIT),
-            ..Self::default()
+            correlation_id: correlation.or_else(|| identity.clone()),
+            causation_id: identity,
+            ..Self::of_trace(&message.headers, clock)
         }
     }
 
-    /// Continues the trace and the conversation of an event. Never has a deadline.
+    /// The context of a request that this work makes: a new span (or a trace, where there is none), and no
+    /// idempotency key, for a key names one call and this is another.
     #[must_use]
-    pub fn of_message(message: &Message, clock: &Clock) -> Self {
-        let identity: Arc<str> = format!("{}/{}", message.source, message.id).into();
-        let correlation = limited(&message.headers, wire::CE_CORRELATION_ID, CORRELATION_LIMIT);
-        Self {
-            correlation_id: Some(correlation.unwrap_or_else(|| identity.clone())),
-            causation_id: Some(identity),
-            ..Self::of_request(&message.headers, clock)
-        }
+    pub fn child(mut self, clock: &Clock) -> Self {
+        let trace = self.trace.map_or_else(|| TraceContext::root(clock), |trace| trace.child(clock));
+        self.trace = Some(trace);
+        self.idempotency_key = None;
+        self
     }
 
     /// The same with this deadline, or the earlier one it already has.
     #[must_use]
     pub fn with_deadline(mut self, deadline: Deadline) -> Self {
-        self.deadline = Some(self.deadline.map_or(deadline, |own| own.min(deadline)));
+        self.deadline = Some(self.deadline.map_or(deadline, |own| own.earlier(deadline)));
         self
+    }
+
+    /// The same with this priority.
+    #[must_use]
+    pub fn with_priority(self, priority: Priority) -> Self {
+        Self { priority, ..self }
+    }
+
+    /// The same with the key of the request that is about to be made.
+    ///
+    /// # Errors
+    /// `Invalid` for a key outside the rule of [`idempotency::is_key`].
+    pub fn with_idempotency_key(self, key: &str) -> Result<Self, Error> {
+        if !idempotency::is_key(key) {
+            let limit = idempotency::KEY_LIMIT;
+            return Err(Error::invalid(format!(
+                "an idempotency key is 1 to {limit} printable ASCII characters"
+            )));
+        }
+        Ok(Self { idempotency_key: Some(key.into()), ..self })
     }
 
     /// Runs `work` in this context.
@@ -101,31 +152,19 @@ impl Context {
         CURRENT.scope(self, work).await
     }
 
-    /// Writes `traceparent` and `tracestate` for the next hop.
-    ///
-    /// # Errors
-    /// `Invalid` where the carrier refuses the bytes; ours never do.
-    pub fn inject_trace(&self, carrier: &mut impl Inject) -> Result<(), Error> {
-        let Some(trace) = self.trace else { return Ok(()) };
-        carrier.inject(wire::TRACEPARENT, trace.to_string().as_bytes())?;
-        match &self.tracestate {
-            Some(state) => carrier.inject(wire::TRACESTATE, state.as_bytes()),
-            None => Ok(()),
-        }
-    }
-
-    /// Writes what an event carries: the trace, the correlation, the cause; not the deadline.
+    /// Writes what an event carries: the trace, the correlation, the cause; nothing else.
     pub(crate) fn write_event_headers(&self, headers: &mut Headers) {
-        let trace = self.trace.map(|t| t.to_string().into());
-        let entries = [
-            (wire::TRACEPARENT, trace),
-            (wire::TRACESTATE, self.tracestate.clone()),
-            (wire::CE_CORRELATION_ID, self.correlation_id.clone()),
-            (wire::CE_CAUSATION_ID, self.causation_id.clone()),
-        ];
-        for (name, value) in entries {
-            if let Some(value) = value {
-                headers.append(name, value.as_bytes().to_vec());
+        if let Some(trace) = &self.trace {
+            headers.append(wire::TRACEPARENT, Bytes::copy_from_slice(&trace.to_bytes()));
+        }
+        if let (Some(_), Some(state)) = (&self.trace, &self.tracestate) {
+            headers.append(wire::TRACESTATE, Bytes::copy_from_slice(state.as_str().as_bytes()));
+        }
+        let ids =
+            [(wire::CE_CORRELATION_ID, &self.correlation_id), (wire::CE_CAUSATION_ID, &self.causation_id)];
+        for (name, id) in ids {
+            if let Some(id) = id.as_ref().filter(|id| is_id(id.as_bytes())) {
+                headers.append(name, Bytes::copy_from_slice(id.as_bytes()));
             }
         }
     }
@@ -137,9 +176,33 @@ pub(crate) fn deadline() -> Option<Deadline> {
     scoped.into_iter().chain(limit::limit()).min()
 }
 
-fn limited(carrier: &impl Extract, name: &str, limit: usize) -> Option<Arc<str>> {
-    let bytes = carrier.extract(name).filter(|b| !b.is_empty() && b.len() <= limit)?;
-    std::str::from_utf8(bytes).ok().map(Arc::from)
+/// `source/id`, where it is short enough to be carried.
+fn identity(message: &Message) -> Option<Arc<str>> {
+    let mut text = String::with_capacity(message.source.len() + 1 + message.id.len());
+    text.push_str(&message.source);
+    text.push('/');
+    text.push_str(&message.id);
+    is_id(text.as_bytes()).then(|| text.into())
+}
+
+/// 1 to [`ID_LIMIT`] bytes without control characters: it stands in logs. Looks at all bytes, also after a bad
+/// one: so the compiler takes many at once, and bad ones are rare.
+fn is_id(bytes: &[u8]) -> bool {
+    let fits = (1..=ID_LIMIT).contains(&bytes.len());
+    fits && !bytes.iter().fold(false, |control, byte| control | byte.is_ascii_control())
+}
+
+fn id(bytes: &[u8]) -> Option<Arc<str>> {
+    let fits = is_id(bytes);
+    std::str::from_utf8(bytes).ok().filter(|_| fits).map(Arc::from)
+}
+
+/// Without the optional blanks that HTTP allows around a value (RFC 9110, section 5.6.3).
+fn trimmed(mut bytes: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = bytes {
+        bytes = rest;
+    }
+    bytes
 }
 
 #[cfg(test)]

@@ -80,6 +80,14 @@ impl<N: Into<Cow<'static, str>>, V: Into<Bytes>> FromIterator<(N, V)> for Header
 pub trait Extract {
     /// The value of `name` (lower case), if the carrier has it.
     fn extract(&self, name: &str) -> Option<&[u8]>;
+
+    /// Hands every value of `name` to `visit`, in order, where the carrier has a name more than once. The
+    /// default knows of one; a carrier that allows several must say so here, or ambiguity goes unseen.
+    fn extract_each<'a>(&'a self, name: &str, visit: &mut dyn FnMut(&'a [u8])) {
+        if let Some(value) = self.extract(name) {
+            visit(value);
+        }
+    }
 }
 
 /// Writes a named value into a carrier, replacing what was there.
@@ -95,6 +103,10 @@ impl Extract for Headers {
     fn extract(&self, name: &str) -> Option<&[u8]> {
         self.get(name).map(AsRef::as_ref)
     }
+
+    fn extract_each<'a>(&'a self, name: &str, visit: &mut dyn FnMut(&'a [u8])) {
+        self.0.iter().filter(|(n, _)| n == name).for_each(|(_, value)| visit(value));
+    }
 }
 
 impl Inject for Headers {
@@ -107,6 +119,10 @@ impl Inject for Headers {
 impl Extract for http::HeaderMap {
     fn extract(&self, name: &str) -> Option<&[u8]> {
         self.get(name).map(http::HeaderValue::as_bytes)
+    }
+
+    fn extract_each<'a>(&'a self, name: &str, visit: &mut dyn FnMut(&'a [u8])) {
+        self.get_all(name).iter().for_each(|value| visit(value.as_bytes()));
     }
 }
 

@@ -1,7 +1,7 @@
 //! The vocabulary and the decisions of services that talk: no sockets, no SQL.
 //!
-//! *Said*: [`Message`], typed [`Event`]s. *Carried*: [`Context`] (trace, deadline, cause), read and
-//! written through [`Extract`] and [`Inject`]. *Survived*: [`Error`] with its one [`ErrorKind`],
+//! *Said*: [`Message`], typed [`Event`]s. *Carried*: [`Context`] (trace, deadline, cause, key, priority), read
+//! and written through [`Extract`] and [`Inject`]. *Survived*: [`Error`] with its one [`ErrorKind`],
 //! [`Backoff`]. *Remembered*: [`Inbox`], [`Outbox`], [`Replies`] over a [`UnitOfWork`].
 //!
 //! The seams that a backend implements: [`Publisher`] (a carrier), [`UnitOfWork`] with [`Inbox`],
@@ -34,7 +34,7 @@ pub mod wire;
 pub use async_trait::async_trait;
 pub use bytes;
 pub use clock::Clock;
-pub use context::{Context, Deadline, TraceContext};
+pub use context::{Context, Deadline, Priority, TraceContext, TraceState};
 pub use error::{BoxError, Error, ErrorKind};
 pub use event::Event;
 pub use handler::{BoxHandler, Handler, HandlerFn, Outcome, handler_fn};

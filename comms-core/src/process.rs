@@ -1,11 +1,17 @@
 //! One delivery, from the first try to its verdict: what every consumer does the same way.
 
+mod meters;
+
 use futures::FutureExt;
-use std::{future::Future, panic::AssertUnwindSafe, time::Duration};
+use std::{future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use tracing::Instrument;
 
-use crate::{Backoff, BoxHandler, Clock, Context, Delivery, Error, ErrorKind, Outcome, telemetry};
+use crate::{
+    Backoff, BoxHandler, Clock, Context, Delivery, Error, ErrorKind, Outcome, TraceContext,
+    telemetry as names,
+};
+use meters::{Meters, Place};
 
 /// How often and how long a delivery is tried.
 #[derive(Debug, Clone)]
@@ -45,28 +51,40 @@ pub enum Verdict {
     Stop(Error),
 }
 
-/// Drives deliveries through a handler until there is a verdict.
+/// Drives deliveries through a handler until there is a verdict. Cheap to clone; clones share their metrics.
 #[derive(Debug, Clone)]
 pub struct Processor {
     handler: BoxHandler,
     attempts: Attempts,
     clock: Clock,
-    system: &'static str,
+    meters: Arc<Meters>,
 }
 
 impl Processor {
     /// Runs `handler`; `system` is the `messaging.system` of metrics and spans (`kafka`, `outbox`).
     #[must_use]
     pub fn new(handler: BoxHandler, attempts: Attempts, clock: Clock, system: &'static str) -> Self {
-        Self { handler, attempts, clock, system }
+        Self { handler, attempts, clock, meters: Arc::new(Meters::new(system)) }
     }
 
-    /// Tries `delivery` until it succeeds, is hopeless, or `cancelled` resolves. Each try runs in the
-    /// message's [`Context`] under a span `process`, in its own time limit; a panic counts as a
-    /// `Transient` failure. `cancelled` ends waits between tries and a running try alike: dropping a
-    /// try rolls its transaction back.
-    pub async fn process(&self, mut delivery: Delivery, cancelled: impl Future<Output = ()>) -> Verdict {
+    /// Tries `delivery` until it succeeds, is hopeless, or is left. Each try runs in the message's
+    /// [`Context`] under a span `process`, in its own time limit; a panic counts as a `Transient` failure.
+    ///
+    /// Two signals leave it, and either may come first or never ([`std::future::pending`]):
+    /// - `stopping`, a hand-over or a shut-down that drains: no try begins any more, and a wait between tries
+    ///   ends at once; a try that runs may finish.
+    /// - `cancelled`, the end of the drain: a running try is dropped, which rolls its transaction back.
+    pub async fn process(
+        &self,
+        mut delivery: Delivery,
+        stopping: impl Future<Output = ()>,
+        cancelled: impl Future<Output = ()>,
+    ) -> Verdict {
+        let mut stopping = std::pin::pin!(stopping.fuse());
         let mut cancelled = std::pin::pin!(cancelled.fuse());
+        if stopping.as_mut().now_or_never().is_some() {
+            return Verdict::Abandoned;
+        }
         loop {
             let error = futures::select_biased! {
                 () = cancelled => return Verdict::Abandoned,
@@ -88,38 +106,33 @@ impl Processor {
             let delay = error.retry_after.map_or(delay, |least| least.max(delay));
             futures::select_biased! {
                 () = cancelled => return Verdict::Abandoned,
-                () = tokio::time::sleep(delay).fuse() => {}
+                () = stopping => return Verdict::Abandoned,
+                () = self.clock.sleep(delay).fuse() => {}
             }
         }
     }
 
     async fn attempt(&self, delivery: Delivery) -> Result<Outcome, Error> {
         let context = Context::of_message(&delivery.message, &self.clock);
-        let destination = delivery.message.destination.clone();
-        let group = delivery.group.clone();
+        let place = Place::of(&delivery);
         let span = tracing::info_span!(
-            "process",
-            messaging.destination.name = %destination,
-            messaging.consumer.group.name = %group,
-            message = %delivery.message.id,
-            trace_id = context.trace.map(|t| t.trace_id()),
+            names::PROCESS,
+            { names::MESSAGING_DESTINATION_NAME } = %place.destination,
+            { names::MESSAGING_CONSUMER_GROUP_NAME } = %place.group,
+            { names::MESSAGING_MESSAGE_ID } = %delivery.message.id,
+            { names::TRACE_ID } = context.trace.as_ref().map(TraceContext::trace_id),
         );
         let started = self.clock.now();
         let work = AssertUnwindSafe(context.scope(self.handler.handle(delivery))).catch_unwind();
-        let result = match tokio::time::timeout(self.attempts.timeout, work.instrument(span)).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(panic)) => Err(Error::transient(format!("the handler panicked: {}", panic_text(&*panic)))),
-            Err(_) => Err(Error::unknown(format!("no answer within {:?}", self.attempts.timeout))),
+        let result = futures::select_biased! {
+            ended = work.instrument(span).fuse() => ended.unwrap_or_else(|panic| {
+                Err(Error::transient(format!("the handler panicked: {}", panic_text(&*panic))))
+            }),
+            () = self.clock.sleep(self.attempts.timeout).fuse() => {
+                Err(Error::unknown(format!("no answer within {:?}", self.attempts.timeout)))
+            }
         };
-        let label = result.as_ref().map_or_else(|e| e.kind.as_str(), |outcome| outcome.as_str());
-        metrics::histogram!(
-            telemetry::PROCESS_DURATION,
-            "messaging.system" => self.system,
-            "messaging.destination.name" => destination.to_string(),
-            "messaging.consumer.group.name" => group.to_string(),
-            "outcome" => label,
-        )
-        .record(self.clock.now().duration_since(started).as_secs_f64());
+        self.meters.record(&place, &result, self.clock.now().duration_since(started).as_secs_f64());
         result
     }
 }

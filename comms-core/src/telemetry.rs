@@ -1,11 +1,19 @@
-//! Metric names, after the OpenTelemetry semantic conventions 1.42 where they have one.
-//! In Prometheus form the dots become underscores.
+//! Names of metrics, attributes and spans, in one place.
+//!
+//! They follow the OpenTelemetry semantic conventions 1.42
+//! (<https://opentelemetry.io/docs/specs/semconv/>) where these have one; the house's own begin with `comms`.
+//! Metrics stand here as Prometheus shows them: dots are underscores, the unit and `_total` stand at the end.
+//! Attributes keep their dots; an exporter to Prometheus turns them into underscores. What each metric means,
+//! with its labels: `docs/reference/telemetry.md`.
+//!
+//! The library records through the `metrics` facade. Handles are kept, so that an application installs its
+//! recorder before it starts anything of this house.
 
-/// Histogram, seconds: one try of a handler.
+/// Histogram, seconds: one try of a handler. `messaging.process.duration`.
 pub const PROCESS_DURATION: &str = "messaging_process_duration_seconds";
-/// Counter: messages acknowledged by a carrier.
+/// Counter: messages acknowledged by a carrier. `messaging.client.sent.messages`.
 pub const SENT_MESSAGES: &str = "messaging_client_sent_messages_total";
-/// Counter: messages received by a consumer.
+/// Counter: messages received by a consumer. `messaging.client.consumed.messages`.
 pub const CONSUMED_MESSAGES: &str = "messaging_client_consumed_messages_total";
 /// Counter: messages carried to the dead letters, or parked.
 pub const DEAD_LETTERS: &str = "comms_dead_letters_total";
@@ -17,11 +25,11 @@ pub const OUTBOX_LAG_SECONDS: &str = "comms_outbox_lag_seconds";
 pub const OUTBOX_RELAYED: &str = "comms_outbox_relayed_total";
 /// Gauge: keys a relay has parked.
 pub const OUTBOX_PARKED: &str = "comms_outbox_parked_keys";
-/// Histogram, seconds: HTTP requests served.
+/// Histogram, seconds: HTTP requests served. `http.server.request.duration`.
 pub const HTTP_SERVER_DURATION: &str = "http_server_request_duration_seconds";
-/// Histogram, seconds: gRPC calls served.
+/// Histogram, seconds: gRPC calls served. `rpc.server.call.duration`.
 pub const RPC_SERVER_DURATION: &str = "rpc_server_call_duration_seconds";
-/// Histogram, seconds: gRPC calls made.
+/// Histogram, seconds: gRPC calls made. `rpc.client.call.duration`.
 pub const RPC_CLIENT_DURATION: &str = "rpc_client_call_duration_seconds";
 /// Gauge: open WebSocket sessions.
 pub const WS_SESSIONS: &str = "comms_ws_sessions";
@@ -41,3 +49,23 @@ pub const CALL_REJECTIONS: &str = "comms_call_rejections_total";
 pub const CALL_FALLBACKS: &str = "comms_call_fallbacks_total";
 /// Counter: changes of a breaker's state, by `name` and the new `state`.
 pub const BREAKER_TRANSITIONS: &str = "comms_breaker_transitions_total";
+
+/// Span, and `messaging.operation.name`: one try of a handler.
+pub const PROCESS: &str = "process";
+
+/// Attribute: what carries the messages, `kafka` or `outbox`.
+pub const MESSAGING_SYSTEM: &str = "messaging.system";
+/// Attribute: what is done with a message, [`PROCESS`].
+pub const MESSAGING_OPERATION_NAME: &str = "messaging.operation.name";
+/// Attribute: topic, exchange or queue.
+pub const MESSAGING_DESTINATION_NAME: &str = "messaging.destination.name";
+/// Attribute: the consumer group.
+pub const MESSAGING_CONSUMER_GROUP_NAME: &str = "messaging.consumer.group.name";
+/// Attribute of spans only, for it has no bound: the message's `ce_id`.
+pub const MESSAGING_MESSAGE_ID: &str = "messaging.message.id";
+/// Attribute of what failed: [`crate::ErrorKind`] as text.
+pub const ERROR_TYPE: &str = "error.type";
+/// Attribute of the house: how a try ended, an [`crate::Outcome`] or an [`crate::ErrorKind`] as text.
+pub const OUTCOME: &str = "outcome";
+/// Attribute of spans, for logs: the trace as 32 hexadecimal digits.
+pub const TRACE_ID: &str = "trace_id";

@@ -24,6 +24,15 @@ pub const TRACESTATE: &str = "tracestate";
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// Remaining time of a gRPC request.
 pub const GRPC_TIMEOUT: &str = "grpc-timeout";
+/// Remaining time of an HTTP request: seconds, or milliseconds with `ms`.
+pub const REQUEST_TIMEOUT: &str = "request-timeout";
+/// How much a request matters, in HTTP and gRPC: [`crate::Priority`]; absent is `standard`. Not RFC 9218's
+/// `priority`, which is about the order in which responses are sent.
+pub const REQUEST_PRIORITY: &str = "request-priority";
+/// What `ce_correlationid` is to events, in HTTP and gRPC.
+pub const CORRELATION_ID: &str = "x-correlation-id";
+/// What `ce_causationid` is to events, in HTTP and gRPC.
+pub const CAUSATION_ID: &str = "x-causation-id";
 
 /// Standard Webhooks: the webhook's id, the same on every attempt.
 pub const WEBHOOK_ID: &str = "webhook-id";

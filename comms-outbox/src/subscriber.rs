@@ -131,7 +131,7 @@ impl Shared {
         route.consumed.increment(1);
         let origin = format!("outbox/{}/{}", message.destination, message.id);
         let delivery = Delivery::new(message, self.group.clone(), origin);
-        match route.processor.process(delivery, self.stop.cancelled()).await {
+        match route.processor.process(delivery, self.stop.cancelled(), self.stop.cancelled()).await {
             Verdict::Done(_) => Ok(Receipt::default()),
             Verdict::DeadLetter { error, attempts } => {
                 let refusal = Refusal::tried(attempts, &error);

@@ -2,13 +2,30 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{Clock, Error};
+use super::{
+    request::{Protocol, only},
+    timeout::{grpc_timeout, parse_grpc_timeout, parse_request_timeout, request_timeout},
+};
+use crate::{Clock, Error, Extract};
 
 /// When the asker stops waiting. Absolute, so that time spent in queues counts; two combine to the earlier.
+///
+/// It is found in the running task's [`Context`](crate::Context), or handed on explicitly: it is `Copy`.
+///
+/// ```
+/// use comms_core::{Clock, Deadline};
+/// use std::time::Duration;
+/// let clock = Clock::manual(Duration::from_secs(1_700_000_000));
+/// let own = Deadline::after(Duration::from_secs(5), &clock);
+/// let asked = Deadline::after(Duration::from_secs(2), &clock);
+/// assert_eq!(own.earlier(asked), asked);
+/// clock.advance(Duration::from_millis(500));
+/// assert_eq!(asked.remaining(&clock), Some(Duration::from_millis(1_500)));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline(Instant);
 
-/// `grpc-timeout` has at most eight digits: about three years in hours is far beyond any deadline.
+/// About three years: far beyond any wait, and no overflow of the clock's instants.
 const LONGEST: Duration = Duration::from_secs(99_999_999);
 
 impl Deadline {
@@ -24,10 +41,22 @@ impl Deadline {
         Self(instant)
     }
 
+    /// The earlier of the two: how a caller's limit and one's own combine.
+    #[must_use]
+    pub fn earlier(self, other: Self) -> Self {
+        self.min(other)
+    }
+
     /// What is left; `None` once it has passed.
     #[must_use]
     pub fn remaining(&self, clock: &Clock) -> Option<Duration> {
         self.0.checked_duration_since(clock.now()).filter(|left| !left.is_zero())
+    }
+
+    /// Whether it has passed: work nobody waits for need not begin.
+    #[must_use]
+    pub fn has_passed(&self, clock: &Clock) -> bool {
+        self.remaining(clock).is_none()
     }
 
     /// The point in time itself.
@@ -36,40 +65,32 @@ impl Deadline {
         self.0
     }
 
-    /// What is left as a `grpc-timeout` value, rounded up so that the peer never gives up first on a
+    /// Reads the deadline of a request: `grpc-timeout` or `request-timeout`, from now, clamped to
+    /// 99,999,999 s. `None` where the request has none.
+    ///
+    /// # Errors
+    /// `Invalid` where the header is malformed or comes twice.
+    pub fn of_request(
+        carrier: &impl Extract,
+        protocol: Protocol,
+        clock: &Clock,
+    ) -> Result<Option<Self>, Error> {
+        let Some(text) = only(carrier, protocol.timeout_header())? else { return Ok(None) };
+        let timeout = match protocol {
+            Protocol::Http => parse_request_timeout(text)?,
+            Protocol::Grpc => parse_grpc_timeout(text)?,
+        };
+        Ok(Some(Self::after(timeout, clock)))
+    }
+
+    /// What is left as the value of `protocol`'s header, rounded up so that the peer never gives up first on a
     /// value that rounding made; `None` once it has passed.
     #[must_use]
-    pub fn grpc_timeout(&self, clock: &Clock) -> Option<String> {
-        const UNITS: [(u128, char); 4] = [(1, 'n'), (1_000, 'u'), (1_000_000, 'm'), (1_000_000_000, 'S')];
-        let nanos = self.remaining(clock)?.as_nanos();
-        UNITS
-            .iter()
-            .map(|&(unit, letter)| (nanos.div_ceil(unit), letter))
-            .find(|(value, _)| *value <= 99_999_999)
-            .map(|(value, letter)| format!("{value}{letter}"))
-    }
-}
-
-/// Reads a `grpc-timeout`: one to eight ASCII digits and one of `H M S m u n`
-/// (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>).
-///
-/// # Errors
-/// `Invalid` for anything else: a deadline that cannot be read must not become "no deadline".
-pub fn parse_grpc_timeout(text: &[u8]) -> Result<Duration, Error> {
-    let malformed =
-        || Error::invalid("malformed grpc-timeout: one to eight digits and one of H, M, S, m, u, n");
-    let (unit, digits) = text.split_last().ok_or_else(malformed)?;
-    if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
-        return Err(malformed());
-    }
-    let value = digits.iter().fold(0u64, |sum, d| sum * 10 + u64::from(d - b'0'));
-    match unit {
-        b'H' => Ok(Duration::from_secs(value * 3_600)),
-        b'M' => Ok(Duration::from_secs(value * 60)),
-        b'S' => Ok(Duration::from_secs(value)),
-        b'm' => Ok(Duration::from_millis(value)),
-        b'u' => Ok(Duration::from_micros(value)),
-        b'n' => Ok(Duration::from_nanos(value)),
-        _ => Err(malformed()),
+    pub fn timeout(&self, protocol: Protocol, clock: &Clock) -> Option<String> {
+        let left = self.remaining(clock)?;
+        Some(match protocol {
+            Protocol::Http => request_timeout(left),
+            Protocol::Grpc => grpc_timeout(left),
+        })
     }
 }

@@ -1,66 +1,35 @@
+//! What a context reads, carries and writes.
+
+mod request;
+mod timeouts;
+mod w3c;
+
 use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::{Extract, Headers};
 
 fn clock() -> Clock {
     Clock::manual(Duration::from_secs(1_700_000_000))
 }
 
-#[test]
-fn traceparent_is_as_strict_as_the_standard() {
-    let valid = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-    let table = [
-        (valid, true),
-        ("01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-later", true),
-        ("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-later", false),
-        ("01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01later", false),
-        ("ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", false),
-        ("00-00000000000000000000000000000000-00f067aa0ba902b7-01", false),
-        ("00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01", false),
-        ("00-4BF92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", false),
-        ("00-4bf92f3577b34da6a3ce929d0e0e473-00f067aa0ba902b7-01", false),
-        ("00_4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", false),
-        ("", false),
-        ("00", false),
-    ];
-    for (text, ok) in table {
-        assert_eq!(TraceContext::parse(text.as_bytes()).is_some(), ok, "{text}");
-    }
+fn message(source: &str, id: &str, headers: Headers) -> Message {
+    let (source, id, destination) = (source.into(), id.into(), "t".into());
+    Message { source, id, destination, key: None, headers, payload: None }
 }
 
 #[test]
-fn a_child_keeps_the_trace_and_gets_a_span_of_its_own() {
-    let root = TraceContext::root(&clock());
-    let child = root.child(&clock());
-    assert_eq!(root.trace_id(), child.trace_id());
-    assert_ne!(root, child);
-}
-
-/// The rows of grpc-go's table: units, limits, and what must be refused.
-#[test]
-fn grpc_timeout_is_read_strictly() {
-    let good = [
-        ("00000001n", Some(Duration::from_nanos(1))),
-        ("000000001n", None),
-        ("1n", Some(Duration::from_nanos(1))),
-        ("1u", Some(Duration::from_micros(1))),
-        ("1m", Some(Duration::from_millis(1))),
-        ("1S", Some(Duration::from_secs(1))),
-        ("1M", Some(Duration::from_secs(60))),
-        ("1H", Some(Duration::from_secs(3_600))),
-        ("99999999S", Some(Duration::from_secs(99_999_999))),
-        ("+5S", None),
-        ("-1S", None),
-        ("1x", None),
-        ("S", None),
-        ("", None),
-        ("1 S", None),
-    ];
-    for (text, expected) in good {
-        assert_eq!(parse_grpc_timeout(text.as_bytes()).ok(), expected, "{text}");
-    }
+fn a_child_keeps_the_trace_and_gets_a_span_of_its_own_and_no_key() {
+    let clock = clock();
+    let parent = Context::root(&clock).with_priority(Priority::Batch).with_idempotency_key("k").unwrap();
+    let child = parent.clone().child(&clock);
+    let (before, after) = (parent.trace.unwrap(), child.trace.unwrap());
+    assert_eq!(before.trace_id(), after.trace_id());
+    assert_ne!(before.span_id(), after.span_id());
+    assert_eq!((child.idempotency_key, child.priority), (None, Priority::Batch));
+    assert!(Context::default().child(&clock).trace.is_some(), "a trace begins where there is none");
 }
 
 #[test]
@@ -68,51 +37,97 @@ fn a_deadline_combines_to_the_earlier_and_ends() {
     let clock = clock();
     let near = Deadline::after(Duration::from_secs(1), &clock);
     let far = Deadline::after(Duration::from_secs(9), &clock);
-    let context = Context::root(&clock).with_deadline(near).with_deadline(far);
-    assert_eq!(context.deadline, Some(near));
+    for (first, second) in [(near, far), (far, near)] {
+        let context = Context::root(&clock).with_deadline(first).with_deadline(second);
+        assert_eq!(context.deadline, Some(near));
+        assert_eq!(first.earlier(second), near);
+    }
+    assert!(!near.has_passed(&clock));
     clock.advance(Duration::from_secs(1));
     assert_eq!(near.remaining(&clock), None);
-    assert_eq!(near.grpc_timeout(&clock), None);
-    assert_eq!(Deadline::after(Duration::MAX, &clock).grpc_timeout(&clock).as_deref(), Some("99999999S"));
+    assert!(near.has_passed(&clock));
+    assert_eq!(near.timeout(Protocol::Grpc, &clock), None);
+    let longest = Deadline::after(Duration::MAX, &clock).timeout(Protocol::Grpc, &clock);
+    assert_eq!(longest.as_deref(), Some("99999999S"));
 }
 
 #[tokio::test]
-async fn an_event_carries_trace_and_cause_but_no_deadline() {
+async fn an_event_carries_trace_and_cause_but_no_deadline_key_or_priority() {
     let clock = clock();
     let deadline = Deadline::after(Duration::from_secs(1), &clock);
+    let mut context = Context::root(&clock).with_deadline(deadline).with_priority(Priority::Critical);
+    context = context.with_idempotency_key("order-7").unwrap();
+    context.tracestate = TraceState::parse(b"rojo=1");
     let mut headers = Headers::new();
-    let context = Context::root(&clock).with_deadline(deadline);
-    context.scope(async { Context::current().write_event_headers(&mut headers) }).await;
-    let message = Message {
-        source: "orders".into(),
-        id: "1".into(),
-        destination: "t".into(),
-        key: None,
-        headers,
-        payload: None,
-    };
-    let next = Context::of_message(&message, &clock);
-    assert_eq!(
-        next.trace.map(|t| t.trace_id()),
-        Some(TraceContext::parse(message.headers.extract("traceparent").unwrap()).unwrap().trace_id())
-    );
+    context.clone().scope(async { Context::current().write_event_headers(&mut headers) }).await;
+    let names: Vec<_> = headers.iter().map(|(name, _)| name.to_owned()).collect();
+    assert_eq!(names, ["traceparent", "tracestate"]);
+
+    let next = Context::of_message(&message("orders", "1", headers), &clock);
+    assert_eq!(next.trace.map(|t| t.trace_id()), context.trace.map(|t| t.trace_id()));
+    assert_eq!(next.tracestate.unwrap().as_str(), "rojo=1");
     assert_eq!(next.causation_id.as_deref(), Some("orders/1"));
-    assert!(next.deadline.is_none());
-    assert!(!message.headers.iter().any(|(name, _)| name.contains("timeout") || name.contains("deadline")));
+    assert_eq!(next.correlation_id.as_deref(), Some("orders/1"), "the first event begins the conversation");
+    assert_eq!((next.deadline, next.idempotency_key, next.priority), (None, None, Priority::Standard));
+}
+
+#[test]
+fn a_message_that_claims_a_deadline_a_key_or_a_priority_has_none() {
+    let claims = ["grpc-timeout", "request-timeout", "idempotency-key", "request-priority"];
+    let headers: Headers = claims.into_iter().zip(["1S", "1", "k", "critical"]).collect();
+    let context = Context::of_message(&message("s", "1", headers), &clock());
+    assert_eq!(
+        (context.deadline, context.idempotency_key, context.priority),
+        (None, None, Priority::Standard)
+    );
+}
+
+#[test]
+fn the_conversation_goes_on_and_the_cause_changes() {
+    let mut headers = Headers::new();
+    headers.append(wire::CE_CORRELATION_ID, "orders/1");
+    headers.append(wire::CE_CAUSATION_ID, "orders/8");
+    let context = Context::of_message(&message("payments", "9", headers), &clock());
+    assert_eq!(context.correlation_id.as_deref(), Some("orders/1"));
+    assert_eq!(context.causation_id.as_deref(), Some("payments/9"));
+}
+
+#[test]
+fn an_identity_that_is_too_long_or_has_control_characters_is_left_out_whole() {
+    let fits = "i".repeat(ID_LIMIT - 2);
+    for (id, carried) in
+        [(fits.as_str(), true), (&format!("{fits}i"), false), ("a\nb", false), ("счёт", true)]
+    {
+        let context = Context::of_message(&message("s", id, Headers::new()), &clock());
+        let expected = carried.then(|| format!("s/{id}"));
+        assert_eq!(context.causation_id.as_deref(), expected.as_deref(), "{id:?}");
+        assert_eq!(context.correlation_id, context.causation_id, "{id:?}");
+    }
+    let mut written = Headers::new();
+    let context = Context { correlation_id: Some(format!("s/{fits}i").into()), ..Context::default() };
+    context.write_event_headers(&mut written);
+    assert!(written.is_empty(), "what no reader would take is not written");
 }
 
 proptest! {
     #[test]
-    fn a_timeout_sent_is_never_shorter_than_what_was_left(nanos in 1u64..10_000_000_000_000_000) {
+    fn what_an_event_carries_is_what_the_next_context_has(source in "[a-z/]{1,40}", id in "\\PC{1,40}") {
         let clock = clock();
-        let left = Duration::from_nanos(nanos);
-        let text = Deadline::after(left, &clock).grpc_timeout(&clock).unwrap();
-        prop_assert!(parse_grpc_timeout(text.as_bytes()).unwrap() >= left);
+        let cause = Context::of_message(&message(&source, &id, Headers::new()), &clock);
+        let mut headers = Headers::new();
+        cause.write_event_headers(&mut headers);
+        prop_assert_eq!(headers.text(wire::CE_CAUSATION_ID), cause.causation_id.as_deref());
+        let next = Context::of_message(&message("next", "1", headers), &clock);
+        prop_assert_eq!(next.correlation_id, cause.correlation_id);
     }
 
     #[test]
-    fn parsers_of_outside_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
-        let _ = TraceContext::parse(&bytes);
-        let _ = parse_grpc_timeout(&bytes);
+    fn every_trace_is_read_as_it_was_written(seed in any::<u64>()) {
+        let clock = Clock::seeded(Duration::from_secs(1), seed);
+        let trace = TraceContext::root(&clock).child(&clock);
+        prop_assert_eq!(TraceContext::parse(&trace.to_bytes()), Some(trace));
+        let text = trace.to_string();
+        prop_assert_eq!(text.as_bytes(), &trace.to_bytes());
+        prop_assert!(text.contains(&trace.trace_id()) && text.contains(&trace.span_id()));
     }
 }

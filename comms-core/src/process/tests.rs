@@ -1,3 +1,7 @@
+//! What becomes of a delivery, and when.
+
+mod measured;
+
 use std::{
     future::pending,
     sync::{
@@ -45,7 +49,7 @@ async fn the_kind_of_the_error_decides() {
     ];
     for (kind, expected, tries) in table {
         let (processor, count) = processor(kind, 100);
-        let verdict = match processor.process(delivery(), pending()).await {
+        let verdict = match processor.process(delivery(), pending(), pending()).await {
             Verdict::Done(_) => "done",
             Verdict::DeadLetter { attempts, .. } => {
                 assert_eq!(attempts, tries, "{kind}");
@@ -61,7 +65,10 @@ async fn the_kind_of_the_error_decides() {
 #[tokio::test(start_paused = true)]
 async fn a_transient_failure_passes() {
     let (processor, tries) = processor(ErrorKind::Transient, 3);
-    assert!(matches!(processor.process(delivery(), pending()).await, Verdict::Done(Outcome::Done)));
+    assert!(matches!(
+        processor.process(delivery(), pending(), pending()).await,
+        Verdict::Done(Outcome::Done)
+    ));
     assert_eq!(tries.load(Ordering::SeqCst), 3);
 }
 
@@ -74,7 +81,7 @@ async fn a_try_without_end_and_a_panic_are_failures_like_others() {
     {
         let attempts = Attempts { limit: 2, ..Attempts::default() };
         let processor = Processor::new(handler, attempts, Clock::system(), "test");
-        match processor.process(delivery(), pending()).await {
+        match processor.process(delivery(), pending(), pending()).await {
             Verdict::DeadLetter { error, attempts: 2 } => assert_eq!(error.kind, kind),
             other => panic!("{other:?}"),
         }
@@ -82,11 +89,62 @@ async fn a_try_without_end_and_a_panic_are_failures_like_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shut_down_ends_the_wait_and_the_try() {
+async fn what_is_cancelled_ends_its_wait_and_its_try() {
     let (waits, _) = processor(ErrorKind::Transient, 100);
-    let limit = Duration::from_millis(150);
-    assert!(matches!(waits.process(delivery(), tokio::time::sleep(limit)).await, Verdict::Abandoned));
+    let limit = || tokio::time::sleep(Duration::from_millis(150));
+    assert!(matches!(waits.process(delivery(), pending(), limit()).await, Verdict::Abandoned));
     let stuck = BoxHandler::new(handler_fn(|_| pending()));
     let runs = Processor::new(stuck, Attempts::default(), Clock::system(), "test");
-    assert!(matches!(runs.process(delivery(), tokio::time::sleep(limit)).await, Verdict::Abandoned));
+    assert!(matches!(runs.process(delivery(), pending(), limit()).await, Verdict::Abandoned));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_stopping_ends_its_wait_at_once_but_not_its_try() {
+    let signal = |millis| tokio::time::sleep(Duration::from_millis(millis));
+    let start = tokio::time::Instant::now();
+    let (waits, tries) = processor(ErrorKind::Transient, 100);
+    assert!(matches!(waits.process(delivery(), signal(250), pending()).await, Verdict::Abandoned));
+    assert_eq!(start.elapsed(), Duration::from_millis(250), "not at the end of a wait");
+    let before = tries.load(Ordering::SeqCst);
+    assert!(before < 5, "the wait was left, not its last try made");
+
+    let slow = |result: fn() -> Result<Outcome, Error>| {
+        let handler = handler_fn(move |_| async move {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            result()
+        });
+        Processor::new(BoxHandler::new(handler), Attempts::default(), Clock::system(), "test")
+    };
+    let good = slow(|| Ok(Outcome::Done));
+    assert!(matches!(good.process(delivery(), signal(500), pending()).await, Verdict::Done(Outcome::Done)));
+    assert!(matches!(good.process(delivery(), signal(500), signal(900)).await, Verdict::Abandoned));
+    let bad = slow(|| Err(Error::transient("no")));
+    let start = tokio::time::Instant::now();
+    assert!(matches!(bad.process(delivery(), signal(500), pending()).await, Verdict::Abandoned));
+    assert_eq!(start.elapsed(), Duration::from_secs(2), "the try ended, no other began");
+}
+
+#[tokio::test]
+async fn what_is_stopping_already_begins_no_try() {
+    let (processor, tries) = processor(ErrorKind::Transient, 1);
+    assert!(matches!(processor.process(delivery(), async {}, pending()).await, Verdict::Abandoned));
+    assert_eq!(tries.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn waits_and_time_limits_are_those_of_the_clock() {
+    let clock = Clock::manual(Duration::from_secs(1));
+    let stuck = BoxHandler::new(handler_fn(|_| pending()));
+    let attempts = Attempts { limit: 2, ..Attempts::default() };
+    let processor = Processor::new(stuck, attempts, clock.clone(), "test");
+    let verdict = tokio::spawn(async move { processor.process(delivery(), pending(), pending()).await });
+    let mut passed = Duration::ZERO;
+    while !verdict.is_finished() {
+        tokio::task::yield_now().await;
+        clock.advance(Duration::from_millis(100));
+        passed += Duration::from_millis(100);
+        assert!(passed < Duration::from_secs(120), "a clock of another kind is waited for");
+    }
+    assert!(passed >= Duration::from_secs(60), "{passed:?}: two tries of 30 s");
+    assert!(matches!(verdict.await.unwrap(), Verdict::DeadLetter { attempts: 2, .. }));
 }

@@ -218,6 +218,5 @@ impl governor::clock::Clock for Ticks {
     }
 }
 
-
 #[cfg(test)]
 mod tests;

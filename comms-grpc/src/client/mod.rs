@@ -17,10 +17,7 @@ use std::{
 };
 
 use call::Call;
-use comms_core::{
-    Clock, Context as CallContext, Deadline, Inject, TraceContext, context::parse_grpc_timeout,
-};
-use comms_core::{telemetry, wire};
+use comms_core::{Clock, Context as CallContext, Deadline, context::Protocol, telemetry};
 use futures::future::BoxFuture;
 use http::{HeaderMap, Request, Response};
 use tonic::{Status, body::Body};
@@ -34,7 +31,7 @@ use crate::{measure::Measure, to_status};
 /// Each call ends by the earliest of the caller's [`Context`](comms_core::Context) deadline, a
 /// `grpc-timeout` the caller put on the request, and the channel's own limit: with DEADLINE_EXCEEDED,
 /// at once if it has passed already, and also in the middle of a response stream. What remains is sent along,
-/// and a `traceparent` of a new span in the caller's trace. A peer that cannot be reached is
+/// with a `traceparent` of a new span in the caller's trace, its correlation, cause and priority. A peer that cannot be reached is
 /// UNAVAILABLE; a connection that breaks in the middle of a call is UNKNOWN, for the call may have been done.
 ///
 /// ```
@@ -67,26 +64,19 @@ impl Channel {
         ChannelBuilder::new(uri.into())
     }
 
-    /// Writes deadline and trace on the request; the time that remains, or why the call is not made.
+    /// Writes what the running work carries on the request; the time that remains, or why the call is not made.
     fn prepare(&self, headers: &mut HeaderMap) -> Result<Duration, Status> {
-        let mut context = CallContext::current();
-        let trace = context.trace.map(|t| t.child(&self.clock));
-        context.trace = trace.or_else(|| Some(TraceContext::root(&self.clock)));
-        if let Some(asked) = headers.get(wire::GRPC_TIMEOUT) {
-            let asked = parse_grpc_timeout(asked.as_bytes()).map_err(|e| to_status(&e))?;
-            context = context.with_deadline(Deadline::after(asked, &self.clock));
-        }
-        context = context.with_deadline(Deadline::after(self.timeout, &self.clock));
-        let left =
-            context.deadline.and_then(|d| Some((d.remaining(&self.clock)?, d.grpc_timeout(&self.clock)?)));
-        let Some((left, timeout)) = left else {
+        let own = Deadline::after(self.timeout, &self.clock);
+        let asked = Deadline::of_request(headers, Protocol::Grpc, &self.clock).map_err(|e| to_status(&e))?;
+        let deadline = asked.map_or(own, |asked| asked.earlier(own));
+        let context = CallContext::current().child(&self.clock).with_deadline(deadline);
+        let Some(left) = context.deadline.and_then(|deadline| deadline.remaining(&self.clock)) else {
             return Err(Status::deadline_exceeded(format!(
                 "{}: the deadline passed before the call",
                 self.peer
             )));
         };
-        headers.inject(wire::GRPC_TIMEOUT, timeout.as_bytes()).map_err(|e| to_status(&e))?;
-        context.inject_trace(headers).map_err(|e| to_status(&e))?;
+        context.write_request(headers, Protocol::Grpc, &self.clock).map_err(|e| to_status(&e))?;
         Ok(left)
     }
 }

@@ -9,8 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use comms_core::{BoxError, Clock, Context as CallContext, Deadline, Error, context::parse_grpc_timeout};
-use comms_core::{telemetry, wire};
+use comms_core::{BoxError, Clock, Context as CallContext, Deadline, Error, context::Protocol, telemetry};
 use futures::{FutureExt, future::BoxFuture};
 use http::{HeaderMap, Request, Response};
 use tokio::time::Sleep;
@@ -26,10 +25,11 @@ use crate::{
     to_status,
 };
 
-/// Runs each call in its [`Context`](comms_core::Context): the caller's trace, and a deadline that is the
-/// earlier of the caller's `grpc-timeout` and a maximum.
+/// Runs each call in its [`Context`](comms_core::Context): what the caller sent
+/// ([`Context::of_request`](comms_core::Context::of_request)), and a deadline that is the earlier of its
+/// `grpc-timeout` and a maximum.
 ///
-/// - A `grpc-timeout` that cannot be read is INVALID_ARGUMENT: it must not become "no deadline".
+/// - A `grpc-timeout` or an `idempotency-key` that cannot be read is INVALID_ARGUMENT: it must not become none.
 /// - A deadline that has passed is DEADLINE_EXCEEDED, before the handler runs, in the middle of it (it is
 ///   dropped), and in the middle of a response stream.
 /// - A panic is INTERNAL, and the server lives.
@@ -57,15 +57,14 @@ impl ServerLayer {
     }
 
     fn context(&self, headers: &HeaderMap) -> Result<(CallContext, Pin<Box<Sleep>>), Status> {
-        let asked = headers.get(wire::GRPC_TIMEOUT).map(|value| parse_grpc_timeout(value.as_bytes()));
-        let asked = asked.transpose().map_err(|e| to_status(&e))?;
-        let timeout = asked.map_or(self.max_timeout, |t| t.min(self.max_timeout));
-        if timeout.is_zero() {
+        let longest = Deadline::after(self.max_timeout, &self.clock);
+        let context =
+            CallContext::of_request(headers, Protocol::Grpc, &self.clock).map_err(|e| to_status(&e))?;
+        let context = context.with_deadline(longest);
+        let Some(left) = context.deadline.and_then(|deadline| deadline.remaining(&self.clock)) else {
             return Err(Status::deadline_exceeded("the deadline passed before the call arrived"));
-        }
-        let context = CallContext::of_request(headers, &self.clock);
-        let context = context.with_deadline(Deadline::after(timeout, &self.clock));
-        Ok((context, Box::pin(tokio::time::sleep(timeout))))
+        };
+        Ok((context, Box::pin(tokio::time::sleep(left))))
     }
 }
 

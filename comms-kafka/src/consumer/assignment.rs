@@ -20,7 +20,9 @@ pub(super) struct Assignment {
     pub(super) topic: Arc<str>,
     pub(super) partition: i32,
     pub(super) processor: Processor,
-    /// The partition is gone: waits and tries of its records end.
+    /// The partition is about to go: waits of its records end, tries may finish.
+    pub(super) closed: CancellationToken,
+    /// The partition is gone: tries of its records end too.
     pub(super) revoked: CancellationToken,
     pub(super) consumed: Counter,
     /// What the client was last told; the poll thread's own.
@@ -51,6 +53,7 @@ impl Assignment {
             topic: topic.clone(),
             partition,
             processor,
+            closed: CancellationToken::new(),
             revoked: CancellationToken::new(),
             consumed: metrics::counter!(telemetry::CONSUMED_MESSAGES, &labels),
             paused: AtomicBool::new(false),
@@ -80,9 +83,10 @@ impl Assignment {
         self.lock().committed = Some(offset);
     }
 
-    /// No record begins any more.
+    /// No record begins any more, and none waits to be tried again.
     pub(super) fn close(&self) {
         self.lock().closing = true;
+        self.closed.cancel();
     }
 
     /// Whether no record is running.

@@ -47,8 +47,8 @@ pub(super) async fn work(mut record: Record, letters: &DeadLetters, control: &Co
         return;
     }
     let assignment = record.flight.assignment.clone();
-    let verdict = assignment.processor.process(record.delivery.clone(), assignment.revoked.cancelled());
-    let ended = match verdict.await {
+    let (stopping, cancelled) = (assignment.closed.cancelled(), assignment.revoked.cancelled());
+    let ended = match assignment.processor.process(record.delivery.clone(), stopping, cancelled).await {
         Verdict::Done(_) => Ok(true),
         Verdict::DeadLetter { error, attempts } => {
             let letter = dead_letter::letter(&record.delivery, record.place, &error, attempts, clock);

@@ -189,7 +189,7 @@ impl Held {
         let parts = &*self.parts;
         let retry = parts.config.retry.as_ref()?;
         let now = now.unwrap_or_else(|| parts.clock.now());
-        let keyed = kind == ErrorKind::Unknown && Context::current().is_keyed();
+        let keyed = kind == ErrorKind::Unknown && Context::current().idempotency_key.is_some();
         let failed = Failed { attempt: self.attempt, kind, retry_after, keyed, now, deadline: self.deadline };
         match decide(retry, parts.budget.as_ref(), &failed, &parts.clock) {
             Decision::Again(delay) => Some(delay),

@@ -1,0 +1,80 @@
+//! What is recorded of each try.
+
+use std::{collections::HashMap, sync::Mutex};
+
+use metrics::{Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+
+use super::*;
+
+/// What was recorded, and how often a name was looked up.
+#[derive(Default)]
+struct Log {
+    found: Mutex<HashMap<String, Arc<Count>>>,
+    lookups: AtomicU32,
+}
+
+#[derive(Default)]
+struct Count(AtomicU32);
+
+impl HistogramFn for Count {
+    fn record(&self, _: f64) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Recorder for Log {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> Counter {
+        Counter::noop()
+    }
+    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::noop()
+    }
+    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+        self.lookups.fetch_add(1, Ordering::SeqCst);
+        let labels = key.labels().map(|l| format!("{}={}", l.key(), l.value())).collect::<Vec<_>>();
+        let name = format!("{} {}", key.name(), labels.join(" "));
+        self.found.lock().unwrap().entry(name).or_default().clone().into()
+    }
+}
+
+fn run(log: &Log, work: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    metrics::with_local_recorder(log, || runtime.unwrap().block_on(work));
+}
+
+#[test]
+fn every_try_is_recorded_and_each_name_is_looked_up_once() {
+    let log = Log::default();
+    run(&log, async {
+        let (processor, _) = processor(ErrorKind::Transient, 3);
+        for _ in 0..10 {
+            processor.clone().process(delivery(), pending(), pending()).await;
+        }
+    });
+    let at = "messaging_process_duration_seconds messaging.system=test messaging.operation.name=process \
+              messaging.destination.name=t messaging.consumer.group.name=g";
+    let count = |end: &str| log.found.lock().unwrap()[&format!("{at} {end}")].0.load(Ordering::SeqCst);
+    assert_eq!(count("outcome=transient error.type=transient"), 2);
+    assert_eq!(count("outcome=done"), 10);
+    assert_eq!(log.lookups.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn what_is_kept_is_bounded_and_what_is_over_it_is_recorded_too() {
+    let log = Log::default();
+    run(&log, async {
+        let (processor, _) = processor(ErrorKind::Transient, 1);
+        for i in (0..300).chain(0..300) {
+            let mut delivery = delivery();
+            delivery.message.destination = format!("t{i}").into();
+            processor.process(delivery, pending(), pending()).await;
+        }
+    });
+    let found = log.found.lock().unwrap();
+    assert_eq!(found.len(), 300);
+    assert!(found.values().all(|count| count.0.load(Ordering::SeqCst) == 2));
+    assert_eq!(log.lookups.load(Ordering::SeqCst), 256 + 44 * 2);
+}
