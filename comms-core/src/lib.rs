@@ -11,6 +11,8 @@
 
 mod backoff;
 pub mod clock;
+#[cfg(feature = "cloudevents")]
+pub mod cloudevents;
 pub mod context;
 mod error;
 pub mod event;
@@ -34,7 +36,7 @@ pub use bytes;
 pub use clock::Clock;
 pub use context::{Context, Deadline, TraceContext};
 pub use error::{BoxError, Error, ErrorKind};
-pub use event::Event;
+pub use event::{Codec, Event};
 pub use handler::{BoxHandler, Handler, HandlerFn, Outcome, handler_fn};
 pub use headers::{Extract, Headers, Inject};
 pub use health::Health;
@@ -44,4 +46,7 @@ pub use lanes::Lanes;
 pub use message::{Delivery, Message};
 pub use process::{Attempts, Processor, Verdict};
 pub use publisher::{Acks, Publisher, Receipt};
-pub use unit::{Claim, Claimed, Inbox, Outbox, Scoped, UnitOfWork, in_transaction, once, transactional};
+pub use unit::{
+    Claim, Claimed, Inbox, Outbox, Scoped, UnitOfWork, in_transaction, once, transactional,
+    transactional_versions,
+};
