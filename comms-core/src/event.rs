@@ -9,13 +9,15 @@ pub mod compat;
 mod golden;
 mod registry;
 mod schema;
+mod setup_error;
 mod versions;
 
 pub use codec::{Codec, Json};
 pub use golden::Golden;
 pub use registry::{AnyEvent, Decoded, Description, Registry};
 pub use schema::{Field, Record, Schema, Shape};
-pub use versions::{SetupError, Versions, VersionsBuilder};
+pub use setup_error::SetupError;
+pub use versions::{Versions, VersionsBuilder};
 
 use serde::{Serialize, de::DeserializeOwned};
 

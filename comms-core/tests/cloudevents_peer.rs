@@ -1,5 +1,6 @@
 //! CloudEvents against another implementation: each reads what the other wrote, in every mode.
 #![cfg(feature = "cloudevents")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::{
     collections::BTreeMap,
@@ -129,11 +130,8 @@ fn each_implementation_reads_what_the_other_wrote() {
             .map(|(n, v)| (HeaderName::try_from(n).unwrap(), HeaderValue::try_from(v).unwrap()))
             .collect();
         let read = http::decode(&headers, body.clone(), &limits).unwrap();
-        assert_eq!(
-            read.iter().map(|e| shown(e, false)).collect::<Vec<_>>(),
-            [wanted.clone()],
-            "ours of theirs, http"
-        );
+        assert_eq!(read.len(), 1, "ours of theirs, http");
+        assert_eq!(shown(&read[0], false), wanted, "ours of theirs, http");
 
         let mut headers = headers_of(&written["kafka_headers"]);
         let mut take = |name: &str| headers.remove(name).unwrap().into();

@@ -220,7 +220,10 @@ fn http_knows_the_three_modes_by_the_content_type() {
         http::decode(&headers, body, &Limits::default()).unwrap()
     };
     let structured = json::encode(&event).unwrap();
-    assert_eq!(decode("Application/CloudEvents+JSON; charset=utf-8", structured), [event.clone()]);
+    assert_eq!(
+        decode("Application/CloudEvents+JSON; charset=utf-8", structured),
+        std::slice::from_ref(&event)
+    );
     let batch = json::encode_batch(&[event.clone(), event.clone()]).unwrap();
     assert_eq!(decode(json::BATCH_CONTENT_TYPE, batch), [event.clone(), event.clone()]);
     let (headers, body) = http::encode(&event).unwrap();
@@ -305,6 +308,11 @@ fn a_message_that_is_no_event_is_refused_and_an_undecodable_one_is_carried() {
     let limits = Limits { bytes: 3, ..Limits::default() };
     let large = Message { payload: Some("1234".into()), ..message.clone() };
     refused(CloudEvent::from_message(&large, &limits), "4 bytes, but at most 3");
+    let limits = Limits { attributes: 2, attribute_bytes: 3, ..Limits::default() };
+    refused(CloudEvent::from_message(&broken("ce_x", b"a"), &limits), "3 attributes, but at most 2");
+    refused(CloudEvent::from_message(&broken("ce_x", b"abcd"), &limits), "\"x\" has 4 bytes");
+    let keyed = Message { key: Some("abcd".into()), ..message.clone() };
+    refused(CloudEvent::from_message(&keyed, &limits), "\"partitionkey\" has 4 bytes");
 
     let mut garbage = broken(wire::CONTENT_TYPE, b"application/json");
     garbage.headers.insert(wire::CE_TYPE, "order.placed.v1");

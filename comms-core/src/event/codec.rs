@@ -50,7 +50,7 @@ pub trait Codec<E>: Send + Sync + 'static {
     ///
     /// # Errors
     /// `Invalid` where it cannot be read.
-    fn to_value(&self, payload: &[u8]) -> Result<Value, Error> {
+    fn raw(&self, payload: &[u8]) -> Result<Value, Error> {
         serde_json::from_slice(payload).map_err(Error::invalid)
     }
 
@@ -58,9 +58,9 @@ pub trait Codec<E>: Send + Sync + 'static {
     ///
     /// # Errors
     /// `Invalid` where it is not one; by default always.
-    fn from_value(&self, _value: Value) -> Result<E, Error> {
+    fn decode_raw(&self, _value: Value) -> Result<E, Error> {
         let content_type = self.content_type();
-        let text = format!("upcasters need Codec::from_value, which the codec of {content_type} has not");
+        let text = format!("upcasters need Codec::decode_raw, which the codec of {content_type} has not");
         Err(Error::invalid(text))
     }
 }
@@ -82,7 +82,7 @@ impl<E: Serialize + DeserializeOwned> Codec<E> for Json {
         serde_json::from_slice(payload).map_err(Error::invalid)
     }
 
-    fn from_value(&self, value: Value) -> Result<E, Error> {
+    fn decode_raw(&self, value: Value) -> Result<E, Error> {
         serde_json::from_value(value).map_err(Error::invalid)
     }
 }

@@ -4,9 +4,11 @@
 //! A change within one major version must suit both; what does not is a new major version with an upcaster
 //! ([`Versions`](super::Versions)).
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
-use super::Shape;
+use super::{Field, Shape};
+
+type Fields = BTreeMap<String, Field>;
 
 /// What a change must keep working. The names are those of the schema registries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,22 +132,18 @@ impl Check<'_> {
             }
             (Shape::Array(reader), Shape::Array(writer)) => self.reads(&format!("{path}[]"), reader, writer),
             (Shape::Map(reader), Shape::Map(writer)) => self.reads(&format!("{path}.*"), reader, writer),
-            (Shape::Record(_), Shape::Record(_)) => self.record(path, reader, writer),
+            (Shape::Record(reads), Shape::Record(writes)) => self.record(path, reads, writes),
             (reader, writer) if reader == writer => {}
             (reader, writer) => self.kind(path, reader, writer),
         }
     }
 
-    fn record(&mut self, path: &str, reader: &Shape, writer: &Shape) {
-        let (Shape::Record(reads), Shape::Record(writes)) = (reader, writer) else { return };
+    fn record(&mut self, path: &str, reads: &Fields, writes: &Fields) {
         for (name, field) in reads {
             let path = format!("{path}.{name}");
             let written = writes.get(name);
             if field.required && !written.is_some_and(|w| w.required) {
-                // A required field of the same shape that only the other side has: most likely the same one.
-                let mut twins =
-                    writes.iter().filter(|(n, w)| !reads.contains_key(*n) && w.shape == field.shape);
-                let twin = if written.is_none() { twins.next().map(|(n, _)| n.as_str()) } else { None };
+                let twin = written.is_none().then(|| twin(field, reads, writes)).flatten();
                 self.missing(&path, written.is_some(), twin);
             }
             if let Some(written) = written {
@@ -207,6 +205,15 @@ impl Check<'_> {
     fn add(&mut self, path: &str, change: &str, why: &str, remedy: &str) {
         let [path, change, why, remedy] = [path, change, why, remedy].map(str::to_owned);
         self.findings.push(Finding { path, change, why, remedy });
+    }
+}
+
+/// The one field of the same shape that only the writer has: most likely the same under another name.
+fn twin<'a>(field: &Field, reads: &Fields, writes: &'a Fields) -> Option<&'a str> {
+    let mut twins = writes.iter().filter(|(name, w)| !reads.contains_key(*name) && w.shape == field.shape);
+    match (twins.next(), twins.next()) {
+        (Some((name, _)), None) => Some(name),
+        _ => None,
     }
 }
 

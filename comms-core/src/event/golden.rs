@@ -118,7 +118,7 @@ fn written_again<E: Event>(versions: &Versions<E>, version: u32, payload: &[u8])
     let codec = versions.codec();
     let event = if version == E::VERSION { codec.decode(payload) } else { versions.lift(version, payload) }?;
     match versions.shape() {
-        Some(_) => codec.to_value(&codec.encode(&event)?),
+        Some(_) => codec.raw(&codec.encode(&event)?),
         None => Ok(Value::Null),
     }
 }

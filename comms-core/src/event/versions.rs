@@ -9,60 +9,10 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::{Codec, Event, Json, Schema, Shape, decode_with, explain, payload_of, split_type};
+use super::{Codec, Event, Json, Schema, SetupError, Shape, decode_with, explain, payload_of, split_type};
 use crate::{Clock, Error, Message};
 
 type Upcast = Box<dyn Fn(Value) -> Result<Value, Error> + Send + Sync>;
-
-/// Why a set of events or versions was refused when it was made.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SetupError {
-    /// Versions count from 1.
-    #[error("{event}: version 0: versions count from 1")]
-    VersionZero {
-        /// [`Event::TYPE`].
-        event: &'static str,
-    },
-    /// Two upcasters begin at the same version.
-    #[error("{event}: two upcasters from version {from}: keep one")]
-    DuplicateStep {
-        /// [`Event::TYPE`].
-        event: &'static str,
-        /// Where both begin.
-        from: u32,
-    },
-    /// A version between the oldest and the newest has no way on.
-    #[error("{event}: no upcaster from version {from} to {}: older versions would stop there", from + 1)]
-    Gap {
-        /// [`Event::TYPE`].
-        event: &'static str,
-        /// The version without a step.
-        from: u32,
-    },
-    /// An upcaster begins at the newest version or beyond.
-    #[error("{event}: an upcaster from version {from}, but the newest is {newest}: raise Event::VERSION")]
-    BeyondNewest {
-        /// [`Event::TYPE`].
-        event: &'static str,
-        /// Where it begins.
-        from: u32,
-        /// [`Event::VERSION`].
-        newest: u32,
-    },
-    /// An event type is registered twice.
-    #[error("{event}: registered twice: one registration has all versions")]
-    DuplicateEvent {
-        /// [`Event::TYPE`].
-        event: &'static str,
-    },
-}
-
-impl From<SetupError> for Error {
-    fn from(error: SetupError) -> Self {
-        Self::invalid(error)
-    }
-}
 
 /// Reads an event in every version an application knows, and writes the newest. Cheap to clone.
 ///
@@ -180,8 +130,8 @@ impl<E: Event> Versions<E> {
     /// The event of a payload of `version`, by the raw form.
     pub(super) fn lift(&self, version: u32, payload: &[u8]) -> Result<E, Error> {
         self.known(version)?;
-        let value = self.0.codec.to_value(payload)?;
-        self.0.codec.from_value(self.upcast(version, value)?)
+        let value = self.0.codec.raw(payload)?;
+        self.0.codec.decode_raw(self.upcast(version, value)?)
     }
 
     fn version(&self, message: &Message) -> Option<u32> {
