@@ -266,7 +266,7 @@ fn changes_are_judged_by_the_side_they_break() {
     let list = |items: Shape| -> Shape { record().required("l", Shape::array(items)).into() };
     let held = |shape: Shape| -> Shape { record().required("a", shape).into() };
     let none: &[&str] = &[];
-    let table: &[Change] = &[
+    let table: &[Change<'_>] = &[
         ("nothing", one.clone(), one.clone(), none, none),
         (
             "optional added",
