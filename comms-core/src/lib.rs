@@ -1,7 +1,7 @@
 //! The vocabulary and the decisions of services that talk: no sockets, no SQL.
 //!
-//! *Said*: [`Message`], typed [`Event`]s. *Carried*: [`Context`] (trace, deadline, cause), read and
-//! written through [`Extract`] and [`Inject`]. *Survived*: [`Error`] with its one [`ErrorKind`],
+//! *Said*: [`Message`], typed [`Event`]s and their versions ([`event`]).
+//! *Carried*: [`Context`] (trace, deadline, cause), read and written through [`Extract`] and [`Inject`]. *Survived*: [`Error`] with its one [`ErrorKind`],
 //! [`Backoff`]. *Remembered*: [`Inbox`], [`Outbox`], [`Replies`] over a [`UnitOfWork`].
 //!
 //! The seams that a backend implements: [`Publisher`] (a carrier), [`UnitOfWork`] with [`Inbox`],

@@ -210,6 +210,10 @@ fn http_refuses_what_is_no_event_and_names_the_attribute() {
     let limits = Limits { attributes: 4, attribute_bytes: 3, ..Limits::default() };
     refused(http::decode(&headers(&[("ce-x", "1")]), Bytes::new(), &limits), "5 attributes, but at most 4");
     refused(http::decode(&headers(&[("ce-x", "1234")]), Bytes::new(), &limits), "\"x\" has 4 bytes");
+    let typed = headers(&[("content-type", "a/bc")]);
+    refused(http::decode(&typed, Bytes::new(), &limits), "\"datacontenttype\" has 4 bytes");
+    let limits = Limits { bytes: 3, ..Limits::default() };
+    refused(http::decode(&typed, "1234".into(), &limits), "4 bytes, but at most 3");
 }
 
 #[test]
