@@ -24,6 +24,7 @@ mod lanes;
 mod message;
 mod process;
 mod publisher;
+pub mod shutdown;
 pub mod telemetry;
 mod unit;
 pub mod wire;
@@ -39,9 +40,12 @@ pub use handler::{BoxHandler, Handler, HandlerFn, Outcome, handler_fn};
 pub use headers::{Extract, Headers, Inject};
 pub use health::Health;
 pub use http;
-pub use idempotency::{Admit, CallKey, Replied, Replies, StoredReply, reply_once};
+pub use idempotency::{
+    Admission, Admit, CallKey, IdempotencyStore, Replied, Replies, StoredReply, Token, reply_once, run_once,
+};
 pub use lanes::Lanes;
 pub use message::{Delivery, Message};
 pub use process::{Attempts, Processor, Verdict};
 pub use publisher::{Acks, Publisher, Receipt};
+pub use shutdown::Shutdown;
 pub use unit::{Claim, Claimed, Inbox, Outbox, Scoped, UnitOfWork, in_transaction, once, transactional};

@@ -1,6 +1,6 @@
 //! One delivery, from the first try to its verdict: what every consumer does the same way.
 
-use futures::FutureExt;
+use futures_util::FutureExt;
 use std::{future::Future, panic::AssertUnwindSafe, time::Duration};
 
 use tracing::Instrument;
@@ -66,11 +66,12 @@ impl Processor {
     /// `Transient` failure. `cancelled` ends waits between tries and a running try alike: dropping a
     /// try rolls its transaction back.
     pub async fn process(&self, mut delivery: Delivery, cancelled: impl Future<Output = ()>) -> Verdict {
-        let mut cancelled = std::pin::pin!(cancelled.fuse());
+        let mut cancelled = std::pin::pin!(cancelled);
         loop {
-            let error = futures::select_biased! {
-                () = cancelled => return Verdict::Abandoned,
-                result = self.attempt(delivery.clone()).fuse() => match result {
+            let error = tokio::select! {
+                biased;
+                () = &mut cancelled => return Verdict::Abandoned,
+                result = self.attempt(delivery.clone()) => match result {
                     Ok(outcome) => return Verdict::Done(outcome),
                     Err(error) => error,
                 },
@@ -86,9 +87,10 @@ impl Processor {
             }
             let delay = self.attempts.backoff.delay(attempts, &self.clock);
             let delay = error.retry_after.map_or(delay, |least| least.max(delay));
-            futures::select_biased! {
-                () = cancelled => return Verdict::Abandoned,
-                () = tokio::time::sleep(delay).fuse() => {}
+            tokio::select! {
+                biased;
+                () = &mut cancelled => return Verdict::Abandoned,
+                () = tokio::time::sleep(delay) => {}
             }
         }
     }
@@ -124,7 +126,8 @@ impl Processor {
     }
 }
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+/// What a caught panic says.
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }

@@ -1,7 +1,7 @@
 //! The seam to whatever carries messages away.
 
 use async_trait::async_trait;
-use futures::future::BoxFuture;
+use futures_core::future::BoxFuture;
 use std::collections::VecDeque;
 
 use crate::{Error, Message};

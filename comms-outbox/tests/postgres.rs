@@ -282,7 +282,7 @@ async fn a_relay_waits_for_a_database_that_is_away() {
     let store = RelayStore::new(pool, backend.tables.clone());
     let relay = run(Relay::builder(store, recorder.clone()).health(health.component("relay")));
     send(&backend, &[message("k", "1")]).await;
-    let away = || health.report()[0].1.as_ref().is_some_and(|reason| reason != "starting");
+    let away = || health.readiness().reason("relay").is_some_and(|reason| reason != "starting");
     until("it is unready and says why", async || away()).await;
     let forwarder = tokio::spawn(forward(address, server.clone()));
     until("it delivers", async || recorder.count() == 1 && health.is_ready()).await;

@@ -133,8 +133,8 @@ async fn a_relay_waits_for_a_database_that_is_not_there() {
     let builder = Relay::builder(store, recorder.clone()).wake(Wake::new()).health(health.component("relay"));
     let relay = run(builder);
     until("it is unready and says why", async || {
-        let report = health.report();
-        report[0].1.as_ref().is_some_and(|reason| reason.contains("unable to open database file"))
+        let report = health.readiness();
+        report.reason("relay").is_some_and(|reason| reason.contains("unable to open database file"))
     })
     .await;
     std::fs::copy(source._dir.path().join("test.db"), &file).unwrap();

@@ -150,7 +150,7 @@ async fn a_request_runs_once_and_its_reply_is_replayed() {
         let scope = call.scope.to_string();
         reply_once(&memory, &call, |mut tx: Scoped<State>| async move {
             tx.writes.push(scope);
-            let reply = StoredReply { status: 0, body: "done".into() };
+            let reply = StoredReply::new(0, "done");
             if fail { Err(Error::transient("after its write")) } else { Ok(reply) }
         })
         .await

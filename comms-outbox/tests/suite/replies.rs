@@ -12,7 +12,7 @@ fn key(principal: &str, key: &str, request: &str) -> CallKey {
 }
 
 fn reply() -> StoredReply {
-    StoredReply { status: 202, body: Bytes::from_static(b"\x00order 1\xff") }
+    StoredReply::new(202, Bytes::from_static(b"\x00order 1\xff")).header("location", "/orders/1")
 }
 
 async fn admit<B: Backend>(backend: &B, key: &CallKey) -> Admit {
