@@ -69,6 +69,7 @@ impl Clock {
 
     /// Monotonic time.
     #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn now(&self) -> Instant {
         match &self.0 {
             Source::System => tokio::time::Instant::now().into_std(),
@@ -100,7 +101,6 @@ impl Clock {
 
     /// Waits until `duration` has passed. Nothing is registered before the first poll; on the system clock
     /// that must be within a tokio runtime.
-    #[must_use]
     pub fn sleep(&self, duration: Duration) -> Sleep {
         match &self.0 {
             Source::System => Sleep::system(duration),

@@ -26,6 +26,8 @@ mod process;
 mod publisher;
 pub mod shutdown;
 pub mod telemetry;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod unit;
 pub mod wire;
 

@@ -21,12 +21,14 @@ pub enum Admit {
     Mismatch,
 }
 
-/// Stored replies in the caller's transaction: reply and effect commit together, nothing is ever stuck.
+/// Stored replies in the caller's transaction: reply and effect commit together, nothing is ever stuck. Run
+/// `comms_core::testing::replies::all` (feature `testing`) against an implementation.
 pub trait Replies: UnitOfWork {
     /// Admits the request of `key`. Waits for a transaction that holds the same key.
     ///
     /// # Errors
-    /// The database's.
+    /// The database's; `Invalid` where an earlier request of the key was committed without an answer: running it
+    /// again could double its effect.
     fn admit(&self, tx: &mut Self::Tx, key: &CallKey) -> impl Future<Output = Result<Admit, Error>> + Send;
 
     /// Stores the reply of a request admitted with [`Admit::Run`] in this transaction.
