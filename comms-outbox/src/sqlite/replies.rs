@@ -9,10 +9,10 @@ use crate::{codec, replies, sql_error};
 const ADMIT: &str =
     "INSERT INTO comms_replies (scope, key, fingerprint) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
 
-const REPLY: &str = "SELECT fingerprint, status, headers, body FROM comms_replies WHERE scope = $1 AND key = $2";
+const REPLY: &str =
+    "SELECT fingerprint, status, headers, body FROM comms_replies WHERE scope = $1 AND key = $2";
 
-const ANSWER: &str =
-    "UPDATE comms_replies SET status = $3, headers = $4, body = $5 WHERE scope = $1 AND key = $2 AND status IS NULL";
+const ANSWER: &str = "UPDATE comms_replies SET status = $3, headers = $4, body = $5 WHERE scope = $1 AND key = $2 AND status IS NULL";
 
 impl Tables {
     /// Admits the request of `key`. Another transaction of the same key has ended before this one could
