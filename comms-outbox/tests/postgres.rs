@@ -523,6 +523,6 @@ async fn the_outbox_keeps_every_promise() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn the_replies_keeps_every_promise() {
+async fn the_replies_keep_every_promise() {
     suite::conformance::replies::<Postgres>().await;
 }

@@ -281,6 +281,6 @@ async fn the_outbox_keeps_every_promise() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_replies_keeps_every_promise() {
+async fn the_replies_keep_every_promise() {
     suite::conformance::replies::<Sqlite>().await;
 }

@@ -234,13 +234,7 @@ impl System {
     fn serve_grpc(&self, name: &'static str, listener: TcpListener, routes: Routes) {
         let clock = self.clock.clone();
         self.stages.calls.spawn(name, move |told| {
-            comms_grpc::serve(
-                listener,
-                routes,
-                comms_grpc::ServerConfig::default(),
-                clock,
-                told.wait(),
-            )
+            comms_grpc::serve(listener, routes, comms_grpc::ServerConfig::default(), clock, told.wait())
         });
     }
 

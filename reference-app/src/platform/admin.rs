@@ -20,11 +20,8 @@ pub async fn serve(
     shutdown: Told,
 ) -> Result<(), Error> {
     let scraped = metrics.clone();
-    let routes = Router::new()
-        .route("/livez", get(live))
-        .route("/readyz", get(ready))
-        .with_state(health)
-        .route(
+    let routes =
+        Router::new().route("/livez", get(live)).route("/readyz", get(ready)).with_state(health).route(
             "/metrics",
             get(async move || ([("content-type", "text/plain; version=0.0.4")], scraped.render())),
         );
