@@ -55,7 +55,9 @@ pub(crate) fn closed() -> Group {
     alone.breaker = Some(BreakerConfig::default());
     let policy = Policy::new("p", alone).unwrap();
     let peer = CircuitBreakerLayer::builder().name("c").consecutive_failures(5).build().unwrap();
-    let peer = ServiceBuilder::new().layer(peer).service(service_fn(|n: u64| std::future::ready(Ok::<_, String>(n))));
+    let peer = ServiceBuilder::new()
+        .layer(peer)
+        .service(service_fn(|n: u64| std::future::ready(Ok::<_, String>(n))));
     let echo = service_fn(|n: u64| std::future::ready(Ok::<_, Error>(n)));
     let (consecutive, calls) = (ours(None), ours(over(Over::Calls(100))));
     let time = ours(over(Over::Time(Duration::from_secs(10))));
@@ -119,10 +121,17 @@ pub(crate) fn threads(threads: usize) -> Group {
     let (recloser, failsafe) = (recloser(), failsafe());
     let (consecutive, calls) = (ours(None), ours(over(Over::Calls(100))));
     let time = ours(over(Over::Time(Duration::from_secs(10))));
-    let title = format!("breaker shared by {threads} threads, closed (the time that all need for one call each)");
+    let title =
+        format!("breaker shared by {threads} threads, closed (the time that all need for one call each)");
     Group::new(title)
-        .add_timed("recloser, 100 calls", together(threads, move || drop(recloser.call(|| black_box(Ok::<_, ()>(1))))))
-        .add_timed("failsafe, consecutive", together(threads, move || drop(failsafe.call(|| black_box(Ok::<_, ()>(1))))))
+        .add_timed(
+            "recloser, 100 calls",
+            together(threads, move || drop(recloser.call(|| black_box(Ok::<_, ()>(1))))),
+        )
+        .add_timed(
+            "failsafe, consecutive",
+            together(threads, move || drop(failsafe.call(|| black_box(Ok::<_, ()>(1))))),
+        )
         .add_timed("comms, consecutive", together(threads, move || pass(&consecutive)))
         .add_timed("comms, 100 calls", together(threads, move || pass(&calls)))
         .add_timed("comms, 10 s", together(threads, move || pass(&time)))

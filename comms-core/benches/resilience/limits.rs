@@ -21,8 +21,8 @@ const LIMIT: u32 = 1_000_000_000;
 pub(crate) fn clock() -> Group {
     let clock = Clock::system();
     Group::new("the clock")
-        .add("std Instant::now", || drop(black_box(std::time::Instant::now())))
-        .add("comms Clock::now", move || drop(black_box(clock.now())))
+        .add("std Instant::now", || _ = black_box(std::time::Instant::now()))
+        .add("comms Clock::now", move || _ = black_box(clock.now()))
 }
 
 pub(crate) fn rate() -> Group {
@@ -67,6 +67,9 @@ pub(crate) fn bulkhead() -> Group {
         .add("comms bulkhead: taken and given back", move || drop(black_box(bulkhead.try_acquire())))
         .add_timed("tower ConcurrencyLimit as a layer", drive(ConcurrencyLimitLayer::new(30).layer(echo())))
         .add_timed("comms bulkhead as a layer", drive(seats.layer().layer(echo())))
-        .add_timed("tower Timeout as a layer", drive(TimeoutLayer::new(Duration::from_secs(10)).layer(echo())))
+        .add_timed(
+            "tower Timeout as a layer",
+            drive(TimeoutLayer::new(Duration::from_secs(10)).layer(echo())),
+        )
         .add_timed("comms deadline as a layer", drive(timeout.layer().layer(echo())))
 }

@@ -55,14 +55,13 @@ pub(crate) fn stack() -> Group {
 
     let breaker = || CircuitBreakerLayer::builder().name("c").consecutive_failures(5).build().unwrap();
     let retry = || RetryLayer::<u64, u64, _>::builder().max_attempts(5).name("r").build();
-    let limiter = || TimeLimiterLayer::<u64>::builder().timeout_duration(LIMIT).name("t").build();
+    let limiter = || TimeLimiterLayer::builder().timeout_duration(LIMIT).name("t").build();
     let rate = || {
         let builder = RateLimiterLayer::builder().limit_for_period(1_000_000_000).name("l");
         builder.refresh_period(Duration::from_secs(1)).build().unwrap()
     };
     let four = ServiceBuilder::new()
         .layer(limiter())
-        .map_err(|e: tower_resilience::retry::RetryError<String>| format!("{e:?}"))
         .layer(retry())
         .map_err(|e| format!("{e:?}"))
         .layer(breaker())
@@ -71,7 +70,6 @@ pub(crate) fn stack() -> Group {
         .service(plain());
     let five = ServiceBuilder::new()
         .layer(limiter())
-        .map_err(|e: tower_resilience::retry::RetryError<String>| format!("{e:?}"))
         .layer(rate())
         .layer(retry())
         .map_err(|e| format!("{e:?}"))
