@@ -23,6 +23,7 @@ mod bulkhead;
 mod classify;
 mod config;
 mod fallback;
+mod name;
 mod policy;
 #[cfg(feature = "rate-limit")]
 pub mod rate_limit;

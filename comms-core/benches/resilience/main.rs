@@ -15,7 +15,8 @@ use group::Group;
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
-    let groups: [(&str, fn() -> Group); 10] = [
+    type Entry = (&'static str, fn() -> Group);
+    let groups: [Entry; 10] = [
         ("clock", limits::clock),
         ("stack", stack::stack),
         ("breaker", breaker::closed),

@@ -11,13 +11,13 @@ mod window;
 pub use config::{BreakerConfig, Over, WindowConfig};
 pub(super) use machine::{Pass, Weight};
 
-use machine::{Machine, Mirror};
+use machine::{Machine, Mirror, Moment};
 use std::{
     fmt,
     time::{Duration, Instant},
 };
 
-use super::{Guard, Rejection};
+use super::{Guard, Rejection, name::intern};
 use crate::{
     Clock, Error,
     sync::{Arc, AtomicU64, Mutex, MutexGuard, Ordering, PoisonError},
@@ -118,7 +118,7 @@ struct Shared {
     slow_after: AtomicU64,
     machine: Mutex<Machine>,
     listeners: Mutex<Vec<Listener>>,
-    name: std::sync::Arc<str>,
+    name: &'static str,
     clock: Clock,
 }
 
@@ -140,7 +140,7 @@ impl Breaker {
             epoch,
             machine: Mutex::new(machine),
             listeners: Mutex::default(),
-            name: name.into(),
+            name: intern(name),
             clock,
         })))
     }
@@ -168,10 +168,9 @@ impl Breaker {
         }
         let now = now.unwrap_or_else(|| shared.clock.now());
         if state == Mirror::Open as u8 {
-            let until = Duration::from_nanos(shared.until.load(Ordering::Relaxed));
-            let left = until.saturating_sub(now.saturating_duration_since(shared.epoch));
-            if !left.is_zero() {
-                return Err(self.rejection(Some(left)));
+            let until = shared.epoch + Duration::from_nanos(shared.until.load(Ordering::Relaxed));
+            if now < until {
+                return Err(self.rejection(Some(until - now)));
             }
         }
         let (answer, transition) = self.change(|machine| machine.admit(now));
@@ -190,15 +189,8 @@ impl Breaker {
         if says_nothing || word >> 3 != pass.generation {
             return;
         }
-        let now = now.unwrap_or_else(|| self.0.clock.now());
-        let transition = self.change(|machine| {
-            machine.spread = 1.0;
-            let jitter = machine.config().jitter;
-            if weight != Weight::Neutral && jitter > 0.0 {
-                machine.spread = 1.0 - jitter + 2.0 * jitter * self.0.clock.random_unit();
-            }
-            machine.record(pass, weight, slow, now)
-        });
+        let moment = Moment { clock: &self.0.clock, now };
+        let transition = self.change(|machine| machine.record(pass, weight, slow, &moment));
         self.tell(transition);
     }
 
@@ -276,8 +268,8 @@ impl Breaker {
 
     /// The name it was made with.
     #[must_use]
-    pub fn name(&self) -> &str {
-        &self.0.name
+    pub fn name(&self) -> &'static str {
+        self.0.name
     }
 
     fn lock(&self) -> MutexGuard<'_, Machine> {
@@ -302,16 +294,15 @@ impl Breaker {
     /// Listeners are called outside the locks, so that they may ask the breaker.
     fn tell(&self, transition: Option<Transition>) {
         let Some(transition) = transition else { return };
-        let (name, from, to) = (self.name(), transition.from.as_str(), transition.to.as_str());
+        let (name, from, to) = (self.0.name, transition.from.as_str(), transition.to.as_str());
         tracing::warn!(breaker = name, from, to, "circuit breaker");
-        metrics::counter!(telemetry::BREAKER_TRANSITIONS, "name" => name.to_owned(), "state" => to)
-            .increment(1);
+        metrics::counter!(telemetry::BREAKER_TRANSITIONS, "name" => name, "state" => to).increment(1);
         let listeners = self.0.listeners.lock().unwrap_or_else(PoisonError::into_inner).clone();
         listeners.iter().for_each(|listener| listener(transition));
     }
 
     fn rejection(&self, retry_after: Option<Duration>) -> Rejection {
-        Rejection::new(self.0.name.clone(), Guard::Breaker, retry_after)
+        Rejection::new(self.0.name, Guard::Breaker, retry_after)
     }
 }
 

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Guard, Rejection};
+use super::{Guard, Rejection, name::intern};
 use crate::{
     Error,
     sync::{Arc, AtomicU64, Ordering},
@@ -38,7 +38,7 @@ pub struct Bulkhead(Arc<Shared>);
 struct Shared {
     seats: Seats,
     max_wait_nanos: AtomicU64,
-    name: std::sync::Arc<str>,
+    name: &'static str,
 }
 
 /// What a bulkhead shows of itself.
@@ -68,7 +68,7 @@ impl Bulkhead {
     fn unchecked(name: &str, config: &BulkheadConfig) -> Self {
         let seats = Seats::new(config.limit, config.max_waiting);
         let max_wait_nanos = AtomicU64::new(nanos(config.max_wait));
-        Self(Arc::new(Shared { seats, max_wait_nanos, name: name.into() }))
+        Self(Arc::new(Shared { seats, max_wait_nanos, name: intern(name) }))
     }
 
     /// A seat, if one is free now.
@@ -124,7 +124,7 @@ impl Bulkhead {
     }
 
     pub(super) fn rejection(&self) -> Rejection {
-        Rejection::new(self.0.name.clone(), Guard::Bulkhead, None)
+        Rejection::new(self.0.name, Guard::Bulkhead, None)
     }
 }
 

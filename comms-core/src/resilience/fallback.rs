@@ -4,13 +4,13 @@ use pin_project_lite::pin_project;
 use std::{
     future::Future,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::name::intern;
 use crate::{Error, telemetry};
 
 /// Answers with `fallback` where the service fails. The fallback gets the cause, and may fail in turn. It stands
@@ -31,14 +31,14 @@ use crate::{Error, telemetry};
 /// ```
 #[derive(Debug, Clone)]
 pub struct FallbackLayer<F> {
-    name: Arc<str>,
+    name: &'static str,
     fallback: F,
 }
 
 impl<F> FallbackLayer<F> {
     /// `name` stands in the counter of calls that fell back.
     pub fn new(name: &str, fallback: F) -> Self {
-        Self { name: name.into(), fallback }
+        Self { name: intern(name), fallback }
     }
 }
 
@@ -46,7 +46,7 @@ impl<S, F: Clone> Layer<S> for FallbackLayer<F> {
     type Service = Fallback<S, F>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Fallback { inner, name: self.name.clone(), fallback: self.fallback.clone() }
+        Fallback { inner, name: self.name, fallback: self.fallback.clone() }
     }
 }
 
@@ -54,7 +54,7 @@ impl<S, F: Clone> Layer<S> for FallbackLayer<F> {
 #[derive(Debug, Clone)]
 pub struct Fallback<S, F> {
     inner: S,
-    name: Arc<str>,
+    name: &'static str,
     fallback: F,
 }
 
@@ -74,7 +74,7 @@ where
     }
 
     fn call(&mut self, request: R) -> Self::Future {
-        let (name, fallback) = (self.name.clone(), self.fallback.clone());
+        let (name, fallback) = (self.name, self.fallback.clone());
         FallbackCall { stage: Stage::Call { call: self.inner.call(request), name, fallback } }
     }
 }
@@ -88,7 +88,7 @@ pin_project! {
 pin_project! {
     #[project = StageProj]
     enum Stage<C, F, Fut> {
-        Call { #[pin] call: C, name: Arc<str>, fallback: F },
+        Call { #[pin] call: C, name: &'static str, fallback: F },
         Fallback { #[pin] answer: Fut },
     }
 }
@@ -110,8 +110,8 @@ where
                         Ok(answer) => return Poll::Ready(Ok(answer)),
                         Err(cause) => cause,
                     };
-                    tracing::debug!(name = &**name, %cause, "falling back");
-                    metrics::counter!(telemetry::CALL_FALLBACKS, "name" => name.to_string()).increment(1);
+                    tracing::debug!(name = *name, %cause, "falling back");
+                    metrics::counter!(telemetry::CALL_FALLBACKS, "name" => *name).increment(1);
                     let answer = fallback(cause);
                     this.stage.set(Stage::Fallback { answer });
                 }

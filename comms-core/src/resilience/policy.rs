@@ -26,7 +26,7 @@ use std::{
 
 #[cfg(feature = "rate-limit")]
 use super::rate_limit::RateLimiter;
-use super::{Breaker, BreakerSnapshot, Budget, Bulkhead, BulkheadSnapshot, ByKind};
+use super::{Breaker, BreakerSnapshot, Budget, Bulkhead, BulkheadSnapshot, ByKind, name::intern};
 use crate::{Clock, Error};
 
 /// The guards of the calls to one destination, as a tower [layer](Self::layer) or around a [function](Self::run).
@@ -58,7 +58,7 @@ use crate::{Clock, Error};
 pub struct Policy(Arc<Shared>);
 
 struct Shared {
-    name: Arc<str>,
+    name: &'static str,
     clock: Clock,
     /// Shared with other policies: never configured or dropped by this one.
     given: Guards,
@@ -76,7 +76,7 @@ struct Parts {
     #[cfg(feature = "rate-limit")]
     rate_limit: Option<RateLimiter>,
     meter: Option<Meter>,
-    name: Arc<str>,
+    name: &'static str,
     clock: Clock,
 }
 
@@ -99,7 +99,7 @@ pub struct PolicySnapshot {
 /// Makes a [`Policy`] that shares guards with others, or has a clock of its own.
 #[derive(Debug)]
 pub struct PolicyBuilder {
-    name: Arc<str>,
+    name: &'static str,
     config: PolicyConfig,
     clock: Clock,
     given: Guards,
@@ -139,7 +139,7 @@ impl PolicyBuilder {
     /// `Invalid` for settings that make no sense, naming the policy.
     pub fn build(self) -> Result<Policy, Error> {
         let Self { name, config, clock, given } = self;
-        let parts = RwLock::new(Arc::new(Parts::new(&name, config, &clock, &given, None)?));
+        let parts = RwLock::new(Arc::new(Parts::new(name, config, &clock, &given, None)?));
         Ok(Policy(Arc::new(Shared { name, clock, given, parts, version: AtomicU64::new(0) })))
     }
 }
@@ -172,7 +172,7 @@ impl Policy {
     /// Begins a policy that shares guards with others.
     #[must_use]
     pub fn builder(name: &str, config: PolicyConfig) -> PolicyBuilder {
-        let (name, clock) = (name.into(), Clock::system());
+        let (name, clock) = (intern(name), Clock::system());
         PolicyBuilder { name, config, clock, given: Guards::default() }
     }
 
@@ -207,7 +207,7 @@ impl Policy {
     /// `Invalid` for settings that make no sense; the old ones stay.
     pub fn swap(&self, config: PolicyConfig) -> Result<(), Error> {
         let mut current = self.0.parts.write().unwrap_or_else(PoisonError::into_inner);
-        let next = Parts::new(&self.0.name, config, &self.0.clock, &self.0.given, Some(&**current))?;
+        let next = Parts::new(self.0.name, config, &self.0.clock, &self.0.given, Some(&**current))?;
         *current = Arc::new(next);
         self.0.version.fetch_add(1, Ordering::Release);
         Ok(())
@@ -233,8 +233,8 @@ impl Policy {
 
     /// The name it was made with.
     #[must_use]
-    pub fn name(&self) -> &str {
-        &self.0.name
+    pub fn name(&self) -> &'static str {
+        self.0.name
     }
 
     /// Settings and state of everything in it.
@@ -276,7 +276,7 @@ struct Guards {
 impl Parts {
     /// The version after `before`: a guard that both have goes on with its state, under the new settings.
     fn new(
-        name: &Arc<str>,
+        name: &'static str,
         config: PolicyConfig,
         clock: &Clock,
         given: &Guards,
@@ -316,8 +316,7 @@ impl Parts {
             }),
             None => None,
         };
-        let (name, clock) = (name.clone(), clock.clone());
-        let meter = config.metrics.then(|| Meter::new(name.clone()));
+        let (meter, clock) = (config.metrics.then(|| Meter::new(name)), clock.clone());
         Ok(Self {
             config,
             budget,

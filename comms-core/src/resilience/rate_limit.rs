@@ -25,7 +25,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Guard, Rejection, config::duration};
+use super::{Guard, Rejection, config::duration, name::intern};
 use crate::{Clock, Error};
 use store::Recent;
 
@@ -124,7 +124,7 @@ impl<K: Key> Clone for KeyedRateLimiter<K> {
 
 struct Limiter<S: StateStore> {
     cells: governor::RateLimiter<S::Key, S, Ticks, NoOpMiddleware<Nanos>>,
-    name: Arc<str>,
+    name: &'static str,
 }
 
 impl RateLimiter {
@@ -135,7 +135,7 @@ impl RateLimiter {
     /// `Invalid` for settings that make no sense.
     pub fn new(name: &str, config: &RateLimitConfig, clock: Clock) -> Result<Self, Error> {
         let cells = governor::RateLimiter::new(config.quota()?, InMemoryState::default(), Ticks::new(clock));
-        Ok(Self(Arc::new(Limiter { cells, name: name.into() })))
+        Ok(Self(Arc::new(Limiter { cells, name: intern(name) })))
     }
 
     /// Counts one call.
@@ -158,7 +158,7 @@ impl<K: Key> KeyedRateLimiter<K> {
             return Err(Error::invalid("rate limit: `max_keys` is at least 1"));
         }
         let cells = governor::RateLimiter::new(config.quota()?, Recent::new(max_keys), Ticks::new(clock));
-        Ok(Self(Arc::new(Limiter { cells, name: name.into() })))
+        Ok(Self(Arc::new(Limiter { cells, name: intern(name) })))
     }
 
     /// Counts one call of `key`.
@@ -177,7 +177,7 @@ impl<K: Key> KeyedRateLimiter<K> {
 
 impl<S: StateStore> Limiter<S> {
     fn rejection(&self, wait: impl FnOnce(Nanos) -> Duration) -> Rejection {
-        Rejection::new(self.name.clone(), Guard::RateLimit, Some(wait(self.cells.clock().now())))
+        Rejection::new(self.name, Guard::RateLimit, Some(wait(self.cells.clock().now())))
     }
 }
 

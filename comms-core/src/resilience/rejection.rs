@@ -1,6 +1,6 @@
 //! A typed "no" of a guard on this side: which one, and for how long.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, time::Duration};
 
 use crate::ErrorKind;
 
@@ -68,11 +68,11 @@ impl Guard {
 /// assert_eq!(error.to_string(), "rejected: payments: the circuit breaker is open");
 /// # Ok::<(), Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Rejection {
     /// The policy or guard by name.
-    pub name: Arc<str>,
+    pub name: &'static str,
     /// What said no.
     pub guard: Guard,
     /// The least wait before it may say yes, where that is known.
@@ -80,7 +80,7 @@ pub struct Rejection {
 }
 
 impl Rejection {
-    pub(crate) const fn new(name: Arc<str>, guard: Guard, retry_after: Option<Duration>) -> Self {
+    pub(crate) const fn new(name: &'static str, guard: Guard, retry_after: Option<Duration>) -> Self {
         Self { name, guard, retry_after }
     }
 }

@@ -1,4 +1,4 @@
-//! The breaker as a pure state machine: no clock, no lock, no atomics.
+//! The breaker as a state machine: no lock, no atomics, and time only as it is given.
 
 use std::time::{Duration, Instant};
 
@@ -7,6 +7,7 @@ use super::{
     config::BreakerConfig,
     window::{Counts, Window},
 };
+use crate::Clock;
 
 /// What a result says about the peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +16,18 @@ pub(crate) enum Weight {
     Failure,
     /// It says nothing: cancelled, refused by another guard, a request that was wrong.
     Neutral,
+}
+
+/// When a result came: read from the clock only by who needs it, and randomness with it.
+pub(super) struct Moment<'a> {
+    pub(super) clock: &'a Clock,
+    pub(super) now: Option<Instant>,
+}
+
+impl Moment<'_> {
+    fn now(&self) -> Instant {
+        self.now.unwrap_or_else(|| self.clock.now())
+    }
 }
 
 /// A call that was let through, stamped with the state it belongs to. What it brings back counts only in that
@@ -42,8 +55,6 @@ pub(super) struct Machine {
     config: BreakerConfig,
     generation: u64,
     state: Inner,
-    /// A factor of the next time open: the jitter, drawn by who owns a clock.
-    pub(super) spread: f64,
     openings: u32,
 }
 
@@ -59,7 +70,7 @@ enum Inner {
 impl Machine {
     pub(super) fn new(config: BreakerConfig, now: Instant) -> Self {
         let state = Self::closed(&config, now);
-        Self { config, generation: 0, state, spread: 1.0, openings: 0 }
+        Self { config, generation: 0, state, openings: 0 }
     }
 
     fn closed(config: &BreakerConfig, now: Instant) -> Inner {
@@ -107,7 +118,7 @@ impl Machine {
         pass: Pass,
         weight: Weight,
         slow: bool,
-        now: Instant,
+        moment: &Moment<'_>,
     ) -> Option<Transition> {
         if pass.generation != self.generation {
             return None;
@@ -122,10 +133,10 @@ impl Machine {
                 let in_a_row = self.config.failures > 0 && *row >= self.config.failures;
                 let rates =
                     window.as_mut().zip(self.config.window.as_ref()).is_some_and(|(window, config)| {
-                        window.record(failed, slow, now);
+                        window.record(failed, slow, || moment.now());
                         window.exceeds(config)
                     });
-                if in_a_row || rates { self.open(now) } else { None }
+                if in_a_row || rates { self.open(moment) } else { None }
             }
             Inner::HalfOpen { in_flight, succeeded, .. } => {
                 *in_flight -= 1;
@@ -137,20 +148,22 @@ impl Machine {
                             return None;
                         }
                         self.openings = 0;
-                        self.enter(Self::closed(&self.config, now))
+                        self.enter(Self::closed(&self.config, moment.now()))
                     }
                     // A slow answer is what slow_after opened it for.
-                    Weight::Success | Weight::Failure => self.open(now),
+                    Weight::Success | Weight::Failure => self.open(moment),
                 }
             }
             Inner::Open { .. } | Inner::ForcedOpen | Inner::ForcedClosed => None,
         }
     }
 
-    fn open(&mut self, now: Instant) -> Option<Transition> {
+    fn open(&mut self, moment: &Moment<'_>) -> Option<Transition> {
         self.openings = self.openings.saturating_add(1);
-        let time = self.config.open_time(self.openings).mul_f64(self.spread);
-        self.enter(Inner::Open { until: now + time })
+        let jitter = self.config.jitter;
+        let spread = 1.0 - jitter + 2.0 * jitter * moment.clock.random_unit();
+        let time = self.config.open_time(self.openings).mul_f64(spread);
+        self.enter(Inner::Open { until: moment.now() + time })
     }
 
     pub(super) fn force(&mut self, open: bool) -> Option<Transition> {
@@ -217,9 +230,5 @@ impl Machine {
             Inner::Closed { row, window } => (*row, window.as_ref().map(Window::sums).unwrap_or_default()),
             _ => (0, Counts::default()),
         }
-    }
-
-    pub(super) const fn config(&self) -> &BreakerConfig {
-        &self.config
     }
 }

@@ -63,7 +63,7 @@ impl Window {
         self.sums
     }
 
-    pub(super) fn record(&mut self, failed: bool, slow: bool, now: Instant) {
+    pub(super) fn record(&mut self, failed: bool, slow: bool, now: impl Fn() -> Instant) {
         let call = Counts::one(failed, slow);
         match &mut self.ring {
             Ring::Calls { slots, next, limit } => {
@@ -78,7 +78,7 @@ impl Window {
             }
             Ring::Time { buckets, newest, start, width } => {
                 // An older reading of the clock than another thread's counts in the newest bucket.
-                let number = now.saturating_duration_since(*start).as_nanos() / width.as_nanos();
+                let number = now().saturating_duration_since(*start).as_nanos() / width.as_nanos();
                 let number = u64::try_from(number).unwrap_or(u64::MAX).max(*newest);
                 let passed = (number - *newest).min(u64::from(BUCKETS));
                 for step in 1..=passed {
@@ -92,12 +92,11 @@ impl Window {
         self.sums.add(call);
     }
 
-    /// Why the rates say to open, if they do.
+    /// Whether a rate has reached what opens the breaker.
     pub(super) fn exceeds(&self, config: &WindowConfig) -> bool {
         let Counts { calls, failed, slow } = self.sums;
-        let share = |part: u32| f64::from(part) / f64::from(calls);
-        calls >= config.min_calls
-            && (share(failed) >= config.failure_rate
-                || (config.slow_after.is_some() && share(slow) >= config.slow_rate))
+        let reaches = |part: u32, rate: f64| part > 0 && f64::from(part) >= rate * f64::from(calls);
+        let too_slow = config.slow_after.is_some() && reaches(slow, config.slow_rate);
+        calls >= config.min_calls && (reaches(failed, config.failure_rate) || too_slow)
     }
 }

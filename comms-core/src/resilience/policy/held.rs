@@ -51,7 +51,7 @@ impl Held {
     }
 
     pub(super) fn rejection(&self, guard: Guard) -> Rejection {
-        Rejection::new(self.parts.name.clone(), guard, None)
+        Rejection::new(self.parts.name, guard, None)
     }
 
     /// The one reading of the clock at the start, shared by all guards.

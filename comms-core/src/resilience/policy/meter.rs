@@ -1,10 +1,7 @@
 //! What a policy measures: handles made once, because looking one up by name costs more than the call's guards.
 
 use metrics::{Counter, Histogram};
-use std::{
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{sync::OnceLock, time::Duration};
 
 use crate::{
     ErrorKind,
@@ -14,14 +11,14 @@ use crate::{
 
 /// The handles of one policy. Each is made at its first use: install the recorder before the first call.
 pub(super) struct Meter {
-    name: Arc<str>,
+    name: &'static str,
     success: OnceLock<Histogram>,
     failures: [OnceLock<Histogram>; 6],
     retries: OnceLock<Counter>,
 }
 
 impl Meter {
-    pub(super) fn new(name: Arc<str>) -> Self {
+    pub(super) fn new(name: &'static str) -> Self {
         Self { name, success: OnceLock::new(), failures: Default::default(), retries: OnceLock::new() }
     }
 
@@ -31,24 +28,24 @@ impl Meter {
             None => (&self.success, "success"),
             Some(kind) => (&self.failures[kind as usize], kind.as_str()),
         };
-        slot.get_or_init(|| {
-            metrics::histogram!(telemetry::CALL_DURATION, "name" => self.name.to_string(), "outcome" => outcome)
-        })
+        slot.get_or_init(
+            || metrics::histogram!(telemetry::CALL_DURATION, "name" => self.name, "outcome" => outcome),
+        )
         .record(took.as_secs_f64());
     }
 
     pub(super) fn retry(&self) {
-        let handle = || metrics::counter!(telemetry::CALL_RETRIES, "name" => self.name.to_string());
+        let handle = || metrics::counter!(telemetry::CALL_RETRIES, "name" => self.name);
         self.retries.get_or_init(handle).increment(1);
     }
 
     pub(super) fn denied(&self, denied: Denied) {
-        let (name, reason) = (self.name.to_string(), denied.as_str());
+        let (name, reason) = (self.name, denied.as_str());
         metrics::counter!(telemetry::CALL_RETRIES_DENIED, "name" => name, "reason" => reason).increment(1);
     }
 
     pub(super) fn rejected(&self, guard: Guard) {
-        let (name, guard) = (self.name.to_string(), guard.as_str());
+        let (name, guard) = (self.name, guard.as_str());
         metrics::counter!(telemetry::CALL_REJECTIONS, "name" => name, "guard" => guard).increment(1);
     }
 }
