@@ -69,6 +69,7 @@ impl Clock {
 
     /// Monotonic time.
     #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn now(&self) -> Instant {
         match &self.0 {
             Source::System => tokio::time::Instant::now().into_std(),
@@ -100,12 +101,16 @@ impl Clock {
 
     /// Waits until `duration` has passed. Nothing is registered before the first poll; on the system clock
     /// that must be within a tokio runtime.
-    #[must_use]
     pub fn sleep(&self, duration: Duration) -> Sleep {
         match &self.0 {
             Source::System => Sleep::system(duration),
             Source::Manual(manual) => Sleep::manual(manual.clone(), duration),
         }
+    }
+
+    #[cfg(feature = "rate-limit")]
+    pub(crate) const fn is_manual(&self) -> bool {
+        matches!(self.0, Source::Manual(_))
     }
 
     /// A new time-ordered identifier (RFC 9562, version 7): those of one process sort as they were made,

@@ -30,6 +30,7 @@
 //! two seconds after the click. A key names one call, and a priority one moment of load; both end there too.
 
 mod deadline;
+mod limit;
 mod priority;
 mod request;
 mod state;
@@ -37,6 +38,7 @@ mod timeout;
 mod trace;
 
 pub use deadline::Deadline;
+pub(crate) use limit::within;
 pub use priority::Priority;
 pub use request::Protocol;
 pub use state::TraceState;
@@ -80,7 +82,11 @@ impl Context {
     /// The context of the running task; empty outside any [`Context::scope`].
     #[must_use]
     pub fn current() -> Self {
-        CURRENT.try_with(Clone::clone).unwrap_or_default()
+        let current = CURRENT.try_with(Clone::clone).unwrap_or_default();
+        match limit::limit() {
+            Some(limit) => current.with_deadline(limit),
+            None => current,
+        }
     }
 
     /// A context that begins a new trace.
@@ -160,6 +166,12 @@ impl Context {
             }
         }
     }
+}
+
+/// The current deadline, without a clone of all the rest.
+pub(crate) fn deadline() -> Option<Deadline> {
+    let scoped = CURRENT.try_with(|context| context.deadline).ok().flatten();
+    scoped.into_iter().chain(limit::limit()).min()
 }
 
 /// `source/id`, where it is short enough to be carried.

@@ -2,20 +2,22 @@
 
 use std::{error::Error as StdError, fmt, time::Duration};
 
+use crate::resilience::Rejection;
+
 /// A boxed source error.
 pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;
 
 /// What a failure means for the caller. The only classification in the house: retry, a consumer's
 /// disposition, the gRPC status and the HTTP status are functions of it.
 ///
-/// | kind | again? | consumer | gRPC | HTTP |
-/// |---|---|---|---|---|
-/// | `Transient` | yes | retry, then dead letter | UNAVAILABLE (14) | 503 |
-/// | `Unknown` | under the same key only | retry, then dead letter | DEADLINE_EXCEEDED (4) | 504 |
-/// | `Rejected` | after `retry_after` | wait, never dead letter | RESOURCE_EXHAUSTED (8) | 429 |
-/// | `Invalid` | no | dead letter at once | INVALID_ARGUMENT (3) | 422 |
-/// | `Conflict` | after re-reading | retry, then dead letter | ABORTED (10) | 409 |
-/// | `Fatal` | no, this process must stop | stop, offset kept | INTERNAL (13) | 500 |
+/// | kind | again? | breaker | consumer | gRPC | HTTP |
+/// |---|---|---|---|---|---|
+/// | `Transient` | yes | failure | retry, then dead letter | UNAVAILABLE (14) | 503 |
+/// | `Unknown` | under the same key only | failure | retry, then dead letter | DEADLINE_EXCEEDED (4) | 504 |
+/// | `Rejected` | after `retry_after` | neutral | wait, never dead letter | RESOURCE_EXHAUSTED (8) | 429 |
+/// | `Invalid` | no | neutral | dead letter at once | INVALID_ARGUMENT (3) | 422 |
+/// | `Conflict` | after re-reading | neutral | retry, then dead letter | ABORTED (10) | 409 |
+/// | `Fatal` | no, this process must stop | neutral | stop, offset kept | INTERNAL (13) | 500 |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
     /// Nothing happened; the same again may succeed.
@@ -37,6 +39,12 @@ impl ErrorKind {
     #[must_use]
     pub const fn is_retryable(self) -> bool {
         matches!(self, Self::Transient | Self::Unknown | Self::Rejected | Self::Conflict)
+    }
+
+    /// Whether it says that the peer is not well: what a circuit breaker counts.
+    #[must_use]
+    pub const fn blames_peer(self) -> bool {
+        matches!(self, Self::Transient | Self::Unknown)
     }
 
     /// The gRPC status code of this kind (<https://grpc.github.io/grpc/core/md_doc_statuscodes.html>).
@@ -113,14 +121,20 @@ pub struct Error {
     pub kind: ErrorKind,
     /// The least wait before another try, where the refusing side named one.
     pub retry_after: Option<Duration>,
-    /// The cause.
-    pub source: BoxError,
+    cause: Cause,
+}
+
+/// Not always a box: a rejection costs no allocation, because many come when things go badly.
+#[derive(Debug)]
+enum Cause {
+    Rejection(Rejection),
+    Other(BoxError),
 }
 
 impl Error {
     /// An error of `kind` caused by `source` (an error, or a text).
     pub fn new(kind: ErrorKind, source: impl Into<BoxError>) -> Self {
-        Self { kind, retry_after: None, source: source.into() }
+        Self { kind, retry_after: None, cause: Cause::Other(source.into()) }
     }
 
     /// Nothing happened; try again.
@@ -159,24 +173,60 @@ impl Error {
         Self { retry_after: Some(wait), ..self }
     }
 
+    /// The cause.
+    #[must_use]
+    pub fn cause(&self) -> &(dyn StdError + Send + Sync + 'static) {
+        match &self.cause {
+            Cause::Rejection(rejection) => rejection,
+            Cause::Other(other) => &**other,
+        }
+    }
+
+    /// The guard on this side that said no, here or beneath a [`context`](Self::context), if one did.
+    #[must_use]
+    pub fn rejection(&self) -> Option<&Rejection> {
+        let mut cause: &(dyn StdError + 'static) = self.cause();
+        loop {
+            match cause.downcast_ref() {
+                Some(rejection) => return Some(rejection),
+                None => cause = cause.source()?,
+            }
+        }
+    }
+
     /// The same error, saying what was being done.
     #[must_use]
     pub fn context(self, what: impl fmt::Display) -> Self {
-        let Self { kind, retry_after, source } = self;
+        let Self { kind, retry_after, cause } = self;
+        let source = match cause {
+            Cause::Rejection(rejection) => rejection.into(),
+            Cause::Other(other) => other,
+        };
         let text = format!("{what}: {source}");
-        Self { kind, retry_after, source: Box::new(Contextual { text, source }) }
+        Self { kind, retry_after, cause: Cause::Other(Box::new(Contextual { text, source })) }
+    }
+}
+
+/// The kind is the guard's: [`Guard::kind`](crate::resilience::Guard::kind).
+impl From<Rejection> for Error {
+    fn from(rejection: Rejection) -> Self {
+        Self {
+            kind: rejection.guard.kind(),
+            retry_after: rejection.retry_after,
+            cause: Cause::Rejection(rejection),
+        }
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.kind, self.source)
+        write!(f, "{}: {}", self.kind, self.cause())
     }
 }
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        Some(&*self.source)
+        Some(self.cause())
     }
 }
 

@@ -1,59 +1,63 @@
-//! JWT verification (RFC 7519, RFC 8725), shared by the gateway and the WebSocket handshake.
+//! JWT verification (RFC 7519) by the best current practices (RFC 8725).
 //!
-//! The algorithm is pinned per verifier and never read from the token, so neither `none` nor a
-//! public key used as an HMAC secret can pass. Time comes from the injected clock. No crypto backend
-//! is chosen here: the application enables exactly one of jsonwebtoken's.
+//! The problem: a token says of itself how it is to be verified, and who wrote it may be an attacker.
+//!
+//! **Promised.** The algorithm is pinned per [`Verifier`] and never read from the token, so neither `none` nor a
+//! public key used as an HMAC secret can pass. Keys come from the [`KeySource`] alone: `jwk`, `jku`, `x5u` and
+//! `x5c` in a token are ignored. A token with `crit`, with the `typ` of another kind of token, or with another
+//! token inside is refused. `exp`, `iss`, `aud` and `sub` are required. Time comes from the injected clock.
+//!
+//! **`kid`** is the sender's text: at most 256 bytes without control characters reach a key source, which may look
+//! it up and nothing else. Without `kid` the source decides: [`KeySet`] has an answer only if it has one key.
+//!
+//! **`typ`** may be absent or `JWT`; access tokens of RFC 9068 need [`Verifier::with_type`] `at+jwt`, and others
+//! are then refused. So a token of one kind is never taken for one of another kind.
+//!
+//! **Not promised.** Revocation: a token is good until its `exp`, a removed key ends all of its tokens. Nor that a
+//! token comes once.
+//!
+//! **Several issuers**: one [`Verifier`] each, with its own keys, tried in turn. A token of one issuer under the
+//! key of another passes none of them.
+//!
+//! No crypto backend is chosen here: the application enables exactly one of jsonwebtoken's, `aws_lc_rs` or
+//! `rust_crypto`, or installs a `CryptoProvider`. Without one the first verification panics with that message.
+//!
+//! ```
+//! use comms_core::{Clock, jwt::{Algorithm, JwtError, KeySet, Verifier}};
+//! # fn main() -> Result<(), comms_core::Error> {
+//! let clock = Clock::system();
+//! let keys = KeySet::new(Algorithm::ES256, clock.clone());
+//! keys.replace(br#"{"keys": [{"kid": "2026-11", "kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig",
+//!     "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+//!     "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#)?;
+//!
+//! let verifier = Verifier::new(Algorithm::ES256, "https://id.example", "api", keys.clone(), clock);
+//! assert_eq!(verifier.verify("nonsense"), Err(JwtError::Malformed));
+//! # Ok(())
+//! # }
+//! ```
 
-use jsonwebtoken::{Algorithm, DecodingKey, Validation};
-use serde::{Deserialize, Serialize};
-use std::{fmt, sync::Arc, time::Duration};
+mod claims;
+mod key_set;
+mod verifier;
 
-use crate::Clock;
-
-/// A token longer than this is refused unread.
-const TOKEN_LIMIT: usize = 8 * 1024;
-
-/// The claims this house reads; others are ignored.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Claims {
-    /// Who it is.
-    pub sub: String,
-    /// Who says so.
-    pub iss: String,
-    /// For whom: one or several (RFC 7519, 4.1.3).
-    #[serde(deserialize_with = "one_or_many")]
-    pub aud: Vec<String>,
-    /// Not after, seconds since 1970.
-    pub exp: u64,
-    /// Not before, seconds since 1970.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub nbf: Option<u64>,
-    /// What it may do, space-separated (RFC 8693).
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub scope: String,
-}
-
-fn one_or_many<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Audience {
-        One(String),
-        Many(Vec<String>),
-    }
-    Ok(match Audience::deserialize(deserializer)? {
-        Audience::One(one) => vec![one],
-        Audience::Many(many) => many,
-    })
-}
+pub use claims::Claims;
+pub use jsonwebtoken::{Algorithm, DecodingKey};
+pub use key_set::KeySet;
+use std::sync::Arc;
+pub use verifier::Verifier;
 
 /// Why a token was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum JwtError {
-    /// Not a JWT of the pinned algorithm with the required claims, or for another audience or issuer.
-    #[error("the token is malformed, or not for this audience, issuer or algorithm")]
+    /// Not a JWT of the pinned algorithm and type with the required claims, or for another audience or issuer.
+    #[error("the token is malformed, or not for this audience, issuer, type or algorithm")]
     Malformed,
-    /// The signature does not fit any known key.
+    /// The key source does not have its key: never did, not yet, or not any more.
+    #[error("the token names no key that is known")]
+    UnknownKey,
+    /// The signature does not fit the key.
     #[error("the token's signature does not verify")]
     Signature,
     /// Its time is over.
@@ -64,9 +68,11 @@ pub enum JwtError {
     Immature,
 }
 
-/// Where keys come from, so that they can rotate: asked at each verification.
+/// Where keys come from, so that they can rotate: asked at each verification. [`KeySet`] is one; a single key in
+/// an `Arc` is another, whatever the `kid`.
 pub trait KeySource: Send + Sync + 'static {
-    /// The key of this `kid`; of a token without one, the only key, if there is only one.
+    /// The key of this `kid`; of a token without one, the only key, if there is only one. `kid` is hostile text
+    /// of at most 256 bytes: compare it, never build a path or a query of it.
     fn key(&self, kid: Option<&str>) -> Option<Arc<DecodingKey>>;
 }
 
@@ -76,115 +82,5 @@ impl KeySource for Arc<DecodingKey> {
     }
 }
 
-/// Verifies tokens of one issuer for one audience under one algorithm. Clones share everything.
-#[derive(Clone)]
-pub struct Verifier {
-    keys: Arc<dyn KeySource>,
-    rules: Arc<Validation>,
-    skew: Duration,
-    clock: Clock,
-}
-
-impl Verifier {
-    /// Accepts tokens by `issuer` for `audience` under `algorithm` with a key of `keys`. The clocks of
-    /// the two sides may differ by 30 s.
-    pub fn new(
-        algorithm: Algorithm,
-        issuer: &str,
-        audience: &str,
-        keys: impl KeySource,
-        clock: Clock,
-    ) -> Self {
-        let mut rules = Validation::new(algorithm);
-        rules.set_issuer(&[issuer]);
-        rules.set_audience(&[audience]);
-        rules.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
-        // Checked below, against the injected clock.
-        rules.validate_exp = false;
-        rules.validate_nbf = false;
-        Self { keys: Arc::new(keys), rules: Arc::new(rules), skew: Duration::from_secs(30), clock }
-    }
-
-    /// Verifies `token` and returns its claims.
-    ///
-    /// # Errors
-    /// [`JwtError`]: each is a 401 at an HTTP edge.
-    pub fn verify(&self, token: &str) -> Result<Claims, JwtError> {
-        use jsonwebtoken::errors::ErrorKind;
-        if token.len() > TOKEN_LIMIT {
-            return Err(JwtError::Malformed);
-        }
-        let header = jsonwebtoken::decode_header(token).map_err(|_| JwtError::Malformed)?;
-        let key = self.keys.key(header.kid.as_deref()).ok_or(JwtError::Signature)?;
-        let claims = jsonwebtoken::decode::<Claims>(token, &key, &self.rules)
-            .map_err(|e| match e.kind() {
-                ErrorKind::InvalidSignature => JwtError::Signature,
-                _ => JwtError::Malformed,
-            })?
-            .claims;
-        let (now, skew) = (self.clock.unix().as_secs(), self.skew.as_secs());
-        if claims.exp.saturating_add(skew) <= now {
-            return Err(JwtError::Expired);
-        }
-        if claims.nbf.is_some_and(|nbf| nbf > now.saturating_add(skew)) {
-            return Err(JwtError::Immature);
-        }
-        Ok(claims)
-    }
-}
-
-impl fmt::Debug for Verifier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("jwt::Verifier").field("algorithms", &self.rules.algorithms).finish_non_exhaustive()
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use jsonwebtoken::{EncodingKey, Header};
-
-    fn verifier(clock: &Clock) -> Verifier {
-        let key = Arc::new(DecodingKey::from_secret(b"right"));
-        Verifier::new(Algorithm::HS256, "shop", "api", key, clock.clone())
-    }
-
-    fn token(secret: &[u8], algorithm: Algorithm, change: impl FnOnce(&mut Claims)) -> String {
-        let mut claims = Claims {
-            sub: "ann".into(),
-            iss: "shop".into(),
-            aud: vec!["web".into(), "api".into()],
-            exp: 1_000,
-            nbf: None,
-            scope: String::new(),
-        };
-        change(&mut claims);
-        jsonwebtoken::encode(&Header::new(algorithm), &claims, &EncodingKey::from_secret(secret)).unwrap()
-    }
-
-    #[test]
-    fn accepts_only_what_was_signed_for_it_and_is_in_time() {
-        let clock = Clock::manual(Duration::from_secs(900));
-        let verifier = verifier(&clock);
-        let good = token(b"right", Algorithm::HS256, |_| {});
-        assert_eq!(verifier.verify(&good).unwrap().sub, "ann");
-        let refused = [
-            (token(b"wrong", Algorithm::HS256, |_| {}), JwtError::Signature),
-            (token(b"right", Algorithm::HS512, |_| {}), JwtError::Malformed),
-            (token(b"right", Algorithm::HS256, |c| c.aud = vec!["other".into()]), JwtError::Malformed),
-            (token(b"right", Algorithm::HS256, |c| c.iss = "other".into()), JwtError::Malformed),
-            (token(b"right", Algorithm::HS256, |c| c.exp = 870), JwtError::Expired),
-            (token(b"right", Algorithm::HS256, |c| c.nbf = Some(931)), JwtError::Immature),
-            (String::new(), JwtError::Malformed),
-            ("a.b.c".into(), JwtError::Malformed),
-            ("x".repeat(TOKEN_LIMIT + 1), JwtError::Malformed),
-        ];
-        for (text, why) in refused {
-            assert_eq!(verifier.verify(&text), Err(why));
-        }
-        let unsigned = good.rsplit_once('.').unwrap().0.to_owned() + ".";
-        assert!(verifier.verify(&unsigned).is_err());
-        clock.advance(Duration::from_secs(131));
-        assert_eq!(verifier.verify(&good), Err(JwtError::Expired));
-    }
-}
+mod tests;

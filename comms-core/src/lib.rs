@@ -9,7 +9,6 @@
 //! mostly through [`transactional`].
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod backoff;
 pub mod clock;
 pub mod context;
 mod error;
@@ -24,12 +23,15 @@ mod lanes;
 mod message;
 mod process;
 mod publisher;
+pub mod resilience;
+mod sync;
 pub mod telemetry;
 mod unit;
+#[cfg(feature = "webhooks")]
+pub mod webhook;
 pub mod wire;
 
 pub use async_trait::async_trait;
-pub use backoff::Backoff;
 pub use bytes;
 pub use clock::Clock;
 pub use context::{Context, Deadline, Priority, TraceContext, TraceState};
@@ -44,4 +46,5 @@ pub use lanes::Lanes;
 pub use message::{Delivery, Message};
 pub use process::{Attempts, Processor, Verdict};
 pub use publisher::{Acks, Publisher, Receipt};
+pub use resilience::{Backoff, Policy, PolicyConfig};
 pub use unit::{Claim, Claimed, Inbox, Outbox, Scoped, UnitOfWork, in_transaction, once, transactional};

@@ -39,6 +39,18 @@ pub const WS_DELIVERED: &str = "comms_ws_delivered_total";
 pub const WS_SLOW_CLOSED: &str = "comms_ws_slow_closed_total";
 /// Gauge, bytes: what waits in the queues of all sockets.
 pub const WS_QUEUED_BYTES: &str = "comms_ws_queued_bytes";
+/// Histogram, seconds: calls through a policy, by `name` and `outcome`.
+pub const CALL_DURATION: &str = "comms_call_duration_seconds";
+/// Counter: attempts after the first, by `name`.
+pub const CALL_RETRIES: &str = "comms_call_retries_total";
+/// Counter: retries that were wanted and not made, by `name` and `reason`: `attempts`, `budget`, `deadline`.
+pub const CALL_RETRIES_DENIED: &str = "comms_call_retries_denied_total";
+/// Counter: calls a guard said no to, by `name` and `guard`.
+pub const CALL_REJECTIONS: &str = "comms_call_rejections_total";
+/// Counter: calls answered by a fallback, by `name`.
+pub const CALL_FALLBACKS: &str = "comms_call_fallbacks_total";
+/// Counter: changes of a breaker's state, by `name` and the new `state`.
+pub const BREAKER_TRANSITIONS: &str = "comms_breaker_transitions_total";
 
 /// Span, and `messaging.operation.name`: one try of a handler.
 pub const PROCESS: &str = "process";

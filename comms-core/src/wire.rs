@@ -34,6 +34,13 @@ pub const CORRELATION_ID: &str = "x-correlation-id";
 /// What `ce_causationid` is to events, in HTTP and gRPC.
 pub const CAUSATION_ID: &str = "x-causation-id";
 
+/// Standard Webhooks: the webhook's id, the same on every attempt.
+pub const WEBHOOK_ID: &str = "webhook-id";
+/// Standard Webhooks: when this attempt was made, whole seconds since 1970.
+pub const WEBHOOK_TIMESTAMP: &str = "webhook-timestamp";
+/// Standard Webhooks: space-separated signatures, each `version,base64`.
+pub const WEBHOOK_SIGNATURE: &str = "webhook-signature";
+
 /// Dead letter: topic the record came from.
 pub const DLQ_TOPIC: &str = "dlq_original_topic";
 /// Dead letter: partition the record came from.

@@ -88,13 +88,12 @@ impl Refusal {
     }
 
     pub(crate) fn tried(attempts: u32, error: &Error) -> Self {
-        Self { attempts, kind: Some(error.kind), reason: cut(error.source.to_string()) }
+        Self { attempts, kind: Some(error.kind), reason: cut(error.cause().to_string()) }
     }
 
     /// The refusal that `error` carries, or the one it stands for.
     pub(crate) fn of(error: &Error) -> Self {
-        let source: &BoxError = &error.source;
-        source.downcast_ref::<Self>().cloned().unwrap_or_else(|| Self::tried(1, error))
+        error.cause().downcast_ref::<Self>().cloned().unwrap_or_else(|| Self::tried(1, error))
     }
 }
 

@@ -35,6 +35,12 @@ impl Deadline {
         Self(clock.now() + timeout.min(LONGEST))
     }
 
+    /// This point in time.
+    #[must_use]
+    pub const fn at(instant: Instant) -> Self {
+        Self(instant)
+    }
+
     /// The earlier of the two: how a caller's limit and one's own combine.
     #[must_use]
     pub fn earlier(self, other: Self) -> Self {

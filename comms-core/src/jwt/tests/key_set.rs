@@ -1,0 +1,158 @@
+//! Keys that come and go.
+
+use super::*;
+use crate::{ErrorKind, jwt::KeySource};
+
+fn set(keys: &[Value]) -> Vec<u8> {
+    json!({ "keys": keys }).to_string().into_bytes()
+}
+
+fn es256() -> KeySet {
+    KeySet::new(Algorithm::ES256, clock())
+}
+
+fn verify(keys: &KeySet, pair: &Pair, kid: &str) -> Result<(), JwtError> {
+    let kid = if kid.is_empty() { Value::Null } else { json!(kid) };
+    let token = pair.token(&with(json!({"alg": pair.algorithm}), "kid", kid), &claims());
+    Verifier::new(pair.algorithm, "shop", "api", keys.clone(), clock()).verify(&token).map(drop)
+}
+
+#[test]
+fn keys_rotate_while_a_verifier_runs() {
+    let (old, new) = (&*ES256, pair(Algorithm::ES256));
+    let keys = es256();
+    assert_eq!(verify(&keys, old, "old"), Err(JwtError::UnknownKey));
+    assert_eq!(keys.replace(&set(&[old.jwk("old")])).unwrap(), 1);
+    assert_eq!(verify(&keys, old, "old"), Ok(()));
+    assert_eq!(verify(&keys, old, ""), Ok(()), "the only key");
+    assert_eq!(verify(&keys, &new, "new"), Err(JwtError::UnknownKey));
+    assert_eq!(verify(&keys, &new, "old"), Err(JwtError::Signature));
+
+    assert_eq!(keys.replace(&set(&[old.jwk("old"), new.jwk("new")])).unwrap(), 2);
+    assert_eq!((verify(&keys, old, "old"), verify(&keys, &new, "new")), (Ok(()), Ok(())));
+    assert_eq!(verify(&keys, old, ""), Err(JwtError::UnknownKey), "one of two");
+
+    assert!(keys.remove("old") && !keys.remove("old"));
+    assert_eq!(verify(&keys, old, "old"), Err(JwtError::UnknownKey));
+    keys.insert("old", old.public.clone()).unwrap();
+    assert_eq!(verify(&keys, old, "old"), Ok(()));
+    keys.insert("old", new.public.clone()).unwrap();
+    assert_eq!(verify(&keys, old, "old"), Err(JwtError::Signature), "replaced");
+    assert_eq!(format!("{keys:?}"), r#"KeySet { algorithm: ES256, kids: ["new", "old"] }"#);
+}
+
+#[test]
+fn sets_of_every_family_verify_their_tokens() {
+    for pair in [&*ES256, &*EDDSA, &*RS256] {
+        let keys = KeySet::new(pair.algorithm, clock());
+        // One document with the keys of all algorithms: each set takes its own.
+        let document = set(&[ES256.jwk("a"), EDDSA.jwk("b"), RS256.jwk("c")]);
+        assert_eq!(keys.replace(&document).unwrap(), 1);
+        assert_eq!(verify(&keys, pair, ""), Ok(()));
+    }
+}
+
+#[test]
+fn what_is_not_for_this_algorithm_or_too_weak_is_ignored() {
+    let good = ES256.jwk("good");
+    let short = with(good.clone(), "x", json!("AAAA"));
+    let ignored = [
+        with(good.clone(), "alg", json!("ES384")),
+        with(good.clone(), "use", json!("enc")),
+        with(good.clone(), "key_ops", json!(["sign"])),
+        with(good.clone(), "crv", json!("secp256k1")),
+        with(good.clone(), "y", Value::Null),
+        with(good.clone(), "kid", json!("k".repeat(257))),
+        with(good.clone(), "kid", json!(7)),
+        short,
+        RS256.jwk("rsa"),
+        json!({"kty": "oct", "kid": "secret", "k": "A".repeat(64)}),
+        json!({"kty": "AKP", "kid": "later", "alg": "ML-DSA-44", "pub": "AA"}),
+        json!("nonsense"),
+    ];
+    let keys = es256();
+    for key in &ignored {
+        assert_eq!(keys.replace(&set(&[key.clone(), good.clone()])).unwrap(), 1, "{key}");
+        assert_eq!(keys.replace(&set(std::slice::from_ref(key))).unwrap_err().kind, ErrorKind::Invalid);
+        assert_eq!(verify(&keys, &ES256, "good"), Ok(()), "a set that is refused leaves the keys");
+    }
+    let accepted = [
+        with(good.clone(), "alg", Value::Null),
+        with(good.clone(), "use", json!("sig")),
+        with(good.clone(), "key_ops", json!(["verify"])),
+        with(good.clone(), "kid", Value::Null),
+    ];
+    for key in accepted {
+        assert_eq!(keys.replace(&set(std::slice::from_ref(&key))).unwrap(), 1, "{key}");
+        assert_eq!(verify(&keys, &ES256, ""), Ok(()));
+    }
+
+    let weak_rsa = |bytes: usize| {
+        let modulus = [vec![0], vec![0xff; bytes]].concat();
+        json!({"kty": "RSA", "kid": "r", "n": URL_SAFE_NO_PAD.encode(modulus), "e": "AQAB"})
+    };
+    let rsa = KeySet::new(Algorithm::RS256, clock());
+    assert!(rsa.replace(&set(&[weak_rsa(255)])).is_err() && rsa.replace(&set(&[weak_rsa(256)])).is_ok());
+    for (algorithm, least) in [(Algorithm::HS256, 32), (Algorithm::HS384, 48), (Algorithm::HS512, 64)] {
+        let keys = KeySet::new(algorithm, clock());
+        let insert = |length: usize| keys.insert("h", DecodingKey::from_secret(&vec![1; length]));
+        assert!(insert(least - 1).is_err() && insert(least).is_ok(), "{algorithm:?}");
+    }
+}
+
+#[test]
+fn a_set_has_bounds_and_one_key_for_each_kid() {
+    let keys = es256();
+    let key = |n: usize| ES256.jwk(&n.to_string());
+    let many = |n: usize| set(&(0..n).map(key).collect::<Vec<_>>());
+    assert_eq!(keys.replace(&many(64)).unwrap(), 64);
+    let oversized = format!(r#"{{"keys": [], "padding": "{}"}}"#, "x".repeat(256 * 1024)).into_bytes();
+    let refused = [many(65), many(0), set(&[key(1), key(1)]), oversized, b"{}".to_vec(), b"[".to_vec()];
+    for (row, document) in refused.iter().enumerate() {
+        assert_eq!(keys.replace(document).unwrap_err().kind, ErrorKind::Invalid, "row {row}");
+    }
+    assert!(keys.insert("64", ES256.public.clone()).is_err());
+    assert!(keys.insert("63", ES256.public.clone()).is_ok(), "replaces");
+    for (kid, key) in [("", &ES256.public), (&"k".repeat(257), &ES256.public), ("k", &RS256.public)] {
+        assert_eq!(es256().insert(kid, key.clone()).unwrap_err().kind, ErrorKind::Invalid);
+    }
+}
+
+#[tokio::test]
+async fn unknown_keys_ask_for_a_refresh_at_a_bounded_rate() {
+    let clock = clock();
+    let keys = KeySet::new(Algorithm::ES256, clock.clone());
+    let pause = Duration::from_secs(60);
+    let ready = async || {
+        let now = tokio::time::timeout(Duration::ZERO, keys.wanted(pause)).await;
+        now.is_ok()
+    };
+    assert!(!ready().await, "nobody asked");
+    keys.key(Some("new"));
+    assert!(ready().await, "the first unknown key");
+    assert!(!ready().await, "asked once, answered once");
+    (0..100).for_each(|n| drop(keys.key(Some(&n.to_string()))));
+    assert!(!ready().await, "a flood within the pause");
+    clock.advance(pause - Duration::from_nanos(1));
+    assert!(!ready().await, "the pause includes its last moment");
+    clock.advance(Duration::from_nanos(1));
+    assert!(ready().await, "the flood was remembered, as one");
+    clock.advance(pause);
+    assert!(!ready().await, "and only as one");
+    keys.insert("new", ES256.public.clone()).unwrap();
+    keys.key(Some("new"));
+    assert!(!ready().await, "a known key asks for nothing");
+
+    // Malformed tokens never reach the key source.
+    let verifier = Verifier::new(Algorithm::ES256, "shop", "api", keys.clone(), clock.clone());
+    for header in [json!({"alg": "HS256", "kid": "x"}), json!({"alg": "ES256", "kid": "x", "crit": ["x"]})] {
+        assert_eq!(verifier.verify(&ES256.token(&header, &claims())), Err(JwtError::Malformed));
+    }
+    assert!(!ready().await);
+    let token = ES256.token(&json!({"alg": "ES256", "kid": "x"}), &claims());
+    assert_eq!(verifier.verify(&token), Err(JwtError::UnknownKey));
+    assert!(ready().await);
+    // A pause of nothing is a second.
+    keys.key(Some("y"));
+    assert!(tokio::time::timeout(Duration::ZERO, keys.wanted(Duration::ZERO)).await.is_err());
+}

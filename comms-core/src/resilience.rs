@@ -1,0 +1,40 @@
+//! Surviving a peer that is slow, away, or overloaded.
+//!
+//! A [`Policy`] puts the guards of a call together in the right order; it is described by a
+//! [`PolicyConfig`], can be swapped while calls run, and shows and forces its state. Each guard is there alone,
+//! too, as a pure state machine behind a shared handle:
+//!
+//! | guard | says no when |
+//! |---|---|
+//! | deadline | nobody waits for the answer any more |
+//! | [`RetryConfig`] with [`Backoff`] and [`Budget`] | (it asks again, where that is right and paid for) |
+//! | [`Breaker`] | the peer has not answered lately |
+//! | [`Bulkhead`] | calls of this kind take all their seats |
+//! | `RateLimiter` | the key has used up its rate (feature `rate-limit`) |
+//! | [`FallbackLayer`] | (it answers in place of an error) |
+//!
+//! All of them speak of failures in one vocabulary, [`ErrorKind`](crate::ErrorKind), and say no with a
+//! [`Rejection`], which names the guard and the wait. A rejection never waits for a timer and never allocates.
+
+mod backoff;
+pub mod breaker;
+mod budget;
+mod bulkhead;
+mod classify;
+mod config;
+mod fallback;
+mod policy;
+#[cfg(feature = "rate-limit")]
+pub mod rate_limit;
+mod rejection;
+mod retry;
+
+pub use backoff::{Backoff, Jitter};
+pub use breaker::{Breaker, BreakerConfig, BreakerSnapshot, WindowConfig};
+pub use budget::{Budget, BudgetConfig};
+pub use bulkhead::{Bulkhead, BulkheadConfig, BulkheadSnapshot, Compartments, Seat};
+pub use classify::{ByKind, Class, Classify};
+pub use fallback::{Fallback, FallbackCall, FallbackLayer};
+pub use policy::{Call, Policy, PolicyBuilder, PolicyConfig, PolicyLayer, PolicyService, PolicySnapshot};
+pub use rejection::{Guard, Rejection};
+pub use retry::RetryConfig;

@@ -1,0 +1,170 @@
+//! How long to wait before another try.
+
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+use super::config::duration;
+use crate::{Clock, Error};
+
+/// Exponential backoff with jitter. Default (requirement P14): 1 s, doubled, at most 30 s, jitter +-20%
+/// after the cap.
+///
+/// ```
+/// use comms_core::{Backoff, resilience::Jitter};
+/// use std::time::Duration;
+/// let backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2))?.with_jitter(Jitter::Full)?;
+/// assert!(backoff.delay(3, &comms_core::Clock::system()) <= Duration::from_millis(200));
+/// # Ok::<(), comms_core::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, try_from = "Plain", into = "Plain")]
+pub struct Backoff {
+    base: Duration,
+    cap: Duration,
+    multiplier: f64,
+    jitter: Jitter,
+}
+
+/// How waits are spread, so that those who failed together do not come back together.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Jitter {
+    /// The wait times `1 - ratio ..= 1 + ratio`; the ratio is `0.0..=1.0`.
+    Ratio(f64),
+    /// Anything from nothing to the wait: spreads the most, waits half as long on average.
+    Full,
+}
+
+/// Backoff as configuration has it, before it is validated.
+#[derive(Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Plain {
+    #[serde(with = "duration")]
+    base: Duration,
+    #[serde(with = "duration")]
+    cap: Duration,
+    multiplier: f64,
+    jitter: Jitter,
+}
+
+impl Default for Plain {
+    fn default() -> Self {
+        Backoff::default().into()
+    }
+}
+
+impl From<Backoff> for Plain {
+    fn from(Backoff { base, cap, multiplier, jitter }: Backoff) -> Self {
+        Self { base, cap, multiplier, jitter }
+    }
+}
+
+impl TryFrom<Plain> for Backoff {
+    type Error = Error;
+
+    fn try_from(plain: Plain) -> Result<Self, Error> {
+        Self::new(plain.base, plain.cap)?.with_multiplier(plain.multiplier)?.with_jitter(plain.jitter)
+    }
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        let (base, cap) = (Duration::from_secs(1), Duration::from_secs(30));
+        Self { base, cap, multiplier: 2.0, jitter: Jitter::Ratio(0.2) }
+    }
+}
+
+impl Backoff {
+    /// Starts at `base`, doubles, stops growing at `cap`; jitter +-20%.
+    ///
+    /// # Errors
+    /// `Invalid` for a zero base or a cap below it.
+    pub fn new(base: Duration, cap: Duration) -> Result<Self, Error> {
+        if base.is_zero() || cap < base {
+            return Err(Error::invalid("a backoff needs 0 < base <= cap"));
+        }
+        Ok(Self { base, cap, ..Self::default() })
+    }
+
+    /// The same, growing by `multiplier`; 1 keeps the wait constant.
+    ///
+    /// # Errors
+    /// `Invalid` below 1, or for what is not a number.
+    pub fn with_multiplier(self, multiplier: f64) -> Result<Self, Error> {
+        if !(multiplier >= 1.0 && multiplier.is_finite()) {
+            return Err(Error::invalid("a backoff's multiplier is at least 1"));
+        }
+        Ok(Self { multiplier, ..self })
+    }
+
+    /// The same, spread by `jitter`.
+    ///
+    /// # Errors
+    /// `Invalid` for a ratio outside `0.0..=1.0`.
+    pub fn with_jitter(self, jitter: Jitter) -> Result<Self, Error> {
+        match jitter {
+            Jitter::Ratio(ratio) if !(0.0..=1.0).contains(&ratio) => {
+                Err(Error::invalid("a backoff's jitter ratio is between 0 and 1"))
+            }
+            _ => Ok(Self { jitter, ..self }),
+        }
+    }
+
+    /// The wait after the `attempt`-th failure (1 for the first).
+    #[must_use]
+    pub fn delay(&self, attempt: u32, clock: &Clock) -> Duration {
+        let exponent = i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX);
+        let grown = self.base.as_secs_f64() * self.multiplier.powi(exponent);
+        let capped = grown.min(self.cap.as_secs_f64());
+        let factor = match self.jitter {
+            Jitter::Ratio(ratio) => 1.0 - ratio + 2.0 * ratio * clock.random_unit(),
+            Jitter::Full => clock.random_unit(),
+        };
+        Duration::try_from_secs_f64(capped * factor).unwrap_or(Duration::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn stays_within_the_jitter_of_the_capped_exponential(
+            attempt in 0u32..1_000, multiplier in 1.0f64..5.0, ratio in 0.0f64..=1.0
+        ) {
+            let backoff = Backoff::default().with_multiplier(multiplier).unwrap();
+            let backoff = backoff.with_jitter(Jitter::Ratio(ratio)).unwrap();
+            let exact = multiplier.powi(attempt.saturating_sub(1) as i32).min(30.0);
+            let delay = backoff.delay(attempt, &Clock::system()).as_secs_f64();
+            let (least, most) = (exact * (1.0 - ratio), exact * (1.0 + ratio));
+            prop_assert!(delay >= least - 1e-6 && delay <= most + 1e-6, "{delay} for {exact}");
+        }
+
+        #[test]
+        fn full_jitter_is_anything_up_to_the_wait(attempt in 1u32..100, seed: u64) {
+            let backoff = Backoff::default().with_jitter(Jitter::Full).unwrap();
+            let exact = 2f64.powi(attempt as i32 - 1).min(30.0);
+            let clock = Clock::seeded(Duration::ZERO, seed);
+            prop_assert!(backoff.delay(attempt, &clock).as_secs_f64() <= exact);
+        }
+    }
+
+    #[test]
+    fn full_jitter_spreads_over_the_whole_wait() {
+        let (clock, backoff) = (Clock::manual(Duration::ZERO), Backoff::default());
+        let backoff = backoff.with_jitter(Jitter::Full).unwrap();
+        let delays: Vec<_> = (0..1_000).map(|_| backoff.delay(1, &clock).as_secs_f64()).collect();
+        assert!(delays.iter().any(|d| *d < 0.1) && delays.iter().any(|d| *d > 0.9));
+    }
+
+    #[test]
+    fn refuses_what_makes_no_sense() {
+        assert!(Backoff::new(Duration::ZERO, Duration::from_secs(1)).is_err());
+        assert!(Backoff::new(Duration::from_secs(2), Duration::from_secs(1)).is_err());
+        assert!(Backoff::default().with_multiplier(0.5).is_err());
+        assert!(Backoff::default().with_multiplier(f64::NAN).is_err());
+        assert!(Backoff::default().with_jitter(Jitter::Ratio(1.5)).is_err());
+    }
+}

@@ -1,0 +1,153 @@
+//! Settings of a breaker.
+
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+use crate::{
+    Error,
+    resilience::config::{duration, switch},
+};
+
+/// When a [`Breaker`](super::Breaker) opens, how long it stays open, and what closes it. Default (requirement
+/// P13): five failures in a row, 60 s, one probe at a time, two successes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct BreakerConfig {
+    /// Failures in a row that open it; 0 counts none. Default 5. With this rule alone a success in the closed
+    /// state costs one read.
+    pub failures: u32,
+    /// Rates over recent calls that open it. Default none.
+    #[serde(with = "switch")]
+    pub window: Option<WindowConfig>,
+    /// How long it stays open before it lets probes through. Default 60 s.
+    #[serde(with = "duration")]
+    pub open_for: Duration,
+    /// Each opening by a failed probe doubles the time, up to this. Default 60 s: no growth.
+    #[serde(with = "duration")]
+    pub open_limit: Duration,
+    /// The time open times `1 - jitter ..= 1 + jitter`, so that the breakers of many processes do not probe
+    /// together. `0.0..=1.0`, default 0.1.
+    pub jitter: f64,
+    /// Probes that may be under way at once. Default 1. Who does not answer for `open_for` is given up.
+    pub probes: u32,
+    /// Successful probes that close it; one failure opens it again. Default 2.
+    pub successes: u32,
+}
+
+/// Failure and slow-call rates over the calls that a window holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct WindowConfig {
+    /// Which calls count. Default those of the last 10 s.
+    pub over: Over,
+    /// Calls that must be in the window before rates say anything. Default 20.
+    pub min_calls: u32,
+    /// Share of failures that opens it, above 0 and at most 1. Default 0.5.
+    pub failure_rate: f64,
+    /// A call that takes longer is slow, also when it succeeds. Default none is.
+    #[serde(with = "duration::optional")]
+    pub slow_after: Option<Duration>,
+    /// Share of slow calls that opens it, above 0 and at most 1. Default 1.
+    pub slow_rate: f64,
+}
+
+/// What a window slides over.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Over {
+    /// The last so many calls, at most 100,000.
+    Calls(u32),
+    /// The calls of the last so much time, in ten buckets; at least 10 ms.
+    #[serde(with = "duration")]
+    Time(Duration),
+}
+
+impl Default for BreakerConfig {
+    fn default() -> Self {
+        Self {
+            failures: 5,
+            window: None,
+            open_for: Duration::from_secs(60),
+            open_limit: Duration::from_secs(60),
+            jitter: 0.1,
+            probes: 1,
+            successes: 2,
+        }
+    }
+}
+
+impl Default for WindowConfig {
+    fn default() -> Self {
+        Self {
+            over: Over::Time(Duration::from_secs(10)),
+            min_calls: 20,
+            failure_rate: 0.5,
+            slow_after: None,
+            slow_rate: 1.0,
+        }
+    }
+}
+
+impl WindowConfig {
+    /// The last `calls` calls, judged once there are that many of them.
+    #[must_use]
+    pub fn calls(calls: u32) -> Self {
+        Self { over: Over::Calls(calls), min_calls: calls, ..Self::default() }
+    }
+
+    /// The calls of the last `time`, judged once there are 20 of them.
+    #[must_use]
+    pub fn time(time: Duration) -> Self {
+        Self { over: Over::Time(time), ..Self::default() }
+    }
+}
+
+impl BreakerConfig {
+    /// Whether these settings make sense together.
+    ///
+    /// # Errors
+    /// `Invalid`, naming the setting.
+    pub fn validate(&self) -> Result<(), Error> {
+        let window = self.window.as_ref();
+        let share = |rate: f64| rate > 0.0 && rate <= 1.0;
+        let refused = [
+            (
+                self.failures == 0 && window.is_none(),
+                "needs `failures` or a `window`, or it would never open",
+            ),
+            (self.open_for.is_zero(), "`open_for` must not be zero"),
+            (!(0.0..=1.0).contains(&self.jitter), "`jitter` is between 0 and 1"),
+            (self.probes == 0, "`probes` is at least 1, or it would never close"),
+            (self.successes == 0, "`successes` is at least 1"),
+            (window.is_some_and(|w| !share(w.failure_rate)), "`failure_rate` is above 0 and at most 1"),
+            (window.is_some_and(|w| !share(w.slow_rate)), "`slow_rate` is above 0 and at most 1"),
+            (window.is_some_and(|w| w.min_calls == 0), "`min_calls` is at least 1"),
+            (
+                window.is_some_and(|w| !w.over.fits(w.min_calls)),
+                "a window holds 1 to 100,000 calls and at least \
+             `min_calls`, or a time of at least 10 ms",
+            ),
+        ];
+        match refused.iter().find(|(wrong, _)| *wrong) {
+            Some((_, reason)) => Err(Error::invalid(format!("circuit breaker: {reason}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// How long it stays open the `opening`-th time in a row, before jitter.
+    pub(super) fn open_time(&self, opening: u32) -> Duration {
+        let doubled = self.open_for.saturating_mul(1 << opening.saturating_sub(1).min(31));
+        doubled.min(self.open_limit.max(self.open_for))
+    }
+}
+
+impl Over {
+    fn fits(self, min_calls: u32) -> bool {
+        match self {
+            Self::Calls(calls) => (1..=100_000).contains(&calls) && min_calls <= calls,
+            Self::Time(time) => time >= Duration::from_millis(10),
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! The breaker as a pure state machine: no clock, no lock, no atomics.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    State, Transition,
+    config::BreakerConfig,
+    window::{Counts, Window},
+};
+
+/// What a result says about the peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Weight {
+    Success,
+    Failure,
+    /// It says nothing: cancelled, refused by another guard, a request that was wrong.
+    Neutral,
+}
+
+/// A call that was let through, stamped with the state it belongs to. What it brings back counts only in that
+/// state: a result from before an opening says nothing about the state after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Pass {
+    pub(super) generation: u64,
+}
+
+/// How the machine stands, in one word: what the shared handle reads without the lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Mirror {
+    /// Closed, and a success changes nothing.
+    Quiet,
+    /// Closed, and every result counts.
+    Counting,
+    Open,
+    HalfOpen,
+    Forced,
+}
+
+#[derive(Debug)]
+pub(super) struct Machine {
+    config: BreakerConfig,
+    generation: u64,
+    state: Inner,
+    /// A factor of the next time open: the jitter, drawn by who owns a clock.
+    pub(super) spread: f64,
+    openings: u32,
+}
+
+#[derive(Debug)]
+enum Inner {
+    Closed { row: u32, window: Option<Window> },
+    Open { until: Instant },
+    HalfOpen { in_flight: u32, succeeded: u32, given_up_at: Instant },
+    ForcedOpen,
+    ForcedClosed,
+}
+
+impl Machine {
+    pub(super) fn new(config: BreakerConfig, now: Instant) -> Self {
+        let state = Self::closed(&config, now);
+        Self { config, generation: 0, state, spread: 1.0, openings: 0 }
+    }
+
+    fn closed(config: &BreakerConfig, now: Instant) -> Inner {
+        Inner::Closed { row: 0, window: config.window.as_ref().map(|w| Window::new(w.over, now)) }
+    }
+
+    /// Lets a call through, or says how long to wait where that is known.
+    pub(super) fn admit(&mut self, now: Instant) -> (Result<Pass, Option<Duration>>, Option<Transition>) {
+        match &mut self.state {
+            Inner::Closed { .. } | Inner::ForcedClosed => (Ok(self.pass()), None),
+            Inner::ForcedOpen => (Err(None), None),
+            Inner::Open { until } if now < *until => (Err(Some(*until - now)), None),
+            Inner::Open { .. } => {
+                let transition = self.probe(now);
+                (Ok(self.pass()), transition)
+            }
+            Inner::HalfOpen { in_flight, given_up_at, .. } => {
+                if *in_flight < self.config.probes {
+                    *in_flight += 1;
+                    *given_up_at = now + self.config.open_for;
+                } else if now >= *given_up_at {
+                    // Probes that never came back must not keep it half-open for ever: a new generation, in
+                    // which they do not count.
+                    self.probe(now);
+                } else {
+                    return (Err(None), None);
+                }
+                (Ok(self.pass()), None)
+            }
+        }
+    }
+
+    fn probe(&mut self, now: Instant) -> Option<Transition> {
+        let given_up_at = now + self.config.open_for;
+        self.enter(Inner::HalfOpen { in_flight: 1, succeeded: 0, given_up_at })
+    }
+
+    fn pass(&self) -> Pass {
+        Pass { generation: self.generation }
+    }
+
+    /// Takes the result of a call that was let through; one of another generation is ignored.
+    pub(super) fn record(
+        &mut self,
+        pass: Pass,
+        weight: Weight,
+        slow: bool,
+        now: Instant,
+    ) -> Option<Transition> {
+        if pass.generation != self.generation {
+            return None;
+        }
+        match &mut self.state {
+            Inner::Closed { row, window } => {
+                if weight == Weight::Neutral {
+                    return None;
+                }
+                let failed = weight == Weight::Failure;
+                *row = if failed { row.saturating_add(1) } else { 0 };
+                let in_a_row = self.config.failures > 0 && *row >= self.config.failures;
+                let rates =
+                    window.as_mut().zip(self.config.window.as_ref()).is_some_and(|(window, config)| {
+                        window.record(failed, slow, now);
+                        window.exceeds(config)
+                    });
+                if in_a_row || rates { self.open(now) } else { None }
+            }
+            Inner::HalfOpen { in_flight, succeeded, .. } => {
+                *in_flight -= 1;
+                match weight {
+                    Weight::Neutral => None,
+                    Weight::Success if !slow => {
+                        *succeeded += 1;
+                        if *succeeded < self.config.successes {
+                            return None;
+                        }
+                        self.openings = 0;
+                        self.enter(Self::closed(&self.config, now))
+                    }
+                    // A slow answer is what slow_after opened it for.
+                    Weight::Success | Weight::Failure => self.open(now),
+                }
+            }
+            Inner::Open { .. } | Inner::ForcedOpen | Inner::ForcedClosed => None,
+        }
+    }
+
+    fn open(&mut self, now: Instant) -> Option<Transition> {
+        self.openings = self.openings.saturating_add(1);
+        let time = self.config.open_time(self.openings).mul_f64(self.spread);
+        self.enter(Inner::Open { until: now + time })
+    }
+
+    pub(super) fn force(&mut self, open: bool) -> Option<Transition> {
+        self.enter(if open { Inner::ForcedOpen } else { Inner::ForcedClosed })
+    }
+
+    pub(super) fn reset(&mut self, now: Instant) -> Option<Transition> {
+        self.openings = 0;
+        self.enter(Self::closed(&self.config, now))
+    }
+
+    /// Other settings. An open breaker stays open until its time, a closed one begins to count anew where
+    /// its window is another.
+    pub(super) fn configure(&mut self, config: BreakerConfig, now: Instant) {
+        let other_window = self.config.window != config.window;
+        self.config = config;
+        if other_window && matches!(self.state, Inner::Closed { .. }) {
+            self.enter(Self::closed(&self.config, now));
+        }
+    }
+
+    /// Every change of state is a new generation.
+    fn enter(&mut self, state: Inner) -> Option<Transition> {
+        let from = self.state();
+        self.generation += 1;
+        self.state = state;
+        let to = self.state();
+        (from != to).then_some(Transition { from, to })
+    }
+
+    pub(super) const fn state(&self) -> State {
+        match self.state {
+            Inner::Closed { .. } => State::Closed,
+            Inner::Open { .. } => State::Open,
+            Inner::HalfOpen { .. } => State::HalfOpen,
+            Inner::ForcedOpen => State::ForcedOpen,
+            Inner::ForcedClosed => State::ForcedClosed,
+        }
+    }
+
+    pub(super) const fn mirror(&self) -> Mirror {
+        match &self.state {
+            Inner::Closed { row: 0, window: None } | Inner::ForcedClosed => Mirror::Quiet,
+            Inner::Closed { .. } => Mirror::Counting,
+            Inner::Open { .. } => Mirror::Open,
+            Inner::HalfOpen { .. } => Mirror::HalfOpen,
+            Inner::ForcedOpen => Mirror::Forced,
+        }
+    }
+
+    pub(super) const fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub(super) const fn open_until(&self) -> Option<Instant> {
+        match self.state {
+            Inner::Open { until } => Some(until),
+            _ => None,
+        }
+    }
+
+    pub(super) fn counts(&self) -> (u32, Counts) {
+        match &self.state {
+            Inner::Closed { row, window } => (*row, window.as_ref().map(Window::sums).unwrap_or_default()),
+            _ => (0, Counts::default()),
+        }
+    }
+
+    pub(super) const fn config(&self) -> &BreakerConfig {
+        &self.config
+    }
+}

@@ -1,0 +1,103 @@
+//! The calls that rates are computed over: a ring of calls, or a ring of time buckets, each with running sums,
+//! so that a call costs the same however many are in the window.
+
+use std::time::{Duration, Instant};
+
+use super::config::{Over, WindowConfig};
+
+const BUCKETS: u32 = 10;
+
+/// Calls, failed calls, slow calls.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) calls: u32,
+    pub(super) failed: u32,
+    pub(super) slow: u32,
+}
+
+impl Counts {
+    const fn one(failed: bool, slow: bool) -> Self {
+        Self { calls: 1, failed: failed as u32, slow: slow as u32 }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.calls = self.calls.saturating_add(other.calls);
+        self.failed = self.failed.saturating_add(other.failed);
+        self.slow = self.slow.saturating_add(other.slow);
+    }
+
+    fn take(&mut self, other: Self) {
+        self.calls = self.calls.saturating_sub(other.calls);
+        self.failed = self.failed.saturating_sub(other.failed);
+        self.slow = self.slow.saturating_sub(other.slow);
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Window {
+    sums: Counts,
+    ring: Ring,
+}
+
+#[derive(Debug)]
+enum Ring {
+    /// One byte per call: bit 0 failed, bit 1 slow. `next` is the oldest once it is full.
+    Calls { slots: Vec<u8>, next: usize, limit: usize },
+    /// `newest` is the number of the bucket that is being filled, counted from `start`.
+    Time { buckets: [Counts; BUCKETS as usize], newest: u64, start: Instant, width: Duration },
+}
+
+impl Window {
+    pub(super) fn new(over: Over, now: Instant) -> Self {
+        let ring = match over {
+            Over::Calls(calls) => Ring::Calls { slots: Vec::new(), next: 0, limit: calls as usize },
+            Over::Time(time) => {
+                let (buckets, width) = ([Counts::default(); BUCKETS as usize], time / BUCKETS);
+                Ring::Time { buckets, newest: 0, start: now, width }
+            }
+        };
+        Self { sums: Counts::default(), ring }
+    }
+
+    pub(super) const fn sums(&self) -> Counts {
+        self.sums
+    }
+
+    pub(super) fn record(&mut self, failed: bool, slow: bool, now: Instant) {
+        let call = Counts::one(failed, slow);
+        match &mut self.ring {
+            Ring::Calls { slots, next, limit } => {
+                let slot = u8::from(failed) | u8::from(slow) << 1;
+                if slots.len() < *limit {
+                    slots.push(slot);
+                } else {
+                    let oldest = std::mem::replace(&mut slots[*next], slot);
+                    self.sums.take(Counts::one(oldest & 1 != 0, oldest & 2 != 0));
+                }
+                *next = if *next + 1 == *limit { 0 } else { *next + 1 };
+            }
+            Ring::Time { buckets, newest, start, width } => {
+                // An older reading of the clock than another thread's counts in the newest bucket.
+                let number = now.saturating_duration_since(*start).as_nanos() / width.as_nanos();
+                let number = u64::try_from(number).unwrap_or(u64::MAX).max(*newest);
+                let passed = (number - *newest).min(u64::from(BUCKETS));
+                for step in 1..=passed {
+                    let bucket = ((*newest + step) % u64::from(BUCKETS)) as usize;
+                    self.sums.take(std::mem::take(&mut buckets[bucket]));
+                }
+                *newest = number;
+                buckets[(number % u64::from(BUCKETS)) as usize].add(call);
+            }
+        }
+        self.sums.add(call);
+    }
+
+    /// Why the rates say to open, if they do.
+    pub(super) fn exceeds(&self, config: &WindowConfig) -> bool {
+        let Counts { calls, failed, slow } = self.sums;
+        let share = |part: u32| f64::from(part) / f64::from(calls);
+        calls >= config.min_calls
+            && (share(failed) >= config.failure_rate
+                || (config.slow_after.is_some() && share(slow) >= config.slow_rate))
+    }
+}

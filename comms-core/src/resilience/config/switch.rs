@@ -1,0 +1,49 @@
+//! `breaker = false` turns a guard off; a table, also an empty one, turns it on.
+
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{Error, MapAccess, Visitor, value::MapAccessDeserializer},
+};
+use std::{fmt, marker::PhantomData};
+
+#[expect(clippy::ref_option, reason = "serde's signature")]
+pub(in crate::resilience) fn serialize<T: Serialize, S: Serializer>(
+    guard: &Option<T>,
+    to: S,
+) -> Result<S::Ok, S::Error> {
+    match guard {
+        Some(guard) => guard.serialize(to),
+        None => to.serialize_bool(false),
+    }
+}
+
+pub(in crate::resilience) fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Option<T>, D::Error> {
+    from.deserialize_any(Switch(PhantomData))
+}
+
+struct Switch<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Switch<T> {
+    type Value = Option<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a table of settings, or false")
+    }
+
+    fn visit_bool<E: Error>(self, on: bool) -> Result<Option<T>, E> {
+        if on {
+            return Err(E::custom("true says nothing here: give a table of settings, or false"));
+        }
+        Ok(None)
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Option<T>, E> {
+        Ok(None)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Option<T>, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(Some)
+    }
+}

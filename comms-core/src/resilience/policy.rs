@@ -1,0 +1,341 @@
+//! The guards of a call, put together in the right order.
+//!
+//! Outer to inner: metrics, deadline, rate limit, retry with its budget; then for each attempt its time limit, the breaker
+//! and the bulkhead. One future does all of it, so that the clock is read once at the start and once at
+//! the end of an attempt, whatever is on. (Where the gRPC work puts hedging, it stands beside retry and pays
+//! from the same budget; adaptive limits and load shedding by priority stand where the bulkhead does.)
+
+mod call;
+mod config;
+mod held;
+mod meter;
+mod service;
+
+pub use call::Call;
+pub use config::PolicyConfig;
+pub use service::{PolicyLayer, PolicyService};
+
+use meter::Meter;
+use std::{
+    fmt,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+#[cfg(feature = "rate-limit")]
+use super::rate_limit::RateLimiter;
+use super::{Breaker, BreakerSnapshot, Budget, Bulkhead, BulkheadSnapshot, ByKind};
+use crate::{Clock, Error};
+
+/// The guards of the calls to one destination, as a tower [layer](Self::layer) or around a [function](Self::run).
+/// Clones share it: it is its own handle, for looking at its state, forcing its breaker, or giving it other
+/// settings while calls run.
+///
+/// ```
+/// use comms_core::{Error, ErrorKind, resilience::{Policy, PolicyConfig}};
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Error> {
+/// let policy = Policy::interactive("payments")?;
+/// let mut attempts = 0;
+/// let answer = policy
+///     .run(|| {
+///         attempts += 1;
+///         let answer = if attempts < 3 { Err(Error::transient("away")) } else { Ok("charged") };
+///         async { answer }
+///     })
+///     .await?;
+/// assert_eq!((answer, attempts), ("charged", 3));
+///
+/// policy.breaker().unwrap().force_open();
+/// let refused = policy.run(|| async { Ok(()) }).await.unwrap_err();
+/// assert_eq!(refused.kind, ErrorKind::Rejected);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Policy(Arc<Shared>);
+
+struct Shared {
+    name: Arc<str>,
+    clock: Clock,
+    /// Shared with other policies: never configured or dropped by this one.
+    given: Guards,
+    /// What calls that begin now go by; counted, so that a service sees without a lock that there is another.
+    parts: RwLock<Arc<Parts>>,
+    version: AtomicU64,
+}
+
+/// One version of a policy. A call keeps the version it began with.
+struct Parts {
+    config: PolicyConfig,
+    budget: Option<Budget>,
+    breaker: Option<Breaker>,
+    bulkhead: Option<Bulkhead>,
+    #[cfg(feature = "rate-limit")]
+    rate_limit: Option<RateLimiter>,
+    meter: Option<Meter>,
+    name: Arc<str>,
+    clock: Clock,
+}
+
+/// What a policy shows of itself.
+#[derive(Debug, Clone, serde::Serialize)]
+#[non_exhaustive]
+pub struct PolicySnapshot {
+    /// Its name.
+    pub name: String,
+    /// The settings now.
+    pub config: PolicyConfig,
+    /// Its breaker.
+    pub breaker: Option<BreakerSnapshot>,
+    /// Its compartment.
+    pub bulkhead: Option<BulkheadSnapshot>,
+    /// Retries that its budget still allows.
+    pub budget: Option<u32>,
+}
+
+/// Makes a [`Policy`] that shares guards with others, or has a clock of its own.
+#[derive(Debug)]
+pub struct PolicyBuilder {
+    name: Arc<str>,
+    config: PolicyConfig,
+    clock: Clock,
+    given: Guards,
+}
+
+impl PolicyBuilder {
+    /// Time and randomness from here. Default the system's.
+    #[must_use]
+    pub fn clock(self, clock: Clock) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// Pays retries from this budget, whatever the configuration says: one budget per destination.
+    #[must_use]
+    pub fn budget(mut self, budget: Budget) -> Self {
+        self.given.budget = Some(budget);
+        self
+    }
+
+    /// Asks this breaker, whatever the configuration says: one breaker for several methods of a destination.
+    #[must_use]
+    pub fn breaker(mut self, breaker: Breaker) -> Self {
+        self.given.breaker = Some(breaker);
+        self
+    }
+
+    /// Takes seats here, whatever the configuration says: one of the [`Compartments`](super::Compartments).
+    #[must_use]
+    pub fn bulkhead(mut self, bulkhead: Bulkhead) -> Self {
+        self.given.bulkhead = Some(bulkhead);
+        self
+    }
+
+    /// The policy.
+    ///
+    /// # Errors
+    /// `Invalid` for settings that make no sense, naming the policy.
+    pub fn build(self) -> Result<Policy, Error> {
+        let Self { name, config, clock, given } = self;
+        let parts = RwLock::new(Arc::new(Parts::new(&name, config, &clock, &given, None)?));
+        Ok(Policy(Arc::new(Shared { name, clock, given, parts, version: AtomicU64::new(0) })))
+    }
+}
+
+impl Policy {
+    /// A policy with these settings.
+    ///
+    /// # Errors
+    /// `Invalid` for settings that make no sense, naming the policy.
+    pub fn new(name: &str, config: PolicyConfig) -> Result<Self, Error> {
+        Self::builder(name, config).build()
+    }
+
+    /// [`PolicyConfig::background`]: for work nobody waits for.
+    ///
+    /// # Errors
+    /// None: the settings are sound.
+    pub fn background(name: &str) -> Result<Self, Error> {
+        Self::new(name, PolicyConfig::background())
+    }
+
+    /// [`PolicyConfig::interactive`]: for a call that somebody waits for.
+    ///
+    /// # Errors
+    /// None: the settings are sound.
+    pub fn interactive(name: &str) -> Result<Self, Error> {
+        Self::new(name, PolicyConfig::interactive())
+    }
+
+    /// Begins a policy that shares guards with others.
+    #[must_use]
+    pub fn builder(name: &str, config: PolicyConfig) -> PolicyBuilder {
+        let (name, clock) = (name.into(), Clock::system());
+        PolicyBuilder { name, config, clock, given: Guards::default() }
+    }
+
+    /// Guards a tower service whose error is [`Error`]; the request is cloned where retry is on.
+    #[must_use]
+    pub fn layer(&self) -> PolicyLayer<ByKind> {
+        self.layer_with(ByKind)
+    }
+
+    /// Guards a tower service whose results `classify` reads.
+    #[must_use]
+    pub fn layer_with<C>(&self, classify: C) -> PolicyLayer<C> {
+        PolicyLayer::new(self.clone(), classify)
+    }
+
+    /// Guards `attempt`, a function that makes one attempt each time it is called.
+    ///
+    /// # Errors
+    /// The last attempt's, or a [`Rejection`](super::Rejection) of a guard.
+    pub async fn run<F, Fut, T>(&self, attempt: F) -> Result<T, Error>
+    where
+        F: FnMut() -> Fut,
+        Fut: Future<Output = Result<T, Error>>,
+    {
+        Call::new(self.parts(), service::Function(attempt), (), ByKind).await
+    }
+
+    /// Other settings, for the calls that begin after this. The guards that stay keep their state: an
+    /// open breaker stays open, seats stay taken; a budget whose settings changed begins full.
+    ///
+    /// # Errors
+    /// `Invalid` for settings that make no sense; the old ones stay.
+    pub fn swap(&self, config: PolicyConfig) -> Result<(), Error> {
+        let mut current = self.0.parts.write().unwrap_or_else(PoisonError::into_inner);
+        let next = Parts::new(&self.0.name, config, &self.0.clock, &self.0.given, Some(&**current))?;
+        *current = Arc::new(next);
+        self.0.version.fetch_add(1, Ordering::Release);
+        Ok(())
+    }
+
+    /// Its breaker, if it has one: the state, forcing it, listening to it.
+    #[must_use]
+    pub fn breaker(&self) -> Option<Breaker> {
+        self.parts().breaker.clone()
+    }
+
+    /// Its compartment, if it has one.
+    #[must_use]
+    pub fn bulkhead(&self) -> Option<Bulkhead> {
+        self.parts().bulkhead.clone()
+    }
+
+    /// Its retry budget, if it has one.
+    #[must_use]
+    pub fn budget(&self) -> Option<Budget> {
+        self.parts().budget.clone()
+    }
+
+    /// The name it was made with.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Settings and state of everything in it.
+    #[must_use]
+    pub fn snapshot(&self) -> PolicySnapshot {
+        let parts = self.parts();
+        PolicySnapshot {
+            name: self.0.name.to_string(),
+            config: parts.config.clone(),
+            breaker: parts.breaker.as_ref().map(Breaker::snapshot),
+            bulkhead: parts.bulkhead.as_ref().map(Bulkhead::snapshot),
+            budget: parts.budget.as_ref().map(Budget::available),
+        }
+    }
+
+    fn parts(&self) -> Arc<Parts> {
+        self.0.parts.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn version(&self) -> u64 {
+        self.0.version.load(Ordering::Acquire)
+    }
+}
+
+impl fmt::Debug for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.snapshot().fmt(f)
+    }
+}
+
+/// Guards that a policy shares with others.
+#[derive(Debug, Default)]
+struct Guards {
+    budget: Option<Budget>,
+    breaker: Option<Breaker>,
+    bulkhead: Option<Bulkhead>,
+}
+
+impl Parts {
+    /// The version after `before`: a guard that both have goes on with its state, under the new settings.
+    fn new(
+        name: &Arc<str>,
+        config: PolicyConfig,
+        clock: &Clock,
+        given: &Guards,
+        before: Option<&Self>,
+    ) -> Result<Self, Error> {
+        let named = |error: Error| error.context(format_args!("policy {name}"));
+        config.validate().map_err(named)?;
+        let prices = |config: &PolicyConfig| config.retry.as_ref().and_then(|retry| retry.budget.clone());
+        let old_budget =
+            before.filter(|b| prices(&b.config) == prices(&config)).and_then(|b| b.budget.clone());
+        let budget = match (given.budget.clone(), prices(&config)) {
+            (None, Some(prices)) => match old_budget {
+                Some(budget) => Some(budget),
+                None => Some(Budget::new(&prices, clock.clone()).map_err(named)?),
+            },
+            (given, _) => given,
+        };
+        let breaker = match (given.breaker.clone(), &config.breaker) {
+            (None, Some(config)) => Some(match before.and_then(|b| b.breaker.clone()) {
+                Some(breaker) => breaker.configure(config.clone()).map(|()| breaker)?,
+                None => Breaker::new(name, config.clone(), clock.clone())?,
+            }),
+            (given, _) => given,
+        };
+        let bulkhead = match (given.bulkhead.clone(), &config.bulkhead) {
+            (None, Some(config)) => Some(match before.and_then(|b| b.bulkhead.clone()) {
+                Some(bulkhead) => bulkhead.configure(config).map(|()| bulkhead)?,
+                None => Bulkhead::new(name, config)?,
+            }),
+            (given, _) => given,
+        };
+        #[cfg(feature = "rate-limit")]
+        let rate_limit = match &config.rate_limit {
+            Some(limit) => Some(match before.filter(|b| b.config.rate_limit == config.rate_limit) {
+                Some(Self { rate_limit: Some(kept), .. }) => kept.clone(),
+                _ => RateLimiter::new(name, limit, clock.clone())?,
+            }),
+            None => None,
+        };
+        let (name, clock) = (name.clone(), clock.clone());
+        let meter = config.metrics.then(|| Meter::new(name.clone()));
+        Ok(Self {
+            config,
+            budget,
+            breaker,
+            bulkhead,
+            #[cfg(feature = "rate-limit")]
+            rate_limit,
+            meter,
+            name,
+            clock,
+        })
+    }
+
+    /// Whether something wants to know how long an attempt took.
+    fn reads_time(&self) -> bool {
+        self.meter.is_some() || self.breaker.as_ref().is_some_and(Breaker::times_calls)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,121 @@
+//! A policy as plain configuration.
+
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+#[cfg(feature = "rate-limit")]
+use crate::resilience::rate_limit::RateLimitConfig;
+use crate::{
+    Error,
+    resilience::{
+        Backoff, BreakerConfig, BulkheadConfig, RetryConfig,
+        config::{duration, switch},
+    },
+};
+
+/// The settings of a [`Policy`](super::Policy). A guard that is `None`, or `false` in a configuration file, is
+/// off; a key that is not there has the default, that of [`background`](Self::background); a key that is unknown
+/// is refused.
+///
+/// ```
+/// use comms_core::resilience::PolicyConfig;
+/// let config: PolicyConfig = serde_json::from_str(r#"{
+///     "timeout": "2s",
+///     "retry": { "attempts": 3, "backoff": { "base": "20ms", "cap": "1s" } },
+///     "breaker": { "window": { "over": { "calls": 100 }, "slow_after": "500ms" } },
+///     "bulkhead": false
+/// }"#)?;
+/// assert_eq!(config.retry.unwrap().attempts, 3);
+/// assert!(config.bulkhead.is_none());
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct PolicyConfig {
+    /// For the whole call, its attempts and waits among them. The deadline of the current
+    /// [`Context`](crate::Context) holds, too: the earlier ends the call. Default none.
+    #[serde(with = "duration::optional")]
+    pub timeout: Option<Duration>,
+    /// For each attempt. Default 10 s.
+    #[serde(with = "duration::optional")]
+    pub attempt_timeout: Option<Duration>,
+    /// Attempts after the first.
+    #[serde(with = "switch")]
+    pub retry: Option<RetryConfig>,
+    /// The breaker of the destination; asked at each attempt.
+    #[serde(with = "switch")]
+    pub breaker: Option<BreakerConfig>,
+    /// The compartment; a seat is taken for each attempt, not for the waits between them.
+    #[serde(with = "switch")]
+    pub bulkhead: Option<BulkheadConfig>,
+    /// How often calls may begin; retries are paid from the budget instead. Default off.
+    #[cfg(feature = "rate-limit")]
+    #[serde(with = "switch")]
+    pub rate_limit: Option<RateLimitConfig>,
+    /// Whether calls are measured: a histogram, and counters of what the guards did. Default true.
+    pub metrics: bool,
+}
+
+impl Default for PolicyConfig {
+    fn default() -> Self {
+        Self::background()
+    }
+}
+
+impl PolicyConfig {
+    /// For work nobody waits for: 10 s an attempt, five attempts from 1 s on, the standard breaker, 30 seats.
+    #[must_use]
+    pub fn background() -> Self {
+        Self {
+            attempt_timeout: Some(Duration::from_secs(10)),
+            retry: Some(RetryConfig::default()),
+            breaker: Some(BreakerConfig::default()),
+            bulkhead: Some(BulkheadConfig::default()),
+            metrics: true,
+            ..Self::none()
+        }
+    }
+
+    /// For a call that somebody waits for: 1 s in all, and retries from 50 ms on, or none would ever fit.
+    #[must_use]
+    pub fn interactive() -> Self {
+        let backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1)).unwrap_or_default();
+        Self {
+            timeout: Some(Duration::from_secs(1)),
+            attempt_timeout: None,
+            retry: Some(RetryConfig { backoff, ..RetryConfig::default() }),
+            ..Self::background()
+        }
+    }
+
+    /// No guard, no limit, nothing measured: a start for a policy of one guard.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self {
+            timeout: None,
+            attempt_timeout: None,
+            retry: None,
+            breaker: None,
+            bulkhead: None,
+            #[cfg(feature = "rate-limit")]
+            rate_limit: None,
+            metrics: false,
+        }
+    }
+
+    /// Whether these settings make sense.
+    ///
+    /// # Errors
+    /// `Invalid`, naming the setting.
+    pub fn validate(&self) -> Result<(), Error> {
+        if [self.timeout, self.attempt_timeout].contains(&Some(Duration::ZERO)) {
+            return Err(Error::invalid("a timeout must not be zero; leave it out for none"));
+        }
+        self.retry.as_ref().map_or(Ok(()), RetryConfig::validate)?;
+        self.breaker.as_ref().map_or(Ok(()), BreakerConfig::validate)?;
+        #[cfg(feature = "rate-limit")]
+        self.rate_limit.as_ref().map_or(Ok(()), RateLimitConfig::validate)?;
+        self.bulkhead.as_ref().map_or(Ok(()), BulkheadConfig::validate)
+    }
+}

@@ -1,0 +1,232 @@
+//! What a call has of its policy: the version it began with, its times, and what it must give back.
+
+use std::{
+    sync::Arc,
+    task::{Context as TaskContext, Poll},
+    time::{Duration, Instant},
+};
+
+use super::Parts;
+use crate::{
+    Clock, Context, ErrorKind, context,
+    resilience::{
+        Class, Guard, Rejection,
+        breaker::{Pass, Weight},
+        bulkhead::{Full, Ticket},
+        retry::{Decision, Failed, decide},
+    },
+};
+
+pub(super) struct Held {
+    parts: Arc<Parts>,
+    /// The attempt that is made, from 1.
+    attempt: u32,
+    /// When the call began. Read only where something needs it: a limit, a measurement.
+    began: Option<Instant>,
+    attempt_began: Option<Instant>,
+    deadline: Option<Instant>,
+    queue_until: Option<Instant>,
+    pass: Option<Pass>,
+    ticket: Option<Ticket>,
+    seated: bool,
+}
+
+impl Held {
+    pub(super) const fn new(parts: Arc<Parts>) -> Self {
+        Self {
+            parts,
+            attempt: 0,
+            began: None,
+            attempt_began: None,
+            deadline: None,
+            queue_until: None,
+            pass: None,
+            ticket: None,
+            seated: false,
+        }
+    }
+
+    pub(super) fn clock(&self) -> &Clock {
+        &self.parts.clock
+    }
+
+    pub(super) fn rejection(&self, guard: Guard) -> Rejection {
+        Rejection::new(self.parts.name.clone(), guard, None)
+    }
+
+    /// The one reading of the clock at the start, shared by all guards.
+    pub(super) fn begin(&mut self) -> Result<(), Rejection> {
+        let parts = &*self.parts;
+        #[cfg(feature = "rate-limit")]
+        parts.rate_limit.as_ref().map_or(Ok(()), |limiter| limiter.check())?;
+        let asked = context::deadline().map(|deadline| deadline.instant());
+        let limited =
+            asked.is_some() || parts.config.timeout.is_some() || parts.config.attempt_timeout.is_some();
+        if !limited && !parts.reads_time() {
+            return Ok(());
+        }
+        let now = parts.clock.now();
+        let own = parts.config.timeout.map(|timeout| now + timeout);
+        self.deadline = asked.into_iter().chain(own).min();
+        (self.began, self.attempt_began) = (Some(now), Some(now));
+        match self.deadline {
+            Some(deadline) if deadline <= now => Err(self.rejection(Guard::Deadline)),
+            _ => Ok(()),
+        }
+    }
+
+    /// After a wait: the attempt's own time begins now.
+    pub(super) fn begin_again(&mut self) {
+        self.attempt_began = self.began.map(|_| self.parts.clock.now());
+    }
+
+    /// Asks breaker and bulkhead. `false`: a seat must be waited for.
+    pub(super) fn admit(&mut self, cx: &TaskContext<'_>) -> Result<bool, Rejection> {
+        self.attempt += 1;
+        if let Some(breaker) = &self.parts.breaker {
+            self.pass = Some(breaker.admit(self.attempt_began)?);
+        }
+        let Some(bulkhead) = &self.parts.bulkhead else { return Ok(true) };
+        self.seated = bulkhead.seats().try_take();
+        if self.seated {
+            return Ok(true);
+        }
+        let wait = bulkhead.max_wait();
+        if wait.is_zero() {
+            return Err(bulkhead.rejection());
+        }
+        match bulkhead.seats().queue_up(cx) {
+            Ok(ticket) => {
+                self.seated = ticket.is_none();
+                self.ticket = ticket;
+                let until = self.parts.clock.now().checked_add(wait);
+                self.queue_until = until.into_iter().chain(self.deadline).min();
+                Ok(self.seated)
+            }
+            Err(Full) => Err(bulkhead.rejection()),
+        }
+    }
+
+    pub(super) fn poll_seat(&mut self, cx: &TaskContext<'_>) -> Poll<()> {
+        let (Some(bulkhead), Some(ticket)) = (&self.parts.bulkhead, &self.ticket) else {
+            return Poll::Ready(());
+        };
+        let poll = bulkhead.seats().poll(ticket, cx);
+        if poll.is_ready() {
+            self.seated = true;
+            self.ticket = None;
+        }
+        poll
+    }
+
+    pub(super) const fn queue_until(&self) -> Option<Instant> {
+        self.queue_until
+    }
+
+    /// Waited as long as it may: for a seat, or for as long as the deadline let it.
+    pub(super) fn no_seat(&self) -> Rejection {
+        let bulkhead = self.parts.bulkhead.as_ref().map(|bulkhead| bulkhead.rejection());
+        match bulkhead {
+            Some(rejection) if self.queue_until != self.deadline => rejection,
+            _ => self.rejection(Guard::Deadline),
+        }
+    }
+
+    /// The first attempt finds the service readied by who called it.
+    pub(super) fn poll_ready<E>(
+        &self,
+        cx: &mut TaskContext<'_>,
+        service: impl FnOnce(&mut TaskContext<'_>) -> Poll<Result<(), E>>,
+    ) -> Poll<Result<(), E>> {
+        if self.attempt > 1 { context::within(self.limit(), || service(cx)) } else { Poll::Ready(Ok(())) }
+    }
+
+    /// When this attempt must have ended. What it calls in turn sees it as its deadline.
+    pub(super) fn limit(&self) -> Option<Instant> {
+        let own = self.attempt_began.zip(self.parts.config.attempt_timeout);
+        let own = own.and_then(|(began, timeout)| began.checked_add(timeout));
+        own.into_iter().chain(self.deadline).min()
+    }
+
+    pub(super) fn may_retry(&self) -> bool {
+        self.parts.config.retry.as_ref().is_some_and(|retry| self.attempt < retry.attempts)
+    }
+
+    /// Takes the end of an attempt: breaker, bulkhead, budget and meter learn of it. The wait before another
+    /// attempt, or `None` where the call has ended.
+    pub(super) fn settle(&mut self, class: Class, guard: Option<Guard>) -> Option<Duration> {
+        let now = self.parts.reads_time().then(|| self.parts.clock.now());
+        let Class::Failure { kind, retry_after } = class else {
+            self.release(Weight::Success, now);
+            if let Some(budget) = &self.parts.budget {
+                budget.deposit();
+            }
+            self.measure(None, now);
+            return None;
+        };
+        self.release(if kind.blames_peer() { Weight::Failure } else { Weight::Neutral }, now);
+        let delay = match guard {
+            // What a guard here refuses it would refuse again: failing fast is its purpose.
+            Some(guard) if guard != Guard::Timeout => None,
+            _ => self.retry(kind, retry_after, now),
+        };
+        if let Some(meter) = &self.parts.meter {
+            guard.into_iter().for_each(|guard| meter.rejected(guard));
+            delay.into_iter().for_each(|_| meter.retry());
+        }
+        if delay.is_none() {
+            self.measure(Some(kind), now);
+        }
+        delay
+    }
+
+    fn retry(
+        &self,
+        kind: ErrorKind,
+        retry_after: Option<Duration>,
+        now: Option<Instant>,
+    ) -> Option<Duration> {
+        let parts = &*self.parts;
+        let retry = parts.config.retry.as_ref()?;
+        let now = now.unwrap_or_else(|| parts.clock.now());
+        let keyed = kind == ErrorKind::Unknown && Context::current().idempotency_key.is_some();
+        let failed = Failed { attempt: self.attempt, kind, retry_after, keyed, now, deadline: self.deadline };
+        match decide(retry, parts.budget.as_ref(), &failed, &parts.clock) {
+            Decision::Again(delay) => Some(delay),
+            Decision::Final => None,
+            Decision::Denied(denied) => {
+                parts.meter.iter().for_each(|meter| meter.denied(denied));
+                None
+            }
+        }
+    }
+
+    fn measure(&self, failure: Option<ErrorKind>, now: Option<Instant>) {
+        if let (Some(meter), Some(now), Some(began)) = (&self.parts.meter, now, self.began) {
+            meter.call(failure, now.saturating_duration_since(began));
+        }
+    }
+
+    /// Gives back the seat and the place in the queue, and tells the breaker how it went.
+    fn release(&mut self, weight: Weight, now: Option<Instant>) {
+        if let Some((breaker, pass)) = self.parts.breaker.as_ref().zip(self.pass.take()) {
+            let took =
+                || now.zip(self.attempt_began).map(|(end, start)| end.saturating_duration_since(start));
+            let slow = breaker.is_slow(|| took().unwrap_or_default());
+            breaker.record(pass, weight, slow, now);
+        }
+        if let Some(bulkhead) = &self.parts.bulkhead {
+            if let Some(ticket) = self.ticket.take() {
+                bulkhead.seats().give_up(&ticket);
+            }
+            if std::mem::take(&mut self.seated) {
+                bulkhead.seats().leave();
+            }
+        }
+    }
+
+    /// Dropped before its end: that says nothing about the peer.
+    pub(super) fn cancel(&mut self) {
+        self.release(Weight::Neutral, None);
+    }
+}

@@ -1,0 +1,54 @@
+//! What a policy measures: handles made once, because looking one up by name costs more than the call's guards.
+
+use metrics::{Counter, Histogram};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use crate::{
+    ErrorKind,
+    resilience::{Guard, retry::Denied},
+    telemetry,
+};
+
+/// The handles of one policy. Each is made at its first use: install the recorder before the first call.
+pub(super) struct Meter {
+    name: Arc<str>,
+    success: OnceLock<Histogram>,
+    failures: [OnceLock<Histogram>; 6],
+    retries: OnceLock<Counter>,
+}
+
+impl Meter {
+    pub(super) fn new(name: Arc<str>) -> Self {
+        Self { name, success: OnceLock::new(), failures: Default::default(), retries: OnceLock::new() }
+    }
+
+    /// A call has ended, as `failure` says or well.
+    pub(super) fn call(&self, failure: Option<ErrorKind>, took: Duration) {
+        let (slot, outcome) = match failure {
+            None => (&self.success, "success"),
+            Some(kind) => (&self.failures[kind as usize], kind.as_str()),
+        };
+        slot.get_or_init(|| {
+            metrics::histogram!(telemetry::CALL_DURATION, "name" => self.name.to_string(), "outcome" => outcome)
+        })
+        .record(took.as_secs_f64());
+    }
+
+    pub(super) fn retry(&self) {
+        let handle = || metrics::counter!(telemetry::CALL_RETRIES, "name" => self.name.to_string());
+        self.retries.get_or_init(handle).increment(1);
+    }
+
+    pub(super) fn denied(&self, denied: Denied) {
+        let (name, reason) = (self.name.to_string(), denied.as_str());
+        metrics::counter!(telemetry::CALL_RETRIES_DENIED, "name" => name, "reason" => reason).increment(1);
+    }
+
+    pub(super) fn rejected(&self, guard: Guard) {
+        let (name, guard) = (self.name.to_string(), guard.as_str());
+        metrics::counter!(telemetry::CALL_REJECTIONS, "name" => name, "guard" => guard).increment(1);
+    }
+}

@@ -1,0 +1,102 @@
+//! A typed "no" of a guard on this side: which one, and for how long.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use crate::ErrorKind;
+
+/// The guards of a [`Policy`](super::Policy).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Guard {
+    /// The circuit breaker is open, or its probes are all under way.
+    Breaker,
+    /// The compartment is full, and no seat came free in time.
+    Bulkhead,
+    /// The rate is used up.
+    RateLimit,
+    /// The deadline had passed before anything was sent.
+    Deadline,
+    /// The time limit of the attempt, or the deadline, passed while the call was under way.
+    Timeout,
+}
+
+impl Guard {
+    /// What the rejection means for the caller: nothing happened (`Rejected`), but for a time limit that
+    /// passed during the call, whose effect is `Unknown`.
+    #[must_use]
+    pub const fn kind(self) -> ErrorKind {
+        match self {
+            Self::Timeout => ErrorKind::Unknown,
+            Self::Breaker | Self::Bulkhead | Self::RateLimit | Self::Deadline => ErrorKind::Rejected,
+        }
+    }
+
+    /// The value of the `guard` label.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Breaker => "breaker",
+            Self::Bulkhead => "bulkhead",
+            Self::RateLimit => "rate_limit",
+            Self::Deadline => "deadline",
+            Self::Timeout => "timeout",
+        }
+    }
+
+    const fn says(self) -> &'static str {
+        match self {
+            Self::Breaker => "the circuit breaker is open",
+            Self::Bulkhead => "the bulkhead is full",
+            Self::RateLimit => "the rate limit is reached",
+            Self::Deadline => "the deadline had passed before the call was sent",
+            Self::Timeout => "no answer within the time limit",
+        }
+    }
+}
+
+/// A call that a guard did not let through, or did not let finish. Made without an allocation.
+///
+/// ```
+/// use comms_core::{Error, ErrorKind, resilience::Guard};
+/// # use comms_core::resilience::{Breaker, BreakerConfig};
+/// # let breaker = Breaker::new("payments", BreakerConfig::default(), Default::default())?;
+/// breaker.force_open();
+/// let error = Error::from(breaker.acquire().unwrap_err());
+/// assert_eq!(error.kind, ErrorKind::Rejected);
+/// assert_eq!(error.rejection().map(|r| r.guard), Some(Guard::Breaker));
+/// assert_eq!(error.to_string(), "rejected: payments: the circuit breaker is open");
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Rejection {
+    /// The policy or guard by name.
+    pub name: Arc<str>,
+    /// What said no.
+    pub guard: Guard,
+    /// The least wait before it may say yes, where that is known.
+    pub retry_after: Option<Duration>,
+}
+
+impl Rejection {
+    pub(crate) const fn new(name: Arc<str>, guard: Guard, retry_after: Option<Duration>) -> Self {
+        Self { name, guard, retry_after }
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.name, self.guard.says())?;
+        match self.retry_after {
+            // To the millisecond: a wait of nanoseconds is noise to who reads it.
+            Some(wait) => {
+                let wait = Duration::from_millis(wait.as_millis() as u64 + 1);
+                write!(f, "; again in {}", humantime::format_duration(wait))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Rejection {}

@@ -1,0 +1,208 @@
+//! Whether a failed attempt is made again, and when: a pure decision.
+
+use serde::{Deserialize, Serialize};
+use std::time::{Duration, Instant};
+
+use super::{Backoff, Budget, BudgetConfig, config::switch};
+use crate::{Clock, Error, ErrorKind};
+
+/// How often and under which conditions an attempt is made again. Default (requirement P14): five attempts in
+/// all, 1 s doubling to 30 s, +-20%, within a [`Budget`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct RetryConfig {
+    /// Attempts in all, the first among them. Default 5.
+    pub attempts: u32,
+    /// Waits between attempts, where the peer asks for no other.
+    pub backoff: Backoff,
+    /// What retries may cost; `false` for no limit, which lets an outage be multiplied by `attempts`.
+    #[serde(with = "switch")]
+    pub budget: Option<BudgetConfig>,
+    /// The call has the same effect however often it is made, so an `Unknown` failure may be tried again.
+    /// Default false: it is then tried again only under an idempotency key of the current
+    /// [`Context`](crate::Context).
+    pub idempotent: bool,
+    /// A `Conflict` is tried again: right where each attempt reads anew what it changes. Default false.
+    pub conflicts: bool,
+}
+
+impl Default for RetryConfig {
+    fn default() -> Self {
+        let (backoff, budget) = (Backoff::default(), Some(BudgetConfig::default()));
+        Self { attempts: 5, backoff, budget, idempotent: false, conflicts: false }
+    }
+}
+
+impl RetryConfig {
+    /// Whether these settings make sense.
+    ///
+    /// # Errors
+    /// `Invalid` for no attempt at all.
+    pub fn validate(&self) -> Result<(), Error> {
+        if self.attempts == 0 {
+            return Err(Error::invalid("retry: `attempts` counts the first one and is at least 1"));
+        }
+        Ok(())
+    }
+}
+
+/// A failed attempt, and what is known around it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Failed {
+    /// 1 for the first.
+    pub(super) attempt: u32,
+    pub(super) kind: ErrorKind,
+    /// The wait the peer asked for.
+    pub(super) retry_after: Option<Duration>,
+    /// The call has an idempotency key.
+    pub(super) keyed: bool,
+    pub(super) now: Instant,
+    pub(super) deadline: Option<Instant>,
+}
+
+/// What to do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Decision {
+    /// Again, after this wait.
+    Again(Duration),
+    /// Not again: asking again would be wrong.
+    Final,
+    /// It would be right, but this stands against it.
+    Denied(Denied),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Denied {
+    Attempts,
+    Deadline,
+    Budget,
+}
+
+impl Denied {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Attempts => "attempts",
+            Self::Deadline => "deadline",
+            Self::Budget => "budget",
+        }
+    }
+}
+
+/// The budget is asked last, so that only a retry that will be made is paid for.
+pub(super) fn decide(
+    config: &RetryConfig,
+    budget: Option<&Budget>,
+    failed: &Failed,
+    clock: &Clock,
+) -> Decision {
+    let right = match failed.kind {
+        ErrorKind::Transient => true,
+        ErrorKind::Unknown => config.idempotent || failed.keyed,
+        ErrorKind::Conflict => config.conflicts,
+        // The peer is overloaded: again only when it said when.
+        ErrorKind::Rejected => failed.retry_after.is_some(),
+        ErrorKind::Invalid | ErrorKind::Fatal => false,
+    };
+    if !right {
+        return Decision::Final;
+    }
+    if failed.attempt >= config.attempts {
+        return Decision::Denied(Denied::Attempts);
+    }
+    let delay = failed.retry_after.unwrap_or_else(|| config.backoff.delay(failed.attempt, clock));
+    if failed.deadline.is_some_and(|deadline| delay >= deadline.saturating_duration_since(failed.now)) {
+        return Decision::Denied(Denied::Deadline);
+    }
+    if budget.is_some_and(|budget| !budget.withdraw_at(failed.now)) {
+        return Decision::Denied(Denied::Budget);
+    }
+    Decision::Again(delay)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn secs(secs: u64) -> Duration {
+        Duration::from_secs(secs)
+    }
+
+    fn failed(clock: &Clock, kind: ErrorKind) -> Failed {
+        let now = clock.now();
+        Failed { attempt: 1, kind, retry_after: None, keyed: false, now, deadline: None }
+    }
+
+    #[test]
+    fn only_what_may_be_sent_again_is_sent_again() {
+        let (clock, config) = (Clock::manual(Duration::ZERO), RetryConfig::default());
+        let idempotent = RetryConfig { idempotent: true, ..config.clone() };
+        let conflicts = RetryConfig { conflicts: true, ..config.clone() };
+        let again = |config: &RetryConfig, failed: Failed| {
+            matches!(decide(config, None, &failed, &clock), Decision::Again(_))
+        };
+        let plain = |kind| failed(&clock, kind);
+        assert!(again(&config, plain(ErrorKind::Transient)));
+        assert!(!again(&config, plain(ErrorKind::Unknown)));
+        assert!(again(&config, Failed { keyed: true, ..plain(ErrorKind::Unknown) }));
+        assert!(again(&idempotent, plain(ErrorKind::Unknown)));
+        assert!(!again(&config, plain(ErrorKind::Conflict)));
+        assert!(again(&conflicts, plain(ErrorKind::Conflict)));
+        assert!(!again(&config, plain(ErrorKind::Rejected)));
+        assert!(again(&config, Failed { retry_after: Some(secs(1)), ..plain(ErrorKind::Rejected) }));
+        for kind in [ErrorKind::Invalid, ErrorKind::Fatal] {
+            let keyed = Failed { keyed: true, retry_after: Some(secs(1)), ..plain(kind) };
+            assert_eq!(decide(&idempotent, None, &keyed, &clock), Decision::Final, "{kind}");
+        }
+    }
+
+    #[test]
+    fn pushback_is_honoured_exactly() {
+        let (clock, config) = (Clock::manual(Duration::ZERO), RetryConfig::default());
+        for wait in [Duration::ZERO, Duration::from_millis(1), secs(120)] {
+            let failed = Failed { retry_after: Some(wait), ..failed(&clock, ErrorKind::Transient) };
+            assert_eq!(decide(&config, None, &failed, &clock), Decision::Again(wait));
+        }
+    }
+
+    #[test]
+    fn attempts_are_counted_with_the_first() {
+        let (clock, config) =
+            (Clock::manual(Duration::ZERO), RetryConfig { attempts: 3, ..Default::default() });
+        let nth = |attempt| {
+            let failed = Failed { attempt, ..failed(&clock, ErrorKind::Transient) };
+            matches!(decide(&config, None, &failed, &clock), Decision::Again(_))
+        };
+        assert_eq!([1, 2, 3, 4].map(nth), [true, true, false, false]);
+    }
+
+    #[test]
+    fn a_wait_that_would_reach_the_deadline_is_not_begun() {
+        let (clock, config) = (Clock::manual(Duration::ZERO), RetryConfig::default());
+        let within = |left: Duration| {
+            let failed = failed(&clock, ErrorKind::Transient);
+            let failed = Failed { retry_after: Some(secs(2)), deadline: Some(failed.now + left), ..failed };
+            decide(&config, None, &failed, &clock)
+        };
+        assert_eq!(within(secs(2)), Decision::Denied(Denied::Deadline));
+        assert_eq!(within(Duration::from_millis(2_001)), Decision::Again(secs(2)));
+        assert_eq!(within(Duration::ZERO), Decision::Denied(Denied::Deadline));
+    }
+
+    #[test]
+    fn a_retry_that_is_not_made_is_not_paid_for() {
+        let (clock, config) =
+            (Clock::manual(Duration::ZERO), RetryConfig { attempts: 2, ..Default::default() });
+        let mut prices = BudgetConfig::default();
+        (prices.min_per_second, prices.window) = (1, secs(1));
+        let budget = Budget::new(&prices, clock.clone()).unwrap();
+        let first = failed(&clock, ErrorKind::Transient);
+        let too_late = Failed { deadline: Some(first.now), ..first };
+        decide(&config, Some(&budget), &too_late, &clock);
+        decide(&config, Some(&budget), &Failed { attempt: 2, ..first }, &clock);
+        decide(&config, Some(&budget), &failed(&clock, ErrorKind::Invalid), &clock);
+        assert_eq!(budget.available(), 1);
+        assert!(matches!(decide(&config, Some(&budget), &first, &clock), Decision::Again(_)));
+        assert_eq!(decide(&config, Some(&budget), &first, &clock), Decision::Denied(Denied::Budget));
+    }
+}
