@@ -1,5 +1,6 @@
 //! The fuzz targets, driven by every `cargo test`: each seed of the corpus, then mutations of them, the same ones
 //! every time. `cargo fuzz` (see CONTRIBUTING.md) goes where a coverage-guided search can.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panic")]
 
 #[expect(unreachable_pub, reason = "for cargo fuzz it is a library")]
 #[path = "../fuzz/src/lib.rs"]
