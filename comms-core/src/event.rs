@@ -1,8 +1,27 @@
 //! Typed events: a name with a major version, a key, and a payload.
+//!
+//! An [`Event`] says only what it is. What else an application knows about it stands apart: how it is encoded
+//! ([`Codec`]), how its older versions are read ([`Versions`]), what it looks like ([`Schema`]), which events
+//! there are ([`Registry`]), and whether a change of one breaks somebody ([`compat`], [`Golden`]).
+
+mod codec;
+pub mod compat;
+mod golden;
+mod registry;
+mod schema;
+mod setup_error;
+mod versions;
+
+pub use codec::{Codec, Json};
+pub use golden::Golden;
+pub use registry::{AnyEvent, Decoded, Description, Registry};
+pub use schema::{Field, Record, Schema, Shape};
+pub use setup_error::SetupError;
+pub use versions::{Versions, VersionsBuilder};
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Error, Message};
+use crate::{Error, Message, wire};
 
 /// A fact other services may rely on. Small on purpose: the encoding and the schema stand apart.
 ///
@@ -17,10 +36,10 @@ use crate::{Error, Message};
 /// }
 /// assert_eq!(event::type_name::<OrderPlaced>(), "order.placed.v1");
 /// ```
-pub trait Event: Serialize + DeserializeOwned + Send + 'static {
+pub trait Event: Send + 'static {
     /// Name without version, dot-separated: `order.status.changed`. Also the default destination.
     const TYPE: &'static str;
-    /// Major version: a change that old readers cannot follow makes a new one.
+    /// Major version, from 1: a change that old readers cannot follow makes a new one.
     const VERSION: u32;
     /// Events of one key keep their order: the id of what the event is about.
     fn key(&self) -> String;
@@ -32,22 +51,46 @@ pub fn type_name<E: Event>() -> String {
     format!("{}.v{}", E::TYPE, E::VERSION)
 }
 
-/// Whether `message` announces an `E` of this version.
+/// Name and major version of a type name on the wire: `order.placed.v2` is (`order.placed`, 2). `None` for
+/// a name that does not end so; the number has one spelling (no sign, no leading zero).
 #[must_use]
-pub fn is<E: Event>(message: &Message) -> bool {
-    message
-        .event_type()
-        .and_then(|t| t.strip_prefix(E::TYPE))
-        .and_then(|t| t.strip_prefix(".v"))
-        .is_some_and(|v| v.parse() == Ok(E::VERSION))
+pub fn split_type(type_name: &str) -> Option<(&str, u32)> {
+    let (name, version) = type_name.rsplit_once(".v")?;
+    let canonical = version.bytes().all(|b| b.is_ascii_digit()) && !version.starts_with('0');
+    if name.is_empty() || !canonical {
+        return None;
+    }
+    Some((name, version.parse().ok()?))
 }
 
-/// Decodes the payload of `message`.
+/// Whether `message` announces an `E` of this very version.
+#[must_use]
+pub fn is<E: Event>(message: &Message) -> bool {
+    message.event_type().and_then(split_type) == Some((E::TYPE, E::VERSION))
+}
+
+/// Decodes the JSON payload of `message` as an `E` of this version. The type of the message is not asked for:
+/// see [`is`]. [`Versions::decode`] reads older versions and other encodings, too.
 ///
 /// # Errors
 /// `Invalid` where there is no payload or it is not an `E`: it will not become one.
-pub fn decode<E: Event>(message: &Message) -> Result<E, Error> {
-    let payload =
-        message.payload.as_ref().ok_or_else(|| Error::invalid("a tombstone where an event is due"))?;
-    serde_json::from_slice(payload).map_err(|e| Error::invalid(e).context(format_args!("decode {}", E::TYPE)))
+pub fn decode<E: Event + Serialize + DeserializeOwned>(message: &Message) -> Result<E, Error> {
+    decode_with(&Json, message)
 }
+
+fn decode_with<E: Event>(codec: &dyn Codec<E>, message: &Message) -> Result<E, Error> {
+    codec.decode(payload_of(message)?).map_err(|e| explain::<E>(e, message))
+}
+
+fn payload_of(message: &Message) -> Result<&[u8], Error> {
+    message.payload.as_deref().ok_or_else(|| Error::invalid("a tombstone where an event is due"))
+}
+
+/// Says what was decoded, and of which content type: a wrong codec is the likeliest cause.
+fn explain<E: Event>(error: Error, message: &Message) -> Error {
+    let content = message.headers.text(wire::CONTENT_TYPE).unwrap_or("no content type");
+    error.context(format_args!("decode {} ({content})", E::TYPE))
+}
+
+#[cfg(test)]
+mod tests;

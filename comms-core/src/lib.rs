@@ -1,7 +1,8 @@
 //! The vocabulary and the decisions of services that talk: no sockets, no SQL.
 //!
-//! *Said*: [`Message`], typed [`Event`]s. *Carried*: [`Context`] (trace, deadline, cause, key, priority), read
-//! and written through [`Extract`] and [`Inject`]. *Survived*: [`Error`] with its one [`ErrorKind`],
+//! *Said*: [`Message`], typed [`Event`]s and their versions ([`event`]). *Carried*: [`Context`] (trace,
+//! deadline, cause, key, priority), read and written through [`Extract`] and [`Inject`]. *Survived*: [`Error`]
+//! with its one [`ErrorKind`], the guards of a [`Policy`] ([`resilience`]),
 //! [`Backoff`]. *Remembered*: [`Inbox`], [`Outbox`], [`Replies`] over a [`UnitOfWork`].
 //!
 //! The seams that a backend implements: [`Publisher`] (a carrier), [`UnitOfWork`] with [`Inbox`],
@@ -10,6 +11,8 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod clock;
+#[cfg(feature = "cloudevents")]
+pub mod cloudevents;
 pub mod context;
 mod error;
 pub mod event;
@@ -36,7 +39,7 @@ pub use bytes;
 pub use clock::Clock;
 pub use context::{Context, Deadline, Priority, TraceContext, TraceState};
 pub use error::{BoxError, Error, ErrorKind};
-pub use event::Event;
+pub use event::{Codec, Event};
 pub use handler::{BoxHandler, Handler, HandlerFn, Outcome, handler_fn};
 pub use headers::{Extract, Headers, Inject};
 pub use health::Health;
@@ -47,4 +50,7 @@ pub use message::{Delivery, Message};
 pub use process::{Attempts, Processor, Verdict};
 pub use publisher::{Acks, Publisher, Receipt};
 pub use resilience::{Backoff, Policy, PolicyConfig};
-pub use unit::{Claim, Claimed, Inbox, Outbox, Scoped, UnitOfWork, in_transaction, once, transactional};
+pub use unit::{
+    Claim, Claimed, Inbox, Outbox, Scoped, UnitOfWork, in_transaction, once, transactional,
+    transactional_versions,
+};

@@ -1,9 +1,10 @@
 //! What is said: a message with an identity, and its delivery to one group.
 
 use bytes::Bytes;
+use serde::{Serialize, de::DeserializeOwned};
 use std::sync::Arc;
 
-use crate::{Clock, Context, Error, Event, Headers, event, wire};
+use crate::{Clock, Codec, Context, Error, Event, Headers, event, wire};
 
 /// A message on its way: raw, so that an undecodable payload is still carried.
 ///
@@ -32,12 +33,28 @@ impl Message {
     ///
     /// # Errors
     /// `Invalid` where the event cannot be encoded.
-    pub fn event<E: Event>(source: &Arc<str>, event: &E, clock: &Clock) -> Result<Self, Error> {
+    pub fn event<E>(source: &Arc<str>, event: &E, clock: &Clock) -> Result<Self, Error>
+    where
+        E: Event + Serialize + DeserializeOwned,
+    {
+        Self::encode(source, event, &event::Json, clock)
+    }
+
+    /// As [`Message::event`], in the encoding of `codec`.
+    ///
+    /// # Errors
+    /// `Invalid` where the event cannot be encoded.
+    pub fn encode<E: Event>(
+        source: &Arc<str>,
+        event: &E,
+        codec: &dyn Codec<E>,
+        clock: &Clock,
+    ) -> Result<Self, Error> {
         let mut headers = Headers::new();
         headers.append(wire::CE_SPECVERSION, "1.0");
         headers.append(wire::CE_TYPE, event::type_name::<E>());
         headers.append(wire::CE_TIME, clock.rfc3339());
-        headers.append(wire::CONTENT_TYPE, "application/json");
+        headers.append(wire::CONTENT_TYPE, codec.content_type());
         let context = Context::current();
         context.write_event_headers(&mut headers);
         Ok(Self {
@@ -46,7 +63,7 @@ impl Message {
             destination: E::TYPE.into(),
             key: Some(event.key().into_bytes().into()),
             headers,
-            payload: Some(serde_json::to_vec(event).map_err(Error::invalid)?.into()),
+            payload: Some(codec.encode(event)?),
         })
     }
 

@@ -6,9 +6,14 @@ use std::{
     sync::Arc,
 };
 
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use crate::{Delivery, Error, Event, Handler, Message, Outcome, event, handler_fn};
+use crate::{
+    Delivery, Error, Event, Handler, Message, Outcome,
+    event::{self, Versions},
+    handler_fn,
+};
 
 /// Opens transactions. Holds the pool; everything else takes the caller's transaction.
 pub trait UnitOfWork: Clone + Send + Sync + 'static {
@@ -162,18 +167,44 @@ where
 pub fn transactional<U, E, F, Fut>(unit: U, function: F) -> impl Handler
 where
     U: Inbox,
+    E: Event + Serialize + DeserializeOwned,
+    F: Fn(E, Scoped<U::Tx>) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Result<(), Error>> + Send + 'static,
+{
+    let read = |message: &Message| event::is::<E>(message).then(|| event::decode(message)).transpose();
+    applied(unit, read, function)
+}
+
+/// As [`transactional`], for every version of the event that `versions` knows: an older one is lifted to the
+/// newest, a newer one is `Invalid`. Deliveries of another event are [`Outcome::Skipped`].
+pub fn transactional_versions<U, E, F, Fut>(unit: U, versions: Versions<E>, function: F) -> impl Handler
+where
+    U: Inbox,
     E: Event,
     F: Fn(E, Scoped<U::Tx>) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Result<(), Error>> + Send + 'static,
 {
+    let read =
+        move |message: &Message| versions.matches(message).then(|| versions.decode(message)).transpose();
+    applied(unit, read, function)
+}
+
+/// Applies what `read` makes of a delivery; `None` is skipped.
+fn applied<U, E, R, F, Fut>(unit: U, read: R, function: F) -> impl Handler
+where
+    U: Inbox,
+    E: Event,
+    R: Fn(&Message) -> Result<Option<E>, Error> + Clone + Send + Sync + 'static,
+    F: Fn(E, Scoped<U::Tx>) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Result<(), Error>> + Send + 'static,
+{
     handler_fn(move |delivery: Delivery| {
-        let (unit, function) = (unit.clone(), function.clone());
+        let (unit, read, function) = (unit.clone(), read.clone(), function.clone());
         async move {
-            if !event::is::<E>(&delivery.message) {
-                return Ok(Outcome::Skipped);
+            match read(&delivery.message)? {
+                None => Ok(Outcome::Skipped),
+                Some(event) => once(&unit, &delivery, move |tx| function(event, tx)).await,
             }
-            let event = event::decode::<E>(&delivery.message)?;
-            once(&unit, &delivery, move |tx| function(event, tx)).await
         }
     })
 }

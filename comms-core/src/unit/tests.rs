@@ -129,6 +129,46 @@ async fn other_types_and_versions_are_skipped_and_garbage_is_invalid() {
 }
 
 #[tokio::test]
+async fn older_versions_reach_the_handler_as_the_newest_and_newer_ones_are_invalid() {
+    #[derive(serde::Serialize, serde::Deserialize)]
+    struct PaidBy {
+        order: String,
+        by: String,
+    }
+    impl Event for PaidBy {
+        const TYPE: &'static str = Paid::TYPE;
+        const VERSION: u32 = 3;
+        fn key(&self) -> String {
+            self.order.clone()
+        }
+    }
+    let by = |word: &'static str| {
+        move |mut old: serde_json::Value| {
+            old["by"] = serde_json::json!(format!("{}{word}", old["by"].as_str().unwrap_or("")));
+            Ok(old)
+        }
+    };
+    let versions = Versions::<PaidBy>::json().upcast(2, by("-two")).upcast(1, by("one")).build().unwrap();
+    let memory = Memory::default();
+    let write = |event: PaidBy, mut tx: Scoped<State>| async move {
+        tx.writes.push(format!("{} {}", event.order, event.by));
+        Ok(())
+    };
+    let handler = BoxHandler::new(transactional_versions(memory.clone(), versions, write));
+    let delivered = |version: &str| {
+        let mut delivery = paid("a");
+        delivery.message.headers.insert("ce_type", version.to_owned());
+        delivery
+    };
+    assert_eq!(handler.handle(paid("a")).await.unwrap(), Outcome::Done);
+    assert_eq!(handler.handle(delivered("order.paid.v2")).await.unwrap(), Outcome::Done);
+    assert_eq!(handler.handle(delivered("other.v1")).await.unwrap(), Outcome::Skipped);
+    let newer = handler.handle(delivered("order.paid.v4")).await.unwrap_err();
+    assert!(newer.kind == ErrorKind::Invalid && newer.to_string().contains("newer than v3"), "{newer}");
+    assert_eq!(memory.state().writes, ["a one-two", "a -two"]);
+}
+
+#[tokio::test]
 async fn a_function_that_keeps_its_transaction_commits_nothing() {
     let memory = Memory::default();
     let kept = Arc::new(StdMutex::new(None));

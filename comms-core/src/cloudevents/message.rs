@@ -1,0 +1,95 @@
+//! Between a message and an event: the Kafka binding's binary mode over `Headers`.
+//!
+//! Three attributes have a home of their own in a message: `partitionkey` is its key, `traceparent` and `tracestate`
+//! are the headers of that name, where [`Context`](crate::Context) looks for them. All others are `ce_` headers,
+//! `datacontenttype` is `content-type`.
+
+use std::{collections::BTreeMap, str, sync::Arc};
+
+use bytes::Bytes;
+
+use super::{
+    Attribute, CloudEvent, Limits, PARTITION_KEY, SPECVERSION,
+    attribute::{bad, within_value},
+    essence, json, within,
+};
+use crate::{Error, Headers, Message, wire};
+
+const PREFIX: &str = "ce_";
+const TRACE: [&str; 2] = [wire::TRACEPARENT, wire::TRACESTATE];
+
+impl CloudEvent {
+    /// The event that `message` is, in binary mode, or carries, in structured mode. Headers that are no attributes
+    /// stay behind, as does the destination. Of a header that is there twice the last counts, as in Kafka.
+    ///
+    /// # Errors
+    /// `Invalid` where it is no valid CloudEvent, over the limits, or its key is not text: the error names the attribute.
+    pub fn from_message(message: &Message, limits: &Limits) -> Result<Self, Error> {
+        let payload = message.payload.as_deref().unwrap_or_default();
+        let content_type = message.headers.text(wire::CONTENT_TYPE);
+        let mut event = match content_type.map(essence).as_deref() {
+            Some(json::CONTENT_TYPE) => json::decode(payload, limits)?,
+            Some(json::BATCH_CONTENT_TYPE) => {
+                return Err(Error::invalid("a batch of CloudEvents: read it with json::decode_batch"));
+            }
+            _ => binary(message, limits)?,
+        };
+        if let Some(key) = &message.key {
+            within_value(limits, PARTITION_KEY, key.len())?;
+            event = event.with(PARTITION_KEY, text(PARTITION_KEY, key)?)?;
+        }
+        Ok(event)
+    }
+
+    /// The message to `destination` that is this event, in binary mode. Its key is the `partitionkey`.
+    #[must_use]
+    pub fn into_message(mut self, destination: impl Into<Arc<str>>) -> Message {
+        let key = self.attributes.remove(PARTITION_KEY).map(|key| key.to_string().into());
+        let mut headers = Headers::new();
+        headers.append(wire::CE_SPECVERSION, SPECVERSION);
+        headers.append(wire::CE_TYPE, self.event_type.as_bytes().to_vec());
+        for (name, value) in self.attributes {
+            let header = match name.as_str() {
+                "datacontenttype" => wire::CONTENT_TYPE.into(),
+                name if TRACE.contains(&name) => name.to_owned(),
+                name => format!("{PREFIX}{name}"),
+            };
+            headers.append(header, value.to_string());
+        }
+        let destination = destination.into();
+        Message { source: self.source, id: self.id, destination, key, headers, payload: self.data }
+    }
+}
+
+fn binary(message: &Message, limits: &Limits) -> Result<CloudEvent, Error> {
+    within(limits.bytes, message.payload.as_ref().map_or(0, Bytes::len), "bytes")?;
+    let mut attributes = BTreeMap::new();
+    for (header, value) in message.headers.iter() {
+        let Some((name, home)) = attribute_name(header) else { continue };
+        if header != home && message.headers.get(home).is_some() {
+            continue;
+        }
+        within_value(limits, name, value.len())?;
+        attributes.insert(name.to_owned(), text(name, value)?);
+        within(limits.attributes, attributes.len(), "attributes")?;
+    }
+    attributes.insert("id".to_owned(), (&*message.id).into());
+    attributes.insert("source".to_owned(), (&*message.source).into());
+    CloudEvent::assemble(attributes, message.payload.clone())
+}
+
+/// The attribute a header stands for, and the header where it is at home: that one counts, where both are there.
+fn attribute_name(header: &str) -> Option<(&str, &str)> {
+    let name = header.strip_prefix(PREFIX);
+    match (name, header) {
+        (None, wire::CONTENT_TYPE) | (Some("datacontenttype"), _) => {
+            Some(("datacontenttype", wire::CONTENT_TYPE))
+        }
+        (Some(trace), _) | (None, trace) if TRACE.contains(&trace) => Some((trace, trace)),
+        _ => name.map(|name| (name, header)),
+    }
+}
+
+fn text(name: &str, value: &[u8]) -> Result<Attribute, Error> {
+    str::from_utf8(value).map(Attribute::from).map_err(|_| bad(name, "is not UTF-8"))
+}
