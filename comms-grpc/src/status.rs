@@ -25,7 +25,7 @@ const PUSHBACK: &str = "grpc-retry-pushback-ms";
 pub fn to_status(error: &Error) -> Status {
     let message = match error.kind {
         ErrorKind::Fatal => "internal error".to_owned(),
-        _ => error.source.to_string(),
+        _ => error.cause().to_string(),
     };
     let mut status = Status::new(Code::from_i32(error.kind.grpc_code()), message);
     if let Some(wait) = error.retry_after {
