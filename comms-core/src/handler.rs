@@ -88,7 +88,7 @@ where
     }
 }
 
-type BoxFuture = futures::future::BoxFuture<'static, Result<Outcome, Error>>;
+type BoxFuture = futures_core::future::BoxFuture<'static, Result<Outcome, Error>>;
 
 trait Erased: Send + Sync {
     fn run(&self, delivery: Delivery) -> BoxFuture;

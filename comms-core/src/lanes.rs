@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use tokio_util::task::TaskTracker;
+use tokio::sync::watch;
 
 type Work<T> = dyn Fn(T) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync;
 
@@ -17,7 +17,31 @@ type Work<T> = dyn Fn(T) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sy
 /// and what has completed.
 pub struct Lanes<K, T> {
     shared: Arc<Shared<K, T>>,
-    tasks: TaskTracker,
+    tasks: Tasks,
+}
+
+/// How many tasks run. Counted rather than held: a lane is pushed to by reference, and nobody reaps.
+#[derive(Clone)]
+struct Tasks(watch::Sender<usize>);
+
+impl Tasks {
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.0.send_modify(|running| *running += 1);
+        let counted = Counted(self.clone());
+        tokio::spawn(async move {
+            let _counted = counted;
+            task.await;
+        });
+    }
+}
+
+/// Counts its task until it ends, however it ends.
+struct Counted(Tasks);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.0.send_modify(|running| *running -= 1);
+    }
 }
 
 struct Shared<K, T> {
@@ -34,7 +58,10 @@ impl<K: Hash + Eq + Clone + Send + 'static, T: Send + 'static> Lanes<K, T> {
         Fut: Future<Output = ()> + Send + 'static,
     {
         let work: Box<Work<T>> = Box::new(move |item| Box::pin(work(item)));
-        Self { shared: Arc::new(Shared { waiting: Mutex::default(), work }), tasks: TaskTracker::new() }
+        Self {
+            shared: Arc::new(Shared { waiting: Mutex::default(), work }),
+            tasks: Tasks(watch::Sender::new(0)),
+        }
     }
 
     /// Puts `item` behind the others of `key`; without a key it runs at once. Must be called within a
@@ -57,13 +84,13 @@ impl<K: Hash + Eq + Clone + Send + 'static, T: Send + 'static> Lanes<K, T> {
     /// Lanes with work in them.
     #[must_use]
     pub fn active(&self) -> usize {
-        self.tasks.len()
+        *self.tasks.0.borrow()
     }
 
     /// Resolves when everything pushed so far has run. Nothing may be pushed after.
     pub async fn drained(&self) {
-        self.tasks.close();
-        self.tasks.wait().await;
+        // The sender is in `self`: it cannot close.
+        let _ = self.tasks.0.subscribe().wait_for(|running| *running == 0).await;
     }
 }
 
@@ -90,7 +117,7 @@ impl<K: Hash + Eq, T> Shared<K, T> {
 
 impl<K, T> fmt::Debug for Lanes<K, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lanes").field("active", &self.tasks.len()).finish_non_exhaustive()
+        f.debug_struct("Lanes").field("active", &*self.tasks.0.borrow()).finish_non_exhaustive()
     }
 }
 

@@ -27,8 +27,11 @@ mod message;
 mod process;
 mod publisher;
 pub mod resilience;
+pub mod shutdown;
 mod sync;
 pub mod telemetry;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod unit;
 #[cfg(feature = "webhooks")]
 pub mod webhook;
@@ -44,12 +47,15 @@ pub use handler::{BoxHandler, Handler, HandlerFn, Outcome, handler_fn};
 pub use headers::{Extract, Headers, Inject};
 pub use health::Health;
 pub use http;
-pub use idempotency::{Admit, CallKey, Replied, Replies, StoredReply, reply_once};
+pub use idempotency::{
+    Admission, Admit, CallKey, IdempotencyStore, Replied, Replies, StoredReply, Token, reply_once, run_once,
+};
 pub use lanes::Lanes;
 pub use message::{Delivery, Message};
 pub use process::{Attempts, Processor, Verdict};
 pub use publisher::{Acks, Publisher, Receipt};
 pub use resilience::{Backoff, Policy, PolicyConfig};
+pub use shutdown::Shutdown;
 pub use unit::{
     Claim, Claimed, Inbox, Outbox, Scoped, UnitOfWork, in_transaction, once, transactional,
     transactional_versions,

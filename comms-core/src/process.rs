@@ -2,7 +2,7 @@
 
 mod meters;
 
-use futures::FutureExt;
+use futures_util::FutureExt;
 use std::{future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use tracing::Instrument;
@@ -86,9 +86,10 @@ impl Processor {
             return Verdict::Abandoned;
         }
         loop {
-            let error = futures::select_biased! {
-                () = cancelled => return Verdict::Abandoned,
-                result = self.attempt(delivery.clone()).fuse() => match result {
+            let error = tokio::select! {
+                biased;
+                () = &mut cancelled => return Verdict::Abandoned,
+                result = self.attempt(delivery.clone()) => match result {
                     Ok(outcome) => return Verdict::Done(outcome),
                     Err(error) => error,
                 },
@@ -104,7 +105,7 @@ impl Processor {
             }
             let delay = self.attempts.backoff.delay(attempts, &self.clock);
             let delay = error.retry_after.map_or(delay, |least| least.max(delay));
-            futures::select_biased! {
+            futures_util::select_biased! {
                 () = cancelled => return Verdict::Abandoned,
                 () = stopping => return Verdict::Abandoned,
                 () = self.clock.sleep(delay).fuse() => {}
@@ -124,7 +125,7 @@ impl Processor {
         );
         let started = self.clock.now();
         let work = AssertUnwindSafe(context.scope(self.handler.handle(delivery))).catch_unwind();
-        let result = futures::select_biased! {
+        let result = futures_util::select_biased! {
             ended = work.instrument(span).fuse() => ended.unwrap_or_else(|panic| {
                 Err(Error::transient(format!("the handler panicked: {}", panic_text(&*panic))))
             }),
@@ -137,7 +138,8 @@ impl Processor {
     }
 }
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+/// What a caught panic says.
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }

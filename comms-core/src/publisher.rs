@@ -1,7 +1,7 @@
 //! The seam to whatever carries messages away.
 
 use async_trait::async_trait;
-use futures::future::BoxFuture;
+use futures_core::future::BoxFuture;
 use std::collections::VecDeque;
 
 use crate::{Error, Message};
@@ -31,7 +31,10 @@ pub type Acks = BoxFuture<'static, Vec<Result<Receipt, Error>>>;
 /// Takes messages over, in order, and acknowledges them later.
 ///
 /// Handing over is synchronous: an `async fn publish` would take its place in the order only when it
-/// is polled, and pipelined batches would invert a key.
+/// is polled, and pipelined batches would invert a key. What was taken goes its way whether or not anybody polls
+/// its acknowledgements.
+///
+/// Run `comms_core::testing::publisher::all` (feature `testing`) against an implementation.
 #[async_trait]
 pub trait Publisher: Send + Sync + 'static {
     /// Takes from the front of `batch`, in order, up to its own bound; the rest stays with the caller.

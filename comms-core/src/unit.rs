@@ -62,9 +62,11 @@ pub enum Claimed {
     Seen,
 }
 
-/// Remembers in the handler's own transaction what has been applied.
+/// Remembers in the handler's own transaction what has been applied. Run `comms_core::testing::inbox::all`
+/// (feature `testing`) against an implementation.
 pub trait Inbox: UnitOfWork {
-    /// Claims all of `claims`, one answer each, in order. The claims take effect with the transaction.
+    /// Claims all of `claims`, one answer each, in order; of equal ones the first is `New`. The claims take effect
+    /// with the transaction. Takes its locks in an order that does not depend on that of `claims`.
     /// Waits for another transaction that claims the same, and answers by how that one ended.
     ///
     /// # Errors
@@ -76,7 +78,8 @@ pub trait Inbox: UnitOfWork {
     ) -> impl Future<Output = Result<Vec<Claimed>, Error>> + Send;
 }
 
-/// Writes messages in the caller's transaction: they exist if and only if it commits.
+/// Writes messages in the caller's transaction: they exist if and only if it commits. Run
+/// `comms_core::testing::outbox::all` (feature `testing`) against an implementation.
 pub trait Outbox: UnitOfWork {
     /// Writes `messages`. They leave in this order where their keys are equal.
     ///

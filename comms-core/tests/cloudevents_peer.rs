@@ -1,5 +1,4 @@
 //! CloudEvents against another implementation: each reads what the other wrote, in every mode.
-#![cfg(feature = "cloudevents")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::{

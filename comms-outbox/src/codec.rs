@@ -41,7 +41,7 @@ fn take(bytes: &mut Bytes) -> Result<Bytes, Error> {
 }
 
 fn damaged() -> Error {
-    Error::fatal("the column headers of comms_outbox does not decode: something else has written to it")
+    Error::fatal("a column of headers does not decode: something else has written to it")
 }
 
 #[cfg(test)]

@@ -2,17 +2,24 @@
 
 use comms_core::{Admit, CallKey, Error, StoredReply};
 
+use crate::codec;
+
 pub(crate) fn stored(
     key: &CallKey,
     fingerprint: Vec<u8>,
     status: Option<i32>,
+    headers: Option<Vec<u8>>,
     body: Option<Vec<u8>>,
 ) -> Result<Admit, Error> {
     if fingerprint != key.fingerprint {
         return Ok(Admit::Mismatch);
     }
-    match (status, body) {
-        (Some(status), Some(body)) => Ok(Admit::Replay(StoredReply { status, body: body.into() })),
+    match (status, headers, body) {
+        (Some(status), Some(headers), Some(body)) => {
+            let mut reply = StoredReply::new(status, body);
+            reply.headers = codec::decode(headers.into())?;
+            Ok(Admit::Replay(reply))
+        }
         // Its effect is there and its reply is not: a mistake of the program that ran it.
         _ => Err(Error::invalid(
             "a request of this key was admitted and not answered: call answer before the commit",

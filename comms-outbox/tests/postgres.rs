@@ -282,7 +282,7 @@ async fn a_relay_waits_for_a_database_that_is_away() {
     let store = RelayStore::new(pool, backend.tables.clone());
     let relay = run(Relay::builder(store, recorder.clone()).health(health.component("relay")));
     send(&backend, &[message("k", "1")]).await;
-    let away = || health.report()[0].1.as_ref().is_some_and(|reason| reason != "starting");
+    let away = || health.readiness().reason("relay").is_some_and(|reason| reason != "starting");
     until("it is unready and says why", async || away()).await;
     let forwarder = tokio::spawn(forward(address, server.clone()));
     until("it delivers", async || recorder.count() == 1 && health.is_ready()).await;
@@ -475,48 +475,6 @@ async fn nothing_is_parked_for_failures_that_pass() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn a_claim_is_new_once_and_forgotten_with_its_transaction() {
-    suite::inbox::a_claim_is_new_once_and_forgotten_with_its_transaction::<Postgres>().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs PostgreSQL; run scripts/test"]
-async fn a_concurrent_claim_waits_and_learns_how_the_first_ended() {
-    suite::inbox::a_concurrent_claim_waits_and_learns_how_the_first_ended::<Postgres>().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs PostgreSQL; run scripts/test"]
-async fn batches_in_opposite_orders_do_not_deadlock() {
-    suite::inbox::batches_in_opposite_orders_do_not_deadlock::<Postgres>().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs PostgreSQL; run scripts/test"]
-async fn a_reply_is_replayed_to_the_same_request_of_the_same_caller() {
-    suite::replies::a_reply_is_replayed_to_the_same_request_of_the_same_caller::<Postgres>().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs PostgreSQL; run scripts/test"]
-async fn a_concurrent_request_waits_for_the_reply() {
-    suite::replies::a_concurrent_request_waits_for_the_reply::<Postgres>().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs PostgreSQL; run scripts/test"]
-async fn many_at_once_run_once() {
-    suite::replies::many_at_once_run_once::<Postgres>().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs PostgreSQL; run scripts/test"]
-async fn a_forgotten_answer_is_said_aloud() {
-    suite::replies::a_forgotten_answer_is_said_aloud::<Postgres>().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs PostgreSQL; run scripts/test"]
 async fn migrating_again_and_at_once_changes_nothing() {
     suite::migrations::migrating_again_and_at_once_changes_nothing::<Postgres>().await;
 }
@@ -549,4 +507,22 @@ async fn what_is_being_retried_comes_again_after_a_restart() {
 #[ignore = "needs PostgreSQL; run scripts/test"]
 async fn a_release_waits_for_what_is_on_the_way() {
     suite::delivery::a_release_waits_for_what_is_on_the_way::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn the_inbox_keeps_every_promise() {
+    suite::conformance::inbox::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn the_outbox_keeps_every_promise() {
+    suite::conformance::outbox::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn the_replies_keep_every_promise() {
+    suite::conformance::replies::<Postgres>().await;
 }

@@ -133,8 +133,8 @@ async fn a_relay_waits_for_a_database_that_is_not_there() {
     let builder = Relay::builder(store, recorder.clone()).wake(Wake::new()).health(health.component("relay"));
     let relay = run(builder);
     until("it is unready and says why", async || {
-        let report = health.report();
-        report[0].1.as_ref().is_some_and(|reason| reason.contains("unable to open database file"))
+        let report = health.readiness();
+        report.reason("relay").is_some_and(|reason| reason.contains("unable to open database file"))
     })
     .await;
     std::fs::copy(source._dir.path().join("test.db"), &file).unwrap();
@@ -241,41 +241,6 @@ async fn nothing_is_parked_for_failures_that_pass() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_claim_is_new_once_and_forgotten_with_its_transaction() {
-    suite::inbox::a_claim_is_new_once_and_forgotten_with_its_transaction::<Sqlite>().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_concurrent_claim_waits_and_learns_how_the_first_ended() {
-    suite::inbox::a_concurrent_claim_waits_and_learns_how_the_first_ended::<Sqlite>().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn batches_in_opposite_orders_do_not_deadlock() {
-    suite::inbox::batches_in_opposite_orders_do_not_deadlock::<Sqlite>().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_reply_is_replayed_to_the_same_request_of_the_same_caller() {
-    suite::replies::a_reply_is_replayed_to_the_same_request_of_the_same_caller::<Sqlite>().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_concurrent_request_waits_for_the_reply() {
-    suite::replies::a_concurrent_request_waits_for_the_reply::<Sqlite>().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn many_at_once_run_once() {
-    suite::replies::many_at_once_run_once::<Sqlite>().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_forgotten_answer_is_said_aloud() {
-    suite::replies::a_forgotten_answer_is_said_aloud::<Sqlite>().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn migrating_again_and_at_once_changes_nothing() {
     suite::migrations::migrating_again_and_at_once_changes_nothing::<Sqlite>().await;
 }
@@ -303,4 +268,19 @@ async fn what_is_being_retried_comes_again_after_a_restart() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_release_waits_for_what_is_on_the_way() {
     suite::delivery::a_release_waits_for_what_is_on_the_way::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_inbox_keeps_every_promise() {
+    suite::conformance::inbox::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_outbox_keeps_every_promise() {
+    suite::conformance::outbox::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_replies_keep_every_promise() {
+    suite::conformance::replies::<Sqlite>().await;
 }

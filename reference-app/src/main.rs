@@ -87,10 +87,10 @@ async fn run(config: Config) -> Result<(), Error> {
         _ = terminate.recv() => {}
         () = system.failed() => {}
     }
-    tokio::select! {
-        end = system.shut_down() => end,
-        _ = interrupt.recv() => Err(Error::fatal("stopped at once: nothing acknowledged is lost")),
-    }
+    let again = async move {
+        interrupt.recv().await;
+    };
+    system.shut_down(again).await
 }
 
 /// What runs where, and what to try.

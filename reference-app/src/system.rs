@@ -17,7 +17,7 @@ use crate::{
         delivery, http,
         identity::{self, DevIssuer},
         listen,
-        stages::{Stage, Stages},
+        stages::Stages,
         telemetry,
     },
     services::{
@@ -34,7 +34,6 @@ pub struct System {
     clock: Clock,
     stages: Stages,
     health: Health,
-    databases: Vec<Db>,
     addresses: BTreeMap<&'static str, SocketAddr>,
     issuer: Option<DevIssuer>,
     _data_dir: DataDir,
@@ -50,10 +49,9 @@ impl System {
         let data_dir = DataDir::lock(&config.data_dir)?;
         let clock = Clock::system();
         let mut system = Self {
+            stages: Stages::new(clock.clone()),
+            health: Health::with_clock(clock.clone()),
             clock,
-            stages: Stages::default(),
-            health: Health::new(),
-            databases: Vec::new(),
             addresses: BTreeMap::new(),
             issuer: None,
             _data_dir: data_dir,
@@ -65,7 +63,7 @@ impl System {
         let started = system.start_roles(listeners).await;
         if let Err(error) = started {
             let limit = Duration::from_secs(system.config.shutdown_seconds);
-            let _ = system.stages.shut_down(limit, &system.clock).await;
+            let _ = system.stages.shut_down(limit, std::future::pending()).await;
             return Err(error);
         }
         starting.ready();
@@ -89,20 +87,15 @@ impl System {
         self.stages.failed().await;
     }
 
-    /// Ends it in order: unready, no new requests, consumers, calls, relays, sockets, databases.
+    /// Ends it in order: unready, no new requests, consumers, calls, relays, sockets, databases; at once when
+    /// `now` resolves.
     ///
     /// # Errors
-    /// The failure of a part, where that was why.
-    pub async fn shut_down(self) -> Result<(), Error> {
+    /// The failure of a part, where that was why; `Fatal` where it was cut short.
+    pub async fn shut_down(self, now: impl Future<Output = ()>) -> Result<(), Error> {
         self.health.component("shutting down").unready("draining");
         let limit = Duration::from_secs(self.config.shutdown_seconds);
-        let end = self.stages.shut_down(limit, &self.clock).await;
-        for db in &self.databases {
-            if tokio::time::timeout(Duration::from_secs(2), db.close()).await.is_err() {
-                tracing::warn!("a database connection did not close in time");
-            }
-        }
-        end
+        self.stages.shut_down(limit, now).await
     }
 
     async fn bind(&mut self) -> Result<BTreeMap<&'static str, TcpListener>, Error> {
@@ -129,8 +122,7 @@ impl System {
         let metrics = telemetry::init_metrics()?;
         let health = self.health.clone();
         if let Some(listener) = listeners.remove("admin") {
-            self.stages
-                .spawn(Stage::Admin, "admin", move |told| admin::serve(listener, health, metrics, told));
+            self.stages.admin.spawn("admin", move |told| admin::serve(listener, health, metrics, told));
         }
         let verifier = self.verifier()?;
         let (mut sources, mut subscriptions) = (Vec::new(), Vec::new());
@@ -164,9 +156,7 @@ impl System {
         // The edge last: nobody is let in before there is somebody behind it.
         if let Some(listener) = listeners.remove("gateway") {
             let routes = self.gateway(verifier)?.routes();
-            self.stages.spawn(Stage::Edge, "gateway", move |told| {
-                http::serve(listener, routes, told.cancelled_owned())
-            });
+            self.stages.edge.spawn("gateway", move |told| http::serve(listener, routes, told.wait()));
         }
         Ok(())
     }
@@ -198,7 +188,11 @@ impl System {
             None => Db::sqlite(&self.config.data_dir, schema, migrations).await,
         };
         let db = db.map_err(|e| e.context(format_args!("database of {schema}")))?;
-        self.databases.push(db.clone());
+        let closing = db.clone();
+        self.stages.databases.at_end(schema, async move {
+            closing.close().await;
+            Ok(())
+        });
         Ok(db)
     }
 
@@ -239,21 +233,15 @@ impl System {
 
     fn serve_grpc(&self, name: &'static str, listener: TcpListener, routes: Routes) {
         let clock = self.clock.clone();
-        self.stages.spawn(Stage::Calls, name, move |told| {
-            comms_grpc::serve(
-                listener,
-                routes,
-                comms_grpc::ServerConfig::default(),
-                clock,
-                told.cancelled_owned(),
-            )
+        self.stages.calls.spawn(name, move |told| {
+            comms_grpc::serve(listener, routes, comms_grpc::ServerConfig::default(), clock, told.wait())
         });
     }
 
     fn serve_sockets(&self, listener: TcpListener, routes: axum::Router, hub: Hub) {
-        self.stages.spawn(Stage::Sockets, "sockets", move |told| async move {
+        self.stages.sockets.spawn("sockets", move |told| async move {
             let ends = async move {
-                told.cancelled().await;
+                told.wait().await;
                 hub.drain(Duration::from_secs(5)).await;
             };
             http::serve(listener, routes, ends).await

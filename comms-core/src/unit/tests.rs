@@ -1,63 +1,8 @@
-use std::{
-    collections::HashSet,
-    sync::{Mutex as StdMutex, PoisonError},
-};
-
 use super::*;
-use crate::{Admit, BoxHandler, CallKey, Clock, ErrorKind, Replies, StoredReply, reply_once};
-
-/// A database in memory: what a transaction has staged becomes visible when it commits.
-#[derive(Clone, Default)]
-struct Memory(Arc<StdMutex<State>>);
-
-#[derive(Clone, Default)]
-struct State {
-    writes: Vec<String>,
-    claims: HashSet<Claim>,
-    replies: Vec<(CallKey, StoredReply)>,
-}
-
-impl Memory {
-    fn state(&self) -> State {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-impl UnitOfWork for Memory {
-    type Tx = State;
-    async fn begin(&self) -> Result<State, Error> {
-        Ok(self.state())
-    }
-    async fn commit(&self, tx: State) -> Result<(), Error> {
-        *self.0.lock().unwrap() = tx;
-        Ok(())
-    }
-}
-
-impl Inbox for Memory {
-    async fn claim(&self, tx: &mut State, claims: &[Claim]) -> Result<Vec<Claimed>, Error> {
-        let mut claim = |claim: &Claim| match tx.claims.insert(claim.clone()) {
-            true => Claimed::New,
-            false => Claimed::Seen,
-        };
-        Ok(claims.iter().map(&mut claim).collect())
-    }
-}
-
-impl Replies for Memory {
-    async fn admit(&self, tx: &mut State, key: &CallKey) -> Result<Admit, Error> {
-        let known = tx.replies.iter().find(|(k, _)| (&k.scope, &k.key) == (&key.scope, &key.key));
-        Ok(match known {
-            None => Admit::Run,
-            Some((k, _)) if k.fingerprint != key.fingerprint => Admit::Mismatch,
-            Some((_, reply)) => Admit::Replay(reply.clone()),
-        })
-    }
-    async fn answer(&self, tx: &mut State, key: &CallKey, reply: &StoredReply) -> Result<(), Error> {
-        tx.replies.push((key.clone(), reply.clone()));
-        Ok(())
-    }
-}
+use crate::{
+    BoxHandler, CallKey, Clock, ErrorKind, StoredReply, reply_once,
+    testing::{MemoryTx, MemoryUnit},
+};
 
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Paid {
@@ -78,10 +23,10 @@ fn paid(order: &str) -> Delivery {
     Delivery::new(message, "billing", "test")
 }
 
-/// Writes the order; an order named `fails` fails after its write.
-fn handler(memory: &Memory) -> BoxHandler {
-    BoxHandler::new(transactional(memory.clone(), |event: Paid, mut tx: Scoped<State>| async move {
-        tx.writes.push(event.order.clone());
+/// Adds a byte to the row of the order; an order named `fails` fails after that.
+fn handler(unit: &MemoryUnit) -> BoxHandler {
+    BoxHandler::new(transactional(unit.clone(), |event: Paid, mut tx: Scoped<MemoryTx>| async move {
+        append(&mut tx, &event.order).await?;
         match event.order.as_str() {
             "fails" => Err(Error::transient("after its write")),
             "panics" => panic!("after its write"),
@@ -90,42 +35,65 @@ fn handler(memory: &Memory) -> BoxHandler {
     }))
 }
 
+async fn append(tx: &mut MemoryTx, row: &str) -> Result<(), Error> {
+    let length = tx.read(row).await?.map_or(0, |bytes| bytes.len());
+    tx.write(row, vec![0; length + 1]).await
+}
+
+fn length(unit: &MemoryUnit, row: &str) -> usize {
+    unit.row(row).map_or(0, |bytes| bytes.len())
+}
+
 #[tokio::test]
 async fn a_delivery_is_applied_once_in_effect() {
-    let memory = Memory::default();
-    let (handler, delivery) = (handler(&memory), paid("a"));
+    let unit = MemoryUnit::new();
+    let (handler, delivery) = (handler(&unit), paid("a"));
     assert_eq!(handler.handle(delivery.clone()).await.unwrap(), Outcome::Done);
     assert_eq!(handler.handle(delivery.clone()).await.unwrap(), Outcome::Duplicate);
+    assert_eq!(length(&unit, "a"), 1);
     let other = Delivery { group: "shipping".into(), ..delivery };
     assert_eq!(handler.handle(other).await.unwrap(), Outcome::Done, "another group's effect is its own");
-    assert_eq!(memory.state().writes, ["a", "a"]);
+    assert_eq!(length(&unit, "a"), 2);
 }
 
 #[tokio::test]
 async fn a_failure_after_the_writes_leaves_nothing_behind() {
-    let memory = Memory::default();
-    let handler = handler(&memory);
-    assert!(handler.handle(paid("fails")).await.is_err());
-    let panicked = tokio::spawn(async move { handler.handle(paid("panics")).await }).await;
+    let unit = MemoryUnit::new();
+    let handler = handler(&unit);
+    let (fails, panics) = (paid("fails"), paid("panics"));
+    let claims = [&fails, &panics].map(Claim::of);
+    assert!(handler.handle(fails).await.is_err());
+    let panicked = tokio::spawn(async move { handler.handle(panics).await }).await;
     assert!(panicked.unwrap_err().is_panic());
-    assert!(memory.state().writes.is_empty() && memory.state().claims.is_empty());
+    assert!(unit.rows().is_empty() && !claims.iter().any(|claim| unit.has_claim(claim)));
+}
+
+#[tokio::test]
+async fn a_commit_that_fails_leaves_nothing_behind() {
+    let unit = MemoryUnit::new();
+    let (handler, delivery) = (handler(&unit), paid("a"));
+    unit.fail_next_commit(Error::unknown("connection reset"));
+    assert_eq!(handler.handle(delivery.clone()).await.unwrap_err().kind, ErrorKind::Unknown);
+    assert_eq!(handler.handle(delivery).await.unwrap(), Outcome::Done);
+    assert_eq!(length(&unit, "a"), 1);
 }
 
 #[tokio::test]
 async fn other_types_and_versions_are_skipped_and_garbage_is_invalid() {
-    let memory = Memory::default();
-    let handler = handler(&memory);
+    let unit = MemoryUnit::new();
+    let handler = handler(&unit);
     for name in ["order.paid.v2", "order.paid", "order.paid.v1x", "other.v1"] {
         let mut delivery = paid("a");
         delivery.message.headers.insert("ce_type", name);
+        let claim = Claim::of(&delivery);
         assert_eq!(handler.handle(delivery).await.unwrap(), Outcome::Skipped, "{name}");
+        assert!(!unit.has_claim(&claim));
     }
     for payload in [None, Some(bytes::Bytes::from_static(b"{}")), Some(bytes::Bytes::from_static(b"\xff"))] {
         let mut delivery = paid("a");
         delivery.message.payload = payload;
         assert_eq!(handler.handle(delivery).await.unwrap_err().kind, ErrorKind::Invalid);
     }
-    assert!(memory.state().claims.is_empty());
 }
 
 #[tokio::test]
@@ -149,12 +117,10 @@ async fn older_versions_reach_the_handler_as_the_newest_and_newer_ones_are_inval
         }
     };
     let versions = Versions::<PaidBy>::json().upcast(2, by("-two")).upcast(1, by("one")).build().unwrap();
-    let memory = Memory::default();
-    let write = |event: PaidBy, mut tx: Scoped<State>| async move {
-        tx.writes.push(format!("{} {}", event.order, event.by));
-        Ok(())
-    };
-    let handler = BoxHandler::new(transactional_versions(memory.clone(), versions, write));
+    let unit = MemoryUnit::new();
+    let write =
+        |event: PaidBy, mut tx: Scoped<MemoryTx>| async move { tx.write(&event.by, event.order).await };
+    let handler = BoxHandler::new(transactional_versions(unit.clone(), versions, write));
     let delivered = |version: &str| {
         let mut delivery = paid("a");
         delivery.message.headers.insert("ce_type", version.to_owned());
@@ -165,41 +131,52 @@ async fn older_versions_reach_the_handler_as_the_newest_and_newer_ones_are_inval
     assert_eq!(handler.handle(delivered("other.v1")).await.unwrap(), Outcome::Skipped);
     let newer = handler.handle(delivered("order.paid.v4")).await.unwrap_err();
     assert!(newer.kind == ErrorKind::Invalid && newer.to_string().contains("newer than v3"), "{newer}");
-    assert_eq!(memory.state().writes, ["a one-two", "a -two"]);
+    let written: Vec<_> = unit.rows().into_iter().map(|(by, _)| by).collect();
+    assert_eq!(written, ["-two", "one-two"]);
 }
 
 #[tokio::test]
 async fn a_function_that_keeps_its_transaction_commits_nothing() {
-    let memory = Memory::default();
-    let kept = Arc::new(StdMutex::new(None));
+    let unit = MemoryUnit::new();
+    let kept = Arc::new(std::sync::Mutex::new(None));
     let keep = kept.clone();
-    let end = in_transaction(&memory, |mut tx: Scoped<State>| async move {
-        tx.writes.push("kept".into());
+    let end = in_transaction(&unit, |mut tx: Scoped<MemoryTx>| async move {
+        tx.write("kept", "1").await?;
         *keep.lock().unwrap() = Some(tx);
         Ok(())
     });
     assert_eq!(end.await.unwrap_err().kind, ErrorKind::Fatal);
-    assert!(memory.state().writes.is_empty());
+    assert!(unit.rows().is_empty());
 }
 
 #[tokio::test]
 async fn a_request_runs_once_and_its_reply_is_replayed() {
-    let memory = Memory::default();
-    let call = |who: &str, body: &str| CallKey::new(who, "place", "key", body.as_bytes()).unwrap();
+    let unit = MemoryUnit::new();
+    let call = |who: &str, body: u8| CallKey::with_fingerprint(who, "place", "key", [body; 32]).unwrap();
     let place = async |call: CallKey, fail: bool| {
-        let scope = call.scope.to_string();
-        reply_once(&memory, &call, |mut tx: Scoped<State>| async move {
-            tx.writes.push(scope);
-            let reply = StoredReply { status: 0, body: "done".into() };
-            if fail { Err(Error::transient("after its write")) } else { Ok(reply) }
+        reply_once(&unit, &call, |mut tx: Scoped<MemoryTx>| async move {
+            append(&mut tx, "placed").await?;
+            if fail { Err(Error::transient("after its write")) } else { Ok(StoredReply::new(0, "done")) }
         })
         .await
     };
-    assert!(place(call("ann", "one"), true).await.is_err());
-    assert!(!place(call("ann", "one"), false).await.unwrap().replayed, "a failure stored nothing");
-    let again = place(call("ann", "one"), false).await.unwrap();
+    assert!(place(call("ann", 1), true).await.is_err());
+    assert!(!place(call("ann", 1), false).await.unwrap().replayed, "a failure stored nothing");
+    let again = place(call("ann", 1), false).await.unwrap();
     assert!(again.replayed && again.reply.body == "done");
-    assert_eq!(place(call("ann", "two"), false).await.unwrap_err().kind, ErrorKind::Invalid);
-    assert!(!place(call("bob", "one"), false).await.unwrap().replayed, "another's key is another key");
-    assert_eq!(memory.state().writes.len(), 2);
+    assert_eq!(place(call("ann", 2), false).await.unwrap_err().kind, ErrorKind::Invalid);
+    assert!(!place(call("bob", 1), false).await.unwrap().replayed, "another's key is another key");
+    assert_eq!(length(&unit, "placed"), 2);
+}
+
+#[tokio::test]
+async fn a_reply_over_its_limits_is_refused_before_anything_is_committed() {
+    let unit = MemoryUnit::new();
+    let call = CallKey::with_fingerprint("ann", "place", "key", [1; 32]).unwrap();
+    let large = async |mut tx: Scoped<MemoryTx>| {
+        append(&mut tx, "placed").await?;
+        Ok(StoredReply::new(0, vec![0; crate::idempotency::REPLY_LIMIT + 1]))
+    };
+    assert_eq!(reply_once(&unit, &call, large).await.unwrap_err().kind, ErrorKind::Invalid);
+    assert!(unit.rows().is_empty());
 }

@@ -59,6 +59,7 @@ CREATE TABLE {s}.comms_replies (
     key text NOT NULL,
     fingerprint bytea NOT NULL,
     status integer,
+    headers bytea,
     body bytea,
     created_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (scope, key)

@@ -6,7 +6,7 @@ use comms_core::{Admit, CallKey, Error, StoredReply};
 use sqlx::{PgConnection, Row};
 
 use super::Tables;
-use crate::{replies, sql_error};
+use crate::{codec, replies, sql_error};
 
 /// An advisory lock of the transaction stands before the unique index: it can be tried without waiting, and
 /// a `lock_timeout` on the index would abort the caller's transaction.
@@ -22,10 +22,10 @@ WITH gate AS MATERIALIZED (
 SELECT open, EXISTS (SELECT FROM first) AS first FROM gate";
 
 pub(super) const REPLY: &str =
-    "SELECT fingerprint, status, body FROM {s}.comms_replies WHERE scope = $1 AND key = $2";
+    "SELECT fingerprint, status, headers, body FROM {s}.comms_replies WHERE scope = $1 AND key = $2";
 
 pub(super) const ANSWER: &str = "
-UPDATE {s}.comms_replies SET status = $3, body = $4 WHERE scope = $1 AND key = $2 AND status IS NULL";
+UPDATE {s}.comms_replies SET status = $3, headers = $4, body = $5 WHERE scope = $1 AND key = $2 AND status IS NULL";
 
 /// How long a request waits for another of its key.
 const WAIT: Duration = Duration::from_secs(5);
@@ -74,25 +74,28 @@ impl Tables {
             .map_err(sql_error)?;
         // Deleted since, by whoever keeps the table small: the next try runs.
         let Some(row) = row else { return Err(Error::conflict("the stored reply went away")) };
-        let column = || Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
-        let (fingerprint, status, body) = column().map_err(sql_error)?;
-        replies::stored(key, fingerprint, status, body)
+        let column = || Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?));
+        let (fingerprint, status, headers, body) = column().map_err(sql_error)?;
+        replies::stored(key, fingerprint, status, headers, body)
     }
 
     /// Stores the reply of a request that was admitted with `Run` in this transaction.
     ///
     /// # Errors
-    /// The database's; `Invalid` for a request that was not admitted, or is answered already.
+    /// The database's; `Invalid` for a request that was not admitted, or is answered already, and for a reply
+    /// over its limits.
     pub async fn answer(
         &self,
         conn: &mut PgConnection,
         key: &CallKey,
         reply: &StoredReply,
     ) -> Result<(), Error> {
+        reply.check()?;
         let done = sqlx::query(self.sql.answer.clone())
             .bind(&*key.scope)
             .bind(&*key.key)
             .bind(reply.status)
+            .bind(codec::encode(&reply.headers))
             .bind(&*reply.body)
             .execute(conn)
             .await

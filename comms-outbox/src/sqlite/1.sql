@@ -48,6 +48,7 @@ CREATE TABLE comms_replies (
     key TEXT NOT NULL,
     fingerprint BLOB NOT NULL,
     status INTEGER,
+    headers BLOB,
     body BLOB,
     created_at INTEGER NOT NULL DEFAULT (CAST(unixepoch('subsec') * 1000 AS INTEGER)),
     PRIMARY KEY (scope, key)

@@ -4,15 +4,15 @@ use comms_core::{Admit, CallKey, Error, StoredReply};
 use sqlx::{Row, SqliteConnection};
 
 use super::Tables;
-use crate::{replies, sql_error};
+use crate::{codec, replies, sql_error};
 
 const ADMIT: &str =
     "INSERT INTO comms_replies (scope, key, fingerprint) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
 
-const REPLY: &str = "SELECT fingerprint, status, body FROM comms_replies WHERE scope = $1 AND key = $2";
+const REPLY: &str =
+    "SELECT fingerprint, status, headers, body FROM comms_replies WHERE scope = $1 AND key = $2";
 
-const ANSWER: &str =
-    "UPDATE comms_replies SET status = $3, body = $4 WHERE scope = $1 AND key = $2 AND status IS NULL";
+const ANSWER: &str = "UPDATE comms_replies SET status = $3, headers = $4, body = $5 WHERE scope = $1 AND key = $2 AND status IS NULL";
 
 impl Tables {
     /// Admits the request of `key`. Another transaction of the same key has ended before this one could
@@ -29,25 +29,28 @@ impl Tables {
         }
         let query = sqlx::query(REPLY).bind(&*key.scope).bind(&*key.key);
         let row = query.fetch_one(conn).await.map_err(sql_error)?;
-        let column = || Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
-        let (fingerprint, status, body) = column().map_err(sql_error)?;
-        replies::stored(key, fingerprint, status, body)
+        let column = || Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?));
+        let (fingerprint, status, headers, body) = column().map_err(sql_error)?;
+        replies::stored(key, fingerprint, status, headers, body)
     }
 
     /// Stores the reply of a request that was admitted with `Run` in this transaction.
     ///
     /// # Errors
-    /// The database's; `Invalid` for a request that was not admitted, or is answered already.
+    /// The database's; `Invalid` for a request that was not admitted, or is answered already, and for a reply
+    /// over its limits.
     pub async fn answer(
         &self,
         conn: &mut SqliteConnection,
         key: &CallKey,
         reply: &StoredReply,
     ) -> Result<(), Error> {
+        reply.check()?;
         let done = sqlx::query(ANSWER)
             .bind(&*key.scope)
             .bind(&*key.key)
             .bind(reply.status)
+            .bind(codec::encode(&reply.headers))
             .bind(&*reply.body)
             .execute(conn)
             .await

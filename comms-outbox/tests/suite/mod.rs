@@ -1,14 +1,13 @@
 //! One suite for both backends: what it needs of a database, and what the tests share.
 #![allow(dead_code)]
 
+pub mod conformance;
 pub mod crash;
 pub mod delivery;
-pub mod inbox;
 pub mod lease;
 pub mod migrations;
 pub mod parking;
 pub mod recorder;
-pub mod replies;
 pub mod visibility;
 
 use std::{

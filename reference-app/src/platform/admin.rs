@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use axum::{Json, Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
-use comms_core::{Error, Health};
+use comms_core::{Error, Health, health::Report, shutdown::Told};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
 use super::http;
 
@@ -18,18 +17,15 @@ pub async fn serve(
     listener: TcpListener,
     health: Health,
     metrics: PrometheusHandle,
-    shutdown: CancellationToken,
+    shutdown: Told,
 ) -> Result<(), Error> {
     let scraped = metrics.clone();
-    let routes = Router::new()
-        .route("/livez", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready))
-        .with_state(health)
-        .route(
+    let routes =
+        Router::new().route("/livez", get(live)).route("/readyz", get(ready)).with_state(health).route(
             "/metrics",
             get(async move || ([("content-type", "text/plain; version=0.0.4")], scraped.render())),
         );
-    let served = http::serve(listener, routes, shutdown.cancelled_owned());
+    let served = http::serve(listener, routes, shutdown.wait());
     tokio::select! {
         end = served => end,
         () = upkeep(&metrics) => Ok(()),
@@ -44,11 +40,14 @@ async fn upkeep(metrics: &PrometheusHandle) {
     }
 }
 
+async fn live(State(health): State<Health>) -> impl IntoResponse {
+    answer(health.is_live(), health.liveness())
+}
+
 async fn ready(State(health): State<Health>) -> impl IntoResponse {
-    let status = if health.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let report = health
-        .report()
-        .into_iter()
-        .map(|(name, reason)| (name, serde_json::Value::from(reason.unwrap_or_else(|| "ready".to_owned()))));
-    (status, Json(serde_json::Map::from_iter(report)))
+    answer(health.is_ready(), health.readiness())
+}
+
+fn answer(well: bool, report: Report) -> impl IntoResponse {
+    (if well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(report))
 }

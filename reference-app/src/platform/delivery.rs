@@ -11,7 +11,7 @@ use super::{
     config::{self, Config},
     db::Db,
     prefix::Prefixed,
-    stages::{Stage, Stages},
+    stages::Stages,
 };
 use crate::contracts;
 
@@ -88,7 +88,7 @@ impl Delivery<'_> {
         for source in sources {
             let prefixed = Prefixed { prefix: kafka.prefix.clone(), inner: publisher.clone() };
             let relay = self.relay(&source, "kafka", Arc::new(prefixed)).build()?;
-            self.stages.spawn(Stage::Relays, source.name, move |told| relay.run(told.cancelled_owned()));
+            self.stages.relays.spawn(source.name, move |told| relay.run(told.wait()));
         }
         for Subscription { group, topic, handler } in subscriptions {
             let consumer = Consumer::builder(&settings, named(group))
@@ -98,7 +98,7 @@ impl Delivery<'_> {
                 .clock(self.clock.clone())
                 .health(self.health.component(group))
                 .build()?;
-            self.stages.spawn(Stage::Consumers, group, move |told| consumer.run(told.cancelled_owned()));
+            self.stages.consumers.spawn(group, move |told| consumer.run(told.wait()));
         }
         Ok(())
     }
@@ -115,9 +115,9 @@ impl Delivery<'_> {
                 .build()?;
             let stop = subscriber.stopper();
             let relay = self.relay(owner, group, Arc::new(subscriber)).destinations([topic]).build()?;
-            self.stages.spawn(Stage::Consumers, group, move |told| {
+            self.stages.consumers.spawn(group, move |told| {
                 relay.run(async move {
-                    told.cancelled().await;
+                    told.wait().await;
                     // The relay takes nothing more, and waits; what runs may finish, what waits to be
                     // tried again is let go.
                     tokio::spawn(async move {

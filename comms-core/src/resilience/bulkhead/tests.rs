@@ -1,6 +1,6 @@
 use std::{sync::Arc as StdArc, time::Duration};
 
-use futures::FutureExt;
+use futures_util::FutureExt;
 
 use super::*;
 

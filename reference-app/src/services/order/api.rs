@@ -56,7 +56,7 @@ impl Api {
         order.validate()?;
         let replied = reply_once(&self.db, &call, async |mut tx| {
             self.store.insert(&mut tx, &order).await?;
-            Ok(StoredReply { status: 0, body: message(&order)?.encode_to_vec().into() })
+            Ok(StoredReply::new(0, message(&order)?.encode_to_vec()))
         })
         .await?;
         let order = contracts::orders::Order::decode(replied.reply.body).map_err(Error::fatal)?;

@@ -48,7 +48,7 @@ impl Api {
                 order_id: payment.order_id.clone(),
                 status: <&str>::from(payment.status).to_owned(),
             };
-            Ok(StoredReply { status: 0, body: reply.encode_to_vec().into() })
+            Ok(StoredReply::new(0, reply.encode_to_vec()))
         })
         .await?;
         contracts::payments::Payment::decode(replied.reply.body).map_err(Error::fatal)

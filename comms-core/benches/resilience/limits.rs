@@ -1,0 +1,75 @@
+//! Rate limits, seats, and what a reading of the clock costs.
+
+use std::{hint::black_box, num::NonZeroU32, time::Duration};
+
+use comms_core::{
+    Clock, Error,
+    resilience::{
+        Bulkhead, BulkheadConfig, Policy, PolicyConfig,
+        rate_limit::{KeyedRateLimiter, RateLimitConfig, RateLimiter},
+    },
+};
+use governor::Quota;
+use tower::{Layer, limit::ConcurrencyLimitLayer, service_fn, timeout::TimeoutLayer};
+
+use crate::{group::Group, stack::drive};
+
+const KEYS: u64 = 1_000;
+/// A nanosecond apart: nothing is refused.
+const LIMIT: u32 = 1_000_000_000;
+
+pub(crate) fn clock() -> Group {
+    let clock = Clock::system();
+    Group::new("the clock")
+        .add("std Instant::now", || _ = black_box(std::time::Instant::now()))
+        .add("comms Clock::now", move || _ = black_box(clock.now()))
+}
+
+pub(crate) fn rate() -> Group {
+    let quota = Quota::per_second(NonZeroU32::new(LIMIT).unwrap());
+    let peer = governor::RateLimiter::direct(quota);
+    let config = RateLimitConfig::new(LIMIT, Duration::from_secs(1));
+    let ours = RateLimiter::new("l", &config, Clock::system()).unwrap();
+    Group::new("rate limit for all")
+        .add("governor", move || drop(black_box(peer.check())))
+        .add("comms", move || drop(black_box(ours.check())))
+}
+
+pub(crate) fn keyed() -> Group {
+    let quota = Quota::per_second(NonZeroU32::new(LIMIT).unwrap());
+    let peer = governor::RateLimiter::keyed(quota);
+    let config = RateLimitConfig::new(LIMIT, Duration::from_secs(1));
+    let ours = KeyedRateLimiter::new("l", &config, 100_000, Clock::system()).unwrap();
+    let (mut theirs, mut next) = (0, 0);
+    Group::new("rate limit by key, 1,000 keys")
+        .add("governor (unbounded map)", move || {
+            theirs = (theirs + 1) % KEYS;
+            drop(black_box(peer.check_key(&theirs)));
+        })
+        .add("comms (bounded)", move || {
+            next = (next + 1) % KEYS;
+            drop(black_box(ours.check(&next)));
+        })
+}
+
+pub(crate) fn bulkhead() -> Group {
+    let semaphore = tokio::sync::Semaphore::new(30);
+    let bulkhead = Bulkhead::new("b", &BulkheadConfig::seats(30)).unwrap();
+    let echo = || service_fn(|n: u64| std::future::ready(Ok::<_, Error>(n)));
+    let mut alone = PolicyConfig::none();
+    alone.bulkhead = Some(BulkheadConfig::seats(30));
+    let seats = Policy::new("s", alone).unwrap();
+    let mut alone = PolicyConfig::none();
+    alone.timeout = Some(Duration::from_secs(10));
+    let timeout = Policy::new("t", alone).unwrap();
+    Group::new("a seat, and a deadline")
+        .add("tokio semaphore: taken and given back", move || drop(black_box(semaphore.try_acquire())))
+        .add("comms bulkhead: taken and given back", move || drop(black_box(bulkhead.try_acquire())))
+        .add_timed("tower ConcurrencyLimit as a layer", drive(ConcurrencyLimitLayer::new(30).layer(echo())))
+        .add_timed("comms bulkhead as a layer", drive(seats.layer().layer(echo())))
+        .add_timed(
+            "tower Timeout as a layer",
+            drive(TimeoutLayer::new(Duration::from_secs(10)).layer(echo())),
+        )
+        .add_timed("comms deadline as a layer", drive(timeout.layer().layer(echo())))
+}

@@ -1,0 +1,113 @@
+use std::time::Duration;
+
+use super::*;
+
+#[test]
+fn the_worst_part_decides_and_degraded_stays_in_rotation() {
+    let health = Health::new();
+    assert!(health.is_ready(), "nothing to wait for");
+    let (relay, breaker) = (health.component("relay"), health.component("breaker"));
+    assert_eq!(health.readiness().reason("relay"), Some("starting"));
+    relay.ready();
+    breaker.degraded("payment: open");
+    assert!(health.is_ready());
+    assert_eq!(health.readiness().status, Status::Degraded);
+    relay.unready("database away");
+    assert!(!health.is_ready());
+    assert_eq!(health.readiness().status, Status::Unready);
+    health.remove("relay");
+    assert!(health.is_ready());
+}
+
+#[test]
+fn who_is_strict_is_taken_out_by_a_degraded_part() {
+    let health = Health::strict(Clock::system());
+    let breaker = health.component("breaker");
+    breaker.ready();
+    assert!(health.is_ready());
+    breaker.degraded("open");
+    assert!(!health.is_ready());
+}
+
+#[test]
+fn a_gauge_is_read_when_asked_and_its_limit_is_still_good() {
+    let health = Health::new();
+    let lag = Arc::new(Mutex::new(60.0));
+    let read = lag.clone();
+    health.gauge("lag", 60.0, move || *read.lock().unwrap());
+    assert!(health.is_ready());
+    for (value, reason) in [(60.5, "60.5 is over the limit of 60"), (f64::NAN, "NaN is over the limit of 60")]
+    {
+        *lag.lock().unwrap() = value;
+        assert!(!health.is_ready(), "{value}");
+        assert_eq!(health.readiness().reason("lag"), Some(reason));
+    }
+    health.check("lag", || State::over(Status::Degraded, 61.0, 60.0));
+    assert!(health.is_ready(), "the same limit, degrading");
+}
+
+#[test]
+fn a_check_may_look_at_its_health_and_may_panic() {
+    let health = Health::new();
+    let inner = health.clone();
+    health.check("beats", move || match inner.is_live() {
+        true => State::ready(),
+        false => State::unready("a loop hangs"),
+    });
+    assert!(health.is_ready());
+    health.check("bad", || panic!("division by zero"));
+    let report = health.readiness();
+    assert_eq!(report.reason("bad"), Some("the check panicked: division by zero"));
+    assert_eq!(report.reason("beats"), None);
+}
+
+#[test]
+fn the_report_is_json_in_the_order_of_the_names() {
+    let health = Health::new();
+    for name in ["b", "c", "a"] {
+        health.component(name).ready();
+    }
+    health.component("b").degraded("slow");
+    let json = serde_json::to_string(&health.readiness()).unwrap();
+    let expected = r#"{"status":"degraded","parts":{"a":{"status":"ready"},"b":{"status":"degraded","reason":"slow"},"c":{"status":"ready"}}}"#;
+    assert_eq!(json, expected);
+    assert_eq!(serde_json::from_str::<Report>(&json).unwrap(), health.readiness());
+}
+
+#[test]
+fn a_loop_that_falls_silent_is_not_live_until_it_beats_again() {
+    let clock = Clock::manual(Duration::ZERO);
+    let health = Health::with_clock(clock.clone());
+    assert!(health.is_live());
+    let (slow, fast) =
+        (health.heartbeat("slow", Duration::from_secs(60)), health.heartbeat("fast", Duration::from_secs(5)));
+    clock.advance(Duration::from_secs(5));
+    assert!(health.is_live(), "at its limit");
+    clock.advance(Duration::from_secs(1));
+    assert!(!health.is_live());
+    assert!(health.is_ready(), "another question");
+    let report = health.liveness();
+    assert_eq!(report.reason("fast"), Some("no sign of life for 6.0s, the limit is 5s"));
+    assert_eq!(report.reason("slow"), None);
+    fast.beat();
+    assert!(health.is_live());
+    clock.advance(Duration::from_secs(50));
+    drop(fast);
+    assert!(health.is_live(), "it ended in order");
+    drop(slow);
+    assert!(health.liveness().parts.is_empty());
+}
+
+#[test]
+fn a_loop_that_panicked_is_noticed() {
+    let clock = Clock::manual(Duration::ZERO);
+    let health = Health::with_clock(clock.clone());
+    let poll = health.heartbeat("poll", Duration::from_secs(5));
+    let died = std::thread::spawn(move || {
+        poll.beat();
+        panic!("died");
+    });
+    assert!(died.join().is_err());
+    clock.advance(Duration::from_secs(6));
+    assert!(!health.is_live());
+}

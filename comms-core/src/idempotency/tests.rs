@@ -1,0 +1,235 @@
+use std::{future::pending, sync::Arc, time::Duration};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{Clock, Error, ErrorKind};
+
+fn call(key: &str) -> CallKey {
+    CallKey::with_fingerprint("ann", "pay", key, [1; 32]).unwrap()
+}
+
+fn store(limits: MemoryLimits) -> (Arc<MemoryStore>, Clock) {
+    let clock = Clock::manual(Duration::ZERO);
+    (Arc::new(MemoryStore::with_limits(limits, clock.clone()).unwrap()), clock)
+}
+
+fn terms(lease: u64, keep: u64) -> Terms {
+    Terms::new(Duration::from_secs(lease), Duration::from_secs(keep)).unwrap()
+}
+
+async fn token(store: &MemoryStore, key: &str) -> Token {
+    match store.admit(&call(key), terms(10, 100)).await.unwrap() {
+        Admission::Run(token) => token,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn keys_are_printable_and_scopes_do_not_run_together() {
+    for key in ["", " ", "a\n", "ä", &"k".repeat(256)] {
+        let error = CallKey::with_fingerprint("ann", "pay", key, [0; 32]).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Invalid, "{key:?}");
+    }
+    let scope = |who: &str, what: &str| CallKey::with_fingerprint(who, what, "k", [0; 32]).unwrap().scope;
+    assert_ne!(scope("a", "b/c"), scope("a/b", "c"));
+}
+
+#[cfg(feature = "fingerprint")]
+#[test]
+fn another_request_has_another_fingerprint() {
+    let of = |request: &[u8]| CallKey::new("ann", "pay", "k", request).unwrap();
+    assert_eq!(of(b"one"), of(b"one"));
+    assert_ne!(of(b"one").fingerprint, of(b"two").fingerprint);
+}
+
+#[test]
+fn replies_and_terms_have_bounds() {
+    assert!(StoredReply::new(200, vec![0; REPLY_LIMIT]).check().is_ok());
+    let error = StoredReply::new(200, vec![0; REPLY_LIMIT]).header("a", "").check().unwrap_err();
+    assert!(error.kind == ErrorKind::Invalid && error.to_string().contains("reference"), "{error}");
+    let many = (0..17).fold(StoredReply::new(200, ""), |reply, _| reply.header("a", ""));
+    assert!(many.check().is_err());
+    for (lease, keep) in [(0, 1), (1, 0), (1, 400 * 24 * 3600), (u64::MAX, 1)] {
+        assert!(Terms::new(Duration::from_secs(lease), Duration::from_secs(keep)).is_err());
+    }
+    let small = |entries, bytes, reply_bytes| {
+        MemoryStore::with_limits(MemoryLimits { entries, bytes, reply_bytes }, Clock::system()).is_err()
+    };
+    assert!(small(0, 10_000, 1) && small(1, 100, 1) && small(1, 10_000, 0) && small(1, 1 << 30, 1 << 29));
+}
+
+#[tokio::test]
+async fn a_full_store_refuses_new_keys_and_forgets_none() {
+    let (store, clock) = store(MemoryLimits { entries: 2, ..MemoryLimits::default() });
+    let first = token(&store, "1").await;
+    store.complete(&first, &StoredReply::new(200, "one")).await.unwrap();
+    clock.advance(Duration::from_secs(5));
+    let second = token(&store, "2").await;
+    let error = store.admit(&call("3"), terms(10, 100)).await.unwrap_err();
+    assert_eq!((error.kind, error.retry_after), (ErrorKind::Rejected, Some(Duration::from_secs(10))));
+    let replayed = store.admit(&call("1"), terms(10, 100)).await.unwrap();
+    assert_eq!(replayed, Admission::Replay(StoredReply::new(200, "one")), "what it has it answers");
+    // The lease of the second ends: there is room.
+    clock.advance(Duration::from_secs(10));
+    token(&store, "3").await;
+    assert_eq!(store.len(), 2);
+    assert_eq!(
+        store.complete(&second, &StoredReply::new(200, "")).await.unwrap_err().kind,
+        ErrorKind::Conflict
+    );
+}
+
+#[tokio::test]
+async fn there_is_always_room_for_the_reply_of_what_was_admitted() {
+    let (store, _) = store(MemoryLimits { bytes: 5_000, reply_bytes: 2_000, ..MemoryLimits::default() });
+    let tokens = [token(&store, "1").await, token(&store, "2").await];
+    let refused = store.admit(&call("3"), terms(10, 100)).await.unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::Rejected);
+    let error = store.complete(&tokens[0], &StoredReply::new(200, vec![0; 2_001])).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Invalid);
+    for token in &tokens {
+        store.complete(token, &StoredReply::new(200, vec![0; 1_000])).await.unwrap();
+    }
+    token(&store, "3").await;
+}
+
+#[tokio::test]
+async fn an_error_a_panic_and_a_drop_give_the_lease_back() {
+    let (store, _) = store(MemoryLimits::default());
+    let run = async |key: &str, fail: &str| {
+        run_once(&store, &call(key), Terms::default(), || async {
+            match fail {
+                "errs" => Err(Error::transient("no")),
+                "panics" => panic!("no"),
+                "hangs" => pending().await,
+                _ => Ok(StoredReply::new(200, "done")),
+            }
+        })
+        .await
+    };
+    assert_eq!(run("1", "errs").await.unwrap_err().kind, ErrorKind::Transient);
+    assert!(!run("1", "").await.unwrap().replayed, "at once");
+    assert!(run("1", "errs").await.unwrap().replayed, "what is done is done");
+
+    let mut hangs = Box::pin(run("2", "hangs"));
+    assert!(futures_util::FutureExt::now_or_never(&mut hangs).is_none());
+    let error = run("2", "").await.unwrap_err();
+    assert!(error.kind == ErrorKind::Conflict && error.retry_after.is_some(), "{error}");
+    drop(hangs);
+    tokio::task::yield_now().await;
+    assert!(!run("2", "").await.unwrap().replayed);
+
+    let panics = futures_util::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(run("3", "panics")));
+    assert!(panics.await.is_err());
+    tokio::task::yield_now().await;
+    assert!(!run("3", "").await.unwrap().replayed);
+}
+
+#[tokio::test]
+async fn work_that_outlives_its_lease_is_told_and_overwrites_nothing() {
+    let (store, clock) = store(MemoryLimits::default());
+    let call = call("1");
+    let late = run_once(&store, &call, terms(10, 100), || async {
+        clock.advance(Duration::from_secs(11));
+        let other = run_once(&store, &call, terms(10, 100), || async { Ok(StoredReply::new(2, "")) });
+        assert!(!other.await.unwrap().replayed, "the lease ran out");
+        Ok(StoredReply::new(1, ""))
+    });
+    let error = late.await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Conflict);
+    assert!(error.to_string().contains("the work was done"), "{error}");
+    let kept = store.admit(&call, Terms::default()).await.unwrap();
+    assert_eq!(kept, Admission::Replay(StoredReply::new(2, "")));
+}
+
+/// A store that is away when it is told of the end.
+struct Away(MemoryStore);
+
+#[crate::async_trait]
+impl IdempotencyStore for Away {
+    async fn admit(&self, call: &CallKey, terms: Terms) -> Result<Admission, Error> {
+        self.0.admit(call, terms).await
+    }
+    async fn complete(&self, _: &Token, _: &StoredReply) -> Result<(), Error> {
+        Err(Error::transient("connection refused"))
+    }
+    async fn abandon(&self, token: &Token) -> Result<(), Error> {
+        self.0.abandon(token).await
+    }
+}
+
+#[tokio::test]
+async fn a_reply_that_could_not_be_stored_leaves_the_outcome_unknown_and_the_lease_taken() {
+    let store: Arc<dyn IdempotencyStore> = Arc::new(Away(MemoryStore::new(Clock::system())));
+    let work = || async { Ok(StoredReply::new(200, "")) };
+    let error = run_once(&store, &call("1"), Terms::default(), work).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Unknown);
+    tokio::task::yield_now().await;
+    let again = run_once(&store, &call("1"), Terms::default(), work).await.unwrap_err();
+    assert_eq!(again.kind, ErrorKind::Conflict, "not at once a second time");
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Admit(u8),
+    Complete(usize),
+    Abandon(usize),
+    Advance(u64),
+}
+
+proptest! {
+    /// Against a list that is searched from end to end.
+    #[test]
+    fn it_does_as_a_simple_model_does_and_keeps_its_books(steps in prop::collection::vec(prop_oneof![
+        (0..4u8).prop_map(Step::Admit),
+        (0..12usize).prop_map(Step::Complete),
+        (0..12usize).prop_map(Step::Abandon),
+        (0..8u64).prop_map(Step::Advance),
+    ], 0..60)) {
+        let (store, clock) = store(MemoryLimits { entries: 3, ..MemoryLimits::default() });
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        // Key, fence, end, replied.
+        let (mut model, mut tokens, mut now) = (Vec::<(u8, u64, u64, bool)>::new(), Vec::new(), 0);
+        for step in steps {
+            model.retain(|(_, _, end, _)| *end > now);
+            match step {
+                Step::Admit(key) => {
+                    let known = model.iter().find(|(k, ..)| *k == key).copied();
+                    let admitted = runtime.block_on(store.admit(&call(&key.to_string()), terms(10, 20)));
+                    match (known, admitted) {
+                        (Some((_, fence, _, true)), Ok(Admission::Replay(reply))) => prop_assert_eq!(reply.status, fence as i32),
+                        (Some((.., false)), Ok(Admission::InFlight { .. })) => {}
+                        (None, Err(error)) => prop_assert!(model.len() == 3 && error.kind == ErrorKind::Rejected),
+                        (None, Ok(Admission::Run(token))) => {
+                            prop_assert!(model.len() < 3);
+                            model.push((key, token.fence, now + 10, false));
+                            tokens.push((key, token));
+                        }
+                        other => prop_assert!(false, "{:?}", other),
+                    }
+                }
+                Step::Complete(n) => {
+                    let Some((key, token)) = tokens.get(n) else { continue };
+                    let entry = model.iter_mut().find(|(k, fence, ..)| (k, *fence) == (key, token.fence));
+                    let done = runtime.block_on(store.complete(token, &StoredReply::new(token.fence as i32, "")));
+                    prop_assert_eq!(done.is_ok(), entry.is_some());
+                    if let Some(entry) = entry.filter(|entry| !entry.3) {
+                        (entry.2, entry.3) = (now + 20, true);
+                    }
+                }
+                Step::Abandon(n) => {
+                    let Some((_, token)) = tokens.get(n) else { continue };
+                    runtime.block_on(store.abandon(token)).unwrap();
+                    model.retain(|(_, fence, _, replied)| *fence != token.fence || *replied);
+                }
+                Step::Advance(seconds) => {
+                    clock.advance(Duration::from_secs(seconds));
+                    now += seconds;
+                }
+            }
+        }
+        clock.advance(Duration::from_secs(30));
+        prop_assert_eq!(store.books(), (0, 0, 0));
+    }
+}

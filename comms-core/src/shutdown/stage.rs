@@ -1,0 +1,153 @@
+//! One stage: its tasks, and how they are told.
+
+use std::{collections::BTreeMap, fmt, future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use futures_util::FutureExt;
+use tokio::{sync::watch, task::AbortHandle};
+
+use super::Failures;
+use crate::{Error, process::panic_text};
+
+/// A stage of a [`Shutdown`](super::Shutdown): tasks that are told to end at the same time. Clones are the same one.
+#[derive(Clone)]
+pub struct Stage {
+    name: Arc<str>,
+    limit: Option<Duration>,
+    told: watch::Sender<bool>,
+    tasks: watch::Sender<Tasks>,
+    failures: Failures,
+}
+
+#[derive(Default)]
+struct Tasks {
+    next: u64,
+    running: BTreeMap<u64, (Arc<str>, AbortHandle)>,
+}
+
+/// What a task of a stage waits for.
+#[derive(Debug, Clone)]
+pub struct Told(watch::Receiver<bool>);
+
+impl Told {
+    /// Resolves when the stage is told to end: at once where it has been. A `'static` future of its own, for
+    /// whatever takes a shut-down future.
+    pub async fn wait(mut self) {
+        // A stage that nobody can tell any more never ends: its tasks go with the runtime.
+        if self.0.wait_for(|told| *told).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Whether the stage has been told.
+    #[must_use]
+    pub fn is_told(&self) -> bool {
+        *self.0.borrow()
+    }
+}
+
+impl Stage {
+    pub(super) fn new(name: &str, limit: Option<Duration>, failures: Failures) -> Self {
+        let (told, tasks) = (watch::Sender::new(false), watch::Sender::new(Tasks::default()));
+        Self { name: name.into(), limit, told, tasks, failures }
+    }
+
+    /// Runs `task` until it ends, which it should when it is told, and not before: an error, a panic, and an end
+    /// without being told are failures, heard by [`Shutdown::failed`](super::Shutdown::failed). Must be called
+    /// within a tokio runtime.
+    pub fn spawn<F, Fut>(&self, name: &str, task: F)
+    where
+        F: FnOnce(Told) -> Fut,
+        Fut: Future<Output = Result<(), Error>> + Send + 'static,
+    {
+        let (name, told) = (Arc::<str>::from(name), self.told());
+        let work = AssertUnwindSafe(task(told.clone())).catch_unwind();
+        let (failures, who) = (self.failures.clone(), name.clone());
+        // Under the lock: the task cannot leave before it is on the list.
+        self.tasks.send_modify(|tasks| {
+            let number = tasks.next;
+            tasks.next += 1;
+            let listed = Listed { tasks: self.tasks.clone(), number };
+            let spawned = tokio::spawn(async move {
+                let _listed = listed;
+                let error = match work.await {
+                    Ok(Ok(())) if told.is_told() => return,
+                    Ok(Ok(())) => Error::fatal("ended without being told to"),
+                    Ok(Err(error)) => error,
+                    Err(panic) => Error::fatal(format!("panicked: {}", panic_text(&*panic))),
+                };
+                tracing::error!(task = &*who, %error, "failed");
+                failures.say(error.context(who));
+            });
+            tasks.running.insert(number, (name, spawned.abort_handle()));
+        });
+    }
+
+    /// Runs `work` when the stage is told: a flush, a commit, closing a pool.
+    pub fn at_end(&self, name: &str, work: impl Future<Output = Result<(), Error>> + Send + 'static) {
+        self.spawn(name, |told| async move {
+            told.wait().await;
+            work.await
+        });
+    }
+
+    /// What its tasks wait for.
+    #[must_use]
+    pub fn told(&self) -> Told {
+        Told(self.told.subscribe())
+    }
+
+    /// How it was named.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) const fn limit(&self) -> Option<Duration> {
+        self.limit
+    }
+
+    pub(super) fn tell(&self) {
+        self.told.send_replace(true);
+    }
+
+    pub(super) async fn empty(&self) {
+        // The sender is in `self`: it cannot close.
+        let _ = self.tasks.subscribe().wait_for(|tasks| tasks.running.is_empty()).await;
+    }
+
+    pub(super) fn names(&self) -> Vec<Arc<str>> {
+        self.tasks.borrow().running.values().map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Tells the stage, and aborts what still runs; returns its names with the stage's.
+    pub(super) fn abort(&self) -> Vec<(Arc<str>, Arc<str>)> {
+        self.tell();
+        let running: Vec<_> = self.tasks.borrow().running.values().cloned().collect();
+        let end = |(name, task): (Arc<str>, AbortHandle)| {
+            task.abort();
+            (self.name.clone(), name)
+        };
+        running.into_iter().map(end).collect()
+    }
+}
+
+/// A task's place in the list, until it ends in whatever way.
+struct Listed {
+    tasks: watch::Sender<Tasks>,
+    number: u64,
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        self.tasks.send_modify(|tasks| drop(tasks.running.remove(&self.number)));
+    }
+}
+
+impl fmt::Debug for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stage")
+            .field("name", &self.name)
+            .field("tasks", &self.names())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,198 @@
+//! The promises of [`Publisher`]: taken in order, answered for one by one, and never more than fit.
+
+use std::{collections::VecDeque, future::Future, sync::Arc};
+
+use bytes::Bytes;
+
+use crate::{Error, Headers, Message, Publisher};
+
+use super::{
+    Broken,
+    check::{Suite, ensure, ensure_eq, unique},
+};
+
+/// A carrier under test, and a way to see what arrived.
+pub trait PublisherFixture: Send + Sync {
+    /// What is tested.
+    type Publisher: Publisher;
+
+    /// A publisher with nothing in it.
+    ///
+    /// # Errors
+    /// The carrier's.
+    fn publisher(&self) -> impl Future<Output = Result<Self::Publisher, Error>> + Send;
+
+    /// Makes a destination of this name that is empty, where the carrier needs one made.
+    ///
+    /// # Errors
+    /// The carrier's.
+    fn destination(&self, name: &str) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// What has arrived there, in order per key.
+    ///
+    /// # Errors
+    /// The carrier's.
+    fn arrived(&self, destination: &str) -> impl Future<Output = Result<Vec<Message>, Error>> + Send;
+
+    /// How many messages its publishers take before they have answered for one; `None` where the bound is not
+    /// in messages, and then it is not tried.
+    fn bound(&self) -> Option<usize> {
+        None
+    }
+
+    /// Makes of `message` one that the carrier refuses for good (too large, say); `None` where it refuses none,
+    /// and then it is not tried.
+    fn refusable(&self, message: Message) -> Option<Message> {
+        let _ = message;
+        None
+    }
+}
+
+/// Tries every promise.
+///
+/// # Errors
+/// The promises that were broken.
+pub async fn all<F: PublisherFixture>(fixture: &F) -> Result<(), Broken> {
+    let mut suite = Suite::new("Publisher");
+    suite.check("a key keeps its order through partial takes", in_order(fixture)).await;
+    suite.check("each message taken has one answer, in order", one_answer_each(fixture)).await;
+    suite.check("the refusal of one loses no other", refusal(fixture)).await;
+    suite.check("flush waits for all that was taken", flush(fixture)).await;
+    suite
+        .check("no more is taken than fits, and the rest stays with the caller", backpressure(fixture))
+        .await;
+    suite.end()
+}
+
+/// 500 messages of five keys, over and over offered until all are taken; the answers are asked for backwards, since
+/// the order is settled before.
+///
+/// # Errors
+/// How it does not.
+pub async fn in_order<F: PublisherFixture>(fixture: &F) -> Result<(), Broken> {
+    let (publisher, to) = begin(fixture).await?;
+    let messages: Vec<_> = (0..500).map(|n| message(&to, &format!("k{}", n % 5), n)).collect();
+    let mut batch: VecDeque<_> = messages.iter().cloned().collect();
+    let mut answers = VecDeque::new();
+    while !batch.is_empty() {
+        publisher.ready().await?;
+        // A few at a time, and then what is left of them first.
+        let mut few: VecDeque<_> = batch.drain(..batch.len().min(70)).collect();
+        answers.push_front(publisher.enqueue(&mut few));
+        few.append(&mut batch);
+        batch = few;
+    }
+    for answer in answers {
+        answer.await.into_iter().try_for_each(|result| result.map(drop))?;
+    }
+    let arrived = fixture.arrived(&to).await?;
+    ensure_eq(arrived.len(), messages.len(), "how many arrived")?;
+    for key in 0..5 {
+        let of_key = |messages: &[Message]| -> Vec<Arc<str>> {
+            let key = format!("k{key}");
+            messages
+                .iter()
+                .filter(|m| m.key.as_deref() == Some(key.as_bytes()))
+                .map(|m| m.id.clone())
+                .collect()
+        };
+        ensure_eq(of_key(&arrived), of_key(&messages), "the order of a key")?;
+    }
+    Ok(())
+}
+
+/// As many answers as were taken; none for an empty batch.
+///
+/// # Errors
+/// How many there are.
+pub async fn one_answer_each<F: PublisherFixture>(fixture: &F) -> Result<(), Broken> {
+    let (publisher, to) = begin(fixture).await?;
+    ensure_eq(publisher.enqueue(&mut VecDeque::new()).await.len(), 0, "answers for an empty batch")?;
+    let mut batch: VecDeque<_> = (0..20).map(|n| message(&to, "k", n)).collect();
+    let mut taken_in_all = 0;
+    while !batch.is_empty() {
+        publisher.ready().await?;
+        let before = batch.len();
+        let answers = publisher.enqueue(&mut batch);
+        let taken = before - batch.len();
+        ensure(taken > 0, "a publisher that is ready takes at least one")?;
+        ensure_eq(answers.await.len(), taken, "answers to what was taken")?;
+        taken_in_all += taken;
+    }
+    ensure_eq(fixture.arrived(&to).await?.len(), taken_in_all, "how many arrived")
+}
+
+/// The answer stands in its place, and what stands before and behind it arrives.
+///
+/// # Errors
+/// How it does not.
+pub async fn refusal<F: PublisherFixture>(fixture: &F) -> Result<(), Broken> {
+    let (publisher, to) = begin(fixture).await?;
+    let Some(refused) = fixture.refusable(message(&to, "b", 1)) else { return Ok(()) };
+    let mut batch = VecDeque::from([message(&to, "a", 0), refused, message(&to, "c", 2)]);
+    let mut results = Vec::new();
+    while !batch.is_empty() {
+        publisher.ready().await?;
+        results.extend(publisher.enqueue(&mut batch).await);
+    }
+    let kept: Vec<_> = results.iter().map(Result::is_ok).collect();
+    ensure_eq(kept, vec![true, false, true], "which were acknowledged")?;
+    let mut arrived: Vec<_> = fixture.arrived(&to).await?.iter().map(|m| m.key.clone()).collect();
+    arrived.sort();
+    ensure_eq(arrived, ["a", "c"].map(|key| Some(Bytes::from(key))).to_vec(), "which arrived")
+}
+
+/// Though nobody asks for the answers.
+///
+/// # Errors
+/// How it does not.
+pub async fn flush<F: PublisherFixture>(fixture: &F) -> Result<(), Broken> {
+    let (publisher, to) = begin(fixture).await?;
+    publisher.flush().await?;
+    publisher.ready().await?;
+    let mut batch: VecDeque<_> = (0..50).map(|n| message(&to, "k", n)).collect();
+    let answers = publisher.enqueue(&mut batch);
+    let taken = 50 - batch.len();
+    publisher.flush().await?;
+    ensure_eq(fixture.arrived(&to).await?.len(), taken, "how many arrived when it was flushed")?;
+    ensure_eq(answers.await.len(), taken, "answers after the flush")
+}
+
+/// What is left is the end of what was offered, untouched; after the answers there is room again.
+///
+/// # Errors
+/// How it is not.
+pub async fn backpressure<F: PublisherFixture>(fixture: &F) -> Result<(), Broken> {
+    let Some(bound) = fixture.bound() else { return Ok(()) };
+    let (publisher, to) = begin(fixture).await?;
+    let offered: Vec<_> = (0..bound + 7).map(|n| message(&to, "k", n)).collect();
+    let mut batch: VecDeque<_> = offered.iter().cloned().collect();
+    let answers = publisher.enqueue(&mut batch);
+    ensure(batch.len() >= 7, "no more is taken than the bound")?;
+    let taken = offered.len() - batch.len();
+    ensure(batch == &offered[taken..], "the rest stays with the caller, in order")?;
+    answers.await.into_iter().try_for_each(|result| result.map(drop))?;
+    publisher.ready().await?;
+    let left = batch.len();
+    let answers = publisher.enqueue(&mut batch);
+    ensure(batch.len() < left, "after the answers there is room again")?;
+    answers.await.into_iter().try_for_each(|result| result.map(drop))?;
+    Ok(())
+}
+
+async fn begin<F: PublisherFixture>(fixture: &F) -> Result<(F::Publisher, String), Error> {
+    let to = unique("t");
+    fixture.destination(&to).await?;
+    Ok((fixture.publisher().await?, to))
+}
+
+fn message(to: &str, key: &str, number: usize) -> Message {
+    Message {
+        source: "suite".into(),
+        id: unique("m").into(),
+        destination: to.into(),
+        key: Some(Bytes::copy_from_slice(key.as_bytes())),
+        headers: Headers::new(),
+        payload: Some(number.to_string().into()),
+    }
+}
