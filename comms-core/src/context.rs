@@ -113,11 +113,9 @@ impl Context {
     /// The context of a request that this work makes: a new span (or a trace, where there is none), and no
     /// idempotency key, for a key names one call and this is another.
     #[must_use]
-    pub fn child(mut self, clock: &Clock) -> Self {
+    pub fn child(&self, clock: &Clock) -> Self {
         let trace = self.trace.map_or_else(|| TraceContext::root(clock), |trace| trace.child(clock));
-        self.trace = Some(trace);
-        self.idempotency_key = None;
-        self
+        Self { trace: Some(trace), idempotency_key: None, ..self.clone() }
     }
 
     /// The same with this deadline, or the earlier one it already has.

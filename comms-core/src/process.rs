@@ -80,8 +80,7 @@ impl Processor {
         stopping: impl Future<Output = ()>,
         cancelled: impl Future<Output = ()>,
     ) -> Verdict {
-        let mut stopping = std::pin::pin!(stopping.fuse());
-        let mut cancelled = std::pin::pin!(cancelled.fuse());
+        let (mut stopping, mut cancelled) = (std::pin::pin!(stopping), std::pin::pin!(cancelled));
         if stopping.as_mut().now_or_never().is_some() {
             return Verdict::Abandoned;
         }
@@ -105,10 +104,11 @@ impl Processor {
             }
             let delay = self.attempts.backoff.delay(attempts, &self.clock);
             let delay = error.retry_after.map_or(delay, |least| least.max(delay));
-            futures_util::select_biased! {
-                () = cancelled => return Verdict::Abandoned,
-                () = stopping => return Verdict::Abandoned,
-                () = self.clock.sleep(delay).fuse() => {}
+            tokio::select! {
+                biased;
+                () = &mut cancelled => return Verdict::Abandoned,
+                () = &mut stopping => return Verdict::Abandoned,
+                () = self.clock.sleep(delay) => {}
             }
         }
     }
@@ -125,11 +125,12 @@ impl Processor {
         );
         let started = self.clock.now();
         let work = AssertUnwindSafe(context.scope(self.handler.handle(delivery))).catch_unwind();
-        let result = futures_util::select_biased! {
-            ended = work.instrument(span).fuse() => ended.unwrap_or_else(|panic| {
+        let result = tokio::select! {
+            biased;
+            ended = work.instrument(span) => ended.unwrap_or_else(|panic| {
                 Err(Error::transient(format!("the handler panicked: {}", panic_text(&*panic))))
             }),
-            () = self.clock.sleep(self.attempts.timeout).fuse() => {
+            () = self.clock.sleep(self.attempts.timeout) => {
                 Err(Error::unknown(format!("no answer within {:?}", self.attempts.timeout)))
             }
         };

@@ -37,6 +37,8 @@ pub const WS_SESSIONS: &str = "comms_ws_sessions";
 pub const WS_DELIVERED: &str = "comms_ws_delivered_total";
 /// Counter: sessions closed for being too slow.
 pub const WS_SLOW_CLOSED: &str = "comms_ws_slow_closed_total";
+/// Gauge, bytes: what waits in the queues of all sockets.
+pub const WS_QUEUED_BYTES: &str = "comms_ws_queued_bytes";
 /// Histogram, seconds: calls through a policy, by `name` and `outcome`.
 pub const CALL_DURATION: &str = "comms_call_duration_seconds";
 /// Counter: attempts after the first, by `name`.

@@ -25,7 +25,7 @@ const PUSHBACK: &str = "grpc-retry-pushback-ms";
 pub fn to_status(error: &Error) -> Status {
     let message = match error.kind {
         ErrorKind::Fatal => "internal error".to_owned(),
-        _ => error.source.to_string(),
+        _ => error.cause().to_string(),
     };
     let mut status = Status::new(Code::from_i32(error.kind.grpc_code()), message);
     if let Some(wait) = error.retry_after {
@@ -37,7 +37,7 @@ pub fn to_status(error: &Error) -> Status {
 }
 
 /// The error a peer's `status` stands for. The status is the error's source, so that its code and details
-/// can still be had by `error.source.downcast_ref::<Status>()`. A pushback that is negative or
+/// can still be had by `error.cause().downcast_ref::<Status>()`. A pushback that is negative or
 /// not a number is left out.
 #[must_use]
 pub fn from_status(status: &Status) -> Error {
@@ -101,6 +101,6 @@ mod tests {
     fn the_peers_own_code_can_still_be_had() {
         let error = from_status(&Status::not_found("no such order"));
         assert_eq!(error.kind, ErrorKind::Invalid);
-        assert_eq!(error.source.downcast_ref::<Status>().unwrap().code(), Code::NotFound);
+        assert_eq!(error.cause().downcast_ref::<Status>().unwrap().code(), Code::NotFound);
     }
 }

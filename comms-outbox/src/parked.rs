@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use comms_core::{BoxError, Error, ErrorKind};
+use comms_core::{Error, ErrorKind};
 
 /// The longest reason that is kept, in bytes.
 const REASON_LIMIT: usize = 1024;

@@ -24,7 +24,7 @@ fn message(source: &str, id: &str, headers: Headers) -> Message {
 fn a_child_keeps_the_trace_and_gets_a_span_of_its_own_and_no_key() {
     let clock = clock();
     let parent = Context::root(&clock).with_priority(Priority::Batch).with_idempotency_key("k").unwrap();
-    let child = parent.clone().child(&clock);
+    let child = parent.child(&clock);
     let (before, after) = (parent.trace.unwrap(), child.trace.unwrap());
     assert_eq!(before.trace_id(), after.trace_id());
     assert_ne!(before.span_id(), after.span_id());

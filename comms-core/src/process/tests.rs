@@ -104,7 +104,7 @@ async fn what_is_stopping_ends_its_wait_at_once_but_not_its_try() {
     let start = Clock::system().now();
     let (waits, tries) = processor(ErrorKind::Transient, 100);
     assert!(matches!(waits.process(delivery(), signal(250), pending()).await, Verdict::Abandoned));
-    assert_eq!((Clock::system().now() - start), Duration::from_millis(250), "not at the end of a wait");
+    assert_eq!(Clock::system().now() - start, Duration::from_millis(250), "not at the end of a wait");
     let before = tries.load(Ordering::SeqCst);
     assert!(before < 5, "the wait was left, not its last try made");
 
@@ -121,7 +121,7 @@ async fn what_is_stopping_ends_its_wait_at_once_but_not_its_try() {
     let bad = slow(|| Err(Error::transient("no")));
     let start = Clock::system().now();
     assert!(matches!(bad.process(delivery(), signal(500), pending()).await, Verdict::Abandoned));
-    assert_eq!((Clock::system().now() - start), Duration::from_secs(2), "the try ended, no other began");
+    assert_eq!(Clock::system().now() - start, Duration::from_secs(2), "the try ended, no other began");
 }
 
 #[tokio::test]

@@ -5,9 +5,6 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use comms_core::telemetry;
 use metrics::{Counter, Gauge};
 
-/// Gauge: bytes waiting in all queues, as of the last batch that was written.
-const QUEUED_BYTES: &str = "comms_ws_queued_bytes";
-
 pub(crate) struct Meters {
     sessions: Gauge,
     delivered: Counter,
@@ -22,7 +19,7 @@ impl Meters {
             sessions: metrics::gauge!(telemetry::WS_SESSIONS),
             delivered: metrics::counter!(telemetry::WS_DELIVERED),
             slow_closed: metrics::counter!(telemetry::WS_SLOW_CLOSED),
-            queued_gauge: metrics::gauge!(QUEUED_BYTES),
+            queued_gauge: metrics::gauge!(telemetry::WS_QUEUED_BYTES),
             queued: AtomicUsize::new(0),
         }
     }

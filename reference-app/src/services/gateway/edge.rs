@@ -60,5 +60,5 @@ fn method_label(method: &Method) -> &'static str {
 }
 
 fn bad_header(error: &Error) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, "bad-header", "A header is malformed", error.source.to_string())
+    Problem::new(StatusCode::BAD_REQUEST, "bad-header", "A header is malformed", error.cause().to_string())
 }
