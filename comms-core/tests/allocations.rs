@@ -34,7 +34,10 @@ fn guards_allocate_nothing() {
     let policy = Policy::new("p", config).unwrap();
     let mut service = policy.layer().layer(service_fn(|n: u64| std::future::ready(Ok::<_, Error>(n))));
     assert_eq!(
-        allocations(|| assert_eq!(runtime.block_on(async { service.ready().await?.call(7).await }).unwrap(), 7)),
+        allocations(|| assert_eq!(
+            runtime.block_on(async { service.ready().await?.call(7).await }).unwrap(),
+            7
+        )),
         0,
         "the whole stack as a layer"
     );

@@ -1,7 +1,7 @@
 //! Every interleaving of the lock-free parts, by loom. The files are those of the library, compiled here once more
 //! with loom's atomics in place of the standard ones: `crate::sync` is the door. A program and not a test of libtest,
-//! so that those files come without their own tests.
-#![allow(clippy::unwrap_used, clippy::expect_used, dead_code, unreachable_pub, missing_docs)]
+//! so that the tests in those files, which know nothing of loom, do not run here.
+#![allow(clippy::unwrap_used, clippy::expect_used, dead_code, unused_imports, unreachable_pub, missing_docs)]
 
 mod sync {
     pub(crate) use loom::sync::{
@@ -13,7 +13,18 @@ mod sync {
 
 pub(crate) use comms_core::{Clock, Error, ErrorKind, telemetry};
 
-mod resilience;
+#[path = "../../src/resilience"]
+mod resilience {
+    pub(crate) use rejection::{Guard, Rejection};
+
+    pub(crate) mod breaker;
+    pub(crate) mod budget;
+    mod config;
+    mod name;
+    mod rejection;
+    #[path = "bulkhead/seats.rs"]
+    pub(crate) mod seats;
+}
 
 use std::{
     future::poll_fn,

@@ -15,11 +15,20 @@ pub(super) struct Meter {
     success: OnceLock<Histogram>,
     failures: [OnceLock<Histogram>; 6],
     retries: OnceLock<Counter>,
+    denied: [OnceLock<Counter>; 3],
+    rejected: [OnceLock<Counter>; 5],
 }
 
 impl Meter {
     pub(super) fn new(name: &'static str) -> Self {
-        Self { name, success: OnceLock::new(), failures: Default::default(), retries: OnceLock::new() }
+        Self {
+            name,
+            success: OnceLock::new(),
+            failures: Default::default(),
+            retries: OnceLock::new(),
+            denied: Default::default(),
+            rejected: Default::default(),
+        }
     }
 
     /// A call has ended, as `failure` says or well.
@@ -40,12 +49,15 @@ impl Meter {
     }
 
     pub(super) fn denied(&self, denied: Denied) {
-        let (name, reason) = (self.name, denied.as_str());
-        metrics::counter!(telemetry::CALL_RETRIES_DENIED, "name" => name, "reason" => reason).increment(1);
+        let reason = denied.as_str();
+        let handle =
+            || metrics::counter!(telemetry::CALL_RETRIES_DENIED, "name" => self.name, "reason" => reason);
+        self.denied[denied as usize].get_or_init(handle).increment(1);
     }
 
     pub(super) fn rejected(&self, guard: Guard) {
-        let (name, guard) = (self.name, guard.as_str());
-        metrics::counter!(telemetry::CALL_REJECTIONS, "name" => name, "guard" => guard).increment(1);
+        let label = guard.as_str();
+        let handle = || metrics::counter!(telemetry::CALL_REJECTIONS, "name" => self.name, "guard" => label);
+        self.rejected[guard as usize].get_or_init(handle).increment(1);
     }
 }
