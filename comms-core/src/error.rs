@@ -18,6 +18,16 @@ pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;
 /// | `Invalid` | no | neutral | dead letter at once | INVALID_ARGUMENT (3) | 422 |
 /// | `Conflict` | after re-reading | neutral | retry, then dead letter | ABORTED (10) | 409 |
 /// | `Fatal` | no, this process must stop | neutral | stop, offset kept | INTERNAL (13) | 500 |
+///
+/// Where a guard of this side said no, its name says more than the kind ([`Error::grpc_code`],
+/// [`Error::http_status`]):
+///
+/// | guard | kind | gRPC | HTTP |
+/// |---|---|---|---|
+/// | breaker, bulkhead | `Rejected` | UNAVAILABLE (14) | 503 |
+/// | rate limit | `Rejected` | RESOURCE_EXHAUSTED (8) | 429 |
+/// | deadline | `Rejected` | DEADLINE_EXCEEDED (4) | 504 |
+/// | timeout | `Unknown` | DEADLINE_EXCEEDED (4) | 504 |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
     /// Nothing happened; the same again may succeed.
@@ -192,6 +202,18 @@ impl Error {
                 None => cause = cause.source()?,
             }
         }
+    }
+
+    /// The gRPC status code of this error: its guard's where one said no, else its kind's.
+    #[must_use]
+    pub fn grpc_code(&self) -> i32 {
+        self.rejection().map_or(self.kind.grpc_code(), |rejection| rejection.guard.grpc_code())
+    }
+
+    /// The HTTP status of this error: its guard's where one said no, else its kind's.
+    #[must_use]
+    pub fn http_status(&self) -> http::StatusCode {
+        self.rejection().map_or(self.kind.http_status(), |rejection| rejection.guard.http_status())
     }
 
     /// The same error, saying what was being done.

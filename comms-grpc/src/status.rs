@@ -1,8 +1,8 @@
 //! The one table between status codes and error kinds, both ways.
 //!
-//! The codes of a kind stand in [`ErrorKind`]; this module carries message and pushback with them. What a
-//! peer *says* is UNAVAILABLE is `Transient`; a connection that breaks in the middle of a call is not: the
-//! call may have been done, so the channel reports UNKNOWN and the kind is `Unknown`.
+//! The codes of a kind, and of a guard that said no, stand in [`ErrorKind`]; this module carries message and
+//! pushback with them. What a peer *says* is UNAVAILABLE is `Transient`; a connection that breaks in the middle
+//! of a call is not: the call may have been done, so the channel reports UNKNOWN and the kind is `Unknown`.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ pub fn to_status(error: &Error) -> Status {
         ErrorKind::Fatal => "internal error".to_owned(),
         _ => error.cause().to_string(),
     };
-    let mut status = Status::new(Code::from_i32(error.kind.grpc_code()), message);
+    let mut status = Status::new(Code::from_i32(error.grpc_code()), message);
     if let Some(wait) = error.retry_after {
         // Rounded up: a wait that is a fraction too short is refused again.
         let millis = wait.as_nanos().div_ceil(1_000_000);
@@ -73,6 +73,10 @@ pub(crate) const fn code_name(code: Code) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use comms_core::{
+        Clock,
+        resilience::{Breaker, BreakerConfig},
+    };
 
     #[test]
     fn every_kind_goes_out_and_comes_back() {
@@ -84,6 +88,18 @@ mod tests {
         assert_eq!((fatal.code(), fatal.message()), (Code::Internal, "internal error"));
         // A peer's INTERNAL is not this process's end: whether it did the work is unknown.
         assert_eq!(from_status(&fatal).kind, Unknown);
+    }
+
+    #[test]
+    fn an_open_breaker_is_unavailable_with_its_wait() {
+        let breaker = Breaker::new("payments", BreakerConfig::default(), Clock::system()).unwrap();
+        (0..5).for_each(|_| breaker.acquire().unwrap().failure());
+        let error = Error::from(breaker.acquire().unwrap_err()).context("ask");
+        let status = to_status(&error);
+        assert_eq!(status.code(), Code::Unavailable);
+        let told = from_status(&status);
+        assert_eq!(told.kind, ErrorKind::Transient, "nothing happened, and the caller did nothing wrong");
+        assert!(told.retry_after >= error.retry_after && told.retry_after.is_some());
     }
 
     #[test]

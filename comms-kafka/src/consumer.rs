@@ -30,7 +30,16 @@ mod tracker;
 mod work;
 
 use rdkafka::ClientConfig;
-use std::{collections::HashMap, fmt, future::Future, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    fmt,
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{runtime::Handle, sync::oneshot, time::timeout};
 
 use self::{
@@ -40,7 +49,10 @@ use self::{
     work::{Control, Record, work},
 };
 use crate::KafkaConfig;
-use comms_core::{Clock, Error, Processor, health::Component};
+use comms_core::{
+    Clock, Error, Processor,
+    health::{Component, Heartbeat},
+};
 
 pub use builder::ConsumerBuilder;
 pub use comms_core::Attempts;
@@ -60,6 +72,9 @@ pub struct Consumer {
     limits: Limits,
     clock: Clock,
     health: Option<Component>,
+    heartbeat: Option<Heartbeat>,
+    /// Messages behind, over all partitions held.
+    lag: Arc<AtomicU64>,
 }
 
 /// The bounds of a consumer.
@@ -78,6 +93,15 @@ impl Consumer {
         ConsumerBuilder::new(config.clone(), group.into())
     }
 
+    /// Reads how many messages this member is behind, over all partitions it holds: for
+    /// [`Health::gauge`](comms_core::Health::gauge). Told by the client every `statistics.interval.ms`
+    /// (5 s; 0 tells nothing).
+    pub fn lag(&self) -> impl Fn() -> f64 + Send + Sync + use<> {
+        let lag = self.lag.clone();
+        // Exact up to 2^53 messages.
+        move || lag.load(Ordering::Relaxed) as f64
+    }
+
     /// Consumes until `shutdown` resolves; then stops taking, drains, commits, leaves the group. That takes
     /// at most the drain and 11 s more. Dropping the future ends it without a drain.
     ///
@@ -86,19 +110,19 @@ impl Consumer {
     /// consumer has stopped in order, and the record is not committed. `Unknown` where the client did not close
     /// in time: it is left behind, and its partitions move when the session ends.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
-        let Self { settings, group, routes, letters, limits, clock, health } = self;
+        let Self { settings, group, routes, letters, limits, clock, health, heartbeat, lag } = self;
         let control = Arc::new(Control::default());
         let _abandoned = control.abandoned.clone().drop_guard();
         let _stopping = control.stopping.clone().drop_guard();
         let lanes = Arc::new(lanes(letters, control.clone(), clock.clone()));
 
         let thread = {
-            let member = Group::new(group.clone(), routes, limits.drain, clock, health.clone());
+            let member = Group::new(group.clone(), routes, limits.drain, clock, health.clone(), lag);
             let (lanes, control, limits, runtime) =
                 (lanes.clone(), control.clone(), limits.clone(), Handle::current());
             move || {
                 let _entered = runtime.enter();
-                Poll::new(&settings, member, lanes, control, &limits).and_then(Poll::run)
+                Poll::new(&settings, member, lanes, control, &limits, heartbeat).and_then(Poll::run)
             }
         };
         let mut ended = spawn(&group, thread)?;

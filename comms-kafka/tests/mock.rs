@@ -466,12 +466,24 @@ async fn lag_is_told_and_gone_with_the_partition() {
             Ok(())
         }
     });
-    let consumer = Running::start(cluster.consumer().on("lagging", handler).build().unwrap());
+    let health = Health::new();
+    let heartbeat = health.heartbeat("poll", Duration::from_secs(60));
+    let consumer = cluster.consumer().on("lagging", handler).heartbeat(heartbeat).build().unwrap();
+    let lag = consumer.lag();
+    let consumer = Running::start(consumer);
     gauges.until(7.0).await;
+    let told = tokio::time::timeout(LIMIT, async {
+        while lag() != 7.0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    assert!(told.await.is_ok(), "readiness reads what metrics are told: {}", lag());
+    assert!(health.liveness().parts.contains_key("poll"));
     open.send(true).unwrap();
     gauges.until(0.0).await;
     publish(&*cluster.publisher(), [message("lagging", "k", 10)]).await;
     seen.len(11).await;
     consumer.stop().await;
     gauges.until(0.0).await;
+    assert!(health.liveness().parts.is_empty(), "a loop that ended in order is not missed");
 }

@@ -75,6 +75,7 @@ pub struct Relay {
     wake: crate::Wake,
     clock: Clock,
     health: Option<health::Component>,
+    heartbeat: Option<health::Heartbeat>,
     backoff: Backoff,
     metrics: Metrics,
 }
@@ -97,6 +98,13 @@ impl Relay {
         RelayBuilder::new(Arc::new(store), publisher)
     }
 
+    /// Reads how old the oldest message is that it has not delivered, in seconds: for
+    /// [`Health::gauge`](comms_core::Health::gauge). As fresh as the cursor, which is written at least at each
+    /// third of the lease; 0 while another relay has the lease.
+    pub fn lag(&self) -> impl Fn() -> f64 + Send + Sync + use<> {
+        self.metrics.lag.reader()
+    }
+
     /// Carries rows until `shutdown` resolves; then waits for what is in flight, within
     /// [`RelayBuilder::drain`], writes the cursor and gives the lease back, so that a successor starts at once.
     /// A database or a carrier that is away is waited for, without end. Dropping the future is a crash:
@@ -108,6 +116,7 @@ impl Relay {
         let mut shutdown = std::pin::pin!(shutdown.fuse());
         let mut failures = 0;
         loop {
+            self.beat();
             let (result, progress) = self.stint(shutdown.as_mut()).await;
             failures = if progress { 0 } else { failures };
             let pause = match result {
@@ -153,6 +162,12 @@ impl Relay {
                 (Ok(End::NoLease), true)
             }
             Err(error) => (Err(error), false),
+        }
+    }
+
+    fn beat(&self) {
+        if let Some(heartbeat) = &self.heartbeat {
+            heartbeat.beat();
         }
     }
 

@@ -433,6 +433,12 @@ async fn a_relay_that_was_overtaken_is_fenced() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
+async fn readiness_reads_the_lag_and_liveness_hears_the_loop() {
+    suite::lease::readiness_reads_the_lag_and_liveness_hears_the_loop::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
 async fn at_most_one_of_many_relays() {
     suite::lease::at_most_one_of_many_relays::<Postgres>().await;
 }

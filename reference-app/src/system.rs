@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, net::SocketAddr, time::Duration};
 
-use comms_core::{Clock, Error, Health, jwt::Verifier};
+use comms_core::{Clock, Error, Health, Policy, PolicyConfig, jwt::Verifier};
 use comms_grpc::Channel;
 use comms_ws::{Hub, HubConfig};
 use tokio::net::TcpListener;
@@ -17,6 +17,7 @@ use crate::{
         delivery, http,
         identity::{self, DevIssuer},
         listen,
+        policies::Policies,
         stages::Stages,
         telemetry,
     },
@@ -28,12 +29,16 @@ use crate::{
     },
 };
 
+/// The longest a call may take where its policy sets no limit.
+const CALL_LIMIT: Duration = Duration::from_secs(30);
+
 /// A running system.
 pub struct System {
     config: Config,
     clock: Clock,
     stages: Stages,
     health: Health,
+    policies: Policies,
     addresses: BTreeMap<&'static str, SocketAddr>,
     issuer: Option<DevIssuer>,
     _data_dir: DataDir,
@@ -51,6 +56,7 @@ impl System {
         let mut system = Self {
             stages: Stages::new(clock.clone()),
             health: Health::with_clock(clock.clone()),
+            policies: Policies::default(),
             clock,
             addresses: BTreeMap::new(),
             issuer: None,
@@ -120,9 +126,10 @@ impl System {
 
     async fn start_roles(&mut self, mut listeners: BTreeMap<&'static str, TcpListener>) -> Result<(), Error> {
         let metrics = telemetry::init_metrics()?;
-        let health = self.health.clone();
+        let (health, policies) = (self.health.clone(), self.policies.clone());
         if let Some(listener) = listeners.remove("admin") {
-            self.stages.admin.spawn("admin", move |told| admin::serve(listener, health, metrics, told));
+            let serve = move |told| admin::serve(listener, health, policies, metrics, told);
+            self.stages.admin.spawn("admin", serve);
         }
         let verifier = self.verifier()?;
         let (mut sources, mut subscriptions) = (Vec::new(), Vec::new());
@@ -139,9 +146,9 @@ impl System {
             let service = OrderService::new(db, self.clock.clone());
             self.serve_grpc("order grpc", listener, service.routes());
             sources.push(service.source());
-            let timeout = Duration::from_millis(self.config.order.payment_timeout_ms);
-            let payments = self.channel("payment", &self.config.payment.url, timeout)?;
-            subscriptions.extend(service.subscriptions(payments, timeout));
+            let payments = self.channel("payment", self.config.payment.url.as_deref())?;
+            let policy = self.policy("payment", &self.config.policies.payment)?;
+            subscriptions.extend(service.subscriptions(payments, policy));
         }
         if let Some(listener) = listeners.remove("notification") {
             let db = self.open(notification::SCHEMA, &notification::MIGRATIONS).await?;
@@ -196,10 +203,16 @@ impl System {
         Ok(db)
     }
 
-    /// A channel to a service: in this process by the address it got, else by its configured URL.
-    fn channel(&self, name: &'static str, url: &str, timeout: Duration) -> Result<Channel, Error> {
-        let url = self.address(name).map_or_else(|| url.to_owned(), |address| format!("http://{address}"));
-        Channel::builder(&url).peer(name).timeout(timeout).clock(self.clock.clone()).build()
+    /// A channel to a service: by its configured URL, else by the address it got in this process.
+    fn channel(&self, name: &'static str, url: Option<&str>) -> Result<Channel, Error> {
+        let bound = self.address(name).map(|address| format!("http://{address}"));
+        let url = url.map(str::to_owned).or(bound).unwrap_or_default();
+        Channel::builder(url).peer(name).timeout(CALL_LIMIT).clock(self.clock.clone()).build()
+    }
+
+    /// The guards of the calls to a service.
+    fn policy(&self, name: &'static str, config: &PolicyConfig) -> Result<Policy, Error> {
+        self.policies.add(name, config.clone(), &self.clock, &self.health)
     }
 
     fn hub(&self) -> Result<Hub, Error> {
@@ -221,7 +234,8 @@ impl System {
         let bound = self.address("notification").map(|address| format!("ws://{address}"));
         let websocket_url = configured.or(bound).unwrap_or_default();
         Ok(Gateway::new(gateway::Settings {
-            orders: self.channel("order", &self.config.order.url, timeout)?,
+            orders: self.channel("order", self.config.order.url.as_deref())?,
+            policy: self.policy("order", &self.config.policies.order)?,
             verifier,
             issuer: self.issuer.clone(),
             websocket_url,

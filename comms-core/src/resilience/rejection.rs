@@ -32,6 +32,27 @@ impl Guard {
         }
     }
 
+    /// The gRPC status code that tells a caller of this refusal. RESOURCE_EXHAUSTED says that the caller asks
+    /// too much; a breaker and a bulkhead speak of this side, so they are UNAVAILABLE.
+    #[must_use]
+    pub const fn grpc_code(self) -> i32 {
+        match self {
+            Self::Breaker | Self::Bulkhead => 14,
+            Self::RateLimit => 8,
+            Self::Deadline | Self::Timeout => 4,
+        }
+    }
+
+    /// The HTTP status that tells a caller of this refusal: 429 is the caller's fault, 503 and 504 are not.
+    #[must_use]
+    pub const fn http_status(self) -> http::StatusCode {
+        match self {
+            Self::Breaker | Self::Bulkhead => http::StatusCode::SERVICE_UNAVAILABLE,
+            Self::RateLimit => http::StatusCode::TOO_MANY_REQUESTS,
+            Self::Deadline | Self::Timeout => http::StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
     /// The value of the `guard` label.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -100,3 +121,36 @@ impl fmt::Display for Rejection {
 }
 
 impl std::error::Error for Rejection {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Error;
+
+    #[test]
+    fn a_caller_is_told_which_guard_it_was_also_beneath_a_context() {
+        let table = [
+            (Guard::Breaker, 14, 503),
+            (Guard::Bulkhead, 14, 503),
+            (Guard::RateLimit, 8, 429),
+            (Guard::Deadline, 4, 504),
+            (Guard::Timeout, 4, 504),
+        ];
+        for (guard, grpc, http) in table {
+            let error = Error::from(Rejection::new("payments", guard, None)).context("ask");
+            assert_eq!((error.grpc_code(), error.http_status().as_u16()), (grpc, http), "{guard:?}");
+        }
+    }
+
+    #[test]
+    fn an_error_without_a_guard_goes_by_its_kind() {
+        for kind in [ErrorKind::Transient, ErrorKind::Rejected, ErrorKind::Invalid, ErrorKind::Fatal] {
+            let error = Error::new(kind, "why");
+            assert_eq!(
+                (error.grpc_code(), error.http_status()),
+                (kind.grpc_code(), kind.http_status()),
+                "{kind}"
+            );
+        }
+    }
+}

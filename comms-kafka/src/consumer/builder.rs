@@ -7,7 +7,10 @@ use super::{
     dead_letter::{DeadLetters, dlq_topic},
 };
 use crate::{KafkaConfig, record};
-use comms_core::{Attempts, BoxHandler, Clock, Error, Handler, Processor, Publisher, health::Component};
+use comms_core::{
+    Attempts, BoxHandler, Clock, Error, Handler, Processor, Publisher,
+    health::{Component, Heartbeat},
+};
 
 /// Settings that the pass-through may replace.
 const DEFAULTS: &[(&str, &str)] = &[
@@ -45,6 +48,7 @@ pub struct ConsumerBuilder {
     limits: Limits,
     clock: Clock,
     health: Option<Component>,
+    heartbeat: Option<Heartbeat>,
 }
 
 impl ConsumerBuilder {
@@ -65,6 +69,7 @@ impl ConsumerBuilder {
             limits,
             clock: Clock::system(),
             health: None,
+            heartbeat: None,
         }
     }
 
@@ -127,6 +132,12 @@ impl ConsumerBuilder {
         Self { health: Some(component), ..self }
     }
 
+    /// Beaten by the poll thread at each turn, also while the broker is away. A turn takes at most the drain and
+    /// a commit, when partitions move: the heartbeat's limit must be well above the drain.
+    pub fn heartbeat(self, heartbeat: Heartbeat) -> Self {
+        Self { heartbeat: Some(heartbeat), ..self }
+    }
+
     /// The consumer. It connects when it runs.
     ///
     /// # Errors
@@ -156,6 +167,8 @@ impl ConsumerBuilder {
             limits: self.limits,
             clock: self.clock,
             health: self.health,
+            heartbeat: self.heartbeat,
+            lag: Arc::default(),
         })
     }
 

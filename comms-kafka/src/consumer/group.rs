@@ -10,7 +10,10 @@ use rdkafka::{
 };
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -27,6 +30,8 @@ pub(super) struct Group {
     pub(super) drain: Duration,
     pub(super) clock: Clock,
     pub(super) health: Option<Component>,
+    /// Messages behind, over all that is held.
+    behind: Arc<AtomicU64>,
     held: Mutex<Held>,
     /// Held by the one commit that is on its way.
     commits: Mutex<()>,
@@ -39,8 +44,10 @@ impl Group {
         drain: Duration,
         clock: Clock,
         health: Option<Component>,
+        behind: Arc<AtomicU64>,
     ) -> Self {
-        Self { name, routes, drain, clock, health, held: Mutex::default(), commits: Mutex::default() }
+        let (held, commits) = (Mutex::default(), Mutex::default());
+        Self { name, routes, drain, clock, health, behind, held, commits }
     }
 
     /// The assignment that a record of this partition belongs to.
@@ -150,6 +157,7 @@ impl ClientContext for Group {
     }
 
     fn stats(&self, statistics: Statistics) {
+        let mut behind = 0;
         for assignment in self.held() {
             let topic = statistics.topics.get(&*assignment.topic);
             let Some(stats) = topic.and_then(|topic| topic.partitions.get(&assignment.partition)) else {
@@ -159,9 +167,12 @@ impl ClientContext for Group {
             let end = if stats.ls_offset >= 0 { stats.ls_offset } else { stats.hi_offset };
             let position = assignment.frontier().unwrap_or(stats.committed_offset.max(stats.lo_offset));
             if end >= 0 && position >= 0 {
-                self.lag(&assignment, (end - position).max(0));
+                let lag = (end - position).max(0);
+                self.lag(&assignment, lag);
+                behind += lag.unsigned_abs();
             }
         }
+        self.behind.store(behind, Ordering::Relaxed);
         let (Some(health), Some(group)) = (&self.health, &statistics.cgrp) else { return };
         if group.state == "up" && group.join_state == "steady" {
             health.ready();

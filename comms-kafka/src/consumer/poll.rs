@@ -22,7 +22,7 @@ use super::{
     work::{Control, Record},
 };
 use crate::{error::classify, record};
-use comms_core::{Clock, Delivery, Error, Lanes};
+use comms_core::{Clock, Delivery, Error, Lanes, health::Heartbeat};
 
 /// How long one poll, or one wait for room, may take. A full budget is first waited out this long, because a
 /// pause throws away what was fetched ahead.
@@ -44,6 +44,7 @@ pub(super) struct Poll {
     commit_interval: Duration,
     hasher: RandomState,
     clock: Clock,
+    heartbeat: Option<Heartbeat>,
 }
 
 impl Poll {
@@ -54,6 +55,7 @@ impl Poll {
         lanes: Arc<RecordLanes>,
         control: Arc<Control>,
         limits: &super::Limits,
+        heartbeat: Option<Heartbeat>,
     ) -> Result<Self, Error> {
         let clock = group.clock.clone();
         let consumer = BaseConsumer::from_config_and_context(settings, group).map_err(classify)?;
@@ -66,6 +68,7 @@ impl Poll {
             commit_interval: limits.commit_interval,
             hasher: RandomState::new(),
             clock,
+            heartbeat,
         })
     }
 
@@ -89,6 +92,7 @@ impl Poll {
             let full = !self.budget.wait(TICK);
             let now = self.clock.now();
             if full != paused || now >= flow_due {
+                self.beat();
                 self.flow(full);
                 (paused, flow_due) = (full, now + TICK);
             }
@@ -108,6 +112,12 @@ impl Poll {
     fn commits(&self, due: mpsc::Receiver<()>) {
         while due.recv_timeout(self.commit_interval) != Err(mpsc::RecvTimeoutError::Disconnected) {
             self.group().commit(&self.consumer);
+        }
+    }
+
+    fn beat(&self) {
+        if let Some(heartbeat) = &self.heartbeat {
+            heartbeat.beat();
         }
     }
 
@@ -162,6 +172,7 @@ impl Poll {
         tracing::info!(group = %group.name, "consumer stops");
         let until = self.clock.now() + group.drain;
         while self.drains(until) {
+            self.beat();
             self.flow(true);
             let _ = self.consumer.poll(TICK);
         }

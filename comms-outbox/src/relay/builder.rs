@@ -24,6 +24,7 @@ pub struct RelayBuilder {
     wake: Wake,
     clock: Clock,
     health: Option<health::Component>,
+    heartbeat: Option<health::Heartbeat>,
 }
 
 impl RelayBuilder {
@@ -43,6 +44,7 @@ impl RelayBuilder {
             wake: Wake::new(),
             clock: Clock::system(),
             health: None,
+            heartbeat: None,
         }
     }
 
@@ -122,6 +124,13 @@ impl RelayBuilder {
         self
     }
 
+    /// Beaten at each turn of the loop, also while database or carrier are away. A turn takes at most a third
+    /// of the lease, or 20 s where the database does not answer: the heartbeat's limit must be above both.
+    pub fn heartbeat(mut self, heartbeat: health::Heartbeat) -> Self {
+        self.heartbeat = Some(heartbeat);
+        self
+    }
+
     /// The relay.
     ///
     /// # Errors
@@ -162,6 +171,7 @@ impl RelayBuilder {
             wake: self.wake,
             clock: self.clock,
             health: self.health,
+            heartbeat: self.heartbeat,
             backoff,
         })
     }

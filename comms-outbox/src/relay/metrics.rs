@@ -1,10 +1,15 @@
 //! The relay's instruments, made once.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
 use comms_core::telemetry;
 
 pub(super) struct Metrics {
     pub(super) relayed: metrics::Counter,
-    pub(super) lag: metrics::Gauge,
+    pub(super) lag: Lag,
     pub(super) parked_keys: metrics::Gauge,
     pub(super) dead_letters: metrics::Counter,
 }
@@ -14,9 +19,31 @@ impl Metrics {
         let label = relay.to_owned();
         Self {
             relayed: metrics::counter!(telemetry::OUTBOX_RELAYED, "relay" => label.clone()),
-            lag: metrics::gauge!(telemetry::OUTBOX_LAG_SECONDS, "relay" => label.clone()),
+            lag: Lag {
+                gauge: metrics::gauge!(telemetry::OUTBOX_LAG_SECONDS, "relay" => label.clone()),
+                seconds: Arc::default(),
+            },
             parked_keys: metrics::gauge!(telemetry::OUTBOX_PARKED, "relay" => label.clone()),
             dead_letters: metrics::counter!(telemetry::DEAD_LETTERS, "relay" => label),
         }
+    }
+}
+
+/// A gauge that can be read, too: readiness asks for what metrics are told.
+pub(super) struct Lag {
+    gauge: metrics::Gauge,
+    /// The bits of an `f64`.
+    seconds: Arc<AtomicU64>,
+}
+
+impl Lag {
+    pub(super) fn set(&self, seconds: f64) {
+        self.gauge.set(seconds);
+        self.seconds.store(seconds.to_bits(), Ordering::Relaxed);
+    }
+
+    pub(super) fn reader(&self) -> impl Fn() -> f64 + Send + Sync + use<> {
+        let seconds = self.seconds.clone();
+        move || f64::from_bits(seconds.load(Ordering::Relaxed))
     }
 }

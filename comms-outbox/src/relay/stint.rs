@@ -115,6 +115,7 @@ impl<'a> Stint<'a> {
         S: Future<Output = ()> + Send,
     {
         loop {
+            self.relay.beat();
             if self.parking.pending() >= self.relay.settings.page as usize && !self.write().await? {
                 return Ok(End::NoLease);
             }

@@ -90,3 +90,26 @@ pub async fn at_most_one_of_many_relays<B: Backend>() {
     }
     assert_eq!(Arc::strong_count(&recorder), 1, "nothing of a relay stays behind");
 }
+
+/// While a carrier does not answer, the lag grows and the loop goes on beating.
+pub async fn readiness_reads_the_lag_and_liveness_hears_the_loop<B: Backend>() {
+    let backend = B::start().await;
+    let health = Health::new();
+    let slow = Recorder::with(Duration::from_secs(2), 100);
+    let beat = health.heartbeat("relay", Duration::from_millis(1_500));
+    let relay = backend.relay(slow.clone()).heartbeat(beat).build().unwrap();
+    let lag = relay.lag();
+    assert_eq!(lag(), 0.0);
+    health.gauge("lag", 0.5, relay.lag());
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let task = tokio::spawn(relay.run(async { drop(stopped.await) }));
+    send(&backend, &[message("k", "1")]).await;
+    until("the lag is over its limit", async || !health.is_ready()).await;
+    tokio::time::sleep(Duration::from_millis(1_600)).await;
+    assert!(health.is_live(), "{:?}", health.liveness());
+    until("it is delivered", async || lag() == 0.0).await;
+    assert!(health.is_ready());
+    drop(stop);
+    task.await.unwrap().unwrap();
+    assert!(health.liveness().parts.is_empty(), "a loop that ended in order is not missed");
+}

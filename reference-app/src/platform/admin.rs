@@ -1,13 +1,20 @@
-//! `/livez`, `/readyz`, `/metrics`.
+//! `/livez`, `/readyz`, `/metrics`, `/policies`.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
-use axum::{Json, Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
-use comms_core::{Error, Health, health::Report, shutdown::Told};
+use axum::{
+    Json, Router,
+    extract::{ConnectInfo, Path, State},
+    http::{HeaderMap, StatusCode, header},
+    response::IntoResponse,
+    routing::{get, post},
+};
+use comms_core::{Error, Health, health::Report, resilience::PolicySnapshot, shutdown::Told};
 use metrics_exporter_prometheus::PrometheusHandle;
+use serde::Deserialize;
 use tokio::net::TcpListener;
 
-use super::http;
+use super::{http, policies::Policies};
 
 /// Serves until `shutdown`.
 ///
@@ -16,15 +23,18 @@ use super::http;
 pub async fn serve(
     listener: TcpListener,
     health: Health,
+    policies: Policies,
     metrics: PrometheusHandle,
     shutdown: Told,
 ) -> Result<(), Error> {
     let scraped = metrics.clone();
-    let routes =
-        Router::new().route("/livez", get(live)).route("/readyz", get(ready)).with_state(health).route(
-            "/metrics",
-            get(async move || ([("content-type", "text/plain; version=0.0.4")], scraped.render())),
-        );
+    let scrape = async move || ([("content-type", "text/plain; version=0.0.4")], scraped.render());
+    let probes = Router::new().route("/livez", get(live)).route("/readyz", get(ready)).with_state(health);
+    let guards = Router::new()
+        .route("/policies", get(show_policies))
+        .route("/policies/{name}/breaker/{switch}", post(turn_breaker))
+        .with_state(policies);
+    let routes = probes.merge(guards).route("/metrics", get(scrape));
     let served = http::serve(listener, routes, shutdown.wait());
     tokio::select! {
         end = served => end,
@@ -50,4 +60,43 @@ async fn ready(State(health): State<Health>) -> impl IntoResponse {
 
 fn answer(well: bool, report: Report) -> impl IntoResponse {
     (if well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(report))
+}
+
+async fn show_policies(State(policies): State<Policies>) -> Json<Vec<PolicySnapshot>> {
+    Json(policies.snapshots())
+}
+
+/// What a hand does to a breaker.
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Switch {
+    Open,
+    Closed,
+    Reset,
+}
+
+/// `POST /policies/{name}/breaker/{open|closed|reset}`, by hand and from this machine only: the listener may
+/// be open to probes and scrapers, which have no business here, and no web page has.
+async fn turn_breaker(
+    State(policies): State<Policies>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    Path((name, switch)): Path<(String, Switch)>,
+) -> Result<Json<PolicySnapshot>, (StatusCode, String)> {
+    if !peer.ip().to_canonical().is_loopback() || headers.contains_key(header::ORIGIN) {
+        let text = "breakers are turned from this machine's loopback address, and by no web page";
+        return Err((StatusCode::FORBIDDEN, text.to_owned()));
+    }
+    let policy = policies.get(&name).ok_or_else(|| {
+        (StatusCode::NOT_FOUND, format!("no policy {name:?} here; there are {:?}", policies.names()))
+    })?;
+    let breaker = policy.breaker().ok_or_else(|| {
+        (StatusCode::CONFLICT, format!("the policy {name} has no breaker: policies.{name}.breaker is false"))
+    })?;
+    match switch {
+        Switch::Open => breaker.force_open(),
+        Switch::Closed => breaker.force_closed(),
+        Switch::Reset => breaker.reset(),
+    }
+    Ok(Json(policy.snapshot()))
 }

@@ -6,7 +6,7 @@ mod redact;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
-use comms_core::Error;
+use comms_core::{Error, PolicyConfig};
 use serde::{Deserialize, Serialize};
 
 pub use load::load;
@@ -56,8 +56,10 @@ pub struct Config {
     pub shutdown_seconds: u64,
     /// Logs.
     pub log: Log,
-    /// `/livez`, `/readyz`, `/metrics`.
+    /// `/livez`, `/readyz`, `/metrics`, `/policies`.
     pub admin: Listen,
+    /// When readiness and liveness say so.
+    pub health: Health,
     /// The REST edge.
     pub gateway: Gateway,
     /// Orders.
@@ -76,6 +78,8 @@ pub struct Config {
     pub relay: Relay,
     /// How consumers try again.
     pub consumer: Consumer,
+    /// The guards of calls between services, by destination.
+    pub policies: Policies,
 }
 
 /// How logs are written.
@@ -96,6 +100,28 @@ pub enum LogFormat {
     Text,
     /// For machines.
     Json,
+}
+
+/// When readiness and liveness say so.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Health {
+    /// Readiness is degraded while a relay's oldest message is older, in seconds.
+    pub relay_lag_seconds: u64,
+    /// Readiness is degraded while a consumer is behind by more messages.
+    pub consumer_lag_messages: u64,
+    /// A relay's or consumer's loop that is silent for longer is not live, in seconds.
+    pub silence_seconds: u64,
+}
+
+/// The guards of calls between services, by destination. The first form of each is in `defaults.toml`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policies {
+    /// The gateway's calls to order-service: somebody waits.
+    pub order: PolicyConfig,
+    /// The saga's calls to payment-service: nobody waits, and the consumer tries again.
+    pub payment: PolicyConfig,
 }
 
 /// A listener.
@@ -124,10 +150,8 @@ pub struct Gateway {
 pub struct Order {
     /// gRPC listener; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Where others find it, when it runs in another process.
-    pub url: String,
-    /// How long it waits for payment-service, in milliseconds.
-    pub payment_timeout_ms: u64,
+    /// Where others find it: `http://host:port`. Without it, the bound address of this process.
+    pub url: Option<String>,
 }
 
 /// Payments.
@@ -136,8 +160,8 @@ pub struct Order {
 pub struct Payment {
     /// gRPC listener; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Where others find it, when it runs in another process.
-    pub url: String,
+    /// Where others find it: `http://host:port`. Without it, the bound address of this process.
+    pub url: Option<String>,
     /// A payment above this many minor units is declined.
     pub limit_minor: i64,
 }
@@ -239,6 +263,8 @@ impl Config {
     pub fn validate(&self) -> Result<(), Error> {
         let alone = !Role::ALL.iter().all(|role| self.runs(*role));
         let full = self.profile == Profile::Full;
+        let finds =
+            |caller, callee, url: &Option<String>| !self.runs(caller) || self.runs(callee) || url.is_some();
         let refusals = [
             (self.roles.is_empty(), "no role to run: leave out `roles`, or name some"),
             (
@@ -267,6 +293,21 @@ impl Config {
                  set notification.url (COMMS_NOTIFICATION__URL)",
             ),
             (
+                !finds(Role::Gateway, Role::Order, &self.order.url),
+                "a gateway without the order role must be told where it is: set order.url (COMMS_ORDER__URL)",
+            ),
+            (
+                !finds(Role::Order, Role::Payment, &self.payment.url),
+                "the order role without the payment role must be told where it is: \
+                 set payment.url (COMMS_PAYMENT__URL)",
+            ),
+            (
+                self.health.silence_seconds < 30
+                    || self.health.silence_seconds * 1_000 <= self.relay.lease_ms,
+                "health.silence_seconds must be at least 30, and more than relay.lease_ms: a loop that waits \
+                 for its database is not stuck",
+            ),
+            (
                 self.auth.public_key_file.is_none() && !self.gateway.listen.ip().is_loopback(),
                 "without auth.public_key_file anybody gets a token for any user, and gateway.listen can be \
                  reached from elsewhere: configure the key, or listen on 127.0.0.1",
@@ -279,10 +320,13 @@ impl Config {
             (self.payment.limit_minor < 0, "payment.limit_minor must not be negative"),
             (self.gateway.request_timeout_ms == 0, "gateway.request_timeout_ms must be at least 1"),
         ];
-        match refusals.iter().find(|(wrong, _)| *wrong) {
-            Some((_, what)) => Err(Error::invalid(*what)),
-            None => Ok(()),
+        if let Some((_, what)) = refusals.iter().find(|(wrong, _)| *wrong) {
+            return Err(Error::invalid(*what));
         }
+        for (name, policy) in [("order", &self.policies.order), ("payment", &self.policies.payment)] {
+            policy.validate().map_err(|e| e.context(format_args!("policies.{name}")))?;
+        }
+        Ok(())
     }
 }
 

@@ -3,9 +3,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use comms_core::{Attempts, Backoff, BoxHandler, Clock, Error, Health, Publisher};
+use comms_core::{
+    Attempts, Backoff, BoxHandler, Clock, Error, Health, Publisher,
+    health::{State, Status},
+};
 use comms_kafka::{Consumer, KafkaConfig, KafkaPublisher, TopicSpec, provision};
-use comms_outbox::{RelayBuilder, Subscriber};
+use comms_outbox::{Relay, Subscriber};
 
 use super::{
     config::{self, Config},
@@ -87,9 +90,10 @@ impl Delivery<'_> {
         let publisher: Arc<dyn Publisher> = Arc::new(KafkaPublisher::new(&settings, self.clock.clone())?);
         for source in sources {
             let prefixed = Prefixed { prefix: kafka.prefix.clone(), inner: publisher.clone() };
-            let relay = self.relay(&source, "kafka", Arc::new(prefixed)).build()?;
+            let relay = self.relay(&source, "kafka", Arc::new(prefixed), None)?;
             self.stages.relays.spawn(source.name, move |told| relay.run(told.wait()));
         }
+        let limits = &self.config.health;
         for Subscription { group, topic, handler } in subscriptions {
             let consumer = Consumer::builder(&settings, named(group))
                 .on(named(topic), handler)
@@ -97,7 +101,9 @@ impl Delivery<'_> {
                 .dead_letter(publisher.clone())
                 .clock(self.clock.clone())
                 .health(self.health.component(group))
+                .heartbeat(self.health.heartbeat(group, self.silence()))
                 .build()?;
+            self.watch(format!("{group}, lag in messages"), limits.consumer_lag_messages, consumer.lag());
             self.stages.consumers.spawn(group, move |told| consumer.run(told.wait()));
         }
         Ok(())
@@ -114,7 +120,7 @@ impl Delivery<'_> {
                 .clock(self.clock.clone())
                 .build()?;
             let stop = subscriber.stopper();
-            let relay = self.relay(owner, group, Arc::new(subscriber)).destinations([topic]).build()?;
+            let relay = self.relay(owner, group, Arc::new(subscriber), Some(topic))?;
             self.stages.consumers.spawn(group, move |told| {
                 relay.run(async move {
                     told.wait().await;
@@ -130,14 +136,39 @@ impl Delivery<'_> {
         Ok(())
     }
 
-    fn relay(&self, source: &Source, name: &str, publisher: Arc<dyn Publisher>) -> RelayBuilder {
-        source
+    fn relay(
+        &self,
+        source: &Source,
+        name: &str,
+        publisher: Arc<dyn Publisher>,
+        topic: Option<&str>,
+    ) -> Result<Relay, Error> {
+        let part = format!("relay {} {name}", source.name);
+        let builder = source
             .db
             .relay(publisher)
             .name(name)
             .lease(Duration::from_millis(self.config.relay.lease_ms))
             .clock(self.clock.clone())
-            .health(self.health.component(&format!("relay {} {name}", source.name)))
+            .health(self.health.component(&part))
+            .heartbeat(self.health.heartbeat(&part, self.silence()));
+        let relay = match topic {
+            Some(topic) => builder.destinations([topic]).build()?,
+            None => builder.build()?,
+        };
+        self.watch(format!("{part}, lag in seconds"), self.config.health.relay_lag_seconds, relay.lag());
+        Ok(relay)
+    }
+
+    /// Lag degrades readiness: what waits is safe, and a process that is taken out of rotation for it would
+    /// refuse the requests that it can still take.
+    fn watch(&self, part: String, limit: u64, lag: impl Fn() -> f64 + Send + Sync + 'static) {
+        let limit = limit as f64;
+        self.health.check(&part, move || State::over(Status::Degraded, lag(), limit));
+    }
+
+    fn silence(&self) -> Duration {
+        Duration::from_secs(self.config.health.silence_seconds)
     }
 
     fn attempts(&self) -> Result<Attempts, Error> {

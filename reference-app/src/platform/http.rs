@@ -1,15 +1,19 @@
 //! Serving HTTP/1.1 and HTTP/2 with limits: a peer that is slow for ever costs one connection, for a while.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::Router;
+use axum::{Extension, Router, extract::ConnectInfo};
 use comms_core::Error;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulShutdown},
     service::TowerToHyperService,
 };
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
+use tower_layer::Layer;
 
 /// Connections at once; more wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 12_000;
@@ -21,7 +25,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(20);
 const DRAIN: Duration = Duration::from_secs(6);
 
 /// Serves `routes` on `listener`, WebSocket upgrades included, until `shutdown`; then takes no more
-/// connections, finishes the requests it has, at most for 6 s, and returns.
+/// connections, finishes the requests it has, at most for 6 s, and returns. Handlers may take the peer's
+/// address as [`ConnectInfo`].
 ///
 /// # Errors
 /// None at present: an accept that fails is tried again.
@@ -41,7 +46,7 @@ pub async fn serve(
             () = &mut shutdown => break,
             accepted = accept(&listener, &room) => accepted,
         };
-        let (socket, permit) = match accepted {
+        let (socket, peer, permit) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 // Out of descriptors, mostly: those that end make room.
@@ -50,7 +55,7 @@ pub async fn serve(
                 continue;
             }
         };
-        let service = TowerToHyperService::new(routes.clone());
+        let service = TowerToHyperService::new(Extension(ConnectInfo(peer)).layer(routes.clone()));
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(socket), service);
         let connection = graceful.watch(connection.into_owned());
         tokio::spawn(async move {
@@ -70,14 +75,14 @@ pub async fn serve(
 async fn accept(
     listener: &TcpListener,
     room: &Arc<Semaphore>,
-) -> std::io::Result<(tokio::net::TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> std::io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let permit = room.clone().acquire_owned().await.map_err(std::io::Error::other)?;
-    let (socket, _) = listener.accept().await?;
+    let (socket, peer) = listener.accept().await?;
     // Answers are small: without this they wait for the peer's delayed acknowledgement.
     if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY");
     }
-    Ok((socket, permit))
+    Ok((socket, peer, permit))
 }
 
 #[cfg(test)]
@@ -92,7 +97,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let routes = Router::new().route("/", get(|| async { "ok" }));
+        let peer = async |ConnectInfo(peer): ConnectInfo<SocketAddr>| peer.ip().to_string();
+        let routes = Router::new().route("/", get(peer));
         let served = tokio::spawn(serve(listener, routes, async { drop(stopped.await) }));
         let mut half = tokio::net::TcpStream::connect(address).await.unwrap();
         half.write_all(b"GET / HT").await.unwrap();
@@ -100,7 +106,7 @@ mod tests {
         whole.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
         let mut answer = String::new();
         whole.read_to_string(&mut answer).await.unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("ok"), "{answer}");
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("127.0.0.1"), "{answer}");
         stop.send(()).unwrap();
         tokio::time::timeout(DRAIN * 2, served).await.expect("bounded").unwrap().unwrap();
     }

@@ -9,6 +9,7 @@ pub mod delivery;
 pub mod http;
 pub mod identity;
 pub mod listen;
+pub mod policies;
 pub mod prefix;
 pub mod stages;
 pub mod telemetry;

@@ -60,4 +60,9 @@ fn describe() {
     metrics::describe_gauge!(names::WS_SESSIONS, "Open WebSocket sessions");
     metrics::describe_counter!(names::WS_DELIVERED, "Frames handed to sockets");
     metrics::describe_counter!(names::WS_SLOW_CLOSED, "Sessions closed for reading too slowly");
+    metrics::describe_histogram!(names::CALL_DURATION, "Calls through a policy, all attempts together");
+    metrics::describe_counter!(names::CALL_RETRIES, "Attempts after the first");
+    metrics::describe_counter!(names::CALL_RETRIES_DENIED, "Retries that were wanted and not made");
+    metrics::describe_counter!(names::CALL_REJECTIONS, "Calls a guard said no to");
+    metrics::describe_counter!(names::BREAKER_TRANSITIONS, "Changes of a breaker's state");
 }

@@ -14,8 +14,8 @@ use axum::{
     middleware,
     routing::{get, post},
 };
-use comms_core::{Clock, jwt::Verifier};
-use comms_grpc::Channel;
+use comms_core::{Clock, Context, Error, Policy, jwt::Verifier};
+use comms_grpc::{Channel, from_status};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::{contracts::orders::orders_client::OrdersClient, platform::identity::DevIssuer};
@@ -28,6 +28,7 @@ pub struct Gateway {
 
 struct Edge {
     orders: OrdersClient<Channel>,
+    policy: Policy,
     verifier: Verifier,
     issuer: Option<DevIssuer>,
     websocket_url: String,
@@ -40,6 +41,8 @@ struct Edge {
 pub struct Settings {
     /// order-service.
     pub orders: Channel,
+    /// The guards of the calls to order-service.
+    pub policy: Policy,
     /// Who is believed.
     pub verifier: Verifier,
     /// The development issuer; with it the token endpoint and the page exist.
@@ -58,9 +61,11 @@ impl Gateway {
     /// A gateway made of `settings`.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        let Settings { orders, verifier, issuer, websocket_url, timeout, body_limit, clock } = settings;
+        let Settings { orders, policy, verifier, issuer, websocket_url, timeout, body_limit, clock } =
+            settings;
         let orders = OrdersClient::new(orders);
-        Self { state: Arc::new(Edge { orders, verifier, issuer, websocket_url, timeout, body_limit, clock }) }
+        let edge = Edge { orders, policy, verifier, issuer, websocket_url, timeout, body_limit, clock };
+        Self { state: Arc::new(edge) }
     }
 
     /// Every route.
@@ -79,5 +84,21 @@ impl Gateway {
             .layer(CatchPanicLayer::custom(problem::panicked))
             .layer(middleware::from_fn_with_state(self.state.clone(), edge::context))
             .with_state(self.state.clone())
+    }
+}
+
+impl Edge {
+    /// Asks order-service under its policy. `key` says what makes asking again harmless, also where it is
+    /// unknown whether an attempt was done: the request's key, or what a read asks for.
+    async fn ask<T, F>(&self, key: &str, mut call: impl FnMut(OrdersClient<Channel>) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+    {
+        let context = Context::current().with_idempotency_key(key)?;
+        let attempts = self.policy.run(|| {
+            let attempt = call(self.orders.clone());
+            async { attempt.await.map(tonic::Response::into_inner).map_err(|status| from_status(&status)) }
+        });
+        context.scope(attempts).await
     }
 }

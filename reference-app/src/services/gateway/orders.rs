@@ -15,7 +15,7 @@ use comms_core::{
     idempotency::{KEY_LIMIT, is_key},
     wire,
 };
-use comms_grpc::keyed;
+use comms_grpc::{keyed, to_status};
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -25,7 +25,10 @@ use super::{
     auth::Principal,
     problem::{FieldError, Problem},
 };
-use crate::contracts::{Money, orders};
+use crate::contracts::{
+    Money,
+    orders::{self, orders_client::OrdersClient},
+};
 
 /// The body of `POST /v1/orders`.
 #[derive(Debug, Deserialize, Validate)]
@@ -134,8 +137,11 @@ pub(super) async fn place(
         quantity: order.quantity,
         unit_price: Some(orders::Money { minor: order.price.minor, currency: order.price.currency }),
     };
-    let request = keyed(tonic::Request::new(request), key).map_err(|e| comms_grpc::to_status(&e))?;
-    let reply = edge.orders.clone().place_order(request).await?.into_inner();
+    let place = |mut orders: OrdersClient<_>| {
+        let request = keyed(tonic::Request::new(request.clone()), key);
+        async move { orders.place_order(request.map_err(|e| to_status(&e))?).await }
+    };
+    let reply = edge.ask(key, place).await?;
     let order = reply.order.ok_or_else(|| tonic::Status::internal("a reply without an order"))?;
     let location = url(&order.order_id);
     let mut response =
@@ -157,7 +163,11 @@ pub(super) async fn show(
     let id = order_id.ok().and_then(|Path(text)| Uuid::try_parse(&text).ok());
     let order_id = id.ok_or_else(|| tonic::Status::not_found("no such order"))?.to_string();
     let request = orders::GetOrderRequest { buyer_id, order_id };
-    let order = edge.orders.clone().get_order(request).await?.into_inner();
+    let get = |mut orders: OrdersClient<_>| {
+        let request = request.clone();
+        async move { orders.get_order(request).await }
+    };
+    let order = edge.ask(&request.order_id, get).await?;
     Ok(Json(order.into()))
 }
 

@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use comms_core::{Context, ErrorKind};
+use comms_core::{Context, Error, resilience::Guard};
 use comms_grpc::from_status;
 use serde::Serialize;
 
@@ -24,6 +24,7 @@ struct Parts {
     title: &'static str,
     detail: String,
     errors: Vec<FieldError>,
+    guard: Option<Guard>,
     header: Option<(HeaderName, HeaderValue)>,
 }
 
@@ -42,7 +43,8 @@ impl Problem {
         detail: impl Into<String>,
     ) -> Self {
         let detail = detail.into();
-        Self(Box::new(Parts { status, code, title, detail, errors: Vec::new(), header: None }))
+        let errors = Vec::new();
+        Self(Box::new(Parts { status, code, title, detail, errors, guard: None, header: None }))
     }
 
     /// A body that is well-formed, with fields that are not.
@@ -86,32 +88,50 @@ impl From<JsonRejection> for Problem {
 /// What an internal service answered, as a client may see it.
 impl From<tonic::Status> for Problem {
     fn from(status: tonic::Status) -> Self {
-        let error = from_status(&status);
-        let text = status.message().to_owned();
+        from_status(&status).into()
+    }
+}
+
+/// A call that failed, by its peer or by a guard of this side, as a client may see it. None says that nothing
+/// happened: an earlier attempt of the same call may have been done.
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        let status = error.cause().downcast_ref::<tonic::Status>();
+        let text = || status.map_or_else(|| error.cause().to_string(), |status| status.message().to_owned());
+        let http = match status.map(tonic::Status::code) {
+            Some(tonic::Code::NotFound) => StatusCode::NOT_FOUND,
+            Some(tonic::Code::Internal) => StatusCode::INTERNAL_SERVER_ERROR,
+            _ => error.http_status(),
+        };
         let wait = error.retry_after.unwrap_or(Duration::from_secs(1));
-        let http = error.kind.http_status();
-        match (status.code(), error.kind) {
-            (tonic::Code::NotFound, _) => Self::new(StatusCode::NOT_FOUND, "not-found", "Not found", text),
-            (tonic::Code::Internal, _) | (_, ErrorKind::Fatal) => {
-                tracing::error!(%status, "an internal service failed");
-                let detail = "The trace id names the logs that say why.";
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something is broken here", detail)
+        let again = "Ask again with the same Idempotency-Key.";
+        let mut problem = match http {
+            StatusCode::NOT_FOUND => Self::new(http, "not-found", "Not found", text()),
+            StatusCode::UNPROCESSABLE_ENTITY => Self::new(http, "refused", "The request was refused", text()),
+            StatusCode::CONFLICT => {
+                Self::new(http, "conflict", "Another request is in the way", text()).retry_after(wait)
             }
-            (_, ErrorKind::Invalid) => Self::new(http, "refused", "The request was refused", text),
-            (_, ErrorKind::Conflict) => {
-                Self::new(http, "conflict", "Another request is in the way", text).retry_after(wait)
+            StatusCode::TOO_MANY_REQUESTS => {
+                tracing::warn!(%error, "too many requests");
+                Self::new(http, "rate-limit", "Too many requests", again).retry_after(wait)
             }
-            (_, ErrorKind::Transient | ErrorKind::Rejected) => {
-                tracing::warn!(%status, "an internal service is away, or has enough to do");
-                let detail = "Nothing happened; ask again.";
-                Self::new(http, "unavailable", "Not now", detail).retry_after(wait)
+            StatusCode::SERVICE_UNAVAILABLE => {
+                tracing::warn!(%error, "an internal service is away, or has enough to do");
+                Self::new(http, "unavailable", "Not now", again).retry_after(wait)
             }
-            (_, ErrorKind::Unknown) => {
-                tracing::warn!(%status, "an internal service did not answer in time");
+            StatusCode::GATEWAY_TIMEOUT => {
+                tracing::warn!(%error, "an internal service did not answer in time");
                 let detail = "It may have happened. Ask again with the same Idempotency-Key to learn it.";
                 Self::new(http, "timeout", "The request took too long", detail)
             }
-        }
+            _ => {
+                tracing::error!(%error, "an internal service failed");
+                let detail = "The trace id names the logs that say why.";
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something is broken here", detail)
+            }
+        };
+        problem.0.guard = error.rejection().map(|rejection| rejection.guard);
+        problem
     }
 }
 
@@ -125,11 +145,13 @@ struct Body<'a> {
     trace_id: Option<String>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [FieldError],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    guard: Option<Guard>,
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let Parts { status, code, title, detail, errors, header: extra } = *self.0;
+        let Parts { status, code, title, detail, errors, guard, header: extra } = *self.0;
         let body = Body {
             r#type: format!("/problems/{}", code),
             title,
@@ -137,6 +159,7 @@ impl IntoResponse for Problem {
             detail: &detail,
             trace_id: Context::current().trace.map(|trace| trace.trace_id()),
             errors: &errors,
+            guard,
         };
         let mut response = (status, Json(body)).into_response();
         let headers = response.headers_mut();
@@ -163,4 +186,57 @@ pub(super) async fn not_found() -> Problem {
 pub(super) async fn method_not_allowed() -> Problem {
     let title = "Method not allowed";
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", title, "This path has other methods.")
+}
+
+#[cfg(test)]
+mod tests {
+    use comms_core::{Clock, Deadline, Policy, PolicyConfig, resilience::BulkheadConfig};
+
+    use super::*;
+
+    /// What a client gets of a call to a peer that never answers.
+    async fn asked(policy: &Policy) -> (u16, &'static str, Option<Guard>, bool) {
+        let error = policy.run(|| std::future::pending::<Result<(), Error>>()).await.unwrap_err();
+        let parts = Problem::from(error).0;
+        let waits = parts.header.is_some_and(|(name, _)| name == header::RETRY_AFTER);
+        (parts.status.as_u16(), parts.code, parts.guard, waits)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_guard_has_its_answer() {
+        let mut config = PolicyConfig::background();
+        (config.timeout, config.retry) = (Some(Duration::from_secs(1)), None);
+        config.bulkhead = Some(BulkheadConfig::seats(1));
+        let policy = Policy::new("order", config).unwrap();
+        assert_eq!(asked(&policy).await, (504, "timeout", Some(Guard::Timeout), false));
+
+        let passed = Deadline::after(Duration::ZERO, &Clock::system());
+        let late = Context::default().with_deadline(passed).scope(asked(&policy)).await;
+        assert_eq!(late, (504, "timeout", Some(Guard::Deadline), false));
+
+        let bulkhead = policy.bulkhead().unwrap();
+        let seat = bulkhead.try_acquire().unwrap();
+        assert_eq!(asked(&policy).await, (503, "unavailable", Some(Guard::Bulkhead), true));
+        drop(seat);
+
+        policy.breaker().unwrap().force_open();
+        assert_eq!(asked(&policy).await, (503, "unavailable", Some(Guard::Breaker), true));
+    }
+
+    #[test]
+    fn what_a_peer_says_names_no_guard() {
+        let table = [
+            (tonic::Status::not_found("no such order"), 404, "not-found"),
+            (tonic::Status::invalid_argument("no"), 422, "refused"),
+            (tonic::Status::aborted("lost"), 409, "conflict"),
+            (tonic::Status::resource_exhausted("slower"), 429, "rate-limit"),
+            (tonic::Status::unavailable("away"), 503, "unavailable"),
+            (tonic::Status::deadline_exceeded("late"), 504, "timeout"),
+            (tonic::Status::internal("panicked"), 500, "internal"),
+        ];
+        for (status, http, code) in table {
+            let parts = Problem::from(status.clone()).0;
+            assert_eq!((parts.status.as_u16(), parts.code, parts.guard), (http, code, None), "{status}");
+        }
+    }
 }

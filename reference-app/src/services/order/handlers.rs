@@ -1,10 +1,7 @@
 //! What order-service does when it hears of something: the saga in its first form.
 
-use std::time::Duration;
-
 use comms_core::{
-    BoxHandler, Clock, Context, Deadline, Delivery, Error, Outcome, Scoped, event, handler_fn, once,
-    transactional,
+    BoxHandler, Context, Delivery, Error, Outcome, Policy, Scoped, event, handler_fn, once, transactional,
 };
 use comms_grpc::{Channel, from_status, keyed};
 
@@ -17,18 +14,13 @@ use crate::{
     platform::db::{Db, Tx},
 };
 
-/// On its own CREATED: asks payment-service, *before* a transaction is open, with a deadline of its own
-/// and the order's id as key, so that asking again after a crash asks for the same payment.
-pub(super) fn ask_payment(
-    db: Db,
-    store: Store,
-    payments: Channel,
-    timeout: Duration,
-    clock: Clock,
-) -> BoxHandler {
+/// On its own CREATED: asks payment-service, *before* a transaction is open, under its policy and with the
+/// order's id as key, so that asking again after a crash asks for the same payment. What a guard refuses is
+/// no failure of the order's: it waits, for as long as the guard says, and never becomes a dead letter.
+pub(super) fn ask_payment(db: Db, store: Store, payments: Channel, policy: Policy) -> BoxHandler {
     let client = PaymentsClient::new(payments);
     BoxHandler::new(handler_fn(move |delivery: Delivery| {
-        let (db, store, client, clock) = (db.clone(), store.clone(), client.clone(), clock.clone());
+        let (db, store, client, policy) = (db.clone(), store.clone(), client.clone(), policy.clone());
         async move {
             if !event::is::<OrderStatusChanged>(&delivery.message) {
                 return Ok(Outcome::Skipped);
@@ -37,9 +29,9 @@ pub(super) fn ask_payment(
             if order.status != OrderStatus::Created {
                 return Ok(Outcome::Skipped);
             }
-            let deadline = Deadline::after(timeout, &clock);
-            let asked = Context::current().with_deadline(deadline).scope(request_payment(client, &order));
-            let payment = asked.await?;
+            let context = Context::current().with_idempotency_key(&order.order_id)?;
+            let asked = policy.run(|| request_payment(client.clone(), &order));
+            let payment = context.scope(asked).await.map_err(|e| e.context("ask payment-service"))?;
             once(&db, &delivery, async |mut tx| {
                 store.set_payment(&mut tx, &order.order_id, &payment.payment_id).await
             })
@@ -59,9 +51,7 @@ async fn request_payment(
     };
     let request = keyed(tonic::Request::new(request), &order.order_id)?;
     let reply = client.request_payment(request).await;
-    reply
-        .map(tonic::Response::into_inner)
-        .map_err(|status| from_status(&status).context("ask payment-service"))
+    reply.map(tonic::Response::into_inner).map_err(|status| from_status(&status))
 }
 
 /// On how the payment went: the order's next status, and the event that says so.

@@ -8,9 +8,7 @@ mod domain;
 mod handlers;
 mod store;
 
-use std::time::Duration;
-
-use comms_core::{Clock, Event};
+use comms_core::{Clock, Event, Policy};
 use comms_grpc::Channel;
 use tonic::service::Routes;
 
@@ -55,20 +53,14 @@ impl OrderService {
         Source { name: SOURCE, db: self.db.clone(), topics: &[OrderStatusChanged::TYPE] }
     }
 
-    /// What it listens to. `payments` is payment-service, asked within `timeout`.
+    /// What it listens to. `payments` is payment-service, asked under `policy`.
     #[must_use]
-    pub fn subscriptions(&self, payments: Channel, timeout: Duration) -> Vec<Subscription> {
+    pub fn subscriptions(&self, payments: Channel, policy: Policy) -> Vec<Subscription> {
         vec![
             Subscription {
                 group: "order-saga",
                 topic: OrderStatusChanged::TYPE,
-                handler: handlers::ask_payment(
-                    self.db.clone(),
-                    self.store(),
-                    payments,
-                    timeout,
-                    self.clock.clone(),
-                ),
+                handler: handlers::ask_payment(self.db.clone(), self.store(), payments, policy),
             },
             Subscription {
                 group: "order-payments",
