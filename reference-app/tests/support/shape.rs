@@ -39,7 +39,7 @@ impl Marketplace {
         Self::start_with(shape, &[]).await
     }
 
-    /// The same with more environment variables.
+    /// The same with more environment variables, which have the last word.
     pub async fn start_with(shape: Shape, more: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let auth = Auth { issuer: "tests".into(), audience: "comms".into(), public_key_file: None };
@@ -123,8 +123,7 @@ fn processes(shape: Shape, dir: &TempDir, ports: &[u16; 8], env: &[(String, Stri
     let [gateway, order, payment, notification, admins @ ..] = *ports;
     let listen = |name: &str, port: u16| (format!("COMMS_{name}__LISTEN"), format!("127.0.0.1:{port}"));
     let make = |name: &str, admin: u16, data: &str, args: &[&str]| {
-        let mut env = env.to_vec();
-        env.extend([
+        let mut all = vec![
             listen("GATEWAY", gateway),
             listen("ORDER", order),
             listen("PAYMENT", payment),
@@ -134,8 +133,9 @@ fn processes(shape: Shape, dir: &TempDir, ports: &[u16; 8], env: &[(String, Stri
             ("COMMS_PAYMENT__URL".into(), format!("http://127.0.0.1:{payment}")),
             ("COMMS_NOTIFICATION__URL".into(), format!("ws://127.0.0.1:{notification}")),
             ("COMMS_DATA_DIR".into(), dir.path().join(data).display().to_string()),
-        ]);
-        Process::new(name, dir.path(), admin, args, env)
+        ];
+        all.extend_from_slice(env);
+        Process::new(name, dir.path(), admin, args, all)
     };
     match shape {
         Shape::Embedded => vec![make("all", admins[0], "data", &[])],

@@ -63,6 +63,77 @@ fn a_profile_refuses_what_it_cannot_run() {
 
 #[test]
 #[expect(clippy::result_large_err, reason = "the signature of Jail")]
+fn policies_are_a_table_per_destination_with_durations_as_text() {
+    Jail::expect_with(|jail| {
+        jail.clear_env();
+        let seconds = std::time::Duration::from_secs;
+        let defaults = load(None, None, Nothing {}).unwrap();
+        assert_eq!(defaults.policies.order.timeout, Some(seconds(4)));
+        assert_eq!(defaults.policies.order.retry.as_ref().unwrap().attempts, 3);
+        assert!(defaults.policies.payment.retry.is_none(), "the consumer tries again");
+        let file = "[policies.payment]\nbulkhead = false\nretry = { attempts = 2 }\n[policies.order]\nbreaker = false";
+        jail.create_file("app.toml", file)?;
+        jail.set_env("COMMS_POLICIES__PAYMENT__BREAKER__OPEN_FOR", "1m 30s");
+        let config = load(None, Some(Path::new("app.toml")), Nothing {}).unwrap();
+        let payment = &config.policies.payment;
+        let breaker = payment.breaker.as_ref().unwrap();
+        assert_eq!((breaker.open_for, breaker.failures, payment.timeout), (seconds(90), 5, Some(seconds(3))));
+        assert_eq!(payment.retry.as_ref().unwrap().attempts, 2);
+        assert!(payment.bulkhead.is_none() && config.policies.order.breaker.is_none());
+
+        // What is printed is a configuration that says the same.
+        jail.clear_env();
+        jail.create_file("printed.toml", &config.redacted().unwrap())?;
+        let again = load(None, Some(Path::new("printed.toml")), Nothing {}).unwrap();
+        assert_eq!((&again.policies.order, &again.policies.payment), (&config.policies.order, payment));
+        Ok(())
+    });
+}
+
+#[test]
+#[expect(clippy::result_large_err, reason = "the signature of Jail")]
+fn a_wrong_policy_is_refused_with_its_place() {
+    let table: [(&str, &str, &[&str]); 6] = [
+        ("COMMS_POLICIES__PAYMNT__TIMEOUT", "1s", &["paymnt", "`order` or `payment`"]),
+        ("COMMS_POLICIES__PAYMENT__TIMEUOT", "1s", &["timeuot", "timeout"]),
+        ("COMMS_POLICIES__PAYMENT__BREAKER__OPENFOR", "1s", &["openfor", "open_for"]),
+        ("COMMS_POLICIES__PAYMENT__TIMEOUT", "soon", &["soon", "250ms"]),
+        ("COMMS_POLICIES__PAYMENT__BULKHEAD__LIMIT", "0", &["policies.payment", "`limit`"]),
+        ("COMMS_POLICIES__ORDER__RETRY", "true", &["POLICIES.ORDER.RETRY", "or false"]),
+    ];
+    for (key, value, parts) in table {
+        Jail::expect_with(|jail| {
+            jail.clear_env();
+            jail.set_env(key, value);
+            let error = load(None, None, Nothing {}).unwrap_err().to_string();
+            assert!(parts.iter().all(|part| error.contains(part)), "{key}={value}: {error}");
+            Ok(())
+        });
+    }
+}
+
+#[test]
+#[expect(clippy::result_large_err, reason = "the signature of Jail")]
+fn a_role_must_know_whom_it_calls() {
+    Jail::expect_with(|jail| {
+        jail.clear_env();
+        jail.set_env("COMMS_KAFKA__BROKERS", "k:9092");
+        jail.set_env("COMMS_NOTIFICATION__URL", "ws://n");
+        for (role, key) in [("gateway", "order.url"), ("order", "payment.url")] {
+            jail.set_env("COMMS_ROLES", format!("[{role}]"));
+            let error = load(None, None, Nothing {}).unwrap_err().to_string();
+            assert!(error.contains(key), "{role}: {error}");
+        }
+        jail.set_env("COMMS_PAYMENT__URL", "http://p:7102");
+        load(None, None, Nothing {}).unwrap();
+        jail.set_env("COMMS_HEALTH__SILENCE_SECONDS", "5");
+        assert!(load(None, None, Nothing {}).unwrap_err().to_string().contains("silence_seconds"));
+        Ok(())
+    });
+}
+
+#[test]
+#[expect(clippy::result_large_err, reason = "the signature of Jail")]
 fn what_is_printed_hides_passwords() {
     Jail::expect_with(|jail| {
         jail.clear_env();

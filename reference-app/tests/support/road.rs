@@ -1,0 +1,55 @@
+//! A TCP road between two services, which can be closed: the peer is away, and its process lives.
+
+use std::{io, net::SocketAddr};
+
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+    task::{JoinHandle, JoinSet},
+};
+
+pub struct Road {
+    from: SocketAddr,
+    to: SocketAddr,
+    open: Option<JoinHandle<()>>,
+}
+
+impl Road {
+    /// An open road to `to`, with an entrance of its own.
+    pub async fn open_to(to: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let from = listener.local_addr().unwrap();
+        Self { from, to, open: Some(tokio::spawn(carry(listener, to))) }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.from)
+    }
+
+    /// Cuts every connection; new ones are refused.
+    pub async fn close(&mut self) {
+        if let Some(open) = self.open.take() {
+            open.abort();
+            let _ = open.await;
+        }
+    }
+
+    /// The same entrance again.
+    pub async fn reopen(&mut self) {
+        let listener = TcpListener::bind(self.from).await.unwrap();
+        self.open = Some(tokio::spawn(carry(listener, self.to)));
+    }
+}
+
+async fn carry(listener: TcpListener, to: SocketAddr) {
+    // Dropped with this future, and every connection with it.
+    let mut connections = JoinSet::<io::Result<()>>::new();
+    loop {
+        let (mut here, _) = listener.accept().await.unwrap();
+        connections.spawn(async move {
+            let mut there = TcpStream::connect(to).await?;
+            copy_bidirectional(&mut here, &mut there).await.map(|_| ())
+        });
+        while connections.try_join_next().is_some() {}
+    }
+}
