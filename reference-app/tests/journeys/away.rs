@@ -106,6 +106,28 @@ async fn transitions(marketplace: &Marketplace, state: &str) -> u64 {
 }
 
 #[tokio::test]
+async fn clients_that_do_not_wait_open_no_breaker_for_the_others() {
+    let marketplace = Marketplace::start(Shape::Embedded).await;
+    let ann = marketplace.buyer("ann");
+    let mut late = 0;
+    for n in 0..20 {
+        let answer = reqwest::Client::new()
+            .post(format!("{}/v1/orders", marketplace.gateway))
+            .bearer_auth(&ann.token)
+            .header("request-timeout", "1ms")
+            .header("idempotency-key", format!("hasty-{n}"))
+            .json(&Buyer::body(100))
+            .send()
+            .await
+            .unwrap();
+        late += usize::from(answer.status() == 504);
+    }
+    assert!(late >= 10, "{late} of 20 were too late: too few to show anything");
+    assert_eq!(breaker(&marketplace, "order").await, "closed");
+    ann.place("patient", 100).await;
+}
+
+#[tokio::test]
 async fn a_breaker_that_is_forced_open_answers_503_until_it_is_reset() {
     let marketplace = Marketplace::start(Shape::Embedded).await;
     let ann = marketplace.buyer("ann");

@@ -81,6 +81,15 @@ fn policies_are_a_table_per_destination_with_durations_as_text() {
         assert_eq!(payment.retry.as_ref().unwrap().attempts, 2);
         assert!(payment.bulkhead.is_none() && config.policies.order.breaker.is_none());
 
+        let file = "[policies.order]\nretry = { backoff = { jitter = \"full\" } }
+            breaker = { jitter = 0.5, window = { over = { calls = 100 }, slow_after = \"1s\" } }
+            [policies.payment.retry]\nbackoff = { jitter = { ratio = 0.5 } }\nbudget = false";
+        jail.create_file("whole.toml", file)?;
+        let whole = load(None, Some(Path::new("whole.toml")), Nothing {}).unwrap().policies;
+        let window = whole.order.breaker.as_ref().and_then(|breaker| breaker.window.as_ref()).unwrap();
+        assert_eq!((window.min_calls, window.slow_after), (20, Some(seconds(1))));
+        assert!(whole.payment.retry.as_ref().unwrap().budget.is_none());
+
         // What is printed is a configuration that says the same.
         jail.clear_env();
         jail.create_file("printed.toml", &config.redacted().unwrap())?;

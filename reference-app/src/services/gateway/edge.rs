@@ -1,6 +1,6 @@
 //! What every request gets: a trace, a deadline, a log line, a metric.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     extract::{MatchedPath, Request, State},
@@ -12,6 +12,11 @@ use comms_core::{Context, Deadline, Error, context::Protocol, telemetry};
 use tracing::Instrument;
 
 use super::{Edge, problem::Problem};
+
+/// How much later the calls behind the edge give up than the edge does. A call that is dropped says nothing
+/// about its peer, one that ran into its deadline does: so a client that waits for a millisecond opens no
+/// breaker for all others. What the policy's own limits end is counted.
+const SLACK: Duration = Duration::from_millis(50);
 
 pub(super) async fn context(State(edge): State<Arc<Edge>>, request: Request, next: Next) -> Response {
     let started = edge.clock.now();
@@ -29,10 +34,14 @@ pub(super) async fn context(State(edge): State<Arc<Edge>>, request: Request, nex
             let own = Deadline::after(edge.timeout, &edge.clock);
             let deadline = asked.map_or(own, |asked| asked.earlier(own));
             let limit = deadline.remaining(&edge.clock).unwrap_or_default();
-            let context = context.with_deadline(deadline);
+            let context = context.with_deadline(Deadline::after(limit + SLACK, &edge.clock));
             let work = async {
-                let answer = tokio::time::timeout(limit, next.run(request)).await;
-                answer.unwrap_or_else(|_| Problem::timed_out(limit).into_response())
+                tokio::select! {
+                    // First, so that the edge gives up first also where both are late.
+                    biased;
+                    () = edge.clock.sleep(limit) => Problem::timed_out(limit).into_response(),
+                    answer = next.run(request) => answer,
+                }
             };
             context.scope(work).instrument(span.clone()).await
         }

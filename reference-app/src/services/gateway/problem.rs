@@ -196,7 +196,7 @@ mod tests {
 
     /// What a client gets of a call to a peer that never answers.
     async fn asked(policy: &Policy) -> (u16, &'static str, Option<Guard>, bool) {
-        let error = policy.run(|| std::future::pending::<Result<(), Error>>()).await.unwrap_err();
+        let error = policy.run(std::future::pending::<Result<(), Error>>).await.unwrap_err();
         let parts = Problem::from(error).0;
         let waits = parts.header.is_some_and(|(name, _)| name == header::RETRY_AFTER);
         (parts.status.as_u16(), parts.code, parts.guard, waits)
