@@ -4,7 +4,10 @@ use std::{net::TcpListener, time::Duration};
 
 use serde_json::Value;
 
-use crate::support::{Buyer, Marketplace, Road, Shape, eventually};
+use crate::{
+    road::Road,
+    support::{Buyer, Marketplace, Shape, eventually},
+};
 
 const LIMIT: Duration = Duration::from_secs(30);
 

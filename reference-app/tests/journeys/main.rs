@@ -8,4 +8,5 @@ mod away;
 mod bad_input;
 mod order;
 mod poison;
+mod road;
 mod start;

@@ -5,13 +5,11 @@
 mod books;
 mod client;
 mod process;
-mod road;
 mod shape;
 
 pub use books::Books;
 pub use client::Buyer;
 pub use process::Process;
-pub use road::Road;
 pub use shape::{Marketplace, Shape};
 
 use std::time::Duration;

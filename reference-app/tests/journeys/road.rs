@@ -8,7 +8,7 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-pub struct Road {
+pub(crate) struct Road {
     from: SocketAddr,
     to: SocketAddr,
     open: Option<JoinHandle<()>>,
@@ -16,18 +16,18 @@ pub struct Road {
 
 impl Road {
     /// An open road to `to`, with an entrance of its own.
-    pub async fn open_to(to: SocketAddr) -> Self {
+    pub(crate) async fn open_to(to: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let from = listener.local_addr().unwrap();
         Self { from, to, open: Some(tokio::spawn(carry(listener, to))) }
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.from)
     }
 
     /// Cuts every connection; new ones are refused.
-    pub async fn close(&mut self) {
+    pub(crate) async fn close(&mut self) {
         if let Some(open) = self.open.take() {
             open.abort();
             let _ = open.await;
@@ -35,7 +35,7 @@ impl Road {
     }
 
     /// The same entrance again.
-    pub async fn reopen(&mut self) {
+    pub(crate) async fn reopen(&mut self) {
         let listener = TcpListener::bind(self.from).await.unwrap();
         self.open = Some(tokio::spawn(carry(listener, self.to)));
     }
