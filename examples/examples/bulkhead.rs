@@ -38,8 +38,10 @@ async fn work(policy: &Policy) -> Result<(), Error> {
 fn flood(policy: &Policy, calls: usize) -> JoinSet<(Result<(), Error>, Duration)> {
     let call = || {
         let (policy, clock) = (policy.clone(), Clock::system());
-        let began = clock.now();
-        async move { (work(&policy).await, clock.now() - began) }
+        async move {
+            let began = clock.now();
+            (work(&policy).await, clock.now() - began)
+        }
     };
     std::iter::repeat_with(call).take(calls).collect()
 }
@@ -57,7 +59,7 @@ async fn end(flood: JoinSet<(Result<(), Error>, Duration)>) -> Ended {
     ended
 }
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let compartments = Compartments::default();
     let compartment = |name| compartments.get(name).context("one of the default ones");

@@ -1,6 +1,6 @@
 //! A peer that breaks and mends: the breaker stops asking it, and a lesser answer takes its place meanwhile.
 //!
-//! `cargo run -p examples --example circuit_breaker`: nothing else is needed, the peer is a flag.
+//! `cargo run -p examples --example circuit_breaker`: the peer is a flag, the clock is moved by hand.
 
 use std::{
     sync::{
@@ -47,20 +47,19 @@ impl Peer {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    // Short times, so that the example ends soon. The defaults are five failures and 60 s. With a higher
-    // `open_limit` each failed probe would double the time.
+    // As it is by default: it rejects for 60 s, 10 % more or less; but three failures in a row suffice.
     let mut settings = BreakerConfig::default();
     settings.failures = 3;
-    (settings.open_for, settings.open_limit) = (Duration::from_millis(200), Duration::from_millis(200));
     let mut config = PolicyConfig::none();
     config.breaker = Some(settings);
-    let policy = Policy::new("prices", config)?;
+    let clock = Clock::manual(Duration::ZERO);
+    let policy = Policy::builder("prices", config).clock(clock.clone()).build()?;
     let breaker = policy.breaker().context("configured above")?;
     breaker.on_transition(|change| println!("  -- {} -> {}", change.from.as_str(), change.to.as_str()));
 
     // The fallback is outside: it answers for the peer's failures and for the breaker's refusals alike.
     let peer = Peer::default();
-    let asked = peer.clone();
+    let called = peer.clone();
     let mut prices = ServiceBuilder::new()
         .layer(FallbackLayer::new("prices", |cause: Error| async move {
             println!("  {cause}");
@@ -68,7 +67,7 @@ async fn main() -> anyhow::Result<()> {
             if cause.kind.is_retryable() { Ok(Price::Yesterdays(40)) } else { Err(cause) }
         }))
         .layer(policy.layer())
-        .service(service_fn(move |_book: &'static str| asked.clone().price()));
+        .service(service_fn(move |_book: &'static str| called.clone().price()));
 
     println!("the peer is well");
     show(&mut prices, 2).await?;
@@ -77,17 +76,19 @@ async fn main() -> anyhow::Result<()> {
     peer.broken.store(true, Ordering::Relaxed);
     peer.asked();
     show(&mut prices, 6).await?;
-    println!("six callers answered, the peer was asked {} times", peer.asked());
+    let attempts = peer.asked();
+    println!("six callers answered, the peer was asked {attempts} times");
+    anyhow::ensure!(attempts == 3);
     println!("{}", serde_json::to_string(&policy.snapshot().breaker)?);
 
-    println!("still broken when the time is over: one probe, and open again");
-    Clock::system().sleep(Duration::from_millis(250)).await;
+    println!("still broken a minute later: one probe, and open again");
+    clock.advance(Duration::from_secs(67));
     show(&mut prices, 3).await?;
     anyhow::ensure!(peer.asked() == 1, "one probe while it is broken");
 
-    println!("it mends: two probes succeed, and it is closed");
+    println!("it mends: another minute later two probes succeed, and it is closed");
     peer.broken.store(false, Ordering::Relaxed);
-    Clock::system().sleep(Duration::from_millis(250)).await;
+    clock.advance(Duration::from_secs(67));
     show(&mut prices, 3).await?;
     anyhow::ensure!(breaker.state() == State::Closed);
 
