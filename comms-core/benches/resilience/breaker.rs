@@ -21,7 +21,7 @@ const HOUR: Duration = Duration::from_secs(3_600);
 
 fn ours(window: Option<WindowConfig>) -> Breaker {
     let mut config = BreakerConfig::default();
-    (config.open_for, config.open_limit) = (HOUR, HOUR);
+    config.open_for = HOUR;
     if window.is_some() {
         (config.failures, config.window) = (0, window);
     }

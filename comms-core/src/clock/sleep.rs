@@ -12,6 +12,9 @@ use std::{
 
 use super::manual::Manual;
 
+/// A thousand years.
+const FAR: Duration = Duration::from_secs(1_000 * 365 * 86_400);
+
 pin_project! {
     /// A wait on a [`Clock`](super::Clock), made by [`Clock::sleep`](super::Clock::sleep).
     #[must_use = "a wait does nothing unless it is polled"]
@@ -32,7 +35,9 @@ impl Sleep {
     }
 
     pub(super) fn manual(clock: Arc<Manual>, duration: Duration) -> Self {
-        let until = clock.now() + duration;
+        // As far as it goes: nobody waits that long.
+        let until = clock.now();
+        let until = until.checked_add(duration).unwrap_or(until + FAR);
         Self { kind: Kind::Manual { clock, until } }
     }
 }

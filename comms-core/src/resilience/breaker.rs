@@ -69,7 +69,7 @@ pub struct Transition {
 pub struct BreakerSnapshot {
     /// The state now.
     pub state: State,
-    /// Failures in a row.
+    /// Failures in a row: these and the counts of the window are those of the opening, once it has opened.
     pub failures_in_a_row: u32,
     /// Calls in the window.
     pub calls: u32,

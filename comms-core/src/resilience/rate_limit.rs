@@ -152,10 +152,10 @@ impl<K: Key> KeyedRateLimiter<K> {
     /// [`RateLimiter::new`].
     ///
     /// # Errors
-    /// `Invalid` for settings that make no sense, or no keys at all.
+    /// `Invalid` for settings that make no sense, or fewer than two keys.
     pub fn new(name: &str, config: &RateLimitConfig, max_keys: usize, clock: Clock) -> Result<Self, Error> {
-        if max_keys == 0 {
-            return Err(Error::invalid("rate limit: `max_keys` is at least 1"));
+        if max_keys < 2 {
+            return Err(Error::invalid("rate limit: `max_keys` is at least 2"));
         }
         let cells = governor::RateLimiter::new(config.quota()?, Recent::new(max_keys), Ticks::new(clock));
         Ok(Self(Arc::new(Limiter { cells, name: intern(name) })))

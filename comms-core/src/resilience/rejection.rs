@@ -89,9 +89,9 @@ impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.name, self.guard.says())?;
         match self.retry_after {
-            // To the millisecond: a wait of nanoseconds is noise to who reads it.
+            // Up to the millisecond: a wait of nanoseconds is noise to who reads it.
             Some(wait) => {
-                let wait = Duration::from_millis(wait.as_millis() as u64 + 1);
+                let wait = Duration::from_millis(wait.as_nanos().div_ceil(1_000_000) as u64);
                 write!(f, "; again in {}", humantime::format_duration(wait))
             }
             None => Ok(()),

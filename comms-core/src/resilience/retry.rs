@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
-use super::{Backoff, Budget, BudgetConfig, config::switch};
+use super::{
+    Backoff, Budget, BudgetConfig,
+    config::{bounded, duration, switch},
+};
 use crate::{Clock, Error, ErrorKind};
 
 /// How often and under which conditions an attempt is made again. Default (requirement P14): five attempts in
@@ -19,6 +22,10 @@ pub struct RetryConfig {
     /// What retries may cost; `false` for no limit, which lets an outage be multiplied by `attempts`.
     #[serde(with = "switch")]
     pub budget: Option<BudgetConfig>,
+    /// The longest wait that a peer may ask for; where it asks for more, the call ends with its error, which says so.
+    /// Default 5 min.
+    #[serde(with = "duration")]
+    pub max_pushback: Duration,
     /// The call has the same effect however often it is made, so an `Unknown` failure may be tried again.
     /// Default false: it is then tried again only under an idempotency key of the current
     /// [`Context`](crate::Context).
@@ -30,7 +37,8 @@ pub struct RetryConfig {
 impl Default for RetryConfig {
     fn default() -> Self {
         let (backoff, budget) = (Backoff::default(), Some(BudgetConfig::default()));
-        Self { attempts: 5, backoff, budget, idempotent: false, conflicts: false }
+        let max_pushback = Duration::from_secs(300);
+        Self { attempts: 5, backoff, budget, max_pushback, idempotent: false, conflicts: false }
     }
 }
 
@@ -38,12 +46,13 @@ impl RetryConfig {
     /// Whether these settings make sense.
     ///
     /// # Errors
-    /// `Invalid` for no attempt at all.
+    /// `Invalid` for no attempt at all, or a budget that makes no sense.
     pub fn validate(&self) -> Result<(), Error> {
         if self.attempts == 0 {
             return Err(Error::invalid("retry: `attempts` counts the first one and is at least 1"));
         }
-        Ok(())
+        bounded("max_pushback", self.max_pushback)?;
+        self.budget.as_ref().map_or(Ok(()), BudgetConfig::validate)
     }
 }
 
@@ -75,6 +84,7 @@ pub(super) enum Decision {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Denied {
     Attempts,
+    Pushback,
     Deadline,
     Budget,
 }
@@ -83,6 +93,7 @@ impl Denied {
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Attempts => "attempts",
+            Self::Pushback => "pushback",
             Self::Deadline => "deadline",
             Self::Budget => "budget",
         }
@@ -109,6 +120,9 @@ pub(super) fn decide(
     }
     if failed.attempt >= config.attempts {
         return Decision::Denied(Denied::Attempts);
+    }
+    if failed.retry_after.is_some_and(|wait| wait > config.max_pushback) {
+        return Decision::Denied(Denied::Pushback);
     }
     let delay = failed.retry_after.unwrap_or_else(|| config.backoff.delay(failed.attempt, clock));
     if failed.deadline.is_some_and(|deadline| delay >= deadline.saturating_duration_since(failed.now)) {
@@ -163,6 +177,8 @@ mod tests {
             let failed = Failed { retry_after: Some(wait), ..failed(&clock, ErrorKind::Transient) };
             assert_eq!(decide(&config, None, &failed, &clock), Decision::Again(wait));
         }
+        let too_long = Failed { retry_after: Some(Duration::MAX), ..failed(&clock, ErrorKind::Transient) };
+        assert_eq!(decide(&config, None, &too_long, &clock), Decision::Denied(Denied::Pushback));
     }
 
     #[test]

@@ -56,6 +56,8 @@ pub(super) struct Machine {
     generation: u64,
     state: Inner,
     openings: u32,
+    /// What was counted when it opened last: what an operator asks for.
+    led_to_it: (u32, Counts),
 }
 
 #[derive(Debug)]
@@ -70,7 +72,7 @@ enum Inner {
 impl Machine {
     pub(super) fn new(config: BreakerConfig, now: Instant) -> Self {
         let state = Self::closed(&config, now);
-        Self { config, generation: 0, state, openings: 0 }
+        Self { config, generation: 0, state, openings: 0, led_to_it: Default::default() }
     }
 
     fn closed(config: &BreakerConfig, now: Instant) -> Inner {
@@ -160,6 +162,9 @@ impl Machine {
 
     fn open(&mut self, moment: &Moment<'_>) -> Option<Transition> {
         self.openings = self.openings.saturating_add(1);
+        if matches!(self.state, Inner::Closed { .. }) {
+            self.led_to_it = self.counts();
+        }
         let jitter = self.config.jitter;
         let spread = 1.0 - jitter + 2.0 * jitter * moment.clock.random_unit();
         let time = self.config.open_time(self.openings).mul_f64(spread);
@@ -228,7 +233,7 @@ impl Machine {
     pub(super) fn counts(&self) -> (u32, Counts) {
         match &self.state {
             Inner::Closed { row, window } => (*row, window.as_ref().map(Window::sums).unwrap_or_default()),
-            _ => (0, Counts::default()),
+            _ => self.led_to_it,
         }
     }
 }

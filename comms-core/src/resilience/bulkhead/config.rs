@@ -4,7 +4,10 @@ use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, time::Duration};
 
 use super::Bulkhead;
-use crate::{Error, resilience::config::duration};
+use crate::{
+    Error,
+    resilience::config::{bounded, duration},
+};
 
 /// How many calls a [`Bulkhead`] lets in at once, and who may wait. Default: 30 seats, nobody waits.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,7 +44,7 @@ impl BulkheadConfig {
         if self.limit == 0 {
             return Err(Error::invalid("bulkhead: `limit` is at least 1, or no call would ever pass"));
         }
-        Ok(())
+        bounded("max_wait", self.max_wait)
     }
 }
 

@@ -28,6 +28,8 @@ pin_project! {
         request: Option<R>,
         classify: C,
         held: Held,
+        // What the attempt before said, while another is made.
+        last: Option<Result<S::Response, S::Error>>,
         #[pin]
         stage: Stage<S::Future>,
         // Made when there is something to wait for: most calls end before they need one.
@@ -84,7 +86,7 @@ impl<T, E> Ended<T, E> {
 impl<S: Service<R>, R, C> Call<S, R, C> {
     pub(super) fn new(parts: Arc<Parts>, service: S, request: R, classify: C) -> Self {
         let held = Held::new(parts);
-        Self { service, request: Some(request), classify, held, stage: Stage::Begin, timer: None }
+        Self { service, request: Some(request), classify, held, last: None, stage: Stage::Begin, timer: None }
     }
 }
 
@@ -104,8 +106,13 @@ where
             this.timer.set(None);
             this.stage.set(Stage::Ended);
             let Some(delay) = this.held.settle(ended.class, ended.guard) else {
-                return Poll::Ready(ended.result);
+                // A guard that lets no other attempt through does not unsay what the one before said: it may
+                // have happened.
+                let last =
+                    this.last.take().filter(|_| ended.guard.is_some_and(|guard| guard != Guard::Timeout));
+                return Poll::Ready(last.unwrap_or(ended.result));
             };
+            *this.last = Some(ended.result);
             this.timer.set(Some(this.held.clock().sleep(delay)));
             this.stage.set(Stage::Waiting);
         }
@@ -146,8 +153,10 @@ where
                         return Poll::Ready(Ended::rejected(held.no_seat(), classify));
                     }
                     this.timer.set(None);
+                    if let Err(rejection) = held.admit_again() {
+                        return Poll::Ready(Ended::rejected(rejection, classify));
+                    }
                     this.stage.set(Stage::Ready);
-                    held.begin_again();
                 }
                 StageProj::Ready => {
                     match held.poll_ready(cx, |cx| this.service.poll_ready(cx)) {

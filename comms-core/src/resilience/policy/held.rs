@@ -57,22 +57,21 @@ impl Held {
     /// The one reading of the clock at the start, shared by all guards.
     pub(super) fn begin(&mut self) -> Result<(), Rejection> {
         let parts = &*self.parts;
-        #[cfg(feature = "rate-limit")]
-        parts.rate_limit.as_ref().map_or(Ok(()), |limiter| limiter.check())?;
         let asked = context::deadline().map(|deadline| deadline.instant());
         let limited =
             asked.is_some() || parts.config.timeout.is_some() || parts.config.attempt_timeout.is_some();
-        if !limited && !parts.reads_time() {
-            return Ok(());
+        if limited || parts.reads_time() {
+            let now = parts.clock.now();
+            let own = parts.config.timeout.map(|timeout| now + timeout);
+            self.deadline = asked.into_iter().chain(own).min();
+            (self.began, self.attempt_began) = (Some(now), Some(now));
+            if self.deadline.is_some_and(|deadline| deadline <= now) {
+                return Err(self.rejection(Guard::Deadline));
+            }
         }
-        let now = parts.clock.now();
-        let own = parts.config.timeout.map(|timeout| now + timeout);
-        self.deadline = asked.into_iter().chain(own).min();
-        (self.began, self.attempt_began) = (Some(now), Some(now));
-        match self.deadline {
-            Some(deadline) if deadline <= now => Err(self.rejection(Guard::Deadline)),
-            _ => Ok(()),
-        }
+        #[cfg(feature = "rate-limit")]
+        self.parts.rate_limit.as_ref().map_or(Ok(()), |limiter| limiter.check())?;
+        Ok(())
     }
 
     /// After a wait: the attempt's own time begins now.
@@ -83,9 +82,7 @@ impl Held {
     /// Asks breaker and bulkhead. `false`: a seat must be waited for.
     pub(super) fn admit(&mut self, cx: &TaskContext<'_>) -> Result<bool, Rejection> {
         self.attempt += 1;
-        if let Some(breaker) = &self.parts.breaker {
-            self.pass = Some(breaker.admit(self.attempt_began)?);
-        }
+        self.ask_breaker()?;
         let Some(bulkhead) = &self.parts.bulkhead else { return Ok(true) };
         self.seated = bulkhead.seats().try_take();
         if self.seated {
@@ -99,12 +96,29 @@ impl Held {
             Ok(ticket) => {
                 self.seated = ticket.is_none();
                 self.ticket = ticket;
+                if !self.seated {
+                    // Who waits takes no probe from who could go.
+                    self.tell_breaker(Weight::Neutral, None);
+                }
                 let until = self.parts.clock.now().checked_add(wait);
                 self.queue_until = until.into_iter().chain(self.deadline).min();
                 Ok(self.seated)
             }
             Err(Full) => Err(bulkhead.rejection()),
         }
+    }
+
+    fn ask_breaker(&mut self) -> Result<(), Rejection> {
+        if let Some(breaker) = &self.parts.breaker {
+            self.pass = Some(breaker.admit(self.attempt_began)?);
+        }
+        Ok(())
+    }
+
+    /// Seated after a wait, in which the breaker may have opened.
+    pub(super) fn admit_again(&mut self) -> Result<(), Rejection> {
+        self.begin_again();
+        self.ask_breaker()
     }
 
     pub(super) fn poll_seat(&mut self, cx: &TaskContext<'_>) -> Poll<()> {
@@ -209,12 +223,7 @@ impl Held {
 
     /// Gives back the seat and the place in the queue, and tells the breaker how it went.
     fn release(&mut self, weight: Weight, now: Option<Instant>) {
-        if let Some((breaker, pass)) = self.parts.breaker.as_ref().zip(self.pass.take()) {
-            let took =
-                || now.zip(self.attempt_began).map(|(end, start)| end.saturating_duration_since(start));
-            let slow = breaker.is_slow(|| took().unwrap_or_default());
-            breaker.record(pass, weight, slow, now);
-        }
+        self.tell_breaker(weight, now);
         if let Some(bulkhead) = &self.parts.bulkhead {
             if let Some(ticket) = self.ticket.take() {
                 bulkhead.seats().give_up(&ticket);
@@ -222,6 +231,15 @@ impl Held {
             if std::mem::take(&mut self.seated) {
                 bulkhead.seats().leave();
             }
+        }
+    }
+
+    fn tell_breaker(&mut self, weight: Weight, now: Option<Instant>) {
+        if let Some((breaker, pass)) = self.parts.breaker.as_ref().zip(self.pass.take()) {
+            let took =
+                || now.zip(self.attempt_began).map(|(end, start)| end.saturating_duration_since(start));
+            let slow = breaker.is_slow(|| took().unwrap_or_default());
+            breaker.record(pass, weight, slow, now);
         }
     }
 

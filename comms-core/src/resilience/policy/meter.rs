@@ -15,7 +15,7 @@ pub(super) struct Meter {
     success: OnceLock<Histogram>,
     failures: [OnceLock<Histogram>; 6],
     retries: OnceLock<Counter>,
-    denied: [OnceLock<Counter>; 3],
+    denied: [OnceLock<Counter>; 4],
     rejected: [OnceLock<Counter>; 5],
 }
 

@@ -252,6 +252,34 @@ async fn a_wait_for_a_seat_is_bounded_by_itself_and_by_the_deadline() {
     assert_eq!(now() - began, millis(600));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_refusal_of_a_later_attempt_does_not_unsay_what_may_have_happened() {
+    let policy = policy(|c| {
+        c.retry = Some(RetryConfig { idempotent: true, ..retry(5) });
+        c.breaker = Some(BreakerConfig { failures: 2, ..BreakerConfig::default() });
+    });
+    let error =
+        policy.run(|| async { Err::<(), _>(Error::unknown("the answer was lost")) }).await.unwrap_err();
+    assert_eq!(policy.breaker().unwrap().state(), State::Open);
+    assert_eq!(error.to_string(), "unknown: the answer was lost");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_breaker_that_opens_while_a_seat_is_waited_for_is_asked_again() {
+    let policy = policy(|c| {
+        c.breaker = Some(BreakerConfig::default());
+        c.bulkhead = Some(BulkheadConfig { max_wait: millis(300), ..BulkheadConfig::seats(1) });
+    });
+    let bulkhead = policy.bulkhead().unwrap();
+    let seat = bulkhead.try_acquire().unwrap();
+    let mut waits = Box::pin(policy.run(|| async { Ok(()) }));
+    assert!(waits.as_mut().now_or_never().is_none());
+    policy.breaker().unwrap().force_open();
+    drop(seat);
+    assert_eq!(waits.await.unwrap_err().rejection().unwrap().guard, Guard::Breaker);
+    assert_eq!(bulkhead.in_use(), 0);
+}
+
 /// A rejection that waits for a timer costs a millisecond.
 #[tokio::test(start_paused = true)]
 async fn a_rejection_is_ready_at_the_first_poll() {
@@ -343,6 +371,9 @@ async fn a_swap_holds_for_the_next_call_and_keeps_the_state() {
     config.timeout = Some(Duration::ZERO);
     let refused = policy.swap(config).unwrap_err();
     assert!(refused.to_string().contains("policy p: a timeout must not be zero"), "{refused}");
+    let mut config = PolicyConfig::none();
+    config.timeout = Some(Duration::MAX);
+    assert!(policy.swap(config).is_err(), "no point in time is out of range");
 }
 
 #[tokio::test(start_paused = true)]
@@ -374,7 +405,7 @@ fn configuration_says_no_with_a_reason() {
     assert_eq!(parse(r#"{"breaker": {}}"#).unwrap().breaker, Some(BreakerConfig::default()));
     for (text, reason) in [
         (r#"{"retries": {}}"#, "unknown field `retries`"),
-        (r#"{"breaker": true}"#, "a table of settings, or false"),
+        (r#"{"breaker": true}"#, "settings, or false"),
         (r#"{"timeout": "soon"}"#, "\"soon\" is not a duration like \"250ms\""),
         (r#"{"retry": {"backoff": {"base": "2s", "cap": "1s"}}}"#, "0 < base <= cap"),
     ] {
