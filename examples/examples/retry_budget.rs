@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Context as _;
 use comms_core::{
-    Backoff, Clock, Context, Error, Policy, PolicyConfig,
+    Backoff, Clock, Error, Policy, PolicyConfig,
     resilience::{BudgetConfig, RetryConfig},
 };
 
@@ -97,13 +97,17 @@ async fn main() -> anyhow::Result<()> {
     let (answer, attempts) = counted(&guarded, lost_at_first).await;
     println!("a plain call: {attempts} attempt, {answer:?}");
     anyhow::ensure!(attempts == 1, "charging twice is worse than an error");
-    let mut context = Context::root(&clock);
-    context.idempotency_key = Some("order-42".into());
-    let (answer, attempts) = context.scope(counted(&guarded, lost_at_first)).await;
-    println!("under a key that the peer knows again: {attempts} attempts, {answer:?}");
+    let mut attempts = 0;
+    let charge_under_key = || {
+        attempts += 1;
+        let answer = lost_at_first(attempts);
+        async { answer }
+    };
+    let answer = guarded.run_idempotent(charge_under_key).await;
+    println!("sent under a key that the peer knows again: {attempts} attempts, {answer:?}");
     anyhow::ensure!(attempts == 2, "the second one is the first one");
     let (answer, attempts) = counted(&policy(None, true)?, lost_at_first).await;
-    println!("a call that is idempotent by itself: {attempts} attempts, {answer:?}");
+    println!("a policy whose calls all are idempotent: {attempts} attempts, {answer:?}");
     anyhow::ensure!(attempts == 2);
     Ok(())
 }

@@ -69,7 +69,7 @@ pub struct Transition {
 pub struct BreakerSnapshot {
     /// The state now.
     pub state: State,
-    /// Failures in a row: these and the counts of the window are those of the opening, once it has opened.
+    /// Failures in a row: these and the counts of the window are the last of the closed state, once it is left.
     pub failures_in_a_row: u32,
     /// Calls in the window.
     pub calls: u32,
@@ -215,8 +215,8 @@ impl Breaker {
     #[must_use]
     pub fn snapshot(&self) -> BreakerSnapshot {
         let now = self.0.clock.now();
-        let machine = self.lock();
-        let (failures_in_a_row, counts) = machine.counts();
+        let mut machine = self.lock();
+        let (failures_in_a_row, counts) = machine.counts(now);
         let left = |until: Instant| until.saturating_duration_since(now).as_millis() as u64;
         BreakerSnapshot {
             state: machine.state(),
@@ -253,9 +253,11 @@ impl Breaker {
     /// `Invalid` for settings that make no sense; the old ones stay.
     pub fn configure(&self, config: BreakerConfig) -> Result<(), Error> {
         config.validate()?;
-        let (slow_after, now) = (slow_word(&config), self.0.clock.now());
-        self.change(|machine| machine.configure(config, now));
-        self.0.slow_after.store(slow_after, Ordering::Relaxed);
+        let now = self.0.clock.now();
+        self.change(|machine| {
+            self.0.slow_after.store(slow_word(&config), Ordering::Relaxed);
+            machine.configure(config, now);
+        });
         Ok(())
     }
 

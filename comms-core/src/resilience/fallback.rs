@@ -21,8 +21,8 @@ use crate::{Error, telemetry};
 /// use tower::{Layer, ServiceExt, service_fn};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Error> {
-/// let prices = service_fn(|_: &str| async { Err::<u32, _>(Error::transient("away")) });
-/// let cached = FallbackLayer::new("prices", |book: &str, cause: Error| async move {
+/// let prices = service_fn(|_: &'static str| async { Err::<u32, _>(Error::transient("away")) });
+/// let cached = FallbackLayer::new("prices", |book: &'static str, cause: Error| async move {
 ///     if book == "atlas" { Ok(42) } else { Err(cause) }
 /// });
 /// assert_eq!(cached.layer(prices).oneshot("atlas").await?, 42);

@@ -176,13 +176,14 @@ impl Policy {
         PolicyBuilder { name, config, clock, given: Guards::default() }
     }
 
-    /// Guards a tower service whose error is [`Error`]; the request is cloned where retry is on.
+    /// Guards a tower service whose error is [`Error`] and whose requests are `Clone`; they are cloned where another
+    /// attempt may follow.
     #[must_use]
     pub fn layer(&self) -> PolicyLayer<ByKind> {
-        self.layer_with(ByKind)
+        self.layer_with(ByKind::default())
     }
 
-    /// Guards a tower service whose results `classify` reads.
+    /// Guards a tower service whose requests and results `classify` knows.
     #[must_use]
     pub fn layer_with<C>(&self, classify: C) -> PolicyLayer<C> {
         PolicyLayer::new(self.clone(), classify)
@@ -197,11 +198,24 @@ impl Policy {
         F: FnMut() -> Fut,
         Fut: Future<Output = Result<T, Error>>,
     {
-        Call::new(self.parts(), service::Function(attempt), (), ByKind).await
+        Call::new(self.parts(), service::Function(attempt), (), ByKind::default()).await
+    }
+
+    /// As [`run`](Self::run), for a call that may be made twice though its answer was lost: it carries an idempotency
+    /// key, or has the same effect however often it is made. So an `Unknown` failure is tried again, too.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub async fn run_idempotent<F, Fut, T>(&self, attempt: F) -> Result<T, Error>
+    where
+        F: FnMut() -> Fut,
+        Fut: Future<Output = Result<T, Error>>,
+    {
+        Call::new(self.parts(), service::Function(attempt), (), ByKind::idempotent()).await
     }
 
     /// Other settings, for the calls that begin after this. The guards that stay keep their state: an
-    /// open breaker stays open, seats stay taken; a budget whose settings changed begins full.
+    /// open breaker stays open, seats stay taken; a budget or a rate limit whose settings changed begins full.
     ///
     /// # Errors
     /// `Invalid` for settings that make no sense; the old ones stay.

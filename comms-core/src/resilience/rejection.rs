@@ -19,15 +19,18 @@ pub enum Guard {
     Deadline,
     /// The time limit of the attempt, or the deadline, passed while the call was under way.
     Timeout,
+    /// The service did not get ready within the time limit of the attempt: nothing was sent.
+    Unready,
 }
 
 impl Guard {
-    /// What the rejection means for the caller: nothing happened (`Rejected`), but for a time limit that
-    /// passed during the call, whose effect is `Unknown`.
+    /// What the rejection means for the caller: nothing happened, and a guard said so (`Rejected`) or the service did
+    /// not get ready (`Transient`); but a time limit that passed during the call leaves its effect `Unknown`.
     #[must_use]
     pub const fn kind(self) -> ErrorKind {
         match self {
             Self::Timeout => ErrorKind::Unknown,
+            Self::Unready => ErrorKind::Transient,
             Self::Breaker | Self::Bulkhead | Self::RateLimit | Self::Deadline => ErrorKind::Rejected,
         }
     }
@@ -41,7 +44,13 @@ impl Guard {
             Self::RateLimit => "rate_limit",
             Self::Deadline => "deadline",
             Self::Timeout => "timeout",
+            Self::Unready => "unready",
         }
+    }
+
+    /// Whether it ended an attempt. The others refuse to begin one, and would refuse the next as well.
+    pub(super) const fn ended_attempt(self) -> bool {
+        matches!(self, Self::Timeout | Self::Unready)
     }
 
     const fn says(self) -> &'static str {
@@ -51,6 +60,7 @@ impl Guard {
             Self::RateLimit => "the rate limit is reached",
             Self::Deadline => "the deadline had passed before the call was sent",
             Self::Timeout => "no answer within the time limit",
+            Self::Unready => "not ready within the time limit",
         }
     }
 }

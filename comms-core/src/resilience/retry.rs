@@ -26,9 +26,9 @@ pub struct RetryConfig {
     /// Default 5 min.
     #[serde(with = "duration")]
     pub max_pushback: Duration,
-    /// The call has the same effect however often it is made, so an `Unknown` failure may be tried again.
-    /// Default false: it is then tried again only under an idempotency key of the current
-    /// [`Context`](crate::Context).
+    /// All calls may be made twice: each carries an idempotency key of its own, or has the same effect however often it
+    /// is made. So an `Unknown` failure may be tried again. Default false: then only where the call says so itself
+    /// ([`Policy::run_idempotent`](super::Policy::run_idempotent), [`Classify::is_idempotent`](super::Classify)).
     pub idempotent: bool,
     /// A `Conflict` is tried again: right where each attempt reads anew what it changes. Default false.
     pub conflicts: bool,
@@ -64,8 +64,8 @@ pub(super) struct Failed {
     pub(super) kind: ErrorKind,
     /// The wait the peer asked for.
     pub(super) retry_after: Option<Duration>,
-    /// The call has an idempotency key.
-    pub(super) keyed: bool,
+    /// The call itself may be made twice.
+    pub(super) idempotent: bool,
     pub(super) now: Instant,
     pub(super) deadline: Option<Instant>,
 }
@@ -100,7 +100,7 @@ impl Denied {
     }
 }
 
-/// The budget is asked last, so that only a retry that will be made is paid for.
+/// The budget is asked last, so that a retry which is ruled out is not paid for.
 pub(super) fn decide(
     config: &RetryConfig,
     budget: Option<&Budget>,
@@ -109,7 +109,7 @@ pub(super) fn decide(
 ) -> Decision {
     let right = match failed.kind {
         ErrorKind::Transient => true,
-        ErrorKind::Unknown => config.idempotent || failed.keyed,
+        ErrorKind::Unknown => config.idempotent || failed.idempotent,
         ErrorKind::Conflict => config.conflicts,
         // The peer is overloaded: again only when it said when.
         ErrorKind::Rejected => failed.retry_after.is_some(),
@@ -144,7 +144,7 @@ mod tests {
 
     fn failed(clock: &Clock, kind: ErrorKind) -> Failed {
         let now = clock.now();
-        Failed { attempt: 1, kind, retry_after: None, keyed: false, now, deadline: None }
+        Failed { attempt: 1, kind, retry_after: None, idempotent: false, now, deadline: None }
     }
 
     #[test]
@@ -158,15 +158,15 @@ mod tests {
         let plain = |kind| failed(&clock, kind);
         assert!(again(&config, plain(ErrorKind::Transient)));
         assert!(!again(&config, plain(ErrorKind::Unknown)));
-        assert!(again(&config, Failed { keyed: true, ..plain(ErrorKind::Unknown) }));
+        assert!(again(&config, Failed { idempotent: true, ..plain(ErrorKind::Unknown) }));
         assert!(again(&idempotent, plain(ErrorKind::Unknown)));
         assert!(!again(&config, plain(ErrorKind::Conflict)));
         assert!(again(&conflicts, plain(ErrorKind::Conflict)));
         assert!(!again(&config, plain(ErrorKind::Rejected)));
         assert!(again(&config, Failed { retry_after: Some(secs(1)), ..plain(ErrorKind::Rejected) }));
         for kind in [ErrorKind::Invalid, ErrorKind::Fatal] {
-            let keyed = Failed { keyed: true, retry_after: Some(secs(1)), ..plain(kind) };
-            assert_eq!(decide(&idempotent, None, &keyed, &clock), Decision::Final, "{kind}");
+            let asked = Failed { idempotent: true, retry_after: Some(secs(1)), ..plain(kind) };
+            assert_eq!(decide(&idempotent, None, &asked, &clock), Decision::Final, "{kind}");
         }
     }
 

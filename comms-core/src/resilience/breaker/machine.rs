@@ -162,9 +162,6 @@ impl Machine {
 
     fn open(&mut self, moment: &Moment<'_>) -> Option<Transition> {
         self.openings = self.openings.saturating_add(1);
-        if matches!(self.state, Inner::Closed { .. }) {
-            self.led_to_it = self.counts();
-        }
         let jitter = self.config.jitter;
         let spread = 1.0 - jitter + 2.0 * jitter * moment.clock.random_unit();
         let time = self.config.open_time(self.openings).mul_f64(spread);
@@ -193,6 +190,7 @@ impl Machine {
     /// Every change of state is a new generation.
     fn enter(&mut self, state: Inner) -> Option<Transition> {
         let from = self.state();
+        self.led_to_it = self.counted().unwrap_or(self.led_to_it);
         self.generation += 1;
         self.state = state;
         let to = self.state();
@@ -230,10 +228,20 @@ impl Machine {
         }
     }
 
-    pub(super) fn counts(&self) -> (u32, Counts) {
+    /// What is counted now, or was when the closed state was left.
+    pub(super) fn counts(&mut self, now: Instant) -> (u32, Counts) {
+        if let Inner::Closed { window: Some(window), .. } = &mut self.state {
+            window.slide(now);
+        }
+        self.counted().unwrap_or(self.led_to_it)
+    }
+
+    fn counted(&self) -> Option<(u32, Counts)> {
         match &self.state {
-            Inner::Closed { row, window } => (*row, window.as_ref().map(Window::sums).unwrap_or_default()),
-            _ => self.led_to_it,
+            Inner::Closed { row, window } => {
+                Some((*row, window.as_ref().map(Window::sums).unwrap_or_default()))
+            }
+            _ => None,
         }
     }
 }

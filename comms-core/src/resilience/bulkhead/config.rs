@@ -16,7 +16,8 @@ use crate::{
 pub struct BulkheadConfig {
     /// Calls at once. Default 30.
     pub limit: u32,
-    /// How long a call waits for a seat before it is rejected. Default 0: it does not wait.
+    /// How long a call of a [`Policy`](crate::Policy) waits for a seat before it is rejected. Default 0: it does not
+    /// wait. [`Bulkhead::acquire`] waits as long as its caller does.
     #[serde(with = "duration")]
     pub max_wait: Duration,
     /// Calls that may wait at once; one more is rejected at once. Default 100.

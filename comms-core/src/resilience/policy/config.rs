@@ -112,7 +112,7 @@ impl PolicyConfig {
         bounded("timeout", self.timeout.unwrap_or_default())?;
         bounded("attempt_timeout", self.attempt_timeout.unwrap_or_default())?;
         if [self.timeout, self.attempt_timeout].contains(&Some(Duration::ZERO)) {
-            return Err(Error::invalid("a timeout must not be zero; leave it out for none"));
+            return Err(Error::invalid("a timeout must not be zero; `false` is none"));
         }
         self.retry.as_ref().map_or(Ok(()), RetryConfig::validate)?;
         self.breaker.as_ref().map_or(Ok(()), BreakerConfig::validate)?;

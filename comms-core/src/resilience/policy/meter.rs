@@ -16,7 +16,7 @@ pub(super) struct Meter {
     failures: [OnceLock<Histogram>; 6],
     retries: OnceLock<Counter>,
     denied: [OnceLock<Counter>; 4],
-    rejected: [OnceLock<Counter>; 5],
+    rejected: [OnceLock<Counter>; 6],
 }
 
 impl Meter {

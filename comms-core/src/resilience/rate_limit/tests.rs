@@ -68,6 +68,8 @@ fn refuses_what_makes_no_sense() {
         RateLimitConfig::new(1, Duration::ZERO),
         RateLimitConfig::new(u32::MAX, millis(1)),
         zero_burst,
+        RateLimitConfig::new(1, Duration::MAX),
+        RateLimitConfig { burst: Some(u32::MAX), ..RateLimitConfig::new(1, Duration::from_secs(3_600)) },
     ];
     for config in refused {
         assert!(RateLimiter::new("r", &config, Clock::system()).is_err(), "{config:?}");
