@@ -68,6 +68,7 @@ impl Clock {
     }
 
     /// Monotonic time.
+    #[inline]
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn now(&self) -> Instant {

@@ -128,6 +128,7 @@ pub(crate) fn threads(threads: usize) -> Group {
     let title =
         format!("breaker shared by {threads} threads, closed (the time that all need for one call each)");
     Group::new(title)
+        .long_turns()
         .add_timed(
             "recloser, 100 calls",
             together(threads, move || drop(recloser.call(|| black_box(Ok::<_, ()>(1))))),

@@ -149,6 +149,7 @@ impl Breaker {
     ///
     /// # Errors
     /// A [`Rejection`] while it is open, or half-open with all probes under way.
+    #[inline]
     pub fn acquire(&self) -> Result<Permit<'_>, Rejection> {
         let pass = self.admit(None)?;
         let started = self.times_calls().then(|| self.0.clock.now());
@@ -156,6 +157,7 @@ impl Breaker {
     }
 
     /// `now` where the caller has read the clock already; it is read here only when it is needed.
+    #[inline]
     pub(super) fn admit(&self, now: Option<Instant>) -> Result<Pass, Rejection> {
         let shared = &*self.0;
         let word = shared.mirror.load(Ordering::Acquire);
@@ -179,6 +181,7 @@ impl Breaker {
     }
 
     /// Takes the result of a call. `now` as for [`admit`](Self::admit).
+    #[inline]
     pub(super) fn record(&self, pass: Pass, weight: Weight, slow: bool, now: Option<Instant>) {
         let word = self.0.mirror.load(Ordering::Acquire);
         let says_nothing = match (word & 7) as u8 {
@@ -195,12 +198,14 @@ impl Breaker {
     }
 
     /// Whether a call that took this long is slow. Zero in the word means that none is.
+    #[inline]
     pub(super) fn is_slow(&self, took: impl FnOnce() -> Duration) -> bool {
         let limit = self.0.slow_after.load(Ordering::Relaxed);
         limit != 0 && took() > Duration::from_nanos(limit)
     }
 
     /// Whether results need to know how long the call took.
+    #[inline]
     pub(super) fn times_calls(&self) -> bool {
         self.0.slow_after.load(Ordering::Relaxed) != 0
     }
@@ -335,6 +340,7 @@ pub struct Permit<'a> {
 
 impl Permit<'_> {
     /// The call worked.
+    #[inline]
     pub fn success(self) {
         self.record(Weight::Success);
     }
@@ -345,6 +351,7 @@ impl Permit<'_> {
     }
 
     /// The call's result in the terms of the one classification: see [`ErrorKind::blames_peer`](crate::ErrorKind::blames_peer).
+    #[inline]
     pub fn result<T>(self, result: &Result<T, Error>) {
         match result {
             Ok(_) => self.success(),

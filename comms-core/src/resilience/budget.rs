@@ -107,6 +107,7 @@ impl Budget {
     }
 
     /// A call succeeded: puts its share in. Writes nothing while the budget is full.
+    #[inline]
     pub fn deposit(&self) {
         let shared = &*self.0;
         let mut seen = shared.state.load(Ordering::Relaxed);

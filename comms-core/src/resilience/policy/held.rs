@@ -60,6 +60,7 @@ impl Held {
     }
 
     /// The one reading of the clock at the start, shared by all guards.
+    #[inline]
     pub(super) fn begin(&mut self) -> Result<(), Rejection> {
         let parts = &*self.parts;
         let asked = context::deadline().map(|deadline| deadline.instant());
@@ -92,6 +93,7 @@ impl Held {
     }
 
     /// Asks breaker and bulkhead. `false`: a seat must be waited for.
+    #[inline]
     pub(super) fn admit(&mut self, cx: &TaskContext<'_>) -> Result<bool, Rejection> {
         self.attempt += 1;
         self.ask_breaker()?;
@@ -120,6 +122,7 @@ impl Held {
         }
     }
 
+    #[inline]
     fn ask_breaker(&mut self) -> Result<(), Rejection> {
         if let Some(breaker) = &self.parts.breaker {
             self.pass = Some(breaker.admit(self.attempt_began)?);
@@ -164,6 +167,7 @@ impl Held {
     }
 
     /// When this attempt must have ended. What it calls in turn sees it as its deadline.
+    #[inline]
     pub(super) fn limit(&self) -> Option<Instant> {
         let own = self.attempt_began.zip(self.parts.config.attempt_timeout);
         let own = own.and_then(|(began, timeout)| began.checked_add(timeout));
@@ -176,6 +180,7 @@ impl Held {
 
     /// Takes the end of an attempt: breaker, bulkhead and budget learn of it. The wait before another attempt, or
     /// `None` where the call has ended. `idempotent` is what the request says of itself, while it is there.
+    #[inline]
     pub(super) fn settle(
         &mut self,
         class: Class,
@@ -221,6 +226,7 @@ impl Held {
     }
 
     /// The call has ended.
+    #[inline]
     pub(super) fn measure(&self, class: Class) {
         let failure = match class {
             Class::Success => None,
@@ -232,6 +238,7 @@ impl Held {
     }
 
     /// Gives back the seat and the place in the queue, and tells the breaker how it went.
+    #[inline]
     fn release(&mut self, weight: Weight, now: Option<Instant>) {
         self.tell_breaker(weight, now);
         if let Some(bulkhead) = &self.parts.bulkhead {
@@ -244,6 +251,7 @@ impl Held {
         }
     }
 
+    #[inline]
     fn tell_breaker(&mut self, weight: Weight, now: Option<Instant>) {
         if let Some((breaker, pass)) = self.parts.breaker.as_ref().zip(self.pass.take()) {
             let took =
