@@ -6,10 +6,14 @@
 
 mod config;
 mod machine;
+mod permit;
+mod state;
 mod window;
 
 pub use config::{BreakerConfig, Over, WindowConfig};
 pub(super) use machine::{Pass, Weight};
+pub use permit::Permit;
+pub use state::{BreakerSnapshot, State, Transition};
 
 use machine::{Machine, Mirror, Moment};
 use std::{
@@ -23,63 +27,6 @@ use crate::{
     sync::{Arc, AtomicU64, Mutex, MutexGuard, Ordering, PoisonError},
     telemetry,
 };
-
-/// The state of a [`Breaker`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    /// Calls pass and are counted.
-    Closed,
-    /// Calls are rejected for a time.
-    Open,
-    /// A few probes pass; what they bring back decides.
-    HalfOpen,
-    /// Calls are rejected until [`Breaker::reset`].
-    ForcedOpen,
-    /// Calls pass, whatever they bring back, until [`Breaker::reset`].
-    ForcedClosed,
-}
-
-impl State {
-    /// The value of the `state` label.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::Open => "open",
-            Self::HalfOpen => "half_open",
-            Self::ForcedOpen => "forced_open",
-            Self::ForcedClosed => "forced_closed",
-        }
-    }
-}
-
-/// A change of state, as listeners are told it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Transition {
-    /// The state before.
-    pub from: State,
-    /// The state after.
-    pub to: State,
-}
-
-/// What a breaker shows of itself.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-#[non_exhaustive]
-pub struct BreakerSnapshot {
-    /// The state now.
-    pub state: State,
-    /// Failures in a row: these and the counts of the window are the last of the closed state, once it is left.
-    pub failures_in_a_row: u32,
-    /// Calls in the window.
-    pub calls: u32,
-    /// Failed calls in the window.
-    pub failed: u32,
-    /// Slow calls in the window.
-    pub slow: u32,
-    /// Milliseconds until it lets a probe through, while it is open.
-    pub open_for_ms: Option<u64>,
-}
 
 /// A circuit breaker. Clones share it.
 ///
@@ -279,6 +226,10 @@ impl Breaker {
         self.0.name
     }
 
+    fn now(&self) -> Instant {
+        self.0.clock.now()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Machine> {
         self.0.machine.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -325,55 +276,6 @@ fn slow_word(config: &BreakerConfig) -> u64 {
 impl fmt::Debug for Breaker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Breaker").field("name", &self.name()).field("state", &self.state()).finish()
-    }
-}
-
-/// A call that a [`Breaker`] let through. Dropped without a result it counts as cancelled: neither success nor
-/// failure, and a probe is given back.
-#[derive(Debug)]
-#[must_use = "a permit that is dropped at once guards nothing"]
-pub struct Permit<'a> {
-    breaker: &'a Breaker,
-    pass: Option<Pass>,
-    started: Option<Instant>,
-}
-
-impl Permit<'_> {
-    /// The call worked.
-    #[inline]
-    pub fn success(self) {
-        self.record(Weight::Success);
-    }
-
-    /// The call failed in a way that blames the peer.
-    pub fn failure(self) {
-        self.record(Weight::Failure);
-    }
-
-    /// The call's result in the terms of the one classification: see [`ErrorKind::blames_peer`](crate::ErrorKind::blames_peer).
-    #[inline]
-    pub fn result<T>(self, result: &Result<T, Error>) {
-        match result {
-            Ok(_) => self.success(),
-            Err(error) if error.kind.blames_peer() => self.failure(),
-            Err(_) => drop(self),
-        }
-    }
-
-    fn record(mut self, weight: Weight) {
-        let Some(pass) = self.pass.take() else { return };
-        let now = self.started.map(|_| self.breaker.0.clock.now());
-        let took = || now.zip(self.started).map(|(end, start)| end - start).unwrap_or_default();
-        let slow = self.breaker.is_slow(took);
-        self.breaker.record(pass, weight, slow, now);
-    }
-}
-
-impl Drop for Permit<'_> {
-    fn drop(&mut self) {
-        if let Some(pass) = self.pass {
-            self.breaker.record(pass, Weight::Neutral, false, None);
-        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 };
 use tower_service::Service;
 
-use super::{Parts, held::Held};
+use super::{held::Held, parts::Parts};
 use crate::{
     Clock, ErrorKind, clock, context,
     resilience::{Class, Classify, Guard, Rejection},

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::Parts;
+use super::parts::Parts;
 use crate::{
     Clock, ErrorKind, context,
     resilience::{

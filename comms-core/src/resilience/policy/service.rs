@@ -9,7 +9,7 @@ use std::{
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{Call, Parts, Policy};
+use super::{Call, Policy, parts::Parts};
 use crate::resilience::Classify;
 
 /// The tower layer of a [`Policy`], made by [`Policy::layer`].
