@@ -68,6 +68,7 @@ impl Clock {
     }
 
     /// Monotonic time.
+    #[inline]
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn now(&self) -> Instant {
@@ -99,8 +100,7 @@ impl Clock {
         rfc3339(self.unix())
     }
 
-    /// Waits until `duration` has passed. Nothing is registered before the first poll; on the system clock
-    /// that must be within a tokio runtime.
+    /// Waits until `duration` has passed. On the system clock it is tokio's timer, and must be made within a runtime.
     pub fn sleep(&self, duration: Duration) -> Sleep {
         match &self.0 {
             Source::System => Sleep::system(duration),
@@ -158,10 +158,12 @@ impl fmt::Debug for Clock {
     }
 }
 
-/// A time since 1970 as RFC 3339 in UTC with milliseconds.
+/// A time since 1970 as RFC 3339 in UTC with milliseconds; at most the last of the year 9999, which is as far as the
+/// format goes.
 #[must_use]
 pub fn rfc3339(unix: Duration) -> String {
-    humantime::format_rfc3339_millis(UNIX_EPOCH + unix).to_string()
+    const LAST: Duration = Duration::from_millis(253_402_300_799_999);
+    humantime::format_rfc3339_millis(UNIX_EPOCH + unix.min(LAST)).to_string()
 }
 
 #[cfg(test)]

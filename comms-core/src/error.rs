@@ -28,6 +28,7 @@ pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;
 /// | rate limit | `Rejected` | RESOURCE_EXHAUSTED (8) | 429 |
 /// | deadline | `Rejected` | DEADLINE_EXCEEDED (4) | 504 |
 /// | timeout | `Unknown` | DEADLINE_EXCEEDED (4) | 504 |
+/// | not ready in time | `Transient` | UNAVAILABLE (14) | 503 |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
     /// Nothing happened; the same again may succeed.

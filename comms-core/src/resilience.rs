@@ -14,7 +14,8 @@
 //! | [`FallbackLayer`] | (it answers in place of an error) |
 //!
 //! All of them speak of failures in one vocabulary, [`ErrorKind`](crate::ErrorKind), and say no with a
-//! [`Rejection`], which names the guard and the wait. A rejection never waits for a timer and never allocates.
+//! [`Rejection`], which names the guard and the wait. A refusal is ready at once, but for a wait that was asked for, and
+//! never allocates.
 
 mod backoff;
 pub mod breaker;

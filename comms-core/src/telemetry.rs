@@ -43,7 +43,8 @@ pub const WS_QUEUED_BYTES: &str = "comms_ws_queued_bytes";
 pub const CALL_DURATION: &str = "comms_call_duration_seconds";
 /// Counter: attempts after the first, by `name`.
 pub const CALL_RETRIES: &str = "comms_call_retries_total";
-/// Counter: retries that were wanted and not made, by `name` and `reason`: `attempts`, `budget`, `deadline`.
+/// Counter: retries that were wanted and not made, by `name` and `reason`: `attempts`, `pushback`,
+/// `deadline`, `budget`.
 pub const CALL_RETRIES_DENIED: &str = "comms_call_retries_denied_total";
 /// Counter: calls a guard said no to, by `name` and `guard`.
 pub const CALL_REJECTIONS: &str = "comms_call_rejections_total";

@@ -1,12 +1,16 @@
-//! What the guards allocate: nothing, on the happy path and when they say no. One test, because the counter is that of
-//! the whole process.
+//! What the guards allocate: nothing, on the happy path and when they refuse a call. One test, because the counter is
+//! that of the whole process.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::{alloc::System, time::Duration};
 
 use comms_core::{
-    Clock, Error,
-    resilience::{Breaker, BreakerConfig, BulkheadConfig, Policy, PolicyConfig, WindowConfig, breaker::Over},
+    Clock, Context, Deadline, Error,
+    resilience::{
+        Breaker, BreakerConfig, BulkheadConfig, Guard, Policy, PolicyConfig, WindowConfig,
+        breaker::Over,
+        rate_limit::{RateLimitConfig, RateLimiter},
+    },
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tower::{Layer, Service, ServiceExt, service_fn};
@@ -58,6 +62,22 @@ fn guards_allocate_nothing() {
     policy.breaker().unwrap().force_open();
     let refused = || runtime.block_on(policy.run(|| async { Ok(()) })).unwrap_err();
     assert_eq!(allocations(|| assert!(refused().rejection().is_some())), 0, "an open breaker");
+
+    let breaker = policy.breaker().unwrap();
+    breaker.reset();
+    (0..5).for_each(|_| breaker.acquire().unwrap().failure());
+    assert_eq!(allocations(|| assert!(refused().retry_after.is_some())), 0, "one that opened by itself");
+
+    let late = Context::default().with_deadline(Deadline::after(Duration::ZERO, &Clock::system()));
+    let refused = || {
+        runtime.block_on(late.clone().scope(full.run(|| async { Ok(()) }))).unwrap_err().rejection().copied()
+    };
+    assert_eq!(allocations(|| assert_eq!(refused().unwrap().guard, Guard::Deadline)), 0, "a passed deadline");
+
+    let rate = RateLimitConfig::new(1, Duration::from_secs(3_600));
+    let limiter = RateLimiter::new("l", &rate, Clock::system()).unwrap();
+    limiter.check().unwrap();
+    assert_eq!(allocations(|| assert!(limiter.check().is_err())), 0, "a rate that is used up");
 
     for over in [Over::Calls(100), Over::Time(Duration::from_secs(3_600))] {
         let mut window = WindowConfig::default();

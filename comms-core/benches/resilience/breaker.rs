@@ -21,7 +21,7 @@ const HOUR: Duration = Duration::from_secs(3_600);
 
 fn ours(window: Option<WindowConfig>) -> Breaker {
     let mut config = BreakerConfig::default();
-    (config.open_for, config.open_limit) = (HOUR, HOUR);
+    config.open_for = HOUR;
     if window.is_some() {
         (config.failures, config.window) = (0, window);
     }
@@ -73,13 +73,17 @@ pub(crate) fn closed() -> Group {
 
 /// A peer's cost grew from 572 ns to 61 us.
 pub(crate) fn window() -> Group {
-    let empty = ours(over(Over::Time(HOUR)));
     let full = ours(over(Over::Time(HOUR)));
     (0..100_000).for_each(|_| pass(&full));
     let calls = ours(over(Over::Calls(100_000)));
     (0..100_000).for_each(|_| pass(&calls));
     Group::new("breaker with a window, by the calls in it")
-        .add("comms, time window, few calls at first", move || pass(&empty))
+        .add_timed("comms, time window, none before each turn", |times| {
+            let empty = ours(over(Over::Time(HOUR)));
+            let begun = Instant::now();
+            (0..times.min(5_000)).for_each(|_| pass(&empty));
+            begun.elapsed().mul_f64(times as f64 / times.min(5_000) as f64)
+        })
         .add("comms, time window, 100,000 calls before", move || pass(&full))
         .add("comms, count window of 100,000, full", move || pass(&calls))
 }
@@ -124,6 +128,7 @@ pub(crate) fn threads(threads: usize) -> Group {
     let title =
         format!("breaker shared by {threads} threads, closed (the time that all need for one call each)");
     Group::new(title)
+        .long_turns()
         .add_timed(
             "recloser, 100 calls",
             together(threads, move || drop(recloser.call(|| black_box(Ok::<_, ()>(1))))),

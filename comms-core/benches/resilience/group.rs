@@ -7,6 +7,7 @@ type Operation = Box<dyn FnMut(u64) -> Duration>;
 
 pub(crate) struct Group {
     title: String,
+    turn: Duration,
     contenders: Vec<(String, Operation)>,
 }
 
@@ -15,7 +16,12 @@ const TURN: Duration = Duration::from_millis(4);
 
 impl Group {
     pub(crate) fn new(title: impl Into<String>) -> Self {
-        Self { title: title.into(), contenders: Vec::new() }
+        Self { title: title.into(), turn: TURN, contenders: Vec::new() }
+    }
+
+    /// Turns long enough for what takes time to begin, as threads do.
+    pub(crate) fn long_turns(self) -> Self {
+        Self { turn: TURN * 10, ..self }
     }
 
     /// The first contender is what the others are divided by.
@@ -42,7 +48,8 @@ impl Group {
     }
 
     pub(crate) fn run(mut self) {
-        let times: Vec<u64> = self.contenders.iter_mut().map(|(_, operation)| calibrate(operation)).collect();
+        let times: Vec<u64> =
+            self.contenders.iter_mut().map(|(_, operation)| calibrate(operation, self.turn)).collect();
         let mut rounds: Vec<Vec<f64>> = Vec::new();
         for _ in 0..ROUNDS {
             let turn = |((_, operation), times): (&mut (String, Operation), &u64)| {
@@ -59,12 +66,12 @@ impl Group {
     }
 }
 
-fn calibrate(operation: &mut Operation) -> u64 {
+fn calibrate(operation: &mut Operation, turn: Duration) -> u64 {
     let mut times = 64;
     loop {
         let took = operation(times);
-        if took >= TURN / 4 {
-            return (times as f64 * TURN.as_secs_f64() / took.as_secs_f64()).max(1.0) as u64;
+        if took >= turn / 4 {
+            return (times as f64 * turn.as_secs_f64() / took.as_secs_f64()).max(1.0) as u64;
         }
         times *= 2;
     }

@@ -62,7 +62,8 @@ impl Manual {
         let nanos = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
         let due: Vec<Waker> = {
             let mut state = self.lock();
-            self.elapsed_nanos.fetch_add(nanos, Ordering::SeqCst);
+            let elapsed = self.elapsed_nanos.load(Ordering::SeqCst).saturating_add(nanos);
+            self.elapsed_nanos.store(elapsed, Ordering::SeqCst);
             let now = self.now();
             state.sleepers.extract_if(.., |(until, _)| *until <= now).map(|(_, waker)| waker).collect()
         };

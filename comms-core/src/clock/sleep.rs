@@ -4,13 +4,17 @@ use pin_project_lite::pin_project;
 use std::{
     fmt,
     future::Future,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
     time::{Duration, Instant},
 };
 
 use super::manual::Manual;
+use tokio::task::unconstrained;
+
+/// A thousand years.
+const FAR: Duration = Duration::from_secs(1_000 * 365 * 86_400);
 
 pin_project! {
     /// A wait on a [`Clock`](super::Clock), made by [`Clock::sleep`](super::Clock::sleep).
@@ -32,7 +36,9 @@ impl Sleep {
     }
 
     pub(super) fn manual(clock: Arc<Manual>, duration: Duration) -> Self {
-        let until = clock.now() + duration;
+        // As far as it goes: nobody waits that long.
+        let until = clock.now();
+        let until = until.checked_add(duration).unwrap_or(until + FAR);
         Self { kind: Kind::Manual { clock, until } }
     }
 }
@@ -42,7 +48,8 @@ impl Future for Sleep {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         match self.project().kind.project() {
-            KindProj::System { timer } => timer.poll(cx),
+            // Without tokio's budget: a limit must hold also for work that has used it up.
+            KindProj::System { timer } => pin!(unconstrained(timer)).poll(cx),
             KindProj::Manual { clock, until } => clock.poll_sleep(*until, cx),
         }
     }

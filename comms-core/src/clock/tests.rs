@@ -5,6 +5,7 @@ fn writes_dates_as_rfc_3339_has_them() {
     assert_eq!(rfc3339(Duration::ZERO), "1970-01-01T00:00:00.000Z");
     assert_eq!(rfc3339(Duration::from_millis(951_782_400_123)), "2000-02-29T00:00:00.123Z");
     assert_eq!(rfc3339(Duration::from_secs(1_763_708_399)), "2025-11-21T06:59:59.000Z");
+    assert_eq!(rfc3339(Duration::MAX), "9999-12-31T23:59:59.999Z");
 }
 
 #[test]
@@ -26,6 +27,32 @@ async fn a_sleep_on_a_manual_clock_ends_when_the_clock_is_moved_past_it() {
     assert!(!sleeper.is_finished());
     clock.advance(Duration::from_secs(1));
     sleeper.await.unwrap();
+}
+
+#[test]
+fn a_manual_clock_never_goes_back() {
+    let clock = Clock::manual(Duration::ZERO);
+    clock.advance(Duration::from_secs(1));
+    clock.advance(Duration::from_secs(600 * 365 * 86_400));
+    assert!(clock.unix() > Duration::from_secs(500 * 365 * 86_400));
+}
+
+#[tokio::test]
+async fn a_limit_holds_for_work_that_never_lets_go() {
+    let (sender, mut receiver) = tokio::sync::mpsc::channel(1);
+    let feed = sender.clone();
+    sender.try_send(()).unwrap();
+    let busy = async {
+        // Always something there: only tokio's budget makes it pause.
+        while receiver.recv().await.is_some() {
+            feed.try_send(()).unwrap();
+        }
+    };
+    tokio::select! {
+        biased;
+        () = busy => {}
+        () = Clock::system().sleep(Duration::from_millis(20)) => {}
+    }
 }
 
 #[tokio::test(start_paused = true)]

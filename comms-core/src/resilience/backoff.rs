@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-use super::config::duration;
+use super::config::{bounded, duration};
 use crate::{Clock, Error};
 
 /// Exponential backoff with jitter. Default (requirement P14): 1 s, doubled, at most 30 s, jitter +-20%
@@ -78,11 +78,12 @@ impl Backoff {
     /// Starts at `base`, doubles, stops growing at `cap`; jitter +-20%.
     ///
     /// # Errors
-    /// `Invalid` for a zero base or a cap below it.
+    /// `Invalid` for a zero base, a cap below it, or one of more than three years.
     pub fn new(base: Duration, cap: Duration) -> Result<Self, Error> {
         if base.is_zero() || cap < base {
             return Err(Error::invalid("a backoff needs 0 < base <= cap"));
         }
+        bounded("cap", cap)?;
         Ok(Self { base, cap, ..Self::default() })
     }
 

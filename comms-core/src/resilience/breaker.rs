@@ -6,10 +6,14 @@
 
 mod config;
 mod machine;
+mod permit;
+mod state;
 mod window;
 
 pub use config::{BreakerConfig, Over, WindowConfig};
 pub(super) use machine::{Pass, Weight};
+pub use permit::Permit;
+pub use state::{BreakerSnapshot, State, Transition};
 
 use machine::{Machine, Mirror, Moment};
 use std::{
@@ -23,63 +27,6 @@ use crate::{
     sync::{Arc, AtomicU64, Mutex, MutexGuard, Ordering, PoisonError},
     telemetry,
 };
-
-/// The state of a [`Breaker`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    /// Calls pass and are counted.
-    Closed,
-    /// Calls are rejected for a time.
-    Open,
-    /// A few probes pass; what they bring back decides.
-    HalfOpen,
-    /// Calls are rejected until [`Breaker::reset`].
-    ForcedOpen,
-    /// Calls pass, whatever they bring back, until [`Breaker::reset`].
-    ForcedClosed,
-}
-
-impl State {
-    /// The value of the `state` label.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::Open => "open",
-            Self::HalfOpen => "half_open",
-            Self::ForcedOpen => "forced_open",
-            Self::ForcedClosed => "forced_closed",
-        }
-    }
-}
-
-/// A change of state, as listeners are told it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Transition {
-    /// The state before.
-    pub from: State,
-    /// The state after.
-    pub to: State,
-}
-
-/// What a breaker shows of itself.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-#[non_exhaustive]
-pub struct BreakerSnapshot {
-    /// The state now.
-    pub state: State,
-    /// Failures in a row.
-    pub failures_in_a_row: u32,
-    /// Calls in the window.
-    pub calls: u32,
-    /// Failed calls in the window.
-    pub failed: u32,
-    /// Slow calls in the window.
-    pub slow: u32,
-    /// Milliseconds until it lets a probe through, while it is open.
-    pub open_for_ms: Option<u64>,
-}
 
 /// A circuit breaker. Clones share it.
 ///
@@ -149,6 +96,7 @@ impl Breaker {
     ///
     /// # Errors
     /// A [`Rejection`] while it is open, or half-open with all probes under way.
+    #[inline]
     pub fn acquire(&self) -> Result<Permit<'_>, Rejection> {
         let pass = self.admit(None)?;
         let started = self.times_calls().then(|| self.0.clock.now());
@@ -156,6 +104,7 @@ impl Breaker {
     }
 
     /// `now` where the caller has read the clock already; it is read here only when it is needed.
+    #[inline]
     pub(super) fn admit(&self, now: Option<Instant>) -> Result<Pass, Rejection> {
         let shared = &*self.0;
         let word = shared.mirror.load(Ordering::Acquire);
@@ -179,6 +128,7 @@ impl Breaker {
     }
 
     /// Takes the result of a call. `now` as for [`admit`](Self::admit).
+    #[inline]
     pub(super) fn record(&self, pass: Pass, weight: Weight, slow: bool, now: Option<Instant>) {
         let word = self.0.mirror.load(Ordering::Acquire);
         let says_nothing = match (word & 7) as u8 {
@@ -195,12 +145,14 @@ impl Breaker {
     }
 
     /// Whether a call that took this long is slow. Zero in the word means that none is.
+    #[inline]
     pub(super) fn is_slow(&self, took: impl FnOnce() -> Duration) -> bool {
         let limit = self.0.slow_after.load(Ordering::Relaxed);
         limit != 0 && took() > Duration::from_nanos(limit)
     }
 
     /// Whether results need to know how long the call took.
+    #[inline]
     pub(super) fn times_calls(&self) -> bool {
         self.0.slow_after.load(Ordering::Relaxed) != 0
     }
@@ -215,8 +167,8 @@ impl Breaker {
     #[must_use]
     pub fn snapshot(&self) -> BreakerSnapshot {
         let now = self.0.clock.now();
-        let machine = self.lock();
-        let (failures_in_a_row, counts) = machine.counts();
+        let mut machine = self.lock();
+        let (failures_in_a_row, counts) = machine.counts(now);
         let left = |until: Instant| until.saturating_duration_since(now).as_millis() as u64;
         BreakerSnapshot {
             state: machine.state(),
@@ -253,9 +205,11 @@ impl Breaker {
     /// `Invalid` for settings that make no sense; the old ones stay.
     pub fn configure(&self, config: BreakerConfig) -> Result<(), Error> {
         config.validate()?;
-        let (slow_after, now) = (slow_word(&config), self.0.clock.now());
-        self.change(|machine| machine.configure(config, now));
-        self.0.slow_after.store(slow_after, Ordering::Relaxed);
+        let now = self.0.clock.now();
+        self.change(|machine| {
+            self.0.slow_after.store(slow_word(&config), Ordering::Relaxed);
+            machine.configure(config, now);
+        });
         Ok(())
     }
 
@@ -270,6 +224,10 @@ impl Breaker {
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.0.name
+    }
+
+    fn now(&self) -> Instant {
+        self.0.clock.now()
     }
 
     fn lock(&self) -> MutexGuard<'_, Machine> {
@@ -318,53 +276,6 @@ fn slow_word(config: &BreakerConfig) -> u64 {
 impl fmt::Debug for Breaker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Breaker").field("name", &self.name()).field("state", &self.state()).finish()
-    }
-}
-
-/// A call that a [`Breaker`] let through. Dropped without a result it counts as cancelled: neither success nor
-/// failure, and a probe is given back.
-#[derive(Debug)]
-#[must_use = "a permit that is dropped at once guards nothing"]
-pub struct Permit<'a> {
-    breaker: &'a Breaker,
-    pass: Option<Pass>,
-    started: Option<Instant>,
-}
-
-impl Permit<'_> {
-    /// The call worked.
-    pub fn success(self) {
-        self.record(Weight::Success);
-    }
-
-    /// The call failed in a way that blames the peer.
-    pub fn failure(self) {
-        self.record(Weight::Failure);
-    }
-
-    /// The call's result in the terms of the one classification: see [`ErrorKind::blames_peer`](crate::ErrorKind::blames_peer).
-    pub fn result<T>(self, result: &Result<T, Error>) {
-        match result {
-            Ok(_) => self.success(),
-            Err(error) if error.kind.blames_peer() => self.failure(),
-            Err(_) => drop(self),
-        }
-    }
-
-    fn record(mut self, weight: Weight) {
-        let Some(pass) = self.pass.take() else { return };
-        let now = self.started.map(|_| self.breaker.0.clock.now());
-        let took = || now.zip(self.started).map(|(end, start)| end - start).unwrap_or_default();
-        let slow = self.breaker.is_slow(took);
-        self.breaker.record(pass, weight, slow, now);
-    }
-}
-
-impl Drop for Permit<'_> {
-    fn drop(&mut self) {
-        if let Some(pass) = self.pass {
-            self.breaker.record(pass, Weight::Neutral, false, None);
-        }
     }
 }
 

@@ -40,6 +40,28 @@ impl Default for BudgetConfig {
     }
 }
 
+impl BudgetConfig {
+    /// Whether these settings make sense.
+    ///
+    /// # Errors
+    /// `Invalid` for a ratio outside `0.0..=1.0`, or a reserve above 16,000 retries.
+    pub fn validate(&self) -> Result<(), Error> {
+        if !(0.0..=1.0).contains(&self.ratio) {
+            return Err(Error::invalid("a retry budget's ratio is between 0 and 1"));
+        }
+        if self.reserve() > 16_000.0 {
+            return Err(Error::invalid(
+                "a retry budget's reserve (min_per_second x window) is at most 16,000",
+            ));
+        }
+        Ok(())
+    }
+
+    fn reserve(&self) -> f64 {
+        f64::from(self.min_per_second) * self.window.as_secs_f64()
+    }
+}
+
 /// The retries that a destination may still be asked for. Clones share it: one per destination, for retries
 /// and hedges alike. Starts full.
 ///
@@ -75,17 +97,9 @@ impl Budget {
     /// # Errors
     /// `Invalid` for a ratio outside `0.0..=1.0`, or a reserve above 16,000 retries.
     pub fn new(config: &BudgetConfig, clock: Clock) -> Result<Self, Error> {
-        if !(0.0..=1.0).contains(&config.ratio) {
-            return Err(Error::invalid("a retry budget's ratio is between 0 and 1"));
-        }
-        let reserve = f64::from(config.min_per_second) * config.window.as_secs_f64();
-        if reserve > 16_000.0 {
-            return Err(Error::invalid(
-                "a retry budget's reserve (min_per_second x window) is at most 16,000",
-            ));
-        }
+        config.validate()?;
         // At least one whole token, or no success could ever pay for a retry.
-        let capacity = ((reserve * TOKEN as f64) as u64).max(TOKEN);
+        let capacity = ((config.reserve() * TOKEN as f64) as u64).max(TOKEN);
         let share = (config.ratio * TOKEN as f64).round() as u64;
         let trickle = u64::from(config.min_per_second);
         let (state, epoch) = (AtomicU64::new(capacity), clock.now());
@@ -93,6 +107,7 @@ impl Budget {
     }
 
     /// A call succeeded: puts its share in. Writes nothing while the budget is full.
+    #[inline]
     pub fn deposit(&self) {
         let shared = &*self.0;
         let mut seen = shared.state.load(Ordering::Relaxed);

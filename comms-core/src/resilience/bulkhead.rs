@@ -75,6 +75,7 @@ impl Bulkhead {
     ///
     /// # Errors
     /// A [`Rejection`] where it is full.
+    #[inline]
     pub fn try_acquire(&self) -> Result<Seat<'_>, Rejection> {
         if self.0.seats.try_take() { Ok(Seat(self)) } else { Err(self.rejection()) }
     }

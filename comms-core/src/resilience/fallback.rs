@@ -13,7 +13,7 @@ use tower_service::Service;
 use super::name::intern;
 use crate::{Error, telemetry};
 
-/// Answers with `fallback` where the service fails. The fallback gets the cause, and may fail in turn. It stands
+/// Answers with `fallback` where the service fails. The fallback gets the request and the cause, and may fail in turn. It stands
 /// outside the [`Policy`](super::Policy), so that it is asked once, at the end, and no guard counts it.
 ///
 /// ```
@@ -21,11 +21,11 @@ use crate::{Error, telemetry};
 /// use tower::{Layer, ServiceExt, service_fn};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Error> {
-/// let prices = service_fn(|_: &str| async { Err::<u32, _>(Error::transient("away")) });
-/// let cached = FallbackLayer::new("prices", |cause: Error| async move {
-///     if cause.kind.is_retryable() { Ok(42) } else { Err(cause) }
+/// let prices = service_fn(|_: &'static str| async { Err::<u32, _>(Error::transient("away")) });
+/// let cached = FallbackLayer::new("prices", |book: &'static str, cause: Error| async move {
+///     if book == "atlas" { Ok(42) } else { Err(cause) }
 /// });
-/// assert_eq!(cached.layer(prices).oneshot("book").await?, 42);
+/// assert_eq!(cached.layer(prices).oneshot("atlas").await?, 42);
 /// # Ok(())
 /// # }
 /// ```
@@ -46,57 +46,86 @@ impl<S, F: Clone> Layer<S> for FallbackLayer<F> {
     type Service = Fallback<S, F>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Fallback { inner, name: self.name, fallback: self.fallback.clone() }
+        Fallback { inner, unready: None, name: self.name, fallback: self.fallback.clone() }
     }
 }
 
 /// A service with a fallback, made by a [`FallbackLayer`].
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Fallback<S, F> {
     inner: S,
+    /// Why the service would not get ready, for the call that comes.
+    unready: Option<Error>,
     name: &'static str,
     fallback: F,
+}
+
+impl<S: Clone, F: Clone> Clone for Fallback<S, F> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), unready: None, name: self.name, fallback: self.fallback.clone() }
+    }
 }
 
 impl<S, R, F, Fut> Service<R> for Fallback<S, F>
 where
     S: Service<R, Error = Error>,
-    F: Fn(Error) -> Fut + Clone,
+    R: Clone,
+    F: Fn(R, Error) -> Fut + Clone,
     Fut: Future<Output = Result<S::Response, Error>>,
 {
     type Response = S::Response;
     type Error = Error;
-    type Future = FallbackCall<S::Future, F, Fut>;
+    type Future = FallbackCall<S::Future, R, F, Fut>;
 
-    /// A service that is not well is ready to fall back.
+    /// A service that fails to get ready is ready to fall back.
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.inner.poll_ready(cx)
+        if self.unready.is_none() {
+            self.unready = ready!(self.inner.poll_ready(cx)).err();
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: R) -> Self::Future {
         let (name, fallback) = (self.name, self.fallback.clone());
-        FallbackCall { stage: Stage::Call { call: self.inner.call(request), name, fallback } }
+        let stage = match self.unready.take() {
+            Some(cause) => Stage::Fallback { answer: fall_back(name, &fallback, request, cause) },
+            None => {
+                Stage::Call { call: self.inner.call(request.clone()), request: Some(request), name, fallback }
+            }
+        };
+        FallbackCall { stage }
     }
+}
+
+fn fall_back<R, Fut>(
+    name: &'static str,
+    fallback: &impl Fn(R, Error) -> Fut,
+    request: R,
+    cause: Error,
+) -> Fut {
+    tracing::debug!(name, %cause, "falling back");
+    metrics::counter!(telemetry::CALL_FALLBACKS, "name" => name).increment(1);
+    fallback(request, cause)
 }
 
 pin_project! {
     /// The future of a [`Fallback`].
     #[must_use = "a call does nothing unless it is polled"]
-    pub struct FallbackCall<C, F, Fut> { #[pin] stage: Stage<C, F, Fut> }
+    pub struct FallbackCall<C, R, F, Fut> { #[pin] stage: Stage<C, R, F, Fut> }
 }
 
 pin_project! {
     #[project = StageProj]
-    enum Stage<C, F, Fut> {
-        Call { #[pin] call: C, name: &'static str, fallback: F },
+    enum Stage<C, R, F, Fut> {
+        Call { #[pin] call: C, request: Option<R>, name: &'static str, fallback: F },
         Fallback { #[pin] answer: Fut },
     }
 }
 
-impl<T, C, F, Fut> Future for FallbackCall<C, F, Fut>
+impl<T, C, R, F, Fut> Future for FallbackCall<C, R, F, Fut>
 where
     C: Future<Output = Result<T, Error>>,
-    F: Fn(Error) -> Fut,
+    F: Fn(R, Error) -> Fut,
     Fut: Future<Output = Result<T, Error>>,
 {
     type Output = Result<T, Error>;
@@ -105,18 +134,53 @@ where
         let mut this = self.project();
         loop {
             match this.stage.as_mut().project() {
-                StageProj::Call { call, name, fallback } => {
+                StageProj::Call { call, request, name, fallback } => {
                     let cause = match ready!(call.poll(cx)) {
                         Ok(answer) => return Poll::Ready(Ok(answer)),
                         Err(cause) => cause,
                     };
-                    tracing::debug!(name = *name, %cause, "falling back");
-                    metrics::counter!(telemetry::CALL_FALLBACKS, "name" => *name).increment(1);
-                    let answer = fallback(cause);
+                    // Taken once: the stage is another from here on.
+                    let Some(request) = request.take() else { return Poll::Ready(Err(cause)) };
+                    let answer = fall_back(name, fallback, request, cause);
                     this.stage.set(Stage::Fallback { answer });
                 }
                 StageProj::Fallback { answer } => return answer.poll(cx),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tower::{ServiceExt, service_fn};
+
+    #[tokio::test]
+    async fn a_service_that_fails_or_is_not_ready_is_answered_for() {
+        let layer = FallbackLayer::new("f", |n: u32, cause: Error| async move {
+            if n == 0 { Err(cause.context("no fallback for 0")) } else { Ok(n * 10) }
+        });
+        let service = layer.layer(service_fn(|n: u32| async move {
+            if n == 1 { Ok(1) } else { Err(Error::transient("away")) }
+        }));
+        assert_eq!(service.clone().oneshot(1).await.unwrap(), 1);
+        assert_eq!(service.clone().oneshot(2).await.unwrap(), 20);
+        let error = service.oneshot(0).await.unwrap_err();
+        assert_eq!(error.to_string(), "transient: no fallback for 0: away");
+
+        #[derive(Clone)]
+        struct Unready;
+        impl Service<u32> for Unready {
+            type Response = u32;
+            type Error = Error;
+            type Future = std::future::Ready<Result<u32, Error>>;
+            fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+                Poll::Ready(Err(Error::transient("no connection")))
+            }
+            fn call(&mut self, _: u32) -> Self::Future {
+                unreachable!("it was never ready")
+            }
+        }
+        assert_eq!(layer.layer(Unready).oneshot(3).await.unwrap(), 30);
     }
 }

@@ -5,17 +5,20 @@
 //! the end of an attempt, whatever is on. (Where the gRPC work puts hedging, it stands beside retry and pays
 //! from the same budget; adaptive limits and load shedding by priority stand where the bulkhead does.)
 
+mod builder;
 mod call;
 mod config;
 mod held;
 mod meter;
+mod parts;
 mod service;
 
+pub use builder::PolicyBuilder;
 pub use call::Call;
 pub use config::PolicyConfig;
 pub use service::{PolicyLayer, PolicyService};
 
-use meter::Meter;
+use parts::{Guards, Parts};
 use std::{
     fmt,
     sync::{
@@ -24,8 +27,6 @@ use std::{
     },
 };
 
-#[cfg(feature = "rate-limit")]
-use super::rate_limit::RateLimiter;
 use super::{Breaker, BreakerSnapshot, Budget, Bulkhead, BulkheadSnapshot, ByKind, name::intern};
 use crate::{Clock, Error};
 
@@ -67,19 +68,6 @@ struct Shared {
     version: AtomicU64,
 }
 
-/// One version of a policy. A call keeps the version it began with.
-struct Parts {
-    config: PolicyConfig,
-    budget: Option<Budget>,
-    breaker: Option<Breaker>,
-    bulkhead: Option<Bulkhead>,
-    #[cfg(feature = "rate-limit")]
-    rate_limit: Option<RateLimiter>,
-    meter: Option<Meter>,
-    name: &'static str,
-    clock: Clock,
-}
-
 /// What a policy shows of itself.
 #[derive(Debug, Clone, serde::Serialize)]
 #[non_exhaustive]
@@ -94,54 +82,6 @@ pub struct PolicySnapshot {
     pub bulkhead: Option<BulkheadSnapshot>,
     /// Retries that its budget still allows.
     pub budget: Option<u32>,
-}
-
-/// Makes a [`Policy`] that shares guards with others, or has a clock of its own.
-#[derive(Debug)]
-pub struct PolicyBuilder {
-    name: &'static str,
-    config: PolicyConfig,
-    clock: Clock,
-    given: Guards,
-}
-
-impl PolicyBuilder {
-    /// Time and randomness from here. Default the system's.
-    #[must_use]
-    pub fn clock(self, clock: Clock) -> Self {
-        Self { clock, ..self }
-    }
-
-    /// Pays retries from this budget, whatever the configuration says: one budget per destination.
-    #[must_use]
-    pub fn budget(mut self, budget: Budget) -> Self {
-        self.given.budget = Some(budget);
-        self
-    }
-
-    /// Asks this breaker, whatever the configuration says: one breaker for several methods of a destination.
-    #[must_use]
-    pub fn breaker(mut self, breaker: Breaker) -> Self {
-        self.given.breaker = Some(breaker);
-        self
-    }
-
-    /// Takes seats here, whatever the configuration says: one of the [`Compartments`](super::Compartments).
-    #[must_use]
-    pub fn bulkhead(mut self, bulkhead: Bulkhead) -> Self {
-        self.given.bulkhead = Some(bulkhead);
-        self
-    }
-
-    /// The policy.
-    ///
-    /// # Errors
-    /// `Invalid` for settings that make no sense, naming the policy.
-    pub fn build(self) -> Result<Policy, Error> {
-        let Self { name, config, clock, given } = self;
-        let parts = RwLock::new(Arc::new(Parts::new(name, config, &clock, &given, None)?));
-        Ok(Policy(Arc::new(Shared { name, clock, given, parts, version: AtomicU64::new(0) })))
-    }
 }
 
 impl Policy {
@@ -172,17 +112,17 @@ impl Policy {
     /// Begins a policy that shares guards with others.
     #[must_use]
     pub fn builder(name: &str, config: PolicyConfig) -> PolicyBuilder {
-        let (name, clock) = (intern(name), Clock::system());
-        PolicyBuilder { name, config, clock, given: Guards::default() }
+        PolicyBuilder::new(intern(name), config)
     }
 
-    /// Guards a tower service whose error is [`Error`]; the request is cloned where retry is on.
+    /// Guards a tower service whose error is [`Error`] and whose requests are `Clone`; they are cloned where another
+    /// attempt may follow.
     #[must_use]
     pub fn layer(&self) -> PolicyLayer<ByKind> {
-        self.layer_with(ByKind)
+        self.layer_with(ByKind::default())
     }
 
-    /// Guards a tower service whose results `classify` reads.
+    /// Guards a tower service whose requests and results `classify` knows.
     #[must_use]
     pub fn layer_with<C>(&self, classify: C) -> PolicyLayer<C> {
         PolicyLayer::new(self.clone(), classify)
@@ -197,11 +137,24 @@ impl Policy {
         F: FnMut() -> Fut,
         Fut: Future<Output = Result<T, Error>>,
     {
-        Call::new(self.parts(), service::Function(attempt), (), ByKind).await
+        Call::new(self.parts(), service::Function(attempt), (), ByKind::default()).await
+    }
+
+    /// As [`run`](Self::run), for a call that may be made twice though its answer was lost: it carries an idempotency
+    /// key, or has the same effect however often it is made. So an `Unknown` failure is tried again, too.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub async fn run_idempotent<F, Fut, T>(&self, attempt: F) -> Result<T, Error>
+    where
+        F: FnMut() -> Fut,
+        Fut: Future<Output = Result<T, Error>>,
+    {
+        Call::new(self.parts(), service::Function(attempt), (), ByKind::idempotent()).await
     }
 
     /// Other settings, for the calls that begin after this. The guards that stay keep their state: an
-    /// open breaker stays open, seats stay taken; a budget whose settings changed begins full.
+    /// open breaker stays open, seats stay taken; a budget or a rate limit whose settings changed begins full.
     ///
     /// # Errors
     /// `Invalid` for settings that make no sense; the old ones stay.
@@ -262,77 +215,6 @@ impl Policy {
 impl fmt::Debug for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.snapshot().fmt(f)
-    }
-}
-
-/// Guards that a policy shares with others.
-#[derive(Debug, Default)]
-struct Guards {
-    budget: Option<Budget>,
-    breaker: Option<Breaker>,
-    bulkhead: Option<Bulkhead>,
-}
-
-impl Parts {
-    /// The version after `before`: a guard that both have goes on with its state, under the new settings.
-    fn new(
-        name: &'static str,
-        config: PolicyConfig,
-        clock: &Clock,
-        given: &Guards,
-        before: Option<&Self>,
-    ) -> Result<Self, Error> {
-        let named = |error: Error| error.context(format_args!("policy {name}"));
-        config.validate().map_err(named)?;
-        let prices = |config: &PolicyConfig| config.retry.as_ref().and_then(|retry| retry.budget.clone());
-        let old_budget =
-            before.filter(|b| prices(&b.config) == prices(&config)).and_then(|b| b.budget.clone());
-        let budget = match (given.budget.clone(), prices(&config)) {
-            (None, Some(prices)) => match old_budget {
-                Some(budget) => Some(budget),
-                None => Some(Budget::new(&prices, clock.clone()).map_err(named)?),
-            },
-            (given, _) => given,
-        };
-        let breaker = match (given.breaker.clone(), &config.breaker) {
-            (None, Some(config)) => Some(match before.and_then(|b| b.breaker.clone()) {
-                Some(breaker) => breaker.configure(config.clone()).map(|()| breaker)?,
-                None => Breaker::new(name, config.clone(), clock.clone())?,
-            }),
-            (given, _) => given,
-        };
-        let bulkhead = match (given.bulkhead.clone(), &config.bulkhead) {
-            (None, Some(config)) => Some(match before.and_then(|b| b.bulkhead.clone()) {
-                Some(bulkhead) => bulkhead.configure(config).map(|()| bulkhead)?,
-                None => Bulkhead::new(name, config)?,
-            }),
-            (given, _) => given,
-        };
-        #[cfg(feature = "rate-limit")]
-        let rate_limit = match &config.rate_limit {
-            Some(limit) => Some(match before.filter(|b| b.config.rate_limit == config.rate_limit) {
-                Some(Self { rate_limit: Some(kept), .. }) => kept.clone(),
-                _ => RateLimiter::new(name, limit, clock.clone())?,
-            }),
-            None => None,
-        };
-        let (meter, clock) = (config.metrics.then(|| Meter::new(name)), clock.clone());
-        Ok(Self {
-            config,
-            budget,
-            breaker,
-            bulkhead,
-            #[cfg(feature = "rate-limit")]
-            rate_limit,
-            meter,
-            name,
-            clock,
-        })
-    }
-
-    /// Whether something wants to know how long an attempt took.
-    fn reads_time(&self) -> bool {
-        self.meter.is_some() || self.breaker.as_ref().is_some_and(Breaker::times_calls)
     }
 }
 

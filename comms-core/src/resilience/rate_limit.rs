@@ -25,7 +25,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Guard, Rejection, config::duration, name::intern};
+use super::{
+    Guard, Rejection,
+    config::{bounded, duration},
+    name::intern,
+};
 use crate::{Clock, Error};
 use store::Recent;
 
@@ -59,7 +63,8 @@ impl RateLimitConfig {
     /// Whether these settings make sense.
     ///
     /// # Errors
-    /// `Invalid` where nothing would ever pass, or calls would come closer together than a nanosecond.
+    /// `Invalid` where nothing would ever pass, calls would come closer together than a nanosecond, or a burst would
+    /// be worth more than three years.
     pub fn validate(&self) -> Result<(), Error> {
         self.quota().map(drop)
     }
@@ -72,7 +77,10 @@ impl RateLimitConfig {
         };
         let limit = NonZeroU32::new(self.limit).ok_or_else(wrong)?;
         let burst = NonZeroU32::new(self.burst.unwrap_or(self.limit)).ok_or_else(wrong)?;
-        let quota = Quota::with_period(self.per / limit.get()).ok_or_else(wrong)?;
+        bounded("per", self.per)?;
+        let spacing = self.per / limit.get();
+        bounded("per / limit x burst", spacing.saturating_mul(burst.get()))?;
+        let quota = Quota::with_period(spacing).ok_or_else(wrong)?;
         Ok(quota.allow_burst(burst))
     }
 }
@@ -152,10 +160,10 @@ impl<K: Key> KeyedRateLimiter<K> {
     /// [`RateLimiter::new`].
     ///
     /// # Errors
-    /// `Invalid` for settings that make no sense, or no keys at all.
+    /// `Invalid` for settings that make no sense, or fewer than two keys.
     pub fn new(name: &str, config: &RateLimitConfig, max_keys: usize, clock: Clock) -> Result<Self, Error> {
-        if max_keys == 0 {
-            return Err(Error::invalid("rate limit: `max_keys` is at least 1"));
+        if max_keys < 2 {
+            return Err(Error::invalid("rate limit: `max_keys` is at least 2"));
         }
         let cells = governor::RateLimiter::new(config.quota()?, Recent::new(max_keys), Ticks::new(clock));
         Ok(Self(Arc::new(Limiter { cells, name: intern(name) })))

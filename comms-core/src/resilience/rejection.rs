@@ -19,25 +19,28 @@ pub enum Guard {
     Deadline,
     /// The time limit of the attempt, or the deadline, passed while the call was under way.
     Timeout,
+    /// The service did not get ready within the time limit of the attempt: nothing was sent.
+    Unready,
 }
 
 impl Guard {
-    /// What the rejection means for the caller: nothing happened (`Rejected`), but for a time limit that
-    /// passed during the call, whose effect is `Unknown`.
+    /// What the rejection means for the caller: nothing happened, and a guard said so (`Rejected`) or the service did
+    /// not get ready (`Transient`); but a time limit that passed during the call leaves its effect `Unknown`.
     #[must_use]
     pub const fn kind(self) -> ErrorKind {
         match self {
             Self::Timeout => ErrorKind::Unknown,
+            Self::Unready => ErrorKind::Transient,
             Self::Breaker | Self::Bulkhead | Self::RateLimit | Self::Deadline => ErrorKind::Rejected,
         }
     }
 
     /// The gRPC status code that tells a caller of this refusal. RESOURCE_EXHAUSTED says that the caller asks
-    /// too much; a breaker and a bulkhead speak of this side, so they are UNAVAILABLE.
+    /// too much; a breaker, a bulkhead and a peer that is not ready are UNAVAILABLE.
     #[must_use]
     pub const fn grpc_code(self) -> i32 {
         match self {
-            Self::Breaker | Self::Bulkhead => 14,
+            Self::Breaker | Self::Bulkhead | Self::Unready => 14,
             Self::RateLimit => 8,
             Self::Deadline | Self::Timeout => 4,
         }
@@ -47,7 +50,7 @@ impl Guard {
     #[must_use]
     pub const fn http_status(self) -> http::StatusCode {
         match self {
-            Self::Breaker | Self::Bulkhead => http::StatusCode::SERVICE_UNAVAILABLE,
+            Self::Breaker | Self::Bulkhead | Self::Unready => http::StatusCode::SERVICE_UNAVAILABLE,
             Self::RateLimit => http::StatusCode::TOO_MANY_REQUESTS,
             Self::Deadline | Self::Timeout => http::StatusCode::GATEWAY_TIMEOUT,
         }
@@ -62,7 +65,13 @@ impl Guard {
             Self::RateLimit => "rate_limit",
             Self::Deadline => "deadline",
             Self::Timeout => "timeout",
+            Self::Unready => "unready",
         }
+    }
+
+    /// Whether it ended an attempt. The others refuse to begin one, and would refuse the next as well.
+    pub(super) const fn ended_attempt(self) -> bool {
+        matches!(self, Self::Timeout | Self::Unready)
     }
 
     const fn says(self) -> &'static str {
@@ -72,6 +81,7 @@ impl Guard {
             Self::RateLimit => "the rate limit is reached",
             Self::Deadline => "the deadline had passed before the call was sent",
             Self::Timeout => "no answer within the time limit",
+            Self::Unready => "not ready within the time limit",
         }
     }
 }
@@ -110,9 +120,9 @@ impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.name, self.guard.says())?;
         match self.retry_after {
-            // To the millisecond: a wait of nanoseconds is noise to who reads it.
+            // Up to the millisecond: a wait of nanoseconds is noise to who reads it.
             Some(wait) => {
-                let wait = Duration::from_millis(wait.as_millis() as u64 + 1);
+                let wait = Duration::from_millis(wait.as_nanos().div_ceil(1_000_000) as u64);
                 write!(f, "; again in {}", humantime::format_duration(wait))
             }
             None => Ok(()),
@@ -135,6 +145,7 @@ mod tests {
             (Guard::RateLimit, 8, 429),
             (Guard::Deadline, 4, 504),
             (Guard::Timeout, 4, 504),
+            (Guard::Unready, 14, 503),
         ];
         for (guard, grpc, http) in table {
             let error = Error::from(Rejection::new("payments", guard, None)).context("ask");

@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
-use super::{Backoff, Budget, BudgetConfig, config::switch};
+use super::{
+    Backoff, Budget, BudgetConfig,
+    config::{bounded, duration, switch},
+};
 use crate::{Clock, Error, ErrorKind};
 
 /// How often and under which conditions an attempt is made again. Default (requirement P14): five attempts in
@@ -19,9 +22,13 @@ pub struct RetryConfig {
     /// What retries may cost; `false` for no limit, which lets an outage be multiplied by `attempts`.
     #[serde(with = "switch")]
     pub budget: Option<BudgetConfig>,
-    /// The call has the same effect however often it is made, so an `Unknown` failure may be tried again.
-    /// Default false: it is then tried again only under an idempotency key of the current
-    /// [`Context`](crate::Context).
+    /// The longest wait that a peer may ask for; where it asks for more, the call ends with its error, which says so.
+    /// Default 5 min.
+    #[serde(with = "duration")]
+    pub max_pushback: Duration,
+    /// All calls may be made twice: each carries an idempotency key of its own, or has the same effect however often it
+    /// is made. So an `Unknown` failure may be tried again. Default false: then only where the call says so itself
+    /// ([`Policy::run_idempotent`](super::Policy::run_idempotent), [`Classify::is_idempotent`](super::Classify)).
     pub idempotent: bool,
     /// A `Conflict` is tried again: right where each attempt reads anew what it changes. Default false.
     pub conflicts: bool,
@@ -30,7 +37,8 @@ pub struct RetryConfig {
 impl Default for RetryConfig {
     fn default() -> Self {
         let (backoff, budget) = (Backoff::default(), Some(BudgetConfig::default()));
-        Self { attempts: 5, backoff, budget, idempotent: false, conflicts: false }
+        let max_pushback = Duration::from_secs(300);
+        Self { attempts: 5, backoff, budget, max_pushback, idempotent: false, conflicts: false }
     }
 }
 
@@ -38,12 +46,13 @@ impl RetryConfig {
     /// Whether these settings make sense.
     ///
     /// # Errors
-    /// `Invalid` for no attempt at all.
+    /// `Invalid` for no attempt at all, or a budget that makes no sense.
     pub fn validate(&self) -> Result<(), Error> {
         if self.attempts == 0 {
             return Err(Error::invalid("retry: `attempts` counts the first one and is at least 1"));
         }
-        Ok(())
+        bounded("max_pushback", self.max_pushback)?;
+        self.budget.as_ref().map_or(Ok(()), BudgetConfig::validate)
     }
 }
 
@@ -55,8 +64,8 @@ pub(super) struct Failed {
     pub(super) kind: ErrorKind,
     /// The wait the peer asked for.
     pub(super) retry_after: Option<Duration>,
-    /// The call has an idempotency key.
-    pub(super) keyed: bool,
+    /// The call itself may be made twice.
+    pub(super) idempotent: bool,
     pub(super) now: Instant,
     pub(super) deadline: Option<Instant>,
 }
@@ -75,6 +84,7 @@ pub(super) enum Decision {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Denied {
     Attempts,
+    Pushback,
     Deadline,
     Budget,
 }
@@ -83,13 +93,14 @@ impl Denied {
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Attempts => "attempts",
+            Self::Pushback => "pushback",
             Self::Deadline => "deadline",
             Self::Budget => "budget",
         }
     }
 }
 
-/// The budget is asked last, so that only a retry that will be made is paid for.
+/// The budget is asked last, so that a retry which is ruled out is not paid for.
 pub(super) fn decide(
     config: &RetryConfig,
     budget: Option<&Budget>,
@@ -98,7 +109,7 @@ pub(super) fn decide(
 ) -> Decision {
     let right = match failed.kind {
         ErrorKind::Transient => true,
-        ErrorKind::Unknown => config.idempotent || failed.keyed,
+        ErrorKind::Unknown => config.idempotent || failed.idempotent,
         ErrorKind::Conflict => config.conflicts,
         // The peer is overloaded: again only when it said when.
         ErrorKind::Rejected => failed.retry_after.is_some(),
@@ -109,6 +120,9 @@ pub(super) fn decide(
     }
     if failed.attempt >= config.attempts {
         return Decision::Denied(Denied::Attempts);
+    }
+    if failed.retry_after.is_some_and(|wait| wait > config.max_pushback) {
+        return Decision::Denied(Denied::Pushback);
     }
     let delay = failed.retry_after.unwrap_or_else(|| config.backoff.delay(failed.attempt, clock));
     if failed.deadline.is_some_and(|deadline| delay >= deadline.saturating_duration_since(failed.now)) {
@@ -130,7 +144,7 @@ mod tests {
 
     fn failed(clock: &Clock, kind: ErrorKind) -> Failed {
         let now = clock.now();
-        Failed { attempt: 1, kind, retry_after: None, keyed: false, now, deadline: None }
+        Failed { attempt: 1, kind, retry_after: None, idempotent: false, now, deadline: None }
     }
 
     #[test]
@@ -144,15 +158,15 @@ mod tests {
         let plain = |kind| failed(&clock, kind);
         assert!(again(&config, plain(ErrorKind::Transient)));
         assert!(!again(&config, plain(ErrorKind::Unknown)));
-        assert!(again(&config, Failed { keyed: true, ..plain(ErrorKind::Unknown) }));
+        assert!(again(&config, Failed { idempotent: true, ..plain(ErrorKind::Unknown) }));
         assert!(again(&idempotent, plain(ErrorKind::Unknown)));
         assert!(!again(&config, plain(ErrorKind::Conflict)));
         assert!(again(&conflicts, plain(ErrorKind::Conflict)));
         assert!(!again(&config, plain(ErrorKind::Rejected)));
         assert!(again(&config, Failed { retry_after: Some(secs(1)), ..plain(ErrorKind::Rejected) }));
         for kind in [ErrorKind::Invalid, ErrorKind::Fatal] {
-            let keyed = Failed { keyed: true, retry_after: Some(secs(1)), ..plain(kind) };
-            assert_eq!(decide(&idempotent, None, &keyed, &clock), Decision::Final, "{kind}");
+            let asked = Failed { idempotent: true, retry_after: Some(secs(1)), ..plain(kind) };
+            assert_eq!(decide(&idempotent, None, &asked, &clock), Decision::Final, "{kind}");
         }
     }
 
@@ -163,6 +177,8 @@ mod tests {
             let failed = Failed { retry_after: Some(wait), ..failed(&clock, ErrorKind::Transient) };
             assert_eq!(decide(&config, None, &failed, &clock), Decision::Again(wait));
         }
+        let too_long = Failed { retry_after: Some(Duration::MAX), ..failed(&clock, ErrorKind::Transient) };
+        assert_eq!(decide(&config, None, &too_long, &clock), Decision::Denied(Denied::Pushback));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Every interleaving of the lock-free parts, by loom. The files are those of the library, compiled here once more
+//! The interleavings of the lock-free parts, up to three preemptions, by loom. The files are those of the library, compiled here once more
 //! with loom's atomics in place of the standard ones: `crate::sync` is the door. A program and not a test of libtest,
 //! so that the tests in those files, which know nothing of loom, do not run here.
 #![allow(clippy::unwrap_used, clippy::expect_used, dead_code, unused_imports, unreachable_pub, missing_docs)]
@@ -41,10 +41,11 @@ use resilience::{
 use sync::Arc;
 
 fn main() {
-    let models: [(&str, fn()); 9] = [
+    let models: [(&str, fn()); 10] = [
         ("breaker: failures on two threads are both counted", failures_are_counted),
         ("breaker: a late success does not close what a failure opened", late_success),
-        ("breaker: one probe of two callers, and never stuck", one_probe),
+        ("breaker: one probe of two callers", one_probe),
+        ("breaker: a probe that is dropped is free again", dropped_probe),
         ("breaker: a forced state is not undone by a result", forced),
         ("budget: one token is taken once", one_token),
         ("budget: a deposit is not lost in a withdrawal", deposit),
@@ -94,18 +95,26 @@ fn one_probe() {
     let (breaker, clock) = breaker(|c| (c.failures, c.successes) = (1, 1));
     breaker.acquire().unwrap().failure();
     clock.advance(Duration::from_secs(60));
-    let (other, passed) = (breaker.clone(), Arc::new(sync::AtomicU32::new(0)));
-    let count = passed.clone();
-    let probe = breaker.acquire().unwrap();
-    both(
-        move || {
-            if let Ok(permit) = other.acquire() {
-                count.fetch_add(1, sync::Ordering::Relaxed);
-                drop(permit);
-            }
-        },
-        || drop(probe),
-    );
+    let passed = Arc::new(sync::AtomicU32::new(0));
+    let (other, count) = (breaker.clone(), passed.clone());
+    // Forgotten, not dropped: a probe that is under way when the other comes.
+    let pass = |breaker: &Breaker, passed: &sync::AtomicU32| {
+        if let Ok(permit) = breaker.acquire() {
+            passed.fetch_add(1, sync::Ordering::Relaxed);
+            std::mem::forget(permit);
+        }
+    };
+    both(move || pass(&other, &count), || pass(&breaker, &passed));
+    assert_eq!(passed.load(sync::Ordering::Relaxed), 1, "both from open to half-open, and one probe");
+    assert!(breaker.acquire().is_err());
+}
+
+fn dropped_probe() {
+    let (breaker, clock) = breaker(|c| (c.failures, c.successes) = (1, 1));
+    breaker.acquire().unwrap().failure();
+    clock.advance(Duration::from_secs(60));
+    let (probe, other) = (breaker.acquire().unwrap(), breaker.clone());
+    both(move || drop(other.acquire()), || drop(probe));
     assert_eq!(breaker.state(), State::HalfOpen);
     breaker.acquire().expect("a probe that was dropped is free again").success();
     assert_eq!(breaker.state(), State::Closed);
@@ -138,9 +147,14 @@ fn one_token() {
 fn deposit() {
     let budget = budget();
     assert!(budget.try_withdraw());
-    let other = budget.clone();
-    both(move || other.deposit(), || budget.deposit());
-    assert!(budget.try_withdraw(), "two halves are one");
+    budget.deposit();
+    let (other, taken) = (budget.clone(), Arc::new(sync::AtomicU32::new(0)));
+    let count = taken.clone();
+    let take = move || _ = count.fetch_add(u32::from(other.try_withdraw()), sync::Ordering::Relaxed);
+    both(take, || budget.deposit());
+    // Two halves are one: taken by the withdrawal that came after, or still there.
+    let left = u32::from(budget.try_withdraw());
+    assert_eq!(taken.load(sync::Ordering::Relaxed) + left, 1);
     assert!(!budget.try_withdraw());
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::{
     Error,
-    resilience::config::{duration, switch},
+    resilience::config::{bounded, duration, switch},
 };
 
 /// When a [`Breaker`](super::Breaker) opens, how long it stays open, and what closes it. Default (requirement
@@ -23,9 +23,9 @@ pub struct BreakerConfig {
     /// How long it stays open before it lets probes through. Default 60 s.
     #[serde(with = "duration")]
     pub open_for: Duration,
-    /// Each opening by a failed probe doubles the time, up to this. Default 60 s: no growth.
-    #[serde(with = "duration")]
-    pub open_limit: Duration,
+    /// Each opening by a failed probe doubles the time, up to this. Default none: it does not grow.
+    #[serde(with = "duration::optional")]
+    pub open_limit: Option<Duration>,
     /// The time open times `1 - jitter ..= 1 + jitter`, so that the breakers of many processes do not probe
     /// together. `0.0..=1.0`, default 0.1.
     pub jitter: f64,
@@ -70,7 +70,7 @@ impl Default for BreakerConfig {
             failures: 5,
             window: None,
             open_for: Duration::from_secs(60),
-            open_limit: Duration::from_secs(60),
+            open_limit: None,
             jitter: 0.1,
             probes: 1,
             successes: 2,
@@ -111,6 +111,8 @@ impl BreakerConfig {
     /// `Invalid`, naming the setting.
     pub fn validate(&self) -> Result<(), Error> {
         let window = self.window.as_ref();
+        bounded("open_for", self.open_for)?;
+        bounded("open_limit", self.open_limit.unwrap_or_default())?;
         let share = |rate: f64| rate > 0.0 && rate <= 1.0;
         let refused = [
             (
@@ -139,7 +141,7 @@ impl BreakerConfig {
     /// How long it stays open the `opening`-th time in a row, before jitter.
     pub(super) fn open_time(&self, opening: u32) -> Duration {
         let doubled = self.open_for.saturating_mul(1 << opening.saturating_sub(1).min(31));
-        doubled.min(self.open_limit.max(self.open_for))
+        doubled.min(self.open_limit.unwrap_or(self.open_for).max(self.open_for))
     }
 }
 

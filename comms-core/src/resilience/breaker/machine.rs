@@ -56,6 +56,8 @@ pub(super) struct Machine {
     generation: u64,
     state: Inner,
     openings: u32,
+    /// What was counted when it opened last: what an operator asks for.
+    led_to_it: (u32, Counts),
 }
 
 #[derive(Debug)]
@@ -70,7 +72,7 @@ enum Inner {
 impl Machine {
     pub(super) fn new(config: BreakerConfig, now: Instant) -> Self {
         let state = Self::closed(&config, now);
-        Self { config, generation: 0, state, openings: 0 }
+        Self { config, generation: 0, state, openings: 0, led_to_it: Default::default() }
     }
 
     fn closed(config: &BreakerConfig, now: Instant) -> Inner {
@@ -188,6 +190,7 @@ impl Machine {
     /// Every change of state is a new generation.
     fn enter(&mut self, state: Inner) -> Option<Transition> {
         let from = self.state();
+        self.led_to_it = self.counted().unwrap_or(self.led_to_it);
         self.generation += 1;
         self.state = state;
         let to = self.state();
@@ -225,10 +228,20 @@ impl Machine {
         }
     }
 
-    pub(super) fn counts(&self) -> (u32, Counts) {
+    /// What is counted now, or was when the closed state was left.
+    pub(super) fn counts(&mut self, now: Instant) -> (u32, Counts) {
+        if let Inner::Closed { window: Some(window), .. } = &mut self.state {
+            window.slide(now);
+        }
+        self.counted().unwrap_or(self.led_to_it)
+    }
+
+    fn counted(&self) -> Option<(u32, Counts)> {
         match &self.state {
-            Inner::Closed { row, window } => (*row, window.as_ref().map(Window::sums).unwrap_or_default()),
-            _ => (0, Counts::default()),
+            Inner::Closed { row, window } => {
+                Some((*row, window.as_ref().map(Window::sums).unwrap_or_default()))
+            }
+            _ => None,
         }
     }
 }

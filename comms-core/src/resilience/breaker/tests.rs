@@ -113,7 +113,8 @@ fn an_open_breaker_says_how_long() {
     clock.advance(Duration::from_secs(20));
     let rejection = breaker.acquire().unwrap_err();
     assert_eq!((rejection.guard, rejection.retry_after), (Guard::Breaker, Some(Duration::from_secs(40))));
-    assert_eq!(breaker.snapshot().open_for_ms, Some(40_000));
+    let snapshot = breaker.snapshot();
+    assert_eq!((snapshot.open_for_ms, snapshot.failures_in_a_row), (Some(40_000), 5), "and what led to it");
 }
 
 /// A window that never slides would still weigh all the old successes.
@@ -271,7 +272,7 @@ fn a_probe_that_never_comes_back_is_given_up() {
 
 #[test]
 fn repeated_openings_last_longer_up_to_the_limit() {
-    let (breaker, clock) = make(|config| config.open_limit = OPEN * 3);
+    let (breaker, clock) = make(|config| config.open_limit = Some(OPEN * 3));
     fail(&breaker, 5);
     for expected in [60, 120, 180, 180] {
         assert_eq!(breaker.acquire().unwrap_err().retry_after, Some(Duration::from_secs(expected)));
@@ -346,6 +347,8 @@ fn refuses_what_makes_no_sense() {
     let refused = [
         BreakerConfig { failures: 0, ..BreakerConfig::default() },
         BreakerConfig { open_for: Duration::ZERO, ..BreakerConfig::default() },
+        BreakerConfig { open_for: Duration::MAX, ..BreakerConfig::default() },
+        BreakerConfig { open_limit: Some(Duration::MAX), ..BreakerConfig::default() },
         BreakerConfig { jitter: 1.1, ..BreakerConfig::default() },
         BreakerConfig { probes: 0, ..BreakerConfig::default() },
         BreakerConfig { successes: 0, ..BreakerConfig::default() },

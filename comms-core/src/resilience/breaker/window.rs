@@ -65,6 +65,9 @@ impl Window {
 
     pub(super) fn record(&mut self, failed: bool, slow: bool, now: impl Fn() -> Instant) {
         let call = Counts::one(failed, slow);
+        if let Ring::Time { .. } = self.ring {
+            self.slide(now());
+        }
         match &mut self.ring {
             Ring::Calls { slots, next, limit } => {
                 let slot = u8::from(failed) | u8::from(slow) << 1;
@@ -76,20 +79,20 @@ impl Window {
                 }
                 *next = if *next + 1 == *limit { 0 } else { *next + 1 };
             }
-            Ring::Time { buckets, newest, start, width } => {
-                // An older reading of the clock than another thread's counts in the newest bucket.
-                let number = now().saturating_duration_since(*start).as_nanos() / width.as_nanos();
-                let number = u64::try_from(number).unwrap_or(u64::MAX).max(*newest);
-                let passed = (number - *newest).min(u64::from(BUCKETS));
-                for step in 1..=passed {
-                    let bucket = ((*newest + step) % u64::from(BUCKETS)) as usize;
-                    self.sums.take(std::mem::take(&mut buckets[bucket]));
-                }
-                *newest = number;
-                buckets[(number % u64::from(BUCKETS)) as usize].add(call);
-            }
+            Ring::Time { buckets, newest, .. } => buckets[place(*newest)].add(call),
         }
         self.sums.add(call);
+    }
+
+    /// Forgets what is too old at `now`. An older reading of the clock than another thread's changes nothing.
+    pub(super) fn slide(&mut self, now: Instant) {
+        let Ring::Time { buckets, newest, start, width } = &mut self.ring else { return };
+        let number = now.saturating_duration_since(*start).as_nanos() / width.as_nanos();
+        let number = u64::try_from(number).unwrap_or(u64::MAX).max(*newest);
+        for step in 1..=(number - *newest).min(u64::from(BUCKETS)) {
+            self.sums.take(std::mem::take(&mut buckets[place(*newest + step)]));
+        }
+        *newest = number;
     }
 
     /// Whether a rate has reached what opens the breaker.
@@ -99,4 +102,8 @@ impl Window {
         let too_slow = config.slow_after.is_some() && reaches(slow, config.slow_rate);
         calls >= config.min_calls && (reaches(failed, config.failure_rate) || too_slow)
     }
+}
+
+fn place(number: u64) -> usize {
+    (number % u64::from(BUCKETS)) as usize
 }

@@ -4,7 +4,10 @@ use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, time::Duration};
 
 use super::Bulkhead;
-use crate::{Error, resilience::config::duration};
+use crate::{
+    Error,
+    resilience::config::{bounded, duration},
+};
 
 /// How many calls a [`Bulkhead`] lets in at once, and who may wait. Default: 30 seats, nobody waits.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -13,7 +16,8 @@ use crate::{Error, resilience::config::duration};
 pub struct BulkheadConfig {
     /// Calls at once. Default 30.
     pub limit: u32,
-    /// How long a call waits for a seat before it is rejected. Default 0: it does not wait.
+    /// How long a call of a [`Policy`](crate::Policy) waits for a seat before it is rejected. Default 0: it does not
+    /// wait. [`Bulkhead::acquire`] waits as long as its caller does.
     #[serde(with = "duration")]
     pub max_wait: Duration,
     /// Calls that may wait at once; one more is rejected at once. Default 100.
@@ -41,7 +45,7 @@ impl BulkheadConfig {
         if self.limit == 0 {
             return Err(Error::invalid("bulkhead: `limit` is at least 1, or no call would ever pass"));
         }
-        Ok(())
+        bounded("max_wait", self.max_wait)
     }
 }
 

@@ -54,6 +54,7 @@ impl Seats {
     }
 
     /// A seat, if one is free and nobody waits for it.
+    #[inline]
     pub(crate) fn try_take(&self) -> bool {
         let limit = self.limit.load(Ordering::Relaxed);
         let mut word = self.word.load(Ordering::Relaxed);
@@ -118,6 +119,7 @@ impl Seats {
     }
 
     /// Gives a seat back.
+    #[inline]
     pub(crate) fn leave(&self) {
         let mut word = self.word.load(Ordering::Relaxed);
         while waiting(word) == 0 {

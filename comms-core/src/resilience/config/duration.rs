@@ -13,9 +13,10 @@ pub(in crate::resilience) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> 
         .map_err(|e| D::Error::custom(format_args!("{text:?} is not a duration like \"250ms\": {e}")))
 }
 
-/// The same where it may be absent.
+/// The same where it may be absent: `false`.
 pub(in crate::resilience) mod optional {
     use super::{Deserialize, Deserializer, Duration, Serializer};
+    use crate::resilience::config::switch;
 
     #[expect(clippy::ref_option, reason = "serde's signature")]
     pub(in crate::resilience) fn serialize<S: Serializer>(
@@ -24,16 +25,17 @@ pub(in crate::resilience) mod optional {
     ) -> Result<S::Ok, S::Error> {
         match duration {
             Some(duration) => super::serialize(duration, to),
-            None => to.serialize_none(),
+            None => to.serialize_bool(false),
         }
     }
 
     #[derive(Deserialize)]
+    #[serde(transparent)]
     struct Present(#[serde(deserialize_with = "super::deserialize")] Duration);
 
     pub(in crate::resilience) fn deserialize<'de, D: Deserializer<'de>>(
         from: D,
     ) -> Result<Option<Duration>, D::Error> {
-        Ok(Option::<Present>::deserialize(from)?.map(|present| present.0))
+        Ok(switch::deserialize::<Present, D>(from)?.map(|present| present.0))
     }
 }

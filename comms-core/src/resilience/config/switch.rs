@@ -1,8 +1,8 @@
-//! `breaker = false` turns a guard off; a table, also an empty one, turns it on.
+//! `breaker = false` turns a guard off; a table, also an empty one, turns it on. A time limit is off or a text.
 
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
-    de::{Error, MapAccess, Visitor, value::MapAccessDeserializer},
+    de::{Error, IntoDeserializer, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 use std::{fmt, marker::PhantomData};
 
@@ -29,18 +29,22 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Switch<T> {
     type Value = Option<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a table of settings, or false")
+        f.write_str("settings, or false")
     }
 
     fn visit_bool<E: Error>(self, on: bool) -> Result<Option<T>, E> {
         if on {
-            return Err(E::custom("true says nothing here: give a table of settings, or false"));
+            return Err(E::custom("true says nothing here: give settings, or false"));
         }
         Ok(None)
     }
 
     fn visit_unit<E: Error>(self) -> Result<Option<T>, E> {
         Ok(None)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Option<T>, E> {
+        T::deserialize(text.into_deserializer()).map(Some)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Option<T>, A::Error> {

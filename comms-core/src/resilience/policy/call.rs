@@ -10,9 +10,9 @@ use std::{
 };
 use tower_service::Service;
 
-use super::{Parts, held::Held};
+use super::{held::Held, parts::Parts};
 use crate::{
-    Clock, clock, context,
+    Clock, ErrorKind, clock, context,
     resilience::{Class, Classify, Guard, Rejection},
 };
 
@@ -24,27 +24,18 @@ pin_project! {
     where
         S: Service<R>,
     {
-        service: S,
-        request: Option<R>,
-        classify: C,
-        held: Held,
+        // Dropped in this order: the attempt has ended when its seat is given to another.
         #[pin]
         stage: Stage<S::Future>,
         // Made when there is something to wait for: most calls end before they need one.
         #[pin]
         timer: Option<clock::Sleep>,
-    }
-
-    impl<S, R, C> PinnedDrop for Call<S, R, C>
-    where
-        S: Service<R>,
-    {
-        fn drop(this: Pin<&mut Self>) {
-            let mut this = this.project();
-            // The attempt ends before its seat is given to another.
-            this.stage.set(Stage::Ended);
-            this.held.cancel();
-        }
+        held: Held,
+        service: S,
+        request: Option<R>,
+        classify: C,
+        // What an attempt said that may have happened, while another is made.
+        unknown: Option<Result<S::Response, S::Error>>,
     }
 }
 
@@ -69,12 +60,12 @@ struct Ended<T, E> {
 }
 
 impl<T, E> Ended<T, E> {
-    fn by(result: Result<T, E>, classify: &impl Classify<T, E>) -> Self {
+    fn by<R>(result: Result<T, E>, classify: &impl Classify<R, T, E>) -> Self {
         let class = classify.classify(&result);
         Self { result, class, guard: None }
     }
 
-    fn rejected(rejection: Rejection, classify: &impl Classify<T, E>) -> Self {
+    fn rejected<R>(rejection: Rejection, classify: &impl Classify<R, T, E>) -> Self {
         let guard = rejection.guard;
         let class = Class::Failure { kind: guard.kind(), retry_after: None };
         Self { result: Err(classify.reject(rejection)), class, guard: Some(guard) }
@@ -83,31 +74,42 @@ impl<T, E> Ended<T, E> {
 
 impl<S: Service<R>, R, C> Call<S, R, C> {
     pub(super) fn new(parts: Arc<Parts>, service: S, request: R, classify: C) -> Self {
-        let held = Held::new(parts);
-        Self { service, request: Some(request), classify, held, stage: Stage::Begin, timer: None }
+        let (held, request) = (Held::new(parts), Some(request));
+        Self { stage: Stage::Begin, timer: None, held, service, request, classify, unknown: None }
     }
 }
 
 impl<S, R, C> Future for Call<S, R, C>
 where
     S: Service<R>,
-    R: Clone,
-    C: Classify<S::Response, S::Error>,
+    C: Classify<R, S::Response, S::Error>,
 {
     type Output = Result<S::Response, S::Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
         loop {
-            let ended = ready!(self.as_mut().poll_attempt(cx));
+            let Ended { result, class, guard } = ready!(self.as_mut().poll_attempt(cx));
             let mut this = self.as_mut().project();
-            // The attempt is dropped before its seat is given to another.
             this.timer.set(None);
             this.stage.set(Stage::Ended);
-            let Some(delay) = this.held.settle(ended.class, ended.guard) else {
-                return Poll::Ready(ended.result);
+            let idempotent = this.request.as_ref().map(|request| this.classify.is_idempotent(request));
+            if let Some(delay) = this.held.settle(class, guard, idempotent) {
+                if matches!(class, Class::Failure { kind: ErrorKind::Unknown, .. }) {
+                    *this.unknown = Some(result);
+                }
+                this.timer.set(Some(this.held.clock().sleep(delay)));
+                this.stage.set(Stage::Waiting);
+                continue;
+            }
+            // An attempt that came to nothing does not unsay what an earlier one may have done.
+            let (result, class) = match (class, this.unknown.take()) {
+                (Class::Failure { .. }, Some(unknown)) => {
+                    (unknown, Class::Failure { kind: ErrorKind::Unknown, retry_after: None })
+                }
+                _ => (result, class),
             };
-            this.timer.set(Some(this.held.clock().sleep(delay)));
-            this.stage.set(Stage::Waiting);
+            this.held.measure(class);
+            return Poll::Ready(result);
         }
     }
 }
@@ -115,64 +117,63 @@ where
 impl<S, R, C> Call<S, R, C>
 where
     S: Service<R>,
-    R: Clone,
-    C: Classify<S::Response, S::Error>,
+    C: Classify<R, S::Response, S::Error>,
 {
     /// Everything from the wait before an attempt to its end.
     fn poll_attempt(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Ended<S::Response, S::Error>> {
         let mut this = self.project();
         let (held, classify) = (this.held, &*this.classify);
         loop {
-            match this.stage.as_mut().project() {
+            let step = match this.stage.as_mut().project() {
                 StageProj::Waiting => {
                     if let Some(timer) = this.timer.as_mut().as_pin_mut() {
                         ready!(timer.poll(cx));
                     }
-                    this.timer.set(None);
-                    this.stage.set(Stage::Admit);
-                    held.begin_again();
+                    held.begin_again().map(|()| Stage::Admit)
                 }
-                StageProj::Begin => match held.begin() {
-                    Ok(()) => this.stage.set(Stage::Admit),
-                    Err(rejection) => return Poll::Ready(Ended::rejected(rejection, classify)),
-                },
-                StageProj::Admit => match held.admit(cx) {
-                    Ok(seated) => this.stage.set(if seated { Stage::Ready } else { Stage::Queued }),
-                    Err(rejection) => return Poll::Ready(Ended::rejected(rejection, classify)),
-                },
+                StageProj::Begin => held.begin().map(|()| Stage::Admit),
+                StageProj::Admit => {
+                    held.admit(cx).map(|seated| if seated { Stage::Ready } else { Stage::Queued })
+                }
                 StageProj::Queued => {
-                    if held.poll_seat(cx).is_pending() {
+                    if held.poll_seat(cx).is_ready() {
+                        held.admit_again().map(|()| Stage::Ready)
+                    } else {
                         ready!(poll_until(this.timer.as_mut(), held.queue_until(), held.clock(), cx));
-                        return Poll::Ready(Ended::rejected(held.no_seat(), classify));
+                        Err(held.no_seat())
                     }
-                    this.timer.set(None);
-                    this.stage.set(Stage::Ready);
-                    held.begin_again();
                 }
-                StageProj::Ready => {
-                    match held.poll_ready(cx, |cx| this.service.poll_ready(cx)) {
-                        Poll::Ready(Ok(())) => {}
-                        Poll::Ready(Err(error)) => return Poll::Ready(Ended::by(Err(error), classify)),
-                        Poll::Pending => {
-                            ready!(poll_until(this.timer.as_mut(), held.limit(), held.clock(), cx));
-                            return Poll::Ready(Ended::rejected(held.rejection(Guard::Deadline), classify));
-                        }
+                StageProj::Ready => match context::within(held.limit(), || this.service.poll_ready(cx)) {
+                    Poll::Ready(Ok(())) => {
+                        let again = this.request.as_ref().filter(|_| held.may_retry());
+                        let copy = again.and_then(|request| classify.again(request));
+                        // Present until the last attempt has taken it.
+                        let Some(request) = copy.or_else(|| this.request.take()) else {
+                            return Poll::Pending;
+                        };
+                        let attempt = context::within(held.limit(), || this.service.call(request));
+                        Ok(Stage::Running { attempt })
                     }
-                    let request = if held.may_retry() { this.request.clone() } else { this.request.take() };
-                    // Present until the last attempt has taken it.
-                    let Some(request) = request else { return Poll::Pending };
-                    let attempt = context::within(held.limit(), || this.service.call(request));
-                    this.stage.set(Stage::Running { attempt });
-                }
+                    Poll::Ready(Err(error)) => return Poll::Ready(Ended::by(Err(error), classify)),
+                    Poll::Pending => {
+                        ready!(poll_until(this.timer.as_mut(), held.limit(), held.clock(), cx));
+                        Err(held.not_ready())
+                    }
+                },
                 StageProj::Running { attempt } => {
                     if let Poll::Ready(result) = context::within(held.limit(), || attempt.poll(cx)) {
                         return Poll::Ready(Ended::by(result, classify));
                     }
                     ready!(poll_until(this.timer.as_mut(), held.limit(), held.clock(), cx));
-                    return Poll::Ready(Ended::rejected(held.rejection(Guard::Timeout), classify));
+                    Err(held.rejection(Guard::Timeout))
                 }
                 // Polled after it was ready: there is nothing to say.
                 StageProj::Ended => return Poll::Pending,
+            };
+            this.timer.set(None);
+            match step {
+                Ok(stage) => this.stage.set(stage),
+                Err(rejection) => return Poll::Ready(Ended::rejected(rejection, classify)),
             }
         }
     }

@@ -9,12 +9,12 @@ use crate::{
     Error,
     resilience::{
         Backoff, BreakerConfig, BulkheadConfig, RetryConfig,
-        config::{duration, switch},
+        config::{bounded, duration, switch},
     },
 };
 
-/// The settings of a [`Policy`](super::Policy). A guard that is `None`, or `false` in a configuration file, is
-/// off; a key that is not there has the default, that of [`background`](Self::background); a key that is unknown
+/// The settings of a [`Policy`](super::Policy). A guard or limit that is `None`, or `false` in a configuration
+/// file, is off; a key that is not there has the default, that of [`background`](Self::background); a key that is unknown
 /// is refused.
 ///
 /// ```
@@ -109,8 +109,10 @@ impl PolicyConfig {
     /// # Errors
     /// `Invalid`, naming the setting.
     pub fn validate(&self) -> Result<(), Error> {
+        bounded("timeout", self.timeout.unwrap_or_default())?;
+        bounded("attempt_timeout", self.attempt_timeout.unwrap_or_default())?;
         if [self.timeout, self.attempt_timeout].contains(&Some(Duration::ZERO)) {
-            return Err(Error::invalid("a timeout must not be zero; leave it out for none"));
+            return Err(Error::invalid("a timeout must not be zero; `false` is none"));
         }
         self.retry.as_ref().map_or(Ok(()), RetryConfig::validate)?;
         self.breaker.as_ref().map_or(Ok(()), BreakerConfig::validate)?;

@@ -6,9 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::Parts;
+use super::parts::Parts;
 use crate::{
-    Clock, Context, ErrorKind, context,
+    Clock, ErrorKind, context,
     resilience::{
         Class, Guard, Rejection,
         breaker::{Pass, Weight},
@@ -24,7 +24,10 @@ pub(super) struct Held {
     /// When the call began. Read only where something needs it: a limit, a measurement.
     began: Option<Instant>,
     attempt_began: Option<Instant>,
+    ended: Option<Instant>,
     deadline: Option<Instant>,
+    /// The deadline is the caller's, and earlier than the policy's own.
+    asked: bool,
     queue_until: Option<Instant>,
     pass: Option<Pass>,
     ticket: Option<Ticket>,
@@ -38,7 +41,9 @@ impl Held {
             attempt: 0,
             began: None,
             attempt_began: None,
+            ended: None,
             deadline: None,
+            asked: false,
             queue_until: None,
             pass: None,
             ticket: None,
@@ -55,37 +60,43 @@ impl Held {
     }
 
     /// The one reading of the clock at the start, shared by all guards.
+    #[inline]
     pub(super) fn begin(&mut self) -> Result<(), Rejection> {
         let parts = &*self.parts;
-        #[cfg(feature = "rate-limit")]
-        parts.rate_limit.as_ref().map_or(Ok(()), |limiter| limiter.check())?;
         let asked = context::deadline().map(|deadline| deadline.instant());
         let limited =
             asked.is_some() || parts.config.timeout.is_some() || parts.config.attempt_timeout.is_some();
-        if !limited && !parts.reads_time() {
-            return Ok(());
+        if limited || parts.reads_time() {
+            let now = parts.clock.now();
+            let own = parts.config.timeout.map(|timeout| now + timeout);
+            self.deadline = asked.into_iter().chain(own).min();
+            self.asked = self.deadline != own;
+            (self.began, self.attempt_began) = (Some(now), Some(now));
+            self.in_time()?;
         }
-        let now = parts.clock.now();
-        let own = parts.config.timeout.map(|timeout| now + timeout);
-        self.deadline = asked.into_iter().chain(own).min();
-        (self.began, self.attempt_began) = (Some(now), Some(now));
-        match self.deadline {
-            Some(deadline) if deadline <= now => Err(self.rejection(Guard::Deadline)),
+        #[cfg(feature = "rate-limit")]
+        self.parts.rate_limit.as_ref().map_or(Ok(()), |limiter| limiter.check())?;
+        Ok(())
+    }
+
+    /// After a wait: the attempt's own time begins now, if there is any left.
+    pub(super) fn begin_again(&mut self) -> Result<(), Rejection> {
+        self.attempt_began = self.began.map(|_| self.parts.clock.now());
+        self.in_time()
+    }
+
+    fn in_time(&self) -> Result<(), Rejection> {
+        match self.deadline.zip(self.attempt_began) {
+            Some((deadline, now)) if deadline <= now => Err(self.rejection(Guard::Deadline)),
             _ => Ok(()),
         }
     }
 
-    /// After a wait: the attempt's own time begins now.
-    pub(super) fn begin_again(&mut self) {
-        self.attempt_began = self.began.map(|_| self.parts.clock.now());
-    }
-
     /// Asks breaker and bulkhead. `false`: a seat must be waited for.
+    #[inline]
     pub(super) fn admit(&mut self, cx: &TaskContext<'_>) -> Result<bool, Rejection> {
         self.attempt += 1;
-        if let Some(breaker) = &self.parts.breaker {
-            self.pass = Some(breaker.admit(self.attempt_began)?);
-        }
+        self.ask_breaker()?;
         let Some(bulkhead) = &self.parts.bulkhead else { return Ok(true) };
         self.seated = bulkhead.seats().try_take();
         if self.seated {
@@ -99,12 +110,30 @@ impl Held {
             Ok(ticket) => {
                 self.seated = ticket.is_none();
                 self.ticket = ticket;
+                if !self.seated {
+                    // Who waits takes no probe from who could go.
+                    self.tell_breaker(Weight::Neutral, None);
+                }
                 let until = self.parts.clock.now().checked_add(wait);
                 self.queue_until = until.into_iter().chain(self.deadline).min();
                 Ok(self.seated)
             }
             Err(Full) => Err(bulkhead.rejection()),
         }
+    }
+
+    #[inline]
+    fn ask_breaker(&mut self) -> Result<(), Rejection> {
+        if let Some(breaker) = &self.parts.breaker {
+            self.pass = Some(breaker.admit(self.attempt_began)?);
+        }
+        Ok(())
+    }
+
+    /// Seated after a wait, in which the breaker may have opened.
+    pub(super) fn admit_again(&mut self) -> Result<(), Rejection> {
+        self.begin_again()?;
+        self.ask_breaker()
     }
 
     pub(super) fn poll_seat(&mut self, cx: &TaskContext<'_>) -> Poll<()> {
@@ -132,16 +161,13 @@ impl Held {
         }
     }
 
-    /// The first attempt finds the service readied by who called it.
-    pub(super) fn poll_ready<E>(
-        &self,
-        cx: &mut TaskContext<'_>,
-        service: impl FnOnce(&mut TaskContext<'_>) -> Poll<Result<(), E>>,
-    ) -> Poll<Result<(), E>> {
-        if self.attempt > 1 { context::within(self.limit(), || service(cx)) } else { Poll::Ready(Ok(())) }
+    /// The service did not get ready as long as it could be waited for.
+    pub(super) fn not_ready(&self) -> Rejection {
+        self.rejection(if self.limit() == self.deadline { Guard::Deadline } else { Guard::Unready })
     }
 
     /// When this attempt must have ended. What it calls in turn sees it as its deadline.
+    #[inline]
     pub(super) fn limit(&self) -> Option<Instant> {
         let own = self.attempt_began.zip(self.parts.config.attempt_timeout);
         let own = own.and_then(|(began, timeout)| began.checked_add(timeout));
@@ -152,45 +178,43 @@ impl Held {
         self.parts.config.retry.as_ref().is_some_and(|retry| self.attempt < retry.attempts)
     }
 
-    /// Takes the end of an attempt: breaker, bulkhead, budget and meter learn of it. The wait before another
-    /// attempt, or `None` where the call has ended.
-    pub(super) fn settle(&mut self, class: Class, guard: Option<Guard>) -> Option<Duration> {
-        let now = self.parts.reads_time().then(|| self.parts.clock.now());
+    /// Takes the end of an attempt: breaker, bulkhead and budget learn of it. The wait before another attempt, or
+    /// `None` where the call has ended. `idempotent` is what the request says of itself, while it is there.
+    #[inline]
+    pub(super) fn settle(
+        &mut self,
+        class: Class,
+        guard: Option<Guard>,
+        idempotent: Option<bool>,
+    ) -> Option<Duration> {
+        self.ended = self.parts.reads_time().then(|| self.parts.clock.now());
         let Class::Failure { kind, retry_after } = class else {
-            self.release(Weight::Success, now);
-            if let Some(budget) = &self.parts.budget {
-                budget.deposit();
-            }
-            self.measure(None, now);
+            self.release(Weight::Success, self.ended);
+            self.parts.budget.iter().for_each(|budget| budget.deposit());
             return None;
         };
-        self.release(if kind.blames_peer() { Weight::Failure } else { Weight::Neutral }, now);
+        // A caller in a hurry says nothing about the peer.
+        let hurried = guard == Some(Guard::Timeout) && self.asked && self.limit() == self.deadline;
+        let blamed = kind.blames_peer() && !hurried;
+        self.release(if blamed { Weight::Failure } else { Weight::Neutral }, self.ended);
         let delay = match guard {
             // What a guard here refuses it would refuse again: failing fast is its purpose.
-            Some(guard) if guard != Guard::Timeout => None,
-            _ => self.retry(kind, retry_after, now),
+            Some(guard) if !guard.ended_attempt() => None,
+            _ => idempotent.and_then(|idempotent| self.retry(kind, retry_after, idempotent)),
         };
         if let Some(meter) = &self.parts.meter {
             guard.into_iter().for_each(|guard| meter.rejected(guard));
             delay.into_iter().for_each(|_| meter.retry());
         }
-        if delay.is_none() {
-            self.measure(Some(kind), now);
-        }
         delay
     }
 
-    fn retry(
-        &self,
-        kind: ErrorKind,
-        retry_after: Option<Duration>,
-        now: Option<Instant>,
-    ) -> Option<Duration> {
+    fn retry(&self, kind: ErrorKind, retry_after: Option<Duration>, idempotent: bool) -> Option<Duration> {
         let parts = &*self.parts;
         let retry = parts.config.retry.as_ref()?;
-        let now = now.unwrap_or_else(|| parts.clock.now());
-        let keyed = kind == ErrorKind::Unknown && Context::current().idempotency_key.is_some();
-        let failed = Failed { attempt: self.attempt, kind, retry_after, keyed, now, deadline: self.deadline };
+        let now = self.ended.unwrap_or_else(|| parts.clock.now());
+        let (attempt, deadline) = (self.attempt, self.deadline);
+        let failed = Failed { attempt, kind, retry_after, idempotent, now, deadline };
         match decide(retry, parts.budget.as_ref(), &failed, &parts.clock) {
             Decision::Again(delay) => Some(delay),
             Decision::Final => None,
@@ -201,20 +225,22 @@ impl Held {
         }
     }
 
-    fn measure(&self, failure: Option<ErrorKind>, now: Option<Instant>) {
-        if let (Some(meter), Some(now), Some(began)) = (&self.parts.meter, now, self.began) {
-            meter.call(failure, now.saturating_duration_since(began));
+    /// The call has ended.
+    #[inline]
+    pub(super) fn measure(&self, class: Class) {
+        let failure = match class {
+            Class::Success => None,
+            Class::Failure { kind, .. } => Some(kind),
+        };
+        if let (Some(meter), Some(ended), Some(began)) = (&self.parts.meter, self.ended, self.began) {
+            meter.call(failure, ended.saturating_duration_since(began));
         }
     }
 
     /// Gives back the seat and the place in the queue, and tells the breaker how it went.
+    #[inline]
     fn release(&mut self, weight: Weight, now: Option<Instant>) {
-        if let Some((breaker, pass)) = self.parts.breaker.as_ref().zip(self.pass.take()) {
-            let took =
-                || now.zip(self.attempt_began).map(|(end, start)| end.saturating_duration_since(start));
-            let slow = breaker.is_slow(|| took().unwrap_or_default());
-            breaker.record(pass, weight, slow, now);
-        }
+        self.tell_breaker(weight, now);
         if let Some(bulkhead) = &self.parts.bulkhead {
             if let Some(ticket) = self.ticket.take() {
                 bulkhead.seats().give_up(&ticket);
@@ -225,8 +251,20 @@ impl Held {
         }
     }
 
-    /// Dropped before its end: that says nothing about the peer.
-    pub(super) fn cancel(&mut self) {
+    #[inline]
+    fn tell_breaker(&mut self, weight: Weight, now: Option<Instant>) {
+        if let Some((breaker, pass)) = self.parts.breaker.as_ref().zip(self.pass.take()) {
+            let took =
+                || now.zip(self.attempt_began).map(|(end, start)| end.saturating_duration_since(start));
+            let slow = breaker.is_slow(|| took().unwrap_or_default());
+            breaker.record(pass, weight, slow, now);
+        }
+    }
+}
+
+/// Dropped before its end: that says nothing about the peer.
+impl Drop for Held {
+    fn drop(&mut self) {
         self.release(Weight::Neutral, None);
     }
 }

@@ -15,8 +15,8 @@ pub(super) struct Meter {
     success: OnceLock<Histogram>,
     failures: [OnceLock<Histogram>; 6],
     retries: OnceLock<Counter>,
-    denied: [OnceLock<Counter>; 3],
-    rejected: [OnceLock<Counter>; 5],
+    denied: [OnceLock<Counter>; 4],
+    rejected: [OnceLock<Counter>; 6],
 }
 
 impl Meter {

@@ -9,7 +9,7 @@ use std::{
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{Call, Parts, Policy};
+use super::{Call, Policy, parts::Parts};
 use crate::resilience::Classify;
 
 /// The tower layer of a [`Policy`], made by [`Policy::layer`].
@@ -35,8 +35,9 @@ impl<S, C: Clone> Layer<S> for PolicyLayer<C> {
     }
 }
 
-/// A service under a [`Policy`]. Being ready takes nothing: seats, probes and tokens are taken in the call and
-/// belong to its future, so that a service which is readied and dropped, or cloned, leaks none.
+/// A service under a [`Policy`]. It is always ready: each attempt readies a clone of the inner service, within its time
+/// limit and after it has a seat. So readiness takes nothing, and a service that is readied and dropped, or cloned, leaks
+/// nothing.
 #[derive(Clone)]
 pub struct PolicyService<S, C> {
     inner: S,
@@ -50,15 +51,14 @@ pub struct PolicyService<S, C> {
 impl<S, R, C> Service<R> for PolicyService<S, C>
 where
     S: Service<R> + Clone,
-    R: Clone,
-    C: Classify<S::Response, S::Error>,
+    C: Classify<R, S::Response, S::Error>,
 {
     type Response = S::Response;
     type Error = S::Error;
     type Future = Call<S, R, C>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: R) -> Self::Future {
@@ -66,10 +66,7 @@ where
         if version != self.version {
             (self.version, self.parts) = (version, self.policy.parts());
         }
-        // The call takes the service that was readied, and leaves a clone behind.
-        let clone = self.inner.clone();
-        let readied = std::mem::replace(&mut self.inner, clone);
-        Call::new(self.parts.clone(), readied, request, self.classify.clone())
+        Call::new(self.parts.clone(), self.inner.clone(), request, self.classify.clone())
     }
 }
 

@@ -120,16 +120,22 @@ async fn an_attempt_that_hangs_ends_at_its_limit_and_may_have_happened() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_idempotency_key_allows_what_may_have_happened_to_be_tried_again() {
+async fn a_call_that_may_be_made_twice_says_so_itself() {
     let policy = policy(|c| (c.attempt_timeout, c.retry) = (Some(millis(200)), Some(retry(3))));
     let attempts = Cell::new(0);
-    let call = policy.run(|| {
+    let hang = || {
         attempts.set(attempts.get() + 1);
         std::future::pending::<Result<(), Error>>()
-    });
-    let keyed = Context { idempotency_key: Some("k".into()), ..Context::default() };
-    keyed.scope(call).await.unwrap_err();
-    assert_eq!(attempts.get(), 3);
+    };
+    // The key of the request that is being handled is not the key of the calls that are made for it.
+    let handled = Context { idempotency_key: Some("k".into()), ..Context::default() };
+    handled.scope(policy.run(hang)).await.unwrap_err();
+    assert_eq!(attempts.get(), 1);
+    policy.run_idempotent(hang).await.unwrap_err();
+    assert_eq!(attempts.get(), 1 + 3);
+    let service = service_fn(|()| hang());
+    policy.layer_with(ByKind::idempotent()).layer(service).oneshot(()).await.unwrap_err();
+    assert_eq!(attempts.get(), 1 + 3 + 3);
 }
 
 #[tokio::test(start_paused = true)]
@@ -252,6 +258,143 @@ async fn a_wait_for_a_seat_is_bounded_by_itself_and_by_the_deadline() {
     assert_eq!(now() - began, millis(600));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_refusal_of_a_later_attempt_does_not_unsay_what_may_have_happened() {
+    let policy = policy(|c| {
+        c.retry = Some(RetryConfig { idempotent: true, ..retry(5) });
+        c.breaker = Some(BreakerConfig { failures: 2, ..BreakerConfig::default() });
+    });
+    let error =
+        policy.run(|| async { Err::<(), _>(Error::unknown("the answer was lost")) }).await.unwrap_err();
+    assert_eq!(policy.breaker().unwrap().state(), State::Open);
+    assert_eq!(error.to_string(), "unknown: the answer was lost");
+
+    let (patient, attempts) = (policy_of_three(), Cell::new(0));
+    let error = patient
+        .run_idempotent(|| {
+            attempts.set(attempts.get() + 1);
+            let first = attempts.get() == 1;
+            let error =
+                if first { Error::unknown("the answer was lost") } else { Error::transient("refused") };
+            async { Err::<(), _>(error) }
+        })
+        .await
+        .unwrap_err();
+    assert_eq!((attempts.get(), error.kind), (3, ErrorKind::Unknown), "the last failure does not, either");
+}
+
+fn policy_of_three() -> Policy {
+    policy(|c| c.retry = Some(retry(3)))
+}
+
+/// Or anybody could open the breaker for everybody, and hold it open by his probes.
+#[tokio::test(start_paused = true)]
+async fn a_caller_in_a_hurry_does_not_blame_the_peer() {
+    let policy = policy(|c| {
+        c.attempt_timeout = Some(millis(500));
+        c.breaker = Some(BreakerConfig::default());
+    });
+    let breaker = policy.breaker().unwrap();
+    let hang = || std::future::pending::<Result<(), Error>>();
+    let hurried = async || {
+        let deadline = Deadline::after(millis(1), &Clock::system());
+        Context::default().with_deadline(deadline).scope(policy.run(hang)).await.unwrap_err()
+    };
+    for _ in 0..20 {
+        assert_eq!(hurried().await.rejection().unwrap().guard, Guard::Timeout);
+    }
+    assert_eq!(breaker.state(), State::Closed);
+    for _ in 0..5 {
+        policy.run(hang).await.unwrap_err();
+    }
+    assert_eq!(breaker.state(), State::Open, "the policy's own limit does");
+    tokio::time::advance(Duration::from_secs(70)).await;
+    hurried().await;
+    assert_eq!(breaker.state(), State::HalfOpen, "a probe in a hurry is given back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_seat_that_comes_with_the_deadline_comes_too_late() {
+    let policy = policy(|c| {
+        c.timeout = Some(millis(100));
+        c.bulkhead = Some(BulkheadConfig { max_wait: millis(500), ..BulkheadConfig::seats(1) });
+    });
+    let bulkhead = policy.bulkhead().unwrap();
+    let seat = bulkhead.try_acquire().unwrap();
+    let mut waits = Box::pin(policy.run(|| async { Ok(()) }));
+    assert!(waits.as_mut().now_or_never().is_none());
+    tokio::time::advance(millis(100)).await;
+    drop(seat);
+    let refused = waits.await.unwrap_err();
+    assert_eq!((refused.kind, refused.rejection().unwrap().guard), (ErrorKind::Rejected, Guard::Deadline));
+    assert_eq!(bulkhead.in_use(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_does_not_get_ready_is_given_up_and_tried_again() {
+    #[derive(Clone)]
+    struct Never;
+    impl Service<()> for Never {
+        type Response = ();
+        type Error = Error;
+        type Future = std::future::Ready<Result<(), Error>>;
+        fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), Error>> {
+            Poll::Pending
+        }
+        fn call(&mut self, (): ()) -> Self::Future {
+            unreachable!("it was never ready")
+        }
+    }
+    let policy = policy(|c| (c.attempt_timeout, c.retry) = (Some(millis(200)), Some(retry(3))));
+    let began = now();
+    let error = policy.layer().layer(Never).oneshot(()).await.unwrap_err();
+    assert_eq!((error.kind, error.rejection().unwrap().guard), (ErrorKind::Transient, Guard::Unready));
+    assert!(now() - began >= millis(600), "three attempts, each to its limit");
+}
+
+/// A body that is a stream goes out once.
+#[tokio::test(start_paused = true)]
+async fn a_request_that_cannot_be_sent_again_is_sent_once() {
+    #[derive(Clone)]
+    struct Once;
+    struct Stream;
+    impl<T> Classify<Stream, T, Error> for Once {
+        fn classify(&self, result: &Result<T, Error>) -> Class {
+            Classify::<(), T, Error>::classify(&ByKind::default(), result)
+        }
+        fn reject(&self, rejection: Rejection) -> Error {
+            rejection.into()
+        }
+        fn again(&self, _: &Stream) -> Option<Stream> {
+            None
+        }
+    }
+    let (policy, attempts) = (policy_of_three(), Arc::new(AtomicU32::new(0)));
+    let count = attempts.clone();
+    let service = service_fn(move |_: Stream| {
+        count.fetch_add(1, Ordering::Relaxed);
+        failing::<()>()
+    });
+    policy.layer_with(Once).layer(service).oneshot(Stream).await.unwrap_err();
+    assert_eq!(attempts.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_breaker_that_opens_while_a_seat_is_waited_for_is_asked_again() {
+    let policy = policy(|c| {
+        c.breaker = Some(BreakerConfig::default());
+        c.bulkhead = Some(BulkheadConfig { max_wait: millis(300), ..BulkheadConfig::seats(1) });
+    });
+    let bulkhead = policy.bulkhead().unwrap();
+    let seat = bulkhead.try_acquire().unwrap();
+    let mut waits = Box::pin(policy.run(|| async { Ok(()) }));
+    assert!(waits.as_mut().now_or_never().is_none());
+    policy.breaker().unwrap().force_open();
+    drop(seat);
+    assert_eq!(waits.await.unwrap_err().rejection().unwrap().guard, Guard::Breaker);
+    assert_eq!(bulkhead.in_use(), 0);
+}
+
 /// A rejection that waits for a timer costs a millisecond.
 #[tokio::test(start_paused = true)]
 async fn a_rejection_is_ready_at_the_first_poll() {
@@ -343,6 +486,9 @@ async fn a_swap_holds_for_the_next_call_and_keeps_the_state() {
     config.timeout = Some(Duration::ZERO);
     let refused = policy.swap(config).unwrap_err();
     assert!(refused.to_string().contains("policy p: a timeout must not be zero"), "{refused}");
+    let mut config = PolicyConfig::none();
+    config.timeout = Some(Duration::MAX);
+    assert!(policy.swap(config).is_err(), "no point in time is out of range");
 }
 
 #[tokio::test(start_paused = true)]
@@ -374,7 +520,7 @@ fn configuration_says_no_with_a_reason() {
     assert_eq!(parse(r#"{"breaker": {}}"#).unwrap().breaker, Some(BreakerConfig::default()));
     for (text, reason) in [
         (r#"{"retries": {}}"#, "unknown field `retries`"),
-        (r#"{"breaker": true}"#, "a table of settings, or false"),
+        (r#"{"breaker": true}"#, "settings, or false"),
         (r#"{"timeout": "soon"}"#, "\"soon\" is not a duration like \"250ms\""),
         (r#"{"retry": {"backoff": {"base": "2s", "cap": "1s"}}}"#, "0 < base <= cap"),
     ] {
@@ -411,7 +557,7 @@ async fn a_rate_limit_counts_calls_not_attempts() {
 async fn another_protocol_is_classified_by_its_own_rules() {
     #[derive(Clone)]
     struct Http;
-    impl Classify<u16, Infallible> for Http {
+    impl Classify<(), u16, Infallible> for Http {
         fn classify(&self, result: &Result<u16, Infallible>) -> Class {
             match result {
                 Ok(500..) => Class::Failure { kind: ErrorKind::Transient, retry_after: None },
@@ -420,6 +566,9 @@ async fn another_protocol_is_classified_by_its_own_rules() {
         }
         fn reject(&self, _: Rejection) -> Infallible {
             unreachable!("no guard is on")
+        }
+        fn again(&self, (): &()) -> Option<()> {
+            Some(())
         }
     }
     let (policy, attempts) = (policy(|c| c.retry = Some(retry(3))), Arc::new(AtomicU32::new(0)));

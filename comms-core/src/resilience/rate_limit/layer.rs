@@ -44,7 +44,7 @@ pub struct RateLimit<S, K: Key, F> {
 
 impl<S, R, K, F> Service<R> for RateLimit<S, K, F>
 where
-    S: Service<R, Error: From<Rejection>>,
+    S: Service<R, Error: From<Rejection>> + Clone,
     K: Key,
     F: Fn(&R) -> K,
 {
@@ -59,7 +59,11 @@ where
     fn call(&mut self, request: R) -> Self::Future {
         match self.limiter.check(&(self.key)(&request)) {
             Ok(()) => RateLimitCall { stage: Stage::Call { call: self.inner.call(request) } },
-            Err(rejection) => RateLimitCall { stage: Stage::Rejected { rejection: Some(rejection) } },
+            Err(rejection) => {
+                // What readiness took is given back: this request will not use it.
+                self.inner = self.inner.clone();
+                RateLimitCall { stage: Stage::Rejected { rejection: Some(rejection) } }
+            }
         }
     }
 }

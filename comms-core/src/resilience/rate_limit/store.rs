@@ -27,7 +27,8 @@ struct Shard<K> {
 
 impl<K> Recent<K> {
     pub(super) fn new(max_keys: usize) -> Self {
-        let shards = SHARDS.min(max_keys);
+        // A shard of few keys would forget too soon.
+        let shards = SHARDS.min(max_keys / 64).max(1);
         let generation = (max_keys / shards / 2).max(1);
         let shard = || Mutex::new(Shard { young: HashMap::new(), old: HashMap::new(), generation });
         Self { shards: std::iter::repeat_with(shard).take(shards).collect(), hasher: RandomState::new() }

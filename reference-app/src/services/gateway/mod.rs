@@ -14,7 +14,7 @@ use axum::{
     middleware,
     routing::{get, post},
 };
-use comms_core::{Clock, Context, Error, Policy, jwt::Verifier};
+use comms_core::{Clock, Error, Policy, jwt::Verifier};
 use comms_grpc::{Channel, from_status};
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -88,17 +88,15 @@ impl Gateway {
 }
 
 impl Edge {
-    /// Asks order-service under its policy. `key` says what makes asking again harmless, also where it is
-    /// unknown whether an attempt was done: the request's key, or what a read asks for.
-    async fn ask<T, F>(&self, key: &str, mut call: impl FnMut(OrdersClient<Channel>) -> F) -> Result<T, Error>
+    /// Asks order-service under its policy. Every call may be made twice: it carries a key, or reads.
+    async fn ask<T, F>(&self, mut call: impl FnMut(OrdersClient<Channel>) -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
     {
-        let context = Context::current().with_idempotency_key(key)?;
-        let attempts = self.policy.run(|| {
-            let attempt = call(self.orders.clone());
-            async { attempt.await.map(tonic::Response::into_inner).map_err(|status| from_status(&status)) }
-        });
-        context.scope(attempts).await
+        let attempt = || {
+            let answer = call(self.orders.clone());
+            async { answer.await.map(tonic::Response::into_inner).map_err(|status| from_status(&status)) }
+        };
+        self.policy.run_idempotent(attempt).await
     }
 }

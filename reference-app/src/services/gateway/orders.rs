@@ -141,7 +141,7 @@ pub(super) async fn place(
         let request = keyed(tonic::Request::new(request.clone()), key);
         async move { orders.place_order(request.map_err(|e| to_status(&e))?).await }
     };
-    let reply = edge.ask(key, place).await?;
+    let reply = edge.ask(place).await?;
     let order = reply.order.ok_or_else(|| tonic::Status::internal("a reply without an order"))?;
     let location = url(&order.order_id);
     let mut response =
@@ -167,7 +167,7 @@ pub(super) async fn show(
         let request = request.clone();
         async move { orders.get_order(request).await }
     };
-    let order = edge.ask(&request.order_id, get).await?;
+    let order = edge.ask(get).await?;
     Ok(Json(order.into()))
 }
 

@@ -92,8 +92,8 @@ impl From<tonic::Status> for Problem {
     }
 }
 
-/// A call that failed, by its peer or by a guard of this side, as a client may see it. None says that nothing
-/// happened: an earlier attempt of the same call may have been done.
+/// A call that failed, by its peer or by a guard of this side, as a client may see it. What an earlier attempt
+/// may have done its policy has not unsaid: that is `Unknown`.
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         let status = error.cause().downcast_ref::<tonic::Status>();
@@ -104,7 +104,7 @@ impl From<Error> for Problem {
             _ => error.http_status(),
         };
         let wait = error.retry_after.unwrap_or(Duration::from_secs(1));
-        let again = "Ask again with the same Idempotency-Key.";
+        let again = "Nothing happened; ask again.";
         let mut problem = match http {
             StatusCode::NOT_FOUND => Self::new(http, "not-found", "Not found", text()),
             StatusCode::UNPROCESSABLE_ENTITY => Self::new(http, "refused", "The request was refused", text()),

@@ -1,7 +1,7 @@
 //! What order-service does when it hears of something: the saga in its first form.
 
 use comms_core::{
-    BoxHandler, Context, Delivery, Error, Outcome, Policy, Scoped, event, handler_fn, once, transactional,
+    BoxHandler, Delivery, Error, Outcome, Policy, Scoped, event, handler_fn, once, transactional,
 };
 use comms_grpc::{Channel, from_status, keyed};
 
@@ -29,9 +29,8 @@ pub(super) fn ask_payment(db: Db, store: Store, payments: Channel, policy: Polic
             if order.status != OrderStatus::Created {
                 return Ok(Outcome::Skipped);
             }
-            let context = Context::current().with_idempotency_key(&order.order_id)?;
-            let asked = policy.run(|| request_payment(client.clone(), &order));
-            let payment = context.scope(asked).await.map_err(|e| e.context("ask payment-service"))?;
+            let asked = policy.run_idempotent(|| request_payment(client.clone(), &order));
+            let payment = asked.await.map_err(|e| e.context("ask payment-service"))?;
             once(&db, &delivery, async |mut tx| {
                 store.set_payment(&mut tx, &order.order_id, &payment.payment_id).await
             })

@@ -1,0 +1,75 @@
+//! The parsers of what is signed: webhooks and tokens.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use comms_core::{
+    Clock, Headers,
+    jwt::{Algorithm, DecodingKey, KeySet, Verifier},
+    webhook, wire,
+};
+use std::time::Duration;
+
+/// Three header lines and a body. What verifies is what the signer would have sent; what it sends verifies.
+pub(super) fn webhook_headers(data: &[u8]) {
+    let mut lines = data.splitn(4, |byte| *byte == b'\n');
+    let [id, timestamp, signature, body] = [(); 4].map(|()| lines.next().unwrap_or_default().to_vec());
+    let (clock, secret) =
+        (Clock::manual(Duration::from_secs(1_700_000_000)), webhook::Secret::from_bytes(&[7; 32]).unwrap());
+    let verifier = webhook::Verifier::new([secret.clone()], clock.clone()).unwrap();
+    let headers: Headers = [
+        (wire::WEBHOOK_ID, id.clone()),
+        (wire::WEBHOOK_TIMESTAMP, timestamp),
+        (wire::WEBHOOK_SIGNATURE, signature.clone()),
+    ]
+    .into_iter()
+    .collect();
+    if let Ok(verified) = verifier.verify(&headers, &body) {
+        let signer = webhook::Signer::new([secret.clone()], Clock::manual(verified.timestamp)).unwrap();
+        let delivery = webhook::Delivery::new(verified.id, body.clone()).unwrap();
+        let sent = signer.attempt(&delivery).signature;
+        assert!(signature.split(|byte| *byte == b' ').any(|one| one == sent.as_bytes()));
+    }
+    let text = String::from_utf8_lossy(&id);
+    if let Ok(delivery) = webhook::Delivery::new(&*text, body) {
+        let mut headers = Headers::new();
+        webhook::Signer::new([secret], clock).unwrap().attempt(&delivery).inject(&mut headers).unwrap();
+        assert_eq!(&*verifier.verify(&headers, delivery.body()).unwrap().id, &*text);
+        let mut longer = delivery.body().to_vec();
+        longer.push(0);
+        assert!(verifier.verify(&headers, &longer).is_err());
+    }
+    if let Ok(secret) = text.parse::<webhook::Secret>() {
+        let shown = secret.expose();
+        assert_eq!(shown.parse::<webhook::Secret>().unwrap().expose(), shown);
+    }
+}
+
+/// Any text, any header and claims under a right or a wrong key, any key set: no panic, and no other key passes.
+/// Needs a crypto backend of jsonwebtoken.
+pub(super) fn jwt(data: &[u8]) {
+    let clock = Clock::manual(Duration::from_secs(1_700_000_000));
+    let verifier = |key: [u8; 32]| {
+        let keys = KeySet::new(Algorithm::HS256, clock.clone());
+        keys.insert("k", DecodingKey::from_secret(&key)).unwrap();
+        Verifier::new(Algorithm::HS256, "shop", "api", keys, clock.clone())
+    };
+    let (right, wrong) = (verifier([1; 32]), verifier([2; 32]));
+    let split = data.iter().position(|byte| *byte == b'\n').unwrap_or(data.len());
+    let (header, claims) = data.split_at(split);
+    let text = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+    let key = jsonwebtoken::EncodingKey::from_secret(&[1; 32]);
+    let signature = jsonwebtoken::crypto::sign(text.as_bytes(), &key, Algorithm::HS256).unwrap();
+    let token = format!("{text}.{signature}");
+    if let Ok(claims) = right.verify(&token) {
+        assert_eq!(claims.iss, "shop");
+        assert!(claims.aud.iter().any(|aud| aud == "api") && claims.exp + 30 > 1_700_000_000);
+    }
+    assert!(wrong.verify(&token).is_err() && right.verify(&format!("{text}.")).is_err());
+    drop(wrong.verify(&String::from_utf8_lossy(data)));
+    for algorithm in [Algorithm::ES256, Algorithm::RS256, Algorithm::EdDSA, Algorithm::HS256] {
+        let keys = KeySet::new(algorithm, clock.clone());
+        assert!(
+            keys.replace(data).is_ok_and(|n| (1..=64).contains(&n))
+                || format!("{keys:?}").contains("kids: []")
+        );
+    }
+}

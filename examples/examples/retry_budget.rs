@@ -1,0 +1,113 @@
+//! An outage with and without a retry budget; pushback; what may be sent again, and what may not.
+//!
+//! `cargo run -p examples --example retry_budget`: nothing else is needed, the peer is a function.
+
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use comms_core::{
+    Backoff, Clock, Error, Policy, PolicyConfig,
+    resilience::{BudgetConfig, RetryConfig},
+};
+
+const REQUESTS: u32 = 200;
+
+/// A policy of retries alone: up to five attempts, a few milliseconds apart.
+fn policy(budget: Option<BudgetConfig>, idempotent: bool) -> Result<Policy, Error> {
+    let mut retry = RetryConfig::default();
+    retry.backoff = Backoff::new(Duration::from_millis(2), Duration::from_millis(10))?;
+    (retry.budget, retry.idempotent) = (budget, idempotent);
+    let mut config = PolicyConfig::none();
+    config.retry = Some(retry);
+    Policy::new("payments", config)
+}
+
+/// The answer, and how many attempts it took.
+async fn counted<T>(policy: &Policy, answer: impl Fn(u32) -> Result<T, Error>) -> (Result<T, Error>, u32) {
+    let attempts = AtomicU32::new(0);
+    let result = policy
+        .run(|| {
+            let attempt = attempts.fetch_add(1, Ordering::Relaxed) + 1;
+            std::future::ready(answer(attempt))
+        })
+        .await;
+    (result, attempts.into_inner())
+}
+
+/// Every request fails: how many attempts reach the peer that is down?
+async fn outage(name: &str, policy: &Policy) -> Result<u32, Error> {
+    let mut attempts = 0;
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..REQUESTS {
+        let policy = policy.clone();
+        tasks.spawn(async move { counted(&policy, |_| Err::<(), _>(Error::transient("down"))).await.1 });
+    }
+    while let Some(made) = tasks.join_next().await {
+        attempts += made.map_err(Error::fatal)?;
+    }
+    let each = f64::from(attempts) / f64::from(REQUESTS);
+    println!("{name}: {REQUESTS} requests, {attempts} attempts, {each:.2} for each");
+    Ok(attempts)
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    println!("-- an outage");
+    let unlimited = outage("no budget  ", &policy(None, false)?).await?;
+
+    // A reserve of 10 (10 a second, over 1 s), and a fifth of a retry for each success.
+    let mut prices = BudgetConfig::default();
+    (prices.min_per_second, prices.window) = (10, Duration::from_secs(1));
+    let guarded = policy(Some(prices), false)?;
+    let budget = guarded.budget().context("configured above")?;
+    let limited = outage("with budget", &guarded).await?;
+    anyhow::ensure!(unlimited == 5 * REQUESTS, "without a budget the outage is multiplied");
+    anyhow::ensure!(limited < REQUESTS + REQUESTS / 5, "with it there are the reserve and a trickle");
+
+    println!("   {} retries left; 40 successes pay for 8 more", budget.available());
+    for _ in 0..40 {
+        counted(&guarded, |_| Ok(())).await.0?;
+    }
+    println!("   {} retries left", budget.available());
+
+    println!("-- pushback: the peer says when, and that is when");
+    let clock = Clock::system();
+    let began = clock.now();
+    let busy_at_first = |attempt| match attempt {
+        1 => Err(Error::rejected("I am overloaded", Some(Duration::from_millis(300)))),
+        _ => Ok("charged"),
+    };
+    let (answer, attempts) = counted(&guarded, busy_at_first).await;
+    let took = clock.now() - began;
+    println!("{} at attempt {attempts}, after {} ms", answer?, took.as_millis());
+    anyhow::ensure!(attempts == 2 && took >= Duration::from_millis(300));
+
+    let (refused, attempts) = counted(&guarded, |_| Err::<(), _>(Error::rejected("overloaded", None))).await;
+    println!("{attempts} attempt where it does not say when: {refused:?}");
+    anyhow::ensure!(attempts == 1);
+
+    println!("-- the answer was lost: has the card been charged or not?");
+    let lost_at_first = |attempt| match attempt {
+        1 => Err(Error::unknown("connection reset while waiting for the answer")),
+        _ => Ok("charged"),
+    };
+    let (answer, attempts) = counted(&guarded, lost_at_first).await;
+    println!("a plain call: {attempts} attempt, {answer:?}");
+    anyhow::ensure!(attempts == 1, "charging twice is worse than an error");
+    let mut attempts = 0;
+    let charge_under_key = || {
+        attempts += 1;
+        let answer = lost_at_first(attempts);
+        async { answer }
+    };
+    let answer = guarded.run_idempotent(charge_under_key).await;
+    println!("sent under a key that the peer knows again: {attempts} attempts, {answer:?}");
+    anyhow::ensure!(attempts == 2, "the second one is the first one");
+    let (answer, attempts) = counted(&policy(None, true)?, lost_at_first).await;
+    println!("a policy whose calls all are idempotent: {attempts} attempts, {answer:?}");
+    anyhow::ensure!(attempts == 2);
+    Ok(())
+}
