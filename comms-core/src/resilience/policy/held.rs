@@ -193,8 +193,13 @@ impl Held {
             self.parts.budget.iter().for_each(|budget| budget.deposit());
             return None;
         };
-        // A caller in a hurry says nothing about the peer.
-        let hurried = guard == Some(Guard::Timeout) && self.asked && self.limit() == self.deadline;
+        // A caller in a hurry says nothing about the peer, whoever saw first that the time was over.
+        let hurried = kind == ErrorKind::Unknown
+            && self.asked
+            && self.limit() == self.deadline
+            && self
+                .deadline
+                .is_some_and(|deadline| deadline <= self.ended.unwrap_or_else(|| self.parts.clock.now()));
         let blamed = kind.blames_peer() && !hurried;
         self.release(if blamed { Weight::Failure } else { Weight::Neutral }, self.ended);
         let delay = match guard {

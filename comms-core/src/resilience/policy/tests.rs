@@ -304,6 +304,15 @@ async fn a_caller_in_a_hurry_does_not_blame_the_peer() {
         assert_eq!(hurried().await.rejection().unwrap().guard, Guard::Timeout);
     }
     assert_eq!(breaker.state(), State::Closed);
+    for _ in 0..20 {
+        let deadline = Deadline::after(millis(1), &Clock::system());
+        let channel = || async {
+            tokio::time::sleep(millis(1)).await;
+            Err::<(), _>(Error::unknown("deadline exceeded, says the channel"))
+        };
+        Context::default().with_deadline(deadline).scope(policy.run(channel)).await.unwrap_err();
+    }
+    assert_eq!(breaker.state(), State::Closed, "also where the channel saw it first");
     for _ in 0..5 {
         policy.run(hang).await.unwrap_err();
     }
