@@ -1,13 +1,19 @@
 //! The vocabulary and the decisions of services that talk: no sockets, no SQL.
 //!
-//! *Said*: [`Message`], typed [`Event`]s and their versions ([`event`]). *Carried*: [`Context`] (trace,
-//! deadline, cause, key, priority), read and written through [`Extract`] and [`Inject`]. *Survived*: [`Error`]
-//! with its one [`ErrorKind`], the guards of a [`Policy`] ([`resilience`]),
-//! [`Backoff`]. *Remembered*: [`Inbox`], [`Outbox`], [`Replies`] over a [`UnitOfWork`].
+//! - *Said*: [`Message`], typed [`Event`]s with their versions and schemas ([`event`]), `cloudevents`.
+//! - *Carried*: [`Context`] (trace, deadline, conversation, key, priority), read and written through [`Extract`] and
+//!   [`Inject`] in the headers of HTTP, gRPC and messages.
+//! - *Survived*: [`Error`] with its one [`ErrorKind`], which answers whether to try again; a [`Policy`] with its guards
+//!   ([`resilience`]).
+//! - *Remembered*: [`Inbox`], [`Outbox`] and [`Replies`] over a [`UnitOfWork`]; [`IdempotencyStore`] outside of one.
+//! - *Run*: [`Processor`] and [`Lanes`] for consumers, [`Health`], [`Shutdown`], one [`Clock`] for all time and chance.
 //!
-//! The seams that a backend implements: [`Publisher`] (a carrier), [`UnitOfWork`] with [`Inbox`],
-//! [`Outbox`] and [`Replies`] (a database). The seam that an application implements: [`Handler`],
-//! mostly through [`transactional`].
+//! The seams that a backend implements: [`Publisher`] (a carrier), [`UnitOfWork`] with [`Inbox`], [`Outbox`] and
+//! [`Replies`] (a database), [`IdempotencyStore`]. `testing` has a conformance suite for each, and memory backends. The
+//! seam that an application implements: [`Handler`], mostly through [`transactional`].
+//!
+//! Nothing is on by default beyond this. Features: `cloudevents`, `fingerprint` (idempotency keys that hash the request),
+//! `jwt`, `rate-limit`, `testing`, `webhooks`.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod clock;

@@ -47,6 +47,13 @@ impl Group {
         self
     }
 
+    /// Runs one contender so many times and no more, for a tool that counts instructions.
+    pub(crate) fn run_one(mut self, contender: usize, times: u64) {
+        let (name, operation) = &mut self.contenders[contender];
+        operation(times);
+        println!("{name}, {times} times");
+    }
+
     pub(crate) fn run(mut self) {
         let times: Vec<u64> =
             self.contenders.iter_mut().map(|(_, operation)| calibrate(operation, self.turn)).collect();
