@@ -23,7 +23,7 @@ pub use attribute::Attribute;
 use bytes::Bytes;
 
 use crate::{Clock, Error};
-use attribute::{bad, check, missing};
+use attribute::{bad, check, missing, within_value};
 
 /// The only version of the specification that is spoken.
 pub const SPECVERSION: &str = "1.0";
@@ -42,9 +42,9 @@ pub struct Limits {
     pub bytes: usize,
     /// Events of a batch. 1,000.
     pub events: usize,
-    /// Attributes of an event, extensions included. 64.
+    /// Attributes of an event, required ones and extensions included; data is none. 64.
     pub attributes: usize,
-    /// Bytes of the value of one attribute. 4 KiB.
+    /// Bytes of the value of one attribute, as text: not of its quotes and escapes in a format. 4 KiB.
     pub attribute_bytes: usize,
 }
 
@@ -161,6 +161,24 @@ impl CloudEvent {
     /// The optional and extension attributes, by name; not the four required ones.
     pub fn attributes(&self) -> impl Iterator<Item = (&str, &Attribute)> {
         self.attributes.iter().map(|(name, value)| (name.as_str(), value))
+    }
+
+    /// The same, if it is within the limits. Each reader ends here: one count, one measure.
+    fn within(self, limits: &Limits) -> Result<Self, Error> {
+        let required = [
+            ("specversion", SPECVERSION),
+            ("id", &*self.id),
+            ("source", &*self.source),
+            ("type", &*self.event_type),
+        ];
+        within(limits.attributes, required.len() + self.attributes.len(), "attributes")?;
+        for (name, text) in required {
+            within_value(limits, name, text.len())?;
+        }
+        for (name, value) in &self.attributes {
+            within_value(limits, name, value.as_str().map_or_else(|| value.to_string().len(), str::len))?;
+        }
+        Ok(self)
     }
 
     /// An event of attributes that were read somewhere, all checked here.

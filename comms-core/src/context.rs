@@ -72,7 +72,9 @@ pub struct Context {
     pub correlation_id: Option<Arc<str>>,
     /// `source/id` of the event being handled, or of the one that made a caller ask.
     pub causation_id: Option<Arc<str>>,
-    /// The key of the request being handled.
+    /// The key of the request **being handled**, not of those that this work makes: a request begins with
+    /// [`child`](Context::child), which has none, and gets a key of its own by
+    /// [`with_idempotency_key`](Context::with_idempotency_key).
     pub idempotency_key: Option<Arc<str>>,
     /// How much the request matters when not all can be served.
     pub priority: Priority,

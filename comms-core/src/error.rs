@@ -72,7 +72,8 @@ impl ErrorKind {
     }
 
     /// The kind a gRPC status code received from a peer stands for. CANCELLED, UNKNOWN and
-    /// DEADLINE_EXCEEDED leave the effect unknown; codes that name a wrong request are `Invalid`.
+    /// DEADLINE_EXCEEDED leave the effect unknown; codes that name a wrong request are `Invalid`. RESOURCE_EXHAUSTED
+    /// is `Rejected` for a peer that names a wait; take it for `Transient` where none is named.
     #[must_use]
     pub const fn from_grpc_code(code: i32) -> Self {
         match code {

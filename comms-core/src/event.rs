@@ -37,7 +37,7 @@ use crate::{Error, Message, wire};
 /// assert_eq!(event::type_name::<OrderPlaced>(), "order.placed.v1");
 /// ```
 pub trait Event: Send + 'static {
-    /// Name without version, dot-separated: `order.status.changed`. Also the default destination.
+    /// Name without version, dot-separated, of visible ASCII: `order.status.changed`. Also the default destination.
     const TYPE: &'static str;
     /// Major version, from 1: a change that old readers cannot follow makes a new one.
     const VERSION: u32;
@@ -45,9 +45,34 @@ pub trait Event: Send + 'static {
     fn key(&self) -> String;
 }
 
-/// The type name on the wire: `order.status.changed.v1`.
+/// Whether a type name on the wire can be made of these, and be read again.
+const fn is_named(name: &str, version: u32) -> bool {
+    let (mut rest, mut visible) = (name.as_bytes(), !name.is_empty());
+    while let [byte, tail @ ..] = rest {
+        (rest, visible) = (tail, visible && byte.is_ascii_graphic());
+    }
+    visible && version > 0
+}
+
+/// A message that nobody would know again is refused by the compiler.
+const fn check<E: Event>() {
+    assert!(is_named(E::TYPE, E::VERSION), "an event's TYPE is visible ASCII, its VERSION counts from 1");
+}
+
+/// The type name on the wire: `order.status.changed.v1`. An event without a name, or of version 0, does not compile:
+///
+/// ```compile_fail
+/// struct Placed;
+/// impl comms_core::Event for Placed {
+///     const TYPE: &'static str = "order.placed";
+///     const VERSION: u32 = 0;
+///     fn key(&self) -> String { String::new() }
+/// }
+/// comms_core::event::type_name::<Placed>();
+/// ```
 #[must_use]
 pub fn type_name<E: Event>() -> String {
+    const { check::<E>() }
     format!("{}.v{}", E::TYPE, E::VERSION)
 }
 
@@ -66,6 +91,7 @@ pub fn split_type(type_name: &str) -> Option<(&str, u32)> {
 /// Whether `message` announces an `E` of this very version.
 #[must_use]
 pub fn is<E: Event>(message: &Message) -> bool {
+    const { check::<E>() }
     message.event_type().and_then(split_type) == Some((E::TYPE, E::VERSION))
 }
 

@@ -95,7 +95,7 @@ pub trait Inject {
     /// Sets `name` (lower case, static) to `value`.
     ///
     /// # Errors
-    /// `Invalid` where the carrier cannot hold these bytes.
+    /// `Invalid` where the carrier cannot hold this name or these bytes.
     fn inject(&mut self, name: &'static str, value: &[u8]) -> Result<(), Error>;
 }
 
@@ -129,7 +129,21 @@ impl Extract for http::HeaderMap {
 impl Inject for http::HeaderMap {
     fn inject(&mut self, name: &'static str, value: &[u8]) -> Result<(), Error> {
         let value = http::HeaderValue::from_bytes(value).map_err(Error::invalid)?;
-        self.insert(http::HeaderName::from_static(name), value);
+        let name = http::HeaderName::from_bytes(name.as_bytes()).map_err(Error::invalid)?;
+        self.insert(name, value);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_not_lower_case_is_no_panic_and_one_that_is_none_is_refused() {
+        let mut headers = http::HeaderMap::new();
+        headers.inject("X-Trace", b"1").unwrap();
+        assert_eq!(headers.extract("x-trace"), Some(&b"1"[..]));
+        assert_eq!(headers.inject("x trace", b"1").unwrap_err().kind, crate::ErrorKind::Invalid);
     }
 }

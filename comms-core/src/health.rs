@@ -107,7 +107,7 @@ impl Health {
         Heartbeat::new(self.clone(), name.into(), limit)
     }
 
-    /// Takes a component, check or gauge off the list.
+    /// Takes a component, check or gauge off the list. What its [`Component`] says afterwards changes nothing.
     pub fn remove(&self, name: &str) {
         self.lock().remove(name);
     }
@@ -192,7 +192,9 @@ impl Component {
     }
 
     fn set(&self, state: State) {
-        self.health.set(&self.name, Part::Told(state));
+        if let Some(Part::Told(told)) = self.health.lock().get_mut(&*self.name) {
+            *told = state;
+        }
     }
 }
 

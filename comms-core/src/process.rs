@@ -13,14 +13,17 @@ use crate::{
 };
 use meters::{Meters, Place};
 
+/// The longest wait that an error's `retry_after` is believed: it may be a peer's number, and a lane waits for it.
+const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(5 * 60);
+
 /// How often and how long a delivery is tried.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Attempts {
     /// Waits between tries. Default 100 ms doubling to 30 s.
     pub backoff: Backoff,
-    /// Tries in all before a retryable failure becomes a dead letter. Default 30: about a quarter of an
-    /// hour. `Rejected` does not count, `Invalid` does not wait.
+    /// Tries in all before a retryable failure becomes a dead letter. Default 30: about 11 minutes of waits, and
+    /// the tries themselves. `Rejected` does not count, `Invalid` does not wait.
     pub limit: u32,
     /// The longest one try may take; then its effect is `Unknown`. Default 30 s.
     pub timeout: Duration,
@@ -68,7 +71,8 @@ impl Processor {
     }
 
     /// Tries `delivery` until it succeeds, is hopeless, or is left. Each try runs in the message's
-    /// [`Context`] under a span `process`, in its own time limit; a panic counts as a `Transient` failure.
+    /// [`Context`] under a span `process`, in its own time limit; a panic counts as a `Transient` failure. A wait
+    /// is at least what the error asks for, of which at most five minutes count.
     ///
     /// Two signals leave it, and either may come first or never ([`std::future::pending`]):
     /// - `stopping`, a hand-over or a shut-down that drains: no try begins any more, and a wait between tries
@@ -84,6 +88,7 @@ impl Processor {
         if stopping.as_mut().now_or_never().is_some() {
             return Verdict::Abandoned;
         }
+        let mut waits = delivery.attempt.saturating_sub(1);
         loop {
             let error = tokio::select! {
                 biased;
@@ -102,8 +107,10 @@ impl Processor {
                 _ if attempts >= self.attempts.limit => return Verdict::DeadLetter { error, attempts },
                 _ => delivery.attempt += 1,
             }
-            let delay = self.attempts.backoff.delay(attempts, &self.clock);
-            let delay = error.retry_after.map_or(delay, |least| least.max(delay));
+            // Rejections are no attempts, but they grow the wait.
+            waits = waits.saturating_add(1);
+            let delay = self.attempts.backoff.delay(waits, &self.clock);
+            let delay = error.retry_after.map_or(delay, |least| least.min(RETRY_AFTER_LIMIT).max(delay));
             tokio::select! {
                 biased;
                 () = &mut cancelled => return Verdict::Abandoned,

@@ -5,8 +5,8 @@
 //! stopped one after the other without a limit, one that hangs holds up the deploy until it is killed.
 //!
 //! The promise: stages end in the order they were added. A stage is told when every task of the earlier ones has
-//! ended or has used up its time; every stage has its limit, all of them one deadline, and what did not end in
-//! time is named in [`Ended`] and aborted, which rolls its transaction back. A task that fails, panics, or ends
+//! ended or has used up its time; every stage has its limit, all of them one deadline. What did not end in the time of
+//! its stage is named in [`Ended`]; what still runs at the deadline is aborted, which rolls its transaction back. A task that fails, panics, or ends
 //! without being told is heard by [`Shutdown::failed`]. A second signal ends everything now.
 //!
 //! The usual order: *unready* (the load balancer looks away), *stop accepting*, *drain* (handlers end), *commit*
@@ -17,6 +17,7 @@
 mod stage;
 
 use std::{
+    collections::BTreeMap,
     future::Future,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -26,6 +27,12 @@ use tokio::sync::watch;
 
 use crate::{Clock, Error};
 pub use stage::{Stage, Told};
+
+/// The longest `limit` of [`Shutdown::end`]: a clock has no end of days.
+const LIMIT: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Tasks that were late, as (stage, task), by the places of both.
+type Late = BTreeMap<(usize, u64), (Arc<str>, Arc<str>)>;
 
 /// The long-running tasks of a process, by stage. Clones share them.
 ///
@@ -84,7 +91,8 @@ impl Failures {
 pub struct Ended {
     /// The first failure of a task, before or during the end.
     pub failure: Option<Error>,
-    /// Tasks that did not end in time and were aborted, as (stage, task), in the order of the stages.
+    /// Tasks that did not end in the time of their stage, as (stage, task), in the order of the stages. Those that
+    /// still ran at the end were aborted.
     pub late: Vec<(Arc<str>, Arc<str>)>,
     /// It was cut short by the second signal.
     pub hurried: bool,
@@ -106,7 +114,9 @@ impl Shutdown {
     }
 
     /// Adds a stage behind those that are there. It may take half of what is left of the deadline when its turn
-    /// comes: one that hangs does not take the time of all that follow.
+    /// comes: one that hangs does not take the time of all that follow. The last may take all that is left.
+    ///
+    /// A stage that is added when [`end`](Self::end) has begun is neither told nor waited for.
     #[must_use]
     pub fn stage(&self, name: &str) -> Stage {
         self.add(name, None)
@@ -130,42 +140,63 @@ impl Shutdown {
         let _ = self.shared.failures.heard.subscribe().wait_for(|heard| *heard).await;
     }
 
-    /// Ends every stage in order, all within `limit`. When `now` resolves (a second signal), the rest is told and
-    /// aborted at once; [`std::future::pending`] where there is none.
+    /// Ends every stage in order, all within `limit` (at most a year); what is late has until then. When `now`
+    /// resolves (a second signal), the rest is told and aborted at once; [`std::future::pending`] where there is none.
     ///
     /// Never waits longer than `limit`, but for tasks that block their threads: those are aborted when they
     /// next yield.
     pub async fn end(&self, limit: Duration, now: impl Future<Output = ()>) -> Ended {
         let stages = self.stages().clone();
+        let mut late = Late::new();
         let hurried = tokio::select! {
             biased;
-            () = self.in_order(&stages, limit) => false,
+            () = self.in_order(&stages, limit.min(LIMIT), &mut late) => false,
             () = now => true,
         };
-        let late: Vec<_> = stages.iter().flat_map(Stage::abort).collect();
+        for (place, stage) in stages.iter().enumerate() {
+            note(&mut late, place, stage);
+            stage.abort();
+        }
+        let late = late.into_values().collect();
         Ended { failure: self.shared.failures.lock().take(), late, hurried }
     }
 
-    async fn in_order(&self, stages: &[Stage], limit: Duration) {
+    async fn in_order(&self, stages: &[Stage], limit: Duration, late: &mut Late) {
         let end = self.clock.now() + limit;
-        for stage in stages {
-            let left = end.saturating_duration_since(self.clock.now());
-            let limit = stage.limit().map_or(left / 2, |own| own.min(left));
+        let left = || end.saturating_duration_since(self.clock.now());
+        for (place, stage) in stages.iter().enumerate() {
+            let usual = if place + 1 == stages.len() { left() } else { left() / 2 };
+            let limit = stage.limit.map_or(usual, |own| own.min(left()));
             stage.tell();
-            tokio::select! {
-                biased;
-                () = stage.empty() => {}
-                () = self.clock.sleep(limit) => {
-                    let tasks = stage.names();
-                    tracing::warn!(stage = stage.name(), ?tasks, ?limit, "did not end in time; going on");
-                }
+            if self.empty_within(stage, limit).await {
+                continue;
             }
+            tracing::warn!(stage = stage.name(), tasks = ?stage.names(), ?limit, "did not end in time; going on");
+            note(late, place, stage);
+        }
+        // What is late may use what is left.
+        for stage in stages {
+            self.empty_within(stage, left()).await;
+        }
+    }
+
+    async fn empty_within(&self, stage: &Stage, limit: Duration) -> bool {
+        tokio::select! {
+            biased;
+            () = stage.empty() => true,
+            () = self.clock.sleep(limit) => false,
         }
     }
 
     fn stages(&self) -> MutexGuard<'_, Vec<Stage>> {
         self.shared.stages.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What runs in `stage` is late.
+fn note(late: &mut Late, place: usize, stage: &Stage) {
+    let named = |(number, task)| ((place, number), (stage.name.clone(), task));
+    late.extend(stage.running().into_iter().map(named));
 }
 
 #[cfg(test)]

@@ -33,6 +33,12 @@ pub const REQUEST_PRIORITY: &str = "request-priority";
 pub const CORRELATION_ID: &str = "x-correlation-id";
 /// What `ce_causationid` is to events, in HTTP and gRPC.
 pub const CAUSATION_ID: &str = "x-causation-id";
+/// On an HTTP response that is a stored reply: `true`.
+pub const IDEMPOTENT_REPLAYED: &str = "idempotent-replayed";
+/// On every response of a gateway: the trace's 32 hexadecimal digits.
+pub const TRACE_ID: &str = "trace-id";
+/// In trailers of a gRPC refusal (gRFC A6): the least wait before another try, in milliseconds.
+pub const GRPC_RETRY_PUSHBACK_MS: &str = "grpc-retry-pushback-ms";
 
 /// Standard Webhooks: the webhook's id, the same on every attempt.
 pub const WEBHOOK_ID: &str = "webhook-id";

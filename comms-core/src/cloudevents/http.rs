@@ -11,7 +11,7 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode, utf8_percent_encode};
 
 use super::{
     Attribute, CloudEvent, Limits, SPECVERSION,
-    attribute::{bad, shown, within_value},
+    attribute::{bad, shown},
     essence, json, within,
 };
 use crate::Error;
@@ -90,7 +90,11 @@ pub fn decode(headers: &HeaderMap, body: Bytes, limits: &Limits) -> Result<Vec<C
 }
 
 fn content_type(headers: &HeaderMap) -> Result<Option<&str>, Error> {
-    let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(None) };
+    let mut values = headers.get_all(CONTENT_TYPE).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(bad("datacontenttype", "is there twice: the header content-type"));
+    }
     value.to_str().map(Some).map_err(|_| Error::invalid("the header content-type is not ASCII"))
 }
 
@@ -103,21 +107,18 @@ fn binary(
     let mut attributes = BTreeMap::new();
     for (name, value) in headers {
         let Some(name) = name.as_str().strip_prefix(PREFIX) else { continue };
-        within_value(limits, name, value.len())?;
         if attributes.insert(name.to_owned(), Attribute::String(text(name, value)?)).is_some() {
             return Err(bad(name, "is there twice"));
         }
-        within(limits.attributes, attributes.len(), "attributes")?;
     }
     if attributes.contains_key("datacontenttype") {
         return Err(bad("datacontenttype", "is the header content-type over HTTP, not ce-datacontenttype"));
     }
     let data = (content_type.is_some() || !body.is_empty()).then_some(body);
     if let Some(content_type) = content_type {
-        within_value(limits, "datacontenttype", content_type.len())?;
         attributes.insert("datacontenttype".to_owned(), content_type.into());
     }
-    CloudEvent::assemble(attributes, data)
+    CloudEvent::assemble(attributes, data)?.within(limits)
 }
 
 fn header_name(name: &str) -> Result<HeaderName, Error> {

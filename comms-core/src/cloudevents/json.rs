@@ -17,7 +17,7 @@ use serde_json::{Value, value::RawValue};
 
 use super::{
     Attribute, CloudEvent, Limits, SPECVERSION,
-    attribute::{bad, shown, within_value},
+    attribute::{bad, shown},
     essence, is_json, within,
 };
 use crate::Error;
@@ -76,7 +76,6 @@ fn malformed(error: serde_json::Error) -> Error {
 
 fn event(bytes: &[u8], limits: &Limits) -> Result<CloudEvent, Error> {
     let Members(members) = serde_json::from_slice(bytes).map_err(malformed)?;
-    within(limits.attributes, members.len(), "members")?;
     let (mut attributes, mut data, mut data_base64) = (BTreeMap::new(), None, None);
     for (name, raw) in members {
         // Null is absent: by the specification for attributes, by the custom of its implementations for data.
@@ -85,7 +84,6 @@ fn event(bytes: &[u8], limits: &Limits) -> Result<CloudEvent, Error> {
             "data" => data = Some(raw),
             "data_base64" => data_base64 = Some(raw),
             _ => {
-                within_value(limits, &name, raw.get().len())?;
                 let value = attribute(&name, raw)?;
                 attributes.insert(name, value);
             }
@@ -98,7 +96,7 @@ fn event(bytes: &[u8], limits: &Limits) -> Result<CloudEvent, Error> {
         (None, Some(raw)) => Some(in_base64(raw)?),
         (Some(_), Some(_)) => return Err(bad("data_base64", "stands beside data: one of them is due")),
     };
-    CloudEvent::assemble(attributes, data)
+    CloudEvent::assemble(attributes, data)?.within(limits)
 }
 
 fn attribute(name: &str, raw: &RawValue) -> Result<Attribute, Error> {

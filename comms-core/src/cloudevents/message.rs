@@ -9,9 +9,7 @@ use std::{collections::BTreeMap, str, sync::Arc};
 use bytes::Bytes;
 
 use super::{
-    Attribute, CloudEvent, Limits, PARTITION_KEY, SPECVERSION,
-    attribute::{bad, within_value},
-    essence, json, within,
+    Attribute, CloudEvent, Limits, PARTITION_KEY, SPECVERSION, attribute::bad, essence, json, within,
 };
 use crate::{Error, Headers, Message, wire};
 
@@ -35,10 +33,9 @@ impl CloudEvent {
             _ => binary(message, limits)?,
         };
         if let Some(key) = &message.key {
-            within_value(limits, PARTITION_KEY, key.len())?;
             event = event.with(PARTITION_KEY, text(PARTITION_KEY, key)?)?;
         }
-        Ok(event)
+        event.within(limits)
     }
 
     /// The message to `destination` that is this event, in binary mode. Its key is the `partitionkey`.
@@ -69,9 +66,7 @@ fn binary(message: &Message, limits: &Limits) -> Result<CloudEvent, Error> {
         if header != home && message.headers.get(home).is_some() {
             continue;
         }
-        within_value(limits, name, value.len())?;
         attributes.insert(name.to_owned(), text(name, value)?);
-        within(limits.attributes, attributes.len(), "attributes")?;
     }
     attributes.insert("id".to_owned(), (&*message.id).into());
     attributes.insert("source".to_owned(), (&*message.source).into());

@@ -98,8 +98,17 @@ fn what_is_beyond_a_limit_is_refused() {
     let envelope = |extra: &str| minimal().to_string().replace('}', extra);
     let decode = |text: String| json::decode(text.as_bytes(), &limits);
     assert!(decode(envelope(r#","a":"1","b":"2"}"#)).is_ok());
-    refused(decode(envelope(r#","a":"1","b":"2","c":"3"}"#)), "7 members, but at most 6");
-    refused(decode(envelope(r#","a":"12345678901234567890"}"#)), "\"a\" has 22 bytes, but at most 20");
+    refused(decode(envelope(r#","a":"1","b":"2","c":"3"}"#)), "7 attributes, but at most 6");
+    assert!(
+        decode(envelope(r#","a":"1","b":"2","c":null,"data":{}}"#)).is_ok(),
+        "neither null nor data is one"
+    );
+    assert!(
+        decode(envelope(r#","a":"1234567890123456789\u0030"}"#)).is_ok(),
+        "20 bytes, however they are written"
+    );
+    refused(decode(envelope(r#","a":"123456789012345678901"}"#)), "\"a\" has 21 bytes, but at most 20");
+    refused(decode(envelope(r#","a":"1"}"#).replace("/shop", &"/".repeat(21))), "\"source\" has 21 bytes");
     refused(decode(envelope(&format!(r#","data":"{}"}}"#, "x".repeat(200)))), "but at most 200 are read");
     let small = r#"{"specversion":"1.0","id":"1","source":"/","type":"t"}"#;
     let batch = |n: usize| format!("[{}]", vec![small; n].join(","));
@@ -202,6 +211,8 @@ fn http_refuses_what_is_no_event_and_names_the_attribute() {
     ] {
         refused(decode(&headers(&[entry])), wanted);
     }
+    let twice = headers(&[("content-type", "text/plain"), ("content-type", json::CONTENT_TYPE)]);
+    refused(decode(&twice), "\"datacontenttype\" is there twice");
     let mut incomplete = headers(&[]);
     incomplete.remove("ce-type");
     refused(decode(&incomplete), "\"type\" is missing");
@@ -209,6 +220,7 @@ fn http_refuses_what_is_no_event_and_names_the_attribute() {
     refused(decode(&incomplete), "no CloudEvent");
     let limits = Limits { attributes: 4, attribute_bytes: 3, ..Limits::default() };
     refused(http::decode(&headers(&[("ce-x", "1")]), Bytes::new(), &limits), "5 attributes, but at most 4");
+    let limits = Limits { attributes: 5, ..limits };
     refused(http::decode(&headers(&[("ce-x", "1234")]), Bytes::new(), &limits), "\"x\" has 4 bytes");
     let typed = headers(&[("content-type", "a/bc")]);
     refused(http::decode(&typed, Bytes::new(), &limits), "\"datacontenttype\" has 4 bytes");
@@ -312,8 +324,10 @@ fn a_message_that_is_no_event_is_refused_and_an_undecodable_one_is_carried() {
     let limits = Limits { bytes: 3, ..Limits::default() };
     let large = Message { payload: Some("1234".into()), ..message.clone() };
     refused(CloudEvent::from_message(&large, &limits), "4 bytes, but at most 3");
-    let limits = Limits { attributes: 2, attribute_bytes: 3, ..Limits::default() };
-    refused(CloudEvent::from_message(&broken("ce_x", b"a"), &limits), "3 attributes, but at most 2");
+    let limits = Limits { attributes: 5, attribute_bytes: 3, ..Limits::default() };
+    assert!(CloudEvent::from_message(&broken("ce_x", b"a"), &limits).is_ok());
+    let two = Message { key: Some("k".into()), ..broken("ce_x", b"a") };
+    refused(CloudEvent::from_message(&two, &limits), "6 attributes, but at most 5");
     refused(CloudEvent::from_message(&broken("ce_x", b"abcd"), &limits), "\"x\" has 4 bytes");
     let keyed = Message { key: Some("abcd".into()), ..message.clone() };
     refused(CloudEvent::from_message(&keyed, &limits), "\"partitionkey\" has 4 bytes");
@@ -397,6 +411,25 @@ prop_compose! {
         let (source, id, destination) = (source.into(), id.into(), "topic".into());
         Message { source, id, destination, key: key.map(Bytes::from), headers, payload }
     }
+}
+
+#[test]
+fn what_a_reader_takes_at_its_limits_every_other_takes() {
+    let limits = Limits::default();
+    let value = "\u{e9}\"\\%"
+        .repeat(limits.attribute_bytes)
+        .chars()
+        .take(limits.attribute_bytes / 2)
+        .collect::<String>();
+    let value = format!("{value}{}", "x".repeat(limits.attribute_bytes - value.len()));
+    let mut message = CloudEvent::identified("1", "/a", "t").unwrap().into_message("topic");
+    (4..limits.attributes).for_each(|n| message.headers.append(format!("ce_x{n}"), value.clone()));
+    let event = CloudEvent::from_message(&message, &limits).unwrap();
+    assert_eq!(json::decode(&json::encode(&event).unwrap(), &limits).unwrap(), event);
+    let (headers, body) = http::encode(&event).unwrap();
+    assert_eq!(http::decode(&headers, body, &limits).unwrap(), [event]);
+    message.headers.append("ce_more", "x");
+    refused(CloudEvent::from_message(&message, &limits), "65 attributes, but at most 64");
 }
 
 proptest! {

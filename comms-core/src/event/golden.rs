@@ -48,9 +48,10 @@ impl Golden {
     /// Checks that
     /// - every stored payload decodes, through the upcasters, as the newest version;
     /// - what is then written again is of the schema the event gives of itself, and has no field beyond it;
-    /// - that schema is compatible with the stored one.
+    /// - that schema is compatible with the stored one;
+    /// - no payload is stored of a version that is not read: its upcaster has gone, or the version went back.
     ///
-    /// The last two are for events that are [`described`](super::VersionsBuilder::described).
+    /// The second and the third are for events that are [`described`](super::VersionsBuilder::described).
     ///
     /// # Errors
     /// The [`Report`]; a missing or unreadable file is a finding that says what to store.
@@ -59,6 +60,7 @@ impl Golden {
         for version in versions.oldest()..=E::VERSION {
             self.payloads(versions, version, &mut findings);
         }
+        self.strays(versions, &mut findings);
         if let Some(shape) = versions.shape() {
             self.schema::<E>(shape, mode, &mut findings);
         }
@@ -67,7 +69,7 @@ impl Golden {
 
     fn payloads<E: Event>(&self, versions: &Versions<E>, version: u32, findings: &mut Vec<Finding>) {
         let stem = format!("{}.v{version}", E::TYPE);
-        let files = match self.list(&stem) {
+        let files = match self.list(&stem, is_payload) {
             Ok(files) if !files.is_empty() => files,
             Ok(_) => return findings.push(absent(&stem)),
             Err(e) => return findings.push(unreadable(&self.folder, &e)),
@@ -99,19 +101,36 @@ impl Golden {
         }
     }
 
-    /// `<stem>.json` and `<stem>.<case>.json`, but not the schema.
-    fn list(&self, stem: &str) -> io::Result<Vec<PathBuf>> {
+    /// Payloads of versions that are not read; a folder that cannot be read has been found already.
+    fn strays<E: Event>(&self, versions: &Versions<E>, findings: &mut Vec<Finding>) {
+        let read = versions.oldest()..=E::VERSION;
+        let beyond = |rest: &str| {
+            let (version, case) = rest.split_once('.').unwrap_or((rest, ""));
+            let version = version.parse().ok().filter(|version| !read.contains(version));
+            version.is_some_and(|_: u32| is_payload(&format!(".{case}")))
+        };
+        let files = self.list(&format!("{}.v", E::TYPE), beyond).unwrap_or_default();
+        findings.extend(files.iter().map(|file| unread(file)));
+    }
+
+    /// The files named `<stem><rest>`, by what the rest is, in order.
+    fn list(&self, stem: &str, wanted: impl Fn(&str) -> bool) -> io::Result<Vec<PathBuf>> {
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
             let path = entry?.path();
-            let case = path.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_prefix(stem));
-            if case.is_some_and(|c| c.starts_with('.') && c.ends_with(".json") && c != ".schema.json") {
+            let rest = path.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_prefix(stem));
+            if rest.is_some_and(&wanted) {
                 files.push(path);
             }
         }
         files.sort();
         Ok(files)
     }
+}
+
+/// Whether the name of a file goes on after the version as that of a payload: `.json` or `.<case>.json`.
+fn is_payload(rest: &str) -> bool {
+    rest.starts_with('.') && rest.ends_with(".json") && rest != ".schema.json"
 }
 
 fn written_again<E: Event>(versions: &Versions<E>, version: u32, payload: &[u8]) -> Result<Value, Error> {
@@ -151,6 +170,15 @@ fn undecodable(file: &Path, error: &Error) -> Finding {
         change: error.to_string(),
         why: "data like this stands in topics and dead letters".into(),
         remedy: "mend the upcaster, or give what is new a default".into(),
+    }
+}
+
+fn unread(file: &Path) -> Finding {
+    Finding {
+        path: name_of(file),
+        change: "its version is not read".into(),
+        why: "data like this stands in topics and dead letters, and would be dead-lettered".into(),
+        remedy: "give its upcaster back, or delete the file when no such data is left".into(),
     }
 }
 

@@ -126,6 +126,16 @@ fn a_type_name_has_one_spelling() {
     }
 }
 
+#[test]
+fn an_event_has_a_name_that_is_read_again() {
+    assert!(is_named("order.placed", 1) && is_named("a", u32::MAX));
+    for (name, version) in
+        [("", 1), ("order placed", 1), ("order\n", 1), ("bestellung.ge\u{e4}ndert", 1), ("a", 0)]
+    {
+        assert!(!is_named(name, version), "{name:?} {version}");
+    }
+}
+
 /// Long enough that the order of the steps shows.
 struct Tenth;
 impl Event for Tenth {
@@ -451,6 +461,14 @@ fn golden_files_find_a_missing_version_a_broken_payload_and_a_schema_that_lies()
     assert_eq!(check(), ["$.note: required field removed"]);
     write("order.placed.v3.schema.json", &Placed::shape().to_string());
     assert!(check().is_empty());
+
+    // Without a step version 1 would be read no more; version 4 was there before somebody went back.
+    write("order.placed.v4.case.json", "{}");
+    write("order.placed.v2.schema.json", "{}");
+    let two = Versions::<Placed>::json().upcast(2, v2_to_v3).build().unwrap();
+    let found = paths(Golden::at(&folder).check(&two, Compatibility::Full));
+    let unread = |file: &str| format!("{file}: its version is not read");
+    assert_eq!(found, [unread("order.placed.v1.json"), unread("order.placed.v4.case.json")]);
 
     // The schema misses `currency` and says text of `cents`; the type is what is written.
     #[derive(Serialize, Deserialize)]

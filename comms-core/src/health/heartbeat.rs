@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -11,18 +14,21 @@ use crate::Clock;
 
 pub(super) struct Beats {
     clock: Clock,
+    next: AtomicU64,
     loops: Mutex<BTreeMap<Arc<str>, Beat>>,
 }
 
 #[derive(Clone, Copy)]
 struct Beat {
+    /// Whose it is: of handles of one name the last one counts.
+    number: u64,
     last: Instant,
     limit: Duration,
 }
 
 impl Beats {
     pub(super) fn new(clock: Clock) -> Self {
-        Self { clock, loops: Mutex::default() }
+        Self { clock, next: AtomicU64::new(0), loops: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Beat>> {
@@ -47,7 +53,8 @@ impl Beat {
     }
 }
 
-/// A loop's sign of life, made by [`Health::heartbeat`].
+/// A loop's sign of life, made by [`Health::heartbeat`]. Of two of one name the later counts; the earlier neither
+/// beats for it nor takes it off the list.
 ///
 /// ```
 /// use comms_core::{Clock, health::Health};
@@ -64,21 +71,26 @@ impl Beat {
 pub struct Heartbeat {
     health: Health,
     name: Arc<str>,
-    limit: Duration,
+    number: u64,
 }
 
 impl Heartbeat {
     pub(super) fn new(health: Health, name: Arc<str>, limit: Duration) -> Self {
-        let heartbeat = Self { health, name, limit };
-        heartbeat.beat();
-        heartbeat
+        let beats = &health.0.beats;
+        let number = beats.next.fetch_add(1, Ordering::Relaxed);
+        let mut loops = beats.lock();
+        loops.insert(name.clone(), Beat { number, last: beats.clock.now(), limit });
+        drop(loops);
+        Self { health, name, number }
     }
 
     /// The loop turns. Cheap: a lock and a look at the clock.
     pub fn beat(&self) {
         let beats = &self.health.0.beats;
-        let beat = Beat { last: beats.clock.now(), limit: self.limit };
-        beats.lock().insert(self.name.clone(), beat);
+        let now = beats.clock.now();
+        if let Some(beat) = beats.lock().get_mut(&self.name).filter(|beat| beat.number == self.number) {
+            beat.last = now;
+        }
     }
 }
 
@@ -86,7 +98,7 @@ impl Drop for Heartbeat {
     fn drop(&mut self) {
         // A loop that ended in order is not stuck; one that panicked falls silent.
         if !std::thread::panicking() {
-            self.health.0.beats.lock().remove(&self.name);
+            self.health.0.beats.lock().retain(|_, beat| beat.number != self.number);
         }
     }
 }

@@ -111,3 +111,32 @@ fn a_loop_that_panicked_is_noticed() {
     clock.advance(Duration::from_secs(6));
     assert!(!health.is_live());
 }
+
+#[test]
+fn a_component_that_was_removed_or_replaced_says_nothing_any_more() {
+    let health = Health::new();
+    let relay = health.component("relay");
+    health.remove("relay");
+    relay.unready("database away");
+    assert!(health.is_ready() && health.readiness().parts.is_empty());
+    health.check("relay", || State::unready("asked"));
+    relay.ready();
+    assert_eq!(health.readiness().reason("relay"), Some("asked"));
+}
+
+#[test]
+fn of_two_loops_of_one_name_the_earlier_leaves_the_later_alone() {
+    let clock = Clock::manual(Duration::ZERO);
+    let health = Health::with_clock(clock.clone());
+    let earlier = health.heartbeat("poll", Duration::from_secs(60));
+    let later = health.heartbeat("poll", Duration::from_secs(5));
+    clock.advance(Duration::from_secs(6));
+    earlier.beat();
+    assert!(!health.is_live(), "the later one is silent");
+    drop(earlier);
+    assert!(!health.is_live(), "and still on the list");
+    later.beat();
+    assert!(health.is_live());
+    drop(later);
+    assert!(health.liveness().parts.is_empty());
+}

@@ -193,7 +193,7 @@ impl IdempotencyStore for MemoryStore {
         let spare = self.limits.reply_bytes - reply.size();
         entry.bytes -= spare;
         *bytes -= spare;
-        entry.reply = Some(reply.clone());
+        entry.reply = Some(reply.compact());
         Ok(())
     }
 

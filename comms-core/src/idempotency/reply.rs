@@ -58,6 +58,13 @@ impl StoredReply {
         self.check_within(REPLY_LIMIT)
     }
 
+    /// A copy with buffers of its own: what is kept may be a window into something much larger.
+    pub(super) fn compact(&self) -> Self {
+        let own = |bytes: &Bytes| Bytes::copy_from_slice(bytes);
+        let headers = self.headers.iter().map(|(name, value)| (name.to_owned(), own(value))).collect();
+        Self { status: self.status, headers, body: own(&self.body) }
+    }
+
     pub(super) fn check_within(&self, limit: usize) -> Result<(), Error> {
         let (size, headers) = (self.size(), self.headers.len());
         if size > limit {

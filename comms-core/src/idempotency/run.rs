@@ -2,14 +2,20 @@
 
 use std::{future::Future, sync::Arc};
 
+use tokio::runtime::Handle;
+use tracing::Instrument;
+
 use super::{
-    Admission, CallKey, IdempotencyStore, Replied, StoredReply, Terms, Token,
+    Admission, CallKey, IdempotencyStore, Replied, StoredReply, Terms,
     replies::{in_flight, mismatch},
 };
 use crate::{Error, ErrorKind};
 
-/// Runs `work` for the first request of `call`, and gives its reply to every later one. An error, a panic or a
-/// cancellation of `work` abandons the lease, so that it may be tried again at once.
+/// Runs `work` for the first request of `call`, and gives its reply to every later one.
+///
+/// An error of `work` that says that nothing happened gives the lease back, so that it may be tried again at once.
+/// Where it may have happened (`Unknown`, `Fatal`, a panic, a caller that is dropped) the lease stays until its end:
+/// the effect is not repeated while it may still be under way.
 ///
 /// Bound `work` by less than the lease: nobody stops it when the lease ends, and then another may run beside it.
 ///
@@ -28,9 +34,9 @@ use crate::{Error, ErrorKind};
 ///
 /// # Errors
 /// `Conflict` while another request of this key runs, and where the lease ran out before the reply was stored;
-/// `Invalid` where the key was used for another request, or the reply is over the store's limits; `Unknown`
-/// where `work` succeeded and the store could not be told: after the lease it may run again. Those of `work` and
-/// of the store.
+/// `Invalid` where the key was used for another request, the reply is over the store's limits, or there is no
+/// tokio runtime (then nothing was done); `Unknown` where `work` succeeded and the store could not be told: after the
+/// lease it may run again. Those of `work` and of the store.
 pub async fn run_once<S, F, Fut>(
     store: &Arc<S>,
     call: &CallKey,
@@ -42,27 +48,35 @@ where
     F: FnOnce() -> Fut,
     Fut: Future<Output = Result<StoredReply, Error>>,
 {
+    let runtime = Handle::try_current().map_err(Error::invalid)?;
     let token = match store.admit(call, terms).await? {
         Admission::Run(token) => token,
         Admission::Replay(reply) => return Ok(Replied { reply, replayed: true }),
         Admission::InFlight { retry_after } => return Err(in_flight(retry_after)),
         Admission::Mismatch => return Err(mismatch()),
     };
-    let mut leased = Leased { store: store.clone(), token: Some(token.clone()) };
     let reply = match work().await {
         Ok(reply) => reply,
         Err(error) => {
-            if let Err(lost) = store.abandon(&token).await {
+            if nothing_happened(error.kind)
+                && let Err(lost) = store.abandon(&token).await
+            {
                 tracing::warn!(error = %lost, "a lease was not given back: it runs until its end");
             }
-            leased.keep();
             return Err(error);
         }
     };
-    // It has happened: from here on the lease must not be given back, or the next request does it again.
-    leased.keep();
-    store.complete(&token, &reply).await.map_err(unstored)?;
+    // It has happened: a caller that goes away now must not keep the store from hearing of it.
+    let store = store.clone();
+    let told = async move { store.complete(&token, &reply).await.map(|()| reply) };
+    let stored = runtime.spawn(told.in_current_span()).await;
+    let reply = stored.unwrap_or_else(|lost| Err(Error::unknown(lost))).map_err(unstored)?;
     Ok(Replied { reply, replayed: false })
+}
+
+/// `Fatal` says nothing of the effect.
+const fn nothing_happened(kind: ErrorKind) -> bool {
+    !matches!(kind, ErrorKind::Unknown | ErrorKind::Fatal)
 }
 
 /// The work is done: a store that was not reached does not make it undone.
@@ -71,31 +85,4 @@ fn unstored(mut error: Error) -> Error {
         error.kind = ErrorKind::Unknown;
     }
     error.context("the work was done, its reply was not stored")
-}
-
-/// A lease that is given back when its work is dropped or panics.
-struct Leased<S: IdempotencyStore + ?Sized> {
-    store: Arc<S>,
-    token: Option<Token>,
-}
-
-impl<S: IdempotencyStore + ?Sized> Leased<S> {
-    fn keep(&mut self) {
-        self.token = None;
-    }
-}
-
-impl<S: IdempotencyStore + ?Sized> Drop for Leased<S> {
-    fn drop(&mut self) {
-        // Without a runtime nothing can be told: the lease runs until its end.
-        let (Some(token), Ok(runtime)) = (self.token.take(), tokio::runtime::Handle::try_current()) else {
-            return;
-        };
-        let store = self.store.clone();
-        runtime.spawn(async move {
-            if let Err(error) = store.abandon(&token).await {
-                tracing::warn!(%error, "a lease was not given back: it runs until its end");
-            }
-        });
-    }
 }

@@ -1,5 +1,6 @@
 use std::{future::pending, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
@@ -95,35 +96,76 @@ async fn there_is_always_room_for_the_reply_of_what_was_admitted() {
 }
 
 #[tokio::test]
-async fn an_error_a_panic_and_a_drop_give_the_lease_back() {
+async fn what_is_kept_is_not_a_window_into_a_larger_buffer() {
     let (store, _) = store(MemoryLimits::default());
-    let run = async |key: &str, fail: &str| {
-        run_once(&store, &call(key), Terms::default(), || async {
-            match fail {
-                "errs" => Err(Error::transient("no")),
-                "panics" => panic!("no"),
-                "hangs" => pending().await,
-                _ => Ok(StoredReply::new(200, "done")),
-            }
-        })
-        .await
-    };
-    assert_eq!(run("1", "errs").await.unwrap_err().kind, ErrorKind::Transient);
-    assert!(!run("1", "").await.unwrap().replayed, "at once");
-    assert!(run("1", "errs").await.unwrap().replayed, "what is done is done");
+    let request = Bytes::from(vec![b'x'; 10_000]);
+    let reply = StoredReply::new(200, request.slice(..3)).header("location", request.slice(3..6));
+    store.complete(&token(&store, "1").await, &reply).await.unwrap();
+    assert_eq!(store.admit(&call("1"), terms(10, 100)).await.unwrap(), Admission::Replay(reply));
+    assert!(request.is_unique(), "the whole buffer is free");
+}
 
-    let mut hangs = Box::pin(run("2", "hangs"));
-    assert!(futures_util::FutureExt::now_or_never(&mut hangs).is_none());
-    let error = run("2", "").await.unwrap_err();
-    assert!(error.kind == ErrorKind::Conflict && error.retry_after.is_some(), "{error}");
-    drop(hangs);
-    tokio::task::yield_now().await;
-    assert!(!run("2", "").await.unwrap().replayed);
+/// One run whose work ends as `end` says.
+async fn run(
+    store: &Arc<MemoryStore>,
+    key: &str,
+    end: Result<(), Option<ErrorKind>>,
+) -> Result<Replied, Error> {
+    run_once(store, &call(key), terms(10, 100), || async move {
+        match end {
+            Ok(()) => Ok(StoredReply::new(200, "done")),
+            Err(Some(kind)) => Err(Error::new(kind, "no")),
+            Err(None) => panic!("no"),
+        }
+    })
+    .await
+}
 
-    let panics = futures_util::FutureExt::catch_unwind(std::panic::AssertUnwindSafe(run("3", "panics")));
-    assert!(panics.await.is_err());
-    tokio::task::yield_now().await;
-    assert!(!run("3", "").await.unwrap().replayed);
+#[tokio::test]
+async fn an_error_gives_the_lease_back_only_where_nothing_happened() {
+    use ErrorKind::{Conflict, Fatal, Invalid, Rejected, Transient, Unknown};
+    let (store, clock) = store(MemoryLimits::default());
+    for (kind, at_once) in [
+        (Transient, true),
+        (Rejected, true),
+        (Invalid, true),
+        (Conflict, true),
+        (Unknown, false),
+        (Fatal, false),
+    ] {
+        let key = kind.as_str();
+        assert_eq!(run(&store, key, Err(Some(kind))).await.unwrap_err().kind, kind);
+        match run(&store, key, Ok(())).await {
+            Ok(done) => assert!(at_once && !done.replayed, "{kind}"),
+            Err(error) => assert!(!at_once && error.kind == Conflict, "{kind}: {error}"),
+        }
+    }
+    clock.advance(Duration::from_secs(10));
+    assert!(!run(&store, "unknown", Ok(())).await.unwrap().replayed, "after the lease");
+    assert!(run(&store, "transient", Err(Some(Transient))).await.unwrap().replayed, "what is done is done");
+}
+
+#[tokio::test]
+async fn a_panic_and_a_drop_in_mid_work_keep_the_lease_until_its_end() {
+    let (store, clock) = store(MemoryLimits::default());
+    let panics = std::panic::AssertUnwindSafe(run(&store, "1", Err(None)));
+    assert!(futures_util::FutureExt::catch_unwind(panics).await.is_err());
+    {
+        let call = call("2");
+        let hangs = std::pin::pin!(run_once(&store, &call, terms(10, 100), pending));
+        assert!(futures_util::FutureExt::now_or_never(hangs).is_none());
+    }
+    for _ in 0..3 {
+        tokio::task::yield_now().await;
+    }
+    for key in ["1", "2"] {
+        let error = run(&store, key, Ok(())).await.unwrap_err();
+        assert!(error.kind == ErrorKind::Conflict && error.retry_after.is_some(), "{error}");
+    }
+    clock.advance(Duration::from_secs(10));
+    for key in ["1", "2"] {
+        assert!(!run(&store, key, Ok(())).await.unwrap().replayed);
+    }
 }
 
 #[tokio::test]
@@ -168,6 +210,46 @@ async fn a_reply_that_could_not_be_stored_leaves_the_outcome_unknown_and_the_lea
     tokio::task::yield_now().await;
     let again = run_once(&store, &call("1"), Terms::default(), work).await.unwrap_err();
     assert_eq!(again.kind, ErrorKind::Conflict, "not at once a second time");
+}
+
+/// A store that takes its time to complete.
+struct Slow(MemoryStore);
+
+#[crate::async_trait]
+impl IdempotencyStore for Slow {
+    async fn admit(&self, call: &CallKey, terms: Terms) -> Result<Admission, Error> {
+        self.0.admit(call, terms).await
+    }
+    async fn complete(&self, token: &Token, reply: &StoredReply) -> Result<(), Error> {
+        tokio::task::yield_now().await;
+        self.0.complete(token, reply).await
+    }
+    async fn abandon(&self, token: &Token) -> Result<(), Error> {
+        self.0.abandon(token).await
+    }
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_away_after_the_work_leaves_its_reply() {
+    let store = Arc::new(Slow(MemoryStore::new(Clock::system())));
+    let done = StoredReply::new(200, "done");
+    {
+        let call = call("1");
+        let run = run_once(&store, &call, Terms::default(), || async { Ok(done.clone()) });
+        assert!(futures_util::FutureExt::now_or_never(run).is_none(), "the store is not done");
+    }
+    for _ in 0..3 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(store.admit(&call("1"), Terms::default()).await.unwrap(), Admission::Replay(done));
+}
+
+#[test]
+fn without_a_runtime_nothing_is_begun() {
+    let (store, _) = store(MemoryLimits::default());
+    let ended = futures_util::FutureExt::now_or_never(run(&store, "1", Ok(())));
+    assert_eq!(ended.unwrap().unwrap_err().kind, ErrorKind::Invalid);
+    assert!(store.is_empty());
 }
 
 #[derive(Debug, Clone)]

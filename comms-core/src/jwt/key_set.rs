@@ -6,9 +6,9 @@ use jsonwebtoken::{
 };
 use serde::Deserialize;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     fmt,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::{Duration, Instant},
 };
 use tokio::sync::Notify;
@@ -20,6 +20,8 @@ use crate::{Clock, Error};
 const SET_LIMIT: usize = 256 * 1024;
 /// The most keys a set may hold.
 const KEYS_LIMIT: usize = 64;
+/// The most removed keys that are remembered.
+const REMOVED_LIMIT: usize = 256;
 /// [`KeySet::wanted`] returns at most so often, whatever was asked.
 const LEAST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -51,35 +53,44 @@ pub struct KeySet(Arc<Shared>);
 struct Shared {
     algorithm: Algorithm,
     clock: Clock,
-    keys: RwLock<Keys>,
+    known: RwLock<Known>,
     missed: Notify,
     /// When [`KeySet::wanted`] returned last.
     asked: Mutex<Option<Instant>>,
+}
+
+#[derive(Default)]
+struct Known {
+    keys: Keys,
+    /// By `kid`, the latest last.
+    removed: VecDeque<String>,
 }
 
 impl KeySet {
     /// No keys yet; later those that are good for `algorithm`.
     #[must_use]
     pub fn new(algorithm: Algorithm, clock: Clock) -> Self {
-        let (keys, asked) = (RwLock::default(), Mutex::default());
-        Self(Arc::new(Shared { algorithm, clock, keys, missed: Notify::new(), asked }))
+        let (known, asked) = (RwLock::default(), Mutex::default());
+        Self(Arc::new(Shared { algorithm, clock, known, missed: Notify::new(), asked }))
     }
 
     /// Replaces all keys by those of a JWK set in JSON, at once, and says how many they are. Ignored (RFC 7517,
     /// section 5) are keys for other algorithms or uses, and those that are malformed or too weak (RFC 8725,
-    /// 3.5): RSA below 2,048 bits, HMAC below the length of its hash.
+    /// 3.5): RSA below 2,048 bits, HMAC below the length of its hash; and those that were [removed](Self::remove).
     ///
     /// # Errors
     /// `Invalid`, and the keys stay as they were, where this is not a JWK set, has no key that can be used, two
     /// with the same `kid`, more than 64, or more than 256 KiB.
     pub fn replace(&self, jwks: &[u8]) -> Result<usize, Error> {
-        let keys = read(jwks, self.0.algorithm).map_err(|e| e.context("JWK set"))?;
-        let count = keys.len();
-        *self.0.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
-        Ok(count)
+        let mut keys = read(jwks, self.0.algorithm).map_err(|e| e.context("JWK set"))?;
+        let mut known = self.write();
+        keys.retain(|kid, _| !known.removed.contains(kid));
+        known.keys = keys;
+        Ok(known.keys.len())
     }
 
-    /// Adds a key, or replaces the one of this `kid`.
+    /// Adds a key, also one that was removed, or replaces the one of this `kid`. RSA in DER is an RSAPublicKey (PKCS #1),
+    /// which is also what `DecodingKey::from_rsa_pem` makes of a PEM.
     ///
     /// # Errors
     /// `Invalid` for a key that is not for this set's algorithm or is too weak, a `kid` that is empty or over 256
@@ -91,17 +102,36 @@ impl KeySet {
         if !fits(&key, self.0.algorithm) {
             return Err(Error::invalid(format!("not a key for {:?}, or too weak", self.0.algorithm)));
         }
-        let mut keys = self.0.keys.write().unwrap_or_else(PoisonError::into_inner);
-        if keys.len() >= KEYS_LIMIT && !keys.contains_key(kid) {
+        let mut known = self.write();
+        if known.keys.len() >= KEYS_LIMIT && !known.keys.contains_key(kid) {
             return Err(Error::invalid(format!("a key set holds at most {KEYS_LIMIT} keys")));
         }
-        keys.insert(kid.to_owned(), Arc::new(key));
+        known.removed.retain(|removed| removed != kid);
+        known.keys.insert(kid.to_owned(), Arc::new(key));
         Ok(())
     }
 
-    /// Removes a key, and with it every token it signed. Says whether it was there.
+    /// Removes a key, and with it every token it signed. Says whether it was there. A set that still has it does not
+    /// bring it back by [`replace`](Self::replace), only [`insert`](Self::insert) does: a refresh, which anyone can
+    /// cause with an unknown `kid`, undoes no revocation. The last 256 removed are remembered, until the process ends.
     pub fn remove(&self, kid: &str) -> bool {
-        self.0.keys.write().unwrap_or_else(PoisonError::into_inner).remove(kid).is_some()
+        let mut known = self.write();
+        known.removed.retain(|removed| removed != kid);
+        if kid.len() <= KID_LIMIT {
+            known.removed.push_back(kid.to_owned());
+        }
+        if known.removed.len() > REMOVED_LIMIT {
+            known.removed.pop_front();
+        }
+        known.keys.remove(kid).is_some()
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Known> {
+        self.0.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Known> {
+        self.0.known.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until a token has asked for a key that is not here, and at least `pause` (not less than 1 s) since
@@ -122,7 +152,7 @@ impl KeySet {
 impl KeySource for KeySet {
     fn key(&self, kid: Option<&str>) -> Option<Arc<DecodingKey>> {
         let found = {
-            let keys = self.0.keys.read().unwrap_or_else(PoisonError::into_inner);
+            let keys = &self.read().keys;
             match kid {
                 Some(kid) => keys.get(kid).cloned(),
                 None if keys.len() == 1 => keys.values().next().cloned(),
@@ -138,7 +168,7 @@ impl KeySource for KeySet {
 
 impl fmt::Debug for KeySet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let keys = self.0.keys.read().unwrap_or_else(PoisonError::into_inner);
+        let keys = &self.read().keys;
         f.debug_struct("KeySet").field("algorithm", &self.0.algorithm).field("kids", &keys.keys()).finish()
     }
 }
@@ -192,11 +222,32 @@ fn fits(key: &DecodingKey, algorithm: Algorithm) -> bool {
         (AlgorithmFamily::Ec, DecodingKeyKind::SecretOrDer(point)) => point.len() == 1 + 2 * bits / 8,
         (AlgorithmFamily::Ed, DecodingKeyKind::SecretOrDer(point)) => point.len() == 32,
         (AlgorithmFamily::Rsa, DecodingKeyKind::RsaModulusExponent { n, .. }) => modulus_bits(n) >= 2_048,
-        // DER holds a modulus and more.
-        (AlgorithmFamily::Rsa, DecodingKeyKind::SecretOrDer(der)) => der.len() * 8 > 2_048,
+        (AlgorithmFamily::Rsa, DecodingKeyKind::SecretOrDer(der)) => {
+            modulus(der).is_some_and(|n| modulus_bits(n) >= 2_048)
+        }
         _ => false,
     };
     right_size && key.family() == algorithm.family()
+}
+
+/// The modulus of an RSAPublicKey in DER (RFC 8017, A.1.1): the first integer of the sequence.
+fn modulus(der: &[u8]) -> Option<&[u8]> {
+    der_value(0x02, der_value(0x30, der)?)
+}
+
+/// The value that `der` begins with, if it has this tag (X.690, 8.1.3: a length below 128 is its own byte).
+fn der_value(tag: u8, der: &[u8]) -> Option<&[u8]> {
+    let [found, first, rest @ ..] = der else { return None };
+    let digits = usize::from(first.checked_sub(0x80).unwrap_or_default());
+    let (length, rest) = match digits {
+        0 => (usize::from(*first), rest),
+        1..=4 => {
+            let (length, rest) = rest.split_at_checked(digits)?;
+            (length.iter().fold(0, |length, byte| length << 8 | usize::from(*byte)), rest)
+        }
+        _ => return None,
+    };
+    rest.get(..length).filter(|_| *found == tag)
 }
 
 fn modulus_bits(modulus: &[u8]) -> usize {

@@ -63,6 +63,32 @@ async fn the_kind_of_the_error_decides() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_rejection_without_a_wait_is_asked_again_ever_more_rarely() {
+    let (processor, tries) = processor(ErrorKind::Rejected, 30);
+    let start = Clock::system().now();
+    processor.process(delivery(), pending(), pending()).await;
+    assert_eq!(tries.load(Ordering::SeqCst), 30);
+    let (took, minutes) = (Clock::system().now() - start, Duration::from_secs(60));
+    assert!(8 * minutes < took && took < 14 * minutes, "{took:?}: the waits of 30 tries");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_asks_for_a_year_is_asked_again_after_five_minutes() {
+    let year = Duration::from_secs(365 * 24 * 3600);
+    let handler = handler_fn(move |delivery: Delivery| async move {
+        if delivery.attempt == 1 {
+            Err(Error::transient("no").with_retry_after(year))
+        } else {
+            Ok(Outcome::Done)
+        }
+    });
+    let processor = Processor::new(BoxHandler::new(handler), Attempts::default(), Clock::system(), "test");
+    let start = Clock::system().now();
+    processor.process(delivery(), pending(), pending()).await;
+    assert_eq!(Clock::system().now() - start, RETRY_AFTER_LIMIT);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_transient_failure_passes() {
     let (processor, tries) = processor(ErrorKind::Transient, 3);
     assert!(matches!(

@@ -11,8 +11,8 @@ use crate::{Error, process::panic_text};
 /// A stage of a [`Shutdown`](super::Shutdown): tasks that are told to end at the same time. Clones are the same one.
 #[derive(Clone)]
 pub struct Stage {
-    name: Arc<str>,
-    limit: Option<Duration>,
+    pub(super) name: Arc<str>,
+    pub(super) limit: Option<Duration>,
     told: watch::Sender<bool>,
     tasks: watch::Sender<Tasks>,
     failures: Failures,
@@ -21,7 +21,9 @@ pub struct Stage {
 #[derive(Default)]
 struct Tasks {
     next: u64,
-    running: BTreeMap<u64, (Arc<str>, AbortHandle)>,
+    aborted: bool,
+    /// The handle comes when the task has been spawned.
+    running: BTreeMap<u64, (Arc<str>, Option<AbortHandle>)>,
 }
 
 /// What a task of a stage waits for.
@@ -52,8 +54,8 @@ impl Stage {
     }
 
     /// Runs `task` until it ends, which it should when it is told, and not before: an error, a panic, and an end
-    /// without being told are failures, heard by [`Shutdown::failed`](super::Shutdown::failed). Must be called
-    /// within a tokio runtime.
+    /// without being told are failures, heard by [`Shutdown::failed`](super::Shutdown::failed). After the end of the
+    /// shut-down it is aborted at once. Must be called within a tokio runtime.
     pub fn spawn<F, Fut>(&self, name: &str, task: F)
     where
         F: FnOnce(Told) -> Fut,
@@ -62,24 +64,31 @@ impl Stage {
         let (name, told) = (Arc::<str>::from(name), self.told());
         let work = AssertUnwindSafe(task(told.clone())).catch_unwind();
         let (failures, who) = (self.failures.clone(), name.clone());
-        // Under the lock: the task cannot leave before it is on the list.
-        self.tasks.send_modify(|tasks| {
-            let number = tasks.next;
-            tasks.next += 1;
-            let listed = Listed { tasks: self.tasks.clone(), number };
-            let spawned = tokio::spawn(async move {
-                let _listed = listed;
-                let error = match work.await {
-                    Ok(Ok(())) if told.is_told() => return,
-                    Ok(Ok(())) => Error::fatal("ended without being told to"),
-                    Ok(Err(error)) => error,
-                    Err(panic) => Error::fatal(format!("panicked: {}", panic_text(&*panic))),
-                };
-                tracing::error!(task = &*who, %error, "failed");
-                failures.say(error.context(who));
-            });
-            tasks.running.insert(number, (name, spawned.abort_handle()));
+        let listed = Listed::new(&self.tasks, name);
+        let number = listed.number;
+        // Not under the lock of the list: a runtime that is closing drops the task here and now.
+        let spawned = tokio::spawn(async move {
+            let _listed = listed;
+            let error = match work.await {
+                Ok(Ok(())) if told.is_told() => return,
+                Ok(Ok(())) => Error::fatal("ended without being told to"),
+                Ok(Err(error)) => error,
+                Err(panic) => Error::fatal(format!("panicked: {}", panic_text(&*panic))),
+            };
+            tracing::error!(task = &*who, %error, "failed");
+            failures.say(error.context(who));
         });
+        let handle = spawned.abort_handle();
+        let mut aborted = false;
+        self.tasks.send_modify(|tasks| {
+            aborted = tasks.aborted;
+            if let Some((_, place)) = tasks.running.get_mut(&number) {
+                *place = Some(handle.clone());
+            }
+        });
+        if aborted {
+            handle.abort();
+        }
     }
 
     /// Runs `work` when the stage is told: a flush, a commit, closing a pool.
@@ -102,10 +111,6 @@ impl Stage {
         &self.name
     }
 
-    pub(super) const fn limit(&self) -> Option<Duration> {
-        self.limit
-    }
-
     pub(super) fn tell(&self) {
         self.told.send_replace(true);
     }
@@ -115,19 +120,25 @@ impl Stage {
         let _ = self.tasks.subscribe().wait_for(|tasks| tasks.running.is_empty()).await;
     }
 
-    pub(super) fn names(&self) -> Vec<Arc<str>> {
-        self.tasks.borrow().running.values().map(|(name, _)| name.clone()).collect()
+    /// The tasks that run, by number, with their names.
+    pub(super) fn running(&self) -> Vec<(u64, Arc<str>)> {
+        let tasks = self.tasks.borrow();
+        tasks.running.iter().map(|(number, (name, _))| (*number, name.clone())).collect()
     }
 
-    /// Tells the stage, and aborts what still runs; returns its names with the stage's.
-    pub(super) fn abort(&self) -> Vec<(Arc<str>, Arc<str>)> {
+    pub(super) fn names(&self) -> Vec<Arc<str>> {
+        self.running().into_iter().map(|(_, name)| name).collect()
+    }
+
+    /// Tells the stage, and aborts what runs, or is spawned later.
+    pub(super) fn abort(&self) {
         self.tell();
-        let running: Vec<_> = self.tasks.borrow().running.values().cloned().collect();
-        let end = |(name, task): (Arc<str>, AbortHandle)| {
-            task.abort();
-            (self.name.clone(), name)
-        };
-        running.into_iter().map(end).collect()
+        let mut handles = Vec::new();
+        self.tasks.send_modify(|tasks| {
+            tasks.aborted = true;
+            handles.extend(tasks.running.values().filter_map(|(_, handle)| handle.clone()));
+        });
+        handles.iter().for_each(AbortHandle::abort);
     }
 }
 
@@ -135,6 +146,18 @@ impl Stage {
 struct Listed {
     tasks: watch::Sender<Tasks>,
     number: u64,
+}
+
+impl Listed {
+    fn new(tasks: &watch::Sender<Tasks>, name: Arc<str>) -> Self {
+        let mut number = 0;
+        tasks.send_modify(|tasks| {
+            number = tasks.next;
+            tasks.next += 1;
+            tasks.running.insert(number, (name, None));
+        });
+        Self { tasks: tasks.clone(), number }
+    }
 }
 
 impl Drop for Listed {

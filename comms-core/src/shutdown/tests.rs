@@ -58,13 +58,71 @@ async fn what_hangs_is_named_and_aborted_and_leaves_time_for_the_rest() {
     slow(&last, "last", 1, &log);
     let started = clock.now();
     let ended = shutdown.end(LIMIT, pending()).await;
-    // 3 s of its own, half of the 7 that were left, 1 s of work.
-    assert_eq!(clock.now() - started, Duration::from_millis(7500));
+    // The last stage is told after 3 s of its own and half of the 7 that were left; what hangs has until the deadline.
+    assert_eq!(clock.now() - started, LIMIT);
     let late = ended.late.iter().map(|(stage, task)| (&**stage, &**task)).collect::<Vec<_>>();
     assert_eq!(late, [("own", "hangs"), ("half", "hangs too")]);
     assert!(!ended.is_clean() && !ended.hurried && ended.failure.is_none());
     tokio::task::yield_now().await;
     assert_eq!(*log.lock().unwrap(), ["last told", "last done", "dropped"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_stage_has_all_that_is_left() {
+    let (shutdown, log) = (Shutdown::new(Clock::system()), Log::default());
+    slow(&shutdown.stage("first"), "first", 4, &log);
+    slow(&shutdown.stage("last"), "last", 5, &log);
+    let ended = shutdown.end(LIMIT, pending()).await;
+    assert!(ended.is_clean(), "{ended:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_ends_after_its_stage_is_late_but_not_aborted() {
+    let (clock, log) = (Clock::system(), Log::default());
+    let shutdown = Shutdown::new(clock.clone());
+    let own = shutdown.stage_within("own", Duration::from_secs(1));
+    slow(&own, "same name", 6, &log);
+    slow(&own, "same name", 7, &log);
+    slow(&shutdown.stage("last"), "last", 1, &log);
+    let started = clock.now();
+    let ended = shutdown.end(LIMIT, pending()).await;
+    assert_eq!(clock.now() - started, Duration::from_secs(7), "until all have ended");
+    assert_eq!(ended.late, vec![("own".into(), "same name".into()); 2]);
+    assert!(!ended.is_clean());
+    assert_eq!(log.lock().unwrap().iter().filter(|line| *line == "same name done").count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_without_end_is_no_panic() {
+    let (shutdown, log) = (Shutdown::new(Clock::system()), Log::default());
+    slow(&shutdown.stage("s"), "task", 1, &log);
+    assert!(shutdown.end(Duration::MAX, pending()).await.is_clean());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_comes_after_the_end_is_aborted() {
+    let (shutdown, log) = (Shutdown::new(Clock::system()), Log::default());
+    let stage = shutdown.stage("s");
+    assert!(shutdown.end(LIMIT, pending()).await.is_clean());
+    slow(&stage, "straggler", 1, &log);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(log.lock().unwrap().is_empty() && stage.running().is_empty());
+}
+
+#[test]
+fn a_task_that_a_closing_runtime_drops_blocks_nobody() {
+    let (done, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let handle = runtime.handle().clone();
+        drop(runtime);
+        let _entered = handle.enter();
+        let stage = Shutdown::new(Clock::system()).stage("s");
+        stage.spawn("task", |_| pending());
+        done.send(stage.running()).unwrap();
+    });
+    let running = ended.recv_timeout(Duration::from_secs(10)).expect("spawn came back");
+    assert!(running.is_empty(), "{running:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -139,5 +197,8 @@ async fn the_limits_follow_the_injected_clock() {
     }
     tokio::task::yield_now().await;
     clock.advance(Duration::from_secs(6));
+    tokio::task::yield_now().await;
+    assert!(!ending.is_finished(), "what is late has until the deadline");
+    clock.advance(Duration::from_secs(4));
     assert_eq!(ending.await.unwrap().late.len(), 1);
 }

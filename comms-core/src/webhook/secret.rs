@@ -107,3 +107,18 @@ impl fmt::Debug for Secret {
         f.write_str("Secret(whsec_…)")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_keyed_state_and_its_hash_are_wiped_when_dropped() {
+        fn wiped<T: zeroize::ZeroizeOnDrop>() {}
+        wiped::<Zeroizing<Vec<u8>>>();
+        // The state that the key was hashed into, the buffer of the message, and the tag.
+        wiped::<sha2::block_api::Sha256VarCore>();
+        wiped::<hmac::digest::block_buffer::EagerBuffer<hmac::digest::typenum::U64>>();
+        wiped::<Tag>();
+    }
+}

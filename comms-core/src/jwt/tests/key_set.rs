@@ -92,12 +92,55 @@ fn what_is_not_for_this_algorithm_or_too_weak_is_ignored() {
         json!({"kty": "RSA", "kid": "r", "n": URL_SAFE_NO_PAD.encode(modulus), "e": "AQAB"})
     };
     let rsa = KeySet::new(Algorithm::RS256, clock());
+    assert!(rsa.insert("r", RS256.public.clone()).is_ok(), "2,048 bits in DER");
+    assert!(rsa.insert("r", DecodingKey::from_rsa_der(&rsa_der(256))).is_ok());
+    for weak in [rsa_der(255), rsa_der(128), vec![0x30; 400], rsa_der(256)[..200].to_vec(), Vec::new()] {
+        let error = rsa.insert("r", DecodingKey::from_rsa_der(&weak)).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Invalid, "{} bytes", weak.len());
+    }
     assert!(rsa.replace(&set(&[weak_rsa(255)])).is_err() && rsa.replace(&set(&[weak_rsa(256)])).is_ok());
     for (algorithm, least) in [(Algorithm::HS256, 32), (Algorithm::HS384, 48), (Algorithm::HS512, 64)] {
         let keys = KeySet::new(algorithm, clock());
         let insert = |length: usize| keys.insert("h", DecodingKey::from_secret(&vec![1; length]));
         assert!(insert(least - 1).is_err() && insert(least).is_ok(), "{algorithm:?}");
     }
+}
+
+/// An RSAPublicKey whose modulus has `bytes` bytes, and whose exponent has 40, which is no strength.
+fn rsa_der(bytes: usize) -> Vec<u8> {
+    let integer = |value: Vec<u8>| {
+        let length = u16::try_from(value.len()).unwrap().to_be_bytes();
+        [vec![0x02, 0x82], length.to_vec(), value].concat()
+    };
+    let body = [integer([vec![0], vec![0xff; bytes]].concat()), integer(vec![1; 40])].concat();
+    let length = u16::try_from(body.len()).unwrap().to_be_bytes();
+    [vec![0x30, 0x82], length.to_vec(), body].concat()
+}
+
+#[test]
+fn a_removed_key_comes_back_by_hand_only() {
+    let (bad, good) = (&*ES256, pair(Algorithm::ES256));
+    let keys = es256();
+    let document = set(&[bad.jwk("bad"), good.jwk("good")]);
+    keys.replace(&document).unwrap();
+    keys.remove("bad");
+    assert_eq!(keys.replace(&document).unwrap(), 1);
+    assert_eq!(verify(&keys, bad, "bad"), Err(JwtError::UnknownKey));
+    assert_eq!(verify(&keys, &good, "good"), Ok(()));
+    assert_eq!(keys.replace(&set(&[bad.jwk("bad")])).unwrap(), 0, "the only key of the set");
+    assert_eq!(verify(&keys, bad, "bad"), Err(JwtError::UnknownKey));
+
+    keys.insert("bad", bad.public.clone()).unwrap();
+    assert_eq!(keys.replace(&document).unwrap(), 2);
+    assert_eq!(verify(&keys, bad, "bad"), Ok(()));
+
+    keys.remove("bad");
+    for n in 0..255 {
+        assert!(!keys.remove(&n.to_string()));
+    }
+    assert_eq!(keys.replace(&document).unwrap(), 1, "among the last 256");
+    keys.remove("one more");
+    assert_eq!(keys.replace(&document).unwrap(), 2);
 }
 
 #[test]

@@ -48,7 +48,7 @@ pub(super) async fn context(State(edge): State<Arc<Edge>>, request: Request, nex
         Err(error) => context.scope(async { bad_header(&error).into_response() }).await,
     };
     if let Ok(value) = HeaderValue::from_str(&trace_id) {
-        response.headers_mut().insert("trace-id", value);
+        response.headers_mut().insert(comms_core::wire::TRACE_ID, value);
     }
     let (status, took) = (response.status(), edge.clock.now().duration_since(started));
     span.in_scope(|| tracing::info!(status = status.as_u16(), took = ?took, "answered"));

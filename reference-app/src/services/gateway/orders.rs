@@ -148,7 +148,7 @@ pub(super) async fn place(
         (StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(OrderBody::from(order))).into_response();
     if reply.replayed {
         let replayed = axum::http::HeaderValue::from_static("true");
-        response.headers_mut().insert("idempotent-replayed", replayed);
+        response.headers_mut().insert(comms_core::wire::IDEMPOTENT_REPLAYED, replayed);
     }
     Ok(response)
 }
