@@ -14,7 +14,7 @@ pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;
 /// |---|---|---|---|---|---|
 /// | `Transient` | yes | failure | retry, then dead letter | UNAVAILABLE (14) | 503 |
 /// | `Unknown` | under the same key only | failure | retry, then dead letter | DEADLINE_EXCEEDED (4) | 504 |
-/// | `Rejected` | after `retry_after` | neutral | wait, never dead letter | RESOURCE_EXHAUSTED (8) | 429 |
+/// | `Rejected` | after `retry_after` | neutral | wait; dead letter only if it names neither guard nor wait | RESOURCE_EXHAUSTED (8) | 429 |
 /// | `Invalid` | no | neutral | dead letter at once | INVALID_ARGUMENT (3) | 422 |
 /// | `Conflict` | after re-reading | neutral | retry, then dead letter | ABORTED (10) | 409 |
 /// | `Fatal` | no, this process must stop | neutral | stop, offset kept | INTERNAL (13) | 500 |
@@ -72,8 +72,7 @@ impl ErrorKind {
     }
 
     /// The kind a gRPC status code received from a peer stands for. CANCELLED, UNKNOWN and
-    /// DEADLINE_EXCEEDED leave the effect unknown; codes that name a wrong request are `Invalid`. RESOURCE_EXHAUSTED
-    /// is `Rejected` for a peer that names a wait; take it for `Transient` where none is named.
+    /// DEADLINE_EXCEEDED leave the effect unknown; codes that name a wrong request are `Invalid`.
     #[must_use]
     pub const fn from_grpc_code(code: i32) -> Self {
         match code {

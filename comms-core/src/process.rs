@@ -23,7 +23,7 @@ pub struct Attempts {
     /// Waits between tries. Default 100 ms doubling to 30 s.
     pub backoff: Backoff,
     /// Tries in all before a retryable failure becomes a dead letter. Default 30: about 11 minutes of waits, and
-    /// the tries themselves. `Rejected` does not count, `Invalid` does not wait.
+    /// the tries themselves. `Rejected` does not count where a guard said so or a wait is named, `Invalid` does not wait.
     pub limit: u32,
     /// The longest one try may take; then its effect is `Unknown`. Default 30 s.
     pub timeout: Duration,
@@ -103,11 +103,12 @@ impl Processor {
             match error.kind {
                 ErrorKind::Fatal => return Verdict::Stop(error),
                 ErrorKind::Invalid => return Verdict::DeadLetter { error, attempts },
-                ErrorKind::Rejected => {}
+                // A guard, or a wait that is named: not now. Neither: a peer that may say so for ever.
+                ErrorKind::Rejected if error.retry_after.is_some() || error.rejection().is_some() => {}
                 _ if attempts >= self.attempts.limit => return Verdict::DeadLetter { error, attempts },
                 _ => delivery.attempt += 1,
             }
-            // Rejections are no attempts, but they grow the wait.
+            // Such rejections are no attempts, but they grow the wait.
             waits = waits.saturating_add(1);
             let delay = self.attempts.backoff.delay(waits, &self.clock);
             let delay = error.retry_after.map_or(delay, |least| least.min(RETRY_AFTER_LIMIT).max(delay));

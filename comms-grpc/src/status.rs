@@ -35,16 +35,12 @@ pub fn to_status(error: &Error) -> Status {
 
 /// The error a peer's `status` stands for. The status is the error's source, so that its code and details
 /// can still be had by `error.cause().downcast_ref::<Status>()`. A pushback that is negative or
-/// not a number is left out. RESOURCE_EXHAUSTED is `Rejected` only with one: without, it may be a message that is too
-/// large or a quota that is used up, which no wait mends, and is `Transient`: tried a few times.
+/// not a number is left out. RESOURCE_EXHAUSTED without one may be a message that is too large or a quota that is used up:
+/// a policy does not try it again, and a consumer only so often.
 #[must_use]
 pub fn from_status(status: &Status) -> Error {
     let pushback = status.metadata().get(PUSHBACK).and_then(|v| v.to_str().ok()?.parse().ok());
-    let kind = match ErrorKind::from_grpc_code(status.code().into()) {
-        ErrorKind::Rejected if pushback.is_none() => ErrorKind::Transient,
-        kind => kind,
-    };
-    let mut error = Error::new(kind, status.clone());
+    let mut error = Error::new(ErrorKind::from_grpc_code(status.code().into()), status.clone());
     error.retry_after = pushback.map(Duration::from_millis);
     error
 }
@@ -84,14 +80,8 @@ mod tests {
     fn every_kind_goes_out_and_comes_back() {
         use ErrorKind::{Conflict, Fatal, Invalid, Rejected, Transient, Unknown};
         for kind in [Transient, Unknown, Rejected, Invalid, Conflict] {
-            let error = Error::new(kind, "why").with_retry_after(Duration::from_secs(1));
-            assert_eq!(from_status(&to_status(&error)).kind, kind);
+            assert_eq!(from_status(&to_status(&Error::new(kind, "why"))).kind, kind);
         }
-        assert_eq!(
-            from_status(&to_status(&Error::rejected("why", None))).kind,
-            Transient,
-            "no wait is named"
-        );
         let fatal = to_status(&Error::new(Fatal, "password is hunter2"));
         assert_eq!((fatal.code(), fatal.message()), (Code::Internal, "internal error"));
         // A peer's INTERNAL is not this process's end: whether it did the work is unknown.

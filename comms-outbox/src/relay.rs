@@ -27,12 +27,18 @@ mod release;
 mod stint;
 mod store;
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use comms_core::{Backoff, Clock, Error, ErrorKind, Publisher, health};
 use futures::{FutureExt, future::FusedFuture};
 
 pub use builder::RelayBuilder;
+use flights::Aged;
 use metrics::Metrics;
 use stint::{End, Stint};
 pub(crate) use store::Store;
@@ -78,6 +84,8 @@ pub struct Relay {
     heartbeat: Option<health::Heartbeat>,
     backoff: Backoff,
     metrics: Metrics,
+    /// The oldest row that the carrier would not take, over the stints that it takes to deliver it.
+    behind: Mutex<Option<Aged>>,
 }
 
 struct Settings {
@@ -131,7 +139,8 @@ impl Relay {
                     failures += 1;
                     let delay = self.backoff.delay(failures, &self.clock);
                     tracing::warn!(relay = %self.settings.name, failures, %error, "relay interrupted");
-                    error.retry_after.map_or(delay, |least| least.max(delay))
+                    // At most a lease: a carrier's number must not silence the loop.
+                    error.retry_after.map_or(delay, |least| least.min(self.settings.lease).max(delay))
                 }
             };
             tokio::select! {
@@ -140,6 +149,20 @@ impl Relay {
                 () = tokio::time::sleep(pause) => {}
             }
         }
+    }
+
+    /// What is left is another's, or nothing is.
+    fn not_behind(&self) {
+        self.set_behind(None);
+        self.metrics.lag.set(0.0);
+    }
+
+    fn set_behind(&self, oldest: Option<Aged>) {
+        *self.behind.lock().unwrap_or_else(PoisonError::into_inner) = oldest;
+    }
+
+    fn behind(&self) -> Option<Aged> {
+        *self.behind.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// One lease, from having it to losing it or giving it back; and whether a row was delivered under it.
@@ -153,12 +176,13 @@ impl Relay {
                 let result = stint.run(shutdown).await;
                 let result = stint.finish(result).await;
                 if result.is_ok() {
-                    self.metrics.lag.set(0.0);
+                    self.not_behind();
                 }
                 (result, stint.progress())
             }
             Ok(None) => {
                 self.ready();
+                self.not_behind();
                 (Ok(End::NoLease), true)
             }
             Err(error) => (Err(error), false),

@@ -11,7 +11,10 @@ use std::{
 };
 
 use super::*;
-use crate::{Headers, Message, handler_fn};
+use crate::{
+    Headers, Message, handler_fn,
+    resilience::{Breaker, BreakerConfig},
+};
 
 fn delivery() -> Delivery {
     let message = Message {
@@ -27,11 +30,20 @@ fn delivery() -> Delivery {
 
 /// Fails with `kind` until the `good`-th try.
 fn processor(kind: ErrorKind, good: u32) -> (Processor, Arc<AtomicU32>) {
+    failing(good, move || Error::new(kind, "no"))
+}
+
+/// Fails with `error` until the `good`-th try.
+fn failing(
+    good: u32,
+    error: impl Fn() -> Error + Clone + Send + Sync + 'static,
+) -> (Processor, Arc<AtomicU32>) {
     let tries = Arc::new(AtomicU32::new(0));
     let count = tries.clone();
     let handler = handler_fn(move |_| {
         let n = count.fetch_add(1, Ordering::SeqCst) + 1;
-        async move { if n >= good { Ok(Outcome::Done) } else { Err(Error::new(kind, "no")) } }
+        let error = error();
+        async move { if n >= good { Ok(Outcome::Done) } else { Err(error) } }
     });
     let attempts = Attempts { limit: 5, ..Attempts::default() };
     (Processor::new(BoxHandler::new(handler), attempts, Clock::system(), "test"), tries)
@@ -43,7 +55,7 @@ async fn the_kind_of_the_error_decides() {
         (ErrorKind::Transient, "dead letter", 5),
         (ErrorKind::Unknown, "dead letter", 5),
         (ErrorKind::Conflict, "dead letter", 5),
-        (ErrorKind::Rejected, "done", 100),
+        (ErrorKind::Rejected, "dead letter", 5),
         (ErrorKind::Invalid, "dead letter", 1),
         (ErrorKind::Fatal, "stop", 1),
     ];
@@ -63,13 +75,22 @@ async fn the_kind_of_the_error_decides() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rejection_without_a_wait_is_asked_again_ever_more_rarely() {
-    let (processor, tries) = processor(ErrorKind::Rejected, 30);
+async fn a_guard_that_says_no_is_no_attempt_and_is_asked_ever_more_rarely() {
+    let breaker = Breaker::new("b", BreakerConfig::default(), Clock::system()).unwrap();
+    breaker.force_open();
+    let (processor, tries) = failing(30, move || breaker.acquire().unwrap_err().into());
     let start = Clock::system().now();
     processor.process(delivery(), pending(), pending()).await;
     assert_eq!(tries.load(Ordering::SeqCst), 30);
     let (took, minutes) = (Clock::system().now() - start, Duration::from_secs(60));
     assert!(8 * minutes < took && took < 14 * minutes, "{took:?}: the waits of 30 tries");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rejection_that_names_its_wait_is_no_attempt() {
+    let (processor, tries) = failing(30, || Error::rejected("busy", Some(Duration::from_secs(1))));
+    assert!(matches!(processor.process(delivery(), pending(), pending()).await, Verdict::Done(_)));
+    assert_eq!(tries.load(Ordering::SeqCst), 30);
 }
 
 #[tokio::test(start_paused = true)]

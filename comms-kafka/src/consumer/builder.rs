@@ -133,7 +133,8 @@ impl ConsumerBuilder {
     }
 
     /// Beaten by the poll thread at each turn, also while the broker is away. A turn takes at most the drain and
-    /// a commit, when partitions move: the heartbeat's limit must be well above the drain.
+    /// two commits, when partitions move, and librdkafka gives a broker that hangs a minute for each: let the
+    /// heartbeat's limit be minutes.
     pub fn heartbeat(self, heartbeat: Heartbeat) -> Self {
         Self { heartbeat: Some(heartbeat), ..self }
     }

@@ -1,6 +1,9 @@
 //! The settings of a relay, checked when it is made.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use comms_core::{Backoff, Clock, Error, Publisher, health};
 
@@ -124,8 +127,8 @@ impl RelayBuilder {
         self
     }
 
-    /// Beaten at each turn of the loop, also while database or carrier are away. A turn takes at most a third
-    /// of the lease, or 20 s where the database does not answer: the heartbeat's limit must be above both.
+    /// Beaten at each turn of the loop, also while database or carrier are away. A turn may hold a lease's wait, the
+    /// drain, and several calls to a database that takes 10 s for each: let the heartbeat's limit be minutes.
     pub fn heartbeat(mut self, heartbeat: health::Heartbeat) -> Self {
         self.heartbeat = Some(heartbeat);
         self
@@ -155,6 +158,7 @@ impl RelayBuilder {
         let backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5))?;
         Ok(Relay {
             metrics: Metrics::new(&self.name),
+            behind: Mutex::new(None),
             settings: Settings {
                 name: self.name.into(),
                 topics: self.topics.map(Into::into),

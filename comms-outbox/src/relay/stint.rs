@@ -182,6 +182,9 @@ impl<'a> Stint<'a> {
         let idle = self.relay.settings.idle;
         self.look = rows.is_empty().then(|| Box::pin(tokio::time::sleep(self.pause)));
         self.pause = if rows.is_empty() { (self.pause * 2).min(idle) } else { HOT.min(idle) };
+        if rows.is_empty() && self.flights.rows() == 0 {
+            self.relay.set_behind(None);
+        }
         let age = rows.iter().map(|row| row.age).max();
         self.unsent.aged = age.map(|age| Aged { read: self.relay.clock.now(), age });
         self.unsent.after = after.clone();
@@ -237,11 +240,13 @@ impl<'a> Stint<'a> {
                 Err(error) if error.kind == ErrorKind::Invalid => self.park(row, &error),
                 Err(error) => {
                     self.broken = true;
+                    self.relay.set_behind(Some(flight.aged));
                     return Err(error.context("publish"));
                 }
             }
         }
         self.progress = true;
+        self.relay.set_behind(None);
         if let Some(after) = flight.after {
             self.acked = after;
         }

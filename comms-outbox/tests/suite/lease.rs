@@ -95,8 +95,8 @@ pub async fn at_most_one_of_many_relays<B: Backend>() {
 pub async fn readiness_reads_the_lag_and_liveness_hears_the_loop<B: Backend>() {
     let backend = B::start().await;
     let health = Health::new();
-    let slow = Recorder::with(Duration::from_secs(2), 100);
-    let beat = health.heartbeat("relay", Duration::from_millis(1_500));
+    let slow = Recorder::with(Duration::from_secs(6), 100);
+    let beat = health.heartbeat("relay", Duration::from_secs(4));
     let relay = backend.relay(slow.clone()).heartbeat(beat).build().unwrap();
     let lag = relay.lag();
     assert_eq!(lag(), 0.0);
@@ -105,7 +105,7 @@ pub async fn readiness_reads_the_lag_and_liveness_hears_the_loop<B: Backend>() {
     let task = tokio::spawn(relay.run(async { drop(stopped.await) }));
     send(&backend, &[message("k", "1")]).await;
     until("the lag is over its limit", async || !health.is_ready()).await;
-    tokio::time::sleep(Duration::from_millis(1_600)).await;
+    tokio::time::sleep(Duration::from_millis(4_500)).await;
     assert!(health.is_live(), "{:?}", health.liveness());
     until("it is delivered", async || lag() == 0.0).await;
     assert!(health.is_ready());

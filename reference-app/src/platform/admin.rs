@@ -1,11 +1,14 @@
 //! `/livez`, `/readyz`, `/metrics`, `/policies`.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
 
 use axum::{
     Json, Router,
     extract::{ConnectInfo, Path, State},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, StatusCode},
     response::IntoResponse,
     routing::{get, post},
 };
@@ -83,8 +86,11 @@ async fn turn_breaker(
     headers: HeaderMap,
     Path((name, switch)): Path<(String, Switch)>,
 ) -> Result<Json<PolicySnapshot>, (StatusCode, String)> {
-    if !peer.ip().to_canonical().is_loopback() || headers.contains_key(header::ORIGIN) {
-        let text = "breakers are turned from this machine's loopback address, and by no web page";
+    // A proxy's peer is the proxy: what says that it came through one did not come from here.
+    let relayed = ["origin", "forwarded", "x-forwarded-for", "via"];
+    let here = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+    if !here.contains(&peer.ip().to_canonical()) || relayed.iter().any(|name| headers.contains_key(*name)) {
+        let text = "breakers are turned from this machine's loopback address, by no proxy and no web page";
         return Err((StatusCode::FORBIDDEN, text.to_owned()));
     }
     let policy = policies.get(&name).ok_or_else(|| {

@@ -302,9 +302,9 @@ impl Config {
                  set payment.url (COMMS_PAYMENT__URL)",
             ),
             (
-                self.health.silence_seconds < 30
-                    || self.health.silence_seconds * 1_000 <= self.relay.lease_ms,
-                "health.silence_seconds must be at least 30, and more than relay.lease_ms: a loop that waits \
+                self.health.silence_seconds < 60
+                    || self.health.silence_seconds.saturating_mul(1_000) <= self.relay.lease_ms,
+                "health.silence_seconds must be at least 60, and more than relay.lease_ms: a loop that waits \
                  for its database is not stuck",
             ),
             (

@@ -113,7 +113,11 @@ async fn clients_that_do_not_wait_open_no_breaker_for_the_others() {
     let marketplace = Marketplace::start(Shape::Embedded).await;
     let ann = marketplace.buyer("ann");
     let mut late = 0;
-    for n in 0..20 {
+    // A quick machine answers some of them in time.
+    for n in 0..300 {
+        if late == 10 {
+            break;
+        }
         let answer = reqwest::Client::new()
             .post(format!("{}/v1/orders", marketplace.gateway))
             .bearer_auth(&ann.token)
@@ -125,7 +129,7 @@ async fn clients_that_do_not_wait_open_no_breaker_for_the_others() {
             .unwrap();
         late += usize::from(answer.status() == 504);
     }
-    assert!(late >= 10, "{late} of 20 were too late: too few to show anything");
+    assert!(late >= 10, "{late} of 300 were too late: too few to show anything");
     assert_eq!(breaker(&marketplace, "order").await, "closed");
     ann.place("patient", 100).await;
 }

@@ -1,6 +1,6 @@
 //! A TCP road between two services, which can be closed: the peer is away, and its process lives.
 
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, time::Duration};
 
 use tokio::{
     io::copy_bidirectional,
@@ -36,7 +36,16 @@ impl Road {
 
     /// The same entrance again.
     pub(crate) async fn reopen(&mut self) {
-        let listener = TcpListener::bind(self.from).await.unwrap();
+        // Somebody's outgoing connection may hold the port for a moment.
+        let mut tries = 0;
+        let listener = loop {
+            match TcpListener::bind(self.from).await {
+                Ok(listener) => break listener,
+                Err(error) if tries == 100 => panic!("{}: {error}", self.from),
+                Err(_) => tries += 1,
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        };
         self.open = Some(tokio::spawn(carry(listener, self.to)));
     }
 }

@@ -29,7 +29,8 @@ pub struct BreakerConfig {
     /// The time open times `1 - jitter ..= 1 + jitter`, so that the breakers of many processes do not probe
     /// together. `0.0..=1.0`, default 0.1.
     pub jitter: f64,
-    /// Probes that may be under way at once. Default 1. Who does not answer for `open_for` is given up.
+    /// Probes that may be under way at once. Default 1. Who does not answer for `open_for`, and for a minute, is given
+    /// up.
     pub probes: u32,
     /// Successful probes that close it; one failure opens it again. Default 2.
     pub successes: u32,

@@ -9,6 +9,10 @@ use super::{
 };
 use crate::Clock;
 
+/// The least time that a probe has to come back: longer than calls take, or each would be given up before it could
+/// fail.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// What a result says about the peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Weight {
@@ -92,7 +96,7 @@ impl Machine {
             Inner::HalfOpen { in_flight, given_up_at, .. } => {
                 if *in_flight < self.config.probes {
                     *in_flight += 1;
-                    *given_up_at = now + self.config.open_for;
+                    *given_up_at = now + self.config.open_for.max(PATIENCE);
                 } else if now >= *given_up_at {
                     // Probes that never came back must not keep it half-open for ever: a new generation, in
                     // which they do not count.
@@ -106,7 +110,7 @@ impl Machine {
     }
 
     fn probe(&mut self, now: Instant) -> Option<Transition> {
-        let given_up_at = now + self.config.open_for;
+        let given_up_at = now + self.config.open_for.max(PATIENCE);
         self.enter(Inner::HalfOpen { in_flight: 1, succeeded: 0, given_up_at })
     }
 

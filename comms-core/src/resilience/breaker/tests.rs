@@ -255,6 +255,18 @@ fn a_probe_that_was_dropped_is_given_back() {
 }
 
 #[test]
+fn a_probe_has_a_minute_however_short_the_time_open() {
+    let (breaker, clock) = make(|config| config.open_for = Duration::from_secs(2));
+    fail(&breaker, 5);
+    clock.advance(Duration::from_secs(2));
+    let probe = breaker.acquire().unwrap();
+    clock.advance(Duration::from_secs(59));
+    assert!(breaker.acquire().is_err(), "its time limit has not ended it yet");
+    probe.failure();
+    assert_eq!(breaker.state(), State::Open);
+}
+
+#[test]
 fn a_probe_that_never_comes_back_is_given_up() {
     let (breaker, clock) = due();
     let lost = breaker.acquire().unwrap();

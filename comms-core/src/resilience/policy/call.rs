@@ -101,9 +101,10 @@ where
                 this.stage.set(Stage::Waiting);
                 continue;
             }
-            // An attempt that came to nothing does not unsay what an earlier one may have done.
+            // An attempt that came to nothing does not unsay what an earlier one may have done; what the peer answered
+            // does.
             let (result, class) = match (class, this.unknown.take()) {
-                (Class::Failure { .. }, Some(unknown)) => {
+                (Class::Failure { kind: ErrorKind::Transient | ErrorKind::Rejected, .. }, Some(unknown)) => {
                     (unknown, Class::Failure { kind: ErrorKind::Unknown, retry_after: None })
                 }
                 _ => (result, class),

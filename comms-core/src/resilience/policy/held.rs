@@ -163,7 +163,8 @@ impl Held {
 
     /// The service did not get ready as long as it could be waited for.
     pub(super) fn not_ready(&self) -> Rejection {
-        self.rejection(if self.limit() == self.deadline { Guard::Deadline } else { Guard::Unready })
+        let asked = self.asked && self.limit() == self.deadline;
+        self.rejection(if asked { Guard::Deadline } else { Guard::Unready })
     }
 
     /// When this attempt must have ended. What it calls in turn sees it as its deadline.

@@ -88,6 +88,7 @@ impl Stint<'_> {
     #[allow(clippy::cast_precision_loss)]
     fn report(&self) {
         let oldest = self.flights.oldest().or(self.unsent.aged.filter(|_| !self.unsent.rows.is_empty()));
+        let oldest = oldest.or(self.relay.behind());
         let now = self.relay.clock.now();
         let lag = oldest.map_or(Duration::ZERO, |aged| aged.age + now.saturating_duration_since(aged.read));
         self.relay.metrics.lag.set(lag.as_secs_f64());

@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use comms_core::{Context, Error, resilience::Guard};
+use comms_core::{Context, Error, ErrorKind, resilience::Guard};
 use comms_grpc::from_status;
 use serde::Serialize;
 
@@ -121,7 +121,12 @@ impl From<Error> for Problem {
             }
             StatusCode::GATEWAY_TIMEOUT => {
                 tracing::warn!(%error, "an internal service did not answer in time");
-                let detail = "It may have happened. Ask again with the same Idempotency-Key to learn it.";
+                let detail = match error.kind {
+                    ErrorKind::Unknown => {
+                        "It may have happened. Ask again with the same Idempotency-Key to learn it."
+                    }
+                    _ => again,
+                };
                 Self::new(http, "timeout", "The request took too long", detail)
             }
             _ => {

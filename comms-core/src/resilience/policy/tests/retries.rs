@@ -93,6 +93,19 @@ async fn a_refusal_of_a_later_attempt_does_not_unsay_what_may_have_happened() {
         .await
         .unwrap_err();
     assert_eq!((attempts.get(), error.kind), (3, ErrorKind::Unknown), "the last failure does not, either");
+
+    attempts.set(0);
+    let error = patient
+        .run_idempotent(|| {
+            attempts.set(attempts.get() + 1);
+            let first = attempts.get() == 1;
+            let error =
+                if first { Error::unknown("the answer was lost") } else { Error::invalid("no such order") };
+            async { Err::<(), _>(error) }
+        })
+        .await
+        .unwrap_err();
+    assert_eq!((attempts.get(), error.kind), (2, ErrorKind::Invalid), "what the peer answers does");
 }
 
 /// A body that is a stream goes out once.
