@@ -41,9 +41,10 @@ use resilience::{
 use sync::Arc;
 
 fn main() {
-    let models: [(&str, fn()); 10] = [
+    let models: [(&str, fn()); 11] = [
         ("breaker: failures on two threads are both counted", failures_are_counted),
         ("breaker: a late success does not close what a failure opened", late_success),
+        ("breaker: a late failure does not end a probe that it knows nothing of", late_failure),
         ("breaker: one probe of two callers", one_probe),
         ("breaker: a probe that is dropped is free again", dropped_probe),
         ("breaker: a forced state is not undone by a result", forced),
@@ -89,6 +90,20 @@ fn late_success() {
     both(move || other.acquire().unwrap().failure(), || late.success());
     assert_eq!(breaker.state(), State::Open);
     assert!(breaker.acquire().is_err());
+}
+
+fn late_failure() {
+    let (breaker, clock) = breaker(|c| c.failures = 2);
+    breaker.acquire().unwrap().failure();
+    let (late, other) = (breaker.acquire().unwrap(), breaker.clone());
+    let opens_and_probes = move || {
+        other.acquire().into_iter().for_each(|permit| permit.failure());
+        clock.advance(Duration::from_secs(60));
+        std::mem::forget(other.acquire());
+    };
+    // Before the opening it opens, or counts; after it, nothing.
+    both(opens_and_probes, || late.failure());
+    assert_eq!(breaker.state(), State::HalfOpen);
 }
 
 fn one_probe() {
