@@ -150,6 +150,7 @@ impl RateLimiter {
     ///
     /// # Errors
     /// A [`Rejection`] with the wait until the next call may pass.
+    #[inline]
     pub fn check(&self) -> Result<(), Rejection> {
         self.0.cells.check().map_err(|not_until| self.0.rejection(|now| not_until.wait_time_from(now)))
     }
@@ -215,6 +216,7 @@ impl Ticks {
 impl governor::clock::Clock for Ticks {
     type Instant = Nanos;
 
+    #[inline]
     fn now(&self) -> Nanos {
         match self {
             Self::System { counter, start } => counter.now().duration_since(*start),

@@ -1,8 +1,9 @@
 //! The state of the keys used last, in bounded memory.
 
 use governor::{nanos::Nanos, state::StateStore};
+use hashbrown::HashTable;
 use std::{
-    collections::{HashMap, hash_map::RandomState},
+    collections::hash_map::RandomState,
     hash::BuildHasher,
     sync::{Mutex, PoisonError},
 };
@@ -20,8 +21,8 @@ pub(super) struct Recent<K> {
 /// Two generations. When the young one is full it becomes the old one, and the old one is forgotten: the bound costs
 /// a call nothing, and what is forgotten has not been used since as many other keys were.
 struct Shard<K> {
-    young: HashMap<K, Nanos>,
-    old: HashMap<K, Nanos>,
+    young: HashTable<(K, Nanos)>,
+    old: HashTable<(K, Nanos)>,
     generation: usize,
 }
 
@@ -30,7 +31,7 @@ impl<K> Recent<K> {
         // A shard of few keys would forget too soon.
         let shards = SHARDS.min(max_keys / 64).max(1);
         let generation = (max_keys / shards / 2).max(1);
-        let shard = || Mutex::new(Shard { young: HashMap::new(), old: HashMap::new(), generation });
+        let shard = || Mutex::new(Shard { young: HashTable::new(), old: HashTable::new(), generation });
         Self { shards: std::iter::repeat_with(shard).take(shards).collect(), hasher: RandomState::new() }
     }
 
@@ -51,14 +52,17 @@ impl<K: Key> StateStore for Recent<K> {
     where
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
-        let shard = (self.hasher.hash_one(key) >> 32) as usize % self.shards.len();
+        // Hashed once, for the shard and for both tables.
+        let hash = self.hasher.hash_one(key);
+        let shard = (hash >> 32) as usize % self.shards.len();
         let mut shard = self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(arrival) = shard.young.get_mut(key) {
+        if let Some((_, arrival)) = shard.young.find_mut(hash, |(known, _)| known == key) {
             let (answer, next) = decide(Some(*arrival))?;
             *arrival = next;
             return Ok(answer);
         }
-        let arrival = shard.old.remove(key);
+        let found = shard.old.find_entry(hash, |(known, _)| known == key).ok();
+        let arrival = found.map(|entry| entry.remove().0.1);
         let decision = decide(arrival);
         // A refused key stays known, or asking again would forgive it.
         let next = decision.as_ref().map_or(arrival, |(_, next)| Some(*next));
@@ -66,7 +70,7 @@ impl<K: Key> StateStore for Recent<K> {
             if shard.young.len() >= shard.generation {
                 shard.old = std::mem::take(&mut shard.young);
             }
-            shard.young.insert(key.clone(), next);
+            shard.young.insert_unique(hash, (key.clone(), next), |(known, _)| self.hasher.hash_one(known));
         }
         decision.map(|(answer, _)| answer)
     }
