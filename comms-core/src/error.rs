@@ -1,121 +1,15 @@
 //! One error whose kind answers the first question: may this be retried?
 
+mod kind;
+mod rejection;
+
 use std::{error::Error as StdError, fmt, time::Duration};
 
-use crate::resilience::Rejection;
+pub use kind::{Disposition, ErrorKind, Retry};
+pub use rejection::{Guard, Rejection};
 
 /// A boxed source error.
 pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;
-
-/// What a failure means for the caller. The only classification in the house: retry, a consumer's
-/// disposition, the gRPC status and the HTTP status are functions of it.
-///
-/// | kind | again? | breaker | consumer | gRPC | HTTP |
-/// |---|---|---|---|---|---|
-/// | `Transient` | yes | failure | retry, then dead letter | UNAVAILABLE (14) | 503 |
-/// | `Unknown` | under the same key only | failure | retry, then dead letter | DEADLINE_EXCEEDED (4) | 504 |
-/// | `Rejected` | after `retry_after` | neutral | wait; dead letter only if it names neither guard nor wait | RESOURCE_EXHAUSTED (8) | 429 |
-/// | `Invalid` | no | neutral | dead letter at once | INVALID_ARGUMENT (3) | 422 |
-/// | `Conflict` | after re-reading | neutral | retry, then dead letter | ABORTED (10) | 409 |
-/// | `Fatal` | no, this process must stop | neutral | stop, offset kept | INTERNAL (13) | 500 |
-///
-/// Where a guard of this side said no, its name says more than the kind ([`Error::grpc_code`],
-/// [`Error::http_status`]):
-///
-/// | guard | kind | gRPC | HTTP |
-/// |---|---|---|---|
-/// | breaker, bulkhead | `Rejected` | UNAVAILABLE (14) | 503 |
-/// | rate limit | `Rejected` | RESOURCE_EXHAUSTED (8) | 429 |
-/// | deadline | `Rejected` | DEADLINE_EXCEEDED (4) | 504 |
-/// | timeout | `Unknown` | DEADLINE_EXCEEDED (4) | 504 |
-/// | not ready in time | `Transient` | UNAVAILABLE (14) | 503 |
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ErrorKind {
-    /// Nothing happened; the same again may succeed.
-    Transient,
-    /// It may have happened (a commit whose answer was lost): again only under the same key.
-    Unknown,
-    /// A guard on this side said no. Neutral to breakers; pauses a consumer; never dead-letters.
-    Rejected,
-    /// It can never succeed as it stands.
-    Invalid,
-    /// It lost against somebody else's change.
-    Conflict,
-    /// This process must not go on.
-    Fatal,
-}
-
-impl ErrorKind {
-    /// Whether the same operation, under the same idempotency key, may be tried again.
-    #[must_use]
-    pub const fn is_retryable(self) -> bool {
-        matches!(self, Self::Transient | Self::Unknown | Self::Rejected | Self::Conflict)
-    }
-
-    /// Whether it says that the peer is not well: what a circuit breaker counts.
-    #[must_use]
-    pub const fn blames_peer(self) -> bool {
-        matches!(self, Self::Transient | Self::Unknown)
-    }
-
-    /// The gRPC status code of this kind (<https://grpc.github.io/grpc/core/md_doc_statuscodes.html>).
-    #[must_use]
-    pub const fn grpc_code(self) -> i32 {
-        match self {
-            Self::Transient => 14,
-            Self::Unknown => 4,
-            Self::Rejected => 8,
-            Self::Invalid => 3,
-            Self::Conflict => 10,
-            Self::Fatal => 13,
-        }
-    }
-
-    /// The kind a gRPC status code received from a peer stands for. CANCELLED, UNKNOWN and
-    /// DEADLINE_EXCEEDED leave the effect unknown; codes that name a wrong request are `Invalid`.
-    #[must_use]
-    pub const fn from_grpc_code(code: i32) -> Self {
-        match code {
-            14 => Self::Transient,
-            8 => Self::Rejected,
-            10 => Self::Conflict,
-            3 | 5 | 6 | 7 | 9 | 11 | 12 | 16 => Self::Invalid,
-            _ => Self::Unknown,
-        }
-    }
-
-    /// The HTTP status of this kind.
-    #[must_use]
-    pub const fn http_status(self) -> http::StatusCode {
-        match self {
-            Self::Transient => http::StatusCode::SERVICE_UNAVAILABLE,
-            Self::Unknown => http::StatusCode::GATEWAY_TIMEOUT,
-            Self::Rejected => http::StatusCode::TOO_MANY_REQUESTS,
-            Self::Invalid => http::StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Conflict => http::StatusCode::CONFLICT,
-            Self::Fatal => http::StatusCode::INTERNAL_SERVER_ERROR,
-        }
-    }
-
-    /// The value of the `error.type` attribute in metrics and of the `dlq_error_kind` header.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Transient => "transient",
-            Self::Unknown => "unknown",
-            Self::Rejected => "rejected",
-            Self::Invalid => "invalid",
-            Self::Conflict => "conflict",
-            Self::Fatal => "fatal",
-        }
-    }
-}
-
-impl fmt::Display for ErrorKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
 
 /// A failure: its kind, how long to wait if somebody said so, and the cause.
 ///
@@ -148,32 +42,57 @@ impl Error {
         Self { kind, retry_after: None, cause: Cause::Other(source.into()) }
     }
 
-    /// Nothing happened; try again.
-    pub fn transient(source: impl Into<BoxError>) -> Self {
-        Self::new(ErrorKind::Transient, source)
+    /// The operation provably never reached a handler.
+    pub fn not_executed(source: impl Into<BoxError>) -> Self {
+        Self::new(ErrorKind::NotExecuted, source)
     }
 
-    /// It may have happened.
-    pub fn unknown(source: impl Into<BoxError>) -> Self {
-        Self::new(ErrorKind::Unknown, source)
+    /// The operation may have been executed.
+    pub fn indeterminate(source: impl Into<BoxError>) -> Self {
+        Self::new(ErrorKind::Indeterminate, source)
     }
 
-    /// A guard on this side said no; `retry_after` is how long to wait.
+    /// A guard refused the operation before its execution; `retry_after` is the wait it asks for.
     pub fn rejected(source: impl Into<BoxError>, retry_after: Option<Duration>) -> Self {
         Self { retry_after, ..Self::new(ErrorKind::Rejected, source) }
     }
 
-    /// It can never succeed.
+    /// This input can never succeed.
     pub fn invalid(source: impl Into<BoxError>) -> Self {
         Self::new(ErrorKind::Invalid, source)
     }
 
-    /// It lost against another change.
+    /// What the input refers to does not exist, or does not exist yet.
+    pub fn not_found(source: impl Into<BoxError>) -> Self {
+        Self::new(ErrorKind::NotFound, source)
+    }
+
+    /// The caller's credentials are missing, expired or refused.
+    pub fn unauthenticated(source: impl Into<BoxError>) -> Self {
+        Self::new(ErrorKind::Unauthenticated, source)
+    }
+
+    /// The caller's credentials do not allow the operation.
+    pub fn permission_denied(source: impl Into<BoxError>) -> Self {
+        Self::new(ErrorKind::PermissionDenied, source)
+    }
+
+    /// The operation lost against a concurrent change.
     pub fn conflict(source: impl Into<BoxError>) -> Self {
         Self::new(ErrorKind::Conflict, source)
     }
 
-    /// This process must not go on.
+    /// A deployment fault that an operator repairs.
+    pub fn misconfigured(source: impl Into<BoxError>) -> Self {
+        Self::new(ErrorKind::Misconfigured, source)
+    }
+
+    /// A defect met by this one message.
+    pub fn internal(source: impl Into<BoxError>) -> Self {
+        Self::new(ErrorKind::Internal, source)
+    }
+
+    /// This process must stop.
     pub fn fatal(source: impl Into<BoxError>) -> Self {
         Self::new(ErrorKind::Fatal, source)
     }
@@ -230,7 +149,7 @@ impl Error {
     }
 }
 
-/// The kind is the guard's: [`Guard::kind`](crate::resilience::Guard::kind).
+/// The kind is the guard's: [`Guard::kind`].
 impl From<Rejection> for Error {
     fn from(rejection: Rejection) -> Self {
         Self {

@@ -47,7 +47,7 @@ pub use async_trait::async_trait;
 pub use bytes;
 pub use clock::Clock;
 pub use context::{Context, Deadline, Priority, TraceContext, TraceState};
-pub use error::{BoxError, Error, ErrorKind};
+pub use error::{BoxError, Disposition, Error, ErrorKind, Retry};
 pub use event::{Codec, Event};
 pub use handler::{BoxHandler, Handler, HandlerFn, Outcome, handler_fn};
 pub use headers::{Extract, Headers, Inject};

@@ -25,7 +25,7 @@ pub struct Attempts {
     /// Tries in all before a retryable failure becomes a dead letter. Default 30: about 11 minutes of waits, and
     /// the tries themselves. `Rejected` does not count where a guard said so or a wait is named, `Invalid` does not wait.
     pub limit: u32,
-    /// The longest one try may take; then its effect is `Unknown`. Default 30 s.
+    /// The longest one try may take; then its effect is `Indeterminate`. Default 30 s.
     pub timeout: Duration,
 }
 
@@ -71,7 +71,7 @@ impl Processor {
     }
 
     /// Tries `delivery` until it succeeds, is hopeless, or is left. Each try runs in the message's
-    /// [`Context`] under a span `process`, in its own time limit; a panic counts as a `Transient` failure. A wait
+    /// [`Context`] under a span `process`, in its own time limit; a panic counts as a `NotExecuted` failure. A wait
     /// is at least what the error asks for, of which at most five minutes count.
     ///
     /// Two signals leave it, and either may come first or never ([`std::future::pending`]):
@@ -136,10 +136,10 @@ impl Processor {
         let result = tokio::select! {
             biased;
             ended = work.instrument(span) => ended.unwrap_or_else(|panic| {
-                Err(Error::transient(format!("the handler panicked: {}", panic_text(&*panic))))
+                Err(Error::not_executed(format!("the handler panicked: {}", panic_text(&*panic))))
             }),
             () = self.clock.sleep(self.attempts.timeout) => {
-                Err(Error::unknown(format!("no answer within {:?}", self.attempts.timeout)))
+                Err(Error::indeterminate(format!("no answer within {:?}", self.attempts.timeout)))
             }
         };
         self.meters.record(&place, &result, self.clock.now().duration_since(started).as_secs_f64());

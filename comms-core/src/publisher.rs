@@ -51,6 +51,6 @@ pub trait Publisher: Send + Sync + 'static {
     /// Resolves when everything taken has been acknowledged or refused.
     ///
     /// # Errors
-    /// `Unknown` where that cannot be had in the publisher's time limit.
+    /// `Indeterminate` where that cannot be had in the publisher's time limit.
     async fn flush(&self) -> Result<(), Error>;
 }

@@ -28,9 +28,9 @@ mod name;
 mod policy;
 #[cfg(feature = "rate-limit")]
 pub mod rate_limit;
-mod rejection;
 mod retry;
 
+pub use crate::error::{Guard, Rejection};
 pub use backoff::{Backoff, Jitter};
 pub use breaker::{Breaker, BreakerConfig, BreakerSnapshot, WindowConfig};
 pub use budget::{Budget, BudgetConfig};
@@ -38,5 +38,4 @@ pub use bulkhead::{Bulkhead, BulkheadConfig, BulkheadSnapshot, Compartments, Sea
 pub use classify::{ByKind, Class, Classify};
 pub use fallback::{Fallback, FallbackCall, FallbackLayer};
 pub use policy::{Call, Policy, PolicyBuilder, PolicyConfig, PolicyLayer, PolicyService, PolicySnapshot};
-pub use rejection::{Guard, Rejection};
 pub use retry::RetryConfig;

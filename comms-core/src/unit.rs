@@ -23,13 +23,13 @@ pub trait UnitOfWork: Clone + Send + Sync + 'static {
     /// Opens one.
     ///
     /// # Errors
-    /// `Transient` where the database cannot be reached in time.
+    /// `NotExecuted` where the database cannot be reached in time.
     fn begin(&self) -> impl Future<Output = Result<Self::Tx, Error>> + Send;
 
     /// Commits it.
     ///
     /// # Errors
-    /// `Conflict` where it lost against another; `Unknown` where the answer was lost.
+    /// `Conflict` where it lost against another; `Indeterminate` where the answer was lost.
     fn commit(&self, tx: Self::Tx) -> impl Future<Output = Result<(), Error>> + Send;
 }
 

@@ -1,8 +1,8 @@
 //! The one table between status codes and error kinds, both ways.
 //!
 //! The codes of a kind, and of a guard that said no, stand in [`ErrorKind`]; this module carries message and
-//! pushback with them. What a peer *says* is UNAVAILABLE is `Transient`; a connection that breaks in the middle
-//! of a call is not: the call may have been done, so the channel reports UNKNOWN and the kind is `Unknown`.
+//! pushback with them. What a peer *says* is UNAVAILABLE is `NotExecuted`; a connection that breaks in the middle
+//! of a call is not: the call may have been done, so the channel reports UNKNOWN and the kind is `Indeterminate`.
 
 use std::time::Duration;
 
@@ -78,14 +78,14 @@ mod tests {
 
     #[test]
     fn every_kind_goes_out_and_comes_back() {
-        use ErrorKind::{Conflict, Fatal, Invalid, Rejected, Transient, Unknown};
-        for kind in [Transient, Unknown, Rejected, Invalid, Conflict] {
+        use ErrorKind::{Conflict, Fatal, Indeterminate, Invalid, NotExecuted, Rejected};
+        for kind in [NotExecuted, Indeterminate, Rejected, Invalid, Conflict] {
             assert_eq!(from_status(&to_status(&Error::new(kind, "why"))).kind, kind);
         }
         let fatal = to_status(&Error::new(Fatal, "password is hunter2"));
         assert_eq!((fatal.code(), fatal.message()), (Code::Internal, "internal error"));
         // A peer's INTERNAL is not this process's end: whether it did the work is unknown.
-        assert_eq!(from_status(&fatal).kind, Unknown);
+        assert_eq!(from_status(&fatal).kind, Indeterminate);
     }
 
     #[test]
@@ -96,7 +96,7 @@ mod tests {
         let status = to_status(&error);
         assert_eq!(status.code(), Code::Unavailable);
         let told = from_status(&status);
-        assert_eq!(told.kind, ErrorKind::Transient, "nothing happened, and the caller did nothing wrong");
+        assert_eq!(told.kind, ErrorKind::NotExecuted, "nothing happened, and the caller did nothing wrong");
         assert!(told.retry_after >= error.retry_after && told.retry_after.is_some());
     }
 

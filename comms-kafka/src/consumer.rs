@@ -107,7 +107,7 @@ impl Consumer {
     ///
     /// # Errors
     /// A handler's `Fatal`, the client's, or `Invalid` for settings that the client refuses only now: the
-    /// consumer has stopped in order, and the record is not committed. `Unknown` where the client did not close
+    /// consumer has stopped in order, and the record is not committed. `Indeterminate` where the client did not close
     /// in time: it is left behind, and its partitions move when the session ends.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
         let Self { settings, group, routes, letters, limits, clock, health, heartbeat, lag } = self;
@@ -136,7 +136,7 @@ impl Consumer {
             result = &mut ended => result,
             () = in_order => match timeout(limits.drain + CLOSE, &mut ended).await {
                 Ok(result) => result,
-                Err(_) => Ok(Err(Error::unknown(format!("group {group}: the client did not close in time")))),
+                Err(_) => Ok(Err(Error::indeterminate(format!("group {group}: the client did not close in time")))),
             },
         };
         if let Some(health) = health {

@@ -8,7 +8,7 @@ use comms_core::{Error, ErrorKind};
 pub(crate) fn classify(error: KafkaError) -> Error {
     let kind = match (&error, error.rdkafka_error_code()) {
         (KafkaError::MessageConsumptionFatal(_), _) => ErrorKind::Fatal,
-        (KafkaError::Canceled, _) => ErrorKind::Unknown,
+        (KafkaError::Canceled, _) => ErrorKind::Indeterminate,
         (_, Some(code)) => kind_of(code),
         (_, None) => ErrorKind::Invalid,
     };
@@ -73,10 +73,10 @@ pub(crate) const fn kind_of(code: RDKafkaErrorCode) -> ErrorKind {
         | Code::IllegalGeneration
         | Code::UnknownMemberId
         | Code::StaleMemberEpoch
-        | Code::ThrottlingQuotaExceeded => ErrorKind::Transient,
+        | Code::ThrottlingQuotaExceeded => ErrorKind::NotExecuted,
 
         // Time-outs, purged while on the wire, and whatever a later broker invents.
-        _ => ErrorKind::Unknown,
+        _ => ErrorKind::Indeterminate,
     }
 }
 
@@ -91,10 +91,10 @@ mod tests {
             (Code::MessageSizeTooLarge, ErrorKind::Invalid),
             (Code::TopicAuthorizationFailed, ErrorKind::Invalid),
             (Code::OutOfOrderSequenceNumber, ErrorKind::Fatal),
-            (Code::UnknownTopicOrPartition, ErrorKind::Transient),
-            (Code::MessageTimedOut, ErrorKind::Unknown),
-            (Code::PurgeInflight, ErrorKind::Unknown),
-            (Code::NotEnoughReplicasAfterAppend, ErrorKind::Unknown),
+            (Code::UnknownTopicOrPartition, ErrorKind::NotExecuted),
+            (Code::MessageTimedOut, ErrorKind::Indeterminate),
+            (Code::PurgeInflight, ErrorKind::Indeterminate),
+            (Code::NotEnoughReplicasAfterAppend, ErrorKind::Indeterminate),
         ] {
             assert_eq!(classify(KafkaError::MessageProduction(code)).kind, kind, "{code:?}");
         }

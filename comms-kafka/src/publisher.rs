@@ -183,7 +183,7 @@ impl Publisher for KafkaPublisher {
     async fn flush(&self) -> Result<(), Error> {
         let empty = self.reports().room.until(|room| room.is_empty().then_some(()));
         tokio::time::timeout(self.flush_limit, empty).await.map_err(|_| {
-            Error::unknown(format!("messages are still on their way after {:?}", self.flush_limit))
+            Error::indeterminate(format!("messages are still on their way after {:?}", self.flush_limit))
         })
     }
 }

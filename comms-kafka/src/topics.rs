@@ -113,7 +113,7 @@ impl fmt::Display for Difference {
 /// existed differ (also logged). Tries again for `timeout` while the cluster is coming up.
 ///
 /// # Errors
-/// `Invalid` where the declaration or the cluster's policy forbids a topic; `Transient` or `Unknown` where
+/// `Invalid` where the declaration or the cluster's policy forbids a topic; `NotExecuted` or `Indeterminate` where
 /// the cluster could not be had in time.
 pub async fn provision(
     config: &KafkaConfig,
@@ -123,7 +123,7 @@ pub async fn provision(
     topics.iter().try_for_each(TopicSpec::check)?;
     let settings = config.client(&[], &[])?;
     let admin: Arc<Admin> = Arc::new(settings.create().map_err(classify)?);
-    let mut last = Error::transient("no answer from the cluster");
+    let mut last = Error::not_executed("no answer from the cluster");
     let tries = async {
         loop {
             match attempt(&admin, topics).await {
@@ -156,7 +156,8 @@ async fn attempt(admin: &Arc<Admin>, topics: &[TopicSpec]) -> Result<Vec<Differe
     let compared = tokio::task::spawn_blocking(move || {
         wanted.iter().map(|topic| compare(&admin, topic)).collect::<Result<Vec<_>, _>>()
     });
-    let compared = compared.await.map_err(|e| Error::unknown(e).context("read the topics' metadata"))?;
+    let compared =
+        compared.await.map_err(|e| Error::indeterminate(e).context("read the topics' metadata"))?;
     Ok(compared?.into_iter().flatten().collect())
 }
 
@@ -164,17 +165,17 @@ fn refusal(code: RDKafkaErrorCode) -> Error {
     let error = KafkaError::AdminOp(code);
     match code {
         // Also what a cluster says whose other brokers are not up yet.
-        RDKafkaErrorCode::InvalidReplicationFactor => Error::transient(error),
+        RDKafkaErrorCode::InvalidReplicationFactor => Error::not_executed(error),
         _ => classify(error),
     }
 }
 
-/// Blocks. How `wanted` differs; `Transient` until each partition has a leader.
+/// Blocks. How `wanted` differs; `NotExecuted` until each partition has a leader.
 fn compare(admin: &Admin, wanted: &TopicSpec) -> Result<Vec<Difference>, Error> {
     let metadata = admin.inner().fetch_metadata(Some(&wanted.name), REQUEST).map_err(classify)?;
     let partitions = metadata.topics().first().map_or(&[][..], |topic| topic.partitions());
     if partitions.is_empty() || partitions.iter().any(|partition| partition.leader() < 0) {
-        return Err(Error::transient(format!("topic {} has partitions without a leader", wanted.name)));
+        return Err(Error::not_executed(format!("topic {} has partitions without a leader", wanted.name)));
     }
     let found = i32::try_from(partitions.len()).unwrap_or(i32::MAX);
     let replicas = partitions.iter().map(|partition| partition.replicas().len()).min().unwrap_or(0);

@@ -178,7 +178,7 @@ async fn a_failure_is_tried_again_up_to_the_limit_and_panics_count() {
     let seen = Seen::default();
     let handler = seen.handler_with(|delivery| async move {
         match (&*delivery.message.id, delivery.attempt) {
-            ("down-0", _) => Err(Error::transient("down")),
+            ("down-0", _) => Err(Error::not_executed("down")),
             ("flaky-0", ..3) => Err(Error::conflict("lost")),
             ("panics-0", _) => panic!("as it is meant to"),
             _ => Ok(()),
@@ -229,7 +229,7 @@ async fn shutdown_ends_a_long_wait_and_leaves_the_record() {
         let tries = tries.clone();
         seen.handler_with(move |delivery| {
             tries.push(delivery);
-            async { Err(Error::transient("down")) }
+            async { Err(Error::not_executed("down")) }
         })
     };
     let consumer = cluster.consumer().on("t", handler).attempts(attempts(9, Duration::from_secs(600)));
@@ -364,7 +364,7 @@ async fn order_holds_through_an_outage_and_nothing_is_given_up() {
         acks.push(publisher.enqueue(&mut VecDeque::from([message("t", "k", n)])));
     }
     let error = publisher.flush().await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Unknown, "{error}");
+    assert_eq!(error.kind, ErrorKind::Indeterminate, "{error}");
     tokio::time::sleep(Duration::from_secs(2)).await;
     cluster.mock.broker_up(-1).unwrap();
     let mut offsets = Vec::new();

@@ -8,14 +8,14 @@ use sqlx::error::DatabaseError;
 /// | kind | PostgreSQL | SQLite |
 /// |---|---|---|
 /// | `Conflict` | serialization failure, deadlock | `BUSY_SNAPSHOT` |
-/// | `Transient` | connection, shut-down, resources, time-outs, read-only replica, anything unknown | `BUSY`, `LOCKED`, `FULL`, `IOERR`, … |
+/// | `NotExecuted` | connection, shut-down, resources, time-outs, read-only replica, anything unknown | `BUSY`, `LOCKED`, `FULL`, `IOERR`, … |
 /// | `Invalid` | constraint, data, program limit | constraint, `TOOBIG`, `MISMATCH`, `RANGE` |
 /// | `Fatal` | syntax, missing table or right, corruption | the same |
 ///
 /// ```
 /// use comms_core::ErrorKind;
 /// let error = comms_outbox::sql_error(sqlx::Error::PoolTimedOut);
-/// assert_eq!(error.kind, ErrorKind::Transient);
+/// assert_eq!(error.kind, ErrorKind::NotExecuted);
 /// ```
 #[must_use]
 pub fn sql_error(error: sqlx::Error) -> Error {
@@ -23,7 +23,7 @@ pub fn sql_error(error: sqlx::Error) -> Error {
 }
 
 /// Classifies a failure of `COMMIT`: where the answer was lost, the transaction may have happened, and the
-/// kind is `Unknown`. For a [`UnitOfWork`](comms_core::UnitOfWork) of the application's own.
+/// kind is `Indeterminate`. For a [`UnitOfWork`](comms_core::UnitOfWork) of the application's own.
 #[must_use]
 pub fn commit_error(error: sqlx::Error) -> Error {
     let lost = match &error {
@@ -32,7 +32,7 @@ pub fn commit_error(error: sqlx::Error) -> Error {
         sqlx::Error::Database(e) => e.code().is_some_and(|c| c.starts_with("57P") || c.starts_with("08")),
         _ => false,
     };
-    if lost { Error::unknown(error) } else { sql_error(error) }
+    if lost { Error::indeterminate(error) } else { sql_error(error) }
 }
 
 fn kind(error: &sqlx::Error) -> ErrorKind {
@@ -40,9 +40,9 @@ fn kind(error: &sqlx::Error) -> ErrorKind {
     match error {
         E::Database(error) => database(&**error),
         E::Io(_) | E::Tls(_) | E::Protocol(_) | E::PoolTimedOut | E::PoolClosed | E::WorkerCrashed => {
-            ErrorKind::Transient
+            ErrorKind::NotExecuted
         }
-        E::BeginFailed => ErrorKind::Transient,
+        E::BeginFailed => ErrorKind::NotExecuted,
         E::Configuration(_) | E::InvalidSavePointStatement | E::Migrate(_) => ErrorKind::Fatal,
         // What remains is a value that does not fit its column, or a row that is not there.
         _ => ErrorKind::Invalid,
@@ -52,9 +52,9 @@ fn kind(error: &sqlx::Error) -> ErrorKind {
 fn database(error: &dyn DatabaseError) -> ErrorKind {
     #[cfg(feature = "sqlite")]
     if error.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some() {
-        return error.code().and_then(|c| c.parse().ok()).map_or(ErrorKind::Transient, sqlite_code);
+        return error.code().and_then(|c| c.parse().ok()).map_or(ErrorKind::NotExecuted, sqlite_code);
     }
-    error.code().as_deref().map_or(ErrorKind::Transient, sqlstate)
+    error.code().as_deref().map_or(ErrorKind::NotExecuted, sqlstate)
 }
 
 /// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
@@ -69,7 +69,7 @@ fn sqlstate(code: &str) -> ErrorKind {
         Some("22" | "23" | "44" | "54" | "P0") => ErrorKind::Invalid,
         // Rights, names, syntax, features: this program does not fit this database.
         Some("0A" | "28" | "2F" | "38" | "39" | "3D" | "3F" | "42") => ErrorKind::Fatal,
-        _ => ErrorKind::Transient,
+        _ => ErrorKind::NotExecuted,
     }
 }
 
@@ -83,7 +83,7 @@ fn sqlite_code(code: i32) -> ErrorKind {
         (_, 18 | 19 | 20 | 25) => ErrorKind::Invalid,
         // ERROR (syntax, no such table), PERM, READONLY, CORRUPT, MISUSE, AUTH, NOTADB
         (_, 1 | 3 | 8 | 11 | 21 | 23 | 26) => ErrorKind::Fatal,
-        _ => ErrorKind::Transient,
+        _ => ErrorKind::NotExecuted,
     }
 }
 

@@ -219,6 +219,6 @@ async fn limited<T>(
     limit: Duration,
     call: impl Future<Output = Result<T, Error>> + Send,
 ) -> Result<T, Error> {
-    let late = || Error::transient(format!("the database does not answer within {limit:?}"));
+    let late = || Error::not_executed(format!("the database does not answer within {limit:?}"));
     tokio::time::timeout(limit, call).await.unwrap_or_else(|_| Err(late()))
 }

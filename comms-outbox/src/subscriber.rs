@@ -140,7 +140,7 @@ impl Shared {
                 }
                 Err(Error::invalid(refusal))
             }
-            Verdict::Abandoned => Err(Error::transient("the subscriber is stopping")),
+            Verdict::Abandoned => Err(Error::not_executed("the subscriber is stopping")),
             Verdict::Stop(error) => {
                 // What waits behind it must not run either.
                 self.stop.cancel();
@@ -167,7 +167,7 @@ impl Publisher for Subscriber {
         Box::pin(async move {
             let mut results = Vec::with_capacity(answers.len());
             for answered in answers {
-                let lost = |_| Err(Error::transient("the delivery ended without an answer"));
+                let lost = |_| Err(Error::not_executed("the delivery ended without an answer"));
                 results.push(answered.await.unwrap_or_else(lost));
             }
             // The relay knows from here on which keys failed.
@@ -184,9 +184,10 @@ impl Publisher for Subscriber {
         let all = self.shared.room.acquire_many(self.shared.bound);
         match tokio::time::timeout(self.shared.flush_limit, all).await {
             Ok(all) => all.map(drop).map_err(Error::fatal),
-            Err(_) => {
-                Err(Error::unknown(format!("deliveries took longer than {:?}", self.shared.flush_limit)))
-            }
+            Err(_) => Err(Error::indeterminate(format!(
+                "deliveries took longer than {:?}",
+                self.shared.flush_limit
+            ))),
         }
     }
 }

@@ -188,7 +188,7 @@ async fn a_commit_after_a_swallowed_failure_is_an_error() {
     let mut tx = unit.begin().await.unwrap();
     unit.enqueue(&mut tx, &[message("k", "1")]).await.unwrap();
     let _ = sqlx::raw_sql("SELECT 1/0").execute(&mut *tx).await.unwrap_err();
-    assert_eq!(unit.commit(tx).await.unwrap_err().kind, ErrorKind::Transient);
+    assert_eq!(unit.commit(tx).await.unwrap_err().kind, ErrorKind::NotExecuted);
 }
 
 /// A handler's time limit may strike between BEGIN and its answer: the connection must not come back to the

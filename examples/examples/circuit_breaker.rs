@@ -35,7 +35,7 @@ impl Peer {
     async fn price(self) -> Result<Price, Error> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         match self.broken.load(Ordering::Relaxed) {
-            true => Err(Error::transient("connection refused")),
+            true => Err(Error::not_executed("connection refused")),
             false => Ok(Price::Live(42)),
         }
     }

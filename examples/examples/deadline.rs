@@ -59,12 +59,13 @@ async fn main() -> anyhow::Result<()> {
     let (answer, took) = asked(ms(500), call).await;
     let error = answer.err().context("stock hangs")?;
     println!("after {} ms: {error}", took.as_millis());
-    anyhow::ensure!(error.kind == ErrorKind::Unknown, "it was sent, so it may have happened");
+    anyhow::ensure!(error.kind == ErrorKind::Indeterminate, "it was sent, so it may have happened");
     anyhow::ensure!(took < ms(5_000), "nobody works for an asker who has gone");
 
     println!("-- 300 ms, and a back-off of 2 s: the wait is not begun");
     let patient = policy("mail", ms(200), ms(2_000))?;
-    let (answer, took) = asked(ms(300), patient.run(async || Err::<(), _>(Error::transient("away")))).await;
+    let (answer, took) =
+        asked(ms(300), patient.run(async || Err::<(), _>(Error::not_executed("away")))).await;
     let error = answer.err().context("it is away")?;
     println!("after {} ms: {error}", took.as_millis());
     anyhow::ensure!(took < ms(300), "an error now is worth more than the same error later");

@@ -43,7 +43,7 @@ async fn outage(name: &str, policy: &Policy) -> Result<u32, Error> {
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..REQUESTS {
         let policy = policy.clone();
-        tasks.spawn(async move { counted(&policy, |_| Err::<(), _>(Error::transient("down"))).await.1 });
+        tasks.spawn(async move { counted(&policy, |_| Err::<(), _>(Error::not_executed("down"))).await.1 });
     }
     while let Some(made) = tasks.join_next().await {
         attempts += made.map_err(Error::fatal)?;
@@ -91,7 +91,7 @@ async fn main() -> anyhow::Result<()> {
 
     println!("-- the answer was lost: has the card been charged or not?");
     let lost_at_first = |attempt| match attempt {
-        1 => Err(Error::unknown("connection reset while waiting for the answer")),
+        1 => Err(Error::indeterminate("connection reset while waiting for the answer")),
         _ => Ok("charged"),
     };
     let (answer, attempts) = counted(&guarded, lost_at_first).await;

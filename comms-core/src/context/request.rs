@@ -80,7 +80,7 @@ impl Context {
     /// are 1 to 256 printable ASCII characters: that much every peer takes.
     ///
     /// # Errors
-    /// `Unknown` (DEADLINE_EXCEEDED, 504) where the deadline has passed: nothing is to be sent. `Invalid` for a
+    /// `Indeterminate` (DEADLINE_EXCEEDED, 504) where the deadline has passed: nothing is to be sent. `Invalid` for a
     /// key outside the rule of [`idempotency::is_key`].
     pub fn write_request(
         &self,
@@ -91,7 +91,7 @@ impl Context {
         if let Some(deadline) = &self.deadline {
             let left = deadline.timeout(protocol, clock);
             let left =
-                left.ok_or_else(|| Error::unknown("the deadline passed before the request was sent"))?;
+                left.ok_or_else(|| Error::indeterminate("the deadline passed before the request was sent"))?;
             carrier.inject(protocol.timeout_header(), left.as_bytes())?;
         }
         if let Some(trace) = &self.trace {

@@ -14,7 +14,7 @@ use crate::{Error, ErrorKind};
 /// Runs `work` for the first request of `call`, and gives its reply to every later one.
 ///
 /// An error of `work` that says that nothing happened gives the lease back, so that it may be tried again at once.
-/// Where it may have happened (`Unknown`, `Fatal`, a panic, a caller that is dropped) the lease stays until its end:
+/// Where it may have happened (`Indeterminate`, `Fatal`, a panic, a caller that is dropped) the lease stays until its end:
 /// the effect is not repeated while it may still be under way.
 ///
 /// Bound `work` by less than the lease: nobody stops it when the lease ends, and then another may run beside it.
@@ -35,7 +35,7 @@ use crate::{Error, ErrorKind};
 /// # Errors
 /// `Conflict` while another request of this key runs, and where the lease ran out before the reply was stored;
 /// `Invalid` where the key was used for another request, the reply is over the store's limits, or there is no
-/// tokio runtime (then nothing was done); `Unknown` where `work` succeeded and the store could not be told: after the
+/// tokio runtime (then nothing was done); `Indeterminate` where `work` succeeded and the store could not be told: after the
 /// lease it may run again. Those of `work` and of the store.
 pub async fn run_once<S, F, Fut>(
     store: &Arc<S>,
@@ -70,19 +70,19 @@ where
     let store = store.clone();
     let told = async move { store.complete(&token, &reply).await.map(|()| reply) };
     let stored = runtime.spawn(told.in_current_span()).await;
-    let reply = stored.unwrap_or_else(|lost| Err(Error::unknown(lost))).map_err(unstored)?;
+    let reply = stored.unwrap_or_else(|lost| Err(Error::indeterminate(lost))).map_err(unstored)?;
     Ok(Replied { reply, replayed: false })
 }
 
 /// `Fatal` says nothing of the effect.
 const fn nothing_happened(kind: ErrorKind) -> bool {
-    !matches!(kind, ErrorKind::Unknown | ErrorKind::Fatal)
+    !matches!(kind, ErrorKind::Indeterminate | ErrorKind::Fatal)
 }
 
 /// The work is done: a store that was not reached does not make it undone.
 fn unstored(mut error: Error) -> Error {
-    if matches!(error.kind, ErrorKind::Transient | ErrorKind::Rejected) {
-        error.kind = ErrorKind::Unknown;
+    if matches!(error.kind, ErrorKind::NotExecuted | ErrorKind::Rejected) {
+        error.kind = ErrorKind::Indeterminate;
     }
     error.context("the work was done, its reply was not stored")
 }

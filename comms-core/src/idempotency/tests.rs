@@ -123,14 +123,14 @@ async fn run(
 
 #[tokio::test]
 async fn an_error_gives_the_lease_back_only_where_nothing_happened() {
-    use ErrorKind::{Conflict, Fatal, Invalid, Rejected, Transient, Unknown};
+    use ErrorKind::{Conflict, Fatal, Indeterminate, Invalid, NotExecuted, Rejected};
     let (store, clock) = store(MemoryLimits::default());
     for (kind, at_once) in [
-        (Transient, true),
+        (NotExecuted, true),
         (Rejected, true),
         (Invalid, true),
         (Conflict, true),
-        (Unknown, false),
+        (Indeterminate, false),
         (Fatal, false),
     ] {
         let key = kind.as_str();
@@ -142,7 +142,7 @@ async fn an_error_gives_the_lease_back_only_where_nothing_happened() {
     }
     clock.advance(Duration::from_secs(10));
     assert!(!run(&store, "unknown", Ok(())).await.unwrap().replayed, "after the lease");
-    assert!(run(&store, "transient", Err(Some(Transient))).await.unwrap().replayed, "what is done is done");
+    assert!(run(&store, "transient", Err(Some(NotExecuted))).await.unwrap().replayed, "what is done is done");
 }
 
 #[tokio::test]
@@ -194,7 +194,7 @@ impl IdempotencyStore for Away {
         self.0.admit(call, terms).await
     }
     async fn complete(&self, _: &Token, _: &StoredReply) -> Result<(), Error> {
-        Err(Error::transient("connection refused"))
+        Err(Error::not_executed("connection refused"))
     }
     async fn abandon(&self, token: &Token) -> Result<(), Error> {
         self.0.abandon(token).await
@@ -206,7 +206,7 @@ async fn a_reply_that_could_not_be_stored_leaves_the_outcome_unknown_and_the_lea
     let store: Arc<dyn IdempotencyStore> = Arc::new(Away(MemoryStore::new(Clock::system())));
     let work = || async { Ok(StoredReply::new(200, "")) };
     let error = run_once(&store, &call("1"), Terms::default(), work).await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Unknown);
+    assert_eq!(error.kind, ErrorKind::Indeterminate);
     tokio::task::yield_now().await;
     let again = run_once(&store, &call("1"), Terms::default(), work).await.unwrap_err();
     assert_eq!(again.kind, ErrorKind::Conflict, "not at once a second time");

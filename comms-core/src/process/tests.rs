@@ -52,8 +52,8 @@ fn failing(
 #[tokio::test(start_paused = true)]
 async fn the_kind_of_the_error_decides() {
     let table = [
-        (ErrorKind::Transient, "dead letter", 5),
-        (ErrorKind::Unknown, "dead letter", 5),
+        (ErrorKind::NotExecuted, "dead letter", 5),
+        (ErrorKind::Indeterminate, "dead letter", 5),
         (ErrorKind::Conflict, "dead letter", 5),
         (ErrorKind::Rejected, "dead letter", 5),
         (ErrorKind::Invalid, "dead letter", 1),
@@ -98,7 +98,7 @@ async fn a_peer_that_asks_for_a_year_is_asked_again_after_five_minutes() {
     let year = Duration::from_secs(365 * 24 * 3600);
     let handler = handler_fn(move |delivery: Delivery| async move {
         if delivery.attempt == 1 {
-            Err(Error::transient("no").with_retry_after(year))
+            Err(Error::not_executed("no").with_retry_after(year))
         } else {
             Ok(Outcome::Done)
         }
@@ -111,7 +111,7 @@ async fn a_peer_that_asks_for_a_year_is_asked_again_after_five_minutes() {
 
 #[tokio::test(start_paused = true)]
 async fn a_transient_failure_passes() {
-    let (processor, tries) = processor(ErrorKind::Transient, 3);
+    let (processor, tries) = processor(ErrorKind::NotExecuted, 3);
     assert!(matches!(
         processor.process(delivery(), pending(), pending()).await,
         Verdict::Done(Outcome::Done)
@@ -123,9 +123,10 @@ async fn a_transient_failure_passes() {
 async fn a_try_without_end_and_a_panic_are_failures_like_others() {
     let stuck = handler_fn(|_| pending());
     let panics = handler_fn(|delivery: Delivery| async move { panic!("at try {}", delivery.attempt) });
-    for (handler, kind) in
-        [(BoxHandler::new(stuck), ErrorKind::Unknown), (BoxHandler::new(panics), ErrorKind::Transient)]
-    {
+    for (handler, kind) in [
+        (BoxHandler::new(stuck), ErrorKind::Indeterminate),
+        (BoxHandler::new(panics), ErrorKind::NotExecuted),
+    ] {
         let attempts = Attempts { limit: 2, ..Attempts::default() };
         let processor = Processor::new(handler, attempts, Clock::system(), "test");
         match processor.process(delivery(), pending(), pending()).await {
@@ -137,7 +138,7 @@ async fn a_try_without_end_and_a_panic_are_failures_like_others() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_cancelled_ends_its_wait_and_its_try() {
-    let (waits, _) = processor(ErrorKind::Transient, 100);
+    let (waits, _) = processor(ErrorKind::NotExecuted, 100);
     let limit = || tokio::time::sleep(Duration::from_millis(150));
     assert!(matches!(waits.process(delivery(), pending(), limit()).await, Verdict::Abandoned));
     let stuck = BoxHandler::new(handler_fn(|_| pending()));
@@ -149,7 +150,7 @@ async fn what_is_cancelled_ends_its_wait_and_its_try() {
 async fn what_is_stopping_ends_its_wait_at_once_but_not_its_try() {
     let signal = |millis| tokio::time::sleep(Duration::from_millis(millis));
     let start = Clock::system().now();
-    let (waits, tries) = processor(ErrorKind::Transient, 100);
+    let (waits, tries) = processor(ErrorKind::NotExecuted, 100);
     assert!(matches!(waits.process(delivery(), signal(250), pending()).await, Verdict::Abandoned));
     assert_eq!(Clock::system().now() - start, Duration::from_millis(250), "not at the end of a wait");
     let before = tries.load(Ordering::SeqCst);
@@ -165,7 +166,7 @@ async fn what_is_stopping_ends_its_wait_at_once_but_not_its_try() {
     let good = slow(|| Ok(Outcome::Done));
     assert!(matches!(good.process(delivery(), signal(500), pending()).await, Verdict::Done(Outcome::Done)));
     assert!(matches!(good.process(delivery(), signal(500), signal(900)).await, Verdict::Abandoned));
-    let bad = slow(|| Err(Error::transient("no")));
+    let bad = slow(|| Err(Error::not_executed("no")));
     let start = Clock::system().now();
     assert!(matches!(bad.process(delivery(), signal(500), pending()).await, Verdict::Abandoned));
     assert_eq!(Clock::system().now() - start, Duration::from_secs(2), "the try ended, no other began");
@@ -173,7 +174,7 @@ async fn what_is_stopping_ends_its_wait_at_once_but_not_its_try() {
 
 #[tokio::test]
 async fn what_is_stopping_already_begins_no_try() {
-    let (processor, tries) = processor(ErrorKind::Transient, 1);
+    let (processor, tries) = processor(ErrorKind::NotExecuted, 1);
     assert!(matches!(processor.process(delivery(), async {}, pending()).await, Verdict::Abandoned));
     assert_eq!(tries.load(Ordering::SeqCst), 0);
 }

@@ -21,7 +21,7 @@ use crate::{Error, telemetry};
 /// use tower::{Layer, ServiceExt, service_fn};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Error> {
-/// let prices = service_fn(|_: &'static str| async { Err::<u32, _>(Error::transient("away")) });
+/// let prices = service_fn(|_: &'static str| async { Err::<u32, _>(Error::not_executed("away")) });
 /// let cached = FallbackLayer::new("prices", |book: &'static str, cause: Error| async move {
 ///     if book == "atlas" { Ok(42) } else { Err(cause) }
 /// });
@@ -161,7 +161,7 @@ mod tests {
             if n == 0 { Err(cause.context("no fallback for 0")) } else { Ok(n * 10) }
         });
         let service = layer.layer(service_fn(|n: u32| async move {
-            if n == 1 { Ok(1) } else { Err(Error::transient("away")) }
+            if n == 1 { Ok(1) } else { Err(Error::not_executed("away")) }
         }));
         assert_eq!(service.clone().oneshot(1).await.unwrap(), 1);
         assert_eq!(service.clone().oneshot(2).await.unwrap(), 20);
@@ -175,7 +175,7 @@ mod tests {
             type Error = Error;
             type Future = std::future::Ready<Result<u32, Error>>;
             fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-                Poll::Ready(Err(Error::transient("no connection")))
+                Poll::Ready(Err(Error::not_executed("no connection")))
             }
             fn call(&mut self, _: u32) -> Self::Future {
                 unreachable!("it was never ready")

@@ -43,7 +43,7 @@ use crate::{Clock, Error};
 /// let answer = policy
 ///     .run(|| {
 ///         attempts += 1;
-///         let answer = if attempts < 3 { Err(Error::transient("away")) } else { Ok("charged") };
+///         let answer = if attempts < 3 { Err(Error::not_executed("away")) } else { Ok("charged") };
 ///         async { answer }
 ///     })
 ///     .await?;
@@ -141,7 +141,7 @@ impl Policy {
     }
 
     /// As [`run`](Self::run), for a call that may be made twice though its answer was lost: it carries an idempotency
-    /// key, or has the same effect however often it is made. So an `Unknown` failure is tried again, too.
+    /// key, or has the same effect however often it is made. So an `Indeterminate` failure is tried again, too.
     ///
     /// # Errors
     /// As [`run`](Self::run).

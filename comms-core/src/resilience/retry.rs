@@ -7,7 +7,7 @@ use super::{
     Backoff, Budget, BudgetConfig,
     config::{bounded, duration, switch},
 };
-use crate::{Clock, Error, ErrorKind};
+use crate::{Clock, Error, ErrorKind, Retry};
 
 /// How often and under which conditions an attempt is made again. Default (requirement P14): five attempts in
 /// all, 1 s doubling to 30 s, +-20%, within a [`Budget`].
@@ -27,7 +27,7 @@ pub struct RetryConfig {
     #[serde(with = "duration")]
     pub max_pushback: Duration,
     /// All calls may be made twice: each carries an idempotency key of its own, or has the same effect however often it
-    /// is made. So an `Unknown` failure may be tried again. Default false: then only where the call says so itself
+    /// is made. So an `Indeterminate` failure may be tried again. Default false: then only where the call says so itself
     /// ([`Policy::run_idempotent`](super::Policy::run_idempotent), [`Classify::is_idempotent`](super::Classify)).
     pub idempotent: bool,
     /// A `Conflict` is tried again: right where each attempt reads anew what it changes. Default false.
@@ -107,13 +107,13 @@ pub(super) fn decide(
     failed: &Failed,
     clock: &Clock,
 ) -> Decision {
-    let right = match failed.kind {
-        ErrorKind::Transient => true,
-        ErrorKind::Unknown => config.idempotent || failed.idempotent,
-        ErrorKind::Conflict => config.conflicts,
-        // The peer is overloaded: again only when it said when.
-        ErrorKind::Rejected => failed.retry_after.is_some(),
-        ErrorKind::Invalid | ErrorKind::Fatal => false,
+    let right = match failed.kind.retry() {
+        Retry::Yes => true,
+        Retry::IfRepeatable => config.idempotent || failed.idempotent,
+        Retry::IfReadAnew => config.conflicts,
+        // The peer is overloaded: retry only after the wait that it named.
+        Retry::AfterWait => failed.retry_after.is_some(),
+        Retry::No => false,
     };
     if !right {
         return Decision::Final;
@@ -156,10 +156,10 @@ mod tests {
             matches!(decide(config, None, &failed, &clock), Decision::Again(_))
         };
         let plain = |kind| failed(&clock, kind);
-        assert!(again(&config, plain(ErrorKind::Transient)));
-        assert!(!again(&config, plain(ErrorKind::Unknown)));
-        assert!(again(&config, Failed { idempotent: true, ..plain(ErrorKind::Unknown) }));
-        assert!(again(&idempotent, plain(ErrorKind::Unknown)));
+        assert!(again(&config, plain(ErrorKind::NotExecuted)));
+        assert!(!again(&config, plain(ErrorKind::Indeterminate)));
+        assert!(again(&config, Failed { idempotent: true, ..plain(ErrorKind::Indeterminate) }));
+        assert!(again(&idempotent, plain(ErrorKind::Indeterminate)));
         assert!(!again(&config, plain(ErrorKind::Conflict)));
         assert!(again(&conflicts, plain(ErrorKind::Conflict)));
         assert!(!again(&config, plain(ErrorKind::Rejected)));
@@ -174,10 +174,10 @@ mod tests {
     fn pushback_is_honoured_exactly() {
         let (clock, config) = (Clock::manual(Duration::ZERO), RetryConfig::default());
         for wait in [Duration::ZERO, Duration::from_millis(1), secs(120)] {
-            let failed = Failed { retry_after: Some(wait), ..failed(&clock, ErrorKind::Transient) };
+            let failed = Failed { retry_after: Some(wait), ..failed(&clock, ErrorKind::NotExecuted) };
             assert_eq!(decide(&config, None, &failed, &clock), Decision::Again(wait));
         }
-        let too_long = Failed { retry_after: Some(Duration::MAX), ..failed(&clock, ErrorKind::Transient) };
+        let too_long = Failed { retry_after: Some(Duration::MAX), ..failed(&clock, ErrorKind::NotExecuted) };
         assert_eq!(decide(&config, None, &too_long, &clock), Decision::Denied(Denied::Pushback));
     }
 
@@ -186,7 +186,7 @@ mod tests {
         let (clock, config) =
             (Clock::manual(Duration::ZERO), RetryConfig { attempts: 3, ..Default::default() });
         let nth = |attempt| {
-            let failed = Failed { attempt, ..failed(&clock, ErrorKind::Transient) };
+            let failed = Failed { attempt, ..failed(&clock, ErrorKind::NotExecuted) };
             matches!(decide(&config, None, &failed, &clock), Decision::Again(_))
         };
         assert_eq!([1, 2, 3, 4].map(nth), [true, true, false, false]);
@@ -196,7 +196,7 @@ mod tests {
     fn a_wait_that_would_reach_the_deadline_is_not_begun() {
         let (clock, config) = (Clock::manual(Duration::ZERO), RetryConfig::default());
         let within = |left: Duration| {
-            let failed = failed(&clock, ErrorKind::Transient);
+            let failed = failed(&clock, ErrorKind::NotExecuted);
             let failed = Failed { retry_after: Some(secs(2)), deadline: Some(failed.now + left), ..failed };
             decide(&config, None, &failed, &clock)
         };
@@ -212,7 +212,7 @@ mod tests {
         let mut prices = BudgetConfig::default();
         (prices.min_per_second, prices.window) = (1, secs(1));
         let budget = Budget::new(&prices, clock.clone()).unwrap();
-        let first = failed(&clock, ErrorKind::Transient);
+        let first = failed(&clock, ErrorKind::NotExecuted);
         let too_late = Failed { deadline: Some(first.now), ..first };
         decide(&config, Some(&budget), &too_late, &clock);
         decide(&config, Some(&budget), &Failed { attempt: 2, ..first }, &clock);

@@ -53,7 +53,7 @@ pub async fn with_the_effect<F: UnitFixture<Unit: Inbox>>(fixture: &F) -> Result
             if answers == [Claimed::New] {
                 fixture.write(&mut tx, &id).await?;
             }
-            if fails { Err(Error::transient("after its write")) } else { Ok(()) }
+            if fails { Err(Error::not_executed("after its write")) } else { Ok(()) }
         })
         .await
     };

@@ -176,7 +176,7 @@ impl Publisher for MemoryPublisher {
     async fn flush(&self) -> Result<(), Error> {
         match tokio::time::timeout(FLUSH_LIMIT, self.0.room.acquire_many(self.0.bound)).await {
             Ok(all) => all.map(drop).map_err(Error::fatal),
-            Err(_) => Err(Error::unknown(format!("answers took longer than {FLUSH_LIMIT:?}"))),
+            Err(_) => Err(Error::indeterminate(format!("answers took longer than {FLUSH_LIMIT:?}"))),
         }
     }
 }

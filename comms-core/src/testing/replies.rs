@@ -50,7 +50,7 @@ pub async fn with_the_effect<F: UnitFixture<Unit: Replies>>(fixture: &F) -> Resu
     let run = async |fails: bool| {
         reply_once(&unit, &call, async |mut tx: Scoped<_>| {
             fixture.write(&mut tx, &key).await?;
-            if fails { Err(Error::transient("after its write")) } else { Ok(reply()) }
+            if fails { Err(Error::not_executed("after its write")) } else { Ok(reply()) }
         })
         .await
     };

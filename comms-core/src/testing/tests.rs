@@ -288,9 +288,9 @@ async fn rows_are_counted_up_without_a_lost_update() {
 #[tokio::test]
 async fn a_commit_fails_when_it_is_told_to_and_a_foreign_transaction_is_refused() {
     let unit = MemoryUnit::new();
-    unit.fail_next_commit(Error::unknown("connection reset"));
+    unit.fail_next_commit(Error::indeterminate("connection reset"));
     let write = async || in_transaction(&unit, async |mut tx| tx.write("a", "1").await).await;
-    assert_eq!(write().await.unwrap_err().kind, ErrorKind::Unknown);
+    assert_eq!(write().await.unwrap_err().kind, ErrorKind::Indeterminate);
     assert!(unit.row("a").is_none());
     write().await.unwrap();
     let mut foreign = MemoryUnit::new().begin().await.unwrap();
@@ -316,7 +316,7 @@ async fn a_publisher_parks_and_breaks_down_when_it_is_told_to() {
         flag.store(true, Ordering::SeqCst);
         results
     });
-    assert_eq!(publisher.flush().await.unwrap_err().kind, ErrorKind::Unknown);
+    assert_eq!(publisher.flush().await.unwrap_err().kind, ErrorKind::Indeterminate);
     assert!(!answered.load(Ordering::SeqCst) && publisher.in_flight() == 1);
     publisher.release();
     assert!(waiting.await.unwrap()[0].is_ok());

@@ -28,7 +28,7 @@ fn handler(unit: &MemoryUnit) -> BoxHandler {
     BoxHandler::new(transactional(unit.clone(), |event: Paid, mut tx: Scoped<MemoryTx>| async move {
         append(&mut tx, &event.order).await?;
         match event.order.as_str() {
-            "fails" => Err(Error::transient("after its write")),
+            "fails" => Err(Error::not_executed("after its write")),
             "panics" => panic!("after its write"),
             _ => Ok(()),
         }
@@ -72,8 +72,8 @@ async fn a_failure_after_the_writes_leaves_nothing_behind() {
 async fn a_commit_that_fails_leaves_nothing_behind() {
     let unit = MemoryUnit::new();
     let (handler, delivery) = (handler(&unit), paid("a"));
-    unit.fail_next_commit(Error::unknown("connection reset"));
-    assert_eq!(handler.handle(delivery.clone()).await.unwrap_err().kind, ErrorKind::Unknown);
+    unit.fail_next_commit(Error::indeterminate("connection reset"));
+    assert_eq!(handler.handle(delivery.clone()).await.unwrap_err().kind, ErrorKind::Indeterminate);
     assert_eq!(handler.handle(delivery).await.unwrap(), Outcome::Done);
     assert_eq!(length(&unit, "a"), 1);
 }
@@ -156,7 +156,7 @@ async fn a_request_runs_once_and_its_reply_is_replayed() {
     let place = async |call: CallKey, fail: bool| {
         reply_once(&unit, &call, |mut tx: Scoped<MemoryTx>| async move {
             append(&mut tx, "placed").await?;
-            if fail { Err(Error::transient("after its write")) } else { Ok(StoredReply::new(0, "done")) }
+            if fail { Err(Error::not_executed("after its write")) } else { Ok(StoredReply::new(0, "done")) }
         })
         .await
     };

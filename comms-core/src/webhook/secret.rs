@@ -50,10 +50,11 @@ impl Secret {
     /// A new secret: 32 bytes of the operating system's randomness.
     ///
     /// # Errors
-    /// `Transient` where the system has no randomness to give.
+    /// `NotExecuted` where the system has no randomness to give.
     pub fn generate() -> Result<Self, Error> {
         let mut key = Zeroizing::new([0; GENERATED]);
-        getrandom::fill(&mut *key).map_err(|e| Error::transient(e.to_string()).context("webhook secret"))?;
+        getrandom::fill(&mut *key)
+            .map_err(|e| Error::not_executed(e.to_string()).context("webhook secret"))?;
         Self::from_bytes(&*key)
     }
 

@@ -21,6 +21,7 @@ mod resilience {
     pub(crate) mod budget;
     mod config;
     mod name;
+    #[path = "../../src/error/rejection.rs"]
     mod rejection;
     #[path = "bulkhead/seats.rs"]
     pub(crate) mod seats;

@@ -28,7 +28,7 @@ async fn a_server_that_is_down_is_transient_and_comes_back_on_the_same_channel()
         let status = call(&channel, "report", 0).await.unwrap_err();
         assert_eq!(status.code(), Code::Unavailable, "{status}");
         assert!(status.message().contains("probe"), "{status}");
-        assert_eq!(from_status(&status).kind, ErrorKind::Transient);
+        assert_eq!(from_status(&status).kind, ErrorKind::NotExecuted);
     }
     let server = start_on(port.listen(64).unwrap(), Probe::default(), ServerConfig::default());
     call(&channel, "report", 0).await.unwrap();
@@ -58,7 +58,7 @@ async fn a_connection_that_breaks_in_the_middle_leaves_it_unknown() {
     });
     let status = call(&channel, "report", 0).await.unwrap_err();
     assert_ne!(status.code(), Code::DeadlineExceeded, "{status}");
-    assert_eq!(from_status(&status).kind, ErrorKind::Unknown, "{status}");
+    assert_eq!(from_status(&status).kind, ErrorKind::Indeterminate, "{status}");
 }
 
 /// The same where the peer falls silent, which only the keep-alive notices.
@@ -74,7 +74,7 @@ async fn a_connection_that_dies_in_silence_leaves_it_unknown_and_is_replaced() {
     let silent = tokio::spawn(async move { (listener.accept().await.unwrap(), listener) });
     let status = call(&channel, "report", 0).await.unwrap_err();
     assert_ne!(status.code(), Code::DeadlineExceeded, "the keep-alive was first: {status}");
-    assert_eq!(from_status(&status).kind, ErrorKind::Unknown, "{status}");
+    assert_eq!(from_status(&status).kind, ErrorKind::Indeterminate, "{status}");
 
     let (_held, listener) = silent.await.unwrap();
     let _server = start_on(listener, Probe::default(), ServerConfig::default());

@@ -80,7 +80,7 @@ async fn a_handler_that_hangs_is_dropped_on_both_sides() {
     let begun = now();
     let status = late(call(&server.channel(millis(200)), "hang", 0).await);
     assert!(begun.elapsed() < SECOND * 2, "{:?}", begun.elapsed());
-    assert_eq!(from_status(&status).kind, ErrorKind::Unknown);
+    assert_eq!(from_status(&status).kind, ErrorKind::Indeterminate);
     crate::probe::eventually("the handler is dropped", || probe.dropped.load(SeqCst) == 1).await;
 }
 

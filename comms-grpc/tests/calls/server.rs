@@ -42,7 +42,7 @@ async fn the_end_does_not_wait_for_ever() {
     server.stop.send(()).unwrap();
     timeout(SECOND * 2, server.ended).await.expect("bounded by the drain").unwrap().unwrap();
     let status = timeout(SECOND * 2, in_flight).await.expect("cut with it").unwrap().unwrap_err();
-    assert_eq!(from_status(&status).kind, ErrorKind::Unknown, "{status}");
+    assert_eq!(from_status(&status).kind, ErrorKind::Indeterminate, "{status}");
     eventually("the handler is dropped", || probe.dropped.load(SeqCst) == 1).await;
 }
 

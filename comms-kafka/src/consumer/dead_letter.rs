@@ -99,7 +99,7 @@ impl DeadLetters {
             let acks = self.publisher.enqueue(&mut batch);
             if batch.is_empty() {
                 let answer = acks.await.pop();
-                return answer.unwrap_or_else(|| Err(Error::unknown("no answer"))).map(|_| ());
+                return answer.unwrap_or_else(|| Err(Error::indeterminate("no answer"))).map(|_| ());
             }
             self.publisher.ready().await?;
         }

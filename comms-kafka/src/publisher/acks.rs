@@ -49,10 +49,10 @@ impl Batch {
         self.lock().close_one();
     }
 
-    /// The answers; `Unknown` where there is none.
+    /// The answers; `Indeterminate` where there is none.
     pub(super) fn answers(&self) -> Vec<Answer> {
         let answers = std::mem::take(&mut self.lock().answers);
-        let gone = || Err(Error::unknown("the publisher was dropped before the broker answered"));
+        let gone = || Err(Error::indeterminate("the publisher was dropped before the broker answered"));
         answers.into_iter().map(|answer| answer.unwrap_or_else(gone)).collect()
     }
 
@@ -116,6 +116,6 @@ mod tests {
     fn a_message_without_an_answer_is_unknown() {
         let (batch, _complete) = Batch::new();
         let _slot = batch.slot(1);
-        assert_eq!(batch.answers()[0].as_ref().unwrap_err().kind, comms_core::ErrorKind::Unknown);
+        assert_eq!(batch.answers()[0].as_ref().unwrap_err().kind, comms_core::ErrorKind::Indeterminate);
     }
 }

@@ -147,7 +147,7 @@ impl Publisher for Refusing {
     fn enqueue(&self, batch: &mut VecDeque<Message>) -> comms_core::Acks {
         let taken = batch.drain(..).count();
         *self.0.lock().unwrap() += taken;
-        Box::pin(async move { (0..taken).map(|_| Err(Error::transient("away"))).collect() })
+        Box::pin(async move { (0..taken).map(|_| Err(Error::not_executed("away"))).collect() })
     }
     async fn ready(&self) -> Result<(), Error> {
         Ok(())

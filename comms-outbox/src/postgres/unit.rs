@@ -85,7 +85,7 @@ pub(super) async fn begin_with(
 ) -> Result<Transaction<'static, Postgres>, Error> {
     let pool = pool.clone();
     let begun = tokio::spawn(async move { pool.begin_with(statement).await }).await;
-    begun.map_err(Error::transient)?.map_err(sql_error)
+    begun.map_err(Error::not_executed)?.map_err(sql_error)
 }
 
 /// Commits `tx`, for a unit of work of the application's own.
@@ -95,7 +95,7 @@ pub(super) async fn begin_with(
 /// is asked first, at the price of a round trip.
 ///
 /// # Errors
-/// `Transient` for such a transaction; otherwise as [`commit_error`] says.
+/// `NotExecuted` for such a transaction; otherwise as [`commit_error`] says.
 pub async fn commit(mut tx: Transaction<'_, Postgres>) -> Result<(), Error> {
     sqlx::raw_sql("SELECT").execute(&mut *tx).await.map_err(sql_error)?;
     tx.commit().await.map_err(commit_error)

@@ -281,7 +281,7 @@ async fn elapsed(sleep: &mut Option<Pin<Box<Sleep>>>) {
 
 async fn answered(read: &mut Option<AbortOnDropHandle<Result<Page, Error>>>) -> Result<Page, Error> {
     match read {
-        Some(read) => read.await.unwrap_or_else(|e| Err(Error::transient(e).context("read the outbox"))),
+        Some(read) => read.await.unwrap_or_else(|e| Err(Error::not_executed(e).context("read the outbox"))),
         None => std::future::pending().await,
     }
 }

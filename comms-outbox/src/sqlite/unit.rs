@@ -69,7 +69,7 @@ impl Replies for SqliteUnit {
 /// Begins a transaction that writes, for a unit of work of the application's own.
 ///
 /// # Errors
-/// The database's; `Transient` where another writer holds the file for longer than the busy time-out.
+/// The database's; `NotExecuted` where another writer holds the file for longer than the busy time-out.
 pub async fn begin(pool: &SqlitePool) -> Result<Transaction<'static, Sqlite>, Error> {
     pool.begin_with("BEGIN IMMEDIATE").await.map_err(sql_error)
 }

@@ -92,7 +92,7 @@ async fn dropped_acknowledgements_do_not_let_a_key_run_on() {
 #[tokio::test(start_paused = true)]
 async fn a_key_that_retries_stops_no_other() {
     let (subscriber, log) = subscriber(100, |payload: String| async move {
-        if payload == "slow" { Err(Error::transient("later")) } else { Ok(Outcome::Done) }
+        if payload == "slow" { Err(Error::not_executed("later")) } else { Ok(Outcome::Done) }
     });
     let acks = subscriber.enqueue(&mut batch(&[("a", "slow"), ("b", "1"), ("b", "2")]));
     tokio::time::sleep(Duration::from_millis(5)).await;
@@ -100,7 +100,7 @@ async fn a_key_that_retries_stops_no_other() {
     let results = acks.await;
     assert_eq!(kinds(&results), [Some(ErrorKind::Invalid), None, None]);
     let refusal = Refusal::of(results[0].as_ref().unwrap_err());
-    assert_eq!((refusal.attempts, refusal.kind), (3, Some(ErrorKind::Transient)));
+    assert_eq!((refusal.attempts, refusal.kind), (3, Some(ErrorKind::NotExecuted)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -145,11 +145,11 @@ async fn at_most_so_many_handlers_run_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn stopping_abandons_what_waits_and_runs_nothing_more() {
-    let (subscriber, log) = subscriber(100, |_| async { Err(Error::transient("later")) });
+    let (subscriber, log) = subscriber(100, |_| async { Err(Error::not_executed("later")) });
     let acks = subscriber.enqueue(&mut batch(&[("a", "1"), ("a", "2")]));
     tokio::time::sleep(Duration::from_millis(1)).await;
     subscriber.stop();
-    let transient = Some(ErrorKind::Transient);
+    let transient = Some(ErrorKind::NotExecuted);
     assert_eq!(kinds(&acks.await), [transient, transient]);
     assert_eq!(*log.lock().unwrap(), ["1"]);
 }
@@ -158,7 +158,7 @@ async fn stopping_abandons_what_waits_and_runs_nothing_more() {
 async fn a_fatal_failure_stops_the_subscriber_and_is_passed_on() {
     let (subscriber, log) = subscriber(100, |_| async { Err(Error::fatal("disk on fire")) });
     let acks = subscriber.enqueue(&mut batch(&[("a", "1"), ("a", "2")]));
-    assert_eq!(kinds(&acks.await), [Some(ErrorKind::Fatal), Some(ErrorKind::Transient)]);
+    assert_eq!(kinds(&acks.await), [Some(ErrorKind::Fatal), Some(ErrorKind::NotExecuted)]);
     assert_eq!(*log.lock().unwrap(), ["1"]);
 }
 

@@ -70,7 +70,8 @@ pub async fn a_carrier_that_fails_is_tried_again<B: Backend>() {
     let failures = Arc::new(AtomicUsize::new(0));
     let count = failures.clone();
     recorder.judge(move |message| {
-        let kinds = [ErrorKind::Transient, ErrorKind::Unknown, ErrorKind::Rejected, ErrorKind::Conflict];
+        let kinds =
+            [ErrorKind::NotExecuted, ErrorKind::Indeterminate, ErrorKind::Rejected, ErrorKind::Conflict];
         let failing = super::recorder::payload(message).parse::<usize>().unwrap() % 25 == 24;
         let n = if failing { count.fetch_add(1, Ordering::SeqCst) } else { usize::MAX };
         // Each kind once: four failures in all.

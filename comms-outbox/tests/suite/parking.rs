@@ -182,7 +182,7 @@ pub async fn nothing_is_parked_for_failures_that_pass<B: Backend>() {
     let failed = Arc::new(Mutex::new(HashSet::new()));
     recorder.judge(move |message| {
         let first = failed.lock().unwrap().insert(message.id.clone());
-        if first { Err(Error::new(ErrorKind::Transient, "once")) } else { Ok(()) }
+        if first { Err(Error::new(ErrorKind::NotExecuted, "once")) } else { Ok(()) }
     });
     send(&backend, &[message("a", "1"), message("a", "2")]).await;
     let relay = run(backend.relay(recorder.clone()));

@@ -106,7 +106,7 @@ async fn a_handler_that_always_fails_ends_in_a_dead_letter_full() {
     let letter = letters.next().await;
     assert_eq!(letter.key.as_deref(), Some(placed.order_id.as_bytes()));
     assert_eq!(letter.headers.text(wire::DLQ_ATTEMPTS), Some("3"));
-    assert_eq!(letter.headers.text(wire::DLQ_ERROR_KIND), Some("transient"));
+    assert_eq!(letter.headers.text(wire::DLQ_ERROR_KIND), Some("not_executed"));
     assert!(letter.headers.text(wire::DLQ_ERROR).unwrap().contains("ask payment-service"));
 }
 

@@ -49,7 +49,7 @@ fn run(log: &Log, work: impl Future<Output = ()>) {
 fn every_try_is_recorded_and_each_name_is_looked_up_once() {
     let log = Log::default();
     run(&log, async {
-        let (processor, _) = processor(ErrorKind::Transient, 3);
+        let (processor, _) = processor(ErrorKind::NotExecuted, 3);
         for _ in 0..10 {
             processor.clone().process(delivery(), pending(), pending()).await;
         }
@@ -66,7 +66,7 @@ fn every_try_is_recorded_and_each_name_is_looked_up_once() {
 fn what_is_kept_is_bounded_and_what_is_over_it_is_recorded_too() {
     let log = Log::default();
     run(&log, async {
-        let (processor, _) = processor(ErrorKind::Transient, 1);
+        let (processor, _) = processor(ErrorKind::NotExecuted, 1);
         for i in (0..300).chain(0..300) {
             let mut delivery = delivery();
             delivery.message.destination = format!("t{i}").into();

@@ -27,12 +27,12 @@ impl Permit<'_> {
         self.record(Weight::Failure);
     }
 
-    /// The call's result in the terms of the one classification: see [`ErrorKind::blames_peer`](crate::ErrorKind::blames_peer).
+    /// The call's result in the terms of the one classification: see [`ErrorKind::is_peer_failure`](crate::ErrorKind::is_peer_failure).
     #[inline]
     pub fn result<T>(self, result: &Result<T, Error>) {
         match result {
             Ok(_) => self.success(),
-            Err(error) if error.kind.blames_peer() => self.failure(),
+            Err(error) if error.kind.is_peer_failure() => self.failure(),
             Err(_) => drop(self),
         }
     }

@@ -94,7 +94,7 @@ where
             this.stage.set(Stage::Ended);
             let idempotent = this.request.as_ref().map(|request| this.classify.is_idempotent(request));
             if let Some(delay) = this.held.settle(class, guard, idempotent) {
-                if matches!(class, Class::Failure { kind: ErrorKind::Unknown, .. }) {
+                if matches!(class, Class::Failure { kind: ErrorKind::Indeterminate, .. }) {
                     *this.unknown = Some(result);
                 }
                 this.timer.set(Some(this.held.clock().sleep(delay)));
@@ -104,9 +104,10 @@ where
             // An attempt that came to nothing does not unsay what an earlier one may have done; what the peer answered
             // does.
             let (result, class) = match (class, this.unknown.take()) {
-                (Class::Failure { kind: ErrorKind::Transient | ErrorKind::Rejected, .. }, Some(unknown)) => {
-                    (unknown, Class::Failure { kind: ErrorKind::Unknown, retry_after: None })
-                }
+                (
+                    Class::Failure { kind: ErrorKind::NotExecuted | ErrorKind::Rejected, .. },
+                    Some(unknown),
+                ) => (unknown, Class::Failure { kind: ErrorKind::Indeterminate, retry_after: None }),
                 _ => (result, class),
             };
             this.held.measure(class);

@@ -195,13 +195,13 @@ impl Held {
             return None;
         };
         // A caller in a hurry says nothing about the peer, whoever saw first that the time was over.
-        let hurried = kind == ErrorKind::Unknown
+        let hurried = kind == ErrorKind::Indeterminate
             && self.asked
             && self.limit() == self.deadline
             && self
                 .deadline
                 .is_some_and(|deadline| deadline <= self.ended.unwrap_or_else(|| self.parts.clock.now()));
-        let blamed = kind.blames_peer() && !hurried;
+        let blamed = kind.is_peer_failure() && !hurried;
         self.release(if blamed { Weight::Failure } else { Weight::Neutral }, self.ended);
         let delay = match guard {
             // What a guard here refuses it would refuse again: failing fast is its purpose.

@@ -47,7 +47,7 @@ fn retry(attempts: u32) -> RetryConfig {
 }
 
 async fn failing<T>() -> Result<T, Error> {
-    Err(Error::transient("away"))
+    Err(Error::not_executed("away"))
 }
 
 fn policy_of_three() -> Policy {

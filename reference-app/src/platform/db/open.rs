@@ -13,7 +13,7 @@ use sqlx::{
 
 use super::{Backend, Db, Inner};
 
-/// How long a query waits for a connection before it fails as `Transient`. A request gives up earlier, by its
+/// How long a query waits for a connection before it fails as `NotExecuted`. A request gives up earlier, by its
 /// deadline; an event has nobody waiting, and a queue is no failure.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the start waits for a database that is not there yet.

@@ -93,7 +93,7 @@ impl From<tonic::Status> for Problem {
 }
 
 /// A call that failed, by its peer or by a guard of this side, as a client may see it. What an earlier attempt
-/// may have done its policy has not unsaid: that is `Unknown`.
+/// may have done its policy has not unsaid: that is `Indeterminate`.
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         let status = error.cause().downcast_ref::<tonic::Status>();
@@ -122,7 +122,7 @@ impl From<Error> for Problem {
             StatusCode::GATEWAY_TIMEOUT => {
                 tracing::warn!(%error, "an internal service did not answer in time");
                 let detail = match error.kind {
-                    ErrorKind::Unknown => {
+                    ErrorKind::Indeterminate => {
                         "It may have happened. Ask again with the same Idempotency-Key to learn it."
                     }
                     _ => again,

@@ -30,7 +30,7 @@ async fn an_attempt_that_hangs_ends_at_its_limit_and_may_have_happened() {
         std::future::pending::<Result<(), Error>>()
     };
     let error = policy.run(hang).await.unwrap_err();
-    assert_eq!((error.kind, error.rejection().unwrap().guard), (ErrorKind::Unknown, Guard::Timeout));
+    assert_eq!((error.kind, error.rejection().unwrap().guard), (ErrorKind::Indeterminate, Guard::Timeout));
     assert_eq!((attempts.get(), now() - began), (1, millis(200)), "not again: it may have happened");
 
     let mut config = policy.snapshot().config;
@@ -81,7 +81,7 @@ async fn a_caller_in_a_hurry_does_not_blame_the_peer() {
         let deadline = Deadline::after(millis(1), &Clock::system());
         let channel = || async {
             tokio::time::sleep(millis(1)).await;
-            Err::<(), _>(Error::unknown("deadline exceeded, says the channel"))
+            Err::<(), _>(Error::indeterminate("deadline exceeded, says the channel"))
         };
         Context::default().with_deadline(deadline).scope(policy.run(channel)).await.unwrap_err();
     }
@@ -113,7 +113,7 @@ async fn a_service_that_does_not_get_ready_is_given_up_and_tried_again() {
     let policy = policy(|c| (c.attempt_timeout, c.retry) = (Some(millis(200)), Some(retry(3))));
     let began = now();
     let error = policy.layer().layer(Never).oneshot(()).await.unwrap_err();
-    assert_eq!((error.kind, error.rejection().unwrap().guard), (ErrorKind::Transient, Guard::Unready));
+    assert_eq!((error.kind, error.rejection().unwrap().guard), (ErrorKind::NotExecuted, Guard::Unready));
     assert!(now() - began >= millis(600), "three attempts, each to its limit");
 }
 

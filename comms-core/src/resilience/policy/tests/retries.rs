@@ -7,7 +7,7 @@ async fn attempts_end_with_the_first_that_works() {
     let (policy, attempts) = (policy(|c| c.retry = Some(retry(5))), Cell::new(0));
     let answer = policy.run(|| {
         attempts.set(attempts.get() + 1);
-        let answer = if attempts.get() < 3 { Err(Error::transient("away")) } else { Ok(attempts.get()) };
+        let answer = if attempts.get() < 3 { Err(Error::not_executed("away")) } else { Ok(attempts.get()) };
         async { answer }
     });
     assert_eq!(answer.await.unwrap(), 3);
@@ -77,7 +77,7 @@ async fn a_refusal_of_a_later_attempt_does_not_unsay_what_may_have_happened() {
         c.breaker = Some(BreakerConfig { failures: 2, ..BreakerConfig::default() });
     });
     let error =
-        policy.run(|| async { Err::<(), _>(Error::unknown("the answer was lost")) }).await.unwrap_err();
+        policy.run(|| async { Err::<(), _>(Error::indeterminate("the answer was lost")) }).await.unwrap_err();
     assert_eq!(policy.breaker().unwrap().state(), State::Open);
     assert_eq!(error.to_string(), "unknown: the answer was lost");
 
@@ -86,21 +86,31 @@ async fn a_refusal_of_a_later_attempt_does_not_unsay_what_may_have_happened() {
         .run_idempotent(|| {
             attempts.set(attempts.get() + 1);
             let first = attempts.get() == 1;
-            let error =
-                if first { Error::unknown("the answer was lost") } else { Error::transient("refused") };
+            let error = if first {
+                Error::indeterminate("the answer was lost")
+            } else {
+                Error::not_executed("refused")
+            };
             async { Err::<(), _>(error) }
         })
         .await
         .unwrap_err();
-    assert_eq!((attempts.get(), error.kind), (3, ErrorKind::Unknown), "the last failure does not, either");
+    assert_eq!(
+        (attempts.get(), error.kind),
+        (3, ErrorKind::Indeterminate),
+        "the last failure does not, either"
+    );
 
     attempts.set(0);
     let error = patient
         .run_idempotent(|| {
             attempts.set(attempts.get() + 1);
             let first = attempts.get() == 1;
-            let error =
-                if first { Error::unknown("the answer was lost") } else { Error::invalid("no such order") };
+            let error = if first {
+                Error::indeterminate("the answer was lost")
+            } else {
+                Error::invalid("no such order")
+            };
             async { Err::<(), _>(error) }
         })
         .await

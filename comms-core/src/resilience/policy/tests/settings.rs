@@ -25,7 +25,7 @@ async fn readiness_belongs_to_the_service_that_was_readied() {
         }
         fn call(&mut self, n: u32) -> Self::Future {
             assert!(std::mem::take(&mut self.readied), "called without being readied");
-            std::future::ready(if n == 0 { Err(Error::transient("away")) } else { Ok(n) })
+            std::future::ready(if n == 0 { Err(Error::not_executed("away")) } else { Ok(n) })
         }
     }
     let policy = policy(|c| {
@@ -129,7 +129,7 @@ async fn another_protocol_is_classified_by_its_own_rules() {
     impl Classify<(), u16, Infallible> for Http {
         fn classify(&self, result: &Result<u16, Infallible>) -> Class {
             match result {
-                Ok(500..) => Class::Failure { kind: ErrorKind::Transient, retry_after: None },
+                Ok(500..) => Class::Failure { kind: ErrorKind::NotExecuted, retry_after: None },
                 _ => Class::Success,
             }
         }

@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use crate::ErrorKind;
 
-/// The guards of a [`Policy`](super::Policy).
+/// The guards of a [`Policy`](crate::resilience::Policy).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -25,12 +25,12 @@ pub enum Guard {
 
 impl Guard {
     /// What the rejection means for the caller: nothing happened, and a guard said so (`Rejected`) or the service did
-    /// not get ready (`Transient`); but a time limit that passed during the call leaves its effect `Unknown`.
+    /// not get ready (`NotExecuted`); but a time limit that passed during the call leaves its effect `Indeterminate`.
     #[must_use]
     pub const fn kind(self) -> ErrorKind {
         match self {
-            Self::Timeout => ErrorKind::Unknown,
-            Self::Unready => ErrorKind::Transient,
+            Self::Timeout => ErrorKind::Indeterminate,
+            Self::Unready => ErrorKind::NotExecuted,
             Self::Breaker | Self::Bulkhead | Self::RateLimit | Self::Deadline => ErrorKind::Rejected,
         }
     }
@@ -70,7 +70,7 @@ impl Guard {
     }
 
     /// Whether it ended an attempt. The others refuse to begin one, and would refuse the next as well.
-    pub(super) const fn ended_attempt(self) -> bool {
+    pub(crate) const fn ended_attempt(self) -> bool {
         matches!(self, Self::Timeout | Self::Unready)
     }
 
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn an_error_without_a_guard_goes_by_its_kind() {
-        for kind in [ErrorKind::Transient, ErrorKind::Rejected, ErrorKind::Invalid, ErrorKind::Fatal] {
+        for kind in [ErrorKind::NotExecuted, ErrorKind::Rejected, ErrorKind::Invalid, ErrorKind::Fatal] {
             let error = Error::new(kind, "why");
             assert_eq!(
                 (error.grpc_code(), error.http_status()),
