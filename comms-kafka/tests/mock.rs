@@ -261,7 +261,10 @@ async fn a_fatal_failure_stops_the_consumer_and_keeps_the_record() {
     let consumer = cluster.consumer().on("t", handler).health(health.component("kafka"));
     let error = Running::start(consumer.build().unwrap()).ended().await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Fatal);
-    assert!(error.to_string().contains("t/0@1") && error.to_string().contains("the disk is gone"), "{error}");
+    assert!(
+        error.chain().to_string().contains("t/0@1") && error.chain().to_string().contains("the disk is gone"),
+        "{error}"
+    );
     assert_eq!(seen.ids(), ["k-0"], "nothing overtakes it");
     assert!(!health.is_ready());
 

@@ -226,7 +226,7 @@ async fn a_commit_that_is_not_flushed_is_refused() {
     sqlx::raw_sql("SET LOCAL synchronous_commit = off").execute(&mut *tx).await.unwrap();
     let error = unit.enqueue(&mut tx, &[message("k", "1")]).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Fatal);
-    assert!(error.to_string().contains("synchronous_commit"), "{error}");
+    assert!(error.chain().to_string().contains("synchronous_commit"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
