@@ -4,6 +4,7 @@ mod connections;
 mod layer;
 mod scoped;
 
+pub(crate) use layer::own;
 pub use layer::{ServerLayer, ServerService};
 
 use std::{future::Future, time::Duration};
