@@ -21,8 +21,17 @@ const ENCODED: usize = 6 * 1024;
 const STATUS: usize = 7 * 1024;
 
 /// What tonic percent-encodes: more than the gRPC specification asks for.
-const ESCAPED: &AsciiSet =
-    &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'%').add(b'<').add(b'>').add(b'`').add(b'?').add(b'{').add(b'}');
+const ESCAPED: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'%')
+    .add(b'<')
+    .add(b'>')
+    .add(b'`')
+    .add(b'?')
+    .add(b'{')
+    .add(b'}');
 
 /// The start of `text` that fits into a status: whole characters, at most 4 KiB as UTF-8 and 6 KiB percent-encoded.
 pub(crate) fn cut(text: &str) -> &str {

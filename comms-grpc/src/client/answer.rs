@@ -120,7 +120,8 @@ mod tests {
                 assert_eq!(error.retry_after, Some(Duration::from_secs(3)), "{status}");
             }
         }
-        let error = from_status(&answer(503, &[("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT")], false).unwrap());
+        let error =
+            from_status(&answer(503, &[("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT")], false).unwrap());
         assert_eq!(error.retry_after, None);
     }
 

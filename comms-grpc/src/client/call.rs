@@ -59,6 +59,8 @@ impl Call {
 fn status_of(error: transport::Error, peer: &str) -> Status {
     let unexecuted = proves_unexecuted(&error);
     let late = chain(&error).any(|error| error.is::<TimeoutExpired>());
+    // The outer errors say only that the transport failed.
+    let text = chain(&error).last().map(|cause| format!("{peer}: {cause}")).unwrap_or_default();
     let status = Status::from_error(Box::new(error));
     let code = match status.code() {
         _ if unexecuted => Code::Unavailable,
@@ -66,6 +68,6 @@ fn status_of(error: transport::Error, peer: &str) -> Status {
         Code::Unavailable => Code::Unknown,
         code => code,
     };
-    let status = Status::new(code, format!("{peer}: {}", status.message()));
+    let status = Status::new(code, text);
     if unexecuted { Evidence::attach(status, ErrorKind::NotExecuted) } else { status }
 }

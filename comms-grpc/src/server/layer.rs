@@ -10,7 +10,8 @@ use std::{
 
 use bytes::Bytes;
 use comms_core::{
-    BoxError, Clock, Context as CallContext, Deadline, Error, ErrorKind, context::Protocol, telemetry, wire::NOT_EXECUTED,
+    BoxError, Clock, Context as CallContext, Deadline, Error, ErrorKind, context::Protocol, telemetry,
+    wire::NOT_EXECUTED,
 };
 use futures::{FutureExt, future::BoxFuture};
 use http::{HeaderMap, HeaderValue, Request, Response};

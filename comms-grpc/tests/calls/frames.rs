@@ -121,7 +121,11 @@ async fn what_the_protocol_proves_is_not_executed_and_the_rest_is_indeterminate(
         let status = call(&channel(address, SECOND * 5), "report", 0).await.unwrap_err();
         assert_ne!(status.code(), Code::DeadlineExceeded, "{name}: {status}");
         assert_eq!(from_status(&status).kind, kind, "{name}: {status:?}");
-        assert_eq!(kind == NotExecuted, status.code() == Code::Unavailable && name != "UNAVAILABLE", "{name}");
+        assert_eq!(
+            kind == NotExecuted,
+            status.code() == Code::Unavailable && name != "UNAVAILABLE",
+            "{name}"
+        );
     }
 }
 

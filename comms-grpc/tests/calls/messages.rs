@@ -85,7 +85,9 @@ async fn beside(another: Answer) -> (Status, Status) {
 
 #[tokio::test]
 async fn a_long_message_is_cut_and_costs_no_other_call_anything() {
-    for answer in [17_000, 200_000, 900_000].into_iter().flat_map(|n| [Answer::Headers(n), Answer::Trailers(n)]) {
+    for answer in
+        [17_000, 200_000, 900_000].into_iter().flat_map(|n| [Answer::Headers(n), Answer::Trailers(n)])
+    {
         let (beside, status) = beside(answer).await;
         assert_eq!((status.code(), status.message()), (Code::InvalidArgument, &*"m".repeat(4_096)));
         assert_eq!(from_status(&status).kind, ErrorKind::Invalid);
@@ -129,8 +131,13 @@ async fn a_server_sends_no_message_that_a_default_peer_refuses() {
 #[tokio::test]
 async fn a_proxys_answer_is_a_deployment_fault_or_indeterminate() {
     use ErrorKind::{Indeterminate, Misconfigured};
-    let cases =
-        [(401, Misconfigured), (403, Misconfigured), (404, Misconfigured), (200, Misconfigured), (429, Indeterminate)];
+    let cases = [
+        (401, Misconfigured),
+        (403, Misconfigured),
+        (404, Misconfigured),
+        (200, Misconfigured),
+        (429, Indeterminate),
+    ];
     for (http, kind) in cases.into_iter().chain([502, 503, 504].map(|http| (http, Indeterminate))) {
         let (_, status) = beside(Answer::Http(http)).await;
         let error = from_status(&status);

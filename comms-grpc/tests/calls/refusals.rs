@@ -32,7 +32,10 @@ async fn a_deadline_that_passed_on_the_way_is_refused_with_a_proof() {
     let probe = Probe::default();
     let server = start(probe.clone(), ServerConfig::default()).await;
     let headers = raw(server.address, "0m", b"\0\0\0\0\0").await;
-    assert_eq!((&headers["grpc-status"], &headers[NOT_EXECUTED]), (&"4".parse().unwrap(), &"rejected".parse().unwrap()));
+    assert_eq!(
+        (&headers["grpc-status"], &headers[NOT_EXECUTED]),
+        (&"4".parse().unwrap(), &"rejected".parse().unwrap())
+    );
     assert_eq!(probe.begun.load(SeqCst), 0);
     // A deadline that passes while the handler runs proves nothing.
     let headers = raw(server.address, "50m", b"\0\0\0\0\x06\x0a\x04hang").await;
@@ -92,9 +95,41 @@ async fn an_error_of_a_layer_below_is_sent_by_the_table() {
     let headers = below(move || full().into()).await;
     assert_eq!((&headers["grpc-status"], headers.get(NOT_EXECUTED)), (&"8".parse().unwrap(), None));
     let headers = below(move || refused(&full()).into()).await;
-    assert_eq!((&headers["grpc-status"], &headers[NOT_EXECUTED]), (&"8".parse().unwrap(), &"rejected".parse().unwrap()));
+    assert_eq!(
+        (&headers["grpc-status"], &headers[NOT_EXECUTED]),
+        (&"8".parse().unwrap(), &"rejected".parse().unwrap())
+    );
     for error in [|| Error::misconfigured("hunter2").into(), || -> BoxError { "hunter2".into() }] {
         let status = Status::from_header_map(&below(error).await).unwrap();
         assert_eq!((status.code(), status.message()), (Code::Internal, "internal error"));
     }
+}
+
+/// Connections end in order while calls are made. Some calls fail; those that count as not executed were not.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_call_that_counts_as_not_executed_has_run() {
+    let probe = Probe::default();
+    let mut config = ServerConfig::default();
+    config.max_connection_age = crate::probe::millis(20);
+    let server = start(probe.clone(), config).await;
+    let channel = server.channel(SECOND * 5);
+    let callers = (0..16).map(|_| {
+        let channel = channel.clone();
+        tokio::spawn(async move {
+            let mut kinds = Vec::new();
+            for _ in 0..300 {
+                kinds.push(call(&channel, "report", 0).await.err().map(|status| from_status(&status).kind));
+            }
+            kinds
+        })
+    });
+    let ended = futures::future::join_all(callers).await;
+    let kinds: Vec<_> = ended.into_iter().flat_map(Result::unwrap).collect();
+    let count = |wanted| kinds.iter().filter(|kind| **kind == wanted).count();
+    let (done, unclear) = (count(None), count(Some(ErrorKind::Indeterminate)));
+    let unexecuted = count(Some(ErrorKind::NotExecuted));
+    assert_eq!(done + unclear + unexecuted, kinds.len());
+    assert!(unexecuted > 0, "{done} done, {unclear} indeterminate");
+    let begun = probe.begun.load(SeqCst);
+    assert!((done..=done + unclear).contains(&begun), "{begun} begun, {done} done, {unclear} indeterminate");
 }
