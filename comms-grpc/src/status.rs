@@ -141,7 +141,7 @@ impl StdError for Refusal {}
 
 /// Whether the text of `error` is, or may contain, that of a peer.
 fn is_peers(error: &Error) -> bool {
-    chain(error).any(|cause| cause.is::<Status>())
+    chain(error.cause()).any(|cause| cause.is::<Status>())
 }
 
 fn log(error: &Error) {
