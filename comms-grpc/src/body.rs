@@ -1,4 +1,4 @@
-//! A response body that ends when the deadline does.
+//! A response body that ends at the deadline.
 
 use std::{
     future::Future,
@@ -101,7 +101,9 @@ impl Reader {
             #[cfg(feature = "server")]
             Self::Peer => {
                 let mut trailers = HeaderMap::new();
-                Some(status.add_header(&mut trailers).map(|()| Frame::trailers(trailers)))
+                let added = status.add_header(&mut trailers);
+                crate::server::own(&mut trailers);
+                Some(added.map(|()| Frame::trailers(trailers)))
             }
         }
     }

@@ -25,7 +25,7 @@ use comms_core::ErrorKind;
 use h2::Reason;
 use tonic::{ConnectError, Status};
 
-/// The kind of a failed call, where its status code does not tell it.
+/// The kind of a failed call, where it does not follow from the status code.
 pub(crate) struct Evidence(ErrorKind);
 
 impl Evidence {

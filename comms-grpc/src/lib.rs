@@ -1,7 +1,7 @@
 //! gRPC between services: a client channel and server layers that any generated tonic code takes.
 //!
 //! The problem: a call without a deadline waits for ever, and a deadline that is not handed on makes
-//! every hop behind it work for somebody who has gone. tonic reads `grpc-timeout` and stops at the
+//! every hop behind it work for a caller that has gone. tonic reads `grpc-timeout` and stops at the
 //! response headers; it does not pass the rest on, its timer starts behind the queue and the connect, and
 //! its answer is CANCELLED.
 //!

@@ -32,7 +32,7 @@ use crate::{
 /// percent-encoded. It is a fixed one for every other kind, and for an error made from a peer's status, whose text is
 /// for this process only: then the error is logged here.
 ///
-/// The status never says that the call was not executed, also for `NotExecuted` and `Rejected`: the handler that
+/// The status never proves that the call was not executed, not even for `NotExecuted` and `Rejected`: the handler that
 /// returns it has run. A handler that has not begun its work uses [`refused`].
 ///
 /// ```

@@ -1,4 +1,4 @@
-//! What a peer's response says about a failed call.
+//! The failure that a peer's response reports.
 
 use comms_core::{
     ErrorKind,

@@ -52,8 +52,8 @@ impl ChannelBuilder {
         self
     }
 
-    /// How long the connection may be silent before it is asked for life; it is given up after half of
-    /// that without an answer. Default 10 s.
+    /// How long the connection may be silent before a ping is sent; the connection is given up if the answer takes half
+    /// of that. Default 10 s.
     pub fn keep_alive(mut self, interval: Duration) -> Self {
         self.keep_alive = interval;
         self

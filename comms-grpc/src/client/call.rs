@@ -1,4 +1,4 @@
-//! One call on its way: through the queue, the connect and the wait for headers, within the deadline.
+//! One call: queueing, connecting and waiting for response headers, within the deadline.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,11 +11,12 @@ use tracing::Instrument;
 use super::answer::failure;
 use crate::{
     body::{DeadlineBody, Reader},
+    bound::cut,
     evidence::{Evidence, chain, proves_unexecuted},
     measure::Measure,
 };
 
-/// A call that is going to be made, and what remains for it.
+/// A call that is about to be made, and the time that remains for it.
 pub(super) struct Call {
     pub(super) transport: transport::Channel,
     pub(super) request: Request<Body>,
@@ -29,7 +30,7 @@ impl Call {
     pub(super) async fn run(self) -> Result<Response<Body>, Status> {
         let Self { transport, request, left, peer, forwards_credentials, mut measure } = self;
         let span = tracing::debug_span!("call", rpc.method = request.uri().path(), server.address = %peer);
-        // Made before the transport makes a timer of `grpc-timeout`: that one would answer CANCELLED.
+        // Started before the transport starts a timer for `grpc-timeout`, which would answer CANCELLED.
         let mut expiry = Box::pin(tokio::time::sleep(left));
         let answer = tokio::select! {
             biased;
@@ -68,6 +69,6 @@ fn status_of(error: transport::Error, peer: &str) -> Status {
         Code::Unavailable => Code::Unknown,
         code => code,
     };
-    let status = Status::new(code, text);
+    let status = Status::new(code, cut(&text));
     if unexecuted { Evidence::attach(status, ErrorKind::NotExecuted) } else { status }
 }

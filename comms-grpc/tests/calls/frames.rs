@@ -180,3 +180,19 @@ async fn a_call_after_a_goaway_uses_a_new_connection() {
     let _server = start_on(server.await.unwrap(), Probe::default(), ServerConfig::default());
     call(&channel, "report", 0).await.unwrap();
 }
+
+/// tonic panics on such details, and loses the code beside such a message.
+#[tokio::test]
+async fn malformed_details_and_messages_cost_neither_the_code_nor_the_process() {
+    for (code, kind) in [("3", ErrorKind::Invalid), ("0", ErrorKind::Indeterminate)] {
+        let fields = [("grpc-status", code), ("grpc-message", "%FF"), ("grpc-status-details-bin", "*")];
+        let bytes = [headers(1, 0, &[("content-type", "application/grpc")]), headers(1, END_STREAM, &fields)];
+        let in_head = [headers(1, 0, &fields), frame(DATA, END_STREAM, 1, &[])];
+        for bytes in [bytes.concat(), in_head.concat()] {
+            let address = peer(move |_| (bytes.clone(), false)).await;
+            // A success without a message is an error as well.
+            let status = call(&channel(address, SECOND * 5), "report", 0).await.unwrap_err();
+            assert_eq!(from_status(&status).kind, kind, "{code}: {status:?}");
+        }
+    }
+}

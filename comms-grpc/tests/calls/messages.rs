@@ -50,7 +50,7 @@ fn answer(mut to: SendResponse<bytes::Bytes>, answer: Answer) {
     }
 }
 
-/// A peer that answers the first call of its only connection a second after the second one, with `answers`.
+/// A peer that answers the first call of its only connection after the second one, with `answers`.
 async fn peer(answers: [Answer; 2]) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -62,7 +62,7 @@ async fn peer(answers: [Answer; 2]) -> SocketAddr {
             answer(second, answers[1]);
             if let Some(first) = first.take() {
                 tokio::spawn(async move {
-                    tokio::time::sleep(SECOND).await;
+                    tokio::time::sleep(crate::probe::millis(300)).await;
                     answer(first, answers[0]);
                 });
             }
