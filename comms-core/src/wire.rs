@@ -67,3 +67,7 @@ pub const DLQ_ERROR: &str = "dlq_error";
 pub const DLQ_PAYLOAD_OMITTED: &str = "dlq_payload_omitted";
 /// Dead letter: when the group gave up, RFC 3339.
 pub const DLQ_FAILED_AT: &str = "dlq_failed_at";
+
+/// On a gRPC response without a body: no handler ran. The value is the kind of the refusal, `not_executed` or
+/// `rejected`.
+pub const NOT_EXECUTED: &str = "comms-not-executed";

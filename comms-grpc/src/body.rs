@@ -1,4 +1,4 @@
-//! A response body that ends when the deadline does.
+//! A response body that ends at the deadline.
 
 use std::{
     future::Future,
@@ -7,22 +7,21 @@ use std::{
 };
 
 use bytes::Bytes;
-#[cfg(feature = "server")]
 use http::HeaderMap;
 use http_body::{Body, Frame};
 use tokio::time::Sleep;
 use tonic::{Code, Status};
 
-use crate::measure::Measure;
+use crate::{client::reported, measure::Measure};
 
-/// How a failure is told to the reader of the body.
+/// The side of the call that reads the body.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Tell {
-    /// As the body's error: tonic's client shows it as the call's status.
-    Error,
-    /// As trailers: what the peer of a server reads.
+pub(crate) enum Reader {
+    /// tonic's client: a failure is the body's error, which it returns as the call's status.
+    Client { forwards_credentials: bool },
+    /// The peer of a server: a failure is sent as trailers.
     #[cfg(feature = "server")]
-    Trailers,
+    Peer,
 }
 
 /// Passes frames through until the end, an error, or the deadline; then drops the inner body, and with
@@ -32,13 +31,13 @@ pub(crate) struct DeadlineBody<B> {
     #[pin]
     inner: Option<B>,
     expiry: Pin<Box<Sleep>>,
-    tell: Tell,
+    reader: Reader,
     measure: Measure,
 }
 
 impl<B> DeadlineBody<B> {
-    pub(crate) fn new(inner: B, expiry: Pin<Box<Sleep>>, tell: Tell, measure: Measure) -> Self {
-        Self { inner: Some(inner), expiry, tell, measure }
+    pub(crate) fn new(inner: B, expiry: Pin<Box<Sleep>>, reader: Reader, measure: Measure) -> Self {
+        Self { inner: Some(inner), expiry, reader, measure }
     }
 }
 
@@ -54,9 +53,13 @@ impl<B: Body<Data = Bytes, Error = Status>> Body for DeadlineBody<B> {
             Status::deadline_exceeded("the deadline passed while the response was streamed")
         } else {
             match std::task::ready!(inner.poll_frame(cx)) {
-                Some(Ok(frame)) => {
-                    if let Some(trailers) = frame.trailers_ref() {
+                Some(Ok(mut frame)) => {
+                    if let Some(trailers) = frame.trailers_mut() {
                         this.measure.ended_by(trailers);
+                        if let Some(status) = this.reader.take(trailers) {
+                            this.inner.set(None);
+                            return Poll::Ready(Some(Err(status)));
+                        }
                     }
                     return Poll::Ready(Some(Ok(frame)));
                 }
@@ -70,7 +73,7 @@ impl<B: Body<Data = Bytes, Error = Status>> Body for DeadlineBody<B> {
         };
         this.inner.set(None);
         this.measure.ended(status.code());
-        Poll::Ready(told(*this.tell, status))
+        Poll::Ready(this.reader.give(status))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -78,19 +81,36 @@ impl<B: Body<Data = Bytes, Error = Status>> Body for DeadlineBody<B> {
     }
 }
 
-fn told(tell: Tell, status: Status) -> Option<Result<Frame<Bytes>, Status>> {
-    match tell {
-        Tell::Error => Some(Err(status)),
-        #[cfg(feature = "server")]
-        Tell::Trailers => {
-            let mut trailers = HeaderMap::new();
-            Some(status.add_header(&mut trailers).map(|()| Frame::trailers(trailers)))
+impl Reader {
+    /// The failure in `trailers`, where the reader gets it as an error. Trailers that stay are bounded, and without a
+    /// proof that the handler did not run: it has.
+    fn take(self, trailers: &mut HeaderMap) -> Option<Status> {
+        match self {
+            Self::Client { forwards_credentials } => reported(trailers, forwards_credentials),
+            #[cfg(feature = "server")]
+            Self::Peer => {
+                crate::server::own(trailers);
+                None
+            }
+        }
+    }
+
+    fn give(self, status: Status) -> Option<Result<Frame<Bytes>, Status>> {
+        match self {
+            Self::Client { .. } => Some(Err(status)),
+            #[cfg(feature = "server")]
+            Self::Peer => {
+                let mut trailers = HeaderMap::new();
+                let added = status.add_header(&mut trailers);
+                crate::server::own(&mut trailers);
+                Some(added.map(|()| Frame::trailers(trailers)))
+            }
         }
     }
 }
 
-/// A peer says UNAVAILABLE in trailers; as an error of the body it is a connection lost in the middle of
-/// the call, which may have been done.
+/// The connection failed in the middle of the response. UNAVAILABLE, which tonic makes of that, is what servers send
+/// for calls that they refuse.
 fn broken(status: Status) -> Status {
     match status.code() {
         Code::Unavailable => Status::unknown(status.message()),

@@ -1,16 +1,16 @@
 //! gRPC between services: a client channel and server layers that any generated tonic code takes.
 //!
 //! The problem: a call without a deadline waits for ever, and a deadline that is not handed on makes
-//! every hop behind it work for somebody who has gone. tonic reads `grpc-timeout` and stops at the
+//! every hop behind it work for a caller that has gone. tonic reads `grpc-timeout` and stops at the
 //! response headers; it does not pass the rest on, its timer starts behind the queue and the connect, and
 //! its answer is CANCELLED.
 //!
 //! The promise: every call through a [`Channel`] ends by the earlier of the caller's
 //! [`Context`](comms_core::Context) deadline and the channel's own limit, whatever the peer does, with
-//! DEADLINE_EXCEEDED; the peer is told what remains; the trace goes along. On the other side
+//! DEADLINE_EXCEEDED; the request carries the time that remains, and the trace. On the other side
 //! (feature `server`) the server layer turns that into the handler's context and enforces it on the handler
 //! and on the response stream. Status codes and [`ErrorKind`](comms_core::ErrorKind)s map by one table,
-//! see [`status`].
+//! see [`status`]: a failed call is reported as not executed only with proof.
 //!
 //! What breaks it: blocking the executor thread; clocks are not involved, since only what remains
 //! is sent.
@@ -20,7 +20,9 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod body;
+mod bound;
 mod client;
+mod evidence;
 mod key;
 mod measure;
 #[cfg(feature = "server")]
@@ -31,5 +33,5 @@ pub use client::{Channel, ChannelBuilder};
 pub use key::{key_of, keyed};
 #[cfg(feature = "server")]
 pub use server::{ServerConfig, ServerLayer, ServerService, serve};
-pub use status::{from_status, to_status};
+pub use status::{from_status, refused, to_status};
 pub use tonic;

@@ -9,11 +9,11 @@ use tonic::{Code, Status};
 
 use crate::status::code_name;
 
-/// The measurement of one call. Unless told otherwise the call was dropped before its end: CANCELLED.
+/// The measurement of one call. Without a recorded end the call was dropped: CANCELLED.
 #[derive(Debug)]
 pub(crate) struct Measure {
     metric: &'static str,
-    /// `None`: nobody has vouched for the name yet, and a label must not be what a stranger sends.
+    /// `None` until the name is known to be a method: a label must not be what a stranger sends.
     method: Option<String>,
     peer: Option<Arc<str>>,
     code: Option<Code>,
@@ -48,7 +48,7 @@ impl Measure {
         self.code = trailers.get(Status::GRPC_STATUS).map(|v| Code::from_bytes(v.as_bytes())).or(self.code);
     }
 
-    /// A response that just stops says nothing about how the call went.
+    /// A response that ends without a status: UNKNOWN.
     pub(crate) fn ended_without_trailers(&mut self) {
         self.code.get_or_insert(Code::Unknown);
     }

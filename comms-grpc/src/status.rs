@@ -1,15 +1,39 @@
-//! The one table between status codes and error kinds, both ways.
+//! Status codes and error kinds, in both directions.
 //!
-//! The codes of a kind, and of a guard that said no, stand in [`ErrorKind`]; this module carries message and
-//! pushback with them. What a peer *says* is UNAVAILABLE is `NotExecuted`; a connection that breaks in the middle
-//! of a call is not: the call may have been done, so the channel reports UNKNOWN and the kind is `Indeterminate`.
+//! The codes stand in the table of [`ErrorKind`]; a [`Guard`](comms_core::resilience::Guard) that refused a call has its
+//! own. This module adds the text that a peer may read, the wait, and the proof that a call was not executed.
+//!
+//! | from a peer | kind |
+//! |---|---|
+//! | INVALID_ARGUMENT, OUT_OF_RANGE | `Invalid` |
+//! | NOT_FOUND | `NotFound` |
+//! | ALREADY_EXISTS, FAILED_PRECONDITION, ABORTED | `Conflict` |
+//! | PERMISSION_DENIED, UNAUTHENTICATED, UNIMPLEMENTED | `Misconfigured` |
+//! | any other code | `Indeterminate` |
+//! | any code, with a proof that no handler ran | `NotExecuted`, `Rejected` |
+//!
+//! A status without such a proof never becomes `NotExecuted` or `Rejected`: the peer may have done the work before it
+//! answered UNAVAILABLE. A [`Channel`](crate::Channel) attaches the proof to the statuses that it returns.
 
-use std::time::Duration;
+use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 use comms_core::{Error, ErrorKind, wire::GRPC_RETRY_PUSHBACK_MS as PUSHBACK};
 use tonic::{Code, Status};
 
-/// The status that tells a peer of `error`, with its [`Error::public_text`]. Every other text stays in this process: log it.
+use crate::{
+    bound::{TEXT, cut},
+    evidence::{Evidence, chain},
+};
+
+/// The status that reports `error` to a peer: its code by the table of [`ErrorKind`], its wait as
+/// `grpc-retry-pushback-ms`, and its text.
+///
+/// The text is the error's [`Error::public_text`], cut to 4 KiB of UTF-8 and 6 KiB
+/// percent-encoded. It is a fixed one for every other kind, and for an error made from a peer's status, whose text is
+/// for this process only: then the error is logged here.
+///
+/// The status never proves that the call was not executed, not even for `NotExecuted` and `Rejected`: the handler that
+/// returns it has run. A handler that has not begun its work uses [`refused`].
 ///
 /// ```
 /// use comms_core::{Error, ErrorKind};
@@ -20,8 +44,14 @@ use tonic::{Code, Status};
 /// ```
 #[must_use]
 pub fn to_status(error: &Error) -> Status {
-    let message = error.public_text().unwrap_or_else(|| "internal error".to_owned());
-    let mut status = Status::new(Code::from_i32(error.grpc_code()), message);
+    let code = Code::from_i32(error.grpc_code());
+    let mut status = match error.public_text() {
+        Some(text) => Status::new(code, cut(&text)),
+        None => {
+            log(error);
+            Status::new(code, fixed_text(error.kind))
+        }
+    };
     if let Some(wait) = error.retry_after {
         // Rounded up: a wait that is a fraction too short is refused again.
         let millis = wait.as_nanos().div_ceil(1_000_000);
@@ -30,16 +60,109 @@ pub fn to_status(error: &Error) -> Status {
     status
 }
 
-/// The error a peer's `status` stands for. The status is the error's source, so that its code and details
-/// can still be had by `error.cause().downcast_ref::<Status>()`. A pushback that is negative or
-/// not a number is left out. RESOURCE_EXHAUSTED without one may be a message that is too large or a quota that is used up:
-/// a policy does not try it again, and a consumer only so often.
+/// The status that reports `error` and proves to the caller that the call was not executed, so that the caller may
+/// repeat it. For the first lines of a handler, and for layers in front of it: nothing has happened yet that a second
+/// call would repeat.
+///
+/// The server layer sends the proof as the header [`NOT_EXECUTED`](comms_core::wire::NOT_EXECUTED), and removes that
+/// header from every other response. It has no effect in the middle of a response stream, and on an error of another
+/// kind than `NotExecuted` and `Rejected`: those are sent as by [`to_status`].
+///
+/// ```
+/// use comms_core::Error;
+/// use std::time::Duration;
+///
+/// fn charge(queue_is_full: bool) -> Result<(), tonic::Status> {
+///     if queue_is_full {
+///         let error = Error::rejected("too many charges", Some(Duration::from_secs(1)));
+///         return Err(comms_grpc::refused(&error));
+///     }
+///     Ok(())
+/// }
+/// # charge(true).unwrap_err();
+/// ```
+#[must_use]
+pub fn refused(error: &Error) -> Status {
+    let status = to_status(error);
+    match error.kind {
+        ErrorKind::NotExecuted | ErrorKind::Rejected => Refusal::attach(status, error.kind),
+        _ => status,
+    }
+}
+
+/// The error that a call ended with by `status`, which is the error's cause:
+/// `error.cause().downcast_ref::<Status>()` has its code and details. Its text is cut to 4 KiB.
+///
+/// The kind follows from the code by the table of this [module](self), or from what the [`Channel`](crate::Channel)
+/// found out about the call. The wait is the peer's `grpc-retry-pushback-ms`; a negative one, and one that is not a
+/// number, is ignored.
 #[must_use]
 pub fn from_status(status: &Status) -> Error {
     let pushback = status.metadata().get(PUSHBACK).and_then(|v| v.to_str().ok()?.parse().ok());
-    let mut error = Error::new(ErrorKind::from_grpc_code(status.code().into()), status.clone());
+    let evidence = Evidence::of(status).or_else(|| Refusal::of(status));
+    let kind = evidence.unwrap_or_else(|| ErrorKind::from_grpc_code(status.code().into()));
+    let mut error = Error::new(kind, bare(status, evidence.is_some()));
     error.retry_after = pushback.map(Duration::from_millis);
     error
+}
+
+/// `status` with a short text, and without the evidence that has become the error's kind.
+fn bare(status: &Status, evidence: bool) -> Status {
+    if !evidence && status.message().len() <= TEXT {
+        return status.clone();
+    }
+    let (details, metadata) = (status.details().to_vec(), status.metadata().clone());
+    Status::with_details_and_metadata(status.code(), cut(status.message()), details.into(), metadata)
+}
+
+/// Attached to a status by [`refused`]. Not the [`Evidence`] of a client: a forwarded status proves nothing.
+#[derive(Debug)]
+pub(crate) struct Refusal(ErrorKind);
+
+impl Refusal {
+    /// `status`, as the refusal of a call: `NotExecuted` or `Rejected`.
+    pub(crate) fn attach(mut status: Status, kind: ErrorKind) -> Status {
+        status.set_source(Arc::new(Self(kind)));
+        status
+    }
+
+    /// The kind with which `status` refuses a call, if [`refused`] made it.
+    pub(crate) fn of(status: &Status) -> Option<ErrorKind> {
+        status.source()?.downcast_ref().map(|Self(kind)| *kind)
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "refused as {}", self.0)
+    }
+}
+
+impl StdError for Refusal {}
+
+fn log(error: &Error) {
+    let (kind, chain) = (error.kind.as_str(), error.chain());
+    match error.kind {
+        ErrorKind::Misconfigured | ErrorKind::Internal | ErrorKind::Fatal => {
+            tracing::error!(error = %chain, error.type = kind, "a gRPC call fails");
+        }
+        _ => tracing::warn!(error = %chain, error.type = kind, "a gRPC call fails"),
+    }
+}
+
+/// The text of an error whose own text stays in this process.
+pub(crate) const fn fixed_text(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::NotExecuted => "unavailable",
+        ErrorKind::Indeterminate => "the outcome is unknown",
+        ErrorKind::Rejected => "rejected",
+        ErrorKind::Invalid => "invalid argument",
+        ErrorKind::NotFound => "not found",
+        ErrorKind::Unauthenticated => "unauthenticated",
+        ErrorKind::PermissionDenied => "permission denied",
+        ErrorKind::Conflict => "conflict",
+        _ => "internal error",
+    }
 }
 
 /// The name of a code as the specification and the metrics write it.
@@ -66,52 +189,4 @@ pub(crate) const fn code_name(code: Code) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use comms_core::{
-        Clock,
-        resilience::{Breaker, BreakerConfig},
-    };
-
-    #[test]
-    fn every_kind_goes_out_and_comes_back() {
-        use ErrorKind::{Conflict, Fatal, Indeterminate, Invalid, NotExecuted, Rejected};
-        for kind in [NotExecuted, Indeterminate, Rejected, Invalid, Conflict] {
-            assert_eq!(from_status(&to_status(&Error::new(kind, "why"))).kind, kind);
-        }
-        let fatal = to_status(&Error::new(Fatal, "password is hunter2"));
-        assert_eq!((fatal.code(), fatal.message()), (Code::Internal, "internal error"));
-        // A peer's INTERNAL is not this process's end: whether it did the work is unknown.
-        assert_eq!(from_status(&fatal).kind, Indeterminate);
-    }
-
-    #[test]
-    fn an_open_breaker_is_unavailable_with_its_wait() {
-        let breaker = Breaker::new("payments", BreakerConfig::default(), Clock::system()).unwrap();
-        (0..5).for_each(|_| breaker.acquire().unwrap().failure());
-        let error = Error::from(breaker.acquire().unwrap_err()).context("ask");
-        let status = to_status(&error);
-        assert_eq!(status.code(), Code::Unavailable);
-        let told = from_status(&status);
-        assert_eq!(told.kind, ErrorKind::NotExecuted, "nothing happened, and the caller did nothing wrong");
-        assert!(told.retry_after >= error.retry_after && told.retry_after.is_some());
-    }
-
-    #[test]
-    fn the_wait_goes_along_rounded_up() {
-        let status = to_status(&Error::rejected("busy", Some(Duration::from_micros(1_200))));
-        assert_eq!(from_status(&status).retry_after, Some(Duration::from_millis(2)));
-        for text in ["-1", "soon", ""] {
-            let mut status = Status::resource_exhausted("busy");
-            status.metadata_mut().insert(PUSHBACK, text.parse().unwrap());
-            assert_eq!(from_status(&status).retry_after, None, "{text:?}");
-        }
-    }
-
-    #[test]
-    fn the_peers_own_code_can_still_be_had() {
-        let error = from_status(&Status::not_found("no such order"));
-        assert_eq!(error.kind, ErrorKind::Invalid);
-        assert_eq!(error.cause().downcast_ref::<Status>().unwrap().code(), Code::NotFound);
-    }
-}
+mod tests;

@@ -8,6 +8,10 @@ use tonic::transport::Endpoint;
 
 use super::Channel;
 
+/// Bytes of response headers or trailers that a peer may send: a status message of 256 KiB whose every byte is
+/// percent-encoded. hyper's 16 KiB would cost the call its status, and other calls on the connection theirs.
+const HEADER_LIST: u32 = 1024 * 1024;
+
 /// Settings of a [`Channel`].
 #[derive(Debug, Clone)]
 #[must_use]
@@ -17,6 +21,7 @@ pub struct ChannelBuilder {
     connect_timeout: Duration,
     keep_alive: Duration,
     peer: Option<String>,
+    forwards_credentials: bool,
     clock: Clock,
 }
 
@@ -28,6 +33,7 @@ impl ChannelBuilder {
             connect_timeout: Duration::from_secs(2),
             keep_alive: Duration::from_secs(10),
             peer: None,
+            forwards_credentials: false,
             clock: Clock::system(),
         }
     }
@@ -46,8 +52,8 @@ impl ChannelBuilder {
         self
     }
 
-    /// How long the connection may be silent before it is asked for life; it is given up after half of
-    /// that without an answer. Default 10 s.
+    /// How long the connection may be silent before a ping is sent; the connection is given up if the answer takes half
+    /// of that. Default 10 s.
     pub fn keep_alive(mut self, interval: Duration) -> Self {
         self.keep_alive = interval;
         self
@@ -56,6 +62,14 @@ impl ChannelBuilder {
     /// The peer's name in metrics, spans and errors: `payment`. Default: host and port.
     pub fn peer(mut self, name: impl Into<String>) -> Self {
         self.peer = Some(name.into());
+        self
+    }
+
+    /// Whether the calls carry the credentials of this process's caller. Then PERMISSION_DENIED and UNAUTHENTICATED
+    /// concern the caller, and are `PermissionDenied` and `Unauthenticated`. Default false: they concern this process,
+    /// and are `Misconfigured`.
+    pub fn forwards_credentials(mut self, forwards: bool) -> Self {
+        self.forwards_credentials = forwards;
         self
     }
 
@@ -71,7 +85,7 @@ impl ChannelBuilder {
     /// # Errors
     /// `Invalid` for a URI other than `http://host:port`, for a zero duration, and outside a runtime.
     pub fn build(self) -> Result<Channel, Error> {
-        let Self { uri, timeout, connect_timeout, keep_alive, peer, clock } = self;
+        let Self { uri, timeout, connect_timeout, keep_alive, peer, forwards_credentials, clock } = self;
         let parsed: Uri =
             uri.parse().map_err(|e| Error::invalid(e).context(format_args!("channel to {uri:?}")))?;
         let bare = parsed.path_and_query().is_none_or(|p| p == "/");
@@ -95,7 +109,8 @@ impl ChannelBuilder {
             .http2_keep_alive_interval(keep_alive)
             .keep_alive_timeout(keep_alive / 2)
             .keep_alive_while_idle(true)
+            .http2_max_header_list_size(HEADER_LIST)
             .connect_lazy();
-        Ok(Channel { transport, timeout, peer, clock })
+        Ok(Channel { transport, timeout, peer, forwards_credentials, clock })
     }
 }

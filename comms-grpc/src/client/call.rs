@@ -1,41 +1,51 @@
-//! One call on its way: through the queue, the connect and the wait for headers, within the deadline.
+//! One call: queueing, connecting and waiting for response headers, within the deadline.
 
-use std::{error::Error as StdError, iter, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
+use comms_core::ErrorKind;
 use http::{Request, Response};
-use tonic::{Code, ConnectError, Status, TimeoutExpired, body::Body, transport};
+use tonic::{Code, Status, TimeoutExpired, body::Body, transport};
 use tower::ServiceExt;
 use tracing::Instrument;
 
+use super::answer::failure;
 use crate::{
-    body::{DeadlineBody, Tell},
+    body::{DeadlineBody, Reader},
+    bound::cut,
+    evidence::{Evidence, chain, proves_unexecuted},
     measure::Measure,
 };
 
-/// A call that is going to be made, and what remains for it.
+/// A call that is about to be made, and the time that remains for it.
 pub(super) struct Call {
     pub(super) transport: transport::Channel,
     pub(super) request: Request<Body>,
     pub(super) left: Duration,
     pub(super) peer: Arc<str>,
+    pub(super) forwards_credentials: bool,
     pub(super) measure: Measure,
 }
 
 impl Call {
     pub(super) async fn run(self) -> Result<Response<Body>, Status> {
-        let Self { transport, request, left, peer, mut measure } = self;
+        let Self { transport, request, left, peer, forwards_credentials, mut measure } = self;
         let span = tracing::debug_span!("call", rpc.method = request.uri().path(), server.address = %peer);
-        // Made before the transport makes a timer of `grpc-timeout`: that one would answer CANCELLED.
+        // Started before the transport starts a timer for `grpc-timeout`, which would answer CANCELLED.
         let mut expiry = Box::pin(tokio::time::sleep(left));
         let answer = tokio::select! {
             biased;
             answer = transport.oneshot(request).instrument(span) => answer.map_err(|e| status_of(e, &peer)),
             () = &mut expiry => Err(Status::deadline_exceeded(format!("{peer}: no answer before the deadline"))),
         };
+        let answer = answer.and_then(|mut response| match failure(&mut response, forwards_credentials) {
+            Some(status) => Err(status),
+            None => Ok(response),
+        });
         match answer {
             Ok(response) => {
                 measure.ended_by(response.headers());
-                Ok(response.map(|body| Body::new(DeadlineBody::new(body, expiry, Tell::Error, measure))))
+                let reader = Reader::Client { forwards_credentials };
+                Ok(response.map(|body| Body::new(DeadlineBody::new(body, expiry, reader, measure))))
             }
             Err(status) => {
                 measure.ended(status.code());
@@ -45,19 +55,20 @@ impl Call {
     }
 }
 
-/// What a failure of the transport tells the caller. UNAVAILABLE promises that nothing happened, so it is
-/// kept for a connection that could not be made.
+/// The status of a call whose transport failed before the response. UNAVAILABLE is kept for a call that was provably
+/// not executed.
 fn status_of(error: transport::Error, peer: &str) -> Status {
-    let (unsent, late) = (caused_by::<ConnectError>(&error), caused_by::<TimeoutExpired>(&error));
+    let unexecuted = proves_unexecuted(&error);
+    let late = chain(&error).any(|error| error.is::<TimeoutExpired>());
+    // The outer errors say only that the transport failed.
+    let text = chain(&error).last().map(|cause| format!("{peer}: {cause}")).unwrap_or_default();
     let status = Status::from_error(Box::new(error));
     let code = match status.code() {
+        _ if unexecuted => Code::Unavailable,
         _ if late => Code::DeadlineExceeded,
-        Code::Unavailable if !unsent => Code::Unknown,
+        Code::Unavailable => Code::Unknown,
         code => code,
     };
-    Status::new(code, format!("{peer}: {}", status.message()))
-}
-
-fn caused_by<E: StdError + 'static>(error: &(dyn StdError + 'static)) -> bool {
-    iter::successors(Some(error), |&e| e.source()).any(|e| e.is::<E>())
+    let status = Status::new(code, cut(&text));
+    if unexecuted { Evidence::attach(status, ErrorKind::NotExecuted) } else { status }
 }

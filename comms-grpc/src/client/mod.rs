@@ -5,9 +5,11 @@
 //! (retry or hedge, then breaker and bulkhead per endpoint) stand before the transport; `grpc-timeout` is
 //! written behind them, once per attempt.
 
+mod answer;
 mod builder;
 mod call;
 
+pub(crate) use answer::reported;
 pub use builder::ChannelBuilder;
 
 use std::{
@@ -17,13 +19,13 @@ use std::{
 };
 
 use call::Call;
-use comms_core::{Clock, Context as CallContext, Deadline, context::Protocol, telemetry};
+use comms_core::{Clock, Context as CallContext, Deadline, ErrorKind, context::Protocol, telemetry};
 use futures::future::BoxFuture;
 use http::{HeaderMap, Request, Response};
 use tonic::{Status, body::Body};
 use tower_service::Service;
 
-use crate::{measure::Measure, to_status};
+use crate::{evidence::Evidence, measure::Measure, to_status};
 
 /// A connection to one peer, made when it is first needed and made again when it is lost. Cheap to clone;
 /// clones share the connection. Any generated client takes it.
@@ -31,8 +33,14 @@ use crate::{measure::Measure, to_status};
 /// Each call ends by the earliest of the caller's [`Context`](comms_core::Context) deadline, a
 /// `grpc-timeout` the caller put on the request, and the channel's own limit: with DEADLINE_EXCEEDED,
 /// at once if it has passed already, and also in the middle of a response stream. What remains is sent along,
-/// with a `traceparent` of a new span in the caller's trace, its correlation, cause and priority. A peer that cannot be reached is
-/// UNAVAILABLE; a connection that breaks in the middle of a call is UNKNOWN, for the call may have been done.
+/// with a `traceparent` of a new span in the caller's trace, its correlation, cause and priority.
+///
+/// [`from_status`](crate::from_status) makes an error of the status that a call returns. It is `NotExecuted` if the
+/// connection could not be made, or if the peer refused the call before a handler ran and the protocol proves it;
+/// `Rejected` if the deadline had passed before the call was sent; and `Indeterminate` if the deadline passed, or the
+/// connection broke, in the middle of the call. A response that is not gRPC, as of a proxy, is `Misconfigured` or
+/// `Indeterminate` by its HTTP status. A status message is cut to 4 KiB; one of more than about 1 MiB on the wire costs
+/// the connection.
 ///
 /// ```
 /// use comms_grpc::Channel;
@@ -55,6 +63,7 @@ pub struct Channel {
     transport: tonic::transport::Channel,
     timeout: Duration,
     peer: Arc<str>,
+    forwards_credentials: bool,
     clock: Clock,
 }
 
@@ -64,17 +73,15 @@ impl Channel {
         ChannelBuilder::new(uri.into())
     }
 
-    /// Writes what the running work carries on the request; the time that remains, or why the call is not made.
+    /// Writes the running work's context on the request. Returns the time that remains, or why the call is not made.
     fn prepare(&self, headers: &mut HeaderMap) -> Result<Duration, Status> {
         let own = Deadline::after(self.timeout, &self.clock);
         let asked = Deadline::of_request(headers, Protocol::Grpc, &self.clock).map_err(|e| to_status(&e))?;
         let deadline = asked.map_or(own, |asked| asked.earlier(own));
         let context = CallContext::current().child(&self.clock).with_deadline(deadline);
         let Some(left) = context.deadline.and_then(|deadline| deadline.remaining(&self.clock)) else {
-            return Err(Status::deadline_exceeded(format!(
-                "{}: the deadline passed before the call",
-                self.peer
-            )));
+            let text = format!("{}: the deadline passed before the call", self.peer);
+            return Err(Evidence::attach(Status::deadline_exceeded(text), ErrorKind::Rejected));
         };
         context.write_request(headers, Protocol::Grpc, &self.clock).map_err(|e| to_status(&e))?;
         Ok(left)
@@ -99,7 +106,8 @@ impl Service<Request<Body>> for Channel {
         match self.prepare(request.headers_mut()) {
             Ok(left) => {
                 let (transport, peer) = (self.transport.clone(), self.peer.clone());
-                Box::pin(Call { transport, request, left, peer, measure }.run())
+                let forwards_credentials = self.forwards_credentials;
+                Box::pin(Call { transport, request, left, peer, forwards_credentials, measure }.run())
             }
             Err(status) => {
                 measure.ended(status.code());

@@ -35,7 +35,7 @@ impl Connections {
         Self { routes, config, open: JoinSet::new(), ending: watch::Sender::new(false) }
     }
 
-    /// Accepts while there is room, until `shutdown` resolves; then nobody listens any more. `age` says how
+    /// Accepts connections while there is room, until `shutdown` resolves; then the listener is closed. `age` is how
     /// long the next connection may live.
     pub(super) async fn accept(
         &mut self,
@@ -93,8 +93,8 @@ impl Connections {
         });
     }
 
-    /// Tells every peer to go elsewhere and waits for the calls in flight, at most for the drain's limit; what
-    /// still runs then is cut. How many connections that were.
+    /// Sends GOAWAY to every peer, waits for the calls in flight, at most for the drain's limit, and cuts the connections
+    /// that are still open then. Returns their number.
     pub(super) async fn drain(mut self) -> usize {
         self.ending.send_replace(true);
         let _ = timeout(self.config.drain, async { while self.open.join_next().await.is_some() {} }).await;

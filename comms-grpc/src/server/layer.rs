@@ -9,19 +9,24 @@ use std::{
 };
 
 use bytes::Bytes;
-use comms_core::{BoxError, Clock, Context as CallContext, Deadline, Error, context::Protocol, telemetry};
+use comms_core::{
+    BoxError, Clock, Context as CallContext, Deadline, Error, ErrorKind, context::Protocol, telemetry,
+    wire::NOT_EXECUTED,
+};
 use futures::{FutureExt, future::BoxFuture};
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use tokio::time::Sleep;
 use tonic::{Code, Status, body::Body};
 use tower_layer::Layer;
 use tower_service::Service;
 use tracing::Instrument;
 
-use super::scoped::{ScopedBody, panicked};
+use super::scoped::{ScopedBody, failed, panicked};
 use crate::{
-    body::{DeadlineBody, Tell},
+    body::{DeadlineBody, Reader},
+    bound::bound,
     measure::Measure,
+    status::Refusal,
     to_status,
 };
 
@@ -31,11 +36,17 @@ use crate::{
 ///
 /// - A `grpc-timeout` or an `idempotency-key` that cannot be read is INVALID_ARGUMENT: it must not become none.
 /// - A deadline that has passed is DEADLINE_EXCEEDED, before the handler runs, in the middle of it (it is
-///   dropped), and in the middle of a response stream.
-/// - A panic is INTERNAL, and the server lives.
+///   dropped), and in the middle of a response stream. Before the handler, the response is marked as not executed.
+/// - A panic is INTERNAL without a text, and the server lives.
+/// - An error of a layer below that is a [`comms_core::Error`] is sent by [`to_status`](crate::to_status). An error of
+///   an unknown type is INTERNAL without a text.
+/// - A status message is cut to 4 KiB (6 KiB percent-encoded), also one that the handler made itself; details that do
+///   not fit into 7 KiB together with it are removed.
+/// - The marker of a call that was not executed ([`NOT_EXECUTED`](comms_core::wire::NOT_EXECUTED)) is sent for what
+///   this layer refuses and for a status made by [`refused`](crate::refused), and is removed from all other responses.
 ///
-/// A peer that opens a response stream and does not read it keeps what is buffered for it, for nobody
-/// polls the stream: [`ServerConfig::max_connection_age`](crate::ServerConfig) bounds that.
+/// A peer that opens a response stream and does not read it keeps what is buffered for it, because the stream is not
+/// polled: [`ServerConfig::max_connection_age`](crate::ServerConfig) bounds that.
 /// [`serve`](crate::serve) applies the layer; it is public for servers that are put together by hand. tonic's
 /// own server has a timer for `grpc-timeout` outside of any layer that may answer CANCELLED first.
 #[derive(Debug, Clone)]
@@ -62,7 +73,10 @@ impl ServerLayer {
             CallContext::of_request(headers, Protocol::Grpc, &self.clock).map_err(|e| to_status(&e))?;
         let context = context.with_deadline(longest);
         let Some(left) = context.deadline.and_then(|deadline| deadline.remaining(&self.clock)) else {
-            return Err(Status::deadline_exceeded("the deadline passed before the call arrived"));
+            return Err(Refusal::attach(
+                Status::deadline_exceeded("the deadline passed before the call arrived"),
+                ErrorKind::Rejected,
+            ));
         };
         Ok((context, Box::pin(tokio::time::sleep(left))))
     }
@@ -105,7 +119,7 @@ where
             Ok(both) => both,
             Err(status) => {
                 measure.ended(status.code());
-                return Box::pin(std::future::ready(Ok(status.into_http())));
+                return Box::pin(std::future::ready(Ok(end(status))));
             }
         };
         let inner = self.inner.clone();
@@ -135,13 +149,16 @@ where
         biased;
         answer = AssertUnwindSafe(handler).catch_unwind().instrument(span.clone()) => match answer {
             Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(Status::from_error(error.into())),
+            Ok(Err(error)) => Err(failed(error.into())),
             Err(panic) => Err(panicked(&*panic)),
         },
         () = &mut expiry => Err(Status::deadline_exceeded("the handler did not answer before the deadline")),
     };
     match answer {
-        Ok(response) => {
+        Ok(mut response) => {
+            let refusal = response.extensions().get().and_then(Refusal::of);
+            own(response.headers_mut());
+            mark(response.headers_mut(), refusal);
             measure.ended_by(response.headers());
             // Routes that do not exist answer so, and their names are the peer's invention.
             if measure.code() != Some(Code::Unimplemented) {
@@ -149,13 +166,35 @@ where
             }
             response.map(|inner| {
                 let scoped = ScopedBody { inner, context, span };
-                Body::new(DeadlineBody::new(scoped, expiry, Tell::Trailers, measure))
+                Body::new(DeadlineBody::new(scoped, expiry, Reader::Peer, measure))
             })
         }
         Err(status) => {
             measure.method(&path);
             measure.ended(status.code());
-            status.into_http()
+            end(status)
         }
+    }
+}
+
+/// The response that ends a call with `status`, marked if the status is a refusal.
+fn end(status: Status) -> Response<Body> {
+    let refusal = Refusal::of(&status);
+    let mut response = status.into_http();
+    own(response.headers_mut());
+    mark(response.headers_mut(), refusal);
+    response
+}
+
+/// Makes headers or trailers of a handler this server's own: bounded, and without the marker of a peer whose status the
+/// handler forwards.
+pub(crate) fn own(headers: &mut HeaderMap) {
+    headers.remove(NOT_EXECUTED);
+    bound(headers);
+}
+
+fn mark(headers: &mut HeaderMap, refusal: Option<ErrorKind>) {
+    if let Some(kind) = refusal {
+        headers.insert(NOT_EXECUTED, HeaderValue::from_static(kind.as_str()));
     }
 }

@@ -1,9 +1,10 @@
-//! The server side: a listener that serves routes under the [`ServerLayer`] until it is told to stop.
+//! The server side: a listener that serves routes under the [`ServerLayer`] until shutdown is requested.
 
 mod connections;
 mod layer;
 mod scoped;
 
+pub(crate) use layer::own;
 pub use layer::{ServerLayer, ServerService};
 
 use std::{future::Future, time::Duration};
@@ -28,14 +29,14 @@ pub struct ServerConfig {
     pub max_connections: usize,
     /// Calls a connection may have open at a time; the peer keeps the rest back. Default 256.
     pub max_streams: u32,
-    /// How long a connection may be silent before the peer is asked for life; it is closed after half of
-    /// that without an answer. Default 20 s.
+    /// How long a connection may be silent before a ping is sent; the connection is closed if the answer takes half of
+    /// that. Default 20 s.
     pub keep_alive: Duration,
     /// After this, +-10%, a connection is ended in order and the peer makes another, so that calls spread over
     /// new servers; it is cut `max_timeout` later, which bounds a peer that opens streams and never reads them.
     /// Default 30 min.
     pub max_connection_age: Duration,
-    /// How long calls in flight may still run once the server is told to stop; then they are cut. Default 10 s.
+    /// How long calls in flight may still run once shutdown is requested; then they are cut. Default 10 s.
     pub drain: Duration,
 }
 
@@ -55,9 +56,9 @@ impl Default for ServerConfig {
 /// Serves `routes` on `listener`, each call under a [`ServerLayer`], with the standard health service
 /// (`grpc.health.v1.Health`, the server as a whole) beside them.
 ///
-/// When `shutdown` resolves: the listener closes, health says NOT_SERVING and ends its watchers, peers are
-/// told to go elsewhere, calls in flight run on for at most [`ServerConfig::drain`]; what still runs then is
-/// cut, and a warning says so. Dropping the future cuts everything at once.
+/// When `shutdown` resolves, the listener closes, the health service reports NOT_SERVING and ends its watches, and each
+/// peer gets a GOAWAY. Calls in flight run on for at most [`ServerConfig::drain`]; those that still run then are cut,
+/// with a warning. Dropping the future cuts everything at once.
 ///
 /// ```
 /// use comms_core::Clock;
@@ -102,8 +103,7 @@ pub async fn serve(
     Ok(())
 }
 
-/// Says NOT_SERVING to whoever asks and watches, then ends the watches, which would keep their connections
-/// open for the whole drain.
+/// Reports NOT_SERVING, then ends the watches, which would keep their connections open for the whole drain.
 async fn retire(mut health: HealthReporter) {
     health.set_service_status("", ServingStatus::NotServing).await;
     health.clear_service_status("").await;

@@ -8,10 +8,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use comms_core::{BoxError, Context as CallContext};
+use comms_core::{BoxError, Context as CallContext, Error, ErrorKind};
 use http_body::{Body, Frame};
 use tonic::Status;
 use tracing::Span;
+
+use crate::{status::fixed_text, to_status};
 
 /// The stream behind a handler that has answered is polled by the connection, outside the handler's future:
 /// without this it would see no context, and a panic in it would reach the peer as a broken stream.
@@ -38,7 +40,7 @@ where
         let poll = std::future::poll_fn(|cx| Poll::Ready(this.inner.as_mut().poll_frame(cx)));
         let scoped = pin!(this.context.clone().scope(poll));
         match catch_unwind(AssertUnwindSafe(|| scoped.poll(cx))) {
-            Ok(Poll::Ready(poll)) => poll.map_err(|e| Status::from_error(e.into())),
+            Ok(Poll::Ready(poll)) => poll.map_err(|e| failed(e.into())),
             Ok(Poll::Pending) => Poll::Pending,
             Err(panic) => Poll::Ready(Some(Err(panicked(&*panic)))),
         }
@@ -49,10 +51,31 @@ where
     }
 }
 
-/// The panic goes to the log, the peer only learns that there was one.
+/// The status of a handler that panicked. The text of the panic goes to the log only.
 pub(super) fn panicked(panic: &(dyn std::any::Any + Send)) -> Status {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
     tracing::error!(panic = text, "a gRPC handler panicked");
-    Status::internal("the handler panicked")
+    Status::internal(fixed_text(ErrorKind::Internal))
+}
+
+/// The status of an error that is not a response: of a layer between the server layer and the handler, or of a
+/// response stream.
+pub(super) fn failed(error: BoxError) -> Status {
+    match error.downcast::<Error>() {
+        Ok(error) => to_status(&error),
+        Err(error) => anonymous(error),
+    }
+}
+
+/// tonic knows some errors by their type. The text of the others is for the log.
+fn anonymous(error: BoxError) -> Status {
+    let text = error.to_string();
+    match Status::try_from_error(error) {
+        Ok(status) => status,
+        Err(_) => {
+            tracing::error!(error = text, "a gRPC call fails");
+            Status::internal(fixed_text(ErrorKind::Internal))
+        }
+    }
 }

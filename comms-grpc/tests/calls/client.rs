@@ -1,4 +1,4 @@
-//! What a caller learns of a peer that is away, breaks off, or says no.
+//! Errors of a call to a peer that is down, breaks off, or refuses.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use tonic::Code;
 
 use crate::probe::{Probe, SECOND, call, channel, millis, start, start_on};
 
-/// A port that nobody listens on, and that a server can take.
+/// A port without a listener, which a server can take.
 fn reserved() -> TcpSocket {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_reuseaddr(true).unwrap();
@@ -21,7 +21,7 @@ fn reserved() -> TcpSocket {
 }
 
 #[tokio::test]
-async fn a_server_that_is_down_is_transient_and_comes_back_on_the_same_channel() {
+async fn a_call_to_a_server_that_is_down_is_not_executed_and_the_server_comes_back_on_the_same_channel() {
     let port = reserved();
     let channel = channel(port.local_addr().unwrap(), SECOND * 5);
     for _ in 0..3 {
@@ -43,7 +43,7 @@ async fn a_server_that_is_down_is_transient_and_comes_back_on_the_same_channel()
     call(&channel, "report", 0).await.unwrap();
 }
 
-/// The peer may have done it: UNAVAILABLE would say that nothing happened.
+/// The peer may have executed the call.
 #[tokio::test]
 async fn a_connection_that_breaks_in_the_middle_leaves_it_unknown() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -82,8 +82,8 @@ async fn a_connection_that_dies_in_silence_leaves_it_unknown_and_is_replaced() {
 }
 
 #[tokio::test]
-async fn a_refusal_says_for_how_long() {
+async fn a_handlers_rejection_has_its_wait_and_is_no_proof() {
     let server = start(Probe::default(), ServerConfig::default()).await;
     let error = from_status(&call(&server.channel(SECOND), "busy", 250).await.unwrap_err());
-    assert_eq!((error.kind, error.retry_after), (ErrorKind::Rejected, Some(Duration::from_millis(250))));
+    assert_eq!((error.kind, error.retry_after), (ErrorKind::Indeterminate, Some(Duration::from_millis(250))));
 }

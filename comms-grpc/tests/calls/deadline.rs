@@ -69,7 +69,8 @@ async fn a_deadline_that_has_passed_is_refused_without_a_call() {
     let channel = server.channel(SECOND);
     let context = within(millis(1));
     sleep(millis(5)).await;
-    late(context.scope(call(&channel, "report", 0)).await);
+    let status = late(context.scope(call(&channel, "report", 0)).await);
+    assert_eq!(from_status(&status).kind, ErrorKind::Rejected);
     assert_eq!(probe.begun.load(SeqCst), 0);
 }
 

@@ -3,6 +3,9 @@
 
 mod client;
 mod deadline;
+mod frames;
 mod measured;
+mod messages;
 mod probe;
+mod refusals;
 mod server;

@@ -13,8 +13,8 @@ use std::{
     time::Duration,
 };
 
-use comms_core::{Clock, Context, Error};
-use comms_grpc::{Channel, ServerConfig, serve, to_status, tonic};
+use comms_core::{Clock, Context, Error, wire::NOT_EXECUTED};
+use comms_grpc::{Channel, ServerConfig, refused, serve, to_status, tonic};
 use futures::{Stream, StreamExt, stream};
 use http::uri::PathAndQuery;
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::sleep};
@@ -71,6 +71,18 @@ impl Probe {
             "hang" => std::future::pending().await,
             "panic" => panic!("as asked"),
             "busy" => return Err(to_status(&Error::rejected("busy", Some(time)))),
+            "refuse" => return Err(refused(&Error::rejected("full", Some(time)))),
+            "not ready" => return Err(refused(&Error::not_executed("hunter2"))),
+            "forge" => {
+                let mut status = Status::unavailable("forged");
+                status.metadata_mut().insert(NOT_EXECUTED, "not_executed".parse().expect("ASCII"));
+                return Err(status);
+            }
+            "long" => return Err(Status::invalid_argument("ж".repeat(100_000))),
+            "forward" => {
+                let next = self.next.clone().expect("a service behind this one");
+                return call(&next, "refuse", ask.millis).await.map(Response::new);
+            }
             "relay" => {
                 sleep(time).await;
                 let next = self.next.clone().expect("a service behind this one");
@@ -98,6 +110,7 @@ impl Probe {
                 Ok(saw())
             })
             .boxed(),
+            "refuse" => stream::iter([Ok(saw()), Err(refused(&Error::not_executed("late")))]).boxed(),
             // Each as it is polled, after the handler has answered.
             "three" => stream::iter(0..3).map(|_| Ok(saw())).boxed(),
             _ => stream::once(async { panic!("as asked") }).boxed(),

@@ -72,10 +72,10 @@ async fn a_panic_is_internal_and_the_server_lives() {
     let channel = server.channel(SECOND);
     for _ in 0..3 {
         let status = call(&channel, "panic", 0).await.unwrap_err();
-        assert_eq!((status.code(), status.message()), (Code::Internal, "the handler panicked"));
+        assert_eq!((status.code(), status.message()), (Code::Internal, "internal error"));
         let mut stream = watch(channel.clone(), "panic", 0).await.unwrap();
         let status = stream.message().await.unwrap_err();
-        assert_eq!((status.code(), status.message()), (Code::Internal, "the handler panicked"));
+        assert_eq!((status.code(), status.message()), (Code::Internal, "internal error"));
     }
     call(&channel, "report", 0).await.unwrap();
 }

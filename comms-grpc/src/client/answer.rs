@@ -1,0 +1,165 @@
+//! The failure that a peer's response reports.
+
+use comms_core::{
+    ErrorKind,
+    wire::{GRPC_RETRY_PUSHBACK_MS as PUSHBACK, NOT_EXECUTED},
+};
+use http::{HeaderMap, Response, StatusCode, header};
+use tonic::{Code, Status};
+
+use crate::{bound::bound, evidence::Evidence};
+
+/// The failure that the head of `response` reports, if it reports one.
+///
+/// The marker of a refusal counts only here, in a response that consists of headers alone: a server that has sent
+/// anything else has run a handler.
+pub(super) fn failure<B>(response: &mut Response<B>, forwards_credentials: bool) -> Option<Status> {
+    let status = response.status();
+    let headers = response.headers_mut();
+    let marker = headers.remove(NOT_EXECUTED);
+    if !headers.contains_key(Status::GRPC_STATUS) {
+        let status = of_http(status, headers)?;
+        return Some(of_caller(status, forwards_credentials));
+    }
+    let status = reported(headers, forwards_credentials)?;
+    Some(match marker.as_ref().map(header::HeaderValue::as_bytes) {
+        Some(b"not_executed") => Evidence::attach(status, ErrorKind::NotExecuted),
+        Some(b"rejected") => Evidence::attach(status, ErrorKind::Rejected),
+        _ => status,
+    })
+}
+
+/// The failure that `headers` or trailers report by their `grpc-status`, if they report one.
+pub(crate) fn reported(headers: &mut HeaderMap, forwards_credentials: bool) -> Option<Status> {
+    let ok = headers.get(Status::GRPC_STATUS)? == "0";
+    headers.remove(NOT_EXECUTED);
+    // Also of a success: tonic reads its message and details as well.
+    bound(headers);
+    if ok {
+        return None;
+    }
+    let status = Status::from_header_map(headers)?;
+    Some(of_caller(status, forwards_credentials))
+}
+
+/// On a channel that forwards its caller's credentials, a refusal of the credentials concerns the caller.
+fn of_caller(status: Status, forwards_credentials: bool) -> Status {
+    match status.code() {
+        Code::PermissionDenied if forwards_credentials => {
+            Evidence::attach(status, ErrorKind::PermissionDenied)
+        }
+        Code::Unauthenticated if forwards_credentials => Evidence::attach(status, ErrorKind::Unauthenticated),
+        _ => status,
+    }
+}
+
+/// The failure that a response without `grpc-status` stands for: the response of a proxy, or of a server that does not
+/// speak gRPC. Codes follow the gRPC project's HTTP mapping; the kinds are:
+///
+/// | HTTP status | kind | because |
+/// |---|---|---|
+/// | 408, 425, 429, 499, 5xx | `Indeterminate` | a proxy may have forwarded the call; `retry-after` is the wait |
+/// | 413, 414, 431 | `Invalid` | this request is too large |
+/// | any other, 501, 505, 200 without a gRPC content type | `Misconfigured` | the channel does not lead to this service |
+fn of_http(status: StatusCode, headers: &HeaderMap) -> Option<Status> {
+    use ErrorKind::{Indeterminate, Invalid, Misconfigured};
+    let (code, kind) = match status.as_u16() {
+        200 if is_grpc(headers) => return None,
+        400 => (Code::Internal, Misconfigured),
+        401 => (Code::Unauthenticated, Misconfigured),
+        403 => (Code::PermissionDenied, Misconfigured),
+        404 => (Code::Unimplemented, Misconfigured),
+        429 | 502 | 503 | 504 => (Code::Unavailable, Indeterminate),
+        413 | 414 | 431 => (Code::Unknown, Invalid),
+        501 | 505 => (Code::Unknown, Misconfigured),
+        408 | 425 | 499 | 500..=599 => (Code::Unknown, Indeterminate),
+        _ => (Code::Unknown, Misconfigured),
+    };
+    let mut failure = Status::new(code, format!("HTTP status {status} instead of a gRPC response"));
+    if let Some(seconds) = retry_after(headers) {
+        failure.metadata_mut().insert(PUSHBACK, seconds.saturating_mul(1_000).into());
+    }
+    Some(Evidence::attach(failure, kind))
+}
+
+/// A missing content type passes: some small servers leave it out.
+fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_none_or(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// The wait of `retry-after` in seconds. The form with a date is not read.
+fn retry_after(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::from_status;
+    use std::time::Duration;
+
+    fn answer(status: u16, headers: &[(&'static str, &str)], forwards: bool) -> Option<Status> {
+        let mut response = Response::builder().status(status);
+        for (name, value) in headers {
+            response = response.header(*name, *value);
+        }
+        failure(&mut response.body(()).unwrap(), forwards)
+    }
+
+    #[test]
+    fn a_proxys_http_status_is_a_deployment_fault_or_no_proof_of_anything() {
+        use ErrorKind::{Indeterminate, Invalid, Misconfigured};
+        for (kind, statuses) in [
+            (Misconfigured, &[204, 302, 400, 401, 403, 404, 405, 415, 421, 501, 505][..]),
+            (Indeterminate, &[408, 425, 429, 499, 500, 502, 503, 504, 520]),
+            (Invalid, &[413, 414, 431]),
+        ] {
+            for status in statuses {
+                let error = from_status(&answer(*status, &[("retry-after", "3")], false).unwrap());
+                assert_eq!(error.kind, kind, "{status}");
+                assert_eq!(error.retry_after, Some(Duration::from_secs(3)), "{status}");
+            }
+        }
+        let error =
+            from_status(&answer(503, &[("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT")], false).unwrap());
+        assert_eq!(error.retry_after, None);
+    }
+
+    #[test]
+    fn success_with_another_content_type_is_a_deployment_fault() {
+        let html = answer(200, &[("content-type", "text/html")], false).unwrap();
+        assert_eq!(from_status(&html).kind, ErrorKind::Misconfigured);
+        assert!(answer(200, &[("content-type", "application/grpc+proto")], false).is_none());
+        assert!(answer(200, &[], false).is_none());
+        assert!(answer(200, &[("grpc-status", "0"), ("content-type", "text/html")], false).is_none());
+    }
+
+    #[test]
+    fn forwarded_credentials_are_the_callers() {
+        use ErrorKind::{Misconfigured, PermissionDenied, Unauthenticated};
+        for (status, code, kind) in [(401, "16", Unauthenticated), (403, "7", PermissionDenied)] {
+            for (forwards, kind) in [(false, Misconfigured), (true, kind)] {
+                let grpc = answer(200, &[("grpc-status", code)], forwards).unwrap();
+                assert_eq!(from_status(&grpc).kind, kind, "{code} {forwards}");
+                let http = answer(status, &[], forwards).unwrap();
+                assert_eq!(from_status(&http).kind, kind, "{status} {forwards}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_a_known_marker_beside_a_failure_is_a_proof() {
+        for (marker, kind) in [
+            ("not_executed", ErrorKind::NotExecuted),
+            ("rejected", ErrorKind::Rejected),
+            ("invalid", ErrorKind::Indeterminate),
+            ("", ErrorKind::Indeterminate),
+        ] {
+            let status = answer(200, &[("grpc-status", "14"), (NOT_EXECUTED, marker)], false).unwrap();
+            assert_eq!(from_status(&status).kind, kind, "{marker:?}");
+            assert!(status.metadata().get(NOT_EXECUTED).is_none(), "it must not be forwarded");
+        }
+        let proxy = answer(503, &[(NOT_EXECUTED, "not_executed")], false).unwrap();
+        assert_eq!(from_status(&proxy).kind, ErrorKind::Indeterminate);
+    }
+}

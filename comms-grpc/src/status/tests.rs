@@ -1,0 +1,118 @@
+use super::*;
+use comms_core::{
+    Clock,
+    resilience::{Breaker, BreakerConfig},
+};
+
+/// Kind, code sent, the text that a peer reads, and the kind that the peer makes of them.
+#[test]
+fn every_kind_is_sent_by_the_table_and_no_code_alone_proves_anything() {
+    use ErrorKind::{
+        Conflict, Fatal, Indeterminate, Internal, Invalid, Misconfigured, NotExecuted, NotFound,
+        PermissionDenied, Rejected, Unauthenticated,
+    };
+    let table = [
+        (NotExecuted, Code::Unavailable, "unavailable", Indeterminate),
+        (Indeterminate, Code::Unknown, "the outcome is unknown", Indeterminate),
+        (Rejected, Code::ResourceExhausted, "hunter2", Indeterminate),
+        (Invalid, Code::InvalidArgument, "hunter2", Invalid),
+        (NotFound, Code::NotFound, "hunter2", NotFound),
+        (Unauthenticated, Code::Unauthenticated, "hunter2", Misconfigured),
+        (PermissionDenied, Code::PermissionDenied, "hunter2", Misconfigured),
+        (Conflict, Code::Aborted, "hunter2", Conflict),
+        (Misconfigured, Code::Internal, "internal error", Indeterminate),
+        (Internal, Code::Internal, "internal error", Indeterminate),
+        (Fatal, Code::Internal, "internal error", Indeterminate),
+    ];
+    assert_eq!(table.map(|row| row.0), ErrorKind::ALL, "every kind has a row");
+    for (kind, code, text, received) in table {
+        let status = to_status(&Error::new(kind, "hunter2"));
+        assert_eq!((status.code(), status.message()), (code, text), "{kind}");
+        assert_eq!(from_status(&status).kind, received, "{kind}");
+    }
+}
+
+#[test]
+fn every_code_has_a_kind() {
+    use ErrorKind::{Conflict, Indeterminate, Invalid, Misconfigured, NotFound};
+    for code in 0..=17 {
+        let kind = match code {
+            3 | 11 => Invalid,
+            5 => NotFound,
+            6 | 9 | 10 => Conflict,
+            7 | 12 | 16 => Misconfigured,
+            _ => Indeterminate,
+        };
+        let mut status = Status::new(Code::from_i32(code), "why");
+        status.metadata_mut().insert(PUSHBACK, 250.into());
+        let error = from_status(&status);
+        assert_eq!((error.kind, error.retry_after), (kind, Some(Duration::from_millis(250))), "{code}");
+    }
+}
+
+#[test]
+fn an_open_breaker_is_unavailable_with_its_wait() {
+    let breaker = Breaker::new("payments", BreakerConfig::default(), Clock::system()).unwrap();
+    (0..5).for_each(|_| breaker.acquire().unwrap().failure());
+    let error = Error::from(breaker.acquire().unwrap_err()).context("ask");
+    let status = to_status(&error);
+    assert_eq!(status.code(), Code::Unavailable);
+    let received = from_status(&status);
+    assert_eq!(received.kind, ErrorKind::Indeterminate, "the handler has run");
+    assert!(received.retry_after >= error.retry_after && received.retry_after.is_some());
+    assert_eq!(from_status(&refused(&error)).kind, ErrorKind::Rejected);
+}
+
+#[test]
+fn only_a_refusal_is_a_proof_and_only_of_two_kinds() {
+    for kind in ErrorKind::ALL {
+        let error = Error::new(kind, "why");
+        let proven = matches!(kind, ErrorKind::NotExecuted | ErrorKind::Rejected).then_some(kind);
+        assert_eq!(Refusal::of(&refused(&error)), proven, "{kind}");
+        assert_eq!(Refusal::of(&to_status(&error)), None, "{kind}");
+    }
+    // What a client found out about its own call is no refusal of this process.
+    let forwarded = Evidence::attach(Status::unavailable("away"), ErrorKind::NotExecuted);
+    assert_eq!(Refusal::of(&forwarded), None);
+}
+
+#[test]
+fn a_peers_text_stays_here() {
+    for code in [3, 5, 6, 9, 11] {
+        let received = from_status(&Status::new(Code::from_i32(code), "index orders_pkey"));
+        let sent = to_status(&received.context("ask for the payment"));
+        assert!(!sent.message().contains("orders_pkey"), "{sent}");
+        assert_eq!(ErrorKind::from_grpc_code(sent.code().into()), ErrorKind::from_grpc_code(code));
+    }
+}
+
+#[test]
+fn a_long_text_is_cut_on_both_sides() {
+    let sent = to_status(&Error::invalid("a".repeat(17_000)));
+    assert_eq!(sent.message().len(), 4_096);
+    let error = from_status(&Status::invalid_argument("ж".repeat(100_000)));
+    assert_eq!(error.kind, ErrorKind::Invalid);
+    assert_eq!(error.cause().downcast_ref::<Status>().unwrap().message().len(), 2_048);
+}
+
+#[test]
+fn the_wait_is_sent_rounded_up() {
+    let status = to_status(&Error::rejected("busy", Some(Duration::from_micros(1_200))));
+    assert_eq!(from_status(&status).retry_after, Some(Duration::from_millis(2)));
+    for text in ["-1", "soon", ""] {
+        let mut status = Status::resource_exhausted("busy");
+        status.metadata_mut().insert(PUSHBACK, text.parse().unwrap());
+        assert_eq!(from_status(&status).retry_after, None, "{text:?}");
+    }
+}
+
+/// The chain of an error that carries evidence prints the status once, without the evidence.
+#[test]
+fn the_peers_own_code_stays_readable() {
+    let status = Evidence::attach(Status::not_found("no such order"), ErrorKind::NotExecuted);
+    let error = from_status(&status);
+    assert_eq!(error.kind, ErrorKind::NotExecuted);
+    let cause = error.cause().downcast_ref::<Status>().unwrap();
+    assert_eq!((cause.code(), cause.message()), (Code::NotFound, "no such order"));
+    assert!(cause.source().is_none() && !cause.to_string().contains("known as"));
+}
