@@ -424,14 +424,14 @@ async fn a_dropped_publisher_answers_what_is_open() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_permanent_refusal_by_the_broker_is_invalid() {
+async fn a_missing_permission_is_misconfigured() {
     let cluster = Cluster::new(&[("t", 1)]);
     let publisher = cluster.publisher();
     publish(&*publisher, [message("t", "k", 0)]).await;
     let refusal = rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
     cluster.mock.request_errors(rdkafka::types::RDKafkaApiKey::Produce, &[refusal]);
     let answers = publisher.enqueue(&mut VecDeque::from([message("t", "k", 1)])).await;
-    assert_eq!(answers[0].as_ref().unwrap_err().kind, ErrorKind::Invalid);
+    assert_eq!(answers[0].as_ref().unwrap_err().kind, ErrorKind::Misconfigured);
 }
 
 #[test]
