@@ -65,10 +65,17 @@ async fn topics_are_created_once_and_differences_are_told() {
 
     let impossible = TopicSpec::new(unique("spec"), 1, 1).config("no.such.setting", "1");
     let error = provision(&config(), &[impossible], LIMIT).await.unwrap_err();
-    assert_eq!(error.kind, comms_core::ErrorKind::Invalid, "{error}");
+    assert_eq!(error.kind, comms_core::ErrorKind::Misconfigured, "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn provisioning_waits_for_a_cluster_that_is_away() {
     let away = KafkaConfig::new("127.0.0.1:1");
-    let error = provision(&away, &[spec], Duration::from_secs(1)).await.unwrap_err();
+    let spec = TopicSpec::new("t", 1, 1);
+    // Longer than one request may take.
+    let error = provision(&away, &[spec], Duration::from_secs(7)).await.unwrap_err();
     assert!(error.kind.is_retryable(), "{error}");
+    assert!(error.to_string().contains("topics not ready in 7s"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
