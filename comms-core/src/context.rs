@@ -30,6 +30,7 @@
 //! two seconds after the click. A key names one call, and a priority one moment of load; both end there too.
 
 mod deadline;
+pub(crate) mod key;
 mod limit;
 mod priority;
 mod request;
@@ -49,7 +50,8 @@ use std::{future::Future, sync::Arc};
 
 use bytes::Bytes;
 
-use crate::{Clock, Error, Headers, Message, idempotency, wire};
+use crate::{Clock, Error, Headers, Message, wire};
+use key::{KEY_LIMIT, is_key};
 
 /// The longest correlation or cause that is carried, in bytes. A longer one is left out, never cut.
 pub const ID_LIMIT: usize = 256;
@@ -136,12 +138,11 @@ impl Context {
     /// The same with the key of the request that is about to be made.
     ///
     /// # Errors
-    /// `Invalid` for a key outside the rule of [`idempotency::is_key`].
+    /// `Invalid` for a key outside the rule of [`is_key`](crate::idempotency::is_key).
     pub fn with_idempotency_key(self, key: &str) -> Result<Self, Error> {
-        if !idempotency::is_key(key) {
-            let limit = idempotency::KEY_LIMIT;
+        if !is_key(key) {
             return Err(Error::invalid(format!(
-                "an idempotency key is 1 to {limit} printable ASCII characters"
+                "an idempotency key is 1 to {KEY_LIMIT} printable ASCII characters"
             )));
         }
         Ok(Self { idempotency_key: Some(key.into()), ..self })

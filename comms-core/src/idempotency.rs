@@ -22,7 +22,8 @@ mod reply;
 mod run;
 mod store;
 
-pub use key::{CallKey, KEY_LIMIT, is_key};
+pub use crate::context::key::{KEY_LIMIT, is_key};
+pub use key::CallKey;
 pub use memory::{MemoryLimits, MemoryStore};
 pub use replies::{Admit, Replies, reply_once};
 pub use reply::{REPLY_HEADERS, REPLY_LIMIT, Replied, StoredReply};

@@ -3,10 +3,10 @@
 //! - *Said*: [`Message`], typed [`Event`]s with their versions and schemas ([`event`]), `cloudevents`.
 //! - *Carried*: [`Context`] (trace, deadline, conversation, key, priority), read and written through [`Extract`] and
 //!   [`Inject`] in the headers of HTTP, gRPC and messages.
-//! - *Survived*: [`Error`] with its one [`ErrorKind`], which answers whether to try again; a [`Policy`] with its guards
-//!   ([`resilience`]).
+//! - *Survived*: [`Error`] with its one [`ErrorKind`], whose table decides about retries and statuses; a [`Policy`] with its
+//!   guards ([`resilience`]).
 //! - *Remembered*: [`Inbox`], [`Outbox`] and [`Replies`] over a [`UnitOfWork`]; [`IdempotencyStore`] outside of one.
-//! - *Run*: [`Processor`] and [`Lanes`] for consumers, [`Health`], [`Shutdown`], one [`Clock`] for all time and chance.
+//! - *Run*: [`Processor`], [`Holds`] and [`Lanes`] for consumers, [`Health`], [`Shutdown`], one [`Clock`] for all time and chance.
 //!
 //! The seams that a backend implements: [`Publisher`] (a carrier), [`UnitOfWork`] with [`Inbox`], [`Outbox`] and
 //! [`Replies`] (a database), [`IdempotencyStore`]. `testing` has a conformance suite for each, and memory backends. The
@@ -16,6 +16,7 @@
 //! `jwt`, `rate-limit`, `testing`, `webhooks`.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod announce;
 pub mod clock;
 #[cfg(feature = "cloudevents")]
 pub mod cloudevents;
@@ -25,11 +26,13 @@ pub mod event;
 mod handler;
 mod headers;
 pub mod health;
+pub mod hold;
 pub mod idempotency;
 #[cfg(feature = "jwt")]
 pub mod jwt;
 mod lanes;
 mod message;
+mod panic;
 mod process;
 mod publisher;
 pub mod resilience;
@@ -52,6 +55,7 @@ pub use event::{Codec, Event};
 pub use handler::{BoxHandler, Handler, HandlerFn, Outcome, handler_fn};
 pub use headers::{Extract, Headers, Inject};
 pub use health::Health;
+pub use hold::Holds;
 pub use http;
 pub use idempotency::{
     Admission, Admit, CallKey, IdempotencyStore, Replied, Replies, StoredReply, Token, reply_once, run_once,

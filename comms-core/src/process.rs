@@ -1,4 +1,4 @@
-//! One delivery, from the first try to its verdict: what every consumer does the same way.
+//! One delivery, from the first attempt to its verdict: what every consumer does the same way.
 
 mod meters;
 
@@ -8,76 +8,116 @@ use std::{future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use tracing::Instrument;
 
 use crate::{
-    Backoff, BoxHandler, Clock, Context, Delivery, Error, ErrorKind, Outcome, TraceContext,
-    telemetry as names,
+    Backoff, BoxHandler, Clock, Context, Delivery, Disposition, Error, ErrorKind, Holds, Outcome,
+    TraceContext, panic::panic_text, telemetry as names,
 };
 use meters::{Meters, Place};
 
-/// The longest wait that an error's `retry_after` is believed: it may be a peer's number, and a lane waits for it.
+/// The longest `retry_after` that is honoured: a peer may send any number, and a lane waits for it.
 const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(5 * 60);
 
-/// How often and how long a delivery is tried.
+/// How often and for how long a delivery is attempted.
+///
+/// What an error means for the delivery is the kind's [`Disposition`]: an attempt that counts, a hold, a dead letter at
+/// once, or the end of the process.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Attempts {
-    /// Waits between tries. Default 100 ms doubling to 30 s.
+    /// Waits between attempts. Default 100 ms, doubled up to 30 s. A `Conflict` is retried after the first of these waits.
     pub backoff: Backoff,
-    /// Tries in all before a retryable failure becomes a dead letter. Default 30: about 11 minutes of waits, and
-    /// the tries themselves. `Rejected` does not count where a guard said so or a wait is named, `Invalid` does not wait.
+    /// Counted attempts before a failure becomes a dead letter. Default 30, which is about 11 minutes of waits, and
+    /// the attempts themselves. A hold counts no attempt.
     pub limit: u32,
-    /// The longest one try may take; then its effect is `Indeterminate`. Default 30 s.
+    /// The longest time of one attempt; then the error is `Indeterminate`. Default 30 s.
     pub timeout: Duration,
+    /// The longest time that a delivery is held; then it becomes a dead letter with its last error. Default `None`: until
+    /// the cause is gone. Checked after each attempt.
+    pub hold_limit: Option<Duration>,
+    /// How long a processor itself waits with a delivery that is held; then it hands the delivery back as
+    /// [`Verdict::Held`]. Default `None`: for as long as the hold lasts. Checked after each attempt.
+    pub hold_in_place: Option<Duration>,
 }
 
 impl Default for Attempts {
     fn default() -> Self {
         let backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(30)).unwrap_or_default();
-        Self { backoff, limit: 30, timeout: Duration::from_secs(30) }
+        let timeout = Duration::from_secs(30);
+        Self { backoff, limit: 30, timeout, hold_limit: None, hold_in_place: None }
     }
 }
 
-/// What becomes of a delivery.
+/// What a runtime does with a delivery.
 #[derive(Debug)]
 pub enum Verdict {
-    /// Handled: acknowledge it.
+    /// The delivery was handled: acknowledge it.
     Done(Outcome),
-    /// It will not be handled: carry it to the dead letters, with the reason, then acknowledge it.
+    /// The delivery will not be handled: publish it as a dead letter with the reason, then acknowledge it.
     DeadLetter {
-        /// The last failure.
+        /// The last error.
         error: Error,
-        /// How often it was tried.
+        /// The counted attempts.
         attempts: u32,
     },
-    /// Shutting down, or the assignment is gone: leave it unacknowledged.
+    /// The delivery is held for longer than [`Attempts::hold_in_place`]: keep it unacknowledged and present it again later,
+    /// with `attempts` as [`Delivery::attempt`]. Later messages of its key wait behind it. It stays in the [`Holds`] until it
+    /// comes again, or until [`Holds::release`].
+    Held {
+        /// The last error; its `retry_after` is the wait that was asked for.
+        error: Error,
+        /// The number of the attempt that is made next: no attempt of a hold was counted.
+        attempts: u32,
+    },
+    /// The runtime is stopping or the assignment is gone: leave the delivery unacknowledged.
     Abandoned,
-    /// This process must stop, leaving it unacknowledged.
+    /// The process must stop: leave the delivery unacknowledged.
     Stop(Error),
 }
 
-/// Drives deliveries through a handler until there is a verdict. Cheap to clone; clones share their metrics.
+/// Drives deliveries through a handler until there is a verdict. Cheap to clone; clones share their metrics and holds.
 #[derive(Debug, Clone)]
 pub struct Processor {
     handler: BoxHandler,
     attempts: Attempts,
     clock: Clock,
     meters: Arc<Meters>,
+    holds: Holds,
 }
 
 impl Processor {
     /// Runs `handler`; `system` is the `messaging.system` of metrics and spans (`kafka`, `outbox`).
     #[must_use]
     pub fn new(handler: BoxHandler, attempts: Attempts, clock: Clock, system: &'static str) -> Self {
-        Self { handler, attempts, clock, meters: Arc::new(Meters::new(system)) }
+        let holds = Holds::new(clock.clone());
+        Self { handler, attempts, clock, meters: Arc::new(Meters::new(system)), holds }
     }
 
-    /// Tries `delivery` until it succeeds, is hopeless, or is left. Each try runs in the message's
-    /// [`Context`] under a span `process`, in its own time limit; a panic counts as a `NotExecuted` failure. A wait
-    /// is at least what the error asks for, of which at most five minutes count.
+    /// The same with deliveries registered in `holds`: one list for all processors of a consumer.
+    #[must_use]
+    pub fn with_holds(self, holds: Holds) -> Self {
+        Self { holds, ..self }
+    }
+
+    /// The deliveries that are being held.
+    #[must_use]
+    pub const fn holds(&self) -> &Holds {
+        &self.holds
+    }
+
+    /// Attempts `delivery` until there is a verdict. Each attempt runs in the message's [`Context`] under a span
+    /// `process`, within the time limit of an attempt. A panic is an `Internal` error, and a time limit that passes
+    /// `Indeterminate`.
     ///
-    /// Two signals leave it, and either may come first or never ([`std::future::pending`]):
-    /// - `stopping`, a hand-over or a shut-down that drains: no try begins any more, and a wait between tries
-    ///   ends at once; a try that runs may finish.
-    /// - `cancelled`, the end of the drain: a running try is dropped, which rolls its transaction back.
+    /// The kind of the error decides ([`ErrorKind::disposition`]):
+    /// - `Hold`: the delivery is held (see [`hold`](crate::hold)) and attempted again with growing waits. No attempt counts.
+    /// - `Retry`: the attempt counts. After a wait the delivery is attempted again, up to [`Attempts::limit`].
+    /// - `DeadLetter` and `Stop`: the verdict, at once.
+    ///
+    /// A wait is at least the error's `retry_after`, of which at most five minutes count.
+    ///
+    /// Two signals end the work, and either may come first or never ([`std::future::pending`]):
+    /// - `stopping`, a hand-over or a shutdown that drains: no further attempt begins, and a wait between attempts
+    ///   ends at once; an attempt that is under way may finish.
+    /// - `cancelled`, the end of the drain: an attempt that is under way is dropped, which rolls its transaction back.
     pub async fn process(
         &self,
         mut delivery: Delivery,
@@ -88,7 +128,9 @@ impl Processor {
         if stopping.as_mut().now_or_never().is_some() {
             return Verdict::Abandoned;
         }
-        let mut waits = delivery.attempt.saturating_sub(1);
+        let mut held = self.holds.resume(&delivery);
+        let before = held.as_ref().map_or(0, |held| held.attempts);
+        let mut failures = delivery.attempt.saturating_sub(1).saturating_add(before);
         loop {
             let error = tokio::select! {
                 biased;
@@ -98,20 +140,41 @@ impl Processor {
                     Err(error) => error,
                 },
             };
+            failures = failures.saturating_add(1);
             let attempts = delivery.attempt;
-            tracing::warn!(origin = %delivery.origin, group = %delivery.group, attempts, %error, "delivery failed");
-            match error.kind {
-                ErrorKind::Fatal => return Verdict::Stop(error),
-                ErrorKind::Invalid => return Verdict::DeadLetter { error, attempts },
-                // A guard, or a wait that is named: not now. Neither: a peer that may say so for ever.
-                ErrorKind::Rejected if error.retry_after.is_some() || error.rejection().is_some() => {}
-                _ if attempts >= self.attempts.limit => return Verdict::DeadLetter { error, attempts },
-                _ => delivery.attempt += 1,
-            }
-            // Such rejections are no attempts, but they grow the wait.
-            waits = waits.saturating_add(1);
-            let delay = self.attempts.backoff.delay(waits, &self.clock);
-            let delay = error.retry_after.map_or(delay, |least| least.min(RETRY_AFTER_LIMIT).max(delay));
+            let delay = match error.kind.disposition() {
+                Disposition::Hold => {
+                    let hold = self.holds.register(&delivery, &error, held.take());
+                    let now = self.clock.now();
+                    if self.attempts.hold_limit.is_some_and(|limit| hold.lasted(now) >= limit) {
+                        return Verdict::DeadLetter { error, attempts };
+                    }
+                    if self.attempts.hold_in_place.is_some_and(|limit| hold.waited(now) >= limit) {
+                        hold.stay();
+                        return Verdict::Held { error, attempts };
+                    }
+                    held = Some(hold);
+                    self.delay(failures, &error)
+                }
+                Disposition::Retry => {
+                    held = None;
+                    log_failure(&delivery, &error);
+                    if attempts >= self.attempts.limit {
+                        return Verdict::DeadLetter { error, attempts };
+                    }
+                    delivery.attempt += 1;
+                    let soon = error.kind == ErrorKind::Conflict;
+                    self.delay(if soon { 1 } else { failures }, &error)
+                }
+                Disposition::DeadLetter => {
+                    log_failure(&delivery, &error);
+                    return Verdict::DeadLetter { error, attempts };
+                }
+                Disposition::Stop => {
+                    log_failure(&delivery, &error);
+                    return Verdict::Stop(error);
+                }
+            };
             tokio::select! {
                 biased;
                 () = &mut cancelled => return Verdict::Abandoned,
@@ -119,6 +182,12 @@ impl Processor {
                 () = self.clock.sleep(delay) => {}
             }
         }
+    }
+
+    /// The wait after the `failures`-th failure in a row.
+    fn delay(&self, failures: u32, error: &Error) -> Duration {
+        let delay = self.attempts.backoff.delay(failures, &self.clock);
+        error.retry_after.map_or(delay, |least| least.min(RETRY_AFTER_LIMIT).max(delay))
     }
 
     async fn attempt(&self, delivery: Delivery) -> Result<Outcome, Error> {
@@ -136,7 +205,7 @@ impl Processor {
         let result = tokio::select! {
             biased;
             ended = work.instrument(span) => ended.unwrap_or_else(|panic| {
-                Err(Error::not_executed(format!("the handler panicked: {}", panic_text(&*panic))))
+                Err(Error::internal(format!("the handler panicked: {}", panic_text(&*panic))))
             }),
             () = self.clock.sleep(self.attempts.timeout) => {
                 Err(Error::indeterminate(format!("no answer within {:?}", self.attempts.timeout)))
@@ -147,10 +216,8 @@ impl Processor {
     }
 }
 
-/// What a caught panic says.
-pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+fn log_failure(Delivery { origin, group, attempt, .. }: &Delivery, error: &Error) {
+    tracing::warn!(%origin, %group, attempts = attempt, error = %error.chain(), "delivery failed");
 }
 
 #[cfg(test)]

@@ -15,6 +15,8 @@ pub const PROCESS_DURATION: &str = "messaging_process_duration_seconds";
 pub const SENT_MESSAGES: &str = "messaging_client_sent_messages_total";
 /// Counter: messages received by a consumer. `messaging.client.consumed.messages`.
 pub const CONSUMED_MESSAGES: &str = "messaging_client_consumed_messages_total";
+/// Gauge: keys of a consumer group whose delivery is being held, see [`crate::hold`].
+pub const CONSUMER_HELD: &str = "comms_consumer_held_keys";
 /// Counter: messages carried to the dead letters, or parked.
 pub const DEAD_LETTERS: &str = "comms_dead_letters_total";
 /// Gauge: messages behind the newest one, per group, topic and partition.

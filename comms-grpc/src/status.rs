@@ -9,7 +9,7 @@ use std::time::Duration;
 use comms_core::{Error, ErrorKind, wire::GRPC_RETRY_PUSHBACK_MS as PUSHBACK};
 use tonic::{Code, Status};
 
-/// The status that tells a peer of `error`. The text of a `Fatal` error stays in this process: log it.
+/// The status that tells a peer of `error`, with its [`Error::public_text`]. Every other text stays in this process: log it.
 ///
 /// ```
 /// use comms_core::{Error, ErrorKind};
@@ -20,10 +20,7 @@ use tonic::{Code, Status};
 /// ```
 #[must_use]
 pub fn to_status(error: &Error) -> Status {
-    let message = match error.kind {
-        ErrorKind::Fatal => "internal error".to_owned(),
-        _ => error.cause().to_string(),
-    };
+    let message = error.public_text().unwrap_or_else(|| "internal error".to_owned());
     let mut status = Status::new(Code::from_i32(error.grpc_code()), message);
     if let Some(wait) = error.retry_after {
         // Rounded up: a wait that is a fraction too short is refused again.

@@ -140,6 +140,7 @@ impl Shared {
                 }
                 Err(Error::invalid(refusal))
             }
+            Verdict::Held { error, .. } => Err(error),
             Verdict::Abandoned => Err(Error::not_executed("the subscriber is stopping")),
             Verdict::Stop(error) => {
                 // What waits behind it must not run either.

@@ -21,7 +21,8 @@ fn with(name: &str, value: Value) -> Result<CloudEvent, Error> {
 fn refused(result: Result<impl fmt::Debug, Error>, wanted: &str) {
     let error = result.expect_err(wanted);
     assert_eq!(error.kind, ErrorKind::Invalid);
-    assert!(error.to_string().contains(wanted), "{error}\nwhere {wanted:?} is due");
+    let error = error.chain().to_string();
+    assert!(error.contains(wanted), "{error}\nwhere {wanted:?} is due");
 }
 
 #[test]

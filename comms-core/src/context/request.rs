@@ -6,8 +6,15 @@
 
 use std::sync::Arc;
 
-use super::{Context, Deadline, Priority, TraceContext, TraceState, id, is_id};
-use crate::{Clock, Error, Extract, Inject, idempotency, wire};
+use super::{
+    Context, Deadline, Priority, TraceContext, TraceState, id, is_id,
+    key::{KEY_LIMIT, is_key},
+};
+use crate::{
+    Clock, Error, Extract, Inject,
+    error::{Guard, Rejection},
+    wire,
+};
 
 /// What a request travels in. It decides which header has the deadline; the others are the same in all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,8 +87,8 @@ impl Context {
     /// are 1 to 256 printable ASCII characters: that much every peer takes.
     ///
     /// # Errors
-    /// `Indeterminate` (DEADLINE_EXCEEDED, 504) where the deadline has passed: nothing is to be sent. `Invalid` for a
-    /// key outside the rule of [`idempotency::is_key`].
+    /// `Rejected` by [`Guard::Deadline`] (DEADLINE_EXCEEDED, 504) where the deadline has passed: nothing is to be sent.
+    /// `Invalid` for a key outside the rule of [`is_key`](crate::idempotency::is_key).
     pub fn write_request(
         &self,
         carrier: &mut impl Inject,
@@ -90,8 +97,7 @@ impl Context {
     ) -> Result<(), Error> {
         if let Some(deadline) = &self.deadline {
             let left = deadline.timeout(protocol, clock);
-            let left =
-                left.ok_or_else(|| Error::indeterminate("the deadline passed before the request was sent"))?;
+            let left = left.ok_or_else(|| Rejection::new("request", Guard::Deadline, None))?;
             carrier.inject(protocol.timeout_header(), left.as_bytes())?;
         }
         if let Some(trace) = &self.trace {
@@ -136,8 +142,8 @@ fn state(carrier: &impl Extract) -> Option<TraceState> {
 }
 
 fn key(bytes: &[u8]) -> Result<Arc<str>, Error> {
-    let text = std::str::from_utf8(bytes).ok().filter(|text| idempotency::is_key(text));
+    let text = std::str::from_utf8(bytes).ok().filter(|text| is_key(text));
     text.map(Arc::from).ok_or_else(|| {
-        Error::invalid(format!("idempotency-key: 1 to {} printable ASCII characters", idempotency::KEY_LIMIT))
+        Error::invalid(format!("idempotency-key: 1 to {KEY_LIMIT} printable ASCII characters"))
     })
 }

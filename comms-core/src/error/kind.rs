@@ -4,21 +4,21 @@ use std::fmt;
 
 /// What a failure means for the caller.
 ///
-/// Retry, circuit breaker, a consumer's disposition, the gRPC status and the HTTP status follow from this table. A
+/// Retry, circuit breaker, a consumer's disposition, the gRPC status and the HTTP status are functions of this table. A
 /// [`Guard`](super::Guard) that refused a call names its own statuses.
 ///
 /// | kind | means | caller's retry | breaker | consumer | gRPC sent | HTTP sent |
 /// |---|---|---|---|---|---|---|
 /// | `NotExecuted` | provably never reached a handler | yes | failure | hold and retry; no attempt is counted | UNAVAILABLE (14), marked | 503 |
 /// | `Indeterminate` | may have been executed | only if it may be made twice | failure | retry; counts | UNKNOWN (2) | 504 |
-/// | `Rejected` | refused before execution by a guard | after the wait | neutral | wait; not counted | RESOURCE_EXHAUSTED (8), marked | 429 or 503 |
+/// | `Rejected` | refused before execution by a guard | after the wait | neutral | hold and retry after the wait; no attempt is counted | RESOURCE_EXHAUSTED (8), marked | 429 or 503 |
 /// | `Invalid` | this input can never succeed | no | neutral | dead letter at once | INVALID_ARGUMENT (3) | 422 |
-/// | `NotFound` | what it refers to is not there (yet) | no | neutral | retry; counts | NOT_FOUND (5) | 404 |
+/// | `NotFound` | what it refers to is not there (yet) | no | neutral | retry; counts; then dead letter | NOT_FOUND (5) | 404 |
 /// | `Unauthenticated` | the caller's credentials are missing or refused | no | neutral | dead letter at once | UNAUTHENTICATED (16) | 401 |
 /// | `PermissionDenied` | the caller's credentials do not allow it | no | neutral | dead letter at once | PERMISSION_DENIED (7) | 403 |
 /// | `Conflict` | lost against a concurrent change | if the attempt reads anew | neutral | retry soon; counts | ABORTED (10) | 409 |
-/// | `Misconfigured` | a deployment fault | no | failure | hold; no attempt is counted | INTERNAL (13), no text | 502, no text |
-/// | `Internal` | a defect met by this message | no | failure | retry; counts | INTERNAL (13), no text | 500, no text |
+/// | `Misconfigured` | a deployment fault | no | failure | hold, with an alarm; no attempt is counted | INTERNAL (13), no text | 502, no text |
+/// | `Internal` | a defect met by this message | no | failure | retry; counts; then dead letter | INTERNAL (13), no text | 500, no text |
 /// | `Fatal` | this process must stop | no | neutral | stop | INTERNAL (13), no text | 500, no text |
 ///
 /// An attempt that counts becomes a dead letter when the consumer's attempts are used up.
@@ -90,6 +90,8 @@ struct Row {
     http: http::StatusCode,
     /// Whether a client may read the error's text.
     public: bool,
+    /// Whether the operation provably had no effect.
+    no_effect: bool,
 }
 
 impl ErrorKind {
@@ -111,28 +113,36 @@ impl ErrorKind {
     const fn row(self) -> Row {
         use Disposition as D;
         use http::StatusCode as S;
-        let (name, retry, peer_failure, consumer, grpc, http, public) = match self {
+        let (name, retry, peer_failure, consumer, grpc, http, public, no_effect) = match self {
             Self::NotExecuted => {
-                ("not_executed", Retry::Yes, true, D::Hold, 14, S::SERVICE_UNAVAILABLE, false)
+                ("not_executed", Retry::Yes, true, D::Hold, 14, S::SERVICE_UNAVAILABLE, false, true)
             }
             Self::Indeterminate => {
-                ("indeterminate", Retry::IfRepeatable, true, D::Retry, 2, S::GATEWAY_TIMEOUT, false)
+                ("indeterminate", Retry::IfRepeatable, true, D::Retry, 2, S::GATEWAY_TIMEOUT, false, false)
             }
-            Self::Rejected => ("rejected", Retry::AfterWait, false, D::Hold, 8, S::TOO_MANY_REQUESTS, true),
-            Self::Invalid => ("invalid", Retry::No, false, D::DeadLetter, 3, S::UNPROCESSABLE_ENTITY, true),
-            Self::NotFound => ("not_found", Retry::No, false, D::Retry, 5, S::NOT_FOUND, true),
+            Self::Rejected => {
+                ("rejected", Retry::AfterWait, false, D::Hold, 8, S::TOO_MANY_REQUESTS, true, true)
+            }
+            Self::Invalid => {
+                ("invalid", Retry::No, false, D::DeadLetter, 3, S::UNPROCESSABLE_ENTITY, true, true)
+            }
+            Self::NotFound => ("not_found", Retry::No, false, D::Retry, 5, S::NOT_FOUND, true, true),
             Self::Unauthenticated => {
-                ("unauthenticated", Retry::No, false, D::DeadLetter, 16, S::UNAUTHORIZED, true)
+                ("unauthenticated", Retry::No, false, D::DeadLetter, 16, S::UNAUTHORIZED, true, true)
             }
             Self::PermissionDenied => {
-                ("permission_denied", Retry::No, false, D::DeadLetter, 7, S::FORBIDDEN, true)
+                ("permission_denied", Retry::No, false, D::DeadLetter, 7, S::FORBIDDEN, true, true)
             }
-            Self::Conflict => ("conflict", Retry::IfReadAnew, false, D::Retry, 10, S::CONFLICT, true),
-            Self::Misconfigured => ("misconfigured", Retry::No, true, D::Hold, 13, S::BAD_GATEWAY, false),
-            Self::Internal => ("internal", Retry::No, true, D::Retry, 13, S::INTERNAL_SERVER_ERROR, false),
-            Self::Fatal => ("fatal", Retry::No, false, D::Stop, 13, S::INTERNAL_SERVER_ERROR, false),
+            Self::Conflict => ("conflict", Retry::IfReadAnew, false, D::Retry, 10, S::CONFLICT, true, true),
+            Self::Misconfigured => {
+                ("misconfigured", Retry::No, true, D::Hold, 13, S::BAD_GATEWAY, false, false)
+            }
+            Self::Internal => {
+                ("internal", Retry::No, true, D::Retry, 13, S::INTERNAL_SERVER_ERROR, false, false)
+            }
+            Self::Fatal => ("fatal", Retry::No, false, D::Stop, 13, S::INTERNAL_SERVER_ERROR, false, false),
         };
-        Row { name, retry, peer_failure, consumer, grpc, http, public }
+        Row { name, retry, peer_failure, consumer, grpc, http, public, no_effect }
     }
 
     /// When a caller may make the same call again.
@@ -175,6 +185,13 @@ impl ErrorKind {
     #[must_use]
     pub const fn is_public(self) -> bool {
         self.row().public
+    }
+
+    /// Whether an error of this kind proves that the operation had no effect, so that its lease may be given back.
+    /// A missing codec (`Misconfigured`) or undecodable data (`Internal`) may be met after the effect.
+    #[must_use]
+    pub const fn is_without_effect(self) -> bool {
+        self.row().no_effect
     }
 
     /// The kind that a gRPC status code received from a peer stands for. A peer's credentials check refused this

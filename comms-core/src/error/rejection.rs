@@ -1,4 +1,4 @@
-//! A typed "no" of a guard on this side: which one, and for how long.
+//! The refusal of a call by a guard of this process: which guard, and for how long.
 
 use std::{fmt, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::ErrorKind;
 pub enum Guard {
     /// The circuit breaker is open, or its probes are all under way.
     Breaker,
-    /// The compartment is full, and no seat came free in time.
+    /// The bulkhead is full, and no permit was released in time.
     Bulkhead,
     /// The rate is used up.
     RateLimit,
@@ -24,8 +24,8 @@ pub enum Guard {
 }
 
 impl Guard {
-    /// What the rejection means for the caller: nothing happened, and a guard said so (`Rejected`) or the service did
-    /// not get ready (`NotExecuted`); but a time limit that passed during the call leaves its effect `Indeterminate`.
+    /// The kind of the error: `Rejected` for a call that was not begun, `NotExecuted` for a service that did not get ready,
+    /// `Indeterminate` for a time limit that passed during the call.
     #[must_use]
     pub const fn kind(self) -> ErrorKind {
         match self {
@@ -35,8 +35,8 @@ impl Guard {
         }
     }
 
-    /// The gRPC status code that tells a caller of this refusal. RESOURCE_EXHAUSTED says that the caller asks
-    /// too much; a breaker, a bulkhead and a peer that is not ready are UNAVAILABLE.
+    /// The gRPC status code of this refusal: RESOURCE_EXHAUSTED where the caller sends too much, UNAVAILABLE for a breaker,
+    /// a bulkhead and a peer that is not ready, DEADLINE_EXCEEDED for a deadline or time limit.
     #[must_use]
     pub const fn grpc_code(self) -> i32 {
         match self {
@@ -46,7 +46,7 @@ impl Guard {
         }
     }
 
-    /// The HTTP status that tells a caller of this refusal: 429 is the caller's fault, 503 and 504 are not.
+    /// The HTTP status of this refusal: 429 where the caller sends too much, else 503 or 504.
     #[must_use]
     pub const fn http_status(self) -> http::StatusCode {
         match self {
@@ -69,12 +69,12 @@ impl Guard {
         }
     }
 
-    /// Whether it ended an attempt. The others refuse to begin one, and would refuse the next as well.
+    /// Whether the guard ended an attempt. The others refuse to begin one, and would refuse the next as well.
     pub(crate) const fn ended_attempt(self) -> bool {
         matches!(self, Self::Timeout | Self::Unready)
     }
 
-    const fn says(self) -> &'static str {
+    const fn text(self) -> &'static str {
         match self {
             Self::Breaker => "the circuit breaker is open",
             Self::Bulkhead => "the bulkhead is full",
@@ -86,7 +86,7 @@ impl Guard {
     }
 }
 
-/// A call that a guard did not let through, or did not let finish. Made without an allocation.
+/// The refusal of a call by a guard, before the call was sent or while it was under way. Made without an allocation.
 ///
 /// ```
 /// use comms_core::{Error, ErrorKind, resilience::Guard};
@@ -102,11 +102,11 @@ impl Guard {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Rejection {
-    /// The policy or guard by name.
+    /// The name of the policy or guard.
     pub name: &'static str,
-    /// What said no.
+    /// The guard that refused.
     pub guard: Guard,
-    /// The least wait before it may say yes, where that is known.
+    /// The least wait before the guard may let a call through, if that is known.
     pub retry_after: Option<Duration>,
 }
 
@@ -118,9 +118,9 @@ impl Rejection {
 
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.name, self.guard.says())?;
+        write!(f, "{}: {}", self.name, self.guard.text())?;
         match self.retry_after {
-            // Up to the millisecond: a wait of nanoseconds is noise to who reads it.
+            // Rounded up to the millisecond: nanoseconds are noise in a text.
             Some(wait) => {
                 let wait = Duration::from_millis(wait.as_nanos().div_ceil(1_000_000) as u64);
                 write!(f, "; again in {}", humantime::format_duration(wait))
@@ -138,7 +138,7 @@ mod tests {
     use crate::Error;
 
     #[test]
-    fn a_caller_is_told_which_guard_it_was_also_beneath_a_context() {
+    fn a_guard_has_its_own_statuses_also_beneath_a_context() {
         let table = [
             (Guard::Breaker, 14, 503),
             (Guard::Bulkhead, 14, 503),

@@ -88,7 +88,8 @@ fn a_version_that_is_not_known_is_refused_with_the_reason() {
         // The payload would decode: it is the version that is refused.
         let error = versions.decode(&message(type_name, v3)).unwrap_err();
         assert_eq!(error.kind, ErrorKind::Invalid);
-        assert!(error.to_string().contains(wanted), "{error}");
+        let error = error.chain().to_string();
+        assert!(error.contains(wanted), "{error}");
     }
 }
 
@@ -96,7 +97,7 @@ fn a_version_that_is_not_known_is_refused_with_the_reason() {
 fn a_payload_that_cannot_be_lifted_is_invalid_and_says_where_it_failed() {
     let error = versions().decode(&message("order.placed.v1", r#"{"id":"7","price":"much"}"#)).unwrap_err();
     assert_eq!(
-        error.to_string(),
+        error.chain().to_string(),
         "invalid: decode order.placed (application/json): upcast v1 to v2: price is no number"
     );
     let tombstone = Message { payload: None, ..message("order.placed.v1", "") };
@@ -218,7 +219,7 @@ fn a_codec_of_another_encoding_writes_its_content_type_and_reads_its_bytes() {
     assert!(versions.decode(&message).is_err());
     let older = Versions::of(Digits).upcast(9, Ok).build().unwrap();
     message.headers.insert(wire::CE_TYPE, "tenth.v9");
-    let error = older.decode(&message).map(drop).unwrap_err().to_string();
+    let error = older.decode(&message).map(drop).unwrap_err().chain().to_string();
     assert!(error.contains("Codec::decode_raw"), "{error}");
 }
 

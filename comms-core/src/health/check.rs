@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::State;
-use crate::process::panic_text;
+use crate::panic::panic_text;
 
 pub(super) type Check = Arc<dyn Fn() -> State + Send + Sync>;
 

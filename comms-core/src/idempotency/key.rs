@@ -2,17 +2,8 @@
 
 use std::sync::Arc;
 
+use super::{KEY_LIMIT, is_key};
 use crate::Error;
-
-/// The longest key that is accepted, in bytes.
-pub const KEY_LIMIT: usize = 255;
-
-/// Whether `key` is 1 to [`KEY_LIMIT`] printable ASCII characters, not all blank.
-#[must_use]
-pub fn is_key(key: &str) -> bool {
-    let printable = key.bytes().all(|b| (0x20..0x7f).contains(&b));
-    !key.trim().is_empty() && key.len() <= KEY_LIMIT && printable
-}
 
 /// The identity of a request: scoped by principal and operation, or one user gets another's answer.
 ///

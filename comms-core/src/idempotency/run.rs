@@ -13,9 +13,10 @@ use crate::{Error, ErrorKind};
 
 /// Runs `work` for the first request of `call`, and gives its reply to every later one.
 ///
-/// An error of `work` that says that nothing happened gives the lease back, so that it may be tried again at once.
-/// Where it may have happened (`Indeterminate`, `Fatal`, a panic, a caller that is dropped) the lease stays until its end:
-/// the effect is not repeated while it may still be under way.
+/// An error of `work` whose kind had no effect ([`ErrorKind::is_without_effect`](crate::ErrorKind::is_without_effect)) gives
+/// the lease back, so that another request may run at once. Where the effect may have happened (`Indeterminate`,
+/// `Misconfigured`, `Internal`, `Fatal`, a panic, a caller that is dropped) the lease stays until its end: the effect is
+/// not repeated while it may still be under way.
 ///
 /// Bound `work` by less than the lease: nobody stops it when the lease ends, and then another may run beside it.
 ///
@@ -58,10 +59,10 @@ where
     let reply = match work().await {
         Ok(reply) => reply,
         Err(error) => {
-            if nothing_happened(error.kind)
+            if error.kind.is_without_effect()
                 && let Err(lost) = store.abandon(&token).await
             {
-                tracing::warn!(error = %lost, "a lease was not given back: it runs until its end");
+                tracing::warn!(error = %lost.chain(), "a lease was not given back: it runs until its end");
             }
             return Err(error);
         }
@@ -74,12 +75,7 @@ where
     Ok(Replied { reply, replayed: false })
 }
 
-/// `Fatal` says nothing of the effect.
-const fn nothing_happened(kind: ErrorKind) -> bool {
-    !matches!(kind, ErrorKind::Indeterminate | ErrorKind::Fatal)
-}
-
-/// The work is done: a store that was not reached does not make it undone.
+/// The work is done, also where the store could not be reached.
 fn unstored(mut error: Error) -> Error {
     if matches!(error.kind, ErrorKind::NotExecuted | ErrorKind::Rejected) {
         error.kind = ErrorKind::Indeterminate;

@@ -123,17 +123,10 @@ async fn run(
 
 #[tokio::test]
 async fn an_error_gives_the_lease_back_only_where_nothing_happened() {
-    use ErrorKind::{Conflict, Fatal, Indeterminate, Invalid, NotExecuted, Rejected};
+    use ErrorKind::{Conflict, NotExecuted};
     let (store, clock) = store(MemoryLimits::default());
-    for (kind, at_once) in [
-        (NotExecuted, true),
-        (Rejected, true),
-        (Invalid, true),
-        (Conflict, true),
-        (Indeterminate, false),
-        (Fatal, false),
-    ] {
-        let key = kind.as_str();
+    for kind in ErrorKind::ALL {
+        let (key, at_once) = (kind.as_str(), kind.is_without_effect());
         assert_eq!(run(&store, key, Err(Some(kind))).await.unwrap_err().kind, kind);
         match run(&store, key, Ok(())).await {
             Ok(done) => assert!(at_once && !done.replayed, "{kind}"),
@@ -141,8 +134,11 @@ async fn an_error_gives_the_lease_back_only_where_nothing_happened() {
         }
     }
     clock.advance(Duration::from_secs(10));
-    assert!(!run(&store, "unknown", Ok(())).await.unwrap().replayed, "after the lease");
-    assert!(run(&store, "transient", Err(Some(NotExecuted))).await.unwrap().replayed, "what is done is done");
+    assert!(!run(&store, "indeterminate", Ok(())).await.unwrap().replayed, "after the lease");
+    assert!(
+        run(&store, "not_executed", Err(Some(NotExecuted))).await.unwrap().replayed,
+        "what is done is done"
+    );
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! What becomes of a delivery, and when.
 
+mod holds;
 mod measured;
 
 use std::{
@@ -51,31 +52,28 @@ fn failing(
 
 #[tokio::test(start_paused = true)]
 async fn the_kind_of_the_error_decides() {
-    let table = [
-        (ErrorKind::NotExecuted, "dead letter", 5),
-        (ErrorKind::Indeterminate, "dead letter", 5),
-        (ErrorKind::Conflict, "dead letter", 5),
-        (ErrorKind::Rejected, "dead letter", 5),
-        (ErrorKind::Invalid, "dead letter", 1),
-        (ErrorKind::Fatal, "stop", 1),
-    ];
-    for (kind, expected, tries) in table {
-        let (processor, count) = processor(kind, 100);
-        let verdict = match processor.process(delivery(), pending(), pending()).await {
-            Verdict::Done(_) => "done",
-            Verdict::DeadLetter { attempts, .. } => {
-                assert_eq!(attempts, tries, "{kind}");
-                "dead letter"
+    for kind in ErrorKind::ALL {
+        let (processor, count) = processor(kind, 8);
+        let verdict = processor.process(delivery(), pending(), pending()).await;
+        let calls = count.load(Ordering::SeqCst);
+        match (kind.disposition(), verdict) {
+            // More than the limit of 5: no attempt was counted.
+            (Disposition::Hold, Verdict::Done(Outcome::Done)) => assert_eq!(calls, 8, "{kind}"),
+            (Disposition::Retry, Verdict::DeadLetter { error, attempts: 5 }) => {
+                assert_eq!((calls, error.kind), (5, kind));
             }
-            Verdict::Abandoned => "abandoned",
-            Verdict::Stop(_) => "stop",
-        };
-        assert_eq!((verdict, count.load(Ordering::SeqCst)), (expected, tries), "{kind}");
+            (Disposition::DeadLetter, Verdict::DeadLetter { error, attempts: 1 }) => {
+                assert_eq!((calls, error.kind), (1, kind));
+            }
+            (Disposition::Stop, Verdict::Stop(error)) => assert_eq!((calls, error.kind), (1, kind)),
+            (disposition, verdict) => panic!("{kind}: {disposition:?} became {verdict:?}"),
+        }
+        assert!(processor.holds().is_empty(), "{kind}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_guard_that_says_no_is_no_attempt_and_is_asked_ever_more_rarely() {
+async fn a_guard_that_refuses_is_asked_ever_more_rarely() {
     let breaker = Breaker::new("b", BreakerConfig::default(), Clock::system()).unwrap();
     breaker.force_open();
     let (processor, tries) = failing(30, move || breaker.acquire().unwrap_err().into());
@@ -83,14 +81,17 @@ async fn a_guard_that_says_no_is_no_attempt_and_is_asked_ever_more_rarely() {
     processor.process(delivery(), pending(), pending()).await;
     assert_eq!(tries.load(Ordering::SeqCst), 30);
     let (took, minutes) = (Clock::system().now() - start, Duration::from_secs(60));
-    assert!(8 * minutes < took && took < 14 * minutes, "{took:?}: the waits of 30 tries");
+    assert!(8 * minutes < took && took < 14 * minutes, "{took:?}: the waits of 30 attempts");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rejection_that_names_its_wait_is_no_attempt() {
-    let (processor, tries) = failing(30, || Error::rejected("busy", Some(Duration::from_secs(1))));
-    assert!(matches!(processor.process(delivery(), pending(), pending()).await, Verdict::Done(_)));
-    assert_eq!(tries.load(Ordering::SeqCst), 30);
+async fn a_conflict_is_retried_soon_however_often_it_comes() {
+    let (processor, _) = processor(ErrorKind::Conflict, 100);
+    let start = Clock::system().now();
+    let verdict = processor.process(delivery(), pending(), pending()).await;
+    assert!(matches!(verdict, Verdict::DeadLetter { attempts: 5, .. }), "{verdict:?}");
+    let took = Clock::system().now() - start;
+    assert!(took <= Duration::from_millis(4 * 120), "{took:?}: four waits of 100 ms, +-20%");
 }
 
 #[tokio::test(start_paused = true)]
@@ -98,7 +99,7 @@ async fn a_peer_that_asks_for_a_year_is_asked_again_after_five_minutes() {
     let year = Duration::from_secs(365 * 24 * 3600);
     let handler = handler_fn(move |delivery: Delivery| async move {
         if delivery.attempt == 1 {
-            Err(Error::not_executed("no").with_retry_after(year))
+            Err(Error::indeterminate("no").with_retry_after(year))
         } else {
             Ok(Outcome::Done)
         }
@@ -110,8 +111,8 @@ async fn a_peer_that_asks_for_a_year_is_asked_again_after_five_minutes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_transient_failure_passes() {
-    let (processor, tries) = processor(ErrorKind::NotExecuted, 3);
+async fn a_failure_that_passes_is_retried() {
+    let (processor, tries) = processor(ErrorKind::Indeterminate, 3);
     assert!(matches!(
         processor.process(delivery(), pending(), pending()).await,
         Verdict::Done(Outcome::Done)
@@ -120,13 +121,12 @@ async fn a_transient_failure_passes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_try_without_end_and_a_panic_are_failures_like_others() {
+async fn an_attempt_without_end_and_a_panic_count_as_attempts() {
     let stuck = handler_fn(|_| pending());
     let panics = handler_fn(|delivery: Delivery| async move { panic!("at try {}", delivery.attempt) });
-    for (handler, kind) in [
-        (BoxHandler::new(stuck), ErrorKind::Indeterminate),
-        (BoxHandler::new(panics), ErrorKind::NotExecuted),
-    ] {
+    for (handler, kind) in
+        [(BoxHandler::new(stuck), ErrorKind::Indeterminate), (BoxHandler::new(panics), ErrorKind::Internal)]
+    {
         let attempts = Attempts { limit: 2, ..Attempts::default() };
         let processor = Processor::new(handler, attempts, Clock::system(), "test");
         match processor.process(delivery(), pending(), pending()).await {

@@ -103,7 +103,7 @@ fn fall_back<R, Fut>(
     request: R,
     cause: Error,
 ) -> Fut {
-    tracing::debug!(name, %cause, "falling back");
+    tracing::debug!(name, cause = %cause.chain(), "falling back");
     metrics::counter!(telemetry::CALL_FALLBACKS, "name" => name).increment(1);
     fallback(request, cause)
 }
@@ -166,7 +166,7 @@ mod tests {
         assert_eq!(service.clone().oneshot(1).await.unwrap(), 1);
         assert_eq!(service.clone().oneshot(2).await.unwrap(), 20);
         let error = service.oneshot(0).await.unwrap_err();
-        assert_eq!(error.to_string(), "transient: no fallback for 0: away");
+        assert_eq!(error.chain().to_string(), "not_executed: no fallback for 0: away");
 
         #[derive(Clone)]
         struct Unready;

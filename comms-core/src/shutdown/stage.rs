@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 use tokio::{sync::watch, task::AbortHandle};
 
 use super::Failures;
-use crate::{Error, process::panic_text};
+use crate::{Error, panic::panic_text};
 
 /// A stage of a [`Shutdown`](super::Shutdown): tasks that are told to end at the same time. Clones are the same one.
 #[derive(Clone)]
@@ -75,7 +75,7 @@ impl Stage {
                 Ok(Err(error)) => error,
                 Err(panic) => Error::fatal(format!("panicked: {}", panic_text(&*panic))),
             };
-            tracing::error!(task = &*who, %error, "failed");
+            tracing::error!(task = &*who, error = %error.chain(), "failed");
             failures.say(error.context(who));
         });
         let handle = spawned.abort_handle();

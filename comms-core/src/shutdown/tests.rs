@@ -162,7 +162,7 @@ async fn a_failed_task_is_heard_and_named_and_the_first_counts() {
     shutdown.failed().await;
     stage.spawn("later", |_| async { Err(Error::fatal("because of it")) });
     let ended = shutdown.end(LIMIT, pending()).await;
-    assert_eq!(ended.failure.unwrap().to_string(), "fatal: saga: fenced");
+    assert_eq!(ended.failure.unwrap().chain().to_string(), "fatal: saga: fenced");
 }
 
 #[tokio::test(start_paused = true)]
@@ -176,13 +176,13 @@ async fn a_panic_and_an_early_end_are_failures_too() {
     });
     panics.failed().await;
     let ended = panics.end(LIMIT, pending()).await;
-    assert_eq!(ended.failure.unwrap().to_string(), "fatal: task: panicked: index out of bounds");
+    assert_eq!(ended.failure.unwrap().chain().to_string(), "fatal: task: panicked: index out of bounds");
 
     let early = Shutdown::new(Clock::system());
     early.stage("s").spawn("task", |_| async { Ok(()) });
     early.failed().await;
     let ended = early.end(LIMIT, pending()).await;
-    assert_eq!(ended.failure.unwrap().to_string(), "fatal: task: ended without being told to");
+    assert_eq!(ended.failure.unwrap().chain().to_string(), "fatal: task: ended without being told to");
 }
 
 #[tokio::test]

@@ -39,7 +39,7 @@ impl std::error::Error for Broken {}
 
 impl From<Error> for Broken {
     fn from(error: Error) -> Self {
-        Self(format!("the backend failed: {error}"))
+        Self(format!("the backend failed: {}", error.chain()))
     }
 }
 

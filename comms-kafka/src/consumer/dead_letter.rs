@@ -32,7 +32,7 @@ pub(super) fn letter(
     clock: &Clock,
 ) -> Message {
     let mut letter = delivery.message.clone();
-    let reason = error.to_string();
+    let reason = error.chain().to_string();
     let reason = &reason[..reason.floor_char_boundary(ERROR_LIMIT)];
     let story = [
         (wire::DLQ_TOPIC, Some(letter.destination.to_string())),
@@ -79,7 +79,7 @@ impl DeadLetters {
         loop {
             let error = match self.publish(&letter).await {
                 Err(error) if error.kind == ErrorKind::Invalid => {
-                    tracing::error!(topic = %letter.destination, %error, "a dead letter goes without its payload");
+                    tracing::error!(topic = %letter.destination, error = %error.chain(), "a dead letter goes without its payload");
                     let Some(payload) = letter.payload.take() else { return Err(Error::fatal(error)) };
                     letter.headers.insert(wire::DLQ_PAYLOAD_OMITTED, payload.len().to_string());
                     continue;
@@ -87,7 +87,7 @@ impl DeadLetters {
                 Err(error) if error.kind != ErrorKind::Fatal => error,
                 end => return end,
             };
-            tracing::error!(topic = %letter.destination, attempt, %error, "a dead letter was not taken; its offset is held");
+            tracing::error!(topic = %letter.destination, attempt, error = %error.chain(), "a dead letter was not taken; its offset is held");
             tokio::time::sleep(self.backoff.delay(attempt, &self.clock)).await;
             attempt = attempt.saturating_add(1);
         }

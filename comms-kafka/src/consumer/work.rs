@@ -64,7 +64,7 @@ pub(super) async fn work(mut record: Record, letters: &DeadLetters, control: &Co
                 }),
             }
         }
-        Verdict::Abandoned => Ok(false),
+        Verdict::Held { .. } | Verdict::Abandoned => Ok(false),
         Verdict::Stop(error) => Err(error.context(format_args!("at {}", record.delivery.origin))),
     };
     match ended {

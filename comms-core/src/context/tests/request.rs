@@ -49,7 +49,7 @@ fn the_deadline_stands_in_the_header_of_its_protocol_and_is_what_remains() {
     }
     clock.advance(SECOND * 2);
     let late = context.write_request(&mut Headers::new(), Protocol::Grpc, &clock).unwrap_err();
-    assert_eq!(late.kind, ErrorKind::Indeterminate, "DEADLINE_EXCEEDED");
+    assert_eq!((late.kind, late.grpc_code()), (ErrorKind::Rejected, 4), "nothing was sent");
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use std::{collections::HashMap, sync::Mutex};
 
-use metrics::{Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+use metrics::{
+    Counter, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
+};
 
 use super::*;
 
@@ -22,6 +24,16 @@ impl HistogramFn for Count {
     }
 }
 
+impl GaugeFn for Count {
+    fn increment(&self, value: f64) {
+        self.0.fetch_add(value as u32, Ordering::SeqCst);
+    }
+    fn decrement(&self, value: f64) {
+        self.0.fetch_sub(value as u32, Ordering::SeqCst);
+    }
+    fn set(&self, _: f64) {}
+}
+
 impl Recorder for Log {
     fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
     fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
@@ -29,15 +41,18 @@ impl Recorder for Log {
     fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> Counter {
         Counter::noop()
     }
-    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
-        Gauge::noop()
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        self.found.lock().unwrap().entry(named(key)).or_default().clone().into()
     }
     fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
         self.lookups.fetch_add(1, Ordering::SeqCst);
-        let labels = key.labels().map(|l| format!("{}={}", l.key(), l.value())).collect::<Vec<_>>();
-        let name = format!("{} {}", key.name(), labels.join(" "));
-        self.found.lock().unwrap().entry(name).or_default().clone().into()
+        self.found.lock().unwrap().entry(named(key)).or_default().clone().into()
     }
+}
+
+fn named(key: &Key) -> String {
+    let labels = key.labels().map(|l| format!("{}={}", l.key(), l.value())).collect::<Vec<_>>();
+    format!("{} {}", key.name(), labels.join(" "))
 }
 
 fn run(log: &Log, work: impl Future<Output = ()>) {
@@ -49,7 +64,7 @@ fn run(log: &Log, work: impl Future<Output = ()>) {
 fn every_try_is_recorded_and_each_name_is_looked_up_once() {
     let log = Log::default();
     run(&log, async {
-        let (processor, _) = processor(ErrorKind::NotExecuted, 3);
+        let (processor, _) = processor(ErrorKind::Indeterminate, 3);
         for _ in 0..10 {
             processor.clone().process(delivery(), pending(), pending()).await;
         }
@@ -57,9 +72,31 @@ fn every_try_is_recorded_and_each_name_is_looked_up_once() {
     let at = "messaging_process_duration_seconds messaging.system=test messaging.operation.name=process \
               messaging.destination.name=t messaging.consumer.group.name=g";
     let count = |end: &str| log.found.lock().unwrap()[&format!("{at} {end}")].0.load(Ordering::SeqCst);
-    assert_eq!(count("outcome=transient error.type=transient"), 2);
+    assert_eq!(count("outcome=indeterminate error.type=indeterminate"), 2);
     assert_eq!(count("outcome=done"), 10);
     assert_eq!(log.lookups.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn held_keys_are_a_gauge_by_destination_and_group() {
+    let log = Log::default();
+    let at = "comms_consumer_held_keys messaging.destination.name=t messaging.consumer.group.name=g";
+    let held = || log.found.lock().unwrap()[at].0.load(Ordering::SeqCst);
+    run(&log, async {
+        let (processor, _) = processor(ErrorKind::Misconfigured, 100);
+        let work = processor.process(delivery(), pending(), pending());
+        assert!(tokio::time::timeout(Duration::from_secs(60), work).await.is_err());
+        assert!(processor.holds().is_empty(), "the future was dropped");
+        assert_eq!(held(), 0);
+        let parked = Processor {
+            attempts: Attempts { hold_in_place: Some(Duration::ZERO), ..Attempts::default() },
+            ..processor
+        };
+        parked.process(delivery(), pending(), pending()).await;
+        assert_eq!(held(), 1);
+        parked.holds().release(&delivery());
+        assert_eq!(held(), 0);
+    });
 }
 
 #[test]

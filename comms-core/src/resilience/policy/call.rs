@@ -34,7 +34,7 @@ pin_project! {
         service: S,
         request: Option<R>,
         classify: C,
-        // What an attempt said that may have happened, while another is made.
+        // The answer of an attempt that may have been executed, while another is made.
         unknown: Option<Result<S::Response, S::Error>>,
     }
 }
@@ -101,13 +101,12 @@ where
                 this.stage.set(Stage::Waiting);
                 continue;
             }
-            // An attempt that came to nothing does not unsay what an earlier one may have done; what the peer answered
-            // does.
+            // A call that was refused before a handler took it proves nothing about an earlier attempt whose answer was
+            // lost; an answer of the handler does.
             let (result, class) = match (class, this.unknown.take()) {
-                (
-                    Class::Failure { kind: ErrorKind::NotExecuted | ErrorKind::Rejected, .. },
-                    Some(unknown),
-                ) => (unknown, Class::Failure { kind: ErrorKind::Indeterminate, retry_after: None }),
+                (Class::Failure { kind, .. }, Some(unknown)) if refused_before_handler(kind) => {
+                    (unknown, Class::Failure { kind: ErrorKind::Indeterminate, retry_after: None })
+                }
                 _ => (result, class),
             };
             this.held.measure(class);
@@ -179,6 +178,11 @@ where
             }
         }
     }
+}
+
+const fn refused_before_handler(kind: ErrorKind) -> bool {
+    use ErrorKind::{Misconfigured, NotExecuted, PermissionDenied, Rejected, Unauthenticated};
+    matches!(kind, NotExecuted | Rejected | Misconfigured | Unauthenticated | PermissionDenied)
 }
 
 /// Ready once `until` is reached; the timer is made at the first time that there is something to wait for.

@@ -13,7 +13,7 @@ use crate::{
 pub(super) struct Meter {
     name: &'static str,
     success: OnceLock<Histogram>,
-    failures: [OnceLock<Histogram>; 6],
+    failures: [OnceLock<Histogram>; ErrorKind::ALL.len()],
     retries: OnceLock<Counter>,
     denied: [OnceLock<Counter>; 4],
     rejected: [OnceLock<Counter>; 6],
@@ -31,7 +31,7 @@ impl Meter {
         }
     }
 
-    /// A call has ended, as `failure` says or well.
+    /// Records a call that has ended, with the kind of its failure if it failed.
     pub(super) fn call(&self, failure: Option<ErrorKind>, took: Duration) {
         let (slot, outcome) = match failure {
             None => (&self.success, "success"),

@@ -15,7 +15,7 @@ async fn nothing_is_tried_and_nothing_waited_for_beyond_the_deadline() {
             })
             .await
             .unwrap_err();
-        assert_eq!(error.to_string(), "transient: away", "the last cause, not the clock's");
+        assert_eq!(error.to_string(), "not_executed: away", "the last cause, not the clock's");
         assert!(last.get().unwrap() - began < millis(timeout));
         assert!(now() - began < millis(timeout), "who waits learns it at once, after {:?}", now() - began);
     }

@@ -79,7 +79,7 @@ async fn a_refusal_of_a_later_attempt_does_not_unsay_what_may_have_happened() {
     let error =
         policy.run(|| async { Err::<(), _>(Error::indeterminate("the answer was lost")) }).await.unwrap_err();
     assert_eq!(policy.breaker().unwrap().state(), State::Open);
-    assert_eq!(error.to_string(), "unknown: the answer was lost");
+    assert_eq!(error.to_string(), "indeterminate: the answer was lost");
 
     let (patient, attempts) = (policy_of_three(), Cell::new(0));
     let error = patient

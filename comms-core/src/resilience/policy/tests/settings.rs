@@ -73,7 +73,7 @@ async fn a_swap_holds_for_the_next_call_and_keeps_the_state() {
     assert_eq!(service.ready().await.unwrap().call(1).await.unwrap(), 1, "the service sees the new version");
     config.timeout = Some(Duration::ZERO);
     let refused = policy.swap(config).unwrap_err();
-    assert!(refused.to_string().contains("policy p: a timeout must not be zero"), "{refused}");
+    assert!(refused.chain().to_string().contains("policy p: a timeout must not be zero"), "{refused}");
     let mut config = PolicyConfig::none();
     config.timeout = Some(Duration::MAX);
     assert!(policy.swap(config).is_err(), "no point in time is out of range");
@@ -129,7 +129,7 @@ async fn another_protocol_is_classified_by_its_own_rules() {
     impl Classify<(), u16, Infallible> for Http {
         fn classify(&self, result: &Result<u16, Infallible>) -> Class {
             match result {
-                Ok(500..) => Class::Failure { kind: ErrorKind::NotExecuted, retry_after: None },
+                Ok(500..) => Class::Failure { kind: ErrorKind::Indeterminate, retry_after: None },
                 _ => Class::Success,
             }
         }
@@ -138,6 +138,9 @@ async fn another_protocol_is_classified_by_its_own_rules() {
         }
         fn again(&self, (): &()) -> Option<()> {
             Some(())
+        }
+        fn is_idempotent(&self, (): &()) -> bool {
+            true
         }
     }
     let (policy, attempts) = (policy(|c| c.retry = Some(retry(3))), Arc::new(AtomicU32::new(0)));

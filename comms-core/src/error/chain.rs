@@ -1,0 +1,68 @@
+//! How an error is printed with its causes, each text once.
+
+use std::{error::Error as StdError, fmt};
+
+/// One cause in the chain of an [`Error`](super::Error): its text, and the next cause.
+#[derive(Debug)]
+pub(super) struct Link {
+    text: String,
+    next: Option<Box<Link>>,
+}
+
+impl Link {
+    /// The chain below `shown`, outermost first: `contexts`, then `cause` and its sources.
+    ///
+    /// Some errors print their source as part of their own text (`sqlx::Error::Database`, a custom `io::Error`). A
+    /// cause whose text stands in what is printed before it is left out, so that a printed chain repeats nothing.
+    pub(super) fn chain<'a>(
+        shown: &str,
+        contexts: impl Iterator<Item = &'a str>,
+        cause: Option<&'a (dyn StdError + 'static)>,
+    ) -> Option<Box<Self>> {
+        let causes = std::iter::successors(cause, |&cause| cause.source()).map(ToString::to_string);
+        let mut printed = shown.to_owned();
+        let mut texts = Vec::new();
+        for text in contexts.map(str::to_owned).chain(causes) {
+            if !repeats(&printed, &text) {
+                printed.extend([": ", &text]);
+                texts.push(text);
+            }
+        }
+        texts.into_iter().rev().fold(None, |next, text| Some(Box::new(Self { text, next })))
+    }
+}
+
+impl fmt::Display for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl StdError for Link {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.next.as_deref().map(|next| next as &(dyn StdError + 'static))
+    }
+}
+
+/// Whether `text` stands in `printed` as words of its own.
+fn repeats(printed: &str, text: &str) -> bool {
+    let apart = |c: Option<char>| !c.is_some_and(char::is_alphanumeric);
+    printed.match_indices(text).any(|(at, _)| {
+        apart(printed[..at].chars().next_back()) && apart(printed[at + text.len()..].chars().next())
+    })
+}
+
+/// An error and its causes in one line.
+pub(super) struct Chain<'a>(pub(super) &'a super::Error);
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut next = self.0.source();
+        while let Some(cause) = next {
+            write!(f, ": {cause}")?;
+            next = cause.source();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,124 @@
+//! One hold: its entry in the list, and the guard that takes it out again.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use super::{Hold, Holds};
+use crate::{Delivery, Error, ErrorKind};
+
+/// How often a hold is logged.
+const LOGGED_EVERY: Duration = Duration::from_secs(60);
+
+/// What tells one delivery from another: a message on two topics is two deliveries.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Identity {
+    pub(super) group: Arc<str>,
+    pub(super) destination: Arc<str>,
+    source: Arc<str>,
+    id: Arc<str>,
+}
+
+impl Identity {
+    pub(super) fn of(delivery: &Delivery) -> Self {
+        let message = &delivery.message;
+        Self {
+            group: delivery.group.clone(),
+            destination: message.destination.clone(),
+            source: message.source.clone(),
+            id: message.id.clone(),
+        }
+    }
+}
+
+pub(super) struct Entry {
+    pub(super) hold: Hold,
+    pub(super) began: Instant,
+    logged: Option<Instant>,
+}
+
+impl Entry {
+    pub(super) fn new(delivery: &Delivery, since: SystemTime, began: Instant) -> Self {
+        let hold = Hold {
+            group: delivery.group.clone(),
+            destination: delivery.message.destination.clone(),
+            key: delivery.message.key.clone(),
+            since,
+            kind: ErrorKind::NotExecuted,
+            reason: String::new(),
+            attempts: 0,
+        };
+        Self { hold, began, logged: None }
+    }
+
+    /// Takes the error of another attempt. Returns whether the hold is to be logged: at its beginning, once a minute, and
+    /// when another kind of error comes.
+    pub(super) fn renew(&mut self, error: &Error, attempts: u32, now: Instant) -> bool {
+        let changed = self.hold.kind != error.kind;
+        (self.hold.kind, self.hold.attempts, self.hold.reason) =
+            (error.kind, attempts, error.chain().to_string());
+        let due = self.logged.is_none_or(|at| now.saturating_duration_since(at) >= LOGGED_EVERY);
+        if due || changed {
+            self.logged = Some(now);
+        }
+        due || changed
+    }
+}
+
+/// A hold of the delivery that a processor has in hand. Dropping it takes the delivery off the list.
+pub(crate) struct Held {
+    holds: Holds,
+    pub(super) identity: Identity,
+    pub(super) began: Instant,
+    /// When the processor took the delivery in hand.
+    taken: Instant,
+    /// How many attempts have ended in this hold.
+    pub(crate) attempts: u32,
+    stays: bool,
+}
+
+impl Held {
+    pub(super) const fn begin(holds: Holds, identity: Identity, now: Instant) -> Self {
+        Self { holds, identity, began: now, taken: now, attempts: 0, stays: false }
+    }
+
+    pub(super) const fn again(holds: Holds, identity: Identity, entry: &Entry, now: Instant) -> Self {
+        let (began, attempts) = (entry.began, entry.hold.attempts);
+        Self { holds, identity, began, taken: now, attempts, stays: false }
+    }
+
+    /// How long the delivery has been held, also by earlier calls that handed it back.
+    pub(crate) fn lasted(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.began)
+    }
+
+    /// How long this processor has waited with the delivery since it was taken in hand.
+    pub(crate) fn waited(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.taken)
+    }
+
+    pub(super) fn log(&self, Delivery { origin, group, .. }: &Delivery, error: &Error, now: Instant) {
+        let (attempts, seconds) = (self.attempts, self.lasted(now).as_secs());
+        match error.kind {
+            ErrorKind::Misconfigured => {
+                let error = error.chain();
+                tracing::error!(%origin, %group, attempts, seconds, %error, "delivery held: a deployment fault");
+            }
+            _ => tracing::warn!(%origin, %group, attempts, seconds, error = %error.chain(), "delivery held"),
+        }
+    }
+
+    /// Leaves the delivery on the list: it was handed back, and comes again.
+    pub(crate) fn stay(mut self) {
+        self.stays = true;
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if !self.stays {
+            self.holds.remove(&self.identity);
+        }
+    }
+}
