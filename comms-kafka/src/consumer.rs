@@ -26,6 +26,7 @@ mod builder;
 mod dead_letter;
 mod group;
 mod poll;
+mod standing;
 mod tracker;
 mod work;
 
@@ -46,11 +47,12 @@ use self::{
     dead_letter::DeadLetters,
     group::Group,
     poll::{Poll, RecordLanes},
-    work::{Control, Record, work},
+    standing::Standing,
+    work::{Control, Record, Shared, work},
 };
 use crate::KafkaConfig;
 use comms_core::{
-    Clock, Error, Processor,
+    Backoff, Clock, Error, Holds, Processor, Publisher,
     health::{Component, Heartbeat},
 };
 
@@ -68,7 +70,9 @@ pub struct Consumer {
     settings: ClientConfig,
     group: Arc<str>,
     routes: HashMap<Arc<str>, Processor>,
-    letters: Arc<DeadLetters>,
+    dead_letters: Arc<dyn Publisher>,
+    backoff: Backoff,
+    holds: Holds,
     limits: Limits,
     clock: Clock,
     health: Option<Component>,
@@ -102,6 +106,13 @@ impl Consumer {
         move || lag.load(Ordering::Relaxed) as f64
     }
 
+    /// The deliveries that are being held: by a cause outside the message, or because their dead letter cannot be
+    /// written.
+    #[must_use]
+    pub const fn holds(&self) -> &Holds {
+        &self.holds
+    }
+
     /// Consumes until `shutdown` resolves; then stops taking, drains, commits, leaves the group. That takes
     /// at most the drain and 11 s more. Dropping the future ends it without a drain.
     ///
@@ -110,14 +121,18 @@ impl Consumer {
     /// consumer has stopped in order, and the record is not committed. `Indeterminate` where the client did not close
     /// in time: it is left behind, and its partitions move when the session ends.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
-        let Self { settings, group, routes, letters, limits, clock, health, heartbeat, lag } = self;
+        let Self { settings, group, routes, dead_letters, backoff, holds, limits, clock, health, heartbeat, lag } =
+            self;
         let control = Arc::new(Control::default());
         let _abandoned = control.abandoned.clone().drop_guard();
         let _stopping = control.stopping.clone().drop_guard();
-        let lanes = Arc::new(lanes(letters, control.clone(), clock.clone()));
+        let letters = DeadLetters::new(dead_letters, backoff, clock.clone(), holds.clone());
+        let shared = Shared { letters, control: control.clone(), holds: holds.clone(), backoff, clock: clock.clone() };
+        let lanes = Arc::new(lanes(shared));
 
         let thread = {
-            let member = Group::new(group.clone(), routes, limits.drain, clock, health.clone(), lag);
+            let standing = Standing::new(health.clone(), holds, clock.clone());
+            let member = Group::new(group.clone(), routes, limits.drain, clock, standing, lag);
             let (lanes, control, limits, runtime) =
                 (lanes.clone(), control.clone(), limits.clone(), Handle::current());
             move || {
@@ -149,10 +164,11 @@ impl Consumer {
     }
 }
 
-fn lanes(letters: Arc<DeadLetters>, control: Arc<Control>, clock: Clock) -> RecordLanes {
+fn lanes(shared: Shared) -> RecordLanes {
+    let shared = Arc::new(shared);
     RecordLanes::new(move |record: Record| {
-        let (letters, control, clock) = (letters.clone(), control.clone(), clock.clone());
-        async move { work(record, &letters, &control, &clock).await }
+        let shared = shared.clone();
+        async move { work(record, &shared).await }
     })
 }
 

@@ -75,7 +75,7 @@ async fn provisioning_waits_for_a_cluster_that_is_away() {
     // Longer than one request may take.
     let error = provision(&away, &[spec], Duration::from_secs(7)).await.unwrap_err();
     assert!(error.kind.is_retryable(), "{error}");
-    assert!(error.to_string().contains("topics not ready in 7s"), "{error}");
+    assert!(error.chain().to_string().contains("topics not ready in 7s"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

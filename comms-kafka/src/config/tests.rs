@@ -11,7 +11,7 @@ fn with(key: &str, value: &str) -> Result<ClientConfig, Error> {
 #[test]
 fn refuses_every_key_that_carries_a_promise_and_says_why() {
     for (key, reason) in REFUSED {
-        let text = with(key, "1").unwrap_err().to_string();
+        let text = with(key, "1").unwrap_err().chain().to_string();
         assert!(text.contains(key) && text.contains(reason), "{text}");
     }
     assert!(with("max.in.flight", "6").is_err());
@@ -23,7 +23,7 @@ fn refuses_every_key_that_carries_a_promise_and_says_why() {
 fn passes_the_rest_through_over_the_defaults() {
     assert_eq!(with("linger.ms", "20").unwrap().get("linger.ms"), Some("20"));
     assert_eq!(with("fetch.min.bytes", "2").unwrap().get("linger.ms"), Some("5"));
-    assert!(with("no.such.key", "1").unwrap_err().to_string().contains("no.such.key"));
+    assert!(with("no.such.key", "1").unwrap_err().chain().to_string().contains("no.such.key"));
     assert!(KafkaConfig::new(" ").client(&[], &[]).is_err());
 }
 

@@ -36,7 +36,7 @@ pub(super) fn look_up(producers: &Arc<Producers>) {
     let (line, weak) = (producers.line.clone(), Arc::downgrade(producers));
     let body = move || {
         if let Err(error) = run(&line, &weak) {
-            tracing::warn!(%error, "the limits of topics cannot be looked up");
+            tracing::warn!(error = %error.chain(), "the limits of topics cannot be looked up");
             give_up(&line, &weak);
         }
     };
@@ -69,7 +69,7 @@ fn run(line: &Line, producers: &Weak<Producers>) -> Result<(), Error> {
                 }
                 Ok(_) => Route::Batched,
                 Err(error) => {
-                    tracing::warn!(topic = %topic.name, %error, "the topic's {LIMIT} is not known: full batches");
+                    tracing::warn!(topic = %topic.name, error = %error.chain(), "the topic's {LIMIT} is not known: full batches");
                     Route::Batched
                 }
             };

@@ -145,8 +145,8 @@ impl Delivery<'_> {
                     if error.kind == ErrorKind::Invalid {
                         return Err(error);
                     }
-                    tracing::warn!(%error, "the topics are not there");
-                    component.unready(error.to_string());
+                    tracing::warn!(error = %error.chain(), "the topics are not there");
+                    component.unready(error.chain().to_string());
                     tokio::time::sleep(PAUSE).await;
                 }
                 component.ready();
