@@ -126,11 +126,12 @@ pub async fn provision(
 ) -> Result<Vec<Difference>, Error> {
     topics.iter().try_for_each(TopicSpec::check)?;
     let settings = config.client(&[], &[])?;
-    let admin = Closing(Arc::new(settings.create().map_err(classify)?));
+    // In this order: the handle goes before the one that is dropped elsewhere.
+    let (_closing, admin) = Closing::of(settings.create().map_err(classify)?);
     let mut last = Error::not_executed("no answer from the cluster");
     let attempts = async {
         loop {
-            match attempt(&admin.0, topics).await {
+            match attempt(&admin, topics).await {
                 Err(error) if matches!(error.kind, ErrorKind::NotExecuted | ErrorKind::Indeterminate) => {
                     last = error;
                 }
@@ -146,17 +147,20 @@ pub async fn provision(
 }
 
 /// A client whose drop blocks, and so happens on a thread of its own.
-struct Closing(Arc<Admin>);
+struct Closing(Option<Arc<Admin>>);
+
+impl Closing {
+    fn of(admin: Admin) -> (Self, Arc<Admin>) {
+        let admin = Arc::new(admin);
+        (Self(Some(admin.clone())), admin)
+    }
+}
 
 impl Drop for Closing {
     fn drop(&mut self) {
-        let admin = self.0.clone();
+        let admin = self.0.take();
         // Without a thread the client is dropped here.
-        let _ = std::thread::Builder::new().name("kafka-admin-close".to_owned()).spawn(move || {
-            // Late enough for the other handle to be gone.
-            std::thread::sleep(PAUSE);
-            drop(admin);
-        });
+        let _ = std::thread::Builder::new().name("kafka-admin-close".to_owned()).spawn(move || drop(admin));
     }
 }
 

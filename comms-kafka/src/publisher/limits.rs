@@ -59,7 +59,7 @@ fn run(line: &Line, producers: &Weak<Producers>) -> Result<(), Error> {
         for topic in &wanted {
             if !is_known(&producers, topic) {
                 // The cluster is away, and so it is for the other topics.
-                thread::sleep(PAUSE);
+                thread::park_timeout(PAUSE);
                 break;
             }
             let route = match runtime.block_on(limit(admin, &topic.name)) {

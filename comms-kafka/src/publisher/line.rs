@@ -34,13 +34,14 @@ pub(super) struct Line {
     pub(super) closed: CancellationToken,
     /// What the shared producer puts in one batch at most, bytes.
     pub(super) batch_bytes: usize,
-    state: Mutex<State>,
+    topics: Mutex<HashMap<Arc<str>, Arc<Topic>>>,
+    calls: Mutex<Calls>,
     producers: OnceLock<Weak<Producers>>,
 }
 
+/// The hand-overs. Locked for the whole of each, so that none is in progress when abandoned messages are taken back.
 #[derive(Default)]
-struct State {
-    topics: HashMap<Arc<str>, Arc<Topic>>,
+struct Calls {
     /// Hand-overs with a caller that waits for the answers.
     live: usize,
     /// A caller has dropped its acknowledgements since the last purge.
@@ -55,7 +56,8 @@ impl Line {
             room: Room::new(bound),
             closed: CancellationToken::new(),
             batch_bytes,
-            state: Mutex::default(),
+            topics: Mutex::default(),
+            calls: Mutex::default(),
             producers: OnceLock::new(),
         }
     }
@@ -66,69 +68,73 @@ impl Line {
 
     /// The topics whose limit is wanted. None ends the look-up.
     pub(super) fn wanted(&self) -> Vec<Arc<Topic>> {
-        let mut state = self.lock();
-        let wanted: Vec<_> = state.topics.values().filter(|topic| topic.wants_limit()).cloned().collect();
-        state.looking = !wanted.is_empty();
+        let mut calls = self.calls();
+        let mut wanted = self.topics();
+        wanted.retain(|topic| topic.wants_limit());
+        calls.looking = !wanted.is_empty();
         wanted
     }
 
     /// Takes out of the shared producer's queue what must not overtake a message that came back; all of it is sent
-    /// again, in order, by its topics.
+    /// again, in order, by its topics. Waits for no hand-over: the client sends the rest of the queue in a moment.
     pub(super) fn gather(&self, producers: &Producers) {
-        let state = self.lock();
-        state.topics.values().for_each(|topic| topic.gather());
+        let topics = self.topics();
+        topics.iter().for_each(|topic| topic.gather());
         producers.batched.purge(PurgeConfig::default().queue());
-        state.topics.values().for_each(|topic| topic.gathered(producers));
+        topics.iter().for_each(|topic| topic.gathered(producers));
     }
 
     /// A caller has its answers, or wants none any more. When no caller is left that waits, the messages of those
     /// that have gone are taken out of the queues; what is on the wire stays.
     pub(super) fn ended(&self, answered: bool) {
-        let mut state = self.lock();
-        state.live -= 1;
-        state.abandoned |= !answered;
-        if state.live > 0 || !state.abandoned {
+        let mut calls = self.calls();
+        calls.live -= 1;
+        calls.abandoned |= !answered;
+        if calls.live > 0 || !calls.abandoned {
             return;
         }
-        state.abandoned = false;
+        calls.abandoned = false;
         let Some(producers) = self.producers() else { return };
-        state.topics.values().for_each(|topic| topic.abandon(&*producers));
-        producers.batched.purge(PurgeConfig::default().queue());
-        if let Some(alone) = &*producers.lock() {
-            alone.purge(PurgeConfig::default().queue());
-        }
+        self.topics().iter().for_each(|topic| topic.abandon(&*producers));
+        producers.all().iter().for_each(|producer| producer.purge(PurgeConfig::default().queue()));
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn topic(&self, name: &Arc<str>) -> Arc<Topic> {
+        let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(topic) = topics.get(name) {
+            return topic.clone();
+        }
+        topics.entry(name.clone()).or_insert_with(|| Arc::new(Topic::new(name.clone()))).clone()
+    }
+
+    fn topics(&self) -> Vec<Arc<Topic>> {
+        self.topics.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    fn calls(&self) -> MutexGuard<'_, Calls> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// One hand-over in progress. No queue is purged meanwhile.
+/// One hand-over in progress.
 pub(super) struct HandOver<'a> {
     producers: &'a Arc<Producers>,
-    state: MutexGuard<'a, State>,
+    calls: MutexGuard<'a, Calls>,
     wants_limit: bool,
 }
 
 impl HandOver<'_> {
     /// Takes `message`, for which there is room.
     pub(super) fn push(&mut self, message: Message, slot: Slot) {
-        let topic = match self.state.topics.get(&message.destination) {
-            Some(topic) => topic.clone(),
-            None => {
-                let topic = Arc::new(Topic::new(message.destination.clone()));
-                self.state.topics.entry(message.destination.clone()).or_insert(topic).clone()
-            }
-        };
+        let topic = self.producers.line.topic(&message.destination);
         self.wants_limit |= topic.push(&**self.producers, message, slot);
     }
 
     /// Ends the hand-over; [`Line::ended`] is called once for it.
     pub(super) fn end(mut self) {
-        self.state.live += 1;
-        if self.wants_limit && !self.state.looking {
-            self.state.looking = true;
+        self.calls.live += 1;
+        if self.wants_limit && !self.calls.looking {
+            self.calls.looking = true;
             limits::look_up(self.producers);
         }
     }
@@ -154,7 +160,7 @@ impl Producers {
     }
 
     pub(super) fn hand_over(self: &Arc<Self>) -> HandOver<'_> {
-        HandOver { producers: self, state: self.line.lock(), wants_limit: false }
+        HandOver { producers: self, calls: self.line.calls(), wants_limit: false }
     }
 
     /// The producers that there are.

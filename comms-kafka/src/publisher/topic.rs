@@ -80,6 +80,8 @@ struct State {
     in_flight: usize,
     /// Messages are coming back: new ones wait until nothing is in flight.
     gathering: bool,
+    /// What is in flight has no caller any more: purged messages are not sent again.
+    abandoned: bool,
     /// What came back goes out alone this time.
     alone_once: bool,
     /// Came back unwritten: goes first.
@@ -95,6 +97,7 @@ impl Topic {
             route: Route::Unknown,
             in_flight: 0,
             gathering: false,
+            abandoned: false,
             alone_once: false,
             returned: Waiting::new(),
             waiting: Waiting::new(),
@@ -136,6 +139,7 @@ impl Topic {
         }
         let mut state = self.lock();
         state.in_flight -= 1;
+        state.abandoned &= state.in_flight > 0;
         if missing {
             // The topic may be made with any limit.
             state.route = Route::Unknown;
@@ -155,7 +159,7 @@ impl Topic {
         slot: Slot,
     ) -> Result<bool, Slot> {
         let mut state = self.lock();
-        if reason == Return::Purged && !state.gathering {
+        if reason == Return::Purged && state.abandoned {
             return Err(slot);
         }
         match reason {
@@ -163,7 +167,7 @@ impl Topic {
             Return::BadNeighbour => state.alone_once = true,
             Return::Purged => {}
         }
-        let first = !state.gathering;
+        let first = !state.gathering && reason != Return::Purged;
         state.gathering = true;
         state.in_flight -= 1;
         state.returned.push_back((message(), slot));
@@ -174,10 +178,10 @@ impl Topic {
         Ok(first)
     }
 
-    /// The producer's queue is about to be purged: what comes back is to be sent again.
+    /// The producer's queue is about to be purged: new messages wait until what comes back has been sent again.
     pub(super) fn gather(&self) {
         let mut state = self.lock();
-        state.gathering = state.gathering || state.in_flight > 0;
+        (state.gathering, state.abandoned) = (true, false);
     }
 
     /// The purge has ended.
@@ -188,7 +192,7 @@ impl Topic {
     /// Gives up what waits here.
     pub(super) fn abandon(&self, sender: &impl Sender) {
         let mut state = self.lock();
-        state.gathering = false;
+        (state.gathering, state.abandoned) = (false, state.in_flight > 0);
         let State { returned, waiting, .. } = &mut *state;
         for (_, slot) in returned.drain(..).chain(waiting.drain(..)) {
             refuse(sender, slot, Error::not_executed("the caller dropped the acknowledgements"));

@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 /// A client that keeps what it is given.
 #[derive(Default)]
-struct Client(Mutex<Vec<(String, Box<Parcel>)>>);
+struct Client(Mutex<Vec<(String, Parcel)>>);
 
 impl Sender for Client {
     fn send(&self, message: &Message, parcel: Box<Parcel>) -> Result<(), (SendError, Box<Parcel>)> {
-        self.0.lock().unwrap().push((message.id.to_string(), parcel));
+        self.0.lock().unwrap().push((message.id.to_string(), *parcel));
         Ok(())
     }
     fn give_room(&self, _: usize) {}
@@ -19,7 +19,7 @@ impl Sender for Client {
 
 impl Client {
     /// What was sent since the last call, as `id` or `id!` where it was sent alone.
-    fn sent(&self) -> (Vec<String>, Vec<Box<Parcel>>) {
+    fn sent(&self) -> (Vec<String>, Vec<Parcel>) {
         let sent = std::mem::take(&mut *self.0.lock().unwrap());
         let shown = |id: String, alone| if alone { format!("{id}!") } else { id };
         sent.into_iter().map(|(id, parcel)| (shown(id, parcel.alone), parcel)).unzip()
@@ -55,11 +55,11 @@ impl Fixture {
         }
     }
 
-    fn back(&self, reason: Return, id: &str, parcel: Box<Parcel>) -> bool {
+    fn back(&self, reason: Return, id: &str, parcel: Parcel) -> bool {
         self.topic.returned(&self.client, reason, || message(id), parcel.slot).unwrap()
     }
 
-    fn done(&self, parcels: Vec<Box<Parcel>>) {
+    fn done(&self, parcels: Vec<Parcel>) {
         for parcel in parcels {
             self.topic.answered(Some(&self.client), true, false);
             parcel.slot.answer(Ok(comms_core::Receipt::default()));
