@@ -11,7 +11,8 @@
 //! the broker refuses it in a batch of its own.
 //!
 //! **How.** Before the first message to a topic the publisher reads the topic's `max.message.bytes`; messages wait
-//! meanwhile. A topic that takes less than `batch.size` gets its messages through a second producer, one message in a
+//! meanwhile. A cluster that names the topic and does not answer for its settings within 0.5 s counts as one with
+//! full batches. A topic that takes less than `batch.size` gets its messages through a second producer, one message in a
 //! batch. Where the limit is lowered later, or cannot be read, the first refused batch has the same effect: the
 //! publisher takes what is queued behind the batch back and sends everything again in order.
 //!

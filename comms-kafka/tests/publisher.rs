@@ -6,11 +6,12 @@
 mod common;
 
 use common::*;
-use comms_core::{Clock, ErrorKind, Message, Publisher};
-use comms_kafka::{Consumer, KafkaConfig, TopicSpec, provision};
+use comms_core::{Clock, Error, ErrorKind, Message, Publisher};
+use comms_kafka::{Consumer, KafkaConfig, KafkaPublisher, TopicSpec, provision};
 use rdkafka::{
     admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier},
     client::DefaultClientContext,
+    consumer::{BaseConsumer, Consumer as _},
 };
 use std::{collections::VecDeque, time::Duration};
 
@@ -45,8 +46,8 @@ async fn kinds(publisher: &dyn Publisher, batch: Vec<Message>) -> Vec<Option<Err
     answers.into_iter().map(|answer| answer.err().map(|error| error.kind)).collect()
 }
 
-/// The ids in `topic`, as they stand in its partition.
-async fn ids(topic: &str, n: usize) -> Vec<String> {
+/// The first `n` messages in `topic`, as they stand in its partition.
+async fn read(topic: &str, n: usize) -> Vec<Message> {
     let (config, seen) = (config(), Seen::default());
     let consumer = Consumer::builder(&config, unique("reader")).on(topic, seen.handler());
     let consumer = Running::start(consumer.dead_letter(publisher(&config)).build().unwrap());
@@ -54,7 +55,54 @@ async fn ids(topic: &str, n: usize) -> Vec<String> {
     consumer.stop().await;
     let mut seen: Vec<_> = seen.lock().clone();
     seen.sort_by_key(|delivery| delivery.origin.rsplit('@').next().unwrap().parse::<u64>().unwrap());
-    seen.iter().map(|delivery| delivery.message.id.to_string()).collect()
+    seen.into_iter().map(|delivery| delivery.message).collect()
+}
+
+/// Their ids.
+async fn ids(topic: &str, n: usize) -> Vec<String> {
+    read(topic, n).await.iter().map(|message| message.id.to_string()).collect()
+}
+
+/// For the conformance suite.
+struct Fixture(KafkaConfig);
+
+impl comms_core::testing::publisher::PublisherFixture for Fixture {
+    type Publisher = KafkaPublisher;
+
+    async fn publisher(&self) -> Result<KafkaPublisher, Error> {
+        KafkaPublisher::new(&self.0, Clock::system())
+    }
+
+    async fn destination(&self, name: &str) -> Result<(), Error> {
+        provision(&self.0, &[TopicSpec::new(name, 1, 1)], LIMIT).await.map(drop)
+    }
+
+    async fn arrived(&self, destination: &str) -> Result<Vec<Message>, Error> {
+        let (topic, brokers) = (destination.to_owned(), self.0.brokers.clone());
+        let ends = tokio::task::spawn_blocking(move || {
+            let client: BaseConsumer =
+                rdkafka::ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
+            client.fetch_watermarks(&topic, 0, LIMIT).unwrap()
+        });
+        let (first, end) = ends.await.map_err(Error::internal)?;
+        Ok(if first == end { Vec::new() } else { read(destination, usize::try_from(end - first).unwrap()).await })
+    }
+
+    fn bound(&self) -> Option<usize> {
+        Some(100)
+    }
+
+    fn refusable(&self, message: Message) -> Option<Message> {
+        Some(Message { payload: Some(vec![b'x'; 1_000_001].into()), ..message })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Apache Kafka; run scripts/test"]
+async fn the_publisher_keeps_the_promises_of_its_trait() {
+    let mut config = config();
+    config.librdkafka.insert("queue.buffering.max.messages".into(), "100".into());
+    comms_core::testing::publisher::all(&Fixture(config)).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

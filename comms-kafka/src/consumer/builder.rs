@@ -79,7 +79,7 @@ impl ConsumerBuilder {
         self
     }
 
-    /// How often and how long a record is tried. Default [`Attempts::default`].
+    /// How often and for how long a record is attempted, and how long it may be held. Default [`Attempts::default`].
     pub fn attempts(self, attempts: Attempts) -> Self {
         Self { attempts, ..self }
     }
