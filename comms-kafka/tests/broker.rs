@@ -223,3 +223,26 @@ async fn child_of_the_crash_test() {
     let consumer = consumer(&config(), group).on(topic, handler).commit_interval(Duration::from_millis(100));
     consumer.build().unwrap().run(std::future::pending()).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Apache Kafka; run scripts/test"]
+async fn a_member_whose_assignor_the_group_lacks_is_unready_with_the_reason() {
+    let (topic, group) = (topic("assignor", 2).await, unique("g"));
+    let mut other = config();
+    other.librdkafka.insert("partition.assignment.strategy".into(), "range".into());
+    let seen = Seen::default();
+    let first = Running::start(consumer(&other, &group).on(&*topic, seen.handler()).build().unwrap());
+    publish(&*publisher(&other), [message(&topic, "k", 0)]).await;
+    seen.len(1).await;
+    let health = comms_core::Health::new();
+    let second = consumer(&config(), &group).on(&*topic, seen.handler()).health(health.component("second"));
+    let second = Running::start(second.build().unwrap());
+    let told = tokio::time::timeout(LIMIT, async {
+        while !health.readiness().reason("second").is_some_and(|reason| reason.starts_with("deployment fault")) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    told.await.unwrap_or_else(|_| panic!("{:?}", health.readiness()));
+    second.stop().await;
+    first.stop().await;
+}

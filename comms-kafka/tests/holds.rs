@@ -195,3 +195,17 @@ async fn a_consumer_that_starts_while_the_broker_is_away_is_unready_and_begins_w
     eventually("ready", || health.is_ready()).await;
     consumer.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_position_that_is_gone_is_a_deployment_fault() {
+    let mut cluster = Cluster::new(&[("t", 1)]);
+    cluster.config.librdkafka.insert("auto.offset.reset".into(), "error".into());
+    publish(&*cluster.publisher(), [message("t", "k", 0)]).await;
+    let (seen, health) = (Seen::default(), Health::new());
+    let consumer = cluster.consumer().on("t", seen.handler()).health(health.component("kafka"));
+    let consumer = Running::start(consumer.build().unwrap());
+    let told = || health.readiness().reason("kafka").is_some_and(|reason| reason.starts_with("deployment fault"));
+    eventually("unready with the reason", told).await;
+    assert!(!health.is_ready() && !consumer.task.is_finished());
+    consumer.stop().await;
+}
