@@ -36,7 +36,7 @@ use std::{
 use bytes::Bytes;
 
 use crate::{Clock, Delivery, Error, ErrorKind, health::State, telemetry};
-pub(crate) use entry::Held;
+pub use entry::Held;
 use entry::{Entry, Identity};
 
 /// A hold that lasts longer degrades readiness, whatever its kind.
@@ -131,8 +131,11 @@ impl Holds {
         self.remove(&Identity::of(delivery));
     }
 
-    /// Registers an attempt of `delivery` that ended in `error`; `held` is its hold, if it is being held already.
-    pub(crate) fn register(&self, delivery: &Delivery, error: &Error, held: Option<Held>) -> Held {
+    /// Registers an attempt of `delivery` that ended in `error`; `held` is its hold, if it is being held already. A runtime
+    /// calls this for its own work on a delivery, such as a dead letter that cannot be written; a
+    /// [`Processor`](crate::Processor) does it for attempts.
+    #[must_use]
+    pub fn register(&self, delivery: &Delivery, error: &Error, held: Option<Held>) -> Held {
         let now = self.0.clock.now();
         let mut held = held.unwrap_or_else(|| Held::begin(self.clone(), Identity::of(delivery), now));
         held.attempts = held.attempts.saturating_add(1);

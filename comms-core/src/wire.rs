@@ -63,8 +63,12 @@ pub const DLQ_ATTEMPTS: &str = "dlq_attempts";
 pub const DLQ_ERROR_KIND: &str = "dlq_error_kind";
 /// Dead letter: the reason, at most 1 KiB.
 pub const DLQ_ERROR: &str = "dlq_error";
-/// Dead letter: bytes of a payload too large to be carried along; it stands where the record stood.
+/// Dead letter: bytes of a payload that was too large to be written along; the original record has it.
 pub const DLQ_PAYLOAD_OMITTED: &str = "dlq_payload_omitted";
+/// Dead letter: bytes of a key that was too large to be written along; the original record has it.
+pub const DLQ_KEY_OMITTED: &str = "dlq_key_omitted";
+/// Dead letter: number of headers that were too large to be written along; the original record has them.
+pub const DLQ_HEADERS_OMITTED: &str = "dlq_headers_omitted";
 /// Dead letter: when the group gave up, RFC 3339.
 pub const DLQ_FAILED_AT: &str = "dlq_failed_at";
 

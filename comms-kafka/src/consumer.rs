@@ -7,18 +7,21 @@
 //! after the other, in order; other keys go on meanwhile. Records without a key have no order among each
 //! other. An offset is committed when its record and all before it are handled or acknowledged by the dead
 //! letters' topic; never for a partition that has gone. A record that fails for good, or too often
-//! ([`Attempts`]), goes to `<topic>.dlq` whole, with the reason; while that cannot be written, its offset is
-//! held and other keys go on. Memory is bounded in records and bytes, and so is the distance between a stuck
+//! ([`Attempts`]), goes to `<topic>.dlq` with the reason: whole, or with a reference to the record where it is too
+//! large to be written whole. A failure whose cause is outside the record, and a dead letter that cannot be written,
+//! *hold* the record: its key waits, its offset is not committed, no attempt counts, [`Consumer::holds`] lists it, and
+//! it goes on when the cause is gone. Memory is bounded in records and bytes, and so is the distance between a stuck
 //! record and the last one handled behind it.
 //!
 //! **How.** One thread owns the client, polls always and awaits no handler, so a slow handler costs no
 //! membership. Records flow into key lanes on the runtime that called [`Consumer::run`]. A tracker per
-//! assignment knows what is done. When a partition is taken away, what has begun may end within the drain,
-//! what is done is committed, and the rest is left to the next owner; waits between tries count as begun.
+//! assignment records what is complete. When a partition is revoked, attempts that are under way may end within the
+//! drain, complete records are committed, and the rest is left to the next owner; waits between attempts, and holds, end
+//! at once.
 //!
-//! **What breaks it.** Tries that outlive the drain, and every crash, are handled again elsewhere: handlers
+//! **What breaks it.** Attempts that outlive the drain, and every crash, are handled again elsewhere: handlers
 //! must be idempotent. During the hand-over of *lost* partitions (this member was silent for longer than
-//! the session) two members may handle one key at the same time, until this one hears of it.
+//! the session) two members may handle one key at the same time, until this one receives the revocation.
 
 mod assignment;
 mod budget;
@@ -26,6 +29,7 @@ mod builder;
 mod dead_letter;
 mod group;
 mod poll;
+mod standing;
 mod tracker;
 mod work;
 
@@ -46,11 +50,12 @@ use self::{
     dead_letter::DeadLetters,
     group::Group,
     poll::{Poll, RecordLanes},
-    work::{Control, Record, work},
+    standing::Standing,
+    work::{Control, Record, Shared, work},
 };
 use crate::KafkaConfig;
 use comms_core::{
-    Clock, Error, Processor,
+    Backoff, Clock, Error, Holds, Processor, Publisher,
     health::{Component, Heartbeat},
 };
 
@@ -60,7 +65,7 @@ pub use dead_letter::dlq_topic;
 
 /// How long the client may take to commit and to leave its group.
 const CLOSE: Duration = Duration::from_secs(10);
-/// How long cancelled tries may take to be dropped.
+/// How long cancelled attempts may take to be dropped.
 const CANCEL: Duration = Duration::from_secs(1);
 
 /// A member of a consumer group. See the [module](self) for what it promises.
@@ -68,7 +73,9 @@ pub struct Consumer {
     settings: ClientConfig,
     group: Arc<str>,
     routes: HashMap<Arc<str>, Processor>,
-    letters: Arc<DeadLetters>,
+    dead_letters: Arc<dyn Publisher>,
+    backoff: Backoff,
+    holds: Holds,
     limits: Limits,
     clock: Clock,
     health: Option<Component>,
@@ -102,22 +109,36 @@ impl Consumer {
         move || lag.load(Ordering::Relaxed) as f64
     }
 
+    /// The deliveries that are being held: by a cause outside the message, or because their dead letter cannot be
+    /// written.
+    #[must_use]
+    pub const fn holds(&self) -> &Holds {
+        &self.holds
+    }
+
     /// Consumes until `shutdown` resolves; then stops taking, drains, commits, leaves the group. That takes
     /// at most the drain and 11 s more. Dropping the future ends it without a drain.
     ///
+    /// A broker that is away is no error: the consumer waits, unready with the reason ([`ConsumerBuilder::health`]).
+    ///
     /// # Errors
-    /// A handler's `Fatal`, the client's, or `Invalid` for settings that the client refuses only now: the
-    /// consumer has stopped in order, and the record is not committed. `Indeterminate` where the client did not close
-    /// in time: it is left behind, and its partitions move when the session ends.
+    /// Returns `Fatal` if a handler or the client returned it, and `Invalid` or `Misconfigured` for settings that the
+    /// client refuses only now: the consumer has stopped in order, and the record is not committed. Returns
+    /// `Indeterminate` if the client did not close in time: the client is left behind, and its partitions move when the
+    /// session ends.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
-        let Self { settings, group, routes, letters, limits, clock, health, heartbeat, lag } = self;
+        let Self { settings, group, routes, dead_letters, backoff, holds, limits, clock, health, heartbeat, lag } =
+            self;
         let control = Arc::new(Control::default());
         let _abandoned = control.abandoned.clone().drop_guard();
         let _stopping = control.stopping.clone().drop_guard();
-        let lanes = Arc::new(lanes(letters, control.clone(), clock.clone()));
+        let letters = DeadLetters::new(dead_letters, backoff, clock.clone(), holds.clone());
+        let shared = Shared { letters, control: control.clone(), holds: holds.clone(), backoff, clock: clock.clone() };
+        let lanes = Arc::new(lanes(shared));
 
         let thread = {
-            let member = Group::new(group.clone(), routes, limits.drain, clock, health.clone(), lag);
+            let standing = Standing::new(health.clone(), holds, clock.clone());
+            let member = Group::new(group.clone(), routes, limits.drain, clock, standing, lag);
             let (lanes, control, limits, runtime) =
                 (lanes.clone(), control.clone(), limits.clone(), Handle::current());
             move || {
@@ -149,10 +170,11 @@ impl Consumer {
     }
 }
 
-fn lanes(letters: Arc<DeadLetters>, control: Arc<Control>, clock: Clock) -> RecordLanes {
+fn lanes(shared: Shared) -> RecordLanes {
+    let shared = Arc::new(shared);
     RecordLanes::new(move |record: Record| {
-        let (letters, control, clock) = (letters.clone(), control.clone(), clock.clone());
-        async move { work(record, &letters, &control, &clock).await }
+        let shared = shared.clone();
+        async move { work(record, &shared).await }
     })
 }
 

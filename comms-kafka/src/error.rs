@@ -4,68 +4,121 @@ use rdkafka::{error::KafkaError, types::RDKafkaErrorCode};
 
 use comms_core::{Error, ErrorKind};
 
-/// Gives `error` its kind. An error without a code comes from this side: a setting, a name, a null byte.
+/// Gives `error` its kind.
 pub(crate) fn classify(error: KafkaError) -> Error {
-    let kind = match (&error, error.rdkafka_error_code()) {
+    let kind = match (&error, code_of(&error)) {
         (KafkaError::MessageConsumptionFatal(_), _) => ErrorKind::Fatal,
-        (KafkaError::Canceled, _) => ErrorKind::Indeterminate,
         (_, Some(code)) => kind_of(code),
-        (_, None) => ErrorKind::Invalid,
+        (error, None) => kind_without_code(error),
     };
     Error::new(kind, error)
+}
+
+/// The code of `error`. rdkafka's own accessor leaves out that of an admin operation.
+pub(crate) fn code_of(error: &KafkaError) -> Option<RDKafkaErrorCode> {
+    match error {
+        KafkaError::AdminOp(code) => Some(*code),
+        other => other.rdkafka_error_code(),
+    }
+}
+
+/// Errors that arise on this side, before a request exists.
+const fn kind_without_code(error: &KafkaError) -> ErrorKind {
+    match error {
+        // The client was closed while the operation was on its way.
+        KafkaError::Canceled => ErrorKind::Indeterminate,
+        KafkaError::NoMessageReceived | KafkaError::PartitionEOF(_) => ErrorKind::NotExecuted,
+        // A certificate that cannot be read, a mechanism that this build lacks.
+        KafkaError::ClientCreation(_) => ErrorKind::Misconfigured,
+        // Arguments: a setting, a name, a null byte.
+        KafkaError::ClientConfig(..)
+        | KafkaError::AdminOpCreation(_)
+        | KafkaError::Nul(_)
+        | KafkaError::Subscription(_) => ErrorKind::Invalid,
+        _ => ErrorKind::Internal,
+    }
 }
 
 /// What an error code means for the operation that failed with it.
 pub(crate) const fn kind_of(code: RDKafkaErrorCode) -> ErrorKind {
     use RDKafkaErrorCode as Code;
     match code {
-        // The producer lost its place in the sequence, or another instance took this one's.
+        // This producer lost its place in the sequence, or another instance took this member's place.
         Code::Fatal
         | Code::Fenced
         | Code::ProducerFenced
-        | Code::InvalidProducerEpoch
         | Code::OutOfOrderSequenceNumber
-        | Code::UnknownProducerId
+        | Code::GaplessGuarantee
         | Code::FencedInstanceId => ErrorKind::Fatal,
 
-        // The broker will say the same tomorrow.
+        // The message's own fault. The publisher makes sure that it was alone in its batch.
         Code::MessageSizeTooLarge
         | Code::MessageBatchTooLarge
         | Code::InvalidMessageSize
         | Code::InvalidRecord
-        | Code::InvalidTopic
         | Code::InvalidTimestamp
+        | Code::InvalidArgument => ErrorKind::Invalid,
+
+        // A topic that is missing or cannot be made as declared.
+        Code::UnknownTopic
+        | Code::UnknownTopicOrPartition
+        | Code::UnknownPartition
+        | Code::UnknownTopicId
+        | Code::InvalidTopic
         | Code::InvalidPartitions
         | Code::InvalidReplicationFactor
+        | Code::InvalidReplicaAssignment
         | Code::InvalidConfig
         | Code::InvalidRequest
-        | Code::InvalidArgument
+        | Code::InvalidRequiredAcks
         | Code::PolicyViolation
+        // Permissions and credentials of this process.
         | Code::TopicAuthorizationFailed
         | Code::GroupAuthorizationFailed
         | Code::ClusterAuthorizationFailed
+        | Code::TransactionalIdAuthorizationFailed
+        | Code::DelegationTokenAuthorizationFailed
+        | Code::DelegationTokenExpired
+        | Code::SecurityDisabled
+        | Code::Authentication
+        | Code::SSL
+        | Code::SaslAuthenticationFailed
+        | Code::UnsupportedSASLMechanism
+        | Code::IllegalSASLState
+        // A feature or codec that the broker or this build lacks.
+        | Code::UnsupportedVersion
+        | Code::UnsupportedFeature
         | Code::UnsupportedForMessageFormat
         | Code::UnsupportedCompressionType
-        | Code::UnsupportedVersion
-        | Code::UnsupportedSASLMechanism
-        | Code::SaslAuthenticationFailed => ErrorKind::Invalid,
+        | Code::NotImplemented
+        | Code::BadCompression
+        | Code::NotConfigured
+        | Code::FileSystem
+        // A group that this member's settings do not fit.
+        | Code::AutoOffsetReset
+        | Code::InvalidGroupId
+        | Code::InvalidSessionTimeout
+        | Code::InconsistentGroupProtocol
+        | Code::UnsupportedAssignor
+        | Code::UnknownProtocol
+        | Code::GroupMaxSizeReached => ErrorKind::Misconfigured,
 
         // Nothing was written.
         Code::QueueFull
+        | Code::TimedOutQueue
         | Code::InvalidMessage // a checksum that broke on the way
-        | Code::PurgeQueue
-        | Code::BrokerTransportFailure
+        | Code::InvalidDifferentRecord
+        | Code::InvalidProducerEpoch
         | Code::AllBrokersDown
         | Code::Resolve
-        | Code::UnknownTopic
-        | Code::UnknownTopicOrPartition
-        | Code::UnknownPartition
         | Code::LeaderNotAvailable
         | Code::NotLeaderForPartition
         | Code::BrokerNotAvailable
         | Code::ReplicaNotAvailable
         | Code::NotEnoughReplicas
         | Code::NotController
+        | Code::OperationNotAttempted
+        | Code::WaitingForCoordinator
         | Code::CoordinatorLoadInProgress
         | Code::CoordinatorNotAvailable
         | Code::NotCoordinator
@@ -73,9 +126,14 @@ pub(crate) const fn kind_of(code: RDKafkaErrorCode) -> ErrorKind {
         | Code::IllegalGeneration
         | Code::UnknownMemberId
         | Code::StaleMemberEpoch
+        | Code::FencedMemberEpoch
         | Code::ThrottlingQuotaExceeded => ErrorKind::NotExecuted,
 
-        // Time-outs, purged while on the wire, and whatever a later broker invents.
+        Code::TopicAlreadyExists | Code::ConcurrentTransactions => ErrorKind::Conflict,
+        Code::OffsetMetadataTooLarge | Code::InvalidCommitOffsetSize | Code::BadMessage => ErrorKind::Internal,
+
+        // Time-outs, broken connections and codes of later brokers. A purged message may be one that was sent,
+        // got no answer and was queued again.
         _ => ErrorKind::Indeterminate,
     }
 }
@@ -83,23 +141,52 @@ pub(crate) const fn kind_of(code: RDKafkaErrorCode) -> ErrorKind {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rdkafka::types::RDKafkaErrorCode as Code;
 
     #[test]
-    fn tells_what_may_be_tried_again() {
-        use RDKafkaErrorCode as Code;
+    fn each_code_has_the_kind_of_its_meaning() {
         for (code, kind) in [
             (Code::MessageSizeTooLarge, ErrorKind::Invalid),
-            (Code::TopicAuthorizationFailed, ErrorKind::Invalid),
+            (Code::InvalidRecord, ErrorKind::Invalid),
+            (Code::InvalidTimestamp, ErrorKind::Invalid),
+            (Code::TopicAuthorizationFailed, ErrorKind::Misconfigured),
+            (Code::GroupAuthorizationFailed, ErrorKind::Misconfigured),
+            (Code::ClusterAuthorizationFailed, ErrorKind::Misconfigured),
+            (Code::SaslAuthenticationFailed, ErrorKind::Misconfigured),
+            (Code::UnknownTopicOrPartition, ErrorKind::Misconfigured),
+            (Code::UnknownTopic, ErrorKind::Misconfigured),
+            (Code::UnknownPartition, ErrorKind::Misconfigured),
+            (Code::InvalidTopic, ErrorKind::Misconfigured),
+            (Code::PolicyViolation, ErrorKind::Misconfigured),
+            (Code::UnsupportedVersion, ErrorKind::Misconfigured),
+            (Code::UnsupportedCompressionType, ErrorKind::Misconfigured),
+            (Code::NotImplemented, ErrorKind::Misconfigured),
+            (Code::AutoOffsetReset, ErrorKind::Misconfigured),
             (Code::OutOfOrderSequenceNumber, ErrorKind::Fatal),
-            (Code::UnknownTopicOrPartition, ErrorKind::NotExecuted),
-            (Code::MessageTimedOut, ErrorKind::Indeterminate),
+            (Code::NotEnoughReplicas, ErrorKind::NotExecuted),
+            (Code::PurgeQueue, ErrorKind::Indeterminate),
             (Code::PurgeInflight, ErrorKind::Indeterminate),
+            (Code::MessageTimedOut, ErrorKind::Indeterminate),
+            (Code::BrokerTransportFailure, ErrorKind::Indeterminate),
             (Code::NotEnoughReplicasAfterAppend, ErrorKind::Indeterminate),
         ] {
             assert_eq!(classify(KafkaError::MessageProduction(code)).kind, kind, "{code:?}");
         }
+    }
+
+    #[test]
+    fn the_code_of_an_admin_operation_counts() {
+        let kind = |code| classify(KafkaError::AdminOp(code)).kind;
+        assert_eq!(kind(Code::OperationTimedOut), ErrorKind::Indeterminate);
+        assert_eq!(kind(Code::ClusterAuthorizationFailed), ErrorKind::Misconfigured);
+    }
+
+    #[test]
+    fn an_error_without_a_code_is_told_apart() {
         let fatal = KafkaError::MessageConsumptionFatal(Code::RequestTimedOut);
         assert_eq!(classify(fatal).kind, ErrorKind::Fatal);
-        assert_eq!(classify(KafkaError::ClientCreation("no".into())).kind, ErrorKind::Invalid);
+        assert_eq!(classify(KafkaError::ClientCreation("no".into())).kind, ErrorKind::Misconfigured);
+        assert_eq!(classify(KafkaError::AdminOpCreation("no".into())).kind, ErrorKind::Invalid);
+        assert_eq!(classify(KafkaError::Canceled).kind, ErrorKind::Indeterminate);
     }
 }

@@ -6,10 +6,11 @@
 //! retries, dead letters and shut-down.
 //!
 //! **Promise.** [`KafkaPublisher`]: messages of one key reach the log in the order they were handed over,
-//! without duplicates from retries on the wire, for as long as the producer lives. [`Consumer`]: each record is
+//! without duplicates from retries on the wire, for as long as the producer lives; a fault of one topic holds up no
+//! other. [`Consumer`]: each record is
 //! handled at least once, records of one key one after the other; its offset is committed only when it and
 //! all before it in the partition are handled or stand in the dead letters. [`provision`]: topics exist as
-//! declared, or the difference is told.
+//! declared, or the difference is reported.
 //!
 //! **What breaks it.** Handling twice is possible after every crash and rebalance: the handler must be
 //! idempotent ([`comms_core::transactional`] is). A broker that acknowledges and loses (`min.insync.replicas`

@@ -1,45 +1,53 @@
 //! The publisher: an idempotent producer behind [`Publisher`].
 //!
-//! **Problem.** A relay hands messages over in an order and must know of each what became of it, through
-//! broker restarts that last longer than any client's patience.
+//! **Problem.** A relay hands messages over in order and needs the fate of each, through broker restarts that last
+//! longer than any client's patience. A Kafka broker refuses a batch whole, also for one record in it.
 //!
-//! **Promise.** Hand-over is synchronous: the order in which [`Publisher::enqueue`] takes messages is the
-//! order in the partition. A message is acknowledged when all in-sync replicas have it. Nothing is given up
-//! locally: while the cluster is away messages wait, in order, within the bound. What the client retries
-//! it neither duplicates nor reorders.
+//! **Promise.** Hand-over is synchronous: the order in which [`Publisher::enqueue`] takes messages is the order in the
+//! partition. A message is acknowledged when all in-sync replicas have it. No message is given up locally: while the
+//! cluster is away messages wait, in order, within the bound. A retry by the client neither duplicates nor reorders.
+//! A fault of one topic is reported for the messages of that topic (`Misconfigured`), and other topics go on: a missing
+//! permission at once, a missing topic after `topic.metadata.propagation.max.ms` (5 s). A message is `Invalid` only if
+//! the broker refuses it in a batch of its own.
 //!
-//! **What breaks it.** A *permanent* refusal by the broker (`Invalid`: larger than the topic allows, not
-//! authorised): later messages of that key may already stand before a corrected one. The death of the process
-//! with messages on the way: whether they arrived is not known, and who sends them again makes duplicates
-//! with the same `ce_id`. `Fatal`: the broker lost track of the producer's sequence; this producer is
-//! finished, a new one begins afresh.
+//! **How.** Before the first message to a topic the publisher reads the topic's `max.message.bytes`; messages wait
+//! meanwhile. A cluster that names the topic and does not answer for its settings within 0.5 s counts as one with
+//! full batches. A topic that takes less than `batch.size` gets its messages through a second producer, one message in a
+//! batch. Where the limit is lowered later, or cannot be read, the first refused batch has the same effect: the
+//! publisher takes what is queued behind the batch back and sends everything again in order.
+//!
+//! **What breaks it.** A *final* refusal by the broker (`Invalid`, `Misconfigured`): later messages of that key may
+//! already stand in the log. A `max.message.bytes` that is lowered below `batch.size` while messages are in flight, or
+//! that this process may not read (no `DescribeConfigs` permission): a batch on the wire may overtake the refused
+//! one. The death of the process with messages in flight: whether they arrived is not known, and sending them again
+//! makes duplicates with the same `ce_id`. `Fatal`: the broker lost track of the producer's sequence; this producer
+//! is finished.
 
 mod acks;
+mod limits;
+mod line;
 mod reports;
 mod room;
+mod topic;
 
 use async_trait::async_trait;
 use futures::FutureExt;
-use rdkafka::{
-    config::FromClientConfigAndContext,
-    error::KafkaError,
-    producer::{BaseProducer, BaseRecord, Producer},
-    types::RDKafkaErrorCode,
-};
 use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
 
 use self::{
     acks::Batch,
-    reports::Reports,
+    line::{Line, Producers, fatal},
     room::{Bound, Room},
 };
-use crate::{KafkaConfig, error::classify, record};
+use crate::{KafkaConfig, record};
 use comms_core::{Acks, Clock, Error, Message, Publisher, wire};
 
 /// Settings that the pass-through may replace.
 const DEFAULTS: &[(&str, &str)] = &[
     ("linger.ms", "5"),
     ("compression.type", "lz4"),
+    // How long a new topic may take to be known to every broker; a topic that is missing is reported after this.
+    ("topic.metadata.propagation.max.ms", "5000"),
     // The partition that Java's clients choose for the same key.
     ("partitioner", "murmur2_random"),
 ];
@@ -49,6 +57,8 @@ const PROMISES: &[(&str, &str)] =
 const RECORDS: u64 = 100_000;
 const KILOBYTES: u64 = 64 * 1024;
 const MESSAGE_BYTES: u64 = 1_000_000;
+/// The client's `batch.size`.
+const BATCH_BYTES: u64 = 1_000_000;
 /// Room for the headers of a dead letter, so that a record of the greatest size can become one. Together
 /// with [`MESSAGE_BYTES`] it stays below what brokers take by default (1,048,588).
 const DEAD_LETTER_HEADERS: usize = 16 * 1024;
@@ -59,7 +69,11 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(30);
 ///
 /// Bounds, by the pass-through: `queue.buffering.max.messages` (default 100,000 messages on their way),
 /// `queue.buffering.max.kbytes` (64 MiB), `message.max.bytes` (1,000,000 for one message with its headers).
-/// Others of interest: `linger.ms` (5), `compression.type` (lz4).
+/// Others of interest: `linger.ms` (5), `compression.type` (lz4), `topic.metadata.propagation.max.ms` (5,000: how
+/// long a topic may be missing before its messages are refused).
+///
+/// Dropping the acknowledgements of a hand-over gives its messages up. Once no caller waits for an answer, the publisher
+/// takes out of its queues what is not on the wire yet. While another caller waits, all messages go.
 ///
 /// ```
 /// use comms_core::{Clock, Publisher};
@@ -70,22 +84,23 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(30);
 /// # Ok(()) }
 /// ```
 pub struct KafkaPublisher {
-    producer: Arc<BaseProducer<Reports>>,
+    producers: Arc<Producers>,
     message_limit: usize,
     flush_limit: Duration,
-    clock: Clock,
 }
 
 impl KafkaPublisher {
     /// A publisher to the cluster of `config`. It connects in the background; `clock` stamps the records.
     ///
     /// # Errors
-    /// `Invalid` for settings that are refused, unknown or impossible.
+    /// Returns `Invalid` for settings that are refused, unknown or impossible, `Misconfigured` for settings that do not
+    /// work on this machine (a certificate that cannot be read), and `Fatal` if no thread can be started.
     pub fn new(config: &KafkaConfig, clock: Clock) -> Result<Self, Error> {
         let number = |key, default| config.number(key).map(|value| value.unwrap_or(default));
         let records = number("queue.buffering.max.messages", RECORDS)?.max(1);
         let kilobytes = number("queue.buffering.max.kbytes", KILOBYTES)?.max(1);
         let message_limit = usize_of(number("message.max.bytes", MESSAGE_BYTES)?);
+        let batch_bytes = usize_of(number("batch.size", BATCH_BYTES)?);
         let bound = Bound { records: usize_of(records), bytes: usize_of(kilobytes * 1024) };
 
         // The bound is kept here. The client counts a message until after its report, hence the double.
@@ -94,10 +109,9 @@ impl KafkaPublisher {
         settings.set("queue.buffering.max.kbytes", (2 * kilobytes + MESSAGE_BYTES / 512).to_string());
         settings.set("message.max.bytes", (message_limit + DEAD_LETTER_HEADERS).to_string());
 
-        let producer = BaseProducer::from_config_and_context(&settings, Reports::new(bound));
-        let producer = Arc::new(producer.map_err(classify)?);
-        reports::serve(producer.clone())?;
-        Ok(Self { producer, message_limit, flush_limit: FLUSH_LIMIT, clock })
+        let line = Arc::new(Line::new(bound, batch_bytes));
+        let producers = Producers::new(settings, line, clock)?;
+        Ok(Self { producers, message_limit, flush_limit: FLUSH_LIMIT })
     }
 
     /// The same publisher with another limit for [`Publisher::flush`] (30 s by default).
@@ -106,40 +120,9 @@ impl KafkaPublisher {
         Self { flush_limit, ..self }
     }
 
-    fn reports(&self) -> &Arc<Reports> {
-        self.producer.context()
-    }
-
-    fn fatal(&self) -> Option<Error> {
-        let (code, reason) = self.producer.client().fatal_error()?;
-        Some(Error::fatal(KafkaError::MessageProduction(code)).context(reason))
-    }
-
     fn check(&self, message: &Message) -> Result<(), Error> {
         let dead_letter = message.headers.get(wire::DLQ_TOPIC).is_some();
         record::check(message, self.message_limit + if dead_letter { DEAD_LETTER_HEADERS } else { 0 })
-    }
-
-    /// Gives `message` to the client. `Ok(false)`: there is no room for it now.
-    fn hand_over(&self, message: &Message, batch: &Arc<Batch>) -> Result<bool, Error> {
-        self.check(message)?;
-        let size = message.size();
-        let room = &self.reports().room;
-        if !room.take(size) {
-            return Ok(false);
-        }
-        let mut record = BaseRecord::<[u8], [u8], _>::with_opaque_to(&message.destination, batch.slot(size))
-            .headers(record::headers(message))
-            .timestamp(self.clock.unix_millis());
-        record.key = message.key.as_deref();
-        record.payload = message.payload.as_deref();
-        let Err((error, record)) = self.producer.send(record) else { return Ok(true) };
-        record.delivery_opaque.withdraw();
-        room.give(size);
-        match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::QueueFull) => Ok(false),
-            _ => Err(self.fatal().unwrap_or_else(|| classify(error))),
-        }
     }
 }
 
@@ -147,50 +130,66 @@ impl KafkaPublisher {
 impl Publisher for KafkaPublisher {
     fn enqueue(&self, messages: &mut VecDeque<Message>) -> Acks {
         let (batch, complete) = Batch::new();
+        let line = self.producers.line.clone();
+        let mut hand_over = self.producers.hand_over();
         while let Some(message) = messages.pop_front() {
-            match self.hand_over(&message, &batch) {
-                Ok(true) => {}
-                Ok(false) => {
-                    messages.push_front(message);
-                    break;
-                }
-                Err(error) => batch.slot(0).answer(Err(error)),
+            let size = message.size();
+            if let Err(error) = self.check(&message) {
+                batch.slot(0).answer(Err(error));
+            } else if line.room.take(size) {
+                hand_over.push(message, batch.slot(size));
+            } else {
+                messages.push_front(message);
+                break;
             }
         }
+        hand_over.end();
         batch.seal();
-        let closed = self.reports().closed.clone();
+        let wanted = Wanted { line, batch };
         async move {
-            // Should the producer be gone, and with it the reports, there is still an end.
+            // Where the producers are gone, and the reports with them, there is still an end.
             tokio::select! {
                 biased;
                 _ = complete => {}
-                () = closed.cancelled() => {}
+                () = wanted.line.closed.cancelled() => {}
             }
-            batch.answers()
+            wanted.batch.answers()
         }
         .boxed()
     }
 
     async fn ready(&self) -> Result<(), Error> {
-        let look = |room: &Room| match self.fatal() {
+        let look = |room: &Room| match self.producers.all().iter().find_map(|producer| fatal(producer)) {
             Some(error) => Some(Err(error)),
             None => room.has_room().then_some(Ok(())),
         };
-        self.reports().room.until(look).await
+        self.producers.line.room.until(look).await
     }
 
     /// Also waits for what others hand over meanwhile.
     async fn flush(&self) -> Result<(), Error> {
-        let empty = self.reports().room.until(|room| room.is_empty().then_some(()));
+        let empty = self.producers.line.room.until(|room| room.is_empty().then_some(()));
         tokio::time::timeout(self.flush_limit, empty).await.map_err(|_| {
             Error::indeterminate(format!("messages are still on their way after {:?}", self.flush_limit))
         })
     }
 }
 
+/// The acknowledgements of a hand-over, for as long as the caller holds them.
+struct Wanted {
+    line: Arc<Line>,
+    batch: Arc<Batch>,
+}
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        self.line.ended(self.batch.is_complete());
+    }
+}
+
 impl fmt::Debug for KafkaPublisher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KafkaPublisher").field("room", &self.reports().room).finish_non_exhaustive()
+        f.debug_struct("KafkaPublisher").field("producers", &self.producers).finish_non_exhaustive()
     }
 }
 

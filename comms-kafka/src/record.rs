@@ -22,7 +22,7 @@ use std::{
 use comms_core::{Error, Headers, Message, bytes::Bytes, wire};
 
 /// The source of records that name none.
-const POSITION_SOURCE: &str = "kafka";
+pub(crate) const POSITION_SOURCE: &str = "kafka";
 /// A topic name may not be longer.
 const TOPIC_LIMIT: usize = 249;
 

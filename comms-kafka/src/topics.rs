@@ -1,11 +1,11 @@
 //! Topics as they are declared.
 //!
 //! **Promise.** After [`provision`] every topic of the list exists and each of its partitions has a leader.
-//! A topic that is there already is never changed: where it has fewer partitions or another replication
-//! than declared, that is told. (More partitions would move keys; another replication is the operator's.)
+//! A topic that exists already is never changed: fewer partitions or another replication than declared are reported.
+//! (More partitions would move keys; another replication is the operator's.)
 //!
-//! **What breaks it.** Somebody who deletes topics, and brokers that create topics on first use
-//! (`auto.create.topics.enable`): whoever comes first then decides the number of partitions.
+//! **What breaks it.** Topics that are deleted later, and brokers that create topics on first use
+//! (`auto.create.topics.enable`): the first client then decides the number of partitions.
 
 use rdkafka::{
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
@@ -28,7 +28,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// Dead letters are kept for thirty days.
 const DEAD_LETTER_RETENTION_MS: u64 = 30 * 24 * 3_600 * 1_000;
 
-/// A topic as it should be.
+/// The declaration of a topic.
 ///
 /// ```
 /// use comms_kafka::TopicSpec;
@@ -39,7 +39,7 @@ const DEAD_LETTER_RETENTION_MS: u64 = 30 * 24 * 3_600 * 1_000;
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct TopicSpec {
-    /// Its name.
+    /// The name.
     pub name: String,
     /// How many partitions: the most members of a group that can share it. Cannot shrink, and growing
     /// moves keys.
@@ -109,12 +109,16 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Creates the `topics` that are missing, waits until they can be used, and answers where those that
-/// existed differ (also logged). Tries again for `timeout` while the cluster is coming up.
+/// Creates the `topics` that are missing, waits until they can be used, and returns where those that existed differ
+/// from their declaration (also logged). While the cluster is away or coming up it is asked again, for `timeout`
+/// ([`Duration::MAX`] waits without end). Dropping the future ends the wait.
+///
+/// A topic that this process may not create, and that exists, is in order.
 ///
 /// # Errors
-/// `Invalid` where the declaration or the cluster's policy forbids a topic; `NotExecuted` or `Indeterminate` where
-/// the cluster could not be had in time.
+/// Returns `Invalid` for a declaration or settings that cannot be used, `Misconfigured` if the cluster refuses a topic (no
+/// permission, a policy, an unknown setting), and `NotExecuted` or `Indeterminate` if the cluster cannot be reached
+/// within `timeout`.
 pub async fn provision(
     config: &KafkaConfig,
     topics: &[TopicSpec],
@@ -122,33 +126,55 @@ pub async fn provision(
 ) -> Result<Vec<Difference>, Error> {
     topics.iter().try_for_each(TopicSpec::check)?;
     let settings = config.client(&[], &[])?;
-    let admin: Arc<Admin> = Arc::new(settings.create().map_err(classify)?);
+    // In this order: the handle goes before the one that is dropped elsewhere.
+    let (_closing, admin) = Closing::of(settings.create().map_err(classify)?);
     let mut last = Error::not_executed("no answer from the cluster");
-    let tries = async {
+    let attempts = async {
         loop {
             match attempt(&admin, topics).await {
-                Err(error) if error.kind != ErrorKind::Invalid => last = error,
+                Err(error) if matches!(error.kind, ErrorKind::NotExecuted | ErrorKind::Indeterminate) => {
+                    last = error;
+                }
                 end => return end,
             }
             tokio::time::sleep(PAUSE).await;
         }
     };
-    let result = tokio::time::timeout(timeout, tries).await;
-    // Its drop waits for a thread.
-    tokio::task::spawn_blocking(move || drop(admin));
+    let result = tokio::time::timeout(timeout, attempts).await;
     let differences = result.map_err(|_| last.context(format_args!("topics not ready in {timeout:?}")))??;
     differences.iter().for_each(|difference| tracing::warn!("{difference}"));
     Ok(differences)
 }
 
+/// A client whose drop blocks, and so happens on a thread of its own.
+struct Closing(Option<Arc<Admin>>);
+
+impl Closing {
+    fn of(admin: Admin) -> (Self, Arc<Admin>) {
+        let admin = Arc::new(admin);
+        (Self(Some(admin.clone())), admin)
+    }
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        let admin = self.0.take();
+        // Without a thread the client is dropped here.
+        let _ = std::thread::Builder::new().name("kafka-admin-close".to_owned()).spawn(move || drop(admin));
+    }
+}
+
 async fn attempt(admin: &Arc<Admin>, topics: &[TopicSpec]) -> Result<Vec<Difference>, Error> {
     let options = AdminOptions::new().request_timeout(Some(REQUEST)).operation_timeout(Some(REQUEST));
     let new: Vec<_> = topics.iter().map(TopicSpec::new_topic).collect();
+    let mut refused = None;
     for created in admin.create_topics(&new, &options).await.map_err(classify)? {
         match created {
             Ok(topic) => tracing::info!(topic, "topic created"),
             Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-            Err((topic, code)) => return Err(refusal(code).context(format_args!("create topic {topic}"))),
+            Err((topic, code)) => {
+                refused.get_or_insert(refusal(code).context(format_args!("create topic {topic}")));
+            }
         }
     }
     let wanted = topics.to_vec();
@@ -158,22 +184,30 @@ async fn attempt(admin: &Arc<Admin>, topics: &[TopicSpec]) -> Result<Vec<Differe
     });
     let compared =
         compared.await.map_err(|e| Error::indeterminate(e).context("read the topics' metadata"))?;
-    Ok(compared?.into_iter().flatten().collect())
+    // The reason why a topic could not be made says more than that it is not there.
+    let compared = compared.map_err(|missing| refused.unwrap_or(missing))?;
+    Ok(compared.into_iter().flatten().collect())
 }
 
 fn refusal(code: RDKafkaErrorCode) -> Error {
     let error = KafkaError::AdminOp(code);
     match code {
-        // Also what a cluster says whose other brokers are not up yet.
+        // A cluster whose other brokers are not up yet answers the same.
         RDKafkaErrorCode::InvalidReplicationFactor => Error::not_executed(error),
         _ => classify(error),
     }
 }
 
-/// Blocks. How `wanted` differs; `NotExecuted` until each partition has a leader.
+/// Returns how the topic differs from `wanted`; `NotExecuted` until each partition has a leader. Blocks.
 fn compare(admin: &Admin, wanted: &TopicSpec) -> Result<Vec<Difference>, Error> {
     let metadata = admin.inner().fetch_metadata(Some(&wanted.name), REQUEST).map_err(classify)?;
-    let partitions = metadata.topics().first().map_or(&[][..], |topic| topic.partitions());
+    let topic = metadata.topics().first();
+    let code = topic.and_then(|topic| topic.error()).map(RDKafkaErrorCode::from);
+    // A topic that was just made is unknown for a moment.
+    if let Some(code) = code.filter(|code| !matches!(code, RDKafkaErrorCode::UnknownTopicOrPartition)) {
+        return Err(classify(KafkaError::MetadataFetch(code)).context(format_args!("topic {}", wanted.name)));
+    }
+    let partitions = topic.map_or(&[][..], |topic| topic.partitions());
     if partitions.is_empty() || partitions.iter().any(|partition| partition.leader() < 0) {
         return Err(Error::not_executed(format!("topic {} has partitions without a leader", wanted.name)));
     }

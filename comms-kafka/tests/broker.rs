@@ -65,10 +65,17 @@ async fn topics_are_created_once_and_differences_are_told() {
 
     let impossible = TopicSpec::new(unique("spec"), 1, 1).config("no.such.setting", "1");
     let error = provision(&config(), &[impossible], LIMIT).await.unwrap_err();
-    assert_eq!(error.kind, comms_core::ErrorKind::Invalid, "{error}");
+    assert_eq!(error.kind, comms_core::ErrorKind::Misconfigured, "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn provisioning_waits_for_a_cluster_that_is_away() {
     let away = KafkaConfig::new("127.0.0.1:1");
-    let error = provision(&away, &[spec], Duration::from_secs(1)).await.unwrap_err();
+    let spec = TopicSpec::new("t", 1, 1);
+    // Longer than one request may take.
+    let error = provision(&away, &[spec], Duration::from_secs(7)).await.unwrap_err();
     assert!(error.kind.is_retryable(), "{error}");
+    assert!(error.chain().to_string().contains("topics not ready in 7s"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -215,4 +222,27 @@ async fn child_of_the_crash_test() {
     });
     let consumer = consumer(&config(), group).on(topic, handler).commit_interval(Duration::from_millis(100));
     consumer.build().unwrap().run(std::future::pending()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Apache Kafka; run scripts/test"]
+async fn a_member_whose_assignor_the_group_lacks_is_unready_with_the_reason() {
+    let (topic, group) = (topic("assignor", 2).await, unique("g"));
+    let mut other = config();
+    other.librdkafka.insert("partition.assignment.strategy".into(), "range".into());
+    let seen = Seen::default();
+    let first = Running::start(consumer(&other, &group).on(&*topic, seen.handler()).build().unwrap());
+    publish(&*publisher(&other), [message(&topic, "k", 0)]).await;
+    seen.len(1).await;
+    let health = comms_core::Health::new();
+    let second = consumer(&config(), &group).on(&*topic, seen.handler()).health(health.component("second"));
+    let second = Running::start(second.build().unwrap());
+    let told = tokio::time::timeout(LIMIT, async {
+        while !health.readiness().reason("second").is_some_and(|reason| reason.starts_with("deployment fault")) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    told.await.unwrap_or_else(|_| panic!("{:?}", health.readiness()));
+    second.stop().await;
+    first.stop().await;
 }

@@ -1,6 +1,7 @@
 //! One hold: its entry in the list, and the guard that takes it out again.
 
 use std::{
+    fmt,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -66,8 +67,8 @@ impl Entry {
     }
 }
 
-/// A hold of the delivery that a processor has in hand. Dropping it takes the delivery off the list.
-pub(crate) struct Held {
+/// A hold of a delivery that is in hand, made by [`Holds::register`]. Dropping it takes the delivery off the list.
+pub struct Held {
     holds: Holds,
     pub(super) identity: Identity,
     pub(super) began: Instant,
@@ -112,6 +113,12 @@ impl Held {
     /// Leaves the delivery on the list: it was handed back, and comes again.
     pub(crate) fn stay(mut self) {
         self.stays = true;
+    }
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Held").field("attempts", &self.attempts).finish_non_exhaustive()
     }
 }
 

@@ -1,4 +1,4 @@
-//! A carrier in memory.
+//! A publisher in memory.
 
 use std::{
     collections::VecDeque,
@@ -17,8 +17,10 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(30);
 
 type Judge = dyn Fn(&Message) -> Result<(), Error> + Send + Sync;
 
-/// A [`Publisher`] that remembers what it was given, in order, and fails, waits and delays as it is told. Clones
-/// are the same one.
+/// A [`Publisher`] that keeps the messages it takes, in order, and fails, waits and delays as configured. Clones share
+/// one state.
+///
+/// A message counts as sent when [`Publisher::enqueue`] returns, so dropped acknowledgements drop no message.
 ///
 /// ```
 /// use comms_core::{Error, Message, Publisher, testing::MemoryPublisher};
@@ -154,7 +156,7 @@ impl Publisher for MemoryPublisher {
         }
         let (delay, mut parked) = (state.delay.clone(), self.0.parked.subscribe());
         drop(state);
-        // Like a carrier it goes on, whether or not anybody asks for the answer.
+        // On a task of its own: the room comes back also where the acknowledgements are dropped.
         let answer = tokio::spawn(async move {
             if let Some((delay, clock)) = delay {
                 clock.sleep(delay).await;

@@ -1,4 +1,4 @@
-//! The promises of [`Publisher`]: taken in order, answered for one by one, and never more than fit.
+//! The promises of [`Publisher`]: messages are taken in order, answered one by one, and bounded in number.
 
 use std::{collections::VecDeque, future::Future, sync::Arc};
 
@@ -11,7 +11,7 @@ use super::{
     check::{Suite, ensure, ensure_eq, unique},
 };
 
-/// A carrier under test, and a way to see what arrived.
+/// A publisher under test, and a way to read what arrived.
 pub trait PublisherFixture: Send + Sync {
     /// What is tested.
     type Publisher: Publisher;
@@ -19,29 +19,29 @@ pub trait PublisherFixture: Send + Sync {
     /// A publisher with nothing in it.
     ///
     /// # Errors
-    /// The carrier's.
+    /// Returns the transport's errors.
     fn publisher(&self) -> impl Future<Output = Result<Self::Publisher, Error>> + Send;
 
-    /// Makes a destination of this name that is empty, where the carrier needs one made.
+    /// Makes an empty destination of this name, where the transport needs one made.
     ///
     /// # Errors
-    /// The carrier's.
+    /// Returns the transport's errors.
     fn destination(&self, name: &str) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// What has arrived there, in order per key.
     ///
     /// # Errors
-    /// The carrier's.
+    /// Returns the transport's errors.
     fn arrived(&self, destination: &str) -> impl Future<Output = Result<Vec<Message>, Error>> + Send;
 
-    /// How many messages its publishers take before they have answered for one; `None` where the bound is not
-    /// in messages, and then it is not tried.
+    /// How many messages the publisher takes before it has answered one; `None` where the bound is not in messages,
+    /// and then the check is skipped.
     fn bound(&self) -> Option<usize> {
         None
     }
 
-    /// Makes of `message` one that the carrier refuses for good (too large, say); `None` where it refuses none,
-    /// and then it is not tried.
+    /// Turns `message` into one that the transport refuses for good (too large, say); `None` where there is no such
+    /// message, and then the check is skipped.
     fn refusable(&self, message: Message) -> Option<Message> {
         let _ = message;
         None
@@ -61,6 +61,7 @@ pub async fn all<F: PublisherFixture>(fixture: &F) -> Result<(), Broken> {
     suite
         .check("no more is taken than fits, and the rest stays with the caller", backpressure(fixture))
         .await;
+    suite.check("dropped acknowledgements cost no other caller a message", dropped(fixture)).await;
     suite.end()
 }
 
@@ -178,6 +179,34 @@ pub async fn backpressure<F: PublisherFixture>(fixture: &F) -> Result<(), Broken
     ensure(batch.len() < left, "after the answers there is room again")?;
     answers.await.into_iter().try_for_each(|result| result.map(drop))?;
     Ok(())
+}
+
+/// Drops the acknowledgements of one hand-over beside another one. The messages of the other arrive, and the publisher
+/// has room again.
+///
+/// # Errors
+/// Returns [`Broken`] if the other hand-over is not acknowledged, its messages do not arrive, or the publisher does not
+/// empty.
+pub async fn dropped<F: PublisherFixture>(fixture: &F) -> Result<(), Broken> {
+    let (publisher, to) = begin(fixture).await?;
+    let mut sent = Vec::new();
+    for round in 0..3 {
+        publisher.ready().await?;
+        let mut given_up: VecDeque<_> = (0..5).map(|n| message(&to, "given up", n)).collect();
+        drop(publisher.enqueue(&mut given_up));
+        publisher.ready().await?;
+        let mut kept: VecDeque<_> = (0..5).map(|n| message(&to, "kept", round * 5 + n)).collect();
+        let offered: Vec<_> = kept.iter().cloned().collect();
+        let answers = publisher.enqueue(&mut kept);
+        publisher.ready().await?;
+        let mut given_up: VecDeque<_> = [message(&to, "given up", 5)].into();
+        drop(publisher.enqueue(&mut given_up));
+        answers.await.into_iter().try_for_each(|result| result.map(drop))?;
+        sent.extend(offered.into_iter().filter(|message| !kept.contains(message)));
+    }
+    publisher.flush().await?;
+    let arrived = fixture.arrived(&to).await?;
+    ensure(sent.iter().all(|message| arrived.contains(message)), "the messages of the other caller arrive")
 }
 
 async fn begin<F: PublisherFixture>(fixture: &F) -> Result<(F::Publisher, String), Error> {

@@ -2,13 +2,10 @@
 
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
-use super::{
-    Consumer, Limits,
-    dead_letter::{DeadLetters, dlq_topic},
-};
+use super::{Consumer, Limits, dead_letter::dlq_topic};
 use crate::{KafkaConfig, record};
 use comms_core::{
-    Attempts, BoxHandler, Clock, Error, Handler, Processor, Publisher,
+    Attempts, BoxHandler, Clock, Error, Handler, Holds, Processor, Publisher,
     health::{Component, Heartbeat},
 };
 
@@ -45,6 +42,7 @@ pub struct ConsumerBuilder {
     handlers: Vec<(Arc<str>, BoxHandler)>,
     attempts: Attempts,
     dead_letter: Option<Arc<dyn Publisher>>,
+    holds: Option<Holds>,
     limits: Limits,
     clock: Clock,
     health: Option<Component>,
@@ -66,6 +64,7 @@ impl ConsumerBuilder {
             handlers: Vec::new(),
             attempts: Attempts::default(),
             dead_letter: None,
+            holds: None,
             limits,
             clock: Clock::system(),
             health: None,
@@ -80,12 +79,14 @@ impl ConsumerBuilder {
         self
     }
 
-    /// How often and how long a record is tried. Default [`Attempts::default`].
+    /// How often and for how long a record is attempted, and how long it may be held. Default [`Attempts::default`].
     pub fn attempts(self, attempts: Attempts) -> Self {
         Self { attempts, ..self }
     }
 
-    /// Takes the dead letters, to [`dlq_topic`](super::dlq_topic)s. Must be set.
+    /// Publishes the dead letters, to [`dlq_topic`](super::dlq_topic)s. Must be set. While a dead letter cannot be
+    /// written, its record is held. A dead letter that is too large is written without its payload, or as a reference to
+    /// the record.
     pub fn dead_letter(self, publisher: Arc<dyn Publisher>) -> Self {
         Self { dead_letter: Some(publisher), ..self }
     }
@@ -127,7 +128,16 @@ impl ConsumerBuilder {
         Self { clock, ..self }
     }
 
-    /// Ready while this is a member of its group in good standing.
+    /// Lists held deliveries in `holds`, which several consumers may share. Default: a list of this consumer's own, read
+    /// with [`Consumer::holds`].
+    pub fn holds(self, holds: Holds) -> Self {
+        Self { holds: Some(holds), ..self }
+    }
+
+    /// Sets `component` by the state of the consumer, once a second: unready, with the reason, while this is not a member
+    /// of its group in good standing or a partition stands still because of a deployment fault (a codec that this
+    /// build lacks, a position that is gone with `auto.offset.reset=error`); degraded, with the reason, by
+    /// [`Holds::state`]; else ready.
     pub fn health(self, component: Component) -> Self {
         Self { health: Some(component), ..self }
     }
@@ -151,7 +161,8 @@ impl ConsumerBuilder {
             return Err(Error::invalid("a consumer needs the name of its group"));
         }
         self.check_limits()?;
-        let routes = self.routes()?;
+        let holds = self.holds.clone().unwrap_or_else(|| Holds::new(self.clock.clone()));
+        let routes = self.routes(&holds)?;
         let classic =
             self.config.librdkafka.get("group.protocol").is_none_or(|protocol| protocol == "classic");
         let defaults = [DEFAULTS, if classic { CLASSIC } else { &[] }].concat();
@@ -162,7 +173,9 @@ impl ConsumerBuilder {
         ];
         Ok(Consumer {
             settings: self.config.client(&defaults, &promises)?,
-            letters: Arc::new(DeadLetters::new(publisher, self.attempts.backoff, self.clock.clone())),
+            dead_letters: publisher,
+            backoff: self.attempts.backoff,
+            holds,
             group: self.group,
             routes,
             limits: self.limits,
@@ -173,12 +186,13 @@ impl ConsumerBuilder {
         })
     }
 
-    fn routes(&self) -> Result<HashMap<Arc<str>, Processor>, Error> {
+    fn routes(&self, holds: &Holds) -> Result<HashMap<Arc<str>, Processor>, Error> {
         let mut routes = HashMap::new();
         for (topic, handler) in &self.handlers {
             record::check_topic(&dlq_topic(topic))?;
             let processor =
-                Processor::new(handler.clone(), self.attempts.clone(), self.clock.clone(), "kafka");
+                Processor::new(handler.clone(), self.attempts.clone(), self.clock.clone(), "kafka")
+                    .with_holds(holds.clone());
             if routes.insert(topic.clone(), processor).is_some() {
                 return Err(Error::invalid(format!("topic {topic} has two handlers: join them into one")));
             }

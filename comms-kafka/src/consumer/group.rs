@@ -17,9 +17,9 @@ use std::{
     time::Duration,
 };
 
-use super::assignment::Assignment;
+use super::{assignment::Assignment, standing::Standing};
 use crate::client;
-use comms_core::{Clock, Processor, health::Component, telemetry};
+use comms_core::{Clock, Processor, health::State, telemetry};
 
 type Held = HashMap<Arc<str>, HashMap<i32, Arc<Assignment>>>;
 
@@ -29,7 +29,7 @@ pub(super) struct Group {
     pub(super) routes: HashMap<Arc<str>, Processor>,
     pub(super) drain: Duration,
     pub(super) clock: Clock,
-    pub(super) health: Option<Component>,
+    pub(super) standing: Standing,
     /// Messages behind, over all that is held.
     behind: Arc<AtomicU64>,
     held: Mutex<Held>,
@@ -43,11 +43,11 @@ impl Group {
         routes: HashMap<Arc<str>, Processor>,
         drain: Duration,
         clock: Clock,
-        health: Option<Component>,
+        standing: Standing,
         behind: Arc<AtomicU64>,
     ) -> Self {
         let (held, commits) = (Mutex::default(), Mutex::default());
-        Self { name, routes, drain, clock, health, behind, held, commits }
+        Self { name, routes, drain, clock, standing, behind, held, commits }
     }
 
     /// The assignment that a record of this partition belongs to.
@@ -154,6 +154,7 @@ impl ClientContext for Group {
 
     fn error(&self, error: KafkaError, reason: &str) {
         client::error(&error, reason);
+        self.standing.reported(&error);
     }
 
     fn stats(&self, statistics: Statistics) {
@@ -173,12 +174,12 @@ impl ClientContext for Group {
             }
         }
         self.behind.store(behind, Ordering::Relaxed);
-        let (Some(health), Some(group)) = (&self.health, &statistics.cgrp) else { return };
-        if group.state == "up" && group.join_state == "steady" {
-            health.ready();
+        let Some(group) = &statistics.cgrp else { return };
+        self.standing.membership(if group.state == "up" && group.join_state == "steady" {
+            State::ready()
         } else {
-            health.unready(format!("group {}: {}, {}", self.name, group.state, group.join_state));
-        }
+            State::unready(format!("group {}: {}, {}", self.name, group.state, group.join_state))
+        });
     }
 }
 
@@ -187,7 +188,10 @@ impl ConsumerContext for Group {
         match rebalance {
             Rebalance::Assign(partitions) => self.assigned(partitions),
             Rebalance::Revoke(partitions) => self.revoked(consumer, partitions),
-            Rebalance::Error(error) => tracing::warn!(group = %self.name, %error, "rebalance failed"),
+            Rebalance::Error(error) => {
+                tracing::warn!(group = %self.name, %error, "rebalance failed");
+                self.standing.reported(error);
+            }
         }
     }
 
@@ -198,9 +202,7 @@ impl ConsumerContext for Group {
         if let Err(error) = consumer.resume(partitions) {
             tracing::warn!(group = %self.name, %error, "assigned partitions were not resumed");
         }
-        if let Some(health) = &self.health {
-            health.ready();
-        }
+        self.standing.assigned();
     }
 }
 

@@ -93,6 +93,7 @@ impl Poll {
             let now = self.clock.now();
             if full != paused || now >= flow_due {
                 self.beat();
+                self.group().standing.look();
                 self.flow(full);
                 (paused, flow_due) = (full, now + TICK);
             }
@@ -101,8 +102,9 @@ impl Poll {
                 Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => {
                     self.control.fail(classify(error))
                 }
-                // The client mends the others, and has logged them.
-                Some(Err(_)) | None => {}
+                // The client mends most of the others, and has logged them.
+                Some(Err(error)) => self.group().standing.reported(&error),
+                None => {}
             }
         }
     }

@@ -1,16 +1,26 @@
 //! What happens to one record in its lane.
 
 use metrics::counter;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    assignment::Flight,
-    dead_letter::{self, DeadLetters, Place},
+    assignment::{Assignment, Flight},
+    dead_letter::{DeadLetters, Place},
 };
-use comms_core::{Clock, Delivery, Error, Verdict, telemetry};
+use comms_core::{Backoff, Clock, Delivery, Error, Holds, Verdict, telemetry};
 
-/// How the lanes, the poll thread and `run` tell each other to end.
+/// What the work on each record needs.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) letters: DeadLetters,
+    pub(super) control: Arc<Control>,
+    pub(super) holds: Holds,
+    pub(super) backoff: Backoff,
+    pub(super) clock: Clock,
+}
+
+/// The signals by which the lanes, the poll thread and `run` end each other.
 #[derive(Debug, Default)]
 pub(super) struct Control {
     /// End in order: drain, commit, close.
@@ -41,39 +51,80 @@ pub(super) struct Record {
     pub(super) place: Place,
 }
 
-/// Handles `record` to its end. Where it is left, it stays uncommitted.
-pub(super) async fn work(mut record: Record, letters: &DeadLetters, control: &Control, clock: &Clock) {
+/// Handles `record` to its end. A record that is left stays uncommitted.
+pub(super) async fn work(mut record: Record, shared: &Shared) {
     if !record.flight.start() {
         return;
     }
     let assignment = record.flight.assignment.clone();
-    let (stopping, cancelled) = (assignment.closed.cancelled(), assignment.revoked.cancelled());
-    let ended = match assignment.processor.process(record.delivery.clone(), stopping, cancelled).await {
-        Verdict::Done(_) => Ok(true),
-        Verdict::DeadLetter { error, attempts } => {
-            let letter = dead_letter::letter(&record.delivery, record.place, &error, attempts, clock);
-            tokio::select! {
-                // First: a letter must not leave after the partition has.
-                biased;
-                () = assignment.revoked.cancelled() => Ok(false),
-                carried = letters.carry(&letter) => carried.map(|()| {
-                    let (kind, topic) = (error.kind.as_str(), assignment.topic.to_string());
-                    let group = record.delivery.group.to_string();
-                    counter!(telemetry::DEAD_LETTERS, "topic" => topic, "group" => group, "error" => kind).increment(1);
-                    true
-                }),
-            }
-        }
-        Verdict::Held { .. } | Verdict::Abandoned => Ok(false),
-        Verdict::Stop(error) => Err(error.context(format_args!("at {}", record.delivery.origin))),
-    };
-    match ended {
+    match handle(&mut record, &assignment, shared).await {
         Ok(true) => record.flight.complete(),
         Ok(false) => {}
         Err(error) => {
             // Before this lane goes on: a later record of the key must not overtake this one.
             assignment.close();
-            control.fail(error);
+            shared.control.fail(error);
+        }
+    }
+}
+
+/// Whether the record is handled, or stands in the dead letters.
+async fn handle(record: &mut Record, assignment: &Assignment, shared: &Shared) -> Result<bool, Error> {
+    let mut waits = 0_u32;
+    loop {
+        let (stopping, cancelled) = (assignment.closed.cancelled(), assignment.revoked.cancelled());
+        match assignment.processor.process(record.delivery.clone(), stopping, cancelled).await {
+            Verdict::Done(_) => return Ok(true),
+            Verdict::DeadLetter { error, attempts } => {
+                return Ok(bury(record, assignment, shared, &error, attempts).await);
+            }
+            Verdict::Held { error, attempts } => {
+                // Presented again in place: its lane waits anyway.
+                record.delivery.attempt = attempts;
+                waits = waits.saturating_add(1);
+                let wait = shared.backoff.delay(waits, &shared.clock).max(error.retry_after.unwrap_or_default());
+                tokio::select! {
+                    biased;
+                    () = assignment.closed.cancelled() => {
+                        shared.holds.release(&record.delivery);
+                        return Ok(false);
+                    }
+                    () = shared.clock.sleep(wait) => {}
+                }
+            }
+            Verdict::Abandoned => {
+                shared.holds.release(&record.delivery);
+                return Ok(false);
+            }
+            Verdict::Stop(error) => {
+                return Err(error.context(format_args!("at {}", record.delivery.origin)));
+            }
+        }
+    }
+}
+
+/// Writes the dead letter. False where the partition went before that.
+async fn bury(
+    record: &Record,
+    assignment: &Assignment,
+    shared: &Shared,
+    error: &Error,
+    attempts: u32,
+) -> bool {
+    tokio::select! {
+        // First: a dead letter must not leave after the partition has.
+        biased;
+        () = assignment.revoked.cancelled() => false,
+        form = shared.letters.write(&record.delivery, record.place, error, attempts, assignment.closed.cancelled()) => {
+            let Some(form) = form else { return false };
+            let labels = [
+                ("topic", assignment.topic.to_string()),
+                ("group", record.delivery.group.to_string()),
+                ("error", error.kind.as_str().to_owned()),
+                ("form", form.as_str().to_owned()),
+            ];
+            counter!(telemetry::DEAD_LETTERS, &labels).increment(1);
+            true
         }
     }
 }

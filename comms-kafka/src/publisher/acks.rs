@@ -19,17 +19,17 @@ struct State {
     done: Option<oneshot::Sender<()>>,
 }
 
-/// A message's place in its batch: what the client carries along and gives back with the report.
+/// The place of a message in its batch.
 #[derive(Debug)]
 pub(super) struct Slot {
     batch: Arc<Batch>,
     index: usize,
-    /// Bytes it takes of the publisher's bound.
+    /// Bytes that the message takes of the publisher's bound.
     pub(super) size: usize,
 }
 
 impl Batch {
-    /// An empty batch, and what resolves when it is complete.
+    /// An empty batch, and a receiver that resolves when the batch is complete.
     pub(super) fn new() -> (Arc<Self>, oneshot::Receiver<()>) {
         let (done, complete) = oneshot::channel();
         let state = State { answers: Vec::new(), open: 1, done: Some(done) };
@@ -37,16 +37,21 @@ impl Batch {
     }
 
     /// The next place.
-    pub(super) fn slot(self: &Arc<Self>, size: usize) -> Box<Slot> {
+    pub(super) fn slot(self: &Arc<Self>, size: usize) -> Slot {
         let mut state = self.lock();
         state.answers.push(None);
         state.open += 1;
-        Box::new(Slot { batch: self.clone(), index: state.answers.len() - 1, size })
+        Slot { batch: self.clone(), index: state.answers.len() - 1, size }
     }
 
-    /// Nothing more will be handed over.
+    /// Ends the hand-over: no message is added any more.
     pub(super) fn seal(&self) {
         self.lock().close_one();
+    }
+
+    /// Whether every message has its answer.
+    pub(super) fn is_complete(&self) -> bool {
+        self.lock().open == 0
     }
 
     /// The answers; `Indeterminate` where there is none.
@@ -70,13 +75,6 @@ impl Slot {
         }
         state.close_one();
     }
-
-    /// Takes the place back: the message was not taken. Only the last place of a batch can be.
-    pub(super) fn withdraw(self) {
-        let mut state = self.batch.lock();
-        state.answers.pop();
-        state.close_one();
-    }
 }
 
 impl State {
@@ -85,7 +83,7 @@ impl State {
         if self.open == 0
             && let Some(done) = self.done.take()
         {
-            // The caller may have dropped its acknowledgements: nobody is left to tell.
+            // Fails where the caller has dropped its acknowledgements.
             let _ = done.send(());
         }
     }
@@ -98,14 +96,12 @@ mod tests {
     #[test]
     fn completes_when_sealed_and_answered_in_any_order() {
         let (batch, mut complete) = Batch::new();
-        let slots = [batch.slot(1), batch.slot(1), batch.slot(1)];
-        let [first, second, third] = slots;
-        third.withdraw();
+        let [first, second] = [batch.slot(1), batch.slot(1)];
         second.answer(Ok(Receipt::at(0, 2)));
         first.answer(Err(Error::invalid("too large")));
-        assert!(complete.try_recv().is_err(), "not sealed yet");
+        assert!(complete.try_recv().is_err() && !batch.is_complete(), "not sealed yet");
         batch.seal();
-        assert!(complete.try_recv().is_ok());
+        assert!(complete.try_recv().is_ok() && batch.is_complete());
         let answers = batch.answers();
         assert_eq!(answers.len(), 2);
         assert!(answers[0].is_err());
@@ -113,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_without_an_answer_is_unknown() {
+    fn a_message_without_an_answer_is_indeterminate() {
         let (batch, _complete) = Batch::new();
         let _slot = batch.slot(1);
         assert_eq!(batch.answers()[0].as_ref().unwrap_err().kind, comms_core::ErrorKind::Indeterminate);

@@ -1,67 +1,90 @@
 //! The delivery reports, and the thread that serves them.
 
-use metrics::Counter;
 use rdkafka::{
     ClientContext, Message as _,
     config::RDKafkaLogLevel,
     error::KafkaError,
-    message::DeliveryResult,
-    producer::{BaseProducer, Producer, ProducerContext},
+    message::{BorrowedMessage, DeliveryResult},
+    producer::{Producer as _, ProducerContext},
+    types::RDKafkaErrorCode,
 };
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
-use tokio_util::sync::CancellationToken;
+use std::{sync::Arc, time::Duration};
 
 use super::{
-    acks::Slot,
-    room::{Bound, Room},
+    line::{Line, Producer},
+    topic::{Parcel, Return, is_missing},
 };
-use crate::{client, error::classify};
-use comms_core::{Error, Receipt, telemetry};
+use crate::{client, error::classify, record};
+use comms_core::{Error, Receipt};
 
-/// How long the thread sleeps where nothing happens: it looks this often whether it is still needed.
+/// How long the thread sleeps where nothing happens; as often it looks whether the producer is still used.
 const POLL: Duration = Duration::from_millis(100);
 
-/// Serves the reports of `producer` for as long as somebody else holds it; then drops it there, where it
-/// may block.
-pub(super) fn serve(producer: Arc<BaseProducer<Reports>>) -> Result<(), Error> {
+/// Serves the reports of `producer` for as long as the publisher holds it; then drops it there, where a drop may
+/// block.
+pub(super) fn serve(producer: Arc<Producer>, name: &str) -> Result<(), Error> {
     let body = move || {
-        let reports = producer.context().clone();
+        let line = producer.context().line.clone();
         while Arc::strong_count(&producer) > 1 {
             producer.poll(POLL);
         }
         drop(producer);
-        reports.closed.cancel();
+        line.closed.cancel();
     };
-    let thread = std::thread::Builder::new().name("kafka-publisher".to_owned()).spawn(body);
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(body);
     thread.map(drop).map_err(|e| Error::fatal(e).context("start the publisher's thread"))
 }
 
 /// Where the delivery reports arrive.
 pub(super) struct Reports {
-    pub(super) room: Room,
-    sent: Mutex<HashMap<String, Counter>>,
-    /// The producer is gone; there will be no more reports.
-    pub(super) closed: CancellationToken,
+    line: Arc<Line>,
 }
 
 impl Reports {
-    pub(super) fn new(bound: Bound) -> Self {
-        Self { room: Room::new(bound), sent: Mutex::default(), closed: CancellationToken::new() }
+    pub(super) const fn new(line: Arc<Line>) -> Self {
+        Self { line }
     }
 
-    fn count(&self, topic: &str) {
-        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
-        if !sent.contains_key(topic) {
-            let labels =
-                [("messaging.system", "kafka".to_owned()), ("messaging.destination.name", topic.to_owned())];
-            sent.insert(topic.to_owned(), metrics::counter!(telemetry::SENT_MESSAGES, &labels));
+    fn answer(&self, parcel: Parcel, answer: Result<Receipt, Error>, missing: bool) {
+        let Parcel { slot, topic, .. } = parcel;
+        topic.answered(self.line.producers().as_deref(), answer.is_ok(), missing);
+        let size = slot.size;
+        slot.answer(answer);
+        self.line.room.give(size);
+    }
+
+    fn failed(&self, error: &KafkaError, record: &BorrowedMessage<'_>, mut parcel: Parcel) {
+        let code = error.rdkafka_error_code();
+        if let (Some(reason), Some(producers)) = (self.reason(code, &parcel), self.line.producers()) {
+            let topic = parcel.topic.clone();
+            let message = || record::message(record, &topic.name);
+            match topic.returned(&*producers, reason, message, parcel.slot) {
+                Ok(true) => {
+                    let topic = &topic.name;
+                    tracing::warn!(%topic, %error, ?reason, "a batch was refused; its messages are sent one by one");
+                    return self.line.gather(&producers);
+                }
+                Ok(false) => return,
+                Err(slot) => parcel.slot = slot,
+            }
         }
-        if let Some(counter) = sent.get(topic) {
-            counter.increment(1);
+        self.answer(parcel, Err(classify(error.clone())), is_missing(code));
+    }
+
+    /// Why the message may be sent again, if it may.
+    fn reason(&self, code: Option<RDKafkaErrorCode>, parcel: &Parcel) -> Option<Return> {
+        use RDKafkaErrorCode as Code;
+        match code? {
+            _ if parcel.alone => None,
+            // A message larger than a batch had one for itself.
+            Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize => {
+                (parcel.slot.size < self.line.batch_bytes).then_some(Return::BatchTooLarge)
+            }
+            Code::InvalidRecord | Code::InvalidDifferentRecord | Code::InvalidTimestamp => {
+                Some(Return::BadNeighbour)
+            }
+            Code::PurgeQueue => Some(Return::Purged),
+            _ => None,
         }
     }
 }
@@ -74,22 +97,17 @@ impl ClientContext for Reports {
     fn error(&self, error: KafkaError, reason: &str) {
         client::error(&error, reason);
         // It may be the fatal one that `ready` has to report.
-        self.room.wake();
+        self.line.room.wake();
     }
 }
 
 impl ProducerContext for Reports {
-    type DeliveryOpaque = Box<Slot>;
+    type DeliveryOpaque = Box<Parcel>;
 
-    fn delivery(&self, report: &DeliveryResult<'_>, slot: Box<Slot>) {
-        let size = slot.size;
+    fn delivery(&self, report: &DeliveryResult<'_>, parcel: Box<Parcel>) {
         match report {
-            Ok(record) => {
-                self.count(record.topic());
-                slot.answer(Ok(Receipt::at(record.partition(), record.offset())));
-            }
-            Err((error, _)) => slot.answer(Err(classify(error.clone()))),
+            Ok(record) => self.answer(*parcel, Ok(Receipt::at(record.partition(), record.offset())), false),
+            Err((error, record)) => self.failed(error, record, *parcel),
         }
-        self.room.give(size);
     }
 }

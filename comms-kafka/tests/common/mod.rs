@@ -1,5 +1,6 @@
 //! What the tests against the mock cluster and against a real broker share.
 
+pub(crate) mod cluster;
 pub(crate) mod gauges;
 
 use comms_core::{

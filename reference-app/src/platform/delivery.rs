@@ -4,11 +4,13 @@
 use std::{sync::Arc, time::Duration};
 
 use comms_core::{
-    Attempts, Backoff, BoxHandler, Clock, Error, Health, Publisher,
+    Attempts, Backoff, BoxHandler, Clock, Error, ErrorKind, Health, Publisher,
     health::{State, Status},
+    shutdown::Told,
 };
 use comms_kafka::{Consumer, KafkaConfig, KafkaPublisher, TopicSpec, provision};
 use comms_outbox::{Relay, Subscriber};
+use tokio::sync::watch;
 
 use super::{
     config::{self, Config},
@@ -18,8 +20,10 @@ use super::{
 };
 use crate::contracts;
 
-/// How long the start waits for the broker to have the topics.
-const PROVISION_LIMIT: Duration = Duration::from_secs(60);
+/// How long the broker may take to have the topics before the reason is shown. Then it is asked again.
+const PROVISION_ROUND: Duration = Duration::from_secs(5);
+/// The wait before the broker is asked again.
+const PAUSE: Duration = Duration::from_secs(1);
 /// How long deliveries that run at a shut-down may go on.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -46,7 +50,8 @@ pub struct Subscription {
 /// Starts the relays and consumers of this process.
 ///
 /// # Errors
-/// `Invalid` for a configuration that cannot work; the broker's, where topics cannot be made.
+/// Returns `Invalid` for a configuration that cannot work. A broker that is away, or that refuses a topic, is no error:
+/// the process is unready with the reason, and relays and consumers begin when the topics are there.
 pub async fn start(
     config: &Config,
     sources: Vec<Source>,
@@ -59,6 +64,15 @@ pub async fn start(
     match &config.kafka {
         Some(kafka) => delivery.by_kafka(kafka, sources, subscriptions).await,
         None => delivery.in_process(&sources, subscriptions),
+    }
+}
+
+/// Resolves when the topics are there (true) or the stage ends (false).
+async fn begins(mut ready: watch::Receiver<bool>, told: Told) -> bool {
+    tokio::select! {
+        biased;
+        () = told.wait() => false,
+        ready = ready.wait_for(|ready| *ready) => ready.is_ok(),
     }
 }
 
@@ -86,12 +100,18 @@ impl Delivery<'_> {
             .map(|&(name, partitions)| TopicSpec::new(named(name), partitions, kafka.replication_factor))
             .flat_map(|topic| [topic.dead_letters(), topic])
             .collect();
-        provision(&settings, &topics, PROVISION_LIMIT).await?;
+        let ready = self.provision(settings.clone(), topics);
         let publisher: Arc<dyn Publisher> = Arc::new(KafkaPublisher::new(&settings, self.clock.clone())?);
         for source in sources {
             let prefixed = Prefixed { prefix: kafka.prefix.clone(), inner: publisher.clone() };
             let relay = self.relay(&source, "kafka", Arc::new(prefixed), None)?;
-            self.stages.relays.spawn(source.name, move |told| relay.run(told.wait()));
+            let ready = ready.clone();
+            self.stages.relays.spawn(source.name, move |told| async move {
+                if !begins(ready, told.clone()).await {
+                    return Ok(());
+                }
+                relay.run(told.wait()).await
+            });
         }
         let limits = &self.config.health;
         for Subscription { group, topic, handler } in subscriptions {
@@ -104,9 +124,41 @@ impl Delivery<'_> {
                 .heartbeat(self.health.heartbeat(group, self.silence()))
                 .build()?;
             self.watch(format!("{group}, lag in messages"), limits.consumer_lag_messages, consumer.lag());
-            self.stages.consumers.spawn(group, move |told| consumer.run(told.wait()));
+            let ready = ready.clone();
+            self.stages.consumers.spawn(group, move |told| async move {
+                if !begins(ready, told.clone()).await {
+                    return Ok(());
+                }
+                consumer.run(told.wait()).await
+            });
         }
         Ok(())
+    }
+
+    /// Makes the topics in the background, and asks again until they are there or the process shuts down.
+    fn provision(&self, settings: KafkaConfig, topics: Vec<TopicSpec>) -> watch::Receiver<bool> {
+        let (done, ready) = watch::channel(false);
+        let component = self.health.component("topics");
+        self.stages.relays.spawn("topics", move |told| async move {
+            let provisioned = async {
+                while let Err(error) = provision(&settings, &topics, PROVISION_ROUND).await {
+                    if error.kind == ErrorKind::Invalid {
+                        return Err(error);
+                    }
+                    tracing::warn!(error = %error.chain(), "the topics are not there");
+                    component.unready(error.chain().to_string());
+                    tokio::time::sleep(PAUSE).await;
+                }
+                component.ready();
+                done.send_replace(true);
+                std::future::pending().await
+            };
+            tokio::select! {
+                result = provisioned => result,
+                () = told.wait() => Ok(()),
+            }
+        });
+        ready
     }
 
     fn in_process(&self, sources: &[Source], subscriptions: Vec<Subscription>) -> Result<(), Error> {

@@ -1,0 +1,207 @@
+//! The publisher against a real broker: limits of topics, missing topics, acknowledgements that are dropped.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+#[allow(dead_code, reason = "each test binary uses its own part")]
+mod common;
+
+use common::*;
+use comms_core::{Clock, Error, ErrorKind, Message, Publisher};
+use comms_kafka::{Consumer, KafkaConfig, KafkaPublisher, TopicSpec, provision};
+use rdkafka::{
+    admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier},
+    client::DefaultClientContext,
+    consumer::{BaseConsumer, Consumer as _},
+};
+use std::{collections::VecDeque, time::Duration};
+
+const BROKERS: &str = "COMMS_TEST_KAFKA_BROKERS";
+
+fn config() -> KafkaConfig {
+    let brokers = std::env::var(BROKERS);
+    KafkaConfig::new(brokers.unwrap_or_else(|_| panic!("{BROKERS} is not set: run scripts/test")))
+}
+
+async fn topic(name: &str, max_message_bytes: Option<usize>) -> String {
+    let spec = TopicSpec::new(unique(name), 1, 1);
+    let spec = match max_message_bytes {
+        Some(bytes) => spec.config("max.message.bytes", bytes.to_string()),
+        None => spec,
+    };
+    provision(&config(), std::slice::from_ref(&spec), LIMIT).await.unwrap();
+    spec.name
+}
+
+/// A message of `bytes` that do not compress.
+fn sized(topic: &str, key: &str, n: usize, bytes: usize) -> Message {
+    let clock = Clock::system();
+    let payload = std::iter::repeat_with(|| clock.random::<16>()).flatten().take(bytes).collect::<Vec<u8>>();
+    Message { payload: Some(payload.into()), ..message(topic, key, n) }
+}
+
+async fn kinds(publisher: &dyn Publisher, batch: Vec<Message>) -> Vec<Option<ErrorKind>> {
+    let mut batch = VecDeque::from(batch);
+    let answers = tokio::time::timeout(LIMIT, publisher.enqueue(&mut batch)).await.unwrap();
+    assert!(batch.is_empty());
+    answers.into_iter().map(|answer| answer.err().map(|error| error.kind)).collect()
+}
+
+/// The first `n` messages in `topic`, as they stand in its partition.
+async fn read(topic: &str, n: usize) -> Vec<Message> {
+    let (config, seen) = (config(), Seen::default());
+    let consumer = Consumer::builder(&config, unique("reader")).on(topic, seen.handler());
+    let consumer = Running::start(consumer.dead_letter(publisher(&config)).build().unwrap());
+    seen.len(n).await;
+    consumer.stop().await;
+    let mut seen: Vec<_> = seen.lock().clone();
+    seen.sort_by_key(|delivery| delivery.origin.rsplit('@').next().unwrap().parse::<u64>().unwrap());
+    seen.into_iter().map(|delivery| delivery.message).collect()
+}
+
+/// Their ids.
+async fn ids(topic: &str, n: usize) -> Vec<String> {
+    read(topic, n).await.iter().map(|message| message.id.to_string()).collect()
+}
+
+/// For the conformance suite.
+struct Fixture(KafkaConfig);
+
+impl comms_core::testing::publisher::PublisherFixture for Fixture {
+    type Publisher = KafkaPublisher;
+
+    async fn publisher(&self) -> Result<KafkaPublisher, Error> {
+        KafkaPublisher::new(&self.0, Clock::system())
+    }
+
+    async fn destination(&self, name: &str) -> Result<(), Error> {
+        provision(&self.0, &[TopicSpec::new(name, 1, 1)], LIMIT).await.map(drop)
+    }
+
+    async fn arrived(&self, destination: &str) -> Result<Vec<Message>, Error> {
+        let (topic, brokers) = (destination.to_owned(), self.0.brokers.clone());
+        let ends = tokio::task::spawn_blocking(move || {
+            let client: BaseConsumer =
+                rdkafka::ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
+            client.fetch_watermarks(&topic, 0, LIMIT).unwrap()
+        });
+        let (first, end) = ends.await.map_err(Error::internal)?;
+        Ok(if first == end { Vec::new() } else { read(destination, usize::try_from(end - first).unwrap()).await })
+    }
+
+    fn bound(&self) -> Option<usize> {
+        Some(100)
+    }
+
+    fn refusable(&self, message: Message) -> Option<Message> {
+        Some(Message { payload: Some(vec![b'x'; 1_000_001].into()), ..message })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Apache Kafka; run scripts/test"]
+async fn the_publisher_keeps_the_promises_of_its_trait() {
+    let mut config = config();
+    config.librdkafka.insert("queue.buffering.max.messages".into(), "100".into());
+    comms_core::testing::publisher::all(&Fixture(config)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Apache Kafka; run scripts/test"]
+async fn a_topic_that_takes_less_than_a_batch_gets_its_messages_in_order() {
+    let topic = topic("narrow", Some(20_000)).await;
+    let publisher = publisher(&config());
+    let mut batch: Vec<_> = (0..1_000).map(|n| sized(&topic, "k", n, 170)).collect();
+    batch.insert(500, sized(&topic, "large", 0, 30_000));
+    let mut expected = vec![None; 1_000];
+    expected.insert(500, Some(ErrorKind::Invalid));
+    assert_eq!(kinds(&*publisher, batch).await, expected, "only the record that is alone too large");
+    let expected: Vec<_> = (0..1_000).map(|n| format!("k-{n}")).collect();
+    assert_eq!(ids(&topic, 1_000).await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Apache Kafka; run scripts/test"]
+async fn a_limit_that_is_lowered_costs_no_message() {
+    let topic = topic("lowered", None).await;
+    let publisher = publisher(&config());
+    publish(&*publisher, [sized(&topic, "k", 0, 170)]).await;
+    let admin: AdminClient<DefaultClientContext> =
+        rdkafka::ClientConfig::new().set("bootstrap.servers", config().brokers).create().unwrap();
+    let change = AlterConfig::new(ResourceSpecifier::Topic(&topic)).set("max.message.bytes", "20000");
+    admin.alter_configs([&change], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    // Many batches, one hand-over after the other without waiting for the answers.
+    let acks: Vec<_> = (0..20)
+        .map(|page| {
+            let mut batch = (1..=500).map(|n| sized(&topic, "k", page * 500 + n, 170)).collect();
+            publisher.enqueue(&mut batch)
+        })
+        .collect();
+    for acks in acks {
+        assert!(tokio::time::timeout(LIMIT, acks).await.unwrap().iter().all(Result::is_ok));
+    }
+    let mut expected: Vec<_> = (0..=10_000).map(|n| format!("k-{n}")).collect();
+    let mut arrived = ids(&topic, 10_001).await;
+    // A batch that was on the wire may stand before the refused one; nothing is lost or twice in the log.
+    expected.sort();
+    arrived.sort();
+    assert!(arrived == expected, "{} of {}", arrived.len(), expected.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Apache Kafka; run scripts/test"]
+async fn a_record_that_the_broker_refuses_does_not_take_its_neighbours_along() {
+    // A compacted topic refuses records without a key.
+    let spec = TopicSpec::new(unique("compacted"), 1, 1).config("cleanup.policy", "compact");
+    provision(&config(), std::slice::from_ref(&spec), LIMIT).await.unwrap();
+    let publisher = publisher(&config());
+    let mut batch: Vec<_> = (0..10).map(|n| message(&spec.name, &format!("k{n}"), n)).collect();
+    batch[4].key = None;
+    let mut expected = vec![None; 10];
+    expected[4] = Some(ErrorKind::Invalid);
+    assert_eq!(kinds(&*publisher, batch).await, expected);
+    assert_eq!(ids(&spec.name, 9).await.len(), 9);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Apache Kafka; run scripts/test"]
+async fn a_missing_topic_is_reported_and_holds_up_no_other() {
+    let (missing, there) = (unique("missing"), topic("there", None).await);
+    let publisher = publisher(&config());
+    let mut batch = VecDeque::from([message(&missing, "k", 0)]);
+    let first = publisher.enqueue(&mut batch);
+    publish(&*publisher, (0..100).map(|n| message(&there, "k", n))).await;
+    let clock = Clock::system();
+    let start = clock.now();
+    let answers = tokio::time::timeout(LIMIT, first).await.unwrap();
+    assert_eq!(answers[0].as_ref().unwrap_err().kind, ErrorKind::Misconfigured);
+    assert!(clock.now() - start < Duration::from_secs(15), "{:?}", clock.now() - start);
+    let spec = TopicSpec::new(&missing, 1, 1);
+    provision(&config(), &[spec], LIMIT).await.unwrap();
+    let taken = tokio::time::timeout(Duration::from_secs(15), async {
+        while kinds(&*publisher, vec![message(&missing, "k", 1)]).await != [None] {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    taken.await.expect("the topic is taken up as soon as it is there");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Apache Kafka; run scripts/test"]
+async fn dropped_acknowledgements_take_queued_messages_back() {
+    let topic = topic("dropped", None).await;
+    let mut config = config();
+    config.librdkafka.insert("linger.ms".into(), "2000".into());
+    let publisher = publisher(&config);
+    publish(&*publisher, [message(&topic, "k", 0)]).await;
+    let batch = |n: usize| publisher.enqueue(&mut VecDeque::from([message(&topic, "k", n)]));
+    // A caller that still waits keeps what others have queued.
+    let (kept, wanted) = (batch(1), batch(2));
+    drop(kept);
+    assert!(tokio::time::timeout(LIMIT, wanted).await.unwrap()[0].is_ok());
+    drop(batch(3));
+    publisher.flush().await.unwrap();
+    assert!(tokio::time::timeout(LIMIT, batch(4)).await.unwrap()[0].is_ok());
+    let ids = ids(&topic, 4).await;
+    assert_eq!(ids, ["k-0", "k-1", "k-2", "k-4"]);
+}
