@@ -1,6 +1,8 @@
 //! What becomes of a delivery, and when.
 
 mod measured;
+#[cfg(feature = "cloudevents")]
+mod structured;
 
 use std::{
     future::pending,
