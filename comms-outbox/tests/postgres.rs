@@ -275,7 +275,7 @@ async fn a_commit_that_is_not_flushed_is_refused() {
     let mut tx = unit.begin().await.unwrap();
     sqlx::raw_sql("SET LOCAL synchronous_commit = off").execute(&mut *tx).await.unwrap();
     let error = unit.enqueue(&mut tx, &[message("k", "1")]).await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Fatal);
+    assert_eq!(error.kind, ErrorKind::Misconfigured);
     assert!(error.to_string().contains("synchronous_commit"), "{error}");
 }
 

@@ -8,7 +8,7 @@ use crate::{Delivery, Error, event, wire};
 /// The delivery of the event that the payload of `delivery` envelops, or `delivery` itself.
 ///
 /// # Errors
-/// Returns `Invalid` if the envelope cannot be decoded. Without the feature `cloudevents`, returns `Misconfigured` for
+/// Returns `Invalid` if the envelope cannot be decoded; that of a dead letter is left closed instead. Without the feature `cloudevents`, returns `Misconfigured` for
 /// each envelope.
 pub(super) fn open(delivery: Delivery) -> Result<Delivery, Error> {
     let media = delivery.message.headers.text(wire::CONTENT_TYPE).unwrap_or_default();
@@ -19,9 +19,13 @@ pub(super) fn open(delivery: Delivery) -> Result<Delivery, Error> {
 }
 
 #[cfg(feature = "cloudevents")]
-fn decode(mut delivery: Delivery) -> Result<Delivery, Error> {
-    delivery.message = crate::cloudevents::open(delivery.message)?;
-    Ok(delivery)
+fn decode(delivery: Delivery) -> Result<Delivery, Error> {
+    match crate::cloudevents::open(delivery.message.clone()) {
+        Ok(message) => Ok(Delivery { message, ..delivery }),
+        // A reader of dead letters gets the envelope that could not be opened, instead of a dead letter of it.
+        Err(_) if delivery.message.headers.get(wire::DLQ_TOPIC).is_some() => Ok(delivery),
+        Err(error) => Err(error),
+    }
 }
 
 #[cfg(not(feature = "cloudevents"))]

@@ -71,6 +71,10 @@ async fn an_envelope_that_cannot_be_opened_is_a_dead_letter() {
         let Verdict::DeadLetter { error, attempts: 1 } = verdict else { panic!("{payload}: {verdict:?}") };
         assert!(seen.is_none() && error.kind == ErrorKind::Invalid, "{error}");
         assert!(error.to_string().contains("open a CloudEvents envelope"), "{error}");
+        let mut letter = record("application/cloudevents+json", payload);
+        letter.message.headers.insert(wire::DLQ_TOPIC, "t");
+        let (seen, _) = processed(letter.clone()).await;
+        assert_eq!(seen.unwrap().0.message, letter.message, "a reader of dead letters gets it as it is");
     }
 }
 
