@@ -24,6 +24,7 @@ use bytes::Bytes;
 
 use crate::{Clock, Error};
 use attribute::{bad, check, missing, within_value};
+pub(crate) use message::open;
 
 /// The only version of the specification that is spoken.
 pub const SPECVERSION: &str = "1.0";

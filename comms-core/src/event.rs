@@ -4,6 +4,7 @@
 //! ([`Codec`]), how its older versions are read ([`Versions`]), what it looks like ([`Schema`]), which events
 //! there are ([`Registry`]), and whether a change of one breaks somebody ([`compat`], [`Golden`]).
 
+mod announced;
 mod codec;
 pub mod compat;
 mod golden;
@@ -12,6 +13,8 @@ mod schema;
 mod setup_error;
 mod versions;
 
+pub use announced::NewerVersion;
+pub(crate) use announced::is_envelope;
 pub use codec::{Codec, Json};
 pub use golden::Golden;
 pub use registry::{AnyEvent, Decoded, Description, Registry};
@@ -81,22 +84,37 @@ pub fn type_name<E: Event>() -> String {
 #[must_use]
 pub fn split_type(type_name: &str) -> Option<(&str, u32)> {
     let (name, version) = type_name.rsplit_once(".v")?;
-    let canonical = version.bytes().all(|b| b.is_ascii_digit()) && !version.starts_with('0');
-    if name.is_empty() || !canonical {
+    if name.is_empty() || !announced::is_number(version) {
         return None;
     }
     Some((name, version.parse().ok()?))
 }
 
-/// Whether `message` announces an `E` of this very version.
+/// Whether `message` announces an `E` of this very version. A consumer uses [`read`], which reports the other
+/// versions of `E`; a consumer that skips what is not `is` loses them silently.
 #[must_use]
 pub fn is<E: Event>(message: &Message) -> bool {
     const { check::<E>() }
     message.event_type().and_then(split_type) == Some((E::TYPE, E::VERSION))
 }
 
-/// Decodes the JSON payload of `message` as an `E` of this version. The type of the message is not asked for:
-/// see [`is`]. [`Versions::decode`] reads older versions and other encodings, too.
+/// Reads `message` as an `E` of this version in JSON; `None` for a message that announces another event, or none.
+/// [`Versions::read`] reads older versions and other encodings as well.
+///
+/// # Errors
+/// Returns [`Misconfigured`](crate::ErrorKind::Misconfigured) if the message announces a newer version of `E`: a
+/// consumer holds it until the version that reads it is deployed. Returns [`Invalid`](crate::ErrorKind::Invalid) if
+/// it announces an older version, or one that is no version (`order.placed`, `order.placed.v01`), if it is a
+/// CloudEvents envelope that no consumer could open, and if it has no payload or does not decode.
+pub fn read<E: Event + Serialize + DeserializeOwned>(message: &Message) -> Result<Option<E>, Error> {
+    const { check::<E>() }
+    let Some(version) = announced::version_of(message, E::TYPE)? else { return Ok(None) };
+    announced::known::<E>(version, E::VERSION, NewerVersion::Hold)?;
+    decode(message).map(Some)
+}
+
+/// Decodes the JSON payload of `message` as an `E` of this version, whatever type the message announces: [`read`]
+/// checks that. [`Versions::decode`] decodes older versions and other encodings as well.
 ///
 /// # Errors
 /// `Invalid` where there is no payload or it is not an `E`: it will not become one.

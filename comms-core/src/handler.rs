@@ -2,6 +2,7 @@
 
 use std::{
     future::Future,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -70,6 +71,29 @@ where
     HandlerFn(function)
 }
 
+/// Gives `handler` a name of its own, which its inbox rows carry instead of the destination.
+///
+/// Name a handler before it is subscribed to another topic than before, or to several topics that carry the same
+/// messages: under one name a message is applied once, under two names once each. A name is kept for as long as
+/// messages may come again; a new name begins with an empty inbox.
+///
+/// ```
+/// use comms_core::{Delivery, Outcome, handler_fn, named};
+/// let handler = named("stock", handler_fn(|delivery: Delivery| async move {
+///     assert_eq!(&*delivery.handler, "stock");
+///     Ok(Outcome::Done)
+/// }));
+/// # fn check(_: impl comms_core::Handler) {}
+/// # check(handler);
+/// ```
+pub fn named(name: impl Into<Arc<str>>, handler: impl Handler) -> impl Handler {
+    let (name, handler) = (name.into(), BoxHandler::new(handler));
+    handler_fn(move |delivery: Delivery| {
+        let (name, handler) = (name.clone(), handler.clone());
+        async move { handler.handle(delivery.to_handler(name)).await }
+    })
+}
+
 impl<F, Fut> Service<Delivery> for HandlerFn<F>
 where
     F: Fn(Delivery) -> Fut,
@@ -107,12 +131,12 @@ impl<H: Handler> Erased for H {
 
 /// Any handler behind one type: what a map from topic to handler holds.
 #[derive(Clone)]
-pub struct BoxHandler(std::sync::Arc<dyn Erased>);
+pub struct BoxHandler(Arc<dyn Erased>);
 
 impl BoxHandler {
     /// Erases the type of `handler`.
     pub fn new(handler: impl Handler) -> Self {
-        Self(std::sync::Arc::new(handler))
+        Self(Arc::new(handler))
     }
 
     /// Waits until the handler is ready and runs it.

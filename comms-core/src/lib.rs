@@ -52,7 +52,7 @@ pub use clock::Clock;
 pub use context::{Context, Deadline, Priority, TraceContext, TraceState};
 pub use error::{BoxError, Disposition, Error, ErrorKind, Retry};
 pub use event::{Codec, Event};
-pub use handler::{BoxHandler, Handler, HandlerFn, Outcome, handler_fn};
+pub use handler::{BoxHandler, Handler, HandlerFn, Outcome, handler_fn, named};
 pub use headers::{Extract, Headers, Inject};
 pub use health::Health;
 pub use hold::Holds;

@@ -56,8 +56,12 @@ impl Message {
 pub struct Delivery {
     /// What was said.
     pub message: Message,
-    /// The subscriber: half of the inbox key.
+    /// The consumer group.
     pub group: Arc<str>,
+    /// The handler within the group: the destination it is subscribed to, unless the application names it
+    /// ([`named`](crate::named)). With `group` it says whose effect an inbox row stands for. A delivery that comes
+    /// from another topic on its way to the same handler (a retry topic) keeps the handler of the first one.
+    pub handler: Arc<str>,
     /// Where it stood, for logs and dead letters: `orders/3@512`.
     pub origin: Arc<str>,
     /// 1 for the first try in this process.
@@ -65,8 +69,15 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// A first delivery of `message` to `group`.
+    /// A first delivery of `message` to the handler of its destination in `group`.
     pub fn new(message: Message, group: impl Into<Arc<str>>, origin: impl Into<Arc<str>>) -> Self {
-        Self { message, group: group.into(), origin: origin.into(), attempt: 1 }
+        let handler = message.destination.clone();
+        Self { message, group: group.into(), handler, origin: origin.into(), attempt: 1 }
+    }
+
+    /// The same delivery to the handler named `handler`.
+    #[must_use]
+    pub fn to_handler(self, handler: impl Into<Arc<str>>) -> Self {
+        Self { handler: handler.into(), ..self }
     }
 }

@@ -1,6 +1,7 @@
 //! One delivery, from the first attempt to its verdict: what every consumer does the same way.
 
 mod meters;
+mod structured;
 
 use futures_util::FutureExt;
 use std::{future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
@@ -191,6 +192,7 @@ impl Processor {
     }
 
     async fn attempt(&self, delivery: Delivery) -> Result<Outcome, Error> {
+        let delivery = structured::open(delivery)?;
         let context = Context::of_message(&delivery.message, &self.clock);
         let place = Place::of(&delivery);
         let span = tracing::info_span!(

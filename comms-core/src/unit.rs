@@ -33,11 +33,13 @@ pub trait UnitOfWork: Clone + Send + Sync + 'static {
     fn commit(&self, tx: Self::Tx) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
-/// What an inbox remembers: this subscriber has applied this message.
+/// The key of an inbox row: this handler of this group has applied this message.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Claim {
-    /// The consumer group, or any name that stands for one effect.
+    /// [`Delivery::group`], or the name of a subscriber that is no consumer group.
     pub subscriber: Arc<str>,
+    /// [`Delivery::handler`]: the handlers of one group have one effect each.
+    pub handler: Arc<str>,
     /// [`Message::source`].
     pub source: Arc<str>,
     /// [`Message::id`].
@@ -48,8 +50,13 @@ impl Claim {
     /// The claim of `delivery`.
     #[must_use]
     pub fn of(delivery: &Delivery) -> Self {
-        let Delivery { message, group, .. } = delivery;
-        Self { subscriber: group.clone(), source: message.source.clone(), id: message.id.clone() }
+        let Delivery { message, group, handler, .. } = delivery;
+        Self {
+            subscriber: group.clone(),
+            handler: handler.clone(),
+            source: message.source.clone(),
+            id: message.id.clone(),
+        }
     }
 }
 
@@ -163,10 +170,15 @@ where
 }
 
 /// Makes a [`Handler`] of a function over an event and a transaction: the transactional inbox.
-/// Deliveries of another event type or version are [`Outcome::Skipped`].
+/// Deliveries of another event type are [`Outcome::Skipped`].
 ///
-/// The guarantee: the function's writes and the memory of the delivery commit together, so a
+/// The guarantee: the function's writes and the inbox row of the delivery commit together, so a
 /// redelivery changes nothing. What breaks it: an effect outside the transaction.
+///
+/// # Errors
+/// The handler returns what [`event::read`] and [`once`] return. In particular a newer version of the event is
+/// [`Misconfigured`](crate::ErrorKind::Misconfigured), which holds the delivery until a consumer that reads that
+/// version is deployed, and an older one is [`Invalid`](crate::ErrorKind::Invalid): use [`transactional_versions`].
 pub fn transactional<U, E, F, Fut>(unit: U, function: F) -> impl Handler
 where
     U: Inbox,
@@ -174,12 +186,15 @@ where
     F: Fn(E, Scoped<U::Tx>) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Result<(), Error>> + Send + 'static,
 {
-    let read = |message: &Message| event::is::<E>(message).then(|| event::decode(message)).transpose();
-    applied(unit, read, function)
+    applied(unit, |message: &Message| event::read(message), function)
 }
 
-/// As [`transactional`], for every version of the event that `versions` knows: an older one is lifted to the
-/// newest, a newer one is `Invalid`. Deliveries of another event are [`Outcome::Skipped`].
+/// As [`transactional`], for every version of the event that `versions` reads: an older version is upcast to the
+/// newest. Deliveries of another event are [`Outcome::Skipped`].
+///
+/// # Errors
+/// The handler returns what [`Versions::read`] and [`once`] return. A newer version is held or dead-lettered as
+/// [`NewerVersion`](event::NewerVersion) of `versions` sets.
 pub fn transactional_versions<U, E, F, Fut>(unit: U, versions: Versions<E>, function: F) -> impl Handler
 where
     U: Inbox,
@@ -187,9 +202,7 @@ where
     F: Fn(E, Scoped<U::Tx>) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Result<(), Error>> + Send + 'static,
 {
-    let read =
-        move |message: &Message| versions.matches(message).then(|| versions.decode(message)).transpose();
-    applied(unit, read, function)
+    applied(unit, move |message: &Message| versions.read(message), function)
 }
 
 /// Applies what `read` makes of a delivery; `None` is skipped.

@@ -10,7 +10,10 @@ mod common;
 use common::{cluster::*, gauges::Gauges, *};
 use comms_core::{Clock, Error, ErrorKind, Health, Message, Publisher, wire};
 use comms_kafka::{Consumer, ConsumerBuilder, KafkaConfig, KafkaPublisher};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{
+    message::{Header, OwnedHeaders},
+    producer::{BaseProducer, BaseRecord, Producer},
+};
 use std::{
     collections::VecDeque,
     sync::{
@@ -120,6 +123,41 @@ async fn a_poison_record_becomes_a_dead_letter_and_holds_up_nobody() {
     assert_eq!((text(wire::DLQ_GROUP), text(wire::DLQ_ATTEMPTS)), ("group", "1"));
     assert_eq!((text(wire::DLQ_ERROR_KIND), text(wire::DLQ_ERROR)), ("invalid", "invalid: cannot be read"));
     assert!(text(wire::DLQ_TIMESTAMP).parse::<i64>().unwrap() > 1_700_000_000_000);
+}
+
+/// Records of another producer, which have the attributes in the payload alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_structured_event_is_opened_and_one_that_cannot_be_is_a_dead_letter_as_it_came() {
+    let cluster = Cluster::new(&[("t", 1), ("t.dlq", 1)]);
+    let producer: BaseProducer =
+        rdkafka::ClientConfig::new().set("bootstrap.servers", &cluster.config.brokers).create().unwrap();
+    let envelope =
+        r#"{"specversion":"1.0","id":"7","source":"/shop","type":"order.placed.v1","data":{"order":"a"}}"#;
+    for (key, payload) in [("bad", "{\"specversion\":\"1.0\""), ("good", envelope)] {
+        let media = Header { key: wire::CONTENT_TYPE, value: Some("application/cloudevents+json") };
+        let headers = OwnedHeaders::new().insert(media);
+        producer.send(BaseRecord::to("t").key(key).payload(payload).headers(headers)).unwrap();
+    }
+    producer.flush(LIMIT).unwrap();
+    let seen = Seen::default();
+    let consumer = Running::start(cluster.consumer().on("t", seen.handler()).build().unwrap());
+    seen.len(1).await;
+    let letters = cluster.read("t.dlq", 1).await;
+    consumer.stop().await;
+    let message = seen.lock()[0].message.clone();
+    assert_eq!(
+        (&*message.source, &*message.id, message.event_type()),
+        ("/shop", "7", Some("order.placed.v1"))
+    );
+    assert_eq!(message.payload.as_deref(), Some(&br#"{"order":"a"}"#[..]));
+    let letter = &letters[0];
+    assert_eq!(letter.payload.as_deref(), Some(&b"{\"specversion\":\"1.0\""[..]));
+    let text = |name| letter.headers.text(name).unwrap();
+    assert_eq!(
+        (text(wire::CONTENT_TYPE), text(wire::DLQ_ERROR_KIND)),
+        ("application/cloudevents+json", "invalid")
+    );
+    assert!(text(wire::DLQ_ERROR).contains("CloudEvents"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

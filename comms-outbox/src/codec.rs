@@ -22,7 +22,10 @@ fn put(bytes: &mut Vec<u8>, part: &[u8]) {
     bytes.put_slice(part);
 }
 
-/// `Fatal` for bytes that no version of this crate wrote: the row, and perhaps the table, is damaged.
+/// The headers of a column.
+///
+/// # Errors
+/// Returns `Internal` for bytes that no version of this crate wrote: this row is damaged.
 pub(crate) fn decode(mut bytes: Bytes) -> Result<Headers, Error> {
     let mut headers = Headers::new();
     while bytes.has_remaining() {
@@ -41,7 +44,7 @@ fn take(bytes: &mut Bytes) -> Result<Bytes, Error> {
 }
 
 fn damaged() -> Error {
-    Error::fatal("a column of headers does not decode: something else has written to it")
+    Error::internal("a column of headers does not decode: another program has written to it")
 }
 
 #[cfg(test)]

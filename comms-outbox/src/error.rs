@@ -1,16 +1,40 @@
-//! What a database's failure means: one table, for this crate and for the application's own queries.
+//! Classifies what a database reports: one table, for this crate and for the application's own queries.
+
+mod sqlite_code;
+mod sqlstate;
+
+use std::{error::Error as StdError, fmt};
 
 use comms_core::{Error, ErrorKind};
 use sqlx::error::DatabaseError;
 
-/// Classifies a failure of the database.
+/// Classifies a failure of a statement inside a transaction, which the failure rolls back.
 ///
-/// | kind | PostgreSQL | SQLite |
+/// What a reconnect, a retry or an operator fixes is `NotExecuted` or `Misconfigured`: a consumer holds the message and
+/// counts no attempt. Nothing is `Fatal`.
+///
+/// | kind | PostgreSQL (SQLSTATE) | SQLite (result code) |
 /// |---|---|---|
-/// | `Conflict` | serialization failure, deadlock | `BUSY_SNAPSHOT` |
-/// | `NotExecuted` | connection, shut-down, resources, time-outs, read-only replica, anything unknown | `BUSY`, `LOCKED`, `FULL`, `IOERR`, … |
-/// | `Invalid` | constraint, data, program limit | constraint, `TOOBIG`, `MISMATCH`, `RANGE` |
-/// | `Fatal` | syntax, missing table or right, corruption | the same |
+/// | `NotExecuted` | 08 connection, 53 resources (memory, disk, connections), 55006 and 55P03 locked, 57P01 to 57P03 shutting down, 58 system, 25006 read-only (standby), 0A000 on a standby, 0A000 cached plan | `BUSY`, `LOCKED`, `NOMEM`, `IOERR`, `FULL`, `CANTOPEN`, `PROTOCOL`, `SCHEMA` |
+/// | `Indeterminate` | 57014 `statement_timeout` or cancelled, 25P03 and 25P04 and 57P05 time limits of transaction and session, 40003, and what is not in this table | `INTERRUPT`, and what is not in this table |
+/// | `Conflict` | 40001 serialization failure, 40P01 deadlock, 72 snapshot too old | `BUSY_SNAPSHOT` |
+/// | `Invalid` | 22 data, 23 constraint, 44 view check, 54 program limit, P0001 `RAISE` | `CONSTRAINT`, `TOOBIG`, `MISMATCH` |
+/// | `Misconfigured` | 28 login, 3D database, 3F schema, 42501 permission, 42P01, 42703, 42704 and 42883 missing table, column, type or function, 57P04 database dropped, 42P05 and 26000 prepared statements behind a pooler, 08P01 startup parameter behind a pooler, F0, other 0A, other 55 | `PERM`, `READONLY`, `AUTH`, `NOTADB`, `NOLFS`, `ERROR` for a missing table or column |
+/// | `Internal` | XX corruption and server defects, 25P02 a statement after a failed one, other 25, other 42 (syntax, types), 0B, 21, 24, 2D, 2F, 34, 38, 39, 3B, P0 | `CORRUPT`, `MISUSE`, `RANGE`, `INTERNAL`, `ABORT`, other `ERROR`, `CONSTRAINT_COMMITHOOK` |
+///
+/// | kind | sqlx |
+/// |---|---|
+/// | `NotExecuted` | `Io`, `Protocol`, `PoolTimedOut`, `PoolClosed`, `WorkerCrashed`, `BeginFailed` |
+/// | `NotFound` | `RowNotFound` |
+/// | `Invalid` | `Encode` |
+/// | `Misconfigured` | `Configuration`, `Tls`, `Migrate` |
+/// | `Internal` | a row that does not decode (`ColumnDecode`, `Decode`, `ColumnNotFound`, `ColumnIndexOutOfBounds`, `TypeNotFound`, `AnyDriverError`), `InvalidArgument`, `InvalidSavePointStatement` |
+///
+/// The text of a kind that a client may read ([`ErrorKind::is_public`]) is this crate's, with the code of the database;
+/// the database's own text, which names tables and values, is the error's source and goes to the log.
+///
+/// A statement outside a transaction that ends with `NotExecuted` because the connection broke may have been executed:
+/// use [`commit_error`] for it.
 ///
 /// ```
 /// use comms_core::ErrorKind;
@@ -19,17 +43,28 @@ use sqlx::error::DatabaseError;
 /// ```
 #[must_use]
 pub fn sql_error(error: sqlx::Error) -> Error {
-    Error::new(kind(&error), error)
+    let kind = kind(&error);
+    if kind.is_public() {
+        tracing::info!(%error, "the database refused a statement");
+        return Error::new(kind, Described { text: public_text(&error), source: error });
+    }
+    match advice(&error) {
+        Some(advice) => Error::new(kind, Described { text: format!("{error}: {advice}"), source: error }),
+        None => Error::new(kind, error),
+    }
 }
 
-/// Classifies a failure of `COMMIT`: where the answer was lost, the transaction may have happened, and the
-/// kind is `Indeterminate`. For a [`UnitOfWork`](comms_core::UnitOfWork) of the application's own.
+/// Classifies a failure of `COMMIT`, or of a statement outside a transaction. If the answer was lost, the transaction
+/// may have been committed, and the kind is `Indeterminate`: the connection broke (`Io`, `Protocol`, `WorkerCrashed`,
+/// 08, 57P, 40003), or SQLite could not write (`IOERR`). Anything else is as [`sql_error`] says.
 #[must_use]
 pub fn commit_error(error: sqlx::Error) -> Error {
     let lost = match &error {
         sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => true,
-        // The server was stopped while the commit was on its way.
-        sqlx::Error::Database(e) => e.code().is_some_and(|c| c.starts_with("57P") || c.starts_with("08")),
+        sqlx::Error::Database(e) => match sqlite(&**e) {
+            Some(code) => sqlite_code::is_lost(code),
+            None => e.code().is_some_and(|code| sqlstate::is_lost(&code)),
+        },
         _ => false,
     };
     if lost { Error::indeterminate(error) } else { sql_error(error) }
@@ -38,52 +73,80 @@ pub fn commit_error(error: sqlx::Error) -> Error {
 fn kind(error: &sqlx::Error) -> ErrorKind {
     use sqlx::Error as E;
     match error {
-        E::Database(error) => database(&**error),
-        E::Io(_) | E::Tls(_) | E::Protocol(_) | E::PoolTimedOut | E::PoolClosed | E::WorkerCrashed => {
+        E::Database(error) => match sqlite(&**error) {
+            Some(code) => sqlite_code::kind(code, error.message()),
+            None => sqlstate::kind(&error.code().unwrap_or_default(), error.message()),
+        },
+        E::Io(_) | E::Protocol(_) | E::PoolTimedOut | E::PoolClosed | E::WorkerCrashed | E::BeginFailed => {
             ErrorKind::NotExecuted
         }
-        E::BeginFailed => ErrorKind::NotExecuted,
-        E::Configuration(_) | E::InvalidSavePointStatement | E::Migrate(_) => ErrorKind::Fatal,
-        // What remains is a value that does not fit its column, or a row that is not there.
-        _ => ErrorKind::Invalid,
+        E::RowNotFound => ErrorKind::NotFound,
+        E::Encode(_) => ErrorKind::Invalid,
+        E::Configuration(_) | E::Tls(_) | E::Migrate(_) => ErrorKind::Misconfigured,
+        E::TypeNotFound { .. }
+        | E::ColumnIndexOutOfBounds { .. }
+        | E::ColumnNotFound(_)
+        | E::ColumnDecode { .. }
+        | E::Decode(_)
+        | E::AnyDriverError(_)
+        | E::InvalidArgument(_)
+        | E::InvalidSavePointStatement => ErrorKind::Internal,
+        _ => ErrorKind::Indeterminate,
     }
 }
 
-fn database(error: &dyn DatabaseError) -> ErrorKind {
+/// The extended result code of an error of SQLite.
+fn sqlite(error: &dyn DatabaseError) -> Option<i32> {
     #[cfg(feature = "sqlite")]
     if error.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some() {
-        return error.code().and_then(|c| c.parse().ok()).map_or(ErrorKind::NotExecuted, sqlite_code);
+        return Some(error.code().and_then(|code| code.parse().ok()).unwrap_or_default());
     }
-    error.code().as_deref().map_or(ErrorKind::NotExecuted, sqlstate)
+    let _ = error;
+    None
 }
 
-/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
-fn sqlstate(code: &str) -> ErrorKind {
-    match code {
-        "40001" | "40P01" => return ErrorKind::Conflict,
-        "XX001" | "XX002" => return ErrorKind::Fatal,
-        _ => {}
-    }
-    match code.get(..2) {
-        // Data, integrity, a user's own RAISE, program limits: the input is at fault, and stays so.
-        Some("22" | "23" | "44" | "54" | "P0") => ErrorKind::Invalid,
-        // Rights, names, syntax, features: this program does not fit this database.
-        Some("0A" | "28" | "2F" | "38" | "39" | "3D" | "3F" | "42") => ErrorKind::Fatal,
-        _ => ErrorKind::NotExecuted,
+/// What a client may read: no name, no value.
+fn public_text(error: &sqlx::Error) -> String {
+    use sqlx::error::ErrorKind as Constraint;
+    let sqlx::Error::Database(error) = error else {
+        return match error {
+            sqlx::Error::RowNotFound => "the database has no such row".to_owned(),
+            _ => "a value that the database cannot store".to_owned(),
+        };
+    };
+    let code = error.code().unwrap_or_default();
+    let what = match error.kind() {
+        Constraint::UniqueViolation => "a value that has to be unique is there already",
+        Constraint::ForeignKeyViolation => "a row that is referred to is missing, or is still referred to",
+        Constraint::NotNullViolation | Constraint::CheckViolation => "a value violates a constraint",
+        _ if matches!(&*code, "40001" | "40P01" | "517") => "a concurrent transaction changed the same rows",
+        _ => "the database refused a value",
+    };
+    format!("{what} (database code {code})")
+}
+
+/// What repairs the failure, where the database's own text does not say it.
+fn advice(error: &sqlx::Error) -> Option<&'static str> {
+    let sqlx::Error::Database(error) = error else { return None };
+    sqlstate::advice(&error.code()?, error.message())
+}
+
+/// A failure of the database under a text of this crate.
+#[derive(Debug)]
+struct Described {
+    text: String,
+    source: sqlx::Error,
+}
+
+impl fmt::Display for Described {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
     }
 }
 
-/// <https://www.sqlite.org/rescode.html>: the low byte is the primary code.
-#[cfg(feature = "sqlite")]
-fn sqlite_code(code: i32) -> ErrorKind {
-    const BUSY_SNAPSHOT: i32 = 517;
-    match (code, code & 0xff) {
-        (BUSY_SNAPSHOT, _) => ErrorKind::Conflict,
-        // CONSTRAINT, TOOBIG, MISMATCH, RANGE
-        (_, 18 | 19 | 20 | 25) => ErrorKind::Invalid,
-        // ERROR (syntax, no such table), PERM, READONLY, CORRUPT, MISUSE, AUTH, NOTADB
-        (_, 1 | 3 | 8 | 11 | 21 | 23 | 26) => ErrorKind::Fatal,
-        _ => ErrorKind::NotExecuted,
+impl StdError for Described {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&self.source)
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a stored reply says, the same for both backends.
+//! Reading a stored reply, the same for both backends.
 
 use comms_core::{Admit, CallKey, Error, StoredReply};
 
@@ -20,7 +20,7 @@ pub(crate) fn stored(
             reply.headers = codec::decode(headers.into())?;
             Ok(Admit::Replay(reply))
         }
-        // Its effect is there and its reply is not: a mistake of the program that ran it.
+        // Its effect is committed and its reply is not: a defect of the program that ran it.
         _ => Err(Error::invalid(
             "a request of this key was admitted and not answered: call answer before the commit",
         )),

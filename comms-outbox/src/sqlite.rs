@@ -16,8 +16,10 @@ mod replies;
 mod row;
 mod store;
 mod tables;
+mod tx;
 mod unit;
 
 pub use store::RelayStore;
 pub use tables::Tables;
-pub use unit::{SqliteUnit, begin, commit};
+pub use tx::{SqliteTx, begin, commit};
+pub use unit::SqliteUnit;

@@ -6,12 +6,15 @@ mod suite;
 
 use std::{sync::Arc, time::Duration};
 
-use comms_core::{Admit, CallKey, Error, ErrorKind, Health, Outbox, Publisher, Replies, UnitOfWork};
+use comms_core::{
+    Admit, CallKey, Claim, Claimed, Error, ErrorKind, Health, Inbox, Outbox, Publisher, Replies, StoredReply,
+    UnitOfWork,
+};
 use comms_outbox::{
     Parked, Relay, RelayBuilder,
     postgres::{PgUnit, RelayStore, Tables},
 };
-use sqlx::{AssertSqlSafe, PgPool, postgres::PgPoolOptions};
+use sqlx::{AssertSqlSafe, Connection, PgPool, postgres::PgPoolOptions};
 use suite::{Backend, Tx, message, recorder::Recorder, run, send, unique, until};
 
 /// A schema of its own.
@@ -188,7 +191,54 @@ async fn a_commit_after_a_swallowed_failure_is_an_error() {
     let mut tx = unit.begin().await.unwrap();
     unit.enqueue(&mut tx, &[message("k", "1")]).await.unwrap();
     let _ = sqlx::raw_sql("SELECT 1/0").execute(&mut *tx).await.unwrap_err();
-    assert_eq!(unit.commit(tx).await.unwrap_err().kind, ErrorKind::NotExecuted);
+    assert_eq!(unit.commit(tx).await.unwrap_err().kind, ErrorKind::Internal);
+}
+
+/// Behind a pooler in transaction mode, a statement with a name meets another server connection.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn unprepared_tables_leave_no_statement_with_a_name() {
+    let backend = Postgres::start().await;
+    let named = async |tables: Tables| {
+        let unit = PgUnit::new(backend.pool.clone(), tables);
+        let call = CallKey::with_fingerprint("ann", "place", &unique(), [1; 32]).unwrap();
+        let claim =
+            Claim { subscriber: "s".into(), handler: "h".into(), source: "t".into(), id: unique().into() };
+        let mut tx = unit.begin().await.unwrap();
+        sqlx::raw_sql("DEALLOCATE ALL").execute(&mut *tx).await.unwrap();
+        tx.clear_cached_statements().await.unwrap();
+        unit.enqueue(&mut tx, &[message("k", "1")]).await.unwrap();
+        assert_eq!(unit.claim(&mut tx, &[claim]).await.unwrap(), [Claimed::New]);
+        assert_eq!(unit.admit(&mut tx, &call).await.unwrap(), Admit::Run);
+        unit.answer(&mut tx, &call, &StoredReply::new(0, "x")).await.unwrap();
+        let text = "SELECT count(*) FROM pg_prepared_statements WHERE name <> ''";
+        sqlx::query_scalar::<_, i64>(text).persistent(false).fetch_one(&mut *tx).await.unwrap()
+    };
+    assert_eq!(named(backend.tables.clone()).await, 4);
+    assert_eq!(named(backend.tables.clone().unprepared()).await, 0);
+}
+
+/// The server's own errors, by what they mean to a consumer.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn errors_of_the_server_have_their_kinds() {
+    let backend = Postgres::start().await;
+    for (text, kind) in [
+        ("SELECT 1/0", ErrorKind::Invalid),
+        ("SELEC 1", ErrorKind::Internal),
+        ("SELECT * FROM not_there", ErrorKind::Misconfigured),
+        ("SELECT not_there FROM pg_class", ErrorKind::Misconfigured),
+        ("SELECT not_there(1)", ErrorKind::Misconfigured),
+        ("SET LOCAL statement_timeout = '20ms'; SELECT pg_sleep(10)", ErrorKind::Indeterminate),
+        ("SET TRANSACTION READ ONLY; CREATE TABLE public.not_there (n int)", ErrorKind::NotExecuted),
+        ("EXECUTE not_there", ErrorKind::Misconfigured),
+        ("DO $$ BEGIN RAISE 'no' ; END $$", ErrorKind::Invalid),
+        ("SELECT pg_terminate_backend(pg_backend_pid())", ErrorKind::NotExecuted),
+    ] {
+        let mut tx = backend.unit.begin().await.unwrap();
+        let error = sqlx::raw_sql(text).execute(&mut *tx).await.unwrap_err();
+        assert_eq!(comms_outbox::sql_error(error).kind, kind, "{text}");
+    }
 }
 
 /// A handler's time limit may strike between BEGIN and its answer: the connection must not come back to the
@@ -225,7 +275,7 @@ async fn a_commit_that_is_not_flushed_is_refused() {
     let mut tx = unit.begin().await.unwrap();
     sqlx::raw_sql("SET LOCAL synchronous_commit = off").execute(&mut *tx).await.unwrap();
     let error = unit.enqueue(&mut tx, &[message("k", "1")]).await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Fatal);
+    assert_eq!(error.kind, ErrorKind::Misconfigured);
     assert!(error.chain().to_string().contains("synchronous_commit"), "{error}");
 }
 
@@ -534,4 +584,34 @@ async fn the_outbox_keeps_every_promise() {
 #[ignore = "needs PostgreSQL; run scripts/test"]
 async fn the_replies_keep_every_promise() {
     suite::conformance::replies::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn each_handler_of_a_group_applies_a_message_once() {
+    suite::once::each_handler_of_a_group_applies_a_message_once::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn one_message_on_two_topics_reaches_both_handlers_of_a_group() {
+    suite::once::one_message_on_two_topics_reaches_both_handlers_of_a_group::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_structured_event_is_decoded_and_known_again() {
+    suite::once::a_structured_event_is_decoded_and_known_again::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn an_envelope_that_cannot_be_opened_is_parked() {
+    suite::once::an_envelope_that_cannot_be_opened_is_parked::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_commit_after_a_failed_claim_is_refused() {
+    suite::once::a_commit_after_a_failed_claim_is_refused::<Postgres>().await;
 }

@@ -6,7 +6,7 @@ mod suite;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use comms_core::{Error, ErrorKind, Health, Publisher};
+use comms_core::{Claim, Error, ErrorKind, Health, Inbox, Publisher, UnitOfWork};
 use comms_outbox::{
     Parked, Relay, RelayBuilder, Wake,
     sqlite::{RelayStore, SqliteUnit, Tables},
@@ -152,6 +152,121 @@ async fn tables_newer_than_the_program_are_refused() {
     assert!(error.chain().to_string().contains("version 99"), "{error}");
 }
 
+/// A pool of one connection, so that a poisoned one is met again at once.
+async fn one_connection() -> Sqlite {
+    let mut backend = Sqlite::start().await;
+    let options = backend.pool.connect_options().as_ref().clone();
+    backend.pool.close().await;
+    backend.pool = SqlitePoolOptions::new().max_connections(1).connect_lazy_with(options);
+    backend.unit = SqliteUnit::new(backend.pool.clone(), Tables::new());
+    backend
+}
+
+fn claim(id: &str) -> Claim {
+    Claim { subscriber: "s".into(), handler: "h".into(), source: "test".into(), id: id.into() }
+}
+
+/// How many inbox rows and effects there are.
+async fn kept(backend: &Sqlite) -> (i64, usize) {
+    let claims =
+        sqlx::query_scalar("SELECT count(*) FROM comms_inbox").fetch_one(&backend.pool).await.unwrap();
+    (claims, backend.effects().await.len())
+}
+
+/// The connection works for its next users: with a transaction, and without one.
+async fn works(backend: &Sqlite) {
+    let before = backend.effects().await.len();
+    let mut tx = backend.unit.begin().await.unwrap();
+    backend.add_effect(&mut tx, "in a transaction").await;
+    backend.unit.commit(tx).await.unwrap();
+    sqlx::query("INSERT INTO effects (text) VALUES ('alone')").execute(&backend.pool).await.unwrap();
+    assert_eq!(backend.effects().await.len(), before + 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_fails_keeps_nothing_and_its_connection_is_closed() {
+    let backend = one_connection().await;
+    let tables = "CREATE TABLE parent (id INTEGER PRIMARY KEY);
+        CREATE TABLE child (id INTEGER REFERENCES parent (id) DEFERRABLE INITIALLY DEFERRED)";
+    sqlx::raw_sql(tables).execute(&backend.pool).await.unwrap();
+    for _ in 0..3 {
+        let mut tx = backend.unit.begin().await.unwrap();
+        backend.unit.claim(&mut tx, &[claim("1")]).await.unwrap();
+        sqlx::raw_sql("CREATE TEMP TABLE mark (n); INSERT INTO child VALUES (7)")
+            .execute(&mut *tx)
+            .await
+            .unwrap();
+        assert_eq!(backend.unit.commit(tx).await.unwrap_err().kind, ErrorKind::Invalid);
+        assert_eq!(kept(&backend).await.0, 0);
+        let marks = "SELECT count(*) FROM sqlite_temp_master WHERE name = 'mark'";
+        let marks: i64 = sqlx::query_scalar(marks).fetch_one(&backend.pool).await.unwrap();
+        assert_eq!(marks, 0, "another connection");
+    }
+    works(&backend).await;
+}
+
+/// SQLite ends the transaction by itself; the handler swallows the error and goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_after_a_rollback_by_sqlite_is_not_kept_without_its_inbox_row() {
+    let backend = one_connection().await;
+    for _ in 0..2 {
+        let mut tx = backend.unit.begin().await.unwrap();
+        backend.unit.claim(&mut tx, &[claim("1")]).await.unwrap();
+        let twice = "INSERT OR ROLLBACK INTO effects (n, text) VALUES (1, 'x'), (1, 'x')";
+        let _ = sqlx::query(twice).execute(&mut *tx).await.unwrap_err();
+        let late = "INSERT INTO effects (text) VALUES ('late')";
+        let error = sqlx::query(late).execute(&mut *tx).await.map_err(comms_outbox::sql_error).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Internal);
+        let late = Tables::new().enqueue(&mut tx, &[message("k", "late")]).await;
+        assert!(late.is_err(), "not by the tables either");
+        assert_eq!(backend.unit.commit(tx).await.unwrap_err().kind, ErrorKind::Internal);
+        assert_eq!(kept(&backend).await, (0, 0));
+    }
+    works(&backend).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_never_keeps_an_effect_without_its_inbox_row() {
+    let backend = one_connection().await;
+    let mut tx = backend.unit.begin().await.unwrap();
+    backend.unit.claim(&mut tx, &[claim("1")]).await.unwrap();
+    sqlx::raw_sql("PRAGMA max_page_count = 1").execute(&mut *tx).await.unwrap();
+    let large =
+        sqlx::query("INSERT INTO effects (text) VALUES (hex(zeroblob(1000000)))").execute(&mut *tx).await;
+    assert_eq!(comms_outbox::sql_error(large.unwrap_err()).kind, ErrorKind::NotExecuted);
+    let _ = sqlx::query("INSERT INTO effects (text) VALUES ('late')").execute(&mut *tx).await;
+    let committed = backend.unit.commit(tx).await.is_ok();
+    let (claims, effects) = kept(&backend).await;
+    assert_eq!((claims, effects), if committed { (1, 1) } else { (0, 0) });
+    sqlx::raw_sql("PRAGMA max_page_count = 1000000").execute(&backend.pool).await.unwrap();
+    works(&backend).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_by_the_handler_is_refused() {
+    let backend = one_connection().await;
+    let mut tx = backend.unit.begin().await.unwrap();
+    backend.add_effect(&mut tx, "x").await;
+    let _ = sqlx::raw_sql("COMMIT").execute(&mut *tx).await.unwrap_err();
+    assert_eq!(backend.unit.commit(tx).await.unwrap_err().kind, ErrorKind::Internal);
+    assert_eq!(kept(&backend).await, (0, 0));
+    works(&backend).await;
+}
+
+/// Dropped at every point, also between BEGIN and its answer: the connection stays usable.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_is_dropped_leaves_a_usable_connection() {
+    let backend = one_connection().await;
+    for n in 0..100 {
+        let begun = tokio::time::timeout(Duration::from_micros(n * 5), backend.unit.begin()).await;
+        if let Ok(Ok(mut tx)) = begun {
+            backend.add_effect(&mut tx, "dropped").await;
+        }
+    }
+    assert_eq!(kept(&backend).await, (0, 0));
+    works(&backend).await;
+}
+
 // The suite.
 
 #[tokio::test(flavor = "multi_thread")]
@@ -288,4 +403,29 @@ async fn the_outbox_keeps_every_promise() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_replies_keep_every_promise() {
     suite::conformance::replies::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_handler_of_a_group_applies_a_message_once() {
+    suite::once::each_handler_of_a_group_applies_a_message_once::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_message_on_two_topics_reaches_both_handlers_of_a_group() {
+    suite::once::one_message_on_two_topics_reaches_both_handlers_of_a_group::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_structured_event_is_decoded_and_known_again() {
+    suite::once::a_structured_event_is_decoded_and_known_again::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_envelope_that_cannot_be_opened_is_parked() {
+    suite::once::an_envelope_that_cannot_be_opened_is_parked::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_after_a_failed_claim_is_refused() {
+    suite::once::a_commit_after_a_failed_claim_is_refused::<Sqlite>().await;
 }

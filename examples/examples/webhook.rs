@@ -31,7 +31,8 @@ impl Billing {
             Err(refused) => return Received::Refused(refused),
         };
         // An id is unique for its sender, so the sender is part of the claim.
-        let claim = Claim { subscriber: "billing".into(), source: "webhook/shop".into(), id: verified.id };
+        let (subscriber, handler) = ("billing".into(), "webhook".into());
+        let claim = Claim { subscriber, handler, source: "webhook/shop".into(), id: verified.id };
         if self.claimed.insert(claim) { Received::Done } else { Received::SeenBefore }
     }
 }

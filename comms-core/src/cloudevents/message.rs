@@ -58,6 +58,38 @@ impl CloudEvent {
     }
 }
 
+/// The binary form of a `message` in structured mode; any other message itself. The envelope is authoritative for its
+/// attributes: `ce_` headers beside it are copies, and are dropped. All other headers stay, and so do destination
+/// and key: the record's key is what ordered it, so `partitionkey` becomes a header where it differs.
+///
+/// # Errors
+/// Returns `Invalid` if the payload is not one valid CloudEvent in JSON.
+pub(crate) fn open(message: Message) -> Result<Message, Error> {
+    let content_type = message.headers.text(wire::CONTENT_TYPE).map(essence);
+    let (Some(json::CONTENT_TYPE), Some(payload)) = (content_type.as_deref(), &message.payload) else {
+        return Ok(message);
+    };
+    // The consumer has the whole payload already.
+    let limits = Limits { bytes: payload.len(), ..Limits::default() };
+    let event = json::decode(payload, &limits).map_err(|e| e.context("open a CloudEvents envelope"))?;
+    let content_type = event.text("datacontenttype").is_none() && event.data().is_some();
+    let mut opened = event.into_message(message.destination.clone());
+    if content_type {
+        opened.headers.append(wire::CONTENT_TYPE, "application/json");
+    }
+    for (name, value) in message.headers.iter() {
+        if TRACE.contains(&name) {
+            opened.headers.insert(name.to_owned(), value.clone());
+        } else if name != wire::CONTENT_TYPE && !name.starts_with(PREFIX) {
+            opened.headers.append(name.to_owned(), value.clone());
+        }
+    }
+    if let Some(key) = opened.key.take().filter(|key| message.key.as_ref() != Some(key)) {
+        opened.headers.append(format!("{PREFIX}{PARTITION_KEY}"), key);
+    }
+    Ok(Message { key: message.key, ..opened })
+}
+
 fn binary(message: &Message, limits: &Limits) -> Result<CloudEvent, Error> {
     within(limits.bytes, message.payload.as_ref().map_or(0, Bytes::len), "bytes")?;
     let mut attributes = BTreeMap::new();

@@ -4,10 +4,10 @@ use std::{any::Any, collections::BTreeMap, fmt, sync::Arc};
 
 use serde::Serialize;
 
-use super::{Event, SetupError, Shape, Versions, split_type};
+use super::{Event, SetupError, Shape, Versions, announced::type_of};
 use crate::{Error, Message};
 
-type Decode = dyn Fn(&Message) -> Result<Box<dyn Any + Send>, Error> + Send + Sync;
+type Decode = dyn Fn(&Message) -> Result<Option<Box<dyn Any + Send>>, Error> + Send + Sync;
 
 /// Knows the events of an application: reads any message of theirs, and lists them for documentation.
 ///
@@ -26,7 +26,7 @@ type Decode = dyn Fn(&Message) -> Result<Box<dyn Any + Send>, Error> + Send + Sy
 /// match registry.decode(&message) {
 ///     Decoded::Event(event) if event.is::<Placed>() => println!("placed"),
 ///     Decoded::Event(event) => println!("another: {}", event.type_name()),
-///     Decoded::Unknown => println!("somebody else's: pass it on"),
+///     Decoded::Unknown => println!("not registered: pass it on"),
 ///     Decoded::Undecodable(error) => return Err(error),
 /// }
 /// assert_eq!(registry.describe().next().map(|d| d.name), Some("order.placed"));
@@ -64,7 +64,7 @@ pub struct Description {
 pub enum Decoded {
     /// A registered event, as the newest version of its type.
     Event(AnyEvent),
-    /// No type name, or one that is not registered: somebody else's.
+    /// No type name, or one that is not registered: an event of another reader.
     Unknown,
     /// A registered type whose payload or version cannot be read; the error says why.
     Undecodable(Error),
@@ -128,8 +128,8 @@ impl Registry {
             schema: versions.shape().cloned(),
         };
         let reader = versions.clone();
-        let decode = move |message: &Message| -> Result<Box<dyn Any + Send>, Error> {
-            Ok(Box::new(reader.decode(message)?))
+        let decode = move |message: &Message| -> Result<Option<Box<dyn Any + Send>>, Error> {
+            Ok(reader.read(message)?.map(|event| Box::new(event) as Box<dyn Any + Send>))
         };
         let entry = Entry { description, decode: Arc::new(decode), versions: Arc::new(versions) };
         self.0.insert(E::TYPE, entry);
@@ -139,10 +139,16 @@ impl Registry {
     /// Decodes `message` as the registered event it announces.
     #[must_use]
     pub fn decode(&self, message: &Message) -> Decoded {
-        let name = message.event_type().and_then(split_type).map_or("", |(name, _)| name);
-        let Some(entry) = self.0.get(name) else { return Decoded::Unknown };
+        let name = match type_of(message) {
+            Ok(name) => name.unwrap_or_default(),
+            Err(error) => return Decoded::Undecodable(error),
+        };
+        // Without the version, also where the version is no number.
+        let base = name.rsplit_once(".v").map_or(name, |(base, _)| base);
+        let Some(entry) = self.0.get(base).or_else(|| self.0.get(name)) else { return Decoded::Unknown };
         match (entry.decode)(message) {
-            Ok(event) => Decoded::Event(AnyEvent { type_name: entry.description.name, event }),
+            Ok(Some(event)) => Decoded::Event(AnyEvent { type_name: entry.description.name, event }),
+            Ok(None) => Decoded::Unknown,
             Err(error) => Decoded::Undecodable(error),
         }
     }

@@ -80,17 +80,83 @@ fn a_version_that_is_not_known_is_refused_with_the_reason() {
     let two = Versions::<Placed>::json().upcast(2, v2_to_v3).build().unwrap();
     let v3 = r#"{"order_id":"7","cents":1,"currency":"EUR"}"#;
     for (versions, type_name, wanted) in [
-        (versions(), "order.placed.v4", "v4 is newer than v3, the newest known here"),
-        (two.clone(), "order.placed.v1", "v1 is older than v2, the oldest known here"),
+        (versions(), "order.placed.v4", "order.placed.v4 is newer than v3"),
+        (two.clone(), "order.placed.v1", "order.placed.v1 is older than v2"),
         (two.clone(), "order.paid.v3", "\"order.paid.v3\" where order.placed is due"),
-        (two, "order.placed.v03", "where order.placed is due"),
+        (two, "order.placed.v03", "\"order.placed.v03\" has no version"),
     ] {
         // The payload would decode: it is the version that is refused.
         let error = versions.decode(&message(type_name, v3)).unwrap_err();
-        assert_eq!(error.kind, ErrorKind::Invalid);
-        let error = error.chain().to_string();
-        assert!(error.contains(wanted), "{error}");
+        let newer = type_name == "order.placed.v4";
+        assert_eq!(error.kind, if newer { ErrorKind::Misconfigured } else { ErrorKind::Invalid });
+        assert!(error.chain().to_string().contains(wanted), "{error}");
     }
+}
+
+/// By type name: what a reader of one version, and what a reader of three, make of it.
+#[test]
+fn only_another_event_is_skipped() {
+    #[derive(serde::Serialize, serde::Deserialize)]
+    struct One {}
+    impl Event for One {
+        const TYPE: &'static str = "order.placed";
+        const VERSION: u32 = 1;
+        fn key(&self) -> String {
+            String::new()
+        }
+    }
+    let (hold, bad) = (Some(ErrorKind::Misconfigured), Some(ErrorKind::Invalid));
+    for (type_name, wanted) in [
+        ("order.placed.v2", hold),
+        ("order.placed.v99999999999", hold),
+        ("order.placed", bad),
+        ("order.placed.v", bad),
+        ("order.placed.v0", bad),
+        ("order.placed.v01", bad),
+        ("order.placed.v+1", bad),
+        ("order.placed.v1x", bad),
+        ("order.placed.vX", bad),
+        ("order.placed.v1.2", bad),
+        ("order.placed.void", None),
+        ("order.placed.void.v1", None),
+        ("order.placed.by.v1", None),
+        ("order.placedness.v1", None),
+        ("order.v1", None),
+        ("", None),
+    ] {
+        let message = message(type_name, "{}");
+        match read::<One>(&message) {
+            Ok(read) => assert!(read.is_none() && wanted.is_none(), "{type_name}"),
+            Err(error) => assert_eq!(Some(error.kind), wanted, "{type_name}: {error}"),
+        }
+        let registry = Registry::new().register(Versions::<One>::json().build().unwrap()).unwrap();
+        match registry.decode(&message) {
+            Decoded::Unknown => assert_eq!(wanted, None, "{type_name}"),
+            Decoded::Undecodable(error) => assert_eq!(Some(error.kind), wanted, "{type_name}"),
+            Decoded::Event(event) => panic!("{type_name}: {event:?}"),
+        }
+    }
+    let mut bytes = message("order.placed.v1", "{}");
+    bytes.headers.insert(wire::CE_TYPE, vec![0xFF]);
+    assert_eq!(read::<One>(&bytes).map(drop).unwrap_err().kind, ErrorKind::Invalid);
+    let mut plain = message("", "{}");
+    plain.headers.remove(wire::CE_TYPE);
+    assert!(read::<One>(&plain).unwrap().is_none(), "announces no event");
+    for envelope in ["application/cloudevents-batch+json", "Application/CloudEvents+avro"] {
+        plain.headers.insert(wire::CONTENT_TYPE, envelope);
+        let error = read::<One>(&plain).map(drop).unwrap_err();
+        assert!(error.kind == ErrorKind::Invalid && error.to_string().contains(envelope), "{error}");
+    }
+}
+
+#[test]
+fn a_newer_version_is_dead_lettered_where_the_application_says_so() {
+    let newer = message("order.placed.v4", "{}");
+    assert_eq!(versions().read(&newer).map(drop).unwrap_err().kind, ErrorKind::Misconfigured);
+    let two = Versions::<Placed>::json().newer(NewerVersion::DeadLetter).build().unwrap();
+    let error = two.read(&newer).map(drop).unwrap_err();
+    assert!(error.kind == ErrorKind::Invalid && error.to_string().contains("then replay"), "{error}");
+    assert!(two.read(&message("order.paid.v4", "{}")).unwrap().is_none());
 }
 
 #[test]
@@ -232,13 +298,16 @@ fn a_registry_decodes_what_it_knows_and_tells_the_rest_apart() {
     assert!(event.is::<Placed>() && !event.is::<Tenth>());
     let event = event.downcast::<Tenth>().map(drop).unwrap_err();
     assert_eq!(event.downcast::<Placed>().unwrap().currency, "EUR");
-    for unknown in ["order.paid.v1", "order.placed", "order.placed.v0", ""] {
+    for unknown in ["order.paid.v1", "order.placed.void", ""] {
         assert!(matches!(registry.decode(&message(unknown, "{}")), Decoded::Unknown), "{unknown}");
     }
-    for (type_name, payload) in [("order.placed.v4", "{}"), ("order.placed.v3", "\u{7f}")] {
+    for (type_name, payload, kind) in [
+        ("order.placed.v4", "{}", ErrorKind::Misconfigured),
+        ("order.placed.v3", "\u{7f}", ErrorKind::Invalid),
+    ] {
         let message = message(type_name, payload);
         let Decoded::Undecodable(error) = registry.decode(&message) else { panic!("{type_name}") };
-        assert_eq!(error.kind, ErrorKind::Invalid);
+        assert_eq!(error.kind, kind);
     }
 }
 

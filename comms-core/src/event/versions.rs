@@ -9,7 +9,9 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::{Codec, Event, Json, Schema, SetupError, Shape, decode_with, explain, payload_of, split_type};
+use super::{
+    Codec, Event, Json, NewerVersion, Schema, SetupError, Shape, announced, decode_with, explain, payload_of,
+};
 use crate::{Clock, Error, Message};
 
 type Upcast = Box<dyn Fn(Value) -> Result<Value, Error> + Send + Sync>;
@@ -49,6 +51,7 @@ struct Inner<E> {
     codec: Box<dyn Codec<E>>,
     steps: BTreeMap<u32, Upcast>,
     shape: Option<Shape>,
+    newer: NewerVersion,
 }
 
 impl<E: Event + Serialize + DeserializeOwned> Versions<E> {
@@ -63,35 +66,51 @@ impl<E: Event> Versions<E> {
     /// Begins the versions of an event in the encoding of `codec`.
     #[must_use]
     pub fn of(codec: impl Codec<E>) -> VersionsBuilder<E> {
-        VersionsBuilder { codec: Box::new(codec), steps: Vec::new(), shape: None }
+        VersionsBuilder {
+            codec: Box::new(codec),
+            steps: Vec::new(),
+            shape: None,
+            newer: NewerVersion::default(),
+        }
     }
 
-    /// Whether `message` announces this event, in whatever version.
+    /// Whether `message` announces this event, in whatever version, also one that cannot be read: [`read`](Self::read)
+    /// and [`decode`](Self::decode) return the error then.
     #[must_use]
     pub fn matches(&self, message: &Message) -> bool {
-        self.version(message).is_some()
+        !matches!(announced::version_of(message, E::TYPE), Ok(None))
+    }
+
+    /// Reads `message` as the newest version; `None` for a message that announces another event, or none.
+    ///
+    /// # Errors
+    /// Returns `Misconfigured` or `Invalid` for a newer version, as [`VersionsBuilder::newer`] sets. Returns `Invalid`
+    /// for a version older than [`oldest`](Self::oldest), a version that is no number, a CloudEvents envelope that no
+    /// consumer could open, a missing payload and one that does not decode. Returns what an upcaster returns.
+    pub fn read(&self, message: &Message) -> Result<Option<E>, Error> {
+        let Some(version) = announced::version_of(message, E::TYPE)? else { return Ok(None) };
+        if version == E::VERSION {
+            return decode_with(&*self.0.codec, message).map(Some);
+        }
+        self.known(version)?;
+        self.lift(version, payload_of(message)?).map_err(|e| explain::<E>(e, message)).map(Some)
     }
 
     /// The event of `message`, which may be of any version from [`oldest`](Self::oldest) on.
     ///
     /// # Errors
-    /// `Invalid` where the message is of another type, of a version newer or older than is known here, has no
-    /// payload, or does not decode; and what an upcaster returns.
+    /// As [`read`](Self::read); returns `Invalid` if the message announces another event.
     pub fn decode(&self, message: &Message) -> Result<E, Error> {
-        let version = self.version(message).ok_or_else(|| {
+        self.read(message)?.ok_or_else(|| {
             let text = format!("{:?} where {} is due", message.event_type().unwrap_or(""), E::TYPE);
             Error::invalid(text)
-        })?;
-        if version == E::VERSION {
-            return decode_with(&*self.0.codec, message);
-        }
-        self.lift(version, payload_of(message)?).map_err(|e| explain::<E>(e, message))
+        })
     }
 
     /// Lifts a raw payload of `version` to the newest.
     ///
     /// # Errors
-    /// `Invalid` for a version that is not known; what an upcaster returns.
+    /// As [`read`](Self::read) for a version that is not read; what an upcaster returns.
     pub fn upcast(&self, version: u32, value: Value) -> Result<Value, Error> {
         self.known(version)?;
         let mut value = value;
@@ -129,27 +148,12 @@ impl<E: Event> Versions<E> {
 
     /// The event of a payload of `version`, by the raw form.
     pub(super) fn lift(&self, version: u32, payload: &[u8]) -> Result<E, Error> {
-        self.known(version)?;
         let value = self.0.codec.raw(payload)?;
         self.0.codec.decode_raw(self.upcast(version, value)?)
     }
 
-    fn version(&self, message: &Message) -> Option<u32> {
-        let (name, version) = message.event_type().and_then(split_type)?;
-        (name == E::TYPE).then_some(version)
-    }
-
     fn known(&self, version: u32) -> Result<(), Error> {
-        let (oldest, newest) = (self.oldest(), E::VERSION);
-        if version > newest {
-            let text = format!("{} v{version} is newer than v{newest}, the newest known here", E::TYPE);
-            return Err(Error::invalid(format!("{text}: deploy a reader of v{version}, then replay")));
-        }
-        if version < oldest {
-            let text = format!("{} v{version} is older than v{oldest}, the oldest known here", E::TYPE);
-            return Err(Error::invalid(format!("{text}: add its upcaster")));
-        }
-        Ok(())
+        announced::known::<E>(version, self.oldest(), self.0.newer)
     }
 }
 
@@ -170,6 +174,7 @@ pub struct VersionsBuilder<E> {
     codec: Box<dyn Codec<E>>,
     steps: Vec<(u32, Upcast)>,
     shape: Option<Shape>,
+    newer: NewerVersion,
 }
 
 impl<E: Event> VersionsBuilder<E> {
@@ -183,6 +188,12 @@ impl<E: Event> VersionsBuilder<E> {
     ) -> Self {
         self.steps.push((from, Box::new(step)));
         self
+    }
+
+    /// Sets what a consumer does with a version newer than [`Event::VERSION`]. Default [`NewerVersion::Hold`].
+    #[must_use]
+    pub fn newer(self, newer: NewerVersion) -> Self {
+        Self { newer, ..self }
     }
 
     /// Takes the schema that the event gives of itself.
@@ -216,7 +227,12 @@ impl<E: Event> VersionsBuilder<E> {
         }
         match (oldest..newest).find(|from| !steps.contains_key(from)) {
             Some(from) => Err(SetupError::Gap { event, from }),
-            None => Ok(Versions(Arc::new(Inner { codec: self.codec, steps, shape: self.shape }))),
+            None => Ok(Versions(Arc::new(Inner {
+                codec: self.codec,
+                steps,
+                shape: self.shape,
+                newer: self.newer,
+            }))),
         }
     }
 }

@@ -2,6 +2,8 @@
 
 mod holds;
 mod measured;
+#[cfg(feature = "cloudevents")]
+mod structured;
 
 use std::{
     future::pending,

@@ -16,7 +16,7 @@ pub async fn all<F: UnitFixture<Unit: Inbox>>(fixture: &F) -> Result<(), Broken>
     suite.check("a claim is New until it commits, then Seen", new_until_committed(fixture)).await;
     suite.check("claim and effect commit together", with_the_effect(fixture)).await;
     suite.check("answers stand in the order of the claims", answers_in_order(fixture)).await;
-    suite.check("subscriber, source and id are all of the claim", identity(fixture)).await;
+    suite.check("subscriber, handler, source and id are all of the claim", identity(fixture)).await;
     suite.check("a concurrent claim waits and learns how the first ended", waits(fixture)).await;
     suite.check("of many at once exactly one is New", one_of_many(fixture)).await;
     suite.check("batches in opposite orders do not deadlock", opposite_orders(fixture)).await;
@@ -90,6 +90,7 @@ pub async fn identity<F: UnitFixture<Unit: Inbox>>(fixture: &F) -> Result<(), Br
     let (unit, first) = (fixture.unit(), claim(&unique("m")));
     let others = [
         Claim { subscriber: "another".into(), ..first.clone() },
+        Claim { handler: "another".into(), ..first.clone() },
         Claim { source: "another".into(), ..first.clone() },
         Claim { id: unique("m").into(), ..first.clone() },
     ];
@@ -97,7 +98,7 @@ pub async fn identity<F: UnitFixture<Unit: Inbox>>(fixture: &F) -> Result<(), Br
     unit.claim(&mut tx, &[first]).await?;
     unit.commit(tx).await?;
     let mut tx = unit.begin().await?;
-    ensure_eq(unit.claim(&mut tx, &others).await?, vec![Claimed::New; 3], "each of them is New")
+    ensure_eq(unit.claim(&mut tx, &others).await?, vec![Claimed::New; 4], "each of them is New")
 }
 
 /// The second of two transactions waits for the first, and is `Seen` or `New` as that one commits or not.
@@ -177,5 +178,5 @@ fn claimed<F: UnitFixture<Unit: Inbox>>(
 }
 
 fn claim(id: &str) -> Claim {
-    Claim { subscriber: "suite".into(), source: "test".into(), id: id.into() }
+    Claim { subscriber: "suite".into(), handler: "test".into(), source: "test".into(), id: id.into() }
 }

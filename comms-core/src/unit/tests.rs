@@ -56,6 +56,33 @@ async fn a_delivery_is_applied_once_in_effect() {
     assert_eq!(length(&unit, "a"), 2);
 }
 
+/// The message comes on two topics of one group. The handlers have one effect each, or one effect under one name.
+#[tokio::test]
+async fn each_handler_of_a_group_applies_a_message_once() {
+    let unit = MemoryUnit::new();
+    let topics = |delivery: &Delivery| {
+        ["orders", "audit"].map(|topic| {
+            let message = delivery.message.clone().to(topic);
+            Delivery::new(message, delivery.group.clone(), "test")
+        })
+    };
+    let delivery = paid("a");
+    for (handler, length_after) in
+        [(handler(&unit), 2), (BoxHandler::new(crate::named("one", handler(&unit))), 3)]
+    {
+        for delivery in topics(&delivery).into_iter().chain(topics(&delivery)) {
+            handler.handle(delivery).await.unwrap();
+        }
+        assert_eq!(length(&unit, "a"), length_after);
+    }
+    let retried = paid("b");
+    let from_retry = Delivery::new(retried.message.clone().to("orders.retry.1m"), "billing", "test");
+    let handler = handler(&unit);
+    assert_eq!(handler.handle(retried).await.unwrap(), Outcome::Done);
+    let from_retry = from_retry.to_handler(Paid::TYPE);
+    assert_eq!(handler.handle(from_retry).await.unwrap(), Outcome::Duplicate, "the handler is the same one");
+}
+
 #[tokio::test]
 async fn a_failure_after_the_writes_leaves_nothing_behind() {
     let unit = MemoryUnit::new();
@@ -79,14 +106,19 @@ async fn a_commit_that_fails_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn other_types_and_versions_are_skipped_and_garbage_is_invalid() {
+async fn other_types_are_skipped_newer_versions_held_and_garbage_is_invalid() {
     let unit = MemoryUnit::new();
     let handler = handler(&unit);
-    for name in ["order.paid.v2", "order.paid", "order.paid.v1x", "other.v1"] {
+    for (name, wanted) in [
+        ("order.paid.v2", Err(ErrorKind::Misconfigured)),
+        ("order.paid", Err(ErrorKind::Invalid)),
+        ("order.paid.v1x", Err(ErrorKind::Invalid)),
+        ("other.v1", Ok(Outcome::Skipped)),
+    ] {
         let mut delivery = paid("a");
         delivery.message.headers.insert("ce_type", name);
         let claim = Claim::of(&delivery);
-        assert_eq!(handler.handle(delivery).await.unwrap(), Outcome::Skipped, "{name}");
+        assert_eq!(handler.handle(delivery).await.map_err(|e| e.kind), wanted, "{name}");
         assert!(!unit.has_claim(&claim));
     }
     for payload in [None, Some(bytes::Bytes::from_static(b"{}")), Some(bytes::Bytes::from_static(b"\xff"))] {
@@ -97,7 +129,7 @@ async fn other_types_and_versions_are_skipped_and_garbage_is_invalid() {
 }
 
 #[tokio::test]
-async fn older_versions_reach_the_handler_as_the_newest_and_newer_ones_are_invalid() {
+async fn older_versions_reach_the_handler_as_the_newest_and_newer_ones_are_held() {
     #[derive(serde::Serialize, serde::Deserialize)]
     struct PaidBy {
         order: String,
@@ -130,10 +162,7 @@ async fn older_versions_reach_the_handler_as_the_newest_and_newer_ones_are_inval
     assert_eq!(handler.handle(delivered("order.paid.v2")).await.unwrap(), Outcome::Done);
     assert_eq!(handler.handle(delivered("other.v1")).await.unwrap(), Outcome::Skipped);
     let newer = handler.handle(delivered("order.paid.v4")).await.unwrap_err();
-    assert!(
-        newer.kind == ErrorKind::Invalid && newer.chain().to_string().contains("newer than v3"),
-        "{newer}"
-    );
+    assert!(newer.kind == ErrorKind::Misconfigured && newer.chain().to_string().contains("newer than v3"), "{newer}");
     let written: Vec<_> = unit.rows().into_iter().map(|(by, _)| by).collect();
     assert_eq!(written, ["-two", "one-two"]);
 }

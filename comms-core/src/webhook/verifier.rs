@@ -43,7 +43,8 @@ const SIGNATURES_LIMIT: usize = 16;
 /// let verified = verifier.verify(&headers, body.as_bytes())?;
 ///
 /// // An inbox: done, or done before.
-/// let claim = Claim { subscriber: "billing".into(), source: "webhook/shop".into(), id: verified.id.clone() };
+/// let (subscriber, handler, source) = ("billing".into(), "webhook".into(), "webhook/shop".into());
+/// let claim = Claim { subscriber, handler, source, id: verified.id.clone() };
 /// // Or stored replies, where a repetition should get the same answer.
 /// let key = CallKey::new("webhook/shop", "order.paid", &verified.id, body.as_bytes())?;
 /// # assert_eq!((&*claim.id, &*key.key), ("msg_1", "msg_1"));

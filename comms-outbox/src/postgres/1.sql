@@ -70,10 +70,11 @@ CREATE INDEX comms_outbox_parked_due ON {s}.comms_outbox_parked (relay, outbox_i
 
 CREATE TABLE {s}.comms_inbox (
     subscriber text NOT NULL,
+    handler text NOT NULL,
     source text NOT NULL,
     id text NOT NULL,
     applied_at timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (subscriber, source, id)
+    PRIMARY KEY (subscriber, handler, source, id)
 );
 
 CREATE TABLE {s}.comms_replies (

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use comms_core::{Claim, Claimed, Error};
-use sqlx::{PgConnection, Row};
+use sqlx::{PgConnection, Row, postgres::PgRow};
 
 use super::Tables;
 use crate::sql_error;
@@ -11,12 +11,12 @@ use crate::sql_error;
 /// Sorted, so that two batches take their locks in the same order. A claim that another transaction has
 /// open waits for its end.
 pub(super) const CLAIM: &str = "
-INSERT INTO {s}.comms_inbox (subscriber, source, id)
-SELECT DISTINCT c.subscriber, c.source, c.id
-FROM unnest($1::text[], $2::text[], $3::text[]) AS c (subscriber, source, id)
-ORDER BY 1, 2, 3
+INSERT INTO {s}.comms_inbox (subscriber, handler, source, id)
+SELECT DISTINCT c.subscriber, c.handler, c.source, c.id
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS c (subscriber, handler, source, id)
+ORDER BY 1, 2, 3, 4
 ON CONFLICT DO NOTHING
-RETURNING subscriber, source, id";
+RETURNING subscriber, handler, source, id";
 
 impl Tables {
     /// Claims all of `claims` in one round trip: one answer each, in order. Of equal claims in one call the
@@ -29,21 +29,22 @@ impl Tables {
             return Ok(Vec::new());
         }
         let column = |f: fn(&Claim) -> &str| claims.iter().map(f).collect::<Vec<_>>();
-        let rows = sqlx::query(self.sql.claim.clone())
+        let rows = self
+            .query(&self.sql.claim)
             .bind(column(|c| &c.subscriber))
+            .bind(column(|c| &c.handler))
             .bind(column(|c| &c.source))
             .bind(column(|c| &c.id))
             .fetch_all(conn)
             .await
             .map_err(sql_error)?;
-        let triple = |row: &'_ sqlx::postgres::PgRow| -> Result<(String, String, String), sqlx::Error> {
-            Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))
-        };
-        let mut new = rows.iter().map(triple).collect::<Result<HashSet<_>, _>>().map_err(sql_error)?;
-        let answer = |claim: &Claim| {
-            let triple = (claim.subscriber.to_string(), claim.source.to_string(), claim.id.to_string());
-            if new.remove(&triple) { Claimed::New } else { Claimed::Seen }
-        };
+        let mut new = rows.iter().map(read).collect::<Result<HashSet<_>, _>>().map_err(sql_error)?;
+        let answer = |claim: &Claim| if new.remove(claim) { Claimed::New } else { Claimed::Seen };
         Ok(claims.iter().map(answer).collect())
     }
+}
+
+fn read(row: &PgRow) -> Result<Claim, sqlx::Error> {
+    let text = |column: usize| row.try_get::<&str, _>(column).map(Into::into);
+    Ok(Claim { subscriber: text(0)?, handler: text(1)?, source: text(2)?, id: text(3)? })
 }

@@ -24,7 +24,7 @@ impl Tables {
     /// # Errors
     /// The database's; `Invalid`, before anything is written, for a message over
     /// [`MESSAGE_LIMIT`](crate::MESSAGE_LIMIT) or more than [`BATCH_LIMIT`](crate::BATCH_LIMIT) of them;
-    /// `Fatal` where `synchronous_commit` is off.
+    /// `Misconfigured` if `synchronous_commit` is off.
     pub async fn enqueue(&self, conn: &mut PgConnection, messages: &[Message]) -> Result<(), Error> {
         limits::check(messages)?;
         if messages.is_empty() {
@@ -32,7 +32,8 @@ impl Tables {
         }
         let text = |f: fn(&Message) -> &str| messages.iter().map(f).collect::<Vec<_>>();
         let event_type = |m: &'_ Message| m.event_type().filter(|t| !t.contains('\0')).map(str::to_owned);
-        let done = sqlx::query(self.sql.enqueue.clone())
+        let done = self
+            .query(&self.sql.enqueue)
             .bind(text(|m| &m.source))
             .bind(text(|m| &m.id))
             .bind(text(|m| &m.destination))
@@ -44,7 +45,7 @@ impl Tables {
             .await
             .map_err(sql_error)?;
         if done.rows_affected() != messages.len() as u64 {
-            return Err(Error::fatal(
+            return Err(Error::misconfigured(
                 "synchronous_commit is off: a message could be delivered whose transaction a crash then takes \
                  back; switch it on for transactions that enqueue",
             ));

@@ -40,12 +40,13 @@ impl Tables {
     /// nothing: the next one runs.
     ///
     /// # Errors
-    /// The database's; `Invalid` where an earlier request of the key was committed without an answer: running
+    /// As [`sql_error`] says; `Invalid` if an earlier request of the key was committed without an answer: running
     /// it again could double its effect.
     pub async fn admit(&self, conn: &mut PgConnection, key: &CallKey) -> Result<Admit, Error> {
         let (mut waited, mut pause) = (Duration::ZERO, PAUSE);
         loop {
-            let row = sqlx::query(self.sql.admit.clone())
+            let row = self
+                .query(&self.sql.admit)
                 .bind(&*key.scope)
                 .bind(&*key.key)
                 .bind(&key.fingerprint[..])
@@ -66,7 +67,8 @@ impl Tables {
     }
 
     async fn replay(&self, conn: &mut PgConnection, key: &CallKey) -> Result<Admit, Error> {
-        let row = sqlx::query(self.sql.reply.clone())
+        let row = self
+            .query(&self.sql.reply)
             .bind(&*key.scope)
             .bind(&*key.key)
             .fetch_optional(conn)
@@ -82,7 +84,7 @@ impl Tables {
     /// Stores the reply of a request that was admitted with `Run` in this transaction.
     ///
     /// # Errors
-    /// The database's; `Invalid` for a request that was not admitted, or is answered already, and for a reply
+    /// As [`sql_error`] says; `Invalid` for a request that was not admitted, or is answered already, and for a reply
     /// over its limits.
     pub async fn answer(
         &self,
@@ -91,7 +93,8 @@ impl Tables {
         reply: &StoredReply,
     ) -> Result<(), Error> {
         reply.check()?;
-        let done = sqlx::query(self.sql.answer.clone())
+        let done = self
+            .query(&self.sql.answer)
             .bind(&*key.scope)
             .bind(&*key.key)
             .bind(reply.status)

@@ -19,6 +19,7 @@ use super::{changes, inbox, lease, outbox, parked, read, replies, store};
 pub struct Tables {
     pub(super) schema: Arc<str>,
     pub(super) sql: Arc<Statements>,
+    prepared: bool,
 }
 
 #[derive(Debug)]
@@ -91,7 +92,20 @@ impl Tables {
             lanes: sql(store::LANES),
             released: sql(store::RELEASED),
         };
-        Ok(Self { schema: schema.into(), sql: Arc::new(sql) })
+        Ok(Self { schema: schema.into(), sql: Arc::new(sql), prepared: true })
+    }
+
+    /// Sends the statements of the writers (`enqueue`, `claim`, `admit`, `answer`) without names, so that they work
+    /// behind a pooler in transaction mode that keeps no prepared statements (PgBouncer before 1.21). The price: the
+    /// server parses and plans each of them anew. The application's own queries need `persistent(false)` as well.
+    #[must_use]
+    pub fn unprepared(self) -> Self {
+        Self { prepared: false, ..self }
+    }
+
+    /// A query of a writer.
+    pub(super) fn query(&self, sql: &SqlStr) -> Query<'static, Postgres, PgArguments> {
+        sqlx::query(sql.clone()).persistent(self.prepared)
     }
 
     /// A statement of the relay, without a name: a pooler in transaction mode gives each statement another

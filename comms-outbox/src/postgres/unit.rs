@@ -69,9 +69,9 @@ impl Replies for PgUnit {
 /// Begins a transaction, for a unit of work of the application's own. Cancel safe.
 ///
 /// `Pool::begin` of sqlx 0.9 is not: dropped between the BEGIN and its answer, as a handler's time limit does,
-/// it gives the connection back inside a transaction that nobody knows of, and what the next user writes
-/// there without a transaction of its own is not committed. So the BEGIN runs to its end in a task, and a
-/// transaction that nobody waits for any more is rolled back.
+/// it gives the connection back inside an open transaction, and what the next user writes there without a
+/// transaction of its own is not committed. So the BEGIN runs to its end in a task, and a transaction without a
+/// waiting caller is rolled back.
 ///
 /// # Errors
 /// The database's.
@@ -91,12 +91,13 @@ pub(super) async fn begin_with(
 /// Commits `tx`, for a unit of work of the application's own.
 ///
 /// PostgreSQL answers the COMMIT of a transaction in which a statement has failed with a quiet ROLLBACK: a
-/// handler that swallowed the failure would have its message acknowledged and nothing done. So the transaction
-/// is asked first, at the price of a round trip.
+/// handler that swallowed the failure would have its message acknowledged and nothing done. So a statement runs
+/// first, at the price of a round trip.
 ///
 /// # Errors
-/// `NotExecuted` for such a transaction; otherwise as [`commit_error`] says.
+/// Returns `Internal` if a statement of the transaction failed; otherwise as [`commit_error`] says.
 pub async fn commit(mut tx: Transaction<'_, Postgres>) -> Result<(), Error> {
-    sqlx::raw_sql("SELECT").execute(&mut *tx).await.map_err(sql_error)?;
+    let usable = sqlx::raw_sql("SELECT").execute(&mut *tx).await.map_err(sql_error);
+    usable.map_err(|e| e.context("before the commit"))?;
     tx.commit().await.map_err(commit_error)
 }

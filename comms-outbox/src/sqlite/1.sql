@@ -51,10 +51,11 @@ CREATE INDEX comms_outbox_parked_due ON comms_outbox_parked (relay, outbox_id) W
 
 CREATE TABLE comms_inbox (
     subscriber TEXT NOT NULL,
+    handler TEXT NOT NULL,
     source TEXT NOT NULL,
     id TEXT NOT NULL,
     applied_at INTEGER NOT NULL DEFAULT (CAST(unixepoch('subsec') * 1000 AS INTEGER)),
-    PRIMARY KEY (subscriber, source, id)
+    PRIMARY KEY (subscriber, handler, source, id)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE comms_replies (

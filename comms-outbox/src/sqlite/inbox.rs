@@ -6,8 +6,8 @@ use sqlx::SqliteConnection;
 use super::Tables;
 use crate::sql_error;
 
-const CLAIM: &str =
-    "INSERT INTO comms_inbox (subscriber, source, id) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+const CLAIM: &str = "
+INSERT INTO comms_inbox (subscriber, handler, source, id) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
 
 impl Tables {
     /// Claims all of `claims`: one answer each, in order. Of equal claims in one call the first is `New`.
@@ -18,8 +18,14 @@ impl Tables {
     pub async fn claim(&self, conn: &mut SqliteConnection, claims: &[Claim]) -> Result<Vec<Claimed>, Error> {
         let mut answers = Vec::with_capacity(claims.len());
         for claim in claims {
-            let query = sqlx::query(CLAIM).bind(&*claim.subscriber).bind(&*claim.source).bind(&*claim.id);
-            let done = query.execute(&mut *conn).await.map_err(sql_error)?;
+            let done = sqlx::query(CLAIM)
+                .bind(&*claim.subscriber)
+                .bind(&*claim.handler)
+                .bind(&*claim.source)
+                .bind(&*claim.id)
+                .execute(&mut *conn)
+                .await
+                .map_err(sql_error)?;
             answers.push(if done.rows_affected() == 1 { Claimed::New } else { Claimed::Seen });
         }
         Ok(answers)

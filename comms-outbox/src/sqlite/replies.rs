@@ -19,7 +19,7 @@ impl Tables {
     /// begin, so the answer is never `InFlight`. One that rolled back leaves nothing: the next one runs.
     ///
     /// # Errors
-    /// The database's; `Invalid` where an earlier request of the key was committed without an answer: running
+    /// As [`sql_error`] says; `Invalid` if an earlier request of the key was committed without an answer: running
     /// it again could double its effect.
     pub async fn admit(&self, conn: &mut SqliteConnection, key: &CallKey) -> Result<Admit, Error> {
         let query = sqlx::query(ADMIT).bind(&*key.scope).bind(&*key.key).bind(&key.fingerprint[..]);
@@ -37,7 +37,7 @@ impl Tables {
     /// Stores the reply of a request that was admitted with `Run` in this transaction.
     ///
     /// # Errors
-    /// The database's; `Invalid` for a request that was not admitted, or is answered already, and for a reply
+    /// As [`sql_error`] says; `Invalid` for a request that was not admitted, or is answered already, and for a reply
     /// over its limits.
     pub async fn answer(
         &self,

@@ -3,10 +3,11 @@
 use comms_core::{
     Admit, CallKey, Claim, Claimed, Error, Inbox, Message, Outbox, Replies, StoredReply, UnitOfWork,
 };
-use sqlx::{Sqlite, SqlitePool, Transaction};
+use sqlx::SqlitePool;
 
-use super::Tables;
-use crate::{Wake, commit_error, sql_error};
+pub(super) use super::tx::{begin, commit};
+use super::{SqliteTx, Tables};
+use crate::Wake;
 
 /// Opens transactions of a pool, with inbox, outbox and stored replies in them. Clones share all.
 #[derive(Debug, Clone)]
@@ -31,7 +32,7 @@ impl SqliteUnit {
 }
 
 impl UnitOfWork for SqliteUnit {
-    type Tx = Transaction<'static, Sqlite>;
+    type Tx = SqliteTx;
 
     async fn begin(&self) -> Result<Self::Tx, Error> {
         begin(&self.pool).await
@@ -46,38 +47,26 @@ impl UnitOfWork for SqliteUnit {
 
 impl Inbox for SqliteUnit {
     async fn claim(&self, tx: &mut Self::Tx, claims: &[Claim]) -> Result<Vec<Claimed>, Error> {
-        self.tables.claim(tx, claims).await
+        let result = self.tables.claim(tx, claims).await;
+        tx.checked(result)
     }
 }
 
 impl Outbox for SqliteUnit {
     async fn enqueue(&self, tx: &mut Self::Tx, messages: &[Message]) -> Result<(), Error> {
-        self.tables.enqueue(tx, messages).await
+        let result = self.tables.enqueue(tx, messages).await;
+        tx.checked(result)
     }
 }
 
 impl Replies for SqliteUnit {
     async fn admit(&self, tx: &mut Self::Tx, key: &CallKey) -> Result<Admit, Error> {
-        self.tables.admit(tx, key).await
+        let result = self.tables.admit(tx, key).await;
+        tx.checked(result)
     }
 
     async fn answer(&self, tx: &mut Self::Tx, key: &CallKey, reply: &StoredReply) -> Result<(), Error> {
-        self.tables.answer(tx, key, reply).await
+        let result = self.tables.answer(tx, key, reply).await;
+        tx.checked(result)
     }
-}
-
-/// Begins a transaction that writes, for a unit of work of the application's own.
-///
-/// # Errors
-/// The database's; `NotExecuted` where another writer holds the file for longer than the busy time-out.
-pub async fn begin(pool: &SqlitePool) -> Result<Transaction<'static, Sqlite>, Error> {
-    pool.begin_with("BEGIN IMMEDIATE").await.map_err(sql_error)
-}
-
-/// Commits `tx`, for a unit of work of the application's own.
-///
-/// # Errors
-/// As [`commit_error`] says.
-pub async fn commit(tx: Transaction<'_, Sqlite>) -> Result<(), Error> {
-    tx.commit().await.map_err(commit_error)
 }

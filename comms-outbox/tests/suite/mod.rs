@@ -6,6 +6,7 @@ pub mod crash;
 pub mod delivery;
 pub mod lease;
 pub mod migrations;
+pub mod once;
 pub mod parking;
 pub mod recorder;
 pub mod visibility;

@@ -46,7 +46,7 @@ pub struct Tx {
 
 enum TxBackend {
     Postgres(sqlx::Transaction<'static, sqlx::Postgres>),
-    Sqlite(sqlx::Transaction<'static, sqlx::Sqlite>),
+    Sqlite(sqlite::SqliteTx),
 }
 
 /// `{s}` is the only thing replaced, by a name this program chose: nothing from outside enters the text.
@@ -61,7 +61,7 @@ impl Tx {
     /// As [`sql_error`] classifies them.
     pub async fn execute(&mut self, sql: &'static str, args: &[Value]) -> Result<u64, Error> {
         let sql = render(self.schema, sql);
-        match &mut self.backend {
+        let result = match &mut self.backend {
             TxBackend::Postgres(tx) => {
                 let done = value::bind_pg(sqlx::query(sql), args).execute(&mut **tx).await;
                 done.map(|d| d.rows_affected()).map_err(sql_error)
@@ -70,7 +70,8 @@ impl Tx {
                 let done = value::bind_sqlite(sqlx::query(sql), args).execute(&mut **tx).await;
                 done.map(|d| d.rows_affected()).map_err(sql_error)
             }
-        }
+        };
+        self.checked(result)
     }
 
     /// Runs a query and returns its rows.
@@ -79,16 +80,26 @@ impl Tx {
     /// As [`sql_error`] classifies them.
     pub async fn fetch(&mut self, sql: &'static str, args: &[Value]) -> Result<Vec<Row>, Error> {
         let sql = render(self.schema, sql);
-        match &mut self.backend {
+        let result = match &mut self.backend {
             TxBackend::Postgres(tx) => {
                 let rows = value::bind_pg(sqlx::query(sql), args).fetch_all(&mut **tx).await;
-                Ok(rows.map_err(sql_error)?.into_iter().map(Row::Postgres).collect())
+                rows.map(|rows| rows.into_iter().map(Row::Postgres).collect()).map_err(sql_error)
             }
             TxBackend::Sqlite(tx) => {
                 let rows = value::bind_sqlite(sqlx::query(sql), args).fetch_all(&mut **tx).await;
-                Ok(rows.map_err(sql_error)?.into_iter().map(Row::Sqlite).collect())
+                rows.map(|rows| rows.into_iter().map(Row::Sqlite).collect()).map_err(sql_error)
             }
+        };
+        self.checked(result)
+    }
+
+    /// Refuses the commit if a statement failed, so that a failure that a handler swallows commits nothing. PostgreSQL
+    /// does so by itself.
+    fn checked<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
+        if let (Err(_), TxBackend::Sqlite(tx)) = (&result, &self.backend) {
+            tx.refuse_commit();
         }
+        result
     }
 
     /// Whether rows can and must be locked one by one; SQLite's transaction has the whole file already.

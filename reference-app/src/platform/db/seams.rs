@@ -6,45 +6,49 @@ use super::{Backend, Db, Tx, TxBackend};
 
 /// A transaction that belongs to the other database is a mistake of this program, not of its input.
 fn foreign() -> Error {
-    Error::fatal("a transaction of one database was used with another")
+    Error::internal("a transaction of one database was used with another")
 }
 
 impl Inbox for Db {
     async fn claim(&self, tx: &mut Tx, claims: &[Claim]) -> Result<Vec<Claimed>, Error> {
-        match (&self.0.backend, &mut tx.backend) {
+        let result = match (&self.0.backend, &mut tx.backend) {
             (Backend::Postgres { tables, .. }, TxBackend::Postgres(tx)) => tables.claim(tx, claims).await,
             (Backend::Sqlite { tables, .. }, TxBackend::Sqlite(tx)) => tables.claim(tx, claims).await,
             _ => Err(foreign()),
-        }
+        };
+        tx.checked(result)
     }
 }
 
 impl Outbox for Db {
     async fn enqueue(&self, tx: &mut Tx, messages: &[Message]) -> Result<(), Error> {
-        match (&self.0.backend, &mut tx.backend) {
+        let result = match (&self.0.backend, &mut tx.backend) {
             (Backend::Postgres { tables, .. }, TxBackend::Postgres(tx)) => tables.enqueue(tx, messages).await,
             (Backend::Sqlite { tables, .. }, TxBackend::Sqlite(tx)) => tables.enqueue(tx, messages).await,
             _ => Err(foreign()),
-        }
+        };
+        tx.checked(result)
     }
 }
 
 impl Replies for Db {
     async fn admit(&self, tx: &mut Tx, key: &CallKey) -> Result<Admit, Error> {
-        match (&self.0.backend, &mut tx.backend) {
+        let result = match (&self.0.backend, &mut tx.backend) {
             (Backend::Postgres { tables, .. }, TxBackend::Postgres(tx)) => tables.admit(tx, key).await,
             (Backend::Sqlite { tables, .. }, TxBackend::Sqlite(tx)) => tables.admit(tx, key).await,
             _ => Err(foreign()),
-        }
+        };
+        tx.checked(result)
     }
 
     async fn answer(&self, tx: &mut Tx, key: &CallKey, reply: &StoredReply) -> Result<(), Error> {
-        match (&self.0.backend, &mut tx.backend) {
+        let result = match (&self.0.backend, &mut tx.backend) {
             (Backend::Postgres { tables, .. }, TxBackend::Postgres(tx)) => {
                 tables.answer(tx, key, reply).await
             }
             (Backend::Sqlite { tables, .. }, TxBackend::Sqlite(tx)) => tables.answer(tx, key, reply).await,
             _ => Err(foreign()),
-        }
+        };
+        tx.checked(result)
     }
 }

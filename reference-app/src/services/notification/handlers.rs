@@ -14,10 +14,9 @@ pub(super) fn notify(db: Db, store: Store, hub: Hub) -> BoxHandler {
     BoxHandler::new(handler_fn(move |delivery: Delivery| {
         let (db, store, hub) = (db.clone(), store.clone(), hub.clone());
         async move {
-            if !event::is::<OrderStatusChanged>(&delivery.message) {
+            let Some(change) = event::read::<OrderStatusChanged>(&delivery.message)? else {
                 return Ok(Outcome::Skipped);
-            }
-            let change: OrderStatusChanged = event::decode(&delivery.message)?;
+            };
             let outcome = once(&db, &delivery, async |mut tx| store.insert(&mut tx, &change).await).await?;
             let push = push(&delivery, &change);
             hub.publish(&domain::user_topic(&change.buyer_id), &push);

@@ -22,10 +22,9 @@ pub(super) fn ask_payment(db: Db, store: Store, payments: Channel, policy: Polic
     BoxHandler::new(handler_fn(move |delivery: Delivery| {
         let (db, store, client, policy) = (db.clone(), store.clone(), client.clone(), policy.clone());
         async move {
-            if !event::is::<OrderStatusChanged>(&delivery.message) {
+            let Some(order) = event::read::<OrderStatusChanged>(&delivery.message)? else {
                 return Ok(Outcome::Skipped);
-            }
-            let order: OrderStatusChanged = event::decode(&delivery.message)?;
+            };
             if order.status != OrderStatus::Created {
                 return Ok(Outcome::Skipped);
             }

@@ -1,0 +1,142 @@
+//! What "once" means: each handler of a group applies a message once, by whatever topic and in whatever mode it comes.
+
+use std::sync::Arc;
+
+use comms_core::{
+    BoxHandler, Claim, Clock, Delivery, Error, ErrorKind, Event, Inbox, Message, Scoped, in_transaction,
+    named, transactional,
+};
+use comms_outbox::Subscriber;
+use serde::{Deserialize, Serialize};
+
+use super::{Backend, Tx, run, send, until};
+
+#[derive(Serialize, Deserialize)]
+struct Placed {
+    order: String,
+}
+
+impl Event for Placed {
+    const TYPE: &'static str = "order.placed";
+    const VERSION: u32 = 1;
+    fn key(&self) -> String {
+        self.order.clone()
+    }
+}
+
+fn placed(order: &str) -> Message {
+    Message::event(&"shop".into(), &Placed { order: order.to_owned() }, &Clock::system()).unwrap()
+}
+
+fn handler<B: Backend>(backend: &B) -> BoxHandler {
+    let home = backend.clone();
+    BoxHandler::new(transactional(backend.unit(), move |event: Placed, mut tx: Scoped<Tx<B>>| {
+        let backend = home.clone();
+        async move {
+            backend.add_effect(&mut tx, &event.order).await;
+            Ok(())
+        }
+    }))
+}
+
+/// Each delivery twice; returns how many effects there are then.
+async fn deliver<B: Backend>(backend: &B, handler: &BoxHandler, deliveries: &[Delivery]) -> usize {
+    for delivery in deliveries.iter().chain(deliveries) {
+        handler.handle(delivery.clone()).await.unwrap();
+    }
+    backend.effects().await.len()
+}
+
+pub async fn each_handler_of_a_group_applies_a_message_once<B: Backend>() {
+    let backend = B::start().await;
+    let handler = handler(&backend);
+    let on = |topic: &str, group: &str| Delivery::new(placed_as("a").to(topic), group, "test");
+    assert_eq!(deliver(&backend, &handler, &[on("orders", "billing")]).await, 1);
+    assert_eq!(deliver(&backend, &handler, &[on("orders", "billing"), on("audit", "billing")]).await, 2);
+    // A group under a new name has applied nothing.
+    assert_eq!(deliver(&backend, &handler, &[on("orders", "billing-2")]).await, 3);
+    // A retry topic, and a replay from the dead letters, lead to the handler of the first topic.
+    let again = ["orders.retry.1m", "orders.dlq"].map(|topic| on(topic, "billing").to_handler("orders"));
+    assert_eq!(deliver(&backend, &handler, &again).await, 3);
+    // One name on two topics is one handler.
+    let named = BoxHandler::new(named("stock", handler));
+    assert_eq!(deliver(&backend, &named, &[on("orders", "billing"), on("audit", "billing")]).await, 4);
+}
+
+/// The same message each time.
+fn placed_as(id: &str) -> Message {
+    Message { id: id.into(), ..placed("a") }
+}
+
+/// Two relays deliver to two topics of one group: both handlers run.
+pub async fn one_message_on_two_topics_reaches_both_handlers_of_a_group<B: Backend>() {
+    let backend = B::start().await;
+    let message = placed("a");
+    send(&backend, &[message.clone().to("orders"), message.to("audit")]).await;
+    let subscriber = Subscriber::builder("readers")
+        .on("orders", handler(&backend))
+        .on("audit", handler(&backend))
+        .build()
+        .unwrap();
+    let relay = run(backend.relay(Arc::new(subscriber)));
+    until("both handlers ran", async || backend.effects().await.len() == 2).await;
+    relay.stop().await;
+}
+
+/// One event in two modes: applied once, because its identity is the envelope's.
+pub async fn a_structured_event_is_decoded_and_known_again<B: Backend>() {
+    let backend = B::start().await;
+    let binary = Message { source: "/shop".into(), id: "7".into(), ..placed("a") };
+    let mut structured = Message { source: "outbox".into(), id: super::unique().into(), ..placed("a") };
+    structured.headers = [("content-type", "application/cloudevents+json")].into_iter().collect();
+    let envelope =
+        r#"{"specversion":"1.0","id":"7","source":"/shop","type":"order.placed.v1","data":{"order":"a"}}"#;
+    structured.payload = Some(envelope.into());
+    let last = Message { key: structured.key.clone(), ..placed("last") };
+    let destinations = [structured, binary, last].map(|message| message.to("orders"));
+    send(&backend, &destinations).await;
+    let subscriber = Subscriber::builder("readers").on("orders", handler(&backend)).build().unwrap();
+    let relay = run(backend.relay(Arc::new(subscriber)));
+    until("the last one came", async || backend.effects().await.iter().any(|e| e == "last")).await;
+    assert_eq!(backend.effects().await, ["a", "last"]);
+    relay.stop().await;
+}
+
+/// An envelope that cannot be opened, and a batch: dead letters with the reason, the bytes as they came.
+pub async fn an_envelope_that_cannot_be_opened_is_parked<B: Backend>() {
+    let backend = B::start().await;
+    let closed = |media: &'static str, payload: &'static str| {
+        let mut message = super::message_to("orders", "", payload);
+        message.headers = [("content-type", media)].into_iter().collect();
+        message
+    };
+    let json = closed("application/cloudevents+json", "{\"specversion\":\"1.0\"");
+    send(&backend, &[json, closed("application/cloudevents-batch+json", "[]")]).await;
+    let subscriber = Subscriber::builder("readers").on("orders", handler(&backend)).build().unwrap();
+    let relay = run(backend.relay(Arc::new(subscriber)));
+    until("both are parked", async || backend.parked().await.len() == 2).await;
+    let parked = backend.parked().await;
+    let said = |text: &str| parked.iter().any(|parked| parked.error.contains(text));
+    assert!(said("open a CloudEvents envelope") && said("application/cloudevents-batch+json"), "{parked:?}");
+    relay.stop().await;
+}
+
+/// A handler swallows the failure of its claim and goes on: nothing is kept.
+pub async fn a_commit_after_a_failed_claim_is_refused<B: Backend>() {
+    let backend = B::start().await;
+    backend.drop_tables().await;
+    let unit = backend.unit();
+    let claim =
+        [Claim { subscriber: "s".into(), handler: "h".into(), source: "test".into(), id: "1".into() }];
+    let done = in_transaction(&unit, |mut tx: Scoped<Tx<B>>| {
+        let (unit, backend) = (unit.clone(), backend.clone());
+        async move {
+            backend.add_effect(&mut tx, "before").await;
+            let error = unit.claim(&mut tx, &claim).await.unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Misconfigured, "a missing table is an operator's: {error}");
+            Ok::<_, Error>(())
+        }
+    });
+    assert_eq!(done.await.unwrap_err().kind, ErrorKind::Internal);
+    assert!(backend.effects().await.is_empty());
+}
