@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sqlx::{ConnectOptions, Connection, PgConnection, postgres::PgConnectOptions};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, postgres::PgConnectOptions};
 use tempfile::TempDir;
 
 use crate::process::{
@@ -113,7 +113,7 @@ impl Cluster {
     pub fn start_at(&mut self, source: &Self, lsn: &str) {
         let signal = self.data.join("recovery.signal");
         File::create(&signal).unwrap();
-        let restore = format!("restore_command=cp {}/pg_wal/%f %p", source.data.display());
+        let restore = format!("restore_command=cp '{}/pg_wal/%f' '%p'", source.data.display());
         let target = format!("recovery_target_lsn={lsn}");
         if is_root() {
             run(std::process::Command::new("chown").arg("postgres:postgres").arg(signal));
@@ -139,11 +139,12 @@ impl Cluster {
     }
 
     /// Waits until `condition` is true; a server that does not answer yet is asked again.
-    pub async fn wait(&mut self, condition: &'static str) {
+    pub async fn wait(&mut self, condition: &str) {
         let limit = Instant::now() + Duration::from_secs(30);
         loop {
             if let Ok(mut conn) = self.options().connect().await
-                && let Ok(true) = sqlx::query_scalar(condition).fetch_one(&mut conn).await
+                && let Ok(true) =
+                    sqlx::query_scalar(AssertSqlSafe(condition.to_owned())).fetch_one(&mut conn).await
             {
                 let _ = conn.close().await;
                 return;

@@ -65,8 +65,8 @@ async fn crashes_lose_nothing() {
     let (folder, rng) = (Folder::new(), rng());
     for relays in [1, 2] {
         let cluster = outbox(&folder).await;
-        let port = cluster.port;
-        let mut world = World::start(cluster, port, relays, rng.fork()).await;
+        let access = cluster.options();
+        let mut world = World::start(cluster, access, relays, rng.fork()).await;
         for _ in 0..rounds(10) {
             world.crash().await;
         }
@@ -83,7 +83,7 @@ async fn crashes_behind_a_pooler_lose_nothing() {
     let folder = Folder::new();
     let cluster = outbox(&folder).await;
     let pooler = Pooler::start(&folder, &cluster, false).await;
-    let mut world = World::start(cluster, pooler.port, 2, rng()).await;
+    let mut world = World::start(cluster, pooler.options(), 2, rng()).await;
     for _ in 0..rounds(10) {
         world.crash().await;
     }

@@ -20,11 +20,11 @@ pub enum Move {
 pub async fn run(how: Move, rounds: u32) {
     let folder = Folder::new();
     let cluster = outbox(&folder).await;
-    let port = cluster.port;
-    let mut world = World::start(cluster, port, 1, rng()).await;
+    let access = cluster.options();
+    let mut world = World::start(cluster, access, 1, rng()).await;
     for round in 0..rounds {
         world.writers.set(Mode::Everything);
-        let mut next = world.cluster.copy(&folder, &format!("next {}", round % 2), how != Move::Restore);
+        let mut next = world.cluster.copy(&folder, &format!("next-{}", round % 2), how != Move::Restore);
         let from = flushed(&world.cluster).await;
         if how != Move::Restore {
             next.start(&[]);
@@ -72,7 +72,8 @@ fn name(how: Move) -> &'static str {
     }
 }
 
-async fn flushed(cluster: &Cluster) -> String {
+/// The end of the WAL that is on disk.
+pub async fn flushed(cluster: &Cluster) -> String {
     let select = "SELECT pg_current_wal_flush_lsn()::text";
     sqlx::query_scalar(select).fetch_one(&mut cluster.connect().await).await.unwrap()
 }

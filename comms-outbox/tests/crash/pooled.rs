@@ -8,7 +8,7 @@ use sqlx::postgres::PgPoolOptions;
 use tokio::task::JoinSet;
 
 use crate::{
-    cluster::{Folder, options},
+    cluster::Folder,
     ledger::Ledger,
     pooler::Pooler,
     relays::{health, relay, run},
@@ -28,10 +28,10 @@ pub async fn relays_and_writers() {
     let (health, component) = health();
     let lease = Duration::from_millis(500);
     let mut relays = [
-        run(relay(options(pooler.port), &ledger).lease(lease).health(component)),
-        run(relay(options(pooler.port), &ledger).lease(lease)),
+        run(relay(pooler.options(), &ledger).lease(lease).health(component)),
+        run(relay(pooler.options(), &ledger).lease(lease)),
     ];
-    let pool = PgPoolOptions::new().max_connections(8).connect_lazy_with(options(pooler.port));
+    let pool = PgPoolOptions::new().max_connections(8).connect_lazy_with(pooler.options());
     let unit = PgUnit::new(pool, tables());
     let mut writers = JoinSet::new();
     for writer in 0..WRITERS {

@@ -7,8 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use sqlx::postgres::PgConnectOptions;
+
 use crate::{
-    cluster::{Cluster, Folder},
+    cluster::{Cluster, Folder, options},
     process::{command, free_port, signal},
 };
 
@@ -60,6 +62,11 @@ impl Pooler {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         pooler
+    }
+
+    /// How a client has to connect: as to a server.
+    pub fn options(&self) -> PgConnectOptions {
+        options(self.port)
     }
 }
 

@@ -1,9 +1,9 @@
 //! Rounds of writing, a crash, and going on.
 
-use sqlx::PgPool;
+use sqlx::{PgPool, postgres::PgConnectOptions};
 
 use crate::{
-    cluster::{Cluster, Folder, options},
+    cluster::{Cluster, Folder},
     forwarder::Forwarder,
     ledger::Ledger,
     oracle::{Oracle, end_prepared},
@@ -49,11 +49,11 @@ pub struct World {
 }
 
 impl World {
-    /// The relays reach the server, or the pooler before it, at `port`, through a forwarder.
-    pub async fn start(cluster: Cluster, port: u16, relays: usize, rng: Rng) -> Self {
+    /// The relays reach the server, or the pooler before it, by `access`, through a forwarder.
+    pub async fn start(cluster: Cluster, access: PgConnectOptions, relays: usize, rng: Rng) -> Self {
         let ledger = Ledger::default();
-        let forwarder = Forwarder::to(port).await;
-        let relays = Relays::start(relays, options(forwarder.port), &ledger);
+        let forwarder = Forwarder::to(access.get_port()).await;
+        let relays = Relays::start(relays, access.port(forwarder.port), &ledger);
         let writers = Writers::start(cluster.port, &rng);
         Self { cluster, writers, relays, forwarder, ledger, oracle: Oracle::default(), rng }
     }
