@@ -40,9 +40,7 @@ impl Ledger {
 
     /// Drops the messages for which `keep` is false, and returns how often those that go were delivered.
     pub fn retain(&self, mut keep: impl FnMut(&str) -> bool) -> Vec<Delivered> {
-        let gone =
-            self.log().messages.extract_if(|id, _| !keep(id)).map(|(_, delivered)| delivered).collect();
-        gone
+        self.log().messages.extract_if(|id, _| !keep(id)).map(|(_, delivered)| delivered).collect()
     }
 }
 
