@@ -10,8 +10,9 @@ use std::{
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, postgres::PgConnectOptions};
 use tempfile::TempDir;
 
-use crate::process::{
-    children, command, free_port, is_root, postgres_program, run, signal, title, wait_gone,
+use crate::{
+    process::{children, command, free_port, is_root, postgres_program, run, signal, title, wait_gone},
+    rng::Rng,
 };
 
 /// A slow WAL writer leaves more for a crash to take. No socket files: a killed server would leave its lock.
@@ -175,11 +176,14 @@ impl Cluster {
     }
 
     /// SIGKILL to one child: the server resets the shared memory and recovers, and its start time stays.
-    pub async fn kill_child(&self, nth: usize) {
-        let children = children(self.pid());
-        signal("KILL", &[children[nth % children.len()]]);
-        tokio::time::sleep(Duration::from_millis(30)).await;
-        self.continue_wal_writer();
+    pub async fn kill_child(&self, rng: &Rng) {
+        let checkpointer = self.child("checkpointer");
+        // The child may have ended by itself, and then the server goes on: another one is taken.
+        while self.child("checkpointer") == checkpointer {
+            signal("KILL", &[*rng.pick(&children(self.pid()))]);
+            tokio::time::sleep(Duration::from_millis(30)).await;
+            self.continue_wal_writer();
+        }
     }
 
     /// An immediate shutdown: no process flushes what it has.

@@ -3,7 +3,7 @@
 use crate::{
     cluster::{Cluster, Folder},
     rounds::{World, outbox, rng},
-    writers::{Mode, message, sql, tables},
+    writers::{Mode, sql},
 };
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -78,15 +78,13 @@ pub async fn flushed(cluster: &Cluster) -> String {
     sqlx::query_scalar(select).fetch_one(&mut cluster.connect().await).await.unwrap()
 }
 
-/// A random point of the WAL between `from` and now. A flushed record follows it, where recovery can stop.
+/// A random point of the WAL between `from` and now. A flushed record follows it, where recovery stops at
+/// the latest.
 async fn point_after(world: &World, from: &str) -> String {
     let mut conn = world.cluster.connect().await;
     let between = "SELECT ($1::text::pg_lsn + floor($2 * (pg_current_wal_flush_lsn() - $1::text::pg_lsn))::numeric)::text";
     let point = sqlx::query_scalar(between).bind(from).bind(world.rng.between(0.0, 1.0));
     let point = point.fetch_one(&mut conn).await.unwrap();
-    if world.rng.chance(0.5) {
-        let id = format!("flush {from}");
-        tables().enqueue(&mut conn, &[message(&id, &id, 0)]).await.unwrap();
-    }
+    sql(&mut conn, "SELECT pg_switch_wal()").await.unwrap();
     point
 }

@@ -9,8 +9,9 @@ use std::{
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::{
-    ledger::Ledger,
+    ledger::{Delivered, Ledger},
     relays::Relays,
+    rng::Rng,
     writers::{message, sql, tables},
 };
 
@@ -22,6 +23,8 @@ pub struct Oracle {
     pub reused: u32,
     /// Rounds by what happened to the server.
     pub crashes: HashMap<&'static str, u32>,
+    /// Prepared transactions that were left for the next round.
+    pub prepared: usize,
     rows: usize,
     /// Committed messages that were not delivered.
     pub lost: HashSet<String>,
@@ -99,12 +102,12 @@ impl Oracle {
             self.known.remove(&row.message);
         }
         sql(conn, &format!("DELETE FROM comms_outbox WHERE id <= {end}; DELETE FROM other")).await.unwrap();
-        let old = ledger.retain(|id| self.known.contains(id));
-        self.again += old.iter().map(|delivered| delivered.times - 1).sum::<u64>();
+        self.again += repeated(&ledger.retain(|id| self.known.contains(id)));
     }
 
     /// Prints the counts, and panics where a promise was broken.
-    pub fn judge(&self, test: &str) {
+    pub fn judge(&mut self, test: &str, ledger: &Ledger) {
+        self.again += repeated(&ledger.retain(|_| false));
         println!("{test}: {self}");
         assert!(self.lost.is_empty(), "{test} lost messages: {self}");
         assert_eq!((self.out_of_order, self.held), (0, 0), "{test}: {self}");
@@ -114,13 +117,21 @@ impl Oracle {
 
 impl fmt::Display for Oracle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { rounds, reused, crashes, rows, lossy_rounds, again, phantoms, out_of_order, held, .. } =
-            self;
-        let lost = self.lost.len();
         write!(
             f,
-            "rounds {rounds}, by crash {crashes:?}, with reused ids {reused}, rows {rows}, lost {lost} (in \
-             {lossy_rounds} rounds), again {again}, phantoms {phantoms}, out of order {out_of_order}, held {held}"
+            "rounds {}, by crash {:?}, with reused ids {}, prepared across {}, rows {}, lost {} (in {} rounds), \
+             again {}, phantoms {}, out of order {}, held {}",
+            self.rounds,
+            self.crashes,
+            self.reused,
+            self.prepared,
+            self.rows,
+            self.lost.len(),
+            self.lossy_rounds,
+            self.again,
+            self.phantoms,
+            self.out_of_order,
+            self.held
         )
     }
 }
@@ -157,6 +168,11 @@ async fn held(conn: &mut PgConnection) -> i64 {
     held
 }
 
+/// Deliveries after the first one.
+fn repeated(messages: &[Delivered]) -> u64 {
+    messages.iter().map(|delivered| delivered.times - 1).sum()
+}
+
 /// Takes transaction ids until the next one is above `xid`.
 async fn burn(conn: &mut PgConnection, xid: u64) {
     let next = crate::cluster::next_xid(conn).await;
@@ -167,12 +183,18 @@ async fn burn(conn: &mut PgConnection, xid: u64) {
     sql(conn, &burn).await.unwrap();
 }
 
-/// Commits or rolls back `share` of the prepared transactions.
-pub async fn end_prepared(conn: &mut PgConnection, share: f64, rng: &crate::rng::Rng) {
+/// Commits or rolls back `share` of the prepared transactions, and returns how many are left.
+pub async fn end_prepared(conn: &mut PgConnection, share: f64, rng: &Rng) -> usize {
     let prepared: Vec<String> =
         sqlx::query_scalar("SELECT gid FROM pg_prepared_xacts").fetch_all(&mut *conn).await.unwrap();
-    for gid in prepared.iter().filter(|_| rng.chance(share)) {
+    let mut left = 0;
+    for gid in prepared {
+        if !rng.chance(share) {
+            left += 1;
+            continue;
+        }
         let end = if rng.chance(0.7) { "COMMIT" } else { "ROLLBACK" };
         sql(conn, &format!("{end} PREPARED '{gid}'")).await.unwrap();
     }
+    left
 }

@@ -72,7 +72,7 @@ impl World {
         let late = self.rng.chance(0.5).then(|| self.forwarder.hold());
         match how {
             "server killed" => self.cluster.kill(),
-            "process killed" => self.cluster.kill_child(self.rng.below(100)).await,
+            "process killed" => self.cluster.kill_child(&self.rng).await,
             _ => self.cluster.stop_immediately().await,
         }
         self.writers.set(Mode::Everything);
@@ -108,7 +108,7 @@ impl World {
         tokio::time::sleep(self.rng.millis(50.0, 300.0)).await;
         self.writers.set_and_wait(Mode::Paused).await;
         let mut conn = self.cluster.connect().await;
-        end_prepared(&mut conn, share, &self.rng).await;
+        self.oracle.prepared += end_prepared(&mut conn, share, &self.rng).await;
         self.oracle.quiet(&mut conn, &mut self.relays, &self.ledger, xid).await;
         self.oracle.check(&mut conn, &self.ledger).await;
     }
@@ -116,6 +116,6 @@ impl World {
     /// Ends every transaction that is still prepared, and judges.
     pub async fn finish(mut self, test: &str) {
         self.go_on(0, 1.0).await;
-        self.oracle.judge(test);
+        self.oracle.judge(test, &self.ledger);
     }
 }
