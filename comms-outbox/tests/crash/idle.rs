@@ -20,7 +20,7 @@ enum Reader {
     SameRelay,
     /// Another one; the idle one was shut down after the crash, and saved its cursor.
     AfterShutdown,
-    /// Another one; the idle one died without a word.
+    /// Another one; the idle one crashed after the server did, and saved nothing.
     AfterCrash,
 }
 
