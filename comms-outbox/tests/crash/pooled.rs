@@ -46,7 +46,9 @@ pub async fn relays_and_writers() {
         for relay in &mut relays {
             relay.check().await;
         }
-        assert!(Instant::now() < limit, "{} of {sent} messages were delivered", ledger.len());
+        let (delivered, state) = (ledger.len(), health.readiness());
+        let reason = state.reason("relay");
+        assert!(Instant::now() < limit, "{delivered} of {sent} messages were delivered; {reason:?}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert!(health.is_ready(), "{:?}", health.readiness().reason("relay"));
