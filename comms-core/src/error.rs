@@ -136,6 +136,12 @@ impl Error {
         self.rejection().map_or(self.kind.http_status(), |rejection| rejection.guard.http_status())
     }
 
+    /// The error with all its causes.
+    #[must_use]
+    pub fn chain(&self) -> &Self {
+        self
+    }
+
     /// The same error, saying what was being done.
     #[must_use]
     pub fn context(self, what: impl fmt::Display) -> Self {

@@ -23,7 +23,9 @@ pub const CONSUMER_LAG: &str = "comms_consumer_lag_messages";
 pub const OUTBOX_LAG_SECONDS: &str = "comms_outbox_lag_seconds";
 /// Counter: rows a relay has delivered.
 pub const OUTBOX_RELAYED: &str = "comms_outbox_relayed_total";
-/// Gauge: keys a relay has parked.
+/// Gauge: destinations that a relay holds, or that no process with the lease names.
+pub const OUTBOX_HELD: &str = "comms_outbox_held_destinations";
+/// Gauge: keys that a relay holds back, parked or held.
 pub const OUTBOX_PARKED: &str = "comms_outbox_parked_keys";
 /// Histogram, seconds: HTTP requests served. `http.server.request.duration`.
 pub const HTTP_SERVER_DURATION: &str = "http_server_request_duration_seconds";

@@ -17,6 +17,7 @@
 // Without a backend there is nothing to relay from; the parts for one are then unused.
 #![cfg_attr(not(any(feature = "postgres", feature = "sqlite")), allow(dead_code, unused_imports))]
 
+mod branch;
 mod codec;
 mod error;
 mod limits;
@@ -33,10 +34,11 @@ pub mod sqlite;
 mod subscriber;
 mod wake;
 
+pub use branch::Branch;
 pub use error::{commit_error, sql_error};
 pub use limits::{BATCH_LIMIT, MESSAGE_LIMIT};
 pub use parked::{Parked, ParkedState};
-pub use relay::{Relay, RelayBuilder};
+pub use relay::{Relay, RelayBuilder, Start};
 pub use sqlx;
 pub use subscriber::{Subscriber, SubscriberBuilder};
 pub use wake::Wake;

@@ -10,9 +10,12 @@ const REASON_LIMIT: usize = 1024;
 
 /// Whether a parked message waits for somebody, or for the relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ParkedState {
     /// Waits until it is released.
     Parked,
+    /// Waits for a cause outside the message, and is tried again by itself.
+    Held,
     /// Released: the relay delivers it next, in the order of its key.
     Released,
 }
@@ -23,12 +26,17 @@ impl ParkedState {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Parked => "parked",
+            Self::Held => "held",
             Self::Released => "released",
         }
     }
 
     pub(crate) fn of(text: &str) -> Self {
-        if text == Self::Released.as_str() { Self::Released } else { Self::Parked }
+        match text {
+            "released" => Self::Released,
+            "held" => Self::Held,
+            _ => Self::Parked,
+        }
     }
 }
 
@@ -68,6 +76,8 @@ pub(crate) struct Refusal {
     /// `None`: not tried, an earlier one of its key had been refused.
     pub(crate) kind: Option<ErrorKind>,
     pub(crate) reason: String,
+    /// After this time it is tried again by itself; `None`: it waits until it is released.
+    pub(crate) hold: Option<Duration>,
 }
 
 impl std::fmt::Display for Refusal {
@@ -84,21 +94,27 @@ impl Refusal {
             attempts: 0,
             kind: None,
             reason: cut(format!("behind an earlier message of its key: {reason}")),
+            hold: None,
         }
     }
 
     pub(crate) fn tried(attempts: u32, error: &Error) -> Self {
-        Self { attempts, kind: Some(error.kind), reason: cut(error.cause().to_string()) }
+        Self { attempts, kind: Some(error.kind), reason: cut(error.chain().to_string()), hold: None }
+    }
+
+    /// The refusal that `error` carries.
+    pub(crate) fn carried(error: &Error) -> Option<&Self> {
+        error.cause().downcast_ref()
     }
 
     /// The refusal that `error` carries, or the one it stands for.
     pub(crate) fn of(error: &Error) -> Self {
-        error.cause().downcast_ref::<Self>().cloned().unwrap_or_else(|| Self::tried(1, error))
+        Self::carried(error).cloned().unwrap_or_else(|| Self::tried(1, error))
     }
 }
 
 /// Text columns hold no NUL, and a reason is not a place for megabytes.
-fn cut(mut text: String) -> String {
+pub(crate) fn cut(mut text: String) -> String {
     text.retain(|c| c != '\0');
     text.truncate(text.floor_char_boundary(REASON_LIMIT));
     text

@@ -8,7 +8,10 @@
 //! Writers need `synchronous_commit` on: a commit that is visible before it is flushed could be delivered and
 //! then lost in a crash. `enqueue` refuses when it is off.
 
+mod branches;
+mod changes;
 mod inbox;
+mod lease;
 mod migrate;
 mod outbox;
 mod parked;
@@ -16,6 +19,7 @@ mod read;
 mod rebase;
 mod replies;
 mod row;
+mod snapshot;
 mod store;
 mod tables;
 mod unit;

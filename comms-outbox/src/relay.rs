@@ -19,36 +19,45 @@
 //! sent again, so a key may be seen 1, 2, 1, 2. A process that is stopped for longer than its lease finishes
 //! what it had handed over.
 
+mod branches;
 mod builder;
+mod fault;
 mod flights;
 mod metrics;
 mod parking;
 mod release;
 mod stint;
 mod store;
+mod track;
 
 use std::{
     future::Future,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
-use comms_core::{Backoff, Clock, Error, ErrorKind, Publisher, health};
+use comms_core::{
+    Backoff, Clock, Error, ErrorKind, Publisher,
+    health::{self, State, Status},
+};
 use futures::{FutureExt, future::FusedFuture};
 
+pub use branches::Start;
 pub use builder::RelayBuilder;
 use flights::Aged;
 use metrics::Metrics;
 use stint::{End, Stint};
 pub(crate) use store::Store;
-pub(crate) use store::{Changes, Holder, Lane, Lease, Page, Park, Position, Row};
+pub(crate) use store::{Branch, Changes, Holder, Lease, Page, Park, ParkedLanes, Position, Query, Row};
 
 /// The longest a single call to the database may take, but for a read.
 const CALL_LIMIT: Duration = Duration::from_secs(10);
-/// The longest a read may take: the first one of a backlog passes over all of it, in the index. The lease is
-/// renewed meanwhile.
-const READ_LIMIT: Duration = Duration::from_secs(600);
+/// The longest a read may take: a bounded piece of work.
+const READ_LIMIT: Duration = Duration::from_secs(30);
 
 /// Carries the committed rows of one outbox to one publisher.
 ///
@@ -84,6 +93,8 @@ pub struct Relay {
     heartbeat: Option<health::Heartbeat>,
     backoff: Backoff,
     metrics: Metrics,
+    /// The last read succeeded: a relay whose calls fail is not ready again before one does.
+    works: AtomicBool,
     /// The oldest row that the carrier would not take, over the stints that it takes to deliver it.
     behind: Mutex<Option<Aged>>,
 }
@@ -94,6 +105,9 @@ struct Settings {
     owner: String,
     lease: Duration,
     page: u32,
+    page_bytes: usize,
+    start: Start,
+    parked_limit: usize,
     in_flight: usize,
     in_flight_bytes: usize,
     idle: Duration,
@@ -138,7 +152,8 @@ impl Relay {
                     }
                     failures += 1;
                     let delay = self.backoff.delay(failures, &self.clock);
-                    tracing::warn!(relay = %self.settings.name, failures, %error, "relay interrupted");
+                    let chain = error.chain();
+                    tracing::warn!(relay = %self.settings.name, failures, error = %chain, "relay interrupted");
                     // At most a lease: a carrier's number must not silence the loop.
                     error.retry_after.map_or(delay, |least| least.min(self.settings.lease).max(delay))
                 }
@@ -172,7 +187,6 @@ impl Relay {
     {
         match Stint::begin(self).await {
             Ok(Some(mut stint)) => {
-                self.ready();
                 let result = stint.run(shutdown).await;
                 let result = stint.finish(result).await;
                 if result.is_ok() {
@@ -181,7 +195,8 @@ impl Relay {
                 (result, stint.progress())
             }
             Ok(None) => {
-                self.ready();
+                self.works();
+                self.set_state(State::ready());
                 self.not_behind();
                 (Ok(End::NoLease), true)
             }
@@ -195,15 +210,25 @@ impl Relay {
         }
     }
 
-    fn ready(&self) {
-        if let Some(health) = &self.health {
-            health.ready();
+    /// A read succeeded. Returns whether that is news.
+    fn works(&self) -> bool {
+        !self.works.swap(true, Ordering::Relaxed)
+    }
+
+    fn set_state(&self, state: State) {
+        let Some(health) = self.health.as_ref().filter(|_| self.works.load(Ordering::Relaxed)) else {
+            return;
+        };
+        match (state.status, state.reason) {
+            (Status::Ready, _) => health.ready(),
+            (_, reason) => health.degraded(reason.unwrap_or_default()),
         }
     }
 
     fn unready(&self, error: &Error) {
+        self.works.store(false, Ordering::Relaxed);
         if let Some(health) = &self.health {
-            health.unready(error.to_string());
+            health.unready(error.chain().to_string());
         }
     }
 }

@@ -5,6 +5,8 @@
 //! when another wrote in between. A pool of one connection makes writers queue in the process instead of in
 //! SQLite's busy loop. What is promised after a power cut is what `synchronous` promises (`FULL`, in WAL mode).
 
+mod branches;
+mod changes;
 mod inbox;
 mod migrate;
 mod outbox;

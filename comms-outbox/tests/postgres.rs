@@ -66,7 +66,7 @@ impl Backend for Postgres {
 
     async fn drop_tables(&self) {
         self.sql(
-            "DROP TABLE {s}.comms_outbox, {s}.comms_outbox_cursor, {s}.comms_outbox_parked, {s}.comms_inbox,
+            "DROP TABLE {s}.comms_outbox, {s}.comms_outbox_cursor, {s}.comms_outbox_guard, {s}.comms_outbox_branch, {s}.comms_outbox_parked, {s}.comms_inbox,
                 {s}.comms_replies, {s}.comms_outbox_migrations",
         )
         .await;
@@ -96,9 +96,9 @@ impl Backend for Postgres {
         sqlx::query(lock).bind(format!("{} {key}", self.schema)).execute(&mut **tx).await.unwrap();
     }
 
-    async fn lease(&self) -> (String, i64, bool) {
+    async fn lease(&self) -> (String, String, bool) {
         let text = format!(
-            "SELECT owner, epoch, lease_until > clock_timestamp() FROM {}.comms_outbox_cursor WHERE relay = 'test'",
+            "SELECT owner, token::text, lease_until > clock_timestamp() FROM {}.comms_outbox_cursor WHERE relay = 'test'",
             self.schema
         );
         sqlx::query_as(AssertSqlSafe(text)).fetch_one(&self.pool).await.unwrap()
@@ -253,9 +253,12 @@ async fn a_restored_dump_is_refused_until_it_is_rebased() {
     send(&backend, &[message("k", "3"), message("k", "4")]).await;
     // As after a restore: the rows' transactions are of another cluster, and so is the cursor.
     backend.sql("UPDATE {s}.comms_outbox_cursor SET system_identifier = 1").await;
-    let error = run(backend.relay(recorder.clone())).end().await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Fatal);
-    assert!(error.to_string().contains("Tables::rebase"), "{error}");
+    let health = Health::new();
+    let relay = run(backend.relay(recorder.clone()).health(health.component("relay")));
+    let refused = || health.readiness().reason("relay").is_some_and(|why| why.contains("Tables::rebase"));
+    until("the relay is unready and names the way out", async || refused()).await;
+    assert_eq!(recorder.count(), 2);
+    relay.stop().await;
 
     backend.tables.rebase(&backend.pool).await.unwrap();
     let relay = run(backend.relay(recorder.clone()).page(1));

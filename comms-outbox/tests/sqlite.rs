@@ -62,7 +62,7 @@ impl Backend for Sqlite {
     }
 
     async fn drop_tables(&self) {
-        let drop = "DROP TABLE comms_outbox; DROP TABLE comms_outbox_cursor; DROP TABLE comms_outbox_parked;
+        let drop = "DROP TABLE comms_outbox; DROP TABLE comms_outbox_cursor; DROP TABLE comms_outbox_branch; DROP TABLE comms_outbox_parked;
             DROP TABLE comms_inbox; DROP TABLE comms_replies; DROP TABLE comms_outbox_migrations";
         sqlx::raw_sql(drop).execute(&self.pool).await.unwrap();
     }
@@ -87,8 +87,8 @@ impl Backend for Sqlite {
     /// The transaction has the lock of the whole file.
     async fn lock_key(&self, _: &mut Tx<Self>, _: &str) {}
 
-    async fn lease(&self) -> (String, i64, bool) {
-        let text = "SELECT owner, epoch, lease_until > CAST(unixepoch('subsec') * 1000 AS INTEGER)
+    async fn lease(&self) -> (String, String, bool) {
+        let text = "SELECT owner, token, lease_until > CAST(unixepoch('subsec') * 1000 AS INTEGER)
             FROM comms_outbox_cursor WHERE relay = 'test'";
         sqlx::query_as(text).fetch_one(&self.pool).await.unwrap()
     }

@@ -26,25 +26,47 @@ CREATE TABLE {s}.comms_outbox_cursor (
     snap pg_snapshot NOT NULL,
     win pg_snapshot,
     last_id bigint NOT NULL,
+    covers text[],
+    token uuid NOT NULL,
     owner text NOT NULL,
-    epoch bigint NOT NULL,
+    lease interval NOT NULL,
     lease_until timestamptz NOT NULL,
     system_identifier bigint NOT NULL
+) WITH (fillfactor = 20);
+
+-- Recovery after a crash empties an unlogged table: see postgres/read.rs.
+CREATE UNLOGGED TABLE {s}.comms_outbox_guard (
+    relay text PRIMARY KEY,
+    token uuid NOT NULL
 );
+
+CREATE TABLE {s}.comms_outbox_branch (
+    relay text NOT NULL,
+    topic text NOT NULL,
+    snap pg_snapshot NOT NULL,
+    win pg_snapshot,
+    last_id bigint NOT NULL,
+    error_kind text,
+    error text,
+    since timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (relay, topic)
+) WITH (fillfactor = 50);
 
 CREATE TABLE {s}.comms_outbox_parked (
     relay text NOT NULL,
     outbox_id bigint NOT NULL,
     topic text NOT NULL,
     key bytea,
-    state text NOT NULL DEFAULT 'parked' CHECK (state IN ('parked', 'released')),
+    state text NOT NULL DEFAULT 'parked' CHECK (state IN ('parked', 'held', 'released')),
     attempts integer NOT NULL,
     error_kind text,
     error text NOT NULL,
     parked_at timestamptz NOT NULL DEFAULT now(),
+    retry_at timestamptz,
     PRIMARY KEY (relay, outbox_id)
 );
-CREATE INDEX comms_outbox_parked_lane ON {s}.comms_outbox_parked (relay, topic, key);
+CREATE INDEX comms_outbox_parked_lane ON {s}.comms_outbox_parked (relay, topic, key, outbox_id);
+CREATE INDEX comms_outbox_parked_due ON {s}.comms_outbox_parked (relay, outbox_id) WHERE state <> 'parked';
 
 CREATE TABLE {s}.comms_inbox (
     subscriber text NOT NULL,

@@ -17,7 +17,7 @@ WHERE p.relay = $1 ORDER BY p.outbox_id LIMIT 1000";
 
 pub(super) const RELEASE: &str = "
 UPDATE {s}.comms_outbox_parked SET state = 'released'
-WHERE relay = $1 AND key IS NOT DISTINCT FROM $2 AND state = 'parked'";
+WHERE relay = $1 AND key IS NOT DISTINCT FROM $2 AND state <> 'released'";
 
 impl Tables {
     /// The messages that `relay` holds back, in the order in which they will leave; at most the first 1,000.

@@ -1,140 +1,192 @@
-//! Reading what was committed since a snapshot: no loss, no stall.
+//! Reading what was committed since a snapshot: no loss, no stall, no read that grows with the table.
 //!
+//! # The cursor
 //! The cursor is a snapshot A whose rows are all done. A read takes the current snapshot B; the rows that are
 //! visible in B and not in A are the *window*, a set that never changes again, delivered in the order of their
 //! ids, page by page. So a row that commits late is in a later window however old it is; and of two
 //! transactions that follow one another the first is never in a later window than the second.
 //!
-//! Two indexes keep this cheap however long the table is. New transactions (`xid >= xmax(A)`) are a range of
-//! `(xid, id)`, read once per window for its bounds; their rows are then paged by `id` between the bounds.
-//! Transactions that were open in A are few, and each is paged on its own. The two conditions in one `OR`, or
-//! conditions on `xid` while paging by `id`, make the planner read the whole window again for every page.
+//! # Why the cursor survives a crash
+//! A transaction id that no WAL record names is handed out again after a crash: a rolled-back transaction, a
+//! commit that was not flushed. A cursor that rests on such an id takes the next row under it for delivered.
+//! A snapshot may therefore be stored only if it was taken **in the same history** as, and before, the commit
+//! record of the transaction that stores it. *Same history* means: no crash recovery, no promotion and no
+//! restore in between.
+//!
+//! The history is known by a *guard*: a row of an UNLOGGED table with a random token that the server draws when
+//! the lease is taken. Recovery empties unlogged tables (documentation of PostgreSQL, `CREATE TABLE`), so the
+//! row is there as long as the history is the same. Each statement that takes a snapshot ([`LOOK`]) and each
+//! that stores one (`SAVE`) asks for it; where it is gone the session ends, its memory is discarded, and the
+//! next session begins with what is stored.
+//!
+//! 1. The guard is there at a save, so no recovery lies between the acquisition and the save, and every look in
+//!    between belongs to this history.
+//! 2. A transaction that B sees as ended wrote its commit or abort record before it left the process array, so
+//!    before B was taken, so before the commit record of the transaction T that stores B.
+//! 3. WAL survives as a prefix. Wherever T is found committed (after a crash, on a promoted standby, in a
+//!    restored server) all of those transactions ended as before, and the next transaction id is above theirs:
+//!    none of their ids is handed out again.
+//! 4. What B does not see as ended (above its `xmax`, or in its list) is not covered by B: a later window finds it.
+//! 5. Where T is not found, the guard is not there either, and the relay goes back to an older stored position
+//!    for which 1 to 4 hold.
+//!
+//! A crash between a look and its page does no harm: the page may return other rows, which are delivered, and the
+//! next look or save notices. Advancing over an empty window in memory is safe for the same reason.
+//!
+//! The token is a fence, too: it is drawn anew in each acquisition, so a session that was overtaken, or granted a
+//! second time by a failover, changes nothing. On a hot standby reading an unlogged table is an error, so a relay
+//! never reads there. What breaks it: a server that keeps or replicates unlogged tables (checked: the table must
+//! be unlogged), `fsync = off`, `pg_resetwal`, and a copy of the data directory of a server that was stopped
+//! cleanly, which carries the guard along.
+//!
+//! # Why each statement is bounded
+//! The planner's statistics of an outbox are stale, and one transaction may have written a million rows. So no
+//! statement rests on a plan that statistics could change: the index (xid, id) is walked in pieces by row
+//! comparison ([`SCAN`]), which gives the ranges of ids that hold the window's rows; a page then reads the table
+//! by those ranges, over at most [`SPAN`] ids. A page may be empty and still advance. A statement that the
+//! server cancels (`statement_timeout`) is repeated with a smaller piece.
 
-use comms_core::Error;
-use sqlx::{PgConnection, PgPool, Row};
+mod page;
+mod scan;
 
-use super::{Tables, row, unit};
-use crate::{
-    relay::{Page, Position},
-    sql_error,
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
 };
 
-/// Statistics of an outbox are of the past: it was empty a second ago. No plan may rest on them.
-const BEGIN: &str = "BEGIN READ ONLY; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off;
-    SET LOCAL jit = off";
+use comms_core::Error;
+use sqlx::{PgPool, Row};
 
-/// $1 A, $2 B or NULL for now. Reads the index alone, about half a microsecond a row. Counted, or the planner
-/// answers min(id) by walking the primary key from its very beginning.
-pub(super) const WINDOW: &str = "
-WITH w AS MATERIALIZED (
-    SELECT $1::text::pg_snapshot AS a, coalesce($2::text::pg_snapshot, pg_current_snapshot()) AS b
-)
-SELECT w.b::text AS b, new.n > 0 OR late.any AS found, coalesce(new.lo, 0) AS lo, coalesce(new.hi, 0) AS hi
-FROM w,
-LATERAL (
-    SELECT count(*) AS n, min(id) AS lo, max(id) AS hi FROM {s}.comms_outbox
-    WHERE xid >= pg_snapshot_xmax(w.a) AND xid < pg_snapshot_xmax(w.b) AND pg_visible_in_snapshot(xid, w.b)
-) new,
-LATERAL (
-    SELECT EXISTS (
-        SELECT FROM {s}.comms_outbox
-        WHERE xid = ANY (ARRAY(SELECT x FROM pg_snapshot_xip(w.a) x WHERE pg_visible_in_snapshot(x, w.b)))
-    ) AS any
-) late";
+use super::{Tables, snapshot::Snapshot, unit};
+use crate::{
+    relay::{Page, Position, Query},
+    sql_error,
+};
+pub(super) use page::PAGE;
+pub(super) use scan::SCAN;
+use scan::Window;
 
-/// $1 A, $2 B, $3 topics or NULL, $4 the last id done, $5 and $6 the bounds, $7 the size of the page.
-pub(super) const PAGE: &str = "
-WITH w AS MATERIALIZED (
-    SELECT $1::text::pg_snapshot AS a, $2::text::pg_snapshot AS b,
-        ARRAY(SELECT x FROM pg_snapshot_xip($1::text::pg_snapshot) x
-              WHERE pg_visible_in_snapshot(x, $2::text::pg_snapshot)) AS late
-)
-SELECT id, source, msg_id, topic, key, headers, payload,
-       extract(epoch FROM clock_timestamp() - created_at)::float8 AS age
-FROM (
-    (SELECT o.* FROM {s}.comms_outbox o
-     WHERE id > greatest($4::bigint, $5::bigint - 1) AND id <= $6::bigint
-       AND pg_visible_in_snapshot(xid, (SELECT b FROM w))
-       AND NOT pg_visible_in_snapshot(xid, (SELECT a FROM w))
-       AND xid <> ALL ((SELECT late FROM w)::xid8[])
-       AND ($3::text[] IS NULL OR topic = ANY ($3))
-     ORDER BY id LIMIT $7)
-    UNION ALL
-    (SELECT l.* FROM w, unnest(w.late) AS t (xid), LATERAL (
-        SELECT o.* FROM {s}.comms_outbox o
-        WHERE o.xid = t.xid AND o.id > $4::bigint AND ($3::text[] IS NULL OR topic = ANY ($3))
-        ORDER BY o.xid, o.id LIMIT $7
-     ) l)
-) page
-ORDER BY id LIMIT $7";
+/// The most ids that one page passes over.
+const SPAN: i64 = 5_000;
+/// The most rows or index entries that one statement examines, while the server does not cancel it.
+const PIECE: u32 = 10_000;
+const LEAST_PIECE: u32 = 50;
 
-/// The next page after `from`, and where reading stands once it is done.
+/// Planner statistics for the outbox are usually stale, so force index scans.
+pub(super) const BEGIN: &str = "BEGIN READ ONLY; SET LOCAL enable_seqscan = off;
+    SET LOCAL enable_bitmapscan = off; SET LOCAL jit = off";
+
+/// $1 relay, $2 token.
+pub(super) const LOOK: &str = "
+SELECT EXISTS (SELECT FROM {s}.comms_outbox_guard WHERE relay = $1 AND token = $2::text::uuid) AS same,
+       pg_current_snapshot()::text AS now";
+
+/// How much one statement may examine: less after the server cancelled one.
+#[derive(Debug)]
+pub(super) struct Piece(AtomicU32);
+
+impl Piece {
+    pub(super) const fn new() -> Self {
+        Self(AtomicU32::new(PIECE))
+    }
+
+    fn get(&self) -> i64 {
+        self.0.load(Ordering::Relaxed).into()
+    }
+
+    fn shrink(&self) {
+        self.0.store((self.0.load(Ordering::Relaxed) / 4).max(LEAST_PIECE), Ordering::Relaxed);
+    }
+
+    fn grow(&self) {
+        let piece = self.0.load(Ordering::Relaxed);
+        self.0.store((piece + piece / 8 + 1).min(PIECE), Ordering::Relaxed);
+    }
+}
+
+/// The next page of `query`; `None` where the guard is gone.
 pub(super) async fn read(
     pool: &PgPool,
     tables: &Tables,
-    from: &Position,
-    topics: Option<&[String]>,
-    limit: i64,
-) -> Result<Page, Error> {
-    if from.window.is_none() {
-        let now = sqlx::query_scalar("SELECT pg_current_snapshot()::text").fetch_one(pool);
-        let now: String = now.await.map_err(sql_error)?;
-        if now == from.snap {
-            return Ok(Page { rows: Vec::new(), after: from.clone() });
+    piece: &Piece,
+    query: Query,
+) -> Result<Option<Page>, Error> {
+    let Some(upto) = upto(pool, tables, &query).await? else { return Ok(None) };
+    if query.from.is_settled() && upto == query.from.snap {
+        return Ok(Some(nothing(query.from.clone())));
+    }
+    let mut window = match query.scan.clone().and_then(|scan| scan.downcast::<Window>().ok()) {
+        Some(window) => Window::clone(&window),
+        None => Window::new(&Snapshot::parse(&query.from.snap)?, &Snapshot::parse(&upto)?),
+    };
+    loop {
+        let mut tx = unit::begin_with(pool, BEGIN).await?;
+        let step = step(&mut tx, tables, piece, &query, &upto, &mut window).await;
+        match step {
+            Ok(page) => {
+                tx.commit().await.map_err(sql_error)?;
+                piece.grow();
+                return Ok(Some(page));
+            }
+            // statement_timeout: the same again, in smaller pieces.
+            Err(error) if cancelled(&error) && piece.get() > LEAST_PIECE.into() => piece.shrink(),
+            Err(error) => return Err(sql_error(error)),
         }
     }
-    let mut tx = unit::begin_with(pool, BEGIN).await?;
-    let page = page(&mut tx, tables, from, topics, limit).await?;
-    tx.commit().await.map_err(sql_error)?;
+}
+
+/// The snapshot to read up to; `None` where the guard is gone.
+async fn upto(pool: &PgPool, tables: &Tables, query: &Query) -> Result<Option<Arc<str>>, Error> {
+    if let Some(window) = &query.from.window {
+        return Ok(Some(window.clone()));
+    }
+    if let Some(upto) = &query.upto {
+        return Ok(Some(upto.snap.clone()));
+    }
+    let row = tables.relay_query(&tables.sql.look).bind(&*query.relay).bind(&query.token);
+    let row = row.fetch_one(pool).await.map_err(sql_error)?;
+    let columns = || Ok((row.try_get("same")?, row.try_get::<&str, _>("now")?.into()));
+    let (same, now): (bool, Arc<str>) = columns().map_err(sql_error)?;
+    Ok(same.then_some(now))
+}
+
+/// One bounded piece of work: a part of the scan, or a page.
+async fn step(
+    conn: &mut sqlx::PgConnection,
+    tables: &Tables,
+    piece: &Piece,
+    query: &Query,
+    upto: &Arc<str>,
+    window: &mut Window,
+) -> Result<Page, sqlx::Error> {
+    let within = Position {
+        snap: query.from.snap.clone(),
+        window: Some(upto.clone()),
+        last_id: if query.from.is_settled() { 0 } else { query.from.last_id },
+    };
+    if !window.is_scanned() {
+        window.scan(conn, tables, piece.get(), within.last_id).await?;
+        if !window.is_scanned() {
+            return Ok(Page { scan: Some(Arc::new(window.clone())), more: true, ..nothing(within) });
+        }
+    }
+    let mut page = page::page(conn, tables, piece.get(), query, within, window).await?;
+    if window.is_read() {
+        page.after = Position { snap: upto.clone(), window: None, last_id: 0 };
+        page.more = false;
+    } else {
+        page.scan = Some(Arc::new(window.clone()));
+    }
     Ok(page)
 }
 
-async fn page(
-    conn: &mut PgConnection,
-    tables: &Tables,
-    from: &Position,
-    topics: Option<&[String]>,
-    limit: i64,
-) -> Result<Page, Error> {
-    let (b, lo, hi) = match (&from.window, from.bounds) {
-        (Some(b), Some((lo, hi))) => (b.clone(), lo, hi),
-        (window, _) => {
-            let row = sqlx::query(tables.sql.window.clone())
-                .bind(&from.snap)
-                .bind(window)
-                .fetch_one(&mut *conn)
-                .await
-                .map_err(sql_error)?;
-            let columns =
-                || Ok((row.try_get("b")?, row.try_get("lo")?, row.try_get("hi")?, row.try_get("found")?));
-            let (b, lo, hi, found): (String, i64, i64, bool) = columns().map_err(sql_error)?;
-            if !found {
-                let after = Position { snap: b, window: None, bounds: None, last_id: from.last_id };
-                return Ok(Page { rows: Vec::new(), after });
-            }
-            (b, lo, hi)
-        }
-    };
-    // Between windows `last_id` says only where the last one ended.
-    let done = if from.window.is_some() { from.last_id } else { 0 };
-    let rows = sqlx::query(tables.sql.page.clone())
-        .bind(&from.snap)
-        .bind(&b)
-        .bind(topics)
-        .bind(done)
-        .bind(lo)
-        .bind(hi)
-        .bind(limit)
-        .fetch_all(conn)
-        .await
-        .map_err(sql_error)?;
-    let rows = rows.iter().map(row::decode).collect::<Result<Vec<_>, _>>()?;
-    let last_id = rows.last().map_or(from.last_id, |row| row.id);
-    let full = i64::try_from(rows.len()).is_ok_and(|n| n == limit);
-    let after = if full {
-        Position { snap: from.snap.clone(), window: Some(b), last_id, bounds: Some((lo, hi)) }
-    } else {
-        Position { snap: b, window: None, last_id, bounds: None }
-    };
-    Ok(Page { rows, after })
+fn nothing(at: Position) -> Page {
+    Page { rows: Vec::new(), age: Duration::ZERO, within: at.clone(), after: at, scan: None, more: false }
+}
+
+fn cancelled(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|e| e.code()).is_some_and(|code| code == "57014")
 }

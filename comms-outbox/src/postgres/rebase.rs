@@ -1,43 +1,110 @@
-//! After a dump was restored into another cluster: cursors are snapshots of transactions that are not there.
+//! After the rows came from another server (dump and restore, `pg_upgrade`, logical replication): cursors are
+//! snapshots of transactions that are not there, and rows name them.
 
 use comms_core::Error;
-use sqlx::PgPool;
+use sqlx::{PgPool, Row as _};
 
 use super::{Tables, tables::render, unit};
 use crate::{commit_error, sql_error};
 
-/// Every restored row gets the one transaction id that is older than all; the window that holds exactly them
-/// is (`3:3:`, `4:4:`), and it is paged by id like any other. A cursor begins in it before the first row that
-/// it had not delivered, so some that it had come again.
-const REBASE: &str = "
-LOCK TABLE {s}.comms_outbox, {s}.comms_outbox_cursor IN EXCLUSIVE MODE;
+/// How many rows one transaction rewrites.
+const PAGE: i64 = 5_000;
+
+/// A cursor of another server: its identifier differs, or it names transactions that were not begun here.
+const FOREIGN: &str = "
+SELECT EXISTS (SELECT FROM {s}.comms_outbox_cursor c, pg_control_system() k
+               WHERE c.system_identifier <> k.system_identifier
+                  OR pg_snapshot_xmax(c.snap) > pg_snapshot_xmax(pg_current_snapshot())) AS cursors,
+       EXISTS (SELECT FROM {s}.comms_outbox WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())) AS rows";
+
+/// Every row gets the one transaction id that is older than all; the window that holds exactly them is
+/// (`3:3:`, `4:4:`), and it is paged by id like any other. A cursor begins in it before the first row that
+/// it had not delivered, so some that it had are delivered again. A cursor of this server begins at the oldest row.
+/// The identifier changes last, so that a call that was interrupted is repeated, and relays are refused until then.
+const CURSORS: &str = "
+LOCK TABLE {s}.comms_outbox_cursor, {s}.comms_outbox_branch IN EXCLUSIVE MODE;
+DELETE FROM {s}.comms_outbox_guard;
+UPDATE {s}.comms_outbox_branch b
+SET last_id = coalesce(
+        (SELECT min(o.id) - 1 FROM {s}.comms_outbox o
+         WHERE o.topic = b.topic AND NOT pg_visible_in_snapshot(o.xid, b.snap)
+           AND NOT (b.win IS NOT NULL AND pg_visible_in_snapshot(o.xid, b.win) AND o.id <= b.last_id)),
+        (SELECT max(o.id) FROM {s}.comms_outbox o), 0),
+    snap = '3:3:', win = '4:4:'
+WHERE b.win::text IS DISTINCT FROM '4:4:';
 UPDATE {s}.comms_outbox_cursor c
 SET last_id = coalesce(
         (SELECT min(o.id) - 1 FROM {s}.comms_outbox o
          WHERE NOT pg_visible_in_snapshot(o.xid, c.snap)
            AND NOT (c.win IS NOT NULL AND pg_visible_in_snapshot(o.xid, c.win) AND o.id <= c.last_id)),
         (SELECT max(o.id) FROM {s}.comms_outbox o), 0),
-    snap = '3:3:', win = '4:4:', epoch = epoch + 1, lease_until = clock_timestamp(),
-    system_identifier = (SELECT system_identifier FROM pg_control_system())
-WHERE EXISTS (SELECT FROM pg_control_system() k WHERE k.system_identifier <> c.system_identifier);
-UPDATE {s}.comms_outbox SET xid = '3' WHERE xid <> '3'";
+    snap = '3:3:', win = '4:4:', token = gen_random_uuid(), lease_until = clock_timestamp(),
+    system_identifier = 0
+WHERE c.system_identifier <> 0 AND c.win::text IS DISTINCT FROM '4:4:'";
+
+/// $1 the last id of the page before.
+const ROWS: &str = "
+WITH page AS MATERIALIZED (SELECT id FROM {s}.comms_outbox WHERE id > $1 ORDER BY id LIMIT $2),
+changed AS (
+    UPDATE {s}.comms_outbox o SET xid = $3::text::xid8 FROM page
+    WHERE o.id = page.id AND o.xid <> $3::text::xid8 AND ($4 OR o.xid >= pg_snapshot_xmax(pg_current_snapshot()))
+    RETURNING 1
+)
+SELECT max(id) AS last, (SELECT count(*) FROM changed) AS changed FROM page";
+
+const DONE: &str = "UPDATE {s}.comms_outbox_cursor
+SET system_identifier = (SELECT system_identifier FROM pg_control_system()) WHERE system_identifier = 0";
 
 impl Tables {
-    /// Makes the cursors of a restored dump usable in this cluster. Writers and relays must be stopped: rows
-    /// written here before the call may be taken for delivered. Rewrites every row of the outbox. Does
-    /// nothing where no cursor is of another cluster.
+    /// Makes an outbox usable whose rows were written by another server. Does nothing where there is none such.
+    /// Rewrites the outbox in pages of 5,000 rows, each in a transaction of its own; a call that was interrupted is
+    /// simply repeated. Stop writers and relays before: rows that are written here meanwhile may be taken for delivered.
+    ///
+    /// Rows that were not delivered are delivered afterwards; some that were are delivered again.
     ///
     /// # Errors
-    /// The database's.
+    /// Those of the database, see [`sql_error`](crate::sql_error).
     pub async fn rebase(&self, pool: &PgPool) -> Result<(), Error> {
-        let mut tx = unit::begin(pool).await?;
-        let foreign = "SELECT EXISTS (SELECT FROM {s}.comms_outbox_cursor c, pg_control_system() k
-                       WHERE c.system_identifier <> k.system_identifier)";
-        let foreign = sqlx::query_scalar(render(&self.schema, foreign)).fetch_one(&mut *tx);
-        if foreign.await.map_err(sql_error)? {
-            let rebase = sqlx::raw_sql(render(&self.schema, REBASE));
-            rebase.execute(&mut *tx).await.map_err(sql_error)?;
+        let found = sqlx::query(render(&self.schema, FOREIGN)).persistent(false).fetch_one(pool).await;
+        let found = found.map_err(sql_error)?;
+        let column = |name| found.try_get::<bool, _>(name).map_err(sql_error);
+        match (column("cursors")?, column("rows")?) {
+            (true, _) => {
+                let mut tx = unit::begin(pool).await?;
+                sqlx::raw_sql(render(&self.schema, CURSORS)).execute(&mut *tx).await.map_err(sql_error)?;
+                tx.commit().await.map_err(commit_error)?;
+                self.rewrite(pool, Some("3")).await?;
+                let done = sqlx::raw_sql(render(&self.schema, DONE)).execute(pool).await;
+                done.map(drop).map_err(sql_error)
+            }
+            // The cursors are of this server and do not know these rows: they come as new ones.
+            (false, true) => self.rewrite(pool, None).await,
+            (false, false) => Ok(()),
         }
-        tx.commit().await.map_err(commit_error)
+    }
+
+    /// Gives all rows the transaction `xid`, or those from another server the one that rewrites them.
+    async fn rewrite(&self, pool: &PgPool, xid: Option<&str>) -> Result<(), Error> {
+        let mut last = 0_i64;
+        loop {
+            let mut tx = unit::begin(pool).await?;
+            let own = sqlx::query_scalar::<_, String>("SELECT pg_current_xact_id()::text").persistent(false);
+            let own = own.fetch_one(&mut *tx).await.map_err(sql_error)?;
+            let row = sqlx::query(render(&self.schema, ROWS))
+                .persistent(false)
+                .bind(last)
+                .bind(PAGE)
+                .bind(xid.unwrap_or(&own))
+                .bind(xid.is_some())
+                .fetch_one(&mut *tx)
+                .await
+                .map_err(sql_error)?;
+            let columns = || Ok((row.try_get("last")?, row.try_get("changed")?));
+            let (end, changed): (Option<i64>, i64) = columns().map_err(sql_error)?;
+            tx.commit().await.map_err(commit_error)?;
+            let Some(end) = end else { return Ok(()) };
+            last = end;
+            tracing::info!(schema = %self.schema, last, changed, "outbox rows rebased");
+        }
     }
 }

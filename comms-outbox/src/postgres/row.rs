@@ -1,29 +1,29 @@
 //! A row of the outbox becomes a message.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use comms_core::{Error, Message};
 use sqlx::{Row as _, postgres::PgRow};
 
-use crate::{codec, relay::Row, sql_error};
+use crate::{codec, relay::Row};
 
-/// Of the columns id, source, msg_id, topic, key, headers, payload, age.
-pub(super) fn decode(row: &PgRow) -> Result<Row, Error> {
-    let headers: Vec<u8> = row.try_get("headers").map_err(sql_error)?;
-    let headers = codec::decode(headers.into())?;
-    let columns = || -> Result<Row, sqlx::Error> {
-        let bytes = |name| row.try_get::<Option<Vec<u8>>, _>(name).map(|b| b.map(Bytes::from));
-        let message = Message {
-            source: row.try_get::<&str, _>("source")?.into(),
-            id: row.try_get::<&str, _>("msg_id")?.into(),
-            destination: row.try_get::<&str, _>("topic")?.into(),
-            key: bytes("key")?,
-            headers,
-            payload: bytes("payload")?,
-        };
-        let age = Duration::try_from_secs_f64(row.try_get("age")?).unwrap_or_default();
-        Ok(Row { id: row.try_get("id")?, age, message })
+/// Of the columns id, source, msg_id, topic, key, headers, payload. What is damaged in one row stays that row's.
+pub(super) fn decode(row: &PgRow) -> Result<Row, sqlx::Error> {
+    let bytes = |name| row.try_get::<Option<Vec<u8>>, _>(name).map(|b| b.map(Bytes::from));
+    let destination: Arc<str> = row.try_get::<&str, _>("topic")?.into();
+    let key = bytes("key")?;
+    let columns = || -> Result<Message, Error> {
+        let damaged = |e: sqlx::Error| Error::internal(e).context("decode a row of the outbox");
+        Ok(Message {
+            source: row.try_get::<&str, _>("source").map_err(damaged)?.into(),
+            id: row.try_get::<&str, _>("msg_id").map_err(damaged)?.into(),
+            destination: destination.clone(),
+            key: key.clone(),
+            headers: codec::decode(row.try_get::<Vec<u8>, _>("headers").map_err(damaged)?.into())?,
+            payload: bytes("payload").map_err(damaged)?,
+        })
     };
-    columns().map_err(sql_error)
+    let message = columns();
+    Ok(Row { id: row.try_get("id")?, destination, key, message })
 }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use comms_core::Error;
-use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
+use sqlx::{AssertSqlSafe, Postgres, SqlSafeStr, SqlStr, postgres::PgArguments, query::Query};
 
-use super::{inbox, outbox, parked, read, replies, store};
+use super::{changes, inbox, lease, outbox, parked, read, replies, store};
 
 /// The outbox tables of one service's schema. Cheap to clone; holds no connection: every call takes the
 /// caller's, and what it writes is part of the caller's transaction.
@@ -30,14 +30,22 @@ pub(super) struct Statements {
     pub(super) answer: SqlStr,
     pub(super) parked: SqlStr,
     pub(super) release: SqlStr,
-    pub(super) window: SqlStr,
+    pub(super) look: SqlStr,
+    pub(super) scan: SqlStr,
     pub(super) page: SqlStr,
+    pub(super) lease_check: SqlStr,
     pub(super) acquire: SqlStr,
+    pub(super) guard: SqlStr,
+    pub(super) branches: SqlStr,
     pub(super) save: SqlStr,
+    pub(super) covers: SqlStr,
+    pub(super) branch: SqlStr,
+    pub(super) join: SqlStr,
     pub(super) park: SqlStr,
     pub(super) follow: SqlStr,
     pub(super) unpark: SqlStr,
     pub(super) repark: SqlStr,
+    pub(super) due: SqlStr,
     pub(super) lanes: SqlStr,
     pub(super) released: SqlStr,
 }
@@ -64,18 +72,32 @@ impl Tables {
             answer: sql(replies::ANSWER),
             parked: sql(parked::PARKED),
             release: sql(parked::RELEASE),
-            window: sql(read::WINDOW),
+            look: sql(read::LOOK),
+            scan: sql(read::SCAN),
             page: sql(read::PAGE),
-            acquire: sql(store::ACQUIRE),
+            lease_check: sql(lease::CHECK),
+            acquire: sql(lease::ACQUIRE),
+            guard: sql(lease::GUARD),
+            branches: sql(lease::BRANCHES),
             save: sql(store::SAVE),
-            park: sql(store::PARK),
-            follow: sql(store::FOLLOW),
-            unpark: sql(store::UNPARK),
-            repark: sql(store::REPARK),
+            covers: sql(changes::COVERS),
+            branch: sql(changes::BRANCH),
+            join: sql(changes::JOIN),
+            park: sql(changes::PARK),
+            follow: sql(changes::FOLLOW),
+            unpark: sql(changes::UNPARK),
+            repark: sql(changes::REPARK),
+            due: sql(store::DUE),
             lanes: sql(store::LANES),
             released: sql(store::RELEASED),
         };
         Ok(Self { schema: schema.into(), sql: Arc::new(sql) })
+    }
+
+    /// A statement of the relay, without a name: a pooler in transaction mode gives each statement another
+    /// session, where a name may stand for another statement.
+    pub(super) fn relay_query(&self, sql: &SqlStr) -> Query<'static, Postgres, PgArguments> {
+        sqlx::query(sql.clone()).persistent(false)
     }
 }
 

@@ -1,13 +1,13 @@
 //! The settings of a relay, checked when it is made.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::AtomicBool},
     time::Duration,
 };
 
 use comms_core::{Backoff, Clock, Error, Publisher, health};
 
-use super::{Relay, Settings, metrics::Metrics, store::Store};
+use super::{Relay, Settings, Start, metrics::Metrics, store::Store};
 use crate::Wake;
 
 /// Makes a [`Relay`]. Every setting has a default.
@@ -20,10 +20,13 @@ pub struct RelayBuilder {
     owner: Option<String>,
     lease: Duration,
     page: u32,
+    page_bytes: usize,
     in_flight: usize,
     in_flight_bytes: usize,
     idle: Duration,
     drain: Duration,
+    start: Start,
+    parked_limit: usize,
     wake: Wake,
     clock: Clock,
     health: Option<health::Component>,
@@ -40,10 +43,13 @@ impl RelayBuilder {
             owner: None,
             lease: Duration::from_secs(5),
             page: 500,
+            page_bytes: 8 * 1024 * 1024,
             in_flight: 10_000,
             in_flight_bytes: 64 * 1024 * 1024,
             idle: Duration::from_millis(50),
             drain: Duration::from_secs(10),
+            start: Start::Oldest,
+            parked_limit: 0,
             wake: Wake::new(),
             clock: Clock::system(),
             health: None,
@@ -59,13 +65,25 @@ impl RelayBuilder {
     }
 
     /// Only messages to these destinations. Default all.
+    ///
+    /// The cursor remembers the destinations that it stands for. One that is added begins where
+    /// [`start`](Self::start) says; rows for one that the cursor stands for and no process names any more wait, and are
+    /// reported, until a process names it again or `Tables::cover_only` gives it up.
     pub fn destinations<T: Into<String>>(mut self, topics: impl IntoIterator<Item = T>) -> Self {
         self.topics = Some(topics.into_iter().map(Into::into).collect());
         self
     }
 
-    /// Who holds the lease; the same owner takes it again at once, so it must be unique among running
-    /// processes and may be stable over restarts (a stateful set's pod name). Default: a random one.
+    /// Where a destination begins that this relay did not stand for before: a new relay's too. Default
+    /// [`Start::Oldest`].
+    pub fn start(mut self, start: Start) -> Self {
+        self.start = start;
+        self
+    }
+
+    /// The owner of the lease. The same owner takes the lease again at once, so the name must be unique among running
+    /// processes, and may be stable over restarts (the pod name of a stateful set). Default: a random one, so that a
+    /// process that was killed waits out its own lease.
     pub fn owner(mut self, owner: impl Into<String>) -> Self {
         self.owner = Some(owner.into());
         self
@@ -80,6 +98,19 @@ impl RelayBuilder {
     /// The most rows of one read. Default 500.
     pub fn page(mut self, rows: u32) -> Self {
         self.page = rows;
+        self
+    }
+
+    /// The most bytes of one read: key, headers, payload and names; one row more where a single one is larger.
+    /// Default 8 MiB.
+    pub fn page_bytes(mut self, bytes: usize) -> Self {
+        self.page_bytes = bytes;
+        self
+    }
+
+    /// The most parked or held keys beside which the relay is ready; with more of them it is degraded. Default 0.
+    pub fn parked_limit(mut self, keys: usize) -> Self {
+        self.parked_limit = keys;
         self
     }
 
@@ -121,7 +152,8 @@ impl RelayBuilder {
         self
     }
 
-    /// Ready while the database answers, also while another relay has the lease.
+    /// Ready while the database answers, also while another relay has the lease. Degraded while a destination or more
+    /// than [`parked_limit`](Self::parked_limit) keys are held or parked, with the reason.
     pub fn health(mut self, health: health::Component) -> Self {
         self.health = Some(health);
         self
@@ -151,13 +183,14 @@ impl RelayBuilder {
         refuse(self.lease > Duration::from_secs(3600), "a relay's lease is at most an hour")?;
         refuse(!(1..=10_000).contains(&self.page), "a relay's page has 1 to 10,000 rows")?;
         refuse(
-            self.in_flight == 0 || self.in_flight_bytes == 0,
+            self.in_flight == 0 || self.in_flight_bytes == 0 || self.page_bytes == 0,
             "a relay with nothing in flight carries nothing",
         )?;
         refuse(self.idle.is_zero(), "a relay that never sleeps burns a core: idle is at least 1 ms")?;
         let backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5))?;
         Ok(Relay {
             metrics: Metrics::new(&self.name),
+            works: AtomicBool::new(true),
             behind: Mutex::new(None),
             settings: Settings {
                 name: self.name.into(),
@@ -165,6 +198,9 @@ impl RelayBuilder {
                 owner,
                 lease: self.lease,
                 page: self.page,
+                page_bytes: self.page_bytes,
+                start: self.start,
+                parked_limit: self.parked_limit,
                 in_flight: self.in_flight,
                 in_flight_bytes: self.in_flight_bytes,
                 idle: self.idle,

@@ -2,10 +2,11 @@
 
 use std::{
     collections::VecDeque,
+    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
-use comms_core::{Acks, Error, Receipt};
+use comms_core::{Acks, Error, Message, Receipt};
 
 use super::store::{Lane, Park, Position, Row};
 use crate::parked::Refusal;
@@ -21,13 +22,8 @@ pub(super) struct Sent {
 
 impl Sent {
     pub(super) fn of(row: &Row) -> Self {
-        let message = &row.message;
-        Self {
-            id: row.id,
-            topic: message.destination.clone(),
-            key: message.key.clone(),
-            bytes: message.size(),
-        }
+        let bytes = row.message.as_ref().map_or(0, Message::size);
+        Self { id: row.id, topic: row.destination.clone(), key: row.key.clone(), bytes }
     }
 
     pub(super) fn lane(&self) -> Option<Lane> {
@@ -50,6 +46,8 @@ pub(super) struct Aged {
 #[derive(Debug)]
 pub(super) struct Flight {
     pub(super) rows: Vec<Sent>,
+    /// The window that they belong to.
+    pub(super) within: Position,
     /// Where reading stands once they are done; `None` for the first part of a divided page.
     pub(super) after: Option<Position>,
     pub(super) aged: Aged,
@@ -62,6 +60,8 @@ pub(super) struct Flights {
     flights: VecDeque<(Flight, Acks)>,
     rows: usize,
     bytes: usize,
+    /// A row was refused, and what is acknowledged behind it moves no cursor.
+    stopped: bool,
 }
 
 /// What the publisher said of each row.
@@ -82,12 +82,21 @@ impl Flights {
     }
 
     /// The oldest flight once it is answered; `None` at once where there is none. Cancel safe.
-    pub(super) async fn next(&mut self) -> Option<(Flight, Results)> {
-        let results = self.flights.front_mut()?.1.as_mut().await;
-        let (flight, _) = self.flights.pop_front()?;
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<(Flight, Results)>> {
+        let Some((_, acks)) = self.flights.front_mut() else { return Poll::Ready(None) };
+        let results = ready!(acks.as_mut().poll(cx));
+        let Some((flight, _)) = self.flights.pop_front() else { return Poll::Ready(None) };
         self.rows -= flight.rows.len();
         self.bytes -= flight.rows.iter().map(|row| row.bytes).sum::<usize>();
-        Some((flight, results))
+        Poll::Ready(Some((flight, results)))
+    }
+
+    pub(super) fn stop_at_refusal(&mut self) {
+        self.stopped = true;
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped
     }
 
     pub(super) fn rows(&self) -> usize {
@@ -102,7 +111,7 @@ impl Flights {
         self.flights.front().map(|(flight, _)| flight.aged)
     }
 
-    pub(super) fn lanes(&self) -> impl Iterator<Item = Lane> {
-        self.flights.iter().flat_map(|(flight, _)| &flight.rows).filter_map(Sent::lane)
+    pub(super) fn sent(&self) -> impl Iterator<Item = &Sent> {
+        self.flights.iter().flat_map(|(flight, _)| &flight.rows)
     }
 }

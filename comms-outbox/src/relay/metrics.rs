@@ -11,6 +11,7 @@ pub(super) struct Metrics {
     pub(super) relayed: metrics::Counter,
     pub(super) lag: Lag,
     pub(super) parked_keys: metrics::Gauge,
+    pub(super) held_destinations: metrics::Gauge,
     pub(super) dead_letters: metrics::Counter,
 }
 
@@ -24,6 +25,7 @@ impl Metrics {
                 seconds: Arc::default(),
             },
             parked_keys: metrics::gauge!(telemetry::OUTBOX_PARKED, "relay" => label.clone()),
+            held_destinations: metrics::gauge!(telemetry::OUTBOX_HELD, "relay" => label.clone()),
             dead_letters: metrics::counter!(telemetry::DEAD_LETTERS, "relay" => label),
         }
     }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::{
     flights::Sent,
-    store::{Changes, Lane, Park},
+    store::{Lane, Park, ParkedLanes},
 };
 use crate::parked::Refusal;
 
@@ -17,9 +17,11 @@ pub(super) struct Parking {
 }
 
 impl Parking {
-    pub(super) fn load(&mut self, lanes: Vec<Lane>, any: bool) {
-        self.lanes = lanes.into_iter().collect();
-        self.any = any;
+    /// What stands in the table, and what is still to be written to it.
+    pub(super) fn load(&mut self, parked: ParkedLanes) {
+        self.lanes = parked.lanes.into_iter().collect();
+        self.any = parked.any || !self.pending.is_empty();
+        self.lanes.extend(self.pending.iter().filter_map(Park::lane));
     }
 
     /// Holds back `row`, and from now on the rest of its lane.
@@ -55,8 +57,8 @@ impl Parking {
     }
 
     /// What is to be written. Once it is, call [`Parking::saved`]: until then it is kept.
-    pub(super) fn changes(&self) -> Changes {
-        Changes { park: self.pending.clone(), ..Changes::default() }
+    pub(super) fn changes(&self) -> Vec<Park> {
+        self.pending.clone()
     }
 
     pub(super) fn saved(&mut self) {

@@ -1,6 +1,9 @@
 //! Parked rows that somebody released: delivered in the order of their lane, beside the rest.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{HashSet, VecDeque},
+    time::Duration,
+};
 
 use comms_core::{Acks, Error, ErrorKind};
 use tokio::time::Sleep;
@@ -9,8 +12,9 @@ use super::{
     CALL_LIMIT,
     flights::{Results, Sent},
     limited,
-    stint::Stint,
-    store::{Changes, Lane, Row},
+    stint::{Stint, is_the_messages},
+    store::{Changes, Lane},
+    track::Track,
 };
 use crate::parked::Refusal;
 
@@ -75,19 +79,41 @@ impl Stint<'_> {
         if !self.parking.any() {
             return Ok(());
         }
-        let page = self.relay.settings.page.into();
-        let rows = limited(CALL_LIMIT, self.relay.store.released(&self.relay.settings.name, page)).await?;
+        let settings = &self.relay.settings;
+        let bytes = i64::try_from(settings.page_bytes).unwrap_or(i64::MAX);
+        let released = self.relay.store.released(&settings.name, settings.page.into(), bytes);
+        let rows = limited(CALL_LIMIT, released).await?;
         if !self.lease_is_sure() {
             self.releases.due = true;
             return Ok(());
         }
         // A lane with older copies still on the way is not begun: its next row would overtake them.
-        let busy: HashSet<Lane> = self.flights.lanes().collect();
-        let rows = rows.into_iter().map(|row| (Sent::of(&row), row));
-        let (mut sent, mut messages) = rows
-            .filter(|(sent, _)| sent.lane().is_none_or(|lane| !busy.contains(&lane)))
-            .map(|(sent, Row { message, .. })| (sent, message))
-            .unzip::<_, _, Vec<_>, std::collections::VecDeque<_>>();
+        let busy: HashSet<Lane> = self.tracks.all().flat_map(Track::lanes).collect();
+        let (mut sent, mut messages, mut damaged) = (Vec::new(), VecDeque::new(), Vec::new());
+        for row in rows {
+            let row_sent = Sent::of(&row);
+            if row_sent.lane().is_some_and(|lane| busy.contains(&lane))
+                || self.tracks.is_held(&row_sent.topic)
+            {
+                continue;
+            }
+            match row.message {
+                Ok(message) => {
+                    sent.push(row_sent);
+                    messages.push_back(message);
+                }
+                Err(error) => {
+                    damaged.push(row_sent.park(Refusal::of(&error)));
+                    break;
+                }
+            }
+        }
+        if messages.is_empty() && !damaged.is_empty() {
+            let changes = Changes { repark: damaged, ..Changes::default() };
+            // A session that has ended is noticed by the loop's next write.
+            self.write_with(changes).await?;
+            return Ok(());
+        }
         if messages.is_empty() {
             return Ok(());
         }
@@ -107,20 +133,24 @@ impl Stint<'_> {
         if results.len() != rows.len() {
             return Err(Error::fatal("the publisher answered for another number of messages than it took"));
         }
-        let mut changes: Changes = self.parking.changes();
+        let mut changes = Changes::default();
         let mut fatal = None;
-        let mut again = HashSet::new();
+        let (mut again, mut reparked) = (HashSet::new(), HashSet::new());
         for (row, result) in rows.into_iter().zip(results) {
             match result {
                 // Behind one of its lane that comes again, it comes again too: 1, 2 and never 2, 1.
                 Ok(_) if row.lane().is_some_and(|lane| again.contains(&lane)) => {}
                 Ok(_) => changes.unpark.push(row.id),
-                Err(error) if error.kind == ErrorKind::Invalid => {
-                    changes.repark.push(row.park(Refusal::of(&error)));
-                }
                 Err(error) if error.kind == ErrorKind::Fatal => fatal = Some(error),
+                Err(error) if Refusal::carried(&error).is_some() || is_the_messages(&error) => {
+                    // The first of a lane takes the others along.
+                    if row.lane().is_none_or(|lane| reparked.insert(lane)) {
+                        changes.repark.push(row.park(Refusal::of(&error)));
+                    }
+                }
                 // It stays released, and is tried again at the next look.
                 Err(error) => {
+                    let error = error.chain();
                     tracing::warn!(outbox_id = row.id, %error, "a released message was not delivered");
                     again.extend(row.lane());
                 }

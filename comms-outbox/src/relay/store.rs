@@ -1,56 +1,125 @@
-//! What the relay asks of a database: the loop is written once, over this.
+//! What the relay asks of a database. The loop is written once, over this trait.
 
-use std::{sync::Arc, time::Duration};
+use std::{any::Any, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use comms_core::{Error, Message, async_trait};
+use comms_core::{Error, ErrorKind, Message, async_trait};
 
 use crate::parked::Refusal;
 
-/// What keeps its order: a topic and a key.
+/// The unit of order: a destination and a key.
 pub(crate) type Lane = (Arc<str>, Bytes);
 
-/// Where reading stands. Opaque to the loop; only the backend knows what comes after it.
+/// A position in the outbox. Only the backend knows what comes after it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Position {
-    /// PostgreSQL: the snapshot whose rows are all done. Empty in SQLite.
-    pub(crate) snap: String,
-    /// PostgreSQL: the snapshot that is being read, where a page of it was cut off.
-    pub(crate) window: Option<String>,
-    /// The last row done: of the window in PostgreSQL, of all in SQLite.
+    /// PostgreSQL: every row that is visible in this snapshot is done. Empty on SQLite.
+    pub(crate) snap: Arc<str>,
+    /// PostgreSQL: the snapshot up to which rows are being read, while that is not finished.
+    pub(crate) window: Option<Arc<str>>,
+    /// The last row done: of the window on PostgreSQL (0 without one), of all rows on SQLite.
     pub(crate) last_id: i64,
-    /// PostgreSQL: least and greatest id of the window's new rows; found again where it is not known.
-    pub(crate) bounds: Option<(i64, i64)>,
 }
 
-/// A committed message.
+impl Position {
+    /// The position before row `id` of the same window.
+    pub(crate) fn before(&self, id: i64) -> Self {
+        Self { last_id: id - 1, ..self.clone() }
+    }
+
+    /// The position in which the current window begins: what another reader can be brought up to.
+    pub(crate) fn base(&self) -> Self {
+        match self.window {
+            Some(_) => Self { snap: self.snap.clone(), window: None, last_id: 0 },
+            None => self.clone(),
+        }
+    }
+
+    /// Whether no window is being read.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.window.is_none()
+    }
+}
+
+/// A committed row of the outbox.
 #[derive(Debug)]
 pub struct Row {
     pub(crate) id: i64,
-    /// By the database's clock, when it was read.
-    pub(crate) age: Duration,
-    pub(crate) message: Message,
+    pub(crate) destination: Arc<str>,
+    pub(crate) key: Option<Bytes>,
+    /// The message, or why its columns do not decode.
+    pub(crate) message: Result<Message, Error>,
 }
 
-/// Rows in their order, and where reading stands once they are done. Empty: nothing new.
+/// Which destinations a read returns.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Filter {
+    /// Only these; `None`: all.
+    pub(crate) only: Option<Arc<[String]>>,
+    /// Not these.
+    pub(crate) except: Arc<[String]>,
+}
+
+/// What a backend keeps between two reads of the same reader. It is never stored.
+pub(crate) type Scan = Arc<dyn Any + Send + Sync>;
+
+/// One read.
+#[derive(Debug, Clone)]
+pub struct Query {
+    pub(crate) relay: Arc<str>,
+    pub(crate) token: String,
+    pub(crate) from: Position,
+    pub(crate) scan: Option<Scan>,
+    /// The position to read up to; `None`: whatever is committed by now.
+    pub(crate) upto: Option<Position>,
+    pub(crate) filter: Filter,
+    pub(crate) rows: i64,
+    pub(crate) bytes: i64,
+}
+
+/// The answer to a [`Query`].
 #[derive(Debug)]
 pub struct Page {
+    /// Committed rows in their order.
     pub(crate) rows: Vec<Row>,
+    /// The age of the oldest of them, by the database's clock.
+    pub(crate) age: Duration,
+    /// The window that the rows belong to.
+    pub(crate) within: Position,
+    /// The position once the rows are done.
     pub(crate) after: Position,
+    pub(crate) scan: Option<Scan>,
+    /// Whether more can be read at once: the window is not finished.
+    pub(crate) more: bool,
 }
 
-/// A lease that was had.
+/// A lease that was granted.
 #[derive(Debug)]
 pub struct Lease {
-    pub(crate) epoch: i64,
+    /// Drawn by the database for this session: every write names it.
+    pub(crate) token: String,
+    /// No cursor of this relay existed before.
+    pub(crate) new: bool,
     pub(crate) position: Position,
+    /// The destinations that the position stands for; `None`: all.
+    pub(crate) covers: Option<Vec<String>>,
+    pub(crate) branches: Vec<Branch>,
 }
 
-/// Who writes to the cursor: nothing is written once another epoch stands there.
+/// A destination that is not at the position of its relay.
+#[derive(Debug, Clone)]
+pub(crate) struct Branch {
+    pub(crate) destination: Arc<str>,
+    pub(crate) position: Position,
+    /// Why it is held; `None`: it is catching up, or no process of the relay names it.
+    pub(crate) held: Option<(ErrorKind, String)>,
+}
+
+/// Who writes to the cursor: nothing is written once another token stands there.
 #[derive(Debug, Clone)]
 pub struct Holder {
     pub(crate) relay: Arc<str>,
-    pub(crate) epoch: i64,
+    pub(crate) token: String,
     /// From now; zero gives the lease back.
     pub(crate) lease: Duration,
 }
@@ -64,9 +133,21 @@ pub(crate) struct Park {
     pub(crate) refusal: Refusal,
 }
 
+impl Park {
+    pub(crate) fn lane(&self) -> Option<Lane> {
+        Some((self.topic.clone(), self.key.clone()?))
+    }
+}
+
 /// What is written together with the position.
 #[derive(Debug, Default)]
 pub struct Changes {
+    /// The destinations that the position stands for from now on: set once, at the start of a session.
+    pub(crate) covers: Option<Option<Vec<String>>>,
+    /// Branches to store.
+    pub(crate) branches: Vec<Branch>,
+    /// Destinations that are at the relay's position again.
+    pub(crate) joined: Vec<Arc<str>>,
     /// Rows to hold back; one that is there already keeps its reason.
     pub(crate) park: Vec<Park>,
     /// Rows that were delivered after their release.
@@ -77,21 +158,40 @@ pub struct Changes {
 
 impl Changes {
     pub(crate) fn is_empty(&self) -> bool {
-        self.park.is_empty() && self.unpark.is_empty() && self.repark.is_empty()
+        let Self { covers, branches, joined, park, unpark, repark } = self;
+        covers.is_none()
+            && branches.is_empty()
+            && joined.is_empty()
+            && park.is_empty()
+            && unpark.is_empty()
+            && repark.is_empty()
     }
+}
+
+/// What a relay must know of its parked rows.
+#[derive(Debug, Default)]
+pub struct ParkedLanes {
+    pub(crate) lanes: Vec<Lane>,
+    /// Whether any row is parked: rows without a key have no lane.
+    pub(crate) any: bool,
 }
 
 /// A database with an outbox in it. Sealed: `postgres::RelayStore` and `sqlite::RelayStore` have it.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// Takes the lease if it is free, run out, or the same owner's. `None`: another has it.
+    /// The position before the oldest row.
+    fn oldest(&self) -> Position;
+    /// The position behind everything that is committed by now.
+    async fn now(&self) -> Result<Position, Error>;
+    /// Takes the lease if it is free, has run out, or is the same owner's. `None`: another has it.
     async fn acquire(&self, relay: &str, owner: &str, lease: Duration) -> Result<Option<Lease>, Error>;
-    /// The committed rows after `from`, of `topics` if there are any named.
-    async fn read(&self, from: &Position, topics: Option<&[String]>, limit: i64) -> Result<Page, Error>;
-    /// Writes position, changes and lease in one transaction. `false`: the lease is another's now.
+    /// The committed rows after `query.from`. `None`: the session has ended; its memory means nothing any more.
+    async fn read(&self, query: Query) -> Result<Option<Page>, Error>;
+    /// Writes position, changes and lease in one transaction. `false`: the session has ended.
     async fn save(&self, holder: &Holder, position: &Position, changes: &Changes) -> Result<bool, Error>;
-    /// The lanes that are held back, and whether any row is (rows without key have no lane).
-    async fn parked_lanes(&self, relay: &str) -> Result<(Vec<Lane>, bool), Error>;
-    /// Rows of every lane that has a released row, and released rows without a key, in order.
-    async fn released(&self, relay: &str, limit: i64) -> Result<Vec<Row>, Error>;
+    /// The lanes that are held back.
+    async fn parked_lanes(&self, relay: &str) -> Result<ParkedLanes, Error>;
+    /// Released rows with what stands before them in their lanes, in order; at most `rows`, and no further one once
+    /// they have `bytes`. A row whose hold is over is released.
+    async fn released(&self, relay: &str, rows: i64, bytes: i64) -> Result<Vec<Row>, Error>;
 }

@@ -16,24 +16,38 @@ CREATE TABLE comms_outbox (
 CREATE TABLE comms_outbox_cursor (
     relay TEXT PRIMARY KEY,
     last_id INTEGER NOT NULL,
+    covers TEXT,
+    token TEXT NOT NULL,
     owner TEXT NOT NULL,
-    epoch INTEGER NOT NULL,
+    lease INTEGER NOT NULL,
     lease_until INTEGER NOT NULL
 ) STRICT;
+
+CREATE TABLE comms_outbox_branch (
+    relay TEXT NOT NULL,
+    topic TEXT NOT NULL,
+    last_id INTEGER NOT NULL,
+    error_kind TEXT,
+    error TEXT,
+    since INTEGER NOT NULL DEFAULT (CAST(unixepoch('subsec') * 1000 AS INTEGER)),
+    PRIMARY KEY (relay, topic)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE comms_outbox_parked (
     relay TEXT NOT NULL,
     outbox_id INTEGER NOT NULL,
     topic TEXT NOT NULL,
     key BLOB,
-    state TEXT NOT NULL DEFAULT 'parked' CHECK (state IN ('parked', 'released')),
+    state TEXT NOT NULL DEFAULT 'parked' CHECK (state IN ('parked', 'held', 'released')),
     attempts INTEGER NOT NULL,
     error_kind TEXT,
     error TEXT NOT NULL,
     parked_at INTEGER NOT NULL DEFAULT (CAST(unixepoch('subsec') * 1000 AS INTEGER)),
+    retry_at INTEGER,
     PRIMARY KEY (relay, outbox_id)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX comms_outbox_parked_lane ON comms_outbox_parked (relay, topic, key);
+CREATE INDEX comms_outbox_parked_lane ON comms_outbox_parked (relay, topic, key, outbox_id);
+CREATE INDEX comms_outbox_parked_due ON comms_outbox_parked (relay, outbox_id) WHERE state <> 'parked';
 
 CREATE TABLE comms_inbox (
     subscriber TEXT NOT NULL,

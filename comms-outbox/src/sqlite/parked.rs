@@ -16,7 +16,7 @@ FROM comms_outbox_parked p JOIN comms_outbox o ON o.id = p.outbox_id
 WHERE p.relay = $1 ORDER BY p.outbox_id LIMIT 1000";
 
 const RELEASE: &str = "
-UPDATE comms_outbox_parked SET state = 'released' WHERE relay = $1 AND key IS $2 AND state = 'parked'";
+UPDATE comms_outbox_parked SET state = 'released' WHERE relay = $1 AND key IS $2 AND state <> 'released'";
 
 impl Tables {
     /// The messages that `relay` holds back, in the order in which they will leave; at most the first 1,000.

@@ -1,49 +1,97 @@
-//! Reading what was committed since an id: one writer at a time makes ids visible in their order.
+//! Reading what was committed since the last read. SQLite has one writer, so ids become visible in their order.
+
+use std::time::Duration;
 
 use comms_core::Error;
-use sqlx::SqlitePool;
+use sqlx::{Row as _, SqlitePool};
 
 use super::row;
 use crate::{
-    relay::{Page, Position},
+    relay::{Page, Position, Query},
     sql_error,
 };
 
-const LAST: &str = "SELECT coalesce(max(id), 0) FROM comms_outbox";
+/// The most ids that one page passes over.
+const SPAN: i64 = 5_000;
 
-/// $4 topics as a JSON array, or NULL.
+/// Whether the session lasts, and the last id. $1 relay, $2 token.
+const LOOK: &str = "
+SELECT EXISTS (SELECT 1 FROM comms_outbox_cursor WHERE relay = $1 AND token = $2) AS same,
+       (SELECT coalesce(max(id), 0) FROM comms_outbox) AS last";
+
+/// $1 and $2 ids, $3 only these topics as a JSON array or NULL, $4 none of these, $5 rows, $6 bytes.
+/// Sizes are summed in front of the rows' values: `length` of a blob does not read it.
 const PAGE: &str = "
-SELECT id, source, msg_id, topic, key, headers, payload,
+SELECT o.id, source, msg_id, topic, key, headers, payload, filled,
        CAST(unixepoch('subsec') * 1000 AS INTEGER) - created_at AS age
-FROM comms_outbox
-WHERE id > $1 AND id <= $2 AND ($4 IS NULL OR topic IN (SELECT value FROM json_each($4)))
-ORDER BY id LIMIT $3";
+FROM (
+    SELECT id, before, before + size >= $6 AS filled
+    FROM (
+        SELECT id, size, sum(size) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) - size AS before
+        FROM (
+            SELECT id, coalesce(length(payload), 0) + length(headers) + coalesce(length(key), 0)
+                       + length(source) + length(msg_id) + length(topic) AS size
+            FROM comms_outbox
+            WHERE id > $1 AND id <= $2 AND ($3 IS NULL OR topic IN (SELECT value FROM json_each($3)))
+              AND topic NOT IN (SELECT value FROM json_each($4))
+            ORDER BY id LIMIT $5
+        )
+    ) WHERE before < $6
+) p JOIN comms_outbox o ON o.id = p.id
+ORDER BY o.id";
 
-/// The next page after `from`, and where reading stands once it is done. The last id is asked first, so that
-/// rows for others are left behind for good.
-pub(super) async fn read(
-    pool: &SqlitePool,
-    from: &Position,
-    topics: Option<&[String]>,
-    limit: i64,
-) -> Result<Page, Error> {
+/// The next page of `query`; `None` where the session has ended.
+pub(super) async fn read(pool: &SqlitePool, query: Query) -> Result<Option<Page>, Error> {
     let mut conn = pool.acquire().await.map_err(sql_error)?;
-    let last: i64 = sqlx::query_scalar(LAST).fetch_one(&mut *conn).await.map_err(sql_error)?;
-    if last <= from.last_id {
-        return Ok(Page { rows: Vec::new(), after: from.clone() });
+    let row = sqlx::query(LOOK).bind(&*query.relay).bind(&query.token).fetch_one(&mut *conn).await;
+    let row = row.map_err(sql_error)?;
+    let (same, last): (bool, i64) =
+        (|| Ok((row.try_get("same")?, row.try_get("last")?)))().map_err(sql_error)?;
+    if !same {
+        return Ok(None);
     }
-    let topics = topics.map(serde_json::to_string).transpose().map_err(Error::invalid)?;
+    let from = query.from.last_id;
+    let end = query.upto.map_or(last, |upto| upto.last_id.min(last));
+    if end <= from {
+        let at = query.from;
+        let within = at.clone();
+        return Ok(Some(Page {
+            rows: Vec::new(),
+            age: Duration::ZERO,
+            within,
+            after: at,
+            scan: None,
+            more: false,
+        }));
+    }
+    let stop = end.min(from + SPAN);
+    let json = |topics: &[String]| serde_json::to_string(topics).map_err(Error::internal);
     let rows = sqlx::query(PAGE)
-        .bind(from.last_id)
-        .bind(last)
-        .bind(limit)
-        .bind(topics)
+        .bind(from)
+        .bind(stop)
+        .bind(query.filter.only.as_deref().map(json).transpose()?)
+        .bind(json(&query.filter.except)?)
+        .bind(query.rows)
+        .bind(query.bytes)
         .fetch_all(&mut *conn)
         .await
         .map_err(sql_error)?;
     drop(conn);
-    let rows = rows.iter().map(row::decode).collect::<Result<Vec<_>, _>>()?;
-    let full = i64::try_from(rows.len()).is_ok_and(|n| n == limit);
-    let last_id = rows.last().filter(|_| full).map_or(last, |row| row.id);
-    Ok(Page { rows, after: Position { last_id, ..Position::default() } })
+    let mut filled = i64::try_from(rows.len()).is_ok_and(|n| n >= query.rows);
+    let mut oldest = 0_i64;
+    for row in &rows {
+        let columns = || Ok((row.try_get("filled")?, row.try_get("age")?));
+        let (fills, age): (bool, i64) = columns().map_err(sql_error)?;
+        (filled, oldest) = (filled | fills, oldest.max(age));
+    }
+    let rows = rows.iter().map(row::decode).collect::<Result<Vec<_>, _>>().map_err(sql_error)?;
+    let last_id = rows.last().filter(|_| filled).map_or(stop, |row| row.id);
+    Ok(Some(Page {
+        rows,
+        age: u64::try_from(oldest).map_or(Duration::ZERO, Duration::from_millis),
+        within: Position::default(),
+        after: Position { last_id, ..Position::default() },
+        scan: None,
+        more: last_id < end,
+    }))
 }

@@ -3,58 +3,64 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use comms_core::{Error, async_trait};
-use sqlx::{Row as _, SqliteConnection, SqlitePool};
+use comms_core::{Error, ErrorKind, async_trait};
+use sqlx::{Row as _, SqliteConnection, SqlitePool, sqlite::SqliteRow};
 
-use super::{Tables, read, row, unit};
+use super::{Tables, changes, read, row, unit};
 use crate::{
-    relay::{Changes, Holder, Lane, Lease, Page, Park, Position, Row, Store},
+    relay::{Branch, Changes, Holder, Lease, Page, ParkedLanes, Position, Query, Row, Store},
     sql_error,
 };
 
+/// A lease that ends later than one lease from now was written by a clock that was wrong.
 const ACQUIRE: &str = "
-INSERT INTO comms_outbox_cursor AS c (relay, last_id, owner, epoch, lease_until)
-VALUES ($1, 0, $2, 1, CAST(unixepoch('subsec') * 1000 AS INTEGER) + $3)
+INSERT INTO comms_outbox_cursor AS c (relay, last_id, token, owner, lease, lease_until)
+VALUES ($1, 0, hex(randomblob(16)), $2, $3, CAST(unixepoch('subsec') * 1000 AS INTEGER) + $3)
 ON CONFLICT (relay) DO UPDATE
-SET owner = excluded.owner, epoch = c.epoch + 1, lease_until = excluded.lease_until
+SET token = excluded.token, owner = excluded.owner, lease = excluded.lease, lease_until = excluded.lease_until
 WHERE c.owner = excluded.owner OR c.lease_until <= CAST(unixepoch('subsec') * 1000 AS INTEGER)
-RETURNING epoch, last_id";
+    OR c.lease_until > CAST(unixepoch('subsec') * 1000 AS INTEGER) + c.lease
+RETURNING token, last_id, covers";
+
+const EXISTS: &str = "SELECT EXISTS (SELECT 1 FROM comms_outbox_cursor WHERE relay = $1)";
+
+const BRANCHES: &str =
+    "SELECT topic, last_id, error FROM comms_outbox_branch WHERE relay = $1 ORDER BY topic";
 
 const SAVE: &str = "
 UPDATE comms_outbox_cursor
 SET last_id = $3, lease_until = CAST(unixepoch('subsec') * 1000 AS INTEGER) + $4
-WHERE relay = $1 AND epoch = $2";
+WHERE relay = $1 AND token = $2";
 
-const PARK: &str = "
-INSERT INTO comms_outbox_parked (relay, outbox_id, topic, key, attempts, error_kind, error)
-VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING";
-
-/// What was parked behind a row while it was released follows it.
-const FOLLOW: &str = "
-UPDATE comms_outbox_parked AS p SET state = 'released' FROM comms_outbox_parked AS d
-WHERE d.relay = $1 AND d.outbox_id = $2
-  AND p.relay = $1 AND p.topic = d.topic AND p.key = d.key AND p.state = 'parked'";
-
-const UNPARK: &str = "DELETE FROM comms_outbox_parked WHERE relay = $1 AND outbox_id = $2";
-
-/// The row that failed again says why; the rest of its lane waits with it.
-const REPARK: &str = "
-UPDATE comms_outbox_parked SET state = 'parked',
-    attempts = CASE WHEN outbox_id = $2 THEN attempts + $5 ELSE attempts END,
-    error_kind = CASE WHEN outbox_id = $2 THEN $6 ELSE error_kind END,
-    error = CASE WHEN outbox_id = $2 THEN $7 ELSE error END
-WHERE relay = $1 AND (outbox_id = $2 OR (topic = $3 AND key = $4))";
+/// What was held long enough is tried again.
+const DUE: &str = "
+UPDATE comms_outbox_parked SET state = 'released'
+WHERE relay = $1 AND state <> 'parked' AND state = 'held'
+  AND retry_at <= CAST(unixepoch('subsec') * 1000 AS INTEGER)";
 
 const LANES: &str = "SELECT DISTINCT topic, key FROM comms_outbox_parked WHERE relay = $1";
 
+/// Released rows, by the partial index, and what stands before them in their lanes.
 const RELEASED: &str = "
-SELECT o.id, o.source, o.msg_id, o.topic, o.key, o.headers, o.payload,
-       CAST(unixepoch('subsec') * 1000 AS INTEGER) - o.created_at AS age
-FROM comms_outbox_parked p JOIN comms_outbox o ON o.id = p.outbox_id
-WHERE p.relay = $1 AND (p.state = 'released' OR EXISTS (
-    SELECT 1 FROM comms_outbox_parked r
-    WHERE r.relay = $1 AND r.state = 'released' AND r.topic = p.topic AND r.key = p.key))
-ORDER BY o.id LIMIT $2";
+WITH due AS MATERIALIZED (
+    SELECT outbox_id, topic, key FROM comms_outbox_parked
+    WHERE relay = $1 AND state <> 'parked' AND state = 'released' ORDER BY outbox_id LIMIT $2
+), lanes AS MATERIALIZED (
+    SELECT topic, key, max(outbox_id) AS last FROM due WHERE key IS NOT NULL GROUP BY topic, key
+), ids AS MATERIALIZED (
+    SELECT outbox_id FROM (
+        SELECT p.outbox_id FROM lanes l CROSS JOIN comms_outbox_parked p
+        WHERE p.relay = $1 AND p.topic = l.topic AND p.key = l.key AND p.outbox_id <= l.last
+        UNION ALL SELECT outbox_id FROM due WHERE key IS NULL
+    ) ORDER BY outbox_id LIMIT $2
+), summed AS MATERIALIZED (
+    SELECT o.id, sum(coalesce(length(payload), 0) + length(headers))
+                     OVER (ORDER BY o.id ROWS UNBOUNDED PRECEDING)
+                 - coalesce(length(payload), 0) - length(headers) AS before
+    FROM ids CROSS JOIN comms_outbox o ON o.id = ids.outbox_id
+)
+SELECT o.id, source, msg_id, topic, key, headers, payload
+FROM summed s CROSS JOIN comms_outbox o ON o.id = s.id WHERE before < $3 ORDER BY o.id";
 
 /// The outbox of one file, for a [`Relay`](crate::Relay). Needs connections that may write; uses one at a time.
 #[derive(Debug, Clone)]
@@ -73,21 +79,34 @@ impl RelayStore {
 
 #[async_trait]
 impl Store for RelayStore {
-    async fn acquire(&self, relay: &str, owner: &str, lease: Duration) -> Result<Option<Lease>, Error> {
-        let mut conn = self.pool.acquire().await.map_err(sql_error)?;
-        self.tables.check(&mut conn).await?;
-        let query = sqlx::query(ACQUIRE).bind(relay).bind(owner).bind(millis(lease));
-        // All rows: a statement that is left after its first row has not committed yet.
-        let rows = query.fetch_all(&mut *conn).await.map_err(sql_error)?;
-        let Some(row) = rows.first() else { return Ok(None) };
-        let position = |last_id| Position { last_id, ..Position::default() };
-        let lease =
-            || Ok(Lease { epoch: row.try_get("epoch")?, position: position(row.try_get("last_id")?) });
-        lease().map(Some).map_err(sql_error)
+    fn oldest(&self) -> Position {
+        Position::default()
     }
 
-    async fn read(&self, from: &Position, topics: Option<&[String]>, limit: i64) -> Result<Page, Error> {
-        read::read(&self.pool, from, topics, limit).await
+    async fn now(&self) -> Result<Position, Error> {
+        let query = sqlx::query_scalar("SELECT coalesce(max(id), 0) FROM comms_outbox");
+        let last_id = query.fetch_one(&self.pool).await.map_err(sql_error)?;
+        Ok(Position { last_id, ..Position::default() })
+    }
+
+    async fn acquire(&self, relay: &str, owner: &str, lease: Duration) -> Result<Option<Lease>, Error> {
+        let mut tx = unit::begin(&self.pool).await?;
+        self.tables.check(&mut tx).await?;
+        let exists: bool =
+            sqlx::query_scalar(EXISTS).bind(relay).fetch_one(&mut *tx).await.map_err(sql_error)?;
+        let query = sqlx::query(ACQUIRE).bind(relay).bind(owner).bind(changes::millis(lease));
+        // All rows: a statement that is left after its first row has not ended yet.
+        let rows = query.fetch_all(&mut *tx).await.map_err(sql_error)?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let mut lease = granted(row, !exists)?;
+        let rows = sqlx::query(BRANCHES).bind(relay).fetch_all(&mut *tx).await.map_err(sql_error)?;
+        lease.branches = rows.iter().map(branch).collect::<Result<_, _>>().map_err(sql_error)?;
+        unit::commit(tx).await?;
+        Ok(Some(lease))
+    }
+
+    async fn read(&self, query: Query) -> Result<Option<Page>, Error> {
+        read::read(&self.pool, query).await
     }
 
     async fn save(&self, holder: &Holder, position: &Position, changes: &Changes) -> Result<bool, Error> {
@@ -99,25 +118,28 @@ impl Store for RelayStore {
         if !save_cursor(&mut tx, holder, position).await? {
             return Ok(false);
         }
-        save_changes(&mut tx, &holder.relay, changes).await.map_err(sql_error)?;
+        changes::save(&mut tx, &holder.relay, changes).await?;
         unit::commit(tx).await?;
         Ok(true)
     }
 
-    async fn parked_lanes(&self, relay: &str) -> Result<(Vec<Lane>, bool), Error> {
+    async fn parked_lanes(&self, relay: &str) -> Result<ParkedLanes, Error> {
         let rows = sqlx::query(LANES).bind(relay).fetch_all(&self.pool).await.map_err(sql_error)?;
-        let lane = |row: &'_ sqlx::sqlite::SqliteRow| -> Result<Option<Lane>, sqlx::Error> {
+        let lane = |row: &'_ SqliteRow| -> Result<Option<_>, sqlx::Error> {
             let key: Option<Vec<u8>> = row.try_get(1)?;
             let topic: Arc<str> = row.try_get::<&str, _>(0)?.into();
             Ok(key.map(|key| (topic, Bytes::from(key))))
         };
         let lanes = rows.iter().filter_map(|row| lane(row).transpose()).collect::<Result<_, _>>();
-        Ok((lanes.map_err(sql_error)?, !rows.is_empty()))
+        Ok(ParkedLanes { lanes: lanes.map_err(sql_error)?, any: !rows.is_empty() })
     }
 
-    async fn released(&self, relay: &str, limit: i64) -> Result<Vec<Row>, Error> {
-        let query = sqlx::query(RELEASED).bind(relay).bind(limit);
-        query.fetch_all(&self.pool).await.map_err(sql_error)?.iter().map(row::decode).collect()
+    async fn released(&self, relay: &str, rows: i64, bytes: i64) -> Result<Vec<Row>, Error> {
+        let mut conn = self.pool.acquire().await.map_err(sql_error)?;
+        sqlx::query(DUE).bind(relay).execute(&mut *conn).await.map_err(sql_error)?;
+        let query = sqlx::query(RELEASED).bind(relay).bind(rows).bind(bytes);
+        let rows = query.fetch_all(&mut *conn).await.map_err(sql_error)?;
+        rows.iter().map(row::decode).collect::<Result<_, _>>().map_err(sql_error)
     }
 }
 
@@ -128,53 +150,33 @@ async fn save_cursor(
 ) -> Result<bool, Error> {
     let done = sqlx::query(SAVE)
         .bind(&*holder.relay)
-        .bind(holder.epoch)
+        .bind(&holder.token)
         .bind(position.last_id)
-        .bind(millis(holder.lease))
+        .bind(changes::millis(holder.lease))
         .execute(conn)
         .await
         .map_err(sql_error)?;
     Ok(done.rows_affected() == 1)
 }
 
-async fn save_changes(
-    conn: &mut SqliteConnection,
-    relay: &str,
-    changes: &Changes,
-) -> Result<(), sqlx::Error> {
-    for row in &changes.park {
-        write(conn, PARK, relay, row).await?;
-    }
-    for id in &changes.unpark {
-        for text in [FOLLOW, UNPARK] {
-            sqlx::query(text).bind(relay).bind(id).execute(&mut *conn).await?;
-        }
-    }
-    for row in &changes.repark {
-        write(conn, REPARK, relay, row).await?;
-    }
-    Ok(())
+fn granted(row: &SqliteRow, new: bool) -> Result<Lease, Error> {
+    let covers: Option<String> = row.try_get("covers").map_err(sql_error)?;
+    let covers = covers.as_deref().map(serde_json::from_str).transpose();
+    let covers = covers.map_err(|e| Error::internal(e).context("comms_outbox_cursor.covers"))?;
+    let lease = || -> Result<Lease, sqlx::Error> {
+        let token = row.try_get("token")?;
+        Ok(Lease { token, new, position: position(row)?, covers, branches: Vec::new() })
+    };
+    lease().map_err(sql_error)
 }
 
-async fn write(
-    conn: &mut SqliteConnection,
-    text: &'static str,
-    relay: &str,
-    row: &Park,
-) -> Result<(), sqlx::Error> {
-    sqlx::query(text)
-        .bind(relay)
-        .bind(row.outbox_id)
-        .bind(&*row.topic)
-        .bind(row.key.as_deref())
-        .bind(row.refusal.attempts)
-        .bind(row.refusal.kind.map(|k| k.as_str()))
-        .bind(&row.refusal.reason)
-        .execute(conn)
-        .await
-        .map(drop)
+fn position(row: &SqliteRow) -> Result<Position, sqlx::Error> {
+    Ok(Position { last_id: row.try_get("last_id")?, ..Position::default() })
 }
 
-fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+fn branch(row: &SqliteRow) -> Result<Branch, sqlx::Error> {
+    let error: Option<String> = row.try_get("error")?;
+    // Only that it is held matters from here on: it is tried again at once, and fails with its kind.
+    let held = error.map(|error| (ErrorKind::Misconfigured, error));
+    Ok(Branch { destination: row.try_get::<&str, _>("topic")?.into(), position: position(row)?, held })
 }

@@ -38,8 +38,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn effects(&self) -> impl Future<Output = Vec<String>> + Send;
     /// Takes the lock that writers of `key` take, until the transaction ends.
     fn lock_key(&self, tx: &mut Tx<Self>, key: &str) -> impl Future<Output = ()> + Send;
-    /// Owner and epoch of the relay `test`, and whether its lease runs.
-    fn lease(&self) -> impl Future<Output = (String, i64, bool)> + Send;
+    /// Owner and token of the relay `test`, and whether its lease runs.
+    fn lease(&self) -> impl Future<Output = (String, String, bool)> + Send;
 }
 
 pub type Tx<B> = <<B as Backend>::Unit as comms_core::UnitOfWork>::Tx;

@@ -1,17 +1,48 @@
-//! What a stint writes: the cursor, the parked rows, the lease; and how it ends.
+//! What a session writes: the cursor, branches, parked rows, the lease; and how it ends.
 
 use std::time::Duration;
 
 use comms_core::{Error, ErrorKind};
 
 use super::{End, Stint};
-use crate::relay::{CALL_LIMIT, limited, store::Changes};
+use crate::relay::{CALL_LIMIT, limited, store::Changes, track::Event};
+
+/// How long the main track waits for branches to join it.
+const JOIN_LIMIT: Duration = Duration::from_secs(2);
 
 impl Stint<'_> {
+    /// Brings branches that caught up to the main position. The main track stops reading for that at the end of a
+    /// window, or a busy branch would chase it for ever.
+    pub(super) fn join(&mut self) {
+        if !self.tracks.branches().iter().any(|track| track.near && track.fault.is_none()) {
+            self.tracks.joining = None;
+            return;
+        }
+        let now = self.relay.clock.now();
+        let since = *self.tracks.joining.get_or_insert(now);
+        if now.saturating_duration_since(since) > JOIN_LIMIT {
+            return self.tracks.give_up_joining();
+        }
+        let main = &self.tracks.main;
+        if !main.is_quiet() || !main.read.is_settled() {
+            return;
+        }
+        let joined = self.tracks.join();
+        if joined.is_empty() {
+            return;
+        }
+        for destination in &joined {
+            tracing::info!(relay = %self.holder.relay, %destination, "destination is at the position of the others");
+        }
+        self.pending.joined.extend(joined);
+        self.mark_dirty();
+    }
+
     /// Ends in order: waits for what is in flight, within the limit, and writes what was reached. So what is
     /// sent again after a failure stands behind everything sent before.
     pub(in crate::relay) async fn finish(&mut self, result: Result<End, Error>) -> Result<End, Error> {
-        self.reading = None;
+        self.draining = true;
+        self.tracks.each(|track| track.reading = None);
         if matches!(result, Ok(End::NoLease)) {
             return result;
         }
@@ -24,16 +55,19 @@ impl Stint<'_> {
         if result.as_ref().err().is_none_or(|error| error.kind == ErrorKind::Fatal) {
             // The end: a successor may begin at once.
             self.holder.lease = Duration::ZERO;
+        } else {
+            self.relay.set_behind(self.oldest());
         }
         if let Err(error) = self.write().await {
+            let error = error.chain();
             tracing::warn!(relay = %self.holder.relay, %error, "the cursor was not written; rows will come again");
         }
         result
     }
 
-    /// Settles flights until the first failure, and waits for the others; renews the lease meanwhile.
+    /// Settles flights, and writes meanwhile.
     async fn drain(&mut self) -> Result<(), Error> {
-        while self.flights.rows() > 0 || self.releases.in_flight() {
+        while self.tracks.all().any(|track| track.flights.rows() > 0) || self.releases.in_flight() {
             let releasing = self.releases.in_flight();
             tokio::select! {
                 biased;
@@ -42,9 +76,9 @@ impl Stint<'_> {
                         return Ok(());
                     }
                 }
-                Some((flight, results)) = self.flights.next() => {
-                    if !self.broken {
-                        self.settle(flight, results).or_else(only_fatal)?;
+                (track, event) = super::next(&mut self.tracks, false) => {
+                    if let Event::Settled(flight, results) = event {
+                        self.settle(track, flight, results)?;
                     }
                 }
                 answered = self.releases.next(), if releasing => {
@@ -57,21 +91,28 @@ impl Stint<'_> {
         Ok(())
     }
 
-    /// Writes cursor, parking and lease. `false`: the lease is another's.
+    /// Writes cursor, branches, parking and lease. `false`: the session has ended.
     pub(super) async fn write(&mut self) -> Result<bool, Error> {
-        let changes = self.parking.changes();
-        self.write_with(changes).await
+        self.write_with(Changes::default()).await
     }
 
-    pub(in crate::relay) async fn write_with(&mut self, changes: Changes) -> Result<bool, Error> {
+    pub(in crate::relay) async fn write_with(&mut self, mut changes: Changes) -> Result<bool, Error> {
         let asked = self.relay.clock.now();
-        let mine = limited(CALL_LIMIT, self.relay.store.save(&self.holder, &self.acked, &changes)).await?;
-        if !mine {
-            tracing::warn!(relay = %self.holder.relay, epoch = self.holder.epoch, "relay lost the lease");
+        changes.park = self.parking.changes();
+        changes.covers.clone_from(&self.pending.covers);
+        changes.joined.clone_from(&self.pending.joined);
+        changes.branches = self.tracks.changes();
+        changes.branches.extend(self.pending.branches.iter().cloned());
+        let position = self.tracks.main.acked.clone();
+        let saved = limited(CALL_LIMIT, self.relay.store.save(&self.holder, &position, &changes)).await?;
+        if !saved {
+            tracing::warn!(relay = %self.holder.relay, token = %self.holder.token, "relay lost the lease");
             return Ok(false);
         }
         self.valid_until = asked + self.holder.lease;
         self.parking.saved();
+        self.tracks.saved();
+        self.pending = Changes::default();
         self.dirty = false;
         self.save = Box::pin(tokio::time::sleep(self.relay.settings.lease / 3));
         self.report();
@@ -79,24 +120,9 @@ impl Stint<'_> {
     }
 
     pub(in crate::relay) async fn load_parked(&mut self) -> Result<(), Error> {
-        let (lanes, any) = limited(CALL_LIMIT, self.relay.store.parked_lanes(&self.holder.relay)).await?;
-        self.parking.load(lanes, any);
+        let parked = limited(CALL_LIMIT, self.relay.store.parked_lanes(&self.holder.relay)).await?;
+        self.parking.load(parked);
         self.report();
         Ok(())
     }
-
-    #[allow(clippy::cast_precision_loss)]
-    fn report(&self) {
-        let oldest = self.flights.oldest().or(self.unsent.aged.filter(|_| !self.unsent.rows.is_empty()));
-        let oldest = oldest.or(self.relay.behind());
-        let now = self.relay.clock.now();
-        let lag = oldest.map_or(Duration::ZERO, |aged| aged.age + now.saturating_duration_since(aged.read));
-        self.relay.metrics.lag.set(lag.as_secs_f64());
-        self.relay.metrics.parked_keys.set(self.parking.lanes() as f64);
-    }
-}
-
-/// While the stint ends, only one failure changes how.
-fn only_fatal(error: Error) -> Result<(), Error> {
-    if error.kind == ErrorKind::Fatal { Err(error) } else { Ok(()) }
 }

@@ -1,0 +1,139 @@
+//! Taking the lease of a relay, and what is checked before.
+
+use std::{sync::Arc, time::Duration};
+
+use comms_core::{Error, ErrorKind};
+use sqlx::{PgConnection, PgPool, Row as _, postgres::PgRow};
+
+use super::{Tables, unit};
+use crate::{
+    commit_error,
+    relay::{Branch, Lease, Position},
+    sql_error,
+};
+
+/// Without the settings a stale plan could scan the table for the one row that must not be there.
+const BEGIN: &str = "BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off";
+
+pub(super) const CHECK: &str = "
+SELECT pg_is_in_recovery() AS standby,
+    (SELECT relpersistence = 'u' FROM pg_class WHERE oid = to_regclass($1 || '.comms_outbox_guard')) AS unlogged,
+    EXISTS (SELECT FROM {s}.comms_outbox WHERE xid >= pg_snapshot_xmax(pg_current_snapshot()))
+    OR EXISTS (SELECT FROM {s}.comms_outbox_cursor
+               WHERE relay = $2 AND pg_snapshot_xmax(snap) > pg_snapshot_xmax(pg_current_snapshot())) AS future";
+
+/// A lease that ends later than one lease from now was written by a clock that was wrong.
+/// `3:3:` is the least snapshot: nothing is visible in it, so a new relay begins with the oldest row.
+pub(super) const ACQUIRE: &str = "
+INSERT INTO {s}.comms_outbox_cursor AS c
+    (relay, snap, last_id, token, owner, lease, lease_until, system_identifier)
+SELECT $1, '3:3:', 0, gen_random_uuid(), $2, l.lease, clock_timestamp() + l.lease, system_identifier
+FROM pg_control_system(), (SELECT $3 * interval '1 millisecond' AS lease) l
+ON CONFLICT (relay) DO UPDATE
+SET token = gen_random_uuid(), owner = excluded.owner, lease = excluded.lease,
+    lease_until = excluded.lease_until
+WHERE c.owner = excluded.owner OR c.lease_until <= clock_timestamp()
+    OR c.lease_until > clock_timestamp() + c.lease
+RETURNING token::text AS token, snap::text AS snap, win::text AS win, last_id, covers, system_identifier,
+    (SELECT system_identifier FROM pg_control_system()) AS cluster, xmax = 0 AS new";
+
+/// The guard of the session: see [`read`](super::read).
+pub(super) const GUARD: &str = "
+INSERT INTO {s}.comms_outbox_guard (relay, token) VALUES ($1, $2::text::uuid)
+ON CONFLICT (relay) DO UPDATE SET token = excluded.token";
+
+pub(super) const BRANCHES: &str = "
+SELECT topic, snap::text AS snap, win::text AS win, last_id, error_kind, error
+FROM {s}.comms_outbox_branch WHERE relay = $1 ORDER BY topic";
+
+/// All in one transaction: the guard, the token and what is read of the position belong to one history.
+pub(super) async fn acquire(
+    pool: &PgPool,
+    tables: &Tables,
+    relay: &str,
+    owner: &str,
+    lease: Duration,
+) -> Result<Option<Lease>, Error> {
+    let mut tx = unit::begin_with(pool, BEGIN).await?;
+    tables.check(&mut tx).await?;
+    check(&mut tx, tables, relay).await?;
+    let row = tables
+        .relay_query(&tables.sql.acquire)
+        .bind(relay)
+        .bind(owner)
+        .bind(lease.as_secs_f64() * 1e3)
+        .fetch_optional(&mut *tx)
+        .await
+        .map_err(sql_error)?;
+    let Some(row) = row else { return Ok(None) };
+    let mut granted = granted(&row, relay)?;
+    let guard = tables.relay_query(&tables.sql.guard).bind(relay).bind(&granted.token);
+    guard.execute(&mut *tx).await.map_err(sql_error)?;
+    let branches = tables.relay_query(&tables.sql.branches).bind(relay).fetch_all(&mut *tx).await;
+    granted.branches =
+        branches.map_err(sql_error)?.iter().map(branch).collect::<Result<_, _>>().map_err(sql_error)?;
+    tx.commit().await.map_err(commit_error)?;
+    Ok(Some(granted))
+}
+
+async fn check(conn: &mut PgConnection, tables: &Tables, relay: &str) -> Result<(), Error> {
+    let row = tables.relay_query(&tables.sql.lease_check).bind(format!("\"{}\"", tables.schema)).bind(relay);
+    let row = row.fetch_one(conn).await.map_err(sql_error)?;
+    let column = |name| row.try_get::<Option<bool>, _>(name).map(|b| b == Some(true)).map_err(sql_error);
+    if column("standby")? {
+        // A snapshot of a standby does not list what is in progress on the primary.
+        return Err(Error::not_executed("this server is a standby: a relay reads on the primary only"));
+    }
+    if !column("unlogged")? {
+        return Err(Error::misconfigured(format!(
+            "{}.comms_outbox_guard is not an unlogged table: a crash of the server would go unnoticed and lose \
+             messages. Run: ALTER TABLE {}.comms_outbox_guard SET UNLOGGED",
+            tables.schema, tables.schema
+        )));
+    }
+    if column("future")? {
+        return Err(foreign(
+            "rows or the cursor name transactions that this server has not begun: they come from another server",
+        ));
+    }
+    Ok(())
+}
+
+fn foreign(what: &str) -> Error {
+    Error::misconfigured(format!("{what}. Stop the writers and relays, call Tables::rebase, and start again"))
+}
+
+fn granted(row: &PgRow, relay: &str) -> Result<Lease, Error> {
+    let columns = || Ok((row.try_get("system_identifier")?, row.try_get("cluster")?));
+    let (stored, cluster): (i64, i64) = columns().map_err(sql_error)?;
+    if stored != cluster {
+        return Err(foreign(&format!(
+            "the cursor of relay {relay} was written in another database cluster ({stored}, this is {cluster})"
+        )));
+    }
+    let lease = || -> Result<Lease, sqlx::Error> {
+        Ok(Lease {
+            token: row.try_get("token")?,
+            new: row.try_get("new")?,
+            position: position(row)?,
+            covers: row.try_get("covers")?,
+            branches: Vec::new(),
+        })
+    };
+    lease().map_err(sql_error)
+}
+
+fn position(row: &PgRow) -> Result<Position, sqlx::Error> {
+    Ok(Position {
+        snap: row.try_get::<&str, _>("snap")?.into(),
+        window: row.try_get::<Option<&str>, _>("win")?.map(Arc::from),
+        last_id: row.try_get("last_id")?,
+    })
+}
+
+fn branch(row: &PgRow) -> Result<Branch, sqlx::Error> {
+    let error: Option<String> = row.try_get("error")?;
+    // Only that it is held matters from here on: it is tried again at once, and fails with its kind.
+    let held = error.map(|error| (ErrorKind::Misconfigured, error));
+    Ok(Branch { destination: row.try_get::<&str, _>("topic")?.into(), position: position(row)?, held })
+}

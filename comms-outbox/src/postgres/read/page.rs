@@ -1,0 +1,81 @@
+//! One page: the window's rows among some ranges of ids.
+
+use std::time::Duration;
+
+use sqlx::{PgConnection, Row as _};
+
+use super::{SPAN, scan::Window};
+use crate::{
+    postgres::{Tables, row},
+    relay::{Page, Position, Query},
+};
+
+/// $1 A, $2 B, $3 and $4 ranges of ids, $5 only these topics or NULL, $6 none of these topics, $7 rows, $8 bytes.
+///
+/// Sizes are summed in front of the rows' values, so that the server sends at most one row beyond the limit;
+/// `octet_length` of a value that is stored out of line does not read it.
+pub(in crate::postgres) const PAGE: &str = "
+SELECT id, source, msg_id, topic, key, headers, payload, before + size >= $8 AS filled,
+       date_part('epoch', clock_timestamp() - created_at) AS age
+FROM (
+    SELECT *, sum(size) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) - size AS before
+    FROM (
+        SELECT o.*, (coalesce(octet_length(payload), 0) + octet_length(headers) + coalesce(octet_length(key), 0)
+                     + octet_length(source) + octet_length(msg_id) + octet_length(topic)) AS size
+        FROM unnest($3::bigint[], $4::bigint[]) AS r (lo, hi),
+        LATERAL (
+            SELECT * FROM {s}.comms_outbox o
+            WHERE id >= r.lo AND id <= r.hi
+              AND pg_visible_in_snapshot(xid, $2::text::pg_snapshot)
+              AND NOT pg_visible_in_snapshot(xid, $1::text::pg_snapshot)
+              AND ($5::text[] IS NULL OR topic = ANY ($5)) AND topic <> ALL ($6::text[])
+            ORDER BY id LIMIT $7
+        ) o LIMIT $7
+    ) sized
+) summed
+WHERE before < $8 ORDER BY id";
+
+/// Reads the next ranges of `window`, and notes in it what is read.
+pub(super) async fn page(
+    conn: &mut PgConnection,
+    tables: &Tables,
+    piece: i64,
+    query: &Query,
+    within: Position,
+    window: &mut Window,
+) -> Result<Page, sqlx::Error> {
+    let limit = query.rows.min(piece);
+    let ranges = window.next(SPAN.min(piece));
+    let Some((_, last)) = ranges.last().copied() else {
+        return Ok(super::nothing(within));
+    };
+    let rows = tables
+        .relay_query(&tables.sql.page)
+        .bind(&*within.snap)
+        .bind(within.window.as_deref())
+        .bind(ranges.iter().map(|r| r.0).collect::<Vec<_>>())
+        .bind(ranges.iter().map(|r| r.1).collect::<Vec<_>>())
+        .bind(query.filter.only.as_deref())
+        .bind(&*query.filter.except)
+        .bind(limit)
+        .bind(query.bytes)
+        .fetch_all(conn)
+        .await?;
+    let mut oldest = 0.0_f64;
+    let mut filled = i64::try_from(rows.len()).is_ok_and(|n| n >= limit);
+    for row in &rows {
+        oldest = oldest.max(row.try_get("age")?);
+        filled |= row.try_get::<bool, _>("filled")?;
+    }
+    let rows = rows.iter().map(row::decode).collect::<Result<Vec<_>, _>>()?;
+    let read = rows.last().filter(|_| filled).map_or(last, |row| row.id);
+    window.done(read);
+    Ok(Page {
+        rows,
+        age: Duration::try_from_secs_f64(oldest).unwrap_or_default(),
+        after: Position { last_id: read, ..within.clone() },
+        within,
+        scan: None,
+        more: true,
+    })
+}

@@ -1,0 +1,186 @@
+//! Finding the ids of a window in its index, piece by piece.
+
+use std::collections::VecDeque;
+
+use sqlx::{PgConnection, Row};
+
+use super::SPAN;
+use crate::postgres::{Tables, snapshot::Snapshot};
+
+/// Ids that lie closer together than this are read as one range.
+const GAP: i64 = 16;
+
+/// $1 and $2: ranges of transactions, $3 the last id seen of the first transaction of each range, $4 the size of
+/// the piece. A row comparison, because with `xid = x` the planner may walk the primary key instead.
+/// Ids are put together by 256, so that a large window is few rows.
+pub(in crate::postgres) const SCAN: &str = "
+WITH k AS MATERIALIZED (
+    SELECT l.xid, l.id FROM unnest($1::text[]::xid8[], $2::text[]::xid8[], $3::bigint[]) AS r (lo, hi, after),
+    LATERAL (
+        SELECT o.xid, o.id FROM {s}.comms_outbox o
+        WHERE (o.xid, o.id) > (r.lo, r.after) AND o.xid < r.hi ORDER BY o.xid, o.id LIMIT $4
+    ) l LIMIT $4
+)
+SELECT b.lo, b.hi, b.n, l.xid::text AS xid, l.id
+FROM (SELECT min(id) AS lo, max(id) AS hi, count(*) AS n FROM k GROUP BY id / 256) b,
+     (SELECT xid, id FROM k ORDER BY xid DESC, id DESC LIMIT 1) l
+ORDER BY b.lo";
+
+/// What is known of a window: transactions that are not scanned yet, and ranges of ids that are not read yet.
+#[derive(Debug, Clone)]
+pub(super) struct Window {
+    /// `low <= xid < high`, and the last id seen of `low`.
+    transactions: VecDeque<(u64, u64, i64)>,
+    /// Inclusive, ascending once everything is scanned.
+    ranges: VecDeque<(i64, i64)>,
+}
+
+impl Window {
+    pub(super) fn new(before: &Snapshot, upto: &Snapshot) -> Self {
+        let transactions = upto.since(before).into_iter().map(|(low, high)| (low, high, -1)).collect();
+        Self { transactions, ranges: VecDeque::new() }
+    }
+
+    pub(super) fn is_scanned(&self) -> bool {
+        self.transactions.is_empty()
+    }
+
+    pub(super) fn is_read(&self) -> bool {
+        self.is_scanned() && self.ranges.is_empty()
+    }
+
+    /// Reads at most `piece` index entries. Ids up to `done` were delivered.
+    pub(super) async fn scan(
+        &mut self,
+        conn: &mut PgConnection,
+        tables: &Tables,
+        piece: i64,
+        done: i64,
+    ) -> Result<(), sqlx::Error> {
+        let column = |f: fn(&(u64, u64, i64)) -> String| self.transactions.iter().map(f).collect::<Vec<_>>();
+        let rows = tables
+            .relay_query(&tables.sql.scan)
+            .bind(column(|t| t.0.to_string()))
+            .bind(column(|t| t.1.to_string()))
+            .bind(self.transactions.iter().map(|t| t.2).collect::<Vec<_>>())
+            .bind(piece)
+            .fetch_all(conn)
+            .await?;
+        let mut count = 0;
+        for row in &rows {
+            let (low, high, n): (i64, i64, i64) = (row.try_get("lo")?, row.try_get("hi")?, row.try_get("n")?);
+            count += n;
+            if high > done {
+                self.ranges.push_back((low.max(done + 1), high));
+            }
+        }
+        match rows.first().filter(|_| count >= piece) {
+            Some(row) => {
+                let xid = row.try_get::<&str, _>("xid")?.parse::<u64>();
+                let xid = xid.map_err(|e| sqlx::Error::Decode(Box::new(e)))?;
+                self.go_on_after(xid, row.try_get("id")?);
+            }
+            None => {
+                self.transactions.clear();
+                self.ranges = merge(std::mem::take(&mut self.ranges).into());
+            }
+        }
+        Ok(())
+    }
+
+    fn go_on_after(&mut self, xid: u64, id: i64) {
+        while self.transactions.front().is_some_and(|(_, high, _)| *high <= xid) {
+            self.transactions.pop_front();
+        }
+        if let Some(first) = self.transactions.front_mut() {
+            (first.0, first.2) = (xid, id);
+        }
+        // A large window comes back in many pieces: keep what is known of it small.
+        if self.ranges.len() > 4_096 {
+            self.ranges = merge(std::mem::take(&mut self.ranges).into());
+        }
+    }
+
+    /// The next ranges to read, of at most `span` ids in all.
+    pub(super) fn next(&self, span: i64) -> Vec<(i64, i64)> {
+        let (mut left, mut taken) = (span, Vec::new());
+        for (low, high) in &self.ranges {
+            if left <= 0 {
+                break;
+            }
+            let high = (*high).min(low + left - 1);
+            taken.push((*low, high));
+            left -= high - low + 1;
+        }
+        taken
+    }
+
+    /// Everything up to `id` is read.
+    pub(super) fn done(&mut self, id: i64) {
+        while self.ranges.front().is_some_and(|(_, high)| *high <= id) {
+            self.ranges.pop_front();
+        }
+        if let Some(first) = self.ranges.front_mut() {
+            first.0 = first.0.max(id + 1);
+        }
+    }
+}
+
+/// Sorts ranges and joins neighbours, up to [`SPAN`] ids each.
+fn merge(mut ranges: Vec<(i64, i64)>) -> VecDeque<(i64, i64)> {
+    ranges.sort_unstable();
+    let mut merged: VecDeque<(i64, i64)> = VecDeque::new();
+    for (low, high) in ranges {
+        match merged.back_mut() {
+            // Overlapping ranges are joined whatever their length: none may be read twice.
+            Some(last) if low <= last.1 || (low <= last.1 + GAP && high - last.0 < SPAN) => {
+                last.1 = last.1.max(high);
+            }
+            _ => merged.push_back((low, high)),
+        }
+    }
+    merged
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn window(ranges: &[(i64, i64)]) -> Window {
+        Window { transactions: VecDeque::new(), ranges: ranges.iter().copied().collect() }
+    }
+
+    #[test]
+    fn ranges_are_sorted_and_joined() {
+        assert_eq!(merge(vec![(300, 310), (1, 5), (4, 9), (20, 30)]), [(1, 30), (300, 310)]);
+        let long: Vec<_> = (0..100).map(|n| (n * 256, n * 256 + 255)).collect();
+        let merged = merge(long);
+        assert!(merged.iter().all(|(low, high)| high - low < SPAN));
+        assert_eq!(merged.iter().map(|(low, high)| high - low + 1).sum::<i64>(), 25_600);
+    }
+
+    #[test]
+    fn a_page_takes_a_bounded_span() {
+        let mut window = window(&[(1, 10), (100, 100), (200, 9_000)]);
+        assert_eq!(window.next(5), [(1, 5)]);
+        assert_eq!(window.next(12), [(1, 10), (100, 100), (200, 200)]);
+        window.done(100);
+        assert_eq!(window.next(3), [(200, 202)]);
+        window.done(250);
+        assert_eq!(window.next(1), [(251, 251)]);
+        window.done(9_000);
+        assert!(window.is_read());
+    }
+
+    #[test]
+    fn a_scan_goes_on_behind_its_last_entry() {
+        let mut window = Window {
+            transactions: VecDeque::from([(5, 6, -1), (9, 20, -1), (30, 40, -1)]),
+            ranges: VecDeque::new(),
+        };
+        window.go_on_after(12, 77);
+        assert_eq!(window.transactions, [(12, 20, 77), (30, 40, -1)]);
+        window.go_on_after(19, 3);
+        assert_eq!(window.transactions, [(19, 20, 3), (30, 40, -1)]);
+    }
+}

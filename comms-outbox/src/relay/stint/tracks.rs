@@ -1,0 +1,181 @@
+//! The main track and the branches of a session.
+
+use std::{sync::Arc, time::Instant};
+
+use crate::relay::{
+    Settings,
+    fault::Fault,
+    store::{Branch, Filter, Position},
+    track::Track,
+};
+
+/// All tracks of a session; 0 is the main one.
+pub(in crate::relay) struct Tracks {
+    pub(super) main: Track,
+    branches: Vec<Track>,
+    /// Destinations apart that this process does not name, with their positions: another process delivers them.
+    pub(super) unnamed: Vec<(Arc<str>, Position)>,
+    /// The destinations that the main position stands for; `None`: all.
+    covers: Option<Arc<[String]>>,
+    /// The destinations that this process names; `None`: all.
+    named: Option<Arc<[String]>>,
+    /// The names of branches and unnamed destinations: what the main track leaves out.
+    apart: Arc<[String]>,
+    /// Reading on the main track waits, so that branches can join it.
+    pub(super) joining: Option<Instant>,
+}
+
+impl Tracks {
+    pub(super) fn new(main: Position, covers: Option<Vec<String>>, named: Option<Arc<[String]>>) -> Self {
+        Self {
+            main: Track::new(None, main),
+            branches: Vec::new(),
+            unnamed: Vec::new(),
+            covers: covers.map(Into::into),
+            named,
+            apart: Arc::new([]),
+            joining: None,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        1 + self.branches.len()
+    }
+
+    pub(super) fn get(&mut self, at: usize) -> Option<&mut Track> {
+        if at == 0 { Some(&mut self.main) } else { self.branches.get_mut(at - 1) }
+    }
+
+    pub(in crate::relay) fn all(&self) -> impl Iterator<Item = &Track> {
+        std::iter::once(&self.main).chain(&self.branches)
+    }
+
+    pub(super) fn branches(&self) -> &[Track] {
+        &self.branches
+    }
+
+    /// From another one first each time, so that a full publisher is shared.
+    pub(super) fn each(&mut self, mut run: impl FnMut(&mut Track)) {
+        if self.branches.len() > 1 {
+            self.branches.rotate_left(1);
+        }
+        self.branches.iter_mut().for_each(&mut run);
+        run(&mut self.main);
+    }
+
+    pub(super) fn names(&self, destination: &str) -> bool {
+        self.named.as_ref().is_none_or(|named| named.iter().any(|d| d == destination))
+    }
+
+    pub(super) fn branch(&mut self, destination: &str) -> Option<&mut Track> {
+        self.branches.iter_mut().find(|track| track.destination.as_deref() == Some(destination))
+    }
+
+    /// Whether a released row of `destination` can be delivered now.
+    pub(in crate::relay) fn is_held(&self, destination: &str) -> bool {
+        let track = self.branches.iter().find(|track| track.destination.as_deref() == Some(destination));
+        track.is_some_and(|track| track.fault.is_some())
+            || self.unnamed.iter().any(|(unnamed, _)| &**unnamed == destination)
+    }
+
+    /// A branch as it was stored.
+    pub(super) fn resume(&mut self, destination: Arc<str>, position: Position, held: Option<String>) {
+        if !self.names(&destination) {
+            self.unnamed.push((destination, position));
+            return self.changed_names();
+        }
+        let mut track = Track::new(Some(destination), position);
+        track.changed = held.is_some();
+        self.branches.push(track);
+        self.changed_names();
+    }
+
+    /// A branch that begins at `position`.
+    pub(super) fn begin(&mut self, destination: Arc<str>, position: Position) -> &mut Track {
+        let mut track = Track::new(Some(destination), position);
+        track.changed = true;
+        self.branches.push(track);
+        self.changed_names();
+        let last = self.branches.len() - 1;
+        &mut self.branches[last]
+    }
+
+    /// Takes the branches out that are at the main position; while they are named.
+    pub(super) fn join(&mut self) -> Vec<Arc<str>> {
+        let main = &self.main.acked;
+        let joins = |track: &Track| track.fault.is_none() && track.is_quiet() && track.acked == *main;
+        let joined = self.branches.iter().filter(|track| joins(track));
+        let joined: Vec<_> = joined.filter_map(|track| track.destination.clone()).collect();
+        self.branches.retain(|track| !joins(track));
+        self.changed_names();
+        joined
+    }
+
+    /// Branches are not waited for any longer; each may come near again after its next lap.
+    pub(super) fn give_up_joining(&mut self) {
+        self.branches.iter_mut().for_each(|track| track.near = false);
+        self.joining = None;
+    }
+
+    fn changed_names(&mut self) {
+        let branches = self.branches.iter().filter_map(|track| track.destination.as_deref());
+        let names = branches.chain(self.unnamed.iter().map(|(destination, _)| &**destination));
+        self.apart = names.map(str::to_owned).collect();
+    }
+
+    /// What the track reads, and how far.
+    pub(super) fn query(&self, at: usize) -> (Filter, Option<Position>) {
+        match at.checked_sub(1).and_then(|at| self.branches.get(at)) {
+            None => (Filter { only: self.covers.clone(), except: self.apart.clone() }, None),
+            Some(track) => {
+                let only = track.destination.iter().map(ToString::to_string).collect();
+                (Filter { only: Some(only), except: Arc::new([]) }, Some(self.main.read.base()))
+            }
+        }
+    }
+
+    /// Whether there is something to read for the track.
+    pub(super) fn may_read(&self, at: usize) -> bool {
+        let Some(track) = at.checked_sub(1).map(|at| self.branches.get(at)) else {
+            return !(self.joining.is_some() && self.main.read.is_settled());
+        };
+        let Some(track) = track else { return false };
+        // Refused rows must be settled before they are read again, and earlier rows of the destination too.
+        let settled = track.fault.as_ref().is_none_or(|fault| !fault.settling);
+        let behind = !track.read.is_settled() || track.read != self.main.read.base();
+        settled && behind && track.destination.as_deref().is_some_and(|d| !self.main.holds(d))
+    }
+
+    pub(super) fn room(&self, settings: &Settings) -> bool {
+        let (rows, bytes) = self.all().fold((0, 0), |(rows, bytes), track| {
+            (rows + track.flights.rows(), bytes + track.flights.bytes())
+        });
+        rows < settings.in_flight && bytes < settings.in_flight_bytes
+    }
+
+    pub(super) fn changed(&self) -> bool {
+        self.branches.iter().any(|track| track.changed)
+    }
+
+    /// The branches whose stored form is old.
+    pub(super) fn changes(&self) -> Vec<Branch> {
+        let changed = self.branches.iter().filter(|track| track.changed);
+        let branch = |track: &Track| {
+            let held = track.fault.as_ref().map(|Fault { kind, reason, .. }| (*kind, reason.clone()));
+            let position = track.fault.as_ref().map_or(&track.acked, |fault| &fault.at).clone();
+            track.destination.clone().map(|destination| Branch { destination, position, held })
+        };
+        changed.filter_map(branch).collect()
+    }
+
+    pub(super) fn saved(&mut self) {
+        self.branches.iter_mut().for_each(|track| track.changed = false);
+    }
+
+    /// A destination that the main track met and this process does not name.
+    pub(super) fn set_apart(&mut self, destination: Arc<str>, position: Position) -> Branch {
+        self.unnamed.push((destination.clone(), position.clone()));
+        self.changed_names();
+        Branch { destination, position, held: None }
+    }
+}

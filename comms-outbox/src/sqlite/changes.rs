@@ -1,0 +1,111 @@
+//! What is written together with a relay's position.
+
+use std::time::Duration;
+
+use comms_core::Error;
+use sqlx::SqliteConnection;
+
+use crate::{
+    relay::{Changes, Park},
+    sql_error,
+};
+
+/// $2 a JSON array, or NULL.
+const COVERS: &str = "UPDATE comms_outbox_cursor SET covers = $2 WHERE relay = $1";
+
+const BRANCH: &str = "
+INSERT INTO comms_outbox_branch AS b (relay, topic, last_id, error_kind, error) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (relay, topic) DO UPDATE
+SET last_id = excluded.last_id, error_kind = excluded.error_kind, error = excluded.error,
+    since = CASE WHEN (b.error IS NULL) = (excluded.error IS NULL) THEN b.since
+                 ELSE CAST(unixepoch('subsec') * 1000 AS INTEGER) END";
+
+const JOIN: &str = "DELETE FROM comms_outbox_branch WHERE relay = $1 AND topic = $2";
+
+/// $8: how long the row is held, in milliseconds, or NULL.
+const PARK: &str = "
+INSERT INTO comms_outbox_parked (relay, outbox_id, topic, key, attempts, error_kind, error, state, retry_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, CASE WHEN $8 IS NULL THEN 'parked' ELSE 'held' END,
+        CAST(unixepoch('subsec') * 1000 AS INTEGER) + $8)
+ON CONFLICT DO NOTHING";
+
+/// What was parked behind a row while it was released follows it. $2 a JSON array of ids.
+const FOLLOW: &str = "
+UPDATE comms_outbox_parked AS p SET state = 'released'
+FROM (SELECT DISTINCT topic, key FROM comms_outbox_parked
+      WHERE relay = $1 AND outbox_id IN (SELECT value FROM json_each($2))) AS d
+WHERE p.relay = $1 AND p.topic = d.topic AND p.key = d.key AND p.state = 'parked'";
+
+const UNPARK: &str = "
+DELETE FROM comms_outbox_parked WHERE relay = $1 AND outbox_id IN (SELECT value FROM json_each($2))";
+
+/// The row that failed again says why; the rest of its lane waits with it.
+const REPARK: &str = "
+UPDATE comms_outbox_parked SET
+    state = CASE WHEN outbox_id = $2 AND $8 IS NOT NULL THEN 'held' ELSE 'parked' END,
+    attempts = CASE WHEN outbox_id = $2 THEN attempts + $5 ELSE attempts END,
+    error_kind = CASE WHEN outbox_id = $2 THEN $6 ELSE error_kind END,
+    error = CASE WHEN outbox_id = $2 THEN $7 ELSE error END,
+    retry_at = CASE WHEN outbox_id = $2 THEN CAST(unixepoch('subsec') * 1000 AS INTEGER) + $8 END
+WHERE relay = $1 AND (outbox_id = $2 OR (topic = $3 AND key = $4 AND state = 'released'))";
+
+/// In the transaction in which the cursor was written.
+pub(super) async fn save(conn: &mut SqliteConnection, relay: &str, changes: &Changes) -> Result<(), Error> {
+    if let Some(covers) = &changes.covers {
+        let covers = covers.as_ref().map(serde_json::to_string).transpose().map_err(Error::internal)?;
+        sqlx::query(COVERS).bind(relay).bind(covers).execute(&mut *conn).await.map_err(sql_error)?;
+    }
+    for branch in &changes.branches {
+        sqlx::query(BRANCH)
+            .bind(relay)
+            .bind(&*branch.destination)
+            .bind(branch.position.last_id)
+            .bind(branch.held.as_ref().map(|held| held.0.as_str()))
+            .bind(branch.held.as_ref().map(|held| &*held.1))
+            .execute(&mut *conn)
+            .await
+            .map_err(sql_error)?;
+    }
+    for destination in &changes.joined {
+        let query = sqlx::query(JOIN).bind(relay).bind(&**destination);
+        query.execute(&mut *conn).await.map_err(sql_error)?;
+    }
+    for row in &changes.park {
+        write(conn, PARK, relay, row).await?;
+    }
+    if !changes.unpark.is_empty() {
+        let ids = serde_json::to_string(&changes.unpark).map_err(Error::internal)?;
+        for text in [FOLLOW, UNPARK] {
+            sqlx::query(text).bind(relay).bind(&ids).execute(&mut *conn).await.map_err(sql_error)?;
+        }
+    }
+    for row in &changes.repark {
+        write(conn, REPARK, relay, row).await?;
+    }
+    Ok(())
+}
+
+async fn write(
+    conn: &mut SqliteConnection,
+    text: &'static str,
+    relay: &str,
+    row: &Park,
+) -> Result<(), Error> {
+    sqlx::query(text)
+        .bind(relay)
+        .bind(row.outbox_id)
+        .bind(&*row.topic)
+        .bind(row.key.as_deref())
+        .bind(row.refusal.attempts)
+        .bind(row.refusal.kind.map(|k| k.as_str()))
+        .bind(&*row.refusal.reason)
+        .bind(row.refusal.hold.map(millis))
+        .execute(conn)
+        .await
+        .map(drop)
+        .map_err(sql_error)
+}
+
+pub(super) fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 4)
+}
