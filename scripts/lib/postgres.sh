@@ -5,8 +5,17 @@
 postgres_as=()
 ((EUID)) || postgres_as=(setpriv --reuid=postgres --regid=postgres --init-groups --)
 
-postgres_bin() { find /usr/lib/postgresql/*/bin/initdb 2>/dev/null | sort -V | tail -n 1 | xargs -r dirname; }
-postgres_missing() { [[ -n $(postgres_bin) ]] || echo postgresql; }
+# The folder of PostgreSQL's programs: the given one, or that of the newest version installed.
+postgres_bin() {
+  [[ -z ${COMMS_TEST_POSTGRES_BIN:-} ]] || { echo "$COMMS_TEST_POSTGRES_BIN" && return; }
+  find /usr/lib/postgresql/*/bin/initdb 2>/dev/null | sort -V | tail -n 1 | xargs -r dirname
+}
+
+# PgBouncer is for tests that start one of their own. A server that its package may start is not used.
+postgres_missing() {
+  [[ -n $(postgres_bin) ]] || echo postgresql
+  [[ -x /usr/sbin/pgbouncer ]] || echo pgbouncer
+}
 postgres_data() { cat "$services/$1/data-dir" 2>/dev/null || echo "$services/$1/data"; }
 postgres_mark() { postgres_data "$1"; }
 postgres_stop_signal() { echo INT; } # "fast": open sessions are ended

@@ -41,7 +41,8 @@ start() { # NAME...
 # Together, so that one starts while another does.
 begin() { # NAME...
   local name packages=() started=()
-  mapfile -t packages < <(for name in "$@"; do alive "$name" || call missing "$name"; done)
+  # Also of a server that runs already: tests start further programs.
+  mapfile -t packages < <(for name in "$@"; do call missing "$name"; done)
   ((${#packages[@]} == 0)) || install_packages "${packages[@]}"
   for name in "$@"; do
     mkdir -p "$services/$name"
@@ -74,7 +75,7 @@ status() {
 }
 
 print_env() {
-  local name variable any=
+  local name variable any='' bin
   for name in "${servers[@]}"; do
     variable=${variables[$name]}
     if given "$name"; then
@@ -88,6 +89,9 @@ print_env() {
     any=1
   done
   [[ -n $any ]] || die "nothing was started yet: scripts/services start"
+  # Crash tests start clusters of their own.
+  bin=$(postgres_bin)
+  [[ -z $bin ]] || printf 'export COMMS_TEST_POSTGRES_BIN=%q\n' "$bin"
 }
 
 wipe() {
