@@ -22,7 +22,7 @@ use tonic::{Code, Status};
 
 use crate::{
     bound::{TEXT, cut},
-    evidence::{Evidence, chain},
+    evidence::Evidence,
 };
 
 /// The status that reports `error` to a peer: its code by the table of [`ErrorKind`], its wait as

@@ -85,7 +85,11 @@ impl comms_core::testing::publisher::PublisherFixture for Fixture {
             client.fetch_watermarks(&topic, 0, LIMIT).unwrap()
         });
         let (first, end) = ends.await.map_err(Error::internal)?;
-        Ok(if first == end { Vec::new() } else { read(destination, usize::try_from(end - first).unwrap()).await })
+        Ok(if first == end {
+            Vec::new()
+        } else {
+            read(destination, usize::try_from(end - first).unwrap()).await
+        })
     }
 
     fn bound(&self) -> Option<usize> {

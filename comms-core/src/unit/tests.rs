@@ -162,7 +162,10 @@ async fn older_versions_reach_the_handler_as_the_newest_and_newer_ones_are_held(
     assert_eq!(handler.handle(delivered("order.paid.v2")).await.unwrap(), Outcome::Done);
     assert_eq!(handler.handle(delivered("other.v1")).await.unwrap(), Outcome::Skipped);
     let newer = handler.handle(delivered("order.paid.v4")).await.unwrap_err();
-    assert!(newer.kind == ErrorKind::Misconfigured && newer.chain().to_string().contains("newer than v3"), "{newer}");
+    assert!(
+        newer.kind == ErrorKind::Misconfigured && newer.chain().to_string().contains("newer than v3"),
+        "{newer}"
+    );
     let written: Vec<_> = unit.rows().into_iter().map(|(by, _)| by).collect();
     assert_eq!(written, ["-two", "one-two"]);
 }
