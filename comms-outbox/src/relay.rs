@@ -56,6 +56,8 @@ pub(crate) use store::{Branch, Changes, Holder, Lease, Page, Park, ParkedLanes, 
 
 /// The longest a single call to the database may take, but for a read.
 const CALL_LIMIT: Duration = Duration::from_secs(10);
+/// The pause before a session that was lost is begun anew.
+const LOST_PAUSE: Duration = Duration::from_millis(20);
 /// The longest a read may take: a bounded piece of work.
 const READ_LIMIT: Duration = Duration::from_secs(30);
 
@@ -143,6 +145,8 @@ impl Relay {
             failures = if progress { 0 } else { failures };
             let pause = match result {
                 Ok(End::Shutdown) => return Ok(()),
+                // The lease may still be this relay's: a server that was restarted has only forgotten the session.
+                Ok(End::Lost) => LOST_PAUSE,
                 // A third of the lease, so that a successor is not late; jitter, so that two are not in step.
                 Ok(End::NoLease) => self.settings.lease.mul_f64(0.25 + self.clock.random_unit() / 6.0),
                 Err(error) => {

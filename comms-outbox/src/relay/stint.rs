@@ -42,8 +42,10 @@ const HOT: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub(super) enum End {
     Shutdown,
-    /// Another has the lease, or the history of the database is another one.
+    /// Another has the lease.
     NoLease,
+    /// The lease went to another session, or the history of the database is another one.
+    Lost,
 }
 
 pub(super) struct Stint<'a> {
@@ -124,10 +126,10 @@ impl<'a> Stint<'a> {
         loop {
             self.relay.beat();
             if self.parking.pending() >= self.relay.settings.page as usize && !self.write().await? {
-                return Ok(End::NoLease);
+                return Ok(End::Lost);
             }
             if !self.lease_is_sure() && !self.write().await? {
-                return Ok(End::NoLease);
+                return Ok(End::Lost);
             }
             self.join();
             // A write may take longer than the lease it renews: then the next one has to come first.
@@ -145,7 +147,7 @@ impl<'a> Stint<'a> {
                 () = shutdown.as_mut() => return Ok(End::Shutdown),
                 () = self.save.as_mut() => {
                     if !self.write().await? {
-                        return Ok(End::NoLease);
+                        return Ok(End::Lost);
                     }
                 }
                 (track, event) = next(&mut self.tracks, room) => match event {
@@ -158,13 +160,13 @@ impl<'a> Stint<'a> {
                                 relay = %self.holder.relay,
                                 "the session has ended: another one began, or the database was restarted"
                             );
-                            return Ok(End::NoLease);
+                            return Ok(End::Lost);
                         }
                     },
                 },
                 answered = self.releases.next() => {
                     if let Some((rows, results)) = answered && !self.settle_release(rows, results).await? {
-                        return Ok(End::NoLease);
+                        return Ok(End::Lost);
                     }
                 }
                 ready = self.relay.publisher.ready(), if waiting => ready?,

@@ -4,6 +4,7 @@
 pub mod conformance;
 pub mod crash;
 pub mod delivery;
+pub mod holds;
 pub mod lease;
 pub mod migrations;
 pub mod once;
