@@ -127,13 +127,25 @@ impl Consumer {
     /// `Indeterminate` if the client did not close in time: the client is left behind, and its partitions move when the
     /// session ends.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
-        let Self { settings, group, routes, dead_letters, backoff, holds, limits, clock, health, heartbeat, lag } =
-            self;
+        let Self {
+            settings,
+            group,
+            routes,
+            dead_letters,
+            backoff,
+            holds,
+            limits,
+            clock,
+            health,
+            heartbeat,
+            lag,
+        } = self;
         let control = Arc::new(Control::default());
         let _abandoned = control.abandoned.clone().drop_guard();
         let _stopping = control.stopping.clone().drop_guard();
         let letters = DeadLetters::new(dead_letters, backoff, clock.clone(), holds.clone());
-        let shared = Shared { letters, control: control.clone(), holds: holds.clone(), backoff, clock: clock.clone() };
+        let shared =
+            Shared { letters, control: control.clone(), holds: holds.clone(), backoff, clock: clock.clone() };
         let lanes = Arc::new(lanes(shared));
 
         let thread = {

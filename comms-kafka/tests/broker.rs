@@ -238,7 +238,11 @@ async fn a_member_whose_assignor_the_group_lacks_is_unready_with_the_reason() {
     let second = consumer(&config(), &group).on(&*topic, seen.handler()).health(health.component("second"));
     let second = Running::start(second.build().unwrap());
     let told = tokio::time::timeout(LIMIT, async {
-        while !health.readiness().reason("second").is_some_and(|reason| reason.starts_with("deployment fault")) {
+        while !health
+            .readiness()
+            .reason("second")
+            .is_some_and(|reason| reason.starts_with("deployment fault"))
+        {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     });

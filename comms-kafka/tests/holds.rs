@@ -187,7 +187,8 @@ async fn a_consumer_that_starts_while_the_broker_is_away_is_unready_and_begins_w
     let (seen, health) = (Seen::default(), Health::new());
     let consumer = cluster.consumer().on("t", seen.handler()).health(health.component("kafka"));
     let consumer = Running::start(consumer.build().unwrap());
-    eventually("a reason", || health.readiness().reason("kafka").is_some_and(|r| r.starts_with("group"))).await;
+    eventually("a reason", || health.readiness().reason("kafka").is_some_and(|r| r.starts_with("group")))
+        .await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(!health.is_ready() && !consumer.task.is_finished());
     cluster.mock.broker_up(-1).unwrap();
@@ -204,7 +205,8 @@ async fn a_position_that_is_gone_is_a_deployment_fault() {
     let (seen, health) = (Seen::default(), Health::new());
     let consumer = cluster.consumer().on("t", seen.handler()).health(health.component("kafka"));
     let consumer = Running::start(consumer.build().unwrap());
-    let told = || health.readiness().reason("kafka").is_some_and(|reason| reason.starts_with("deployment fault"));
+    let told =
+        || health.readiness().reason("kafka").is_some_and(|reason| reason.starts_with("deployment fault"));
     eventually("unready with the reason", told).await;
     assert!(!health.is_ready() && !consumer.task.is_finished());
     consumer.stop().await;

@@ -107,7 +107,10 @@ impl DeadLetters {
 fn repairable(error: Error, topic: &str) -> Error {
     let error = error.context(format_args!("write the dead letter to {topic}"));
     match error.kind {
-        ErrorKind::NotExecuted | ErrorKind::Indeterminate | ErrorKind::Rejected | ErrorKind::Misconfigured => error,
+        ErrorKind::NotExecuted
+        | ErrorKind::Indeterminate
+        | ErrorKind::Rejected
+        | ErrorKind::Misconfigured => error,
         _ => Error::misconfigured(error),
     }
 }

@@ -61,7 +61,9 @@ impl Standing {
 
     /// The client reported `error`, which it may or may not mend by itself.
     pub(super) fn reported(&self, error: &KafkaError) {
-        let Some(code) = code_of(error).filter(|code| kind_of(*code) == ErrorKind::Misconfigured) else { return };
+        let Some(code) = code_of(error).filter(|code| kind_of(*code) == ErrorKind::Misconfigured) else {
+            return;
+        };
         let mut known = self.lock();
         let until = (!is_final(code)).then(|| self.clock.now() + REPEATED);
         let replaced = known.fault.as_ref().is_none_or(|fault| fault.until.is_some() || until.is_none());
@@ -90,7 +92,9 @@ impl Standing {
         let now = self.clock.now();
         known.fault.take_if(|fault| fault.until.is_some_and(|until| now >= until));
         let state = match &known.fault {
-            _ if known.membership.status == Status::Unready && known.fault.is_none() => known.membership.clone(),
+            _ if known.membership.status == Status::Unready && known.fault.is_none() => {
+                known.membership.clone()
+            }
             Some(fault) => State::unready(&*fault.reason),
             None => self.holds.state(),
         };
@@ -116,7 +120,10 @@ const fn is_final(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode as Code;
     matches!(
         code,
-        Code::AutoOffsetReset | Code::NotImplemented | Code::BadCompression | Code::UnsupportedCompressionType
+        Code::AutoOffsetReset
+            | Code::NotImplemented
+            | Code::BadCompression
+            | Code::UnsupportedCompressionType
     )
 }
 

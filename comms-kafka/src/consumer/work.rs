@@ -82,7 +82,8 @@ async fn handle(record: &mut Record, assignment: &Assignment, shared: &Shared) -
                 // Presented again in place: its lane waits anyway.
                 record.delivery.attempt = attempts;
                 waits = waits.saturating_add(1);
-                let wait = shared.backoff.delay(waits, &shared.clock).max(error.retry_after.unwrap_or_default());
+                let wait =
+                    shared.backoff.delay(waits, &shared.clock).max(error.retry_after.unwrap_or_default());
                 tokio::select! {
                     biased;
                     () = assignment.closed.cancelled() => {

@@ -80,7 +80,10 @@ fn run(line: &Line, producers: &Weak<Producers>) -> Result<(), Error> {
 
 /// Asks the cluster for the topic, which also brings a topic that was missing to the producers' knowledge.
 fn is_known(producers: &Producers, topic: &Topic) -> bool {
-    producers.all().iter().all(|producer| producer.client().fetch_metadata(Some(&topic.name), METADATA).is_ok())
+    producers
+        .all()
+        .iter()
+        .all(|producer| producer.client().fetch_metadata(Some(&topic.name), METADATA).is_ok())
 }
 
 /// `None` where there is no such topic.

@@ -206,7 +206,10 @@ impl Topic {
 
 impl State {
     fn is_blocked(&self) -> bool {
-        self.route == Route::Unknown || self.gathering || !self.returned.is_empty() || !self.waiting.is_empty()
+        self.route == Route::Unknown
+            || self.gathering
+            || !self.returned.is_empty()
+            || !self.waiting.is_empty()
     }
 
     /// Sends what waits, if nothing of the topic is in flight: first what came back, and the rest when that has
@@ -231,7 +234,13 @@ impl State {
     }
 
     /// Answers what the client has no room for. The client has twice the room of the publisher.
-    fn send_all(&mut self, topic: &Arc<Topic>, sender: &impl Sender, alone: bool, mut all: Waiting) -> Waiting {
+    fn send_all(
+        &mut self,
+        topic: &Arc<Topic>,
+        sender: &impl Sender,
+        alone: bool,
+        mut all: Waiting,
+    ) -> Waiting {
         while let Some(next) = all.pop_front() {
             if let Some(unsent) = self.send(topic, sender, alone, next) {
                 all.push_front(unsent);

@@ -46,7 +46,13 @@ impl Form {
 }
 
 /// The dead letter of `delivery`: its key, payload and headers as they are, and the facts in further headers.
-pub(super) fn whole(delivery: &Delivery, place: Place, error: &Error, attempts: u32, clock: &Clock) -> Message {
+pub(super) fn whole(
+    delivery: &Delivery,
+    place: Place,
+    error: &Error,
+    attempts: u32,
+    clock: &Clock,
+) -> Message {
     let mut message = delivery.message.clone();
     let reason = error.chain().to_string();
     let reason = &reason[..reason.floor_char_boundary(ERROR_LIMIT)];
@@ -171,7 +177,10 @@ mod tests {
         assert!(dead.size() < 16 * 1024, "{}", dead.size());
         assert_eq!((&*dead.source, &*dead.id, dead.key, dead.payload), ("kafka", "orders-3-512", None, None));
         let number = |name| dead.headers.text(name).unwrap().parse::<usize>().unwrap();
-        assert_eq!((number(wire::DLQ_PAYLOAD_OMITTED), number(wire::DLQ_KEY_OMITTED)), (1_020_000, 1_020_000));
+        assert_eq!(
+            (number(wire::DLQ_PAYLOAD_OMITTED), number(wire::DLQ_KEY_OMITTED)),
+            (1_020_000, 1_020_000)
+        );
         let kept = dead.headers.iter().filter(|(name, _)| *name == "many").count();
         assert_eq!(number(wire::DLQ_HEADERS_OMITTED), 2_000 - kept + 1);
         assert_eq!((number(wire::DLQ_PARTITION), number(wire::DLQ_OFFSET)), (3, 512));
@@ -181,7 +190,10 @@ mod tests {
     fn a_reference_keeps_what_is_small() {
         let record = Message { payload: Some("value".into()), ..message() };
         let dead = Form::Reference.of(&dead(record), PLACE).unwrap();
-        assert_eq!((&*dead.id, dead.key.as_deref(), dead.headers.text("x")), ("1", Some(&b"k"[..]), Some("y")));
+        assert_eq!(
+            (&*dead.id, dead.key.as_deref(), dead.headers.text("x")),
+            ("1", Some(&b"k"[..]), Some("y"))
+        );
         assert_eq!(dead.headers.get(wire::DLQ_HEADERS_OMITTED), None);
     }
 }

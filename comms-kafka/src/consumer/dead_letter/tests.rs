@@ -66,7 +66,10 @@ fn delivery(header: usize, payload: usize) -> Delivery {
 async fn write(narrow: &Arc<Narrow>, holds: &Holds, delivery: &Delivery) -> Form {
     let letters = DeadLetters::new(narrow.clone(), Backoff::default(), Clock::system(), holds.clone());
     let place = Place { partition: 3, offset: 512, timestamp: Some(1) };
-    letters.write(delivery, place, &Error::invalid("cannot be read"), 1, std::future::pending()).await.unwrap()
+    letters
+        .write(delivery, place, &Error::invalid("cannot be read"), 1, std::future::pending())
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
