@@ -5,7 +5,8 @@
 //! **Promised.** The algorithm is pinned per [`Verifier`] and never read from the token, so neither `none` nor a
 //! public key used as an HMAC secret can pass. Keys come from the [`KeySource`] alone: `jwk`, `jku`, `x5u` and
 //! `x5c` in a token are ignored. A token with `crit`, with the `typ` of another kind of token, or with another
-//! token inside is refused. `exp`, `iss`, `aud` and `sub` are required. Time comes from the injected clock.
+//! token inside is refused. `exp`, `iss`, `aud` and `sub` are required. `sub` is 1 to 256 bytes without control characters,
+//! so that it fits into keys, rows and topics. Time comes from the injected clock.
 //!
 //! **`kid`** is the sender's text: at most 256 bytes without control characters reach a key source, which may look
 //! it up and nothing else. Without `kid` the source decides: [`KeySet`] has an answer only if it has one key.
@@ -60,6 +61,9 @@ pub enum JwtError {
     /// The signature does not fit the key.
     #[error("the token's signature does not verify")]
     Signature,
+    /// The subject is empty, longer than 256 bytes, or has control characters.
+    #[error("the token's subject must be 1 to 256 bytes without control characters")]
+    Subject,
     /// Its time is over.
     #[error("the token has expired")]
     Expired,

@@ -88,7 +88,7 @@ impl Refusal {
     }
 
     pub(crate) fn tried(attempts: u32, error: &Error) -> Self {
-        Self { attempts, kind: Some(error.kind), reason: cut(error.cause().to_string()) }
+        Self { attempts, kind: Some(error.kind), reason: cut(error.chain().to_string()) }
     }
 
     /// The refusal that `error` carries, or the one it stands for.

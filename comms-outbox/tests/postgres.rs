@@ -226,7 +226,7 @@ async fn a_commit_that_is_not_flushed_is_refused() {
     sqlx::raw_sql("SET LOCAL synchronous_commit = off").execute(&mut *tx).await.unwrap();
     let error = unit.enqueue(&mut tx, &[message("k", "1")]).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Fatal);
-    assert!(error.to_string().contains("synchronous_commit"), "{error}");
+    assert!(error.chain().to_string().contains("synchronous_commit"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -255,7 +255,7 @@ async fn a_restored_dump_is_refused_until_it_is_rebased() {
     backend.sql("UPDATE {s}.comms_outbox_cursor SET system_identifier = 1").await;
     let error = run(backend.relay(recorder.clone())).end().await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Fatal);
-    assert!(error.to_string().contains("Tables::rebase"), "{error}");
+    assert!(error.chain().to_string().contains("Tables::rebase"), "{error}");
 
     backend.tables.rebase(&backend.pool).await.unwrap();
     let relay = run(backend.relay(recorder.clone()).page(1));

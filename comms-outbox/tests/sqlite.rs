@@ -149,7 +149,7 @@ async fn tables_newer_than_the_program_are_refused() {
     sqlx::raw_sql(newer).execute(&backend.pool).await.unwrap();
     let error = backend.migrate().await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Fatal);
-    assert!(error.to_string().contains("version 99"), "{error}");
+    assert!(error.chain().to_string().contains("version 99"), "{error}");
 }
 
 // The suite.

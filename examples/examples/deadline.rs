@@ -58,7 +58,7 @@ async fn main() -> anyhow::Result<()> {
     });
     let (answer, took) = asked(ms(500), call).await;
     let error = answer.err().context("stock hangs")?;
-    println!("after {} ms: {error}", took.as_millis());
+    println!("after {} ms: {}", took.as_millis(), error.chain());
     anyhow::ensure!(error.kind == ErrorKind::Indeterminate, "it was sent, so it may have happened");
     anyhow::ensure!(took < ms(5_000), "nobody works for an asker who has gone");
 
@@ -67,7 +67,7 @@ async fn main() -> anyhow::Result<()> {
     let (answer, took) =
         asked(ms(300), patient.run(async || Err::<(), _>(Error::not_executed("away")))).await;
     let error = answer.err().context("it is away")?;
-    println!("after {} ms: {error}", took.as_millis());
+    println!("after {} ms: {}", took.as_millis(), error.chain());
     anyhow::ensure!(took < ms(300), "an error now is worth more than the same error later");
 
     println!("-- a request that has stood in a queue for longer than its asker waits");
@@ -79,7 +79,7 @@ async fn main() -> anyhow::Result<()> {
     };
     let (answer, _) = asked(ms(10), late).await;
     let error = answer.err().context("it is too late")?;
-    println!("{error}; {} attempts", attempts.load(Ordering::Relaxed));
+    println!("{}; {} attempts", error.chain(), attempts.load(Ordering::Relaxed));
     let guard = error.rejection().map(|rejection| rejection.guard);
     anyhow::ensure!(guard == Some(Guard::Deadline), "nothing was sent, so nothing happened");
     anyhow::ensure!(error.kind == ErrorKind::Rejected && attempts.into_inner() == 0);

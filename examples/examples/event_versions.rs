@@ -73,7 +73,7 @@ fn main() -> anyhow::Result<()> {
     ] {
         match registry.decode(&stored(version, payload)?) {
             Decoded::Event(event) => println!("  v{version}: {:?}", event.downcast::<OrderPlaced>()),
-            Decoded::Undecodable(error) => println!("  v{version}: {error}"),
+            Decoded::Undecodable(error) => println!("  v{version}: {}", error.chain()),
             Decoded::Unknown => println!("  v{version}: somebody else's"),
         }
     }

@@ -44,7 +44,7 @@ async fn main() -> anyhow::Result<()> {
     let refused = place_order(&unit, "order-2", 1_300, true).await;
     println!(
         "order-2 failed after its writes: {}",
-        refused.err().map_or_else(String::new, |e| e.to_string())
+        refused.err().map_or_else(String::new, |e| e.chain().to_string())
     );
 
     // One relay per consumer group. The second group's name is another, so it gets everything again; its

@@ -83,7 +83,7 @@ async fn main() -> anyhow::Result<()> {
 fn show(who: &str, answer: Result<String, Error>) -> bool {
     match &answer {
         Ok(answer) => println!("{who}: {answer}"),
-        Err(error) => println!("{who}: {error}"),
+        Err(error) => println!("{who}: {}", error.chain()),
     }
     answer.is_ok()
 }

@@ -257,6 +257,21 @@ fn time_is_the_clocks_within_the_skew() {
 }
 
 #[test]
+fn a_subject_is_bounded_and_without_control_characters() {
+    let verify = |subject: &str| {
+        let claims = with(claims(), "sub", json!(subject));
+        ES256.verifier(&clock()).verify(&ES256.token(&json!({"alg": "ES256"}), &claims))
+    };
+    let (longest, longer, five_kib) = ("s".repeat(256), "s".repeat(257), "s".repeat(5 * 1024));
+    for good in ["a", "auth0|5f7c8ec7c33c6c004bbafe82", "zoë", &longest] {
+        assert_eq!(verify(good).map(|claims| claims.sub).as_deref(), Ok(good));
+    }
+    for bad in ["", "ann\0", "\0", "a\nb", "a\u{7f}", "a\u{85}", &longer, &five_kib] {
+        assert_eq!(verify(bad), Err(JwtError::Subject), "{bad:?}");
+    }
+}
+
+#[test]
 fn the_type_is_jwt_or_absent_unless_another_is_required() {
     let token = |typ: Value| ES256.token(&with(json!({"alg": "ES256"}), "typ", typ), &claims());
     let (any, access) = (ES256.verifier(&clock()), ES256.verifier(&clock()).with_type("at+jwt"));

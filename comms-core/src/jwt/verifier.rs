@@ -10,6 +10,8 @@ use crate::{Clock, Error};
 pub(super) const TOKEN_LIMIT: usize = 8 * 1024;
 /// A key id longer than this is refused, and never asked for.
 pub(super) const KID_LIMIT: usize = 256;
+/// A subject longer than this is refused: it stands in the keys of rows, and in their indexes.
+pub(super) const SUBJECT_LIMIT: usize = 256;
 /// More than this is not a difference of clocks.
 const SKEW_LIMIT: Duration = Duration::from_secs(5 * 60);
 
@@ -88,6 +90,9 @@ impl Verifier {
             })?
             .claims;
         self.check_time(&claims)?;
+        if !(1..=SUBJECT_LIMIT).contains(&claims.sub.len()) || claims.sub.contains(char::is_control) {
+            return Err(JwtError::Subject);
+        }
         Ok(claims)
     }
 

@@ -96,7 +96,8 @@ pub async fn a_fatal_carrier_ends_the_relay<B: Backend>() {
     let error = relay.end().await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Fatal);
     assert!(
-        error.to_string().contains("relay test") && error.to_string().contains("not authorised"),
+        error.chain().to_string().contains("relay test")
+            && error.chain().to_string().contains("not authorised"),
         "{error}"
     );
     // The row is not lost for the next one.

@@ -29,5 +29,5 @@ pub async fn a_relay_without_tables_says_what_to_do<B: Backend>() {
     backend.drop_tables().await;
     let error = run(backend.relay(Recorder::new())).end().await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Fatal);
-    assert!(error.to_string().contains("Tables::migrate"), "{error}");
+    assert!(error.chain().to_string().contains("Tables::migrate"), "{error}");
 }

@@ -67,7 +67,7 @@ mod tests {
     fn a_second_process_is_refused_with_what_to_do() {
         let dir = tempfile::tempdir().unwrap();
         let first = DataDir::lock(dir.path()).unwrap();
-        let error = DataDir::lock(dir.path()).unwrap_err().to_string();
+        let error = DataDir::lock(dir.path()).unwrap_err().chain().to_string();
         assert!(error.contains("in use by another process") && error.contains("--data-dir"), "{error}");
         drop(first);
         DataDir::lock(dir.path()).unwrap();

@@ -50,7 +50,7 @@ impl DevIssuer {
     /// A token for `user`, valid for `life` from now.
     ///
     /// # Errors
-    /// `Fatal` where the key cannot sign.
+    /// `Internal` where the key cannot sign.
     pub fn token(&self, user: &str, life: Duration) -> Result<String, Error> {
         let claims = Claims {
             sub: user.to_owned(),
@@ -60,7 +60,7 @@ impl DevIssuer {
             nbf: None,
             scope: String::new(),
         };
-        jsonwebtoken::encode(&Header::new(Algorithm::ES256), &claims, &self.key).map_err(Error::fatal)
+        jsonwebtoken::encode(&Header::new(Algorithm::ES256), &claims, &self.key).map_err(Error::internal)
     }
 
     /// The public half, PEM.

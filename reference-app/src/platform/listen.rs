@@ -33,7 +33,7 @@ mod tests {
     #[tokio::test]
     async fn a_busy_port_names_the_key_to_change() {
         let first = bind("127.0.0.1:0".parse().unwrap(), "gateway.listen").await.unwrap();
-        let error = bind(address(&first).unwrap(), "gateway.listen").await.unwrap_err().to_string();
+        let error = bind(address(&first).unwrap(), "gateway.listen").await.unwrap_err().chain().to_string();
         assert!(error.contains("taken by another process") && error.contains("gateway.listen"), "{error}");
     }
 }

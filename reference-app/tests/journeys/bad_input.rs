@@ -100,6 +100,10 @@ async fn a_token_must_be_there_in_time_and_rightly_signed() {
     let auth = Auth { issuer: "tests".into(), audience: "comms".into(), public_key_file: None };
     let stranger = DevIssuer::load(elsewhere.path(), &auth, &Clock::system()).unwrap();
     let life = Duration::from_secs(600);
+    let ours = {
+        let dir = marketplace.data_dir().parent().unwrap().to_owned();
+        DevIssuer::load(&dir, &auth, &Clock::system()).unwrap()
+    };
     let expired = {
         // Signed by the right key, and over: the clock of its issuer stands an hour back.
         let hour_ago = Clock::manual(Clock::system().unix() - Duration::from_secs(3_600));
@@ -111,6 +115,9 @@ async fn a_token_must_be_there_in_time_and_rightly_signed() {
         ("garbage", Some("garbage".to_owned())),
         ("of a stranger", Some(stranger.token("ann", life).unwrap())),
         ("expired", Some(expired)),
+        ("without a subject", Some(ours.token("", life).unwrap())),
+        ("with a subject of 5 KB", Some(ours.token(&"s".repeat(5 * 1024), life).unwrap())),
+        ("with NUL in the subject", Some(ours.token("ann\0", life).unwrap())),
     ];
     let bare = reqwest::Client::new().get(marketplace.gateway.clone() + "/v1/orders/x").send().await.unwrap();
     assert_eq!(

@@ -20,7 +20,7 @@ fn layers_override_each_other_and_unknown_keys_are_refused() {
         assert_eq!(config.order.listen.port(), 7101);
 
         jail.set_env("COMMS_GATEWAY__LISTNE", "127.0.0.1:2");
-        let error = load(None, None, Nothing {}).unwrap_err().to_string();
+        let error = load(None, None, Nothing {}).unwrap_err().chain().to_string();
         assert!(error.contains("listne") && error.contains("COMMS_"), "{error}");
         Ok(())
     });
@@ -32,9 +32,9 @@ fn a_typo_in_the_file_is_named_with_the_file() {
     Jail::expect_with(|jail| {
         jail.clear_env();
         jail.create_file("app.toml", "[gatewya]\nlisten = \"127.0.0.1:1\"\n")?;
-        let error = load(None, Some(Path::new("app.toml")), Nothing {}).unwrap_err().to_string();
+        let error = load(None, Some(Path::new("app.toml")), Nothing {}).unwrap_err().chain().to_string();
         assert!(error.contains("gatewya") && error.contains("app.toml"), "{error}");
-        let error = load(None, Some(Path::new("none.toml")), Nothing {}).unwrap_err().to_string();
+        let error = load(None, Some(Path::new("none.toml")), Nothing {}).unwrap_err().chain().to_string();
         assert!(error.contains("none.toml is not there"), "{error}");
         Ok(())
     });
@@ -46,7 +46,7 @@ fn a_profile_refuses_what_it_cannot_run() {
     Jail::expect_with(|jail| {
         jail.clear_env();
         let refusal = |what: &str, result: Result<Config, Error>| {
-            let text = result.unwrap_err().to_string();
+            let text = result.unwrap_err().chain().to_string();
             assert!(text.contains(what), "{text}");
         };
         refusal("database.url", load(Some(Profile::Full), None, Nothing {}));
@@ -114,7 +114,7 @@ fn a_wrong_policy_is_refused_with_its_place() {
         Jail::expect_with(|jail| {
             jail.clear_env();
             jail.set_env(key, value);
-            let error = load(None, None, Nothing {}).unwrap_err().to_string();
+            let error = load(None, None, Nothing {}).unwrap_err().chain().to_string();
             assert!(parts.iter().all(|part| error.contains(part)), "{key}={value}: {error}");
             Ok(())
         });
@@ -130,13 +130,13 @@ fn a_role_must_know_whom_it_calls() {
         jail.set_env("COMMS_NOTIFICATION__URL", "ws://n");
         for (role, key) in [("gateway", "order.url"), ("order", "payment.url")] {
             jail.set_env("COMMS_ROLES", format!("[{role}]"));
-            let error = load(None, None, Nothing {}).unwrap_err().to_string();
+            let error = load(None, None, Nothing {}).unwrap_err().chain().to_string();
             assert!(error.contains(key), "{role}: {error}");
         }
         jail.set_env("COMMS_PAYMENT__URL", "http://p:7102");
         load(None, None, Nothing {}).unwrap();
         jail.set_env("COMMS_HEALTH__SILENCE_SECONDS", "5");
-        assert!(load(None, None, Nothing {}).unwrap_err().to_string().contains("silence_seconds"));
+        assert!(load(None, None, Nothing {}).unwrap_err().chain().to_string().contains("silence_seconds"));
         Ok(())
     });
 }

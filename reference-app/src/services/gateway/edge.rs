@@ -69,5 +69,6 @@ fn method_label(method: &Method) -> &'static str {
 }
 
 fn bad_header(error: &Error) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, "bad-header", "A header is malformed", error.cause().to_string())
+    let detail = error.public_text().unwrap_or_else(|| "It cannot be read.".to_owned());
+    Problem::new(StatusCode::BAD_REQUEST, "bad-header", "A header is malformed", detail)
 }

@@ -14,9 +14,11 @@ use axum::{
     middleware,
     routing::{get, post},
 };
-use comms_core::{Clock, Error, Policy, jwt::Verifier};
+use comms_core::{Clock, Policy, jwt::Verifier};
 use comms_grpc::{Channel, from_status};
 use tower_http::catch_panic::CatchPanicLayer;
+
+use problem::Problem;
 
 use crate::{contracts::orders::orders_client::OrdersClient, platform::identity::DevIssuer};
 
@@ -88,8 +90,8 @@ impl Gateway {
 }
 
 impl Edge {
-    /// Asks order-service under its policy. Every call may be made twice: it carries a key, or reads.
-    async fn ask<T, F>(&self, mut call: impl FnMut(OrdersClient<Channel>) -> F) -> Result<T, Error>
+    /// Calls order-service under its policy. Every call may be made twice: it carries a key, or reads.
+    async fn ask<T, F>(&self, mut call: impl FnMut(OrdersClient<Channel>) -> F) -> Result<T, Problem>
     where
         F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
     {
@@ -97,6 +99,6 @@ impl Edge {
             let answer = call(self.orders.clone());
             async { answer.await.map(tonic::Response::into_inner).map_err(|status| from_status(&status)) }
         };
-        self.policy.run_idempotent(attempt).await
+        self.policy.run_idempotent(attempt).await.map_err(Problem::of_service)
     }
 }

@@ -12,6 +12,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use comms_core::{
+    Error,
     idempotency::{KEY_LIMIT, is_key},
     wire,
 };
@@ -142,7 +143,7 @@ pub(super) async fn place(
         async move { orders.place_order(request.map_err(|e| to_status(&e))?).await }
     };
     let reply = edge.ask(place).await?;
-    let order = reply.order.ok_or_else(|| tonic::Status::internal("a reply without an order"))?;
+    let order = reply.order.ok_or_else(|| Error::internal("order-service replied without an order"))?;
     let location = url(&order.order_id);
     let mut response =
         (StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(OrderBody::from(order))).into_response();
@@ -161,7 +162,7 @@ pub(super) async fn show(
 ) -> Result<Json<OrderBody>, Problem> {
     // What is no id names no order.
     let id = order_id.ok().and_then(|Path(text)| Uuid::try_parse(&text).ok());
-    let order_id = id.ok_or_else(|| tonic::Status::not_found("no such order"))?.to_string();
+    let order_id = id.ok_or_else(|| Error::not_found("no such order"))?.to_string();
     let request = orders::GetOrderRequest { buyer_id, order_id };
     let get = |mut orders: OrdersClient<_>| {
         let request = request.clone();

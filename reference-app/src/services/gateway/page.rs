@@ -10,6 +10,8 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 
+use comms_core::Error;
+
 use super::{Edge, problem::Problem};
 use crate::platform::identity::TOKEN_LIFE;
 
@@ -60,7 +62,7 @@ pub(super) async fn token(
             detail,
         ));
     }
-    let issuer = edge.issuer.as_ref().ok_or_else(|| tonic::Status::not_found("no development issuer"))?;
-    let token = issuer.token(&user, TOKEN_LIFE).map_err(|e| comms_grpc::to_status(&e))?;
+    let issuer = edge.issuer.as_ref().ok_or_else(|| Error::not_found("no development issuer"))?;
+    let token = issuer.token(&user, TOKEN_LIFE)?;
     Ok(Json(Token { token, expires_in: TOKEN_LIFE.as_secs() }))
 }

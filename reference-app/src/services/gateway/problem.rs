@@ -9,7 +9,6 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use comms_core::{Context, Error, ErrorKind, resilience::Guard};
-use comms_grpc::from_status;
 use serde::Serialize;
 
 /// A refusal. Boxed, since it travels in every `Result` and is rare.
@@ -85,58 +84,94 @@ impl From<JsonRejection> for Problem {
     }
 }
 
-/// What an internal service answered, as a client may see it.
-impl From<tonic::Status> for Problem {
-    fn from(status: tonic::Status) -> Self {
-        from_status(&status).into()
+/// The codes by which a service of this system refuses its client's input. Any other refusal is not of its contract.
+const CONTRACT: [tonic::Code; 3] =
+    [tonic::Code::InvalidArgument, tonic::Code::NotFound, tonic::Code::Aborted];
+
+/// The failure of a call, as a client may see it. A text is sent where this process wrote it for a client
+/// ([`Error::public_text`]); a peer's never is, see [`Problem::of_service`].
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        Self::of(&error, error.public_text())
     }
 }
 
-/// A call that failed, by its peer or by a guard of this side, as a client may see it. What an earlier attempt
-/// may have done its policy has not unsaid: that is `Indeterminate`.
-impl From<Error> for Problem {
-    fn from(error: Error) -> Self {
-        let status = error.cause().downcast_ref::<tonic::Status>();
-        let text = || status.map_or_else(|| error.cause().to_string(), |status| status.message().to_owned());
-        let http = match status.map(tonic::Status::code) {
-            Some(tonic::Code::NotFound) => StatusCode::NOT_FOUND,
-            Some(tonic::Code::Internal) => StatusCode::INTERNAL_SERVER_ERROR,
-            _ => error.http_status(),
-        };
+impl Problem {
+    /// The failure of a call to a service of this system, whose validation messages are written for the client: the
+    /// message of INVALID_ARGUMENT, NOT_FOUND and ABORTED is sent. The message of every other code stays in the log.
+    pub(super) fn of_service(error: Error) -> Self {
+        let Some(status) = error.cause().downcast_ref::<tonic::Status>() else { return error.into() };
+        match (error.kind, CONTRACT.contains(&status.code())) {
+            (ErrorKind::Invalid | ErrorKind::NotFound | ErrorKind::Conflict, true) => {
+                let text = Some(status.message().to_owned()).filter(|text| !text.is_empty());
+                Self::of(&error, text)
+            }
+            (ErrorKind::Invalid | ErrorKind::NotFound | ErrorKind::Conflict, false) => {
+                Self::of(&Error::misconfigured(error), None)
+            }
+            _ => Self::of(&error, None),
+        }
+    }
+
+    /// The status is that of the table, or of the guard that refused. Only `NotExecuted` and `Rejected` prove that nothing
+    /// happened; what an earlier attempt may have done stands in the kind, as `Indeterminate`.
+    fn of(error: &Error, text: Option<String>) -> Self {
+        let http = error.http_status();
         let wait = error.retry_after.unwrap_or(Duration::from_secs(1));
+        let text = |fallback: &str| text.clone().unwrap_or_else(|| fallback.to_owned());
         let again = "Nothing happened; ask again.";
-        let mut problem = match http {
-            StatusCode::NOT_FOUND => Self::new(http, "not-found", "Not found", text()),
-            StatusCode::UNPROCESSABLE_ENTITY => Self::new(http, "refused", "The request was refused", text()),
-            StatusCode::CONFLICT => {
-                Self::new(http, "conflict", "Another request is in the way", text()).retry_after(wait)
+        let mut problem = match error.kind {
+            ErrorKind::NotFound => Self::new(http, "not-found", "Not found", text("There is no such thing.")),
+            ErrorKind::Invalid => {
+                Self::new(http, "refused", "The request was refused", text("It cannot be accepted."))
             }
-            StatusCode::TOO_MANY_REQUESTS => {
-                tracing::warn!(%error, "too many requests");
-                Self::new(http, "rate-limit", "Too many requests", again).retry_after(wait)
+            ErrorKind::Unauthenticated => {
+                Self::new(http, "unauthorized", "Who are you?", text("The credentials are refused."))
             }
-            StatusCode::SERVICE_UNAVAILABLE => {
-                tracing::warn!(%error, "an internal service is away, or has enough to do");
-                Self::new(http, "unavailable", "Not now", again).retry_after(wait)
+            ErrorKind::PermissionDenied => {
+                Self::new(http, "forbidden", "Not allowed", text("The credentials do not allow it."))
             }
-            StatusCode::GATEWAY_TIMEOUT => {
-                tracing::warn!(%error, "an internal service did not answer in time");
-                let detail = match error.kind {
-                    ErrorKind::Indeterminate => {
-                        "It may have happened. Ask again with the same Idempotency-Key to learn it."
-                    }
-                    _ => again,
-                };
+            ErrorKind::Conflict => {
+                let detail = text("Another request changed the same thing; read it again.");
+                Self::new(http, "conflict", "Another request is in the way", detail).retry_after(wait)
+            }
+            ErrorKind::NotExecuted | ErrorKind::Rejected => match http {
+                StatusCode::TOO_MANY_REQUESTS => {
+                    Self::new(http, "rate-limit", "Too many requests", again).retry_after(wait)
+                }
+                StatusCode::GATEWAY_TIMEOUT => Self::new(http, "timeout", "The request took too long", again),
+                _ => Self::new(http, "unavailable", "Not now", again).retry_after(wait),
+            },
+            ErrorKind::Indeterminate => {
+                let detail = "It may have happened. Ask again with the same Idempotency-Key to learn it.";
                 Self::new(http, "timeout", "The request took too long", detail)
             }
-            _ => {
-                tracing::error!(%error, "an internal service failed");
-                let detail = "The trace id names the logs that say why.";
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something is broken here", detail)
-            }
+            ErrorKind::Misconfigured => Self::broken(http, "bad-gateway"),
+            _ => Self::broken(http, "internal"),
         };
+        log(error, http);
         problem.0.guard = error.rejection().map(|rejection| rejection.guard);
         problem
+    }
+
+    fn broken(status: StatusCode, code: &'static str) -> Self {
+        Self::new(status, code, "Something is broken here", "The trace id names the logs that say why.")
+    }
+}
+
+/// The log gets the whole chain; a refusal of the client's input is no event for an operator.
+fn log(error: &Error, status: StatusCode) {
+    let (kind, status, error) = (error.kind, status.as_u16(), error.chain());
+    match kind {
+        ErrorKind::Invalid
+        | ErrorKind::NotFound
+        | ErrorKind::Conflict
+        | ErrorKind::Unauthenticated
+        | ErrorKind::PermissionDenied => tracing::debug!(status, %error, "request refused"),
+        ErrorKind::NotExecuted | ErrorKind::Rejected | ErrorKind::Indeterminate => {
+            tracing::warn!(status, %error, "request not answered");
+        }
+        _ => tracing::error!(status, %error, "request failed"),
     }
 }
 
@@ -181,7 +216,7 @@ pub(super) fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
     let text =
         panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     tracing::error!(panic = text.unwrap_or("no message"), "a request handler panicked");
-    Problem::from(tonic::Status::internal("panicked")).into_response()
+    Problem::broken(StatusCode::INTERNAL_SERVER_ERROR, "internal").into_response()
 }
 
 pub(super) async fn not_found() -> Problem {
@@ -196,6 +231,7 @@ pub(super) async fn method_not_allowed() -> Problem {
 #[cfg(test)]
 mod tests {
     use comms_core::{Clock, Deadline, Policy, PolicyConfig, resilience::BulkheadConfig};
+    use comms_grpc::from_status;
 
     use super::*;
 
@@ -228,20 +264,63 @@ mod tests {
         assert_eq!(asked(&policy).await, (503, "unavailable", Some(Guard::Breaker), true));
     }
 
+    fn answered(status: &tonic::Status) -> Parts {
+        *Problem::of_service(from_status(status)).0
+    }
+
     #[test]
-    fn what_a_peer_says_names_no_guard() {
-        let table = [
-            (tonic::Status::not_found("no such order"), 404, "not-found"),
-            (tonic::Status::invalid_argument("no"), 422, "refused"),
-            (tonic::Status::aborted("lost"), 409, "conflict"),
-            (tonic::Status::resource_exhausted("slower"), 429, "rate-limit"),
-            (tonic::Status::unavailable("away"), 503, "unavailable"),
-            (tonic::Status::deadline_exceeded("late"), 504, "timeout"),
-            (tonic::Status::internal("panicked"), 500, "internal"),
-        ];
-        for (status, http, code) in table {
-            let parts = Problem::from(status.clone()).0;
-            assert_eq!((parts.status.as_u16(), parts.code, parts.guard), (http, code, None), "{status}");
+    fn a_peers_answer_has_the_status_of_the_table_and_names_no_guard() {
+        use tonic::Code;
+        for code in (1..=16).map(Code::from_i32) {
+            let (http, name) = match code {
+                Code::InvalidArgument => (422, "refused"),
+                Code::NotFound => (404, "not-found"),
+                Code::Aborted => (409, "conflict"),
+                Code::AlreadyExists
+                | Code::FailedPrecondition
+                | Code::OutOfRange
+                | Code::Unauthenticated
+                | Code::PermissionDenied
+                | Code::Unimplemented => (502, "bad-gateway"),
+                _ => (504, "timeout"),
+            };
+            let parts = answered(&tonic::Status::new(code, "secret"));
+            assert_eq!((parts.status.as_u16(), parts.code, parts.guard), (http, name, None), "{code:?}");
+            let own = matches!(code, Code::InvalidArgument | Code::NotFound | Code::Aborted);
+            assert_eq!(parts.detail.contains("secret"), own, "{code:?}: {}", parts.detail);
+            assert!(!parts.detail.is_empty(), "{code:?}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_was_not_written_for_a_client_stays_in_the_log() {
+        for kind in ErrorKind::ALL {
+            for error in [
+                Error::new(kind, std::io::Error::other("secret")).context("secret"),
+                Error::new(kind, tonic::Status::new(tonic::Code::Unknown, "secret")),
+                Error::new(kind, Error::invalid("secret")),
+            ] {
+                let parts = Problem::from(error).0;
+                assert!(
+                    !parts.detail.contains("secret") && !parts.detail.is_empty(),
+                    "{kind}: {}",
+                    parts.detail
+                );
+                assert_eq!(parts.status, kind.http_status(), "{kind}");
+            }
+        }
+        let own = Problem::from(Error::invalid("the quantity must be positive")).0;
+        assert_eq!(own.detail, "the quantity must be positive");
+    }
+
+    #[test]
+    fn nothing_happened_is_said_only_with_proof() {
+        for kind in ErrorKind::ALL {
+            let parts = Problem::from(Error::new(kind, "why")).0;
+            let proven = matches!(kind, ErrorKind::NotExecuted | ErrorKind::Rejected);
+            assert_eq!(parts.detail.contains("Nothing happened"), proven, "{kind}");
+            let open = parts.detail.contains("may have happened");
+            assert_eq!(open, kind == ErrorKind::Indeterminate, "{kind}");
         }
     }
 }

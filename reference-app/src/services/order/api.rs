@@ -59,7 +59,7 @@ impl Api {
             Ok(StoredReply::new(0, message(&order)?.encode_to_vec()))
         })
         .await?;
-        let order = contracts::orders::Order::decode(replied.reply.body).map_err(Error::fatal)?;
+        let order = contracts::orders::Order::decode(replied.reply.body).map_err(Error::internal)?;
         Ok(PlaceOrderReply { order: Some(order), replayed: replied.replayed })
     }
 
@@ -90,9 +90,9 @@ fn message(order: &Order) -> Result<contracts::orders::Order, Error> {
         ad_id: order.ad_id.clone(),
         quantity: order.quantity,
         unit_price: Some(money(order.unit_price.clone())),
-        total: Some(money(order.total()?)),
+        total: Some(money(order.total().map_err(Error::internal)?)),
         status: <&str>::from(order.status).to_owned(),
-        sequence: u32::try_from(order.sequence).map_err(Error::fatal)?,
+        sequence: u32::try_from(order.sequence).map_err(Error::internal)?,
         payment_id: order.payment_id.clone(),
         reason: order.reason.clone(),
         created_at: timestamp(order.created_at),

@@ -15,8 +15,8 @@ use crate::{
 };
 
 /// On its own CREATED: asks payment-service, *before* a transaction is open, under its policy and with the
-/// order's id as key, so that asking again after a crash asks for the same payment. What a guard refuses is
-/// no failure of the order's: it waits, for as long as the guard says, and never becomes a dead letter.
+/// order's id as key, so that asking again after a crash asks for the same payment. What a guard refuses, and a
+/// payment-service that is away or lacks the method, is no failure of the order's: the delivery is held.
 pub(super) fn ask_payment(db: Db, store: Store, payments: Channel, policy: Policy) -> BoxHandler {
     let client = PaymentsClient::new(payments);
     BoxHandler::new(handler_fn(move |delivery: Delivery| {
@@ -60,7 +60,7 @@ pub(super) fn on_payment(db: Db, store: Store) -> BoxHandler {
         async move {
             let order = store.lock(&mut tx, &payment.order_id).await?;
             let Some(mut order) = order else {
-                return Err(Error::invalid(format!("a payment for no order of ours: {}", payment.order_id)));
+                return Err(Error::not_found(format!("the order {} of a payment", payment.order_id)));
             };
             if order.apply_payment(payment.status, payment.reason, store.now()) {
                 store.update_status(&mut tx, &order).await?;

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use comms_core::{Clock, Error, Message, Outbox, clock::rfc3339};
+use comms_core::{BoxError, Clock, Error, Message, Outbox, clock::rfc3339};
 
 use super::domain::Order;
 use crate::{
-    contracts::{Money, OrderStatusChanged},
+    contracts::{Money, OrderStatus, OrderStatusChanged},
     platform::db::{Db, Row, Tx},
 };
 
@@ -100,7 +100,7 @@ impl Store {
             buyer_id: order.buyer_id.clone(),
             status: order.status,
             sequence: order.sequence,
-            total: order.total()?,
+            total: order.total().map_err(Error::internal)?,
             reason: order.reason.clone(),
             changed_at: timestamp(order.updated_at),
         };
@@ -114,15 +114,19 @@ pub(super) fn timestamp(unix_millis: i64) -> String {
     rfc3339(std::time::Duration::from_millis(u64::try_from(unix_millis).unwrap_or_default()))
 }
 
+/// A row that cannot be read is a defect met by this order alone: the process goes on with the others.
 fn order(row: &Row) -> Result<Order, Error> {
-    let broken = |e: &dyn std::fmt::Display| Error::fatal(format!("order row: {e}"));
+    read(row).map_err(|error| Error::internal(error).context("a corrupt row of orders"))
+}
+
+fn read(row: &Row) -> Result<Order, BoxError> {
     Ok(Order {
         order_id: row.text("order_id")?,
         buyer_id: row.text("buyer_id")?,
         ad_id: row.text("ad_id")?,
-        quantity: u32::try_from(row.int("quantity")?).map_err(|e| broken(&e))?,
+        quantity: u32::try_from(row.int("quantity")?)?,
         unit_price: Money { minor: row.int("price_minor")?, currency: row.text("currency")? },
-        status: row.text("status")?.parse().map_err(|e: strum::ParseError| broken(&e))?,
+        status: row.text("status")?.parse::<OrderStatus>()?,
         sequence: row.int("sequence")?,
         payment_id: row.maybe_text("payment_id")?,
         reason: row.maybe_text("reason")?,
@@ -130,3 +134,6 @@ fn order(row: &Row) -> Result<Order, Error> {
         updated_at: row.int("updated_at")?,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -51,7 +51,7 @@ impl Api {
             Ok(StoredReply::new(0, reply.encode_to_vec()))
         })
         .await?;
-        contracts::payments::Payment::decode(replied.reply.body).map_err(Error::fatal)
+        contracts::payments::Payment::decode(replied.reply.body).map_err(Error::internal)
     }
 
     fn new_payment(&self, request: RequestPaymentRequest) -> Result<Payment, Error> {

@@ -19,7 +19,7 @@ pub(super) fn settle(db: Db, store: Store, limit_minor: i64, clock: Clock) -> Bo
             }
             let payment = store.lock(&mut tx, &event.payment_id).await?;
             let Some(mut payment) = payment else {
-                return Err(Error::invalid(format!("no such payment: {}", event.payment_id)));
+                return Err(Error::not_found(format!("the payment {}", event.payment_id)));
             };
             if !payment.settle(limit_minor, clock.unix_millis()) {
                 return Ok(());

@@ -2,11 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use comms_core::{Clock, Error, Message, Outbox, clock::rfc3339};
+use comms_core::{BoxError, Clock, Error, Message, Outbox, clock::rfc3339};
 
 use super::domain::Payment;
 use crate::{
-    contracts::{Money, PaymentStatusChanged},
+    contracts::{Money, PaymentStatus, PaymentStatusChanged},
     platform::db::{Db, Row, Tx},
 };
 
@@ -106,16 +106,24 @@ impl Store {
     }
 }
 
+/// A row that cannot be read is a defect met by this payment alone: the process goes on with the others.
 fn payment(row: &Row) -> Result<Payment, Error> {
+    read(row).map_err(|error| Error::internal(error).context("a corrupt row of payments"))
+}
+
+fn read(row: &Row) -> Result<Payment, BoxError> {
     Ok(Payment {
         payment_id: row.text("payment_id")?,
         order_id: row.text("order_id")?,
         buyer_id: row.text("buyer_id")?,
         amount: Money { minor: row.int("amount_minor")?, currency: row.text("currency")? },
-        status: row.text("status")?.parse().map_err(Error::fatal)?,
+        status: row.text("status")?.parse::<PaymentStatus>()?,
         sequence: row.int("sequence")?,
         reason: row.maybe_text("reason")?,
         created_at: row.int("created_at")?,
         updated_at: row.int("updated_at")?,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,90 @@
+//! What a corrupt row and a refusal of the database do.
+
+use std::future::pending;
+
+use comms_core::{
+    Attempts, BoxHandler, Delivery, ErrorKind, Processor, UnitOfWork as _, Verdict, in_transaction,
+};
+use comms_grpc::to_status;
+use tonic::Code;
+
+use super::*;
+use crate::{
+    contracts::{PaymentStatus, PaymentStatusChanged},
+    services::order::{MIGRATIONS, SCHEMA, SOURCE, handlers},
+};
+
+async fn store() -> (tempfile::TempDir, Db, Store) {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Db::sqlite(dir.path(), SCHEMA, &MIGRATIONS).await.unwrap();
+    let store = Store::new(db.clone(), SOURCE, Clock::system());
+    (dir, db, store)
+}
+
+fn an_order() -> Order {
+    Order {
+        order_id: "o-1".into(),
+        buyer_id: "ann".into(),
+        ad_id: "bike".into(),
+        quantity: 2,
+        unit_price: Money { minor: 50, currency: "RUB".into() },
+        status: OrderStatus::Created,
+        sequence: 1,
+        payment_id: None,
+        reason: None,
+        created_at: 0,
+        updated_at: 0,
+    }
+}
+
+async fn insert(db: &Db, store: &Store) -> Result<(), Error> {
+    in_transaction(db, async |mut tx| store.insert(&mut tx, &an_order()).await).await
+}
+
+async fn corrupt(db: &Db) {
+    let mut tx = db.begin().await.unwrap();
+    tx.execute("UPDATE {s}.orders SET status = 'SHREDDED'", &[]).await.unwrap();
+    db.commit(tx).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_status_that_does_not_exist_is_a_defect_of_this_row_and_no_end_of_the_process() {
+    let (_dir, db, store) = store().await;
+    insert(&db, &store).await.unwrap();
+    corrupt(&db).await;
+    let error = store.find("o-1").await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Internal);
+    let status = to_status(&error);
+    assert_eq!(status.code(), Code::Internal);
+    assert!(!status.message().contains("row"), "{status}");
+
+    let changed = PaymentStatusChanged {
+        payment_id: "p-1".into(),
+        order_id: "o-1".into(),
+        status: PaymentStatus::Succeeded,
+        sequence: 2,
+        amount: Money { minor: 100, currency: "RUB".into() },
+        reason: None,
+        changed_at: timestamp(0),
+    };
+    let message = Message::event(&"payment-service".into(), &changed, &Clock::system()).unwrap();
+    let mut attempts = Attempts::default();
+    attempts.limit = 2;
+    let handler: BoxHandler = handlers::on_payment(db, store);
+    let processor = Processor::new(handler, attempts, Clock::system(), "test");
+    let verdict = processor.process(Delivery::new(message, "g", "t/0@1"), pending(), pending()).await;
+    assert!(
+        matches!(&verdict, Verdict::DeadLetter { error, attempts: 2 } if error.kind == ErrorKind::Internal)
+    );
+}
+
+#[tokio::test]
+async fn the_text_of_the_database_is_in_no_status() {
+    let (_dir, db, store) = store().await;
+    insert(&db, &store).await.unwrap();
+    let error = insert(&db, &store).await.unwrap_err();
+    assert!(error.chain().to_string().contains("UNIQUE"), "the log has it: {}", error.chain());
+    assert_eq!((error.kind, error.public_text()), (ErrorKind::Invalid, None));
+    let status = to_status(&error);
+    assert!(!status.message().contains("orders"), "{status}");
+}

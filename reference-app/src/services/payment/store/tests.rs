@@ -1,0 +1,29 @@
+//! What a corrupt row does.
+
+use comms_core::{ErrorKind, UnitOfWork as _, in_transaction};
+
+use super::*;
+use crate::services::payment::{MIGRATIONS, SCHEMA, SOURCE};
+
+#[tokio::test]
+async fn a_status_that_does_not_exist_is_a_defect_of_this_row_and_no_end_of_the_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Db::sqlite(dir.path(), SCHEMA, &MIGRATIONS).await.unwrap();
+    let store = Store::new(db.clone(), SOURCE, Clock::system());
+    let payment = Payment {
+        payment_id: "p-1".into(),
+        order_id: "o-1".into(),
+        buyer_id: "ann".into(),
+        amount: Money { minor: 100, currency: "RUB".into() },
+        status: PaymentStatus::Pending,
+        sequence: 1,
+        reason: None,
+        created_at: 0,
+        updated_at: 0,
+    };
+    in_transaction(&db, async |mut tx| store.insert(&mut tx, &payment).await).await.unwrap();
+    let mut tx = db.begin().await.unwrap();
+    tx.execute("UPDATE {s}.payments SET status = 'SHREDDED'", &[]).await.unwrap();
+    let error = store.lock(&mut tx, "p-1").await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Internal, "{}", error.chain());
+}
