@@ -89,8 +89,14 @@ impl Store for RelayStore {
         Ok(Position { snap: now.into(), ..Position::default() })
     }
 
-    async fn acquire(&self, relay: &str, owner: &str, lease: Duration) -> Result<Option<Lease>, Error> {
-        acquire(&self.pool, &self.tables, relay, owner, lease).await
+    async fn acquire(
+        &self,
+        relay: &str,
+        owner: &str,
+        lease: Duration,
+        covers: Option<&[String]>,
+    ) -> Result<Option<Lease>, Error> {
+        acquire(&self.pool, &self.tables, relay, owner, lease, covers).await
     }
 
     async fn read(&self, query: Query) -> Result<Option<Page>, Error> {

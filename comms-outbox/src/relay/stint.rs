@@ -74,13 +74,13 @@ impl<'a> Stint<'a> {
         let settings = &relay.settings;
         let bell = relay.wake.listen();
         let asked = relay.clock.now();
-        let acquire = relay.store.acquire(&settings.name, &settings.owner, settings.lease);
+        let named = settings.topics.as_deref();
+        let acquire = relay.store.acquire(&settings.name, &settings.owner, settings.lease, named);
         let Some(lease) = limited(CALL_LIMIT, acquire).await? else { return Ok(None) };
         tracing::info!(relay = %settings.name, token = %lease.token, "relay has the lease");
         let holder =
             Holder { relay: settings.name.clone(), token: lease.token.clone(), lease: settings.lease };
-        let mut plan =
-            branches::plan(&lease, settings.topics.as_deref(), &relay.store.oldest(), settings.start);
+        let mut plan = branches::plan(&lease, named, &relay.store.oldest(), settings.start);
         if lease.new && settings.start == Start::Now {
             plan.main = limited(CALL_LIMIT, relay.store.now()).await?;
         }
