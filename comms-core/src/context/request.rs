@@ -36,7 +36,7 @@ impl Protocol {
 }
 
 impl Context {
-    /// Continues a request of another service of the house: its trace (a new span under it, or a new trace
+    /// Continues a request of another service of the same system: its trace (a new span under it, or a new trace
     /// where it has none), deadline, correlation, cause, idempotency key and priority. The other half is
     /// [`Context::write_request`].
     ///
