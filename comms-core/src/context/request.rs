@@ -88,7 +88,7 @@ impl Context {
     ///
     /// # Errors
     /// `Rejected` by [`Guard::Deadline`] (DEADLINE_EXCEEDED, 504) where the deadline has passed: nothing is to be sent.
-    /// `Invalid` for a key outside the rule of [`is_key`](crate::idempotency::is_key).
+    /// `Invalid` for a key outside the rule of [`is_key`].
     pub fn write_request(
         &self,
         carrier: &mut impl Inject,
