@@ -103,7 +103,11 @@ impl<'a> Stint<'a> {
         }
         for (destination, position) in plan.begin {
             tracing::info!(relay = %settings.name, %destination, "destination begins apart from the others");
-            stint.tracks.begin(destination, position);
+            if stint.tracks.names(&destination) {
+                stint.tracks.begin(destination, position);
+            } else {
+                stint.pending.branches.push(stint.tracks.set_apart(destination, position));
+            }
         }
         stint.load_parked().await?;
         // Before anything is read under it.

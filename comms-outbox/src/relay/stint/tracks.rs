@@ -172,7 +172,7 @@ impl Tracks {
         self.branches.iter_mut().for_each(|track| track.changed = false);
     }
 
-    /// A destination that the main track met and this process does not name.
+    /// A destination that this process does not name: the branch to store for it.
     pub(super) fn set_apart(&mut self, destination: Arc<str>, position: Position) -> Branch {
         self.unnamed.push((destination.clone(), position.clone()));
         self.changed_names();
