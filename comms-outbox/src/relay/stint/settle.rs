@@ -66,6 +66,10 @@ impl Stint<'_> {
             }
             return;
         }
+        // Read before the destination was set apart. Its branch reads the row, behind the refused one.
+        if at == 0 && self.tracks.branch(&sent.topic).is_some() {
+            return;
+        }
         let Some(track) = self.tracks.get(at) else { return };
         if track.delivered.remove(&sent.id) {
             return;
@@ -166,7 +170,8 @@ impl Stint<'_> {
                 );
             }
         }
-        track.unsent = crate::relay::track::Unsent::default();
+        // What was read behind the refused row is read again, after the rows in flight are settled.
+        (track.unsent, track.reading) = (crate::relay::track::Unsent::default(), None);
         track.changed = true;
         self.tracks.main.forget_unsent(&row.topic);
         Ok(())
