@@ -191,6 +191,7 @@ impl<'a> Stint<'a> {
         let settings = &self.relay.settings;
         let (filter, upto) = self.tracks.query(track);
         let Some(track) = self.tracks.get(track) else { return };
+        track.target.clone_from(&upto);
         let query = Query {
             relay: self.holder.relay.clone(),
             token: self.holder.token.clone(),

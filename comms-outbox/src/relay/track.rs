@@ -50,7 +50,9 @@ pub(super) struct Track {
     pub(super) delivered: HashSet<i64>,
     /// The position differs from the stored one.
     pub(super) changed: bool,
-    /// A lap ended: the next one may bring the destination to the main position.
+    /// Where the lap that is being read ends: the main position at its start.
+    pub(super) target: Option<Position>,
+    /// A lap ended at its target: the next one may bring the destination to the main position.
     pub(super) near: bool,
 }
 
@@ -76,6 +78,7 @@ impl Track {
             fault: None,
             delivered: HashSet::new(),
             changed: false,
+            target: None,
             near: false,
         }
     }

@@ -30,7 +30,11 @@ impl Stint<'_> {
         if !found && at == 0 {
             track.wait(pause);
         }
-        track.near = at > 0 && !more;
+        track.near = !more && track.target.as_ref() == Some(&after);
+        if at > 0 && !found && !track.near {
+            // The branch is ahead: the main track has to come up to it.
+            track.wait(idle);
+        }
         track.changed |= at > 0;
         track.read = after.clone();
         track.scan = scan;

@@ -106,8 +106,10 @@ impl Tracks {
         let joins = |track: &Track| track.fault.is_none() && track.is_quiet() && track.acked == *main;
         let joined = self.branches.iter().filter(|track| joins(track));
         let joined: Vec<_> = joined.filter_map(|track| track.destination.clone()).collect();
-        self.branches.retain(|track| !joins(track));
-        self.changed_names();
+        if !joined.is_empty() {
+            self.branches.retain(|track| !joins(track));
+            self.changed_names();
+        }
         joined
     }
 
