@@ -48,6 +48,8 @@ pub(super) struct Track {
     pub(super) fault: Option<Fault>,
     /// Rows behind the first refused one that were delivered: they are not delivered again.
     pub(super) delivered: HashSet<i64>,
+    /// Those of them that were passed over and would be read again if an earlier row is refused once more.
+    pub(super) skipped: Vec<i64>,
     /// The position differs from the stored one.
     pub(super) changed: bool,
     /// Where the lap that is being read ends: the main position at its start.
@@ -77,6 +79,7 @@ impl Track {
             look: None,
             fault: None,
             delivered: HashSet::new(),
+            skipped: Vec::new(),
             changed: false,
             target: None,
             near: false,
@@ -135,7 +138,17 @@ impl Track {
         {
             // Kept in memory; the next save writes it.
             self.acked = after;
+            self.skipped.clear();
         }
+    }
+
+    /// Whether row `id` was delivered before the rows in front of it.
+    pub(super) fn skips(&mut self, id: i64) -> bool {
+        let skips = self.delivered.remove(&id);
+        if skips {
+            self.skipped.push(id);
+        }
+        skips
     }
 
     /// Drops the rows of `destination` that were read and not handed over.
@@ -155,6 +168,7 @@ impl Track {
         (self.read, self.acked) = (position.clone(), position);
         (self.scan, self.reading) = (None, None);
         self.unsent = Unsent::default();
+        self.delivered.extend(self.skipped.drain(..));
         self.near = false;
         self.changed = true;
     }

@@ -75,7 +75,7 @@ impl Stint<'_> {
             return;
         }
         let Some(track) = self.tracks.get(at) else { return };
-        if track.delivered.remove(&sent.id) {
+        if track.skips(sent.id) {
             return;
         }
         match row.message {
@@ -202,6 +202,9 @@ impl Stint<'_> {
         if track.fault.as_ref().is_none_or(|fault| !fault.settling) && !stopped {
             if let Some(after) = after {
                 track.acked = after;
+                if track.is_quiet() {
+                    track.skipped.clear();
+                }
             }
             if let Some(fault) = track.fault.take() {
                 let destination = track.destination.as_deref();
