@@ -219,7 +219,7 @@ impl<'a> Stint<'a> {
             let taken = before.saturating_sub(messages.len());
             let Some(aged) = track.unsent.aged.filter(|_| taken > 0) else { return };
             let rows = unsent.drain(..taken).collect();
-            let after = messages.is_empty().then(|| track.unsent.after.clone());
+            let after = track.unsent.after.clone().filter(|_| messages.is_empty());
             track.flights.push(Flight { rows, within: track.unsent.within.clone(), after, aged }, acks);
         });
     }

@@ -26,7 +26,8 @@ pub(super) struct Unsent {
     pub(super) messages: VecDeque<Message>,
     pub(super) rows: VecDeque<Sent>,
     pub(super) within: Position,
-    pub(super) after: Position,
+    /// `None`: nothing was read yet.
+    pub(super) after: Option<Position>,
     pub(super) aged: Option<Aged>,
 }
 
@@ -134,7 +135,9 @@ impl Track {
     /// Moves past rows that need no hand-over.
     pub(super) fn pass(&mut self) {
         if self.unsent.rows.is_empty()
-            && let Some(after) = self.flights.advance(self.unsent.after.clone())
+            && !self.flights.is_stopped()
+            && let Some(after) = self.unsent.after.clone()
+            && let Some(after) = self.flights.advance(after)
         {
             // Kept in memory; the next save writes it.
             self.acked = after;

@@ -38,7 +38,7 @@ impl Stint<'_> {
         track.changed |= at > 0;
         track.read = after.clone();
         track.scan = scan;
-        (track.unsent.within, track.unsent.after, track.unsent.aged) = (within.clone(), after, aged);
+        (track.unsent.within, track.unsent.after, track.unsent.aged) = (within.clone(), Some(after), aged);
         for row in rows {
             self.admit(at, row, &within);
         }
