@@ -54,6 +54,13 @@ impl Fault {
         fault
     }
 
+    /// As an earlier session stored it. The destination is tried again at once.
+    pub(super) fn stored(at: Position, kind: ErrorKind, reason: String, clock: &Clock) -> Self {
+        let mut fault = Self::new(at, &Error::new(kind, reason), None, clock);
+        fault.settling = false;
+        fault
+    }
+
     /// The destination was tried again, and refused again.
     pub(super) fn again(&mut self, at: Position, error: &Error) {
         (self.at, self.kind) = (at, error.kind);

@@ -27,7 +27,7 @@ use super::{
     limited,
     parking::Parking,
     release::Releases,
-    store::{Branch, Changes, Holder, Query},
+    store::{Changes, Holder, Query},
     track::{Event, Track},
 };
 pub(super) use settle::is_the_messages;
@@ -98,8 +98,8 @@ impl<'a> Stint<'a> {
             pause: HOT,
             save: Box::pin(tokio::time::sleep(settings.lease / 3)),
         };
-        for Branch { destination, position, held } in lease.branches {
-            stint.tracks.resume(destination, position, held.map(|(_, error)| error));
+        for branch in lease.branches {
+            stint.tracks.resume(branch, &relay.clock);
         }
         for (destination, position) in plan.begin {
             tracing::info!(relay = %settings.name, %destination, "destination begins apart from the others");

@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Instant};
 
+use comms_core::Clock;
+
 use crate::relay::{
     Settings,
     fault::Fault,
@@ -79,13 +81,14 @@ impl Tracks {
     }
 
     /// A branch as it was stored.
-    pub(super) fn resume(&mut self, destination: Arc<str>, position: Position, held: Option<String>) {
+    pub(super) fn resume(&mut self, branch: Branch, clock: &Clock) {
+        let Branch { destination, position, held } = branch;
         if !self.names(&destination) {
             self.unnamed.push((destination, position));
             return self.changed_names();
         }
-        let mut track = Track::new(Some(destination), position);
-        track.changed = held.is_some();
+        let mut track = Track::new(Some(destination), position.clone());
+        track.fault = held.map(|(kind, reason)| Fault::stored(position, kind, reason, clock));
         self.branches.push(track);
         self.changed_names();
     }
