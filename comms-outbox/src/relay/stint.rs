@@ -82,6 +82,7 @@ impl<'a> Stint<'a> {
         if lease.new && settings.start == Start::Now {
             plan.main = limited(CALL_LIMIT, relay.store.now()).await?;
         }
+        let moved = plan.main != lease.position;
         let covers = (plan.covers != lease.covers).then(|| plan.covers.clone());
         let mut stint = Self {
             relay,
@@ -111,7 +112,7 @@ impl<'a> Stint<'a> {
         }
         stint.load_parked().await?;
         // Before anything is read under it.
-        if (!stint.pending.is_empty() || stint.tracks.changed()) && !stint.write().await? {
+        if (moved || !stint.pending.is_empty() || stint.tracks.changed()) && !stint.write().await? {
             return Ok(None);
         }
         Ok(Some(stint))
