@@ -56,9 +56,7 @@ impl Fault {
 
     /// As an earlier session stored it. The destination is tried again at once.
     pub(super) fn stored(at: Position, kind: ErrorKind, reason: String, clock: &Clock) -> Self {
-        let mut fault = Self::new(at, &Error::new(kind, reason), None, clock);
-        fault.settling = false;
-        fault
+        Self { reason, settling: false, ..Self::new(at, &Error::new(kind, ""), None, clock) }
     }
 
     /// The destination was tried again, and refused again.

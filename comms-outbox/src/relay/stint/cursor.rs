@@ -5,7 +5,11 @@ use std::time::Duration;
 use comms_core::{Error, ErrorKind};
 
 use super::{End, Stint};
-use crate::relay::{CALL_LIMIT, limited, store::Changes, track::{Event, Track}};
+use crate::relay::{
+    CALL_LIMIT, limited,
+    store::Changes,
+    track::{Event, Track},
+};
 
 /// How long the main track waits for branches to join it.
 const JOIN_LIMIT: Duration = Duration::from_secs(2);
