@@ -58,7 +58,7 @@ pub(super) async fn save(
     if let Some(covers) = &changes.covers {
         tables.relay_query(&sql.covers).bind(relay).bind(covers.as_deref()).execute(&mut *conn).await?;
     }
-    // First: a destination that joined may be apart again.
+    // Before the branches: a destination that joined may have been set apart again since.
     if !changes.joined.is_empty() {
         let joined: Vec<_> = changes.joined.iter().map(|d| &**d).collect();
         tables.relay_query(&sql.join).bind(relay).bind(joined).execute(&mut *conn).await?;

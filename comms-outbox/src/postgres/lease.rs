@@ -2,11 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use comms_core::{Error, ErrorKind};
+use comms_core::Error;
 use sqlx::{PgConnection, PgPool, Row as _, postgres::PgRow};
 
 use super::{Tables, unit};
 use crate::{
+    branch::held,
     commit_error,
     relay::{Branch, Lease, Position},
     sql_error,
@@ -134,8 +135,6 @@ fn position(row: &PgRow) -> Result<Position, sqlx::Error> {
 }
 
 fn branch(row: &PgRow) -> Result<Branch, sqlx::Error> {
-    let error: Option<String> = row.try_get("error")?;
-    // Only that it is held matters from here on: it is tried again at once, and fails with its kind.
-    let held = error.map(|error| (ErrorKind::Misconfigured, error));
+    let held = held(row.try_get("error_kind")?, row.try_get("error")?);
     Ok(Branch { destination: row.try_get::<&str, _>("topic")?.into(), position: position(row)?, held })
 }

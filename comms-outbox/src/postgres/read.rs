@@ -115,7 +115,7 @@ pub(super) async fn read(
     query: Query,
 ) -> Result<Option<Page>, Error> {
     let Some(upto) = upto(pool, tables, &query).await? else { return Ok(None) };
-    if query.from.is_settled() && upto == query.from.snap {
+    if query.from.is_settled() && is_read(&query, &upto)? {
         return Ok(Some(nothing(query.from.clone())));
     }
     let mut window = match query.scan.clone().and_then(|scan| scan.downcast::<Window>().ok()) {
@@ -136,6 +136,13 @@ pub(super) async fn read(
             Err(error) => return Err(sql_error(error)),
         }
     }
+}
+
+/// Whether nothing lies between the position and `upto`. A branch may be ahead of the main position that it reads up to:
+/// by the rest of the window in which it was set apart, or because the main position began anew.
+fn is_read(query: &Query, upto: &Arc<str>) -> Result<bool, Error> {
+    let from = &query.from.snap;
+    Ok(upto == from || (query.upto.is_some() && Snapshot::parse(from)?.is_after(&Snapshot::parse(upto)?)))
 }
 
 /// The snapshot to read up to; `None` where the guard is gone.

@@ -27,7 +27,7 @@ use super::{
     limited,
     parking::Parking,
     release::Releases,
-    store::{Branch, Changes, Holder, Query},
+    store::{Changes, Holder, Query},
     track::{Event, Track},
 };
 pub(super) use settle::is_the_messages;
@@ -84,6 +84,7 @@ impl<'a> Stint<'a> {
         if lease.new && settings.start == Start::Now {
             plan.main = limited(CALL_LIMIT, relay.store.now()).await?;
         }
+        let moved = plan.main != lease.position;
         let covers = (plan.covers != lease.covers).then(|| plan.covers.clone());
         let mut stint = Self {
             relay,
@@ -100,16 +101,20 @@ impl<'a> Stint<'a> {
             pause: HOT,
             save: Box::pin(tokio::time::sleep(settings.lease / 3)),
         };
-        for Branch { destination, position, held } in lease.branches {
-            stint.tracks.resume(destination, position, held.map(|(_, error)| error));
+        for branch in lease.branches {
+            stint.tracks.resume(branch, &relay.clock);
         }
         for (destination, position) in plan.begin {
             tracing::info!(relay = %settings.name, %destination, "destination begins apart from the others");
-            stint.tracks.begin(destination, position);
+            if stint.tracks.names(&destination) {
+                stint.tracks.begin(destination, position);
+            } else {
+                stint.pending.branches.push(stint.tracks.set_apart(destination, position));
+            }
         }
         stint.load_parked().await?;
         // Before anything is read under it.
-        if (!stint.pending.is_empty() || stint.tracks.changed()) && !stint.write().await? {
+        if (moved || !stint.pending.is_empty() || stint.tracks.changed()) && !stint.write().await? {
             return Ok(None);
         }
         Ok(Some(stint))
@@ -189,6 +194,7 @@ impl<'a> Stint<'a> {
         let settings = &self.relay.settings;
         let (filter, upto) = self.tracks.query(track);
         let Some(track) = self.tracks.get(track) else { return };
+        track.target.clone_from(&upto);
         let query = Query {
             relay: self.holder.relay.clone(),
             token: self.holder.token.clone(),
@@ -216,7 +222,7 @@ impl<'a> Stint<'a> {
             let taken = before.saturating_sub(messages.len());
             let Some(aged) = track.unsent.aged.filter(|_| taken > 0) else { return };
             let rows = unsent.drain(..taken).collect();
-            let after = messages.is_empty().then(|| track.unsent.after.clone());
+            let after = track.unsent.after.clone().filter(|_| messages.is_empty());
             track.flights.push(Flight { rows, within: track.unsent.within.clone(), after, aged }, acks);
         });
     }

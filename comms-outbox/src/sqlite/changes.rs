@@ -55,7 +55,7 @@ pub(super) async fn save(conn: &mut SqliteConnection, relay: &str, changes: &Cha
         let covers = covers.as_ref().map(serde_json::to_string).transpose().map_err(Error::internal)?;
         sqlx::query(COVERS).bind(relay).bind(covers).execute(&mut *conn).await.map_err(sql_error)?;
     }
-    // First: a destination that joined may be apart again.
+    // Before the branches: a destination that joined may have been set apart again since.
     for destination in &changes.joined {
         let query = sqlx::query(JOIN).bind(relay).bind(&**destination);
         query.execute(&mut *conn).await.map_err(sql_error)?;

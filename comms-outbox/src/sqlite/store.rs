@@ -3,11 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use comms_core::{Error, ErrorKind, async_trait};
+use comms_core::{Error, async_trait};
 use sqlx::{Row as _, SqliteConnection, SqlitePool, sqlite::SqliteRow};
 
 use super::{Tables, changes, read, row, unit};
 use crate::{
+    branch::held,
     relay::{Branch, Changes, Holder, Lease, Page, ParkedLanes, Position, Query, Row, Store},
     sql_error,
 };
@@ -25,7 +26,7 @@ RETURNING token, last_id, covers";
 const EXISTS: &str = "SELECT EXISTS (SELECT 1 FROM comms_outbox_cursor WHERE relay = $1)";
 
 const BRANCHES: &str =
-    "SELECT topic, last_id, error FROM comms_outbox_branch WHERE relay = $1 ORDER BY topic";
+    "SELECT topic, last_id, error_kind, error FROM comms_outbox_branch WHERE relay = $1 ORDER BY topic";
 
 const SAVE: &str = "
 UPDATE comms_outbox_cursor
@@ -182,8 +183,6 @@ fn position(row: &SqliteRow) -> Result<Position, sqlx::Error> {
 }
 
 fn branch(row: &SqliteRow) -> Result<Branch, sqlx::Error> {
-    let error: Option<String> = row.try_get("error")?;
-    // Only that it is held matters from here on: it is tried again at once, and fails with its kind.
-    let held = error.map(|error| (ErrorKind::Misconfigured, error));
+    let held = held(row.try_get("error_kind")?, row.try_get("error")?);
     Ok(Branch { destination: row.try_get::<&str, _>("topic")?.into(), position: position(row)?, held })
 }

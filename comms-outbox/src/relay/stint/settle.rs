@@ -30,11 +30,15 @@ impl Stint<'_> {
         if !found && at == 0 {
             track.wait(pause);
         }
-        track.near = at > 0 && !more;
+        track.near = !more && track.target.as_ref() == Some(&after);
+        if at > 0 && !found && !track.near {
+            // The branch is ahead: the main track has to come up to it.
+            track.wait(idle);
+        }
         track.changed |= at > 0;
         track.read = after.clone();
         track.scan = scan;
-        (track.unsent.within, track.unsent.after, track.unsent.aged) = (within.clone(), after, aged);
+        (track.unsent.within, track.unsent.after, track.unsent.aged) = (within.clone(), Some(after), aged);
         for row in rows {
             self.admit(at, row, &within);
         }
@@ -66,8 +70,12 @@ impl Stint<'_> {
             }
             return;
         }
+        // Read before the destination was set apart. Its branch reads the row, behind the refused one.
+        if at == 0 && self.tracks.branch(&sent.topic).is_some() {
+            return;
+        }
         let Some(track) = self.tracks.get(at) else { return };
-        if track.delivered.remove(&sent.id) {
+        if track.skips(sent.id) {
             return;
         }
         match row.message {
@@ -166,7 +174,8 @@ impl Stint<'_> {
                 );
             }
         }
-        track.unsent = crate::relay::track::Unsent::default();
+        // What was read behind the refused row is read again, after the rows in flight are settled.
+        (track.unsent, track.reading) = (crate::relay::track::Unsent::default(), None);
         track.changed = true;
         self.tracks.main.forget_unsent(&row.topic);
         Ok(())
@@ -193,6 +202,9 @@ impl Stint<'_> {
         if track.fault.as_ref().is_none_or(|fault| !fault.settling) && !stopped {
             if let Some(after) = after {
                 track.acked = after;
+                if track.is_quiet() {
+                    track.skipped.clear();
+                }
             }
             if let Some(fault) = track.fault.take() {
                 let destination = track.destination.as_deref();

@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Instant};
 
+use comms_core::Clock;
+
 use crate::relay::{
     Settings,
     fault::Fault,
@@ -79,13 +81,14 @@ impl Tracks {
     }
 
     /// A branch as it was stored.
-    pub(super) fn resume(&mut self, destination: Arc<str>, position: Position, held: Option<String>) {
+    pub(super) fn resume(&mut self, branch: Branch, clock: &Clock) {
+        let Branch { destination, position, held } = branch;
         if !self.names(&destination) {
             self.unnamed.push((destination, position));
             return self.changed_names();
         }
-        let mut track = Track::new(Some(destination), position);
-        track.changed = held.is_some();
+        let mut track = Track::new(Some(destination), position.clone());
+        track.fault = held.map(|(kind, reason)| Fault::stored(position, kind, reason, clock));
         self.branches.push(track);
         self.changed_names();
     }
@@ -106,8 +109,10 @@ impl Tracks {
         let joins = |track: &Track| track.fault.is_none() && track.is_quiet() && track.acked == *main;
         let joined = self.branches.iter().filter(|track| joins(track));
         let joined: Vec<_> = joined.filter_map(|track| track.destination.clone()).collect();
-        self.branches.retain(|track| !joins(track));
-        self.changed_names();
+        if !joined.is_empty() {
+            self.branches.retain(|track| !joins(track));
+            self.changed_names();
+        }
         joined
     }
 
@@ -172,7 +177,7 @@ impl Tracks {
         self.branches.iter_mut().for_each(|track| track.changed = false);
     }
 
-    /// A destination that the main track met and this process does not name.
+    /// A destination that this process does not name: the branch to store for it.
     pub(super) fn set_apart(&mut self, destination: Arc<str>, position: Position) -> Branch {
         self.unnamed.push((destination.clone(), position.clone()));
         self.changed_names();
