@@ -164,3 +164,9 @@ async fn large_rows_take_little_memory() {
 async fn a_row_larger_than_a_page_is_delivered() {
     suite::bounds::a_row_larger_than_a_page_is_delivered::<Postgres>().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_process_that_names_less_takes_over_in_the_middle() {
+    suite::reconfigure::a_process_that_names_less_takes_over_in_the_middle::<Postgres>().await;
+}

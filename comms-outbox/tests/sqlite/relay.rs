@@ -134,3 +134,8 @@ async fn large_rows_take_little_memory() {
 async fn a_row_larger_than_a_page_is_delivered() {
     suite::bounds::a_row_larger_than_a_page_is_delivered::<Sqlite>().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_names_less_takes_over_in_the_middle() {
+    suite::reconfigure::a_process_that_names_less_takes_over_in_the_middle::<Sqlite>().await;
+}

@@ -87,6 +87,31 @@ pub async fn a_destination_moves_between_all_kinds_of_processes<B: Backend>() {
     processes::<B>(&[A, AB, A, ALL, A, A, AB]).await;
 }
 
+/// A process that names less takes over in the middle of a backlog that one transaction wrote.
+pub async fn a_process_that_names_less_takes_over_in_the_middle<B: Backend>() {
+    let (backend, accepted) = (B::start().await, Accepted::default());
+    let rows = |n: usize| ["a", "b"].map(|d| message_to(d, "k", &n.to_string()));
+    send(&backend, &(0..200).flat_map(rows).collect::<Vec<_>>()).await;
+    let gate = Gate::new(&accepted, Duration::from_millis(5));
+    let relay = backend.relay(gate).owner("the same").page(4).in_flight(8).destinations(["a", "b"]);
+    let relay = run(relay);
+    until("a part", async || accepted.count() >= 40).await;
+    relay.stop().await;
+    let before = accepted.to("b").len();
+    assert!(before < 200, "{before}");
+    let relay = start(&backend, &accepted, A).await;
+    until("a is whole", async || accepted.to("a").len() == 200).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    relay.stop().await;
+    assert_eq!(accepted.to("b").len(), before, "the process does not name b");
+    let relay = start(&backend, &accepted, AB).await;
+    until("b is whole", async || accepted.to("b").len() >= 200).await;
+    until("nothing is apart", async || backend.branches().await.is_empty()).await;
+    relay.stop().await;
+    assert_eq!(accepted.to("a"), numbers(200));
+    assert_eq!(accepted.to("b"), numbers(200));
+}
+
 /// A destination without a process is reported, and its rows wait.
 pub async fn a_destination_without_a_process_is_reported<B: Backend>() {
     let (backend, accepted, health) = (B::start().await, Accepted::default(), Health::new());
