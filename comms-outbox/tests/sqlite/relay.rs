@@ -139,3 +139,13 @@ async fn a_row_larger_than_a_page_is_delivered() {
 async fn a_process_that_names_less_takes_over_in_the_middle() {
     suite::reconfigure::a_process_that_names_less_takes_over_in_the_middle::<Sqlite>().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_released_message_waits_for_a_process_that_names_it() {
+    suite::reconfigure::a_released_message_waits_for_a_process_that_names_it::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_catches_up_over_deleted_rows() {
+    suite::reconfigure::a_destination_catches_up_over_deleted_rows::<Sqlite>().await;
+}

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use comms_core::{Health, health::Status};
+use comms_core::{Error, Health, health::Status};
 use comms_outbox::{RelayBuilder, Start};
 
 use super::{
@@ -110,6 +110,42 @@ pub async fn a_process_that_names_less_takes_over_in_the_middle<B: Backend>() {
     relay.stop().await;
     assert_eq!(accepted.to("a"), numbers(200));
     assert_eq!(accepted.to("b"), numbers(200));
+}
+
+/// A released message waits for a process that names its destination.
+pub async fn a_released_message_waits_for_a_process_that_names_it<B: Backend>() {
+    let (backend, accepted) = (B::start().await, Accepted::default());
+    let gate = Gate::new(&accepted, Duration::ZERO);
+    gate.judge(|message| (&*message.destination == "b").then(|| Error::invalid("schema unknown")));
+    send(&backend, &[message_to("b", "k", "0"), message_to("a", "k", "0")]).await;
+    let relay = run(backend.relay(gate).owner("the same"));
+    until("b is parked", async || backend.parked().await.len() == 1).await;
+    relay.stop().await;
+    let relay = start(&backend, &accepted, A).await;
+    assert_eq!(backend.release(Some("k")).await, 1);
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    relay.stop().await;
+    assert!(accepted.to("b").is_empty(), "the process does not name b");
+    let relay = start(&backend, &accepted, ALL).await;
+    until("b comes", async || accepted.to("b").len() == 1).await;
+    until("nothing is parked", async || backend.parked().await.is_empty()).await;
+    relay.stop().await;
+}
+
+/// Rows that were delivered are deleted in time. A destination that is added catches up over the gap.
+pub async fn a_destination_catches_up_over_deleted_rows<B: Backend>() {
+    let (backend, accepted) = (B::start().await, Accepted::default());
+    write(&backend, &["a", "b"], 0).await;
+    let relay = start(&backend, &accepted, A).await;
+    until("a flows", async || accepted.count() == 10).await;
+    relay.stop().await;
+    backend.sql("DELETE FROM {s}.comms_outbox").await;
+    let relay = start(&backend, &accepted, AB).await;
+    until("b has its turn", async || backend.branches().await.is_empty()).await;
+    write(&backend, &["a", "b"], 10).await;
+    until("both flow", async || accepted.count() == 30).await;
+    relay.stop().await;
+    assert_eq!(accepted.to("b"), numbers(20)[10..]);
 }
 
 /// A destination without a process is reported, and its rows wait.
