@@ -182,3 +182,9 @@ async fn a_released_message_waits_for_a_process_that_names_it() {
 async fn a_destination_catches_up_over_deleted_rows() {
     suite::reconfigure::a_destination_catches_up_over_deleted_rows::<Postgres>().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_start_from_now_outlives_a_crash() {
+    suite::reconfigure::a_start_from_now_outlives_a_crash::<Postgres>().await;
+}

@@ -224,3 +224,18 @@ pub async fn a_start_from_now_skips_what_was_there<B: Backend>() {
     assert_eq!(accepted.to("b").last().unwrap(), "29");
     assert!(!accepted.to("b").contains(&"5".to_owned()), "rows from before the relay's position");
 }
+
+/// The start of a new relay is stored before it reads.
+pub async fn a_start_from_now_outlives_a_crash<B: Backend>() {
+    let (backend, accepted) = (B::start().await, Accepted::default());
+    write(&backend, &["a"], 0).await;
+    let process = || run(builder(&backend, &accepted, ALL).start(Start::Now).lease(Duration::from_secs(60)));
+    let relay = process();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    relay.crash().await;
+    write(&backend, &["a"], 10).await;
+    let relay = process();
+    until("what is new", async || accepted.to("a").contains(&"19".to_owned())).await;
+    relay.stop().await;
+    assert_eq!(accepted.to("a"), numbers(20)[10..]);
+}
