@@ -56,9 +56,10 @@ pub struct Hold {
     pub key: Option<Bytes>,
     /// When the hold began.
     pub since: SystemTime,
-    /// The kind of the last error.
+    /// The kind of the last error that shows the cause. A refusal by a guard of this process, such as a breaker that opened
+    /// meanwhile, replaces no earlier one.
     pub kind: ErrorKind,
-    /// The last error with its causes.
+    /// That error with its causes.
     pub reason: String,
     /// How many attempts have ended in this hold. None of them counts.
     pub attempts: u32,
@@ -146,10 +147,10 @@ impl Holds {
             self.0.listed.store(entries.len(), Ordering::Relaxed);
             gauge(&held.identity).increment(1.0);
         }
-        let due = entries.get_mut(&held.identity).is_some_and(|entry| entry.renew(error, held.attempts, now));
-        drop(entries);
-        if due {
-            held.log(delivery, error, now);
+        if let Some(entry) = entries.get_mut(&held.identity)
+            && entry.renew(error, held.attempts, now)
+        {
+            entry.log(&delivery.origin, now);
         }
         held
     }

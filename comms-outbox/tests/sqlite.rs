@@ -451,3 +451,13 @@ async fn an_envelope_that_cannot_be_opened_is_parked() {
 async fn a_commit_after_a_failed_claim_is_refused() {
     suite::once::a_commit_after_a_failed_claim_is_refused::<Sqlite>().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_key_holds_up_nothing_and_resumes_by_itself() {
+    suite::holds::a_held_key_holds_up_nothing_and_resumes_by_itself::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_with_a_limit_ends_parked() {
+    suite::holds::a_hold_with_a_limit_ends_parked::<Sqlite>().await;
+}

@@ -27,8 +27,8 @@ SELECT pg_is_in_recovery() AS standby,
 /// `3:3:` is the least snapshot: nothing is visible in it, so a new relay begins with the oldest row.
 pub(super) const ACQUIRE: &str = "
 INSERT INTO {s}.comms_outbox_cursor AS c
-    (relay, snap, last_id, token, owner, lease, lease_until, system_identifier)
-SELECT $1, '3:3:', 0, gen_random_uuid(), $2, l.lease, clock_timestamp() + l.lease, system_identifier
+    (relay, snap, last_id, token, owner, lease, lease_until, system_identifier, covers)
+SELECT $1, '3:3:', 0, gen_random_uuid(), $2, l.lease, clock_timestamp() + l.lease, system_identifier, $4::text[]
 FROM pg_control_system(), (SELECT $3 * interval '1 millisecond' AS lease) l
 ON CONFLICT (relay) DO UPDATE
 SET token = gen_random_uuid(), owner = excluded.owner, lease = excluded.lease,
@@ -54,6 +54,7 @@ pub(super) async fn acquire(
     relay: &str,
     owner: &str,
     lease: Duration,
+    covers: Option<&[String]>,
 ) -> Result<Option<Lease>, Error> {
     let mut tx = unit::begin_with(pool, BEGIN).await?;
     tables.check(&mut tx).await?;
@@ -63,6 +64,7 @@ pub(super) async fn acquire(
         .bind(relay)
         .bind(owner)
         .bind(lease.as_secs_f64() * 1e3)
+        .bind(covers)
         .fetch_optional(&mut *tx)
         .await
         .map_err(sql_error)?;

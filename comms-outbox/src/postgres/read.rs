@@ -81,7 +81,7 @@ pub(super) const BEGIN: &str = "BEGIN READ ONLY; SET LOCAL enable_seqscan = off;
 
 /// $1 relay, $2 token.
 pub(super) const LOOK: &str = "
-SELECT EXISTS (SELECT FROM {s}.comms_outbox_guard WHERE relay = $1 AND token = $2::text::uuid) AS same,
+SELECT EXISTS (SELECT FROM {s}.comms_outbox_guard WHERE relay = $1 AND token = $2::uuid) AS same,
        pg_current_snapshot()::text AS now";
 
 /// How much one statement may examine: less after the server cancelled one.
@@ -153,8 +153,8 @@ async fn upto(pool: &PgPool, tables: &Tables, query: &Query) -> Result<Option<Ar
     if let Some(upto) = &query.upto {
         return Ok(Some(upto.snap.clone()));
     }
-    let row = tables.relay_query(&tables.sql.look).bind(&*query.relay).bind(&query.token);
-    let row = row.fetch_one(pool).await.map_err(sql_error)?;
+    let look = Tables::inline(&tables.sql.look, &[Some(&query.relay), Some(&query.token)]);
+    let row = sqlx::raw_sql(look).fetch_one(pool).await.map_err(sql_error)?;
     let columns = || Ok((row.try_get("same")?, row.try_get::<&str, _>("now")?.into()));
     let (same, now): (bool, Arc<str>) = columns().map_err(sql_error)?;
     Ok(same.then_some(now))

@@ -42,8 +42,10 @@ const HOT: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub(super) enum End {
     Shutdown,
-    /// Another has the lease, or the history of the database is another one.
+    /// Another has the lease.
     NoLease,
+    /// The lease went to another session, or the history of the database is another one.
+    Lost,
 }
 
 pub(super) struct Stint<'a> {
@@ -72,13 +74,13 @@ impl<'a> Stint<'a> {
         let settings = &relay.settings;
         let bell = relay.wake.listen();
         let asked = relay.clock.now();
-        let acquire = relay.store.acquire(&settings.name, &settings.owner, settings.lease);
+        let named = settings.topics.as_deref();
+        let acquire = relay.store.acquire(&settings.name, &settings.owner, settings.lease, named);
         let Some(lease) = limited(CALL_LIMIT, acquire).await? else { return Ok(None) };
         tracing::info!(relay = %settings.name, token = %lease.token, "relay has the lease");
         let holder =
             Holder { relay: settings.name.clone(), token: lease.token.clone(), lease: settings.lease };
-        let mut plan =
-            branches::plan(&lease, settings.topics.as_deref(), &relay.store.oldest(), settings.start);
+        let mut plan = branches::plan(&lease, named, &relay.store.oldest(), settings.start);
         if lease.new && settings.start == Start::Now {
             plan.main = limited(CALL_LIMIT, relay.store.now()).await?;
         }
@@ -129,10 +131,10 @@ impl<'a> Stint<'a> {
         loop {
             self.relay.beat();
             if self.parking.pending() >= self.relay.settings.page as usize && !self.write().await? {
-                return Ok(End::NoLease);
+                return Ok(End::Lost);
             }
             if !self.lease_is_sure() && !self.write().await? {
-                return Ok(End::NoLease);
+                return Ok(End::Lost);
             }
             self.join();
             // A write may take longer than the lease it renews: then the next one has to come first.
@@ -150,7 +152,7 @@ impl<'a> Stint<'a> {
                 () = shutdown.as_mut() => return Ok(End::Shutdown),
                 () = self.save.as_mut() => {
                     if !self.write().await? {
-                        return Ok(End::NoLease);
+                        return Ok(End::Lost);
                     }
                 }
                 (track, event) = next(&mut self.tracks, room) => match event {
@@ -163,13 +165,13 @@ impl<'a> Stint<'a> {
                                 relay = %self.holder.relay,
                                 "the session has ended: another one began, or the database was restarted"
                             );
-                            return Ok(End::NoLease);
+                            return Ok(End::Lost);
                         }
                     },
                 },
                 answered = self.releases.next() => {
                     if let Some((rows, results)) = answered && !self.settle_release(rows, results).await? {
-                        return Ok(End::NoLease);
+                        return Ok(End::Lost);
                     }
                 }
                 ready = self.relay.publisher.ready(), if waiting => ready?,
@@ -233,7 +235,7 @@ fn has_unsent(track: &Track) -> bool {
 /// The next event of any track, and which track it is. Cancel safe.
 async fn next(tracks: &mut Tracks, room: bool) -> (usize, Event) {
     poll_fn(|cx| {
-        for at in 0..tracks.len() {
+        for at in tracks.turns() {
             let may_read = room && tracks.may_read(at);
             if let Some(track) = tracks.get(at)
                 && let Poll::Ready(event) = track.poll(cx, may_read)

@@ -15,8 +15,8 @@ use crate::{
 
 /// A lease that ends later than one lease from now was written by a clock that was wrong.
 const ACQUIRE: &str = "
-INSERT INTO comms_outbox_cursor AS c (relay, last_id, token, owner, lease, lease_until)
-VALUES ($1, 0, hex(randomblob(16)), $2, $3, CAST(unixepoch('subsec') * 1000 AS INTEGER) + $3)
+INSERT INTO comms_outbox_cursor AS c (relay, last_id, token, owner, lease, lease_until, covers)
+VALUES ($1, 0, hex(randomblob(16)), $2, $3, CAST(unixepoch('subsec') * 1000 AS INTEGER) + $3, $4)
 ON CONFLICT (relay) DO UPDATE
 SET token = excluded.token, owner = excluded.owner, lease = excluded.lease, lease_until = excluded.lease_until
 WHERE c.owner = excluded.owner OR c.lease_until <= CAST(unixepoch('subsec') * 1000 AS INTEGER)
@@ -90,12 +90,19 @@ impl Store for RelayStore {
         Ok(Position { last_id, ..Position::default() })
     }
 
-    async fn acquire(&self, relay: &str, owner: &str, lease: Duration) -> Result<Option<Lease>, Error> {
+    async fn acquire(
+        &self,
+        relay: &str,
+        owner: &str,
+        lease: Duration,
+        covers: Option<&[String]>,
+    ) -> Result<Option<Lease>, Error> {
         let mut tx = unit::begin(&self.pool).await?;
         self.tables.check(&mut tx).await?;
         let exists: bool =
             sqlx::query_scalar(EXISTS).bind(relay).fetch_one(&mut *tx).await.map_err(sql_error)?;
-        let query = sqlx::query(ACQUIRE).bind(relay).bind(owner).bind(changes::millis(lease));
+        let covers = covers.map(serde_json::to_string).transpose().map_err(Error::internal)?;
+        let query = sqlx::query(ACQUIRE).bind(relay).bind(owner).bind(changes::millis(lease)).bind(covers);
         // All rows: a statement that is left after its first row has not ended yet.
         let rows = query.fetch_all(&mut *tx).await.map_err(sql_error)?;
         let Some(row) = rows.first() else { return Ok(None) };

@@ -8,6 +8,7 @@ pub mod crash;
 pub mod damage;
 pub mod delivery;
 pub mod gate;
+pub mod holds;
 pub mod lease;
 pub mod migrations;
 pub mod once;

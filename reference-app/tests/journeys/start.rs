@@ -1,8 +1,8 @@
 //! Starting wrongly: each refusal says what to do.
 
-use std::{net::TcpListener, process::Output};
+use std::{net::TcpListener, process::Output, time::Duration};
 
-use crate::support::{Marketplace, Process, Shape};
+use crate::support::{Marketplace, Process, Shape, eventually};
 
 fn run(args: &[&str], env: &[(&str, String)]) -> Output {
     let dir = tempfile::tempdir().unwrap();
@@ -64,4 +64,29 @@ async fn a_data_directory_in_use_is_refused() {
         ],
     );
     refused(&["in use by another process", "--data-dir"], &output);
+}
+
+#[tokio::test]
+async fn a_broker_that_is_away_makes_the_process_unready_and_does_not_end_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let admin = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut env: Vec<(String, String)> = ["GATEWAY", "ORDER", "PAYMENT", "NOTIFICATION"]
+        .map(|role| (format!("COMMS_{role}__LISTEN"), "127.0.0.1:0".to_owned()))
+        .into();
+    env.push(("COMMS_ADMIN__LISTEN".into(), format!("127.0.0.1:{admin}")));
+    env.push(("COMMS_DATA_DIR".into(), dir.path().join("data").display().to_string()));
+    env.push(("COMMS_KAFKA__BROKERS".into(), "127.0.0.1:1".into()));
+    let mut process = Process::new("away", dir.path(), admin, &[], env);
+    process.spawn();
+    let url = process.admin_url("/readyz");
+    eventually("unready with the reason", Duration::from_secs(60), async || {
+        let report: serde_json::Value = reqwest::get(&url).await.ok()?.json().await.ok()?;
+        let reason = report["parts"]["topics"]["reason"].as_str()?;
+        (report["status"] == "unready" && reason.contains("topics not ready")).then_some(())
+    })
+    .await;
+    // Longer than one request to the cluster may take.
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    assert_eq!(reqwest::get(&url).await.unwrap().status(), 503);
+    assert!(process.terminate().await.success(), "shutdown ends the wait");
 }

@@ -53,7 +53,7 @@ impl Stint<'_> {
     pub(in crate::relay) async fn finish(&mut self, result: Result<End, Error>) -> Result<End, Error> {
         self.draining = true;
         self.tracks.each(|track| track.reading = None);
-        if matches!(result, Ok(End::NoLease)) {
+        if matches!(result, Ok(End::Lost)) {
             return result;
         }
         let drained = tokio::time::timeout(self.relay.settings.drain, self.drain()).await;
