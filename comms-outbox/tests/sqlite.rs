@@ -2,6 +2,8 @@
 #![cfg(feature = "sqlite")]
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
+#[path = "sqlite/parked.rs"]
+mod parked;
 #[path = "sqlite/relay.rs"]
 mod relay;
 mod suite;

@@ -33,9 +33,9 @@ UPDATE comms_outbox_cursor
 SET last_id = $3, lease_until = CAST(unixepoch('subsec') * 1000 AS INTEGER) + $4
 WHERE relay = $1 AND token = $2";
 
-/// What was held long enough is tried again.
+/// What was held long enough is tried again. The planner would prefer the primary key, and read every parked row.
 const DUE: &str = "
-UPDATE comms_outbox_parked SET state = 'released'
+UPDATE comms_outbox_parked INDEXED BY comms_outbox_parked_due SET state = 'released'
 WHERE relay = $1 AND state <> 'parked' AND state = 'held'
   AND retry_at <= CAST(unixepoch('subsec') * 1000 AS INTEGER)";
 
@@ -44,7 +44,7 @@ const LANES: &str = "SELECT DISTINCT topic, key FROM comms_outbox_parked WHERE r
 /// Released rows, by the partial index, and what stands before them in their lanes.
 const RELEASED: &str = "
 WITH due AS MATERIALIZED (
-    SELECT outbox_id, topic, key FROM comms_outbox_parked
+    SELECT outbox_id, topic, key FROM comms_outbox_parked INDEXED BY comms_outbox_parked_due
     WHERE relay = $1 AND state <> 'parked' AND state = 'released' ORDER BY outbox_id LIMIT $2
 ), lanes AS MATERIALIZED (
     SELECT topic, key, max(outbox_id) AS last FROM due WHERE key IS NOT NULL GROUP BY topic, key

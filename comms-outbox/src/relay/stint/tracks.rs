@@ -94,11 +94,10 @@ impl Tracks {
         self.covers.is_none() && !self.names(destination)
     }
 
-    /// Whether a released row of `destination` can be delivered now.
+    /// Whether released rows of `destination` wait: it is held, or this process does not name it.
     pub(in crate::relay) fn is_held(&self, destination: &str) -> bool {
         let track = self.branches.iter().find(|track| track.destination.as_deref() == Some(destination));
-        track.is_some_and(|track| track.fault.is_some())
-            || self.unnamed.iter().any(|(unnamed, _)| &**unnamed == destination)
+        !self.names(destination) || track.is_some_and(|track| track.fault.is_some())
     }
 
     /// A branch as it was stored.
