@@ -140,7 +140,13 @@ impl Shared {
                 }
                 Err(Error::invalid(refusal))
             }
-            Verdict::Held { error, .. } => Err(error),
+            Verdict::Held { error, attempts } => {
+                let refusal = Refusal::held(attempts, &error);
+                if let Some((lane, _)) = lane {
+                    page.block(lane.clone(), &refusal.reason);
+                }
+                Err(Error::invalid(refusal))
+            }
             Verdict::Abandoned => Err(Error::not_executed("the subscriber is stopping")),
             Verdict::Stop(error) => {
                 // What waits behind it must not run either.

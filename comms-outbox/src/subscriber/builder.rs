@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use comms_core::{
-    Attempts, BoxHandler, Clock, Delivery, Error, Handler, Lanes, Processor, handler_fn, telemetry,
+    Attempts, BoxHandler, Clock, Delivery, Error, Handler, Holds, Lanes, Processor, handler_fn, telemetry,
 };
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +23,7 @@ pub struct SubscriberBuilder {
     in_flight: u32,
     flush_limit: Duration,
     clock: Clock,
+    holds: Option<Holds>,
 }
 
 impl SubscriberBuilder {
@@ -35,6 +36,7 @@ impl SubscriberBuilder {
             in_flight: 10_000,
             flush_limit: Duration::from_secs(30),
             clock: Clock::system(),
+            holds: None,
         }
     }
 
@@ -76,6 +78,15 @@ impl SubscriberBuilder {
         self
     }
 
+    /// Lists held deliveries in `holds`, which several subscribers may share. Default: a list of this subscriber's own.
+    ///
+    /// With [`Attempts::hold_in_place`] a delivery that is held for longer is given back to the relay, which holds its
+    /// key in its table, goes on with other keys, and delivers it again after a wait.
+    pub fn holds(mut self, holds: Holds) -> Self {
+        self.holds = Some(holds);
+        self
+    }
+
     /// The subscriber.
     ///
     /// # Errors
@@ -93,6 +104,7 @@ impl SubscriberBuilder {
             return Err(Error::invalid("a subscriber needs room for at least one message and one handler"));
         }
         let places = Arc::new(Semaphore::new(self.concurrency));
+        let holds = self.holds.unwrap_or_else(|| Holds::new(self.clock.clone()));
         let mut routes = HashMap::new();
         for (topic, handler) in self.handlers {
             let consumed = metrics::counter!(
@@ -102,7 +114,8 @@ impl SubscriberBuilder {
                 "messaging.consumer.group.name" => self.group.to_string(),
             );
             let handler = limited(handler, places.clone());
-            let processor = Processor::new(handler, self.attempts.clone(), self.clock.clone(), SYSTEM);
+            let processor = Processor::new(handler, self.attempts.clone(), self.clock.clone(), SYSTEM)
+                .with_holds(holds.clone());
             if routes.insert(topic.clone(), Route { processor, consumed }).is_some() {
                 return Err(Error::invalid(format!("two handlers for {topic}: a group has one per topic")));
             }
