@@ -138,7 +138,7 @@ impl Context {
     /// The same with the key of the request that is about to be made.
     ///
     /// # Errors
-    /// `Invalid` for a key outside the rule of [`is_key`](crate::idempotency::is_key).
+    /// `Invalid` for a key outside the rule of [`is_key`].
     pub fn with_idempotency_key(self, key: &str) -> Result<Self, Error> {
         if !is_key(key) {
             return Err(Error::invalid(format!(

@@ -56,9 +56,10 @@ pub struct Hold {
     pub key: Option<Bytes>,
     /// When the hold began.
     pub since: SystemTime,
-    /// The kind of the last error.
+    /// The kind of the last error that shows the cause. A refusal by a guard of this process, such as a breaker that opened
+    /// meanwhile, replaces no earlier one.
     pub kind: ErrorKind,
-    /// The last error with its causes.
+    /// That error with its causes.
     pub reason: String,
     /// How many attempts have ended in this hold. None of them counts.
     pub attempts: u32,
@@ -114,14 +115,13 @@ impl Holds {
         let alarming = entries.values().filter(|entry| misconfigured(entry) || age(entry) > LONG);
         match alarming.min_by_key(|entry| (!misconfigured(entry), entry.began)) {
             None => State::ready(),
-            Some(entry) => State::degraded(format!(
-                "{} held; group {} on {} for {} s: {}",
-                entries.len(),
-                entry.hold.group,
-                entry.hold.destination,
-                age(entry).as_secs(),
-                entry.hold.reason,
-            )),
+            Some(entry) => {
+                let Hold { group, destination, key, reason, .. } = &entry.hold;
+                let (held, seconds) = (entries.len(), age(entry).as_secs());
+                let key = key.as_deref().map(String::from_utf8_lossy);
+                let key = key.map(|key| format!(", key {key:?},")).unwrap_or_default();
+                State::degraded(format!("{held} held; group {group} on {destination}{key} for {seconds} s: {reason}"))
+            }
         }
     }
 
@@ -146,10 +146,10 @@ impl Holds {
             self.0.listed.store(entries.len(), Ordering::Relaxed);
             gauge(&held.identity).increment(1.0);
         }
-        let due = entries.get_mut(&held.identity).is_some_and(|entry| entry.renew(error, held.attempts, now));
-        drop(entries);
-        if due {
-            held.log(delivery, error, now);
+        if let Some(entry) = entries.get_mut(&held.identity)
+            && entry.renew(error, held.attempts, now)
+        {
+            entry.log(&delivery.origin, now);
         }
         held
     }

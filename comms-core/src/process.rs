@@ -10,7 +10,7 @@ use tracing::Instrument;
 
 use crate::{
     Backoff, BoxHandler, Clock, Context, Delivery, Disposition, Error, ErrorKind, Holds, Outcome,
-    TraceContext, panic::panic_text, telemetry as names,
+    TraceContext, hold::Held, panic::panic_text, telemetry as names,
 };
 use meters::{Meters, Place};
 
@@ -34,8 +34,8 @@ pub struct Attempts {
     /// The longest time that a delivery is held; then it becomes a dead letter with its last error. Default `None`: until
     /// the cause is gone. Checked after each attempt.
     pub hold_limit: Option<Duration>,
-    /// How long a processor itself waits with a delivery that is held; then it hands the delivery back as
-    /// [`Verdict::Held`]. Default `None`: for as long as the hold lasts. Checked after each attempt.
+    /// How long a processor itself waits with a delivery that is held. Rather than wait longer, it hands the delivery back
+    /// as [`Verdict::Held`]. Default `None`: it waits for as long as the hold lasts.
     pub hold_in_place: Option<Duration>,
 }
 
@@ -59,7 +59,7 @@ pub enum Verdict {
         /// The counted attempts.
         attempts: u32,
     },
-    /// The delivery is held for longer than [`Attempts::hold_in_place`]: keep it unacknowledged and present it again later,
+    /// The hold would last longer than [`Attempts::hold_in_place`]: keep it unacknowledged and present it again later,
     /// with `attempts` as [`Delivery::attempt`]. Later messages of its key wait behind it. It stays in the [`Holds`] until it
     /// comes again, or until [`Holds::release`].
     Held {
@@ -72,6 +72,16 @@ pub enum Verdict {
     Abandoned,
     /// The process must stop: leave the delivery unacknowledged.
     Stop(Error),
+}
+
+/// Where a hold goes on.
+enum Holding {
+    /// In the processor.
+    Here,
+    /// In the runtime, which presents the delivery again.
+    Elsewhere,
+    /// Nowhere: its limit has passed.
+    Over,
 }
 
 /// Drives deliveries through a handler until there is a verdict. Cheap to clone; clones share their metrics and holds.
@@ -146,34 +156,30 @@ impl Processor {
             let delay = match error.kind.disposition() {
                 Disposition::Hold => {
                     let hold = self.holds.register(&delivery, &error, held.take());
-                    let now = self.clock.now();
-                    if self.attempts.hold_limit.is_some_and(|limit| hold.lasted(now) >= limit) {
-                        return Verdict::DeadLetter { error, attempts };
+                    let delay = self.delay(failures, &error);
+                    match self.holding(&hold, delay) {
+                        Holding::Here => held = Some(hold),
+                        Holding::Over => return Verdict::DeadLetter { error, attempts },
+                        Holding::Elsewhere => {
+                            hold.stay();
+                            return Verdict::Held { error, attempts };
+                        }
                     }
-                    if self.attempts.hold_in_place.is_some_and(|limit| hold.waited(now) >= limit) {
-                        hold.stay();
-                        return Verdict::Held { error, attempts };
-                    }
-                    held = Some(hold);
-                    self.delay(failures, &error)
+                    delay
                 }
-                Disposition::Retry => {
+                disposition => {
                     held = None;
-                    log_failure(&delivery, &error);
-                    if attempts >= self.attempts.limit {
-                        return Verdict::DeadLetter { error, attempts };
+                    tracing::warn!(
+                        origin = %delivery.origin, group = %delivery.group, attempts, error = %error.chain(), "delivery failed"
+                    );
+                    match disposition {
+                        Disposition::Stop => return Verdict::Stop(error),
+                        Disposition::Retry if attempts < self.attempts.limit => {}
+                        _ => return Verdict::DeadLetter { error, attempts },
                     }
                     delivery.attempt += 1;
                     let soon = error.kind == ErrorKind::Conflict;
                     self.delay(if soon { 1 } else { failures }, &error)
-                }
-                Disposition::DeadLetter => {
-                    log_failure(&delivery, &error);
-                    return Verdict::DeadLetter { error, attempts };
-                }
-                Disposition::Stop => {
-                    log_failure(&delivery, &error);
-                    return Verdict::Stop(error);
                 }
             };
             tokio::select! {
@@ -182,6 +188,18 @@ impl Processor {
                 () = &mut stopping => return Verdict::Abandoned,
                 () = self.clock.sleep(delay) => {}
             }
+        }
+    }
+
+    /// Where a hold goes on that has to wait for `delay`.
+    fn holding(&self, hold: &Held, delay: Duration) -> Holding {
+        let (now, Attempts { hold_limit, hold_in_place, .. }) = (self.clock.now(), &self.attempts);
+        if hold_limit.is_some_and(|limit| hold.lasted(now) >= limit) {
+            return Holding::Over;
+        }
+        match hold_in_place.is_some_and(|limit| hold.waited(now).saturating_add(delay) > limit) {
+            true => Holding::Elsewhere,
+            false => Holding::Here,
         }
     }
 
@@ -216,10 +234,6 @@ impl Processor {
         self.meters.record(&place, &result, self.clock.now().duration_since(started).as_secs_f64());
         result
     }
-}
-
-fn log_failure(Delivery { origin, group, attempt, .. }: &Delivery, error: &Error) {
-    tracing::warn!(%origin, %group, attempts = attempt, error = %error.chain(), "delivery failed");
 }
 
 #[cfg(test)]

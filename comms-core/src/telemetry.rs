@@ -1,7 +1,7 @@
 //! Names of metrics, attributes and spans, in one place.
 //!
 //! They follow the OpenTelemetry semantic conventions 1.42
-//! (<https://opentelemetry.io/docs/specs/semconv/>) where these have one; the house's own begin with `comms`.
+//! (<https://opentelemetry.io/docs/specs/semconv/>) where these have one; names of this project begin with `comms`.
 //! Metrics stand here as Prometheus shows them: dots are underscores, the unit and `_total` stand at the end.
 //! Attributes keep their dots; an exporter to Prometheus turns them into underscores. What each metric means,
 //! with its labels: `docs/reference/telemetry.md`.
@@ -9,7 +9,7 @@
 //! The library records through the `metrics` facade. Handles are kept, so that an application installs its
 //! recorder before it starts anything of this house.
 
-/// Histogram, seconds: one try of a handler. `messaging.process.duration`.
+/// Histogram, seconds: one attempt of a handler. `messaging.process.duration`.
 pub const PROCESS_DURATION: &str = "messaging_process_duration_seconds";
 /// Counter: messages acknowledged by a carrier. `messaging.client.sent.messages`.
 pub const SENT_MESSAGES: &str = "messaging_client_sent_messages_total";
@@ -57,7 +57,7 @@ pub const CALL_FALLBACKS: &str = "comms_call_fallbacks_total";
 /// Counter: changes of a breaker's state, by `name` and the new `state`.
 pub const BREAKER_TRANSITIONS: &str = "comms_breaker_transitions_total";
 
-/// Span, and `messaging.operation.name`: one try of a handler.
+/// Span, and `messaging.operation.name`: one attempt of a handler.
 pub const PROCESS: &str = "process";
 
 /// Attribute: what carries the messages, `kafka` or `outbox`.
@@ -72,7 +72,7 @@ pub const MESSAGING_CONSUMER_GROUP_NAME: &str = "messaging.consumer.group.name";
 pub const MESSAGING_MESSAGE_ID: &str = "messaging.message.id";
 /// Attribute of what failed: [`crate::ErrorKind`] as text.
 pub const ERROR_TYPE: &str = "error.type";
-/// Attribute of the house: how a try ended, an [`crate::Outcome`] or an [`crate::ErrorKind`] as text.
+/// Attribute: how an attempt ended, an [`crate::Outcome`] or an [`crate::ErrorKind`] as text.
 pub const OUTCOME: &str = "outcome";
 /// Attribute of spans, for logs: the trace as 32 hexadecimal digits.
 pub const TRACE_ID: &str = "trace_id";

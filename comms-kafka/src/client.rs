@@ -1,4 +1,4 @@
-//! What every librdkafka client here does the same way: its log lines go to `tracing`.
+//! Logging of every librdkafka client here: its log lines go to `tracing`.
 
 use rdkafka::{config::RDKafkaLogLevel, error::KafkaError};
 
@@ -6,8 +6,8 @@ use rdkafka::{config::RDKafkaLogLevel, error::KafkaError};
 pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, line: &str) {
     use RDKafkaLogLevel as Level;
     match level {
-        // One map of settings serves producers, consumers and admin clients: "ignored by this instance".
-        // And a failed commit is told where it is called back.
+        // One map of settings serves producers, consumers and admin clients, so each ignores some. A failed commit is
+        // logged where its result arrives.
         _ if matches!(facility, "CONFWARN" | "COMMITFAIL") => tracing::debug!(facility, "{line}"),
         Level::Emerg | Level::Alert | Level::Critical | Level::Error => tracing::error!(facility, "{line}"),
         Level::Warning => tracing::warn!(facility, "{line}"),
@@ -16,7 +16,7 @@ pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, line: &str) {
     }
 }
 
-/// A client-wide error. librdkafka mends what can be mended by itself; this is for the reader of the log.
+/// Logs a client-wide error, which librdkafka repairs by itself where it can.
 pub(crate) fn error(error: &KafkaError, reason: &str) {
     tracing::warn!(%error, "{reason}");
 }

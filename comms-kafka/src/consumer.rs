@@ -144,8 +144,7 @@ impl Consumer {
         let _abandoned = control.abandoned.clone().drop_guard();
         let _stopping = control.stopping.clone().drop_guard();
         let letters = DeadLetters::new(dead_letters, backoff, clock.clone(), holds.clone());
-        let shared =
-            Shared { letters, control: control.clone(), holds: holds.clone(), backoff, clock: clock.clone() };
+        let shared = Shared { letters, control: control.clone() };
         let lanes = Arc::new(lanes(shared));
 
         let thread = {

@@ -94,7 +94,7 @@ impl KafkaPublisher {
     ///
     /// # Errors
     /// Returns `Invalid` for settings that are refused, unknown or impossible, `Misconfigured` for settings that do not
-    /// work on this machine (a certificate that cannot be read), and `Fatal` if no thread can be started.
+    /// work on this machine (a certificate that cannot be read), and `NotExecuted` if no thread can be started.
     pub fn new(config: &KafkaConfig, clock: Clock) -> Result<Self, Error> {
         let number = |key, default| config.number(key).map(|value| value.unwrap_or(default));
         let records = number("queue.buffering.max.messages", RECORDS)?.max(1);

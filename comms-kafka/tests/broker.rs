@@ -250,3 +250,44 @@ async fn a_member_whose_assignor_the_group_lacks_is_unready_with_the_reason() {
     second.stop().await;
     first.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Apache Kafka; run scripts/test"]
+async fn a_record_is_held_while_its_dead_letter_topic_is_missing() {
+    let spec = TopicSpec::new(unique("nodlq"), 1, 1);
+    provision(&config(), std::slice::from_ref(&spec), LIMIT).await.unwrap();
+    let mut config = config();
+    config.librdkafka.insert("topic.metadata.propagation.max.ms".into(), "500".into());
+    let (bad, good) = (message(&spec.name, "bad", 0), message(&spec.name, "good", 1));
+    publish(&*publisher(&config), [bad, good]).await;
+    let seen = Seen::default();
+    let handler = seen.handler_with(|delivery| async move {
+        match &*delivery.message.id {
+            "bad-0" => Err(comms_core::Error::invalid("cannot be read")),
+            _ => Ok(()),
+        }
+    });
+    let consumer = consumer(&config, &unique("g")).on(&*spec.name, handler).build().unwrap();
+    let holds = consumer.holds().clone();
+    let running = Running::start(consumer);
+    seen.len(1).await;
+    let until = async |wanted: usize| {
+        let reached = tokio::time::timeout(LIMIT, async {
+            while holds.len() != wanted {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        });
+        reached.await.unwrap_or_else(|_| panic!("{:?}", holds.list()));
+    };
+    until(1).await;
+    assert_eq!(holds.list()[0].kind, comms_core::ErrorKind::Misconfigured);
+    provision(&config, &[spec.dead_letters()], LIMIT).await.unwrap();
+    until(0).await;
+    running.stop().await;
+    let dead = Seen::default();
+    let reader = Consumer::builder(&config, unique("g")).on(spec.dead_letters().name, dead.handler());
+    let reader = Running::start(reader.dead_letter(publisher(&config)).build().unwrap());
+    dead.len(1).await;
+    reader.stop().await;
+    assert_eq!(dead.ids(), ["bad-0"]);
+}

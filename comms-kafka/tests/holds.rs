@@ -60,43 +60,23 @@ async fn a_deployment_fault_holds_its_key_and_no_attempt_counts() {
 async fn shutdown_ends_a_hold_at_once_and_leaves_the_record() {
     let cluster = Cluster::new(&[("t", 1)]);
     publish(&*cluster.publisher(), [message("t", "k", 0)]).await;
-    for place in [None, Some(Duration::ZERO)] {
-        let mut attempts = attempts(3, Duration::from_secs(600));
-        attempts.hold_in_place = place;
-        let seen = Seen::default();
-        let handler = seen.handler_with(|_| async { Err(Error::misconfigured("no table")) });
-        let (clock, holds) = (comms_core::Clock::system(), Holds::new(comms_core::Clock::system()));
-        let consumer = cluster.consumer().on("t", handler).attempts(attempts).holds(holds.clone());
-        let consumer = Running::start(consumer.drain(LIMIT).build().unwrap());
-        eventually("a hold", || holds.len() == 1).await;
-        let start = clock.now();
-        consumer.stop().await;
-        assert!(clock.now() - start < Duration::from_secs(10), "{:?}", clock.now() - start);
-        assert!(holds.is_empty());
-    }
+    let mut attempts = attempts(3, Duration::from_secs(600));
+    attempts.hold_in_place = Some(Duration::ZERO);
+    let seen = Seen::default();
+    let handler = seen.handler_with(|_| async { Err(Error::misconfigured("no table")) });
+    let (clock, holds) = (comms_core::Clock::system(), Holds::new(comms_core::Clock::system()));
+    let consumer = cluster.consumer().on("t", handler).attempts(attempts).holds(holds.clone());
+    let consumer = Running::start(consumer.drain(LIMIT).build().unwrap());
+    eventually("a hold", || holds.len() == 1).await;
+    let start = clock.now();
+    consumer.stop().await;
+    assert!(clock.now() - start < Duration::from_secs(10), "{:?}", clock.now() - start);
+    assert!(holds.is_empty());
+
     let again = Seen::default();
     let consumer = Running::start(cluster.consumer().on("t", again.handler()).build().unwrap());
     again.len(1).await;
     consumer.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_hold_that_is_handed_back_is_presented_again() {
-    let cluster = Cluster::new(&[("t", 1)]);
-    publish(&*cluster.publisher(), [message("t", "k", 0), message("t", "k", 1)]).await;
-    let mut attempts = attempts(3, Duration::from_millis(20));
-    attempts.hold_in_place = Some(Duration::ZERO);
-    let (seen, count) = (Seen::default(), Arc::new(std::sync::atomic::AtomicUsize::new(0)));
-    let handler = seen.handler_with(move |delivery| {
-        let fails = &*delivery.message.id == "k-0" && count.fetch_add(1, Ordering::SeqCst) < 8;
-        async move { if fails { Err(Error::not_executed("away")) } else { Ok(()) } }
-    });
-    let consumer = cluster.consumer().on("t", handler).attempts(attempts).build().unwrap();
-    let holds = consumer.holds().clone();
-    let consumer = Running::start(consumer);
-    seen.len(2).await;
-    consumer.stop().await;
-    assert_eq!((seen.ids(), holds.len()), (vec!["k-0".to_owned(), "k-1".to_owned()], 0));
 }
 
 /// A record that no dead letter can hold: a foreign producer may send up to the topic's limit.

@@ -7,9 +7,6 @@ use comms_core::{Error, ErrorKind};
 
 /// The longest reason that is kept, in bytes.
 const REASON_LIMIT: usize = 1024;
-/// How long a held message waits before it is tried again, at least and at most.
-const HELD_FOR: Duration = Duration::from_secs(2);
-const HELD_LIMIT: Duration = Duration::from_secs(60);
 
 /// Whether a parked message waits for somebody, or for the relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -103,13 +100,6 @@ impl Refusal {
 
     pub(crate) fn tried(attempts: u32, error: &Error) -> Self {
         Self { attempts, kind: Some(error.kind), reason: cut(error.chain().to_string()), hold: None }
-    }
-
-    /// Held for a cause outside the message: tried again by itself, after the wait that the error asks for.
-    pub(crate) fn held(attempts: u32, error: &Error) -> Self {
-        let wait = error.retry_after.unwrap_or(HELD_FOR).clamp(HELD_FOR, HELD_LIMIT);
-        // The attempt in hand is not counted.
-        Self { hold: Some(wait), ..Self::tried(attempts.saturating_sub(1), error) }
     }
 
     /// The refusal that `error` carries.

@@ -1,22 +1,27 @@
 //! The loop that carries committed rows to a publisher.
 //!
-//! The problem: rows become visible in another order than they were written, processes die between the
-//! publish and the note of it, two processes believe to be the only one, one message that nobody can handle
-//! stands before thousands.
+//! The problem: rows become visible in another order than they were written, processes and database servers die between the
+//! publish and the note of it, two processes believe that each is the only one, a destination is refused, one message
+//! that cannot be handled stands before thousands.
 //!
 //! The promise:
-//! - every committed row is delivered at least once, with the same identity each time; a row that was rolled
-//!   back never;
-//! - rows of one (destination, key) are delivered in the order in which their transactions followed one
-//!   another, and an older transaction that is still open holds up nobody;
-//! - one relay of a name reads at a time (a lease by the database's clock, fenced by an epoch);
-//! - a row that the publisher refuses for good is *parked* with the reason, and later rows of its key behind
-//!   it, until [`release`](crate::postgres::Tables::release); other keys flow.
+//! - Every committed row is delivered at least once, with the same identity each time; a row that was rolled
+//!   back is never delivered. That holds over crashes, promotions and restores of the database.
+//! - Rows of one (destination, key) are delivered in the order in which their transactions followed one
+//!   another. An older transaction that is still open holds up no other.
+//! - One relay of a name reads at a time: a lease by the database's clock, fenced by a token that the database draws.
+//! - A row that the publisher refuses for itself is *parked* with the reason, and later rows of its key behind
+//!   it, until [`release`](crate::postgres::Tables::release). Other keys flow.
+//! - A destination that the publisher refuses as a whole (its topic is missing, this process may not write to it) is *held*
+//!   with the reason: it has a position of its own, is attempted again with growing waits, and joins the others when the
+//!   cause is gone. Other destinations flow, and nothing is delivered twice for them.
+//! - The cursor remembers the destinations that it stands for, so that no change of [`RelayBuilder::destinations`] passes rows
+//!   over.
 //!
 //! What breaks it: two transactions that write one key at the same time have no order to keep. A publisher
 //! that has several rows of a key in flight when the first is refused may have delivered the later ones (Kafka
-//! does, the [`Subscriber`](crate::Subscriber) does not). After a transient failure everything behind it is
-//! sent again, so a key may be seen 1, 2, 1, 2. A process that is stopped for longer than its lease finishes
+//! does, the [`Subscriber`](crate::Subscriber) does not). After a failure the rows of a key that stand behind the failed one
+//! are sent again, so a key may be seen 1, 2, 1, 2. A process that is stopped for longer than its lease finishes
 //! what it had handed over.
 
 mod branches;
@@ -56,6 +61,8 @@ pub(crate) use store::{Branch, Changes, Holder, Lease, Page, Park, ParkedLanes, 
 
 /// The longest a single call to the database may take, but for a read.
 const CALL_LIMIT: Duration = Duration::from_secs(10);
+/// The pause before a session that was lost is begun anew.
+const LOST_PAUSE: Duration = Duration::from_millis(20);
 /// The longest a read may take: a bounded piece of work.
 const READ_LIMIT: Duration = Duration::from_secs(30);
 
@@ -95,7 +102,7 @@ pub struct Relay {
     metrics: Metrics,
     /// The last read succeeded: a relay whose calls fail is not ready again before one does.
     works: AtomicBool,
-    /// The oldest row that the carrier would not take, over the stints that it takes to deliver it.
+    /// The oldest row that was not settled when a session failed: until the next one knows better.
     behind: Mutex<Option<Aged>>,
 }
 
@@ -129,11 +136,12 @@ impl Relay {
 
     /// Carries rows until `shutdown` resolves; then waits for what is in flight, within
     /// [`RelayBuilder::drain`], writes the cursor and gives the lease back, so that a successor starts at once.
-    /// A database or a carrier that is away is waited for, without end. Dropping the future is a crash:
-    /// nothing is lost, the rows in flight come again.
+    /// A database or a publisher that is away is waited for, without end, and so is an operator: an outbox that cannot be
+    /// read (missing tables, rows of another server) makes the relay unready with the reason. Dropping the future is a
+    /// crash: nothing is lost, the rows in flight are delivered again.
     ///
     /// # Errors
-    /// `Fatal` where going on would do harm: the publisher's, or an outbox that is not this database's.
+    /// Returns [`ErrorKind::Fatal`] if the publisher reports it, or tables of a newer version than this program's.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
         let mut shutdown = std::pin::pin!(shutdown.fuse());
         let mut failures = 0;
@@ -143,6 +151,8 @@ impl Relay {
             failures = if progress { 0 } else { failures };
             let pause = match result {
                 Ok(End::Shutdown) => return Ok(()),
+                // The lease may still be this relay's: a server that was restarted has only forgotten the session.
+                Ok(End::Lost) => LOST_PAUSE,
                 // A third of the lease, so that a successor is not late; jitter, so that two are not in step.
                 Ok(End::NoLease) => self.settings.lease.mul_f64(0.25 + self.clock.random_unit() / 6.0),
                 Err(error) => {

@@ -8,6 +8,10 @@
 //! ones of its key do not run, they are refused too, so that the relay parks them in order. With
 //! [`transactional`](comms_core::transactional) each message has its effect once.
 //!
+//! A failure that is not the message's fault (a peer or a guard refuses, a deployment fault) holds the key: no attempt
+//! is counted, other keys go on. After [`Attempts::hold_in_place`] the relay parks the key as *held*, so that its cursor
+//! moves on, and presents the message again from time to time until the cause is gone.
+//!
 //! What breaks it: what a handler does outside its transaction. The relay's cursor waits for the slowest
 //! message in flight; see [`RelayBuilder::in_flight`](crate::RelayBuilder::in_flight).
 
@@ -22,7 +26,8 @@ use std::{
 
 use bytes::Bytes;
 use comms_core::{
-    Acks, Delivery, Error, Lanes, Message, Processor, Publisher, Receipt, Verdict, async_trait,
+    Acks, Delivery, Error, ErrorKind, Holds, Lanes, Message, Processor, Publisher, Receipt, Verdict,
+    async_trait,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -32,6 +37,11 @@ use blocks::{Blocks, Page};
 pub use builder::SubscriberBuilder;
 
 type Lane = (Arc<str>, Bytes);
+
+/// What each held message adds to the time between two attempts of a held message.
+const HOLD_EACH: Duration = Duration::from_millis(5);
+/// The longest time between two attempts.
+const HOLD_LIMIT: Duration = Duration::from_secs(5 * 60);
 
 /// Delivers messages to handlers by destination, as one consumer group.
 ///
@@ -54,6 +64,8 @@ struct Shared {
     group: Arc<str>,
     routes: HashMap<Arc<str>, Route>,
     blocks: Arc<Blocks>,
+    holds: Holds,
+    hold_retry: Duration,
     stop: CancellationToken,
     room: Arc<Semaphore>,
     bound: u32,
@@ -97,6 +109,14 @@ impl Subscriber {
         self.shared.stop.clone()
     }
 
+    /// The deliveries that are being held. One that is held for longer than
+    /// [`Attempts::hold_in_place`](comms_core::Attempts::hold_in_place) is parked as held, and stays on this list until
+    /// it comes again.
+    #[must_use]
+    pub fn holds(&self) -> &Holds {
+        &self.shared.holds
+    }
+
     /// Cancels [`Subscriber::stopper`].
     pub fn stop(&self) {
         self.shared.stop.cancel();
@@ -104,9 +124,20 @@ impl Subscriber {
 }
 
 impl Shared {
+    /// When a held message is attempted again: the more are held, the later.
+    fn hold(&self, error: &Error) -> Duration {
+        let held = u32::try_from(self.holds.len()).unwrap_or(u32::MAX);
+        let wait = self.hold_retry.saturating_add(HOLD_EACH.saturating_mul(held));
+        error.retry_after.map_or(wait, |least| least.max(wait)).min(HOLD_LIMIT)
+    }
+
     async fn run(self: Arc<Self>, item: Item) {
         let Item { message, lane, page, answer, room } = item;
-        let result = self.deliver(message, lane.as_ref(), &page).await;
+        // The relay dropped the acknowledgements: another one delivers what has not begun.
+        let result = match answer.is_closed() {
+            true => Err(Error::not_executed("the relay has lost its lease")),
+            false => self.deliver(message, lane.as_ref(), &page).await,
+        };
         if let Some((lane, _)) = &lane {
             self.blocks.leave(lane);
         }
@@ -134,18 +165,11 @@ impl Shared {
         match route.processor.process(delivery, self.stop.cancelled(), self.stop.cancelled()).await {
             Verdict::Done(_) => Ok(Receipt::default()),
             Verdict::DeadLetter { error, attempts } => {
-                let refusal = Refusal::tried(attempts, &error);
-                if let Some((lane, _)) = lane {
-                    page.block(lane.clone(), &refusal.reason);
-                }
-                Err(Error::invalid(refusal))
+                Err(refuse(Refusal::tried(attempts, &error), lane, page))
             }
-            Verdict::Held { error, attempts } => {
-                let refusal = Refusal::held(attempts, &error);
-                if let Some((lane, _)) = lane {
-                    page.block(lane.clone(), &refusal.reason);
-                }
-                Err(Error::invalid(refusal))
+            Verdict::Held { error, .. } => {
+                let hold = Some(self.hold(&error));
+                Err(refuse(Refusal { hold, ..Refusal::tried(0, &error) }, lane, page))
             }
             Verdict::Abandoned => Err(Error::not_executed("the subscriber is stopping")),
             Verdict::Stop(error) => {
@@ -155,6 +179,15 @@ impl Shared {
             }
         }
     }
+}
+
+/// Later messages of the key must not run either: they are refused until the relay has parked them behind this one.
+fn refuse(refusal: Refusal, lane: Option<&(Lane, u64)>, page: &Page) -> Error {
+    if let Some((lane, _)) = lane {
+        page.block(lane.clone(), &refusal.reason);
+    }
+    let kind = refusal.kind.filter(|_| refusal.hold.is_some()).unwrap_or(ErrorKind::Invalid);
+    Error::new(kind, refusal)
 }
 
 #[async_trait]

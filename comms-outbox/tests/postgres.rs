@@ -2,6 +2,8 @@
 #![cfg(feature = "postgres")]
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
+#[path = "postgres/relay.rs"]
+mod relay;
 mod suite;
 
 use std::{sync::Arc, time::Duration};
@@ -11,7 +13,7 @@ use comms_core::{
     UnitOfWork,
 };
 use comms_outbox::{
-    Parked, Relay, RelayBuilder,
+    Branch, Parked, Relay, RelayBuilder,
     postgres::{PgUnit, RelayStore, Tables},
 };
 use sqlx::{AssertSqlSafe, Connection, PgPool, postgres::PgPoolOptions};
@@ -29,13 +31,6 @@ struct Postgres {
 fn url() -> String {
     std::env::var("COMMS_TEST_POSTGRES_URL")
         .expect("COMMS_TEST_POSTGRES_URL is not set: run scripts/test, or eval \"$(scripts/services env)\"")
-}
-
-impl Postgres {
-    async fn sql(&self, text: &str) {
-        let text = text.replace("{s}", &self.schema);
-        sqlx::raw_sql(AssertSqlSafe(text)).execute(&self.pool).await.unwrap();
-    }
 }
 
 impl Backend for Postgres {
@@ -82,6 +77,20 @@ impl Backend for Postgres {
     async fn release(&self, key: Option<&'static str>) -> u64 {
         let mut conn = self.pool.acquire().await.unwrap();
         self.tables.release(&mut conn, "test", key.map(str::as_bytes)).await.unwrap()
+    }
+
+    async fn branches(&self) -> Vec<Branch> {
+        self.tables.branches(&mut self.pool.acquire().await.unwrap(), "test").await.unwrap()
+    }
+
+    async fn cover_only(&self, destinations: &'static [&'static str]) {
+        let mut conn = self.pool.acquire().await.unwrap();
+        self.tables.cover_only(&mut conn, "test", destinations).await.unwrap();
+    }
+
+    async fn sql(&self, text: &str) {
+        let text = text.replace("{s}", &self.schema);
+        sqlx::raw_sql(AssertSqlSafe(text)).execute(&self.pool).await.unwrap();
     }
 
     async fn add_effect(&self, tx: &mut Tx<Self>, text: &str) {
@@ -614,4 +623,16 @@ async fn an_envelope_that_cannot_be_opened_is_parked() {
 #[ignore = "needs PostgreSQL; run scripts/test"]
 async fn a_commit_after_a_failed_claim_is_refused() {
     suite::once::a_commit_after_a_failed_claim_is_refused::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_held_key_holds_up_nothing_and_resumes_by_itself() {
+    suite::holds::a_held_key_holds_up_nothing_and_resumes_by_itself::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_hold_with_a_limit_ends_parked() {
+    suite::holds::a_hold_with_a_limit_ends_parked::<Postgres>().await;
 }

@@ -2,16 +2,21 @@
 #![cfg(feature = "sqlite")]
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
+#[path = "sqlite/relay.rs"]
+mod relay;
 mod suite;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
 use comms_core::{Claim, Error, ErrorKind, Health, Inbox, Publisher, UnitOfWork};
 use comms_outbox::{
-    Parked, Relay, RelayBuilder, Wake,
+    Branch, Parked, Relay, RelayBuilder, Wake,
     sqlite::{RelayStore, SqliteUnit, Tables},
 };
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions};
+use sqlx::{
+    AssertSqlSafe,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions},
+};
 use suite::{Backend, Tx, message, recorder::Recorder, run, send, until};
 
 /// One file, with writers in several connections: as from several processes.
@@ -74,6 +79,21 @@ impl Backend for Sqlite {
     async fn release(&self, key: Option<&'static str>) -> u64 {
         let mut conn = self.pool.acquire().await.unwrap();
         Tables::new().release(&mut conn, "test", key.map(str::as_bytes)).await.unwrap()
+    }
+
+    async fn branches(&self) -> Vec<Branch> {
+        Tables::new().branches(&mut self.pool.acquire().await.unwrap(), "test").await.unwrap()
+    }
+
+    async fn cover_only(&self, destinations: &'static [&'static str]) {
+        let mut tx = self.unit.begin().await.unwrap();
+        Tables::new().cover_only(&mut tx, "test", destinations).await.unwrap();
+        self.unit.commit(tx).await.unwrap();
+    }
+
+    async fn sql(&self, text: &str) {
+        let text = AssertSqlSafe(text.replace("{s}.", ""));
+        sqlx::raw_sql(text).execute(&self.pool).await.unwrap();
     }
 
     async fn add_effect(&self, tx: &mut Tx<Self>, text: &str) {
@@ -428,4 +448,14 @@ async fn an_envelope_that_cannot_be_opened_is_parked() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_after_a_failed_claim_is_refused() {
     suite::once::a_commit_after_a_failed_claim_is_refused::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_key_holds_up_nothing_and_resumes_by_itself() {
+    suite::holds::a_held_key_holds_up_nothing_and_resumes_by_itself::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_with_a_limit_ends_parked() {
+    suite::holds::a_hold_with_a_limit_ends_parked::<Sqlite>().await;
 }

@@ -36,7 +36,7 @@ impl Protocol {
 }
 
 impl Context {
-    /// Continues a request of another service of the house: its trace (a new span under it, or a new trace
+    /// Continues a request of another service of the same system: its trace (a new span under it, or a new trace
     /// where it has none), deadline, correlation, cause, idempotency key and priority. The other half is
     /// [`Context::write_request`].
     ///
@@ -88,7 +88,7 @@ impl Context {
     ///
     /// # Errors
     /// `Rejected` by [`Guard::Deadline`] (DEADLINE_EXCEEDED, 504) where the deadline has passed: nothing is to be sent.
-    /// `Invalid` for a key outside the rule of [`is_key`](crate::idempotency::is_key).
+    /// `Invalid` for a key outside the rule of [`is_key`].
     pub fn write_request(
         &self,
         carrier: &mut impl Inject,

@@ -56,15 +56,34 @@ impl Entry {
     /// Takes the error of another attempt. Returns whether the hold is to be logged: at its beginning, once a minute, and
     /// when another kind of error comes.
     pub(super) fn renew(&mut self, error: &Error, attempts: u32, now: Instant) -> bool {
-        let changed = self.hold.kind != error.kind;
-        (self.hold.kind, self.hold.attempts, self.hold.reason) =
-            (error.kind, attempts, error.chain().to_string());
-        let due = self.logged.is_none_or(|at| now.saturating_duration_since(at) >= LOGGED_EVERY);
-        if due || changed {
+        self.hold.attempts = attempts;
+        let mut changed = false;
+        if self.logged.is_none() || !is_refused_by_guard(error) {
+            changed = self.hold.kind != error.kind;
+            (self.hold.kind, self.hold.reason) = (error.kind, error.chain().to_string());
+        }
+        let due = self.logged.is_none_or(|at| now.saturating_duration_since(at) >= LOGGED_EVERY) || changed;
+        if due {
             self.logged = Some(now);
         }
-        due || changed
+        due
     }
+
+    pub(super) fn log(&self, origin: &str, now: Instant) {
+        let Hold { group, kind, reason, attempts, .. } = &self.hold;
+        let seconds = now.saturating_duration_since(self.began).as_secs();
+        match kind {
+            ErrorKind::Misconfigured => {
+                tracing::error!(origin, %group, attempts, seconds, error = %reason, "delivery held: a deployment fault");
+            }
+            _ => tracing::warn!(origin, %group, attempts, seconds, error = %reason, "delivery held"),
+        }
+    }
+}
+
+/// A breaker that opened because of the cause hides it: such a refusal replaces no earlier reason.
+fn is_refused_by_guard(error: &Error) -> bool {
+    error.rejection().is_some_and(|rejection| !rejection.guard.ended_attempt())
 }
 
 /// A hold of a delivery that is in hand, made by [`Holds::register`]. Dropping it takes the delivery off the list.
@@ -97,17 +116,6 @@ impl Held {
     /// How long this processor has waited with the delivery since it was taken in hand.
     pub(crate) fn waited(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.taken)
-    }
-
-    pub(super) fn log(&self, Delivery { origin, group, .. }: &Delivery, error: &Error, now: Instant) {
-        let (attempts, seconds) = (self.attempts, self.lasted(now).as_secs());
-        match error.kind {
-            ErrorKind::Misconfigured => {
-                let error = error.chain();
-                tracing::error!(%origin, %group, attempts, seconds, %error, "delivery held: a deployment fault");
-            }
-            _ => tracing::warn!(%origin, %group, attempts, seconds, error = %error.chain(), "delivery held"),
-        }
     }
 
     /// Leaves the delivery on the list: it was handed back, and comes again.

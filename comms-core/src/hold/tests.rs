@@ -1,7 +1,11 @@
 //! The list of holds, apart from the processor that fills it.
 
 use super::*;
-use crate::{Headers, Message, health::Status};
+use crate::{
+    Headers, Message,
+    error::{Guard, Rejection},
+    health::Status,
+};
 
 fn delivery(id: &str) -> Delivery {
     let message = Message {
@@ -103,4 +107,22 @@ fn a_hold_is_logged_at_its_beginning_once_a_minute_and_when_the_kind_changes() {
     assert!(!logged(&away(), 1));
     assert!(logged(&Error::misconfigured("no such method"), 1));
     assert!(!logged(&Error::misconfigured("no such method"), 59));
+}
+
+#[test]
+fn a_breaker_that_opened_because_of_the_cause_does_not_hide_it() {
+    let holds = Holds::new(Clock::manual(Duration::ZERO));
+    let open = || Error::from(Rejection::new("payments", Guard::Breaker, None));
+    let held = holds.register(&delivery("a"), &open(), None);
+    assert_eq!(holds.list()[0].kind, ErrorKind::Rejected);
+    let held = holds.register(&delivery("a"), &Error::misconfigured("no such method"), Some(held));
+    let held = holds.register(&delivery("a"), &open().context("ask"), Some(held));
+    let hold = holds.list().remove(0);
+    assert_eq!(
+        (hold.kind, &*hold.reason, hold.attempts),
+        (ErrorKind::Misconfigured, "misconfigured: no such method", 3)
+    );
+    let held = holds.register(&delivery("a"), &away(), Some(held));
+    assert_eq!(holds.list()[0].kind, ErrorKind::NotExecuted);
+    drop(held);
 }

@@ -99,17 +99,12 @@ async fn a_conflict_is_retried_soon_however_often_it_comes() {
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_asks_for_a_year_is_asked_again_after_five_minutes() {
     let year = Duration::from_secs(365 * 24 * 3600);
-    let handler = handler_fn(move |delivery: Delivery| async move {
-        if delivery.attempt == 1 {
-            Err(Error::indeterminate("no").with_retry_after(year))
-        } else {
-            Ok(Outcome::Done)
-        }
-    });
-    let processor = Processor::new(BoxHandler::new(handler), Attempts::default(), Clock::system(), "test");
-    let start = Clock::system().now();
-    processor.process(delivery(), pending(), pending()).await;
-    assert_eq!(Clock::system().now() - start, RETRY_AFTER_LIMIT);
+    for kind in [ErrorKind::Indeterminate, ErrorKind::Rejected, ErrorKind::Conflict] {
+        let (processor, _) = failing(2, move || Error::new(kind, "no").with_retry_after(year));
+        let start = Clock::system().now();
+        processor.process(delivery(), pending(), pending()).await;
+        assert_eq!(Clock::system().now() - start, RETRY_AFTER_LIMIT, "{kind}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! How long to wait before another try.
+//! How long to wait before another attempt.
 
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::config::{bounded, duration};
 use crate::{Clock, Error};
 
-/// Exponential backoff with jitter. Default (requirement P14): 1 s, doubled, at most 30 s, jitter +-20%
+/// Exponential backoff with jitter. Default: 1 s, doubled, at most 30 s, jitter +-20%
 /// after the cap.
 ///
 /// ```

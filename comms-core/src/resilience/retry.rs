@@ -9,8 +9,7 @@ use super::{
 };
 use crate::{Clock, Error, ErrorKind, Retry};
 
-/// How often and under which conditions an attempt is made again. Default (requirement P14): five attempts in
-/// all, 1 s doubling to 30 s, +-20%, within a [`Budget`].
+/// How often and under which conditions an attempt is made again. Default: five attempts in all, 1 s doubling to 30 s, +-20%, within a [`Budget`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]

@@ -48,10 +48,10 @@ pub trait PublisherFixture: Send + Sync {
     }
 }
 
-/// Tries every promise.
+/// Checks every promise.
 ///
 /// # Errors
-/// The promises that were broken.
+/// Returns [`Broken`] with every promise that was broken, and what was observed.
 pub async fn all<F: PublisherFixture>(fixture: &F) -> Result<(), Broken> {
     let mut suite = Suite::new("Publisher");
     suite.check("a key keeps its order through partial takes", in_order(fixture)).await;
@@ -65,11 +65,11 @@ pub async fn all<F: PublisherFixture>(fixture: &F) -> Result<(), Broken> {
     suite.end()
 }
 
-/// 500 messages of five keys, over and over offered until all are taken; the answers are asked for backwards, since
-/// the order is settled before.
+/// Offers 500 messages of five keys until all are taken, and awaits the answers in reverse, because the order is settled
+/// before. Each key arrives in its order.
 ///
 /// # Errors
-/// How it does not.
+/// Returns [`Broken`] if a message is not acknowledged or a key changes its order.
 pub async fn in_order<F: PublisherFixture>(fixture: &F) -> Result<(), Broken> {
     let (publisher, to) = begin(fixture).await?;
     let messages: Vec<_> = (0..500).map(|n| message(&to, &format!("k{}", n % 5), n)).collect();
@@ -102,10 +102,10 @@ pub async fn in_order<F: PublisherFixture>(fixture: &F) -> Result<(), Broken> {
     Ok(())
 }
 
-/// As many answers as were taken; none for an empty batch.
+/// There is one answer for each message taken, and none for an empty batch.
 ///
 /// # Errors
-/// How many there are.
+/// Returns [`Broken`] if there are more or fewer answers than messages taken, or a ready publisher takes none.
 pub async fn one_answer_each<F: PublisherFixture>(fixture: &F) -> Result<(), Broken> {
     let (publisher, to) = begin(fixture).await?;
     ensure_eq(publisher.enqueue(&mut VecDeque::new()).await.len(), 0, "answers for an empty batch")?;
@@ -123,10 +123,10 @@ pub async fn one_answer_each<F: PublisherFixture>(fixture: &F) -> Result<(), Bro
     ensure_eq(fixture.arrived(&to).await?.len(), taken_in_all, "how many arrived")
 }
 
-/// The answer stands in its place, and what stands before and behind it arrives.
+/// A refused message has its answer in its place, and the messages before and behind it arrive.
 ///
 /// # Errors
-/// How it does not.
+/// Returns [`Broken`] if the refusal is not in its place, or another message does not arrive.
 pub async fn refusal<F: PublisherFixture>(fixture: &F) -> Result<(), Broken> {
     let (publisher, to) = begin(fixture).await?;
     let Some(refused) = fixture.refusable(message(&to, "b", 1)) else { return Ok(()) };
@@ -143,10 +143,10 @@ pub async fn refusal<F: PublisherFixture>(fixture: &F) -> Result<(), Broken> {
     ensure_eq(arrived, ["a", "c"].map(|key| Some(Bytes::from(key))).to_vec(), "which arrived")
 }
 
-/// Though nobody asks for the answers.
+/// A flush resolves when every message has arrived, also if the answers are not polled.
 ///
 /// # Errors
-/// How it does not.
+/// Returns [`Broken`] if a message has not arrived when the flush resolves.
 pub async fn flush<F: PublisherFixture>(fixture: &F) -> Result<(), Broken> {
     let (publisher, to) = begin(fixture).await?;
     publisher.flush().await?;
@@ -159,10 +159,10 @@ pub async fn flush<F: PublisherFixture>(fixture: &F) -> Result<(), Broken> {
     ensure_eq(answers.await.len(), taken, "answers after the flush")
 }
 
-/// What is left is the end of what was offered, untouched; after the answers there is room again.
+/// Messages that are not taken are the last ones offered, unchanged; after the answers there is room again.
 ///
 /// # Errors
-/// How it is not.
+/// Returns [`Broken`] if more is taken than the bound, the rest is changed, or no room comes back.
 pub async fn backpressure<F: PublisherFixture>(fixture: &F) -> Result<(), Broken> {
     let Some(bound) = fixture.bound() else { return Ok(()) };
     let (publisher, to) = begin(fixture).await?;

@@ -80,6 +80,7 @@ impl ConsumerBuilder {
     }
 
     /// How often and for how long a record is attempted, and how long it may be held. Default [`Attempts::default`].
+    /// A held record waits in its lane, so [`Attempts::hold_in_place`] is not used.
     pub fn attempts(self, attempts: Attempts) -> Self {
         Self { attempts, ..self }
     }
@@ -188,11 +189,12 @@ impl ConsumerBuilder {
 
     fn routes(&self, holds: &Holds) -> Result<HashMap<Arc<str>, Processor>, Error> {
         let mut routes = HashMap::new();
+        let mut attempts = self.attempts.clone();
+        attempts.hold_in_place = None;
         for (topic, handler) in &self.handlers {
             record::check_topic(&dlq_topic(topic))?;
-            let processor =
-                Processor::new(handler.clone(), self.attempts.clone(), self.clock.clone(), "kafka")
-                    .with_holds(holds.clone());
+            let processor = Processor::new(handler.clone(), attempts.clone(), self.clock.clone(), "kafka")
+                .with_holds(holds.clone());
             if routes.insert(topic.clone(), processor).is_some() {
                 return Err(Error::invalid(format!("topic {topic} has two handlers: join them into one")));
             }

@@ -122,7 +122,12 @@ impl Group {
                 | Code::RebalanceInProgress
                 | Code::StaleMemberEpoch,
             )) => tracing::debug!(group = %self.name, ?result, "commit came too late"),
-            Err(_) => tracing::warn!(group = %self.name, ?result, "commit failed"),
+            Err(_) => {
+                tracing::warn!(group = %self.name, ?result, "commit failed");
+                if let Err(error) = &result {
+                    self.standing.reported(error);
+                }
+            }
         }
     }
 

@@ -8,16 +8,13 @@ use super::{
     assignment::{Assignment, Flight},
     dead_letter::{DeadLetters, Place},
 };
-use comms_core::{Backoff, Clock, Delivery, Error, Holds, Verdict, telemetry};
+use comms_core::{Delivery, Error, Verdict, telemetry};
 
 /// What the work on each record needs.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) letters: DeadLetters,
     pub(super) control: Arc<Control>,
-    pub(super) holds: Holds,
-    pub(super) backoff: Backoff,
-    pub(super) clock: Clock,
 }
 
 /// The signals by which the lanes, the poll thread and `run` end each other.
@@ -57,7 +54,7 @@ pub(super) async fn work(mut record: Record, shared: &Shared) {
         return;
     }
     let assignment = record.flight.assignment.clone();
-    match handle(&mut record, &assignment, shared).await {
+    match handle(&record, &assignment, shared).await {
         Ok(true) => record.flight.complete(),
         Ok(false) => {}
         Err(error) => {
@@ -69,38 +66,16 @@ pub(super) async fn work(mut record: Record, shared: &Shared) {
 }
 
 /// Whether the record is handled, or stands in the dead letters.
-async fn handle(record: &mut Record, assignment: &Assignment, shared: &Shared) -> Result<bool, Error> {
-    let mut waits = 0_u32;
-    loop {
-        let (stopping, cancelled) = (assignment.closed.cancelled(), assignment.revoked.cancelled());
-        match assignment.processor.process(record.delivery.clone(), stopping, cancelled).await {
-            Verdict::Done(_) => return Ok(true),
-            Verdict::DeadLetter { error, attempts } => {
-                return Ok(bury(record, assignment, shared, &error, attempts).await);
-            }
-            Verdict::Held { error, attempts } => {
-                // Presented again in place: its lane waits anyway.
-                record.delivery.attempt = attempts;
-                waits = waits.saturating_add(1);
-                let wait =
-                    shared.backoff.delay(waits, &shared.clock).max(error.retry_after.unwrap_or_default());
-                tokio::select! {
-                    biased;
-                    () = assignment.closed.cancelled() => {
-                        shared.holds.release(&record.delivery);
-                        return Ok(false);
-                    }
-                    () = shared.clock.sleep(wait) => {}
-                }
-            }
-            Verdict::Abandoned => {
-                shared.holds.release(&record.delivery);
-                return Ok(false);
-            }
-            Verdict::Stop(error) => {
-                return Err(error.context(format_args!("at {}", record.delivery.origin)));
-            }
+async fn handle(record: &Record, assignment: &Assignment, shared: &Shared) -> Result<bool, Error> {
+    let (stopping, cancelled) = (assignment.closed.cancelled(), assignment.revoked.cancelled());
+    match assignment.processor.process(record.delivery.clone(), stopping, cancelled).await {
+        Verdict::Done(_) => Ok(true),
+        Verdict::DeadLetter { error, attempts } => {
+            Ok(bury(record, assignment, shared, &error, attempts).await)
         }
+        // `Held` does not come: the builder lets the processor wait in place, because the lane waits anyway.
+        Verdict::Abandoned | Verdict::Held { .. } => Ok(false),
+        Verdict::Stop(error) => Err(error.context(format_args!("at {}", record.delivery.origin))),
     }
 }
 

@@ -120,14 +120,18 @@ impl Line {
 pub(super) struct HandOver<'a> {
     producers: &'a Arc<Producers>,
     calls: MutexGuard<'a, Calls>,
+    /// The topic of the message before: most go to the same.
+    last: Option<Arc<Topic>>,
     wants_limit: bool,
 }
 
 impl HandOver<'_> {
     /// Takes `message`, for which there is room.
     pub(super) fn push(&mut self, message: Message, slot: Slot) {
-        let topic = self.producers.line.topic(&message.destination);
+        let last = self.last.take().filter(|topic| topic.name == message.destination);
+        let topic = last.unwrap_or_else(|| self.producers.line.topic(&message.destination));
         self.wants_limit |= topic.push(&**self.producers, message, slot);
+        self.last = Some(topic);
     }
 
     /// Ends the hand-over; [`Line::ended`] is called once for it.
@@ -160,7 +164,7 @@ impl Producers {
     }
 
     pub(super) fn hand_over(self: &Arc<Self>) -> HandOver<'_> {
-        HandOver { producers: self, calls: self.line.calls(), wants_limit: false }
+        HandOver { producers: self, calls: self.line.calls(), last: None, wants_limit: false }
     }
 
     /// The producers that there are.

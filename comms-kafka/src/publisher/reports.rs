@@ -32,7 +32,7 @@ pub(super) fn serve(producer: Arc<Producer>, name: &str) -> Result<(), Error> {
         line.closed.cancel();
     };
     let thread = std::thread::Builder::new().name(name.to_owned()).spawn(body);
-    thread.map(drop).map_err(|e| Error::fatal(e).context("start the publisher's thread"))
+    thread.map(drop).map_err(|e| Error::not_executed(e).context("start the publisher's thread"))
 }
 
 /// Where the delivery reports arrive.

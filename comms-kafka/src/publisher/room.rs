@@ -1,4 +1,4 @@
-//! The publisher's bound: how much may wait for an acknowledgement, and who waits for room.
+//! The publisher's bound: how much may wait for an acknowledgement, and the callers that wait for room.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
@@ -28,8 +28,8 @@ impl Room {
         Self { bound, used: Mutex::new(Bound { records: 0, bytes: 0 }), changed: Notify::new() }
     }
 
-    /// Takes room for one message. The last one may go over the bound in bytes: what is refused here has to
-    /// be what [`Room::has_room`] denies, or a caller would spin between the two.
+    /// Takes room for one message. The last one may exceed the bound in bytes, so that this succeeds exactly when
+    /// [`Room::has_room`] is true; otherwise a caller would spin between the two.
     pub(super) fn take(&self, size: usize) -> bool {
         let mut used = self.lock();
         if !self.bound.admits(*used) {
@@ -47,7 +47,7 @@ impl Room {
         self.changed.notify_waiters();
     }
 
-    /// Wakes all waiters, so that they look again.
+    /// Wakes all waiters, so that they check again.
     pub(super) fn wake(&self) {
         self.changed.notify_waiters();
     }
@@ -62,7 +62,7 @@ impl Room {
         self.lock().records == 0
     }
 
-    /// Resolves when `condition` holds; looked at after each change.
+    /// Resolves when `condition` holds. Checked after each change.
     pub(super) async fn until<T>(&self, mut condition: impl FnMut(&Self) -> Option<T>) -> T {
         loop {
             // Registered before the look, so that a change in between is not missed.
@@ -86,7 +86,7 @@ mod tests {
     use std::sync::Arc;
 
     #[tokio::test]
-    async fn bounds_records_and_bytes_and_wakes_who_waits() {
+    async fn bounds_records_and_bytes_and_wakes_waiters() {
         let room = Arc::new(Room::new(Bound { records: 2, bytes: 10 }));
         assert!(room.take(100), "one may go over");
         assert!(!room.take(1) && !room.has_room(), "bytes are full");

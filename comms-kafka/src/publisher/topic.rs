@@ -110,6 +110,7 @@ impl Topic {
         let mut state = self.lock();
         if state.is_blocked() {
             state.waiting.push_back((message, slot));
+            state.advance(self, sender);
         } else {
             let alone = state.route == Route::Alone;
             if let Some(unsent) = state.send(self, sender, alone, (message, slot)) {

@@ -58,6 +58,11 @@ pub(super) async fn save(
     if let Some(covers) = &changes.covers {
         tables.relay_query(&sql.covers).bind(relay).bind(covers.as_deref()).execute(&mut *conn).await?;
     }
+    // Before the branches: a destination that joined may have been set apart again since.
+    if !changes.joined.is_empty() {
+        let joined: Vec<_> = changes.joined.iter().map(|d| &**d).collect();
+        tables.relay_query(&sql.join).bind(relay).bind(joined).execute(&mut *conn).await?;
+    }
     if !changes.branches.is_empty() {
         let rows = &changes.branches;
         tables
@@ -71,10 +76,6 @@ pub(super) async fn save(
             .bind(rows.iter().map(|b| b.held.as_ref().map(|h| &*h.1)).collect::<Vec<_>>())
             .execute(&mut *conn)
             .await?;
-    }
-    if !changes.joined.is_empty() {
-        let joined: Vec<_> = changes.joined.iter().map(|d| &**d).collect();
-        tables.relay_query(&sql.join).bind(relay).bind(joined).execute(&mut *conn).await?;
     }
     save_parked(conn, tables, relay, changes).await
 }

@@ -2,11 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use comms_core::{Error, ErrorKind};
+use comms_core::Error;
 use sqlx::{PgConnection, PgPool, Row as _, postgres::PgRow};
 
 use super::{Tables, unit};
 use crate::{
+    branch::held,
     commit_error,
     relay::{Branch, Lease, Position},
     sql_error,
@@ -26,8 +27,8 @@ SELECT pg_is_in_recovery() AS standby,
 /// `3:3:` is the least snapshot: nothing is visible in it, so a new relay begins with the oldest row.
 pub(super) const ACQUIRE: &str = "
 INSERT INTO {s}.comms_outbox_cursor AS c
-    (relay, snap, last_id, token, owner, lease, lease_until, system_identifier)
-SELECT $1, '3:3:', 0, gen_random_uuid(), $2, l.lease, clock_timestamp() + l.lease, system_identifier
+    (relay, snap, last_id, token, owner, lease, lease_until, system_identifier, covers)
+SELECT $1, '3:3:', 0, gen_random_uuid(), $2, l.lease, clock_timestamp() + l.lease, system_identifier, $4::text[]
 FROM pg_control_system(), (SELECT $3 * interval '1 millisecond' AS lease) l
 ON CONFLICT (relay) DO UPDATE
 SET token = gen_random_uuid(), owner = excluded.owner, lease = excluded.lease,
@@ -53,6 +54,7 @@ pub(super) async fn acquire(
     relay: &str,
     owner: &str,
     lease: Duration,
+    covers: Option<&[String]>,
 ) -> Result<Option<Lease>, Error> {
     let mut tx = unit::begin_with(pool, BEGIN).await?;
     tables.check(&mut tx).await?;
@@ -62,6 +64,7 @@ pub(super) async fn acquire(
         .bind(relay)
         .bind(owner)
         .bind(lease.as_secs_f64() * 1e3)
+        .bind(covers)
         .fetch_optional(&mut *tx)
         .await
         .map_err(sql_error)?;
@@ -132,8 +135,6 @@ fn position(row: &PgRow) -> Result<Position, sqlx::Error> {
 }
 
 fn branch(row: &PgRow) -> Result<Branch, sqlx::Error> {
-    let error: Option<String> = row.try_get("error")?;
-    // Only that it is held matters from here on: it is tried again at once, and fails with its kind.
-    let held = error.map(|error| (ErrorKind::Misconfigured, error));
+    let held = held(row.try_get("error_kind")?, row.try_get("error")?);
     Ok(Branch { destination: row.try_get::<&str, _>("topic")?.into(), position: position(row)?, held })
 }

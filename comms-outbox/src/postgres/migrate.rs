@@ -27,12 +27,14 @@ impl Tables {
     pub async fn migrate(&self, pool: &PgPool) -> Result<(), Error> {
         let mut tx = unit::begin(pool).await?;
         sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('comms_outbox_migrations ' || $1, 0))")
+            .persistent(false)
             .bind(&*self.schema)
             .execute(&mut *tx)
             .await
             .map_err(sql_error)?;
         // Asked first: CREATE SCHEMA IF NOT EXISTS needs the right to create, also where there is one.
         let exists: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)")
+            .persistent(false)
             .bind(&*self.schema)
             .fetch_one(&mut *tx)
             .await
@@ -46,6 +48,7 @@ impl Tables {
             self.execute(&mut tx, text).await.map_err(|e| e.context(format_args!("migration {version}")))?;
             let note = "INSERT INTO {s}.comms_outbox_migrations (version, checksum) VALUES ($1, $2)";
             sqlx::query(render(&self.schema, note))
+                .persistent(false)
                 .bind(version)
                 .bind(migrate::checksum(text))
                 .execute(&mut *tx)
@@ -62,6 +65,7 @@ impl Tables {
     pub async fn check(&self, conn: &mut PgConnection) -> Result<(), Error> {
         let table = format!("{}.comms_outbox_migrations", self.schema);
         let exists: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
+            .persistent(false)
             .bind(table)
             .fetch_one(&mut *conn)
             .await
@@ -72,7 +76,8 @@ impl Tables {
 
     async fn applied(&self, conn: &mut PgConnection) -> Result<Vec<(i64, Vec<u8>)>, Error> {
         let text = "SELECT version, checksum FROM {s}.comms_outbox_migrations ORDER BY version";
-        let rows = sqlx::query(render(&self.schema, text)).fetch_all(conn).await.map_err(sql_error)?;
+        let rows = sqlx::query(render(&self.schema, text)).persistent(false).fetch_all(conn).await;
+        let rows = rows.map_err(sql_error)?;
         rows.iter()
             .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
             .collect::<Result<_, _>>()

@@ -25,8 +25,12 @@ impl Tables {
     /// # Errors
     /// The database's.
     pub async fn parked(&self, conn: &mut PgConnection, relay: &str) -> Result<Vec<Parked>, Error> {
-        let rows =
-            sqlx::query(self.sql.parked.clone()).bind(relay).fetch_all(conn).await.map_err(sql_error)?;
+        let rows = self
+            .relay_query(&self.sql.parked)
+            .bind(relay.to_owned())
+            .fetch_all(conn)
+            .await
+            .map_err(sql_error)?;
         rows.iter().map(parked).collect::<Result<_, _>>().map_err(sql_error)
     }
 
@@ -42,7 +46,7 @@ impl Tables {
         relay: &str,
         key: Option<&[u8]>,
     ) -> Result<u64, Error> {
-        let query = sqlx::query(self.sql.release.clone()).bind(relay).bind(key);
+        let query = self.relay_query(&self.sql.release).bind(relay.to_owned()).bind(key);
         query.execute(conn).await.map(|done| done.rows_affected()).map_err(sql_error)
     }
 }

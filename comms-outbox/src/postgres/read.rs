@@ -81,7 +81,7 @@ pub(super) const BEGIN: &str = "BEGIN READ ONLY; SET LOCAL enable_seqscan = off;
 
 /// $1 relay, $2 token.
 pub(super) const LOOK: &str = "
-SELECT EXISTS (SELECT FROM {s}.comms_outbox_guard WHERE relay = $1 AND token = $2::text::uuid) AS same,
+SELECT EXISTS (SELECT FROM {s}.comms_outbox_guard WHERE relay = $1 AND token = $2::uuid) AS same,
        pg_current_snapshot()::text AS now";
 
 /// How much one statement may examine: less after the server cancelled one.
@@ -115,7 +115,7 @@ pub(super) async fn read(
     query: Query,
 ) -> Result<Option<Page>, Error> {
     let Some(upto) = upto(pool, tables, &query).await? else { return Ok(None) };
-    if query.from.is_settled() && upto == query.from.snap {
+    if query.from.is_settled() && is_read(&query, &upto)? {
         return Ok(Some(nothing(query.from.clone())));
     }
     let mut window = match query.scan.clone().and_then(|scan| scan.downcast::<Window>().ok()) {
@@ -138,6 +138,13 @@ pub(super) async fn read(
     }
 }
 
+/// Whether nothing lies between the position and `upto`. A branch may be ahead of the main position that it reads up to:
+/// by the rest of the window in which it was set apart, or because the main position began anew.
+fn is_read(query: &Query, upto: &Arc<str>) -> Result<bool, Error> {
+    let from = &query.from.snap;
+    Ok(upto == from || (query.upto.is_some() && Snapshot::parse(from)?.is_after(&Snapshot::parse(upto)?)))
+}
+
 /// The snapshot to read up to; `None` where the guard is gone.
 async fn upto(pool: &PgPool, tables: &Tables, query: &Query) -> Result<Option<Arc<str>>, Error> {
     if let Some(window) = &query.from.window {
@@ -146,8 +153,8 @@ async fn upto(pool: &PgPool, tables: &Tables, query: &Query) -> Result<Option<Ar
     if let Some(upto) = &query.upto {
         return Ok(Some(upto.snap.clone()));
     }
-    let row = tables.relay_query(&tables.sql.look).bind(&*query.relay).bind(&query.token);
-    let row = row.fetch_one(pool).await.map_err(sql_error)?;
+    let look = Tables::inline(&tables.sql.look, &[Some(&query.relay), Some(&query.token)]);
+    let row = sqlx::raw_sql(look).fetch_one(pool).await.map_err(sql_error)?;
     let columns = || Ok((row.try_get("same")?, row.try_get::<&str, _>("now")?.into()));
     let (same, now): (bool, Arc<str>) = columns().map_err(sql_error)?;
     Ok(same.then_some(now))

@@ -65,7 +65,7 @@ impl Tables {
     /// # Errors
     /// Those of the database, see [`sql_error`](crate::sql_error).
     pub async fn rebase(&self, pool: &PgPool) -> Result<(), Error> {
-        let found = sqlx::query(render(&self.schema, FOREIGN)).persistent(false).fetch_one(pool).await;
+        let found = sqlx::raw_sql(render(&self.schema, FOREIGN)).fetch_one(pool).await;
         let found = found.map_err(sql_error)?;
         let column = |name| found.try_get::<bool, _>(name).map_err(sql_error);
         match (column("cursors")?, column("rows")?) {

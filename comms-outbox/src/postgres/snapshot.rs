@@ -26,6 +26,11 @@ impl Snapshot {
         Ok(Self { xmax: number(xmax)?, xip })
     }
 
+    /// Whether `self` sees more than `other`, and everything that `other` sees.
+    pub(super) fn is_after(&self, other: &Self) -> bool {
+        other.since(self).is_empty() && !self.since(other).is_empty()
+    }
+
     fn sees(&self, xid: u64) -> bool {
         xid < self.xmax && self.xip.binary_search(&xid).is_err()
     }
@@ -84,6 +89,8 @@ mod tests {
                 let inside = ranges.iter().filter(|(low, high)| (*low..*high).contains(&xid)).count();
                 prop_assert_eq!(inside, usize::from(b.sees(xid) && !a.sees(xid)), "{}", xid);
             }
+            prop_assert_eq!(b.is_after(&a), !ranges.is_empty());
+            prop_assert!(!a.is_after(&b));
             prop_assert!(ranges.windows(2).all(|pair| pair[0].1 <= pair[1].0), "ascending");
         }
     }

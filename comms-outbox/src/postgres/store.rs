@@ -21,10 +21,10 @@ use crate::{
 /// The guard is asked in the statement that stores the snapshot: see [`read`].
 pub(super) const SAVE: &str = "
 UPDATE {s}.comms_outbox_cursor
-SET snap = $3::text::pg_snapshot, win = $4::text::pg_snapshot, last_id = $5,
-    lease_until = clock_timestamp() + $6 * interval '1 millisecond'
-WHERE relay = $1 AND token = $2::text::uuid
-  AND EXISTS (SELECT FROM {s}.comms_outbox_guard WHERE relay = $1 AND token = $2::text::uuid)";
+SET snap = $3::pg_snapshot, win = $4::pg_snapshot, last_id = $5::bigint,
+    lease_until = clock_timestamp() + $6::float8 * interval '1 millisecond'
+WHERE relay = $1 AND token = $2::uuid
+  AND EXISTS (SELECT FROM {s}.comms_outbox_guard WHERE relay = $1 AND token = $2::uuid)";
 
 /// What was held long enough is tried again.
 pub(super) const DUE: &str = "
@@ -84,13 +84,19 @@ impl Store for RelayStore {
     }
 
     async fn now(&self) -> Result<Position, Error> {
-        let query = sqlx::query_scalar::<_, String>("SELECT pg_current_snapshot()::text").persistent(false);
-        let now = query.fetch_one(&self.pool).await.map_err(sql_error)?;
+        let now = sqlx::raw_sql("SELECT pg_current_snapshot()::text AS now").fetch_one(&self.pool).await;
+        let now = now.and_then(|row| row.try_get::<String, _>("now")).map_err(sql_error)?;
         Ok(Position { snap: now.into(), ..Position::default() })
     }
 
-    async fn acquire(&self, relay: &str, owner: &str, lease: Duration) -> Result<Option<Lease>, Error> {
-        acquire(&self.pool, &self.tables, relay, owner, lease).await
+    async fn acquire(
+        &self,
+        relay: &str,
+        owner: &str,
+        lease: Duration,
+        covers: Option<&[String]>,
+    ) -> Result<Option<Lease>, Error> {
+        acquire(&self.pool, &self.tables, relay, owner, lease, covers).await
     }
 
     async fn read(&self, query: Query) -> Result<Option<Page>, Error> {
@@ -114,7 +120,10 @@ impl Store for RelayStore {
 
     async fn parked_lanes(&self, relay: &str) -> Result<ParkedLanes, Error> {
         let query = self.tables.relay_query(&self.tables.sql.lanes).bind(relay.to_owned());
-        let rows = query.fetch_all(&self.pool).await.map_err(sql_error)?;
+        // In a transaction, because a pooler may give each message of a statement another session.
+        let mut tx = unit::begin(&self.pool).await?;
+        let rows = query.fetch_all(&mut *tx).await.map_err(sql_error)?;
+        tx.commit().await.map_err(sql_error)?;
         let lane = |row: &'_ sqlx::postgres::PgRow| -> Result<Option<_>, sqlx::Error> {
             let key: Option<Vec<u8>> = row.try_get(1)?;
             let topic: Arc<str> = row.try_get::<&str, _>(0)?.into();
@@ -126,9 +135,11 @@ impl Store for RelayStore {
 
     async fn released(&self, relay: &str, rows: i64, bytes: i64) -> Result<Vec<Row>, Error> {
         let due = self.tables.relay_query(&self.tables.sql.due).bind(relay.to_owned());
-        due.execute(&self.pool).await.map_err(sql_error)?;
+        let mut tx = unit::begin(&self.pool).await?;
+        due.execute(&mut *tx).await.map_err(sql_error)?;
         let query = self.tables.relay_query(&self.tables.sql.released).bind(relay.to_owned());
-        let rows = query.bind(rows).bind(bytes).fetch_all(&self.pool).await.map_err(sql_error)?;
+        let rows = query.bind(rows).bind(bytes).fetch_all(&mut *tx).await.map_err(sql_error)?;
+        tx.commit().await.map_err(sql_error)?;
         rows.iter().map(row::decode).collect::<Result<_, _>>().map_err(sql_error)
     }
 }
@@ -140,18 +151,19 @@ impl RelayStore {
         holder: &Holder,
         position: &Position,
     ) -> Result<bool, Error> {
-        let done = self
-            .tables
-            .relay_query(&self.tables.sql.save)
-            .bind(&*holder.relay)
-            .bind(&holder.token)
-            .bind(&*position.snap)
-            .bind(position.window.as_deref())
-            .bind(position.last_id)
-            .bind(holder.lease.as_secs_f64() * 1e3)
-            .execute(conn)
-            .await
-            .map_err(sql_error)?;
+        let (last_id, lease) = (position.last_id.to_string(), (holder.lease.as_secs_f64() * 1e3).to_string());
+        let save = Tables::inline(
+            &self.tables.sql.save,
+            &[
+                Some(&holder.relay),
+                Some(&holder.token),
+                Some(&position.snap),
+                position.window.as_deref(),
+                Some(&last_id),
+                Some(&lease),
+            ],
+        );
+        let done = sqlx::raw_sql(save).execute(conn).await.map_err(sql_error)?;
         Ok(done.rows_affected() == 1)
     }
 }

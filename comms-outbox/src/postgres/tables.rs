@@ -113,6 +113,19 @@ impl Tables {
     pub(super) fn relay_query(&self, sql: &SqlStr) -> Query<'static, Postgres, PgArguments> {
         sqlx::query(sql.clone()).persistent(false)
     }
+
+    /// A statement of the relay outside a transaction, with its values in the text: one message, because a pooler may
+    /// give each message another session. The statement casts each value.
+    pub(super) fn inline(sql: &SqlStr, values: &[Option<&str>]) -> SqlStr {
+        let mut text = sql.as_str().to_owned();
+        for (at, value) in values.iter().enumerate().rev() {
+            // An escape string is read alike with and without standard_conforming_strings.
+            let escaped = |value: &str| format!("E'{}'", value.replace('\\', "\\\\").replace('\'', "''"));
+            text = text.replace(&format!("${}", at + 1), &value.map_or_else(|| "NULL".to_owned(), escaped));
+        }
+        let text: Arc<str> = text.into();
+        AssertSqlSafe(text).into_sql_str()
+    }
 }
 
 /// `{s}` becomes the schema, which was checked: nothing else is replaced. Quoted, because `order` is a name

@@ -32,7 +32,7 @@ pub(super) struct Plan {
 
 /// Brings together what the cursor stands for and what this process names (`None`: everything).
 pub(super) fn plan(lease: &Lease, named: Option<&[String]>, oldest: &Position, start: Start) -> Plan {
-    let Lease { position, covers, branches, new, .. } = lease;
+    let Lease { position, covers, branches, .. } = lease;
     let apart = |d: &str| branches.iter().any(|branch: &Branch| &*branch.destination == d);
     let at = |d: &String, position: &Position| (Arc::from(&**d), position.clone());
     let main = position.clone();
@@ -45,7 +45,6 @@ pub(super) fn plan(lease: &Lease, named: Option<&[String]>, oldest: &Position, s
             begin: covered.iter().filter(|d| !apart(d)).map(|d| at(d, position)).collect(),
         },
         (None, Some(_)) => Plan { main, covers: None, begin: Vec::new() },
-        (Some(named), None) if *new => Plan { main, covers: Some(sorted(named)), begin: Vec::new() },
         // It stands for more than this process names: what it meets of others is set apart then.
         (Some(_), None) => Plan { main, covers: None, begin: Vec::new() },
         (Some(named), Some(covered)) => {
@@ -54,13 +53,12 @@ pub(super) fn plan(lease: &Lease, named: Option<&[String]>, oldest: &Position, s
             let added = added.filter(|_| start == Start::Oldest).map(|d| at(d, oldest));
             let begin = gone.chain(added).collect();
             let all: Vec<_> = covered.iter().chain(named).cloned().collect();
-            Plan { main, covers: Some(sorted(&all)), begin }
+            Plan { main, covers: Some(sorted(all)), begin }
         }
     }
 }
 
-fn sorted(destinations: &[String]) -> Vec<String> {
-    let mut destinations = destinations.to_vec();
+fn sorted(mut destinations: Vec<String>) -> Vec<String> {
     destinations.sort();
     destinations.dedup();
     destinations
@@ -70,12 +68,12 @@ fn sorted(destinations: &[String]) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn lease(covers: Option<&[&str]>, branches: &[&str], new: bool) -> Lease {
+    fn lease(covers: Option<&[&str]>, branches: &[&str]) -> Lease {
         let position = Position { last_id: 50, ..Position::default() };
         let branch = |d: &&str| Branch { destination: (*d).into(), position: position.clone(), held: None };
         Lease {
             token: String::new(),
-            new,
+            new: false,
             position: position.clone(),
             covers: covers.map(names),
             branches: branches.iter().map(branch).collect(),
@@ -100,7 +98,7 @@ mod tests {
 
     #[test]
     fn a_destination_that_was_added_begins_with_its_oldest_row() {
-        let lease = lease(Some(&["a"]), &[], false);
+        let lease = lease(Some(&["a"]), &[]);
         let all = Some(names(&["a", "b"]));
         let wanted = (50, all.clone(), vec![("b".to_owned(), 0)]);
         assert_eq!(planned(&lease, Some(&["a", "b"]), Start::Oldest), wanted);
@@ -111,25 +109,21 @@ mod tests {
     fn a_destination_that_is_not_named_stays_where_it_is() {
         let covered = Some(names(&["a", "b"]));
         let wanted = (50, covered.clone(), vec![("b".to_owned(), 50)]);
-        assert_eq!(planned(&lease(Some(&["a", "b"]), &[], false), Some(&["a"]), Start::Oldest), wanted);
-        let apart = lease(Some(&["a", "b"]), &["b"], false);
+        assert_eq!(planned(&lease(Some(&["a", "b"]), &[]), Some(&["a"]), Start::Oldest), wanted);
+        let apart = lease(Some(&["a", "b"]), &["b"]);
         assert_eq!(planned(&apart, Some(&["a"]), Start::Oldest), (50, covered, vec![]));
     }
 
     #[test]
     fn from_some_to_all_the_others_begin_with_their_oldest_row() {
-        let lease = lease(Some(&["a", "b"]), &["b"], false);
+        let lease = lease(Some(&["a", "b"]), &["b"]);
         let wanted = (0, None, vec![("a".to_owned(), 50)]);
         assert_eq!(planned(&lease, None, Start::Oldest), wanted);
     }
 
     #[test]
-    fn a_new_relay_stands_for_what_it_names() {
-        assert_eq!(
-            planned(&lease(None, &[], true), Some(&["b", "a"]), Start::Oldest).1,
-            Some(names(&["a", "b"]))
-        );
-        assert_eq!(planned(&lease(None, &[], true), None, Start::Oldest), (50, None, vec![]));
-        assert_eq!(planned(&lease(None, &[], false), Some(&["a"]), Start::Oldest), (50, None, vec![]));
+    fn a_relay_that_stands_for_all_goes_on_to_do_so() {
+        assert_eq!(planned(&lease(None, &[]), None, Start::Oldest), (50, None, vec![]));
+        assert_eq!(planned(&lease(None, &[]), Some(&["a"]), Start::Oldest), (50, None, vec![]));
     }
 }

@@ -54,6 +54,11 @@ impl Fault {
         fault
     }
 
+    /// As an earlier session stored it. The destination is tried again at once.
+    pub(super) fn stored(at: Position, kind: ErrorKind, reason: String, clock: &Clock) -> Self {
+        Self { reason, settling: false, ..Self::new(at, &Error::new(kind, ""), None, clock) }
+    }
+
     /// The destination was tried again, and refused again.
     pub(super) fn again(&mut self, at: Position, error: &Error) {
         (self.at, self.kind) = (at, error.kind);

@@ -27,7 +27,7 @@ use super::{
     limited,
     parking::Parking,
     release::Releases,
-    store::{Branch, Changes, Holder, Query},
+    store::{Changes, Holder, Query},
     track::{Event, Track},
 };
 pub(super) use settle::is_the_messages;
@@ -42,8 +42,10 @@ const HOT: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub(super) enum End {
     Shutdown,
-    /// Another has the lease, or the history of the database is another one.
+    /// Another has the lease.
     NoLease,
+    /// The lease went to another session, or the history of the database is another one.
+    Lost,
 }
 
 pub(super) struct Stint<'a> {
@@ -72,16 +74,17 @@ impl<'a> Stint<'a> {
         let settings = &relay.settings;
         let bell = relay.wake.listen();
         let asked = relay.clock.now();
-        let acquire = relay.store.acquire(&settings.name, &settings.owner, settings.lease);
+        let named = settings.topics.as_deref();
+        let acquire = relay.store.acquire(&settings.name, &settings.owner, settings.lease, named);
         let Some(lease) = limited(CALL_LIMIT, acquire).await? else { return Ok(None) };
         tracing::info!(relay = %settings.name, token = %lease.token, "relay has the lease");
         let holder =
             Holder { relay: settings.name.clone(), token: lease.token.clone(), lease: settings.lease };
-        let mut plan =
-            branches::plan(&lease, settings.topics.as_deref(), &relay.store.oldest(), settings.start);
+        let mut plan = branches::plan(&lease, named, &relay.store.oldest(), settings.start);
         if lease.new && settings.start == Start::Now {
             plan.main = limited(CALL_LIMIT, relay.store.now()).await?;
         }
+        let moved = plan.main != lease.position;
         let covers = (plan.covers != lease.covers).then(|| plan.covers.clone());
         let mut stint = Self {
             relay,
@@ -98,16 +101,20 @@ impl<'a> Stint<'a> {
             pause: HOT,
             save: Box::pin(tokio::time::sleep(settings.lease / 3)),
         };
-        for Branch { destination, position, held } in lease.branches {
-            stint.tracks.resume(destination, position, held.map(|(_, error)| error));
+        for branch in lease.branches {
+            stint.tracks.resume(branch, &relay.clock);
         }
         for (destination, position) in plan.begin {
             tracing::info!(relay = %settings.name, %destination, "destination begins apart from the others");
-            stint.tracks.begin(destination, position);
+            if stint.tracks.names(&destination) {
+                stint.tracks.begin(destination, position);
+            } else {
+                stint.pending.branches.push(stint.tracks.set_apart(destination, position));
+            }
         }
         stint.load_parked().await?;
         // Before anything is read under it.
-        if (!stint.pending.is_empty() || stint.tracks.changed()) && !stint.write().await? {
+        if (moved || !stint.pending.is_empty() || stint.tracks.changed()) && !stint.write().await? {
             return Ok(None);
         }
         Ok(Some(stint))
@@ -124,10 +131,10 @@ impl<'a> Stint<'a> {
         loop {
             self.relay.beat();
             if self.parking.pending() >= self.relay.settings.page as usize && !self.write().await? {
-                return Ok(End::NoLease);
+                return Ok(End::Lost);
             }
             if !self.lease_is_sure() && !self.write().await? {
-                return Ok(End::NoLease);
+                return Ok(End::Lost);
             }
             self.join();
             // A write may take longer than the lease it renews: then the next one has to come first.
@@ -145,7 +152,7 @@ impl<'a> Stint<'a> {
                 () = shutdown.as_mut() => return Ok(End::Shutdown),
                 () = self.save.as_mut() => {
                     if !self.write().await? {
-                        return Ok(End::NoLease);
+                        return Ok(End::Lost);
                     }
                 }
                 (track, event) = next(&mut self.tracks, room) => match event {
@@ -158,13 +165,13 @@ impl<'a> Stint<'a> {
                                 relay = %self.holder.relay,
                                 "the session has ended: another one began, or the database was restarted"
                             );
-                            return Ok(End::NoLease);
+                            return Ok(End::Lost);
                         }
                     },
                 },
                 answered = self.releases.next() => {
                     if let Some((rows, results)) = answered && !self.settle_release(rows, results).await? {
-                        return Ok(End::NoLease);
+                        return Ok(End::Lost);
                     }
                 }
                 ready = self.relay.publisher.ready(), if waiting => ready?,
@@ -187,6 +194,7 @@ impl<'a> Stint<'a> {
         let settings = &self.relay.settings;
         let (filter, upto) = self.tracks.query(track);
         let Some(track) = self.tracks.get(track) else { return };
+        track.target.clone_from(&upto);
         let query = Query {
             relay: self.holder.relay.clone(),
             token: self.holder.token.clone(),
@@ -214,7 +222,7 @@ impl<'a> Stint<'a> {
             let taken = before.saturating_sub(messages.len());
             let Some(aged) = track.unsent.aged.filter(|_| taken > 0) else { return };
             let rows = unsent.drain(..taken).collect();
-            let after = messages.is_empty().then(|| track.unsent.after.clone());
+            let after = track.unsent.after.clone().filter(|_| messages.is_empty());
             track.flights.push(Flight { rows, within: track.unsent.within.clone(), after, aged }, acks);
         });
     }
@@ -227,7 +235,7 @@ fn has_unsent(track: &Track) -> bool {
 /// The next event of any track, and which track it is. Cancel safe.
 async fn next(tracks: &mut Tracks, room: bool) -> (usize, Event) {
     poll_fn(|cx| {
-        for at in 0..tracks.len() {
+        for at in tracks.turns() {
             let may_read = room && tracks.may_read(at);
             if let Some(track) = tracks.get(at)
                 && let Poll::Ready(event) = track.poll(cx, may_read)

@@ -184,7 +184,14 @@ pub trait Store: Send + Sync + 'static {
     /// The position behind everything that is committed by now.
     async fn now(&self) -> Result<Position, Error>;
     /// Takes the lease if it is free, has run out, or is the same owner's. `None`: another has it.
-    async fn acquire(&self, relay: &str, owner: &str, lease: Duration) -> Result<Option<Lease>, Error>;
+    /// A new cursor stands for the destinations in `covers`; `None`: all.
+    async fn acquire(
+        &self,
+        relay: &str,
+        owner: &str,
+        lease: Duration,
+        covers: Option<&[String]>,
+    ) -> Result<Option<Lease>, Error>;
     /// The committed rows after `query.from`. `None`: the session has ended; its memory means nothing any more.
     async fn read(&self, query: Query) -> Result<Option<Page>, Error>;
     /// Writes position, changes and lease in one transaction. `false`: the session has ended.

@@ -26,7 +26,8 @@ pub(super) struct Unsent {
     pub(super) messages: VecDeque<Message>,
     pub(super) rows: VecDeque<Sent>,
     pub(super) within: Position,
-    pub(super) after: Position,
+    /// `None`: nothing was read yet.
+    pub(super) after: Option<Position>,
     pub(super) aged: Option<Aged>,
 }
 
@@ -46,11 +47,17 @@ pub(super) struct Track {
     pub(super) look: Option<Pin<Box<Sleep>>>,
     /// Why the destination is held, and until when.
     pub(super) fault: Option<Fault>,
+    /// The main track has no rows of this destination any more that are not settled.
+    pub(super) clear: bool,
     /// Rows behind the first refused one that were delivered: they are not delivered again.
     pub(super) delivered: HashSet<i64>,
+    /// Those of them that were passed over and would be read again if an earlier row is refused once more.
+    pub(super) skipped: Vec<i64>,
     /// The position differs from the stored one.
     pub(super) changed: bool,
-    /// A lap ended: the next one may bring the destination to the main position.
+    /// Where the lap that is being read ends: the main position at its start.
+    pub(super) target: Option<Position>,
+    /// A lap ended at its target: the next one may bring the destination to the main position.
     pub(super) near: bool,
 }
 
@@ -74,8 +81,11 @@ impl Track {
             flights: Flights::default(),
             look: None,
             fault: None,
+            clear: true,
             delivered: HashSet::new(),
+            skipped: Vec::new(),
             changed: false,
+            target: None,
             near: false,
         }
     }
@@ -128,11 +138,23 @@ impl Track {
     /// Moves past rows that need no hand-over.
     pub(super) fn pass(&mut self) {
         if self.unsent.rows.is_empty()
-            && let Some(after) = self.flights.advance(self.unsent.after.clone())
+            && !self.flights.is_stopped()
+            && let Some(after) = self.unsent.after.clone()
+            && let Some(after) = self.flights.advance(after)
         {
             // Kept in memory; the next save writes it.
             self.acked = after;
+            self.skipped.clear();
         }
+    }
+
+    /// Whether row `id` was delivered before the rows in front of it.
+    pub(super) fn skips(&mut self, id: i64) -> bool {
+        let skips = self.delivered.remove(&id);
+        if skips {
+            self.skipped.push(id);
+        }
+        skips
     }
 
     /// Drops the rows of `destination` that were read and not handed over.
@@ -152,6 +174,7 @@ impl Track {
         (self.read, self.acked) = (position.clone(), position);
         (self.scan, self.reading) = (None, None);
         self.unsent = Unsent::default();
+        self.delivered.extend(self.skipped.drain(..));
         self.near = false;
         self.changed = true;
     }

@@ -55,6 +55,11 @@ pub(super) async fn save(conn: &mut SqliteConnection, relay: &str, changes: &Cha
         let covers = covers.as_ref().map(serde_json::to_string).transpose().map_err(Error::internal)?;
         sqlx::query(COVERS).bind(relay).bind(covers).execute(&mut *conn).await.map_err(sql_error)?;
     }
+    // Before the branches: a destination that joined may have been set apart again since.
+    for destination in &changes.joined {
+        let query = sqlx::query(JOIN).bind(relay).bind(&**destination);
+        query.execute(&mut *conn).await.map_err(sql_error)?;
+    }
     for branch in &changes.branches {
         sqlx::query(BRANCH)
             .bind(relay)
@@ -65,10 +70,6 @@ pub(super) async fn save(conn: &mut SqliteConnection, relay: &str, changes: &Cha
             .execute(&mut *conn)
             .await
             .map_err(sql_error)?;
-    }
-    for destination in &changes.joined {
-        let query = sqlx::query(JOIN).bind(relay).bind(&**destination);
-        query.execute(&mut *conn).await.map_err(sql_error)?;
     }
     for row in &changes.park {
         write(conn, PARK, relay, row).await?;

@@ -51,7 +51,8 @@ pub(super) async fn read(pool: &SqlitePool, query: Query) -> Result<Option<Page>
         return Ok(None);
     }
     let from = query.from.last_id;
-    let end = query.upto.map_or(last, |upto| upto.last_id.min(last));
+    // The rows up to there may be deleted by now.
+    let end = query.upto.map_or(last, |upto| upto.last_id);
     if end <= from {
         let at = query.from;
         let within = at.clone();

@@ -3,19 +3,20 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use comms_core::{Error, ErrorKind, async_trait};
+use comms_core::{Error, async_trait};
 use sqlx::{Row as _, SqliteConnection, SqlitePool, sqlite::SqliteRow};
 
 use super::{Tables, changes, read, row, unit};
 use crate::{
+    branch::held,
     relay::{Branch, Changes, Holder, Lease, Page, ParkedLanes, Position, Query, Row, Store},
     sql_error,
 };
 
 /// A lease that ends later than one lease from now was written by a clock that was wrong.
 const ACQUIRE: &str = "
-INSERT INTO comms_outbox_cursor AS c (relay, last_id, token, owner, lease, lease_until)
-VALUES ($1, 0, hex(randomblob(16)), $2, $3, CAST(unixepoch('subsec') * 1000 AS INTEGER) + $3)
+INSERT INTO comms_outbox_cursor AS c (relay, last_id, token, owner, lease, lease_until, covers)
+VALUES ($1, 0, hex(randomblob(16)), $2, $3, CAST(unixepoch('subsec') * 1000 AS INTEGER) + $3, $4)
 ON CONFLICT (relay) DO UPDATE
 SET token = excluded.token, owner = excluded.owner, lease = excluded.lease, lease_until = excluded.lease_until
 WHERE c.owner = excluded.owner OR c.lease_until <= CAST(unixepoch('subsec') * 1000 AS INTEGER)
@@ -25,7 +26,7 @@ RETURNING token, last_id, covers";
 const EXISTS: &str = "SELECT EXISTS (SELECT 1 FROM comms_outbox_cursor WHERE relay = $1)";
 
 const BRANCHES: &str =
-    "SELECT topic, last_id, error FROM comms_outbox_branch WHERE relay = $1 ORDER BY topic";
+    "SELECT topic, last_id, error_kind, error FROM comms_outbox_branch WHERE relay = $1 ORDER BY topic";
 
 const SAVE: &str = "
 UPDATE comms_outbox_cursor
@@ -89,12 +90,19 @@ impl Store for RelayStore {
         Ok(Position { last_id, ..Position::default() })
     }
 
-    async fn acquire(&self, relay: &str, owner: &str, lease: Duration) -> Result<Option<Lease>, Error> {
+    async fn acquire(
+        &self,
+        relay: &str,
+        owner: &str,
+        lease: Duration,
+        covers: Option<&[String]>,
+    ) -> Result<Option<Lease>, Error> {
         let mut tx = unit::begin(&self.pool).await?;
         self.tables.check(&mut tx).await?;
         let exists: bool =
             sqlx::query_scalar(EXISTS).bind(relay).fetch_one(&mut *tx).await.map_err(sql_error)?;
-        let query = sqlx::query(ACQUIRE).bind(relay).bind(owner).bind(changes::millis(lease));
+        let covers = covers.map(serde_json::to_string).transpose().map_err(Error::internal)?;
+        let query = sqlx::query(ACQUIRE).bind(relay).bind(owner).bind(changes::millis(lease)).bind(covers);
         // All rows: a statement that is left after its first row has not ended yet.
         let rows = query.fetch_all(&mut *tx).await.map_err(sql_error)?;
         let Some(row) = rows.first() else { return Ok(None) };
@@ -175,8 +183,6 @@ fn position(row: &SqliteRow) -> Result<Position, sqlx::Error> {
 }
 
 fn branch(row: &SqliteRow) -> Result<Branch, sqlx::Error> {
-    let error: Option<String> = row.try_get("error")?;
-    // Only that it is held matters from here on: it is tried again at once, and fails with its kind.
-    let held = error.map(|error| (ErrorKind::Misconfigured, error));
+    let held = held(row.try_get("error_kind")?, row.try_get("error")?);
     Ok(Branch { destination: row.try_get::<&str, _>("topic")?.into(), position: position(row)?, held })
 }

@@ -22,9 +22,14 @@ pub struct SubscriberBuilder {
     concurrency: usize,
     in_flight: u32,
     flush_limit: Duration,
-    clock: Clock,
+    hold_retry: Duration,
     holds: Option<Holds>,
+    clock: Clock,
 }
+
+/// How long a held message stays with the subscriber before the relay parks it, where [`Attempts::hold_in_place`] is
+/// not set.
+const HOLD_IN_PLACE: Duration = Duration::from_secs(10);
 
 impl SubscriberBuilder {
     pub(super) fn new(group: Arc<str>) -> Self {
@@ -35,8 +40,9 @@ impl SubscriberBuilder {
             concurrency: 16,
             in_flight: 10_000,
             flush_limit: Duration::from_secs(30),
-            clock: Clock::system(),
+            hold_retry: Duration::from_secs(5),
             holds: None,
+            clock: Clock::system(),
         }
     }
 
@@ -46,7 +52,8 @@ impl SubscriberBuilder {
         self
     }
 
-    /// How often and how long a message is tried. Default [`Attempts::default`].
+    /// How often and how long a message is attempted. Default [`Attempts::default`], with 10 s for
+    /// [`Attempts::hold_in_place`]: a key that is held for longer is parked, so that the relay's cursor moves on.
     pub fn attempts(mut self, attempts: Attempts) -> Self {
         self.attempts = attempts;
         self
@@ -72,18 +79,22 @@ impl SubscriberBuilder {
         self
     }
 
-    /// The clock of backoff and durations. Default the system's.
-    pub fn clock(mut self, clock: Clock) -> Self {
-        self.clock = clock;
+    /// The least time between two attempts of a message that is parked as held; 5 ms more for each held message, and
+    /// what the failure asks for. Default 5 s.
+    pub fn hold_retry(mut self, wait: Duration) -> Self {
+        self.hold_retry = wait;
         self
     }
 
-    /// Lists held deliveries in `holds`, which several subscribers may share. Default: a list of this subscriber's own.
-    ///
-    /// With [`Attempts::hold_in_place`] a delivery that is held for longer is given back to the relay, which holds its
-    /// key in its table, goes on with other keys, and delivers it again after a wait.
+    /// The list in which held deliveries are registered. Default one of its own, see [`Subscriber::holds`].
     pub fn holds(mut self, holds: Holds) -> Self {
         self.holds = Some(holds);
+        self
+    }
+
+    /// The clock of backoff and durations. Default the system's.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
         self
     }
 
@@ -103,8 +114,10 @@ impl SubscriberBuilder {
         if self.in_flight == 0 || !(1..=Semaphore::MAX_PERMITS).contains(&self.concurrency) {
             return Err(Error::invalid("a subscriber needs room for at least one message and one handler"));
         }
-        let places = Arc::new(Semaphore::new(self.concurrency));
+        let mut attempts = self.attempts;
+        attempts.hold_in_place.get_or_insert(HOLD_IN_PLACE);
         let holds = self.holds.unwrap_or_else(|| Holds::new(self.clock.clone()));
+        let places = Arc::new(Semaphore::new(self.concurrency));
         let mut routes = HashMap::new();
         for (topic, handler) in self.handlers {
             let consumed = metrics::counter!(
@@ -114,8 +127,8 @@ impl SubscriberBuilder {
                 "messaging.consumer.group.name" => self.group.to_string(),
             );
             let handler = limited(handler, places.clone());
-            let processor = Processor::new(handler, self.attempts.clone(), self.clock.clone(), SYSTEM)
-                .with_holds(holds.clone());
+            let processor = Processor::new(handler, attempts.clone(), self.clock.clone(), SYSTEM);
+            let processor = processor.with_holds(holds.clone());
             if routes.insert(topic.clone(), Route { processor, consumed }).is_some() {
                 return Err(Error::invalid(format!("two handlers for {topic}: a group has one per topic")));
             }
@@ -124,6 +137,8 @@ impl SubscriberBuilder {
             group: self.group,
             routes,
             blocks: Arc::new(Blocks::default()),
+            holds,
+            hold_retry: self.hold_retry,
             stop: CancellationToken::new(),
             room: Arc::new(Semaphore::new(self.in_flight as usize)),
             bound: self.in_flight,

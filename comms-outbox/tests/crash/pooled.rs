@@ -32,7 +32,8 @@ pub async fn relays_and_writers() {
         run(relay(pooler.options(), &ledger).lease(lease)),
     ];
     let pool = PgPoolOptions::new().max_connections(8).connect_lazy_with(pooler.options());
-    let unit = PgUnit::new(pool, tables());
+    // A pooler of this age keeps no prepared statements.
+    let unit = PgUnit::new(pool, tables().unprepared());
     let mut writers = JoinSet::new();
     for writer in 0..WRITERS {
         writers.spawn(write(unit.clone(), writer));

@@ -55,7 +55,7 @@ pub async fn a_handler_that_fails_after_its_writes_has_its_effect_once<B: Backen
             backend.unit().enqueue(&mut tx, &[super::message_to("next", &event.order, "x")]).await?;
             let mut tries = tries.lock().unwrap();
             *tries += 1;
-            if *tries % 2 == 1 { Err(Error::not_executed("died after its writes")) } else { Ok(()) }
+            if *tries % 2 == 1 { Err(Error::internal("died after its writes")) } else { Ok(()) }
         }
     });
     let messages: Vec<_> = (0..6).map(|n| placed(if n % 2 == 0 { "a" } else { "b" }, n)).collect();
@@ -97,7 +97,7 @@ fn three_keys() -> (Arc<Subscriber>, Log, Arc<Mutex<bool>>) {
                 }
                 log.lock().unwrap().push(text.clone());
                 if text == "bad-0" && !*healed.lock().unwrap() {
-                    return Err(Error::not_executed("not yet"));
+                    return Err(Error::indeterminate("not yet"));
                 }
                 Ok(Outcome::Done)
             }
@@ -129,7 +129,7 @@ pub async fn a_hopeless_key_is_parked_and_released_in_order_while_others_flow<B:
     until("bad is parked", async || backend.parked().await.len() == 10).await;
     assert_eq!(ran(&log, "bad"), ["bad-0", "bad-0", "bad-0"], "three tries, and nothing behind it ran");
     let parked = backend.parked().await;
-    assert_eq!((parked[0].attempts, parked[0].error_kind.as_deref()), (3, Some("not_executed")));
+    assert_eq!((parked[0].attempts, parked[0].error_kind.as_deref()), (3, Some("indeterminate")));
 
     *healed.lock().unwrap() = true;
     assert_eq!(backend.release(Some("bad")).await, 10);
@@ -162,7 +162,7 @@ pub async fn a_release_waits_for_what_is_on_the_way<B: Backend>() {
 /// At shut-down a message that is being retried is left where it stands, and comes to the next process.
 pub async fn what_is_being_retried_comes_again_after_a_restart<B: Backend>() {
     let backend = B::start().await;
-    let stubborn = handler_fn(|_: Delivery| async { Err(Error::not_executed("never here")) });
+    let stubborn = handler_fn(|_: Delivery| async { Err(Error::indeterminate("never here")) });
     let subscriber = subscriber(stubborn).attempts(attempts(1_000)).build().unwrap();
     let stop = subscriber.stopper();
     let relay = backend.relay(Arc::new(subscriber)).build().unwrap();

@@ -1,14 +1,21 @@
 //! One suite for both backends: what it needs of a database, and what the tests share.
 #![allow(dead_code)]
 
+pub mod branches;
 pub mod conformance;
 pub mod crash;
+pub mod damage;
 pub mod delivery;
+pub mod gate;
+pub mod holds;
 pub mod lease;
 pub mod migrations;
 pub mod once;
 pub mod parking;
+pub mod reconfigure;
 pub mod recorder;
+pub mod rolling;
+pub mod sessions;
 pub mod visibility;
 
 use std::{
@@ -19,7 +26,7 @@ use std::{
 
 use bytes::Bytes;
 use comms_core::{Error, Headers, Inbox, Message, Outbox, Publisher, Replies};
-use comms_outbox::{Parked, RelayBuilder};
+use comms_outbox::{Branch, Parked, RelayBuilder};
 
 /// A fresh database with the outbox tables and a table `effects (text)`.
 pub trait Backend: Clone + Send + Sync + 'static {
@@ -34,6 +41,10 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn drop_tables(&self) -> impl Future<Output = ()> + Send;
     fn parked(&self) -> impl Future<Output = Vec<Parked>> + Send;
     fn release(&self, key: Option<&'static str>) -> impl Future<Output = u64> + Send;
+    fn branches(&self) -> impl Future<Output = Vec<Branch>> + Send;
+    fn cover_only(&self, destinations: &'static [&'static str]) -> impl Future<Output = ()> + Send;
+    /// Runs statements of an operator. `{s}.` is the schema.
+    fn sql(&self, text: &str) -> impl Future<Output = ()> + Send;
     /// A write of the application's.
     fn add_effect(&self, tx: &mut Tx<Self>, text: &str) -> impl Future<Output = ()> + Send;
     fn effects(&self) -> impl Future<Output = Vec<String>> + Send;

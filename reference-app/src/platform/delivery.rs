@@ -27,8 +27,6 @@ const PROVISION_ROUND: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long deliveries that run at a shut-down may go on.
 const GRACE: Duration = Duration::from_secs(2);
-/// How long a consumer without a broker waits with a held delivery. Then its relay holds the key in its table and goes on.
-const HOLD_IN_PLACE: Duration = Duration::from_secs(2);
 /// The owner of every lease in a database that lies in the data directory: one process at a time has locked it.
 const DATA_DIR_OWNER: &str = "the process that has locked the data directory";
 
@@ -171,12 +169,10 @@ impl Delivery<'_> {
             let owner = sources.iter().find(|source| source.topics.contains(&topic));
             let owner =
                 owner.ok_or_else(|| Error::invalid(format!("no service here owns the topic {topic}")))?;
-            let mut attempts = self.attempts()?;
-            attempts.hold_in_place = Some(HOLD_IN_PLACE);
             let holds = self.holds();
             let subscriber = Subscriber::builder(group)
                 .on(topic, handler)
-                .attempts(attempts)
+                .attempts(self.attempts()?)
                 .holds(holds.clone())
                 .clock(self.clock.clone())
                 .build()?;

@@ -108,14 +108,32 @@ async fn roles_wait_for_a_broker_that_is_away_full_by_role() {
         })
         .await;
     }
-    // Longer than a round of provisioning: no process ends for it.
-    tokio::time::sleep(Duration::from_secs(7)).await;
-    for process in &marketplace.processes {
-        let status = reqwest::get(process.admin_url("/livez")).await.unwrap().status();
-        assert!(status.is_success(), "{}: {status}", process.name);
-    }
     road.reopen().await;
     marketplace.ready().await;
     marketplace.buyer("ann").insist("k", 100).await;
     marketplace.settled(1, Duration::from_secs(60)).await;
+
+#[tokio::test]
+async fn a_broker_that_is_away_makes_the_process_unready_and_does_not_end_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let admin = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut env: Vec<(String, String)> = ["GATEWAY", "ORDER", "PAYMENT", "NOTIFICATION"]
+        .map(|role| (format!("COMMS_{role}__LISTEN"), "127.0.0.1:0".to_owned()))
+        .into();
+    env.push(("COMMS_ADMIN__LISTEN".into(), format!("127.0.0.1:{admin}")));
+    env.push(("COMMS_DATA_DIR".into(), dir.path().join("data").display().to_string()));
+    env.push(("COMMS_KAFKA__BROKERS".into(), "127.0.0.1:1".into()));
+    let mut process = Process::new("away", dir.path(), admin, &[], env);
+    process.spawn();
+    let url = process.admin_url("/readyz");
+    eventually("unready with the reason", Duration::from_secs(60), async || {
+        let report: serde_json::Value = reqwest::get(&url).await.ok()?.json().await.ok()?;
+        let reason = report["parts"]["topics"]["reason"].as_str()?;
+        (report["status"] == "unready" && reason.contains("topics not ready")).then_some(())
+    })
+    .await;
+    // Longer than one request to the cluster may take.
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    assert_eq!(reqwest::get(&url).await.unwrap().status(), 503);
+    assert!(process.terminate().await.success(), "shutdown ends the wait");
 }

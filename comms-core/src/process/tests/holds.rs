@@ -70,8 +70,7 @@ async fn a_hold_beyond_its_time_in_place_is_handed_back_and_goes_on_when_it_come
         (attempts.hold_in_place, attempts.hold_limit) = (Some(secs(2)), Some(secs(3600)));
     };
     let (processor, tries) = limited(limits, ErrorKind::NotExecuted, 20);
-    let (clock, holds) = (Clock::system(), processor.holds().clone());
-    let start = clock.now();
+    let holds = processor.holds().clone();
     let mut handed_back = 0;
     let mut again = delivery();
     loop {
@@ -87,8 +86,7 @@ async fn a_hold_beyond_its_time_in_place_is_handed_back_and_goes_on_when_it_come
         }
         tokio::time::sleep(secs(10)).await;
     }
-    assert!(handed_back > 2, "{handed_back}");
-    assert!(clock.now() - start > secs(60), "the waits grow across the calls");
+    assert!(handed_back > 10, "{handed_back}: the waits grow across the calls, and are over 2 s at once");
     assert!(holds.is_empty());
 }
 

@@ -5,7 +5,11 @@ use std::time::Duration;
 use comms_core::{Error, ErrorKind};
 
 use super::{End, Stint};
-use crate::relay::{CALL_LIMIT, limited, store::Changes, track::Event};
+use crate::relay::{
+    CALL_LIMIT, limited,
+    store::Changes,
+    track::{Event, Track},
+};
 
 /// How long the main track waits for branches to join it.
 const JOIN_LIMIT: Duration = Duration::from_secs(2);
@@ -14,19 +18,25 @@ impl Stint<'_> {
     /// Brings branches that caught up to the main position. The main track stops reading for that at the end of a
     /// window, or a busy branch would chase it for ever.
     pub(super) fn join(&mut self) {
-        if !self.tracks.branches().iter().any(|track| track.near && track.fault.is_none()) {
+        let main = &self.tracks.main;
+        if main.is_quiet() && main.read.is_settled() {
+            self.join_branches();
+        }
+        // A branch with messages in flight does not stop the others; once they have stopped, its last lap may.
+        let stopped = self.tracks.joining.is_some();
+        let near = |track: &Track| track.near && track.fault.is_none() && (stopped || track.is_quiet());
+        if !self.tracks.branches().iter().any(near) {
             self.tracks.joining = None;
             return;
         }
         let now = self.relay.clock.now();
         let since = *self.tracks.joining.get_or_insert(now);
         if now.saturating_duration_since(since) > JOIN_LIMIT {
-            return self.tracks.give_up_joining();
+            self.tracks.give_up_joining();
         }
-        let main = &self.tracks.main;
-        if !main.is_quiet() || !main.read.is_settled() {
-            return;
-        }
+    }
+
+    fn join_branches(&mut self) {
         let joined = self.tracks.join();
         if joined.is_empty() {
             return;
@@ -43,7 +53,7 @@ impl Stint<'_> {
     pub(in crate::relay) async fn finish(&mut self, result: Result<End, Error>) -> Result<End, Error> {
         self.draining = true;
         self.tracks.each(|track| track.reading = None);
-        if matches!(result, Ok(End::NoLease)) {
+        if matches!(result, Ok(End::Lost)) {
             return result;
         }
         let drained = tokio::time::timeout(self.relay.settings.drain, self.drain()).await;

@@ -30,11 +30,15 @@ impl Stint<'_> {
         if !found && at == 0 {
             track.wait(pause);
         }
-        track.near = at > 0 && !more;
+        track.near = !more && track.target.as_ref() == Some(&after);
+        if at > 0 && !found && !track.near {
+            // The branch is ahead: the main track has to come up to it.
+            track.wait(idle);
+        }
         track.changed |= at > 0;
         track.read = after.clone();
         track.scan = scan;
-        (track.unsent.within, track.unsent.after, track.unsent.aged) = (within.clone(), after, aged);
+        (track.unsent.within, track.unsent.after, track.unsent.aged) = (within.clone(), Some(after), aged);
         for row in rows {
             self.admit(at, row, &within);
         }
@@ -54,20 +58,22 @@ impl Stint<'_> {
     /// Puts a row in line to be handed over, unless it is not this track's, damaged, or delivered already.
     fn admit(&mut self, at: usize, row: crate::relay::Row, within: &Position) {
         let sent = Sent::of(&row);
-        if at == 0 && !self.tracks.names(&sent.topic) {
-            if !self.tracks.unnamed.iter().any(|(destination, _)| *destination == sent.topic) {
-                tracing::error!(
-                    relay = %self.holder.relay, destination = %sent.topic,
-                    "no process with the lease names this destination: its messages wait"
-                );
-                let branch = self.tracks.set_apart(sent.topic.clone(), within.before(sent.id));
-                self.pending.branches.push(branch);
-                self.mark_dirty();
-            }
+        // Read before the destination was set apart. Its branch reads the row, behind the refused one.
+        if at == 0 && self.tracks.is_apart(&sent.topic) {
+            return;
+        }
+        if at == 0 && self.tracks.is_unnamed(&sent.topic) {
+            tracing::error!(
+                relay = %self.holder.relay, destination = %sent.topic,
+                "no process with the lease names this destination: its messages wait"
+            );
+            let branch = self.tracks.set_apart(sent.topic, within.before(sent.id));
+            self.pending.branches.push(branch);
+            self.mark_dirty();
             return;
         }
         let Some(track) = self.tracks.get(at) else { return };
-        if track.delivered.remove(&sent.id) {
+        if track.skips(sent.id) {
             return;
         }
         match row.message {
@@ -144,7 +150,11 @@ impl Stint<'_> {
         let track = match at {
             0 => match self.tracks.branch(&row.topic) {
                 Some(track) => track,
-                None => self.tracks.begin(row.topic.clone(), position.clone()),
+                None => {
+                    let track = self.tracks.begin(row.topic.clone(), position.clone());
+                    track.clear = false;
+                    track
+                }
             },
             _ => match self.tracks.get(at) {
                 Some(track) => track,
@@ -166,7 +176,8 @@ impl Stint<'_> {
                 );
             }
         }
-        track.unsent = crate::relay::track::Unsent::default();
+        // What was read behind the refused row is read again, after the rows in flight are settled.
+        (track.unsent, track.reading) = (crate::relay::track::Unsent::default(), None);
         track.changed = true;
         self.tracks.main.forget_unsent(&row.topic);
         Ok(())
@@ -193,6 +204,9 @@ impl Stint<'_> {
         if track.fault.as_ref().is_none_or(|fault| !fault.settling) && !stopped {
             if let Some(after) = after {
                 track.acked = after;
+                if track.is_quiet() {
+                    track.skipped.clear();
+                }
             }
             if let Some(fault) = track.fault.take() {
                 let destination = track.destination.as_deref();
@@ -206,10 +220,9 @@ impl Stint<'_> {
     /// Refused destinations whose rows are all settled wait for their next attempt.
     fn settle_faults(&mut self) {
         for at in 1..self.tracks.len() {
-            let held = self.tracks.branches().get(at - 1).and_then(|track| track.destination.clone());
-            let under_way = held.is_some_and(|destination| self.tracks.main.holds(&destination));
-            let Some(track) = self.tracks.get(at) else { continue };
-            if under_way || track.flights.rows() > 0 {
+            self.tracks.clear(at);
+            let Some(track) = self.tracks.get(at).filter(|track| track.clear) else { continue };
+            if track.flights.rows() > 0 {
                 continue;
             }
             let Some(fault) = track.fault.as_mut().filter(|fault| fault.settling) else { continue };

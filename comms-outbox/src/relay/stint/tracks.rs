@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Instant};
 
+use comms_core::Clock;
+
 use crate::relay::{
     Settings,
     fault::Fault,
@@ -23,6 +25,8 @@ pub(in crate::relay) struct Tracks {
     apart: Arc<[String]>,
     /// Reading on the main track waits, so that branches can join it.
     pub(super) joining: Option<Instant>,
+    /// Which track is asked first: none may keep the others from their turn.
+    turn: usize,
 }
 
 impl Tracks {
@@ -35,11 +39,20 @@ impl Tracks {
             named,
             apart: Arc::new([]),
             joining: None,
+            turn: 0,
         }
     }
 
     pub(super) fn len(&self) -> usize {
         1 + self.branches.len()
+    }
+
+    /// The tracks in the order in which they are asked this time.
+    pub(super) fn turns(&mut self) -> impl Iterator<Item = usize> + use<> {
+        let len = self.len();
+        self.turn = (self.turn + 1) % len;
+        let first = self.turn;
+        (0..len).map(move |at| (first + at) % len)
     }
 
     pub(super) fn get(&mut self, at: usize) -> Option<&mut Track> {
@@ -71,6 +84,16 @@ impl Tracks {
         self.branches.iter_mut().find(|track| track.destination.as_deref() == Some(destination))
     }
 
+    /// Whether the main track leaves `destination` out.
+    pub(super) fn is_apart(&self, destination: &str) -> bool {
+        self.apart.iter().any(|apart| apart == destination)
+    }
+
+    /// Whether `destination` is read on the main track although this process does not name it.
+    pub(super) fn is_unnamed(&self, destination: &str) -> bool {
+        self.covers.is_none() && !self.names(destination)
+    }
+
     /// Whether a released row of `destination` can be delivered now.
     pub(in crate::relay) fn is_held(&self, destination: &str) -> bool {
         let track = self.branches.iter().find(|track| track.destination.as_deref() == Some(destination));
@@ -79,13 +102,14 @@ impl Tracks {
     }
 
     /// A branch as it was stored.
-    pub(super) fn resume(&mut self, destination: Arc<str>, position: Position, held: Option<String>) {
+    pub(super) fn resume(&mut self, branch: Branch, clock: &Clock) {
+        let Branch { destination, position, held } = branch;
         if !self.names(&destination) {
             self.unnamed.push((destination, position));
             return self.changed_names();
         }
-        let mut track = Track::new(Some(destination), position);
-        track.changed = held.is_some();
+        let mut track = Track::new(Some(destination), position.clone());
+        track.fault = held.map(|(kind, reason)| Fault::stored(position, kind, reason, clock));
         self.branches.push(track);
         self.changed_names();
     }
@@ -106,9 +130,19 @@ impl Tracks {
         let joins = |track: &Track| track.fault.is_none() && track.is_quiet() && track.acked == *main;
         let joined = self.branches.iter().filter(|track| joins(track));
         let joined: Vec<_> = joined.filter_map(|track| track.destination.clone()).collect();
-        self.branches.retain(|track| !joins(track));
-        self.changed_names();
+        if !joined.is_empty() {
+            self.branches.retain(|track| !joins(track));
+            self.changed_names();
+        }
         joined
+    }
+
+    /// Notes whether the main track still has rows of a branch.
+    pub(super) fn clear(&mut self, at: usize) {
+        let Some(track) = at.checked_sub(1).and_then(|at| self.branches.get_mut(at)) else { return };
+        if !track.clear {
+            track.clear = !track.destination.as_deref().is_some_and(|d| self.main.holds(d));
+        }
     }
 
     /// Branches are not waited for any longer; each may come near again after its next lap.
@@ -143,7 +177,7 @@ impl Tracks {
         // Refused rows must be settled before they are read again, and earlier rows of the destination too.
         let settled = track.fault.as_ref().is_none_or(|fault| !fault.settling);
         let behind = !track.read.is_settled() || track.read != self.main.read.base();
-        settled && behind && track.destination.as_deref().is_some_and(|d| !self.main.holds(d))
+        settled && behind && track.clear
     }
 
     pub(super) fn room(&self, settings: &Settings) -> bool {
@@ -172,7 +206,7 @@ impl Tracks {
         self.branches.iter_mut().for_each(|track| track.changed = false);
     }
 
-    /// A destination that the main track met and this process does not name.
+    /// A destination that this process does not name: the branch to store for it.
     pub(super) fn set_apart(&mut self, destination: Arc<str>, position: Position) -> Branch {
         self.unnamed.push((destination.clone(), position.clone()));
         self.changed_names();

@@ -68,3 +68,6 @@ pub(super) fn on_payment(db: Db, store: Store) -> BoxHandler {
         }
     }))
 }
+
+#[cfg(test)]
+mod tests;

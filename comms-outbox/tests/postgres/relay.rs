@@ -1,0 +1,147 @@
+//! The relay's suite on PostgreSQL.
+
+use super::{Postgres, suite};
+
+/// As after a clock that was an hour ahead.
+const WRONG_CLOCK: &str =
+    "UPDATE {s}.comms_outbox_cursor SET lease_until = clock_timestamp() + interval '1 hour'";
+/// As another session, or `cover_only`, does.
+const NEW_TOKEN: &str = "UPDATE {s}.comms_outbox_cursor SET token = gen_random_uuid()";
+/// As recovery after a crash does.
+const NO_GUARD: &str = "DELETE FROM {s}.comms_outbox_guard";
+
+fn blob(bytes: &[u8]) -> String {
+    format!("'\\x{}'", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_refused_destination_is_held_while_others_flow() {
+    suite::branches::a_refused_destination_is_held_while_others_flow::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn each_refusal_that_may_pass_holds_its_destination() {
+    suite::branches::each_refusal_that_may_pass_holds_its_destination::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn messages_behind_a_refused_one_are_delivered_once() {
+    suite::branches::messages_behind_a_refused_one_are_delivered_once::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_destination_that_comes_and_goes_loses_nothing() {
+    suite::branches::a_destination_that_comes_and_goes_loses_nothing::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_stop_passes_no_message_that_was_not_delivered() {
+    suite::branches::a_stop_passes_no_message_that_was_not_delivered::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_destination_that_never_answers_is_bounded_by_the_room_in_flight() {
+    suite::branches::a_destination_that_never_answers_is_bounded_by_the_room_in_flight::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_destination_that_is_added_loses_no_row() {
+    suite::reconfigure::a_destination_that_is_added_loses_no_row::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_destination_that_is_removed_and_added_again_loses_no_row() {
+    suite::reconfigure::a_destination_that_is_removed_and_added_again_loses_no_row::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_relay_of_all_destinations_may_name_some_for_a_while() {
+    suite::reconfigure::a_relay_of_all_destinations_may_name_some_for_a_while::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_relay_of_some_destinations_may_take_all() {
+    suite::reconfigure::a_relay_of_some_destinations_may_take_all::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_destination_moves_between_all_kinds_of_processes() {
+    suite::reconfigure::a_destination_moves_between_all_kinds_of_processes::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_destination_without_a_process_is_reported() {
+    suite::reconfigure::a_destination_without_a_process_is_reported::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_new_process_delivers_what_the_old_one_did_not_name() {
+    suite::reconfigure::a_new_process_delivers_what_the_old_one_did_not_name::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_start_from_now_skips_what_was_there() {
+    suite::reconfigure::a_start_from_now_skips_what_was_there::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn random_reconfigurations_lose_nothing() {
+    suite::rolling::random_reconfigurations_lose_nothing::<Postgres>(0..16, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_row_that_does_not_decode_parks_its_key_alone() {
+    suite::damage::a_row_that_does_not_decode_parks_its_key_alone::<Postgres>(blob).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_megabyte_of_headers_is_delivered() {
+    suite::damage::a_megabyte_of_headers_is_delivered::<Postgres>(blob).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_lease_that_a_wrong_clock_wrote_is_taken() {
+    suite::sessions::a_lease_that_a_wrong_clock_wrote_is_taken::<Postgres>(WRONG_CLOCK).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_restart_under_the_same_owner_takes_its_lease_at_once() {
+    suite::sessions::a_restart_under_the_same_owner_takes_its_lease_at_once::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn owners_are_different_by_default() {
+    suite::sessions::owners_are_different_by_default::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_session_that_ends_under_a_running_relay_loses_nothing() {
+    suite::sessions::a_session_that_ends_under_a_running_relay_loses_nothing::<Postgres>(NEW_TOKEN).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_recovery_under_a_running_relay_loses_nothing() {
+    suite::sessions::a_session_that_ends_under_a_running_relay_loses_nothing::<Postgres>(NO_GUARD).await;
+}

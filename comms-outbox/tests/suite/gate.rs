@@ -1,0 +1,171 @@
+//! A publisher that refuses destinations on demand, and keeps what it accepted apart from what it refused.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use comms_core::{Acks, Error, Message, Publisher, Receipt, async_trait};
+
+use super::recorder::payload;
+
+/// What a destination is refused with; `None`: accepted.
+type Judge = Box<dyn Fn(&Message) -> Option<Error> + Send + Sync>;
+type Lane = (Arc<str>, Option<Bytes>);
+
+/// Messages that publishers accepted, in order. Shared by the publishers of several processes.
+#[derive(Clone, Default)]
+pub struct Accepted(Arc<Mutex<Vec<Message>>>);
+
+impl Accepted {
+    pub fn count(&self) -> usize {
+        self.0.lock().unwrap().len()
+    }
+
+    /// The payloads to `destination`, with repetitions.
+    pub fn to(&self, destination: &str) -> Vec<String> {
+        self.0.lock().unwrap().iter().filter(|m| &*m.destination == destination).map(payload).collect()
+    }
+
+    pub fn ids(&self) -> Vec<Arc<str>> {
+        self.0.lock().unwrap().iter().map(|message| message.id.clone()).collect()
+    }
+
+    /// Payloads by destination and key, each at its first appearance.
+    pub fn first_by_lane(&self) -> HashMap<(String, String), Vec<String>> {
+        let (mut known, mut lanes) = (HashSet::new(), HashMap::<_, Vec<_>>::new());
+        for message in self.0.lock().unwrap().iter().filter(|message| known.insert(message.id.clone())) {
+            let key = message.key.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+            lanes
+                .entry((message.destination.to_string(), key.into_owned()))
+                .or_default()
+                .push(payload(message));
+        }
+        lanes
+    }
+}
+
+/// Keeps the order of a key: once a message is refused, later ones of its key are refused until it is accepted.
+pub struct Gate {
+    accepted: Accepted,
+    judge: Mutex<Judge>,
+    /// The refused message of each key.
+    blocked: Mutex<HashMap<Lane, Arc<str>>>,
+    refused: AtomicUsize,
+    /// How long an answer takes.
+    delay: Duration,
+}
+
+impl Gate {
+    pub fn new(accepted: &Accepted, delay: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            accepted: accepted.clone(),
+            judge: Mutex::new(Box::new(|_| None)),
+            blocked: Mutex::default(),
+            refused: AtomicUsize::new(0),
+            delay,
+        })
+    }
+
+    pub fn judge(&self, judge: impl Fn(&Message) -> Option<Error> + Send + Sync + 'static) {
+        *self.judge.lock().unwrap() = Box::new(judge);
+    }
+
+    /// Accepts everything from now on.
+    pub fn heal(&self) {
+        self.judge(|_| None);
+    }
+
+    pub fn refused(&self) -> usize {
+        self.refused.load(Ordering::SeqCst)
+    }
+
+    fn answer(&self, message: Message) -> Result<Receipt, Error> {
+        let lane = (message.destination.clone(), message.key.clone());
+        let mut blocked = self.blocked.lock().unwrap();
+        let keyed = message.key.is_some();
+        let behind = keyed && blocked.get(&lane).is_some_and(|id| *id != message.id);
+        let error = if behind {
+            Some(Error::not_executed("behind a refused message of its key"))
+        } else {
+            (self.judge.lock().unwrap())(&message)
+        };
+        let Some(error) = error else {
+            blocked.remove(&lane);
+            self.accepted.0.lock().unwrap().push(message);
+            return Ok(Receipt::default());
+        };
+        self.refused.fetch_add(1, Ordering::SeqCst);
+        if !behind && keyed {
+            blocked.insert(lane, message.id);
+        }
+        Err(error)
+    }
+}
+
+#[async_trait]
+impl Publisher for Gate {
+    fn enqueue(&self, batch: &mut VecDeque<Message>) -> Acks {
+        let results = batch.drain(..).map(|message| self.answer(message)).collect();
+        let delay = self.delay;
+        Box::pin(async move {
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
+            results
+        })
+    }
+
+    async fn ready(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn flush(&self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+/// Takes everything, and never answers for what has a message to one destination.
+pub struct Silent {
+    destination: &'static str,
+    gate: Arc<Gate>,
+    waiting: AtomicUsize,
+}
+
+impl Silent {
+    pub fn new(destination: &'static str, gate: Arc<Gate>) -> Self {
+        Self { destination, gate, waiting: AtomicUsize::new(0) }
+    }
+
+    /// How many messages it was handed that it does not answer for.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::SeqCst)
+    }
+}
+
+#[async_trait]
+impl Publisher for Silent {
+    fn enqueue(&self, batch: &mut VecDeque<Message>) -> Acks {
+        let (silent, mut others): (VecDeque<_>, _) =
+            batch.drain(..).partition(|message| &*message.destination == self.destination);
+        if silent.is_empty() {
+            return self.gate.enqueue(&mut others);
+        }
+        self.waiting.fetch_add(silent.len() + others.len(), Ordering::SeqCst);
+        drop(self.gate.enqueue(&mut others));
+        Box::pin(std::future::pending())
+    }
+
+    async fn ready(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn flush(&self) -> Result<(), Error> {
+        Ok(())
+    }
+}

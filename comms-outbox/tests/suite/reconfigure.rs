@@ -1,0 +1,165 @@
+//! A relay whose destinations change from one process to the next: no row is passed over.
+
+use std::{sync::Arc, time::Duration};
+
+use comms_core::{Health, health::Status};
+use comms_outbox::{RelayBuilder, Start};
+
+use super::{
+    Backend, Running,
+    gate::{Accepted, Gate},
+    message_to, run, send, until,
+};
+
+/// The destinations of a process; `None`: all.
+type Named = Option<&'static [&'static str]>;
+
+const A: Named = Some(&["a"]);
+const AB: Named = Some(&["a", "b"]);
+const ALL: Named = None;
+
+fn builder<B: Backend>(backend: &B, accepted: &Accepted, named: Named) -> RelayBuilder {
+    let relay = backend.relay(Gate::new(accepted, Duration::ZERO)).owner("the same").page(4);
+    match named {
+        Some(named) => relay.destinations(named.iter().copied()),
+        None => relay,
+    }
+}
+
+async fn start<B: Backend>(backend: &B, accepted: &Accepted, named: Named) -> Running {
+    run(builder(backend, accepted, named))
+}
+
+/// Ten rows to each, from number `from` on.
+async fn write<B: Backend>(backend: &B, destinations: &[&str], from: usize) {
+    for n in from..from + 10 {
+        let rows: Vec<_> = destinations.iter().map(|d| message_to(d, "k", &n.to_string())).collect();
+        send(backend, &rows).await;
+    }
+}
+
+fn numbers(to: usize) -> Vec<String> {
+    (0..to).map(|n| n.to_string()).collect()
+}
+
+/// A process for each set of destinations, one after the other, with rows to both before each and during each.
+/// What is named is delivered meanwhile and nothing else is; at the end each row was delivered once, in order.
+async fn processes<B: Backend>(sets: &[Named]) {
+    let (backend, accepted) = (B::start().await, Accepted::default());
+    let mut written = 0;
+    for (n, named) in sets.iter().enumerate() {
+        let before = accepted.to("b").len();
+        write(&backend, &["a", "b"], written).await;
+        let relay = start(&backend, &accepted, *named).await;
+        write(&backend, &["a", "b"], written + 10).await;
+        written += 20;
+        until("a flows", async || accepted.to("a").len() >= written).await;
+        if named.is_none_or(|named| named.contains(&"b")) {
+            until("b flows", async || accepted.to("b").len() >= written).await;
+            until("nothing is apart", async || backend.branches().await.is_empty()).await;
+        } else {
+            assert_eq!(accepted.to("b").len(), before, "process {n} does not name b");
+        }
+        relay.stop().await;
+    }
+    assert_eq!(accepted.to("a"), numbers(written), "{sets:?}");
+    assert_eq!(accepted.to("b"), numbers(written), "{sets:?}");
+    assert!(backend.parked().await.is_empty());
+}
+
+pub async fn a_destination_that_is_added_loses_no_row<B: Backend>() {
+    processes::<B>(&[A, AB]).await;
+}
+
+pub async fn a_destination_that_is_removed_and_added_again_loses_no_row<B: Backend>() {
+    processes::<B>(&[AB, A, AB]).await;
+}
+
+pub async fn a_relay_of_all_destinations_may_name_some_for_a_while<B: Backend>() {
+    processes::<B>(&[ALL, A, ALL]).await;
+}
+
+pub async fn a_relay_of_some_destinations_may_take_all<B: Backend>() {
+    processes::<B>(&[A, ALL]).await;
+}
+
+pub async fn a_destination_moves_between_all_kinds_of_processes<B: Backend>() {
+    processes::<B>(&[A, AB, A, ALL, A, A, AB]).await;
+}
+
+/// A destination without a process is reported, and its rows wait.
+pub async fn a_destination_without_a_process_is_reported<B: Backend>() {
+    let (backend, accepted, health) = (B::start().await, Accepted::default(), Health::new());
+    write(&backend, &["a", "b"], 0).await;
+    let relay = start(&backend, &accepted, AB).await;
+    until("both flow", async || accepted.count() == 20).await;
+    relay.stop().await;
+    let relay = run(builder(&backend, &accepted, A).health(health.component("relay")));
+    write(&backend, &["a", "b"], 10).await;
+    until("a flows", async || accepted.count() == 30).await;
+    let names_b =
+        || health.readiness().reason("relay").is_some_and(|reason| reason.contains("destination b"));
+    until("b is reported", async || health.readiness().status == Status::Degraded && names_b()).await;
+    assert_eq!(backend.branches().await.len(), 1);
+
+    // The running process goes on with what is declared. The cursor is written within 100 ms.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    backend.cover_only(&["a"]).await;
+    until("ready", async || health.readiness().status == Status::Ready).await;
+    assert!(backend.branches().await.is_empty());
+    write(&backend, &["a", "b"], 20).await;
+    until("a flows on", async || accepted.count() == 40).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(backend.branches().await.is_empty() && health.readiness().status == Status::Ready);
+    relay.stop().await;
+    assert_eq!(accepted.to("a"), numbers(30));
+    assert_eq!(accepted.to("b"), numbers(10));
+}
+
+/// A rolling release: the old process has the lease while the new one, which names one destination more, stands by.
+pub async fn a_new_process_delivers_what_the_old_one_did_not_name<B: Backend>() {
+    let (backend, accepted) = (B::start().await, Accepted::default());
+    let process = |owner: &str, named: &'static [&'static str]| {
+        let gate: Arc<Gate> = Gate::new(&accepted, Duration::ZERO);
+        run(backend.relay(gate).owner(owner).destinations(named.iter().copied()))
+    };
+    let old = process("old", &["orders"]);
+    write(&backend, &["orders", "refunds"], 0).await;
+    until("orders flow", async || accepted.count() == 10).await;
+    let new = process("new", &["orders", "refunds"]);
+    write(&backend, &["orders", "refunds"], 10).await;
+    until("orders flow on", async || accepted.count() == 20).await;
+    assert!(accepted.to("refunds").is_empty());
+    old.stop().await;
+    until("refunds come", async || accepted.count() == 40).await;
+    // Back again, and forward again.
+    let old = process("old", &["orders"]);
+    new.stop().await;
+    write(&backend, &["orders", "refunds"], 20).await;
+    until("orders flow under the old one", async || accepted.count() == 50).await;
+    let new = process("new", &["orders", "refunds"]);
+    old.stop().await;
+    until("refunds come again", async || accepted.count() == 60).await;
+    new.stop().await;
+    assert_eq!(accepted.to("orders"), numbers(30));
+    assert_eq!(accepted.to("refunds"), numbers(30));
+}
+
+/// A new relay, and one that takes a destination over, begin with what is committed from now on.
+pub async fn a_start_from_now_skips_what_was_there<B: Backend>() {
+    let (backend, accepted) = (B::start().await, Accepted::default());
+    write(&backend, &["a", "b"], 0).await;
+    let relay = run(builder(&backend, &accepted, A).start(Start::Now));
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(backend.lease().await.2, "it has the lease");
+    relay.crash().await;
+    write(&backend, &["a", "b"], 10).await;
+    let relay = run(builder(&backend, &accepted, AB).start(Start::Now));
+    until("a flows", async || accepted.to("a").len() == 10).await;
+    write(&backend, &["a", "b"], 20).await;
+    until("both flow", async || accepted.to("a").len() == 20 && accepted.to("b").len() >= 10).await;
+    relay.stop().await;
+    assert_eq!(accepted.to("a"), numbers(30)[10..]);
+    assert_eq!(accepted.to("b").last().unwrap(), "29");
+    assert!(!accepted.to("b").contains(&"5".to_owned()), "rows from before the relay's position");
+}

@@ -1,0 +1,190 @@
+//! Random reconfigurations: processes with random destinations, refusals, crashes and late commits.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
+
+use comms_core::{Clock, Error, Message, UnitOfWork};
+
+use futures::StreamExt;
+
+use super::{
+    Backend, Tx,
+    gate::{Accepted, Gate},
+    message_to, run, send, until,
+};
+
+const DESTINATIONS: [&str; 4] = ["a", "b", "c", "d"];
+
+/// One run: everything random follows from the seed, but for the times of the tasks.
+struct Run<B: Backend> {
+    backend: B,
+    accepted: Accepted,
+    random: Clock,
+    /// Only clean stops, and no refusals.
+    clean: bool,
+    written: BTreeMap<(String, String), Vec<String>>,
+    /// Open transactions, each with a key of its own.
+    late: Vec<(Tx<B>, Message)>,
+    next: usize,
+}
+
+/// Each run ends with one process that names everything: every committed row was delivered, in the order of its key;
+/// with clean stops and no refusals once.
+pub async fn random_reconfigurations_lose_nothing<B: Backend>(seeds: std::ops::Range<u64>, late: bool) {
+    futures::stream::iter(seeds).for_each_concurrent(4, |seed| one::<B>(seed, late)).await;
+}
+
+async fn one<B: Backend>(seed: u64, late: bool) {
+    let mut run = Run {
+        backend: B::start().await,
+        accepted: Accepted::default(),
+        random: Clock::seeded(Duration::ZERO, seed),
+        clean: seed.is_multiple_of(3),
+        written: BTreeMap::new(),
+        late: Vec::new(),
+        next: 0,
+    };
+    let mut trace = Vec::new();
+    for _ in 0..run.between(5, 9) {
+        run.write(late).await;
+        trace.push(run.processes(late).await);
+    }
+    run.commit_late(1.0).await;
+    run.finish(seed, &trace).await;
+}
+
+impl<B: Backend> Run<B> {
+    fn chance(&self, probability: f64) -> bool {
+        self.random.random_unit() < probability
+    }
+
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+    fn between(&self, low: usize, high: usize) -> usize {
+        low + ((high - low + 1) as f64 * self.random.random_unit()) as usize
+    }
+
+    fn row(&mut self, key: Option<&str>) -> Message {
+        let destination = DESTINATIONS[self.between(0, 3)];
+        let own = self.next.to_string();
+        self.next += 1;
+        let key = key.map_or_else(|| self.between(0, 1).to_string(), |prefix| format!("{prefix}-{own}"));
+        message_to(destination, &key, &own)
+    }
+
+    fn note(&mut self, message: &Message) {
+        let key = String::from_utf8(message.key.clone().unwrap().to_vec()).unwrap();
+        let lane = (message.destination.to_string(), key);
+        self.written.entry(lane).or_default().push(super::recorder::payload(message));
+    }
+
+    /// Transactions of some rows, some rolled back; and some that commit later.
+    async fn write(&mut self, late: bool) {
+        for _ in 0..self.between(1, 6) {
+            let rows: Vec<_> = (0..self.between(1, 8)).map(|_| self.row(None)).collect();
+            if self.chance(0.15) {
+                let unit = self.backend.unit();
+                let mut tx = unit.begin().await.unwrap();
+                comms_core::Outbox::enqueue(&unit, &mut tx, &rows).await.unwrap();
+                continue;
+            }
+            send(&self.backend, &rows).await;
+            rows.iter().for_each(|row| self.note(row));
+        }
+        if late && self.late.len() < 3 && self.chance(0.5) {
+            let (unit, row) = (self.backend.unit(), self.row(Some("late")));
+            let mut tx = unit.begin().await.unwrap();
+            comms_core::Outbox::enqueue(&unit, &mut tx, std::slice::from_ref(&row)).await.unwrap();
+            self.late.push((tx, row));
+        }
+    }
+
+    async fn commit_late(&mut self, probability: f64) {
+        for (tx, row) in std::mem::take(&mut self.late) {
+            if self.chance(probability) {
+                self.backend.unit().commit(tx).await.unwrap();
+                self.note(&row);
+            } else {
+                self.late.push((tx, row));
+            }
+        }
+    }
+
+    /// The destinations of a process, one unknown among them at times; `None`: all.
+    fn named(&self) -> Option<Vec<&'static str>> {
+        if self.chance(0.2) {
+            return None;
+        }
+        let mut named: Vec<_> = DESTINATIONS.into_iter().filter(|_| self.chance(0.5)).collect();
+        if named.is_empty() || self.chance(0.1) {
+            named.push("unknown");
+        }
+        Some(named)
+    }
+
+    /// One process or two side by side, for a while, with writes meanwhile.
+    async fn processes(&mut self, late: bool) -> String {
+        let (mut trace, mut running) = (String::new(), Vec::new());
+        for owner in ["one", "two"].into_iter().take(self.between(1, 2)) {
+            let gate = Gate::new(&self.accepted, Duration::from_millis(self.between(0, 8) as u64));
+            let refusals: Vec<_> =
+                DESTINATIONS.into_iter().filter(|_| !self.clean && self.chance(0.3)).collect();
+            let (random, probability) = (self.random.clone(), [0.02, 0.3, 1.0][self.between(0, 2)]);
+            let named = self.named();
+            trace += &format!("{owner} {named:?}, refused {refusals:?} at {probability}; ");
+            gate.judge(move |message| {
+                let refused = refusals.contains(&&*message.destination) && random.random_unit() < probability;
+                refused.then(|| Error::misconfigured("the topic does not exist"))
+            });
+            let relay = self.backend.relay(gate).owner(owner).page([1, 3, 500][self.between(0, 2)]);
+            let relay = relay.in_flight([2, 10_000][self.between(0, 1)]).lease(Duration::from_millis(300));
+            running.push(run(match named {
+                Some(named) => relay.destinations(named),
+                None => relay,
+            }));
+        }
+        self.write(late).await;
+        tokio::time::sleep(Duration::from_millis(self.between(1, 150) as u64)).await;
+        self.commit_late(0.4).await;
+        tokio::time::sleep(Duration::from_millis(self.between(1, 250) as u64)).await;
+        for relay in running {
+            if self.clean || self.chance(0.5) {
+                relay.stop().await;
+            } else {
+                trace += "crash; ";
+                relay.crash().await;
+            }
+        }
+        trace
+    }
+
+    async fn finish(self, seed: u64, trace: &[String]) {
+        let relay = self.backend.relay(Gate::new(&self.accepted, Duration::ZERO)).owner("one");
+        let all = self.chance(0.5);
+        let relay = run(if all { relay } else { relay.destinations(DESTINATIONS) });
+        let rows: usize = self.written.values().map(Vec::len).sum();
+        let about = || format!("seed {seed}: {trace:#?}, at last {}", if all { "all" } else { "by name" });
+        let whole = || self.accepted.first_by_lane().values().map(Vec::len).sum::<usize>() >= rows;
+        until(&format!("every row, {}", about()), async || whole()).await;
+        // By name: a branch of the name without rows stays where no process names it.
+        let known = |name: &str| DESTINATIONS.contains(&name);
+        until(&format!("no branch, {}", about()), async || {
+            self.backend.branches().await.iter().all(|branch| !known(&branch.destination))
+        })
+        .await;
+        relay.stop().await;
+        let delivered: BTreeMap<_, _> = self.accepted.first_by_lane().into_iter().collect();
+        assert_eq!(delivered, self.written, "{}", about());
+        assert!(self.backend.parked().await.is_empty(), "{}", about());
+        let ids = self.accepted.ids();
+        let distinct = ids.iter().collect::<HashSet<_>>().len();
+        assert!(
+            !self.clean || distinct == ids.len(),
+            "{} of {} came again, {}",
+            ids.len() - distinct,
+            ids.len(),
+            about()
+        );
+    }
+}

@@ -1,0 +1,86 @@
+//! An order that waits for its payment while payment-service is deployed wrongly.
+
+use std::{future::pending, time::Duration};
+
+use comms_core::{Attempts, Clock, ErrorKind, Message, PolicyConfig, Processor, Verdict, health::Status};
+use comms_grpc::ServerConfig;
+use tokio::net::TcpListener;
+use tonic::service::Routes;
+
+use super::*;
+use crate::{
+    contracts::{
+        Money,
+        orders::{self, orders_server::OrdersServer},
+    },
+    services::{
+        order::{MIGRATIONS, SCHEMA, SOURCE},
+        payment::{self, PaymentService},
+    },
+};
+
+/// A server that has another service than the one which is called.
+struct Other;
+
+#[tonic::async_trait]
+impl orders::orders_server::Orders for Other {
+    async fn place_order(
+        &self,
+        _: tonic::Request<orders::PlaceOrderRequest>,
+    ) -> Result<tonic::Response<orders::PlaceOrderReply>, tonic::Status> {
+        Err(tonic::Status::internal("not called"))
+    }
+    async fn get_order(
+        &self,
+        _: tonic::Request<orders::GetOrderRequest>,
+    ) -> Result<tonic::Response<orders::Order>, tonic::Status> {
+        Err(tonic::Status::internal("not called"))
+    }
+}
+
+async fn serve(routes: Routes) -> Channel {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(comms_grpc::serve(listener, routes, ServerConfig::default(), Clock::system(), pending()));
+    Channel::builder(format!("http://{address}")).build().unwrap()
+}
+
+#[tokio::test]
+async fn an_order_is_held_while_payment_service_lacks_the_method_and_goes_on_when_it_has_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Db::sqlite(dir.path(), SCHEMA, &MIGRATIONS).await.unwrap();
+    let store = Store::new(db.clone(), SOURCE, Clock::system());
+    let created = OrderStatusChanged {
+        order_id: "0190a0c4-0000-7000-8000-000000000000".into(),
+        buyer_id: "ann".into(),
+        status: OrderStatus::Created,
+        sequence: 1,
+        total: Money { minor: 100, currency: "RUB".into() },
+        reason: None,
+        changed_at: "2026-11-26T00:00:00.000Z".into(),
+    };
+    let message = Message::event(&SOURCE.into(), &created, &Clock::system()).unwrap();
+    let delivery = Delivery::new(message, "order-saga", "t/0@1");
+
+    let policy = || Policy::new("payment", PolicyConfig::none()).unwrap();
+    let handler =
+        ask_payment(db.clone(), store.clone(), serve(Routes::new(OrdersServer::new(Other))).await, policy());
+    let mut attempts = Attempts::default();
+    (attempts.limit, attempts.hold_in_place) = (1, Some(Duration::ZERO));
+    let wrong = Processor::new(handler, attempts.clone(), Clock::system(), "test");
+    let verdict = wrong.process(delivery.clone(), pending(), pending()).await;
+    assert!(
+        matches!(&verdict, Verdict::Held { error, attempts: 1 } if error.kind == ErrorKind::Misconfigured),
+        "{verdict:?}"
+    );
+    let state = wrong.holds().state();
+    assert!(state.status == Status::Degraded && state.reason.unwrap().contains("ask payment-service"));
+
+    let payments = Db::sqlite(dir.path(), payment::SCHEMA, &payment::MIGRATIONS).await.unwrap();
+    let repaired = serve(PaymentService::new(payments, 1_000, Clock::system()).routes()).await;
+    let handler = ask_payment(db, store, repaired, policy());
+    let right = Processor::new(handler, attempts, Clock::system(), "test").with_holds(wrong.holds().clone());
+    let verdict = right.process(delivery, pending(), pending()).await;
+    assert!(matches!(verdict, Verdict::Done(Outcome::Done)), "{verdict:?}");
+    assert!(right.holds().is_empty());
+}
