@@ -295,7 +295,7 @@ impl Config {
                 self.relay.owner.as_ref().is_some_and(|owner| owner.is_empty() || owner.len() > 200),
                 "relay.owner must have 1 to 200 bytes: leave it out for a random one",
             ),
-            (self.relay.lease_ms < 100, "relay.lease_ms must be at least 100"),
+            (self.relay.lease_ms < 300, "relay.lease_ms must be at least 300"),
             (
                 self.runs(Role::Gateway) && !self.runs(Role::Notification) && self.notification.url.is_none(),
                 "a gateway without the notification role cannot tell clients where the socket is: \
