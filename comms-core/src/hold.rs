@@ -120,7 +120,9 @@ impl Holds {
                 let (held, seconds) = (entries.len(), age(entry).as_secs());
                 let key = key.as_deref().map(String::from_utf8_lossy);
                 let key = key.map(|key| format!(", key {key:?},")).unwrap_or_default();
-                State::degraded(format!("{held} held; group {group} on {destination}{key} for {seconds} s: {reason}"))
+                State::degraded(format!(
+                    "{held} held; group {group} on {destination}{key} for {seconds} s: {reason}"
+                ))
             }
         }
     }

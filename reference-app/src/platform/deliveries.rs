@@ -99,7 +99,8 @@ impl Deliveries {
             let parts = self.lock();
             (parts.consumers.iter().flat_map(Holds::list).collect::<Vec<_>>(), parts.relays.clone())
         };
-        let mut waiting = Waiting { consumers: holds.iter().map(HeldDelivery::of).collect(), relays: Vec::new() };
+        let mut waiting =
+            Waiting { consumers: holds.iter().map(HeldDelivery::of).collect(), relays: Vec::new() };
         for relay in relays {
             waiting.relays.push(relay.waiting().await);
         }
@@ -115,7 +116,10 @@ impl Deliveries {
         let found = parts.relays.iter().find(|relay| relay.service == service && relay.name == name);
         found.cloned().ok_or_else(|| {
             let names = parts.relays.iter().map(|relay| format!("{}/{}", relay.service, relay.name));
-            Error::not_found(format!("no relay {service}/{name} here; there are {:?}", names.collect::<Vec<_>>()))
+            Error::not_found(format!(
+                "no relay {service}/{name} here; there are {:?}",
+                names.collect::<Vec<_>>()
+            ))
         })
     }
 

@@ -74,7 +74,8 @@ async fn a_data_directory_in_use_is_refused() {
 /// The leases of a killed process are its own: the data directory is locked by one process.
 #[tokio::test]
 async fn a_process_that_was_killed_takes_its_leases_again_at_once_embedded() {
-    let mut marketplace = Marketplace::start_with(Shape::Embedded, &[("COMMS_RELAY__LEASE_MS", "60000")]).await;
+    let mut marketplace =
+        Marketplace::start_with(Shape::Embedded, &[("COMMS_RELAY__LEASE_MS", "60000")]).await;
     let ann = marketplace.buyer("ann");
     ann.place("first", 100).await;
     marketplace.settled(1, Duration::from_secs(20)).await;
@@ -112,6 +113,7 @@ async fn roles_wait_for_a_broker_that_is_away_full_by_role() {
     marketplace.ready().await;
     marketplace.buyer("ann").insist("k", 100).await;
     marketplace.settled(1, Duration::from_secs(60)).await;
+}
 
 #[tokio::test]
 async fn a_broker_that_is_away_makes_the_process_unready_and_does_not_end_it() {
@@ -127,7 +129,7 @@ async fn a_broker_that_is_away_makes_the_process_unready_and_does_not_end_it() {
     process.spawn();
     let url = process.admin_url("/readyz");
     eventually("unready with the reason", Duration::from_secs(60), async || {
-        let report: serde_json::Value = reqwest::get(&url).await.ok()?.json().await.ok()?;
+        let report: Value = reqwest::get(&url).await.ok()?.json().await.ok()?;
         let reason = report["parts"]["topics"]["reason"].as_str()?;
         (report["status"] == "unready" && reason.contains("topics not ready")).then_some(())
     })
