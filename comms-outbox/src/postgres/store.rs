@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     commit_error,
-    relay::{Changes, Holder, Lease, Page, ParkedLanes, Position, Query, Row, Store},
+    relay::{Changes, Holder, Lease, Page, ParkedLanes, Position, Query, Row, Start, Store},
     sql_error,
 };
 
@@ -83,20 +83,15 @@ impl Store for RelayStore {
         Position { snap: "3:3:".into(), ..Position::default() }
     }
 
-    async fn now(&self) -> Result<Position, Error> {
-        let now = sqlx::raw_sql("SELECT pg_current_snapshot()::text AS now").fetch_one(&self.pool).await;
-        let now = now.and_then(|row| row.try_get::<String, _>("now")).map_err(sql_error)?;
-        Ok(Position { snap: now.into(), ..Position::default() })
-    }
-
     async fn acquire(
         &self,
         relay: &str,
         owner: &str,
         lease: Duration,
         covers: Option<&[String]>,
+        start: Start,
     ) -> Result<Option<Lease>, Error> {
-        acquire(&self.pool, &self.tables, relay, owner, lease, covers).await
+        acquire(&self.pool, &self.tables, relay, owner, lease, covers, start).await
     }
 
     async fn read(&self, query: Query) -> Result<Option<Page>, Error> {

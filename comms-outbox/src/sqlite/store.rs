@@ -9,21 +9,21 @@ use sqlx::{Row as _, SqliteConnection, SqlitePool, sqlite::SqliteRow};
 use super::{Tables, changes, read, row, unit};
 use crate::{
     branch::held,
-    relay::{Branch, Changes, Holder, Lease, Page, ParkedLanes, Position, Query, Row, Store},
+    relay::{Branch, Changes, Holder, Lease, Page, ParkedLanes, Position, Query, Row, Start, Store},
     sql_error,
 };
 
 /// A lease that ends later than one lease from now was written by a clock that was wrong.
+/// $5: a new relay begins behind the last row, and otherwise with the oldest.
 const ACQUIRE: &str = "
 INSERT INTO comms_outbox_cursor AS c (relay, last_id, token, owner, lease, lease_until, covers)
-VALUES ($1, 0, hex(randomblob(16)), $2, $3, CAST(unixepoch('subsec') * 1000 AS INTEGER) + $3, $4)
+VALUES ($1, CASE WHEN $5 THEN (SELECT coalesce(max(id), 0) FROM comms_outbox) ELSE 0 END, hex(randomblob(16)),
+        $2, $3, CAST(unixepoch('subsec') * 1000 AS INTEGER) + $3, $4)
 ON CONFLICT (relay) DO UPDATE
 SET token = excluded.token, owner = excluded.owner, lease = excluded.lease, lease_until = excluded.lease_until
 WHERE c.owner = excluded.owner OR c.lease_until <= CAST(unixepoch('subsec') * 1000 AS INTEGER)
     OR c.lease_until > CAST(unixepoch('subsec') * 1000 AS INTEGER) + c.lease
 RETURNING token, last_id, covers";
-
-const EXISTS: &str = "SELECT EXISTS (SELECT 1 FROM comms_outbox_cursor WHERE relay = $1)";
 
 const BRANCHES: &str =
     "SELECT topic, last_id, error_kind, error FROM comms_outbox_branch WHERE relay = $1 ORDER BY topic";
@@ -84,29 +84,23 @@ impl Store for RelayStore {
         Position::default()
     }
 
-    async fn now(&self) -> Result<Position, Error> {
-        let query = sqlx::query_scalar("SELECT coalesce(max(id), 0) FROM comms_outbox");
-        let last_id = query.fetch_one(&self.pool).await.map_err(sql_error)?;
-        Ok(Position { last_id, ..Position::default() })
-    }
-
     async fn acquire(
         &self,
         relay: &str,
         owner: &str,
         lease: Duration,
         covers: Option<&[String]>,
+        start: Start,
     ) -> Result<Option<Lease>, Error> {
         let mut tx = unit::begin(&self.pool).await?;
         self.tables.check(&mut tx).await?;
-        let exists: bool =
-            sqlx::query_scalar(EXISTS).bind(relay).fetch_one(&mut *tx).await.map_err(sql_error)?;
         let covers = covers.map(serde_json::to_string).transpose().map_err(Error::internal)?;
         let query = sqlx::query(ACQUIRE).bind(relay).bind(owner).bind(changes::millis(lease)).bind(covers);
+        let query = query.bind(start == Start::Now);
         // All rows: a statement that is left after its first row has not ended yet.
         let rows = query.fetch_all(&mut *tx).await.map_err(sql_error)?;
         let Some(row) = rows.first() else { return Ok(None) };
-        let mut lease = granted(row, !exists)?;
+        let mut lease = granted(row)?;
         let rows = sqlx::query(BRANCHES).bind(relay).fetch_all(&mut *tx).await.map_err(sql_error)?;
         lease.branches = rows.iter().map(branch).collect::<Result<_, _>>().map_err(sql_error)?;
         unit::commit(tx).await?;
@@ -167,13 +161,13 @@ async fn save_cursor(
     Ok(done.rows_affected() == 1)
 }
 
-fn granted(row: &SqliteRow, new: bool) -> Result<Lease, Error> {
+fn granted(row: &SqliteRow) -> Result<Lease, Error> {
     let covers: Option<String> = row.try_get("covers").map_err(sql_error)?;
     let covers = covers.as_deref().map(serde_json::from_str).transpose();
     let covers = covers.map_err(|e| Error::internal(e).context("comms_outbox_cursor.covers"))?;
     let lease = || -> Result<Lease, sqlx::Error> {
         let token = row.try_get("token")?;
-        Ok(Lease { token, new, position: position(row)?, covers, branches: Vec::new() })
+        Ok(Lease { token, position: position(row)?, covers, branches: Vec::new() })
     };
     lease().map_err(sql_error)
 }

@@ -145,3 +145,13 @@ async fn a_session_that_ends_under_a_running_relay_loses_nothing() {
 async fn a_recovery_under_a_running_relay_loses_nothing() {
     suite::sessions::a_session_that_ends_under_a_running_relay_loses_nothing::<Postgres>(NO_GUARD).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_relay_that_begins_now_does_so_although_its_first_session_failed() {
+    let fail = "CREATE FUNCTION {s}.failing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''no''; END';
+        CREATE TRIGGER failing BEFORE UPDATE ON {s}.comms_outbox_cursor FOR EACH ROW EXECUTE FUNCTION {s}.failing()";
+    let heal = "DROP TRIGGER failing ON {s}.comms_outbox_cursor";
+    suite::starts::a_relay_that_begins_now_does_so_although_its_first_session_failed::<Postgres>(fail, heal)
+        .await;
+}

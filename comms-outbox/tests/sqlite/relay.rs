@@ -116,3 +116,13 @@ async fn owners_are_different_by_default() {
 async fn a_session_that_ends_under_a_running_relay_loses_nothing() {
     suite::sessions::a_session_that_ends_under_a_running_relay_loses_nothing::<Sqlite>(NEW_TOKEN).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_begins_now_does_so_although_its_first_session_failed() {
+    let fail = "CREATE TRIGGER failing BEFORE UPDATE ON comms_outbox_cursor BEGIN SELECT RAISE(ABORT, 'no'); END";
+    suite::starts::a_relay_that_begins_now_does_so_although_its_first_session_failed::<Sqlite>(
+        fail,
+        "DROP TRIGGER failing",
+    )
+    .await;
+}

@@ -16,6 +16,7 @@ pub mod reconfigure;
 pub mod recorder;
 pub mod rolling;
 pub mod sessions;
+pub mod starts;
 pub mod visibility;
 
 use std::{
