@@ -198,6 +198,12 @@ pub trait Store: Send + Sync + 'static {
     /// The lanes that are held back.
     async fn parked_lanes(&self, relay: &str) -> Result<ParkedLanes, Error>;
     /// Released rows with what stands before them in their lanes, in order; at most `rows`, and no further one once
-    /// they have `bytes`. A row whose hold is over is released.
-    async fn released(&self, relay: &str, rows: i64, bytes: i64) -> Result<Vec<Row>, Error>;
+    /// they have `bytes`; none to the destinations in `except`. A row whose hold is over is released.
+    async fn released(
+        &self,
+        relay: &str,
+        except: &[String],
+        rows: i64,
+        bytes: i64,
+    ) -> Result<Vec<Row>, Error>;
 }

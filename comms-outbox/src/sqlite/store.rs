@@ -45,7 +45,8 @@ const LANES: &str = "SELECT DISTINCT topic, key FROM comms_outbox_parked WHERE r
 const RELEASED: &str = "
 WITH due AS MATERIALIZED (
     SELECT outbox_id, topic, key FROM comms_outbox_parked
-    WHERE relay = $1 AND state <> 'parked' AND state = 'released' ORDER BY outbox_id LIMIT $2
+    WHERE relay = $1 AND state <> 'parked' AND state = 'released'
+      AND topic NOT IN (SELECT value FROM json_each($4)) ORDER BY outbox_id LIMIT $2
 ), lanes AS MATERIALIZED (
     SELECT topic, key, max(outbox_id) AS last FROM due WHERE key IS NOT NULL GROUP BY topic, key
 ), ids AS MATERIALIZED (
@@ -136,10 +137,17 @@ impl Store for RelayStore {
         Ok(ParkedLanes { lanes: lanes.map_err(sql_error)?, any: !rows.is_empty() })
     }
 
-    async fn released(&self, relay: &str, rows: i64, bytes: i64) -> Result<Vec<Row>, Error> {
+    async fn released(
+        &self,
+        relay: &str,
+        except: &[String],
+        rows: i64,
+        bytes: i64,
+    ) -> Result<Vec<Row>, Error> {
+        let except = serde_json::to_string(except).map_err(Error::internal)?;
         let mut conn = self.pool.acquire().await.map_err(sql_error)?;
         sqlx::query(DUE).bind(relay).execute(&mut *conn).await.map_err(sql_error)?;
-        let query = sqlx::query(RELEASED).bind(relay).bind(rows).bind(bytes);
+        let query = sqlx::query(RELEASED).bind(relay).bind(rows).bind(bytes).bind(except);
         let rows = query.fetch_all(&mut *conn).await.map_err(sql_error)?;
         rows.iter().map(row::decode).collect::<Result<_, _>>().map_err(sql_error)
     }

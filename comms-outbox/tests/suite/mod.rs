@@ -14,6 +14,7 @@ pub mod once;
 pub mod parking;
 pub mod reconfigure;
 pub mod recorder;
+pub mod released;
 pub mod rolling;
 pub mod sessions;
 pub mod starts;

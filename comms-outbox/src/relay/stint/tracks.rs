@@ -73,11 +73,11 @@ impl Tracks {
         self.branches.iter_mut().find(|track| track.destination.as_deref() == Some(destination))
     }
 
-    /// Whether a released row of `destination` can be delivered now.
-    pub(in crate::relay) fn is_held(&self, destination: &str) -> bool {
-        let track = self.branches.iter().find(|track| track.destination.as_deref() == Some(destination));
-        track.is_some_and(|track| track.fault.is_some())
-            || self.unnamed.iter().any(|(unnamed, _)| &**unnamed == destination)
+    /// The destinations whose released rows cannot be delivered now.
+    pub(in crate::relay) fn held(&self) -> impl Iterator<Item = &str> {
+        let held = self.branches.iter().filter(|track| track.fault.is_some());
+        held.filter_map(|track| track.destination.as_deref())
+            .chain(self.unnamed.iter().map(|(destination, _)| &**destination))
     }
 
     /// A branch as it was stored.
