@@ -170,3 +170,6 @@ impl UnitOfWork for Db {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
