@@ -11,7 +11,7 @@ use std::{
 
 use tokio::{sync::Semaphore, task::JoinSet};
 
-use crate::support::Marketplace;
+use crate::support::{Marketplace, eventually};
 
 /// At most this many requests wait for their answer at once.
 const CONCURRENCY: usize = 16;
@@ -65,6 +65,15 @@ impl Load {
 
     pub(crate) fn resume(&self) {
         self.paused.store(false, Ordering::SeqCst);
+    }
+
+    /// Resolves when `orders` more are acknowledged, or all.
+    pub(crate) async fn progress(&self, orders: usize) {
+        let wanted = self.acknowledged() + orders;
+        eventually("orders are acknowledged again", Duration::from_secs(90), async || {
+            (self.acknowledged() >= wanted || self.is_finished()).then_some(())
+        })
+        .await;
     }
 
     pub(crate) fn is_finished(&self) -> bool {
