@@ -233,7 +233,7 @@ fn has_unsent(track: &Track) -> bool {
 /// The next event of any track, and which track it is. Cancel safe.
 async fn next(tracks: &mut Tracks, room: bool) -> (usize, Event) {
     poll_fn(|cx| {
-        for at in 0..tracks.len() {
+        for at in tracks.turns() {
             let may_read = room && tracks.may_read(at);
             if let Some(track) = tracks.get(at)
                 && let Poll::Ready(event) = track.poll(cx, may_read)

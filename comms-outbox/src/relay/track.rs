@@ -47,6 +47,8 @@ pub(super) struct Track {
     pub(super) look: Option<Pin<Box<Sleep>>>,
     /// Why the destination is held, and until when.
     pub(super) fault: Option<Fault>,
+    /// The main track has no rows of this destination any more that are not settled.
+    pub(super) clear: bool,
     /// Rows behind the first refused one that were delivered: they are not delivered again.
     pub(super) delivered: HashSet<i64>,
     /// Those of them that were passed over and would be read again if an earlier row is refused once more.
@@ -79,6 +81,7 @@ impl Track {
             flights: Flights::default(),
             look: None,
             fault: None,
+            clear: true,
             delivered: HashSet::new(),
             skipped: Vec::new(),
             changed: false,

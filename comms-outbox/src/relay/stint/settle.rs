@@ -58,20 +58,18 @@ impl Stint<'_> {
     /// Puts a row in line to be handed over, unless it is not this track's, damaged, or delivered already.
     fn admit(&mut self, at: usize, row: crate::relay::Row, within: &Position) {
         let sent = Sent::of(&row);
-        if at == 0 && !self.tracks.names(&sent.topic) {
-            if !self.tracks.unnamed.iter().any(|(destination, _)| *destination == sent.topic) {
-                tracing::error!(
-                    relay = %self.holder.relay, destination = %sent.topic,
-                    "no process with the lease names this destination: its messages wait"
-                );
-                let branch = self.tracks.set_apart(sent.topic.clone(), within.before(sent.id));
-                self.pending.branches.push(branch);
-                self.mark_dirty();
-            }
+        // Read before the destination was set apart. Its branch reads the row, behind the refused one.
+        if at == 0 && self.tracks.is_apart(&sent.topic) {
             return;
         }
-        // Read before the destination was set apart. Its branch reads the row, behind the refused one.
-        if at == 0 && self.tracks.branch(&sent.topic).is_some() {
+        if at == 0 && self.tracks.is_unnamed(&sent.topic) {
+            tracing::error!(
+                relay = %self.holder.relay, destination = %sent.topic,
+                "no process with the lease names this destination: its messages wait"
+            );
+            let branch = self.tracks.set_apart(sent.topic, within.before(sent.id));
+            self.pending.branches.push(branch);
+            self.mark_dirty();
             return;
         }
         let Some(track) = self.tracks.get(at) else { return };
@@ -152,7 +150,11 @@ impl Stint<'_> {
         let track = match at {
             0 => match self.tracks.branch(&row.topic) {
                 Some(track) => track,
-                None => self.tracks.begin(row.topic.clone(), position.clone()),
+                None => {
+                    let track = self.tracks.begin(row.topic.clone(), position.clone());
+                    track.clear = false;
+                    track
+                }
             },
             _ => match self.tracks.get(at) {
                 Some(track) => track,
@@ -218,10 +220,9 @@ impl Stint<'_> {
     /// Refused destinations whose rows are all settled wait for their next attempt.
     fn settle_faults(&mut self) {
         for at in 1..self.tracks.len() {
-            let held = self.tracks.branches().get(at - 1).and_then(|track| track.destination.clone());
-            let under_way = held.is_some_and(|destination| self.tracks.main.holds(&destination));
-            let Some(track) = self.tracks.get(at) else { continue };
-            if under_way || track.flights.rows() > 0 {
+            self.tracks.clear(at);
+            let Some(track) = self.tracks.get(at).filter(|track| track.clear) else { continue };
+            if track.flights.rows() > 0 {
                 continue;
             }
             let Some(fault) = track.fault.as_mut().filter(|fault| fault.settling) else { continue };

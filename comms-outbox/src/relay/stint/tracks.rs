@@ -25,6 +25,8 @@ pub(in crate::relay) struct Tracks {
     apart: Arc<[String]>,
     /// Reading on the main track waits, so that branches can join it.
     pub(super) joining: Option<Instant>,
+    /// Which track is asked first: none may keep the others from their turn.
+    turn: usize,
 }
 
 impl Tracks {
@@ -37,11 +39,20 @@ impl Tracks {
             named,
             apart: Arc::new([]),
             joining: None,
+            turn: 0,
         }
     }
 
     pub(super) fn len(&self) -> usize {
         1 + self.branches.len()
+    }
+
+    /// The tracks in the order in which they are asked this time.
+    pub(super) fn turns(&mut self) -> impl Iterator<Item = usize> + use<> {
+        let len = self.len();
+        self.turn = (self.turn + 1) % len;
+        let first = self.turn;
+        (0..len).map(move |at| (first + at) % len)
     }
 
     pub(super) fn get(&mut self, at: usize) -> Option<&mut Track> {
@@ -71,6 +82,16 @@ impl Tracks {
 
     pub(super) fn branch(&mut self, destination: &str) -> Option<&mut Track> {
         self.branches.iter_mut().find(|track| track.destination.as_deref() == Some(destination))
+    }
+
+    /// Whether the main track leaves `destination` out.
+    pub(super) fn is_apart(&self, destination: &str) -> bool {
+        self.apart.iter().any(|apart| apart == destination)
+    }
+
+    /// Whether `destination` is read on the main track although this process does not name it.
+    pub(super) fn is_unnamed(&self, destination: &str) -> bool {
+        self.covers.is_none() && !self.names(destination)
     }
 
     /// The destinations whose released rows cannot be delivered now.
@@ -116,6 +137,14 @@ impl Tracks {
         joined
     }
 
+    /// Notes whether the main track still has rows of a branch.
+    pub(super) fn clear(&mut self, at: usize) {
+        let Some(track) = at.checked_sub(1).and_then(|at| self.branches.get_mut(at)) else { return };
+        if !track.clear {
+            track.clear = !track.destination.as_deref().is_some_and(|d| self.main.holds(d));
+        }
+    }
+
     /// Branches are not waited for any longer; each may come near again after its next lap.
     pub(super) fn give_up_joining(&mut self) {
         self.branches.iter_mut().for_each(|track| track.near = false);
@@ -148,7 +177,7 @@ impl Tracks {
         // Refused rows must be settled before they are read again, and earlier rows of the destination too.
         let settled = track.fault.as_ref().is_none_or(|fault| !fault.settling);
         let behind = !track.read.is_settled() || track.read != self.main.read.base();
-        settled && behind && track.destination.as_deref().is_some_and(|d| !self.main.holds(d))
+        settled && behind && track.clear
     }
 
     pub(super) fn room(&self, settings: &Settings) -> bool {
