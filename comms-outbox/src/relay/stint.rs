@@ -21,8 +21,7 @@ use tokio::{sync::watch, time::Sleep};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    CALL_LIMIT, READ_LIMIT, Relay,
-    branches,
+    CALL_LIMIT, READ_LIMIT, Relay, branches,
     flights::Flight,
     limited,
     parking::Parking,

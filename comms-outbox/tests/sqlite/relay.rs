@@ -129,7 +129,8 @@ async fn released_messages_that_are_refused_stop_no_other_destination() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_relay_that_begins_now_does_so_although_its_first_session_failed() {
-    let fail = "CREATE TRIGGER failing BEFORE UPDATE ON comms_outbox_cursor BEGIN SELECT RAISE(ABORT, 'no'); END";
+    let fail =
+        "CREATE TRIGGER failing BEFORE UPDATE ON comms_outbox_cursor BEGIN SELECT RAISE(ABORT, 'no'); END";
     suite::starts::a_relay_that_begins_now_does_so_although_its_first_session_failed::<Sqlite>(
         fail,
         "DROP TRIGGER failing",
