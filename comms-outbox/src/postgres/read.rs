@@ -45,7 +45,7 @@
 //! statement rests on a plan that statistics could change: the index (xid, id) is walked in pieces by row
 //! comparison ([`SCAN`]), which gives the ranges of ids that hold the window's rows; a page then reads the table
 //! by those ranges, over at most [`SPAN`] ids. A page may be empty and still advance. A statement that the
-//! server cancels (`statement_timeout`) is repeated with a smaller piece.
+//! server cancels (`statement_timeout`) is repeated with a smaller piece, of fewer bytes as well.
 
 mod page;
 mod scan;
@@ -96,6 +96,12 @@ impl Piece {
 
     fn get(&self) -> i64 {
         self.0.load(Ordering::Relaxed).into()
+    }
+
+    /// The most bytes of a page for which a full piece may have `most`: sending them is part of the statement's time.
+    fn bytes(&self, most: i64) -> i64 {
+        let share = i128::from(most) * i128::from(self.get()) / i128::from(PIECE);
+        i64::try_from(share).unwrap_or(most).max(1)
     }
 
     fn shrink(&self) {
@@ -182,7 +188,7 @@ async fn step(
             return Ok(Some(Page { scan, more: true, ..nothing(within) }));
         }
     }
-    let page = page::page(conn, tables, piece.get(), query, within, window).await?;
+    let page = page::page(conn, tables, piece, query, within, window).await?;
     let Some(mut page) = page else { return Ok(None) };
     if window.is_read() {
         page.after = Position { snap: upto.clone(), window: None, last_id: 0 };
@@ -199,4 +205,22 @@ fn nothing(at: Position) -> Page {
 
 fn cancelled(error: &sqlx::Error) -> bool {
     error.as_database_error().and_then(|e| e.code()).is_some_and(|code| code == "57014")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_smaller_piece_has_fewer_rows_and_bytes_and_grows_again() {
+        let piece = Piece::new();
+        assert_eq!(
+            (piece.get(), piece.bytes(8_000_000), piece.bytes(i64::MAX)),
+            (10_000, 8_000_000, i64::MAX)
+        );
+        (0..10).for_each(|_| piece.shrink());
+        assert_eq!((piece.get(), piece.bytes(8_000_000), piece.bytes(10)), (50, 40_000, 1));
+        (0..100).for_each(|_| piece.grow());
+        assert_eq!(piece.bytes(8_000_000), 8_000_000);
+    }
 }

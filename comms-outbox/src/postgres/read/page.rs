@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::{PgConnection, Row as _};
 
-use super::{SPAN, scan::Window};
+use super::{Piece, SPAN, scan::Window};
 use crate::{
     postgres::{Tables, row},
     relay::{Page, Position, Query},
@@ -42,13 +42,13 @@ WHERE before < $8 ORDER BY id";
 pub(super) async fn page(
     conn: &mut PgConnection,
     tables: &Tables,
-    piece: i64,
+    piece: &Piece,
     query: &Query,
     within: Position,
     window: &mut Window,
 ) -> Result<Option<Page>, sqlx::Error> {
-    let limit = query.rows.min(piece);
-    let ranges = window.next(SPAN.min(piece));
+    let limit = query.rows.min(piece.get());
+    let ranges = window.next(SPAN.min(piece.get()));
     let Some((_, last)) = ranges.last().copied() else {
         return Ok(Some(super::nothing(within)));
     };
@@ -61,7 +61,7 @@ pub(super) async fn page(
         .bind(query.filter.only.as_deref())
         .bind(&*query.filter.except)
         .bind(limit)
-        .bind(query.bytes)
+        .bind(piece.bytes(query.bytes))
         .bind(&*query.relay)
         .bind(&query.token)
         .fetch_all(conn)
