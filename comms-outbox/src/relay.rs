@@ -57,7 +57,9 @@ use flights::Aged;
 use metrics::Metrics;
 use stint::{End, Stint};
 pub(crate) use store::Store;
-pub(crate) use store::{Branch, Changes, Holder, Lease, Page, Park, ParkedLanes, Position, Query, Row};
+pub(crate) use store::{
+    Branch, Changes, Filter, Holder, Lease, Page, Park, ParkedLanes, Position, Query, Row,
+};
 
 /// The longest a single call to the database may take, but for a read.
 const CALL_LIMIT: Duration = Duration::from_secs(10);

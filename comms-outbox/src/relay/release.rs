@@ -81,7 +81,8 @@ impl Stint<'_> {
         }
         let settings = &self.relay.settings;
         let bytes = i64::try_from(settings.page_bytes).unwrap_or(i64::MAX);
-        let released = self.relay.store.released(&settings.name, settings.page.into(), bytes);
+        let filter = self.tracks.released();
+        let released = self.relay.store.released(&settings.name, &filter, settings.page.into(), bytes);
         let rows = limited(CALL_LIMIT, released).await?;
         if !self.lease_is_sure() {
             self.releases.due = true;
@@ -92,9 +93,7 @@ impl Stint<'_> {
         let (mut sent, mut messages, mut damaged) = (Vec::new(), VecDeque::new(), Vec::new());
         for row in rows {
             let row_sent = Sent::of(&row);
-            if row_sent.lane().is_some_and(|lane| busy.contains(&lane))
-                || self.tracks.is_held(&row_sent.topic)
-            {
+            if row_sent.lane().is_some_and(|lane| busy.contains(&lane)) {
                 continue;
             }
             match row.message {

@@ -53,7 +53,7 @@ pub struct Row {
 
 /// Which destinations a read returns.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Filter {
+pub struct Filter {
     /// Only these; `None`: all.
     pub(crate) only: Option<Arc<[String]>>,
     /// Not these.
@@ -198,7 +198,7 @@ pub trait Store: Send + Sync + 'static {
     async fn save(&self, holder: &Holder, position: &Position, changes: &Changes) -> Result<bool, Error>;
     /// The lanes that are held back.
     async fn parked_lanes(&self, relay: &str) -> Result<ParkedLanes, Error>;
-    /// Released rows with what stands before them in their lanes, in order; at most `rows`, and no further one once
+    /// Released rows to the destinations of `filter`, with what stands before them in their lanes, in order; at most `rows`, and no further one once
     /// they have `bytes`. A row whose hold is over is released.
-    async fn released(&self, relay: &str, rows: i64, bytes: i64) -> Result<Vec<Row>, Error>;
+    async fn released(&self, relay: &str, filter: &Filter, rows: i64, bytes: i64) -> Result<Vec<Row>, Error>;
 }

@@ -9,7 +9,7 @@ use sqlx::{Row as _, SqliteConnection, SqlitePool, sqlite::SqliteRow};
 use super::{Tables, changes, read, row, unit};
 use crate::{
     branch::held,
-    relay::{Branch, Changes, Holder, Lease, Page, ParkedLanes, Position, Query, Row, Store},
+    relay::{Branch, Changes, Filter, Holder, Lease, Page, ParkedLanes, Position, Query, Row, Store},
     sql_error,
 };
 
@@ -45,7 +45,9 @@ const LANES: &str = "SELECT DISTINCT topic, key FROM comms_outbox_parked WHERE r
 const RELEASED: &str = "
 WITH due AS MATERIALIZED (
     SELECT outbox_id, topic, key FROM comms_outbox_parked INDEXED BY comms_outbox_parked_due
-    WHERE relay = $1 AND state <> 'parked' AND state = 'released' ORDER BY outbox_id LIMIT $2
+    WHERE relay = $1 AND state <> 'parked' AND state = 'released'
+      AND ($4 IS NULL OR topic IN (SELECT value FROM json_each($4)))
+      AND topic NOT IN (SELECT value FROM json_each($5)) ORDER BY outbox_id LIMIT $2
 ), lanes AS MATERIALIZED (
     SELECT topic, key, max(outbox_id) AS last FROM due WHERE key IS NOT NULL GROUP BY topic, key
 ), ids AS MATERIALIZED (
@@ -142,10 +144,13 @@ impl Store for RelayStore {
         Ok(ParkedLanes { lanes: lanes.map_err(sql_error)?, any: !rows.is_empty() })
     }
 
-    async fn released(&self, relay: &str, rows: i64, bytes: i64) -> Result<Vec<Row>, Error> {
+    async fn released(&self, relay: &str, filter: &Filter, rows: i64, bytes: i64) -> Result<Vec<Row>, Error> {
         let mut conn = self.pool.acquire().await.map_err(sql_error)?;
         sqlx::query(DUE).bind(relay).execute(&mut *conn).await.map_err(sql_error)?;
+        let json = |topics: &[String]| serde_json::to_string(topics).map_err(Error::internal);
+        let only = filter.only.as_deref().map(json).transpose()?;
         let query = sqlx::query(RELEASED).bind(relay).bind(rows).bind(bytes);
+        let query = query.bind(only).bind(json(&filter.except)?);
         let rows = query.fetch_all(&mut *conn).await.map_err(sql_error)?;
         rows.iter().map(row::decode).collect::<Result<_, _>>().map_err(sql_error)
     }

@@ -188,3 +188,9 @@ async fn a_destination_catches_up_over_deleted_rows() {
 async fn a_start_from_now_outlives_a_crash() {
     suite::reconfigure::a_start_from_now_outlives_a_crash::<Postgres>().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn released_messages_do_not_wait_for_a_held_destination() {
+    suite::branches::released_messages_do_not_wait_for_a_held_destination::<Postgres>().await;
+}

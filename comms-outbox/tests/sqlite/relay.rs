@@ -154,3 +154,13 @@ async fn a_destination_catches_up_over_deleted_rows() {
 async fn a_start_from_now_outlives_a_crash() {
     suite::reconfigure::a_start_from_now_outlives_a_crash::<Sqlite>().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn released_messages_do_not_wait_for_a_held_destination() {
+    suite::branches::released_messages_do_not_wait_for_a_held_destination::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_that_is_ahead_does_not_stop_the_others() {
+    suite::reconfigure::a_destination_that_is_ahead_does_not_stop_the_others::<Sqlite>().await;
+}

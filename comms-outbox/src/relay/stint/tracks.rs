@@ -94,10 +94,11 @@ impl Tracks {
         self.covers.is_none() && !self.names(destination)
     }
 
-    /// Whether released rows of `destination` wait: it is held, or this process does not name it.
-    pub(in crate::relay) fn is_held(&self, destination: &str) -> bool {
-        let track = self.branches.iter().find(|track| track.destination.as_deref() == Some(destination));
-        !self.names(destination) || track.is_some_and(|track| track.fault.is_some())
+    /// Released rows that can be delivered now: their destination is not held, and this process names it.
+    pub(in crate::relay) fn released(&self) -> Filter {
+        let held = self.branches.iter().filter(|track| track.fault.is_some());
+        let held = held.filter_map(|track| track.destination.as_deref());
+        Filter { only: self.named.clone(), except: held.map(str::to_owned).collect() }
     }
 
     /// A branch as it was stored.
