@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     commit_error,
-    relay::{Changes, Filter, Holder, Lease, Page, ParkedLanes, Position, Query, Row, Store},
+    relay::{Changes, Filter, Holder, Lease, Page, ParkedLanes, Position, Query, Row, Start, Store},
     sql_error,
 };
 
@@ -38,8 +38,8 @@ SELECT DISTINCT topic, key FROM {s}.comms_outbox_parked WHERE relay = $1";
 pub(super) const RELEASED: &str = "
 WITH due AS MATERIALIZED (
     SELECT outbox_id, topic, key FROM {s}.comms_outbox_parked
-    WHERE relay = $1 AND state = 'released'
-      AND ($4::text[] IS NULL OR topic = ANY ($4)) AND topic <> ALL ($5::text[]) ORDER BY outbox_id LIMIT $2
+    WHERE relay = $1 AND state = 'released' AND topic <> ALL ($4::text[])
+      AND ($5::text[] IS NULL OR topic = ANY ($5)) ORDER BY outbox_id LIMIT $2
 ), lanes AS MATERIALIZED (
     SELECT topic, key, max(outbox_id) AS last FROM due WHERE key IS NOT NULL GROUP BY topic, key
 ),
@@ -84,20 +84,15 @@ impl Store for RelayStore {
         Position { snap: "3:3:".into(), ..Position::default() }
     }
 
-    async fn now(&self) -> Result<Position, Error> {
-        let now = sqlx::raw_sql("SELECT pg_current_snapshot()::text AS now").fetch_one(&self.pool).await;
-        let now = now.and_then(|row| row.try_get::<String, _>("now")).map_err(sql_error)?;
-        Ok(Position { snap: now.into(), ..Position::default() })
-    }
-
     async fn acquire(
         &self,
         relay: &str,
         owner: &str,
         lease: Duration,
         covers: Option<&[String]>,
+        start: Start,
     ) -> Result<Option<Lease>, Error> {
-        acquire(&self.pool, &self.tables, relay, owner, lease, covers).await
+        acquire(&self.pool, &self.tables, relay, owner, lease, covers, start).await
     }
 
     async fn read(&self, query: Query) -> Result<Option<Page>, Error> {
@@ -139,8 +134,8 @@ impl Store for RelayStore {
         let mut tx = unit::begin(&self.pool).await?;
         due.execute(&mut *tx).await.map_err(sql_error)?;
         let query = self.tables.relay_query(&self.tables.sql.released).bind(relay.to_owned());
-        let query = query.bind(rows).bind(bytes).bind(filter.only.clone().map(|only| only.to_vec()));
-        let rows = query.bind(filter.except.to_vec()).fetch_all(&mut *tx).await.map_err(sql_error)?;
+        let query = query.bind(rows).bind(bytes).bind(&*filter.except).bind(filter.only.as_deref());
+        let rows = query.fetch_all(&mut *tx).await.map_err(sql_error)?;
         tx.commit().await.map_err(sql_error)?;
         rows.iter().map(row::decode).collect::<Result<_, _>>().map_err(sql_error)
     }

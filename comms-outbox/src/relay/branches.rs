@@ -73,7 +73,6 @@ mod tests {
         let branch = |d: &&str| Branch { destination: (*d).into(), position: position.clone(), held: None };
         Lease {
             token: String::new(),
-            new: false,
             position: position.clone(),
             covers: covers.map(names),
             branches: branches.iter().map(branch).collect(),

@@ -191,6 +191,22 @@ async fn a_start_from_now_outlives_a_crash() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn released_messages_do_not_wait_for_a_held_destination() {
-    suite::branches::released_messages_do_not_wait_for_a_held_destination::<Postgres>().await;
+async fn released_messages_of_a_held_destination_stop_no_other() {
+    suite::released::released_messages_of_a_held_destination_stop_no_other::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn released_messages_that_are_refused_stop_no_other_destination() {
+    suite::released::released_messages_that_are_refused_stop_no_other_destination::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_relay_that_begins_now_does_so_although_its_first_session_failed() {
+    let fail = "CREATE FUNCTION {s}.failing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''no''; END';
+        CREATE TRIGGER failing BEFORE UPDATE ON {s}.comms_outbox_cursor FOR EACH ROW EXECUTE FUNCTION {s}.failing()";
+    let heal = "DROP TRIGGER failing ON {s}.comms_outbox_cursor";
+    suite::starts::a_relay_that_begins_now_does_so_although_its_first_session_failed::<Postgres>(fail, heal)
+        .await;
 }

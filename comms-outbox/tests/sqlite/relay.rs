@@ -156,11 +156,27 @@ async fn a_start_from_now_outlives_a_crash() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn released_messages_do_not_wait_for_a_held_destination() {
-    suite::branches::released_messages_do_not_wait_for_a_held_destination::<Sqlite>().await;
+async fn a_destination_that_is_ahead_does_not_stop_the_others() {
+    suite::reconfigure::a_destination_that_is_ahead_does_not_stop_the_others::<Sqlite>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_destination_that_is_ahead_does_not_stop_the_others() {
-    suite::reconfigure::a_destination_that_is_ahead_does_not_stop_the_others::<Sqlite>().await;
+async fn released_messages_of_a_held_destination_stop_no_other() {
+    suite::released::released_messages_of_a_held_destination_stop_no_other::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn released_messages_that_are_refused_stop_no_other_destination() {
+    suite::released::released_messages_that_are_refused_stop_no_other_destination::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_begins_now_does_so_although_its_first_session_failed() {
+    let fail =
+        "CREATE TRIGGER failing BEFORE UPDATE ON comms_outbox_cursor BEGIN SELECT RAISE(ABORT, 'no'); END";
+    suite::starts::a_relay_that_begins_now_does_so_although_its_first_session_failed::<Sqlite>(
+        fail,
+        "DROP TRIGGER failing",
+    )
+    .await;
 }

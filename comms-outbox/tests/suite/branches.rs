@@ -196,28 +196,6 @@ pub async fn a_destination_that_comes_and_goes_loses_nothing<B: Backend>() {
     }
 }
 
-/// More released messages of a held destination than one look takes: those of others are delivered.
-pub async fn released_messages_do_not_wait_for_a_held_destination<B: Backend>() {
-    let (backend, accepted) = (B::start().await, Accepted::default());
-    let gate = Gate::new(&accepted, Duration::ZERO);
-    gate.judge(|_| Some(Error::invalid("schema unknown")));
-    let rows = |d, n: usize| message_to(d, "k", &n.to_string());
-    send(&backend, &(0..20).map(|n| rows("b", n)).chain((0..2).map(|n| rows("a", n))).collect::<Vec<_>>())
-        .await;
-    let relay = run(backend.relay(gate.clone()).page(5));
-    until("all are parked", async || backend.parked().await.len() == 22).await;
-    refuse(&gate, "b", missing);
-    send(&backend, &[message_to("b", "other", "20")]).await;
-    until("b is held", async || !backend.branches().await.is_empty()).await;
-    backend.release(Some("k")).await;
-    until("a comes", async || accepted.to("a").len() == 2).await;
-    gate.heal();
-    until("b comes", async || accepted.to("b").len() == 21).await;
-    until("nothing is parked", async || backend.parked().await.is_empty()).await;
-    relay.stop().await;
-    each_once(&accepted);
-}
-
 /// A stop while one message waits and another is parked: the cursor does not pass the one that waits.
 pub async fn a_stop_passes_no_message_that_was_not_delivered<B: Backend>() {
     let (backend, accepted) = (B::start().await, Accepted::default());

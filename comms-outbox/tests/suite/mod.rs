@@ -15,8 +15,10 @@ pub mod once;
 pub mod parking;
 pub mod reconfigure;
 pub mod recorder;
+pub mod released;
 pub mod rolling;
 pub mod sessions;
+pub mod starts;
 pub mod visibility;
 
 use std::{

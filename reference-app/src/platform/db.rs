@@ -4,6 +4,7 @@
 //! name, which becomes the service's schema, or `main` in SQLite.
 
 mod open;
+mod operator;
 mod seams;
 mod value;
 

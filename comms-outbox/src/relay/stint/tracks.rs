@@ -94,11 +94,11 @@ impl Tracks {
         self.covers.is_none() && !self.names(destination)
     }
 
-    /// Released rows that can be delivered now: their destination is not held, and this process names it.
-    pub(in crate::relay) fn released(&self) -> Filter {
+    /// The destinations whose released rows can be delivered now, but for those in `resting`.
+    pub(in crate::relay) fn deliverable<'a>(&'a self, resting: impl Iterator<Item = &'a str>) -> Filter {
         let held = self.branches.iter().filter(|track| track.fault.is_some());
         let held = held.filter_map(|track| track.destination.as_deref());
-        Filter { only: self.named.clone(), except: held.map(str::to_owned).collect() }
+        Filter { only: self.named.clone(), except: held.chain(resting).map(str::to_owned).collect() }
     }
 
     /// A branch as it was stored.
