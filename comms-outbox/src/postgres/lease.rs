@@ -13,8 +13,8 @@ use crate::{
     sql_error,
 };
 
-/// Without the settings a stale plan could scan the table for the one row that must not be there.
-const BEGIN: &str = "BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off";
+/// Planner statistics for the outbox are usually stale, so force index scans.
+pub(super) const BEGIN: &str = "BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off";
 
 pub(super) const CHECK: &str = "
 SELECT pg_is_in_recovery() AS standby,
@@ -23,7 +23,8 @@ SELECT pg_is_in_recovery() AS standby,
     OR EXISTS (SELECT FROM {s}.comms_outbox_cursor
                WHERE relay = $2 AND pg_snapshot_xmax(snap) > pg_snapshot_xmax(pg_current_snapshot())) AS future";
 
-/// A lease that ends later than one lease from now was written by a clock that was wrong.
+/// A lease that ends later than one lease from now was written by a clock that was wrong; a second is left for a clock
+/// that is being corrected.
 /// `3:3:` is the least snapshot: nothing is visible in it, so a new relay begins with the oldest row; $5: with the rows
 /// that are committed from now on. In the one transaction, or a crash behind it would leave the other position.
 pub(super) const ACQUIRE: &str = "
@@ -35,7 +36,7 @@ ON CONFLICT (relay) DO UPDATE
 SET token = gen_random_uuid(), owner = excluded.owner, lease = excluded.lease,
     lease_until = excluded.lease_until
 WHERE c.owner = excluded.owner OR c.lease_until <= clock_timestamp()
-    OR c.lease_until > clock_timestamp() + c.lease
+    OR c.lease_until > clock_timestamp() + c.lease + interval '1 s'
 RETURNING token::text AS token, snap::text AS snap, win::text AS win, last_id, covers, system_identifier,
     (SELECT system_identifier FROM pg_control_system()) AS cluster";
 

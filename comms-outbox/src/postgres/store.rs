@@ -8,7 +8,7 @@ use sqlx::{PgConnection, PgPool, Row as _};
 
 use super::{
     Tables, changes,
-    lease::acquire,
+    lease::{self, acquire},
     read::{self, Piece},
     row, unit,
 };
@@ -131,7 +131,7 @@ impl Store for RelayStore {
 
     async fn released(&self, relay: &str, filter: &Filter, rows: i64, bytes: i64) -> Result<Vec<Row>, Error> {
         let due = self.tables.relay_query(&self.tables.sql.due).bind(relay.to_owned());
-        let mut tx = unit::begin(&self.pool).await?;
+        let mut tx = unit::begin_with(&self.pool, lease::BEGIN).await?;
         due.execute(&mut *tx).await.map_err(sql_error)?;
         let query = self.tables.relay_query(&self.tables.sql.released).bind(relay.to_owned());
         let query = query.bind(rows).bind(bytes).bind(&*filter.except).bind(filter.only.as_deref());

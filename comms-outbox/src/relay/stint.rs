@@ -199,7 +199,8 @@ impl<'a> Stint<'a> {
             scan: track.scan.take(),
             upto,
             filter,
-            rows: settings.page.into(),
+            // A held destination is tried with one message, not with a page of them.
+            rows: if track.fault.is_some() { 1 } else { settings.page.into() },
             bytes: i64::try_from(settings.page_bytes).unwrap_or(i64::MAX),
         };
         let store = self.relay.store.clone();

@@ -13,7 +13,8 @@ use crate::{
     sql_error,
 };
 
-/// A lease that ends later than one lease from now was written by a clock that was wrong.
+/// A lease that ends later than one lease from now was written by a clock that was wrong; a second is left for a clock
+/// that is being corrected.
 /// $5: a new relay begins behind the last row, and otherwise with the oldest.
 const ACQUIRE: &str = "
 INSERT INTO comms_outbox_cursor AS c (relay, last_id, token, owner, lease, lease_until, covers)
@@ -22,7 +23,7 @@ VALUES ($1, CASE WHEN $5 THEN (SELECT coalesce(max(id), 0) FROM comms_outbox) EL
 ON CONFLICT (relay) DO UPDATE
 SET token = excluded.token, owner = excluded.owner, lease = excluded.lease, lease_until = excluded.lease_until
 WHERE c.owner = excluded.owner OR c.lease_until <= CAST(unixepoch('subsec') * 1000 AS INTEGER)
-    OR c.lease_until > CAST(unixepoch('subsec') * 1000 AS INTEGER) + c.lease
+    OR c.lease_until > CAST(unixepoch('subsec') * 1000 AS INTEGER) + c.lease + 1000
 RETURNING token, last_id, covers";
 
 const BRANCHES: &str =

@@ -67,14 +67,6 @@ async fn long(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// On a connection of its own: its end reports the blocks that it read, so that they are not counted later.
-async fn analyze(backend: &Postgres) {
-    let pool = PgPoolOptions::new().max_connections(1).connect(&url()).await.unwrap();
-    let analyze = format!("ANALYZE {}.comms_outbox", backend.schema);
-    sqlx::raw_sql(AssertSqlSafe(analyze)).execute(&pool).await.unwrap();
-    pool.close().await;
-}
-
 /// Old transactions that commit far behind a long one, with the statistics of an empty table and of a full one: a read
 /// touches its own rows and no others.
 #[tokio::test(flavor = "multi_thread")]
