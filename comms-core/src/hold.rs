@@ -115,14 +115,15 @@ impl Holds {
         let alarming = entries.values().filter(|entry| misconfigured(entry) || age(entry) > LONG);
         match alarming.min_by_key(|entry| (!misconfigured(entry), entry.began)) {
             None => State::ready(),
-            Some(entry) => State::degraded(format!(
-                "{} held; group {} on {} for {} s: {}",
-                entries.len(),
-                entry.hold.group,
-                entry.hold.destination,
-                age(entry).as_secs(),
-                entry.hold.reason,
-            )),
+            Some(entry) => {
+                let Hold { group, destination, key, reason, .. } = &entry.hold;
+                let (held, seconds) = (entries.len(), age(entry).as_secs());
+                let key = key.as_deref().map(String::from_utf8_lossy);
+                let key = key.map(|key| format!(", key {key:?},")).unwrap_or_default();
+                State::degraded(format!(
+                    "{held} held; group {group} on {destination}{key} for {seconds} s: {reason}"
+                ))
+            }
         }
     }
 

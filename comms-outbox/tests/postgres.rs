@@ -2,6 +2,10 @@
 #![cfg(feature = "postgres")]
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
+#[path = "postgres/bounds.rs"]
+mod bounds;
+#[path = "postgres/rebase.rs"]
+mod rebase;
 #[path = "postgres/relay.rs"]
 mod relay;
 mod suite;
@@ -374,60 +378,6 @@ async fn forward(address: std::net::SocketAddr, server: String) {
             let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
         });
     }
-}
-
-/// An old row that commits far behind a long table, and statistics that say the table is empty: a page still
-/// reads its own rows and no others.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs PostgreSQL; run scripts/test"]
-async fn a_read_costs_what_it_returns() {
-    let (backend, recorder) = (Postgres::start().await, Recorder::new());
-    for partition in 0..4 {
-        // Its reads would be counted, too.
-        let off = "ALTER TABLE {s}.comms_outbox_N SET (autovacuum_enabled = false)";
-        backend.sql(&off.replace('N', &partition.to_string())).await;
-    }
-    backend.sql("ANALYZE {s}.comms_outbox").await;
-    let unit = backend.unit();
-    let mut old = unit.begin().await.unwrap();
-    unit.enqueue(&mut old, &[message("old", "old")]).await.unwrap();
-    backend
-        .sql(
-            "INSERT INTO {s}.comms_outbox (source, msg_id, topic, headers, payload)
-             SELECT 'test', n::text, 't', '', repeat('x', 200)::bytea FROM generate_series(1, 200000) n",
-        )
-        .await;
-    let relay = run(backend.relay(recorder.clone()));
-    until("the backlog", async || recorder.count() == 200_000).await;
-    // A relay that begins within a window passes over it once, to find its bounds.
-    let closed = format!("SELECT win IS NULL FROM {}.comms_outbox_cursor", backend.schema);
-    until("the window is closed", async || {
-        sqlx::query_scalar(AssertSqlSafe(closed.clone())).fetch_one(&backend.pool).await.unwrap()
-    })
-    .await;
-    relay.stop().await;
-
-    let blocks = async || -> i64 {
-        let text = "SELECT (sum(heap_blks_read + heap_blks_hit + idx_blks_read + idx_blks_hit))::bigint
-            FROM pg_statio_user_tables WHERE schemaname = $1 AND relname ~ '^comms_outbox_[0-3]$'";
-        // A session reports its reads when it is idle, and at most every second.
-        let mut counts = vec![0];
-        until("reads are reported", async || {
-            tokio::time::sleep(Duration::from_millis(1_500)).await;
-            let count = sqlx::query_scalar(text).bind(&*backend.schema).fetch_one(&backend.pool).await;
-            counts.push(count.unwrap());
-            counts.len() > 3 && counts[counts.len() - 1] == counts[counts.len() - 2]
-        })
-        .await;
-        counts[counts.len() - 1]
-    };
-    let before = blocks().await;
-    let relay = run(backend.relay(recorder.clone()));
-    unit.commit(old).await.unwrap();
-    until("the old row", async || recorder.count() == 200_001).await;
-    relay.stop().await;
-    let read = blocks().await - before;
-    assert!(read < 1_000, "{read} blocks for one row; the table has thousands");
 }
 
 // The suite.

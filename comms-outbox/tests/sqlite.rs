@@ -2,6 +2,8 @@
 #![cfg(feature = "sqlite")]
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
+#[path = "sqlite/parked.rs"]
+mod parked;
 #[path = "sqlite/relay.rs"]
 mod relay;
 mod suite;
@@ -168,7 +170,7 @@ async fn tables_newer_than_the_program_are_refused() {
     let newer = "INSERT INTO comms_outbox_migrations (version, checksum) VALUES (99, x'00')";
     sqlx::raw_sql(newer).execute(&backend.pool).await.unwrap();
     let error = backend.migrate().await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Fatal);
+    assert_eq!(error.kind, ErrorKind::Misconfigured);
     assert!(error.chain().to_string().contains("version 99"), "{error}");
 }
 

@@ -14,7 +14,9 @@ use crate::{
         config::{Config, Role},
         data_dir::DataDir,
         db::Db,
-        delivery, http,
+        deliveries::Deliveries,
+        delivery::Delivery,
+        http,
         identity::{self, DevIssuer},
         listen,
         policies::Policies,
@@ -39,6 +41,7 @@ pub struct System {
     stages: Stages,
     health: Health,
     policies: Policies,
+    deliveries: Deliveries,
     addresses: BTreeMap<&'static str, SocketAddr>,
     issuer: Option<DevIssuer>,
     _data_dir: DataDir,
@@ -57,6 +60,7 @@ impl System {
             stages: Stages::new(clock.clone()),
             health: Health::with_clock(clock.clone()),
             policies: Policies::default(),
+            deliveries: Deliveries::default(),
             clock,
             addresses: BTreeMap::new(),
             issuer: None,
@@ -127,8 +131,9 @@ impl System {
     async fn start_roles(&mut self, mut listeners: BTreeMap<&'static str, TcpListener>) -> Result<(), Error> {
         let metrics = telemetry::init_metrics()?;
         let (health, policies) = (self.health.clone(), self.policies.clone());
+        let deliveries = self.deliveries.clone();
         if let Some(listener) = listeners.remove("admin") {
-            let serve = move |told| admin::serve(listener, health, policies, metrics, told);
+            let serve = move |told| admin::serve(listener, health, policies, deliveries, metrics, told);
             self.stages.admin.spawn("admin", serve);
         }
         let verifier = self.verifier()?;
@@ -158,8 +163,14 @@ impl System {
             sources.push(service.source());
             subscriptions.extend(service.subscriptions());
         }
-        delivery::start(&self.config, sources, subscriptions, &self.stages, &self.health, &self.clock)
-            .await?;
+        let delivery = Delivery {
+            config: &self.config,
+            stages: &self.stages,
+            health: &self.health,
+            deliveries: &self.deliveries,
+            clock: &self.clock,
+        };
+        delivery.start(sources, subscriptions)?;
         // The edge last: nobody is let in before there is somebody behind it.
         if let Some(listener) = listeners.remove("gateway") {
             let routes = self.gateway(verifier)?.routes();

@@ -19,6 +19,7 @@ postgres_missing() {
 postgres_data() { cat "$services/$1/data-dir" 2>/dev/null || echo "$services/$1/data"; }
 postgres_mark() { postgres_data "$1"; }
 postgres_stop_signal() { echo INT; } # "fast": open sessions are ended
+postgres_abort_signal() { echo QUIT; } # "immediate": no checkpoint
 postgres_address() { echo "postgres://postgres@127.0.0.1:$(port_of "$1")/comms"; }
 
 postgres_answers() {

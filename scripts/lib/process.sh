@@ -67,6 +67,17 @@ stop_server() {
   say "$1: stopped"
 }
 
+# The signal KIND_abort_signal ends a server without an orderly end of its data.
+abort_server() {
+  local pid
+  alive "$1" || die "$1 is not running, or not started by this script"
+  pid=$(pid_of "$1")
+  kill -s "$(call abort_signal "$1")" "$pid" || die "$1: may not signal pid $pid"
+  wait_gone 20 "$pid" || die "$1 is still there 20 s after the signal"
+  rm -f "$services/$1/pid"
+  say "$1: aborted"
+}
+
 kill_server() {
   alive "$1" || die "$1 is not running, or not started by this script"
   crash "$(pid_of "$1")"

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     commit_error,
-    relay::{Changes, Holder, Lease, Page, ParkedLanes, Position, Query, Row, Start, Store},
+    relay::{Changes, Filter, Holder, Lease, Page, ParkedLanes, Position, Query, Row, Start, Store},
     sql_error,
 };
 
@@ -38,7 +38,8 @@ SELECT DISTINCT topic, key FROM {s}.comms_outbox_parked WHERE relay = $1";
 pub(super) const RELEASED: &str = "
 WITH due AS MATERIALIZED (
     SELECT outbox_id, topic, key FROM {s}.comms_outbox_parked
-    WHERE relay = $1 AND state = 'released' AND topic <> ALL ($4::text[]) ORDER BY outbox_id LIMIT $2
+    WHERE relay = $1 AND state = 'released' AND topic <> ALL ($4::text[])
+      AND ($5::text[] IS NULL OR topic = ANY ($5)) ORDER BY outbox_id LIMIT $2
 ), lanes AS MATERIALIZED (
     SELECT topic, key, max(outbox_id) AS last FROM due WHERE key IS NOT NULL GROUP BY topic, key
 ),
@@ -128,18 +129,13 @@ impl Store for RelayStore {
         Ok(ParkedLanes { lanes: lanes.map_err(sql_error)?, any: !rows.is_empty() })
     }
 
-    async fn released(
-        &self,
-        relay: &str,
-        except: &[String],
-        rows: i64,
-        bytes: i64,
-    ) -> Result<Vec<Row>, Error> {
+    async fn released(&self, relay: &str, filter: &Filter, rows: i64, bytes: i64) -> Result<Vec<Row>, Error> {
         let due = self.tables.relay_query(&self.tables.sql.due).bind(relay.to_owned());
         let mut tx = unit::begin(&self.pool).await?;
         due.execute(&mut *tx).await.map_err(sql_error)?;
         let query = self.tables.relay_query(&self.tables.sql.released).bind(relay.to_owned());
-        let rows = query.bind(rows).bind(bytes).bind(except).fetch_all(&mut *tx).await.map_err(sql_error)?;
+        let query = query.bind(rows).bind(bytes).bind(&*filter.except).bind(filter.only.as_deref());
+        let rows = query.fetch_all(&mut *tx).await.map_err(sql_error)?;
         tx.commit().await.map_err(sql_error)?;
         rows.iter().map(row::decode).collect::<Result<_, _>>().map_err(sql_error)
     }

@@ -52,6 +52,11 @@ impl Parking {
         self.lanes.len()
     }
 
+    /// One of the held back keys.
+    pub(super) fn example(&self) -> Option<&Lane> {
+        self.lanes.iter().next()
+    }
+
     pub(super) fn pending(&self) -> usize {
         self.pending.len()
     }

@@ -91,8 +91,8 @@ impl Stint<'_> {
         let now = self.relay.clock.now();
         self.releases.resting.retain(|_, until| *until > now);
         let resting = self.releases.resting.keys().map(|destination| &**destination);
-        let except: Vec<_> = self.tracks.held().chain(resting).map(str::to_owned).collect();
-        let released = self.relay.store.released(&settings.name, &except, settings.page.into(), bytes);
+        let filter = self.tracks.deliverable(resting);
+        let released = self.relay.store.released(&settings.name, &filter, settings.page.into(), bytes);
         let rows = limited(CALL_LIMIT, released).await?;
         if !self.lease_is_sure() {
             self.releases.due = true;

@@ -54,7 +54,7 @@ pub struct Row {
 
 /// Which destinations a read returns.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Filter {
+pub struct Filter {
     /// Only these; `None`: all.
     pub(crate) only: Option<Arc<[String]>>,
     /// Not these.
@@ -198,12 +198,6 @@ pub trait Store: Send + Sync + 'static {
     /// The lanes that are held back.
     async fn parked_lanes(&self, relay: &str) -> Result<ParkedLanes, Error>;
     /// Released rows with what stands before them in their lanes, in order; at most `rows`, and no further one once
-    /// they have `bytes`; none to the destinations in `except`. A row whose hold is over is released.
-    async fn released(
-        &self,
-        relay: &str,
-        except: &[String],
-        rows: i64,
-        bytes: i64,
-    ) -> Result<Vec<Row>, Error>;
+    /// they have `bytes`; to the destinations of `filter`. A row whose hold is over is released.
+    async fn released(&self, relay: &str, filter: &Filter, rows: i64, bytes: i64) -> Result<Vec<Row>, Error>;
 }

@@ -9,7 +9,7 @@ use sqlx::{Row as _, SqliteConnection, SqlitePool, sqlite::SqliteRow};
 use super::{Tables, changes, read, row, unit};
 use crate::{
     branch::held,
-    relay::{Branch, Changes, Holder, Lease, Page, ParkedLanes, Position, Query, Row, Start, Store},
+    relay::{Branch, Changes, Filter, Holder, Lease, Page, ParkedLanes, Position, Query, Row, Start, Store},
     sql_error,
 };
 
@@ -33,9 +33,9 @@ UPDATE comms_outbox_cursor
 SET last_id = $3, lease_until = CAST(unixepoch('subsec') * 1000 AS INTEGER) + $4
 WHERE relay = $1 AND token = $2";
 
-/// What was held long enough is tried again.
+/// What was held long enough is tried again. The planner would prefer the primary key, and read every parked row.
 const DUE: &str = "
-UPDATE comms_outbox_parked SET state = 'released'
+UPDATE comms_outbox_parked INDEXED BY comms_outbox_parked_due SET state = 'released'
 WHERE relay = $1 AND state <> 'parked' AND state = 'held'
   AND retry_at <= CAST(unixepoch('subsec') * 1000 AS INTEGER)";
 
@@ -44,8 +44,9 @@ const LANES: &str = "SELECT DISTINCT topic, key FROM comms_outbox_parked WHERE r
 /// Released rows, by the partial index, and what stands before them in their lanes.
 const RELEASED: &str = "
 WITH due AS MATERIALIZED (
-    SELECT outbox_id, topic, key FROM comms_outbox_parked
+    SELECT outbox_id, topic, key FROM comms_outbox_parked INDEXED BY comms_outbox_parked_due
     WHERE relay = $1 AND state <> 'parked' AND state = 'released'
+      AND ($5 IS NULL OR topic IN (SELECT value FROM json_each($5)))
       AND topic NOT IN (SELECT value FROM json_each($4)) ORDER BY outbox_id LIMIT $2
 ), lanes AS MATERIALIZED (
     SELECT topic, key, max(outbox_id) AS last FROM due WHERE key IS NOT NULL GROUP BY topic, key
@@ -137,17 +138,12 @@ impl Store for RelayStore {
         Ok(ParkedLanes { lanes: lanes.map_err(sql_error)?, any: !rows.is_empty() })
     }
 
-    async fn released(
-        &self,
-        relay: &str,
-        except: &[String],
-        rows: i64,
-        bytes: i64,
-    ) -> Result<Vec<Row>, Error> {
-        let except = serde_json::to_string(except).map_err(Error::internal)?;
+    async fn released(&self, relay: &str, filter: &Filter, rows: i64, bytes: i64) -> Result<Vec<Row>, Error> {
+        let except = serde_json::to_string(&*filter.except).map_err(Error::internal)?;
+        let only = filter.only.as_deref().map(serde_json::to_string).transpose().map_err(Error::internal)?;
         let mut conn = self.pool.acquire().await.map_err(sql_error)?;
         sqlx::query(DUE).bind(relay).execute(&mut *conn).await.map_err(sql_error)?;
-        let query = sqlx::query(RELEASED).bind(relay).bind(rows).bind(bytes).bind(except);
+        let query = sqlx::query(RELEASED).bind(relay).bind(rows).bind(bytes).bind(except).bind(only);
         let rows = query.fetch_all(&mut *conn).await.map_err(sql_error)?;
         rows.iter().map(row::decode).collect::<Result<_, _>>().map_err(sql_error)
     }

@@ -148,6 +148,49 @@ async fn a_recovery_under_a_running_relay_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
+async fn large_rows_take_little_memory() {
+    let insert = format!(
+        "INSERT INTO {{s}}.comms_outbox (source, msg_id, topic, headers, payload)
+         SELECT 'test', n::text, 't', '', convert_to(repeat('x', {}), 'UTF8') FROM generate_series(1, {}) n",
+        suite::bounds::LARGE,
+        suite::bounds::ROWS
+    );
+    suite::bounds::large_rows_take_little_memory::<Postgres>("relay::large_rows_take_little_memory", &insert)
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_row_larger_than_a_page_is_delivered() {
+    suite::bounds::a_row_larger_than_a_page_is_delivered::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_process_that_names_less_takes_over_in_the_middle() {
+    suite::reconfigure::a_process_that_names_less_takes_over_in_the_middle::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_released_message_waits_for_a_process_that_names_it() {
+    suite::reconfigure::a_released_message_waits_for_a_process_that_names_it::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_destination_catches_up_over_deleted_rows() {
+    suite::reconfigure::a_destination_catches_up_over_deleted_rows::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_start_from_now_outlives_a_crash() {
+    suite::reconfigure::a_start_from_now_outlives_a_crash::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
 async fn released_messages_of_a_held_destination_stop_no_other() {
     suite::released::released_messages_of_a_held_destination_stop_no_other::<Postgres>().await;
 }

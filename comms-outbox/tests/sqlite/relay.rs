@@ -118,6 +118,44 @@ async fn a_session_that_ends_under_a_running_relay_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn large_rows_take_little_memory() {
+    let insert = format!(
+        "INSERT INTO comms_outbox (source, msg_id, topic, headers, payload)
+         WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n LIMIT {})
+         SELECT 'test', CAST(n AS TEXT), 't', x'', zeroblob({}) FROM n",
+        suite::bounds::ROWS,
+        suite::bounds::LARGE
+    );
+    suite::bounds::large_rows_take_little_memory::<Sqlite>("relay::large_rows_take_little_memory", &insert)
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_larger_than_a_page_is_delivered() {
+    suite::bounds::a_row_larger_than_a_page_is_delivered::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_names_less_takes_over_in_the_middle() {
+    suite::reconfigure::a_process_that_names_less_takes_over_in_the_middle::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_released_message_waits_for_a_process_that_names_it() {
+    suite::reconfigure::a_released_message_waits_for_a_process_that_names_it::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_catches_up_over_deleted_rows() {
+    suite::reconfigure::a_destination_catches_up_over_deleted_rows::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_from_now_outlives_a_crash() {
+    suite::reconfigure::a_start_from_now_outlives_a_crash::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn released_messages_of_a_held_destination_stop_no_other() {
     suite::released::released_messages_of_a_held_destination_stop_no_other::<Sqlite>().await;
 }

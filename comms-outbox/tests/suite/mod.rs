@@ -1,6 +1,7 @@
 //! One suite for both backends: what it needs of a database, and what the tests share.
 #![allow(dead_code)]
 
+pub mod bounds;
 pub mod branches;
 pub mod conformance;
 pub mod crash;

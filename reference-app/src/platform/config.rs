@@ -110,6 +110,8 @@ pub struct Health {
     pub relay_lag_seconds: u64,
     /// Readiness is degraded while a consumer is behind by more messages.
     pub consumer_lag_messages: u64,
+    /// Readiness is degraded while a relay has parked or held more keys.
+    pub parked_keys: usize,
     /// A relay's or consumer's loop that is silent for longer is not live, in seconds.
     pub silence_seconds: u64,
 }
@@ -235,6 +237,9 @@ pub struct Auth {
 pub struct Relay {
     /// How long a dead relay's lease holds up its successor, in milliseconds.
     pub lease_ms: u64,
+    /// The owner of the leases of this process: unique among running processes, the same after a restart.
+    #[serde(default)]
+    pub owner: Option<String>,
 }
 
 /// How consumers try again.
@@ -286,7 +291,11 @@ impl Config {
                  to the ES256 public key of whoever issues your tokens",
             ),
             (self.consumer.attempts == 0, "consumer.attempts must be at least 1"),
-            (self.relay.lease_ms < 100, "relay.lease_ms must be at least 100"),
+            (
+                self.relay.owner.as_ref().is_some_and(|owner| owner.is_empty() || owner.len() > 200),
+                "relay.owner must have 1 to 200 bytes: leave it out for a random one",
+            ),
+            (self.relay.lease_ms < 300, "relay.lease_ms must be at least 300"),
             (
                 self.runs(Role::Gateway) && !self.runs(Role::Notification) && self.notification.url.is_none(),
                 "a gateway without the notification role cannot tell clients where the socket is: \

@@ -4,12 +4,13 @@
 //! name, which becomes the service's schema, or `main` in SQLite.
 
 mod open;
+mod operator;
 mod seams;
 mod value;
 
 use std::sync::Arc;
 
-use comms_core::{Error, UnitOfWork};
+use comms_core::{Clock, Context, Error, UnitOfWork};
 use comms_outbox::{Wake, postgres, sql_error, sqlite};
 use sqlx::{AssertSqlSafe, PgPool, SqlitePool};
 
@@ -128,6 +129,14 @@ impl Db {
         }
     }
 
+    async fn begin_now(&self) -> Result<Tx, Error> {
+        let backend = match &self.0.backend {
+            Backend::Postgres { pool, .. } => TxBackend::Postgres(postgres::begin(pool).await?),
+            Backend::Sqlite { writer, .. } => TxBackend::Sqlite(sqlite::begin(writer).await?),
+        };
+        Ok(Tx { schema: self.0.schema, backend })
+    }
+
     /// Closes the pools after their last query.
     pub async fn close(&self) {
         match &self.0.backend {
@@ -143,12 +152,13 @@ impl Db {
 impl UnitOfWork for Db {
     type Tx = Tx;
 
+    /// Waits for at most half of the time that the request has left, so that the caller still receives the answer
+    /// `NotExecuted` instead of a deadline that has passed, after which the request may have been executed.
     async fn begin(&self) -> Result<Tx, Error> {
-        let backend = match &self.0.backend {
-            Backend::Postgres { pool, .. } => TxBackend::Postgres(postgres::begin(pool).await?),
-            Backend::Sqlite { writer, .. } => TxBackend::Sqlite(sqlite::begin(writer).await?),
-        };
-        Ok(Tx { schema: self.0.schema, backend })
+        let left = Context::current().deadline.and_then(|deadline| deadline.remaining(&Clock::system()));
+        let Some(limit) = left.map(|left| left / 2) else { return self.begin_now().await };
+        let late = |_| Err(Error::not_executed(format!("no transaction within {limit:?}")));
+        tokio::time::timeout(limit, self.begin_now()).await.unwrap_or_else(late)
     }
 
     async fn commit(&self, tx: Tx) -> Result<(), Error> {
@@ -160,3 +170,6 @@ impl UnitOfWork for Db {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use comms_core::{
-    Attempts, Backoff, BoxHandler, Clock, Error, ErrorKind, Health, Publisher,
+    Attempts, Backoff, BoxHandler, Clock, Error, ErrorKind, Health, Holds, Publisher,
     health::{State, Status},
     shutdown::Told,
 };
@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use super::{
     config::{self, Config},
     db::Db,
+    deliveries::Deliveries,
     prefix::Prefixed,
     stages::Stages,
 };
@@ -26,6 +27,8 @@ const PROVISION_ROUND: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long deliveries that run at a shut-down may go on.
 const GRACE: Duration = Duration::from_secs(2);
+/// The owner of every lease in a database that lies in the data directory: one process at a time has locked it.
+const DATA_DIR_OWNER: &str = "the process that has locked the data directory";
 
 /// A service's outbox, and the topics it owns.
 pub struct Source {
@@ -47,26 +50,6 @@ pub struct Subscription {
     pub handler: BoxHandler,
 }
 
-/// Starts the relays and consumers of this process.
-///
-/// # Errors
-/// Returns `Invalid` for a configuration that cannot work. A broker that is away, or that refuses a topic, is no error:
-/// the process is unready with the reason, and relays and consumers begin when the topics are there.
-pub async fn start(
-    config: &Config,
-    sources: Vec<Source>,
-    subscriptions: Vec<Subscription>,
-    stages: &Stages,
-    health: &Health,
-    clock: &Clock,
-) -> Result<(), Error> {
-    let delivery = Delivery { config, stages, health, clock };
-    match &config.kafka {
-        Some(kafka) => delivery.by_kafka(kafka, sources, subscriptions).await,
-        None => delivery.in_process(&sources, subscriptions),
-    }
-}
-
 /// Resolves when the topics are there (true) or the stage ends (false).
 async fn begins(mut ready: watch::Receiver<bool>, told: Told) -> bool {
     tokio::select! {
@@ -76,15 +59,34 @@ async fn begins(mut ready: watch::Receiver<bool>, told: Told) -> bool {
     }
 }
 
-struct Delivery<'a> {
-    config: &'a Config,
-    stages: &'a Stages,
-    health: &'a Health,
-    clock: &'a Clock,
+/// The parts of the process that relays and consumers are started with.
+pub struct Delivery<'a> {
+    /// The configuration.
+    pub config: &'a Config,
+    /// The stages that the loops run in.
+    pub stages: &'a Stages,
+    /// Readiness and liveness.
+    pub health: &'a Health,
+    /// The list of what waits.
+    pub deliveries: &'a Deliveries,
+    /// The clock.
+    pub clock: &'a Clock,
 }
 
 impl Delivery<'_> {
-    async fn by_kafka(
+    /// Starts the relays and consumers of this process.
+    ///
+    /// # Errors
+    /// Returns `Invalid` for a configuration that cannot work. A broker that is away, or that refuses a topic, is no
+    /// error: the process is unready with the reason, and relays and consumers begin when the topics are there.
+    pub fn start(&self, sources: Vec<Source>, subscriptions: Vec<Subscription>) -> Result<(), Error> {
+        match &self.config.kafka {
+            Some(kafka) => self.by_kafka(kafka, sources, subscriptions),
+            None => self.in_process(&sources, subscriptions),
+        }
+    }
+
+    fn by_kafka(
         &self,
         kafka: &config::Kafka,
         sources: Vec<Source>,
@@ -120,6 +122,7 @@ impl Delivery<'_> {
                 .attempts(self.attempts()?)
                 .dead_letter(publisher.clone())
                 .clock(self.clock.clone())
+                .holds(self.holds())
                 .health(self.health.component(group))
                 .heartbeat(self.health.heartbeat(group, self.silence()))
                 .build()?;
@@ -166,11 +169,14 @@ impl Delivery<'_> {
             let owner = sources.iter().find(|source| source.topics.contains(&topic));
             let owner =
                 owner.ok_or_else(|| Error::invalid(format!("no service here owns the topic {topic}")))?;
+            let holds = self.holds();
             let subscriber = Subscriber::builder(group)
                 .on(topic, handler)
                 .attempts(self.attempts()?)
+                .holds(holds.clone())
                 .clock(self.clock.clone())
                 .build()?;
+            self.health.check(&format!("{group}, held deliveries"), move || holds.state());
             let stop = subscriber.stopper();
             let relay = self.relay(owner, group, Arc::new(subscriber), Some(topic))?;
             self.stages.consumers.spawn(group, move |told| {
@@ -196,20 +202,39 @@ impl Delivery<'_> {
         topic: Option<&str>,
     ) -> Result<Relay, Error> {
         let part = format!("relay {} {name}", source.name);
+        self.deliveries.add_relay(source.name, name, source.db.clone());
         let builder = source
             .db
             .relay(publisher)
             .name(name)
             .lease(Duration::from_millis(self.config.relay.lease_ms))
+            .parked_limit(self.config.health.parked_keys)
             .clock(self.clock.clone())
             .health(self.health.component(&part))
             .heartbeat(self.health.heartbeat(&part, self.silence()));
-        let relay = match topic {
-            Some(topic) => builder.destinations([topic]).build()?,
+        let builder = match topic {
+            Some(topic) => builder.destinations([topic]),
+            None => builder,
+        };
+        let relay = match self.owner(&source.db) {
+            Some(owner) => builder.owner(owner).build()?,
             None => builder.build()?,
         };
         self.watch(format!("{part}, lag in seconds"), self.config.health.relay_lag_seconds, relay.lag());
         Ok(relay)
+    }
+
+    /// The owner of the leases in `db`, where one is known to be unique. Without one each start draws its own.
+    fn owner<'a>(&'a self, db: &Db) -> Option<&'a str> {
+        let configured = self.config.relay.owner.as_deref();
+        configured.or_else(|| db.is_embedded().then_some(DATA_DIR_OWNER))
+    }
+
+    /// The list of a new consumer's held deliveries, which the admin listener shows.
+    fn holds(&self) -> Holds {
+        let holds = Holds::new(self.clock.clone());
+        self.deliveries.add_consumer(holds.clone());
+        holds
     }
 
     /// Lag degrades readiness: what waits is safe, and a process that is taken out of rotation for it would

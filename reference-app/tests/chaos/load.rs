@@ -4,14 +4,14 @@ use std::{
     collections::HashSet,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use tokio::{sync::Semaphore, task::JoinSet};
 
-use crate::support::Marketplace;
+use crate::support::{Marketplace, eventually};
 
 /// At most this many requests wait for their answer at once.
 const CONCURRENCY: usize = 16;
@@ -20,6 +20,7 @@ const USERS: usize = 20;
 /// A stream of orders in the background.
 pub(crate) struct Load {
     acknowledged: Arc<AtomicUsize>,
+    paused: Arc<AtomicBool>,
     task: tokio::task::JoinHandle<Vec<String>>,
     orders: usize,
 }
@@ -30,9 +31,14 @@ impl Load {
         let buyers: Vec<_> = (0..USERS).map(|n| marketplace.buyer(&format!("user-{n}"))).collect();
         let acknowledged = Arc::new(AtomicUsize::new(0));
         let count = acknowledged.clone();
+        let paused = Arc::new(AtomicBool::new(false));
+        let idle = paused.clone();
         let task = tokio::spawn(async move {
             let (gate, mut tasks) = (Arc::new(Semaphore::new(CONCURRENCY)), JoinSet::new());
             for n in 0..orders {
+                while idle.load(Ordering::SeqCst) {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
                 let permit = gate.clone().acquire_owned().await.unwrap();
                 let (buyer, count) = (buyers[n % USERS].clone(), count.clone());
                 tasks.spawn(async move {
@@ -45,11 +51,29 @@ impl Load {
             }
             tasks.join_all().await
         });
-        Self { acknowledged, task, orders }
+        Self { acknowledged, paused, task, orders }
     }
 
     pub(crate) fn acknowledged(&self) -> usize {
         self.acknowledged.load(Ordering::SeqCst)
+    }
+
+    /// Places no further orders until [`Load::resume`].
+    pub(crate) fn pause(&self) {
+        self.paused.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn resume(&self) {
+        self.paused.store(false, Ordering::SeqCst);
+    }
+
+    /// Resolves when `orders` more are acknowledged, or all.
+    pub(crate) async fn progress(&self, orders: usize) {
+        let wanted = self.acknowledged() + orders;
+        eventually("orders are acknowledged again", Duration::from_secs(90), async || {
+            (self.acknowledged() >= wanted || self.is_finished()).then_some(())
+        })
+        .await;
     }
 
     pub(crate) fn is_finished(&self) -> bool {
@@ -67,7 +91,7 @@ impl Load {
         // What a redelivery would do twice it has done by then.
         tokio::time::sleep(Duration::from_secs(3)).await;
         let counts = marketplace.books.counts().await.unwrap();
-        println!("{what}: {disasters} kills, {orders} orders acknowledged: {counts:?}");
+        println!("{what}: {disasters} times, {orders} orders acknowledged: {counts:?}");
         assert_eq!(counts.orders, orders, "orders in the books");
         assert_eq!(counts.paid, orders, "acknowledged orders that reached PAID");
         assert_eq!(counts.payments, orders, "payments");

@@ -8,4 +8,5 @@ mod support;
 
 mod load;
 mod processes;
+mod releases;
 mod servers;

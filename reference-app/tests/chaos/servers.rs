@@ -1,13 +1,15 @@
-//! SIGKILL of the broker and of the database under the system.
+//! Crashes of the broker and of the database under the system.
 
 use std::{process::Command, time::Duration};
+
+use sqlx::{Connection, PgConnection};
 
 use crate::{
     load::Load,
     support::{Marketplace, Shape, server},
 };
 
-const ORDERS: usize = 1_000;
+const CRASHES: usize = 4;
 
 /// `scripts/services VERB NAME`.
 async fn services(verb: &'static str, name: &'static str) {
@@ -17,30 +19,70 @@ async fn services(verb: &'static str, name: &'static str) {
     assert!(output.status.success(), "{verb} {name}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-async fn killed_and_restarted(name: &'static str, away: Duration) {
-    let marketplace = Marketplace::start(Shape::Full).await;
-    // Fifty seconds: a broker takes up to fifteen to come back, and several kills are to fall into it.
-    let load = Load::start(&marketplace, ORDERS, Duration::from_millis(50));
-    let mut kills = 0;
-    while !load.is_finished() {
-        tokio::time::sleep(Duration::from_secs(4)).await;
-        services("kill", name).await;
-        tokio::time::sleep(away).await;
-        services("restart", name).await;
-        kills += 1;
-    }
-    assert!(kills >= 2, "{kills} kills fell into the load");
-    load.judge(&marketplace, &format!("{name} killed and restarted"), kills).await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL and Apache Kafka; run scripts/test"]
 async fn chaos_broker_killed() {
-    killed_and_restarted("kafka", Duration::from_secs(2)).await;
+    let marketplace = Marketplace::start(Shape::Full).await;
+    // Forty seconds: a broker takes up to fifteen to come back, and several kills are to fall into it.
+    let load = Load::start(&marketplace, 800, Duration::from_millis(50));
+    let mut kills = 0;
+    while !load.is_finished() {
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        services("kill", "kafka").await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        services("restart", "kafka").await;
+        kills += 1;
+    }
+    assert!(kills >= 2, "{kills} kills fell into the load");
+    load.judge(&marketplace, "kafka killed and restarted", kills).await;
 }
 
+/// Immediate shutdowns and SIGKILLs in turn. Before each of them orders pause, so that only empty looks of the relays
+/// and rolled-back transactions happen: their transaction ids may be handed out again after the crash. One outage
+/// lasts longer than all attempts of a consumer, and no record becomes a dead letter for it.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL and Apache Kafka; run scripts/test"]
-async fn chaos_database_killed() {
-    killed_and_restarted("postgres", Duration::from_secs(2)).await;
+async fn chaos_database_crashed_after_idle_phases() {
+    let few = [
+        ("COMMS_CONSUMER__ATTEMPTS", "3"),
+        ("COMMS_CONSUMER__BACKOFF_MS", "50"),
+        ("COMMS_CONSUMER__BACKOFF_CAP_MS", "200"),
+        // Several crashes in a minute: a breaker that stays open for longer would keep orders out of the next one.
+        ("COMMS_POLICIES__ORDER__BREAKER__OPEN_LIMIT", "2s"),
+    ];
+    let marketplace = Marketplace::start_with(Shape::Full, &few).await;
+    let load = Load::start(&marketplace, 500, Duration::from_millis(40));
+    for crashes in 0..CRASHES {
+        load.progress(60).await;
+        // The second crash comes while orders are under way.
+        let long = crashes == 1;
+        let idle = (!long).then(|| tokio::spawn(roll_back()));
+        if idle.is_some() {
+            load.pause();
+            tokio::time::sleep(Duration::from_millis(1_500)).await;
+        }
+        services(if crashes % 2 == 0 { "abort" } else { "kill" }, "postgres").await;
+        load.resume();
+        // Three attempts and their waits take less than a second.
+        tokio::time::sleep(Duration::from_secs(if long { 8 } else { 1 })).await;
+        services("restart", "postgres").await;
+        if let Some(idle) = idle {
+            assert!(idle.await.unwrap() > 20, "transactions were rolled back");
+        }
+        assert!(!load.is_finished(), "crash {crashes} fell into the load");
+    }
+    load.judge(&marketplace, "postgres crashed and restarted", CRASHES).await;
+}
+
+/// Takes transaction ids and rolls back, until the server goes down. Returns how many.
+async fn roll_back() -> usize {
+    let mut connection = PgConnection::connect(&server("COMMS_TEST_POSTGRES_URL")).await.unwrap();
+    for taken in 0.. {
+        let rolled_back = sqlx::raw_sql("BEGIN; SELECT pg_current_xact_id(); ROLLBACK");
+        if rolled_back.execute(&mut connection).await.is_err() {
+            return taken;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    0
 }

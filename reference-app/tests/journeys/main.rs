@@ -6,7 +6,9 @@ mod support;
 
 mod away;
 mod bad_input;
+mod faults;
 mod order;
+mod peer;
 mod poison;
 mod road;
 mod start;

@@ -1,8 +1,13 @@
-//! Starting wrongly: each refusal says what to do.
+//! Starting wrongly: each refusal says what to do. Starting again, and starting before the servers are there.
 
 use std::{net::TcpListener, process::Output, time::Duration};
 
-use crate::support::{Marketplace, Process, Shape, eventually};
+use serde_json::Value;
+
+use crate::{
+    road::Road,
+    support::{Marketplace, Process, Shape, eventually, server},
+};
 
 fn run(args: &[&str], env: &[(&str, String)]) -> Output {
     let dir = tempfile::tempdir().unwrap();
@@ -66,6 +71,50 @@ async fn a_data_directory_in_use_is_refused() {
     refused(&["in use by another process", "--data-dir"], &output);
 }
 
+/// The leases of a killed process are its own: the data directory is locked by one process.
+#[tokio::test]
+async fn a_process_that_was_killed_takes_its_leases_again_at_once_embedded() {
+    let mut marketplace =
+        Marketplace::start_with(Shape::Embedded, &[("COMMS_RELAY__LEASE_MS", "60000")]).await;
+    let ann = marketplace.buyer("ann");
+    ann.place("first", 100).await;
+    marketplace.settled(1, Duration::from_secs(20)).await;
+    ann.place("just before", 100).await;
+    marketplace.processes[0].kill();
+    marketplace.processes[0].spawn();
+    marketplace.ready().await;
+    ann.insist("just after", 100).await;
+    // Far below the lease.
+    marketplace.settled(3, Duration::from_secs(20)).await;
+}
+
+/// A broker that is away at the start is waited for: the roles are unready with the reason, and go on when it comes.
+#[tokio::test]
+#[ignore = "needs PostgreSQL and Apache Kafka; run scripts/test"]
+async fn roles_wait_for_a_broker_that_is_away_full_by_role() {
+    let broker = server("COMMS_TEST_KAFKA_BROKERS").parse().unwrap();
+    let mut road = Road::open_to(broker).await;
+    let bootstrap = road.url().replace("http://", "");
+    road.close().await;
+    let brokers = [("COMMS_KAFKA__BROKERS", &*bootstrap)];
+    let mut marketplace = Marketplace::spawn_with(Shape::FullByRole, &brokers).await;
+    for process in &marketplace.processes {
+        let url = process.admin_url("/readyz");
+        let what = format!("{} is unready for the topics", process.name);
+        eventually(&what, Duration::from_secs(30), async || {
+            let answer = reqwest::get(&url).await.ok()?;
+            let status = answer.status();
+            let report: Value = answer.json().await.ok()?;
+            (status == 503 && report["parts"]["topics"]["status"] == "unready").then_some(())
+        })
+        .await;
+    }
+    road.reopen().await;
+    marketplace.ready().await;
+    marketplace.buyer("ann").insist("k", 100).await;
+    marketplace.settled(1, Duration::from_secs(60)).await;
+}
+
 #[tokio::test]
 async fn a_broker_that_is_away_makes_the_process_unready_and_does_not_end_it() {
     let dir = tempfile::tempdir().unwrap();
@@ -80,7 +129,7 @@ async fn a_broker_that_is_away_makes_the_process_unready_and_does_not_end_it() {
     process.spawn();
     let url = process.admin_url("/readyz");
     eventually("unready with the reason", Duration::from_secs(60), async || {
-        let report: serde_json::Value = reqwest::get(&url).await.ok()?.json().await.ok()?;
+        let report: Value = reqwest::get(&url).await.ok()?.json().await.ok()?;
         let reason = report["parts"]["topics"]["reason"].as_str()?;
         (report["status"] == "unready" && reason.contains("topics not ready")).then_some(())
     })

@@ -41,6 +41,13 @@ impl Marketplace {
 
     /// The same with more environment variables, which have the last word.
     pub async fn start_with(shape: Shape, more: &[(&str, &str)]) -> Self {
+        let mut marketplace = Self::spawn_with(shape, more).await;
+        marketplace.ready().await;
+        marketplace
+    }
+
+    /// The same without waiting until it is ready.
+    pub async fn spawn_with(shape: Shape, more: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let auth = Auth { issuer: "tests".into(), audience: "comms".into(), public_key_file: None };
         let issuer = DevIssuer::load(dir.path(), &auth, &Clock::system()).unwrap();
@@ -75,7 +82,6 @@ impl Marketplace {
         for process in &mut marketplace.processes {
             process.spawn();
         }
-        marketplace.ready().await;
         marketplace
     }
 

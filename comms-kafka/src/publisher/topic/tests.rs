@@ -158,7 +158,10 @@ fn a_topic_that_is_gone_in_between_has_its_limit_looked_up_for_what_waits() {
     let [one, two] = <[_; 2]>::try_from(fixture.client.sent().1).unwrap();
     assert!(fixture.back(Return::BadNeighbour, "1", one));
     fixture.push(&["3"]);
-    assert!(fixture.topic.answered(Some(&Gone), false, true), "3 waits, and no hand-over comes to ask for it");
+    assert!(
+        fixture.topic.answered(Some(&Gone), false, true),
+        "3 waits, and no hand-over comes to ask for it"
+    );
     drop(two);
     fixture.topic.set_route(&fixture.client, Route::Batched);
     let (ids, parcels) = fixture.client.sent();

@@ -44,7 +44,10 @@ impl Stint<'_> {
             )
         });
         let (parked, limit) = (self.parking.lanes(), self.relay.settings.parked_limit);
-        let parked = (parked > limit).then(|| format!("{parked} keys are parked or held"));
+        let parked = self.parking.example().filter(|_| parked > limit).map(|(destination, key)| {
+            let key = String::from_utf8_lossy(key);
+            format!("{parked} keys are parked or held, among them {key:?} of {destination}")
+        });
         held.or(unnamed).or(parked).map_or_else(State::ready, State::degraded)
     }
 }

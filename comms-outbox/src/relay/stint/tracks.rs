@@ -98,11 +98,11 @@ impl Tracks {
         self.covers.is_none() && !self.names(destination)
     }
 
-    /// The destinations whose released rows cannot be delivered now.
-    pub(in crate::relay) fn held(&self) -> impl Iterator<Item = &str> {
+    /// The destinations whose released rows can be delivered now, but for those in `resting`.
+    pub(in crate::relay) fn deliverable<'a>(&'a self, resting: impl Iterator<Item = &'a str>) -> Filter {
         let held = self.branches.iter().filter(|track| track.fault.is_some());
-        held.filter_map(|track| track.destination.as_deref())
-            .chain(self.unnamed.iter().map(|(destination, _)| &**destination))
+        let held = held.filter_map(|track| track.destination.as_deref());
+        Filter { only: self.named.clone(), except: held.chain(resting).map(str::to_owned).collect() }
     }
 
     /// A branch as it was stored.

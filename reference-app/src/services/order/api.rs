@@ -1,7 +1,7 @@
 //! What order-service answers over gRPC.
 
 use comms_core::{CallKey, Clock, Error, StoredReply, reply_once};
-use comms_grpc::{key_of, to_status};
+use comms_grpc::{key_of, refused, to_status};
 use prost::Message as _;
 use tonic::{Request, Response, Status};
 
@@ -31,7 +31,8 @@ impl Orders for Api {
     ) -> Result<Response<PlaceOrderReply>, Status> {
         let key = key_of(&request)?;
         let request = request.into_inner();
-        let reply = self.place(&key, request).await.map_err(|e| to_status(&e))?;
+        // One transaction: `NotExecuted` proves that it was rolled back.
+        let reply = self.place(&key, request).await.map_err(|e| refused(&e))?;
         Ok(Response::new(reply))
     }
 

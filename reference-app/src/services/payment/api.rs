@@ -1,7 +1,7 @@
 //! What payment-service answers over gRPC.
 
 use comms_core::{CallKey, Clock, Error, StoredReply, reply_once};
-use comms_grpc::{key_of, to_status};
+use comms_grpc::{key_of, refused};
 use prost::Message as _;
 use tonic::{Request, Response, Status};
 
@@ -27,7 +27,8 @@ impl Payments for Api {
         request: Request<RequestPaymentRequest>,
     ) -> Result<Response<contracts::payments::Payment>, Status> {
         let key = key_of(&request)?;
-        let reply = self.request(&key, request.into_inner()).await.map_err(|e| to_status(&e))?;
+        // One transaction: `NotExecuted` proves that it was rolled back.
+        let reply = self.request(&key, request.into_inner()).await.map_err(|e| refused(&e))?;
         Ok(Response::new(reply))
     }
 }

@@ -1,0 +1,205 @@
+//! Faults outside the messages, and damage of a single one: what is held goes on by itself, what is parked says why,
+//! and neither stops the process or another order.
+
+use std::{net::TcpListener, time::Duration};
+
+use comms_core::Clock;
+use serde_json::{Value, json};
+use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
+
+use crate::{
+    peer::{Mode, Peer},
+    support::{Buyer, Marketplace, Shape, eventually},
+};
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// What the admin listener answers to GET `path`.
+async fn admin(marketplace: &Marketplace, path: &str) -> (u16, Value) {
+    let answer = reqwest::get(marketplace.processes[0].admin_url(path)).await.unwrap();
+    (answer.status().as_u16(), answer.json().await.unwrap())
+}
+
+/// An address that was free a moment ago, below the ports that the system gives to connections.
+fn free_address() -> String {
+    let clock = Clock::system();
+    loop {
+        let address = format!("127.0.0.1:{}", 20_000 + u16::from_le_bytes(clock.random()) % 10_000);
+        if TcpListener::bind(&address).is_ok() {
+            return address;
+        }
+    }
+}
+
+/// The embedded marketplace, whose order-service finds payment-service through the peer.
+async fn behind_a_peer(mode: Mode) -> (Marketplace, Peer) {
+    let payment = free_address();
+    let peer = Peer::before(&payment, mode).await;
+    let marketplace = Marketplace::start_with(
+        Shape::Embedded,
+        &[
+            ("COMMS_PAYMENT__LISTEN", &payment),
+            ("COMMS_PAYMENT__URL", peer.url()),
+            ("COMMS_POLICIES__PAYMENT__BREAKER", "false"),
+            ("COMMS_CONSUMER__ATTEMPTS", "3"),
+            ("COMMS_CONSUMER__BACKOFF_MS", "50"),
+            ("COMMS_CONSUMER__BACKOFF_CAP_MS", "400"),
+        ],
+    )
+    .await;
+    (marketplace, peer)
+}
+
+#[tokio::test]
+async fn a_deployment_fault_of_a_peer_holds_orders_until_it_is_repaired_embedded() {
+    let (marketplace, peer) = behind_a_peer(Mode::Right).await;
+    let ann = marketplace.buyer("ann");
+    let mut socket = ann.socket().await;
+    let mut paid = 0;
+    for mode in [Mode::Unimplemented, Mode::Http(404), Mode::Http(401)] {
+        peer.set(mode);
+        let placed = ann.place(&format!("{mode:?}"), 100).await;
+        let hold = eventually(&format!("{mode:?}: held for longer than all attempts"), LIMIT, async || {
+            let (_, holds) = admin(&marketplace, "/holds").await;
+            let hold = holds["consumers"].as_array().unwrap().first()?.clone();
+            (hold["attempts"].as_u64().unwrap() > 3).then_some(hold)
+        })
+        .await;
+        assert_eq!(
+            (&hold["group"], &hold["kind"]),
+            (&"order-saga".into(), &"misconfigured".into()),
+            "{hold}"
+        );
+        assert_eq!(hold["key"], placed.order_id.as_str());
+        assert!(hold["reason"].as_str().unwrap().contains("ask payment-service"), "{hold}");
+        let (status, report) = admin(&marketplace, "/readyz").await;
+        let part = &report["parts"]["order-saga, held deliveries"];
+        assert_eq!(
+            (status, &report["status"], &part["status"]),
+            (200, &"degraded".into(), &"degraded".into())
+        );
+        let reason = part["reason"].as_str().unwrap();
+        assert!(reason.contains("ask payment-service") && reason.contains(&placed.order_id), "{reason}");
+        assert_eq!(marketplace.books.counts().await.unwrap().payments, paid);
+        paid += 1;
+        // The relay does not stand still for a long hold: the key waits in its table, with a time.
+        eventually(&format!("{mode:?}: the relay holds the key"), LIMIT, async || {
+            let (_, holds) = admin(&marketplace, "/holds").await;
+            let relays = holds["relays"].as_array().unwrap();
+            let saga = relays.iter().find(|relay| relay["relay"] == "order-saga").unwrap();
+            let parked = saga["parked"].as_array().unwrap().first()?;
+            (parked["state"] == "held" && parked["key"] == placed.order_id.as_str()).then_some(())
+        })
+        .await;
+        peer.set(Mode::Right);
+        socket.until(&placed.order_id, "PAID").await;
+        eventually(&format!("{mode:?}: nothing waits any more"), LIMIT, async || {
+            let (_, holds) = admin(&marketplace, "/holds").await;
+            let (_, report) = admin(&marketplace, "/readyz").await;
+            (holds["consumers"] == json!([]) && report["status"] == "ready").then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_payment_whose_answer_is_lost_is_made_once_embedded() {
+    let (marketplace, peer) = behind_a_peer(Mode::LosesAnswers).await;
+    let ann = marketplace.buyer("ann");
+    let mut socket = ann.socket().await;
+    let placed = ann.place("k", 100).await;
+    eventually("payment-service was called twice", LIMIT, async || (peer.calls() >= 2).then_some(())).await;
+    peer.set(Mode::Right);
+    socket.until(&placed.order_id, "PAID").await;
+    let counts = marketplace.books.counts().await.unwrap();
+    assert_eq!((counts.payments, counts.charges, counts.parked), (1, 1, 0));
+}
+
+#[tokio::test]
+async fn a_client_is_not_told_that_nothing_happened_when_an_answer_is_lost() {
+    let order = free_address();
+    let peer = Peer::before(&order, Mode::LosesAnswers).await;
+    let more = [("COMMS_ORDER__LISTEN", &*order), ("COMMS_ORDER__URL", peer.url())];
+    let marketplace = Marketplace::start_with(Shape::Embedded, &more).await;
+    let ann = marketplace.buyer("ann");
+    let answer = ann.post(Some("k"), Buyer::body(100).to_string()).await.unwrap();
+    let (status, text) = (answer.status(), answer.text().await.unwrap());
+    assert_eq!(status, 504, "{text}");
+    assert!(!text.to_lowercase().contains("nothing happened") && !text.contains("upstream"), "{text}");
+    assert!(peer.calls() >= 2, "the call carries a key, so the gateway repeats it");
+    peer.set(Mode::Right);
+    let placed = ann.place("k", 100).await;
+    assert!(placed.replayed, "the first attempt placed the order");
+    assert_eq!(marketplace.books.counts().await.unwrap().orders, 1);
+}
+
+#[tokio::test]
+async fn a_corrupt_row_parks_its_order_alone_and_goes_on_once_it_is_repaired_embedded() {
+    let (mut marketplace, peer) = behind_a_peer(Mode::Unimplemented).await;
+    let ann = marketplace.buyer("ann");
+    let mut socket = ann.socket().await;
+    let bad = ann.place("bad", 100).await;
+    let file = marketplace.data_dir().join("order_service.db");
+    let options = SqliteConnectOptions::new().filename(file).busy_timeout(Duration::from_secs(5));
+    let mut orders = SqliteConnection::connect_with(&options).await.unwrap();
+    let corrupt = "UPDATE orders SET status = 'LOST' WHERE order_id = $1";
+    sqlx::query(corrupt).bind(&bad.order_id).execute(&mut orders).await.unwrap();
+    peer.set(Mode::Right);
+
+    let parked = eventually("the order's payment is parked", LIMIT, async || {
+        let (_, holds) = admin(&marketplace, "/holds").await;
+        let relays = holds["relays"].as_array().unwrap();
+        let payments = relays.iter().find(|relay| relay["relay"] == "order-payments").unwrap();
+        assert_eq!(payments["service"], "payment-service");
+        payments["parked"].as_array().unwrap().first().cloned()
+    })
+    .await;
+    assert_eq!(
+        (&parked["state"], &parked["kind"], &parked["attempts"]),
+        (&"parked".into(), &"internal".into(), &3.into())
+    );
+    assert!(parked["reason"].as_str().unwrap().contains("a corrupt row of orders"), "{parked}");
+    assert!(parked.get("payload").is_none() && parked.get("headers").is_none());
+    let good = ann.place("good", 100).await;
+    socket.until(&good.order_id, "PAID").await;
+    let shown = ann.get(&bad.location).await.unwrap();
+    let (status, text) = (shown.status(), shown.text().await.unwrap());
+    assert!(
+        status.is_server_error() && !text.contains("LOST") && !text.contains("corrupt"),
+        "{status} {text}"
+    );
+    let (status, report) = admin(&marketplace, "/readyz").await;
+    let reason = report["parts"]["relay payment-service order-payments"]["reason"].as_str().unwrap();
+    assert!(status == 200 && reason.contains(parked["key"].as_str().unwrap()), "{report}");
+
+    let repair = "UPDATE orders SET status = 'CREATED' WHERE order_id = $1";
+    sqlx::query(repair).bind(&bad.order_id).execute(&mut orders).await.unwrap();
+    let key = json!({ "key": parked["key"] });
+    let (status, _) = release(&marketplace, "payment-service/none", &key, None).await;
+    assert_eq!(status, 404);
+    let (status, _) = release(&marketplace, "payment-service/order-payments", &json!({}), None).await;
+    assert_eq!(status, 422, "a key that is left out is not the key null");
+    let page = Some("http://evil.example");
+    let (status, _) = release(&marketplace, "payment-service/order-payments", &key, page).await;
+    assert_eq!(status, 403, "no web page releases anything");
+    let (status, text) = release(&marketplace, "payment-service/order-payments", &key, None).await;
+    assert_eq!((status, &*text), (200, r#"{"released":1}"#));
+    socket.until(&bad.order_id, "PAID").await;
+    let ended = marketplace.processes[0].terminate().await;
+    assert!(ended.success(), "{ended}");
+}
+
+async fn release(
+    marketplace: &Marketplace,
+    relay: &str,
+    body: &Value,
+    origin: Option<&str>,
+) -> (u16, String) {
+    let url = marketplace.processes[0].admin_url(&format!("/holds/{relay}/release"));
+    let mut request = reqwest::Client::new().post(url).json(body);
+    if let Some(origin) = origin {
+        request = request.header("origin", origin);
+    }
+    let answer = request.send().await.unwrap();
+    (answer.status().as_u16(), answer.text().await.unwrap())
+}
