@@ -143,8 +143,9 @@ async fn several_processors_share_one_list() {
 #[tokio::test(start_paused = true)]
 async fn a_delivery_that_is_handed_back_waits_five_minutes_at_most() {
     for (asked, handed_back) in [(secs(1), secs(1)), (secs(3600), secs(300)), (Duration::MAX, secs(300))] {
-        let handler =
-            handler_fn(move |_| async move { Err::<Outcome, _>(Error::not_executed("busy").with_retry_after(asked)) });
+        let handler = handler_fn(move |_| async move {
+            Err::<Outcome, _>(Error::not_executed("busy").with_retry_after(asked))
+        });
         let mut attempts = Attempts::default();
         attempts.hold_in_place = Some(Duration::ZERO);
         let processor = Processor::new(BoxHandler::new(handler), attempts, Clock::system(), "test");
