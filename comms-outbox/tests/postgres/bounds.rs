@@ -1,14 +1,17 @@
 //! What one statement of the relay examines, by the blocks that it touches.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use comms_core::{Outbox, UnitOfWork};
 use comms_outbox::{Relay, postgres::RelayStore};
-use sqlx::{AssertSqlSafe, postgres::PgPoolOptions};
+use sqlx::{AssertSqlSafe, PgPool, postgres::PgPoolOptions};
 
 use super::{
     Postgres,
-    suite::{Backend, message, recorder::Recorder, run, send, until},
+    suite::{Backend, Running, message, recorder::Recorder, run, send, until},
     url,
 };
 
@@ -19,7 +22,7 @@ const BACKLOG: &str = "INSERT INTO {s}.comms_outbox (source, msg_id, topic, head
 async fn blocks(backend: &Postgres) -> i64 {
     let text = "SELECT (sum(heap_blks_read + heap_blks_hit + idx_blks_read + idx_blks_hit))::bigint
         FROM pg_statio_user_tables WHERE schemaname = $1 AND relname ~ '^comms_outbox_[0-3]$'";
-    // A session reports its reads when it is idle, and at most every second.
+    // A session that ended has reported its reads, after a moment.
     let mut counts = vec![0];
     until("reads are reported", async || {
         tokio::time::sleep(Duration::from_millis(1_500)).await;
@@ -41,12 +44,35 @@ async fn without_autovacuum() -> Postgres {
     backend
 }
 
+/// In a session of its own, which reports its reads when it ends.
+async fn analyze(backend: &Postgres) {
+    let pool = PgPoolOptions::new().connect(&url()).await.unwrap();
+    let analyze = format!("ANALYZE {}.comms_outbox", backend.schema);
+    sqlx::raw_sql(AssertSqlSafe(analyze)).execute(&pool).await.unwrap();
+    pool.close().await;
+}
+
+/// A relay whose sessions report their reads when the pool is closed.
+async fn start(backend: &Postgres, recorder: &Arc<Recorder>) -> (PgPool, Running) {
+    let pool = PgPoolOptions::new().connect(&url()).await.unwrap();
+    let store = RelayStore::new(pool.clone(), backend.tables.clone());
+    (pool, run(Relay::builder(store, recorder.clone()).name("test")))
+}
+
 async fn long(what: &str, mut condition: impl FnMut() -> bool) {
     let limit = Instant::now() + Duration::from_secs(240);
     while !condition() {
         assert!(Instant::now() < limit, "waited in vain: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// On a connection of its own: its end reports the blocks that it read, so that they are not counted later.
+async fn analyze(backend: &Postgres) {
+    let pool = PgPoolOptions::new().max_connections(1).connect(&url()).await.unwrap();
+    let analyze = format!("ANALYZE {}.comms_outbox", backend.schema);
+    sqlx::raw_sql(AssertSqlSafe(analyze)).execute(&pool).await.unwrap();
+    pool.close().await;
 }
 
 /// Old transactions that commit far behind a long one, with the statistics of an empty table and of a full one: a read
@@ -79,17 +105,17 @@ async fn a_read_costs_what_it_returns() {
     let mut delivered = ROWS;
     for statistics in ["of an empty table", "of a full table"] {
         if statistics == "of a full table" {
-            // Its own reads, twice the table, are reported before those of the relay are counted.
-            backend.sql("ANALYZE {s}.comms_outbox; SELECT pg_stat_force_next_flush()").await;
+            analyze(&backend).await;
         }
         let before = blocks(&backend).await;
-        let relay = run(backend.relay(recorder.clone()));
+        let (pool, relay) = start(&backend, &recorder).await;
         for tx in old.drain(..3) {
             unit.commit(tx).await.unwrap();
             delivered += 2;
             until("the old rows", async || recorder.count() == delivered).await;
         }
         relay.stop().await;
+        pool.close().await;
         let read = blocks(&backend).await - before;
         println!("{read} blocks with the statistics {statistics}");
         assert!(read < 1_000, "{read} blocks with the statistics {statistics}; the table has thousands");
@@ -110,12 +136,13 @@ async fn rolled_back_rows_do_not_slow_the_looks_behind_them() {
     tokio::time::sleep(Duration::from_millis(500)).await;
     relay.stop().await;
     let before = blocks(&backend).await;
-    let relay = run(backend.relay(recorder.clone()));
+    let (pool, relay) = start(&backend, &recorder).await;
     for n in 2..12 {
         send(&backend, &[message("k", &n.to_string())]).await;
         until("the next row", async || recorder.count() == n).await;
     }
     relay.stop().await;
+    pool.close().await;
     let read = blocks(&backend).await - before;
     println!("{read} blocks for ten rows");
     assert!(read < 1_000, "{read} blocks for ten rows");

@@ -83,3 +83,29 @@ async fn a_look_for_released_rows_reads_no_parked_ones() {
     assert_eq!(recorder.count(), 2);
     relay.stop().await;
 }
+
+/// SQLite stores any bytes as text. Such a row is parked, and the operator sees it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_whose_names_are_not_utf8_is_parked_alone() {
+    let (backend, recorder) = (Sqlite::start().await, Recorder::new());
+    for column in ["topic", "source", "msg_id"] {
+        let row = message(column, "bad");
+        send(&backend, &[row.clone(), message("good", column)]).await;
+        let damage =
+            format!("UPDATE comms_outbox SET {column} = CAST(x'61ff62' AS TEXT) WHERE msg_id = '{}'", row.id);
+        backend.sql(&damage).await;
+    }
+    let relay = run(backend.relay(recorder.clone()));
+    until("the others flow", async || recorder.count() == 3).await;
+    until("three are parked", async || backend.parked().await.len() == 3).await;
+    let parked = backend.parked().await;
+    assert!(parked.iter().all(|row| row.error_kind.as_deref() == Some("internal")), "{parked:?}");
+    assert_eq!(parked[0].topic, "a\u{fffd}b");
+    assert_eq!(parked[2].id, "a\u{fffd}b");
+
+    backend.sql("UPDATE comms_outbox SET topic = 't' WHERE key = CAST('topic' AS BLOB)").await;
+    assert_eq!(backend.release(Some("topic")).await, 1);
+    until("repaired, it comes", async || recorder.count() == 4).await;
+    until("two are parked", async || backend.parked().await.len() == 2).await;
+    relay.stop().await;
+}

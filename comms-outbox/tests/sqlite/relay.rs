@@ -156,6 +156,11 @@ async fn a_start_from_now_outlives_a_crash() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_destination_that_is_ahead_does_not_stop_the_others() {
+    suite::reconfigure::a_destination_that_is_ahead_does_not_stop_the_others::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn released_messages_of_a_held_destination_stop_no_other() {
     suite::released::released_messages_of_a_held_destination_stop_no_other::<Sqlite>().await;
 }

@@ -239,3 +239,18 @@ pub async fn a_start_from_now_outlives_a_crash<B: Backend>() {
     relay.stop().await;
     assert_eq!(accepted.to("a"), numbers(20)[10..]);
 }
+
+/// A destination ahead of the others stops none of them: small pages, so that a stop for each would take minutes.
+pub async fn a_destination_that_is_ahead_does_not_stop_the_others<B: Backend>() {
+    let (backend, accepted) = (B::start().await, Accepted::default());
+    let rows = |n: usize| ["a", "b"].map(|d| message_to(d, "k", &n.to_string()));
+    send(&backend, &(0..500).flat_map(rows).collect::<Vec<_>>()).await;
+    let relay = start(&backend, &accepted, A).await;
+    until("a", async || accepted.to("a").len() == 500).await;
+    relay.stop().await;
+    let relay = run(builder(&backend, &accepted, ALL).page(1));
+    until("b", async || accepted.to("b").len() == 500).await;
+    until("a joins", async || backend.branches().await.is_empty()).await;
+    relay.stop().await;
+    assert_eq!(accepted.to("a"), numbers(500));
+}

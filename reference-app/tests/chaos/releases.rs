@@ -16,6 +16,7 @@ use crate::{
 
 /// The lease of the system's own relays is 1.5 s in these tests.
 const LEASE: Duration = Duration::from_millis(1_500);
+const OWNER: &str = "another release";
 
 /// What the relays of each release name; the system's own name nothing, which stands for everything.
 const RELEASES: [&[&str]; 4] = [
@@ -45,6 +46,7 @@ impl Release {
             let relay = Relay::builder(postgres::RelayStore::new(pool.clone(), tables), Arc::new(publisher))
                 .name("kafka")
                 .destinations(destinations.iter().copied())
+                .owner(OWNER)
                 .lease(LEASE)
                 .build()
                 .unwrap();
@@ -77,6 +79,9 @@ async fn chaos_destinations_change_while_it_runs() {
         tokio::time::sleep(LEASE + Duration::from_millis(700)).await;
         marketplace.processes[0].spawn();
         tokio::time::sleep(Duration::from_secs(3)).await;
+        let owned = "SELECT COUNT(*) FROM {s}.comms_outbox_cursor WHERE owner = 'another release'";
+        let taken = marketplace.books.number("order_service", owned).await.unwrap();
+        assert_eq!(taken, 1, "the other release carries what is placed meanwhile");
         release.stop().await;
         // The system takes the leases, with the destinations that the other release set apart.
         tokio::time::sleep(Duration::from_secs(1)).await;

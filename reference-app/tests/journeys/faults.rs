@@ -55,8 +55,7 @@ async fn a_deployment_fault_of_a_peer_holds_orders_until_it_is_repaired_embedded
     let (marketplace, peer) = behind_a_peer(Mode::Right).await;
     let ann = marketplace.buyer("ann");
     let mut socket = ann.socket().await;
-    let mut paid = 0;
-    for mode in [Mode::Unimplemented, Mode::Http(404), Mode::Http(401)] {
+    for (paid, mode) in [Mode::Unimplemented, Mode::Http(404), Mode::Http(401)].into_iter().enumerate() {
         peer.set(mode);
         let placed = ann.place(&format!("{mode:?}"), 100).await;
         let hold = eventually(&format!("{mode:?}: held for longer than all attempts"), LIMIT, async || {
@@ -81,7 +80,6 @@ async fn a_deployment_fault_of_a_peer_holds_orders_until_it_is_repaired_embedded
         let reason = part["reason"].as_str().unwrap();
         assert!(reason.contains("ask payment-service") && reason.contains(&placed.order_id), "{reason}");
         assert_eq!(marketplace.books.counts().await.unwrap().payments, paid);
-        paid += 1;
         // The relay does not stand still for a long hold: the key waits in its table, with a time.
         eventually(&format!("{mode:?}: the relay holds the key"), LIMIT, async || {
             let (_, holds) = admin(&marketplace, "/holds").await;
@@ -183,7 +181,8 @@ async fn a_corrupt_row_parks_its_order_alone_and_goes_on_once_it_is_repaired_emb
     let (status, _) = release(&marketplace, "payment-service/order-payments", &key, page).await;
     assert_eq!(status, 403, "no web page releases anything");
     let (status, text) = release(&marketplace, "payment-service/order-payments", &key, None).await;
-    assert_eq!((status, &*text), (200, r#"{"released":1}"#));
+    let released: Value = serde_json::from_str(&text).unwrap();
+    assert!(status == 200 && released["released"].as_u64().unwrap() >= 1, "{status} {text}");
     socket.until(&bad.order_id, "PAID").await;
     let ended = marketplace.processes[0].terminate().await;
     assert!(ended.success(), "{ended}");

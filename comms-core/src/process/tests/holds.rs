@@ -146,8 +146,7 @@ async fn a_delivery_that_is_handed_back_waits_five_minutes_at_most() {
         let handler = handler_fn(move |_| async move {
             Err::<Outcome, _>(Error::not_executed("busy").with_retry_after(asked))
         });
-        let mut attempts = Attempts::default();
-        attempts.hold_in_place = Some(Duration::ZERO);
+        let attempts = Attempts { hold_in_place: Some(Duration::ZERO), ..Attempts::default() };
         let processor = Processor::new(BoxHandler::new(handler), attempts, Clock::system(), "test");
         let verdict = processor.process(delivery(), pending(), pending()).await;
         let Verdict::Held { error, .. } = verdict else { panic!("{verdict:?}") };
