@@ -8,7 +8,7 @@ mod tests;
 
 use std::{error::Error as StdError, fmt, sync::OnceLock, time::Duration};
 
-use chain::{Chain, Link};
+use chain::{Chain, Link, text};
 pub use kind::{Disposition, ErrorKind, Retry};
 pub use rejection::{Guard, Rejection};
 
@@ -151,7 +151,7 @@ impl Error {
             Cause::Rejection(_) => true,
             Cause::Other(other) => is_text(&**other),
         };
-        (own && self.kind.is_public()).then(|| self.cause().to_string())
+        (own && self.kind.is_public()).then(|| text(self.cause()))
     }
 
     /// The guard that refused the call, if one did; also where this error was made from an error with a rejection.
@@ -192,8 +192,8 @@ impl Error {
 
 /// Whether `cause` is a text in the clothes of an error, as `Box<dyn Error>::from` makes of a string. Its `Debug` form
 /// is the quoted text; an error type prints something else.
-fn is_text(cause: &dyn StdError) -> bool {
-    format!("{cause:?}") == format!("{:?}", cause.to_string())
+fn is_text(cause: &(dyn StdError + 'static)) -> bool {
+    format!("{cause:?}") == format!("{:?}", text(cause))
 }
 
 /// The kind is the guard's: [`Guard::kind`].
@@ -207,7 +207,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.contexts.last() {
             Some(context) => write!(f, "{}: {context}", self.kind),
-            None => write!(f, "{}: {}", self.kind, self.cause()),
+            None => write!(f, "{}: {}", self.kind, text(self.cause())),
         }
     }
 }
@@ -220,7 +220,7 @@ impl StdError for Error {
                 Some((outermost, inner)) => {
                     Link::chain(outermost, inner.iter().rev().map(String::as_str), Some(cause))
                 }
-                None => Link::chain(&cause.to_string(), std::iter::empty(), cause.source()),
+                None => Link::chain(&text(cause), std::iter::empty(), cause.source()),
             }
         });
         printed.as_deref().map(|link| link as &(dyn StdError + 'static))

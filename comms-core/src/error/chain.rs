@@ -1,6 +1,10 @@
 //! How an error is printed with its causes, each text once.
 
-use std::{error::Error as StdError, fmt};
+use std::{
+    error::Error as StdError,
+    fmt::{self, Write as _},
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 /// One cause in the chain of an [`Error`](super::Error): its text, and the next cause.
 #[derive(Debug)]
@@ -19,7 +23,7 @@ impl Link {
         contexts: impl Iterator<Item = &'a str>,
         cause: Option<&'a (dyn StdError + 'static)>,
     ) -> Option<Box<Self>> {
-        let causes = std::iter::successors(cause, |&cause| cause.source()).map(ToString::to_string);
+        let causes = std::iter::successors(cause, |&cause| cause.source()).map(text);
         let mut printed = shown.to_owned();
         let mut texts = Vec::new();
         for text in contexts.map(str::to_owned).chain(causes) {
@@ -42,6 +46,17 @@ impl StdError for Link {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.next.as_deref().map(|next| next as &(dyn StdError + 'static))
     }
+}
+
+/// The text of `cause`. Every consumer prints the errors of its handlers, outside of what catches a handler's panic: a
+/// `Display` that fails or panics must not end its lane.
+pub(super) fn text(cause: &(dyn StdError + 'static)) -> String {
+    let print = || {
+        let mut text = String::new();
+        write!(text, "{cause}").is_ok().then_some(text)
+    };
+    let text = catch_unwind(AssertUnwindSafe(print)).ok().flatten();
+    text.unwrap_or_else(|| "an error that cannot be printed".to_owned())
 }
 
 /// Whether `text` stands in `printed` as words of its own.

@@ -107,3 +107,32 @@ fn the_table_says_what_had_no_effect() {
         assert_eq!(kind.is_without_effect(), !may_have_happened, "{kind}");
     }
 }
+
+/// Its `Display` panics, or fails, which `to_string` makes a panic of.
+#[derive(Debug)]
+struct Unprintable {
+    panics: bool,
+}
+
+impl fmt::Display for Unprintable {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        assert!(!self.panics, "no text");
+        Err(fmt::Error)
+    }
+}
+
+impl StdError for Unprintable {}
+
+#[test]
+fn an_error_that_cannot_be_printed_is_printed_all_the_same() {
+    for panics in [false, true] {
+        let error = Error::misconfigured(Unprintable { panics });
+        assert_eq!(error.chain().to_string(), "misconfigured: an error that cannot be printed");
+        let nested = Error::internal(Error::invalid(Unprintable { panics })).context("place order");
+        assert_eq!(
+            nested.chain().to_string(),
+            "internal: place order: invalid: an error that cannot be printed"
+        );
+        assert_eq!(Error::invalid(Unprintable { panics }).public_text(), None);
+    }
+}
