@@ -7,6 +7,8 @@
 //!
 //! Writers need `synchronous_commit` on: a commit that is visible before it is flushed could be delivered and
 //! then lost in a crash. `enqueue` refuses when it is off.
+//!
+//! A pool that may meet a switch-over is made with [`writable`]: it keeps no connection to a server that takes no writes.
 
 mod branches;
 mod changes;
@@ -15,6 +17,7 @@ mod lease;
 mod migrate;
 mod outbox;
 mod parked;
+mod pool;
 mod read;
 mod rebase;
 mod replies;
@@ -24,6 +27,7 @@ mod store;
 mod tables;
 mod unit;
 
+pub use pool::writable;
 pub use store::RelayStore;
 pub use tables::Tables;
 pub use unit::{PgUnit, begin, commit};

@@ -18,7 +18,7 @@ use comms_core::{
 };
 use comms_outbox::{
     Branch, Parked, Relay, RelayBuilder,
-    postgres::{PgUnit, RelayStore, Tables},
+    postgres::{PgUnit, RelayStore, Tables, writable},
 };
 use sqlx::{
     AssertSqlSafe, Connection, PgPool,
@@ -751,4 +751,38 @@ async fn a_statement_whose_table_has_changed_works_at_the_next_attempt() {
 #[ignore = "needs PostgreSQL; run scripts/test"]
 async fn a_reason_that_the_database_cannot_store_is_cut() {
     suite::peers::a_reason_that_the_database_cannot_store_is_cut::<Postgres>().await;
+}
+
+/// A switch-over under a name that still leads to the old primary: connections made then stay read-only, and those made
+/// later are not.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn connections_to_a_server_that_is_read_only_are_replaced() {
+    let (backend, recorder) = (Postgres::start().await, Recorder::new());
+    let demoted = Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let now = demoted.clone();
+    let pool = writable(PgPoolOptions::new()).max_connections(3).after_connect(move |conn, _| {
+        let read_only = now.load(std::sync::atomic::Ordering::SeqCst);
+        Box::pin(async move {
+            if read_only {
+                sqlx::raw_sql("SET default_transaction_read_only = on").execute(conn).await?;
+            }
+            Ok(())
+        })
+    });
+    let pool = pool.connect(&url()).await.unwrap();
+    let unit = PgUnit::new(pool.clone(), backend.tables.clone());
+    let attempt = async || {
+        let mut tx = unit.begin().await?;
+        unit.enqueue(&mut tx, &[message("k", "1")]).await?;
+        unit.commit(tx).await
+    };
+    assert_eq!(attempt().await.unwrap_err().kind, ErrorKind::NotExecuted);
+    let store = RelayStore::new(pool.clone(), backend.tables.clone());
+    let relay = run(Relay::builder(store, recorder.clone()).name("test").lease(Duration::from_secs(1)));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    demoted.store(false, std::sync::atomic::Ordering::SeqCst);
+    until("a writer works", async || attempt().await.is_ok()).await;
+    until("the relay works", async || recorder.count() == 1).await;
+    relay.stop().await;
 }

@@ -69,7 +69,7 @@ impl Db {
         migrator.execute(sqlx::raw_sql(AssertSqlSafe(path))).await.map_err(sql_error)?;
         migrations.run(&mut migrator).await.map_err(Error::fatal)?;
         migrator.close().await.map_err(sql_error)?;
-        let pool = PgPoolOptions::new()
+        let pool = postgres::writable(PgPoolOptions::new())
             .max_connections(max_connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .connect_with(options)
