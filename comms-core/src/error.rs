@@ -35,7 +35,8 @@ pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;
 pub struct Error {
     /// What the failure means for the caller.
     pub kind: ErrorKind,
-    /// The least wait before another attempt, if the refusing side named one.
+    /// The least wait before another attempt, if the refusing side named one. [`Duration::MAX`]: it asks for no other
+    /// attempt.
     pub retry_after: Option<Duration>,
     cause: Cause,
     /// What was being done, innermost first.

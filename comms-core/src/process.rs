@@ -63,7 +63,7 @@ pub enum Verdict {
     /// with `attempts` as [`Delivery::attempt`]. Later messages of its key wait behind it. It stays in the [`Holds`] until it
     /// comes again, or until [`Holds::release`].
     Held {
-        /// The last error; its `retry_after` is the wait that was asked for.
+        /// The last error; its `retry_after` is the wait that was asked for, at most five minutes.
         error: Error,
         /// The number of the attempt that is made next: no attempt of a hold was counted.
         attempts: u32,
@@ -143,7 +143,7 @@ impl Processor {
         let before = held.as_ref().map_or(0, |held| held.attempts);
         let mut failures = delivery.attempt.saturating_sub(1).saturating_add(before);
         loop {
-            let error = tokio::select! {
+            let mut error = tokio::select! {
                 biased;
                 () = &mut cancelled => return Verdict::Abandoned,
                 result = self.attempt(delivery.clone()) => match result {
@@ -162,6 +162,7 @@ impl Processor {
                         Holding::Over => return Verdict::DeadLetter { error, attempts },
                         Holding::Elsewhere => {
                             hold.stay();
+                            error.retry_after = error.retry_after.map(|wait| wait.min(RETRY_AFTER_LIMIT));
                             return Verdict::Held { error, attempts };
                         }
                     }

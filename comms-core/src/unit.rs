@@ -120,7 +120,7 @@ impl<Tx> DerefMut for Scoped<Tx> {
 /// Runs `work` in a transaction of `unit` and commits it. An error, a cancellation or a panic rolls back.
 ///
 /// # Errors
-/// Those of `work` and of the database; `Fatal` where `work` kept the transaction beyond its end.
+/// Returns those of `work` and of the database, and `Internal` if `work` kept the transaction beyond its end.
 pub async fn in_transaction<U, F, Fut, T>(unit: &U, work: F) -> Result<T, Error>
 where
     U: UnitOfWork,
@@ -143,7 +143,7 @@ where
     let lent = home.clone().lock_owned().await;
     let answer = work(Scoped(lent)).await?;
     let tx = Arc::try_unwrap(home)
-        .map_err(|_| Error::fatal("the function kept its transaction beyond its own end"))?;
+        .map_err(|_| Error::internal("the function kept its transaction beyond its own end"))?;
     Ok((tx.into_inner(), answer))
 }
 

@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// The status that reports `error` to a peer: its code by the table of [`ErrorKind`], its wait as
-/// `grpc-retry-pushback-ms`, and its text.
+/// `grpc-retry-pushback-ms` (-1 from about 25 days on), and its text.
 ///
 /// The text is the error's [`Error::public_text`], cut to 4 KiB of UTF-8 and 6 KiB
 /// percent-encoded. It is a fixed one for every other kind, and for an error made from a peer's status, whose text is
@@ -53,11 +53,22 @@ pub fn to_status(error: &Error) -> Status {
         }
     };
     if let Some(wait) = error.retry_after {
-        // Rounded up: a wait that is a fraction too short is refused again.
-        let millis = wait.as_nanos().div_ceil(1_000_000);
-        status.metadata_mut().insert(PUSHBACK, u64::try_from(millis).unwrap_or(u64::MAX).into());
+        status.metadata_mut().insert(PUSHBACK, pushback(wait).into());
     }
     status
+}
+
+/// `wait` in milliseconds, rounded up: a wait that is a fraction too short is refused again. -1, no other attempt, for
+/// what does not fit into the 32 bits that peers read.
+fn pushback(wait: Duration) -> i32 {
+    i32::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(-1)
+}
+
+/// The wait that `status` asks for. A value that is negative, or no number, asks for no other attempt (gRFC A6).
+fn asked(status: &Status) -> Option<Duration> {
+    let value = status.metadata().get(PUSHBACK)?;
+    let millis = value.to_str().ok().and_then(|text| text.parse().ok());
+    Some(millis.map_or(Duration::MAX, Duration::from_millis))
 }
 
 /// The status that reports `error` and proves to the caller that the call was not executed, so that the caller may
@@ -95,14 +106,13 @@ pub fn refused(error: &Error) -> Status {
 ///
 /// The kind follows from the code by the table of this [module](self), or from what the [`Channel`](crate::Channel)
 /// found out about the call. The wait is the peer's `grpc-retry-pushback-ms`; a negative one, and one that is not a
-/// number, is ignored.
+/// number, is [`Duration::MAX`]: the peer asks for no other attempt (gRFC A6).
 #[must_use]
 pub fn from_status(status: &Status) -> Error {
-    let pushback = status.metadata().get(PUSHBACK).and_then(|v| v.to_str().ok()?.parse().ok());
     let evidence = Evidence::of(status).or_else(|| Refusal::of(status));
     let kind = evidence.unwrap_or_else(|| ErrorKind::from_grpc_code(status.code().into()));
     let mut error = Error::new(kind, bare(status, evidence.is_some()));
-    error.retry_after = pushback.map(Duration::from_millis);
+    error.retry_after = asked(status);
     error
 }
 

@@ -22,6 +22,9 @@
 //! **What breaks it.** Attempts that outlive the drain, and every crash, are handled again elsewhere: handlers
 //! must be idempotent. During the hand-over of *lost* partitions (this member was silent for longer than
 //! the session) two members may handle one key at the same time, until this one receives the revocation.
+//! A topic that is deleted and created anew: its offsets begin again at 0, and neither the client nor the group notices.
+//! What was written to the new topic below the group's position is not read. Stop the group and delete its offsets
+//! before the topic is created again.
 
 mod assignment;
 mod budget;

@@ -3,10 +3,11 @@
 //! Key and payload are the record's own; a payload of `None` is a null value, the tombstone. Headers keep
 //! their order; `ce_id` and `ce_source` stand first and come from the message's fields alone.
 //!
-//! A record that lacks one of the two gets its position as identity: id `topic-partition-offset`, source
-//! `kafka`. What that costs: the same fact produced twice has two positions, so an inbox cannot tell that
-//! it is the same. Two losses of the client library: a header with a null value reads as an empty one, and
-//! a header whose name is not UTF-8 is dropped with a warning.
+//! A record that lacks one of the two gets its position as identity: id `topic-partition-offset-timestamp`, source
+//! `kafka`. The timestamp is the record's, in milliseconds, because a topic that is deleted and created anew counts its
+//! offsets from 0 again; a record without one has the position alone. What that costs: the same fact produced twice has
+//! two positions, so an inbox cannot tell that it is the same. Two losses of the client library: a header with a null
+//! value reads as an empty one, and a header whose name is not UTF-8 is dropped with a warning.
 
 use bytes::BytesMut;
 use rdkafka::{
@@ -92,10 +93,18 @@ pub(crate) fn message(record: &BorrowedMessage<'_>, topic: &Arc<str>) -> Message
         headers.remove(wire::CE_ID);
         headers.remove(wire::CE_SOURCE);
     }
-    let (source, id) = identity.unwrap_or_else(|| {
-        (POSITION_SOURCE.into(), format!("{topic}-{}-{}", record.partition(), record.offset()).into())
-    });
+    let position = || position_id(topic, record.partition(), record.offset(), record.timestamp().to_millis());
+    let (source, id) = identity.unwrap_or_else(|| (POSITION_SOURCE.into(), position()));
     Message { source, id, destination: topic.clone(), key, headers, payload }
+}
+
+/// The id of a record that names none. An inbox takes a record with a known id for a copy, so the id must not come again
+/// with another record.
+pub(crate) fn position_id(topic: &str, partition: i32, offset: i64, timestamp: Option<i64>) -> Arc<str> {
+    match timestamp {
+        Some(millis) => format!("{topic}-{partition}-{offset}-{millis}").into(),
+        None => format!("{topic}-{partition}-{offset}").into(),
+    }
 }
 
 fn identity(headers: &Headers) -> Option<(Arc<str>, Arc<str>)> {

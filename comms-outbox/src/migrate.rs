@@ -19,14 +19,14 @@ pub(crate) fn missing<'a>(
     for (n, (version, applied)) in applied.iter().enumerate() {
         let known = all.get(n).filter(|_| usize::try_from(*version) == Ok(n + 1));
         let Some(text) = known else {
-            return Err(Error::fatal(format!(
+            return Err(Error::misconfigured(format!(
                 "the outbox tables are at version {version}, this program knows versions up to {}: start the \
                  program that migrated them, or a newer one",
                 all.len()
             )));
         };
         if checksum(text) != *applied {
-            return Err(Error::fatal(format!(
+            return Err(Error::misconfigured(format!(
                 "migration {version} of the outbox tables was applied in another form than this program has: \
                  before 0.1.0 drop the tables comms_outbox, comms_outbox_cursor, comms_outbox_parked, \
                  comms_inbox, comms_replies and comms_outbox_migrations, and migrate again"
@@ -41,7 +41,7 @@ pub(crate) fn missing<'a>(
 pub(crate) fn check(all: &Migrations, applied: &[(i64, Vec<u8>)]) -> Result<(), Error> {
     match missing(all, applied)?.next() {
         None => Ok(()),
-        Some((version, _)) => Err(Error::fatal(format!(
+        Some((version, _)) => Err(Error::misconfigured(format!(
             "migration {version} of the outbox tables is missing: call Tables::migrate before the relay starts"
         ))),
     }

@@ -57,7 +57,9 @@ use flights::Aged;
 use metrics::Metrics;
 use stint::{End, Stint};
 pub(crate) use store::Store;
-pub(crate) use store::{Branch, Changes, Holder, Lease, Page, Park, ParkedLanes, Position, Query, Row};
+pub(crate) use store::{
+    Branch, Changes, Filter, Holder, Lease, Page, Park, ParkedLanes, Position, Query, Row,
+};
 
 /// The longest a single call to the database may take, but for a read.
 const CALL_LIMIT: Duration = Duration::from_secs(10);
@@ -141,7 +143,7 @@ impl Relay {
     /// crash: nothing is lost, the rows in flight are delivered again.
     ///
     /// # Errors
-    /// Returns [`ErrorKind::Fatal`] if the publisher reports it, or tables of a newer version than this program's.
+    /// Returns [`ErrorKind::Fatal`] if the publisher reports it.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
         let mut shutdown = std::pin::pin!(shutdown.fuse());
         let mut failures = 0;
@@ -163,7 +165,11 @@ impl Relay {
                     failures += 1;
                     let delay = self.backoff.delay(failures, &self.clock);
                     let chain = error.chain();
-                    tracing::warn!(relay = %self.settings.name, failures, error = %chain, "relay interrupted");
+                    if error.kind == ErrorKind::Misconfigured {
+                        tracing::error!(relay = %self.settings.name, failures, error = %chain, "relay waits");
+                    } else {
+                        tracing::warn!(relay = %self.settings.name, failures, error = %chain, "relay interrupted");
+                    }
                     // At most a lease: a carrier's number must not silence the loop.
                     error.retry_after.map_or(delay, |least| least.min(self.settings.lease).max(delay))
                 }

@@ -2,6 +2,10 @@
 #![cfg(feature = "postgres")]
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
+#[path = "postgres/bounds.rs"]
+mod bounds;
+#[path = "postgres/rebase.rs"]
+mod rebase;
 #[path = "postgres/relay.rs"]
 mod relay;
 mod suite;
@@ -16,7 +20,10 @@ use comms_outbox::{
     Branch, Parked, Relay, RelayBuilder,
     postgres::{PgUnit, RelayStore, Tables},
 };
-use sqlx::{AssertSqlSafe, Connection, PgPool, postgres::PgPoolOptions};
+use sqlx::{
+    AssertSqlSafe, Connection, PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
 use suite::{Backend, Tx, message, recorder::Recorder, run, send, unique, until};
 
 /// A schema of its own.
@@ -33,11 +40,9 @@ fn url() -> String {
         .expect("COMMS_TEST_POSTGRES_URL is not set: run scripts/test, or eval \"$(scripts/services env)\"")
 }
 
-impl Backend for Postgres {
-    type Unit = PgUnit;
-
-    async fn start() -> Self {
-        let pool = PgPoolOptions::new().max_connections(12).connect(&url()).await.unwrap();
+impl Postgres {
+    async fn with(options: PgConnectOptions) -> Self {
+        let pool = PgPoolOptions::new().max_connections(12).connect_with(options).await.unwrap();
         // The process number comes again; the server's data stays.
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
         let schema: Arc<str> = format!("outbox_{}_{}", now.as_millis(), unique()).into();
@@ -47,6 +52,14 @@ impl Backend for Postgres {
         backend.migrate().await.unwrap();
         backend.sql("CREATE TABLE {s}.effects (n bigserial PRIMARY KEY, text text)").await;
         backend
+    }
+}
+
+impl Backend for Postgres {
+    type Unit = PgUnit;
+
+    async fn start() -> Self {
+        Self::with(url().parse().unwrap()).await
     }
 
     fn unit(&self) -> PgUnit {
@@ -101,6 +114,11 @@ impl Backend for Postgres {
     async fn effects(&self) -> Vec<String> {
         let text = format!("SELECT text FROM {}.effects ORDER BY n", self.schema);
         sqlx::query_scalar(AssertSqlSafe(text)).fetch_all(&self.pool).await.unwrap()
+    }
+
+    async fn statement(&self, tx: &mut Tx<Self>, text: &'static str) {
+        let text = AssertSqlSafe(text.replace("{s}", &self.schema));
+        sqlx::raw_sql(text).execute(&mut **tx).await.unwrap();
     }
 
     async fn lock_key(&self, tx: &mut Tx<Self>, key: &str) {
@@ -376,60 +394,6 @@ async fn forward(address: std::net::SocketAddr, server: String) {
     }
 }
 
-/// An old row that commits far behind a long table, and statistics that say the table is empty: a page still
-/// reads its own rows and no others.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs PostgreSQL; run scripts/test"]
-async fn a_read_costs_what_it_returns() {
-    let (backend, recorder) = (Postgres::start().await, Recorder::new());
-    for partition in 0..4 {
-        // Its reads would be counted, too.
-        let off = "ALTER TABLE {s}.comms_outbox_N SET (autovacuum_enabled = false)";
-        backend.sql(&off.replace('N', &partition.to_string())).await;
-    }
-    backend.sql("ANALYZE {s}.comms_outbox").await;
-    let unit = backend.unit();
-    let mut old = unit.begin().await.unwrap();
-    unit.enqueue(&mut old, &[message("old", "old")]).await.unwrap();
-    backend
-        .sql(
-            "INSERT INTO {s}.comms_outbox (source, msg_id, topic, headers, payload)
-             SELECT 'test', n::text, 't', '', repeat('x', 200)::bytea FROM generate_series(1, 200000) n",
-        )
-        .await;
-    let relay = run(backend.relay(recorder.clone()));
-    until("the backlog", async || recorder.count() == 200_000).await;
-    // A relay that begins within a window passes over it once, to find its bounds.
-    let closed = format!("SELECT win IS NULL FROM {}.comms_outbox_cursor", backend.schema);
-    until("the window is closed", async || {
-        sqlx::query_scalar(AssertSqlSafe(closed.clone())).fetch_one(&backend.pool).await.unwrap()
-    })
-    .await;
-    relay.stop().await;
-
-    let blocks = async || -> i64 {
-        let text = "SELECT (sum(heap_blks_read + heap_blks_hit + idx_blks_read + idx_blks_hit))::bigint
-            FROM pg_statio_user_tables WHERE schemaname = $1 AND relname ~ '^comms_outbox_[0-3]$'";
-        // A session reports its reads when it is idle, and at most every second.
-        let mut counts = vec![0];
-        until("reads are reported", async || {
-            tokio::time::sleep(Duration::from_millis(1_500)).await;
-            let count = sqlx::query_scalar(text).bind(&*backend.schema).fetch_one(&backend.pool).await;
-            counts.push(count.unwrap());
-            counts.len() > 3 && counts[counts.len() - 1] == counts[counts.len() - 2]
-        })
-        .await;
-        counts[counts.len() - 1]
-    };
-    let before = blocks().await;
-    let relay = run(backend.relay(recorder.clone()));
-    unit.commit(old).await.unwrap();
-    until("the old row", async || recorder.count() == 200_001).await;
-    relay.stop().await;
-    let read = blocks().await - before;
-    assert!(read < 1_000, "{read} blocks for one row; the table has thousands");
-}
-
 // The suite.
 
 #[tokio::test(flavor = "multi_thread")]
@@ -635,4 +599,156 @@ async fn a_held_key_holds_up_nothing_and_resumes_by_itself() {
 #[ignore = "needs PostgreSQL; run scripts/test"]
 async fn a_hold_with_a_limit_ends_parked() {
     suite::holds::a_hold_with_a_limit_ends_parked::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn what_a_savepoint_took_back_is_not_relayed() {
+    suite::peers::what_a_savepoint_took_back_is_not_relayed::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn ids_that_look_alike_are_different_messages() {
+    suite::peers::ids_that_look_alike_are_different_messages::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_parked_message_that_is_deleted_holds_up_nothing() {
+    suite::peers::a_parked_message_that_is_deleted_holds_up_nothing::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_relay_may_have_any_name() {
+    suite::peers::a_relay_may_have_any_name::<Postgres>().await;
+}
+
+/// A role or a database whose defaults serve the application's own queries.
+#[derive(Clone)]
+struct Strict(Postgres);
+
+impl Backend for Strict {
+    type Unit = PgUnit;
+
+    async fn start() -> Self {
+        let options: PgConnectOptions = url().parse().unwrap();
+        let settings = [
+            ("default_transaction_isolation", "serializable"),
+            ("search_path", "pg_catalog"),
+            ("bytea_output", "escape"),
+            ("DateStyle", "SQL,DMY"),
+            ("IntervalStyle", "sql_standard"),
+            ("standard_conforming_strings", "off"),
+        ];
+        Self(Postgres::with(options.options(settings)).await)
+    }
+
+    fn unit(&self) -> PgUnit {
+        self.0.unit()
+    }
+
+    fn relay(&self, publisher: Arc<dyn Publisher>) -> RelayBuilder {
+        self.0.relay(publisher)
+    }
+
+    async fn migrate(&self) -> Result<(), Error> {
+        self.0.migrate().await
+    }
+
+    async fn drop_tables(&self) {
+        self.0.drop_tables().await;
+    }
+
+    async fn parked(&self) -> Vec<Parked> {
+        self.0.parked().await
+    }
+
+    async fn release(&self, key: Option<&'static str>) -> u64 {
+        self.0.release(key).await
+    }
+
+    async fn branches(&self) -> Vec<Branch> {
+        self.0.branches().await
+    }
+
+    async fn cover_only(&self, destinations: &'static [&'static str]) {
+        self.0.cover_only(destinations).await;
+    }
+
+    async fn sql(&self, text: &str) {
+        self.0.sql(text).await;
+    }
+
+    async fn add_effect(&self, tx: &mut Tx<Self>, text: &str) {
+        self.0.add_effect(tx, text).await;
+    }
+
+    async fn effects(&self) -> Vec<String> {
+        self.0.effects().await
+    }
+
+    async fn statement(&self, tx: &mut Tx<Self>, text: &'static str) {
+        self.0.statement(tx, text).await;
+    }
+
+    async fn lock_key(&self, tx: &mut Tx<Self>, key: &str) {
+        self.0.lock_key(tx, key).await;
+    }
+
+    async fn lease(&self) -> (String, String, bool) {
+        self.0.lease().await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn strict_settings_keep_the_order() {
+    suite::visibility::a_key_keeps_its_order_under_concurrent_writers::<Strict>().await;
+    suite::visibility::every_part_of_a_message_survives::<Strict>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn strict_settings_keep_one_relay_at_a_time() {
+    suite::lease::at_most_one_of_many_relays::<Strict>().await;
+    suite::lease::a_relay_that_was_overtaken_is_fenced::<Strict>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn strict_settings_keep_each_effect_once() {
+    suite::delivery::a_handler_that_fails_after_its_writes_has_its_effect_once::<Strict>().await;
+    suite::parking::a_refused_message_parks_its_key_until_released::<Strict>().await;
+    suite::peers::what_a_savepoint_took_back_is_not_relayed::<Strict>().await;
+}
+
+/// A migration changes a table under the statements that the application's connections have prepared.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_statement_whose_table_has_changed_works_at_the_next_attempt() {
+    let backend = Postgres::start().await;
+    let unit = backend.unit();
+    let text: Arc<str> = format!("SELECT * FROM {}.effects", backend.schema).into();
+    let attempt = async || {
+        let mut tx = unit.begin().await?;
+        sqlx::query(AssertSqlSafe(text.clone()))
+            .fetch_all(&mut *tx)
+            .await
+            .map_err(comms_outbox::sql_error)?;
+        unit.commit(tx).await
+    };
+    attempt().await.unwrap();
+    backend.sql("ALTER TABLE {s}.effects ADD COLUMN more text").await;
+    let error = attempt().await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::NotExecuted, "{}", error.chain());
+    // The pool has one connection so far, which has forgotten the statement.
+    attempt().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_reason_that_the_database_cannot_store_is_cut() {
+    suite::peers::a_reason_that_the_database_cannot_store_is_cut::<Postgres>().await;
 }

@@ -2,6 +2,8 @@
 #![cfg(feature = "sqlite")]
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
+#[path = "sqlite/parked.rs"]
+mod parked;
 #[path = "sqlite/relay.rs"]
 mod relay;
 mod suite;
@@ -104,6 +106,11 @@ impl Backend for Sqlite {
         sqlx::query_scalar("SELECT text FROM effects ORDER BY n").fetch_all(&self.pool).await.unwrap()
     }
 
+    async fn statement(&self, tx: &mut Tx<Self>, text: &'static str) {
+        let text = sqlx::AssertSqlSafe(text.replace("{s}.", ""));
+        sqlx::raw_sql(text).execute(&mut **tx).await.unwrap();
+    }
+
     /// The transaction has the lock of the whole file.
     async fn lock_key(&self, _: &mut Tx<Self>, _: &str) {}
 
@@ -168,7 +175,7 @@ async fn tables_newer_than_the_program_are_refused() {
     let newer = "INSERT INTO comms_outbox_migrations (version, checksum) VALUES (99, x'00')";
     sqlx::raw_sql(newer).execute(&backend.pool).await.unwrap();
     let error = backend.migrate().await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Fatal);
+    assert_eq!(error.kind, ErrorKind::Misconfigured);
     assert!(error.chain().to_string().contains("version 99"), "{error}");
 }
 
@@ -458,4 +465,29 @@ async fn a_held_key_holds_up_nothing_and_resumes_by_itself() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hold_with_a_limit_ends_parked() {
     suite::holds::a_hold_with_a_limit_ends_parked::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_savepoint_took_back_is_not_relayed() {
+    suite::peers::what_a_savepoint_took_back_is_not_relayed::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ids_that_look_alike_are_different_messages() {
+    suite::peers::ids_that_look_alike_are_different_messages::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parked_message_that_is_deleted_holds_up_nothing() {
+    suite::peers::a_parked_message_that_is_deleted_holds_up_nothing::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_may_have_any_name() {
+    suite::peers::a_relay_may_have_any_name::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reason_that_the_database_cannot_store_is_cut() {
+    suite::peers::a_reason_that_the_database_cannot_store_is_cut::<Sqlite>().await;
 }

@@ -100,3 +100,39 @@ fn modules_with_unsafe_code_are_counted() {
     }
     assert!(found.is_empty(), "{found:?}");
 }
+
+/// `docs/guarantees.md` names the test that breaks if a sentence is false: each of them exists.
+#[test]
+fn every_test_that_the_guarantees_name_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut sources = String::new();
+    for package in ["comms-core", "comms-outbox", "comms-kafka", "comms-grpc", "comms-ws", "reference-app"] {
+        for folder in ["src", "tests"] {
+            collect(&root.join(package).join(folder), &mut sources);
+        }
+    }
+    let text = fs::read_to_string(root.join("docs/guarantees.md")).unwrap();
+    let named = text.split('`').skip(1).step_by(2).filter(|name| is_test_name(name));
+    let missing: Vec<_> = named
+        .filter(|name| !sources.contains(&format!("fn {}(", name.rsplit("::").next().unwrap_or(name))))
+        .filter(|name| !sources.contains(&format!("fn {}<", name.rsplit("::").next().unwrap_or(name))))
+        .collect();
+    assert!(missing.is_empty(), "no such test: {missing:#?}");
+}
+
+/// A path of lower-case words whose last part has at least four of them.
+fn is_test_name(name: &str) -> bool {
+    let plain = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | ':'));
+    plain && name.rsplit("::").next().is_some_and(|last| last.matches('_').count() >= 3)
+}
+
+fn collect(folder: &Path, sources: &mut String) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for path in entries.map(|entry| entry.unwrap().path()) {
+        if path.is_dir() {
+            collect(&path, sources);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            sources.push_str(&fs::read_to_string(&path).unwrap());
+        }
+    }
+}

@@ -39,7 +39,7 @@ pub(super) fn type_of(message: &Message) -> Result<Option<&str>, Error> {
 
 /// Whether `media` is the media type of CloudEvents in structured or batched mode, in whatever format.
 pub(crate) fn is_envelope(media: &str) -> bool {
-    media.get(..ENVELOPE.len()).is_some_and(|start| start.eq_ignore_ascii_case(ENVELOPE))
+    media.trim_start().get(..ENVELOPE.len()).is_some_and(|start| start.eq_ignore_ascii_case(ENVELOPE))
 }
 
 /// The version of the event `name` that `message` announces; `None` for another event. A number beyond `u32` is

@@ -142,7 +142,11 @@ fn only_another_event_is_skipped() {
     let mut plain = message("", "{}");
     plain.headers.remove(wire::CE_TYPE);
     assert!(read::<One>(&plain).unwrap().is_none(), "announces no event");
-    for envelope in ["application/cloudevents-batch+json", "Application/CloudEvents+avro"] {
+    for envelope in [
+        "application/cloudevents-batch+json",
+        "Application/CloudEvents+avro",
+        " application/cloudevents+avro",
+    ] {
         plain.headers.insert(wire::CONTENT_TYPE, envelope);
         let error = read::<One>(&plain).map(drop).unwrap_err();
         assert!(error.kind == ErrorKind::Invalid && error.to_string().contains(envelope), "{error}");

@@ -152,6 +152,19 @@ mod tests {
         }
     }
 
+    /// The exponential is infinite from the 1,025th failure on.
+    #[test]
+    fn the_cap_holds_after_any_number_of_failures() {
+        let (clock, backoff) = (Clock::manual(Duration::ZERO), Backoff::default());
+        for attempt in [1_024, 1_025, 1_026, 1 << 31, u32::MAX] {
+            let delay = backoff.delay(attempt, &clock);
+            assert!(
+                (Duration::from_secs(24)..=Duration::from_secs(36)).contains(&delay),
+                "{attempt}: {delay:?}"
+            );
+        }
+    }
+
     #[test]
     fn full_jitter_spreads_over_the_whole_wait() {
         let (clock, backoff) = (Clock::manual(Duration::ZERO), Backoff::default());

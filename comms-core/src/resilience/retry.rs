@@ -124,7 +124,10 @@ pub(super) fn decide(
         return Decision::Denied(Denied::Pushback);
     }
     let delay = failed.retry_after.unwrap_or_else(|| config.backoff.delay(failed.attempt, clock));
-    if failed.deadline.is_some_and(|deadline| delay >= deadline.saturating_duration_since(failed.now)) {
+    // Timers fire at whole milliseconds: a wait that ends just before the deadline may wake up after it.
+    let wakes =
+        Duration::from_millis(u64::try_from(delay.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX));
+    if failed.deadline.is_some_and(|deadline| wakes >= deadline.saturating_duration_since(failed.now)) {
         return Decision::Denied(Denied::Deadline);
     }
     if budget.is_some_and(|budget| !budget.withdraw_at(failed.now)) {

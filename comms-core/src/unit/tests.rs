@@ -180,7 +180,7 @@ async fn a_function_that_keeps_its_transaction_commits_nothing() {
         *keep.lock().unwrap() = Some(tx);
         Ok(())
     });
-    assert_eq!(end.await.unwrap_err().kind, ErrorKind::Fatal);
+    assert_eq!(end.await.unwrap_err().kind, ErrorKind::Internal);
     assert!(unit.rows().is_empty());
 }
 

@@ -99,11 +99,21 @@ fn a_long_text_is_cut_on_both_sides() {
 fn the_wait_is_sent_rounded_up() {
     let status = to_status(&Error::rejected("busy", Some(Duration::from_micros(1_200))));
     assert_eq!(from_status(&status).retry_after, Some(Duration::from_millis(2)));
-    for text in ["-1", "soon", ""] {
-        let mut status = Status::resource_exhausted("busy");
+}
+
+/// gRFC A6: such a value asks for no other attempt, and not for one after the usual wait.
+#[test]
+fn a_pushback_that_is_negative_or_no_number_ends_the_attempts() {
+    for text in ["-1", "-9223372036854775808", "99999999999999999999", "soon", ""] {
+        let mut status = Status::unavailable("busy");
         status.metadata_mut().insert(PUSHBACK, text.parse().unwrap());
-        assert_eq!(from_status(&status).retry_after, None, "{text:?}");
+        let error = from_status(&status);
+        assert_eq!(error.retry_after, Some(Duration::MAX), "{text:?}");
+        let forwarded = to_status(&error);
+        assert_eq!(forwarded.metadata().get(PUSHBACK).unwrap(), "-1", "{text:?}");
     }
+    let month = Error::rejected("busy", Some(Duration::from_secs(30 * 24 * 3600)));
+    assert_eq!(to_status(&month).metadata().get(PUSHBACK).unwrap(), "-1");
 }
 
 /// The chain of an error that carries evidence prints the status once, without the evidence.

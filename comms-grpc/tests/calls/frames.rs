@@ -12,28 +12,28 @@ use tonic::Code;
 
 use crate::probe::{Probe, SECOND, call, channel, millis, start_on, watch};
 
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
+pub(crate) const DATA: u8 = 0;
+pub(crate) const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
+pub(crate) const SETTINGS: u8 = 4;
 const GOAWAY: u8 = 7;
 
-const END_STREAM: u8 = 1;
-const ACK: u8 = 1;
+pub(crate) const END_STREAM: u8 = 1;
+pub(crate) const ACK: u8 = 1;
 const END_HEADERS: u8 = 4;
 
-const NO_ERROR: u32 = 0;
+pub(crate) const NO_ERROR: u32 = 0;
 const INTERNAL_ERROR: u32 = 2;
 const REFUSED_STREAM: u32 = 7;
 const CANCEL: u32 = 8;
 const ENHANCE_YOUR_CALM: u32 = 11;
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-fn reset(stream: u32, reason: u32) -> Vec<u8> {
+pub(crate) fn reset(stream: u32, reason: u32) -> Vec<u8> {
     frame(RST_STREAM, 0, stream, &reason.to_be_bytes())
 }
 
@@ -42,7 +42,7 @@ fn goaway(last: u32, reason: u32) -> Vec<u8> {
 }
 
 /// `:status: 200` is the eighth entry of HPACK's static table; the others are literals.
-fn headers(stream: u32, flags: u8, fields: &[(&str, &str)]) -> Vec<u8> {
+pub(crate) fn headers(stream: u32, flags: u8, fields: &[(&str, &str)]) -> Vec<u8> {
     let mut block = if flags & END_STREAM == 0 { vec![0x88] } else { vec![] };
     for (name, value) in fields {
         for text in [name, value] {
@@ -85,7 +85,7 @@ async fn serve_frames(mut socket: TcpStream, mut reply: impl FnMut(u32) -> (Vec<
     }
 }
 
-async fn peer(reply: impl FnMut(u32) -> (Vec<u8>, bool) + Send + 'static) -> SocketAddr {
+pub(crate) async fn peer(reply: impl FnMut(u32) -> (Vec<u8>, bool) + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { serve_frames(listener.accept().await.unwrap().0, reply).await });

@@ -3,6 +3,7 @@
 
 mod client;
 mod deadline;
+mod endings;
 mod frames;
 mod measured;
 mod messages;

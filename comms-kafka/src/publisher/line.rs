@@ -66,6 +66,15 @@ impl Line {
         self.producers.get()?.upgrade()
     }
 
+    /// Looks for the limits of topics, if no look-up is under way: messages wait for them.
+    pub(super) fn look_up(&self, producers: &Arc<Producers>) {
+        let mut calls = self.calls();
+        if !calls.looking {
+            calls.looking = true;
+            limits::look_up(producers);
+        }
+    }
+
     /// The topics whose limit is wanted. None ends the look-up.
     pub(super) fn wanted(&self) -> Vec<Arc<Topic>> {
         let mut calls = self.calls();
@@ -77,11 +86,14 @@ impl Line {
 
     /// Takes out of the shared producer's queue what must not overtake a message that came back; all of it is sent
     /// again, in order, by its topics. Waits for no hand-over: the client sends the rest of the queue in a moment.
-    pub(super) fn gather(&self, producers: &Producers) {
+    pub(super) fn gather(&self, producers: &Arc<Producers>) {
         let topics = self.topics();
         topics.iter().for_each(|topic| topic.gather());
         producers.batched.purge(PurgeConfig::default().queue());
-        topics.iter().for_each(|topic| topic.gathered(producers));
+        topics.iter().for_each(|topic| topic.gathered(&**producers));
+        if topics.iter().any(|topic| topic.wants_limit()) {
+            self.look_up(producers);
+        }
     }
 
     /// A caller has its answers, or wants none any more. When no caller is left that waits, the messages of those

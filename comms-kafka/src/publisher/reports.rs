@@ -47,7 +47,11 @@ impl Reports {
 
     fn answer(&self, parcel: Parcel, answer: Result<Receipt, Error>, missing: bool) {
         let Parcel { slot, topic, .. } = parcel;
-        topic.answered(self.line.producers().as_deref(), answer.is_ok(), missing);
+        let producers = self.line.producers();
+        let wants_limit = topic.answered(producers.as_deref(), answer.is_ok(), missing);
+        if let Some(producers) = producers.filter(|_| wants_limit) {
+            self.line.look_up(&producers);
+        }
         let size = slot.size;
         slot.answer(answer);
         self.line.room.give(size);
@@ -64,6 +68,7 @@ impl Reports {
                     tracing::warn!(%topic, %error, ?reason, "a batch was refused; its messages are sent one by one");
                     return self.line.gather(&producers);
                 }
+                Ok(false) if topic.wants_limit() => return self.line.look_up(&producers),
                 Ok(false) => return,
                 Err(slot) => parcel.slot = slot,
             }

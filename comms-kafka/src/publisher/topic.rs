@@ -122,8 +122,7 @@ impl Topic {
 
     /// Whether messages wait for the topic's limit.
     pub(super) fn wants_limit(&self) -> bool {
-        let state = self.lock();
-        state.route == Route::Unknown && !state.waiting.is_empty()
+        self.lock().wants_limit()
     }
 
     /// The limit is known, or cannot be.
@@ -133,8 +132,13 @@ impl Topic {
         state.advance(self, sender);
     }
 
-    /// A message has its final answer.
-    pub(super) fn answered(self: &Arc<Self>, sender: Option<&impl Sender>, sent: bool, missing: bool) {
+    /// A message has its final answer. Answers whether messages wait for the topic's limit from now on.
+    pub(super) fn answered(
+        self: &Arc<Self>,
+        sender: Option<&impl Sender>,
+        sent: bool,
+        missing: bool,
+    ) -> bool {
         if sent {
             self.sent.increment(1);
         }
@@ -148,6 +152,7 @@ impl Topic {
         if let Some(sender) = sender {
             state.advance(self, sender);
         }
+        state.wants_limit()
     }
 
     /// A message came back unwritten. Answers the slot if it is not to be sent again, and otherwise whether it
@@ -206,6 +211,10 @@ impl Topic {
 }
 
 impl State {
+    fn wants_limit(&self) -> bool {
+        self.route == Route::Unknown && !(self.waiting.is_empty() && self.returned.is_empty())
+    }
+
     fn is_blocked(&self) -> bool {
         self.route == Route::Unknown
             || self.gathering

@@ -9,12 +9,12 @@ use super::{Tables, unit};
 use crate::{
     branch::held,
     commit_error,
-    relay::{Branch, Lease, Position},
+    relay::{Branch, Lease, Position, Start},
     sql_error,
 };
 
-/// Without the settings a stale plan could scan the table for the one row that must not be there.
-const BEGIN: &str = "BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off";
+/// Planner statistics for the outbox are usually stale, so force index scans.
+pub(super) const BEGIN: &str = "BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off";
 
 pub(super) const CHECK: &str = "
 SELECT pg_is_in_recovery() AS standby,
@@ -23,20 +23,22 @@ SELECT pg_is_in_recovery() AS standby,
     OR EXISTS (SELECT FROM {s}.comms_outbox_cursor
                WHERE relay = $2 AND pg_snapshot_xmax(snap) > pg_snapshot_xmax(pg_current_snapshot())) AS future";
 
-/// A lease that ends later than one lease from now was written by a clock that was wrong.
-/// `3:3:` is the least snapshot: nothing is visible in it, so a new relay begins with the oldest row.
+/// A lease that ends later than one lease from now was written by a clock that was wrong; a second is left for a clock
+/// that is being corrected.
+/// `3:3:` is the least snapshot: nothing is visible in it, so a new relay begins with the oldest row; $5: with the rows
+/// that are committed from now on. In the one transaction, or a crash behind it would leave the other position.
 pub(super) const ACQUIRE: &str = "
 INSERT INTO {s}.comms_outbox_cursor AS c
     (relay, snap, last_id, token, owner, lease, lease_until, system_identifier, covers)
-SELECT $1, '3:3:', 0, gen_random_uuid(), $2, l.lease, clock_timestamp() + l.lease, system_identifier, $4::text[]
+SELECT $1, CASE WHEN $5 THEN pg_current_snapshot() ELSE '3:3:' END, 0, gen_random_uuid(), $2, l.lease, clock_timestamp() + l.lease, system_identifier, $4::text[]
 FROM pg_control_system(), (SELECT $3 * interval '1 millisecond' AS lease) l
 ON CONFLICT (relay) DO UPDATE
 SET token = gen_random_uuid(), owner = excluded.owner, lease = excluded.lease,
     lease_until = excluded.lease_until
 WHERE c.owner = excluded.owner OR c.lease_until <= clock_timestamp()
-    OR c.lease_until > clock_timestamp() + c.lease
+    OR c.lease_until > clock_timestamp() + c.lease + interval '1 s'
 RETURNING token::text AS token, snap::text AS snap, win::text AS win, last_id, covers, system_identifier,
-    (SELECT system_identifier FROM pg_control_system()) AS cluster, xmax = 0 AS new";
+    (SELECT system_identifier FROM pg_control_system()) AS cluster";
 
 /// The guard of the session: see [`read`](super::read).
 pub(super) const GUARD: &str = "
@@ -55,6 +57,7 @@ pub(super) async fn acquire(
     owner: &str,
     lease: Duration,
     covers: Option<&[String]>,
+    start: Start,
 ) -> Result<Option<Lease>, Error> {
     let mut tx = unit::begin_with(pool, BEGIN).await?;
     tables.check(&mut tx).await?;
@@ -65,6 +68,7 @@ pub(super) async fn acquire(
         .bind(owner)
         .bind(lease.as_secs_f64() * 1e3)
         .bind(covers)
+        .bind(start == Start::Now)
         .fetch_optional(&mut *tx)
         .await
         .map_err(sql_error)?;
@@ -117,7 +121,6 @@ fn granted(row: &PgRow, relay: &str) -> Result<Lease, Error> {
     let lease = || -> Result<Lease, sqlx::Error> {
         Ok(Lease {
             token: row.try_get("token")?,
-            new: row.try_get("new")?,
             position: position(row)?,
             covers: row.try_get("covers")?,
             branches: Vec::new(),

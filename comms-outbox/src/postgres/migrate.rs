@@ -22,8 +22,8 @@ impl Tables {
     /// at once wait for each other.
     ///
     /// # Errors
-    /// The database's; `Fatal` where the tables are newer than this program, or were made by another form of
-    /// a migration.
+    /// Returns `Misconfigured` if the tables are newer than this program, or were made by another form of a migration;
+    /// otherwise as [`sql_error`](crate::sql_error) says.
     pub async fn migrate(&self, pool: &PgPool) -> Result<(), Error> {
         let mut tx = unit::begin(pool).await?;
         sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('comms_outbox_migrations ' || $1, 0))")
@@ -61,7 +61,7 @@ impl Tables {
     /// Whether the tables are those that this program knows.
     ///
     /// # Errors
-    /// The database's; `Fatal` where they are not, with what mends it.
+    /// Returns `Misconfigured` if they are not, with the way out; otherwise as [`sql_error`](crate::sql_error) says.
     pub async fn check(&self, conn: &mut PgConnection) -> Result<(), Error> {
         let table = format!("{}.comms_outbox_migrations", self.schema);
         let exists: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")

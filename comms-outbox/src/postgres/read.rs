@@ -30,8 +30,9 @@
 //! 5. Where T is not found, the guard is not there either, and the relay goes back to an older stored position
 //!    for which 1 to 4 hold.
 //!
-//! A crash between a look and its page does no harm: the page may return other rows, which are delivered, and the
-//! next look or save notices. Advancing over an empty window in memory is safe for the same reason.
+//! A crash between a look and its page loses nothing either: the next look or save notices. But ids that came again may be
+//! in progress in B and ended in the new history, so a page could hold a later row of a key without an earlier one. So a
+//! page asks for the guard, too. Advancing over an empty window in memory is safe for the same reason as a look.
 //!
 //! The token is a fence, too: it is drawn anew in each acquisition, so a session that was overtaken, or granted a
 //! second time by a failover, changes nothing. On a hot standby reading an unlogged table is an error, so a relay
@@ -44,7 +45,7 @@
 //! statement rests on a plan that statistics could change: the index (xid, id) is walked in pieces by row
 //! comparison ([`SCAN`]), which gives the ranges of ids that hold the window's rows; a page then reads the table
 //! by those ranges, over at most [`SPAN`] ids. A page may be empty and still advance. A statement that the
-//! server cancels (`statement_timeout`) is repeated with a smaller piece.
+//! server cancels (`statement_timeout`) is repeated with a smaller piece, of fewer bytes as well.
 
 mod page;
 mod scan;
@@ -97,6 +98,12 @@ impl Piece {
         self.0.load(Ordering::Relaxed).into()
     }
 
+    /// The most bytes of a page for which a full piece may have `most`: sending them is part of the statement's time.
+    fn bytes(&self, most: i64) -> i64 {
+        let share = i128::from(most) * i128::from(self.get()) / i128::from(PIECE);
+        i64::try_from(share).unwrap_or(most).max(1)
+    }
+
     fn shrink(&self) {
         self.0.store((self.0.load(Ordering::Relaxed) / 4).max(LEAST_PIECE), Ordering::Relaxed);
     }
@@ -129,7 +136,7 @@ pub(super) async fn read(
             Ok(page) => {
                 tx.commit().await.map_err(sql_error)?;
                 piece.grow();
-                return Ok(Some(page));
+                return Ok(page);
             }
             // statement_timeout: the same again, in smaller pieces.
             Err(error) if cancelled(&error) && piece.get() > LEAST_PIECE.into() => piece.shrink(),
@@ -160,7 +167,7 @@ async fn upto(pool: &PgPool, tables: &Tables, query: &Query) -> Result<Option<Ar
     Ok(same.then_some(now))
 }
 
-/// One bounded piece of work: a part of the scan, or a page.
+/// One bounded piece of work: a part of the scan, or a page. `None` where the guard is gone.
 async fn step(
     conn: &mut sqlx::PgConnection,
     tables: &Tables,
@@ -168,7 +175,7 @@ async fn step(
     query: &Query,
     upto: &Arc<str>,
     window: &mut Window,
-) -> Result<Page, sqlx::Error> {
+) -> Result<Option<Page>, sqlx::Error> {
     let within = Position {
         snap: query.from.snap.clone(),
         window: Some(upto.clone()),
@@ -177,17 +184,19 @@ async fn step(
     if !window.is_scanned() {
         window.scan(conn, tables, piece.get(), within.last_id).await?;
         if !window.is_scanned() {
-            return Ok(Page { scan: Some(Arc::new(window.clone())), more: true, ..nothing(within) });
+            let scan = Some(Arc::new(window.clone()) as _);
+            return Ok(Some(Page { scan, more: true, ..nothing(within) }));
         }
     }
-    let mut page = page::page(conn, tables, piece.get(), query, within, window).await?;
+    let page = page::page(conn, tables, piece, query, within, window).await?;
+    let Some(mut page) = page else { return Ok(None) };
     if window.is_read() {
         page.after = Position { snap: upto.clone(), window: None, last_id: 0 };
         page.more = false;
     } else {
         page.scan = Some(Arc::new(window.clone()));
     }
-    Ok(page)
+    Ok(Some(page))
 }
 
 fn nothing(at: Position) -> Page {
@@ -196,4 +205,22 @@ fn nothing(at: Position) -> Page {
 
 fn cancelled(error: &sqlx::Error) -> bool {
     error.as_database_error().and_then(|e| e.code()).is_some_and(|code| code == "57014")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_smaller_piece_has_fewer_rows_and_bytes_and_grows_again() {
+        let piece = Piece::new();
+        assert_eq!(
+            (piece.get(), piece.bytes(8_000_000), piece.bytes(i64::MAX)),
+            (10_000, 8_000_000, i64::MAX)
+        );
+        (0..10).for_each(|_| piece.shrink());
+        assert_eq!((piece.get(), piece.bytes(8_000_000), piece.bytes(10)), (50, 40_000, 1));
+        (0..100).for_each(|_| piece.grow());
+        assert_eq!(piece.bytes(8_000_000), 8_000_000);
+    }
 }

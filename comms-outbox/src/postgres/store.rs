@@ -8,13 +8,13 @@ use sqlx::{PgConnection, PgPool, Row as _};
 
 use super::{
     Tables, changes,
-    lease::acquire,
+    lease::{self, acquire},
     read::{self, Piece},
     row, unit,
 };
 use crate::{
     commit_error,
-    relay::{Changes, Holder, Lease, Page, ParkedLanes, Position, Query, Row, Store},
+    relay::{Changes, Filter, Holder, Lease, Page, ParkedLanes, Position, Query, Row, Start, Store},
     sql_error,
 };
 
@@ -38,7 +38,8 @@ SELECT DISTINCT topic, key FROM {s}.comms_outbox_parked WHERE relay = $1";
 pub(super) const RELEASED: &str = "
 WITH due AS MATERIALIZED (
     SELECT outbox_id, topic, key FROM {s}.comms_outbox_parked
-    WHERE relay = $1 AND state = 'released' ORDER BY outbox_id LIMIT $2
+    WHERE relay = $1 AND state = 'released' AND topic <> ALL ($4::text[])
+      AND ($5::text[] IS NULL OR topic = ANY ($5)) ORDER BY outbox_id LIMIT $2
 ), lanes AS MATERIALIZED (
     SELECT topic, key, max(outbox_id) AS last FROM due WHERE key IS NOT NULL GROUP BY topic, key
 ),
@@ -83,20 +84,15 @@ impl Store for RelayStore {
         Position { snap: "3:3:".into(), ..Position::default() }
     }
 
-    async fn now(&self) -> Result<Position, Error> {
-        let now = sqlx::raw_sql("SELECT pg_current_snapshot()::text AS now").fetch_one(&self.pool).await;
-        let now = now.and_then(|row| row.try_get::<String, _>("now")).map_err(sql_error)?;
-        Ok(Position { snap: now.into(), ..Position::default() })
-    }
-
     async fn acquire(
         &self,
         relay: &str,
         owner: &str,
         lease: Duration,
         covers: Option<&[String]>,
+        start: Start,
     ) -> Result<Option<Lease>, Error> {
-        acquire(&self.pool, &self.tables, relay, owner, lease, covers).await
+        acquire(&self.pool, &self.tables, relay, owner, lease, covers, start).await
     }
 
     async fn read(&self, query: Query) -> Result<Option<Page>, Error> {
@@ -133,12 +129,13 @@ impl Store for RelayStore {
         Ok(ParkedLanes { lanes: lanes.map_err(sql_error)?, any: !rows.is_empty() })
     }
 
-    async fn released(&self, relay: &str, rows: i64, bytes: i64) -> Result<Vec<Row>, Error> {
+    async fn released(&self, relay: &str, filter: &Filter, rows: i64, bytes: i64) -> Result<Vec<Row>, Error> {
         let due = self.tables.relay_query(&self.tables.sql.due).bind(relay.to_owned());
-        let mut tx = unit::begin(&self.pool).await?;
+        let mut tx = unit::begin_with(&self.pool, lease::BEGIN).await?;
         due.execute(&mut *tx).await.map_err(sql_error)?;
         let query = self.tables.relay_query(&self.tables.sql.released).bind(relay.to_owned());
-        let rows = query.bind(rows).bind(bytes).fetch_all(&mut *tx).await.map_err(sql_error)?;
+        let query = query.bind(rows).bind(bytes).bind(&*filter.except).bind(filter.only.as_deref());
+        let rows = query.fetch_all(&mut *tx).await.map_err(sql_error)?;
         tx.commit().await.map_err(sql_error)?;
         rows.iter().map(row::decode).collect::<Result<_, _>>().map_err(sql_error)
     }

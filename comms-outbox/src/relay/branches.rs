@@ -16,7 +16,8 @@ pub enum Start {
     /// With the oldest row that the outbox still has. Nothing is lost; rows that another relay delivered come again.
     #[default]
     Oldest,
-    /// With the rows that are committed from now on. For a destination that another relay has delivered up to here.
+    /// A new relay begins with the rows that are committed from now on, a destination that is added to a relay with the
+    /// rows behind the relay's position. For what another relay has delivered up to here.
     Now,
 }
 
@@ -73,7 +74,6 @@ mod tests {
         let branch = |d: &&str| Branch { destination: (*d).into(), position: position.clone(), held: None };
         Lease {
             token: String::new(),
-            new: false,
             position: position.clone(),
             covers: covers.map(names),
             branches: branches.iter().map(branch).collect(),

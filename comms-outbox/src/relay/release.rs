@@ -1,8 +1,9 @@
 //! Parked rows that somebody released: delivered in the order of their lane, beside the rest.
 
 use std::{
-    collections::{HashSet, VecDeque},
-    time::Duration,
+    collections::{HashMap, HashSet, VecDeque},
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
 use comms_core::{Acks, Error, ErrorKind};
@@ -20,6 +21,9 @@ use crate::parked::Refusal;
 
 /// How often the table is looked at while anything is parked.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long released rows of a destination wait after one was refused with it; longer where the refusal asks for it.
+const REST: Duration = Duration::from_secs(5);
+const LONGEST_REST: Duration = Duration::from_secs(60);
 
 /// At most one batch of released rows with the publisher.
 pub(super) struct Releases {
@@ -28,6 +32,8 @@ pub(super) struct Releases {
     due: bool,
     /// The publisher was full: nothing else is handed over before these have had their turn.
     waits_for_room: bool,
+    /// Destinations that refused a released row, and until when theirs wait: a page of them stops no other destination.
+    resting: HashMap<Arc<str>, Instant>,
 }
 
 impl Releases {
@@ -37,6 +43,7 @@ impl Releases {
             look: Box::pin(tokio::time::sleep(Duration::ZERO)),
             due: false,
             waits_for_room: false,
+            resting: HashMap::new(),
         }
     }
 
@@ -81,7 +88,11 @@ impl Stint<'_> {
         }
         let settings = &self.relay.settings;
         let bytes = i64::try_from(settings.page_bytes).unwrap_or(i64::MAX);
-        let released = self.relay.store.released(&settings.name, settings.page.into(), bytes);
+        let now = self.relay.clock.now();
+        self.releases.resting.retain(|_, until| *until > now);
+        let resting = self.releases.resting.keys().map(|destination| &**destination);
+        let filter = self.tracks.deliverable(resting);
+        let released = self.relay.store.released(&settings.name, &filter, settings.page.into(), bytes);
         let rows = limited(CALL_LIMIT, released).await?;
         if !self.lease_is_sure() {
             self.releases.due = true;
@@ -92,9 +103,7 @@ impl Stint<'_> {
         let (mut sent, mut messages, mut damaged) = (Vec::new(), VecDeque::new(), Vec::new());
         for row in rows {
             let row_sent = Sent::of(&row);
-            if row_sent.lane().is_some_and(|lane| busy.contains(&lane))
-                || self.tracks.is_held(&row_sent.topic)
-            {
+            if row_sent.lane().is_some_and(|lane| busy.contains(&lane)) {
                 continue;
             }
             match row.message {
@@ -148,8 +157,11 @@ impl Stint<'_> {
                         changes.repark.push(row.park(Refusal::of(&error)));
                     }
                 }
-                // It stays released, and is tried again at the next look.
+                // It stays released, and is tried again later. Other destinations are looked at at once.
                 Err(error) => {
+                    let rest = error.retry_after.map_or(REST, |wait| wait.clamp(REST, LONGEST_REST));
+                    self.releases.resting.insert(row.topic.clone(), self.relay.clock.now() + rest);
+                    self.releases.look_again_in(Duration::ZERO);
                     let error = error.chain();
                     tracing::warn!(outbox_id = row.id, %error, "a released message was not delivered");
                     again.extend(row.lane());

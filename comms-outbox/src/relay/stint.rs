@@ -21,8 +21,7 @@ use tokio::{sync::watch, time::Sleep};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    CALL_LIMIT, READ_LIMIT, Relay,
-    branches::{self, Start},
+    CALL_LIMIT, READ_LIMIT, Relay, branches,
     flights::Flight,
     limited,
     parking::Parking,
@@ -75,15 +74,13 @@ impl<'a> Stint<'a> {
         let bell = relay.wake.listen();
         let asked = relay.clock.now();
         let named = settings.topics.as_deref();
-        let acquire = relay.store.acquire(&settings.name, &settings.owner, settings.lease, named);
+        let (name, owner, start) = (&settings.name, &settings.owner, settings.start);
+        let acquire = relay.store.acquire(name, owner, settings.lease, named, start);
         let Some(lease) = limited(CALL_LIMIT, acquire).await? else { return Ok(None) };
         tracing::info!(relay = %settings.name, token = %lease.token, "relay has the lease");
         let holder =
             Holder { relay: settings.name.clone(), token: lease.token.clone(), lease: settings.lease };
-        let mut plan = branches::plan(&lease, named, &relay.store.oldest(), settings.start);
-        if lease.new && settings.start == Start::Now {
-            plan.main = limited(CALL_LIMIT, relay.store.now()).await?;
-        }
+        let plan = branches::plan(&lease, named, &relay.store.oldest(), start);
         let moved = plan.main != lease.position;
         let covers = (plan.covers != lease.covers).then(|| plan.covers.clone());
         let mut stint = Self {
@@ -202,7 +199,8 @@ impl<'a> Stint<'a> {
             scan: track.scan.take(),
             upto,
             filter,
-            rows: settings.page.into(),
+            // A held destination is tried with one message, not with a page of them.
+            rows: if track.fault.is_some() { 1 } else { settings.page.into() },
             bytes: i64::try_from(settings.page_bytes).unwrap_or(i64::MAX),
         };
         let store = self.relay.store.clone();

@@ -5,6 +5,7 @@ use std::{any::Any, sync::Arc, time::Duration};
 use bytes::Bytes;
 use comms_core::{Error, ErrorKind, Message, async_trait};
 
+use super::Start;
 use crate::parked::Refusal;
 
 /// The unit of order: a destination and a key.
@@ -53,7 +54,7 @@ pub struct Row {
 
 /// Which destinations a read returns.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Filter {
+pub struct Filter {
     /// Only these; `None`: all.
     pub(crate) only: Option<Arc<[String]>>,
     /// Not these.
@@ -98,8 +99,6 @@ pub struct Page {
 pub struct Lease {
     /// Drawn by the database for this session: every write names it.
     pub(crate) token: String,
-    /// No cursor of this relay existed before.
-    pub(crate) new: bool,
     pub(crate) position: Position,
     /// The destinations that the position stands for; `None`: all.
     pub(crate) covers: Option<Vec<String>>,
@@ -181,16 +180,16 @@ pub struct ParkedLanes {
 pub trait Store: Send + Sync + 'static {
     /// The position before the oldest row.
     fn oldest(&self) -> Position;
-    /// The position behind everything that is committed by now.
-    async fn now(&self) -> Result<Position, Error>;
     /// Takes the lease if it is free, has run out, or is the same owner's. `None`: another has it.
-    /// A new cursor stands for the destinations in `covers`; `None`: all.
+    /// A new cursor stands for the destinations in `covers`; `None`: all. It begins where `start` says, in the
+    /// transaction that stores it.
     async fn acquire(
         &self,
         relay: &str,
         owner: &str,
         lease: Duration,
         covers: Option<&[String]>,
+        start: Start,
     ) -> Result<Option<Lease>, Error>;
     /// The committed rows after `query.from`. `None`: the session has ended; its memory means nothing any more.
     async fn read(&self, query: Query) -> Result<Option<Page>, Error>;
@@ -199,6 +198,6 @@ pub trait Store: Send + Sync + 'static {
     /// The lanes that are held back.
     async fn parked_lanes(&self, relay: &str) -> Result<ParkedLanes, Error>;
     /// Released rows with what stands before them in their lanes, in order; at most `rows`, and no further one once
-    /// they have `bytes`. A row whose hold is over is released.
-    async fn released(&self, relay: &str, rows: i64, bytes: i64) -> Result<Vec<Row>, Error>;
+    /// they have `bytes`; to the destinations of `filter`. A row whose hold is over is released.
+    async fn released(&self, relay: &str, filter: &Filter, rows: i64, bytes: i64) -> Result<Vec<Row>, Error>;
 }

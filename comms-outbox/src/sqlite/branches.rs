@@ -45,7 +45,8 @@ impl Tables {
     /// not delivered by it any more, whether or not they were. For a destination that was removed, renamed or moved
     /// to another relay, once its rows are delivered. Call it in a transaction: it is two statements.
     ///
-    /// A destination that the relay did not stand for before is not added: a process that names it does that.
+    /// A destination that the relay did not stand for before is not added: a process that names it does that. A process
+    /// that names no destinations stands for all of them, so it begins with the oldest row of every other one again.
     ///
     /// # Errors
     /// Those of the database, see [`sql_error`].

@@ -110,3 +110,33 @@ async fn write(
 pub(super) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 4)
 }
+
+#[cfg(test)]
+mod tests {
+    use sqlx::sqlite::SqlitePoolOptions;
+
+    use super::*;
+    use crate::{
+        relay::{Branch, Position},
+        sqlite::Tables,
+    };
+
+    /// Both belong to one save: a destination that joined and was refused right afterwards.
+    #[tokio::test]
+    async fn a_destination_that_joins_and_is_set_apart_again_keeps_its_branch() {
+        let pool = SqlitePoolOptions::new().max_connections(1).connect("sqlite::memory:").await.unwrap();
+        Tables::new().migrate(&pool).await.unwrap();
+        let mut conn = pool.acquire().await.unwrap();
+        let at = |last_id| Branch {
+            destination: "b".into(),
+            position: Position { last_id, ..Position::default() },
+            held: None,
+        };
+        let apart = Changes { branches: vec![at(1)], ..Changes::default() };
+        save(&mut conn, "test", &apart).await.unwrap();
+        let again = Changes { joined: vec!["b".into()], branches: vec![at(7)], ..Changes::default() };
+        save(&mut conn, "test", &again).await.unwrap();
+        let stored = sqlx::query_scalar::<_, i64>("SELECT last_id FROM comms_outbox_branch");
+        assert_eq!(stored.fetch_all(&mut *conn).await.unwrap(), [7]);
+    }
+}

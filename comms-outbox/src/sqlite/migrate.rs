@@ -21,8 +21,8 @@ impl Tables {
     /// for each other.
     ///
     /// # Errors
-    /// The database's; `Fatal` where the tables are newer than this program, or were made by another form of
-    /// a migration.
+    /// Returns `Misconfigured` if the tables are newer than this program, or were made by another form of a migration;
+    /// otherwise as [`sql_error`](crate::sql_error) says.
     pub async fn migrate(&self, pool: &SqlitePool) -> Result<(), Error> {
         let mut tx = unit::begin(pool).await?;
         execute(&mut tx, MIGRATIONS_TABLE).await?;
@@ -42,7 +42,7 @@ impl Tables {
     /// Whether the tables are those that this program knows.
     ///
     /// # Errors
-    /// The database's; `Fatal` where they are not, with what mends it.
+    /// Returns `Misconfigured` if they are not, with the way out; otherwise as [`sql_error`](crate::sql_error) says.
     pub async fn check(&self, conn: &mut SqliteConnection) -> Result<(), Error> {
         let text = "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'comms_outbox_migrations')";
         let exists: bool = sqlx::query_scalar(text).fetch_one(&mut *conn).await.map_err(sql_error)?;

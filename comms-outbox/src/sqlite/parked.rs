@@ -6,7 +6,7 @@ use bytes::Bytes;
 use comms_core::Error;
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
-use super::Tables;
+use super::{Tables, row::text};
 use crate::{Parked, ParkedState, sql_error};
 
 const PARKED: &str = "
@@ -48,8 +48,8 @@ impl Tables {
 fn parked(row: &SqliteRow) -> Result<Parked, sqlx::Error> {
     Ok(Parked {
         outbox_id: row.try_get("outbox_id")?,
-        source: row.try_get("source")?,
-        id: row.try_get("msg_id")?,
+        source: text(row, "source")?,
+        id: text(row, "msg_id")?,
         topic: row.try_get("topic")?,
         key: row.try_get::<Option<Vec<u8>>, _>("key")?.map(Bytes::from),
         event_type: row.try_get("type")?,

@@ -11,14 +11,18 @@ use crate::{codec, relay::Row};
 /// Of the columns id, source, msg_id, topic, key, headers, payload. What is damaged in one row stays that row's.
 pub(super) fn decode(row: &SqliteRow) -> Result<Row, sqlx::Error> {
     let bytes = |name| row.try_get::<Option<Vec<u8>>, _>(name).map(|b| b.map(Bytes::from));
-    let destination: Arc<str> = row.try_get::<&str, _>("topic")?.into();
+    let topic = row.try_get::<&str, _>("topic");
+    let destination: Arc<str> = match &topic {
+        Ok(topic) => (*topic).into(),
+        Err(_) => text(row, "topic")?.into(),
+    };
     let key = bytes("key")?;
     let columns = || -> Result<Message, Error> {
         let damaged = |e: sqlx::Error| Error::internal(e).context("decode a row of the outbox");
         Ok(Message {
             source: row.try_get::<&str, _>("source").map_err(damaged)?.into(),
             id: row.try_get::<&str, _>("msg_id").map_err(damaged)?.into(),
-            destination: destination.clone(),
+            destination: topic.map(|_| destination.clone()).map_err(damaged)?,
             key: key.clone(),
             headers: codec::decode(row.try_get::<Vec<u8>, _>("headers").map_err(damaged)?.into())?,
             payload: bytes("payload").map_err(damaged)?,
@@ -26,4 +30,9 @@ pub(super) fn decode(row: &SqliteRow) -> Result<Row, sqlx::Error> {
     };
     let message = columns();
     Ok(Row { id: row.try_get("id")?, destination, key, message })
+}
+
+/// A column whose text another program may have written: SQLite does not check that it is UTF-8.
+pub(super) fn text(row: &SqliteRow, name: &str) -> Result<String, sqlx::Error> {
+    Ok(String::from_utf8_lossy(row.try_get_unchecked::<&[u8], _>(name)?).into_owned())
 }

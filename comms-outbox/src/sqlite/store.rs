@@ -9,21 +9,22 @@ use sqlx::{Row as _, SqliteConnection, SqlitePool, sqlite::SqliteRow};
 use super::{Tables, changes, read, row, unit};
 use crate::{
     branch::held,
-    relay::{Branch, Changes, Holder, Lease, Page, ParkedLanes, Position, Query, Row, Store},
+    relay::{Branch, Changes, Filter, Holder, Lease, Page, ParkedLanes, Position, Query, Row, Start, Store},
     sql_error,
 };
 
-/// A lease that ends later than one lease from now was written by a clock that was wrong.
+/// A lease that ends later than one lease from now was written by a clock that was wrong; a second is left for a clock
+/// that is being corrected.
+/// $5: a new relay begins behind the last row, and otherwise with the oldest.
 const ACQUIRE: &str = "
 INSERT INTO comms_outbox_cursor AS c (relay, last_id, token, owner, lease, lease_until, covers)
-VALUES ($1, 0, hex(randomblob(16)), $2, $3, CAST(unixepoch('subsec') * 1000 AS INTEGER) + $3, $4)
+VALUES ($1, CASE WHEN $5 THEN (SELECT coalesce(max(id), 0) FROM comms_outbox) ELSE 0 END, hex(randomblob(16)),
+        $2, $3, CAST(unixepoch('subsec') * 1000 AS INTEGER) + $3, $4)
 ON CONFLICT (relay) DO UPDATE
 SET token = excluded.token, owner = excluded.owner, lease = excluded.lease, lease_until = excluded.lease_until
 WHERE c.owner = excluded.owner OR c.lease_until <= CAST(unixepoch('subsec') * 1000 AS INTEGER)
-    OR c.lease_until > CAST(unixepoch('subsec') * 1000 AS INTEGER) + c.lease
+    OR c.lease_until > CAST(unixepoch('subsec') * 1000 AS INTEGER) + c.lease + 1000
 RETURNING token, last_id, covers";
-
-const EXISTS: &str = "SELECT EXISTS (SELECT 1 FROM comms_outbox_cursor WHERE relay = $1)";
 
 const BRANCHES: &str =
     "SELECT topic, last_id, error_kind, error FROM comms_outbox_branch WHERE relay = $1 ORDER BY topic";
@@ -33,9 +34,9 @@ UPDATE comms_outbox_cursor
 SET last_id = $3, lease_until = CAST(unixepoch('subsec') * 1000 AS INTEGER) + $4
 WHERE relay = $1 AND token = $2";
 
-/// What was held long enough is tried again.
+/// What was held long enough is tried again. The planner would prefer the primary key, and read every parked row.
 const DUE: &str = "
-UPDATE comms_outbox_parked SET state = 'released'
+UPDATE comms_outbox_parked INDEXED BY comms_outbox_parked_due SET state = 'released'
 WHERE relay = $1 AND state <> 'parked' AND state = 'held'
   AND retry_at <= CAST(unixepoch('subsec') * 1000 AS INTEGER)";
 
@@ -44,8 +45,10 @@ const LANES: &str = "SELECT DISTINCT topic, key FROM comms_outbox_parked WHERE r
 /// Released rows, by the partial index, and what stands before them in their lanes.
 const RELEASED: &str = "
 WITH due AS MATERIALIZED (
-    SELECT outbox_id, topic, key FROM comms_outbox_parked
-    WHERE relay = $1 AND state <> 'parked' AND state = 'released' ORDER BY outbox_id LIMIT $2
+    SELECT outbox_id, topic, key FROM comms_outbox_parked INDEXED BY comms_outbox_parked_due
+    WHERE relay = $1 AND state <> 'parked' AND state = 'released'
+      AND ($5 IS NULL OR topic IN (SELECT value FROM json_each($5)))
+      AND topic NOT IN (SELECT value FROM json_each($4)) ORDER BY outbox_id LIMIT $2
 ), lanes AS MATERIALIZED (
     SELECT topic, key, max(outbox_id) AS last FROM due WHERE key IS NOT NULL GROUP BY topic, key
 ), ids AS MATERIALIZED (
@@ -84,29 +87,23 @@ impl Store for RelayStore {
         Position::default()
     }
 
-    async fn now(&self) -> Result<Position, Error> {
-        let query = sqlx::query_scalar("SELECT coalesce(max(id), 0) FROM comms_outbox");
-        let last_id = query.fetch_one(&self.pool).await.map_err(sql_error)?;
-        Ok(Position { last_id, ..Position::default() })
-    }
-
     async fn acquire(
         &self,
         relay: &str,
         owner: &str,
         lease: Duration,
         covers: Option<&[String]>,
+        start: Start,
     ) -> Result<Option<Lease>, Error> {
         let mut tx = unit::begin(&self.pool).await?;
         self.tables.check(&mut tx).await?;
-        let exists: bool =
-            sqlx::query_scalar(EXISTS).bind(relay).fetch_one(&mut *tx).await.map_err(sql_error)?;
         let covers = covers.map(serde_json::to_string).transpose().map_err(Error::internal)?;
         let query = sqlx::query(ACQUIRE).bind(relay).bind(owner).bind(changes::millis(lease)).bind(covers);
+        let query = query.bind(start == Start::Now);
         // All rows: a statement that is left after its first row has not ended yet.
         let rows = query.fetch_all(&mut *tx).await.map_err(sql_error)?;
         let Some(row) = rows.first() else { return Ok(None) };
-        let mut lease = granted(row, !exists)?;
+        let mut lease = granted(row)?;
         let rows = sqlx::query(BRANCHES).bind(relay).fetch_all(&mut *tx).await.map_err(sql_error)?;
         lease.branches = rows.iter().map(branch).collect::<Result<_, _>>().map_err(sql_error)?;
         unit::commit(tx).await?;
@@ -142,10 +139,12 @@ impl Store for RelayStore {
         Ok(ParkedLanes { lanes: lanes.map_err(sql_error)?, any: !rows.is_empty() })
     }
 
-    async fn released(&self, relay: &str, rows: i64, bytes: i64) -> Result<Vec<Row>, Error> {
+    async fn released(&self, relay: &str, filter: &Filter, rows: i64, bytes: i64) -> Result<Vec<Row>, Error> {
+        let except = serde_json::to_string(&*filter.except).map_err(Error::internal)?;
+        let only = filter.only.as_deref().map(serde_json::to_string).transpose().map_err(Error::internal)?;
         let mut conn = self.pool.acquire().await.map_err(sql_error)?;
         sqlx::query(DUE).bind(relay).execute(&mut *conn).await.map_err(sql_error)?;
-        let query = sqlx::query(RELEASED).bind(relay).bind(rows).bind(bytes);
+        let query = sqlx::query(RELEASED).bind(relay).bind(rows).bind(bytes).bind(except).bind(only);
         let rows = query.fetch_all(&mut *conn).await.map_err(sql_error)?;
         rows.iter().map(row::decode).collect::<Result<_, _>>().map_err(sql_error)
     }
@@ -167,13 +166,13 @@ async fn save_cursor(
     Ok(done.rows_affected() == 1)
 }
 
-fn granted(row: &SqliteRow, new: bool) -> Result<Lease, Error> {
+fn granted(row: &SqliteRow) -> Result<Lease, Error> {
     let covers: Option<String> = row.try_get("covers").map_err(sql_error)?;
     let covers = covers.as_deref().map(serde_json::from_str).transpose();
     let covers = covers.map_err(|e| Error::internal(e).context("comms_outbox_cursor.covers"))?;
     let lease = || -> Result<Lease, sqlx::Error> {
         let token = row.try_get("token")?;
-        Ok(Lease { token, new, position: position(row)?, covers, branches: Vec::new() })
+        Ok(Lease { token, position: position(row)?, covers, branches: Vec::new() })
     };
     lease().map_err(sql_error)
 }

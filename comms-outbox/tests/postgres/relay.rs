@@ -145,3 +145,68 @@ async fn a_session_that_ends_under_a_running_relay_loses_nothing() {
 async fn a_recovery_under_a_running_relay_loses_nothing() {
     suite::sessions::a_session_that_ends_under_a_running_relay_loses_nothing::<Postgres>(NO_GUARD).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn large_rows_take_little_memory() {
+    let insert = format!(
+        "INSERT INTO {{s}}.comms_outbox (source, msg_id, topic, headers, payload)
+         SELECT 'test', n::text, 't', '', convert_to(repeat('x', {}), 'UTF8') FROM generate_series(1, {}) n",
+        suite::bounds::LARGE,
+        suite::bounds::ROWS
+    );
+    suite::bounds::large_rows_take_little_memory::<Postgres>("relay::large_rows_take_little_memory", &insert)
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_row_larger_than_a_page_is_delivered() {
+    suite::bounds::a_row_larger_than_a_page_is_delivered::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_process_that_names_less_takes_over_in_the_middle() {
+    suite::reconfigure::a_process_that_names_less_takes_over_in_the_middle::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_released_message_waits_for_a_process_that_names_it() {
+    suite::reconfigure::a_released_message_waits_for_a_process_that_names_it::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_destination_catches_up_over_deleted_rows() {
+    suite::reconfigure::a_destination_catches_up_over_deleted_rows::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_start_from_now_outlives_a_crash() {
+    suite::reconfigure::a_start_from_now_outlives_a_crash::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn released_messages_of_a_held_destination_stop_no_other() {
+    suite::released::released_messages_of_a_held_destination_stop_no_other::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn released_messages_that_are_refused_stop_no_other_destination() {
+    suite::released::released_messages_that_are_refused_stop_no_other_destination::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_relay_that_begins_now_does_so_although_its_first_session_failed() {
+    let fail = "CREATE FUNCTION {s}.failing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''no''; END';
+        CREATE TRIGGER failing BEFORE UPDATE ON {s}.comms_outbox_cursor FOR EACH ROW EXECUTE FUNCTION {s}.failing()";
+    let heal = "DROP TRIGGER failing ON {s}.comms_outbox_cursor";
+    suite::starts::a_relay_that_begins_now_does_so_although_its_first_session_failed::<Postgres>(fail, heal)
+        .await;
+}

@@ -116,3 +116,67 @@ async fn owners_are_different_by_default() {
 async fn a_session_that_ends_under_a_running_relay_loses_nothing() {
     suite::sessions::a_session_that_ends_under_a_running_relay_loses_nothing::<Sqlite>(NEW_TOKEN).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_rows_take_little_memory() {
+    let insert = format!(
+        "INSERT INTO comms_outbox (source, msg_id, topic, headers, payload)
+         WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n LIMIT {})
+         SELECT 'test', CAST(n AS TEXT), 't', x'', zeroblob({}) FROM n",
+        suite::bounds::ROWS,
+        suite::bounds::LARGE
+    );
+    suite::bounds::large_rows_take_little_memory::<Sqlite>("relay::large_rows_take_little_memory", &insert)
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_larger_than_a_page_is_delivered() {
+    suite::bounds::a_row_larger_than_a_page_is_delivered::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_names_less_takes_over_in_the_middle() {
+    suite::reconfigure::a_process_that_names_less_takes_over_in_the_middle::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_released_message_waits_for_a_process_that_names_it() {
+    suite::reconfigure::a_released_message_waits_for_a_process_that_names_it::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_catches_up_over_deleted_rows() {
+    suite::reconfigure::a_destination_catches_up_over_deleted_rows::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_from_now_outlives_a_crash() {
+    suite::reconfigure::a_start_from_now_outlives_a_crash::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_that_is_ahead_does_not_stop_the_others() {
+    suite::reconfigure::a_destination_that_is_ahead_does_not_stop_the_others::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn released_messages_of_a_held_destination_stop_no_other() {
+    suite::released::released_messages_of_a_held_destination_stop_no_other::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn released_messages_that_are_refused_stop_no_other_destination() {
+    suite::released::released_messages_that_are_refused_stop_no_other_destination::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_begins_now_does_so_although_its_first_session_failed() {
+    let fail =
+        "CREATE TRIGGER failing BEFORE UPDATE ON comms_outbox_cursor BEGIN SELECT RAISE(ABORT, 'no'); END";
+    suite::starts::a_relay_that_begins_now_does_so_although_its_first_session_failed::<Sqlite>(
+        fail,
+        "DROP TRIGGER failing",
+    )
+    .await;
+}

@@ -1,6 +1,6 @@
 //! Tables that are made once, by whoever comes first.
 
-use comms_core::ErrorKind;
+use comms_core::Health;
 
 use super::{Backend, message, recorder::Recorder, run, send, until};
 
@@ -27,7 +27,12 @@ pub async fn migrating_again_and_at_once_changes_nothing<B: Backend>() {
 pub async fn a_relay_without_tables_says_what_to_do<B: Backend>() {
     let backend = B::start().await;
     backend.drop_tables().await;
-    let error = run(backend.relay(Recorder::new())).end().await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Fatal);
-    assert!(error.chain().to_string().contains("Tables::migrate"), "{error}");
+    let (health, recorder) = (Health::new(), Recorder::new());
+    let relay = run(backend.relay(recorder.clone()).health(health.component("relay")));
+    let refused = || health.readiness().reason("relay").is_some_and(|why| why.contains("Tables::migrate"));
+    until("the relay is unready and says what to do", async || refused()).await;
+    backend.migrate().await.unwrap();
+    send(&backend, &[message("k", "1")]).await;
+    until("it goes on by itself", async || recorder.count() == 1 && health.is_ready()).await;
+    relay.stop().await;
 }

@@ -1,6 +1,7 @@
 //! One suite for both backends: what it needs of a database, and what the tests share.
 #![allow(dead_code)]
 
+pub mod bounds;
 pub mod branches;
 pub mod conformance;
 pub mod crash;
@@ -12,10 +13,13 @@ pub mod lease;
 pub mod migrations;
 pub mod once;
 pub mod parking;
+pub mod peers;
 pub mod reconfigure;
 pub mod recorder;
+pub mod released;
 pub mod rolling;
 pub mod sessions;
+pub mod starts;
 pub mod visibility;
 
 use std::{
@@ -48,6 +52,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// A write of the application's.
     fn add_effect(&self, tx: &mut Tx<Self>, text: &str) -> impl Future<Output = ()> + Send;
     fn effects(&self) -> impl Future<Output = Vec<String>> + Send;
+    /// Any statement, with `{s}.` before the name of each table.
+    fn statement(&self, tx: &mut Tx<Self>, text: &'static str) -> impl Future<Output = ()> + Send;
     /// Takes the lock that writers of `key` take, until the transaction ends.
     fn lock_key(&self, tx: &mut Tx<Self>, key: &str) -> impl Future<Output = ()> + Send;
     /// Owner and token of the relay `test`, and whether its lease runs.

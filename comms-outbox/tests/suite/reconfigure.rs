@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use comms_core::{Health, health::Status};
+use comms_core::{Error, Health, health::Status};
 use comms_outbox::{RelayBuilder, Start};
 
 use super::{
@@ -87,6 +87,67 @@ pub async fn a_destination_moves_between_all_kinds_of_processes<B: Backend>() {
     processes::<B>(&[A, AB, A, ALL, A, A, AB]).await;
 }
 
+/// A process that names less takes over in the middle of a backlog that one transaction wrote.
+pub async fn a_process_that_names_less_takes_over_in_the_middle<B: Backend>() {
+    let (backend, accepted) = (B::start().await, Accepted::default());
+    let rows = |n: usize| ["a", "b"].map(|d| message_to(d, "k", &n.to_string()));
+    send(&backend, &(0..200).flat_map(rows).collect::<Vec<_>>()).await;
+    let gate = Gate::new(&accepted, Duration::from_millis(5));
+    let relay = backend.relay(gate).owner("the same").page(4).in_flight(8).destinations(["a", "b"]);
+    let relay = run(relay);
+    until("a part", async || accepted.count() >= 40).await;
+    relay.stop().await;
+    let before = accepted.to("b").len();
+    assert!(before < 200, "{before}");
+    let relay = start(&backend, &accepted, A).await;
+    until("a is whole", async || accepted.to("a").len() == 200).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    relay.stop().await;
+    assert_eq!(accepted.to("b").len(), before, "the process does not name b");
+    let relay = start(&backend, &accepted, AB).await;
+    until("b is whole", async || accepted.to("b").len() >= 200).await;
+    until("nothing is apart", async || backend.branches().await.is_empty()).await;
+    relay.stop().await;
+    assert_eq!(accepted.to("a"), numbers(200));
+    assert_eq!(accepted.to("b"), numbers(200));
+}
+
+/// A released message waits for a process that names its destination.
+pub async fn a_released_message_waits_for_a_process_that_names_it<B: Backend>() {
+    let (backend, accepted) = (B::start().await, Accepted::default());
+    let gate = Gate::new(&accepted, Duration::ZERO);
+    gate.judge(|message| (&*message.destination == "b").then(|| Error::invalid("schema unknown")));
+    send(&backend, &[message_to("b", "k", "0"), message_to("a", "k", "0")]).await;
+    let relay = run(backend.relay(gate).owner("the same"));
+    until("b is parked", async || backend.parked().await.len() == 1).await;
+    relay.stop().await;
+    let relay = start(&backend, &accepted, A).await;
+    assert_eq!(backend.release(Some("k")).await, 1);
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    relay.stop().await;
+    assert!(accepted.to("b").is_empty(), "the process does not name b");
+    let relay = start(&backend, &accepted, ALL).await;
+    until("b comes", async || accepted.to("b").len() == 1).await;
+    until("nothing is parked", async || backend.parked().await.is_empty()).await;
+    relay.stop().await;
+}
+
+/// Rows that were delivered are deleted in time. A destination that is added catches up over the gap.
+pub async fn a_destination_catches_up_over_deleted_rows<B: Backend>() {
+    let (backend, accepted) = (B::start().await, Accepted::default());
+    write(&backend, &["a", "b"], 0).await;
+    let relay = start(&backend, &accepted, A).await;
+    until("a flows", async || accepted.count() == 10).await;
+    relay.stop().await;
+    backend.sql("DELETE FROM {s}.comms_outbox").await;
+    let relay = start(&backend, &accepted, AB).await;
+    until("b has its turn", async || backend.branches().await.is_empty()).await;
+    write(&backend, &["a", "b"], 10).await;
+    until("both flow", async || accepted.count() == 30).await;
+    relay.stop().await;
+    assert_eq!(accepted.to("b"), numbers(20)[10..]);
+}
+
 /// A destination without a process is reported, and its rows wait.
 pub async fn a_destination_without_a_process_is_reported<B: Backend>() {
     let (backend, accepted, health) = (B::start().await, Accepted::default(), Health::new());
@@ -162,4 +223,34 @@ pub async fn a_start_from_now_skips_what_was_there<B: Backend>() {
     assert_eq!(accepted.to("a"), numbers(30)[10..]);
     assert_eq!(accepted.to("b").last().unwrap(), "29");
     assert!(!accepted.to("b").contains(&"5".to_owned()), "rows from before the relay's position");
+}
+
+/// The start of a new relay is stored before it reads.
+pub async fn a_start_from_now_outlives_a_crash<B: Backend>() {
+    let (backend, accepted) = (B::start().await, Accepted::default());
+    write(&backend, &["a"], 0).await;
+    let process = || run(builder(&backend, &accepted, ALL).start(Start::Now).lease(Duration::from_secs(60)));
+    let relay = process();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    relay.crash().await;
+    write(&backend, &["a"], 10).await;
+    let relay = process();
+    until("what is new", async || accepted.to("a").contains(&"19".to_owned())).await;
+    relay.stop().await;
+    assert_eq!(accepted.to("a"), numbers(20)[10..]);
+}
+
+/// A destination ahead of the others stops none of them: small pages, so that a stop for each would take minutes.
+pub async fn a_destination_that_is_ahead_does_not_stop_the_others<B: Backend>() {
+    let (backend, accepted) = (B::start().await, Accepted::default());
+    let rows = |n: usize| ["a", "b"].map(|d| message_to(d, "k", &n.to_string()));
+    send(&backend, &(0..500).flat_map(rows).collect::<Vec<_>>()).await;
+    let relay = start(&backend, &accepted, A).await;
+    until("a", async || accepted.to("a").len() == 500).await;
+    relay.stop().await;
+    let relay = run(builder(&backend, &accepted, ALL).page(1));
+    until("b", async || accepted.to("b").len() == 500).await;
+    until("a joins", async || backend.branches().await.is_empty()).await;
+    relay.stop().await;
+    assert_eq!(accepted.to("a"), numbers(500));
 }

@@ -138,3 +138,18 @@ async fn several_processors_share_one_list() {
     let groups: Vec<_> = holds.list().iter().map(|hold| hold.group.to_string()).collect();
     assert_eq!(groups, ["a", "b"]);
 }
+
+/// A peer may name any number, also one that stands for ever.
+#[tokio::test(start_paused = true)]
+async fn a_delivery_that_is_handed_back_waits_five_minutes_at_most() {
+    for (asked, handed_back) in [(secs(1), secs(1)), (secs(3600), secs(300)), (Duration::MAX, secs(300))] {
+        let handler = handler_fn(move |_| async move {
+            Err::<Outcome, _>(Error::not_executed("busy").with_retry_after(asked))
+        });
+        let attempts = Attempts { hold_in_place: Some(Duration::ZERO), ..Attempts::default() };
+        let processor = Processor::new(BoxHandler::new(handler), attempts, Clock::system(), "test");
+        let verdict = processor.process(delivery(), pending(), pending()).await;
+        let Verdict::Held { error, .. } = verdict else { panic!("{verdict:?}") };
+        assert_eq!(error.retry_after, Some(handed_back), "{asked:?}");
+    }
+}

@@ -35,7 +35,11 @@ async fn processed(delivery: Delivery) -> (Option<(Delivery, Option<String>)>, V
 
 #[tokio::test]
 async fn an_envelope_is_opened_and_its_identity_is_the_inbox_key() {
-    for media in ["application/cloudevents+json", "Application/CloudEvents+JSON; charset=utf-8"] {
+    for media in [
+        "application/cloudevents+json",
+        " application/cloudevents+json",
+        "Application/CloudEvents+JSON; charset=utf-8",
+    ] {
         let (seen, verdict) = processed(record(media, ENVELOPE)).await;
         let (seen, trace) = seen.unwrap();
         assert!(trace.unwrap().contains("0af7651916cd43dd8448eb211c80319c"));

@@ -3,6 +3,7 @@
 use comms_core::{Clock, Delivery, Error, Headers, Message, wire};
 
 use super::{Place, dlq_topic};
+use crate::record;
 
 /// The longest error text in a header, bytes.
 const ERROR_LIMIT: usize = 1024;
@@ -109,8 +110,8 @@ fn reference(mut message: Message, place: Place) -> Message {
     if message.source.len() + message.id.len() > PART_LIMIT {
         // The identity that a record without one has.
         let topic = headers.text(wire::DLQ_TOPIC).unwrap_or_default();
-        message.id = format!("{topic}-{}-{}", place.partition, place.offset).into();
-        message.source = crate::record::POSITION_SOURCE.into();
+        message.id = record::position_id(topic, place.partition, place.offset, place.timestamp);
+        message.source = record::POSITION_SOURCE.into();
     }
     Message { headers, ..message }
 }

@@ -138,3 +138,45 @@ fn what_waits_is_given_up_with_its_caller() {
     fixture.topic.set_route(&fixture.client, Route::Batched);
     assert!(fixture.client.sent().0.is_empty());
 }
+
+/// A client that learned that the topic is gone.
+struct Gone;
+
+impl Sender for Gone {
+    fn send(&self, _: &Message, parcel: Box<Parcel>) -> Result<(), (SendError, Box<Parcel>)> {
+        Err((SendError::Missing(Error::misconfigured("no such topic")), parcel))
+    }
+    fn give_room(&self, _: usize) {}
+}
+
+/// The topic is deleted while a refused batch is sent again: what waits behind it is not forgotten.
+#[test]
+fn a_topic_that_is_gone_in_between_has_its_limit_looked_up_for_what_waits() {
+    let fixture = Fixture::new();
+    fixture.topic.set_route(&fixture.client, Route::Batched);
+    fixture.push(&["1", "2"]);
+    let [one, two] = <[_; 2]>::try_from(fixture.client.sent().1).unwrap();
+    assert!(fixture.back(Return::BadNeighbour, "1", one));
+    fixture.push(&["3"]);
+    assert!(
+        fixture.topic.answered(Some(&Gone), false, true),
+        "3 waits, and no hand-over comes to ask for it"
+    );
+    drop(two);
+    fixture.topic.set_route(&fixture.client, Route::Batched);
+    let (ids, parcels) = fixture.client.sent();
+    assert_eq!(ids, ["1!"]);
+    fixture.done(parcels);
+    let (ids, parcels) = fixture.client.sent();
+    assert_eq!(ids, ["3"]);
+    fixture.done(parcels);
+
+    // The same where the client itself knows it, at the moment of sending.
+    fixture.push(&["4"]);
+    let four = fixture.client.sent().1.remove(0);
+    fixture.topic.gather();
+    fixture.push(&["5"]);
+    let back = fixture.topic.returned(&Gone, Return::BadNeighbour, || message("4"), four.slot);
+    assert!(!back.unwrap());
+    assert!(fixture.topic.wants_limit(), "4 is refused, and 5 waits");
+}

@@ -4,18 +4,20 @@ use std::time::Duration;
 
 use sqlx::{PgConnection, Row as _};
 
-use super::{SPAN, scan::Window};
+use super::{Piece, SPAN, scan::Window};
 use crate::{
     postgres::{Tables, row},
     relay::{Page, Position, Query},
 };
 
-/// $1 A, $2 B, $3 and $4 ranges of ids, $5 only these topics or NULL, $6 none of these topics, $7 rows, $8 bytes.
+/// $1 A, $2 B, $3 and $4 ranges of ids, $5 only these topics or NULL, $6 none of these topics, $7 rows, $8 bytes,
+/// $9 relay, $10 token.
 ///
 /// Sizes are summed in front of the rows' values, so that the server sends at most one row beyond the limit;
 /// `octet_length` of a value that is stored out of line does not read it.
 pub(in crate::postgres) const PAGE: &str = "
 SELECT id, source, msg_id, topic, key, headers, payload, before + size >= $8 AS filled,
+       EXISTS (SELECT FROM {s}.comms_outbox_guard WHERE relay = $9 AND token = $10::text::uuid) AS same,
        date_part('epoch', clock_timestamp() - created_at) AS age
 FROM (
     SELECT *, sum(size) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) - size AS before
@@ -35,19 +37,20 @@ FROM (
 ) summed
 WHERE before < $8 ORDER BY id";
 
-/// Reads the next ranges of `window`, and notes in it what is read.
+/// Reads the next ranges of `window`, and notes in it what is read. `None` where the guard is gone: under a snapshot of
+/// another history the rows of a key may be there in part, a later one without an earlier one.
 pub(super) async fn page(
     conn: &mut PgConnection,
     tables: &Tables,
-    piece: i64,
+    piece: &Piece,
     query: &Query,
     within: Position,
     window: &mut Window,
-) -> Result<Page, sqlx::Error> {
-    let limit = query.rows.min(piece);
-    let ranges = window.next(SPAN.min(piece));
+) -> Result<Option<Page>, sqlx::Error> {
+    let limit = query.rows.min(piece.get());
+    let ranges = window.next(SPAN.min(piece.get()));
     let Some((_, last)) = ranges.last().copied() else {
-        return Ok(super::nothing(within));
+        return Ok(Some(super::nothing(within)));
     };
     let rows = tables
         .relay_query(&tables.sql.page)
@@ -58,24 +61,29 @@ pub(super) async fn page(
         .bind(query.filter.only.as_deref())
         .bind(&*query.filter.except)
         .bind(limit)
-        .bind(query.bytes)
+        .bind(piece.bytes(query.bytes))
+        .bind(&*query.relay)
+        .bind(&query.token)
         .fetch_all(conn)
         .await?;
     let mut oldest = 0.0_f64;
     let mut filled = i64::try_from(rows.len()).is_ok_and(|n| n >= limit);
     for row in &rows {
+        if !row.try_get::<bool, _>("same")? {
+            return Ok(None);
+        }
         oldest = oldest.max(row.try_get("age")?);
         filled |= row.try_get::<bool, _>("filled")?;
     }
     let rows = rows.iter().map(row::decode).collect::<Result<Vec<_>, _>>()?;
     let read = rows.last().filter(|_| filled).map_or(last, |row| row.id);
     window.done(read);
-    Ok(Page {
+    Ok(Some(Page {
         rows,
         age: Duration::try_from_secs_f64(oldest).unwrap_or_default(),
         after: Position { last_id: read, ..within.clone() },
         within,
         scan: None,
         more: true,
-    })
+    }))
 }

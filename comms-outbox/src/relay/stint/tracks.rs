@@ -11,6 +11,10 @@ use crate::relay::{
     track::Track,
 };
 
+/// How many branches may have a page that is not handed over: many destinations that catch up at once would take as
+/// many pages of memory, and as many connections.
+const MOST_PAGES: usize = 4;
+
 /// All tracks of a session; 0 is the main one.
 pub(in crate::relay) struct Tracks {
     pub(super) main: Track,
@@ -94,11 +98,11 @@ impl Tracks {
         self.covers.is_none() && !self.names(destination)
     }
 
-    /// Whether a released row of `destination` can be delivered now.
-    pub(in crate::relay) fn is_held(&self, destination: &str) -> bool {
-        let track = self.branches.iter().find(|track| track.destination.as_deref() == Some(destination));
-        track.is_some_and(|track| track.fault.is_some())
-            || self.unnamed.iter().any(|(unnamed, _)| &**unnamed == destination)
+    /// The destinations whose released rows can be delivered now, but for those in `resting`.
+    pub(in crate::relay) fn deliverable<'a>(&'a self, resting: impl Iterator<Item = &'a str>) -> Filter {
+        let held = self.branches.iter().filter(|track| track.fault.is_some());
+        let held = held.filter_map(|track| track.destination.as_deref());
+        Filter { only: self.named.clone(), except: held.chain(resting).map(str::to_owned).collect() }
     }
 
     /// A branch as it was stored.
@@ -177,7 +181,13 @@ impl Tracks {
         // Refused rows must be settled before they are read again, and earlier rows of the destination too.
         let settled = track.fault.as_ref().is_none_or(|fault| !fault.settling);
         let behind = !track.read.is_settled() || track.read != self.main.read.base();
-        settled && behind && track.clear
+        settled && behind && track.clear && self.pages() < MOST_PAGES
+    }
+
+    /// The branches that have a page, or read one.
+    fn pages(&self) -> usize {
+        let has_page = |track: &&Track| track.reading.is_some() || !track.unsent.rows.is_empty();
+        self.branches.iter().filter(has_page).count()
     }
 
     pub(super) fn room(&self, settings: &Settings) -> bool {
@@ -211,5 +221,32 @@ impl Tracks {
         self.unnamed.push((destination.clone(), position.clone()));
         self.changed_names();
         Branch { destination, position, held: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::relay::flights::Sent;
+
+    #[test]
+    fn many_branches_that_catch_up_take_a_few_pages() {
+        let here = Position { last_id: 9, ..Position::default() };
+        let mut tracks = Tracks::new(here, None, None);
+        for n in 0..10 {
+            tracks.begin(n.to_string().into(), Position::default());
+        }
+        let row = || Sent { id: 1, topic: "t".into(), key: None, bytes: 0 };
+        let mut reading = 0;
+        while let Some(at) = (1..tracks.len())
+            .find(|at| tracks.may_read(*at) && tracks.branches[*at - 1].unsent.rows.is_empty())
+        {
+            tracks.branches[at - 1].unsent.rows.push_back(row());
+            reading += 1;
+        }
+        assert_eq!(reading, MOST_PAGES);
+        assert!(tracks.may_read(0), "the others go on");
+        tracks.branches[0].unsent.rows.clear();
+        assert!((1..tracks.len()).any(|at| tracks.may_read(at)), "it was handed over");
     }
 }
