@@ -70,7 +70,7 @@ impl Release {
 #[ignore = "needs PostgreSQL and Apache Kafka; run scripts/test"]
 async fn chaos_destinations_change_while_it_runs() {
     let mut marketplace = Marketplace::start(Shape::Full).await;
-    let load = Load::start(&marketplace, 400, Duration::from_millis(50));
+    let load = Load::start(&marketplace, 250, Duration::from_millis(60));
     let mut changes = 0;
     while !load.is_finished() || changes < RELEASES.len() {
         let release = Release::start(&marketplace, RELEASES[changes % RELEASES.len()]).await;
