@@ -18,6 +18,9 @@ use crate::{Error, ErrorKind};
 /// `Misconfigured`, `Internal`, `Fatal`, a panic, a caller that is dropped) the lease stays until its end: the effect is
 /// not repeated while it may still be under way.
 ///
+/// The kind has to speak of the whole work: work of several calls reports an error as `Indeterminate` once the first of them
+/// may have taken effect, or the next request repeats that effect at once.
+///
 /// Bound `work` by less than the lease: nobody stops it when the lease ends, and then another may run beside it.
 ///
 /// ```

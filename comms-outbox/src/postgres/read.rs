@@ -114,6 +114,23 @@ impl Piece {
     }
 }
 
+/// A statement that is given up before its answer has examined too much: dropping this makes the next one smaller.
+struct Unanswered<'a>(Option<&'a Piece>);
+
+impl Unanswered<'_> {
+    fn answer(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if let Some(piece) = self.0 {
+            piece.shrink();
+        }
+    }
+}
+
 /// The next page of `query`; `None` where the guard is gone.
 pub(super) async fn read(
     pool: &PgPool,
@@ -131,7 +148,9 @@ pub(super) async fn read(
     };
     loop {
         let mut tx = unit::begin_with(pool, BEGIN).await?;
+        let unanswered = Unanswered(Some(piece));
         let step = step(&mut tx, tables, piece, &query, &upto, &mut window).await;
+        unanswered.answer();
         match step {
             Ok(page) => {
                 tx.commit().await.map_err(sql_error)?;

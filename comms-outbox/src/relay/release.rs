@@ -86,6 +86,10 @@ impl Stint<'_> {
         if !self.parking.any() {
             return Ok(());
         }
+        // A row that was just read behind a parked one of its key has to be in the table, or a release overtakes it.
+        if self.parking.pending() > 0 && !self.write().await? {
+            return Ok(());
+        }
         let settings = &self.relay.settings;
         let bytes = i64::try_from(settings.page_bytes).unwrap_or(i64::MAX);
         let now = self.relay.clock.now();

@@ -102,7 +102,7 @@ impl Stint<'_> {
     }
 
     /// Writes cursor, branches, parking and lease. `false`: the session has ended.
-    pub(super) async fn write(&mut self) -> Result<bool, Error> {
+    pub(in crate::relay) async fn write(&mut self) -> Result<bool, Error> {
         self.write_with(Changes::default()).await
     }
 
