@@ -194,8 +194,11 @@ impl Writer {
                 tokio::time::sleep(self.rng.millis(20.0, 400.0)).await;
                 self.enqueue(conn, &key, self.rng.below(2)).await?;
             }
-            // Committed after what this writer commits next: it must not have the writer's key.
-            Kind::Prepared => self.enqueue(conn, &format!("prepared {}", self.count), 2).await?,
+            // Committed after what this writer commits next, or never: it must not have a key of another transaction.
+            Kind::Prepared => {
+                let key = format!("prepared {} {}", self.index, self.count);
+                self.enqueue(conn, &key, 2).await?;
+            }
             _ => self.enqueue(conn, &key, 1 + self.rng.below(2)).await?,
         }
         let asynchronous = match kind {
