@@ -32,7 +32,8 @@
 //!
 //! A crash between a look and its page loses nothing either: the next look or save notices. But ids that came again may be
 //! in progress in B and ended in the new history, so a page could hold a later row of a key without an earlier one. So a
-//! page asks for the guard, too. Advancing over an empty window in memory is safe for the same reason as a look.
+//! scan and a page ask for the guard, too. Their answer proves as well that no other statement was executed under their
+//! name: a pooler in transaction mode may have another one prepared in the session that it lends. Advancing over an empty window in memory is safe for the same reason as a look.
 //!
 //! The token is a fence, too: it is drawn anew in each acquisition, so a session that was overtaken, or granted a
 //! second time by a failover, changes nothing. On a hot standby reading an unlogged table is an error, so a relay
@@ -201,7 +202,9 @@ async fn step(
         last_id: if query.from.is_settled() { 0 } else { query.from.last_id },
     };
     if !window.is_scanned() {
-        window.scan(conn, tables, piece.get(), within.last_id).await?;
+        if !window.scan(conn, tables, piece.get(), query, within.last_id).await? {
+            return Ok(None);
+        }
         if !window.is_scanned() {
             let scan = Some(Arc::new(window.clone()) as _);
             return Ok(Some(Page { scan, more: true, ..nothing(within) }));

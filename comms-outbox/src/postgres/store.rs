@@ -60,8 +60,9 @@ SELECT * FROM (
     FROM ids JOIN {s}.comms_outbox o ON o.id = ids.outbox_id
 ) r WHERE before < $3 ORDER BY id";
 
-/// The outbox of one schema, for a [`Relay`](crate::Relay). Uses one connection of the pool at a time, and
-/// prepares no named statements, so that it works through a pooler in transaction mode.
+/// The outbox of one schema, for a [`Relay`](crate::Relay). Uses one or two connections of the pool, and up to four more
+/// while several destinations catch up. Behind a pooler in transaction mode that keeps no prepared statements it needs
+/// [`Tables::unprepared`]; without it the relay is unready, and the reason names it.
 #[derive(Debug, Clone)]
 pub struct RelayStore {
     pool: PgPool,

@@ -95,20 +95,20 @@ impl Tables {
         Ok(Self { schema: schema.into(), sql: Arc::new(sql), prepared: true })
     }
 
-    /// Sends the statements of the writers (`enqueue`, `claim`, `admit`, `answer`) without names, so that they work
-    /// behind a pooler in transaction mode that keeps no prepared statements (PgBouncer before 1.21). The price: the
+    /// Sends the statements of the writers (`enqueue`, `claim`, `admit`, `answer`) and of the relay's pages without names,
+    /// so that they work behind a pooler in transaction mode that keeps no prepared statements (PgBouncer before 1.21). The price: the
     /// server parses and plans each of them anew. The application's own queries need `persistent(false)` as well.
     #[must_use]
     pub fn unprepared(self) -> Self {
         Self { prepared: false, ..self }
     }
 
-    /// A query of a writer.
+    /// A query of a writer, or one that the relay sends for each page.
     pub(super) fn query(&self, sql: &SqlStr) -> Query<'static, Postgres, PgArguments> {
         sqlx::query(sql.clone()).persistent(self.prepared)
     }
 
-    /// A statement of the relay, without a name: a pooler in transaction mode gives each statement another
+    /// A rare statement of the relay or of an operator, without a name: a pooler in transaction mode gives each statement another
     /// session, where a name may stand for another statement.
     pub(super) fn relay_query(&self, sql: &SqlStr) -> Query<'static, Postgres, PgArguments> {
         sqlx::query(sql.clone()).persistent(false)

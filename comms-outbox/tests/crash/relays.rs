@@ -12,7 +12,7 @@ use crate::{ledger::Ledger, writers::tables};
 /// A relay named `test` that publishes to `ledger`, on a pool of its own.
 pub fn relay(options: PgConnectOptions, ledger: &Ledger) -> RelayBuilder {
     let pool = PgPoolOptions::new().max_connections(4).connect_lazy_with(options);
-    Relay::builder(RelayStore::new(pool, tables()), Arc::new(ledger.clone())).name("test")
+    Relay::builder(RelayStore::new(pool, tables().unprepared()), Arc::new(ledger.clone())).name("test")
 }
 
 /// A relay that runs in the background. Dropping it is a crash of the relay.

@@ -16,10 +16,10 @@ use crate::{
 /// Sizes are summed in front of the rows' values, so that the server sends at most one row beyond the limit;
 /// `octet_length` of a value that is stored out of line does not read it.
 pub(in crate::postgres) const PAGE: &str = "
-SELECT id, source, msg_id, topic, key, headers, payload, before + size >= $8 AS filled,
-       EXISTS (SELECT FROM {s}.comms_outbox_guard WHERE relay = $9 AND token = $10::text::uuid) AS same,
+SELECT g.same, id, source, msg_id, topic, key, headers, payload, before + size >= $8 AS filled,
        date_part('epoch', clock_timestamp() - created_at) AS age
-FROM (
+FROM (SELECT EXISTS (SELECT FROM {s}.comms_outbox_guard WHERE relay = $9 AND token = $10::text::uuid) AS same) g
+LEFT JOIN (
     SELECT *, sum(size) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) - size AS before
     FROM (
         SELECT o.*, (coalesce(octet_length(payload), 0) + octet_length(headers) + coalesce(octet_length(key), 0)
@@ -34,8 +34,8 @@ FROM (
             ORDER BY id LIMIT $7
         ) o LIMIT $7
     ) sized
-) summed
-WHERE before < $8 ORDER BY id";
+) summed ON before < $8
+ORDER BY id";
 
 /// Reads the next ranges of `window`, and notes in it what is read. `None` where the guard is gone: under a snapshot of
 /// another history the rows of a key may be there in part, a later one without an earlier one.
@@ -53,7 +53,7 @@ pub(super) async fn page(
         return Ok(Some(super::nothing(within)));
     };
     let rows = tables
-        .relay_query(&tables.sql.page)
+        .query(&tables.sql.page)
         .bind(&*within.snap)
         .bind(within.window.as_deref())
         .bind(ranges.iter().map(|r| r.0).collect::<Vec<_>>())
@@ -66,16 +66,19 @@ pub(super) async fn page(
         .bind(&query.token)
         .fetch_all(conn)
         .await?;
-    let mut oldest = 0.0_f64;
-    let mut filled = i64::try_from(rows.len()).is_ok_and(|n| n >= limit);
+    let (mut oldest, mut filled, mut found) = (0.0_f64, false, Vec::with_capacity(rows.len()));
     for row in &rows {
         if !row.try_get::<bool, _>("same")? {
             return Ok(None);
         }
-        oldest = oldest.max(row.try_get("age")?);
+        // One row without values says that there is none.
+        let Some(age) = row.try_get::<Option<f64>, _>("age")? else { continue };
+        oldest = oldest.max(age);
         filled |= row.try_get::<bool, _>("filled")?;
+        found.push(row::decode(row)?);
     }
-    let rows = rows.iter().map(row::decode).collect::<Result<Vec<_>, _>>()?;
+    let rows = found;
+    filled |= i64::try_from(rows.len()).is_ok_and(|n| n >= limit);
     let read = rows.last().filter(|_| filled).map_or(last, |row| row.id);
     window.done(read);
     Ok(Some(Page {

@@ -5,13 +5,16 @@ use std::collections::VecDeque;
 use sqlx::{PgConnection, Row};
 
 use super::SPAN;
-use crate::postgres::{Tables, snapshot::Snapshot};
+use crate::{
+    postgres::{Tables, snapshot::Snapshot},
+    relay::Query,
+};
 
 /// Ids that lie closer together than this are read as one range.
 const GAP: i64 = 16;
 
 /// $1 and $2: ranges of transactions, $3 the last id seen of the first transaction of each range, $4 the size of
-/// the piece. A row comparison, because with `xid = x` the planner may walk the primary key instead.
+/// the piece, $5 relay, $6 token. A row comparison, because with `xid = x` the planner may walk the primary key instead.
 /// Ids are put together by 256, so that a large window is few rows.
 pub(in crate::postgres) const SCAN: &str = "
 WITH k AS MATERIALIZED (
@@ -21,9 +24,10 @@ WITH k AS MATERIALIZED (
         WHERE (o.xid, o.id) > (r.lo, r.after) AND o.xid < r.hi ORDER BY o.xid, o.id LIMIT $4
     ) l LIMIT $4
 )
-SELECT b.lo, b.hi, b.n, l.xid::text AS xid, l.id
-FROM (SELECT min(id) AS lo, max(id) AS hi, count(*) AS n FROM k GROUP BY id / 256) b,
-     (SELECT xid, id FROM k ORDER BY xid DESC, id DESC LIMIT 1) l
+SELECT g.same, b.lo, b.hi, b.n, l.xid::text AS xid, l.id
+FROM (SELECT EXISTS (SELECT FROM {s}.comms_outbox_guard WHERE relay = $5 AND token = $6::text::uuid) AS same) g
+LEFT JOIN (SELECT min(id) AS lo, max(id) AS hi, count(*) AS n FROM k GROUP BY id / 256) b ON true
+LEFT JOIN (SELECT xid, id FROM k ORDER BY xid DESC, id DESC LIMIT 1) l ON true
 ORDER BY b.lo";
 
 /// What is known of a window: transactions that are not scanned yet, and ranges of ids that are not read yet.
@@ -49,25 +53,34 @@ impl Window {
         self.is_scanned() && self.ranges.is_empty()
     }
 
-    /// Reads at most `piece` index entries. Ids up to `done` were delivered.
+    /// Reads at most `piece` index entries. Ids up to `done` were delivered. `false`: the guard is gone.
     pub(super) async fn scan(
         &mut self,
         conn: &mut PgConnection,
         tables: &Tables,
         piece: i64,
+        query: &Query,
         done: i64,
-    ) -> Result<(), sqlx::Error> {
+    ) -> Result<bool, sqlx::Error> {
         let column = |f: fn(&(u64, u64, i64)) -> String| self.transactions.iter().map(f).collect::<Vec<_>>();
         let rows = tables
-            .relay_query(&tables.sql.scan)
+            .query(&tables.sql.scan)
             .bind(column(|t| t.0.to_string()))
             .bind(column(|t| t.1.to_string()))
             .bind(self.transactions.iter().map(|t| t.2).collect::<Vec<_>>())
             .bind(piece)
+            .bind(&*query.relay)
+            .bind(&query.token)
             .fetch_all(conn)
             .await?;
         let mut count = 0;
         for row in &rows {
+            if !row.try_get::<bool, _>("same")? {
+                return Ok(false);
+            }
+            if row.try_get::<Option<i64>, _>("lo")?.is_none() {
+                continue;
+            }
             let (low, high, n): (i64, i64, i64) = (row.try_get("lo")?, row.try_get("hi")?, row.try_get("n")?);
             count += n;
             if high > done {
@@ -85,7 +98,7 @@ impl Window {
                 self.ranges = merge(std::mem::take(&mut self.ranges).into());
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     fn go_on_after(&mut self, xid: u64, id: i64) {
