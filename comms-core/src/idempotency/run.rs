@@ -39,7 +39,7 @@ use crate::{Error, ErrorKind};
 /// # Errors
 /// `Conflict` while another request of this key runs, and where the lease ran out before the reply was stored;
 /// `Invalid` where the key was used for another request, the reply is over the store's limits, or there is no
-/// tokio runtime (then nothing was done); `Indeterminate` where `work` succeeded and the store could not be told: after the
+/// tokio runtime (then nothing was done); `Indeterminate` where `work` succeeded and its reply could not be stored: after the
 /// lease it may run again. Those of `work` and of the store.
 pub async fn run_once<S, F, Fut>(
     store: &Arc<S>,

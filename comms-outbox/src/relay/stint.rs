@@ -185,8 +185,8 @@ impl<'a> Stint<'a> {
         self.relay.clock.now() < self.valid_until
     }
 
-    /// Beside everything else: the lease must be renewed meanwhile. In a task of its own: a read that nobody polls
-    /// would keep its connection from the write that is being awaited, for ever where the pool has one.
+    /// Starts a read in a task of its own, so that the loop renews the lease meanwhile. A read inside the loop would not be
+    /// polled while the loop awaits a write, and would keep its connection: with a pool of one, the write waits for ever.
     fn start_read(&mut self, track: usize) {
         let settings = &self.relay.settings;
         let (filter, upto) = self.tracks.query(track);

@@ -159,13 +159,17 @@ impl Track {
 
     /// Drops the rows of `destination` that were read and not handed over.
     pub(super) fn forget_unsent(&mut self, destination: &str) {
-        if self.unsent.rows.is_empty() {
-            return;
+        if !self.unsent.rows.is_empty() {
+            self.retain_unsent(|row| &*row.topic != destination);
         }
+    }
+
+    /// Keeps, of the rows that were read and not handed over, those for which `keep` returns true.
+    pub(super) fn retain_unsent(&mut self, mut keep: impl FnMut(&Sent) -> bool) {
         let rows = std::mem::take(&mut self.unsent.rows);
         let messages = std::mem::take(&mut self.unsent.messages);
-        let others = rows.into_iter().zip(messages).filter(|(row, _)| &*row.topic != destination);
-        (self.unsent.rows, self.unsent.messages) = others.unzip();
+        let kept = rows.into_iter().zip(messages).filter(|(row, _)| keep(row));
+        (self.unsent.rows, self.unsent.messages) = kept.unzip();
         self.pass();
     }
 

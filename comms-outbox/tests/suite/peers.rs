@@ -47,7 +47,7 @@ pub async fn ids_that_look_alike_are_different_messages<B: Backend>() {
     }
 }
 
-/// An operator deletes the row of a parked message, because nobody wants it any more, and releases what waits behind it.
+/// An operator deletes the row of a parked message that is obsolete, and releases the messages that wait behind it.
 pub async fn a_parked_message_that_is_deleted_holds_up_nothing<B: Backend>() {
     let (backend, recorder) = (B::start().await, Recorder::new());
     recorder.judge(|message| match payload(message).as_str() {

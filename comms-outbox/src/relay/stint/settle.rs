@@ -88,11 +88,7 @@ impl Stint<'_> {
     /// Parks what waits to be handed over behind a parked row of its key.
     fn sift(&mut self, at: usize) {
         let Some(track) = self.tracks.get(at) else { return };
-        let rows = std::mem::take(&mut track.unsent.rows);
-        let messages = std::mem::take(&mut track.unsent.messages);
-        let free = rows.into_iter().zip(messages).filter(|(row, _)| !self.parking.stops(row));
-        (track.unsent.rows, track.unsent.messages) = free.unzip();
-        track.pass();
+        track.retain_unsent(|row| !self.parking.stops(row));
         if self.parking.pending() > 0 {
             self.mark_dirty();
         }
