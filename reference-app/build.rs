@@ -1,8 +1,24 @@
-//! Compiles `proto/` with a Rust library: there is no protoc to install.
+//! Compiles every `.proto` file under `src/contracts` with a Rust library: there is no protoc to install.
+
+use std::{fs, path::PathBuf};
+
+const CONTRACTS: &str = "src/contracts";
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    println!("cargo:rerun-if-changed=proto");
-    let files = protox::compile(["proto/orders.proto", "proto/payments.proto"], ["proto"])?;
-    tonic_prost_build::configure().compile_fds(files)?;
+    println!("cargo:rerun-if-changed={CONTRACTS}");
+    let mut files = Vec::new();
+    for owner in fs::read_dir(CONTRACTS)? {
+        let owner = owner?.path();
+        if owner.is_dir() {
+            files.extend(
+                fs::read_dir(owner)?
+                    .map(|entry| entry.map(|e| e.path()))
+                    .collect::<Result<Vec<PathBuf>, _>>()?,
+            );
+        }
+    }
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "proto"));
+    files.sort();
+    tonic_prost_build::configure().compile_fds(protox::compile(files, [CONTRACTS])?)?;
     Ok(())
 }

@@ -20,7 +20,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use problem::Problem;
 
-use crate::{contracts::orders::orders_client::OrdersClient, platform::identity::DevIssuer};
+use crate::{contracts::order::proto::orders_client::OrdersClient, platform::identity::DevIssuer};
 
 /// What the edge needs to answer.
 #[derive(Clone)]

@@ -28,7 +28,7 @@ use super::{
 };
 use crate::contracts::{
     Money,
-    orders::{self, orders_client::OrdersClient},
+    order::proto::{self as orders, orders_client::OrdersClient},
 };
 
 /// The body of `POST /v1/orders`.

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// The tables of this service.
-pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/notification");
+pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("src/services/notification/migrations");
 /// The name of its schema, and of its SQLite file.
 pub const SCHEMA: &str = "notification_service";
 /// Who it is in events.

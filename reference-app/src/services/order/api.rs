@@ -12,7 +12,7 @@ use super::{
 use crate::{
     contracts::{
         self, OrderStatus,
-        orders::{GetOrderRequest, PlaceOrderReply, PlaceOrderRequest, orders_server::Orders},
+        order::proto::{GetOrderRequest, PlaceOrderReply, PlaceOrderRequest, orders_server::Orders},
     },
     platform::db::Db,
 };
@@ -39,7 +39,7 @@ impl Orders for Api {
     async fn get_order(
         &self,
         request: Request<GetOrderRequest>,
-    ) -> Result<Response<contracts::orders::Order>, Status> {
+    ) -> Result<Response<contracts::order::proto::Order>, Status> {
         let request = request.into_inner();
         let order = self.store.find(&request.order_id).await.map_err(|e| to_status(&e))?;
         // Another's order is as absent as none: its existence is nobody else's business.
@@ -60,7 +60,7 @@ impl Api {
             Ok(StoredReply::new(0, message(&order)?.encode_to_vec()))
         })
         .await?;
-        let order = contracts::orders::Order::decode(replied.reply.body).map_err(Error::internal)?;
+        let order = contracts::order::proto::Order::decode(replied.reply.body).map_err(Error::internal)?;
         Ok(PlaceOrderReply { order: Some(order), replayed: replied.replayed })
     }
 
@@ -83,9 +83,9 @@ impl Api {
     }
 }
 
-fn message(order: &Order) -> Result<contracts::orders::Order, Error> {
-    let money = |m: contracts::Money| contracts::orders::Money { minor: m.minor, currency: m.currency };
-    Ok(contracts::orders::Order {
+fn message(order: &Order) -> Result<contracts::order::proto::Order, Error> {
+    let money = |m: contracts::Money| contracts::order::proto::Money { minor: m.minor, currency: m.currency };
+    Ok(contracts::order::proto::Order {
         order_id: order.order_id.clone(),
         buyer_id: order.buyer_id.clone(),
         ad_id: order.ad_id.clone(),

@@ -9,7 +9,7 @@ use super::store::Store;
 use crate::{
     contracts::{
         OrderStatus, OrderStatusChanged, PaymentStatusChanged,
-        payments::{Amount, Payment, RequestPaymentRequest, payments_client::PaymentsClient},
+        payment::proto::{Amount, Payment, RequestPaymentRequest, payments_client::PaymentsClient},
     },
     platform::db::{Db, Tx},
 };

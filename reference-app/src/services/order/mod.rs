@@ -13,7 +13,7 @@ use comms_grpc::Channel;
 use tonic::service::Routes;
 
 use crate::{
-    contracts::{OrderStatusChanged, PaymentStatusChanged, orders::orders_server::OrdersServer},
+    contracts::{OrderStatusChanged, PaymentStatusChanged, order::proto::orders_server::OrdersServer},
     platform::{
         db::Db,
         delivery::{Source, Subscription},
@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// The tables of this service.
-pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/order");
+pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("src/services/order/migrations");
 /// The name of its schema, and of its SQLite file.
 pub const SCHEMA: &str = "order_service";
 /// Who it is in events.

@@ -9,7 +9,7 @@ use super::{domain::Payment, store::Store};
 use crate::{
     contracts::{
         self, Money, PaymentStatus,
-        payments::{RequestPaymentRequest, payments_server::Payments},
+        payment::proto::{RequestPaymentRequest, payments_server::Payments},
     },
     platform::db::Db,
 };
@@ -25,7 +25,7 @@ impl Payments for Api {
     async fn request_payment(
         &self,
         request: Request<RequestPaymentRequest>,
-    ) -> Result<Response<contracts::payments::Payment>, Status> {
+    ) -> Result<Response<contracts::payment::proto::Payment>, Status> {
         let key = key_of(&request)?;
         // One transaction: `NotExecuted` proves that it was rolled back.
         let reply = self.request(&key, request.into_inner()).await.map_err(|e| refused(&e))?;
@@ -39,12 +39,12 @@ impl Api {
         &self,
         key: &str,
         request: RequestPaymentRequest,
-    ) -> Result<contracts::payments::Payment, Error> {
+    ) -> Result<contracts::payment::proto::Payment, Error> {
         let call = CallKey::new("order-service", "request-payment", key, &request.encode_to_vec())?;
         let payment = self.new_payment(request)?;
         let replied = reply_once(&self.db, &call, async |mut tx| {
             self.store.insert(&mut tx, &payment).await?;
-            let reply = contracts::payments::Payment {
+            let reply = contracts::payment::proto::Payment {
                 payment_id: payment.payment_id.clone(),
                 order_id: payment.order_id.clone(),
                 status: <&str>::from(payment.status).to_owned(),
@@ -52,7 +52,7 @@ impl Api {
             Ok(StoredReply::new(0, reply.encode_to_vec()))
         })
         .await?;
-        contracts::payments::Payment::decode(replied.reply.body).map_err(Error::internal)
+        contracts::payment::proto::Payment::decode(replied.reply.body).map_err(Error::internal)
     }
 
     fn new_payment(&self, request: RequestPaymentRequest) -> Result<Payment, Error> {

@@ -12,7 +12,7 @@ use comms_core::{Clock, Event};
 use tonic::service::Routes;
 
 use crate::{
-    contracts::{PaymentStatusChanged, payments::payments_server::PaymentsServer},
+    contracts::{PaymentStatusChanged, payment::proto::payments_server::PaymentsServer},
     platform::{
         db::Db,
         delivery::{Source, Subscription},
@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The tables of this service.
-pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/payment");
+pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("src/services/payment/migrations");
 /// The name of its schema, and of its SQLite file.
 pub const SCHEMA: &str = "payment_service";
 /// Who it is in events.

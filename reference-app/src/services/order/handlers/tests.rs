@@ -11,7 +11,7 @@ use super::*;
 use crate::{
     contracts::{
         Money,
-        orders::{self, orders_server::OrdersServer},
+        order::proto::{self as orders, orders_server::OrdersServer},
     },
     services::{
         order::{MIGRATIONS, SCHEMA, SOURCE},

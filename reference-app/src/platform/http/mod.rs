@@ -1,0 +1,5 @@
+//! What every HTTP service stands on.
+
+mod listener;
+
+pub use listener::serve;
