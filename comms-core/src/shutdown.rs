@@ -167,11 +167,14 @@ impl Shutdown {
         for (place, stage) in stages.iter().enumerate() {
             let usual = if place + 1 == stages.len() { left() } else { left() / 2 };
             let limit = stage.limit.map_or(usual, |own| own.min(left()));
+            let begun = self.clock.now();
             stage.tell();
             if self.empty_within(stage, limit).await {
+                let took = self.clock.now().saturating_duration_since(begun);
+                tracing::info!(stage = stage.name(), ?took, "stage ended");
                 continue;
             }
-            tracing::warn!(stage = stage.name(), tasks = ?stage.names(), ?limit, "did not end in time; going on");
+            tracing::warn!(stage = stage.name(), tasks = ?stage.names(), ?limit, "stage did not end in time; going on");
             note(late, place, stage);
         }
         // What is late may use what is left.

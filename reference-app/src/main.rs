@@ -1,14 +1,22 @@
 //! `cargo run -p reference-app`: the marketplace on embedded parts, with nothing to install.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    io::{self, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+};
 
-use clap::Parser;
+use clap::{
+    Parser,
+    builder::{PossibleValue, PossibleValuesParser},
+};
 use comms_core::Error;
 use reference_app::{
     platform::{
-        config::{self, Config, Profile, Role},
+        config::{self, Config, Profile},
         telemetry,
     },
+    services,
     system::System,
 };
 use serde::Serialize;
@@ -19,31 +27,36 @@ use tokio::signal::unix::{SignalKind, signal};
 #[command(
     version,
     after_help = "Every setting is in docs/reference/configuration.md; \
-    COMMS_GATEWAY__LISTEN=127.0.0.1:9000 sets gateway.listen."
+    COMMS_ADMIN__LISTEN=127.0.0.1:9000 sets admin.listen."
 )]
 struct Cli {
     /// `embedded` needs nothing; `full` runs on PostgreSQL and Kafka.
     #[arg(long, value_enum)]
     profile: Option<Profile>,
     /// Services of this process, by default all.
-    #[arg(long, value_enum, value_delimiter = ',')]
-    role: Vec<Role>,
+    #[arg(long, value_delimiter = ',', value_parser = PossibleValuesParser::new(roles()))]
+    role: Vec<String>,
     /// A TOML file.
     #[arg(long)]
     config: Option<PathBuf>,
     /// Where databases and development keys live.
     #[arg(long)]
     data_dir: Option<PathBuf>,
-    /// Print the configuration as it would run, without passwords, and exit.
+    /// Print the configuration as it would run, without values that may be secret, and exit.
     #[arg(long)]
     print_config: bool,
 }
 
-/// What the command line says, as a layer of the configuration.
+/// The services with their descriptions.
+fn roles() -> Vec<PossibleValue> {
+    services::ALL.iter().map(|service| PossibleValue::new(service.name).help(service.about)).collect()
+}
+
+/// The command line as a layer of the configuration.
 #[derive(Serialize)]
 struct Overrides {
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    roles: Vec<Role>,
+    roles: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     data_dir: Option<PathBuf>,
 }
@@ -52,10 +65,9 @@ fn main() -> ExitCode {
     let Cli { profile, role, config, data_dir, print_config } = Cli::parse();
     let overrides = Overrides { roles: role, data_dir };
     let run = || -> Result<(), Error> {
-        let config = config::load(profile, config.as_deref(), overrides)?;
+        let config = config::load(&services::ALL, profile, config.as_deref(), overrides)?;
         if print_config {
-            print!("{}", config.redacted()?);
-            return Ok(());
+            return io::stdout().write_all(config.redacted()?.as_bytes()).map_err(Error::fatal);
         }
         telemetry::init_logs(&config.log)?;
         let runtime = tokio::runtime::Runtime::new().map_err(Error::fatal)?;
@@ -93,33 +105,17 @@ async fn run(config: Config) -> Result<(), Error> {
     system.shut_down(again).await
 }
 
-/// What runs where, and what to try.
+/// What runs where, and what to try. A standard output that is closed or full does not end the process.
 fn greet(system: &System) {
-    for name in ["gateway", "order", "payment", "notification", "admin"] {
-        let Some(address) = system.address(name) else { continue };
-        let scheme = if name == "notification" { "ws" } else { "http" };
-        println!("{name:<13} {scheme}://{address}");
+    let mut text = String::new();
+    for (name, scheme, address) in system.listeners() {
+        text += &format!("{name:<13} {scheme}://{address}\n");
     }
-    let (Some(gateway), Some(socket), true) =
-        (system.address("gateway"), system.address("notification"), system.has_issuer())
-    else {
-        return;
-    };
-    println!(
-        r#"
-open http://{gateway}/ and place an order, or:
-
-  TOKEN=$(curl -s http://{gateway}/dev/token -H 'content-type: application/json' -d '{{"user":"ann"}}' | sed 's/.*"token":"\([^"]*\)".*/\1/')
-
-  # place an order
-  curl -i http://{gateway}/v1/orders -H "authorization: Bearer $TOKEN" -H 'content-type: application/json' \
-    -H "idempotency-key: $(cat /proc/sys/kernel/random/uuid)" \
-    -d '{{"ad_id":"bike-42","quantity":1,"price":{{"minor":129900,"currency":"RUB"}}}}'
-
-  # watch it, in another terminal: curl speaks WebSocket's handshake and shows its frames
-  curl -sN --http1.1 http://{socket}/v1/events -H "authorization: Bearer $TOKEN" -H 'connection: upgrade' \
-    -H 'upgrade: websocket' -H 'sec-websocket-version: 13' -H 'sec-websocket-key: Y29tbXMtcmVmZXJlbmNlIQ==' --output - | cat -v
-
-Ctrl-C ends it in order; kill -9 loses nothing."#
-    );
+    for hint in system.hints() {
+        text += &format!("\n{hint}\n");
+    }
+    text += "\nCtrl-C ends it in order; kill -9 loses nothing.\n";
+    if let Err(error) = io::stdout().lock().write_all(text.as_bytes()) {
+        tracing::warn!(%error, "the addresses could not be printed");
+    }
 }

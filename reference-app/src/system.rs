@@ -1,38 +1,30 @@
-//! The whole system, or some of its roles, from configuration to shut-down.
+//! The whole system, or some of its roles, from the configuration to the shutdown.
 
-use std::{collections::BTreeMap, fs, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
-use comms_core::{Clock, Error, Health, Policy, PolicyConfig, jwt::Verifier};
-use comms_grpc::Channel;
-use comms_ws::{Hub, HubConfig};
+use comms_core::{BoxHandler, Clock, Error, Health};
 use tokio::net::TcpListener;
-use tonic::service::Routes;
 
-use crate::{
-    platform::{
-        admin,
-        config::{Config, Role},
-        data_dir::DataDir,
-        db::Db,
-        deliveries::Deliveries,
-        delivery::Delivery,
-        http,
-        identity::{self, DevIssuer},
-        listen,
-        policies::Policies,
-        stages::Stages,
-        telemetry,
-    },
-    services::{
-        gateway::{self, Gateway},
-        notification::{self, NotificationService},
-        order::{self, OrderService},
-        payment::{self, PaymentService},
-    },
+use crate::platform::{
+    admin,
+    config::Config,
+    data_dir::DataDir,
+    db::Db,
+    deliveries::Deliveries,
+    delivery::{Delivery, Handled, Source},
+    http,
+    identity::Identity,
+    listen,
+    policies::Policies,
+    service::{Database, Host, Parts, Protocol, Serves, Service},
+    stages::Stages,
+    telemetry,
 };
 
-/// The longest a call may take where its policy sets no limit.
-const CALL_LIMIT: Duration = Duration::from_secs(30);
+/// The name of the admin listener.
+const ADMIN: &str = "admin";
+/// How long the sessions of a hub may take to close.
+const HUB_DRAIN: Duration = Duration::from_secs(5);
 
 /// A running system.
 pub struct System {
@@ -43,16 +35,17 @@ pub struct System {
     policies: Policies,
     deliveries: Deliveries,
     addresses: BTreeMap<&'static str, SocketAddr>,
-    issuer: Option<DevIssuer>,
+    hints: Vec<String>,
     _data_dir: DataDir,
 }
 
 impl System {
-    /// Starts the roles of `config`, and returns when all of them answer.
+    /// Starts the roles of `config`, and returns when each of them listens. A server that is away does not stop it: the
+    /// process is unready with the reason.
     ///
     /// # Errors
-    /// `Invalid` for what the operator can mend (a busy port, a directory in use, a key that is none), else
-    /// what the database or the broker says.
+    /// Returns `Invalid` for what the operator can mend here (a busy port, a directory in use, a key that cannot be
+    /// read), and `Internal` for a service that does not do what it has registered.
     pub async fn start(config: Config) -> Result<Self, Error> {
         let data_dir = DataDir::lock(&config.data_dir)?;
         let clock = Clock::system();
@@ -63,33 +56,34 @@ impl System {
             deliveries: Deliveries::default(),
             clock,
             addresses: BTreeMap::new(),
-            issuer: None,
+            hints: Vec::new(),
             _data_dir: data_dir,
             config,
         };
         let starting = system.health.component("start");
         // Listeners first: a busy port is seen before anything is written or joined.
         let listeners = system.bind().await?;
-        let started = system.start_roles(listeners).await;
+        let started = system.start_services(listeners).await;
         if let Err(error) = started {
-            let limit = Duration::from_secs(system.config.shutdown_seconds);
-            let _ = system.stages.shut_down(limit, std::future::pending()).await;
+            let _ = system.stages.shut_down(system.config.shutdown.limit, std::future::pending()).await;
             return Err(error);
         }
         starting.ready();
         Ok(system)
     }
 
-    /// Where a listener is: `gateway`, `order`, `payment`, `notification`, `admin`.
-    #[must_use]
-    pub fn address(&self, name: &str) -> Option<SocketAddr> {
-        self.addresses.get(name).copied()
+    /// The listeners of this process with their schemes and addresses, in the order of the services, then `admin`.
+    pub fn listeners(&self) -> impl Iterator<Item = (&'static str, &'static str, SocketAddr)> {
+        let services = self.config.services().iter();
+        let all = services.filter_map(|service| Some((service.name, service.protocol?.scheme())));
+        all.chain([(ADMIN, Protocol::Http.scheme())])
+            .filter_map(|(name, scheme)| Some((name, scheme, *self.addresses.get(name)?)))
     }
 
-    /// Whether tokens can be had here.
+    /// What a person may try, as the services put it.
     #[must_use]
-    pub fn has_issuer(&self) -> bool {
-        self.issuer.is_some()
+    pub fn hints(&self) -> &[String] {
+        &self.hints
     }
 
     /// Resolves when a part of it has failed for good.
@@ -97,71 +91,56 @@ impl System {
         self.stages.failed().await;
     }
 
-    /// Ends it in order: unready, no new requests, consumers, calls, relays, sockets, databases; at once when
-    /// `now` resolves.
+    /// Ends it in order: readiness fails, the listeners go on accepting for `shutdown.accepting`, then the stages end one
+    /// after the other; at once when `now` resolves.
     ///
     /// # Errors
-    /// The failure of a part, where that was why; `Fatal` where it was cut short.
+    /// Returns the failure of the part that caused the shutdown, and `Fatal` if the shutdown was cut short.
     pub async fn shut_down(self, now: impl Future<Output = ()>) -> Result<(), Error> {
         self.health.component("shutting down").unready("draining");
-        let limit = Duration::from_secs(self.config.shutdown_seconds);
-        self.stages.shut_down(limit, now).await
+        let accepting = self.config.shutdown.accepting;
+        let mut now = std::pin::pin!(now);
+        if !accepting.is_zero() {
+            tracing::info!(?accepting, "unready; the listeners go on accepting");
+            tokio::select! {
+                () = self.clock.sleep(accepting) => {}
+                () = self.failed() => {}
+                () = &mut now => return self.stages.shut_down(self.config.shutdown.limit, std::future::ready(())).await,
+            }
+        }
+        self.stages.shut_down(self.config.shutdown.limit, now).await
     }
 
     async fn bind(&mut self) -> Result<BTreeMap<&'static str, TcpListener>, Error> {
-        let config = &self.config;
-        let wanted = [
-            ("gateway", Some(Role::Gateway), config.gateway.listen),
-            ("order", Some(Role::Order), config.order.listen),
-            ("payment", Some(Role::Payment), config.payment.listen),
-            ("notification", Some(Role::Notification), config.notification.listen),
-            ("admin", None, config.admin.listen),
-        ];
+        let mut wanted = vec![(ADMIN, self.config.admin.listen)];
+        for service in self.config.running().filter(|service| service.protocol.is_some()) {
+            wanted.push((service.name, self.config.listen(service.name)?));
+        }
         let mut listeners = BTreeMap::new();
-        for (name, role, address) in wanted {
-            if role.is_none_or(|role| config.runs(role)) {
-                let listener = listen::bind(address, &format!("{name}.listen")).await?;
-                self.addresses.insert(name, listen::address(&listener)?);
-                listeners.insert(name, listener);
-            }
+        for (name, address) in wanted {
+            let listener = listen::bind(address, &format!("{name}.listen")).await?;
+            self.addresses.insert(name, listen::address(&listener)?);
+            listeners.insert(name, listener);
         }
         Ok(listeners)
     }
 
-    async fn start_roles(&mut self, mut listeners: BTreeMap<&'static str, TcpListener>) -> Result<(), Error> {
-        let metrics = telemetry::init_metrics()?;
-        let (health, policies) = (self.health.clone(), self.policies.clone());
-        let deliveries = self.deliveries.clone();
-        if let Some(listener) = listeners.remove("admin") {
-            let serve = move |told| admin::serve(listener, health, policies, deliveries, metrics, told);
-            self.stages.admin.spawn("admin", serve);
-        }
-        let verifier = self.verifier()?;
-        let (mut sources, mut subscriptions) = (Vec::new(), Vec::new());
-
-        if let Some(listener) = listeners.remove("payment") {
-            let db = self.open(payment::SCHEMA, &payment::MIGRATIONS).await?;
-            let service = PaymentService::new(db, self.config.payment.limit_minor, self.clock.clone());
-            self.serve_grpc("payment grpc", listener, service.routes());
-            sources.push(service.source());
-            subscriptions.extend(service.subscriptions());
-        }
-        if let Some(listener) = listeners.remove("order") {
-            let db = self.open(order::SCHEMA, &order::MIGRATIONS).await?;
-            let service = OrderService::new(db, self.clock.clone());
-            self.serve_grpc("order grpc", listener, service.routes());
-            sources.push(service.source());
-            let payments = self.channel("payment", self.config.payment.url.as_deref())?;
-            let policy = self.policy("payment", &self.config.policies.payment)?;
-            subscriptions.extend(service.subscriptions(payments, policy));
-        }
-        if let Some(listener) = listeners.remove("notification") {
-            let db = self.open(notification::SCHEMA, &notification::MIGRATIONS).await?;
-            let hub = self.hub()?;
-            let service = NotificationService::new(db, hub.clone(), self.clock.clone());
-            self.serve_sockets(listener, service.routes(verifier.clone()), hub);
-            sources.push(service.source());
-            subscriptions.extend(service.subscriptions());
+    async fn start_services(
+        &mut self,
+        mut listeners: BTreeMap<&'static str, TcpListener>,
+    ) -> Result<(), Error> {
+        self.serve_admin(listeners.remove(ADMIN))?;
+        let identity = Identity::load(&self.config, &self.clock)?;
+        let running: Vec<&'static Service> = self.config.running().collect();
+        let (mut sources, mut subscriptions, mut served) = (Vec::new(), Vec::new(), Vec::new());
+        for service in running {
+            let parts = self.start_service(service, &identity, &mut sources).await?;
+            subscriptions.extend(handled(service, parts.handlers));
+            for each in parts.loops {
+                self.stages.consumers.spawn(each.name, each.run);
+            }
+            self.hints.extend(parts.hint);
+            served.push((service.name, listeners.remove(service.name), parts.serves));
         }
         let delivery = Delivery {
             config: &self.config,
@@ -171,36 +150,45 @@ impl System {
             clock: &self.clock,
         };
         delivery.start(sources, subscriptions)?;
-        // The edge last: nobody is let in before there is somebody behind it.
-        if let Some(listener) = listeners.remove("gateway") {
-            let routes = self.gateway(verifier)?.routes();
-            self.stages.edge.spawn("gateway", move |told| http::serve(listener, routes, told.wait()));
+        for (name, listener, serves) in served {
+            if let Some(listener) = listener {
+                self.serve(name, listener, serves);
+            }
         }
         Ok(())
     }
 
-    fn verifier(&mut self) -> Result<Verifier, Error> {
-        let auth = &self.config.auth;
-        match &auth.public_key_file {
-            Some(file) => {
-                let pem = fs::read_to_string(file)
-                    .map_err(|e| Error::invalid(format!("auth.public_key_file {}: {e}", file.display())))?;
-                identity::verifier(&pem, auth, &self.clock)
-            }
-            None => {
-                let issuer = DevIssuer::load(&self.config.data_dir, auth, &self.clock)?;
-                let verifier = identity::verifier(issuer.public_pem(), auth, &self.clock);
-                self.issuer = Some(issuer);
-                verifier
-            }
+    async fn start_service(
+        &self,
+        service: &'static Service,
+        identity: &Identity,
+        sources: &mut Vec<Source>,
+    ) -> Result<Parts, Error> {
+        let database = match &service.database {
+            Some(database) => Some(self.open(database).await?),
+            None => None,
+        };
+        if let Some(db) = database.clone() {
+            sources.push(Source { name: service.source, db, topics: service.topics });
         }
+        let host = Host {
+            service,
+            services: self.config.services(),
+            config: &self.config,
+            addresses: &self.addresses,
+            database,
+            identity,
+            policies: &self.policies,
+            health: &self.health,
+            clock: &self.clock,
+        };
+        let parts = (service.start)(&host).map_err(|e| e.context(format_args!("start {}", service.name)))?;
+        parts.match_registration(service)?;
+        Ok(parts)
     }
 
-    async fn open(
-        &mut self,
-        schema: &'static str,
-        migrations: &sqlx::migrate::Migrator,
-    ) -> Result<Db, Error> {
+    async fn open(&self, database: &'static Database) -> Result<Db, Error> {
+        let Database { schema, migrations } = *database;
         let db = match &self.config.database {
             Some(d) => Db::postgres(&d.url, schema, d.max_connections, migrations, &self.clock).await,
             None => Db::sqlite(&self.config.data_dir, schema, migrations).await,
@@ -214,62 +202,44 @@ impl System {
         Ok(db)
     }
 
-    /// A channel to a service: by its configured URL, else by the address it got in this process.
-    fn channel(&self, name: &'static str, url: Option<&str>) -> Result<Channel, Error> {
-        let bound = self.address(name).map(|address| format!("http://{address}"));
-        let url = url.map(str::to_owned).or(bound).unwrap_or_default();
-        Channel::builder(url).peer(name).timeout(CALL_LIMIT).clock(self.clock.clone()).build()
-    }
-
-    /// The guards of the calls to a service.
-    fn policy(&self, name: &'static str, config: &PolicyConfig) -> Result<Policy, Error> {
-        self.policies.add(name, config.clone(), &self.clock, &self.health)
-    }
-
-    fn hub(&self) -> Result<Hub, Error> {
-        let mut config = HubConfig::default();
-        config.origins = self.config.notification.origins.clone();
-        if let Some(gateway) = self.address("gateway") {
-            // A browser calls this machine by any of its names.
-            let hosts = [gateway.to_string(), format!("localhost:{}", gateway.port())];
-            config.origins.extend(hosts.map(|host| format!("http://{host}")));
+    fn serve_admin(&self, listener: Option<TcpListener>) -> Result<(), Error> {
+        let metrics = telemetry::init_metrics()?;
+        let (health, policies) = (self.health.clone(), self.policies.clone());
+        let deliveries = self.deliveries.clone();
+        if let Some(listener) = listener {
+            let serve = move |told| admin::serve(listener, health, policies, deliveries, metrics, told);
+            self.stages.admin.spawn(ADMIN, serve);
         }
-        Hub::new(config, self.clock.clone())
+        Ok(())
     }
 
-    fn gateway(&self, verifier: Verifier) -> Result<Gateway, Error> {
-        let config = &self.config.gateway;
-        let timeout = Duration::from_millis(config.request_timeout_ms);
-        // What is configured is what clients can reach; the bound address is what is known without that.
-        let configured = self.config.notification.url.clone();
-        let bound = self.address("notification").map(|address| format!("ws://{address}"));
-        let websocket_url = configured.or(bound).unwrap_or_default();
-        Ok(Gateway::new(gateway::Settings {
-            orders: self.channel("order", self.config.order.url.as_deref())?,
-            policy: self.policy("order", &self.config.policies.order)?,
-            verifier,
-            issuer: self.issuer.clone(),
-            websocket_url,
-            timeout,
-            body_limit: config.body_limit,
-            clock: self.clock.clone(),
-        }))
+    fn serve(&self, name: &'static str, listener: TcpListener, serves: Serves) {
+        match serves {
+            Serves::Nothing => {}
+            Serves::Grpc(routes) => {
+                let (config, clock) = (comms_grpc::ServerConfig::default(), self.clock.clone());
+                self.stages
+                    .calls
+                    .spawn(name, move |told| comms_grpc::serve(listener, routes, config, clock, told.wait()));
+            }
+            Serves::Http(routes) => {
+                self.stages.edge.spawn(name, move |told| http::serve(listener, routes, told.wait()));
+            }
+            Serves::Sockets(routes, hub) => {
+                self.stages.sockets.spawn(name, move |told| async move {
+                    let ends = async move {
+                        told.wait().await;
+                        hub.drain(HUB_DRAIN).await;
+                    };
+                    http::serve(listener, routes, ends).await
+                });
+            }
+        }
     }
+}
 
-    fn serve_grpc(&self, name: &'static str, listener: TcpListener, routes: Routes) {
-        let clock = self.clock.clone();
-        self.stages.calls.spawn(name, move |told| {
-            comms_grpc::serve(listener, routes, comms_grpc::ServerConfig::default(), clock, told.wait())
-        });
-    }
-
-    fn serve_sockets(&self, listener: TcpListener, routes: axum::Router, hub: Hub) {
-        self.stages.sockets.spawn("sockets", move |told| async move {
-            let ends = async move {
-                told.wait().await;
-                hub.drain(Duration::from_secs(5)).await;
-            };
-            http::serve(listener, routes, ends).await
-        });
-    }
+fn handled(service: &Service, handlers: Vec<(&'static str, BoxHandler)>) -> Vec<Handled> {
+    let find = |group| service.subscriptions.iter().find(|one| one.group == group).copied();
+    let known = handlers.into_iter().filter_map(|(group, handler)| Some((find(group)?, handler)));
+    known.map(|(subscription, handler)| Handled { subscription, handler }).collect()
 }

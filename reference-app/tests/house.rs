@@ -2,7 +2,11 @@
 //! no unsafe code without an argument.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use serde_json::Value;
 
@@ -101,6 +105,35 @@ fn modules_with_unsafe_code_are_counted() {
     assert!(found.is_empty(), "{found:?}");
 }
 
+/// A service is its folder, its contract and one line of the list: nothing else of the program names it.
+#[test]
+fn no_file_outside_its_folder_names_a_service() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let services = fs::read_dir(source.join("services")).unwrap().map(|entry| entry.unwrap().path());
+    let names: Vec<_> = services
+        .filter(|path| path.is_dir())
+        .map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
+        .collect();
+    assert!(names.contains(&"payment".to_owned()), "{names:?}");
+    let mut files = vec![source.join("../build.rs"), source.join("platform/config/defaults.toml")];
+    files.extend(["system.rs", "main.rs", "lib.rs"].map(|file| source.join(file)));
+    rust_files(&source.join("platform"), &mut files);
+    for file in files.iter().filter(|file| !file.ends_with("tests.rs")) {
+        let text = fs::read_to_string(file).unwrap();
+        let program = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        for (line, name) in program.lines().flat_map(|line| names.iter().map(move |name| (line, name))) {
+            let words = line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '-');
+            // "In order" is English.
+            let named = name != "order" && words.clone().any(|word| word == name);
+            let quoted = line.contains(&format!("\"{name}\"")) || line.contains(&format!("{name}::"));
+            let full = words
+                .clone()
+                .any(|word| word == format!("{name}-service") || word == format!("{name}_service"));
+            assert!(!named && !quoted && !full, "{} names the service {name}: {line}", file.display());
+        }
+    }
+}
+
 /// `docs/guarantees.md` names the test that breaks if a sentence is false: each of them exists.
 #[test]
 fn every_test_that_the_guarantees_name_exists() {
@@ -129,12 +162,18 @@ fn is_test_name(name: &str) -> bool {
 }
 
 fn collect(folder: &Path, sources: &mut String) {
+    let mut files = Vec::new();
+    rust_files(folder, &mut files);
+    files.iter().for_each(|file| sources.push_str(&fs::read_to_string(file).unwrap()));
+}
+
+fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for path in entries.map(|entry| entry.unwrap().path()) {
         if path.is_dir() {
-            collect(&path, sources);
+            rust_files(&path, files);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
-            sources.push_str(&fs::read_to_string(&path).unwrap());
+            files.push(path);
         }
     }
 }

@@ -7,8 +7,3 @@ pub mod payment;
 pub use money::Money;
 pub use order::{OrderStatus, OrderStatusChanged};
 pub use payment::{PaymentStatus, PaymentStatusChanged};
-
-use comms_core::Event;
-
-/// Topics, with the number of partitions they have on a broker.
-pub const TOPICS: [(&str, i32); 2] = [(OrderStatusChanged::TYPE, 6), (PaymentStatusChanged::TYPE, 6)];

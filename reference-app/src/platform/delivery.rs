@@ -17,9 +17,9 @@ use super::{
     db::Db,
     deliveries::Deliveries,
     prefix::Prefixed,
+    service::{Subscription, Topic},
     stages::Stages,
 };
-use crate::contracts;
 
 /// How long the broker may take to have the topics before the reason is shown. Then it is asked again.
 const PROVISION_ROUND: Duration = Duration::from_secs(5);
@@ -32,21 +32,19 @@ const DATA_DIR_OWNER: &str = "the process that has locked the data directory";
 
 /// A service's outbox, and the topics it owns.
 pub struct Source {
-    /// The service.
+    /// The `source` of its events.
     pub name: &'static str,
     /// Its database.
     pub db: Db,
     /// Topics that it alone writes.
-    pub topics: &'static [&'static str],
+    pub topics: &'static [Topic],
 }
 
-/// A handler that wants the events of a topic.
-pub struct Subscription {
-    /// The consumer group: half of the inbox key, and the name of its cursor.
-    pub group: &'static str,
-    /// What it wants.
-    pub topic: &'static str,
-    /// Who handles it.
+/// A group that reads a topic, with its handler.
+pub struct Handled {
+    /// The group and its topic.
+    pub subscription: Subscription,
+    /// The handler.
     pub handler: BoxHandler,
 }
 
@@ -79,8 +77,9 @@ impl Delivery<'_> {
     /// # Errors
     /// Returns `Invalid` for a configuration that cannot work. A broker that is away, or that refuses a topic, is no
     /// error: the process is unready with the reason, and relays and consumers begin when the topics are there.
-    pub fn start(&self, sources: Vec<Source>, subscriptions: Vec<Subscription>) -> Result<(), Error> {
+    pub fn start(&self, sources: Vec<Source>, subscriptions: Vec<Handled>) -> Result<(), Error> {
         match &self.config.kafka {
+            _ if sources.is_empty() && subscriptions.is_empty() => Ok(()),
             Some(kafka) => self.by_kafka(kafka, sources, subscriptions),
             None => self.in_process(&sources, subscriptions),
         }
@@ -90,16 +89,17 @@ impl Delivery<'_> {
         &self,
         kafka: &config::Kafka,
         sources: Vec<Source>,
-        subscriptions: Vec<Subscription>,
+        subscriptions: Vec<Handled>,
     ) -> Result<(), Error> {
         let mut settings = KafkaConfig::new(&kafka.brokers);
         settings.client_id = "comms-reference-app".to_owned();
         settings.rack = kafka.rack.clone();
         settings.librdkafka = kafka.librdkafka.clone();
         let named = |name: &str| format!("{}{name}", kafka.prefix);
-        let topics: Vec<TopicSpec> = contracts::TOPICS
-            .iter()
-            .map(|&(name, partitions)| TopicSpec::new(named(name), partitions, kafka.replication_factor))
+        let topics: Vec<TopicSpec> = self
+            .topics(&sources, &subscriptions)
+            .into_iter()
+            .map(|topic| TopicSpec::new(named(topic.name), topic.partitions, kafka.replication_factor))
             .flat_map(|topic| [topic.dead_letters(), topic])
             .collect();
         let ready = self.provision(settings.clone(), topics);
@@ -116,7 +116,7 @@ impl Delivery<'_> {
             });
         }
         let limits = &self.config.health;
-        for Subscription { group, topic, handler } in subscriptions {
+        for Handled { subscription: Subscription { group, topic }, handler } in subscriptions {
             let consumer = Consumer::builder(&settings, named(group))
                 .on(named(topic), handler)
                 .attempts(self.attempts()?)
@@ -136,6 +136,16 @@ impl Delivery<'_> {
             });
         }
         Ok(())
+    }
+
+    /// The topics that this process writes or reads.
+    fn topics(&self, sources: &[Source], subscriptions: &[Handled]) -> Vec<Topic> {
+        let used = |topic: &Topic| {
+            let read = subscriptions.iter().any(|one| one.subscription.topic == topic.name);
+            read || sources.iter().any(|source| source.topics.contains(topic))
+        };
+        let all = self.config.services().iter().flat_map(|service| service.topics);
+        all.copied().filter(used).collect()
     }
 
     /// Makes the topics in the background, and asks again until they are there or the process shuts down.
@@ -164,9 +174,9 @@ impl Delivery<'_> {
         ready
     }
 
-    fn in_process(&self, sources: &[Source], subscriptions: Vec<Subscription>) -> Result<(), Error> {
-        for Subscription { group, topic, handler } in subscriptions {
-            let owner = sources.iter().find(|source| source.topics.contains(&topic));
+    fn in_process(&self, sources: &[Source], subscriptions: Vec<Handled>) -> Result<(), Error> {
+        for Handled { subscription: Subscription { group, topic }, handler } in subscriptions {
+            let owner = sources.iter().find(|source| source.topics.iter().any(|owned| owned.name == topic));
             let owner =
                 owner.ok_or_else(|| Error::invalid(format!("no service here owns the topic {topic}")))?;
             let holds = self.holds();
@@ -207,7 +217,7 @@ impl Delivery<'_> {
             .db
             .relay(publisher)
             .name(name)
-            .lease(Duration::from_millis(self.config.relay.lease_ms))
+            .lease(self.config.relay.lease)
             .parked_limit(self.config.health.parked_keys)
             .clock(self.clock.clone())
             .health(self.health.component(&part))
@@ -220,7 +230,7 @@ impl Delivery<'_> {
             Some(owner) => builder.owner(owner).build()?,
             None => builder.build()?,
         };
-        self.watch(format!("{part}, lag in seconds"), self.config.health.relay_lag_seconds, relay.lag());
+        self.watch(format!("{part}, lag in seconds"), self.config.health.relay_lag.as_secs(), relay.lag());
         Ok(relay)
     }
 
@@ -245,18 +255,15 @@ impl Delivery<'_> {
     }
 
     fn silence(&self) -> Duration {
-        Duration::from_secs(self.config.health.silence_seconds)
+        self.config.health.silence
     }
 
     fn attempts(&self) -> Result<Attempts, Error> {
         let consumer = &self.config.consumer;
         let mut attempts = Attempts::default();
         attempts.limit = consumer.attempts;
-        attempts.backoff = Backoff::new(
-            Duration::from_millis(consumer.backoff_ms),
-            Duration::from_millis(consumer.backoff_cap_ms),
-        )
-        .map_err(|e| e.context("configuration: consumer.backoff_ms, consumer.backoff_cap_ms"))?;
+        attempts.backoff = Backoff::new(consumer.backoff, consumer.backoff_cap)
+            .map_err(|e| e.context("configuration: consumer.backoff, consumer.backoff_cap"))?;
         Ok(attempts)
     }
 }

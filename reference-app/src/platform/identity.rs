@@ -1,6 +1,6 @@
 //! Who is believed: the verifier of tokens, and the development issuer that exists only in embedded.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use comms_core::{
     Clock, Error,
@@ -8,10 +8,38 @@ use comms_core::{
 };
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header};
 
-use super::{config::Auth, data_dir::secret_file};
+use super::{
+    config::{Auth, Platform},
+    data_dir::secret_file,
+};
 
 /// How long a development token is valid.
 pub const TOKEN_LIFE: Duration = Duration::from_secs(3_600);
+
+/// The tokens of this process: the verifier, and in development the issuer.
+pub struct Identity {
+    /// The verifier of tokens.
+    pub verifier: Verifier,
+    /// The development issuer; `None` where a public key is configured.
+    pub issuer: Option<DevIssuer>,
+}
+
+impl Identity {
+    /// The configured public key, or the development key of the data directory.
+    ///
+    /// # Errors
+    /// Returns `Invalid` if the key cannot be read.
+    pub fn load(config: &Platform, clock: &Clock) -> Result<Self, Error> {
+        let auth = &config.auth;
+        let Some(file) = &auth.public_key_file else {
+            let issuer = DevIssuer::load(&config.data_dir, auth, clock)?;
+            return Ok(Self { verifier: verifier(issuer.public_pem(), auth, clock)?, issuer: Some(issuer) });
+        };
+        let pem = fs::read_to_string(file)
+            .map_err(|error| Error::invalid(format!("auth.public_key_file {}: {error}", file.display())))?;
+        Ok(Self { verifier: verifier(&pem, auth, clock)?, issuer: None })
+    }
+}
 
 /// Issues tokens with a key kept in the data directory. For development alone.
 #[derive(Clone)]

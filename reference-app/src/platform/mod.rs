@@ -13,5 +13,6 @@ pub mod key;
 pub mod listen;
 pub mod policies;
 pub mod prefix;
+pub mod service;
 pub mod stages;
 pub mod telemetry;

@@ -45,8 +45,8 @@ async fn chaos_broker_killed() {
 async fn chaos_database_crashed_after_idle_phases() {
     let few = [
         ("COMMS_CONSUMER__ATTEMPTS", "3"),
-        ("COMMS_CONSUMER__BACKOFF_MS", "50"),
-        ("COMMS_CONSUMER__BACKOFF_CAP_MS", "200"),
+        ("COMMS_CONSUMER__BACKOFF", "50ms"),
+        ("COMMS_CONSUMER__BACKOFF_CAP", "200ms"),
         // Several crashes in a minute: a breaker that stays open for longer would keep orders out of the next one.
         ("COMMS_POLICIES__ORDER__BREAKER__OPEN_LIMIT", "2s"),
     ];

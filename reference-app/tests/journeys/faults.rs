@@ -42,8 +42,8 @@ async fn behind_a_peer(mode: Mode) -> (Marketplace, Peer) {
             ("COMMS_PAYMENT__URL", peer.url()),
             ("COMMS_POLICIES__PAYMENT__BREAKER", "false"),
             ("COMMS_CONSUMER__ATTEMPTS", "3"),
-            ("COMMS_CONSUMER__BACKOFF_MS", "50"),
-            ("COMMS_CONSUMER__BACKOFF_CAP_MS", "400"),
+            ("COMMS_CONSUMER__BACKOFF", "50ms"),
+            ("COMMS_CONSUMER__BACKOFF_CAP", "400ms"),
         ],
     )
     .await;

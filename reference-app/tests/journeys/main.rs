@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod added;
 mod away;
 mod bad_input;
 mod faults;

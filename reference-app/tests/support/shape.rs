@@ -121,7 +121,7 @@ fn environment(dir: &TempDir, issuer: &DevIssuer) -> Vec<(String, String)> {
         ("COMMS_AUTH__ISSUER".into(), "tests".into()),
         ("COMMS_AUTH__PUBLIC_KEY_FILE".into(), key.display().to_string()),
         // A killed relay's lease is short, so that many kills fit into one test.
-        ("COMMS_RELAY__LEASE_MS".into(), "1500".into()),
+        ("COMMS_RELAY__LEASE".into(), "1500ms".into()),
     ]
 }
 

@@ -9,35 +9,71 @@ use figment::{
 };
 use serde::Serialize;
 
-use super::{Config, Profile};
+use super::{
+    Config, Profile, RESERVED, explain,
+    tree::{self, Place, Tree},
+};
+use crate::platform::service::Service;
 
-/// The defaults, as a file would say them. Every key of the tree is here or is optional.
+/// The defaults of the platform, as a file would have them. Every key of the tree is there or is optional.
 const DEFAULTS: &str = include_str!("defaults.toml");
+/// What the profile `full` changes in them.
+const FULL: &str = include_str!("full.toml");
 
-/// Loads the tree for `profile`: defaults, `file`, environment, `overrides` (the command line).
+/// Loads the configuration of `services`: defaults, those of the profile, `file`, environment, `overrides` (the command
+/// line). `profile` is that of the command line.
 ///
 /// # Errors
-/// `Invalid`, naming the key and where it was found, for an unknown key or a value of the wrong type.
+/// Returns `Invalid` for an unknown key, a value of the wrong type and a combination that cannot work, with the key as it
+/// was written and the place. The value of a key that may be secret is not repeated.
 pub fn load(
+    services: &[&'static Service],
     profile: Option<Profile>,
     file: Option<&Path>,
     overrides: impl Serialize,
 ) -> Result<Config, Error> {
-    let mut figment = Figment::from(Toml::string(DEFAULTS));
+    read(services, profile, file, overrides).map_err(|error| error.context("configuration"))
+}
+
+fn read(
+    services: &[&'static Service],
+    profile: Option<Profile>,
+    file: Option<&Path>,
+    overrides: impl Serialize,
+) -> Result<Config, Error> {
+    let mut layers = Vec::new();
     if let Some(file) = file {
-        if !file.is_file() {
-            return Err(Error::invalid(format!("configuration file {} is not there", file.display())));
-        }
-        figment = figment.merge(Toml::file_exact(file));
+        layers.push((Place::File(file.display().to_string()), Figment::from(tree::file(file)?)));
     }
     // COMMS_TEST_… belongs to the tests of this workspace, not to the product.
     let env = Env::prefixed("COMMS_").filter(|key| !key.starts_with("test_")).split("__");
-    figment = figment.merge(env).merge(Serialized::globals(overrides));
+    layers.push((Place::Environment, Figment::from(env)));
+    let mut arguments = Figment::from(Serialized::defaults(overrides));
     if let Some(profile) = profile {
-        figment = figment.merge(Serialized::global("profile", profile));
+        arguments = arguments.merge(Serialized::default("profile", profile));
     }
-    let config: Config =
-        figment.extract().map_err(|e| Error::invalid(e.to_string()).context("configuration"))?;
-    config.validate().map_err(|e| e.context("configuration"))?;
+    layers.push((Place::CommandLine, arguments));
+    layers.insert(0, (Place::Defaults, defaults(services, Profile::Embedded)));
+    let tree = Tree::merge(services, layers.clone())?;
+    let profile = tree.section("profile", &[])?;
+    layers[0].1 = defaults(services, profile);
+    let tree = Tree::merge(services, layers)?;
+
+    let known = || RESERVED.into_iter().chain(services.iter().map(|service| service.name));
+    if let Some(key) = tree.root().keys().find(|key| !known().any(|known| known == *key)) {
+        let sections: Vec<Vec<&str>> = known().map(|section| vec![section]).collect();
+        return Err(explain::unknown(&tree, &[key], &sections));
+    }
+    let config = Config { platform: tree.read()?, services: services.to_vec(), tree };
+    config.validate()?;
     Ok(config)
+}
+
+fn defaults(services: &[&'static Service], profile: Profile) -> Figment {
+    let names: Vec<_> = services.iter().map(|service| service.name).collect();
+    let mut defaults = Figment::from(Toml::string(DEFAULTS)).merge(Serialized::default("roles", &names));
+    if profile == Profile::Full {
+        defaults = defaults.merge(Toml::string(FULL));
+    }
+    services.iter().fold(defaults, |defaults, service| defaults.merge(Toml::string(service.defaults)))
 }

@@ -2,10 +2,17 @@ use std::path::Path;
 
 use figment::Jail;
 
-use super::*;
+use serde::Serialize;
+
+use super::{load as load_tree, *};
+use crate::services;
 
 #[derive(Serialize)]
 struct Nothing {}
+
+fn load(profile: Option<Profile>, file: Option<&Path>, overrides: Nothing) -> Result<Config, Error> {
+    load_tree(&services::ALL, profile, file, overrides)
+}
 
 #[test]
 #[expect(clippy::result_large_err, reason = "the signature of Jail")]
@@ -15,13 +22,13 @@ fn layers_override_each_other_and_unknown_keys_are_refused() {
         jail.create_file("app.toml", "[gateway]\nlisten = \"127.0.0.1:1\"\nbody_limit = 7\n")?;
         jail.set_env("COMMS_GATEWAY__LISTEN", "127.0.0.1:2");
         let config = load(None, Some(Path::new("app.toml")), Nothing {}).unwrap();
-        assert_eq!(config.gateway.listen.port(), 2);
-        assert_eq!(config.gateway.body_limit, 7);
-        assert_eq!(config.order.listen.port(), 7101);
+        assert_eq!(config.listen("gateway").unwrap().port(), 2);
+        assert!(config.redacted().unwrap().contains("body_limit = 7"));
+        assert_eq!(config.listen("order").unwrap().port(), 7101);
 
         jail.set_env("COMMS_GATEWAY__LISTNE", "127.0.0.1:2");
         let error = load(None, None, Nothing {}).unwrap_err().chain().to_string();
-        assert!(error.contains("listne") && error.contains("COMMS_"), "{error}");
+        assert!(error.contains("COMMS_GATEWAY__LISTNE; the nearest key is COMMS_GATEWAY__LISTEN"), "{error}");
         Ok(())
     });
 }
@@ -33,7 +40,10 @@ fn a_typo_in_the_file_is_named_with_the_file() {
         jail.clear_env();
         jail.create_file("app.toml", "[gatewya]\nlisten = \"127.0.0.1:1\"\n")?;
         let error = load(None, Some(Path::new("app.toml")), Nothing {}).unwrap_err().chain().to_string();
-        assert!(error.contains("gatewya") && error.contains("app.toml"), "{error}");
+        assert!(error.contains("unknown key gatewya in app.toml; the nearest key is gateway"), "{error}");
+        jail.create_file("inner.toml", "[gateway]\nlsten = \"127.0.0.1:1\"\n")?;
+        let error = load(None, Some(Path::new("inner.toml")), Nothing {}).unwrap_err().chain().to_string();
+        assert!(error.contains("gateway.lsten in inner.toml; the nearest key is gateway.listen"), "{error}");
         let error = load(None, Some(Path::new("none.toml")), Nothing {}).unwrap_err().chain().to_string();
         assert!(error.contains("none.toml is not there"), "{error}");
         Ok(())
@@ -68,33 +78,36 @@ fn policies_are_a_table_per_destination_with_durations_as_text() {
         jail.clear_env();
         let seconds = std::time::Duration::from_secs;
         let defaults = load(None, None, Nothing {}).unwrap();
-        assert_eq!(defaults.policies.order.timeout, Some(seconds(4)));
-        assert_eq!(defaults.policies.order.retry.as_ref().unwrap().attempts, 3);
-        assert!(defaults.policies.payment.retry.is_none(), "the consumer tries again");
+        assert_eq!(defaults.policies["order"].timeout, Some(seconds(4)));
+        assert_eq!(defaults.policies["order"].retry.as_ref().unwrap().attempts, 3);
+        assert!(defaults.policies["payment"].retry.is_none(), "the consumer tries again");
         let file = "[policies.payment]\nbulkhead = false\nretry = { attempts = 2 }\n[policies.order]\nbreaker = false";
         jail.create_file("app.toml", file)?;
         jail.set_env("COMMS_POLICIES__PAYMENT__BREAKER__OPEN_FOR", "1m 30s");
         let config = load(None, Some(Path::new("app.toml")), Nothing {}).unwrap();
-        let payment = &config.policies.payment;
+        let payment = &config.policies["payment"];
         let breaker = payment.breaker.as_ref().unwrap();
         assert_eq!((breaker.open_for, breaker.failures, payment.timeout), (seconds(90), 5, Some(seconds(3))));
         assert_eq!(payment.retry.as_ref().unwrap().attempts, 2);
-        assert!(payment.bulkhead.is_none() && config.policies.order.breaker.is_none());
+        assert!(payment.bulkhead.is_none() && config.policies["order"].breaker.is_none());
 
         let file = "[policies.order]\nretry = { backoff = { jitter = \"full\" } }
             breaker = { jitter = 0.5, window = { over = { calls = 100 }, slow_after = \"1s\" } }
             [policies.payment.retry]\nbackoff = { jitter = { ratio = 0.5 } }\nbudget = false";
         jail.create_file("whole.toml", file)?;
-        let whole = load(None, Some(Path::new("whole.toml")), Nothing {}).unwrap().policies;
-        let window = whole.order.breaker.as_ref().and_then(|breaker| breaker.window.as_ref()).unwrap();
+        let whole = load(None, Some(Path::new("whole.toml")), Nothing {}).unwrap().policies.clone();
+        let window = whole["order"].breaker.as_ref().and_then(|breaker| breaker.window.as_ref()).unwrap();
         assert_eq!((window.min_calls, window.slow_after), (20, Some(seconds(1))));
-        assert!(whole.payment.retry.as_ref().unwrap().budget.is_none());
+        assert!(whole["payment"].retry.as_ref().unwrap().budget.is_none());
 
         // What is printed is a configuration that says the same.
         jail.clear_env();
         jail.create_file("printed.toml", &config.redacted().unwrap())?;
         let again = load(None, Some(Path::new("printed.toml")), Nothing {}).unwrap();
-        assert_eq!((&again.policies.order, &again.policies.payment), (&config.policies.order, payment));
+        assert_eq!(
+            (&again.policies["order"], &again.policies["payment"]),
+            (&config.policies["order"], payment)
+        );
         Ok(())
     });
 }
@@ -103,12 +116,12 @@ fn policies_are_a_table_per_destination_with_durations_as_text() {
 #[expect(clippy::result_large_err, reason = "the signature of Jail")]
 fn a_wrong_policy_is_refused_with_its_place() {
     let table: [(&str, &str, &[&str]); 6] = [
-        ("COMMS_POLICIES__PAYMNT__TIMEOUT", "1s", &["paymnt", "`order` or `payment`"]),
-        ("COMMS_POLICIES__PAYMENT__TIMEUOT", "1s", &["timeuot", "timeout"]),
-        ("COMMS_POLICIES__PAYMENT__BREAKER__OPENFOR", "1s", &["openfor", "open_for"]),
+        ("COMMS_POLICIES__PAYMNT__TIMEOUT", "1s", &["COMMS_POLICIES__PAYMNT", "COMMS_POLICIES__PAYMENT"]),
+        ("COMMS_POLICIES__PAYMENT__TIMEUOT", "1s", &["TIMEUOT", "COMMS_POLICIES__PAYMENT__TIMEOUT"]),
+        ("COMMS_POLICIES__PAYMENT__BREAKER__OPENFOR", "1s", &["BREAKER__OPENFOR", "BREAKER__OPEN_FOR"]),
         ("COMMS_POLICIES__PAYMENT__TIMEOUT", "soon", &["soon", "250ms"]),
-        ("COMMS_POLICIES__PAYMENT__BULKHEAD__LIMIT", "0", &["policies.payment", "`limit`"]),
-        ("COMMS_POLICIES__ORDER__RETRY", "true", &["POLICIES.ORDER.RETRY", "or false"]),
+        ("COMMS_POLICIES__PAYMENT__BULKHEAD__LIMIT", "0", &["COMMS_POLICIES__PAYMENT", "`limit`"]),
+        ("COMMS_POLICIES__ORDER__RETRY", "true", &["COMMS_POLICIES__ORDER__RETRY", "or false"]),
     ];
     for (key, value, parts) in table {
         Jail::expect_with(|jail| {
@@ -128,6 +141,7 @@ fn a_role_must_know_whom_it_calls() {
         jail.clear_env();
         jail.set_env("COMMS_KAFKA__BROKERS", "k:9092");
         jail.set_env("COMMS_NOTIFICATION__URL", "ws://n");
+        jail.set_env("COMMS_AUTH__PUBLIC_KEY_FILE", "key.pem");
         for (role, key) in [("gateway", "order.url"), ("order", "payment.url")] {
             jail.set_env("COMMS_ROLES", format!("[{role}]"));
             let error = load(None, None, Nothing {}).unwrap_err().chain().to_string();
@@ -135,8 +149,10 @@ fn a_role_must_know_whom_it_calls() {
         }
         jail.set_env("COMMS_PAYMENT__URL", "http://p:7102");
         load(None, None, Nothing {}).unwrap();
-        jail.set_env("COMMS_HEALTH__SILENCE_SECONDS", "5");
-        assert!(load(None, None, Nothing {}).unwrap_err().chain().to_string().contains("silence_seconds"));
+        jail.set_env("COMMS_HEALTH__SILENCE", "5s");
+        assert!(
+            load(None, None, Nothing {}).unwrap_err().chain().to_string().contains("COMMS_HEALTH__SILENCE")
+        );
         Ok(())
     });
 }
@@ -150,14 +166,103 @@ fn what_is_printed_hides_passwords() {
         jail.set_env("COMMS_KAFKA__BROKERS", "k:9092");
         jail.create_file("app.toml", "[kafka.librdkafka]\n\"sasl.password\" = \"hunter2\"\n")?;
         let shown = load(None, Some(Path::new("app.toml")), Nothing {}).unwrap().redacted().unwrap();
-        assert!(
-            shown.contains("postgres://shop:[redacted]@db/shop") && !shown.contains("hunter2"),
-            "{shown}"
-        );
+        assert!(shown.contains("url = \"[redacted]\"") && !shown.contains("hunter2"), "{shown}");
         assert!(!shown.contains("hun@ter2"));
         jail.set_env("COMMS_DATABASE__URL", "postgres://db/shop?user=shop&password=hunter2");
         let shown = load(None, None, Nothing {}).unwrap().redacted().unwrap();
-        assert!(shown.contains("postgres://db/shop?[redacted]"), "{shown}");
+        assert!(!shown.contains("hunter2"), "{shown}");
+        Ok(())
+    });
+}
+
+#[test]
+#[expect(clippy::result_large_err, reason = "the signature of Jail")]
+fn a_value_that_may_be_secret_is_printed_by_no_error() {
+    let files = [
+        "[database]\nurl = \"postgres://shop:hunter2@db/shop\n",
+        "[database]\nurl = 'hunter2\n",
+        "[database]\nurl = hunter2\n",
+        "[kafka]\nbrokers = \"k:9092\"\n[kafka.librdkafka]\n\"sasl.password\" = 12345678\n",
+        "[kafka]\nbrokers = \"k:9092\"\nlibrdkafka = \"hunter2\"\n",
+        "database = \"postgres://shop:hunter2@db/shop\"\n",
+        "[database]\nurl = [\"hunter2\"]\n",
+        "[database]\nurl = 12345678\n",
+        "hunter2",
+        "[database]\nurl = { password = \"hunter2\" }\n",
+    ];
+    for file in files {
+        Jail::expect_with(|jail| {
+            jail.clear_env();
+            jail.create_file("app.toml", file)?;
+            let error = load(None, Some(Path::new("app.toml")), Nothing {}).unwrap_err().chain().to_string();
+            assert!(!error.contains("hunter2") && !error.contains("12345678"), "{file}: {error}");
+            assert!(error.contains("app.toml"), "{file}: {error}");
+            Ok(())
+        });
+    }
+    for (variable, value) in [
+        ("COMMS_DATABASE", "postgres://shop:hunter2@db/comms"),
+        ("COMMS_DATABASE__URL", "12345678"),
+        ("COMMS_DATABASE__URL", "[\"hunter2\"]"),
+        ("COMMS_KAFKA", "hunter2"),
+    ] {
+        Jail::expect_with(|jail| {
+            jail.clear_env();
+            jail.set_env(variable, value);
+            let error = load(None, None, Nothing {}).unwrap_err().chain().to_string();
+            assert!(!error.contains("hunter2") && !error.contains("12345678"), "{variable}: {error}");
+            assert!(error.contains(variable), "{variable}: {error}");
+            Ok(())
+        });
+    }
+}
+
+#[test]
+#[expect(clippy::result_large_err, reason = "the signature of Jail")]
+fn what_cannot_work_is_refused_with_the_way_out() {
+    let table: [(&[(&str, &str)], &[&str]); 6] = [
+        (
+            &[("COMMS_ROLES", "[order, payment, notification]"), ("COMMS_KAFKA__BROKERS", "k:9092")],
+            &["a key of their own", "COMMS_AUTH__PUBLIC_KEY_FILE"],
+        ),
+        (
+            &[("COMMS_GATEWAY__LISTEN", "0.0.0.0:8080"), ("COMMS_AUTH__PUBLIC_KEY_FILE", "key.pem")],
+            &["COMMS_GATEWAY__LISTEN", "COMMS_GATEWAY__URL"],
+        ),
+        (
+            &[("COMMS_NOTIFICATION__LISTEN", "[::]:8081"), ("COMMS_AUTH__PUBLIC_KEY_FILE", "key.pem")],
+            &["COMMS_NOTIFICATION__LISTEN", "COMMS_NOTIFICATION__URL"],
+        ),
+        (&[("COMMS_RELAY__LEASE", "5")], &["COMMS_RELAY__LEASE", "250ms"]),
+        (&[("COMMS_RELAY__LEASE", "10ms")], &["COMMS_RELAY__LEASE", "300ms"]),
+        (&[("COMMS_GATEWAY__LISTEN", "8080")], &["COMMS_GATEWAY__LISTEN", "127.0.0.1:8080"]),
+    ];
+    for (variables, parts) in table {
+        Jail::expect_with(|jail| {
+            jail.clear_env();
+            variables.iter().for_each(|(key, value)| jail.set_env(key, value));
+            let error = load(None, None, Nothing {}).unwrap_err().chain().to_string();
+            assert!(parts.iter().all(|part| error.contains(part)), "{variables:?}: {error}");
+            Ok(())
+        });
+    }
+}
+
+/// The gateway keeps no data: it needs neither PostgreSQL nor Kafka.
+#[test]
+#[expect(clippy::result_large_err, reason = "the signature of Jail")]
+fn a_role_without_events_needs_no_kafka_and_no_database() {
+    Jail::expect_with(|jail| {
+        jail.clear_env();
+        for (key, value) in [
+            ("COMMS_ROLES", "[gateway]"),
+            ("COMMS_ORDER__URL", "http://o:7101"),
+            ("COMMS_NOTIFICATION__URL", "ws://n:8081"),
+            ("COMMS_AUTH__PUBLIC_KEY_FILE", "key.pem"),
+        ] {
+            jail.set_env(key, value);
+        }
+        load(Some(Profile::Full), None, Nothing {}).unwrap();
         Ok(())
     });
 }

@@ -1,4 +1,4 @@
-//! api-gateway: the REST edge. Keeps no data; every request gets a trace, a deadline and a principal here.
+//! The gateway: the REST edge. It keeps no data. Every request gets a trace, a deadline and a principal here.
 
 mod auth;
 mod edge;
@@ -14,20 +14,62 @@ use axum::{
     middleware,
     routing::{get, post},
 };
-use comms_core::{Clock, Policy, jwt::Verifier};
+use comms_core::{Clock, Error, Policy, jwt::Verifier};
 use comms_grpc::{Channel, from_status};
+use serde::Deserialize;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use problem::Problem;
 
-use crate::{contracts::order::proto::orders_client::OrdersClient, platform::identity::DevIssuer};
+use crate::{
+    contracts::order::proto::orders_client::OrdersClient,
+    platform::{
+        config::duration,
+        identity::DevIssuer,
+        service::{Call, Host, Parts, Protocol, Section, Serves, Service},
+    },
+};
 
-/// What the edge needs to answer.
-#[derive(Clone)]
-pub struct Gateway {
-    state: Arc<Edge>,
+/// The service that takes orders.
+const ORDER: &str = "order";
+/// The service that a page listens to.
+const NOTIFICATION: &str = "notification";
+
+/// The registration of the gateway.
+pub static SERVICE: Service = Service {
+    name: "gateway",
+    about: "The REST edge.",
+    source: "gateway",
+    defaults: include_str!("defaults.toml"),
+    check,
+    shown: &["request_timeout", "body_limit"],
+    protocol: Some(Protocol::Http),
+    database: None,
+    topics: &[],
+    subscriptions: &[],
+    calls: &[Call { service: ORDER, policy: ORDER }],
+    refers_to: &[NOTIFICATION],
+    start,
+};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    /// The longest a request may take; a client may ask for less.
+    #[serde(with = "duration")]
+    request_timeout: Duration,
+    /// The largest request body, in bytes.
+    body_limit: usize,
 }
 
+fn check(section: &Section) -> Result<(), Error> {
+    if section.read::<Config>()?.request_timeout.is_zero() {
+        return Err(Error::invalid("gateway.request_timeout must be at least 1ms"));
+    }
+    Ok(())
+}
+
+/// What the handlers share.
 struct Edge {
     orders: OrdersClient<Channel>,
     policy: Policy,
@@ -39,54 +81,38 @@ struct Edge {
     clock: Clock,
 }
 
-/// How a gateway is made.
-pub struct Settings {
-    /// order-service.
-    pub orders: Channel,
-    /// The guards of the calls to order-service.
-    pub policy: Policy,
-    /// Who is believed.
-    pub verifier: Verifier,
-    /// The development issuer; with it the token endpoint and the page exist.
-    pub issuer: Option<DevIssuer>,
-    /// Where a client finds the socket.
-    pub websocket_url: String,
-    /// The longest a request may take.
-    pub timeout: Duration,
-    /// The largest body, in bytes.
-    pub body_limit: usize,
-    /// Time.
-    pub clock: Clock,
+fn start(host: &Host<'_>) -> Result<Parts, Error> {
+    let (config, order): (Config, _) = (host.section()?, host.peer(ORDER)?);
+    let edge = Edge {
+        orders: OrdersClient::new(order.channel),
+        policy: order.policy,
+        verifier: host.verifier(),
+        issuer: host.identity.issuer.clone(),
+        websocket_url: host.public_url(NOTIFICATION)?,
+        timeout: config.request_timeout,
+        body_limit: config.body_limit,
+        clock: host.clock(),
+    };
+    let address = host.address()?;
+    let hint = edge.issuer.is_some().then(|| page::hint(address, &edge.websocket_url));
+    Ok(Parts { serves: Serves::Http(routes(Arc::new(edge))), hint, ..Parts::default() })
 }
 
-impl Gateway {
-    /// A gateway made of `settings`.
-    #[must_use]
-    pub fn new(settings: Settings) -> Self {
-        let Settings { orders, policy, verifier, issuer, websocket_url, timeout, body_limit, clock } =
-            settings;
-        let orders = OrdersClient::new(orders);
-        let edge = Edge { orders, policy, verifier, issuer, websocket_url, timeout, body_limit, clock };
-        Self { state: Arc::new(edge) }
+fn routes(edge: Arc<Edge>) -> Router {
+    let mut routes = Router::new()
+        .route("/v1/orders", post(orders::place))
+        .route("/v1/orders/{order_id}", get(orders::show))
+        .route("/v1/realtime", get(page::realtime));
+    if edge.issuer.is_some() {
+        routes = routes.route("/", get(page::index)).route("/dev/token", post(page::token));
     }
-
-    /// Every route.
-    pub fn routes(&self) -> Router {
-        let mut routes = Router::new()
-            .route("/v1/orders", post(orders::place))
-            .route("/v1/orders/{order_id}", get(orders::show))
-            .route("/v1/realtime", get(page::realtime));
-        if self.state.issuer.is_some() {
-            routes = routes.route("/", get(page::index)).route("/dev/token", post(page::token));
-        }
-        routes
-            .method_not_allowed_fallback(problem::method_not_allowed)
-            .fallback(problem::not_found)
-            .layer(DefaultBodyLimit::max(self.state.body_limit))
-            .layer(CatchPanicLayer::custom(problem::panicked))
-            .layer(middleware::from_fn_with_state(self.state.clone(), edge::context))
-            .with_state(self.state.clone())
-    }
+    routes
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .fallback(problem::not_found)
+        .layer(DefaultBodyLimit::max(edge.body_limit))
+        .layer(CatchPanicLayer::custom(problem::panicked))
+        .layer(middleware::from_fn_with_state(edge.clone(), edge::context))
+        .with_state(edge)
 }
 
 impl Edge {

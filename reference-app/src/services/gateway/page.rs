@@ -1,6 +1,6 @@
 //! The page at `/`, and what it needs: a token (development only) and the socket's address.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
     Json,
@@ -65,4 +65,23 @@ pub(super) async fn token(
     let issuer = edge.issuer.as_ref().ok_or_else(|| Error::not_found("no development issuer"))?;
     let token = issuer.token(&user, TOKEN_LIFE)?;
     Ok(Json(Token { token, expires_in: TOKEN_LIFE.as_secs() }))
+}
+
+/// What to try in a terminal, for a person who has started the system.
+pub(super) fn hint(gateway: SocketAddr, socket: &str) -> String {
+    let socket = socket.replacen("ws", "http", 1);
+    format!(
+        r#"open http://{gateway}/ and place an order, or:
+
+  TOKEN=$(curl -s http://{gateway}/dev/token -H 'content-type: application/json' -d '{{"user":"ann"}}' | sed 's/.*"token":"\([^"]*\)".*/\1/')
+
+  # place an order
+  curl -i http://{gateway}/v1/orders -H "authorization: Bearer $TOKEN" -H 'content-type: application/json' \
+    -H "idempotency-key: $(cat /proc/sys/kernel/random/uuid)" \
+    -d '{{"ad_id":"bike-42","quantity":1,"price":{{"minor":129900,"currency":"RUB"}}}}'
+
+  # watch it, in another terminal: curl speaks WebSocket's handshake and shows its frames
+  curl -sN --http1.1 {socket}/v1/events -H "authorization: Bearer $TOKEN" -H 'connection: upgrade' \
+    -H 'upgrade: websocket' -H 'sec-websocket-version: 13' -H 'sec-websocket-key: Y29tbXMtcmVmZXJlbmNlIQ==' --output - | cat -v"#
+    )
 }

@@ -1,62 +1,64 @@
 //! notification-service: what a person waits for, pushed to their socket.
 //!
-//! Listens to orders (`handlers`), keeps what it told (`store`), and pushes it (`api` is the socket's
-//! handshake). The words are `domain`'s.
+//! `handlers` handles the events of orders, `store` keeps what was sent, `api` is the socket's handshake, `domain` has the
+//! texts.
 
 mod api;
 mod domain;
 mod handlers;
 mod store;
 
-use axum::Router;
-use comms_core::{Clock, Event, jwt::Verifier};
-use comms_ws::Hub;
+use comms_core::{Error, Event};
+use comms_ws::{Hub, HubConfig};
+use serde::Deserialize;
 
 use crate::{
     contracts::OrderStatusChanged,
-    platform::{
-        db::Db,
-        delivery::{Source, Subscription},
-    },
+    platform::service::{Database, Host, Parts, Protocol, Section, Serves, Service, Subscription},
 };
 
-/// The tables of this service.
-pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("src/services/notification/migrations");
-/// The name of its schema, and of its SQLite file.
-pub const SCHEMA: &str = "notification_service";
-/// Who it is in events.
-const SOURCE: &str = "notification-service";
+/// The group that notifies buyers of their orders.
+const ORDERS: &str = "notification-orders";
 
-/// notification-service over its database and its hub of sockets.
-pub struct NotificationService {
-    db: Db,
-    hub: Hub,
-    clock: Clock,
+/// The registration of notification-service.
+pub static SERVICE: Service = Service {
+    name: "notification",
+    about: "What a person waits for, pushed to the socket.",
+    source: "notification-service",
+    defaults: include_str!("defaults.toml"),
+    check,
+    shown: &["origins"],
+    protocol: Some(Protocol::Sockets),
+    database: Some(Database { schema: "notification_service", migrations: &MIGRATIONS }),
+    topics: &[],
+    subscriptions: &[Subscription { group: ORDERS, topic: OrderStatusChanged::TYPE }],
+    calls: &[],
+    refers_to: &[],
+    start,
+};
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("src/services/notification/migrations");
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    /// Browser origins that may open a socket. The pages of this process are added.
+    origins: Vec<String>,
 }
 
-impl NotificationService {
-    /// The service on `db`, pushing through `hub`.
-    #[must_use]
-    pub fn new(db: Db, hub: Hub, clock: Clock) -> Self {
-        Self { db, hub, clock }
-    }
+fn check(section: &Section) -> Result<(), Error> {
+    section.read::<Config>().map(drop)
+}
 
-    /// The socket's routes. `verifier` says who is believed.
-    pub fn routes(&self, verifier: Verifier) -> Router {
-        api::routes(self.hub.clone(), verifier)
-    }
-
-    /// What it says: nothing yet.
-    #[must_use]
-    pub fn source(&self) -> Source {
-        Source { name: SOURCE, db: self.db.clone(), topics: &[] }
-    }
-
-    /// What it listens to.
-    #[must_use]
-    pub fn subscriptions(&self) -> Vec<Subscription> {
-        let store = store::Store::new(self.clock.clone());
-        let handler = handlers::notify(self.db.clone(), store, self.hub.clone());
-        vec![Subscription { group: "notification-orders", topic: OrderStatusChanged::TYPE, handler }]
-    }
+fn start(host: &Host<'_>) -> Result<Parts, Error> {
+    let mut config = HubConfig::default();
+    config.origins = host.section::<Config>()?.origins;
+    config.origins.extend(host.own_origins());
+    let hub = Hub::new(config, host.clock())?;
+    let notify = handlers::notify(host.db()?, store::Store::new(host.clock()), hub.clone());
+    Ok(Parts {
+        serves: Serves::Sockets(api::routes(hub.clone(), host.verifier()), hub),
+        handlers: vec![(ORDERS, notify)],
+        ..Parts::default()
+    })
 }

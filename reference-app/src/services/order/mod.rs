@@ -1,76 +1,60 @@
 //! order-service: takes orders, and gets them paid.
 //!
-//! `api` answers the gateway over gRPC, `handlers` listens to its own events and to payment-service's,
-//! `domain` knows which status may follow which, `store` keeps it.
+//! `api` answers the gateway over gRPC, `handlers` handles its own events and those of payment-service, `domain` decides
+//! which status may follow which, `store` keeps the orders.
 
 mod api;
 mod domain;
 mod handlers;
 mod store;
 
-use comms_core::{Clock, Event, Policy};
-use comms_grpc::Channel;
+use comms_core::{Error, Event};
 use tonic::service::Routes;
 
 use crate::{
     contracts::{OrderStatusChanged, PaymentStatusChanged, order::proto::orders_server::OrdersServer},
-    platform::{
-        db::Db,
-        delivery::{Source, Subscription},
+    platform::service::{
+        Call, Database, Host, Parts, Protocol, Serves, Service, Subscription, Topic, no_settings,
     },
 };
 
-/// The tables of this service.
-pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("src/services/order/migrations");
-/// The name of its schema, and of its SQLite file.
-pub const SCHEMA: &str = "order_service";
-/// Who it is in events.
-const SOURCE: &str = "order-service";
+/// The group that asks for the payment of each new order.
+const SAGA: &str = "order-saga";
+/// The group that applies the results of payments.
+const PAYMENTS: &str = "order-payments";
+/// The service that takes the payments.
+const PAYMENT: &str = "payment";
 
-/// order-service over its database.
-pub struct OrderService {
-    db: Db,
-    clock: Clock,
-}
+/// The registration of order-service.
+pub static SERVICE: Service = Service {
+    name: "order",
+    about: "Orders, and the saga that gets them paid.",
+    source: "order-service",
+    defaults: include_str!("defaults.toml"),
+    check: no_settings,
+    shown: &[],
+    protocol: Some(Protocol::Grpc),
+    database: Some(Database { schema: "order_service", migrations: &MIGRATIONS }),
+    topics: &[Topic::of::<OrderStatusChanged>()],
+    subscriptions: &[
+        Subscription { group: SAGA, topic: OrderStatusChanged::TYPE },
+        Subscription { group: PAYMENTS, topic: PaymentStatusChanged::TYPE },
+    ],
+    calls: &[Call { service: PAYMENT, policy: PAYMENT }],
+    refers_to: &[],
+    start,
+};
 
-impl OrderService {
-    /// The service on `db`.
-    #[must_use]
-    pub fn new(db: Db, clock: Clock) -> Self {
-        Self { db, clock }
-    }
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("src/services/order/migrations");
 
-    /// What it answers over gRPC.
-    #[must_use]
-    pub fn routes(&self) -> Routes {
-        let api = api::Api { store: self.store(), db: self.db.clone(), clock: self.clock.clone() };
-        Routes::new(OrdersServer::new(api))
-    }
-
-    /// What it says.
-    #[must_use]
-    pub fn source(&self) -> Source {
-        Source { name: SOURCE, db: self.db.clone(), topics: &[OrderStatusChanged::TYPE] }
-    }
-
-    /// What it listens to. `payments` is payment-service, asked under `policy`.
-    #[must_use]
-    pub fn subscriptions(&self, payments: Channel, policy: Policy) -> Vec<Subscription> {
-        vec![
-            Subscription {
-                group: "order-saga",
-                topic: OrderStatusChanged::TYPE,
-                handler: handlers::ask_payment(self.db.clone(), self.store(), payments, policy),
-            },
-            Subscription {
-                group: "order-payments",
-                topic: PaymentStatusChanged::TYPE,
-                handler: handlers::on_payment(self.db.clone(), self.store()),
-            },
-        ]
-    }
-
-    fn store(&self) -> store::Store {
-        store::Store::new(self.db.clone(), SOURCE, self.clock.clone())
-    }
+fn start(host: &Host<'_>) -> Result<Parts, Error> {
+    let (db, clock, payment) = (host.db()?, host.clock(), host.peer(PAYMENT)?);
+    let store = store::Store::new(db.clone(), SERVICE.source, clock.clone());
+    let saga = handlers::ask_payment(db.clone(), store.clone(), payment.channel, payment.policy);
+    let payments = handlers::on_payment(db.clone(), store.clone());
+    Ok(Parts {
+        serves: Serves::Grpc(Routes::new(OrdersServer::new(api::Api { db, store, clock }))),
+        handlers: vec![(SAGA, saga), (PAYMENTS, payments)],
+        ..Parts::default()
+    })
 }

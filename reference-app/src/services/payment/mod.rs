@@ -1,66 +1,66 @@
 //! payment-service: takes payments, once per order.
 //!
-//! Asked over gRPC it answers PENDING at once (`api`); its own event brings it back to settle the payment
-//! (`handlers`), and how that ended is an event again. `domain` decides, `store` keeps.
+//! Called over gRPC it answers PENDING at once (`api`). Its own event brings it back to settle the payment (`handlers`),
+//! and the result is an event again. `domain` decides, `store` keeps.
 
 mod api;
 mod domain;
 mod handlers;
 mod store;
 
-use comms_core::{Clock, Event};
+use comms_core::{Error, Event};
+use serde::Deserialize;
 use tonic::service::Routes;
 
 use crate::{
     contracts::{PaymentStatusChanged, payment::proto::payments_server::PaymentsServer},
-    platform::{
-        db::Db,
-        delivery::{Source, Subscription},
-    },
+    platform::service::{Database, Host, Parts, Protocol, Section, Serves, Service, Subscription, Topic},
 };
 
-/// The tables of this service.
-pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("src/services/payment/migrations");
-/// The name of its schema, and of its SQLite file.
-pub const SCHEMA: &str = "payment_service";
-/// Who it is in events.
-const SOURCE: &str = "payment-service";
+/// The group that settles payments.
+const SETTLEMENT: &str = "payment-settlement";
 
-/// payment-service over its database.
-pub struct PaymentService {
-    db: Db,
+/// The registration of payment-service.
+pub static SERVICE: Service = Service {
+    name: "payment",
+    about: "Payments.",
+    source: "payment-service",
+    defaults: include_str!("defaults.toml"),
+    check,
+    shown: &["limit_minor"],
+    protocol: Some(Protocol::Grpc),
+    database: Some(Database { schema: "payment_service", migrations: &MIGRATIONS }),
+    topics: &[Topic::of::<PaymentStatusChanged>()],
+    subscriptions: &[Subscription { group: SETTLEMENT, topic: PaymentStatusChanged::TYPE }],
+    calls: &[],
+    refers_to: &[],
+    start,
+};
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("src/services/payment/migrations");
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    /// A payment above this number of minor units is declined.
     limit_minor: i64,
-    clock: Clock,
 }
 
-impl PaymentService {
-    /// The service on `db`; payments above `limit_minor` are declined.
-    #[must_use]
-    pub fn new(db: Db, limit_minor: i64, clock: Clock) -> Self {
-        Self { db, limit_minor, clock }
+fn check(section: &Section) -> Result<(), Error> {
+    if section.read::<Config>()?.limit_minor < 0 {
+        return Err(Error::invalid("payment.limit_minor must not be negative"));
     }
+    Ok(())
+}
 
-    /// What it answers over gRPC.
-    #[must_use]
-    pub fn routes(&self) -> Routes {
-        let api = api::Api { store: self.store(), db: self.db.clone(), clock: self.clock.clone() };
-        Routes::new(PaymentsServer::new(api))
-    }
-
-    /// What it says.
-    #[must_use]
-    pub fn source(&self) -> Source {
-        Source { name: SOURCE, db: self.db.clone(), topics: &[PaymentStatusChanged::TYPE] }
-    }
-
-    /// What it listens to.
-    #[must_use]
-    pub fn subscriptions(&self) -> Vec<Subscription> {
-        let handler = handlers::settle(self.db.clone(), self.store(), self.limit_minor, self.clock.clone());
-        vec![Subscription { group: "payment-settlement", topic: PaymentStatusChanged::TYPE, handler }]
-    }
-
-    fn store(&self) -> store::Store {
-        store::Store::new(self.db.clone(), SOURCE, self.clock.clone())
-    }
+fn start(host: &Host<'_>) -> Result<Parts, Error> {
+    let config: Config = host.section()?;
+    let (db, clock) = (host.db()?, host.clock());
+    let store = store::Store::new(db.clone(), SERVICE.source, clock.clone());
+    let settle = handlers::settle(db.clone(), store.clone(), config.limit_minor, clock.clone());
+    Ok(Parts {
+        serves: Serves::Grpc(Routes::new(PaymentsServer::new(api::Api { db, store, clock }))),
+        handlers: vec![(SETTLEMENT, settle)],
+        ..Parts::default()
+    })
 }

@@ -11,30 +11,23 @@ use super::*;
 use crate::{
     contracts::{
         Money,
-        order::proto::{self as orders, orders_server::OrdersServer},
+        payment::proto::payments_server::{Payments, PaymentsServer},
     },
-    services::{
-        order::{MIGRATIONS, SCHEMA, SOURCE},
-        payment::{self, PaymentService},
-    },
+    services::order::{MIGRATIONS, SERVICE},
 };
 
-/// A server that has another service than the one which is called.
-struct Other;
+/// payment-service as far as this test needs it.
+struct Repaired;
 
 #[tonic::async_trait]
-impl orders::orders_server::Orders for Other {
-    async fn place_order(
+impl Payments for Repaired {
+    async fn request_payment(
         &self,
-        _: tonic::Request<orders::PlaceOrderRequest>,
-    ) -> Result<tonic::Response<orders::PlaceOrderReply>, tonic::Status> {
-        Err(tonic::Status::internal("not called"))
-    }
-    async fn get_order(
-        &self,
-        _: tonic::Request<orders::GetOrderRequest>,
-    ) -> Result<tonic::Response<orders::Order>, tonic::Status> {
-        Err(tonic::Status::internal("not called"))
+        request: tonic::Request<RequestPaymentRequest>,
+    ) -> Result<tonic::Response<Payment>, tonic::Status> {
+        let order_id = request.into_inner().order_id;
+        let (payment_id, status) = ("p-1".to_owned(), "PENDING".to_owned());
+        Ok(tonic::Response::new(Payment { payment_id, order_id, status }))
     }
 }
 
@@ -48,8 +41,8 @@ async fn serve(routes: Routes) -> Channel {
 #[tokio::test]
 async fn an_order_is_held_while_payment_service_lacks_the_method_and_goes_on_when_it_has_it() {
     let dir = tempfile::tempdir().unwrap();
-    let db = Db::sqlite(dir.path(), SCHEMA, &MIGRATIONS).await.unwrap();
-    let store = Store::new(db.clone(), SOURCE, Clock::system());
+    let db = Db::sqlite(dir.path(), "order_service", &MIGRATIONS).await.unwrap();
+    let store = Store::new(db.clone(), SERVICE.source, Clock::system());
     let created = OrderStatusChanged {
         order_id: "0190a0c4-0000-7000-8000-000000000000".into(),
         buyer_id: "ann".into(),
@@ -59,12 +52,11 @@ async fn an_order_is_held_while_payment_service_lacks_the_method_and_goes_on_whe
         reason: None,
         changed_at: "2026-11-26T00:00:00.000Z".into(),
     };
-    let message = Message::event(&SOURCE.into(), &created, &Clock::system()).unwrap();
+    let message = Message::event(&SERVICE.source.into(), &created, &Clock::system()).unwrap();
     let delivery = Delivery::new(message, "order-saga", "t/0@1");
 
     let policy = || Policy::new("payment", PolicyConfig::none()).unwrap();
-    let handler =
-        ask_payment(db.clone(), store.clone(), serve(Routes::new(OrdersServer::new(Other))).await, policy());
+    let handler = ask_payment(db.clone(), store.clone(), serve(Routes::default()).await, policy());
     let mut attempts = Attempts::default();
     (attempts.limit, attempts.hold_in_place) = (1, Some(Duration::ZERO));
     let wrong = Processor::new(handler, attempts.clone(), Clock::system(), "test");
@@ -76,8 +68,7 @@ async fn an_order_is_held_while_payment_service_lacks_the_method_and_goes_on_whe
     let state = wrong.holds().state();
     assert!(state.status == Status::Degraded && state.reason.unwrap().contains("ask payment-service"));
 
-    let payments = Db::sqlite(dir.path(), payment::SCHEMA, &payment::MIGRATIONS).await.unwrap();
-    let repaired = serve(PaymentService::new(payments, 1_000, Clock::system()).routes()).await;
+    let repaired = serve(Routes::new(PaymentsServer::new(Repaired))).await;
     let handler = ask_payment(db, store, repaired, policy());
     let right = Processor::new(handler, attempts, Clock::system(), "test").with_holds(wrong.holds().clone());
     let verdict = right.process(delivery, pending(), pending()).await;

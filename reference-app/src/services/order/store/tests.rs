@@ -11,13 +11,13 @@ use tonic::Code;
 use super::*;
 use crate::{
     contracts::{PaymentStatus, PaymentStatusChanged},
-    services::order::{MIGRATIONS, SCHEMA, SOURCE, handlers},
+    services::order::{MIGRATIONS, SERVICE, handlers},
 };
 
 async fn store() -> (tempfile::TempDir, Db, Store) {
     let dir = tempfile::tempdir().unwrap();
-    let db = Db::sqlite(dir.path(), SCHEMA, &MIGRATIONS).await.unwrap();
-    let store = Store::new(db.clone(), SOURCE, Clock::system());
+    let db = Db::sqlite(dir.path(), "order_service", &MIGRATIONS).await.unwrap();
+    let store = Store::new(db.clone(), SERVICE.source, Clock::system());
     (dir, db, store)
 }
 

@@ -1,0 +1,81 @@
+use comms_core::Error;
+
+use super::*;
+use crate::{
+    platform::service::{Call, Database, Host, Parts, Protocol, Subscription, Topic, no_settings},
+    services,
+};
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate::Migrator::DEFAULT;
+
+fn start(_: &Host<'_>) -> Result<Parts, Error> {
+    Ok(Parts::default())
+}
+
+/// A service that fits beside those of the marketplace.
+fn refunds() -> Service {
+    Service {
+        name: "refunds",
+        about: "Refunds.",
+        source: "refund-service",
+        defaults: "",
+        check: no_settings,
+        shown: &[],
+        protocol: Some(Protocol::Grpc),
+        database: Some(Database { schema: "refund_service", migrations: &MIGRATIONS }),
+        topics: &[Topic { name: "refund.status.changed", partitions: 6 }],
+        subscriptions: &[Subscription { group: "refund-orders", topic: "order.status.changed" }],
+        calls: &[Call { service: "payment", policy: "refunds-payment" }],
+        refers_to: &["gateway"],
+        start,
+    }
+}
+
+fn refused(change: impl FnOnce(&mut Service)) -> String {
+    let mut service = refunds();
+    change(&mut service);
+    let mut all = services::ALL.to_vec();
+    all.push(&service);
+    check(&all).unwrap_err().chain().to_string()
+}
+
+#[test]
+fn the_services_of_the_marketplace_and_one_more_fit_together() {
+    check(&services::ALL).unwrap();
+    let service = refunds();
+    check(&[&services::ALL[..], &[&service]].concat()).unwrap();
+}
+
+#[test]
+fn what_does_not_fit_is_named_with_its_services() {
+    type Change = fn(&mut Service);
+    let table: [(Change, &[&str]); 11] = [
+        (|s| s.name = "order", &["name order", "two services"]),
+        (|s| s.name = "kafka", &["kafka", "reserved"]),
+        (|s| s.name = "Re funds", &["reserved, or not of lower-case letters"]),
+        (|s| s.source = "order-service", &["source order-service"]),
+        (|s| s.database = Some(Database { schema: "order_service", migrations: &MIGRATIONS }), &["schema"]),
+        (
+            |s| s.topics = &[Topic { name: "order.status.changed", partitions: 6 }],
+            &["topic", "order and refunds"],
+        ),
+        (
+            |s| s.subscriptions = &[Subscription { group: "order-saga", topic: "order.status.changed" }],
+            &["consumer group order-saga", "order and refunds"],
+        ),
+        (
+            |s| s.subscriptions = &[Subscription { group: "g", topic: "courier.moved" }],
+            &["no service owns the topic courier.moved", "group g"],
+        ),
+        (|s| s.calls = &[Call { service: "gateway", policy: "g" }], &["calls gateway", "no gRPC listener"]),
+        (
+            |s| s.calls = &[Call { service: "payment", policy: "payment" }],
+            &["policy payment", "two services"],
+        ),
+        (|s| s.database = None, &["needs a database"]),
+    ];
+    for (change, parts) in table {
+        let text = refused(change);
+        assert!(parts.iter().all(|part| text.contains(part)), "{parts:?} is not in: {text}");
+    }
+}

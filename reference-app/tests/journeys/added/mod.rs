@@ -1,0 +1,69 @@
+//! A service is one folder and one line: here `audit`, which the program does not have.
+
+mod audit;
+
+use std::{path::Path, time::Duration};
+
+use reference_app::{platform::config, services, system::System};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::support::{Buyer, eventually};
+
+#[derive(Serialize)]
+struct Overrides<'a> {
+    data_dir: &'a Path,
+    admin: Listen,
+    gateway: Listen,
+    order: Listen,
+    payment: Listen,
+    notification: Listen,
+    audit: Listen,
+}
+
+#[derive(Serialize)]
+struct Listen {
+    listen: &'static str,
+}
+
+#[tokio::test]
+async fn a_service_is_added_by_one_folder_and_one_line() {
+    let services = [&services::ALL[..], &[&audit::SERVICE]].concat();
+
+    let dir = tempfile::tempdir().unwrap();
+    let any = || Listen { listen: "127.0.0.1:0" };
+    let overrides = Overrides {
+        data_dir: dir.path(),
+        admin: any(),
+        gateway: any(),
+        order: any(),
+        payment: any(),
+        notification: any(),
+        audit: any(),
+    };
+    let config = config::load(&services, None, None, overrides).unwrap();
+    assert!(config.redacted().unwrap().contains("limit = 10"), "its harmless key is printed");
+    let system = System::start(config).await.unwrap();
+    let url = |name: &str| {
+        let (_, scheme, address) = system.listeners().find(|(listener, ..)| *listener == name).unwrap();
+        format!("{scheme}://{address}")
+    };
+    let token = reqwest::Client::new()
+        .post(format!("{}/dev/token", url("gateway")))
+        .json(&serde_json::json!({"user": "ann"}))
+        .send()
+        .await
+        .unwrap();
+    let token: Value = token.json().await.unwrap();
+    let ann =
+        Buyer::new("ann", token["token"].as_str().unwrap().to_owned(), &url("gateway"), &url("notification"));
+    ann.place("key", 100).await;
+    eventually("audit has seen CREATED and PAID", Duration::from_secs(20), async || {
+        let seen = reqwest::get(format!("{}/v1/seen", url("audit"))).await.unwrap().text().await.unwrap();
+        (seen == "2 of 10").then_some(())
+    })
+    .await;
+    let ready: Value = reqwest::get(format!("{}/readyz", url("admin"))).await.unwrap().json().await.unwrap();
+    assert!(ready["parts"]["relay order-service audit-orders"].is_object(), "{ready}");
+    system.shut_down(std::future::pending()).await.unwrap();
+}
