@@ -15,13 +15,26 @@ pub struct DataDir {
 }
 
 impl DataDir {
-    /// Makes `path` where it is not there, and locks it.
+    /// Creates the directory `path` if it does not exist.
     ///
     /// # Errors
-    /// `Invalid` where another process has it, or it cannot be written.
+    /// Returns `Invalid` if the directory cannot be created.
+    pub fn create(path: &Path) -> Result<(), Error> {
+        fs::create_dir_all(path).map_err(|error| {
+            let path = path.display();
+            Error::invalid(format!(
+                "data directory {path}: {error}: set --data-dir (COMMS_DATA_DIR) to a directory that can be written"
+            ))
+        })
+    }
+
+    /// Creates the directory `path` if it does not exist, and locks it.
+    ///
+    /// # Errors
+    /// Returns `Invalid` if another process has locked it, or if it cannot be written.
     pub fn lock(path: &Path) -> Result<Self, Error> {
         let refuse = |e: std::io::Error| Error::invalid(format!("data directory {}: {e}", path.display()));
-        fs::create_dir_all(path).map_err(refuse)?;
+        Self::create(path)?;
         let file = path.join("lock");
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&file).map_err(refuse)?;
         match lock.try_lock() {

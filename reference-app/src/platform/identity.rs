@@ -1,6 +1,11 @@
 //! Who is believed: the verifier of tokens, and the development issuer that exists only in embedded.
 
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use comms_core::{
     Clock, Error,
@@ -89,6 +94,17 @@ impl DevIssuer {
             scope: String::new(),
         };
         jsonwebtoken::encode(&Header::new(Algorithm::ES256), &claims, &self.key).map_err(Error::internal)
+    }
+
+    /// Writes the public half into `dir`, for a process with a configured key. Returns the path of the file.
+    ///
+    /// # Errors
+    /// Returns `Invalid` if the file cannot be written.
+    pub fn write_public_key(&self, dir: &Path) -> Result<PathBuf, Error> {
+        let path = dir.join("development-jwt-public.pem");
+        let refuse = |error: std::io::Error| Error::invalid(format!("{}: {error}", path.display()));
+        fs::write(&path, self.public_pem.as_bytes()).map_err(refuse)?;
+        path.canonicalize().map_err(refuse)
     }
 
     /// The public half, PEM.

@@ -20,7 +20,8 @@ pub fn init_logs(log: &Log) -> Result<(), Error> {
     let filter = EnvFilter::try_new(&log.filter)
         .map_err(|e| Error::invalid(e).context("configuration: log.filter"))?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let lines = lines.with_ansi(std::io::stderr().is_terminal());
+    // A standard error that is closed or full must not end the process.
+    let lines = lines.with_ansi(std::io::stderr().is_terminal()).log_internal_errors(false);
     let started = match log.format {
         LogFormat::Text => lines.try_init(),
         LogFormat::Json => lines.json().try_init(),

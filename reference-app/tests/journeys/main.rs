@@ -8,6 +8,7 @@ mod added;
 mod away;
 mod bad_input;
 mod faults;
+mod first_use;
 mod order;
 mod peer;
 mod poison;

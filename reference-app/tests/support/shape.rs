@@ -39,7 +39,7 @@ impl Marketplace {
         Self::start_with(shape, &[]).await
     }
 
-    /// The same with more environment variables, which have the last word.
+    /// The same with more environment variables, which have the last word; an empty one takes the variable away.
     pub async fn start_with(shape: Shape, more: &[(&str, &str)]) -> Self {
         let mut marketplace = Self::spawn_with(shape, more).await;
         marketplace.ready().await;
@@ -67,7 +67,9 @@ impl Marketplace {
                 Books::postgres(url)
             }
         };
-        env.extend(more.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
+        env.retain(|(name, _)| !more.contains(&(name, "")));
+        let set = more.iter().filter(|(_, value)| !value.is_empty());
+        env.extend(set.map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
         let ports = free_ports();
         let mut marketplace = Self {
             shape,

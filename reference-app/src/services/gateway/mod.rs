@@ -93,9 +93,8 @@ fn start(host: &Host<'_>) -> Result<Parts, Error> {
         body_limit: config.body_limit,
         clock: host.clock(),
     };
-    let address = host.address()?;
-    let hint = edge.issuer.is_some().then(|| page::hint(address, &edge.websocket_url));
-    Ok(Parts { serves: Serves::Http(routes(Arc::new(edge))), hint, ..Parts::default() })
+    let hint = page::hint(host.address()?, &edge.websocket_url, edge.issuer.is_some());
+    Ok(Parts { serves: Serves::Http(routes(Arc::new(edge))), hint: Some(hint), ..Parts::default() })
 }
 
 fn routes(edge: Arc<Edge>) -> Router {

@@ -67,21 +67,36 @@ pub(super) async fn token(
     Ok(Json(Token { token, expires_in: TOKEN_LIFE.as_secs() }))
 }
 
-/// What to try in a terminal, for a person who has started the system.
-pub(super) fn hint(gateway: SocketAddr, socket: &str) -> String {
+/// What to try, for a person who has started the system. Each block stands alone, so that it works in any terminal.
+pub(super) fn hint(gateway: SocketAddr, socket: &str, development: bool) -> String {
+    // Frames as lines: a header of 2 or 4 bytes stands before the JSON of each, and pings between them.
+    let lines = r#"perl -pe 'BEGIN { $/ = "}"; $| = 1 } s/\x89\x00//g; s/\x81(?:\x7e..|.)(?=\{)/\n/sg'"#;
     let socket = socket.replacen("ws", "http", 1);
+    let (first, token) = match development {
+        true => (
+            format!("Open http://{gateway}/ and place an order. Or, in a terminal:"),
+            format!(
+                r#"TOKEN=$(curl -s http://{gateway}/dev/token -H 'content-type: application/json' \
+    -d '{{"user":"ann"}}' | sed 's/.*"token":"\([^"]*\)".*/\1/')
+  "#
+            ),
+        ),
+        false => ("With a token of your issuer in TOKEN:".to_owned(), String::new()),
+    };
     format!(
-        r#"open http://{gateway}/ and place an order, or:
+        r#"{first}
 
-  TOKEN=$(curl -s http://{gateway}/dev/token -H 'content-type: application/json' -d '{{"user":"ann"}}' | sed 's/.*"token":"\([^"]*\)".*/\1/')
-
-  # place an order
-  curl -i http://{gateway}/v1/orders -H "authorization: Bearer $TOKEN" -H 'content-type: application/json' \
-    -H "idempotency-key: $(cat /proc/sys/kernel/random/uuid)" \
+  # Place an order.
+  {token}curl -i http://{gateway}/v1/orders -H "authorization: Bearer $TOKEN" -H 'content-type: application/json' \
+    -H "idempotency-key: try-$(date +%s)" \
     -d '{{"ad_id":"bike-42","quantity":1,"price":{{"minor":129900,"currency":"RUB"}}}}'
 
-  # watch it, in another terminal: curl speaks WebSocket's handshake and shows its frames
-  curl -sN --http1.1 {socket}/v1/events -H "authorization: Bearer $TOKEN" -H 'connection: upgrade' \
-    -H 'upgrade: websocket' -H 'sec-websocket-version: 13' -H 'sec-websocket-key: Y29tbXMtcmVmZXJlbmNlIQ==' --output - | cat -v"#
+And in another terminal, before the first:
+
+  # Watch the orders on their way.
+  {token}curl -sN --http1.1 {socket}/v1/events -H "authorization: Bearer $TOKEN" -H 'connection: upgrade' \
+    -H 'upgrade: websocket' -H 'sec-websocket-version: 13' -H 'sec-websocket-key: Y29tbXMtcmVmZXJlbmNlIQ==' \
+    --output - | {lines}
+"#
     )
 }

@@ -1,0 +1,86 @@
+//! What the program prints and the README says, done to the letter: a terminal, the printed lines, an order that is paid.
+
+use std::{
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use crate::support::{Marketplace, Process, Shape, eventually, server};
+
+/// Runs a printed block in a shell of its own, as a new terminal.
+fn shell(script: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).stdin(Stdio::null());
+    command
+}
+
+/// The printed blocks that begin with a comment.
+fn blocks(log: &str) -> Vec<String> {
+    let blocks = log.split("\n\n").filter(|block| block.trim_start().starts_with("# "));
+    blocks.map(str::to_owned).collect()
+}
+
+/// Runs the printed blocks of `process`: places an order, and watches it arrive.
+async fn follow(process: &Process, before: &str) {
+    let log = process.log();
+    let blocks = blocks(&log);
+    assert_eq!(blocks.len(), 2, "{log}");
+    let (place, watch) = (&blocks[0], &blocks[1]);
+    let seen = tempfile::NamedTempFile::new().unwrap();
+    let script = format!("{before}\n{watch}");
+    let mut watching = shell(&script).stdout(seen.reopen().unwrap()).spawn().unwrap();
+    let lines = || -> Vec<Value> {
+        let text = std::fs::read_to_string(seen.path()).unwrap();
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    };
+    let shown = || std::fs::read_to_string(seen.path()).unwrap_or_default();
+    eventually("the socket is open", Duration::from_secs(10), async || {
+        lines().iter().any(|frame| frame["type"] == "welcome").then_some(())
+    })
+    .await;
+    let placed = shell(&format!("{before}\n{place}")).output().unwrap();
+    let placed = String::from_utf8(placed.stdout).unwrap();
+    assert!(placed.starts_with("HTTP/1.1 202"), "{placed}");
+    eventually("the watcher prints PAID", Duration::from_secs(60), async || {
+        lines().iter().any(|frame| frame["data"]["status"] == "PAID").then_some(())
+    })
+    .await;
+    assert!(!shown().contains("\u{fffd}"), "only JSON lines: {}", shown());
+    // The shell is the parent of curl and of the filter: all end with their pipe.
+    let pid = watching.id().to_string();
+    let _ = Command::new("pkill").args(["-P", &pid]).status();
+    let _ = watching.kill();
+    watching.wait().unwrap();
+}
+
+#[tokio::test]
+async fn the_printed_lines_place_an_order_and_show_it_in_any_terminal_embedded() {
+    // Without a configured key: the development issuer is there.
+    let marketplace = Marketplace::start_with(Shape::Embedded, &[("COMMS_AUTH__PUBLIC_KEY_FILE", "")]).await;
+    follow(&marketplace.processes[0], "").await;
+}
+
+/// The README's way to the profile `full`: one command makes the issuer and a token.
+#[tokio::test]
+#[ignore = "needs PostgreSQL and Apache Kafka; run scripts/test"]
+async fn the_profile_full_is_followed_from_the_issuer_to_a_paid_order_full() {
+    assert!(!server("COMMS_TEST_KAFKA_BROKERS").is_empty());
+    let dir = tempfile::tempdir().unwrap();
+    let output = Process::program()
+        .args(["--data-dir", &dir.path().display().to_string(), "dev-issuer", "--user", "ann"])
+        .output()
+        .unwrap();
+    let exports = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let value = |name: &str| {
+        let script = format!("{exports}\nprintf %s \"${name}\"");
+        String::from_utf8(shell(&script).output().unwrap().stdout).unwrap()
+    };
+    let variables = ["COMMS_AUTH__ISSUER", "COMMS_AUTH__AUDIENCE", "COMMS_AUTH__PUBLIC_KEY_FILE"];
+    let values = variables.map(|name| (name, value(name)));
+    let more: Vec<(&str, &str)> = values.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let marketplace = Marketplace::start_with(Shape::Full, &more).await;
+    follow(&marketplace.processes[0], &exports).await;
+}
