@@ -133,7 +133,9 @@ impl System {
         let (health, policies) = (self.health.clone(), self.policies.clone());
         let deliveries = self.deliveries.clone();
         if let Some(listener) = listeners.remove("admin") {
-            let serve = move |told| admin::serve(listener, health, policies, deliveries, metrics, told);
+            let operator = admin::Operator::load(&self.config)?;
+            let serve =
+                move |told| admin::serve(listener, health, policies, deliveries, operator, metrics, told);
             self.stages.admin.spawn("admin", serve);
         }
         let verifier = self.verifier()?;
@@ -249,6 +251,7 @@ impl System {
             policy: self.policy("order", &self.config.policies.order)?,
             verifier,
             issuer: self.issuer.clone(),
+            hosts: http::Hosts::new(config.url.as_deref()).map_err(|e| e.context("gateway.url"))?,
             websocket_url,
             timeout,
             body_limit: config.body_limit,

@@ -1,10 +1,11 @@
 //! One configuration tree: defaults of the profile, then a TOML file, then `COMMS_…` environment
 //! variables with `__` between levels, then the command line. Unknown keys are refused.
 
+mod duration;
 mod load;
 mod redact;
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use comms_core::{Error, PolicyConfig};
 use serde::{Deserialize, Serialize};
@@ -57,7 +58,7 @@ pub struct Config {
     /// Logs.
     pub log: Log,
     /// `/livez`, `/readyz`, `/metrics`, `/policies`.
-    pub admin: Listen,
+    pub admin: Admin,
     /// When readiness and liveness say so.
     pub health: Health,
     /// The REST edge.
@@ -126,12 +127,15 @@ pub struct Policies {
     pub payment: PolicyConfig,
 }
 
-/// A listener.
+/// The admin listener.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Listen {
+pub struct Admin {
     /// Address and port; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// File with the token that operations which change something need. Without it, embedded makes
+    /// `<data_dir>/admin-token` at the first start, and full refuses these operations.
+    pub token_file: Option<PathBuf>,
 }
 
 /// The REST edge.
@@ -140,6 +144,9 @@ pub struct Listen {
 pub struct Gateway {
     /// Address and port; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Where clients find it: `https://host`. The page and the token endpoint of embedded are served under this host
+    /// too, beside loopback addresses.
+    pub url: Option<String>,
     /// The longest a request may take, in milliseconds; a client may ask for less.
     pub request_timeout_ms: u64,
     /// The largest request body, in bytes.
@@ -229,6 +236,10 @@ pub struct Auth {
     pub audience: String,
     /// PEM file of the ES256 public key; without it (embedded only) a key pair is made in the data directory.
     pub public_key_file: Option<PathBuf>,
+    /// How far the clocks of the issuer and of this process may differ, at most 5 minutes: a token is valid so much
+    /// longer, for a request and for the session of a socket.
+    #[serde(with = "duration")]
+    pub clock_skew: Duration,
 }
 
 /// The outbox relay.
@@ -290,6 +301,7 @@ impl Config {
                 "profile full makes no keys: set auth.public_key_file (COMMS_AUTH__PUBLIC_KEY_FILE) \
                  to the ES256 public key of whoever issues your tokens",
             ),
+            (self.auth.clock_skew > Duration::from_secs(300), "auth.clock_skew is at most 5m"),
             (self.consumer.attempts == 0, "consumer.attempts must be at least 1"),
             (
                 self.relay.owner.as_ref().is_some_and(|owner| owner.is_empty() || owner.len() > 200),

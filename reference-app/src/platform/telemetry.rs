@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 
-use comms_core::{Error, telemetry as names};
+use comms_core::{Error, telemetry};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
@@ -32,7 +32,7 @@ pub fn init_logs(log: &Log) -> Result<(), Error> {
     Ok(())
 }
 
-/// Installs the recorder of metrics; the handle renders them.
+/// Installs the recorder of metrics, and describes every metric to it. The handle renders them.
 ///
 /// # Errors
 /// `Fatal` where the process has another one.
@@ -42,27 +42,5 @@ pub fn init_metrics() -> Result<PrometheusHandle, Error> {
         .map_err(Error::fatal)?
         .install_recorder()
         .map_err(Error::fatal)
-        .inspect(|_| describe())
-}
-
-fn describe() {
-    metrics::describe_histogram!(names::PROCESS_DURATION, "One try of a message handler");
-    metrics::describe_histogram!(names::HTTP_SERVER_DURATION, "HTTP requests served");
-    metrics::describe_histogram!(names::RPC_SERVER_DURATION, "gRPC calls served");
-    metrics::describe_histogram!(names::RPC_CLIENT_DURATION, "gRPC calls made");
-    metrics::describe_counter!(names::SENT_MESSAGES, "Messages acknowledged by the broker");
-    metrics::describe_counter!(names::CONSUMED_MESSAGES, "Messages received");
-    metrics::describe_counter!(names::DEAD_LETTERS, "Messages carried to the dead letters, or parked");
-    metrics::describe_gauge!(names::CONSUMER_LAG, "Messages behind the newest one");
-    metrics::describe_gauge!(names::OUTBOX_LAG_SECONDS, "Age of the oldest message not yet relayed");
-    metrics::describe_counter!(names::OUTBOX_RELAYED, "Outbox rows delivered");
-    metrics::describe_gauge!(names::OUTBOX_PARKED, "Keys parked by a relay");
-    metrics::describe_gauge!(names::WS_SESSIONS, "Open WebSocket sessions");
-    metrics::describe_counter!(names::WS_DELIVERED, "Frames handed to sockets");
-    metrics::describe_counter!(names::WS_SLOW_CLOSED, "Sessions closed for reading too slowly");
-    metrics::describe_histogram!(names::CALL_DURATION, "Calls through a policy, all attempts together");
-    metrics::describe_counter!(names::CALL_RETRIES, "Attempts after the first");
-    metrics::describe_counter!(names::CALL_RETRIES_DENIED, "Retries that were wanted and not made");
-    metrics::describe_counter!(names::CALL_REJECTIONS, "Calls a guard said no to");
-    metrics::describe_counter!(names::BREAKER_TRANSITIONS, "Changes of a breaker's state");
+        .inspect(|_| telemetry::describe())
 }

@@ -4,11 +4,15 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod admin;
 mod away;
 mod bad_input;
+mod dev_token;
 mod faults;
+mod metrics;
 mod order;
 mod peer;
 mod poison;
 mod road;
+mod sockets;
 mod start;

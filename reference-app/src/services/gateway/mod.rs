@@ -20,7 +20,10 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use problem::Problem;
 
-use crate::{contracts::order::proto::orders_client::OrdersClient, platform::identity::DevIssuer};
+use crate::{
+    contracts::order::proto::orders_client::OrdersClient,
+    platform::{http::Hosts, identity::DevIssuer},
+};
 
 /// What the edge needs to answer.
 #[derive(Clone)]
@@ -33,6 +36,7 @@ struct Edge {
     policy: Policy,
     verifier: Verifier,
     issuer: Option<DevIssuer>,
+    hosts: Hosts,
     websocket_url: String,
     timeout: Duration,
     body_limit: usize,
@@ -49,6 +53,8 @@ pub struct Settings {
     pub verifier: Verifier,
     /// The development issuer; with it the token endpoint and the page exist.
     pub issuer: Option<DevIssuer>,
+    /// The hosts by which a browser may address the page and the token endpoint.
+    pub hosts: Hosts,
     /// Where a client finds the socket.
     pub websocket_url: String,
     /// The longest a request may take.
@@ -63,10 +69,11 @@ impl Gateway {
     /// A gateway made of `settings`.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        let Settings { orders, policy, verifier, issuer, websocket_url, timeout, body_limit, clock } =
+        let Settings { orders, policy, verifier, issuer, hosts, websocket_url, timeout, body_limit, clock } =
             settings;
         let orders = OrdersClient::new(orders);
-        let edge = Edge { orders, policy, verifier, issuer, websocket_url, timeout, body_limit, clock };
+        let edge =
+            Edge { orders, policy, verifier, issuer, hosts, websocket_url, timeout, body_limit, clock };
         Self { state: Arc::new(edge) }
     }
 
