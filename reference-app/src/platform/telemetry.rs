@@ -37,10 +37,40 @@ pub fn init_logs(log: &Log) -> Result<(), Error> {
 /// # Errors
 /// `Fatal` where the process has another one.
 pub fn init_metrics() -> Result<PrometheusHandle, Error> {
-    PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Suffix("_duration_seconds".to_owned()), &BUCKETS)
-        .map_err(Error::fatal)?
-        .install_recorder()
-        .map_err(Error::fatal)
-        .inspect(|_| telemetry::describe())
+    builder()?.install_recorder().map_err(Error::fatal).inspect(|_| telemetry::describe())
+}
+
+fn builder() -> Result<PrometheusBuilder, Error> {
+    let durations = Matcher::Suffix("_duration_seconds".to_owned());
+    PrometheusBuilder::new().set_buckets_for_metric(durations, &BUCKETS).map_err(Error::fatal)
+}
+
+#[cfg(test)]
+mod tests {
+    use telemetry::{METRICS, MetricKind};
+
+    use super::*;
+
+    /// What the journeys do not record is described too. `promtool check metrics` reads what is printed here.
+    #[test]
+    fn every_metric_is_rendered_with_its_description_and_type() {
+        let recorder = builder().unwrap().build_recorder();
+        metrics::with_local_recorder(&recorder, || {
+            telemetry::describe();
+            for metric in METRICS {
+                match metric.kind {
+                    MetricKind::Counter => metrics::counter!(metric.name).increment(1),
+                    MetricKind::Gauge => metrics::gauge!(metric.name).set(1.0),
+                    MetricKind::Histogram => metrics::histogram!(metric.name).record(0.2),
+                }
+            }
+        });
+        let text = recorder.handle().render();
+        println!("{text}");
+        for metric in METRICS {
+            let (name, kind) = (metric.name, format!("{:?}", metric.kind).to_lowercase());
+            assert!(text.contains(&format!("# HELP {name} {}\n", metric.description)), "{name}");
+            assert!(text.contains(&format!("# TYPE {name} {kind}\n")), "{name}");
+        }
+    }
 }
