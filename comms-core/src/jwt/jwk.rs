@@ -78,6 +78,9 @@ fn check_curve(jwk: &Jwk, algorithm: Algorithm) -> Result<(), String> {
             (&key.curve, vec![("x", &key.x), ("y", &key.y)])
         }
         (AlgorithmParameters::OctetKeyPair(key), Algorithm::EdDSA) => (&key.curve, vec![("x", &key.x)]),
+        (AlgorithmParameters::Other(_), _) => {
+            return Err("its kty or crv is not known, or a coordinate is missing".to_owned());
+        }
         _ => return Err(format!("its kty is not that of {algorithm:?}")),
     };
     if *found != curve {
