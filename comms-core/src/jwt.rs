@@ -39,11 +39,13 @@
 //! ```
 
 mod claims;
+mod jwk;
 mod key_set;
 mod verifier;
 
 pub use claims::Claims;
 pub use jsonwebtoken::{Algorithm, DecodingKey};
+pub use jwk::check_key;
 pub use key_set::KeySet;
 use std::sync::Arc;
 pub use verifier::Verifier;

@@ -6,12 +6,16 @@
 //! Attributes keep their dots; an exporter to Prometheus turns them into underscores. What each metric means,
 //! with its labels: `docs/reference/telemetry.md`.
 //!
-//! The library records through the `metrics` facade. Handles are kept, so that an application installs its
-//! recorder before it starts anything of this house.
+//! The crates record through the `metrics` facade and keep the handles of their metrics, so an application installs
+//! its recorder first, then calls [`describe`] once, and then starts consumers, relays, channels and hubs.
+
+mod table;
+
+pub use table::{METRICS, Metric, MetricKind, Unit, describe};
 
 /// Histogram, seconds: one attempt of a handler. `messaging.process.duration`.
 pub const PROCESS_DURATION: &str = "messaging_process_duration_seconds";
-/// Counter: messages acknowledged by a carrier. `messaging.client.sent.messages`.
+/// Counter: messages acknowledged by the broker. `messaging.client.sent.messages`.
 pub const SENT_MESSAGES: &str = "messaging_client_sent_messages_total";
 /// Counter: messages received by a consumer. `messaging.client.consumed.messages`.
 pub const CONSUMED_MESSAGES: &str = "messaging_client_consumed_messages_total";
@@ -50,7 +54,7 @@ pub const CALL_RETRIES: &str = "comms_call_retries_total";
 /// Counter: retries that were wanted and not made, by `name` and `reason`: `attempts`, `pushback`,
 /// `deadline`, `budget`.
 pub const CALL_RETRIES_DENIED: &str = "comms_call_retries_denied_total";
-/// Counter: calls a guard said no to, by `name` and `guard`.
+/// Counter: calls that a guard rejected, by `name` and `guard`.
 pub const CALL_REJECTIONS: &str = "comms_call_rejections_total";
 /// Counter: calls answered by a fallback, by `name`.
 pub const CALL_FALLBACKS: &str = "comms_call_fallbacks_total";

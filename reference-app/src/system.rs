@@ -207,7 +207,9 @@ impl System {
         let (health, policies) = (self.health.clone(), self.policies.clone());
         let deliveries = self.deliveries.clone();
         if let Some(listener) = listener {
-            let serve = move |told| admin::serve(listener, health, policies, deliveries, metrics, told);
+            let operator = admin::Operator::load(&self.config)?;
+            let serve =
+                move |told| admin::serve(listener, health, policies, deliveries, operator, metrics, told);
             self.stages.admin.spawn(ADMIN, serve);
         }
         Ok(())

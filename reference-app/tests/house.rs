@@ -153,6 +153,28 @@ fn every_test_that_the_guarantees_name_exists() {
     assert!(missing.is_empty(), "no such test: {missing:#?}");
 }
 
+/// A metric whose name is a constant of `comms_core::telemetry` has a description there; a literal has none.
+#[test]
+fn every_metric_is_recorded_by_a_constant_of_the_telemetry() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut sources = String::new();
+    for package in ["comms-core", "comms-outbox", "comms-kafka", "comms-grpc", "comms-ws", "reference-app"] {
+        collect(&root.join(package).join("src"), &mut sources);
+    }
+    let mut recorded = 0;
+    for name in ["counter!(", "gauge!(", "histogram!("] {
+        for after in sources.split(name).skip(1) {
+            let first = after.split([',', ')']).next().unwrap_or_default().trim();
+            let constant = ["telemetry::", "names::", "self.metric", "metric.name", "*name"]
+                .iter()
+                .any(|it| first.starts_with(it));
+            assert!(constant, "{name}{first} is not described");
+            recorded += 1;
+        }
+    }
+    assert!(recorded > 20, "this looks for metrics where they are recorded: {recorded}");
+}
+
 /// A path of lower-case words whose last part has at least four of them, and is no metric.
 fn is_test_name(name: &str) -> bool {
     let plain = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | ':'));

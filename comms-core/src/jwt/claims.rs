@@ -1,42 +1,86 @@
-//! What a token says.
+//! The claims of a token.
 
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
-/// The claims this house reads; others are ignored.
+/// The claims that a [`Verifier`](super::Verifier) reads; others are ignored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Raw")]
 pub struct Claims {
     /// The subject: 1 to 256 bytes without control characters in a verified token.
     pub sub: String,
-    /// Who says so.
+    /// The issuer.
     pub iss: String,
-    /// For whom: one or several (RFC 7519, 4.1.3).
-    #[serde(deserialize_with = "one_or_many")]
+    /// The audiences: one or several (RFC 7519, 4.1.3).
     pub aud: Vec<String>,
-    /// Not after, seconds since 1970.
-    #[serde(deserialize_with = "numeric_date")]
+    /// The time from which the token is not valid any more, in seconds since 1970.
+    /// [`Verifier::expires_at_unix`](super::Verifier::expires_at_unix) adds the clock skew to it.
     pub exp: u64,
-    /// Not before, seconds since 1970.
-    #[serde(default, deserialize_with = "optional_date", skip_serializing_if = "Option::is_none")]
+    /// The time before which the token is not valid yet, in seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub nbf: Option<u64>,
-    /// What it may do, space-separated (RFC 8693).
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    /// The scopes, separated by spaces (RFC 8693, 4.2); empty without any. Read from `scope`, or from `scp` where
+    /// `scope` is absent or null, as a text or as an array of texts. Written as the text `scope`.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub scope: String,
 }
 
-fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Audience {
-        One(String),
-        Many(Vec<String>),
+impl Claims {
+    /// Returns whether the token has `scope`. Scopes are compared byte by byte.
+    ///
+    /// ```
+    /// # use comms_core::jwt::Claims;
+    /// let claims: Claims = serde_json::from_value(serde_json::json!({
+    ///     "sub": "ann", "iss": "shop", "aud": "api", "exp": 1_000, "scope": ["orders:read", "orders:write"]
+    /// }))?;
+    /// assert_eq!(claims.scope, "orders:read orders:write");
+    /// assert!(claims.has_scope("orders:read") && !claims.has_scope("orders"));
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
+    #[must_use]
+    pub fn has_scope(&self, scope: &str) -> bool {
+        self.scope.split_ascii_whitespace().any(|one| one == scope)
     }
-    Ok(match Audience::deserialize(deserializer)? {
-        Audience::One(one) => vec![one],
-        Audience::Many(many) => many,
-    })
 }
 
-/// A NumericDate (RFC 7519, section 2), which may have a fraction: it is cut off.
+/// The claims as issuers write them.
+#[derive(Deserialize)]
+struct Raw {
+    sub: String,
+    iss: String,
+    aud: OneOrMany,
+    #[serde(deserialize_with = "numeric_date")]
+    exp: u64,
+    #[serde(default, deserialize_with = "optional_date")]
+    nbf: Option<u64>,
+    scope: Option<OneOrMany>,
+    /// The name of `scope` in tokens of Okta and Microsoft Entra.
+    scp: Option<OneOrMany>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl From<Raw> for Claims {
+    fn from(raw: Raw) -> Self {
+        let Raw { sub, iss, aud, exp, nbf, scope, scp } = raw;
+        let aud = match aud {
+            OneOrMany::One(one) => vec![one],
+            OneOrMany::Many(many) => many,
+        };
+        let scope = match scope.or(scp) {
+            Some(OneOrMany::One(text)) => text,
+            Some(OneOrMany::Many(texts)) => texts.join(" "),
+            None => String::new(),
+        };
+        Self { sub, iss, aud, exp, nbf, scope }
+    }
+}
+
+/// A NumericDate (RFC 7519, section 2). It may have a fraction, which is cut off.
 fn numeric_date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]

@@ -1,9 +1,5 @@
 //! The keys of an issuer, by `kid`, which change while tokens are verified.
 
-use jsonwebtoken::{
-    AlgorithmFamily, DecodingKeyKind,
-    jwk::{Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse},
-};
 use serde::Deserialize;
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -13,7 +9,10 @@ use std::{
 };
 use tokio::sync::Notify;
 
-use super::{Algorithm, DecodingKey, KeySource, verifier::KID_LIMIT};
+use super::{
+    Algorithm, DecodingKey, KeySource, check_key, jwk,
+    verifier::{KID_LIMIT, is_name},
+};
 use crate::{Clock, Error};
 
 /// The largest JWK set that is read, in bytes. Certificate chains make them long.
@@ -22,6 +21,8 @@ const SET_LIMIT: usize = 256 * 1024;
 const KEYS_LIMIT: usize = 64;
 /// The most removed keys that are remembered.
 const REMOVED_LIMIT: usize = 256;
+/// The most ignored keys that an error gives the reason for.
+const REASONS_LIMIT: usize = 5;
 /// [`KeySet::wanted`] returns at most so often, whatever was asked.
 const LEAST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -74,13 +75,19 @@ impl KeySet {
         Self(Arc::new(Shared { algorithm, clock, known, missed: Notify::new(), asked }))
     }
 
-    /// Replaces all keys by those of a JWK set in JSON, at once, and says how many they are. Ignored (RFC 7517,
-    /// section 5) are keys for other algorithms or uses, and those that are malformed or too weak (RFC 8725,
-    /// 3.5): RSA below 2,048 bits, HMAC below the length of its hash; and those that were [removed](Self::remove).
+    /// Replaces all keys at once by those of a JWK set in JSON, and returns how many they are. These keys of the set
+    /// are ignored (RFC 7517, section 5):
+    /// - keys for another algorithm or use: `alg`, `use` or `key_ops` names another one, or `kty` or `crv` is not that
+    ///   of the algorithm (ES256 needs `EC` and `P-256`, ES384 `EC` and `P-384`, EdDSA `OKP` and `Ed25519`);
+    /// - malformed keys: a coordinate that has not the length of its curve, a `kid` over 256 bytes or with control
+    ///   characters;
+    /// - keys that are too weak (RFC 8725, 3.5): RSA below 2,048 bits, HMAC below the length of its hash;
+    /// - keys that were [removed](Self::remove).
     ///
     /// # Errors
-    /// `Invalid`, and the keys stay as they were, where this is not a JWK set, has no key that can be used, two
-    /// with the same `kid`, more than 64, or more than 256 KiB.
+    /// Returns `Invalid`, and the keys stay as they were, if the text is not a JWK set, is longer than 256 KiB, has two
+    /// usable keys with the same `kid`, more than 64 usable keys, or none: then the error names the reason for each
+    /// of the first keys.
     pub fn replace(&self, jwks: &[u8]) -> Result<usize, Error> {
         let mut keys = read(jwks, self.0.algorithm).map_err(|e| e.context("JWK set"))?;
         let mut known = self.write();
@@ -93,15 +100,15 @@ impl KeySet {
     /// which is also what `DecodingKey::from_rsa_pem` makes of a PEM.
     ///
     /// # Errors
-    /// `Invalid` for a key that is not for this set's algorithm or is too weak, a `kid` that is empty or over 256
-    /// bytes, and the 65th key.
+    /// Returns `Invalid` if the key is not for this set's algorithm or is too weak, if `kid` is empty, over 256 bytes
+    /// or has control characters, and for the 65th key.
     pub fn insert(&self, kid: &str, key: DecodingKey) -> Result<(), Error> {
-        if kid.is_empty() || kid.len() > KID_LIMIT {
-            return Err(Error::invalid(format!("a kid has 1 to {KID_LIMIT} bytes")));
+        if !is_name(kid, KID_LIMIT) {
+            return Err(Error::invalid(format!(
+                "a kid has 1 to {KID_LIMIT} bytes without control characters"
+            )));
         }
-        if !fits(&key, self.0.algorithm) {
-            return Err(Error::invalid(format!("not a key for {:?}, or too weak", self.0.algorithm)));
-        }
+        check_key(self.0.algorithm, &key)?;
         let mut known = self.write();
         if known.keys.len() >= KEYS_LIMIT && !known.keys.contains_key(kid) {
             return Err(Error::invalid(format!("a key set holds at most {KEYS_LIMIT} keys")));
@@ -183,74 +190,27 @@ fn read(jwks: &[u8], algorithm: Algorithm) -> Result<Keys, Error> {
         return Err(Error::invalid(format!("more than {SET_LIMIT} bytes")));
     }
     let set: Set = serde_json::from_slice(jwks).map_err(Error::invalid)?;
-    let mut keys = Keys::new();
-    for (kid, key) in set.keys.into_iter().filter_map(|value| usable(value, algorithm)) {
+    let (mut keys, mut ignored) = (Keys::new(), Vec::new());
+    for value in set.keys {
+        let (kid, key) = match jwk::usable(value, algorithm) {
+            Ok(usable) => usable,
+            Err(reason) => {
+                tracing::debug!(?algorithm, reason, "key of a JWK set ignored");
+                ignored.push(reason);
+                continue;
+            }
+        };
         if keys.insert(kid.clone(), Arc::new(key)).is_some() {
             return Err(Error::invalid(format!("two keys with the kid {kid:?}")));
         }
     }
-    if !(1..=KEYS_LIMIT).contains(&keys.len()) {
+    if keys.is_empty() {
+        ignored.truncate(REASONS_LIMIT);
+        return Err(Error::invalid(format!("no usable key for {algorithm:?}: [{}]", ignored.join("; "))));
+    }
+    if keys.len() > KEYS_LIMIT {
         let count = keys.len();
-        return Err(Error::invalid(format!("{count} usable keys for {algorithm:?}, not 1 to {KEYS_LIMIT}")));
+        return Err(Error::invalid(format!("{count} usable keys for {algorithm:?}, more than {KEYS_LIMIT}")));
     }
     Ok(keys)
-}
-
-/// The key and its `kid`: the empty one where it has none, which no token can name.
-fn usable(value: serde_json::Value, algorithm: Algorithm) -> Option<(String, DecodingKey)> {
-    let jwk: Jwk = serde_json::from_value(value).ok()?;
-    let key = DecodingKey::from_jwk(&jwk).ok()?;
-    let common = jwk.common;
-    let kid = common.key_id.unwrap_or_default();
-    let declared = common.key_algorithm.is_none_or(|a| a == KeyAlgorithm::from(algorithm))
-        && common.public_key_use.is_none_or(|u| u == PublicKeyUse::Signature)
-        && common.key_operations.is_none_or(|ops| ops.contains(&KeyOperations::Verify));
-    (declared && kid.len() <= KID_LIMIT && fits(&key, algorithm)).then_some((kid, key))
-}
-
-/// Whether `key` is of the family of `algorithm`, on its curve, and strong enough (RFC 7518, 3.2 and 3.3).
-fn fits(key: &DecodingKey, algorithm: Algorithm) -> bool {
-    let bits = match algorithm {
-        Algorithm::HS256 | Algorithm::ES256 => 256,
-        Algorithm::HS384 | Algorithm::ES384 => 384,
-        Algorithm::HS512 => 512,
-        _ => 0,
-    };
-    let right_size = match (key.family(), key.kind()) {
-        (AlgorithmFamily::Hmac, DecodingKeyKind::SecretOrDer(secret)) => secret.len() * 8 >= bits,
-        // An uncompressed point: a byte that says so, and two coordinates.
-        (AlgorithmFamily::Ec, DecodingKeyKind::SecretOrDer(point)) => point.len() == 1 + 2 * bits / 8,
-        (AlgorithmFamily::Ed, DecodingKeyKind::SecretOrDer(point)) => point.len() == 32,
-        (AlgorithmFamily::Rsa, DecodingKeyKind::RsaModulusExponent { n, .. }) => modulus_bits(n) >= 2_048,
-        (AlgorithmFamily::Rsa, DecodingKeyKind::SecretOrDer(der)) => {
-            modulus(der).is_some_and(|n| modulus_bits(n) >= 2_048)
-        }
-        _ => false,
-    };
-    right_size && key.family() == algorithm.family()
-}
-
-/// The modulus of an RSAPublicKey in DER (RFC 8017, A.1.1): the first integer of the sequence.
-fn modulus(der: &[u8]) -> Option<&[u8]> {
-    der_value(0x02, der_value(0x30, der)?)
-}
-
-/// The value that `der` begins with, if it has this tag (X.690, 8.1.3: a length below 128 is its own byte).
-fn der_value(tag: u8, der: &[u8]) -> Option<&[u8]> {
-    let [found, first, rest @ ..] = der else { return None };
-    let digits = usize::from(first.checked_sub(0x80).unwrap_or_default());
-    let (length, rest) = match digits {
-        0 => (usize::from(*first), rest),
-        1..=4 => {
-            let (length, rest) = rest.split_at_checked(digits)?;
-            (length.iter().fold(0, |length, byte| length << 8 | usize::from(*byte)), rest)
-        }
-        _ => return None,
-    };
-    rest.get(..length).filter(|_| *found == tag)
-}
-
-fn modulus_bits(modulus: &[u8]) -> usize {
-    let significant = modulus.iter().position(|byte| *byte != 0).map_or(&[][..], |at| &modulus[at..]);
-    significant.len() * 8 - significant.first().map_or(0, |byte| byte.leading_zeros() as usize)
 }

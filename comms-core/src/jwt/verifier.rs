@@ -1,4 +1,4 @@
-//! Whether a token may be believed.
+//! Verification of one token.
 
 use jsonwebtoken::{Header, Validation, errors::ErrorKind};
 use std::{fmt, sync::Arc, time::Duration};
@@ -90,10 +90,23 @@ impl Verifier {
             })?
             .claims;
         self.check_time(&claims)?;
-        if !(1..=SUBJECT_LIMIT).contains(&claims.sub.len()) || claims.sub.contains(char::is_control) {
+        if !is_name(&claims.sub, SUBJECT_LIMIT) {
             return Err(JwtError::Subject);
         }
+        // The issuer is the expected one. One of the audiences is; the others are returned beside it.
+        if !claims.aud.iter().all(|audience| is_name(audience, TOKEN_LIMIT))
+            || claims.scope.contains(is_control)
+        {
+            return Err(JwtError::Malformed);
+        }
         Ok(claims)
+    }
+
+    /// Returns the end of the token's life: its `exp` and the clock skew, in seconds since 1970. From this second on
+    /// [`verify`](Self::verify) refuses the token, so what a token opens (a session, a cache entry) ends here too.
+    #[must_use]
+    pub fn expires_at_unix(&self, claims: &Claims) -> u64 {
+        claims.exp.saturating_add(self.skew.as_secs())
     }
 
     fn accepts(&self, header: &Header) -> bool {
@@ -102,24 +115,34 @@ impl Verifier {
             Some(required) => typ.is_some_and(|typ| typ.eq_ignore_ascii_case(required)),
             None => typ.is_none_or(|typ| typ.eq_ignore_ascii_case("jwt")),
         };
-        let kid = header.kid.as_deref();
-        let sane_kid =
-            kid.is_none_or(|kid| (1..=KID_LIMIT).contains(&kid.len()) && !kid.contains(char::is_control));
+        let sane_kid = header.kid.as_deref().is_none_or(|kid| is_name(kid, KID_LIMIT));
         // A critical extension must be understood, and none is. `cty` announces a token within the token.
         let plain = header.crit.is_none() && header.cty.is_none();
         self.rules.algorithms.contains(&header.alg) && right_type && sane_kid && plain
     }
 
     fn check_time(&self, claims: &Claims) -> Result<(), JwtError> {
-        let (now, skew) = (self.clock.unix().as_secs(), self.skew.as_secs());
-        if claims.exp.saturating_add(skew) <= now {
+        let now = self.clock.unix().as_secs();
+        if self.expires_at_unix(claims) <= now {
             return Err(JwtError::Expired);
         }
-        if claims.nbf.is_some_and(|nbf| nbf > now.saturating_add(skew)) {
+        if claims.nbf.is_some_and(|nbf| nbf > now.saturating_add(self.skew.as_secs())) {
             return Err(JwtError::Immature);
         }
         Ok(())
     }
+}
+
+/// Whether `text` is a name that fits into a key, a row and a line of a log: 1 to `limit` bytes without control
+/// characters.
+pub(super) fn is_name(text: &str, limit: usize) -> bool {
+    (1..=limit).contains(&text.len()) && !text.contains(is_control)
+}
+
+/// The control characters of Unicode (category Cc), the separators of lines and paragraphs, and the characters that
+/// reverse the order in which the text around them is shown.
+fn is_control(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn short_type(typ: &str) -> &str {

@@ -34,7 +34,7 @@ impl Session {
         self
     }
 
-    /// Ends the session with 4401 at `seconds` since 1970: the `exp` of its token.
+    /// Ends the session with 4401 at `seconds` since 1970: the end of its token, clock skew included.
     #[must_use]
     pub fn expires_at_unix(mut self, seconds: u64) -> Self {
         self.expires_at_unix = Some(seconds);

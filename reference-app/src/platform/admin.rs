@@ -1,21 +1,28 @@
-//! `/livez`, `/readyz`, `/metrics`, `/policies`, `/holds`.
+//! The admin listener: `/livez`, `/readyz`, `/metrics`, `/policies`, `/holds`. Reading needs no credentials; every
+//! operation that changes something needs the token of [`Operator`].
 
-use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    time::Duration,
-};
+mod operator;
+mod refusal;
+
+use std::time::Duration;
 
 use axum::{
     Json, Router,
-    extract::{ConnectInfo, Path, State},
-    http::{HeaderMap, StatusCode},
+    extract::{
+        Path, State,
+        rejection::{JsonRejection, PathRejection},
+    },
+    http::StatusCode,
     response::IntoResponse,
     routing::{get, post},
 };
-use comms_core::{Error, ErrorKind, Health, health::Report, resilience::PolicySnapshot, shutdown::Told};
+use comms_core::{Error, Health, health::Report, resilience::PolicySnapshot, shutdown::Told};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
+
+pub use operator::Operator;
+use refusal::Refusal;
 
 use super::{
     deliveries::{Deliveries, Waiting},
@@ -32,21 +39,21 @@ pub async fn serve(
     health: Health,
     policies: Policies,
     deliveries: Deliveries,
+    operator: Operator,
     metrics: PrometheusHandle,
     shutdown: Told,
 ) -> Result<(), Error> {
     let scraped = metrics.clone();
     let scrape = async move || ([("content-type", "text/plain; version=0.0.4")], scraped.render());
     let probes = Router::new().route("/livez", get(live)).route("/readyz", get(ready)).with_state(health);
-    let guards = Router::new()
-        .route("/policies", get(show_policies))
-        .route("/policies/{name}/breaker/{switch}", post(turn_breaker))
-        .with_state(policies);
-    let held = Router::new()
-        .route("/holds", get(show_holds))
-        .route("/holds/{service}/{relay}/release", post(release))
-        .with_state(deliveries);
-    let routes = probes.merge(guards).merge(held).route("/metrics", get(scrape));
+    let shown = Router::new().route("/policies", get(show_policies)).with_state(policies.clone());
+    let held = Router::new().route("/holds", get(show_holds)).with_state(deliveries.clone());
+    let breakers =
+        Router::new().route("/policies/{name}/breaker/{switch}", post(turn_breaker)).with_state(policies);
+    let releases =
+        Router::new().route("/holds/{service}/{relay}/release", post(release)).with_state(deliveries);
+    let changes = operator.guard(breakers.merge(releases));
+    let routes = probes.merge(shown).merge(held).merge(changes).route("/metrics", get(scrape));
     let served = http::serve(listener, routes, shutdown.wait());
     tokio::select! {
         end = served => end,
@@ -98,42 +105,19 @@ struct Released {
 /// `POST /holds/{service}/{relay}/release`: the parked messages of a key are delivered again, in their order.
 async fn release(
     State(deliveries): State<Deliveries>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    headers: HeaderMap,
-    Path((service, relay)): Path<(String, String)>,
-    Json(Release { key }): Json<Release>,
-) -> Result<Json<Released>, (StatusCode, String)> {
-    by_operator(peer, &headers)?;
-    let refused = |error: Error| {
-        let status = match error.kind {
-            ErrorKind::NotFound => StatusCode::NOT_FOUND,
-            ErrorKind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
-            _ => StatusCode::SERVICE_UNAVAILABLE,
-        };
-        (status, error.chain().to_string())
-    };
-    let key = key.as_deref().map(key::parse).transpose().map_err(refused)?;
-    let tables = deliveries.relay(&service, &relay).map_err(refused)?;
-    let released = tables.release(key.as_deref()).await.map_err(refused)?;
+    path: Result<Path<(String, String)>, PathRejection>,
+    body: Result<Json<Release>, JsonRejection>,
+) -> Result<Json<Released>, Refusal> {
+    let (Path((service, relay)), Json(Release { key })) = (path?, body?);
+    let key = key.as_deref().map(key::parse).transpose()?;
+    let tables = deliveries.relay(&service, &relay)?;
+    let released = tables.release(key.as_deref()).await?;
     tracing::info!(service, relay, released, "parked messages released by an operator");
     Ok(Json(Released { released }))
 }
 
-/// Refuses a change that does not come from this machine: the listener may be open to probes and scrapers, which
-/// change nothing, and no web page does.
-fn by_operator(peer: SocketAddr, headers: &HeaderMap) -> Result<(), (StatusCode, String)> {
-    // A proxy's peer address is the proxy's, so a request that names a proxy did not come from here.
-    let relayed = ["origin", "forwarded", "x-forwarded-for", "via"];
-    let here = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
-    if !here.contains(&peer.ip().to_canonical()) || relayed.iter().any(|name| headers.contains_key(*name)) {
-        let text = "changes are taken from this machine's loopback address, through no proxy and no web page";
-        return Err((StatusCode::FORBIDDEN, text.to_owned()));
-    }
-    Ok(())
-}
-
 /// What an operator does to a breaker.
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Switch {
     Open,
@@ -144,21 +128,22 @@ enum Switch {
 /// `POST /policies/{name}/breaker/{open|closed|reset}`.
 async fn turn_breaker(
     State(policies): State<Policies>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    headers: HeaderMap,
-    Path((name, switch)): Path<(String, Switch)>,
-) -> Result<Json<PolicySnapshot>, (StatusCode, String)> {
-    by_operator(peer, &headers)?;
+    path: Result<Path<(String, Switch)>, PathRejection>,
+) -> Result<Json<PolicySnapshot>, Refusal> {
+    let Path((name, switch)) = path?;
     let policy = policies.get(&name).ok_or_else(|| {
-        (StatusCode::NOT_FOUND, format!("no policy {name:?} here; there are {:?}", policies.names()))
+        let detail = format!("no policy {name:?} here; there are {:?}", policies.names());
+        Refusal::new(StatusCode::NOT_FOUND, detail)
     })?;
     let breaker = policy.breaker().ok_or_else(|| {
-        (StatusCode::CONFLICT, format!("the policy {name} has no breaker: policies.{name}.breaker is false"))
+        let detail = format!("the policy {name} has no breaker: policies.{name}.breaker is false");
+        Refusal::new(StatusCode::CONFLICT, detail)
     })?;
     match switch {
         Switch::Open => breaker.force_open(),
         Switch::Closed => breaker.force_closed(),
         Switch::Reset => breaker.reset(),
     }
+    tracing::info!(policy = name, ?switch, "breaker switched by an operator");
     Ok(Json(policy.snapshot()))
 }

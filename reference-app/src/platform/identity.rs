@@ -9,7 +9,7 @@ use std::{
 
 use comms_core::{
     Clock, Error,
-    jwt::{Claims, Verifier},
+    jwt::{Claims, Verifier, check_key},
 };
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header};
 
@@ -114,12 +114,38 @@ impl DevIssuer {
     }
 }
 
-/// The verifier of tokens under the ES256 public key `pem`.
+/// The verifier of tokens under the ES256 public key `pem`, with the clock skew of `auth`.
 ///
 /// # Errors
-/// `Invalid` where `pem` is not such a key.
+/// Returns `Invalid` if `pem` is not such a key (on the curve P-256), or if the skew is more than 5 minutes.
 pub fn verifier(pem: &str, auth: &Auth, clock: &Clock) -> Result<Verifier, Error> {
     let key = DecodingKey::from_ec_pem(pem.as_bytes())
         .map_err(|e| Error::invalid(e).context("auth: not an ES256 public key in PEM"))?;
-    Ok(Verifier::new(Algorithm::ES256, &auth.issuer, &auth.audience, Arc::new(key), clock.clone()))
+    check_key(Algorithm::ES256, &key).map_err(|e| e.context("auth"))?;
+    Verifier::new(Algorithm::ES256, &auth.issuer, &auth.audience, Arc::new(key), clock.clone())
+        .with_skew(auth.clock_skew)
+        .map_err(|e| e.context("auth.clock_skew"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_of_another_curve_and_a_long_skew_are_refused_at_the_start() {
+        let auth = |seconds: u64| Auth {
+            issuer: "tests".into(),
+            audience: "comms".into(),
+            public_key_file: None,
+            clock_skew: Duration::from_secs(seconds),
+        };
+        let clock = Clock::system();
+        let pem = |kind| rcgen::KeyPair::generate_for(kind).unwrap().public_key_pem();
+        let (p256, p384) = (pem(&rcgen::PKCS_ECDSA_P256_SHA256), pem(&rcgen::PKCS_ECDSA_P384_SHA384));
+        verifier(&p256, &auth(300), &clock).unwrap();
+        let error = verifier(&p384, &auth(30), &clock).unwrap_err().chain().to_string();
+        assert!(error.contains("not a key for ES256"), "{error}");
+        let error = verifier(&p256, &auth(301), &clock).unwrap_err().chain().to_string();
+        assert!(error.contains("auth.clock_skew") && error.contains("5 minutes"), "{error}");
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 
-use comms_core::{Error, telemetry as names};
+use comms_core::{Error, telemetry};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
@@ -33,37 +33,45 @@ pub fn init_logs(log: &Log) -> Result<(), Error> {
     Ok(())
 }
 
-/// Installs the recorder of metrics; the handle renders them.
+/// Installs the recorder of metrics, and describes every metric to it. The handle renders them.
 ///
 /// # Errors
 /// `Fatal` where the process has another one.
 pub fn init_metrics() -> Result<PrometheusHandle, Error> {
-    PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Suffix("_duration_seconds".to_owned()), &BUCKETS)
-        .map_err(Error::fatal)?
-        .install_recorder()
-        .map_err(Error::fatal)
-        .inspect(|_| describe())
+    builder()?.install_recorder().map_err(Error::fatal).inspect(|_| telemetry::describe())
 }
 
-fn describe() {
-    metrics::describe_histogram!(names::PROCESS_DURATION, "One try of a message handler");
-    metrics::describe_histogram!(names::HTTP_SERVER_DURATION, "HTTP requests served");
-    metrics::describe_histogram!(names::RPC_SERVER_DURATION, "gRPC calls served");
-    metrics::describe_histogram!(names::RPC_CLIENT_DURATION, "gRPC calls made");
-    metrics::describe_counter!(names::SENT_MESSAGES, "Messages acknowledged by the broker");
-    metrics::describe_counter!(names::CONSUMED_MESSAGES, "Messages received");
-    metrics::describe_counter!(names::DEAD_LETTERS, "Messages carried to the dead letters, or parked");
-    metrics::describe_gauge!(names::CONSUMER_LAG, "Messages behind the newest one");
-    metrics::describe_gauge!(names::OUTBOX_LAG_SECONDS, "Age of the oldest message not yet relayed");
-    metrics::describe_counter!(names::OUTBOX_RELAYED, "Outbox rows delivered");
-    metrics::describe_gauge!(names::OUTBOX_PARKED, "Keys parked by a relay");
-    metrics::describe_gauge!(names::WS_SESSIONS, "Open WebSocket sessions");
-    metrics::describe_counter!(names::WS_DELIVERED, "Frames handed to sockets");
-    metrics::describe_counter!(names::WS_SLOW_CLOSED, "Sessions closed for reading too slowly");
-    metrics::describe_histogram!(names::CALL_DURATION, "Calls through a policy, all attempts together");
-    metrics::describe_counter!(names::CALL_RETRIES, "Attempts after the first");
-    metrics::describe_counter!(names::CALL_RETRIES_DENIED, "Retries that were wanted and not made");
-    metrics::describe_counter!(names::CALL_REJECTIONS, "Calls a guard said no to");
-    metrics::describe_counter!(names::BREAKER_TRANSITIONS, "Changes of a breaker's state");
+fn builder() -> Result<PrometheusBuilder, Error> {
+    let durations = Matcher::Suffix("_duration_seconds".to_owned());
+    PrometheusBuilder::new().set_buckets_for_metric(durations, &BUCKETS).map_err(Error::fatal)
+}
+
+#[cfg(test)]
+mod tests {
+    use telemetry::{METRICS, MetricKind};
+
+    use super::*;
+
+    /// What the journeys do not record is described too. `promtool check metrics` reads what is printed here.
+    #[test]
+    fn every_metric_is_rendered_with_its_description_and_type() {
+        let recorder = builder().unwrap().build_recorder();
+        metrics::with_local_recorder(&recorder, || {
+            telemetry::describe();
+            for metric in METRICS {
+                match metric.kind {
+                    MetricKind::Counter => metrics::counter!(metric.name).increment(1),
+                    MetricKind::Gauge => metrics::gauge!(metric.name).set(1.0),
+                    MetricKind::Histogram => metrics::histogram!(metric.name).record(0.2),
+                }
+            }
+        });
+        let text = recorder.handle().render();
+        println!("{text}");
+        for metric in METRICS {
+            let (name, kind) = (metric.name, format!("{:?}", metric.kind).to_lowercase());
+            assert!(text.contains(&format!("# HELP {name} {}\n", metric.description)), "{name}");
+            assert!(text.contains(&format!("# TYPE {name} {kind}\n")), "{name}");
+        }
+    }
 }

@@ -97,7 +97,12 @@ async fn every_wrong_request_gets_its_own_problem() {
 async fn a_token_must_be_there_in_time_and_rightly_signed() {
     let marketplace = Marketplace::start(Shape::Embedded).await;
     let elsewhere = tempfile::tempdir().unwrap();
-    let auth = Auth { issuer: "tests".into(), audience: "comms".into(), public_key_file: None };
+    let auth = Auth {
+        issuer: "tests".into(),
+        audience: "comms".into(),
+        public_key_file: None,
+        clock_skew: Duration::from_secs(30),
+    };
     let stranger = DevIssuer::load(elsewhere.path(), &auth, &Clock::system()).unwrap();
     let life = Duration::from_secs(600);
     let ours = {

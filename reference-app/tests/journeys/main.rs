@@ -5,12 +5,16 @@
 mod support;
 
 mod added;
+mod admin;
 mod away;
 mod bad_input;
+mod dev_token;
 mod faults;
 mod first_use;
+mod metrics;
 mod order;
 mod peer;
 mod poison;
 mod road;
+mod sockets;
 mod start;

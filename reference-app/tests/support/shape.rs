@@ -49,7 +49,12 @@ impl Marketplace {
     /// The same without waiting until it is ready.
     pub async fn spawn_with(shape: Shape, more: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let auth = Auth { issuer: "tests".into(), audience: "comms".into(), public_key_file: None };
+        let auth = Auth {
+            issuer: "tests".into(),
+            audience: "comms".into(),
+            public_key_file: None,
+            clock_skew: Duration::from_secs(30),
+        };
         let issuer = DevIssuer::load(dir.path(), &auth, &Clock::system()).unwrap();
         let mut env = environment(&dir, &issuer);
         let name = format!("t_{}", Clock::system().uuid_v7().simple());
@@ -95,6 +100,22 @@ impl Marketplace {
 
     pub fn data_dir(&self) -> PathBuf {
         self.dir.path().join("data")
+    }
+
+    /// The token of the admin listener, which embedded makes at its first start.
+    pub fn admin_token(&self) -> String {
+        std::fs::read_to_string(self.data_dir().join("admin-token")).unwrap()
+    }
+
+    /// An operation of the first process's admin listener, with its token.
+    pub async fn operate(&self, path: &str, body: Option<&serde_json::Value>) -> reqwest::Response {
+        let url = self.processes[0].admin_url(path);
+        let request = reqwest::Client::new().post(url).bearer_auth(self.admin_token());
+        let request = match body {
+            Some(body) => request.json(body),
+            None => request,
+        };
+        request.send().await.unwrap()
     }
 
     /// A token by the issuer that this system believes.

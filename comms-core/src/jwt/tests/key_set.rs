@@ -1,7 +1,10 @@
 //! Keys that come and go.
 
 use super::*;
-use crate::{ErrorKind, jwt::KeySource};
+use crate::{
+    ErrorKind,
+    jwt::{KeySource, check_key},
+};
 
 fn set(keys: &[Value]) -> Vec<u8> {
     json!({ "keys": keys }).to_string().into_bytes()
@@ -64,6 +67,7 @@ fn what_is_not_for_this_algorithm_or_too_weak_is_ignored() {
         with(good.clone(), "y", Value::Null),
         with(good.clone(), "kid", json!("k".repeat(257))),
         with(good.clone(), "kid", json!(7)),
+        with(good.clone(), "kid", json!("a\nb")),
         short,
         RS256.jwk("rsa"),
         json!({"kty": "oct", "kid": "secret", "k": "A".repeat(64)}),
@@ -103,6 +107,83 @@ fn what_is_not_for_this_algorithm_or_too_weak_is_ignored() {
         let keys = KeySet::new(algorithm, clock());
         let insert = |length: usize| keys.insert("h", DecodingKey::from_secret(&vec![1; length]));
         assert!(insert(least - 1).is_err() && insert(least).is_ok(), "{algorithm:?}");
+    }
+}
+
+/// The length of a point does not say its curve, so `kty` and `crv` are compared with the algorithm.
+#[test]
+fn a_key_of_another_curve_is_refused_with_the_reason() {
+    let (p256, ed25519) = (ES256.jwk("p256"), EDDSA.jwk("ed25519"));
+    let (x, y) = (p256["x"].as_str().unwrap(), p256["y"].as_str().unwrap());
+    let text = |bytes: usize| json!(URL_SAFE_NO_PAD.encode(vec![1; bytes]));
+    let p384 = json!({"kty": "EC", "kid": "p384", "crv": "P-384", "x": text(48), "y": text(48)});
+    let bare = |key: &Value| with(key.clone(), "alg", Value::Null);
+    let table = [
+        (
+            Algorithm::ES256,
+            with(p256.clone(), "crv", json!("P-384")),
+            "its crv is P-384, and ES256 needs P-256",
+        ),
+        (Algorithm::ES256, with(bare(&p256), "crv", json!("P-521")), "its crv is P-521"),
+        (Algorithm::ES256, with(bare(&p256), "crv", json!("Ed25519")), "its crv is Ed25519"),
+        (Algorithm::ES256, p384.clone(), "its crv is P-384, and ES256 needs P-256"),
+        (Algorithm::ES384, bare(&p256), "its crv is P-256, and ES384 needs P-384"),
+        (Algorithm::ES384, with(bare(&p256), "crv", json!("P-384")), "its x is not the 48 bytes"),
+        (Algorithm::ES256, with(bare(&p256), "kty", json!("OKP")), "its kty is not that of ES256"),
+        (Algorithm::ES256, with(bare(&p256), "x", text(31)), "its x is not the 32 bytes"),
+        (Algorithm::ES256, with(bare(&p256), "y", text(33)), "its y is not the 32 bytes"),
+        (
+            Algorithm::ES256,
+            with(with(bare(&p256), "x", text(31)), "y", text(33)),
+            "its x is not the 32 bytes",
+        ),
+        (Algorithm::ES256, with(bare(&p256), "x", json!(format!("{x}="))), "its x is not the 32 bytes"),
+        (
+            Algorithm::EdDSA,
+            with(bare(&ed25519), "crv", json!("P-256")),
+            "its crv is P-256, and EdDSA needs Ed25519",
+        ),
+        (Algorithm::EdDSA, with(bare(&ed25519), "crv", json!("X25519")), "its kty or crv is not known"),
+        (Algorithm::ES256, with(bare(&p256), "crv", json!("secp256k1")), "its kty or crv is not known"),
+        (Algorithm::ES256, with(bare(&p256), "y", Value::Null), "or a coordinate is missing"),
+        (Algorithm::EdDSA, with(bare(&ed25519), "x", text(31)), "its x is not the 32 bytes"),
+        (Algorithm::EdDSA, with(bare(&ed25519), "kty", json!("EC")), "or a coordinate is missing"),
+        (Algorithm::EdDSA, bare(&p256), "its kty is not that of EdDSA"),
+        (Algorithm::RS256, bare(&p256), "not a key for RS256"),
+        (Algorithm::ES256, with(p256.clone(), "alg", json!("ES384")), "its alg is not ES256"),
+        (Algorithm::ES256, with(p256.clone(), "use", json!("enc")), "its use is not sig"),
+        (
+            Algorithm::ES256,
+            with(p256.clone(), "key_ops", json!(["sign"])),
+            "its key_ops do not contain verify",
+        ),
+    ];
+    for (algorithm, key, reason) in table {
+        let error = KeySet::new(algorithm, clock()).replace(&set(std::slice::from_ref(&key))).unwrap_err();
+        let (kind, text) = (error.kind, error.chain().to_string());
+        assert!(kind == ErrorKind::Invalid && text.contains(reason), "{algorithm:?} {key}: {text}");
+        assert!(!text.contains(x) && !text.contains(y), "no key in an error: {text}");
+    }
+    let keys = KeySet::new(Algorithm::ES384, clock());
+    let error = keys.replace(&set(std::slice::from_ref(&p256))).unwrap_err().chain().to_string();
+    assert!(error.contains(r#"kid "p256""#), "{error}");
+    assert_eq!(
+        keys.replace(&set(&[p384, p256])).unwrap(),
+        1,
+        "a key for another algorithm is ignored beside a good one"
+    );
+}
+
+#[test]
+fn a_key_that_is_configured_is_checked_against_the_algorithm() {
+    assert!(check_key(Algorithm::ES256, &ES256.public).is_ok());
+    let p384 = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap().public_key_pem();
+    let p384 = DecodingKey::from_ec_pem(p384.as_bytes()).unwrap();
+    assert!(check_key(Algorithm::ES384, &p384).is_ok());
+    for (algorithm, key) in
+        [(Algorithm::ES256, &p384), (Algorithm::ES384, &ES256.public), (Algorithm::EdDSA, &ES256.public)]
+    {
+        assert_eq!(check_key(algorithm, key).unwrap_err().kind, ErrorKind::Invalid, "{algorithm:?}");
     }
 }
 
@@ -156,7 +237,10 @@ fn a_set_has_bounds_and_one_key_for_each_kid() {
     }
     assert!(keys.insert("64", ES256.public.clone()).is_err());
     assert!(keys.insert("63", ES256.public.clone()).is_ok(), "replaces");
-    for (kid, key) in [("", &ES256.public), (&"k".repeat(257), &ES256.public), ("k", &RS256.public)] {
+    let long = "k".repeat(257);
+    for (kid, key) in
+        [("", &ES256.public), (&long, &ES256.public), ("a\0", &ES256.public), ("k", &RS256.public)]
+    {
         assert_eq!(es256().insert(kid, key.clone()).unwrap_err().kind, ErrorKind::Invalid);
     }
 }

@@ -5,7 +5,7 @@ use figment::value::{Dict, Value};
 use crate::platform::service::Service;
 
 /// The keys of the platform that hold no secret; a last part `*` stands for everything below.
-const SHOWN: [&str; 27] = [
+const SHOWN: [&str; 29] = [
     "profile",
     "roles",
     "data_dir",
@@ -14,6 +14,7 @@ const SHOWN: [&str; 27] = [
     "log.format",
     "log.filter",
     "admin.listen",
+    "admin.token_file",
     "health.relay_lag",
     "health.consumer_lag_messages",
     "health.parked_keys",
@@ -26,6 +27,7 @@ const SHOWN: [&str; 27] = [
     "auth.issuer",
     "auth.audience",
     "auth.public_key_file",
+    "auth.clock_skew",
     "relay.lease",
     "relay.owner",
     "consumer.attempts",

@@ -86,6 +86,9 @@ pub enum LogFormat {
 pub struct Admin {
     /// Address and port; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// The file with the token that operations which change something need. Without it, embedded makes
+    /// `<data_dir>/admin-token` at the first start, and full refuses these operations.
+    pub token_file: Option<PathBuf>,
 }
 
 /// The limits of readiness and liveness.
@@ -153,6 +156,10 @@ pub struct Auth {
     pub audience: String,
     /// The PEM file of the ES256 public key. Without it (embedded only) a key pair is made in the data directory.
     pub public_key_file: Option<PathBuf>,
+    /// How far the clocks of the issuer and of this process may differ, at most 5 minutes: a token is valid so much
+    /// longer, for a request and for the session of a socket.
+    #[serde(with = "duration")]
+    pub clock_skew: Duration,
 }
 
 /// The outbox relay.

@@ -159,6 +159,29 @@ fn a_role_must_know_whom_it_calls() {
 
 #[test]
 #[expect(clippy::result_large_err, reason = "the signature of Jail")]
+fn the_clock_skew_of_tokens_is_a_duration_of_at_most_five_minutes() {
+    Jail::expect_with(|jail| {
+        jail.clear_env();
+        let seconds = std::time::Duration::from_secs;
+        let skew = || load(None, None, Nothing {}).map(|config| config.auth.clock_skew);
+        assert_eq!(skew().unwrap(), seconds(30));
+        for (text, expected) in [("0s", 0), ("5m", 300), ("1m 30s", 90)] {
+            jail.set_env("COMMS_AUTH__CLOCK_SKEW", text);
+            assert_eq!(skew().unwrap(), seconds(expected), "{text}");
+        }
+        for (text, reason) in
+            [("5m 1s", "COMMS_AUTH__CLOCK_SKEW: must be at most 5m"), ("soon", "250ms"), ("30", "250ms")]
+        {
+            jail.set_env("COMMS_AUTH__CLOCK_SKEW", text);
+            let error = skew().unwrap_err().chain().to_string();
+            assert!(error.contains(reason), "{text}: {error}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+#[expect(clippy::result_large_err, reason = "the signature of Jail")]
 fn what_is_printed_hides_passwords() {
     Jail::expect_with(|jail| {
         jail.clear_env();

@@ -27,8 +27,9 @@ impl Config {
     fn validate_values(&self) -> Result<(), Error> {
         let owner = self.relay.owner.as_ref();
         let seconds = Duration::from_secs;
-        let table: [(bool, &[&str], &str); 8] = [
+        let table: [(bool, &[&str], &str); 9] = [
             (self.roles.is_empty(), &["roles"], "no role to run: leave it out, or name some"),
+            (self.auth.clock_skew > seconds(300), &["auth", "clock_skew"], "must be at most 5m"),
             (self.consumer.attempts == 0, &["consumer", "attempts"], "must be at least 1"),
             (
                 owner.is_some_and(|owner| owner.is_empty() || owner.len() > 200),

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use axum::http::Uri;
 use comms_core::{Clock, Error, Health, Policy, jwt::Verifier};
 use comms_grpc::Channel;
 use serde::de::DeserializeOwned;
@@ -106,6 +107,14 @@ impl Host<'_> {
         self.url(name, protocol.scheme())
     }
 
+    /// The configured URL under which clients reach this service.
+    ///
+    /// # Errors
+    /// Returns `Invalid` if the section cannot be read.
+    pub fn own_url(&self) -> Result<Option<String>, Error> {
+        self.config.url(self.service.name)
+    }
+
     /// The address of the listener of this service.
     ///
     /// # Errors
@@ -114,14 +123,18 @@ impl Host<'_> {
         self.addresses.get(self.service.name).copied().ok_or_else(|| self.undeclared("a listener"))
     }
 
-    /// The origins of the pages that this process serves. A browser calls this machine by any of its names.
+    /// The origins of the pages that this process serves: those of the configured URLs, and those of this machine, which
+    /// a browser calls by any of its names.
     #[must_use]
     pub fn own_origins(&self) -> Vec<String> {
-        let http = self.services.iter().filter(|service| service.protocol == Some(Protocol::Http));
-        http.filter_map(|service| self.addresses.get(service.name))
-            .flat_map(|address| [address.to_string(), format!("localhost:{}", address.port())])
-            .map(|host| format!("http://{host}"))
-            .collect()
+        let mut origins = Vec::new();
+        for service in self.services.iter().filter(|service| service.protocol == Some(Protocol::Http)) {
+            let Some(address) = self.addresses.get(service.name) else { continue };
+            let hosts = [reachable(*address).to_string(), format!("localhost:{}", address.port())];
+            origins.extend(hosts.map(|host| format!("http://{host}")));
+            origins.extend(self.config.url(service.name).ok().flatten().and_then(|url| origin(&url)));
+        }
+        origins
     }
 
     /// The configured URL of a service, otherwise its address in this process.
@@ -134,6 +147,12 @@ impl Host<'_> {
     fn undeclared(&self, what: &str) -> Error {
         Error::internal(format!("service {} uses {what}, and has not registered it", self.service.name))
     }
+}
+
+/// The origin of `url`, as a browser sends it.
+fn origin(url: &str) -> Option<String> {
+    let url = url.parse::<Uri>().ok()?;
+    Some(format!("{}://{}", url.scheme_str()?, url.authority()?).to_lowercase())
 }
 
 /// The address under which this process reaches its own listener: a wildcard address is none to connect to.

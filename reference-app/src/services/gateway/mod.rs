@@ -25,6 +25,7 @@ use crate::{
     contracts::order::proto::orders_client::OrdersClient,
     platform::{
         config::duration,
+        http::Hosts,
         identity::DevIssuer,
         service::{Call, Host, Parts, Protocol, Section, Serves, Service},
     },
@@ -75,6 +76,7 @@ struct Edge {
     policy: Policy,
     verifier: Verifier,
     issuer: Option<DevIssuer>,
+    hosts: Hosts,
     websocket_url: String,
     timeout: Duration,
     body_limit: usize,
@@ -88,6 +90,7 @@ fn start(host: &Host<'_>) -> Result<Parts, Error> {
         policy: order.policy,
         verifier: host.verifier(),
         issuer: host.identity.issuer.clone(),
+        hosts: Hosts::new(host.own_url()?.as_deref()).map_err(|error| error.context("gateway.url"))?,
         websocket_url: host.public_url(NOTIFICATION)?,
         timeout: config.request_timeout,
         body_limit: config.body_limit,

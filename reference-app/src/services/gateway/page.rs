@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 use axum::{
     Json,
     extract::{State, rejection::JsonRejection},
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, Uri, header},
     response::{Html, IntoResponse},
 };
 use serde::{Deserialize, Serialize};
@@ -20,8 +20,14 @@ const INDEX: &str = include_str!("../../../web/index.html");
 const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
     connect-src 'self' ws: wss:; base-uri 'none'; frame-ancestors 'none'";
 
-pub(super) async fn index() -> impl IntoResponse {
-    ([(header::CONTENT_SECURITY_POLICY, POLICY)], Html(INDEX))
+/// `GET /`: the page. A foreign host is refused: under DNS rebinding the page would get a token there.
+pub(super) async fn index(
+    State(edge): State<Arc<Edge>>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<impl IntoResponse, Problem> {
+    edge.hosts.check_host(&uri, &headers)?;
+    Ok(([(header::CONTENT_SECURITY_POLICY, POLICY)], Html(INDEX)))
 }
 
 #[derive(Serialize)]
@@ -46,11 +52,15 @@ pub(super) struct Token {
     expires_in: u64,
 }
 
-/// `POST /dev/token`: a token for any user. The route exists only with a development issuer.
+/// `POST /dev/token`: a token for any user, for programs of this machine and for the page. The route exists only with a
+/// development issuer.
 pub(super) async fn token(
     State(edge): State<Arc<Edge>>,
+    uri: Uri,
+    headers: HeaderMap,
     body: Result<Json<TokenRequest>, JsonRejection>,
 ) -> Result<Json<Token>, Problem> {
+    edge.hosts.check_origin(&uri, &headers)?;
     let Json(TokenRequest { user }) = body?;
     let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     if user.is_empty() || user.len() > 64 || !user.bytes().all(plain) {

@@ -36,7 +36,8 @@ async fn open(State(socket): State<Arc<Socket>>, headers: HeaderMap, upgrade: We
     match socket.verifier.verify(token) {
         Ok(claims) => {
             let own = domain::user_topic(&claims.sub);
-            let session = Session::new(claims.sub, vec![own.clone()]).expires_at_unix(claims.exp);
+            let end = socket.verifier.expires_at_unix(&claims);
+            let session = Session::new(claims.sub, vec![own.clone()]).expires_at_unix(end);
             socket.hub.accept(upgrade, &headers, session.allow(move |topic| topic == own))
         }
         Err(error) => refuse(format!("{error}\n")),

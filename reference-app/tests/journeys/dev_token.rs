@@ -1,0 +1,73 @@
+//! The token endpoint of development is for this machine's programs and its own page, not for pages of other sites.
+
+use std::{net::TcpListener, time::Duration};
+
+use reqwest::{RequestBuilder, StatusCode, header};
+use serde_json::Value;
+
+use crate::support::Process;
+
+/// The embedded marketplace with its development issuer, and the port of its gateway.
+async fn start(dir: &std::path::Path) -> (Process, u16) {
+    let ports: [TcpListener; 2] = std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").unwrap());
+    let [gateway, admin] = ports.map(|port| port.local_addr().unwrap().port());
+    let mut env: Vec<(String, String)> = ["ORDER", "PAYMENT", "NOTIFICATION"]
+        .map(|role| (format!("COMMS_{role}__LISTEN"), "127.0.0.1:0".to_owned()))
+        .into();
+    env.push(("COMMS_GATEWAY__LISTEN".into(), format!("127.0.0.1:{gateway}")));
+    env.push(("COMMS_GATEWAY__URL".into(), "https://shop.example".into()));
+    env.push(("COMMS_ADMIN__LISTEN".into(), format!("127.0.0.1:{admin}")));
+    env.push(("COMMS_DATA_DIR".into(), dir.join("data").display().to_string()));
+    let mut process = Process::new("dev", dir, admin, &[], env);
+    process.spawn();
+    process.ready().await;
+    (process, gateway)
+}
+
+#[tokio::test]
+async fn the_token_endpoint_checks_host_and_origin_embedded() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_process, port) = start(dir.path()).await;
+    let client = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().unwrap();
+    let base = format!("http://127.0.0.1:{port}");
+    let ask = || client.post(format!("{base}/dev/token")).json(&serde_json::json!({"user": "ann"}));
+    let (local, named) = (format!("127.0.0.1:{port}"), format!("localhost:{port}"));
+    let with = |request: RequestBuilder, headers: &[(&str, &str)]| {
+        headers.iter().fold(request, |request, (name, value)| request.header(*name, *value))
+    };
+    let origin = |host: &str| format!("http://{host}");
+    let allowed: [&[(&str, &str)]; 5] = [
+        &[],
+        &[("host", &named)],
+        &[("host", &named), ("origin", &origin(&named)), ("sec-fetch-site", "same-origin")],
+        &[("origin", &base)],
+        &[("host", "shop.example"), ("origin", "https://shop.example")],
+    ];
+    for headers in allowed {
+        let answer = with(ask(), headers).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK, "{headers:?}");
+        assert!(answer.json::<Value>().await.unwrap()["token"].is_string(), "{headers:?}");
+    }
+    let foreign = format!("evil.example:{port}");
+    let refused: [&[(&str, &str)]; 6] = [
+        &[("host", &foreign), ("origin", &origin(&foreign))],
+        &[("host", &foreign)],
+        &[("origin", "http://evil.example")],
+        &[("origin", "null")],
+        &[("host", &local), ("origin", &origin(&named))],
+        &[("sec-fetch-site", "cross-site")],
+    ];
+    for headers in refused {
+        let answer = with(ask(), headers).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{headers:?}");
+        assert_eq!(answer.headers()[header::CONTENT_TYPE], "application/problem+json");
+        let problem: Value = answer.json().await.unwrap();
+        assert_eq!(problem["type"], "/problems/forbidden", "{problem}");
+    }
+
+    // The page: a link on another site may lead to it, a foreign host may not.
+    let page = |headers: &[(&str, &str)]| with(client.get(format!("{base}/")), headers).send();
+    assert_eq!(page(&[]).await.unwrap().status(), StatusCode::OK);
+    assert_eq!(page(&[("sec-fetch-site", "cross-site")]).await.unwrap().status(), StatusCode::OK);
+    assert_eq!(page(&[("host", &foreign)]).await.unwrap().status(), StatusCode::FORBIDDEN);
+}
