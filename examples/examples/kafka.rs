@@ -54,8 +54,11 @@ async fn main() -> anyhow::Result<()> {
     let mut seen = Vec::new();
     // `run` stops in order when this future resolves. In a service that is SIGTERM.
     let five_mails = async {
-        while seen.len() < 5 {
-            seen.extend(mails.recv().await);
+        while let Some(mail) = mails.recv().await {
+            seen.push(mail);
+            if seen.len() == 5 {
+                break;
+            }
         }
     };
     consumer.run(until(five_mails)).await?;
@@ -66,8 +69,8 @@ async fn main() -> anyhow::Result<()> {
     println!("-- group operator, on the dead letters");
     let (read, mut letters) = mpsc::channel(1);
     let show = handler_fn(move |delivery: Delivery| {
-        let header = |name| delivery.message.headers.text(name).unwrap_or_default().to_owned();
-        println!("{}: {}", header(wire::DLQ_ERROR_KIND), header(wire::DLQ_ERROR));
+        let headers = &delivery.message.headers;
+        println!("dead letter: {}", headers.text(wire::DLQ_ERROR).unwrap_or_default());
         let _ = read.try_send(());
         async { Ok(Outcome::Done) }
     });

@@ -51,19 +51,18 @@ async fn main() -> anyhow::Result<()> {
     let run = format!("example_{}", Clock::system().uuid_v7().simple());
     let options = url.parse::<PgConnectOptions>()?.options([("search_path", &run)]);
     let pool = PgPool::connect_with(options).await.context("connect to DATABASE_URL")?;
-    let tables = Tables::in_schema(&run)?;
-    tables.migrate(&pool).await?;
 
     let topic = TopicSpec::new(format!("{run}.{}", OrderPlaced::TYPE), 3, 1);
     let topics = [topic.clone(), topic.dead_letters()];
     let kafka = Kafka::from_env(&topics).await?;
-    let result = shop(&pool, tables, &kafka, &topic.name).await;
+    let result = shop(&pool, Tables::in_schema(&run)?, &kafka, &topic.name).await;
+    sqlx::raw_sql(AssertSqlSafe(format!("DROP SCHEMA IF EXISTS {run} CASCADE"))).execute(&pool).await?;
     kafka.delete(&topics).await?;
-    sqlx::raw_sql(AssertSqlSafe(format!("DROP SCHEMA {run} CASCADE"))).execute(&pool).await?;
     result
 }
 
 async fn shop(pool: &PgPool, tables: Tables, kafka: &Kafka, topic: &str) -> anyhow::Result<()> {
+    tables.migrate(pool).await?;
     let create = "CREATE TABLE orders (id text PRIMARY KEY, cents bigint);
         CREATE TABLE invoices (order_id text, cents bigint)";
     sqlx::raw_sql(create).execute(pool).await?;

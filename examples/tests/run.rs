@@ -10,7 +10,7 @@ const EMBEDDED: [(&str, &str); 11] = [
     ("deadline", "indeterminate: stock: no answer within the time limit"),
     ("event_versions", "order.placed.v3: 2 incompatible"),
     ("grpc", "server: overloaded, refused"),
-    ("kafka", "order-1 PAID: mail sent at attempt 2"),
+    ("kafka", "dead letter: invalid: decode order.status.changed"),
     ("outbox", "1 order, 1 invoice"),
     ("rate_limit", "429 Too Many Requests"),
     ("retry_budget", "1000 attempts, 5.00 for each"),
