@@ -1,6 +1,11 @@
-//! A flood of batch work that leaves the seats of critical calls alone; who may wait, and for how long.
+//! Batch work that cannot take the permits of critical calls.
 //!
-//! `cargo run -p examples --example bulkhead`: nothing else is needed, a slow call is a sleep.
+//! The problem: a flood of slow calls takes every connection and every thread, and calls that matter more wait behind it.
+//!
+//! The solution: a `Bulkhead` limits the calls in flight. Each compartment (batch, standard, critical) has permits of its
+//! own. A call without a permit is rejected at once, or waits in a bounded queue for a bounded time.
+//!
+//! `cargo run -p examples --example bulkhead`: needs nothing else, a slow call is a sleep.
 
 use std::time::Duration;
 
@@ -19,7 +24,7 @@ struct Ended {
     rejected_after_waiting: usize,
 }
 
-/// A policy whose calls take their seats in this compartment.
+/// A policy whose calls take their permits from this compartment.
 fn policy(name: &str, compartment: &Bulkhead) -> Result<Policy, Error> {
     Policy::builder(name, PolicyConfig::none()).bulkhead(compartment.clone()).build()
 }
@@ -34,7 +39,7 @@ async fn work(policy: &Policy) -> Result<(), Error> {
         .await
 }
 
-/// So many calls at once.
+/// Starts `calls` calls at once.
 fn flood(policy: &Policy, calls: usize) -> JoinSet<(Result<(), Error>, Duration)> {
     let call = || {
         let (policy, clock) = (policy.clone(), Clock::system());
@@ -66,28 +71,28 @@ async fn main() -> anyhow::Result<()> {
     let (batch, critical) = (compartment("batch")?, compartment("critical")?);
     let (reports, payments) = (policy("reports", batch)?, policy("payments", critical)?);
 
-    println!("60 reports at once, with 10 seats for batch work");
+    println!("60 reports at once, with 10 permits for batch work");
     let flooded = flood(&reports, 60);
     Clock::system().sleep(Duration::from_millis(50)).await;
     for bulkhead in compartments.iter() {
         println!("  {:?}", bulkhead.snapshot());
     }
-    let refused = work(&reports).await.err().context("there is no seat")?;
+    let refused = work(&reports).await.err().context("there is no permit")?;
     println!("one more report: {refused}");
     work(&payments).await?;
-    println!("a payment in the middle of it: paid");
-    anyhow::ensure!(end(flooded).await.done == 10, "what has a seat is finished");
+    println!("a payment meanwhile: paid");
+    anyhow::ensure!(end(flooded).await.done == 10, "calls with a permit finish");
 
-    println!("the same 60 where all share 10 seats");
+    println!("the same 60 reports if all calls share 10 permits");
     let shared = Bulkhead::new("everything", &BulkheadConfig::seats(10))?;
     let flooded = flood(&policy("reports", &shared)?, 60);
     Clock::system().sleep(Duration::from_millis(50)).await;
-    let refused = work(&policy("payments", &shared)?).await.err().context("there is no seat")?;
-    println!("a payment in the middle of it: {refused}");
+    let refused = work(&policy("payments", &shared)?).await.err().context("there is no permit")?;
+    println!("a payment meanwhile: {refused}");
     drop(flooded);
 
-    // Effective at once, also for policies that have the compartment already.
-    println!("20 reports, of which 5 may wait for a seat, for 1 s");
+    // Takes effect at once, also for policies that use the compartment already.
+    println!("20 reports, of which 5 may wait for a permit, for 1 s");
     let mut patient = BulkheadConfig::seats(10);
     (patient.max_waiting, patient.max_wait) = (5, Duration::from_secs(1));
     batch.configure(&patient)?;
@@ -99,6 +104,6 @@ async fn main() -> anyhow::Result<()> {
     batch.configure(&patient)?;
     let ended = end(flood(&reports, 20)).await;
     anyhow::ensure!(ended == Ended { done: 10, rejected_at_once: 5, rejected_after_waiting: 5 });
-    anyhow::ensure!(batch.in_use() == 0, "every seat came back");
+    anyhow::ensure!(batch.in_use() == 0, "every permit was released");
     Ok(())
 }

@@ -1,6 +1,12 @@
-//! A peer that breaks and mends: the breaker stops asking it, and a lesser answer takes its place meanwhile.
+//! A circuit breaker that stops calls to a failing peer, and a fallback that answers meanwhile.
 //!
-//! `cargo run -p examples --example circuit_breaker`: the peer is a flag, the clock is moved by hand.
+//! The problem: calls to a peer that is down cost each caller its time limit, and keep the peer from recovering.
+//!
+//! The solution: after some failures the breaker opens, and rejects calls without sending them. A minute later it lets a
+//! probe through (half-open), and closes when probes succeed. A `FallbackLayer` outside of the policy answers with an
+//! older price for failures and rejections alike.
+//!
+//! `cargo run -p examples --example circuit_breaker`: needs nothing else, the peer is a flag and the clock is manual.
 
 use std::{
     sync::{
@@ -17,14 +23,14 @@ use comms_core::{
 };
 use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 
-/// Where a price comes from, and so how much it is worth.
+/// A price, by its source.
 #[derive(Debug, PartialEq)]
 enum Price {
     Live(u32),
     Yesterdays(u32),
 }
 
-/// The other side: whether it is well, and how often it was asked.
+/// The peer: whether it fails, and how many calls it received.
 #[derive(Clone, Default)]
 struct Peer {
     broken: Arc<AtomicBool>,
@@ -47,7 +53,7 @@ impl Peer {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    // As it is by default: it rejects for 60 s, 10 % more or less; but three failures in a row suffice.
+    // The default settings, which reject for 60 s (10 % more or less), but three failures in a row open the breaker.
     let mut settings = BreakerConfig::default();
     settings.failures = 3;
     let mut config = PolicyConfig::none();
@@ -57,54 +63,54 @@ async fn main() -> anyhow::Result<()> {
     let breaker = policy.breaker().context("configured above")?;
     breaker.on_transition(|change| println!("  -- {} -> {}", change.from.as_str(), change.to.as_str()));
 
-    // The fallback is outside: it answers for the peer's failures and for the breaker's refusals alike.
+    // The fallback is the outer layer: it answers for failures of the peer and for rejections of the breaker.
     let peer = Peer::default();
     let called = peer.clone();
     let mut prices = ServiceBuilder::new()
         .layer(FallbackLayer::new("prices", |_book: &'static str, cause: Error| async move {
             println!("  {cause}");
-            // A request that is wrong stays wrong: no old price may hide that.
+            // An invalid request stays invalid: an old price would hide that.
             if cause.kind.is_retryable() { Ok(Price::Yesterdays(40)) } else { Err(cause) }
         }))
         .layer(policy.layer())
         .service(service_fn(move |_book: &'static str| called.clone().price()));
 
-    println!("the peer is well");
+    println!("the peer answers");
     show(&mut prices, 2).await?;
 
-    println!("it breaks: three failures, then it is left alone");
+    println!("the peer fails: after three failures no call is sent");
     peer.broken.store(true, Ordering::Relaxed);
     peer.asked();
     show(&mut prices, 6).await?;
     let attempts = peer.asked();
-    println!("six callers answered, the peer was asked {attempts} times");
+    println!("six callers were answered, the peer received {attempts} calls");
     anyhow::ensure!(attempts == 3);
     println!("{}", serde_json::to_string(&policy.snapshot().breaker)?);
 
-    println!("still broken a minute later: one probe, and open again");
+    println!("a minute later the peer still fails: one probe, and the breaker is open again");
     clock.advance(Duration::from_secs(67));
     show(&mut prices, 3).await?;
     anyhow::ensure!(peer.asked() == 1, "one probe while it is broken");
 
-    println!("it mends: another minute later two probes succeed, and it is closed");
+    println!("another minute later the peer answers: two probes succeed, and the breaker is closed");
     peer.broken.store(false, Ordering::Relaxed);
     clock.advance(Duration::from_secs(67));
     show(&mut prices, 3).await?;
     anyhow::ensure!(breaker.state() == State::Closed);
 
-    println!("by hand, for a planned outage of the peer");
+    println!("forced open by an operator, for a planned outage of the peer");
     peer.asked();
     breaker.force_open();
     show(&mut prices, 2).await?;
     anyhow::ensure!(peer.asked() == 0, "forced open, nothing is sent");
 
-    println!("by hand, where the breaker is wrong: everything passes, whatever comes back");
+    println!("forced closed by an operator: every call is sent, whatever its result");
     peer.broken.store(true, Ordering::Relaxed);
     breaker.force_closed();
     show(&mut prices, 4).await?;
     anyhow::ensure!(peer.asked() == 4, "forced closed, everything is sent");
 
-    println!("back to its own judgement");
+    println!("reset: the breaker decides again");
     peer.broken.store(false, Ordering::Relaxed);
     breaker.reset();
     show(&mut prices, 1).await

@@ -1,6 +1,12 @@
-//! One handler for three versions of an event, and what stops a change that would break somebody.
+//! One handler for three versions of an event, and a check that finds incompatible changes.
 //!
-//! `cargo run -p examples --example event_versions`: nothing else is needed.
+//! The problem: a topic keeps events of every version that was ever published, and producers and consumers are deployed
+//! at different times.
+//!
+//! The solution: upcasters turn older payloads into the newest version, a newer version is held until its consumer is
+//! deployed, and `compare` reports changes of a schema that would break readers or writers.
+//!
+//! `cargo run -p examples --example event_versions`: needs nothing else.
 
 use comms_core::{
     Clock, Error, Event, Message,
@@ -13,7 +19,7 @@ use comms_core::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// Version 1 had `id` and a price in whole units, version 2 cents, version 3 says the currency.
+/// Version 1 had `id` and a price in whole units, version 2 has cents, version 3 has the currency.
 #[derive(Debug, Serialize, Deserialize)]
 struct OrderPlaced {
     order_id: String,
@@ -63,7 +69,7 @@ fn main() -> anyhow::Result<()> {
     let versions = json().upcast(1, v1_to_v2).upcast(2, v2_to_v3).described().build()?;
 
     // `transactional_versions(unit, versions, handler)` does the same for a handler.
-    println!("\nwhat a topic has kept:");
+    println!("\nevents of four versions in one topic:");
     let registry = Registry::new().register(versions.clone())?;
     for (version, payload) in [
         (1, r#"{"id":"order-1","price":42}"#),
@@ -74,16 +80,16 @@ fn main() -> anyhow::Result<()> {
         match registry.decode(&stored(version, payload)?) {
             Decoded::Event(event) => println!("  v{version}: {:?}", event.downcast::<OrderPlaced>()),
             Decoded::Undecodable(error) => println!("  v{version}: {}", error.chain()),
-            Decoded::Unknown => println!("  v{version}: somebody else's"),
+            Decoded::Unknown => println!("  v{version}: another event"),
         }
     }
 
-    println!("\na field was added, optional:");
+    println!("\nan optional field was added:");
     let old = Shape::from(released());
     let fine = compare("order.placed.v3", &old, &OrderPlaced::shape(), Compatibility::Full);
     println!("  {}", fine.map_or_else(|report| report.to_string(), |()| "compatible, both ways".into()));
 
-    println!("\na field was renamed, and another has a new type:");
+    println!("\na field was renamed, and another field has a new type:");
     let careless = Shape::record()
         .required("order_id", Shape::String)
         .required("amount", Shape::Integer)
@@ -91,7 +97,7 @@ fn main() -> anyhow::Result<()> {
     let broken = compare("order.placed.v3", &old, &careless.into(), Compatibility::Backward);
     println!("{}", broken.err().ok_or_else(|| anyhow::anyhow!("this must not be compatible"))?);
 
-    println!("the same event for a house that speaks CloudEvents in JSON:");
+    println!("the same event as a CloudEvents JSON envelope:");
     let event = OrderPlaced { order_id: "order-5".into(), cents: 5, currency: "EUR".into(), coupon: None };
     let message = versions.message(&"shop".into(), &event, &Clock::system())?;
     let event = CloudEvent::from_message(&message, &Limits::default())?;
@@ -99,7 +105,7 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A message as it stands in a topic since that version was written.
+/// A message of an older or newer producer.
 fn stored(version: u32, payload: &'static str) -> Result<Message, Error> {
     let event = CloudEvent::new("shop", &format!("{}.v{version}", OrderPlaced::TYPE), &Clock::system())?;
     Ok(event.with_data("application/json", payload)?.into_message(OrderPlaced::TYPE))

@@ -1,7 +1,13 @@
-//! An order and its message in one transaction, carried to a handler in this process that applies it once.
+//! An order and its event in one transaction, delivered to a handler that applies each event once.
 //!
-//! `cargo run -p examples --example outbox`: nothing else is needed, the database is a file in a directory
-//! that goes away at the end.
+//! The problem: a service that commits an order and then sends a message loses the message if it dies in between. One
+//! that sends first announces an order that may be rolled back. And a message may be delivered twice.
+//!
+//! The solution: the message is a row in the order's own transaction (outbox), a relay delivers committed rows at least
+//! once, and the handler notes each message in the transaction of its effect (inbox). There is no broker here: the relay
+//! delivers to a handler in this process.
+//!
+//! `cargo run -p examples --example outbox`: needs nothing else, the database is a file in a temporary directory.
 
 use std::{sync::Arc, time::Duration};
 
@@ -47,8 +53,8 @@ async fn main() -> anyhow::Result<()> {
         refused.err().map_or_else(String::new, |e| e.chain().to_string())
     );
 
-    // One relay per consumer group. The second group's name is another, so it gets everything again; its
-    // subscriber has the name of the first, so its inbox knows every message.
+    // A relay remembers by its name what it has delivered, so the second one delivers everything again. Its subscriber
+    // has the name of the first one, so the inbox finds every message.
     for relay_name in ["billing", "billing again"] {
         let (done, mut delivered) = mpsc::channel(1);
         let subscriber =
@@ -59,7 +65,7 @@ async fn main() -> anyhow::Result<()> {
             .wake(unit.wake())
             .build()?;
         println!("relay {relay_name:?}:");
-        // Ends when the message has been delivered; in a service, when the process is told to.
+        // Resolves when the message has been delivered. A service passes its signal.
         let first = async { drop(tokio::time::timeout(Duration::from_secs(20), delivered.recv()).await) };
         relay.run(first).await?;
     }
@@ -84,7 +90,7 @@ async fn place_order(unit: &SqliteUnit, order_id: &str, cents: i64, fail: bool) 
     .await
 }
 
-/// Writes an invoice in the transaction that also remembers the message; prints how each delivery ended.
+/// Writes an invoice in the transaction that also notes the message, and prints how each delivery ended.
 fn billing(unit: &SqliteUnit, done: mpsc::Sender<()>) -> BoxHandler {
     let apply = BoxHandler::new(transactional(unit.clone(), |event: OrderPlaced, mut tx: Tx| async move {
         let insert = sqlx::query("INSERT INTO invoices (order_id, cents) VALUES ($1, $2)");
@@ -107,7 +113,7 @@ async fn open(file: &std::path::Path) -> anyhow::Result<SqlitePool> {
         .filename(file)
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal);
-    // One connection: SQLite has one writer, and so they queue here.
+    // One connection: SQLite has one writer at a time, so writers queue in the pool.
     let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
     let tables = "CREATE TABLE orders (id TEXT PRIMARY KEY, cents INTEGER);
         CREATE TABLE invoices (order_id TEXT, cents INTEGER)";

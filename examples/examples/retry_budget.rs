@@ -1,6 +1,12 @@
-//! An outage with and without a retry budget; pushback; what may be sent again, and what may not.
+//! Retries that do not multiply an outage, and calls that must not be retried.
 //!
-//! `cargo run -p examples --example retry_budget`: nothing else is needed, the peer is a function.
+//! The problem: in an outage every caller retries, so the peer gets several times its load when it can bear it least. And
+//! a retry of a call whose answer was lost may charge a card twice.
+//!
+//! The solution: a budget allows a retry for every few successes and a small reserve. A peer that is overloaded names the
+//! wait (pushback). A call with an unknown outcome is retried only if it is idempotent.
+//!
+//! `cargo run -p examples --example retry_budget`: needs nothing else, the peer is a function.
 
 use std::{
     sync::atomic::{AtomicU32, Ordering},
@@ -15,7 +21,7 @@ use comms_core::{
 
 const REQUESTS: u32 = 200;
 
-/// A policy of retries alone: up to five attempts, a few milliseconds apart.
+/// A policy with retries alone: up to five attempts, a few milliseconds apart.
 fn policy(budget: Option<BudgetConfig>, idempotent: bool) -> Result<Policy, Error> {
     let mut retry = RetryConfig::default();
     retry.backoff = Backoff::new(Duration::from_millis(2), Duration::from_millis(10))?;
@@ -25,7 +31,7 @@ fn policy(budget: Option<BudgetConfig>, idempotent: bool) -> Result<Policy, Erro
     Policy::new("payments", config)
 }
 
-/// The answer, and how many attempts it took.
+/// Returns the result and the number of attempts.
 async fn counted<T>(policy: &Policy, answer: impl Fn(u32) -> Result<T, Error>) -> (Result<T, Error>, u32) {
     let attempts = AtomicU32::new(0);
     let result = policy
@@ -37,7 +43,7 @@ async fn counted<T>(policy: &Policy, answer: impl Fn(u32) -> Result<T, Error>) -
     (result, attempts.into_inner())
 }
 
-/// Every request fails: how many attempts reach the peer that is down?
+/// Makes requests that all fail. Returns how many attempts reached the peer.
 async fn outage(name: &str, policy: &Policy) -> Result<u32, Error> {
     let mut attempts = 0;
     let mut tasks = tokio::task::JoinSet::new();
@@ -58,14 +64,17 @@ async fn main() -> anyhow::Result<()> {
     println!("-- an outage");
     let unlimited = outage("no budget  ", &policy(None, false)?).await?;
 
-    // A reserve of 10 (10 a second, over 1 s), and a fifth of a retry for each success.
+    // A reserve of 10 retries (10 a second, over 1 s), and one more for every five successes.
     let mut prices = BudgetConfig::default();
     (prices.min_per_second, prices.window) = (10, Duration::from_secs(1));
     let guarded = policy(Some(prices), false)?;
     let budget = guarded.budget().context("configured above")?;
     let limited = outage("with budget", &guarded).await?;
     anyhow::ensure!(unlimited == 5 * REQUESTS, "without a budget the outage is multiplied");
-    anyhow::ensure!(limited < REQUESTS + REQUESTS / 5, "with it there are the reserve and a trickle");
+    anyhow::ensure!(
+        limited < REQUESTS + REQUESTS / 5,
+        "with a budget there are few retries beyond the reserve"
+    );
 
     println!("   {} retries left; 40 successes pay for 8 more", budget.available());
     for _ in 0..40 {
@@ -73,7 +82,7 @@ async fn main() -> anyhow::Result<()> {
     }
     println!("   {} retries left", budget.available());
 
-    println!("-- pushback: the peer says when, and that is when");
+    println!("-- pushback: the peer names the wait before the next attempt");
     let clock = Clock::system();
     let began = clock.now();
     let busy_at_first = |attempt| match attempt {
@@ -86,17 +95,17 @@ async fn main() -> anyhow::Result<()> {
     anyhow::ensure!(attempts == 2 && took >= Duration::from_millis(300));
 
     let (refused, attempts) = counted(&guarded, |_| Err::<(), _>(Error::rejected("overloaded", None))).await;
-    println!("{attempts} attempt where it does not say when: {refused:?}");
+    println!("{attempts} attempt if the peer names no wait: {}", refused.err().context("rejected")?);
     anyhow::ensure!(attempts == 1);
 
-    println!("-- the answer was lost: has the card been charged or not?");
+    println!("-- the answer was lost, and the card may have been charged");
     let lost_at_first = |attempt| match attempt {
         1 => Err(Error::indeterminate("connection reset while waiting for the answer")),
         _ => Ok("charged"),
     };
     let (answer, attempts) = counted(&guarded, lost_at_first).await;
-    println!("a plain call: {attempts} attempt, {answer:?}");
-    anyhow::ensure!(attempts == 1, "charging twice is worse than an error");
+    println!("a plain call: {attempts} attempt, {}", answer.err().context("the outcome is unknown")?);
+    anyhow::ensure!(attempts == 1, "a retry might charge twice");
     let mut attempts = 0;
     let charge_under_key = || {
         attempts += 1;
@@ -104,10 +113,10 @@ async fn main() -> anyhow::Result<()> {
         async { answer }
     };
     let answer = guarded.run_idempotent(charge_under_key).await;
-    println!("sent under a key that the peer knows again: {attempts} attempts, {answer:?}");
-    anyhow::ensure!(attempts == 2, "the second one is the first one");
+    println!("a call with an idempotency key: {attempts} attempts, {}", answer?);
+    anyhow::ensure!(attempts == 2, "the peer recognizes the key");
     let (answer, attempts) = counted(&policy(None, true)?, lost_at_first).await;
-    println!("a policy whose calls all are idempotent: {attempts} attempts, {answer:?}");
+    println!("a policy for idempotent calls: {attempts} attempts, {}", answer?);
     anyhow::ensure!(attempts == 2);
     Ok(())
 }

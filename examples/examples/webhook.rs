@@ -1,6 +1,12 @@
-//! A webhook that can be believed: signed, verified, retried, rotated; a forgery, a replay and an old one refused.
+//! Webhooks that the receiver can verify: signed, retried, with rotation of the secret.
 //!
-//! `cargo run -p examples --example webhook`: both sides in one process, on a clock that is moved by hand.
+//! The problem: anyone can post to a webhook's URL, a recorded request can be sent again, and a sender's retry must not
+//! have a second effect.
+//!
+//! The solution: the sender signs id, timestamp and body (Standard Webhooks). The receiver verifies the signature, refuses
+//! old timestamps, and claims each id once.
+//!
+//! `cargo run -p examples --example webhook`: needs nothing else, both sides run in this process on a manual clock.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -10,7 +16,7 @@ use comms_core::{
     webhook::{Delivery, Secret, Signer, Verifier, WebhookError},
 };
 
-/// The receiving side. In a service `claimed` is an inbox: the claim commits with the effect.
+/// The receiver. In a service `claimed` is an inbox: the claim commits with the effect.
 struct Billing {
     verifier: Verifier,
     claimed: BTreeSet<Claim>,
@@ -24,7 +30,7 @@ enum Received {
 }
 
 impl Billing {
-    /// The body as it came, byte by byte: parse it when this has said yes.
+    /// Verifies a request. `body` is the received bytes: parse them only after the verification.
     fn receive(&mut self, headers: &HeaderMap, body: &[u8]) -> Received {
         let verified = match self.verifier.verify(headers, body) {
             Ok(verified) => verified,
@@ -37,7 +43,7 @@ impl Billing {
     }
 }
 
-/// One attempt over the wire.
+/// The headers of one attempt.
 fn attempt(signer: &Signer, delivery: &Delivery) -> Result<HeaderMap, Error> {
     let mut headers = HeaderMap::new();
     signer.attempt(delivery).inject(&mut headers)?;
@@ -70,7 +76,7 @@ fn main() -> Result<(), Error> {
     let forged = billing.receive(&sent, br#"{"type":"order.paid","data":{"order_id":"43"}}"#);
     show("another body under the same headers", &forged);
 
-    // Whoever saw the request can send it again: the signature holds, the claim does not.
+    // A recorded request can be sent again: the signature is valid, but the id is claimed already.
     clock.advance(Duration::from_secs(60));
     let replayed = billing.receive(&sent, paid.body());
     show("a replay after a minute", &replayed);
@@ -83,7 +89,7 @@ fn main() -> Result<(), Error> {
     let retried = billing.receive(&attempt(&shop, &paid)?, paid.body());
     show("a retry", &retried);
 
-    // Rotation without a gap: the sender signs with both, the receiver follows, the old secret goes.
+    // Rotation without a gap: the sender signs with both secrets, the receiver changes to the new one, the old one goes.
     let refunded = Delivery::new("msg_order_42_refunded", r#"{"type":"order.refunded"}"#)?;
     let both = Signer::new([new.clone(), old.clone()], clock.clone())?;
     let rotating = billing.receive(&attempt(&both, &refunded)?, refunded.body());

@@ -1,1 +1,77 @@
-//! One runnable example per pattern, in `examples/`.
+//! One runnable example per pattern, in `examples/`. `README.md` lists them in the order to read them.
+//!
+//! The library has what several examples need and none is about: a Kafka cluster, and an end.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use comms_kafka::{KafkaConfig, TopicSpec, provision};
+use rdkafka::{
+    ClientConfig,
+    admin::{AdminClient, AdminOptions},
+    mocking::MockCluster,
+    producer::DefaultProducerContext,
+};
+
+/// No step of an example takes longer.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// The variable with the brokers of a real cluster: `host:port`, comma-separated.
+pub const BROKERS: &str = "KAFKA_BROKERS";
+
+/// A Kafka cluster with the topics of an example.
+pub struct Kafka {
+    /// How to reach the cluster.
+    pub config: KafkaConfig,
+    /// Ends when it is dropped.
+    mock: Option<MockCluster<'static, DefaultProducerContext>>,
+}
+
+impl Kafka {
+    /// librdkafka's mock cluster, which runs in this process and keeps its topics in memory.
+    ///
+    /// # Errors
+    /// Returns the client's error if the cluster does not start.
+    pub fn mock(topics: &[TopicSpec]) -> anyhow::Result<Self> {
+        let mock = MockCluster::new(1)?;
+        for topic in topics {
+            mock.create_topic(&topic.name, topic.partitions, 1)?;
+        }
+        let mut config = KafkaConfig::new(mock.bootstrap_servers());
+        // The mock lets a group of the older protocol form only after 3 s.
+        config.librdkafka.insert("group.protocol".into(), "consumer".into());
+        Ok(Self { config, mock: Some(mock) })
+    }
+
+    /// The cluster that the variable [`BROKERS`] names, or the mock cluster if it is not set.
+    ///
+    /// # Errors
+    /// Returns the error of the client, or of the cluster if the topics cannot be created.
+    pub async fn from_env(topics: &[TopicSpec]) -> anyhow::Result<Self> {
+        let Ok(brokers) = std::env::var(BROKERS) else { return Self::mock(topics) };
+        let config = KafkaConfig::new(brokers);
+        let differences = provision(&config, topics, LIMIT).await.context("create the topics")?;
+        anyhow::ensure!(differences.is_empty(), "the topics differ: {differences:?}");
+        Ok(Self { config, mock: None })
+    }
+
+    /// Deletes `topics` from a real cluster.
+    ///
+    /// # Errors
+    /// Returns the client's error if the cluster cannot be reached.
+    pub async fn delete(self, topics: &[TopicSpec]) -> anyhow::Result<()> {
+        if self.mock.is_none() {
+            let mut client = ClientConfig::new();
+            let admin: AdminClient<_> = client.set("bootstrap.servers", &self.config.brokers).create()?;
+            let names: Vec<_> = topics.iter().map(|topic| topic.name.as_str()).collect();
+            admin.delete_topics(&names, &AdminOptions::new()).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Resolves when `done` does, or after 20 s, so that an example ends in any case. A service passes its signal to `run`
+/// instead.
+pub async fn until<T>(done: impl Future<Output = T>) {
+    let _ = tokio::time::timeout(LIMIT, done).await;
+}

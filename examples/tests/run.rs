@@ -1,21 +1,91 @@
 //! Every example runs, by itself, to a good end, and prints what it shows.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
 
-use std::{fs, path::Path, process::Command};
+use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
-#[test]
-fn every_example_runs_and_prints() {
-    // Examples are built beside this test: target/debug/deps/run-… and target/debug/examples/….
+/// The examples that need no server, and a line that each prints.
+const EMBEDDED: [(&str, &str); 11] = [
+    ("bulkhead", "one more report: rejected: batch: the bulkhead is full"),
+    ("circuit_breaker", "-- closed -> open"),
+    ("deadline", "indeterminate: stock: no answer within the time limit"),
+    ("event_versions", "order.placed.v3: 2 incompatible"),
+    ("grpc", "server: overloaded, refused"),
+    ("kafka", "dead letter: invalid: decode order.status.changed"),
+    ("outbox", "1 order, 1 invoice"),
+    ("rate_limit", "429 Too Many Requests"),
+    ("retry_budget", "1000 attempts, 5.00 for each"),
+    ("sockets", "then close code 4408"),
+    ("webhook", "a retry: SeenBefore"),
+];
+
+const OUTBOX_TO_KAFKA: &str = "outbox_to_kafka";
+
+/// The program of an example, without the variables that name servers. Examples are built beside this test:
+/// `target/debug/deps/run-…` and `target/debug/examples/…`.
+fn example(name: &str) -> Command {
     let test = std::env::current_exe().unwrap();
     let built = test.parent().unwrap().parent().unwrap().join("examples");
-    let mut names = Vec::new();
-    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")).unwrap() {
-        let name = entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned();
-        let output = Command::new(built.join(&name)).output().unwrap_or_else(|e| panic!("{name}: {e}"));
-        let said = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "{name}: {}\n{said}", String::from_utf8_lossy(&output.stderr));
-        assert!(!said.trim().is_empty(), "{name} prints nothing");
-        names.push(name);
+    let mut command = Command::new(built.join(name));
+    for variable in ["DATABASE_URL", "COMMS_TEST_POSTGRES_URL", "KAFKA_BROKERS"] {
+        command.env_remove(variable);
     }
-    assert!(!names.is_empty());
+    command
+}
+
+/// Whether it ended well, and what it printed to both streams.
+fn run(mut command: Command) -> (bool, String) {
+    let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    (output.status.success(), [output.stdout, output.stderr].map(|b| String::from_utf8(b).unwrap()).concat())
+}
+
+/// Runs `outbox_to_kafka` on the database of the tests.
+fn outbox_to_kafka(brokers: Option<&str>) {
+    let mut command = example(OUTBOX_TO_KAFKA);
+    command.env("DATABASE_URL", std::env::var("COMMS_TEST_POSTGRES_URL").unwrap());
+    command.envs(brokers.map(|brokers| ("KAFKA_BROKERS", brokers)));
+    let (success, printed) = run(command);
+    assert!(success && printed.contains("1 order, 1 invoice"), "{printed}");
+}
+
+#[test]
+fn every_example_runs_and_prints_what_it_shows() {
+    for (name, line) in EMBEDDED {
+        let (success, printed) = run(example(name));
+        assert!(success && printed.contains(line), "{name}:\n{printed}");
+    }
+}
+
+#[test]
+fn every_example_is_tested_and_listed_with_its_command() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files = fs::read_dir(root.join("examples")).unwrap();
+    let names: BTreeSet<_> =
+        files.map(|file| file.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned()).collect();
+    let tested = EMBEDDED.map(|(name, _)| name).into_iter().chain([OUTBOX_TO_KAFKA]);
+    assert_eq!(names, tested.map(str::to_owned).collect());
+    let list = fs::read_to_string(root.join("README.md")).unwrap();
+    for name in names {
+        let command = format!("cargo run -p examples --example {name}`");
+        let source = fs::read_to_string(root.join(format!("examples/{name}.rs"))).unwrap();
+        assert!(list.contains(&command) && source.contains(&command), "{name}");
+        assert!(list.contains(&format!("(examples/{name}.rs)")), "{name}");
+    }
+}
+
+#[test]
+fn without_a_database_the_example_names_the_variable_to_set() {
+    let (success, printed) = run(example(OUTBOX_TO_KAFKA));
+    assert!(!success && printed.contains("set DATABASE_URL to a PostgreSQL database"), "{printed}");
+}
+
+#[test]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+fn the_outbox_reaches_a_mock_cluster() {
+    outbox_to_kafka(None);
+}
+
+#[test]
+#[ignore = "needs PostgreSQL and Apache Kafka; run scripts/test"]
+fn the_outbox_reaches_a_cluster() {
+    outbox_to_kafka(Some(&std::env::var("COMMS_TEST_KAFKA_BROKERS").unwrap()));
 }

@@ -4,13 +4,11 @@ use std::time::Duration;
 
 use comms_core::{Clock, Error};
 use http::Uri;
-use tonic::transport::Endpoint;
 
-use super::Channel;
-
-/// Bytes of response headers or trailers that a peer may send: a status message of 256 KiB whose every byte is
-/// percent-encoded. hyper's 16 KiB would cost the call its status, and other calls on the connection theirs.
-const HEADER_LIST: u32 = 1024 * 1024;
+use super::{
+    Channel,
+    transport::{self, KeepAlive},
+};
 
 /// Settings of a [`Channel`].
 #[derive(Debug, Clone)]
@@ -19,7 +17,7 @@ pub struct ChannelBuilder {
     uri: String,
     timeout: Duration,
     connect_timeout: Duration,
-    keep_alive: Duration,
+    keep_alive: KeepAlive,
     peer: Option<String>,
     forwards_credentials: bool,
     clock: Clock,
@@ -31,7 +29,7 @@ impl ChannelBuilder {
             uri,
             timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(2),
-            keep_alive: Duration::from_secs(10),
+            keep_alive: KeepAlive::default(),
             peer: None,
             forwards_credentials: false,
             clock: Clock::system(),
@@ -52,10 +50,25 @@ impl ChannelBuilder {
         self
     }
 
-    /// How long the connection may be silent before a ping is sent; the connection is given up if the answer takes half
-    /// of that. Default 10 s.
+    /// How long a call may receive nothing before a keep-alive ping is sent. Default 5 minutes, minimum 10 s. No ping is
+    /// sent while no call is in flight.
+    ///
+    /// The default is the shortest interval that a gRPC server with default settings accepts. Such a server answers
+    /// more frequent pings with GOAWAY `too_many_pings` and cuts the calls in flight, so shorten it only together
+    /// with the server's setting (`GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS`, grpc-go's
+    /// `EnforcementPolicy.MinTime`, grpc-java's `permitKeepAliveTime`). comms-grpc's server accepts any interval.
     pub fn keep_alive(mut self, interval: Duration) -> Self {
-        self.keep_alive = interval;
+        self.keep_alive.interval = interval;
+        self
+    }
+
+    /// The longest wait for the answer to a keep-alive ping, and for the peer's kernel to acknowledge what was sent
+    /// (`TCP_USER_TIMEOUT`, gRFC A18; Linux only). Then the connection is closed, its calls in flight fail as
+    /// `Indeterminate`, and the next call makes a new connection. Default 20 s, minimum 1 ms.
+    ///
+    /// On other systems than Linux only the ping finds a peer that vanished without closing the connection.
+    pub fn keep_alive_timeout(mut self, timeout: Duration) -> Self {
+        self.keep_alive.timeout = timeout;
         self
     }
 
@@ -83,7 +96,8 @@ impl ChannelBuilder {
     /// from then on drives the connection.
     ///
     /// # Errors
-    /// `Invalid` for a URI other than `http://host:port`, for a zero duration, and outside a runtime.
+    /// Returns `Invalid` if the URI is not `http://host:port`, if a time limit is zero or below its minimum, and if there
+    /// is no runtime.
     pub fn build(self) -> Result<Channel, Error> {
         let Self { uri, timeout, connect_timeout, keep_alive, peer, forwards_credentials, clock } = self;
         let parsed: Uri =
@@ -95,22 +109,17 @@ impl ChannelBuilder {
                 "channel to {uri:?}: write http://host:port, without a path"
             )));
         };
-        if [timeout, connect_timeout, keep_alive].iter().any(Duration::is_zero) {
+        if [timeout, connect_timeout].iter().any(Duration::is_zero) {
             return Err(Error::invalid(format!(
                 "channel to {uri:?}: a time limit of zero lets no call through"
             )));
         }
+        keep_alive.check().map_err(|e| e.context(format_args!("channel to {uri:?}")))?;
         tokio::runtime::Handle::try_current()
             .map_err(|_| Error::invalid(format!("channel to {uri:?}: build it within a tokio runtime")))?;
         let peer = peer.unwrap_or_else(|| authority.to_string()).into();
-        let transport = Endpoint::from(parsed.clone())
-            .connect_timeout(connect_timeout)
-            .tcp_nodelay(true)
-            .http2_keep_alive_interval(keep_alive)
-            .keep_alive_timeout(keep_alive / 2)
-            .keep_alive_while_idle(true)
-            .http2_max_header_list_size(HEADER_LIST)
-            .connect_lazy();
+        let transport = transport::endpoint(parsed.clone(), keep_alive)
+            .connect_with_connector_lazy(transport::connector(connect_timeout, keep_alive));
         Ok(Channel { transport, timeout, peer, forwards_credentials, clock })
     }
 }

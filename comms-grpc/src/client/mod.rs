@@ -8,6 +8,7 @@
 mod answer;
 mod builder;
 mod call;
+mod transport;
 
 pub(crate) use answer::reported;
 pub use builder::ChannelBuilder;

@@ -61,19 +61,22 @@ async fn a_connection_that_breaks_in_the_middle_leaves_it_unknown() {
     assert_eq!(from_status(&status).kind, ErrorKind::Indeterminate, "{status}");
 }
 
-/// The same where the peer falls silent, which only the keep-alive notices.
+/// The same where the peer stops taking bytes: it reads nothing, and its receive buffer is full. The connection then
+/// waits for an acknowledgement as it would for a peer that is gone, and the kernel closes it.
+#[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_connection_that_dies_in_silence_leaves_it_unknown_and_is_replaced() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let channel = comms_grpc::Channel::builder(format!("http://{address}"))
-        .timeout(SECOND * 5)
-        .keep_alive(millis(200))
+    let socket = reserved();
+    socket.set_recv_buffer_size(4 * 1024).unwrap();
+    let listener = socket.listen(64).unwrap();
+    let channel = comms_grpc::Channel::builder(format!("http://{}", listener.local_addr().unwrap()))
+        .timeout(SECOND * 30)
+        .keep_alive_timeout(SECOND)
         .build()
         .unwrap();
     let silent = tokio::spawn(async move { (listener.accept().await.unwrap(), listener) });
-    let status = call(&channel, "report", 0).await.unwrap_err();
-    assert_ne!(status.code(), Code::DeadlineExceeded, "the keep-alive was first: {status}");
+    let status = call(&channel, &"x".repeat(60_000), 0).await.unwrap_err();
+    assert_ne!(status.code(), Code::DeadlineExceeded, "the kernel was first: {status}");
     assert_eq!(from_status(&status).kind, ErrorKind::Indeterminate, "{status}");
 
     let (_held, listener) = silent.await.unwrap();

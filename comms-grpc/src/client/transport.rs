@@ -1,0 +1,77 @@
+//! The connection under a channel, and how it finds out that its peer is gone.
+//!
+//! Two checks, as in gRFC A8 and A18: the kernel closes the connection if the peer does not acknowledge what was sent
+//! (`TCP_USER_TIMEOUT`, Linux only), and HTTP/2 pings find a peer whose kernel still answers although its process hangs.
+//! Pings are rare, and are sent only while a call is in flight: a gRPC server with default settings answers a client
+//! that pings more often with GOAWAY `too_many_pings`, which cuts the calls in flight.
+
+use std::time::Duration;
+
+use comms_core::Error;
+use http::Uri;
+use hyper_util::client::legacy::connect::HttpConnector;
+use tonic::transport::Endpoint;
+
+/// Bytes of response headers or trailers that a peer may send: a status message of 256 KiB whose every byte is
+/// percent-encoded. hyper's 16 KiB would cost the call its status, and other calls on the connection theirs.
+const HEADER_LIST: u32 = 1024 * 1024;
+
+/// The shortest interval of keep-alive pings that gRFC A8 lets a client use.
+const SHORTEST_INTERVAL: Duration = Duration::from_secs(10);
+
+/// When a peer that does not answer is given up.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct KeepAlive {
+    /// How long a call may receive nothing before a ping is sent.
+    pub(super) interval: Duration,
+    /// The longest wait for the answer to a ping, and for the acknowledgement of sent bytes.
+    pub(super) timeout: Duration,
+}
+
+impl Default for KeepAlive {
+    /// The interval is the shortest that gRPC servers accept by default, the timeout is gRPC's default.
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(300), timeout: Duration::from_secs(20) }
+    }
+}
+
+impl KeepAlive {
+    pub(super) fn check(self) -> Result<(), Error> {
+        if self.interval < SHORTEST_INTERVAL {
+            return Err(Error::invalid(format!(
+                "a keep-alive interval of {:?}: the minimum is {SHORTEST_INTERVAL:?}, as servers answer more frequent \
+                 pings with GOAWAY too_many_pings and cut the calls in flight",
+                self.interval
+            )));
+        }
+        // The kernel counts milliseconds, and takes 0 for its own default of about 15 minutes.
+        if self.timeout < Duration::from_millis(1) {
+            return Err(Error::invalid("a keep-alive timeout below 1 ms"));
+        }
+        Ok(())
+    }
+}
+
+/// The HTTP/2 settings of a connection to `uri`.
+pub(super) fn endpoint(uri: Uri, keep_alive: KeepAlive) -> Endpoint {
+    Endpoint::from(uri)
+        .http2_keep_alive_interval(keep_alive.interval)
+        .keep_alive_timeout(keep_alive.timeout)
+        .keep_alive_while_idle(false)
+        .http2_max_header_list_size(HEADER_LIST)
+}
+
+/// Opens TCP connections. tonic's own connector cannot set `TCP_USER_TIMEOUT`.
+pub(super) fn connector(connect_timeout: Duration, keep_alive: KeepAlive) -> HttpConnector {
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    connector.set_connect_timeout(Some(connect_timeout));
+    #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
+    connector.set_tcp_user_timeout(Some(keep_alive.timeout));
+    #[cfg(not(any(target_os = "android", target_os = "fuchsia", target_os = "linux")))]
+    let _ = keep_alive;
+    connector
+}
+
+#[cfg(test)]
+mod tests;

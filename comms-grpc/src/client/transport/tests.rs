@@ -1,0 +1,134 @@
+//! The peer is in memory and reads frames by hand, so that hours pass in paused time.
+
+use std::{
+    io,
+    sync::{Arc, Mutex},
+    time::Instant,
+};
+
+use comms_core::Clock;
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
+    net::TcpListener,
+    time::{sleep, timeout},
+};
+use tonic::{body::Body, transport::Channel};
+use tower::{ServiceExt, service_fn};
+use tower_service::Service;
+
+use super::*;
+
+const HEADERS: u8 = 1;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const ACK: u8 = 1;
+const END_STREAM_AND_HEADERS: u8 = 5;
+/// `:status: 200` in HPACK.
+const STATUS_200: u8 = 0x88;
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// A peer that answers calls and pings, or does not.
+#[derive(Clone, Copy)]
+struct Peer {
+    calls: usize,
+    pings: bool,
+}
+
+impl Peer {
+    /// Serves one connection, and writes down when pings arrive.
+    async fn serve(mut self, mut io: DuplexStream, pings: Arc<Mutex<Vec<Instant>>>) -> io::Result<()> {
+        io.read_exact(&mut [0; 24]).await?;
+        io.write_all(&[0, 0, 0, SETTINGS, 0, 0, 0, 0, 0]).await?;
+        let mut head = [0; 9];
+        loop {
+            io.read_exact(&mut head).await?;
+            let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+            io.read_exact(&mut payload).await?;
+            let [_, _, _, kind, flags, stream @ ..] = head;
+            if kind == PING && flags & ACK == 0 {
+                pings.lock().unwrap().push(Clock::system().now());
+                if self.pings {
+                    io.write_all(&[&[0, 0, 8, PING, ACK, 0, 0, 0, 0][..], &payload].concat()).await?;
+                }
+            }
+            if kind == HEADERS && self.calls > 0 {
+                self.calls -= 1;
+                let answer = [&[0, 0, 1, HEADERS, END_STREAM_AND_HEADERS][..], &stream, &[STATUS_200]];
+                io.write_all(&answer.concat()).await?;
+            }
+        }
+    }
+}
+
+/// A transport with the default keep-alive to `peer`, and when pings arrived over all its connections.
+fn connect(peer: Peer) -> (Channel, Arc<Mutex<Vec<Instant>>>) {
+    let pings = Arc::new(Mutex::new(Vec::new()));
+    let seen = pings.clone();
+    let connector = service_fn(move |_: Uri| {
+        let (client, server) = tokio::io::duplex(64 * 1024);
+        tokio::spawn(peer.serve(server, seen.clone()));
+        async { Ok::<_, io::Error>(TokioIo::new(client)) }
+    });
+    let endpoint = endpoint(Uri::from_static("http://peer"), KeepAlive::default());
+    (endpoint.connect_with_connector_lazy(connector), pings)
+}
+
+async fn call(transport: &mut Channel) -> Result<(), tonic::transport::Error> {
+    let request = http::Request::post("http://peer/test").body(Body::empty()).unwrap();
+    transport.ready().await?.call(request).await.map(drop)
+}
+
+#[tokio::test(start_paused = true)]
+async fn pings_are_sent_only_during_a_call_and_at_most_once_in_five_minutes() {
+    let (mut transport, pings) = connect(Peer { calls: 2, pings: true });
+    call(&mut transport).await.unwrap();
+    sleep(HOUR).await;
+    call(&mut transport).await.unwrap();
+    sleep(HOUR).await;
+    // The first ping may come with the call, as nothing was received for an hour.
+    assert!(pings.lock().unwrap().len() <= 1, "{pings:?}");
+
+    timeout(HOUR, call(&mut transport)).await.expect_err("the third call is not answered");
+    sleep(HOUR).await;
+    let pings = pings.lock().unwrap();
+    let gaps: Vec<_> = pings.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(gaps.iter().all(|gap| *gap >= SECOND * 300), "{gaps:?}");
+    assert!((11..=14).contains(&pings.len()), "one in about five minutes: {gaps:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_answers_no_ping_is_given_up_and_the_connection_is_replaced() {
+    let (mut transport, pings) = connect(Peer { calls: 1, pings: false });
+    call(&mut transport).await.unwrap();
+    let began = Clock::system().now();
+    let error = call(&mut transport).await.expect_err("the peer is silent");
+    let error = format!("{error:?}");
+    assert!(error.contains("KeepAliveTimedOut"), "{error}");
+    let took = Clock::system().now() - began;
+    assert!(took >= SECOND * 320 && took < SECOND * 325, "{took:?}");
+    assert_eq!(pings.lock().unwrap().len(), 1);
+    // The peer answers the first call of each connection.
+    call(&mut transport).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_kernel_gives_up_a_peer_that_does_not_acknowledge() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let uri: Uri = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let socket = connector(SECOND, KeepAlive::default()).call(uri).await.unwrap().into_inner();
+    assert!(socket.nodelay().unwrap());
+    #[cfg(target_os = "linux")]
+    assert_eq!(socket2::SockRef::from(&socket).tcp_user_timeout().unwrap(), Some(SECOND * 20));
+}
+
+#[test]
+fn a_keep_alive_that_servers_punish_is_refused() {
+    let of = |interval, timeout| KeepAlive { interval, timeout }.check();
+    of(SECOND * 10, Duration::from_millis(1)).unwrap();
+    let refused = of(Duration::from_millis(9_999), SECOND).unwrap_err().to_string();
+    assert!(refused.contains("10s") && refused.contains("too_many_pings"), "{refused}");
+    of(SECOND * 10, Duration::from_micros(999)).unwrap_err();
+}
