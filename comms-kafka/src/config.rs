@@ -2,7 +2,7 @@
 
 use rdkafka::{ClientConfig, config::RDKafkaLogLevel};
 use serde::{Deserialize, Deserializer};
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, net::Ipv6Addr};
 
 use comms_core::Error;
 
@@ -103,6 +103,11 @@ impl KafkaConfig {
         if self.brokers.trim().is_empty() {
             return Err(Error::invalid("brokers is empty: name at least one as host:port"));
         }
+        // The client drops an entry that it cannot read, and waits for the others.
+        if let Some(place) = self.brokers.split(',').position(|broker| !is_broker(broker.trim())) {
+            let text = format!("brokers: entry {} is not host:port with a port of 1 to 65535", place + 1);
+            return Err(Error::invalid(text));
+        }
         for (key, reason) in REFUSED {
             if self.librdkafka.contains_key(*key) {
                 return Err(Error::invalid(format!("librdkafka.\"{key}\" cannot be set: {reason}")));
@@ -122,6 +127,19 @@ impl KafkaConfig {
         let value = self.librdkafka.get(key).map(|text| text.parse());
         value.transpose().map_err(|e| Error::invalid(e).context(format_args!("librdkafka.\"{key}\"")))
     }
+}
+
+/// `host`, `host:port`, either with `protocol://` before it; an IPv6 address stands in brackets.
+fn is_broker(entry: &str) -> bool {
+    let entry = entry.split_once("://").map_or(entry, |(_, entry)| entry);
+    let (host, port) = match entry.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, "")) => return host.parse::<Ipv6Addr>().is_ok(),
+        Some((host, port)) if host.parse::<Ipv6Addr>().is_ok() => (host, port.strip_prefix(':')),
+        Some(_) => return false,
+        None => entry.split_once(':').map_or((entry, Some("9092")), |(host, port)| (host, Some(port))),
+    };
+    let named = !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || matches!(c, '@' | '/'));
+    named && port.is_some_and(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
 }
 
 impl fmt::Debug for KafkaConfig {

@@ -199,13 +199,20 @@ impl System {
     async fn open(
         &mut self,
         schema: &'static str,
-        migrations: &sqlx::migrate::Migrator,
+        migrations: &'static sqlx::migrate::Migrator,
     ) -> Result<Db, Error> {
         let db = match &self.config.database {
-            Some(d) => Db::postgres(&d.url, schema, d.max_connections, migrations, &self.clock).await,
+            Some(d) => Db::postgres(&d.url, schema, d.max_connections, migrations, &self.clock),
             None => Db::sqlite(&self.config.data_dir, schema, migrations).await,
         };
         let db = db.map_err(|e| e.context(format_args!("database of {schema}")))?;
+        let (opening, component) = (db.clone(), self.health.component(&format!("database {schema}")));
+        self.stages.databases.spawn(schema, move |told| async move {
+            tokio::select! {
+                ended = opening.open(component) => ended,
+                () = told.wait() => Ok(()),
+            }
+        });
         let closing = db.clone();
         self.stages.databases.at_end(schema, async move {
             closing.close().await;

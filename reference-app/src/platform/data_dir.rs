@@ -20,7 +20,13 @@ impl DataDir {
     /// # Errors
     /// `Invalid` where another process has it, or it cannot be written.
     pub fn lock(path: &Path) -> Result<Self, Error> {
-        let refuse = |e: std::io::Error| Error::invalid(format!("data directory {}: {e}", path.display()));
+        let refuse = |e: std::io::Error| {
+            Error::invalid(format!(
+                "data directory {}: {e}: make it writable for this user, or name another with --data-dir \
+                 (COMMS_DATA_DIR)",
+                path.display()
+            ))
+        };
         fs::create_dir_all(path).map_err(refuse)?;
         let file = path.join("lock");
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&file).map_err(refuse)?;

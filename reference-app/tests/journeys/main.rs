@@ -12,3 +12,4 @@ mod peer;
 mod poison;
 mod road;
 mod start;
+mod waiting;

@@ -57,6 +57,7 @@ impl NotificationService {
     pub fn subscriptions(&self) -> Vec<Subscription> {
         let store = store::Store::new(self.clock.clone());
         let handler = handlers::notify(self.db.clone(), store, self.hub.clone());
-        vec![Subscription { group: "notification-orders", topic: OrderStatusChanged::TYPE, handler }]
+        let db = self.db.clone();
+        vec![Subscription { db, group: "notification-orders", topic: OrderStatusChanged::TYPE, handler }]
     }
 }

@@ -58,11 +58,13 @@ impl OrderService {
     pub fn subscriptions(&self, payments: Channel, policy: Policy) -> Vec<Subscription> {
         vec![
             Subscription {
+                db: self.db.clone(),
                 group: "order-saga",
                 topic: OrderStatusChanged::TYPE,
                 handler: handlers::ask_payment(self.db.clone(), self.store(), payments, policy),
             },
             Subscription {
+                db: self.db.clone(),
                 group: "order-payments",
                 topic: PaymentStatusChanged::TYPE,
                 handler: handlers::on_payment(self.db.clone(), self.store()),

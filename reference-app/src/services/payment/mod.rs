@@ -57,7 +57,8 @@ impl PaymentService {
     #[must_use]
     pub fn subscriptions(&self) -> Vec<Subscription> {
         let handler = handlers::settle(self.db.clone(), self.store(), self.limit_minor, self.clock.clone());
-        vec![Subscription { group: "payment-settlement", topic: PaymentStatusChanged::TYPE, handler }]
+        let db = self.db.clone();
+        vec![Subscription { db, group: "payment-settlement", topic: PaymentStatusChanged::TYPE, handler }]
     }
 
     fn store(&self) -> store::Store {

@@ -1,0 +1,57 @@
+use comms_core::{BoxHandler, Delivery as Record, Outcome, handler_fn};
+
+use super::{by_kafka::topics, *};
+use crate::platform::config::{self, Config};
+
+fn config() -> Config {
+    #[derive(serde::Serialize)]
+    struct Nothing {}
+    let mut config = config::load(None, None, Nothing {}).unwrap();
+    config.kafka = Some(
+        serde_json::from_value(serde_json::json!({"brokers": "127.0.0.1:1", "prefix": "shop."})).unwrap(),
+    );
+    config
+}
+
+async fn db(dir: &tempfile::TempDir) -> Db {
+    Db::sqlite(dir.path(), "order_service", &crate::services::order::MIGRATIONS).await.unwrap()
+}
+
+fn handler() -> BoxHandler {
+    BoxHandler::new(handler_fn(|_: Record| async { Ok(Outcome::Done) }))
+}
+
+#[tokio::test]
+async fn a_process_provisions_the_topics_that_it_owns_or_consumes_and_no_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = db(&dir).await;
+    let kafka = config().kafka.unwrap();
+    let names = |sources: &[Source], subscriptions: &[Subscription]| {
+        topics(&kafka, sources, subscriptions).into_iter().map(|topic| topic.name).collect::<Vec<_>>()
+    };
+    let source = Source { name: "order-service", db: db.clone(), topics: &["order.status.changed"] };
+    let topic = "payment.status.changed";
+    let subscription = Subscription { db: db.clone(), group: "g", topic, handler: handler() };
+    assert_eq!(names(&[], &[]), [""; 0]);
+    assert_eq!(names(std::slice::from_ref(&source), &[]), ["shop.order.status.changed"]);
+    let consumed = ["shop.payment.status.changed.dlq", "shop.payment.status.changed"];
+    assert_eq!(names(&[], std::slice::from_ref(&subscription)), consumed);
+    assert_eq!(names(&[source], &[subscription]).len(), 3);
+}
+
+#[tokio::test]
+async fn a_process_without_topics_and_subscriptions_uses_no_kafka() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = Source { name: "order-service", db: db(&dir).await, topics: &[] };
+    let (config, clock) = (config(), Clock::system());
+    let (stages, health, deliveries) = (Stages::new(clock.clone()), Health::new(), Deliveries::default());
+    let delivery = Delivery {
+        config: &config,
+        stages: &stages,
+        health: &health,
+        deliveries: &deliveries,
+        clock: &clock,
+    };
+    delivery.start(vec![source], Vec::new()).unwrap();
+    assert!(health.readiness().parts.is_empty(), "{:?}", health.readiness());
+}
