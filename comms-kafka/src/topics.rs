@@ -10,7 +10,7 @@
 mod admin;
 
 use rdkafka::{
-    admin::{AdminOptions, NewTopic, TopicReplication},
+    admin::{NewTopic, TopicReplication},
     error::KafkaError,
     types::RDKafkaErrorCode,
 };
@@ -18,7 +18,7 @@ use serde::Deserialize;
 use std::{collections::BTreeMap, error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 use crate::{KafkaConfig, consumer::dlq_topic, error::classify, record};
-use admin::{Admin, Closing};
+use admin::{Clients, Closing};
 use comms_core::{Error, ErrorKind};
 
 /// One request to the cluster takes at most this long; then there is another.
@@ -165,11 +165,11 @@ pub async fn provision(
     topics.iter().try_for_each(TopicSpec::check)?;
     let settings = config.client(&[], &[])?;
     // In this order: the handle goes before the one that is dropped elsewhere.
-    let (_closing, admin) = Closing::of(admin::client(&settings)?);
+    let (_closing, clients) = Closing::of(Clients::new(&settings)?);
     let mut last = Error::not_executed("no answer from the cluster");
     let attempts = async {
         loop {
-            match attempt(&admin, topics).await {
+            match attempt(&clients, topics).await {
                 Err(error) if may_pass(&error) => last = error,
                 end => return end,
             }
@@ -177,7 +177,7 @@ pub async fn provision(
         }
     };
     let result = tokio::time::timeout(timeout, attempts).await;
-    let late = |_| admin::explained(&admin, last).context(format_args!("topics not ready in {timeout:?}"));
+    let late = |_| clients.explain(last).context(format_args!("topics not ready in {timeout:?}"));
     let differences = result.map_err(late)??;
     differences.iter().for_each(|difference| tracing::warn!("{difference}"));
     Ok(differences)
@@ -189,11 +189,10 @@ fn may_pass(error: &Error) -> bool {
         || error.cause().is::<TooFewBrokers>()
 }
 
-async fn attempt(admin: &Arc<Admin>, topics: &[TopicSpec]) -> Result<Vec<Difference>, Error> {
-    let options = AdminOptions::new().request_timeout(Some(REQUEST)).operation_timeout(Some(REQUEST));
+async fn attempt(clients: &Arc<Clients>, topics: &[TopicSpec]) -> Result<Vec<Difference>, Error> {
     let new: Vec<_> = topics.iter().map(TopicSpec::new_topic).collect();
     let mut refused = None;
-    for created in admin.create_topics(&new, &options).await.map_err(classify)? {
+    for created in clients.create(&new).await? {
         match created {
             Ok(topic) => tracing::info!(topic, "topic created"),
             Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
@@ -203,12 +202,13 @@ async fn attempt(admin: &Arc<Admin>, topics: &[TopicSpec]) -> Result<Vec<Differe
         }
     }
     let wanted = topics.to_vec();
-    let admin = admin.clone();
+    let clients = clients.clone();
     let compared = tokio::task::spawn_blocking(move || {
-        let compared = wanted.iter().map(|topic| compare(&admin, topic)).collect::<Result<Vec<_>, _>>();
+        let compared = wanted.iter().map(|topic| compare(&clients, topic)).collect::<Result<Vec<_>, _>>();
         // The reason why a topic could not be created says more than that it is missing.
-        compared
-            .map_err(|missing| refused.map_or(missing, |(topic, code)| refusal(&admin, &wanted, topic, code)))
+        compared.map_err(|missing| {
+            refused.map_or(missing, |(topic, code)| refusal(&clients, &wanted, topic, code))
+        })
     });
     let compared =
         compared.await.map_err(|e| Error::indeterminate(e).context("read the topics' metadata"))??;
@@ -216,11 +216,11 @@ async fn attempt(admin: &Arc<Admin>, topics: &[TopicSpec]) -> Result<Vec<Differe
 }
 
 /// Why the cluster did not create `topic`. Blocks.
-fn refusal(admin: &Admin, wanted: &[TopicSpec], topic: String, code: RDKafkaErrorCode) -> Error {
+fn refusal(clients: &Clients, wanted: &[TopicSpec], topic: String, code: RDKafkaErrorCode) -> Error {
     let replication = wanted.iter().find(|spec| spec.name == topic).map_or(0, |spec| spec.replication);
     match code {
         RDKafkaErrorCode::InvalidReplicationFactor => {
-            let metadata = admin.inner().fetch_metadata(Some(&topic), REQUEST).ok();
+            let metadata = clients.metadata(&topic).ok();
             let brokers = metadata.map(|metadata| metadata.brokers().len());
             Error::misconfigured(TooFewBrokers { topic, replication, brokers })
         }
@@ -229,8 +229,8 @@ fn refusal(admin: &Admin, wanted: &[TopicSpec], topic: String, code: RDKafkaErro
 }
 
 /// Returns how the topic differs from `wanted`; `NotExecuted` until each partition has a leader. Blocks.
-fn compare(admin: &Admin, wanted: &TopicSpec) -> Result<Vec<Difference>, Error> {
-    let metadata = admin.inner().fetch_metadata(Some(&wanted.name), REQUEST).map_err(classify)?;
+fn compare(clients: &Clients, wanted: &TopicSpec) -> Result<Vec<Difference>, Error> {
+    let metadata = clients.metadata(&wanted.name)?;
     let topic = metadata.topics().first();
     let code = topic.and_then(|topic| topic.error()).map(RDKafkaErrorCode::from);
     // A topic that was just made is unknown for a moment.
