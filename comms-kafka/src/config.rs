@@ -1,6 +1,6 @@
 //! How to reach the cluster, and what may be tuned without losing a promise.
 
-use rdkafka::{ClientConfig, config::RDKafkaLogLevel};
+use rdkafka::{ClientConfig, config::RDKafkaLogLevel, error::KafkaError};
 use serde::{Deserialize, Deserializer};
 use std::{collections::BTreeMap, fmt, net::Ipv6Addr};
 
@@ -95,7 +95,7 @@ impl KafkaConfig {
             client.set(*key, *value);
         }
         // Unknown keys and impossible values show here, not when the client is first used.
-        client.create_native_config().map_err(|e| Error::invalid(e).context("librdkafka settings"))?;
+        client.create_native_config().map_err(|e| refusal(e).context("librdkafka settings"))?;
         Ok(client)
     }
 
@@ -126,6 +126,17 @@ impl KafkaConfig {
     pub(crate) fn number(&self, key: &str) -> Result<Option<u64>, Error> {
         let value = self.librdkafka.get(key).map(|text| text.parse());
         value.transpose().map_err(|e| Error::invalid(e).context(format_args!("librdkafka.\"{key}\"")))
+    }
+}
+
+/// Without the value: under a key with a typing error it may be a secret.
+fn refusal(error: KafkaError) -> Error {
+    match error {
+        KafkaError::ClientConfig(_, text, key, value) => {
+            let text = if value.is_empty() { text } else { text.replace(&value, "***") };
+            Error::invalid(format!("librdkafka.\"{key}\": {text}"))
+        }
+        other => Error::invalid(other),
     }
 }
 

@@ -28,6 +28,15 @@ fn passes_the_rest_through_over_the_defaults() {
 }
 
 #[test]
+fn a_refusal_names_the_key_and_hides_the_value() {
+    for key in ["sasl.pasword", "linger.ms"] {
+        let error = with(key, "hunter2").unwrap_err();
+        let text = format!("{} {error:?}", error.chain());
+        assert!(text.contains(key) && !text.contains("hunter2"), "{text}");
+    }
+}
+
+#[test]
 fn refuses_brokers_that_no_client_can_reach() {
     let kind = |brokers: &str| KafkaConfig::new(brokers).client(&[], &[]).map_err(|error| error.kind);
     for brokers in ["a:9092", "a", "a:1, b:2", "PLAINTEXT://a:9092", "[::1]:9092", "[::1]", "10.0.0.1:65535"]

@@ -42,7 +42,7 @@ enum Backend {
     Postgres {
         pool: PgPool,
         tables: postgres::Tables,
-        opening: opening::Opening,
+        opening: Box<opening::Opening>,
     },
     /// SQLite has one writer at a time: the pool of one makes writers queue here, not in busy loops.
     Sqlite {

@@ -67,12 +67,9 @@ impl Db {
         clock: &Clock,
     ) -> Result<Self, Error> {
         let options = url::options(url)?.application_name(schema);
-        let opening = Opening {
-            options: options.clone(),
-            migrations,
-            backoff: opening::backoff()?,
-            clock: clock.clone(),
-        };
+        let backoff = opening::backoff()?;
+        let opening =
+            Box::new(Opening { options: options.clone(), migrations, backoff, clock: clock.clone() });
         let pool = postgres::writable(PgPoolOptions::new())
             .max_connections(max_connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)

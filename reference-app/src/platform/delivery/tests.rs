@@ -55,3 +55,28 @@ async fn a_process_without_topics_and_subscriptions_uses_no_kafka() {
     delivery.start(vec![source], Vec::new()).unwrap();
     assert!(health.readiness().parts.is_empty(), "{:?}", health.readiness());
 }
+
+/// An orchestrator that killed the process for it would start the wait anew.
+#[tokio::test]
+async fn loops_that_wait_for_their_topics_are_live_for_as_long_as_it_takes() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = db(&dir).await;
+    let source = Source { name: "order-service", db: db.clone(), topics: &["order.status.changed"] };
+    let topic = "order.status.changed";
+    let subscription = Subscription { db, group: "g", topic, handler: handler() };
+    let (config, clock, time) = (config(), Clock::system(), Clock::manual(Duration::ZERO));
+    let (stages, deliveries) = (Stages::new(clock.clone()), Deliveries::default());
+    let health = Health::with_clock(time.clone());
+    let delivery = Delivery {
+        config: &config,
+        stages: &stages,
+        health: &health,
+        deliveries: &deliveries,
+        clock: &clock,
+    };
+    delivery.start(vec![source], vec![subscription]).unwrap();
+    time.advance(Duration::from_secs(24 * 3_600));
+    assert_eq!(health.liveness().parts.len(), 2);
+    assert!(health.is_live() && !health.is_ready(), "{:?}", health.liveness());
+    stages.shut_down(Duration::from_secs(20), std::future::pending()).await.unwrap();
+}
