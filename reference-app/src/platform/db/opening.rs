@@ -120,7 +120,7 @@ impl Waits<'_> {
         self.component.unready(reason.clone());
         // Repeated attempts with the same outcome fill no log.
         if self.last.as_ref() != Some(&reason) {
-            tracing::warn!(schema = self.schema, error = %reason, "the database is away; it is tried again");
+            tracing::warn!(schema = self.schema, error = %reason, "the database is not usable; another attempt follows");
             self.last = Some(reason);
         }
         self.failures = self.failures.saturating_add(1);
