@@ -1,8 +1,8 @@
 //! How to reach the cluster, and what may be tuned without losing a promise.
 
-use rdkafka::{ClientConfig, config::RDKafkaLogLevel};
+use rdkafka::{ClientConfig, config::RDKafkaLogLevel, error::KafkaError};
 use serde::{Deserialize, Deserializer};
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, net::Ipv6Addr};
 
 use comms_core::Error;
 
@@ -95,13 +95,18 @@ impl KafkaConfig {
             client.set(*key, *value);
         }
         // Unknown keys and impossible values show here, not when the client is first used.
-        client.create_native_config().map_err(|e| Error::invalid(e).context("librdkafka settings"))?;
+        client.create_native_config().map_err(|e| refusal(e).context("librdkafka settings"))?;
         Ok(client)
     }
 
     fn check(&self) -> Result<(), Error> {
         if self.brokers.trim().is_empty() {
             return Err(Error::invalid("brokers is empty: name at least one as host:port"));
+        }
+        // The client drops an entry that it cannot read, and waits for the others.
+        if let Some(place) = self.brokers.split(',').position(|broker| !is_broker(broker.trim())) {
+            let text = format!("brokers: entry {} is not host:port with a port of 1 to 65535", place + 1);
+            return Err(Error::invalid(text));
         }
         for (key, reason) in REFUSED {
             if self.librdkafka.contains_key(*key) {
@@ -122,6 +127,30 @@ impl KafkaConfig {
         let value = self.librdkafka.get(key).map(|text| text.parse());
         value.transpose().map_err(|e| Error::invalid(e).context(format_args!("librdkafka.\"{key}\"")))
     }
+}
+
+/// Without the value: under a key with a typing error it may be a secret.
+fn refusal(error: KafkaError) -> Error {
+    match error {
+        KafkaError::ClientConfig(_, text, key, value) => {
+            let text = if value.is_empty() { text } else { text.replace(&value, "***") };
+            Error::invalid(format!("librdkafka.\"{key}\": {text}"))
+        }
+        other => Error::invalid(other),
+    }
+}
+
+/// `host`, `host:port`, either with `protocol://` before it; an IPv6 address stands in brackets.
+fn is_broker(entry: &str) -> bool {
+    let entry = entry.split_once("://").map_or(entry, |(_, entry)| entry);
+    let (host, port) = match entry.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, "")) => return host.parse::<Ipv6Addr>().is_ok(),
+        Some((host, port)) if host.parse::<Ipv6Addr>().is_ok() => (host, port.strip_prefix(':')),
+        Some(_) => return false,
+        None => entry.split_once(':').map_or((entry, Some("9092")), |(host, port)| (host, Some(port))),
+    };
+    let named = !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || matches!(c, '@' | '/'));
+    named && port.is_some_and(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
 }
 
 impl fmt::Debug for KafkaConfig {

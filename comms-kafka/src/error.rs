@@ -175,10 +175,34 @@ mod tests {
     }
 
     #[test]
-    fn the_code_of_an_admin_operation_counts() {
-        let kind = |code| classify(KafkaError::AdminOp(code)).kind;
-        assert_eq!(kind(Code::OperationTimedOut), ErrorKind::Indeterminate);
-        assert_eq!(kind(Code::ClusterAuthorizationFailed), ErrorKind::Misconfigured);
+    fn the_code_of_an_admin_operation_decides_its_kind() {
+        for (code, kind) in [
+            // The cluster is away or comes up.
+            (Code::BrokerTransportFailure, ErrorKind::Indeterminate),
+            (Code::OperationTimedOut, ErrorKind::Indeterminate),
+            (Code::RequestTimedOut, ErrorKind::Indeterminate),
+            (Code::AllBrokersDown, ErrorKind::NotExecuted),
+            (Code::Resolve, ErrorKind::NotExecuted),
+            (Code::NotController, ErrorKind::NotExecuted),
+            (Code::LeaderNotAvailable, ErrorKind::NotExecuted),
+            (Code::CoordinatorLoadInProgress, ErrorKind::NotExecuted),
+            (Code::CoordinatorNotAvailable, ErrorKind::NotExecuted),
+            (Code::ThrottlingQuotaExceeded, ErrorKind::NotExecuted),
+            // An operator of the cluster repairs it.
+            (Code::ClusterAuthorizationFailed, ErrorKind::Misconfigured),
+            (Code::TopicAuthorizationFailed, ErrorKind::Misconfigured),
+            (Code::SaslAuthenticationFailed, ErrorKind::Misconfigured),
+            (Code::InvalidReplicationFactor, ErrorKind::Misconfigured),
+            (Code::InvalidPartitions, ErrorKind::Misconfigured),
+            (Code::InvalidTopic, ErrorKind::Misconfigured),
+            (Code::InvalidConfig, ErrorKind::Misconfigured),
+            (Code::PolicyViolation, ErrorKind::Misconfigured),
+            (Code::UnsupportedVersion, ErrorKind::Misconfigured),
+            // The client refuses its arguments.
+            (Code::InvalidArgument, ErrorKind::Invalid),
+        ] {
+            assert_eq!(classify(KafkaError::AdminOp(code)).kind, kind, "{code:?}");
+        }
     }
 
     #[test]

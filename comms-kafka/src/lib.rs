@@ -49,4 +49,4 @@ mod topics;
 pub use config::KafkaConfig;
 pub use consumer::{Consumer, ConsumerBuilder, dlq_topic};
 pub use publisher::KafkaPublisher;
-pub use topics::{Difference, TopicSpec, provision};
+pub use topics::{Difference, TooFewBrokers, TopicSpec, provision};

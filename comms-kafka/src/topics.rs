@@ -7,19 +7,19 @@
 //! **What breaks it.** Topics that are deleted later, and brokers that create topics on first use
 //! (`auto.create.topics.enable`): the first client then decides the number of partitions.
 
+mod admin;
+
 use rdkafka::{
-    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
-    client::DefaultClientContext,
+    admin::{NewTopic, TopicReplication},
     error::KafkaError,
     types::RDKafkaErrorCode,
 };
 use serde::Deserialize;
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, error::Error as StdError, fmt, sync::Arc, time::Duration};
 
 use crate::{KafkaConfig, consumer::dlq_topic, error::classify, record};
+use admin::{Clients, Closing};
 use comms_core::{Error, ErrorKind};
-
-type Admin = AdminClient<DefaultClientContext>;
 
 /// One request to the cluster takes at most this long; then there is another.
 const REQUEST: Duration = Duration::from_secs(5);
@@ -109,6 +109,39 @@ impl fmt::Display for Difference {
     }
 }
 
+/// The cause of a `Misconfigured` error of [`provision`]: the cluster has fewer brokers than the topic is to have copies.
+///
+/// ```
+/// # let error = comms_core::Error::invalid("no");
+/// if let Some(found) = error.cause().downcast_ref::<comms_kafka::TooFewBrokers>() {
+///     println!("{} needs {} brokers", found.topic, found.replication);
+/// }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TooFewBrokers {
+    /// The topic.
+    pub topic: String,
+    /// The declared number of copies.
+    pub replication: i32,
+    /// The brokers that the cluster has now, if it names them.
+    pub brokers: Option<usize>,
+}
+
+impl fmt::Display for TooFewBrokers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { topic, replication, brokers } = self;
+        write!(f, "topic {topic} is declared with replication {replication}, and the cluster has ")?;
+        match brokers {
+            Some(1) => f.write_str("1 broker"),
+            Some(brokers) => write!(f, "{brokers} brokers"),
+            None => f.write_str("fewer brokers"),
+        }
+    }
+}
+
+impl StdError for TooFewBrokers {}
+
 /// Creates the `topics` that are missing, waits until they can be used, and returns where those that existed differ
 /// from their declaration (also logged). While the cluster is away or coming up it is asked again, for `timeout`
 /// ([`Duration::MAX`] waits without end). Dropping the future ends the wait.
@@ -116,9 +149,14 @@ impl fmt::Display for Difference {
 /// A topic that this process may not create, and that exists, is in order.
 ///
 /// # Errors
-/// Returns `Invalid` for a declaration or settings that cannot be used, `Misconfigured` if the cluster refuses a topic (no
-/// permission, a policy, an unknown setting), and `NotExecuted` or `Indeterminate` if the cluster cannot be reached
-/// within `timeout`.
+/// The error code of the cluster decides the kind:
+/// - `Invalid`: the declaration or the settings can never be used; another attempt is useless.
+/// - `Misconfigured`: the cluster refuses a topic (no permission, a policy, an unknown setting, a version that lacks the
+///   request), or a client cannot be created on this machine (a certificate that cannot be read). An operator repairs it;
+///   another call may succeed. If the cluster still has fewer brokers than a topic is to have copies at the end of
+///   `timeout`, the cause is [`TooFewBrokers`].
+/// - `NotExecuted` or `Indeterminate`: the cluster cannot be reached, or is not ready, within `timeout`. The text has the
+///   client's last connection failure.
 pub async fn provision(
     config: &KafkaConfig,
     topics: &[TopicSpec],
@@ -127,80 +165,72 @@ pub async fn provision(
     topics.iter().try_for_each(TopicSpec::check)?;
     let settings = config.client(&[], &[])?;
     // In this order: the handle goes before the one that is dropped elsewhere.
-    let (_closing, admin) = Closing::of(settings.create().map_err(classify)?);
+    let (_closing, clients) = Closing::of(Clients::new(&settings)?);
     let mut last = Error::not_executed("no answer from the cluster");
     let attempts = async {
         loop {
-            match attempt(&admin, topics).await {
-                Err(error) if matches!(error.kind, ErrorKind::NotExecuted | ErrorKind::Indeterminate) => {
-                    last = error;
-                }
+            match attempt(&clients, topics).await {
+                Err(error) if may_pass(&error) => last = error,
                 end => return end,
             }
             tokio::time::sleep(PAUSE).await;
         }
     };
     let result = tokio::time::timeout(timeout, attempts).await;
-    let differences = result.map_err(|_| last.context(format_args!("topics not ready in {timeout:?}")))??;
+    let late = |_| clients.explain(last).context(format_args!("topics not ready in {timeout:?}"));
+    let differences = result.map_err(late)??;
     differences.iter().for_each(|difference| tracing::warn!("{difference}"));
     Ok(differences)
 }
 
-/// A client whose drop blocks, and so happens on a thread of its own.
-struct Closing(Option<Arc<Admin>>);
-
-impl Closing {
-    fn of(admin: Admin) -> (Self, Arc<Admin>) {
-        let admin = Arc::new(admin);
-        (Self(Some(admin.clone())), admin)
-    }
+/// Whether the next attempt may end otherwise without an operator. Brokers that are not up yet count as missing.
+fn may_pass(error: &Error) -> bool {
+    matches!(error.kind, ErrorKind::NotExecuted | ErrorKind::Indeterminate)
+        || error.cause().is::<TooFewBrokers>()
 }
 
-impl Drop for Closing {
-    fn drop(&mut self) {
-        let admin = self.0.take();
-        // Without a thread the client is dropped here.
-        let _ = std::thread::Builder::new().name("kafka-admin-close".to_owned()).spawn(move || drop(admin));
-    }
-}
-
-async fn attempt(admin: &Arc<Admin>, topics: &[TopicSpec]) -> Result<Vec<Difference>, Error> {
-    let options = AdminOptions::new().request_timeout(Some(REQUEST)).operation_timeout(Some(REQUEST));
+async fn attempt(clients: &Arc<Clients>, topics: &[TopicSpec]) -> Result<Vec<Difference>, Error> {
     let new: Vec<_> = topics.iter().map(TopicSpec::new_topic).collect();
     let mut refused = None;
-    for created in admin.create_topics(&new, &options).await.map_err(classify)? {
+    for created in clients.create(&new).await? {
         match created {
             Ok(topic) => tracing::info!(topic, "topic created"),
             Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-            Err((topic, code)) => {
-                refused.get_or_insert(refusal(code).context(format_args!("create topic {topic}")));
+            Err(refusal) => {
+                refused.get_or_insert(refusal);
             }
         }
     }
     let wanted = topics.to_vec();
-    let admin = admin.clone();
+    let clients = clients.clone();
     let compared = tokio::task::spawn_blocking(move || {
-        wanted.iter().map(|topic| compare(&admin, topic)).collect::<Result<Vec<_>, _>>()
+        let compared = wanted.iter().map(|topic| compare(&clients, topic)).collect::<Result<Vec<_>, _>>();
+        // The reason why a topic could not be created says more than that it is missing.
+        compared.map_err(|missing| {
+            refused.map_or(missing, |(topic, code)| refusal(&clients, &wanted, topic, code))
+        })
     });
     let compared =
-        compared.await.map_err(|e| Error::indeterminate(e).context("read the topics' metadata"))?;
-    // The reason why a topic could not be made says more than that it is not there.
-    let compared = compared.map_err(|missing| refused.unwrap_or(missing))?;
+        compared.await.map_err(|e| Error::indeterminate(e).context("read the topics' metadata"))??;
     Ok(compared.into_iter().flatten().collect())
 }
 
-fn refusal(code: RDKafkaErrorCode) -> Error {
-    let error = KafkaError::AdminOp(code);
+/// Why the cluster did not create `topic`. Blocks.
+fn refusal(clients: &Clients, wanted: &[TopicSpec], topic: String, code: RDKafkaErrorCode) -> Error {
+    let replication = wanted.iter().find(|spec| spec.name == topic).map_or(0, |spec| spec.replication);
     match code {
-        // A cluster whose other brokers are not up yet answers the same.
-        RDKafkaErrorCode::InvalidReplicationFactor => Error::not_executed(error),
-        _ => classify(error),
+        RDKafkaErrorCode::InvalidReplicationFactor => {
+            let metadata = clients.metadata(&topic).ok();
+            let brokers = metadata.map(|metadata| metadata.brokers().len());
+            Error::misconfigured(TooFewBrokers { topic, replication, brokers })
+        }
+        _ => classify(KafkaError::AdminOp(code)).context(format_args!("create topic {topic}")),
     }
 }
 
 /// Returns how the topic differs from `wanted`; `NotExecuted` until each partition has a leader. Blocks.
-fn compare(admin: &Admin, wanted: &TopicSpec) -> Result<Vec<Difference>, Error> {
-    let metadata = admin.inner().fetch_metadata(Some(&wanted.name), REQUEST).map_err(classify)?;
+fn compare(clients: &Clients, wanted: &TopicSpec) -> Result<Vec<Difference>, Error> {
+    let metadata = clients.metadata(&wanted.name)?;
     let topic = metadata.topics().first();
     let code = topic.and_then(|topic| topic.error()).map(RDKafkaErrorCode::from);
     // A topic that was just made is unknown for a moment.

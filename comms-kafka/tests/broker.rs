@@ -7,7 +7,7 @@ mod common;
 
 use common::*;
 use comms_core::{Clock, Delivery, Outcome, handler_fn};
-use comms_kafka::{Consumer, ConsumerBuilder, KafkaConfig, TopicSpec, provision};
+use comms_kafka::{Consumer, ConsumerBuilder, KafkaConfig, TooFewBrokers, TopicSpec, provision};
 use std::{
     collections::BTreeSet,
     io::{BufRead, BufReader},
@@ -68,6 +68,20 @@ async fn topics_are_created_once_and_differences_are_told() {
     assert_eq!(error.kind, comms_core::ErrorKind::Misconfigured, "{error}");
 }
 
+/// Brokers that are not up yet count as missing, so the cluster is asked until the limit.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Apache Kafka; run scripts/test"]
+async fn more_copies_than_brokers_are_misconfigured_with_both_numbers() {
+    let spec = TopicSpec::new(unique("copies"), 1, 300);
+    let error = provision(&config(), std::slice::from_ref(&spec), Duration::from_secs(3)).await.unwrap_err();
+    assert_eq!(error.kind, comms_core::ErrorKind::Misconfigured, "{error}");
+    let found = error.cause().downcast_ref::<TooFewBrokers>().unwrap();
+    assert_eq!((&found.topic, found.replication), (&spec.name, 300));
+    let brokers = found.brokers.unwrap();
+    assert!((1..300).contains(&brokers), "{brokers}");
+    assert!(error.chain().to_string().contains("replication 300, and the cluster has"), "{}", error.chain());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn provisioning_waits_for_a_cluster_that_is_away() {
     let away = KafkaConfig::new("127.0.0.1:1");
@@ -76,6 +90,7 @@ async fn provisioning_waits_for_a_cluster_that_is_away() {
     let error = provision(&away, &[spec], Duration::from_secs(7)).await.unwrap_err();
     assert!(error.kind.is_retryable(), "{error}");
     assert!(error.chain().to_string().contains("topics not ready in 7s"), "{error}");
+    assert!(error.chain().to_string().contains("Connection refused"), "{}", error.chain());
 }
 
 #[tokio::test(flavor = "multi_thread")]

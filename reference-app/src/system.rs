@@ -135,7 +135,7 @@ impl System {
         let (mut sources, mut subscriptions, mut served) = (Vec::new(), Vec::new(), Vec::new());
         for service in running {
             let parts = self.start_service(service, &identity, &mut sources).await?;
-            subscriptions.extend(handled(service, parts.handlers));
+            subscriptions.extend(handled(service, &sources, parts.handlers));
             for each in parts.loops {
                 self.stages.consumers.spawn(each.name, each.run);
             }
@@ -190,10 +190,17 @@ impl System {
     async fn open(&self, database: &'static Database) -> Result<Db, Error> {
         let Database { schema, migrations } = *database;
         let db = match &self.config.database {
-            Some(d) => Db::postgres(&d.url, schema, d.max_connections, migrations, &self.clock).await,
+            Some(d) => Db::postgres(&d.url, schema, d.max_connections, migrations, &self.clock),
             None => Db::sqlite(&self.config.data_dir, schema, migrations).await,
         };
         let db = db.map_err(|e| e.context(format_args!("database of {schema}")))?;
+        let (opening, component) = (db.clone(), self.health.component(&format!("database {schema}")));
+        self.stages.databases.spawn(schema, move |told| async move {
+            tokio::select! {
+                ended = opening.open(component) => ended,
+                () = told.wait() => Ok(()),
+            }
+        });
         let closing = db.clone();
         self.stages.databases.at_end(schema, async move {
             closing.close().await;
@@ -240,8 +247,10 @@ impl System {
     }
 }
 
-fn handled(service: &Service, handlers: Vec<(&'static str, BoxHandler)>) -> Vec<Handled> {
+/// The handlers of `service` with their subscriptions, and the database that the service has opened.
+fn handled(service: &Service, sources: &[Source], handlers: Vec<(&'static str, BoxHandler)>) -> Vec<Handled> {
+    let db = sources.iter().find(|source| source.name == service.source).map(|source| &source.db);
     let find = |group| service.subscriptions.iter().find(|one| one.group == group).copied();
-    let known = handlers.into_iter().filter_map(|(group, handler)| Some((find(group)?, handler)));
-    known.map(|(subscription, handler)| Handled { subscription, handler }).collect()
+    let handled = |(group, handler)| Some(Handled { subscription: find(group)?, db: db?.clone(), handler });
+    handlers.into_iter().filter_map(handled).collect()
 }

@@ -22,7 +22,8 @@ pub(super) struct Beats {
 struct Beat {
     /// Whose it is: of handles of one name the last one counts.
     number: u64,
-    last: Instant,
+    /// `None`: the loop has not begun.
+    last: Option<Instant>,
     limit: Duration,
 }
 
@@ -45,7 +46,7 @@ impl Beats {
 
 impl Beat {
     fn state(self, now: Instant) -> State {
-        let silent = now.saturating_duration_since(self.last);
+        let silent = self.last.map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
         if silent <= self.limit {
             return State::ready();
         }
@@ -79,7 +80,7 @@ impl Heartbeat {
         let beats = &health.0.beats;
         let number = beats.next.fetch_add(1, Ordering::Relaxed);
         let mut loops = beats.lock();
-        loops.insert(name.clone(), Beat { number, last: beats.clock.now(), limit });
+        loops.insert(name.clone(), Beat { number, last: Some(beats.clock.now()), limit });
         drop(loops);
         Self { health, name, number }
     }
@@ -87,9 +88,18 @@ impl Heartbeat {
     /// The loop turns. Cheap: a lock and a look at the clock.
     pub fn beat(&self) {
         let beats = &self.health.0.beats;
-        let now = beats.clock.now();
-        if let Some(beat) = beats.lock().get_mut(&self.name).filter(|beat| beat.number == self.number) {
-            beat.last = now;
+        self.set(Some(beats.clock.now()));
+    }
+
+    /// Counts the loop as live until its next beat: for a loop that waits for something before its first turn.
+    pub fn pause(&self) {
+        self.set(None);
+    }
+
+    fn set(&self, last: Option<Instant>) {
+        let mut loops = self.health.0.beats.lock();
+        if let Some(beat) = loops.get_mut(&self.name).filter(|beat| beat.number == self.number) {
+            beat.last = last;
         }
     }
 }

@@ -140,3 +140,16 @@ fn of_two_loops_of_one_name_the_earlier_leaves_the_later_alone() {
     drop(later);
     assert!(health.liveness().parts.is_empty());
 }
+
+#[test]
+fn a_loop_that_has_not_begun_is_live_until_its_first_beat() {
+    let clock = Clock::manual(Duration::ZERO);
+    let health = Health::with_clock(clock.clone());
+    let relay = health.heartbeat("relay", Duration::from_secs(5));
+    relay.pause();
+    clock.advance(Duration::from_secs(3_600));
+    assert!(health.is_live());
+    relay.beat();
+    clock.advance(Duration::from_secs(6));
+    assert!(!health.is_live());
+}

@@ -28,6 +28,30 @@ fn passes_the_rest_through_over_the_defaults() {
 }
 
 #[test]
+fn a_refusal_names_the_key_and_hides_the_value() {
+    for key in ["sasl.pasword", "linger.ms"] {
+        let error = with(key, "hunter2").unwrap_err();
+        let text = format!("{} {error:?}", error.chain());
+        assert!(text.contains(key) && !text.contains("hunter2"), "{text}");
+    }
+}
+
+#[test]
+fn refuses_brokers_that_no_client_can_reach() {
+    let kind = |brokers: &str| KafkaConfig::new(brokers).client(&[], &[]).map_err(|error| error.kind);
+    for brokers in ["a:9092", "a", "a:1, b:2", "PLAINTEXT://a:9092", "[::1]:9092", "[::1]", "10.0.0.1:65535"]
+    {
+        assert!(kind(brokers).is_ok(), "{brokers}");
+    }
+    for brokers in [
+        "", ",", "a:9092,", "a:", ":9092", "a:0", "a:65536", "a:b", "a:1:2", "[::1", "[a]:1", "a b:1",
+        "u@a:1",
+    ] {
+        assert_eq!(kind(brokers).err(), Some(comms_core::ErrorKind::Invalid), "{brokers}");
+    }
+}
+
+#[test]
 fn reads_numbers_booleans_and_tables() {
     let text = r#"{"brokers": "b:1", "rack": "r1", "librdkafka":
         {"linger.ms": 7, "session": {"timeout.ms": "6000"}, "check.crcs": true}}"#;

@@ -20,7 +20,7 @@ pub use sections::{
 };
 
 pub use self::tree::Tree;
-use super::service::{Section, Service};
+use super::service::{Section, Service, Topic};
 
 /// The sections of the platform. No service has such a name.
 pub const RESERVED: [&str; 13] = [
@@ -67,6 +67,12 @@ impl Config {
     #[must_use]
     pub fn runs(&self, name: &str) -> bool {
         self.platform.roles.iter().any(|role| role == name)
+    }
+
+    /// The topics of all services.
+    #[must_use]
+    pub fn topics(&self) -> Vec<Topic> {
+        self.services.iter().flat_map(|service| service.topics).copied().collect()
     }
 
     /// The section of the service `name`.

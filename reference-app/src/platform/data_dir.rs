@@ -20,12 +20,15 @@ impl DataDir {
     /// # Errors
     /// Returns `Invalid` if the directory cannot be created.
     pub fn create(path: &Path) -> Result<(), Error> {
-        fs::create_dir_all(path).map_err(|error| {
-            let path = path.display();
-            Error::invalid(format!(
-                "data directory {path}: {error}: set --data-dir (COMMS_DATA_DIR) to a directory that can be written"
-            ))
-        })
+        fs::create_dir_all(path).map_err(|error| Self::unusable(path, &error))
+    }
+
+    fn unusable(path: &Path, error: &std::io::Error) -> Error {
+        Error::invalid(format!(
+            "data directory {}: {error}: make it writable for this user, or name another with --data-dir \
+             (COMMS_DATA_DIR)",
+            path.display()
+        ))
     }
 
     /// Creates the directory `path` if it does not exist, and locks it.
@@ -33,8 +36,8 @@ impl DataDir {
     /// # Errors
     /// Returns `Invalid` if another process has locked it, or if it cannot be written.
     pub fn lock(path: &Path) -> Result<Self, Error> {
-        let refuse = |e: std::io::Error| Error::invalid(format!("data directory {}: {e}", path.display()));
         Self::create(path)?;
+        let refuse = |error| Self::unusable(path, &error);
         let file = path.join("lock");
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&file).map_err(refuse)?;
         match lock.try_lock() {

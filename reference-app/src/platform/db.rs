@@ -4,8 +4,10 @@
 //! name, which becomes the service's schema, or `main` in SQLite.
 
 mod open;
+mod opening;
 mod operator;
 mod seams;
+mod url;
 mod value;
 
 use std::sync::Arc;
@@ -13,6 +15,7 @@ use std::sync::Arc;
 use comms_core::{Clock, Context, Error, UnitOfWork};
 use comms_outbox::{Wake, postgres, sql_error, sqlite};
 use sqlx::{AssertSqlSafe, PgPool, SqlitePool};
+use tokio::sync::watch;
 
 pub use value::{Row, Value};
 
@@ -24,12 +27,22 @@ struct Inner {
     schema: &'static str,
     wake: Wake,
     backend: Backend,
+    phase: watch::Sender<Phase>,
+}
+
+/// Whether the database can be used.
+enum Phase {
+    /// Not yet, with the reason.
+    Waiting(String),
+    /// Once open, it stays open: a server that is lost later fails each use by itself.
+    Open,
 }
 
 enum Backend {
     Postgres {
         pool: PgPool,
         tables: postgres::Tables,
+        opening: Box<opening::Opening>,
     },
     /// SQLite has one writer at a time: the pool of one makes writers queue here, not in busy loops.
     Sqlite {
@@ -111,11 +124,27 @@ impl Tx {
 }
 
 impl Db {
+    /// Resolves when the database is open; at once where it is. Relays and consumers begin then.
+    pub async fn opened(&self) {
+        // The sender is in `self`: it cannot close.
+        let _ = self.0.phase.subscribe().wait_for(|phase| matches!(phase, Phase::Open)).await;
+    }
+
+    fn check_open(&self) -> Result<(), Error> {
+        match &*self.0.phase.borrow() {
+            Phase::Open => Ok(()),
+            Phase::Waiting(reason) => {
+                Err(Error::not_executed(format!("the database is not open yet: {reason}")))
+            }
+        }
+    }
+
     /// Runs a query outside any transaction.
     ///
     /// # Errors
-    /// As [`sql_error`] classifies them.
+    /// Returns `NotExecuted` at once if the database is not open yet; otherwise as [`sql_error`] classifies them.
     pub async fn fetch(&self, sql: &'static str, args: &[Value]) -> Result<Vec<Row>, Error> {
+        self.check_open()?;
         let sql = render(self.0.schema, sql);
         match &self.0.backend {
             Backend::Postgres { pool, .. } => {
@@ -130,6 +159,7 @@ impl Db {
     }
 
     async fn begin_now(&self) -> Result<Tx, Error> {
+        self.check_open()?;
         let backend = match &self.0.backend {
             Backend::Postgres { pool, .. } => TxBackend::Postgres(postgres::begin(pool).await?),
             Backend::Sqlite { writer, .. } => TxBackend::Sqlite(sqlite::begin(writer).await?),
@@ -152,7 +182,7 @@ impl Db {
 impl UnitOfWork for Db {
     type Tx = Tx;
 
-    /// Waits for at most half of the time that the request has left, so that the caller still receives the answer
+    /// Fails at once while the database is not open yet. Otherwise waits for at most half of the time that the request has left, so that the caller still receives the answer
     /// `NotExecuted` instead of a deadline that has passed, after which the request may have been executed.
     async fn begin(&self) -> Result<Tx, Error> {
         let left = Context::current().deadline.and_then(|deadline| deadline.remaining(&Clock::system()));

@@ -1,30 +1,26 @@
 //! How events get from one service's outbox to the handlers of others: by Kafka, or, without a broker, by
 //! the relay of the service that owns the topic, straight to the same handlers.
 
+mod by_kafka;
+
 use std::{sync::Arc, time::Duration};
 
 use comms_core::{
-    Attempts, Backoff, BoxHandler, Clock, Error, ErrorKind, Health, Holds, Publisher,
-    health::{State, Status},
+    Attempts, Backoff, BoxHandler, Clock, Error, Health, Holds, Publisher,
+    health::{Heartbeat, State, Status},
     shutdown::Told,
 };
-use comms_kafka::{Consumer, KafkaConfig, KafkaPublisher, TopicSpec, provision};
 use comms_outbox::{Relay, Subscriber};
 use tokio::sync::watch;
 
 use super::{
-    config::{self, Config},
+    config::Config,
     db::Db,
     deliveries::Deliveries,
-    prefix::Prefixed,
     service::{Subscription, Topic},
     stages::Stages,
 };
 
-/// How long the broker may take to have the topics before the reason is shown. Then it is asked again.
-const PROVISION_ROUND: Duration = Duration::from_secs(5);
-/// The wait before the broker is asked again.
-const PAUSE: Duration = Duration::from_secs(1);
 /// How long deliveries that run at a shut-down may go on.
 const GRACE: Duration = Duration::from_secs(2);
 /// The owner of every lease in a database that lies in the data directory: one process at a time has locked it.
@@ -44,16 +40,36 @@ pub struct Source {
 pub struct Handled {
     /// The group and its topic.
     pub subscription: Subscription,
+    /// The database of the handler: the group consumes when the database is open.
+    pub db: Db,
     /// The handler.
     pub handler: BoxHandler,
 }
 
-/// Resolves when the topics are there (true) or the stage ends (false).
-async fn begins(mut ready: watch::Receiver<bool>, told: Told) -> bool {
-    tokio::select! {
-        biased;
-        () = told.wait() => false,
-        ready = ready.wait_for(|ready| *ready) => ready.is_ok(),
+/// What a relay or a consumer waits for before it begins.
+#[derive(Clone)]
+struct Needs {
+    databases: Vec<Db>,
+    topics: Option<watch::Receiver<bool>>,
+}
+
+impl Needs {
+    /// Resolves when the databases are open and the topics are there (true), or when the stage ends (false).
+    async fn met(self, told: Told) -> bool {
+        let all = async {
+            for db in &self.databases {
+                db.opened().await;
+            }
+            match self.topics {
+                Some(mut topics) => topics.wait_for(|ready| *ready).await.is_ok(),
+                None => true,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = told.wait() => false,
+            met = all => met,
+        }
     }
 }
 
@@ -75,107 +91,18 @@ impl Delivery<'_> {
     /// Starts the relays and consumers of this process.
     ///
     /// # Errors
-    /// Returns `Invalid` for a configuration that cannot work. A broker that is away, or that refuses a topic, is no
-    /// error: the process is unready with the reason, and relays and consumers begin when the topics are there.
+    /// Returns `Invalid` or `Misconfigured` for a configuration that cannot work. A database or a broker that is away, and
+    /// a broker that refuses a topic, are no errors: the process is unready with the reason, and relays and consumers
+    /// begin when the databases are open and the topics are there.
     pub fn start(&self, sources: Vec<Source>, subscriptions: Vec<Handled>) -> Result<(), Error> {
         match &self.config.kafka {
-            _ if sources.is_empty() && subscriptions.is_empty() => Ok(()),
             Some(kafka) => self.by_kafka(kafka, sources, subscriptions),
             None => self.in_process(&sources, subscriptions),
         }
     }
 
-    fn by_kafka(
-        &self,
-        kafka: &config::Kafka,
-        sources: Vec<Source>,
-        subscriptions: Vec<Handled>,
-    ) -> Result<(), Error> {
-        let mut settings = KafkaConfig::new(&kafka.brokers);
-        settings.client_id = "comms-reference-app".to_owned();
-        settings.rack = kafka.rack.clone();
-        settings.librdkafka = kafka.librdkafka.clone();
-        let named = |name: &str| format!("{}{name}", kafka.prefix);
-        let topics: Vec<TopicSpec> = self
-            .topics(&sources, &subscriptions)
-            .into_iter()
-            .map(|topic| TopicSpec::new(named(topic.name), topic.partitions, kafka.replication_factor))
-            .flat_map(|topic| [topic.dead_letters(), topic])
-            .collect();
-        let ready = self.provision(settings.clone(), topics);
-        let publisher: Arc<dyn Publisher> = Arc::new(KafkaPublisher::new(&settings, self.clock.clone())?);
-        for source in sources {
-            let prefixed = Prefixed { prefix: kafka.prefix.clone(), inner: publisher.clone() };
-            let relay = self.relay(&source, "kafka", Arc::new(prefixed), None)?;
-            let ready = ready.clone();
-            self.stages.relays.spawn(source.name, move |told| async move {
-                if !begins(ready, told.clone()).await {
-                    return Ok(());
-                }
-                relay.run(told.wait()).await
-            });
-        }
-        let limits = &self.config.health;
-        for Handled { subscription: Subscription { group, topic }, handler } in subscriptions {
-            let consumer = Consumer::builder(&settings, named(group))
-                .on(named(topic), handler)
-                .attempts(self.attempts()?)
-                .dead_letter(publisher.clone())
-                .clock(self.clock.clone())
-                .holds(self.holds())
-                .health(self.health.component(group))
-                .heartbeat(self.health.heartbeat(group, self.silence()))
-                .build()?;
-            self.watch(format!("{group}, lag in messages"), limits.consumer_lag_messages, consumer.lag());
-            let ready = ready.clone();
-            self.stages.consumers.spawn(group, move |told| async move {
-                if !begins(ready, told.clone()).await {
-                    return Ok(());
-                }
-                consumer.run(told.wait()).await
-            });
-        }
-        Ok(())
-    }
-
-    /// The topics that this process writes or reads.
-    fn topics(&self, sources: &[Source], subscriptions: &[Handled]) -> Vec<Topic> {
-        let used = |topic: &Topic| {
-            let read = subscriptions.iter().any(|one| one.subscription.topic == topic.name);
-            read || sources.iter().any(|source| source.topics.contains(topic))
-        };
-        let all = self.config.services().iter().flat_map(|service| service.topics);
-        all.copied().filter(used).collect()
-    }
-
-    /// Makes the topics in the background, and asks again until they are there or the process shuts down.
-    fn provision(&self, settings: KafkaConfig, topics: Vec<TopicSpec>) -> watch::Receiver<bool> {
-        let (done, ready) = watch::channel(false);
-        let component = self.health.component("topics");
-        self.stages.relays.spawn("topics", move |told| async move {
-            let provisioned = async {
-                while let Err(error) = provision(&settings, &topics, PROVISION_ROUND).await {
-                    if error.kind == ErrorKind::Invalid {
-                        return Err(error);
-                    }
-                    tracing::warn!(error = %error.chain(), "the topics are not there");
-                    component.unready(error.chain().to_string());
-                    tokio::time::sleep(PAUSE).await;
-                }
-                component.ready();
-                done.send_replace(true);
-                std::future::pending().await
-            };
-            tokio::select! {
-                result = provisioned => result,
-                () = told.wait() => Ok(()),
-            }
-        });
-        ready
-    }
-
     fn in_process(&self, sources: &[Source], subscriptions: Vec<Handled>) -> Result<(), Error> {
-        for Handled { subscription: Subscription { group, topic }, handler } in subscriptions {
+        for Handled { subscription: Subscription { group, topic }, db, handler } in subscriptions {
             let owner = sources.iter().find(|source| source.topics.iter().any(|owned| owned.name == topic));
             let owner =
                 owner.ok_or_else(|| Error::invalid(format!("no service here owns the topic {topic}")))?;
@@ -188,17 +115,22 @@ impl Delivery<'_> {
                 .build()?;
             self.health.check(&format!("{group}, held deliveries"), move || holds.state());
             let stop = subscriber.stopper();
+            let needs = Needs { databases: vec![owner.db.clone(), db], topics: None };
             let relay = self.relay(owner, group, Arc::new(subscriber), Some(topic))?;
-            self.stages.consumers.spawn(group, move |told| {
-                relay.run(async move {
+            self.stages.consumers.spawn(group, move |told| async move {
+                if !needs.met(told.clone()).await {
+                    return Ok(());
+                }
+                let ends = async move {
                     told.wait().await;
-                    // The relay takes nothing more, and waits; what runs may finish, what waits to be
-                    // tried again is let go.
+                    // The relay takes no more messages, and waits for those in their handlers. After the grace, those
+                    // that wait for another attempt are given up.
                     tokio::spawn(async move {
                         tokio::time::sleep(GRACE).await;
                         stop.cancel();
                     });
-                })
+                };
+                relay.run(ends).await
             });
         }
         Ok(())
@@ -221,7 +153,7 @@ impl Delivery<'_> {
             .parked_limit(self.config.health.parked_keys)
             .clock(self.clock.clone())
             .health(self.health.component(&part))
-            .heartbeat(self.health.heartbeat(&part, self.silence()));
+            .heartbeat(self.heartbeat(&part));
         let builder = match topic {
             Some(topic) => builder.destinations([topic]),
             None => builder,
@@ -254,8 +186,12 @@ impl Delivery<'_> {
         self.health.check(&part, move || State::over(Status::Degraded, lag(), limit));
     }
 
-    fn silence(&self) -> Duration {
-        self.config.health.silence
+    /// The liveness of a loop, which counts from its first turn: a loop may wait for its database or its topics for
+    /// longer than the limit.
+    fn heartbeat(&self, part: &str) -> Heartbeat {
+        let heartbeat = self.health.heartbeat(part, self.config.health.silence);
+        heartbeat.pause();
+        heartbeat
     }
 
     fn attempts(&self) -> Result<Attempts, Error> {
@@ -267,3 +203,6 @@ impl Delivery<'_> {
         Ok(attempts)
     }
 }
+
+#[cfg(test)]
+mod tests;

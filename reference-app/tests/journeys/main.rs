@@ -18,3 +18,4 @@ mod poison;
 mod road;
 mod sockets;
 mod start;
+mod waiting;

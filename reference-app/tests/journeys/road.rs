@@ -22,6 +22,10 @@ impl Road {
         Self { from, to, open: Some(tokio::spawn(carry(listener, to))) }
     }
 
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.from
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.from)
     }

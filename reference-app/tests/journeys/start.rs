@@ -1,13 +1,8 @@
-//! Starting wrongly: each refusal says what to do. Starting again, and starting before the servers are there.
+//! Starting wrongly: each refusal says what to do. Starting again.
 
 use std::{net::TcpListener, process::Output, time::Duration};
 
-use serde_json::Value;
-
-use crate::{
-    road::Road,
-    support::{Marketplace, Process, Shape, eventually, server},
-};
+use crate::support::{Marketplace, Process, Shape};
 
 fn run(args: &[&str], env: &[(&str, String)]) -> Output {
     let dir = tempfile::tempdir().unwrap();
@@ -56,21 +51,53 @@ fn a_busy_port_is_named_with_its_key() {
     refused(&[&address, "taken by another process", "gateway.listen"], &output);
 }
 
+/// The program with free ports, and `more`.
+fn run_anywhere(args: &[&str], more: &[(&str, &str)]) -> Output {
+    let listeners = ["GATEWAY", "ORDER", "PAYMENT", "NOTIFICATION", "ADMIN"];
+    let listeners = listeners.map(|name| format!("COMMS_{name}__LISTEN"));
+    let mut env: Vec<_> = listeners.iter().map(|name| (name.as_str(), "127.0.0.1:0".to_owned())).collect();
+    env.extend(more.iter().map(|(key, value)| (*key, (*value).to_owned())));
+    run(args, &env)
+}
+
+/// No server and no wait makes these work. The key is named, and no value that may be a secret is printed.
+#[test]
+fn settings_of_servers_that_can_never_work_end_the_start_at_once() {
+    let (url, brokers, more) = ("COMMS_DATABASE__URL", "COMMS_KAFKA__BROKERS", "COMMS_KAFKA__LIBRDKAFKA");
+    let any = (brokers, "127.0.0.1:1");
+    let form = "postgres://user:password@host:port/database";
+    for (env, parts) in [
+        (vec![(url, "mysql://shop:hunter2@db/shop")], ["database.url", form]),
+        (vec![(url, "postgres://shop:hunter2#@db/shop")], ["database.url", "percent-encoded"]),
+        (vec![(url, "postgres://db/shop?pasword=hunter2")], ["database.url", "a parameter"]),
+        (vec![(url, "postgres://shop:hunter2@db/shop?sslmode=require")], ["database.url", "without TLS"]),
+        (vec![(brokers, "127.0.0.1:1,hunter2:x")], ["kafka", "entry 2 is not host:port"]),
+        (vec![any, (more, r#"{"sasl.pasword"="hunter2"}"#)], ["kafka", "sasl.pasword"]),
+        (vec![any, (more, r#"{"linger.ms"="hunter2"}"#)], ["kafka", "linger.ms"]),
+    ] {
+        let output = run_anywhere(&[], &env);
+        refused(&parts, &output);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}
+
+#[test]
+fn a_data_directory_that_cannot_be_written_ends_the_start_with_the_way_out() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let below = file.path().join("data").display().to_string();
+    refused(&["make it writable", "--data-dir"], &run_anywhere(&["--data-dir", &below], &[]));
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("order_service.db")).unwrap();
+    let data = dir.path().display().to_string();
+    refused(&["order_service.db", "--data-dir"], &run_anywhere(&["--data-dir", &data], &[]));
+}
+
 #[tokio::test]
 async fn a_data_directory_in_use_is_refused() {
     let marketplace = Marketplace::start(Shape::Embedded).await;
     let dir = marketplace.data_dir().display().to_string();
-    let any = |name: &'static str| (name, "127.0.0.1:0".to_owned());
-    let output = run(
-        &["--data-dir", &dir],
-        &[
-            any("COMMS_GATEWAY__LISTEN"),
-            any("COMMS_ORDER__LISTEN"),
-            any("COMMS_PAYMENT__LISTEN"),
-            any("COMMS_NOTIFICATION__LISTEN"),
-            any("COMMS_ADMIN__LISTEN"),
-        ],
-    );
+    let output = run_anywhere(&["--data-dir", &dir], &[]);
     refused(&["in use by another process", "--data-dir"], &output);
 }
 
@@ -88,57 +115,4 @@ async fn a_process_that_was_killed_takes_its_leases_again_at_once_embedded() {
     ann.insist("just after", 100).await;
     // Far below the lease.
     marketplace.settled(3, Duration::from_secs(20)).await;
-}
-
-/// A broker that is away at the start is waited for: the roles are unready with the reason, and go on when it comes.
-#[tokio::test]
-#[ignore = "needs PostgreSQL and Apache Kafka; run scripts/test"]
-async fn roles_wait_for_a_broker_that_is_away_full_by_role() {
-    let broker = server("COMMS_TEST_KAFKA_BROKERS").parse().unwrap();
-    let mut road = Road::open_to(broker).await;
-    let bootstrap = road.url().replace("http://", "");
-    road.close().await;
-    let brokers = [("COMMS_KAFKA__BROKERS", &*bootstrap)];
-    let mut marketplace = Marketplace::spawn_with(Shape::FullByRole, &brokers).await;
-    // The gateway uses no events.
-    for process in marketplace.processes.iter().filter(|process| process.name != "gateway") {
-        let url = process.admin_url("/readyz");
-        let what = format!("{} is unready for the topics", process.name);
-        eventually(&what, Duration::from_secs(30), async || {
-            let answer = reqwest::get(&url).await.ok()?;
-            let status = answer.status();
-            let report: Value = answer.json().await.ok()?;
-            (status == 503 && report["parts"]["topics"]["status"] == "unready").then_some(())
-        })
-        .await;
-    }
-    road.reopen().await;
-    marketplace.ready().await;
-    marketplace.buyer("ann").insist("k", 100).await;
-    marketplace.settled(1, Duration::from_secs(60)).await;
-}
-
-#[tokio::test]
-async fn a_broker_that_is_away_makes_the_process_unready_and_does_not_end_it() {
-    let dir = tempfile::tempdir().unwrap();
-    let admin = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let mut env: Vec<(String, String)> = ["GATEWAY", "ORDER", "PAYMENT", "NOTIFICATION"]
-        .map(|role| (format!("COMMS_{role}__LISTEN"), "127.0.0.1:0".to_owned()))
-        .into();
-    env.push(("COMMS_ADMIN__LISTEN".into(), format!("127.0.0.1:{admin}")));
-    env.push(("COMMS_DATA_DIR".into(), dir.path().join("data").display().to_string()));
-    env.push(("COMMS_KAFKA__BROKERS".into(), "127.0.0.1:1".into()));
-    let mut process = Process::new("away", dir.path(), admin, &[], env);
-    process.spawn();
-    let url = process.admin_url("/readyz");
-    eventually("unready with the reason", Duration::from_secs(60), async || {
-        let report: Value = reqwest::get(&url).await.ok()?.json().await.ok()?;
-        let reason = report["parts"]["topics"]["reason"].as_str()?;
-        (report["status"] == "unready" && reason.contains("topics not ready")).then_some(())
-    })
-    .await;
-    // Longer than one request to the cluster may take.
-    tokio::time::sleep(Duration::from_secs(7)).await;
-    assert_eq!(reqwest::get(&url).await.unwrap().status(), 503);
-    assert!(process.terminate().await.success(), "shutdown ends the wait");
 }

@@ -1,6 +1,10 @@
 //! The three shapes in which the same marketplace runs.
 
-use std::{net::TcpListener, path::PathBuf, time::Duration};
+use std::{
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+    time::Duration,
+};
 
 use comms_core::Clock;
 use reference_app::platform::{config::Auth, identity::DevIssuer};
@@ -48,6 +52,11 @@ impl Marketplace {
 
     /// The same without waiting until it is ready.
     pub async fn spawn_with(shape: Shape, more: &[(&str, &str)]) -> Self {
+        Self::spawn_via(shape, None, more).await
+    }
+
+    /// The same with PostgreSQL at another address for the processes.
+    pub async fn spawn_via(shape: Shape, postgres: Option<SocketAddr>, more: &[(&str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let auth = Auth {
             issuer: "tests".into(),
@@ -64,7 +73,7 @@ impl Marketplace {
             Shape::Full | Shape::FullByRole => {
                 let url = create_database(&name).await;
                 env.extend([
-                    ("COMMS_DATABASE__URL".into(), url.clone()),
+                    ("COMMS_DATABASE__URL".into(), postgres.map_or_else(|| url.clone(), |at| via(&url, at))),
                     ("COMMS_KAFKA__BROKERS".into(), server("COMMS_TEST_KAFKA_BROKERS")),
                     ("COMMS_KAFKA__PREFIX".into(), prefix.clone()),
                     ("COMMS_KAFKA__REPLICATION_FACTOR".into(), "1".into()),
@@ -189,6 +198,12 @@ fn free_ports() -> [u16; 8] {
     };
     let listeners: [TcpListener; 8] = std::array::from_fn(|_| free());
     listeners.map(|listener| listener.local_addr().unwrap().port())
+}
+
+/// `url` with the host and port of `address`.
+fn via(url: &str, address: SocketAddr) -> String {
+    let (head, host) = url.split_at(url.find('@').map_or("postgres://".len(), |at| at + 1));
+    format!("{head}{address}{}", &host[host.find('/').unwrap()..])
 }
 
 async fn create_database(name: &str) -> String {

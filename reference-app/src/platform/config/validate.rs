@@ -71,10 +71,12 @@ impl Config {
         let full = self.profile == Profile::Full;
         let apart = !names.iter().all(|name| self.runs(name));
         let stored = self.running().any(|service| service.database.is_some());
+        let events =
+            self.running().any(|service| !(service.topics.is_empty() && service.subscriptions.is_empty()));
         let key = self.auth.public_key_file.is_some();
         let table = [
             (
-                apart && stored && self.kafka.is_none(),
+                apart && events && self.kafka.is_none(),
                 "roles in separate processes need Kafka: set kafka.brokers (COMMS_KAFKA__BROKERS), \
                  or run all roles in one process",
             ),
@@ -83,7 +85,7 @@ impl Config {
                 "profile full needs PostgreSQL: set database.url (COMMS_DATABASE__URL)",
             ),
             (
-                full && stored && self.kafka.is_none(),
+                full && events && self.kafka.is_none(),
                 "profile full needs Kafka: set kafka.brokers (COMMS_KAFKA__BROKERS)",
             ),
             (

@@ -9,10 +9,11 @@ impl Db {
     /// The destinations that `relay` delivers apart from its main position.
     ///
     /// # Errors
-    /// As [`sql_error`] classifies them.
+    /// Returns `NotExecuted` if the database is not open yet; otherwise as [`sql_error`] classifies them.
     pub async fn branches(&self, relay: &str) -> Result<Vec<Branch>, Error> {
+        self.check_open()?;
         match &self.0.backend {
-            Backend::Postgres { pool, tables } => {
+            Backend::Postgres { pool, tables, .. } => {
                 tables.branches(&mut *pool.acquire().await.map_err(sql_error)?, relay).await
             }
             Backend::Sqlite { reader, tables, .. } => {
@@ -24,10 +25,11 @@ impl Db {
     /// The messages that `relay` has parked; at most the first 1,000.
     ///
     /// # Errors
-    /// As [`sql_error`] classifies them.
+    /// Returns `NotExecuted` if the database is not open yet; otherwise as [`sql_error`] classifies them.
     pub async fn parked(&self, relay: &str) -> Result<Vec<Parked>, Error> {
+        self.check_open()?;
         match &self.0.backend {
-            Backend::Postgres { pool, tables } => {
+            Backend::Postgres { pool, tables, .. } => {
                 tables.parked(&mut *pool.acquire().await.map_err(sql_error)?, relay).await
             }
             Backend::Sqlite { reader, tables, .. } => {
@@ -39,10 +41,11 @@ impl Db {
     /// Releases the messages of `key` that `relay` has parked (`None`: those without a key). Returns how many.
     ///
     /// # Errors
-    /// As [`sql_error`] classifies them.
+    /// Returns `NotExecuted` if the database is not open yet; otherwise as [`sql_error`] classifies them.
     pub async fn release(&self, relay: &str, key: Option<&[u8]>) -> Result<u64, Error> {
+        self.check_open()?;
         match &self.0.backend {
-            Backend::Postgres { pool, tables } => {
+            Backend::Postgres { pool, tables, .. } => {
                 tables.release(&mut *pool.acquire().await.map_err(sql_error)?, relay, key).await
             }
             Backend::Sqlite { writer, tables, .. } => {

@@ -1,23 +1,191 @@
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use comms_core::{Clock, Context, Deadline, ErrorKind, UnitOfWork};
-use sqlx::migrate::Migrator;
 
 use super::*;
+use crate::services;
+
+const SCHEMA: &str = "order_service";
+
+fn migrations() -> &'static sqlx::migrate::Migrator {
+    let databases = services::ALL.iter().filter_map(|service| service.database.as_ref());
+    databases.filter(|database| database.schema == SCHEMA).map(|database| database.migrations).next().unwrap()
+}
 
 /// The answer must reach the caller while it still waits: after the deadline the call may have been executed.
 #[tokio::test]
 async fn a_transaction_that_does_not_begin_is_refused_before_the_deadline() {
     let dir = tempfile::tempdir().unwrap();
-    let migrations =
-        Migrator::new(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src/services/order/migrations")))
-            .await
-            .unwrap();
-    let db = Db::sqlite(dir.path(), "order_service", &migrations).await.unwrap();
+    let db = Db::sqlite(dir.path(), SCHEMA, migrations()).await.unwrap();
     let _only_writer = db.begin().await.unwrap();
     let clock = Clock::system();
     let deadline = Deadline::after(Duration::from_secs(2), &clock);
     let refused = Context::current().with_deadline(deadline).scope(db.begin()).await;
     assert_eq!(refused.err().unwrap().kind, ErrorKind::NotExecuted);
     assert!(!deadline.has_passed(&clock));
+}
+
+mod postgres {
+    use std::sync::Arc;
+
+    use comms_core::{Error, Health};
+    use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    fn server() -> String {
+        let variable = "COMMS_TEST_POSTGRES_URL";
+        std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: run scripts/test"))
+    }
+
+    async fn run(url: &str, statement: String) {
+        let mut connection = PgConnection::connect(url).await.unwrap();
+        connection.execute(sqlx::raw_sql(AssertSqlSafe(statement))).await.unwrap();
+    }
+
+    /// The name and the URL of a database that is not there yet.
+    fn missing() -> (String, String) {
+        let name = format!("t_{}", Clock::system().uuid_v7().simple());
+        let url = format!("{}/{name}", server().rsplit_once('/').unwrap().0);
+        (name, url)
+    }
+
+    async fn created() -> String {
+        let (name, url) = missing();
+        run(&server(), format!("CREATE DATABASE {name}")).await;
+        url
+    }
+
+    struct Opened {
+        db: Db,
+        health: Health,
+        task: tokio::task::JoinHandle<Result<(), Error>>,
+    }
+
+    fn open(url: &str) -> Opened {
+        let db = Db::postgres(url, SCHEMA, 2, migrations(), &Clock::system()).unwrap();
+        let health = Health::new();
+        let (opening, component) = (db.clone(), health.component("database"));
+        Opened { db, health, task: tokio::spawn(async move { opening.open(component).await }) }
+    }
+
+    impl Opened {
+        async fn reason(&self, part: &str) {
+            let shown = async {
+                while !self.health.readiness().reason("database").is_some_and(|reason| reason.contains(part))
+                {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            };
+            let shown = tokio::time::timeout(LIMIT, shown).await;
+            assert!(shown.is_ok(), "no {part:?} in {:?}", self.health.readiness());
+        }
+
+        async fn ready(&self) {
+            tokio::time::timeout(LIMIT, self.db.opened()).await.unwrap();
+            while !self.health.is_ready() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            self.db.fetch("SELECT order_id FROM {s}.orders", &[]).await.unwrap();
+        }
+
+        /// What ends the start, within the limit.
+        async fn ends(self) -> String {
+            let error = tokio::time::timeout(LIMIT, self.task).await.unwrap().unwrap().unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Fatal);
+            error.chain().to_string()
+        }
+    }
+
+    #[tokio::test]
+    #[ignore = "needs PostgreSQL; run scripts/test"]
+    async fn a_database_that_is_missing_is_waited_for_and_refuses_its_callers_at_once() {
+        let (name, url) = missing();
+        let opened = open(&url);
+        opened.reason("does not exist").await;
+        for error in [
+            opened.db.begin().await.err().unwrap(),
+            opened.db.fetch("SELECT 1", &[]).await.err().unwrap(),
+            opened.db.parked("kafka").await.err().unwrap(),
+        ] {
+            assert_eq!(error.kind, ErrorKind::NotExecuted);
+            assert!(error.chain().to_string().contains("not open yet"), "{}", error.chain());
+        }
+        run(&server(), format!("CREATE DATABASE {name}")).await;
+        opened.ready().await;
+        drop(opened.db.begin().await.unwrap());
+        assert!(!opened.task.is_finished(), "it watches the server");
+    }
+
+    #[tokio::test]
+    #[ignore = "needs PostgreSQL; run scripts/test"]
+    async fn processes_that_open_a_new_database_at_once_do_not_fail_each_other() {
+        let url: Arc<str> = created().await.into();
+        let all: Vec<_> = (0..8).map(|_| open(&url)).collect();
+        for opened in all {
+            opened.ready().await;
+        }
+    }
+
+    /// A connection that the server has cut shows in readiness until there is another one.
+    #[tokio::test]
+    #[ignore = "needs PostgreSQL; run scripts/test"]
+    async fn a_server_that_takes_no_writes_is_unready_until_it_does() {
+        let url = created().await;
+        let name = url.rsplit_once('/').unwrap().1;
+        let opened = open(&url);
+        opened.ready().await;
+        let read_only =
+            |value: &str| format!("ALTER DATABASE {name} SET default_transaction_read_only = {value}");
+        let cut = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
+        run(&server(), read_only("on")).await;
+        run(&server(), cut.clone()).await;
+        opened.reason("takes no writes").await;
+        run(&server(), read_only("off")).await;
+        opened.ready().await;
+    }
+
+    #[tokio::test]
+    #[ignore = "needs PostgreSQL; run scripts/test"]
+    async fn what_no_wait_repairs_ends_the_start() {
+        let url = created().await;
+        let opened = open(&url);
+        opened.ready().await;
+        let newer = "INSERT INTO order_service.comms_outbox_migrations (version, checksum) VALUES (99, '')";
+        run(&url, newer.to_owned()).await;
+        assert!(open(&url).ends().await.contains("the outbox tables are at version 99"));
+        run(&url, "DELETE FROM order_service.comms_outbox_migrations WHERE version = 99".to_owned()).await;
+        run(&url, "UPDATE order_service._sqlx_migrations SET checksum = ''".to_owned()).await;
+        let text = open(&url).ends().await;
+        assert!(text.contains("another version of this program") && text.contains("modified"), "{text}");
+
+        let (name, url) = missing();
+        let create = format!(
+            "CREATE DATABASE {name} ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'"
+        );
+        run(&server(), create).await;
+        assert!(open(&url).ends().await.contains("ENCODING 'UTF8'"));
+    }
+
+    #[tokio::test]
+    #[ignore = "needs PostgreSQL; run scripts/test"]
+    async fn a_schema_is_used_by_a_role_that_may_not_create_one() {
+        let url = created().await;
+        open(&url).ready().await;
+        let (name, role) =
+            (url.rsplit_once('/').unwrap().1, format!("r_{}", Clock::system().uuid_v7().simple()));
+        run(
+            &url,
+            format!(
+                "
+            CREATE ROLE {role} LOGIN; REVOKE CREATE ON DATABASE {name} FROM PUBLIC;
+            GRANT ALL ON SCHEMA {SCHEMA} TO {role}; GRANT ALL ON ALL TABLES IN SCHEMA {SCHEMA} TO {role};
+            GRANT ALL ON ALL SEQUENCES IN SCHEMA {SCHEMA} TO {role}"
+            ),
+        )
+        .await;
+        open(&url.replace("postgres@", &format!("{role}@"))).ready().await;
+    }
 }

@@ -1,0 +1,85 @@
+use comms_core::{BoxHandler, Delivery as Record, Outcome, handler_fn};
+
+use super::{by_kafka::topics, *};
+use crate::{
+    platform::config::{self, Config},
+    services,
+};
+
+fn config() -> Config {
+    let kafka = serde_json::json!({"kafka": {"brokers": "127.0.0.1:1", "prefix": "shop."}});
+    config::load(&services::ALL, None, None, kafka).unwrap()
+}
+
+async fn db(dir: &tempfile::TempDir) -> Db {
+    let database = services::ALL.iter().find_map(|service| service.database.as_ref()).unwrap();
+    Db::sqlite(dir.path(), database.schema, database.migrations).await.unwrap()
+}
+
+const ORDERS: Topic = Topic { name: "order.status.changed", partitions: 6 };
+
+fn handler() -> BoxHandler {
+    BoxHandler::new(handler_fn(|_: Record| async { Ok(Outcome::Done) }))
+}
+
+#[tokio::test]
+async fn a_process_provisions_the_topics_that_it_owns_or_consumes_and_no_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = db(&dir).await;
+    let config = config();
+    let (kafka, all) = (config.kafka.clone().unwrap(), config.topics());
+    let names = |sources: &[Source], subscriptions: &[Handled]| {
+        topics(&kafka, &all, sources, subscriptions).into_iter().map(|topic| topic.name).collect::<Vec<_>>()
+    };
+    let source = Source { name: "order-service", db: db.clone(), topics: &[ORDERS] };
+    let topic = "payment.status.changed";
+    let subscription =
+        Handled { subscription: Subscription { group: "g", topic }, db: db.clone(), handler: handler() };
+    assert_eq!(names(&[], &[]), [""; 0]);
+    assert_eq!(names(std::slice::from_ref(&source), &[]), ["shop.order.status.changed"]);
+    let consumed = ["shop.payment.status.changed.dlq", "shop.payment.status.changed"];
+    assert_eq!(names(&[], std::slice::from_ref(&subscription)), consumed);
+    assert_eq!(names(&[source], &[subscription]).len(), 3);
+}
+
+#[tokio::test]
+async fn a_process_without_topics_and_subscriptions_uses_no_kafka() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = Source { name: "order-service", db: db(&dir).await, topics: &[] };
+    let (config, clock) = (config(), Clock::system());
+    let (stages, health, deliveries) = (Stages::new(clock.clone()), Health::new(), Deliveries::default());
+    let delivery = Delivery {
+        config: &config,
+        stages: &stages,
+        health: &health,
+        deliveries: &deliveries,
+        clock: &clock,
+    };
+    delivery.start(vec![source], Vec::new()).unwrap();
+    assert!(health.readiness().parts.is_empty(), "{:?}", health.readiness());
+}
+
+/// An orchestrator that killed the process for it would start the wait anew.
+#[tokio::test]
+async fn loops_that_wait_for_their_topics_are_live_for_as_long_as_it_takes() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = db(&dir).await;
+    let source = Source { name: "order-service", db: db.clone(), topics: &[ORDERS] };
+    let topic = "order.status.changed";
+    let subscription = Handled { subscription: Subscription { group: "g", topic }, db, handler: handler() };
+    let (config, clock, time) = (config(), Clock::system(), Clock::manual(Duration::ZERO));
+    let (stages, deliveries) = (Stages::new(clock.clone()), Deliveries::default());
+    let health = Health::with_clock(time.clone());
+    let delivery = Delivery {
+        config: &config,
+        stages: &stages,
+        health: &health,
+        deliveries: &deliveries,
+        clock: &clock,
+    };
+    delivery.start(vec![source], vec![subscription]).unwrap();
+    time.advance(Duration::from_secs(24 * 3_600));
+    assert_eq!(health.liveness().parts.len(), 2);
+    assert!(health.is_live() && !health.is_ready(), "{:?}", health.liveness());
+    stages.shut_down(Duration::from_secs(20), std::future::pending()).await.unwrap();
+}

@@ -1,0 +1,198 @@
+//! Starting while PostgreSQL or Kafka is away: each role waits, unready with the reason, for as long as it takes.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use crate::{
+    road::Road,
+    support::{Buyer, Marketplace, Process, Shape, eventually, server},
+};
+
+const LIMIT: Duration = Duration::from_secs(30);
+/// The roles with a database, as they are named in `/readyz`.
+const DATABASES: [&str; 3] = ["payment", "order", "notification"];
+
+/// `/readyz`, when the process answers.
+async fn readiness(process: &Process) -> Option<(u16, Value)> {
+    let answer = reqwest::get(process.admin_url("/readyz")).await.ok()?;
+    Some((answer.status().as_u16(), answer.json().await.ok()?))
+}
+
+async fn is_live(process: &Process) {
+    assert_eq!(reqwest::get(process.admin_url("/livez")).await.unwrap().status(), 200, "{}", process.name);
+}
+
+/// Until the process is unready, and `part` has a reason that contains `reason`.
+async fn unready(process: &Process, part: &str, reason: &str) {
+    eventually(&format!("{}: {part} is unready: {reason}", process.name), LIMIT, async || {
+        let (status, report) = readiness(process).await?;
+        let part = &report["parts"][part];
+        let shown = part["reason"].as_str().is_some_and(|shown| shown.contains(reason));
+        (status == 503 && part["status"] == "unready" && shown).then_some(())
+    })
+    .await;
+}
+
+/// The address of the test server, behind `@` of its URL where it has one.
+fn address(url: &str) -> SocketAddr {
+    let host = url.rsplit_once('@').map_or(url, |(_, host)| host);
+    host.split('/').next().unwrap().parse().unwrap()
+}
+
+async fn status_of_an_order(buyer: &Buyer) -> u16 {
+    buyer.post(Some("waits"), Buyer::body(100).to_string()).await.unwrap().status().as_u16()
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL and Apache Kafka; run scripts/test"]
+async fn roles_wait_for_a_database_that_is_away_full_by_role() {
+    let mut road = Road::open_to(address(&server("COMMS_TEST_POSTGRES_URL"))).await;
+    road.close().await;
+    let mut marketplace = Marketplace::spawn_via(Shape::FullByRole, Some(road.address()), &[]).await;
+    for (process, role) in marketplace.processes.iter().zip(DATABASES) {
+        unready(process, &format!("database {role}_service"), "Connection refused").await;
+        is_live(process).await;
+    }
+    let ann = marketplace.buyer("ann");
+    eventually("the gateway is ready: it has no database", LIMIT, async || {
+        (readiness(&marketplace.processes[3]).await?.0 == 200).then_some(())
+    })
+    .await;
+    assert_eq!(status_of_an_order(&ann).await, 503);
+
+    road.reopen().await;
+    marketplace.ready().await;
+    ann.insist("waits", 100).await;
+    marketplace.settled(1, LIMIT).await;
+
+    // Away again while they run: unready with the reason, and live.
+    road.close().await;
+    for (process, role) in marketplace.processes.iter().zip(DATABASES) {
+        unready(process, &format!("database {role}_service"), "Connection refused").await;
+        is_live(process).await;
+    }
+    road.reopen().await;
+    marketplace.ready().await;
+    ann.insist("again", 100).await;
+    marketplace.settled(2, LIMIT).await;
+    for process in &mut marketplace.processes {
+        assert!(process.terminate().await.success(), "{}", process.log());
+    }
+}
+
+/// Orders are taken meanwhile: their events wait in the outbox.
+#[tokio::test]
+#[ignore = "needs PostgreSQL and Apache Kafka; run scripts/test"]
+async fn roles_wait_for_a_broker_that_is_away_full_by_role() {
+    let mut road = Road::open_to(server("COMMS_TEST_KAFKA_BROKERS").parse().unwrap()).await;
+    road.close().await;
+    let bootstrap = road.address().to_string();
+    let brokers = [("COMMS_KAFKA__BROKERS", &*bootstrap)];
+    let mut marketplace = Marketplace::spawn_with(Shape::FullByRole, &brokers).await;
+    for process in &marketplace.processes[..DATABASES.len()] {
+        unready(process, "topics", "Connection refused").await;
+        is_live(process).await;
+    }
+    eventually("the gateway is ready without Kafka", LIMIT, async || {
+        let (status, report) = readiness(&marketplace.processes[3]).await?;
+        (status == 200 && report["parts"]["topics"].is_null()).then_some(())
+    })
+    .await;
+    let ann = marketplace.buyer("ann");
+    ann.insist("while away", 100).await;
+    road.reopen().await;
+    marketplace.ready().await;
+    ann.insist("after", 100).await;
+    marketplace.settled(2, Duration::from_secs(60)).await;
+}
+
+/// A process of one role with no server at all, on free ports.
+fn lonely(role: &str, dir: &std::path::Path, more: &[(&str, &str)]) -> Process {
+    let admin = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut env: Vec<(String, String)> = ["GATEWAY", "ORDER", "PAYMENT", "NOTIFICATION"]
+        .map(|role| (format!("COMMS_{role}__LISTEN"), "127.0.0.1:0".to_owned()))
+        .into();
+    let data = dir.join(role).display().to_string();
+    let issuer = Process::program().args(["--data-dir", &data, "dev-issuer"]).output().unwrap();
+    assert!(issuer.status.success());
+    let key = format!("{data}/development-jwt-public.pem");
+    let fixed = [
+        ("COMMS_AUTH__PUBLIC_KEY_FILE", &*key),
+        ("COMMS_ADMIN__LISTEN", &*format!("127.0.0.1:{admin}")),
+        ("COMMS_DATA_DIR", &*data),
+        ("COMMS_ORDER__URL", "http://127.0.0.1:1"),
+        ("COMMS_PAYMENT__URL", "http://127.0.0.1:1"),
+        ("COMMS_NOTIFICATION__URL", "ws://127.0.0.1:1"),
+        ("COMMS_KAFKA__BROKERS", "127.0.0.1:1"),
+    ];
+    env.extend(fixed.iter().chain(more).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+    let mut process = Process::new(role, dir, admin, &["--role", role], env);
+    process.spawn();
+    process
+}
+
+#[tokio::test]
+async fn a_role_that_waits_for_its_servers_ends_in_order_on_sigterm() {
+    let dir = tempfile::tempdir().unwrap();
+    let database = [("COMMS_DATABASE__URL", "postgres://shop:hunter2@127.0.0.1:1/shop")];
+    for role in DATABASES {
+        let mut process = lonely(role, dir.path(), &database);
+        unready(&process, &format!("database {role}_service"), "Connection refused").await;
+        unready(&process, "topics", "Connection refused").await;
+        is_live(&process).await;
+        assert!(process.terminate().await.success(), "{}", process.log());
+        let log = process.log();
+        assert!(!log.contains("hunter2") && !log.contains("did not end in time"), "{log}");
+    }
+    let mut gateway = lonely("gateway", dir.path(), &database);
+    gateway.ready().await;
+    assert!(gateway.terminate().await.success(), "{}", gateway.log());
+}
+
+/// The reason names both numbers and the setting.
+#[tokio::test]
+#[ignore = "needs Apache Kafka; run scripts/test"]
+async fn more_copies_than_brokers_leave_the_process_unready_with_the_way_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let brokers = server("COMMS_TEST_KAFKA_BROKERS");
+    let prefix = format!("{}.", dir.path().file_name().unwrap().to_string_lossy().replace('.', ""));
+    let more = [
+        ("COMMS_KAFKA__BROKERS", &*brokers),
+        ("COMMS_KAFKA__PREFIX", &*prefix),
+        ("COMMS_KAFKA__REPLICATION_FACTOR", "300"),
+    ];
+    let mut process = lonely("payment", dir.path(), &more);
+    unready(&process, "topics", "COMMS_KAFKA__REPLICATION_FACTOR").await;
+    unready(&process, "topics", "is declared with replication 300, and the cluster has").await;
+    is_live(&process).await;
+    assert!(process.terminate().await.success(), "{}", process.log());
+}
+
+#[tokio::test]
+async fn a_broker_that_is_away_makes_the_process_unready_and_does_not_end_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let admin = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut env: Vec<(String, String)> = ["GATEWAY", "ORDER", "PAYMENT", "NOTIFICATION"]
+        .map(|role| (format!("COMMS_{role}__LISTEN"), "127.0.0.1:0".to_owned()))
+        .into();
+    env.push(("COMMS_ADMIN__LISTEN".into(), format!("127.0.0.1:{admin}")));
+    env.push(("COMMS_DATA_DIR".into(), dir.path().join("data").display().to_string()));
+    env.push(("COMMS_KAFKA__BROKERS".into(), "127.0.0.1:1".into()));
+    let mut process = Process::new("away", dir.path(), admin, &[], env);
+    process.spawn();
+    let url = process.admin_url("/readyz");
+    eventually("unready with the reason", Duration::from_secs(60), async || {
+        let report: Value = reqwest::get(&url).await.ok()?.json().await.ok()?;
+        let reason = report["parts"]["topics"]["reason"].as_str()?;
+        (report["status"] == "unready" && reason.contains("topics not ready")).then_some(())
+    })
+    .await;
+    // Longer than one request to the cluster may take.
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    assert_eq!(reqwest::get(&url).await.unwrap().status(), 503);
+    assert!(process.terminate().await.success(), "shutdown ends the wait");
+}
