@@ -1,19 +1,19 @@
 //! The page at `/`, and what it needs: a token (development only) and the socket's address.
 
-use std::sync::Arc;
-
 use axum::{
-    Json,
-    extract::{State, rejection::JsonRejection},
-    http::{StatusCode, header},
+    extract::State,
+    http::header,
     response::{Html, IntoResponse},
 };
+use comms_core::Error;
+use garde::Validate;
 use serde::{Deserialize, Serialize};
 
-use comms_core::Error;
-
-use super::{Edge, problem::Problem};
-use crate::platform::identity::TOKEN_LIFE;
+use super::Gateway;
+use crate::platform::{
+    http::{Json, Problem},
+    identity::TOKEN_LIFE,
+};
 
 const INDEX: &str = include_str!("../../../web/index.html");
 /// The page's own script and style, this origin, and the socket; nothing else.
@@ -30,13 +30,13 @@ pub(super) struct Realtime {
 }
 
 /// `GET /v1/realtime`: where the socket is.
-pub(super) async fn realtime(State(edge): State<Arc<Edge>>) -> Json<Realtime> {
-    Json(Realtime { websocket: edge.websocket_url.clone() })
+pub(super) async fn realtime(State(gateway): State<Gateway>) -> Json<Realtime> {
+    Json(Realtime { websocket: gateway.settings.websocket_url.clone() })
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Deserialize, Validate)]
 pub(super) struct TokenRequest {
+    #[garde(length(min = 1, max = 64), custom(super::orders::identifier))]
     user: String,
 }
 
@@ -48,21 +48,10 @@ pub(super) struct Token {
 
 /// `POST /dev/token`: a token for any user. The route exists only with a development issuer.
 pub(super) async fn token(
-    State(edge): State<Arc<Edge>>,
-    body: Result<Json<TokenRequest>, JsonRejection>,
+    State(gateway): State<Gateway>,
+    Json(TokenRequest { user }): Json<TokenRequest>,
 ) -> Result<Json<Token>, Problem> {
-    let Json(TokenRequest { user }) = body?;
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-    if user.is_empty() || user.len() > 64 || !user.bytes().all(plain) {
-        let detail = "user is 1 to 64 letters, digits, - and _.";
-        return Err(Problem::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "validation",
-            "No such user name",
-            detail,
-        ));
-    }
-    let issuer = edge.issuer.as_ref().ok_or_else(|| Error::not_found("no development issuer"))?;
+    let issuer = gateway.settings.issuer.as_ref().ok_or_else(|| Error::not_found("no development issuer"))?;
     let token = issuer.token(&user, TOKEN_LIFE)?;
     Ok(Json(Token { token, expires_in: TOKEN_LIFE.as_secs() }))
 }

@@ -41,9 +41,9 @@ impl NotificationService {
         Self { db, hub, clock }
     }
 
-    /// The socket's routes. `verifier` says who is believed.
+    /// The socket's routes. `verifier` verifies the tokens of handshakes.
     pub fn routes(&self, verifier: Verifier) -> Router {
-        api::routes(self.hub.clone(), verifier)
+        api::routes(self.hub.clone(), verifier, self.clock.clone())
     }
 
     /// What it says: nothing yet.
