@@ -6,6 +6,7 @@ mod support;
 
 mod away;
 mod bad_input;
+mod edge;
 mod faults;
 mod order;
 mod peer;

@@ -6,6 +6,7 @@
 mod checks;
 mod context;
 mod edge;
+mod hyper_refusals;
 mod json;
 mod listener;
 mod principal;
@@ -13,6 +14,7 @@ mod problem;
 
 pub use checks::{FIELDS_LIMIT, HEADERS_LIMIT, URI_LIMIT};
 pub use edge::{Edge, checked, edge};
+pub use hyper_refusals::HyperRefusals;
 pub use json::Json;
 pub use listener::serve;
 pub use principal::{Principal, unauthenticated, verified};

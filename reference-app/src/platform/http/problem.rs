@@ -156,3 +156,15 @@ impl IntoResponse for Problem {
         response
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_limit_is_a_round_number() {
+        let detail = |nanos| Problem::timed_out(Duration::from_nanos(nanos)).detail().to_owned();
+        assert_eq!(detail(4_999_999_970), "No answer within 5 s. Ask again with the same Idempotency-Key.");
+        assert_eq!(detail(249_999_900), "No answer within 250 ms. Ask again with the same Idempotency-Key.");
+    }
+}
