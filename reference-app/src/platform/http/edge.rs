@@ -87,3 +87,90 @@ async fn method_not_allowed() -> Problem {
     let detail = "The header Allow lists the methods of this path.";
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed", detail)
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::{
+        body::{Body, to_bytes},
+        http::Request,
+        routing::{get, post},
+    };
+    use jsonwebtoken::{Algorithm, DecodingKey};
+    use serde_json::Value;
+    use tonic::codegen::Service as _;
+
+    use super::*;
+    use crate::platform::http::{Json, Principal};
+
+    #[derive(serde::Deserialize, garde::Validate)]
+    struct Name {
+        #[garde(skip)]
+        #[expect(dead_code, reason = "only read")]
+        name: String,
+    }
+
+    async fn panics() -> StatusCode {
+        let none: Option<StatusCode> = None;
+        none.unwrap()
+    }
+
+    fn routes() -> Router {
+        Router::new()
+            .route("/fine", get(async || "fine"))
+            .route("/panics", get(panics))
+            .route("/slow", get(async || std::future::pending::<()>().await))
+            .route("/own", get(async |Principal(own): Principal| own))
+            .route("/name", post(async |Json(_): Json<Name>| "read"))
+    }
+
+    /// Status, `allow`, code of the problem, and whether its trace is that of the header.
+    async fn answer(routes: &Router, method: &str, path: &str, body: &str) -> (u16, String, String) {
+        let request = Request::builder().method(method).uri(path).header("host", "a");
+        let request = request.header("content-type", "application/json").body(Body::from(body.to_owned()));
+        let response = routes.clone().call(request.unwrap()).await.unwrap();
+        let header = |name: &str| {
+            response.headers().get(name).map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default()
+        };
+        let (status, allow, trace_id) = (response.status().as_u16(), header("allow"), header("trace-id"));
+        assert_eq!(trace_id.len(), 32, "{path}");
+        let body = to_bytes(response.into_body(), 4096).await.unwrap();
+        let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+        if status >= 400 {
+            assert_eq!(body["trace_id"], trace_id.as_str(), "{path}: {body}");
+        }
+        (status, allow, body["type"].as_str().unwrap_or_default().replace("/problems/", ""))
+    }
+
+    fn verifier() -> Verifier {
+        let key = Arc::new(DecodingKey::from_secret(b"secret"));
+        Verifier::new(Algorithm::HS256, "issuer", "audience", key, Clock::system())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_refusal_of_an_edge_is_a_problem_with_its_trace() {
+        let (clock, timeout) = (Clock::system(), Duration::from_secs(5));
+        let edge =
+            edge(routes(), Edge { verifier: verifier(), timeout, body_limit: 64, clock: clock.clone() });
+        let large = format!(r#"{{"name":"{}"}}"#, "x".repeat(64));
+        let table = [
+            ("GET", "/fine", "", (200, "", "")),
+            ("GET", "/nowhere", "", (404, "", "not-found")),
+            ("POST", "/fine", "", (405, "GET,HEAD", "method-not-allowed")),
+            ("GET", "/panics", "", (500, "", "internal")),
+            ("GET", "/slow", "", (504, "", "timeout")),
+            ("GET", "/own", "", (401, "", "unauthorized")),
+            ("POST", "/name", r#"{"name":"ann"}"#, (200, "", "")),
+            ("POST", "/name", "[\"ann\"]", (422, "", "validation")),
+            ("POST", "/name", &large, (413, "", "too-large")),
+        ];
+        for (method, path, body, (status, allow, code)) in table {
+            let expected = (status, allow.to_owned(), code.to_owned());
+            assert_eq!(answer(&edge, method, path, body).await, expected, "{method} {path}");
+        }
+        let checked = checked(routes(), &clock);
+        assert_eq!(answer(&checked, "GET", "/fine", "").await.0, 200);
+        assert_eq!(answer(&checked, "GET", "/nowhere", "").await.2, "not-found");
+        assert_eq!(answer(&checked, "POST", "/fine", "").await.1, "GET,HEAD");
+        assert_eq!(answer(&checked, "GET", "/panics", "").await.2, "internal");
+    }
+}
