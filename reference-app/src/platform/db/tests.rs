@@ -10,7 +10,9 @@ use super::*;
 async fn a_transaction_that_does_not_begin_is_refused_before_the_deadline() {
     let dir = tempfile::tempdir().unwrap();
     let migrations =
-        Migrator::new(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/order"))).await.unwrap();
+        Migrator::new(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src/services/order/migrations")))
+            .await
+            .unwrap();
     let db = Db::sqlite(dir.path(), "order_service", &migrations).await.unwrap();
     let _only_writer = db.begin().await.unwrap();
     let clock = Clock::system();

@@ -102,7 +102,9 @@ mod tests {
 
     use super::*;
 
-    fn status(version: Version, uri: &str, headers: &[(&str, &str)]) -> Option<u16> {
+    type Fields<'a> = &'a [(&'a str, &'a str)];
+
+    fn status(version: Version, uri: &str, headers: Fields<'_>) -> Option<u16> {
         let mut request = Request::builder().version(version).uri(uri);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -114,7 +116,7 @@ mod tests {
     fn a_request_has_one_host() {
         let (h10, h11, h2) = (Version::HTTP_10, Version::HTTP_11, Version::HTTP_2);
         let absolute = "http://shop.example/";
-        let table: [(Version, &str, &[(&str, &str)], Option<u16>); 15] = [
+        let table: [(Version, &str, Fields<'_>, Option<u16>); 15] = [
             (h11, "/", &[("host", "shop.example:8080")], None),
             (h11, "/", &[("host", "[::1]:80")], None),
             (h11, "/", &[], Some(400)),
@@ -138,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_head_is_bounded_and_unambiguous() {
-        let get = |uri: &str, headers: &[(&str, &str)]| {
+        let get = |uri: &str, headers: Fields<'_>| {
             status(Version::HTTP_11, uri, &[&[("host", "a")], headers].concat())
         };
         assert_eq!(get(&format!("/{}", "x".repeat(URI_LIMIT - 1)), &[]), None);
