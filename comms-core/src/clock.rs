@@ -2,6 +2,7 @@
 
 mod manual;
 mod random;
+mod rounded;
 mod sleep;
 
 use std::{
@@ -11,6 +12,7 @@ use std::{
 };
 
 use manual::Manual;
+pub use rounded::rounded;
 pub use sleep::Sleep;
 
 /// The last identifier made of the system clock, as [`random::next_ordinal`] has it.

@@ -10,7 +10,7 @@ use tracing::Instrument;
 
 use crate::{
     Backoff, BoxHandler, Clock, Context, Delivery, Disposition, Error, ErrorKind, Holds, Outcome,
-    TraceContext, hold::Held, panic::panic_text, telemetry as names,
+    TraceContext, clock::rounded, hold::Held, panic::panic_text, telemetry as names,
 };
 use meters::{Meters, Place};
 
@@ -229,7 +229,7 @@ impl Processor {
                 Err(Error::internal(format!("the handler panicked: {}", panic_text(&*panic))))
             }),
             () = self.clock.sleep(self.attempts.timeout) => {
-                Err(Error::indeterminate(format!("no answer within {:?}", self.attempts.timeout)))
+                Err(Error::indeterminate(format!("no answer within {}", rounded(self.attempts.timeout))))
             }
         };
         self.meters.record(&place, &result, self.clock.now().duration_since(started).as_secs_f64());

@@ -5,6 +5,7 @@ use axum::{
     extract::WebSocketUpgrade,
     response::{IntoResponse, Response},
 };
+use comms_core::Context;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::hub::{HubConfig, Refusal};
@@ -58,18 +59,31 @@ pub(crate) fn prepared(upgrade: WebSocketUpgrade, config: &HubConfig) -> WebSock
         .max_frame_size(limit)
 }
 
-/// Problem details (RFC 9457) for a handshake that is refused.
+/// Problem details (RFC 9457) for a handshake that is refused, with the trace id of the current [`Context`].
 pub(crate) fn refused(refusal: Refusal) -> Response {
-    let (status, code, title) = match refusal {
-        Refusal::Origin => (StatusCode::FORBIDDEN, "origin", "This page may not open sockets here"),
-        Refusal::Principal => {
-            (StatusCode::TOO_MANY_REQUESTS, "too-many-sessions", "Too many sessions of this user")
+    use StatusCode as S;
+    let (status, code, title, detail) = match refusal {
+        Refusal::Origin => {
+            let detail = "Pages of this origin are not allowed to open sockets.";
+            (S::FORBIDDEN, "origin", "The origin is not allowed", detail)
         }
-        Refusal::Full => (StatusCode::SERVICE_UNAVAILABLE, "full", "No room for another session"),
-        Refusal::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining", "The server is going away"),
+        Refusal::Principal => {
+            let detail = "Close another session of this user, or try again later.";
+            (S::TOO_MANY_REQUESTS, "too-many-sessions", "Too many sessions of this user", detail)
+        }
+        Refusal::Full => {
+            (S::SERVICE_UNAVAILABLE, "full", "The server has no room for a session", "Try again later.")
+        }
+        Refusal::Draining => {
+            (S::SERVICE_UNAVAILABLE, "draining", "The server is shutting down", "Connect again.")
+        }
     };
-    let body =
-        serde_json::json!({"type": format!("/problems/{code}"), "title": title, "status": status.as_u16()});
+    let mut body = serde_json::json!({
+        "type": format!("/problems/{code}"), "title": title, "status": status.as_u16(), "detail": detail
+    });
+    if let Some(trace) = Context::current().trace {
+        body["trace_id"] = trace.trace_id().into();
+    }
     let mut response = (status, Json(body)).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -91,6 +105,20 @@ mod tests {
             headers.append(*name, HeaderValue::from_static(value));
         }
         headers
+    }
+
+    #[tokio::test]
+    async fn a_refusal_says_why_and_names_its_trace() {
+        let context = Context::root(&comms_core::Clock::system());
+        let trace_id = context.trace.unwrap().trace_id();
+        for refusal in [Refusal::Origin, Refusal::Principal, Refusal::Full, Refusal::Draining] {
+            let response = context.clone().scope(async { refused(refusal) }).await;
+            let status = response.status().as_u16();
+            let body = axum::body::to_bytes(response.into_body(), 4096).await.unwrap();
+            let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!((&body["status"], &body["trace_id"]), (&status.into(), &trace_id.clone().into()));
+            assert!(body["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{body}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use comms_core::{BoxHandler, Clock, Error, Health};
 use tokio::net::TcpListener;
 
 use crate::platform::{
-    admin,
+    admin::{Admin, Operator},
     config::Config,
     data_dir::DataDir,
     db::Db,
@@ -210,14 +210,16 @@ impl System {
     }
 
     fn serve_admin(&self, listener: Option<TcpListener>) -> Result<(), Error> {
-        let metrics = telemetry::init_metrics()?;
-        let (health, policies) = (self.health.clone(), self.policies.clone());
-        let deliveries = self.deliveries.clone();
+        let admin = Admin {
+            health: self.health.clone(),
+            policies: self.policies.clone(),
+            deliveries: self.deliveries.clone(),
+            operator: Operator::load(&self.config)?,
+            metrics: telemetry::init_metrics()?,
+            clock: self.clock.clone(),
+        };
         if let Some(listener) = listener {
-            let operator = admin::Operator::load(&self.config)?;
-            let serve =
-                move |told| admin::serve(listener, health, policies, deliveries, operator, metrics, told);
-            self.stages.admin.spawn(ADMIN, serve);
+            self.stages.admin.spawn(ADMIN, move |told| admin.serve(listener, told));
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::ErrorKind;
+use crate::{ErrorKind, clock::rounded};
 
 /// The guards of a [`Policy`](crate::resilience::Policy).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
@@ -120,11 +120,7 @@ impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.name, self.guard.text())?;
         match self.retry_after {
-            // Rounded up to the millisecond: nanoseconds are noise in a text.
-            Some(wait) => {
-                let wait = Duration::from_millis(wait.as_nanos().div_ceil(1_000_000) as u64);
-                write!(f, "; again in {}", humantime::format_duration(wait))
-            }
+            Some(wait) => write!(f, "; again in {}", rounded(wait)),
             None => Ok(()),
         }
     }

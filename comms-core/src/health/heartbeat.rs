@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{Health, Report, State};
-use crate::Clock;
+use crate::{Clock, clock::rounded};
 
 pub(super) struct Beats {
     clock: Clock,
@@ -50,7 +50,11 @@ impl Beat {
         if silent <= self.limit {
             return State::ready();
         }
-        State::unready(format!("no sign of life for {silent:.1?}, the limit is {:?}", self.limit))
+        State::unready(format!(
+            "no sign of life for {}, the limit is {}",
+            rounded(silent),
+            rounded(self.limit)
+        ))
     }
 }
 

@@ -87,7 +87,7 @@ fn a_loop_that_falls_silent_is_not_live_until_it_beats_again() {
     assert!(!health.is_live());
     assert!(health.is_ready(), "another question");
     let report = health.liveness();
-    assert_eq!(report.reason("fast"), Some("no sign of life for 6.0s, the limit is 5s"));
+    assert_eq!(report.reason("fast"), Some("no sign of life for 6 s, the limit is 5 s"));
     assert_eq!(report.reason("slow"), None);
     fast.beat();
     assert!(health.is_live());

@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use tracing::Level;
+
 use super::{Hold, Holds};
 use crate::{Delivery, Error, ErrorKind};
 
@@ -37,6 +39,8 @@ pub(super) struct Entry {
     pub(super) hold: Hold,
     pub(super) began: Instant,
     logged: Option<Instant>,
+    /// Whether the reason is a guard that refused to begin a call.
+    by_guard: bool,
 }
 
 impl Entry {
@@ -50,7 +54,7 @@ impl Entry {
             reason: String::new(),
             attempts: 0,
         };
-        Self { hold, began, logged: None }
+        Self { hold, began, logged: None, by_guard: false }
     }
 
     /// Takes the error of another attempt. Returns whether the hold is to be logged: at its beginning, once a minute, and
@@ -58,8 +62,10 @@ impl Entry {
     pub(super) fn renew(&mut self, error: &Error, attempts: u32, now: Instant) -> bool {
         self.hold.attempts = attempts;
         let mut changed = false;
-        if self.logged.is_none() || !is_refused_by_guard(error) {
-            changed = self.hold.kind != error.kind;
+        let by_guard = is_refused_by_guard(error);
+        if self.logged.is_none() || !by_guard {
+            changed = self.hold.kind != error.kind || self.by_guard;
+            self.by_guard = by_guard;
             (self.hold.kind, self.hold.reason) = (error.kind, error.chain().to_string());
         }
         let due = self.logged.is_none_or(|at| now.saturating_duration_since(at) >= LOGGED_EVERY) || changed;
@@ -70,13 +76,28 @@ impl Entry {
     }
 
     pub(super) fn log(&self, origin: &str, now: Instant) {
-        let Hold { group, kind, reason, attempts, .. } = &self.hold;
+        let Hold { group, reason, attempts, .. } = &self.hold;
         let seconds = now.saturating_duration_since(self.began).as_secs();
-        match kind {
-            ErrorKind::Misconfigured => {
+        match self.level() {
+            Level::ERROR => {
                 tracing::error!(origin, %group, attempts, seconds, error = %reason, "delivery held: a deployment fault");
             }
-            _ => tracing::warn!(origin, %group, attempts, seconds, error = %reason, "delivery held"),
+            Level::WARN => {
+                tracing::warn!(origin, %group, attempts, seconds, error = %reason, "delivery held")
+            }
+            _ => {
+                tracing::debug!(origin, %group, attempts, seconds, error = %reason, "delivery held by a guard")
+            }
+        }
+    }
+
+    /// A guard that refuses is debug output: a breaker logs its own transitions, and while it is open every delivery that
+    /// comes would be a warning.
+    pub(super) const fn level(&self) -> Level {
+        match self.hold.kind {
+            ErrorKind::Misconfigured => Level::ERROR,
+            _ if self.by_guard => Level::DEBUG,
+            _ => Level::WARN,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The list of holds, apart from the processor that fills it.
 
+use tracing::Level;
+
 use super::*;
 use crate::{
     Headers, Message,
@@ -107,6 +109,18 @@ fn a_hold_is_logged_at_its_beginning_once_a_minute_and_when_the_kind_changes() {
     assert!(!logged(&away(), 1));
     assert!(logged(&Error::misconfigured("no such method"), 1));
     assert!(!logged(&Error::misconfigured("no such method"), 59));
+}
+
+#[test]
+fn an_open_breaker_is_no_warning_for_every_delivery() {
+    let clock = Clock::manual(Duration::ZERO);
+    let mut entry = Entry::new(&delivery("a"), SystemTime::UNIX_EPOCH, clock.now());
+    let open = || Error::from(Rejection::new("payments", Guard::Breaker, None)).context("ask");
+    let mut logged = |error: &Error| (entry.renew(error, 1, clock.now()), entry.level());
+    assert_eq!(logged(&open()), (true, Level::DEBUG));
+    assert_eq!(logged(&away()), (true, Level::WARN));
+    assert_eq!(logged(&open()), (false, Level::WARN));
+    assert_eq!(logged(&Error::misconfigured("no such method")), (true, Level::ERROR));
 }
 
 #[test]

@@ -11,7 +11,7 @@ mod sync {
     pub(crate) use std::sync::PoisonError;
 }
 
-pub(crate) use comms_core::{Clock, Error, ErrorKind, telemetry};
+pub(crate) use comms_core::{Clock, Error, ErrorKind, clock, telemetry};
 
 #[path = "../../src/resilience"]
 mod resilience {

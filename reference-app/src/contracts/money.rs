@@ -1,5 +1,7 @@
 //! Money: minor units and a currency, never a float.
 
+mod currencies;
+
 use comms_core::Error;
 use serde::{Deserialize, Serialize};
 
@@ -23,9 +25,27 @@ impl Money {
         Ok(Self { minor, currency: self.currency.clone() })
     }
 
-    /// Whether `code` has the form of an ISO 4217 code.
+    /// Whether `code` is an active currency code of ISO 4217, in upper case. For what a client sends: an event that is read
+    /// keeps the code that its writer sent.
     #[must_use]
     pub fn is_currency(code: &str) -> bool {
-        code.len() == 3 && code.bytes().all(|b| b.is_ascii_uppercase())
+        currencies::ACTIVE.binary_search(&code).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_currency_is_an_active_code_of_the_standard() {
+        for code in ["RUB", "EUR", "USD", "AED", "ZWG", "XCG", "XAF"] {
+            assert!(Money::is_currency(code), "{code}");
+        }
+        for code in ["AAA", "rub", "", "RU", "RUBL", "DEM", "HRK", "XTS", "XXX", "XAU", "BGN"] {
+            assert!(!Money::is_currency(code), "{code}");
+        }
+        assert!(currencies::ACTIVE.is_sorted(), "a binary search needs the order");
+        assert!(currencies::ACTIVE.windows(2).all(|pair| pair[0] != pair[1]));
     }
 }

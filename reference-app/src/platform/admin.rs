@@ -8,60 +8,74 @@ use std::time::Duration;
 
 use axum::{
     Json, Router,
-    extract::{
-        Path, State,
-        rejection::{JsonRejection, PathRejection},
-    },
+    extract::{Path, State, rejection::PathRejection},
     http::StatusCode,
     response::IntoResponse,
     routing::{get, post},
 };
-use comms_core::{Error, Health, health::Report, resilience::PolicySnapshot, shutdown::Told};
+use comms_core::{Clock, Error, Health, health::Report, resilience::PolicySnapshot, shutdown::Told};
+use garde::Validate;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
 pub use operator::Operator;
-use refusal::Refusal;
+use refusal::{bad_path, failed, refused};
 
 use super::{
     deliveries::{Deliveries, Waiting},
-    http, key,
+    http::{self, Json as Body, Problem},
+    key,
     policies::Policies,
 };
 
-/// Serves until `shutdown`.
-///
-/// # Errors
-/// Those of [`http::serve`].
-pub async fn serve(
-    listener: TcpListener,
-    health: Health,
-    policies: Policies,
-    deliveries: Deliveries,
-    operator: Operator,
-    metrics: PrometheusHandle,
-    shutdown: Told,
-) -> Result<(), Error> {
-    let scraped = metrics.clone();
-    let scrape = async move || ([("content-type", "text/plain; version=0.0.4")], scraped.render());
-    let probes = Router::new().route("/livez", get(live)).route("/readyz", get(ready)).with_state(health);
-    let shown = Router::new().route("/policies", get(show_policies)).with_state(policies.clone());
-    let held = Router::new().route("/holds", get(show_holds)).with_state(deliveries.clone());
-    let breakers =
-        Router::new().route("/policies/{name}/breaker/{switch}", post(turn_breaker)).with_state(policies);
-    let releases =
-        Router::new().route("/holds/{service}/{relay}/release", post(release)).with_state(deliveries);
-    let changes = operator.guard(breakers.merge(releases));
-    let routes = probes.merge(shown).merge(held).merge(changes).route("/metrics", get(scrape));
-    let served = http::serve(listener, routes, shutdown.wait());
-    tokio::select! {
-        end = served => end,
-        () = upkeep(&metrics) => Ok(()),
+/// What the admin listener shows and changes.
+pub struct Admin {
+    /// Readiness and liveness.
+    pub health: Health,
+    /// The policies of this process.
+    pub policies: Policies,
+    /// The deliveries that wait in this process.
+    pub deliveries: Deliveries,
+    /// The token of operators.
+    pub operator: Operator,
+    /// The metrics of this process.
+    pub metrics: PrometheusHandle,
+    /// The clock.
+    pub clock: Clock,
+}
+
+impl Admin {
+    /// Serves until `shutdown`.
+    ///
+    /// # Errors
+    /// Those of [`http::serve`].
+    pub async fn serve(self, listener: TcpListener, shutdown: Told) -> Result<(), Error> {
+        let metrics = self.metrics.clone();
+        let served = http::serve(listener, self.routes(), shutdown.wait());
+        tokio::select! {
+            end = served => end,
+            () = upkeep(&metrics) => Ok(()),
+        }
+    }
+
+    fn routes(self) -> Router {
+        let Self { health, policies, deliveries, operator, metrics, clock } = self;
+        let scrape = async move || ([("content-type", "text/plain; version=0.0.4")], metrics.render());
+        let probes = Router::new().route("/livez", get(live)).route("/readyz", get(ready)).with_state(health);
+        let shown = Router::new().route("/policies", get(show_policies)).with_state(policies.clone());
+        let held = Router::new().route("/holds", get(show_holds)).with_state(deliveries.clone());
+        let breakers =
+            Router::new().route("/policies/{name}/breaker/{switch}", post(turn_breaker)).with_state(policies);
+        let releases =
+            Router::new().route("/holds/{service}/{relay}/release", post(release)).with_state(deliveries);
+        let changes = operator.guard(breakers.merge(releases));
+        let routes = probes.merge(shown).merge(held).merge(changes).route("/metrics", get(scrape));
+        http::checked(routes, &clock)
     }
 }
 
-/// Samples are gathered until somebody looks; where nobody ever does, they must be gathered up all the same.
+/// The recorder keeps every sample of a histogram until the next scrape: without a scraper they are folded here.
 async fn upkeep(metrics: &PrometheusHandle) {
     loop {
         tokio::time::sleep(Duration::from_secs(5)).await;
@@ -89,10 +103,10 @@ async fn show_holds(State(deliveries): State<Deliveries>) -> Json<Waiting> {
     Json(deliveries.waiting().await)
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Deserialize, Validate)]
 struct Release {
     /// As `/holds` shows it; `null`: the messages without a key. It must be there.
+    #[garde(skip)]
     #[serde(deserialize_with = "Option::deserialize")]
     key: Option<String>,
 }
@@ -106,12 +120,12 @@ struct Released {
 async fn release(
     State(deliveries): State<Deliveries>,
     path: Result<Path<(String, String)>, PathRejection>,
-    body: Result<Json<Release>, JsonRejection>,
-) -> Result<Json<Released>, Refusal> {
-    let (Path((service, relay)), Json(Release { key })) = (path?, body?);
-    let key = key.as_deref().map(key::parse).transpose()?;
-    let tables = deliveries.relay(&service, &relay)?;
-    let released = tables.release(key.as_deref()).await?;
+    body: Result<Body<Release>, Problem>,
+) -> Result<Json<Released>, Problem> {
+    let (Path((service, relay)), Body(Release { key })) = (path.map_err(bad_path)?, body?);
+    let key = key.as_deref().map(key::parse).transpose().map_err(failed)?;
+    let tables = deliveries.relay(&service, &relay).map_err(failed)?;
+    let released = tables.release(key.as_deref()).await.map_err(failed)?;
     tracing::info!(service, relay, released, "parked messages released by an operator");
     Ok(Json(Released { released }))
 }
@@ -129,15 +143,15 @@ enum Switch {
 async fn turn_breaker(
     State(policies): State<Policies>,
     path: Result<Path<(String, Switch)>, PathRejection>,
-) -> Result<Json<PolicySnapshot>, Refusal> {
-    let Path((name, switch)) = path?;
+) -> Result<Json<PolicySnapshot>, Problem> {
+    let Path((name, switch)) = path.map_err(bad_path)?;
     let policy = policies.get(&name).ok_or_else(|| {
         let detail = format!("no policy {name:?} here; there are {:?}", policies.names());
-        Refusal::new(StatusCode::NOT_FOUND, detail)
+        refused(StatusCode::NOT_FOUND, detail)
     })?;
     let breaker = policy.breaker().ok_or_else(|| {
         let detail = format!("the policy {name} has no breaker: policies.{name}.breaker is false");
-        Refusal::new(StatusCode::CONFLICT, detail)
+        refused(StatusCode::CONFLICT, detail)
     })?;
     match switch {
         Switch::Open => breaker.force_open(),

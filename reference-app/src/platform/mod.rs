@@ -7,6 +7,7 @@ pub mod data_dir;
 pub mod db;
 pub mod deliveries;
 pub mod delivery;
+pub mod grpc;
 pub mod http;
 pub mod identity;
 pub mod key;

@@ -8,6 +8,7 @@ use std::{
 
 use comms_core::{
     Clock, Error, Health, Policy, PolicyConfig,
+    clock::rounded,
     health::State,
     resilience::{PolicySnapshot, breaker},
 };
@@ -70,7 +71,7 @@ fn state(policy: &Policy) -> State {
         }
         breaker::State::Open => {
             let left = Duration::from_millis(breaker.open_for_ms.unwrap_or_default());
-            State::degraded(format!("the circuit breaker is open; the next call probes in {left:?}"))
+            State::degraded(format!("the circuit breaker is open; the next call probes in {}", rounded(left)))
         }
     }
 }

@@ -9,6 +9,7 @@ mod admin;
 mod away;
 mod bad_input;
 mod dev_token;
+mod edge;
 mod faults;
 mod first_use;
 mod metrics;

@@ -15,10 +15,11 @@ use axum::{
 };
 use comms_core::Error;
 
-use super::Refusal;
+use super::refusal::{refused, unauthenticated};
 use crate::platform::{
     config::{Config, Profile},
     data_dir::secret_file,
+    http::Problem,
 };
 
 /// The file of a token that was made here, in the data directory.
@@ -61,34 +62,31 @@ impl Operator {
     }
 
     /// Whether a request with these headers may change something.
-    fn allow(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+    fn allow(&self, headers: &HeaderMap) -> Result<(), Problem> {
         if headers.contains_key(header::ORIGIN) {
-            return Err(Refusal::new(StatusCode::FORBIDDEN, "no web page may send this request"));
+            return Err(refused(StatusCode::FORBIDDEN, "no web page may send this request"));
         }
         let Some(token) = &self.0 else {
             let detail = "this process has no admin token: set admin.token_file (COMMS_ADMIN__TOKEN_FILE) to a file \
                           that holds one, and start it again";
-            return Err(Refusal::new(StatusCode::FORBIDDEN, detail));
+            return Err(refused(StatusCode::FORBIDDEN, detail));
         };
         let mut sent = headers.get_all(header::AUTHORIZATION).iter();
         let (first, second) = (sent.next(), sent.next());
         if second.is_some() {
-            return Err(Refusal::new(
-                StatusCode::BAD_REQUEST,
-                "the header Authorization is there more than once",
-            ));
+            return Err(refused(StatusCode::BAD_REQUEST, "the header Authorization is there more than once"));
         }
         let bearer = first.and_then(|value| bearer(value.as_bytes()));
         match bearer.map(|bearer| verify_slices_are_equal(bearer, token.as_bytes())) {
             Some(Ok(())) => Ok(()),
             Some(Err(_)) => {
                 let challenge = "Bearer error=\"invalid_token\"";
-                Err(Refusal::unauthenticated("this is not the admin token of this process", challenge))
+                Err(unauthenticated("this is not the admin token of this process", challenge))
             }
             None => {
                 let detail = "send Authorization: Bearer <token>, with the token of <data_dir>/admin-token or of \
                               admin.token_file";
-                Err(Refusal::unauthenticated(detail, "Bearer"))
+                Err(unauthenticated(detail, "Bearer"))
             }
         }
     }
@@ -97,7 +95,7 @@ impl Operator {
 async fn check(State(operator): State<Operator>, request: Request, next: Next) -> Response {
     match operator.allow(request.headers()) {
         Ok(()) => next.run(request).await,
-        Err(refusal) => refusal.into_response(),
+        Err(problem) => problem.into_response(),
     }
 }
 
@@ -139,7 +137,7 @@ mod tests {
         for (name, value) in headers {
             map.append(name, HeaderValue::from_str(value).unwrap());
         }
-        operator.allow(&map).map_or_else(|refusal| refusal.status.as_u16(), |()| 200)
+        operator.allow(&map).map_or_else(|problem| problem.status().as_u16(), |()| 200)
     }
 
     #[test]
@@ -165,10 +163,13 @@ mod tests {
             assert_eq!(status(&operator, headers), expected, "{headers:?}");
             assert_eq!(status(&Operator(None), headers), 403, "without a token: {headers:?}");
         }
-        let challenge = |headers: &HeaderMap| operator.allow(headers).unwrap_err().challenge;
-        assert_eq!(challenge(&HeaderMap::new()), Some("Bearer"));
+        let challenge = |headers: &HeaderMap| {
+            let response = operator.allow(headers).unwrap_err().into_response();
+            response.headers().get(header::WWW_AUTHENTICATE).map(|value| value.to_str().unwrap().to_owned())
+        };
+        assert_eq!(challenge(&HeaderMap::new()).as_deref(), Some("Bearer"));
         let wrong = HeaderMap::from_iter([(auth, HeaderValue::from_static("Bearer wrong"))]);
-        assert_eq!(challenge(&wrong), Some("Bearer error=\"invalid_token\""));
+        assert_eq!(challenge(&wrong).as_deref(), Some("Bearer error=\"invalid_token\""));
     }
 
     #[test]

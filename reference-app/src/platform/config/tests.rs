@@ -243,7 +243,8 @@ fn a_value_that_may_be_secret_is_printed_by_no_error() {
 #[test]
 #[expect(clippy::result_large_err, reason = "the signature of Jail")]
 fn what_cannot_work_is_refused_with_the_way_out() {
-    let table: [(&[(&str, &str)], &[&str]); 6] = [
+    type Variables<'a> = &'a [(&'a str, &'a str)];
+    let table: [(Variables<'_>, &[&str]); 6] = [
         (
             &[("COMMS_ROLES", "[order, payment, notification]"), ("COMMS_KAFKA__BROKERS", "k:9092")],
             &["a key of their own", "COMMS_AUTH__PUBLIC_KEY_FILE"],

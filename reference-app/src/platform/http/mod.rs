@@ -1,7 +1,23 @@
-//! What every HTTP service stands on.
+//! HTTP services: the listener, the layers around a service's routes, and what its handlers take and return.
+//!
+//! A service makes its routes, and puts [`edge`] around them; its handlers take [`Principal`] and [`Json`], and return
+//! [`Problem`] for every refusal.
 
+mod checks;
+mod context;
+mod edge;
 mod hosts;
+mod hyper_refusals;
+mod json;
 mod listener;
+mod principal;
+mod problem;
 
+pub use checks::{FIELDS_LIMIT, HEADERS_LIMIT, URI_LIMIT};
+pub use edge::{Edge, checked, edge};
 pub use hosts::Hosts;
+pub use hyper_refusals::HyperRefusals;
+pub use json::Json;
 pub use listener::serve;
+pub use principal::{Principal, unauthenticated, verified};
+pub use problem::{FieldError, Problem};

@@ -1,31 +1,24 @@
-//! The gateway: the REST edge. It keeps no data. Every request gets a trace, a deadline and a principal here.
+//! The gateway: the REST routes of the marketplace. It keeps no data.
 
-mod auth;
-mod edge;
 mod orders;
 mod page;
-mod problem;
 
 use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::DefaultBodyLimit,
-    middleware,
     routing::{get, post},
 };
-use comms_core::{Clock, Error, Policy, jwt::Verifier};
+use comms_core::{Error, Policy};
 use comms_grpc::{Channel, from_status};
 use serde::Deserialize;
-use tower_http::catch_panic::CatchPanicLayer;
-
-use problem::Problem;
 
 use crate::{
     contracts::order::proto::orders_client::OrdersClient,
     platform::{
         config::duration,
-        http::Hosts,
+        grpc,
+        http::{self, Edge, Hosts, Problem},
         identity::DevIssuer,
         service::{Call, Host, Parts, Protocol, Section, Serves, Service},
     },
@@ -71,53 +64,50 @@ fn check(section: &Section) -> Result<(), Error> {
 }
 
 /// What the handlers share.
-struct Edge {
+struct Gateway {
     orders: OrdersClient<Channel>,
+    /// The policy of the calls to `orders`.
     policy: Policy,
-    verifier: Verifier,
+    /// The development issuer; with it the token endpoint and the page exist.
     issuer: Option<DevIssuer>,
+    /// The hosts under which the page and the token endpoint are served.
     hosts: Hosts,
+    /// The URL under which clients find the sockets.
     websocket_url: String,
-    timeout: Duration,
-    body_limit: usize,
-    clock: Clock,
 }
 
 fn start(host: &Host<'_>) -> Result<Parts, Error> {
     let (config, order): (Config, _) = (host.section()?, host.peer(ORDER)?);
-    let edge = Edge {
+    let gateway = Gateway {
         orders: OrdersClient::new(order.channel),
         policy: order.policy,
-        verifier: host.verifier(),
         issuer: host.identity.issuer.clone(),
         hosts: Hosts::new(host.own_url()?.as_deref()).map_err(|error| error.context("gateway.url"))?,
         websocket_url: host.public_url(NOTIFICATION)?,
+    };
+    let edge = Edge {
+        verifier: host.verifier(),
         timeout: config.request_timeout,
         body_limit: config.body_limit,
         clock: host.clock(),
     };
-    let hint = page::hint(host.address()?, &edge.websocket_url, edge.issuer.is_some());
-    Ok(Parts { serves: Serves::Http(routes(Arc::new(edge))), hint: Some(hint), ..Parts::default() })
+    let hint = page::hint(host.address()?, &gateway.websocket_url, gateway.issuer.is_some());
+    let routes = http::edge(routes(gateway), edge);
+    Ok(Parts { serves: Serves::Http(routes), hint: Some(hint), ..Parts::default() })
 }
 
-fn routes(edge: Arc<Edge>) -> Router {
+fn routes(gateway: Gateway) -> Router {
     let mut routes = Router::new()
         .route("/v1/orders", post(orders::place))
         .route("/v1/orders/{order_id}", get(orders::show))
         .route("/v1/realtime", get(page::realtime));
-    if edge.issuer.is_some() {
+    if gateway.issuer.is_some() {
         routes = routes.route("/", get(page::index)).route("/dev/token", post(page::token));
     }
-    routes
-        .method_not_allowed_fallback(problem::method_not_allowed)
-        .fallback(problem::not_found)
-        .layer(DefaultBodyLimit::max(edge.body_limit))
-        .layer(CatchPanicLayer::custom(problem::panicked))
-        .layer(middleware::from_fn_with_state(edge.clone(), edge::context))
-        .with_state(edge)
+    routes.with_state(Arc::new(gateway))
 }
 
-impl Edge {
+impl Gateway {
     /// Calls order-service under its policy. Every call may be made twice: it carries a key, or reads.
     async fn ask<T, F>(&self, mut call: impl FnMut(OrdersClient<Channel>) -> F) -> Result<T, Problem>
     where
@@ -127,6 +117,7 @@ impl Edge {
             let answer = call(self.orders.clone());
             async { answer.await.map(tonic::Response::into_inner).map_err(|status| from_status(&status)) }
         };
-        self.policy.run_idempotent(attempt).await.map_err(Problem::of_service)
+        let answer = self.policy.run_idempotent(attempt).await;
+        answer.map_err(|error| grpc::for_client(error).into())
     }
 }

@@ -3,11 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    Json,
-    extract::{
-        Path, State,
-        rejection::{JsonRejection, PathRejection},
-    },
+    extract::{Path, State, rejection::PathRejection},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -21,34 +17,31 @@ use garde::Validate;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{
-    Edge,
-    auth::Principal,
-    problem::{FieldError, Problem},
-};
-use crate::contracts::{
-    Money,
-    order::proto::{self as orders, orders_client::OrdersClient},
+use super::Gateway;
+use crate::{
+    contracts::{
+        Money,
+        order::proto::{self as orders, orders_client::OrdersClient},
+    },
+    platform::http::{Json, Principal, Problem},
 };
 
 /// The body of `POST /v1/orders`.
 #[derive(Debug, Deserialize, Validate)]
-#[serde(deny_unknown_fields)]
 pub(super) struct NewOrder {
-    /// Which ad.
+    /// The ad that is ordered.
     #[garde(length(min = 1, max = 100), custom(identifier))]
     ad_id: String,
-    /// How many.
+    /// The number of pieces.
     #[garde(range(min = 1, max = 1_000))]
     quantity: u32,
-    /// What one costs.
+    /// The price of one piece.
     #[garde(dive)]
     price: Price,
 }
 
 /// Money as a client may send it: strict, where events are lenient.
 #[derive(Debug, Deserialize, Validate)]
-#[serde(deny_unknown_fields)]
 struct Price {
     #[garde(range(min = 1))]
     minor: i64,
@@ -56,18 +49,18 @@ struct Price {
     currency: String,
 }
 
-fn identifier(text: &str, _: &()) -> garde::Result {
+pub(super) fn identifier(text: &str, _: &()) -> garde::Result {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     match text.bytes().all(plain) {
         true => Ok(()),
-        false => Err(garde::Error::new("only letters, digits, - and _")),
+        false => Err(garde::Error::new("only letters, digits, - and _ are allowed")),
     }
 }
 
 fn known_currency(code: &str, _: &()) -> garde::Result {
     match Money::is_currency(code) {
         true => Ok(()),
-        false => Err(garde::Error::new("an ISO 4217 code, such as RUB")),
+        false => Err(garde::Error::new("a currency code of ISO 4217 is needed, such as RUB")),
     }
 }
 
@@ -124,14 +117,13 @@ fn url(order_id: &str) -> String {
 
 /// `POST /v1/orders`: 202 with the order's URL once order, event and reply are committed.
 pub(super) async fn place(
-    State(edge): State<Arc<Edge>>,
+    State(gateway): State<Arc<Gateway>>,
     Principal(buyer_id): Principal,
     headers: HeaderMap,
-    body: Result<Json<NewOrder>, JsonRejection>,
+    body: Result<Json<NewOrder>, Problem>,
 ) -> Result<Response, Problem> {
     let key = idempotency_key(&headers)?;
     let Json(order) = body?;
-    order.validate().map_err(|report| Problem::fields(field_errors(&report)))?;
     let request = orders::PlaceOrderRequest {
         buyer_id,
         ad_id: order.ad_id,
@@ -142,7 +134,7 @@ pub(super) async fn place(
         let request = keyed(tonic::Request::new(request.clone()), key);
         async move { orders.place_order(request.map_err(|e| to_status(&e))?).await }
     };
-    let reply = edge.ask(place).await?;
+    let reply = gateway.ask(place).await?;
     let order = reply.order.ok_or_else(|| Error::internal("order-service replied without an order"))?;
     let location = url(&order.order_id);
     let mut response =
@@ -156,11 +148,11 @@ pub(super) async fn place(
 
 /// `GET /v1/orders/{order_id}`.
 pub(super) async fn show(
-    State(edge): State<Arc<Edge>>,
+    State(gateway): State<Arc<Gateway>>,
     Principal(buyer_id): Principal,
     order_id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<OrderBody>, Problem> {
-    // What is no id names no order.
+    // A path that is not an id names no order.
     let id = order_id.ok().and_then(|Path(text)| Uuid::try_parse(&text).ok());
     let order_id = id.ok_or_else(|| Error::not_found("no such order"))?.to_string();
     let request = orders::GetOrderRequest { buyer_id, order_id };
@@ -168,7 +160,7 @@ pub(super) async fn show(
         let request = request.clone();
         async move { orders.get_order(request).await }
     };
-    let order = edge.ask(get).await?;
+    let order = gateway.ask(get).await?;
     Ok(Json(order.into()))
 }
 
@@ -192,9 +184,4 @@ fn idempotency_key(headers: &HeaderMap) -> Result<&str, Problem> {
         return Err(refusal(&format!("The key is 1 to {KEY_LIMIT} printable ASCII characters.")));
     }
     Ok(key)
-}
-
-fn field_errors(report: &garde::Report) -> Vec<FieldError> {
-    let errors = report.iter();
-    errors.map(|(path, error)| FieldError { field: path.to_string(), detail: error.to_string() }).collect()
 }

@@ -3,17 +3,19 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
-    Json,
-    extract::{State, rejection::JsonRejection},
-    http::{HeaderMap, StatusCode, Uri, header},
+    extract::State,
+    http::{HeaderMap, Uri, header},
     response::{Html, IntoResponse},
 };
+use comms_core::Error;
+use garde::Validate;
 use serde::{Deserialize, Serialize};
 
-use comms_core::Error;
-
-use super::{Edge, problem::Problem};
-use crate::platform::identity::TOKEN_LIFE;
+use super::Gateway;
+use crate::platform::{
+    http::{Json, Problem},
+    identity::TOKEN_LIFE,
+};
 
 const INDEX: &str = include_str!("../../../web/index.html");
 /// The page's own script and style, this origin, and the socket; nothing else.
@@ -22,11 +24,11 @@ const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 
 
 /// `GET /`: the page. A foreign host is refused: under DNS rebinding the page would get a token there.
 pub(super) async fn index(
-    State(edge): State<Arc<Edge>>,
+    State(gateway): State<Arc<Gateway>>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<impl IntoResponse, Problem> {
-    edge.hosts.check_host(&uri, &headers)?;
+    gateway.hosts.check_host(&uri, &headers)?;
     Ok(([(header::CONTENT_SECURITY_POLICY, POLICY)], Html(INDEX)))
 }
 
@@ -36,13 +38,13 @@ pub(super) struct Realtime {
 }
 
 /// `GET /v1/realtime`: where the socket is.
-pub(super) async fn realtime(State(edge): State<Arc<Edge>>) -> Json<Realtime> {
-    Json(Realtime { websocket: edge.websocket_url.clone() })
+pub(super) async fn realtime(State(gateway): State<Arc<Gateway>>) -> Json<Realtime> {
+    Json(Realtime { websocket: gateway.websocket_url.clone() })
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Deserialize, Validate)]
 pub(super) struct TokenRequest {
+    #[garde(length(min = 1, max = 64), custom(super::orders::identifier))]
     user: String,
 }
 
@@ -55,24 +57,14 @@ pub(super) struct Token {
 /// `POST /dev/token`: a token for any user, for programs of this machine and for the page. The route exists only with a
 /// development issuer.
 pub(super) async fn token(
-    State(edge): State<Arc<Edge>>,
+    State(gateway): State<Arc<Gateway>>,
     uri: Uri,
     headers: HeaderMap,
-    body: Result<Json<TokenRequest>, JsonRejection>,
+    body: Result<Json<TokenRequest>, Problem>,
 ) -> Result<Json<Token>, Problem> {
-    edge.hosts.check_origin(&uri, &headers)?;
+    gateway.hosts.check_origin(&uri, &headers)?;
     let Json(TokenRequest { user }) = body?;
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-    if user.is_empty() || user.len() > 64 || !user.bytes().all(plain) {
-        let detail = "user is 1 to 64 letters, digits, - and _.";
-        return Err(Problem::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "validation",
-            "No such user name",
-            detail,
-        ));
-    }
-    let issuer = edge.issuer.as_ref().ok_or_else(|| Error::not_found("no development issuer"))?;
+    let issuer = gateway.issuer.as_ref().ok_or_else(|| Error::not_found("no development issuer"))?;
     let token = issuer.token(&user, TOKEN_LIFE)?;
     Ok(Json(Token { token, expires_in: TOKEN_LIFE.as_secs() }))
 }

@@ -57,7 +57,7 @@ fn start(host: &Host<'_>) -> Result<Parts, Error> {
     let hub = Hub::new(config, host.clock())?;
     let notify = handlers::notify(host.db()?, store::Store::new(host.clock()), hub.clone());
     Ok(Parts {
-        serves: Serves::Sockets(api::routes(hub.clone(), host.verifier()), hub),
+        serves: Serves::Sockets(api::routes(hub.clone(), host.verifier(), host.clock()), hub),
         handlers: vec![(ORDERS, notify)],
         ..Parts::default()
     })

@@ -74,3 +74,32 @@ impl Api {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use comms_grpc::keyed;
+
+    use super::*;
+    use crate::{
+        contracts::payment::proto::Amount,
+        services::payment::{MIGRATIONS, SERVICE},
+    };
+
+    #[tokio::test]
+    async fn a_payment_is_in_a_currency_of_the_standard() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::sqlite(dir.path(), "payment_service", &MIGRATIONS).await.unwrap();
+        let store = Store::new(db.clone(), SERVICE.source, Clock::system());
+        let api = Api { db, store, clock: Clock::system() };
+        for (currency, code) in [("AAA", tonic::Code::InvalidArgument), ("RUB", tonic::Code::Ok)] {
+            let request = RequestPaymentRequest {
+                order_id: format!("order-{currency}"),
+                buyer_id: "ann".into(),
+                amount: Some(Amount { minor: 100, currency: currency.into() }),
+            };
+            let request = keyed(Request::new(request), currency).unwrap();
+            let answer = api.request_payment(request).await;
+            assert_eq!(answer.map_or_else(|status| status.code(), |_| tonic::Code::Ok), code, "{currency}");
+        }
+    }
+}
