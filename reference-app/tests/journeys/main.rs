@@ -9,6 +9,7 @@ mod away;
 mod bad_input;
 mod faults;
 mod order;
+mod orders_list;
 mod peer;
 mod poison;
 mod road;

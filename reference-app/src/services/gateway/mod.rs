@@ -2,6 +2,7 @@
 
 mod auth;
 mod edge;
+mod order_list;
 mod orders;
 mod page;
 mod problem;
@@ -100,7 +101,7 @@ fn start(host: &Host<'_>) -> Result<Parts, Error> {
 
 fn routes(edge: Arc<Edge>) -> Router {
     let mut routes = Router::new()
-        .route("/v1/orders", post(orders::place))
+        .route("/v1/orders", get(order_list::list).post(orders::place))
         .route("/v1/orders/{order_id}", get(orders::show))
         .route("/v1/realtime", get(page::realtime));
     if edge.issuer.is_some() {
