@@ -10,6 +10,7 @@ mod bad_input;
 mod faults;
 mod order;
 mod orders_list;
+mod page;
 mod peer;
 mod poison;
 mod road;

@@ -105,7 +105,10 @@ fn routes(edge: Arc<Edge>) -> Router {
         .route("/v1/orders/{order_id}", get(orders::show))
         .route("/v1/realtime", get(page::realtime));
     if edge.issuer.is_some() {
-        routes = routes.route("/", get(page::index)).route("/dev/token", post(page::token));
+        routes = routes
+            .route("/", get(page::index))
+            .route("/page/{file}", get(page::file))
+            .route("/dev/token", post(page::token));
     }
     routes
         .method_not_allowed_fallback(problem::method_not_allowed)
