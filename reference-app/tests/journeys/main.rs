@@ -14,6 +14,8 @@ mod faults;
 mod first_use;
 mod metrics;
 mod order;
+mod orders_list;
+mod page;
 mod peer;
 mod poison;
 mod road;

@@ -12,6 +12,9 @@ pub mod proto {
     tonic::include_proto!("comms.orders.v1");
 }
 
+/// The most orders that one page of a list may have.
+pub const MAX_PAGE: u32 = 100;
+
 /// Where an order stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, IntoStaticStr, EnumString)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]

@@ -34,7 +34,8 @@ struct Parts {
 /// One error of a body, and its place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FieldError {
-    /// The JSON pointer (RFC 6901) of the value; empty for the whole body.
+    /// The JSON pointer (RFC 6901) of the value in the body, empty for the whole body; `/` and the name of a parameter of
+    /// the query.
     pub pointer: String,
     /// What is wrong, for a person.
     pub detail: String,

@@ -1,5 +1,6 @@
 //! The gateway: the REST routes of the marketplace. It keeps no data.
 
+mod order_list;
 mod orders;
 mod page;
 
@@ -98,11 +99,14 @@ fn start(host: &Host<'_>) -> Result<Parts, Error> {
 
 fn routes(gateway: Gateway) -> Router {
     let mut routes = Router::new()
-        .route("/v1/orders", post(orders::place))
+        .route("/v1/orders", get(order_list::list).post(orders::place))
         .route("/v1/orders/{order_id}", get(orders::show))
         .route("/v1/realtime", get(page::realtime));
     if gateway.issuer.is_some() {
-        routes = routes.route("/", get(page::index)).route("/dev/token", post(page::token));
+        routes = routes
+            .route("/", get(page::index))
+            .route("/page/{file}", get(page::file))
+            .route("/dev/token", post(page::token));
     }
     routes.with_state(Arc::new(gateway))
 }

@@ -3,9 +3,9 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
-    extract::State,
+    extract::{Path, State, rejection::PathRejection},
     http::{HeaderMap, Uri, header},
-    response::{Html, IntoResponse},
+    response::{IntoResponse, Response},
 };
 use comms_core::Error;
 use garde::Validate;
@@ -18,18 +18,54 @@ use crate::platform::{
 };
 
 const INDEX: &str = include_str!("../../../web/index.html");
-/// The page's own script and style, this origin, and the socket; nothing else.
-const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
-    connect-src 'self' ws: wss:; base-uri 'none'; frame-ancestors 'none'";
+/// The files under `/page/`, by name, with their media types.
+const FILES: [(&str, &str, &str); 8] = [
+    ("page.css", "text/css; charset=utf-8", include_str!("../../../web/page.css")),
+    ("page.js", SCRIPT, include_str!("../../../web/page.js")),
+    ("api.js", SCRIPT, include_str!("../../../web/api.js")),
+    ("cards.js", SCRIPT, include_str!("../../../web/cards.js")),
+    ("live.js", SCRIPT, include_str!("../../../web/live.js")),
+    ("orders.js", SCRIPT, include_str!("../../../web/orders.js")),
+    ("submission.js", SCRIPT, include_str!("../../../web/submission.js")),
+    ("words.js", SCRIPT, include_str!("../../../web/words.js")),
+];
+const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-/// `GET /`: the page. A foreign host is refused: under DNS rebinding the page would get a token there.
+/// `GET /`: the page. Its policy allows scripts, styles and calls of this origin, the socket, and nothing else;
+/// no script in the markup runs, and no text becomes markup. A foreign host is refused: under DNS rebinding the page would
+/// get a token there.
 pub(super) async fn index(
     State(gateway): State<Arc<Gateway>>,
     uri: Uri,
     headers: HeaderMap,
-) -> Result<impl IntoResponse, Problem> {
+) -> Result<Response, Problem> {
     gateway.hosts.check_host(&uri, &headers)?;
-    Ok(([(header::CONTENT_SECURITY_POLICY, POLICY)], Html(INDEX)))
+    let policy = format!(
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self' {}/v1/events; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'",
+        gateway.websocket_url
+    );
+    let headers =
+        [(header::CONTENT_SECURITY_POLICY, policy), (header::REFERRER_POLICY, "no-referrer".into())];
+    Ok((headers, asset("text/html; charset=utf-8", INDEX)).into_response())
+}
+
+/// `GET /page/{file}`: a script or the style of the page.
+pub(super) async fn file(name: Result<Path<String>, PathRejection>) -> Result<Response, Problem> {
+    let name = name.map(|Path(name)| name).unwrap_or_default();
+    let file = FILES.iter().find(|(known, ..)| *known == name);
+    let (_, media_type, text) = file.ok_or_else(|| Error::not_found("no such file"))?;
+    Ok(asset(media_type, text))
+}
+
+/// A browser asks for the file again each time, so that all files of the page are of one release.
+fn asset(media_type: &'static str, text: &'static str) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, media_type),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    (headers, text).into_response()
 }
 
 #[derive(Serialize)]

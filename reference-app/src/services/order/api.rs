@@ -4,6 +4,7 @@ use comms_core::{CallKey, Clock, Error, StoredReply, reply_once};
 use comms_grpc::{key_of, refused, to_status};
 use prost::Message as _;
 use tonic::{Request, Response, Status};
+use uuid::Uuid;
 
 use super::{
     domain::Order,
@@ -12,7 +13,13 @@ use super::{
 use crate::{
     contracts::{
         self, OrderStatus,
-        order::proto::{GetOrderRequest, PlaceOrderReply, PlaceOrderRequest, orders_server::Orders},
+        order::{
+            MAX_PAGE,
+            proto::{
+                GetOrderRequest, ListOrdersReply, ListOrdersRequest, PlaceOrderReply, PlaceOrderRequest,
+                orders_server::Orders,
+            },
+        },
     },
     platform::db::Db,
 };
@@ -47,6 +54,14 @@ impl Orders for Api {
         let order = order.ok_or_else(|| Status::not_found("no such order"))?;
         Ok(Response::new(message(&order).map_err(|e| to_status(&e))?))
     }
+
+    async fn list_orders(
+        &self,
+        request: Request<ListOrdersRequest>,
+    ) -> Result<Response<ListOrdersReply>, Status> {
+        let reply = self.list(request.into_inner()).await.map_err(|e| to_status(&e))?;
+        Ok(Response::new(reply))
+    }
 }
 
 impl Api {
@@ -62,6 +77,19 @@ impl Api {
         .await?;
         let order = contracts::order::proto::Order::decode(replied.reply.body).map_err(Error::internal)?;
         Ok(PlaceOrderReply { order: Some(order), replayed: replied.replayed })
+    }
+
+    /// One page. An order that cannot be read is logged and left out; the page's other orders are shown.
+    async fn list(&self, request: ListOrdersRequest) -> Result<ListOrdersReply, Error> {
+        if !(1..=MAX_PAGE).contains(&request.limit) {
+            return Err(Error::invalid(format!("the limit must be 1 to {MAX_PAGE}")));
+        }
+        let before = request.before.as_deref().map(Uuid::try_parse).transpose();
+        let before = before.map_err(|_| Error::invalid("before must be the id of an order"))?;
+        let page = self.store.page(&request.buyer_id, before, request.limit).await?;
+        let messages = page.orders.into_iter().map(|order| order.and_then(|order| message(&order)));
+        let orders = messages.filter_map(|message| message.inspect_err(log_unreadable).ok()).collect();
+        Ok(ListOrdersReply { orders, next: page.next })
     }
 
     fn new_order(&self, request: PlaceOrderRequest) -> Order {
@@ -81,6 +109,10 @@ impl Api {
             updated_at: now,
         }
     }
+}
+
+fn log_unreadable(error: &Error) {
+    tracing::error!(error = %error.chain(), "an order is left out of a list");
 }
 
 fn message(order: &Order) -> Result<contracts::order::proto::Order, Error> {

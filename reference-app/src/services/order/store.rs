@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use comms_core::{BoxError, Clock, Error, Message, Outbox, clock::rfc3339};
+use uuid::Uuid;
 
 use super::domain::Order;
 use crate::{
@@ -10,8 +11,19 @@ use crate::{
     platform::db::{Db, Row, Tx},
 };
 
-const COLUMNS: &str = "SELECT order_id, buyer_id, ad_id, quantity, price_minor, currency, status, sequence,
+const FIND: &str = "SELECT order_id, buyer_id, ad_id, quantity, price_minor, currency, status, sequence,
     payment_id, reason, created_at, updated_at FROM {s}.orders WHERE order_id = $1";
+const PAGE: &str = "SELECT order_id, buyer_id, ad_id, quantity, price_minor, currency, status, sequence,
+    payment_id, reason, created_at, updated_at FROM {s}.orders
+    WHERE buyer_id = $1 AND order_id < $2 ORDER BY order_id DESC LIMIT $3";
+
+/// One page of a buyer's orders, newest first.
+pub(super) struct Page {
+    /// A row that cannot be read is an error in its place: the others of the page are shown.
+    pub(super) orders: Vec<Result<Order, Error>>,
+    /// The `before` of the next page; `None` on the last one.
+    pub(super) next: Option<String>,
+}
 
 #[derive(Clone)]
 pub(super) struct Store {
@@ -84,14 +96,29 @@ impl Store {
             let sql = "SELECT order_id FROM {s}.orders WHERE order_id = $1 FOR UPDATE";
             tx.fetch(sql, &[order_id.into()]).await?;
         }
-        let rows = tx.fetch(COLUMNS, &[order_id.into()]).await?;
+        let rows = tx.fetch(FIND, &[order_id.into()]).await?;
         rows.first().map(order).transpose()
     }
 
     /// The order as it stands.
     pub(super) async fn find(&self, order_id: &str) -> Result<Option<Order>, Error> {
-        let rows = self.db.fetch(COLUMNS, &[order_id.into()]).await?;
+        let rows = self.db.fetch(FIND, &[order_id.into()]).await?;
         rows.first().map(order).transpose()
+    }
+
+    /// The newest orders of `buyer_id`, at most `limit`, of those older than the order `before`. Orders that are
+    /// added meanwhile neither shift a page nor come twice, because a page begins below an id and not at a number.
+    pub(super) async fn page(&self, buyer_id: &str, before: Option<Uuid>, limit: u32) -> Result<Page, Error> {
+        // The largest UUID is above every order's.
+        let before = before.unwrap_or(Uuid::max()).to_string();
+        // One row more than asked for shows whether there is a next page.
+        let args = [buyer_id.into(), (&before).into(), i64::from(limit.saturating_add(1)).into()];
+        let mut rows = self.db.fetch(PAGE, &args).await?;
+        let more = rows.len() > limit as usize;
+        rows.truncate(limit as usize);
+        let last = rows.last().filter(|_| more);
+        let next = last.map(|row| row.text("order_id")).transpose()?;
+        Ok(Page { orders: rows.iter().map(order).collect(), next })
     }
 
     async fn announce(&self, tx: &mut Tx, order: &Order) -> Result<(), Error> {

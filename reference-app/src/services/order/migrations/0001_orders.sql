@@ -13,4 +13,5 @@ CREATE TABLE orders (
     created_at  BIGINT NOT NULL,
     updated_at  BIGINT NOT NULL
 );
-CREATE INDEX orders_by_buyer ON orders (buyer_id, created_at);
+-- A list of a buyer is read by order id: a UUIDv7 sorts by the time at which it was made.
+CREATE INDEX orders_by_buyer ON orders (buyer_id, order_id);

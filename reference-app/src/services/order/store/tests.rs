@@ -10,8 +10,11 @@ use tonic::Code;
 
 use super::*;
 use crate::{
-    contracts::{PaymentStatus, PaymentStatusChanged},
-    services::order::{MIGRATIONS, SERVICE, handlers},
+    contracts::{
+        PaymentStatus, PaymentStatusChanged,
+        order::proto::{ListOrdersRequest, orders_server::Orders as _},
+    },
+    services::order::{MIGRATIONS, SERVICE, api::Api, handlers},
 };
 
 async fn store() -> (tempfile::TempDir, Db, Store) {
@@ -87,4 +90,50 @@ async fn the_text_of_the_database_is_in_no_status() {
     assert_eq!((error.kind, error.public_text()), (ErrorKind::Invalid, None));
     let status = to_status(&error);
     assert!(!status.message().contains("orders"), "{status}");
+}
+
+const IDS: [&str; 3] = [
+    "0193c3a0-0000-7000-8000-000000000001",
+    "0193c3a0-0000-7000-8000-000000000002",
+    "0193c3a0-0000-7000-8000-000000000003",
+];
+
+fn list(before: Option<&str>, limit: u32) -> tonic::Request<ListOrdersRequest> {
+    let before = before.map(str::to_owned);
+    tonic::Request::new(ListOrdersRequest { buyer_id: "ann".into(), limit, before })
+}
+
+#[tokio::test]
+async fn an_order_that_cannot_be_read_is_left_out_of_its_page_alone() {
+    let (_dir, db, store) = store().await;
+    for id in IDS {
+        let order = Order { order_id: id.into(), ..an_order() };
+        in_transaction(&db, async |mut tx| store.insert(&mut tx, &order).await).await.unwrap();
+    }
+    let mut tx = db.begin().await.unwrap();
+    let sql = "UPDATE {s}.orders SET status = 'SHREDDED' WHERE order_id = $1";
+    tx.execute(sql, &[IDS[1].into()]).await.unwrap();
+    db.commit(tx).await.unwrap();
+
+    let api = Api { db, store, clock: Clock::system() };
+    let first = api.list_orders(list(None, 2)).await.unwrap().into_inner();
+    assert_eq!(first.orders.iter().map(|order| &*order.order_id).collect::<Vec<_>>(), [IDS[2]]);
+    assert_eq!(first.next.as_deref(), Some(IDS[1]), "the next page begins below the order that was left out");
+    let second = api.list_orders(list(first.next.as_deref(), 2)).await.unwrap().into_inner();
+    assert_eq!(second.orders.iter().map(|order| &*order.order_id).collect::<Vec<_>>(), [IDS[0]]);
+    assert_eq!(second.next, None);
+    for refused in [list(None, 0), list(None, 101), list(Some("o-1"), 1)] {
+        let status = api.list_orders(refused).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    }
+}
+
+/// A deep page costs what the first one costs.
+#[tokio::test]
+async fn a_page_is_a_range_of_the_index() {
+    let (_dir, db, _) = store().await;
+    let explain: &'static str = Box::leak(format!("EXPLAIN QUERY PLAN {PAGE}").into_boxed_str());
+    let plan = db.fetch(explain, &["ann".into(), IDS[0].into(), 2.into()]).await.unwrap();
+    let steps: Vec<String> = plan.iter().map(|row| row.text("detail").unwrap()).collect();
+    assert_eq!(steps, ["SEARCH main.orders USING INDEX orders_by_buyer (buyer_id=? AND order_id<?)"]);
 }
