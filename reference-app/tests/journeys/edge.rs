@@ -163,7 +163,7 @@ async fn every_error_of_a_body_has_its_pointer() {
         (r#"{"ad_id":"b","quantity":1}"#, &[("/price", "required")]),
         (
             r#"{"ad_id":"b","quantity":0,"price":{"minor":1},"coupon":1}"#,
-            &[("/coupon", "not known"), ("/price/currency", "required"), ("/quantity", "lower than 1")],
+            &[("/coupon", "not known"), ("/price/currency", "required"), ("/quantity", "must be at least 1")],
         ),
         (
             r#"{"ad_id":"b","ad_id":"c","quantity":1,"price":{"minor":1,"currency":"RUB"}}"#,

@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::Problem;
+use super::{Problem, authority::is_host_and_port};
 
 /// The longest request target, in bytes.
 pub const URI_LIMIT: usize = 8 * 1024;
@@ -16,8 +16,8 @@ pub const HEADERS_LIMIT: usize = 16 * 1024;
 /// The most header fields.
 pub const FIELDS_LIMIT: usize = 100;
 
-/// Refuses a request whose head no route can accept: 414, 431, 400 for `Host` and `Authorization`, 415 for
-/// `Content-Encoding`.
+/// Refuses a request whose head no route can accept: 414, 431, 400 for `Host` and `Authorization`, 501 for
+/// `Transfer-Encoding` (RFC 9112, section 6.1), 415 for `Content-Encoding`.
 pub(super) async fn check(request: Request, next: Next) -> Response {
     match refusal(&request) {
         Some(problem) => problem.into_response(),
@@ -46,6 +46,15 @@ fn refusal<B>(request: &axum::http::Request<B>) -> Option<Problem> {
         let detail = "Send Authorization once.";
         return Some(Problem::new(StatusCode::BAD_REQUEST, "bad-header", title, detail));
     }
+    if headers
+        .get_all(header::TRANSFER_ENCODING)
+        .iter()
+        .any(|value| !value.as_bytes().eq_ignore_ascii_case(b"chunked"))
+    {
+        let title = "The transfer coding is not supported";
+        let detail = "Send the body with Content-Length, or with Transfer-Encoding: chunked alone.";
+        return Some(Problem::new(StatusCode::NOT_IMPLEMENTED, "transfer-encoding", title, detail));
+    }
     is_encoded(headers).then(|| {
         let title = "The content encoding is not supported";
         let detail = "Send the body as it is, without Content-Encoding.";
@@ -64,6 +73,9 @@ fn wrong_host(version: Version, target: Option<&Authority>, headers: &HeaderMap)
     let (first, second) = (sent.next(), sent.next());
     if second.is_some() {
         return Some("Send Host once.");
+    }
+    if target.is_some_and(|target| !is_host_and_port(target)) {
+        return Some("The request target must name a host name or address, with or without a port.");
     }
     let http2 = version >= Version::HTTP_2;
     match first {
@@ -86,7 +98,7 @@ fn wrong_host(version: Version, target: Option<&Authority>, headers: &HeaderMap)
 
 fn is_host(value: &HeaderValue) -> bool {
     let authority = value.to_str().ok().and_then(|text| text.parse::<Authority>().ok());
-    authority.is_some_and(|authority| !authority.host().is_empty() && !authority.as_str().contains('@'))
+    authority.is_some_and(|authority| is_host_and_port(&authority))
 }
 
 fn is_encoded(headers: &HeaderMap) -> bool {
@@ -116,7 +128,7 @@ mod tests {
     fn a_request_has_one_host() {
         let (h10, h11, h2) = (Version::HTTP_10, Version::HTTP_11, Version::HTTP_2);
         let absolute = "http://shop.example/";
-        let table: [(Version, &str, Fields<'_>, Option<u16>); 15] = [
+        let table: [(Version, &str, Fields<'_>, Option<u16>); 20] = [
             (h11, "/", &[("host", "shop.example:8080")], None),
             (h11, "/", &[("host", "[::1]:80")], None),
             (h11, "/", &[], Some(400)),
@@ -127,6 +139,11 @@ mod tests {
             (h11, "/", &[("host", "a b")], Some(400)),
             (h11, "/", &[("host", "user@a")], Some(400)),
             (h11, "/", &[("host", "a/b")], Some(400)),
+            (h11, "/", &[("host", "a:abc")], Some(400)),
+            (h11, "/", &[("host", "a:99999")], Some(400)),
+            (h11, "http://user:pw@shop.example/", &[("host", "shop.example")], Some(400)),
+            (h2, "http://user@shop.example/", &[], Some(400)),
+            (h2, "http://shop.example:99999/", &[], Some(400)),
             (h10, "/", &[], None),
             (h10, "/", &[("host", "a"), ("host", "b")], Some(400)),
             (h2, absolute, &[], None),
@@ -165,6 +182,12 @@ mod tests {
         ];
         for (coding, expected) in table {
             let headers = [("host", "a"), ("content-encoding", coding)];
+            assert_eq!(status(Version::HTTP_11, "/", &headers), expected, "{coding}");
+        }
+        for (coding, expected) in
+            [("chunked", None), ("Chunked", None), ("gzip, chunked", Some(501)), ("", Some(501))]
+        {
+            let headers = [("host", "a"), ("transfer-encoding", coding)];
             assert_eq!(status(Version::HTTP_11, "/", &headers), expected, "{coding}");
         }
     }

@@ -51,10 +51,11 @@ pub fn edge(routes: Router, edge: Edge) -> Router {
 ///
 /// | refused | status |
 /// |---|---|
-/// | no `Host` (HTTP/1.0 may have none; HTTP/2 has `:authority`), two, or one that is no host | 400 |
+/// | no `Host` (HTTP/1.0 may have none; HTTP/2 has `:authority`), two, or one that is no host with or without a port | 400 |
 /// | two `Authorization` | 400 |
 /// | a URI over 8 KiB | 414 |
 /// | a header section over 16 KiB, or over 100 fields | 431 |
+/// | a `Transfer-Encoding` other than `chunked` | 501 |
 /// | a `Content-Encoding` other than `identity` | 415 |
 ///
 /// For listeners of operators: requests are neither logged nor limited in time.

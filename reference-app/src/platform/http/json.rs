@@ -9,6 +9,7 @@ mod pointer;
 mod reader;
 #[cfg(test)]
 mod tests;
+mod text;
 
 use axum::{
     body::Bytes,
@@ -77,7 +78,7 @@ pub(super) fn parse<T: DeserializeOwned + Validate<Context = ()>>(body: &[u8]) -
         let known: Vec<_> = errors.iter().map(|error| error.pointer.clone()).collect();
         let checked = report.iter().map(|(path, error)| (pointer::of_validated(path), error));
         let new = checked.filter(|(place, _)| known.iter().all(|other| !pointer::overlap(place, other)));
-        errors.extend(new.map(|(place, error)| FieldError::new(place, error.message())));
+        errors.extend(new.map(|(place, error)| FieldError::new(place, text::of_validation(error.message()))));
     }
     errors.truncate(MOST);
     match value {

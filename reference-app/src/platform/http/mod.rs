@@ -3,6 +3,7 @@
 //! A service makes its routes, and puts [`edge`] around them; its handlers take [`Principal`] and [`Json`], and return
 //! [`Problem`] for every refusal.
 
+mod authority;
 mod checks;
 mod context;
 mod edge;
@@ -13,6 +14,7 @@ mod listener;
 mod principal;
 mod problem;
 
+pub use authority::is_host_and_port;
 pub use checks::{FIELDS_LIMIT, HEADERS_LIMIT, URI_LIMIT};
 pub use edge::{Edge, checked, edge};
 pub use hosts::Hosts;

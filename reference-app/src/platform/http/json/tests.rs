@@ -95,7 +95,7 @@ fn every_error_is_found_at_once() {
     let expected = [
         "/ad_id: A text is needed, not a number.".to_owned(),
         format!("/colour: This field is not known. {known}"),
-        "/extras/0/minor: lower than 1".to_owned(),
+        "/extras/0/minor: The number must be at least 1.".to_owned(),
         "/price/coupon: This field is not known. Known: minor, currency.".to_owned(),
         "/price/currency: This field is required.".to_owned(),
         "/price/minor: A whole number is needed, without a fraction.".to_owned(),
@@ -121,7 +121,7 @@ fn numbers_have_their_range() {
     for text in ["1.0", "1e2"] {
         assert_eq!(quantity(text).1[0].split(": ").next(), Some("/quantity"), "{text}");
     }
-    assert_eq!(quantity("0"), (422, vec!["/quantity: lower than 1".to_owned()]));
+    assert_eq!(quantity("0"), (422, vec!["/quantity: The number must be at least 1.".to_owned()]));
 }
 
 #[test]
