@@ -1,20 +1,23 @@
 //! One configuration tree: the defaults of the platform and of the services, then a TOML file, then `COMMS_…` environment
 //! variables with `__` between levels, then the command line. Unknown keys are refused.
 
+mod addresses;
 pub(crate) mod duration;
 mod explain;
 mod keys;
 mod load;
+mod names;
 mod redact;
 mod sections;
 mod tree;
 mod validate;
+mod values;
 
 use std::{fmt, net::SocketAddr, ops::Deref};
 
 use comms_core::Error;
 
-pub use load::load;
+pub use load::{load, read};
 pub use sections::{
     Admin, Auth, Consumer, Database, Health, Kafka, Log, LogFormat, Platform, Profile, Relay, Shutdown,
 };

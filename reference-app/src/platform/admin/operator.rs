@@ -41,8 +41,12 @@ impl Operator {
     /// `-._~+/=`, with white space around it ignored.
     pub fn load(config: &Config) -> Result<Self, Error> {
         if let Some(path) = &config.admin.token_file {
-            let text = fs::read_to_string(path)
-                .map_err(|e| Error::invalid(format!("admin.token_file {}: {e}", path.display())))?;
+            // The path is not repeated: it is the token where an operator has confused the two.
+            let text = fs::read_to_string(path).map_err(|e| {
+                Error::invalid(format!(
+                    "admin.token_file (COMMS_ADMIN__TOKEN_FILE): the file cannot be read: {e}"
+                ))
+            })?;
             return token(path, &text).map(Self);
         }
         if config.profile == Profile::Embedded {

@@ -3,7 +3,10 @@
 use comms_core::Error;
 use figment::error::Kind;
 
-use super::tree::{Place, Tree, dotted, variable};
+use super::{
+    names::{dotted, shown, variable},
+    tree::{Place, Tree},
+};
 
 /// The error of reading `section` of `tree` as a type.
 pub(super) fn refusal(tree: &Tree, section: &[&str], error: &figment::Error) -> Error {
@@ -20,14 +23,17 @@ pub(super) fn refusal(tree: &Tree, section: &[&str], error: &figment::Error) -> 
         }
         Kind::MissingField(field) => {
             path.push(field);
-            let place = (dotted(&path), variable(&path));
+            let place = (shown(&path), variable(&path));
             return Error::invalid(format!("{} is missing ({})", place.0, place.1));
         }
         Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) => {
             format!("must be {}", wanted(tree, &path, expected))
         }
         Kind::UnknownVariant(_, expected) => format!("must be one of {expected:?}"),
-        // Made of the value, by whoever reads it.
+        Kind::Message(text) if text.contains("socket address") => {
+            format!("must be {}", wanted(tree, &path, text))
+        }
+        // The text quotes the value.
         Kind::Message(text) if tree.keys.harmless(&dotted(&path)) => text.clone(),
         Kind::ISizeOutOfRange(_) | Kind::USizeOutOfRange(_) => "is out of range".to_owned(),
         _ => "cannot be read".to_owned(),
@@ -39,8 +45,8 @@ pub(super) fn refusal(tree: &Tree, section: &[&str], error: &figment::Error) -> 
 pub(super) fn unknown(tree: &Tree, path: &[&str], siblings: &[Vec<&str>]) -> Error {
     let mut valid: Vec<String> = siblings.iter().map(|path| dotted(path)).collect();
     valid.extend(tree.keys.all().iter().cloned());
-    let own = dotted(path);
-    let alike = |key: &String| strsim::damerau_levenshtein(key, &own);
+    let own = dotted(path).to_lowercase();
+    let alike = |key: &String| distance(key, &own);
     let nearest = valid.iter().min_by_key(|key| alike(key)).filter(|key| alike(key) * 2 <= own.len());
     let hint = match (nearest, tree.place(path)) {
         (Some(key), Place::Environment) => {
@@ -50,6 +56,25 @@ pub(super) fn unknown(tree: &Tree, path: &[&str], siblings: &[Vec<&str>]) -> Err
         (None, _) => String::new(),
     };
     Error::invalid(format!("unknown key {}{hint}", tree.written(path)))
+}
+
+/// The number of edits from `own` to `key`. It counts half for a key of the same name in another section, and for one of
+/// the same section whose name contains the other.
+fn distance(key: &str, own: &str) -> usize {
+    let edits = strsim::damerau_levenshtein(key, own);
+    let split =
+        |key: &'_ str| key.rsplit_once('.').map_or((0, 0), |(section, _)| (section.len(), section.len() + 1));
+    let ((key_section, key_name), (own_section, own_name)) = (split(key), split(own));
+    let (name, own_last) = (&key[key_name..], &own[own_name..]);
+    let is_moved = name == own_last;
+    let is_longer =
+        key[..key_section] == own[..own_section] && (name.contains(own_last) || own_last.contains(name));
+    if is_moved || is_longer { edits / 2 } else { edits }
+}
+
+/// The refusal of a list where a table belongs.
+pub(super) fn needs_table(tree: &Tree, path: &[&str]) -> Error {
+    Error::invalid(format!("{}: must be {}", tree.written(path), wanted(tree, path, "a map")))
 }
 
 /// What a value must be, in plain words.
@@ -62,22 +87,34 @@ fn wanted(tree: &Tree, path: &[&str], expected: &str) -> String {
         }
     };
     match expected {
-        "a string" => "text, in quotes".to_owned(),
+        "a string" | "path string" => quoted(tree, path),
+        text if text.starts_with("enum ") => quoted(tree, path),
         "a boolean" => "true or false".to_owned(),
         text if text.contains("socket address") => {
             "an address with a port, such as 127.0.0.1:8080".to_owned()
         }
         text if text.starts_with("struct ") || text == "a map" => {
             let known = tree.keys.inside(&dotted(path));
-            known.map_or("a table of keys".to_owned(), |key| {
-                format!("a table of keys, such as {}", example(key))
-            })
+            let any = "a table of keys, such as {\"client.id\" = \"shop\"}";
+            known.map_or(any.to_owned(), |key| format!("a table of keys, such as {}", example(key)))
         }
-        text if text.starts_with("a sequence") => "a list, such as [\"a\", \"b\"]".to_owned(),
+        text if text.starts_with("a sequence") => match tree.place(path) {
+            Place::Environment => "a list, such as [a, b]".to_owned(),
+            _ => "a list, such as [\"a\", \"b\"]".to_owned(),
+        },
         text if text.starts_with(['i', 'u']) && text[1..].parse::<u8>().is_ok() => {
             "a whole number".to_owned()
         }
         "usize" | "isize" => "a whole number".to_owned(),
         text => text.to_owned(),
+    }
+}
+
+fn quoted(tree: &Tree, path: &[&str]) -> String {
+    match tree.place(path) {
+        Place::Environment => {
+            "text: put double quotes around it, within the value of the variable".to_owned()
+        }
+        _ => "text, in quotes".to_owned(),
     }
 }

@@ -5,7 +5,7 @@ use figment::value::{Dict, Value};
 use crate::platform::service::Service;
 
 /// The keys of the platform that hold no secret; a last part `*` stands for everything below.
-const SHOWN: [&str; 29] = [
+const SHOWN: [&str; 28] = [
     "profile",
     "roles",
     "data_dir",
@@ -14,7 +14,6 @@ const SHOWN: [&str; 29] = [
     "log.format",
     "log.filter",
     "admin.listen",
-    "admin.token_file",
     "health.relay_lag",
     "health.consumer_lag_messages",
     "health.parked_keys",
@@ -36,8 +35,8 @@ const SHOWN: [&str; 29] = [
     "policies.*",
     "listeners.*",
 ];
-/// The keys that may hold a secret, and have no default.
-const SECRET: [&str; 2] = ["database.url", "kafka.librdkafka"];
+/// The keys that may hold a secret, and have no default. A token is easily given in the place of its file.
+const SECRET: [&str; 3] = ["admin.token_file", "database.url", "kafka.librdkafka"];
 
 /// The keys that exist, and those whose values may be shown.
 pub(super) struct Keys {

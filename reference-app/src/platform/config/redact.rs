@@ -3,7 +3,7 @@
 use comms_core::Error;
 use toml::{Table, Value};
 
-use super::{Config, tree::dotted};
+use super::{Config, names::dotted};
 
 /// In place of every value that is not listed as harmless.
 const HIDDEN: &str = "[redacted]";

@@ -4,6 +4,8 @@ use figment::Jail;
 
 use serde::Serialize;
 
+mod hostile;
+
 use super::{load as load_tree, *};
 use crate::services;
 

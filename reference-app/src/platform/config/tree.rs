@@ -5,11 +5,16 @@ use std::{path::Path, sync::Arc};
 use comms_core::Error;
 use figment::{
     Figment, Provider,
+    providers::Serialized,
     value::{Dict, Value},
 };
 use serde::de::DeserializeOwned;
 
-use super::{explain, keys::Keys};
+use super::{
+    explain,
+    keys::Keys,
+    names::{dotted, shown, written_variable},
+};
 use crate::platform::service::Service;
 
 /// Where a layer comes from.
@@ -42,8 +47,9 @@ impl Tree {
         let mut merged = Figment::new();
         let mut read = Vec::new();
         for (place, layer) in layers {
-            let keys: Dict = layer.extract().map_err(|error| unreadable(&place, &error))?;
-            merged = merged.merge(layer);
+            let mut keys: Dict = layer.extract().map_err(|error| unreadable(&place, &error))?;
+            join_client_keys(&mut keys);
+            merged = merged.merge(Serialized::defaults(&keys));
             read.push((place, keys));
         }
         let merged: Dict = merged.extract().map_err(|error| unreadable(&Place::Defaults, &error))?;
@@ -86,10 +92,27 @@ impl Tree {
     #[must_use]
     pub fn written(&self, path: &[&str]) -> String {
         match self.place(path) {
-            Place::Environment => variable(path),
-            Place::File(file) => format!("{} in {file}", dotted(path)),
-            Place::CommandLine | Place::Defaults => dotted(path),
+            Place::Environment => written_variable(path),
+            Place::File(file) => format!("{} in {file}", shown(path)),
+            Place::CommandLine | Place::Defaults => shown(path),
         }
+    }
+
+    /// The path to the first value below the key `root` of the tree: what a variable of the environment names.
+    pub(super) fn first_value<'a>(&'a self, root: &'a str) -> Vec<&'a str> {
+        let (mut path, mut value) = (vec![root], self.merged.get(root));
+        while let Some((key, inner)) = value.and_then(Value::as_dict).and_then(|keys| keys.iter().next()) {
+            path.push(key);
+            value = Some(inner);
+        }
+        path
+    }
+
+    /// The first list that stands where a table belongs. serde would read its items as the values of the table's keys.
+    pub(super) fn list_for_table(&self) -> Option<Vec<&str>> {
+        let is_table =
+            |path: &[&str]| self.keys.inside(&dotted(path)).is_some() || path.first() == Some(&"policies");
+        list_where(&self.merged, &[], &is_table)
     }
 
     /// The last layer that has `path`, or something other than a table on the way to it.
@@ -108,23 +131,45 @@ fn has(keys: &Dict, path: &[&str]) -> bool {
     }
 }
 
-/// `order.url`; a part with a dot is quoted, as TOML has it.
-pub(super) fn dotted(path: &[&str]) -> String {
-    let part = |part: &&str| if part.contains('.') { format!("{part:?}") } else { (*part).to_owned() };
-    path.iter().map(part).collect::<Vec<_>>().join(".")
+fn list_where<'a>(
+    keys: &'a Dict,
+    path: &[&'a str],
+    is_table: &dyn Fn(&[&str]) -> bool,
+) -> Option<Vec<&'a str>> {
+    keys.iter().find_map(|(key, value)| {
+        let path = [path, &[key.as_str()]].concat();
+        match value {
+            Value::Dict(_, inner) => list_where(inner, &path, is_table),
+            Value::Array(..) if is_table(&path) => Some(path),
+            _ => None,
+        }
+    })
 }
 
-/// `COMMS_ORDER__URL`, in the spelling of the environment if it is there.
-pub(super) fn variable(path: &[&str]) -> String {
-    let name = format!("COMMS_{}", path.join("__").to_uppercase());
-    let mut written = std::env::vars_os().filter_map(|(key, _)| key.into_string().ok());
-    written.find(|key| name.eq_ignore_ascii_case(key)).unwrap_or(name)
+/// Joins the parts of librdkafka's keys: TOML reads `sasl.password = "..."` as a table `sasl`, and so does the
+/// environment.
+fn join_client_keys(layer: &mut Dict) {
+    let Some(Value::Dict(_, kafka)) = layer.get_mut("kafka") else { return };
+    let Some(Value::Dict(_, client)) = kafka.get_mut("librdkafka") else { return };
+    let mut joined = Dict::new();
+    join(std::mem::take(client), "", &mut joined);
+    *client = joined;
+}
+
+fn join(keys: Dict, prefix: &str, joined: &mut Dict) {
+    for (key, value) in keys {
+        let key = format!("{prefix}{key}");
+        match value {
+            Value::Dict(_, inner) if !inner.is_empty() => join(inner, &format!("{key}."), joined),
+            value => drop(joined.insert(key, value)),
+        }
+    }
 }
 
 fn unreadable(place: &Place, error: &figment::Error) -> Error {
     // The error may quote a value; its key does not.
     let key = error.path.iter().map(String::as_str).collect::<Vec<_>>();
-    Error::invalid(format!("{place:?}: {} cannot be read", dotted(&key)))
+    Error::invalid(format!("{place:?}: {} cannot be read", shown(&key)))
 }
 
 /// The layer of a TOML file.

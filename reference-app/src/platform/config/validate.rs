@@ -1,11 +1,9 @@
 //! Combinations that cannot work, seen before anything starts.
 
-use std::time::Duration;
-
 use comms_core::Error;
 
-use super::{Config, Profile, tree::variable};
-use crate::platform::service::{self, Protocol, Service};
+use super::{Config, Profile, names::variable};
+use crate::platform::service::{self, Service};
 
 impl Config {
     /// # Errors
@@ -15,49 +13,15 @@ impl Config {
         self.validate_values()?;
         self.validate_process()?;
         for service in &self.services {
+            self.validate_url(service)?;
             (service.check)(&self.section(service.name))?;
         }
         for service in self.running() {
             self.validate_peers(service)?;
             self.validate_listener(service)?;
         }
+        self.validate_ports()?;
         self.validate_policies()
-    }
-
-    fn validate_values(&self) -> Result<(), Error> {
-        let owner = self.relay.owner.as_ref();
-        let seconds = Duration::from_secs;
-        let table: [(bool, &[&str], &str); 9] = [
-            (self.roles.is_empty(), &["roles"], "no role to run: leave it out, or name some"),
-            (self.auth.clock_skew > seconds(300), &["auth", "clock_skew"], "must be at most 5m"),
-            (self.consumer.attempts == 0, &["consumer", "attempts"], "must be at least 1"),
-            (
-                owner.is_some_and(|owner| owner.is_empty() || owner.len() > 200),
-                &["relay", "owner"],
-                "must have 1 to 200 bytes: leave it out for a random one",
-            ),
-            (self.relay.lease < Duration::from_millis(300), &["relay", "lease"], "must be at least 300ms"),
-            (
-                self.health.silence < seconds(60) || self.health.silence <= self.relay.lease,
-                &["health", "silence"],
-                "must be at least 1m, and more than relay.lease: a loop that waits for its database is not stuck",
-            ),
-            (
-                !(seconds(1)..=seconds(3_600)).contains(&self.shutdown.limit),
-                &["shutdown", "limit"],
-                "must be between 1s and 1h",
-            ),
-            (self.shutdown.accepting > seconds(600), &["shutdown", "accepting"], "must be at most 10m"),
-            (
-                self.database.as_ref().is_some_and(|database| database.max_connections == 0),
-                &["database", "max_connections"],
-                "must be at least 1",
-            ),
-        ];
-        match table.iter().find(|(wrong, ..)| *wrong) {
-            Some((_, key, text)) => Err(self.refusal(key, text)),
-            None => Ok(()),
-        }
     }
 
     /// What the roles of this process need together.
@@ -121,28 +85,6 @@ impl Config {
         Ok(())
     }
 
-    /// A listener for clients that can be reached from elsewhere needs a configured key, and a URL that clients can use.
-    fn validate_listener(&self, service: &Service) -> Result<(), Error> {
-        let name = service.name;
-        let Some(Protocol::Http | Protocol::Sockets) = service.protocol else { return Ok(()) };
-        let listen = self.listen(name)?;
-        if self.auth.public_key_file.is_none() && !listen.ip().is_loopback() {
-            let text = "can be reached from elsewhere, and without auth.public_key_file anybody gets a token for any user: \
-                        configure the key, or listen on 127.0.0.1";
-            return Err(self.refusal(&[name, "listen"], text));
-        }
-        if listen.ip().is_unspecified() && self.url(name)?.is_none() {
-            let text = format!(
-                "listens on all addresses, and clients cannot connect to {}: set {name}.url ({}) to the URL under which they \
-                 reach it",
-                listen.ip(),
-                variable(&[name, "url"])
-            );
-            return Err(self.refusal(&[name, "listen"], &text));
-        }
-        Ok(())
-    }
-
     fn validate_policies(&self) -> Result<(), Error> {
         let declared = || self.services.iter().flat_map(|service| service.calls).map(|call| call.policy);
         for (name, policy) in &self.policies {
@@ -155,7 +97,7 @@ impl Config {
         Ok(())
     }
 
-    fn refusal(&self, key: &[&str], text: &str) -> Error {
+    pub(super) fn refusal(&self, key: &[&str], text: &str) -> Error {
         Error::invalid(format!("{}: {text}", self.tree.written(key)))
     }
 }

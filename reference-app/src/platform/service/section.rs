@@ -47,6 +47,12 @@ impl Section {
     pub fn common(&self) -> Result<Common, Error> {
         self.tree.section(self.name, &[])
     }
+
+    /// The refusal of the value of `key`, which is named as its user has written it: `text` begins with "must".
+    #[must_use]
+    pub fn refusal(&self, key: &str, text: &str) -> Error {
+        Error::invalid(format!("{}: {text}", self.tree.written(&[self.name, key])))
+    }
 }
 
 /// A section without keys of the service's own.

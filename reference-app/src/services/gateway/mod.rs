@@ -58,8 +58,12 @@ struct Config {
 }
 
 fn check(section: &Section) -> Result<(), Error> {
-    if section.read::<Config>()?.request_timeout.is_zero() {
-        return Err(Error::invalid("gateway.request_timeout must be at least 1ms"));
+    let config = section.read::<Config>()?;
+    if !(Duration::from_millis(1)..=Duration::from_secs(3_600)).contains(&config.request_timeout) {
+        return Err(section.refusal("request_timeout", "must be between 1ms and 1h"));
+    }
+    if config.body_limit == 0 {
+        return Err(section.refusal("body_limit", "must be at least 1"));
     }
     Ok(())
 }

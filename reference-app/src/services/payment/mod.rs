@@ -48,7 +48,7 @@ struct Config {
 
 fn check(section: &Section) -> Result<(), Error> {
     if section.read::<Config>()?.limit_minor < 0 {
-        return Err(Error::invalid("payment.limit_minor must not be negative"));
+        return Err(section.refusal("limit_minor", "must not be negative"));
     }
     Ok(())
 }
