@@ -137,7 +137,8 @@ impl System {
             let parts = self.start_service(service, &identity, &mut sources).await?;
             subscriptions.extend(handled(service, &sources, parts.handlers));
             for each in parts.loops {
-                self.stages.consumers.spawn(each.name, each.run);
+                // In a future, so that a panic of the function itself is a failure of the loop, too.
+                self.stages.consumers.spawn(each.name, move |told| async move { (each.run)(told).await });
             }
             self.hints.extend(parts.hint);
             served.push((service.name, listeners.remove(service.name), parts.serves));

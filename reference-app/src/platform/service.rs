@@ -23,7 +23,8 @@ use tonic::service::Routes;
 /// The registration of a service.
 pub struct Service {
     /// The name: the role on the command line, the section of the configuration, the listener, and the name by which
-    /// other services call it. Lower-case letters, digits and `-`.
+    /// other services call it. A lower-case letter, then lower-case letters, digits and single `_`: it is a
+    /// part of the variables `COMMS_<NAME>__…`.
     pub name: &'static str,
     /// What the service does, in one sentence, for the command line's help.
     pub about: &'static str,

@@ -1,6 +1,9 @@
 //! Logs and metrics of the process.
 
-use std::io::IsTerminal;
+use std::{
+    io::IsTerminal,
+    sync::{Mutex, PoisonError},
+};
 
 use comms_core::{Error, telemetry};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -33,12 +36,20 @@ pub fn init_logs(log: &Log) -> Result<(), Error> {
     Ok(())
 }
 
-/// Installs the recorder of metrics, and describes every metric to it. The handle renders them.
+/// Installs the recorder of metrics, and describes every metric to it. The handle renders them. A process has one
+/// recorder: a later call returns its handle.
 ///
 /// # Errors
-/// `Fatal` where the process has another one.
+/// Returns `Fatal` if another part of the process has installed a recorder.
 pub fn init_metrics() -> Result<PrometheusHandle, Error> {
-    builder()?.install_recorder().map_err(Error::fatal).inspect(|_| telemetry::describe())
+    static INSTALLED: Mutex<Option<PrometheusHandle>> = Mutex::new(None);
+    let mut installed = INSTALLED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(handle) = installed.as_ref() {
+        return Ok(handle.clone());
+    }
+    let handle = builder()?.install_recorder().map_err(Error::fatal)?;
+    telemetry::describe();
+    Ok(installed.insert(handle).clone())
 }
 
 fn builder() -> Result<PrometheusBuilder, Error> {

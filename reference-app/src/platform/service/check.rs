@@ -1,6 +1,6 @@
 //! What must hold between services, seen from their registrations alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use comms_core::Error;
 
@@ -11,8 +11,9 @@ use crate::platform::config::RESERVED;
 ///
 /// # Errors
 /// Returns `Internal` for the first rule that is broken: names, sources, schemas and groups are unique; a name is no
-/// section of the platform; a topic has one owner; every topic that is read, and every service that is called or
-/// referred to, exists; a call goes to a gRPC listener; a policy belongs to one service.
+/// section of the platform; the defaults set the service's own keys alone; a topic has one owner; every topic that is
+/// read, and every service that is called or referred to, exists; a service names each service that it calls once; a call
+/// goes to a gRPC listener; a policy belongs to one service.
 pub fn check(services: &[&Service]) -> Result<(), Error> {
     let all = || services.iter().copied();
     unique("name", all().map(|service| (service.name, service)))?;
@@ -25,17 +26,26 @@ pub fn check(services: &[&Service]) -> Result<(), Error> {
     unique("policy", all().flat_map(|service| service.calls.iter().map(move |call| (call.policy, service))))?;
     for service in all() {
         let broken = |what: String| Err(Error::internal(format!("service {}: {what}", service.name)));
-        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-        if service.name.is_empty() || !service.name.bytes().all(plain) || RESERVED.contains(&service.name) {
-            return broken(
-                "its name is empty, reserved, or not of lower-case letters, digits and -".to_owned(),
-            );
+        if !is_name(service.name) {
+            let what = "its name is reserved, or not a letter and then letters and digits, in lower case, with single _";
+            return broken(what.to_owned());
         }
+        if let Some(database) = service.database.as_ref().filter(|database| !is_schema(database.schema)) {
+            return broken(format!("its schema {:?} is not 1 to 48 of a-z, 0-9 and _", database.schema));
+        }
+        foreign_default(service).or_else(broken)?;
         if service.database.is_none() && !(service.topics.is_empty() && service.subscriptions.is_empty()) {
             return broken("a service with topics or subscriptions needs a database".to_owned());
         }
         if let Some(one) = service.subscriptions.iter().find(|one| !owners.contains_key(one.topic)) {
             return broken(format!("no service owns the topic {} of its group {}", one.topic, one.group));
+        }
+        let callees = service.calls.iter().map(|call| call.service).collect::<BTreeSet<_>>();
+        if callees.len() < service.calls.len() {
+            return broken(
+                "it calls a service under two policies: it has one channel and one policy for each"
+                    .to_owned(),
+            );
         }
         let named = |name: &str| all().find(|other| other.name == name);
         if let Some(call) = service.calls.iter().find(|call| {
@@ -50,6 +60,52 @@ pub fn check(services: &[&Service]) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Whether `name` can be a section, a role and a part of a variable in any shell. Variables with `COMMS_TEST_` belong to
+/// the tests.
+fn is_name(name: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+    name.starts_with(|first: char| first.is_ascii_lowercase())
+        && name.bytes().all(plain)
+        && !name.contains("__")
+        && !name.ends_with('_')
+        && name != "test"
+        && !name.starts_with("test_")
+        && !RESERVED.contains(&name)
+}
+
+/// Whether `schema` can stand in a statement, and be the name of a file.
+fn is_schema(schema: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+    (1..=48).contains(&schema.len())
+        && schema.bytes().all(plain)
+        && !schema.starts_with(|first: char| first.is_ascii_digit())
+}
+
+/// Refuses defaults that are not TOML, or set a key outside of the service's section and its policies: they would change
+/// another service.
+fn foreign_default(service: &Service) -> Result<(), String> {
+    let defaults: toml::Table =
+        service.defaults.parse().map_err(|error| format!("its defaults are not TOML: {error}"))?;
+    let own = |policy: &String| service.calls.iter().any(|call| call.policy == policy);
+    for (key, value) in &defaults {
+        let policies = value.as_table().filter(|_| key == "policies");
+        let foreign = policies.and_then(|policies| policies.keys().find(|policy| !own(policy)));
+        if let Some(policy) = foreign {
+            return Err(format!("its defaults set policies.{policy}, which guards none of its calls"));
+        }
+        if policies.is_none() && key != service.name {
+            return Err(format!("its defaults set {key}, which is not its own"));
+        }
+    }
+    let missing = service
+        .calls
+        .iter()
+        .find(|call| defaults.get("policies").and_then(|policies| policies.get(call.policy)).is_none());
+    missing.map_or(Ok(()), |call| {
+        Err(format!("its defaults have no policies.{} for the calls to {}", call.policy, call.service))
+    })
 }
 
 /// The owners by what they own.

@@ -1,6 +1,7 @@
-//! A service is one folder and one line: here `audit`, which the program does not have.
+//! A service is one folder and one line: here `audit` and `pulse`, which the program does not have.
 
 mod audit;
+mod pulse;
 
 use std::{path::Path, time::Duration};
 
@@ -18,7 +19,26 @@ struct Overrides<'a> {
     order: Listen,
     payment: Listen,
     notification: Listen,
-    audit: Listen,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audit: Option<Listen>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pulse: Option<Listen>,
+}
+
+impl<'a> Overrides<'a> {
+    fn new(data_dir: &'a Path) -> Self {
+        let any = || Listen { listen: "127.0.0.1:0" };
+        Self {
+            data_dir,
+            admin: any(),
+            gateway: any(),
+            order: any(),
+            payment: any(),
+            notification: any(),
+            audit: None,
+            pulse: None,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -31,16 +51,7 @@ async fn a_service_is_added_by_one_folder_and_one_line() {
     let services = [&services::ALL[..], &[&audit::SERVICE]].concat();
 
     let dir = tempfile::tempdir().unwrap();
-    let any = || Listen { listen: "127.0.0.1:0" };
-    let overrides = Overrides {
-        data_dir: dir.path(),
-        admin: any(),
-        gateway: any(),
-        order: any(),
-        payment: any(),
-        notification: any(),
-        audit: any(),
-    };
+    let overrides = Overrides { audit: Some(Listen { listen: "127.0.0.1:0" }), ..Overrides::new(dir.path()) };
     let config = config::load(&services, None, None, overrides).unwrap();
     assert!(config.redacted().unwrap().contains("limit = 10"), "its harmless key is printed");
     let system = System::start(config).await.unwrap();
@@ -66,4 +77,17 @@ async fn a_service_is_added_by_one_folder_and_one_line() {
     let ready: Value = reqwest::get(format!("{}/readyz", url("admin"))).await.unwrap().json().await.unwrap();
     assert!(ready["parts"]["relay order-service audit-orders"].is_object(), "{ready}");
     system.shut_down(std::future::pending()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_loop_of_a_service_that_panics_ends_the_process_in_order() {
+    let services = [&services::ALL[..], &[&pulse::SERVICE]].concat();
+    let dir = tempfile::tempdir().unwrap();
+    let overrides = Overrides { pulse: Some(Listen { listen: "127.0.0.1:0" }), ..Overrides::new(dir.path()) };
+    let system = System::start(config::load(&services, None, None, overrides).unwrap()).await.unwrap();
+    let (_, scheme, _) = system.listeners().find(|(name, ..)| *name == "pulse").unwrap();
+    assert_eq!(scheme, "http");
+    tokio::time::timeout(Duration::from_secs(10), system.failed()).await.unwrap();
+    let error = system.shut_down(std::future::pending()).await.unwrap_err().chain().to_string();
+    assert!(error.contains("pulse: panicked: a defect of the loop"), "{error}");
 }

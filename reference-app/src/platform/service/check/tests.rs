@@ -18,14 +18,14 @@ fn refunds() -> Service {
         name: "refunds",
         about: "Refunds.",
         source: "refund-service",
-        defaults: "",
+        defaults: "[policies.refunds_payment]\ntimeout = \"1s\"",
         check: no_settings,
         shown: &[],
         protocol: Some(Protocol::Grpc),
         database: Some(Database { schema: "refund_service", migrations: &MIGRATIONS }),
         topics: &[Topic { name: "refund.status.changed", partitions: 6 }],
         subscriptions: &[Subscription { group: "refund-orders", topic: "order.status.changed" }],
-        calls: &[Call { service: "payment", policy: "refunds-payment" }],
+        calls: &[Call { service: "payment", policy: "refunds_payment" }],
         refers_to: &["gateway"],
         start,
     }
@@ -49,10 +49,35 @@ fn the_services_of_the_marketplace_and_one_more_fit_together() {
 #[test]
 fn what_does_not_fit_is_named_with_its_services() {
     type Change = fn(&mut Service);
-    let table: [(Change, &[&str]); 11] = [
+    let table: [(Change, &[&str]); 21] = [
         (|s| s.name = "order", &["name order", "two services"]),
         (|s| s.name = "kafka", &["kafka", "reserved"]),
-        (|s| s.name = "Re funds", &["reserved, or not of lower-case letters"]),
+        (|s| s.name = "Re funds", &["its name is reserved, or not a letter"]),
+        (|s| s.name = "re-funds", &["its name is reserved"]),
+        (|s| s.name = "refunds__", &["its name is reserved"]),
+        (|s| s.name = "test", &["its name is reserved"]),
+        (|s| s.name = "2nd", &["its name is reserved"]),
+        (
+            |s| s.database = Some(Database { schema: "../refunds", migrations: &MIGRATIONS }),
+            &["schema \"../refunds\" is not"],
+        ),
+        (|s| s.defaults = "[gateway]\nlisten = \"0.0.0.0:1\"", &["its defaults set gateway"]),
+        (|s| s.defaults = "profile = \"full\"", &["its defaults set profile"]),
+        (
+            |s| s.defaults = "[policies.order]\ntimeout = \"1h\"",
+            &["its defaults set policies.order, which guards none of its calls"],
+        ),
+        (|s| s.defaults = "", &["its defaults have no policies.refunds_payment for the calls to payment"]),
+        (
+            |s| {
+                s.calls = &[
+                    Call { service: "payment", policy: "refunds_payment" },
+                    Call { service: "payment", policy: "refunds_other" },
+                ];
+                s.defaults = "[policies.refunds_payment]\n[policies.refunds_other]";
+            },
+            &["it calls a service under two policies"],
+        ),
         (|s| s.source = "order-service", &["source order-service"]),
         (|s| s.database = Some(Database { schema: "order_service", migrations: &MIGRATIONS }), &["schema"]),
         (
@@ -67,7 +92,13 @@ fn what_does_not_fit_is_named_with_its_services() {
             |s| s.subscriptions = &[Subscription { group: "g", topic: "courier.moved" }],
             &["no service owns the topic courier.moved", "group g"],
         ),
-        (|s| s.calls = &[Call { service: "gateway", policy: "g" }], &["calls gateway", "no gRPC listener"]),
+        (
+            |s| {
+                s.calls = &[Call { service: "gateway", policy: "g" }];
+                s.defaults = "[policies.g]";
+            },
+            &["calls gateway", "no gRPC listener"],
+        ),
         (
             |s| s.calls = &[Call { service: "payment", policy: "payment" }],
             &["policy payment", "two services"],

@@ -1,0 +1,31 @@
+//! pulse: a gRPC service without data that nobody calls. It calls payment under a policy of its own, in a loop that has a
+//! defect.
+
+use comms_core::Error;
+use reference_app::platform::service::{Call, Host, Loop, Parts, Protocol, Serves, Service, no_settings};
+use tonic::service::Routes;
+
+pub(super) static SERVICE: Service = Service {
+    name: "pulse",
+    about: "Looks whether payments answer.",
+    source: "pulse",
+    defaults: include_str!("defaults.toml"),
+    check: no_settings,
+    shown: &[],
+    protocol: Some(Protocol::Grpc),
+    database: None,
+    topics: &[],
+    subscriptions: &[],
+    calls: &[Call { service: "payment", policy: "pulse_payment" }],
+    refers_to: &[],
+    start,
+};
+
+fn start(host: &Host<'_>) -> Result<Parts, Error> {
+    let payment = host.peer("payment")?;
+    assert_eq!(payment.policy.name(), "pulse_payment");
+    // The function itself panics, before there is a future.
+    let run = Box::new(|_| panic!("a defect of the loop"));
+    let loops = vec![Loop { name: "pulse", run }];
+    Ok(Parts { serves: Serves::Grpc(Routes::default()), loops, ..Parts::default() })
+}
