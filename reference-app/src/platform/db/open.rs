@@ -5,6 +5,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use comms_core::{Clock, Error};
 use comms_outbox::{Relay, RelayBuilder, Wake, postgres, sql_error, sqlite};
 use sqlx::{
+    SqlitePool,
     migrate::Migrator,
     postgres::PgPoolOptions,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
@@ -37,13 +38,15 @@ impl Db {
             .busy_timeout(Duration::from_secs(5));
         let pool = SqlitePoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT);
         let writer = pool.clone().max_connections(1).connect_with(options.clone()).await;
-        let writer = writer.map_err(|e| {
-            sql_error(e).context(format_args!(
-                "{} cannot be opened: make the directory and its files writable for this user, or name another \
+        let unusable = |error: Error| {
+            error.context(format_args!(
+                "{} cannot be used: make the directory and its files writable for this user, or name another \
                  directory with --data-dir (COMMS_DATA_DIR)",
                 dir.join(format!("{service}.db")).display()
             ))
-        })?;
+        };
+        let writer = writer.map_err(|e| unusable(sql_error(e)))?;
+        check_writable(&writer).await.map_err(unusable)?;
         migrations.run(&writer).await.map_err(opening::migration_error)?;
         let tables = sqlite::Tables::new();
         tables.migrate(&writer).await?;
@@ -94,5 +97,31 @@ impl Db {
             }
         };
         builder.wake(self.0.wake.clone())
+    }
+}
+
+/// SQLite opens a file that it may not write without an error, and fails at the first write.
+async fn check_writable(pool: &SqlitePool) -> Result<(), Error> {
+    let mut connection = pool.acquire().await.map_err(sql_error)?;
+    for sql in ["BEGIN", "CREATE TABLE comms_write_check (x)", "ROLLBACK"] {
+        sqlx::query(sql).execute(&mut *connection).await.map_err(sql_error)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_written_is_refused_at_the_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let options =
+            SqliteConnectOptions::new().filename(dir.path().join("shop.db")).create_if_missing(true);
+        let pool = SqlitePool::connect_with(options.clone()).await.unwrap();
+        check_writable(&pool).await.unwrap();
+        let read_only = SqlitePool::connect_with(options.read_only(true)).await.unwrap();
+        let error = check_writable(&read_only).await.unwrap_err().chain().to_string();
+        assert!(error.contains("readonly"), "{error}");
     }
 }
