@@ -16,7 +16,7 @@ use reference_app::{
     platform::{
         config::{self, Config, Profile},
         data_dir::DataDir,
-        identity::{DevIssuer, TOKEN_LIFE},
+        identity::{self, DevIssuer, TOKEN_LIFE},
         telemetry,
     },
     services,
@@ -34,16 +34,16 @@ use tokio::signal::unix::{SignalKind, signal};
 )]
 struct Cli {
     /// `embedded` needs nothing; `full` runs on PostgreSQL and Kafka.
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, global = true)]
     profile: Option<Profile>,
     /// Services of this process, by default all.
     #[arg(long, value_delimiter = ',', value_parser = PossibleValuesParser::new(roles()))]
     role: Vec<String>,
     /// A TOML file.
-    #[arg(long)]
+    #[arg(long, global = true)]
     config: Option<PathBuf>,
     /// Where databases and development keys live.
-    #[arg(long)]
+    #[arg(long, global = true)]
     data_dir: Option<PathBuf>,
     /// Print the configuration as it would run, without values that may be secret, and exit.
     #[arg(long)]
@@ -92,12 +92,14 @@ fn main() -> ExitCode {
 fn start(cli: Cli) -> Result<(), Error> {
     let Cli { profile, role, config, data_dir, print_config, command } = cli;
     let overrides = Overrides { roles: role, data_dir };
+    if let Some(Command::DevIssuer { user }) = command {
+        // No role starts: the key that the profile full demands is the one that is made here.
+        let config = config::read(&services::ALL, profile, config.as_deref(), overrides)?;
+        return print(&dev_issuer(&config, &user)?);
+    }
     let config = config::load(&services::ALL, profile, config.as_deref(), overrides)?;
     if print_config {
         return print(&config.redacted()?);
-    }
-    if let Some(Command::DevIssuer { user }) = command {
-        return print(&dev_issuer(&config, &user)?);
     }
     telemetry::init_logs(&config.log)?;
     let runtime = tokio::runtime::Runtime::new().map_err(Error::fatal)?;
@@ -113,6 +115,8 @@ fn dev_issuer(config: &Config, user: &str) -> Result<String, Error> {
     let issuer = DevIssuer::load(&config.data_dir, &config.auth, &clock)?;
     let public = issuer.write_public_key(&config.data_dir)?;
     let token = issuer.token(user, TOKEN_LIFE)?;
+    let verifier = identity::verifier(issuer.public_pem(), &config.auth, &clock)?;
+    verifier.verify(&token).map_err(|e| Error::invalid(e).context(format_args!("--user {user:?}")))?;
     let quoted = |text: &str| format!("'{}'", text.replace('\'', "'\\''"));
     let lines = [
         ("COMMS_AUTH__ISSUER", config.auth.issuer.as_str()),

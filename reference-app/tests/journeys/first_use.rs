@@ -62,6 +62,26 @@ async fn the_printed_lines_place_an_order_and_show_it_in_any_terminal_embedded()
     follow(&marketplace.processes[0], "").await;
 }
 
+#[test]
+fn the_development_issuer_is_made_in_any_order_of_options_and_gives_only_tokens_that_are_accepted() {
+    let dir = tempfile::tempdir().unwrap();
+    let issue = |variables: &[(&str, &str)], user: &str| {
+        let data_dir = dir.path().display().to_string();
+        let mut program = Process::program();
+        program.args(["dev-issuer", "--user", user, "--data-dir", &data_dir]).envs(variables.iter().copied());
+        let output = program.output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    // It makes the key that the profile full demands.
+    for variables in [&[][..], &[("COMMS_PROFILE", "full")], &[("COMMS_GATEWAY__LISTEN", "0.0.0.0:8080")]] {
+        assert_eq!(issue(variables, "ann"), (true, String::new()), "{variables:?}");
+    }
+    for user in ["", "a\nb", &"x".repeat(257)] {
+        let (done, text) = issue(&[], user);
+        assert!(!done && text.contains("--user") && text.contains("1 to 256 bytes"), "{user:?}: {text}");
+    }
+}
+
 /// The README's way to the profile `full`: one command makes the issuer and a token.
 #[tokio::test]
 #[ignore = "needs PostgreSQL and Apache Kafka; run scripts/test"]
