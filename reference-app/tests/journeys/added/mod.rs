@@ -13,6 +13,9 @@ use crate::support::{Buyer, eventually};
 #[derive(Serialize)]
 struct Overrides<'a> {
     data_dir: &'a Path,
+    /// None, whatever the environment has.
+    database: (),
+    kafka: (),
     admin: Listen,
     gateway: Listen,
     order: Listen,
@@ -34,6 +37,8 @@ async fn a_service_is_added_by_one_folder_and_one_line() {
     let any = || Listen { listen: "127.0.0.1:0" };
     let overrides = Overrides {
         data_dir: dir.path(),
+        database: (),
+        kafka: (),
         admin: any(),
         gateway: any(),
         order: any(),
