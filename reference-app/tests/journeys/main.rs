@@ -10,6 +10,7 @@ mod away;
 mod bad_input;
 mod dev_token;
 mod edge;
+mod ends;
 mod faults;
 mod first_use;
 mod metrics;
