@@ -119,7 +119,9 @@ impl System {
         let mut listeners = BTreeMap::new();
         for (name, address) in wanted {
             let listener = listen::bind(address, &format!("{name}.listen")).await?;
-            self.addresses.insert(name, listen::address(&listener)?);
+            let address = listen::address(&listener)?;
+            tracing::info!(listener = name, %address, "bound");
+            self.addresses.insert(name, address);
             listeners.insert(name, listener);
         }
         Ok(listeners)
