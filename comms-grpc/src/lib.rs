@@ -32,6 +32,8 @@ pub mod status;
 pub use client::{Channel, ChannelBuilder};
 pub use key::{key_of, keyed};
 #[cfg(feature = "server")]
-pub use server::{ServerConfig, ServerLayer, ServerService, serve};
+pub use server::{
+    ListenerConfig, Peer, Protocols, RequestBody, ServerConfig, ServerLayer, ServerService, listen, serve,
+};
 pub use status::{from_status, refused, to_status};
 pub use tonic;
