@@ -15,6 +15,8 @@
 //! What breaks it: blocking the executor thread; clocks are not involved, since only what remains
 //! is sent.
 //!
+//! With the feature `server`, `listen` is the accept loop of `serve`: it serves any HTTP service within the same bounds.
+//!
 //! Retry, hedging, breaker and bulkhead stand between the deadline and the transport when they come; TLS
 //! is an option of the transport.
 #![cfg_attr(docsrs, feature(doc_cfg))]

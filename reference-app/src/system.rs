@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, net::SocketAddr, time::Duration};
 
 use comms_core::{Clock, Error, Health, Policy, PolicyConfig, jwt::Verifier};
-use comms_grpc::Channel;
+use comms_grpc::{Channel, ListenerConfig, ServerConfig};
 use comms_ws::{Hub, HubConfig};
 use tokio::net::TcpListener;
 use tonic::service::Routes;
@@ -16,8 +16,10 @@ use crate::{
         db::Db,
         deliveries::Deliveries,
         delivery::Delivery,
+        descriptors::{self, Budget},
         http,
         identity::{self, DevIssuer},
+        limits::Limits,
         listen,
         policies::Policies,
         stages::Stages,
@@ -132,8 +134,13 @@ impl System {
         let metrics = telemetry::init_metrics()?;
         let (health, policies) = (self.health.clone(), self.policies.clone());
         let deliveries = self.deliveries.clone();
+        let budget =
+            Budget::of(descriptors::raise(), listeners.len() - usize::from(listeners.contains_key("admin")));
+        let limits = Limits::new(self.config.listeners.clone(), budget);
         if let Some(listener) = listeners.remove("admin") {
-            let serve = move |told| admin::serve(listener, health, policies, deliveries, metrics, told);
+            let bounds = limits.admin();
+            let serve =
+                move |told| admin::serve(listener, bounds, health, policies, deliveries, metrics, told);
             self.stages.admin.spawn("admin", serve);
         }
         let verifier = self.verifier()?;
@@ -142,14 +149,14 @@ impl System {
         if let Some(listener) = listeners.remove("payment") {
             let db = self.open(payment::SCHEMA, &payment::MIGRATIONS).await?;
             let service = PaymentService::new(db, self.config.payment.limit_minor, self.clock.clone());
-            self.serve_grpc("payment grpc", listener, service.routes());
+            self.serve_grpc("payment grpc", listener, limits.grpc("payment"), service.routes());
             sources.push(service.source());
             subscriptions.extend(service.subscriptions());
         }
         if let Some(listener) = listeners.remove("order") {
             let db = self.open(order::SCHEMA, &order::MIGRATIONS).await?;
             let service = OrderService::new(db, self.clock.clone());
-            self.serve_grpc("order grpc", listener, service.routes());
+            self.serve_grpc("order grpc", listener, limits.grpc("order"), service.routes());
             sources.push(service.source());
             let payments = self.channel("payment", self.config.payment.url.as_deref())?;
             let policy = self.policy("payment", &self.config.policies.payment)?;
@@ -159,7 +166,7 @@ impl System {
             let db = self.open(notification::SCHEMA, &notification::MIGRATIONS).await?;
             let hub = self.hub()?;
             let service = NotificationService::new(db, hub.clone(), self.clock.clone());
-            self.serve_sockets(listener, service.routes(verifier.clone()), hub);
+            self.serve_sockets(listener, limits.http("notification"), service.routes(verifier.clone()), hub);
             sources.push(service.source());
             subscriptions.extend(service.subscriptions());
         }
@@ -174,7 +181,8 @@ impl System {
         // The edge last: nobody is let in before there is somebody behind it.
         if let Some(listener) = listeners.remove("gateway") {
             let routes = self.gateway(verifier)?.routes();
-            self.stages.edge.spawn("gateway", move |told| http::serve(listener, routes, told.wait()));
+            let limits = limits.http("gateway");
+            self.stages.edge.spawn("gateway", move |told| http::serve(listener, routes, limits, told.wait()));
         }
         Ok(())
     }
@@ -256,20 +264,20 @@ impl System {
         }))
     }
 
-    fn serve_grpc(&self, name: &'static str, listener: TcpListener, routes: Routes) {
+    fn serve_grpc(&self, name: &'static str, listener: TcpListener, limits: ServerConfig, routes: Routes) {
         let clock = self.clock.clone();
-        self.stages.calls.spawn(name, move |told| {
-            comms_grpc::serve(listener, routes, comms_grpc::ServerConfig::default(), clock, told.wait())
-        });
+        self.stages
+            .calls
+            .spawn(name, move |told| comms_grpc::serve(listener, routes, limits, clock, told.wait()));
     }
 
-    fn serve_sockets(&self, listener: TcpListener, routes: axum::Router, hub: Hub) {
+    fn serve_sockets(&self, listener: TcpListener, limits: ListenerConfig, routes: axum::Router, hub: Hub) {
         self.stages.sockets.spawn("sockets", move |told| async move {
             let ends = async move {
                 told.wait().await;
                 hub.drain(Duration::from_secs(5)).await;
             };
-            http::serve(listener, routes, ends).await
+            http::serve(listener, routes, limits, ends).await
         });
     }
 }

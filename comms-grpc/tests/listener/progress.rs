@@ -10,7 +10,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::server::{LARGE, LIMIT, Server, closed, eventually, get};
+use crate::server::{FRAME, LARGE, LIMIT, Server, closed, eventually, get};
 
 const WAIT: Duration = Duration::from_secs(5);
 
@@ -59,6 +59,19 @@ async fn an_http2_peer_with_a_window_of_zero_is_cut() {
             eventually("the responses are dropped", || server.alive.load(SeqCst) == 0).await;
         }
     }
+}
+
+#[tokio::test]
+async fn what_an_http2_peer_does_not_read_is_bounded() {
+    let server = Server::of(Protocols::Http2).await;
+    let (client, connection) = server.http2(0).await;
+    let mut streams = Vec::new();
+    for _ in 0..20 {
+        streams.push(get(&client, "/frames").await);
+    }
+    connection.await.unwrap().unwrap_err();
+    let taken = server.taken.load(SeqCst);
+    assert!(taken > 0 && taken <= 20 * (64 * 1024 + 2 * FRAME), "{taken}");
 }
 
 /// New streams, and resets of old ones, are not progress of those that wait.

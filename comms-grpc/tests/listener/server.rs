@@ -31,6 +31,7 @@ use tokio::{
 pub(crate) const LIMIT: Duration = Duration::from_millis(500);
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub(crate) const LARGE: usize = 16 << 20;
+pub(crate) const FRAME: usize = 16 << 10;
 
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
@@ -38,6 +39,8 @@ pub(crate) struct Server {
     pub(crate) ended: JoinHandle<Result<(), Error>>,
     /// Requests whose handler or response body is alive.
     pub(crate) alive: Arc<AtomicUsize>,
+    /// Bytes that were taken of response bodies.
+    pub(crate) taken: Arc<AtomicUsize>,
 }
 
 impl Server {
@@ -48,15 +51,15 @@ impl Server {
         (config.head_timeout, config.progress_timeout) = (LIMIT, LIMIT);
         change(&mut config);
         let (stop, stopped) = oneshot::channel();
-        let alive = Arc::<AtomicUsize>::default();
-        let counted = alive.clone();
+        let (alive, taken) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+        let counted = (alive.clone(), taken.clone());
         let service = move |_| {
-            let counted = counted.clone();
-            tower::service_fn(move |request| answer(request, Alive::new(&counted)))
+            let (alive, taken) = counted.clone();
+            tower::service_fn(move |request| answer(request, Alive::new(&alive, &taken)))
         };
         let shutdown = async move { drop(stopped.await) };
         let ended = tokio::spawn(listen(listener, service, config, Clock::system(), shutdown));
-        Self { address, stop, ended, alive }
+        Self { address, stop, ended, alive, taken }
     }
 
     pub(crate) async fn of(protocols: Protocols) -> Self {
@@ -138,18 +141,21 @@ pub(crate) async fn eventually(what: &str, test: impl Fn() -> bool) {
     panic!("not within 10 s: {what}");
 }
 
-struct Alive(Arc<AtomicUsize>);
+struct Alive {
+    alive: Arc<AtomicUsize>,
+    taken: Arc<AtomicUsize>,
+}
 
 impl Alive {
-    fn new(count: &Arc<AtomicUsize>) -> Self {
-        count.fetch_add(1, SeqCst);
-        Self(count.clone())
+    fn new(alive: &Arc<AtomicUsize>, taken: &Arc<AtomicUsize>) -> Self {
+        alive.fetch_add(1, SeqCst);
+        Self { alive: alive.clone(), taken: taken.clone() }
     }
 }
 
 impl Drop for Alive {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, SeqCst);
+        self.alive.fetch_sub(1, SeqCst);
     }
 }
 
@@ -161,6 +167,7 @@ async fn answer(mut request: Request<RequestBody>, alive: Alive) -> Result<Respo
             vec![(Duration::ZERO, hello)]
         }
         "/hang" => std::future::pending().await,
+        "/frames" => vec![(Duration::ZERO, Bytes::from(vec![b'x'; FRAME])); 1_000],
         "/large" => vec![(Duration::ZERO, Bytes::from(vec![b'x'; LARGE]))],
         "/pauses" => vec![(Duration::ZERO, hello.clone()), (LIMIT * 3, hello)],
         "/upload" => {
@@ -196,12 +203,12 @@ async fn echo(upgrade: hyper::upgrade::OnUpgrade) {
 struct Frames {
     frames: VecDeque<(Duration, Bytes)>,
     pause: Option<Pin<Box<Sleep>>>,
-    _alive: Alive,
+    alive: Alive,
 }
 
 impl Frames {
     fn new(frames: Vec<(Duration, Bytes)>, alive: Alive) -> Self {
-        Self { frames: frames.into(), pause: None, _alive: alive }
+        Self { frames: frames.into(), pause: None, alive }
     }
 }
 
@@ -218,7 +225,9 @@ impl Body for Frames {
         let timer = self.pause.get_or_insert_with(|| Box::pin(sleep(pause)));
         std::task::ready!(timer.as_mut().poll(cx));
         self.pause = None;
-        Poll::Ready(self.frames.pop_front().map(|(_, data)| Ok(Frame::data(data))))
+        let frame = self.frames.pop_front();
+        self.alive.taken.fetch_add(frame.as_ref().map_or(0, |(_, data)| data.len()), SeqCst);
+        Poll::Ready(frame.map(|(_, data)| Ok(Frame::data(data))))
     }
 
     fn is_end_stream(&self) -> bool {

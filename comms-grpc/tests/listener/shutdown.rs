@@ -1,7 +1,10 @@
 //! The end of a listener.
 
 use std::{
-    sync::atomic::Ordering::SeqCst,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
     time::{Duration, Instant},
 };
 
@@ -10,6 +13,7 @@ use tokio::{
     io::AsyncReadExt,
     time::{sleep, timeout},
 };
+use tracing::{Event, Level, Metadata, Subscriber, span};
 
 use crate::server::{LIMIT, PREFACE, Server, closed, eventually, get};
 
@@ -17,8 +21,42 @@ const DRAIN: Duration = Duration::from_secs(60);
 /// Far below the drain's limit and the head's.
 const SOON: Duration = Duration::from_secs(10);
 
+/// Counts warnings, and takes nothing else.
+#[derive(Clone, Default)]
+struct Warnings(Arc<AtomicUsize>);
+
+impl Warnings {
+    fn count(&self) -> usize {
+        self.0.load(SeqCst)
+    }
+}
+
+impl Subscriber for Warnings {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() == Level::WARN && metadata.is_event()
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, _: &Event<'_>) {
+        self.0.fetch_add(1, SeqCst);
+    }
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
+}
+
 #[tokio::test]
 async fn silent_connections_do_not_delay_the_end() {
+    let warnings = Warnings::default();
+    let _guard = tracing::subscriber::set_default(warnings.clone());
     for protocols in [Protocols::Http, Protocols::Http2] {
         let server = Server::start(|config| {
             config.protocols = protocols;
@@ -48,6 +86,7 @@ async fn silent_connections_do_not_delay_the_end() {
             assert!(closed(socket, SOON).await);
         }
     }
+    assert_eq!(warnings.count(), 0, "no request was cut");
 }
 
 #[tokio::test]
@@ -67,6 +106,8 @@ async fn requests_in_flight_are_finished() {
 
 #[tokio::test]
 async fn requests_that_never_end_are_cut_at_the_drains_limit() {
+    let warnings = Warnings::default();
+    let _guard = tracing::subscriber::set_default(warnings.clone());
     let server = Server::start(|config| config.drain = LIMIT).await;
     let (client, _connection) = server.http2(65_535).await;
     let http2 = tokio::spawn(async move {
@@ -80,6 +121,7 @@ async fn requests_that_never_end_are_cut_at_the_drains_limit() {
     server.stop.send(()).unwrap();
     timeout(SOON, server.ended).await.expect("bounded").unwrap().unwrap();
     assert!(begun.elapsed() >= LIMIT);
+    assert_eq!(warnings.count(), 1);
     assert!(closed(&mut http1, SOON).await && http2.await.unwrap());
     eventually("the handlers are dropped", || server.alive.load(SeqCst) == 0).await;
 }

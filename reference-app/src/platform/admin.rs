@@ -13,6 +13,7 @@ use axum::{
     routing::{get, post},
 };
 use comms_core::{Error, ErrorKind, Health, health::Report, resilience::PolicySnapshot, shutdown::Told};
+use comms_grpc::ListenerConfig;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
@@ -23,12 +24,13 @@ use super::{
     policies::Policies,
 };
 
-/// Serves until `shutdown`.
+/// Serves within `limits` until `shutdown`.
 ///
 /// # Errors
 /// Those of [`http::serve`].
 pub async fn serve(
     listener: TcpListener,
+    limits: ListenerConfig,
     health: Health,
     policies: Policies,
     deliveries: Deliveries,
@@ -47,7 +49,7 @@ pub async fn serve(
         .route("/holds/{service}/{relay}/release", post(release))
         .with_state(deliveries);
     let routes = probes.merge(guards).merge(held).route("/metrics", get(scrape));
-    let served = http::serve(listener, routes, shutdown.wait());
+    let served = http::serve(listener, routes, limits, shutdown.wait());
     tokio::select! {
         end = served => end,
         () = upkeep(&metrics) => Ok(()),

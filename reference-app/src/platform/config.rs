@@ -1,10 +1,11 @@
 //! One configuration tree: defaults of the profile, then a TOML file, then `COMMS_…` environment
 //! variables with `__` between levels, then the command line. Unknown keys are refused.
 
+mod duration;
 mod load;
 mod redact;
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use comms_core::{Error, PolicyConfig};
 use serde::{Deserialize, Serialize};
@@ -58,6 +59,8 @@ pub struct Config {
     pub log: Log,
     /// `/livez`, `/readyz`, `/metrics`, `/policies`.
     pub admin: Listen,
+    /// The limits of every listener.
+    pub listeners: Listeners,
     /// When readiness and liveness say so.
     pub health: Health,
     /// The REST edge.
@@ -132,6 +135,22 @@ pub struct Policies {
 pub struct Listen {
     /// Address and port; port 0 takes a free one.
     pub listen: SocketAddr,
+}
+
+/// The limits of every listener.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listeners {
+    /// How long a peer may take to send a request head, or the HTTP/2 handshake.
+    #[serde(with = "duration")]
+    pub head_timeout: Duration,
+    /// How long nothing may move on a connection while something is owed on it.
+    #[serde(with = "duration")]
+    pub progress_timeout: Duration,
+    /// Connections of one listener at a time; without it, a share of the descriptors of the process.
+    pub max_connections: Option<usize>,
+    /// Connections of one address at one listener; without it, half of all.
+    pub max_connections_per_address: Option<usize>,
 }
 
 /// The REST edge.
@@ -320,6 +339,15 @@ impl Config {
                 self.auth.public_key_file.is_none() && !self.gateway.listen.ip().is_loopback(),
                 "without auth.public_key_file anybody gets a token for any user, and gateway.listen can be \
                  reached from elsewhere: configure the key, or listen on 127.0.0.1",
+            ),
+            (
+                self.listeners.head_timeout.is_zero() || self.listeners.progress_timeout.is_zero(),
+                "listeners.head_timeout and listeners.progress_timeout must not be zero",
+            ),
+            (
+                self.listeners.max_connections == Some(0)
+                    || self.listeners.max_connections_per_address == Some(0),
+                "listeners.max_connections and listeners.max_connections_per_address must be at least 1",
             ),
             (!(1..=3_600).contains(&self.shutdown_seconds), "shutdown_seconds must be 1 to 3600"),
             (

@@ -7,6 +7,7 @@ mod support;
 mod away;
 mod bad_input;
 mod faults;
+mod hostile;
 mod order;
 mod peer;
 mod poison;

@@ -15,6 +15,7 @@ pub struct Process {
     env: Vec<(String, String)>,
     log: PathBuf,
     admin: u16,
+    descriptors: Option<u32>,
     child: Option<Child>,
 }
 
@@ -33,12 +34,31 @@ impl Process {
     /// A process that is not running yet; its output goes to `dir/<name>.log`.
     pub fn new(name: &str, dir: &Path, admin: u16, args: &[&str], env: Vec<(String, String)>) -> Self {
         let args = args.iter().map(ToString::to_string).collect();
-        Self { name: name.to_owned(), args, env, log: dir.join(format!("{name}.log")), admin, child: None }
+        let log = dir.join(format!("{name}.log"));
+        Self { name: name.to_owned(), args, env, log, admin, descriptors: None, child: None }
+    }
+
+    /// Bounds the open files of the process from its next start, so that it cannot raise the bound.
+    pub fn limit_descriptors(&mut self, limit: u32) {
+        self.descriptors = Some(limit);
+    }
+
+    /// The program, under the limit of open files if there is one.
+    fn command(&self) -> Command {
+        let program = Self::program();
+        let Some(limit) = self.descriptors else { return program };
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\"")]).arg(program.get_program());
+        for (name, _) in program.get_envs() {
+            shell.env_remove(name);
+        }
+        shell
     }
 
     pub fn spawn(&mut self) {
         let log: File = OpenOptions::new().create(true).append(true).open(&self.log).unwrap();
-        let child = Self::program()
+        let child = self
+            .command()
             .args(&self.args)
             .envs(self.env.iter().map(|(k, v)| (k, v)))
             .stdin(Stdio::null())
