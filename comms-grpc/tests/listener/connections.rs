@@ -110,6 +110,25 @@ async fn limits_of_zero_are_refused_by_name() {
 }
 
 #[tokio::test]
+async fn limits_for_ever_are_no_panic() {
+    for protocols in [Protocols::Http, Protocols::Http2] {
+        let server = Server::start(|config| {
+            config.protocols = protocols;
+            (config.head_timeout, config.progress_timeout) = (Duration::MAX, Duration::MAX);
+            (config.drain, config.max_connections) = (Duration::MAX, usize::MAX);
+            config.max_connection_age = Some(Duration::MAX);
+            config.max_connection_age_grace = Duration::MAX;
+        })
+        .await;
+        let (client, connection) = server.http2(65_535).await;
+        drop(crate::server::get(&client, "/").await);
+        server.stop.send(()).unwrap();
+        timeout(Duration::from_secs(5), server.ended).await.expect("ends").unwrap().unwrap();
+        connection.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_connection_of_its_age_is_closed_gracefully() {
     let server = Server::start(|config| {
         config.protocols = Protocols::Http2;

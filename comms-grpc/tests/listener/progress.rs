@@ -164,6 +164,24 @@ async fn a_request_body_that_stops_is_cut_and_a_slow_one_is_not() {
     assert!(text.ends_with("10"), "{text}");
 }
 
+#[tokio::test]
+async fn http2_request_bodies_that_stop_are_cut_unless_another_request_runs() {
+    let server = Server::of(Protocols::Http).await;
+    let (client, connection) = server.http2(65_535).await;
+    let mut late = tokio::spawn({
+        let client = client.clone();
+        async move { get(&client, "/late").await.data().await.unwrap().unwrap() }
+    });
+    let mut uploads = Vec::new();
+    for _ in 0..3 {
+        let request = Request::post("http://x/upload").body(()).unwrap();
+        uploads.push(client.clone().ready().await.unwrap().send_request(request, false).unwrap());
+    }
+    assert_eq!((&mut late).await.unwrap(), "hello");
+    timeout(LIMIT + WAIT, connection).await.expect("cut").unwrap().unwrap_err();
+    eventually("the handlers are dropped", || server.alive.load(SeqCst) == 0).await;
+}
+
 /// A client stream of gRPC may be without messages for long; its deadline ends it.
 #[tokio::test]
 async fn an_http2_request_body_may_pause() {

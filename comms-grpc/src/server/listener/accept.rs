@@ -181,7 +181,7 @@ impl Closed {
             End::Cut(Limit::Head, _) => self.head.increment(1),
             End::Cut(Limit::Progress, requests) => {
                 self.progress.increment(1);
-                tracing::info!(listener, requests, "a connection without progress was cut");
+                tracing::debug!(listener, requests, "a connection without progress was cut");
             }
             End::Cut(Limit::Drain, requests) => return requests.max(1),
             End::Cut(Limit::Age | Limit::Farewell, _) => {}

@@ -2,10 +2,8 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed},
+    atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
 };
-
-use super::preface::Preface;
 
 /// How many are open of something, and a number that changes with each step of one of them.
 #[derive(Debug, Default)]
@@ -50,30 +48,19 @@ pub(super) struct Activity {
     pub(super) writes: Count,
     /// Request bodies that a handler waits for; a step is a frame that arrived.
     pub(super) uploads: Count,
-    version: AtomicU8,
+    http2: AtomicBool,
     reset: AtomicBool,
 }
 
-const HTTP1: u8 = 1;
-const HTTP2: u8 = 2;
-
 impl Activity {
-    /// The first bytes of the peer are known.
-    pub(super) fn know(&self, preface: Preface) {
-        match preface {
-            Preface::Http1 => self.version.store(HTTP1, Relaxed),
-            Preface::Http2 => self.version.store(HTTP2, Relaxed),
-            _ => {}
-        }
-    }
-
-    pub(super) fn is_http1(&self) -> bool {
-        self.version.load(Relaxed) == HTTP1
+    /// The HTTP/2 handshake is complete.
+    pub(super) fn shake_hands(&self) {
+        self.http2.store(true, Relaxed);
     }
 
     /// Whether the HTTP/2 handshake is complete.
     pub(super) fn is_http2(&self) -> bool {
-        self.version.load(Relaxed) == HTTP2
+        self.http2.load(Relaxed)
     }
 
     /// Lets the socket be closed by a reset, so that the kernel keeps nothing for a peer that does not read.

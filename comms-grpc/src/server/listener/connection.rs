@@ -78,7 +78,7 @@ where
             }
             if !ended && ending.as_mut().poll(cx).is_ready() {
                 ended = true;
-                watch.drain(config.drain);
+                watch.end(config.drain);
                 connection.as_mut().graceful_shutdown();
                 continue;
             }

@@ -9,17 +9,19 @@
 //!   connection.
 //! - **Progress.** A connection on which nothing moves for [`ListenerConfig::progress_timeout`] while something is owed is
 //!   cut. What is owed: bytes that the socket does not accept, response data that the peer's HTTP/2 window does not
-//!   admit, and the body of an HTTP/1 request that a handler waits for. A handler that works, a response stream without
-//!   data to send, and an upgraded connection owe nothing. Pings are not progress.
+//!   admit, and request bodies if all handlers of the connection wait for theirs (not with [`Protocols::Http2`]: a gRPC
+//!   stream without messages is usual). A handler that works, a response stream without data to send, and an upgraded
+//!   connection owe nothing. Pings are not progress.
 //! - **Bytes.** One connection holds at most `max_streams` responses. Of each response it holds at most 64 KiB and two
-//!   chunks as the handler made them; the heads of requests are bounded by 64 KiB (HTTP/1) and 16 KiB (HTTP/2).
+//!   chunks as the handler made them. Request heads are bounded by 64 KiB (HTTP/1) and 16 KiB (HTTP/2), request bodies that
+//!   handlers have not read by 1 MiB for each HTTP/2 connection.
 //! - **Connections.** They are bounded in all and by address, from accept to the close of the socket, also after an upgrade.
 //! - **Shutdown.** Connections without a request in flight are closed at once. Requests in flight have
 //!   [`ListenerConfig::drain`].
 //!
-//! What breaks it: a handler that blocks its thread. HTTP/2 request bodies that stop in the middle are bounded by the
-//! handler's own limit. A handler of an HTTP/1 client that has gone is not cancelled before it answers, because a client
-//! that closes its sending side after the request gets its response.
+//! What breaks it: a handler that blocks its thread. A handler of an HTTP/1 client that has gone is not cancelled before it
+//! answers, because a client that closes its sending side after the request gets its response. An HTTP/2 connection without
+//! requests stays open while its peer answers pings.
 
 mod accept;
 mod activity;

@@ -79,7 +79,10 @@ impl RequestBody {
     fn wait(&mut self, waiting: bool) {
         match (self.waiting, waiting) {
             (false, true) => self.activity.uploads.begin(),
-            (true, false) => self.activity.uploads.end(),
+            (true, false) => {
+                self.activity.uploads.step();
+                self.activity.uploads.end();
+            }
             (true, true) | (false, false) => {}
         }
         self.waiting = waiting;

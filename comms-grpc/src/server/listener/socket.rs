@@ -50,7 +50,9 @@ impl AsyncRead for Socket {
         let poll = Pin::new(&mut self.stream).poll_read(cx, buf);
         if !self.preface.is_known() && poll.is_ready() {
             self.preface = self.preface.read(&buf.filled()[before..]);
-            self.activity.know(self.preface);
+            if self.preface == Preface::Http2 {
+                self.activity.shake_hands();
+            }
         }
         poll
     }

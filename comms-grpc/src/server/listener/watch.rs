@@ -5,12 +5,14 @@ use std::time::{Duration, Instant};
 use comms_core::Clock;
 
 use super::{
-    ListenerConfig,
+    ListenerConfig, Protocols,
     activity::{Activity, Count},
 };
 
-/// How long an HTTP/2 peer without a request in flight may take to answer the GOAWAY.
+/// How long an HTTP/2 peer without a request in flight may take to answer the GOAWAY at shutdown.
 const FAREWELL: Duration = Duration::from_millis(500);
+/// Longer than any connection lives, and short enough to calculate with.
+const YEAR: Duration = Duration::from_secs(365 * 24 * 3_600);
 
 /// What ends at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,9 +59,13 @@ pub(super) struct Watch {
     clock: Clock,
     head_timeout: Duration,
     progress_timeout: Duration,
+    /// Whether a handler that waits for a request body is owed it. A gRPC stream without messages is usual.
+    awaits_uploads: bool,
     age: Option<Instant>,
     /// Until when the connection drains.
     drain: Option<Instant>,
+    /// Whether the listener ends.
+    ending: bool,
     /// The calls, while there is none.
     idle: Still,
     chunks: Still,
@@ -71,12 +77,14 @@ impl Watch {
     pub(super) fn new(config: &ListenerConfig, clock: Clock) -> Self {
         let accepted = clock.now();
         // Spread, so that peers that came together do not come again together.
-        let age = config.max_connection_age.map(|age| age.mul_f64(0.9 + 0.2 * clock.random_unit()));
+        let spread = 0.9 + 0.2 * clock.random_unit();
         Self {
             head_timeout: config.head_timeout,
             progress_timeout: config.progress_timeout,
-            age: age.and_then(|age| accepted.checked_add(age)),
+            awaits_uploads: config.protocols == Protocols::Http,
+            age: config.max_connection_age.map(|age| accepted + age.min(YEAR).mul_f64(spread)),
             drain: None,
+            ending: false,
             idle: Still { steps: 0, since: Some(accepted) },
             chunks: Still::default(),
             writes: Still::default(),
@@ -85,9 +93,15 @@ impl Watch {
         }
     }
 
-    /// Begins the drain, or shortens it to `limit` from now.
+    /// Lets the requests in flight run on for `limit`, because the listener ends.
+    pub(super) fn end(&mut self, limit: Duration) {
+        self.ending = true;
+        self.drain(limit);
+    }
+
+    /// Lets the requests in flight run on for `limit`, or for what is left of an earlier drain.
     pub(super) fn drain(&mut self, limit: Duration) {
-        let until = self.clock.now() + limit;
+        let until = self.clock.now() + limit.min(YEAR);
         self.age = None;
         self.drain = Some(self.drain.map_or(until, |earlier| earlier.min(until)));
     }
@@ -103,13 +117,13 @@ impl Watch {
         let Self { clock, .. } = self;
         let http2 = activity.is_http2();
         // An HTTP/2 connection without a request is no fault; it has to end only while it drains.
-        let quiet = activity.is_idle() && (!http2 || self.drain.is_some());
+        let quiet = activity.is_idle() && (!http2 || self.ending);
         let quiet = self.idle.since(&activity.calls, quiet, clock);
         let head = quiet.filter(|_| !http2);
         let chunks = self.chunks.since(&activity.chunks, activity.chunks.open() > 0, clock);
         let writes = self.writes.since(&activity.writes, activity.writes.open() > 0, clock);
-        // An HTTP/2 connection carries other requests as well, and a stream without messages is usual in gRPC.
-        let uploads = activity.uploads.open() > 0 && activity.is_http1();
+        let waiting = activity.uploads.open();
+        let uploads = self.awaits_uploads && waiting > 0 && waiting == activity.calls.open();
         let uploads = self.uploads.since(&activity.uploads, uploads, clock);
         let drain = self.drain.map(|until| match quiet.map(|since| since + FAREWELL) {
             Some(farewell) if farewell < until => (farewell, Limit::Farewell),

@@ -31,6 +31,36 @@ async fn connections_of_one_address_are_bounded_by_every_listener_embedded() {
     }
 }
 
+/// Bounds that are higher than what the operating system gives.
+#[tokio::test]
+async fn a_process_without_descriptors_recovers_embedded() {
+    descriptors::raise();
+    let mut attacked = Attacked::start(&[
+        ("COMMS_LISTENERS__HEAD_TIMEOUT", "2s"),
+        ("COMMS_LISTENERS__MAX_CONNECTIONS", "5000"),
+        ("COMMS_LISTENERS__MAX_CONNECTIONS_PER_ADDRESS", "5000"),
+    ])
+    .await;
+    let process = &mut attacked.marketplace.processes[0];
+    assert!(process.terminate().await.success());
+    process.limit_descriptors(300);
+    process.spawn();
+    attacked.marketplace.ready().await;
+    attacked.serves("before").await;
+    let peers = (0..500).map(|_| attacked.targets[0].connect());
+    let silent = join_all(peers).await;
+    let process = &attacked.marketplace.processes[0];
+    eventually("descriptors are used up", WAIT, async || {
+        process.log().contains("connections cannot be accepted").then_some(())
+    })
+    .await;
+    attacked.serves("behind").await;
+    // It did not spin: the warning is not repeated within ten seconds.
+    let warnings = process.log().matches("connections cannot be accepted").count();
+    assert!(warnings <= 10, "{warnings}");
+    drop(silent);
+}
+
 /// A client from another address of this machine.
 fn neighbour() -> Client {
     let address: IpAddr = [127, 0, 0, 2].into();
