@@ -104,6 +104,13 @@ async fn an_idle_http2_connection_stays_open() {
 }
 
 #[tokio::test]
+async fn an_http2_peer_that_answers_no_ping_is_disconnected() {
+    let server = Server::start(|config| config.keep_alive = LIMIT).await;
+    let mut silent = server.send(&[PREFACE, &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat()).await;
+    assert!(closed(&mut silent, LIMIT * 2 + Duration::from_secs(3)).await);
+}
+
+#[tokio::test]
 async fn a_client_that_closes_its_sending_side_gets_its_response() {
     let server = Server::of(Protocols::Http).await;
     for path in ["/", "/late"] {

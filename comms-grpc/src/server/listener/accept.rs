@@ -184,7 +184,7 @@ impl Closed {
                 tracing::debug!(listener, requests, "a connection without progress was cut");
             }
             End::Cut(Limit::Drain, requests) => return requests.max(1),
-            End::Cut(Limit::Age | Limit::Farewell, _) => {}
+            End::Cut(Limit::Age | Limit::Goaway, _) => {}
         }
         0
     }

@@ -54,7 +54,7 @@ pub(super) struct Activity {
 
 impl Activity {
     /// The HTTP/2 handshake is complete.
-    pub(super) fn shake_hands(&self) {
+    pub(super) fn complete_handshake(&self) {
         self.http2.store(true, Relaxed);
     }
 

@@ -52,7 +52,7 @@ pub use service::RequestBody;
 pub struct Peer {
     /// The address of the peer.
     pub remote: SocketAddr,
-    /// The address that the peer connected to, if the operating system tells it.
+    /// The address that the peer connected to, if the operating system reports it.
     pub local: Option<SocketAddr>,
 }
 

@@ -51,7 +51,7 @@ impl AsyncRead for Socket {
         if !self.preface.is_known() && poll.is_ready() {
             self.preface = self.preface.read(&buf.filled()[before..]);
             if self.preface == Preface::Http2 {
-                self.activity.shake_hands();
+                self.activity.complete_handshake();
             }
         }
         poll

@@ -10,7 +10,7 @@ use super::{
 };
 
 /// How long an HTTP/2 peer without a request in flight may take to answer the GOAWAY at shutdown.
-const FAREWELL: Duration = Duration::from_millis(500);
+const GOAWAY_TIMEOUT: Duration = Duration::from_millis(500);
 /// Longer than any connection lives, and short enough to calculate with.
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3_600);
 
@@ -24,7 +24,7 @@ pub(super) enum Limit {
     /// The connection reached its age.
     Age,
     /// The peer did not answer the GOAWAY.
-    Farewell,
+    Goaway,
     /// Requests in flight ran on for as long as they may.
     Drain,
 }
@@ -125,8 +125,8 @@ impl Watch {
         let waiting = activity.uploads.open();
         let uploads = self.awaits_uploads && waiting > 0 && waiting == activity.calls.open();
         let uploads = self.uploads.since(&activity.uploads, uploads, clock);
-        let drain = self.drain.map(|until| match quiet.map(|since| since + FAREWELL) {
-            Some(farewell) if farewell < until => (farewell, Limit::Farewell),
+        let drain = self.drain.map(|until| match quiet.map(|since| since + GOAWAY_TIMEOUT) {
+            Some(goaway) if goaway < until => (goaway, Limit::Goaway),
             _ => (until, Limit::Drain),
         });
         let head = head.and_then(|since| since.checked_add(self.head_timeout));
