@@ -10,7 +10,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::server::{FRAME, LARGE, LIMIT, Server, closed, eventually, get};
+use crate::server::{FRAME, LARGE, LIMIT, PREFACE, Server, closed, eventually, get};
 
 const WAIT: Duration = Duration::from_secs(5);
 
@@ -23,6 +23,16 @@ async fn a_pipelining_peer_that_reads_nothing_is_cut() {
     timeout(LIMIT + WAIT, pipeline).await.expect("cut");
     eventually("the response is dropped", || server.alive.load(SeqCst) == 0).await;
     server.serves().await;
+}
+
+/// No response is owed to it: what it does not read are the acknowledgements of its pings.
+#[tokio::test]
+async fn an_http2_peer_that_pings_and_reads_nothing_is_cut() {
+    let server = Server::of(Protocols::Http2).await;
+    let mut socket = server.send(&[PREFACE, &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat()).await;
+    let pings = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8].repeat(1_000);
+    let flood = async { while socket.write_all(&pings).await.is_ok() {} };
+    timeout(LIMIT + WAIT * 2, flood).await.expect("cut");
 }
 
 #[tokio::test]
@@ -69,7 +79,7 @@ async fn what_an_http2_peer_does_not_read_is_bounded() {
     for _ in 0..20 {
         streams.push(get(&client, "/frames").await);
     }
-    connection.await.unwrap().unwrap_err();
+    timeout(LIMIT + WAIT, connection).await.expect("cut").unwrap().unwrap_err();
     let taken = server.taken.load(SeqCst);
     assert!(taken > 0 && taken <= 20 * (64 * 1024 + 2 * FRAME), "{taken}");
 }

@@ -85,7 +85,6 @@ pub(super) struct Call(Arc<Activity>);
 impl Call {
     pub(super) fn begin(activity: &Arc<Activity>) -> Self {
         activity.calls.begin();
-        activity.calls.step();
         Self(activity.clone())
     }
 
