@@ -13,6 +13,7 @@ mod edge;
 mod ends;
 mod faults;
 mod first_use;
+mod hostile;
 mod metrics;
 mod order;
 mod orders_list;

@@ -47,6 +47,11 @@ impl Process {
         }
     }
 
+    /// Bounds the open files of the process from its next start, so that it cannot raise the bound.
+    pub fn limit_descriptors(&mut self, limit: u32) {
+        self.run_by(&format!("ulimit -n {limit}; exec \"$0\" \"$@\""));
+    }
+
     pub fn spawn(&mut self) {
         let log: File = OpenOptions::new().create(true).append(true).open(&self.log).unwrap();
         let mut program = Self::program();

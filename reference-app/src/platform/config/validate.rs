@@ -27,8 +27,24 @@ impl Config {
     fn validate_values(&self) -> Result<(), Error> {
         let owner = self.relay.owner.as_ref();
         let seconds = Duration::from_secs;
-        let table: [(bool, &[&str], &str); 9] = [
+        let table: [(bool, &[&str], &str); 13] = [
             (self.roles.is_empty(), &["roles"], "no role to run: leave it out, or name some"),
+            (self.listeners.head_timeout.is_zero(), &["listeners", "head_timeout"], "must be more than 0s"),
+            (
+                self.listeners.progress_timeout.is_zero(),
+                &["listeners", "progress_timeout"],
+                "must be more than 0s",
+            ),
+            (
+                self.listeners.max_connections == Some(0),
+                &["listeners", "max_connections"],
+                "must be at least 1",
+            ),
+            (
+                self.listeners.max_connections_per_address == Some(0),
+                &["listeners", "max_connections_per_address"],
+                "must be at least 1",
+            ),
             (self.auth.clock_skew > seconds(300), &["auth", "clock_skew"], "must be at most 5m"),
             (self.consumer.attempts == 0, &["consumer", "attempts"], "must be at least 1"),
             (
