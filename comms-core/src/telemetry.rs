@@ -39,6 +39,11 @@ pub const HTTP_SERVER_DURATION: &str = "http_server_request_duration_seconds";
 pub const RPC_SERVER_DURATION: &str = "rpc_server_call_duration_seconds";
 /// Histogram, seconds: gRPC calls made. `rpc.client.call.duration`.
 pub const RPC_CLIENT_DURATION: &str = "rpc_client_call_duration_seconds";
+/// Gauge: open connections of a listener.
+pub const CONNECTIONS: &str = "comms_connections";
+/// Counter: connections that a listener closed because of a limit, by `reason`: `address_limit`, `head_timeout`,
+/// `progress_timeout`.
+pub const CONNECTIONS_CLOSED: &str = "comms_connections_closed_total";
 /// Gauge: open WebSocket sessions.
 pub const WS_SESSIONS: &str = "comms_ws_sessions";
 /// Counter: frames handed to sockets.

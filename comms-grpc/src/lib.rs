@@ -15,6 +15,8 @@
 //! What breaks it: blocking the executor thread; clocks are not involved, since only what remains
 //! is sent.
 //!
+//! With the feature `server`, `listen` is the accept loop of `serve`: it serves any HTTP service within the same bounds.
+//!
 //! Retry, hedging, breaker and bulkhead stand between the deadline and the transport when they come; TLS
 //! is an option of the transport.
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -32,6 +34,8 @@ pub mod status;
 pub use client::{Channel, ChannelBuilder};
 pub use key::{key_of, keyed};
 #[cfg(feature = "server")]
-pub use server::{ServerConfig, ServerLayer, ServerService, serve};
+pub use server::{
+    ListenerConfig, Peer, Protocols, RequestBody, ServerConfig, ServerLayer, ServerService, listen, serve,
+};
 pub use status::{from_status, refused, to_status};
 pub use tonic;

@@ -12,8 +12,10 @@ use crate::platform::{
     db::Db,
     deliveries::Deliveries,
     delivery::{Delivery, Handled, Source},
+    descriptors::{self, Budget},
     http,
     identity::Identity,
+    limits::Limits,
     listen,
     policies::Policies,
     service::{Database, Host, Parts, Protocol, Serves, Service},
@@ -119,7 +121,9 @@ impl System {
         let mut listeners = BTreeMap::new();
         for (name, address) in wanted {
             let listener = listen::bind(address, &format!("{name}.listen")).await?;
-            self.addresses.insert(name, listen::address(&listener)?);
+            let address = listen::address(&listener)?;
+            tracing::info!(listener = name, %address, "bound");
+            self.addresses.insert(name, address);
             listeners.insert(name, listener);
         }
         Ok(listeners)
@@ -129,7 +133,10 @@ impl System {
         &mut self,
         mut listeners: BTreeMap<&'static str, TcpListener>,
     ) -> Result<(), Error> {
-        self.serve_admin(listeners.remove(ADMIN))?;
+        let admin = listeners.remove(ADMIN);
+        let limits =
+            Limits::new(self.config.listeners.clone(), Budget::of(descriptors::raise(), listeners.len()));
+        self.serve_admin(admin, &limits)?;
         let identity = Identity::load(&self.config, &self.clock)?;
         let running: Vec<&'static Service> = self.config.running().collect();
         let (mut sources, mut subscriptions, mut served) = (Vec::new(), Vec::new(), Vec::new());
@@ -153,7 +160,7 @@ impl System {
         delivery.start(sources, subscriptions)?;
         for (name, listener, serves) in served {
             if let Some(listener) = listener {
-                self.serve(name, listener, serves);
+                self.serve(name, listener, &limits, serves);
             }
         }
         Ok(())
@@ -210,7 +217,7 @@ impl System {
         Ok(db)
     }
 
-    fn serve_admin(&self, listener: Option<TcpListener>) -> Result<(), Error> {
+    fn serve_admin(&self, listener: Option<TcpListener>, limits: &Limits) -> Result<(), Error> {
         let admin = Admin {
             health: self.health.clone(),
             policies: self.policies.clone(),
@@ -220,30 +227,33 @@ impl System {
             clock: self.clock.clone(),
         };
         if let Some(listener) = listener {
-            self.stages.admin.spawn(ADMIN, move |told| admin.serve(listener, told));
+            let limits = limits.admin();
+            self.stages.admin.spawn(ADMIN, move |told| admin.serve(listener, limits, told));
         }
         Ok(())
     }
 
-    fn serve(&self, name: &'static str, listener: TcpListener, serves: Serves) {
+    fn serve(&self, name: &'static str, listener: TcpListener, limits: &Limits, serves: Serves) {
         match serves {
             Serves::Nothing => {}
             Serves::Grpc(routes) => {
-                let (config, clock) = (comms_grpc::ServerConfig::default(), self.clock.clone());
+                let (limits, clock) = (limits.grpc(name), self.clock.clone());
                 self.stages
                     .calls
-                    .spawn(name, move |told| comms_grpc::serve(listener, routes, config, clock, told.wait()));
+                    .spawn(name, move |told| comms_grpc::serve(listener, routes, limits, clock, told.wait()));
             }
             Serves::Http(routes) => {
-                self.stages.edge.spawn(name, move |told| http::serve(listener, routes, told.wait()));
+                let limits = limits.http(name);
+                self.stages.edge.spawn(name, move |told| http::serve(listener, routes, limits, told.wait()));
             }
             Serves::Sockets(routes, hub) => {
+                let limits = limits.http(name);
                 self.stages.sockets.spawn(name, move |told| async move {
                     let ends = async move {
                         told.wait().await;
                         hub.drain(HUB_DRAIN).await;
                     };
-                    http::serve(listener, routes, ends).await
+                    http::serve(listener, routes, limits, ends).await
                 });
             }
         }

@@ -3,6 +3,8 @@
 
 servers=(postgres kafka)
 declare -A variables=([postgres]=COMMS_TEST_POSTGRES_URL [kafka]=COMMS_TEST_KAFKA_BROKERS)
+# The same for `cargo run -p reference-app -- --profile full`.
+declare -A settings=([postgres]=COMMS_DATABASE__URL [kafka]=COMMS_KAFKA__BROKERS)
 
 check_names() {
   local name
@@ -75,20 +77,23 @@ status() {
 }
 
 print_env() {
-  local name variable any='' bin
+  local name variable any='' bin address
   for name in "${servers[@]}"; do
     variable=${variables[$name]}
     if given "$name"; then
-      printf 'export %s=%q\n' "$variable" "${!variable}"
+      address=${!variable}
     elif port_of "$name" >/dev/null; then
       alive "$name" || say "$name: not running"
-      echo "export $variable=$(call address "$name")"
+      address=$(call address "$name")
     else
       continue
     fi
     any=1
+    printf 'export %s=%q\n' "$variable" "$address" "${settings[$name]}" "$address"
   done
   [[ -n $any ]] || die "nothing was started yet: scripts/services start"
+  # The broker is alone.
+  echo "export COMMS_KAFKA__REPLICATION_FACTOR=1"
   # Crash tests start clusters of their own.
   bin=$(postgres_bin)
   [[ -z $bin ]] || printf 'export COMMS_TEST_POSTGRES_BIN=%q\n' "$bin"

@@ -50,6 +50,8 @@ pub const METRICS: &[Metric] = &[
     seconds(HTTP_SERVER_DURATION, "Duration of HTTP requests served"),
     seconds(RPC_SERVER_DURATION, "Duration of gRPC calls served, to the end of their stream"),
     seconds(RPC_CLIENT_DURATION, "Duration of gRPC calls made, to the end of their stream"),
+    gauge(CONNECTIONS, "Open connections of a listener"),
+    counter(CONNECTIONS_CLOSED, "Connections that a listener closed because of a limit"),
     gauge(WS_SESSIONS, "Open WebSocket sessions"),
     counter(WS_DELIVERED, "Frames handed to sockets"),
     counter(WS_SLOW_CLOSED, "Sessions closed because their client read too slowly"),

@@ -46,7 +46,7 @@ use crate::{
 ///   this layer refuses and for a status made by [`refused`](crate::refused), and is removed from all other responses.
 ///
 /// A peer that opens a response stream and does not read it keeps what is buffered for it, because the stream is not
-/// polled: [`ServerConfig::max_connection_age`](crate::ServerConfig) bounds that.
+/// polled: [`ServerConfig::progress_timeout`](crate::ServerConfig) bounds that.
 /// [`serve`](crate::serve) applies the layer; it is public for servers that are put together by hand. tonic's
 /// own server has a timer for `grpc-timeout` outside of any layer that may answer CANCELLED first.
 #[derive(Debug, Clone)]

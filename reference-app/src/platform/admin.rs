@@ -14,6 +14,7 @@ use axum::{
     routing::{get, post},
 };
 use comms_core::{Clock, Error, Health, health::Report, resilience::PolicySnapshot, shutdown::Told};
+use comms_grpc::ListenerConfig;
 use garde::Validate;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::{Deserialize, Serialize};
@@ -46,13 +47,18 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Serves until `shutdown`.
+    /// Serves within `limits` until `shutdown`.
     ///
     /// # Errors
     /// Those of [`http::serve`].
-    pub async fn serve(self, listener: TcpListener, shutdown: Told) -> Result<(), Error> {
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        limits: ListenerConfig,
+        shutdown: Told,
+    ) -> Result<(), Error> {
         let metrics = self.metrics.clone();
-        let served = http::serve(listener, self.routes(), shutdown.wait());
+        let served = http::serve(listener, self.routes(), limits, shutdown.wait());
         tokio::select! {
             end = served => end,
             () = upkeep(&metrics) => Ok(()),

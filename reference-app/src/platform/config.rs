@@ -19,16 +19,29 @@ use comms_core::Error;
 
 pub use load::{load, read};
 pub use sections::{
-    Admin, Auth, Consumer, Database, Health, Kafka, Log, LogFormat, Platform, Profile, Relay, Shutdown,
+    Admin, Auth, Consumer, Database, Health, Kafka, Listeners, Log, LogFormat, Platform, Profile, Relay,
+    Shutdown,
 };
 
 pub use self::tree::Tree;
 use super::service::{Section, Service, Topic};
 
 /// The sections of the platform. No service has such a name.
-pub const RESERVED: [&str; 13] = [
-    "profile", "roles", "data_dir", "shutdown", "log", "admin", "health", "database", "kafka", "auth",
-    "relay", "consumer", "policies",
+pub const RESERVED: [&str; 14] = [
+    "profile",
+    "roles",
+    "data_dir",
+    "shutdown",
+    "log",
+    "listeners",
+    "admin",
+    "health",
+    "database",
+    "kafka",
+    "auth",
+    "relay",
+    "consumer",
+    "policies",
 ];
 
 /// The whole configuration. It dereferences to the sections of the platform.

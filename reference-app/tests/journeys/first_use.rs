@@ -27,7 +27,7 @@ async fn follow(process: &Process, before: &str) {
     let log = process.log();
     let blocks = blocks(&log);
     assert_eq!(blocks.len(), 2, "{log}");
-    let (place, watch) = (&blocks[0], &blocks[1]);
+    let (watch, place) = (&blocks[0], &blocks[1]);
     let seen = tempfile::NamedTempFile::new().unwrap();
     let script = format!("{before}\n{watch}");
     let mut watching = shell(&script).stdout(seen.reopen().unwrap()).spawn().unwrap();

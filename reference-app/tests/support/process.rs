@@ -15,6 +15,8 @@ pub struct Process {
     env: Vec<(String, String)>,
     log: PathBuf,
     admin: u16,
+    /// A script for `sh` that runs the program as `"$0" "$@"`.
+    shell: Option<String>,
     child: Option<Child>,
 }
 
@@ -22,23 +24,44 @@ impl Process {
     /// The program, without settings that the tests' own environment may have.
     pub fn program() -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_reference-app"));
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("COMMS_") {
-                command.env_remove(name);
-            }
-        }
+        clean(&mut command);
         command
+    }
+
+    /// From its next start, a script for `sh` runs the program, which it has as `"$0" "$@"`.
+    pub fn run_by(&mut self, script: &str) {
+        self.shell = Some(script.to_owned());
     }
 
     /// A process that is not running yet; its output goes to `dir/<name>.log`.
     pub fn new(name: &str, dir: &Path, admin: u16, args: &[&str], env: Vec<(String, String)>) -> Self {
         let args = args.iter().map(ToString::to_string).collect();
-        Self { name: name.to_owned(), args, env, log: dir.join(format!("{name}.log")), admin, child: None }
+        Self {
+            name: name.to_owned(),
+            args,
+            env,
+            log: dir.join(format!("{name}.log")),
+            admin,
+            shell: None,
+            child: None,
+        }
+    }
+
+    /// Bounds the open files of the process from its next start, so that it cannot raise the bound.
+    pub fn limit_descriptors(&mut self, limit: u32) {
+        self.run_by(&format!("ulimit -n {limit}; exec \"$0\" \"$@\""));
     }
 
     pub fn spawn(&mut self) {
         let log: File = OpenOptions::new().create(true).append(true).open(&self.log).unwrap();
-        let child = Self::program()
+        let mut program = Self::program();
+        if let Some(script) = &self.shell {
+            let path = program.get_program().to_owned();
+            program = Command::new("sh");
+            program.args(["-c", script]).arg(path);
+            clean(&mut program);
+        }
+        let child = program
             .args(&self.args)
             .envs(self.env.iter().map(|(k, v)| (k, v)))
             .stdin(Stdio::null())
@@ -76,11 +99,16 @@ impl Process {
         }
     }
 
+    /// Sends a signal: `TERM`, `STOP`.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
+    }
+
     /// SIGTERM, and how it ended.
     pub async fn terminate(&mut self) -> ExitStatus {
+        self.signal("TERM");
         let mut child = self.child.take().unwrap();
-        let pid = child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
         eventually("the process ends after SIGTERM", Duration::from_secs(30), async || {
             child.try_wait().unwrap()
         })
@@ -95,5 +123,14 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// Takes the settings away that the tests' own environment may have.
+fn clean(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("COMMS_") {
+            command.env_remove(name);
+        }
     }
 }

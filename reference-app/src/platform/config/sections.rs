@@ -32,6 +32,8 @@ pub struct Platform {
     pub log: Log,
     /// The listener of `/livez`, `/readyz`, `/metrics`, `/policies` and `/holds`.
     pub admin: Admin,
+    /// The limits of every listener.
+    pub listeners: Listeners,
     /// The limits of readiness and liveness.
     pub health: Health,
     /// PostgreSQL; without it SQLite.
@@ -89,6 +91,22 @@ pub struct Admin {
     /// The file with the token that operations which change something need. Without it, embedded makes
     /// `<data_dir>/admin-token` at the first start, and full refuses these operations.
     pub token_file: Option<PathBuf>,
+}
+
+/// The limits of every listener.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listeners {
+    /// How long a peer may take to send a request head, or the HTTP/2 handshake.
+    #[serde(with = "duration")]
+    pub head_timeout: Duration,
+    /// How long nothing may move on a connection while something is owed on it.
+    #[serde(with = "duration")]
+    pub progress_timeout: Duration,
+    /// Connections of one listener at a time; without it, a share of the descriptors of the process.
+    pub max_connections: Option<usize>,
+    /// Connections of one address at one listener; without it, half of all.
+    pub max_connections_per_address: Option<usize>,
 }
 
 /// The limits of readiness and liveness.

@@ -292,3 +292,29 @@ fn a_role_without_events_needs_no_kafka_and_no_database() {
         Ok(())
     });
 }
+
+#[test]
+#[expect(clippy::result_large_err, reason = "the signature of Jail")]
+fn limits_of_listeners_are_text_and_not_zero() {
+    Jail::expect_with(|jail| {
+        jail.clear_env();
+        let listeners = load(None, None, Nothing {}).unwrap().listeners.clone();
+        assert_eq!(listeners.head_timeout, std::time::Duration::from_secs(10));
+        assert_eq!((listeners.max_connections, listeners.max_connections_per_address), (None, None));
+        jail.set_env("COMMS_LISTENERS__HEAD_TIMEOUT", "1m 30s");
+        let config = load(None, None, Nothing {}).unwrap();
+        assert_eq!(config.listeners.head_timeout, std::time::Duration::from_secs(90));
+        assert!(config.redacted().unwrap().contains("head_timeout = \"1m 30s\""));
+        for (key, value, part) in [
+            ("COMMS_LISTENERS__HEAD_TIMEOUT", "0s", "more than 0s"),
+            ("COMMS_LISTENERS__PROGRESS_TIMEOUT", "soon", "250ms"),
+            ("COMMS_LISTENERS__MAX_CONNECTIONS", "0", "at least 1"),
+        ] {
+            jail.clear_env();
+            jail.set_env(key, value);
+            let error = load(None, None, Nothing {}).unwrap_err().chain().to_string();
+            assert!(error.contains(part), "{key}={value}: {error}");
+        }
+        Ok(())
+    });
+}

@@ -52,7 +52,9 @@ impl Tree {
             merged = merged.merge(Serialized::defaults(&keys));
             read.push((place, keys));
         }
-        let merged: Dict = merged.extract().map_err(|error| unreadable(&Place::Defaults, &error))?;
+        let mut merged: Dict = merged.extract().map_err(|error| unreadable(&Place::Defaults, &error))?;
+        // A section that an argument takes away.
+        merged.retain(|_, value| !matches!(value, Value::Empty(..)));
         let keys = read.first().map(|(_, defaults)| Keys::new(services, defaults));
         let keys = keys.unwrap_or_else(|| Keys::new(services, &Dict::new()));
         Ok(Self { merged: Arc::new(merged), layers: Arc::new(read), keys: Arc::new(keys) })

@@ -16,7 +16,7 @@ impl Config {
     /// # Errors
     /// Returns `Invalid` for the first value that cannot work, with its key and what it must be.
     pub(super) fn validate_values(&self) -> Result<(), Error> {
-        let groups = [&self.of_process()[..], &self.of_delivery(), &self.of_servers()];
+        let groups = [&self.of_process()[..], &self.of_listeners(), &self.of_delivery(), &self.of_servers()];
         match groups.into_iter().flatten().find(|(wrong, ..)| *wrong) {
             Some((_, key, text)) => Err(self.refusal(key, text)),
             None => Ok(()),
@@ -46,6 +46,20 @@ impl Config {
                 "must be between 1s and 1h",
             ),
             (self.shutdown.accepting > seconds(600), &["shutdown", "accepting"], "must be at most 10m"),
+        ]
+    }
+
+    fn of_listeners(&self) -> [Rule; 4] {
+        let limits = &self.listeners;
+        [
+            (limits.head_timeout.is_zero(), &["listeners", "head_timeout"], "must be more than 0s"),
+            (limits.progress_timeout.is_zero(), &["listeners", "progress_timeout"], "must be more than 0s"),
+            (limits.max_connections == Some(0), &["listeners", "max_connections"], "must be at least 1"),
+            (
+                limits.max_connections_per_address == Some(0),
+                &["listeners", "max_connections_per_address"],
+                "must be at least 1",
+            ),
         ]
     }
 

@@ -107,20 +107,21 @@ impl Host<'_> {
         self.url(name, protocol.scheme())
     }
 
-    /// The configured URL under which clients reach this service.
+    /// The configured URL under which others reach this service.
     ///
     /// # Errors
     /// Returns `Invalid` if the section cannot be read.
-    pub fn own_url(&self) -> Result<Option<String>, Error> {
+    pub fn configured_url(&self) -> Result<Option<String>, Error> {
         self.config.url(self.service.name)
     }
 
-    /// The address of the listener of this service.
+    /// The URL under which others reach this service: the configured one, otherwise the address of its listener.
     ///
     /// # Errors
     /// Returns `Internal` if the service has no listener.
-    pub fn address(&self) -> Result<SocketAddr, Error> {
-        self.addresses.get(self.service.name).copied().ok_or_else(|| self.undeclared("a listener"))
+    pub fn own_url(&self) -> Result<String, Error> {
+        let protocol = self.service.protocol.ok_or_else(|| self.undeclared("a listener"))?;
+        self.url(self.service.name, protocol.scheme())
     }
 
     /// The origins of the pages that this process serves: those of the configured URLs, and those of this machine, which

@@ -87,7 +87,7 @@ fn start(host: &Host<'_>) -> Result<Parts, Error> {
         orders: OrdersClient::new(order.channel),
         policy: order.policy,
         issuer: host.identity.issuer.clone(),
-        hosts: Hosts::new(host.own_url()?.as_deref()).map_err(|error| error.context("gateway.url"))?,
+        hosts: Hosts::new(host.configured_url()?.as_deref()).map_err(|error| error.context("gateway.url"))?,
         websocket_url: host.public_url(NOTIFICATION)?,
     };
     let edge = Edge {
@@ -96,7 +96,7 @@ fn start(host: &Host<'_>) -> Result<Parts, Error> {
         body_limit: config.body_limit,
         clock: host.clock(),
     };
-    let hint = page::hint(host.address()?, &gateway.websocket_url, gateway.issuer.is_some());
+    let hint = page::hint(&host.own_url()?, &gateway.websocket_url, gateway.issuer.is_some());
     let routes = http::edge(routes(gateway), edge);
     Ok(Parts { serves: Serves::Http(routes), hint: Some(hint), ..Parts::default() })
 }

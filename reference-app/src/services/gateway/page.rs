@@ -1,6 +1,6 @@
 //! The page at `/`, and what it needs: a token (development only) and the socket's address.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     extract::{Path, State, rejection::PathRejection},
@@ -106,15 +106,15 @@ pub(super) async fn token(
 }
 
 /// What to try, for a person who has started the system. Each block stands alone, so that it works in any terminal.
-pub(super) fn hint(gateway: SocketAddr, socket: &str, development: bool) -> String {
+pub(super) fn hint(gateway: &str, socket: &str, development: bool) -> String {
     // Frames as lines: a header of 2 or 4 bytes stands before the JSON of each, and pings between them.
     let lines = r#"perl -pe 'BEGIN { $/ = "}"; $| = 1 } s/\x89\x00//g; s/\x81(?:\x7e..|.)(?=\{)/\n/sg'"#;
     let socket = socket.replacen("ws", "http", 1);
     let (first, token) = match development {
         true => (
-            format!("Open http://{gateway}/ and place an order. Or, in a terminal:"),
+            format!("Open {gateway}/ and place an order. Or, in a terminal:"),
             format!(
-                r#"TOKEN=$(curl -s http://{gateway}/dev/token -H 'content-type: application/json' \
+                r#"TOKEN=$(curl -s {gateway}/dev/token -H 'content-type: application/json' \
     -d '{{"user":"ann"}}' | sed 's/.*"token":"\([^"]*\)".*/\1/')
   "#
             ),
@@ -124,17 +124,17 @@ pub(super) fn hint(gateway: SocketAddr, socket: &str, development: bool) -> Stri
     format!(
         r#"{first}
 
-  # Place an order.
-  {token}curl -i http://{gateway}/v1/orders -H "authorization: Bearer $TOKEN" -H 'content-type: application/json' \
-    -H "idempotency-key: try-$(date +%s)" \
-    -d '{{"ad_id":"bike-42","quantity":1,"price":{{"minor":129900,"currency":"RUB"}}}}'
-
-And in another terminal, before the first:
-
   # Watch the orders on their way.
   {token}curl -sN --http1.1 {socket}/v1/events -H "authorization: Bearer $TOKEN" -H 'connection: upgrade' \
     -H 'upgrade: websocket' -H 'sec-websocket-version: 13' -H 'sec-websocket-key: Y29tbXMtcmVmZXJlbmNlIQ==' \
     --output - | {lines}
+
+And in another terminal:
+
+  # Place an order.
+  {token}curl -si {gateway}/v1/orders -H "authorization: Bearer $TOKEN" -H 'content-type: application/json' \
+    -H "idempotency-key: try-$(date +%s)" \
+    -d '{{"ad_id":"bike-42","quantity":1,"price":{{"minor":129900,"currency":"RUB"}}}}'
 "#
     )
 }

@@ -14,6 +14,9 @@ use crate::support::{Buyer, eventually};
 #[derive(Serialize)]
 struct Overrides<'a> {
     data_dir: &'a Path,
+    /// None, whatever the environment has.
+    database: (),
+    kafka: (),
     admin: Listen,
     gateway: Listen,
     order: Listen,
@@ -30,6 +33,8 @@ impl<'a> Overrides<'a> {
         let any = || Listen { listen: "127.0.0.1:0" };
         Self {
             data_dir,
+            database: (),
+            kafka: (),
             admin: any(),
             gateway: any(),
             order: any(),

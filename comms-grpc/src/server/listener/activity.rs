@@ -1,0 +1,100 @@
+//! What happens on one connection, counted by its socket, its requests and its responses, and read by the connection's task.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
+};
+
+/// How many are open of something, and a number that changes with each step of one of them.
+#[derive(Debug, Default)]
+pub(super) struct Count {
+    open: AtomicU32,
+    steps: AtomicU32,
+}
+
+impl Count {
+    pub(super) fn begin(&self) {
+        self.open.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn step(&self) {
+        self.steps.fetch_add(1, Relaxed);
+    }
+
+    /// Ends one. The end of the last one is a step.
+    pub(super) fn end(&self) {
+        if self.open.fetch_sub(1, Relaxed) == 1 {
+            self.step();
+        }
+    }
+
+    pub(super) fn open(&self) -> u32 {
+        self.open.load(Relaxed)
+    }
+
+    pub(super) fn steps(&self) -> u32 {
+        self.steps.load(Relaxed)
+    }
+}
+
+/// The state of a connection. Stores are relaxed: a change wakes the connection's task, which orders them.
+#[derive(Debug, Default)]
+pub(super) struct Activity {
+    /// Requests between their head and the end of their response body.
+    pub(super) calls: Count,
+    /// Chunks of response bodies that are not written; a step is a chunk of which bytes were written.
+    pub(super) chunks: Count,
+    /// Writes that the socket does not accept, 0 or 1; a step is a write that it did accept.
+    pub(super) writes: Count,
+    /// Request bodies that a handler waits for; a step is a frame that arrived.
+    pub(super) uploads: Count,
+    http2: AtomicBool,
+    reset: AtomicBool,
+}
+
+impl Activity {
+    /// The HTTP/2 handshake is complete.
+    pub(super) fn complete_handshake(&self) {
+        self.http2.store(true, Relaxed);
+    }
+
+    /// Whether the HTTP/2 handshake is complete.
+    pub(super) fn is_http2(&self) -> bool {
+        self.http2.load(Relaxed)
+    }
+
+    /// Lets the socket be closed by a reset, so that the kernel keeps nothing for a peer that does not read.
+    pub(super) fn reset(&self) {
+        self.reset.store(true, Relaxed);
+    }
+
+    pub(super) fn is_reset(&self) -> bool {
+        self.reset.load(Relaxed)
+    }
+
+    /// Whether no request is in flight and no response is waiting to be written.
+    pub(super) fn is_idle(&self) -> bool {
+        self.calls.open() == 0 && self.chunks.open() == 0 && self.writes.open() == 0
+    }
+}
+
+/// A request in flight.
+#[derive(Debug)]
+pub(super) struct Call(Arc<Activity>);
+
+impl Call {
+    pub(super) fn begin(activity: &Arc<Activity>) -> Self {
+        activity.calls.begin();
+        Self(activity.clone())
+    }
+
+    pub(super) fn activity(&self) -> &Arc<Activity> {
+        &self.0
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.0.calls.end();
+    }
+}

@@ -1,0 +1,144 @@
+//! The number of connections, and limits that make no sense.
+
+use std::time::Duration;
+
+use comms_core::{Clock, ErrorKind};
+use comms_grpc::{ListenerConfig, Protocols, RequestBody, listen};
+use http::{Request, Response};
+use tokio::{net::TcpListener, time::timeout};
+
+use crate::server::{LIMIT, Server, closed};
+
+#[tokio::test]
+async fn an_address_with_too_many_connections_is_refused_at_once() {
+    let server = Server::start(|config| {
+        config.head_timeout = Duration::from_secs(60);
+        config.max_connections = 8;
+        config.max_connections_per_address = Some(3);
+    })
+    .await;
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        held.push(server.connect().await);
+    }
+    for _ in 0..20 {
+        let mut refused = server.connect().await;
+        assert!(closed(&mut refused, Duration::from_secs(5)).await);
+    }
+    assert!(!closed(&mut held[0], LIMIT / 5).await, "those that are there stay");
+    held.pop();
+    // Until the server has seen the end of the last one.
+    let served = async {
+        loop {
+            let mut socket = server.connect().await;
+            if !closed(&mut socket, LIMIT / 5).await {
+                return;
+            }
+        }
+    };
+    timeout(Duration::from_secs(5), served).await.expect("a place is free again");
+}
+
+/// Half of all places, unless configured.
+#[tokio::test]
+async fn one_address_cannot_take_all_places() {
+    let server = Server::start(|config| {
+        config.head_timeout = Duration::from_secs(60);
+        config.max_connections = 4;
+    })
+    .await;
+    let _held = [server.connect().await, server.connect().await];
+    let mut third = server.connect().await;
+    assert!(closed(&mut third, Duration::from_secs(5)).await);
+}
+
+#[tokio::test]
+async fn connections_over_the_limit_wait_in_the_backlog() {
+    let server = Server::start(|config| {
+        config.max_connections = 1;
+        config.max_connections_per_address = Some(1);
+    })
+    .await;
+    let first = server.connect().await;
+    let waits = server.get("/");
+    tokio::pin!(waits);
+    assert!(timeout(LIMIT / 2, waits.as_mut()).await.is_err());
+    drop(first);
+    assert!(waits.await.ends_with("hello"));
+}
+
+/// An upgraded connection keeps its place until its socket is closed.
+#[tokio::test]
+async fn upgraded_connections_count() {
+    let server = Server::start(|config| {
+        config.max_connections = 2;
+        config.max_connections_per_address = Some(1);
+    })
+    .await;
+    let upgrade = b"GET /upgrade HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n";
+    let upgraded = server.send(upgrade).await;
+    upgraded.readable().await.unwrap();
+    let mut second = server.connect().await;
+    assert!(closed(&mut second, Duration::from_secs(5)).await);
+}
+
+type Change = fn(&mut ListenerConfig);
+
+#[tokio::test]
+async fn limits_of_zero_are_refused_by_name() {
+    let cases: [(&str, Change); 7] = [
+        ("head_timeout", |c| c.head_timeout = Duration::ZERO),
+        ("progress_timeout", |c| c.progress_timeout = Duration::ZERO),
+        ("max_connections", |c| c.max_connections = 0),
+        ("max_connections_per_address", |c| c.max_connections_per_address = Some(0)),
+        ("max_streams", |c| c.max_streams = 0),
+        ("keep_alive", |c| c.keep_alive = Duration::ZERO),
+        ("max_connection_age", |c| c.max_connection_age = Some(Duration::ZERO)),
+    ];
+    for (name, change) in cases {
+        let mut config = ListenerConfig::default();
+        change(&mut config);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let service = tower::service_fn(async |_: Request<RequestBody>| {
+            Ok::<_, std::convert::Infallible>(Response::new(String::new()))
+        });
+        let result = listen(listener, |_| service, config, Clock::system(), std::future::pending()).await;
+        let error = result.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Invalid);
+        assert!(error.chain().to_string().contains(name), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn limits_for_ever_are_no_panic() {
+    for protocols in [Protocols::Http, Protocols::Http2] {
+        let server = Server::start(|config| {
+            config.protocols = protocols;
+            (config.head_timeout, config.progress_timeout) = (Duration::MAX, Duration::MAX);
+            (config.drain, config.max_connections) = (Duration::MAX, usize::MAX);
+            config.max_connection_age = Some(Duration::MAX);
+            config.max_connection_age_grace = Duration::MAX;
+        })
+        .await;
+        let (client, connection) = server.http2(65_535).await;
+        drop(crate::server::get(&client, "/").await);
+        server.stop.send(()).unwrap();
+        timeout(Duration::from_secs(5), server.ended).await.expect("ends").unwrap().unwrap();
+        connection.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_connection_of_its_age_is_closed_gracefully() {
+    let server = Server::start(|config| {
+        config.protocols = Protocols::Http2;
+        config.max_connection_age = Some(LIMIT);
+    })
+    .await;
+    let (client, connection) = server.http2(65_535).await;
+    // Longer than the age: it is let finish.
+    let mut body = crate::server::get(&client, "/late").await;
+    assert_eq!(body.data().await.unwrap().unwrap(), "hello");
+    let end = timeout(Duration::from_secs(5), connection).await.expect("closed").unwrap();
+    end.unwrap();
+}

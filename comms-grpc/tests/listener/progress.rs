@@ -1,0 +1,207 @@
+//! Peers that do not take what they asked for, or do not send what they announced; and connections that only look so.
+
+use std::{sync::atomic::Ordering::SeqCst, time::Duration};
+
+use bytes::Bytes;
+use comms_grpc::Protocols;
+use http::Request;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::{sleep, timeout},
+};
+
+use crate::server::{FRAME, LARGE, LIMIT, PREFACE, Server, closed, eventually, get};
+
+const WAIT: Duration = Duration::from_secs(5);
+
+#[tokio::test]
+async fn a_pipelining_peer_that_reads_nothing_is_cut() {
+    let server = Server::of(Protocols::Http).await;
+    let mut socket = server.connect().await;
+    let request = b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n".repeat(100);
+    let pipeline = async { while socket.write_all(&request).await.is_ok() {} };
+    timeout(LIMIT + WAIT, pipeline).await.expect("cut");
+    eventually("the response is dropped", || server.alive.load(SeqCst) == 0).await;
+    server.serves().await;
+}
+
+/// No response is owed to it: what it does not read are the acknowledgements of its pings.
+#[tokio::test]
+async fn an_http2_peer_that_pings_and_reads_nothing_is_cut() {
+    let server = Server::of(Protocols::Http2).await;
+    let mut socket = server.send(&[PREFACE, &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat()).await;
+    let pings = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8].repeat(1_000);
+    let flood = async { while socket.write_all(&pings).await.is_ok() {} };
+    timeout(LIMIT + WAIT * 2, flood).await.expect("cut");
+}
+
+#[tokio::test]
+async fn a_peer_that_reads_slowly_gets_everything() {
+    let server = Server::of(Protocols::Http).await;
+    let mut socket = server.send(b"GET /large HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    let mut buffer = vec![0; LARGE / 16];
+    let mut got = 0;
+    loop {
+        let read = socket.read(&mut buffer).await.unwrap();
+        if read == 0 {
+            break;
+        }
+        got += read;
+        if got < LARGE / 2 {
+            sleep(LIMIT / 5).await;
+        }
+    }
+    assert!(got > LARGE);
+}
+
+#[tokio::test]
+async fn an_http2_peer_with_a_window_of_zero_is_cut() {
+    for protocols in [Protocols::Http, Protocols::Http2] {
+        for window in [0, 1] {
+            let server = Server::of(protocols).await;
+            let (client, connection) = server.http2(window).await;
+            let mut streams = Vec::new();
+            for _ in 0..50 {
+                streams.push(get(&client, "/").await);
+            }
+            let end = timeout(LIMIT + WAIT, connection).await.expect("cut, pings or not");
+            assert!(end.unwrap().is_err());
+            eventually("the responses are dropped", || server.alive.load(SeqCst) == 0).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_an_http2_peer_does_not_read_is_bounded() {
+    let server = Server::of(Protocols::Http2).await;
+    let (client, connection) = server.http2(0).await;
+    let mut streams = Vec::new();
+    for _ in 0..20 {
+        streams.push(get(&client, "/frames").await);
+    }
+    timeout(LIMIT + WAIT, connection).await.expect("cut").unwrap().unwrap_err();
+    let taken = server.taken.load(SeqCst);
+    assert!(taken > 0 && taken <= 20 * (64 * 1024 + 2 * FRAME), "{taken}");
+}
+
+/// New streams, and resets of old ones, are not progress of those that wait.
+#[tokio::test]
+async fn new_streams_do_not_extend_the_limit() {
+    let server = Server::of(Protocols::Http).await;
+    let (client, connection) = server.http2(0).await;
+    let _first = get(&client, "/").await;
+    let opens = async {
+        loop {
+            let request = Request::get("http://x/").body(()).unwrap();
+            let Ok(mut ready) = client.clone().ready().await else { return };
+            let Ok((response, _)) = ready.send_request(request, true) else { return };
+            drop(response.await);
+            sleep(LIMIT / 10).await;
+        }
+    };
+    timeout(LIMIT + WAIT, opens).await.expect("cut");
+    connection.abort();
+}
+
+#[tokio::test]
+async fn an_http2_peer_that_reads_slowly_gets_everything() {
+    let server = Server::of(Protocols::Http2).await;
+    let (client, _connection) = server.http2(65_535).await;
+    let mut body = get(&client, "/large").await;
+    let mut got = 0;
+    while let Some(data) = body.data().await {
+        let length = data.unwrap().len();
+        got += length;
+        if got < 20 * 16_384 {
+            sleep(LIMIT / 5).await;
+        }
+        body.flow_control().release_capacity(length).unwrap();
+    }
+    assert_eq!(got, LARGE);
+}
+
+#[tokio::test]
+async fn a_slow_handler_and_a_stream_without_data_are_not_cut() {
+    let server = Server::of(Protocols::Http).await;
+    assert!(server.get("/late").await.ends_with("hello"));
+    assert_eq!(server.get("/pauses").await.matches("hello").count(), 2);
+    for protocols in [Protocols::Http, Protocols::Http2] {
+        let server = Server::of(protocols).await;
+        let (client, _connection) = server.http2(65_535).await;
+        for (path, length) in [("/late", 5), ("/pauses", 10)] {
+            let mut body = get(&client, path).await;
+            let mut got = 0;
+            while let Some(data) = body.data().await {
+                got += data.unwrap().len();
+            }
+            assert_eq!(got, length, "{protocols:?} {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_upgraded_connection_may_be_idle() {
+    let server = Server::of(Protocols::Http).await;
+    let upgrade = b"GET /upgrade HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n";
+    let mut socket = server.send(upgrade).await;
+    let mut head = vec![0; 12];
+    socket.read_exact(&mut head).await.unwrap();
+    assert_eq!(head, b"HTTP/1.1 101");
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(socket.read_u8().await.unwrap());
+    }
+    sleep(LIMIT * 3).await;
+    socket.write_all(b"!").await.unwrap();
+    assert_eq!(socket.read_u8().await.unwrap(), b'!');
+}
+
+#[tokio::test]
+async fn a_request_body_that_stops_is_cut_and_a_slow_one_is_not() {
+    let server = Server::of(Protocols::Http).await;
+    let head = b"POST /upload HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 10\r\n\r\n";
+    let mut stops = server.send(&[&head[..], b"12345"].concat()).await;
+    assert!(!closed(&mut stops, LIMIT / 2).await);
+    assert!(closed(&mut stops, LIMIT + WAIT).await);
+    eventually("the handler is dropped", || server.alive.load(SeqCst) == 0).await;
+
+    let mut slow = server.send(head).await;
+    for _ in 0..10 {
+        sleep(LIMIT / 4).await;
+        slow.write_all(b"x").await.unwrap();
+    }
+    let mut text = String::new();
+    slow.read_to_string(&mut text).await.unwrap();
+    assert!(text.ends_with("10"), "{text}");
+}
+
+#[tokio::test]
+async fn http2_request_bodies_that_stop_are_cut_unless_another_request_runs() {
+    let server = Server::of(Protocols::Http).await;
+    let (client, connection) = server.http2(65_535).await;
+    let mut late = tokio::spawn({
+        let client = client.clone();
+        async move { get(&client, "/late").await.data().await.unwrap().unwrap() }
+    });
+    let mut uploads = Vec::new();
+    for _ in 0..3 {
+        let request = Request::post("http://x/upload").body(()).unwrap();
+        uploads.push(client.clone().ready().await.unwrap().send_request(request, false).unwrap());
+    }
+    assert_eq!((&mut late).await.unwrap(), "hello");
+    timeout(LIMIT + WAIT, connection).await.expect("cut").unwrap().unwrap_err();
+    eventually("the handlers are dropped", || server.alive.load(SeqCst) == 0).await;
+}
+
+/// A client stream of gRPC may be without messages for long; its deadline ends it.
+#[tokio::test]
+async fn an_http2_request_body_may_pause() {
+    let server = Server::of(Protocols::Http2).await;
+    let (client, _connection) = server.http2(65_535).await;
+    let request = Request::post("http://x/upload").body(()).unwrap();
+    let (response, mut body) = client.ready().await.unwrap().send_request(request, false).unwrap();
+    body.send_data(Bytes::from_static(b"12345"), false).unwrap();
+    sleep(LIMIT * 3).await;
+    body.send_data(Bytes::from_static(b"67890"), true).unwrap();
+    let answer = response.await.unwrap().into_body().data().await.unwrap().unwrap();
+    assert_eq!(answer, "10");
+}

@@ -1,0 +1,240 @@
+//! A listener whose routes answer late, much, slowly, or never.
+
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use comms_core::{Clock, Error};
+use comms_grpc::{ListenerConfig, Protocols, RequestBody, listen};
+use http::{Request, Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::oneshot,
+    task::JoinHandle,
+    time::{Sleep, sleep, timeout},
+};
+
+/// The limits of the tests.
+pub(crate) const LIMIT: Duration = Duration::from_millis(500);
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(crate) const LARGE: usize = 16 << 20;
+pub(crate) const FRAME: usize = 16 << 10;
+
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) stop: oneshot::Sender<()>,
+    pub(crate) ended: JoinHandle<Result<(), Error>>,
+    /// Requests whose handler or response body is alive.
+    pub(crate) alive: Arc<AtomicUsize>,
+    /// Bytes that were taken of response bodies.
+    pub(crate) taken: Arc<AtomicUsize>,
+}
+
+impl Server {
+    pub(crate) async fn start(change: impl FnOnce(&mut ListenerConfig)) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut config = ListenerConfig::default();
+        (config.head_timeout, config.progress_timeout) = (LIMIT, LIMIT);
+        change(&mut config);
+        let (stop, stopped) = oneshot::channel();
+        let (alive, taken) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+        let counted = (alive.clone(), taken.clone());
+        let service = move |_| {
+            let (alive, taken) = counted.clone();
+            tower::service_fn(move |request| answer(request, Alive::new(&alive, &taken)))
+        };
+        let shutdown = async move { drop(stopped.await) };
+        let ended = tokio::spawn(listen(listener, service, config, Clock::system(), shutdown));
+        Self { address, stop, ended, alive, taken }
+    }
+
+    pub(crate) async fn of(protocols: Protocols) -> Self {
+        Self::start(|config| config.protocols = protocols).await
+    }
+
+    pub(crate) async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    pub(crate) async fn send(&self, bytes: &[u8]) -> TcpStream {
+        let mut socket = self.connect().await;
+        socket.write_all(bytes).await.unwrap();
+        socket
+    }
+
+    /// An ordinary HTTP/1 client is served.
+    pub(crate) async fn serves(&self) {
+        let text = self.get("/").await;
+        assert!(text.starts_with("HTTP/1.1 200") && text.ends_with("hello"), "{text}");
+    }
+
+    /// The whole response to one HTTP/1 request.
+    pub(crate) async fn get(&self, path: &str) -> String {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        let mut socket = self.send(request.as_bytes()).await;
+        let mut text = String::new();
+        socket.read_to_string(&mut text).await.unwrap();
+        text
+    }
+
+    /// An HTTP/2 client whose streams have a window of `window` bytes, and its connection.
+    pub(crate) async fn http2(
+        &self,
+        window: u32,
+    ) -> (h2::client::SendRequest<Bytes>, JoinHandle<Result<(), h2::Error>>) {
+        let mut builder = h2::client::Builder::new();
+        builder.initial_window_size(window);
+        let (client, mut connection) = builder.handshake(self.connect().await).await.unwrap();
+        let mut pings = connection.ping_pong().unwrap();
+        let connection = tokio::spawn(async move {
+            // Pings both ways are no progress.
+            let pinging = async {
+                while pings.ping(h2::Ping::opaque()).await.is_ok() {
+                    sleep(LIMIT / 10).await;
+                }
+                std::future::pending().await
+            };
+            tokio::select! {
+                end = connection => end,
+                () = pinging => Ok(()),
+            }
+        });
+        (client, connection)
+    }
+}
+
+/// GET `path` over HTTP/2, and the stream of its response body.
+pub(crate) async fn get(client: &h2::client::SendRequest<Bytes>, path: &str) -> h2::RecvStream {
+    let request = Request::get(format!("http://x{path}")).body(()).unwrap();
+    let mut ready = client.clone().ready().await.unwrap();
+    ready.send_request(request, true).unwrap().0.await.unwrap().into_body()
+}
+
+/// Reads until the server closes the socket.
+pub(crate) async fn closed(socket: &mut TcpStream, limit: Duration) -> bool {
+    let mut buffer = [0; 1024];
+    let reads = async { while socket.read(&mut buffer).await.is_ok_and(|read| read > 0) {} };
+    timeout(limit, reads).await.is_ok()
+}
+
+pub(crate) async fn eventually(what: &str, test: impl Fn() -> bool) {
+    for _ in 0..1_000 {
+        if test() {
+            return;
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+    panic!("not within 10 s: {what}");
+}
+
+struct Alive {
+    alive: Arc<AtomicUsize>,
+    taken: Arc<AtomicUsize>,
+}
+
+impl Alive {
+    fn new(alive: &Arc<AtomicUsize>, taken: &Arc<AtomicUsize>) -> Self {
+        alive.fetch_add(1, SeqCst);
+        Self { alive: alive.clone(), taken: taken.clone() }
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.alive.fetch_sub(1, SeqCst);
+    }
+}
+
+async fn answer(mut request: Request<RequestBody>, alive: Alive) -> Result<Response<Frames>, Infallible> {
+    let hello = Bytes::from_static(b"hello");
+    let frames: Vec<(Duration, Bytes)> = match request.uri().path() {
+        "/late" => {
+            sleep(LIMIT * 3).await;
+            vec![(Duration::ZERO, hello)]
+        }
+        "/hang" => std::future::pending().await,
+        "/frames" => vec![(Duration::ZERO, Bytes::from(vec![b'x'; FRAME])); 1_000],
+        "/large" => vec![(Duration::ZERO, Bytes::from(vec![b'x'; LARGE]))],
+        "/pauses" => vec![(Duration::ZERO, hello.clone()), (LIMIT * 3, hello)],
+        "/upload" => {
+            let mut body = Pin::new(request.body_mut());
+            let mut length = 0;
+            while let Some(Ok(frame)) = std::future::poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+                length += frame.data_ref().map_or(0, Bytes::len);
+            }
+            vec![(Duration::ZERO, Bytes::from(length.to_string()))]
+        }
+        "/upgrade" => {
+            tokio::spawn(echo(hyper::upgrade::on(&mut request)));
+            let mut response = Response::new(Frames::new(vec![], alive));
+            *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+            response.headers_mut().insert("upgrade", "echo".parse().unwrap());
+            response.headers_mut().insert("connection", "upgrade".parse().unwrap());
+            return Ok(response);
+        }
+        _ => vec![(Duration::ZERO, hello)],
+    };
+    Ok(Response::new(Frames::new(frames, alive)))
+}
+
+async fn echo(upgrade: hyper::upgrade::OnUpgrade) {
+    let mut socket = TokioIo::new(upgrade.await.unwrap());
+    let mut byte = [0];
+    while socket.read_exact(&mut byte).await.is_ok() {
+        socket.write_all(&byte).await.unwrap();
+    }
+}
+
+/// Frames, each after a time.
+struct Frames {
+    frames: VecDeque<(Duration, Bytes)>,
+    pause: Option<Pin<Box<Sleep>>>,
+    alive: Alive,
+}
+
+impl Frames {
+    fn new(frames: Vec<(Duration, Bytes)>, alive: Alive) -> Self {
+        Self { frames: frames.into(), pause: None, alive }
+    }
+}
+
+impl Body for Frames {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let Some((pause, _)) = self.frames.front() else { return Poll::Ready(None) };
+        let pause = *pause;
+        let timer = self.pause.get_or_insert_with(|| Box::pin(sleep(pause)));
+        std::task::ready!(timer.as_mut().poll(cx));
+        self.pause = None;
+        let frame = self.frames.pop_front();
+        self.alive.taken.fetch_add(frame.as_ref().map_or(0, |(_, data)| data.len()), SeqCst);
+        Poll::Ready(frame.map(|(_, data)| Ok(Frame::data(data))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.frames.iter().map(|(_, data)| data.len() as u64).sum())
+    }
+}

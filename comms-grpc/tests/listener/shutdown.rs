@@ -1,0 +1,127 @@
+//! The end of a listener.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::{Duration, Instant},
+};
+
+use comms_grpc::Protocols;
+use tokio::{
+    io::AsyncReadExt,
+    time::{sleep, timeout},
+};
+use tracing::{Event, Level, Metadata, Subscriber, span};
+
+use crate::server::{LIMIT, PREFACE, Server, closed, eventually, get};
+
+const DRAIN: Duration = Duration::from_secs(60);
+/// Far below the drain's limit and the head's.
+const SOON: Duration = Duration::from_secs(10);
+
+/// Counts warnings, and takes nothing else.
+#[derive(Clone, Default)]
+struct Warnings(Arc<AtomicUsize>);
+
+impl Warnings {
+    fn count(&self) -> usize {
+        self.0.load(SeqCst)
+    }
+}
+
+impl Subscriber for Warnings {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() == Level::WARN && metadata.is_event()
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, _: &Event<'_>) {
+        self.0.fetch_add(1, SeqCst);
+    }
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
+}
+
+#[tokio::test]
+async fn silent_connections_do_not_delay_the_end() {
+    let warnings = Warnings::default();
+    let _guard = tracing::subscriber::set_default(warnings.clone());
+    for protocols in [Protocols::Http, Protocols::Http2] {
+        let server = Server::start(|config| {
+            config.protocols = protocols;
+            (config.head_timeout, config.drain) = (DRAIN, DRAIN);
+        })
+        .await;
+        let mut silent = Vec::new();
+        let settings = [PREFACE, &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat();
+        // The last one never answers the ping behind a GOAWAY.
+        for bytes in [&b""[..], b"P", PREFACE, b"GET / HT", &settings] {
+            silent.push(server.send(bytes).await);
+        }
+        if protocols == Protocols::Http {
+            let mut idle = server.send(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
+            let mut response = vec![];
+            while !response.ends_with(b"hello") {
+                response.push(idle.read_u8().await.unwrap());
+            }
+            silent.push(idle);
+        }
+        let (_client, connection) = server.http2(65_535).await;
+        sleep(LIMIT / 5).await;
+        server.stop.send(()).unwrap();
+        timeout(SOON, server.ended).await.expect("at once").unwrap().unwrap();
+        connection.await.unwrap().expect("a GOAWAY without error");
+        for socket in &mut silent {
+            assert!(closed(socket, SOON).await);
+        }
+    }
+    assert_eq!(warnings.count(), 0, "no request was cut");
+}
+
+#[tokio::test]
+async fn requests_in_flight_are_finished() {
+    let server = Server::start(|config| config.drain = DRAIN).await;
+    let (client, _connection) = server.http2(65_535).await;
+    let http2 = tokio::spawn(async move { get(&client, "/late").await.data().await.unwrap().unwrap() });
+    let mut http1 = server.send(b"GET /late HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    eventually("both are in flight", || server.alive.load(SeqCst) == 2).await;
+    server.stop.send(()).unwrap();
+    let mut text = String::new();
+    timeout(SOON, http1.read_to_string(&mut text)).await.expect("closed behind it").unwrap();
+    assert!(text.starts_with("HTTP/1.1 200") && text.ends_with("hello"), "{text}");
+    assert_eq!(http2.await.unwrap(), "hello");
+    timeout(SOON, server.ended).await.expect("not the whole drain").unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn requests_that_never_end_are_cut_at_the_drains_limit() {
+    let warnings = Warnings::default();
+    let _guard = tracing::subscriber::set_default(warnings.clone());
+    let server = Server::start(|config| config.drain = LIMIT).await;
+    let (client, _connection) = server.http2(65_535).await;
+    let http2 = tokio::spawn(async move {
+        let request = http::Request::get("http://x/hang").body(()).unwrap();
+        client.ready().await.unwrap().send_request(request, true).unwrap().0.await.is_err()
+    });
+    let mut http1 = server.send(b"GET /hang HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    eventually("both are in flight", || server.alive.load(SeqCst) == 2).await;
+    #[expect(clippy::disallowed_methods, reason = "the listener runs on the system's clock")]
+    let begun = Instant::now();
+    server.stop.send(()).unwrap();
+    timeout(SOON, server.ended).await.expect("bounded").unwrap().unwrap();
+    assert!(begun.elapsed() >= LIMIT);
+    assert_eq!(warnings.count(), 1);
+    assert!(closed(&mut http1, SOON).await && http2.await.unwrap());
+    eventually("the handlers are dropped", || server.alive.load(SeqCst) == 0).await;
+}

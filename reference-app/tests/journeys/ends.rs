@@ -1,0 +1,62 @@
+//! How a process ends, and what must not end it.
+
+use std::{process::Stdio, time::Duration};
+
+use serde_json::Value;
+
+use crate::support::{Marketplace, Process, Shape, eventually};
+
+/// A load balancer sees the failing readiness before it meets a closed port.
+#[tokio::test]
+async fn after_sigterm_readiness_fails_and_the_listeners_go_on_accepting_embedded() {
+    let accepting = [("COMMS_SHUTDOWN__ACCEPTING", "5s")];
+    let mut marketplace = Marketplace::start_with(Shape::Embedded, &accepting).await;
+    let ann = marketplace.buyer("ann");
+    ann.place("before", 100).await;
+    marketplace.processes[0].signal("TERM");
+    let url = marketplace.processes[0].admin_url("/readyz");
+    eventually("readiness fails", Duration::from_secs(3), async || {
+        let answer = reqwest::get(&url).await.unwrap();
+        (answer.status() == 503).then_some(())
+    })
+    .await;
+    let report: Value = reqwest::get(&url).await.unwrap().json().await.unwrap();
+    assert_eq!(report["parts"]["shutting down"]["status"], "unready", "{report}");
+    // New connections: the client keeps none between two requests of these.
+    for n in 0..5 {
+        let fresh = marketplace.buyer("ann");
+        fresh.place(&format!("meanwhile-{n}"), 100).await;
+    }
+    assert!(marketplace.processes[0].terminate().await.success());
+    let log = marketplace.processes[0].log();
+    let order =
+        ["SIGTERM: shutting down", "the listeners go on accepting", "stage=\"edge\"", "stage=\"databases\""];
+    let places: Vec<_> =
+        order.iter().map(|line| log.find(line).unwrap_or_else(|| panic!("{line}: {log}"))).collect();
+    assert!(places.is_sorted(), "{log}");
+    assert!(log.contains("took="), "each stage with its duration: {log}");
+}
+
+/// What is printed beside the work is lost, and the work goes on.
+#[tokio::test]
+async fn an_output_that_is_closed_or_full_does_not_end_the_process_embedded() {
+    for (what, redirection) in [("full", ">/dev/full 2>/dev/full"), ("closed", ">&- 2>&-")] {
+        let mut marketplace = Marketplace::start(Shape::Embedded).await;
+        marketplace.processes[0].kill();
+        marketplace.processes[0].run_by(&format!("exec \"$0\" \"$@\" {redirection}"));
+        marketplace.processes[0].spawn();
+        marketplace.ready().await;
+        marketplace.buyer("ann").place("order", 100).await;
+        marketplace.settled(1, Duration::from_secs(20)).await;
+        assert!(marketplace.processes[0].terminate().await.success(), "{what}");
+    }
+}
+
+/// What the program was called for is an error where it cannot be printed.
+#[test]
+fn a_configuration_that_cannot_be_printed_is_an_error() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = Process::program().arg("--print-config").stdout(Stdio::from(full)).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && text.contains("standard output"), "{text}");
+}

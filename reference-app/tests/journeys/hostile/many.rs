@@ -1,0 +1,117 @@
+//! More connections than a listener, or the process, can have.
+
+use std::{net::IpAddr, time::Duration};
+
+use futures::future::join_all;
+use reference_app::platform::descriptors;
+use reqwest::{Client, StatusCode};
+
+use super::{
+    Attacked, WAIT,
+    peers::{closed, is_closed},
+};
+use crate::support::{Buyer, eventually};
+
+/// Silent peers stay for the whole test.
+const PATIENT: (&str, &str) = ("COMMS_LISTENERS__HEAD_TIMEOUT", "10m");
+
+#[tokio::test]
+async fn connections_of_one_address_are_bounded_by_every_listener_embedded() {
+    let attacked = Attacked::start(&[PATIENT, ("COMMS_LISTENERS__MAX_CONNECTIONS_PER_ADDRESS", "20")]).await;
+    for target in attacked.targets {
+        let places = if target.name == "admin" { 32 } else { 20 };
+        let mut held = Vec::new();
+        for _ in 0..places {
+            held.push(target.connect().await);
+        }
+        for _ in 0..places {
+            let mut refused = target.connect().await;
+            closed(&mut refused, WAIT, target.name).await;
+        }
+    }
+}
+
+/// Bounds that are higher than what the operating system gives.
+#[tokio::test]
+async fn a_process_without_descriptors_recovers_embedded() {
+    descriptors::raise();
+    let mut attacked = Attacked::start(&[
+        ("COMMS_LISTENERS__HEAD_TIMEOUT", "2s"),
+        ("COMMS_LISTENERS__MAX_CONNECTIONS", "5000"),
+        ("COMMS_LISTENERS__MAX_CONNECTIONS_PER_ADDRESS", "5000"),
+    ])
+    .await;
+    let process = &mut attacked.marketplace.processes[0];
+    assert!(process.terminate().await.success());
+    process.limit_descriptors(300);
+    process.spawn();
+    attacked.marketplace.ready().await;
+    attacked.serves("before").await;
+    let peers = (0..500).map(|_| attacked.targets[0].connect());
+    let silent = join_all(peers).await;
+    let process = &attacked.marketplace.processes[0];
+    eventually("descriptors are used up", WAIT, async || {
+        process.log().contains("connections cannot be accepted").then_some(())
+    })
+    .await;
+    attacked.serves("behind").await;
+    // It did not spin: the warning is not repeated within ten seconds.
+    let warnings = process.log().matches("connections cannot be accepted").count();
+    assert!(warnings <= 10, "{warnings}");
+    drop(silent);
+}
+
+/// A client from another address of this machine.
+fn neighbour() -> Client {
+    let address: IpAddr = [127, 0, 0, 2].into();
+    Client::builder().local_address(address).timeout(Duration::from_secs(10)).build().unwrap()
+}
+
+#[tokio::test]
+async fn probes_and_clients_are_answered_while_thousands_are_silent_embedded() {
+    descriptors::raise();
+    let mut attacked = Attacked::start(&[PATIENT]).await;
+    let process = &mut attacked.marketplace.processes[0];
+    assert!(process.terminate().await.success());
+    process.limit_descriptors(1_024);
+    process.spawn();
+    attacked.marketplace.ready().await;
+    // The gateway's connection to order-service is there before the attack: it has the attackers' address.
+    attacked.serves("before").await;
+    let mut silent = Vec::new();
+    for target in attacked.targets.iter().filter(|target| target.name != "admin") {
+        let peers = (0..500).map(|_| target.connect());
+        silent.extend(join_all(peers).await);
+    }
+    assert_eq!(silent.len(), 2_000);
+
+    let probe = Client::builder().timeout(Duration::from_secs(1)).pool_max_idle_per_host(0).build().unwrap();
+    for path in ["/livez", "/readyz"] {
+        let url = attacked.marketplace.processes[0].admin_url(path);
+        eventually("five probes in a row are answered within a second", WAIT, async || {
+            for _ in 0..5 {
+                let answer = probe.get(&url).send().await.ok()?;
+                assert_eq!(answer.status(), StatusCode::OK);
+            }
+            Some(())
+        })
+        .await;
+    }
+    let order = format!("{}/v1/orders", attacked.marketplace.gateway);
+    let token = attacked.marketplace.buyer("ann").token;
+    let request = neighbour()
+        .post(order)
+        .bearer_auth(token)
+        .header("idempotency-key", "beside")
+        .json(&Buyer::body(100))
+        .send();
+    assert_eq!(request.await.unwrap().status(), StatusCode::ACCEPTED);
+    // They were silent all the time, and half of the places of each listener are still theirs.
+    let mut open = 0;
+    for peer in &mut silent {
+        open += usize::from(!is_closed(peer, Duration::from_millis(1)).await);
+    }
+    assert!(open >= 4 * 50, "{open}");
+    let log = attacked.marketplace.processes[0].log();
+    assert!(!log.contains("connections cannot be accepted"), "{log}");
+}

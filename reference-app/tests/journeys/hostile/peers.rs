@@ -1,0 +1,102 @@
+//! What hostile peers do.
+
+use std::time::Duration;
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
+    time::{sleep, timeout},
+};
+
+use super::{Request, Target};
+
+pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+impl Target {
+    pub(super) async fn connect(self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// Sends `bytes`, and then nothing.
+    pub(super) async fn send(self, bytes: &[u8]) -> TcpStream {
+        let mut socket = self.connect().await;
+        socket.write_all(bytes).await.unwrap();
+        socket
+    }
+
+    /// Sends `bytes` one by one, again and again, until the peer has closed the connection.
+    pub(super) async fn drip(self, bytes: &[u8], pause: Duration) {
+        let mut socket = self.connect().await;
+        for byte in bytes.iter().cycle() {
+            if socket.write_all(&[*byte]).await.is_err() {
+                return;
+            }
+            sleep(pause).await;
+        }
+    }
+
+    /// Pipelines requests and reads nothing, until the connection is cut.
+    pub(super) async fn pipeline(self) {
+        let Request::Get(path) = self.request else { return };
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4_096).unwrap();
+        let mut socket = socket.connect(self.address).await.unwrap();
+        let requests = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").repeat(100);
+        while socket.write_all(requests.as_bytes()).await.is_ok() {}
+    }
+
+    /// Opens up to 200 HTTP/2 streams with a window of 0 and pings, until the connection is cut.
+    pub(super) async fn zero_window(self) {
+        let mut builder = h2::client::Builder::new();
+        builder.initial_window_size(0);
+        let (client, mut connection) = builder.handshake(self.connect().await).await.unwrap();
+        let mut pings = connection.ping_pong().unwrap();
+        let connection = tokio::spawn(connection);
+        let pinging = tokio::spawn(async move {
+            while pings.ping(h2::Ping::opaque()).await.is_ok() {
+                sleep(Duration::from_millis(100)).await;
+            }
+        });
+        let streams = tokio::spawn(async move {
+            let mut bodies = Vec::new();
+            for _ in 0..200 {
+                let ready = client.clone().ready().await.unwrap();
+                bodies.push(self.ask(ready).await);
+            }
+            bodies
+        });
+        connection.await.unwrap().unwrap_err();
+        streams.abort();
+        pinging.abort();
+    }
+
+    /// One request over HTTP/2, whose body is not read.
+    async fn ask(self, mut client: h2::client::SendRequest<bytes::Bytes>) -> h2::RecvStream {
+        let request = http::Request::builder();
+        let response = match self.request {
+            Request::Get(path) => {
+                let request = request.uri(format!("http://localhost{path}")).body(()).unwrap();
+                client.send_request(request, true).unwrap().0
+            }
+            Request::Health => {
+                let uri = "http://localhost/grpc.health.v1.Health/Check";
+                let request = request.method("POST").uri(uri).header("content-type", "application/grpc");
+                let (response, mut body) = client.send_request(request.body(()).unwrap(), false).unwrap();
+                body.send_data(bytes::Bytes::from_static(&[0; 5]), true).unwrap();
+                response
+            }
+        };
+        response.await.unwrap().into_body()
+    }
+}
+
+/// Reads until the peer closes the connection; fails after `limit`.
+pub(super) async fn closed(socket: &mut TcpStream, limit: Duration, what: &str) {
+    assert!(is_closed(socket, limit).await, "still open: {what}");
+}
+
+pub(super) async fn is_closed(socket: &mut TcpStream, limit: Duration) -> bool {
+    let mut buffer = [0; 1_024];
+    let reads = async { while socket.read(&mut buffer).await.is_ok_and(|read| read > 0) {} };
+    timeout(limit, reads).await.is_ok()
+}
