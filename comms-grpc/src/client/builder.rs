@@ -100,26 +100,31 @@ impl ChannelBuilder {
     /// is no runtime.
     pub fn build(self) -> Result<Channel, Error> {
         let Self { uri, timeout, connect_timeout, keep_alive, peer, forwards_credentials, clock } = self;
-        let parsed: Uri =
-            uri.parse().map_err(|e| Error::invalid(e).context(format_args!("channel to {uri:?}")))?;
-        let bare = parsed.path_and_query().is_none_or(|p| p == "/");
-        let authority = parsed.authority().filter(|_| bare && parsed.scheme_str() == Some("http"));
-        let Some(authority) = authority else {
-            return Err(Error::invalid(format!(
-                "channel to {uri:?}: write http://host:port, without a path"
-            )));
+        // The URI is repeated by no error: it holds a password where an operator has confused it with another.
+        let parsed: Option<Uri> = uri.parse().ok().filter(is_address);
+        let Some((parsed, authority)) = parsed.as_ref().and_then(|uri| Some((uri, uri.authority()?))) else {
+            let text = "the URI of a channel must be http://host:port, without a path and a user name";
+            return Err(Error::invalid(text));
         };
         if [timeout, connect_timeout].iter().any(Duration::is_zero) {
             return Err(Error::invalid(format!(
-                "channel to {uri:?}: a time limit of zero lets no call through"
+                "channel to {authority}: a time limit of zero lets no call through"
             )));
         }
-        keep_alive.check().map_err(|e| e.context(format_args!("channel to {uri:?}")))?;
-        tokio::runtime::Handle::try_current()
-            .map_err(|_| Error::invalid(format!("channel to {uri:?}: build it within a tokio runtime")))?;
+        keep_alive.check().map_err(|e| e.context(format_args!("channel to {authority}")))?;
+        tokio::runtime::Handle::try_current().map_err(|_| {
+            Error::invalid(format!("channel to {authority}: build it within a tokio runtime"))
+        })?;
         let peer = peer.unwrap_or_else(|| authority.to_string()).into();
         let transport = transport::endpoint(parsed.clone(), keep_alive)
             .connect_with_connector_lazy(transport::connector(connect_timeout, keep_alive));
         Ok(Channel { transport, timeout, peer, forwards_credentials, clock })
     }
+}
+
+/// Whether `uri` is `http://host:port` and nothing more.
+fn is_address(uri: &Uri) -> bool {
+    let bare = uri.path_and_query().is_none_or(|path| path == "/");
+    let host = uri.authority().is_some_and(|authority| !authority.as_str().contains('@'));
+    bare && host && uri.scheme_str() == Some("http")
 }

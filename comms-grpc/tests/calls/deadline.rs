@@ -203,11 +203,21 @@ async fn a_timeout_on_the_request_counts_too() {
 
 #[tokio::test]
 async fn a_channel_is_checked_when_it_is_made() {
-    for uri in
-        ["", "127.0.0.1:1", "https://host:1", "http://", "http://host:1/path", "unix:/tmp/x", "http://h o"]
-    {
+    for uri in [
+        "",
+        "127.0.0.1:1",
+        "https://host:1",
+        "http://",
+        "http://host:1/path",
+        "unix:/tmp/x",
+        "http://h o",
+        "http://shop:hunter2@host:1",
+        "ftp://shop:hunter2@host:1",
+        "shop:hunter2",
+    ] {
         let error = Channel::builder(uri).build().unwrap_err();
         assert_eq!(error.kind, ErrorKind::Invalid, "{uri:?}");
+        assert!(!error.chain().to_string().contains("hunter2"), "{uri:?}: {error:?}");
     }
     assert!(Channel::builder("http://h:1").timeout(Duration::ZERO).build().is_err());
     let outside = std::thread::spawn(|| Channel::builder("http://h:1").build().is_err());
