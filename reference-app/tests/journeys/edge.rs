@@ -107,6 +107,7 @@ async fn a_handshake_that_is_refused_is_a_problem() {
     let table = [
         ("no upgrade", token.clone(), 400, "no-websocket"),
         ("no key", format!("{token}{upgrade}{version}"), 400, "no-websocket"),
+        ("a short key", format!("{token}{upgrade}{version}sec-websocket-key: abc\r\n"), 400, "no-websocket"),
         (
             "another version",
             format!("{token}{upgrade}{key}sec-websocket-version: 8\r\n"),

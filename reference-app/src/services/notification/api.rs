@@ -9,6 +9,7 @@ use axum::{
     response::Response,
     routing::get,
 };
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use comms_core::{Clock, jwt::Verifier};
 use comms_ws::{Hub, Session, credentials};
 
@@ -33,6 +34,15 @@ async fn open(
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
     let upgrade = upgrade.map_err(|rejection| no_upgrade(&rejection))?;
+    // RFC 6455, section 4.2.1: the key has 16 bytes. axum takes any text.
+    let key =
+        headers.get(header::SEC_WEBSOCKET_KEY).and_then(|key| BASE64_STANDARD.decode(key.as_bytes()).ok());
+    if key.is_none_or(|key| key.len() != 16) {
+        return Err(refused(
+            StatusCode::BAD_REQUEST,
+            "The header Sec-WebSocket-Key must be 16 bytes in Base64.",
+        ));
+    }
     let token = credentials(&headers).ok_or_else(|| {
         unauthenticated("Send Authorization: Bearer <token>, or the subprotocols comms.v1, bearer.<token>.")
     })?;
@@ -60,11 +70,15 @@ fn no_upgrade(rejection: &WebSocketUpgradeRejection) -> Problem {
             "Open a WebSocket here: send Connection: Upgrade and Upgrade: websocket.",
         ),
     };
-    let problem = Problem::new(status, "no-websocket", "The request opens no WebSocket", detail);
+    let problem = refused(status, detail);
     match status {
         StatusCode::UPGRADE_REQUIRED => problem
             .with_header(header::UPGRADE, HeaderValue::from_static("websocket"))
             .with_header(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")),
         _ => problem,
     }
+}
+
+fn refused(status: StatusCode, detail: &str) -> Problem {
+    Problem::new(status, "no-websocket", "The request opens no WebSocket", detail)
 }
