@@ -51,7 +51,7 @@ fn read(query: &str) -> Result<(u32, Option<Uuid>), Vec<FieldError>> {
         let result = match name.as_ref() {
             "limit" => set(&mut limit, parse_limit(&value)),
             "cursor" => set(&mut before, position(&value)),
-            _ => Err("there is no such parameter; there are limit and cursor".to_owned()),
+            _ => Err("There is no such parameter; there are limit and cursor.".to_owned()),
         };
         if let Err(detail) = result {
             errors.push(FieldError::new(format!("/{name}"), detail));
@@ -66,13 +66,13 @@ fn read(query: &str) -> Result<(u32, Option<Uuid>), Vec<FieldError>> {
 fn set<T>(slot: &mut Option<T>, value: Result<T, String>) -> Result<(), String> {
     match slot.replace(value?) {
         None => Ok(()),
-        Some(_) => Err("it may be sent once".to_owned()),
+        Some(_) => Err("Send this parameter once.".to_owned()),
     }
 }
 
 fn parse_limit(text: &str) -> Result<u32, String> {
     let limit = text.parse().ok().filter(|limit| (1..=MAX_PAGE).contains(limit));
-    limit.ok_or_else(|| format!("a number from 1 to {MAX_PAGE}"))
+    limit.ok_or_else(|| format!("A number from 1 to {MAX_PAGE} is needed."))
 }
 
 /// A cursor is the last order id of a page, in a form that invites no client to make one.
@@ -84,7 +84,7 @@ fn cursor(order_id: &str) -> Result<String, Problem> {
 fn position(cursor: &str) -> Result<Uuid, String> {
     let bytes = BASE64_URL_SAFE_NO_PAD.decode(cursor).ok();
     let id = bytes.and_then(|bytes| Uuid::from_slice(&bytes).ok());
-    id.ok_or_else(|| "not a cursor of this list; send `next` of the previous page as it came".to_owned())
+    id.ok_or_else(|| "This is no cursor of this list: send `next` of the previous page unchanged.".to_owned())
 }
 
 #[cfg(test)]
