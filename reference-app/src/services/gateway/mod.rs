@@ -33,7 +33,7 @@ const NOTIFICATION: &str = "notification";
 /// The registration of the gateway.
 pub static SERVICE: Service = Service {
     name: "gateway",
-    about: "The REST edge.",
+    about: "The REST API for clients.",
     source: "gateway",
     defaults: include_str!("defaults.toml"),
     check,

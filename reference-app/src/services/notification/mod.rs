@@ -23,7 +23,7 @@ const ORDERS: &str = "notification-orders";
 /// The registration of notification-service.
 pub static SERVICE: Service = Service {
     name: "notification",
-    about: "What a person waits for, pushed to the socket.",
+    about: "Sends the changes of an order to the sockets of its buyer.",
     source: "notification-service",
     defaults: include_str!("defaults.toml"),
     check,

@@ -28,7 +28,7 @@ const PAYMENT: &str = "payment";
 /// The registration of order-service.
 pub static SERVICE: Service = Service {
     name: "order",
-    about: "Orders, and the saga that gets them paid.",
+    about: "Takes orders, and runs the saga that gets them paid.",
     source: "order-service",
     defaults: include_str!("defaults.toml"),
     check: no_settings,

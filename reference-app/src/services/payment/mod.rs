@@ -23,7 +23,7 @@ const SETTLEMENT: &str = "payment-settlement";
 /// The registration of payment-service.
 pub static SERVICE: Service = Service {
     name: "payment",
-    about: "Payments.",
+    about: "Takes payments.",
     source: "payment-service",
     defaults: include_str!("defaults.toml"),
     check,
