@@ -128,7 +128,7 @@ async fn release(
     path: Result<Path<(String, String)>, PathRejection>,
     body: Result<Body<Release>, Problem>,
 ) -> Result<Json<Released>, Problem> {
-    let (Path((service, relay)), Body(Release { key })) = (path.map_err(bad_path)?, body?);
+    let (Path((service, relay)), Body(Release { key })) = (path.map_err(|_| bad_path())?, body?);
     let key = key.as_deref().map(key::parse).transpose().map_err(failed)?;
     let tables = deliveries.relay(&service, &relay).map_err(failed)?;
     let released = tables.release(key.as_deref()).await.map_err(failed)?;
@@ -136,21 +136,12 @@ async fn release(
     Ok(Json(Released { released }))
 }
 
-/// What an operator does to a breaker.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Switch {
-    Open,
-    Closed,
-    Reset,
-}
-
 /// `POST /policies/{name}/breaker/{open|closed|reset}`.
 async fn turn_breaker(
     State(policies): State<Policies>,
-    path: Result<Path<(String, Switch)>, PathRejection>,
+    path: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<Json<PolicySnapshot>, Problem> {
-    let Path((name, switch)) = path.map_err(bad_path)?;
+    let Path((name, switch)) = path.map_err(|_| bad_path())?;
     let policy = policies.get(&name).ok_or_else(|| {
         let detail = format!("no policy {name:?} here; there are {:?}", policies.names());
         refused(StatusCode::NOT_FOUND, detail)
@@ -159,11 +150,15 @@ async fn turn_breaker(
         let detail = format!("the policy {name} has no breaker: policies.{name}.breaker is false");
         refused(StatusCode::CONFLICT, detail)
     })?;
-    match switch {
-        Switch::Open => breaker.force_open(),
-        Switch::Closed => breaker.force_closed(),
-        Switch::Reset => breaker.reset(),
+    match switch.as_str() {
+        "open" => breaker.force_open(),
+        "closed" => breaker.force_closed(),
+        "reset" => breaker.reset(),
+        _ => {
+            let detail = "the last part of the path must be open, closed or reset";
+            return Err(refused(StatusCode::NOT_FOUND, detail));
+        }
     }
-    tracing::info!(policy = name, ?switch, "breaker switched by an operator");
+    tracing::info!(policy = name, switch, "breaker switched by an operator");
     Ok(Json(policy.snapshot()))
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::{
     road::Road,
-    support::{Marketplace, Shape},
+    support::{Marketplace, Process, Shape},
 };
 
 const OPEN: &str = "/policies/order/breaker/open";
@@ -77,6 +77,31 @@ async fn a_configured_token_is_the_only_one_embedded() {
     for (token, status) in [("a-token-of-the-operator", 401), ("a-token-of-the-operators", 200)] {
         assert_eq!(post(&url).bearer_auth(token).send().await.unwrap().status(), status, "{token}");
     }
+    let (token, known) = ("a-token-of-the-operators", "must be open, closed or reset");
+    for (path, status, text) in [
+        ("/policies/order/breaker/OPEN", 404, known),
+        ("/policies/order/breaker/ajar", 404, known),
+        ("/policies/%ff/breaker/open", 400, "UTF-8"),
+    ] {
+        let url = marketplace.processes[0].admin_url(path);
+        let refused = post(&url).bearer_auth(token).send().await.unwrap();
+        assert_eq!(refused.status(), status, "{path}");
+        let problem: Value = refused.json().await.unwrap();
+        assert!(problem["detail"].as_str().unwrap().contains(text), "{path}: {problem}");
+    }
+}
+
+#[test]
+fn a_token_in_the_place_of_its_file_is_not_repeated() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut program = Process::program();
+    let listeners = ["GATEWAY", "ORDER", "PAYMENT", "NOTIFICATION", "ADMIN"];
+    program.envs(listeners.map(|name| (format!("COMMS_{name}__LISTEN"), "127.0.0.1:0")));
+    program.env("COMMS_ADMIN__TOKEN_FILE", "hunter2-hunter2-hunter2");
+    let output = program.arg("--data-dir").arg(dir.path()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && text.contains("COMMS_ADMIN__TOKEN_FILE"), "{text}");
+    assert!(!text.contains("hunter2"), "{text}");
 }
 
 #[tokio::test]

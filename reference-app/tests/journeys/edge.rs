@@ -215,3 +215,13 @@ async fn a_body_is_json_and_says_so() {
         raw(&marketplace.gateway, &post("content-type: application/json; charset=utf-8\r\n")).await;
     assert_eq!(accepted.status, 202, "{}", accepted.body);
 }
+
+/// Clients append paths to the URL of the sockets.
+#[tokio::test]
+async fn a_slash_at_the_end_of_a_url_is_not_doubled() {
+    let url = [("COMMS_NOTIFICATION__URL", "wss://events.example/")];
+    let marketplace = Marketplace::start_with(Shape::Embedded, &url).await;
+    let answer =
+        raw(&marketplace.gateway, "GET /v1/realtime HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+    assert_eq!(answer.body["websocket"], "wss://events.example");
+}

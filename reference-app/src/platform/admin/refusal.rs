@@ -1,9 +1,6 @@
 //! What the admin listener refuses, as problems. An operator may read the whole error: the listener is not for clients.
 
-use axum::{
-    extract::rejection::PathRejection,
-    http::{HeaderValue, StatusCode, header},
-};
+use axum::http::{HeaderValue, StatusCode, header};
 use comms_core::{Error, ErrorKind};
 
 use crate::platform::http::Problem;
@@ -26,6 +23,6 @@ pub(super) fn failed(error: Error) -> Problem {
     refused(status, error.chain().to_string())
 }
 
-pub(super) fn bad_path(rejection: PathRejection) -> Problem {
-    refused(rejection.status(), rejection.body_text())
+pub(super) fn bad_path() -> Problem {
+    refused(StatusCode::BAD_REQUEST, "a part of the path is not UTF-8")
 }

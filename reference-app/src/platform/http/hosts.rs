@@ -26,8 +26,7 @@ impl Hosts {
             let uri =
                 Uri::try_from(url).ok().filter(|uri| matches!(uri.scheme_str(), Some("http" | "https")));
             let authority = uri.and_then(|uri| uri.authority().cloned());
-            authority
-                .ok_or_else(|| Error::invalid(format!("{url:?} is not a URL such as https://shop.example")))
+            authority.ok_or_else(|| Error::invalid("it must be a URL such as https://shop.example"))
         };
         Ok(Self { public: public_url.map(parse).transpose()? })
     }
