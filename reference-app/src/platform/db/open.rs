@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use comms_core::{Clock, Error};
+use comms_core::{Clock, Error, ErrorKind};
 use comms_outbox::{Relay, RelayBuilder, Wake, postgres, sql_error, sqlite};
 use sqlx::{
     SqlitePool,
@@ -38,18 +38,22 @@ impl Db {
             .busy_timeout(Duration::from_secs(5));
         let pool = SqlitePoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT);
         let writer = pool.clone().max_connections(1).connect_with(options.clone()).await;
+        // Tables of another version have a way out of their own.
         let unusable = |error: Error| {
-            error.context(format_args!(
-                "{} cannot be used: make the directory and its files writable for this user, or name another \
-                 directory with --data-dir (COMMS_DATA_DIR)",
+            match error.kind {
+            ErrorKind::Fatal => error,
+            _ => error.context(format_args!(
+                "{} cannot be used: it needs free space, and a directory and files that this user may write; free some \
+                 space, change the permissions, or name another directory with --data-dir (COMMS_DATA_DIR)",
                 dir.join(format!("{service}.db")).display()
-            ))
+            )),
+        }
         };
         let writer = writer.map_err(|e| unusable(sql_error(e)))?;
         check_writable(&writer).await.map_err(unusable)?;
-        migrations.run(&writer).await.map_err(opening::migration_error)?;
+        migrations.run(&writer).await.map_err(|e| unusable(opening::migration_error(e)))?;
         let tables = sqlite::Tables::new();
-        tables.migrate(&writer).await?;
+        tables.migrate(&writer).await.map_err(unusable)?;
         let reader =
             pool.max_connections(4).connect_with(options.read_only(true)).await.map_err(sql_error)?;
         let backend = Backend::Sqlite { writer, reader, tables };
