@@ -92,7 +92,7 @@ fn main() -> ExitCode {
 fn start(cli: Cli) -> Result<(), Error> {
     let Cli { profile, role, config, data_dir, print_config, command } = cli;
     let overrides = Overrides { roles: role, data_dir };
-    let config = config::load(&services::ALL, profile, config.as_deref(), overrides)?;
+    let config = config::load(services::ALL, profile, config.as_deref(), overrides)?;
     if print_config {
         return print(&config.redacted()?);
     }

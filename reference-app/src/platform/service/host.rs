@@ -93,7 +93,8 @@ impl Host<'_> {
             return Ok(Peer { channel, policy });
         }
         let config = self.config.policies.get(call.policy).cloned();
-        let config = config.ok_or_else(|| self.undeclared(&format!("defaults of policies.{}", call.policy)))?;
+        let config =
+            config.ok_or_else(|| self.undeclared(&format!("defaults of policies.{}", call.policy)))?;
         Ok(Peer { channel, policy: self.policies.add(call.policy, config, self.clock, self.health)? })
     }
 

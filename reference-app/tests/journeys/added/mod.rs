@@ -2,7 +2,7 @@
 
 mod audit;
 
-use std::{path::Path, time::Duration};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use reference_app::{platform::config, services, system::System};
 use serde::Serialize;
@@ -16,12 +16,8 @@ struct Overrides<'a> {
     /// None, whatever the environment has.
     database: (),
     kafka: (),
-    admin: Listen,
-    gateway: Listen,
-    order: Listen,
-    payment: Listen,
-    notification: Listen,
-    audit: Listen,
+    #[serde(flatten)]
+    listeners: BTreeMap<&'static str, Listen>,
 }
 
 #[derive(Serialize)]
@@ -31,21 +27,12 @@ struct Listen {
 
 #[tokio::test]
 async fn a_service_is_added_by_one_folder_and_one_line() {
-    let services = [&services::ALL[..], &[&audit::SERVICE]].concat();
+    let services = [services::ALL, &[&audit::SERVICE]].concat();
 
     let dir = tempfile::tempdir().unwrap();
-    let any = || Listen { listen: "127.0.0.1:0" };
-    let overrides = Overrides {
-        data_dir: dir.path(),
-        database: (),
-        kafka: (),
-        admin: any(),
-        gateway: any(),
-        order: any(),
-        payment: any(),
-        notification: any(),
-        audit: any(),
-    };
+    let names = services.iter().map(|service| service.name).chain(["admin"]);
+    let listeners = names.map(|name| (name, Listen { listen: "127.0.0.1:0" })).collect();
+    let overrides = Overrides { data_dir: dir.path(), database: (), kafka: (), listeners };
     let config = config::load(&services, None, None, overrides).unwrap();
     assert!(config.redacted().unwrap().contains("limit = 10"), "its harmless key is printed");
     let system = System::start(config).await.unwrap();
