@@ -94,10 +94,10 @@ fn start(cli: Cli) -> Result<(), Error> {
     let overrides = Overrides { roles: role, data_dir };
     if let Some(Command::DevIssuer { user }) = command {
         // No role starts: the key that the profile full demands is the one that is made here.
-        let config = config::read(&services::ALL, profile, config.as_deref(), overrides)?;
+        let config = config::read(services::ALL, profile, config.as_deref(), overrides)?;
         return print(&dev_issuer(&config, &user)?);
     }
-    let config = config::load(&services::ALL, profile, config.as_deref(), overrides)?;
+    let config = config::load(services::ALL, profile, config.as_deref(), overrides)?;
     if print_config {
         return print(&config.redacted()?);
     }

@@ -34,8 +34,9 @@ pub trait PublisherFixture: Send + Sync {
     /// Returns the transport's errors.
     fn arrived(&self, destination: &str) -> impl Future<Output = Result<Vec<Message>, Error>> + Send;
 
-    /// How many messages the publisher takes before it has answered one; `None` where the bound is not in messages,
-    /// and then the check is skipped.
+    /// How many messages one [`enqueue`](Publisher::enqueue) takes while none is answered; `None` where the bound is not
+    /// in messages, and then the check is skipped. A publisher that may answer while `enqueue` runs must reserve the room
+    /// of a call at once, or it takes more than this.
     fn bound(&self) -> Option<usize> {
         None
     }

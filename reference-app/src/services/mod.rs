@@ -8,5 +8,5 @@ pub mod payment;
 use crate::platform::service::Service;
 
 /// Every service, in the order in which they are shown.
-pub static ALL: [&Service; 4] =
-    [&gateway::SERVICE, &order::SERVICE, &payment::SERVICE, &notification::SERVICE];
+pub static ALL: &[&Service] =
+    &[&gateway::SERVICE, &order::SERVICE, &payment::SERVICE, &notification::SERVICE];

@@ -5,15 +5,13 @@ use std::{net::TcpListener, time::Duration};
 use reqwest::{RequestBuilder, StatusCode, header};
 use serde_json::Value;
 
-use crate::support::Process;
+use crate::support::{Process, free_listeners};
 
 /// The embedded marketplace with its development issuer, and the port of its gateway.
 async fn start(dir: &std::path::Path) -> (Process, u16) {
     let ports: [TcpListener; 2] = std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").unwrap());
     let [gateway, admin] = ports.map(|port| port.local_addr().unwrap().port());
-    let mut env: Vec<(String, String)> = ["ORDER", "PAYMENT", "NOTIFICATION"]
-        .map(|role| (format!("COMMS_{role}__LISTEN"), "127.0.0.1:0".to_owned()))
-        .into();
+    let mut env = free_listeners();
     env.push(("COMMS_GATEWAY__LISTEN".into(), format!("127.0.0.1:{gateway}")));
     env.push(("COMMS_GATEWAY__URL".into(), "https://shop.example".into()));
     env.push(("COMMS_ADMIN__LISTEN".into(), format!("127.0.0.1:{admin}")));

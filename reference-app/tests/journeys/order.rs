@@ -58,7 +58,7 @@ async fn journey(shape: Shape) {
     assert_eq!(told.last().unwrap()["data"]["reason"], "limit_exceeded");
 
     observability(&marketplace).await;
-    for process in marketplace.processes.iter_mut().rev() {
+    for process in &mut marketplace.processes {
         let status = process.terminate().await;
         assert!(status.success(), "{}: {status}\n{}", process.name, process.log());
     }

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use reqwest::{Response, StatusCode};
 use serde_json::json;
 
-use crate::support::Process;
+use crate::support::{Process, free_listeners};
 
 #[tokio::test]
 async fn the_page_comes_from_the_gateway_alone() {
@@ -13,14 +13,13 @@ async fn the_page_comes_from_the_gateway_alone() {
     let port = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let (gateway, notification, admin) = (port(), port(), port());
     let listen = |role: &str, port: u16| (format!("COMMS_{role}__LISTEN"), format!("127.0.0.1:{port}"));
-    let env = vec![
+    let mut env = free_listeners();
+    env.extend([
         listen("GATEWAY", gateway),
-        listen("ORDER", 0),
-        listen("PAYMENT", 0),
         listen("NOTIFICATION", notification),
         listen("ADMIN", admin),
         ("COMMS_DATA_DIR".into(), dir.path().join("data").display().to_string()),
-    ];
+    ]);
     let mut process = Process::new("page", dir.path(), admin, &[], env);
     process.spawn();
     process.ready().await;

@@ -2,7 +2,7 @@
 
 use std::{net::TcpListener, process::Output, time::Duration};
 
-use crate::support::{Marketplace, Process, Shape};
+use crate::support::{Marketplace, Process, Shape, free_listeners};
 
 fn run(args: &[&str], env: &[(&str, String)]) -> Output {
     let dir = tempfile::tempdir().unwrap();
@@ -53,9 +53,8 @@ fn a_busy_port_is_named_with_its_key() {
 
 /// The program with free ports, and `more`.
 fn run_anywhere(args: &[&str], more: &[(&str, &str)]) -> Output {
-    let listeners = ["GATEWAY", "ORDER", "PAYMENT", "NOTIFICATION", "ADMIN"];
-    let listeners = listeners.map(|name| format!("COMMS_{name}__LISTEN"));
-    let mut env: Vec<_> = listeners.iter().map(|name| (name.as_str(), "127.0.0.1:0".to_owned())).collect();
+    let listeners = free_listeners();
+    let mut env: Vec<_> = listeners.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
     env.extend(more.iter().map(|(key, value)| (*key, (*value).to_owned())));
     run(args, &env)
 }

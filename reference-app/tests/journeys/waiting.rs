@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::{
     road::Road,
-    support::{Buyer, Marketplace, Process, Shape, eventually, server},
+    support::{Buyer, Marketplace, Process, Shape, eventually, free_listeners, server},
 };
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -53,13 +53,14 @@ async fn roles_wait_for_a_database_that_is_away_full_by_role() {
     let mut road = Road::open_to(address(&server("COMMS_TEST_POSTGRES_URL"))).await;
     road.close().await;
     let mut marketplace = Marketplace::spawn_via(Shape::FullByRole, Some(road.address()), &[]).await;
-    for (process, role) in marketplace.processes.iter().zip(DATABASES) {
+    for role in DATABASES {
+        let process = marketplace.process(role);
         unready(process, &format!("database {role}_service"), "Connection refused").await;
         is_live(process).await;
     }
     let ann = marketplace.buyer("ann");
     eventually("the gateway is ready: it has no database", LIMIT, async || {
-        (readiness(&marketplace.processes[3]).await?.0 == 200).then_some(())
+        (readiness(marketplace.process("gateway")).await?.0 == 200).then_some(())
     })
     .await;
     assert_eq!(status_of_an_order(&ann).await, 503);
@@ -71,7 +72,8 @@ async fn roles_wait_for_a_database_that_is_away_full_by_role() {
 
     // Away again while they run: unready with the reason, and live.
     road.close().await;
-    for (process, role) in marketplace.processes.iter().zip(DATABASES) {
+    for role in DATABASES {
+        let process = marketplace.process(role);
         unready(process, &format!("database {role}_service"), "Connection refused").await;
         is_live(process).await;
     }
@@ -93,12 +95,12 @@ async fn roles_wait_for_a_broker_that_is_away_full_by_role() {
     let bootstrap = road.address().to_string();
     let brokers = [("COMMS_KAFKA__BROKERS", &*bootstrap)];
     let mut marketplace = Marketplace::spawn_with(Shape::FullByRole, &brokers).await;
-    for process in &marketplace.processes[..DATABASES.len()] {
+    for process in DATABASES.map(|role| marketplace.process(role)) {
         unready(process, "topics", "Connection refused").await;
         is_live(process).await;
     }
     eventually("the gateway is ready without Kafka", LIMIT, async || {
-        let (status, report) = readiness(&marketplace.processes[3]).await?;
+        let (status, report) = readiness(marketplace.process("gateway")).await?;
         (status == 200 && report["parts"]["topics"].is_null()).then_some(())
     })
     .await;
@@ -113,9 +115,7 @@ async fn roles_wait_for_a_broker_that_is_away_full_by_role() {
 /// A process of one role with no server at all, on free ports.
 fn lonely(role: &str, dir: &std::path::Path, more: &[(&str, &str)]) -> Process {
     let admin = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let mut env: Vec<(String, String)> = ["GATEWAY", "ORDER", "PAYMENT", "NOTIFICATION"]
-        .map(|role| (format!("COMMS_{role}__LISTEN"), "127.0.0.1:0".to_owned()))
-        .into();
+    let mut env = free_listeners();
     let data = dir.join(role).display().to_string();
     let issuer = Process::program().args(["--data-dir", &data, "dev-issuer"]).output().unwrap();
     assert!(issuer.status.success());
@@ -176,9 +176,7 @@ async fn more_copies_than_brokers_leave_the_process_unready_with_the_way_out() {
 async fn a_broker_that_is_away_makes_the_process_unready_and_does_not_end_it() {
     let dir = tempfile::tempdir().unwrap();
     let admin = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let mut env: Vec<(String, String)> = ["GATEWAY", "ORDER", "PAYMENT", "NOTIFICATION"]
-        .map(|role| (format!("COMMS_{role}__LISTEN"), "127.0.0.1:0".to_owned()))
-        .into();
+    let mut env = free_listeners();
     env.push(("COMMS_ADMIN__LISTEN".into(), format!("127.0.0.1:{admin}")));
     env.push(("COMMS_DATA_DIR".into(), dir.path().join("data").display().to_string()));
     env.push(("COMMS_KAFKA__BROKERS".into(), "127.0.0.1:1".into()));

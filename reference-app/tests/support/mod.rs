@@ -14,6 +14,8 @@ pub use shape::{Marketplace, Shape};
 
 use std::time::Duration;
 
+use reference_app::services;
+
 /// Repeats `probe` until it gives a value; fails the test after `limit`.
 pub async fn eventually<T>(what: &str, limit: Duration, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = tokio::time::sleep(limit);
@@ -32,4 +34,11 @@ pub async fn eventually<T>(what: &str, limit: Duration, mut probe: impl AsyncFnM
 /// The value of an environment variable that `scripts/test` sets.
 pub fn server(variable: &str) -> String {
     std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: run scripts/test"))
+}
+
+/// The listeners of all services on free ports, as environment variables.
+pub fn free_listeners() -> Vec<(String, String)> {
+    let services = services::ALL.iter().filter(|service| service.protocol.is_some());
+    let listen = |name: &str| (format!("COMMS_{}__LISTEN", name.to_uppercase()), "127.0.0.1:0".to_owned());
+    services.map(|service| listen(service.name)).chain([listen("admin")]).collect()
 }

@@ -7,7 +7,10 @@ use std::{
 };
 
 use comms_core::Clock;
-use reference_app::platform::{config::Auth, identity::DevIssuer};
+use reference_app::{
+    platform::{config::Auth, identity::DevIssuer, service::Service},
+    services,
+};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use tempfile::TempDir;
 
@@ -19,11 +22,9 @@ pub enum Shape {
     Embedded,
     /// One process, PostgreSQL and Kafka.
     Full,
-    /// A process per role, PostgreSQL and Kafka.
+    /// A process per role, PostgreSQL and Kafka; in the order of [`services::ALL`].
     FullByRole,
 }
-
-pub const ROLES: [&str; 4] = ["payment", "order", "notification", "gateway"];
 
 pub struct Marketplace {
     pub shape: Shape,
@@ -84,12 +85,18 @@ impl Marketplace {
         env.retain(|(name, _)| !more.contains(&(name, "")));
         let set = more.iter().filter(|(_, value)| !value.is_empty());
         env.extend(set.map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
-        let ports = free_ports();
+        let ports = free_ports(2 * services::ALL.len());
+        let (listeners, admins) = ports.split_at(services::ALL.len());
+        let url = |name: &str| {
+            let mut all = services::ALL.iter().zip(listeners);
+            let (service, port) = all.find(|(service, _)| service.name == name).unwrap();
+            address(service, *port).unwrap()
+        };
         let mut marketplace = Self {
             shape,
-            processes: processes(shape, &dir, &ports, &env),
-            gateway: format!("http://127.0.0.1:{}", ports[0]),
-            socket: format!("ws://127.0.0.1:{}", ports[3]),
+            processes: processes(shape, &dir, listeners, admins, &env),
+            gateway: url("gateway"),
+            socket: url("notification"),
             books,
             prefix,
             issuer,
@@ -105,6 +112,11 @@ impl Marketplace {
         for process in &mut self.processes {
             process.ready().await;
         }
+    }
+
+    /// The process of `role`: in [`Shape::FullByRole`].
+    pub fn process(&self, role: &str) -> &Process {
+        self.processes.iter().find(|process| process.name == role).unwrap()
     }
 
     pub fn data_dir(&self) -> PathBuf {
@@ -157,47 +169,66 @@ fn environment(dir: &TempDir, issuer: &DevIssuer) -> Vec<(String, String)> {
     ]
 }
 
-fn processes(shape: Shape, dir: &TempDir, ports: &[u16; 8], env: &[(String, String)]) -> Vec<Process> {
-    let [gateway, order, payment, notification, admins @ ..] = *ports;
-    let listen = |name: &str, port: u16| (format!("COMMS_{name}__LISTEN"), format!("127.0.0.1:{port}"));
+fn processes(
+    shape: Shape,
+    dir: &TempDir,
+    listeners: &[u16],
+    admins: &[u16],
+    env: &[(String, String)],
+) -> Vec<Process> {
     let make = |name: &str, admin: u16, data: &str, args: &[&str]| {
-        let mut all = vec![
-            listen("GATEWAY", gateway),
-            listen("ORDER", order),
-            listen("PAYMENT", payment),
-            listen("NOTIFICATION", notification),
-            listen("ADMIN", admin),
-            ("COMMS_ORDER__URL".into(), format!("http://127.0.0.1:{order}")),
-            ("COMMS_PAYMENT__URL".into(), format!("http://127.0.0.1:{payment}")),
-            ("COMMS_NOTIFICATION__URL".into(), format!("ws://127.0.0.1:{notification}")),
-            ("COMMS_DATA_DIR".into(), dir.path().join(data).display().to_string()),
-        ];
+        let mut all = Vec::new();
+        for (service, port) in services::ALL.iter().zip(listeners) {
+            let key = service.name.to_uppercase();
+            let Some(url) = address(service, *port) else { continue };
+            all.push((format!("COMMS_{key}__LISTEN"), format!("127.0.0.1:{port}")));
+            if is_needed(service) {
+                all.push((format!("COMMS_{key}__URL"), url));
+            }
+        }
+        all.push(("COMMS_ADMIN__LISTEN".into(), format!("127.0.0.1:{admin}")));
+        all.push(("COMMS_DATA_DIR".into(), dir.path().join(data).display().to_string()));
         all.extend_from_slice(env);
         Process::new(name, dir.path(), admin, args, all)
     };
     match shape {
         Shape::Embedded => vec![make("all", admins[0], "data", &[])],
         Shape::Full => vec![make("all", admins[0], "data", &["--profile", "full"])],
-        Shape::FullByRole => ROLES
+        Shape::FullByRole => services::ALL
             .iter()
+            .map(|service| service.name)
             .zip(admins)
-            .map(|(role, admin)| make(role, admin, role, &["--profile", "full", "--role", role]))
+            .map(|(role, admin)| make(role, *admin, role, &["--profile", "full", "--role", role]))
             .collect(),
     }
 }
 
-/// Eight ports that were free a moment ago, held together so that they differ. Below the range from which the
+/// The URL of the listener of `service`, if it has one.
+fn address(service: &Service, port: u16) -> Option<String> {
+    Some(format!("{}://127.0.0.1:{port}", service.protocol?.scheme()))
+}
+
+/// Whether another service calls `service`, or gives its address to clients.
+fn is_needed(service: &Service) -> bool {
+    let name = service.name;
+    let needs = |other: &&Service| {
+        other.calls.iter().any(|call| call.service == name) || other.refers_to.contains(&name)
+    };
+    services::ALL.iter().any(needs)
+}
+
+/// `count` ports that were free a moment ago, held together so that they differ. Below the range from which the
 /// system takes ports for connections: a process that is killed and comes back must find its own again.
-fn free_ports() -> [u16; 8] {
+fn free_ports(count: usize) -> Vec<u16> {
     let clock = Clock::system();
-    let free = || loop {
+    let free = |_| loop {
         let port = 10_000 + u16::from_le_bytes(clock.random()) % 10_000;
         if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
             return listener;
         }
     };
-    let listeners: [TcpListener; 8] = std::array::from_fn(|_| free());
-    listeners.map(|listener| listener.local_addr().unwrap().port())
+    let listeners: Vec<TcpListener> = (0..count).map(free).collect();
+    listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect()
 }
 
 /// `url` with the host and port of `address`.

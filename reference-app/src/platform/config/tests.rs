@@ -13,7 +13,7 @@ use crate::services;
 struct Nothing {}
 
 fn load(profile: Option<Profile>, file: Option<&Path>, overrides: Nothing) -> Result<Config, Error> {
-    load_tree(&services::ALL, profile, file, overrides)
+    load_tree(services::ALL, profile, file, overrides)
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::{
 
 fn config() -> Config {
     let kafka = serde_json::json!({"kafka": {"brokers": "127.0.0.1:1", "prefix": "shop."}});
-    config::load(&services::ALL, None, None, kafka).unwrap()
+    config::load(services::ALL, None, None, kafka).unwrap()
 }
 
 async fn db(dir: &tempfile::TempDir) -> Db {

@@ -89,6 +89,9 @@ impl Host<'_> {
             .clock(self.clock())
             .build()
             .map_err(|error| error.context(format_args!("{name}.url")))?;
+        if let Some(policy) = self.policies.get(call.policy) {
+            return Ok(Peer { channel, policy });
+        }
         let config = self.config.policies.get(call.policy).cloned();
         let config =
             config.ok_or_else(|| self.undeclared(&format!("defaults of policies.{}", call.policy)))?;

@@ -3,9 +3,13 @@
 mod audit;
 mod pulse;
 
-use std::{path::Path, time::Duration};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
-use reference_app::{platform::config, services, system::System};
+use reference_app::{
+    platform::{config, service::Service},
+    services,
+    system::System,
+};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -17,32 +21,16 @@ struct Overrides<'a> {
     /// None, whatever the environment has.
     database: (),
     kafka: (),
-    admin: Listen,
-    gateway: Listen,
-    order: Listen,
-    payment: Listen,
-    notification: Listen,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    audit: Option<Listen>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pulse: Option<Listen>,
+    #[serde(flatten)]
+    listeners: BTreeMap<&'static str, Listen>,
 }
 
 impl<'a> Overrides<'a> {
-    fn new(data_dir: &'a Path) -> Self {
-        let any = || Listen { listen: "127.0.0.1:0" };
-        Self {
-            data_dir,
-            database: (),
-            kafka: (),
-            admin: any(),
-            gateway: any(),
-            order: any(),
-            payment: any(),
-            notification: any(),
-            audit: None,
-            pulse: None,
-        }
+    /// A free port for each of `services`.
+    fn new(data_dir: &'a Path, services: &[&'static Service]) -> Self {
+        let names = services.iter().map(|service| service.name).chain(["admin"]);
+        let listeners = names.map(|name| (name, Listen { listen: "127.0.0.1:0" })).collect();
+        Self { data_dir, database: (), kafka: (), listeners }
     }
 }
 
@@ -53,10 +41,10 @@ struct Listen {
 
 #[tokio::test]
 async fn a_service_is_added_by_one_folder_and_one_line() {
-    let services = [&services::ALL[..], &[&audit::SERVICE]].concat();
+    let services = [services::ALL, &[&audit::SERVICE]].concat();
 
     let dir = tempfile::tempdir().unwrap();
-    let overrides = Overrides { audit: Some(Listen { listen: "127.0.0.1:0" }), ..Overrides::new(dir.path()) };
+    let overrides = Overrides::new(dir.path(), &services);
     let config = config::load(&services, None, None, overrides).unwrap();
     assert!(config.redacted().unwrap().contains("limit = 10"), "its harmless key is printed");
     let system = System::start(config).await.unwrap();
@@ -86,9 +74,9 @@ async fn a_service_is_added_by_one_folder_and_one_line() {
 
 #[tokio::test]
 async fn a_loop_of_a_service_that_panics_ends_the_process_in_order() {
-    let services = [&services::ALL[..], &[&pulse::SERVICE]].concat();
+    let services = [services::ALL, &[&pulse::SERVICE]].concat();
     let dir = tempfile::tempdir().unwrap();
-    let overrides = Overrides { pulse: Some(Listen { listen: "127.0.0.1:0" }), ..Overrides::new(dir.path()) };
+    let overrides = Overrides::new(dir.path(), &services);
     let system = System::start(config::load(&services, None, None, overrides).unwrap()).await.unwrap();
     let (_, scheme, _) = system.listeners().find(|(name, ..)| *name == "pulse").unwrap();
     assert_eq!(scheme, "http");

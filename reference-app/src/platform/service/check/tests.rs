@@ -41,9 +41,9 @@ fn refused(change: impl FnOnce(&mut Service)) -> String {
 
 #[test]
 fn the_services_of_the_marketplace_and_one_more_fit_together() {
-    check(&services::ALL).unwrap();
+    check(services::ALL).unwrap();
     let service = refunds();
-    check(&[&services::ALL[..], &[&service]].concat()).unwrap();
+    check(&[services::ALL, &[&service]].concat()).unwrap();
 }
 
 #[test]
