@@ -33,6 +33,12 @@ pub fn check(services: &[&Service]) -> Result<(), Error> {
         if let Some(database) = service.database.as_ref().filter(|database| !is_schema(database.schema)) {
             return broken(format!("its schema {:?} is not 1 to 48 of a-z, 0-9 and _", database.schema));
         }
+        if let Some(call) = service.calls.iter().find(|call| !is_part(call.policy)) {
+            return broken(format!(
+                "its policy {:?} is not a letter and then letters, digits and single _",
+                call.policy
+            ));
+        }
         foreign_default(service).or_else(broken)?;
         if service.database.is_none() && !(service.topics.is_empty() && service.subscriptions.is_empty()) {
             return broken("a service with topics or subscriptions needs a database".to_owned());
@@ -62,17 +68,18 @@ pub fn check(services: &[&Service]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether `name` can be a section, a role and a part of a variable in any shell. Variables with `COMMS_TEST_` belong to
-/// the tests.
+/// Whether `name` can be a role and a section. Variables with `COMMS_TEST_` belong to the tests.
 fn is_name(name: &str) -> bool {
+    is_part(name) && name != "test" && !name.starts_with("test_") && !RESERVED.contains(&name)
+}
+
+/// Whether `name` can be a part of the name of a variable in any shell, and is told apart from the parts beside it.
+fn is_part(name: &str) -> bool {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
     name.starts_with(|first: char| first.is_ascii_lowercase())
         && name.bytes().all(plain)
         && !name.contains("__")
         && !name.ends_with('_')
-        && name != "test"
-        && !name.starts_with("test_")
-        && !RESERVED.contains(&name)
 }
 
 /// Whether `schema` can stand in a statement, and be the name of a file.

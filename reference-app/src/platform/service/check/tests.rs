@@ -49,7 +49,7 @@ fn the_services_of_the_marketplace_and_one_more_fit_together() {
 #[test]
 fn what_does_not_fit_is_named_with_its_services() {
     type Change = fn(&mut Service);
-    let table: [(Change, &[&str]); 21] = [
+    let table: [(Change, &[&str]); 22] = [
         (|s| s.name = "order", &["name order", "two services"]),
         (|s| s.name = "kafka", &["kafka", "reserved"]),
         (|s| s.name = "Re funds", &["its name is reserved, or not a letter"]),
@@ -66,6 +66,10 @@ fn what_does_not_fit_is_named_with_its_services() {
         (
             |s| s.defaults = "[policies.order]\ntimeout = \"1h\"",
             &["its defaults set policies.order, which guards none of its calls"],
+        ),
+        (
+            |s| s.calls = &[Call { service: "payment", policy: "refunds-payment" }],
+            &["its policy \"refunds-payment\" is not a letter"],
         ),
         (|s| s.defaults = "", &["its defaults have no policies.refunds_payment for the calls to payment"]),
         (
