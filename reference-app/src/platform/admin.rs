@@ -25,7 +25,7 @@ use refusal::{bad_path, failed, refused};
 
 use super::{
     deliveries::{Deliveries, Waiting},
-    http::{self, Json as Body, Problem},
+    http::{self, Guarded, Json as Body, Problem},
     key,
     policies::Policies,
 };
@@ -65,7 +65,7 @@ impl Admin {
         }
     }
 
-    fn routes(self) -> Router {
+    fn routes(self) -> Guarded {
         let Self { health, policies, deliveries, operator, metrics, clock } = self;
         let scrape = async move || ([("content-type", "text/plain; version=0.0.4")], metrics.render());
         let probes = Router::new().route("/livez", get(live)).route("/readyz", get(ready)).with_state(health);
@@ -156,7 +156,7 @@ async fn turn_breaker(
         "reset" => breaker.reset(),
         _ => {
             let detail = "the last part of the path must be open, closed or reset";
-            return Err(refused(StatusCode::NOT_FOUND, detail));
+            return Err(refused(StatusCode::BAD_REQUEST, detail));
         }
     }
     tracing::info!(policy = name, switch, "breaker switched by an operator");

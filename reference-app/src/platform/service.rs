@@ -14,11 +14,12 @@ pub use section::{Section, no_settings};
 
 use std::pin::Pin;
 
-use axum::Router;
 use comms_core::{BoxHandler, Error, Event, shutdown::Told};
 use comms_ws::Hub;
 use sqlx::migrate::Migrator;
 use tonic::service::Routes;
+
+use super::http::Guarded;
 
 /// The registration of a service.
 pub struct Service {
@@ -141,9 +142,9 @@ pub enum Serves {
     /// gRPC routes.
     Grpc(Routes),
     /// HTTP routes.
-    Http(Router),
+    Http(Guarded),
     /// The routes of WebSocket handshakes, and the hub that is drained at the shutdown.
-    Sockets(Router, Hub),
+    Sockets(Guarded, Hub),
 }
 
 impl Serves {

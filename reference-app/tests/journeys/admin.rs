@@ -79,8 +79,8 @@ async fn a_configured_token_is_the_only_one_embedded() {
     }
     let (token, known) = ("a-token-of-the-operators", "must be open, closed or reset");
     for (path, status, text) in [
-        ("/policies/order/breaker/OPEN", 404, known),
-        ("/policies/order/breaker/ajar", 404, known),
+        ("/policies/order/breaker/OPEN", 400, known),
+        ("/policies/order/breaker/ajar", 400, known),
         ("/policies/%ff/breaker/open", 400, "UTF-8"),
     ] {
         let url = marketplace.processes[0].admin_url(path);

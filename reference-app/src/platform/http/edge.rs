@@ -20,6 +20,17 @@ use super::{
 /// The largest body that [`checked`] takes, in bytes.
 const CHECKED_BODY_LIMIT: usize = 64 * 1024;
 
+/// Routes with the layers of [`edge`] or [`checked`] around them. A listener serves nothing else, so that no service goes
+/// without the checks of a request's head and without problem bodies.
+#[derive(Clone)]
+pub struct Guarded(Router);
+
+impl Guarded {
+    pub(super) fn into_router(self) -> Router {
+        self.0
+    }
+}
+
 /// What the routes of an HTTP service need around them.
 pub struct Edge {
     /// Verifies the tokens of [`Principal`](super::Principal).
@@ -39,11 +50,12 @@ pub struct Edge {
 /// - a [`Problem`] for every refusal: an unknown path (404), another method (405 with `Allow`), a deadline that passes
 ///   (504), a panic (500);
 /// - the [`Verifier`] as an extension of the request.
-pub fn edge(routes: Router, edge: Edge) -> Router {
+pub fn edge(routes: Router, edge: Edge) -> Guarded {
     let Edge { verifier, timeout, body_limit, clock } = edge;
-    guarded(routes, body_limit)
+    let routes = guarded(routes, body_limit)
         .layer(Extension(verifier))
-        .layer(from_fn_with_state(Arc::new(Limits { timeout, clock }), context::context))
+        .layer(from_fn_with_state(Arc::new(Limits { timeout, clock }), context::context));
+    Guarded(routes)
 }
 
 /// `routes`, with the least that every HTTP listener needs: the header `trace-id` on every response, a [`Problem`] for
@@ -59,8 +71,8 @@ pub fn edge(routes: Router, edge: Edge) -> Router {
 /// | a `Content-Encoding` other than `identity` | 415 |
 ///
 /// For listeners of operators: requests are neither logged nor limited in time.
-pub fn checked(routes: Router, clock: &Clock) -> Router {
-    guarded(routes, CHECKED_BODY_LIMIT).layer(from_fn_with_state(clock.clone(), context::trace))
+pub fn checked(routes: Router, clock: &Clock) -> Guarded {
+    Guarded(guarded(routes, CHECKED_BODY_LIMIT).layer(from_fn_with_state(clock.clone(), context::trace)))
 }
 
 fn guarded(routes: Router, body_limit: usize) -> Router {
@@ -124,7 +136,12 @@ mod tests {
     }
 
     /// Status, `allow`, code of the problem, and whether its trace is that of the header.
-    async fn answer(routes: &Router, method: &str, path: &str, body: &str) -> (u16, String, String) {
+    async fn answer(
+        Guarded(routes): &Guarded,
+        method: &str,
+        path: &str,
+        body: &str,
+    ) -> (u16, String, String) {
         let request = Request::builder().method(method).uri(path).header("host", "a");
         let request = request.header("content-type", "application/json").body(Body::from(body.to_owned()));
         let response = routes.clone().call(request.unwrap()).await.unwrap();

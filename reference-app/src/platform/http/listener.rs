@@ -2,11 +2,13 @@
 
 use std::future::Future;
 
-use axum::{Extension, Router, extract::ConnectInfo};
+use axum::{Extension, extract::ConnectInfo};
 use comms_core::{Clock, Error};
 use comms_grpc::{ListenerConfig, Peer};
 use tokio::net::TcpListener;
 use tower_layer::Layer;
+
+use super::Guarded;
 
 /// Serves `routes` on `listener` within `limits`, WebSocket upgrades included, until `shutdown` resolves. Then the listener
 /// is closed, requests in flight have [`ListenerConfig::drain`], and the future resolves. Handlers may take the peer's address
@@ -16,10 +18,11 @@ use tower_layer::Layer;
 /// Returns `Invalid` for a limit of zero. An accept that fails is repeated.
 pub async fn serve(
     listener: TcpListener,
-    routes: Router,
+    routes: Guarded,
     limits: ListenerConfig,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), Error> {
+    let routes = routes.into_router();
     let service = move |peer: Peer| Extension(ConnectInfo(peer.remote)).layer(routes.clone());
     comms_grpc::listen(listener, service, limits, Clock::system(), shutdown).await
 }
@@ -28,10 +31,11 @@ pub async fn serve(
 mod tests {
     use std::net::SocketAddr;
 
-    use axum::routing::get;
+    use axum::{Router, routing::get};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
+    use crate::platform::http::checked;
 
     #[tokio::test]
     async fn handlers_see_the_peers_address() {
@@ -39,7 +43,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let peer = async |ConnectInfo(peer): ConnectInfo<SocketAddr>| peer.to_string();
-        let routes = Router::new().route("/", get(peer));
+        let routes = checked(Router::new().route("/", get(peer)), &Clock::system());
         let shutdown = async { drop(stopped.await) };
         let served = tokio::spawn(serve(listener, routes, ListenerConfig::default(), shutdown));
         let mut client = tokio::net::TcpStream::connect(address).await.unwrap();

@@ -15,7 +15,7 @@ mod problem;
 
 pub use authority::is_host_and_port;
 pub use checks::{FIELDS_LIMIT, HEADERS_LIMIT, URI_LIMIT};
-pub use edge::{Edge, checked, edge};
+pub use edge::{Edge, Guarded, checked, edge};
 pub use hosts::Hosts;
 pub use json::Json;
 pub use listener::serve;

@@ -14,14 +14,14 @@ use comms_core::{Clock, jwt::Verifier};
 use comms_ws::{Hub, Session, credentials};
 
 use super::domain;
-use crate::platform::http::{self, Edge, Problem, unauthenticated, verified};
+use crate::platform::http::{self, Edge, Guarded, Problem, unauthenticated, verified};
 
 /// The longest a handshake may take.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
 /// A handshake has no body.
 const BODY_LIMIT: usize = 1024;
 
-pub(super) fn routes(hub: Hub, verifier: Verifier, clock: Clock) -> Router {
+pub(super) fn routes(hub: Hub, verifier: Verifier, clock: Clock) -> Guarded {
     let routes = Router::new().route("/v1/events", get(open)).with_state(hub);
     http::edge(routes, Edge { verifier, timeout: HANDSHAKE_LIMIT, body_limit: BODY_LIMIT, clock })
 }

@@ -6,6 +6,7 @@ use reference_app::{
     contracts::OrderStatusChanged,
     platform::{
         db::{Db, Tx},
+        http,
         service::{Database, Host, Parts, Protocol, Section, Serves, Service, Subscription},
     },
 };
@@ -47,7 +48,7 @@ fn start(host: &Host<'_>) -> Result<Parts, Error> {
     });
     let routes = Router::new().route("/v1/seen", get(seen)).with_state((db, limit));
     Ok(Parts {
-        serves: Serves::Http(routes),
+        serves: Serves::Http(http::checked(routes, &host.clock())),
         handlers: vec![("audit-orders", BoxHandler::new(handler))],
         ..Parts::default()
     })
