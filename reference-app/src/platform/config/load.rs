@@ -5,12 +5,12 @@ use std::path::Path;
 use comms_core::Error;
 use figment::{
     Figment,
-    providers::{Env, Format, Serialized, Toml},
+    providers::{Format, Serialized, Toml},
 };
 use serde::Serialize;
 
 use super::{
-    Config, Profile, RESERVED, explain,
+    Config, Profile, RESERVED, environment, explain,
     tree::{self, Place, Tree},
 };
 use crate::platform::service::Service;
@@ -45,9 +45,7 @@ fn read(
     if let Some(file) = file {
         layers.push((Place::File(file.display().to_string()), Figment::from(tree::file(file)?)));
     }
-    // COMMS_TEST_… belongs to the tests of this workspace, not to the product.
-    let env = Env::prefixed("COMMS_").filter(|key| !key.starts_with("test_")).split("__");
-    layers.push((Place::Environment, Figment::from(env)));
+    layers.push((Place::Environment, Figment::from(environment::layer())));
     let mut arguments = Figment::from(Serialized::defaults(overrides));
     if let Some(profile) = profile {
         arguments = arguments.merge(Serialized::default("profile", profile));
@@ -57,14 +55,15 @@ fn read(
     let tree = Tree::merge(services, layers.clone())?;
     let profile = tree.section("profile", &[])?;
     layers[0].1 = defaults(services, profile);
-    let tree = Tree::merge(services, layers)?;
+    let mut tree = Tree::merge(services, layers)?;
 
     let known = || RESERVED.into_iter().chain(services.iter().map(|service| service.name));
     if let Some(key) = tree.root().keys().find(|key| !known().any(|known| known == *key)) {
         let sections: Vec<Vec<&str>> = known().map(|section| vec![section]).collect();
         return Err(explain::unknown(&tree, &[key], &sections));
     }
-    let config = Config { platform: tree.read()?, services: services.to_vec(), tree };
+    let platform = tree.settle()?;
+    let config = Config { platform, services: services.to_vec(), tree };
     config.validate()?;
     Ok(config)
 }

@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
+use axum::http::Uri;
 use comms_core::Error;
 
 use super::{Config, Profile, tree::variable};
-use crate::platform::service::{self, Protocol, Service};
+use crate::platform::{
+    db::url,
+    service::{self, Protocol, Service},
+};
 
 impl Config {
     /// # Errors
@@ -13,9 +17,11 @@ impl Config {
     pub(super) fn validate(&self) -> Result<(), Error> {
         service::check(&self.services)?;
         self.validate_values()?;
+        self.database.as_ref().map_or(Ok(()), |database| url::check(&database.url))?;
         self.validate_process()?;
         for service in &self.services {
             (service.check)(&self.section(service.name))?;
+            self.validate_url(service)?;
         }
         for service in self.running() {
             self.validate_peers(service)?;
@@ -135,6 +141,23 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    /// An empty variable is a URL, too: what cannot be one is refused, and not handed to clients.
+    fn validate_url(&self, service: &Service) -> Result<(), Error> {
+        let (Some(url), Some(protocol)) = (self.url(service.name)?, service.protocol) else { return Ok(()) };
+        let (scheme, secure) = match protocol {
+            Protocol::Sockets => ("ws", "wss"),
+            Protocol::Http | Protocol::Grpc => ("http", "https"),
+        };
+        let uri = url.parse::<Uri>().ok().filter(|uri| uri.authority().is_some() && uri.query().is_none());
+        match uri.as_ref().and_then(Uri::scheme_str) {
+            Some(given) if given == scheme || given == secure => Ok(()),
+            _ => {
+                let text = format!("must be a URL such as {scheme}://host:port or {secure}://host");
+                Err(self.refusal(&[service.name, "url"], &text))
+            }
+        }
     }
 
     /// A listener for clients that can be reached from elsewhere needs a configured key, and a URL that clients can use.

@@ -1,0 +1,48 @@
+//! The layer of `COMMS_…` variables.
+
+use std::{collections::BTreeMap, env};
+
+use figment::providers::Env;
+
+const PREFIX: &str = "COMMS_";
+/// What the port of a service begins with, where Kubernetes sets it.
+const SCHEMES: [&str; 3] = ["tcp://", "udp://", "sctp://"];
+
+/// The variables that are keys of the configuration. `COMMS_TEST_…` belongs to the tests of this workspace, and
+/// Kubernetes sets variables for every service of the namespace whose name begins with `comms`.
+pub(super) fn layer() -> Env {
+    let links = service_links();
+    let own = move |key: &str| !key.starts_with("test_") && !links.iter().any(|link| is_of_link(link, key));
+    Env::prefixed(PREFIX).filter(move |key| own(&key.as_str().to_lowercase())).split("__")
+}
+
+/// The text of the variable of the key at `path`, as it was written.
+pub(super) fn text(path: &[&str]) -> Option<String> {
+    let name = format!("{PREFIX}{}", path.join("__"));
+    variables().find(|(key, _)| key.eq_ignore_ascii_case(&name)).map(|(_, text)| text.trim().to_owned())
+}
+
+/// The beginnings of the variables that Kubernetes sets for services, in lower case and without `COMMS_`: `""` for a
+/// service `comms`, `gateway_` for `comms-gateway`. Each has at least `…SERVICE_HOST`, and `…PORT` with a URL, which no
+/// setting has: a misspelt setting is not taken for one of them.
+fn service_links() -> Vec<String> {
+    let own = variables().filter_map(|(name, text)| {
+        Some((name.to_lowercase().strip_prefix(&PREFIX.to_lowercase())?.to_owned(), text))
+    });
+    let own: BTreeMap<String, String> = own.collect();
+    let links = own.keys().filter_map(|name| name.strip_suffix("service_host"));
+    let has_port = |link: &&str| {
+        let port = own.get(&format!("{link}port"));
+        port.is_some_and(|port| SCHEMES.iter().any(|scheme| port.starts_with(scheme)))
+    };
+    links.filter(has_port).map(str::to_owned).collect()
+}
+
+fn is_of_link(link: &str, key: &str) -> bool {
+    let rest = key.strip_prefix(link).unwrap_or_default();
+    ["service_host", "port"].contains(&rest) || rest.starts_with("port_") || rest.starts_with("service_port")
+}
+
+fn variables() -> impl Iterator<Item = (String, String)> {
+    env::vars_os().filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)))
+}
