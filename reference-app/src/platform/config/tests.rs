@@ -305,6 +305,7 @@ fn limits_of_listeners_are_text_and_not_zero() {
         assert!(config.redacted().unwrap().contains("head_timeout = \"1m 30s\""));
         for (key, value, part) in [
             ("COMMS_LISTENERS__HEAD_TIMEOUT", "0s", "more than 0s"),
+            ("COMMS_LISTENERS__IDLE_TIMEOUT", "0s", "more than 0s"),
             ("COMMS_LISTENERS__PROGRESS_TIMEOUT", "soon", "250ms"),
             ("COMMS_LISTENERS__MAX_CONNECTIONS", "0", "at least 1"),
         ] {

@@ -33,9 +33,10 @@ impl Config {
     fn validate_values(&self) -> Result<(), Error> {
         let owner = self.relay.owner.as_ref();
         let seconds = Duration::from_secs;
-        let table: [(bool, &[&str], &str); 13] = [
+        let table: [(bool, &[&str], &str); 14] = [
             (self.roles.is_empty(), &["roles"], "no role to run: leave it out, or name some"),
             (self.listeners.head_timeout.is_zero(), &["listeners", "head_timeout"], "must be more than 0s"),
+            (self.listeners.idle_timeout.is_zero(), &["listeners", "idle_timeout"], "must be more than 0s"),
             (
                 self.listeners.progress_timeout.is_zero(),
                 &["listeners", "progress_timeout"],
