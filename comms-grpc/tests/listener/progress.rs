@@ -224,7 +224,8 @@ async fn a_client_that_sends_what_no_handler_reads_gets_its_response() {
 async fn a_client_that_sends_without_end_what_no_handler_reads_is_disconnected() {
     let server = Server::of(Protocols::Http).await;
     for wait in [Duration::ZERO, LIMIT / 10] {
-        let mut socket = server.send(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 999999999999\r\n\r\n").await;
+        let mut socket =
+            server.send(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 999999999999\r\n\r\n").await;
         let drip = async {
             while socket.write_all(&[b'x'; 1_000]).await.is_ok() {
                 sleep(wait).await;

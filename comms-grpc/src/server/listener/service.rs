@@ -39,8 +39,12 @@ where
 
     fn call(&self, request: Request<Incoming>) -> Answer<S> {
         let call = Call::begin(&self.activity);
-        let request =
-            request.map(|inner| RequestBody { inner, waiting: false, ended: false, activity: self.activity.clone() });
+        let request = request.map(|inner| RequestBody {
+            inner,
+            waiting: false,
+            ended: false,
+            activity: self.activity.clone(),
+        });
         Answer { future: Oneshot::new(self.inner.clone(), request), call: Some(call) }
     }
 }

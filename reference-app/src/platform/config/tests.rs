@@ -365,7 +365,10 @@ fn a_variable_is_text_where_text_is_wanted() {
         let config = load(None, None, Nothing {}).unwrap();
         let kafka = config.kafka.as_ref().unwrap();
         assert_eq!((config.auth.audience.as_str(), config.auth.issuer.as_str()), ("0042", "true"));
-        assert_eq!((config.data_dir.as_path(), config.relay.owner.as_deref()), (Path::new("2026"), Some("7")));
+        assert_eq!(
+            (config.data_dir.as_path(), config.relay.owner.as_deref()),
+            (Path::new("2026"), Some("7"))
+        );
         assert_eq!((kafka.prefix.as_str(), kafka.replication_factor), ("[staging]", 1));
         jail.create_file("printed.toml", &config.redacted().unwrap())?;
         jail.clear_env();
