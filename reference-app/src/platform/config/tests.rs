@@ -244,7 +244,7 @@ fn a_value_that_may_be_secret_is_printed_by_no_error() {
 #[expect(clippy::result_large_err, reason = "the signature of Jail")]
 fn what_cannot_work_is_refused_with_the_way_out() {
     type Variables<'a> = &'a [(&'a str, &'a str)];
-    let table: [(Variables<'_>, &[&str]); 6] = [
+    let table: [(Variables<'_>, &[&str]); 7] = [
         (
             &[("COMMS_ROLES", "[order, payment, notification]"), ("COMMS_KAFKA__BROKERS", "k:9092")],
             &["a key of their own", "COMMS_AUTH__PUBLIC_KEY_FILE"],
@@ -256,6 +256,10 @@ fn what_cannot_work_is_refused_with_the_way_out() {
         (
             &[("COMMS_NOTIFICATION__LISTEN", "[::]:8081"), ("COMMS_AUTH__PUBLIC_KEY_FILE", "key.pem")],
             &["COMMS_NOTIFICATION__LISTEN", "COMMS_NOTIFICATION__URL"],
+        ),
+        (
+            &[("COMMS_GATEWAY__LISTEN", "[::ffff:0.0.0.0]:8080"), ("COMMS_AUTH__PUBLIC_KEY_FILE", "key.pem")],
+            &["COMMS_GATEWAY__LISTEN", "COMMS_GATEWAY__URL"],
         ),
         (&[("COMMS_RELAY__LEASE", "5")], &["COMMS_RELAY__LEASE", "250ms"]),
         (&[("COMMS_RELAY__LEASE", "10ms")], &["COMMS_RELAY__LEASE", "300ms"]),

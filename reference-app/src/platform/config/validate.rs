@@ -166,16 +166,18 @@ impl Config {
         let name = service.name;
         let Some(Protocol::Http | Protocol::Sockets) = service.protocol else { return Ok(()) };
         let listen = self.listen(name)?;
-        if self.auth.public_key_file.is_none() && !listen.ip().is_loopback() {
+        // `::ffff:0.0.0.0` is the wildcard of IPv4.
+        let address = listen.ip().to_canonical();
+        if self.auth.public_key_file.is_none() && !address.is_loopback() {
             let text = "can be reached from elsewhere, and without auth.public_key_file anybody gets a token for any user: \
                         configure the key, or listen on 127.0.0.1";
             return Err(self.refusal(&[name, "listen"], text));
         }
-        if listen.ip().is_unspecified() && self.url(name)?.is_none() {
+        if address.is_unspecified() && self.url(name)?.is_none() {
             let text = format!(
                 "listens on all addresses, and clients cannot connect to {}: set {name}.url ({}) to the URL under which they \
                  reach it",
-                listen.ip(),
+                address,
                 variable(&[name, "url"])
             );
             return Err(self.refusal(&[name, "listen"], &text));
