@@ -118,7 +118,9 @@ fn no_file_outside_its_folder_names_a_service() {
     let mut files = vec![source.join("../build.rs"), source.join("platform/config/defaults.toml")];
     files.extend(["system.rs", "main.rs", "lib.rs"].map(|file| source.join(file)));
     rust_files(&source.join("platform"), &mut files);
-    for file in files.iter().filter(|file| !file.ends_with("tests.rs")) {
+    let is_test =
+        |file: &Path| file.ends_with("tests.rs") || file.parent().is_some_and(|dir| dir.ends_with("tests"));
+    for file in files.iter().filter(|file| !is_test(file)) {
         let text = fs::read_to_string(file).unwrap();
         let program = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
         for (line, name) in program.lines().flat_map(|line| names.iter().map(move |name| (line, name))) {
