@@ -36,6 +36,7 @@ pub struct System {
     health: Health,
     policies: Policies,
     deliveries: Deliveries,
+    leaving: http::Leaving,
     addresses: BTreeMap<&'static str, SocketAddr>,
     hints: Vec<String>,
     _data_dir: DataDir,
@@ -56,6 +57,7 @@ impl System {
             health: Health::with_clock(clock.clone()),
             policies: Policies::default(),
             deliveries: Deliveries::default(),
+            leaving: http::Leaving::default(),
             clock,
             addresses: BTreeMap::new(),
             hints: Vec::new(),
@@ -100,6 +102,7 @@ impl System {
     /// Returns the failure of the part that caused the shutdown, and `Fatal` if the shutdown was cut short.
     pub async fn shut_down(self, now: impl Future<Output = ()>) -> Result<(), Error> {
         self.health.component("shutting down").unready("draining");
+        self.leaving.begin();
         let accepting = self.config.shutdown.accepting;
         let mut now = std::pin::pin!(now);
         if !accepting.is_zero() {
@@ -243,11 +246,11 @@ impl System {
                     .spawn(name, move |told| comms_grpc::serve(listener, routes, limits, clock, told.wait()));
             }
             Serves::Http(routes) => {
-                let limits = limits.http(name);
+                let (limits, routes) = (limits.http(name), self.leaving.around(routes));
                 self.stages.edge.spawn(name, move |told| http::serve(listener, routes, limits, told.wait()));
             }
             Serves::Sockets(routes, hub) => {
-                let limits = limits.http(name);
+                let (limits, routes) = (limits.http(name), self.leaving.around(routes));
                 self.stages.sockets.spawn(name, move |told| async move {
                     let ends = async move {
                         told.wait().await;

@@ -80,6 +80,7 @@ impl From<ServerConfig> for ListenerConfig {
             // No call is longer.
             max_connection_age_grace: config.max_timeout,
             drain: config.drain,
+            ..Self::default()
         }
     }
 }

@@ -86,8 +86,9 @@ type Change = fn(&mut ListenerConfig);
 
 #[tokio::test]
 async fn limits_of_zero_are_refused_by_name() {
-    let cases: [(&str, Change); 7] = [
+    let cases: [(&str, Change); 8] = [
         ("head_timeout", |c| c.head_timeout = Duration::ZERO),
+        ("idle_timeout", |c| c.idle_timeout = Duration::ZERO),
         ("progress_timeout", |c| c.progress_timeout = Duration::ZERO),
         ("max_connections", |c| c.max_connections = 0),
         ("max_connections_per_address", |c| c.max_connections_per_address = Some(0)),
@@ -115,6 +116,7 @@ async fn limits_for_ever_are_no_panic() {
         let server = Server::start(|config| {
             config.protocols = protocols;
             (config.head_timeout, config.progress_timeout) = (Duration::MAX, Duration::MAX);
+            config.idle_timeout = Duration::MAX;
             (config.drain, config.max_connections) = (Duration::MAX, usize::MAX);
             config.max_connection_age = Some(Duration::MAX);
             config.max_connection_age_grace = Duration::MAX;

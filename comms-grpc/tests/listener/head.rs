@@ -72,13 +72,14 @@ async fn a_head_byte_by_byte_does_not_extend_the_limit() {
 }
 
 #[tokio::test]
-async fn the_next_head_of_a_connection_has_the_same_limit() {
-    let server = Server::of(Protocols::Http).await;
-    for next in [&b""[..], b"GET / HT"] {
+async fn the_next_head_of_a_connection_has_the_same_limit_from_its_first_byte() {
+    const IDLE: Duration = Duration::from_millis(4 * 500);
+    let server = Server::start(|config| config.idle_timeout = IDLE).await;
+    for (next, limit) in [(&b""[..], IDLE), (b"GET / HT", LIMIT)] {
         let mut socket = server.connect().await;
-        // Each request begins the limit again.
-        for _ in 0..3 {
-            sleep(LIMIT / 2).await;
+        // A proxy sends the next request when it has one. Each begins the limits again.
+        for wait in [LIMIT / 2, LIMIT * 2, LIMIT * 2] {
+            sleep(wait).await;
             socket.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
             let mut response = [0; 5];
             while response != *b"hello" {
@@ -87,8 +88,8 @@ async fn the_next_head_of_a_connection_has_the_same_limit() {
             }
         }
         socket.write_all(next).await.unwrap();
-        assert!(!closed(&mut socket, LIMIT / 2).await);
-        assert!(closed(&mut socket, LIMIT + Duration::from_secs(3)).await);
+        assert!(!closed(&mut socket, limit / 2).await);
+        assert!(closed(&mut socket, limit + Duration::from_secs(1)).await);
     }
 }
 

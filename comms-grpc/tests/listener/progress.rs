@@ -205,3 +205,33 @@ async fn an_http2_request_body_may_pause() {
     let answer = response.await.unwrap().into_body().data().await.unwrap().unwrap();
     assert_eq!(answer, "10");
 }
+
+/// The handler answers without reading. A simple client sends its whole request before it reads the response.
+#[tokio::test]
+async fn a_client_that_sends_what_no_handler_reads_gets_its_response() {
+    let server = Server::of(Protocols::Http).await;
+    for length in [100_000, LARGE] {
+        let head = format!("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n");
+        let mut socket = server.send(head.as_bytes()).await;
+        socket.write_all(&vec![b'x'; length]).await.expect("no reset");
+        let mut text = String::new();
+        socket.read_to_string(&mut text).await.unwrap();
+        assert!(text.starts_with("HTTP/1.1 200") && text.ends_with("hello"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_sends_without_end_what_no_handler_reads_is_disconnected() {
+    let server = Server::of(Protocols::Http).await;
+    for wait in [Duration::ZERO, LIMIT / 10] {
+        let mut socket =
+            server.send(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 999999999999\r\n\r\n").await;
+        let drip = async {
+            while socket.write_all(&[b'x'; 1_000]).await.is_ok() {
+                sleep(wait).await;
+            }
+        };
+        timeout(LIMIT + WAIT, drip).await.expect("closed");
+    }
+    server.serves().await;
+}

@@ -1,6 +1,8 @@
 //! The admin listener: `/livez`, `/readyz`, `/metrics`, `/policies`, `/holds`. Reading needs no credentials; every
-//! operation that changes something needs the token of [`Operator`].
+//! operation that changes something needs the token of [`Operator`]. On a loopback address, requests that name another host
+//! than this machine are refused.
 
+mod local;
 mod operator;
 mod refusal;
 
@@ -58,14 +60,15 @@ impl Admin {
         shutdown: Told,
     ) -> Result<(), Error> {
         let metrics = self.metrics.clone();
-        let served = http::serve(listener, self.routes(), limits, shutdown.wait());
+        let is_local = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+        let served = http::serve(listener, self.routes(is_local), limits, shutdown.wait());
         tokio::select! {
             end = served => end,
             () = upkeep(&metrics) => Ok(()),
         }
     }
 
-    fn routes(self) -> Guarded {
+    fn routes(self, is_local: bool) -> Guarded {
         let Self { health, policies, deliveries, operator, metrics, clock } = self;
         let scrape = async move || ([("content-type", "text/plain; version=0.0.4")], metrics.render());
         let probes = Router::new().route("/livez", get(live)).route("/readyz", get(ready)).with_state(health);
@@ -77,6 +80,7 @@ impl Admin {
             Router::new().route("/holds/{service}/{relay}/release", post(release)).with_state(deliveries);
         let changes = operator.guard(breakers.merge(releases));
         let routes = probes.merge(shown).merge(held).merge(changes).route("/metrics", get(scrape));
+        let routes = if is_local { local::only(routes) } else { routes };
         http::checked(routes, &clock)
     }
 }

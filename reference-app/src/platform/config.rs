@@ -3,6 +3,7 @@
 
 mod addresses;
 pub(crate) mod duration;
+mod environment;
 mod explain;
 mod keys;
 mod load;
@@ -106,12 +107,13 @@ impl Config {
         listen.ok_or_else(|| Error::invalid(format!("set {name}.listen: the service has a listener")))
     }
 
-    /// The configured URL of the service `name`.
+    /// The configured URL of the service `name`, without a slash at its end: paths are appended to it.
     ///
     /// # Errors
     /// Returns `Invalid` if the section cannot be read.
     pub fn url(&self, name: &'static str) -> Result<Option<String>, Error> {
-        Ok(self.section(name).common()?.url)
+        let url = self.section(name).common()?.url;
+        Ok(url.map(|url| url.trim_end_matches('/').to_owned()))
     }
 }
 

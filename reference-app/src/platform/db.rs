@@ -7,7 +7,7 @@ mod open;
 mod opening;
 mod operator;
 mod seams;
-mod url;
+pub(crate) mod url;
 mod value;
 
 use std::sync::Arc;

@@ -32,6 +32,7 @@ impl Limits {
         limits.name = name.to_owned();
         limits.problem_details = true;
         limits.head_timeout = self.config.head_timeout;
+        limits.idle_timeout = self.config.idle_timeout;
         limits.progress_timeout = self.config.progress_timeout;
         limits.max_connections = self.connections();
         limits.max_connections_per_address = self.config.max_connections_per_address;

@@ -50,6 +50,11 @@ async fn a_change_through_a_tcp_relay_needs_the_token_embedded() {
         let release = release.json(&serde_json::json!({"key": null})).send().await.unwrap();
         assert_eq!(release.status(), StatusCode::UNAUTHORIZED);
     }
+    for path in ["/metrics", "/policies", "/holds", "/readyz"] {
+        let read = reqwest::Client::new().get(format!("{admin}{path}"));
+        let rebound = read.header(header::HOST, "evil.example:9090").send().await.unwrap();
+        assert_eq!(rebound.status(), StatusCode::FORBIDDEN, "{path}: DNS rebinding");
+    }
     assert_eq!(breaker(&base).await, "closed", "reading needs no token, and nothing was changed");
     let done = post(&format!("{base}{OPEN}")).bearer_auth(&token).send().await.unwrap();
     assert_eq!((done.status(), &*breaker(&base).await), (StatusCode::OK, "forced_open"));

@@ -13,6 +13,9 @@ async fn after_sigterm_readiness_fails_and_the_listeners_go_on_accepting_embedde
     let mut marketplace = Marketplace::start_with(Shape::Embedded, &accepting).await;
     let ann = marketplace.buyer("ann");
     ann.place("before", 100).await;
+    let read = format!("{}/v1/realtime", marketplace.gateway);
+    let ends = async || reqwest::get(&read).await.unwrap().headers().get("connection").cloned();
+    assert_eq!(ends().await, None);
     marketplace.processes[0].signal("TERM");
     let url = marketplace.processes[0].admin_url("/readyz");
     eventually("readiness fails", Duration::from_secs(3), async || {
@@ -22,6 +25,8 @@ async fn after_sigterm_readiness_fails_and_the_listeners_go_on_accepting_embedde
     .await;
     let report: Value = reqwest::get(&url).await.unwrap().json().await.unwrap();
     assert_eq!(report["parts"]["shutting down"]["status"], "unready", "{report}");
+    // A client that keeps its connections moves them while another process can take them.
+    assert_eq!(ends().await.unwrap(), "close");
     // New connections: the client keeps none between two requests of these.
     for n in 0..5 {
         let fresh = marketplace.buyer("ann");

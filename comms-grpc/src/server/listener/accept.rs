@@ -187,7 +187,7 @@ impl Closed {
                 tracing::debug!(listener, requests, "a connection without progress was cut");
             }
             End::Cut(Limit::Drain, requests) => return requests.max(1),
-            End::Cut(Limit::Age | Limit::Goaway, _) => {}
+            End::Cut(Limit::Age | Limit::Goaway | Limit::Idle, _) => {}
         }
         0
     }

@@ -50,6 +50,12 @@ pub(super) struct Activity {
     pub(super) uploads: Count,
     http2: AtomicBool,
     reset: AtomicBool,
+    /// Whether a response has ended, and the peer has sent nothing since.
+    between: AtomicBool,
+    /// Whether a handler left a part of its request unread.
+    unread: AtomicBool,
+    /// Whether the sending side is closed, while the peer sends what was not read.
+    lingers: AtomicBool,
 }
 
 impl Activity {
@@ -70,6 +76,33 @@ impl Activity {
 
     pub(super) fn is_reset(&self) -> bool {
         self.reset.load(Relaxed)
+    }
+
+    /// Bytes of the peer arrived.
+    pub(super) fn receive(&self) {
+        if self.is_between() {
+            self.between.store(false, Relaxed);
+        }
+    }
+
+    /// Whether a response has ended, and the peer has sent nothing since.
+    pub(super) fn is_between(&self) -> bool {
+        self.between.load(Relaxed)
+    }
+
+    /// A handler left a part of its request unread.
+    pub(super) fn leave_unread(&self) {
+        self.unread.store(true, Relaxed);
+    }
+
+    /// The sending side is closed; the peer may still send what no handler has read.
+    pub(super) fn linger(&self) {
+        self.receive();
+        self.lingers.store(self.unread.load(Relaxed) && !self.is_http2(), Relaxed);
+    }
+
+    pub(super) fn lingers(&self) -> bool {
+        self.lingers.load(Relaxed)
     }
 
     /// Whether no request is in flight and no response is waiting to be written.
@@ -95,6 +128,7 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
+        self.0.between.store(true, Relaxed);
         self.0.calls.end();
     }
 }

@@ -25,9 +25,12 @@ pub struct ListenerConfig {
     /// instead of an empty 400, 414 or 431. It replaces empty responses with these statuses and without `trace-id`, so set it
     /// only if the service sets `trace-id` on every response. HTTP/1 only. Default `false`.
     pub problem_details: bool,
-    /// How long a peer may take to send a request head (HTTP/1; from the accept, or from the end of the previous
-    /// response), or the preface and SETTINGS (HTTP/2; from the accept). Default 10 s.
+    /// How long a peer may take to send a request head (HTTP/1; from the accept, or from its first byte on a connection
+    /// that has had a response), or the preface and SETTINGS (HTTP/2; from the accept). Default 10 s.
     pub head_timeout: Duration,
+    /// How long an HTTP/1 connection stays open after a response if its peer sends nothing. Default 75 s. A proxy that keeps
+    /// connections for longer sends requests into connections that are being closed: set it higher than the proxy's limit.
+    pub idle_timeout: Duration,
     /// How long nothing may move on a connection while something is owed on it. Default 10 s.
     pub progress_timeout: Duration,
     /// Connections at a time, upgraded ones included; further ones wait in the backlog of the socket. Default 1,024.
@@ -55,6 +58,7 @@ impl Default for ListenerConfig {
             protocols: Protocols::Http,
             problem_details: false,
             head_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
             progress_timeout: Duration::from_secs(10),
             max_connections: 1_024,
             max_connections_per_address: None,
@@ -77,6 +81,7 @@ impl ListenerConfig {
     pub(super) fn validate(&self) -> Result<(), Error> {
         let limits = [
             ("head_timeout", self.head_timeout.is_zero()),
+            ("idle_timeout", self.idle_timeout.is_zero()),
             ("progress_timeout", self.progress_timeout.is_zero()),
             ("max_connections", self.max_connections == 0),
             ("max_connections_per_address", self.max_connections_per_address == Some(0)),

@@ -5,8 +5,8 @@
 //!
 //! The promise, for every peer, whatever it sends:
 //! - **Head.** A peer that has not sent a complete request head (HTTP/1), or the preface and a SETTINGS frame (HTTP/2),
-//!   within [`ListenerConfig::head_timeout`] is disconnected. The limit runs again for each further request of an HTTP/1
-//!   connection.
+//!   within [`ListenerConfig::head_timeout`] is disconnected. The limit runs again from the first byte of
+//!   each further request of an HTTP/1 connection; before that byte, [`ListenerConfig::idle_timeout`] runs.
 //! - **Progress.** A connection on which nothing moves for [`ListenerConfig::progress_timeout`] while something is owed is
 //!   cut. What is owed: bytes that the socket does not accept, response data that the peer's HTTP/2 window does not
 //!   admit, and request bodies if all handlers of the connection wait for theirs (not with [`Protocols::Http2`]: a gRPC
@@ -16,6 +16,9 @@
 //!   chunks as the handler made them. Request heads are bounded by 64 KiB (16 KiB with [`Protocols::Http2`]), request bodies that
 //!   handlers have not read by 1 MiB for each HTTP/2 connection.
 //! - **Connections.** They are bounded in all and by address, from accept to the close of the socket, also after an upgrade.
+//! - **Close.** If a handler does not read the whole request, its response is sent, the sending side is closed, and what the
+//!   peer still sends is dropped until the peer closes, or for [`ListenerConfig::head_timeout`]: a client that sends its whole
+//!   request first gets the response, and no reset.
 //! - **Shutdown.** Connections without a request in flight are closed at once. Requests in flight have
 //!   [`ListenerConfig::drain`].
 //!

@@ -39,8 +39,12 @@ where
 
     fn call(&self, request: Request<Incoming>) -> Answer<S> {
         let call = Call::begin(&self.activity);
-        let request =
-            request.map(|inner| RequestBody { inner, waiting: false, activity: self.activity.clone() });
+        let request = request.map(|inner| RequestBody {
+            inner,
+            waiting: false,
+            ended: false,
+            activity: self.activity.clone(),
+        });
         Answer { future: Oneshot::new(self.inner.clone(), request), call: Some(call) }
     }
 }
@@ -72,6 +76,8 @@ pub struct RequestBody {
     inner: Incoming,
     /// Whether the handler waits for the next frame.
     waiting: bool,
+    /// Whether the handler has seen the end.
+    ended: bool,
     activity: Arc<Activity>,
 }
 
@@ -99,6 +105,7 @@ impl Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let poll = Pin::new(&mut self.inner).poll_frame(cx);
         self.wait(poll.is_pending());
+        self.ended |= matches!(poll, Poll::Ready(None));
         poll
     }
 
@@ -114,6 +121,9 @@ impl Body for RequestBody {
 impl Drop for RequestBody {
     fn drop(&mut self) {
         self.wait(false);
+        if !self.ended && !self.inner.is_end_stream() {
+            self.activity.leave_unread();
+        }
     }
 }
 

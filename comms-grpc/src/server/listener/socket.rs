@@ -4,7 +4,7 @@ use std::{
     io::{self, IoSlice},
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use tokio::{
@@ -19,13 +19,15 @@ pub(super) struct Socket {
     stream: TcpStream,
     preface: Preface,
     blocked: bool,
+    /// Whether the sending side is closed.
+    shut: bool,
     activity: Arc<Activity>,
     _slot: Slot,
 }
 
 impl Socket {
     pub(super) fn new(stream: TcpStream, slot: Slot, activity: Arc<Activity>) -> Self {
-        Self { stream, preface: Preface::Version(0), blocked: false, activity, _slot: slot }
+        Self { stream, preface: Preface::Version(0), blocked: false, shut: false, activity, _slot: slot }
     }
 
     fn wrote(&mut self, poll: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -38,6 +40,18 @@ impl Socket {
         self.blocked = poll.is_pending();
         poll
     }
+
+    /// Reads and drops what the peer sends, until it closes. The limits of the connection end it earlier.
+    fn discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let mut bytes = [std::mem::MaybeUninit::uninit(); 4 * 1024];
+            let mut bytes = ReadBuf::uninit(&mut bytes);
+            let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut bytes));
+            if read.is_err() || bytes.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
 }
 
 impl AsyncRead for Socket {
@@ -48,6 +62,9 @@ impl AsyncRead for Socket {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let poll = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.activity.receive();
+        }
         if !self.preface.is_known() && poll.is_ready() {
             self.preface = self.preface.read(&buf.filled()[before..]);
             if self.preface == Preface::Http2 {
@@ -81,8 +98,18 @@ impl AsyncWrite for Socket {
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
+    /// Closes in two steps if a part of a request was not read (RFC 9112, section 9.6): a socket that is closed with unread
+    /// bytes is reset, and the peer may lose the response.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        if !self.shut {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+            self.shut = true;
+            self.activity.linger();
+        }
+        match self.activity.lingers() {
+            true => self.discard(cx),
+            false => Poll::Ready(Ok(())),
+        }
     }
 }
 

@@ -19,6 +19,8 @@ const YEAR: Duration = Duration::from_secs(365 * 24 * 3_600);
 pub(super) enum Limit {
     /// A request head, or the HTTP/2 handshake.
     Head,
+    /// The time between two requests of an HTTP/1 connection.
+    Idle,
     /// Nothing moved while something was owed.
     Progress,
     /// The connection reached its age.
@@ -58,6 +60,7 @@ impl Still {
 pub(super) struct Watch {
     clock: Clock,
     head_timeout: Duration,
+    idle_timeout: Duration,
     progress_timeout: Duration,
     /// Whether a handler that waits for a request body is owed it. A gRPC stream without messages is usual.
     awaits_uploads: bool,
@@ -68,6 +71,8 @@ pub(super) struct Watch {
     ending: bool,
     /// The calls, while there is none.
     idle: Still,
+    /// The calls, while the head of the next one is owed.
+    heads: Still,
     chunks: Still,
     writes: Still,
     uploads: Still,
@@ -80,12 +85,14 @@ impl Watch {
         let spread = 0.9 + 0.2 * clock.random_unit();
         Self {
             head_timeout: config.head_timeout,
+            idle_timeout: config.idle_timeout,
             progress_timeout: config.progress_timeout,
             awaits_uploads: config.protocols == Protocols::Http,
             age: config.max_connection_age.map(|age| accepted + age.min(YEAR).mul_f64(spread)),
             drain: None,
             ending: false,
             idle: Still { steps: 0, since: Some(accepted) },
+            heads: Still { steps: 0, since: Some(accepted) },
             chunks: Still::default(),
             writes: Still::default(),
             uploads: Still::default(),
@@ -109,7 +116,7 @@ impl Watch {
     /// Whether a draining connection can be closed without loss.
     pub(super) fn is_over(&self, activity: &Activity) -> bool {
         // An HTTP/2 connection ends by itself, when the peer has seen the GOAWAY.
-        self.drain.is_some() && !activity.is_http2() && activity.is_idle()
+        self.drain.is_some() && !activity.is_http2() && activity.is_idle() && !activity.lingers()
     }
 
     /// The limit that ends first. It is read again whenever the connection has made a step.
@@ -118,8 +125,10 @@ impl Watch {
         let http2 = activity.is_http2();
         // An HTTP/2 connection without a request is no fault; it has to end only while it drains.
         let quiet = activity.is_idle() && (!http2 || self.ending);
+        let begun = quiet && !http2 && !activity.is_between();
+        let head = self.heads.since(&activity.calls, begun, clock);
         let quiet = self.idle.since(&activity.calls, quiet, clock);
-        let head = quiet.filter(|_| !http2);
+        let idle = quiet.filter(|_| !http2 && !begun);
         let chunks = self.chunks.since(&activity.chunks, activity.chunks.open() > 0, clock);
         let writes = self.writes.since(&activity.writes, activity.writes.open() > 0, clock);
         let waiting = activity.uploads.open();
@@ -130,10 +139,12 @@ impl Watch {
             _ => (until, Limit::Drain),
         });
         let head = head.and_then(|since| since.checked_add(self.head_timeout));
+        let idle = idle.and_then(|since| since.checked_add(self.idle_timeout));
         let progress = [chunks, writes, uploads].into_iter().flatten().min();
         let progress = progress.and_then(|since| since.checked_add(self.progress_timeout));
         [
             head.map(|at| (at, Limit::Head)),
+            idle.map(|at| (at, Limit::Idle)),
             progress.map(|at| (at, Limit::Progress)),
             self.age.map(|at| (at, Limit::Age)),
             drain,

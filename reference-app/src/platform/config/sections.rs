@@ -100,6 +100,9 @@ pub struct Listeners {
     /// How long a peer may take to send a request head, or the HTTP/2 handshake.
     #[serde(with = "duration")]
     pub head_timeout: Duration,
+    /// How long an HTTP/1 connection stays open after a response if its peer sends nothing.
+    #[serde(with = "duration")]
+    pub idle_timeout: Duration,
     /// How long nothing may move on a connection while something is owed on it.
     #[serde(with = "duration")]
     pub progress_timeout: Duration,

@@ -1,3 +1,5 @@
+mod environment;
+
 use std::path::Path;
 
 use figment::Jail;
@@ -246,7 +248,7 @@ fn a_value_that_may_be_secret_is_printed_by_no_error() {
 #[expect(clippy::result_large_err, reason = "the signature of Jail")]
 fn what_cannot_work_is_refused_with_the_way_out() {
     type Variables<'a> = &'a [(&'a str, &'a str)];
-    let table: [(Variables<'_>, &[&str]); 6] = [
+    let table: [(Variables<'_>, &[&str]); 7] = [
         (
             &[("COMMS_ROLES", "[order, payment, notification]"), ("COMMS_KAFKA__BROKERS", "k:9092")],
             &["a key of their own", "COMMS_AUTH__PUBLIC_KEY_FILE"],
@@ -258,6 +260,10 @@ fn what_cannot_work_is_refused_with_the_way_out() {
         (
             &[("COMMS_NOTIFICATION__LISTEN", "[::]:8081"), ("COMMS_AUTH__PUBLIC_KEY_FILE", "key.pem")],
             &["COMMS_NOTIFICATION__LISTEN", "COMMS_NOTIFICATION__URL"],
+        ),
+        (
+            &[("COMMS_GATEWAY__LISTEN", "[::ffff:0.0.0.0]:8080"), ("COMMS_AUTH__PUBLIC_KEY_FILE", "key.pem")],
+            &["COMMS_GATEWAY__LISTEN", "COMMS_GATEWAY__URL"],
         ),
         (&[("COMMS_RELAY__LEASE", "5")], &["COMMS_RELAY__LEASE", "250ms"]),
         (&[("COMMS_RELAY__LEASE", "10ms")], &["COMMS_RELAY__LEASE", "300ms"]),
@@ -307,6 +313,7 @@ fn limits_of_listeners_are_text_and_not_zero() {
         assert!(config.redacted().unwrap().contains("head_timeout = \"1m 30s\""));
         for (key, value, part) in [
             ("COMMS_LISTENERS__HEAD_TIMEOUT", "0s", "more than 0s"),
+            ("COMMS_LISTENERS__IDLE_TIMEOUT", "0s", "more than 0s"),
             ("COMMS_LISTENERS__PROGRESS_TIMEOUT", "soon", "250ms"),
             ("COMMS_LISTENERS__MAX_CONNECTIONS", "0", "at least 1"),
         ] {

@@ -5,13 +5,14 @@ use std::{path::Path, sync::Arc};
 use comms_core::Error;
 use figment::{
     Figment, Provider,
+    error::Kind,
     providers::Serialized,
     value::{Dict, Value},
 };
 use serde::de::DeserializeOwned;
 
 use super::{
-    explain,
+    environment, explain,
     keys::Keys,
     names::{dotted, shown, written_variable},
 };
@@ -74,6 +75,29 @@ impl Tree {
         whole.deserialize().map_err(|error| explain::refusal(self, &[], &error))
     }
 
+    /// Reads the whole tree as `T`, and keeps the variables that `T` wants as text as they were written: `0123` in the
+    /// environment is a number only where a number is wanted.
+    ///
+    /// # Errors
+    /// Those of [`read`](Self::read).
+    pub(super) fn settle<T: DeserializeOwned>(&mut self) -> Result<T, Error> {
+        loop {
+            let whole = Value::from((*self.merged).clone());
+            let error = match whole.deserialize() {
+                Ok(value) => return Ok(value),
+                Err(error) => error,
+            };
+            let path: Vec<&str> = error.path.iter().map(String::as_str).collect();
+            let wants_text = matches!(&error.kind, Kind::InvalidType(_, wanted) if wanted == "a string" || wanted == "path string");
+            let text = Some(&path).filter(|_| wants_text).and_then(|path| environment::text(path));
+            let slot = find(Arc::make_mut(&mut self.merged), &path);
+            match (slot, text) {
+                (Some(slot), Some(text)) if slot.as_str().is_none() => *slot = Value::from(text),
+                _ => return Err(explain::refusal(self, &[], &error)),
+            }
+        }
+    }
+
     /// Reads the table `section` as `T`, without the keys that `skip` names.
     ///
     /// # Errors
@@ -130,6 +154,15 @@ fn has(keys: &Dict, path: &[&str]) -> bool {
         Some(Value::Dict(_, inner)) => has(inner, rest),
         Some(_) => true,
         None => false,
+    }
+}
+
+fn find<'a>(keys: &'a mut Dict, path: &[&str]) -> Option<&'a mut Value> {
+    let (first, rest) = path.split_first()?;
+    match (keys.get_mut(*first)?, rest) {
+        (value, []) => Some(value),
+        (Value::Dict(_, inner), rest) => find(inner, rest),
+        _ => None,
     }
 }
 

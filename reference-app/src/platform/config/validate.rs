@@ -3,7 +3,10 @@
 use comms_core::Error;
 
 use super::{Config, Profile, names::variable};
-use crate::platform::service::{self, Service};
+use crate::platform::{
+    db::url,
+    service::{self, Service},
+};
 
 impl Config {
     /// # Errors
@@ -11,6 +14,7 @@ impl Config {
     pub(super) fn validate(&self) -> Result<(), Error> {
         service::check(&self.services)?;
         self.validate_values()?;
+        self.database.as_ref().map_or(Ok(()), |database| url::check(&database.url))?;
         self.validate_process()?;
         for service in &self.services {
             self.validate_url(service)?;

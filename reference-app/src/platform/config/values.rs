@@ -49,10 +49,11 @@ impl Config {
         ]
     }
 
-    fn of_listeners(&self) -> [Rule; 4] {
+    fn of_listeners(&self) -> [Rule; 5] {
         let limits = &self.listeners;
         [
             (limits.head_timeout.is_zero(), &["listeners", "head_timeout"], "must be more than 0s"),
+            (limits.idle_timeout.is_zero(), &["listeners", "idle_timeout"], "must be more than 0s"),
             (limits.progress_timeout.is_zero(), &["listeners", "progress_timeout"], "must be more than 0s"),
             (limits.max_connections == Some(0), &["listeners", "max_connections"], "must be at least 1"),
             (

@@ -78,20 +78,12 @@ impl Db {
 }
 
 impl Opening {
-    /// Migrations run on a connection whose search path is the schema, so that each service has a table of migrations
-    /// of its own. Statements after that name the schema.
     async fn migrate(&self, schema: &'static str, pool: &PgPool, tables: &Tables) -> Result<(), Error> {
         let mut connection = self.connect().await?;
         check_server(&mut connection).await?;
-        lock(&mut connection, schema).await?;
-        let create = if exists(&mut connection, schema).await? { "" } else { "CREATE SCHEMA {s};" };
-        let prepare = format!("{create} SET search_path TO {{s}}").replace("{s}", schema);
-        connection.execute(sqlx::raw_sql(AssertSqlSafe(prepare))).await.map_err(sql_error)?;
-        // Not `run`: `Acquire` keeps its future from being `Send` for a borrowed connection.
-        self.migrations.run_direct(None, &mut connection, false).await.map_err(migration_error)?;
-        tables.migrate(pool).await.map_err(outbox_error)?;
-        // Releases the lock.
-        connection.close().await.map_err(sql_error)
+        apply(&mut connection, schema, self.migrations).await?;
+        connection.close().await.map_err(sql_error)?;
+        tables.migrate(pool).await.map_err(outbox_error)
     }
 
     /// A connection to a server that takes writes.
@@ -178,10 +170,33 @@ async fn check_server(connection: &mut PgConnection) -> Result<(), Error> {
     Ok(())
 }
 
-/// Keeps apart processes that start together. The lock ends with the connection. It is tried, not waited for: a process
+/// Applies the migrations of a service in one transaction, whose search path is the schema, so that each service has a table
+/// of migrations of its own. Statements after that name the schema.
+///
+/// Nothing is left on the session: a pooler in transaction mode hands it to another client, with every lock and setting
+/// that a transaction does not end, and with them no process would get the lock again.
+pub(super) async fn apply(
+    connection: &mut PgConnection,
+    schema: &str,
+    migrations: &Migrator,
+) -> Result<(), Error> {
+    let mut transaction = connection.begin().await.map_err(sql_error)?;
+    lock(&mut transaction, schema).await?;
+    let create = if exists(&mut transaction, schema).await? { "" } else { "CREATE SCHEMA {s};" };
+    let prepare = format!("{create} SET LOCAL search_path TO {{s}}").replace("{s}", schema);
+    transaction.execute(sqlx::raw_sql(AssertSqlSafe(prepare))).await.map_err(sql_error)?;
+    let mut migrations = Migrator::with_migrations(migrations.iter().cloned().collect());
+    // The lock of the migrator is the session's.
+    migrations.set_locking(false);
+    // Not `run`: `Acquire` keeps its future from being `Send` for a borrowed connection.
+    migrations.run_direct(None, &mut *transaction, false).await.map_err(migration_error)?;
+    transaction.commit().await.map_err(sql_error)
+}
+
+/// Keeps apart processes that start together. The lock ends with the transaction. It is tried, not waited for: a process
 /// that hangs in its migrations would hang the others without a reason that anybody can read.
 async fn lock(connection: &mut PgConnection, schema: &str) -> Result<(), Error> {
-    let query = AssertSqlSafe(format!("SELECT pg_try_advisory_lock(hashtext('{schema}'))"));
+    let query = AssertSqlSafe(format!("SELECT pg_try_advisory_xact_lock(hashtext('{schema}'))"));
     let row = connection.fetch_one(sqlx::raw_sql(query)).await.map_err(sql_error)?;
     if row.try_get(0).map_err(sql_error)? {
         return Ok(());

@@ -129,6 +129,25 @@ mod postgres {
         }
     }
 
+    /// A pooler in transaction mode hands the session to another client, and the lock with it.
+    #[tokio::test]
+    #[ignore = "needs PostgreSQL; run scripts/test"]
+    async fn migrations_leave_nothing_on_their_session() {
+        let mut session = PgConnection::connect(&created().await).await.unwrap();
+        for _ in 0..2 {
+            opening::apply(&mut session, SCHEMA, migrations()).await.unwrap();
+            let left = "SELECT (SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'advisory'),
+                current_setting('search_path')";
+            let left: (i64, String) = sqlx::query_as(left).fetch_one(&mut session).await.unwrap();
+            assert_eq!(left, (0, "\"$user\", public".to_owned()));
+        }
+        let applied: i64 = sqlx::query_scalar("SELECT count(*) FROM order_service._sqlx_migrations")
+            .fetch_one(&mut session)
+            .await
+            .unwrap();
+        assert_eq!(applied, migrations().iter().count() as i64);
+    }
+
     /// A connection that the server has cut shows in readiness until there is another one.
     #[tokio::test]
     #[ignore = "needs PostgreSQL; run scripts/test"]

@@ -26,6 +26,14 @@ const PARAMETERS: [&str; 17] = [
     "options",
 ];
 
+/// Checks `url` before anything starts.
+///
+/// # Errors
+/// Returns `Invalid`, naming `database.url`, for a URL that no server can make valid.
+pub(crate) fn check(url: &str) -> Result<(), Error> {
+    options(url).map(drop)
+}
+
 /// The connection settings in `url`.
 ///
 /// # Errors

@@ -29,6 +29,11 @@ impl Guarded {
     pub(super) fn into_router(self) -> Router {
         self.0
     }
+
+    /// The same routes within another layer.
+    pub(super) fn map(self, layer: impl FnOnce(Router) -> Router) -> Self {
+        Self(layer(self.0))
+    }
 }
 
 /// What the routes of an HTTP service need around them.

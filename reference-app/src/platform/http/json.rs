@@ -21,7 +21,7 @@ use garde::Validate;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{FieldError, Problem};
-use findings::{Findings, MOST};
+use findings::Findings;
 use node::Node;
 
 /// A JSON body: of a request, read and validated, or of a response.
@@ -80,7 +80,6 @@ pub(super) fn parse<T: DeserializeOwned + Validate<Context = ()>>(body: &[u8]) -
         let new = checked.filter(|(place, _)| known.iter().all(|other| !pointer::overlap(place, other)));
         errors.extend(new.map(|(place, error)| FieldError::new(place, text::of_validation(error.message()))));
     }
-    errors.truncate(MOST);
     match value {
         Some(value) if errors.is_empty() => Ok(value),
         _ => Err(Problem::fields(errors)),

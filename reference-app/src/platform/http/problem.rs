@@ -12,6 +12,9 @@ use axum::{
 use comms_core::{Context, clock, resilience::Guard};
 use serde::Serialize;
 
+/// The errors that one problem lists at most.
+pub(super) const MOST_ERRORS: usize = 32;
+
 /// A refusal of an HTTP request: an `application/problem+json` body with the trace id of the current [`Context`].
 ///
 /// Made for what a service refuses itself ([`Problem::new`], [`Problem::fields`]), or of an [`Error`](comms_core::Error),
@@ -63,9 +66,11 @@ impl Problem {
         Self(Box::new(Parts { status, code, title, detail, errors, guard: None, headers }))
     }
 
-    /// A body that is JSON, with values that cannot be accepted: 422.
+    /// A request with values that cannot be accepted: 422. The body lists the first 32 errors, so that the answer to a
+    /// request of many errors is not many times as large.
     #[must_use]
-    pub fn fields(errors: Vec<FieldError>) -> Self {
+    pub fn fields(mut errors: Vec<FieldError>) -> Self {
+        errors.truncate(MOST_ERRORS);
         let title = "The request does not validate";
         let detail = "See errors for each field.";
         let mut problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "validation", title, detail);

@@ -54,7 +54,7 @@ fn read(query: &str) -> Result<(u32, Option<Uuid>), Vec<FieldError>> {
             _ => Err("There is no such parameter; there are limit and cursor.".to_owned()),
         };
         if let Err(detail) = result {
-            errors.push(FieldError::new(format!("/{name}"), detail));
+            errors.push(FieldError::new(format!("/{}", name.replace('~', "~0").replace('/', "~1")), detail));
         }
     }
     match errors.is_empty() {
@@ -115,5 +115,7 @@ mod tests {
         }
         assert_eq!(refused("page=2"), ["/page"]);
         assert_eq!(refused("Limit=2&cursor=x"), ["/Limit", "/cursor"]);
+        assert_eq!(refused("a/b~=2"), ["/a~1b~0"]);
+        assert_eq!(Problem::fields(read(&"a&".repeat(4_000)).unwrap_err()).errors().len(), 32);
     }
 }

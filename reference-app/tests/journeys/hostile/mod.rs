@@ -12,7 +12,7 @@ use comms_core::Clock;
 
 use crate::support::{Marketplace, Shape};
 
-/// The limit of heads and of progress in these tests.
+/// The limit of heads, of silence between requests and of progress in these tests.
 const LIMIT: &str = "1s";
 /// Far above the limit, for a machine that is busy.
 const WAIT: Duration = Duration::from_secs(20);
@@ -66,7 +66,11 @@ impl Attacked {
 
     /// With short limits.
     async fn start_strict() -> Self {
-        let limits = [("COMMS_LISTENERS__HEAD_TIMEOUT", LIMIT), ("COMMS_LISTENERS__PROGRESS_TIMEOUT", LIMIT)];
+        let limits = [
+            ("COMMS_LISTENERS__HEAD_TIMEOUT", LIMIT),
+            ("COMMS_LISTENERS__IDLE_TIMEOUT", LIMIT),
+            ("COMMS_LISTENERS__PROGRESS_TIMEOUT", LIMIT),
+        ];
         Self::start(&limits).await
     }
 

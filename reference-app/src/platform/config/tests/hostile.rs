@@ -104,7 +104,6 @@ fn a_value_that_cannot_work_is_refused_with_what_it_must_be() {
         ("COMMS_LOG__FILTER", "a=b=c", "must be a filter"),
         ("COMMS_AUTH__ISSUER", "", "must not be empty"),
         ("COMMS_ROLES", "order", "must be a list, such as [a, b]"),
-        ("COMMS_DATA_DIR", "5", "must be text: put double quotes around it"),
         ("COMMS_POLICIES__ORDER", "[\"1s\"]", "must be a table"),
         ("COMMS_NOTIFICATION__URL", "http://events.example", "must be a URL such as wss://host"),
         ("COMMS_GATEWAY__URL", "http://0.0.0.0:8080", "wildcard"),

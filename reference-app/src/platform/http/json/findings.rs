@@ -7,9 +7,7 @@ use super::{
     pointer::{child, own_child},
 };
 use crate::platform::http::FieldError;
-
-/// The errors that one answer lists at most.
-pub(super) const MOST: usize = 32;
+pub(super) use crate::platform::http::problem::MOST_ERRORS as MOST;
 
 /// The errors so far, and the places that the next reading fills with blanks.
 #[derive(Default)]
