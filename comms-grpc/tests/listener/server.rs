@@ -7,7 +7,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
     task::{Context, Poll},
     time::Duration,
@@ -41,6 +41,8 @@ pub(crate) struct Server {
     pub(crate) alive: Arc<AtomicUsize>,
     /// Bytes that were taken of response bodies.
     pub(crate) taken: Arc<AtomicUsize>,
+    /// Lets go what blocks its thread.
+    pub(crate) unblock: Arc<AtomicBool>,
 }
 
 impl Server {
@@ -52,14 +54,15 @@ impl Server {
         change(&mut config);
         let (stop, stopped) = oneshot::channel();
         let (alive, taken) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
-        let counted = (alive.clone(), taken.clone());
+        let unblock = Arc::<AtomicBool>::default();
+        let counted = (alive.clone(), taken.clone(), unblock.clone());
         let service = move |_| {
-            let (alive, taken) = counted.clone();
-            tower::service_fn(move |request| answer(request, Alive::new(&alive, &taken)))
+            let (alive, taken, unblock) = counted.clone();
+            tower::service_fn(move |request| answer(request, Alive::new(&alive, &taken), unblock.clone()))
         };
         let shutdown = async move { drop(stopped.await) };
         let ended = tokio::spawn(listen(listener, service, config, Clock::system(), shutdown));
-        Self { address, stop, ended, alive, taken }
+        Self { address, stop, ended, alive, taken, unblock }
     }
 
     pub(crate) async fn of(protocols: Protocols) -> Self {
@@ -91,14 +94,22 @@ impl Server {
         text
     }
 
-    /// An HTTP/2 client whose streams have a window of `window` bytes, and its connection.
+    /// An HTTP/2 client whose streams have a window of `window` bytes, and which sends nothing that no request needs.
+    pub(crate) async fn http2_without_pings(
+        &self,
+        window: u32,
+    ) -> (h2::client::SendRequest<Bytes>, h2::client::Connection<TcpStream>) {
+        let mut builder = h2::client::Builder::new();
+        builder.initial_window_size(window);
+        builder.handshake(self.connect().await).await.unwrap()
+    }
+
+    /// As [`Self::http2_without_pings`], with pings both ways and the end of the connection.
     pub(crate) async fn http2(
         &self,
         window: u32,
     ) -> (h2::client::SendRequest<Bytes>, JoinHandle<Result<(), h2::Error>>) {
-        let mut builder = h2::client::Builder::new();
-        builder.initial_window_size(window);
-        let (client, mut connection) = builder.handshake(self.connect().await).await.unwrap();
+        let (client, mut connection) = self.http2_without_pings(window).await;
         let mut pings = connection.ping_pong().unwrap();
         let connection = tokio::spawn(async move {
             // Pings both ways are no progress.
@@ -159,7 +170,11 @@ impl Drop for Alive {
     }
 }
 
-async fn answer(mut request: Request<RequestBody>, alive: Alive) -> Result<Response<Frames>, Infallible> {
+async fn answer(
+    mut request: Request<RequestBody>,
+    alive: Alive,
+    unblock: Arc<AtomicBool>,
+) -> Result<Response<Frames>, Infallible> {
     let hello = Bytes::from_static(b"hello");
     let frames: Vec<(Duration, Bytes)> = match request.uri().path() {
         "/late" => {
@@ -167,8 +182,15 @@ async fn answer(mut request: Request<RequestBody>, alive: Alive) -> Result<Respo
             vec![(Duration::ZERO, hello)]
         }
         "/hang" => std::future::pending().await,
+        "/blocks" => {
+            while !unblock.load(SeqCst) {
+                std::thread::sleep(LIMIT / 10);
+            }
+            vec![]
+        }
         "/frames" => vec![(Duration::ZERO, Bytes::from(vec![b'x'; FRAME])); 1_000],
         "/large" => vec![(Duration::ZERO, Bytes::from(vec![b'x'; LARGE]))],
+        "/later" => vec![(LIMIT / 5, hello)],
         "/pauses" => vec![(Duration::ZERO, hello.clone()), (LIMIT * 3, hello)],
         "/upload" => {
             let mut body = Pin::new(request.body_mut());
