@@ -213,7 +213,8 @@ async fn a_request_body_that_stops_is_cut_and_a_slow_one_is_not() {
 #[tokio::test]
 async fn http2_request_bodies_that_stop_are_cut_unless_another_request_runs() {
     let server = Server::of(Protocols::Http).await;
-    let (client, connection) = server.http2(65_535).await;
+    let (client, connection) = server.http2_without_pings(65_535).await;
+    let connection = tokio::spawn(connection);
     let mut late = tokio::spawn({
         let client = client.clone();
         async move { get(&client, "/late").await.data().await.unwrap().unwrap() }

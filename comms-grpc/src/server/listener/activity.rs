@@ -54,6 +54,7 @@ pub(super) struct Activity {
     pub(super) uploads: Count,
     http2: AtomicBool,
     reset: AtomicBool,
+    ending: AtomicBool,
     /// Of the connection's task.
     waker: OnceLock<Waker>,
 }
@@ -72,6 +73,11 @@ impl Activity {
         {
             waker.wake_by_ref();
         }
+    }
+
+    /// The listener ends.
+    pub(super) fn end(&self) {
+        self.ending.store(true, Relaxed);
     }
 
     /// The HTTP/2 handshake is complete.
@@ -117,6 +123,9 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         self.0.calls.end();
-        self.0.wake();
+        // The end of a call begins a limit only for those that are left and wait for their bodies, and at the end.
+        if self.0.uploads.open() > 0 || self.0.ending.load(Relaxed) {
+            self.0.wake();
+        }
     }
 }

@@ -84,6 +84,7 @@ where
             if !ended && ending.as_mut().poll(cx).is_ready() {
                 ended = true;
                 watch.end(config.drain);
+                activity.end();
                 connection.as_mut().graceful_shutdown();
                 continue;
             }
