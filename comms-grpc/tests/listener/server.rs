@@ -7,7 +7,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicUsize, Ordering::SeqCst},
     },
     task::{Context, Poll},
     time::Duration,
@@ -41,8 +41,6 @@ pub(crate) struct Server {
     pub(crate) alive: Arc<AtomicUsize>,
     /// Bytes that were taken of response bodies.
     pub(crate) taken: Arc<AtomicUsize>,
-    /// Lets go what blocks its thread.
-    pub(crate) unblock: Arc<AtomicBool>,
 }
 
 impl Server {
@@ -54,15 +52,14 @@ impl Server {
         change(&mut config);
         let (stop, stopped) = oneshot::channel();
         let (alive, taken) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
-        let unblock = Arc::<AtomicBool>::default();
-        let counted = (alive.clone(), taken.clone(), unblock.clone());
+        let counted = (alive.clone(), taken.clone());
         let service = move |_| {
-            let (alive, taken, unblock) = counted.clone();
-            tower::service_fn(move |request| answer(request, Alive::new(&alive, &taken), unblock.clone()))
+            let (alive, taken) = counted.clone();
+            tower::service_fn(move |request| answer(request, Alive::new(&alive, &taken)))
         };
         let shutdown = async move { drop(stopped.await) };
         let ended = tokio::spawn(listen(listener, service, config, Clock::system(), shutdown));
-        Self { address, stop, ended, alive, taken, unblock }
+        Self { address, stop, ended, alive, taken }
     }
 
     pub(crate) async fn of(protocols: Protocols) -> Self {
@@ -170,11 +167,7 @@ impl Drop for Alive {
     }
 }
 
-async fn answer(
-    mut request: Request<RequestBody>,
-    alive: Alive,
-    unblock: Arc<AtomicBool>,
-) -> Result<Response<Frames>, Infallible> {
+async fn answer(mut request: Request<RequestBody>, alive: Alive) -> Result<Response<Frames>, Infallible> {
     let hello = Bytes::from_static(b"hello");
     let frames: Vec<(Duration, Bytes)> = match request.uri().path() {
         "/late" => {
@@ -182,12 +175,6 @@ async fn answer(
             vec![(Duration::ZERO, hello)]
         }
         "/hang" => std::future::pending().await,
-        "/blocks" => {
-            while !unblock.load(SeqCst) {
-                std::thread::sleep(LIMIT / 10);
-            }
-            vec![]
-        }
         "/frames" => vec![(Duration::ZERO, Bytes::from(vec![b'x'; FRAME])); 1_000],
         "/large" => vec![(Duration::ZERO, Bytes::from(vec![b'x'; LARGE]))],
         "/later" => vec![(LIMIT / 5, hello)],

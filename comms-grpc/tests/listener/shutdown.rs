@@ -125,15 +125,3 @@ async fn requests_that_never_end_are_cut_at_the_drains_limit() {
     assert!(closed(&mut http1, SOON).await && http2.await.unwrap());
     eventually("the handlers are dropped", || server.alive.load(SeqCst) == 0).await;
 }
-
-/// Its thread cannot be taken back, but nobody waits for it.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_handler_that_blocks_its_thread_is_given_up() {
-    let server = Server::start(|config| config.drain = LIMIT).await;
-    let _blocks = server.send(b"GET /blocks HTTP/1.1\r\nhost: x\r\n\r\n").await;
-    eventually("it is in flight", || server.alive.load(SeqCst) == 1).await;
-    server.stop.send(()).unwrap();
-    let ended = timeout(SOON, server.ended).await;
-    server.unblock.store(true, SeqCst);
-    ended.expect("bounded").unwrap().unwrap();
-}
