@@ -28,6 +28,10 @@ pub(super) struct KeepAlive {
     pub(super) timeout: Duration,
 }
 
+/// The longest interval and time-out that reach hyper and the kernel: hyper adds them to an instant, and the kernel counts
+/// milliseconds as a signed 32-bit number.
+const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
+
 impl Default for KeepAlive {
     /// The interval is the shortest that gRPC servers accept by default, the timeout is gRPC's default.
     fn default() -> Self {
@@ -55,8 +59,8 @@ impl KeepAlive {
 /// The HTTP/2 settings of a connection to `uri`.
 pub(super) fn endpoint(uri: Uri, keep_alive: KeepAlive) -> Endpoint {
     Endpoint::from(uri)
-        .http2_keep_alive_interval(keep_alive.interval)
-        .keep_alive_timeout(keep_alive.timeout)
+        .http2_keep_alive_interval(keep_alive.interval.min(LONGEST))
+        .keep_alive_timeout(keep_alive.timeout.min(LONGEST))
         .keep_alive_while_idle(false)
         .http2_max_header_list_size(HEADER_LIST)
 }
@@ -67,7 +71,7 @@ pub(super) fn connector(connect_timeout: Duration, keep_alive: KeepAlive) -> Htt
     connector.set_nodelay(true);
     connector.set_connect_timeout(Some(connect_timeout));
     #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
-    connector.set_tcp_user_timeout(Some(keep_alive.timeout));
+    connector.set_tcp_user_timeout(Some(keep_alive.timeout.min(LONGEST)));
     #[cfg(not(any(target_os = "android", target_os = "fuchsia", target_os = "linux")))]
     let _ = keep_alive;
     connector

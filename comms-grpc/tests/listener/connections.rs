@@ -117,7 +117,8 @@ async fn limits_for_ever_are_no_panic() {
             config.protocols = protocols;
             (config.head_timeout, config.progress_timeout) = (Duration::MAX, Duration::MAX);
             config.idle_timeout = Duration::MAX;
-            (config.drain, config.max_connections) = (Duration::MAX, usize::MAX);
+            (config.drain, config.keep_alive, config.max_connections) =
+                (Duration::MAX, Duration::MAX, usize::MAX);
             config.max_connection_age = Some(Duration::MAX);
             config.max_connection_age_grace = Duration::MAX;
         })

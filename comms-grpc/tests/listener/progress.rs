@@ -7,6 +7,7 @@ use comms_grpc::Protocols;
 use http::Request;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpSocket,
     time::{sleep, timeout},
 };
 
@@ -84,6 +85,21 @@ async fn what_an_http2_peer_does_not_read_is_bounded() {
     assert!(taken > 0 && taken <= 20 * (64 * 1024 + 2 * FRAME), "{taken}");
 }
 
+/// The task of a connection on which no frame arrives learns of what is owed later from the tasks of its streams.
+#[tokio::test]
+async fn an_http2_peer_that_sends_nothing_more_is_cut_in_time() {
+    let server = Server::of(Protocols::Http).await;
+    for (path, is_upload) in [("/later", false), ("/upload", true)] {
+        let (client, connection) = server.http2_without_pings(0).await;
+        let connection = tokio::spawn(connection);
+        let request = Request::post(format!("http://x{path}")).body(()).unwrap();
+        let _request = client.ready().await.unwrap().send_request(request, !is_upload).unwrap();
+        // Far below the interval of the server's pings.
+        timeout(LIMIT + WAIT, connection).await.expect(path).unwrap().unwrap_err();
+        eventually("the request is dropped", || server.alive.load(SeqCst) == 0).await;
+    }
+}
+
 /// New streams, and resets of old ones, are not progress of those that wait.
 #[tokio::test]
 async fn new_streams_do_not_extend_the_limit() {
@@ -101,6 +117,26 @@ async fn new_streams_do_not_extend_the_limit() {
     };
     timeout(LIMIT + WAIT, opens).await.expect("cut");
     connection.abort();
+}
+
+/// The kernel of the server would take far more in advance than such a peer receives within the limit.
+#[cfg(any(target_os = "android", target_os = "linux"))]
+#[tokio::test]
+async fn a_peer_on_a_slow_link_gets_everything() {
+    let server = Server::of(Protocols::Http).await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(16 * 1024).unwrap();
+    let mut socket = socket.connect(server.address).await.unwrap();
+    socket.write_all(b"GET /large HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    let mut buffer = vec![0; 16 * 1024];
+    let mut got = 0;
+    for _ in 0..30 {
+        sleep(LIMIT / 5).await;
+        got += socket.read(&mut buffer).await.unwrap();
+    }
+    let mut rest = Vec::new();
+    got += socket.read_to_end(&mut rest).await.unwrap();
+    assert!(got > LARGE);
 }
 
 #[tokio::test]
@@ -177,7 +213,8 @@ async fn a_request_body_that_stops_is_cut_and_a_slow_one_is_not() {
 #[tokio::test]
 async fn http2_request_bodies_that_stop_are_cut_unless_another_request_runs() {
     let server = Server::of(Protocols::Http).await;
-    let (client, connection) = server.http2(65_535).await;
+    let (client, connection) = server.http2_without_pings(65_535).await;
+    let connection = tokio::spawn(connection);
     let mut late = tokio::spawn({
         let client = client.clone();
         async move { get(&client, "/late").await.data().await.unwrap().unwrap() }

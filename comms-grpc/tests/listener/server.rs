@@ -91,14 +91,22 @@ impl Server {
         text
     }
 
-    /// An HTTP/2 client whose streams have a window of `window` bytes, and its connection.
+    /// An HTTP/2 client whose streams have a window of `window` bytes, and which sends nothing that no request needs.
+    pub(crate) async fn http2_without_pings(
+        &self,
+        window: u32,
+    ) -> (h2::client::SendRequest<Bytes>, h2::client::Connection<TcpStream>) {
+        let mut builder = h2::client::Builder::new();
+        builder.initial_window_size(window);
+        builder.handshake(self.connect().await).await.unwrap()
+    }
+
+    /// As [`Self::http2_without_pings`], with pings both ways and the end of the connection.
     pub(crate) async fn http2(
         &self,
         window: u32,
     ) -> (h2::client::SendRequest<Bytes>, JoinHandle<Result<(), h2::Error>>) {
-        let mut builder = h2::client::Builder::new();
-        builder.initial_window_size(window);
-        let (client, mut connection) = builder.handshake(self.connect().await).await.unwrap();
+        let (client, mut connection) = self.http2_without_pings(window).await;
         let mut pings = connection.ping_pong().unwrap();
         let connection = tokio::spawn(async move {
             // Pings both ways are no progress.
@@ -169,6 +177,7 @@ async fn answer(mut request: Request<RequestBody>, alive: Alive) -> Result<Respo
         "/hang" => std::future::pending().await,
         "/frames" => vec![(Duration::ZERO, Bytes::from(vec![b'x'; FRAME])); 1_000],
         "/large" => vec![(Duration::ZERO, Bytes::from(vec![b'x'; LARGE]))],
+        "/later" => vec![(LIMIT / 5, hello)],
         "/pauses" => vec![(Duration::ZERO, hello.clone()), (LIMIT * 3, hello)],
         "/upload" => {
             let mut body = Pin::new(request.body_mut());

@@ -6,7 +6,8 @@ use comms_grpc::{ListenerConfig, ServerConfig};
 
 use super::{config::Listeners, descriptors::Budget};
 
-/// How long open HTTP requests may run on after shutdown was requested; what runs on then is cut.
+/// How long open requests and calls may run on after shutdown was requested; what runs on then is cut. Below half of
+/// `shutdown.limit` by default, which is what a stage may take.
 const DRAIN: Duration = Duration::from_secs(6);
 /// The longest limit of the admin listener for a head, since a probe sends its request at once.
 const PROBE: Duration = Duration::from_secs(5);
@@ -49,6 +50,7 @@ impl Limits {
         limits.progress_timeout = self.config.progress_timeout;
         limits.max_connections = self.connections();
         limits.max_connections_per_address = self.config.max_connections_per_address;
+        limits.drain = DRAIN;
         limits
     }
 

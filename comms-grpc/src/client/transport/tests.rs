@@ -65,6 +65,10 @@ impl Peer {
 
 /// A transport with the default keep-alive to `peer`, and when pings arrived over all its connections.
 fn connect(peer: Peer) -> (Channel, Arc<Mutex<Vec<Instant>>>) {
+    connect_with(peer, KeepAlive::default())
+}
+
+fn connect_with(peer: Peer, keep_alive: KeepAlive) -> (Channel, Arc<Mutex<Vec<Instant>>>) {
     let pings = Arc::new(Mutex::new(Vec::new()));
     let seen = pings.clone();
     let connector = service_fn(move |_: Uri| {
@@ -72,7 +76,7 @@ fn connect(peer: Peer) -> (Channel, Arc<Mutex<Vec<Instant>>>) {
         tokio::spawn(peer.serve(server, seen.clone()));
         async { Ok::<_, io::Error>(TokioIo::new(client)) }
     });
-    let endpoint = endpoint(Uri::from_static("http://peer"), KeepAlive::default());
+    let endpoint = endpoint(Uri::from_static("http://peer"), keep_alive);
     (endpoint.connect_with_connector_lazy(connector), pings)
 }
 
@@ -112,6 +116,24 @@ async fn a_peer_that_answers_no_ping_is_given_up_and_the_connection_is_replaced(
     assert_eq!(pings.lock().unwrap().len(), 1);
     // The peer answers the first call of each connection.
     call(&mut transport).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn limits_for_ever_are_no_panic() {
+    let keep_alive = KeepAlive { interval: Duration::MAX, timeout: Duration::MAX };
+    keep_alive.check().unwrap();
+    let (mut transport, pings) = connect_with(Peer { calls: 1, pings: false }, keep_alive);
+    call(&mut transport).await.unwrap();
+    timeout(HOUR * 24, call(&mut transport)).await.expect_err("the second call is not answered");
+    assert!(pings.lock().unwrap().is_empty());
+
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let uri: Uri = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let socket = connector(SECOND, keep_alive).call(uri).await.unwrap().into_inner();
+    #[cfg(target_os = "linux")]
+    assert_eq!(socket2::SockRef::from(&socket).tcp_user_timeout().unwrap(), Some(LONGEST));
+    #[cfg(not(target_os = "linux"))]
+    drop(socket);
 }
 
 #[tokio::test]

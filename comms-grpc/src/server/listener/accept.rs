@@ -41,6 +41,11 @@ const QUIET: Duration = Duration::from_secs(10);
 /// How much later than its limit the drain gives up on connections whose handlers block their threads.
 const LATE: Duration = Duration::from_secs(1);
 
+/// Bytes of a connection that the kernel accepts ahead of what it can send. Without this bound it takes megabytes, and then
+/// nothing for minutes from a slow peer that reads all the time, which looks like a peer that does not read.
+#[cfg(any(target_os = "android", target_os = "linux"))]
+const UNSENT: u32 = 32 * 1024;
+
 pub(super) struct Acceptor {
     listener: TcpListener,
     room: Room,
@@ -171,7 +176,8 @@ impl Acceptor {
         if late || cut > 0 {
             tracing::warn!(listener, requests = cut, stuck, "requests were cut at the end of the drain");
         }
-        self.open.shutdown().await;
+        // A thread that is blocked cannot be waited for: what is left is aborted when it yields.
+        self.open.abort_all();
     }
 }
 
@@ -201,6 +207,10 @@ async fn accept(listener: &TcpListener, room: &Room) -> io::Result<Option<(Accep
     // Responses are small: with Nagle's algorithm they wait for the peer's delayed acknowledgement.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY");
+    }
+    #[cfg(any(target_os = "android", target_os = "linux"))]
+    if let Err(error) = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT) {
+        tracing::debug!(%error, "TCP_NOTSENT_LOWAT");
     }
     let peer = Peer { remote, local: stream.local_addr().ok() };
     Ok(Some((Accepted { stream, slot }, peer)))

@@ -1,8 +1,11 @@
 //! What happens on one connection, counted by its socket, its requests and its responses, and read by the connection's task.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
+    },
+    task::Waker,
 };
 
 /// How many are open of something, and a number that changes with each step of one of them.
@@ -13,8 +16,9 @@ pub(super) struct Count {
 }
 
 impl Count {
-    pub(super) fn begin(&self) {
-        self.open.fetch_add(1, Relaxed);
+    /// Begins one. Returns whether it is the only one.
+    pub(super) fn begin(&self) -> bool {
+        self.open.fetch_add(1, Relaxed) == 0
     }
 
     pub(super) fn step(&self) {
@@ -37,7 +41,7 @@ impl Count {
     }
 }
 
-/// The state of a connection. Stores are relaxed: a change wakes the connection's task, which orders them.
+/// The state of a connection. Stores are relaxed: a change that begins a limit wakes the connection's task, which orders them.
 #[derive(Debug, Default)]
 pub(super) struct Activity {
     /// Requests between their head and the end of their response body.
@@ -56,9 +60,32 @@ pub(super) struct Activity {
     unread: AtomicBool,
     /// Whether the sending side is closed, while the peer sends what was not read.
     lingers: AtomicBool,
+    ending: AtomicBool,
+    /// Of the connection's task.
+    waker: OnceLock<Waker>,
 }
 
 impl Activity {
+    /// Lets [`Self::wake`] wake the connection's task.
+    pub(super) fn watched_by(&self, waker: &Waker) {
+        self.waker.get_or_init(|| waker.clone());
+    }
+
+    /// Wakes the connection's task, so that it reads the counts. The task of an HTTP/2 stream calls it: a connection on which
+    /// no frame moves has no other cause to be polled. The requests of HTTP/1 are polled by the connection's task itself.
+    pub(super) fn wake(&self) {
+        if self.is_http2()
+            && let Some(waker) = self.waker.get()
+        {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// The listener ends.
+    pub(super) fn end(&self) {
+        self.ending.store(true, Relaxed);
+    }
+
     /// The HTTP/2 handshake is complete.
     pub(super) fn complete_handshake(&self) {
         self.http2.store(true, Relaxed);
@@ -130,5 +157,9 @@ impl Drop for Call {
     fn drop(&mut self) {
         self.0.between.store(true, Relaxed);
         self.0.calls.end();
+        // The end of a call begins a limit only for those that are left and wait for their bodies, and at the end.
+        if self.0.uploads.open() > 0 || self.0.ending.load(Relaxed) {
+            self.0.wake();
+        }
     }
 }

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use super::{
     ListenerConfig, Protocols,
     activity::Activity,
-    watch::{Limit, Watch},
+    watch::{Limit, Watch, YEAR},
 };
 
 /// What hyper buffers of one request head (HTTP/1), and of the responses of one HTTP/1 connection or HTTP/2 stream.
@@ -44,14 +44,16 @@ pub(super) fn builder(config: &ListenerConfig) -> Builder<TokioExecutor> {
     }
     // Its own timer for heads begins behind the version; the watch has both.
     builder.http1().half_close(true).max_buf_size(BUFFER).header_read_timeout(None);
+    // hyper adds it to an instant.
+    let keep_alive = config.keep_alive.min(YEAR);
     builder
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(config.max_streams)
         .max_send_buf_size(BUFFER)
         .max_header_list_size(head)
-        .keep_alive_interval(config.keep_alive)
-        .keep_alive_timeout(config.keep_alive / 2);
+        .keep_alive_interval(keep_alive)
+        .keep_alive_timeout(keep_alive / 2);
     builder
 }
 
@@ -74,6 +76,7 @@ where
     let mut timer = pin!(clock.sleep(config.head_timeout));
     let mut armed = None;
     std::future::poll_fn(|cx| {
+        activity.watched_by(cx.waker());
         loop {
             if let Poll::Ready(result) = connection.as_mut().poll(cx) {
                 return Poll::Ready(result.map_or_else(|e| End::Failed(e.into()), |()| End::Closed));
@@ -81,6 +84,7 @@ where
             if !ended && ending.as_mut().poll(cx).is_ready() {
                 ended = true;
                 watch.end(config.drain);
+                activity.end();
                 connection.as_mut().graceful_shutdown();
                 continue;
             }

@@ -8,10 +8,11 @@
 //!   within [`ListenerConfig::head_timeout`] is disconnected. The limit runs again from the first byte of
 //!   each further request of an HTTP/1 connection; before that byte, [`ListenerConfig::idle_timeout`] runs.
 //! - **Progress.** A connection on which nothing moves for [`ListenerConfig::progress_timeout`] while something is owed is
-//!   cut. What is owed: bytes that the socket does not accept, response data that the peer's HTTP/2 window does not
-//!   admit, and request bodies if all handlers of the connection wait for theirs (not with [`Protocols::Http2`]: a gRPC
-//!   stream without messages is usual). A handler that works, a response stream without data to send, and an upgraded
-//!   connection owe nothing. Pings are not progress.
+//!   cut. What is owed: bytes that the socket does not accept, response data that the peer's HTTP/2 window does not admit,
+//!   and request bodies if all handlers of the connection wait for theirs (not with [`Protocols::Http2`]: a gRPC stream
+//!   without messages is usual). The kernel accepts bytes again when 16 KiB of the unsent ones were sent (Linux; on other
+//!   systems a third of its send buffer), so a peer that takes less within the limit is cut. A handler that works, a
+//!   response stream without data to send, and an upgraded connection owe nothing. Pings are not progress.
 //! - **Bytes.** One connection holds at most `max_streams` responses. Of each response it holds at most 64 KiB and two
 //!   chunks as the handler made them. Request heads are bounded by 64 KiB (16 KiB with [`Protocols::Http2`]), request bodies that
 //!   handlers have not read by 1 MiB for each HTTP/2 connection.
@@ -22,9 +23,13 @@
 //! - **Shutdown.** Connections without a request in flight are closed at once. Requests in flight have
 //!   [`ListenerConfig::drain`].
 //!
-//! What breaks it: a handler that blocks its thread. A handler of an HTTP/1 client that has gone is not cancelled before it
-//! answers, because a client that closes its sending side after the request gets its response. An HTTP/2 connection without
-//! requests stays open while its peer answers pings.
+//! What breaks it: a handler that blocks its thread; shutdown does not wait for it. The HTTP/1 limit for heads also bounds
+//! the time between two requests, so a pool of clients must close idle connections earlier, or repeat a request that found
+//! the connection closed. At shutdown an HTTP/2 peer has 500 ms to answer the GOAWAY while it has no request in flight. The
+//! HTTP/2 frames that hyper bounds by themselves are HEADERS, CONTINUATION, RST_STREAM and DATA without bytes; PING,
+//! SETTINGS, PRIORITY and WINDOW_UPDATE cost processor time for as long as the peer sends and reads. A handler of an HTTP/1
+//! client that has gone is not cancelled before it answers, because a client that closes its sending side after the request
+//! gets its response. An HTTP/2 connection without requests stays open while its peer answers pings.
 
 mod accept;
 mod activity;

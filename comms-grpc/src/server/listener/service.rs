@@ -84,7 +84,10 @@ pub struct RequestBody {
 impl RequestBody {
     fn wait(&mut self, waiting: bool) {
         match (self.waiting, waiting) {
-            (false, true) => self.activity.uploads.begin(),
+            (false, true) => {
+                self.activity.uploads.begin();
+                self.activity.wake();
+            }
             (true, false) => {
                 self.activity.uploads.step();
                 self.activity.uploads.end();
@@ -166,8 +169,10 @@ pub(super) struct Chunk<D> {
 
 impl<D> Chunk<D> {
     fn new(data: D, activity: Option<&Arc<Activity>>) -> Self {
-        if let Some(activity) = activity {
-            activity.chunks.begin();
+        if let Some(activity) = activity
+            && activity.chunks.begin()
+        {
+            activity.wake();
         }
         Self { data, activity: activity.cloned() }
     }

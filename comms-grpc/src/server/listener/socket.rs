@@ -33,7 +33,7 @@ impl Socket {
     fn wrote(&mut self, poll: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         let writes = &self.activity.writes;
         match (poll.is_pending(), self.blocked) {
-            (true, false) => writes.begin(),
+            (true, false) => _ = writes.begin(),
             (false, true) => writes.end(),
             (true, true) | (false, false) => {}
         }

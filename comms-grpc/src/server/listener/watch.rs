@@ -12,7 +12,7 @@ use super::{
 /// How long an HTTP/2 peer without a request in flight may take to answer the GOAWAY at shutdown.
 const GOAWAY_TIMEOUT: Duration = Duration::from_millis(500);
 /// Longer than any connection lives, and short enough to calculate with.
-const YEAR: Duration = Duration::from_secs(365 * 24 * 3_600);
+pub(super) const YEAR: Duration = Duration::from_secs(365 * 24 * 3_600);
 
 /// What ends at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

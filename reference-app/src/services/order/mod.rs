@@ -12,7 +12,9 @@ use comms_core::{Error, Event};
 use tonic::service::Routes;
 
 use crate::{
-    contracts::{OrderStatusChanged, PaymentStatusChanged, order::proto::orders_server::OrdersServer},
+    contracts::{
+        MAX_REQUEST, OrderStatusChanged, PaymentStatusChanged, order::proto::orders_server::OrdersServer,
+    },
     platform::service::{
         Call, Database, Host, Parts, Protocol, Serves, Service, Subscription, Topic, no_settings,
     },
@@ -52,8 +54,9 @@ fn start(host: &Host<'_>) -> Result<Parts, Error> {
     let store = store::Store::new(db.clone(), SERVICE.source, clock.clone());
     let saga = handlers::ask_payment(db.clone(), store.clone(), payment.channel, payment.policy);
     let payments = handlers::on_payment(db.clone(), store.clone());
+    let server = OrdersServer::new(api::Api { db, store, clock }).max_decoding_message_size(MAX_REQUEST);
     Ok(Parts {
-        serves: Serves::Grpc(Routes::new(OrdersServer::new(api::Api { db, store, clock }))),
+        serves: Serves::Grpc(Routes::new(server)),
         handlers: vec![(SAGA, saga), (PAYMENTS, payments)],
         ..Parts::default()
     })

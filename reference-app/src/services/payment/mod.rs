@@ -13,7 +13,7 @@ use serde::Deserialize;
 use tonic::service::Routes;
 
 use crate::{
-    contracts::{PaymentStatusChanged, payment::proto::payments_server::PaymentsServer},
+    contracts::{MAX_REQUEST, PaymentStatusChanged, payment::proto::payments_server::PaymentsServer},
     platform::service::{Database, Host, Parts, Protocol, Section, Serves, Service, Subscription, Topic},
 };
 
@@ -58,8 +58,9 @@ fn start(host: &Host<'_>) -> Result<Parts, Error> {
     let (db, clock) = (host.db()?, host.clock());
     let store = store::Store::new(db.clone(), SERVICE.source, clock.clone());
     let settle = handlers::settle(db.clone(), store.clone(), config.limit_minor, clock.clone());
+    let server = PaymentsServer::new(api::Api { db, store, clock }).max_decoding_message_size(MAX_REQUEST);
     Ok(Parts {
-        serves: Serves::Grpc(Routes::new(PaymentsServer::new(api::Api { db, store, clock }))),
+        serves: Serves::Grpc(Routes::new(server)),
         handlers: vec![(SETTLEMENT, settle)],
         ..Parts::default()
     })

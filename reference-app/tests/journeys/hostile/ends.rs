@@ -8,7 +8,7 @@ use super::{Attacked, peers::PREFACE};
 
 #[tokio::test]
 async fn silent_peers_do_not_delay_the_end_of_a_process_embedded() {
-    // Limits of heads above those of the drains (6 s and 10 s).
+    // Limits of heads above that of the drain (6 s).
     let mut attacked = Attacked::start(&[("COMMS_LISTENERS__HEAD_TIMEOUT", "10m")]).await;
     attacked.serves("before").await;
     let settings = [PREFACE, &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat();
@@ -26,4 +26,39 @@ async fn silent_peers_do_not_delay_the_end_of_a_process_embedded() {
     assert!(took < Duration::from_secs(5), "{took:?}");
     let log = attacked.marketplace.processes[0].log();
     assert!(!log.contains("were cut"), "{log}");
+}
+
+/// A call whose message never comes is cut within the time of its stage.
+#[tokio::test]
+async fn calls_that_never_end_do_not_take_the_time_of_other_stages_embedded() {
+    let mut attacked = Attacked::start(&[]).await;
+    // The preface, SETTINGS, and HEADERS without the end of the stream: a POST of the path.
+    let half = |path: &str| {
+        let field = |name: &str, value: &str| {
+            [&[0, name.len() as u8], name.as_bytes(), &[value.len() as u8], value.as_bytes()].concat()
+        };
+        let fields = [
+            field(":method", "POST"),
+            field(":scheme", "http"),
+            field(":authority", "localhost"),
+            field(":path", path),
+            field("content-type", "application/grpc"),
+        ]
+        .concat();
+        let head = [0, 0, fields.len() as u8, 1, 4, 0, 0, 0, 1];
+        [PREFACE, &[0, 0, 0, 4, 0, 0, 0, 0, 0], &head, &fields].concat()
+    };
+    let mut calls = Vec::new();
+    for target in attacked.targets {
+        match target.name {
+            "order" => calls.push(target.send(&half("/comms.orders.v1.Orders/GetOrder")).await),
+            "payment" => calls.push(target.send(&half("/comms.payments.v1.Payments/RequestPayment")).await),
+            _ => {}
+        }
+    }
+    attacked.serves("beside").await;
+    assert!(attacked.marketplace.processes[0].terminate().await.success());
+    let log = attacked.marketplace.processes[0].log();
+    assert_eq!(log.matches("were cut").count(), 2, "{log}");
+    assert!(!log.contains("did not end in time"), "{log}");
 }

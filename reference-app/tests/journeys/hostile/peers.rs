@@ -70,6 +70,20 @@ impl Target {
         pinging.abort();
     }
 
+    /// A call of `path` that announces a message of `length` bytes, and sends none of them.
+    pub(super) async fn announce(self, path: &str, length: u32) -> http::Response<h2::RecvStream> {
+        let (client, connection) = h2::client::handshake(self.connect().await).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let request = http::Request::post(format!("http://localhost/{path}"));
+        let request = request.header("content-type", "application/grpc").body(()).unwrap();
+        let (response, mut body) = client.ready().await.unwrap().send_request(request, false).unwrap();
+        let prefix = [&[0], &length.to_be_bytes()[..]].concat();
+        body.send_data(prefix.into(), false).unwrap();
+        let response = response.await.unwrap();
+        connection.abort();
+        response
+    }
+
     /// One request over HTTP/2, whose body is not read.
     async fn ask(self, mut client: h2::client::SendRequest<bytes::Bytes>) -> h2::RecvStream {
         let request = http::Request::builder();

@@ -66,6 +66,22 @@ async fn a_request_body_that_never_comes_is_not_waited_for_embedded() {
     }
 }
 
+/// 5 bytes announce a message of 1 MiB, for which a service would wait, and hold what has arrived.
+#[tokio::test]
+async fn a_message_that_is_announced_too_large_is_refused_at_once_embedded() {
+    let attacked = Attacked::start(&[]).await;
+    for target in attacked.targets {
+        let path = match target.name {
+            "order" => "comms.orders.v1.Orders/PlaceOrder",
+            "payment" => "comms.payments.v1.Payments/RequestPayment",
+            _ => continue,
+        };
+        let refused = timeout(WAIT, target.announce(path, 1 << 20)).await.expect("refused");
+        // OUT_OF_RANGE
+        assert_eq!(refused.headers()["grpc-status"], "11", "{}: {refused:?}", target.name);
+    }
+}
+
 #[tokio::test]
 async fn a_client_that_closes_its_sending_side_is_answered_embedded() {
     let attacked = Attacked::start(&[]).await;
