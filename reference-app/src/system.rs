@@ -12,11 +12,12 @@ use crate::platform::{
     db::Db,
     deliveries::Deliveries,
     delivery::{Delivery, Handled, Source},
-    descriptors::{self, Budget},
     http,
     identity::Identity,
-    limits::Limits,
-    listen,
+    listeners::{
+        self, Limits,
+        descriptors::{self, Budget},
+    },
     policies::Policies,
     service::{Database, Host, Parts, Protocol, Serves, Service},
     stages::Stages,
@@ -123,8 +124,8 @@ impl System {
         }
         let mut listeners = BTreeMap::new();
         for (name, address) in wanted {
-            let listener = listen::bind(address, &format!("{name}.listen")).await?;
-            let address = listen::address(&listener)?;
+            let listener = listeners::bind(address, &format!("{name}.listen")).await?;
+            let address = listeners::address(&listener)?;
             tracing::info!(listener = name, %address, "bound");
             self.addresses.insert(name, address);
             listeners.insert(name, listener);

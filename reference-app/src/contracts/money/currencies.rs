@@ -1,6 +1,6 @@
 //! The currencies of ISO 4217 that money can be paid in.
 
-/// The active alphabetic codes of list one, sorted, as of amendment 180 (January 2026). Left out: codes of funds and units
+/// The active alphabetic codes of list one, sorted, as of January 2026. Left out: codes of funds and units
 /// of account (such as CHE, CLF, UYI, XDR), precious metals, the test code XTS and the code XXX for no currency.
 #[rustfmt::skip]
 pub(super) const ACTIVE: [&str; 155] = [

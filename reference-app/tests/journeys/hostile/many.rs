@@ -3,7 +3,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use futures::future::join_all;
-use reference_app::platform::descriptors;
+use reference_app::platform::listeners::descriptors;
 use reqwest::{Client, StatusCode};
 
 use super::{

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use comms_grpc::{ListenerConfig, ServerConfig};
 
-use super::{config::Listeners, descriptors::Budget};
+use super::descriptors::Budget;
+use crate::platform::config::Listeners;
 
 /// How long open requests and calls may run on after shutdown was requested; what runs on then is cut. Below half of
 /// `shutdown.limit` by default, which is what a stage may take.

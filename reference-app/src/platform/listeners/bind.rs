@@ -1,4 +1,4 @@
-//! Listeners with an error that says what to do.
+//! The sockets of listeners, with errors that name the setting to change.
 
 use std::net::SocketAddr;
 
@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 /// Binds `address`; `key` is its name in the configuration.
 ///
 /// # Errors
-/// `Invalid` where the port is taken or the address is not this machine's.
+/// Returns `Invalid` if the port is taken, or if the address is not one of this machine.
 pub async fn bind(address: SocketAddr, key: &str) -> Result<TcpListener, Error> {
     TcpListener::bind(address).await.map_err(|e| match e.kind() {
         std::io::ErrorKind::AddrInUse => Error::invalid(format!(
@@ -18,10 +18,10 @@ pub async fn bind(address: SocketAddr, key: &str) -> Result<TcpListener, Error> 
     })
 }
 
-/// The address `listener` got.
+/// The address of `listener`, with the port that it got.
 ///
 /// # Errors
-/// `Fatal` where the operating system does not say.
+/// Returns `Fatal` if the operating system does not report it.
 pub fn address(listener: &TcpListener) -> Result<SocketAddr, Error> {
     listener.local_addr().map_err(Error::fatal)
 }
