@@ -29,7 +29,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use comms_core::{Error, Headers, Inbox, Message, Outbox, Publisher, Replies};
+use comms_core::{Error, ErrorKind, Headers, Inbox, Message, Outbox, Publisher, Replies};
 use comms_outbox::{Branch, Parked, RelayBuilder};
 
 /// A fresh database with the outbox tables and a table `effects (text)`.
@@ -84,12 +84,22 @@ pub fn message(key: &str, payload: &str) -> Message {
     message_to("t", key, payload)
 }
 
-/// Commits `messages` in one transaction.
+/// Commits `messages` in one transaction, as an application does: a serializable database may roll a transaction back for
+/// its neighbours, and wants it again.
 pub async fn send<B: Backend>(backend: &B, messages: &[Message]) {
     let unit = backend.unit();
-    comms_core::in_transaction(&unit.clone(), |mut tx| async move { unit.enqueue(&mut tx, messages).await })
-        .await
-        .unwrap();
+    let mut sent = Ok(());
+    for _ in 0..100 {
+        sent = comms_core::in_transaction(&unit, |mut tx| {
+            let unit = unit.clone();
+            async move { unit.enqueue(&mut tx, messages).await }
+        })
+        .await;
+        if !matches!(&sent, Err(error) if error.kind == ErrorKind::Conflict) {
+            break;
+        }
+    }
+    sent.unwrap();
 }
 
 /// Waits until `condition` holds, for half a minute.
