@@ -129,7 +129,7 @@ pub struct Parts {
     pub handlers: Vec<(&'static str, BoxHandler)>,
     /// Loops in the background. They end in the stage of the consumers.
     pub loops: Vec<Loop>,
-    /// Lines for a person who has started the system and asks what to try.
+    /// Commands to try, printed after the start.
     pub hint: Option<String>,
 }
 

@@ -77,6 +77,11 @@ pub(super) fn needs_table(tree: &Tree, path: &[&str]) -> Error {
     Error::invalid(format!("{}: must be {}", tree.written(path), wanted(tree, path, "a map")))
 }
 
+/// Whether serde's `expected` stands for text.
+pub(super) fn is_text(expected: &str) -> bool {
+    expected == "a string" || expected == "path string"
+}
+
 /// What a value must be, in plain words.
 fn wanted(tree: &Tree, path: &[&str], expected: &str) -> String {
     let example = |key: &str| {
@@ -87,8 +92,7 @@ fn wanted(tree: &Tree, path: &[&str], expected: &str) -> String {
         }
     };
     match expected {
-        "a string" | "path string" => quoted(tree, path),
-        text if text.starts_with("enum ") => quoted(tree, path),
+        text if is_text(text) || text.starts_with("enum ") => quoted(tree, path),
         "a boolean" => "true or false".to_owned(),
         text if text.contains("socket address") => {
             "an address with a port, such as 127.0.0.1:8080".to_owned()

@@ -88,7 +88,8 @@ impl Tree {
                 Err(error) => error,
             };
             let path: Vec<&str> = error.path.iter().map(String::as_str).collect();
-            let wants_text = matches!(&error.kind, Kind::InvalidType(_, wanted) if wanted == "a string" || wanted == "path string");
+            let wants_text =
+                matches!(&error.kind, Kind::InvalidType(_, expected) if explain::is_text(expected));
             let text = Some(&path).filter(|_| wants_text).and_then(|path| environment::text(path));
             let slot = find(Arc::make_mut(&mut self.merged), &path);
             match (slot, text) {

@@ -73,7 +73,7 @@ fn is_name(name: &str) -> bool {
     is_part(name) && name != "test" && !name.starts_with("test_") && !RESERVED.contains(&name)
 }
 
-/// Whether `name` can be a part of the name of a variable in any shell, and is told apart from the parts beside it.
+/// Whether `name` can be a part of the name of a variable in any shell, and cannot be confused with the parts beside it.
 fn is_part(name: &str) -> bool {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
     name.starts_with(|first: char| first.is_ascii_lowercase())

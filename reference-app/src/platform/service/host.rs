@@ -144,9 +144,7 @@ impl Host<'_> {
     /// The configured URL of a service, otherwise its address in this process.
     fn url(&self, name: &'static str, scheme: &str) -> Result<String, Error> {
         let bound = || self.addresses.get(name).map(|bound| format!("{scheme}://{}", reachable(*bound)));
-        // Paths are appended.
-        let configured = self.config.url(name)?.map(|url| url.trim_end_matches('/').to_owned());
-        let url = configured.or_else(bound);
+        let url = self.config.url(name)?.or_else(bound);
         url.ok_or_else(|| Error::invalid(format!("set {name}.url: the role {name} is not in this process")))
     }
 
