@@ -1,4 +1,4 @@
-//! Events pushed to WebSockets, where a slow reader delays nobody and is closed with a code that says so.
+//! Events pushed to WebSockets. A slow reader delays no other client, and is closed with a code of its own.
 //!
 //! The problem: one event goes to the sockets of many people. A server that waits for each socket is as slow as its
 //! slowest reader. One that queues without a bound runs out of memory. One that drops events in silence leaves a client

@@ -1,4 +1,4 @@
-//! What a scrape must be, for Prometheus and for who reads it.
+//! The format and the conventions of the metrics that Prometheus scrapes.
 
 use std::collections::BTreeMap;
 

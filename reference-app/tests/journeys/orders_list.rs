@@ -1,4 +1,4 @@
-//! The list of a buyer's orders: newest first, page by page, and nobody else's.
+//! The list of a buyer's orders: newest first, page by page, and without the orders of other buyers.
 
 use reqwest::StatusCode;
 use serde_json::Value;

@@ -105,7 +105,7 @@ pub(super) async fn token(
     Ok(Json(Token { token, expires_in: TOKEN_LIFE.as_secs() }))
 }
 
-/// What to try, for a person who has started the system. Each block stands alone, so that it works in any terminal.
+/// Commands to try, printed after the start. Each block is complete, so that it works in any terminal.
 pub(super) fn hint(gateway: &str, socket: &str, development: bool) -> String {
     // Frames as lines: a header of 2 or 4 bytes stands before the JSON of each, and pings between them.
     let lines = r#"perl -pe 'BEGIN { $/ = "}"; $| = 1 } s/\x89\x00//g; s/\x81(?:\x7e..|.)(?=\{)/\n/sg'"#;

@@ -49,7 +49,7 @@ impl Orders for Api {
     ) -> Result<Response<contracts::order::proto::Order>, Status> {
         let request = request.into_inner();
         let order = self.store.find(&request.order_id).await.map_err(|e| to_status(&e))?;
-        // Another's order is as absent as none: its existence is nobody else's business.
+        // The order of another buyer is NOT_FOUND, too: the answer must not show that it exists.
         let order = order.filter(|order| order.buyer_id == request.buyer_id);
         let order = order.ok_or_else(|| Status::not_found("no such order"))?;
         Ok(Response::new(message(&order).map_err(|e| to_status(&e))?))

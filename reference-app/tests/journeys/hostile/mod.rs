@@ -78,7 +78,7 @@ impl Attacked {
         self.targets.into_iter().filter(|target| target.request != Request::Health)
     }
 
-    /// An ordinary client places an order, and is told at its socket that it is paid.
+    /// An ordinary client places an order, and its socket receives the event that the order is paid.
     async fn serves(&self, key: &str) {
         let ann = self.marketplace.buyer("ann");
         let mut socket = ann.socket().await;

@@ -1,4 +1,4 @@
-//! pulse: a gRPC service without data that nobody calls. It calls payment under a policy of its own, in a loop that has a
+//! pulse: a gRPC service without data, which no other service calls. It calls payment under a policy of its own, in a loop that has a
 //! defect.
 
 use comms_core::Error;
