@@ -100,7 +100,7 @@ mod tests {
 
     /// The names and the first word of the documentation of every constant, as the source has them.
     fn constants() -> Vec<(&'static str, &'static str)> {
-        let source = include_str!("../telemetry.rs");
+        let source = include_str!("mod.rs");
         let mut kind = "";
         let mut found = Vec::new();
         for (line, previous) in source.lines().skip(1).zip(source.lines()) {

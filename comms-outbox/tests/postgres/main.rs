@@ -2,12 +2,10 @@
 #![cfg(feature = "postgres")]
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
-#[path = "postgres/bounds.rs"]
 mod bounds;
-#[path = "postgres/rebase.rs"]
 mod rebase;
-#[path = "postgres/relay.rs"]
 mod relay;
+#[path = "../suite/mod.rs"]
 mod suite;
 
 use std::{sync::Arc, time::Duration};

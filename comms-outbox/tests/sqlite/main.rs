@@ -2,10 +2,9 @@
 #![cfg(feature = "sqlite")]
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
-#[path = "sqlite/parked.rs"]
 mod parked;
-#[path = "sqlite/relay.rs"]
 mod relay;
+#[path = "../suite/mod.rs"]
 mod suite;
 
 use std::{path::Path, sync::Arc, time::Duration};
