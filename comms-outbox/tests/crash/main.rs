@@ -53,7 +53,7 @@ static ONE_TEST: Mutex<()> = Mutex::const_new(());
 /// The smallest loss there was: an idle relay sees ids that a crash takes back and hands out again.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL's programs; run scripts/test"]
-async fn an_idle_relay_survives_ids_that_come_twice() {
+async fn an_idle_relay_survives_reused_transaction_ids() {
     let _one = ONE_TEST.lock().await;
     idle::ids_come_twice().await;
 }
@@ -130,7 +130,7 @@ async fn a_relay_on_a_standby_waits_for_its_promotion() {
 /// A snapshot of a standby lists no transaction that runs on the primary: an open one would count as seen.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL's programs; run scripts/test"]
-async fn a_relay_led_to_a_standby_and_back_loses_no_open_transaction() {
+async fn a_relay_switched_to_a_standby_and_back_loses_no_open_transaction() {
     let _one = ONE_TEST.lock().await;
     standby::there_and_back().await;
 }

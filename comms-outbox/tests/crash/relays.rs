@@ -71,7 +71,7 @@ impl Relays {
     fn another(&self) -> Running {
         let relay = relay(self.options.clone(), &self.ledger);
         // Short looks: many of them lie between the last write and a crash.
-        run(relay.lease(self.lease).page(50).idle(Duration::from_millis(10)))
+        run(relay.lease(self.lease).page(50).poll_interval(Duration::from_millis(10)))
     }
 
     /// Replaces one of them by a relay that knows only what is stored; the old one shuts down or crashes.

@@ -71,7 +71,7 @@ async fn long(what: &str, mut condition: impl FnMut() -> bool) {
 /// touches its own rows and no others.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn a_read_costs_what_it_returns() {
+async fn a_read_touches_only_the_rows_that_it_returns() {
     const ROWS: usize = 200_000;
     let (backend, recorder) = (without_autovacuum().await, Recorder::new());
     backend.sql("ANALYZE {s}.comms_outbox").await;
@@ -117,7 +117,7 @@ async fn a_read_costs_what_it_returns() {
 /// Rolled-back rows cost one pass, and nothing afterwards.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn rolled_back_rows_do_not_slow_the_looks_behind_them() {
+async fn rolled_back_rows_do_not_slow_later_reads() {
     let (backend, recorder) = (without_autovacuum().await, Recorder::new());
     backend.sql("ANALYZE {s}.comms_outbox").await;
     let rows = BACKLOG.replace("{n}", "200000");

@@ -66,7 +66,10 @@ impl Backend for Postgres {
 
     fn relay(&self, publisher: Arc<dyn Publisher>) -> RelayBuilder {
         let store = RelayStore::new(self.pool.clone(), self.tables.clone());
-        Relay::builder(store, publisher).name("test").lease(Duration::from_secs(1)).wake(self.unit.wake())
+        Relay::builder(store, publisher)
+            .name("test")
+            .lease(Duration::from_secs(1))
+            .commit_signal(self.unit.commit_signal())
     }
 
     async fn migrate(&self) -> Result<(), Error> {
@@ -94,9 +97,9 @@ impl Backend for Postgres {
         self.tables.branches(&mut self.pool.acquire().await.unwrap(), "test").await.unwrap()
     }
 
-    async fn cover_only(&self, destinations: &'static [&'static str]) {
+    async fn cover_only(&self, topics: &'static [&'static str]) {
         let mut conn = self.pool.acquire().await.unwrap();
-        self.tables.cover_only(&mut conn, "test", destinations).await.unwrap();
+        self.tables.cover_only(&mut conn, "test", topics).await.unwrap();
     }
 
     async fn sql(&self, text: &str) {
@@ -222,7 +225,7 @@ async fn a_commit_after_a_swallowed_failure_is_an_error() {
 /// Behind a pooler in transaction mode, a statement with a name meets another server connection.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn unprepared_tables_leave_no_statement_with_a_name() {
+async fn unprepared_tables_prepare_no_named_statement() {
     let backend = Postgres::start().await;
     let named = async |tables: Tables| {
         let unit = PgUnit::new(backend.pool.clone(), tables);
@@ -246,7 +249,7 @@ async fn unprepared_tables_leave_no_statement_with_a_name() {
 /// The server's own errors, by what they mean to a consumer.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn errors_of_the_server_have_their_kinds() {
+async fn server_errors_are_classified() {
     let backend = Postgres::start().await;
     for (text, kind) in [
         ("SELECT 1/0", ErrorKind::Invalid),
@@ -306,7 +309,7 @@ async fn a_commit_that_is_not_flushed_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn a_request_that_waits_too_long_is_in_flight_and_its_transaction_lives() {
+async fn a_request_that_waits_too_long_is_in_flight_and_its_transaction_stays_usable() {
     let backend = Postgres::start().await;
     let (unit, key) = (backend.unit(), CallKey::new("ann", "place", "k", b"x").unwrap());
     let mut first = unit.begin().await.unwrap();
@@ -348,7 +351,7 @@ async fn a_restored_dump_is_refused_until_it_is_rebased() {
 /// Nothing listens at first; then a forwarder to the real server does, and later breaks every connection.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn a_relay_waits_for_a_database_that_is_away() {
+async fn a_relay_waits_for_an_unavailable_database() {
     let (backend, recorder, health) = (Postgres::start().await, Recorder::new(), Health::new());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -414,8 +417,8 @@ async fn every_part_of_a_message_survives() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn a_relay_carries_its_destinations_and_each_relay_all_of_them() {
-    suite::visibility::a_relay_carries_its_destinations_and_each_relay_all_of_them::<Postgres>().await;
+async fn each_relay_publishes_all_messages_of_its_topics() {
+    suite::visibility::each_relay_publishes_all_messages_of_its_topics::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -426,26 +429,26 @@ async fn a_backlog_arrives_whole_and_in_order() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn a_relay_that_dies_loses_nothing() {
-    suite::crash::a_relay_that_dies_loses_nothing::<Postgres>().await;
+async fn a_relay_that_crashes_loses_nothing() {
+    suite::crash::a_relay_that_crashes_loses_nothing::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn a_carrier_that_fails_is_tried_again() {
-    suite::crash::a_carrier_that_fails_is_tried_again::<Postgres>().await;
+async fn a_publish_that_fails_is_retried() {
+    suite::crash::a_publish_that_fails_is_retried::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn a_fatal_carrier_ends_the_relay() {
-    suite::crash::a_fatal_carrier_ends_the_relay::<Postgres>().await;
+async fn a_fatal_publish_error_ends_the_relay() {
+    suite::crash::a_fatal_publish_error_ends_the_relay::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn a_successor_starts_at_once_after_a_shut_down_and_after_the_lease_otherwise() {
-    suite::lease::a_successor_starts_at_once_after_a_shut_down_and_after_the_lease_otherwise::<Postgres>()
+async fn a_successor_starts_at_once_after_a_shutdown_and_after_the_lease_otherwise() {
+    suite::lease::a_successor_starts_at_once_after_a_shutdown_and_after_the_lease_otherwise::<Postgres>()
         .await;
 }
 
@@ -457,14 +460,14 @@ async fn a_relay_that_was_overtaken_is_fenced() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn readiness_reads_the_lag_and_liveness_hears_the_loop() {
-    suite::lease::readiness_reads_the_lag_and_liveness_hears_the_loop::<Postgres>().await;
+async fn readiness_follows_the_lag_and_liveness_the_loop() {
+    suite::lease::readiness_follows_the_lag_and_liveness_the_loop::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn at_most_one_of_many_relays() {
-    suite::lease::at_most_one_of_many_relays::<Postgres>().await;
+async fn at_most_one_of_many_relays_publishes() {
+    suite::lease::at_most_one_of_many_relays_publishes::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -475,8 +478,8 @@ async fn a_refused_message_parks_its_key_until_released() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn what_was_read_before_the_refusal_is_parked_too() {
-    suite::parking::what_was_read_before_the_refusal_is_parked_too::<Postgres>().await;
+async fn rows_read_before_the_refusal_are_parked_too() {
+    suite::parking::rows_read_before_the_refusal_are_parked_too::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -499,20 +502,20 @@ async fn crashes_around_parking_lose_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn nothing_is_parked_for_failures_that_pass() {
-    suite::parking::nothing_is_parked_for_failures_that_pass::<Postgres>().await;
+async fn transient_failures_park_nothing() {
+    suite::parking::transient_failures_park_nothing::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn migrating_again_and_at_once_changes_nothing() {
-    suite::migrations::migrating_again_and_at_once_changes_nothing::<Postgres>().await;
+async fn repeated_and_concurrent_migrations_change_nothing() {
+    suite::migrations::repeated_and_concurrent_migrations_change_nothing::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn a_relay_without_tables_says_what_to_do() {
-    suite::migrations::a_relay_without_tables_says_what_to_do::<Postgres>().await;
+async fn a_relay_without_tables_is_unready_with_the_fix() {
+    suite::migrations::a_relay_without_tables_is_unready_with_the_fix::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -523,37 +526,37 @@ async fn a_handler_that_fails_after_its_writes_has_its_effect_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn a_hopeless_key_is_parked_and_released_in_order_while_others_flow() {
-    suite::delivery::a_hopeless_key_is_parked_and_released_in_order_while_others_flow::<Postgres>().await;
+async fn a_refused_key_is_parked_and_released_in_order_while_others_continue() {
+    suite::delivery::a_refused_key_is_parked_and_released_in_order_while_others_continue::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn what_is_being_retried_comes_again_after_a_restart() {
-    suite::delivery::what_is_being_retried_comes_again_after_a_restart::<Postgres>().await;
+async fn a_message_being_retried_is_redelivered_after_a_restart() {
+    suite::delivery::a_message_being_retried_is_redelivered_after_a_restart::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn a_release_waits_for_what_is_on_the_way() {
-    suite::delivery::a_release_waits_for_what_is_on_the_way::<Postgres>().await;
+async fn a_release_waits_for_messages_in_flight() {
+    suite::delivery::a_release_waits_for_messages_in_flight::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn the_inbox_keeps_every_promise() {
+async fn the_inbox_passes_the_conformance_suite() {
     suite::conformance::inbox::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn the_outbox_keeps_every_promise() {
+async fn the_outbox_passes_the_conformance_suite() {
     suite::conformance::outbox::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn the_replies_keep_every_promise() {
+async fn the_replies_pass_the_conformance_suite() {
     suite::conformance::replies::<Postgres>().await;
 }
 
@@ -571,14 +574,14 @@ async fn one_message_on_two_topics_reaches_both_handlers_of_a_group() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn a_structured_event_is_decoded_and_known_again() {
-    suite::once::a_structured_event_is_decoded_and_known_again::<Postgres>().await;
+async fn a_structured_event_is_decoded_and_deduplicated() {
+    suite::once::a_structured_event_is_decoded_and_deduplicated::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn an_envelope_that_cannot_be_opened_is_parked() {
-    suite::once::an_envelope_that_cannot_be_opened_is_parked::<Postgres>().await;
+async fn an_envelope_that_does_not_decode_is_parked() {
+    suite::once::an_envelope_that_does_not_decode_is_parked::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -589,8 +592,8 @@ async fn a_commit_after_a_failed_claim_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn a_held_key_holds_up_nothing_and_resumes_by_itself() {
-    suite::holds::a_held_key_holds_up_nothing_and_resumes_by_itself::<Postgres>().await;
+async fn a_held_key_delays_no_other_key_and_resumes_automatically() {
+    suite::holds::a_held_key_delays_no_other_key_and_resumes_automatically::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -601,8 +604,8 @@ async fn a_hold_with_a_limit_ends_parked() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn what_a_savepoint_took_back_is_not_relayed() {
-    suite::peers::what_a_savepoint_took_back_is_not_relayed::<Postgres>().await;
+async fn messages_rolled_back_to_a_savepoint_are_not_published() {
+    suite::peers::messages_rolled_back_to_a_savepoint_are_not_published::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -613,8 +616,8 @@ async fn ids_that_look_alike_are_different_messages() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn a_parked_message_that_is_deleted_holds_up_nothing() {
-    suite::peers::a_parked_message_that_is_deleted_holds_up_nothing::<Postgres>().await;
+async fn a_deleted_parked_message_does_not_block_its_key() {
+    suite::peers::a_deleted_parked_message_does_not_block_its_key::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -671,8 +674,8 @@ impl Backend for Strict {
         self.0.branches().await
     }
 
-    async fn cover_only(&self, destinations: &'static [&'static str]) {
-        self.0.cover_only(destinations).await;
+    async fn cover_only(&self, topics: &'static [&'static str]) {
+        self.0.cover_only(topics).await;
     }
 
     async fn sql(&self, text: &str) {
@@ -710,7 +713,7 @@ async fn strict_settings_keep_the_order() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
 async fn strict_settings_keep_one_relay_at_a_time() {
-    suite::lease::at_most_one_of_many_relays::<Strict>().await;
+    suite::lease::at_most_one_of_many_relays_publishes::<Strict>().await;
     suite::lease::a_relay_that_was_overtaken_is_fenced::<Strict>().await;
 }
 
@@ -719,7 +722,7 @@ async fn strict_settings_keep_one_relay_at_a_time() {
 async fn strict_settings_keep_each_effect_once() {
     suite::delivery::a_handler_that_fails_after_its_writes_has_its_effect_once::<Strict>().await;
     suite::parking::a_refused_message_parks_its_key_until_released::<Strict>().await;
-    suite::peers::what_a_savepoint_took_back_is_not_relayed::<Strict>().await;
+    suite::peers::messages_rolled_back_to_a_savepoint_are_not_published::<Strict>().await;
 }
 
 /// A migration changes a table under the statements that the application's connections have prepared.
@@ -747,8 +750,8 @@ async fn a_statement_whose_table_has_changed_works_at_the_next_attempt() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn a_reason_that_the_database_cannot_store_is_cut() {
-    suite::peers::a_reason_that_the_database_cannot_store_is_cut::<Postgres>().await;
+async fn a_reason_that_the_database_cannot_store_is_sanitized() {
+    suite::peers::a_reason_that_the_database_cannot_store_is_sanitized::<Postgres>().await;
 }
 
 /// A switch-over under a name that still leads to the old primary: connections made then stay read-only, and those made

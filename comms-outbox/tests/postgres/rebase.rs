@@ -76,7 +76,7 @@ async fn a_guard_that_survives_a_crash_is_refused() {
     relay.stop().await;
 }
 
-/// With a held destination, and more rows than one transaction rewrites.
+/// With a held topic, and more rows than one transaction rewrites.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
 async fn rows_of_another_server_are_refused_until_they_are_rebased() {

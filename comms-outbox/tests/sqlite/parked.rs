@@ -43,7 +43,7 @@ async fn counted() -> (Sqlite, Arc<AtomicU64>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_look_for_released_rows_reads_no_parked_ones() {
+async fn a_search_for_released_rows_reads_no_parked_rows() {
     let (backend, steps) = counted().await;
     let recorder = Recorder::new();
     let fill = format!(

@@ -1,4 +1,4 @@
-//! A destination that is refused as a whole is held; others flow, and it joins them when the cause is gone.
+//! A topic that is refused as a whole is held; others flow, and it joins them when the cause is gone.
 
 use std::{
     collections::HashSet,
@@ -20,10 +20,10 @@ use super::{
     message_to, run, send, until,
 };
 
-/// `count` messages to each of `destinations`, of four keys, committed ten at a time.
-async fn write<B: Backend>(backend: &B, destinations: &[&str], from: usize, count: usize) {
+/// `count` messages to each of `topics`, of four keys, committed ten at a time.
+async fn write<B: Backend>(backend: &B, topics: &[&str], from: usize, count: usize) {
     let row =
-        |n: usize| destinations.iter().map(move |d| message_to(d, &(n % 4).to_string(), &n.to_string()));
+        |n: usize| topics.iter().map(move |topic| message_to(topic, &(n % 4).to_string(), &n.to_string()));
     let rows: Vec<_> = (from..from + count).flat_map(row).collect();
     for rows in rows.chunks(10) {
         send(backend, rows).await;
@@ -34,13 +34,13 @@ fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
     range.map(|n| n.to_string()).collect()
 }
 
-fn refuse(gate: &Gate, destination: &'static str, error: fn() -> Error) {
-    gate.judge(move |message: &Message| (&*message.destination == destination).then(error));
+fn refuse(gate: &Gate, topic: &'static str, error: fn() -> Error) {
+    gate.judge(move |message: &Message| (&*message.destination == topic).then(error));
 }
 
 fn degraded(report: &Report, reason: &str) -> bool {
     report.status == Status::Degraded
-        && report.reason("relay").is_some_and(|r| r.contains("destination b is held") && r.contains(reason))
+        && report.reason("relay").is_some_and(|r| r.contains("topic b is held") && r.contains(reason))
 }
 
 fn each_once(accepted: &Accepted) {
@@ -53,7 +53,7 @@ fn missing() -> Error {
 }
 
 /// Held over a restart and a crash, with the reason; then everything comes once, in order.
-pub async fn a_refused_destination_is_held_while_others_flow<B: Backend>() {
+pub async fn a_refused_topic_is_held_while_others_continue<B: Backend>() {
     let (backend, accepted, health) = (B::start().await, Accepted::default(), Health::new());
     let gate = Gate::new(&accepted, Duration::from_millis(5));
     refuse(&gate, "b", missing);
@@ -69,10 +69,7 @@ pub async fn a_refused_destination_is_held_while_others_flow<B: Backend>() {
         until(what, async || degraded(&health.readiness(), "topic b does not exist")).await;
         let branches = backend.branches().await;
         assert_eq!(branches.len(), 1, "{branches:?}");
-        assert_eq!(
-            (&*branches[0].destination, branches[0].error_kind.as_deref()),
-            ("b", Some("misconfigured"))
-        );
+        assert_eq!((&*branches[0].topic, branches[0].error_kind.as_deref()), ("b", Some("misconfigured")));
         assert_eq!(branches[0].error.as_deref(), Some("misconfigured: topic b does not exist"));
         branches[0].since
     };
@@ -107,8 +104,8 @@ pub async fn a_refused_destination_is_held_while_others_flow<B: Backend>() {
     assert!(backend.parked().await.is_empty());
 }
 
-/// Every kind that is not the message's fault holds the destination.
-pub async fn each_refusal_that_may_pass_holds_its_destination<B: Backend>() {
+/// Every kind that is not the message's fault holds the topic.
+pub async fn each_transient_refusal_holds_its_topic<B: Backend>() {
     let errors: [(fn() -> Error, ErrorKind); 5] = [
         (|| Error::not_executed("away"), ErrorKind::NotExecuted),
         (|| Error::indeterminate("no answer"), ErrorKind::Indeterminate),
@@ -137,7 +134,7 @@ pub async fn each_refusal_that_may_pass_holds_its_destination<B: Backend>() {
     }
 }
 
-/// One message of the destination is refused many times; those of other keys behind it went through at once.
+/// One message of the topic is refused many times; those of other keys behind it went through at once.
 pub async fn messages_behind_a_refused_one_are_delivered_once<B: Backend>() {
     let (backend, accepted) = (B::start().await, Accepted::default());
     let gate = Gate::new(&accepted, Duration::from_millis(30));
@@ -159,15 +156,15 @@ pub async fn messages_behind_a_refused_one_are_delivered_once<B: Backend>() {
     each_once(&accepted);
     for key in 0..4 {
         let wanted: Vec<_> = (0..300).filter(|n| n % 4 == key).map(|n| n.to_string()).collect();
-        for destination in ["a", "b"] {
-            let lane = (destination.to_owned(), key.to_string());
-            assert_eq!(accepted.first_by_lane()[&lane], wanted, "{destination} {key}");
+        for topic in ["a", "b"] {
+            let lane = (topic.to_owned(), key.to_string());
+            assert_eq!(accepted.first_by_lane()[&lane], wanted, "{topic} {key}");
         }
     }
 }
 
-/// A destination that is refused again as soon as it joined: nothing is lost over a crash.
-pub async fn a_destination_that_comes_and_goes_loses_nothing<B: Backend>() {
+/// A topic that is refused again as soon as it joined: nothing is lost over a crash.
+pub async fn a_topic_that_is_refused_repeatedly_loses_nothing<B: Backend>() {
     let (backend, accepted) = (B::start().await, Accepted::default());
     let clock = comms_core::Clock::seeded(Duration::ZERO, 7);
     for round in 0..12 {
@@ -197,7 +194,7 @@ pub async fn a_destination_that_comes_and_goes_loses_nothing<B: Backend>() {
 }
 
 /// A stop while one message waits and another is parked: the cursor does not pass the one that waits.
-pub async fn a_stop_passes_no_message_that_was_not_delivered<B: Backend>() {
+pub async fn a_shutdown_skips_no_undelivered_message<B: Backend>() {
     let (backend, accepted) = (B::start().await, Accepted::default());
     let gate = Gate::new(&accepted, Duration::from_millis(400));
     gate.judge(|message| match message.payload.as_deref() {
@@ -216,9 +213,9 @@ pub async fn a_stop_passes_no_message_that_was_not_delivered<B: Backend>() {
     assert_eq!(backend.parked().await.len(), 1);
 }
 
-/// What a destination costs that never answers: it takes the whole room in flight, and the others wait.
+/// What a topic costs that never answers: it takes the whole room in flight, and the others wait.
 /// Its rows are not lost.
-pub async fn a_destination_that_never_answers_is_bounded_by_the_room_in_flight<B: Backend>() {
+pub async fn a_topic_without_acknowledgements_is_bounded_by_the_in_flight_limit<B: Backend>() {
     let (backend, accepted) = (B::start().await, Accepted::default());
     let silent = Arc::new(Silent::new("b", Gate::new(&accepted, Duration::ZERO)));
     let drain = Duration::from_millis(200);

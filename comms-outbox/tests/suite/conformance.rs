@@ -30,7 +30,7 @@ impl<B: Backend> UnitFixture for Fixture<B> {
 
 impl<B: Backend> OutboxFixture for Fixture<B> {
     /// By a relay, until it has carried what was committed last.
-    async fn sent(&self, destination: &str) -> Result<Vec<Message>, Error> {
+    async fn sent(&self, topic: &str) -> Result<Vec<Message>, Error> {
         let last = message_to("last", "k", "");
         send(&self.0, std::slice::from_ref(&last)).await;
         let publisher = MemoryPublisher::new();
@@ -40,7 +40,7 @@ impl<B: Backend> OutboxFixture for Fixture<B> {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         relay.stop().await;
-        Ok(publisher.messages().into_iter().filter(|message| &*message.destination == destination).collect())
+        Ok(publisher.messages().into_iter().filter(|message| &*message.destination == topic).collect())
     }
 }
 

@@ -14,7 +14,7 @@ use super::{Backend, message, recorder::Recorder, run, send, until};
 
 /// Drops the relay at random points, also between a publish and the note of it: nothing is lost, and each
 /// key's first appearances are in order.
-pub async fn a_relay_that_dies_loses_nothing<B: Backend>() {
+pub async fn a_relay_that_crashes_loses_nothing<B: Backend>() {
     const ROWS: usize = 600;
     const KEYS: usize = 5;
     let clock = Clock::system();
@@ -65,7 +65,7 @@ pub async fn a_relay_that_dies_loses_nothing<B: Backend>() {
 }
 
 /// Failures that may pass: everything behind them is sent again, nothing is lost, nothing is parked.
-pub async fn a_carrier_that_fails_is_tried_again<B: Backend>() {
+pub async fn a_publish_that_fails_is_retried<B: Backend>() {
     let (backend, recorder) = (B::start().await, Recorder::with(Duration::from_millis(1), 8));
     let failures = Arc::new(AtomicUsize::new(0));
     let count = failures.clone();
@@ -88,7 +88,7 @@ pub async fn a_carrier_that_fails_is_tried_again<B: Backend>() {
     assert!(backend.parked().await.is_empty());
 }
 
-pub async fn a_fatal_carrier_ends_the_relay<B: Backend>() {
+pub async fn a_fatal_publish_error_ends_the_relay<B: Backend>() {
     let (backend, recorder) = (B::start().await, Recorder::new());
     recorder.judge(|_| Err(Error::fatal("not authorised")));
     send(&backend, &[message("k", "1")]).await;

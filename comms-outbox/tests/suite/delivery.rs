@@ -63,7 +63,7 @@ pub async fn a_handler_that_fails_after_its_writes_has_its_effect_once<B: Backen
     // Delivered twice on purpose, by relays that know nothing of each other's cursor.
     for name in ["one", "two"] {
         let subscriber = subscriber(handler.clone()).attempts(attempts(30)).build().unwrap();
-        let relay = run(backend.relay(Arc::new(subscriber)).name(name).destinations(["t"]));
+        let relay = run(backend.relay(Arc::new(subscriber)).name(name).topics(["t"]));
         until("six effects", async || backend.effects().await.len() == 6).await;
         tokio::time::sleep(Duration::from_millis(100)).await;
         relay.stop().await;
@@ -74,7 +74,7 @@ pub async fn a_handler_that_fails_after_its_writes_has_its_effect_once<B: Backen
     assert_eq!(of("a"), ["a-0", "a-2", "a-4"]);
     assert_eq!(of("b"), ["b-1", "b-3", "b-5"]);
     let next = super::recorder::Recorder::new();
-    let relay = run(backend.relay(next.clone()).name("next").destinations(["next"]));
+    let relay = run(backend.relay(next.clone()).name("next").topics(["next"]));
     until("one message per effect", async || next.count() == 6).await;
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(next.count(), 6);
@@ -119,7 +119,7 @@ fn ran(log: &Mutex<Vec<String>>, prefix: &str) -> Vec<String> {
 
 /// Many small pages: after the refusal no later message of the key runs, however far the relay has read
 /// ahead, until it is released; then all run in order.
-pub async fn a_hopeless_key_is_parked_and_released_in_order_while_others_flow<B: Backend>() {
+pub async fn a_refused_key_is_parked_and_released_in_order_while_others_continue<B: Backend>() {
     let backend = B::start().await;
     let (subscriber, log, healed) = three_keys();
     let relay = run(backend.relay(subscriber).page(4));
@@ -144,7 +144,7 @@ pub async fn a_hopeless_key_is_parked_and_released_in_order_while_others_flow<B:
 
 /// Released as soon as the first is parked, while later ones of its key are still on the way to be refused:
 /// one release is enough, and the order holds.
-pub async fn a_release_waits_for_what_is_on_the_way<B: Backend>() {
+pub async fn a_release_waits_for_messages_in_flight<B: Backend>() {
     let backend = B::start().await;
     let (subscriber, log, healed) = three_keys();
     let relay = run(backend.relay(subscriber).page(4));
@@ -160,11 +160,11 @@ pub async fn a_release_waits_for_what_is_on_the_way<B: Backend>() {
 }
 
 /// At shut-down a message that is being retried is left where it stands, and comes to the next process.
-pub async fn what_is_being_retried_comes_again_after_a_restart<B: Backend>() {
+pub async fn a_message_being_retried_is_redelivered_after_a_restart<B: Backend>() {
     let backend = B::start().await;
     let stubborn = handler_fn(|_: Delivery| async { Err(Error::indeterminate("never here")) });
     let subscriber = subscriber(stubborn).attempts(attempts(1_000)).build().unwrap();
-    let stop = subscriber.stopper();
+    let stop = subscriber.stop_token();
     let relay = backend.relay(Arc::new(subscriber)).build().unwrap();
     send(&backend, &[message("k", "1"), message("k", "2")]).await;
     let started = std::time::Instant::now();

@@ -1,4 +1,4 @@
-//! A publisher that refuses destinations on demand, and keeps what it accepted apart from what it refused.
+//! A publisher that refuses topics on demand, and keeps what it accepted apart from what it refused.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -14,7 +14,7 @@ use comms_core::{Acks, Error, Message, Publisher, Receipt, async_trait};
 
 use super::recorder::payload;
 
-/// What a destination is refused with; `None`: accepted.
+/// What a topic is refused with; `None`: accepted.
 type Judge = Box<dyn Fn(&Message) -> Option<Error> + Send + Sync>;
 type Lane = (Arc<str>, Option<Bytes>);
 
@@ -27,16 +27,16 @@ impl Accepted {
         self.0.lock().unwrap().len()
     }
 
-    /// The payloads to `destination`, with repetitions.
-    pub fn to(&self, destination: &str) -> Vec<String> {
-        self.0.lock().unwrap().iter().filter(|m| &*m.destination == destination).map(payload).collect()
+    /// The payloads to `topic`, with repetitions.
+    pub fn to(&self, topic: &str) -> Vec<String> {
+        self.0.lock().unwrap().iter().filter(|m| &*m.destination == topic).map(payload).collect()
     }
 
     pub fn ids(&self) -> Vec<Arc<str>> {
         self.0.lock().unwrap().iter().map(|message| message.id.clone()).collect()
     }
 
-    /// Payloads by destination and key, each at its first appearance.
+    /// Payloads by topic and key, each at its first appearance.
     pub fn first_by_lane(&self) -> HashMap<(String, String), Vec<String>> {
         let (mut known, mut lanes) = (HashSet::new(), HashMap::<_, Vec<_>>::new());
         for message in self.0.lock().unwrap().iter().filter(|message| known.insert(message.id.clone())) {
@@ -130,16 +130,16 @@ impl Publisher for Gate {
     }
 }
 
-/// Takes everything, and never answers for what has a message to one destination.
+/// Takes everything, and never answers for what has a message to one topic.
 pub struct Silent {
-    destination: &'static str,
+    topic: &'static str,
     gate: Arc<Gate>,
     waiting: AtomicUsize,
 }
 
 impl Silent {
-    pub fn new(destination: &'static str, gate: Arc<Gate>) -> Self {
-        Self { destination, gate, waiting: AtomicUsize::new(0) }
+    pub fn new(topic: &'static str, gate: Arc<Gate>) -> Self {
+        Self { topic, gate, waiting: AtomicUsize::new(0) }
     }
 
     /// How many messages it was handed that it does not answer for.
@@ -152,7 +152,7 @@ impl Silent {
 impl Publisher for Silent {
     fn enqueue(&self, batch: &mut VecDeque<Message>) -> Acks {
         let (silent, mut others): (VecDeque<_>, _) =
-            batch.drain(..).partition(|message| &*message.destination == self.destination);
+            batch.drain(..).partition(|message| &*message.destination == self.topic);
         if silent.is_empty() {
             return self.gate.enqueue(&mut others);
         }

@@ -41,7 +41,7 @@ fn subscriber(handler: impl Handler) -> SubscriberBuilder {
 
 /// The key is parked as held, the cursor moves on, nothing is counted, and everything comes in order afterwards,
 /// also in the next process.
-pub async fn a_held_key_holds_up_nothing_and_resumes_by_itself<B: Backend>() {
+pub async fn a_held_key_delays_no_other_key_and_resumes_automatically<B: Backend>() {
     let backend = B::start().await;
     let (healed, log) = (Arc::new(AtomicBool::new(false)), Log::default());
     let held = subscriber(handler(&healed, &log)).build().unwrap();

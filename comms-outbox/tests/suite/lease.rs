@@ -6,7 +6,7 @@ use comms_core::Health;
 
 use super::{Backend, message, recorder::Recorder, run, send, until};
 
-pub async fn a_successor_starts_at_once_after_a_shut_down_and_after_the_lease_otherwise<B: Backend>() {
+pub async fn a_successor_starts_at_once_after_a_shutdown_and_after_the_lease_otherwise<B: Backend>() {
     let backend = B::start().await;
     let (first, second, third) = (Recorder::new(), Recorder::new(), Recorder::new());
     let health = Health::new();
@@ -75,7 +75,7 @@ pub async fn a_relay_that_was_overtaken_is_fenced<B: Backend>() {
 }
 
 /// Many that want the lease, and each dies at random: no two hand over at the same time.
-pub async fn at_most_one_of_many_relays<B: Backend>() {
+pub async fn at_most_one_of_many_relays_publishes<B: Backend>() {
     let backend = B::start().await;
     let recorder = Recorder::new();
     let relays: Vec<_> = (0..4).map(|n| run(backend.relay(recorder.clone()).owner(format!("{n}")))).collect();
@@ -92,7 +92,7 @@ pub async fn at_most_one_of_many_relays<B: Backend>() {
 }
 
 /// While a carrier does not answer, the lag grows and the loop goes on beating.
-pub async fn readiness_reads_the_lag_and_liveness_hears_the_loop<B: Backend>() {
+pub async fn readiness_follows_the_lag_and_liveness_the_loop<B: Backend>() {
     let backend = B::start().await;
     let health = Health::new();
     let slow = Recorder::with(Duration::from_secs(6), 100);

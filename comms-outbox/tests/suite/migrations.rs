@@ -4,7 +4,7 @@ use comms_core::Health;
 
 use super::{Backend, message, recorder::Recorder, run, send, until};
 
-pub async fn migrating_again_and_at_once_changes_nothing<B: Backend>() {
+pub async fn repeated_and_concurrent_migrations_change_nothing<B: Backend>() {
     let backend = B::start().await;
     send(&backend, &[message("k", "1")]).await;
     backend.migrate().await.unwrap();
@@ -24,7 +24,7 @@ pub async fn migrating_again_and_at_once_changes_nothing<B: Backend>() {
     send(&backend, &[message("k", "2")]).await;
 }
 
-pub async fn a_relay_without_tables_says_what_to_do<B: Backend>() {
+pub async fn a_relay_without_tables_is_unready_with_the_fix<B: Backend>() {
     let backend = B::start().await;
     backend.drop_tables().await;
     let (health, recorder) = (Health::new(), Recorder::new());

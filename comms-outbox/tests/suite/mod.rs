@@ -46,7 +46,7 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn parked(&self) -> impl Future<Output = Vec<Parked>> + Send;
     fn release(&self, key: Option<&'static str>) -> impl Future<Output = u64> + Send;
     fn branches(&self) -> impl Future<Output = Vec<Branch>> + Send;
-    fn cover_only(&self, destinations: &'static [&'static str]) -> impl Future<Output = ()> + Send;
+    fn cover_only(&self, topics: &'static [&'static str]) -> impl Future<Output = ()> + Send;
     /// Runs statements of an operator. `{s}.` is the schema.
     fn sql(&self, text: &str) -> impl Future<Output = ()> + Send;
     /// A write of the application's.

@@ -84,7 +84,7 @@ pub async fn one_message_on_two_topics_reaches_both_handlers_of_a_group<B: Backe
 }
 
 /// One event in two modes: applied once, because its identity is the envelope's.
-pub async fn a_structured_event_is_decoded_and_known_again<B: Backend>() {
+pub async fn a_structured_event_is_decoded_and_deduplicated<B: Backend>() {
     let backend = B::start().await;
     let binary = Message { source: "/shop".into(), id: "7".into(), ..placed("a") };
     let mut structured = Message { source: "outbox".into(), id: super::unique().into(), ..placed("a") };
@@ -93,8 +93,8 @@ pub async fn a_structured_event_is_decoded_and_known_again<B: Backend>() {
         r#"{"specversion":"1.0","id":"7","source":"/shop","type":"order.placed.v1","data":{"order":"a"}}"#;
     structured.payload = Some(envelope.into());
     let last = Message { key: structured.key.clone(), ..placed("last") };
-    let destinations = [structured, binary, last].map(|message| message.to("orders"));
-    send(&backend, &destinations).await;
+    let topics = [structured, binary, last].map(|message| message.to("orders"));
+    send(&backend, &topics).await;
     let subscriber = Subscriber::builder("readers").on("orders", handler(&backend)).build().unwrap();
     let relay = run(backend.relay(Arc::new(subscriber)));
     until("the last one came", async || backend.effects().await.iter().any(|e| e == "last")).await;
@@ -103,7 +103,7 @@ pub async fn a_structured_event_is_decoded_and_known_again<B: Backend>() {
 }
 
 /// An envelope that cannot be opened, and a batch: dead letters with the reason, the bytes as they came.
-pub async fn an_envelope_that_cannot_be_opened_is_parked<B: Backend>() {
+pub async fn an_envelope_that_does_not_decode_is_parked<B: Backend>() {
     let backend = B::start().await;
     let closed = |media: &'static str, payload: &'static str| {
         let mut message = super::message_to("orders", "", payload);

@@ -81,7 +81,7 @@ pub async fn a_refused_message_parks_its_key_until_released<B: Backend>() {
 }
 
 /// A carrier that is full takes a page in part: what waits when the key is parked stands behind it too.
-pub async fn what_was_read_before_the_refusal_is_parked_too<B: Backend>() {
+pub async fn rows_read_before_the_refusal_are_parked_too<B: Backend>() {
     let backend = B::start().await;
     let recorder = Recorder::with(Duration::from_millis(50), 1);
     recorder.judge(|message: &Message| match payload(message).as_str() {
@@ -177,7 +177,7 @@ pub async fn crashes_around_parking_lose_nothing<B: Backend>() {
     assert_eq!(delivered.len(), ROWS);
 }
 
-pub async fn nothing_is_parked_for_failures_that_pass<B: Backend>() {
+pub async fn transient_failures_park_nothing<B: Backend>() {
     let (backend, recorder) = (B::start().await, Recorder::new());
     let failed = Arc::new(Mutex::new(HashSet::new()));
     recorder.judge(move |message| {

@@ -14,7 +14,7 @@ fn claim(id: &str) -> Claim {
 }
 
 /// A part of the transaction is rolled back, and the rest commits.
-pub async fn what_a_savepoint_took_back_is_not_relayed<B: Backend>() {
+pub async fn messages_rolled_back_to_a_savepoint_are_not_published<B: Backend>() {
     let (backend, recorder) = (B::start().await, Recorder::new());
     let unit = backend.unit();
     let mut tx = unit.begin().await.unwrap();
@@ -48,7 +48,7 @@ pub async fn ids_that_look_alike_are_different_messages<B: Backend>() {
 }
 
 /// An operator deletes the row of a parked message that is obsolete, and releases the messages that wait behind it.
-pub async fn a_parked_message_that_is_deleted_holds_up_nothing<B: Backend>() {
+pub async fn a_deleted_parked_message_does_not_block_its_key<B: Backend>() {
     let (backend, recorder) = (B::start().await, Recorder::new());
     recorder.judge(|message| match payload(message).as_str() {
         "bad" => Err(Error::invalid("no")),
@@ -88,8 +88,8 @@ pub async fn a_relay_may_have_any_name<B: Backend>() {
 }
 
 /// The text of a failure holds a NUL, which PostgreSQL refuses, and is long. It must not keep the failure from being
-/// stored: neither that of a message nor that of a destination.
-pub async fn a_reason_that_the_database_cannot_store_is_cut<B: Backend>() {
+/// stored: neither that of a message nor that of a topic.
+pub async fn a_reason_that_the_database_cannot_store_is_sanitized<B: Backend>() {
     let (backend, recorder) = (B::start().await, Recorder::new());
     let text = format!("no \0 {}", "ж".repeat(100_000));
     let healed = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
@@ -114,8 +114,7 @@ pub async fn a_reason_that_the_database_cannot_store_is_cut<B: Backend>() {
     healed.store(true, std::sync::atomic::Ordering::SeqCst);
     let before = recorder.count();
     let relay = run(backend.relay(recorder.clone()));
-    until("the destination goes on", async || recorder.payloads()[before..].iter().any(|text| text == "2"))
-        .await;
+    until("the topic goes on", async || recorder.payloads()[before..].iter().any(|text| text == "2")).await;
     relay.stop().await;
     assert_eq!(recorder.payloads()[before..], ["2"]);
 }

@@ -1,4 +1,4 @@
-//! Released messages of a destination that is refused stop none of another destination.
+//! Released messages of a topic that is refused stop none of another topic.
 
 use std::{collections::HashMap, sync::Arc, sync::Mutex, time::Duration};
 
@@ -12,7 +12,7 @@ use super::{
 
 type Refusals = Arc<Mutex<HashMap<&'static str, fn() -> Error>>>;
 
-/// A gate that refuses destinations by a table.
+/// A gate that refuses topics by a table.
 fn gate(accepted: &Accepted) -> (Arc<Gate>, Refusals) {
     let (gate, refusals) = (Gate::new(accepted, Duration::ZERO), Refusals::default());
     let table = refusals.clone();
@@ -50,8 +50,8 @@ async fn a_comes_and_b_follows<B: Backend>(backend: &B, accepted: &Accepted, ref
     assert_eq!(accepted.first_by_lane()[&("b".to_owned(), "k".to_owned())][..4], ["0", "1", "2", "3"]);
 }
 
-/// More released messages than a page has, to a destination that is held.
-pub async fn released_messages_of_a_held_destination_stop_no_other<B: Backend>() {
+/// More released messages than a page has, to a topic that is held.
+pub async fn released_messages_of_a_held_topic_do_not_delay_other_topics<B: Backend>() {
     let (backend, accepted) = (B::start().await, Accepted::default());
     let (gate, refusals) = gate(&accepted);
     let relay = run(backend.relay(gate.clone()).page(2));
@@ -62,8 +62,8 @@ pub async fn released_messages_of_a_held_destination_stop_no_other<B: Backend>()
     relay.stop().await;
 }
 
-/// The same where the relay learns only from the released messages that the destination is refused.
-pub async fn released_messages_that_are_refused_stop_no_other_destination<B: Backend>() {
+/// The same where the relay learns only from the released messages that the topic is refused.
+pub async fn released_messages_that_are_refused_do_not_delay_other_topics<B: Backend>() {
     let (backend, accepted) = (B::start().await, Accepted::default());
     let (gate, refusals) = gate(&accepted);
     let relay = run(backend.relay(gate.clone()).page(2));

@@ -1,4 +1,4 @@
-//! Random reconfigurations: processes with random destinations, refusals, crashes and late commits.
+//! Random reconfigurations: processes with random topics, refusals, crashes and late commits.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -15,7 +15,7 @@ use super::{
     message_to, run, send, until,
 };
 
-const DESTINATIONS: [&str; 4] = ["a", "b", "c", "d"];
+const TOPICS: [&str; 4] = ["a", "b", "c", "d"];
 
 /// One run: everything random follows from the seed, but for the times of the tasks.
 struct Run<B: Backend> {
@@ -66,11 +66,11 @@ impl<B: Backend> Run<B> {
     }
 
     fn row(&mut self, key: Option<&str>) -> Message {
-        let destination = DESTINATIONS[self.between(0, 3)];
+        let topic = TOPICS[self.between(0, 3)];
         let own = self.next.to_string();
         self.next += 1;
         let key = key.map_or_else(|| self.between(0, 1).to_string(), |prefix| format!("{prefix}-{own}"));
-        message_to(destination, &key, &own)
+        message_to(topic, &key, &own)
     }
 
     fn note(&mut self, message: &Message) {
@@ -111,12 +111,12 @@ impl<B: Backend> Run<B> {
         }
     }
 
-    /// The destinations of a process, one unknown among them at times; `None`: all.
+    /// The topics of a process, one unknown among them at times; `None`: all.
     fn named(&self) -> Option<Vec<&'static str>> {
         if self.chance(0.2) {
             return None;
         }
-        let mut named: Vec<_> = DESTINATIONS.into_iter().filter(|_| self.chance(0.5)).collect();
+        let mut named: Vec<_> = TOPICS.into_iter().filter(|_| self.chance(0.5)).collect();
         if named.is_empty() || self.chance(0.1) {
             named.push("unknown");
         }
@@ -128,8 +128,7 @@ impl<B: Backend> Run<B> {
         let (mut trace, mut running) = (String::new(), Vec::new());
         for owner in ["one", "two"].into_iter().take(self.between(1, 2)) {
             let gate = Gate::new(&self.accepted, Duration::from_millis(self.between(0, 8) as u64));
-            let refusals: Vec<_> =
-                DESTINATIONS.into_iter().filter(|_| !self.clean && self.chance(0.3)).collect();
+            let refusals: Vec<_> = TOPICS.into_iter().filter(|_| !self.clean && self.chance(0.3)).collect();
             let (random, probability) = (self.random.clone(), [0.02, 0.3, 1.0][self.between(0, 2)]);
             let named = self.named();
             trace += &format!("{owner} {named:?}, refused {refusals:?} at {probability}; ");
@@ -140,7 +139,7 @@ impl<B: Backend> Run<B> {
             let relay = self.backend.relay(gate).owner(owner).page([1, 3, 500][self.between(0, 2)]);
             let relay = relay.in_flight([2, 10_000][self.between(0, 1)]).lease(Duration::from_millis(300));
             running.push(run(match named {
-                Some(named) => relay.destinations(named),
+                Some(named) => relay.topics(named),
                 None => relay,
             }));
         }
@@ -162,15 +161,15 @@ impl<B: Backend> Run<B> {
     async fn finish(self, seed: u64, trace: &[String]) {
         let relay = self.backend.relay(Gate::new(&self.accepted, Duration::ZERO)).owner("one");
         let all = self.chance(0.5);
-        let relay = run(if all { relay } else { relay.destinations(DESTINATIONS) });
+        let relay = run(if all { relay } else { relay.topics(TOPICS) });
         let rows: usize = self.written.values().map(Vec::len).sum();
         let about = || format!("seed {seed}: {trace:#?}, at last {}", if all { "all" } else { "by name" });
         let whole = || self.accepted.first_by_lane().values().map(Vec::len).sum::<usize>() >= rows;
         until(&format!("every row, {}", about()), async || whole()).await;
         // By name: a branch of the name without rows stays where no process names it.
-        let known = |name: &str| DESTINATIONS.contains(&name);
+        let known = |name: &str| TOPICS.contains(&name);
         until(&format!("no branch, {}", about()), async || {
-            self.backend.branches().await.iter().all(|branch| !known(&branch.destination))
+            self.backend.branches().await.iter().all(|branch| !known(&branch.topic))
         })
         .await;
         relay.stop().await;

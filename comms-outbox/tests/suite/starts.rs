@@ -12,10 +12,7 @@ use super::{
 
 /// The process dies, or the database fails, between the first lease and the first write of the position. `fail` makes
 /// every update of the cursor fail, `heal` ends that.
-pub async fn a_relay_that_begins_now_does_so_although_its_first_session_failed<B: Backend>(
-    fail: &str,
-    heal: &str,
-) {
+pub async fn a_start_from_now_is_kept_although_the_first_session_failed<B: Backend>(fail: &str, heal: &str) {
     let (backend, accepted) = (B::start().await, Accepted::default());
     send(&backend, &[message("k", "before")]).await;
     backend.sql(fail).await;

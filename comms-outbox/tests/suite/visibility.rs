@@ -90,10 +90,10 @@ pub async fn every_part_of_a_message_survives<B: Backend>() {
     relay.stop().await;
 }
 
-pub async fn a_relay_carries_its_destinations_and_each_relay_all_of_them<B: Backend>() {
+pub async fn each_relay_publishes_all_messages_of_its_topics<B: Backend>() {
     let backend = B::start().await;
     let (one, both) = (Recorder::new(), Recorder::new());
-    let first = run(backend.relay(one.clone()).name("one").destinations(["a"]).page(2));
+    let first = run(backend.relay(one.clone()).name("one").topics(["a"]).page(2));
     let second = run(backend.relay(both.clone()).name("both"));
     let messages: Vec<_> =
         (0..20).map(|n| message_to(if n % 5 == 0 { "a" } else { "b" }, "k", &n.to_string())).collect();

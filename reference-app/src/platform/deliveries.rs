@@ -173,7 +173,7 @@ impl HeldDelivery {
 impl ShownBranch {
     fn of(branch: Branch) -> Self {
         Self {
-            destination: branch.destination,
+            destination: branch.topic,
             since: rfc3339(branch.since),
             kind: branch.error_kind,
             reason: branch.error,

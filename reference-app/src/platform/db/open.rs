@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use comms_core::{Clock, Error, ErrorKind};
-use comms_outbox::{Relay, RelayBuilder, Wake, postgres, sql_error, sqlite};
+use comms_outbox::{Relay, RelayBuilder, CommitSignal, postgres, sql_error, sqlite};
 use sqlx::{
     SqlitePool,
     migrate::Migrator,
@@ -87,7 +87,7 @@ impl Db {
     }
 
     fn new(schema: &'static str, backend: Backend, phase: Phase) -> Self {
-        Self(Arc::new(Inner { schema, wake: Wake::new(), backend, phase: watch::Sender::new(phase) }))
+        Self(Arc::new(Inner { schema, commit_signal: CommitSignal::new(), backend, phase: watch::Sender::new(phase) }))
     }
 
     /// A relay of this database's outbox, woken by its commits.
@@ -100,7 +100,7 @@ impl Db {
                 Relay::builder(sqlite::RelayStore::new(writer.clone(), tables.clone()), publisher)
             }
         };
-        builder.wake(self.0.wake.clone())
+        builder.commit_signal(self.0.commit_signal.clone())
     }
 }
 

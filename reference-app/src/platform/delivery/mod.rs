@@ -114,7 +114,7 @@ impl Delivery<'_> {
                 .clock(self.clock.clone())
                 .build()?;
             self.health.check(&format!("{group}, held deliveries"), move || holds.state());
-            let stop = subscriber.stopper();
+            let stop = subscriber.stop_token();
             let needs = Needs { databases: vec![owner.db.clone(), db], topics: None };
             let relay = self.relay(owner, group, Arc::new(subscriber), Some(topic))?;
             self.stages.consumers.spawn(group, move |told| async move {
@@ -155,7 +155,7 @@ impl Delivery<'_> {
             .health(self.health.component(&part))
             .heartbeat(self.heartbeat(&part));
         let builder = match topic {
-            Some(topic) => builder.destinations([topic]),
+            Some(topic) => builder.topics([topic]),
             None => builder,
         };
         let relay = match self.owner(&source.db) {
