@@ -1,4 +1,4 @@
-//! The suite on PostgreSQL, and what only PostgreSQL has.
+//! The suite on PostgreSQL, and tests of properties that only PostgreSQL has.
 #![cfg(feature = "postgres")]
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
@@ -24,7 +24,7 @@ use sqlx::{
 };
 use suite::{Backend, Tx, message, recorder::Recorder, run, send, unique, until};
 
-/// A schema of its own.
+/// A backend with a new schema.
 #[derive(Clone)]
 struct Postgres {
     pool: PgPool,
@@ -41,7 +41,7 @@ fn url() -> String {
 impl Postgres {
     async fn with(options: PgConnectOptions) -> Self {
         let pool = PgPoolOptions::new().max_connections(12).connect_with(options).await.unwrap();
-        // The process number comes again; the server's data stays.
+        // A process id may be reused, and the data of the server stays.
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
         let schema: Arc<str> = format!("outbox_{}_{}", now.as_millis(), unique()).into();
         let tables = Tables::in_schema(&schema).unwrap();
@@ -136,7 +136,7 @@ impl Backend for Postgres {
     }
 }
 
-/// An open transaction holds up nobody, and its row comes when it commits.
+/// An open transaction delays no other row, and its own row is delivered after its commit.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
 async fn an_older_open_transaction_neither_stalls_others_nor_is_lost() {
@@ -145,13 +145,13 @@ async fn an_older_open_transaction_neither_stalls_others_nor_is_lost() {
     let unit = backend.unit();
     let mut early = unit.begin().await.unwrap();
     unit.enqueue(&mut early, &[message("early", "early 1")]).await.unwrap();
-    // Has a transaction id before the others, and writes after them.
+    // This transaction gets its id before the others, and writes after them.
     let mut late = unit.begin().await.unwrap();
     backend.add_effect(&mut late, "x").await;
     for n in 0..10 {
         send(&backend, &[message("k", &format!("{n}"))]).await;
     }
-    until("the others flow", async || recorder.count() == 10).await;
+    until("other keys continue", async || recorder.count() == 10).await;
     unit.enqueue(&mut late, &[message("k", "10")]).await.unwrap();
     unit.commit(late).await.unwrap();
     until("the late one came", async || recorder.count() == 11).await;
@@ -167,7 +167,7 @@ async fn an_older_open_transaction_neither_stalls_others_nor_is_lost() {
     relay.stop().await;
 }
 
-/// Many transactions of random length, some rolled back, against a relay that dies: the read loses nothing.
+/// Many transactions of random length, some rolled back, while the relay crashes. No row is lost.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
 async fn overlapping_transactions_of_any_length_lose_nothing() {
@@ -222,7 +222,7 @@ async fn a_commit_after_a_swallowed_failure_is_an_error() {
     assert_eq!(unit.commit(tx).await.unwrap_err().kind, ErrorKind::Internal);
 }
 
-/// Behind a pooler in transaction mode, a statement with a name meets another server connection.
+/// Behind a pooler in transaction mode, a named statement may be executed on another server connection.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
 async fn unprepared_tables_prepare_no_named_statement() {
@@ -246,7 +246,7 @@ async fn unprepared_tables_prepare_no_named_statement() {
     assert_eq!(named(backend.tables.clone().unprepared()).await, 0);
 }
 
-/// The server's own errors, by what they mean to a consumer.
+/// Errors of the server have the kinds that decide how a consumer reacts.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
 async fn server_errors_are_classified() {
@@ -269,8 +269,8 @@ async fn server_errors_are_classified() {
     }
 }
 
-/// A handler's time limit may strike between BEGIN and its answer: the connection must not come back to the
-/// pool inside a transaction.
+/// A handler's time limit may end between BEGIN and its result. The connection must not return to the pool inside a
+/// transaction.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
 async fn a_begin_that_is_cancelled_leaves_no_transaction_behind() {
@@ -279,7 +279,7 @@ async fn a_begin_that_is_cancelled_leaves_no_transaction_behind() {
     let pool = PgPoolOptions::new().max_connections(1).connect(&url()).await.unwrap();
     let insert = format!("INSERT INTO {}.effects (text) VALUES ('x')", backend.schema);
     for n in 0..TIMES {
-        // Dropped within half a millisecond: the BEGIN is on its way, or its answer is.
+        // The future is dropped within 0.5 ms, while the BEGIN or its result is in transit.
         let mut begin = Box::pin(comms_outbox::postgres::begin(&pool));
         let started = std::time::Instant::now();
         while started.elapsed() < Duration::from_micros(n * 37 % 500) {
@@ -329,7 +329,7 @@ async fn a_restored_dump_is_refused_until_it_is_rebased() {
     until("two rows", async || recorder.count() == 2).await;
     relay.stop().await;
     send(&backend, &[message("k", "3"), message("k", "4")]).await;
-    // As after a restore: the rows' transactions are of another cluster, and so is the cursor.
+    // As after a restore: rows and cursor name transactions of another cluster.
     backend.sql("UPDATE {s}.comms_outbox_cursor SET system_identifier = 1").await;
     let health = Health::new();
     let relay = run(backend.relay(recorder.clone()).health(health.component("relay")));
@@ -348,7 +348,7 @@ async fn a_restored_dump_is_refused_until_it_is_rebased() {
     backend.tables.rebase(&backend.pool).await.unwrap();
 }
 
-/// Nothing listens at first; then a forwarder to the real server does, and later breaks every connection.
+/// At first no server listens. Then a forwarder to the real server listens, and later breaks every connection.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
 async fn a_relay_waits_for_an_unavailable_database() {
@@ -366,7 +366,7 @@ async fn a_relay_waits_for_an_unavailable_database() {
     let away = || health.readiness().reason("relay").is_some_and(|reason| reason != "starting");
     until("it is unready and says why", async || away()).await;
     let forwarder = tokio::spawn(forward(address, server.clone()));
-    until("it delivers", async || recorder.count() == 1 && health.is_ready()).await;
+    until("the message is delivered", async || recorder.count() == 1 && health.is_ready()).await;
     forwarder.abort();
     send(&backend, &[message("k", "2")]).await;
     until("it is unready again", async || away()).await;
@@ -378,7 +378,7 @@ async fn a_relay_waits_for_an_unavailable_database() {
 
 async fn forward(address: std::net::SocketAddr, server: String) {
     let listener = loop {
-        // The port may linger for a moment after the first forwarder.
+        // The port may stay in use for a moment after the first forwarder.
         match tokio::net::TcpListener::bind(address).await {
             Ok(listener) => break listener,
             Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
@@ -626,7 +626,7 @@ async fn a_relay_may_have_any_name() {
     suite::peers::a_relay_may_have_any_name::<Postgres>().await;
 }
 
-/// A role or a database whose defaults serve the application's own queries.
+/// A database whose default settings are strict, as for an application's own queries.
 #[derive(Clone)]
 struct Strict(Postgres);
 
@@ -725,7 +725,7 @@ async fn strict_settings_keep_each_effect_once() {
     suite::peers::messages_rolled_back_to_a_savepoint_are_not_published::<Strict>().await;
 }
 
-/// A migration changes a table under the statements that the application's connections have prepared.
+/// A migration changes a table for which the application's connections have prepared statements.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
 async fn a_statement_whose_table_has_changed_works_at_the_next_attempt() {
@@ -744,7 +744,7 @@ async fn a_statement_whose_table_has_changed_works_at_the_next_attempt() {
     backend.sql("ALTER TABLE {s}.effects ADD COLUMN more text").await;
     let error = attempt().await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::NotExecuted, "{}", error.chain());
-    // The pool has one connection so far, which has forgotten the statement.
+    // The pool has one connection so far, and the failure has removed its prepared statement.
     attempt().await.unwrap();
 }
 
@@ -754,8 +754,8 @@ async fn a_reason_that_the_database_cannot_store_is_sanitized() {
     suite::peers::a_reason_that_the_database_cannot_store_is_sanitized::<Postgres>().await;
 }
 
-/// A switch-over under a name that still leads to the old primary: connections made then stay read-only, and those made
-/// later are not.
+/// After a switch-over the name still leads to the old primary. Connections made then stay read-only, and later ones
+/// are not.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
 async fn connections_to_a_server_that_is_read_only_are_replaced() {

@@ -2,12 +2,12 @@
 
 use super::{Postgres, suite};
 
-/// As after a clock that was an hour ahead.
+/// Writes the lease of a clock that was an hour ahead.
 const WRONG_CLOCK: &str =
     "UPDATE {s}.comms_outbox_cursor SET lease_until = clock_timestamp() + interval '1 hour'";
-/// As another session, or `cover_only`, does.
+/// Ends the session, as another session or `cover_only` does.
 const NEW_TOKEN: &str = "UPDATE {s}.comms_outbox_cursor SET token = gen_random_uuid()";
-/// As recovery after a crash does.
+/// Empties the guard, as the recovery after a crash does.
 const NO_GUARD: &str = "DELETE FROM {s}.comms_outbox_guard";
 
 fn blob(bytes: &[u8]) -> String {

@@ -1,4 +1,4 @@
-//! The suite on SQLite, and what only SQLite has.
+//! The suite on SQLite, and tests of properties that only SQLite has.
 #![cfg(feature = "sqlite")]
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
@@ -20,7 +20,7 @@ use sqlx::{
 };
 use suite::{Backend, Tx, message, recorder::Recorder, run, send, until};
 
-/// One file, with writers in several connections: as from several processes.
+/// One file with writers on several connections, as from several processes.
 #[derive(Clone)]
 struct Sqlite {
     pool: SqlitePool,
@@ -123,8 +123,8 @@ impl Backend for Sqlite {
     }
 }
 
-/// One connection for everything, as an application has it whose writers queue in the pool: nothing in the relay
-/// holds it while it waits for it.
+/// One connection for relays and writers, as in an application whose writers queue in the pool. The relay does not keep
+/// the connection while it waits for one.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_connection_is_enough_for_relays_and_writers() {
     let mut backend = Sqlite::start().await;
@@ -149,7 +149,7 @@ async fn one_connection_is_enough_for_relays_and_writers() {
     }
 }
 
-/// The file comes after the relay: it waits, unready, and then delivers.
+/// The file is created after the relay has started. The relay is unready until then, and delivers afterwards.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_relay_waits_for_a_missing_database() {
     let source = Sqlite::start().await;
@@ -169,7 +169,7 @@ async fn a_relay_waits_for_a_missing_database() {
     })
     .await;
     std::fs::copy(source._dir.path().join("test.db"), &file).unwrap();
-    until("it delivers", async || recorder.count() == 1 && health.is_ready()).await;
+    until("the message is delivered", async || recorder.count() == 1 && health.is_ready()).await;
     relay.stop().await;
 }
 
@@ -183,7 +183,7 @@ async fn tables_newer_than_the_program_are_refused() {
     assert!(error.chain().to_string().contains("version 99"), "{error}");
 }
 
-/// A pool of one connection, so that a poisoned one is met again at once.
+/// A pool of one connection, so that a broken connection is used again at once.
 async fn one_connection() -> Sqlite {
     let mut backend = Sqlite::start().await;
     let options = backend.pool.connect_options().as_ref().clone();
@@ -197,14 +197,14 @@ fn claim(id: &str) -> Claim {
     Claim { subscriber: "s".into(), handler: "h".into(), source: "test".into(), id: id.into() }
 }
 
-/// How many inbox rows and effects there are.
+/// Returns the numbers of inbox rows and effects.
 async fn kept(backend: &Sqlite) -> (i64, usize) {
     let claims =
         sqlx::query_scalar("SELECT count(*) FROM comms_inbox").fetch_one(&backend.pool).await.unwrap();
     (claims, backend.effects().await.len())
 }
 
-/// The connection works for its next users: with a transaction, and without one.
+/// Checks that the connection works for its next users, with and without a transaction.
 async fn works(backend: &Sqlite) {
     let before = backend.effects().await.len();
     let mut tx = backend.unit.begin().await.unwrap();
@@ -236,7 +236,7 @@ async fn a_commit_that_fails_keeps_nothing_and_its_connection_is_closed() {
     works(&backend).await;
 }
 
-/// SQLite ends the transaction by itself; the handler swallows the error and goes on.
+/// SQLite rolls the transaction back. The handler ignores the error and continues.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_after_a_rollback_by_sqlite_is_not_kept_without_its_inbox_row() {
     let backend = one_connection().await;
@@ -284,7 +284,7 @@ async fn a_commit_by_the_handler_is_refused() {
     works(&backend).await;
 }
 
-/// Dropped at every point, also between BEGIN and its answer: the connection stays usable.
+/// The future is dropped at every point, also between BEGIN and its result. The connection stays usable.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transaction_that_is_dropped_leaves_a_usable_connection() {
     let backend = one_connection().await;

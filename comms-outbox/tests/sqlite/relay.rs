@@ -2,10 +2,10 @@
 
 use super::{Sqlite, suite};
 
-/// As after a clock that was an hour ahead.
+/// Writes the lease of a clock that was an hour ahead.
 const WRONG_CLOCK: &str =
     "UPDATE comms_outbox_cursor SET lease_until = CAST(unixepoch('subsec') * 1000 AS INTEGER) + 3600000";
-/// As another session, or `cover_only`, does.
+/// Ends the session, as another session or `cover_only` does.
 const NEW_TOKEN: &str = "UPDATE comms_outbox_cursor SET token = hex(randomblob(16))";
 
 fn blob(bytes: &[u8]) -> String {

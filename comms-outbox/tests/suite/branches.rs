@@ -1,4 +1,4 @@
-//! A topic that is refused as a whole is held; others flow, and it joins them when the cause is gone.
+//! A topic that is refused as a whole is held. Other topics continue, and it joins them when the cause is gone.
 
 use std::{
     collections::HashSet,
@@ -20,7 +20,7 @@ use super::{
     message_to, run, send, until,
 };
 
-/// `count` messages to each of `topics`, of four keys, committed ten at a time.
+/// Commits `count` messages to each of `topics`, with four keys, ten messages in a transaction.
 async fn write<B: Backend>(backend: &B, topics: &[&str], from: usize, count: usize) {
     let row =
         |n: usize| topics.iter().map(move |topic| message_to(topic, &(n % 4).to_string(), &n.to_string()));
@@ -52,7 +52,7 @@ fn missing() -> Error {
     Error::misconfigured("topic b does not exist")
 }
 
-/// Held over a restart and a crash, with the reason; then everything comes once, in order.
+/// The topic stays held over a restart and a crash, with the reason. Then each message is delivered once, in order.
 pub async fn a_refused_topic_is_held_while_others_continue<B: Backend>() {
     let (backend, accepted, health) = (B::start().await, Accepted::default(), Health::new());
     let gate = Gate::new(&accepted, Duration::from_millis(5));
@@ -63,7 +63,7 @@ pub async fn a_refused_topic_is_held_while_others_continue<B: Backend>() {
     };
     let running = relay();
     write(&backend, &["a", "b"], 0, 100).await;
-    until("a flows", async || accepted.to("a").len() == 100).await;
+    until("a is delivered", async || accepted.to("a").len() == 100).await;
     until("the branch is stored", async || !backend.branches().await.is_empty()).await;
     let held = async |what: &str| {
         until(what, async || degraded(&health.readiness(), "topic b does not exist")).await;
@@ -79,9 +79,9 @@ pub async fn a_refused_topic_is_held_while_others_continue<B: Backend>() {
 
     let running = relay();
     write(&backend, &["a", "b"], 100, 50).await;
-    until("a flows on", async || accepted.to("a").len() == 150).await;
+    until("a continues", async || accepted.to("a").len() == 150).await;
     assert_eq!(held("held after a restart").await, since);
-    // The cursor is written within 100 ms of an acknowledgement.
+    // The cursor is saved within 100 ms of an acknowledgement.
     tokio::time::sleep(Duration::from_millis(500)).await;
     running.crash().await;
     let running = relay();
@@ -91,11 +91,11 @@ pub async fn a_refused_topic_is_held_while_others_continue<B: Backend>() {
     assert_eq!(accepted.to("b").len(), 0);
 
     gate.heal();
-    until("b comes", async || accepted.to("b").len() >= 200).await;
+    until("b is delivered", async || accepted.to("b").len() >= 200).await;
     until("b joins", async || backend.branches().await.is_empty()).await;
     until("ready", async || health.readiness().status == Status::Ready).await;
     write(&backend, &["a", "b"], 200, 20).await;
-    until("both flow", async || accepted.count() >= 440).await;
+    until("both are delivered", async || accepted.count() >= 440).await;
     running.stop().await;
     each_once(&accepted);
     assert_eq!(accepted.to("a"), numbers(0..220));
@@ -104,7 +104,7 @@ pub async fn a_refused_topic_is_held_while_others_continue<B: Backend>() {
     assert!(backend.parked().await.is_empty());
 }
 
-/// Every kind that is not the message's fault holds the topic.
+/// Every kind whose cause lies outside the message holds the topic.
 pub async fn each_transient_refusal_holds_its_topic<B: Backend>() {
     let errors: [(fn() -> Error, ErrorKind); 5] = [
         (|| Error::not_executed("away"), ErrorKind::NotExecuted),
@@ -119,7 +119,7 @@ pub async fn each_transient_refusal_holds_its_topic<B: Backend>() {
         refuse(&gate, "b", error);
         let relay = run(backend.relay(gate.clone()).page(7));
         write(&backend, &["a", "b", "c"], 0, 40).await;
-        until("a and c flow", async || accepted.count() == 80).await;
+        until("a and c are delivered", async || accepted.count() == 80).await;
         until("the reason is stored", async || {
             let branches = backend.branches().await;
             branches.first().is_some_and(|b| b.error_kind.as_deref() == Some(kind.as_str()))
@@ -134,7 +134,7 @@ pub async fn each_transient_refusal_holds_its_topic<B: Backend>() {
     }
 }
 
-/// One message of the topic is refused many times; those of other keys behind it went through at once.
+/// One message of the topic is refused many times. Messages of other keys behind it are delivered at once.
 pub async fn messages_behind_a_refused_one_are_delivered_once<B: Backend>() {
     let (backend, accepted) = (B::start().await, Accepted::default());
     let gate = Gate::new(&accepted, Duration::from_millis(30));
@@ -155,15 +155,15 @@ pub async fn messages_behind_a_refused_one_are_delivered_once<B: Backend>() {
     relay.stop().await;
     each_once(&accepted);
     for key in 0..4 {
-        let wanted: Vec<_> = (0..300).filter(|n| n % 4 == key).map(|n| n.to_string()).collect();
+        let expected: Vec<_> = (0..300).filter(|n| n % 4 == key).map(|n| n.to_string()).collect();
         for topic in ["a", "b"] {
             let lane = (topic.to_owned(), key.to_string());
-            assert_eq!(accepted.first_by_lane()[&lane], wanted, "{topic} {key}");
+            assert_eq!(accepted.first_by_lane()[&lane], expected, "{topic} {key}");
         }
     }
 }
 
-/// A topic that is refused again as soon as it joined: nothing is lost over a crash.
+/// A topic that is refused again as soon as it has joined loses no message in a crash.
 pub async fn a_topic_that_is_refused_repeatedly_loses_nothing<B: Backend>() {
     let (backend, accepted) = (B::start().await, Accepted::default());
     let clock = comms_core::Clock::seeded(Duration::ZERO, 7);
@@ -185,15 +185,15 @@ pub async fn a_topic_that_is_refused_repeatedly_loses_nothing<B: Backend>() {
     until("every message", async || whole() && backend.branches().await.is_empty()).await;
     relay.stop().await;
     for ((_, key), payloads) in accepted.first_by_lane() {
-        let wanted: Vec<_> = numbers(0..1_200)
+        let expected: Vec<_> = numbers(0..1_200)
             .into_iter()
             .filter(|n| n.parse::<usize>().unwrap() % 4 == key.parse::<usize>().unwrap())
             .collect();
-        assert_eq!(payloads, wanted, "key {key}");
+        assert_eq!(payloads, expected, "key {key}");
     }
 }
 
-/// A stop while one message waits and another is parked: the cursor does not pass the one that waits.
+/// At a shutdown one message waits and another is parked. The cursor does not skip the one that waits.
 pub async fn a_shutdown_skips_no_undelivered_message<B: Backend>() {
     let (backend, accepted) = (B::start().await, Accepted::default());
     let gate = Gate::new(&accepted, Duration::from_millis(400));
@@ -208,13 +208,12 @@ pub async fn a_shutdown_skips_no_undelivered_message<B: Backend>() {
     until("handed over", async || gate.refused() == 2).await;
     relay.stop().await;
     let relay = run(backend.relay(Gate::new(&accepted, Duration::ZERO)));
-    until("1 comes", async || accepted.to("t").contains(&"1".to_owned())).await;
+    until("1 is delivered", async || accepted.to("t").contains(&"1".to_owned())).await;
     relay.stop().await;
     assert_eq!(backend.parked().await.len(), 1);
 }
 
-/// What a topic costs that never answers: it takes the whole room in flight, and the others wait.
-/// Its rows are not lost.
+/// A topic without acknowledgements takes all the room in flight, so that other topics wait. No row is lost.
 pub async fn a_topic_without_acknowledgements_is_bounded_by_the_in_flight_limit<B: Backend>() {
     let (backend, accepted) = (B::start().await, Accepted::default());
     let silent = Arc::new(Silent::new("b", Gate::new(&accepted, Duration::ZERO)));

@@ -1,4 +1,4 @@
-//! A publisher that refuses topics on demand, and keeps what it accepted apart from what it refused.
+//! A publisher that refuses topics on demand, and records only the messages that it accepted.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -14,11 +14,11 @@ use comms_core::{Acks, Error, Message, Publisher, Receipt, async_trait};
 
 use super::recorder::payload;
 
-/// What a topic is refused with; `None`: accepted.
+/// Returns the error with which a message is refused; `None`: accepted.
 type Judge = Box<dyn Fn(&Message) -> Option<Error> + Send + Sync>;
 type Lane = (Arc<str>, Option<Bytes>);
 
-/// Messages that publishers accepted, in order. Shared by the publishers of several processes.
+/// The messages that publishers accepted, in order. Shared by the publishers of several processes.
 #[derive(Clone, Default)]
 pub struct Accepted(Arc<Mutex<Vec<Message>>>);
 
@@ -27,7 +27,7 @@ impl Accepted {
         self.0.lock().unwrap().len()
     }
 
-    /// The payloads to `topic`, with repetitions.
+    /// Returns the payloads to `topic`, with repetitions.
     pub fn to(&self, topic: &str) -> Vec<String> {
         self.0.lock().unwrap().iter().filter(|m| &*m.destination == topic).map(payload).collect()
     }
@@ -36,7 +36,7 @@ impl Accepted {
         self.0.lock().unwrap().iter().map(|message| message.id.clone()).collect()
     }
 
-    /// Payloads by topic and key, each at its first appearance.
+    /// Returns the payloads by topic and key, in the order of their first delivery.
     pub fn first_by_lane(&self) -> HashMap<(String, String), Vec<String>> {
         let (mut known, mut lanes) = (HashSet::new(), HashMap::<_, Vec<_>>::new());
         for message in self.0.lock().unwrap().iter().filter(|message| known.insert(message.id.clone())) {
@@ -50,14 +50,15 @@ impl Accepted {
     }
 }
 
-/// Keeps the order of a key: once a message is refused, later ones of its key are refused until it is accepted.
+/// A publisher that keeps the order of a key: after a refused message, later messages of its key are refused until it
+/// is accepted.
 pub struct Gate {
     accepted: Accepted,
     judge: Mutex<Judge>,
     /// The refused message of each key.
     blocked: Mutex<HashMap<Lane, Arc<str>>>,
     refused: AtomicUsize,
-    /// How long an answer takes.
+    /// The time from a hand-over to its result.
     delay: Duration,
 }
 
@@ -76,7 +77,7 @@ impl Gate {
         *self.judge.lock().unwrap() = Box::new(judge);
     }
 
-    /// Accepts everything from now on.
+    /// Accepts every message from now on.
     pub fn heal(&self) {
         self.judge(|_| None);
     }
@@ -130,7 +131,7 @@ impl Publisher for Gate {
     }
 }
 
-/// Takes everything, and never answers for what has a message to one topic.
+/// A publisher that takes every message, and never resolves a batch with a message to one topic.
 pub struct Silent {
     topic: &'static str,
     gate: Arc<Gate>,
@@ -142,7 +143,7 @@ impl Silent {
         Self { topic, gate, waiting: AtomicUsize::new(0) }
     }
 
-    /// How many messages it was handed that it does not answer for.
+    /// Returns the number of messages without a result.
     pub fn waiting(&self) -> usize {
         self.waiting.load(Ordering::SeqCst)
     }

@@ -1,4 +1,4 @@
-//! Tables that are made once, by whoever comes first.
+//! The migration of the tables, by several processes at once.
 
 use comms_core::Health;
 

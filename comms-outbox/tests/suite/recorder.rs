@@ -1,4 +1,4 @@
-//! A publisher that remembers what it was given, and answers as it is told.
+//! A publisher that records its messages, and returns results on demand.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -9,7 +9,7 @@ use std::{
 use comms_core::{Acks, Error, Message, Publisher, Receipt, async_trait};
 use tokio::sync::Semaphore;
 
-/// What was taken, by number; the answered ones are marked.
+/// The messages by number. The flag is true once a message has a result.
 #[derive(Default)]
 struct Log {
     next: u64,
@@ -21,9 +21,9 @@ type Judge = Box<dyn Fn(&Message) -> Result<(), Error> + Send + Sync>;
 pub struct Recorder {
     log: Arc<Mutex<Log>>,
     judge: Mutex<Judge>,
-    /// How long an answer takes.
+    /// The time from a hand-over to its result.
     delay: Duration,
-    /// How many messages it takes at once.
+    /// The most messages without a result.
     bound: usize,
     room: Arc<Semaphore>,
 }
@@ -51,7 +51,7 @@ impl Recorder {
         self.log.lock().unwrap().entries.len()
     }
 
-    /// The process died: what was not answered never went out.
+    /// Simulates a crash of the process: messages without a result were never sent.
     pub fn die(&self) {
         self.log.lock().unwrap().entries.retain(|(_, _, answered)| *answered);
     }
@@ -60,7 +60,7 @@ impl Recorder {
         self.seen().iter().map(payload).collect()
     }
 
-    /// Payloads by key, each at its first appearance.
+    /// Returns the payloads by key, in the order of their first delivery.
     pub fn first_by_key(&self) -> HashMap<String, Vec<String>> {
         let (mut known, mut keys) = (HashSet::new(), HashMap::<_, Vec<_>>::new());
         for message in self.seen() {
@@ -92,7 +92,7 @@ impl Publisher for Recorder {
             log.entries.push(entry);
             log.next += 1;
         }
-        // Like a carrier, it goes on whether or not anybody asks for the answer.
+        // Like a broker's client, it sends the messages even if the acknowledgements are dropped.
         let (delay, log) = (self.delay, self.log.clone());
         let answer = tokio::spawn(async move {
             if !delay.is_zero() {

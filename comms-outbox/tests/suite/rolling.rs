@@ -17,21 +17,21 @@ use super::{
 
 const TOPICS: [&str; 4] = ["a", "b", "c", "d"];
 
-/// One run: everything random follows from the seed, but for the times of the tasks.
+/// One run. Every random choice depends on the seed, except the timing of the tasks.
 struct Run<B: Backend> {
     backend: B,
     accepted: Accepted,
     random: Clock,
-    /// Only clean stops, and no refusals.
+    /// Only orderly shutdowns, and no refusals.
     clean: bool,
     written: BTreeMap<(String, String), Vec<String>>,
-    /// Open transactions, each with a key of its own.
+    /// Open transactions, each with a key that no other transaction uses.
     late: Vec<(Tx<B>, Message)>,
     next: usize,
 }
 
-/// Each run ends with one process that names everything: every committed row was delivered, in the order of its key;
-/// with clean stops and no refusals once.
+/// Each run ends with one process that names all topics. Every committed row was delivered in the order of its key, and
+/// exactly once in a run with orderly shutdowns and without refusals.
 pub async fn random_reconfigurations_lose_nothing<B: Backend>(seeds: std::ops::Range<u64>, late: bool) {
     futures::stream::iter(seeds).for_each_concurrent(4, |seed| one::<B>(seed, late)).await;
 }
@@ -79,7 +79,7 @@ impl<B: Backend> Run<B> {
         self.written.entry(lane).or_default().push(super::recorder::payload(message));
     }
 
-    /// Transactions of some rows, some rolled back; and some that commit later.
+    /// Writes transactions with some rows. Some of them are rolled back, and some commit later.
     async fn write(&mut self, late: bool) {
         for _ in 0..self.between(1, 6) {
             let rows: Vec<_> = (0..self.between(1, 8)).map(|_| self.row(None)).collect();
@@ -111,7 +111,7 @@ impl<B: Backend> Run<B> {
         }
     }
 
-    /// The topics of a process, one unknown among them at times; `None`: all.
+    /// Returns the topics of a process, sometimes with an unknown one; `None`: all.
     fn named(&self) -> Option<Vec<&'static str>> {
         if self.chance(0.2) {
             return None;
@@ -123,7 +123,7 @@ impl<B: Backend> Run<B> {
         Some(named)
     }
 
-    /// One process or two side by side, for a while, with writes meanwhile.
+    /// Runs one process or two at once for a while, with writes meanwhile.
     async fn processes(&mut self, late: bool) -> String {
         let (mut trace, mut running) = (String::new(), Vec::new());
         for owner in ["one", "two"].into_iter().take(self.between(1, 2)) {
@@ -166,7 +166,7 @@ impl<B: Backend> Run<B> {
         let about = || format!("seed {seed}: {trace:#?}, at last {}", if all { "all" } else { "by name" });
         let whole = || self.accepted.first_by_lane().values().map(Vec::len).sum::<usize>() >= rows;
         until(&format!("every row, {}", about()), async || whole()).await;
-        // By name: a branch of the name without rows stays where no process names it.
+        // Only known topics: the branch of a topic without rows remains if no process names it.
         let known = |name: &str| TOPICS.contains(&name);
         until(&format!("no branch, {}", about()), async || {
             self.backend.branches().await.iter().all(|branch| !known(&branch.topic))
