@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use comms_core::ErrorKind;
 
-/// A topic that a relay delivers at a position of its own: it is held because its messages are refused, it is catching
+/// A topic that a relay delivers at a separate position: it is held because its messages are refused, it is catching
 /// up, or no running process of the relay names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

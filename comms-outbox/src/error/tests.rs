@@ -212,7 +212,7 @@ fn a_commit_with_a_lost_result_is_indeterminate() {
     assert!(!sqlite_code::is_lost(13) && !sqlite_code::is_lost(5), "FULL, BUSY");
 }
 
-/// A client reads what this crate says, the log what the database says.
+/// A client reads a text of this crate; the text of the database goes to the log.
 #[test]
 fn public_texts_do_not_name_the_schema() {
     let text = "duplicate key value violates unique constraint \"users_mail_key\"";

@@ -23,7 +23,7 @@ WITH c AS (
 DELETE FROM {s}.comms_outbox_branch b USING c WHERE b.relay = c.relay AND b.topic <> ALL ($2::text[])";
 
 impl Tables {
-    /// Returns the topics that `relay` delivers at a position of their own, sorted by name.
+    /// Returns the topics that `relay` delivers at separate positions, sorted by name.
     ///
     /// # Errors
     /// Returns an error of the kind that [`sql_error`] lists if the statement fails.

@@ -9,11 +9,11 @@ const COVERS: &str = "UPDATE {s}.comms_outbox_cursor SET covers = $2 WHERE relay
 
 const BRANCH: &str = "
 INSERT INTO {s}.comms_outbox_branch AS b (relay, topic, snap, win, last_id, error_kind, error)
-SELECT $1, t.topic, t.snapshot::pg_snapshot, t.win::pg_snapshot, t.last_id, t.kind, t.error
+SELECT $1, t.topic, t.snap::pg_snapshot, t.win::pg_snapshot, t.last_id, t.kind, t.error
 FROM unnest($2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[])
      AS t (topic, snap, win, last_id, kind, error)
 ON CONFLICT (relay, topic) DO UPDATE
-SET snap = excluded.snapshot, win = excluded.win, last_id = excluded.last_id, error_kind = excluded.error_kind,
+SET snap = excluded.snap, win = excluded.win, last_id = excluded.last_id, error_kind = excluded.error_kind,
     error = excluded.error,
     since = CASE WHEN (b.error IS NULL) = (excluded.error IS NULL) THEN b.since ELSE now() END";
 

@@ -15,7 +15,7 @@ const PAGE: i64 = 5_000;
 const FOREIGN: &str = "
 SELECT EXISTS (SELECT FROM {s}.comms_outbox_cursor c, pg_control_system() k
                WHERE c.system_identifier <> k.system_identifier
-                  OR pg_snapshot_xmax(c.snapshot) > pg_snapshot_xmax(pg_current_snapshot())) AS cursors,
+                  OR pg_snapshot_xmax(c.snap) > pg_snapshot_xmax(pg_current_snapshot())) AS cursors,
        EXISTS (SELECT FROM {s}.comms_outbox WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())) AS rows";
 
 /// Every row gets the transaction id 3, which is older than all others. The window from `3:3:` to `4:4:` contains
@@ -29,7 +29,7 @@ DELETE FROM {s}.comms_outbox_guard;
 UPDATE {s}.comms_outbox_branch b
 SET last_id = coalesce(
         (SELECT min(o.id) - 1 FROM {s}.comms_outbox o
-         WHERE o.topic = b.topic AND NOT pg_visible_in_snapshot(o.xid, b.snapshot)
+         WHERE o.topic = b.topic AND NOT pg_visible_in_snapshot(o.xid, b.snap)
            AND NOT (b.win IS NOT NULL AND pg_visible_in_snapshot(o.xid, b.win) AND o.id <= b.last_id)),
         (SELECT max(o.id) FROM {s}.comms_outbox o), 0),
     snap = '3:3:', win = '4:4:'
@@ -37,7 +37,7 @@ WHERE b.win::text IS DISTINCT FROM '4:4:';
 UPDATE {s}.comms_outbox_cursor c
 SET last_id = coalesce(
         (SELECT min(o.id) - 1 FROM {s}.comms_outbox o
-         WHERE NOT pg_visible_in_snapshot(o.xid, c.snapshot)
+         WHERE NOT pg_visible_in_snapshot(o.xid, c.snap)
            AND NOT (c.win IS NOT NULL AND pg_visible_in_snapshot(o.xid, c.win) AND o.id <= c.last_id)),
         (SELECT max(o.id) FROM {s}.comms_outbox o), 0),
     snap = '3:3:', win = '4:4:', token = gen_random_uuid(), lease_until = clock_timestamp(),
@@ -62,7 +62,7 @@ impl Tables {
     /// cursors.
     ///
     /// Stop writers and relays before the call: rows that are written meanwhile may be treated as delivered. The outbox
-    /// is rewritten in pages of 5,000 rows, each in a transaction of its own. Repeat the call if it was interrupted.
+    /// is rewritten in pages of 5,000 rows, each in a separate transaction. Repeat the call if it was interrupted.
     /// Afterwards every undelivered row is delivered, and some delivered rows are delivered again.
     ///
     /// # Errors

@@ -40,7 +40,7 @@ impl Snapshot {
 
     /// Returns the transactions that have ended in `self` and not in `before`, as ascending ranges `low <= xid < high`.
     ///
-    /// Transactions that were in progress in `before` come first, each as a range of its own. The newer ones follow,
+    /// Transactions that were in progress in `before` come first, each as a separate range. The newer ones follow,
     /// split at those that are still in progress.
     pub(super) fn since(&self, before: &Self) -> Vec<(u64, u64)> {
         let late = before.xip.iter().filter(|xid| self.sees(**xid)).map(|xid| (*xid, xid + 1));

@@ -68,7 +68,7 @@ impl Replies for PgUnit {
     }
 }
 
-/// Begins a transaction, for an application with a unit of work of its own. Cancel safe.
+/// Begins a transaction, for an application with a custom unit of work. Cancel safe.
 ///
 /// `Pool::begin` of sqlx 0.9 is not cancel safe. If its future is dropped between the BEGIN and the response of the
 /// server, as the time limit of a handler may do, the connection returns to the pool inside an open transaction, and
@@ -91,7 +91,7 @@ pub(super) async fn begin_with(
     begun.map_err(Error::not_executed)?.map_err(sql_error)
 }
 
-/// Commits `tx`, for an application with a unit of work of its own.
+/// Commits `tx`, for an application with a custom unit of work.
 ///
 /// If a statement of the transaction has failed, PostgreSQL executes a COMMIT as a ROLLBACK and reports no error. A
 /// handler that ignored the failure would then have its message acknowledged without an effect. So a statement runs

@@ -70,7 +70,7 @@ impl RelayBuilder {
     /// `default`.
     ///
     /// Relays with the same name share one cursor, and one of them runs at a time. Relays with different names each
-    /// publish every message. A new name begins where [`start`](Self::start) says.
+    /// publish every message. A new name begins at the row that [`start`](Self::start) selects.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
@@ -78,9 +78,9 @@ impl RelayBuilder {
 
     /// Publishes only messages to these topics. Default: all topics.
     ///
-    /// The cursor stores the topics that it covers. A topic that is added begins where [`start`](Self::start) says. If
-    /// no running process names a topic that the cursor covers, its rows wait and readiness is degraded, until a
-    /// process names the topic again or `Tables::cover_only` removes it from the cursor.
+    /// The cursor stores the topics that it covers. A topic that is added begins at the row that [`start`](Self::start)
+    /// selects. If no running process names a topic that the cursor covers, its rows wait and readiness is degraded,
+    /// until a process names the topic again or `Tables::cover_only` removes it from the cursor.
     pub fn topics<T: Into<String>>(mut self, topics: impl IntoIterator<Item = T>) -> Self {
         self.topics = Some(topics.into_iter().map(Into::into).collect());
         self

@@ -14,7 +14,7 @@
 //! - A row that the publisher refuses because of its content is *parked* with the reason. Later rows of its key are
 //!   parked behind it until [`release`](crate::postgres::Tables::release). Other keys continue.
 //! - A topic that the publisher refuses as a whole (it does not exist, this process may not write to it) is *held* with
-//!   the reason. It has a position of its own, is attempted again with a growing backoff, and joins the other topics
+//!   the reason. It has a separate position, is attempted again with a growing backoff, and joins the other topics
 //!   when the cause is gone. Other topics continue, and none of their messages is delivered twice.
 //! - The cursor stores the topics that it covers, so that a change of [`RelayBuilder::topics`] skips no row.
 //!

@@ -1,7 +1,7 @@
 //! Where a session begins to read each topic.
 //!
 //! A position covers only the topics that were read under it. So the stored cursor names the topics that it covers, and
-//! a topic that is not at the main position has a *branch*, a position of its own: the topic was added, its messages
+//! a topic that is not at the main position has a *branch*, a separate position: the topic was added, its messages
 //! are refused, or the process with the lease does not name it. A branch catches up and then joins the main position
 //! again. So no message is delivered twice because of a branch, and no reconfiguration skips rows.
 

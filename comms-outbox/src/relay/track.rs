@@ -31,7 +31,7 @@ pub(super) struct Unsent {
     pub(super) age: Option<RowAge>,
 }
 
-/// A reader with positions of its own: reads pages, hands their rows to the publisher, and settles them.
+/// A reader with separate positions: reads pages, hands their rows to the publisher, and settles them.
 pub(super) struct Track {
     /// The topic of a branch; `None` for the main track, which reads every topic without a branch.
     pub(super) topic: Option<Arc<str>>,

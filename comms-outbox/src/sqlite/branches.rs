@@ -23,7 +23,7 @@ const DROP: &str = "
 DELETE FROM comms_outbox_branch WHERE relay = $1 AND topic NOT IN (SELECT value FROM json_each($2))";
 
 impl Tables {
-    /// Returns the topics that `relay` delivers at a position of their own, sorted by name.
+    /// Returns the topics that `relay` delivers at separate positions, sorted by name.
     ///
     /// # Errors
     /// Returns an error of the kind that [`sql_error`] lists if the statement fails.

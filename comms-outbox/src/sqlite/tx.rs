@@ -95,7 +95,7 @@ impl SqliteTx {
     }
 }
 
-/// Begins a transaction that writes, for an application with a unit of work of its own. Cancel safe. Replaces the
+/// Begins a transaction that writes, for an application with a custom unit of work. Cancel safe. Replaces the
 /// commit hook and the rollback hook of the connection.
 ///
 /// # Errors
@@ -112,7 +112,7 @@ pub async fn begin(pool: &SqlitePool) -> Result<SqliteTx, Error> {
     Ok(tx)
 }
 
-/// Commits `tx`, for an application with a unit of work of its own. If the COMMIT fails, the connection is closed.
+/// Commits `tx`, for an application with a custom unit of work. If the COMMIT fails, the connection is closed.
 ///
 /// # Errors
 /// Returns [`ErrorKind::Internal`](comms_core::ErrorKind::Internal), and keeps nothing, if SQLite has rolled the

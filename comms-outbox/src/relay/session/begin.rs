@@ -55,7 +55,7 @@ impl<'a> Session<'a> {
             session.tracks.restore(branch, &context.clock);
         }
         for (topic, position) in plan.begin {
-            tracing::info!(relay = %settings.name, %topic, "topic begins at a position of its own");
+            tracing::info!(relay = %settings.name, %topic, "topic begins at a separate position");
             if session.tracks.names(&topic) {
                 session.tracks.begin_branch(topic, position);
             } else {

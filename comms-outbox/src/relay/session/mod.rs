@@ -2,7 +2,7 @@
 //!
 //! A failure of the database ends the session, and the next session begins with the stored state. So there is one way
 //! of recovery, and a crash takes it too. A refusal by the publisher does not end the session: it holds a topic, which
-//! gets a branch of its own.
+//! gets a branch.
 //!
 //! # Files, in the order of the data
 //! - `state`: the state of a session, which the other files extend with methods.
