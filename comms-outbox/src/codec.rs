@@ -44,7 +44,9 @@ fn take(bytes: &mut Bytes) -> Result<Bytes, Error> {
 }
 
 fn damaged() -> Error {
-    Error::internal("the column `headers` does not decode: another program has written to this row")
+    Error::internal(
+        "the column comms_outbox.headers does not decode: another program has written to this row",
+    )
 }
 
 #[cfg(test)]

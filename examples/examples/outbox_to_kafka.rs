@@ -84,7 +84,10 @@ async fn shop(pool: &PgPool, tables: Tables, kafka: &Kafka, topic: &str) -> anyh
         // A relay remembers by its name what it has published. The second one publishes all rows again.
         for name in ["kafka", "kafka again"] {
             let store = RelayStore::new(pool.clone(), tables.clone());
-            let relay = Relay::builder(store, publisher.clone()).name(name).commit_signal(unit.commit_signal()).build()?;
+            let relay = Relay::builder(store, publisher.clone())
+                .name(name)
+                .commit_signal(unit.commit_signal())
+                .build()?;
             // A service ends its relay at SIGTERM, this example when the consumer has the event.
             relay.run(until(deliveries.recv())).await?;
         }

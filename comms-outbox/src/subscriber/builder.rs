@@ -153,7 +153,7 @@ impl SubscriberBuilder {
             hold_retry: self.hold_retry,
             stop: CancellationToken::new(),
             room: Arc::new(Semaphore::new(self.in_flight as usize)),
-            bound: self.in_flight,
+            capacity: self.in_flight,
             flush_limit: self.flush_limit,
         });
         let worker = shared.clone();

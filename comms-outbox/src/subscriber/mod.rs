@@ -70,7 +70,7 @@ struct Shared {
     hold_retry: Duration,
     stop: CancellationToken,
     room: Arc<Semaphore>,
-    bound: u32,
+    capacity: u32,
     flush_limit: Duration,
 }
 
@@ -124,7 +124,7 @@ impl Subscriber {
 impl Shared {
     /// Returns how long the relay holds a message before the next attempt. The pause grows with the number of held
     /// messages.
-    fn hold(&self, error: &Error) -> Duration {
+    fn hold_duration(&self, error: &Error) -> Duration {
         let held = u32::try_from(self.holds.len()).unwrap_or(u32::MAX);
         let wait = self.hold_retry.saturating_add(HOLD_PER_MESSAGE.saturating_mul(held));
         error.retry_after.map_or(wait, |least| least.max(wait)).min(HOLD_LIMIT)
@@ -169,7 +169,7 @@ impl Shared {
                 Err(refuse(Refusal::after_attempts(attempts, &error), lane, blocks))
             }
             Verdict::Held { error, .. } => {
-                let hold = Some(self.hold(&error));
+                let hold = Some(self.hold_duration(&error));
                 Err(refuse(Refusal { hold, ..Refusal::after_attempts(0, &error) }, lane, blocks))
             }
             Verdict::Abandoned => Err(Error::not_executed("the subscriber is stopping")),
@@ -224,7 +224,7 @@ impl Publisher for Subscriber {
     }
 
     async fn flush(&self) -> Result<(), Error> {
-        let idle = self.shared.room.acquire_many(self.shared.bound);
+        let idle = self.shared.room.acquire_many(self.shared.capacity);
         match tokio::time::timeout(self.shared.flush_limit, idle).await {
             Ok(idle) => idle.map(drop).map_err(Error::fatal),
             Err(_) => Err(Error::indeterminate(format!(

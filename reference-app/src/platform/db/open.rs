@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use comms_core::{Clock, Error, ErrorKind};
-use comms_outbox::{Relay, RelayBuilder, CommitSignal, postgres, sql_error, sqlite};
+use comms_outbox::{CommitSignal, Relay, RelayBuilder, postgres, sql_error, sqlite};
 use sqlx::{
     SqlitePool,
     migrate::Migrator,
@@ -87,7 +87,12 @@ impl Db {
     }
 
     fn new(schema: &'static str, backend: Backend, phase: Phase) -> Self {
-        Self(Arc::new(Inner { schema, commit_signal: CommitSignal::new(), backend, phase: watch::Sender::new(phase) }))
+        Self(Arc::new(Inner {
+            schema,
+            commit_signal: CommitSignal::new(),
+            backend,
+            phase: watch::Sender::new(phase),
+        }))
     }
 
     /// A relay of this database's outbox, woken by its commits.
