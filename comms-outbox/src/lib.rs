@@ -42,7 +42,7 @@
 //! let message = Message {
 //!     source: "/orders".into(),
 //!     id: "1".into(),
-//!     destination: "order.placed".into(),
+//!     topic: "order.placed".into(),
 //!     key: Some("o-1".into()),
 //!     headers: Headers::new(),
 //!     payload: Some(r#"{"order_id":"o-1"}"#.into()),

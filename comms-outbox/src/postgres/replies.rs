@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use comms_core::{Admit, CallKey, Error, StoredReply};
+use comms_core::{
+    Error,
+    idempotency::{Admission, CallKey, StoredReply},
+};
 use sqlx::{PgConnection, Row};
 
 use super::Tables;
@@ -47,7 +50,7 @@ impl Tables {
     /// [`ErrorKind::Conflict`](comms_core::ErrorKind::Conflict) if the stored reply was deleted during the call, and
     /// [`ErrorKind::Internal`](comms_core::ErrorKind::Internal) if its headers do not decode. Otherwise returns an
     /// error of the kind that [`sql_error`] lists if a statement fails.
-    pub async fn admit(&self, conn: &mut PgConnection, key: &CallKey) -> Result<Admit, Error> {
+    pub async fn admit(&self, conn: &mut PgConnection, key: &CallKey) -> Result<Admission, Error> {
         let (mut waited, mut pause) = (Duration::ZERO, PAUSE);
         loop {
             let row = self
@@ -60,10 +63,10 @@ impl Tables {
                 .map_err(sql_error)?;
             if row.try_get("open").map_err(sql_error)? {
                 let first = row.try_get("first").map_err(sql_error)?;
-                return if first { Ok(Admit::Run) } else { self.replay(conn, key).await };
+                return if first { Ok(Admission::Run(())) } else { self.replay(conn, key).await };
             }
             if waited >= WAIT {
-                return Ok(Admit::InFlight { retry_after: RETRY_AFTER });
+                return Ok(Admission::InFlight { retry_after: RETRY_AFTER });
             }
             tokio::time::sleep(pause).await;
             waited += pause;
@@ -71,7 +74,7 @@ impl Tables {
         }
     }
 
-    async fn replay(&self, conn: &mut PgConnection, key: &CallKey) -> Result<Admit, Error> {
+    async fn replay(&self, conn: &mut PgConnection, key: &CallKey) -> Result<Admission, Error> {
         let row = self
             .query(REPLY)
             .bind(&*key.scope)
@@ -94,7 +97,7 @@ impl Tables {
     /// Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) if the request was not admitted, has a reply
     /// already, or if the reply exceeds the limits of [`StoredReply`]. Otherwise returns an error of the kind that
     /// [`sql_error`] lists if the statement fails.
-    pub async fn answer(
+    pub async fn complete(
         &self,
         conn: &mut PgConnection,
         key: &CallKey,

@@ -9,8 +9,10 @@ use std::{
 };
 
 use comms_core::{
-    Backoff, Clock, Error, Publisher,
+    Error, Publisher,
+    clock::Clock,
     health::{self, State, Status},
+    resilience::Backoff,
 };
 
 use super::{in_flight::RowAge, metrics::Metrics, start::Start, store::Store};

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use comms_core::Acks;
+use comms_core::transport::Acks;
 use tokio::time::Sleep;
 
 use super::in_flight::{Results, RowRef};

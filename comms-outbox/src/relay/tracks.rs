@@ -2,7 +2,7 @@
 
 use std::{future::poll_fn, sync::Arc, task::Poll, time::Instant};
 
-use comms_core::Clock;
+use comms_core::clock::Clock;
 
 use super::{
     context::Settings,

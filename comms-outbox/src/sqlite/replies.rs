@@ -1,6 +1,9 @@
 //! Stored replies, which commit with the effect of their request.
 
-use comms_core::{Admit, CallKey, Error, StoredReply};
+use comms_core::{
+    Error,
+    idempotency::{Admission, CallKey, StoredReply},
+};
 use sqlx::{Row, SqliteConnection};
 
 use super::Tables;
@@ -24,11 +27,11 @@ impl Tables {
     /// without a reply; executing it again could double its effect. Returns
     /// [`ErrorKind::Internal`](comms_core::ErrorKind::Internal) if the headers of the stored reply do not decode.
     /// Otherwise returns an error of the kind that [`sql_error`] lists if a statement fails.
-    pub async fn admit(&self, conn: &mut SqliteConnection, key: &CallKey) -> Result<Admit, Error> {
+    pub async fn admit(&self, conn: &mut SqliteConnection, key: &CallKey) -> Result<Admission, Error> {
         let query = sqlx::query(ADMIT).bind(&*key.scope).bind(&*key.key).bind(&key.fingerprint[..]);
         let done = query.execute(&mut *conn).await.map_err(sql_error)?;
         if done.rows_affected() == 1 {
-            return Ok(Admit::Run);
+            return Ok(Admission::Run(()));
         }
         let query = sqlx::query(REPLY).bind(&*key.scope).bind(&*key.key);
         let row = query.fetch_one(conn).await.map_err(sql_error)?;
@@ -43,7 +46,7 @@ impl Tables {
     /// Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) if the request was not admitted, has a reply
     /// already, or if the reply exceeds the limits of [`StoredReply`]. Otherwise returns an error of the kind that
     /// [`sql_error`] lists if the statement fails.
-    pub async fn answer(
+    pub async fn complete(
         &self,
         conn: &mut SqliteConnection,
         key: &CallKey,

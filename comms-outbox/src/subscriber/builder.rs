@@ -3,7 +3,10 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use comms_core::{
-    Attempts, BoxHandler, Clock, Delivery, Error, Handler, Holds, Lanes, Processor, handler_fn, telemetry,
+    Delivery, Error, Handler,
+    clock::Clock,
+    handler_fn, telemetry,
+    transport::{AttemptConfig, BoxHandler, Holds, Lanes, Processor},
 };
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +21,7 @@ const SYSTEM: &str = "outbox";
 pub struct SubscriberBuilder {
     group: Arc<str>,
     handlers: Vec<(Arc<str>, BoxHandler)>,
-    attempts: Attempts,
+    attempts: AttemptConfig,
     concurrency: usize,
     in_flight: u32,
     flush_limit: Duration,
@@ -27,7 +30,7 @@ pub struct SubscriberBuilder {
     clock: Clock,
 }
 
-/// How long a held message stays with the subscriber before the relay parks it, if [`Attempts::hold_in_place`] is not
+/// How long a held message stays with the subscriber before the relay parks it, if [`AttemptConfig::hold_in_place`] is not
 /// set.
 const HOLD_IN_PLACE: Duration = Duration::from_secs(10);
 
@@ -38,7 +41,7 @@ impl Subscriber {
         SubscriberBuilder {
             group: group.into(),
             handlers: Vec::new(),
-            attempts: Attempts::default(),
+            attempts: AttemptConfig::default(),
             concurrency: 16,
             in_flight: 10_000,
             flush_limit: Duration::from_secs(30),
@@ -56,9 +59,9 @@ impl SubscriberBuilder {
         self
     }
 
-    /// Sets how often and how long a message is attempted. Default [`Attempts::default`], with 10 s for
-    /// [`Attempts::hold_in_place`]: a key that is held for longer is parked, so that the relay's cursor moves on.
-    pub fn attempts(mut self, attempts: Attempts) -> Self {
+    /// Sets how often and how long a message is attempted. Default [`AttemptConfig::default`], with 10 s for
+    /// [`AttemptConfig::hold_in_place`]: a key that is held for longer is parked, so that the relay's cursor moves on.
+    pub fn attempts(mut self, attempts: AttemptConfig) -> Self {
         self.attempts = attempts;
         self
     }
@@ -66,7 +69,7 @@ impl SubscriberBuilder {
     /// Sets how many handlers may run at the same time, over all keys. Default 16.
     ///
     /// A key that waits for its next attempt takes no permit. The wait for a permit counts towards
-    /// [`Attempts::timeout`]. With more permits than the database has connections, handlers wait for a connection
+    /// [`AttemptConfig::timeout`]. With more permits than the database has connections, handlers wait for a connection
     /// instead.
     pub fn concurrency(mut self, handlers: usize) -> Self {
         self.concurrency = handlers;

@@ -4,13 +4,13 @@
 //! that cannot be handled, other keys that continue meanwhile), and wants to keep its handlers when it adds a broker.
 //!
 //! The promise: a message is handed to its handler until the handler succeeds or the attempts are used up
-//! ([`Attempts`](comms_core::Attempts)). Messages of one (topic, key) are handled one after the other, messages of
+//! ([`AttemptConfig`](comms_core::transport::AttemptConfig)). Messages of one (topic, key) are handled one after the other, messages of
 //! other keys at the same time. After a message was refused, later messages of its key do not run: they are refused
 //! too, so that the relay parks them in order. With [`transactional`](comms_core::transactional) each message has its
 //! effect once.
 //!
 //! A failure whose cause lies outside the message (a peer or a guard refuses, a deployment fault) holds the key: no
-//! attempt is counted, and other keys continue. After [`Attempts::hold_in_place`](comms_core::Attempts::hold_in_place)
+//! attempt is counted, and other keys continue. After [`AttemptConfig::hold_in_place`](comms_core::transport::AttemptConfig::hold_in_place)
 //! the relay parks the key as *held*, so that its cursor moves on, and delivers the message again from time to time
 //! until the cause is gone.
 //!
@@ -27,8 +27,8 @@ use std::{
 };
 
 use comms_core::{
-    Acks, Delivery, Error, ErrorKind, Holds, Lanes, Message, Processor, Publisher, Receipt, Verdict,
-    async_trait,
+    Delivery, Error, ErrorKind, Message, Publisher, async_trait,
+    transport::{Acks, Holds, Lanes, Processor, Receipt, Verdict},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -108,7 +108,7 @@ impl Subscriber {
     }
 
     /// Returns the list of held deliveries. A delivery that is held for longer than
-    /// [`Attempts::hold_in_place`](comms_core::Attempts::hold_in_place) is parked as held, and stays on this list until
+    /// [`AttemptConfig::hold_in_place`](comms_core::transport::AttemptConfig::hold_in_place) is parked as held, and stays on this list until
     /// it is delivered again.
     #[must_use]
     pub fn holds(&self) -> &Holds {
@@ -156,12 +156,12 @@ impl Shared {
         blocks: &BatchBlocks,
     ) -> Result<Receipt, Error> {
         // The topic has no handler: the message counts as delivered, as in a consumer group of a broker.
-        let Some(route) = self.routes.get(&message.destination) else { return Ok(Receipt::default()) };
+        let Some(route) = self.routes.get(&message.topic) else { return Ok(Receipt::default()) };
         if let Some(reason) = lane.and_then(|(lane, ticket)| self.blocked_keys.refusal(lane, *ticket)) {
             return Err(Error::invalid(Refusal::behind(&reason)));
         }
         route.consumed.increment(1);
-        let origin = format!("outbox/{}/{}", message.destination, message.id);
+        let origin = format!("outbox/{}/{}", message.topic, message.id);
         let delivery = Delivery::new(message, self.group.clone(), origin);
         match route.processor.process(delivery, self.stop.cancelled(), self.stop.cancelled()).await {
             Verdict::Done(_) => Ok(Receipt::default()),
@@ -200,7 +200,7 @@ impl Publisher for Subscriber {
         while !batch.is_empty() {
             let Ok(permit) = self.shared.room.clone().try_acquire_owned() else { break };
             let Some(message) = batch.pop_front() else { break };
-            let lane = message.key.clone().map(|key| (message.destination.clone(), key));
+            let lane = message.key.clone().map(|key| (message.topic.clone(), key));
             let entered = lane.clone().map(|lane| self.shared.blocked_keys.enter(lane));
             let (result_sender, receiver) = oneshot::channel();
             self.lanes

@@ -249,7 +249,7 @@ pub fn message(id: &str, key: &str, topic: usize) -> Message {
     Message {
         source: "test".into(),
         id: id.into(),
-        destination: format!("topic-{topic}").into(),
+        topic: format!("topic-{topic}").into(),
         key: Some(Bytes::copy_from_slice(key.as_bytes())),
         headers: Headers::new(),
         payload: Some(Bytes::from_static(b"payload")),

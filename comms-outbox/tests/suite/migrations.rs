@@ -1,6 +1,6 @@
 //! The migration of the tables, by several processes at once.
 
-use comms_core::Health;
+use comms_core::health::Health;
 
 use super::{Backend, message, recorder::Recorder, run, send, until};
 

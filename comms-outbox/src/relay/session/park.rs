@@ -1,6 +1,6 @@
 //! Parks rows: one that was refused because of its content, and later rows of its key.
 
-use comms_core::{Disposition, Error, ErrorKind};
+use comms_core::{Error, ErrorKind, transport::Disposition};
 
 use super::state::Session;
 use crate::{parked::Refusal, relay::in_flight::RowRef};

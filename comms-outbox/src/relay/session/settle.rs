@@ -1,6 +1,6 @@
 //! Processes the publisher's results.
 
-use comms_core::{Disposition, Error};
+use comms_core::{Error, transport::Disposition};
 
 use super::{park::refuses_message, state::Session};
 use crate::relay::{
