@@ -1,6 +1,6 @@
-//! The consumer runtime and the publisher against librdkafka's mock cluster: needs no server.
+//! Tests of the consumer and the publisher against librdkafka's mock cluster. They need no server.
 //!
-//! The mock has no admin API, no dedupe and no compaction.
+//! The mock cluster has no admin API, no deduplication and no compaction.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -24,7 +24,7 @@ use std::{
 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_arrives_as_it_was_sent() {
+async fn messages_are_received_as_they_were_sent() {
     let cluster = Cluster::new(&[("t", 1)]);
     let mut full = message("t", "k", 1);
     full.headers = [("b", "2"), ("a", ""), ("b", "3"), ("traceparent", "x")].into_iter().collect();
@@ -34,10 +34,10 @@ async fn a_message_arrives_as_it_was_sent() {
     let sent = [full, tombstone, empty, keyless];
     publish(&*cluster.publisher(), sent.clone()).await;
 
-    let foreign: BaseProducer =
+    let other_producer: BaseProducer =
         rdkafka::ClientConfig::new().set("bootstrap.servers", &cluster.config.brokers).create().unwrap();
-    foreign.send(BaseRecord::<str, str>::to("t").partition(0).key("f").payload("raw")).unwrap();
-    foreign.flush(LIMIT).unwrap();
+    other_producer.send(BaseRecord::<str, str>::to("t").partition(0).key("f").payload("raw")).unwrap();
+    other_producer.flush(LIMIT).unwrap();
 
     let mut read = cluster.read("t", 5).await;
     read.sort_by(|a, b| a.id.cmp(&b.id));
@@ -49,20 +49,21 @@ async fn a_message_arrives_as_it_was_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_keeps_its_order_whatever_its_handlers_take() {
+async fn records_of_a_key_are_handled_in_order_by_slow_handlers() {
     let mut cluster = Cluster::new(&[("t", 4)]);
-    cluster.config.librdkafka.insert("group.protocol".into(), "classic".into());
+    cluster.config = cluster.config.librdkafka("group.protocol", "classic");
     let messages = (0..20).flat_map(|n| (0..50).map(move |key| message("t", &format!("k{key}"), n)));
     publish(&*cluster.publisher(), messages).await;
-    let (seen, most, now) = (Seen::default(), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let counters = (most.clone(), now);
+    let (seen, most, running) =
+        (Seen::default(), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let counters = (most.clone(), running);
     let handler = seen.handler_with(move |_| {
-        let (most, now) = counters.clone();
+        let (most, running) = counters.clone();
         async move {
-            most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             let [wait] = Clock::system().random();
             tokio::time::sleep(Duration::from_micros(u64::from(wait) * 40)).await;
-            now.fetch_sub(1, Ordering::SeqCst);
+            running.fetch_sub(1, Ordering::SeqCst);
             Ok(())
         }
     });
@@ -71,15 +72,15 @@ async fn a_key_keeps_its_order_whatever_its_handlers_take() {
     consumer.stop().await;
     assert!(seen.by_key().values().all(|numbers| numbers.iter().eq(&(0..20).collect::<Vec<_>>())));
     let most = most.load(Ordering::SeqCst);
-    assert!((2..=41).contains(&most), "{most} at the same time");
+    assert!((2..=41).contains(&most), "{most} concurrent handlers");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_restart_nothing_is_lost_and_what_was_committed_does_not_return() {
+async fn a_restart_repeats_only_uncommitted_records() {
     let cluster = Cluster::new(&[("t", 1)]);
     let publisher = cluster.publisher();
     publish(&*publisher, (0..10).map(|n| message("t", &format!("k{n}"), n))).await;
-    // The sixth never ends: the frontier stands before it, however much is done behind it.
+    // The sixth record never finishes, so its offset is the last one that is committed.
     let seen = Seen::default();
     let stuck = seen.handler_with(|delivery| async move {
         if &*delivery.message.id == "k5-5" {
@@ -96,7 +97,7 @@ async fn after_a_restart_nothing_is_lost_and_what_was_committed_does_not_return(
     let second = Running::start(cluster.consumer().on("t", again.handler()).build().unwrap());
     again.len(5).await;
     publish(&*publisher, [message("t", "k10", 10)]).await;
-    again.until("the last", |seen| seen.iter().any(|d| &*d.message.id == "k10-10")).await;
+    again.until("the last record", |seen| seen.iter().any(|d| &*d.message.id == "k10-10")).await;
     second.stop().await;
     let mut ids = again.ids();
     ids.sort();
@@ -104,7 +105,7 @@ async fn after_a_restart_nothing_is_lost_and_what_was_committed_does_not_return(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_poison_record_becomes_a_dead_letter_and_holds_up_nobody() {
+async fn a_poison_record_becomes_a_dead_letter_and_later_records_are_handled() {
     let cluster = Cluster::new(&[("t", 1), ("t.dlq", 1)]);
     let mut poison = message("t", "bad", 0);
     poison.headers.append("x", "y");
@@ -115,21 +116,24 @@ async fn a_poison_record_becomes_a_dead_letter_and_holds_up_nobody() {
     });
     let consumer = Running::start(cluster.consumer().on("t", handler).build().unwrap());
     seen.len(2).await;
-    let letters = cluster.read("t.dlq", 1).await;
+    let dead_letters = cluster.read("t.dlq", 1).await;
     consumer.stop().await;
-    let letter = &letters[0];
-    assert_eq!((&letter.id, &letter.source, &letter.key), (&poison.id, &poison.source, &poison.key));
-    assert_eq!(letter.payload, poison.payload);
-    let text = |name| letter.headers.text(name).unwrap();
+    let dead_letter = &dead_letters[0];
+    assert_eq!(
+        (&dead_letter.id, &dead_letter.source, &dead_letter.key),
+        (&poison.id, &poison.source, &poison.key)
+    );
+    assert_eq!(dead_letter.payload, poison.payload);
+    let text = |name| dead_letter.headers.text(name).unwrap();
     assert_eq!((text("x"), text(wire::DLQ_TOPIC), text(wire::DLQ_OFFSET)), ("y", "t", "0"));
     assert_eq!((text(wire::DLQ_GROUP), text(wire::DLQ_ATTEMPTS)), ("group", "1"));
     assert_eq!((text(wire::DLQ_ERROR_KIND), text(wire::DLQ_ERROR)), ("invalid", "invalid: cannot be read"));
     assert!(text(wire::DLQ_TIMESTAMP).parse::<i64>().unwrap() > 1_700_000_000_000);
 }
 
-/// Records of another producer, which have the attributes in the payload alone.
+/// The records come from another producer and have the CloudEvents attributes in the payload only.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_structured_event_is_opened_and_one_that_cannot_be_is_a_dead_letter_as_it_came() {
+async fn a_structured_event_is_decoded_and_an_invalid_one_becomes_a_dead_letter() {
     let cluster = Cluster::new(&[("t", 1), ("t.dlq", 1)]);
     let producer: BaseProducer =
         rdkafka::ClientConfig::new().set("bootstrap.servers", &cluster.config.brokers).create().unwrap();
@@ -144,7 +148,7 @@ async fn a_structured_event_is_opened_and_one_that_cannot_be_is_a_dead_letter_as
     let seen = Seen::default();
     let consumer = Running::start(cluster.consumer().on("t", seen.handler()).build().unwrap());
     seen.len(1).await;
-    let letters = cluster.read("t.dlq", 1).await;
+    let dead_letters = cluster.read("t.dlq", 1).await;
     consumer.stop().await;
     let message = seen.lock()[0].message.clone();
     assert_eq!(
@@ -152,9 +156,9 @@ async fn a_structured_event_is_opened_and_one_that_cannot_be_is_a_dead_letter_as
         ("/shop", "7", Some("order.placed.v1"))
     );
     assert_eq!(message.payload.as_deref(), Some(&br#"{"order":"a"}"#[..]));
-    let letter = &letters[0];
-    assert_eq!(letter.payload.as_deref(), Some(&b"{\"specversion\":\"1.0\""[..]));
-    let text = |name| letter.headers.text(name).unwrap();
+    let dead_letter = &dead_letters[0];
+    assert_eq!(dead_letter.payload.as_deref(), Some(&b"{\"specversion\":\"1.0\""[..]));
+    let text = |name| dead_letter.headers.text(name).unwrap();
     assert_eq!(
         (text(wire::CONTENT_TYPE), text(wire::DLQ_ERROR_KIND)),
         ("application/cloudevents+json", "invalid")
@@ -163,7 +167,7 @@ async fn a_structured_event_is_opened_and_one_that_cannot_be_is_a_dead_letter_as
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failure_is_tried_again_up_to_the_limit_and_panics_count() {
+async fn failures_and_panics_are_retried_up_to_max_attempts() {
     let cluster = Cluster::new(&[("t", 1), ("t.dlq", 1)]);
     let keys = ["down", "flaky", "panics", "good"];
     publish(&*cluster.publisher(), keys.map(|key| message("t", key, 0))).await;
@@ -172,28 +176,30 @@ async fn a_failure_is_tried_again_up_to_the_limit_and_panics_count() {
         match (&*delivery.message.id, delivery.attempt) {
             ("down-0", _) => Err(Error::indeterminate("down")),
             ("flaky-0", ..3) => Err(Error::conflict("lost")),
-            ("panics-0", _) => panic!("as it is meant to"),
+            ("panics-0", _) => panic!("expected panic"),
             _ => Ok(()),
         }
     });
     let consumer = Running::start(cluster.consumer().on("t", handler).build().unwrap());
     seen.len(2).await;
-    let mut letters = cluster.read("t.dlq", 2).await;
+    let mut dead_letters = cluster.read("t.dlq", 2).await;
     consumer.stop().await;
-    letters.sort_by(|a, b| a.id.cmp(&b.id));
-    let told = |letter: &Message, name| letter.headers.text(name).unwrap().to_owned();
-    assert_eq!(letters.iter().map(|letter| &*letter.id).collect::<Vec<_>>(), ["down-0", "panics-0"]);
-    assert!(letters.iter().all(|letter| told(letter, wire::DLQ_ATTEMPTS) == "3"));
-    assert!(told(&letters[1], wire::DLQ_ERROR).contains("as it is meant to"));
-    assert_eq!(seen.lock().last().unwrap().attempt, 3, "the flaky one");
+    dead_letters.sort_by(|a, b| a.id.cmp(&b.id));
+    let header = |dead_letter: &Message, name| dead_letter.headers.text(name).unwrap().to_owned();
+    let ids: Vec<_> = dead_letters.iter().map(|dead_letter| &*dead_letter.id).collect();
+    assert_eq!(ids, ["down-0", "panics-0"]);
+    let attempts = dead_letters.iter().map(|dead_letter| header(dead_letter, wire::DLQ_ATTEMPTS));
+    assert_eq!(attempts.collect::<Vec<_>>(), ["3", "3"]);
+    assert!(header(&dead_letters[1], wire::DLQ_ERROR).contains("expected panic"));
+    assert_eq!(seen.lock().last().unwrap().attempt, 3, "the third attempt of flaky-0 succeeds");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_dead_letters_the_offset_is_held_and_others_go_on() {
+async fn a_refused_dead_letter_keeps_its_offset_and_other_keys_are_handled() {
     let cluster = Cluster::new(&[("t", 1)]);
     let messages = (0..20).map(|n| message("t", if n == 0 { "bad" } else { "good" }, n));
     publish(&*cluster.publisher(), messages).await;
-    let (seen, refusing) = (Seen::default(), Arc::new(Refusing::default()));
+    let (seen, refusing) = (Seen::default(), Arc::new(RefusingPublisher::default()));
     let handler = seen.handler_with(|delivery| async move {
         if delivery.message.key.as_deref() == Some(b"bad") { Err(Error::invalid("no")) } else { Ok(()) }
     });
@@ -203,7 +209,7 @@ async fn without_dead_letters_the_offset_is_held_and_others_go_on() {
     seen.len(19).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     consumer.stop().await;
-    assert!(*refusing.0.lock().unwrap() > 2, "it is tried again");
+    assert!(*refusing.0.lock().unwrap() > 2, "the dead letter is retried");
 
     let again = Seen::default();
     let consumer = Running::start(cluster.consumer().on("t", again.handler()).build().unwrap());
@@ -213,25 +219,25 @@ async fn without_dead_letters_the_offset_is_held_and_others_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn shutdown_ends_a_long_wait_and_leaves_the_record() {
+async fn shutdown_ends_a_backoff_and_leaves_the_record_uncommitted() {
     let cluster = Cluster::new(&[("t", 1)]);
     publish(&*cluster.publisher(), [message("t", "k", 0), message("t", "k", 1)]).await;
-    let (seen, tries) = (Seen::default(), Seen::default());
+    let (seen, attempted) = (Seen::default(), Seen::default());
     let handler = {
-        let tries = tries.clone();
+        let attempted = attempted.clone();
         seen.handler_with(move |delivery| {
-            tries.push(delivery);
+            attempted.push(delivery);
             async { Err(Error::not_executed("down")) }
         })
     };
     let consumer = cluster.consumer().on("t", handler).attempts(attempts(9, Duration::from_secs(600)));
     let consumer = Running::start(consumer.drain(Duration::from_millis(300)).build().unwrap());
-    tries.len(1).await;
+    attempted.len(1).await;
     let clock = Clock::system();
     let start = clock.now();
     consumer.stop().await;
     assert!(clock.now() - start < Duration::from_secs(5), "{:?}", clock.now() - start);
-    assert_eq!(tries.ids(), ["k-0"], "the second waits for the first");
+    assert_eq!(attempted.ids(), ["k-0"], "the second record waits for the first one");
 
     let again = Seen::default();
     let consumer = Running::start(cluster.consumer().on("t", again.handler()).build().unwrap());
@@ -241,7 +247,7 @@ async fn shutdown_ends_a_long_wait_and_leaves_the_record() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fatal_failure_stops_the_consumer_and_keeps_the_record() {
+async fn a_fatal_error_stops_the_consumer_and_leaves_the_record_uncommitted() {
     let cluster = Cluster::new(&[("t", 1)]);
     let publisher = cluster.publisher();
     publish(&*publisher, (0..3).map(|n| message("t", "k", n))).await;
@@ -255,7 +261,7 @@ async fn a_fatal_failure_stops_the_consumer_and_keeps_the_record() {
     assert_eq!(error.kind, ErrorKind::Fatal);
     let text = error.chain().to_string();
     assert!(text.contains("t/0@1") && text.contains("the disk is gone"), "{text}");
-    assert_eq!(seen.ids(), ["k-0"], "nothing overtakes it");
+    assert_eq!(seen.ids(), ["k-0"], "no record overtakes the failed one");
     assert!(!health.is_ready());
 
     let again = Seen::default();
@@ -268,7 +274,7 @@ async fn a_fatal_failure_stops_the_consumer_and_keeps_the_record() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_partition_waits_for_a_stuck_record_when_the_gap_is_full() {
+async fn a_partition_is_paused_at_max_gap_behind_a_stuck_record() {
     let cluster = Cluster::new(&[("t", 1), ("u", 1)]);
     let publisher = cluster.publisher();
     let seen = Seen::default();
@@ -292,7 +298,7 @@ async fn a_partition_waits_for_a_stuck_record_when_the_gap_is_full() {
     seen.len(49).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let held = seen.lock().len();
-    assert!((49..60).contains(&held), "{held} behind the stuck one");
+    assert!((49..60).contains(&held), "{held} records behind the stuck one");
     publish(&*publisher, (0..10).map(|n| message("u", "u", n))).await;
     seen.len(held + 10).await;
     assert!(seen.lock().iter().filter(|d| &*d.message.destination == "u").count() == 10);
@@ -300,15 +306,15 @@ async fn a_partition_waits_for_a_stuck_record_when_the_gap_is_full() {
     seen.len(311).await;
     consumer.stop().await;
     assert_order(&seen.by_key());
-    assert_eq!(seen.lock().len(), 311, "pausing repeats nothing");
+    assert_eq!(seen.lock().len(), 311, "no record is handled again after a pause");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_budget_pauses_and_nothing_is_lost_or_repeated() {
+async fn a_full_consumer_is_paused_without_loss_or_repetition() {
     let cluster = Cluster::new(&[("t", 3)]);
     publish(&*cluster.publisher(), (0..300).map(|n| message("t", &format!("k{}", n % 7), n))).await;
     let seen = Seen::default();
-    // Slower than a tick: the client is paused and resumed many times.
+    // The handler is slower than an iteration of the poll thread, so the client is paused and resumed many times.
     let handler = seen.handler_with(|_| async {
         tokio::time::sleep(Duration::from_millis(30)).await;
         Ok(())
@@ -321,20 +327,20 @@ async fn a_full_budget_pauses_and_nothing_is_lost_or_repeated() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn dropping_the_run_ends_its_handlers() {
+async fn dropping_the_run_future_cancels_its_handlers() {
     let cluster = Cluster::new(&[("t", 1)]);
     let publisher = cluster.publisher();
     publish(&*publisher, [message("t", "k", 0)]).await;
-    let (seen, tries) = (Seen::default(), Seen::default());
+    let (seen, attempted) = (Seen::default(), Seen::default());
     let handler = {
-        let tries = tries.clone();
+        let attempted = attempted.clone();
         seen.handler_with(move |delivery| {
-            tries.push(delivery);
+            attempted.push(delivery);
             std::future::pending()
         })
     };
     let consumer = Running::start(cluster.consumer().on("t", handler).build().unwrap());
-    tries.len(1).await;
+    attempted.len(1).await;
     consumer.task.abort();
     let again = Seen::default();
     let second = Running::start(cluster.consumer().on("t", again.handler()).build().unwrap());
@@ -342,14 +348,14 @@ async fn dropping_the_run_ends_its_handlers() {
     publish(&*publisher, [message("t", "k", 1)]).await;
     again.len(2).await;
     second.stop().await;
-    assert_eq!((tries.lock().len(), seen.lock().len()), (1, 0));
+    assert_eq!((attempted.lock().len(), seen.lock().len()), (1, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn order_holds_through_an_outage_and_nothing_is_given_up() {
+async fn messages_keep_their_order_and_do_not_expire_during_an_outage() {
     let cluster = Cluster::new(&[("t", 1)]);
     let publisher = KafkaPublisher::new(&cluster.config, Clock::system()).unwrap();
-    let publisher = publisher.with_flush_limit(Duration::from_millis(500));
+    let publisher = publisher.flush_limit(Duration::from_millis(500));
     publish(&publisher, [message("t", "k", 0)]).await;
     cluster.mock.broker_down(-1).unwrap();
     let mut acks = Vec::new();
@@ -362,18 +368,18 @@ async fn order_holds_through_an_outage_and_nothing_is_given_up() {
     cluster.mock.broker_up(-1).unwrap();
     let mut offsets = Vec::new();
     for acks in acks {
-        let answers = tokio::time::timeout(LIMIT, acks).await.unwrap();
-        offsets.push(answers[0].as_ref().unwrap().offset.unwrap());
+        let results = tokio::time::timeout(LIMIT, acks).await.unwrap();
+        offsets.push(results[0].as_ref().unwrap().offset.unwrap());
     }
     publisher.flush().await.unwrap();
-    // The mock does not drop the duplicates of retries, so gaps are possible; inversions are not.
+    // The mock cluster keeps the duplicates of retries, so gaps are possible. Inversions are not.
     assert!(offsets.is_sorted_by(|a, b| a < b), "{offsets:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_publisher_leaves_the_rest_with_the_caller() {
+async fn a_full_publisher_leaves_the_remaining_messages_in_the_batch() {
     let mut cluster = Cluster::new(&[("t", 1)]);
-    cluster.config.librdkafka.insert("queue.buffering.max.messages".into(), "10".into());
+    cluster.config = cluster.config.librdkafka("queue.buffering.max.messages", "10");
     let publisher = cluster.publisher();
     cluster.mock.broker_down(-1).unwrap();
     let mut batch: VecDeque<_> = (0..25).map(|n| message("t", "k", n)).collect();
@@ -381,7 +387,10 @@ async fn a_full_publisher_leaves_the_rest_with_the_caller() {
     assert_eq!((batch.len(), &*batch[0].id), (15, "k-10"));
     let none = tokio::time::timeout(LIMIT, publisher.enqueue(&mut batch)).await.unwrap();
     assert_eq!((none.len(), batch.len()), (0, 15));
-    assert!(tokio::time::timeout(Duration::from_millis(200), publisher.ready()).await.is_err(), "no room");
+    assert!(
+        tokio::time::timeout(Duration::from_millis(200), publisher.ready()).await.is_err(),
+        "no capacity"
+    );
     cluster.mock.broker_up(-1).unwrap();
     tokio::time::timeout(LIMIT, publisher.ready()).await.unwrap().unwrap();
     assert!(tokio::time::timeout(LIMIT, acks).await.unwrap().iter().all(Result::is_ok));
@@ -389,31 +398,32 @@ async fn a_full_publisher_leaves_the_rest_with_the_caller() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bad_message_is_refused_in_its_place_and_the_others_go() {
+async fn an_invalid_message_is_refused_and_the_others_are_published() {
     let cluster = Cluster::new(&[("t", 1)]);
     let large = Message { payload: Some(vec![b'x'; 1_000_001].into()), ..message("t", "k", 1) };
-    let nowhere = message("no such name", "k", 2);
-    let mut batch = VecDeque::from([message("t", "k", 0), large.clone(), nowhere, message("t", "k", 3)]);
-    let answers = cluster.publisher().enqueue(&mut batch).await;
-    assert_eq!((answers.len(), batch.len()), (4, 0));
-    let kinds: Vec<_> = answers.iter().map(|answer| answer.as_ref().err().map(|e| e.kind)).collect();
+    let invalid_topic = message("not a valid name", "k", 2);
+    let mut batch =
+        VecDeque::from([message("t", "k", 0), large.clone(), invalid_topic, message("t", "k", 3)]);
+    let results = cluster.publisher().enqueue(&mut batch).await;
+    assert_eq!((results.len(), batch.len()), (4, 0));
+    let kinds: Vec<_> = results.iter().map(|result| result.as_ref().err().map(|e| e.kind)).collect();
     assert_eq!(kinds, [None, Some(ErrorKind::Invalid), Some(ErrorKind::Invalid), None]);
-    // A record that just fits can become a dead letter, although its headers grow.
-    let mut letter = Message { payload: Some(vec![b'x'; 999_000].into()), ..large };
-    letter.headers.append(wire::DLQ_TOPIC, "t");
-    letter.headers.append(wire::DLQ_ERROR, vec![b'x'; 1_024]);
-    publish(&*cluster.publisher(), [letter]).await;
+    // A record of the largest size can become a dead letter, although its headers grow.
+    let mut dead_letter = Message { payload: Some(vec![b'x'; 999_000].into()), ..large };
+    dead_letter.headers.append(wire::DLQ_TOPIC, "t");
+    dead_letter.headers.append(wire::DLQ_ERROR, vec![b'x'; 1_024]);
+    publish(&*cluster.publisher(), [dead_letter]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dropped_publisher_answers_what_is_open() {
+async fn dropping_the_publisher_resolves_pending_acknowledgements() {
     let cluster = Cluster::new(&[("t", 1)]);
     cluster.mock.broker_down(-1).unwrap();
     let publisher = cluster.publisher();
     let acks = publisher.enqueue(&mut VecDeque::from([message("t", "k", 0)]));
     drop(publisher);
-    let answers = tokio::time::timeout(LIMIT, acks).await.unwrap();
-    assert!(answers[0].is_err());
+    let results = tokio::time::timeout(LIMIT, acks).await.unwrap();
+    assert!(results[0].is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -423,31 +433,33 @@ async fn a_missing_permission_is_misconfigured() {
     publish(&*publisher, [message("t", "k", 0)]).await;
     let refusal = rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
     cluster.mock.request_errors(rdkafka::types::RDKafkaApiKey::Produce, &[refusal]);
-    let answers = publisher.enqueue(&mut VecDeque::from([message("t", "k", 1)])).await;
-    assert_eq!(answers[0].as_ref().unwrap_err().kind, ErrorKind::Misconfigured);
+    let results = publisher.enqueue(&mut VecDeque::from([message("t", "k", 1)])).await;
+    assert_eq!(results[0].as_ref().unwrap_err().kind, ErrorKind::Misconfigured);
 }
 
 #[test]
-fn a_consumer_that_could_not_work_is_not_built() {
+fn build_refuses_settings_that_cannot_work() {
     let seen = Seen::default();
     let config = KafkaConfig::new("localhost:1");
-    let letters = publisher(&config);
-    let base = || Consumer::builder(&config, "group").dead_letter(letters.clone());
+    let dead_letters = publisher(&config);
+    let base = || Consumer::builder(&config, "group").dead_letter(dead_letters.clone());
     let refused = |builder: ConsumerBuilder| builder.build().unwrap_err().chain().to_string();
     assert!(refused(Consumer::builder(&config, "group").on("t", seen.handler())).contains("dead_letter"));
     assert!(refused(base()).contains("`on`"));
     assert!(refused(base().on("t", seen.handler()).on("t", seen.handler())).contains("two handlers"));
     assert!(refused(base().on("^t", seen.handler())).contains("topic name"));
+    let no_group = Consumer::builder(&config, "").dead_letter(dead_letters.clone());
+    assert!(refused(no_group.on("t", seen.handler())).contains("group of a consumer is empty"));
     assert!(refused(base().on("t", seen.handler()).max_in_flight(0)).contains("above zero"));
     assert!(refused(base().on("t", seen.handler()).drain(LIMIT * 10)).contains("max.poll.interval.ms"));
     assert!(base().on("t", seen.handler()).build().is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lag_is_told_and_gone_with_the_partition() {
+async fn lag_is_reported_and_reset_at_revocation() {
     let gauges = Gauges::install();
     let mut cluster = Cluster::new(&[("lagging", 1)]);
-    cluster.config.librdkafka.insert("statistics.interval.ms".into(), "100".into());
+    cluster.config = cluster.config.librdkafka("statistics.interval.ms", "100");
     publish(&*cluster.publisher(), (0..10).map(|n| message("lagging", "k", n))).await;
     let (seen, (open, opened)) = (Seen::default(), tokio::sync::watch::channel(false));
     let handler = seen.handler_with(move |delivery| {
@@ -465,12 +477,12 @@ async fn lag_is_told_and_gone_with_the_partition() {
     let lag = consumer.lag();
     let consumer = Running::start(consumer);
     gauges.until(7.0).await;
-    let told = tokio::time::timeout(LIMIT, async {
+    let reported = tokio::time::timeout(LIMIT, async {
         while lag() != 7.0 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     });
-    assert!(told.await.is_ok(), "readiness reads what metrics are told: {}", lag());
+    assert!(reported.await.is_ok(), "Consumer::lag returns the value of the gauge: {}", lag());
     assert!(health.liveness().parts.contains_key("poll"));
     open.send(true).unwrap();
     gauges.until(0.0).await;
@@ -478,5 +490,5 @@ async fn lag_is_told_and_gone_with_the_partition() {
     seen.len(11).await;
     consumer.stop().await;
     gauges.until(0.0).await;
-    assert!(health.liveness().parts.is_empty(), "a loop that ended in order is not missed");
+    assert!(health.liveness().parts.is_empty(), "the heartbeat is removed when the poll thread ends");
 }
