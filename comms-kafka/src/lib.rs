@@ -1,21 +1,23 @@
 //! A publisher, a consumer runtime and topic provisioning for Apache Kafka.
 //!
-//! **Problem.** A Kafka client delivers bytes and offsets. A service needs more: every message of a key handled in order and at
-//! least once, in spite of rebalances, retries, handlers that finish out of order, poison records, broker outages and
-//! shutdown.
+//! **Problem.** A Kafka client delivers bytes and offsets. A service needs more: every message of a key handled in
+//! order and at least once, in spite of rebalances, retries, handlers that finish out of order, poison records, broker
+//! outages and shutdown.
 //!
 //! **Promise.**
 //! - [`KafkaPublisher`]: messages of one key reach the log in the order in which they were enqueued, and retries of the
 //!   client make no duplicates, as long as the publisher lives. A fault of one topic does not delay other topics.
-//! - [`Consumer`]: each record is handled at least once, and records of one key one after the other. An offset is committed
-//!   only when its record and all records before it in the partition are handled or written as dead letters.
+//! - [`Consumer`]: each record is handled at least once, and records of one key one after the other. An offset is
+//!   committed only when its record and all records before it in the partition are handled or written as dead letters.
 //! - [`provision`]: topics exist as declared, or the difference is returned.
 //!
 //! **What breaks it.**
 //! - After a crash or a rebalance a record may be handled again. Handlers must be idempotent
 //!   ([`comms_core::transactional`] makes them so).
-//! - A broker that loses acknowledged records, for example with `min.insync.replicas` 1 and a failed disk, loses messages.
-//! - A change of the number of partitions moves keys to other partitions, and the order of a key across the change is lost.
+//! - A broker that loses acknowledged records, for example with `min.insync.replicas` 1 and a failed disk, loses
+//!   messages.
+//! - A change of the number of partitions moves keys to other partitions, and the order of a key across the change is
+//!   lost.
 //!
 //! # Examples
 //! ```

@@ -1,15 +1,16 @@
 //! The conversion between a message and its Kafka record.
 //!
-//! The record has the key and the payload of the message. A payload of `None` is a null value (a tombstone). Headers keep
-//! their order. The headers `ce_id` and `ce_source` are the first two, and come from the message's fields.
+//! The record has the key and the payload of the message. A payload of `None` is a null value (a tombstone). Headers
+//! keep their order. The headers `ce_id` and `ce_source` are the first two, and come from the message's fields.
 //!
-//! A record without `ce_id` or `ce_source` gets its position as identity: the id is `topic-partition-offset-timestamp`, the
-//! source is `kafka`. The timestamp is that of the record, in milliseconds, because the offsets of a topic that is deleted
-//! and created again begin at 0. A record without a timestamp has the id `topic-partition-offset`. An inbox does not
-//! recognize a fact that was produced twice without an identity, because the two records have different positions.
+//! A record without `ce_id` or `ce_source` gets its position as identity: the id is `topic-partition-offset-timestamp`,
+//! the source is `kafka`. The timestamp is that of the record, in milliseconds, because the offsets of a topic that is
+//! deleted and created again begin at 0. A record without a timestamp has the id `topic-partition-offset`. An inbox
+//! does not recognize a fact that was produced twice without an identity, because the two records have different
+//! positions.
 //!
-//! The client library loses two things: a header with a null value is read as an empty header, and a header whose name is
-//! not UTF-8 is dropped with a warning.
+//! The client library loses two things: a header with a null value is read as an empty header, and a header whose name
+//! is not UTF-8 is dropped with a warning.
 
 use bytes::BytesMut;
 use rdkafka::{
@@ -40,8 +41,8 @@ const KNOWN_NAMES: [&str; 8] = [
     wire::TRACESTATE,
 ];
 
-/// Returns `Invalid` if no broker accepts `message`, so that it is refused before it is queued. `limit`: the largest size of
-/// a message, bytes.
+/// Returns `Invalid` if no broker accepts `message`, so that it is refused before it is queued. `limit`: the largest
+/// size of a message, bytes.
 pub(crate) fn check(message: &Message, limit: usize) -> Result<(), Error> {
     topic_name::check(&message.destination)?;
     if message.size() > limit {

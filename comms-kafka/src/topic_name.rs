@@ -8,7 +8,8 @@ const MAX_LENGTH: usize = 249;
 /// Returns the name of the dead-letter topic of `topic`: `<topic>.dlq`.
 ///
 /// All groups share this topic, so that it can be provisioned before a group exists
-/// ([`TopicSpec::dead_letters`](crate::TopicSpec::dead_letters)). The header `dlq_group` of a dead letter names the group.
+/// ([`TopicSpec::dead_letters`](crate::TopicSpec::dead_letters)). The header `dlq_group` of a dead letter names the
+/// group.
 ///
 /// ```
 /// assert_eq!(comms_kafka::dlq_topic("orders"), "orders.dlq");

@@ -83,8 +83,8 @@ async fn a_topic_created_after_the_consumer_is_read_from_its_first_record() {
     assert_eq!(payloads(&seen), ["first"]);
 }
 
-/// The offsets of the new topic begin at 0, below the committed offset of the group. The consumer reads the new records,
-/// and none of them has the identity of an old one.
+/// The offsets of the new topic begin at 0, below the committed offset of the group. The consumer reads the new
+/// records, and none of them has the identity of an old one.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Apache Kafka; run scripts/test"]
 async fn a_recreated_topic_is_read_from_its_first_record_with_new_identities() {

@@ -54,8 +54,8 @@ pub struct KafkaConfig {
     /// (<https://github.com/confluentinc/librdkafka/blob/master/CONFIGURATION.md>). Default empty.
     ///
     /// A setting that carries a guarantee of this crate is refused with the reason when a client is created. When this
-    /// struct is deserialized, values may be numbers, booleans or text, and dotted keys may be nested tables. The `Debug`
-    /// output hides the values of secrets.
+    /// struct is deserialized, values may be numbers, booleans or text, and dotted keys may be nested tables. The
+    /// `Debug` output hides the values of secrets.
     #[serde(default, deserialize_with = "flat")]
     pub librdkafka: BTreeMap<String, String>,
 }

@@ -19,7 +19,8 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("isolation.level", "read_committed"),
     // With the client's default, 1000 ms between fetches of a full queue, the throughput is a quarter.
     ("fetch.queue.backoff.ms", "10"),
-    // A broker responds at once if it has records. This is the longest wait of a resumed partition for an empty response.
+    // A broker responds at once if it has records. This is the longest wait of a resumed partition for an empty
+    // response.
     ("fetch.wait.max.ms", "100"),
     ("queued.max.messages.kbytes", "16384"),
     // Lag and readiness come from the client's statistics.
@@ -38,8 +39,8 @@ const MAX_POLL_INTERVAL_MS: u64 = 300_000;
 
 /// The builder of a [`Consumer`], created by [`Consumer::builder`].
 ///
-/// At least one handler ([`ConsumerBuilder::on`]) and the publisher of dead letters ([`ConsumerBuilder::dead_letter`]) are
-/// required. All other settings have defaults.
+/// At least one handler ([`ConsumerBuilder::on`]) and the publisher of dead letters ([`ConsumerBuilder::dead_letter`])
+/// are required. All other settings have defaults.
 #[must_use]
 pub struct ConsumerBuilder {
     config: KafkaConfig,
@@ -55,8 +56,8 @@ pub struct ConsumerBuilder {
 }
 
 impl Consumer {
-    /// Creates a builder for a consumer of the cluster of `config` in `group`. The members of a group share the partitions of
-    /// its topics.
+    /// Creates a builder for a consumer of the cluster of `config` in `group`. The members of a group share the
+    /// partitions of its topics.
     pub fn builder(config: &KafkaConfig, group: impl Into<Arc<str>>) -> ConsumerBuilder {
         ConsumerBuilder::new(config.clone(), group.into())
     }
@@ -103,8 +104,8 @@ impl ConsumerBuilder {
 
     /// Sets the publisher of dead letters. Required.
     ///
-    /// The dead letters of a topic go to its [`dlq_topic`]. While a dead letter cannot be written, its record is held. If a
-    /// dead letter is too large, it is written without the payload, or as a reference to the record.
+    /// The dead letters of a topic go to its [`dlq_topic`]. While a dead letter cannot be written, its record is held.
+    /// If a dead letter is too large, it is written without the payload, or as a reference to the record.
     pub fn dead_letter(self, publisher: Arc<dyn Publisher>) -> Self {
         Self { dead_letter: Some(publisher), ..self }
     }
@@ -124,8 +125,8 @@ impl ConsumerBuilder {
         self
     }
 
-    /// Sets the largest number of records of a partition that are delivered from the first unfinished record on. At the bound
-    /// the partition is paused until that record is finished. Default 100,000.
+    /// Sets the largest number of records of a partition that are delivered from the first unfinished record on. At the
+    /// bound the partition is paused until that record is finished. Default 100,000.
     ///
     /// The bound limits how many records a stuck record causes to be handled again after a crash.
     pub fn max_gap(mut self, records: usize) -> Self {
@@ -141,40 +142,40 @@ impl ConsumerBuilder {
         self
     }
 
-    /// Sets the longest time for running attempts to finish, at shutdown and when partitions are revoked. Default 10 s. It must
-    /// be below `max.poll.interval.ms`.
+    /// Sets the longest time for running attempts to finish, at shutdown and when partitions are revoked. Default 10 s.
+    /// It must be below `max.poll.interval.ms`.
     pub fn drain(mut self, drain: Duration) -> Self {
         self.limits.drain = drain;
         self
     }
 
-    /// Sets the source of time and randomness. Default [`Clock::system`]. With a manual clock the drain time at shutdown passes
-    /// only when the clock is advanced.
+    /// Sets the source of time and randomness. Default [`Clock::system`]. With a manual clock the drain time at
+    /// shutdown passes only when the clock is advanced.
     pub fn clock(self, clock: Clock) -> Self {
         Self { clock, ..self }
     }
 
-    /// Sets the list of held deliveries, which several consumers may share. Default: a list for this consumer only, which
-    /// [`Consumer::holds`] returns.
+    /// Sets the list of held deliveries, which several consumers may share. Default: a list for this consumer only,
+    /// which [`Consumer::holds`] returns.
     pub fn holds(self, holds: Holds) -> Self {
         Self { holds: Some(holds), ..self }
     }
 
-    /// Sets the health component that shows the state of the consumer. The state is updated once a second. Default: none.
+    /// Sets the health component that shows the state of the consumer. The state is updated once a second. Default:
+    /// none.
     ///
-    /// | state | condition |
-    /// |---|---|
-    /// | unready | the consumer is not a member of its group, or a partition is stopped by a deployment fault (a codec that this build lacks, a position that no longer exists with `auto.offset.reset=error`) |
-    /// | degraded | [`Holds::state`] is degraded |
-    /// | ready | otherwise |
+    /// - Unready: the consumer is not a member of its group, or a deployment fault stops a partition (a codec that this
+    ///   build lacks, or a position that no longer exists with `auto.offset.reset=error`). The state has the reason.
+    /// - Degraded: [`Holds::state`] is degraded.
+    /// - Ready: otherwise.
     pub fn health(self, component: Component) -> Self {
         Self { health: Some(component), ..self }
     }
 
     /// Sets the heartbeat of the poll thread. It beats at each iteration, also while the broker is away. Default: none.
     ///
-    /// When partitions are revoked, one iteration takes up to the drain time and two commits, and librdkafka waits up to a
-    /// minute for each commit if the broker hangs. Use a heartbeat with a limit of several minutes.
+    /// When partitions are revoked, one iteration takes up to the drain time and two commits, and librdkafka waits up
+    /// to a minute for each commit if the broker hangs. Use a heartbeat with a limit of several minutes.
     pub fn heartbeat(self, heartbeat: Heartbeat) -> Self {
         Self { heartbeat: Some(heartbeat), ..self }
     }
@@ -183,11 +184,11 @@ impl ConsumerBuilder {
     ///
     /// # Errors
     /// Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid)
-    /// - if the group is empty, no handler or no publisher of dead letters is set, a topic has two handlers, or the name of a
-    ///   topic or of its dead-letter topic is not valid;
+    /// - if the group is empty, no handler or no publisher of dead letters is set, a topic has two handlers, or the
+    ///   name of a topic or of its dead-letter topic is not valid;
     /// - if a bound or the commit interval is zero, or the drain time is not below `max.poll.interval.ms`;
-    /// - if [`KafkaConfig`] has no valid list of brokers, or a setting that is unknown, has an impossible value, or carries
-    ///   a guarantee of this crate.
+    /// - if [`KafkaConfig`] has no valid list of brokers, or a setting that is unknown, has an impossible value, or
+    ///   carries a guarantee of this crate.
     pub fn build(self) -> Result<Consumer, Error> {
         let publisher = self.dead_letter.clone().ok_or_else(|| {
             let text = format!(

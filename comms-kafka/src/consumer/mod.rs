@@ -1,5 +1,5 @@
-//! The consumer runtime: one poll thread per consumer, key lanes on the tokio runtime, and one offset tracker per assigned
-//! partition.
+//! The consumer runtime: one poll thread per consumer, key lanes on the tokio runtime, and one offset tracker per
+//! assigned partition.
 
 mod assignment;
 mod budget;
@@ -45,32 +45,37 @@ const CANCEL: Duration = Duration::from_secs(1);
 
 /// A member of a consumer group, which runs a handler for each record.
 ///
-/// **Problem.** A slow or poisonous record delays all later records of its partition, a group commits offsets by position
-/// although handlers finish out of order, and partitions move between members at any time.
+/// **Problem.** A slow or poisonous record delays all later records of its partition, a group commits offsets by
+/// position although handlers finish out of order, and partitions move between members at any time.
 ///
 /// **Promise.**
-/// - Each record is handled at least once. Records of one key in one partition are handled one after the other, in order.
-///   Other keys are handled concurrently. Records without a key have no order among each other.
-/// - An offset is committed when the record and all records before it in the partition are handled, or acknowledged by the
-///   dead-letter topic. Nothing is committed for a partition after its revocation.
-/// - A record that fails permanently, or too often ([`ConsumerBuilder::attempts`]), is written to `<topic>.dlq` with the
-///   reason. If the record is too large for that, the dead letter has no payload, or refers to the record.
-/// - A failure whose cause is outside the record *holds* the record, and so does a dead letter that cannot be written. The
-///   key waits, the offset is not committed, no attempt is counted, and [`Consumer::holds`] lists the record. Processing
-///   continues when the cause is gone.
-/// - Memory is bounded in records and bytes, and so is the number of records of a partition that are delivered behind an
-///   unfinished one.
+/// - Each record is handled at least once. Records of one key in one partition are handled one after the other, in
+///   order. Other keys are handled concurrently. Records without a key have no order among each other.
+/// - An offset is committed when the record and all records before it in the partition are handled, or acknowledged by
+///   the dead-letter topic. Nothing is committed for a partition after its revocation.
+/// - A record that fails permanently, or too often ([`ConsumerBuilder::attempts`]), is written to `<topic>.dlq` with
+///   the reason. If the record is too large for that, the dead letter has no payload, or refers to the record.
+/// - A failure whose cause is outside the record *holds* the record, and so does a dead letter that cannot be written.
+///   The key waits, the offset is not committed, no attempt is counted, and [`Consumer::holds`] lists the record.
+///   Processing continues when the cause is gone.
+/// - Memory is bounded in records and bytes, and so is the number of records of a partition that are delivered behind
+///   an unfinished one.
 ///
 /// **How.** One thread owns the client. It polls continuously and waits for no handler, so that a slow handler does not
 /// cost the group membership. Records go to key lanes on the runtime that called [`Consumer::run`]. When a partition is
-/// revoked, running attempts may finish within the drain time, finished records are committed, and the other records are
-/// left to the next owner. Waits between attempts end at once, and so do holds.
+/// revoked, running attempts may finish within the drain time, finished records are committed, and the other records
+/// are left to the next owner. Waits between attempts end at once, and so do holds.
+///
+/// **Identity.** A record without the headers `ce_id` and `ce_source` gets the source `kafka` and the id
+/// `topic-partition-offset-timestamp` (milliseconds). An inbox therefore does not recognize a fact that such a producer
+/// writes twice. A header with a null value is read as an empty header, and a header whose name is not UTF-8 is dropped
+/// with a warning.
 ///
 /// **What breaks it.**
 /// - Records whose attempts outlive the drain time are handled again by another member, and so are uncommitted records
 ///   after a crash. Handlers must be idempotent.
-/// - While partitions are *lost* (this member was silent for longer than its session), two members may handle one key at
-///   the same time, until this member receives the revocation.
+/// - While partitions are *lost* (this member was silent for longer than its session), two members may handle one key
+///   at the same time, until this member receives the revocation.
 /// - The offsets of a topic that is deleted and created again begin at 0, and neither the client nor the group notices.
 ///   Records of the new topic below the group's position are not read. Stop the group and delete its offsets before you
 ///   create the topic again.
@@ -130,7 +135,8 @@ impl Consumer {
         move || lag.load(Ordering::Relaxed) as f64
     }
 
-    /// Returns the deliveries that are held by a cause outside the message, or because their dead letter cannot be written.
+    /// Returns the deliveries that are held by a cause outside the message, or because their dead letter cannot be
+    /// written.
     #[must_use]
     pub const fn holds(&self) -> &Holds {
         &self.holds
@@ -138,8 +144,8 @@ impl Consumer {
 
     /// Consumes until `shutdown` resolves.
     ///
-    /// The consumer then takes no more records, drains, commits, and leaves the group. That takes at most the drain time
-    /// ([`ConsumerBuilder::drain`]) and 11 s. Dropping the future stops the consumer without a drain.
+    /// The consumer then takes no more records, drains, commits, and leaves the group. That takes at most the drain
+    /// time ([`ConsumerBuilder::drain`]) and 11 s. Dropping the future stops the consumer without a drain.
     ///
     /// An unreachable broker is not an error. The consumer waits, and its health component
     /// ([`ConsumerBuilder::health`]) is unready with the reason.
@@ -148,14 +154,14 @@ impl Consumer {
     /// Panics outside a tokio runtime.
     ///
     /// # Errors
-    /// - Returns [`ErrorKind::Fatal`](comms_core::ErrorKind::Fatal) if a handler or the client returned a fatal error, if the
-    ///   poll thread could not be started, or if it panicked. After a fatal error of a handler the consumer has drained and
-    ///   left the group, and the record is not committed.
+    /// - Returns [`ErrorKind::Fatal`](comms_core::ErrorKind::Fatal) if a handler or the client returned a fatal error,
+    ///   if the poll thread could not be started, or if it panicked. After a fatal error of a handler the consumer has
+    ///   drained and left the group, and the record is not committed.
     /// - Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) or
     ///   [`ErrorKind::Misconfigured`](comms_core::ErrorKind::Misconfigured) if the client refuses a setting or the
     ///   subscription when it starts.
-    /// - Returns [`ErrorKind::Indeterminate`](comms_core::ErrorKind::Indeterminate) if the client does not close in time. The
-    ///   poll thread then continues in the background, and the partitions move when the session ends.
+    /// - Returns [`ErrorKind::Indeterminate`](comms_core::ErrorKind::Indeterminate) if the client does not close in
+    ///   time. The poll thread then continues in the background, and the partitions move when the session ends.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
         let Self {
             settings,

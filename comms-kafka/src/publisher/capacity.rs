@@ -23,9 +23,9 @@ impl Capacity {
         Self { bound, used: Mutex::new(InFlight { records: 0, bytes: 0 }), changed: Notify::new() }
     }
 
-    /// Reserves capacity for one message of `size` bytes, and returns whether there was any. The last message may exceed
-    /// the bound in bytes, so that this succeeds exactly if [`Capacity::is_available`] returns true. With a stricter
-    /// check here a caller would spin between the two functions.
+    /// Reserves capacity for one message of `size` bytes, and returns whether there was any. The last message may
+    /// exceed the bound in bytes, so that this succeeds exactly if [`Capacity::is_available`] returns true. With a
+    /// stricter check here a caller would spin between the two functions.
     pub(super) fn try_acquire(&self, size: usize) -> bool {
         let mut used = self.lock();
         if !self.admits(*used) {

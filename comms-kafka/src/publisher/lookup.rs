@@ -33,8 +33,8 @@ const SETTINGS_TIMEOUT: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_millis(100);
 const LIMIT: &str = "max.message.bytes";
 
-/// Starts the look-up thread. A topic whose limit is below `batch_bytes` gets unbatched messages, any other full batches.
-/// If the thread cannot create its client, all topics get full batches.
+/// Starts the look-up thread. A topic whose limit is below `batch_bytes` gets unbatched messages, any other full
+/// batches. If the thread cannot create its client, all topics get full batches.
 pub(super) fn start(topics: Arc<TopicRegistry>, producers: &Arc<Producers>, batch_bytes: usize) {
     let producers = Arc::downgrade(producers);
     let body = move || {

@@ -1,10 +1,10 @@
 //! The publisher: an idempotent producer behind [`Publisher`].
 //!
-//! Before the first message to a topic is sent, the publisher reads the topic's `max.message.bytes`. Messages to the topic
-//! wait meanwhile. If that limit is below `batch.size`, the topic's messages go through a second producer, with one
-//! message in a batch. If the cluster describes the topic but does not return its settings within 0.5 s, the topic gets
-//! full batches. If the limit is lowered later, or cannot be read, the first refused batch has the same effect: the
-//! publisher purges the messages that are queued behind the batch, and sends all of them again in order.
+//! Before the first message to a topic is sent, the publisher reads the topic's `max.message.bytes`. Messages to the
+//! topic wait meanwhile. If that limit is below `batch.size`, the topic's messages go through a second producer, with
+//! one message in a batch. If the cluster describes the topic but does not return its settings within 0.5 s, the topic
+//! gets full batches. If the limit is lowered later, or cannot be read, the first refused batch has the same effect:
+//! the publisher purges the messages that are queued behind the batch, and sends all of them again in order.
 
 mod acks;
 mod capacity;
@@ -55,31 +55,33 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(30);
 ///
 /// One publisher per process and cluster is usually enough. Share it in an `Arc`.
 ///
-/// **Problem.** A relay publishes messages in order and needs the result of each one. A broker may be away for longer than
-/// a client's message timeout, and it refuses a batch as a whole because of one record in it.
+/// **Problem.** A relay publishes messages in order and needs the result of each one. A broker may be away for longer
+/// than a client's message timeout, and it refuses a batch as a whole because of one record in it.
 ///
 /// **Promise.**
-/// - [`Publisher::enqueue`] fixes the order: a partition receives the messages in the order in which `enqueue` took them.
+/// - [`Publisher::enqueue`] fixes the order: a partition receives the messages in the order in which `enqueue` took
+///   them.
 /// - A message is acknowledged when all in-sync replicas have it.
 /// - No message expires locally. While the cluster is away, messages wait in order, within the bounds below.
 /// - Retries by the client neither duplicate nor reorder messages.
 /// - A fault of one topic fails the messages of that topic with
 ///   [`ErrorKind::Misconfigured`](comms_core::ErrorKind::Misconfigured) and does not delay other topics. A missing
 ///   permission is reported at once, a missing topic after `topic.metadata.propagation.max.ms` (5 s).
-/// - A message fails with [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) if its topic name is not valid, if it is
-///   larger than `message.max.bytes`, if a header name contains a null byte, or if the broker refuses it in a batch of its
-///   own.
-/// - Dropped acknowledgements abandon the messages of that `enqueue` call. When no caller holds acknowledgements any more,
-///   the publisher drops the messages that are not on the wire yet.
+/// - A message fails with [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) if its topic name is not valid, if it
+///   is larger than `message.max.bytes`, if a header name contains a null byte, or if the broker refuses it in a batch
+///   of its own.
+/// - Dropped acknowledgements abandon the messages of that `enqueue` call. When no caller holds acknowledgements any
+///   more, the publisher drops the messages that are not on the wire yet.
 ///
 /// **What breaks it.**
-/// - After a final refusal by the broker (`Invalid`, `Misconfigured`), later messages of the key may already be in the log.
-/// - A batch on the wire may overtake a refused one if a topic's `max.message.bytes` is lowered below `batch.size` while
-///   messages are in flight, or if this process may not read it (no `DescribeConfigs` permission).
+/// - After a final refusal by the broker (`Invalid`, `Misconfigured`), later messages of the key may already be in the
+///   log.
+/// - A batch on the wire may overtake a refused one if a topic's `max.message.bytes` is lowered below `batch.size`
+///   while messages are in flight, or if this process may not read it (no `DescribeConfigs` permission).
 /// - If the process dies with messages in flight, they may or may not be in the log. Publishing them again makes
 ///   duplicates with the same `ce_id`.
-/// - After a [`Fatal`](comms_core::ErrorKind::Fatal) error the broker has lost the producer's sequence, and this publisher
-///   takes no more messages.
+/// - After a [`Fatal`](comms_core::ErrorKind::Fatal) error the broker has lost the producer's sequence, and this
+///   publisher takes no more messages.
 ///
 /// **Settings** in [`KafkaConfig::librdkafka`], with their defaults:
 ///
@@ -90,7 +92,7 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(30);
 /// | `message.max.bytes` | 1,000,000 | size of one message with its headers, bytes |
 /// | `linger.ms` | 5 | wait for a fuller batch, milliseconds |
 /// | `compression.type` | `lz4` | compression of batches |
-/// | `topic.metadata.propagation.max.ms` | 5,000 | time that a topic may be missing before its messages fail, milliseconds |
+/// | `topic.metadata.propagation.max.ms` | 5,000 | time until messages to a missing topic fail, milliseconds |
 ///
 /// ```
 /// use comms_core::{Clock, Publisher};
@@ -108,12 +110,12 @@ pub struct KafkaPublisher {
 }
 
 impl KafkaPublisher {
-    /// Creates a publisher to the cluster of `config`. It connects in the background. `clock` gives the timestamps of the
-    /// records.
+    /// Creates a publisher to the cluster of `config`. It connects in the background. `clock` gives the timestamps of
+    /// the records.
     ///
     /// # Errors
-    /// - Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) if `config` has no valid list of brokers, or if a
-    ///   setting is unknown, has an impossible value, or carries a guarantee of this crate.
+    /// - Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) if `config` has no valid list of brokers, or if
+    ///   a setting is unknown, has an impossible value, or carries a guarantee of this crate.
     /// - Returns [`ErrorKind::Misconfigured`](comms_core::ErrorKind::Misconfigured) if the settings do not work on this
     ///   machine, for example because a certificate cannot be read.
     /// - Returns [`ErrorKind::NotExecuted`](comms_core::ErrorKind::NotExecuted) if a thread cannot be started.
@@ -125,8 +127,8 @@ impl KafkaPublisher {
         let batch_bytes = usize_of(number("batch.size", BATCH_BYTES)?);
         let bound = InFlight { records: usize_of(records), bytes: usize_of(kilobytes * 1024) };
 
-        // The publisher enforces the bound. The client counts a message until after its delivery report, so the client's
-        // bound is twice as large.
+        // The publisher enforces the bound. The client counts a message until after its delivery report, so the
+        // client's bound is twice as large.
         let mut settings = config.client(DEFAULTS, GUARANTEES)?;
         settings.set("queue.buffering.max.messages", (2 * records).to_string());
         settings.set("queue.buffering.max.kbytes", (2 * kilobytes + MAX_MESSAGE_BYTES / 512).to_string());

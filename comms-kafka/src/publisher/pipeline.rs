@@ -35,7 +35,8 @@ pub(super) struct Pipeline {
     producers: OnceLock<Weak<Producers>>,
 }
 
-/// The callers of `enqueue`. Locked during each `enqueue` call, so that no call runs while abandoned messages are purged.
+/// The callers of `enqueue`. Locked during each `enqueue` call, so that no call runs while abandoned messages are
+/// purged.
 #[derive(Default)]
 struct Callers {
     /// The number of `enqueue` calls whose acknowledgements a caller still holds.

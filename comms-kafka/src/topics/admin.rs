@@ -1,5 +1,5 @@
-//! The two clients of [`provision`](super::provision): an admin client creates topics, and a producer reads metadata and
-//! receives the reason why the cluster is unreachable. rdkafka does not serve the error events of an admin client.
+//! The two clients of [`provision`](super::provision): an admin client creates topics, and a producer reads metadata
+//! and receives the reason why the cluster is unreachable. rdkafka does not serve the error events of an admin client.
 
 use rdkafka::{
     ClientConfig, ClientContext,

@@ -39,11 +39,11 @@ pub struct TopicSpec {
     /// The number of partitions, which is the largest number of group members that share the topic. At least 1. Kafka
     /// cannot reduce the number, and a larger number moves keys to other partitions.
     pub partitions: i32,
-    /// The number of replicas of each partition. At least 1. With 3 replicas and `min.insync.replicas` 2 the topic survives
-    /// the loss of one broker.
+    /// The number of replicas of each partition. At least 1. With 3 replicas and `min.insync.replicas` 2 the topic
+    /// survives the loss of one broker.
     pub replication: i32,
-    /// The settings of the topic at its creation (<https://kafka.apache.org/documentation/#topicconfigs>). Default empty:
-    /// the broker's defaults.
+    /// The settings of the topic at its creation (<https://kafka.apache.org/documentation/#topicconfigs>). Default
+    /// empty: the broker's defaults.
     #[serde(default)]
     pub config: BTreeMap<String, String>,
 }
@@ -121,8 +121,8 @@ impl fmt::Display for TopicDifference {
     }
 }
 
-/// The cause of a `Misconfigured` error of [`provision`]: the cluster has fewer brokers than the declared replication of a
-/// topic.
+/// The cause of a `Misconfigured` error of [`provision`]: the cluster has fewer brokers than the declared replication
+/// of a topic.
 ///
 /// ```
 /// # let error = comms_core::Error::invalid("no");
@@ -158,13 +158,13 @@ impl StdError for TooFewBrokers {}
 /// Creates missing topics, waits until all `topics` are usable, and returns how existing topics differ from their
 /// declaration.
 ///
-/// While the cluster is unreachable or starting, the requests are repeated until `timeout`. [`Duration::MAX`] waits without
-/// a limit. Dropping the future ends the wait.
+/// While the cluster is unreachable or starting, the requests are repeated until `timeout`. [`Duration::MAX`] waits
+/// without a limit. Dropping the future ends the wait.
 ///
-/// **Promise.** After success every topic of `topics` exists, and each of its partitions has a leader. An existing topic is
-/// never changed. Fewer partitions or another replication than declared are returned and logged. (More partitions would
-/// move keys to other partitions, and a change of the replication is an operator's decision.) An existing topic that this
-/// process may not create is not an error.
+/// **Promise.** After success every topic of `topics` exists, and each of its partitions has a leader. An existing
+/// topic is never changed. Fewer partitions or another replication than declared are returned and logged. (More
+/// partitions would move keys to other partitions, and a change of the replication is an operator's decision.) An
+/// existing topic that this process may not create is not an error.
 ///
 /// **What breaks it.** A topic that is deleted later. A broker that creates topics on first use
 /// (`auto.create.topics.enable`): the first client then decides the number of partitions.
@@ -182,13 +182,14 @@ impl StdError for TooFewBrokers {}
 /// ```
 ///
 /// # Errors
-/// - Returns [`ErrorKind::Invalid`] if a declaration or a setting of `config` can never be used. Another call fails, too.
-/// - Returns [`ErrorKind::Misconfigured`] if the cluster refuses a topic (no permission, a policy, an unknown setting, a
-///   version without the request), or if a client cannot be created on this machine (for example because a certificate
-///   cannot be read). Another call may succeed after an operator has changed the deployment. The cause is
+/// - Returns [`ErrorKind::Invalid`] if a declaration or a setting of `config` can never be used. Another call fails,
+///   too.
+/// - Returns [`ErrorKind::Misconfigured`] if the cluster refuses a topic (no permission, a policy, an unknown setting,
+///   a version without the request), or if a client cannot be created on this machine (for example because a
+///   certificate cannot be read). Another call may succeed after an operator has changed the deployment. The cause is
 ///   [`TooFewBrokers`] if the cluster has fewer brokers than the replication of a topic, also after `timeout`.
-/// - Returns [`ErrorKind::NotExecuted`] or [`ErrorKind::Indeterminate`] if the cluster is unreachable or not ready within
-///   `timeout`. The text contains the client's last connection failure.
+/// - Returns [`ErrorKind::NotExecuted`] or [`ErrorKind::Indeterminate`] if the cluster is unreachable or not ready
+///   within `timeout`. The text contains the client's last connection failure.
 /// - Returns the kind of the error code that the cluster returns in any other case.
 pub async fn provision(
     config: &KafkaConfig,
@@ -216,8 +217,8 @@ pub async fn provision(
     Ok(differences)
 }
 
-/// Returns whether the next attempt may succeed without an operator. Too few brokers are transient, because the cluster does
-/// not count brokers that are still starting.
+/// Returns whether the next attempt may succeed without an operator. Too few brokers are transient, because the cluster
+/// does not count brokers that are still starting.
 fn is_transient(error: &Error) -> bool {
     matches!(error.kind, ErrorKind::NotExecuted | ErrorKind::Indeterminate)
         || error.cause().is::<TooFewBrokers>()

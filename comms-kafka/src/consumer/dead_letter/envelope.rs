@@ -54,7 +54,8 @@ impl Form {
     }
 }
 
-/// Returns the complete dead letter of `delivery`: key, payload and headers of the record, and the reason in further headers.
+/// Returns the complete dead letter of `delivery`: key, payload and headers of the record, and the reason in further
+/// headers.
 pub(super) fn whole(
     delivery: &Delivery,
     place: Place,

@@ -21,11 +21,12 @@ impl DeadLetters {
         Self { publisher, backoff, clock, holds }
     }
 
-    /// Writes the dead letter of `delivery`, which failed with `error`, and resolves when the publisher has acknowledged it.
+    /// Writes the dead letter of `delivery`, which failed with `error`, and resolves when the publisher has
+    /// acknowledged it.
     ///
-    /// While the dead letter cannot be written, the delivery is held and the write is retried with backoff. Every error is
-    /// retried, because an operator can repair a missing topic or permission. A dead letter that is too large is written in
-    /// the next smaller [`Form`]. Returns `None` if `stopping` resolves while the delivery is held.
+    /// While the dead letter cannot be written, the delivery is held and the write is retried with backoff. Every error
+    /// is retried, because an operator can repair a missing topic or permission. A dead letter that is too large is
+    /// written in the next smaller [`Form`]. Returns `None` if `stopping` resolves while the delivery is held.
     pub(super) async fn write(
         &self,
         delivery: &Delivery,
@@ -88,8 +89,8 @@ impl DeadLetters {
     }
 }
 
-/// Converts the error of a dead letter to the reason of a hold. A dead letter that is refused in every form is a fault of
-/// the topic, and a failed publisher is a fault of the deployment, so both become `Misconfigured`.
+/// Converts the error of a dead letter to the reason of a hold. A dead letter that is refused in every form is a fault
+/// of the topic, and a failed publisher is a fault of the deployment, so both become `Misconfigured`.
 fn hold_reason(error: Error, topic: &str) -> Error {
     let error = error.context(format_args!("write the dead letter to {topic}"));
     match error.kind {

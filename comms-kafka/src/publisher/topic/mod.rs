@@ -1,9 +1,9 @@
 //! The messages of one topic: their order, and the choice of the producer that sends them.
 //!
-//! A broker refuses a batch as a whole: for one record that is too large, or because the batch itself is larger than the
-//! topic's `max.message.bytes`. Each topic therefore uses one of two producers: one that batches, and one that sends
-//! each message in a batch of its own. The order of a key survives a change of the producer, because messages wait here
-//! until no message of the topic is in flight.
+//! A broker refuses a batch as a whole: for one record that is too large, or because the batch itself is larger than
+//! the topic's `max.message.bytes`. Each topic therefore uses one of two producers: one that batches, and one that
+//! sends each message in a batch of its own. The order of a key survives a change of the producer, because messages
+//! wait here until no message of the topic is in flight.
 
 use metrics::Counter;
 use rdkafka::types::RDKafkaErrorCode;
