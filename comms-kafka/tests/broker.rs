@@ -19,14 +19,12 @@ use std::{
     time::Duration,
 };
 
-const BROKERS: &str = "COMMS_TEST_KAFKA_BROKERS";
 /// The topic and the group of the child process of the crash test.
 const CHILD: &str = "COMMS_TEST_KAFKA_CHILD";
 
+/// Returns the settings for the broker of the tests, with a short session timeout.
 fn config() -> KafkaConfig {
-    let brokers = std::env::var(BROKERS);
-    let brokers = brokers.unwrap_or_else(|_| panic!("{BROKERS} is not set: run scripts/test"));
-    KafkaConfig::new(brokers).librdkafka("session.timeout.ms", "6000")
+    common::config().librdkafka("session.timeout.ms", "6000")
 }
 
 /// Creates a topic for one test, with its dead-letter topic.

@@ -15,13 +15,6 @@ use rdkafka::{
 };
 use std::{collections::VecDeque, time::Duration};
 
-const BROKERS: &str = "COMMS_TEST_KAFKA_BROKERS";
-
-fn config() -> KafkaConfig {
-    let brokers = std::env::var(BROKERS);
-    KafkaConfig::new(brokers.unwrap_or_else(|_| panic!("{BROKERS} is not set: run scripts/test")))
-}
-
 async fn topic(name: &str, max_message_bytes: Option<usize>) -> String {
     let spec = TopicSpec::new(unique(name), 1, 1);
     let spec = match max_message_bytes {

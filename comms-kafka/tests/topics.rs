@@ -6,7 +6,7 @@
 mod common;
 
 use common::*;
-use comms_kafka::{Consumer, KafkaConfig, TopicSpec, provision};
+use comms_kafka::{Consumer, TopicSpec, provision};
 use rdkafka::{
     ClientConfig,
     admin::{AdminClient, AdminOptions},
@@ -16,19 +16,9 @@ use rdkafka::{
 };
 use std::time::Duration;
 
-const BROKERS: &str = "COMMS_TEST_KAFKA_BROKERS";
-
-fn brokers() -> String {
-    std::env::var(BROKERS).unwrap_or_else(|_| panic!("{BROKERS} is not set: run scripts/test"))
-}
-
-fn config() -> KafkaConfig {
-    KafkaConfig::new(brokers())
-}
-
 fn client() -> ClientConfig {
     let mut client = ClientConfig::new();
-    client.set("bootstrap.servers", brokers());
+    client.set("bootstrap.servers", config().brokers);
     client
 }
 

@@ -18,6 +18,13 @@ use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
 /// The time limit of every wait. Only a hang takes longer.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
+/// Returns the settings for the broker of the tests.
+pub(crate) fn config() -> KafkaConfig {
+    const BROKERS: &str = "COMMS_TEST_KAFKA_BROKERS";
+    let brokers = std::env::var(BROKERS);
+    KafkaConfig::new(brokers.unwrap_or_else(|_| panic!("{BROKERS} is not set: run scripts/test")))
+}
+
 /// Returns a name that no other test run uses.
 pub(crate) fn unique(name: &str) -> String {
     format!("{name}-{}", Clock::system().uuid_v7())
