@@ -246,12 +246,10 @@ async fn a_member_with_an_unsupported_assignor_is_unready_with_the_reason() {
     let health = comms_core::Health::new();
     let second = consumer(&config(), &group).on(&*topic, seen.handler()).health(health.component("second"));
     let second = Running::start(second.build().unwrap());
+    let faulty =
+        || health.readiness().reason("second").is_some_and(|reason| reason.starts_with("deployment fault"));
     let unready = tokio::time::timeout(LIMIT, async {
-        while !health
-            .readiness()
-            .reason("second")
-            .is_some_and(|reason| reason.starts_with("deployment fault"))
-        {
+        while !faulty() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     });
