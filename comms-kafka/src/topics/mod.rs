@@ -186,8 +186,9 @@ impl StdError for TooFewBrokers {}
 ///   too.
 /// - Returns [`ErrorKind::Misconfigured`] if the cluster refuses a topic (no permission, a policy, an unknown setting,
 ///   a version without the request), or if a client cannot be created on this machine (for example because a
-///   certificate cannot be read). Another call may succeed after an operator has changed the deployment. The cause is
-///   [`TooFewBrokers`] if the cluster has fewer brokers than the replication of a topic, also after `timeout`.
+///   certificate cannot be read). Another call may succeed after an operator has changed the deployment.
+///   If the cluster still has fewer brokers than the replication of a topic after `timeout`, the cause is
+///   [`TooFewBrokers`].
 /// - Returns [`ErrorKind::NotExecuted`] or [`ErrorKind::Indeterminate`] if the cluster is unreachable or not ready
 ///   within `timeout`. The text contains the client's last connection failure.
 /// - Returns the kind of the error code that the cluster returns in any other case.
