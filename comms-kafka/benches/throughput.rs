@@ -5,7 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
-use comms_core::{Clock, Delivery, Headers, Message, Outcome, Publisher, handler_fn};
+use comms_core::{Delivery, Headers, Message, Outcome, Publisher, clock::Clock, handler_fn};
 use comms_kafka::{Consumer, KafkaConfig, KafkaPublisher, TopicSpec, provision};
 use rdkafka::{
     ClientConfig,

@@ -21,7 +21,7 @@
 //!
 //! # Examples
 //! ```
-//! use comms_core::{Clock, Delivery, Outcome, Publisher, handler_fn};
+//! use comms_core::{Delivery, Outcome, Publisher, clock::Clock, handler_fn};
 //! use comms_kafka::{Consumer, KafkaConfig, KafkaPublisher};
 //! use std::sync::Arc;
 //!

@@ -44,15 +44,14 @@ const KNOWN_NAMES: [&str; 8] = [
 /// Returns `Invalid` if no broker accepts `message`, so that it is refused before it is queued. `limit`: the largest
 /// size of a message, bytes.
 pub(crate) fn check(message: &Message, limit: usize) -> Result<(), Error> {
-    topic_name::check(&message.destination)?;
+    topic_name::check(&message.topic)?;
     if message.size() > limit {
-        let (topic, size) = (&message.destination, message.size());
+        let (topic, size) = (&message.topic, message.size());
         let text = format!("a message of {size} bytes to topic {topic} exceeds message.max.bytes ({limit})");
         return Err(Error::invalid(text));
     }
     if message.headers.iter().any(|(name, _)| name.contains('\0')) {
-        let text =
-            format!("a header name of a message to topic {} contains a null byte", message.destination);
+        let text = format!("a header name of a message to topic {} contains a null byte", message.topic);
         return Err(Error::invalid(text));
     }
     Ok(())

@@ -6,7 +6,7 @@
 mod common;
 
 use common::*;
-use comms_core::{Clock, Error, ErrorKind, Message, Publisher};
+use comms_core::{Error, ErrorKind, Message, Publisher, clock::Clock};
 use comms_kafka::{Consumer, KafkaConfig, KafkaPublisher, TopicSpec, provision};
 use rdkafka::{
     admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier},

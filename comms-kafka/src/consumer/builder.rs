@@ -8,8 +8,10 @@ use crate::{
     topic_name::{self, dlq_topic},
 };
 use comms_core::{
-    Attempts, BoxHandler, Clock, Error, Handler, Holds, Processor, Publisher,
+    Error, Handler, Publisher,
+    clock::Clock,
     health::{Component, Heartbeat},
+    transport::{AttemptConfig, BoxHandler, Holds, Processor},
 };
 
 /// Settings that `KafkaConfig::librdkafka` may replace.
@@ -46,7 +48,7 @@ pub struct ConsumerBuilder {
     config: KafkaConfig,
     group: Arc<str>,
     handlers: Vec<(Arc<str>, BoxHandler)>,
-    attempts: Attempts,
+    attempts: AttemptConfig,
     dead_letter: Option<Arc<dyn Publisher>>,
     holds: Option<Holds>,
     limits: Limits,
@@ -76,7 +78,7 @@ impl ConsumerBuilder {
             config,
             group,
             handlers: Vec::new(),
-            attempts: Attempts::default(),
+            attempts: AttemptConfig::default(),
             dead_letter: None,
             holds: None,
             limits,
@@ -95,10 +97,10 @@ impl ConsumerBuilder {
         self
     }
 
-    /// Sets the number, backoff and time limit of attempts, and the longest hold. Default [`Attempts::default`].
+    /// Sets the number, backoff and time limit of attempts, and the longest hold. Default [`AttemptConfig::default`].
     ///
-    /// A held record waits in its lane, so [`Attempts::hold_in_place`] is ignored.
-    pub fn attempts(self, attempts: Attempts) -> Self {
+    /// A held record waits in its lane, so [`AttemptConfig::hold_in_place`] is ignored.
+    pub fn attempts(self, attempts: AttemptConfig) -> Self {
         Self { attempts, ..self }
     }
 

@@ -32,8 +32,11 @@ use self::{
     work::{Control, Record, Shared, work},
 };
 use comms_core::{
-    Backoff, Clock, Error, Holds, Processor, Publisher,
+    Error, Publisher,
+    clock::Clock,
     health::{Component, Heartbeat},
+    resilience::Backoff,
+    transport::{Holds, Processor},
 };
 
 pub use builder::ConsumerBuilder;
@@ -82,7 +85,7 @@ const CANCEL: Duration = Duration::from_secs(1);
 ///
 /// # Examples
 /// ```no_run
-/// use comms_core::{Clock, Delivery, Outcome, handler_fn};
+/// use comms_core::{Delivery, Outcome, clock::Clock, handler_fn};
 /// use comms_kafka::{Consumer, KafkaConfig, KafkaPublisher};
 /// use std::sync::Arc;
 ///
@@ -126,7 +129,7 @@ struct Limits {
 
 impl Consumer {
     /// Returns a function that reads the lag of this member, in messages over all its partitions, for
-    /// [`Health::gauge`](comms_core::Health::gauge).
+    /// [`Health::gauge`](comms_core::health::Health::gauge).
     ///
     /// The client updates the lag every `statistics.interval.ms` (default 5,000). With 0 the lag is not updated.
     pub fn lag(&self) -> impl Fn() -> f64 + Send + Sync + use<> {

@@ -26,7 +26,7 @@ use self::{
     producers::Producers,
 };
 use crate::{KafkaConfig, record};
-use comms_core::{Acks, Clock, Error, Message, Publisher, wire};
+use comms_core::{Error, Message, Publisher, clock::Clock, transport::Acks, wire};
 
 /// Settings that `KafkaConfig::librdkafka` may replace.
 const DEFAULTS: &[(&str, &str)] = &[
@@ -95,7 +95,7 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(30);
 /// | `topic.metadata.propagation.max.ms` | 5,000 | time until messages to a missing topic fail, milliseconds |
 ///
 /// ```
-/// use comms_core::{Clock, Publisher};
+/// use comms_core::{Publisher, clock::Clock};
 /// use comms_kafka::{KafkaConfig, KafkaPublisher};
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), comms_core::Error> {
 /// let publisher = KafkaPublisher::new(&KafkaConfig::new("localhost:9092"), Clock::system())?;

@@ -21,7 +21,7 @@ use super::{
     topic::{ResendReason, SentMessage, Topic, is_missing},
 };
 use crate::{error::classify, record};
-use comms_core::{Clock, Error, Message, Receipt};
+use comms_core::{Error, Message, clock::Clock, transport::Receipt};
 
 /// The state that the publisher shares with its delivery reports. It holds no producer, because each producer holds it.
 pub(super) struct Pipeline {
@@ -191,8 +191,8 @@ pub(super) struct EnqueueCall<'a> {
 impl EnqueueCall<'_> {
     /// Takes `message`. Its capacity must be acquired.
     pub(super) fn push(&mut self, message: Message, slot: AckSlot) {
-        let last = self.last.take().filter(|topic| topic.name == message.destination);
-        let topic = last.unwrap_or_else(|| self.pipeline.topics.topic(&message.destination));
+        let last = self.last.take().filter(|topic| topic.name == message.topic);
+        let topic = last.unwrap_or_else(|| self.pipeline.topics.topic(&message.topic));
         self.needs_limit |= topic.push(&**self.producers, message, slot);
         self.last = Some(topic);
     }

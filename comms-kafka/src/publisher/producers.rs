@@ -18,7 +18,7 @@ use super::{
     topic::{SendError, Sender, SentMessage, is_missing},
 };
 use crate::{error::classify, record};
-use comms_core::{Clock, Error, Message};
+use comms_core::{Error, Message, clock::Clock};
 
 pub(super) struct Producers {
     /// The settings of the batching producer.
@@ -76,7 +76,7 @@ impl Sender for Producers {
                 Err(error) => return Err((SendError::Refused(error), sent)),
             },
         };
-        let mut record = BaseRecord::<[u8], [u8], _>::with_opaque_to(&message.destination, sent)
+        let mut record = BaseRecord::<[u8], [u8], _>::with_opaque_to(&message.topic, sent)
             .headers(record::headers(message))
             .timestamp(self.clock.unix_millis());
         record.key = message.key.as_deref();

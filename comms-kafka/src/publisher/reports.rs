@@ -11,7 +11,7 @@ use std::{sync::Arc, thread, time::Duration};
 
 use super::topic::SentMessage;
 use crate::client;
-use comms_core::{Error, Receipt};
+use comms_core::{Error, transport::Receipt};
 
 /// The longest wait of one poll. As often the thread checks whether the publisher still holds the producer.
 const POLL: Duration = Duration::from_millis(100);

@@ -1,6 +1,6 @@
 //! A fixture with librdkafka's mock cluster, which runs in this process.
 
-use comms_core::{Attempts, Backoff, Message};
+use comms_core::{Message, resilience::Backoff, transport::AttemptConfig};
 use comms_kafka::{Consumer, ConsumerBuilder, KafkaConfig, KafkaPublisher};
 use rdkafka::{mocking::MockCluster, producer::DefaultProducerContext};
 use std::{sync::Arc, time::Duration};
@@ -46,8 +46,8 @@ impl Cluster {
 }
 
 /// Returns settings for `max_attempts` attempts with a constant `backoff` between them.
-pub(crate) fn attempts(max_attempts: u32, backoff: Duration) -> Attempts {
-    let mut attempts = Attempts::default();
+pub(crate) fn attempts(max_attempts: u32, backoff: Duration) -> AttemptConfig {
+    let mut attempts = AttemptConfig::default();
     attempts.limit = max_attempts;
     attempts.backoff = Backoff::new(backoff, backoff).unwrap();
     attempts

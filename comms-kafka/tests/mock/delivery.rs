@@ -1,7 +1,7 @@
 //! Delivery to handlers: order, commits, bounds, lag, and the settings that the builder refuses.
 
 use crate::common::{cluster::*, gauges::Gauges, *};
-use comms_core::{Clock, Health, Message};
+use comms_core::{Message, clock::Clock, health::Health};
 use comms_kafka::{Consumer, ConsumerBuilder, KafkaConfig};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use std::{
@@ -121,7 +121,7 @@ async fn a_partition_is_paused_at_max_gap_behind_a_stuck_record() {
     assert!((49..60).contains(&held), "{held} records behind the stuck one");
     publish(&*publisher, (0..10).map(|n| message("u", "u", n))).await;
     seen.len(held + 10).await;
-    assert!(seen.lock().iter().filter(|d| &*d.message.destination == "u").count() == 10);
+    assert!(seen.lock().iter().filter(|d| &*d.message.topic == "u").count() == 10);
     open.send(true).unwrap();
     seen.len(311).await;
     consumer.stop().await;

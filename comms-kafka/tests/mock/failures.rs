@@ -1,7 +1,7 @@
 //! Records that fail: retries, dead letters, fatal errors and shutdown during a backoff.
 
 use crate::common::{cluster::*, *};
-use comms_core::{Clock, Error, ErrorKind, Health, Message, wire};
+use comms_core::{Error, ErrorKind, Message, clock::Clock, health::Health, wire};
 use rdkafka::{
     message::{Header, OwnedHeaders},
     producer::{BaseProducer, BaseRecord, Producer},

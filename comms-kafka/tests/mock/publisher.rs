@@ -1,7 +1,7 @@
 //! The publisher during an outage, at its capacity, and with messages that are refused.
 
 use crate::common::{cluster::*, *};
-use comms_core::{Clock, ErrorKind, Message, Publisher, wire};
+use comms_core::{ErrorKind, Message, Publisher, clock::Clock, wire};
 use comms_kafka::KafkaPublisher;
 use std::{collections::VecDeque, time::Duration};
 

@@ -1,6 +1,6 @@
 //! The message of a dead letter: the complete record, or a reference to the record.
 
-use comms_core::{Clock, Delivery, Error, Headers, Message, wire};
+use comms_core::{Delivery, Error, Headers, Message, clock::Clock, wire};
 
 use crate::{record, topic_name::dlq_topic};
 
@@ -67,7 +67,7 @@ pub(super) fn whole(
     let reason = error.chain().to_string();
     let reason = &reason[..reason.floor_char_boundary(ERROR_LIMIT)];
     let details = [
-        (wire::DLQ_TOPIC, Some(message.destination.to_string())),
+        (wire::DLQ_TOPIC, Some(message.topic.to_string())),
         (wire::DLQ_PARTITION, Some(place.partition.to_string())),
         (wire::DLQ_OFFSET, Some(place.offset.to_string())),
         (wire::DLQ_TIMESTAMP, place.timestamp.map(|millis| millis.to_string())),
@@ -87,7 +87,7 @@ pub(super) fn whole(
             message.headers.append(name, value);
         }
     }
-    message.destination = dlq_topic(&message.destination).into();
+    message.topic = dlq_topic(&message.topic).into();
     message
 }
 

@@ -4,7 +4,9 @@ mod envelope;
 
 use std::{collections::VecDeque, fmt, future::Future, sync::Arc};
 
-use comms_core::{Backoff, Clock, Delivery, Error, ErrorKind, Holds, Message, Publisher};
+use comms_core::{
+    Delivery, Error, ErrorKind, Message, Publisher, clock::Clock, resilience::Backoff, transport::Holds,
+};
 
 pub(super) use envelope::{Form, Place};
 

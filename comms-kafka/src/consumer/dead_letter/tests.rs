@@ -1,7 +1,11 @@
 //! Dead letters that the publisher refuses.
 
 use super::*;
-use comms_core::{Acks, Headers, Receipt, wire};
+use comms_core::{
+    Headers,
+    transport::{Acks, Receipt},
+    wire,
+};
 use std::{
     sync::{
         Mutex,
@@ -101,7 +105,7 @@ async fn a_refused_dead_letter_holds_the_delivery_until_it_is_written() {
         let checking = async {
             tokio::time::sleep(Duration::from_millis(50)).await;
             let hold = shared.list().pop().expect("a hold");
-            assert_eq!((&*hold.group, &*hold.destination), ("billing", "orders"));
+            assert_eq!((&*hold.group, &*hold.topic), ("billing", "orders"));
             assert!(hold.reason.contains("orders.dlq"), "{}", hold.reason);
             let expected = if kind == ErrorKind::NotExecuted { kind } else { ErrorKind::Misconfigured };
             assert_eq!(hold.kind, expected);

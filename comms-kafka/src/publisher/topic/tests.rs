@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::publisher::acks::PendingAcks;
-use comms_core::{Headers, Receipt};
+use comms_core::{Headers, transport::Receipt};
 use std::sync::Arc;
 
 /// A client that records the messages that it queues.
