@@ -79,7 +79,7 @@ fn message(topic: &Arc<str>, n: usize) -> Message {
     Message {
         source: "bench".into(),
         id: n.to_string().into(),
-        destination: topic.clone(),
+        topic: topic.clone(),
         key: Some((n % KEYS).to_string().into()),
         headers: Headers::new(),
         payload: Some(bytes::Bytes::from_static(&PAYLOAD)),

@@ -88,7 +88,7 @@ pub(crate) fn message(record: &BorrowedMessage<'_>, topic: &Arc<str>) -> Message
     }
     let position = || position_id(topic, record.partition(), record.offset(), record.timestamp().to_millis());
     let (source, id) = identity.unwrap_or_else(|| (POSITION_SOURCE.into(), position()));
-    Message { source, id, destination: topic.clone(), key, headers, payload }
+    Message { source, id, topic: topic.clone(), key, headers, payload }
 }
 
 /// Returns the id of a record without an identity. No other record may get the same id, because an inbox drops a record
@@ -131,7 +131,7 @@ mod tests {
         Message {
             source: "orders".into(),
             id: "7".into(),
-            destination: "orders.placed".into(),
+            topic: "orders.placed".into(),
             key: Some("k".into()),
             headers: headers.into_iter().collect(),
             payload: None,

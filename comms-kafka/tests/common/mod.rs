@@ -38,7 +38,7 @@ pub(crate) fn message(topic: &str, key: &str, n: usize) -> Message {
     Message {
         source: "test".into(),
         id: format!("{key}-{n}").into(),
-        destination: topic.into(),
+        topic: topic.into(),
         key: Some(key.to_owned().into()),
         headers: Headers::new(),
         payload: Some(n.to_string().into()),

@@ -140,7 +140,7 @@ mod tests {
         Message {
             source: "shop".into(),
             id: "1".into(),
-            destination: "orders".into(),
+            topic: "orders".into(),
             key: Some("k".into()),
             headers: [("x", "y"), (wire::DLQ_TIMESTAMP, "of an earlier dead letter")].into_iter().collect(),
             payload: None,
@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn a_dead_letter_has_the_whole_record_and_the_reason() {
         let dead = dead(message());
-        assert_eq!((&*dead.destination, dead.key.as_deref()), ("orders.dlq", Some(&b"k"[..])));
+        assert_eq!((&*dead.topic, dead.key.as_deref()), ("orders.dlq", Some(&b"k"[..])));
         assert_eq!(dead.payload, None);
         let text = |name| dead.headers.text(name).unwrap();
         assert_eq!(text("x"), "y");

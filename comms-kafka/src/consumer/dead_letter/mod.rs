@@ -66,7 +66,7 @@ impl DeadLetters {
                 Err(error) => return Err(error),
                 Ok(()) if form == Form::Whole => return Ok(form),
                 Ok(()) => {
-                    let (topic, id, form_name) = (&whole.destination, &whole.id, form.as_str());
+                    let (topic, id, form_name) = (&whole.topic, &whole.id, form.as_str());
                     let (partition, offset) = (place.partition, place.offset);
                     tracing::error!(%topic, %id, partition, offset, form = form_name, error = %refused.chain(),
                         "the dead letter was too large and is incomplete, read the original record at its offset");

@@ -58,7 +58,7 @@ fn delivery(header: usize, payload: usize) -> Delivery {
     let mut message = Message {
         source: "shop".into(),
         id: "1".into(),
-        destination: "orders".into(),
+        topic: "orders".into(),
         key: Some("k".into()),
         headers: Headers::new(),
         payload: Some(vec![0; payload].into()),

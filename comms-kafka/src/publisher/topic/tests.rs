@@ -30,7 +30,7 @@ fn message(id: &str) -> Message {
     Message {
         source: "test".into(),
         id: id.into(),
-        destination: "t".into(),
+        topic: "t".into(),
         key: None,
         headers: Headers::new(),
         payload: None,
