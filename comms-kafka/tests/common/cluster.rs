@@ -48,7 +48,7 @@ impl Cluster {
 /// Returns settings for `max_attempts` attempts with a constant `backoff` between them.
 pub(crate) fn attempts(max_attempts: u32, backoff: Duration) -> AttemptConfig {
     let mut attempts = AttemptConfig::default();
-    attempts.limit = max_attempts;
+    attempts.max_attempts = max_attempts;
     attempts.backoff = Backoff::new(backoff, backoff).unwrap();
     attempts
 }

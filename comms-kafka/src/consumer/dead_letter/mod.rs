@@ -46,7 +46,7 @@ impl DeadLetters {
                 Err(error) => error,
             };
             failures = failures.saturating_add(1);
-            let reason = hold_reason(error, &whole.destination);
+            let reason = hold_reason(error, &whole.topic);
             held = Some(self.holds.register(delivery, &reason, held.take()));
             tokio::select! {
                 biased;
