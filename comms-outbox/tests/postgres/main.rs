@@ -199,7 +199,7 @@ async fn overlapping_transactions_of_any_length_lose_nothing() {
         let relay = run(backend.relay(recorder.clone()).owner("the same").page(3));
         tokio::time::sleep(Duration::from_secs_f64(0.25 * clock.random_unit())).await;
         relay.crash().await;
-        recorder.die();
+        recorder.drop_unacknowledged();
     }
     let mut expected = Vec::new();
     for writer in writers {

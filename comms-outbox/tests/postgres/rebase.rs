@@ -55,8 +55,8 @@ fn in_order(accepted: &Accepted, rows: usize) {
 async fn refused(backend: &Postgres, accepted: &Accepted, fix: &str) {
     let (health, before) = (Health::new(), accepted.count());
     let relay = run(backend.relay(Gate::new(accepted, Duration::ZERO)).health(health.component("relay")));
-    let says = || health.readiness().reason("relay").is_some_and(|why| why.contains(fix));
-    until("the relay is unready and names the way out", async || says()).await;
+    let unready = || health.readiness().reason("relay").is_some_and(|why| why.contains(fix));
+    until("the relay is unready and names the fix", async || unready()).await;
     assert!(!health.is_ready());
     relay.stop().await;
     assert_eq!(accepted.count(), before);

@@ -60,7 +60,7 @@ async fn a_search_for_released_rows_reads_no_parked_rows() {
     backend.sql(&fill).await;
     let relay = run(backend.relay(recorder.clone()));
     send(&backend, &[message("good", "1")]).await;
-    until("others flow", async || recorder.count() == 1).await;
+    until("other keys continue", async || recorder.count() == 1).await;
     tokio::time::sleep(Duration::from_millis(1_200)).await;
 
     // Three searches for released rows, and about sixty reads of new rows.
@@ -105,7 +105,7 @@ async fn a_row_whose_names_are_not_utf8_is_parked_alone() {
 
     backend.sql("UPDATE comms_outbox SET topic = 't' WHERE key = CAST('topic' AS BLOB)").await;
     assert_eq!(backend.release(Some("topic")).await, 1);
-    until("repaired, it comes", async || recorder.count() == 4).await;
+    until("the repaired row is delivered", async || recorder.count() == 4).await;
     until("two are parked", async || backend.parked().await.len() == 2).await;
     relay.stop().await;
 }

@@ -63,15 +63,15 @@ fn memory(name: &str) -> usize {
 }
 
 /// Runs `test` of this binary alone in a new process, because memory is measured per process.
-fn alone(test: &str) -> bool {
-    const ALONE: &str = "COMMS_TEST_ALONE";
-    if std::env::var_os(ALONE).is_some() {
+fn runs_in_new_process(test: &str) -> bool {
+    const CHILD: &str = "COMMS_TEST_CHILD";
+    if std::env::var_os(CHILD).is_some() {
         return true;
     }
     let program = std::env::current_exe().unwrap();
     let child = std::process::Command::new(program)
         .args(["--exact", test, "--include-ignored", "--nocapture"])
-        .env(ALONE, "1")
+        .env(CHILD, "1")
         .output()
         .unwrap();
     let output = String::from_utf8_lossy(&child.stdout) + String::from_utf8_lossy(&child.stderr);
@@ -81,7 +81,7 @@ fn alone(test: &str) -> bool {
 
 /// `insert` writes [`ROWS`] rows of [`LARGE`] bytes. `test` is the name of the calling test.
 pub async fn large_rows_take_little_memory<B: Backend>(test: &str, insert: &str) {
-    if !alone(test) {
+    if !runs_in_new_process(test) {
         return;
     }
     let (backend, scale) = (B::start().await, Arc::new(Scale::default()));

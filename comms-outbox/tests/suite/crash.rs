@@ -36,7 +36,7 @@ pub async fn a_relay_that_crashes_loses_nothing<B: Backend>() {
         let relay = run(builder());
         tokio::time::sleep(Duration::from_secs_f64(0.25 * clock.random_unit())).await;
         relay.crash().await;
-        recorder.die();
+        recorder.drop_unacknowledged();
         crashes += 1;
     }
     writer.await.unwrap();

@@ -17,7 +17,7 @@ pub async fn a_successor_starts_at_once_after_a_shutdown_and_after_the_lease_oth
     let two = run(backend.relay(second.clone()).owner("two").health(health.component("two")));
     until("standing by is ready", async || health.is_ready()).await;
     send(&backend, &[message("k", "2")]).await;
-    until("one goes on", async || first.count() == 2).await;
+    until("one continues", async || first.count() == 2).await;
     one.stop().await;
     let (_, _, held) = backend.lease().await;
     assert!(!held || backend.lease().await.0 == "two", "the lease was released");

@@ -29,10 +29,11 @@ pub async fn a_relay_without_tables_is_unready_with_the_fix<B: Backend>() {
     backend.drop_tables().await;
     let (health, recorder) = (Health::new(), Recorder::new());
     let relay = run(backend.relay(recorder.clone()).health(health.component("relay")));
-    let refused = || health.readiness().reason("relay").is_some_and(|why| why.contains("Tables::migrate"));
-    until("the relay is unready and says what to do", async || refused()).await;
+    let refused =
+        || health.readiness().reason("relay").is_some_and(|reason| reason.contains("Tables::migrate"));
+    until("the relay is unready and names the fix", async || refused()).await;
     backend.migrate().await.unwrap();
     send(&backend, &[message("k", "1")]).await;
-    until("it goes on by itself", async || recorder.count() == 1 && health.is_ready()).await;
+    until("the relay continues", async || recorder.count() == 1 && health.is_ready()).await;
     relay.stop().await;
 }

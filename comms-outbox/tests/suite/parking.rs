@@ -93,7 +93,7 @@ pub async fn rows_read_before_the_refusal_are_parked_too<B: Backend>() {
     until("three are parked", async || backend.parked().await.len() == 3).await;
     until("b is delivered", async || recorder.payloads().contains(&"b1".to_owned())).await;
     send(&backend, &[message("b", "b2")]).await;
-    until("and goes on", async || recorder.payloads().contains(&"b2".to_owned())).await;
+    until("b continues", async || recorder.payloads().contains(&"b2".to_owned())).await;
     assert_eq!(recorder.payloads(), ["a1", "b1", "b2"]);
     relay.stop().await;
 }

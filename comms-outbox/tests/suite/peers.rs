@@ -114,7 +114,7 @@ pub async fn a_reason_that_the_database_cannot_store_is_sanitized<B: Backend>() 
     healed.store(true, std::sync::atomic::Ordering::SeqCst);
     let before = recorder.count();
     let relay = run(backend.relay(recorder.clone()));
-    until("the topic goes on", async || recorder.payloads()[before..].iter().any(|text| text == "2")).await;
+    until("the topic continues", async || recorder.payloads()[before..].iter().any(|text| text == "2")).await;
     relay.stop().await;
     assert_eq!(recorder.payloads()[before..], ["2"]);
 }

@@ -188,10 +188,10 @@ pub async fn a_new_process_delivers_topics_that_the_old_one_did_not_name<B: Back
     };
     let old = process("old", &["orders"]);
     write(&backend, &["orders", "refunds"], 0).await;
-    until("orders flow", async || accepted.count() == 10).await;
+    until("orders are delivered", async || accepted.count() == 10).await;
     let new = process("new", &["orders", "refunds"]);
     write(&backend, &["orders", "refunds"], 10).await;
-    until("orders flow on", async || accepted.count() == 20).await;
+    until("orders continue", async || accepted.count() == 20).await;
     assert!(accepted.to("refunds").is_empty());
     old.stop().await;
     until("refunds come", async || accepted.count() == 40).await;
@@ -199,7 +199,7 @@ pub async fn a_new_process_delivers_topics_that_the_old_one_did_not_name<B: Back
     let old = process("old", &["orders"]);
     new.stop().await;
     write(&backend, &["orders", "refunds"], 20).await;
-    until("orders flow under the old one", async || accepted.count() == 50).await;
+    until("the old process delivers orders", async || accepted.count() == 50).await;
     let new = process("new", &["orders", "refunds"]);
     old.stop().await;
     until("refunds come again", async || accepted.count() == 60).await;

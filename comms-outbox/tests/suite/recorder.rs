@@ -55,7 +55,7 @@ impl Recorder {
     }
 
     /// Simulates a crash of the process: messages without a result were never sent.
-    pub fn die(&self) {
+    pub fn drop_unacknowledged(&self) {
         self.log.lock().unwrap().entries.retain(|(_, _, answered)| *answered);
     }
 
@@ -83,12 +83,12 @@ pub fn payload(message: &Message) -> String {
 #[async_trait]
 impl Publisher for Recorder {
     fn enqueue(&self, batch: &mut VecDeque<Message>) -> Acks {
-        let (mut results, mut places, mut numbers) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut results, mut permits, mut numbers) = (Vec::new(), Vec::new(), Vec::new());
         while !batch.is_empty() {
-            let Ok(place) = self.room.clone().try_acquire_owned() else { break };
+            let Ok(permit) = self.room.clone().try_acquire_owned() else { break };
             let Some(message) = batch.pop_front() else { break };
             results.push((self.judge.lock().unwrap())(&message).map(|()| Receipt::default()));
-            places.push(place);
+            permits.push(permit);
             let mut log = self.log.lock().unwrap();
             numbers.push(log.next);
             let entry = (log.next, message, self.delay.is_zero());
@@ -107,7 +107,7 @@ impl Publisher for Recorder {
                     }
                 }
             }
-            drop(places);
+            drop(permits);
             results
         });
         Box::pin(async move { answer.await.unwrap() })

@@ -39,9 +39,9 @@ async fn park<B: Backend>(backend: &B, refusals: &Refusals) {
     refusals.lock().unwrap().insert("b", missing);
 }
 
-async fn a_comes_and_b_follows<B: Backend>(backend: &B, accepted: &Accepted, refusals: &Refusals) {
+async fn release_delivers_a_and_then_b<B: Backend>(backend: &B, accepted: &Accepted, refusals: &Refusals) {
     assert_eq!(backend.release(Some("k")).await, 5);
-    until("the released message to a comes", async || accepted.to("a") == ["0"]).await;
+    until("the released message to a is delivered", async || accepted.to("a") == ["0"]).await;
     assert_eq!(accepted.to("b").len(), 0);
     refusals.lock().unwrap().clear();
     until("b is delivered", async || backend.parked().await.is_empty()).await;
@@ -56,7 +56,7 @@ pub async fn released_messages_of_a_held_topic_do_not_delay_other_topics<B: Back
     park(&backend, &refusals).await;
     send(&backend, &[message_to("b", "other", "4")]).await;
     until("b is held", async || !backend.branches().await.is_empty()).await;
-    a_comes_and_b_follows(&backend, &accepted, &refusals).await;
+    release_delivers_a_and_then_b(&backend, &accepted, &refusals).await;
     relay.stop().await;
 }
 
@@ -66,6 +66,6 @@ pub async fn released_messages_that_are_refused_do_not_delay_other_topics<B: Bac
     let (gate, refusals) = gate(&accepted);
     let relay = run(backend.relay(gate.clone()).page(2));
     park(&backend, &refusals).await;
-    a_comes_and_b_follows(&backend, &accepted, &refusals).await;
+    release_delivers_a_and_then_b(&backend, &accepted, &refusals).await;
     relay.stop().await;
 }

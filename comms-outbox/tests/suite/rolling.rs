@@ -180,7 +180,7 @@ impl<B: Backend> Run<B> {
         let distinct = ids.iter().collect::<HashSet<_>>().len();
         assert!(
             !self.clean || distinct == ids.len(),
-            "{} of {} came again, {}",
+            "{} of {} were redelivered, {}",
             ids.len() - distinct,
             ids.len(),
             about()

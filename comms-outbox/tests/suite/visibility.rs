@@ -56,7 +56,7 @@ pub async fn a_key_keeps_its_order_under_concurrent_writers<B: Backend>() {
     }
     until("all rows", async || recorder.count() >= WRITERS * EACH).await;
     relay.stop().await;
-    assert_eq!(recorder.count(), WRITERS * EACH, "without a crash nothing comes twice");
+    assert_eq!(recorder.count(), WRITERS * EACH, "without a crash no row is redelivered");
     for (key, payloads) in recorder.first_by_key() {
         let expected: Vec<_> = (1..=payloads.len()).map(|n| n.to_string()).collect();
         assert_eq!(payloads, expected, "key {key}");
