@@ -73,5 +73,5 @@ pub use unit::{
 
 /// The code of the guides compiles, and runs where it has a `main`.
 #[cfg(all(doctest, feature = "rate-limit"))]
-#[doc = include_str!("../../docs/guides/resilience.md")]
+#[doc = include_str!("../docs/resilience.md")]
 mod guides {}
