@@ -8,8 +8,9 @@ from pathlib import Path
 import rules
 from api import read
 
-# The version of rustdoc's JSON that `render` and `api` read. rustdoc_json_types has the changes between versions.
-FORMAT = 57
+# The version of rustdoc's JSON that `render` and `api` read, and a toolchain that writes it. The crate rustdoc-types
+# describes each version.
+FORMAT, TOOLCHAIN = 57, "1.95"
 CRATES = ["comms_core", "comms_grpc", "comms_kafka", "comms_outbox", "comms_ws"]
 FOREIGN = "foreign-types.txt"
 
@@ -19,8 +20,8 @@ def load(file):
     found = document["format_version"]
     if found != FORMAT:
         sys.exit(
-            f"public-api: this toolchain writes version {found} of rustdoc's JSON, and scripts/lib/public_api reads "
-            f"version {FORMAT}: adapt it and its FORMAT, or use the toolchain of rust-version in Cargo.toml"
+            f"public-api: the toolchain writes version {found} of rustdoc's JSON, but scripts/lib/public_api reads "
+            f"version {FORMAT}: use Rust {TOOLCHAIN}, or adapt render.py, api.py and FORMAT"
         )
     return read(document)
 
@@ -56,7 +57,7 @@ def main(mode, source, target):
         print(diff, end="")
         failed |= bool(diff)
     if failed:
-        print("public-api: the API is not the one in the lists. If it shall be: scripts/public-api write")
+        print("public-api: the API differs from the lists. If the change is intended: scripts/public-api write")
     exceptions = Path(target, rules.EXCEPTIONS)
     problems = rules.unexcepted(rules.findings(apis), exceptions.read_text() if exceptions.exists() else "")
     for problem in problems:

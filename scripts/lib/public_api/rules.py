@@ -62,7 +62,7 @@ def setters(api):
 def unexcepted(found, exceptions):
     """Returns the texts of the findings without an exception, and of the exceptions without a finding.
 
-    A line of `exceptions` is `RULE SUBJECT: REASON`.
+    A line of `exceptions` is `RULE SUBJECT: REASON`. The first word of a subject is enough, a struct without its fields.
     """
     excepted, problems, used = set(), set(), set()
     for line in exceptions.splitlines():
@@ -74,7 +74,8 @@ def unexcepted(found, exceptions):
             problems.add(f"{EXCEPTIONS}: this line has no reason: {line}")
     for rule, subject, text in found:
         key = f"{rule} {subject}"
-        used.add(key)
-        if key not in excepted:
+        matching = {key, f"{rule} {subject.split(' ')[0]}"} & excepted
+        used |= matching
+        if not matching:
             problems.add(f"{key}: {text}")
     return sorted(problems | {f"{EXCEPTIONS}: nothing needs this line: {key}" for key in excepted - used})
