@@ -62,7 +62,7 @@ def setters(api):
 def unexcepted(found, exceptions):
     """Returns the texts of the findings without an exception, and of the exceptions without a finding.
 
-    A line of `exceptions` is `RULE SUBJECT: REASON`. The first word of a subject is enough, a struct without its fields.
+    A line of `exceptions` is `RULE SUBJECT: REASON`. The first word of a subject is enough (a struct without fields).
     """
     excepted, problems, used = set(), set(), set()
     for line in exceptions.splitlines():
