@@ -42,7 +42,7 @@ impl Load {
                 let permit = gate.clone().acquire_owned().await.unwrap();
                 let (buyer, count) = (buyers[n % USERS].clone(), count.clone());
                 tasks.spawn(async move {
-                    let placed = buyer.insist(&format!("order-{n}"), 100 + n as i64).await;
+                    let placed = buyer.place_with_retries(&format!("order-{n}"), 100 + n as i64).await;
                     count.fetch_add(1, Ordering::SeqCst);
                     drop(permit);
                     placed.order_id
@@ -80,7 +80,7 @@ impl Load {
         self.task.is_finished()
     }
 
-    /// Waits for the last acknowledgement, then for the books, counts, prints and judges.
+    /// Waits for the last acknowledgement, then for the databases, counts, prints and judges.
     pub(crate) async fn judge(self, marketplace: &Marketplace, what: &str, disasters: usize) {
         let placed =
             tokio::time::timeout(Duration::from_secs(300), self.task).await.expect("acknowledged in time");
@@ -90,9 +90,9 @@ impl Load {
         marketplace.settled(orders, Duration::from_secs(180)).await;
         // What a redelivery would do twice it has done by then.
         tokio::time::sleep(Duration::from_secs(3)).await;
-        let counts = marketplace.books.counts().await.unwrap();
+        let counts = marketplace.databases.counts().await.unwrap();
         println!("{what}: {disasters} times, {orders} orders acknowledged: {counts:?}");
-        assert_eq!(counts.orders, orders, "orders in the books");
+        assert_eq!(counts.orders, orders, "orders in the databases");
         assert_eq!(counts.paid, orders, "acknowledged orders that reached PAID");
         assert_eq!(counts.payments, orders, "payments");
         assert_eq!(counts.charges, orders, "charges");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     load::Load,
-    support::{Marketplace, Shape},
+    support::{Deployment, Marketplace},
 };
 
 const ORDERS: usize = 1_000;
@@ -13,17 +13,17 @@ const KILLS: usize = 20;
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "kills processes for a minute; run scripts/test"]
 async fn chaos_processes_killed_embedded() {
-    killed_in_a_loop(Shape::Embedded).await;
+    killed_in_a_loop(Deployment::Embedded).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL and Apache Kafka; run scripts/test"]
 async fn chaos_processes_killed_full_by_role() {
-    killed_in_a_loop(Shape::FullByRole).await;
+    killed_in_a_loop(Deployment::FullByRole).await;
 }
 
-async fn killed_in_a_loop(shape: Shape) {
-    let mut marketplace = Marketplace::start(shape).await;
+async fn killed_in_a_loop(deployment: Deployment) {
+    let mut marketplace = Marketplace::start(deployment).await;
     let load = Load::start(&marketplace, ORDERS, Duration::from_millis(30));
     let mut kills = 0;
     // Each process in its turn, at moments that fall anywhere in its work; until the load is through,
@@ -40,5 +40,5 @@ async fn killed_in_a_loop(shape: Shape) {
         }
     }
     marketplace.ready().await;
-    load.judge(&marketplace, &format!("{shape:?}, processes killed"), kills).await;
+    load.judge(&marketplace, &format!("{deployment:?}, processes killed"), kills).await;
 }

@@ -11,7 +11,7 @@ use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
     load::Load,
-    support::{Books, Marketplace, Shape, eventually, server},
+    support::{Databases, Deployment, Marketplace, eventually, server},
 };
 
 /// The lease of the system's own relays is 1.5 s in these tests.
@@ -34,7 +34,9 @@ struct Release {
 
 impl Release {
     async fn start(marketplace: &Marketplace, destinations: &'static [&'static str]) -> Self {
-        let Books::Postgres(url) = &marketplace.books else { panic!("a database that processes share") };
+        let Databases::Postgres(url) = &marketplace.databases else {
+            panic!("a database that processes share")
+        };
         let pool = PgPoolOptions::new().max_connections(4).connect(url).await.unwrap();
         let kafka = KafkaConfig::new(server("COMMS_TEST_KAFKA_BROKERS"));
         let inner = Arc::new(KafkaPublisher::new(&kafka, Clock::system()).unwrap());
@@ -69,7 +71,7 @@ impl Release {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL and Apache Kafka; run scripts/test"]
 async fn chaos_destinations_change_while_it_runs() {
-    let mut marketplace = Marketplace::start(Shape::Full).await;
+    let mut marketplace = Marketplace::start(Deployment::Full).await;
     let load = Load::start(&marketplace, 250, Duration::from_millis(60));
     let mut changes = 0;
     while !load.is_finished() || changes < RELEASES.len() {
@@ -80,7 +82,7 @@ async fn chaos_destinations_change_while_it_runs() {
         marketplace.processes[0].spawn();
         tokio::time::sleep(Duration::from_secs(3)).await;
         let owned = "SELECT COUNT(*) FROM {s}.comms_outbox_cursor WHERE owner = 'another release'";
-        let taken = marketplace.books.number("order_service", owned).await.unwrap();
+        let taken = marketplace.databases.number("order_service", owned).await.unwrap();
         assert_eq!(taken, 1, "the other release carries what is placed meanwhile");
         release.stop().await;
         // The system takes the leases, with the destinations that the other release set apart.
@@ -91,7 +93,7 @@ async fn chaos_destinations_change_while_it_runs() {
     for service in ["order_service", "payment_service"] {
         let apart = "SELECT COUNT(*) FROM {s}.comms_outbox_branch WHERE relay = 'kafka'";
         eventually("every destination is at its relay's position", Duration::from_secs(60), async || {
-            (marketplace.books.number(service, apart).await.ok()? == 0).then_some(())
+            (marketplace.databases.number(service, apart).await.ok()? == 0).then_some(())
         })
         .await;
     }

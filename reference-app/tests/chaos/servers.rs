@@ -6,7 +6,7 @@ use sqlx::{Connection, PgConnection};
 
 use crate::{
     load::Load,
-    support::{Marketplace, Shape, server},
+    support::{Deployment, Marketplace, server},
 };
 
 const CRASHES: usize = 4;
@@ -22,7 +22,7 @@ async fn services(verb: &'static str, name: &'static str) {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL and Apache Kafka; run scripts/test"]
 async fn chaos_broker_killed() {
-    let marketplace = Marketplace::start(Shape::Full).await;
+    let marketplace = Marketplace::start(Deployment::Full).await;
     // Forty seconds: a broker takes up to fifteen to come back, and several kills are to fall into it.
     let load = Load::start(&marketplace, 800, Duration::from_millis(50));
     let mut kills = 0;
@@ -50,7 +50,7 @@ async fn chaos_database_crashed_after_idle_phases() {
         // Several crashes in a minute: a breaker that stays open for longer would keep orders out of the next one.
         ("COMMS_POLICIES__ORDER__BREAKER__OPEN_LIMIT", "2s"),
     ];
-    let marketplace = Marketplace::start_with(Shape::Full, &few).await;
+    let marketplace = Marketplace::start_with(Deployment::Full, &few).await;
     let load = Load::start(&marketplace, 500, Duration::from_millis(40));
     for crashes in 0..CRASHES {
         load.progress(60).await;

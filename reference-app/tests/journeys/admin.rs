@@ -4,8 +4,8 @@ use reqwest::{Method, RequestBuilder, StatusCode, header};
 use serde_json::Value;
 
 use crate::{
-    road::Road,
-    support::{Marketplace, Process, Shape},
+    support::{Deployment, Marketplace, Process},
+    tcp_proxy::TcpProxy,
 };
 
 const OPEN: &str = "/policies/order/breaker/open";
@@ -22,10 +22,10 @@ async fn breaker(base: &str) -> String {
 
 #[tokio::test]
 async fn a_change_through_a_tcp_relay_needs_the_token_embedded() {
-    let mut marketplace = Marketplace::start(Shape::Embedded).await;
+    let mut marketplace = Marketplace::start(Deployment::Embedded).await;
     let admin = marketplace.processes[0].admin_url("");
-    let road = Road::open_to(admin.strip_prefix("http://").unwrap().parse().unwrap()).await;
-    let (base, token) = (road.url(), marketplace.admin_token());
+    let proxy = TcpProxy::to(admin.strip_prefix("http://").unwrap().parse().unwrap()).await;
+    let (base, token) = (proxy.url(), marketplace.admin_token());
     for url in [format!("{base}{OPEN}"), format!("{admin}{OPEN}")] {
         let bare = post(&url).send().await.unwrap();
         assert_eq!(
@@ -76,7 +76,7 @@ async fn a_configured_token_is_the_only_one_embedded() {
     let file = dir.path().join("token");
     std::fs::write(&file, "a-token-of-the-operators\n").unwrap();
     let more = [("COMMS_ADMIN__TOKEN_FILE", file.to_str().unwrap())];
-    let marketplace = Marketplace::start_with(Shape::Embedded, &more).await;
+    let marketplace = Marketplace::start_with(Deployment::Embedded, &more).await;
     assert!(!marketplace.data_dir().join("admin-token").exists());
     let url = marketplace.processes[0].admin_url(OPEN);
     for (token, status) in [("a-token-of-the-operator", 401), ("a-token-of-the-operators", 200)] {
@@ -112,7 +112,7 @@ fn a_token_in_the_place_of_its_file_is_not_repeated() {
 #[tokio::test]
 #[ignore = "needs PostgreSQL and Apache Kafka; run scripts/test"]
 async fn without_a_token_nothing_can_be_changed_full() {
-    let marketplace = Marketplace::start(Shape::Full).await;
+    let marketplace = Marketplace::start(Deployment::Full).await;
     let base = marketplace.processes[0].admin_url("");
     let refused = post(&format!("{base}{OPEN}")).bearer_auth("0".repeat(64)).send().await.unwrap();
     assert_eq!(refused.status(), StatusCode::FORBIDDEN);

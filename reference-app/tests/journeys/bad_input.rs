@@ -6,11 +6,11 @@ use comms_core::Clock;
 use reference_app::platform::{config::Auth, identity::DevIssuer};
 use serde_json::Value;
 
-use crate::support::{Buyer, Marketplace, Shape};
+use crate::support::{Buyer, Deployment, Marketplace};
 
 #[tokio::test]
 async fn every_wrong_request_gets_its_own_problem() {
-    let marketplace = Marketplace::start(Shape::Embedded).await;
+    let marketplace = Marketplace::start(Deployment::Embedded).await;
     let ann = marketplace.buyer("ann");
     let good = Buyer::body(100).to_string();
     let long_key = "k".repeat(256);
@@ -83,7 +83,7 @@ async fn every_wrong_request_gets_its_own_problem() {
         assert_eq!(problem["trace_id"], trace_id.as_str(), "{what}");
         assert!(problem["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{what}: {problem}");
     }
-    let counts = marketplace.books.counts().await.unwrap();
+    let counts = marketplace.databases.counts().await.unwrap();
     assert_eq!(counts.orders, 0, "nothing of it came through");
     for path in ["/v1/orders/%ff", "/v1/orders/%00", "/v1/orders/nonsense", "/nowhere"] {
         let response = ann.get(path).await.unwrap();
@@ -95,7 +95,7 @@ async fn every_wrong_request_gets_its_own_problem() {
 
 #[tokio::test]
 async fn a_token_must_be_there_in_time_and_rightly_signed() {
-    let marketplace = Marketplace::start(Shape::Embedded).await;
+    let marketplace = Marketplace::start(Deployment::Embedded).await;
     let elsewhere = tempfile::tempdir().unwrap();
     let auth = Auth {
         issuer: "tests".into(),

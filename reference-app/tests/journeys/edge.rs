@@ -6,7 +6,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::support::{Buyer, Marketplace, Shape};
+use crate::support::{Buyer, Deployment, Marketplace};
 
 struct Answer {
     status: u16,
@@ -60,7 +60,7 @@ async fn raw(url: &str, request: &str) -> Answer {
 
 #[tokio::test]
 async fn the_head_of_a_request_is_checked_on_every_listener() {
-    let marketplace = Marketplace::start(Shape::Embedded).await;
+    let marketplace = Marketplace::start(Deployment::Embedded).await;
     let long = "x".repeat(9 * 1024);
     let large = "x".repeat(17 * 1024);
     let get = |path: &str, headers: &str| format!("GET {path} HTTP/1.1\r\nhost: a\r\n{headers}\r\n");
@@ -99,7 +99,7 @@ async fn the_head_of_a_request_is_checked_on_every_listener() {
 
 #[tokio::test]
 async fn a_handshake_that_is_refused_is_a_problem() {
-    let marketplace = Marketplace::start(Shape::Embedded).await;
+    let marketplace = Marketplace::start(Deployment::Embedded).await;
     let ann = marketplace.buyer("ann");
     let token = format!("authorization: Bearer {}\r\n", ann.token);
     let upgrade = "connection: Upgrade\r\nupgrade: websocket\r\n";
@@ -140,7 +140,7 @@ async fn a_handshake_that_is_refused_is_a_problem() {
 
 #[tokio::test]
 async fn every_error_of_a_body_has_its_pointer() {
-    let marketplace = Marketplace::start(Shape::Embedded).await;
+    let marketplace = Marketplace::start(Deployment::Embedded).await;
     let ann = marketplace.buyer("ann");
     let table: [(&str, &[(&str, &str)]); 10] = [
         (r#"["a",1,{"minor":1,"currency":"RUB"}]"#, &[("", "An object is needed")]),
@@ -190,12 +190,12 @@ async fn every_error_of_a_body_has_its_pointer() {
         let problem: Value = answer.json().await.unwrap();
         assert!(problem["detail"].as_str().is_some_and(|text| text.starts_with(place)), "{body}: {problem}");
     }
-    assert_eq!(marketplace.books.counts().await.unwrap().orders, 0);
+    assert_eq!(marketplace.databases.counts().await.unwrap().orders, 0);
 }
 
 #[tokio::test]
 async fn a_body_is_json_and_says_so() {
-    let marketplace = Marketplace::start(Shape::Embedded).await;
+    let marketplace = Marketplace::start(Deployment::Embedded).await;
     let ann = marketplace.buyer("ann");
     let body = Buyer::body(100).to_string();
     let post = |content_type: &str| {
@@ -220,7 +220,7 @@ async fn a_body_is_json_and_says_so() {
 #[tokio::test]
 async fn a_slash_at_the_end_of_a_url_is_not_doubled() {
     let url = [("COMMS_NOTIFICATION__URL", "wss://events.example/")];
-    let marketplace = Marketplace::start_with(Shape::Embedded, &url).await;
+    let marketplace = Marketplace::start_with(Deployment::Embedded, &url).await;
     let answer =
         raw(&marketplace.gateway, "GET /v1/realtime HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
     assert_eq!(answer.body["websocket"], "wss://events.example");

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 
 use crate::{
-    peer::{Mode, Peer},
-    support::{Buyer, Marketplace, Shape, eventually},
+    faulty_peer::{FaultyPeer, Mode},
+    support::{Buyer, Deployment, Marketplace, eventually},
 };
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -32,11 +32,11 @@ fn free_address() -> String {
 }
 
 /// The embedded marketplace, whose order-service finds payment-service through the peer.
-async fn behind_a_peer(mode: Mode) -> (Marketplace, Peer) {
+async fn with_faulty_payment_service(mode: Mode) -> (Marketplace, FaultyPeer) {
     let payment = free_address();
-    let peer = Peer::before(&payment, mode).await;
+    let peer = FaultyPeer::in_front_of(&payment, mode).await;
     let marketplace = Marketplace::start_with(
-        Shape::Embedded,
+        Deployment::Embedded,
         &[
             ("COMMS_PAYMENT__LISTEN", &payment),
             ("COMMS_PAYMENT__URL", peer.url()),
@@ -52,7 +52,7 @@ async fn behind_a_peer(mode: Mode) -> (Marketplace, Peer) {
 
 #[tokio::test]
 async fn a_deployment_fault_of_a_peer_holds_orders_until_it_is_repaired_embedded() {
-    let (marketplace, peer) = behind_a_peer(Mode::Right).await;
+    let (marketplace, peer) = with_faulty_payment_service(Mode::Forward).await;
     let ann = marketplace.buyer("ann");
     let mut socket = ann.socket().await;
     for (paid, mode) in [Mode::Unimplemented, Mode::Http(404), Mode::Http(401)].into_iter().enumerate() {
@@ -79,7 +79,7 @@ async fn a_deployment_fault_of_a_peer_holds_orders_until_it_is_repaired_embedded
         );
         let reason = part["reason"].as_str().unwrap();
         assert!(reason.contains("ask payment-service") && reason.contains(&placed.order_id), "{reason}");
-        assert_eq!(marketplace.books.counts().await.unwrap().payments, paid);
+        assert_eq!(marketplace.databases.counts().await.unwrap().payments, paid);
         // The relay does not stand still for a long hold: after 10 s the key waits in its table, with a time.
         if paid == 0 {
             eventually("the relay holds the key", LIMIT, async || {
@@ -92,7 +92,7 @@ async fn a_deployment_fault_of_a_peer_holds_orders_until_it_is_repaired_embedded
             .await;
         }
 
-        peer.set(Mode::Right);
+        peer.set(Mode::Forward);
         socket.until(&placed.order_id, "PAID").await;
         eventually(&format!("{mode:?}: nothing waits any more"), LIMIT, async || {
             let (_, holds) = admin(&marketplace, "/holds").await;
@@ -105,38 +105,38 @@ async fn a_deployment_fault_of_a_peer_holds_orders_until_it_is_repaired_embedded
 
 #[tokio::test]
 async fn a_payment_whose_answer_is_lost_is_made_once_embedded() {
-    let (marketplace, peer) = behind_a_peer(Mode::LosesAnswers).await;
+    let (marketplace, peer) = with_faulty_payment_service(Mode::LosesAnswers).await;
     let ann = marketplace.buyer("ann");
     let mut socket = ann.socket().await;
     let placed = ann.place("k", 100).await;
     eventually("payment-service was called twice", LIMIT, async || (peer.calls() >= 2).then_some(())).await;
-    peer.set(Mode::Right);
+    peer.set(Mode::Forward);
     socket.until(&placed.order_id, "PAID").await;
-    let counts = marketplace.books.counts().await.unwrap();
+    let counts = marketplace.databases.counts().await.unwrap();
     assert_eq!((counts.payments, counts.charges, counts.parked), (1, 1, 0));
 }
 
 #[tokio::test]
 async fn a_client_is_not_told_that_nothing_happened_when_an_answer_is_lost() {
     let order = free_address();
-    let peer = Peer::before(&order, Mode::LosesAnswers).await;
+    let peer = FaultyPeer::in_front_of(&order, Mode::LosesAnswers).await;
     let more = [("COMMS_ORDER__LISTEN", &*order), ("COMMS_ORDER__URL", peer.url())];
-    let marketplace = Marketplace::start_with(Shape::Embedded, &more).await;
+    let marketplace = Marketplace::start_with(Deployment::Embedded, &more).await;
     let ann = marketplace.buyer("ann");
     let answer = ann.post(Some("k"), Buyer::body(100).to_string()).await.unwrap();
     let (status, text) = (answer.status(), answer.text().await.unwrap());
     assert_eq!(status, 504, "{text}");
     assert!(!text.to_lowercase().contains("nothing happened") && !text.contains("upstream"), "{text}");
     assert!(peer.calls() >= 2, "the call carries a key, so the gateway repeats it");
-    peer.set(Mode::Right);
+    peer.set(Mode::Forward);
     let placed = ann.place("k", 100).await;
     assert!(placed.replayed, "the first attempt placed the order");
-    assert_eq!(marketplace.books.counts().await.unwrap().orders, 1);
+    assert_eq!(marketplace.databases.counts().await.unwrap().orders, 1);
 }
 
 #[tokio::test]
 async fn a_corrupt_row_parks_its_order_alone_and_goes_on_once_it_is_repaired_embedded() {
-    let (mut marketplace, peer) = behind_a_peer(Mode::Unimplemented).await;
+    let (mut marketplace, peer) = with_faulty_payment_service(Mode::Unimplemented).await;
     let ann = marketplace.buyer("ann");
     let mut socket = ann.socket().await;
     let bad = ann.place("bad", 100).await;
@@ -145,7 +145,7 @@ async fn a_corrupt_row_parks_its_order_alone_and_goes_on_once_it_is_repaired_emb
     let mut orders = SqliteConnection::connect_with(&options).await.unwrap();
     let corrupt = "UPDATE orders SET status = 'LOST' WHERE order_id = $1";
     sqlx::query(corrupt).bind(&bad.order_id).execute(&mut orders).await.unwrap();
-    peer.set(Mode::Right);
+    peer.set(Mode::Forward);
 
     let parked = eventually("the order's payment is parked", LIMIT, async || {
         let (_, holds) = admin(&marketplace, "/holds").await;

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::{Marketplace, Process, Shape, eventually, server};
+use crate::support::{Deployment, Marketplace, Process, eventually, server};
 
 /// Runs a printed block in a shell of its own, as a new terminal.
 fn shell(script: &str) -> Command {
@@ -58,7 +58,8 @@ async fn follow(process: &Process, before: &str) {
 #[tokio::test]
 async fn the_printed_lines_place_an_order_and_show_it_in_any_terminal_embedded() {
     // Without a configured key: the development issuer is there.
-    let marketplace = Marketplace::start_with(Shape::Embedded, &[("COMMS_AUTH__PUBLIC_KEY_FILE", "")]).await;
+    let marketplace =
+        Marketplace::start_with(Deployment::Embedded, &[("COMMS_AUTH__PUBLIC_KEY_FILE", "")]).await;
     follow(&marketplace.processes[0], "").await;
 }
 
@@ -101,6 +102,6 @@ async fn the_profile_full_is_followed_from_the_issuer_to_a_paid_order_full() {
     let variables = ["COMMS_AUTH__ISSUER", "COMMS_AUTH__AUDIENCE", "COMMS_AUTH__PUBLIC_KEY_FILE"];
     let values = variables.map(|name| (name, value(name)));
     let more: Vec<(&str, &str)> = values.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let marketplace = Marketplace::start_with(Shape::Full, &more).await;
+    let marketplace = Marketplace::start_with(Deployment::Full, &more).await;
     follow(&marketplace.processes[0], &exports).await;
 }

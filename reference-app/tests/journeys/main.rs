@@ -1,4 +1,4 @@
-//! An order's journey, from the click to the socket: the same test in every shape of the system.
+//! An order's journey, from the click to the socket: the same test in every deployment of the system.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
 
 #[path = "../support/mod.rs"]
@@ -6,21 +6,21 @@ mod support;
 
 mod added;
 mod admin;
-mod away;
 mod bad_input;
 mod dev_token;
 mod edge;
-mod ends;
 mod faults;
+mod faulty_peer;
 mod first_use;
 mod hostile;
 mod metrics;
 mod order;
 mod orders_list;
 mod page;
-mod peer;
+mod peer_outage;
 mod poison;
-mod road;
+mod server_outage;
+mod shutdown;
 mod sockets;
 mod start;
-mod waiting;
+mod tcp_proxy;

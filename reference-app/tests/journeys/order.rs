@@ -4,28 +4,28 @@ use serde_json::Value;
 
 use crate::{
     metrics,
-    support::{Buyer, Marketplace, Shape},
+    support::{Buyer, Deployment, Marketplace},
 };
 
 #[tokio::test]
 async fn an_order_reaches_the_buyers_socket_embedded() {
-    journey(Shape::Embedded).await;
+    journey(Deployment::Embedded).await;
 }
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL and Apache Kafka; run scripts/test"]
 async fn an_order_reaches_the_buyers_socket_full() {
-    journey(Shape::Full).await;
+    journey(Deployment::Full).await;
 }
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL and Apache Kafka; run scripts/test"]
 async fn an_order_reaches_the_buyers_socket_full_by_role() {
-    journey(Shape::FullByRole).await;
+    journey(Deployment::FullByRole).await;
 }
 
-async fn journey(shape: Shape) {
-    let mut marketplace = Marketplace::start(shape).await;
+async fn journey(deployment: Deployment) {
+    let mut marketplace = Marketplace::start(deployment).await;
     let (ann, bob) = (marketplace.buyer("ann"), marketplace.buyer("bob"));
     let (mut anns, mut bobs) = (ann.socket().await, bob.socket().await);
 

@@ -3,21 +3,21 @@
 use reqwest::StatusCode;
 use serde_json::Value;
 
-use crate::support::{Buyer, Marketplace, Shape};
+use crate::support::{Buyer, Deployment, Marketplace};
 
 #[tokio::test]
 async fn orders_are_listed_newest_first_and_by_pages_embedded() {
-    listing(Shape::Embedded).await;
+    listing(Deployment::Embedded).await;
 }
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL and Apache Kafka; run scripts/test"]
 async fn orders_are_listed_newest_first_and_by_pages_full() {
-    listing(Shape::Full).await;
+    listing(Deployment::Full).await;
 }
 
-async fn listing(shape: Shape) {
-    let marketplace = Marketplace::start(shape).await;
+async fn listing(deployment: Deployment) {
+    let marketplace = Marketplace::start(deployment).await;
     let (ann, bob) = (marketplace.buyer("ann"), marketplace.buyer("bob"));
     assert_eq!(page(&ann, "").await, (vec![], None), "no orders, no next page");
 

@@ -10,12 +10,12 @@ use reference_app::contracts::{Money, OrderStatusChanged, PaymentStatus, Payment
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::sync::mpsc;
 
-use crate::support::{Marketplace, Shape, eventually, server};
+use crate::support::{Deployment, Marketplace, eventually, server};
 
 /// Without a broker: a row that no consumer can decode parks its key at each of them, and other keys flow.
 #[tokio::test]
 async fn an_undecodable_event_is_parked_embedded() {
-    let marketplace = Marketplace::start(Shape::Embedded).await;
+    let marketplace = Marketplace::start(Deployment::Embedded).await;
     let ann = marketplace.buyer("ann");
     let mut socket = ann.socket().await;
 
@@ -36,7 +36,7 @@ async fn an_undecodable_event_is_parked_embedded() {
 
     let parked = "SELECT COUNT(*) FROM {s}.comms_outbox_parked WHERE error LIKE '%decode%'";
     eventually("both groups parked it", Duration::from_secs(20), async || {
-        (marketplace.books.number("order_service", parked).await.ok()? == 2).then_some(())
+        (marketplace.databases.number("order_service", parked).await.ok()? == 2).then_some(())
     })
     .await;
     let second = ann.place("k2", 100).await;
@@ -47,7 +47,7 @@ async fn an_undecodable_event_is_parked_embedded() {
 #[tokio::test]
 #[ignore = "needs PostgreSQL and Apache Kafka; run scripts/test"]
 async fn an_undecodable_record_is_a_dead_letter_full() {
-    let marketplace = Marketplace::start(Shape::Full).await;
+    let marketplace = Marketplace::start(Deployment::Full).await;
     let mut letters = DeadLetters::listen(&marketplace, OrderStatusChanged::TYPE);
     let topic = format!("{}{}", marketplace.prefix, OrderStatusChanged::TYPE);
     let kafka = KafkaConfig::new(server("COMMS_TEST_KAFKA_BROKERS"));
@@ -95,7 +95,7 @@ async fn an_undecodable_record_is_a_dead_letter_full() {
 #[ignore = "needs PostgreSQL and Apache Kafka; run scripts/test"]
 async fn what_is_never_found_is_a_dead_letter_after_all_attempts_full() {
     let few = [("COMMS_CONSUMER__ATTEMPTS", "3"), ("COMMS_CONSUMER__BACKOFF", "50ms")];
-    let marketplace = Marketplace::start_with(Shape::FullByRole, &few).await;
+    let marketplace = Marketplace::start_with(Deployment::FullByRole, &few).await;
     let mut letters = DeadLetters::listen(&marketplace, PaymentStatusChanged::TYPE);
     let kafka = KafkaConfig::new(server("COMMS_TEST_KAFKA_BROKERS"));
     let publisher = KafkaPublisher::new(&kafka, Clock::system()).unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use comms_core::Clock;
 use reference_app::platform::{config::Auth, identity::DevIssuer};
 
-use crate::support::{Buyer, Marketplace, Shape};
+use crate::support::{Buyer, Deployment, Marketplace};
 
 /// A buyer whose token ended `ago`.
 fn late(marketplace: &Marketplace, ago: Duration) -> Buyer {
@@ -24,7 +24,8 @@ fn late(marketplace: &Marketplace, ago: Duration) -> Buyer {
 
 #[tokio::test]
 async fn a_socket_ends_with_its_token() {
-    let marketplace = Marketplace::start_with(Shape::Embedded, &[("COMMS_AUTH__CLOCK_SKEW", "0s")]).await;
+    let marketplace =
+        Marketplace::start_with(Deployment::Embedded, &[("COMMS_AUTH__CLOCK_SKEW", "0s")]).await;
     let token = marketplace.token("ann", Duration::from_secs(2));
     let mut socket = marketplace.buyer("ann").try_socket(Some(&token)).await.unwrap();
     assert_eq!(socket.close_code().await, Some(4401), "closed when the token expired");
@@ -32,7 +33,7 @@ async fn a_socket_ends_with_its_token() {
 
 #[tokio::test]
 async fn a_token_within_the_skew_opens_requests_and_sockets_alike() {
-    let marketplace = Marketplace::start(Shape::Embedded).await;
+    let marketplace = Marketplace::start(Deployment::Embedded).await;
     let ann = late(&marketplace, Duration::from_secs(10));
     let mut socket = ann.socket().await;
     let placed = ann.place("k", 100).await;
@@ -43,7 +44,8 @@ async fn a_token_within_the_skew_opens_requests_and_sockets_alike() {
 
 #[tokio::test]
 async fn a_session_ends_with_the_skew_that_is_configured() {
-    let marketplace = Marketplace::start_with(Shape::Embedded, &[("COMMS_AUTH__CLOCK_SKEW", "15s")]).await;
+    let marketplace =
+        Marketplace::start_with(Deployment::Embedded, &[("COMMS_AUTH__CLOCK_SKEW", "15s")]).await;
     let ann = late(&marketplace, Duration::from_secs(11));
     let mut socket = ann.socket().await;
     assert_eq!(ann.get("/v1/orders/none").await.unwrap().status(), 404, "accepted");

@@ -2,7 +2,7 @@
 
 use std::{net::TcpListener, process::Output, time::Duration};
 
-use crate::support::{Marketplace, Process, Shape, free_listeners};
+use crate::support::{Deployment, Marketplace, Process, free_listeners};
 
 fn run(args: &[&str], env: &[(&str, String)]) -> Output {
     let dir = tempfile::tempdir().unwrap();
@@ -94,7 +94,7 @@ fn a_data_directory_that_cannot_be_written_ends_the_start_with_the_way_out() {
 
 #[tokio::test]
 async fn a_data_directory_in_use_is_refused() {
-    let marketplace = Marketplace::start(Shape::Embedded).await;
+    let marketplace = Marketplace::start(Deployment::Embedded).await;
     let dir = marketplace.data_dir().display().to_string();
     let output = run_anywhere(&["--data-dir", &dir], &[]);
     refused(&["in use by another process", "--data-dir"], &output);
@@ -103,7 +103,8 @@ async fn a_data_directory_in_use_is_refused() {
 /// The leases of a killed process are its own: the data directory is locked by one process.
 #[tokio::test]
 async fn a_process_that_was_killed_takes_its_leases_again_at_once_embedded() {
-    let mut marketplace = Marketplace::start_with(Shape::Embedded, &[("COMMS_RELAY__LEASE", "60s")]).await;
+    let mut marketplace =
+        Marketplace::start_with(Deployment::Embedded, &[("COMMS_RELAY__LEASE", "60s")]).await;
     let ann = marketplace.buyer("ann");
     ann.place("first", 100).await;
     marketplace.settled(1, Duration::from_secs(20)).await;
@@ -111,7 +112,7 @@ async fn a_process_that_was_killed_takes_its_leases_again_at_once_embedded() {
     marketplace.processes[0].kill();
     marketplace.processes[0].spawn();
     marketplace.ready().await;
-    ann.insist("just after", 100).await;
+    ann.place_with_retries("just after", 100).await;
     // Far below the lease.
     marketplace.settled(3, Duration::from_secs(20)).await;
 }

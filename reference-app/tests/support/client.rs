@@ -68,7 +68,7 @@ impl Buyer {
 
     /// Until it is acknowledged, under the same key, as a careful client does: through kills, outages and
     /// lost answers. A refusal that is not about the moment fails the test.
-    pub async fn insist(&self, key: &str, minor: i64) -> Placed {
+    pub async fn place_with_retries(&self, key: &str, minor: i64) -> Placed {
         for _ in 0..1_200 {
             if let Ok(response) = self.post(Some(key), Self::body(minor).to_string()).await {
                 match response.status() {

@@ -2,15 +2,15 @@
 #![allow(dead_code, unreachable_pub, reason = "each test target uses its part")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
 
-mod books;
 mod client;
+mod databases;
+mod marketplace;
 mod process;
-mod shape;
 
-pub use books::Books;
 pub use client::Buyer;
+pub use databases::Databases;
+pub use marketplace::{Deployment, Marketplace};
 pub use process::Process;
-pub use shape::{Marketplace, Shape};
 
 use std::time::Duration;
 

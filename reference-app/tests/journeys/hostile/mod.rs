@@ -1,16 +1,16 @@
 //! Hostile peers against every listener of a real process, and ordinary clients beside them.
 
-mod ends;
-mod many;
-mod peers;
-mod reads;
-mod silence;
+mod attacks;
+mod connections;
+mod shutdown;
+mod slow_readers;
+mod slow_senders;
 
 use std::{net::SocketAddr, time::Duration};
 
 use comms_core::Clock;
 
-use crate::support::{Marketplace, Shape};
+use crate::support::{Deployment, Marketplace};
 
 /// The limit of heads, of silence between requests and of progress in these tests.
 const LIMIT: &str = "1s";
@@ -49,7 +49,7 @@ impl Attacked {
         env.extend([("COMMS_ORDER__URL", &*urls[0]), ("COMMS_PAYMENT__URL", &*urls[1])]);
         env.push(("COMMS_LOG__FILTER", "warn"));
         env.extend(settings);
-        let marketplace = Marketplace::start_with(Shape::Embedded, &env).await;
+        let marketplace = Marketplace::start_with(Deployment::Embedded, &env).await;
         let host = |url: &str| url.split_once("://").unwrap().1.parse().unwrap();
         let admin = marketplace.processes[0].admin_url("");
         let get = |name, url: &str, path| Target { name, address: host(url), request: Request::Get(path) };
@@ -82,7 +82,7 @@ impl Attacked {
     async fn serves(&self, key: &str) {
         let ann = self.marketplace.buyer("ann");
         let mut socket = ann.socket().await;
-        let placed = ann.insist(key, 100).await;
+        let placed = ann.place_with_retries(key, 100).await;
         socket.until(&placed.order_id, "PAID").await;
     }
 }

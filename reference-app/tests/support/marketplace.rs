@@ -1,4 +1,4 @@
-//! The three shapes in which the same marketplace runs.
+//! The three deployments in which the same marketplace runs.
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -14,10 +14,10 @@ use reference_app::{
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use tempfile::TempDir;
 
-use super::{Books, Buyer, Process, eventually, server};
+use super::{Buyer, Databases, Process, eventually, server};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shape {
+pub enum Deployment {
     /// One process, SQLite, delivery by the relay.
     Embedded,
     /// One process, PostgreSQL and Kafka.
@@ -27,11 +27,11 @@ pub enum Shape {
 }
 
 pub struct Marketplace {
-    pub shape: Shape,
+    pub deployment: Deployment,
     pub processes: Vec<Process>,
     pub gateway: String,
     pub socket: String,
-    pub books: Books,
+    pub databases: Databases,
     /// What stands before its topics and groups on the cluster.
     pub prefix: String,
     issuer: DevIssuer,
@@ -40,24 +40,28 @@ pub struct Marketplace {
 
 impl Marketplace {
     /// Starts it, with databases and topics of its own, and waits until it is ready.
-    pub async fn start(shape: Shape) -> Self {
-        Self::start_with(shape, &[]).await
+    pub async fn start(deployment: Deployment) -> Self {
+        Self::start_with(deployment, &[]).await
     }
 
     /// The same with more environment variables, which have the last word; an empty one takes the variable away.
-    pub async fn start_with(shape: Shape, more: &[(&str, &str)]) -> Self {
-        let mut marketplace = Self::spawn_with(shape, more).await;
+    pub async fn start_with(deployment: Deployment, more: &[(&str, &str)]) -> Self {
+        let mut marketplace = Self::spawn_with(deployment, more).await;
         marketplace.ready().await;
         marketplace
     }
 
     /// The same without waiting until it is ready.
-    pub async fn spawn_with(shape: Shape, more: &[(&str, &str)]) -> Self {
-        Self::spawn_via(shape, None, more).await
+    pub async fn spawn_with(deployment: Deployment, more: &[(&str, &str)]) -> Self {
+        Self::spawn_via(deployment, None, more).await
     }
 
     /// The same with PostgreSQL at another address for the processes.
-    pub async fn spawn_via(shape: Shape, postgres: Option<SocketAddr>, more: &[(&str, &str)]) -> Self {
+    pub async fn spawn_via(
+        deployment: Deployment,
+        postgres: Option<SocketAddr>,
+        more: &[(&str, &str)],
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let auth = Auth {
             issuer: "tests".into(),
@@ -69,9 +73,9 @@ impl Marketplace {
         let mut env = environment(&dir, &issuer);
         let name = format!("t_{}", Clock::system().uuid_v7().simple());
         let prefix = format!("{name}.");
-        let books = match shape {
-            Shape::Embedded => Books::sqlite(dir.path().join("data")),
-            Shape::Full | Shape::FullByRole => {
+        let databases = match deployment {
+            Deployment::Embedded => Databases::sqlite(dir.path().join("data")),
+            Deployment::Full | Deployment::FullByRole => {
                 let url = create_database(&name).await;
                 env.extend([
                     ("COMMS_DATABASE__URL".into(), postgres.map_or_else(|| url.clone(), |at| via(&url, at))),
@@ -79,7 +83,7 @@ impl Marketplace {
                     ("COMMS_KAFKA__PREFIX".into(), prefix.clone()),
                     ("COMMS_KAFKA__REPLICATION_FACTOR".into(), "1".into()),
                 ]);
-                Books::postgres(url)
+                Databases::postgres(url)
             }
         };
         env.retain(|(name, _)| !more.contains(&(name, "")));
@@ -93,11 +97,11 @@ impl Marketplace {
             address(service, *port).unwrap()
         };
         let mut marketplace = Self {
-            shape,
-            processes: processes(shape, &dir, listeners, admins, &env),
+            deployment,
+            processes: processes(deployment, &dir, listeners, admins, &env),
             gateway: url("gateway"),
             socket: url("notification"),
-            books,
+            databases,
             prefix,
             issuer,
             dir,
@@ -114,7 +118,7 @@ impl Marketplace {
         }
     }
 
-    /// The process of `role`: in [`Shape::FullByRole`].
+    /// The process of `role`: in [`Deployment::FullByRole`].
     pub fn process(&self, role: &str) -> &Process {
         self.processes.iter().find(|process| process.name == role).unwrap()
     }
@@ -148,10 +152,10 @@ impl Marketplace {
         Buyer::new(user, self.token(user, Duration::from_secs(3_600)), &self.gateway, &self.socket)
     }
 
-    /// Everything that was asked of it is in the books.
+    /// Everything that was asked of it is in the databases.
     pub async fn settled(&self, orders: usize, limit: Duration) {
         eventually(&format!("{orders} orders are PAID and their buyers told"), limit, async || {
-            let counts = self.books.counts().await.ok()?;
+            let counts = self.databases.counts().await.ok()?;
             (counts.paid >= orders && counts.notifications >= 2 * orders).then_some(())
         })
         .await;
@@ -170,7 +174,7 @@ fn environment(dir: &TempDir, issuer: &DevIssuer) -> Vec<(String, String)> {
 }
 
 fn processes(
-    shape: Shape,
+    deployment: Deployment,
     dir: &TempDir,
     listeners: &[u16],
     admins: &[u16],
@@ -191,10 +195,10 @@ fn processes(
         all.extend_from_slice(env);
         Process::new(name, dir.path(), admin, args, all)
     };
-    match shape {
-        Shape::Embedded => vec![make("all", admins[0], "data", &[])],
-        Shape::Full => vec![make("all", admins[0], "data", &["--profile", "full"])],
-        Shape::FullByRole => services::ALL
+    match deployment {
+        Deployment::Embedded => vec![make("all", admins[0], "data", &[])],
+        Deployment::Full => vec![make("all", admins[0], "data", &["--profile", "full"])],
+        Deployment::FullByRole => services::ALL
             .iter()
             .map(|service| service.name)
             .zip(admins)

@@ -21,7 +21,7 @@ use tonic::{
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Mode {
     /// As the service behind it does.
-    Right,
+    Forward,
     /// As a server without the method.
     Unimplemented,
     /// As a proxy that does not reach the service.
@@ -31,7 +31,7 @@ pub(crate) enum Mode {
 }
 
 #[derive(Clone)]
-pub(crate) struct Peer(Arc<Inner>);
+pub(crate) struct FaultyPeer(Arc<Inner>);
 
 struct Inner {
     url: String,
@@ -40,9 +40,9 @@ struct Inner {
     calls: AtomicUsize,
 }
 
-impl Peer {
+impl FaultyPeer {
     /// A peer in front of the service at `address`, which need not be there yet.
-    pub(crate) async fn before(address: &str, mode: Mode) -> Self {
+    pub(crate) async fn in_front_of(address: &str, mode: Mode) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let service = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
@@ -75,10 +75,10 @@ impl Peer {
     }
 }
 
-async fn answer(State(peer): State<Peer>, request: Request) -> Response {
+async fn answer(State(peer): State<FaultyPeer>, request: Request) -> Response {
     let mode = *peer.0.mode.lock().unwrap();
     let answer = match mode {
-        Mode::Right => peer.forward(request).await,
+        Mode::Forward => peer.forward(request).await,
         Mode::Unimplemented => status(12, "unknown service"),
         Mode::Http(code) => (StatusCode::from_u16(code).unwrap(), "<html>a proxy</html>").into_response(),
         Mode::LosesAnswers => {

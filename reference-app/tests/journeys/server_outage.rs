@@ -8,8 +8,8 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    road::Road,
-    support::{Buyer, Marketplace, Process, Shape, eventually, free_listeners, server},
+    support::{Buyer, Deployment, Marketplace, Process, eventually, free_listeners, server},
+    tcp_proxy::TcpProxy,
 };
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -50,9 +50,9 @@ async fn status_of_an_order(buyer: &Buyer) -> u16 {
 #[tokio::test]
 #[ignore = "needs PostgreSQL and Apache Kafka; run scripts/test"]
 async fn roles_wait_for_a_database_that_is_away_full_by_role() {
-    let mut road = Road::open_to(address(&server("COMMS_TEST_POSTGRES_URL"))).await;
-    road.close().await;
-    let mut marketplace = Marketplace::spawn_via(Shape::FullByRole, Some(road.address()), &[]).await;
+    let mut proxy = TcpProxy::to(address(&server("COMMS_TEST_POSTGRES_URL"))).await;
+    proxy.close().await;
+    let mut marketplace = Marketplace::spawn_via(Deployment::FullByRole, Some(proxy.address()), &[]).await;
     for role in DATABASES {
         let process = marketplace.process(role);
         unready(process, &format!("database {role}_service"), "Connection refused").await;
@@ -65,21 +65,21 @@ async fn roles_wait_for_a_database_that_is_away_full_by_role() {
     .await;
     assert_eq!(status_of_an_order(&ann).await, 503);
 
-    road.reopen().await;
+    proxy.reopen().await;
     marketplace.ready().await;
-    ann.insist("waits", 100).await;
+    ann.place_with_retries("waits", 100).await;
     marketplace.settled(1, LIMIT).await;
 
     // Away again while they run: unready with the reason, and live.
-    road.close().await;
+    proxy.close().await;
     for role in DATABASES {
         let process = marketplace.process(role);
         unready(process, &format!("database {role}_service"), "Connection refused").await;
         is_live(process).await;
     }
-    road.reopen().await;
+    proxy.reopen().await;
     marketplace.ready().await;
-    ann.insist("again", 100).await;
+    ann.place_with_retries("again", 100).await;
     marketplace.settled(2, LIMIT).await;
     for process in &mut marketplace.processes {
         assert!(process.terminate().await.success(), "{}", process.log());
@@ -90,11 +90,11 @@ async fn roles_wait_for_a_database_that_is_away_full_by_role() {
 #[tokio::test]
 #[ignore = "needs PostgreSQL and Apache Kafka; run scripts/test"]
 async fn roles_wait_for_a_broker_that_is_away_full_by_role() {
-    let mut road = Road::open_to(server("COMMS_TEST_KAFKA_BROKERS").parse().unwrap()).await;
-    road.close().await;
-    let bootstrap = road.address().to_string();
+    let mut proxy = TcpProxy::to(server("COMMS_TEST_KAFKA_BROKERS").parse().unwrap()).await;
+    proxy.close().await;
+    let bootstrap = proxy.address().to_string();
     let brokers = [("COMMS_KAFKA__BROKERS", &*bootstrap)];
-    let mut marketplace = Marketplace::spawn_with(Shape::FullByRole, &brokers).await;
+    let mut marketplace = Marketplace::spawn_with(Deployment::FullByRole, &brokers).await;
     for process in DATABASES.map(|role| marketplace.process(role)) {
         unready(process, "topics", "Connection refused").await;
         is_live(process).await;
@@ -105,10 +105,10 @@ async fn roles_wait_for_a_broker_that_is_away_full_by_role() {
     })
     .await;
     let ann = marketplace.buyer("ann");
-    ann.insist("while away", 100).await;
-    road.reopen().await;
+    ann.place_with_retries("while away", 100).await;
+    proxy.reopen().await;
     marketplace.ready().await;
-    ann.insist("after", 100).await;
+    ann.place_with_retries("after", 100).await;
     marketplace.settled(2, Duration::from_secs(60)).await;
 }
 

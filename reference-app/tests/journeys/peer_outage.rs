@@ -5,8 +5,8 @@ use std::{net::TcpListener, time::Duration};
 use serde_json::Value;
 
 use crate::{
-    road::Road,
-    support::{Buyer, Marketplace, Shape, eventually},
+    support::{Buyer, Deployment, Marketplace, eventually},
+    tcp_proxy::TcpProxy,
 };
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -34,12 +34,12 @@ fn free_port() -> u16 {
 #[tokio::test]
 async fn orders_wait_for_a_payment_service_that_is_away_and_none_is_lost_embedded() {
     let payment = format!("127.0.0.1:{}", free_port());
-    let mut road = Road::open_to(payment.parse().unwrap()).await;
+    let mut proxy = TcpProxy::to(payment.parse().unwrap()).await;
     let marketplace = Marketplace::start_with(
-        Shape::Embedded,
+        Deployment::Embedded,
         &[
             ("COMMS_PAYMENT__LISTEN", &payment),
-            ("COMMS_PAYMENT__URL", &road.url()),
+            ("COMMS_PAYMENT__URL", &proxy.url()),
             ("COMMS_POLICIES__PAYMENT__BREAKER__OPEN_FOR", "1s"),
             ("COMMS_POLICIES__PAYMENT__BREAKER__OPEN_LIMIT", "1s"),
             ("COMMS_CONSUMER__BACKOFF_CAP", "1s"),
@@ -53,7 +53,7 @@ async fn orders_wait_for_a_payment_service_that_is_away_and_none_is_lost_embedde
     assert_eq!(admin(&marketplace, "/readyz").await.1["status"], "ready");
     assert_eq!(breaker(&marketplace, "payment").await, "closed");
 
-    road.close().await;
+    proxy.close().await;
     for n in 0..10 {
         ann.place(&format!("away-{n}"), 100).await;
     }
@@ -78,10 +78,10 @@ async fn orders_wait_for_a_payment_service_that_is_away_and_none_is_lost_embedde
         (transitions(&marketplace, "half_open").await >= 2).then_some(())
     })
     .await;
-    let waiting = marketplace.books.counts().await.unwrap();
+    let waiting = marketplace.databases.counts().await.unwrap();
     assert_eq!((waiting.orders, waiting.paid, waiting.payments, waiting.parked), (12, 1, 1, 0));
 
-    road.reopen().await;
+    proxy.reopen().await;
     marketplace.settled(12, LIMIT).await;
     eventually("the breaker is closed by its probes", LIMIT, async || {
         (breaker(&marketplace, "payment").await == "closed").then_some(())
@@ -90,7 +90,7 @@ async fn orders_wait_for_a_payment_service_that_is_away_and_none_is_lost_embedde
     assert_eq!(transitions(&marketplace, "closed").await, 1);
     let (status, report) = admin(&marketplace, "/readyz").await;
     assert_eq!((status, &report["status"]), (200, &"ready".into()), "{report}");
-    let counts = marketplace.books.counts().await.unwrap();
+    let counts = marketplace.databases.counts().await.unwrap();
     assert_eq!((counts.orders, counts.paid, counts.payments, counts.charges), (12, 12, 12, 12));
     assert_eq!((counts.notifications, counts.parked, counts.broken_sequences), (24, 0, 0));
 }
@@ -105,7 +105,7 @@ async fn transitions(marketplace: &Marketplace, state: &str) -> u64 {
 
 #[tokio::test]
 async fn clients_that_do_not_wait_open_no_breaker_for_the_others() {
-    let marketplace = Marketplace::start(Shape::Embedded).await;
+    let marketplace = Marketplace::start(Deployment::Embedded).await;
     let ann = marketplace.buyer("ann");
     let mut late = 0;
     // A quick machine answers some of them in time.
@@ -131,7 +131,7 @@ async fn clients_that_do_not_wait_open_no_breaker_for_the_others() {
 
 #[tokio::test]
 async fn a_breaker_that_is_forced_open_answers_503_until_it_is_reset() {
-    let marketplace = Marketplace::start(Shape::Embedded).await;
+    let marketplace = Marketplace::start(Deployment::Embedded).await;
     let ann = marketplace.buyer("ann");
     ann.place("before", 100).await;
 

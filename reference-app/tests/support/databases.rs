@@ -9,7 +9,7 @@ use std::{
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, SqliteConnection, sqlite::SqliteConnectOptions};
 
 #[derive(Clone)]
-pub enum Books {
+pub enum Databases {
     Sqlite(PathBuf),
     Postgres(String),
 }
@@ -32,7 +32,7 @@ pub struct Counts {
     pub parked: usize,
 }
 
-impl Books {
+impl Databases {
     pub fn sqlite(dir: PathBuf) -> Self {
         Self::Sqlite(dir)
     }

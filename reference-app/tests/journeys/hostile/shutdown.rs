@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use comms_core::Clock;
 
-use super::{Attacked, peers::PREFACE};
+use super::{Attacked, attacks::PREFACE};
 
 #[tokio::test]
 async fn silent_peers_do_not_delay_the_end_of_a_process_embedded() {

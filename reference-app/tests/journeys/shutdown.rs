@@ -4,13 +4,13 @@ use std::{process::Stdio, time::Duration};
 
 use serde_json::Value;
 
-use crate::support::{Marketplace, Process, Shape, eventually};
+use crate::support::{Deployment, Marketplace, Process, eventually};
 
 /// A load balancer sees the failing readiness before it meets a closed port.
 #[tokio::test]
 async fn after_sigterm_readiness_fails_and_the_listeners_go_on_accepting_embedded() {
     let accepting = [("COMMS_SHUTDOWN__ACCEPTING", "5s")];
-    let mut marketplace = Marketplace::start_with(Shape::Embedded, &accepting).await;
+    let mut marketplace = Marketplace::start_with(Deployment::Embedded, &accepting).await;
     let ann = marketplace.buyer("ann");
     ann.place("before", 100).await;
     let read = format!("{}/v1/realtime", marketplace.gateway);
@@ -46,7 +46,7 @@ async fn after_sigterm_readiness_fails_and_the_listeners_go_on_accepting_embedde
 #[tokio::test]
 async fn an_output_that_is_closed_or_full_does_not_end_the_process_embedded() {
     for (what, redirection) in [("full", ">/dev/full 2>/dev/full"), ("closed", ">&- 2>&-")] {
-        let mut marketplace = Marketplace::start(Shape::Embedded).await;
+        let mut marketplace = Marketplace::start(Deployment::Embedded).await;
         marketplace.processes[0].kill();
         marketplace.processes[0].run_by(&format!("exec \"$0\" \"$@\" {redirection}"));
         marketplace.processes[0].spawn();

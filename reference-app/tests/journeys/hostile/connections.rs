@@ -8,7 +8,7 @@ use reqwest::{Client, StatusCode};
 
 use super::{
     Attacked, WAIT,
-    peers::{closed, is_closed},
+    attacks::{closed, is_closed},
 };
 use crate::support::{Buyer, eventually};
 

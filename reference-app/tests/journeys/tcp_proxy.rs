@@ -1,4 +1,4 @@
-//! A TCP road between two services, which can be closed: the peer is away, and its process lives.
+//! A TCP proxy between two services, which can be closed: the peer is away, and its process lives.
 
 use std::{io, net::SocketAddr, time::Duration};
 
@@ -8,15 +8,15 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-pub(crate) struct Road {
+pub(crate) struct TcpProxy {
     from: SocketAddr,
     to: SocketAddr,
     open: Option<JoinHandle<()>>,
 }
 
-impl Road {
-    /// An open road to `to`, with an entrance of its own.
-    pub(crate) async fn open_to(to: SocketAddr) -> Self {
+impl TcpProxy {
+    /// An open proxy to `to`, with an entrance of its own.
+    pub(crate) async fn to(to: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let from = listener.local_addr().unwrap();
         Self { from, to, open: Some(tokio::spawn(carry(listener, to))) }

@@ -10,7 +10,7 @@ use tokio::{
 
 use super::{
     Attacked, WAIT,
-    peers::{PREFACE, closed},
+    attacks::{PREFACE, closed},
 };
 
 #[tokio::test]
@@ -41,7 +41,7 @@ async fn silent_peers_are_disconnected_by_every_listener_embedded() {
         })
     });
     tokio::join!(join_all(silent), join_all(slow), attacked.serves("beside"));
-    let placed = ann.insist("behind", 100).await;
+    let placed = ann.place_with_retries("behind", 100).await;
     socket.until(&placed.order_id, "PAID").await;
 }
 
