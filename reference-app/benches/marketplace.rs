@@ -1,5 +1,8 @@
-//! End to end, through the public face: how long from the click to the socket, and how many orders a second
-//! reach PAID. `cargo bench -p reference-app` (embedded), `… -- full` with the servers of `scripts/services env`.
+//! Measures the marketplace over its public API: the latency from an order's POST to its events on the socket, and the
+//! number of orders per second that reach PAID.
+//!
+//! Run `cargo bench -p reference-app` for the profile `embedded`, and `cargo bench -p reference-app -- full` with the
+//! servers of `scripts/services env` for both profiles.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a benchmark may")]
 
 #[path = "../tests/support/mod.rs"]
@@ -36,7 +39,7 @@ fn main() {
     }
 }
 
-/// Microseconds from the POST to each status on the buyer's socket.
+/// The times of the POST requests and of the events, in microseconds since the start.
 #[derive(Default)]
 struct Times {
     sent: HashMap<String, u64>,
@@ -62,7 +65,7 @@ async fn latency(deployment: Deployment) {
             }
         });
     }
-    // The first orders find cold connections and plans; they are not counted.
+    // The first 100 orders are not counted: connections are opened and statements are planned.
     let (mut tasks, mut tick) = (JoinSet::new(), tokio::time::interval(Duration::from_millis(1_000 / RATE)));
     for n in 0..PACED + 100 {
         tick.tick().await;

@@ -1,4 +1,4 @@
-//! SIGKILL of the system's own processes.
+//! SIGKILL of the processes of the system.
 
 use std::time::Duration;
 
@@ -26,8 +26,7 @@ async fn killed_in_a_loop(deployment: Deployment) {
     let mut marketplace = Marketplace::start(deployment).await;
     let load = Load::start(&marketplace, ORDERS, Duration::from_millis(30));
     let mut kills = 0;
-    // Each process in its turn, at moments that fall anywhere in its work; until the load is through,
-    // so that there is always something to lose.
+    // Kills the processes in turn, at varying moments of their work, for as long as orders are placed.
     while kills < KILLS || !load.is_finished() {
         tokio::time::sleep(Duration::from_millis(700 + 173 * (kills as u64 % 7))).await;
         let victim = kills % marketplace.processes.len();
@@ -40,5 +39,5 @@ async fn killed_in_a_loop(deployment: Deployment) {
         }
     }
     marketplace.ready().await;
-    load.judge(&marketplace, &format!("{deployment:?}, processes killed"), kills).await;
+    load.check(&marketplace, &format!("{deployment:?}, processes killed"), kills).await;
 }

@@ -1,4 +1,4 @@
-//! The token endpoint of development is for this machine's programs and its own page, not for pages of other sites.
+//! The token endpoint of development serves programs on this machine and the gateway's page, and refuses other sites.
 
 use std::{net::TcpListener, time::Duration};
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::support::{Process, free_listeners};
 
-/// The embedded marketplace with its development issuer, and the port of its gateway.
+/// Starts the program with the development issuer. Returns the process and the port of its gateway.
 async fn start(dir: &std::path::Path) -> (Process, u16) {
     let ports: [TcpListener; 2] = std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").unwrap());
     let [gateway, admin] = ports.map(|port| port.local_addr().unwrap().port());
@@ -63,7 +63,7 @@ async fn the_token_endpoint_checks_host_and_origin_embedded() {
         assert_eq!(problem["type"], "/problems/forbidden", "{problem}");
     }
 
-    // The page: a link on another site may lead to it, a foreign host may not.
+    // The page may be opened by a link on another site, but not under another host.
     let page = |headers: &[(&str, &str)]| with(client.get(format!("{base}/")), headers).send();
     assert_eq!(page(&[]).await.unwrap().status(), StatusCode::OK);
     assert_eq!(page(&[("sec-fetch-site", "cross-site")]).await.unwrap().status(), StatusCode::OK);

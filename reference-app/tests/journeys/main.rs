@@ -1,4 +1,7 @@
-//! An order's journey, from the click to the socket: the same test in every deployment of the system.
+//! Tests of the whole system: real processes, used over HTTP and WebSocket as by clients and operators.
+//!
+//! The suffix of a test's name is its deployment: `_embedded` runs on SQLite without servers, `_full` and
+//! `_full_by_role` need PostgreSQL and Apache Kafka and are ignored by default.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
 
 #[path = "../support/mod.rs"]
