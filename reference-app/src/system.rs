@@ -101,8 +101,8 @@ impl System {
         self.stages.failed().await;
     }
 
-    /// Shuts the system down: readiness fails, the listeners go on accepting for `shutdown.accepting`, then the stages
-    /// end one after the other, all within `shutdown.limit`. When `now` resolves, the rest ends at once.
+    /// Shuts the system down: readiness fails, the listeners accept connections for `shutdown.accepting`, then the
+    /// stages end one after the other, all within `shutdown.limit`. When `now` resolves, the rest ends at once.
     ///
     /// # Errors
     /// Returns the error of the first task that failed, and `Fatal` if `now` cut the shutdown short.
@@ -112,7 +112,7 @@ impl System {
         let accepting = self.config.shutdown.accepting;
         let mut now = std::pin::pin!(now);
         if !accepting.is_zero() {
-            tracing::info!(?accepting, "unready; the listeners go on accepting");
+            tracing::info!(?accepting, "unready; the listeners still accept connections");
             tokio::select! {
                 () = self.clock.sleep(accepting) => {}
                 () = self.failed() => {}

@@ -28,7 +28,7 @@ async fn the_token_endpoint_checks_host_and_origin_embedded() {
     let (_process, port) = start(dir.path()).await;
     let client = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().unwrap();
     let base = format!("http://127.0.0.1:{port}");
-    let ask = || client.post(format!("{base}/dev/token")).json(&serde_json::json!({"user": "ann"}));
+    let request_token = || client.post(format!("{base}/dev/token")).json(&serde_json::json!({"user": "ann"}));
     let (local, named) = (format!("127.0.0.1:{port}"), format!("localhost:{port}"));
     let with = |request: RequestBuilder, headers: &[(&str, &str)]| {
         headers.iter().fold(request, |request, (name, value)| request.header(*name, *value))
@@ -42,7 +42,7 @@ async fn the_token_endpoint_checks_host_and_origin_embedded() {
         &[("host", "shop.example"), ("origin", "https://shop.example")],
     ];
     for headers in allowed {
-        let answer = with(ask(), headers).send().await.unwrap();
+        let answer = with(request_token(), headers).send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::OK, "{headers:?}");
         assert!(answer.json::<Value>().await.unwrap()["token"].is_string(), "{headers:?}");
     }
@@ -56,7 +56,7 @@ async fn the_token_endpoint_checks_host_and_origin_embedded() {
         &[("sec-fetch-site", "cross-site")],
     ];
     for headers in refused {
-        let answer = with(ask(), headers).send().await.unwrap();
+        let answer = with(request_token(), headers).send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{headers:?}");
         assert_eq!(answer.headers()[header::CONTENT_TYPE], "application/problem+json");
         let problem: Value = answer.json().await.unwrap();

@@ -34,8 +34,12 @@ async fn after_sigterm_readiness_fails_and_the_listeners_go_on_accepting_embedde
     }
     assert!(marketplace.processes[0].terminate().await.success());
     let log = marketplace.processes[0].log();
-    let order =
-        ["SIGTERM: shutting down", "the listeners go on accepting", "stage=\"edge\"", "stage=\"databases\""];
+    let order = [
+        "SIGTERM: shutting down",
+        "the listeners still accept connections",
+        "stage=\"edge\"",
+        "stage=\"databases\"",
+    ];
     let places: Vec<_> =
         order.iter().map(|line| log.find(line).unwrap_or_else(|| panic!("{line}: {log}"))).collect();
     assert!(places.is_sorted(), "{log}");

@@ -16,9 +16,9 @@ use crate::{
 
 /// Handles `order.status.changed` with the status CREATED: requests the payment and stores its id.
 ///
-/// The call to payment-service is made under its policy, and no transaction is open meanwhile. The order's id is the
-/// idempotency key, so that a redelivery after a crash requests the same payment. If a guard of the policy refuses the
-/// call, or payment-service is unavailable or lacks the method, the delivery is held and no attempt is counted.
+/// The call to payment-service is made under its policy, and no transaction is open during the call. The order's id is
+/// the idempotency key, so that a redelivery after a crash requests the same payment. If a guard of the policy refuses
+/// the call, or payment-service is unavailable or lacks the method, the delivery is held and no attempt is counted.
 pub(super) fn request_payment(db: Db, store: Store, payments: Channel, policy: Policy) -> BoxHandler {
     let client = PaymentsClient::new(payments);
     BoxHandler::new(handler_fn(move |delivery: Delivery| {
