@@ -83,7 +83,7 @@ impl PaymentService {
     }
 }
 
-/// Makes one attempt to charge an order. `from_status` converts the status to an error that tells whether the call ran.
+/// Makes one attempt to charge an order. `from_status` converts the status to an error that shows whether the call may have run.
 async fn charge(channel: &Channel, order_id: &str) -> Result<String, Error> {
     let message = ChargeRequest { order_id: order_id.into(), cents: 4_200 };
     // Every attempt has the same key: the order's id.
