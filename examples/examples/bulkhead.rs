@@ -14,8 +14,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use comms_core::{
-    Clock, Error, Policy, PolicyConfig,
-    resilience::{Bulkhead, BulkheadConfig, Compartments},
+    Error,
+    clock::Clock,
+    resilience::{Bulkhead, BulkheadConfig, BulkheadRegistry, Policy, PolicyConfig},
 };
 use tokio::task::JoinSet;
 
@@ -70,7 +71,7 @@ async fn outcomes(flood: JoinSet<(Result<(), Error>, Duration)>) -> Outcomes {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
-    let compartments = Compartments::default();
+    let compartments = BulkheadRegistry::default();
     let compartment = |name| compartments.get(name).context("a default compartment");
     let (batch, critical) = (compartment("batch")?, compartment("critical")?);
     let (reports, payments) = (policy("reports", batch)?, policy("payments", critical)?);
@@ -88,7 +89,7 @@ async fn main() -> anyhow::Result<()> {
     anyhow::ensure!(outcomes(running).await.done == 10, "calls with a permit finish");
 
     println!("the same 60 reports if all calls share 10 permits");
-    let shared = Bulkhead::new("everything", &BulkheadConfig::seats(10))?;
+    let shared = Bulkhead::new("everything", &BulkheadConfig::new(10))?;
     let running = flood(&policy("reports", &shared)?, 60);
     Clock::system().sleep(Duration::from_millis(50)).await;
     let rejected = call(&policy("payments", &shared)?).await.err().context("no permit is free")?;
@@ -97,8 +98,8 @@ async fn main() -> anyhow::Result<()> {
 
     // `configure` takes effect at once, also in policies that use the compartment already.
     println!("20 reports, of which 5 may wait up to 1 s for a permit");
-    let mut patient = BulkheadConfig::seats(10);
-    (patient.max_waiting, patient.max_wait) = (5, Duration::from_secs(1));
+    let mut patient = BulkheadConfig::new(10);
+    (patient.max_queued, patient.max_wait) = (5, Duration::from_secs(1));
     batch.configure(&patient)?;
     let queued = outcomes(flood(&reports, 20)).await;
     anyhow::ensure!(queued == Outcomes { done: 15, rejected_at_once: 5, rejected_after_waiting: 0 });

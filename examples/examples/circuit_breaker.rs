@@ -20,8 +20,9 @@ use std::{
 
 use anyhow::Context as _;
 use comms_core::{
-    Clock, Error, Policy, PolicyConfig,
-    resilience::{BreakerConfig, FallbackLayer, breaker::State},
+    Error,
+    clock::Clock,
+    resilience::{BreakerConfig, BreakerState, FallbackLayer, Policy, PolicyConfig},
 };
 use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 
@@ -58,7 +59,7 @@ impl Peer {
 async fn main() -> anyhow::Result<()> {
     // The default settings, except that three consecutive failures open the breaker. It stays open for 60 s ± 10 %.
     let mut settings = BreakerConfig::default();
-    settings.failures = 3;
+    settings.failure_threshold = 3;
     let mut config = PolicyConfig::none();
     config.breaker = Some(settings);
     let clock = Clock::manual(Duration::ZERO);
@@ -99,7 +100,7 @@ async fn main() -> anyhow::Result<()> {
     peer.failing.store(false, Ordering::Relaxed);
     clock.advance(Duration::from_secs(67));
     show(&mut prices, 3).await?;
-    anyhow::ensure!(breaker.state() == State::Closed);
+    anyhow::ensure!(breaker.state() == BreakerState::Closed);
 
     println!("an operator forces the breaker open, for a planned outage of the peer");
     peer.take_calls();

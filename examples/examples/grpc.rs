@@ -18,7 +18,12 @@ use std::{
 };
 
 use anyhow::Context as _;
-use comms_core::{Clock, Context, Deadline, Error, ErrorKind, Policy, PolicyConfig};
+use comms_core::{
+    Error, ErrorKind,
+    clock::Clock,
+    context::{Context, Deadline},
+    resilience::{Policy, PolicyConfig},
+};
 use comms_grpc::{Channel, ServerConfig, from_status, key_of, keyed, refused, serve};
 use pb::{ChargeRequest, Receipt, payments_client::PaymentsClient, payments_server::Payments};
 use tokio::{net::TcpListener, sync::oneshot};
@@ -39,7 +44,7 @@ enum Fault {
 }
 
 /// The payment service. It keeps receipts by idempotency key. A real service stores them in the transaction that
-/// charges (`comms_core::reply_once`).
+/// charges (`comms_core::idempotency::reply_once`).
 #[derive(Clone, Default)]
 struct PaymentService(Arc<Mutex<State>>);
 

@@ -13,9 +13,10 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use comms_core::{
-    Claim, Clock, Error,
+    Claim, Error,
+    clock::Clock,
     http::HeaderMap,
-    webhook::{Delivery, Secret, Signer, Verifier, WebhookError},
+    webhooks::{Delivery, Secret, Signer, Verifier, WebhookError},
 };
 
 /// The receiver. In a service, `claimed` is an inbox: the claim and the effect are committed in one transaction.

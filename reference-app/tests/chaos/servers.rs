@@ -49,7 +49,7 @@ async fn chaos_database_crashed_after_idle_phases() {
         ("COMMS_CONSUMER__BACKOFF", "50ms"),
         ("COMMS_CONSUMER__BACKOFF_CAP", "200ms"),
         // Several crashes in a minute: a breaker that is open for longer would refuse the orders before the next crash.
-        ("COMMS_POLICIES__ORDER__BREAKER__OPEN_LIMIT", "2s"),
+        ("COMMS_POLICIES__ORDER__BREAKER__MAX_OPEN_DURATION", "2s"),
     ];
     let marketplace = Marketplace::start_with(Deployment::Full, &few).await;
     let load = Load::start(&marketplace, 500, Duration::from_millis(40));

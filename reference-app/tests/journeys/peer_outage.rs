@@ -40,8 +40,8 @@ async fn orders_wait_for_an_unavailable_payment_service_and_none_is_lost_embedde
         &[
             ("COMMS_PAYMENT__LISTEN", &payment),
             ("COMMS_PAYMENT__URL", &proxy.url()),
-            ("COMMS_POLICIES__PAYMENT__BREAKER__OPEN_FOR", "1s"),
-            ("COMMS_POLICIES__PAYMENT__BREAKER__OPEN_LIMIT", "1s"),
+            ("COMMS_POLICIES__PAYMENT__BREAKER__OPEN_DURATION", "1s"),
+            ("COMMS_POLICIES__PAYMENT__BREAKER__MAX_OPEN_DURATION", "1s"),
             ("COMMS_CONSUMER__BACKOFF_CAP", "1s"),
         ],
     )
@@ -140,7 +140,7 @@ async fn while_a_breaker_is_forced_open_the_gateway_answers_503() {
     let shown: Value = forced.json().await.unwrap();
     assert_eq!((&shown["name"], &shown["breaker"]["state"]), (&"order".into(), &"forced_open".into()));
     assert_eq!(
-        shown["config"]["breaker"]["open_for"], "2s",
+        shown["config"]["breaker"]["open_duration"], "2s",
         "the settings are shown as in the configuration"
     );
     let refused = ann.post(Some("refused"), Buyer::body(100).to_string()).await.unwrap();

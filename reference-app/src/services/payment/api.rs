@@ -1,6 +1,10 @@
 //! The gRPC server of payment-service.
 
-use comms_core::{CallKey, Clock, Error, StoredReply, reply_once};
+use comms_core::{
+    Error,
+    clock::Clock,
+    idempotency::{CallKey, StoredReply, reply_once},
+};
 use comms_grpc::{key_of, refused};
 use prost::Message as _;
 use tonic::{Request, Response, Status};
@@ -78,6 +82,7 @@ impl Api {
 
 #[cfg(test)]
 mod tests {
+    use comms_core::event::EventSource;
     use comms_grpc::keyed;
 
     use super::*;
@@ -90,7 +95,7 @@ mod tests {
     async fn a_payment_in_an_unknown_currency_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let db = Db::sqlite(dir.path(), "payment_service", &MIGRATIONS).await.unwrap();
-        let store = Store::new(db.clone(), SERVICE.source, Clock::system());
+        let store = Store::new(db.clone(), EventSource::new(SERVICE.source, Clock::system()));
         let api = Api { db, store, clock: Clock::system() };
         for (currency, code) in [("AAA", tonic::Code::InvalidArgument), ("RUB", tonic::Code::Ok)] {
             let request = RequestPaymentRequest {

@@ -1,6 +1,6 @@
 //! The handler of the events that payment-service consumes.
 
-use comms_core::{BoxHandler, Clock, Error, Scoped, transactional};
+use comms_core::{Error, Scoped, clock::Clock, transactional, transport::BoxHandler};
 
 use super::store::Store;
 use crate::{

@@ -1,7 +1,8 @@
 //! The handlers of the events that order-service consumes: the saga from a created order to a paid or failed one.
 
 use comms_core::{
-    BoxHandler, Delivery, Error, Outcome, Policy, Scoped, event, handler_fn, once, transactional,
+    Delivery, Error, Outcome, Scoped, event, handler_fn, once, resilience::Policy, transactional,
+    transport::BoxHandler,
 };
 use comms_grpc::{Channel, from_status, keyed};
 

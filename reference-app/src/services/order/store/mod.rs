@@ -1,9 +1,7 @@
 //! The SQL of order-service. Each change of an order's status is stored together with its event, in the caller's
 //! transaction.
 
-use std::sync::Arc;
-
-use comms_core::{BoxError, Clock, Error, Message, Outbox, clock::rfc3339};
+use comms_core::{BoxError, Error, Outbox, clock::rfc3339, event::EventSource};
 use uuid::Uuid;
 
 use super::domain::Order;
@@ -29,18 +27,17 @@ pub(super) struct Page {
 #[derive(Clone)]
 pub(super) struct Store {
     db: Db,
-    source: Arc<str>,
-    clock: Clock,
+    events: EventSource,
 }
 
 impl Store {
-    pub(super) fn new(db: Db, source: &str, clock: Clock) -> Self {
-        Self { db, source: source.into(), clock }
+    pub(super) const fn new(db: Db, events: EventSource) -> Self {
+        Self { db, events }
     }
 
     /// Returns the time, in milliseconds since the Unix epoch.
     pub(super) fn now(&self) -> i64 {
-        self.clock.unix_millis()
+        self.events.clock().unix_millis()
     }
 
     /// Inserts a new order and its event.
@@ -134,7 +131,7 @@ impl Store {
             reason: order.reason.clone(),
             changed_at: timestamp(order.updated_at),
         };
-        let message = Message::event(&self.source, &event, &self.clock)?;
+        let message = self.events.message(&event)?;
         self.db.enqueue(tx, &[message]).await
     }
 }
