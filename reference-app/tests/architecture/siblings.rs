@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{LIBRARIES, modules::Modules, workspace};
 
 /// Pairs of modules that may use each other.
-const EXCEPTIONS: [&str; 21] = [
+const EXCEPTIONS: [&str; 18] = [
     // reason: the checks of an attribute use the parser of media types in `cloudevents/mod.rs`
     "comms-core: cloudevents <-> cloudevents/attribute",
     // reason: a deadline is read from the headers of a request, and the context of a request contains it
@@ -13,11 +13,6 @@ const EXCEPTIONS: [&str; 21] = [
     // reason: the body observes the end of a call, which both sides start and record
     "comms-grpc: body <-> client",
     "comms-grpc: body <-> server",
-    // reason: the envelope needs the name of the dead-letter topic
-    "comms-kafka: consumer/dead_letter <-> consumer/dead_letter/envelope",
-    // reason: limits and reports of a publisher's line are methods of the line in files of their own
-    "comms-kafka: publisher/limits <-> publisher/line",
-    "comms-kafka: publisher/line <-> publisher/reports",
     // reason: `Tables` has the statements of these files as methods, and they take the names of tables from it
     "comms-outbox: postgres/changes <-> postgres/tables",
     "comms-outbox: postgres/inbox <-> postgres/tables",
