@@ -1,13 +1,15 @@
 //! The failure that a peer's response reports.
 
+use bytes::Bytes;
 use comms_core::{
     ErrorKind,
     wire::{GRPC_RETRY_PUSHBACK_MS as PUSHBACK, NOT_EXECUTED},
 };
 use http::{HeaderMap, Response, StatusCode, header};
+use http_body::Frame;
 use tonic::{Code, Status};
 
-use crate::{bound::bound, evidence::Evidence};
+use crate::{deadline_body::ReportFailure, evidence::Evidence, status_headers::limit_status};
 
 /// The failure that the head of `response` reports, if it reports one.
 ///
@@ -29,12 +31,28 @@ pub(super) fn failure<B>(response: &mut Response<B>, forwards_credentials: bool)
     })
 }
 
+/// Reports failures in the middle of a response as errors of the body, which the generated client returns as the status
+/// of the call.
+pub(super) struct ReportAsError {
+    pub(super) forwards_credentials: bool,
+}
+
+impl ReportFailure for ReportAsError {
+    fn take_failure(&self, trailers: &mut HeaderMap) -> Option<Status> {
+        reported(trailers, self.forwards_credentials)
+    }
+
+    fn last_item(&self, status: Status) -> Result<Frame<Bytes>, Status> {
+        Err(status)
+    }
+}
+
 /// The failure that `headers` or trailers report by their `grpc-status`, if they report one.
-pub(crate) fn reported(headers: &mut HeaderMap, forwards_credentials: bool) -> Option<Status> {
+fn reported(headers: &mut HeaderMap, forwards_credentials: bool) -> Option<Status> {
     let ok = headers.get(Status::GRPC_STATUS)? == "0";
     headers.remove(NOT_EXECUTED);
     // Also of a success: tonic reads its message and details as well.
-    bound(headers);
+    limit_status(headers);
     if ok {
         return None;
     }
@@ -75,7 +93,7 @@ fn of_http(status: StatusCode, headers: &HeaderMap) -> Option<Status> {
         408 | 425 | 499 | 500..=599 => (Code::Unknown, Indeterminate),
         _ => (Code::Unknown, Misconfigured),
     };
-    let mut failure = Status::new(code, format!("HTTP status {status} instead of a gRPC response"));
+    let mut failure = Status::new(code, format!("received HTTP status {status} instead of a gRPC response"));
     if let Some(seconds) = retry_after(headers) {
         failure.metadata_mut().insert(PUSHBACK, seconds.saturating_mul(1_000).into());
     }

@@ -43,14 +43,14 @@ impl KeepAlive {
     pub(super) fn check(self) -> Result<(), Error> {
         if self.interval < SHORTEST_INTERVAL {
             return Err(Error::invalid(format!(
-                "a keep-alive interval of {:?}: the minimum is {SHORTEST_INTERVAL:?}, as servers answer more frequent \
-                 pings with GOAWAY too_many_pings and cut the calls in flight",
+                "keep_alive is {:?}, the minimum is {SHORTEST_INTERVAL:?}: servers answer more frequent pings with GOAWAY \
+                 too_many_pings and cut the calls in flight",
                 self.interval
             )));
         }
         // The kernel counts milliseconds, and takes 0 for its own default of about 15 minutes.
         if self.timeout < Duration::from_millis(1) {
-            return Err(Error::invalid("a keep-alive timeout below 1 ms"));
+            return Err(Error::invalid("keep_alive_timeout is below the minimum of 1 ms"));
         }
         Ok(())
     }
