@@ -1,7 +1,7 @@
 //! What notification-service does when it hears of something.
 
 use comms_core::{BoxHandler, Context, Delivery, Outcome, event, handler_fn, once, wire};
-use comms_ws::{Event as Push, Hub};
+use comms_ws::{Hub, Push};
 
 use super::{domain, store::Store};
 use crate::{contracts::OrderStatusChanged, platform::db::Db};
