@@ -1,5 +1,5 @@
-//! Unary calls per second through [`Channel`] and [`serve`], and, in the same run, through the channel and the server of
-//! tonic. Client and server share the machine.
+//! Unary calls per second through [`Channel`] and [`serve`], and, in the same run, through the channel and the server
+//! of tonic. Client and server share the machine.
 //!
 //! `cargo bench -p comms-grpc --all-features`
 #![allow(clippy::unwrap_used, missing_docs, reason = "a benchmark")]

@@ -16,8 +16,8 @@ use crate::call_metrics::CallMetrics;
 
 /// How a failure of the call reaches the code that reads the response body.
 pub(crate) trait ReportFailure {
-    /// Removes and returns the failure that `trailers` report, if the reader gets failures as errors of the body. Trailers
-    /// that stay are limited in size and carry no proof that the call was not executed.
+    /// Removes and returns the failure that `trailers` report, if the reader gets failures as errors of the body.
+    /// Trailers that stay are limited in size and carry no proof that the call was not executed.
     fn take_failure(&self, trailers: &mut HeaderMap) -> Option<Status>;
 
     /// Returns the last item of the body, which reports `status`.

@@ -1,9 +1,9 @@
 //! Proof that a failed call was not executed, attached to the [`Status`] of the call.
 //!
-//! A status code is no proof. Servers send UNAVAILABLE for a call that they refused and for a call that failed while the
-//! handler ran, and proxies create codes as well. The channel therefore attaches [`Evidence`] to the statuses that it
-//! returns, as the source of the status. A source is never sent, so a handler that forwards the status of a peer does not
-//! forward the proof.
+//! A status code is no proof. Servers send UNAVAILABLE for a call that they refused and for a call that failed while
+//! the handler ran, and proxies create codes as well. The channel therefore attaches [`Evidence`] to the statuses that
+//! it returns, as the source of the status. A source is never sent, so a handler that forwards the status of a peer
+//! does not forward the proof.
 //!
 //! A call is `NotExecuted` or `Rejected` only with one of these proofs:
 //!
@@ -17,8 +17,8 @@
 //! | the header [`NOT_EXECUTED`](comms_core::wire::NOT_EXECUTED) in a response without a body | the server of comms-grpc sets it on a call that it refuses before a handler runs |
 //!
 //! One proof is weaker: if a GOAWAY arrives in the instant in which hyper opens the stream, the peer may have received
-//! the headers of the request. The peer has not received a message then, so only the handler of a client-streaming method
-//! can have started, and that handler was cancelled before its first message.
+//! the headers of the request. The peer has not received a message then, so only the handler of a client-streaming
+//! method can have started, and that handler was cancelled before its first message.
 
 use std::{error::Error as StdError, fmt, iter, sync::Arc};
 

@@ -1,21 +1,21 @@
 //! Deadline-aware gRPC between services: a client channel for generated tonic code, and server layers with limits.
 //!
 //! # The problem
-//! A call without a deadline waits forever. A deadline that is not passed on makes every service behind the caller work for
-//! a caller that is gone. tonic enforces `grpc-timeout` only until the response headers and does not pass the remaining time
-//! on; its timer starts after queueing and connecting, and its status is CANCELLED. A status code alone does not show whether
-//! the call was executed, so a caller cannot repeat a failed call safely.
+//! A call without a deadline waits forever. A deadline that is not passed on makes every service behind the caller work
+//! for a caller that is gone. tonic enforces `grpc-timeout` only until the response headers and does not pass the
+//! remaining time on; its timer starts after queueing and connecting, and its status is CANCELLED. A status code alone
+//! does not show whether the call was executed, so a caller cannot repeat a failed call safely.
 //!
 //! # The promise
-//! - Every call through a [`Channel`] ends with DEADLINE_EXCEEDED at the latest at the earlier of two deadlines, whatever the
-//!   peer does: that of the caller's [`Context`](comms_core::Context), and that of the channel. The request carries the
-//!   remaining time and the trace.
-//! - The [`ServerLayer`] (feature `server`) runs the handler in the context of the caller, and enforces the deadline on the
-//!   handler and on the response stream.
-//! - [`from_status`] converts every status to an [`ErrorKind`](comms_core::ErrorKind). The kinds `NotExecuted` and `Rejected`
-//!   come only with a proof that no handler ran.
-//! - [`serve`] and [`listen`] (feature `server`) accept connections within limits: silent, slow and hostile peers hold neither
-//!   descriptors nor memory without a bound.
+//! - Every call through a [`Channel`] ends with DEADLINE_EXCEEDED at the latest at the earlier of two deadlines,
+//!   whatever the peer does: that of the caller's [`Context`](comms_core::Context), and that of the channel. The
+//!   request carries the remaining time and the trace.
+//! - The [`ServerLayer`] (feature `server`) runs the handler in the context of the caller, and enforces the deadline on
+//!   the handler and on the response stream.
+//! - [`from_status`] converts every status to an [`ErrorKind`](comms_core::ErrorKind). The kinds `NotExecuted` and
+//!   `Rejected` come only with a proof that no handler ran.
+//! - [`serve`] and [`listen`] (feature `server`) accept connections within limits: silent, slow and hostile peers hold
+//!   neither descriptors nor memory without a bound.
 //!
 //! # What breaks it
 //! - Code that blocks a thread of the executor delays the timers of all calls on that thread.
@@ -57,8 +57,8 @@
 //! | listener for any HTTP service | [`listen`], [`ListenerConfig`], [`Protocols`], [`Peer`], [`RequestBody`] |
 //!
 //! # Limitations
-//! Connections are not encrypted, and peers are not authenticated. Retry, circuit breaker and bulkhead are not part of the
-//! channel: run a call inside a policy of `comms_core::resilience`.
+//! Connections are not encrypted, and peers are not authenticated. Retry, circuit breaker and bulkhead are not part of
+//! the channel: run a call inside a policy of `comms_core::resilience`.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod call_metrics;

@@ -1,6 +1,6 @@
 //! Deliveries per second to 100 sockets of one topic: through the hub, and, in the same run, through a simple server (a
-//! broadcast channel, one task per socket and one `send` per push, with the defaults of axum). Server and clients share the
-//! machine.
+//! broadcast channel, one task per socket and one `send` per push, with the defaults of axum). Server and clients share
+//! the machine.
 //!
 //! `cargo bench -p comms-ws`
 #![allow(clippy::unwrap_used, missing_docs, reason = "a benchmark")]

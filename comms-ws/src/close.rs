@@ -14,11 +14,11 @@ pub const PROTOCOL: u16 = 1002;
 pub const POLICY: u16 = 1008;
 /// A message of the client was longer than [`HubConfig::max_client_frame`](crate::HubConfig::max_client_frame).
 pub const TOO_BIG: u16 = 1009;
-/// The session expired ([`Session::expires_at_unix`](crate::Session::expires_at_unix)). The client reconnects with a new
-/// token.
+/// The session expired ([`Session::expires_at_unix`](crate::Session::expires_at_unix)). The client reconnects with a
+/// new token.
 pub const TOKEN_EXPIRED: u16 = 4401;
-/// The client read too slowly, so that its queue exceeded a limit or a write took too long. The client reconnects, and reads
-/// by REST what it missed.
+/// The client read too slowly, so that its queue exceeded a limit or a write took too long. The client reconnects, and
+/// reads by REST what it missed.
 pub const TOO_SLOW: u16 = 4408;
 /// The server received no frame, not even the response to a ping, for two times
 /// [`HubConfig::ping_interval`](crate::HubConfig::ping_interval).

@@ -18,8 +18,9 @@ const WRITE_BUFFER: usize = 16 * 1024;
 
 /// Returns the token of a handshake.
 ///
-/// The token is in `Authorization: Bearer <token>`, or in `Sec-WebSocket-Protocol: comms.v1, bearer.<token>` for browsers,
-/// which cannot set the former. It is never in the URL, because URLs are logged. This function does not verify the token.
+/// The token is in `Authorization: Bearer <token>`, or in `Sec-WebSocket-Protocol: comms.v1, bearer.<token>` for
+/// browsers, which cannot set the former. It is never in the URL, because URLs are logged. This function does not
+/// verify the token.
 ///
 /// ```
 /// let mut headers = http::HeaderMap::new();
@@ -37,8 +38,8 @@ pub fn credentials(headers: &HeaderMap) -> Option<&str> {
     bearer.map(|(_, token)| token.trim()).or_else(|| offered.next()).filter(|token| !token.is_empty())
 }
 
-/// Returns whether the origin of the request may open sockets. A browser sends `Origin` on every handshake and no page can
-/// prevent that, so a request without `Origin` does not come from a page.
+/// Returns whether the origin of the request may open sockets. A browser sends `Origin` on every handshake and no page
+/// can prevent that, so a request without `Origin` does not come from a page.
 pub(crate) fn is_origin_allowed(headers: &HeaderMap, origins: &[String]) -> bool {
     headers
         .get_all(header::ORIGIN)

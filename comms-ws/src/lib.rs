@@ -1,29 +1,30 @@
 //! Fan-out of pushes to WebSockets: a hub, sessions with bounded queues, and topics.
 //!
 //! # The problem
-//! One push goes to many sockets. Each of them may be slow, vanish without closing, or be hostile. A server that waits for
-//! each socket is as slow as the slowest client, a server that queues without a bound runs out of memory, and a server that
-//! drops pushes silently leaves clients with stale state.
+//! One push goes to many sockets. Each of them may be slow, vanish without closing, or be hostile. A server that waits
+//! for each socket is as slow as the slowest client, a server that queues without a bound runs out of memory, and a
+//! server that drops pushes silently leaves clients with stale state.
 //!
 //! # The promise
 //! - [`Hub::publish`] encodes a push once and never blocks.
 //! - All sessions of a topic receive its pushes in the same order, each push at most once.
-//! - A session whose queue exceeds its limit is closed with [`close::TOO_SLOW`]. No push is skipped silently: a client that
-//!   stays connected has missed nothing since it subscribed, and a client that was closed reads by REST what it missed.
+//! - A session whose queue exceeds its limit is closed with [`close::TOO_SLOW`]. No push is skipped silently: a client
+//!   that stays connected has missed nothing since it subscribed, and a client that was closed reads by REST what it
+//!   missed.
 //! - A slow session delays neither the publisher nor other sessions.
-//! - [`HubConfig`] limits the memory of each session, the number of sessions and topics, the size and rate of client frames,
-//!   the time without a frame, and the time of each write.
+//! - [`HubConfig`] limits the memory of each session, the number of sessions and topics, the size and rate of client
+//!   frames, the time without a frame, and the time of each write.
 //!
 //! # What breaks it
-//! - A push is not stored. A client misses what was published before it subscribed or while it was not connected, and what
-//!   was queued when the process died. The database must hold the state, and the push is only a hint to read it.
+//! - A push is not stored. A client misses what was published before it subscribed or while it was not connected, and
+//!   what was queued when the process died. The database must hold the state, and the push is only a hint to read it.
 //! - An event may be pushed again by the application, for example after a crash. [`Push::id`] identifies duplicates.
 //! - A callback of [`Session::allow`] that blocks delays other sessions.
 //!
 //! # Example
 //! ```
-//! use axum::{Router, extract::{State, WebSocketUpgrade}, http::{HeaderMap, StatusCode}, response::{IntoResponse, Response}};
-//! use axum::routing::get;
+//! use axum::{Router, extract::{State, WebSocketUpgrade}, routing::get};
+//! use axum::{http::{HeaderMap, StatusCode}, response::{IntoResponse, Response}};
 //! use comms_core::Clock;
 //! use comms_ws::{Hub, HubConfig, Push, Session, credentials};
 //!
@@ -60,7 +61,8 @@
 //! | [`close`] | the close codes |
 //!
 //! # Limitations
-//! A hub reaches the sessions of its own process only. WebSocket is the only transport. A client cannot resume a session.
+//! A hub reaches the sessions of its own process only. WebSocket is the only transport. A client cannot resume a
+//! session.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod close;

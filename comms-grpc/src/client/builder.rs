@@ -1,4 +1,4 @@
-//! Settings of a channel, checked before anything is sent.
+//! The settings of a channel, checked when the channel is built.
 
 use std::time::Duration;
 
@@ -23,10 +23,11 @@ pub struct ChannelBuilder {
     clock: Clock,
 }
 
-impl ChannelBuilder {
-    pub(super) fn new(uri: String) -> Self {
-        Self {
-            uri,
+impl Channel {
+    /// Returns a builder of a channel to `uri`, which is `http://host:port`.
+    pub fn builder(uri: impl Into<String>) -> ChannelBuilder {
+        ChannelBuilder {
+            uri: uri.into(),
             timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(2),
             keep_alive: KeepAlive::default(),
@@ -35,9 +36,11 @@ impl ChannelBuilder {
             clock: Clock::system(),
         }
     }
+}
 
-    /// Sets the maximum duration of a call, including its response stream. Default 5 s. An earlier deadline of the caller's
-    /// context or of the request applies instead.
+impl ChannelBuilder {
+    /// Sets the maximum duration of a call, including its response stream. Default 5 s. An earlier deadline of the
+    /// caller's context or of the request applies instead.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
@@ -65,8 +68,8 @@ impl ChannelBuilder {
     /// Sets the maximum wait for the response to a keep-alive ping, and for the peer's kernel to acknowledge sent bytes
     /// (`TCP_USER_TIMEOUT`, gRFC A18; Linux, Android and Fuchsia). Default 20 s, minimum 1 ms.
     ///
-    /// After this time the connection is closed, its calls in flight fail as `Indeterminate`, and the next call opens a new
-    /// connection. On other systems only the ping detects a peer that vanished without closing the connection.
+    /// After this time the connection is closed, its calls in flight fail as `Indeterminate`, and the next call opens a
+    /// new connection. On other systems only the ping detects a peer that vanished without closing the connection.
     pub fn keep_alive_timeout(mut self, timeout: Duration) -> Self {
         self.keep_alive.timeout = timeout;
         self
@@ -104,7 +107,8 @@ impl ChannelBuilder {
     /// - no tokio runtime is current.
     pub fn build(self) -> Result<Channel, Error> {
         let Self { uri, timeout, connect_timeout, keep_alive, peer, forwards_credentials, clock } = self;
-        // No error repeats the URI, because it holds a password if an operator confused it with the URL of another system.
+        // No error repeats the URI, because it holds a password if an operator confused it with the URL of another
+        // system.
         let parsed: Option<Uri> = uri.parse().ok().filter(is_address);
         let Some((parsed, authority)) = parsed.as_ref().and_then(|uri| Some((uri, uri.authority()?))) else {
             let text =
@@ -129,7 +133,7 @@ impl ChannelBuilder {
     }
 }
 
-/// Whether `uri` is `http://host:port` and nothing more.
+/// Returns whether `uri` is `http://host:port` without further parts.
 fn is_address(uri: &Uri) -> bool {
     let bare = uri.path_and_query().is_none_or(|path| path == "/");
     let host = uri.authority().is_some_and(|authority| !authority.as_str().contains('@'));

@@ -1,4 +1,4 @@
-//! One call: queueing, connecting and waiting for response headers, within the deadline.
+//! One call: queues, connects and waits for the response headers, until the deadline.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,7 +16,7 @@ use crate::{
     status_headers::truncate,
 };
 
-/// A call that is about to be made, and the time that remains for it.
+/// A call before it is sent, and the time until its deadline.
 pub(super) struct Call {
     pub(super) transport: transport::Channel,
     pub(super) request: Request<Body>,
@@ -30,7 +30,7 @@ impl Call {
     pub(super) async fn run(self) -> Result<Response<Body>, Status> {
         let Self { transport, request, left, peer, forwards_credentials, mut metrics } = self;
         let span = tracing::debug_span!("call", rpc.method = request.uri().path(), server.address = %peer);
-        // Started before the transport starts a timer for `grpc-timeout`, which would answer CANCELLED.
+        // This timer starts before the timer of the transport for `grpc-timeout`, whose status would be CANCELLED.
         let mut expiry = Box::pin(tokio::time::sleep(left));
         let answer = tokio::select! {
             biased;
@@ -55,12 +55,12 @@ impl Call {
     }
 }
 
-/// The status of a call whose transport failed before the response. UNAVAILABLE is kept for a call that was provably
-/// not executed.
+/// Returns the status of a call whose transport failed before the response. The code is UNAVAILABLE only for a call
+/// that was provably not executed.
 fn status_of(error: transport::Error, peer: &str) -> Status {
     let unexecuted = proves_not_executed(&error);
     let late = error_chain(&error).any(|error| error.is::<TimeoutExpired>());
-    // The outer errors say only that the transport failed.
+    // The last source has the cause. The outer errors only report that the transport failed.
     let text = error_chain(&error).last().map(|cause| format!("{peer}: {cause}")).unwrap_or_default();
     let status = Status::from_error(Box::new(error));
     let code = match status.code() {

@@ -1,8 +1,8 @@
 //! The client side: a channel around the channel of tonic, so that the deadline covers queueing and connecting as well.
 //!
 //! A call passes through the files in this order:
-//! 1. `mod.rs`: [`Channel`] takes the caller's context, derives the deadline, and writes the remaining time and the trace
-//!    on the request.
+//! 1. `mod.rs`: [`Channel`] takes the caller's context, derives the deadline, and writes the remaining time and the
+//!    trace on the request.
 //! 2. `call.rs`: sends the request and waits for response headers, until the deadline.
 //! 3. `transport/`: opens the connection and detects a peer that is gone.
 //! 4. `answer.rs`: reads the status that headers or trailers report.
@@ -34,18 +34,18 @@ use crate::{call_metrics::CallMetrics, evidence::Evidence, status::to_status};
 
 /// A gRPC channel to one peer, for use with any client that tonic generates.
 ///
-/// The first call opens the connection, and a call after the loss of the connection opens a new one. Cheap to clone; clones
-/// share the connection.
+/// The first call opens the connection, and a call after the loss of the connection opens a new one. Cheap to clone;
+/// clones share the connection.
 ///
 /// A call ends with DEADLINE_EXCEEDED at the earliest of three deadlines: the deadline of the caller's
-/// [`Context`](comms_core::Context), the `grpc-timeout` of the request, and the
-/// [`timeout`](ChannelBuilder::timeout) of the channel. The deadline covers queueing, connecting, the response headers and
-/// the response stream. If the deadline has already passed, nothing is sent. The request carries the remaining time, a
-/// `traceparent` with a new span in the caller's trace, and the correlation, cause and priority of the context.
+/// [`Context`](comms_core::Context), the `grpc-timeout` of the request, and the [`timeout`](ChannelBuilder::timeout) of
+/// the channel. The deadline covers queueing, connecting, the response headers and the response stream. If the deadline
+/// has already passed, nothing is sent. The request carries the remaining time, a `traceparent` with a new span in the
+/// caller's trace, and the correlation, cause and priority of the context.
 ///
 /// [`from_status`](crate::from_status) converts the status of a failed call to an error:
-/// - `NotExecuted`: the connection could not be made, or the peer refused the call before a handler ran and the protocol
-///   proves it.
+/// - `NotExecuted`: the connection could not be made, or the peer refused the call before a handler ran and the
+///   protocol proves it.
 /// - `Rejected`: the deadline had passed before the call was sent, or a comms-grpc server rejected the call before a
 ///   handler ran.
 /// - `Indeterminate`: the deadline passed or the connection failed during the call.
@@ -79,11 +79,6 @@ pub struct Channel {
 }
 
 impl Channel {
-    /// Returns a builder of a channel to `uri`, which is `http://host:port`.
-    pub fn builder(uri: impl Into<String>) -> ChannelBuilder {
-        ChannelBuilder::new(uri.into())
-    }
-
     /// Writes the running work's context on the request. Returns the time that remains, or why the call is not made.
     fn prepare(&self, headers: &mut HeaderMap) -> Result<Duration, Status> {
         let own = Deadline::after(self.timeout, &self.clock);

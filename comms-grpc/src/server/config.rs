@@ -17,8 +17,8 @@ use super::listener::{ListenerConfig, Protocols};
 pub struct ServerConfig {
     /// The label `listener` of the metrics, and the field `listener` of log lines. Default `grpc`.
     pub name: String,
-    /// The maximum duration of a call, including its response stream. Applies if the caller sends no `grpc-timeout` or a
-    /// longer one. Default 30 s.
+    /// The maximum duration of a call, including its response stream. Applies if the caller sends no `grpc-timeout` or
+    /// a longer one. Default 30 s.
     pub max_timeout: Duration,
     /// The time that a peer has to send the HTTP/2 preface and its SETTINGS frame, from the accept. Default 10 s.
     pub head_timeout: Duration,
@@ -26,16 +26,17 @@ pub struct ServerConfig {
     pub progress_timeout: Duration,
     /// The maximum number of open connections. Further connections wait in the backlog of the socket. Default 1,024.
     pub max_connections: usize,
-    /// The maximum number of open connections of one address. Further connections are closed at once. An IPv6 network of
-    /// 64 bits counts as one address. `None` is half of `max_connections`, rounded up. Default `None`.
+    /// The maximum number of open connections of one address. Further connections are closed at once. An IPv6 network
+    /// of 64 bits counts as one address. `None` is half of `max_connections`, rounded up. Default `None`.
     pub max_connections_per_address: Option<usize>,
     /// The maximum number of concurrent calls on one connection. The peer queues further calls. Default 256.
     pub max_streams: u32,
     /// The time without received frames after which the server sends a ping. The connection is closed if the response
     /// takes longer than half of this time. Default 20 s.
     pub keep_alive: Duration,
-    /// The age, +-10%, at which a connection is closed gracefully. The peer then opens another one, so that calls spread
-    /// over new servers. Calls in flight on the old connection continue for at most `max_timeout`. Default 30 min.
+    /// The age, +-10%, at which a connection is closed gracefully. The peer then opens another one, so that calls
+    /// spread over new servers. Calls in flight on the old connection continue for at most `max_timeout`. Default 30
+    /// min.
     pub max_connection_age: Duration,
     /// The time for which calls in flight may continue after shutdown was requested. Calls that still run then are cut.
     /// Default 10 s.

@@ -17,8 +17,8 @@ use crate::status::{fixed_text, to_status};
 
 /// The response stream of a handler that has returned.
 ///
-/// The connection polls the stream, outside the future of the handler. Without this wrapper the stream would run without
-/// a context, and a panic in it would reach the peer as a broken stream.
+/// The connection polls the stream, outside the future of the handler. Without this wrapper the stream would run
+/// without a context, and a panic in it would reach the peer as a broken stream.
 #[pin_project::pin_project]
 pub(super) struct ContextBody<B> {
     #[pin]

@@ -77,7 +77,8 @@ pub async fn serve(
     listen(listener, service, config.into(), clock, shutdown).await
 }
 
-/// Reports NOT_SERVING, and then ends the watches, which would otherwise keep their connections open for the whole drain.
+/// Reports NOT_SERVING, and then ends the watches, which would otherwise keep their connections open for the whole
+/// drain.
 async fn report_not_serving(mut health: HealthReporter) {
     health.set_service_status("", ServingStatus::NotServing).await;
     health.clear_service_status("").await;

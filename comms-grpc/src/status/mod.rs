@@ -16,14 +16,14 @@ use crate::{
 
 /// Converts `error` to the status that reports it to a peer.
 ///
-/// The code follows from the table of [`ErrorKind`]. [`Error::retry_after`] becomes `grpc-retry-pushback-ms`, rounded up
-/// to a millisecond; a wait of more than 24.8 days becomes -1, which allows no further attempt.
+/// The code follows from the table of [`ErrorKind`]. [`Error::retry_after`] becomes `grpc-retry-pushback-ms`, rounded
+/// up to a millisecond; a wait of more than 24.8 days becomes -1, which allows no further attempt.
 ///
 /// The message is [`Error::public_text`], truncated to 4 KiB of UTF-8 and 6 KiB percent-encoded. An error without a
 /// public text, and an error made from the status of a peer, gets a fixed message, and its text is logged here.
 ///
-/// The status is no proof that the call was not executed, not even for `NotExecuted` and `Rejected`, because the handler
-/// that returns it has run. A handler that has not begun its work uses [`refused`].
+/// The status is no proof that the call was not executed, not even for `NotExecuted` and `Rejected`, because the
+/// handler that returns it has run. A handler that has not begun its work uses [`refused`].
 ///
 /// ```
 /// use comms_core::{Error, ErrorKind};
@@ -125,7 +125,8 @@ fn without_evidence(status: &Status, has_evidence: bool) -> Status {
     Status::with_details_and_metadata(status.code(), message, details.into(), metadata)
 }
 
-/// Returns the wait that `status` requests. A value that is negative or not a number allows no further attempt (gRFC A6).
+/// Returns the wait that `status` requests. A value that is negative or not a number allows no further attempt (gRFC
+/// A6).
 fn pushback_of(status: &Status) -> Option<Duration> {
     let value = status.metadata().get(PUSHBACK)?;
     let millis = value.to_str().ok().and_then(|text| text.parse().ok());

@@ -80,7 +80,7 @@ fn only_refused_attaches_a_proof_and_only_for_two_kinds() {
 fn the_message_of_a_peer_is_not_forwarded() {
     for code in [3, 5, 6, 9, 11] {
         let received = from_status(&Status::new(Code::from_i32(code), "index orders_pkey"));
-        let sent = to_status(&received.context("ask for the payment"));
+        let sent = to_status(&received.context("charge the order"));
         assert!(!sent.message().contains("orders_pkey"), "{sent}");
         assert_eq!(ErrorKind::from_grpc_code(sent.code().into()), ErrorKind::from_grpc_code(code));
     }

@@ -61,8 +61,8 @@ async fn a_call_is_indeterminate_if_the_peer_closes_the_connection() {
     assert_eq!(from_status(&status).kind, ErrorKind::Indeterminate, "{status}");
 }
 
-/// The peer reads nothing, so that its receive buffer is full. The connection then waits for an acknowledgement as for a
-/// peer that vanished, and the kernel closes the connection after `TCP_USER_TIMEOUT`.
+/// The peer reads nothing, so that its receive buffer is full. The connection then waits for an acknowledgement as for
+/// a peer that vanished, and the kernel closes the connection after `TCP_USER_TIMEOUT`.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_call_is_indeterminate_if_the_peer_vanishes_and_the_next_call_reconnects() {

@@ -144,7 +144,8 @@ async fn the_maximum_of_the_server_limits_every_call() {
     expect_deadline_exceeded(call(&server.channel(SECOND * 20), "hang", 0).await);
 }
 
-/// The timer of tonic responds with CANCELLED, so the timer of the server layer must fire first. The client has no timer.
+/// The timer of tonic responds with CANCELLED, so the timer of the server layer must fire first. The client has no
+/// timer.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_server_responds_with_deadline_exceeded_and_not_with_cancelled() {
     let server = start(TestService::default(), ServerConfig::default()).await;

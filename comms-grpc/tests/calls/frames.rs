@@ -53,8 +53,8 @@ pub(crate) fn headers(stream: u32, flags: u8, fields: &[(&str, &str)]) -> Vec<u8
     frame(HEADERS, flags | END_HEADERS, stream, &block)
 }
 
-/// Serves one connection. `reply` is called with the id of each stream whose request is complete, and returns the bytes to
-/// send and whether to close the connection then.
+/// Serves one connection. `reply` is called with the id of each stream whose request is complete, and returns the bytes
+/// to send and whether to close the connection then.
 pub(crate) async fn serve_frames(mut socket: TcpStream, mut reply: impl FnMut(u32) -> (Vec<u8>, bool)) {
     let mut preface = [0; 24];
     socket.read_exact(&mut preface).await.unwrap();

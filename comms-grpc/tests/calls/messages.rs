@@ -71,8 +71,8 @@ async fn peer(replies: [Reply; 2]) -> SocketAddr {
     address
 }
 
-/// Makes two calls on one connection. Returns the status of the first call, which is in flight while the second call gets
-/// the reply `second`, and the status of the second call.
+/// Makes two calls on one connection. Returns the status of the first call, which is in flight while the second call
+/// gets the reply `second`, and the status of the second call.
 async fn two_calls(second: Reply) -> (Status, Status) {
     let channel = channel(peer([Reply::Headers(5), second]).await, SECOND * 5);
     let first = tokio::spawn({

@@ -1,5 +1,5 @@
-//! Unusual responses, frame by frame: informational responses, responses before the end of the request, and streams that
-//! end without a status.
+//! Unusual responses, frame by frame: informational responses, responses before the end of the request, and streams
+//! that end without a status.
 
 use std::net::SocketAddr;
 
@@ -50,7 +50,8 @@ async fn informational_responses_are_skipped() {
     call(&channel(address, SECOND * 5), "report", 0).await.unwrap();
 }
 
-/// Serves one connection: sends `response` after the headers of each request, and never extends the window for its body.
+/// Serves one connection: sends `response` after the headers of each request, and never extends the window for its
+/// body.
 async fn respond_early(mut socket: TcpStream, response: Vec<u8>) {
     let mut preface = [0; 24];
     socket.read_exact(&mut preface).await.unwrap();

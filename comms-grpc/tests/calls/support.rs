@@ -1,4 +1,5 @@
-//! A test service without generated code. The request selects the action; the response reports the context of the handler.
+//! A test service without generated code. The request selects the action; the response reports the context of the
+//! handler.
 
 use std::{
     convert::Infallible,

@@ -1,4 +1,5 @@
-//! Peers that do not read responses or do not send their request body, and connections that are slow for another reason.
+//! Peers that do not read responses or do not send their request body, and connections that are slow for another
+//! reason.
 
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
@@ -119,7 +120,8 @@ async fn new_streams_do_not_extend_the_limit() {
     connection.abort();
 }
 
-/// Without a limit on unsent bytes, the kernel of the server would accept far more than the peer receives within the limit.
+/// Without a limit on unsent bytes, the kernel of the server would accept far more than the peer receives within the
+/// limit.
 #[cfg(any(target_os = "android", target_os = "linux"))]
 #[tokio::test]
 async fn a_peer_on_a_slow_link_gets_everything() {

@@ -91,7 +91,8 @@ impl Server {
         text
     }
 
-    /// Connects an HTTP/2 client whose streams have a window of `window` bytes, and which sends only the frames of its requests.
+    /// Connects an HTTP/2 client whose streams have a window of `window` bytes, and which sends only the frames of its
+    /// requests.
     pub(crate) async fn http2_without_pings(
         &self,
         window: u32,

@@ -8,8 +8,8 @@ const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 /// The limits of a [`Hub`](crate::Hub), which [`Hub::new`](crate::Hub::new) checks.
 ///
-/// A session holds at most [`queue_bytes`](#structfield.queue_bytes) of queued frames, which it shares with the other sessions
-/// of its topics, and a write buffer of 16 KiB or of one frame, whichever is larger.
+/// A session holds at most [`queue_bytes`](#structfield.queue_bytes) of queued frames, which it shares with the other
+/// sessions of its topics, and a write buffer of 16 KiB or of one frame, whichever is larger.
 ///
 /// ```
 /// use comms_ws::HubConfig;
@@ -19,12 +19,14 @@ const DAY: Duration = Duration::from_secs(24 * 3_600);
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct HubConfig {
-    /// The origins whose pages may open sockets, written as browsers send them: `https://shop.example`. A request without
-    /// `Origin` does not come from a page, and is not checked. Default none.
+    /// The origins whose pages may open sockets, written as browsers send them: `https://shop.example`. A request
+    /// without `Origin` does not come from a page, and is not checked. Default none.
     pub origins: Vec<String>,
-    /// The maximum number of bytes in the queue of a session. A session that exceeds it is closed as too slow. Default 1 MiB.
+    /// The maximum number of bytes in the queue of a session. A session that exceeds it is closed as too slow. Default
+    /// 1 MiB.
     pub queue_bytes: usize,
-    /// The maximum number of frames in the queue of a session. A session that exceeds it is closed as too slow. Default 1,000.
+    /// The maximum number of frames in the queue of a session. A session that exceeds it is closed as too slow. Default
+    /// 1,000.
     pub queue_frames: usize,
     /// The maximum number of open sessions. Default 10,000.
     pub max_sessions: usize,
@@ -34,8 +36,8 @@ pub struct HubConfig {
     pub max_topics: usize,
     /// The maximum size of a message of a client, in bytes. Default 4 KiB.
     pub max_client_frame: usize,
-    /// The maximum number of frames that a client may send per second, control frames included. A burst may have five times as
-    /// many. Default 10.
+    /// The maximum number of frames that a client may send per second, control frames included. A burst may have five
+    /// times as many. Default 10.
     pub client_frames_per_second: u32,
     /// The time between two pings, +-10%. A session is closed if no frame arrives for two of these times. Default 25 s,
     /// maximum one day.
@@ -176,8 +178,9 @@ impl HubConfig {
         }
     }
 
-    /// Returns the maximum number of bytes that are read of a message. It exceeds `max_client_frame`, so that the client of a
-    /// message slightly over the limit gets a close frame. The close frame would be lost if bytes were left unread.
+    /// Returns the maximum number of bytes that are read of a message. It exceeds `max_client_frame`, so that the
+    /// client of a message slightly over the limit gets a close frame. The close frame would be lost if bytes were left
+    /// unread.
     pub(crate) fn read_limit(&self) -> usize {
         self.max_client_frame.saturating_mul(4)
     }

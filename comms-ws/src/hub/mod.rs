@@ -42,8 +42,8 @@ use topics::Topics;
 
 /// Publishes pushes to sessions, and accepts and drains the sessions. One per process.
 ///
-/// Cheap to clone; clones are the same hub. Create it after the metrics recorder is installed, because the handles of its
-/// metrics are created once.
+/// Cheap to clone; clones are the same hub. Create it after the metrics recorder is installed, because the handles of
+/// its metrics are created once.
 ///
 /// ```
 /// use comms_core::Clock;
@@ -88,8 +88,8 @@ impl Hub {
     ///
     /// # Errors
     /// Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) if a limit of `config` is zero, if
-    /// [`HubConfig::ping_interval`] is longer than a day, or if an entry of [`HubConfig::origins`] is not written as browsers
-    /// send it.
+    /// [`HubConfig::ping_interval`] is longer than a day, or if an entry of [`HubConfig::origins`] is not written as
+    /// browsers send it.
     pub fn new(config: HubConfig, clock: Clock) -> Result<Self, Error> {
         let config = config.validated()?;
         let meters = Arc::new(Meters::new());
@@ -100,8 +100,8 @@ impl Hub {
 
     /// Queues `push` for every session that is subscribed to `topic`. Never blocks.
     ///
-    /// Publishing to a topic without subscribers is not an error. A session whose queue would exceed its limit is closed with
-    /// [`close::TOO_SLOW`](crate::close::TOO_SLOW).
+    /// Publishing to a topic without subscribers is not an error. A session whose queue would exceed its limit is
+    /// closed with [`close::TOO_SLOW`](crate::close::TOO_SLOW).
     pub fn publish(&self, topic: &str, push: &Push) {
         match (ServerFrame::Event { topic, push }).encode() {
             Ok(frame) => self.0.backplane.publish(&self.0.state.topics, topic, &frame),
@@ -113,7 +113,8 @@ impl Hub {
 
     /// Accepts or refuses the handshake of a socket whose principal the caller has verified.
     ///
-    /// The returned response must be sent; the session starts after it. A refused handshake gets problem details (RFC 9457):
+    /// The returned response must be sent; the session starts after it. A refused handshake gets problem details (RFC
+    /// 9457):
     ///
     /// | status | type | reason |
     /// |---|---|---|
@@ -144,8 +145,8 @@ impl Hub {
     /// Shuts the hub down: refuses further sessions, and closes each open session with
     /// [`close::GOING_AWAY`](crate::close::GOING_AWAY) after its queue is written.
     ///
-    /// Returns when all sessions have ended, at the latest after `limit`. A warning is logged if sessions are still open then.
-    /// They end by their own limits, or with the process.
+    /// Returns when all sessions have ended, at the latest after `limit`. A warning is logged if sessions are still
+    /// open then. They end by their own limits, or with the process.
     pub async fn drain(&self, limit: Duration) {
         if tokio::time::timeout(limit, self.0.registry.drained()).await.is_err() {
             tracing::warn!(

@@ -94,7 +94,8 @@ impl Outbound {
         }
     }
 
-    /// Resolves when a limit was exceeded. Must not run concurrently with [`Self::next`], because only one of them is woken.
+    /// Resolves when a limit was exceeded. Must not run concurrently with [`Self::next`], because only one of them is
+    /// woken.
     pub(crate) async fn overflowed(&self) -> Close {
         while self.lock().close != Some(Close::TOO_SLOW) {
             self.wake.notified().await;

@@ -10,15 +10,15 @@ use axum::extract::ws::Utf8Bytes;
 
 use super::outbound::Outbound;
 
-/// The number of locks. Topics with the same remainder share a lock. A delivery holds it while it fills queues, about 100 ns
-/// per session.
+/// The number of locks. Topics with the same remainder share a lock. A delivery holds it while it fills queues, about
+/// 100 ns per session.
 const SHARDS: usize = 16;
 
 type Subscribers = HashMap<u64, Arc<Outbound>>;
 type Shard = HashMap<Box<str>, Subscribers>;
 
-/// Sessions by topic. The lock of a topic is held while a frame is queued, so that all its sessions get its frames in the
-/// same order.
+/// Sessions by topic. The lock of a topic is held while a frame is queued, so that all its sessions get its frames in
+/// the same order.
 #[derive(Default)]
 pub(crate) struct Topics {
     shards: [Mutex<Shard>; SHARDS],

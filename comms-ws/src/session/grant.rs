@@ -22,11 +22,11 @@ pub struct Session {
 }
 
 impl Session {
-    /// Creates a session of `principal` that is subscribed to `topics` from the start. The client may subscribe to no other
-    /// topic, and the session does not expire.
+    /// Creates a session of `principal` that is subscribed to `topics` from the start. The client may subscribe to no
+    /// other topic, and the session does not expire.
     ///
-    /// `topics` count towards [`HubConfig::max_topics`](crate::HubConfig::max_topics), which is checked only when the client
-    /// subscribes to further topics.
+    /// `topics` count towards [`HubConfig::max_topics`](crate::HubConfig::max_topics), which is checked only when the
+    /// client subscribes to further topics.
     pub fn new(principal: impl Into<Arc<str>>, topics: Vec<String>) -> Self {
         Self { principal: principal.into(), topics, allow: None, expires_at_unix: None }
     }
@@ -41,8 +41,8 @@ impl Session {
         self
     }
 
-    /// Closes the session with [`close::TOKEN_EXPIRED`](crate::close::TOKEN_EXPIRED) at `seconds` after the Unix epoch: the
-    /// expiry of the token plus the allowed clock skew.
+    /// Closes the session with [`close::TOKEN_EXPIRED`](crate::close::TOKEN_EXPIRED) at `seconds` after the Unix epoch:
+    /// the expiry of the token plus the allowed clock skew.
     #[must_use]
     pub fn expires_at_unix(mut self, seconds: u64) -> Self {
         self.expires_at_unix = Some(seconds);

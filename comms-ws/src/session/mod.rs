@@ -1,7 +1,8 @@
 //! A session, from the handshake to its last frame.
 //!
 //! - `grant.rs`: the principal, the topics and the expiry that the application grants.
-//! - `run.rs`: the task of the session, which writes queued frames, reads the client's frames, and enforces time limits.
+//! - `run.rs`: the task of the session, which writes queued frames, reads the client's frames, and enforces time
+//!   limits.
 //! - `client.rs`: the frames and the topics of the client.
 
 mod client;

@@ -67,8 +67,8 @@ impl RunningSession {
         let mut ping = pin!(sleep(self.ping_in()));
         let mut expiry = pin!(sleep(self.expires_in().unwrap_or_default()));
         loop {
-            // Received frames are polled before the ping timer, which decides about silence. Writes are polled last. They do
-            // not starve, because the rate of client frames is limited and the timers fire rarely.
+            // Received frames are polled before the ping timer, which decides about silence. Writes are polled last.
+            // They do not starve, because the rate of client frames is limited and the timers fire rarely.
             let result = tokio::select! {
                 biased;
                 message = socket.next() => self.read(message),
@@ -95,8 +95,8 @@ impl RunningSession {
         }
     }
 
-    /// Writes all `frames` to the socket and flushes once. The time limit applies to each step and not to the sum, so that a
-    /// client on a slow link that keeps reading is not closed.
+    /// Writes all `frames` to the socket and flushes once. The time limit applies to each step and not to the sum, so
+    /// that a client on a slow link that keeps reading is not closed.
     async fn write(&self, socket: &mut WebSocket, frames: VecDeque<Utf8Bytes>) -> Result<(), End> {
         let (count, limit) = (frames.len(), self.hub.config.write_timeout);
         let writing = async {
@@ -135,7 +135,8 @@ impl RunningSession {
         within(self.hub.config.write_timeout, socket.send(Message::Ping(Default::default()))).await
     }
 
-    /// Returns the time until the next ping, spread by 10%, so that sessions that started together do not ping together.
+    /// Returns the time until the next ping, spread by 10%, so that sessions that started together do not ping
+    /// together.
     fn ping_in(&self) -> Duration {
         self.hub.config.ping_interval.mul_f64(0.9 + 0.2 * self.hub.clock.random_unit())
     }
@@ -156,8 +157,8 @@ async fn within(limit: Duration, step: impl Future<Output = Result<(), axum::Err
     }
 }
 
-/// Runs the close handshake: sends the close frame, and reads until the peer has closed as well. The kernel would reset a
-/// socket that is closed with unread bytes, and the close frame would be lost.
+/// Runs the close handshake: sends the close frame, and reads until the peer has closed as well. The kernel would reset
+/// a socket that is closed with unread bytes, and the close frame would be lost.
 async fn close(socket: &mut WebSocket, end: End) {
     if let Some(close) = end
         && socket.send(Message::Close(Some(close.into()))).await.is_err()

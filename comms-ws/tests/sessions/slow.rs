@@ -37,7 +37,8 @@ async fn a_queue_one_byte_over_its_limit_closes_the_session() {
     assert_eq!(fits.read_to_end().await.1, Some(close::TOO_SLOW));
 }
 
-/// The buffers of the kernel fill, then the queue, and then the session is closed. Another session of the topic misses nothing.
+/// The buffers of the kernel fill, then the queue, and then the session is closed. Another session of the topic misses
+/// nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_never_reads_does_not_affect_other_sessions() {
     const QUEUE: usize = 256 * 1024;

@@ -42,8 +42,9 @@ const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 /// The time after the drain limit at which connections whose handlers block their threads are given up.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
 
-/// The unsent bytes of a connection up to which the kernel accepts writes. Without this limit the kernel accepts megabytes
-/// and then nothing for minutes from a slow peer that reads all the time, which looks like a peer that does not read.
+/// The unsent bytes of a connection up to which the kernel accepts writes. Without this limit the kernel accepts
+/// megabytes and then nothing for minutes from a slow peer that reads all the time, which looks like a peer that does
+/// not read.
 #[cfg(any(target_os = "android", target_os = "linux"))]
 const MAX_UNSENT: u32 = 32 * 1024;
 
@@ -152,8 +153,8 @@ impl Acceptor {
         });
     }
 
-    /// Closes the listener, signals shutdown to every connection, and waits for the requests in flight for at most the drain
-    /// limit.
+    /// Closes the listener, signals shutdown to every connection, and waits for the requests in flight for at most the
+    /// drain limit.
     pub(super) async fn drain(mut self) {
         drop(self.listener);
         self.shutdown.send_replace(true);

@@ -45,8 +45,8 @@ impl ProgressCounter {
 
 /// The activity of one connection.
 ///
-/// Loads and stores are relaxed. A change that starts a time limit also wakes the task of the connection, which orders the
-/// change before the next read.
+/// Loads and stores are relaxed. A change that starts a time limit also wakes the task of the connection, which orders
+/// the change before the next read.
 #[derive(Debug, Default)]
 pub(super) struct Activity {
     /// Requests in flight: from the end of the request head to the end of the response body.
@@ -76,8 +76,8 @@ impl Activity {
 
     /// Wakes the connection's task, so that the watchdog reads the counters again.
     ///
-    /// The tasks of HTTP/2 streams call this, because nothing else polls a connection on which no frame moves. HTTP/1 requests
-    /// are polled by the connection's task.
+    /// The tasks of HTTP/2 streams call this, because nothing else polls a connection on which no frame moves. HTTP/1
+    /// requests are polled by the connection's task.
     pub(super) fn wake(&self) {
         if self.is_http2()
             && let Some(waker) = self.waker.get()
@@ -127,7 +127,8 @@ impl Activity {
         self.unread.store(true, Relaxed);
     }
 
-    /// Records that the sending side is closed. A lingering close follows if a handler left a part of its request unread.
+    /// Records that the sending side is closed. A lingering close follows if a handler left a part of its request
+    /// unread.
     pub(super) fn close_writes(&self) {
         self.receive();
         self.lingering.store(self.unread.load(Relaxed) && !self.is_http2(), Relaxed);
@@ -163,8 +164,8 @@ impl Drop for RequestGuard {
     fn drop(&mut self) {
         self.0.between_requests.store(true, Relaxed);
         self.0.requests.end();
-        // The end of a request starts a limit in two cases: all remaining requests wait for their bodies, or the listener
-        // shuts down.
+        // The end of a request starts a limit in two cases: all remaining requests wait for their bodies, or the
+        // listener shuts down.
         if self.0.uploads.open() > 0 || self.0.shutting_down.load(Relaxed) {
             self.0.wake();
         }

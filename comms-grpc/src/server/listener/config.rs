@@ -30,11 +30,12 @@ pub struct ListenerConfig {
     /// Whether a request whose head cannot be read, or is longer than 64 KiB, gets problem details (RFC 9457) with a
     /// `trace-id` instead of an empty 400, 414 or 431. HTTP/1 only. Default `false`.
     ///
-    /// The listener replaces every empty response that has one of these statuses and no `trace-id`. Set this only if the
-    /// service sets `trace-id` on all its responses.
+    /// The listener replaces every empty response that has one of these statuses and no `trace-id`. Set this only if
+    /// the service sets `trace-id` on all its responses.
     pub problem_details: bool,
-    /// The time that a peer has to send a request head (HTTP/1) or the preface and a SETTINGS frame (HTTP/2). It runs from
-    /// the accept, and for a further request of an HTTP/1 connection from the first byte of the head. Default 10 s.
+    /// The time that a peer has to send a request head (HTTP/1) or the preface and a SETTINGS frame (HTTP/2). It runs
+    /// from the accept, and for a further request of an HTTP/1 connection from the first byte of the head. Default 10
+    /// s.
     pub head_timeout: Duration,
     /// The time for which an HTTP/1 connection stays open after a response if its peer sends nothing. Default 75 s.
     ///
@@ -46,8 +47,8 @@ pub struct ListenerConfig {
     /// The maximum number of open connections, including upgraded ones. Further connections wait in the backlog of the
     /// socket. Default 1,024.
     pub max_connections: usize,
-    /// The maximum number of open connections of one address. Further connections are closed at once. An IPv6 network of
-    /// 64 bits counts as one address. `None` is half of `max_connections`, rounded up. Default `None`.
+    /// The maximum number of open connections of one address. Further connections are closed at once. An IPv6 network
+    /// of 64 bits counts as one address. `None` is half of `max_connections`, rounded up. Default `None`.
     pub max_connections_per_address: Option<usize>,
     /// The maximum number of concurrent requests on one HTTP/2 connection. Default 64.
     pub max_streams: u32,
@@ -58,8 +59,8 @@ pub struct ListenerConfig {
     pub max_connection_age: Option<Duration>,
     /// The time for which requests in flight may continue after their connection has reached its age. Default 30 s.
     pub max_connection_age_grace: Duration,
-    /// The time for which requests in flight may continue after shutdown was requested. Requests that still run then are
-    /// cut. Default 10 s.
+    /// The time for which requests in flight may continue after shutdown was requested. Requests that still run then
+    /// are cut. Default 10 s.
     pub drain: Duration,
 }
 

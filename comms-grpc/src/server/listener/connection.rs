@@ -19,8 +19,8 @@ use super::{
     watchdog::{Limit, Watchdog, YEAR},
 };
 
-/// The maximum number of bytes that hyper buffers of one request head (HTTP/1), and of the responses of one HTTP/1 connection
-/// or HTTP/2 stream.
+/// The maximum number of bytes that hyper buffers of one request head (HTTP/1), and of the responses of one HTTP/1
+/// connection or HTTP/2 stream.
 const MAX_BUFFER: usize = 64 * 1024;
 /// The maximum size of the header fields of one gRPC call.
 const MAX_GRPC_HEADERS: u32 = 16 * 1024;

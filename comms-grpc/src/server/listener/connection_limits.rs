@@ -74,8 +74,8 @@ impl Drop for ConnectionPermit {
     }
 }
 
-/// Returns the address under which a connection is counted: the IPv4 address, or the IPv6 network of 64 bits, which is the
-/// smallest network that one subscriber gets.
+/// Returns the address under which a connection is counted: the IPv4 address, or the IPv6 network of 64 bits, which is
+/// the smallest network that one subscriber gets.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),

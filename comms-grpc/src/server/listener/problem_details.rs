@@ -1,9 +1,9 @@
 //! Problem details (RFC 9457) for requests that hyper refuses by itself.
 //!
-//! A request whose head hyper cannot read reaches no service: hyper sends 400, 414 or 431 without a body, and closes the
-//! connection. hyper has no hook for this response, so it is replaced when it is written to the connection. A response is
-//! recognized by one of these statuses, an empty body, and no `trace-id`. The services of such a listener set `trace-id` on
-//! every response.
+//! A request whose head hyper cannot read reaches no service: hyper sends 400, 414 or 431 without a body, and closes
+//! the connection. hyper has no hook for this response, so it is replaced when it is written to the connection. A
+//! response is recognized by one of these statuses, an empty body, and no `trace-id`. The services of such a listener
+//! set `trace-id` on every response.
 
 use std::{
     io::{self, IoSlice},

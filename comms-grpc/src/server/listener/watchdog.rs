@@ -11,7 +11,8 @@ use super::{
 
 /// The time that an HTTP/2 peer without a request in flight has to answer the GOAWAY at shutdown.
 const GOAWAY_TIMEOUT: Duration = Duration::from_millis(500);
-/// The maximum of every time limit. It is longer than any connection lives, and can be added to an instant without overflow.
+/// The maximum of every time limit. It is longer than any connection lives, and can be added to an instant without
+/// overflow.
 pub(super) const YEAR: Duration = Duration::from_secs(365 * 24 * 3_600);
 
 /// A time limit of a connection.
@@ -142,8 +143,8 @@ struct StallTimer {
 }
 
 impl StallTimer {
-    /// Returns the time of the last progress of `counter` while `condition` held, or `None` if `condition` does not hold.
-    /// The clock is read only if something changed.
+    /// Returns the time of the last progress of `counter` while `condition` held, or `None` if `condition` does not
+    /// hold. The clock is read only if something changed.
     fn stalled_since(
         &mut self,
         counter: &ProgressCounter,
