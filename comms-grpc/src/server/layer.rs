@@ -38,16 +38,16 @@ use crate::{
 ///
 /// - **Malformed headers.** The response to a `grpc-timeout` or an `idempotency-key` that cannot be read is
 ///   INVALID_ARGUMENT. Neither is ignored.
-/// - **Deadline.** The response is DEADLINE_EXCEEDED if the deadline passes before the handler starts, while it runs
-///   (the handler is dropped), or in the middle of the response stream. In the first case the response carries the
-///   proof that the call was not executed.
+/// - **Deadline.** The response is DEADLINE_EXCEEDED if the deadline had passed when the call arrived, passes while the
+///   handler runs (the handler is dropped), or passes in the middle of the response stream. In the first case the
+///   response carries the proof that the call was not executed.
 /// - **Panic.** The response to a handler that panics is INTERNAL with a fixed message. The server continues.
 /// - **Errors of layers below.** A [`comms_core::Error`] is sent as by [`to_status`](crate::to_status). An error of an
 ///   unknown type is INTERNAL with a fixed message.
 /// - **Size.** A status message is truncated to 4 KiB (6 KiB percent-encoded), including that of a status that the
 ///   handler created. Details that exceed 7 KiB together with the message are removed.
-/// - **Proof.** The header [`NOT_EXECUTED`](comms_core::wire::NOT_EXECUTED) is sent on calls that this layer refuses
-///   and on statuses from [`refused`](crate::refused). It is removed from all other responses.
+/// - **Proof.** The header [`NOT_EXECUTED`](comms_core::wire::NOT_EXECUTED) is sent on calls that arrive after their
+///   deadline and on statuses from [`refused`](crate::refused). It is removed from all other responses.
 ///
 /// [`serve`](crate::serve) applies this layer. Use it directly only for a server that is assembled from tonic's parts.
 /// The server of tonic has a timer for `grpc-timeout` outside of all layers, which may answer CANCELLED first.

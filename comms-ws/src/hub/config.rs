@@ -32,7 +32,7 @@ pub struct HubConfig {
     pub max_sessions: usize,
     /// The maximum number of open sessions of one principal. Default 20.
     pub max_sessions_per_principal: usize,
-    /// The maximum number of topics that a session may reach by subscribing. Default 100.
+    /// The maximum number of topics of a session, checked when its client subscribes to a further topic. Default 100.
     pub max_topics: usize,
     /// The maximum size of a message of a client, in bytes. Default 4 KiB.
     pub max_client_frame: usize,
