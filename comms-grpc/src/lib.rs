@@ -8,7 +8,7 @@
 //!
 //! # The promise
 //! - Every call through a [`Channel`] ends with DEADLINE_EXCEEDED at the latest at the earlier of two deadlines,
-//!   whatever the peer does: that of the caller's [`Context`](comms_core::Context), and that of the channel. The
+//!   whatever the peer does: that of the caller's [`Context`](comms_core::context::Context), and that of the channel. The
 //!   request carries the remaining time and the trace.
 //! - The [`ServerLayer`] (feature `server`) runs the handler in the context of the caller, and enforces the deadline on
 //!   the handler and on the response stream.

@@ -21,7 +21,7 @@ use axum::{
     routing::get,
     serve::ListenerExt,
 };
-use comms_core::Clock;
+use comms_core::clock::Clock;
 use comms_ws::{Hub, HubConfig, Push, Session};
 use tokio::{
     io::AsyncReadExt,

@@ -5,7 +5,7 @@ use axum::{
     extract::WebSocketUpgrade,
     response::{IntoResponse, Response},
 };
-use comms_core::Context;
+use comms_core::context::Context;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 /// The WebSocket subprotocol of the frames. A browser offers its token as a second subprotocol, `bearer.<token>`.
@@ -126,7 +126,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_refusal_has_a_detail_and_the_trace_id() {
-        let context = Context::root(&comms_core::Clock::system());
+        let context = Context::root(&comms_core::clock::Clock::system());
         let trace_id = context.trace.unwrap().trace_id();
         for refusal in [Refusal::Origin, Refusal::Principal, Refusal::Full, Refusal::Draining] {
             let response = context.clone().scope(async { refuse(refusal) }).await;

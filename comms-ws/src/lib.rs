@@ -25,7 +25,7 @@
 //! ```
 //! use axum::{Router, extract::{State, WebSocketUpgrade}, routing::get};
 //! use axum::{http::{HeaderMap, StatusCode}, response::{IntoResponse, Response}};
-//! use comms_core::Clock;
+//! use comms_core::clock::Clock;
 //! use comms_ws::{Hub, HubConfig, Push, Session, credentials};
 //!
 //! async fn open(State(hub): State<Hub>, headers: HeaderMap, upgrade: WebSocketUpgrade) -> Response {

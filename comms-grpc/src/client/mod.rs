@@ -24,7 +24,12 @@ use std::{
 };
 
 use call::Call;
-use comms_core::{Clock, Context as CallContext, Deadline, ErrorKind, context::Protocol, telemetry};
+use comms_core::{
+    ErrorKind,
+    clock::Clock,
+    context::{Context as CallContext, Deadline, Protocol},
+    telemetry,
+};
 use futures::future::BoxFuture;
 use http::{HeaderMap, Request, Response};
 use tonic::{Status, body::Body};
@@ -38,7 +43,7 @@ use crate::{call_metrics::CallMetrics, evidence::Evidence, status::to_status};
 /// clones share the connection.
 ///
 /// A call ends with DEADLINE_EXCEEDED at the earliest of three deadlines: the deadline of the caller's
-/// [`Context`](comms_core::Context), the `grpc-timeout` of the request, and the [`timeout`](ChannelBuilder::timeout) of
+/// [`Context`](comms_core::context::Context), the `grpc-timeout` of the request, and the [`timeout`](ChannelBuilder::timeout) of
 /// the channel. The deadline covers queueing, connecting, the response headers and the response stream. If the deadline
 /// has already passed, nothing is sent. The request carries the remaining time, a `traceparent` with a new span in the
 /// caller's trace, and the correlation, cause and priority of the context.

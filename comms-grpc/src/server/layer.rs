@@ -11,7 +11,10 @@ use std::{
 
 use bytes::Bytes;
 use comms_core::{
-    BoxError, Clock, Context as CallContext, Deadline, Error, ErrorKind, context::Protocol, telemetry,
+    BoxError, Error, ErrorKind,
+    clock::Clock,
+    context::{Context as CallContext, Deadline, Protocol},
+    telemetry,
     wire::NOT_EXECUTED,
 };
 use futures::{FutureExt, future::BoxFuture};
@@ -31,9 +34,9 @@ use crate::{
     status_headers::limit_status,
 };
 
-/// A tower layer that runs each call in the [`Context`](comms_core::Context) of its caller and ends it at its deadline.
+/// A tower layer that runs each call in the [`Context`](comms_core::context::Context) of its caller and ends it at its deadline.
 ///
-/// The context comes from the request headers ([`Context::of_request`](comms_core::Context::of_request)). Its deadline
+/// The context comes from the request headers ([`Context::of_request`](comms_core::context::Context::of_request)). Its deadline
 /// is the earlier of the caller's `grpc-timeout` and the maximum of this layer.
 ///
 /// - **Malformed headers.** The response to a `grpc-timeout` or an `idempotency-key` that cannot be read is
@@ -56,7 +59,7 @@ use crate::{
 /// data. [`ServerConfig::progress_timeout`](crate::ServerConfig::progress_timeout) limits that time.
 ///
 /// ```
-/// use comms_core::Clock;
+/// use comms_core::clock::Clock;
 /// use comms_grpc::ServerLayer;
 /// use std::time::Duration;
 ///

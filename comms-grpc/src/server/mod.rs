@@ -18,7 +18,7 @@ pub use listener::{ListenerConfig, Peer, Protocols, RequestBody, listen};
 
 use std::future::Future;
 
-use comms_core::{Clock, Error};
+use comms_core::{Error, clock::Clock};
 use http::Request;
 use tokio::net::TcpListener;
 use tonic::{service::Routes, transport::server::TcpConnectInfo};
@@ -35,7 +35,7 @@ use tower::ServiceExt;
 /// cut, and a warning is logged. Dropping the future cuts all calls at once.
 ///
 /// ```
-/// use comms_core::Clock;
+/// use comms_core::clock::Clock;
 /// use comms_grpc::{ServerConfig, serve, tonic::service::Routes};
 ///
 /// # #[tokio::main(flavor = "current_thread")]

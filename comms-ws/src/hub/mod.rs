@@ -24,7 +24,7 @@ pub use config::HubConfig;
 use std::{fmt, sync::Arc, time::Duration};
 
 use axum::{extract::WebSocketUpgrade, response::Response};
-use comms_core::{Clock, Error};
+use comms_core::{Error, clock::Clock};
 use http::HeaderMap;
 
 use crate::{
@@ -46,7 +46,7 @@ use topics::Topics;
 /// its metrics are created once.
 ///
 /// ```
-/// use comms_core::Clock;
+/// use comms_core::clock::Clock;
 /// use comms_ws::{Hub, HubConfig, Push};
 ///
 /// # fn main() -> Result<(), comms_core::Error> {

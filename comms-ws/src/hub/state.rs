@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use comms_core::Clock;
+use comms_core::clock::Clock;
 
 use super::{config::HubConfig, meters::Meters, topics::Topics};
 

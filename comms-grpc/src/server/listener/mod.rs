@@ -60,7 +60,7 @@ mod watchdog;
 use std::{future::Future, pin::pin};
 
 use bytes::Bytes;
-use comms_core::{BoxError, Clock, Error};
+use comms_core::{BoxError, Error, clock::Clock};
 use http::{Request, Response};
 use http_body::Body;
 use tokio::net::TcpListener;
@@ -81,7 +81,7 @@ pub use counting_service::RequestBody;
 /// belong to the code that upgraded them.
 ///
 /// ```
-/// use comms_core::Clock;
+/// use comms_core::clock::Clock;
 /// use comms_grpc::{ListenerConfig, RequestBody, listen};
 /// use http::{Request, Response};
 ///
