@@ -16,10 +16,10 @@ use super::{db::Db, message_key};
 
 /// The hold lists of this process's consumers, and the tables of its relays. Clones share them.
 #[derive(Clone, Default)]
-pub struct HoldRegistry(Arc<Mutex<Parts>>);
+pub struct HoldRegistry(Arc<Mutex<Registered>>);
 
 #[derive(Default)]
-struct Parts {
+struct Registered {
     consumers: Vec<Holds>,
     relays: Vec<RelayHandle>,
 }
@@ -43,7 +43,8 @@ pub struct HoldReport {
 #[derive(Serialize)]
 struct HeldDelivery {
     group: String,
-    destination: String,
+    #[serde(rename = "destination")]
+    topic: String,
     key: Option<String>,
     since: String,
     kind: &'static str,
@@ -67,7 +68,8 @@ struct RelayReport {
 /// the process with the lease.
 #[derive(Serialize)]
 struct ReportedBranch {
-    destination: String,
+    #[serde(rename = "destination")]
+    topic: String,
     since: String,
     kind: Option<String>,
     reason: Option<String>,
@@ -76,7 +78,8 @@ struct ReportedBranch {
 /// A message that a relay keeps back.
 #[derive(Serialize)]
 struct ParkedMessage {
-    destination: String,
+    #[serde(rename = "destination")]
+    topic: String,
     key: Option<String>,
     source: String,
     id: String,
@@ -103,8 +106,8 @@ impl HoldRegistry {
     /// reason.
     pub async fn report(&self) -> HoldReport {
         let (holds, relays) = {
-            let parts = self.lock();
-            (parts.consumers.iter().flat_map(Holds::list).collect::<Vec<_>>(), parts.relays.clone())
+            let registered = self.lock();
+            (registered.consumers.iter().flat_map(Holds::list).collect::<Vec<_>>(), registered.relays.clone())
         };
         let mut report =
             HoldReport { consumers: holds.iter().map(HeldDelivery::of).collect(), relays: Vec::new() };
@@ -119,10 +122,10 @@ impl HoldRegistry {
     /// # Errors
     /// Returns `NotFound`, with the names of the relays, if this process has no such relay.
     pub fn relay(&self, service: &str, name: &str) -> Result<RelayHandle, Error> {
-        let parts = self.lock();
-        let found = parts.relays.iter().find(|relay| relay.service == service && relay.name == name);
+        let registered = self.lock();
+        let found = registered.relays.iter().find(|relay| relay.service == service && relay.name == name);
         found.cloned().ok_or_else(|| {
-            let names = parts.relays.iter().map(|relay| format!("{}/{}", relay.service, relay.name));
+            let names = registered.relays.iter().map(|relay| format!("{}/{}", relay.service, relay.name));
             Error::not_found(format!(
                 "no relay {service}/{name} in this process; the relays are {:?}",
                 names.collect::<Vec<_>>()
@@ -130,7 +133,7 @@ impl HoldRegistry {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Parts> {
+    fn lock(&self) -> MutexGuard<'_, Registered> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -169,7 +172,7 @@ impl HeldDelivery {
         let since = hold.since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
         Self {
             group: hold.group.to_string(),
-            destination: hold.destination.to_string(),
+            topic: hold.destination.to_string(),
             key: hold.key.as_deref().map(message_key::to_text),
             since: rfc3339(since),
             kind: hold.kind.as_str(),
@@ -182,7 +185,7 @@ impl HeldDelivery {
 impl ReportedBranch {
     fn of(branch: Branch) -> Self {
         Self {
-            destination: branch.destination,
+            topic: branch.destination,
             since: rfc3339(branch.since),
             kind: branch.error_kind,
             reason: branch.error,
@@ -193,7 +196,7 @@ impl ReportedBranch {
 impl ParkedMessage {
     fn of(parked: Parked) -> Self {
         Self {
-            destination: parked.topic,
+            topic: parked.topic,
             key: parked.key.as_deref().map(message_key::to_text),
             source: parked.source,
             id: parked.id,

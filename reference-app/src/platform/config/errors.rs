@@ -24,7 +24,11 @@ pub(super) fn refusal(tree: &Tree, section: &[&str], error: &figment::Error) -> 
         }
         Kind::MissingField(field) => {
             path.push(field);
-            let text = format!("{} is missing: set it, or {}", printable(&path), variable(&path));
+            let text = format!(
+                "{} is missing: set it in the configuration file, or set {}",
+                printable(&path),
+                variable(&path)
+            );
             return Error::invalid(text);
         }
         Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) => {
@@ -34,7 +38,7 @@ pub(super) fn refusal(tree: &Tree, section: &[&str], error: &figment::Error) -> 
         Kind::Message(text) if text.contains("socket address") => {
             format!("must be {}", expected_value(tree, &path, text))
         }
-        // The text quotes the value.
+        // This text quotes the value, so use it only for printable keys.
         Kind::Message(text) if tree.keys.is_printable(&dotted(&path)) => text.clone(),
         Kind::ISizeOutOfRange(_) | Kind::USizeOutOfRange(_) => "is out of range".to_owned(),
         _ => "is not a valid value".to_owned(),

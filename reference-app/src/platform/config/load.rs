@@ -25,8 +25,9 @@ const FULL: &str = include_str!("full.toml");
 /// command line.
 ///
 /// # Errors
-/// Returns `Invalid` for an unknown key, for a value of the wrong type and for a combination that cannot work. The error
-/// names the key in the form in which it was set, and never contains the value of a key that may be secret.
+/// Returns `Invalid` for an unknown key, for a value of the wrong type and for a combination that cannot work. The
+/// error names the key in the form in which it was set, and never contains the value of a key that may be secret.
+/// Returns `Internal` if the registrations of `services` violate a rule.
 pub fn load(
     services: &[&'static Service],
     profile: Option<Profile>,

@@ -32,7 +32,8 @@ impl PostgresSetup {
     /// Connects, checks the server and migrates the tables of the service and of comms-outbox.
     ///
     /// # Errors
-    /// Returns `Fatal` if waiting does not repair the failure, and the kind of [`sql_error`] or `NotExecuted` otherwise.
+    /// Returns `Fatal` if waiting does not repair the failure. Otherwise returns `NotExecuted`, or the kind that
+    /// [`sql_error`] derives from the database's error.
     pub(super) async fn migrate(
         &self,
         schema: &'static str,
@@ -49,8 +50,8 @@ impl PostgresSetup {
     /// Connects to a server that accepts writes.
     ///
     /// # Errors
-    /// Returns `NotExecuted` if the server does not answer in time or refuses writes, and the kind of [`sql_error`]
-    /// otherwise.
+    /// Returns `NotExecuted` if the server does not answer in time or refuses writes. Otherwise returns the kind that
+    /// [`sql_error`] derives from the database's error.
     pub(super) async fn connect(&self) -> Result<PgConnection, Error> {
         with_timeout(async {
             let mut connection = PgConnection::connect_with(&self.options).await.map_err(sql_error)?;
@@ -151,7 +152,8 @@ pub(super) fn migration_error(error: MigrateError) -> Error {
         }
         MigrateError::Dirty(_) => Error::misconfigured(error),
         other => Error::fatal(other).context(
-            "the tables belong to another version of this program: start the version that created them, or a newer version",
+            "the tables belong to another version of this program: start the version that created them, or a newer \
+             version",
         ),
     }
 }

@@ -20,9 +20,9 @@ impl Delivery<'_> {
     pub(super) fn start_in_process(
         &self,
         sources: &[Source],
-        subscriptions: Vec<GroupHandler>,
+        handlers: Vec<GroupHandler>,
     ) -> Result<(), Error> {
-        for GroupHandler { subscription: Subscription { group, topic }, db, handler } in subscriptions {
+        for GroupHandler { subscription: Subscription { group, topic }, db, handler } in handlers {
             let owner = sources.iter().find(|source| source.topics.iter().any(|owned| owned.name == topic));
             let owner = owner.ok_or_else(|| {
                 Error::invalid(format!("no service in this process owns the topic {topic}"))

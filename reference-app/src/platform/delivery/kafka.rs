@@ -30,10 +30,10 @@ impl Delivery<'_> {
         &self,
         kafka: &config::Kafka,
         sources: Vec<Source>,
-        subscriptions: Vec<GroupHandler>,
+        handlers: Vec<GroupHandler>,
     ) -> Result<(), Error> {
         let settings = settings(kafka);
-        let topics = topics(kafka, &self.config.topics(), &sources, &subscriptions);
+        let topics = topics(kafka, &self.config.topics(), &sources, &handlers);
         if topics.is_empty() {
             tracing::info!("this process owns and consumes no topics: not connecting to Kafka");
             return Ok(());
@@ -56,7 +56,7 @@ impl Delivery<'_> {
             });
         }
         let limits = &self.config.health;
-        for GroupHandler { subscription: Subscription { group, topic }, db, handler } in subscriptions {
+        for GroupHandler { subscription: Subscription { group, topic }, db, handler } in handlers {
             let prerequisites = Prerequisites { databases: vec![db], topics: Some(ready.clone()) };
             let consumer = Consumer::builder(&settings, prefixed_name(kafka, group))
                 .on(prefixed_name(kafka, topic), handler)
@@ -124,10 +124,10 @@ pub(super) fn topics(
     kafka: &config::Kafka,
     all: &[Topic],
     sources: &[Source],
-    subscriptions: &[GroupHandler],
+    handlers: &[GroupHandler],
 ) -> Vec<TopicSpec> {
     let owned = |topic: &Topic| sources.iter().any(|source| source.topics.contains(topic));
-    let consumed = |topic: &Topic| subscriptions.iter().any(|one| one.subscription.topic == topic.name);
+    let consumed = |topic: &Topic| handlers.iter().any(|handler| handler.subscription.topic == topic.name);
     let mut specs = Vec::new();
     for topic in all {
         let spec =

@@ -68,8 +68,7 @@ pub(super) async fn context(State(limits): State<Arc<Limits>>, request: Request,
     response
 }
 
-/// Runs `work` in `context` until the deadline of the edge, or until the earlier deadline in `requested` that the client
-/// requested.
+/// Runs `work` in `context` until the deadline of the edge, or until the earlier deadline `requested` by the client.
 async fn answer(
     limits: &Limits,
     context: Context,

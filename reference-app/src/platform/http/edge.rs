@@ -69,7 +69,7 @@ pub fn edge(routes: Router, edge: Edge) -> Guarded {
 ///
 /// | refused | status |
 /// |---|---|
-/// | no `Host` (optional in HTTP/1.0; HTTP/2 has `:authority`), two, or one that is not a host with an optional port | 400 |
+/// | no `Host` (HTTP/1.0 needs none; HTTP/2 has `:authority`), two, or one that is not a host and optional port | 400 |
 /// | two `Authorization` | 400 |
 /// | a URI over 8 KiB | 414 |
 /// | a header section over 16 KiB, or over 100 fields | 431 |

@@ -13,7 +13,8 @@ use tokio::net::TcpListener;
 pub async fn bind(address: SocketAddr, key: &str) -> Result<TcpListener, Error> {
     TcpListener::bind(address).await.map_err(|e| match e.kind() {
         std::io::ErrorKind::AddrInUse => Error::invalid(format!(
-            "{address} is in use by another process: stop that process, or set {key} to another port (0 picks a free one)"
+            "{address} is in use by another process: stop that process, or set {key} to another port (0 picks a free \
+             one)"
         )),
         _ => Error::invalid(format!("cannot listen on {address}: {e}; set {key} to an address of this machine")),
     })

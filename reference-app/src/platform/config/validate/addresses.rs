@@ -15,8 +15,8 @@ impl Config {
     /// Validates `<service>.url`, which clients, logs and the channels between services use unchanged.
     ///
     /// # Errors
-    /// Returns `Invalid` if the URL cannot be read, has the wrong scheme, contains a user name, a password or a query, or
-    /// names a wildcard address. The error contains no part of the URL, which may hold a password.
+    /// Returns `Invalid` if the URL cannot be read, has the wrong scheme, contains a user name, a password or a query,
+    /// or names a wildcard address. The error contains no part of the URL, which may hold a password.
     pub(super) fn validate_url(&self, service: &Service) -> Result<(), Error> {
         let (url, protocol) = (self.url(service.name)?, service.protocol);
         let (Some(url), Some(protocol)) = (url, protocol) else { return Ok(()) };
@@ -67,8 +67,8 @@ impl Config {
         Ok(())
     }
 
-    /// Checks that a listener for clients has a configured key if other machines can reach it, and a URL if it listens on
-    /// all addresses.
+    /// Checks that a listener for clients has a configured key if other machines can reach it, and a URL if it listens
+    /// on all addresses.
     ///
     /// # Errors
     /// Returns `Invalid` if the key or the URL is missing.
@@ -77,14 +77,14 @@ impl Config {
         let Some(Protocol::Http | Protocol::Sockets) = service.protocol else { return Ok(()) };
         let listen = self.listen(name)?;
         if self.auth.public_key_file.is_none() && !listen.ip().to_canonical().is_loopback() {
-            let text = "is reachable from other machines, and without auth.public_key_file any client gets a token for any \
-                        user: set auth.public_key_file (COMMS_AUTH__PUBLIC_KEY_FILE), or listen on 127.0.0.1";
+            let text = "is reachable from other machines, and without auth.public_key_file any client gets a token for \
+                        any user: set auth.public_key_file (COMMS_AUTH__PUBLIC_KEY_FILE), or listen on 127.0.0.1";
             return Err(self.refusal(&[name, "listen"], text));
         }
         if is_wildcard(listen.ip()) && self.url(name)?.is_none() {
             let text = format!(
-                "listens on all addresses, and clients cannot connect to {}: set {name}.url ({}) to the URL that clients \
-                 use",
+                "listens on all addresses, and clients cannot connect to {}: set {name}.url ({}) to the URL that \
+                 clients use",
                 listen.ip(),
                 variable(&[name, "url"])
             );

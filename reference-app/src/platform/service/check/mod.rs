@@ -31,7 +31,8 @@ pub fn check(services: &[&Service]) -> Result<(), Error> {
     for service in all() {
         let broken = |what: String| Err(Error::internal(format!("service {}: {what}", service.name)));
         if !is_name(service.name) {
-            let what = "its name is reserved, or is not a lowercase letter followed by lowercase letters, digits and single _";
+            let what = "its name is reserved, or is not a lowercase letter followed by lowercase letters, digits and \
+                        single _";
             return broken(what.to_owned());
         }
         if let Some(database) = service.database.as_ref().filter(|database| !is_schema(database.schema)) {
