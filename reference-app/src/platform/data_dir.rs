@@ -63,7 +63,12 @@ pub fn read_or_create_secret(
     path: &Path,
     create: impl FnOnce() -> Result<String, Error>,
 ) -> Result<String, Error> {
-    let unusable = |e: std::io::Error| Error::invalid(format!("{}: {e}", path.display()));
+    let unusable = |error: std::io::Error| {
+        Error::invalid(format!(
+            "{}: {error}: make the file and its directory readable and writable for this user",
+            path.display()
+        ))
+    };
     match fs::read_to_string(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => {}
         read => return read.map_err(unusable),

@@ -109,9 +109,11 @@ impl DevIssuer {
     /// Returns `Invalid` if the file cannot be written.
     pub fn write_public_key(&self, dir: &Path) -> Result<PathBuf, Error> {
         let path = dir.join("development-jwt-public.pem");
-        let refuse = |error: std::io::Error| Error::invalid(format!("{}: {error}", path.display()));
-        fs::write(&path, self.public_pem.as_bytes()).map_err(refuse)?;
-        path.canonicalize().map_err(refuse)
+        let unusable = |error: std::io::Error| {
+            Error::invalid(format!("{}: {error}: make the file writable for this user", path.display()))
+        };
+        fs::write(&path, self.public_pem.as_bytes()).map_err(unusable)?;
+        path.canonicalize().map_err(unusable)
     }
 
     /// Returns the public key as PEM.

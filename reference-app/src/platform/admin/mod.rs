@@ -1,8 +1,8 @@
 //! The admin listener: `/livez`, `/readyz`, `/metrics`, `/policies`, `/holds`.
 //!
 //! Reading needs no credentials. Every operation that changes state requires the admin token ([`AdminToken`], in
-//! `admin/token.rs`). A listener on a loopback address refuses requests whose `Host` is another machine
-//! (`admin/loopback.rs`).
+//! `admin/token.rs`). A listener on a loopback address refuses requests whose `Host` names another
+//! machine (`admin/loopback.rs`).
 
 mod loopback;
 mod problems;
@@ -74,7 +74,7 @@ impl Admin {
         let Self { health, policies, holds, token, metrics, clock } = self;
         let scrape = async move || ([("content-type", "text/plain; version=0.0.4")], metrics.render());
         let probes = Router::new().route("/livez", get(live)).route("/readyz", get(ready)).with_state(health);
-        let shown = Router::new().route("/policies", get(show_policies)).with_state(policies.clone());
+        let settings = Router::new().route("/policies", get(show_policies)).with_state(policies.clone());
         let held = Router::new().route("/holds", get(show_holds)).with_state(holds.clone());
         let breakers = Router::new()
             .route("/policies/{name}/breaker/{switch}", post(switch_breaker))
@@ -82,7 +82,7 @@ impl Admin {
         let releases =
             Router::new().route("/holds/{service}/{relay}/release", post(release)).with_state(holds);
         let changes = token.require(breakers.merge(releases));
-        let routes = probes.merge(shown).merge(held).merge(changes).route("/metrics", get(scrape));
+        let routes = probes.merge(settings).merge(held).merge(changes).route("/metrics", get(scrape));
         let routes = if is_local { loopback::only(routes) } else { routes };
         http::checked(routes, &clock)
     }
@@ -139,8 +139,8 @@ async fn release(
 ) -> Result<Json<Released>, Problem> {
     let (Path((service, relay)), Body(Release { key })) = (path.map_err(|_| bad_path())?, body?);
     let key = key.as_deref().map(message_key::from_text).transpose().map_err(of_error)?;
-    let tables = holds.relay(&service, &relay).map_err(of_error)?;
-    let released = tables.release(key.as_deref()).await.map_err(of_error)?;
+    let relay_handle = holds.relay(&service, &relay).map_err(of_error)?;
+    let released = relay_handle.release(key.as_deref()).await.map_err(of_error)?;
     tracing::info!(service, relay, released, "an operator released parked messages");
     Ok(Json(Released { released }))
 }

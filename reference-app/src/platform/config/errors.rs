@@ -34,7 +34,7 @@ pub(super) fn refusal(tree: &Tree, section: &[&str], error: &figment::Error) -> 
         Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) => {
             format!("must be {}", expected_value(tree, &path, expected))
         }
-        Kind::UnknownVariant(_, expected) => format!("must be one of {expected:?}"),
+        Kind::UnknownVariant(_, expected) => format!("must be one of: {}", expected.join(", ")),
         Kind::Message(text) if text.contains("socket address") => {
             format!("must be {}", expected_value(tree, &path, text))
         }

@@ -107,8 +107,8 @@ pub enum LogFormat {
 pub struct Admin {
     /// Address and port. Port 0 picks a free port.
     pub listen: SocketAddr,
-    /// The file with the token that operations require which change state. Default: the profile embedded generates
-    /// `<data_dir>/admin-token` at the first start; the profile full refuses these operations.
+    /// The file with the admin token, which operations that change state require. Default: the profile embedded
+    /// generates `<data_dir>/admin-token` at the first start; the profile full refuses these operations.
     pub token_file: Option<PathBuf>,
 }
 
@@ -211,7 +211,7 @@ pub struct Relay {
     #[serde(with = "duration")]
     pub lease: Duration,
     /// The owner of the leases of this process. It must be unique among running processes and stay the same after a
-    /// restart. Default: see [`Delivery`](crate::platform::delivery::Delivery).
+    /// restart. Default: a fixed owner for databases in the data directory, and a random owner at each start otherwise.
     #[serde(default)]
     pub owner: Option<String>,
 }

@@ -40,15 +40,14 @@ impl Db {
         let pool = SqlitePoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT);
         let writer = pool.clone().max_connections(1).connect_with(options.clone()).await;
         // Tables of another version need a different remedy, which their error names.
-        let unusable = |error: Error| {
-            match error.kind {
+        let unusable = |error: Error| match error.kind {
             ErrorKind::Fatal => error,
             _ => error.context(format_args!(
-                "{} cannot be used: it needs free space, and a directory and files that this user may write; free some \
-                 space, change the permissions, or name another directory with --data-dir (COMMS_DATA_DIR)",
+                "{} cannot be used: the database needs free space, and a directory and files that this \
+                 user can write; free some space, change the permissions, or set another directory with \
+                 --data-dir (COMMS_DATA_DIR)",
                 dir.join(format!("{service}.db")).display()
             )),
-        }
         };
         let writer = writer.map_err(|e| unusable(sql_error(e)))?;
         check_writable(&writer).await.map_err(unusable)?;

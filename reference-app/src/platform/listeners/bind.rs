@@ -16,7 +16,7 @@ pub async fn bind(address: SocketAddr, key: &str) -> Result<TcpListener, Error> 
             "{address} is in use by another process: stop that process, or set {key} to another port (0 picks a free \
              one)"
         )),
-        _ => Error::invalid(format!("cannot listen on {address}: {e}; set {key} to an address of this machine")),
+        _ => Error::invalid(format!("cannot listen on {address}: {e}; set {key} to another address or port")),
     })
 }
 
