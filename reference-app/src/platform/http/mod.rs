@@ -1,6 +1,6 @@
 //! HTTP services: the listener, the layers around a service's routes, and the types that handlers take and return.
 //!
-//! A service creates its routes and wraps them with [`edge`]. Its handlers take [`Principal`] and [`Json`], and
+//! A service creates its routes and wraps them with [`edge`](edge()). Its handlers take [`Principal`] and [`Json`], and
 //! return [`Problem`] for every refusal.
 //!
 //! - `edge`: the layers around the routes. `context` (trace, deadline, log line, metric) and `head_checks` (limits of

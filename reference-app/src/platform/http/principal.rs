@@ -11,8 +11,8 @@ use comms_core::{
 
 use super::Problem;
 
-/// The subject of the request's verified bearer token, as an extractor for routes inside [`edge`](super::edge), which
-/// provides the verifier. A request without a valid token is answered with 401 (RFC 6750).
+/// The subject of the request's verified bearer token, as an extractor for routes inside [`edge`](super::edge()),
+/// which provides the verifier. A request without a valid token is answered with 401 (RFC 6750).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal(pub String);
 

@@ -33,7 +33,7 @@ use node::Node;
 ///
 /// A request is refused with
 /// - 415 for a content type that is not JSON, or none;
-/// - 413 for a body over the limit of [`edge`](super::edge);
+/// - 413 for a body over the limit of [`edge`](super::edge());
 /// - 400 for a text that is not JSON, with line and column; bytes after the value are an error, too;
 /// - 422 for a body that does not fit `T` or does not validate. `errors` lists up to 32 errors, each with its JSON
 ///   pointer (RFC 6901): wrong types, missing and unknown fields, duplicate fields, numbers outside the range of

@@ -49,7 +49,7 @@ impl Node {
                     if !first && errors.len() < MAX_ERRORS {
                         errors.push(FieldError::new(
                             child(pointer, name),
-                            "This field is a duplicate. Send it once.",
+                            "This field occurs twice. Send it once.",
                         ));
                     }
                     first

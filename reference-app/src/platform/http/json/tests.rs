@@ -129,7 +129,7 @@ fn a_duplicate_field_is_refused() {
     let body = r#"{"ad_id":"b","ad_id":"c","quantity":1,"price":{"minor":1,"minor":2,"currency":"RUB"}}"#;
     assert_eq!(pointers(body), ["/ad_id", "/price/minor"]);
     let (_, errors) = refused(body);
-    assert_eq!(errors[0], "/ad_id: This field is a duplicate. Send it once.");
+    assert_eq!(errors[0], "/ad_id: This field occurs twice. Send it once.");
 }
 
 #[test]
