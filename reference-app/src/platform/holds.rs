@@ -8,7 +8,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use comms_core::{Error, Holds, clock::rfc3339, hold::Hold};
+use comms_core::{
+    Error,
+    clock::rfc3339,
+    transport::{Hold, Holds},
+};
 use comms_outbox::{Branch, Parked};
 use serde::Serialize;
 
@@ -172,7 +176,7 @@ impl HeldDelivery {
         let since = hold.since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
         Self {
             group: hold.group.to_string(),
-            topic: hold.destination.to_string(),
+            topic: hold.topic.to_string(),
             key: hold.key.as_deref().map(message_key::to_text),
             since: rfc3339(since),
             kind: hold.kind.as_str(),

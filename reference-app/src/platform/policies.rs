@@ -7,10 +7,10 @@ use std::{
 };
 
 use comms_core::{
-    Clock, Error, Health, Policy, PolicyConfig,
-    clock::rounded,
-    health::State,
-    resilience::{PolicySnapshot, breaker},
+    Error,
+    clock::{Clock, rounded},
+    health::{Health, State},
+    resilience::{Policy, PolicyConfig, PolicySnapshot, breaker},
 };
 
 /// The policies by name. Clones share them.
@@ -72,7 +72,7 @@ fn readiness(policy: &Policy) -> State {
             State::degraded(format!("the circuit breaker is forced open until {reset}"))
         }
         breaker::State::Open => {
-            let left = Duration::from_millis(breaker.open_for_ms.unwrap_or_default());
+            let left = Duration::from_millis(breaker.remaining_open_ms.unwrap_or_default());
             State::degraded(format!(
                 "the circuit breaker is open; the next probe call is allowed in {}",
                 rounded(left)

@@ -6,8 +6,9 @@
 use std::time::Duration;
 
 use comms_core::{
-    Clock, Error, Shutdown,
-    shutdown::{Ended, Stage},
+    Error,
+    clock::Clock,
+    shutdown::{Ended, Shutdown, Stage},
 };
 
 /// Every long-running task of the process, by stage. If one task fails, the whole process shuts down.

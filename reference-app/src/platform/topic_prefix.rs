@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use comms_core::{Acks, Error, Message, Publisher, async_trait};
+use comms_core::{Error, Message, Publisher, async_trait, transport::Acks};
 
 /// Publishes each message to the topic with the prefix. Outbox rows and events keep the name without the prefix.
 pub struct PrefixedPublisher {
@@ -16,13 +16,13 @@ pub struct PrefixedPublisher {
 impl Publisher for PrefixedPublisher {
     fn enqueue(&self, batch: &mut VecDeque<Message>) -> Acks {
         for message in batch.iter_mut() {
-            message.destination = format!("{}{}", self.prefix, message.destination).into();
+            message.topic = format!("{}{}", self.prefix, message.topic).into();
         }
         let acks = self.inner.enqueue(batch);
         // Messages that the inner publisher did not accept stay with the caller, under the name without the prefix.
         for message in batch.iter_mut() {
-            if let Some(plain) = message.destination.strip_prefix(&self.prefix) {
-                message.destination = plain.into();
+            if let Some(plain) = message.topic.strip_prefix(&self.prefix) {
+                message.topic = plain.into();
             }
         }
         acks

@@ -3,7 +3,8 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use comms_core::{
-    Clock, Delivery, Event, Headers, Message, Outcome, Publisher, bytes::Bytes, handler_fn, wire,
+    Delivery, Headers, Message, Outcome, Publisher, bytes::Bytes, clock::Clock, event::Event, handler_fn,
+    wire,
 };
 use comms_kafka::{Consumer, KafkaConfig, KafkaPublisher, dlq_topic};
 use reference_app::contracts::{Money, OrderStatusChanged, PaymentStatus, PaymentStatusChanged};

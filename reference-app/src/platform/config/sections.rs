@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
-use comms_core::PolicyConfig;
+use comms_core::resilience::PolicyConfig;
 use serde::{Deserialize, Serialize};
 
 use super::duration;
@@ -62,7 +62,7 @@ pub struct Platform {
     pub auth: Auth,
     /// The outbox relay.
     pub relay: Relay,
-    /// Attempts of consumers.
+    /// AttemptConfig of consumers.
     pub consumer: Consumer,
     /// The policies of calls between services, by name.
     pub policies: BTreeMap<String, PolicyConfig>,
@@ -216,7 +216,7 @@ pub struct Relay {
     pub owner: Option<String>,
 }
 
-/// Attempts of consumers.
+/// AttemptConfig of consumers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Consumer {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use comms_core::{Backoff, Clock, Error, ErrorKind};
+use comms_core::{Error, ErrorKind, clock::Clock, resilience::Backoff};
 use comms_outbox::{postgres::Tables, sql_error};
 use sqlx::{
     AssertSqlSafe, Connection, Executor, PgConnection, PgPool, Row,

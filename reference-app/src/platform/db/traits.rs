@@ -1,7 +1,10 @@
 //! Implements the traits of comms-core ([`Inbox`], [`Outbox`], [`Replies`]) for both databases, with the tables of
 //! comms-outbox.
 
-use comms_core::{Admit, CallKey, Claim, Claimed, Error, Inbox, Message, Outbox, Replies, StoredReply};
+use comms_core::{
+    Claim, Claimed, Error, Inbox, Message, Outbox,
+    idempotency::{Admission, CallKey, Replies, StoredReply},
+};
 
 use super::{Backend, Db, Tx, TxBackend};
 
@@ -33,7 +36,7 @@ impl Outbox for Db {
 }
 
 impl Replies for Db {
-    async fn admit(&self, tx: &mut Tx, key: &CallKey) -> Result<Admit, Error> {
+    async fn admit(&self, tx: &mut Tx, key: &CallKey) -> Result<Admission, Error> {
         let result = match (&self.0.backend, &mut tx.backend) {
             (Backend::Postgres { tables, .. }, TxBackend::Postgres(tx)) => tables.admit(tx, key).await,
             (Backend::Sqlite { tables, .. }, TxBackend::Sqlite(tx)) => tables.admit(tx, key).await,

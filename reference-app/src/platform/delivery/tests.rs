@@ -1,6 +1,8 @@
 use std::time::Duration;
 
-use comms_core::{BoxHandler, Clock, Delivery as Message, Health, Outcome, handler_fn};
+use comms_core::{
+    Delivery as Message, Outcome, clock::Clock, handler_fn, health::Health, transport::BoxHandler,
+};
 
 use super::{Delivery, GroupHandler, Source, kafka::topics};
 use crate::{

@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use comms_core::{
-    Attempts, Backoff, BoxHandler, Clock, Error, Health, Holds, Publisher,
-    health::{Heartbeat, State, Status},
-    shutdown::Told,
+    Error, Publisher,
+    clock::Clock,
+    health::{Health, Heartbeat, State, Status},
+    resilience::Backoff,
+    shutdown::ShutdownSignal,
+    transport::{AttemptConfig, BoxHandler, Holds},
 };
 use comms_outbox::Relay;
 use tokio::sync::watch;
@@ -50,7 +53,7 @@ pub(super) struct Prerequisites {
 
 impl Prerequisites {
     /// Returns true when the databases are open and the topics exist, and false when the shutdown signal fires first.
-    pub(super) async fn wait(self, signal: Told) -> bool {
+    pub(super) async fn wait(self, signal: ShutdownSignal) -> bool {
         let all_met = async {
             for db in &self.databases {
                 db.opened().await;
@@ -147,9 +150,9 @@ impl Delivery<'_> {
         heartbeat
     }
 
-    pub(super) fn attempt_config(&self) -> Result<Attempts, Error> {
+    pub(super) fn attempt_config(&self) -> Result<AttemptConfig, Error> {
         let consumer = &self.config.consumer;
-        let mut attempts = Attempts::default();
+        let mut attempts = AttemptConfig::default();
         attempts.limit = consumer.max_attempts;
         attempts.backoff = Backoff::new(consumer.backoff, consumer.backoff_cap)
             .map_err(|e| e.context("configuration: consumer.backoff, consumer.backoff_cap"))?;

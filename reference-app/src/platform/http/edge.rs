@@ -9,7 +9,7 @@ use axum::{
     middleware::{from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
 };
-use comms_core::{Clock, jwt::Verifier};
+use comms_core::{clock::Clock, jwt::Verifier};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::{
@@ -50,7 +50,7 @@ pub struct Edge {
 }
 
 /// Wraps `routes` in the layers that a listener for clients needs:
-/// - a [`Context`](comms_core::Context) with the request's trace and deadline, the header `trace-id` on every
+/// - a [`Context`](comms_core::context::Context) with the request's trace and deadline, the header `trace-id` on every
 ///   response, and a log line and a duration metric for each request;
 /// - the checks of [`checked`], with the configured body limit;
 /// - a [`Problem`] for every refusal: an unknown path (404), a method that is not allowed (405 with `Allow`), a

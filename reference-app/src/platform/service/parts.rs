@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 
-use comms_core::{BoxHandler, Error, shutdown::Told};
+use comms_core::{Error, shutdown::ShutdownSignal, transport::BoxHandler};
 use comms_ws::Hub;
 use tonic::service::Routes;
 
@@ -55,5 +55,5 @@ pub struct Loop {
     /// The name, for logs.
     pub name: &'static str,
     /// Runs the loop until the shutdown signal fires.
-    pub run: Box<dyn FnOnce(Told) -> Run + Send>,
+    pub run: Box<dyn FnOnce(ShutdownSignal) -> Run + Send>,
 }

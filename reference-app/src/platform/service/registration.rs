@@ -1,6 +1,6 @@
 //! The parts of a registration: protocol, database, topics, subscriptions and calls.
 
-use comms_core::Event;
+use comms_core::event::Event;
 use sqlx::migrate::Migrator;
 
 /// The protocol of a listener.

@@ -91,17 +91,20 @@ fn each_policy_is_a_table_with_durations_as_text() {
         let config = load(None, Some(Path::new("app.toml")), NoOverrides {}).unwrap();
         let payment = &config.policies["payment"];
         let breaker = payment.breaker.as_ref().unwrap();
-        assert_eq!((breaker.open_for, breaker.failures, payment.timeout), (seconds(90), 5, Some(seconds(3))));
+        assert_eq!(
+            (breaker.open_duration, breaker.failures, payment.timeout),
+            (seconds(90), 5, Some(seconds(3)))
+        );
         assert_eq!(payment.retry.as_ref().unwrap().attempts, 2);
         assert!(payment.bulkhead.is_none() && config.policies["order"].breaker.is_none());
 
         let file = "[policies.order]\nretry = { backoff = { jitter = \"full\" } }
-            breaker = { jitter = 0.5, window = { over = { calls = 100 }, slow_after = \"1s\" } }
+            breaker = { jitter = 0.5, window = { over = { calls = 100 }, slow_call_duration = \"1s\" } }
             [policies.payment.retry]\nbackoff = { jitter = { ratio = 0.5 } }\nbudget = false";
         jail.create_file("whole.toml", file)?;
         let whole = load(None, Some(Path::new("whole.toml")), NoOverrides {}).unwrap().policies.clone();
         let window = whole["order"].breaker.as_ref().and_then(|breaker| breaker.window.as_ref()).unwrap();
-        assert_eq!((window.min_calls, window.slow_after), (20, Some(seconds(1))));
+        assert_eq!((window.min_calls, window.slow_call_duration), (20, Some(seconds(1))));
         assert!(whole["payment"].retry.as_ref().unwrap().budget.is_none());
 
         // The printed configuration can be loaded again, with the same result.
