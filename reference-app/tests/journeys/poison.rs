@@ -59,7 +59,7 @@ async fn an_undecodable_record_is_a_dead_letter_full() {
     let poison = Message {
         source: "stranger".into(),
         id: "poison".into(),
-        destination: topic.into(),
+        topic: topic.into(),
         key: Some(Bytes::from_static(b"poison")),
         headers,
         payload: Some(Bytes::from_static(b"{")),
@@ -110,7 +110,7 @@ async fn what_is_never_found_is_a_dead_letter_after_all_attempts_full() {
         changed_at: "2026-11-26T00:00:00.000Z".into(),
     };
     let topic = format!("{}{}", marketplace.prefix, PaymentStatusChanged::TYPE);
-    let message = Message::event(&"payment-service".into(), &paid, &Clock::system()).unwrap().to(topic);
+    let message = EventSource::new("payment-service", Clock::system()).message(&paid).unwrap().to(topic);
     let key = message.key.clone();
     publisher.enqueue(&mut VecDeque::from([message])).await.remove(0).unwrap();
     let letter = letters.next().await;

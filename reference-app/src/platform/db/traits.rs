@@ -45,10 +45,10 @@ impl Replies for Db {
         tx.checked(result)
     }
 
-    async fn answer(&self, tx: &mut Tx, key: &CallKey, reply: &StoredReply) -> Result<(), Error> {
+    async fn complete(&self, tx: &mut Tx, key: &CallKey, reply: &StoredReply) -> Result<(), Error> {
         let result = match (&self.0.backend, &mut tx.backend) {
             (Backend::Postgres { tables, .. }, TxBackend::Postgres(tx)) => {
-                tables.answer(tx, key, reply).await
+                tables.complete(tx, key, reply).await
             }
             (Backend::Sqlite { tables, .. }, TxBackend::Sqlite(tx)) => tables.answer(tx, key, reply).await,
             _ => Err(wrong_database()),

@@ -125,9 +125,17 @@ fn an_invalid_policy_is_refused_with_its_key() {
     let table: [(&str, &str, &[&str]); 6] = [
         ("COMMS_POLICIES__PAYMNT__TIMEOUT", "1s", &["COMMS_POLICIES__PAYMNT", "COMMS_POLICIES__PAYMENT"]),
         ("COMMS_POLICIES__PAYMENT__TIMEUOT", "1s", &["TIMEUOT", "COMMS_POLICIES__PAYMENT__TIMEOUT"]),
-        ("COMMS_POLICIES__PAYMENT__BREAKER__OPENFOR", "1s", &["BREAKER__OPENFOR", "BREAKER__OPEN_FOR"]),
+        (
+            "COMMS_POLICIES__PAYMENT__BREAKER__OPENDURATION",
+            "1s",
+            &["BREAKER__OPENDURATION", "BREAKER__OPEN_DURATION"],
+        ),
         ("COMMS_POLICIES__PAYMENT__TIMEOUT", "soon", &["soon", "250ms"]),
-        ("COMMS_POLICIES__PAYMENT__BULKHEAD__LIMIT", "0", &["COMMS_POLICIES__PAYMENT", "`limit`"]),
+        (
+            "COMMS_POLICIES__PAYMENT__BULKHEAD__MAX_CONCURRENT",
+            "0",
+            &["COMMS_POLICIES__PAYMENT", "`max_concurrent`"],
+        ),
         ("COMMS_POLICIES__ORDER__RETRY", "true", &["COMMS_POLICIES__ORDER__RETRY", "or false"]),
     ];
     for (key, value, parts) in table {
