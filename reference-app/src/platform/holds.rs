@@ -47,7 +47,6 @@ pub struct HoldReport {
 #[derive(Serialize)]
 struct HeldDelivery {
     group: String,
-    #[serde(rename = "destination")]
     topic: String,
     key: Option<String>,
     since: String,
@@ -72,7 +71,6 @@ struct RelayReport {
 /// the process with the lease.
 #[derive(Serialize)]
 struct ReportedBranch {
-    #[serde(rename = "destination")]
     topic: String,
     since: String,
     kind: Option<String>,
@@ -82,7 +80,6 @@ struct ReportedBranch {
 /// A message that a relay keeps back.
 #[derive(Serialize)]
 struct ParkedMessage {
-    #[serde(rename = "destination")]
     topic: String,
     key: Option<String>,
     source: String,

@@ -10,7 +10,7 @@ use comms_core::{
     Error,
     clock::{Clock, rounded},
     health::{Health, State},
-    resilience::{Policy, PolicyConfig, PolicySnapshot, breaker},
+    resilience::{BreakerState, Policy, PolicyConfig, PolicySnapshot},
 };
 
 /// The policies by name. Clones share them.
@@ -63,15 +63,15 @@ impl Policies {
 fn readiness(policy: &Policy) -> State {
     let Some(breaker) = policy.breaker().map(|breaker| breaker.snapshot()) else { return State::ready() };
     match breaker.state {
-        breaker::State::Closed | breaker::State::ForcedClosed => State::ready(),
-        breaker::State::HalfOpen => {
+        BreakerState::Closed | BreakerState::ForcedClosed => State::ready(),
+        BreakerState::HalfOpen => {
             State::degraded("the circuit breaker is half-open: probe calls decide whether it closes")
         }
-        breaker::State::ForcedOpen => {
+        BreakerState::ForcedOpen => {
             let reset = format!("POST /policies/{}/breaker/reset", policy.name());
             State::degraded(format!("the circuit breaker is forced open until {reset}"))
         }
-        breaker::State::Open => {
+        BreakerState::Open => {
             let left = Duration::from_millis(breaker.remaining_open_ms.unwrap_or_default());
             State::degraded(format!(
                 "the circuit breaker is open; the next probe call is allowed in {}",

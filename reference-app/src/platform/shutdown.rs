@@ -60,7 +60,7 @@ impl Stages {
     pub async fn shut_down(&self, limit: Duration, now: impl Future<Output = ()>) -> Result<(), Error> {
         match self.shutdown.end(limit, now).await {
             Ended { failure: Some(error), .. } => Err(error),
-            Ended { hurried: true, .. } => {
+            Ended { interrupted: true, .. } => {
                 Err(Error::fatal("the shutdown was cut short; no acknowledged message is lost"))
             }
             _ => Ok(()),

@@ -3,8 +3,11 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use comms_core::{
-    Delivery, Headers, Message, Outcome, Publisher, bytes::Bytes, clock::Clock, event::Event, handler_fn,
-    wire,
+    Delivery, Headers, Message, Outcome, Publisher,
+    bytes::Bytes,
+    clock::Clock,
+    event::{Event, EventSource},
+    handler_fn, wire,
 };
 use comms_kafka::{Consumer, KafkaConfig, KafkaPublisher, dlq_topic};
 use reference_app::contracts::{Money, OrderStatusChanged, PaymentStatus, PaymentStatusChanged};

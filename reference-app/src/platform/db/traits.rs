@@ -50,7 +50,7 @@ impl Replies for Db {
             (Backend::Postgres { tables, .. }, TxBackend::Postgres(tx)) => {
                 tables.complete(tx, key, reply).await
             }
-            (Backend::Sqlite { tables, .. }, TxBackend::Sqlite(tx)) => tables.answer(tx, key, reply).await,
+            (Backend::Sqlite { tables, .. }, TxBackend::Sqlite(tx)) => tables.complete(tx, key, reply).await,
             _ => Err(wrong_database()),
         };
         tx.checked(result)

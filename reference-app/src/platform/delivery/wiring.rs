@@ -153,7 +153,7 @@ impl Delivery<'_> {
     pub(super) fn attempt_config(&self) -> Result<AttemptConfig, Error> {
         let consumer = &self.config.consumer;
         let mut attempts = AttemptConfig::default();
-        attempts.limit = consumer.max_attempts;
+        attempts.max_attempts = consumer.max_attempts;
         attempts.backoff = Backoff::new(consumer.backoff, consumer.backoff_cap)
             .map_err(|e| e.context("configuration: consumer.backoff, consumer.backoff_cap"))?;
         Ok(attempts)

@@ -83,23 +83,23 @@ fn each_policy_is_a_table_with_durations_as_text() {
         let seconds = std::time::Duration::from_secs;
         let defaults = load(None, None, NoOverrides {}).unwrap();
         assert_eq!(defaults.policies["order"].timeout, Some(seconds(4)));
-        assert_eq!(defaults.policies["order"].retry.as_ref().unwrap().attempts, 3);
+        assert_eq!(defaults.policies["order"].retry.as_ref().unwrap().max_attempts, 3);
         assert!(defaults.policies["payment"].retry.is_none(), "the consumer retries");
-        let file = "[policies.payment]\nbulkhead = false\nretry = { attempts = 2 }\n[policies.order]\nbreaker = false";
+        let file = "[policies.payment]\nbulkhead = false\nretry = { max_attempts = 2 }\n[policies.order]\nbreaker = false";
         jail.create_file("app.toml", file)?;
-        jail.set_env("COMMS_POLICIES__PAYMENT__BREAKER__OPEN_FOR", "1m 30s");
+        jail.set_env("COMMS_POLICIES__PAYMENT__BREAKER__OPEN_DURATION", "1m 30s");
         let config = load(None, Some(Path::new("app.toml")), NoOverrides {}).unwrap();
         let payment = &config.policies["payment"];
         let breaker = payment.breaker.as_ref().unwrap();
         assert_eq!(
-            (breaker.open_duration, breaker.failures, payment.timeout),
+            (breaker.open_duration, breaker.failure_threshold, payment.timeout),
             (seconds(90), 5, Some(seconds(3)))
         );
-        assert_eq!(payment.retry.as_ref().unwrap().attempts, 2);
+        assert_eq!(payment.retry.as_ref().unwrap().max_attempts, 2);
         assert!(payment.bulkhead.is_none() && config.policies["order"].breaker.is_none());
 
         let file = "[policies.order]\nretry = { backoff = { jitter = \"full\" } }
-            breaker = { jitter = 0.5, window = { over = { calls = 100 }, slow_call_duration = \"1s\" } }
+            breaker = { jitter = 0.5, window = { kind = { calls = 100 }, slow_call_duration = \"1s\" } }
             [policies.payment.retry]\nbackoff = { jitter = { ratio = 0.5 } }\nbudget = false";
         jail.create_file("whole.toml", file)?;
         let whole = load(None, Some(Path::new("whole.toml")), NoOverrides {}).unwrap().policies.clone();
