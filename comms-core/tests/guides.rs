@@ -3,10 +3,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use comms_core::{
-    PolicyConfig,
-    resilience::{WindowConfig, rate_limit::RateLimitConfig},
-};
+use comms_core::resilience::{PolicyConfig, RateLimitConfig, WindowConfig};
 use serde_json::Value;
 
 /// The one block of TOML in the guide.
@@ -42,11 +39,11 @@ fn a_policy_is_shown_with_its_defaults_but_where_it_says_otherwise() {
     let mut expected: PolicyConfig = toml::from_str("").unwrap();
     assert_eq!(expected, PolicyConfig::background());
     let (mut window, mut rate) = (WindowConfig::default(), RateLimitConfig::default());
-    window.slow_after = Some(Duration::from_millis(500));
+    window.slow_call_duration = Some(Duration::from_millis(500));
     rate.burst = Some(rate.limit);
     expected.timeout = Some(Duration::from_secs(2));
     let breaker = expected.breaker.as_mut().unwrap();
-    (breaker.window, breaker.open_limit) = (Some(window), Some(Duration::from_secs(600)));
+    (breaker.window, breaker.max_open_duration) = (Some(window), Some(Duration::from_secs(600)));
     expected.rate_limit = Some(rate);
     let shown: PolicyConfig = toml::from_str(toml()).unwrap();
     shown.validate().unwrap();
@@ -64,7 +61,7 @@ fn each_switch_that_is_shown_works() {
         (Some(Duration::from_secs(1)), Some(Duration::from_secs(10)));
     assert_eq!(config, expected);
     let spread: PolicyConfig = toml::from_str(
-        "retry = { budget = false, backoff = { jitter = 'full' } }\nbreaker = { window = { over = { calls = 100 } } }",
+        "retry = { budget = false, backoff = { jitter = 'full' } }\nbreaker = { window = { kind = { calls = 100 } } }",
     )
     .unwrap();
     spread.validate().unwrap();

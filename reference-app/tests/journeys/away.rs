@@ -40,7 +40,7 @@ async fn orders_wait_for_a_payment_service_that_is_away_and_none_is_lost_embedde
         &[
             ("COMMS_PAYMENT__LISTEN", &payment),
             ("COMMS_PAYMENT__URL", &road.url()),
-            ("COMMS_POLICIES__PAYMENT__BREAKER__OPEN_FOR", "1s"),
+            ("COMMS_POLICIES__PAYMENT__BREAKER__OPEN_DURATION", "1s"),
             ("COMMS_POLICIES__PAYMENT__BREAKER__OPEN_LIMIT", "1s"),
             ("COMMS_CONSUMER__BACKOFF_CAP", "1s"),
         ],
@@ -139,7 +139,7 @@ async fn a_breaker_that_is_forced_open_answers_503_until_it_is_reset() {
     assert_eq!(turned.status(), 200);
     let shown: Value = turned.json().await.unwrap();
     assert_eq!((&shown["name"], &shown["breaker"]["state"]), (&"order".into(), &"forced_open".into()));
-    assert_eq!(shown["config"]["breaker"]["open_for"], "2s", "with its settings, as they are written");
+    assert_eq!(shown["config"]["breaker"]["open_duration"], "2s", "with its settings, as they are written");
     let refused = ann.post(Some("refused"), Buyer::body(100).to_string()).await.unwrap();
     assert_eq!(refused.status(), 503, "not 429: it is not the client's fault");
     let wait: u64 = refused.headers()["retry-after"].to_str().unwrap().parse().unwrap();
@@ -158,7 +158,7 @@ async fn a_breaker_that_is_forced_open_answers_503_until_it_is_reset() {
     ann.place("refused", 100).await;
 
     for (path, status, what) in [
-        ("/policies/mail/breaker/open", 404, r#"there are ["order", "payment""#),
+        ("/policies/mail/breaker/open", 404, r#"the policies are ["order", "payment""#),
         ("/policies/order/breaker/ajar", 400, "open, closed or reset"),
     ] {
         let answer = marketplace.operate(path, None).await;

@@ -1,0 +1,74 @@
+//! The histograms of a processor: each is looked up by its name once, not once per try.
+
+use metrics::Histogram;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::{Delivery, Error, Outcome, telemetry as names};
+
+/// Handles that are kept. Destinations and groups come from subscriptions, so that a few are usual; what is over
+/// it is looked up by name every time.
+const KEPT: usize = 256;
+
+/// The histograms of one processor, by topic, group and how a try ended.
+#[derive(Debug)]
+pub(super) struct Meters {
+    system: &'static str,
+    kept: RwLock<Vec<Kept>>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    place: Place,
+    end: &'static str,
+    histogram: Histogram,
+}
+
+/// Whose try it is.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Place {
+    pub(super) topic: Arc<str>,
+    pub(super) group: Arc<str>,
+}
+
+impl Place {
+    pub(super) fn of(delivery: &Delivery) -> Self {
+        Self { topic: delivery.message.topic.clone(), group: delivery.group.clone() }
+    }
+}
+
+impl Meters {
+    pub(super) fn new(system: &'static str) -> Self {
+        Self { system, kept: RwLock::default() }
+    }
+
+    /// Records a try at `place` that took `seconds`.
+    pub(super) fn record(&self, place: &Place, result: &Result<Outcome, Error>, seconds: f64) {
+        let end = result.as_ref().map_or_else(|error| error.kind.as_str(), |outcome| outcome.as_str());
+        let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = kept.iter().find(|kept| kept.end == end && kept.place == *place) {
+            return known.histogram.record(seconds);
+        }
+        drop(kept);
+        let histogram = self.histogram(place, end, result.is_err());
+        histogram.record(seconds);
+        let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
+        // Twice where two tries come here at once: harmless, for both mean the same.
+        if kept.len() < KEPT {
+            kept.push(Kept { place: place.clone(), end, histogram });
+        }
+    }
+
+    fn histogram(&self, place: &Place, end: &'static str, failed: bool) -> Histogram {
+        let mut labels = vec![
+            metrics::Label::from_static_parts(names::MESSAGING_SYSTEM, self.system),
+            metrics::Label::from_static_parts(names::MESSAGING_OPERATION_NAME, names::PROCESS),
+            metrics::Label::new(names::MESSAGING_DESTINATION_NAME, place.topic.to_string()),
+            metrics::Label::new(names::MESSAGING_CONSUMER_GROUP_NAME, place.group.to_string()),
+            metrics::Label::from_static_parts(names::OUTCOME, end),
+        ];
+        if failed {
+            labels.push(metrics::Label::from_static_parts(names::ERROR_TYPE, end));
+        }
+        metrics::histogram!(names::PROCESS_DURATION, labels)
+    }
+}
