@@ -15,7 +15,7 @@ use std::{net::SocketAddr, time::Duration};
 use anyhow::Context as _;
 use comms_core::clock::Clock;
 use comms_ws::{
-    Event, Hub, HubConfig, Session,
+    Hub, HubConfig, Push, Session,
     axum::{
         self, Router,
         extract::{State, WebSocketUpgrade},
@@ -44,8 +44,8 @@ async fn open(State(hub): State<Hub>, headers: HeaderMap, upgrade: WebSocketUpgr
     hub.accept(upgrade, &headers, Session::new(user, topics))
 }
 
-fn event(n: usize, data: Value) -> Event {
-    Event {
+fn push(n: usize, data: Value) -> Push {
+    Push {
         id: format!("order-service/{n}"),
         event: "order.status.changed.v1".into(),
         time: Clock::system().rfc3339(),
@@ -73,7 +73,7 @@ async fn main() -> anyhow::Result<()> {
     println!("-- an event for ann reaches only her session");
     let mut ann = Client::connect(address, Some("ann")).await?;
     let mut bob = Client::connect(address, Some("bob")).await?;
-    hub.publish("user/ann", &event(0, json!({"order": "order-1", "status": "PAID"})));
+    hub.publish("user/ann", &push(0, json!({"order": "order-1", "status": "PAID"})));
     println!("ann: {}", ann.next().await?);
 
     println!("-- {EVENTS} events of 64 KiB for both: ann reads, bob does not");

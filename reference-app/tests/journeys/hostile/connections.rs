@@ -3,7 +3,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use futures::future::join_all;
-use reference_app::platform::listeners::descriptors;
+use reference_app::platform::listeners::file_descriptors;
 use reqwest::{Client, StatusCode};
 
 use super::{
@@ -35,7 +35,7 @@ async fn connections_of_one_address_are_bounded_by_every_listener_embedded() {
 /// The configured limits of connections are above the operating system's limit of open files.
 #[tokio::test]
 async fn a_process_without_descriptors_recovers_embedded() {
-    descriptors::raise();
+    file_descriptors::raise_limit();
     let mut attacked = Attacked::start(&[
         ("COMMS_LISTENERS__HEAD_TIMEOUT", "2s"),
         ("COMMS_LISTENERS__MAX_CONNECTIONS", "5000"),
