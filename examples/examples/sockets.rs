@@ -78,7 +78,7 @@ async fn main() -> anyhow::Result<()> {
 
     println!("-- {EVENTS} events of 64 KiB for both: ann reads, bob does not");
     for n in 1..=EVENTS {
-        hub.publish("news", &event(n, json!({"pad": "x".repeat(64 * 1024)})));
+        hub.publish("news", &push(n, json!({"pad": "x".repeat(64 * 1024)})));
         // Each event arrives although bob's socket accepts no more bytes.
         let received = ann.next().await?;
         anyhow::ensure!(received["id"] == format!("order-service/{n}"), "events arrive in order");

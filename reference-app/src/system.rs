@@ -155,7 +155,7 @@ impl System {
         let (mut sources, mut subscriptions, mut served) = (Vec::new(), Vec::new(), Vec::new());
         for service in running {
             let parts = self.start_service(service, &identity, &mut sources).await?;
-            subscriptions.extend(handled(service, &sources, parts.handlers));
+            subscriptions.extend(group_handlers(service, &sources, parts.handlers));
             for background in parts.loops {
                 // The function is called inside the task, so that its panic counts as a failure of the loop.
                 let run = move |shutdown| async move { (background.run)(shutdown).await };
@@ -265,13 +265,13 @@ impl System {
                 });
             }
             Serves::Http(routes) => {
-                let (limits, routes) = (limits.http(name), self.leaving.around(routes));
+                let (limits, routes) = (limits.http(name), self.draining.layer(routes));
                 self.stages
                     .edge
                     .spawn(name, move |shutdown| http::serve(listener, routes, limits, shutdown.wait()));
             }
             Serves::Sockets(routes, hub) => {
-                let (limits, routes) = (limits.http(name), self.leaving.around(routes));
+                let (limits, routes) = (limits.http(name), self.draining.layer(routes));
                 self.stages.sockets.spawn(name, move |shutdown| async move {
                     let drained = async move {
                         shutdown.wait().await;
@@ -285,9 +285,13 @@ impl System {
 }
 
 /// Joins each handler of `service` with the subscription of its group and with the service's database.
-fn handled(service: &Service, sources: &[Source], handlers: Vec<(&'static str, BoxHandler)>) -> Vec<Handled> {
+fn group_handlers(
+    service: &Service,
+    sources: &[Source],
+    handlers: Vec<(&'static str, BoxHandler)>,
+) -> Vec<GroupHandler> {
     let db = sources.iter().find(|source| source.name == service.source).map(|source| &source.db);
     let find = |group| service.subscriptions.iter().find(|subscription| subscription.group == group).copied();
-    let handled = |(group, handler)| Some(Handled { subscription: find(group)?, db: db?.clone(), handler });
-    handlers.into_iter().filter_map(handled).collect()
+    let join = |(group, handler)| Some(GroupHandler { subscription: find(group)?, db: db?.clone(), handler });
+    handlers.into_iter().filter_map(join).collect()
 }

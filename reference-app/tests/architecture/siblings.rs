@@ -5,14 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{LIBRARIES, modules::Modules, workspace};
 
 /// Pairs of modules that may use each other.
-const EXCEPTIONS: [&str; 18] = [
+const EXCEPTIONS: [&str; 15] = [
     // reason: the checks of an attribute use the parser of media types in `cloudevents/mod.rs`
     "comms-core: cloudevents <-> cloudevents/attribute",
     // reason: a deadline is read from the headers of a request, and the context of a request contains it
     "comms-core: context/deadline <-> context/request",
-    // reason: the body observes the end of a call, which both sides start and record
-    "comms-grpc: body <-> client",
-    "comms-grpc: body <-> server",
     // reason: `Tables` has the statements of these files as methods, and they take the names of tables from it
     "comms-outbox: postgres/changes <-> postgres/tables",
     "comms-outbox: postgres/inbox <-> postgres/tables",
@@ -30,8 +27,6 @@ const EXCEPTIONS: [&str; 18] = [
     "comms-outbox: relay/branches <-> relay/store",
     // reason: the releases act on the session that runs them
     "comms-outbox: relay/release <-> relay/stint",
-    // reason: the handshake checks the hub's limits and is the hub's way to accept a socket
-    "comms-ws: handshake <-> hub",
     // reason: a session uses the hub's state and queue, and `hub/mod.rs` alone starts sessions
     "comms-ws: hub <-> session",
 ];
