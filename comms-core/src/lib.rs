@@ -87,8 +87,3 @@ pub use transaction::{
     Claim, Claimed, Inbox, Outbox, Scoped, UnitOfWork, in_transaction, once, transactional,
     transactional_versions,
 };
-
-/// The code of the guides compiles, and runs where it has a `main`.
-#[cfg(all(doctest, feature = "rate-limit"))]
-#[doc = include_str!("../../docs/guides/resilience.md")]
-mod guides {}
