@@ -74,13 +74,13 @@ impl PolicyVersion {
             (shared, _) => shared,
         };
         #[cfg(feature = "rate-limit")]
-        let rate_limit = match &config.rate_limit {
-            Some(settings) => Some(match previous.filter(|p| p.config.rate_limit == config.rate_limit) {
-                Some(Self { rate_limit: Some(unchanged), .. }) => unchanged.clone(),
-                _ => RateLimiter::unchecked(name, settings, clock.clone()),
-            }),
-            None => None,
-        };
+        let rate_limit = config.rate_limit.as_ref().map(|settings| {
+            let unchanged = previous.filter(|p| p.config.rate_limit.as_ref() == Some(settings));
+            match unchanged.and_then(|p| p.rate_limit.clone()) {
+                Some(rate_limit) => rate_limit,
+                None => RateLimiter::unchecked(name, settings, clock.clone()),
+            }
+        });
         let (meter, clock) = (config.metrics.then(|| Meter::new(name)), clock.clone());
         Self {
             config,

@@ -111,7 +111,7 @@ fn configuration_errors_name_their_cause() {
     assert_eq!(parse(r#"{"breaker": {}}"#).unwrap().breaker, Some(BreakerConfig::default()));
     for (text, reason) in [
         (r#"{"retries": {}}"#, "unknown field `retries`"),
-        (r#"{"breaker": true}"#, "settings, or false"),
+        (r#"{"breaker": true}"#, "`true` is not a setting"),
         (r#"{"timeout": "soon"}"#, "\"soon\" is not a duration like \"250ms\""),
         (r#"{"retry": {"backoff": {"base": "2s", "cap": "1s"}}}"#, "0 < base <= cap"),
     ] {
