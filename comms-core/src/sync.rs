@@ -1,5 +1,5 @@
-//! The synchronization primitives of the lock-free parts. `tests/loom/main.rs` compiles those parts with loom's primitives
-//! in place of this module.
+//! The synchronization primitives of the lock-free parts. `tests/loom/main.rs` compiles those parts with loom's
+//! primitives in place of this module.
 
 pub(crate) use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,

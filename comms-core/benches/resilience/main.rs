@@ -1,12 +1,13 @@
 //! The cost of the guards when they permit a call and when they reject one, compared with other libraries.
 //!
-//! The contenders of a group take turns of a few milliseconds, round after round, so that a change of the machine's speed
-//! affects all of them. The ratio is the median, over the rounds, of the two turns in one round.
+//! The contenders of a group take turns of a few milliseconds, round after round, so that a change of the machine's
+//! speed affects all of them. The ratio is the median, over the rounds, of the two turns in one round.
 //!
 //! `cargo bench -p comms-core --features rate-limit [--bench resilience -- GROUP...]`
 //!
-//! `one GROUP CONTENDER TIMES` runs one contender, by its number from 0, TIMES times. Under `valgrind --tool=callgrind`, the
-//! difference between two such runs is the number of instructions of a call, which is reproducible.
+//! `one GROUP CONTENDER TIMES` runs one contender, by its number from 0, TIMES times. Under
+//! `valgrind --tool=callgrind`, the difference between two such runs is the number of instructions of a call, which is
+//! reproducible.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -23,8 +23,8 @@ pub(super) struct Manual {
 
 struct State {
     generator: Xoshiro256PlusPlus,
-    /// The deadlines and wakers of pending sleeps. An entry of a dropped or reset sleep stays until its deadline and then
-    /// causes one spurious wake-up.
+    /// The deadlines and wakers of pending sleeps. An entry of a dropped or reset sleep stays until its deadline and
+    /// then causes one spurious wake-up.
     sleepers: Vec<(Instant, Waker)>,
 }
 

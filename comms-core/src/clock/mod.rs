@@ -23,8 +23,8 @@ static LAST_SYSTEM_ORDINAL: AtomicU64 = AtomicU64::new(0);
 /// A source of time and randomness: the system's, or a manual one for tests. Default the system's. Clones share it.
 ///
 /// - The *system* clock takes [`now`](Self::now) and its timers from tokio, so that tokio's paused time stops both.
-/// - The *manual* clock stands still until [`advance`](Self::advance) moves it, which wakes its timers. Its random numbers
-///   are the same in each run. A test on a manual clock needs no runtime.
+/// - The *manual* clock stands still until [`advance`](Self::advance) moves it, which wakes its timers. Its random
+///   numbers are the same in each run. A test on a manual clock needs no runtime.
 ///
 /// ```
 /// use comms_core::clock::Clock;
@@ -170,8 +170,8 @@ impl Clock {
         random::uuid_v7(last, self.unix(), self.random())
     }
 
-    /// Returns random bytes for identifiers and jitter. They are not suitable for secrets. Only the first call of a thread
-    /// makes a system call.
+    /// Returns random bytes for identifiers and jitter. They are not suitable for secrets. Only the first call of a
+    /// thread makes a system call.
     #[must_use]
     pub fn random<const N: usize>(&self) -> [u8; N] {
         let mut bytes = [0; N];
@@ -205,8 +205,8 @@ impl fmt::Debug for Clock {
     }
 }
 
-/// Formats a time since 1970 as RFC 3339 in UTC with milliseconds. A time after the year 9999, the last one of the format,
-/// is printed as the last millisecond of that year.
+/// Formats a time since 1970 as RFC 3339 in UTC with milliseconds. A time after the year 9999, the last one of the
+/// format, is printed as the last millisecond of that year.
 #[must_use]
 pub fn rfc3339(unix: Duration) -> String {
     const LAST: Duration = Duration::from_millis(253_402_300_799_999);

@@ -14,7 +14,8 @@ thread_local! {
     static GENERATOR: RefCell<Xoshiro256PlusPlus> = RefCell::new(from_system());
 }
 
-/// Returns a generator seeded with 256 bits from the operating system, so that no two threads or processes share a sequence.
+/// Returns a generator seeded with 256 bits from the operating system, so that no two threads or processes share a
+/// sequence.
 fn from_system() -> Xoshiro256PlusPlus {
     let mut seed = [0; 32];
     // This fails only while a booting kernel has no entropy. The address of a local variable is the fallback.
@@ -43,7 +44,8 @@ pub(super) fn next_ordinal(last: &AtomicU64, unix: Duration) -> u64 {
     }
 }
 
-/// Returns an identifier of 48 bits of milliseconds, the version 7, 12 bits of the counter, the variant and 62 random bits.
+/// Returns an identifier of 48 bits of milliseconds, the version 7, 12 bits of the counter, the variant and 62 random
+/// bits.
 pub(super) fn uuid_v7(last: &AtomicU64, unix: Duration, random: [u8; 8]) -> uuid::Uuid {
     let ordinal = next_ordinal(last, unix);
     let high = (ordinal >> 12) << 16 | 0x7000 | (ordinal & 0xfff);

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-/// Formats `duration` for a message, rounded to two units at most: `250 ms`, `2.5 s`, `5 s`, `1 min 30 s`, `2 h 5 min`, `3 d 4 h`.
+/// Formats `duration` for a message, rounded to two units at most: `250 ms`, `2.5 s`, `5 s`, `1 min 30 s`, `2 h 5 min`,
+/// `3 d 4 h`.
 ///
-/// Below a second it prints whole milliseconds, at least one; below a minute tenths of a second; above that the two largest
-/// units. Half a unit is rounded up. The result is for people: give a program a number in a fixed unit.
+/// Below a second it prints whole milliseconds, at least one; below a minute tenths of a second; above that the two
+/// largest units. Half a unit is rounded up. The result is for people: give a program a number in a fixed unit.
 ///
 /// ```
 /// use comms_core::clock::rounded;

@@ -16,8 +16,8 @@ pub(super) struct Link {
 impl Link {
     /// Returns the chain below the printed text `shown`, outermost first: `contexts`, then `cause` and its sources.
     ///
-    /// Some errors print their source as part of their text (`sqlx::Error::Database`, a custom `io::Error`). A cause whose
-    /// text is part of the text before it is left out, so that a printed chain contains each text once.
+    /// Some errors print their source as part of their text (`sqlx::Error::Database`, a custom `io::Error`). A cause
+    /// whose text is part of the text before it is left out, so that a printed chain contains each text once.
     pub(super) fn chain<'a>(
         shown: &str,
         contexts: impl Iterator<Item = &'a str>,
@@ -50,8 +50,8 @@ impl StdError for Link {
 
 /// Returns the text of `cause`, or a substitute if its `Display` fails or panics.
 ///
-/// A consumer prints the errors of its handlers outside of the code that catches a handler's panic, so a panic here would
-/// end the consumer's lane.
+/// A consumer prints the errors of its handlers outside of the code that catches a handler's panic, so a panic here
+/// would end the consumer's lane.
 pub(super) fn text(cause: &(dyn StdError + 'static)) -> String {
     let print = || {
         let mut text = String::new();

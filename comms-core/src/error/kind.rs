@@ -4,8 +4,8 @@ use std::fmt;
 
 /// The meaning of a failure for the caller.
 ///
-/// The caller's retry, the circuit breaker, the consumer's disposition, the gRPC status and the HTTP status are functions of
-/// this table. A call that a [`Guard`](super::Guard) refused has the statuses of the guard instead.
+/// The caller's retry, the circuit breaker, the consumer's disposition, the gRPC status and the HTTP status are
+/// functions of this table. A call that a [`Guard`](super::Guard) refused has the statuses of the guard instead.
 ///
 /// | kind | means | caller's retry | breaker | consumer | gRPC sent | HTTP sent |
 /// |---|---|---|---|---|---|---|
@@ -41,8 +41,8 @@ pub enum ErrorKind {
     PermissionDenied,
     /// The operation lost against a concurrent change.
     Conflict,
-    /// A deployment fault that an operator must repair: a missing method, topic, table or codec, or refused credentials of
-    /// this process.
+    /// A deployment fault that an operator must repair: a missing method, topic, table or codec, or refused credentials
+    /// of this process.
     Misconfigured,
     /// A defect that this message triggers: a corrupt row, a panic, undecodable data of this service.
     Internal,
@@ -182,15 +182,15 @@ impl ErrorKind {
         self.row().http
     }
 
-    /// Returns whether a client may read the text of an error of this kind. The text of other kinds describes this process
-    /// or its peers.
+    /// Returns whether a client may read the text of an error of this kind. The text of other kinds describes this
+    /// process or its peers.
     #[must_use]
     pub const fn is_public(self) -> bool {
         self.row().public
     }
 
-    /// Returns whether an error of this kind proves that the operation had no effect, so that its lease can be released. A
-    /// missing codec (`Misconfigured`) or undecodable data (`Internal`) can occur after the effect.
+    /// Returns whether an error of this kind proves that the operation had no effect, so that its lease can be
+    /// released. A missing codec (`Misconfigured`) or undecodable data (`Internal`) can occur after the effect.
     #[must_use]
     pub const fn is_without_effect(self) -> bool {
         self.row().no_effect
@@ -198,8 +198,8 @@ impl ErrorKind {
 
     /// Returns the kind of a gRPC status code that was received from a peer.
     ///
-    /// UNAUTHENTICATED and PERMISSION_DENIED are `Misconfigured`, because the peer refused the credentials of this process.
-    /// `NotExecuted` and `Rejected` are never returned, because no status code proves them.
+    /// UNAUTHENTICATED and PERMISSION_DENIED are `Misconfigured`, because the peer refused the credentials of this
+    /// process. `NotExecuted` and `Rejected` are never returned, because no status code proves them.
     #[must_use]
     pub const fn from_grpc_code(code: i32) -> Self {
         match code {

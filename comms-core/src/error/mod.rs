@@ -17,8 +17,8 @@ pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;
 
 /// A failure: its kind, the wait before the next attempt, and the cause.
 ///
-/// `Display` prints the kind and the outermost text. [`source`](StdError::source) returns the other texts, so that anyhow
-/// and tracing print each text once. [`chain`](Self::chain) prints all of them in one line, for logs.
+/// `Display` prints the kind and the outermost text. [`source`](StdError::source) returns the other texts, so that
+/// anyhow and tracing print each text once. [`chain`](Self::chain) prints all of them in one line, for logs.
 ///
 /// ```
 /// use comms_core::{Error, ErrorKind};
@@ -55,8 +55,8 @@ enum Cause {
 impl Error {
     /// Creates an error of `kind` caused by `source`, an error or a text.
     ///
-    /// A text of a public kind ([`ErrorKind::is_public`]) may be sent to a client, see [`public_text`](Self::public_text).
-    /// So pass an error of a library as it is, never as `error.to_string()`.
+    /// A text of a public kind ([`ErrorKind::is_public`]) may be sent to a client, see
+    /// [`public_text`](Self::public_text). So pass an error of a library as it is, never as `error.to_string()`.
     pub fn new(kind: ErrorKind, source: impl Into<BoxError>) -> Self {
         Self::from_cause(kind, None, Cause::Other(source.into()))
     }
@@ -75,8 +75,8 @@ impl Error {
         Self::new(ErrorKind::Indeterminate, source)
     }
 
-    /// Creates a [`Rejected`](ErrorKind::Rejected) error: a guard refused the operation before execution. `retry_after` is
-    /// the wait that the guard requests.
+    /// Creates a [`Rejected`](ErrorKind::Rejected) error: a guard refused the operation before execution. `retry_after`
+    /// is the wait that the guard requests.
     pub fn rejected(source: impl Into<BoxError>, retry_after: Option<Duration>) -> Self {
         Self::from_cause(ErrorKind::Rejected, retry_after, Cause::Other(source.into()))
     }
@@ -91,8 +91,8 @@ impl Error {
         Self::new(ErrorKind::NotFound, source)
     }
 
-    /// Creates an [`Unauthenticated`](ErrorKind::Unauthenticated) error: the caller's credentials are missing, expired or
-    /// refused.
+    /// Creates an [`Unauthenticated`](ErrorKind::Unauthenticated) error: the caller's credentials are missing, expired
+    /// or refused.
     pub fn unauthenticated(source: impl Into<BoxError>) -> Self {
         Self::new(ErrorKind::Unauthenticated, source)
     }
@@ -146,8 +146,8 @@ impl Error {
         Chain(self)
     }
 
-    /// Returns the text that a client may read: the text of the cause, if the kind is public ([`ErrorKind::is_public`]) and
-    /// the error was created from a text or by a guard.
+    /// Returns the text that a client may read: the text of the cause, if the kind is public ([`ErrorKind::is_public`])
+    /// and the error was created from a text or by a guard.
     ///
     /// Returns `None` for every other error: the text of a database, a peer or a library is not meant for clients.
     #[must_use]
@@ -195,8 +195,8 @@ impl Error {
     }
 }
 
-/// Returns whether `cause` is a string that `Box<dyn Error>::from` converted. The `Debug` form of such an error is the quoted
-/// text; that of an error type is different.
+/// Returns whether `cause` is a string that `Box<dyn Error>::from` converted. The `Debug` form of such an error is the
+/// quoted text; that of an error type is different.
 fn is_text(cause: &(dyn StdError + 'static)) -> bool {
     format!("{cause:?}") == format!("{:?}", text(cause))
 }

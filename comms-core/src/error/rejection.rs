@@ -35,8 +35,8 @@ impl Guard {
         }
     }
 
-    /// Returns the gRPC status code: RESOURCE_EXHAUSTED (8) for a rate limit, DEADLINE_EXCEEDED (4) for a deadline or time
-    /// limit, UNAVAILABLE (14) for a breaker, a bulkhead and a service that is not ready.
+    /// Returns the gRPC status code: RESOURCE_EXHAUSTED (8) for a rate limit, DEADLINE_EXCEEDED (4) for a deadline or
+    /// time limit, UNAVAILABLE (14) for a breaker, a bulkhead and a service that is not ready.
     #[must_use]
     pub const fn grpc_code(self) -> i32 {
         match self {
@@ -69,8 +69,8 @@ impl Guard {
         }
     }
 
-    /// Returns whether the guard ended an attempt that had started. The other guards refuse an attempt before its start, and
-    /// would refuse the next one as well.
+    /// Returns whether the guard ended an attempt that had started. The other guards refuse an attempt before its
+    /// start, and would refuse the next one as well.
     pub(crate) const fn ended_attempt(self) -> bool {
         matches!(self, Self::Timeout | Self::Unready)
     }
@@ -87,7 +87,8 @@ impl Guard {
     }
 }
 
-/// The refusal of a call by a guard, before the call was sent or while it was in flight. Creating one allocates nothing.
+/// The refusal of a call by a guard, before the call was sent or while it was in flight. Creating one allocates
+/// nothing.
 ///
 /// ```
 /// use comms_core::{Error, ErrorKind, resilience::Guard};

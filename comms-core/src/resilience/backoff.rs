@@ -32,7 +32,8 @@ pub struct Backoff {
 pub enum Jitter {
     /// Multiplies the wait by a random number in `1 - ratio ..= 1 + ratio`. The ratio is `0.0..=1.0`.
     Ratio(f64),
-    /// Multiplies the wait by a random number in `0.0..1.0`. It spreads the retries most, and halves the wait on average.
+    /// Multiplies the wait by a random number in `0.0..1.0`. It spreads the retries most, and halves the wait on
+    /// average.
     Full,
 }
 

@@ -1,8 +1,9 @@
 //! A retry budget: bounds the retries of all calls to a peer, so that retries do not multiply an outage.
 //!
-//! Each retry withdraws one token. Successful calls deposit a fraction of a token each, and time refills a few tokens per
-//! second, so that a client with few calls can retry at all. While every call fails, only the reserve and the refill can
-//! be spent, whatever the load. This is the retry throttling of gRFC A6 with the minimum rate of Finagle's `RetryBudget`.
+//! Each retry withdraws one token. Successful calls deposit a fraction of a token each, and time refills a few tokens
+//! per second, so that a client with few calls can retry at all. While every call fails, only the reserve and the
+//! refill can be spent, whatever the load. This is the retry throttling of gRFC A6 with the minimum rate of Finagle's
+//! `RetryBudget`.
 
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};

@@ -19,11 +19,11 @@ pub enum Class {
     },
 }
 
-/// Adapts a [`Policy`](super::Policy) to a protocol: classifies results, builds the error of a rejected call, and clones
-/// requests for retries.
+/// Adapts a [`Policy`](super::Policy) to a protocol: classifies results, builds the error of a rejected call, and
+/// clones requests for retries.
 ///
-/// Implement it if failures are responses (a gRPC status over HTTP, an HTTP status), if the error type is not [`Error`],
-/// or if requests are not `Clone`. For everything else, there is [`ByKind`].
+/// Implement it if failures are responses (a gRPC status over HTTP, an HTTP status), if the error type is not
+/// [`Error`], or if requests are not `Clone`. For everything else, there is [`ByKind`].
 pub trait Classify<R, T, E>: Clone + Send + Sync + 'static {
     /// Returns the class of `result`.
     fn classify(&self, result: &Result<T, E>) -> Class;
@@ -35,8 +35,8 @@ pub trait Classify<R, T, E>: Clone + Send + Sync + 'static {
     /// and the call is not retried.
     fn clone_request(&self, request: &R) -> Option<R>;
 
-    /// Returns whether executing this request twice is harmless: it has an idempotency key of its own, or its method is
-    /// idempotent. Then the policy retries a call whose answer was lost. Default `false`;
+    /// Returns whether executing this request twice is harmless: it carries an idempotency key for this call, or its
+    /// method is idempotent. Then the policy retries a call whose answer was lost. Default `false`;
     /// [`RetryConfig::idempotent`](super::RetryConfig::idempotent) sets it for all calls of a policy.
     fn is_idempotent(&self, request: &R) -> bool {
         let _ = request;
@@ -51,8 +51,8 @@ pub struct ByKind {
 }
 
 impl ByKind {
-    /// Returns a classifier for requests that are all idempotent: each has an idempotency key of its own, or the same
-    /// effect however often it is executed.
+    /// Returns a classifier for requests that are all idempotent: each carries an idempotency key for this call,
+    /// or has the same effect however often it is executed.
     #[must_use]
     pub const fn idempotent() -> Self {
         Self { idempotent: true }

@@ -16,8 +16,8 @@ use crate::{Error, telemetry};
 /// A tower layer that calls a fallback function when the service fails.
 ///
 /// The fallback receives the request and the error. Its result becomes the result of the call; it may fail in turn.
-/// Place the layer outside of the [`Policy`](super::Policy): the fallback then runs once, after the last attempt, and the
-/// breaker counts the failure of the service and not the success of the fallback.
+/// Place the layer outside of the [`Policy`](super::Policy): the fallback then runs once, after the last attempt, and
+/// the breaker counts the failure of the service and not the success of the fallback.
 ///
 /// ```
 /// use comms_core::{Error, resilience::{FallbackLayer, Guard}};

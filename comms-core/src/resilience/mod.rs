@@ -1,19 +1,21 @@
 //! Guards for calls to a peer that is slow, down, or overloaded.
 //!
-//! A [`Policy`] composes the guards of a call in a fixed order. It is described by a [`PolicyConfig`], which can be replaced
-//! while calls are in flight. Each guard can also be used alone; its core is a pure state machine behind a shared handle.
+//! A [`Policy`] composes the guards of a call in a fixed order. It is described by a [`PolicyConfig`], which can be
+//! replaced while calls are in flight. Each guard can also be used alone; its core is a pure state machine behind a
+//! shared handle.
 //!
 //! | guard | effect |
 //! |---|---|
 //! | deadline | ends or rejects a call whose caller no longer waits |
-//! | [`RetryConfig`] with [`Backoff`] and [`RetryBudget`] | retries a failed attempt if that is safe and within the budget |
+//! | [`RetryConfig`] with [`Backoff`], [`RetryBudget`] | retries a failed attempt if that is safe and within budget |
 //! | [`Breaker`] | rejects calls while the peer fails |
 //! | [`Bulkhead`] | rejects or queues calls beyond a number of calls in flight |
 //! | `RateLimiter`, `KeyedRateLimiter` | reject calls beyond a rate (feature `rate-limit`) |
 //! | [`FallbackLayer`] | replaces an error by a substitute response |
 //!
-//! All guards classify failures by [`ErrorKind`](crate::ErrorKind) and refuse calls with a [`Rejection`], which names the
-//! guard and the wait. A rejection is available at the first poll, unless waiting is configured, and allocates nothing.
+//! All guards classify failures by [`ErrorKind`](crate::ErrorKind) and refuse calls with a [`Rejection`], which names
+//! the guard and the wait. A rejection is available at the first poll, unless waiting is configured, and allocates
+//! nothing.
 
 mod backoff;
 mod breaker;

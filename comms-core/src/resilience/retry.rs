@@ -21,16 +21,17 @@ pub struct RetryConfig {
     pub max_attempts: u32,
     /// The wait between attempts, unless the peer requests another one (pushback).
     pub backoff: Backoff,
-    /// The budget that retries are withdrawn from. `None`, or `false` in configuration, sets no limit: an outage is then
-    /// multiplied by `max_attempts`.
+    /// The budget that retries are withdrawn from. `None`, or `false` in configuration, sets no limit: an outage is
+    /// then multiplied by `max_attempts`.
     #[serde(with = "switch")]
     pub budget: Option<RetryBudgetConfig>,
-    /// The longest pushback that is waited for. If the peer requests a longer wait, the call ends with the peer's error.
-    /// Default 5 min.
+    /// The longest wait that a peer may request (pushback). If the peer requests a longer one, the call ends with the
+    /// peer's error. Default 5 min.
     #[serde(with = "duration")]
     pub max_pushback: Duration,
-    /// Whether executing any call twice is harmless: each has an idempotency key of its own, or the same effect however
-    /// often it is executed. Then an [`Indeterminate`](ErrorKind::Indeterminate) failure is retried. Default `false`.
+    /// Whether executing any call twice is harmless: each carries an idempotency key for this call, or has the same
+    /// effect however often it is executed. Then an [`Indeterminate`](ErrorKind::Indeterminate) failure is retried.
+    /// Default `false`.
     ///
     /// One call can set this for itself: [`Policy::run_idempotent`](super::Policy::run_idempotent),
     /// [`Classify::is_idempotent`](super::Classify::is_idempotent).

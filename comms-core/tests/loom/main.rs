@@ -1,7 +1,7 @@
 //! Model checks of the lock-free parts with loom: all interleavings with up to three preemptions.
 //!
-//! This program compiles the files of the library again, with a `crate::sync` of loom's primitives. It is a program without
-//! libtest, because the tests in those files must not run on loom's primitives.
+//! This program compiles the files of the library again, with a `crate::sync` of loom's primitives. It is a program
+//! without libtest, because the tests in those files must not run on loom's primitives.
 #![allow(clippy::unwrap_used, clippy::expect_used, dead_code, unused_imports, unreachable_pub, missing_docs)]
 
 mod sync {

@@ -31,7 +31,8 @@ use crate::{
 
 /// A circuit breaker. Clones share their state.
 ///
-/// - *Closed*: calls are permitted. Consecutive failures, or a failure or slow-call rate over a window, open the breaker.
+/// - *Closed*: calls are permitted. Consecutive failures, or a failure or slow-call rate over a window, open the
+///   breaker.
 /// - *Open*: calls are rejected until the open duration has passed.
 /// - *Half-open*: a few calls are permitted as probes. Successful probes close the breaker, one failed probe opens it.
 ///
@@ -61,7 +62,7 @@ pub struct Breaker(Arc<Shared>);
 struct Shared {
     /// The machine's generation, and its [`StateTag`] in the low three bits. Written only under the lock.
     state_word: AtomicU64,
-    /// Nanoseconds from `epoch` to the end of the open state. Written before `state_word` says open.
+    /// Nanoseconds from `epoch` to the end of the open state. Written before the tag in `state_word` becomes open.
     open_until_nanos: AtomicU64,
     epoch: Instant,
     /// Nanoseconds above which a call is slow; 0: no call is slow.
@@ -103,8 +104,9 @@ impl Breaker {
     /// Admits a call. Complete the permit with the call's result; a dropped permit counts as a cancelled call.
     ///
     /// # Errors
-    /// Returns a [`Rejection`] of [`Guard::Breaker`] if the breaker is open, forced open, or half-open with all probes in
-    /// flight. `retry_after` is the remaining open duration; it is `None` if the breaker is forced open or half-open.
+    /// Returns a [`Rejection`] of [`Guard::Breaker`] if the breaker is open, forced open, or half-open with all probes
+    /// in flight. `retry_after` is the remaining open duration; it is `None` if the breaker is forced open or
+    /// half-open.
     #[inline]
     pub fn acquire(&self) -> Result<BreakerPermit<'_>, Rejection> {
         let call = self.admit(None)?;

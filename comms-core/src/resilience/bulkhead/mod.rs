@@ -100,8 +100,8 @@ impl Bulkhead {
     /// Replaces the settings with immediate effect. Calls in flight keep their permits.
     ///
     /// # Errors
-    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if [`BulkheadConfig::validate`] fails; the old settings
-    /// stay in effect.
+    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if [`BulkheadConfig::validate`] fails; the old
+    /// settings stay in effect.
     pub fn configure(&self, config: &BulkheadConfig) -> Result<(), Error> {
         config.validate()?;
         self.configure_unchecked(config);

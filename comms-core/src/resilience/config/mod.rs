@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::Error;
 
-/// The upper bound of every duration setting, about three years. It keeps `now + duration` in the range of `Instant`, and
-/// it is the largest `grpc-timeout` in seconds.
+/// The upper bound of every duration setting, about three years. It keeps `now + duration` in the range of `Instant`,
+/// and it is the largest `grpc-timeout` in seconds.
 pub(super) const MAX_DURATION: Duration = Duration::from_secs(99_999_999);
 
 /// Checks a duration setting against [`MAX_DURATION`].

@@ -56,7 +56,8 @@ impl PolicyBuilder {
     /// Builds the policy.
     ///
     /// # Errors
-    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid), naming the policy, if [`PolicyConfig::validate`] fails.
+    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid), naming the policy, if [`PolicyConfig::validate`]
+    /// fails.
     pub fn build(self) -> Result<Policy, Error> {
         self.config.validate().map_err(|error| error.context(format_args!("policy {}", self.name)))?;
         Ok(self.build_unchecked())

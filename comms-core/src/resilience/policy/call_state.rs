@@ -202,8 +202,8 @@ impl CallState {
             self.policy.budget.iter().for_each(|budget| budget.deposit());
             return None;
         };
-        // A deadline of the caller that passed during the attempt is no evidence about the peer, whether this policy or a
-        // layer below it reported the timeout.
+        // A deadline of the caller that passed during the attempt is no evidence about the peer, whether this policy or
+        // a layer below it reported the timeout.
         let caller_timed_out = kind == ErrorKind::Indeterminate
             && self.caller_deadline
             && self.attempt_deadline() == self.deadline

@@ -15,8 +15,8 @@ use crate::{
 
 /// The settings of a [`Policy`](super::Policy).
 ///
-/// A guard or limit that is `None`, or `false` in a configuration file, is off. A key that is absent has its default, that
-/// of [`background`](Self::background). An unknown key is an error.
+/// A guard or limit that is `None`, or `false` in a configuration file, is off. A key that is absent has its default,
+/// that of [`background`](Self::background). An unknown key is an error.
 ///
 /// ```
 /// use comms_core::resilience::PolicyConfig;
@@ -34,9 +34,9 @@ use crate::{
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct PolicyConfig {
-    /// The time limit of the whole call: its attempts, and the waits for permits and between attempts. The deadline of the
-    /// current [`Context`](crate::context::Context) applies as well: the earlier of the two ends the call. Above zero and
-    /// at most 99,999,999 s. Default none.
+    /// The time limit of the whole call: its attempts, and the waits for permits and between attempts. The deadline of
+    /// the current [`Context`](crate::context::Context) applies as well: the earlier of the two ends the call. Above
+    /// zero and at most 99,999,999 s. Default none.
     #[serde(with = "duration::optional")]
     pub timeout: Option<Duration>,
     /// The time limit of each attempt. Above zero and at most 99,999,999 s. Default 10 s.
@@ -70,8 +70,8 @@ impl Default for PolicyConfig {
 impl PolicyConfig {
     /// Returns settings for background work without a waiting caller.
     ///
-    /// 10 s per attempt, five attempts with a backoff of 1 s to 30 s, the default breaker, a bulkhead of 30 permits, and no
-    /// time limit of the whole call.
+    /// 10 s per attempt, five attempts with a backoff of 1 s to 30 s, the default breaker, a bulkhead of 30 permits,
+    /// and no time limit of the whole call.
     #[must_use]
     pub fn background() -> Self {
         Self {
@@ -86,8 +86,8 @@ impl PolicyConfig {
 
     /// Returns settings for calls with a waiting caller.
     ///
-    /// 1 s for the whole call, five attempts with a backoff of 50 ms to 1 s (so that a retry fits into the time limit), the
-    /// default breaker, and a bulkhead of 30 permits.
+    /// 1 s for the whole call, five attempts with a backoff of 50 ms to 1 s (so that a retry fits into the time limit),
+    /// the default breaker, and a bulkhead of 30 permits.
     #[must_use]
     pub fn interactive() -> Self {
         let backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1)).unwrap_or_default();
@@ -117,8 +117,8 @@ impl PolicyConfig {
     /// Checks the settings.
     ///
     /// # Errors
-    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid), naming the setting, if `timeout` or `attempt_timeout` is
-    /// zero or above 99,999,999 s, or if [`RetryConfig::validate`], [`BreakerConfig::validate`],
+    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid), naming the setting, if `timeout` or `attempt_timeout`
+    /// is zero or above 99,999,999 s, or if [`RetryConfig::validate`], [`BreakerConfig::validate`],
     /// [`BulkheadConfig::validate`] or `RateLimitConfig::validate` fails.
     pub fn validate(&self) -> Result<(), Error> {
         bounded("timeout", self.timeout.unwrap_or_default())?;

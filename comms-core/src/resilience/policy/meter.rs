@@ -9,8 +9,8 @@ use crate::{
     telemetry,
 };
 
-/// The metric handles of one policy. A handle is created at its first use, with the recorder installed at that time: install
-/// the recorder before the first call.
+/// The metric handles of one policy. A handle is created at its first use, with the recorder installed at that time:
+/// install the recorder before the first call.
 pub(super) struct Meter {
     name: &'static str,
     success: OnceLock<Histogram>,

@@ -1,8 +1,8 @@
 //! A policy: the guards of a call, composed in a fixed order.
 //!
 //! The guards from the outside in: metrics, deadline, rate limit, retry with its budget; then for each attempt its time
-//! limit, the breaker and the bulkhead. One future runs all of them, so that the clock is read once at the start of a call
-//! and once at the end of an attempt, whichever guards are on.
+//! limit, the breaker and the bulkhead. One future runs all of them, so that the clock is read once at the start of a
+//! call and once at the end of an attempt, whichever guards are on.
 //!
 //! The files in the order of a call:
 //! - `config.rs` and `builder.rs`: the settings, and the policy that is built from them;
@@ -40,8 +40,8 @@ use crate::{Error, clock::Clock};
 
 /// The guards of the calls to one peer, as a tower [layer](Self::layer) or around a [function](Self::run).
 ///
-/// Create one policy per peer and clone it. Clones share their state: any clone can inspect the state, force the breaker,
-/// or replace the settings while calls are in flight.
+/// Create one policy per peer and clone it. Clones share their state: any clone can inspect the state, force the
+/// breaker, or replace the settings while calls are in flight.
 ///
 /// ```
 /// use comms_core::{Error, ErrorKind, resilience::{Policy, PolicyConfig}};
@@ -98,7 +98,8 @@ impl Policy {
     /// Creates a policy. `name` identifies it in rejections and metrics.
     ///
     /// # Errors
-    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid), naming the policy, if [`PolicyConfig::validate`] fails.
+    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid), naming the policy, if [`PolicyConfig::validate`]
+    /// fails.
     pub fn new(name: &str, config: PolicyConfig) -> Result<Self, Error> {
         Self::builder(name, config).build()
     }
@@ -138,10 +139,10 @@ impl Policy {
     ///
     /// # Errors
     /// Returns the error of the last attempt, or that of a guard ([`Error::rejection`] returns the guard):
-    /// - [`ErrorKind::Rejected`](crate::ErrorKind::Rejected) if the deadline had passed, the rate was exhausted, the breaker
-    ///   was open or the bulkhead was full;
-    /// - [`ErrorKind::Indeterminate`](crate::ErrorKind::Indeterminate) if the time limit of an attempt, or the deadline,
-    ///   passed during the attempt.
+    /// - [`ErrorKind::Rejected`](crate::ErrorKind::Rejected) if the deadline had passed, the rate was exhausted, the
+    ///   breaker was open or the bulkhead was full;
+    /// - [`ErrorKind::Indeterminate`](crate::ErrorKind::Indeterminate) if the time limit of an attempt, or the
+    ///   deadline, passed during the attempt.
     ///
     /// If an attempt may have been executed and a later one was refused before execution, returns the `Indeterminate`
     /// error of the former.
@@ -153,8 +154,8 @@ impl Policy {
         Call::new(self.version(), service::Function(attempt), (), ByKind::default()).await
     }
 
-    /// Runs one call as [`run`](Self::run) does, and retries [`Indeterminate`](crate::ErrorKind::Indeterminate) failures as
-    /// well.
+    /// Runs one call as [`run`](Self::run) does, and retries [`Indeterminate`](crate::ErrorKind::Indeterminate)
+    /// failures as well.
     ///
     /// Use it only for a call that is harmless to execute twice: it has an idempotency key, or the same effect however
     /// often it is executed.
@@ -171,12 +172,12 @@ impl Policy {
 
     /// Replaces the settings for calls that start afterwards.
     ///
-    /// Guards that are in the old and in the new settings keep their state: an open breaker stays open, and permits stay in
-    /// use. A retry budget or rate limit whose settings changed starts full.
+    /// Guards that are in the old and in the new settings keep their state: an open breaker stays open, and permits
+    /// stay in use. A retry budget or rate limit whose settings changed starts full.
     ///
     /// # Errors
-    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid), naming the policy, if [`PolicyConfig::validate`] fails;
-    /// the old settings stay in effect.
+    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid), naming the policy, if [`PolicyConfig::validate`]
+    /// fails; the old settings stay in effect.
     pub fn configure(&self, config: PolicyConfig) -> Result<(), Error> {
         config.validate().map_err(|error| error.context(format_args!("policy {}", self.0.name)))?;
         let shared = &*self.0;

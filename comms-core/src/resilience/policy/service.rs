@@ -37,9 +37,9 @@ impl<S, C: Clone> Layer<S> for PolicyLayer<C> {
 
 /// A service under a [`Policy`].
 ///
-/// The service is always ready. Each attempt waits for the readiness of a clone of the inner service, within its time limit
-/// and after it has acquired a permit. So readiness reserves nothing, and a service that is dropped or cloned after
-/// `poll_ready` leaks no permit.
+/// The service is always ready. Each attempt waits for the readiness of a clone of the inner service, within its time
+/// limit and after it has acquired a permit. So readiness reserves nothing, and a service that is dropped or cloned
+/// after `poll_ready` leaks no permit.
 #[derive(Clone)]
 pub struct PolicyService<S, C> {
     inner: S,

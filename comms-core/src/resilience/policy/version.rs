@@ -9,8 +9,8 @@ use crate::{
 
 use super::{PolicyConfig, meter::Meter};
 
-/// One version of a policy. [`Policy::configure`](super::Policy::configure) creates a new version; a call keeps the version
-/// under which it started.
+/// One version of a policy. [`Policy::configure`](super::Policy::configure) creates a new version; a call keeps the
+/// version under which it started.
 pub(super) struct PolicyVersion {
     pub(super) config: PolicyConfig,
     pub(super) budget: Option<RetryBudget>,

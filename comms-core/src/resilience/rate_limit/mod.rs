@@ -1,8 +1,8 @@
-//! Rate limits, for all calls or for each key, by the generic cell rate algorithm (ITU-T I.371): calls beyond a burst are
-//! spaced evenly, and the state of a key is one number.
+//! Rate limits, for all calls or for each key, by the generic cell rate algorithm (ITU-T I.371): calls beyond a burst
+//! are spaced evenly, and the state of a key is one number.
 //!
-//! The algorithm is that of the crate governor. This module bounds the number of keys, takes an injected clock, and returns
-//! a [`Rejection`] with the wait until the next call is permitted.
+//! The algorithm is that of the crate governor. This module bounds the number of keys, takes an injected clock, and
+//! returns a [`Rejection`] with the wait until the next call is permitted.
 
 mod config;
 mod layer;
@@ -47,8 +47,8 @@ pub struct RateLimiter(Arc<Limiter<InMemoryState>>);
 /// A rate limit for each key: a user, an address, a tenant. Clones share their state.
 ///
 /// The limiter remembers at most `max_keys` keys and evicts the least recently used ones, in two generations: it
-/// remembers between half of `max_keys` and `max_keys`. An evicted key starts again with a full burst. So a flood of keys
-/// can gain bursts, but not exhaust memory.
+/// remembers between half of `max_keys` and `max_keys`. An evicted key starts again with a full burst. So a flood of
+/// keys can gain bursts, but not exhaust memory.
 ///
 /// ```
 /// use comms_core::{clock::Clock, resilience::{KeyedRateLimiter, RateLimitConfig}};
@@ -96,8 +96,8 @@ impl RateLimiter {
     /// Counts one call.
     ///
     /// # Errors
-    /// Returns a [`Rejection`] of [`Guard::RateLimit`] if the rate is exhausted; `retry_after` is the wait until the next
-    /// call is permitted. A rejected call is not counted.
+    /// Returns a [`Rejection`] of [`Guard::RateLimit`] if the rate is exhausted; `retry_after` is the wait until the
+    /// next call is permitted. A rejected call is not counted.
     #[inline]
     pub fn check(&self) -> Result<(), Rejection> {
         self.0.cells.check().map_err(|not_until| self.0.rejection(|now| not_until.wait_time_from(now)))
@@ -105,12 +105,12 @@ impl RateLimiter {
 }
 
 impl<K: RateLimitKey> KeyedRateLimiter<K> {
-    /// Creates a limiter in which each key has a full burst, and which remembers at most `max_keys` keys. For the clock see
-    /// [`RateLimiter::new`].
+    /// Creates a limiter in which each key has a full burst, and which remembers at most `max_keys` keys. For the clock
+    /// see [`RateLimiter::new`].
     ///
     /// # Errors
-    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if [`RateLimitConfig::validate`] fails, or `max_keys` is
-    /// below 2.
+    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if [`RateLimitConfig::validate`] fails, or `max_keys`
+    /// is below 2.
     pub fn new(name: &str, config: &RateLimitConfig, max_keys: usize, clock: Clock) -> Result<Self, Error> {
         if max_keys < 2 {
             return Err(Error::invalid("rate limit: `max_keys` must be at least 2"));
@@ -123,8 +123,8 @@ impl<K: RateLimitKey> KeyedRateLimiter<K> {
     /// Counts one call of `key`.
     ///
     /// # Errors
-    /// Returns a [`Rejection`] of [`Guard::RateLimit`] if the rate of the key is exhausted; `retry_after` is the wait until
-    /// its next call is permitted. A rejected call is not counted.
+    /// Returns a [`Rejection`] of [`Guard::RateLimit`] if the rate of the key is exhausted; `retry_after` is the wait
+    /// until its next call is permitted. A rejected call is not counted.
     pub fn check(&self, key: &K) -> Result<(), Rejection> {
         self.0.cells.check_key(key).map_err(|not_until| self.0.rejection(|now| not_until.wait_time_from(now)))
     }
@@ -149,8 +149,8 @@ impl<S: StateStore> fmt::Debug for Limiter<S> {
 
 /// The time since the limiter was created, as governor's clock.
 ///
-/// Reading the processor's counter is several times faster than reading the clock. That is sufficient, because a limiter
-/// compares these times only with each other.
+/// Reading the processor's counter is several times faster than reading the clock. That is sufficient, because a
+/// limiter compares these times only with each other.
 enum Ticks {
     System { counter: QuantaClock, start: QuantaInstant },
     Manual { clock: Clock, start: Instant },

@@ -21,8 +21,9 @@ pub(super) struct Recent<K> {
     hasher: RandomState,
 }
 
-/// Two generations of keys. When the young generation is full, it replaces the old one, whose keys are evicted. Eviction
-/// needs no order of use per call, and evicts only keys that were not used while a whole generation of other keys was.
+/// Two generations of keys. When the young generation is full, it replaces the old one, whose keys are evicted.
+/// Eviction needs no order of use per call, and evicts only keys that were not used while a whole generation of other
+/// keys was.
 struct Shard<K> {
     young: HashTable<(K, Nanos)>,
     old: HashTable<(K, Nanos)>,

@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// A service that is cloned, dropped or polled again after `poll_ready` must neither leak a permit nor call a service that
-/// was not polled for readiness.
+/// A service that is cloned, dropped or polled again after `poll_ready` must neither leak a permit nor call a service
+/// that was not polled for readiness.
 #[tokio::test(start_paused = true)]
 async fn each_attempt_calls_a_service_that_was_polled_for_readiness() {
     #[derive(Default)]
