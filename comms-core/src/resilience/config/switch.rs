@@ -36,7 +36,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Switch<T> {
     fn visit_bool<E: Error>(self, on: bool) -> Result<Option<T>, E> {
         if on {
             return Err(E::custom(
-                "`true` is not a setting: give a table of settings (an empty one for the defaults), or `false`",
+                "true is not a setting: give a table (an empty one for the defaults) or a text, or false to turn it off",
             ));
         }
         Ok(None)

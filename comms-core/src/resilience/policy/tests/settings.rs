@@ -111,9 +111,12 @@ fn configuration_errors_name_their_cause() {
     assert_eq!(parse(r#"{"breaker": {}}"#).unwrap().breaker, Some(BreakerConfig::default()));
     for (text, reason) in [
         (r#"{"retries": {}}"#, "unknown field `retries`"),
-        (r#"{"breaker": true}"#, "`true` is not a setting"),
+        (r#"{"breaker": true}"#, "true is not a setting"),
         (r#"{"timeout": "soon"}"#, "\"soon\" is not a duration like \"250ms\""),
-        (r#"{"retry": {"backoff": {"base": "2s", "cap": "1s"}}}"#, "0 < base <= cap"),
+        (
+            r#"{"retry": {"backoff": {"base": "2s", "cap": "1s"}}}"#,
+            "`base` must be above zero and at most `cap`",
+        ),
     ] {
         let error = parse(text).unwrap_err();
         assert!(error.contains(reason), "{text}: {error}");
