@@ -40,7 +40,7 @@ async fn orders_wait_for_a_payment_service_that_is_away_and_none_is_lost_embedde
         &[
             ("COMMS_PAYMENT__LISTEN", &payment),
             ("COMMS_PAYMENT__URL", &road.url()),
-            ("COMMS_POLICIES__PAYMENT__BREAKER__OPEN_FOR", "1s"),
+            ("COMMS_POLICIES__PAYMENT__BREAKER__OPEN_DURATION", "1s"),
             ("COMMS_POLICIES__PAYMENT__BREAKER__OPEN_LIMIT", "1s"),
             ("COMMS_CONSUMER__BACKOFF_CAP", "1s"),
         ],
@@ -158,7 +158,7 @@ async fn a_breaker_that_is_forced_open_answers_503_until_it_is_reset() {
     ann.place("refused", 100).await;
 
     for (path, status, what) in [
-        ("/policies/mail/breaker/open", 404, r#"there are ["order", "payment""#),
+        ("/policies/mail/breaker/open", 404, r#"the policies are ["order", "payment""#),
         ("/policies/order/breaker/ajar", 400, "open, closed or reset"),
     ] {
         let answer = marketplace.operate(path, None).await;
