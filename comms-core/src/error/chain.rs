@@ -71,7 +71,7 @@ fn repeats(printed: &str, text: &str) -> bool {
 }
 
 /// Displays an error and its causes in one line.
-pub(super) struct Chain<'a>(pub(super) &'a super::Error);
+pub(super) struct Chain<'a>(pub(super) &'a (dyn StdError + Send + Sync));
 
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
