@@ -71,7 +71,7 @@ where
     HandlerFn(function)
 }
 
-/// Gives `handler` a name of its own, which its inbox rows carry instead of the destination.
+/// Gives `handler` a name of its own, which its inbox rows carry instead of the topic.
 ///
 /// Name a handler before it is subscribed to another topic than before, or to several topics that carry the same
 /// messages: under one name a message is applied once, under two names once each. A name is kept for as long as

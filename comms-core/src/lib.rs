@@ -16,7 +16,6 @@
 //! `jwt`, `rate-limit`, `testing`, `webhooks`.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod announce;
 pub mod clock;
 #[cfg(feature = "cloudevents")]
 pub mod cloudevents;
@@ -26,14 +25,11 @@ pub mod event;
 mod handler;
 mod headers;
 pub mod health;
-pub mod hold;
 pub mod idempotency;
 #[cfg(feature = "jwt")]
 pub mod jwt;
-mod lanes;
 mod message;
 mod panic;
-mod process;
 mod publisher;
 pub mod resilience;
 pub mod shutdown;
@@ -41,37 +37,21 @@ mod sync;
 pub mod telemetry;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
-mod unit;
+mod transaction;
+pub mod transport;
 #[cfg(feature = "webhooks")]
-pub mod webhook;
+pub mod webhooks;
 pub mod wire;
 
 pub use async_trait::async_trait;
 pub use bytes;
-pub use clock::Clock;
-pub use context::{Context, Deadline, Priority, TraceContext, TraceState};
-pub use error::{BoxError, Disposition, Error, ErrorKind, Retry};
-pub use event::{Codec, Event};
-pub use handler::{BoxHandler, Handler, HandlerFn, Outcome, handler_fn, named};
+pub use error::{BoxError, Error, ErrorKind};
+pub use handler::{Handler, HandlerFn, Outcome, handler_fn, named};
 pub use headers::{Extract, Headers, Inject};
-pub use health::Health;
-pub use hold::Holds;
 pub use http;
-pub use idempotency::{
-    Admission, Admit, CallKey, IdempotencyStore, Replied, Replies, StoredReply, Token, reply_once, run_once,
-};
-pub use lanes::Lanes;
 pub use message::{Delivery, Message};
-pub use process::{Attempts, Processor, Verdict};
-pub use publisher::{Acks, Publisher, Receipt};
-pub use resilience::{Backoff, Policy, PolicyConfig};
-pub use shutdown::Shutdown;
-pub use unit::{
+pub use publisher::Publisher;
+pub use transaction::{
     Claim, Claimed, Inbox, Outbox, Scoped, UnitOfWork, in_transaction, once, transactional,
     transactional_versions,
 };
-
-/// The code of the guides compiles, and runs where it has a `main`.
-#[cfg(all(doctest, feature = "rate-limit"))]
-#[doc = include_str!("../../docs/guides/resilience.md")]
-mod guides {}

@@ -16,7 +16,7 @@ pub struct Message {
     /// Unique within `source`; `UUIDv7` where this house makes it.
     pub id: Arc<str>,
     /// Topic, exchange or queue.
-    pub destination: Arc<str>,
+    pub topic: Arc<str>,
     /// Messages of one key keep their order. `None`: no order.
     pub key: Option<Bytes>,
     /// All headers but `ce_id` and `ce_source`, which stand in the fields.
@@ -26,10 +26,10 @@ pub struct Message {
 }
 
 impl Message {
-    /// The same message to another destination.
+    /// The same message to another topic.
     #[must_use]
-    pub fn to(mut self, destination: impl Into<Arc<str>>) -> Self {
-        self.destination = destination.into();
+    pub fn to(mut self, topic: impl Into<Arc<str>>) -> Self {
+        self.topic = topic.into();
         self
     }
 
@@ -47,7 +47,7 @@ impl Message {
             + self.payload.as_ref().map_or(0, Bytes::len)
             + self.source.len()
             + self.id.len()
-            + self.destination.len()
+            + self.topic.len()
     }
 }
 
@@ -58,7 +58,7 @@ pub struct Delivery {
     pub message: Message,
     /// The consumer group.
     pub group: Arc<str>,
-    /// The handler within the group: the destination it is subscribed to, unless the application names it
+    /// The handler within the group: the topic it is subscribed to, unless the application names it
     /// ([`named`](crate::named)). With `group` it says whose effect an inbox row stands for. A delivery that comes
     /// from another topic on its way to the same handler (a retry topic) keeps the handler of the first one.
     pub handler: Arc<str>,
@@ -69,9 +69,9 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// A first delivery of `message` to the handler of its destination in `group`.
+    /// A first delivery of `message` to the handler of its topic in `group`.
     pub fn new(message: Message, group: impl Into<Arc<str>>, origin: impl Into<Arc<str>>) -> Self {
-        let handler = message.destination.clone();
+        let handler = message.topic.clone();
         Self { message, group: group.into(), handler, origin: origin.into(), attempt: 1 }
     }
 

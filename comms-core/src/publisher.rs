@@ -28,7 +28,7 @@ impl Receipt {
 /// itself retried everything that can be retried without breaking the order.
 ///
 /// The kind of an error names its scope. `Invalid` is the fault of that one message. `Misconfigured` is the fault of the
-/// destination (missing, no permission). Any other kind concerns the publisher or its transport.
+/// topic (missing, no permission). Any other kind concerns the publisher or its transport.
 pub type Acks = BoxFuture<'static, Vec<Result<Receipt, Error>>>;
 
 /// Takes messages over, in order, and acknowledges them later.

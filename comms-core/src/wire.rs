@@ -26,7 +26,7 @@ pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 pub const GRPC_TIMEOUT: &str = "grpc-timeout";
 /// Remaining time of an HTTP request: seconds, or milliseconds with `ms`.
 pub const REQUEST_TIMEOUT: &str = "request-timeout";
-/// How much a request matters, in HTTP and gRPC: [`crate::Priority`]; absent is `standard`. Not RFC 9218's
+/// How much a request matters, in HTTP and gRPC: [`crate::context::Priority`]; absent is `standard`. Not RFC 9218's
 /// `priority`, which is about the order in which responses are sent.
 pub const REQUEST_PRIORITY: &str = "request-priority";
 /// What `ce_correlationid` is to events, in HTTP and gRPC.

@@ -5,11 +5,12 @@
 use std::{alloc::System, time::Duration};
 
 use comms_core::{
-    Clock, Context, Deadline, Error,
+    Error,
+    clock::Clock,
+    context::{Context, Deadline},
     resilience::{
-        Breaker, BreakerConfig, BulkheadConfig, Guard, Policy, PolicyConfig, WindowConfig,
-        breaker::Over,
-        rate_limit::{RateLimitConfig, RateLimiter},
+        Breaker, BreakerConfig, BulkheadConfig, Guard, Policy, PolicyConfig, RateLimitConfig, RateLimiter,
+        WindowConfig, WindowKind,
     },
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -52,7 +53,7 @@ fn guards_allocate_nothing() {
     );
 
     let mut full = PolicyConfig::none();
-    full.bulkhead = Some(BulkheadConfig::seats(1));
+    full.bulkhead = Some(BulkheadConfig::new(1));
     let full = Policy::new("full", full).unwrap();
     let bulkhead = full.bulkhead().unwrap();
     let _seat = bulkhead.try_acquire().unwrap();
@@ -79,9 +80,9 @@ fn guards_allocate_nothing() {
     limiter.check().unwrap();
     assert_eq!(allocations(|| assert!(limiter.check().is_err())), 0, "a rate that is used up");
 
-    for over in [Over::Calls(100), Over::Time(Duration::from_secs(3_600))] {
+    for over in [WindowKind::Calls(100), WindowKind::Time(Duration::from_secs(3_600))] {
         let mut window = WindowConfig::default();
-        window.over = over;
+        window.kind = over;
         let mut config = BreakerConfig::default();
         config.window = Some(window);
         let breaker = Breaker::new("b", config, Clock::system()).unwrap();

@@ -137,7 +137,7 @@ fn each_implementation_reads_what_the_other_wrote() {
         let message = Message {
             id: take("ce_id"),
             source: take("ce_source"),
-            destination: "orders".into(),
+            topic: "orders".into(),
             key: written["key"].as_str().map(|key| key.to_owned().into()),
             headers: Headers::from_iter(headers),
             // Theirs has no tombstone: the record of an event without data has an empty value.

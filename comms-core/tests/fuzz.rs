@@ -8,7 +8,7 @@ mod targets;
 
 use std::{fs, panic, path::Path, thread, time::Duration};
 
-use comms_core::Clock;
+use comms_core::clock::Clock;
 
 /// Inputs per target.
 const INPUTS: usize = 20_000;

@@ -7,8 +7,9 @@ use std::{
 };
 
 use comms_core::{
-    Clock, Headers,
-    webhook::{Delivery, Secret, Signer, Verifier, WebhookError},
+    Headers,
+    clock::Clock,
+    webhooks::{Delivery, Secret, Signer, Verifier, WebhookError},
     wire,
 };
 use serde_json::{Value, json};

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use comms_core::{BoxError, Clock};
+use comms_core::{BoxError, clock::Clock};
 use comms_grpc::{Channel, ServerConfig, serve, tonic};
 use futures::future::{BoxFuture, join_all};
 use http::uri::PathAndQuery;

@@ -6,7 +6,7 @@
 //! its answer is CANCELLED.
 //!
 //! The promise: every call through a [`Channel`] ends by the earlier of the caller's
-//! [`Context`](comms_core::Context) deadline and the channel's own limit, whatever the peer does, with
+//! [`Context`](comms_core::context::Context) deadline and the channel's own limit, whatever the peer does, with
 //! DEADLINE_EXCEEDED; the request carries the time that remains, and the trace. On the other side
 //! (feature `server`) the server layer turns that into the handler's context and enforces it on the handler
 //! and on the response stream. Status codes and [`ErrorKind`](comms_core::ErrorKind)s map by one table,

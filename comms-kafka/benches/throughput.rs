@@ -4,7 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
-use comms_core::{Clock, Delivery, Headers, Message, Outcome, Publisher, handler_fn};
+use comms_core::{Delivery, Headers, Message, Outcome, Publisher, clock::Clock, handler_fn};
 use comms_kafka::{Consumer, KafkaConfig, KafkaPublisher, TopicSpec, provision};
 use rdkafka::{
     ClientConfig,
@@ -78,7 +78,7 @@ fn message(topic: &Arc<str>, n: usize) -> Message {
     Message {
         source: "bench".into(),
         id: n.to_string().into(),
-        destination: topic.clone(),
+        topic: topic.clone(),
         key: Some((n % KEYS).to_string().into()),
         headers: Headers::new(),
         payload: Some(bytes::Bytes::from_static(&PAYLOAD)),

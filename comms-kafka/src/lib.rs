@@ -18,7 +18,7 @@
 //! the change is lost.
 //!
 //! ```
-//! use comms_core::{Clock, Delivery, Outcome, Publisher, handler_fn};
+//! use comms_core::{Delivery, Outcome, Publisher, clock::Clock, handler_fn};
 //! use comms_kafka::{Consumer, KafkaConfig, KafkaPublisher};
 //! use std::sync::Arc;
 //!

@@ -41,10 +41,10 @@ const KNOWN: [&str; 8] = [
 
 /// Refuses what no broker would take, before it has a place in the order.
 pub(crate) fn check(message: &Message, limit: usize) -> Result<(), Error> {
-    check_topic(&message.destination)?;
+    check_topic(&message.topic)?;
     if message.size() > limit {
         let text =
-            format!("a message of {} bytes to {}: the limit is {limit}", message.size(), message.destination);
+            format!("a message of {} bytes to {}: the limit is {limit}", message.size(), message.topic);
         return Err(Error::invalid(text));
     }
     if message.headers.iter().any(|(name, _)| name.contains('\0')) {
@@ -95,7 +95,7 @@ pub(crate) fn message(record: &BorrowedMessage<'_>, topic: &Arc<str>) -> Message
     }
     let position = || position_id(topic, record.partition(), record.offset(), record.timestamp().to_millis());
     let (source, id) = identity.unwrap_or_else(|| (POSITION_SOURCE.into(), position()));
-    Message { source, id, destination: topic.clone(), key, headers, payload }
+    Message { source, id, topic: topic.clone(), key, headers, payload }
 }
 
 /// The id of a record that names none. An inbox takes a record with a known id for a copy, so the id must not come again
@@ -138,7 +138,7 @@ mod tests {
         Message {
             source: "orders".into(),
             id: "7".into(),
-            destination: "orders.placed".into(),
+            topic: "orders.placed".into(),
             key: Some("k".into()),
             headers: headers.into_iter().collect(),
             payload: None,

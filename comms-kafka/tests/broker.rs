@@ -6,7 +6,7 @@
 mod common;
 
 use common::*;
-use comms_core::{Clock, Delivery, Outcome, handler_fn};
+use comms_core::{Delivery, Outcome, clock::Clock, handler_fn};
 use comms_kafka::{Consumer, ConsumerBuilder, KafkaConfig, TooFewBrokers, TopicSpec, provision};
 use std::{
     collections::BTreeSet,
@@ -20,7 +20,7 @@ use std::{
 };
 
 const BROKERS: &str = "COMMS_TEST_KAFKA_BROKERS";
-/// Told to the child of the crash test: topic and group.
+/// ShutdownSignal to the child of the crash test: topic and group.
 const CHILD: &str = "COMMS_TEST_KAFKA_CHILD";
 
 fn config() -> KafkaConfig {
@@ -249,7 +249,7 @@ async fn a_member_whose_assignor_the_group_lacks_is_unready_with_the_reason() {
     let first = Running::start(consumer(&other, &group).on(&*topic, seen.handler()).build().unwrap());
     publish(&*publisher(&other), [message(&topic, "k", 0)]).await;
     seen.len(1).await;
-    let health = comms_core::Health::new();
+    let health = comms_core::health::Health::new();
     let second = consumer(&config(), &group).on(&*topic, seen.handler()).health(health.component("second"));
     let second = Running::start(second.build().unwrap());
     let told = tokio::time::timeout(LIMIT, async {

@@ -6,7 +6,12 @@
 mod common;
 
 use common::{cluster::*, *};
-use comms_core::{Error, ErrorKind, Health, Holds, Message, health::Status, wire};
+use comms_core::{
+    Error, ErrorKind, Message,
+    health::{Health, Status},
+    transport::Holds,
+    wire,
+};
 use std::{
     sync::{
         Arc,
@@ -45,7 +50,7 @@ async fn a_deployment_fault_holds_its_key_and_no_attempt_counts() {
     seen.len(18).await;
     eventually("ten attempts", || holds.list().first().is_some_and(|hold| hold.attempts > 10)).await;
     let hold = holds.list().remove(0);
-    assert_eq!((&*hold.group, &*hold.destination, hold.kind), ("group", "t", ErrorKind::Misconfigured));
+    assert_eq!((&*hold.group, &*hold.topic, hold.kind), ("group", "t", ErrorKind::Misconfigured));
     assert_eq!((hold.key.as_deref(), holds.len()), (Some(&b"held"[..]), 1));
     eventually("degraded", || health.readiness().status == Status::Degraded).await;
     assert!(health.readiness().reason("kafka").unwrap().contains("the peer lacks the method"));
@@ -64,7 +69,7 @@ async fn shutdown_ends_a_hold_at_once_and_leaves_the_record() {
     attempts.hold_in_place = Some(Duration::ZERO);
     let seen = Seen::default();
     let handler = seen.handler_with(|_| async { Err(Error::misconfigured("no table")) });
-    let (clock, holds) = (comms_core::Clock::system(), Holds::new(comms_core::Clock::system()));
+    let (clock, holds) = (comms_core::clock::Clock::system(), Holds::new(comms_core::clock::Clock::system()));
     let consumer = cluster.consumer().on("t", handler).attempts(attempts).holds(holds.clone());
     let consumer = Running::start(consumer.drain(LIMIT).build().unwrap());
     eventually("a hold", || holds.len() == 1).await;
@@ -149,7 +154,7 @@ async fn a_dead_letter_without_its_topic_is_held_and_written_when_the_topic_is_t
     seen.len(1).await;
     eventually("a hold", || holds.len() == 1).await;
     let hold = holds.list().remove(0);
-    assert_eq!((hold.kind, &*hold.destination), (ErrorKind::Misconfigured, "t"));
+    assert_eq!((hold.kind, &*hold.topic), (ErrorKind::Misconfigured, "t"));
     assert!(hold.reason.contains("t.dlq"), "{}", hold.reason);
     eventually("degraded", || health.readiness().status == Status::Degraded).await;
     let dead = cluster.read("t.dlq", 1).await.remove(0);

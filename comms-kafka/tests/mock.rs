@@ -8,7 +8,7 @@
 mod common;
 
 use common::{cluster::*, gauges::Gauges, *};
-use comms_core::{Clock, Error, ErrorKind, Health, Message, Publisher, wire};
+use comms_core::{Error, ErrorKind, Message, Publisher, clock::Clock, health::Health, wire};
 use comms_kafka::{Consumer, ConsumerBuilder, KafkaConfig, KafkaPublisher};
 use rdkafka::{
     message::{Header, OwnedHeaders},
@@ -295,7 +295,7 @@ async fn a_partition_waits_for_a_stuck_record_when_the_gap_is_full() {
     assert!((49..60).contains(&held), "{held} behind the stuck one");
     publish(&*publisher, (0..10).map(|n| message("u", "u", n))).await;
     seen.len(held + 10).await;
-    assert!(seen.lock().iter().filter(|d| &*d.message.destination == "u").count() == 10);
+    assert!(seen.lock().iter().filter(|d| &*d.message.topic == "u").count() == 10);
     open.send(true).unwrap();
     seen.len(311).await;
     consumer.stop().await;

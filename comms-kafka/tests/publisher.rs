@@ -6,7 +6,7 @@
 mod common;
 
 use common::*;
-use comms_core::{Clock, Error, ErrorKind, Message, Publisher};
+use comms_core::{Error, ErrorKind, Message, Publisher, clock::Clock};
 use comms_kafka::{Consumer, KafkaConfig, KafkaPublisher, TopicSpec, provision};
 use rdkafka::{
     admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier},
@@ -73,23 +73,19 @@ impl comms_core::testing::publisher::PublisherFixture for Fixture {
         KafkaPublisher::new(&self.0, Clock::system())
     }
 
-    async fn destination(&self, name: &str) -> Result<(), Error> {
+    async fn topic(&self, name: &str) -> Result<(), Error> {
         provision(&self.0, &[TopicSpec::new(name, 1, 1)], LIMIT).await.map(drop)
     }
 
-    async fn arrived(&self, destination: &str) -> Result<Vec<Message>, Error> {
-        let (topic, brokers) = (destination.to_owned(), self.0.brokers.clone());
+    async fn arrived(&self, topic: &str) -> Result<Vec<Message>, Error> {
+        let (owned, brokers) = (topic.to_owned(), self.0.brokers.clone());
         let ends = tokio::task::spawn_blocking(move || {
             let client: BaseConsumer =
                 rdkafka::ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
-            client.fetch_watermarks(&topic, 0, LIMIT).unwrap()
+            client.fetch_watermarks(&owned, 0, LIMIT).unwrap()
         });
         let (first, end) = ends.await.map_err(Error::internal)?;
-        Ok(if first == end {
-            Vec::new()
-        } else {
-            read(destination, usize::try_from(end - first).unwrap()).await
-        })
+        Ok(if first == end { Vec::new() } else { read(topic, usize::try_from(end - first).unwrap()).await })
     }
 
     fn bound(&self) -> Option<usize> {

@@ -36,7 +36,7 @@ fn check_one(message: &Message) -> Result<(), Error> {
     }
     check_name("source", &message.source)?;
     check_name("id", &message.id)?;
-    check_name("destination", &message.destination)
+    check_name("destination", &message.topic)
 }
 
 fn check_name(what: &str, text: &str) -> Result<(), Error> {
@@ -56,7 +56,7 @@ mod tests {
         Message {
             source: "s".into(),
             id: "1".into(),
-            destination: "t".into(),
+            topic: "t".into(),
             key: None,
             headers: Headers::new(),
             payload: None,
@@ -69,7 +69,7 @@ mod tests {
         let large = Message { payload: Some(Bytes::from(vec![0; MESSAGE_LIMIT])), ..message() };
         assert!(check(&[large]).is_err());
         assert!(check(&[Message { id: "".into(), ..message() }]).is_err());
-        assert!(check(&[Message { destination: "a\0b".into(), ..message() }]).is_err());
+        assert!(check(&[Message { topic: "a\0b".into(), ..message() }]).is_err());
         assert!(check(&[Message { source: "s".repeat(513).into(), ..message() }]).is_err());
         assert!(check(&vec![message(); BATCH_LIMIT + 1]).is_err());
         let many = Message { payload: Some(Bytes::from(vec![0; 900_000])), ..message() };

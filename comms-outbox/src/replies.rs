@@ -1,6 +1,9 @@
 //! Reading a stored reply, the same for both backends.
 
-use comms_core::{Admit, CallKey, Error, StoredReply};
+use comms_core::{
+    Error,
+    idempotency::{Admission, CallKey, StoredReply},
+};
 
 use crate::codec;
 
@@ -10,15 +13,15 @@ pub(crate) fn stored(
     status: Option<i32>,
     headers: Option<Vec<u8>>,
     body: Option<Vec<u8>>,
-) -> Result<Admit, Error> {
+) -> Result<Admission, Error> {
     if fingerprint != key.fingerprint {
-        return Ok(Admit::Mismatch);
+        return Ok(Admission::Mismatch);
     }
     match (status, headers, body) {
         (Some(status), Some(headers), Some(body)) => {
             let mut reply = StoredReply::new(status, body);
             reply.headers = codec::decode(headers.into())?;
-            Ok(Admit::Replay(reply))
+            Ok(Admission::Replay(reply))
         }
         // Its effect is committed and its reply is not: a defect of the program that ran it.
         _ => Err(Error::invalid(

@@ -20,7 +20,7 @@ use axum::{
     routing::get,
     serve::ListenerExt,
 };
-use comms_core::Clock;
+use comms_core::clock::Clock;
 use comms_ws::{Event, Hub, HubConfig, Session};
 use tokio::{
     io::AsyncReadExt,

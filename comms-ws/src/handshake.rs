@@ -5,7 +5,7 @@ use axum::{
     extract::WebSocketUpgrade,
     response::{IntoResponse, Response},
 };
-use comms_core::Context;
+use comms_core::context::Context;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::hub::{HubConfig, Refusal};
@@ -109,7 +109,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_refusal_says_why_and_names_its_trace() {
-        let context = Context::root(&comms_core::Clock::system());
+        let context = Context::root(&comms_core::clock::Clock::system());
         let trace_id = context.trace.unwrap().trace_id();
         for refusal in [Refusal::Origin, Refusal::Principal, Refusal::Full, Refusal::Draining] {
             let response = context.clone().scope(async { refused(refusal) }).await;

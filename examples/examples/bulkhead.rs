@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use comms_core::{
-    Clock, Error, Policy, PolicyConfig,
-    resilience::{Bulkhead, BulkheadConfig, Compartments},
+    Error,
+    clock::Clock,
+    resilience::{Bulkhead, BulkheadConfig, BulkheadRegistry, Policy, PolicyConfig},
 };
 use tokio::task::JoinSet;
 
@@ -66,7 +67,7 @@ async fn end(flood: JoinSet<(Result<(), Error>, Duration)>) -> Ended {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
-    let compartments = Compartments::default();
+    let compartments = BulkheadRegistry::default();
     let compartment = |name| compartments.get(name).context("one of the default ones");
     let (batch, critical) = (compartment("batch")?, compartment("critical")?);
     let (reports, payments) = (policy("reports", batch)?, policy("payments", critical)?);
@@ -84,7 +85,7 @@ async fn main() -> anyhow::Result<()> {
     anyhow::ensure!(end(flooded).await.done == 10, "calls with a permit finish");
 
     println!("the same 60 reports if all calls share 10 permits");
-    let shared = Bulkhead::new("everything", &BulkheadConfig::seats(10))?;
+    let shared = Bulkhead::new("everything", &BulkheadConfig::new(10))?;
     let flooded = flood(&policy("reports", &shared)?, 60);
     Clock::system().sleep(Duration::from_millis(50)).await;
     let refused = work(&policy("payments", &shared)?).await.err().context("there is no permit")?;
@@ -93,8 +94,8 @@ async fn main() -> anyhow::Result<()> {
 
     // Takes effect at once, also for policies that use the compartment already.
     println!("20 reports, of which 5 may wait for a permit, for 1 s");
-    let mut patient = BulkheadConfig::seats(10);
-    (patient.max_waiting, patient.max_wait) = (5, Duration::from_secs(1));
+    let mut patient = BulkheadConfig::new(10);
+    (patient.max_queued, patient.max_wait) = (5, Duration::from_secs(1));
     batch.configure(&patient)?;
     let ended = end(flood(&reports, 20)).await;
     anyhow::ensure!(ended == Ended { done: 15, rejected_at_once: 5, rejected_after_waiting: 0 });

@@ -18,8 +18,9 @@ use std::{
 
 use anyhow::Context as _;
 use comms_core::{
-    Clock, Error, Policy, PolicyConfig,
-    resilience::{BreakerConfig, FallbackLayer, breaker::State},
+    Error,
+    clock::Clock,
+    resilience::{BreakerConfig, BreakerState, FallbackLayer, Policy, PolicyConfig},
 };
 use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 
@@ -55,7 +56,7 @@ impl Peer {
 async fn main() -> anyhow::Result<()> {
     // The default settings, which reject for 60 s (10 % more or less), but three failures in a row open the breaker.
     let mut settings = BreakerConfig::default();
-    settings.failures = 3;
+    settings.failure_threshold = 3;
     let mut config = PolicyConfig::none();
     config.breaker = Some(settings);
     let clock = Clock::manual(Duration::ZERO);
@@ -96,7 +97,7 @@ async fn main() -> anyhow::Result<()> {
     peer.broken.store(false, Ordering::Relaxed);
     clock.advance(Duration::from_secs(67));
     show(&mut prices, 3).await?;
-    anyhow::ensure!(breaker.state() == State::Closed);
+    anyhow::ensure!(breaker.state() == BreakerState::Closed);
 
     println!("forced open by an operator, for a planned outage of the peer");
     peer.asked();

@@ -15,8 +15,10 @@ use std::{
 
 use anyhow::Context as _;
 use comms_core::{
-    Backoff, Clock, Context, Deadline, Error, ErrorKind, Policy, PolicyConfig,
-    resilience::{Guard, RetryConfig},
+    Error, ErrorKind,
+    clock::Clock,
+    context::{Context, Deadline},
+    resilience::{Backoff, Guard, Policy, PolicyConfig, RetryConfig},
 };
 
 const fn ms(millis: u64) -> Duration {

@@ -9,10 +9,11 @@
 //! `cargo run -p examples --example event_versions`: needs nothing else.
 
 use comms_core::{
-    Clock, Error, Event, Message,
+    Error, Message,
+    clock::Clock,
     cloudevents::{CloudEvent, Limits, json as envelope},
     event::{
-        self, Decoded, Registry, Schema, Shape, Versions,
+        self, Decoded, Event, EventSource, Registry, Schema, Shape, Versions,
         compat::{Compatibility, compare},
     },
 };
@@ -99,7 +100,7 @@ fn main() -> anyhow::Result<()> {
 
     println!("the same event as a CloudEvents JSON envelope:");
     let event = OrderPlaced { order_id: "order-5".into(), cents: 5, currency: "EUR".into(), coupon: None };
-    let message = versions.message(&"shop".into(), &event, &Clock::system())?;
+    let message = versions.message(&EventSource::new("shop", Clock::system()), &event)?;
     let event = CloudEvent::from_message(&message, &Limits::default())?;
     println!("  {}", String::from_utf8_lossy(&envelope::encode(&event)?));
     Ok(())

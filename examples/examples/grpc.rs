@@ -16,7 +16,12 @@ use std::{
 };
 
 use anyhow::Context as _;
-use comms_core::{Clock, Context, Deadline, Error, ErrorKind, Policy, PolicyConfig};
+use comms_core::{
+    Error, ErrorKind,
+    clock::Clock,
+    context::{Context, Deadline},
+    resilience::{Policy, PolicyConfig},
+};
 use comms_grpc::{Channel, ServerConfig, from_status, key_of, keyed, refused, serve};
 use pb::{ChargeRequest, Receipt, payments_client::PaymentsClient, payments_server::Payments};
 use tokio::{net::TcpListener, sync::oneshot};
@@ -37,7 +42,7 @@ enum Trouble {
 }
 
 /// The payment service. It keeps receipts by idempotency key; a real one stores them in the transaction that charges
-/// (`comms_core::reply_once`).
+/// (`comms_core::idempotency::reply_once`).
 #[derive(Default)]
 struct Till {
     receipts: HashMap<String, String>,

@@ -13,7 +13,13 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use comms_core::{
-    Attempts, Backoff, Clock, Delivery, Error, Event, Message, Outcome, Publisher, event, handler_fn, wire,
+    Delivery, Error, Outcome, Publisher,
+    clock::Clock,
+    event::{self, Event, EventSource},
+    handler_fn,
+    resilience::Backoff,
+    transport::AttemptConfig,
+    wire,
 };
 use comms_kafka::{Consumer, KafkaPublisher, TopicSpec, dlq_topic};
 use examples::{Kafka, until};
@@ -44,7 +50,7 @@ async fn main() -> anyhow::Result<()> {
 
     println!("-- group mail");
     let (sent, mut mails) = mpsc::channel(16);
-    let mut attempts = Attempts::default();
+    let mut attempts = AttemptConfig::default();
     attempts.backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5))?;
     let consumer = Consumer::builder(&kafka.config, "mail")
         .on(StatusChanged::TYPE, handler_fn(move |delivery| send_mail(delivery, sent.clone())))
@@ -94,7 +100,7 @@ async fn publish(publisher: &KafkaPublisher) -> anyhow::Result<()> {
         ("order-2", "CANCELLED"),
     ] {
         let event = StatusChanged { order_id: order_id.into(), status: status.into() };
-        let mut message = Message::event(&"order-service".into(), &event, &Clock::system())?;
+        let mut message = EventSource::new("order-service", Clock::system()).message(&event)?;
         if status == "unreadable" {
             message.payload = Some("{".into());
         }

@@ -12,8 +12,11 @@
 use std::{sync::Arc, time::Duration};
 
 use comms_core::{
-    BoxHandler, Clock, Delivery, Error, Event, Message, Outbox, Outcome, Scoped, UnitOfWork, handler_fn,
-    in_transaction, transactional,
+    Delivery, Error, Outbox, Outcome, Scoped, UnitOfWork,
+    clock::Clock,
+    event::{Event, EventSource},
+    handler_fn, in_transaction, transactional,
+    transport::BoxHandler,
 };
 use comms_outbox::{
     Relay, Subscriber, sql_error,
@@ -80,7 +83,7 @@ async fn main() -> anyhow::Result<()> {
 
 async fn place_order(unit: &SqliteUnit, order_id: &str, cents: i64, fail: bool) -> Result<(), Error> {
     let event = OrderPlaced { order_id: order_id.to_owned(), cents };
-    let message = Message::event(&"shop".into(), &event, &Clock::system())?;
+    let message = EventSource::new("shop", Clock::system()).message(&event)?;
     in_transaction(unit, async |mut tx: Tx| {
         let insert = sqlx::query("INSERT INTO orders (id, cents) VALUES ($1, $2)");
         insert.bind(order_id).bind(cents).execute(&mut **tx).await.map_err(sql_error)?;

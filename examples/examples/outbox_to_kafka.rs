@@ -14,8 +14,11 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use comms_core::{
-    BoxHandler, Clock, Delivery, Error, Event, Message, Outbox, Scoped, UnitOfWork, handler_fn,
-    in_transaction, transactional,
+    Delivery, Error, Outbox, Scoped, UnitOfWork,
+    clock::Clock,
+    event::{Event, EventSource},
+    handler_fn, in_transaction, transactional,
+    transport::BoxHandler,
 };
 use comms_kafka::{Consumer, KafkaPublisher, TopicSpec};
 use comms_outbox::{
@@ -104,7 +107,7 @@ async fn shop(pool: &PgPool, tables: Tables, kafka: &Kafka, topic: &str) -> anyh
 /// Commits an order and its event together, or neither.
 async fn place_order(unit: &PgUnit, topic: &str, order_id: &str, declined: bool) -> Result<(), Error> {
     let event = OrderPlaced { order_id: order_id.to_owned(), cents: 4_200 };
-    let message = Message::event(&"shop".into(), &event, &Clock::system())?.to(topic);
+    let message = EventSource::new("shop", Clock::system()).message(&event)?.to(topic);
     in_transaction(unit, async |mut tx: Tx| {
         let insert = sqlx::query("INSERT INTO orders (id, cents) VALUES ($1, $2)");
         insert.bind(&event.order_id).bind(event.cents).execute(&mut **tx).await.map_err(sql_error)?;

@@ -12,11 +12,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use comms_core::{
-    Clock, Error, ErrorKind, Policy, PolicyConfig,
-    resilience::{
-        Guard,
-        rate_limit::{KeyedRateLimiter, RateLimitConfig},
-    },
+    Error, ErrorKind,
+    clock::Clock,
+    resilience::{Guard, KeyedRateLimiter, Policy, PolicyConfig, RateLimitConfig},
 };
 use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
 

@@ -15,14 +15,15 @@ use std::{
 
 use anyhow::Context as _;
 use comms_core::{
-    Backoff, Clock, Error, Policy, PolicyConfig,
-    resilience::{BudgetConfig, RetryConfig},
+    Error,
+    clock::Clock,
+    resilience::{Backoff, Policy, PolicyConfig, RetryBudgetConfig, RetryConfig},
 };
 
 const REQUESTS: u32 = 200;
 
 /// A policy with retries alone: up to five attempts, a few milliseconds apart.
-fn policy(budget: Option<BudgetConfig>, idempotent: bool) -> Result<Policy, Error> {
+fn policy(budget: Option<RetryBudgetConfig>, idempotent: bool) -> Result<Policy, Error> {
     let mut retry = RetryConfig::default();
     retry.backoff = Backoff::new(Duration::from_millis(2), Duration::from_millis(10))?;
     (retry.budget, retry.idempotent) = (budget, idempotent);
@@ -65,10 +66,10 @@ async fn main() -> anyhow::Result<()> {
     let unlimited = outage("no budget  ", &policy(None, false)?).await?;
 
     // A reserve of 10 retries (10 a second, over 1 s), and one more for every five successes.
-    let mut prices = BudgetConfig::default();
+    let mut prices = RetryBudgetConfig::default();
     (prices.min_per_second, prices.window) = (10, Duration::from_secs(1));
     let guarded = policy(Some(prices), false)?;
-    let budget = guarded.budget().context("configured above")?;
+    let budget = guarded.retry_budget().context("configured above")?;
     let limited = outage("with budget", &guarded).await?;
     anyhow::ensure!(unlimited == 5 * REQUESTS, "without a budget the outage is multiplied");
     anyhow::ensure!(

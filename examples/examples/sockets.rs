@@ -12,7 +12,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Context as _;
-use comms_core::Clock;
+use comms_core::clock::Clock;
 use comms_ws::{
     Event, Hub, HubConfig, Session,
     axum::{

@@ -11,9 +11,10 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use comms_core::{
-    Claim, Clock, Error,
+    Claim, Error,
+    clock::Clock,
     http::HeaderMap,
-    webhook::{Delivery, Secret, Signer, Verifier, WebhookError},
+    webhooks::{Delivery, Secret, Signer, Verifier, WebhookError},
 };
 
 /// The receiver. In a service `claimed` is an inbox: the claim commits with the effect.

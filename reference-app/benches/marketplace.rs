@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use comms_core::Clock;
+use comms_core::clock::Clock;
 use hdrhistogram::Histogram;
 use serde_json::Value;
 use support::{Buyer, Marketplace, Shape};

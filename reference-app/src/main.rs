@@ -11,7 +11,7 @@ use clap::{
     Parser, Subcommand,
     builder::{PossibleValue, PossibleValuesParser},
 };
-use comms_core::{Clock, Error};
+use comms_core::{Error, clock::Clock};
 use reference_app::{
     platform::{
         config::{self, Config, Profile},

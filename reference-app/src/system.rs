@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
-use comms_core::{BoxHandler, Clock, Error, Health};
+use comms_core::{Error, clock::Clock, health::Health, transport::BoxHandler};
 use tokio::net::TcpListener;
 
 use crate::platform::{

@@ -7,8 +7,9 @@ use std::{
 };
 
 use comms_core::{
-    Clock, Error,
-    resilience::{Breaker, BreakerConfig, Policy, PolicyConfig, WindowConfig, breaker::Over},
+    Error,
+    clock::Clock,
+    resilience::{Breaker, BreakerConfig, Policy, PolicyConfig, WindowConfig, WindowKind},
 };
 use failsafe::{CircuitBreaker as _, backoff, failure_policy};
 use recloser::Recloser;
@@ -21,16 +22,16 @@ const HOUR: Duration = Duration::from_secs(3_600);
 
 fn ours(window: Option<WindowConfig>) -> Breaker {
     let mut config = BreakerConfig::default();
-    config.open_for = HOUR;
+    config.open_duration = HOUR;
     if window.is_some() {
-        (config.failures, config.window) = (0, window);
+        (config.failure_threshold, config.window) = (0, window);
     }
     Breaker::new("b", config, Clock::system()).unwrap()
 }
 
-fn over(over: Over) -> Option<WindowConfig> {
+fn over(over: WindowKind) -> Option<WindowConfig> {
     let mut config = WindowConfig::default();
-    config.over = over;
+    config.kind = over;
     Some(config)
 }
 
@@ -59,8 +60,8 @@ pub(crate) fn closed() -> Group {
         .layer(peer)
         .service(service_fn(|n: u64| std::future::ready(Ok::<_, String>(n))));
     let echo = service_fn(|n: u64| std::future::ready(Ok::<_, Error>(n)));
-    let (consecutive, calls) = (ours(None), ours(over(Over::Calls(100))));
-    let time = ours(over(Over::Time(Duration::from_secs(10))));
+    let (consecutive, calls) = (ours(None), ours(over(WindowKind::Calls(100))));
+    let time = ours(over(WindowKind::Time(Duration::from_secs(10))));
     Group::new("breaker alone, closed, a call that succeeds")
         .add("recloser, 100 calls", move || drop(recloser.call(|| black_box(Ok::<_, ()>(1)))))
         .add("failsafe, consecutive", move || drop(failsafe.call(|| black_box(Ok::<_, ()>(1)))))
@@ -73,13 +74,13 @@ pub(crate) fn closed() -> Group {
 
 /// A peer's cost grew from 572 ns to 61 us.
 pub(crate) fn window() -> Group {
-    let full = ours(over(Over::Time(HOUR)));
+    let full = ours(over(WindowKind::Time(HOUR)));
     (0..100_000).for_each(|_| pass(&full));
-    let calls = ours(over(Over::Calls(100_000)));
+    let calls = ours(over(WindowKind::Calls(100_000)));
     (0..100_000).for_each(|_| pass(&calls));
     Group::new("breaker with a window, by the calls in it")
         .add_timed("comms, time window, none before each turn", |times| {
-            let empty = ours(over(Over::Time(HOUR)));
+            let empty = ours(over(WindowKind::Time(HOUR)));
             let begun = Instant::now();
             (0..times.min(5_000)).for_each(|_| pass(&empty));
             begun.elapsed().mul_f64(times as f64 / times.min(5_000) as f64)
@@ -123,8 +124,8 @@ fn together(threads: usize, operation: impl Fn() + Send + Sync + 'static) -> imp
 
 pub(crate) fn threads(threads: usize) -> Group {
     let (recloser, failsafe) = (recloser(), failsafe());
-    let (consecutive, calls) = (ours(None), ours(over(Over::Calls(100))));
-    let time = ours(over(Over::Time(Duration::from_secs(10))));
+    let (consecutive, calls) = (ours(None), ours(over(WindowKind::Calls(100))));
+    let time = ours(over(WindowKind::Time(Duration::from_secs(10))));
     let title =
         format!("breaker shared by {threads} threads, closed (the time that all need for one call each)");
     Group::new(title)

@@ -3,10 +3,10 @@
 use std::{hint::black_box, num::NonZeroU32, time::Duration};
 
 use comms_core::{
-    Clock, Error,
+    Error,
+    clock::Clock,
     resilience::{
-        Bulkhead, BulkheadConfig, Policy, PolicyConfig,
-        rate_limit::{KeyedRateLimiter, RateLimitConfig, RateLimiter},
+        Bulkhead, BulkheadConfig, KeyedRateLimiter, Policy, PolicyConfig, RateLimitConfig, RateLimiter,
     },
 };
 use governor::Quota;
@@ -54,10 +54,10 @@ pub(crate) fn keyed() -> Group {
 
 pub(crate) fn bulkhead() -> Group {
     let semaphore = tokio::sync::Semaphore::new(30);
-    let bulkhead = Bulkhead::new("b", &BulkheadConfig::seats(30)).unwrap();
+    let bulkhead = Bulkhead::new("b", &BulkheadConfig::new(30)).unwrap();
     let echo = || service_fn(|n: u64| std::future::ready(Ok::<_, Error>(n)));
     let mut alone = PolicyConfig::none();
-    alone.bulkhead = Some(BulkheadConfig::seats(30));
+    alone.bulkhead = Some(BulkheadConfig::new(30));
     let seats = Policy::new("s", alone).unwrap();
     let mut alone = PolicyConfig::none();
     alone.timeout = Some(Duration::from_secs(10));

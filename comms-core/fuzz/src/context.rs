@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use comms_core::{
-    Clock, Context, Headers, Message, Priority, TraceContext, TraceState,
+    Headers, Message,
+    clock::Clock,
     context::{
-        ID_LIMIT, Protocol, grpc_timeout as print_grpc, parse_grpc_timeout, parse_request_timeout,
-        request_timeout as print_request,
+        Context, ID_LIMIT, Priority, Protocol, TraceContext, TraceState, grpc_timeout as print_grpc,
+        parse_grpc_timeout, parse_request_timeout, request_timeout as print_request,
     },
     idempotency::is_key,
 };
@@ -68,7 +69,7 @@ pub(super) fn message_context(data: &[u8]) {
     let message = Message {
         source: text(source).into(),
         id: text(id).into(),
-        destination: "t".into(),
+        topic: "t".into(),
         key: None,
         headers: headers(rest),
         payload: None,

@@ -2,9 +2,10 @@
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use comms_core::{
-    Clock, Headers,
+    Headers,
+    clock::Clock,
     jwt::{Algorithm, DecodingKey, KeySet, Verifier},
-    webhook, wire,
+    webhooks, wire,
 };
 use std::time::Duration;
 
@@ -13,8 +14,8 @@ pub(super) fn webhook_headers(data: &[u8]) {
     let mut lines = data.splitn(4, |byte| *byte == b'\n');
     let [id, timestamp, signature, body] = [(); 4].map(|()| lines.next().unwrap_or_default().to_vec());
     let (clock, secret) =
-        (Clock::manual(Duration::from_secs(1_700_000_000)), webhook::Secret::from_bytes(&[7; 32]).unwrap());
-    let verifier = webhook::Verifier::new([secret.clone()], clock.clone()).unwrap();
+        (Clock::manual(Duration::from_secs(1_700_000_000)), webhooks::Secret::from_bytes(&[7; 32]).unwrap());
+    let verifier = webhooks::Verifier::new([secret.clone()], clock.clone()).unwrap();
     let headers: Headers = [
         (wire::WEBHOOK_ID, id.clone()),
         (wire::WEBHOOK_TIMESTAMP, timestamp),
@@ -23,23 +24,23 @@ pub(super) fn webhook_headers(data: &[u8]) {
     .into_iter()
     .collect();
     if let Ok(verified) = verifier.verify(&headers, &body) {
-        let signer = webhook::Signer::new([secret.clone()], Clock::manual(verified.timestamp)).unwrap();
-        let delivery = webhook::Delivery::new(verified.id, body.clone()).unwrap();
+        let signer = webhooks::Signer::new([secret.clone()], Clock::manual(verified.timestamp)).unwrap();
+        let delivery = webhooks::Delivery::new(verified.id, body.clone()).unwrap();
         let sent = signer.attempt(&delivery).signature;
         assert!(signature.split(|byte| *byte == b' ').any(|one| one == sent.as_bytes()));
     }
     let text = String::from_utf8_lossy(&id);
-    if let Ok(delivery) = webhook::Delivery::new(&*text, body) {
+    if let Ok(delivery) = webhooks::Delivery::new(&*text, body) {
         let mut headers = Headers::new();
-        webhook::Signer::new([secret], clock).unwrap().attempt(&delivery).inject(&mut headers).unwrap();
+        webhooks::Signer::new([secret], clock).unwrap().attempt(&delivery).inject(&mut headers).unwrap();
         assert_eq!(&*verifier.verify(&headers, delivery.body()).unwrap().id, &*text);
         let mut longer = delivery.body().to_vec();
         longer.push(0);
         assert!(verifier.verify(&headers, &longer).is_err());
     }
-    if let Ok(secret) = text.parse::<webhook::Secret>() {
+    if let Ok(secret) = text.parse::<webhooks::Secret>() {
         let shown = secret.expose();
-        assert_eq!(shown.parse::<webhook::Secret>().unwrap().expose(), shown);
+        assert_eq!(shown.parse::<webhooks::Secret>().unwrap().expose(), shown);
     }
 }
 

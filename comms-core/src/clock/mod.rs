@@ -25,7 +25,7 @@ static SYSTEM_ORDINAL: AtomicU64 = AtomicU64::new(0);
 /// sleep on it, and repeats its randomness: with it a test needs no runtime at all.
 ///
 /// ```
-/// use comms_core::Clock;
+/// use comms_core::clock::Clock;
 /// use std::time::Duration;
 /// let clock = Clock::manual(Duration::from_secs(1_700_000_000));
 /// let before = clock.now();

@@ -1,7 +1,7 @@
 //! Between a message and an event: the Kafka binding's binary mode over `Headers`.
 //!
 //! Three attributes have a home of their own in a message: `partitionkey` is its key, `traceparent` and `tracestate`
-//! are the headers of that name, where [`Context`](crate::Context) looks for them. All others are `ce_` headers,
+//! are the headers of that name, where [`Context`](crate::context::Context) looks for them. All others are `ce_` headers,
 //! `datacontenttype` is `content-type`.
 
 use std::{collections::BTreeMap, str, sync::Arc};
@@ -18,7 +18,7 @@ const TRACE: [&str; 2] = [wire::TRACEPARENT, wire::TRACESTATE];
 
 impl CloudEvent {
     /// The event that `message` is, in binary mode, or carries, in structured mode. Headers that are no attributes
-    /// stay behind, as does the destination. Of a header that is there twice the last counts, as in Kafka.
+    /// stay behind, as does the topic. Of a header that is there twice the last counts, as in Kafka.
     ///
     /// # Errors
     /// `Invalid` where it is no valid CloudEvent, over the limits, or its key is not text: the error names the attribute.
@@ -38,9 +38,9 @@ impl CloudEvent {
         event.within(limits)
     }
 
-    /// The message to `destination` that is this event, in binary mode. Its key is the `partitionkey`.
+    /// The message to `topic` that is this event, in binary mode. Its key is the `partitionkey`.
     #[must_use]
-    pub fn into_message(mut self, destination: impl Into<Arc<str>>) -> Message {
+    pub fn into_message(mut self, topic: impl Into<Arc<str>>) -> Message {
         let key = self.attributes.remove(PARTITION_KEY).map(|key| key.to_string().into());
         let mut headers = Headers::new();
         headers.append(wire::CE_SPECVERSION, SPECVERSION);
@@ -53,13 +53,13 @@ impl CloudEvent {
             };
             headers.append(header, value.to_string());
         }
-        let destination = destination.into();
-        Message { source: self.source, id: self.id, destination, key, headers, payload: self.data }
+        let topic = topic.into();
+        Message { source: self.source, id: self.id, topic, key, headers, payload: self.data }
     }
 }
 
 /// The binary form of a `message` in structured mode; any other message itself. The envelope is authoritative for its
-/// attributes: `ce_` headers beside it are copies, and are dropped. All other headers stay, and so do destination
+/// attributes: `ce_` headers beside it are copies, and are dropped. All other headers stay, and so do topic
 /// and key: the record's key is what ordered it, so `partitionkey` becomes a header where it differs.
 ///
 /// # Errors
@@ -73,7 +73,7 @@ pub(crate) fn open(message: Message) -> Result<Message, Error> {
     let limits = Limits { bytes: payload.len(), ..Limits::default() };
     let event = json::decode(payload, &limits).map_err(|e| e.context("open a CloudEvents envelope"))?;
     let content_type = event.text("datacontenttype").is_none() && event.data().is_some();
-    let mut opened = event.into_message(message.destination.clone());
+    let mut opened = event.into_message(message.topic.clone());
     if content_type {
         opened.headers.append(wire::CONTENT_TYPE, "application/json");
     }

@@ -22,7 +22,7 @@ use std::{collections::BTreeMap, sync::Arc};
 pub use attribute::Attribute;
 use bytes::Bytes;
 
-use crate::{Clock, Error};
+use crate::{Error, clock::Clock};
 use attribute::{bad, check, missing, within_value};
 pub(crate) use message::open;
 
@@ -55,10 +55,37 @@ impl Default for Limits {
     }
 }
 
+/// Setters: each takes the configuration and returns it with one setting changed.
+impl Limits {
+    /// Sets `bytes`.
+    #[must_use]
+    pub fn bytes(self, bytes: usize) -> Self {
+        Self { bytes, ..self }
+    }
+
+    /// Sets `events`.
+    #[must_use]
+    pub fn events(self, events: usize) -> Self {
+        Self { events, ..self }
+    }
+
+    /// Sets `attributes`.
+    #[must_use]
+    pub fn attributes(self, attributes: usize) -> Self {
+        Self { attributes, ..self }
+    }
+
+    /// Sets `attribute_bytes`.
+    #[must_use]
+    pub fn attribute_bytes(self, attribute_bytes: usize) -> Self {
+        Self { attribute_bytes, ..self }
+    }
+}
+
 /// An event with its context attributes. Valid by construction.
 ///
 /// ```
-/// use comms_core::{Clock, Error, cloudevents::{CloudEvent, Limits, json}};
+/// use comms_core::{Error, clock::Clock, cloudevents::{CloudEvent, Limits, json}};
 /// # fn main() -> Result<(), Error> {
 /// let event = CloudEvent::new("/shop", "order.placed.v1", &Clock::system())?
 ///     .with("subject", "order-7")?

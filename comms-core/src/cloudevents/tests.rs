@@ -5,7 +5,12 @@ use proptest::{collection::vec, prelude::*};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{Context, ErrorKind, Event, Headers, Message, event, wire};
+use crate::{
+    ErrorKind, Headers, Message,
+    context::Context,
+    event::{self, Event, EventSource},
+    wire,
+};
 
 fn minimal() -> Value {
     json!({"specversion": "1.0", "id": "1", "source": "/shop", "type": "order.placed.v1"})
@@ -278,7 +283,7 @@ impl Event for Placed {
 #[tokio::test]
 async fn an_event_of_this_house_carries_key_trace_correlation_and_cause() {
     let clock = Clock::manual(std::time::Duration::from_secs(1_700_000_000));
-    let make = || Message::event(&"shop".into(), &Placed { order_id: "7".into() }, &clock).unwrap();
+    let make = || EventSource::new("shop", clock.clone()).message(&Placed { order_id: "7".into() }).unwrap();
     let first = make();
     let caused = Context::of_message(&first, &clock).scope(async { make() }).await;
     let event = CloudEvent::from_message(&caused, &Limits::default()).unwrap();
@@ -409,8 +414,8 @@ prop_compose! {
         for (name, value) in extensions {
             headers.append(format!("ce_{name}"), value);
         }
-        let (source, id, destination) = (source.into(), id.into(), "topic".into());
-        Message { source, id, destination, key: key.map(Bytes::from), headers, payload }
+        let (source, id, topic) = (source.into(), id.into(), "topic".into());
+        Message { source, id, topic, key: key.map(Bytes::from), headers, payload }
     }
 }
 

@@ -6,14 +6,14 @@ use super::{
     request::{Protocol, only},
     timeout::{grpc_timeout, parse_grpc_timeout, parse_request_timeout, request_timeout},
 };
-use crate::{Clock, Error, Extract};
+use crate::{Error, Extract, clock::Clock};
 
 /// When the asker stops waiting. Absolute, so that time spent in queues counts; two combine to the earlier.
 ///
-/// It is found in the running task's [`Context`](crate::Context), or handed on explicitly: it is `Copy`.
+/// It is found in the running task's [`Context`](crate::context::Context), or handed on explicitly: it is `Copy`.
 ///
 /// ```
-/// use comms_core::{Clock, Deadline};
+/// use comms_core::{clock::Clock, context::Deadline};
 /// use std::time::Duration;
 /// let clock = Clock::manual(Duration::from_secs(1_700_000_000));
 /// let own = Deadline::after(Duration::from_secs(5), &clock);

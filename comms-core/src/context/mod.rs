@@ -6,7 +6,7 @@
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), tokio::task::JoinError> {
-//! use comms_core::{Clock, Context};
+//! use comms_core::{clock::Clock, context::Context};
 //! let context = Context::root(&Clock::system());
 //! let seen = context.clone().scope(async {
 //!     let here = Context::current();
@@ -50,7 +50,7 @@ use std::{future::Future, sync::Arc};
 
 use bytes::Bytes;
 
-use crate::{Clock, Error, Headers, Message, wire};
+use crate::{Error, Headers, Message, clock::Clock, wire};
 use key::{KEY_LIMIT, is_key};
 
 /// The longest correlation or cause that is carried, in bytes. A longer one is left out, never cut.

@@ -10,7 +10,7 @@ use crate::Error;
 /// which makes `claimed.min(Priority::Standard)` the cap that a public edge sets.
 ///
 /// ```
-/// use comms_core::Priority;
+/// use comms_core::context::Priority;
 /// assert!(Priority::Batch < Priority::Standard && Priority::Standard < Priority::Critical);
 /// assert_eq!("critical".parse::<Priority>()?, Priority::Critical);
 /// assert_eq!(Priority::of_header(b"whatever comes later"), Priority::Standard);

@@ -11,7 +11,8 @@ use super::{
     key::{KEY_LIMIT, is_key},
 };
 use crate::{
-    Clock, Error, Extract, Inject,
+    Error, Extract, Inject,
+    clock::Clock,
     error::{Guard, Rejection},
     wire,
 };
@@ -46,7 +47,7 @@ impl Context {
     /// [`Context::of_trace`] and [`Deadline::of_request`] instead.
     ///
     /// ```
-    /// use comms_core::{Clock, Context, Deadline, context::Protocol, http};
+    /// use comms_core::{clock::Clock, context::{Context, Deadline, Protocol}, http};
     /// use std::time::Duration;
     /// let clock = Clock::system();
     /// let caller = Context::root(&clock).with_deadline(Deadline::after(Duration::from_secs(2), &clock));

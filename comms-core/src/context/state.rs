@@ -25,7 +25,7 @@ const LONGEST: usize = MEMBERS * (PART + 1 + PART) + MEMBERS - 1;
 /// 128 characters, then those at the end (section 3.3.1.5). Cheap to clone; never empty.
 ///
 /// ```
-/// use comms_core::TraceState;
+/// use comms_core::context::TraceState;
 /// let state = TraceState::parse(b"congo=t61rcWkgMzE , rojo=00f067aa0ba902b7").unwrap();
 /// assert_eq!(state.get("rojo"), Some("00f067aa0ba902b7"));
 /// let next = state.with("rojo", "1f")?;

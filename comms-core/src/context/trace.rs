@@ -6,7 +6,7 @@
 use std::fmt;
 
 use super::trimmed;
-use crate::Clock;
+use crate::clock::Clock;
 
 /// Bytes of a `traceparent` of version 00.
 const LENGTH: usize = 55;
@@ -19,7 +19,7 @@ const DIGITS: &[u8; 16] = b"0123456789abcdef";
 /// The `traceparent` of one hop: which trace, which span, which flags.
 ///
 /// ```
-/// use comms_core::TraceContext;
+/// use comms_core::context::TraceContext;
 /// let text = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 /// let trace = TraceContext::parse(text.as_bytes()).unwrap();
 /// assert_eq!(trace.to_string(), text);

@@ -12,7 +12,7 @@ use crate::Error;
 /// event in this encoding has upcasters.
 ///
 /// ```
-/// use comms_core::{Codec, Error, bytes::Bytes};
+/// use comms_core::{Error, bytes::Bytes, event::Codec};
 /// struct Ping(u32);
 /// struct BigEndian;
 /// impl Codec<Ping> for BigEndian {

@@ -21,7 +21,7 @@ use crate::Error;
 /// ```no_run
 /// # #[derive(serde::Serialize, serde::Deserialize)]
 /// # struct Placed {}
-/// # impl comms_core::Event for Placed {
+/// # impl comms_core::event::Event for Placed {
 /// #     const TYPE: &'static str = "order.placed";
 /// #     const VERSION: u32 = 1;
 /// #     fn key(&self) -> String { String::new() }

@@ -11,6 +11,7 @@ mod golden;
 mod registry;
 mod schema;
 mod setup_error;
+mod source;
 mod versions;
 
 pub use announced::NewerVersion;
@@ -20,6 +21,7 @@ pub use golden::Golden;
 pub use registry::{AnyEvent, Decoded, Description, Registry};
 pub use schema::{Field, Record, Schema, Shape};
 pub use setup_error::SetupError;
+pub use source::EventSource;
 pub use versions::{Versions, VersionsBuilder};
 
 use serde::{Serialize, de::DeserializeOwned};
@@ -29,7 +31,7 @@ use crate::{Error, Message, wire};
 /// A fact other services may rely on. Small on purpose: the encoding and the schema stand apart.
 ///
 /// ```
-/// use comms_core::{Event, event};
+/// use comms_core::event::{self, Event};
 /// #[derive(serde::Serialize, serde::Deserialize)]
 /// struct OrderPlaced { order_id: String }
 /// impl Event for OrderPlaced {
@@ -40,7 +42,7 @@ use crate::{Error, Message, wire};
 /// assert_eq!(event::type_name::<OrderPlaced>(), "order.placed.v1");
 /// ```
 pub trait Event: Send + 'static {
-    /// Name without version, dot-separated, of visible ASCII: `order.status.changed`. Also the default destination.
+    /// Name without version, dot-separated, of visible ASCII: `order.status.changed`. Also the default topic.
     const TYPE: &'static str;
     /// Major version, from 1: a change that old readers cannot follow makes a new one.
     const VERSION: u32;
@@ -66,7 +68,7 @@ const fn check<E: Event>() {
 ///
 /// ```compile_fail
 /// struct Placed;
-/// impl comms_core::Event for Placed {
+/// impl comms_core::event::Event for Placed {
 ///     const TYPE: &'static str = "order.placed";
 ///     const VERSION: u32 = 0;
 ///     fn key(&self) -> String { String::new() }

@@ -12,7 +12,7 @@ type Decode = dyn Fn(&Message) -> Result<Option<Box<dyn Any + Send>>, Error> + S
 /// Knows the events of an application: reads any message of theirs, and lists them for documentation.
 ///
 /// ```
-/// use comms_core::{Clock, Error, Event, Message, event::{Decoded, Registry, Versions}};
+/// use comms_core::{Error, Message, clock::Clock, event::{Decoded, Event, EventSource, Registry, Versions}};
 /// # #[derive(serde::Serialize, serde::Deserialize)]
 /// # struct Placed { order_id: String }
 /// # impl Event for Placed {
@@ -22,7 +22,7 @@ type Decode = dyn Fn(&Message) -> Result<Option<Box<dyn Any + Send>>, Error> + S
 /// # }
 /// # fn main() -> Result<(), Error> {
 /// let registry = Registry::new().register(Versions::<Placed>::json().build()?)?;
-/// let message = Message::event(&"shop".into(), &Placed { order_id: "7".into() }, &Clock::system())?;
+/// let message = EventSource::new("shop", Clock::system()).message(&Placed { order_id: "7".into() })?;
 /// match registry.decode(&message) {
 ///     Decoded::Event(event) if event.is::<Placed>() => println!("placed"),
 ///     Decoded::Event(event) => println!("another: {}", event.type_name()),

@@ -6,7 +6,7 @@ use super::{
     compat::{Compatibility, Report, compare},
     *,
 };
-use crate::{Clock, ErrorKind};
+use crate::{ErrorKind, clock::Clock};
 
 /// Version 3; version 2 had cents without currency, version 1 a price as text and `id` for the order.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -48,7 +48,7 @@ fn versions() -> Versions<Placed> {
 
 fn message(type_name: &str, payload: &str) -> Message {
     let event = Placed { order_id: "7".into(), cents: 1, currency: "EUR".into() };
-    let mut message = Message::event(&"shop".into(), &event, &Clock::system()).unwrap();
+    let mut message = EventSource::new("shop", Clock::system()).message(&event).unwrap();
     message.headers.insert(wire::CE_TYPE, type_name.to_owned());
     message.payload = Some(payload.to_owned().into());
     message
@@ -282,7 +282,7 @@ fn shapes() -> impl Strategy<Value = Shape> {
 #[test]
 fn a_codec_of_another_encoding_writes_its_content_type_and_reads_its_bytes() {
     let versions = Versions::of(Digits).build().unwrap();
-    let mut message = versions.message(&"here".into(), &Tenth, &Clock::system()).unwrap();
+    let mut message = versions.message(&EventSource::new("here", Clock::system()), &Tenth).unwrap();
     assert_eq!(message.headers.text(wire::CONTENT_TYPE), Some("text/x-digits"));
     assert!(versions.decode(&message).is_ok());
     message.payload = Some("9".into());

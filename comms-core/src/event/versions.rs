@@ -10,9 +10,10 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{
-    Codec, Event, Json, NewerVersion, Schema, SetupError, Shape, announced, decode_with, explain, payload_of,
+    Codec, Event, EventSource, Json, NewerVersion, Schema, SetupError, Shape, announced, decode_with,
+    explain, payload_of,
 };
-use crate::{Clock, Error, Message};
+use crate::{Error, Message};
 
 type Upcast = Box<dyn Fn(Value) -> Result<Value, Error> + Send + Sync>;
 
@@ -22,7 +23,7 @@ type Upcast = Box<dyn Fn(Value) -> Result<Value, Error> + Send + Sync>;
 /// through every step up to [`Event::VERSION`]. A version newer than that is refused, never half read.
 ///
 /// ```
-/// use comms_core::{Clock, Error, Event, Message, event::Versions};
+/// use comms_core::{Error, Message, clock::Clock, event::{Event, EventSource, Versions}};
 /// use serde_json::{Value, json};
 /// #[derive(serde::Serialize, serde::Deserialize)]
 /// struct Placed { order_id: String, currency: String }
@@ -38,7 +39,7 @@ type Upcast = Box<dyn Fn(Value) -> Result<Value, Error> + Send + Sync>;
 /// # fn main() -> Result<(), Error> {
 /// let versions = Versions::<Placed>::json().upcast(1, v1_had_one_currency).build()?;
 /// let new = Placed { order_id: "7".into(), currency: "USD".into() };
-/// let mut message = Message::event(&"shop".into(), &new, &Clock::system())?;
+/// let mut message = EventSource::new("shop", Clock::system()).message(&new)?;
 /// message.headers.insert("ce_type", "order.placed.v1");
 /// message.payload = Some(r#"{"order_id":"7"}"#.into());
 /// assert_eq!(versions.decode(&message)?.currency, "EUR");
@@ -124,8 +125,8 @@ impl<E: Event> Versions<E> {
     ///
     /// # Errors
     /// `Invalid` where the event cannot be encoded.
-    pub fn message(&self, source: &Arc<str>, event: &E, clock: &Clock) -> Result<Message, Error> {
-        Message::encode(source, event, &*self.0.codec, clock)
+    pub fn message(&self, source: &EventSource, event: &E) -> Result<Message, Error> {
+        source.encode(event, &*self.0.codec)
     }
 
     /// The oldest version that is read.

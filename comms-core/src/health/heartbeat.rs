@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{Health, Report, State};
-use crate::{Clock, clock::rounded};
+use crate::clock::{Clock, rounded};
 
 pub(super) struct Beats {
     clock: Clock,
@@ -62,7 +62,7 @@ impl Beat {
 /// beats for it nor takes it off the list.
 ///
 /// ```
-/// use comms_core::{Clock, health::Health};
+/// use comms_core::{clock::Clock, health::Health};
 /// use std::time::Duration;
 /// let clock = Clock::manual(Duration::ZERO);
 /// let health = Health::with_clock(clock.clone());

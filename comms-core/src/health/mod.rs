@@ -20,7 +20,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::Clock;
+use crate::clock::Clock;
 use check::Check;
 use heartbeat::Beats;
 pub use heartbeat::Heartbeat;
@@ -53,7 +53,7 @@ struct Inner {
 
 #[derive(Clone)]
 enum Part {
-    Told(State),
+    ShutdownSignal(State),
     Asked(Check),
 }
 
@@ -84,7 +84,7 @@ impl Health {
     /// Adds a component, not ready ("starting") until it says so.
     #[must_use]
     pub fn component(&self, name: &str) -> Component {
-        self.set(name, Part::Told(State::unready("starting")));
+        self.set(name, Part::ShutdownSignal(State::unready("starting")));
         Component { health: self.clone(), name: name.into() }
     }
 
@@ -150,7 +150,7 @@ impl Health {
 impl Part {
     fn state(&self) -> State {
         match self {
-            Self::Told(state) => state.clone(),
+            Self::ShutdownSignal(state) => state.clone(),
             Self::Asked(check) => check::ask(check),
         }
     }
@@ -192,7 +192,7 @@ impl Component {
     }
 
     fn set(&self, state: State) {
-        if let Some(Part::Told(told)) = self.health.lock().get_mut(&*self.name) {
+        if let Some(Part::ShutdownSignal(told)) = self.health.lock().get_mut(&*self.name) {
             *told = state;
         }
     }

@@ -8,7 +8,7 @@ use crate::Error;
 /// The identity of a request: scoped by principal and operation, or one user gets another's answer.
 ///
 /// ```
-/// use comms_core::CallKey;
+/// use comms_core::idempotency::CallKey;
 /// let of = |who: &str| CallKey::with_fingerprint(who, "place-order", "k-1", [7; 32]);
 /// assert_ne!(of("ann")?, of("bob")?);
 /// assert!(CallKey::with_fingerprint("ann", "place-order", "", [7; 32]).is_err());

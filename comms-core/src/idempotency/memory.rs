@@ -9,8 +9,8 @@ use std::{
 
 use async_trait::async_trait;
 
-use super::{Admission, CallKey, IdempotencyStore, REPLY_LIMIT, StoredReply, Terms, Token};
-use crate::{Clock, Error};
+use super::{Admission, CallKey, IdempotencyStore, LeaseOptions, LeaseToken, REPLY_LIMIT, StoredReply};
+use crate::{Error, clock::Clock};
 
 /// What an entry costs beside its texts and its reply, in bytes, rounded up.
 const OVERHEAD: usize = 256;
@@ -33,6 +33,27 @@ pub struct MemoryLimits {
 impl Default for MemoryLimits {
     fn default() -> Self {
         Self { entries: 100_000, bytes: 64 * 1024 * 1024, reply_bytes: 16 * 1024 }
+    }
+}
+
+/// Setters: each takes the configuration and returns it with one setting changed.
+impl MemoryLimits {
+    /// Sets `entries`.
+    #[must_use]
+    pub fn entries(self, entries: usize) -> Self {
+        Self { entries, ..self }
+    }
+
+    /// Sets `bytes`.
+    #[must_use]
+    pub fn bytes(self, bytes: usize) -> Self {
+        Self { bytes, ..self }
+    }
+
+    /// Sets `reply_bytes`.
+    #[must_use]
+    pub fn reply_bytes(self, reply_bytes: usize) -> Self {
+        Self { reply_bytes, ..self }
     }
 }
 
@@ -63,7 +84,7 @@ struct Entry {
     fence: u64,
     fingerprint: [u8; 32],
     expires: Instant,
-    keep: Duration,
+    retention: Duration,
     /// `None` while it runs.
     reply: Option<StoredReply>,
     bytes: usize,
@@ -152,7 +173,7 @@ impl MemoryStore {
 
 #[async_trait]
 impl IdempotencyStore for MemoryStore {
-    async fn admit(&self, call: &CallKey, terms: Terms) -> Result<Admission, Error> {
+    async fn admit(&self, call: &CallKey, options: LeaseOptions) -> Result<Admission<LeaseToken>, Error> {
         let now = self.clock.now();
         let name = (call.scope.clone(), call.key.clone());
         let mut memory = self.lock();
@@ -163,17 +184,18 @@ impl IdempotencyStore for MemoryStore {
         let bytes = OVERHEAD + call.scope.len() + call.key.len() + self.limits.reply_bytes;
         memory.room(bytes, &self.limits, now)?;
         memory.fence += 1;
-        let (fence, expires) = (memory.fence, now + terms.lease());
+        let (fence, expires) = (memory.fence, now + options.lease());
         let fingerprint = call.fingerprint;
         memory.expiries.insert((expires, fence), name.clone());
-        memory
-            .entries
-            .insert(name, Entry { fence, fingerprint, expires, keep: terms.keep(), reply: None, bytes });
+        memory.entries.insert(
+            name,
+            Entry { fence, fingerprint, expires, retention: options.retention(), reply: None, bytes },
+        );
         memory.bytes += bytes;
-        Ok(Admission::Run(Token::new(call, fence)))
+        Ok(Admission::Run(LeaseToken::new(call, fence)))
     }
 
-    async fn complete(&self, token: &Token, reply: &StoredReply) -> Result<(), Error> {
+    async fn complete(&self, token: &LeaseToken, reply: &StoredReply) -> Result<(), Error> {
         reply.check_within(self.limits.reply_bytes)?;
         let now = self.clock.now();
         let name = (token.scope.clone(), token.key.clone());
@@ -187,7 +209,7 @@ impl IdempotencyStore for MemoryStore {
             return Ok(());
         }
         expiries.remove(&(entry.expires, entry.fence));
-        entry.expires = now + entry.keep;
+        entry.expires = now + entry.retention;
         expiries.insert((entry.expires, entry.fence), name);
         // What was set aside and is not needed goes back.
         let spare = self.limits.reply_bytes - reply.size();
@@ -197,7 +219,7 @@ impl IdempotencyStore for MemoryStore {
         Ok(())
     }
 
-    async fn abandon(&self, token: &Token) -> Result<(), Error> {
+    async fn abandon(&self, token: &LeaseToken) -> Result<(), Error> {
         let name = (token.scope.clone(), token.key.clone());
         let mut memory = self.lock();
         let runs = |entry: &Entry| entry.fence == token.fence && entry.reply.is_none();
@@ -209,7 +231,7 @@ impl IdempotencyStore for MemoryStore {
 }
 
 impl Entry {
-    fn admission(&self, call: &CallKey, now: Instant) -> Admission {
+    fn admission(&self, call: &CallKey, now: Instant) -> Admission<LeaseToken> {
         if self.fingerprint != call.fingerprint {
             return Admission::Mismatch;
         }

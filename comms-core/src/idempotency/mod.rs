@@ -15,6 +15,7 @@
 //! What breaks them: one key for two requests (refused where the fingerprint differs), and keys that are not
 //! scoped by principal and operation: then one user gets another's answer. [`CallKey`] scopes them.
 
+mod admission;
 mod key;
 mod memory;
 mod replies;
@@ -23,12 +24,13 @@ mod run;
 mod store;
 
 pub use crate::context::key::{KEY_LIMIT, is_key};
+pub use admission::Admission;
 pub use key::CallKey;
 pub use memory::{MemoryLimits, MemoryStore};
-pub use replies::{Admit, Replies, reply_once};
+pub use replies::{Replies, reply_once};
 pub use reply::{REPLY_HEADERS, REPLY_LIMIT, Replied, StoredReply};
 pub use run::run_once;
-pub use store::{Admission, IdempotencyStore, Terms, Token};
+pub use store::{IdempotencyStore, LeaseOptions, LeaseToken};
 
 #[cfg(test)]
 mod tests;

@@ -2,24 +2,8 @@
 
 use std::{future::Future, time::Duration};
 
-use super::{CallKey, Replied, StoredReply};
-use crate::{Error, Scoped, UnitOfWork, unit::lend};
-
-/// What to do with a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Admit {
-    /// First time: run it, and answer in the same transaction.
-    Run,
-    /// Done before: this was the reply.
-    Replay(StoredReply),
-    /// Another runs it now.
-    InFlight {
-        /// When asking again makes sense.
-        retry_after: Duration,
-    },
-    /// The key was used for another request.
-    Mismatch,
-}
+use super::{Admission, CallKey, Replied, StoredReply};
+use crate::{Error, Scoped, UnitOfWork, transaction::lend};
 
 /// Stored replies in the caller's transaction: reply and effect commit together, nothing is ever stuck. Run
 /// `comms_core::testing::replies::all` (feature `testing`) against an implementation.
@@ -29,14 +13,18 @@ pub trait Replies: UnitOfWork {
     /// # Errors
     /// The database's; `Invalid` where an earlier request of the key was committed without an answer: running it
     /// again could double its effect.
-    fn admit(&self, tx: &mut Self::Tx, key: &CallKey) -> impl Future<Output = Result<Admit, Error>> + Send;
+    fn admit(
+        &self,
+        tx: &mut Self::Tx,
+        key: &CallKey,
+    ) -> impl Future<Output = Result<Admission, Error>> + Send;
 
-    /// Stores the reply of a request admitted with [`Admit::Run`] in this transaction.
+    /// Stores the reply of a request admitted with [`Admission::Run(())`] in this transaction.
     ///
     /// # Errors
     /// The database's; `Invalid` for a reply over the limits, and for a request that was not admitted or is
     /// answered already.
-    fn answer(
+    fn complete(
         &self,
         tx: &mut Self::Tx,
         key: &CallKey,
@@ -58,14 +46,14 @@ where
 {
     let mut tx = unit.begin().await?;
     match unit.admit(&mut tx, call).await? {
-        Admit::Run => {}
-        Admit::Replay(reply) => return Ok(Replied { reply, replayed: true }),
-        Admit::InFlight { retry_after } => return Err(in_flight(retry_after)),
-        Admit::Mismatch => return Err(mismatch()),
+        Admission::Run(()) => {}
+        Admission::Replay(reply) => return Ok(Replied { reply, replayed: true }),
+        Admission::InFlight { retry_after } => return Err(in_flight(retry_after)),
+        Admission::Mismatch => return Err(mismatch()),
     }
     let (mut tx, reply) = lend(tx, work).await?;
     reply.check()?;
-    unit.answer(&mut tx, call, &reply).await?;
+    unit.complete(&mut tx, call, &reply).await?;
     unit.commit(tx).await?;
     Ok(Replied { reply, replayed: false })
 }

@@ -15,7 +15,7 @@ pub const REPLY_HEADERS: usize = 16;
 /// A reply kept for the next time the same request comes.
 ///
 /// ```
-/// use comms_core::StoredReply;
+/// use comms_core::idempotency::StoredReply;
 /// let reply = StoredReply::new(201, "{}").header("location", "/v1/orders/7");
 /// assert_eq!(reply.headers.text("location"), Some("/v1/orders/7"));
 /// assert!(reply.check().is_ok());

@@ -6,7 +6,7 @@ use tokio::runtime::Handle;
 use tracing::Instrument;
 
 use super::{
-    Admission, CallKey, IdempotencyStore, Replied, StoredReply, Terms,
+    Admission, CallKey, IdempotencyStore, LeaseOptions, Replied, StoredReply,
     replies::{in_flight, mismatch},
 };
 use crate::{Error, ErrorKind};
@@ -24,14 +24,14 @@ use crate::{Error, ErrorKind};
 /// Bound `work` by less than the lease: nobody stops it when the lease ends, and then another may run beside it.
 ///
 /// ```
-/// use comms_core::{CallKey, Clock, StoredReply, idempotency::{MemoryStore, Terms, run_once}};
+/// use comms_core::{clock::Clock, idempotency::{CallKey, MemoryStore, StoredReply, LeaseOptions, run_once}};
 /// use std::sync::Arc;
 /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
 /// let store = Arc::new(MemoryStore::new(Clock::system()));
 /// let call = CallKey::with_fingerprint("ann", "send-mail", "k-1", [7; 32])?;
 /// let send = || async { Ok(StoredReply::new(202, "sent")) };
-/// assert!(!run_once(&store, &call, Terms::default(), send).await?.replayed);
-/// assert!(run_once(&store, &call, Terms::default(), send).await?.replayed);
+/// assert!(!run_once(&store, &call, LeaseOptions::default(), send).await?.replayed);
+/// assert!(run_once(&store, &call, LeaseOptions::default(), send).await?.replayed);
 /// # Ok::<(), comms_core::Error>(()) })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -44,7 +44,7 @@ use crate::{Error, ErrorKind};
 pub async fn run_once<S, F, Fut>(
     store: &Arc<S>,
     call: &CallKey,
-    terms: Terms,
+    options: LeaseOptions,
     work: F,
 ) -> Result<Replied, Error>
 where
@@ -53,7 +53,7 @@ where
     Fut: Future<Output = Result<StoredReply, Error>>,
 {
     let runtime = Handle::try_current().map_err(Error::invalid)?;
-    let token = match store.admit(call, terms).await? {
+    let token = match store.admit(call, options).await? {
         Admission::Run(token) => token,
         Admission::Replay(reply) => return Ok(Replied { reply, replayed: true }),
         Admission::InFlight { retry_after } => return Err(in_flight(retry_after)),

@@ -4,33 +4,33 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
-use super::{CallKey, StoredReply};
+use super::{Admission, CallKey, StoredReply};
 use crate::Error;
 
 /// How long a run may take, and how long its reply is remembered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Terms {
+pub struct LeaseOptions {
     lease: Duration,
-    keep: Duration,
+    retention: Duration,
 }
 
-impl Terms {
+impl LeaseOptions {
     /// The longest time a reply may be kept: a year.
-    pub const KEEP_LIMIT: Duration = Duration::from_secs(366 * 24 * 3600);
+    pub const RETENTION_LIMIT: Duration = Duration::from_secs(366 * 24 * 3600);
 
     /// `lease`: after this time without an answer the run counts as dead, and another may run. Longer than
-    /// the slowest run, or it runs twice. `keep`: how long the reply is replayed once it is there. Longer
+    /// the slowest run, or it runs twice. `retention`: how long the reply is replayed once it is there. Longer
     /// than callers go on asking.
     ///
     /// # Errors
-    /// `Invalid` for a time of zero, or over [`Terms::KEEP_LIMIT`].
-    pub fn new(lease: Duration, keep: Duration) -> Result<Self, Error> {
-        let fits = |time: Duration| !time.is_zero() && time <= Self::KEEP_LIMIT;
-        if fits(lease) && fits(keep) {
-            return Ok(Self { lease, keep });
+    /// `Invalid` for a time of zero, or over [`LeaseOptions::RETENTION_LIMIT`].
+    pub fn new(lease: Duration, retention: Duration) -> Result<Self, Error> {
+        let fits = |time: Duration| !time.is_zero() && time <= Self::RETENTION_LIMIT;
+        if fits(lease) && fits(retention) {
+            return Ok(Self { lease, retention });
         }
         Err(Error::invalid(
-            "the lease and the keep of an idempotent request are above zero, and at most a year",
+            "the lease and the retention of an idempotent request are above zero, and at most a year",
         ))
     }
 
@@ -42,21 +42,21 @@ impl Terms {
 
     /// How long its reply is replayed.
     #[must_use]
-    pub const fn keep(&self) -> Duration {
-        self.keep
+    pub const fn retention(&self) -> Duration {
+        self.retention
     }
 }
 
-impl Default for Terms {
+impl Default for LeaseOptions {
     /// A lease of 30 s; a reply is kept for a day.
     fn default() -> Self {
-        Self { lease: Duration::from_secs(30), keep: Duration::from_secs(24 * 3600) }
+        Self { lease: Duration::from_secs(30), retention: Duration::from_secs(24 * 3600) }
     }
 }
 
 /// The right to run one request, until its lease ends. Made by a store, given back to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Token {
+pub struct LeaseToken {
     /// [`CallKey::scope`].
     pub scope: Arc<str>,
     /// [`CallKey::key`].
@@ -65,29 +65,12 @@ pub struct Token {
     pub fence: u64,
 }
 
-impl Token {
+impl LeaseToken {
     /// The right to the run `fence` of `call`.
     #[must_use]
     pub fn new(call: &CallKey, fence: u64) -> Self {
         Self { scope: call.scope.clone(), key: call.key.clone(), fence }
     }
-}
-
-/// What to do with a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Admission {
-    /// Nobody runs it, and there is no reply: run it, then [`complete`](IdempotencyStore::complete) or
-    /// [`abandon`](IdempotencyStore::abandon) it.
-    Run(Token),
-    /// Done before: this was the reply.
-    Replay(StoredReply),
-    /// Another runs it now.
-    InFlight {
-        /// When asking again makes sense: at most when the other's lease ends.
-        retry_after: Duration,
-    },
-    /// The key was used for another request.
-    Mismatch,
 }
 
 /// Remembers requests and their replies under a lease, outside any transaction: for effects that none holds.
@@ -109,7 +92,7 @@ pub trait IdempotencyStore: Send + Sync + 'static {
     ///
     /// # Errors
     /// The store's; `Rejected` where it is full of what it may not forget.
-    async fn admit(&self, call: &CallKey, terms: Terms) -> Result<Admission, Error>;
+    async fn admit(&self, call: &CallKey, options: LeaseOptions) -> Result<Admission<LeaseToken>, Error>;
 
     /// Stores the reply of the run `token`; it is replayed from now on. Completing a run again with the same
     /// token is the same as once: the first reply stays.
@@ -117,12 +100,12 @@ pub trait IdempotencyStore: Send + Sync + 'static {
     /// # Errors
     /// `Conflict` where the lease ran out or was abandoned; `Invalid` for a reply over the store's limits (the
     /// lease stays); the store's.
-    async fn complete(&self, token: &Token, reply: &StoredReply) -> Result<(), Error>;
+    async fn complete(&self, token: &LeaseToken, reply: &StoredReply) -> Result<(), Error>;
 
     /// Gives up the run `token`: the next request of its key runs. Changes nothing where the lease ran out or the
     /// run has completed.
     ///
     /// # Errors
     /// The store's.
-    async fn abandon(&self, token: &Token) -> Result<(), Error>;
+    async fn abandon(&self, token: &LeaseToken) -> Result<(), Error>;
 }

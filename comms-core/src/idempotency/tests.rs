@@ -4,7 +4,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Clock, Error, ErrorKind};
+use crate::{Error, ErrorKind, clock::Clock};
 
 fn call(key: &str) -> CallKey {
     CallKey::with_fingerprint("ann", "pay", key, [1; 32]).unwrap()
@@ -15,11 +15,11 @@ fn store(limits: MemoryLimits) -> (Arc<MemoryStore>, Clock) {
     (Arc::new(MemoryStore::with_limits(limits, clock.clone()).unwrap()), clock)
 }
 
-fn terms(lease: u64, keep: u64) -> Terms {
-    Terms::new(Duration::from_secs(lease), Duration::from_secs(keep)).unwrap()
+fn terms(lease: u64, keep: u64) -> LeaseOptions {
+    LeaseOptions::new(Duration::from_secs(lease), Duration::from_secs(keep)).unwrap()
 }
 
-async fn token(store: &MemoryStore, key: &str) -> Token {
+async fn token(store: &MemoryStore, key: &str) -> LeaseToken {
     match store.admit(&call(key), terms(10, 100)).await.unwrap() {
         Admission::Run(token) => token,
         other => panic!("{other:?}"),
@@ -52,7 +52,7 @@ fn replies_and_terms_have_bounds() {
     let many = (0..17).fold(StoredReply::new(200, ""), |reply, _| reply.header("a", ""));
     assert!(many.check().is_err());
     for (lease, keep) in [(0, 1), (1, 0), (1, 400 * 24 * 3600), (u64::MAX, 1)] {
-        assert!(Terms::new(Duration::from_secs(lease), Duration::from_secs(keep)).is_err());
+        assert!(LeaseOptions::new(Duration::from_secs(lease), Duration::from_secs(keep)).is_err());
     }
     let small = |entries, bytes, reply_bytes| {
         MemoryStore::with_limits(MemoryLimits { entries, bytes, reply_bytes }, Clock::system()).is_err()
@@ -177,7 +177,7 @@ async fn work_that_outlives_its_lease_is_told_and_overwrites_nothing() {
     let error = late.await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Conflict);
     assert!(error.to_string().contains("the work was done"), "{error}");
-    let kept = store.admit(&call, Terms::default()).await.unwrap();
+    let kept = store.admit(&call, LeaseOptions::default()).await.unwrap();
     assert_eq!(kept, Admission::Replay(StoredReply::new(2, "")));
 }
 
@@ -186,13 +186,13 @@ struct Away(MemoryStore);
 
 #[crate::async_trait]
 impl IdempotencyStore for Away {
-    async fn admit(&self, call: &CallKey, terms: Terms) -> Result<Admission, Error> {
-        self.0.admit(call, terms).await
+    async fn admit(&self, call: &CallKey, options: LeaseOptions) -> Result<Admission<LeaseToken>, Error> {
+        self.0.admit(call, options).await
     }
-    async fn complete(&self, _: &Token, _: &StoredReply) -> Result<(), Error> {
+    async fn complete(&self, _: &LeaseToken, _: &StoredReply) -> Result<(), Error> {
         Err(Error::not_executed("connection refused"))
     }
-    async fn abandon(&self, token: &Token) -> Result<(), Error> {
+    async fn abandon(&self, token: &LeaseToken) -> Result<(), Error> {
         self.0.abandon(token).await
     }
 }
@@ -201,10 +201,10 @@ impl IdempotencyStore for Away {
 async fn a_reply_that_could_not_be_stored_leaves_the_outcome_unknown_and_the_lease_taken() {
     let store: Arc<dyn IdempotencyStore> = Arc::new(Away(MemoryStore::new(Clock::system())));
     let work = || async { Ok(StoredReply::new(200, "")) };
-    let error = run_once(&store, &call("1"), Terms::default(), work).await.unwrap_err();
+    let error = run_once(&store, &call("1"), LeaseOptions::default(), work).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Indeterminate);
     tokio::task::yield_now().await;
-    let again = run_once(&store, &call("1"), Terms::default(), work).await.unwrap_err();
+    let again = run_once(&store, &call("1"), LeaseOptions::default(), work).await.unwrap_err();
     assert_eq!(again.kind, ErrorKind::Conflict, "not at once a second time");
 }
 
@@ -213,14 +213,14 @@ struct Slow(MemoryStore);
 
 #[crate::async_trait]
 impl IdempotencyStore for Slow {
-    async fn admit(&self, call: &CallKey, terms: Terms) -> Result<Admission, Error> {
-        self.0.admit(call, terms).await
+    async fn admit(&self, call: &CallKey, options: LeaseOptions) -> Result<Admission<LeaseToken>, Error> {
+        self.0.admit(call, options).await
     }
-    async fn complete(&self, token: &Token, reply: &StoredReply) -> Result<(), Error> {
+    async fn complete(&self, token: &LeaseToken, reply: &StoredReply) -> Result<(), Error> {
         tokio::task::yield_now().await;
         self.0.complete(token, reply).await
     }
-    async fn abandon(&self, token: &Token) -> Result<(), Error> {
+    async fn abandon(&self, token: &LeaseToken) -> Result<(), Error> {
         self.0.abandon(token).await
     }
 }
@@ -231,13 +231,13 @@ async fn a_caller_that_goes_away_after_the_work_leaves_its_reply() {
     let done = StoredReply::new(200, "done");
     {
         let call = call("1");
-        let run = run_once(&store, &call, Terms::default(), || async { Ok(done.clone()) });
+        let run = run_once(&store, &call, LeaseOptions::default(), || async { Ok(done.clone()) });
         assert!(futures_util::FutureExt::now_or_never(run).is_none(), "the store is not done");
     }
     for _ in 0..3 {
         tokio::task::yield_now().await;
     }
-    assert_eq!(store.admit(&call("1"), Terms::default()).await.unwrap(), Admission::Replay(done));
+    assert_eq!(store.admit(&call("1"), LeaseOptions::default()).await.unwrap(), Admission::Replay(done));
 }
 
 #[test]
@@ -250,7 +250,7 @@ fn without_a_runtime_nothing_is_begun() {
 
 #[derive(Debug, Clone)]
 enum Step {
-    Admit(u8),
+    Admission(u8),
     Complete(usize),
     Abandon(usize),
     Advance(u64),
@@ -260,7 +260,7 @@ proptest! {
     /// Against a list that is searched from end to end.
     #[test]
     fn it_does_as_a_simple_model_does_and_keeps_its_books(steps in prop::collection::vec(prop_oneof![
-        (0..4u8).prop_map(Step::Admit),
+        (0..4u8).prop_map(Step::Admission),
         (0..12usize).prop_map(Step::Complete),
         (0..12usize).prop_map(Step::Abandon),
         (0..8u64).prop_map(Step::Advance),
@@ -272,7 +272,7 @@ proptest! {
         for step in steps {
             model.retain(|(_, _, end, _)| *end > now);
             match step {
-                Step::Admit(key) => {
+                Step::Admission(key) => {
                     let known = model.iter().find(|(k, ..)| *k == key).copied();
                     let admitted = runtime.block_on(store.admit(&call(&key.to_string()), terms(10, 20)));
                     match (known, admitted) {

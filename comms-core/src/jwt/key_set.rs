@@ -13,7 +13,7 @@ use super::{
     Algorithm, DecodingKey, KeySource, check_key, jwk,
     verifier::{KID_LIMIT, is_name},
 };
-use crate::{Clock, Error};
+use crate::{Error, clock::Clock};
 
 /// The largest JWK set that is read, in bytes. Certificate chains make them long.
 const SET_LIMIT: usize = 256 * 1024;

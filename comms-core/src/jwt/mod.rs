@@ -24,7 +24,7 @@
 //! `rust_crypto`, or installs a `CryptoProvider`. Without one the first verification panics with that message.
 //!
 //! ```
-//! use comms_core::{Clock, jwt::{Algorithm, JwtError, KeySet, Verifier}};
+//! use comms_core::{clock::Clock, jwt::{Algorithm, JwtError, KeySet, Verifier}};
 //! # fn main() -> Result<(), comms_core::Error> {
 //! let clock = Clock::system();
 //! let keys = KeySet::new(Algorithm::ES256, clock.clone());

@@ -4,7 +4,7 @@ use jsonwebtoken::{Header, Validation, errors::ErrorKind};
 use std::{fmt, sync::Arc, time::Duration};
 
 use super::{Algorithm, Claims, JwtError, KeySource};
-use crate::{Clock, Error};
+use crate::{Error, clock::Clock};
 
 /// A token longer than this is refused unread.
 pub(super) const TOKEN_LIMIT: usize = 8 * 1024;

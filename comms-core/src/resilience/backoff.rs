@@ -4,16 +4,16 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 use super::config::{bounded, duration};
-use crate::{Clock, Error};
+use crate::{Error, clock::Clock};
 
 /// Exponential backoff with jitter. Default: 1 s, doubled, at most 30 s, jitter +-20%
 /// after the cap.
 ///
 /// ```
-/// use comms_core::{Backoff, resilience::Jitter};
+/// use comms_core::resilience::{Backoff, Jitter};
 /// use std::time::Duration;
 /// let backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2))?.with_jitter(Jitter::Full)?;
-/// assert!(backoff.delay(3, &comms_core::Clock::system()) <= Duration::from_millis(200));
+/// assert!(backoff.delay(3, &comms_core::clock::Clock::system()) <= Duration::from_millis(200));
 /// # Ok::<(), comms_core::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

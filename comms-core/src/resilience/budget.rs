@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use super::config::duration;
 use crate::{
-    Clock, Error,
+    Error,
+    clock::Clock,
     sync::{Arc, AtomicU64, Ordering},
 };
 
@@ -20,11 +21,11 @@ const TOKEN_BITS: u32 = 24;
 const TOKENS: u64 = (1 << TOKEN_BITS) - 1;
 const TOKEN: u64 = 1_000;
 
-/// Settings of a [`Budget`].
+/// Settings of a [`RetryBudget`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
-pub struct BudgetConfig {
+pub struct RetryBudgetConfig {
     /// Retries that one successful call pays for, `0.0..=1.0`. Default 0.2.
     pub ratio: f64,
     /// Retries per second that need no success. Default 10; 0 for none.
@@ -34,13 +35,34 @@ pub struct BudgetConfig {
     pub window: Duration,
 }
 
-impl Default for BudgetConfig {
+impl Default for RetryBudgetConfig {
     fn default() -> Self {
         Self { ratio: 0.2, min_per_second: 10, window: Duration::from_secs(10) }
     }
 }
 
-impl BudgetConfig {
+/// Setters: each takes the configuration and returns it with one setting changed.
+impl RetryBudgetConfig {
+    /// Sets `ratio`.
+    #[must_use]
+    pub fn ratio(self, ratio: f64) -> Self {
+        Self { ratio, ..self }
+    }
+
+    /// Sets `min_per_second`.
+    #[must_use]
+    pub fn min_per_second(self, min_per_second: u32) -> Self {
+        Self { min_per_second, ..self }
+    }
+
+    /// Sets `window`.
+    #[must_use]
+    pub fn window(self, window: Duration) -> Self {
+        Self { window, ..self }
+    }
+}
+
+impl RetryBudgetConfig {
     /// Whether these settings make sense.
     ///
     /// # Errors
@@ -66,10 +88,10 @@ impl BudgetConfig {
 /// and hedges alike. Starts full.
 ///
 /// ```
-/// use comms_core::{Clock, resilience::{Budget, BudgetConfig}};
-/// let mut config = BudgetConfig::default();
+/// use comms_core::{clock::Clock, resilience::{RetryBudget, RetryBudgetConfig}};
+/// let mut config = RetryBudgetConfig::default();
 /// config.min_per_second = 1;
-/// let budget = Budget::new(&config, Clock::manual(Default::default()))?;
+/// let budget = RetryBudget::new(&config, Clock::manual(Default::default()))?;
 /// assert_eq!((0..1_000).filter(|_| budget.try_withdraw()).count(), 10);
 /// (0..5).for_each(|_| budget.deposit());
 /// assert!(budget.try_withdraw());
@@ -77,7 +99,7 @@ impl BudgetConfig {
 /// # Ok::<(), comms_core::Error>(())
 /// ```
 #[derive(Debug, Clone)]
-pub struct Budget(Arc<Shared>);
+pub struct RetryBudget(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -91,19 +113,24 @@ struct Shared {
     clock: Clock,
 }
 
-impl Budget {
+impl RetryBudget {
     /// A full budget.
     ///
     /// # Errors
     /// `Invalid` for a ratio outside `0.0..=1.0`, or a reserve above 16,000 retries.
-    pub fn new(config: &BudgetConfig, clock: Clock) -> Result<Self, Error> {
+    pub fn new(config: &RetryBudgetConfig, clock: Clock) -> Result<Self, Error> {
         config.validate()?;
+        Ok(Self::unchecked(config, clock))
+    }
+
+    /// A budget of settings that are known to be valid.
+    pub(super) fn unchecked(config: &RetryBudgetConfig, clock: Clock) -> Self {
         // At least one whole token, or no success could ever pay for a retry.
         let capacity = ((config.reserve() * TOKEN as f64) as u64).max(TOKEN);
         let share = (config.ratio * TOKEN as f64).round() as u64;
         let trickle = u64::from(config.min_per_second);
         let (state, epoch) = (AtomicU64::new(capacity), clock.now());
-        Ok(Self(Arc::new(Shared { state, share, trickle, capacity, epoch, clock })))
+        Self(Arc::new(Shared { state, share, trickle, capacity, epoch, clock }))
     }
 
     /// A call succeeded: puts its share in. Writes nothing while the budget is full.
@@ -166,13 +193,13 @@ impl Shared {
 mod tests {
     use super::*;
 
-    fn budget(ratio: f64, min_per_second: u32, window: u64) -> (Budget, Clock) {
+    fn budget(ratio: f64, min_per_second: u32, window: u64) -> (RetryBudget, Clock) {
         let clock = Clock::manual(Duration::ZERO);
-        let config = BudgetConfig { ratio, min_per_second, window: Duration::from_secs(window) };
-        (Budget::new(&config, clock.clone()).unwrap(), clock)
+        let config = RetryBudgetConfig { ratio, min_per_second, window: Duration::from_secs(window) };
+        (RetryBudget::new(&config, clock.clone()).unwrap(), clock)
     }
 
-    fn drain(budget: &Budget) -> usize {
+    fn drain(budget: &RetryBudget) -> usize {
         (0..100_000).take_while(|_| budget.try_withdraw()).count()
     }
 
@@ -233,8 +260,8 @@ mod tests {
     fn refuses_what_makes_no_sense() {
         let clock = Clock::system();
         for (ratio, min_per_second) in [(-0.1, 10), (1.1, 10), (f64::NAN, 10), (0.2, 100_000)] {
-            let config = BudgetConfig { ratio, min_per_second, ..BudgetConfig::default() };
-            assert!(Budget::new(&config, clock.clone()).is_err());
+            let config = RetryBudgetConfig { ratio, min_per_second, ..RetryBudgetConfig::default() };
+            assert!(RetryBudget::new(&config, clock.clone()).is_err());
         }
     }
 }

@@ -7,7 +7,7 @@
 //! | guard | says no when |
 //! |---|---|
 //! | deadline | nobody waits for the answer any more |
-//! | [`RetryConfig`] with [`Backoff`] and [`Budget`] | (it asks again, where that is right and paid for) |
+//! | [`RetryConfig`] with [`Backoff`] and [`RetryBudget`] | (it asks again, where that is right and paid for) |
 //! | [`Breaker`] | the peer has not answered lately |
 //! | [`Bulkhead`] | calls of this kind take all their seats |
 //! | `RateLimiter` | the key has used up its rate (feature `rate-limit`) |
@@ -18,7 +18,7 @@
 //! never allocates.
 
 mod backoff;
-pub mod breaker;
+mod breaker;
 mod budget;
 mod bulkhead;
 mod classify;
@@ -27,15 +27,22 @@ mod fallback;
 mod name;
 mod policy;
 #[cfg(feature = "rate-limit")]
-pub mod rate_limit;
+mod rate_limit;
 mod retry;
 
-pub use crate::error::{Guard, Rejection};
+pub use crate::error::{Guard, Rejection, Retry};
 pub use backoff::{Backoff, Jitter};
-pub use breaker::{Breaker, BreakerConfig, BreakerSnapshot, WindowConfig};
-pub use budget::{Budget, BudgetConfig};
-pub use bulkhead::{Bulkhead, BulkheadConfig, BulkheadSnapshot, Compartments, Seat};
+pub use breaker::{
+    Breaker, BreakerConfig, BreakerPermit, BreakerSnapshot, BreakerState, BreakerTransition, WindowConfig,
+    WindowKind,
+};
+pub use budget::{RetryBudget, RetryBudgetConfig};
+pub use bulkhead::{Bulkhead, BulkheadConfig, BulkheadPermit, BulkheadRegistry, BulkheadSnapshot};
 pub use classify::{ByKind, Class, Classify};
 pub use fallback::{Fallback, FallbackCall, FallbackLayer};
 pub use policy::{Call, Policy, PolicyBuilder, PolicyConfig, PolicyLayer, PolicyService, PolicySnapshot};
+#[cfg(feature = "rate-limit")]
+pub use rate_limit::{
+    KeyedRateLimiter, RateLimit, RateLimitCall, RateLimitConfig, RateLimitKey, RateLimitLayer, RateLimiter,
+};
 pub use retry::RetryConfig;

@@ -4,23 +4,23 @@ use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
 use super::{
-    Backoff, Budget, BudgetConfig,
+    Backoff, RetryBudget, RetryBudgetConfig,
     config::{bounded, duration, switch},
 };
-use crate::{Clock, Error, ErrorKind, Retry};
+use crate::{Error, ErrorKind, clock::Clock, resilience::Retry};
 
-/// How often and under which conditions an attempt is made again. Default: five attempts in all, 1 s doubling to 30 s, +-20%, within a [`Budget`].
+/// How often and under which conditions an attempt is made again. Default: five attempts in all, 1 s doubling to 30 s, +-20%, within a [`RetryBudget`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct RetryConfig {
-    /// Attempts in all, the first among them. Default 5.
-    pub attempts: u32,
+    /// AttemptConfig in all, the first among them. Default 5.
+    pub max_attempts: u32,
     /// Waits between attempts, where the peer asks for no other.
     pub backoff: Backoff,
-    /// What retries may cost; `false` for no limit, which lets an outage be multiplied by `attempts`.
+    /// What retries may cost; `false` for no limit, which lets an outage be multiplied by `max_attempts`.
     #[serde(with = "switch")]
-    pub budget: Option<BudgetConfig>,
+    pub budget: Option<RetryBudgetConfig>,
     /// The longest wait that a peer may ask for; where it asks for more, the call ends with its error, which says so.
     /// Default 5 min.
     #[serde(with = "duration")]
@@ -35,9 +35,48 @@ pub struct RetryConfig {
 
 impl Default for RetryConfig {
     fn default() -> Self {
-        let (backoff, budget) = (Backoff::default(), Some(BudgetConfig::default()));
+        let (backoff, budget) = (Backoff::default(), Some(RetryBudgetConfig::default()));
         let max_pushback = Duration::from_secs(300);
-        Self { attempts: 5, backoff, budget, max_pushback, idempotent: false, conflicts: false }
+        Self { max_attempts: 5, backoff, budget, max_pushback, idempotent: false, conflicts: false }
+    }
+}
+
+/// Setters: each takes the configuration and returns it with one setting changed.
+impl RetryConfig {
+    /// Sets `max_attempts`.
+    #[must_use]
+    pub fn max_attempts(self, max_attempts: u32) -> Self {
+        Self { max_attempts, ..self }
+    }
+
+    /// Sets `backoff`.
+    #[must_use]
+    pub fn backoff(self, backoff: Backoff) -> Self {
+        Self { backoff, ..self }
+    }
+
+    /// Sets `budget`; `None` turns it off.
+    #[must_use]
+    pub fn budget(self, budget: impl Into<Option<RetryBudgetConfig>>) -> Self {
+        Self { budget: budget.into(), ..self }
+    }
+
+    /// Sets `max_pushback`.
+    #[must_use]
+    pub fn max_pushback(self, max_pushback: Duration) -> Self {
+        Self { max_pushback, ..self }
+    }
+
+    /// Sets `idempotent`.
+    #[must_use]
+    pub fn idempotent(self, idempotent: bool) -> Self {
+        Self { idempotent, ..self }
+    }
+
+    /// Sets `conflicts`.
+    #[must_use]
+    pub fn conflicts(self, conflicts: bool) -> Self {
+        Self { conflicts, ..self }
     }
 }
 
@@ -47,11 +86,11 @@ impl RetryConfig {
     /// # Errors
     /// `Invalid` for no attempt at all, or a budget that makes no sense.
     pub fn validate(&self) -> Result<(), Error> {
-        if self.attempts == 0 {
-            return Err(Error::invalid("retry: `attempts` counts the first one and is at least 1"));
+        if self.max_attempts == 0 {
+            return Err(Error::invalid("retry: `max_attempts` counts the first one and is at least 1"));
         }
         bounded("max_pushback", self.max_pushback)?;
-        self.budget.as_ref().map_or(Ok(()), BudgetConfig::validate)
+        self.budget.as_ref().map_or(Ok(()), RetryBudgetConfig::validate)
     }
 }
 
@@ -82,19 +121,19 @@ pub(super) enum Decision {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Denied {
-    Attempts,
+    AttemptConfig,
     Pushback,
     Deadline,
-    Budget,
+    RetryBudget,
 }
 
 impl Denied {
     pub(super) const fn as_str(self) -> &'static str {
         match self {
-            Self::Attempts => "attempts",
+            Self::AttemptConfig => "attempts",
             Self::Pushback => "pushback",
             Self::Deadline => "deadline",
-            Self::Budget => "budget",
+            Self::RetryBudget => "budget",
         }
     }
 }
@@ -102,7 +141,7 @@ impl Denied {
 /// The budget is asked last, so that a retry which is ruled out is not paid for.
 pub(super) fn decide(
     config: &RetryConfig,
-    budget: Option<&Budget>,
+    budget: Option<&RetryBudget>,
     failed: &Failed,
     clock: &Clock,
 ) -> Decision {
@@ -117,8 +156,8 @@ pub(super) fn decide(
     if !right {
         return Decision::Final;
     }
-    if failed.attempt >= config.attempts {
-        return Decision::Denied(Denied::Attempts);
+    if failed.attempt >= config.max_attempts {
+        return Decision::Denied(Denied::AttemptConfig);
     }
     if failed.retry_after.is_some_and(|wait| wait > config.max_pushback) {
         return Decision::Denied(Denied::Pushback);
@@ -131,7 +170,7 @@ pub(super) fn decide(
         return Decision::Denied(Denied::Deadline);
     }
     if budget.is_some_and(|budget| !budget.withdraw_at(failed.now)) {
-        return Decision::Denied(Denied::Budget);
+        return Decision::Denied(Denied::RetryBudget);
     }
     Decision::Again(delay)
 }
@@ -186,7 +225,7 @@ mod tests {
     #[test]
     fn attempts_are_counted_with_the_first() {
         let (clock, config) =
-            (Clock::manual(Duration::ZERO), RetryConfig { attempts: 3, ..Default::default() });
+            (Clock::manual(Duration::ZERO), RetryConfig { max_attempts: 3, ..Default::default() });
         let nth = |attempt| {
             let failed = Failed { attempt, ..failed(&clock, ErrorKind::NotExecuted) };
             matches!(decide(&config, None, &failed, &clock), Decision::Again(_))
@@ -210,10 +249,10 @@ mod tests {
     #[test]
     fn a_retry_that_is_not_made_is_not_paid_for() {
         let (clock, config) =
-            (Clock::manual(Duration::ZERO), RetryConfig { attempts: 2, ..Default::default() });
-        let mut prices = BudgetConfig::default();
+            (Clock::manual(Duration::ZERO), RetryConfig { max_attempts: 2, ..Default::default() });
+        let mut prices = RetryBudgetConfig::default();
         (prices.min_per_second, prices.window) = (1, secs(1));
-        let budget = Budget::new(&prices, clock.clone()).unwrap();
+        let budget = RetryBudget::new(&prices, clock.clone()).unwrap();
         let first = failed(&clock, ErrorKind::NotExecuted);
         let too_late = Failed { deadline: Some(first.now), ..first };
         decide(&config, Some(&budget), &too_late, &clock);
@@ -221,6 +260,6 @@ mod tests {
         decide(&config, Some(&budget), &failed(&clock, ErrorKind::Invalid), &clock);
         assert_eq!(budget.available(), 1);
         assert!(matches!(decide(&config, Some(&budget), &first, &clock), Decision::Again(_)));
-        assert_eq!(decide(&config, Some(&budget), &first, &clock), Decision::Denied(Denied::Budget));
+        assert_eq!(decide(&config, Some(&budget), &first, &clock), Decision::Denied(Denied::RetryBudget));
     }
 }

@@ -25,8 +25,8 @@ use std::{
 
 use tokio::sync::watch;
 
-use crate::{Clock, Error};
-pub use stage::{Stage, Told};
+use crate::{Error, clock::Clock};
+pub use stage::{ShutdownSignal, Stage};
 
 /// The longest `limit` of [`Shutdown::end`]: a clock has no end of days.
 const LIMIT: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -37,7 +37,7 @@ type Late = BTreeMap<(usize, u64), (Arc<str>, Arc<str>)>;
 /// The long-running tasks of a process, by stage. Clones share them.
 ///
 /// ```
-/// use comms_core::{Clock, shutdown::Shutdown};
+/// use comms_core::{clock::Clock, shutdown::Shutdown};
 /// use std::{future::{pending, ready}, time::Duration};
 /// # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
 /// let shutdown = Shutdown::new(Clock::system());

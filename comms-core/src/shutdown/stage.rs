@@ -28,9 +28,9 @@ struct Tasks {
 
 /// What a task of a stage waits for.
 #[derive(Debug, Clone)]
-pub struct Told(watch::Receiver<bool>);
+pub struct ShutdownSignal(watch::Receiver<bool>);
 
-impl Told {
+impl ShutdownSignal {
     /// Resolves when the stage is told to end: at once where it has been. A `'static` future of its own, for
     /// whatever takes a shut-down future.
     pub async fn wait(mut self) {
@@ -42,7 +42,7 @@ impl Told {
 
     /// Whether the stage has been told.
     #[must_use]
-    pub fn is_told(&self) -> bool {
+    pub fn is_signalled(&self) -> bool {
         *self.0.borrow()
     }
 }
@@ -58,10 +58,10 @@ impl Stage {
     /// shut-down it is aborted at once. Must be called within a tokio runtime.
     pub fn spawn<F, Fut>(&self, name: &str, task: F)
     where
-        F: FnOnce(Told) -> Fut,
+        F: FnOnce(ShutdownSignal) -> Fut,
         Fut: Future<Output = Result<(), Error>> + Send + 'static,
     {
-        let (name, told) = (Arc::<str>::from(name), self.told());
+        let (name, told) = (Arc::<str>::from(name), self.signal());
         let work = AssertUnwindSafe(task(told.clone())).catch_unwind();
         let (failures, who) = (self.failures.clone(), name.clone());
         let listed = Listed::new(&self.tasks, name);
@@ -70,7 +70,7 @@ impl Stage {
         let spawned = tokio::spawn(async move {
             let _listed = listed;
             let error = match work.await {
-                Ok(Ok(())) if told.is_told() => return,
+                Ok(Ok(())) if told.is_signalled() => return,
                 Ok(Ok(())) => Error::fatal("ended without being told to"),
                 Ok(Err(error)) => error,
                 Err(panic) => Error::fatal(format!("panicked: {}", panic_text(&*panic))),
@@ -101,8 +101,8 @@ impl Stage {
 
     /// What its tasks wait for.
     #[must_use]
-    pub fn told(&self) -> Told {
-        Told(self.told.subscribe())
+    pub fn signal(&self) -> ShutdownSignal {
+        ShutdownSignal(self.told.subscribe())
     }
 
     /// How it was named.

@@ -145,12 +145,12 @@ async fn a_second_signal_ends_it_now() {
     let shutdown = Shutdown::new(clock.clone());
     let (first, second) = (shutdown.stage("first"), shutdown.stage("second"));
     first.spawn("hangs", |_| pending());
-    let told = second.told();
+    let told = second.signal();
     second.spawn("never told in order", |_| pending());
     let started = clock.now();
     let ended = shutdown.end(LIMIT, clock.sleep(Duration::from_secs(1))).await;
     assert_eq!(clock.now() - started, Duration::from_secs(1));
-    assert!(ended.hurried && told.is_told());
+    assert!(ended.hurried && told.is_signalled());
     assert_eq!(ended.late.len(), 2);
 }
 
@@ -169,7 +169,7 @@ async fn a_failed_task_is_heard_and_named_and_the_first_counts() {
 async fn a_panic_and_an_early_end_are_failures_too() {
     let panics = Shutdown::new(Clock::system());
     panics.stage("s").spawn("task", |told| async move {
-        if !told.is_told() {
+        if !told.is_signalled() {
             panic!("index out of bounds");
         }
         Ok(())
@@ -192,7 +192,7 @@ async fn the_limits_follow_the_injected_clock() {
     let stage = shutdown.stage_within("s", Duration::from_secs(5));
     stage.spawn("hangs", |_| pending());
     let ending = tokio::spawn(async move { shutdown.end(LIMIT, pending()).await });
-    while !stage.told().is_told() {
+    while !stage.signal().is_signalled() {
         tokio::task::yield_now().await;
     }
     tokio::task::yield_now().await;

@@ -19,7 +19,7 @@ pub const PROCESS_DURATION: &str = "messaging_process_duration_seconds";
 pub const SENT_MESSAGES: &str = "messaging_client_sent_messages_total";
 /// Counter: messages received by a consumer. `messaging.client.consumed.messages`.
 pub const CONSUMED_MESSAGES: &str = "messaging_client_consumed_messages_total";
-/// Gauge: keys of a consumer group whose delivery is being held, see [`crate::hold`].
+/// Gauge: keys of a consumer group whose delivery is being held, see [`crate::transport::Holds`].
 pub const CONSUMER_HELD: &str = "comms_consumer_held_keys";
 /// Counter: messages carried to the dead letters, or parked.
 pub const DEAD_LETTERS: &str = "comms_dead_letters_total";
@@ -30,7 +30,7 @@ pub const OUTBOX_LAG_SECONDS: &str = "comms_outbox_lag_seconds";
 /// Counter: rows a relay has delivered.
 pub const OUTBOX_RELAYED: &str = "comms_outbox_relayed_total";
 /// Gauge: destinations that a relay holds, or that no process with the lease names.
-pub const OUTBOX_HELD: &str = "comms_outbox_held_destinations";
+pub const OUTBOX_HELD: &str = "comms_outbox_held_topics";
 /// Gauge: keys that a relay holds back, parked or held.
 pub const OUTBOX_PARKED: &str = "comms_outbox_parked_keys";
 /// Histogram, seconds: HTTP requests served. `http.server.request.duration`.

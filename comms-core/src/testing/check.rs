@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{Clock, Error};
+use crate::{Error, clock::Clock};
 
 /// The longest time one promise is tried for.
 const LIMIT: Duration = Duration::from_secs(60);

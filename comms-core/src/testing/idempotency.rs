@@ -3,7 +3,8 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use crate::{
-    Admission, CallKey, Error, ErrorKind, IdempotencyStore, StoredReply, Token, idempotency::Terms, run_once,
+    Error, ErrorKind,
+    idempotency::{Admission, CallKey, IdempotencyStore, LeaseOptions, LeaseToken, StoredReply, run_once},
 };
 
 use super::{
@@ -113,7 +114,7 @@ pub async fn abandoned<F: StoreFixture>(fixture: &F) -> Result<(), Broken> {
 /// How it does not.
 pub async fn lease_ends<F: StoreFixture>(fixture: &F) -> Result<(), Broken> {
     let (store, call) = (fixture.store(), call("ann", &unique("k"), 1)?);
-    let long = Terms::new(LEASE * 5, KEEP)?;
+    let long = LeaseOptions::new(LEASE * 5, KEEP)?;
     let Admission::Run(first) = store.admit(&call, long).await? else {
         return ensure(false, "the first runs");
     };
@@ -204,7 +205,7 @@ pub async fn one_of_many<F: StoreFixture>(fixture: &F) -> Result<(), Broken> {
             tokio::task::yield_now().await;
             Ok(reply(1))
         };
-        tokio::spawn(async move { run_once(&store, &call, Terms::default(), work).await })
+        tokio::spawn(async move { run_once(&store, &call, LeaseOptions::default(), work).await })
     };
     for caller in (0..64).map(caller).collect::<Vec<_>>() {
         match caller.await? {
@@ -215,7 +216,7 @@ pub async fn one_of_many<F: StoreFixture>(fixture: &F) -> Result<(), Broken> {
     ensure_eq(runs.load(std::sync::atomic::Ordering::SeqCst), 1, "how many ran")
 }
 
-async fn run(store: &Arc<dyn IdempotencyStore>, call: &CallKey, promise: &str) -> Result<Token, Broken> {
+async fn run(store: &Arc<dyn IdempotencyStore>, call: &CallKey, promise: &str) -> Result<LeaseToken, Broken> {
     match store.admit(call, terms()?).await? {
         Admission::Run(token) => Ok(token),
         other => Err(Broken::new(format!("{promise}, but was answered {other:?}"))),
@@ -227,8 +228,8 @@ fn refused(result: Result<(), Error>, when: &str) -> Result<(), Broken> {
     ensure_eq(kind, Some(ErrorKind::Conflict), &format!("it is refused with Conflict: {when}"))
 }
 
-fn terms() -> Result<Terms, Error> {
-    Terms::new(LEASE, KEEP)
+fn terms() -> Result<LeaseOptions, Error> {
+    LeaseOptions::new(LEASE, KEEP)
 }
 
 fn call(principal: &str, key: &str, request: u8) -> Result<CallKey, Error> {

@@ -10,7 +10,12 @@ use std::{
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::{Semaphore, watch};
 
-use crate::{Acks, Clock, Error, Event, Message, Publisher, Receipt, async_trait, event};
+use crate::{
+    Error, Message, Publisher, async_trait,
+    clock::Clock,
+    event::{self, Event},
+    transport::{Acks, Receipt},
+};
 
 /// How long [`Publisher::flush`] waits.
 const FLUSH_LIMIT: Duration = Duration::from_secs(30);
@@ -26,7 +31,7 @@ type Judge = dyn Fn(&Message) -> Result<(), Error> + Send + Sync;
 /// use comms_core::{Error, Message, Publisher, testing::MemoryPublisher};
 /// # use comms_core::Headers;
 /// # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
-/// # let message = |key: &'static str| Message { source: "s".into(), id: key.into(), destination: "t".into(),
+/// # let message = |key: &'static str| Message { source: "s".into(), id: key.into(), topic: "t".into(),
 /// #     key: Some(key.into()), headers: Headers::new(), payload: None };
 /// let publisher = MemoryPublisher::new();
 /// publisher.judge(|message| match message.key.as_deref() {

@@ -10,15 +10,15 @@
 //! * [`publisher`], [`inbox`], [`outbox`], [`replies`], [`idempotency`]: one suite per trait. Implement its fixture
 //!   (how to get at the backend, and how to see what it did), and call `all` in a test: it tries every promise,
 //!   and names those that were broken.
-//! * Time and randomness: [`Clock::manual`](crate::Clock::manual) stands until it is told to advance and wakes who
-//!   sleeps on it; [`Clock::seeded`](crate::Clock::seeded) repeats its randomness by seed;
-//!   [`Clock::system`](crate::Clock::system) follows tokio's paused time.
+//! * Time and randomness: [`Clock::manual`](crate::clock::Clock::manual) stands until it is told to advance and wakes who
+//!   sleeps on it; [`Clock::seeded`](crate::clock::Clock::seeded) repeats its randomness by seed;
+//!   [`Clock::system`](crate::clock::Clock::system) follows tokio's paused time.
 //!
 //! The suites are sets of trials, not proofs: they show a promise broken, never that it always holds. Those over
 //! a backend with input and output need time that is not paused.
 //!
 //! ```
-//! use comms_core::{Delivery, Event, Message, Outbox, Scoped, Clock, testing::{MemoryTx, MemoryUnit}};
+//! use comms_core::{Delivery, Message, Outbox, Scoped, clock::Clock, event::{Event, EventSource}, testing::{MemoryTx, MemoryUnit}};
 //! # #[derive(serde::Serialize, serde::Deserialize)]
 //! # struct Paid { order: String }
 //! # impl Event for Paid {
@@ -31,9 +31,9 @@
 //! let handler = comms_core::transactional(unit.clone(), |paid: Paid, mut tx: Scoped<MemoryTx>| async move {
 //!     tx.write(&format!("orders/{}", paid.order), "paid").await
 //! });
-//! let message = Message::event(&"payment".into(), &Paid { order: "7".into() }, &clock)?;
+//! let message = EventSource::new("payment", clock.clone()).message(&Paid { order: "7".into() })?;
 //! let delivery = Delivery::new(message, "order-service", "test");
-//! comms_core::BoxHandler::new(handler).handle(delivery).await?;
+//! comms_core::transport::BoxHandler::new(handler).handle(delivery).await?;
 //! assert_eq!(unit.row("orders/7").as_deref(), Some(&b"paid"[..]));
 //! # Ok::<(), comms_core::Error>(()) })?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())

@@ -13,12 +13,12 @@ use super::{
 
 /// A database whose outbox can be read.
 pub trait OutboxFixture: UnitFixture<Unit: Outbox> {
-    /// The messages to `destination` in the order in which they leave, once all that has been committed has left:
+    /// The messages to `topic` in the order in which they leave, once all that has been committed has left:
     /// by a relay into a [`MemoryPublisher`](super::MemoryPublisher), or read from the table.
     ///
     /// # Errors
     /// The database's.
-    fn sent(&self, destination: &str) -> impl Future<Output = Result<Vec<Message>, Error>> + Send;
+    fn sent(&self, topic: &str) -> impl Future<Output = Result<Vec<Message>, Error>> + Send;
 }
 
 /// Tries every promise.
@@ -105,7 +105,7 @@ fn message(to: &str, key: &str, payload: &str) -> Message {
     Message {
         source: "suite".into(),
         id: unique("m").into(),
-        destination: to.into(),
+        topic: to.into(),
         key: Some(Bytes::copy_from_slice(key.as_bytes())),
         headers: Headers::new(),
         payload: Some(Bytes::copy_from_slice(payload.as_bytes())),

@@ -22,17 +22,17 @@ pub trait PublisherFixture: Send + Sync {
     /// Returns the transport's errors.
     fn publisher(&self) -> impl Future<Output = Result<Self::Publisher, Error>> + Send;
 
-    /// Makes an empty destination of this name, where the transport needs one made.
+    /// Makes an empty topic of this name, where the transport needs one made.
     ///
     /// # Errors
     /// Returns the transport's errors.
-    fn destination(&self, name: &str) -> impl Future<Output = Result<(), Error>> + Send;
+    fn topic(&self, name: &str) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// What has arrived there, in order per key.
     ///
     /// # Errors
     /// Returns the transport's errors.
-    fn arrived(&self, destination: &str) -> impl Future<Output = Result<Vec<Message>, Error>> + Send;
+    fn arrived(&self, topic: &str) -> impl Future<Output = Result<Vec<Message>, Error>> + Send;
 
     /// How many messages one [`enqueue`](Publisher::enqueue) takes while none is answered; `None` where the bound is not
     /// in messages, and then the check is skipped. A publisher that may answer while `enqueue` runs must reserve the room
@@ -212,7 +212,7 @@ pub async fn dropped<F: PublisherFixture>(fixture: &F) -> Result<(), Broken> {
 
 async fn begin<F: PublisherFixture>(fixture: &F) -> Result<(F::Publisher, String), Error> {
     let to = unique("t");
-    fixture.destination(&to).await?;
+    fixture.topic(&to).await?;
     Ok((fixture.publisher().await?, to))
 }
 
@@ -220,7 +220,7 @@ fn message(to: &str, key: &str, number: usize) -> Message {
     Message {
         source: "suite".into(),
         id: unique("m").into(),
-        destination: to.into(),
+        topic: to.into(),
         key: Some(Bytes::copy_from_slice(key.as_bytes())),
         headers: Headers::new(),
         payload: Some(number.to_string().into()),

@@ -1,6 +1,9 @@
 //! The promises of [`Replies`]: a request that comes again gets the reply of the first.
 
-use crate::{Admit, CallKey, Error, ErrorKind, Replies, Scoped, StoredReply, UnitOfWork, reply_once};
+use crate::{
+    Error, ErrorKind, Scoped, UnitOfWork,
+    idempotency::{Admission, CallKey, Replies, StoredReply, reply_once},
+};
 
 use super::{
     Broken, UnitFixture,
@@ -28,16 +31,16 @@ pub async fn all<F: UnitFixture<Unit: Replies>>(fixture: &F) -> Result<(), Broke
 pub async fn replayed<F: UnitFixture<Unit: Replies>>(fixture: &F) -> Result<(), Broken> {
     let (unit, key) = (fixture.unit(), unique("k"));
     let (ann, bob, other) = (call("ann", &key, 1)?, call("bob", &key, 1)?, call("ann", &unique("k"), 1)?);
-    ensure_eq(admit(fixture, &ann).await?, Admit::Run, "the first time it runs")?;
+    ensure_eq(admit(fixture, &ann).await?, Admission::Run(()), "the first time it runs")?;
     let mut tx = unit.begin().await?;
-    ensure_eq(unit.admit(&mut tx, &ann).await?, Admit::Run, "what rolled back is forgotten")?;
-    unit.answer(&mut tx, &ann, &reply()).await?;
+    ensure_eq(unit.admit(&mut tx, &ann).await?, Admission::Run(()), "what rolled back is forgotten")?;
+    unit.complete(&mut tx, &ann, &reply()).await?;
     unit.commit(tx).await?;
-    ensure_eq(admit(fixture, &ann).await?, Admit::Replay(reply()), "the reply comes back as it was")?;
+    ensure_eq(admit(fixture, &ann).await?, Admission::Replay(reply()), "the reply comes back as it was")?;
     let another = admit(fixture, &call("ann", &key, 2)?).await?;
-    ensure_eq(another, Admit::Mismatch, "another request under the same key")?;
-    ensure_eq(admit(fixture, &bob).await?, Admit::Run, "another caller's key is another key")?;
-    ensure_eq(admit(fixture, &other).await?, Admit::Run, "another key")
+    ensure_eq(another, Admission::Mismatch, "another request under the same key")?;
+    ensure_eq(admit(fixture, &bob).await?, Admission::Run(()), "another caller's key is another key")?;
+    ensure_eq(admit(fixture, &other).await?, Admission::Run(()), "another key")
 }
 
 /// Neither is there without the other: after an error, after a commit, after a replay.
@@ -69,7 +72,7 @@ pub async fn with_the_effect<F: UnitFixture<Unit: Replies>>(fixture: &F) -> Resu
 pub async fn waits<F: UnitFixture<Unit: Replies>>(fixture: &F) -> Result<(), Broken> {
     let (unit, call) = (fixture.unit(), call("ann", &unique("k"), 1)?);
     let mut tx = unit.begin().await?;
-    ensure_eq(unit.admit(&mut tx, &call).await?, Admit::Run, "the first runs")?;
+    ensure_eq(unit.admit(&mut tx, &call).await?, Admission::Run(()), "the first runs")?;
     let second = tokio::spawn({
         let (unit, call) = (fixture.unit(), call.clone());
         async move {
@@ -79,9 +82,9 @@ pub async fn waits<F: UnitFixture<Unit: Replies>>(fixture: &F) -> Result<(), Bro
     });
     tokio::time::sleep(WATCHED).await;
     ensure(!second.is_finished(), "the second does not answer before the first has ended")?;
-    unit.answer(&mut tx, &call, &reply()).await?;
+    unit.complete(&mut tx, &call, &reply()).await?;
     unit.commit(tx).await?;
-    ensure_eq(second.await??, Admit::Replay(reply()), "the second gets the reply of the first")
+    ensure_eq(second.await??, Admission::Replay(reply()), "the second gets the reply of the first")
 }
 
 /// Eight requests of one key have one effect; the others get its reply.
@@ -110,7 +113,7 @@ pub async fn one_of_many<F: UnitFixture<Unit: Replies>>(fixture: &F) -> Result<(
 pub async fn forgotten<F: UnitFixture<Unit: Replies>>(fixture: &F) -> Result<(), Broken> {
     let (unit, call) = (fixture.unit(), call("ann", &unique("k"), 1)?);
     let mut tx = unit.begin().await?;
-    let unasked = unit.answer(&mut tx, &call, &reply()).await;
+    let unasked = unit.complete(&mut tx, &call, &reply()).await;
     ensure_eq(kind(unasked), Some(ErrorKind::Invalid), "an answer to a request that was not admitted")?;
     drop(tx);
     let mut tx = unit.begin().await?;
@@ -124,12 +127,12 @@ pub async fn forgotten<F: UnitFixture<Unit: Replies>>(fixture: &F) -> Result<(),
     let call = self::call("ann", &unique("k"), 1)?;
     let mut tx = unit.begin().await?;
     unit.admit(&mut tx, &call).await?;
-    unit.answer(&mut tx, &call, &reply()).await?;
-    let twice = unit.answer(&mut tx, &call, &reply()).await;
+    unit.complete(&mut tx, &call, &reply()).await?;
+    let twice = unit.complete(&mut tx, &call, &reply()).await;
     ensure_eq(kind(twice), Some(ErrorKind::Invalid), "a second answer")
 }
 
-async fn admit<F: UnitFixture<Unit: Replies>>(fixture: &F, call: &CallKey) -> Result<Admit, Error> {
+async fn admit<F: UnitFixture<Unit: Replies>>(fixture: &F, call: &CallKey) -> Result<Admission, Error> {
     let unit = fixture.unit();
     let mut tx = unit.begin().await?;
     unit.admit(&mut tx, call).await

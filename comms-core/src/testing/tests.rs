@@ -9,10 +9,11 @@ use std::{
 
 use super::{idempotency::StoreFixture, outbox::OutboxFixture, publisher::PublisherFixture, *};
 use crate::{
-    Acks, Admission, CallKey, Claim, Claimed, Clock, ErrorKind, IdempotencyStore, Inbox, Message, Outbox,
-    Publisher, StoredReply, Token, async_trait,
-    idempotency::{MemoryStore, Terms},
+    Claim, Claimed, ErrorKind, Inbox, Message, Outbox, Publisher, async_trait,
+    clock::Clock,
+    idempotency::{Admission, CallKey, IdempotencyStore, LeaseOptions, LeaseToken, MemoryStore, StoredReply},
     in_transaction,
+    transport::Acks,
 };
 
 impl UnitFixture for MemoryUnit {
@@ -33,8 +34,8 @@ impl UnitFixture for MemoryUnit {
 }
 
 impl OutboxFixture for MemoryUnit {
-    async fn sent(&self, destination: &str) -> Result<Vec<Message>, Error> {
-        Ok(self.messages().into_iter().filter(|message| &*message.destination == destination).collect())
+    async fn sent(&self, topic: &str) -> Result<Vec<Message>, Error> {
+        Ok(self.messages().into_iter().filter(|message| &*message.topic == topic).collect())
     }
 }
 
@@ -91,12 +92,12 @@ impl PublisherFixture for Carrier {
         Ok(self.0.clone())
     }
 
-    async fn destination(&self, _: &str) -> Result<(), Error> {
+    async fn topic(&self, _: &str) -> Result<(), Error> {
         Ok(())
     }
 
-    async fn arrived(&self, destination: &str) -> Result<Vec<Message>, Error> {
-        Ok(self.0.messages().into_iter().filter(|message| &*message.destination == destination).collect())
+    async fn arrived(&self, topic: &str) -> Result<Vec<Message>, Error> {
+        Ok(self.0.messages().into_iter().filter(|message| &*message.topic == topic).collect())
     }
 
     fn bound(&self) -> Option<usize> {
@@ -143,11 +144,11 @@ impl PublisherFixture for Bad {
     async fn publisher(&self) -> Result<Backwards, Error> {
         Ok(Backwards(self.0.0.clone()))
     }
-    async fn destination(&self, _: &str) -> Result<(), Error> {
+    async fn topic(&self, _: &str) -> Result<(), Error> {
         Ok(())
     }
-    async fn arrived(&self, destination: &str) -> Result<Vec<Message>, Error> {
-        self.0.arrived(destination).await
+    async fn arrived(&self, topic: &str) -> Result<Vec<Message>, Error> {
+        self.0.arrived(topic).await
     }
     fn bound(&self) -> Option<usize> {
         Some(usize::from(self.0.1))
@@ -225,18 +226,18 @@ struct Unfenced(MemoryStore);
 
 #[async_trait]
 impl IdempotencyStore for Unfenced {
-    async fn admit(&self, call: &CallKey, terms: Terms) -> Result<Admission, Error> {
+    async fn admit(&self, call: &CallKey, terms: LeaseOptions) -> Result<Admission<LeaseToken>, Error> {
         self.0.admit(call, terms).await
     }
-    async fn complete(&self, token: &Token, reply: &StoredReply) -> Result<(), Error> {
+    async fn complete(&self, token: &LeaseToken, reply: &StoredReply) -> Result<(), Error> {
         for fence in token.fence..token.fence + 5 {
-            if self.0.complete(&Token { fence, ..token.clone() }, reply).await.is_ok() {
+            if self.0.complete(&LeaseToken { fence, ..token.clone() }, reply).await.is_ok() {
                 return Ok(());
             }
         }
         Err(Error::conflict("late"))
     }
-    async fn abandon(&self, token: &Token) -> Result<(), Error> {
+    async fn abandon(&self, token: &LeaseToken) -> Result<(), Error> {
         self.0.abandon(token).await
     }
 }
@@ -303,7 +304,7 @@ async fn a_publisher_parks_and_breaks_down_when_it_is_told_to() {
     let message = |id: &str| Message {
         source: "s".into(),
         id: id.into(),
-        destination: "t".into(),
+        topic: "t".into(),
         key: None,
         headers: crate::Headers::new(),
         payload: None,

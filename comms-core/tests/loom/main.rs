@@ -11,7 +11,11 @@ mod sync {
     pub(crate) use std::sync::PoisonError;
 }
 
-pub(crate) use comms_core::{Clock, Error, ErrorKind, clock, telemetry};
+pub(crate) use comms_core::{
+    Error, ErrorKind,
+    clock::{self, Clock},
+    telemetry,
+};
 
 #[path = "../../src/resilience"]
 mod resilience {
@@ -35,8 +39,8 @@ use std::{
 
 use loom::{future::block_on, thread};
 use resilience::{
-    breaker::{Breaker, BreakerConfig, State},
-    budget::{Budget, BudgetConfig},
+    breaker::{Breaker, BreakerConfig, BreakerState},
+    budget::{RetryBudget, RetryBudgetConfig},
     seats::Seats,
 };
 use sync::Arc;
@@ -78,23 +82,23 @@ fn both(one: impl FnOnce() + 'static, other: impl FnOnce()) {
 }
 
 fn failures_are_counted() {
-    let (breaker, _) = breaker(|c| c.failures = 2);
+    let (breaker, _) = breaker(|c| c.failure_threshold = 2);
     let other = breaker.clone();
     both(move || other.acquire().unwrap().failure(), || breaker.acquire().unwrap().failure());
-    assert_eq!(breaker.state(), State::Open);
+    assert_eq!(breaker.state(), BreakerState::Open);
     assert!(breaker.acquire().is_err());
 }
 
 fn late_success() {
-    let (breaker, _) = breaker(|c| c.failures = 1);
+    let (breaker, _) = breaker(|c| c.failure_threshold = 1);
     let (late, other) = (breaker.acquire().unwrap(), breaker.clone());
     both(move || other.acquire().unwrap().failure(), || late.success());
-    assert_eq!(breaker.state(), State::Open);
+    assert_eq!(breaker.state(), BreakerState::Open);
     assert!(breaker.acquire().is_err());
 }
 
 fn late_failure() {
-    let (breaker, clock) = breaker(|c| c.failures = 2);
+    let (breaker, clock) = breaker(|c| c.failure_threshold = 2);
     breaker.acquire().unwrap().failure();
     let (late, other) = (breaker.acquire().unwrap(), breaker.clone());
     let opens_and_probes = move || {
@@ -104,11 +108,11 @@ fn late_failure() {
     };
     // Before the opening it opens, or counts; after it, nothing.
     both(opens_and_probes, || late.failure());
-    assert_eq!(breaker.state(), State::HalfOpen);
+    assert_eq!(breaker.state(), BreakerState::HalfOpen);
 }
 
 fn one_probe() {
-    let (breaker, clock) = breaker(|c| (c.failures, c.successes) = (1, 1));
+    let (breaker, clock) = breaker(|c| (c.failure_threshold, c.success_threshold) = (1, 1));
     breaker.acquire().unwrap().failure();
     clock.advance(Duration::from_secs(60));
     let passed = Arc::new(sync::AtomicU32::new(0));
@@ -126,34 +130,34 @@ fn one_probe() {
 }
 
 fn dropped_probe() {
-    let (breaker, clock) = breaker(|c| (c.failures, c.successes) = (1, 1));
+    let (breaker, clock) = breaker(|c| (c.failure_threshold, c.success_threshold) = (1, 1));
     breaker.acquire().unwrap().failure();
     clock.advance(Duration::from_secs(60));
     let (probe, other) = (breaker.acquire().unwrap(), breaker.clone());
     both(move || drop(other.acquire()), || drop(probe));
-    assert_eq!(breaker.state(), State::HalfOpen);
+    assert_eq!(breaker.state(), BreakerState::HalfOpen);
     breaker.acquire().expect("a probe that was dropped is free again").success();
-    assert_eq!(breaker.state(), State::Closed);
+    assert_eq!(breaker.state(), BreakerState::Closed);
     breaker.acquire().unwrap().success();
 }
 
 fn forced() {
-    let (breaker, _) = breaker(|c| c.failures = 1);
+    let (breaker, _) = breaker(|c| c.failure_threshold = 1);
     let (late, other) = (breaker.acquire().unwrap(), breaker.clone());
     both(move || other.force_closed(), || late.failure());
-    assert_eq!(breaker.state(), State::ForcedClosed);
+    assert_eq!(breaker.state(), BreakerState::ForcedClosed);
     assert!(breaker.acquire().is_ok());
 }
 
-fn budget() -> Budget {
-    let config = BudgetConfig { ratio: 0.5, min_per_second: 0, ..BudgetConfig::default() };
-    Budget::new(&config, Clock::manual(Duration::ZERO)).unwrap()
+fn budget() -> RetryBudget {
+    let config = RetryBudgetConfig { ratio: 0.5, min_per_second: 0, ..RetryBudgetConfig::default() };
+    RetryBudget::new(&config, Clock::manual(Duration::ZERO)).unwrap()
 }
 
 fn one_token() {
     let (budget, taken) = (budget(), Arc::new(sync::AtomicU32::new(0)));
     let (other, count) = (budget.clone(), taken.clone());
-    let take = |budget: &Budget, taken: &sync::AtomicU32| {
+    let take = |budget: &RetryBudget, taken: &sync::AtomicU32| {
         taken.fetch_add(u32::from(budget.try_withdraw()), sync::Ordering::Relaxed);
     };
     both(move || take(&other, &count), || take(&budget, &taken));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use comms_core::{Clock, Error};
+use comms_core::{Error, clock::Clock};
 use http::Uri;
 
 use super::{

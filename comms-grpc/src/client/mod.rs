@@ -20,7 +20,12 @@ use std::{
 };
 
 use call::Call;
-use comms_core::{Clock, Context as CallContext, Deadline, ErrorKind, context::Protocol, telemetry};
+use comms_core::{
+    ErrorKind,
+    clock::Clock,
+    context::{Context as CallContext, Deadline, Protocol},
+    telemetry,
+};
 use futures::future::BoxFuture;
 use http::{HeaderMap, Request, Response};
 use tonic::{Status, body::Body};
@@ -31,7 +36,7 @@ use crate::{evidence::Evidence, measure::Measure, to_status};
 /// A connection to one peer, made when it is first needed and made again when it is lost. Cheap to clone;
 /// clones share the connection. Any generated client takes it.
 ///
-/// Each call ends by the earliest of the caller's [`Context`](comms_core::Context) deadline, a
+/// Each call ends by the earliest of the caller's [`Context`](comms_core::context::Context) deadline, a
 /// `grpc-timeout` the caller put on the request, and the channel's own limit: with DEADLINE_EXCEEDED,
 /// at once if it has passed already, and also in the middle of a response stream. What remains is sent along,
 /// with a `traceparent` of a new span in the caller's trace, its correlation, cause and priority.

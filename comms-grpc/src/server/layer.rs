@@ -10,7 +10,10 @@ use std::{
 
 use bytes::Bytes;
 use comms_core::{
-    BoxError, Clock, Context as CallContext, Deadline, Error, ErrorKind, context::Protocol, telemetry,
+    BoxError, Error, ErrorKind,
+    clock::Clock,
+    context::{Context as CallContext, Deadline, Protocol},
+    telemetry,
     wire::NOT_EXECUTED,
 };
 use futures::{FutureExt, future::BoxFuture};
@@ -30,8 +33,8 @@ use crate::{
     to_status,
 };
 
-/// Runs each call in its [`Context`](comms_core::Context): what the caller sent
-/// ([`Context::of_request`](comms_core::Context::of_request)), and a deadline that is the earlier of its
+/// Runs each call in its [`Context`](comms_core::context::Context): what the caller sent
+/// ([`Context::of_request`](comms_core::context::Context::of_request)), and a deadline that is the earlier of its
 /// `grpc-timeout` and a maximum.
 ///
 /// - A `grpc-timeout` or an `idempotency-key` that cannot be read is INVALID_ARGUMENT: it must not become none.

@@ -10,7 +10,7 @@ pub use listener::{ListenerConfig, Peer, Protocols, RequestBody, listen};
 
 use std::{future::Future, time::Duration};
 
-use comms_core::{Clock, Error};
+use comms_core::{Error, clock::Clock};
 use http::Request;
 use tokio::net::TcpListener;
 use tonic::{service::Routes, transport::server::TcpConnectInfo};
@@ -93,7 +93,7 @@ impl From<ServerConfig> for ListenerConfig {
 /// with a warning. Dropping the future cuts everything at once. The listener is that of [`listen`].
 ///
 /// ```
-/// use comms_core::Clock;
+/// use comms_core::clock::Clock;
 /// use comms_grpc::{ServerConfig, serve, tonic::service::Routes};
 ///
 /// # #[tokio::main(flavor = "current_thread")]

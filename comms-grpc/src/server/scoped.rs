@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use comms_core::{BoxError, Context as CallContext, Error, ErrorKind};
+use comms_core::{BoxError, Error, ErrorKind, context::Context as CallContext};
 use http_body::{Body, Frame};
 use tonic::Status;
 use tracing::Span;

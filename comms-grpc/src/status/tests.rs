@@ -1,6 +1,6 @@
 use super::*;
 use comms_core::{
-    Clock,
+    clock::Clock,
     resilience::{Breaker, BreakerConfig},
 };
 

@@ -5,7 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use comms_core::{Clock, Context, Deadline, ErrorKind};
+use comms_core::{
+    ErrorKind,
+    clock::Clock,
+    context::{Context, Deadline},
+};
 use comms_grpc::{Channel, ServerConfig, from_status, tonic};
 use tokio::{net::TcpStream, time::sleep};
 use tonic::{Code, Request, Status};

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use comms_core::{Clock, Context, Error, wire::NOT_EXECUTED};
+use comms_core::{Error, clock::Clock, context::Context, wire::NOT_EXECUTED};
 use comms_grpc::{Channel, ServerConfig, refused, serve, to_status, tonic};
 use futures::{Stream, StreamExt, stream};
 use http::uri::PathAndQuery;

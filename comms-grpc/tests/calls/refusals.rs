@@ -2,7 +2,7 @@
 
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
-use comms_core::{BoxError, Clock, Error, ErrorKind, wire::NOT_EXECUTED};
+use comms_core::{BoxError, Error, ErrorKind, clock::Clock, wire::NOT_EXECUTED};
 use comms_grpc::{ServerConfig, ServerLayer, from_status, refused, tonic};
 use http::HeaderMap;
 use tokio::net::TcpStream;

@@ -106,7 +106,7 @@ async fn limits_of_zero_are_refused() {
         let mut config = ServerConfig::default();
         change(&mut config);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let clock = comms_core::Clock::system();
+        let clock = comms_core::clock::Clock::system();
         let result = serve(listener, Routes::default(), config, clock, std::future::pending()).await;
         assert_eq!(result.unwrap_err().kind, ErrorKind::Invalid);
     }

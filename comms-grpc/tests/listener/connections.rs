@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use comms_core::{Clock, ErrorKind};
+use comms_core::{ErrorKind, clock::Clock};
 use comms_grpc::{ListenerConfig, Protocols, RequestBody, listen};
 use http::{Request, Response};
 use tokio::{net::TcpListener, time::timeout};

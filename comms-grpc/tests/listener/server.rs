@@ -14,7 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use comms_core::{Clock, Error};
+use comms_core::{Error, clock::Clock};
 use comms_grpc::{ListenerConfig, Protocols, RequestBody, listen};
 use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};

@@ -11,7 +11,7 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 use super::{budget::Budget, tracker::Tracker};
-use comms_core::{Processor, telemetry};
+use comms_core::{telemetry, transport::Processor};
 
 /// A partition from its assignment to its revocation: the epoch that gates every commit. When the
 /// partition comes back it is another `Assignment`, so a late completion of the old one reaches nothing.
@@ -165,11 +165,16 @@ impl Drop for Flight {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use comms_core::{Attempts, BoxHandler, Clock, Delivery, Outcome, handler_fn};
+    use comms_core::{
+        Delivery, Outcome,
+        clock::Clock,
+        handler_fn,
+        transport::{AttemptConfig, BoxHandler},
+    };
 
     fn assignment() -> (Arc<Assignment>, Arc<Budget>) {
         let handler = BoxHandler::new(handler_fn(|_: Delivery| async { Ok(Outcome::Done) }));
-        let processor = Processor::new(handler, Attempts::default(), Clock::system(), "kafka");
+        let processor = Processor::new(handler, AttemptConfig::default(), Clock::system(), "kafka");
         let assignment = Assignment::new(&"orders".into(), 0, processor, "group");
         (Arc::new(assignment), Arc::new(Budget::new(10, 1_000)))
     }

@@ -5,8 +5,10 @@ use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 use super::{Consumer, Limits, dead_letter::dlq_topic};
 use crate::{KafkaConfig, record};
 use comms_core::{
-    Attempts, BoxHandler, Clock, Error, Handler, Holds, Processor, Publisher,
+    Error, Handler, Publisher,
+    clock::Clock,
     health::{Component, Heartbeat},
+    transport::{AttemptConfig, BoxHandler, Holds, Processor},
 };
 
 /// Settings that the pass-through may replace.
@@ -40,7 +42,7 @@ pub struct ConsumerBuilder {
     config: KafkaConfig,
     group: Arc<str>,
     handlers: Vec<(Arc<str>, BoxHandler)>,
-    attempts: Attempts,
+    attempts: AttemptConfig,
     dead_letter: Option<Arc<dyn Publisher>>,
     holds: Option<Holds>,
     limits: Limits,
@@ -62,7 +64,7 @@ impl ConsumerBuilder {
             config,
             group,
             handlers: Vec::new(),
-            attempts: Attempts::default(),
+            attempts: AttemptConfig::default(),
             dead_letter: None,
             holds: None,
             limits,
@@ -79,9 +81,9 @@ impl ConsumerBuilder {
         self
     }
 
-    /// How often and for how long a record is attempted, and how long it may be held. Default [`Attempts::default`].
-    /// A held record waits in its lane, so [`Attempts::hold_in_place`] is not used.
-    pub fn attempts(self, attempts: Attempts) -> Self {
+    /// How often and for how long a record is attempted, and how long it may be held. Default [`AttemptConfig::default`].
+    /// A held record waits in its lane, so [`AttemptConfig::hold_in_place`] is not used.
+    pub fn attempts(self, attempts: AttemptConfig) -> Self {
         Self { attempts, ..self }
     }
 

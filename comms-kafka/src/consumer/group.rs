@@ -19,7 +19,7 @@ use std::{
 
 use super::{assignment::Assignment, standing::Standing};
 use crate::client;
-use comms_core::{Clock, Processor, health::State, telemetry};
+use comms_core::{clock::Clock, health::State, telemetry, transport::Processor};
 
 type Held = HashMap<Arc<str>, HashMap<i32, Arc<Assignment>>>;
 

@@ -7,7 +7,7 @@
 //! after the other, in order; other keys go on meanwhile. Records without a key have no order among each
 //! other. An offset is committed when its record and all before it are handled or acknowledged by the dead
 //! letters' topic; never for a partition that has gone. A record that fails for good, or too often
-//! ([`Attempts`]), goes to `<topic>.dlq` with the reason: whole, or with a reference to the record where it is too
+//! ([`AttemptConfig`]), goes to `<topic>.dlq` with the reason: whole, or with a reference to the record where it is too
 //! large to be written whole. A failure whose cause is outside the record, and a dead letter that cannot be written,
 //! *hold* the record: its key waits, its offset is not committed, no attempt counts, [`Consumer::holds`] lists it, and
 //! it goes on when the cause is gone. Memory is bounded in records and bytes, and so is the distance between a stuck
@@ -19,7 +19,7 @@
 //! drain, complete records are committed, and the rest is left to the next owner; waits between attempts, and holds, end
 //! at once.
 //!
-//! **What breaks it.** Attempts that outlive the drain, and every crash, are handled again elsewhere: handlers
+//! **What breaks it.** AttemptConfig that outlive the drain, and every crash, are handled again elsewhere: handlers
 //! must be idempotent. During the hand-over of *lost* partitions (this member was silent for longer than
 //! the session) two members may handle one key at the same time, until this one receives the revocation.
 //! A topic that is deleted and created anew: its offsets begin again at 0, and neither the client nor the group notices.
@@ -58,12 +58,15 @@ use self::{
 };
 use crate::KafkaConfig;
 use comms_core::{
-    Backoff, Clock, Error, Holds, Processor, Publisher,
+    Error, Publisher,
+    clock::Clock,
     health::{Component, Heartbeat},
+    resilience::Backoff,
+    transport::{Holds, Processor},
 };
 
 pub use builder::ConsumerBuilder;
-pub use comms_core::Attempts;
+pub use comms_core::transport::AttemptConfig;
 pub use dead_letter::dlq_topic;
 
 /// How long the client may take to commit and to leave its group.
@@ -104,7 +107,7 @@ impl Consumer {
     }
 
     /// Reads how many messages this member is behind, over all partitions it holds: for
-    /// [`Health::gauge`](comms_core::Health::gauge). Told by the client every `statistics.interval.ms`
+    /// [`Health::gauge`](comms_core::health::Health::gauge). ShutdownSignal by the client every `statistics.interval.ms`
     /// (5 s; 0 tells nothing).
     pub fn lag(&self) -> impl Fn() -> f64 + Send + Sync + use<> {
         let lag = self.lag.clone();

@@ -22,7 +22,7 @@ use super::{
     work::{Control, Record},
 };
 use crate::{error::classify, record};
-use comms_core::{Clock, Delivery, Error, Lanes, health::Heartbeat};
+use comms_core::{Delivery, Error, clock::Clock, health::Heartbeat, transport::Lanes};
 
 /// How long one poll, or one wait for room, may take. A full budget is first waited out this long, because a
 /// pause throws away what was fetched ahead.

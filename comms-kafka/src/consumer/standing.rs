@@ -8,8 +8,10 @@ use std::{
 
 use crate::error::{code_of, kind_of};
 use comms_core::{
-    Clock, ErrorKind, Holds,
+    ErrorKind,
+    clock::Clock,
     health::{Component, State, Status},
+    transport::Holds,
 };
 
 /// How long a deployment fault counts that the client reports again while it lasts.
@@ -130,7 +132,7 @@ const fn is_final(code: RDKafkaErrorCode) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use comms_core::Health;
+    use comms_core::health::Health;
 
     #[test]
     fn a_fault_is_shown_with_its_reason_until_it_is_over() {

@@ -8,7 +8,7 @@ use super::{
     assignment::{Assignment, Flight},
     dead_letter::{DeadLetters, Place},
 };
-use comms_core::{Delivery, Error, Verdict, telemetry};
+use comms_core::{Delivery, Error, telemetry, transport::Verdict};
 
 /// What the work on each record needs.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
-use comms_core::{Error, Receipt};
+use comms_core::{Error, transport::Receipt};
 
 type Answer = Result<Receipt, Error>;
 

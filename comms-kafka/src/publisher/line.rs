@@ -22,7 +22,7 @@ use super::{
     topic::{Parcel, SendError, Sender, Topic, is_missing},
 };
 use crate::{error::classify, record};
-use comms_core::{Clock, Error, Message};
+use comms_core::{Error, Message, clock::Clock};
 
 pub(super) type Producer = BaseProducer<Reports>;
 
@@ -140,8 +140,8 @@ pub(super) struct HandOver<'a> {
 impl HandOver<'_> {
     /// Takes `message`, for which there is room.
     pub(super) fn push(&mut self, message: Message, slot: Slot) {
-        let last = self.last.take().filter(|topic| topic.name == message.destination);
-        let topic = last.unwrap_or_else(|| self.producers.line.topic(&message.destination));
+        let last = self.last.take().filter(|topic| topic.name == message.topic);
+        let topic = last.unwrap_or_else(|| self.producers.line.topic(&message.topic));
         self.wants_limit |= topic.push(&**self.producers, message, slot);
         self.last = Some(topic);
     }
@@ -208,7 +208,7 @@ impl Sender for Producers {
                 Err(error) => return Err((SendError::Refused(error), parcel)),
             },
         };
-        let mut record = BaseRecord::<[u8], [u8], _>::with_opaque_to(&message.destination, parcel)
+        let mut record = BaseRecord::<[u8], [u8], _>::with_opaque_to(&message.topic, parcel)
             .headers(record::headers(message))
             .timestamp(self.clock.unix_millis());
         record.key = message.key.as_deref();

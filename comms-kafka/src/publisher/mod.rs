@@ -40,7 +40,7 @@ use self::{
     room::{Bound, Room},
 };
 use crate::{KafkaConfig, record};
-use comms_core::{Acks, Clock, Error, Message, Publisher, wire};
+use comms_core::{Error, Message, Publisher, clock::Clock, transport::Acks, wire};
 
 /// Settings that the pass-through may replace.
 const DEFAULTS: &[(&str, &str)] = &[
@@ -76,7 +76,7 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(30);
 /// takes out of its queues what is not on the wire yet. While another caller waits, all messages go.
 ///
 /// ```
-/// use comms_core::{Clock, Publisher};
+/// use comms_core::{Publisher, clock::Clock};
 /// use comms_kafka::{KafkaConfig, KafkaPublisher};
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), comms_core::Error> {
 /// let publisher = KafkaPublisher::new(&KafkaConfig::new("localhost:9092"), Clock::system())?;

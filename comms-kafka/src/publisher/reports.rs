@@ -15,7 +15,7 @@ use super::{
     topic::{Parcel, Return, is_missing},
 };
 use crate::{client, error::classify, record};
-use comms_core::{Error, Receipt};
+use comms_core::{Error, transport::Receipt};
 
 /// How long the thread sleeps where nothing happens; as often it looks whether the producer is still used.
 const POLL: Duration = Duration::from_millis(100);

@@ -1,7 +1,7 @@
 //! librdkafka's mock cluster.
 
-use comms_core::{Backoff, Message};
-use comms_kafka::{Consumer, ConsumerBuilder, KafkaConfig, KafkaPublisher, consumer::Attempts};
+use comms_core::{Message, resilience::Backoff};
+use comms_kafka::{Consumer, ConsumerBuilder, KafkaConfig, KafkaPublisher, consumer::AttemptConfig};
 use rdkafka::{mocking::MockCluster, producer::DefaultProducerContext};
 use std::{sync::Arc, time::Duration};
 
@@ -45,9 +45,9 @@ impl Cluster {
     }
 }
 
-pub(crate) fn attempts(limit: u32, wait: Duration) -> Attempts {
-    let mut attempts = Attempts::default();
-    attempts.limit = limit;
+pub(crate) fn attempts(limit: u32, wait: Duration) -> AttemptConfig {
+    let mut attempts = AttemptConfig::default();
+    attempts.max_attempts = limit;
     attempts.backoff = Backoff::new(wait, wait).unwrap();
     attempts
 }

@@ -4,7 +4,7 @@ pub(crate) mod cluster;
 pub(crate) mod gauges;
 
 use comms_core::{
-    Clock, Delivery, Error, Handler, Headers, Message, Outcome, Publisher, async_trait, handler_fn,
+    Delivery, Error, Handler, Headers, Message, Outcome, Publisher, async_trait, clock::Clock, handler_fn,
 };
 use comms_kafka::{Consumer, KafkaConfig, KafkaPublisher};
 use std::{
@@ -31,7 +31,7 @@ pub(crate) fn message(topic: &str, key: &str, n: usize) -> Message {
     Message {
         source: "test".into(),
         id: format!("{key}-{n}").into(),
-        destination: topic.into(),
+        topic: topic.into(),
         key: Some(key.to_owned().into()),
         headers: Headers::new(),
         payload: Some(n.to_string().into()),
@@ -145,7 +145,7 @@ pub(crate) struct Refusing(pub(crate) Mutex<usize>);
 
 #[async_trait]
 impl Publisher for Refusing {
-    fn enqueue(&self, batch: &mut VecDeque<Message>) -> comms_core::Acks {
+    fn enqueue(&self, batch: &mut VecDeque<Message>) -> comms_core::transport::Acks {
         let taken = batch.drain(..).count();
         *self.0.lock().unwrap() += taken;
         Box::pin(async move { (0..taken).map(|_| Err(Error::not_executed("away"))).collect() })

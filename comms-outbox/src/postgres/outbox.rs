@@ -36,7 +36,7 @@ impl Tables {
             .query(&self.sql.enqueue)
             .bind(text(|m| &m.source))
             .bind(text(|m| &m.id))
-            .bind(text(|m| &m.destination))
+            .bind(text(|m| &m.topic))
             .bind(messages.iter().map(|m| m.key.as_deref()).collect::<Vec<_>>())
             .bind(messages.iter().map(event_type).collect::<Vec<_>>())
             .bind(messages.iter().map(|m| codec::encode(&m.headers)).collect::<Vec<_>>())

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use comms_core::{Admit, CallKey, Error, StoredReply};
+use comms_core::{
+    Error,
+    idempotency::{Admission, CallKey, StoredReply},
+};
 use sqlx::{PgConnection, Row};
 
 use super::Tables;
@@ -42,7 +45,7 @@ impl Tables {
     /// # Errors
     /// As [`sql_error`] says; `Invalid` if an earlier request of the key was committed without an answer: running
     /// it again could double its effect.
-    pub async fn admit(&self, conn: &mut PgConnection, key: &CallKey) -> Result<Admit, Error> {
+    pub async fn admit(&self, conn: &mut PgConnection, key: &CallKey) -> Result<Admission, Error> {
         let (mut waited, mut pause) = (Duration::ZERO, PAUSE);
         loop {
             let row = self
@@ -55,10 +58,10 @@ impl Tables {
                 .map_err(sql_error)?;
             if row.try_get("open").map_err(sql_error)? {
                 let first = row.try_get("first").map_err(sql_error)?;
-                return if first { Ok(Admit::Run) } else { self.replay(conn, key).await };
+                return if first { Ok(Admission::Run(())) } else { self.replay(conn, key).await };
             }
             if waited >= WAIT {
-                return Ok(Admit::InFlight { retry_after: RETRY_AFTER });
+                return Ok(Admission::InFlight { retry_after: RETRY_AFTER });
             }
             tokio::time::sleep(pause).await;
             waited += pause;
@@ -66,7 +69,7 @@ impl Tables {
         }
     }
 
-    async fn replay(&self, conn: &mut PgConnection, key: &CallKey) -> Result<Admit, Error> {
+    async fn replay(&self, conn: &mut PgConnection, key: &CallKey) -> Result<Admission, Error> {
         let row = self
             .query(&self.sql.reply)
             .bind(&*key.scope)
@@ -86,7 +89,7 @@ impl Tables {
     /// # Errors
     /// As [`sql_error`] says; `Invalid` for a request that was not admitted, or is answered already, and for a reply
     /// over its limits.
-    pub async fn answer(
+    pub async fn complete(
         &self,
         conn: &mut PgConnection,
         key: &CallKey,

@@ -1,7 +1,8 @@
 //! Transactions on PostgreSQL behind the seams of comms-core.
 
 use comms_core::{
-    Admit, CallKey, Claim, Claimed, Error, Inbox, Message, Outbox, Replies, StoredReply, UnitOfWork,
+    Claim, Claimed, Error, Inbox, Message, Outbox, UnitOfWork,
+    idempotency::{Admission, CallKey, Replies, StoredReply},
 };
 use sqlx::{PgPool, Postgres, Transaction};
 
@@ -57,12 +58,12 @@ impl Outbox for PgUnit {
 }
 
 impl Replies for PgUnit {
-    async fn admit(&self, tx: &mut Self::Tx, key: &CallKey) -> Result<Admit, Error> {
+    async fn admit(&self, tx: &mut Self::Tx, key: &CallKey) -> Result<Admission, Error> {
         self.tables.admit(tx, key).await
     }
 
-    async fn answer(&self, tx: &mut Self::Tx, key: &CallKey, reply: &StoredReply) -> Result<(), Error> {
-        self.tables.answer(tx, key, reply).await
+    async fn complete(&self, tx: &mut Self::Tx, key: &CallKey, reply: &StoredReply) -> Result<(), Error> {
+        self.tables.complete(tx, key, reply).await
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use comms_core::{Backoff, Clock, Error, Publisher, health};
+use comms_core::{Error, Publisher, clock::Clock, health, resilience::Backoff};
 
 use super::{Relay, Settings, Start, metrics::Metrics, store::Store};
 use crate::Wake;

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use comms_core::{Backoff, Clock, Error, ErrorKind};
+use comms_core::{Error, ErrorKind, clock::Clock, resilience::Backoff};
 
 use super::{
     flights::Aged,

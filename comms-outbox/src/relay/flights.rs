@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use comms_core::{Acks, Error, Message, Receipt};
+use comms_core::{
+    Error, Message,
+    transport::{Acks, Receipt},
+};
 
 use super::store::{Lane, Park, Position, Row};
 use crate::parked::Refusal;

@@ -46,8 +46,10 @@ use std::{
 };
 
 use comms_core::{
-    Backoff, Clock, Error, ErrorKind, Publisher,
+    Error, ErrorKind, Publisher,
+    clock::Clock,
     health::{self, State, Status},
+    resilience::Backoff,
 };
 use futures::{FutureExt, future::FusedFuture};
 
@@ -130,7 +132,7 @@ impl Relay {
     }
 
     /// Reads how old the oldest message is that it has not delivered, in seconds: for
-    /// [`Health::gauge`](comms_core::Health::gauge). As fresh as the cursor, which is written at least at each
+    /// [`Health::gauge`](comms_core::health::Health::gauge). As fresh as the cursor, which is written at least at each
     /// third of the lease; 0 while another relay has the lease.
     pub fn lag(&self) -> impl Fn() -> f64 + Send + Sync + use<> {
         self.metrics.lag.reader()

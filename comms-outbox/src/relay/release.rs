@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use comms_core::{Acks, Error, ErrorKind};
+use comms_core::{Error, ErrorKind, transport::Acks};
 use tokio::time::Sleep;
 
 use super::{

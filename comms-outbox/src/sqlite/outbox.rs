@@ -22,7 +22,7 @@ impl Tables {
             sqlx::query(ENQUEUE)
                 .bind(&*message.source)
                 .bind(&*message.id)
-                .bind(&*message.destination)
+                .bind(&*message.topic)
                 .bind(message.key.as_deref())
                 .bind(message.event_type())
                 .bind(codec::encode(&message.headers))

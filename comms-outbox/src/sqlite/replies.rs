@@ -1,6 +1,9 @@
 //! Replies that commit with the effect they belong to.
 
-use comms_core::{Admit, CallKey, Error, StoredReply};
+use comms_core::{
+    Error,
+    idempotency::{Admission, CallKey, StoredReply},
+};
 use sqlx::{Row, SqliteConnection};
 
 use super::Tables;
@@ -21,11 +24,11 @@ impl Tables {
     /// # Errors
     /// As [`sql_error`] says; `Invalid` if an earlier request of the key was committed without an answer: running
     /// it again could double its effect.
-    pub async fn admit(&self, conn: &mut SqliteConnection, key: &CallKey) -> Result<Admit, Error> {
+    pub async fn admit(&self, conn: &mut SqliteConnection, key: &CallKey) -> Result<Admission, Error> {
         let query = sqlx::query(ADMIT).bind(&*key.scope).bind(&*key.key).bind(&key.fingerprint[..]);
         let done = query.execute(&mut *conn).await.map_err(sql_error)?;
         if done.rows_affected() == 1 {
-            return Ok(Admit::Run);
+            return Ok(Admission::Run(()));
         }
         let query = sqlx::query(REPLY).bind(&*key.scope).bind(&*key.key);
         let row = query.fetch_one(conn).await.map_err(sql_error)?;
@@ -39,7 +42,7 @@ impl Tables {
     /// # Errors
     /// As [`sql_error`] says; `Invalid` for a request that was not admitted, or is answered already, and for a reply
     /// over its limits.
-    pub async fn answer(
+    pub async fn complete(
         &self,
         conn: &mut SqliteConnection,
         key: &CallKey,

@@ -22,7 +22,7 @@ pub(super) fn decode(row: &SqliteRow) -> Result<Row, sqlx::Error> {
         Ok(Message {
             source: row.try_get::<&str, _>("source").map_err(damaged)?.into(),
             id: row.try_get::<&str, _>("msg_id").map_err(damaged)?.into(),
-            destination: topic.map(|_| destination.clone()).map_err(damaged)?,
+            topic: topic.map(|_| destination.clone()).map_err(damaged)?,
             key: key.clone(),
             headers: codec::decode(row.try_get::<Vec<u8>, _>("headers").map_err(damaged)?.into())?,
             payload: bytes("payload").map_err(damaged)?,

@@ -1,7 +1,8 @@
 //! Transactions on SQLite behind the seams of comms-core.
 
 use comms_core::{
-    Admit, CallKey, Claim, Claimed, Error, Inbox, Message, Outbox, Replies, StoredReply, UnitOfWork,
+    Claim, Claimed, Error, Inbox, Message, Outbox, UnitOfWork,
+    idempotency::{Admission, CallKey, Replies, StoredReply},
 };
 use sqlx::SqlitePool;
 
@@ -60,13 +61,13 @@ impl Outbox for SqliteUnit {
 }
 
 impl Replies for SqliteUnit {
-    async fn admit(&self, tx: &mut Self::Tx, key: &CallKey) -> Result<Admit, Error> {
+    async fn admit(&self, tx: &mut Self::Tx, key: &CallKey) -> Result<Admission, Error> {
         let result = self.tables.admit(tx, key).await;
         tx.checked(result)
     }
 
-    async fn answer(&self, tx: &mut Self::Tx, key: &CallKey, reply: &StoredReply) -> Result<(), Error> {
-        let result = self.tables.answer(tx, key, reply).await;
+    async fn complete(&self, tx: &mut Self::Tx, key: &CallKey, reply: &StoredReply) -> Result<(), Error> {
+        let result = self.tables.complete(tx, key, reply).await;
         tx.checked(result)
     }
 }

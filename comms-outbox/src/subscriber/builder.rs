@@ -3,7 +3,10 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use comms_core::{
-    Attempts, BoxHandler, Clock, Delivery, Error, Handler, Holds, Lanes, Processor, handler_fn, telemetry,
+    Delivery, Error, Handler,
+    clock::Clock,
+    handler_fn, telemetry,
+    transport::{AttemptConfig, BoxHandler, Holds, Lanes, Processor},
 };
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +21,7 @@ const SYSTEM: &str = "outbox";
 pub struct SubscriberBuilder {
     group: Arc<str>,
     handlers: Vec<(Arc<str>, BoxHandler)>,
-    attempts: Attempts,
+    attempts: AttemptConfig,
     concurrency: usize,
     in_flight: u32,
     flush_limit: Duration,
@@ -27,7 +30,7 @@ pub struct SubscriberBuilder {
     clock: Clock,
 }
 
-/// How long a held message stays with the subscriber before the relay parks it, where [`Attempts::hold_in_place`] is
+/// How long a held message stays with the subscriber before the relay parks it, where [`AttemptConfig::hold_in_place`] is
 /// not set.
 const HOLD_IN_PLACE: Duration = Duration::from_secs(10);
 
@@ -36,7 +39,7 @@ impl SubscriberBuilder {
         Self {
             group,
             handlers: Vec::new(),
-            attempts: Attempts::default(),
+            attempts: AttemptConfig::default(),
             concurrency: 16,
             in_flight: 10_000,
             flush_limit: Duration::from_secs(30),
@@ -52,15 +55,15 @@ impl SubscriberBuilder {
         self
     }
 
-    /// How often and how long a message is attempted. Default [`Attempts::default`], with 10 s for
-    /// [`Attempts::hold_in_place`]: a key that is held for longer is parked, so that the relay's cursor moves on.
-    pub fn attempts(mut self, attempts: Attempts) -> Self {
+    /// How often and how long a message is attempted. Default [`AttemptConfig::default`], with 10 s for
+    /// [`AttemptConfig::hold_in_place`]: a key that is held for longer is parked, so that the relay's cursor moves on.
+    pub fn attempts(mut self, attempts: AttemptConfig) -> Self {
         self.attempts = attempts;
         self
     }
 
     /// Handlers that run at the same time, of any key; a key that waits for its next try takes no place.
-    /// Waiting for a place counts towards [`Attempts::timeout`]. More than the database has connections
+    /// Waiting for a place counts towards [`AttemptConfig::timeout`]. More than the database has connections
     /// makes handlers wait there instead. Default 16.
     pub fn concurrency(mut self, handlers: usize) -> Self {
         self.concurrency = handlers;

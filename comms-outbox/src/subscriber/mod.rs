@@ -3,13 +3,13 @@
 //! The problem: a team without a broker yet wants what a broker gives: order by key, retries, a place for
 //! what cannot be handled, other keys that flow meanwhile; and the same handlers when the broker comes.
 //!
-//! The promise: a message is handed to its handler until it succeeds or is hopeless ([`Attempts`]); messages of
+//! The promise: a message is handed to its handler until it succeeds or is hopeless ([`AttemptConfig`]); messages of
 //! one (destination, key) one after the other, other keys at the same time; after one that was hopeless, later
 //! ones of its key do not run, they are refused too, so that the relay parks them in order. With
 //! [`transactional`](comms_core::transactional) each message has its effect once.
 //!
 //! A failure that is not the message's fault (a peer or a guard refuses, a deployment fault) holds the key: no attempt
-//! is counted, other keys go on. After [`Attempts::hold_in_place`] the relay parks the key as *held*, so that its cursor
+//! is counted, other keys go on. After [`AttemptConfig::hold_in_place`] the relay parks the key as *held*, so that its cursor
 //! moves on, and presents the message again from time to time until the cause is gone.
 //!
 //! What breaks it: what a handler does outside its transaction. The relay's cursor waits for the slowest
@@ -26,8 +26,8 @@ use std::{
 
 use bytes::Bytes;
 use comms_core::{
-    Acks, Delivery, Error, ErrorKind, Holds, Lanes, Message, Processor, Publisher, Receipt, Verdict,
-    async_trait,
+    Delivery, Error, ErrorKind, Message, Publisher, async_trait,
+    transport::{Acks, Holds, Lanes, Processor, Receipt, Verdict},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -110,7 +110,7 @@ impl Subscriber {
     }
 
     /// The deliveries that are being held. One that is held for longer than
-    /// [`Attempts::hold_in_place`](comms_core::Attempts::hold_in_place) is parked as held, and stays on this list until
+    /// [`AttemptConfig::hold_in_place`](comms_core::transport::AttemptConfig::hold_in_place) is parked as held, and stays on this list until
     /// it comes again.
     #[must_use]
     pub fn holds(&self) -> &Holds {
@@ -155,12 +155,12 @@ impl Shared {
         page: &Page,
     ) -> Result<Receipt, Error> {
         // Not subscribed: nothing to do, as in a consumer group of a broker.
-        let Some(route) = self.routes.get(&message.destination) else { return Ok(Receipt::default()) };
+        let Some(route) = self.routes.get(&message.topic) else { return Ok(Receipt::default()) };
         if let Some(reason) = lane.and_then(|(lane, ticket)| self.blocks.refusal(lane, *ticket)) {
             return Err(Error::invalid(Refusal::behind(&reason)));
         }
         route.consumed.increment(1);
-        let origin = format!("outbox/{}/{}", message.destination, message.id);
+        let origin = format!("outbox/{}/{}", message.topic, message.id);
         let delivery = Delivery::new(message, self.group.clone(), origin);
         match route.processor.process(delivery, self.stop.cancelled(), self.stop.cancelled()).await {
             Verdict::Done(_) => Ok(Receipt::default()),
@@ -198,7 +198,7 @@ impl Publisher for Subscriber {
         while !batch.is_empty() {
             let Ok(room) = self.shared.room.clone().try_acquire_owned() else { break };
             let Some(message) = batch.pop_front() else { break };
-            let lane = message.key.clone().map(|key| (message.destination.clone(), key));
+            let lane = message.key.clone().map(|key| (message.topic.clone(), key));
             let entered = lane.clone().map(|lane| self.shared.blocks.enter(lane));
             let (answer, answered) = oneshot::channel();
             self.lanes.push(lane, Item { message, lane: entered, page: page.clone(), answer, room });

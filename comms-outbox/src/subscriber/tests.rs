@@ -2,7 +2,9 @@
 
 use std::sync::Mutex;
 
-use comms_core::{Attempts, Backoff, Clock, ErrorKind, Headers, Outcome, handler_fn};
+use comms_core::{
+    ErrorKind, Headers, Outcome, clock::Clock, handler_fn, resilience::Backoff, transport::AttemptConfig,
+};
 
 use super::*;
 
@@ -22,9 +24,9 @@ where
         seen.lock().unwrap().push(payload.clone());
         act(payload)
     });
-    let mut attempts = Attempts::default();
+    let mut attempts = AttemptConfig::default();
     attempts.backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(1)).unwrap();
-    attempts.limit = 3;
+    attempts.max_attempts = 3;
     let builder = Subscriber::builder("g").on("t", handler).attempts(attempts).in_flight(in_flight);
     (builder.clock(Clock::system()).build().unwrap(), log)
 }
@@ -33,7 +35,7 @@ fn batch(messages: &[(&'static str, &'static str)]) -> VecDeque<Message> {
     let message = |&(key, payload): &(&'static str, &'static str)| Message {
         source: "s".into(),
         id: payload.into(),
-        destination: "t".into(),
+        topic: "t".into(),
         key: (!key.is_empty()).then(|| Bytes::from_static(key.as_bytes())),
         headers: Headers::new(),
         payload: Some(Bytes::from_static(payload.as_bytes())),

@@ -5,7 +5,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use comms_core::{Acks, Error, Message, Publisher, Receipt, async_trait};
+use comms_core::{
+    Error, Message, Publisher, async_trait,
+    transport::{Acks, Receipt},
+};
 
 /// Deliveries of one message.
 #[derive(Clone, Copy)]

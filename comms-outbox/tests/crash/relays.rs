@@ -93,8 +93,8 @@ impl Relays {
 }
 
 /// Health of one component of its own.
-pub fn health() -> (comms_core::Health, Component) {
-    let health = comms_core::Health::new();
+pub fn health() -> (comms_core::health::Health, Component) {
+    let health = comms_core::health::Health::new();
     let component = health.component("relay");
     (health, component)
 }

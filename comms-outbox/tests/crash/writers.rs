@@ -248,7 +248,7 @@ pub fn message(id: &str, key: &str, destination: usize) -> Message {
     Message {
         source: "test".into(),
         id: id.into(),
-        destination: format!("destination-{destination}").into(),
+        topic: format!("destination-{destination}").into(),
         key: Some(Bytes::copy_from_slice(key.as_bytes())),
         headers: Headers::new(),
         payload: Some(Bytes::from_static(b"payload")),

@@ -11,8 +11,9 @@ mod suite;
 use std::{sync::Arc, time::Duration};
 
 use comms_core::{
-    Admit, CallKey, Claim, Claimed, Error, ErrorKind, Health, Inbox, Outbox, Publisher, Replies, StoredReply,
-    UnitOfWork,
+    Claim, Claimed, Error, ErrorKind, Inbox, Outbox, Publisher, UnitOfWork,
+    health::Health,
+    idempotency::{Admission, CallKey, Replies, StoredReply},
 };
 use comms_outbox::{
     Branch, Parked, Relay, RelayBuilder,
@@ -169,7 +170,7 @@ async fn an_older_open_transaction_neither_stalls_others_nor_is_lost() {
 #[ignore = "needs PostgreSQL; run scripts/test"]
 async fn overlapping_transactions_of_any_length_lose_nothing() {
     let (backend, recorder) = (Postgres::start().await, Recorder::with(Duration::from_millis(2), 5));
-    let clock = comms_core::Clock::system();
+    let clock = comms_core::clock::Clock::system();
     let writer = |w: usize| {
         let (backend, clock) = (backend.clone(), clock.clone());
         tokio::spawn(async move {
@@ -234,8 +235,8 @@ async fn unprepared_tables_leave_no_statement_with_a_name() {
         tx.clear_cached_statements().await.unwrap();
         unit.enqueue(&mut tx, &[message("k", "1")]).await.unwrap();
         assert_eq!(unit.claim(&mut tx, &[claim]).await.unwrap(), [Claimed::New]);
-        assert_eq!(unit.admit(&mut tx, &call).await.unwrap(), Admit::Run);
-        unit.answer(&mut tx, &call, &StoredReply::new(0, "x")).await.unwrap();
+        assert_eq!(unit.admit(&mut tx, &call).await.unwrap(), Admission::Run(()));
+        unit.complete(&mut tx, &call, &StoredReply::new(0, "x")).await.unwrap();
         let text = "SELECT count(*) FROM pg_prepared_statements WHERE name <> ''";
         sqlx::query_scalar::<_, i64>(text).persistent(false).fetch_one(&mut *tx).await.unwrap()
     };
@@ -310,9 +311,9 @@ async fn a_request_that_waits_too_long_is_in_flight_and_its_transaction_lives() 
     let backend = Postgres::start().await;
     let (unit, key) = (backend.unit(), CallKey::new("ann", "place", "k", b"x").unwrap());
     let mut first = unit.begin().await.unwrap();
-    assert_eq!(unit.admit(&mut first, &key).await.unwrap(), Admit::Run);
+    assert_eq!(unit.admit(&mut first, &key).await.unwrap(), Admission::Run(()));
     let mut second = unit.begin().await.unwrap();
-    assert!(matches!(unit.admit(&mut second, &key).await.unwrap(), Admit::InFlight { .. }));
+    assert!(matches!(unit.admit(&mut second, &key).await.unwrap(), Admission::InFlight { .. }));
     unit.enqueue(&mut second, &[message("k", "1")]).await.unwrap();
     unit.commit(second).await.unwrap();
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use comms_core::{Error, Health};
+use comms_core::{Error, health::Health};
 use sqlx::AssertSqlSafe;
 
 use super::{

@@ -9,7 +9,7 @@ mod suite;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use comms_core::{Claim, Error, ErrorKind, Health, Inbox, Publisher, UnitOfWork};
+use comms_core::{Claim, Error, ErrorKind, Inbox, Publisher, UnitOfWork, health::Health};
 use comms_outbox::{
     Branch, Parked, Relay, RelayBuilder, Wake,
     sqlite::{RelayStore, SqliteUnit, Tables},

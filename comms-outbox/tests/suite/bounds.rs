@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use comms_core::{Acks, Error, Message, Publisher, Receipt, async_trait};
+use comms_core::{
+    Error, Message, Publisher, async_trait,
+    transport::{Acks, Receipt},
+};
 
 use super::{Backend, message, recorder::Recorder, run, send, until};
 

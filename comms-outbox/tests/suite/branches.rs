@@ -10,8 +10,8 @@ use std::{
 };
 
 use comms_core::{
-    Error, ErrorKind, Health, Message,
-    health::{Report, Status},
+    Error, ErrorKind, Message,
+    health::{Health, Report, Status},
 };
 
 use super::{
@@ -35,7 +35,7 @@ fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
 }
 
 fn refuse(gate: &Gate, destination: &'static str, error: fn() -> Error) {
-    gate.judge(move |message: &Message| (&*message.destination == destination).then(error));
+    gate.judge(move |message: &Message| (&*message.topic == destination).then(error));
 }
 
 fn degraded(report: &Report, reason: &str) -> bool {
@@ -169,12 +169,12 @@ pub async fn messages_behind_a_refused_one_are_delivered_once<B: Backend>() {
 /// A destination that is refused again as soon as it joined: nothing is lost over a crash.
 pub async fn a_destination_that_comes_and_goes_loses_nothing<B: Backend>() {
     let (backend, accepted) = (B::start().await, Accepted::default());
-    let clock = comms_core::Clock::seeded(Duration::ZERO, 7);
+    let clock = comms_core::clock::Clock::seeded(Duration::ZERO, 7);
     for round in 0..12 {
         let gate = Gate::new(&accepted, Duration::from_millis(1));
         let random = clock.clone();
         gate.judge(move |message: &Message| {
-            (&*message.destination == "b" && random.random_unit() < 0.02).then(missing)
+            (&*message.topic == "b" && random.random_unit() < 0.02).then(missing)
         });
         let relay = run(backend.relay(gate.clone()).owner("the same").page(10));
         for n in 0..10 {

@@ -40,7 +40,7 @@ impl<B: Backend> OutboxFixture for Fixture<B> {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         relay.stop().await;
-        Ok(publisher.messages().into_iter().filter(|message| &*message.destination == destination).collect())
+        Ok(publisher.messages().into_iter().filter(|message| &*message.topic == destination).collect())
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use comms_core::{Clock, Error, ErrorKind};
+use comms_core::{Error, ErrorKind, clock::Clock};
 
 use super::{Backend, message, recorder::Recorder, run, send, until};
 

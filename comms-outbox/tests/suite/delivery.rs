@@ -6,8 +6,13 @@ use std::{
 };
 
 use comms_core::{
-    Attempts, Backoff, Clock, Delivery, Error, Event, Handler, Message, Outbox, Outcome, Scoped, handler_fn,
+    Delivery, Error, Handler, Message, Outbox, Outcome, Scoped,
+    clock::Clock,
+    event::{Event, EventSource},
+    handler_fn,
+    resilience::Backoff,
     transactional,
+    transport::AttemptConfig,
 };
 use comms_outbox::{Subscriber, SubscriberBuilder};
 use serde::{Deserialize, Serialize};
@@ -30,13 +35,13 @@ impl Event for Placed {
 
 fn placed(order: &str, number: u32) -> Message {
     let event = Placed { order: order.to_owned(), number };
-    Message::event(&"shop".into(), &event, &Clock::system()).unwrap()
+    EventSource::new("shop", Clock::system()).message(&event).unwrap()
 }
 
-fn attempts(limit: u32) -> Attempts {
-    let mut attempts = Attempts::default();
+fn attempts(limit: u32) -> AttemptConfig {
+    let mut attempts = AttemptConfig::default();
     attempts.backoff = Backoff::new(Duration::from_millis(5), Duration::from_millis(50)).unwrap();
-    attempts.limit = limit;
+    attempts.max_attempts = limit;
     attempts
 }
 

@@ -10,7 +10,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use comms_core::{Acks, Error, Message, Publisher, Receipt, async_trait};
+use comms_core::{
+    Error, Message, Publisher, async_trait,
+    transport::{Acks, Receipt},
+};
 
 use super::recorder::payload;
 
@@ -27,9 +30,9 @@ impl Accepted {
         self.0.lock().unwrap().len()
     }
 
-    /// The payloads to `destination`, with repetitions.
-    pub fn to(&self, destination: &str) -> Vec<String> {
-        self.0.lock().unwrap().iter().filter(|m| &*m.destination == destination).map(payload).collect()
+    /// The payloads to `topic`, with repetitions.
+    pub fn to(&self, topic: &str) -> Vec<String> {
+        self.0.lock().unwrap().iter().filter(|m| &*m.topic == topic).map(payload).collect()
     }
 
     pub fn ids(&self) -> Vec<Arc<str>> {
@@ -41,10 +44,7 @@ impl Accepted {
         let (mut known, mut lanes) = (HashSet::new(), HashMap::<_, Vec<_>>::new());
         for message in self.0.lock().unwrap().iter().filter(|message| known.insert(message.id.clone())) {
             let key = message.key.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
-            lanes
-                .entry((message.destination.to_string(), key.into_owned()))
-                .or_default()
-                .push(payload(message));
+            lanes.entry((message.topic.to_string(), key.into_owned())).or_default().push(payload(message));
         }
         lanes
     }
@@ -86,7 +86,7 @@ impl Gate {
     }
 
     fn answer(&self, message: Message) -> Result<Receipt, Error> {
-        let lane = (message.destination.clone(), message.key.clone());
+        let lane = (message.topic.clone(), message.key.clone());
         let mut blocked = self.blocked.lock().unwrap();
         let keyed = message.key.is_some();
         let behind = keyed && blocked.get(&lane).is_some_and(|id| *id != message.id);
@@ -152,7 +152,7 @@ impl Silent {
 impl Publisher for Silent {
     fn enqueue(&self, batch: &mut VecDeque<Message>) -> Acks {
         let (silent, mut others): (VecDeque<_>, _) =
-            batch.drain(..).partition(|message| &*message.destination == self.destination);
+            batch.drain(..).partition(|message| &*message.topic == self.destination);
         if silent.is_empty() {
             return self.gate.enqueue(&mut others);
         }

@@ -8,7 +8,9 @@ use std::{
     time::Duration,
 };
 
-use comms_core::{Attempts, Backoff, Delivery, Error, Handler, Outcome, handler_fn};
+use comms_core::{
+    Delivery, Error, Handler, Outcome, handler_fn, resilience::Backoff, transport::AttemptConfig,
+};
 use comms_outbox::{ParkedState, Subscriber, SubscriberBuilder};
 
 use super::{Backend, message, recorder::payload, run, send, until};
@@ -32,9 +34,9 @@ fn handler(healed: &Arc<AtomicBool>, log: &Log) -> impl Handler {
 }
 
 fn subscriber(handler: impl Handler) -> SubscriberBuilder {
-    let mut attempts = Attempts::default();
+    let mut attempts = AttemptConfig::default();
     attempts.backoff = Backoff::new(Duration::from_millis(5), Duration::from_millis(20)).unwrap();
-    attempts.limit = 2;
+    attempts.max_attempts = 2;
     attempts.hold_in_place = Some(Duration::from_millis(30));
     Subscriber::builder("readers").on("t", handler).attempts(attempts).hold_retry(Duration::from_millis(300))
 }
@@ -81,7 +83,7 @@ pub async fn a_held_key_holds_up_nothing_and_resumes_by_itself<B: Backend>() {
 pub async fn a_hold_with_a_limit_ends_parked<B: Backend>() {
     let backend = B::start().await;
     let (healed, log) = (Arc::new(AtomicBool::new(false)), Log::default());
-    let mut attempts = Attempts::default();
+    let mut attempts = AttemptConfig::default();
     attempts.backoff = Backoff::new(Duration::from_millis(5), Duration::from_millis(20)).unwrap();
     attempts.hold_in_place = Some(Duration::from_millis(30));
     attempts.hold_limit = Some(Duration::from_millis(600));

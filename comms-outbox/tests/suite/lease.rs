@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use comms_core::Health;
+use comms_core::health::Health;
 
 use super::{Backend, message, recorder::Recorder, run, send, until};
 

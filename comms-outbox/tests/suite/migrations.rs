@@ -1,6 +1,6 @@
 //! Tables that are made once, by whoever comes first.
 
-use comms_core::Health;
+use comms_core::health::Health;
 
 use super::{Backend, message, recorder::Recorder, run, send, until};
 

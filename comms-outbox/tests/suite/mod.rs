@@ -29,7 +29,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use comms_core::{Error, ErrorKind, Headers, Inbox, Message, Outbox, Publisher, Replies};
+use comms_core::{Error, ErrorKind, Headers, Inbox, Message, Outbox, Publisher, idempotency::Replies};
 use comms_outbox::{Branch, Parked, RelayBuilder};
 
 /// A fresh database with the outbox tables and a table `effects (text)`.
@@ -73,7 +73,7 @@ pub fn message_to(topic: &str, key: &str, payload: &str) -> Message {
     Message {
         source: "test".into(),
         id: unique().into(),
-        destination: topic.into(),
+        topic: topic.into(),
         key: (!key.is_empty()).then(|| Bytes::copy_from_slice(key.as_bytes())),
         headers: Headers::new(),
         payload: Some(Bytes::copy_from_slice(payload.as_bytes())),

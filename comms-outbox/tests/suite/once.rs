@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use comms_core::{
-    BoxHandler, Claim, Clock, Delivery, Error, ErrorKind, Event, Inbox, Message, Scoped, in_transaction,
-    named, transactional,
+    Claim, Delivery, Error, ErrorKind, Inbox, Message, Scoped,
+    clock::Clock,
+    event::{Event, EventSource},
+    in_transaction, named, transactional,
+    transport::BoxHandler,
 };
 use comms_outbox::Subscriber;
 use serde::{Deserialize, Serialize};
@@ -25,7 +28,7 @@ impl Event for Placed {
 }
 
 fn placed(order: &str) -> Message {
-    Message::event(&"shop".into(), &Placed { order: order.to_owned() }, &Clock::system()).unwrap()
+    EventSource::new("shop", Clock::system()).message(&Placed { order: order.to_owned() }).unwrap()
 }
 
 fn handler<B: Backend>(backend: &B) -> BoxHandler {

@@ -143,7 +143,7 @@ pub async fn a_message_without_key_is_parked_alone<B: Backend>() {
 /// The relay dies at random while keys are refused, parked and released: no row is lost.
 pub async fn crashes_around_parking_lose_nothing<B: Backend>() {
     const ROWS: usize = 200;
-    let clock = comms_core::Clock::system();
+    let clock = comms_core::clock::Clock::system();
     let backend = B::start().await;
     let (recorder, refused) = refusing(&["7", "33", "70", "101"]);
     let rows: Vec<_> = (0..ROWS).map(|n| message(&(n % 8).to_string(), &n.to_string())).collect();

@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use comms_core::{Error, Health, health::Status};
+use comms_core::{
+    Error,
+    health::{Health, Status},
+};
 use comms_outbox::{RelayBuilder, Start};
 
 use super::{
@@ -116,7 +119,7 @@ pub async fn a_process_that_names_less_takes_over_in_the_middle<B: Backend>() {
 pub async fn a_released_message_waits_for_a_process_that_names_it<B: Backend>() {
     let (backend, accepted) = (B::start().await, Accepted::default());
     let gate = Gate::new(&accepted, Duration::ZERO);
-    gate.judge(|message| (&*message.destination == "b").then(|| Error::invalid("schema unknown")));
+    gate.judge(|message| (&*message.topic == "b").then(|| Error::invalid("schema unknown")));
     send(&backend, &[message_to("b", "k", "0"), message_to("a", "k", "0")]).await;
     let relay = run(backend.relay(gate).owner("the same"));
     until("b is parked", async || backend.parked().await.len() == 1).await;

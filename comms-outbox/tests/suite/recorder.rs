@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use comms_core::{Acks, Error, Message, Publisher, Receipt, async_trait};
+use comms_core::{
+    Error, Message, Publisher, async_trait,
+    transport::{Acks, Receipt},
+};
 use tokio::sync::Semaphore;
 
 /// What was taken, by number; the answered ones are marked.

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use comms_core::{Clock, Error, Message, UnitOfWork};
+use comms_core::{Error, Message, UnitOfWork, clock::Clock};
 
 use futures::StreamExt;
 
@@ -75,7 +75,7 @@ impl<B: Backend> Run<B> {
 
     fn note(&mut self, message: &Message) {
         let key = String::from_utf8(message.key.clone().unwrap().to_vec()).unwrap();
-        let lane = (message.destination.to_string(), key);
+        let lane = (message.topic.to_string(), key);
         self.written.entry(lane).or_default().push(super::recorder::payload(message));
     }
 
@@ -134,7 +134,7 @@ impl<B: Backend> Run<B> {
             let named = self.named();
             trace += &format!("{owner} {named:?}, refused {refusals:?} at {probability}; ");
             gate.judge(move |message| {
-                let refused = refusals.contains(&&*message.destination) && random.random_unit() < probability;
+                let refused = refusals.contains(&&*message.topic) && random.random_unit() < probability;
                 refused.then(|| Error::misconfigured("the topic does not exist"))
             });
             let relay = self.backend.relay(gate).owner(owner).page([1, 3, 500][self.between(0, 2)]);

@@ -73,7 +73,7 @@ pub async fn every_part_of_a_message_survives<B: Backend>() {
     let sent = |key: Option<&'static [u8]>, headers: Headers, payload: Option<&'static [u8]>| Message {
         source: "исток".into(),
         id: unique().into(),
-        destination: "t".into(),
+        topic: "t".into(),
         key: key.map(Bytes::from_static),
         headers,
         payload: payload.map(Bytes::from_static),

@@ -15,7 +15,7 @@ pub(crate) use topics::Topics;
 use std::{fmt, sync::Arc, time::Duration};
 
 use axum::{extract::WebSocketUpgrade, response::Response};
-use comms_core::{Clock, Error};
+use comms_core::{Error, clock::Clock};
 use http::HeaderMap;
 
 use crate::{Event, Session, frame::ServerFrame, handshake, session::Running};
@@ -28,7 +28,7 @@ use registry::Registry;
 ///
 /// ```
 /// use axum::{Router, extract::{State, WebSocketUpgrade}, http::HeaderMap, response::Response, routing::get};
-/// use comms_core::Clock;
+/// use comms_core::clock::Clock;
 /// use comms_ws::{Event, Hub, HubConfig, Session};
 ///
 /// async fn open(State(hub): State<Hub>, headers: HeaderMap, upgrade: WebSocketUpgrade) -> Response {

@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use comms_core::Clock;
+use comms_core::clock::Clock;
 use comms_ws::{Event, Hub, HubConfig, Session, credentials};
 use futures::{SinkExt, StreamExt};
 use serde_json::{Value, json};

@@ -5,7 +5,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use comms_core::{Error, Holds, clock::rfc3339, hold::Hold};
+use comms_core::{
+    Error,
+    clock::rfc3339,
+    transport::{Hold, Holds},
+};
 use comms_outbox::{Branch, Parked};
 use serde::Serialize;
 
@@ -40,7 +44,7 @@ pub struct Waiting {
 #[derive(Serialize)]
 struct HeldDelivery {
     group: String,
-    destination: String,
+    topic: String,
     key: Option<String>,
     since: String,
     kind: &'static str,
@@ -62,7 +66,7 @@ struct WaitingRelay {
 /// A destination apart from the main position: held with a reason, catching up, or named by no process.
 #[derive(Serialize)]
 struct ShownBranch {
-    destination: String,
+    topic: String,
     since: String,
     kind: Option<String>,
     reason: Option<String>,
@@ -70,7 +74,7 @@ struct ShownBranch {
 
 #[derive(Serialize)]
 struct ParkedMessage {
-    destination: String,
+    topic: String,
     key: Option<String>,
     source: String,
     id: String,
@@ -160,7 +164,7 @@ impl HeldDelivery {
         let since = hold.since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
         Self {
             group: hold.group.to_string(),
-            destination: hold.destination.to_string(),
+            topic: hold.topic.to_string(),
             key: hold.key.as_deref().map(key::show),
             since: rfc3339(since),
             kind: hold.kind.as_str(),
@@ -173,7 +177,7 @@ impl HeldDelivery {
 impl ShownBranch {
     fn of(branch: Branch) -> Self {
         Self {
-            destination: branch.destination,
+            topic: branch.destination,
             since: rfc3339(branch.since),
             kind: branch.error_kind,
             reason: branch.error,
@@ -184,7 +188,7 @@ impl ShownBranch {
 impl ParkedMessage {
     fn of(parked: Parked) -> Self {
         Self {
-            destination: parked.topic,
+            topic: parked.topic,
             key: parked.key.as_deref().map(key::show),
             source: parked.source,
             id: parked.id,

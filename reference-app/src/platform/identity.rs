@@ -8,7 +8,8 @@ use std::{
 };
 
 use comms_core::{
-    Clock, Error,
+    Error,
+    clock::Clock,
     jwt::{Claims, Verifier, check_key},
 };
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header};

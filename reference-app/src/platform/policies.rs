@@ -7,10 +7,10 @@ use std::{
 };
 
 use comms_core::{
-    Clock, Error, Health, Policy, PolicyConfig,
-    clock::rounded,
-    health::State,
-    resilience::{PolicySnapshot, breaker},
+    Error,
+    clock::{Clock, rounded},
+    health::{Health, State},
+    resilience::{BreakerState, Policy, PolicyConfig, PolicySnapshot},
 };
 
 /// The policies by destination. Clones share them.
@@ -63,14 +63,14 @@ impl Policies {
 fn state(policy: &Policy) -> State {
     let Some(breaker) = policy.breaker().map(|breaker| breaker.snapshot()) else { return State::ready() };
     match breaker.state {
-        breaker::State::Closed | breaker::State::ForcedClosed => State::ready(),
-        breaker::State::HalfOpen => State::degraded("the circuit breaker is half-open: probes decide"),
-        breaker::State::ForcedOpen => {
+        BreakerState::Closed | BreakerState::ForcedClosed => State::ready(),
+        BreakerState::HalfOpen => State::degraded("the circuit breaker is half-open: probes decide"),
+        BreakerState::ForcedOpen => {
             let reset = format!("POST /policies/{}/breaker/reset", policy.name());
             State::degraded(format!("the circuit breaker is forced open until {reset}"))
         }
-        breaker::State::Open => {
-            let left = Duration::from_millis(breaker.open_for_ms.unwrap_or_default());
+        BreakerState::Open => {
+            let left = Duration::from_millis(breaker.remaining_open_ms.unwrap_or_default());
             State::degraded(format!("the circuit breaker is open; the next call probes in {}", rounded(left)))
         }
     }

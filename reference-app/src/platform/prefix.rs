@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use comms_core::{Acks, Error, Message, Publisher, async_trait};
+use comms_core::{Error, Message, Publisher, async_trait, transport::Acks};
 
 /// Publishes to the prefixed topics. Outbox rows and events keep the plain names: only the cluster sees the
 /// prefix.
@@ -17,13 +17,13 @@ pub struct Prefixed {
 impl Publisher for Prefixed {
     fn enqueue(&self, batch: &mut VecDeque<Message>) -> Acks {
         for message in batch.iter_mut() {
-            message.destination = format!("{}{}", self.prefix, message.destination).into();
+            message.topic = format!("{}{}", self.prefix, message.topic).into();
         }
         let acks = self.inner.enqueue(batch);
         // What was not taken stays with the caller, under the name it came with.
         for message in batch.iter_mut() {
-            if let Some(plain) = message.destination.strip_prefix(&self.prefix) {
-                message.destination = plain.into();
+            if let Some(plain) = message.topic.strip_prefix(&self.prefix) {
+                message.topic = plain.into();
             }
         }
         acks

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use comms_core::{
-    Clock, Error, Shutdown,
-    shutdown::{Ended, Stage},
+    Error,
+    clock::Clock,
+    shutdown::{Ended, Shutdown, Stage},
 };
 
 /// Every long-running task of the process, by stage. The first that fails ends all.

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use comms_core::Clock;
+use comms_core::clock::Clock;
 use comms_kafka::{KafkaConfig, KafkaPublisher};
 use comms_outbox::{Relay, postgres};
 use reference_app::platform::prefix::Prefixed;

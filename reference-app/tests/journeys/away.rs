@@ -139,7 +139,7 @@ async fn a_breaker_that_is_forced_open_answers_503_until_it_is_reset() {
     assert_eq!(turned.status(), 200);
     let shown: Value = turned.json().await.unwrap();
     assert_eq!((&shown["name"], &shown["breaker"]["state"]), (&"order".into(), &"forced_open".into()));
-    assert_eq!(shown["config"]["breaker"]["open_for"], "2s", "with its settings, as they are written");
+    assert_eq!(shown["config"]["breaker"]["open_duration"], "2s", "with its settings, as they are written");
     let refused = ann.post(Some("refused"), Buyer::body(100).to_string()).await.unwrap();
     assert_eq!(refused.status(), 503, "not 429: it is not the client's fault");
     let wait: u64 = refused.headers()["retry-after"].to_str().unwrap().parse().unwrap();

@@ -3,7 +3,7 @@
 
 use std::{net::TcpListener, time::Duration};
 
-use comms_core::Clock;
+use comms_core::clock::Clock;
 use serde_json::{Value, json};
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 

@@ -3,7 +3,11 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use comms_core::{
-    Clock, Delivery, Event, Headers, Message, Outcome, Publisher, bytes::Bytes, handler_fn, wire,
+    Delivery, Headers, Message, Outcome, Publisher,
+    bytes::Bytes,
+    clock::Clock,
+    event::{Event, EventSource},
+    handler_fn, wire,
 };
 use comms_kafka::{Consumer, KafkaConfig, KafkaPublisher, dlq_topic};
 use reference_app::contracts::{Money, OrderStatusChanged, PaymentStatus, PaymentStatusChanged};
@@ -58,7 +62,7 @@ async fn an_undecodable_record_is_a_dead_letter_full() {
     let poison = Message {
         source: "stranger".into(),
         id: "poison".into(),
-        destination: topic.into(),
+        topic: topic.into(),
         key: Some(Bytes::from_static(b"poison")),
         headers,
         payload: Some(Bytes::from_static(b"{")),
@@ -109,7 +113,7 @@ async fn what_is_never_found_is_a_dead_letter_after_all_attempts_full() {
         changed_at: "2026-11-26T00:00:00.000Z".into(),
     };
     let topic = format!("{}{}", marketplace.prefix, PaymentStatusChanged::TYPE);
-    let message = Message::event(&"payment-service".into(), &paid, &Clock::system()).unwrap().to(topic);
+    let message = EventSource::new("payment-service", Clock::system()).message(&paid).unwrap().to(topic);
     let key = message.key.clone();
     publisher.enqueue(&mut VecDeque::from([message])).await.remove(0).unwrap();
     let letter = letters.next().await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use comms_core::Clock;
+use comms_core::clock::Clock;
 use reference_app::platform::{config::Auth, identity::DevIssuer};
 
 use crate::support::{Buyer, Marketplace, Shape};

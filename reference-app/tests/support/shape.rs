@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use comms_core::Clock;
+use comms_core::clock::Clock;
 use reference_app::{
     platform::{config::Auth, identity::DevIssuer, service::Service},
     services,

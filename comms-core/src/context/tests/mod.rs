@@ -16,8 +16,8 @@ fn clock() -> Clock {
 }
 
 fn message(source: &str, id: &str, headers: Headers) -> Message {
-    let (source, id, destination) = (source.into(), id.into(), "t".into());
-    Message { source, id, destination, key: None, headers, payload: None }
+    let (source, id, topic) = (source.into(), id.into(), "t".into());
+    Message { source, id, topic, key: None, headers, payload: None }
 }
 
 #[test]

@@ -14,7 +14,7 @@ use std::{
 };
 
 use super::{Algorithm, DecodingKey, JwtError, KeySet, Verifier, verifier::TOKEN_LIMIT};
-use crate::Clock;
+use crate::clock::Clock;
 
 /// A key pair of an issuer.
 struct Pair {

@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    State, Transition,
+    BreakerState, BreakerTransition,
     config::BreakerConfig,
     window::{Counts, Window},
 };
-use crate::Clock;
+use crate::clock::Clock;
 
 /// The least time that a probe has to come back: longer than calls take, or each would be given up before it could
 /// fail.
@@ -80,11 +80,14 @@ impl Machine {
     }
 
     fn closed(config: &BreakerConfig, now: Instant) -> Inner {
-        Inner::Closed { row: 0, window: config.window.as_ref().map(|w| Window::new(w.over, now)) }
+        Inner::Closed { row: 0, window: config.window.as_ref().map(|w| Window::new(w.kind, now)) }
     }
 
     /// Lets a call through, or says how long to wait where that is known.
-    pub(super) fn admit(&mut self, now: Instant) -> (Result<Pass, Option<Duration>>, Option<Transition>) {
+    pub(super) fn admit(
+        &mut self,
+        now: Instant,
+    ) -> (Result<Pass, Option<Duration>>, Option<BreakerTransition>) {
         match &mut self.state {
             Inner::Closed { .. } | Inner::ForcedClosed => (Ok(self.pass()), None),
             Inner::ForcedOpen => (Err(None), None),
@@ -94,9 +97,9 @@ impl Machine {
                 (Ok(self.pass()), transition)
             }
             Inner::HalfOpen { in_flight, given_up_at, .. } => {
-                if *in_flight < self.config.probes {
+                if *in_flight < self.config.half_open_max_calls {
                     *in_flight += 1;
-                    *given_up_at = now + self.config.open_for.max(PATIENCE);
+                    *given_up_at = now + self.config.open_duration.max(PATIENCE);
                 } else if now >= *given_up_at {
                     // Probes that never came back must not keep it half-open for ever: a new generation, in
                     // which they do not count.
@@ -109,8 +112,8 @@ impl Machine {
         }
     }
 
-    fn probe(&mut self, now: Instant) -> Option<Transition> {
-        let given_up_at = now + self.config.open_for.max(PATIENCE);
+    fn probe(&mut self, now: Instant) -> Option<BreakerTransition> {
+        let given_up_at = now + self.config.open_duration.max(PATIENCE);
         self.enter(Inner::HalfOpen { in_flight: 1, succeeded: 0, given_up_at })
     }
 
@@ -125,7 +128,7 @@ impl Machine {
         weight: Weight,
         slow: bool,
         moment: &Moment<'_>,
-    ) -> Option<Transition> {
+    ) -> Option<BreakerTransition> {
         if pass.generation != self.generation {
             return None;
         }
@@ -136,7 +139,7 @@ impl Machine {
                 }
                 let failed = weight == Weight::Failure;
                 *row = if failed { row.saturating_add(1) } else { 0 };
-                let in_a_row = self.config.failures > 0 && *row >= self.config.failures;
+                let in_a_row = self.config.failure_threshold > 0 && *row >= self.config.failure_threshold;
                 let rates =
                     window.as_mut().zip(self.config.window.as_ref()).is_some_and(|(window, config)| {
                         window.record(failed, slow, || moment.now());
@@ -150,13 +153,13 @@ impl Machine {
                     Weight::Neutral => None,
                     Weight::Success if !slow => {
                         *succeeded += 1;
-                        if *succeeded < self.config.successes {
+                        if *succeeded < self.config.success_threshold {
                             return None;
                         }
                         self.openings = 0;
                         self.enter(Self::closed(&self.config, moment.now()))
                     }
-                    // A slow answer is what slow_after opened it for.
+                    // A slow answer is what slow_call_duration opened it for.
                     Weight::Success | Weight::Failure => self.open(moment),
                 }
             }
@@ -164,7 +167,7 @@ impl Machine {
         }
     }
 
-    fn open(&mut self, moment: &Moment<'_>) -> Option<Transition> {
+    fn open(&mut self, moment: &Moment<'_>) -> Option<BreakerTransition> {
         self.openings = self.openings.saturating_add(1);
         let jitter = self.config.jitter;
         let spread = 1.0 - jitter + 2.0 * jitter * moment.clock.random_unit();
@@ -172,11 +175,11 @@ impl Machine {
         self.enter(Inner::Open { until: moment.now() + time })
     }
 
-    pub(super) fn force(&mut self, open: bool) -> Option<Transition> {
+    pub(super) fn force(&mut self, open: bool) -> Option<BreakerTransition> {
         self.enter(if open { Inner::ForcedOpen } else { Inner::ForcedClosed })
     }
 
-    pub(super) fn reset(&mut self, now: Instant) -> Option<Transition> {
+    pub(super) fn reset(&mut self, now: Instant) -> Option<BreakerTransition> {
         self.openings = 0;
         self.enter(Self::closed(&self.config, now))
     }
@@ -192,22 +195,22 @@ impl Machine {
     }
 
     /// Every change of state is a new generation.
-    fn enter(&mut self, state: Inner) -> Option<Transition> {
+    fn enter(&mut self, state: Inner) -> Option<BreakerTransition> {
         let from = self.state();
         self.led_to_it = self.counted().unwrap_or(self.led_to_it);
         self.generation += 1;
         self.state = state;
         let to = self.state();
-        (from != to).then_some(Transition { from, to })
+        (from != to).then_some(BreakerTransition { from, to })
     }
 
-    pub(super) const fn state(&self) -> State {
+    pub(super) const fn state(&self) -> BreakerState {
         match self.state {
-            Inner::Closed { .. } => State::Closed,
-            Inner::Open { .. } => State::Open,
-            Inner::HalfOpen { .. } => State::HalfOpen,
-            Inner::ForcedOpen => State::ForcedOpen,
-            Inner::ForcedClosed => State::ForcedClosed,
+            Inner::Closed { .. } => BreakerState::Closed,
+            Inner::Open { .. } => BreakerState::Open,
+            Inner::HalfOpen { .. } => BreakerState::HalfOpen,
+            Inner::ForcedOpen => BreakerState::ForcedOpen,
+            Inner::ForcedClosed => BreakerState::ForcedClosed,
         }
     }
 

@@ -10,10 +10,10 @@ mod permit;
 mod state;
 mod window;
 
-pub use config::{BreakerConfig, Over, WindowConfig};
+pub use config::{BreakerConfig, WindowConfig, WindowKind};
 pub(super) use machine::{Pass, Weight};
-pub use permit::Permit;
-pub use state::{BreakerSnapshot, State, Transition};
+pub use permit::BreakerPermit;
+pub use state::{BreakerSnapshot, BreakerState, BreakerTransition};
 
 use machine::{Machine, Mirror, Moment};
 use std::{
@@ -23,7 +23,8 @@ use std::{
 
 use super::{Guard, Rejection, name::intern};
 use crate::{
-    Clock, Error,
+    Error,
+    clock::Clock,
     sync::{Arc, AtomicU64, Mutex, MutexGuard, Ordering, PoisonError},
     telemetry,
 };
@@ -36,20 +37,20 @@ use crate::{
 /// back. A result that began in an earlier state is ignored.
 ///
 /// ```
-/// use comms_core::{Clock, resilience::{Breaker, BreakerConfig, breaker::State}};
+/// use comms_core::{clock::Clock, resilience::{Breaker, BreakerConfig, BreakerState}};
 /// let clock = Clock::manual(Default::default());
 /// let breaker = Breaker::new("payments", BreakerConfig::default(), clock.clone())?;
 /// for _ in 0..5 {
 ///     breaker.acquire()?.failure();
 /// }
-/// assert_eq!(breaker.state(), State::Open);
+/// assert_eq!(breaker.state(), BreakerState::Open);
 /// assert!(breaker.acquire().unwrap_err().retry_after.is_some());
 ///
 /// clock.advance(std::time::Duration::from_secs(66));
 /// breaker.acquire()?.success();
-/// assert_eq!(breaker.state(), State::HalfOpen);
+/// assert_eq!(breaker.state(), BreakerState::HalfOpen);
 /// breaker.acquire()?.success();
-/// assert_eq!(breaker.state(), State::Closed);
+/// assert_eq!(breaker.state(), BreakerState::Closed);
 /// # Ok::<(), comms_core::Error>(())
 /// ```
 #[derive(Clone)]
@@ -62,14 +63,14 @@ struct Shared {
     until: AtomicU64,
     epoch: Instant,
     /// Nanoseconds after which a call is slow; 0 where none is.
-    slow_after: AtomicU64,
+    slow_call_duration: AtomicU64,
     machine: Mutex<Machine>,
     listeners: Mutex<Vec<Listener>>,
     name: &'static str,
     clock: Clock,
 }
 
-type Listener = std::sync::Arc<dyn Fn(Transition) + Send + Sync>;
+type Listener = std::sync::Arc<dyn Fn(BreakerTransition) + Send + Sync>;
 
 impl Breaker {
     /// A closed breaker; `name` stands in rejections, metrics and logs.
@@ -78,18 +79,23 @@ impl Breaker {
     /// `Invalid` for settings that make no sense.
     pub fn new(name: &str, config: BreakerConfig, clock: Clock) -> Result<Self, Error> {
         config.validate()?;
-        let (slow_after, epoch) = (slow_word(&config), clock.now());
+        Ok(Self::unchecked(name, config, clock))
+    }
+
+    /// A breaker of settings that are known to be valid.
+    pub(super) fn unchecked(name: &str, config: BreakerConfig, clock: Clock) -> Self {
+        let (slow_call_duration, epoch) = (slow_word(&config), clock.now());
         let machine = Machine::new(config, epoch);
-        Ok(Self(Arc::new(Shared {
+        Self(Arc::new(Shared {
             mirror: AtomicU64::new(word(&machine)),
             until: AtomicU64::new(0),
-            slow_after: AtomicU64::new(slow_after),
+            slow_call_duration: AtomicU64::new(slow_call_duration),
             epoch,
             machine: Mutex::new(machine),
             listeners: Mutex::default(),
             name: intern(name),
             clock,
-        })))
+        }))
     }
 
     /// Lets a call through. Give the permit its result; dropped without one, it counts as cancelled.
@@ -97,10 +103,10 @@ impl Breaker {
     /// # Errors
     /// A [`Rejection`] while it is open, or half-open with all probes under way.
     #[inline]
-    pub fn acquire(&self) -> Result<Permit<'_>, Rejection> {
+    pub fn acquire(&self) -> Result<BreakerPermit<'_>, Rejection> {
         let pass = self.admit(None)?;
         let started = self.times_calls().then(|| self.0.clock.now());
-        Ok(Permit { breaker: self, pass: Some(pass), started })
+        Ok(BreakerPermit { breaker: self, pass: Some(pass), started })
     }
 
     /// `now` where the caller has read the clock already; it is read here only when it is needed.
@@ -147,19 +153,19 @@ impl Breaker {
     /// Whether a call that took this long is slow. Zero in the word means that none is.
     #[inline]
     pub(super) fn is_slow(&self, took: impl FnOnce() -> Duration) -> bool {
-        let limit = self.0.slow_after.load(Ordering::Relaxed);
+        let limit = self.0.slow_call_duration.load(Ordering::Relaxed);
         limit != 0 && took() > Duration::from_nanos(limit)
     }
 
     /// Whether results need to know how long the call took.
     #[inline]
     pub(super) fn times_calls(&self) -> bool {
-        self.0.slow_after.load(Ordering::Relaxed) != 0
+        self.0.slow_call_duration.load(Ordering::Relaxed) != 0
     }
 
     /// The state now. An open breaker whose time is over says `Open` until a call comes.
     #[must_use]
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> BreakerState {
         self.lock().state()
     }
 
@@ -168,15 +174,15 @@ impl Breaker {
     pub fn snapshot(&self) -> BreakerSnapshot {
         let now = self.0.clock.now();
         let mut machine = self.lock();
-        let (failures_in_a_row, counts) = machine.counts(now);
+        let (consecutive_failures, counts) = machine.counts(now);
         let left = |until: Instant| until.saturating_duration_since(now).as_millis() as u64;
         BreakerSnapshot {
             state: machine.state(),
-            failures_in_a_row,
+            consecutive_failures,
             calls: counts.calls,
             failed: counts.failed,
             slow: counts.slow,
-            open_for_ms: machine.open_until().map(left),
+            remaining_open_ms: machine.open_until().map(left),
         }
     }
 
@@ -205,17 +211,22 @@ impl Breaker {
     /// `Invalid` for settings that make no sense; the old ones stay.
     pub fn configure(&self, config: BreakerConfig) -> Result<(), Error> {
         config.validate()?;
+        self.configure_unchecked(config);
+        Ok(())
+    }
+
+    /// Takes settings that are known to be valid.
+    pub(super) fn configure_unchecked(&self, config: BreakerConfig) {
         let now = self.0.clock.now();
         self.change(|machine| {
-            self.0.slow_after.store(slow_word(&config), Ordering::Relaxed);
+            self.0.slow_call_duration.store(slow_word(&config), Ordering::Relaxed);
             machine.configure(config, now);
         });
-        Ok(())
     }
 
     /// Calls `listener` after every change of state, on the thread of the call that brought it about: it
     /// must not block. Two changes close together may be told out of order.
-    pub fn on_transition(&self, listener: impl Fn(Transition) + Send + Sync + 'static) {
+    pub fn on_transition(&self, listener: impl Fn(BreakerTransition) + Send + Sync + 'static) {
         let mut listeners = self.0.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         listeners.push(std::sync::Arc::new(listener));
     }
@@ -250,7 +261,7 @@ impl Breaker {
     }
 
     /// Listeners are called outside the locks, so that they may ask the breaker.
-    fn tell(&self, transition: Option<Transition>) {
+    fn tell(&self, transition: Option<BreakerTransition>) {
         let Some(transition) = transition else { return };
         let (name, from, to) = (self.0.name, transition.from.as_str(), transition.to.as_str());
         tracing::warn!(breaker = name, from, to, "circuit breaker");
@@ -269,8 +280,8 @@ fn word(machine: &Machine) -> u64 {
 }
 
 fn slow_word(config: &BreakerConfig) -> u64 {
-    let slow_after = config.window.as_ref().and_then(|w| w.slow_after);
-    slow_after.map_or(0, |d| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX).max(1))
+    let slow_call_duration = config.window.as_ref().and_then(|w| w.slow_call_duration);
+    slow_call_duration.map_or(0, |d| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX).max(1))
 }
 
 impl fmt::Debug for Breaker {

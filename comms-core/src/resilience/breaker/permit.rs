@@ -9,13 +9,13 @@ use crate::Error;
 /// failure, and a probe is given back.
 #[derive(Debug)]
 #[must_use = "a permit that is dropped at once guards nothing"]
-pub struct Permit<'a> {
+pub struct BreakerPermit<'a> {
     pub(super) breaker: &'a Breaker,
     pub(super) pass: Option<Pass>,
     pub(super) started: Option<Instant>,
 }
 
-impl Permit<'_> {
+impl BreakerPermit<'_> {
     /// The call worked.
     #[inline]
     pub fn success(self) {
@@ -46,7 +46,7 @@ impl Permit<'_> {
     }
 }
 
-impl Drop for Permit<'_> {
+impl Drop for BreakerPermit<'_> {
     fn drop(&mut self) {
         if let Some(pass) = self.pass {
             self.breaker.record(pass, Weight::Neutral, false, None);

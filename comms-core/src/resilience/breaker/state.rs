@@ -3,7 +3,7 @@
 /// The state of a [`Breaker`](super::Breaker).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum State {
+pub enum BreakerState {
     /// Calls pass and are counted.
     Closed,
     /// Calls are rejected for a time.
@@ -16,7 +16,7 @@ pub enum State {
     ForcedClosed,
 }
 
-impl State {
+impl BreakerState {
     /// The value of the `state` label.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -32,11 +32,11 @@ impl State {
 
 /// A change of state, as listeners are told it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Transition {
+pub struct BreakerTransition {
     /// The state before.
-    pub from: State,
+    pub from: BreakerState,
     /// The state after.
-    pub to: State,
+    pub to: BreakerState,
 }
 
 /// What a breaker shows of itself.
@@ -44,9 +44,9 @@ pub struct Transition {
 #[non_exhaustive]
 pub struct BreakerSnapshot {
     /// The state now.
-    pub state: State,
+    pub state: BreakerState,
     /// Failures in a row: these and the counts of the window are the last of the closed state, once it is left.
-    pub failures_in_a_row: u32,
+    pub consecutive_failures: u32,
     /// Calls in the window.
     pub calls: u32,
     /// Failed calls in the window.
@@ -54,5 +54,5 @@ pub struct BreakerSnapshot {
     /// Slow calls in the window.
     pub slow: u32,
     /// Milliseconds until it lets a probe through, while it is open.
-    pub open_for_ms: Option<u64>,
+    pub remaining_open_ms: Option<u64>,
 }

@@ -12,7 +12,7 @@ fn make(change: impl FnOnce(&mut BreakerConfig)) -> (Breaker, Clock) {
 }
 
 fn windowed(window: WindowConfig) -> (Breaker, Clock) {
-    make(|config| (config.failures, config.window) = (0, Some(window)))
+    make(|config| (config.failure_threshold, config.window) = (0, Some(window)))
 }
 
 fn fail(breaker: &Breaker, times: u32) {
@@ -34,12 +34,12 @@ fn due() -> (Breaker, Clock) {
 /// Every event in every state, and the state after it.
 #[test]
 fn the_table_of_states() {
-    use State::{Closed, ForcedClosed, ForcedOpen, HalfOpen, Open};
+    use BreakerState::{Closed, ForcedClosed, ForcedOpen, HalfOpen, Open};
     type Event = (&'static str, fn(&Breaker, &Clock));
     let events: [Event; 8] = [
-        ("success", |b, _| b.acquire().into_iter().for_each(Permit::success)),
-        ("failure", |b, _| b.acquire().into_iter().for_each(Permit::failure)),
-        ("5 failures", |b, _| (0..5).for_each(|_| b.acquire().into_iter().for_each(Permit::failure))),
+        ("success", |b, _| b.acquire().into_iter().for_each(BreakerPermit::success)),
+        ("failure", |b, _| b.acquire().into_iter().for_each(BreakerPermit::failure)),
+        ("5 failures", |b, _| (0..5).for_each(|_| b.acquire().into_iter().for_each(BreakerPermit::failure))),
         ("cancelled", |b, _| drop(b.acquire())),
         ("60 s and a cancelled call", |b, clock| {
             clock.advance(OPEN);
@@ -99,11 +99,11 @@ fn failures_count_only_in_a_row() {
         fail(&breaker, 4);
         succeed(&breaker, 1);
     }
-    assert_eq!(breaker.state(), State::Closed);
+    assert_eq!(breaker.state(), BreakerState::Closed);
     fail(&breaker, 4);
     drop(breaker.acquire());
     fail(&breaker, 1);
-    assert_eq!(breaker.state(), State::Open, "a cancelled call does not end the row");
+    assert_eq!(breaker.state(), BreakerState::Open, "a cancelled call does not end the row");
 }
 
 #[test]
@@ -114,7 +114,11 @@ fn an_open_breaker_says_how_long() {
     let rejection = breaker.acquire().unwrap_err();
     assert_eq!((rejection.guard, rejection.retry_after), (Guard::Breaker, Some(Duration::from_secs(40))));
     let snapshot = breaker.snapshot();
-    assert_eq!((snapshot.open_for_ms, snapshot.failures_in_a_row), (Some(40_000), 5), "and what led to it");
+    assert_eq!(
+        (snapshot.remaining_open_ms, snapshot.consecutive_failures),
+        (Some(40_000), 5),
+        "and what led to it"
+    );
 }
 
 /// A window that never slides would still weigh all the old successes.
@@ -123,9 +127,9 @@ fn a_count_window_forgets_old_successes() {
     let (breaker, _) = windowed(WindowConfig::calls(100));
     succeed(&breaker, 10_000);
     fail(&breaker, 49);
-    assert_eq!(breaker.state(), State::Closed);
+    assert_eq!(breaker.state(), BreakerState::Closed);
     fail(&breaker, 1);
-    assert_eq!(breaker.state(), State::Open);
+    assert_eq!(breaker.state(), BreakerState::Open);
 }
 
 #[test]
@@ -135,7 +139,7 @@ fn a_count_window_forgets_old_failures() {
         fail(&breaker, 4);
         succeed(&breaker, 6);
     }
-    assert_eq!(breaker.state(), State::Closed);
+    assert_eq!(breaker.state(), BreakerState::Closed);
     assert_eq!((breaker.snapshot().calls, breaker.snapshot().failed), (10, 4));
 }
 
@@ -143,9 +147,9 @@ fn a_count_window_forgets_old_failures() {
 fn rates_say_nothing_below_the_least_number_of_calls() {
     let (breaker, _) = windowed(WindowConfig::time(Duration::from_secs(10)));
     fail(&breaker, 19);
-    assert_eq!(breaker.state(), State::Closed);
+    assert_eq!(breaker.state(), BreakerState::Closed);
     succeed(&breaker, 1);
-    assert_eq!(breaker.state(), State::Open, "the twentieth call opens it, also when it succeeds");
+    assert_eq!(breaker.state(), BreakerState::Open, "the twentieth call opens it, also when it succeeds");
 }
 
 #[test]
@@ -161,9 +165,9 @@ fn a_time_window_slides_by_buckets() {
     fail(&breaker, 1);
     assert_eq!(breaker.snapshot().calls, 10, "after ten seconds the successes of the first are");
     fail(&breaker, 9);
-    assert_eq!(breaker.state(), State::Closed);
+    assert_eq!(breaker.state(), BreakerState::Closed);
     fail(&breaker, 1);
-    assert_eq!(breaker.state(), State::Open);
+    assert_eq!(breaker.state(), BreakerState::Open);
 }
 
 #[test]
@@ -180,8 +184,11 @@ fn a_pause_empties_a_time_window() {
 
 #[test]
 fn slow_calls_open_it_also_when_they_succeed() {
-    let slow =
-        WindowConfig { slow_after: Some(Duration::from_secs(1)), slow_rate: 0.5, ..WindowConfig::calls(4) };
+    let slow = WindowConfig {
+        slow_call_duration: Some(Duration::from_secs(1)),
+        slow_call_rate_threshold: 0.5,
+        ..WindowConfig::calls(4)
+    };
     let (breaker, clock) = windowed(slow);
     for took in [999, 1_000, 1_001] {
         let permit = breaker.acquire().unwrap();
@@ -192,19 +199,19 @@ fn slow_calls_open_it_also_when_they_succeed() {
     let permit = breaker.acquire().unwrap();
     clock.advance(Duration::from_secs(2));
     permit.success();
-    assert_eq!(breaker.state(), State::Open);
+    assert_eq!(breaker.state(), BreakerState::Open);
 
     clock.advance(OPEN);
     let probe = breaker.acquire().unwrap();
     clock.advance(Duration::from_secs(2));
     probe.success();
-    assert_eq!(breaker.state(), State::Open, "a slow probe does not close what slowness opened");
+    assert_eq!(breaker.state(), BreakerState::Open, "a slow probe does not close what slowness opened");
 }
 
 /// Seven of eight libraries let a late result decide about a state it knows nothing of.
 #[test]
 fn a_result_from_before_the_opening_changes_nothing() {
-    let (breaker, clock) = make(|config| (config.probes, config.successes) = (2, 1));
+    let (breaker, clock) = make(|config| (config.half_open_max_calls, config.success_threshold) = (2, 1));
     let late: Vec<_> = (0..4).map(|_| breaker.acquire().unwrap()).collect();
     fail(&breaker, 5);
     clock.advance(OPEN);
@@ -213,17 +220,17 @@ fn a_result_from_before_the_opening_changes_nothing() {
     late.next().unwrap().failure();
     late.next().unwrap().success();
     drop(late.next());
-    assert_eq!(breaker.state(), State::HalfOpen);
+    assert_eq!(breaker.state(), BreakerState::HalfOpen);
     probe.success();
-    assert_eq!(breaker.state(), State::Closed);
+    assert_eq!(breaker.state(), BreakerState::Closed);
     fail(&breaker, 4);
     late.next().unwrap().failure();
-    assert_eq!(breaker.state(), State::Closed, "the fifth in a row was of another time");
+    assert_eq!(breaker.state(), BreakerState::Closed, "the fifth in a row was of another time");
 }
 
 #[test]
 fn half_open_lets_only_its_probes_through() {
-    let (breaker, clock) = make(|config| config.probes = 3);
+    let (breaker, clock) = make(|config| config.half_open_max_calls = 3);
     fail(&breaker, 5);
     clock.advance(OPEN);
     let barrier = std::sync::Barrier::new(64);
@@ -249,21 +256,21 @@ fn a_probe_that_was_dropped_is_given_back() {
     for _ in 0..100 {
         drop(breaker.acquire().expect("the dropped probe is free again"));
     }
-    assert_eq!(breaker.state(), State::HalfOpen, "and counts neither way");
+    assert_eq!(breaker.state(), BreakerState::HalfOpen, "and counts neither way");
     succeed(&breaker, 2);
-    assert_eq!(breaker.state(), State::Closed);
+    assert_eq!(breaker.state(), BreakerState::Closed);
 }
 
 #[test]
 fn a_probe_has_a_minute_however_short_the_time_open() {
-    let (breaker, clock) = make(|config| config.open_for = Duration::from_secs(2));
+    let (breaker, clock) = make(|config| config.open_duration = Duration::from_secs(2));
     fail(&breaker, 5);
     clock.advance(Duration::from_secs(2));
     let probe = breaker.acquire().unwrap();
     clock.advance(Duration::from_secs(59));
     assert!(breaker.acquire().is_err(), "its time limit has not ended it yet");
     probe.failure();
-    assert_eq!(breaker.state(), State::Open);
+    assert_eq!(breaker.state(), BreakerState::Open);
 }
 
 #[test]
@@ -276,15 +283,15 @@ fn a_probe_that_never_comes_back_is_given_up() {
     clock.advance(Duration::from_millis(1));
     let probe = breaker.acquire().expect("another may try");
     lost.failure();
-    assert_eq!(breaker.state(), State::HalfOpen, "the lost one no longer counts");
+    assert_eq!(breaker.state(), BreakerState::HalfOpen, "the lost one no longer counts");
     probe.success();
     succeed(&breaker, 1);
-    assert_eq!(breaker.state(), State::Closed);
+    assert_eq!(breaker.state(), BreakerState::Closed);
 }
 
 #[test]
 fn repeated_openings_last_longer_up_to_the_limit() {
-    let (breaker, clock) = make(|config| config.open_limit = Some(OPEN * 3));
+    let (breaker, clock) = make(|config| config.max_open_duration = Some(OPEN * 3));
     fail(&breaker, 5);
     for expected in [60, 120, 180, 180] {
         assert_eq!(breaker.acquire().unwrap_err().retry_after, Some(Duration::from_secs(expected)));
@@ -323,7 +330,7 @@ fn listeners_hear_every_change_and_may_ask_the_breaker() {
     breaker.force_open();
     breaker.reset();
     breaker.reset();
-    use State::{Closed, ForcedOpen, HalfOpen, Open};
+    use BreakerState::{Closed, ForcedOpen, HalfOpen, Open};
     let expected =
         [(Closed, Open), (Open, HalfOpen), (HalfOpen, Closed), (Closed, ForcedOpen), (ForcedOpen, Closed)];
     assert_eq!(*heard.lock().unwrap(), expected.map(|(from, to)| (from, to, to)));
@@ -333,16 +340,18 @@ fn listeners_hear_every_change_and_may_ask_the_breaker() {
 fn other_settings_keep_the_state() {
     let (breaker, clock) = make(|_| {});
     fail(&breaker, 4);
-    breaker.configure(BreakerConfig { failures: 6, jitter: 0.0, ..BreakerConfig::default() }).unwrap();
+    breaker
+        .configure(BreakerConfig { failure_threshold: 6, jitter: 0.0, ..BreakerConfig::default() })
+        .unwrap();
     fail(&breaker, 1);
-    assert_eq!(breaker.state(), State::Closed);
+    assert_eq!(breaker.state(), BreakerState::Closed);
     fail(&breaker, 1);
-    assert_eq!(breaker.state(), State::Open);
+    assert_eq!(breaker.state(), BreakerState::Open);
     breaker
         .configure(BreakerConfig { window: Some(WindowConfig::calls(3)), ..BreakerConfig::default() })
         .unwrap();
-    assert_eq!(breaker.state(), State::Open);
-    assert!(breaker.configure(BreakerConfig { probes: 0, ..BreakerConfig::default() }).is_err());
+    assert_eq!(breaker.state(), BreakerState::Open);
+    assert!(breaker.configure(BreakerConfig { half_open_max_calls: 0, ..BreakerConfig::default() }).is_err());
     clock.advance(OPEN);
     succeed(&breaker, 2);
     succeed(&breaker, 2);
@@ -357,19 +366,19 @@ fn refuses_what_makes_no_sense() {
         BreakerConfig { window: Some(window), ..BreakerConfig::default() }
     };
     let refused = [
-        BreakerConfig { failures: 0, ..BreakerConfig::default() },
-        BreakerConfig { open_for: Duration::ZERO, ..BreakerConfig::default() },
-        BreakerConfig { open_for: Duration::MAX, ..BreakerConfig::default() },
-        BreakerConfig { open_limit: Some(Duration::MAX), ..BreakerConfig::default() },
+        BreakerConfig { failure_threshold: 0, ..BreakerConfig::default() },
+        BreakerConfig { open_duration: Duration::ZERO, ..BreakerConfig::default() },
+        BreakerConfig { open_duration: Duration::MAX, ..BreakerConfig::default() },
+        BreakerConfig { max_open_duration: Some(Duration::MAX), ..BreakerConfig::default() },
         BreakerConfig { jitter: 1.1, ..BreakerConfig::default() },
-        BreakerConfig { probes: 0, ..BreakerConfig::default() },
-        BreakerConfig { successes: 0, ..BreakerConfig::default() },
-        window(|w| w.failure_rate = 0.0),
-        window(|w| w.slow_rate = f64::NAN),
+        BreakerConfig { half_open_max_calls: 0, ..BreakerConfig::default() },
+        BreakerConfig { success_threshold: 0, ..BreakerConfig::default() },
+        window(|w| w.failure_rate_threshold = 0.0),
+        window(|w| w.slow_call_rate_threshold = f64::NAN),
         window(|w| w.min_calls = 0),
-        window(|w| w.over = Over::Calls(0)),
-        window(|w| w.over = Over::Calls(10)),
-        window(|w| w.over = Over::Time(Duration::from_millis(1))),
+        window(|w| w.kind = WindowKind::Calls(0)),
+        window(|w| w.kind = WindowKind::Calls(10)),
+        window(|w| w.kind = WindowKind::Time(Duration::from_millis(1))),
     ];
     for config in refused {
         assert!(Breaker::new("b", config.clone(), Clock::system()).is_err(), "{config:?}");

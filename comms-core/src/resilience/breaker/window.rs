@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::config::{Over, WindowConfig};
+use super::config::{WindowConfig, WindowKind};
 
 const BUCKETS: u32 = 10;
 
@@ -48,10 +48,10 @@ enum Ring {
 }
 
 impl Window {
-    pub(super) fn new(over: Over, now: Instant) -> Self {
+    pub(super) fn new(over: WindowKind, now: Instant) -> Self {
         let ring = match over {
-            Over::Calls(calls) => Ring::Calls { slots: Vec::new(), next: 0, limit: calls as usize },
-            Over::Time(time) => {
+            WindowKind::Calls(calls) => Ring::Calls { slots: Vec::new(), next: 0, limit: calls as usize },
+            WindowKind::Time(time) => {
                 let (buckets, width) = ([Counts::default(); BUCKETS as usize], time / BUCKETS);
                 Ring::Time { buckets, newest: 0, start: now, width }
             }
@@ -99,8 +99,8 @@ impl Window {
     pub(super) fn exceeds(&self, config: &WindowConfig) -> bool {
         let Counts { calls, failed, slow } = self.sums;
         let reaches = |part: u32, rate: f64| part > 0 && f64::from(part) >= rate * f64::from(calls);
-        let too_slow = config.slow_after.is_some() && reaches(slow, config.slow_rate);
-        calls >= config.min_calls && (reaches(failed, config.failure_rate) || too_slow)
+        let too_slow = config.slow_call_duration.is_some() && reaches(slow, config.slow_call_rate_threshold);
+        calls >= config.min_calls && (reaches(failed, config.failure_rate_threshold) || too_slow)
     }
 }
 

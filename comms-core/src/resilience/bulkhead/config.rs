@@ -15,26 +15,47 @@ use crate::{
 #[non_exhaustive]
 pub struct BulkheadConfig {
     /// Calls at once. Default 30.
-    pub limit: u32,
-    /// How long a call of a [`Policy`](crate::Policy) waits for a seat before it is rejected. Default 0: it does not
+    pub max_concurrent: u32,
+    /// How long a call of a [`Policy`](crate::resilience::Policy) waits for a seat before it is rejected. Default 0: it does not
     /// wait. [`Bulkhead::acquire`] waits as long as its caller does.
     #[serde(with = "duration")]
     pub max_wait: Duration,
     /// Calls that may wait at once; one more is rejected at once. Default 100.
-    pub max_waiting: u32,
+    pub max_queued: u32,
 }
 
 impl Default for BulkheadConfig {
     fn default() -> Self {
-        Self { limit: 30, max_wait: Duration::ZERO, max_waiting: 100 }
+        Self { max_concurrent: 30, max_wait: Duration::ZERO, max_queued: 100 }
+    }
+}
+
+/// Setters: each takes the configuration and returns it with one setting changed.
+impl BulkheadConfig {
+    /// Sets `max_concurrent`.
+    #[must_use]
+    pub fn max_concurrent(self, max_concurrent: u32) -> Self {
+        Self { max_concurrent, ..self }
+    }
+
+    /// Sets `max_wait`.
+    #[must_use]
+    pub fn max_wait(self, max_wait: Duration) -> Self {
+        Self { max_wait, ..self }
+    }
+
+    /// Sets `max_queued`.
+    #[must_use]
+    pub fn max_queued(self, max_queued: u32) -> Self {
+        Self { max_queued, ..self }
     }
 }
 
 impl BulkheadConfig {
-    /// `limit` seats, and nobody waits.
+    /// `max_concurrent` seats, and nobody waits.
     #[must_use]
-    pub fn seats(limit: u32) -> Self {
-        Self { limit, ..Self::default() }
+    pub fn new(max_concurrent: u32) -> Self {
+        Self { max_concurrent, ..Self::default() }
     }
 
     /// Whether these settings make sense.
@@ -42,8 +63,10 @@ impl BulkheadConfig {
     /// # Errors
     /// `Invalid` for no seats at all.
     pub fn validate(&self) -> Result<(), Error> {
-        if self.limit == 0 {
-            return Err(Error::invalid("bulkhead: `limit` is at least 1, or no call would ever pass"));
+        if self.max_concurrent == 0 {
+            return Err(Error::invalid(
+                "bulkhead: `max_concurrent` is at least 1, or no call would ever pass",
+            ));
         }
         bounded("max_wait", self.max_wait)
     }
@@ -53,26 +76,26 @@ impl BulkheadConfig {
 /// P15): `critical` 20, `standard` 30, `batch` 10.
 ///
 /// ```
-/// use comms_core::resilience::Compartments;
-/// let compartments = Compartments::default();
+/// use comms_core::resilience::BulkheadRegistry;
+/// let compartments = BulkheadRegistry::default();
 /// let seat = compartments.get("batch").unwrap().try_acquire()?;
 /// assert_eq!(compartments.get("batch").unwrap().in_use(), 1);
 /// assert_eq!(compartments.get("critical").unwrap().in_use(), 0);
 /// # Ok::<(), comms_core::Error>(())
 /// ```
 #[derive(Debug, Clone)]
-pub struct Compartments(BTreeMap<String, Bulkhead>);
+pub struct BulkheadRegistry(BTreeMap<String, Bulkhead>);
 
-impl Default for Compartments {
+impl Default for BulkheadRegistry {
     fn default() -> Self {
         let sizes = [("critical", 20), ("standard", 30), ("batch", 10)];
         let bulkhead =
-            |(name, limit)| (String::from(name), Bulkhead::unchecked(name, &BulkheadConfig::seats(limit)));
+            |(name, limit)| (String::from(name), Bulkhead::unchecked(name, &BulkheadConfig::new(limit)));
         Self(sizes.into_iter().map(bulkhead).collect())
     }
 }
 
-impl Compartments {
+impl BulkheadRegistry {
     /// One bulkhead for each entry.
     ///
     /// # Errors

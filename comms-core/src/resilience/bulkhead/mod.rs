@@ -3,7 +3,7 @@
 mod config;
 mod seats;
 
-pub use config::{BulkheadConfig, Compartments};
+pub use config::{BulkheadConfig, BulkheadRegistry};
 pub(super) use seats::{Full, Ticket};
 
 use seats::Seats;
@@ -25,7 +25,7 @@ use crate::{
 ///
 /// ```
 /// use comms_core::resilience::{Bulkhead, BulkheadConfig};
-/// let bulkhead = Bulkhead::new("reports", &BulkheadConfig::seats(1))?;
+/// let bulkhead = Bulkhead::new("reports", &BulkheadConfig::new(1))?;
 /// let seat = bulkhead.try_acquire()?;
 /// assert!(bulkhead.try_acquire().is_err());
 /// drop(seat);
@@ -65,8 +65,8 @@ impl Bulkhead {
         Ok(Self::unchecked(name, config))
     }
 
-    fn unchecked(name: &str, config: &BulkheadConfig) -> Self {
-        let seats = Seats::new(config.limit, config.max_waiting);
+    pub(super) fn unchecked(name: &str, config: &BulkheadConfig) -> Self {
+        let seats = Seats::new(config.max_concurrent, config.max_queued);
         let max_wait_nanos = AtomicU64::new(nanos(config.max_wait));
         Self(Arc::new(Shared { seats, max_wait_nanos, name: intern(name) }))
     }
@@ -76,8 +76,8 @@ impl Bulkhead {
     /// # Errors
     /// A [`Rejection`] where it is full.
     #[inline]
-    pub fn try_acquire(&self) -> Result<Seat<'_>, Rejection> {
-        if self.0.seats.try_take() { Ok(Seat(self)) } else { Err(self.rejection()) }
+    pub fn try_acquire(&self) -> Result<BulkheadPermit<'_>, Rejection> {
+        if self.0.seats.try_take() { Ok(BulkheadPermit(self)) } else { Err(self.rejection()) }
     }
 
     /// A seat, as soon as one is free. It waits without a limit of time, in a queue of limited length; put a
@@ -85,7 +85,7 @@ impl Bulkhead {
     ///
     /// # Errors
     /// A [`Rejection`] where too many wait already.
-    pub async fn acquire(&self) -> Result<Seat<'_>, Rejection> {
+    pub async fn acquire(&self) -> Result<BulkheadPermit<'_>, Rejection> {
         match self.try_acquire() {
             Ok(seat) => Ok(seat),
             Err(_) => Acquire { bulkhead: self, ticket: None }.await,
@@ -98,9 +98,14 @@ impl Bulkhead {
     /// `Invalid` for settings that make no sense; the old ones stay.
     pub fn configure(&self, config: &BulkheadConfig) -> Result<(), Error> {
         config.validate()?;
-        self.0.max_wait_nanos.store(nanos(config.max_wait), Ordering::Relaxed);
-        self.0.seats.resize(config.limit, config.max_waiting);
+        self.configure_unchecked(config);
         Ok(())
+    }
+
+    /// Takes settings that are known to be valid.
+    pub(super) fn configure_unchecked(&self, config: &BulkheadConfig) {
+        self.0.max_wait_nanos.store(nanos(config.max_wait), Ordering::Relaxed);
+        self.0.seats.resize(config.max_concurrent, config.max_queued);
     }
 
     /// Calls under way.
@@ -142,9 +147,9 @@ impl fmt::Debug for Bulkhead {
 /// A seat in a [`Bulkhead`]; dropping it gives it back.
 #[derive(Debug)]
 #[must_use = "a seat that is dropped at once guards nothing"]
-pub struct Seat<'a>(&'a Bulkhead);
+pub struct BulkheadPermit<'a>(&'a Bulkhead);
 
-impl Drop for Seat<'_> {
+impl Drop for BulkheadPermit<'_> {
     fn drop(&mut self) {
         self.0.seats().leave();
     }
@@ -156,7 +161,7 @@ struct Acquire<'a> {
 }
 
 impl<'a> Future for Acquire<'a> {
-    type Output = Result<Seat<'a>, Rejection>;
+    type Output = Result<BulkheadPermit<'a>, Rejection>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let bulkhead = self.bulkhead;
@@ -174,7 +179,7 @@ impl<'a> Future for Acquire<'a> {
             return Poll::Pending;
         }
         self.ticket = None;
-        Poll::Ready(Ok(Seat(bulkhead)))
+        Poll::Ready(Ok(BulkheadPermit(bulkhead)))
     }
 }
 

@@ -25,7 +25,7 @@ const fn waiting(word: u64) -> u32 {
 pub(crate) struct Seats {
     word: AtomicU64,
     limit: AtomicU32,
-    max_waiting: AtomicU32,
+    max_queued: AtomicU32,
     queue: Mutex<Queue>,
 }
 
@@ -44,11 +44,11 @@ pub(crate) struct Ticket(u64);
 pub(crate) struct Full;
 
 impl Seats {
-    pub(crate) fn new(limit: u32, max_waiting: u32) -> Self {
+    pub(crate) fn new(limit: u32, max_queued: u32) -> Self {
         Self {
             word: AtomicU64::new(0),
             limit: AtomicU32::new(limit),
-            max_waiting: AtomicU32::new(max_waiting),
+            max_queued: AtomicU32::new(max_queued),
             queue: Mutex::default(),
         }
     }
@@ -76,7 +76,7 @@ impl Seats {
                 return Ok(None);
             }
             let word = self.word.load(Ordering::Relaxed);
-            if waiting(word) >= self.max_waiting.load(Ordering::Relaxed) {
+            if waiting(word) >= self.max_queued.load(Ordering::Relaxed) {
                 return Err(Full);
             }
             let free = waiting(word) == 0 && seated(word) < self.limit.load(Ordering::Relaxed);
@@ -150,10 +150,10 @@ impl Seats {
     }
 
     /// Another size. Those seated stay; those who wait get what has come free.
-    pub(crate) fn resize(&self, limit: u32, max_waiting: u32) {
+    pub(crate) fn resize(&self, limit: u32, max_queued: u32) {
         let mut queue = self.lock();
         self.limit.store(limit, Ordering::Relaxed);
-        self.max_waiting.store(max_waiting, Ordering::Relaxed);
+        self.max_queued.store(max_queued, Ordering::Relaxed);
         let seated: Vec<Waker> = std::iter::from_fn(|| self.seat_first(&mut queue)).collect();
         drop(queue);
         seated.into_iter().for_each(Waker::wake);

@@ -4,14 +4,14 @@ use futures_util::FutureExt;
 
 use super::*;
 
-fn bulkhead(limit: u32, max_waiting: u32) -> Bulkhead {
-    let config = BulkheadConfig { limit, max_waiting, ..BulkheadConfig::default() };
+fn bulkhead(limit: u32, max_queued: u32) -> Bulkhead {
+    let config = BulkheadConfig { max_concurrent: limit, max_queued, ..BulkheadConfig::default() };
     Bulkhead::new("b", &config).unwrap()
 }
 
 #[test]
 fn the_compartments_have_the_sizes_of_the_requirement() {
-    let compartments = Compartments::default();
+    let compartments = BulkheadRegistry::default();
     let sizes: Vec<_> = compartments.iter().map(|b| (b.snapshot().name, b.snapshot().limit)).collect();
     assert_eq!(sizes, [("batch".into(), 10), ("critical".into(), 20), ("standard".into(), 30)]);
     assert!(compartments.get("other").is_none());
@@ -59,14 +59,14 @@ async fn a_new_size_holds_at_once_in_both_directions() {
     let seat = bulkhead.try_acquire().unwrap();
     let mut waits = Box::pin(bulkhead.acquire());
     assert!(waits.as_mut().now_or_never().is_none());
-    bulkhead.configure(&BulkheadConfig::seats(2)).unwrap();
+    bulkhead.configure(&BulkheadConfig::new(2)).unwrap();
     let other = waits.now_or_never().expect("the new seat came to who waited").unwrap();
-    bulkhead.configure(&BulkheadConfig::seats(1)).unwrap();
+    bulkhead.configure(&BulkheadConfig::new(1)).unwrap();
     drop(other);
     assert!(bulkhead.try_acquire().is_err());
     drop(seat);
     assert!(bulkhead.try_acquire().is_ok());
-    assert!(bulkhead.configure(&BulkheadConfig::seats(0)).is_err());
+    assert!(bulkhead.configure(&BulkheadConfig::new(0)).is_err());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

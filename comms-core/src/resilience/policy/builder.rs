@@ -7,8 +7,9 @@ use super::{
     parts::{Guards, Parts},
 };
 use crate::{
-    Clock, Error,
-    resilience::{Breaker, Budget, Bulkhead},
+    Error,
+    clock::Clock,
+    resilience::{Breaker, Bulkhead, RetryBudget},
 };
 
 /// Makes a [`Policy`] that shares guards with others, or has a clock of its own.
@@ -33,7 +34,7 @@ impl PolicyBuilder {
 
     /// Pays retries from this budget, whatever the configuration says: one budget per destination.
     #[must_use]
-    pub fn budget(mut self, budget: Budget) -> Self {
+    pub fn retry_budget(mut self, budget: RetryBudget) -> Self {
         self.given.budget = Some(budget);
         self
     }
@@ -45,7 +46,7 @@ impl PolicyBuilder {
         self
     }
 
-    /// Takes seats here, whatever the configuration says: one of the [`Compartments`](crate::resilience::Compartments).
+    /// Takes seats here, whatever the configuration says: one of the [`BulkheadRegistry`](crate::resilience::BulkheadRegistry).
     #[must_use]
     pub fn bulkhead(mut self, bulkhead: Bulkhead) -> Self {
         self.given.bulkhead = Some(bulkhead);
@@ -58,7 +59,14 @@ impl PolicyBuilder {
     /// `Invalid` for settings that make no sense, naming the policy.
     pub fn build(self) -> Result<Policy, Error> {
         let Self { name, config, clock, given } = self;
-        let parts = RwLock::new(Arc::new(Parts::new(name, config, &clock, &given, None)?));
-        Ok(Policy(Arc::new(Shared { name, clock, given, parts, version: AtomicU64::new(0) })))
+        config.validate().map_err(|error| error.context(format_args!("policy {name}")))?;
+        Ok(Self { name, config, clock, given }.build_unchecked())
+    }
+
+    /// The policy of settings that are known to be valid.
+    pub(super) fn build_unchecked(self) -> Policy {
+        let Self { name, config, clock, given } = self;
+        let parts = RwLock::new(Arc::new(Parts::new(name, config, &clock, &given, None)));
+        Policy(Arc::new(Shared { name, clock, given, parts, version: AtomicU64::new(0) }))
     }
 }

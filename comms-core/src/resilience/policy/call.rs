@@ -12,7 +12,9 @@ use tower_service::Service;
 
 use super::{held::Held, parts::Parts};
 use crate::{
-    Clock, ErrorKind, clock, context,
+    ErrorKind,
+    clock::{self, Clock},
+    context,
     resilience::{Class, Classify, Guard, Rejection},
 };
 
@@ -43,7 +45,7 @@ pin_project! {
     #[project = StageProj]
     enum Stage<F> {
         Begin,
-        Admit,
+        Admission,
         Queued,
         Ready,
         Running { #[pin] attempt: F },
@@ -130,10 +132,10 @@ where
                     if let Some(timer) = this.timer.as_mut().as_pin_mut() {
                         ready!(timer.poll(cx));
                     }
-                    held.begin_again().map(|()| Stage::Admit)
+                    held.begin_again().map(|()| Stage::Admission)
                 }
-                StageProj::Begin => held.begin().map(|()| Stage::Admit),
-                StageProj::Admit => {
+                StageProj::Begin => held.begin().map(|()| Stage::Admission),
+                StageProj::Admission => {
                     held.admit(cx).map(|seated| if seated { Stage::Ready } else { Stage::Queued })
                 }
                 StageProj::Queued => {

@@ -21,11 +21,11 @@ use crate::{
 /// use comms_core::resilience::PolicyConfig;
 /// let config: PolicyConfig = serde_json::from_str(r#"{
 ///     "timeout": "2s",
-///     "retry": { "attempts": 3, "backoff": { "base": "20ms", "cap": "1s" } },
-///     "breaker": { "window": { "over": { "calls": 100 }, "slow_after": "500ms" } },
+///     "retry": { "max_attempts": 3, "backoff": { "base": "20ms", "cap": "1s" } },
+///     "breaker": { "window": { "kind": { "calls": 100 }, "slow_call_duration": "500ms" } },
 ///     "bulkhead": false
 /// }"#)?;
-/// assert_eq!(config.retry.unwrap().attempts, 3);
+/// assert_eq!(config.retry.unwrap().max_attempts, 3);
 /// assert!(config.bulkhead.is_none());
 /// # Ok::<(), serde_json::Error>(())
 /// ```
@@ -34,13 +34,13 @@ use crate::{
 #[non_exhaustive]
 pub struct PolicyConfig {
     /// For the whole call, its attempts and waits among them. The deadline of the current
-    /// [`Context`](crate::Context) holds, too: the earlier ends the call. Default none.
+    /// [`Context`](crate::context::Context) holds, too: the earlier ends the call. Default none.
     #[serde(with = "duration::optional")]
     pub timeout: Option<Duration>,
     /// For each attempt. Default 10 s.
     #[serde(with = "duration::optional")]
     pub attempt_timeout: Option<Duration>,
-    /// Attempts after the first.
+    /// AttemptConfig after the first.
     #[serde(with = "switch")]
     pub retry: Option<RetryConfig>,
     /// The breaker of the destination; asked at each attempt.
@@ -60,6 +60,52 @@ pub struct PolicyConfig {
 impl Default for PolicyConfig {
     fn default() -> Self {
         Self::background()
+    }
+}
+
+/// Setters: each takes the configuration and returns it with one setting changed.
+impl PolicyConfig {
+    /// Sets `timeout`; `None` turns it off.
+    #[must_use]
+    pub fn timeout(self, timeout: impl Into<Option<Duration>>) -> Self {
+        Self { timeout: timeout.into(), ..self }
+    }
+
+    /// Sets `attempt_timeout`; `None` turns it off.
+    #[must_use]
+    pub fn attempt_timeout(self, attempt_timeout: impl Into<Option<Duration>>) -> Self {
+        Self { attempt_timeout: attempt_timeout.into(), ..self }
+    }
+
+    /// Sets `retry`; `None` turns it off.
+    #[must_use]
+    pub fn retry(self, retry: impl Into<Option<RetryConfig>>) -> Self {
+        Self { retry: retry.into(), ..self }
+    }
+
+    /// Sets `breaker`; `None` turns it off.
+    #[must_use]
+    pub fn breaker(self, breaker: impl Into<Option<BreakerConfig>>) -> Self {
+        Self { breaker: breaker.into(), ..self }
+    }
+
+    /// Sets `bulkhead`; `None` turns it off.
+    #[must_use]
+    pub fn bulkhead(self, bulkhead: impl Into<Option<BulkheadConfig>>) -> Self {
+        Self { bulkhead: bulkhead.into(), ..self }
+    }
+
+    /// Sets `rate_limit`; `None` turns it off.
+    #[cfg(feature = "rate-limit")]
+    #[must_use]
+    pub fn rate_limit(self, rate_limit: impl Into<Option<RateLimitConfig>>) -> Self {
+        Self { rate_limit: rate_limit.into(), ..self }
+    }
+
+    /// Sets `metrics`.
+    #[must_use]
+    pub fn metrics(self, metrics: bool) -> Self {
+        Self { metrics, ..self }
     }
 }
 

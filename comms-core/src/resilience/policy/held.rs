@@ -8,7 +8,9 @@ use std::{
 
 use super::parts::Parts;
 use crate::{
-    Clock, ErrorKind, context,
+    ErrorKind,
+    clock::Clock,
+    context,
     resilience::{
         Class, Guard, Rejection,
         breaker::{Pass, Weight},
@@ -176,7 +178,7 @@ impl Held {
     }
 
     pub(super) fn may_retry(&self) -> bool {
-        self.parts.config.retry.as_ref().is_some_and(|retry| self.attempt < retry.attempts)
+        self.parts.config.retry.as_ref().is_some_and(|retry| self.attempt < retry.max_attempts)
     }
 
     /// Takes the end of an attempt: breaker, bulkhead and budget learn of it. The wait before another attempt, or

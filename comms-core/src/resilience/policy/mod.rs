@@ -27,8 +27,8 @@ use std::{
     },
 };
 
-use super::{Breaker, BreakerSnapshot, Budget, Bulkhead, BulkheadSnapshot, ByKind, name::intern};
-use crate::{Clock, Error};
+use super::{Breaker, BreakerSnapshot, Bulkhead, BulkheadSnapshot, ByKind, RetryBudget, name::intern};
+use crate::{Error, clock::Clock};
 
 /// The guards of the calls to one destination, as a tower [layer](Self::layer) or around a [function](Self::run).
 /// Clones share it: it is its own handle, for looking at its state, forcing its breaker, or giving it other
@@ -38,7 +38,7 @@ use crate::{Clock, Error};
 /// use comms_core::{Error, ErrorKind, resilience::{Policy, PolicyConfig}};
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
 /// # async fn main() -> Result<(), Error> {
-/// let policy = Policy::interactive("payments")?;
+/// let policy = Policy::interactive("payments");
 /// let mut attempts = 0;
 /// let answer = policy
 ///     .run(|| {
@@ -93,20 +93,16 @@ impl Policy {
         Self::builder(name, config).build()
     }
 
-    /// [`PolicyConfig::background`]: for work nobody waits for.
-    ///
-    /// # Errors
-    /// None: the settings are sound.
-    pub fn background(name: &str) -> Result<Self, Error> {
-        Self::new(name, PolicyConfig::background())
+    /// Makes a policy of [`PolicyConfig::background`]: for background work without a waiting caller.
+    #[must_use]
+    pub fn background(name: &str) -> Self {
+        Self::builder(name, PolicyConfig::background()).build_unchecked()
     }
 
-    /// [`PolicyConfig::interactive`]: for a call that somebody waits for.
-    ///
-    /// # Errors
-    /// None: the settings are sound.
-    pub fn interactive(name: &str) -> Result<Self, Error> {
-        Self::new(name, PolicyConfig::interactive())
+    /// Makes a policy of [`PolicyConfig::interactive`]: for a call whose caller waits.
+    #[must_use]
+    pub fn interactive(name: &str) -> Self {
+        Self::builder(name, PolicyConfig::interactive()).build_unchecked()
     }
 
     /// Begins a policy that shares guards with others.
@@ -158,9 +154,10 @@ impl Policy {
     ///
     /// # Errors
     /// `Invalid` for settings that make no sense; the old ones stay.
-    pub fn swap(&self, config: PolicyConfig) -> Result<(), Error> {
+    pub fn configure(&self, config: PolicyConfig) -> Result<(), Error> {
+        config.validate().map_err(|error| error.context(format_args!("policy {}", self.0.name)))?;
         let mut current = self.0.parts.write().unwrap_or_else(PoisonError::into_inner);
-        let next = Parts::new(self.0.name, config, &self.0.clock, &self.0.given, Some(&**current))?;
+        let next = Parts::new(self.0.name, config, &self.0.clock, &self.0.given, Some(&**current));
         *current = Arc::new(next);
         self.0.version.fetch_add(1, Ordering::Release);
         Ok(())
@@ -180,7 +177,7 @@ impl Policy {
 
     /// Its retry budget, if it has one.
     #[must_use]
-    pub fn budget(&self) -> Option<Budget> {
+    pub fn retry_budget(&self) -> Option<RetryBudget> {
         self.parts().budget.clone()
     }
 
@@ -199,7 +196,7 @@ impl Policy {
             config: parts.config.clone(),
             breaker: parts.breaker.as_ref().map(Breaker::snapshot),
             bulkhead: parts.bulkhead.as_ref().map(Bulkhead::snapshot),
-            budget: parts.budget.as_ref().map(Budget::available),
+            budget: parts.budget.as_ref().map(RetryBudget::available),
         }
     }
 

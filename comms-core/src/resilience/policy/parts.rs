@@ -3,8 +3,8 @@
 #[cfg(feature = "rate-limit")]
 use crate::resilience::rate_limit::RateLimiter;
 use crate::{
-    Clock, Error,
-    resilience::{Breaker, Budget, Bulkhead},
+    clock::Clock,
+    resilience::{Breaker, Bulkhead, RetryBudget},
 };
 
 use super::{PolicyConfig, meter::Meter};
@@ -12,7 +12,7 @@ use super::{PolicyConfig, meter::Meter};
 /// One version of a policy. A call keeps the version it began with.
 pub(super) struct Parts {
     pub(super) config: PolicyConfig,
-    pub(super) budget: Option<Budget>,
+    pub(super) budget: Option<RetryBudget>,
     pub(super) breaker: Option<Breaker>,
     pub(super) bulkhead: Option<Bulkhead>,
     #[cfg(feature = "rate-limit")]
@@ -25,43 +25,47 @@ pub(super) struct Parts {
 /// Guards that a policy shares with others.
 #[derive(Debug, Default)]
 pub(super) struct Guards {
-    pub(super) budget: Option<Budget>,
+    pub(super) budget: Option<RetryBudget>,
     pub(super) breaker: Option<Breaker>,
     pub(super) bulkhead: Option<Bulkhead>,
 }
 
 impl Parts {
-    /// The version after `before`: a guard that both have goes on with its state, under the new settings.
+    /// The version after `before`, of valid settings: a guard that both have keeps its state, under the new settings.
     pub(super) fn new(
         name: &'static str,
         config: PolicyConfig,
         clock: &Clock,
         given: &Guards,
         before: Option<&Self>,
-    ) -> Result<Self, Error> {
-        let named = |error: Error| error.context(format_args!("policy {name}"));
-        config.validate().map_err(named)?;
+    ) -> Self {
         let prices = |config: &PolicyConfig| config.retry.as_ref().and_then(|retry| retry.budget.clone());
         let old_budget =
             before.filter(|b| prices(&b.config) == prices(&config)).and_then(|b| b.budget.clone());
         let budget = match (given.budget.clone(), prices(&config)) {
             (None, Some(prices)) => match old_budget {
                 Some(budget) => Some(budget),
-                None => Some(Budget::new(&prices, clock.clone()).map_err(named)?),
+                None => Some(RetryBudget::unchecked(&prices, clock.clone())),
             },
             (given, _) => given,
         };
         let breaker = match (given.breaker.clone(), &config.breaker) {
             (None, Some(config)) => Some(match before.and_then(|b| b.breaker.clone()) {
-                Some(breaker) => breaker.configure(config.clone()).map(|()| breaker)?,
-                None => Breaker::new(name, config.clone(), clock.clone())?,
+                Some(breaker) => {
+                    breaker.configure_unchecked(config.clone());
+                    breaker
+                }
+                None => Breaker::unchecked(name, config.clone(), clock.clone()),
             }),
             (given, _) => given,
         };
         let bulkhead = match (given.bulkhead.clone(), &config.bulkhead) {
             (None, Some(config)) => Some(match before.and_then(|b| b.bulkhead.clone()) {
-                Some(bulkhead) => bulkhead.configure(config).map(|()| bulkhead)?,
-                None => Bulkhead::new(name, config)?,
+                Some(bulkhead) => {
+                    bulkhead.configure_unchecked(config);
+                    bulkhead
+                }
+                None => Bulkhead::unchecked(name, config),
             }),
             (given, _) => given,
         };
@@ -69,12 +73,12 @@ impl Parts {
         let rate_limit = match &config.rate_limit {
             Some(limit) => Some(match before.filter(|b| b.config.rate_limit == config.rate_limit) {
                 Some(Self { rate_limit: Some(kept), .. }) => kept.clone(),
-                _ => RateLimiter::new(name, limit, clock.clone())?,
+                _ => RateLimiter::unchecked(name, limit, clock.clone()),
             }),
             None => None,
         };
         let (meter, clock) = (config.metrics.then(|| Meter::new(name)), clock.clone());
-        Ok(Self {
+        Self {
             config,
             budget,
             breaker,
@@ -84,7 +88,7 @@ impl Parts {
             meter,
             name,
             clock,
-        })
+        }
     }
 
     /// Whether something wants to know how long an attempt took.

@@ -10,23 +10,23 @@ use std::{
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{Key, KeyedRateLimiter};
+use super::{KeyedRateLimiter, RateLimitKey};
 use crate::resilience::Rejection;
 
 /// Counts requests by key, made by [`KeyedRateLimiter::layer`].
 #[derive(Debug, Clone)]
-pub struct RateLimitLayer<K: Key, F> {
+pub struct RateLimitLayer<K: RateLimitKey, F> {
     limiter: KeyedRateLimiter<K>,
     key: F,
 }
 
-impl<K: Key, F> RateLimitLayer<K, F> {
+impl<K: RateLimitKey, F> RateLimitLayer<K, F> {
     pub(super) const fn new(limiter: KeyedRateLimiter<K>, key: F) -> Self {
         Self { limiter, key }
     }
 }
 
-impl<S, K: Key, F: Clone> Layer<S> for RateLimitLayer<K, F> {
+impl<S, K: RateLimitKey, F: Clone> Layer<S> for RateLimitLayer<K, F> {
     type Service = RateLimit<S, K, F>;
 
     fn layer(&self, inner: S) -> Self::Service {
@@ -36,7 +36,7 @@ impl<S, K: Key, F: Clone> Layer<S> for RateLimitLayer<K, F> {
 
 /// A service whose requests are counted by key, made by a [`RateLimitLayer`].
 #[derive(Debug, Clone)]
-pub struct RateLimit<S, K: Key, F> {
+pub struct RateLimit<S, K: RateLimitKey, F> {
     inner: S,
     limiter: KeyedRateLimiter<K>,
     key: F,
@@ -45,7 +45,7 @@ pub struct RateLimit<S, K: Key, F> {
 impl<S, R, K, F> Service<R> for RateLimit<S, K, F>
 where
     S: Service<R, Error: From<Rejection>> + Clone,
-    K: Key,
+    K: RateLimitKey,
     F: Fn(&R) -> K,
 {
     type Response = S::Response;

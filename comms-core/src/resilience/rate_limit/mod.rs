@@ -30,7 +30,7 @@ use super::{
     config::{bounded, duration},
     name::intern,
 };
-use crate::{Clock, Error};
+use crate::{Error, clock::Clock};
 use store::Recent;
 
 /// How often. Default: 100 in 1 s, all of which may come at once.
@@ -38,26 +38,47 @@ use store::Recent;
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct RateLimitConfig {
-    /// Calls in `per`. Default 100.
+    /// Calls in `period`. Default 100.
     pub limit: u32,
     /// Default 1 s.
     #[serde(with = "duration")]
-    pub per: Duration,
+    pub period: Duration,
     /// Calls that may come at once after a pause. Default none: `limit`.
     pub burst: Option<u32>,
 }
 
 impl Default for RateLimitConfig {
     fn default() -> Self {
-        Self { limit: 100, per: Duration::from_secs(1), burst: None }
+        Self { limit: 100, period: Duration::from_secs(1), burst: None }
+    }
+}
+
+/// Setters: each takes the configuration and returns it with one setting changed.
+impl RateLimitConfig {
+    /// Sets `limit`.
+    #[must_use]
+    pub fn limit(self, limit: u32) -> Self {
+        Self { limit, ..self }
+    }
+
+    /// Sets `period`.
+    #[must_use]
+    pub fn period(self, period: Duration) -> Self {
+        Self { period, ..self }
+    }
+
+    /// Sets `burst`; `None` turns it off.
+    #[must_use]
+    pub fn burst(self, burst: impl Into<Option<u32>>) -> Self {
+        Self { burst: burst.into(), ..self }
     }
 }
 
 impl RateLimitConfig {
-    /// `limit` calls in `per`, all of which may come at once.
+    /// `limit` calls in `period`, all of which may come at once.
     #[must_use]
-    pub const fn new(limit: u32, per: Duration) -> Self {
-        Self { limit, per, burst: None }
+    pub const fn new(limit: u32, period: Duration) -> Self {
+        Self { limit, period, burst: None }
     }
 
     /// Whether these settings make sense.
@@ -66,29 +87,30 @@ impl RateLimitConfig {
     /// `Invalid` where nothing would ever pass, calls would come closer together than a nanosecond, or a burst would
     /// be worth more than three years.
     pub fn validate(&self) -> Result<(), Error> {
-        self.quota().map(drop)
+        let at_least_one = [self.limit, self.burst.unwrap_or(self.limit)].iter().all(|calls| *calls > 0);
+        let spacing = self.period / self.limit.max(1);
+        if !at_least_one || spacing.is_zero() {
+            return Err(Error::invalid(
+                "rate limit: `limit`, `period` and `burst` are above zero, and calls are at least 1 ns apart",
+            ));
+        }
+        bounded("period", self.period)?;
+        bounded("period / limit x burst", spacing.saturating_mul(self.burst.unwrap_or(self.limit)))
     }
 
-    fn quota(&self) -> Result<Quota, Error> {
-        let wrong = || {
-            Error::invalid(
-                "rate limit: `limit`, `per` and `burst` are above zero, and a call is at least 1 ns apart",
-            )
-        };
-        let limit = NonZeroU32::new(self.limit).ok_or_else(wrong)?;
-        let burst = NonZeroU32::new(self.burst.unwrap_or(self.limit)).ok_or_else(wrong)?;
-        bounded("per", self.per)?;
-        let spacing = self.per / limit.get();
-        bounded("per / limit x burst", spacing.saturating_mul(burst.get()))?;
-        let quota = Quota::with_period(spacing).ok_or_else(wrong)?;
-        Ok(quota.allow_burst(burst))
+    /// The quota of valid settings.
+    fn quota(&self) -> Quota {
+        let limit = NonZeroU32::new(self.limit).unwrap_or(NonZeroU32::MIN);
+        let burst = self.burst.and_then(NonZeroU32::new).unwrap_or(limit);
+        let quota = Quota::with_period(self.period / limit.get()).unwrap_or(Quota::per_second(limit));
+        quota.allow_burst(burst)
     }
 }
 
 /// One limit for all. Clones share it.
 ///
 /// ```
-/// use comms_core::{Clock, resilience::rate_limit::{RateLimitConfig, RateLimiter}};
+/// use comms_core::{clock::Clock, resilience::{RateLimitConfig, RateLimiter}};
 /// use std::time::Duration;
 /// let clock = Clock::manual(Duration::ZERO);
 /// let limiter = RateLimiter::new("mail", &RateLimitConfig::new(2, Duration::from_secs(1)), clock.clone())?;
@@ -107,7 +129,7 @@ pub struct RateLimiter(Arc<Limiter<InMemoryState>>);
 /// begins with a full burst; so a flood of keys can win bursts, never memory.
 ///
 /// ```
-/// use comms_core::{Clock, resilience::rate_limit::{KeyedRateLimiter, RateLimitConfig}};
+/// use comms_core::{clock::Clock, resilience::{KeyedRateLimiter, RateLimitConfig}};
 /// use std::time::Duration;
 /// let config = RateLimitConfig::new(1, Duration::from_secs(1));
 /// let limiter = KeyedRateLimiter::new("logins", &config, 10_000, Clock::system())?;
@@ -117,14 +139,14 @@ pub struct RateLimiter(Arc<Limiter<InMemoryState>>);
 /// # Ok::<(), comms_core::Error>(())
 /// ```
 #[derive(Debug)]
-pub struct KeyedRateLimiter<K: Key>(Arc<Limiter<Recent<K>>>);
+pub struct KeyedRateLimiter<K: RateLimitKey>(Arc<Limiter<Recent<K>>>);
 
 /// What calls can be counted by. Implemented for all that fits.
-pub trait Key: Hash + Eq + Clone {}
+pub trait RateLimitKey: Hash + Eq + Clone {}
 
-impl<K: Hash + Eq + Clone> Key for K {}
+impl<K: Hash + Eq + Clone> RateLimitKey for K {}
 
-impl<K: Key> Clone for KeyedRateLimiter<K> {
+impl<K: RateLimitKey> Clone for KeyedRateLimiter<K> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
@@ -142,8 +164,14 @@ impl RateLimiter {
     /// # Errors
     /// `Invalid` for settings that make no sense.
     pub fn new(name: &str, config: &RateLimitConfig, clock: Clock) -> Result<Self, Error> {
-        let cells = governor::RateLimiter::new(config.quota()?, InMemoryState::default(), Ticks::new(clock));
-        Ok(Self(Arc::new(Limiter { cells, name: intern(name) })))
+        config.validate()?;
+        Ok(Self::unchecked(name, config, clock))
+    }
+
+    /// A limiter of settings that are known to be valid.
+    pub(super) fn unchecked(name: &str, config: &RateLimitConfig, clock: Clock) -> Self {
+        let cells = governor::RateLimiter::new(config.quota(), InMemoryState::default(), Ticks::new(clock));
+        Self(Arc::new(Limiter { cells, name: intern(name) }))
     }
 
     /// Counts one call.
@@ -156,7 +184,7 @@ impl RateLimiter {
     }
 }
 
-impl<K: Key> KeyedRateLimiter<K> {
+impl<K: RateLimitKey> KeyedRateLimiter<K> {
     /// A limiter that allows each key a burst at once, and remembers at most `max_keys` keys. For its clock see
     /// [`RateLimiter::new`].
     ///
@@ -166,7 +194,8 @@ impl<K: Key> KeyedRateLimiter<K> {
         if max_keys < 2 {
             return Err(Error::invalid("rate limit: `max_keys` is at least 2"));
         }
-        let cells = governor::RateLimiter::new(config.quota()?, Recent::new(max_keys), Ticks::new(clock));
+        config.validate()?;
+        let cells = governor::RateLimiter::new(config.quota(), Recent::new(max_keys), Ticks::new(clock));
         Ok(Self(Arc::new(Limiter { cells, name: intern(name) })))
     }
 

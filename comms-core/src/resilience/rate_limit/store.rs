@@ -8,7 +8,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use super::Key;
+use super::RateLimitKey;
 
 /// Shards, so that keys on different cores seldom meet at a lock.
 const SHARDS: usize = 16;
@@ -45,7 +45,7 @@ impl<K> Recent<K> {
     }
 }
 
-impl<K: Key> StateStore for Recent<K> {
+impl<K: RateLimitKey> StateStore for Recent<K> {
     type Key = K;
 
     fn measure_and_replace<T, F, E>(&self, key: &K, decide: F) -> Result<T, E>

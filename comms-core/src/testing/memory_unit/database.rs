@@ -8,7 +8,10 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use crate::{Admit, CallKey, Claim, Error, Message, StoredReply};
+use crate::{
+    Claim, Error, Message,
+    idempotency::{Admission, CallKey, StoredReply},
+};
 
 type Name = (Arc<str>, Arc<str>);
 
@@ -27,12 +30,12 @@ pub(super) struct Request {
 }
 
 impl Request {
-    pub(super) fn admit(&self, key: &CallKey) -> Result<Admit, Error> {
+    pub(super) fn admit(&self, key: &CallKey) -> Result<Admission, Error> {
         if self.fingerprint != key.fingerprint {
-            return Ok(Admit::Mismatch);
+            return Ok(Admission::Mismatch);
         }
         match &self.reply {
-            Some(reply) => Ok(Admit::Replay(reply.clone())),
+            Some(reply) => Ok(Admission::Replay(reply.clone())),
             None => Err(Error::invalid("a request of this key was admitted and not answered")),
         }
     }

@@ -9,7 +9,9 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::memory_publisher::decoded;
 use crate::{
-    Admit, CallKey, Claim, Claimed, Error, Event, Inbox, Message, Outbox, Replies, StoredReply, UnitOfWork,
+    Claim, Claimed, Error, Inbox, Message, Outbox, UnitOfWork,
+    event::Event,
+    idempotency::{Admission, CallKey, Replies, StoredReply},
 };
 use database::{Database, Lock, Request, Staged};
 
@@ -176,7 +178,7 @@ impl Outbox for MemoryUnit {
 }
 
 impl Replies for MemoryUnit {
-    async fn admit(&self, tx: &mut MemoryTx, key: &CallKey) -> Result<Admit, Error> {
+    async fn admit(&self, tx: &mut MemoryTx, key: &CallKey) -> Result<Admission, Error> {
         self.own(tx)?;
         let name = (key.scope.clone(), key.key.clone());
         tx.hold(Lock::Reply(name.clone())).await?;
@@ -187,10 +189,10 @@ impl Replies for MemoryUnit {
             return request.admit(key);
         }
         tx.staged.replies.insert(name, Request { fingerprint: key.fingerprint, reply: None });
-        Ok(Admit::Run)
+        Ok(Admission::Run(()))
     }
 
-    async fn answer(&self, tx: &mut MemoryTx, key: &CallKey, reply: &StoredReply) -> Result<(), Error> {
+    async fn complete(&self, tx: &mut MemoryTx, key: &CallKey, reply: &StoredReply) -> Result<(), Error> {
         self.own(tx)?;
         reply.check()?;
         let name = (key.scope.clone(), key.key.clone());

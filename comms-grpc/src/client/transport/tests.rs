@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use comms_core::Clock;
+use comms_core::clock::Clock;
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream},

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use comms_core::{BoxError, Clock, telemetry};
+use comms_core::{BoxError, clock::Clock, telemetry};
 use http::{Request, Response};
 use http_body::Body;
 use hyper_util::{

@@ -6,7 +6,7 @@ use std::{
     task::{Poll, ready},
 };
 
-use comms_core::{BoxError, Clock};
+use comms_core::{BoxError, clock::Clock};
 use hyper_util::{
     rt::{TokioExecutor, TokioTimer},
     server::{conn::auto::Builder, graceful::GracefulConnection},

@@ -45,7 +45,7 @@ mod watch;
 use std::{future::Future, net::SocketAddr, pin::pin};
 
 use bytes::Bytes;
-use comms_core::{BoxError, Clock, Error};
+use comms_core::{BoxError, Error, clock::Clock};
 use http::{Request, Response};
 use http_body::Body;
 use tokio::net::TcpListener;
@@ -72,7 +72,7 @@ pub struct Peer {
 /// cuts everything at once; connections that were upgraded belong to the code that upgraded them.
 ///
 /// ```
-/// use comms_core::Clock;
+/// use comms_core::clock::Clock;
 /// use comms_grpc::{ListenerConfig, RequestBody, listen};
 /// use http::{Request, Response};
 ///

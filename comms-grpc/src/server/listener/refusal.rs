@@ -10,7 +10,7 @@ use std::{
     task::{Context as Task, Poll, ready},
 };
 
-use comms_core::{Clock, Context};
+use comms_core::{clock::Clock, context::Context};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A connection on which hyper's own refusals are problem details.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use comms_core::Clock;
+use comms_core::clock::Clock;
 
 use super::{
     ListenerConfig, Protocols,

@@ -1,6 +1,6 @@
 //! A record as a dead letter: whole, or with a reference to the record that is whole.
 
-use comms_core::{Clock, Delivery, Error, Headers, Message, wire};
+use comms_core::{Delivery, Error, Headers, Message, clock::Clock, wire};
 
 use super::{Place, dlq_topic};
 use crate::record;
@@ -58,7 +58,7 @@ pub(super) fn whole(
     let reason = error.chain().to_string();
     let reason = &reason[..reason.floor_char_boundary(ERROR_LIMIT)];
     let facts = [
-        (wire::DLQ_TOPIC, Some(message.destination.to_string())),
+        (wire::DLQ_TOPIC, Some(message.topic.to_string())),
         (wire::DLQ_PARTITION, Some(place.partition.to_string())),
         (wire::DLQ_OFFSET, Some(place.offset.to_string())),
         (wire::DLQ_TIMESTAMP, place.timestamp.map(|millis| millis.to_string())),
@@ -78,7 +78,7 @@ pub(super) fn whole(
             message.headers.append(name, value);
         }
     }
-    message.destination = dlq_topic(&message.destination).into();
+    message.topic = dlq_topic(&message.topic).into();
     message
 }
 
@@ -131,7 +131,7 @@ mod tests {
         Message {
             source: "shop".into(),
             id: "1".into(),
-            destination: "orders".into(),
+            topic: "orders".into(),
             key: Some("k".into()),
             headers: [("x", "y"), (wire::DLQ_TIMESTAMP, "of an earlier one")].into_iter().collect(),
             payload: None,
@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn a_dead_letter_has_the_whole_record_and_the_facts() {
         let dead = dead(message());
-        assert_eq!((&*dead.destination, dead.key.as_deref()), ("orders.dlq", Some(&b"k"[..])));
+        assert_eq!((&*dead.topic, dead.key.as_deref()), ("orders.dlq", Some(&b"k"[..])));
         assert_eq!(dead.payload, None);
         let text = |name| dead.headers.text(name).unwrap();
         assert_eq!(text("x"), "y");

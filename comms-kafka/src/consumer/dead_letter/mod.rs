@@ -4,7 +4,9 @@ mod envelope;
 
 use std::{collections::VecDeque, fmt, future::Future, sync::Arc};
 
-use comms_core::{Backoff, Clock, Delivery, Error, ErrorKind, Holds, Message, Publisher};
+use comms_core::{
+    Delivery, Error, ErrorKind, Message, Publisher, clock::Clock, resilience::Backoff, transport::Holds,
+};
 
 pub(super) use envelope::Form;
 
@@ -60,7 +62,7 @@ impl DeadLetters {
                 Err(error) => error,
             };
             failures = failures.saturating_add(1);
-            held = Some(self.holds.register(delivery, &repairable(error, &whole.destination), held.take()));
+            held = Some(self.holds.register(delivery, &repairable(error, &whole.topic), held.take()));
             tokio::select! {
                 biased;
                 () = &mut stopping => return None,
@@ -78,7 +80,7 @@ impl DeadLetters {
                 Err(error) => return Err(error),
                 Ok(()) if form == Form::Whole => return Ok(form),
                 Ok(()) => {
-                    let (topic, id, form_name) = (&whole.destination, &whole.id, form.as_str());
+                    let (topic, id, form_name) = (&whole.topic, &whole.id, form.as_str());
                     let (partition, offset) = (place.partition, place.offset);
                     tracing::error!(%topic, %id, partition, offset, form = form_name, error = %refused.chain(),
                         "a dead letter was not written whole; the original record is whole");

@@ -1,7 +1,11 @@
 //! What becomes of a dead letter that the publisher refuses.
 
 use super::*;
-use comms_core::{Acks, Headers, Receipt, wire};
+use comms_core::{
+    Headers,
+    transport::{Acks, Receipt},
+    wire,
+};
 use std::{
     sync::{
         Mutex,
@@ -54,7 +58,7 @@ fn delivery(header: usize, payload: usize) -> Delivery {
     let mut message = Message {
         source: "shop".into(),
         id: "1".into(),
-        destination: "orders".into(),
+        topic: "orders".into(),
         key: Some("k".into()),
         headers: Headers::new(),
         payload: Some(vec![0; payload].into()),
@@ -100,7 +104,7 @@ async fn a_dead_letter_that_is_refused_is_held_with_the_reason_and_written_when_
         let looking = async {
             tokio::time::sleep(Duration::from_millis(50)).await;
             let hold = seen.list().pop().expect("a hold");
-            assert_eq!((&*hold.group, &*hold.destination), ("billing", "orders"));
+            assert_eq!((&*hold.group, &*hold.topic), ("billing", "orders"));
             assert!(hold.reason.contains("orders.dlq"), "{}", hold.reason);
             let expected = if kind == ErrorKind::NotExecuted { kind } else { ErrorKind::Misconfigured };
             assert_eq!(hold.kind, expected);

@@ -30,7 +30,7 @@ fn message(id: &str) -> Message {
     Message {
         source: "test".into(),
         id: id.into(),
-        destination: "t".into(),
+        topic: "t".into(),
         key: None,
         headers: Headers::new(),
         payload: None,
@@ -62,7 +62,7 @@ impl Fixture {
     fn done(&self, parcels: Vec<Parcel>) {
         for parcel in parcels {
             self.topic.answered(Some(&self.client), true, false);
-            parcel.slot.answer(Ok(comms_core::Receipt::default()));
+            parcel.slot.answer(Ok(comms_core::transport::Receipt::default()));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What becomes of rows that were read, and of the publisher's answers.
 
-use comms_core::{Disposition, Error};
+use comms_core::{Error, transport::Disposition};
 
 use super::{HOT, SAVE_EVERY, Stint};
 use crate::{

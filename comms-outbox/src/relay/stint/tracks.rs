@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use comms_core::Clock;
+use comms_core::clock::Clock;
 
 use crate::relay::{
     Settings,

@@ -1,6 +1,6 @@
 //! The contract of payment-service: its events (`docs/reference/wire-formats.md`) and its gRPC calls.
 
-use comms_core::Event;
+use comms_core::event::Event;
 use serde::{Deserialize, Serialize};
 use strum::{EnumString, IntoStaticStr};
 

@@ -15,7 +15,13 @@ use axum::{
     response::IntoResponse,
     routing::{get, post},
 };
-use comms_core::{Clock, Error, Health, health::Report, resilience::PolicySnapshot, shutdown::Told};
+use comms_core::{
+    Error,
+    clock::Clock,
+    health::{Health, Report},
+    resilience::PolicySnapshot,
+    shutdown::ShutdownSignal,
+};
 use comms_grpc::ListenerConfig;
 use garde::Validate;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -57,7 +63,7 @@ impl Admin {
         self,
         listener: TcpListener,
         limits: ListenerConfig,
-        shutdown: Told,
+        shutdown: ShutdownSignal,
     ) -> Result<(), Error> {
         let metrics = self.metrics.clone();
         let is_local = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());

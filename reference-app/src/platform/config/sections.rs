@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
-use comms_core::PolicyConfig;
+use comms_core::resilience::PolicyConfig;
 use serde::{Deserialize, Serialize};
 
 use super::duration;

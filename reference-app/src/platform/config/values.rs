@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use comms_core::{Backoff, Error};
+use comms_core::{Error, resilience::Backoff};
 use tracing_subscriber::EnvFilter;
 
 use super::Config;

@@ -12,7 +12,7 @@ mod value;
 
 use std::sync::Arc;
 
-use comms_core::{Clock, Context, Error, UnitOfWork};
+use comms_core::{Error, UnitOfWork, clock::Clock, context::Context};
 use comms_outbox::{Wake, postgres, sql_error, sqlite};
 use sqlx::{AssertSqlSafe, PgPool, SqlitePool};
 use tokio::sync::watch;

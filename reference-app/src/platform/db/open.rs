@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use comms_core::{Clock, Error, ErrorKind};
+use comms_core::{Error, ErrorKind, clock::Clock};
 use comms_outbox::{Relay, RelayBuilder, Wake, postgres, sql_error, sqlite};
 use sqlx::{
     SqlitePool,

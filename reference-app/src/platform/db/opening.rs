@@ -9,7 +9,7 @@
 
 use std::{future::pending, time::Duration};
 
-use comms_core::{Backoff, Clock, Error, ErrorKind, health::Component};
+use comms_core::{Error, ErrorKind, clock::Clock, health::Component, resilience::Backoff};
 use comms_outbox::{postgres::Tables, sql_error};
 use sqlx::{
     AssertSqlSafe, Connection, Executor, PgConnection, PgPool, Row,

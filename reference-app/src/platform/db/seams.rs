@@ -1,6 +1,9 @@
 //! The seams of comms-core on either database, by way of comms-outbox.
 
-use comms_core::{Admit, CallKey, Claim, Claimed, Error, Inbox, Message, Outbox, Replies, StoredReply};
+use comms_core::{
+    Claim, Claimed, Error, Inbox, Message, Outbox,
+    idempotency::{Admission, CallKey, Replies, StoredReply},
+};
 
 use super::{Backend, Db, Tx, TxBackend};
 
@@ -32,7 +35,7 @@ impl Outbox for Db {
 }
 
 impl Replies for Db {
-    async fn admit(&self, tx: &mut Tx, key: &CallKey) -> Result<Admit, Error> {
+    async fn admit(&self, tx: &mut Tx, key: &CallKey) -> Result<Admission, Error> {
         let result = match (&self.0.backend, &mut tx.backend) {
             (Backend::Postgres { tables, .. }, TxBackend::Postgres(tx)) => tables.admit(tx, key).await,
             (Backend::Sqlite { tables, .. }, TxBackend::Sqlite(tx)) => tables.admit(tx, key).await,
@@ -41,12 +44,12 @@ impl Replies for Db {
         tx.checked(result)
     }
 
-    async fn answer(&self, tx: &mut Tx, key: &CallKey, reply: &StoredReply) -> Result<(), Error> {
+    async fn complete(&self, tx: &mut Tx, key: &CallKey, reply: &StoredReply) -> Result<(), Error> {
         let result = match (&self.0.backend, &mut tx.backend) {
             (Backend::Postgres { tables, .. }, TxBackend::Postgres(tx)) => {
-                tables.answer(tx, key, reply).await
+                tables.complete(tx, key, reply).await
             }
-            (Backend::Sqlite { tables, .. }, TxBackend::Sqlite(tx)) => tables.answer(tx, key, reply).await,
+            (Backend::Sqlite { tables, .. }, TxBackend::Sqlite(tx)) => tables.complete(tx, key, reply).await,
             _ => Err(foreign()),
         };
         tx.checked(result)

@@ -1,6 +1,10 @@
 use std::time::Duration;
 
-use comms_core::{Clock, Context, Deadline, ErrorKind, UnitOfWork};
+use comms_core::{
+    ErrorKind, UnitOfWork,
+    clock::Clock,
+    context::{Context, Deadline},
+};
 
 use super::*;
 use crate::services;
@@ -28,7 +32,7 @@ async fn a_transaction_that_does_not_begin_is_refused_before_the_deadline() {
 mod postgres {
     use std::sync::Arc;
 
-    use comms_core::{Error, Health};
+    use comms_core::{Error, health::Health};
     use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
     use super::*;

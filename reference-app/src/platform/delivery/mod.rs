@@ -6,9 +6,12 @@ mod by_kafka;
 use std::{sync::Arc, time::Duration};
 
 use comms_core::{
-    Attempts, Backoff, BoxHandler, Clock, Error, Health, Holds, Publisher,
-    health::{Heartbeat, State, Status},
-    shutdown::Told,
+    Error, Publisher,
+    clock::Clock,
+    health::{Health, Heartbeat, State, Status},
+    resilience::Backoff,
+    shutdown::ShutdownSignal,
+    transport::{AttemptConfig, BoxHandler, Holds},
 };
 use comms_outbox::{Relay, Subscriber};
 use tokio::sync::watch;
@@ -55,7 +58,7 @@ struct Needs {
 
 impl Needs {
     /// Resolves when the databases are open and the topics are there (true), or when the stage ends (false).
-    async fn met(self, told: Told) -> bool {
+    async fn met(self, told: ShutdownSignal) -> bool {
         let all = async {
             for db in &self.databases {
                 db.opened().await;
@@ -194,10 +197,10 @@ impl Delivery<'_> {
         heartbeat
     }
 
-    fn attempts(&self) -> Result<Attempts, Error> {
+    fn attempts(&self) -> Result<AttemptConfig, Error> {
         let consumer = &self.config.consumer;
-        let mut attempts = Attempts::default();
-        attempts.limit = consumer.attempts;
+        let mut attempts = AttemptConfig::default();
+        attempts.max_attempts = consumer.attempts;
         attempts.backoff = Backoff::new(consumer.backoff, consumer.backoff_cap)
             .map_err(|e| e.context("configuration: consumer.backoff, consumer.backoff_cap"))?;
         Ok(attempts)

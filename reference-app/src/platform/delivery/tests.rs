@@ -1,4 +1,4 @@
-use comms_core::{BoxHandler, Delivery as Record, Outcome, handler_fn};
+use comms_core::{Delivery as Record, Outcome, handler_fn, transport::BoxHandler};
 
 use super::{by_kafka::topics, *};
 use crate::{

@@ -8,7 +8,12 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use comms_core::{Clock, Context, Deadline, Error, context::Protocol, telemetry, wire};
+use comms_core::{
+    Error,
+    clock::Clock,
+    context::{Context, Deadline, Protocol},
+    telemetry, wire,
+};
 use tracing::Instrument;
 
 use super::Problem;

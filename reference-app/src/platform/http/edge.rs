@@ -9,7 +9,7 @@ use axum::{
     middleware::{from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
 };
-use comms_core::{Clock, jwt::Verifier};
+use comms_core::{clock::Clock, jwt::Verifier};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::{
@@ -49,7 +49,7 @@ pub struct Edge {
 }
 
 /// `routes`, with everything that a listener for clients needs around a service:
-/// - a [`Context`](comms_core::Context) with the request's trace and deadline, the header `trace-id` on every response, a
+/// - a [`Context`](comms_core::context::Context) with the request's trace and deadline, the header `trace-id` on every response, a
 ///   log line and a duration for each request;
 /// - the checks of [`checked`], and the limit of a body;
 /// - a [`Problem`] for every refusal: an unknown path (404), another method (405 with `Allow`), a deadline that passes

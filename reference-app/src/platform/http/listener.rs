@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use axum::{Extension, extract::ConnectInfo};
-use comms_core::{Clock, Error};
+use comms_core::{Error, clock::Clock};
 use comms_grpc::{ListenerConfig, Peer};
 use tokio::net::TcpListener;
 use tower_layer::Layer;

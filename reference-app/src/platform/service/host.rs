@@ -7,7 +7,7 @@ use std::{
 };
 
 use axum::http::Uri;
-use comms_core::{Clock, Error, Health, Policy, jwt::Verifier};
+use comms_core::{Error, clock::Clock, health::Health, jwt::Verifier, resilience::Policy};
 use comms_grpc::Channel;
 use serde::de::DeserializeOwned;
 

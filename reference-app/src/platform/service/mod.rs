@@ -14,7 +14,7 @@ pub use section::{Section, no_settings};
 
 use std::pin::Pin;
 
-use comms_core::{BoxHandler, Error, Event, shutdown::Told};
+use comms_core::{Error, event::Event, shutdown::ShutdownSignal, transport::BoxHandler};
 use comms_ws::Hub;
 use sqlx::migrate::Migrator;
 use tonic::service::Routes;
@@ -166,7 +166,7 @@ pub struct Loop {
     /// The name, for logs.
     pub name: &'static str,
     /// Runs until its argument resolves.
-    pub run: Box<dyn FnOnce(Told) -> Run + Send>,
+    pub run: Box<dyn FnOnce(ShutdownSignal) -> Run + Send>,
 }
 
 impl Parts {

@@ -10,7 +10,7 @@ use axum::{
     Router,
     routing::{get, post},
 };
-use comms_core::{Error, Policy};
+use comms_core::{Error, resilience::Policy};
 use comms_grpc::{Channel, from_status};
 use serde::Deserialize;
 

@@ -10,7 +10,7 @@ use axum::{
     routing::get,
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use comms_core::{Clock, jwt::Verifier};
+use comms_core::{clock::Clock, jwt::Verifier};
 use comms_ws::{Hub, Session, credentials};
 
 use super::domain;

@@ -1,6 +1,6 @@
 //! What notification-service does when it hears of something.
 
-use comms_core::{BoxHandler, Context, Delivery, Outcome, event, handler_fn, once, wire};
+use comms_core::{Delivery, Outcome, context::Context, event, handler_fn, once, transport::BoxHandler, wire};
 use comms_ws::{Event as Push, Hub};
 
 use super::{domain, store::Store};

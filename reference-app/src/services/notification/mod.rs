@@ -8,7 +8,7 @@ mod domain;
 mod handlers;
 mod store;
 
-use comms_core::{Error, Event};
+use comms_core::{Error, event::Event};
 use comms_ws::{Hub, HubConfig};
 use serde::Deserialize;
 

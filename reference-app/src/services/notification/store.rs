@@ -1,6 +1,6 @@
 //! notification-service's own tables.
 
-use comms_core::{Clock, Error};
+use comms_core::{Error, clock::Clock};
 
 use super::domain;
 use crate::{contracts::OrderStatusChanged, platform::db::Tx};

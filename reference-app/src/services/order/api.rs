@@ -1,6 +1,10 @@
 //! What order-service answers over gRPC.
 
-use comms_core::{CallKey, Clock, Error, StoredReply, reply_once};
+use comms_core::{
+    Error,
+    clock::Clock,
+    idempotency::{CallKey, StoredReply, reply_once},
+};
 use comms_grpc::{key_of, refused, to_status};
 use prost::Message as _;
 use tonic::{Request, Response, Status};

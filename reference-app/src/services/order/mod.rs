@@ -8,7 +8,10 @@ mod domain;
 mod handlers;
 mod store;
 
-use comms_core::{Error, Event};
+use comms_core::{
+    Error,
+    event::{Event, EventSource},
+};
 use tonic::service::Routes;
 
 use crate::{
@@ -51,7 +54,7 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("src/services/order/
 
 fn start(host: &Host<'_>) -> Result<Parts, Error> {
     let (db, clock, payment) = (host.db()?, host.clock(), host.peer(PAYMENT)?);
-    let store = store::Store::new(db.clone(), SERVICE.source, clock.clone());
+    let store = store::Store::new(db.clone(), EventSource::new(SERVICE.source, clock.clone()));
     let saga = handlers::ask_payment(db.clone(), store.clone(), payment.channel, payment.policy);
     let payments = handlers::on_payment(db.clone(), store.clone());
     let server = OrdersServer::new(api::Api { db, store, clock }).max_decoding_message_size(MAX_REQUEST);

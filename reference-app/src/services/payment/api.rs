@@ -1,6 +1,10 @@
 //! What payment-service answers over gRPC.
 
-use comms_core::{CallKey, Clock, Error, StoredReply, reply_once};
+use comms_core::{
+    Error,
+    clock::Clock,
+    idempotency::{CallKey, StoredReply, reply_once},
+};
 use comms_grpc::{key_of, refused};
 use prost::Message as _;
 use tonic::{Request, Response, Status};
@@ -77,6 +81,7 @@ impl Api {
 
 #[cfg(test)]
 mod tests {
+    use comms_core::event::EventSource;
     use comms_grpc::keyed;
 
     use super::*;
@@ -89,7 +94,7 @@ mod tests {
     async fn a_payment_is_in_a_currency_of_the_standard() {
         let dir = tempfile::tempdir().unwrap();
         let db = Db::sqlite(dir.path(), "payment_service", &MIGRATIONS).await.unwrap();
-        let store = Store::new(db.clone(), SERVICE.source, Clock::system());
+        let store = Store::new(db.clone(), EventSource::new(SERVICE.source, Clock::system()));
         let api = Api { db, store, clock: Clock::system() };
         for (currency, code) in [("AAA", tonic::Code::InvalidArgument), ("RUB", tonic::Code::Ok)] {
             let request = RequestPaymentRequest {

@@ -1,6 +1,6 @@
 //! What payment-service does when it hears of something.
 
-use comms_core::{BoxHandler, Clock, Error, Scoped, transactional};
+use comms_core::{Error, Scoped, clock::Clock, transactional, transport::BoxHandler};
 
 use super::store::Store;
 use crate::{

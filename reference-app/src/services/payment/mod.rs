@@ -8,7 +8,10 @@ mod domain;
 mod handlers;
 mod store;
 
-use comms_core::{Error, Event};
+use comms_core::{
+    Error,
+    event::{Event, EventSource},
+};
 use serde::Deserialize;
 use tonic::service::Routes;
 
@@ -56,7 +59,7 @@ fn check(section: &Section) -> Result<(), Error> {
 fn start(host: &Host<'_>) -> Result<Parts, Error> {
     let config: Config = host.section()?;
     let (db, clock) = (host.db()?, host.clock());
-    let store = store::Store::new(db.clone(), SERVICE.source, clock.clone());
+    let store = store::Store::new(db.clone(), EventSource::new(SERVICE.source, clock.clone()));
     let settle = handlers::settle(db.clone(), store.clone(), config.limit_minor, clock.clone());
     let server = PaymentsServer::new(api::Api { db, store, clock }).max_decoding_message_size(MAX_REQUEST);
     Ok(Parts {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use comms_core::Clock;
+use comms_core::clock::Clock;
 
 use super::{Attacked, peers::PREFACE};
 

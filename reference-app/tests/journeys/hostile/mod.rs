@@ -8,7 +8,7 @@ mod silence;
 
 use std::{net::SocketAddr, time::Duration};
 
-use comms_core::Clock;
+use comms_core::clock::Clock;
 
 use crate::support::{Marketplace, Shape};
 

@@ -11,7 +11,7 @@ async fn the_breaker_counts_attempts_by_what_they_say_about_the_peer() {
             policy.run(|| async { Err::<(), _>(error("no")) }).await.unwrap_err();
         }
     }
-    assert_eq!(breaker.state(), State::Closed);
+    assert_eq!(breaker.state(), BreakerState::Closed);
     for _ in 0..5 {
         policy.run(failing::<()>).await.unwrap_err();
     }
@@ -24,7 +24,7 @@ async fn the_breaker_counts_attempts_by_what_they_say_about_the_peer() {
 async fn a_call_that_is_dropped_counts_neither_way_and_gives_everything_back() {
     let policy = policy(|c| {
         c.breaker = Some(BreakerConfig::default());
-        c.bulkhead = Some(BulkheadConfig { max_wait: millis(50), ..BulkheadConfig::seats(1) });
+        c.bulkhead = Some(BulkheadConfig { max_wait: millis(50), ..BulkheadConfig::new(1) });
     });
     let (breaker, bulkhead) = (policy.breaker().unwrap(), policy.bulkhead().unwrap());
     let hang = || std::future::pending::<Result<(), Error>>();
@@ -37,7 +37,7 @@ async fn a_call_that_is_dropped_counts_neither_way_and_gives_everything_back() {
         drop(queued);
     }
     assert_eq!((bulkhead.in_use(), bulkhead.snapshot().waiting), (0, 0));
-    assert_eq!(breaker.snapshot().failures_in_a_row, 0);
+    assert_eq!(breaker.snapshot().consecutive_failures, 0);
     // A probe that is dropped frees its place.
     for _ in 0..5 {
         policy.run(failing::<()>).await.unwrap_err();
@@ -45,14 +45,14 @@ async fn a_call_that_is_dropped_counts_neither_way_and_gives_everything_back() {
     tokio::time::advance(Duration::from_secs(70)).await;
     drop(Box::pin(policy.run(hang)).as_mut().now_or_never());
     policy.run(|| async { Ok(()) }).await.unwrap();
-    assert_eq!(breaker.state(), State::HalfOpen);
+    assert_eq!(breaker.state(), BreakerState::HalfOpen);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_probe_refused_by_the_bulkhead_is_given_back() {
     let policy = policy(|c| {
         c.breaker = Some(BreakerConfig::default());
-        c.bulkhead = Some(BulkheadConfig::seats(1));
+        c.bulkhead = Some(BulkheadConfig::new(1));
     });
     for _ in 0..5 {
         policy.run(failing::<()>).await.unwrap_err();
@@ -69,7 +69,7 @@ async fn a_probe_refused_by_the_bulkhead_is_given_back() {
 #[tokio::test(start_paused = true)]
 async fn a_wait_for_a_seat_is_bounded_by_itself_and_by_the_deadline() {
     let policy =
-        policy(|c| c.bulkhead = Some(BulkheadConfig { max_wait: millis(300), ..BulkheadConfig::seats(1) }));
+        policy(|c| c.bulkhead = Some(BulkheadConfig { max_wait: millis(300), ..BulkheadConfig::new(1) }));
     let bulkhead = policy.bulkhead().unwrap();
     let seat = bulkhead.try_acquire().unwrap();
     let began = now();
@@ -95,7 +95,7 @@ async fn a_wait_for_a_seat_is_bounded_by_itself_and_by_the_deadline() {
 async fn a_seat_that_comes_with_the_deadline_comes_too_late() {
     let policy = policy(|c| {
         c.timeout = Some(millis(100));
-        c.bulkhead = Some(BulkheadConfig { max_wait: millis(500), ..BulkheadConfig::seats(1) });
+        c.bulkhead = Some(BulkheadConfig { max_wait: millis(500), ..BulkheadConfig::new(1) });
     });
     let bulkhead = policy.bulkhead().unwrap();
     let seat = bulkhead.try_acquire().unwrap();
@@ -112,7 +112,7 @@ async fn a_seat_that_comes_with_the_deadline_comes_too_late() {
 async fn a_breaker_that_opens_while_a_seat_is_waited_for_is_asked_again() {
     let policy = policy(|c| {
         c.breaker = Some(BreakerConfig::default());
-        c.bulkhead = Some(BulkheadConfig { max_wait: millis(300), ..BulkheadConfig::seats(1) });
+        c.bulkhead = Some(BulkheadConfig { max_wait: millis(300), ..BulkheadConfig::new(1) });
     });
     let bulkhead = policy.bulkhead().unwrap();
     let seat = bulkhead.try_acquire().unwrap();
@@ -131,7 +131,7 @@ async fn a_rejection_is_ready_at_the_first_poll() {
         c.timeout = Some(millis(1_000));
         c.retry = Some(retry(5));
         c.breaker = Some(BreakerConfig::default());
-        c.bulkhead = Some(BulkheadConfig::seats(1));
+        c.bulkhead = Some(BulkheadConfig::new(1));
     });
     let bulkhead = policy.bulkhead().unwrap();
     let seat = bulkhead.try_acquire().unwrap();

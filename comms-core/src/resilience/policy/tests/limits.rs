@@ -36,7 +36,7 @@ async fn an_attempt_that_hangs_ends_at_its_limit_and_may_have_happened() {
     let mut config = policy.snapshot().config;
     config.retry = Some(RetryConfig { idempotent: true, ..retry(3) });
     config.timeout = Some(millis(450));
-    policy.swap(config).unwrap();
+    policy.configure(config).unwrap();
     let began = now();
     policy.run(hang).await.unwrap_err();
     assert_eq!(attempts.get(), 3, "idempotent: again, and the deadline cuts the second short");
@@ -76,7 +76,7 @@ async fn a_caller_in_a_hurry_does_not_blame_the_peer() {
     for _ in 0..20 {
         assert_eq!(hurried().await.rejection().unwrap().guard, Guard::Timeout);
     }
-    assert_eq!(breaker.state(), State::Closed);
+    assert_eq!(breaker.state(), BreakerState::Closed);
     for _ in 0..20 {
         let deadline = Deadline::after(millis(1), &Clock::system());
         let channel = || async {
@@ -85,14 +85,14 @@ async fn a_caller_in_a_hurry_does_not_blame_the_peer() {
         };
         Context::default().with_deadline(deadline).scope(policy.run(channel)).await.unwrap_err();
     }
-    assert_eq!(breaker.state(), State::Closed, "also where the channel saw it first");
+    assert_eq!(breaker.state(), BreakerState::Closed, "also where the channel saw it first");
     for _ in 0..5 {
         policy.run(hang).await.unwrap_err();
     }
-    assert_eq!(breaker.state(), State::Open, "the policy's own limit does");
+    assert_eq!(breaker.state(), BreakerState::Open, "the policy's own limit does");
     tokio::time::advance(Duration::from_secs(70)).await;
     hurried().await;
-    assert_eq!(breaker.state(), State::HalfOpen, "a probe in a hurry is given back");
+    assert_eq!(breaker.state(), BreakerState::HalfOpen, "a probe in a hurry is given back");
 }
 
 #[tokio::test(start_paused = true)]

@@ -18,10 +18,11 @@ use tower::{Layer, Service, ServiceExt, limit::ConcurrencyLimitLayer, service_fn
 
 use super::*;
 use crate::{
-    Context, Deadline, ErrorKind,
+    ErrorKind,
+    context::{Context, Deadline},
     resilience::{
-        Backoff, BreakerConfig, BudgetConfig, BulkheadConfig, Class, Classify, Guard, Rejection, RetryConfig,
-        breaker::State,
+        Backoff, BreakerConfig, BreakerState, BulkheadConfig, Class, Classify, Guard, Rejection,
+        RetryBudgetConfig, RetryConfig,
     },
 };
 
@@ -43,7 +44,7 @@ fn policy(change: impl FnOnce(&mut PolicyConfig)) -> Policy {
 
 fn retry(attempts: u32) -> RetryConfig {
     let backoff = Backoff::new(millis(100), millis(1_000)).unwrap();
-    RetryConfig { attempts, backoff, budget: None, ..RetryConfig::default() }
+    RetryConfig { max_attempts: attempts, backoff, budget: None, ..RetryConfig::default() }
 }
 
 async fn failing<T>() -> Result<T, Error> {

@@ -19,7 +19,7 @@ async fn a_total_outage_is_not_multiplied() {
     for callers in [1, 64] {
         // Callers as fast as they can be; what a few slow ones retry is within the floor of ten a second.
         let backoff = Backoff::new(millis(1), millis(1_000)).unwrap();
-        let config = RetryConfig { backoff, budget: Some(BudgetConfig::default()), ..retry(4) };
+        let config = RetryConfig { backoff, budget: Some(RetryBudgetConfig::default()), ..retry(4) };
         let (policy, attempts) = (policy(|c| c.retry = Some(config)), AtomicU32::new(0));
         let requests = 10_000 / callers * callers;
         join_all((0..callers).map(|_| async {
@@ -74,11 +74,11 @@ async fn pushback_is_waited_for_exactly() {
 async fn a_refusal_of_a_later_attempt_does_not_unsay_what_may_have_happened() {
     let policy = policy(|c| {
         c.retry = Some(RetryConfig { idempotent: true, ..retry(5) });
-        c.breaker = Some(BreakerConfig { failures: 2, ..BreakerConfig::default() });
+        c.breaker = Some(BreakerConfig { failure_threshold: 2, ..BreakerConfig::default() });
     });
     let error =
         policy.run(|| async { Err::<(), _>(Error::indeterminate("the answer was lost")) }).await.unwrap_err();
-    assert_eq!(policy.breaker().unwrap().state(), State::Open);
+    assert_eq!(policy.breaker().unwrap().state(), BreakerState::Open);
     assert_eq!(error.to_string(), "indeterminate: the answer was lost");
 
     let (patient, attempts) = (policy_of_three(), Cell::new(0));

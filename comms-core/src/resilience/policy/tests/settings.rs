@@ -30,7 +30,7 @@ async fn readiness_belongs_to_the_service_that_was_readied() {
     }
     let policy = policy(|c| {
         c.retry = Some(retry(3));
-        c.bulkhead = Some(BulkheadConfig::seats(1));
+        c.bulkhead = Some(BulkheadConfig::new(1));
     });
     let mut service = policy.layer().layer(Strict::default());
     for n in [1, 0, 2, 0] {
@@ -63,38 +63,38 @@ async fn a_swap_holds_for_the_next_call_and_keeps_the_state() {
         policy.run(failing::<()>).await.unwrap_err();
     }
     let mut config = policy.snapshot().config;
-    config.bulkhead = Some(BulkheadConfig::seats(7));
-    config.breaker = Some(BreakerConfig { failures: 9, ..BreakerConfig::default() });
-    policy.swap(config.clone()).unwrap();
+    config.bulkhead = Some(BulkheadConfig::new(7));
+    config.breaker = Some(BreakerConfig { failure_threshold: 9, ..BreakerConfig::default() });
+    policy.configure(config.clone()).unwrap();
     assert!(service.ready().await.unwrap().call(1).await.is_err(), "still open");
     assert_eq!(policy.snapshot().bulkhead.unwrap().limit, 7);
     config.breaker = None;
-    policy.swap(config.clone()).unwrap();
+    policy.configure(config.clone()).unwrap();
     assert_eq!(service.ready().await.unwrap().call(1).await.unwrap(), 1, "the service sees the new version");
     config.timeout = Some(Duration::ZERO);
-    let refused = policy.swap(config).unwrap_err();
+    let refused = policy.configure(config).unwrap_err();
     assert!(refused.chain().to_string().contains("policy p: a timeout must not be zero"), "{refused}");
     let mut config = PolicyConfig::none();
     config.timeout = Some(Duration::MAX);
-    assert!(policy.swap(config).is_err(), "no point in time is out of range");
+    assert!(policy.configure(config).is_err(), "no point in time is out of range");
 }
 
 #[tokio::test(start_paused = true)]
 async fn guards_that_were_given_are_shared_and_left_alone() {
     let clock = Clock::system();
     let breaker = Breaker::new("peer", BreakerConfig::default(), clock.clone()).unwrap();
-    let budget = Budget::new(&BudgetConfig::default(), clock).unwrap();
+    let budget = RetryBudget::new(&RetryBudgetConfig::default(), clock).unwrap();
     let make = |name| {
         let builder = Policy::builder(name, PolicyConfig::background()).breaker(breaker.clone());
-        builder.budget(budget.clone()).build().unwrap()
+        builder.retry_budget(budget.clone()).build().unwrap()
     };
     let (charge, refund) = (make("charge"), make("refund"));
     for _ in 0..5 {
         drop(charge.run(failing::<()>).await);
     }
     assert!(refund.run(|| async { Ok(()) }).await.is_err(), "one breaker for the destination");
-    refund.swap(PolicyConfig::none()).unwrap();
-    assert_eq!(breaker.state(), State::Open);
+    refund.configure(PolicyConfig::none()).unwrap();
+    assert_eq!(breaker.state(), BreakerState::Open);
     assert!(refund.breaker().is_some());
     while budget.try_withdraw() {}
     assert_eq!(charge.snapshot().budget, Some(0), "one budget, too");

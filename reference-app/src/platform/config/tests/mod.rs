@@ -83,25 +83,28 @@ fn policies_are_a_table_per_destination_with_durations_as_text() {
         let seconds = std::time::Duration::from_secs;
         let defaults = load(None, None, Nothing {}).unwrap();
         assert_eq!(defaults.policies["order"].timeout, Some(seconds(4)));
-        assert_eq!(defaults.policies["order"].retry.as_ref().unwrap().attempts, 3);
+        assert_eq!(defaults.policies["order"].retry.as_ref().unwrap().max_attempts, 3);
         assert!(defaults.policies["payment"].retry.is_none(), "the consumer tries again");
-        let file = "[policies.payment]\nbulkhead = false\nretry = { attempts = 2 }\n[policies.order]\nbreaker = false";
+        let file = "[policies.payment]\nbulkhead = false\nretry = { max_attempts = 2 }\n[policies.order]\nbreaker = false";
         jail.create_file("app.toml", file)?;
         jail.set_env("COMMS_POLICIES__PAYMENT__BREAKER__OPEN_FOR", "1m 30s");
         let config = load(None, Some(Path::new("app.toml")), Nothing {}).unwrap();
         let payment = &config.policies["payment"];
         let breaker = payment.breaker.as_ref().unwrap();
-        assert_eq!((breaker.open_for, breaker.failures, payment.timeout), (seconds(90), 5, Some(seconds(3))));
-        assert_eq!(payment.retry.as_ref().unwrap().attempts, 2);
+        assert_eq!(
+            (breaker.open_duration, breaker.failure_threshold, payment.timeout),
+            (seconds(90), 5, Some(seconds(3)))
+        );
+        assert_eq!(payment.retry.as_ref().unwrap().max_attempts, 2);
         assert!(payment.bulkhead.is_none() && config.policies["order"].breaker.is_none());
 
         let file = "[policies.order]\nretry = { backoff = { jitter = \"full\" } }
-            breaker = { jitter = 0.5, window = { over = { calls = 100 }, slow_after = \"1s\" } }
+            breaker = { jitter = 0.5, window = { kind = { calls = 100 }, slow_call_duration = \"1s\" } }
             [policies.payment.retry]\nbackoff = { jitter = { ratio = 0.5 } }\nbudget = false";
         jail.create_file("whole.toml", file)?;
         let whole = load(None, Some(Path::new("whole.toml")), Nothing {}).unwrap().policies.clone();
         let window = whole["order"].breaker.as_ref().and_then(|breaker| breaker.window.as_ref()).unwrap();
-        assert_eq!((window.min_calls, window.slow_after), (20, Some(seconds(1))));
+        assert_eq!((window.min_calls, window.slow_call_duration), (20, Some(seconds(1))));
         assert!(whole["payment"].retry.as_ref().unwrap().budget.is_none());
 
         // What is printed is a configuration that says the same.

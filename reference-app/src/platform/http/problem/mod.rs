@@ -9,7 +9,7 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use comms_core::{Context, clock, resilience::Guard};
+use comms_core::{clock, context::Context, resilience::Guard};
 use serde::Serialize;
 
 /// The errors that one problem lists at most.

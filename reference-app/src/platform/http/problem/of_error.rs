@@ -86,8 +86,9 @@ fn level(error: &Error) -> Level {
 mod tests {
     use axum::http::header;
     use comms_core::{
-        Clock, Context, Deadline, Policy, PolicyConfig,
-        resilience::{BulkheadConfig, Guard},
+        clock::Clock,
+        context::{Context, Deadline},
+        resilience::{BulkheadConfig, Guard, Policy, PolicyConfig},
     };
 
     use super::*;
@@ -104,7 +105,7 @@ mod tests {
     async fn every_guard_has_its_answer() {
         let mut config = PolicyConfig::background();
         (config.timeout, config.retry) = (Some(Duration::from_secs(1)), None);
-        config.bulkhead = Some(BulkheadConfig::seats(1));
+        config.bulkhead = Some(BulkheadConfig::new(1));
         let policy = Policy::new("order", config).unwrap();
         assert_eq!(asked(&policy).await, (504, "timeout", Some(Guard::Timeout), false));
 

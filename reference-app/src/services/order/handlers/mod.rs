@@ -1,7 +1,8 @@
 //! What order-service does when it hears of something: the saga in its first form.
 
 use comms_core::{
-    BoxHandler, Delivery, Error, Outcome, Policy, Scoped, event, handler_fn, once, transactional,
+    Delivery, Error, Outcome, Scoped, event, handler_fn, once, resilience::Policy, transactional,
+    transport::BoxHandler,
 };
 use comms_grpc::{Channel, from_status, keyed};
 

@@ -2,7 +2,14 @@
 
 use std::{future::pending, time::Duration};
 
-use comms_core::{Attempts, Clock, ErrorKind, Message, PolicyConfig, Processor, Verdict, health::Status};
+use comms_core::{
+    ErrorKind,
+    clock::Clock,
+    event::EventSource,
+    health::Status,
+    resilience::PolicyConfig,
+    transport::{AttemptConfig, Processor, Verdict},
+};
 use comms_grpc::ServerConfig;
 use tokio::net::TcpListener;
 use tonic::service::Routes;
@@ -42,7 +49,7 @@ async fn serve(routes: Routes) -> Channel {
 async fn an_order_is_held_while_payment_service_lacks_the_method_and_goes_on_when_it_has_it() {
     let dir = tempfile::tempdir().unwrap();
     let db = Db::sqlite(dir.path(), "order_service", &MIGRATIONS).await.unwrap();
-    let store = Store::new(db.clone(), SERVICE.source, Clock::system());
+    let store = Store::new(db.clone(), EventSource::new(SERVICE.source, Clock::system()));
     let created = OrderStatusChanged {
         order_id: "0190a0c4-0000-7000-8000-000000000000".into(),
         buyer_id: "ann".into(),
@@ -52,13 +59,13 @@ async fn an_order_is_held_while_payment_service_lacks_the_method_and_goes_on_whe
         reason: None,
         changed_at: "2026-11-26T00:00:00.000Z".into(),
     };
-    let message = Message::event(&SERVICE.source.into(), &created, &Clock::system()).unwrap();
+    let message = EventSource::new(SERVICE.source, Clock::system()).message(&created).unwrap();
     let delivery = Delivery::new(message, "order-saga", "t/0@1");
 
     let policy = || Policy::new("payment", PolicyConfig::none()).unwrap();
     let handler = ask_payment(db.clone(), store.clone(), serve(Routes::default()).await, policy());
-    let mut attempts = Attempts::default();
-    (attempts.limit, attempts.hold_in_place) = (1, Some(Duration::ZERO));
+    let mut attempts = AttemptConfig::default();
+    (attempts.max_attempts, attempts.hold_in_place) = (1, Some(Duration::ZERO));
     let wrong = Processor::new(handler, attempts.clone(), Clock::system(), "test");
     let verdict = wrong.process(delivery.clone(), pending(), pending()).await;
     assert!(

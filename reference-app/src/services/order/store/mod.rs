@@ -1,8 +1,6 @@
 //! order-service's own tables.
 
-use std::sync::Arc;
-
-use comms_core::{BoxError, Clock, Error, Message, Outbox, clock::rfc3339};
+use comms_core::{BoxError, Error, Outbox, clock::rfc3339, event::EventSource};
 use uuid::Uuid;
 
 use super::domain::Order;
@@ -28,17 +26,16 @@ pub(super) struct Page {
 #[derive(Clone)]
 pub(super) struct Store {
     db: Db,
-    source: Arc<str>,
-    clock: Clock,
+    events: EventSource,
 }
 
 impl Store {
-    pub(super) fn new(db: Db, source: &str, clock: Clock) -> Self {
-        Self { db, source: source.into(), clock }
+    pub(super) const fn new(db: Db, events: EventSource) -> Self {
+        Self { db, events }
     }
 
     pub(super) fn now(&self) -> i64 {
-        self.clock.unix_millis()
+        self.events.clock().unix_millis()
     }
 
     /// A new order and the event that says so.
@@ -131,7 +128,7 @@ impl Store {
             reason: order.reason.clone(),
             changed_at: timestamp(order.updated_at),
         };
-        let message = Message::event(&self.source, &event, &self.clock)?;
+        let message = self.events.message(&event)?;
         self.db.enqueue(tx, &[message]).await
     }
 }

@@ -3,7 +3,10 @@
 use std::future::pending;
 
 use comms_core::{
-    Attempts, BoxHandler, Delivery, ErrorKind, Processor, UnitOfWork as _, Verdict, in_transaction,
+    Delivery, ErrorKind, UnitOfWork as _,
+    clock::Clock,
+    in_transaction,
+    transport::{AttemptConfig, BoxHandler, Processor, Verdict},
 };
 use comms_grpc::to_status;
 use tonic::Code;
@@ -20,7 +23,7 @@ use crate::{
 async fn store() -> (tempfile::TempDir, Db, Store) {
     let dir = tempfile::tempdir().unwrap();
     let db = Db::sqlite(dir.path(), "order_service", &MIGRATIONS).await.unwrap();
-    let store = Store::new(db.clone(), SERVICE.source, Clock::system());
+    let store = Store::new(db.clone(), EventSource::new(SERVICE.source, Clock::system()));
     (dir, db, store)
 }
 
@@ -70,9 +73,9 @@ async fn a_status_that_does_not_exist_is_a_defect_of_this_row_and_no_end_of_the_
         reason: None,
         changed_at: timestamp(0),
     };
-    let message = Message::event(&"payment-service".into(), &changed, &Clock::system()).unwrap();
-    let mut attempts = Attempts::default();
-    attempts.limit = 2;
+    let message = EventSource::new("payment-service", Clock::system()).message(&changed).unwrap();
+    let mut attempts = AttemptConfig::default();
+    attempts.max_attempts = 2;
     let handler: BoxHandler = handlers::on_payment(db, store);
     let processor = Processor::new(handler, attempts, Clock::system(), "test");
     let verdict = processor.process(Delivery::new(message, "g", "t/0@1"), pending(), pending()).await;

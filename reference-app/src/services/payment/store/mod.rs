@@ -1,8 +1,8 @@
 //! payment-service's own tables.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use comms_core::{BoxError, Clock, Error, Message, Outbox, clock::rfc3339};
+use comms_core::{BoxError, Error, Outbox, clock::rfc3339, event::EventSource};
 
 use super::domain::Payment;
 use crate::{
@@ -13,13 +13,12 @@ use crate::{
 #[derive(Clone)]
 pub(super) struct Store {
     db: Db,
-    source: Arc<str>,
-    clock: Clock,
+    events: EventSource,
 }
 
 impl Store {
-    pub(super) fn new(db: Db, source: &str, clock: Clock) -> Self {
-        Self { db, source: source.into(), clock }
+    pub(super) const fn new(db: Db, events: EventSource) -> Self {
+        Self { db, events }
     }
 
     /// A new payment and the event that says so.
@@ -62,7 +61,7 @@ impl Store {
 
     /// Money moves: a row a charge.
     pub(super) async fn charge(&self, tx: &mut Tx, payment: &Payment) -> Result<(), Error> {
-        let charge_id = self.clock.uuid_v7().to_string();
+        let charge_id = self.events.clock().uuid_v7().to_string();
         tx.execute(
             "INSERT INTO {s}.charges (charge_id, payment_id, order_id, amount_minor, currency, charged_at)
              VALUES ($1, $2, $3, $4, $5, $6)",
@@ -101,7 +100,7 @@ impl Store {
             reason: payment.reason.clone(),
             changed_at: rfc3339(changed_at),
         };
-        let message = Message::event(&self.source, &event, &self.clock)?;
+        let message = self.events.message(&event)?;
         self.db.enqueue(tx, &[message]).await
     }
 }

@@ -1,6 +1,6 @@
 //! What a corrupt row does.
 
-use comms_core::{ErrorKind, UnitOfWork as _, in_transaction};
+use comms_core::{ErrorKind, UnitOfWork as _, clock::Clock, in_transaction};
 
 use super::*;
 use crate::services::payment::{MIGRATIONS, SERVICE};
@@ -9,7 +9,7 @@ use crate::services::payment::{MIGRATIONS, SERVICE};
 async fn a_status_that_does_not_exist_is_a_defect_of_this_row_and_no_end_of_the_process() {
     let dir = tempfile::tempdir().unwrap();
     let db = Db::sqlite(dir.path(), "payment_service", &MIGRATIONS).await.unwrap();
-    let store = Store::new(db.clone(), SERVICE.source, Clock::system());
+    let store = Store::new(db.clone(), EventSource::new(SERVICE.source, Clock::system()));
     let payment = Payment {
         payment_id: "p-1".into(),
         order_id: "o-1".into(),

@@ -1,7 +1,7 @@
 //! audit: counts the changes of orders.
 
 use axum::{Router, extract::State, http::StatusCode, routing::get};
-use comms_core::{BoxHandler, Error, Event, Scoped, transactional};
+use comms_core::{Error, Scoped, event::Event, transactional, transport::BoxHandler};
 use reference_app::{
     contracts::OrderStatusChanged,
     platform::{

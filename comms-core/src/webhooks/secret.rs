@@ -30,7 +30,7 @@ pub(super) type Tag = CtOutput<Hmac<Sha256>>;
 /// cannot be compared, and its memory is wiped when it is dropped.
 ///
 /// ```
-/// use comms_core::webhook::Secret;
+/// use comms_core::webhooks::Secret;
 /// # fn main() -> Result<(), comms_core::Error> {
 /// let ours = Secret::generate()?;
 /// let theirs: Secret = ours.expose().parse()?; // shown to the receiver once

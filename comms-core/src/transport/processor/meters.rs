@@ -9,7 +9,7 @@ use crate::{Delivery, Error, Outcome, telemetry as names};
 /// it is looked up by name every time.
 const KEPT: usize = 256;
 
-/// The histograms of one processor, by destination, group and how a try ended.
+/// The histograms of one processor, by topic, group and how a try ended.
 #[derive(Debug)]
 pub(super) struct Meters {
     system: &'static str,
@@ -26,13 +26,13 @@ struct Kept {
 /// Whose try it is.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Place {
-    pub(super) destination: Arc<str>,
+    pub(super) topic: Arc<str>,
     pub(super) group: Arc<str>,
 }
 
 impl Place {
     pub(super) fn of(delivery: &Delivery) -> Self {
-        Self { destination: delivery.message.destination.clone(), group: delivery.group.clone() }
+        Self { topic: delivery.message.topic.clone(), group: delivery.group.clone() }
     }
 }
 
@@ -62,7 +62,7 @@ impl Meters {
         let mut labels = vec![
             metrics::Label::from_static_parts(names::MESSAGING_SYSTEM, self.system),
             metrics::Label::from_static_parts(names::MESSAGING_OPERATION_NAME, names::PROCESS),
-            metrics::Label::new(names::MESSAGING_DESTINATION_NAME, place.destination.to_string()),
+            metrics::Label::new(names::MESSAGING_DESTINATION_NAME, place.topic.to_string()),
             metrics::Label::new(names::MESSAGING_CONSUMER_GROUP_NAME, place.group.to_string()),
             metrics::Label::from_static_parts(names::OUTCOME, end),
         ];

@@ -9,8 +9,13 @@ use std::{future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use tracing::Instrument;
 
 use crate::{
-    Backoff, BoxHandler, Clock, Context, Delivery, Disposition, Error, ErrorKind, Holds, Outcome,
-    TraceContext, clock::rounded, hold::Held, panic::panic_text, telemetry as names,
+    Delivery, Error, ErrorKind, Outcome,
+    clock::{Clock, rounded},
+    context::{Context, TraceContext},
+    panic::panic_text,
+    resilience::Backoff,
+    telemetry as names,
+    transport::{BoxHandler, Disposition, HoldGuard, Holds},
 };
 use meters::{Meters, Place};
 
@@ -23,12 +28,12 @@ const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(5 * 60);
 /// once, or the end of the process.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct Attempts {
+pub struct AttemptConfig {
     /// Waits between attempts. Default 100 ms, doubled up to 30 s. A `Conflict` is retried after the first of these waits.
     pub backoff: Backoff,
     /// Counted attempts before a failure becomes a dead letter. Default 30, which is about 11 minutes of waits, and
     /// the attempts themselves. A hold counts no attempt.
-    pub limit: u32,
+    pub max_attempts: u32,
     /// The longest time of one attempt; then the error is `Indeterminate`. Default 30 s.
     pub timeout: Duration,
     /// The longest time that a delivery is held; then it becomes a dead letter with its last error. Default `None`: until
@@ -39,11 +44,44 @@ pub struct Attempts {
     pub hold_in_place: Option<Duration>,
 }
 
-impl Default for Attempts {
+impl Default for AttemptConfig {
     fn default() -> Self {
         let backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(30)).unwrap_or_default();
         let timeout = Duration::from_secs(30);
-        Self { backoff, limit: 30, timeout, hold_limit: None, hold_in_place: None }
+        Self { backoff, max_attempts: 30, timeout, hold_limit: None, hold_in_place: None }
+    }
+}
+
+/// Setters: each takes the configuration and returns it with one setting changed.
+impl AttemptConfig {
+    /// Sets `backoff`.
+    #[must_use]
+    pub fn backoff(self, backoff: Backoff) -> Self {
+        Self { backoff, ..self }
+    }
+
+    /// Sets `max_attempts`.
+    #[must_use]
+    pub fn max_attempts(self, max_attempts: u32) -> Self {
+        Self { max_attempts, ..self }
+    }
+
+    /// Sets `timeout`.
+    #[must_use]
+    pub fn timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+
+    /// Sets `hold_limit`; `None` turns it off.
+    #[must_use]
+    pub fn hold_limit(self, hold_limit: impl Into<Option<Duration>>) -> Self {
+        Self { hold_limit: hold_limit.into(), ..self }
+    }
+
+    /// Sets `hold_in_place`; `None` turns it off.
+    #[must_use]
+    pub fn hold_in_place(self, hold_in_place: impl Into<Option<Duration>>) -> Self {
+        Self { hold_in_place: hold_in_place.into(), ..self }
     }
 }
 
@@ -59,7 +97,7 @@ pub enum Verdict {
         /// The counted attempts.
         attempts: u32,
     },
-    /// The hold would last longer than [`Attempts::hold_in_place`]: keep it unacknowledged and present it again later,
+    /// The hold would last longer than [`AttemptConfig::hold_in_place`]: keep it unacknowledged and present it again later,
     /// with `attempts` as [`Delivery::attempt`]. Later messages of its key wait behind it. It stays in the [`Holds`] until it
     /// comes again, or until [`Holds::release`].
     Held {
@@ -88,7 +126,7 @@ enum Holding {
 #[derive(Debug, Clone)]
 pub struct Processor {
     handler: BoxHandler,
-    attempts: Attempts,
+    config: AttemptConfig,
     clock: Clock,
     meters: Arc<Meters>,
     holds: Holds,
@@ -97,9 +135,9 @@ pub struct Processor {
 impl Processor {
     /// Runs `handler`; `system` is the `messaging.system` of metrics and spans (`kafka`, `outbox`).
     #[must_use]
-    pub fn new(handler: BoxHandler, attempts: Attempts, clock: Clock, system: &'static str) -> Self {
+    pub fn new(handler: BoxHandler, config: AttemptConfig, clock: Clock, system: &'static str) -> Self {
         let holds = Holds::new(clock.clone());
-        Self { handler, attempts, clock, meters: Arc::new(Meters::new(system)), holds }
+        Self { handler, config, clock, meters: Arc::new(Meters::new(system)), holds }
     }
 
     /// The same with deliveries registered in `holds`: one list for all processors of a consumer.
@@ -114,13 +152,13 @@ impl Processor {
         &self.holds
     }
 
-    /// Attempts `delivery` until there is a verdict. Each attempt runs in the message's [`Context`] under a span
+    /// AttemptConfig `delivery` until there is a verdict. Each attempt runs in the message's [`Context`] under a span
     /// `process`, within the time limit of an attempt. A panic is an `Internal` error, and a time limit that passes
     /// `Indeterminate`.
     ///
     /// The kind of the error decides ([`ErrorKind::disposition`]):
-    /// - `Hold`: the delivery is held (see [`hold`](crate::hold)) and attempted again with growing waits. No attempt counts.
-    /// - `Retry`: the attempt counts. After a wait the delivery is attempted again, up to [`Attempts::limit`].
+    /// - `Hold`: the delivery is held (see [`Holds`]) and attempted again with growing waits. No attempt counts.
+    /// - `Retry`: the attempt counts. After a wait the delivery is attempted again, up to [`AttemptConfig::max_attempts`].
     /// - `DeadLetter` and `Stop`: the verdict, at once.
     ///
     /// A wait is at least the error's `retry_after`, of which at most five minutes count.
@@ -175,7 +213,7 @@ impl Processor {
                     );
                     match disposition {
                         Disposition::Stop => return Verdict::Stop(error),
-                        Disposition::Retry if attempts < self.attempts.limit => {}
+                        Disposition::Retry if attempts < self.config.max_attempts => {}
                         _ => return Verdict::DeadLetter { error, attempts },
                     }
                     delivery.attempt += 1;
@@ -193,8 +231,8 @@ impl Processor {
     }
 
     /// Where a hold goes on that has to wait for `delay`.
-    fn holding(&self, hold: &Held, delay: Duration) -> Holding {
-        let (now, Attempts { hold_limit, hold_in_place, .. }) = (self.clock.now(), &self.attempts);
+    fn holding(&self, hold: &HoldGuard, delay: Duration) -> Holding {
+        let (now, AttemptConfig { hold_limit, hold_in_place, .. }) = (self.clock.now(), &self.config);
         if hold_limit.is_some_and(|limit| hold.lasted(now) >= limit) {
             return Holding::Over;
         }
@@ -206,7 +244,7 @@ impl Processor {
 
     /// The wait after the `failures`-th failure in a row.
     fn delay(&self, failures: u32, error: &Error) -> Duration {
-        let delay = self.attempts.backoff.delay(failures, &self.clock);
+        let delay = self.config.backoff.delay(failures, &self.clock);
         error.retry_after.map_or(delay, |least| least.min(RETRY_AFTER_LIMIT).max(delay))
     }
 
@@ -216,7 +254,7 @@ impl Processor {
         let place = Place::of(&delivery);
         let span = tracing::info_span!(
             names::PROCESS,
-            { names::MESSAGING_DESTINATION_NAME } = %place.destination,
+            { names::MESSAGING_DESTINATION_NAME } = %place.topic,
             { names::MESSAGING_CONSUMER_GROUP_NAME } = %place.group,
             { names::MESSAGING_MESSAGE_ID } = %delivery.message.id,
             { names::TRACE_ID } = context.trace.as_ref().map(TraceContext::trace_id),
@@ -228,8 +266,8 @@ impl Processor {
             ended = work.instrument(span) => ended.unwrap_or_else(|panic| {
                 Err(Error::internal(format!("the handler panicked: {}", panic_text(&*panic))))
             }),
-            () = self.clock.sleep(self.attempts.timeout) => {
-                Err(Error::indeterminate(format!("no answer within {}", rounded(self.attempts.timeout))))
+            () = self.clock.sleep(self.config.timeout) => {
+                Err(Error::indeterminate(format!("no answer within {}", rounded(self.config.timeout))))
             }
         };
         self.meters.record(&place, &result, self.clock.now().duration_since(started).as_secs_f64());

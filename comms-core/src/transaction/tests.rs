@@ -1,7 +1,11 @@
 use super::*;
 use crate::{
-    BoxHandler, CallKey, Clock, ErrorKind, StoredReply, reply_once,
+    ErrorKind,
+    clock::Clock,
+    event::EventSource,
+    idempotency::{CallKey, StoredReply, reply_once},
     testing::{MemoryTx, MemoryUnit},
+    transport::BoxHandler,
 };
 
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -19,7 +23,7 @@ impl Event for Paid {
 
 fn paid(order: &str) -> Delivery {
     let event = Paid { order: order.into() };
-    let message = Message::event(&"orders".into(), &event, &Clock::system()).unwrap();
+    let message = EventSource::new("orders", Clock::system()).message(&event).unwrap();
     Delivery::new(message, "billing", "test")
 }
 

@@ -39,8 +39,8 @@ fn decode(_: Delivery) -> Result<Delivery, Error> {
 #[test]
 fn without_the_feature_an_envelope_is_held_not_skipped() {
     let headers = [(wire::CONTENT_TYPE, "application/cloudevents+json")].into_iter().collect();
-    let (source, id, destination) = ("s".into(), "1".into(), "t".into());
-    let message = crate::Message { source, id, destination, key: None, headers, payload: Some("{}".into()) };
+    let (source, id, topic) = ("s".into(), "1".into(), "t".into());
+    let message = crate::Message { source, id, topic, key: None, headers, payload: Some("{}".into()) };
     let error = open(Delivery::new(message, "g", "t/0@1")).map(drop).unwrap_err();
     assert_eq!(error.kind, crate::ErrorKind::Misconfigured);
 }

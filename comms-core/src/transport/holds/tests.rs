@@ -13,7 +13,7 @@ fn delivery(id: &str) -> Delivery {
     let message = Message {
         source: "s".into(),
         id: id.into(),
-        destination: "orders".into(),
+        topic: "orders".into(),
         key: Some(Bytes::from(id.to_owned())),
         headers: Headers::new(),
         payload: None,
@@ -36,7 +36,7 @@ fn a_hold_is_listed_with_its_key_its_beginning_and_its_reason() {
     let list = holds.list();
     assert_eq!((list.len(), holds.len()), (2, 2));
     let first = &list[0];
-    assert_eq!((&*first.group, &*first.destination, first.attempts), ("g", "orders", 2));
+    assert_eq!((&*first.group, &*first.topic, first.attempts), ("g", "orders", 2));
     assert_eq!(first.key.as_deref(), Some(&b"a"[..]));
     assert_eq!(first.since, SystemTime::UNIX_EPOCH + Duration::from_secs(1_000));
     assert_eq!((first.kind, &*first.reason), (ErrorKind::Misconfigured, "misconfigured: no such method"));

@@ -23,7 +23,7 @@ fn delivery() -> Delivery {
     let message = Message {
         source: "s".into(),
         id: "1".into(),
-        destination: "t".into(),
+        topic: "t".into(),
         key: None,
         headers: Headers::new(),
         payload: None,
@@ -48,7 +48,7 @@ fn failing(
         let error = error();
         async move { if n >= good { Ok(Outcome::Done) } else { Err(error) } }
     });
-    let attempts = Attempts { limit: 5, ..Attempts::default() };
+    let attempts = AttemptConfig { max_attempts: 5, ..AttemptConfig::default() };
     (Processor::new(BoxHandler::new(handler), attempts, Clock::system(), "test"), tries)
 }
 
@@ -124,7 +124,7 @@ async fn an_attempt_without_end_and_a_panic_count_as_attempts() {
     for (handler, kind) in
         [(BoxHandler::new(stuck), ErrorKind::Indeterminate), (BoxHandler::new(panics), ErrorKind::Internal)]
     {
-        let attempts = Attempts { limit: 2, ..Attempts::default() };
+        let attempts = AttemptConfig { max_attempts: 2, ..AttemptConfig::default() };
         let processor = Processor::new(handler, attempts, Clock::system(), "test");
         match processor.process(delivery(), pending(), pending()).await {
             Verdict::DeadLetter { error, attempts: 2 } => assert_eq!(error.kind, kind),
@@ -139,7 +139,7 @@ async fn what_is_cancelled_ends_its_wait_and_its_try() {
     let limit = || tokio::time::sleep(Duration::from_millis(150));
     assert!(matches!(waits.process(delivery(), pending(), limit()).await, Verdict::Abandoned));
     let stuck = BoxHandler::new(handler_fn(|_| pending()));
-    let runs = Processor::new(stuck, Attempts::default(), Clock::system(), "test");
+    let runs = Processor::new(stuck, AttemptConfig::default(), Clock::system(), "test");
     assert!(matches!(runs.process(delivery(), pending(), limit()).await, Verdict::Abandoned));
 }
 
@@ -158,7 +158,7 @@ async fn what_is_stopping_ends_its_wait_at_once_but_not_its_try() {
             tokio::time::sleep(Duration::from_secs(2)).await;
             result()
         });
-        Processor::new(BoxHandler::new(handler), Attempts::default(), Clock::system(), "test")
+        Processor::new(BoxHandler::new(handler), AttemptConfig::default(), Clock::system(), "test")
     };
     let good = slow(|| Ok(Outcome::Done));
     assert!(matches!(good.process(delivery(), signal(500), pending()).await, Verdict::Done(Outcome::Done)));
@@ -180,7 +180,7 @@ async fn what_is_stopping_already_begins_no_try() {
 async fn waits_and_time_limits_are_those_of_the_clock() {
     let clock = Clock::manual(Duration::from_secs(1));
     let stuck = BoxHandler::new(handler_fn(|_| pending()));
-    let attempts = Attempts { limit: 2, ..Attempts::default() };
+    let attempts = AttemptConfig { max_attempts: 2, ..AttemptConfig::default() };
     let processor = Processor::new(stuck, attempts, clock.clone(), "test");
     let verdict = tokio::spawn(async move { processor.process(delivery(), pending(), pending()).await });
     let mut passed = Duration::ZERO;

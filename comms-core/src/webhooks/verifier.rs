@@ -10,7 +10,7 @@ use super::{
     secret::Tag,
     secrets,
 };
-use crate::{Clock, Error, Extract, wire};
+use crate::{Error, Extract, clock::Clock, wire};
 
 /// The specification's tolerance.
 const TOLERANCE: Duration = Duration::from_secs(5 * 60);
@@ -32,14 +32,14 @@ const SIGNATURES_LIMIT: usize = 16;
 /// alone: name the sender in the claim, and claim in the transaction of the effect.
 ///
 /// ```
-/// # use comms_core::{Clock, Delivery, Error, Message, http::HeaderMap, webhook};
+/// # use comms_core::{Delivery, Error, Message, clock::Clock, http::HeaderMap, webhooks};
 /// # fn main() -> Result<(), Error> {
-/// # let (secret, clock) = (webhook::Secret::generate()?, Clock::system());
+/// # let (secret, clock) = (webhooks::Secret::generate()?, Clock::system());
 /// # let (mut headers, body) = (HeaderMap::new(), "{}");
-/// # let sent = webhook::Delivery::new("msg_1", body)?;
-/// # webhook::Signer::new([secret.clone()], clock.clone())?.attempt(&sent).inject(&mut headers)?;
-/// # let verifier = webhook::Verifier::new([secret], clock)?;
-/// use comms_core::{CallKey, Claim};
+/// # let sent = webhooks::Delivery::new("msg_1", body)?;
+/// # webhooks::Signer::new([secret.clone()], clock.clone())?.attempt(&sent).inject(&mut headers)?;
+/// # let verifier = webhooks::Verifier::new([secret], clock)?;
+/// use comms_core::{Claim, idempotency::CallKey};
 /// let verified = verifier.verify(&headers, body.as_bytes())?;
 ///
 /// // An inbox: done, or done before.

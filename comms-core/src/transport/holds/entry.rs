@@ -18,7 +18,7 @@ const LOGGED_EVERY: Duration = Duration::from_secs(60);
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Identity {
     pub(super) group: Arc<str>,
-    pub(super) destination: Arc<str>,
+    pub(super) topic: Arc<str>,
     source: Arc<str>,
     id: Arc<str>,
 }
@@ -28,7 +28,7 @@ impl Identity {
         let message = &delivery.message;
         Self {
             group: delivery.group.clone(),
-            destination: message.destination.clone(),
+            topic: message.topic.clone(),
             source: message.source.clone(),
             id: message.id.clone(),
         }
@@ -47,7 +47,7 @@ impl Entry {
     pub(super) fn new(delivery: &Delivery, since: SystemTime, began: Instant) -> Self {
         let hold = Hold {
             group: delivery.group.clone(),
-            destination: delivery.message.destination.clone(),
+            topic: delivery.message.topic.clone(),
             key: delivery.message.key.clone(),
             since,
             kind: ErrorKind::NotExecuted,
@@ -108,7 +108,7 @@ fn is_refused_by_guard(error: &Error) -> bool {
 }
 
 /// A hold of a delivery that is in hand, made by [`Holds::register`]. Dropping it takes the delivery off the list.
-pub struct Held {
+pub struct HoldGuard {
     holds: Holds,
     pub(super) identity: Identity,
     pub(super) began: Instant,
@@ -119,7 +119,7 @@ pub struct Held {
     stays: bool,
 }
 
-impl Held {
+impl HoldGuard {
     pub(super) const fn begin(holds: Holds, identity: Identity, now: Instant) -> Self {
         Self { holds, identity, began: now, taken: now, attempts: 0, stays: false }
     }
@@ -145,13 +145,13 @@ impl Held {
     }
 }
 
-impl fmt::Debug for Held {
+impl fmt::Debug for HoldGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Held").field("attempts", &self.attempts).finish_non_exhaustive()
+        f.debug_struct("HoldGuard").field("attempts", &self.attempts).finish_non_exhaustive()
     }
 }
 
-impl Drop for Held {
+impl Drop for HoldGuard {
     fn drop(&mut self) {
         if !self.stays {
             self.holds.remove(&self.identity);

@@ -17,7 +17,7 @@
 //! new secret on one side, then on the other, then remove the old one in the same order.
 //!
 //! ```
-//! use comms_core::{Clock, http::HeaderMap, webhook::{Delivery, Secret, Signer, Verifier}};
+//! use comms_core::{clock::Clock, http::HeaderMap, webhooks::{Delivery, Secret, Signer, Verifier}};
 //! # fn main() -> Result<(), comms_core::Error> {
 //! let (secret, clock) = (Secret::generate()?, Clock::system());
 //!

@@ -7,7 +7,7 @@ use super::{
     BODY_LIMIT, Delivery, ID_LIMIT, SECRETS_LIMIT, Secret, Signer, Verifier, WebhookError,
     verifier::any_of_all,
 };
-use crate::{Clock, Error, ErrorKind, Extract, Headers, Inject, http::HeaderMap, wire};
+use crate::{Error, ErrorKind, Extract, Headers, Inject, clock::Clock, http::HeaderMap, wire};
 
 /// The vector that the specification's own libraries test themselves with.
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";

@@ -1,19 +1,19 @@
 //! Deliveries that are being held: what waits for a cause outside the message.
 //!
-//! The problem: a peer that is away, a guard that refuses, or a deployment fault fails every message. Attempts that are
+//! The problem: a peer that is away, a guard that refuses, or a deployment fault fails every message. AttemptConfig that are
 //! counted would turn good messages into dead letters, and waiting in silence would hide the fault.
 //!
-//! A [`Processor`](crate::Processor) **holds** a delivery whose error has the disposition
-//! [`Hold`](crate::Disposition::Hold): it retries with backoff, counts no attempt, and registers the delivery in its
+//! A [`Processor`](crate::transport::Processor) **holds** a delivery whose error has the disposition
+//! [`Hold`](crate::transport::Disposition::Hold): it retries with backoff, counts no attempt, and registers the delivery in its
 //! [`Holds`]. The hold ends when an attempt succeeds or fails in another way, or when
-//! [`Attempts::hold_limit`](crate::Attempts::hold_limit) has passed.
+//! [`AttemptConfig::hold_limit`](crate::transport::AttemptConfig::hold_limit) has passed.
 //!
 //! A hold is visible in four ways: [`Holds::list`], the gauge
 //! [`comms_consumer_held_keys`](crate::telemetry::CONSUMER_HELD), [`Holds::state`] for readiness, and a log line at the
 //! beginning and once a minute.
 //!
 //! ```
-//! use comms_core::{Clock, Holds, health::{Health, Status}};
+//! use comms_core::{clock::Clock, health::{Health, Status}, transport::Holds};
 //! let holds = Holds::new(Clock::system());
 //! let health = Health::new();
 //! let seen = holds.clone();
@@ -35,8 +35,8 @@ use std::{
 
 use bytes::Bytes;
 
-use crate::{Clock, Delivery, Error, ErrorKind, health::State, telemetry};
-pub use entry::Held;
+use crate::{Delivery, Error, ErrorKind, clock::Clock, health::State, telemetry};
+pub use entry::HoldGuard;
 use entry::{Entry, Identity};
 
 /// A hold that lasts longer degrades readiness, whatever its kind.
@@ -51,7 +51,7 @@ pub struct Hold {
     /// The consumer group.
     pub group: Arc<str>,
     /// The topic, exchange or queue.
-    pub destination: Arc<str>,
+    pub topic: Arc<str>,
     /// The key of the message, whose later messages wait behind it.
     pub key: Option<Bytes>,
     /// When the hold began.
@@ -116,30 +116,30 @@ impl Holds {
         match alarming.min_by_key(|entry| (!misconfigured(entry), entry.began)) {
             None => State::ready(),
             Some(entry) => {
-                let Hold { group, destination, key, reason, .. } = &entry.hold;
+                let Hold { group, topic, key, reason, .. } = &entry.hold;
                 let (held, seconds) = (entries.len(), age(entry).as_secs());
                 let key = key.as_deref().map(String::from_utf8_lossy);
                 let key = key.map(|key| format!(", key {key:?},")).unwrap_or_default();
                 State::degraded(format!(
-                    "{held} held; group {group} on {destination}{key} for {seconds} s: {reason}"
+                    "{held} held; group {group} on {topic}{key} for {seconds} s: {reason}"
                 ))
             }
         }
     }
 
     /// Removes the hold of `delivery`. For a runtime that gives up a delivery which it got back as
-    /// [`Verdict::Held`](crate::Verdict::Held), because its partition was revoked; until then the hold stays on the list.
+    /// [`Verdict::Held`](crate::transport::Verdict::Held), because its partition was revoked; until then the hold stays on the list.
     pub fn release(&self, delivery: &Delivery) {
         self.remove(&Identity::of(delivery));
     }
 
     /// Registers an attempt of `delivery` that ended in `error`; `held` is its hold, if it is being held already. A runtime
     /// calls this for its own work on a delivery, such as a dead letter that cannot be written; a
-    /// [`Processor`](crate::Processor) does it for attempts.
+    /// [`Processor`](crate::transport::Processor) does it for attempts.
     #[must_use]
-    pub fn register(&self, delivery: &Delivery, error: &Error, held: Option<Held>) -> Held {
+    pub fn register(&self, delivery: &Delivery, error: &Error, held: Option<HoldGuard>) -> HoldGuard {
         let now = self.0.clock.now();
-        let mut held = held.unwrap_or_else(|| Held::begin(self.clone(), Identity::of(delivery), now));
+        let mut held = held.unwrap_or_else(|| HoldGuard::begin(self.clone(), Identity::of(delivery), now));
         held.attempts = held.attempts.saturating_add(1);
         let mut entries = self.lock();
         if entries.len() < KEPT && !entries.contains_key(&held.identity) {
@@ -156,8 +156,8 @@ impl Holds {
         held
     }
 
-    /// The hold of a delivery that comes again after a [`Verdict::Held`](crate::Verdict::Held).
-    pub(crate) fn resume(&self, delivery: &Delivery) -> Option<Held> {
+    /// The hold of a delivery that comes again after a [`Verdict::Held`](crate::transport::Verdict::Held).
+    pub(crate) fn resume(&self, delivery: &Delivery) -> Option<HoldGuard> {
         if self.is_empty() {
             return None;
         }
@@ -165,7 +165,7 @@ impl Holds {
         let entries = self.lock();
         entries
             .get(&identity)
-            .map(|entry| Held::again(self.clone(), identity.clone(), entry, self.0.clock.now()))
+            .map(|entry| HoldGuard::again(self.clone(), identity.clone(), entry, self.0.clock.now()))
     }
 
     fn remove(&self, identity: &Identity) {
@@ -184,7 +184,7 @@ impl Holds {
 fn gauge(identity: &Identity) -> metrics::Gauge {
     metrics::gauge!(
         telemetry::CONSUMER_HELD,
-        telemetry::MESSAGING_DESTINATION_NAME => identity.destination.to_string(),
+        telemetry::MESSAGING_DESTINATION_NAME => identity.topic.to_string(),
         telemetry::MESSAGING_CONSUMER_GROUP_NAME => identity.group.to_string(),
     )
 }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use std::{sync::Arc, time::Duration};
 
 use super::{BODY_LIMIT, ID_LIMIT, Secret, is_id, secrets};
-use crate::{Clock, Error, Inject, wire};
+use crate::{Error, Inject, clock::Clock, wire};
 
 /// What is to be delivered to an endpoint: the id and the body, which all attempts share.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -89,7 +89,7 @@ fn held_keys_are_a_gauge_by_destination_and_group() {
         assert!(processor.holds().is_empty(), "the future was dropped");
         assert_eq!(held(), 0);
         let parked = Processor {
-            attempts: Attempts { hold_in_place: Some(Duration::ZERO), ..Attempts::default() },
+            config: AttemptConfig { hold_in_place: Some(Duration::ZERO), ..AttemptConfig::default() },
             ..processor
         };
         parked.process(delivery(), pending(), pending()).await;
@@ -106,7 +106,7 @@ fn what_is_kept_is_bounded_and_what_is_over_it_is_recorded_too() {
         let (processor, _) = processor(ErrorKind::NotExecuted, 1);
         for i in (0..300).chain(0..300) {
             let mut delivery = delivery();
-            delivery.message.destination = format!("t{i}").into();
+            delivery.message.topic = format!("t{i}").into();
             processor.process(delivery, pending(), pending()).await;
         }
     });

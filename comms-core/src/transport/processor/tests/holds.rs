@@ -9,9 +9,9 @@ const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
-fn limited(limits: fn(&mut Attempts), kind: ErrorKind, good: u32) -> (Processor, Arc<AtomicU32>) {
+fn limited(limits: fn(&mut AttemptConfig), kind: ErrorKind, good: u32) -> (Processor, Arc<AtomicU32>) {
     let (mut processor, tries) = processor(kind, good);
-    limits(&mut processor.attempts);
+    limits(&mut processor.config);
     (processor, tries)
 }
 
@@ -23,7 +23,8 @@ async fn a_hold_is_seen_while_it_lasts_and_ends_by_itself_when_the_cause_is_gone
         let repaired = seen.load(Ordering::SeqCst);
         async move { if repaired { Ok(Outcome::Done) } else { Err(Error::misconfigured("no such method")) } }
     });
-    let processor = Processor::new(BoxHandler::new(handler), Attempts::default(), Clock::system(), "test");
+    let processor =
+        Processor::new(BoxHandler::new(handler), AttemptConfig::default(), Clock::system(), "test");
     let holds = processor.holds().clone();
     let work = tokio::spawn(async move { processor.process(delivery(), pending(), pending()).await });
     tokio::time::sleep(secs(24 * 3600)).await;
@@ -66,7 +67,7 @@ async fn a_hold_with_a_limit_becomes_a_dead_letter_with_its_last_error() {
 
 #[tokio::test(start_paused = true)]
 async fn a_hold_beyond_its_time_in_place_is_handed_back_and_goes_on_when_it_comes_again() {
-    let limits = |attempts: &mut Attempts| {
+    let limits = |attempts: &mut AttemptConfig| {
         (attempts.hold_in_place, attempts.hold_limit) = (Some(secs(2)), Some(secs(3600)));
     };
     let (processor, tries) = limited(limits, ErrorKind::NotExecuted, 20);
@@ -92,7 +93,7 @@ async fn a_hold_beyond_its_time_in_place_is_handed_back_and_goes_on_when_it_come
 
 #[tokio::test(start_paused = true)]
 async fn the_limit_of_a_hold_counts_from_its_beginning_though_it_was_handed_back() {
-    let limits = |attempts: &mut Attempts| {
+    let limits = |attempts: &mut AttemptConfig| {
         (attempts.hold_in_place, attempts.hold_limit) = (Some(Duration::ZERO), Some(secs(60)));
     };
     let (processor, tries) = limited(limits, ErrorKind::NotExecuted, u32::MAX);
@@ -114,7 +115,7 @@ async fn an_attempt_that_counts_ends_the_hold() {
             _ => Err(Error::not_executed("connection refused")),
         }
     });
-    let attempts = Attempts { hold_in_place: Some(Duration::ZERO), ..Attempts::default() };
+    let attempts = AttemptConfig { hold_in_place: Some(Duration::ZERO), ..AttemptConfig::default() };
     let processor = Processor::new(BoxHandler::new(handler), attempts, Clock::system(), "test");
     let verdict = processor.process(delivery(), pending(), pending()).await;
     assert!(matches!(verdict, Verdict::Held { attempts: 2, .. }), "{verdict:?}");
@@ -128,7 +129,7 @@ async fn an_attempt_that_counts_ends_the_hold() {
 #[tokio::test(start_paused = true)]
 async fn several_processors_share_one_list() {
     let holds = Holds::new(Clock::system());
-    let limits = |attempts: &mut Attempts| attempts.hold_in_place = Some(Duration::ZERO);
+    let limits = |attempts: &mut AttemptConfig| attempts.hold_in_place = Some(Duration::ZERO);
     for group in ["a", "b"] {
         let (processor, _) = limited(limits, ErrorKind::NotExecuted, u32::MAX);
         let mut delivery = delivery();
@@ -146,7 +147,7 @@ async fn a_delivery_that_is_handed_back_waits_five_minutes_at_most() {
         let handler = handler_fn(move |_| async move {
             Err::<Outcome, _>(Error::not_executed("busy").with_retry_after(asked))
         });
-        let attempts = Attempts { hold_in_place: Some(Duration::ZERO), ..Attempts::default() };
+        let attempts = AttemptConfig { hold_in_place: Some(Duration::ZERO), ..AttemptConfig::default() };
         let processor = Processor::new(BoxHandler::new(handler), attempts, Clock::system(), "test");
         let verdict = processor.process(delivery(), pending(), pending()).await;
         let Verdict::Held { error, .. } = verdict else { panic!("{verdict:?}") };

@@ -28,7 +28,8 @@ async fn processed(delivery: Delivery) -> (Option<(Delivery, Option<String>)>, V
         *keep.lock().unwrap() = Some((delivery, trace));
         async { Ok(Outcome::Done) }
     });
-    let processor = Processor::new(BoxHandler::new(handler), Attempts::default(), Clock::system(), "test");
+    let processor =
+        Processor::new(BoxHandler::new(handler), AttemptConfig::default(), Clock::system(), "test");
     let verdict = processor.process(delivery, pending(), pending()).await;
     (seen.lock().unwrap().take(), verdict)
 }
@@ -56,7 +57,7 @@ async fn an_envelope_is_opened_and_its_identity_is_the_inbox_key() {
         assert!(
             text("ce_id").is_none() && text("ce_partitionkey").is_none() && text(wire::TRACEPARENT).is_some()
         );
-        assert_eq!(&*message.destination, "t");
+        assert_eq!(&*message.topic, "t");
     }
 }
 

@@ -10,8 +10,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::{
-    Delivery, Error, Event, Handler, Message, Outcome,
-    event::{self, Versions},
+    Delivery, Error, Handler, Message, Outcome,
+    event::{self, Event, Versions},
     handler_fn,
 };
 
