@@ -41,17 +41,20 @@ fn prose(text: &str) -> impl Iterator<Item = &str> {
 
 /// The targets of the links of a file, without those to other sites.
 fn relative_links(text: &str) -> Vec<String> {
-    let outside_code: String = prose(text).flat_map(|line| line.split('`').step_by(2).chain(["\n"])).collect();
+    let outside_code: String =
+        prose(text).flat_map(|line| line.split('`').step_by(2).chain(["\n"])).collect();
     let targets = outside_code.split("](").skip(1).filter_map(|rest| rest.split(')').next());
     targets.filter(|target| !target.contains("://")).map(str::to_owned).collect()
 }
 
 /// The anchors of the headings of a file, as the forges and mdBook make them.
 fn anchors(text: &str) -> BTreeSet<String> {
-    let headings = prose(text).filter(|line| line.starts_with('#'));
-    let kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
-    let anchor = |line: &str| line.trim_start_matches('#').trim().to_lowercase().chars().filter(kept).collect();
-    headings.map(|line| String::replace(&anchor(line), ' ', "-")).collect()
+    prose(text).filter(|line| line.starts_with('#')).map(anchor).collect()
+}
+
+fn anchor(heading: &str) -> String {
+    let title = heading.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
+    title.chars().filter(|c| c.is_alphanumeric() || matches!(c, '-' | '_')).collect()
 }
 
 #[test]
@@ -129,7 +132,8 @@ fn keys_below(prefix: &str, value: &Value) -> BTreeSet<String> {
 #[test]
 fn the_guide_shows_a_policy_with_all_its_keys() {
     let config: PolicyConfig = toml::from_str(policy_toml()).unwrap();
-    let (shown, all) = (toml::from_str::<Value>(policy_toml()).unwrap(), serde_json::to_value(&config).unwrap());
+    let (shown, all) =
+        (toml::from_str::<Value>(policy_toml()).unwrap(), serde_json::to_value(&config).unwrap());
     assert_eq!(keys_below("", &shown), keys_below("", &all));
 }
 
