@@ -1,4 +1,4 @@
-//! The seam to the application: a consumer drives a tower service of deliveries.
+//! The trait of an application's handlers: a consumer calls a tower service with each delivery.
 
 use std::{
     future::Future,
@@ -10,19 +10,19 @@ use tower_service::Service;
 
 use crate::{Delivery, Error};
 
-/// How a delivery ended well.
+/// How a handler settled a delivery without an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// Its effect is committed.
+    /// The effect is committed.
     Done,
-    /// Its effect had been committed by an earlier delivery; nothing was done again.
+    /// An earlier delivery of the same message committed the effect; this delivery changed nothing.
     Duplicate,
-    /// It does not concern this handler.
+    /// The message does not concern this handler, for example because it announces another event.
     Skipped,
 }
 
 impl Outcome {
-    /// The value of the `outcome` label.
+    /// Returns the value of the metric label `outcome`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -33,7 +33,11 @@ impl Outcome {
     }
 }
 
-/// What a consumer drives: any tower service of deliveries. Implemented for all that fit.
+/// A tower service that takes a [`Delivery`] and returns an [`Outcome`]: what an application gives to a consumer.
+///
+/// Every service of this shape implements it; [`handler_fn`] makes one of a function, and
+/// [`transactional`](crate::transactional) one that applies each event once. An error tells the consumer by its kind
+/// whether to attempt the delivery again, to hold it, or to write it to the dead letters.
 pub trait Handler:
     Service<Delivery, Response = Outcome, Error = Error, Future: Send + 'static> + Clone + Send + Sync + 'static
 {
@@ -48,11 +52,11 @@ impl<S> Handler for S where
 {
 }
 
-/// A handler made of a function, see [`handler_fn`].
+/// A handler made of a function; returned by [`handler_fn`].
 #[derive(Clone, Debug)]
 pub struct HandlerFn<F>(F);
 
-/// Makes a [`Handler`] of an async function of a delivery.
+/// Makes a [`Handler`] of an async function that takes a delivery.
 ///
 /// ```
 /// use comms_core::{Delivery, Outcome, handler_fn};
@@ -71,11 +75,11 @@ where
     HandlerFn(function)
 }
 
-/// Gives `handler` a name of its own, which its inbox rows carry instead of the topic.
+/// Names `handler`: its inbox rows carry the name instead of the topic.
 ///
-/// Name a handler before it is subscribed to another topic than before, or to several topics that carry the same
-/// messages: under one name a message is applied once, under two names once each. A name is kept for as long as
-/// messages may come again; a new name begins with an empty inbox.
+/// Name a handler before it moves to another topic, and if it is subscribed to several topics that carry the same
+/// messages. Under one name a message is applied once; under two names it is applied once by each. A new name begins with
+/// an empty inbox, so keep a name for as long as messages may be delivered again.
 ///
 /// ```
 /// use comms_core::{Delivery, Outcome, handler_fn, named};
@@ -120,7 +124,7 @@ trait Erased: Send + Sync {
 
 impl<H: Handler> Erased for H {
     fn run(&self, delivery: Delivery) -> BoxFuture {
-        // A clone is fresh: it is driven to readiness before it is called, as tower demands.
+        // tower demands that the clone which is called was polled to readiness itself.
         let mut service = self.clone();
         Box::pin(async move {
             std::future::poll_fn(|cx| service.poll_ready(cx)).await?;
@@ -129,20 +133,20 @@ impl<H: Handler> Erased for H {
     }
 }
 
-/// Any handler behind one type: what a map from topic to handler holds.
+/// A handler behind a trait object, so that handlers of different types fit in one map.
 #[derive(Clone)]
 pub struct BoxHandler(Arc<dyn Erased>);
 
 impl BoxHandler {
-    /// Erases the type of `handler`.
+    /// Boxes `handler`.
     pub fn new(handler: impl Handler) -> Self {
         Self(Arc::new(handler))
     }
 
-    /// Waits until the handler is ready and runs it.
+    /// Waits until the handler is ready and calls it with `delivery`.
     ///
     /// # Errors
-    /// The handler's.
+    /// Returns the error of the handler.
     pub async fn handle(&self, delivery: Delivery) -> Result<Outcome, Error> {
         self.0.run(delivery).await
     }
@@ -153,7 +157,7 @@ impl Service<Delivery> for BoxHandler {
     type Error = Error;
     type Future = BoxFuture;
 
-    /// Readiness is waited for inside the call: each call drives a clone of its own.
+    /// Always ready: the call waits for the readiness of its own clone of the handler.
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
         Poll::Ready(Ok(()))
     }

@@ -1,69 +1,70 @@
-//! Ordered byte headers, and the two traits that read and write context in any carrier.
+//! Headers of messages, and the two traits that read and write a context in any set of headers.
 
 use bytes::Bytes;
 use std::borrow::Cow;
 
 use crate::Error;
 
-/// Headers of a message, in order, names compared byte by byte. Kafka allows a name more than once
-/// and any bytes as a value; so does this. Unknown headers pass through untouched.
+/// The headers of a message, in order.
+///
+/// Names are compared byte by byte. As in Kafka, a name may stand more than once, and a value is any bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Headers(Vec<(Cow<'static, str>, Bytes)>);
 
 impl Headers {
-    /// No headers.
+    /// Makes an empty list.
     #[must_use]
     pub const fn new() -> Self {
         Self(Vec::new())
     }
 
-    /// Adds a header after those that are there, also when one of this name exists.
+    /// Adds a header at the end. Headers of the same name stay.
     pub fn append(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Bytes>) {
         self.0.push((name.into(), value.into()));
     }
 
-    /// Replaces every header of this name by one.
+    /// Replaces all headers of `name` by one header at the end.
     pub fn insert(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Bytes>) {
         let name = name.into();
         self.remove(&name);
         self.append(name, value);
     }
 
-    /// Removes every header of this name.
+    /// Removes all headers of `name`.
     pub fn remove(&mut self, name: &str) {
         self.0.retain(|(n, _)| n != name);
     }
 
-    /// The last value of this name: Kafka's rule for a repeated header.
+    /// Returns the last value of `name`, which is Kafka's rule for a repeated header.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Bytes> {
         self.0.iter().rev().find(|(n, _)| n == name).map(|(_, v)| v)
     }
 
-    /// The last value of this name as text; `None` where it is absent or not UTF-8.
+    /// Returns the last value of `name` as text; `None` if it is absent or not UTF-8.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<&str> {
         self.get(name).and_then(|v| std::str::from_utf8(v).ok())
     }
 
-    /// All headers in order.
+    /// Returns all headers in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Bytes)> {
         self.0.iter().map(|(n, v)| (n.as_ref(), v))
     }
 
-    /// How many headers there are.
+    /// Returns the number of headers.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether the list is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Bytes of all names and values: what a size limit counts.
+    /// Returns the bytes of all names and values.
     #[must_use]
     pub fn size(&self) -> usize {
         self.0.iter().map(|(n, v)| n.len() + v.len()).sum()
@@ -76,13 +77,15 @@ impl<N: Into<Cow<'static, str>>, V: Into<Bytes>> FromIterator<(N, V)> for Header
     }
 }
 
-/// Reads a named value from a carrier: HTTP headers, gRPC metadata, message headers.
+/// Reads values by name from a carrier: HTTP headers, gRPC metadata or message headers.
 pub trait Extract {
-    /// The value of `name` (lower case), if the carrier has it.
+    /// Returns the value of `name` (lower case), if the carrier has it.
     fn extract(&self, name: &str) -> Option<&[u8]>;
 
-    /// Hands every value of `name` to `visit`, in order, where the carrier has a name more than once. The
-    /// default knows of one; a carrier that allows several must say so here, or ambiguity goes unseen.
+    /// Calls `visit` with every value of `name`, in order.
+    ///
+    /// The default visits the value of [`extract`](Self::extract). A carrier that allows a name more than once overrides
+    /// this method; without that, a repeated header that must stand once is not noticed.
     fn extract_each<'a>(&'a self, name: &str, visit: &mut dyn FnMut(&'a [u8])) {
         if let Some(value) = self.extract(name) {
             visit(value);
@@ -90,12 +93,12 @@ pub trait Extract {
     }
 }
 
-/// Writes a named value into a carrier, replacing what was there.
+/// Writes values by name into a carrier, replacing earlier values.
 pub trait Inject {
     /// Sets `name` (lower case, static) to `value`.
     ///
     /// # Errors
-    /// `Invalid` where the carrier cannot hold this name or these bytes.
+    /// Returns [`Invalid`](crate::ErrorKind::Invalid) if the carrier does not allow the name or the bytes of the value.
     fn inject(&mut self, name: &'static str, value: &[u8]) -> Result<(), Error>;
 }
 
@@ -140,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_that_is_not_lower_case_is_no_panic_and_one_that_is_none_is_refused() {
+    fn inject_accepts_upper_case_names_and_refuses_names_with_spaces() {
         let mut headers = http::HeaderMap::new();
         headers.inject("X-Trace", b"1").unwrap();
         assert_eq!(headers.extract("x-trace"), Some(&b"1"[..]));

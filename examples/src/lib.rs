@@ -79,7 +79,7 @@ pub async fn until<T>(done: impl Future<Output = T>) {
 }
 
 /// The code that tonic generates from `proto/payments.proto`.
-#[allow(missing_docs, unreachable_pub, clippy::all)]
+#[allow(missing_docs, clippy::all, clippy::missing_errors_doc)]
 pub mod payments {
     tonic::include_proto!("shop.payments.v1");
 }

@@ -1,4 +1,4 @@
-//! Parts that are asked.
+//! Checks that are called at each probe.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -10,8 +10,8 @@ use crate::panic::panic_text;
 
 pub(super) type Check = Arc<dyn Fn() -> State + Send + Sync>;
 
-/// A probe gets an answer also where a check panics.
-pub(super) fn ask(check: &Check) -> State {
+/// Calls `check`. A check that panics is unready, so that the probe still gets an answer.
+pub(super) fn run(check: &Check) -> State {
     catch_unwind(AssertUnwindSafe(|| check()))
         .unwrap_or_else(|panic| State::unready(format!("the check panicked: {}", panic_text(&*panic))))
 }

@@ -1,4 +1,4 @@
-//! Liveness: loops that say that they turn.
+//! Liveness: loops that report each turn.
 
 use std::{
     collections::BTreeMap,
@@ -20,9 +20,9 @@ pub(super) struct Beats {
 
 #[derive(Clone, Copy)]
 struct Beat {
-    /// Whose it is: of handles of one name the last one counts.
+    /// The number of the handle that owns this entry: of handles with the same name the last one counts.
     number: u64,
-    /// `None`: the loop has not begun.
+    /// The last turn. `None`: the loop is paused.
     last: Option<Instant>,
     limit: Duration,
 }
@@ -38,7 +38,7 @@ impl Beats {
 
     pub(super) fn report(&self) -> Report {
         let loops = self.lock();
-        // After the lock: a beat is never later than now.
+        // The clock is read under the lock, so that no beat is later than `now`.
         let now = self.clock.now();
         Report::of(loops.iter().map(|(name, beat)| (name.to_string(), beat.state(now))))
     }
@@ -58,8 +58,9 @@ impl Beat {
     }
 }
 
-/// A loop's sign of life, made by [`Health::heartbeat`]. Of two of one name the later counts; the earlier neither
-/// beats for it nor takes it off the list.
+/// A handle by which a loop reports that it turns; made by [`Health::heartbeat`].
+///
+/// Of two handles with the same name the later one counts: the earlier one neither beats for it nor removes it.
 ///
 /// ```
 /// use comms_core::{clock::Clock, health::Health};
@@ -89,13 +90,13 @@ impl Heartbeat {
         Self { health, name, number }
     }
 
-    /// The loop turns. Cheap: a lock and a look at the clock.
+    /// Reports a turn of the loop. Costs a lock and a reading of the clock.
     pub fn beat(&self) {
         let beats = &self.health.0.beats;
         self.set(Some(beats.clock.now()));
     }
 
-    /// Counts the loop as live until its next beat: for a loop that waits for something before its first turn.
+    /// Counts the loop as live until its next beat. For a loop that waits for something before its first turn.
     pub fn pause(&self) {
         self.set(None);
     }
@@ -110,7 +111,7 @@ impl Heartbeat {
 
 impl Drop for Heartbeat {
     fn drop(&mut self) {
-        // A loop that ended in order is not stuck; one that panicked falls silent.
+        // A loop that ended is not stuck. The entry of a loop that panicked stays, and fails the probe after its limit.
         if !std::thread::panicking() {
             self.health.0.beats.lock().retain(|_, beat| beat.number != self.number);
         }

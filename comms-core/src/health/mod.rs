@@ -1,14 +1,13 @@
-//! Readiness and liveness: what an orchestrator asks a process.
+//! Readiness and liveness of a process, for the probes of an orchestrator.
 //!
-//! The problem: *ready* ("send me work") and *live* ("do not kill me") are two questions. A process whose
-//! database is away is not ready, and must not be killed for it; one whose loop hangs answers every probe, and
-//! must be. And a part that limps (an open circuit breaker) takes every replica out at once where it counts as
-//! unready: it is *degraded*, which is shown and stays in rotation.
+//! Readiness decides whether the process gets work, liveness whether it is restarted. A process whose database is away is
+//! not ready, and a restart would not help it. A process with a loop that hangs may answer every readiness probe, and only
+//! a restart helps it. A part that works badly, such as an open circuit breaker, is *degraded*: it is shown, and the process
+//! stays in rotation, because all replicas share the cause and would leave the rotation together.
 //!
-//! The promise: [`Health::readiness`] and [`Health::liveness`] name every part with its reason, in the order of the
-//! names; checks and gauges are read when asked, and one that panics is unready.
-//!
-//! What breaks it: a check that blocks (a probe waits for it), and two parts of one name: the last one counts.
+//! [`Health::readiness`] and [`Health::liveness`] list every part by name, with the reason if it is not ready. Checks and
+//! gauges run at each probe; a check that panics is unready. A check that blocks delays the probe. Of two parts with the
+//! same name the last one counts.
 
 mod check;
 mod heartbeat;
@@ -26,7 +25,7 @@ use heartbeat::Beats;
 pub use heartbeat::Heartbeat;
 pub use report::{Report, State, Status};
 
-/// The readiness and liveness of a process. Clones share it.
+/// The readiness and liveness of a process. Clones share the same state.
 ///
 /// ```
 /// use comms_core::health::{Health, Status};
@@ -36,7 +35,7 @@ pub use report::{Report, State, Status};
 /// relay.ready();
 /// assert!(health.is_ready());
 /// relay.degraded("the breaker of payment is open");
-/// assert!(health.is_ready(), "degraded is ready, and shown");
+/// assert!(health.is_ready(), "a degraded part keeps the process in rotation");
 /// health.gauge("outbox lag", 60.0, || 61.0);
 /// assert!(!health.is_ready());
 /// assert_eq!(health.readiness().reason("outbox lag"), Some("61 is over the limit of 60"));
@@ -47,31 +46,31 @@ pub struct Health(Arc<Inner>);
 struct Inner {
     parts: Mutex<BTreeMap<String, Part>>,
     beats: Beats,
-    /// The least status that takes the process out of rotation.
+    /// The mildest status that takes the process out of rotation.
     out: Status,
 }
 
 #[derive(Clone)]
 enum Part {
-    ShutdownSignal(State),
-    Asked(Check),
+    Set(State),
+    Checked(Check),
 }
 
 impl Health {
-    /// No components: ready and live. Heartbeats are timed by the system clock.
+    /// Makes a health without parts, which is ready and live. Heartbeats are timed by the system clock.
     #[must_use]
     pub fn new() -> Self {
         Self::with_clock(Clock::system())
     }
 
-    /// Heartbeats are timed by `clock`.
+    /// Makes a health without parts whose heartbeats are timed by `clock`.
     #[must_use]
     pub fn with_clock(clock: Clock) -> Self {
         Self::made(clock, Status::Unready)
     }
 
-    /// As [`Health::with_clock`], but a degraded part makes the process unready. For a process whose callers
-    /// have somewhere better to go; where all replicas share what is degraded, nobody is left.
+    /// Makes a health for which a degraded part is unready. For a process whose callers can go to another replica that does
+    /// not share the cause.
     #[must_use]
     pub fn strict(clock: Clock) -> Self {
         Self::made(clock, Status::Degraded)
@@ -81,58 +80,60 @@ impl Health {
         Self(Arc::new(Inner { parts: Mutex::default(), beats: Beats::new(clock), out }))
     }
 
-    /// Adds a component, not ready ("starting") until it says so.
+    /// Adds a component. It is unready with the reason "starting" until its [`Component`] sets another state.
     #[must_use]
     pub fn component(&self, name: &str) -> Component {
-        self.set(name, Part::ShutdownSignal(State::unready("starting")));
+        self.set(name, Part::Set(State::unready("starting")));
         Component { health: self.clone(), name: name.into() }
     }
 
-    /// Adds a part that is asked whenever readiness is: what it returns counts. It must not block.
+    /// Adds a check that runs at each readiness probe. It must not block.
     pub fn check(&self, name: &str, check: impl Fn() -> State + Send + Sync + 'static) {
-        self.set(name, Part::Asked(Arc::new(check)));
+        self.set(name, Part::Checked(Arc::new(check)));
     }
 
-    /// Adds a number that is read whenever readiness is: unready while it is over `limit`, or not a number.
-    /// For lag: of a relay, of a consumer group. It must not block. With [`Health::check`] and
-    /// [`State::over`] the same limit only degrades.
+    /// Adds a number that is read at each readiness probe, such as the lag of a relay. The part is unready while the number
+    /// is above `limit` or not a number. `read` must not block. [`Health::check`] with [`State::over`] makes a part that is
+    /// degraded instead.
     pub fn gauge(&self, name: &str, limit: f64, read: impl Fn() -> f64 + Send + Sync + 'static) {
         self.check(name, move || State::over(Status::Unready, read(), limit));
     }
 
-    /// Adds a loop that says at each turn that it lives: not live where it has not for `limit`. Beats once now.
-    /// Dropping the handle in order takes the loop off the list; a panic leaves it there to be noticed.
+    /// Adds a loop that calls [`Heartbeat::beat`] at each turn. The process is not live if the last beat is older than
+    /// `limit`. This call counts as the first beat.
+    ///
+    /// Dropping the handle removes the loop, except during a panic: then the entry stays, and the probe fails after `limit`.
     #[must_use]
     pub fn heartbeat(&self, name: &str, limit: std::time::Duration) -> Heartbeat {
         Heartbeat::new(self.clone(), name.into(), limit)
     }
 
-    /// Takes a component, check or gauge off the list. What its [`Component`] says afterwards changes nothing.
+    /// Removes a component, check or gauge. Its [`Component`] has no effect afterwards.
     pub fn remove(&self, name: &str) {
         self.lock().remove(name);
     }
 
-    /// Whether work may be sent here: no part is unready (with [`Health::strict`], nor degraded).
+    /// Returns whether the process may get work: no part is unready (with [`Health::strict`]: nor degraded).
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.readiness().status < self.0.out
     }
 
-    /// Whether every heartbeat is younger than its limit.
+    /// Returns whether every heartbeat is younger than its limit.
     #[must_use]
     pub fn is_live(&self) -> bool {
         self.liveness().status == Status::Ready
     }
 
-    /// Every component, check and gauge by name: the body of `/readyz`.
+    /// Returns every component, check and gauge by name: the body of `/readyz`.
     #[must_use]
     pub fn readiness(&self) -> Report {
-        // Asked outside the lock: a check may look at this health.
+        // Checks run outside the lock, because a check may read this health.
         let parts = self.lock().clone();
         Report::of(parts.into_iter().map(|(name, part)| (name, part.state())))
     }
 
-    /// Every heartbeat by name: the body of `/livez`.
+    /// Returns every heartbeat by name: the body of `/livez`.
     #[must_use]
     pub fn liveness(&self) -> Report {
         self.0.beats.report()
@@ -150,8 +151,8 @@ impl Health {
 impl Part {
     fn state(&self) -> State {
         match self {
-            Self::ShutdownSignal(state) => state.clone(),
-            Self::Asked(check) => check::ask(check),
+            Self::Set(state) => state.clone(),
+            Self::Checked(check) => check::run(check),
         }
     }
 }
@@ -168,7 +169,7 @@ impl fmt::Debug for Health {
     }
 }
 
-/// A component's own switch. Clones turn the same one.
+/// A handle that sets the state of one component; made by [`Health::component`]. Clones set the same component.
 #[derive(Debug, Clone)]
 pub struct Component {
     health: Health,
@@ -176,24 +177,24 @@ pub struct Component {
 }
 
 impl Component {
-    /// It can do its work.
+    /// Sets the component ready.
     pub fn ready(&self) {
         self.set(State::ready());
     }
 
-    /// It does its work, but not as it should, and why: an open circuit breaker, a stale cache.
+    /// Sets the component degraded for `reason`: it works, but badly, as with an open circuit breaker or a stale cache.
     pub fn degraded(&self, reason: impl Into<String>) {
         self.set(State::degraded(reason));
     }
 
-    /// It cannot, and why.
+    /// Sets the component unready for `reason`.
     pub fn unready(&self, reason: impl Into<String>) {
         self.set(State::unready(reason));
     }
 
     fn set(&self, state: State) {
-        if let Some(Part::ShutdownSignal(told)) = self.health.lock().get_mut(&*self.name) {
-            *told = state;
+        if let Some(Part::Set(current)) = self.health.lock().get_mut(&*self.name) {
+            *current = state;
         }
     }
 }

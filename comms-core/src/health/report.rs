@@ -1,51 +1,51 @@
-//! What a probe is told.
+//! The answer to a probe.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// How well a part, or the whole, does. Ordered from best to worst.
+/// The status of a part or of the process, ordered from best to worst.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// It does its work.
+    /// The part works.
     #[default]
     Ready,
-    /// It does its work, but not as it should.
+    /// The part works, but badly.
     Degraded,
-    /// It does not.
+    /// The part does not work.
     Unready,
 }
 
-/// A part's status, with the reason where it is not ready.
+/// The status of a part, with the reason if the part is not ready.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct State {
-    /// How well it does.
+    /// The status.
     pub status: Status,
-    /// Why it is not ready.
+    /// The reason; `None` if the part is ready.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reason: Option<String>,
 }
 
 impl State {
-    /// It does its work.
+    /// Returns the state of a part that works.
     #[must_use]
     pub fn ready() -> Self {
         Self::default()
     }
 
-    /// It does its work, but not as it should.
+    /// Returns the state of a part that works badly, for `reason`.
     pub fn degraded(reason: impl Into<String>) -> Self {
         Self { status: Status::Degraded, reason: Some(reason.into()) }
     }
 
-    /// It does not.
+    /// Returns the state of a part that does not work, for `reason`.
     pub fn unready(reason: impl Into<String>) -> Self {
         Self { status: Status::Unready, reason: Some(reason.into()) }
     }
 
-    /// Of `status` where `value` is over `limit` or not a number, else ready.
+    /// Returns a state of `status` if `value` is above `limit` or not a number, and a ready state otherwise.
     #[must_use]
     pub fn over(status: Status, value: f64, limit: f64) -> Self {
         if value <= limit || status == Status::Ready {
@@ -55,19 +55,19 @@ impl State {
     }
 }
 
-/// All parts, by name, and the worst of them. In JSON:
+/// All parts by name, and the worst status of them. In JSON:
 /// `{"status":"degraded","parts":{"breaker":{"status":"degraded","reason":"open"}}}`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Report {
-    /// The worst of all; ready where there are none.
+    /// The worst status of all parts; ready if there are none.
     pub status: Status,
-    /// Each part by its name.
+    /// The state of each part, by name.
     pub parts: BTreeMap<String, State>,
 }
 
 impl Report {
-    /// The reason why the part `name` is not ready; `None` where it is, or there is no such part.
+    /// Returns the reason of the part `name`; `None` if the part is ready or does not exist.
     #[must_use]
     pub fn reason(&self, name: &str) -> Option<&str> {
         self.parts.get(name)?.reason.as_deref()

@@ -20,7 +20,7 @@ fn the_worst_part_decides_and_degraded_stays_in_rotation() {
 }
 
 #[test]
-fn who_is_strict_is_taken_out_by_a_degraded_part() {
+fn a_degraded_part_makes_a_strict_health_unready() {
     let health = Health::strict(Clock::system());
     let breaker = health.component("breaker");
     breaker.ready();
@@ -30,7 +30,7 @@ fn who_is_strict_is_taken_out_by_a_degraded_part() {
 }
 
 #[test]
-fn a_gauge_is_read_when_asked_and_its_limit_is_still_good() {
+fn a_gauge_is_read_at_each_probe_and_ready_at_its_limit() {
     let health = Health::new();
     let lag = Arc::new(Mutex::new(60.0));
     let read = lag.clone();

@@ -1,8 +1,8 @@
 use super::*;
 use crate::{
-    ErrorKind,
+    Delivery, ErrorKind, Outcome,
     clock::Clock,
-    event::EventSource,
+    event::{Event, EventSource, Versions},
     idempotency::{CallKey, StoredReply, reply_once},
     testing::{MemoryTx, MemoryUnit},
     transport::BoxHandler,

@@ -40,7 +40,7 @@ async fn orders_wait_for_a_payment_service_that_is_away_and_none_is_lost_embedde
         &[
             ("COMMS_PAYMENT__LISTEN", &payment),
             ("COMMS_PAYMENT__URL", &road.url()),
-            ("COMMS_POLICIES__PAYMENT__BREAKER__OPEN_FOR", "1s"),
+            ("COMMS_POLICIES__PAYMENT__BREAKER__OPEN_DURATION", "1s"),
             ("COMMS_POLICIES__PAYMENT__BREAKER__OPEN_LIMIT", "1s"),
             ("COMMS_CONSUMER__BACKOFF_CAP", "1s"),
         ],

@@ -87,7 +87,7 @@ fn policies_are_a_table_per_destination_with_durations_as_text() {
         assert!(defaults.policies["payment"].retry.is_none(), "the consumer tries again");
         let file = "[policies.payment]\nbulkhead = false\nretry = { max_attempts = 2 }\n[policies.order]\nbreaker = false";
         jail.create_file("app.toml", file)?;
-        jail.set_env("COMMS_POLICIES__PAYMENT__BREAKER__OPEN_FOR", "1m 30s");
+        jail.set_env("COMMS_POLICIES__PAYMENT__BREAKER__OPEN_DURATION", "1m 30s");
         let config = load(None, Some(Path::new("app.toml")), Nothing {}).unwrap();
         let payment = &config.policies["payment"];
         let breaker = payment.breaker.as_ref().unwrap();
@@ -125,9 +125,17 @@ fn a_wrong_policy_is_refused_with_its_place() {
     let table: [(&str, &str, &[&str]); 6] = [
         ("COMMS_POLICIES__PAYMNT__TIMEOUT", "1s", &["COMMS_POLICIES__PAYMNT", "COMMS_POLICIES__PAYMENT"]),
         ("COMMS_POLICIES__PAYMENT__TIMEUOT", "1s", &["TIMEUOT", "COMMS_POLICIES__PAYMENT__TIMEOUT"]),
-        ("COMMS_POLICIES__PAYMENT__BREAKER__OPENFOR", "1s", &["BREAKER__OPENFOR", "BREAKER__OPEN_FOR"]),
+        (
+            "COMMS_POLICIES__PAYMENT__BREAKER__OPENDURATION",
+            "1s",
+            &["BREAKER__OPENDURATION", "BREAKER__OPEN_DURATION"],
+        ),
         ("COMMS_POLICIES__PAYMENT__TIMEOUT", "soon", &["soon", "250ms"]),
-        ("COMMS_POLICIES__PAYMENT__BULKHEAD__LIMIT", "0", &["COMMS_POLICIES__PAYMENT", "`limit`"]),
+        (
+            "COMMS_POLICIES__PAYMENT__BULKHEAD__MAX_CONCURRENT",
+            "0",
+            &["COMMS_POLICIES__PAYMENT", "`max_concurrent`"],
+        ),
         ("COMMS_POLICIES__ORDER__RETRY", "true", &["COMMS_POLICIES__ORDER__RETRY", "or false"]),
     ];
     for (key, value, parts) in table {
