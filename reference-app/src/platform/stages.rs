@@ -57,7 +57,7 @@ impl Stages {
     pub async fn shut_down(&self, limit: Duration, now: impl Future<Output = ()>) -> Result<(), Error> {
         match self.shutdown.end(limit, now).await {
             Ended { failure: Some(error), .. } => Err(error),
-            Ended { hurried: true, .. } => Err(Error::fatal("stopped at once: nothing acknowledged is lost")),
+            Ended { interrupted: true, .. } => Err(Error::fatal("stopped at once: nothing acknowledged is lost")),
             _ => Ok(()),
         }
     }
