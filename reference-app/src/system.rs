@@ -6,21 +6,21 @@ use comms_core::{Error, clock::Clock, health::Health, transport::BoxHandler};
 use tokio::net::TcpListener;
 
 use crate::platform::{
-    admin::{Admin, Operator},
+    admin::{Admin, AdminToken},
     config::Config,
     data_dir::DataDir,
     db::Db,
-    deliveries::Deliveries,
-    delivery::{Delivery, Handled, Source},
+    delivery::{Delivery, GroupHandler, Source},
+    holds::HoldRegistry,
     http,
     identity::Identity,
     listeners::{
         self, Limits,
-        descriptors::{self, Budget},
+        file_descriptors::{self, ConnectionBudget},
     },
     policies::Policies,
     service::{Database, Host, Parts, Protocol, Serves, Service},
-    stages::Stages,
+    shutdown::Stages,
     telemetry,
 };
 
@@ -36,8 +36,8 @@ pub struct System {
     stages: Stages,
     health: Health,
     policies: Policies,
-    deliveries: Deliveries,
-    leaving: http::Leaving,
+    holds: HoldRegistry,
+    draining: http::Draining,
     addresses: BTreeMap<&'static str, SocketAddr>,
     hints: Vec<String>,
     _data_dir: DataDir,
@@ -57,8 +57,8 @@ impl System {
             stages: Stages::new(clock.clone()),
             health: Health::with_clock(clock.clone()),
             policies: Policies::default(),
-            deliveries: Deliveries::default(),
-            leaving: http::Leaving::default(),
+            holds: HoldRegistry::default(),
+            draining: http::Draining::default(),
             clock,
             addresses: BTreeMap::new(),
             hints: Vec::new(),
@@ -103,7 +103,7 @@ impl System {
     /// Returns the failure of the part that caused the shutdown, and `Fatal` if the shutdown was cut short.
     pub async fn shut_down(self, now: impl Future<Output = ()>) -> Result<(), Error> {
         self.health.component("shutting down").unready("draining");
-        self.leaving.begin();
+        self.draining.begin();
         let accepting = self.config.shutdown.accepting;
         let mut now = std::pin::pin!(now);
         if !accepting.is_zero() {
@@ -138,8 +138,10 @@ impl System {
         mut listeners: BTreeMap<&'static str, TcpListener>,
     ) -> Result<(), Error> {
         let admin = listeners.remove(ADMIN);
-        let limits =
-            Limits::new(self.config.listeners.clone(), Budget::of(descriptors::raise(), listeners.len()));
+        let limits = Limits::new(
+            self.config.listeners.clone(),
+            ConnectionBudget::divide(file_descriptors::raise_limit(), listeners.len()),
+        );
         self.serve_admin(admin, &limits)?;
         let identity = Identity::load(&self.config, &self.clock)?;
         let running: Vec<&'static Service> = self.config.running().collect();
@@ -158,7 +160,7 @@ impl System {
             config: &self.config,
             stages: &self.stages,
             health: &self.health,
-            deliveries: &self.deliveries,
+            holds: &self.holds,
             clock: &self.clock,
         };
         delivery.start(sources, subscriptions)?;
@@ -184,8 +186,10 @@ impl System {
             sources.push(Source { name: service.source, db, topics: service.topics });
         }
         let host = Host {
-            service,
-            services: self.config.services(),
+            name: service.name,
+            protocol: service.protocol,
+            calls: service.calls,
+            refers_to: service.refers_to,
             config: &self.config,
             addresses: &self.addresses,
             database,
@@ -195,7 +199,7 @@ impl System {
             clock: &self.clock,
         };
         let parts = (service.start)(&host).map_err(|e| e.context(format_args!("start {}", service.name)))?;
-        parts.match_registration(service)?;
+        service.check_parts(&parts)?;
         Ok(parts)
     }
 
@@ -225,8 +229,8 @@ impl System {
         let admin = Admin {
             health: self.health.clone(),
             policies: self.policies.clone(),
-            deliveries: self.deliveries.clone(),
-            operator: Operator::load(&self.config)?,
+            holds: self.holds.clone(),
+            token: AdminToken::load(&self.config)?,
             metrics: telemetry::init_metrics()?,
             clock: self.clock.clone(),
         };
@@ -247,11 +251,11 @@ impl System {
                     .spawn(name, move |told| comms_grpc::serve(listener, routes, limits, clock, told.wait()));
             }
             Serves::Http(routes) => {
-                let (limits, routes) = (limits.http(name), self.leaving.around(routes));
+                let (limits, routes) = (limits.http(name), self.draining.layer(routes));
                 self.stages.edge.spawn(name, move |told| http::serve(listener, routes, limits, told.wait()));
             }
             Serves::Sockets(routes, hub) => {
-                let (limits, routes) = (limits.http(name), self.leaving.around(routes));
+                let (limits, routes) = (limits.http(name), self.draining.layer(routes));
                 self.stages.sockets.spawn(name, move |told| async move {
                     let ends = async move {
                         told.wait().await;
@@ -265,9 +269,14 @@ impl System {
 }
 
 /// The handlers of `service` with their subscriptions, and the database that the service has opened.
-fn handled(service: &Service, sources: &[Source], handlers: Vec<(&'static str, BoxHandler)>) -> Vec<Handled> {
+fn handled(
+    service: &Service,
+    sources: &[Source],
+    handlers: Vec<(&'static str, BoxHandler)>,
+) -> Vec<GroupHandler> {
     let db = sources.iter().find(|source| source.name == service.source).map(|source| &source.db);
     let find = |group| service.subscriptions.iter().find(|one| one.group == group).copied();
-    let handled = |(group, handler)| Some(Handled { subscription: find(group)?, db: db?.clone(), handler });
+    let handled =
+        |(group, handler)| Some(GroupHandler { subscription: find(group)?, db: db?.clone(), handler });
     handlers.into_iter().filter_map(handled).collect()
 }

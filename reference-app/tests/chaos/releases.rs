@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use comms_core::clock::Clock;
 use comms_kafka::{KafkaConfig, KafkaPublisher};
 use comms_outbox::{Relay, postgres};
-use reference_app::platform::prefix::Prefixed;
+use reference_app::platform::topic_prefix::PrefixedPublisher;
 use sqlx::postgres::PgPoolOptions;
 use tokio::{sync::watch, task::JoinSet};
 
@@ -42,7 +42,7 @@ impl Release {
         let mut relays = JoinSet::new();
         for schema in ["order_service", "payment_service"] {
             let tables = postgres::Tables::in_schema(schema).unwrap();
-            let publisher = Prefixed { prefix: marketplace.prefix.clone(), inner: inner.clone() };
+            let publisher = PrefixedPublisher { prefix: marketplace.prefix.clone(), inner: inner.clone() };
             let relay = Relay::builder(postgres::RelayStore::new(pool.clone(), tables), Arc::new(publisher))
                 .name("kafka")
                 .destinations(destinations.iter().copied())

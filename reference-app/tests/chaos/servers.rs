@@ -44,7 +44,7 @@ async fn chaos_broker_killed() {
 #[ignore = "needs PostgreSQL and Apache Kafka; run scripts/test"]
 async fn chaos_database_crashed_after_idle_phases() {
     let few = [
-        ("COMMS_CONSUMER__ATTEMPTS", "3"),
+        ("COMMS_CONSUMER__MAX_ATTEMPTS", "3"),
         ("COMMS_CONSUMER__BACKOFF", "50ms"),
         ("COMMS_CONSUMER__BACKOFF_CAP", "200ms"),
         // Several crashes in a minute: a breaker that stays open for longer would keep orders out of the next one.

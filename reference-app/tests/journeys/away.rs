@@ -158,7 +158,7 @@ async fn a_breaker_that_is_forced_open_answers_503_until_it_is_reset() {
     ann.place("refused", 100).await;
 
     for (path, status, what) in [
-        ("/policies/mail/breaker/open", 404, r#"there are ["order", "payment""#),
+        ("/policies/mail/breaker/open", 404, r#"the policies are ["order", "payment""#),
         ("/policies/order/breaker/ajar", 400, "open, closed or reset"),
     ] {
         let answer = marketplace.operate(path, None).await;

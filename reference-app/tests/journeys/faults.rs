@@ -41,7 +41,7 @@ async fn behind_a_peer(mode: Mode) -> (Marketplace, Peer) {
             ("COMMS_PAYMENT__LISTEN", &payment),
             ("COMMS_PAYMENT__URL", peer.url()),
             ("COMMS_POLICIES__PAYMENT__BREAKER", "false"),
-            ("COMMS_CONSUMER__ATTEMPTS", "3"),
+            ("COMMS_CONSUMER__MAX_ATTEMPTS", "3"),
             ("COMMS_CONSUMER__BACKOFF", "50ms"),
             ("COMMS_CONSUMER__BACKOFF_CAP", "400ms"),
         ],

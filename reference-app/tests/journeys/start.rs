@@ -48,7 +48,7 @@ fn a_busy_port_is_named_with_its_key() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let output = run(&[], &[("COMMS_GATEWAY__LISTEN", address.clone())]);
-    refused(&[&address, "taken by another process", "gateway.listen"], &output);
+    refused(&[&address, "in use by another process", "gateway.listen"], &output);
 }
 
 /// The program with free ports, and `more`.

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use futures::future::join_all;
-use reference_app::platform::listeners::descriptors;
+use reference_app::platform::listeners::file_descriptors;
 use reqwest::{Client, StatusCode};
 
 use super::{
@@ -34,7 +34,7 @@ async fn connections_of_one_address_are_bounded_by_every_listener_embedded() {
 /// Bounds that are higher than what the operating system gives.
 #[tokio::test]
 async fn a_process_without_descriptors_recovers_embedded() {
-    descriptors::raise();
+    file_descriptors::raise_limit();
     let mut attacked = Attacked::start(&[
         ("COMMS_LISTENERS__HEAD_TIMEOUT", "2s"),
         ("COMMS_LISTENERS__MAX_CONNECTIONS", "5000"),
@@ -69,7 +69,7 @@ fn neighbour() -> Client {
 
 #[tokio::test]
 async fn probes_and_clients_are_answered_while_thousands_are_silent_embedded() {
-    descriptors::raise();
+    file_descriptors::raise_limit();
     let mut attacked = Attacked::start(&[PATIENT]).await;
     let process = &mut attacked.marketplace.processes[0];
     assert!(process.terminate().await.success());

@@ -1,4 +1,7 @@
-//! The deliveries that wait in this process: held by its consumers, held or parked by its relays.
+//! The registry of held and parked messages, for `/holds` of the admin listener.
+//!
+//! A consumer holds a delivery whose cause of failure is outside the message. A relay holds or parks a message that
+//! its publisher refused.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -13,34 +16,34 @@ use comms_core::{
 use comms_outbox::{Branch, Parked};
 use serde::Serialize;
 
-use super::{db::Db, key};
+use super::{db::Db, message_key};
 
-/// The consumers and relays of this process. Clones share the list.
+/// The hold lists of this process's consumers, and the tables of its relays. Clones share them.
 #[derive(Clone, Default)]
-pub struct Deliveries(Arc<Mutex<Parts>>);
+pub struct HoldRegistry(Arc<Mutex<Registered>>);
 
 #[derive(Default)]
-struct Parts {
+struct Registered {
     consumers: Vec<Holds>,
-    relays: Vec<RelayTables>,
+    relays: Vec<RelayHandle>,
 }
 
-/// The tables of one relay.
+/// Access to the tables of one relay.
 #[derive(Clone)]
-pub struct RelayTables {
+pub struct RelayHandle {
     service: &'static str,
     name: String,
     db: Db,
 }
 
-/// Everything that waits, without payloads and headers.
+/// All held and parked messages, without payloads and headers.
 #[derive(Serialize)]
-pub struct Waiting {
+pub struct HoldReport {
     consumers: Vec<HeldDelivery>,
-    relays: Vec<WaitingRelay>,
+    relays: Vec<RelayReport>,
 }
 
-/// A delivery that a consumer holds. It goes on by itself when its cause is gone.
+/// A delivery that a consumer holds until the cause is gone.
 #[derive(Serialize)]
 struct HeldDelivery {
     group: String,
@@ -52,26 +55,29 @@ struct HeldDelivery {
     attempts: u32,
 }
 
+/// The branches and parked messages of one relay.
 #[derive(Serialize)]
-struct WaitingRelay {
+struct RelayReport {
     service: &'static str,
     relay: String,
-    branches: Vec<ShownBranch>,
+    branches: Vec<ReportedBranch>,
     parked: Vec<ParkedMessage>,
-    /// Why the tables could not be read; both lists are empty then.
+    /// The reason why the tables could not be read. Both lists are empty then.
     #[serde(skip_serializing_if = "Option::is_none")]
     unavailable: Option<String>,
 }
 
-/// A destination apart from the main position: held with a reason, catching up, or named by no process.
+/// A topic that is delivered apart from the relay's main position: held with a reason, catching up, or not named by
+/// the process with the lease.
 #[derive(Serialize)]
-struct ShownBranch {
+struct ReportedBranch {
     topic: String,
     since: String,
     kind: Option<String>,
     reason: Option<String>,
 }
 
+/// A message that a relay keeps back.
 #[derive(Serialize)]
 struct ParkedMessage {
     topic: String,
@@ -86,62 +92,65 @@ struct ParkedMessage {
     attempts: u32,
 }
 
-impl Deliveries {
-    /// Adds the holds of a consumer.
+impl HoldRegistry {
+    /// Adds the hold list of a consumer.
     pub fn add_consumer(&self, holds: Holds) {
         self.lock().consumers.push(holds);
     }
 
     /// Adds the relay `name` of a service's outbox.
     pub fn add_relay(&self, service: &'static str, name: &str, db: Db) {
-        self.lock().relays.push(RelayTables { service, name: name.to_owned(), db });
+        self.lock().relays.push(RelayHandle { service, name: name.to_owned(), db });
     }
 
-    /// What waits. A relay whose database does not answer is listed with the reason.
-    pub async fn waiting(&self) -> Waiting {
+    /// Returns all held and parked messages. If the database of a relay does not answer, the report contains the
+    /// reason.
+    pub async fn report(&self) -> HoldReport {
         let (holds, relays) = {
-            let parts = self.lock();
-            (parts.consumers.iter().flat_map(Holds::list).collect::<Vec<_>>(), parts.relays.clone())
+            let registered = self.lock();
+            (registered.consumers.iter().flat_map(Holds::list).collect::<Vec<_>>(), registered.relays.clone())
         };
-        let mut waiting =
-            Waiting { consumers: holds.iter().map(HeldDelivery::of).collect(), relays: Vec::new() };
+        let mut report =
+            HoldReport { consumers: holds.iter().map(HeldDelivery::of).collect(), relays: Vec::new() };
         for relay in relays {
-            waiting.relays.push(relay.waiting().await);
+            report.relays.push(relay.report().await);
         }
-        waiting
+        report
     }
 
-    /// The relay `name` of `service`.
+    /// Returns the relay `name` of `service`.
     ///
     /// # Errors
-    /// Returns `NotFound` with the names that there are.
-    pub fn relay(&self, service: &str, name: &str) -> Result<RelayTables, Error> {
-        let parts = self.lock();
-        let found = parts.relays.iter().find(|relay| relay.service == service && relay.name == name);
+    /// Returns `NotFound`, with the names of the relays, if this process has no such relay.
+    pub fn relay(&self, service: &str, name: &str) -> Result<RelayHandle, Error> {
+        let registered = self.lock();
+        let found = registered.relays.iter().find(|relay| relay.service == service && relay.name == name);
         found.cloned().ok_or_else(|| {
-            let names = parts.relays.iter().map(|relay| format!("{}/{}", relay.service, relay.name));
+            let names = registered.relays.iter().map(|relay| format!("{}/{}", relay.service, relay.name));
             Error::not_found(format!(
-                "no relay {service}/{name} here; there are {:?}",
+                "no relay {service}/{name} in this process; the relays are {:?}",
                 names.collect::<Vec<_>>()
             ))
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Parts> {
+    fn lock(&self) -> MutexGuard<'_, Registered> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl RelayTables {
-    /// Releases the parked messages of `key` (`None`: those without a key). Returns how many.
+impl RelayHandle {
+    /// Releases the parked messages with the key `key`, and returns their number. `None` releases the messages
+    /// without a key.
     ///
     /// # Errors
-    /// Those of [`Db::release`].
+    /// Returns `NotExecuted` if the database is not open yet. Otherwise returns the kind that
+    /// [`sql_error`](comms_outbox::sql_error) derives from the database's error.
     pub async fn release(&self, key: Option<&[u8]>) -> Result<u64, Error> {
         self.db.release(&self.name, key).await
     }
 
-    async fn waiting(self) -> WaitingRelay {
+    async fn report(self) -> RelayReport {
         let read = async {
             let branches = self.db.branches(&self.name).await?;
             Ok::<_, Error>((branches, self.db.parked(&self.name).await?))
@@ -149,10 +158,10 @@ impl RelayTables {
         let read = read.await;
         let unavailable = read.as_ref().err().map(|error| error.chain().to_string());
         let (branches, parked) = read.unwrap_or_default();
-        WaitingRelay {
+        RelayReport {
             service: self.service,
             relay: self.name,
-            branches: branches.into_iter().map(ShownBranch::of).collect(),
+            branches: branches.into_iter().map(ReportedBranch::of).collect(),
             parked: parked.into_iter().map(ParkedMessage::of).collect(),
             unavailable,
         }
@@ -165,7 +174,7 @@ impl HeldDelivery {
         Self {
             group: hold.group.to_string(),
             topic: hold.topic.to_string(),
-            key: hold.key.as_deref().map(key::show),
+            key: hold.key.as_deref().map(message_key::to_text),
             since: rfc3339(since),
             kind: hold.kind.as_str(),
             reason: hold.reason.clone(),
@@ -174,7 +183,7 @@ impl HeldDelivery {
     }
 }
 
-impl ShownBranch {
+impl ReportedBranch {
     fn of(branch: Branch) -> Self {
         Self {
             topic: branch.destination,
@@ -189,7 +198,7 @@ impl ParkedMessage {
     fn of(parked: Parked) -> Self {
         Self {
             topic: parked.topic,
-            key: parked.key.as_deref().map(key::show),
+            key: parked.key.as_deref().map(message_key::to_text),
             source: parked.source,
             id: parked.id,
             event_type: parked.event_type,

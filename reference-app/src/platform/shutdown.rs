@@ -1,4 +1,7 @@
-//! The stages of the shut-down, in order: who asks goes before who answers.
+//! The order of the shutdown.
+//!
+//! The process stops stage by stage: edge, consumers, calls, relays, sockets, admin, databases. A stage stops
+//! accepting work and drains before the next stage is signalled. Callers stop before the parts that they call.
 
 use std::time::Duration;
 
@@ -8,28 +11,28 @@ use comms_core::{
     shutdown::{Ended, Shutdown, Stage},
 };
 
-/// Every long-running task of the process, by stage. The first that fails ends all.
+/// Every long-running task of the process, by stage. If one task fails, the whole process shuts down.
 #[derive(Clone)]
 pub struct Stages {
     shutdown: Shutdown,
-    /// HTTP: no new requests.
+    /// HTTP listeners for clients.
     pub edge: Stage,
-    /// Consumers, and relays that deliver in the process.
+    /// Consumers, relays that deliver within the process, and background loops of services.
     pub consumers: Stage,
     /// gRPC servers.
     pub calls: Stage,
     /// Relays to a broker.
     pub relays: Stage,
-    /// Sockets: told to come back.
+    /// WebSocket listeners and their sessions.
     pub sockets: Stage,
-    /// The admin listener, after all that work, so that a probe sees the draining.
+    /// The admin listener. It stops after the work, so that probes can observe the draining.
     pub admin: Stage,
-    /// Databases.
+    /// Database pools.
     pub databases: Stage,
 }
 
 impl Stages {
-    /// Nothing runs yet.
+    /// Creates the stages, without tasks.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
         let shutdown = Shutdown::new(clock);
@@ -45,19 +48,21 @@ impl Stages {
         }
     }
 
-    /// Resolves when a task has failed.
+    /// Resolves when a task fails.
     pub async fn failed(&self) {
         self.shutdown.failed().await;
     }
 
-    /// Ends every stage in order, all within `limit`, or at once when `now` resolves.
+    /// Ends every stage in order, within `limit` altogether. Ends all stages at once when `now` resolves.
     ///
     /// # Errors
-    /// The first failure of a task; `Fatal` where it was cut short.
+    /// Returns the first failure of a task, and `Fatal` if `now` cut the shutdown short.
     pub async fn shut_down(&self, limit: Duration, now: impl Future<Output = ()>) -> Result<(), Error> {
         match self.shutdown.end(limit, now).await {
             Ended { failure: Some(error), .. } => Err(error),
-            Ended { interrupted: true, .. } => Err(Error::fatal("stopped at once: nothing acknowledged is lost")),
+            Ended { interrupted: true, .. } => {
+                Err(Error::fatal("the shutdown was cut short; no acknowledged message is lost"))
+            }
             _ => Ok(()),
         }
     }

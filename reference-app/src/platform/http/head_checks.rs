@@ -1,4 +1,4 @@
-//! Checks of a request's head that no route may skip.
+//! Checks of a request's head that apply to every route.
 
 use axum::{
     extract::Request,
@@ -9,14 +9,15 @@ use axum::{
 
 use super::{Problem, authority::is_host_and_port};
 
-/// The longest request target, in bytes.
+/// The maximum length of the request target, in bytes.
 pub const URI_LIMIT: usize = 8 * 1024;
-/// The largest header section, in bytes: each field counts its name, its value and 4 bytes for `: ` and the line end.
+/// The maximum size of the header section, in bytes. Each field counts its name, its value and 4 bytes for `: ` and
+/// the line end.
 pub const HEADERS_LIMIT: usize = 16 * 1024;
-/// The most header fields.
+/// The maximum number of header fields.
 pub const FIELDS_LIMIT: usize = 100;
 
-/// Refuses a request whose head no route can accept: 414, 431, 400 for `Host` and `Authorization`, 501 for
+/// Refuses a request whose head is acceptable for no route: 414, 431, 400 for `Host` and `Authorization`, 501 for
 /// `Transfer-Encoding` (RFC 9112, section 6.1), 415 for `Content-Encoding`.
 pub(super) async fn check(request: Request, next: Next) -> Response {
     match refusal(&request) {
@@ -29,11 +30,12 @@ fn refusal<B>(request: &axum::http::Request<B>) -> Option<Problem> {
     let (uri, headers) = (request.uri(), request.headers());
     let authority = uri.authority().map_or(0, |authority| authority.as_str().len());
     if authority + uri.path_and_query().map_or(0, |path| path.as_str().len()) > URI_LIMIT {
-        let detail = format!("The request target may have {URI_LIMIT} bytes.");
+        let detail = format!("The request target may have at most {URI_LIMIT} bytes.");
         return Some(Problem::new(StatusCode::URI_TOO_LONG, "uri-too-long", "The URI is too long", detail));
     }
     if headers.len() > FIELDS_LIMIT || section(headers) > HEADERS_LIMIT {
-        let detail = format!("The header section may have {HEADERS_LIMIT} bytes in {FIELDS_LIMIT} fields.");
+        let detail =
+            format!("The header section may have at most {HEADERS_LIMIT} bytes in {FIELDS_LIMIT} fields.");
         let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
         return Some(Problem::new(status, "headers-too-large", "The header section is too large", detail));
     }
@@ -43,7 +45,7 @@ fn refusal<B>(request: &axum::http::Request<B>) -> Option<Problem> {
     }
     if headers.get_all(header::AUTHORIZATION).iter().nth(1).is_some() {
         let title = "A header is malformed";
-        let detail = "Send Authorization once.";
+        let detail = "Send the header Authorization only once.";
         return Some(Problem::new(StatusCode::BAD_REQUEST, "bad-header", title, detail));
     }
     if headers
@@ -52,12 +54,13 @@ fn refusal<B>(request: &axum::http::Request<B>) -> Option<Problem> {
         .any(|value| !value.as_bytes().eq_ignore_ascii_case(b"chunked"))
     {
         let title = "The transfer coding is not supported";
-        let detail = "Send the body with Content-Length, or with Transfer-Encoding: chunked alone.";
+        let detail =
+            "Send the body with Content-Length, or with Transfer-Encoding: chunked and no other coding.";
         return Some(Problem::new(StatusCode::NOT_IMPLEMENTED, "transfer-encoding", title, detail));
     }
     is_encoded(headers).then(|| {
         let title = "The content encoding is not supported";
-        let detail = "Send the body as it is, without Content-Encoding.";
+        let detail = "Send the body unencoded, without Content-Encoding.";
         Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-encoding", title, detail)
             .with_header(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))
     })
@@ -67,12 +70,13 @@ fn section(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
 }
 
-/// RFC 9112, section 3.2, and RFC 9113, section 8.3.1: one authority, in `Host` or `:authority`. HTTP/1.0 may have none.
+/// Returns why the host is not acceptable. RFC 9112, section 3.2, and RFC 9113, section 8.3.1, require one authority,
+/// in `Host` or `:authority`. It is optional in HTTP/1.0.
 fn wrong_host(version: Version, target: Option<&Authority>, headers: &HeaderMap) -> Option<&'static str> {
     let mut sent = headers.get_all(header::HOST).iter();
     let (first, second) = (sent.next(), sent.next());
     if second.is_some() {
-        return Some("Send Host once.");
+        return Some("Send the header Host only once.");
     }
     if target.is_some_and(|target| !is_host_and_port(target)) {
         return Some("The request target must name a host name or address, with or without a port.");
@@ -125,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_has_one_host() {
+    fn a_request_names_exactly_one_host() {
         let (h10, h11, h2) = (Version::HTTP_10, Version::HTTP_11, Version::HTTP_2);
         let absolute = "http://shop.example/";
         let table: [(Version, &str, Fields<'_>, Option<u16>); 20] = [
@@ -156,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_is_bounded_and_unambiguous() {
+    fn the_size_of_a_head_is_bounded_and_authorization_is_single() {
         let get = |uri: &str, headers: Fields<'_>| {
             status(Version::HTTP_11, uri, &[&[("host", "a")], headers].concat())
         };
@@ -171,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_is_taken_only_as_it_is() {
+    fn an_encoded_body_is_refused() {
         let table = [
             ("identity", None),
             ("Identity", None),

@@ -1,42 +1,49 @@
-//! Values that cannot work, by themselves.
+//! Validates single values.
 
 use std::time::Duration;
 
 use comms_core::{Error, resilience::Backoff};
 use tracing_subscriber::EnvFilter;
 
-use super::Config;
+use crate::platform::config::Config;
 
-/// A rule of one value: whether it is broken, the key, and what the value must be.
+/// A rule for one value: whether the value violates the rule, the key, and what the value must be.
 type Rule = (bool, &'static [&'static str], &'static str);
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
 impl Config {
+    /// Validates the values of the platform's sections.
+    ///
     /// # Errors
-    /// Returns `Invalid` for the first value that cannot work, with its key and what it must be.
+    /// Returns `Invalid` for the first value that cannot work, with the key and what the value must be.
     pub(super) fn validate_values(&self) -> Result<(), Error> {
-        let groups = [&self.of_process()[..], &self.of_listeners(), &self.of_delivery(), &self.of_servers()];
-        match groups.into_iter().flatten().find(|(wrong, ..)| *wrong) {
+        let rules =
+            [&self.process_rules()[..], &self.listener_rules(), &self.delivery_rules(), &self.server_rules()];
+        match rules.into_iter().flatten().find(|(is_violated, ..)| *is_violated) {
             Some((_, key, text)) => Err(self.refusal(key, text)),
             None => Ok(()),
         }
     }
 
-    fn of_process(&self) -> [Rule; 8] {
+    fn process_rules(&self) -> [Rule; 8] {
         let seconds = Duration::from_secs;
         let auth = &self.auth;
-        // A key that is pasted in the place of its file would be printed as a path.
-        let pasted =
+        // A key in the place of the path would be printed, because paths are printable.
+        let is_pem =
             auth.public_key_file.as_ref().is_some_and(|file| file.to_string_lossy().contains("-----"));
         [
-            (self.roles.is_empty(), &["roles"], "no role to run: leave it out, or name some"),
+            (
+                self.roles.is_empty(),
+                &["roles"],
+                "no role is set: name at least one service, or remove the key to run all of them",
+            ),
             (
                 EnvFilter::try_new(&self.log.filter).is_err(),
                 &["log", "filter"],
-                "must be a filter such as info,sqlx=debug",
+                "must be a filter in the syntax of RUST_LOG, such as info,sqlx=debug",
             ),
-            (pasted, &["auth", "public_key_file"], "must be the path of a file, and not the key itself"),
+            (is_pem, &["auth", "public_key_file"], "must be the path of a PEM file, not the key itself"),
             (auth.issuer.is_empty(), &["auth", "issuer"], "must not be empty"),
             (auth.audience.is_empty(), &["auth", "audience"], "must not be empty"),
             (auth.clock_skew > seconds(300), &["auth", "clock_skew"], "must be at most 5m"),
@@ -49,7 +56,7 @@ impl Config {
         ]
     }
 
-    fn of_listeners(&self) -> [Rule; 5] {
+    fn listener_rules(&self) -> [Rule; 5] {
         let limits = &self.listeners;
         [
             (limits.head_timeout.is_zero(), &["listeners", "head_timeout"], "must be more than 0s"),
@@ -64,11 +71,11 @@ impl Config {
         ]
     }
 
-    fn of_delivery(&self) -> [Rule; 6] {
+    fn delivery_rules(&self) -> [Rule; 6] {
         let (consumer, relay, silence) = (&self.consumer, &self.relay, self.health.silence);
         let owner = relay.owner.as_ref();
         [
-            (consumer.attempts == 0, &["consumer", "attempts"], "must be at least 1"),
+            (consumer.max_attempts == 0, &["consumer", "max_attempts"], "must be at least 1"),
             (consumer.backoff_cap > HOUR, &["consumer", "backoff_cap"], "must be at most 1h"),
             (
                 Backoff::new(consumer.backoff, consumer.backoff_cap).is_err(),
@@ -78,7 +85,7 @@ impl Config {
             (
                 owner.is_some_and(|owner| owner.is_empty() || owner.len() > 200),
                 &["relay", "owner"],
-                "must have 1 to 200 bytes: leave it out for a random one",
+                "must have 1 to 200 bytes; remove the key to use the default owner",
             ),
             (
                 !(Duration::from_millis(300)..=HOUR).contains(&relay.lease),
@@ -88,18 +95,18 @@ impl Config {
             (
                 silence < Duration::from_secs(60) || silence <= relay.lease,
                 &["health", "silence"],
-                "must be at least 1m, and more than relay.lease: a loop that waits for its database is not stuck",
+                "must be at least 1m and more than relay.lease, because a loop may wait for its database for that long",
             ),
         ]
     }
 
-    fn of_servers(&self) -> [Rule; 4] {
-        let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
-        let prefix = |prefix: &str| prefix.len() <= 100 && prefix.bytes().all(plain);
+    fn server_rules(&self) -> [Rule; 4] {
+        let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+        let is_prefix = |prefix: &str| prefix.len() <= 100 && prefix.bytes().all(is_plain);
         let kafka = self.kafka.as_ref();
         [
             (
-                // The pool reserves memory for all of them.
+                // The pool reserves memory for each connection.
                 self.database
                     .as_ref()
                     .is_some_and(|database| !(1..=10_000).contains(&database.max_connections)),
@@ -109,12 +116,12 @@ impl Config {
             (
                 kafka.is_some_and(|kafka| kafka.brokers.contains(['@', '/'])),
                 &["kafka", "brokers"],
-                "must be host:port,host:port; protocol, user name and password belong into kafka.librdkafka",
+                "must be a list such as host:port,host:port; set protocol, user name and password in kafka.librdkafka",
             ),
             (
-                kafka.is_some_and(|kafka| !prefix(&kafka.prefix)),
+                kafka.is_some_and(|kafka| !is_prefix(&kafka.prefix)),
                 &["kafka", "prefix"],
-                "must be at most 100 letters, digits and ._-, since it begins the names of topics",
+                "must be at most 100 letters, digits and ._-, because it becomes a part of topic names",
             ),
             (
                 kafka.is_some_and(|kafka| !(1..=10_000).contains(&kafka.replication_factor)),

@@ -1,8 +1,8 @@
-//! The texts of a validator as sentences.
+//! The texts of the validator, as sentences for clients.
 
-/// `message` of [`garde`] as a sentence for a client. garde's own texts on bounds (`lower than 1`) say what is wrong, not
-/// what is accepted.
-pub(super) fn of_validation(message: &str) -> String {
+/// Converts a message of [`garde`] to a sentence for a client. garde's messages on bounds (`lower than 1`) state the
+/// violation, not the accepted values.
+pub(super) fn sentence(message: &str) -> String {
     const BOUNDS: [(&str, &str); 4] = [
         ("lower than ", "The number must be at least "),
         ("greater than ", "The number must be at most "),
@@ -24,7 +24,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_validators_text_is_a_sentence() {
+    fn a_validator_message_becomes_a_sentence() {
         for (message, text) in [
             ("lower than 1", "The number must be at least 1."),
             ("greater than 1000", "The number must be at most 1000."),
@@ -33,7 +33,7 @@ mod tests {
             ("only digits are allowed", "Only digits are allowed."),
             ("Done.", "Done."),
         ] {
-            assert_eq!(of_validation(message), text);
+            assert_eq!(sentence(message), text);
         }
     }
 }

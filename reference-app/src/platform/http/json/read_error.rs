@@ -1,21 +1,21 @@
-//! The errors that serde reports, in plain words.
+//! The errors that serde reports, as texts for clients.
 
 use std::fmt::{self, Display};
 
 use serde::de::{self, Expected, Unexpected};
 
-/// Why a value was not read. The reader adds the place.
+/// Why a value could not be read. The reader adds the place.
 #[derive(Debug)]
-pub(super) enum Failure {
-    /// The value is wrong; a text for the client.
+pub(super) enum ReadError {
+    /// The value is wrong, with a text for the client.
     Wrong(String),
-    /// A field of the object is missing.
+    /// The object lacks a field.
     Missing(&'static str),
-    /// The error is in the list already.
+    /// The error is already in the list.
     Recorded,
 }
 
-impl Display for Failure {
+impl Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Wrong(detail) => f.write_str(detail),
@@ -25,12 +25,12 @@ impl Display for Failure {
     }
 }
 
-impl std::error::Error for Failure {}
+impl std::error::Error for ReadError {}
 
-impl de::Error for Failure {
+impl de::Error for ReadError {
     fn custom<T: Display>(message: T) -> Self {
         let text = message.to_string();
-        // serde's own text names the Rust type.
+        // serde's text contains the name of the Rust type.
         let unmatched = text.starts_with("data did not match any variant");
         Self::Wrong(if unmatched { "None of the accepted forms matches.".to_owned() } else { text })
     }
@@ -60,16 +60,16 @@ impl de::Error for Failure {
     }
 
     fn duplicate_field(field: &'static str) -> Self {
-        Self::Wrong(format!("The field {field} stands here under two names."))
+        Self::Wrong(format!("The field {field} is given under two names. Send it once."))
     }
 }
 
-/// The text for a value that is not in a closed list.
+/// Returns the text for a value that is not in a closed list.
 pub(super) fn one_of(expected: &[&str]) -> String {
     format!("One of these texts is needed: {}.", expected.join(", "))
 }
 
-/// What a visitor expects, without the names of Rust types.
+/// Describes what a visitor expects, without names of Rust types.
 fn plain(expected: &str) -> &'static str {
     const WHOLE: [&str; 12] =
         ["i8", "i16", "i32", "i64", "i128", "isize", "u8", "u16", "u32", "u64", "u128", "usize"];

@@ -1,4 +1,5 @@
-//! What the admin listener refuses, as problems. An operator may read the whole error: the listener is not for clients.
+//! The refusals of the admin listener, as problems (RFC 9457). They contain the whole error chain, because only
+//! operators use this listener.
 
 use axum::http::{HeaderValue, StatusCode, header};
 use comms_core::{Error, ErrorKind};
@@ -14,7 +15,7 @@ pub(super) fn unauthenticated(detail: &str, challenge: &'static str) -> Problem 
         .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
 }
 
-pub(super) fn failed(error: Error) -> Problem {
+pub(super) fn of_error(error: Error) -> Problem {
     let status = match error.kind {
         ErrorKind::NotFound => StatusCode::NOT_FOUND,
         ErrorKind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
@@ -24,5 +25,5 @@ pub(super) fn failed(error: Error) -> Problem {
 }
 
 pub(super) fn bad_path() -> Problem {
-    refused(StatusCode::BAD_REQUEST, "a part of the path is not UTF-8")
+    refused(StatusCode::BAD_REQUEST, "a segment of the path is not valid UTF-8")
 }

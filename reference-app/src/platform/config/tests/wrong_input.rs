@@ -1,10 +1,10 @@
-//! Shapes in which a configuration is given wrongly.
+//! Configurations with mistakes: keys, shapes and values that are refused.
 
 use figment::Jail;
 
-use super::{Config, Error, Nothing, Path, load};
+use super::{Config, Error, NoOverrides, Path, load};
 
-/// Loads the file `text` with `variables`.
+/// Loads a file with the content `text`, and the environment `variables`.
 #[expect(clippy::result_large_err, reason = "the signature of Jail")]
 fn loaded(text: &str, variables: &[(&str, &str)]) -> Result<Config, Error> {
     let mut result = None;
@@ -12,7 +12,7 @@ fn loaded(text: &str, variables: &[(&str, &str)]) -> Result<Config, Error> {
         jail.clear_env();
         jail.create_file("app.toml", text)?;
         variables.iter().for_each(|(key, value)| jail.set_env(key, value));
-        result = Some(load(None, Some(Path::new("app.toml")), Nothing {}));
+        result = Some(load(None, Some(Path::new("app.toml")), NoOverrides {}));
         Ok(())
     });
     result.unwrap()
@@ -26,7 +26,7 @@ fn refused(text: &str, variables: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn a_secret_in_a_wrong_place_is_not_repeated() {
+fn a_secret_under_a_wrong_key_is_not_printed() {
     for file in [
         "\"postgres://shop:hunter2@db/shop\" = 1",
         "[database]\n\"postgres://shop:hunter2@db/shop\" = 1",
@@ -65,7 +65,7 @@ fn the_keys_of_librdkafka_are_read_with_and_without_quotes() {
 }
 
 #[test]
-fn an_unknown_key_is_named_as_it_was_written_with_the_nearest_one() {
+fn an_unknown_key_is_reported_as_set_with_the_nearest_key() {
     let table = [
         ("COMMS_DATA__DIR", "COMMS_DATA__DIR; the nearest key is COMMS_DATA_DIR"),
         ("COMMS_GATEWAY_LISTEN", "COMMS_GATEWAY_LISTEN; the nearest key is COMMS_GATEWAY__LISTEN"),
@@ -86,7 +86,7 @@ fn an_unknown_key_is_named_as_it_was_written_with_the_nearest_one() {
 }
 
 #[test]
-fn a_value_that_cannot_work_is_refused_with_what_it_must_be() {
+fn an_invalid_value_is_refused_with_the_accepted_values() {
     let brokers = ("COMMS_KAFKA__BROKERS", "k:9092");
     let table = [
         ("COMMS_GATEWAY__REQUEST_TIMEOUT", "1ns", "must be between 1ms and 1h"),
@@ -126,10 +126,10 @@ fn two_listeners_on_one_port_are_refused() {
     {
         let text = refused("", &[("COMMS_ORDER__LISTEN", order)]);
         let part =
-            format!("COMMS_ORDER__LISTEN: the port {} is taken by {taken}.listen", &order[order.len() - 4..]);
+            format!("COMMS_ORDER__LISTEN: the port {} is used by {taken}.listen", &order[order.len() - 4..]);
         assert!(text.contains(&part), "{order}: {text}");
     }
     let mapped =
         [("COMMS_GATEWAY__LISTEN", "[::ffff:0.0.0.0]:8080"), ("COMMS_AUTH__PUBLIC_KEY_FILE", "key.pem")];
-    assert!(refused("", &mapped).contains("COMMS_GATEWAY__URL"), "a wildcard address in another form");
+    assert!(refused("", &mapped).contains("COMMS_GATEWAY__URL"), "an IPv4-mapped wildcard address");
 }

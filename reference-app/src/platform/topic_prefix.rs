@@ -1,26 +1,25 @@
-//! Several systems on one cluster: a prefix before the names of their topics and groups.
+//! Prefixes topics, so that several systems can share a Kafka cluster.
 
 use std::{collections::VecDeque, sync::Arc};
 
 use comms_core::{Error, Message, Publisher, async_trait, transport::Acks};
 
-/// Publishes to the prefixed topics. Outbox rows and events keep the plain names: only the cluster sees the
-/// prefix.
-pub struct Prefixed {
-    /// What stands before each name; may be empty.
+/// Publishes each message to the topic with the prefix. Outbox rows and events keep the name without the prefix.
+pub struct PrefixedPublisher {
+    /// The prefix. May be empty.
     pub prefix: String,
-    /// Who carries the messages.
+    /// The publisher of the messages.
     pub inner: Arc<dyn Publisher>,
 }
 
 #[async_trait]
-impl Publisher for Prefixed {
+impl Publisher for PrefixedPublisher {
     fn enqueue(&self, batch: &mut VecDeque<Message>) -> Acks {
         for message in batch.iter_mut() {
             message.topic = format!("{}{}", self.prefix, message.topic).into();
         }
         let acks = self.inner.enqueue(batch);
-        // What was not taken stays with the caller, under the name it came with.
+        // Messages that the inner publisher did not accept stay with the caller, under the name without the prefix.
         for message in batch.iter_mut() {
             if let Some(plain) = message.topic.strip_prefix(&self.prefix) {
                 message.topic = plain.into();

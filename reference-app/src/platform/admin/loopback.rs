@@ -1,5 +1,7 @@
-//! An admin listener on a loopback address is for programs of this machine. A page of another site can make a browser of this
-//! machine read from it, if the page's own name resolves to a loopback address (DNS rebinding).
+//! Protects an admin listener on a loopback address from DNS rebinding.
+//!
+//! Such a listener is for programs on this machine. A web page could make a browser on this machine read from it, if
+//! the name of the page's host resolves to a loopback address.
 
 use axum::{
     Router,
@@ -11,8 +13,8 @@ use axum::{
 
 use crate::platform::http::{Hosts, Problem};
 
-/// `routes`, for requests to `localhost` and to loopback addresses: 403 for a `Host` that is another one. A request without
-/// `Host` (HTTP/1.0) comes from no browser.
+/// Limits `routes` to requests for `localhost` and loopback addresses. Another `Host` is answered with 403. A request
+/// without `Host` (HTTP/1.0) does not come from a browser and is accepted.
 pub(super) fn only(routes: Router) -> Router {
     routes.layer(from_fn(check))
 }
@@ -34,7 +36,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_page_under_dns_rebinding_reads_nothing() {
+    async fn a_request_for_another_host_is_refused() {
         let routes = only(Router::new().route("/metrics", get(async || "")));
         let table = [
             (Some("localhost:9090"), 200),

@@ -1,4 +1,5 @@
-//! The seams of comms-core on either database, by way of comms-outbox.
+//! Implements the traits of comms-core ([`Inbox`], [`Outbox`], [`Replies`]) for both databases, with the tables of
+//! comms-outbox.
 
 use comms_core::{
     Claim, Claimed, Error, Inbox, Message, Outbox,
@@ -7,9 +8,9 @@ use comms_core::{
 
 use super::{Backend, Db, Tx, TxBackend};
 
-/// A transaction that belongs to the other database is a mistake of this program, not of its input.
-fn foreign() -> Error {
-    Error::internal("a transaction of one database was used with another")
+/// The error for a transaction of the other database. It is a defect of this program.
+fn wrong_database() -> Error {
+    Error::internal("a transaction of one database was used with the other database")
 }
 
 impl Inbox for Db {
@@ -17,7 +18,7 @@ impl Inbox for Db {
         let result = match (&self.0.backend, &mut tx.backend) {
             (Backend::Postgres { tables, .. }, TxBackend::Postgres(tx)) => tables.claim(tx, claims).await,
             (Backend::Sqlite { tables, .. }, TxBackend::Sqlite(tx)) => tables.claim(tx, claims).await,
-            _ => Err(foreign()),
+            _ => Err(wrong_database()),
         };
         tx.checked(result)
     }
@@ -28,7 +29,7 @@ impl Outbox for Db {
         let result = match (&self.0.backend, &mut tx.backend) {
             (Backend::Postgres { tables, .. }, TxBackend::Postgres(tx)) => tables.enqueue(tx, messages).await,
             (Backend::Sqlite { tables, .. }, TxBackend::Sqlite(tx)) => tables.enqueue(tx, messages).await,
-            _ => Err(foreign()),
+            _ => Err(wrong_database()),
         };
         tx.checked(result)
     }
@@ -39,7 +40,7 @@ impl Replies for Db {
         let result = match (&self.0.backend, &mut tx.backend) {
             (Backend::Postgres { tables, .. }, TxBackend::Postgres(tx)) => tables.admit(tx, key).await,
             (Backend::Sqlite { tables, .. }, TxBackend::Sqlite(tx)) => tables.admit(tx, key).await,
-            _ => Err(foreign()),
+            _ => Err(wrong_database()),
         };
         tx.checked(result)
     }
@@ -50,7 +51,7 @@ impl Replies for Db {
                 tables.complete(tx, key, reply).await
             }
             (Backend::Sqlite { tables, .. }, TxBackend::Sqlite(tx)) => tables.complete(tx, key, reply).await,
-            _ => Err(foreign()),
+            _ => Err(wrong_database()),
         };
         tx.checked(result)
     }

@@ -1,4 +1,4 @@
-//! What an operator asks of a relay's tables.
+//! The tables of a relay, for operators: branches, parked messages, and their release.
 
 use comms_core::Error;
 use comms_outbox::{Branch, Parked, sql_error};
@@ -6,10 +6,11 @@ use comms_outbox::{Branch, Parked, sql_error};
 use super::{Backend, Db};
 
 impl Db {
-    /// The destinations that `relay` delivers apart from its main position.
+    /// Returns the topics that `relay` delivers apart from its main position.
     ///
     /// # Errors
-    /// Returns `NotExecuted` if the database is not open yet; otherwise as [`sql_error`] classifies them.
+    /// Returns `NotExecuted` if the database is not open yet. Otherwise returns the kind that [`sql_error`] derives
+    /// from the database's error.
     pub async fn branches(&self, relay: &str) -> Result<Vec<Branch>, Error> {
         self.check_open()?;
         match &self.0.backend {
@@ -22,10 +23,11 @@ impl Db {
         }
     }
 
-    /// The messages that `relay` has parked; at most the first 1,000.
+    /// Returns the first 1,000 messages that `relay` has parked.
     ///
     /// # Errors
-    /// Returns `NotExecuted` if the database is not open yet; otherwise as [`sql_error`] classifies them.
+    /// Returns `NotExecuted` if the database is not open yet. Otherwise returns the kind that [`sql_error`] derives
+    /// from the database's error.
     pub async fn parked(&self, relay: &str) -> Result<Vec<Parked>, Error> {
         self.check_open()?;
         match &self.0.backend {
@@ -38,10 +40,12 @@ impl Db {
         }
     }
 
-    /// Releases the messages of `key` that `relay` has parked (`None`: those without a key). Returns how many.
+    /// Releases the messages with the key `key` that `relay` has parked, and returns their number. `None` releases
+    /// the messages without a key.
     ///
     /// # Errors
-    /// Returns `NotExecuted` if the database is not open yet; otherwise as [`sql_error`] classifies them.
+    /// Returns `NotExecuted` if the database is not open yet. Otherwise returns the kind that [`sql_error`] derives
+    /// from the database's error.
     pub async fn release(&self, relay: &str, key: Option<&[u8]>) -> Result<u64, Error> {
         self.check_open()?;
         match &self.0.backend {
@@ -54,7 +58,7 @@ impl Db {
         }
     }
 
-    /// Whether the database is a file in the data directory, which one process has locked.
+    /// Returns whether the database is a file in the data directory, which this process has locked.
     #[must_use]
     pub fn is_embedded(&self) -> bool {
         matches!(self.0.backend, Backend::Sqlite { .. })
