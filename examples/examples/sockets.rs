@@ -14,7 +14,7 @@ use std::{net::SocketAddr, time::Duration};
 use anyhow::Context as _;
 use comms_core::clock::Clock;
 use comms_ws::{
-    Event, Hub, HubConfig, Session,
+    Hub, HubConfig, Push, Session,
     axum::{
         self, Router,
         extract::{State, WebSocketUpgrade},
@@ -43,8 +43,8 @@ async fn open(State(hub): State<Hub>, headers: HeaderMap, upgrade: WebSocketUpgr
     hub.accept(upgrade, &headers, Session::new(user, topics))
 }
 
-fn event(n: usize, data: Value) -> Event {
-    Event {
+fn push(n: usize, data: Value) -> Push {
+    Push {
         id: format!("order-service/{n}"),
         event: "order.status.changed.v1".into(),
         time: Clock::system().rfc3339(),
@@ -55,10 +55,10 @@ fn event(n: usize, data: Value) -> Event {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let mut config = HubConfig::default();
-    config.queue_bytes = 256 * 1024;
-    // How long a client that has been too slow may take to read up to the close frame.
-    config.close_timeout = Duration::from_secs(20);
+    let config = HubConfig::default()
+        .queue_bytes(256 * 1024)
+        // The time for a client that was too slow to read up to the close frame.
+        .close_timeout(Duration::from_secs(20));
     let hub = Hub::new(config, Clock::system())?;
     let routes = Router::new().route("/v1/events", get(open)).with_state(hub.clone());
     let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -72,12 +72,12 @@ async fn main() -> anyhow::Result<()> {
     println!("-- an event for ann reaches her session alone");
     let mut ann = Client::connect(address, Some("ann")).await?;
     let mut bob = Client::connect(address, Some("bob")).await?;
-    hub.publish("user/ann", &event(0, json!({"order": "order-1", "status": "PAID"})));
+    hub.publish("user/ann", &push(0, json!({"order": "order-1", "status": "PAID"})));
     println!("ann: {}", ann.next().await?);
 
     println!("-- {EVENTS} events of 64 KiB for both: ann reads, bob does not");
     for n in 1..=EVENTS {
-        hub.publish("news", &event(n, json!({"pad": "x".repeat(64 * 1024)})));
+        hub.publish("news", &push(n, json!({"pad": "x".repeat(64 * 1024)})));
         // Each event arrives although bob's socket takes no more bytes.
         let received = ann.next().await?;
         anyhow::ensure!(received["id"] == format!("order-service/{n}"), "in order, none missing");

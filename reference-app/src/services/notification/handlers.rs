@@ -1,7 +1,7 @@
 //! What notification-service does when it hears of something.
 
 use comms_core::{Delivery, Outcome, context::Context, event, handler_fn, once, transport::BoxHandler, wire};
-use comms_ws::{Event as Push, Hub};
+use comms_ws::{Hub, Push};
 
 use super::{domain, store::Store};
 use crate::{contracts::OrderStatusChanged, platform::db::Db};

@@ -1,4 +1,4 @@
-//! The service of a connection, which counts its requests, and what is read and written of their bodies.
+//! The service of a connection: counts its requests, and the progress of their bodies.
 
 use std::{
     future::Future,
@@ -15,48 +15,49 @@ use hyper::body::Incoming;
 use tower::util::Oneshot;
 use tower_service::Service;
 
-use super::activity::{Activity, Call};
+use super::activity::{Activity, RequestGuard};
 
+/// A service that records the activity of its connection.
 #[derive(Clone)]
-pub(super) struct Counted<S> {
+pub(super) struct CountingService<S> {
     inner: S,
     activity: Arc<Activity>,
 }
 
-impl<S> Counted<S> {
+impl<S> CountingService<S> {
     pub(super) const fn new(inner: S, activity: Arc<Activity>) -> Self {
         Self { inner, activity }
     }
 }
 
-impl<S, B> hyper::service::Service<Request<Incoming>> for Counted<S>
+impl<S, B> hyper::service::Service<Request<Incoming>> for CountingService<S>
 where
     S: Service<Request<RequestBody>, Response = Response<B>> + Clone,
 {
     type Response = Response<ResponseBody<B>>;
     type Error = S::Error;
-    type Future = Answer<S>;
+    type Future = ResponseFuture<S>;
 
-    fn call(&self, request: Request<Incoming>) -> Answer<S> {
-        let call = Call::begin(&self.activity);
+    fn call(&self, request: Request<Incoming>) -> ResponseFuture<S> {
+        let guard = RequestGuard::begin(&self.activity);
         let request = request.map(|inner| RequestBody {
             inner,
-            waiting: false,
+            pending: false,
             ended: false,
             activity: self.activity.clone(),
         });
-        Answer { future: Oneshot::new(self.inner.clone(), request), call: Some(call) }
+        ResponseFuture { future: Oneshot::new(self.inner.clone(), request), guard: Some(guard) }
     }
 }
 
 #[pin_project::pin_project]
-pub(super) struct Answer<S: Service<Request<RequestBody>>> {
+pub(super) struct ResponseFuture<S: Service<Request<RequestBody>>> {
     #[pin]
     future: Oneshot<S, Request<RequestBody>>,
-    call: Option<Call>,
+    guard: Option<RequestGuard>,
 }
 
-impl<S, B> Future for Answer<S>
+impl<S, B> Future for ResponseFuture<S>
 where
     S: Service<Request<RequestBody>, Response = Response<B>>,
 {
@@ -64,26 +65,26 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let answer = ready!(this.future.poll(cx));
-        let call = this.call.take();
-        Poll::Ready(answer.map(|response| response.map(|inner| ResponseBody { inner, call })))
+        let result = ready!(this.future.poll(cx));
+        let guard = this.guard.take();
+        Poll::Ready(result.map(|response| response.map(|inner| ResponseBody { inner, guard })))
     }
 }
 
-/// The body of a request that a listener has received.
+/// The body of a request on a connection of [`listen`](crate::listen).
 #[derive(Debug)]
 pub struct RequestBody {
     inner: Incoming,
     /// Whether the handler waits for the next frame.
-    waiting: bool,
-    /// Whether the handler has seen the end.
+    pending: bool,
+    /// Whether the handler has read the end.
     ended: bool,
     activity: Arc<Activity>,
 }
 
 impl RequestBody {
-    fn wait(&mut self, waiting: bool) {
-        match (self.waiting, waiting) {
+    fn set_pending(&mut self, pending: bool) {
+        match (self.pending, pending) {
             (false, true) => {
                 self.activity.uploads.begin();
                 self.activity.wake();
@@ -94,7 +95,7 @@ impl RequestBody {
             }
             (true, true) | (false, false) => {}
         }
-        self.waiting = waiting;
+        self.pending = pending;
     }
 }
 
@@ -107,7 +108,7 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let poll = Pin::new(&mut self.inner).poll_frame(cx);
-        self.wait(poll.is_pending());
+        self.set_pending(poll.is_pending());
         self.ended |= matches!(poll, Poll::Ready(None));
         poll
     }
@@ -123,19 +124,20 @@ impl Body for RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        self.wait(false);
+        self.set_pending(false);
         if !self.ended && !self.inner.is_end_stream() {
             self.activity.leave_unread();
         }
     }
 }
 
+/// The body of a response, which counts its chunks and ends the request when it is dropped.
 #[pin_project::pin_project]
 pub(super) struct ResponseBody<B> {
     #[pin]
     inner: B,
     /// `Some` for every body that a service returned.
-    call: Option<Call>,
+    guard: Option<RequestGuard>,
 }
 
 impl<B: Body> Body for ResponseBody<B> {
@@ -148,7 +150,7 @@ impl<B: Body> Body for ResponseBody<B> {
     ) -> Poll<Option<Result<Frame<Self::Data>, B::Error>>> {
         let this = self.project();
         let frame = ready!(this.inner.poll_frame(cx));
-        let activity = this.call.as_ref().map(Call::activity);
+        let activity = this.guard.as_ref().map(RequestGuard::activity);
         Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(|data| Chunk::new(data, activity)))))
     }
 
@@ -161,7 +163,7 @@ impl<B: Body> Body for ResponseBody<B> {
     }
 }
 
-/// Data of a response: owed to the peer until hyper has written it, or drops it with its stream.
+/// A chunk of response data, counted as unwritten until hyper has written it or drops it with its stream.
 pub(super) struct Chunk<D> {
     data: D,
     activity: Option<Arc<Activity>>,

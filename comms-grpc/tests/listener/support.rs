@@ -1,4 +1,4 @@
-//! A listener whose routes answer late, much, slowly, or never.
+//! A listener whose routes respond late, slowly, with large bodies, or never.
 
 use std::{
     collections::VecDeque,
@@ -27,7 +27,7 @@ use tokio::{
     time::{Sleep, sleep, timeout},
 };
 
-/// The limits of the tests.
+/// The value of the time limits under test.
 pub(crate) const LIMIT: Duration = Duration::from_millis(500);
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub(crate) const LARGE: usize = 16 << 20;
@@ -37,9 +37,9 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) stop: oneshot::Sender<()>,
     pub(crate) ended: JoinHandle<Result<(), Error>>,
-    /// Requests whose handler or response body is alive.
+    /// The number of requests whose handler or response body is not dropped.
     pub(crate) alive: Arc<AtomicUsize>,
-    /// Bytes that were taken of response bodies.
+    /// The number of bytes that the listener took from response bodies.
     pub(crate) taken: Arc<AtomicUsize>,
 }
 
@@ -55,14 +55,14 @@ impl Server {
         let counted = (alive.clone(), taken.clone());
         let service = move |_| {
             let (alive, taken) = counted.clone();
-            tower::service_fn(move |request| answer(request, Alive::new(&alive, &taken)))
+            tower::service_fn(move |request| respond(request, RequestCounters::new(&alive, &taken)))
         };
         let shutdown = async move { drop(stopped.await) };
         let ended = tokio::spawn(listen(listener, service, config, Clock::system(), shutdown));
         Self { address, stop, ended, alive, taken }
     }
 
-    pub(crate) async fn of(protocols: Protocols) -> Self {
+    pub(crate) async fn with_protocols(protocols: Protocols) -> Self {
         Self::start(|config| config.protocols = protocols).await
     }
 
@@ -76,13 +76,13 @@ impl Server {
         socket
     }
 
-    /// An ordinary HTTP/1 client is served.
-    pub(crate) async fn serves(&self) {
+    /// Checks that an ordinary HTTP/1 client is served.
+    pub(crate) async fn assert_serves(&self) {
         let text = self.get("/").await;
         assert!(text.starts_with("HTTP/1.1 200") && text.ends_with("hello"), "{text}");
     }
 
-    /// The whole response to one HTTP/1 request.
+    /// Returns the whole response to one HTTP/1 request.
     pub(crate) async fn get(&self, path: &str) -> String {
         let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
         let mut socket = self.send(request.as_bytes()).await;
@@ -91,7 +91,8 @@ impl Server {
         text
     }
 
-    /// An HTTP/2 client whose streams have a window of `window` bytes, and which sends nothing that no request needs.
+    /// Connects an HTTP/2 client whose streams have a window of `window` bytes, and which sends only the frames of its
+    /// requests.
     pub(crate) async fn http2_without_pings(
         &self,
         window: u32,
@@ -101,7 +102,7 @@ impl Server {
         builder.handshake(self.connect().await).await.unwrap()
     }
 
-    /// As [`Self::http2_without_pings`], with pings both ways and the end of the connection.
+    /// Connects an HTTP/2 client that also sends pings, and returns the task that drives its connection.
     pub(crate) async fn http2(
         &self,
         window: u32,
@@ -109,7 +110,7 @@ impl Server {
         let (client, mut connection) = self.http2_without_pings(window).await;
         let mut pings = connection.ping_pong().unwrap();
         let connection = tokio::spawn(async move {
-            // Pings both ways are no progress.
+            // Pings and their responses are no progress.
             let pinging = async {
                 while pings.ping(h2::Ping::opaque()).await.is_ok() {
                     sleep(LIMIT / 10).await;
@@ -125,14 +126,14 @@ impl Server {
     }
 }
 
-/// GET `path` over HTTP/2, and the stream of its response body.
+/// Sends GET `path` over HTTP/2 and returns the stream of the response body.
 pub(crate) async fn get(client: &h2::client::SendRequest<Bytes>, path: &str) -> h2::RecvStream {
     let request = Request::get(format!("http://x{path}")).body(()).unwrap();
     let mut ready = client.clone().ready().await.unwrap();
     ready.send_request(request, true).unwrap().0.await.unwrap().into_body()
 }
 
-/// Reads until the server closes the socket.
+/// Reads until the server closes the socket. Returns whether the server did so within `limit`.
 pub(crate) async fn closed(socket: &mut TcpStream, limit: Duration) -> bool {
     let mut buffer = [0; 1024];
     let reads = async { while socket.read(&mut buffer).await.is_ok_and(|read| read > 0) {} };
@@ -149,25 +150,30 @@ pub(crate) async fn eventually(what: &str, test: impl Fn() -> bool) {
     panic!("not within 10 s: {what}");
 }
 
-struct Alive {
+/// The counters of one request, which counts as alive until this is dropped.
+struct RequestCounters {
     alive: Arc<AtomicUsize>,
     taken: Arc<AtomicUsize>,
 }
 
-impl Alive {
+impl RequestCounters {
     fn new(alive: &Arc<AtomicUsize>, taken: &Arc<AtomicUsize>) -> Self {
         alive.fetch_add(1, SeqCst);
         Self { alive: alive.clone(), taken: taken.clone() }
     }
 }
 
-impl Drop for Alive {
+impl Drop for RequestCounters {
     fn drop(&mut self) {
         self.alive.fetch_sub(1, SeqCst);
     }
 }
 
-async fn answer(mut request: Request<RequestBody>, alive: Alive) -> Result<Response<Frames>, Infallible> {
+/// Returns the response of the route.
+async fn respond(
+    mut request: Request<RequestBody>,
+    counters: RequestCounters,
+) -> Result<Response<Frames>, Infallible> {
     let hello = Bytes::from_static(b"hello");
     let frames: Vec<(Duration, Bytes)> = match request.uri().path() {
         "/late" => {
@@ -189,7 +195,7 @@ async fn answer(mut request: Request<RequestBody>, alive: Alive) -> Result<Respo
         }
         "/upgrade" => {
             tokio::spawn(echo(hyper::upgrade::on(&mut request)));
-            let mut response = Response::new(Frames::new(vec![], alive));
+            let mut response = Response::new(Frames::new(vec![], counters));
             *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
             response.headers_mut().insert("upgrade", "echo".parse().unwrap());
             response.headers_mut().insert("connection", "upgrade".parse().unwrap());
@@ -197,7 +203,7 @@ async fn answer(mut request: Request<RequestBody>, alive: Alive) -> Result<Respo
         }
         _ => vec![(Duration::ZERO, hello)],
     };
-    Ok(Response::new(Frames::new(frames, alive)))
+    Ok(Response::new(Frames::new(frames, counters)))
 }
 
 async fn echo(upgrade: hyper::upgrade::OnUpgrade) {
@@ -208,16 +214,16 @@ async fn echo(upgrade: hyper::upgrade::OnUpgrade) {
     }
 }
 
-/// Frames, each after a time.
+/// A response body of frames, each after a pause.
 struct Frames {
     frames: VecDeque<(Duration, Bytes)>,
     pause: Option<Pin<Box<Sleep>>>,
-    alive: Alive,
+    counters: RequestCounters,
 }
 
 impl Frames {
-    fn new(frames: Vec<(Duration, Bytes)>, alive: Alive) -> Self {
-        Self { frames: frames.into(), pause: None, alive }
+    fn new(frames: Vec<(Duration, Bytes)>, counters: RequestCounters) -> Self {
+        Self { frames: frames.into(), pause: None, counters }
     }
 }
 
@@ -235,7 +241,7 @@ impl Body for Frames {
         std::task::ready!(timer.as_mut().poll(cx));
         self.pause = None;
         let frame = self.frames.pop_front();
-        self.alive.taken.fetch_add(frame.as_ref().map_or(0, |(_, data)| data.len()), SeqCst);
+        self.counters.taken.fetch_add(frame.as_ref().map_or(0, |(_, data)| data.len()), SeqCst);
         Poll::Ready(frame.map(|(_, data)| Ok(Frame::data(data))))
     }
 

@@ -1,8 +1,9 @@
-//! A problem body for what hyper refuses by itself.
+//! Problem details (RFC 9457) for requests that hyper refuses by itself.
 //!
-//! A request whose head hyper cannot read reaches no service: hyper answers 400, 414 or 431 without a body, and closes. There
-//! is no hook for it, so the response is replaced where it is written to the connection. It is recognised by a status of these
-//! three, an empty body, and no `trace-id`: the services of such a listener set `trace-id` on every response.
+//! A request whose head hyper cannot read reaches no service: hyper sends 400, 414 or 431 without a body, and closes
+//! the connection. hyper has no hook for this response, so it is replaced when it is written to the connection. A
+//! response is recognized by one of these statuses, an empty body, and no `trace-id`. The services of such a listener
+//! set `trace-id` on every response.
 
 use std::{
     io::{self, IoSlice},
@@ -13,29 +14,29 @@ use std::{
 use comms_core::{clock::Clock, context::Context};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A connection on which hyper's own refusals are problem details.
-pub(super) struct HyperRefusals<T> {
+/// A connection on which hyper's empty error responses are replaced by problem details.
+pub(super) struct ProblemDetails<T> {
     inner: T,
-    /// `None`: hyper's responses stay as they are.
+    /// Creates trace ids. `None` replaces nothing.
     clock: Option<Clock>,
-    /// Written in the place of hyper's answer, and how much of it has been.
-    answer: Option<(Vec<u8>, usize)>,
+    /// The bytes to write instead of hyper's response, and the number of bytes that are already written.
+    replacement: Option<(Vec<u8>, usize)>,
 }
 
-impl<T> HyperRefusals<T> {
-    /// `connection`, whose refused requests get trace ids of `clock`. Without a clock nothing is replaced.
+impl<T> ProblemDetails<T> {
+    /// Wraps `connection`. `clock` creates the trace ids of replaced responses; without a clock, nothing is replaced.
     pub(super) const fn new(connection: T, clock: Option<Clock>) -> Self {
-        Self { inner: connection, clock, answer: None }
+        Self { inner: connection, clock, replacement: None }
     }
 }
 
-impl<T: AsyncWrite + Unpin> HyperRefusals<T> {
-    /// Writes what stands in the place of hyper's answer.
-    fn poll_answer(&mut self, task: &mut Task<'_>) -> Poll<io::Result<()>> {
-        while let Some((bytes, written)) = &mut self.answer {
+impl<T: AsyncWrite + Unpin> ProblemDetails<T> {
+    /// Writes the rest of the replacement.
+    fn poll_replacement(&mut self, task: &mut Task<'_>) -> Poll<io::Result<()>> {
+        while let Some((bytes, written)) = &mut self.replacement {
             let rest = bytes.get(*written..).unwrap_or_default();
             if rest.is_empty() {
-                self.answer = None;
+                self.replacement = None;
                 break;
             }
             match ready!(Pin::new(&mut self.inner).poll_write(task, rest))? {
@@ -47,7 +48,7 @@ impl<T: AsyncWrite + Unpin> HyperRefusals<T> {
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for HyperRefusals<T> {
+impl<T: AsyncRead + Unpin> AsyncRead for ProblemDetails<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         task: &mut Task<'_>,
@@ -57,14 +58,14 @@ impl<T: AsyncRead + Unpin> AsyncRead for HyperRefusals<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for HyperRefusals<T> {
+impl<T: AsyncWrite + Unpin> AsyncWrite for ProblemDetails<T> {
     fn poll_write(mut self: Pin<&mut Self>, task: &mut Task<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        ready!(self.poll_answer(task))?;
-        match self.clock.as_ref().and_then(|clock| answer_for(bytes, clock)) {
-            // Taken as a whole; the bytes that stand for it go out now or with the flush.
-            Some(answer) => {
-                self.answer = Some((answer, 0));
-                match self.poll_answer(task) {
+        ready!(self.poll_replacement(task))?;
+        match self.clock.as_ref().and_then(|clock| problem_for(bytes, clock)) {
+            // All of hyper's bytes count as written. The replacement is written now or with the flush.
+            Some(problem) => {
+                self.replacement = Some((problem, 0));
+                match self.poll_replacement(task) {
                     Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
                     _ => Poll::Ready(Ok(bytes.len())),
                 }
@@ -78,7 +79,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for HyperRefusals<T> {
         task: &mut Task<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_answer(task))?;
+        ready!(self.poll_replacement(task))?;
         match slices {
             [only] => self.poll_write(task, only),
             _ => Pin::new(&mut self.inner).poll_write_vectored(task, slices),
@@ -90,18 +91,18 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for HyperRefusals<T> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_answer(task))?;
+        ready!(self.poll_replacement(task))?;
         Pin::new(&mut self.inner).poll_flush(task)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_answer(task))?;
+        ready!(self.poll_replacement(task))?;
         Pin::new(&mut self.inner).poll_shutdown(task)
     }
 }
 
-/// The response in the place of `bytes`, if they are an empty refusal of hyper's.
-fn answer_for(bytes: &[u8], clock: &Clock) -> Option<Vec<u8>> {
+/// Returns the replacement for `bytes`, if they are an empty error response of hyper.
+fn problem_for(bytes: &[u8], clock: &Clock) -> Option<Vec<u8>> {
     let status = bytes.strip_prefix(b"HTTP/1.1 ").or_else(|| bytes.strip_prefix(b"HTTP/1.0 "))?.get(..3)?;
     let (line, code, title, detail) = match status {
         b"400" => (
@@ -129,11 +130,11 @@ fn answer_for(bytes: &[u8], clock: &Clock) -> Option<Vec<u8>> {
     }
     let trace_id = Context::root(clock).trace.map(|trace| trace.trace_id()).unwrap_or_default();
     let status = line.get(..3)?;
-    // The texts are constants without a character that JSON escapes.
+    // No text needs escaping: the constants have no character that JSON escapes.
     let body = format!(
         r#"{{"type":"/problems/{code}","title":"{title}","status":{status},"detail":"{detail}","trace_id":"{trace_id}"}}"#
     );
-    tracing::debug!(status, trace_id, "a request that cannot be read");
+    tracing::debug!(status, trace_id, "hyper refused a request whose head cannot be read");
     Some(
         format!(
             "HTTP/1.1 {line}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\ntrace-id: {trace_id}\r\n\

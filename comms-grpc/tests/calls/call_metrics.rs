@@ -1,4 +1,4 @@
-//! What is measured, and that strangers cannot invent labels.
+//! The metrics of calls. A peer cannot create label values.
 
 use std::sync::{Arc, Mutex};
 
@@ -9,13 +9,13 @@ use metrics::{Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Re
 use tonic::{Code, Request};
 use tonic_prost::ProstCodec;
 
-use crate::probe::{Ask, Probe, SECOND, Saw, call, millis, start, watch};
+use crate::support::{Observation, SECOND, TestRequest, TestService, call, millis, server_streaming, start};
 
-/// One line per recorded call: metric, method, code.
+/// A recorder with one line per recorded call: metric, method, code.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<String>>>);
+struct CallLog(Arc<Mutex<Vec<String>>>);
 
-struct Line(Log, String);
+struct Line(CallLog, String);
 
 impl HistogramFn for Line {
     fn record(&self, seconds: f64) {
@@ -24,7 +24,7 @@ impl HistogramFn for Line {
     }
 }
 
-impl Recorder for Log {
+impl Recorder for CallLog {
     fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
     fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
     fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
@@ -43,25 +43,25 @@ impl Recorder for Log {
 }
 
 #[test]
-fn every_call_is_recorded_once_with_how_it_ended() {
-    let log = Log::default();
-    // The recorder is the thread's own, so everything runs on this thread.
+fn every_call_is_recorded_once_with_its_status_code() {
+    let log = CallLog::default();
+    // The recorder is local to the thread, so all tasks run on this thread.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     metrics::with_local_recorder(&log, || runtime.block_on(calls()));
     let mut lines = log.0.lock().unwrap().clone();
     lines.sort();
     let both = [
-        "test.Probe/Ask DEADLINE_EXCEEDED",
-        "test.Probe/Ask OK",
-        "test.Probe/Ask RESOURCE_EXHAUSTED",
-        "test.Probe/Watch CANCELLED",
-        "test.Probe/Watch OK",
+        "test.Service/Unary DEADLINE_EXCEEDED",
+        "test.Service/Unary OK",
+        "test.Service/Unary RESOURCE_EXHAUSTED",
+        "test.Service/Stream CANCELLED",
+        "test.Service/Stream OK",
     ];
     let mut expected: Vec<String> = [RPC_CLIENT_DURATION, RPC_SERVER_DURATION]
         .iter()
         .flat_map(|m| both.map(|b| format!("{m} {b}")))
         .collect();
-    expected.push(format!("{RPC_CLIENT_DURATION} test.Probe/Invented UNIMPLEMENTED"));
+    expected.push(format!("{RPC_CLIENT_DURATION} test.Service/Unknown UNIMPLEMENTED"));
     expected.push(format!("{RPC_SERVER_DURATION} _OTHER UNIMPLEMENTED"));
     expected.sort();
     assert_eq!(lines, expected);
@@ -69,24 +69,24 @@ fn every_call_is_recorded_once_with_how_it_ended() {
 
 async fn calls() {
     let mut config = ServerConfig::default();
-    // The server's own, so that both sides see the same end.
+    // The deadline of the server passes first, so that both sides record the same status.
     config.max_timeout = millis(500);
-    let server = start(Probe::default(), config).await;
+    let server = start(TestService::default(), config).await;
     let channel = server.channel(SECOND * 5);
     call(&channel, "report", 0).await.unwrap();
     call(&channel, "busy", 1).await.unwrap_err();
     call(&channel, "hang", 0).await.unwrap_err();
-    let mut all = watch(channel.clone(), "three", 0).await.unwrap();
+    let mut all = server_streaming(channel.clone(), "three", 0).await.unwrap();
     while all.message().await.unwrap().is_some() {}
-    // Given up after the first.
-    let mut some = watch(channel.clone(), "ticks", 1).await.unwrap();
+    // The client drops this stream after the first message.
+    let mut some = server_streaming(channel.clone(), "ticks", 1).await.unwrap();
     some.message().await.unwrap();
     drop(some);
     let mut grpc = tonic::client::Grpc::new(channel);
     grpc.ready().await.unwrap();
-    let path = PathAndQuery::from_static("/test.Probe/Invented");
-    let codec = ProstCodec::<Ask, Saw>::default();
-    let status = grpc.unary(Request::new(Ask::default()), path, codec).await.unwrap_err();
+    let path = PathAndQuery::from_static("/test.Service/Unknown");
+    let codec = ProstCodec::<TestRequest, Observation>::default();
+    let status = grpc.unary(Request::new(TestRequest::default()), path, codec).await.unwrap_err();
     assert_eq!(status.code(), Code::Unimplemented);
     tokio::time::sleep(millis(100)).await;
 }

@@ -1,5 +1,5 @@
-//! How a response may begin and end, frame by frame: informational heads, answers to a request that is not read to its
-//! end, and streams that end without a status.
+//! Unusual responses, frame by frame: informational responses, responses before the end of the request, and streams
+//! that end without a status.
 
 use std::net::SocketAddr;
 
@@ -11,48 +11,48 @@ use tokio::{
 };
 
 use crate::{
-    frames::{ACK, DATA, END_STREAM, HEADERS, NO_ERROR, SETTINGS, frame, headers, peer, reset},
-    probe::{SECOND, call, channel, watch},
+    frames::{ACK, DATA, END_HEADERS, END_STREAM, HEADERS, NO_ERROR, SETTINGS, frame, headers, peer, reset},
+    support::{SECOND, call, channel, server_streaming},
 };
 
-/// A message without fields, as gRPC frames it.
-const EMPTY: [u8; 5] = [0; 5];
-const END_HEADERS: u8 = 4;
+/// A gRPC message without fields, with its prefix.
+const EMPTY_MESSAGE: [u8; 5] = [0; 5];
 
 fn head() -> Vec<u8> {
     headers(1, 0, &[("content-type", "application/grpc")])
 }
 
 fn message(flags: u8) -> Vec<u8> {
-    frame(DATA, flags, 1, &EMPTY)
+    frame(DATA, flags, 1, &EMPTY_MESSAGE)
 }
 
 fn trailers(status: &str) -> Vec<u8> {
     headers(1, END_STREAM, &[("grpc-status", status)])
 }
 
-/// A response of one block of headers.
+/// Returns a response without a body.
 fn trailers_only(status: &str) -> Vec<u8> {
     let mut only = headers(1, 0, &[("content-type", "application/grpc"), ("grpc-status", status)]);
     only[4] |= END_STREAM;
     only
 }
 
-/// `:status: 103`, by the name of entry 8 of HPACK's static table.
+/// Returns HEADERS with `:status: 103`, which uses the name of entry 8 of the static table of HPACK.
 fn early_hints() -> Vec<u8> {
     frame(HEADERS, END_HEADERS, 1, b"\x08\x03103")
 }
 
 /// RFC 9113, section 8.1: any number of informational responses may come before the final one.
 #[tokio::test]
-async fn an_informational_response_is_passed_over() {
+async fn informational_responses_are_skipped() {
     let bytes = [early_hints(), early_hints(), head(), message(0), trailers("0")].concat();
     let address = peer(move |_| (bytes.clone(), false)).await;
     call(&channel(address, SECOND * 5), "report", 0).await.unwrap();
 }
 
-/// Serves one connection: answers each request at its headers, and takes no byte of its body beyond the first window.
-async fn early(mut socket: TcpStream, answer: Vec<u8>) {
+/// Serves one connection: sends `response` after the headers of each request, and never extends the window for its
+/// body.
+async fn respond_early(mut socket: TcpStream, response: Vec<u8>) {
     let mut preface = [0; 24];
     socket.read_exact(&mut preface).await.unwrap();
     socket.write_all(&frame(SETTINGS, 0, 0, &[])).await.unwrap();
@@ -63,23 +63,24 @@ async fn early(mut socket: TcpStream, answer: Vec<u8>) {
         socket.read_exact(&mut payload).await.unwrap();
         let bytes = match (head[3], head[4] & ACK) {
             (SETTINGS, 0) => frame(SETTINGS, ACK, 0, &[]),
-            (HEADERS, _) => answer.clone(),
+            (HEADERS, _) => response.clone(),
             _ => continue,
         };
         socket.write_all(&bytes).await.unwrap();
     }
 }
 
-async fn early_peer(answer: Vec<u8>) -> SocketAddr {
+/// Starts a peer that serves one connection with [`respond_early`].
+async fn early_peer(response: Vec<u8>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(async move { early(listener.accept().await.unwrap().0, answer).await });
+    tokio::spawn(async move { respond_early(listener.accept().await.unwrap().0, response).await });
     address
 }
 
-/// A server may refuse a request that it has not read: the rest of the body is not wanted, and the answer counts.
+/// A server may respond before it has read the request. The client then stops sending the body and uses the response.
 #[tokio::test]
-async fn an_answer_before_the_end_of_the_request_is_the_answer() {
+async fn a_response_before_the_end_of_the_request_is_accepted() {
     let large = "x".repeat(200_000);
     for end in [vec![], reset(1, NO_ERROR)] {
         let address = early_peer([trailers_only("3"), end.clone()].concat()).await;
@@ -90,20 +91,20 @@ async fn an_answer_before_the_end_of_the_request_is_the_answer() {
     }
 }
 
-/// A proxy that loses its upstream ends the stream without a status, and without an error of HTTP/2.
+/// A proxy that loses its upstream ends the stream without a status and without an HTTP/2 error.
 #[tokio::test]
-async fn a_response_that_ends_without_a_status_is_no_clean_end() {
+async fn a_response_that_ends_without_a_status_is_indeterminate() {
     let ends = [
         ("reset without error", [head(), message(0), reset(1, NO_ERROR)].concat()),
         ("end of the stream", [head(), message(END_STREAM)].concat()),
         ("trailers without a status", [head(), message(0), headers(1, END_STREAM, &[("a", "b")])].concat()),
     ];
     for (name, bytes) in ends {
-        let answer = bytes.clone();
-        let address = peer(move |_| (answer.clone(), false)).await;
+        let response = bytes.clone();
+        let address = peer(move |_| (response.clone(), false)).await;
         let unary = call(&channel(address, SECOND * 5), "report", 0).await;
         let address = peer(move |_| (bytes.clone(), false)).await;
-        let mut stream = watch(channel(address, SECOND * 5), "three", 0).await.unwrap();
+        let mut stream = server_streaming(channel(address, SECOND * 5), "three", 0).await.unwrap();
         let first = stream.message().await;
         let second = match &first {
             Ok(_) => stream.message().await.map(drop),

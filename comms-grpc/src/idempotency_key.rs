@@ -1,9 +1,12 @@
-//! The idempotency key of a call: minted once by the caller, the same on every attempt.
+//! The idempotency key of a call: the caller creates it once, and every attempt carries the same key.
 
 use comms_core::{Error, idempotency::is_key, wire};
 use tonic::{Request, Status, metadata::AsciiMetadataValue};
 
-/// Puts `key` on `request`: the id of what the call is about, or one minted once per logical call.
+/// Adds the idempotency key `key` to the metadata of `request`, in the place of an earlier key.
+///
+/// The key is the id of the entity that the call concerns, or an id that the caller creates once per logical call. All
+/// attempts of the call carry the same key.
 ///
 /// ```
 /// # fn main() -> Result<(), comms_core::Error> {
@@ -14,8 +17,8 @@ use tonic::{Request, Status, metadata::AsciiMetadataValue};
 /// ```
 ///
 /// # Errors
-/// `Invalid` for a key that is empty, over [`KEY_LIMIT`](comms_core::idempotency::KEY_LIMIT) bytes, or has bytes
-/// outside printable ASCII.
+/// Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) if `key` is empty, is longer than
+/// [`KEY_LIMIT`](comms_core::idempotency::KEY_LIMIT) bytes, or has a byte outside printable ASCII.
 pub fn keyed<T>(mut request: Request<T>, key: &str) -> Result<Request<T>, Error> {
     let value = key.parse::<AsciiMetadataValue>().ok().filter(|_| is_key(key));
     let value = value.ok_or_else(|| Error::invalid(RULE))?;
@@ -23,10 +26,11 @@ pub fn keyed<T>(mut request: Request<T>, key: &str) -> Result<Request<T>, Error>
     Ok(request)
 }
 
-/// The idempotency key that came with `request`.
+/// Returns the idempotency key of a received `request`.
 ///
 /// # Errors
-/// INVALID_ARGUMENT where there is none, more than one, or one outside the rule of [`keyed`].
+/// Returns [`Code::InvalidArgument`](tonic::Code::InvalidArgument) if the metadata has no key, more than one key, or a
+/// key that [`keyed`] refuses.
 pub fn key_of<T>(request: &Request<T>) -> Result<String, Status> {
     let mut values = request.metadata().get_all(wire::IDEMPOTENCY_KEY).iter();
     let key = values.next().and_then(|value| value.to_str().ok()).filter(|key| is_key(key));
@@ -41,13 +45,13 @@ mod tests {
     use comms_core::idempotency::KEY_LIMIT;
 
     #[test]
-    fn accepts_what_the_rule_says_and_nothing_else() {
+    fn only_one_key_of_printable_ascii_within_the_length_limit_is_accepted() {
         let longest = "k".repeat(KEY_LIMIT);
         assert_eq!(key_of(&keyed(Request::new(()), &longest).unwrap()).unwrap(), longest);
         for bad in ["", "  ", "tab\there", "schlüssel", &"k".repeat(KEY_LIMIT + 1)] {
             assert!(keyed(Request::new(()), bad).is_err(), "{bad:?}");
         }
-        assert!(key_of(&Request::new(())).is_err(), "absent");
+        assert!(key_of(&Request::new(())).is_err(), "no key");
         let mut twice = keyed(Request::new(()), "a").unwrap();
         twice.metadata_mut().append(wire::IDEMPOTENCY_KEY, "b".parse().unwrap());
         assert!(key_of(&twice).is_err(), "two keys");

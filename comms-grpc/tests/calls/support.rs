@@ -1,4 +1,5 @@
-//! A service without generated code: it does what the request says, and tells what it saw.
+//! A test service without generated code. The request selects the action; the response reports the context of the
+//! handler.
 
 use std::{
     convert::Infallible,
@@ -21,55 +22,56 @@ use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::sleep};
 use tonic::{Request, Response, Status, Streaming, body::Body, server::NamedService, service::Routes};
 use tonic_prost::ProstCodec;
 
-/// What to do, and for how long.
+/// The action of the handler, and its duration.
 #[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct Ask {
+pub(crate) struct TestRequest {
     #[prost(string, tag = "1")]
-    pub(crate) what: String,
+    pub(crate) action: String,
     #[prost(uint64, tag = "2")]
     pub(crate) millis: u64,
 }
 
-/// What a handler saw; `next` is what the one behind it saw.
+/// The context that a handler observed. `next` is the observation of the service that the handler called.
 #[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct Saw {
+pub(crate) struct Observation {
     #[prost(uint64, tag = "1")]
-    pub(crate) left_micros: u64,
+    pub(crate) remaining_micros: u64,
     #[prost(string, tag = "2")]
     pub(crate) trace_id: String,
     #[prost(string, tag = "3")]
     pub(crate) key: String,
     #[prost(message, optional, boxed, tag = "4")]
-    pub(crate) next: Option<Box<Saw>>,
+    pub(crate) next: Option<Box<Observation>>,
 }
 
-/// How often handlers began, and how often one was dropped before its end.
+/// The service, with the number of handlers that began and of handlers that were dropped before their end.
 #[derive(Clone, Default)]
-pub(crate) struct Probe {
+pub(crate) struct TestService {
+    /// The service that the actions `relay` and `forward` call.
     pub(crate) next: Option<Channel>,
     pub(crate) begun: Arc<AtomicUsize>,
     pub(crate) dropped: Arc<AtomicUsize>,
 }
 
-impl NamedService for Probe {
-    const NAME: &'static str = "test.Probe";
+impl NamedService for TestService {
+    const NAME: &'static str = "test.Service";
 }
 
-type Ticks = Pin<Box<dyn Stream<Item = Result<Saw, Status>> + Send>>;
+type Observations = Pin<Box<dyn Stream<Item = Result<Observation, Status>> + Send>>;
 
-impl Probe {
-    async fn ask(self, request: Request<Ask>) -> Result<Response<Saw>, Status> {
+impl TestService {
+    async fn unary(self, request: Request<TestRequest>) -> Result<Response<Observation>, Status> {
         self.begun.fetch_add(1, SeqCst);
-        let unfinished = Dropped(self.dropped.clone());
+        let unfinished = DropCounter(self.dropped.clone());
         let key = comms_grpc::key_of(&request).unwrap_or_default();
-        let ask = request.into_inner();
-        let time = Duration::from_millis(ask.millis);
-        let mut seen = Saw { key, ..saw() };
-        match ask.what.as_str() {
+        let request = request.into_inner();
+        let time = Duration::from_millis(request.millis);
+        let mut observation = Observation { key, ..observe() };
+        match request.action.as_str() {
             "report" => {}
             "sleep" => sleep(time).await,
             "hang" => std::future::pending().await,
-            "panic" => panic!("as asked"),
+            "panic" => panic!("requested by the test"),
             "busy" => return Err(to_status(&Error::rejected("busy", Some(time)))),
             "refuse" => return Err(refused(&Error::rejected("full", Some(time)))),
             "not ready" => return Err(refused(&Error::not_executed("hunter2"))),
@@ -80,61 +82,63 @@ impl Probe {
             }
             "long" => return Err(Status::invalid_argument("ж".repeat(100_000))),
             "forward" => {
-                let next = self.next.clone().expect("a service behind this one");
-                return call(&next, "refuse", ask.millis).await.map(Response::new);
+                let next = self.next.clone().expect("a next service");
+                return call(&next, "refuse", request.millis).await.map(Response::new);
             }
             "relay" => {
                 sleep(time).await;
-                let next = self.next.clone().expect("a service behind this one");
-                seen.next = Some(Box::new(call(&next, "report", 0).await?));
+                let next = self.next.clone().expect("a next service");
+                observation.next = Some(Box::new(call(&next, "report", 0).await?));
             }
             other => return Err(Status::invalid_argument(other)),
         }
         std::mem::forget(unfinished);
-        Ok(Response::new(seen))
+        Ok(Response::new(observation))
     }
 
-    async fn watch(self, request: Request<Ask>) -> Result<Response<Ticks>, Status> {
+    async fn server_streaming(self, request: Request<TestRequest>) -> Result<Response<Observations>, Status> {
         self.begun.fetch_add(1, SeqCst);
-        let ask = request.into_inner();
-        let time = Duration::from_millis(ask.millis);
-        let unfinished = Dropped(self.dropped.clone());
-        let ticks: Ticks = match ask.what.as_str() {
+        let request = request.into_inner();
+        let time = Duration::from_millis(request.millis);
+        let unfinished = DropCounter(self.dropped.clone());
+        let observations: Observations = match request.action.as_str() {
             "ticks" => stream::unfold(unfinished, move |held| async move {
                 sleep(time).await;
-                Some((Ok(saw()), held))
+                Some((Ok(observe()), held))
             })
             .boxed(),
             "flood" => stream::repeat_with(move || {
                 let _ = &unfinished;
-                Ok(saw())
+                Ok(observe())
             })
             .boxed(),
-            "refuse" => stream::iter([Ok(saw()), Err(refused(&Error::not_executed("late")))]).boxed(),
-            // Each as it is polled, after the handler has answered.
-            "three" => stream::iter(0..3).map(|_| Ok(saw())).boxed(),
-            _ => stream::once(async { panic!("as asked") }).boxed(),
+            "refuse" => stream::iter([Ok(observe()), Err(refused(&Error::not_executed("late")))]).boxed(),
+            // Each observation is made when it is polled, after the handler has returned.
+            "three" => stream::iter(0..3).map(|_| Ok(observe())).boxed(),
+            _ => stream::once(async { panic!("requested by the test") }).boxed(),
         };
-        Ok(Response::new(ticks))
+        Ok(Response::new(observations))
     }
 }
 
-struct Dropped(Arc<AtomicUsize>);
+/// Counts a handler that is dropped before its end.
+struct DropCounter(Arc<AtomicUsize>);
 
-impl Drop for Dropped {
+impl Drop for DropCounter {
     fn drop(&mut self) {
         self.0.fetch_add(1, SeqCst);
     }
 }
 
-fn saw() -> Saw {
+/// Returns the remaining time and the trace of the current context.
+fn observe() -> Observation {
     let context = Context::current();
-    let left = context.deadline.and_then(|d| d.remaining(&Clock::system())).unwrap_or_default();
+    let remaining = context.deadline.and_then(|d| d.remaining(&Clock::system())).unwrap_or_default();
     let trace_id = context.trace.map(|t| t.trace_id()).unwrap_or_default();
-    Saw { left_micros: left.as_micros() as u64, trace_id, ..Saw::default() }
+    Observation { remaining_micros: remaining.as_micros() as u64, trace_id, ..Observation::default() }
 }
 
-impl tower::Service<http::Request<Body>> for Probe {
+impl tower::Service<http::Request<Body>> for TestService {
     type Response = http::Response<Body>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
@@ -144,16 +148,20 @@ impl tower::Service<http::Request<Body>> for Probe {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let probe = self.clone();
+        let service = self.clone();
         let path = request.uri().path().to_owned();
         Box::pin(async move {
-            let mut grpc = tonic::server::Grpc::new(ProstCodec::<Saw, Ask>::default());
+            let mut grpc = tonic::server::Grpc::new(ProstCodec::<Observation, TestRequest>::default());
             Ok(match path.as_str() {
-                "/test.Probe/Ask" => {
-                    grpc.unary(tower::service_fn(move |r| probe.clone().ask(r)), request).await
+                "/test.Service/Unary" => {
+                    grpc.unary(tower::service_fn(move |r| service.clone().unary(r)), request).await
                 }
-                "/test.Probe/Watch" => {
-                    grpc.server_streaming(tower::service_fn(move |r| probe.clone().watch(r)), request).await
+                "/test.Service/Stream" => {
+                    grpc.server_streaming(
+                        tower::service_fn(move |r| service.clone().server_streaming(r)),
+                        request,
+                    )
+                    .await
                 }
                 _ => Status::unimplemented("").into_http(),
             })
@@ -161,13 +169,13 @@ impl tower::Service<http::Request<Body>> for Probe {
     }
 }
 
-/// A call of `/test.Probe/Ask`, as generated code makes it.
-pub(crate) async fn call(channel: &Channel, what: &str, millis: u64) -> Result<Saw, Status> {
-    ask(channel.clone(), Request::new(Ask { what: what.into(), millis })).await
+/// Calls `/test.Service/Unary` as generated code does.
+pub(crate) async fn call(channel: &Channel, action: &str, millis: u64) -> Result<Observation, Status> {
+    unary(channel.clone(), Request::new(TestRequest { action: action.into(), millis })).await
 }
 
-/// The same through any transport, with any metadata.
-pub(crate) async fn ask<T>(transport: T, request: Request<Ask>) -> Result<Saw, Status>
+/// Calls `/test.Service/Unary` through any transport, with any metadata.
+pub(crate) async fn unary<T>(transport: T, request: Request<TestRequest>) -> Result<Observation, Status>
 where
     T: tonic::client::GrpcService<Body>,
     T::ResponseBody: http_body::Body + Send + 'static,
@@ -175,12 +183,16 @@ where
 {
     let mut grpc = tonic::client::Grpc::new(transport);
     grpc.ready().await.map_err(|e| Status::from_error(e.into()))?;
-    let path = PathAndQuery::from_static("/test.Probe/Ask");
+    let path = PathAndQuery::from_static("/test.Service/Unary");
     grpc.unary(request, path, ProstCodec::default()).await.map(Response::into_inner)
 }
 
-/// A call of `/test.Probe/Watch`.
-pub(crate) async fn watch<T>(transport: T, what: &str, millis: u64) -> Result<Streaming<Saw>, Status>
+/// Calls `/test.Service/Stream`.
+pub(crate) async fn server_streaming<T>(
+    transport: T,
+    action: &str,
+    millis: u64,
+) -> Result<Streaming<Observation>, Status>
 where
     T: tonic::client::GrpcService<Body>,
     T::ResponseBody: http_body::Body + Send + 'static,
@@ -188,38 +200,38 @@ where
 {
     let mut grpc = tonic::client::Grpc::new(transport);
     grpc.ready().await.map_err(|e| Status::from_error(e.into()))?;
-    let path = PathAndQuery::from_static("/test.Probe/Watch");
-    let request = Request::new(Ask { what: what.into(), millis });
+    let path = PathAndQuery::from_static("/test.Service/Stream");
+    let request = Request::new(TestRequest { action: action.into(), millis });
     grpc.server_streaming(request, path, ProstCodec::default()).await.map(Response::into_inner)
 }
 
 /// A running server.
-pub(crate) struct Running {
+pub(crate) struct RunningServer {
     pub(crate) address: SocketAddr,
     pub(crate) stop: oneshot::Sender<()>,
     pub(crate) ended: JoinHandle<Result<(), Error>>,
 }
 
-impl Running {
+impl RunningServer {
     pub(crate) fn channel(&self, timeout: Duration) -> Channel {
         channel(self.address, timeout)
     }
 }
 
-pub(crate) async fn start(probe: Probe, config: ServerConfig) -> Running {
-    start_on(TcpListener::bind("127.0.0.1:0").await.unwrap(), probe, config)
+pub(crate) async fn start(service: TestService, config: ServerConfig) -> RunningServer {
+    start_on(TcpListener::bind("127.0.0.1:0").await.unwrap(), service, config)
 }
 
-pub(crate) fn start_on(listener: TcpListener, probe: Probe, config: ServerConfig) -> Running {
+pub(crate) fn start_on(listener: TcpListener, service: TestService, config: ServerConfig) -> RunningServer {
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
     let shutdown = async move { drop(stopped.await) };
-    let ended = tokio::spawn(serve(listener, Routes::new(probe), config, Clock::system(), shutdown));
-    Running { address, stop, ended }
+    let ended = tokio::spawn(serve(listener, Routes::new(service), config, Clock::system(), shutdown));
+    RunningServer { address, stop, ended }
 }
 
 pub(crate) fn channel(address: SocketAddr, timeout: Duration) -> Channel {
-    Channel::builder(format!("http://{address}")).peer("probe").timeout(timeout).build().unwrap()
+    Channel::builder(format!("http://{address}")).peer("test-service").timeout(timeout).build().unwrap()
 }
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -228,7 +240,7 @@ pub(crate) fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// Waits until `test` holds: for what happens on the other side a moment later.
+/// Waits until `test` returns true, for an effect on the other side of the connection.
 pub(crate) async fn eventually(what: &str, test: impl Fn() -> bool) {
     for _ in 0..500 {
         if test() {

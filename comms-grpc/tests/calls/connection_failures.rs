@@ -1,4 +1,4 @@
-//! Errors of a call to a peer that is down, breaks off, or refuses.
+//! Calls to a peer that is down, closes the connection, vanishes, or rejects the call.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use tokio::{
 };
 use tonic::Code;
 
-use crate::probe::{Probe, SECOND, call, channel, millis, start, start_on};
+use crate::support::{SECOND, TestService, call, channel, millis, start, start_on};
 
-/// A port without a listener, which a server can take.
-fn reserved() -> TcpSocket {
+/// Reserves a port without a listener, on which a server can listen later.
+fn reserve_port() -> TcpSocket {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_reuseaddr(true).unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -21,37 +21,37 @@ fn reserved() -> TcpSocket {
 }
 
 #[tokio::test]
-async fn a_call_to_a_server_that_is_down_is_not_executed_and_the_server_comes_back_on_the_same_channel() {
-    let port = reserved();
+async fn a_call_to_a_server_that_is_down_is_not_executed_and_the_channel_reconnects() {
+    let port = reserve_port();
     let channel = channel(port.local_addr().unwrap(), SECOND * 5);
     for _ in 0..3 {
         let status = call(&channel, "report", 0).await.unwrap_err();
         assert_eq!(status.code(), Code::Unavailable, "{status}");
-        assert!(status.message().contains("probe"), "{status}");
+        assert!(status.message().contains("test-service"), "{status}");
         assert_eq!(from_status(&status).kind, ErrorKind::NotExecuted);
     }
-    let server = start_on(port.listen(64).unwrap(), Probe::default(), ServerConfig::default());
+    let server = start_on(port.listen(64).unwrap(), TestService::default(), ServerConfig::default());
     call(&channel, "report", 0).await.unwrap();
 
-    // Away again, in order this time, and back again on the same port.
+    // The server shuts down, and another one starts on the same port.
     server.stop.send(()).unwrap();
     server.ended.await.unwrap().unwrap();
     let status = call(&channel, "report", 0).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable, "{status}");
     let listener = TcpListener::bind(server.address).await.unwrap();
-    let _again = start_on(listener, Probe::default(), ServerConfig::default());
+    let _again = start_on(listener, TestService::default(), ServerConfig::default());
     call(&channel, "report", 0).await.unwrap();
 }
 
 /// The peer may have executed the call.
 #[tokio::test]
-async fn a_connection_that_breaks_in_the_middle_leaves_it_unknown() {
+async fn a_call_is_indeterminate_if_the_peer_closes_the_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let channel = channel(listener.local_addr().unwrap(), SECOND * 5);
     tokio::spawn(async move {
         let (mut socket, _) = listener.accept().await.unwrap();
         let mut bytes = [0; 1024];
-        // Long enough to have read the request.
+        // Reads the request, and closes after 200 ms without further bytes.
         while let Ok(Ok(n @ 1..)) = tokio::time::timeout(millis(200), socket.read(&mut bytes)).await {
             let _ = n;
         }
@@ -61,12 +61,12 @@ async fn a_connection_that_breaks_in_the_middle_leaves_it_unknown() {
     assert_eq!(from_status(&status).kind, ErrorKind::Indeterminate, "{status}");
 }
 
-/// The same where the peer stops taking bytes: it reads nothing, and its receive buffer is full. The connection then
-/// waits for an acknowledgement as it would for a peer that is gone, and the kernel closes it.
+/// The peer reads nothing, so that its receive buffer is full. The connection then waits for an acknowledgement as for
+/// a peer that vanished, and the kernel closes the connection after `TCP_USER_TIMEOUT`.
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_connection_that_dies_in_silence_leaves_it_unknown_and_is_replaced() {
-    let socket = reserved();
+async fn a_call_is_indeterminate_if_the_peer_vanishes_and_the_next_call_reconnects() {
+    let socket = reserve_port();
     socket.set_recv_buffer_size(4 * 1024).unwrap();
     let listener = socket.listen(64).unwrap();
     let channel = comms_grpc::Channel::builder(format!("http://{}", listener.local_addr().unwrap()))
@@ -76,17 +76,17 @@ async fn a_connection_that_dies_in_silence_leaves_it_unknown_and_is_replaced() {
         .unwrap();
     let silent = tokio::spawn(async move { (listener.accept().await.unwrap(), listener) });
     let status = call(&channel, &"x".repeat(60_000), 0).await.unwrap_err();
-    assert_ne!(status.code(), Code::DeadlineExceeded, "the kernel was first: {status}");
+    assert_ne!(status.code(), Code::DeadlineExceeded, "the kernel closes the connection first: {status}");
     assert_eq!(from_status(&status).kind, ErrorKind::Indeterminate, "{status}");
 
     let (_held, listener) = silent.await.unwrap();
-    let _server = start_on(listener, Probe::default(), ServerConfig::default());
+    let _server = start_on(listener, TestService::default(), ServerConfig::default());
     call(&channel, "report", 0).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_handlers_rejection_has_its_wait_and_is_no_proof() {
-    let server = start(Probe::default(), ServerConfig::default()).await;
+async fn a_rejection_by_a_handler_keeps_its_wait_and_is_no_proof() {
+    let server = start(TestService::default(), ServerConfig::default()).await;
     let error = from_status(&call(&server.channel(SECOND), "busy", 250).await.unwrap_err());
     assert_eq!((error.kind, error.retry_after), (ErrorKind::Indeterminate, Some(Duration::from_millis(250))));
 }
