@@ -1,14 +1,14 @@
-//! The end of a process while peers are silent.
+//! The shutdown of a process that has connections of silent peers.
 
 use std::time::Duration;
 
 use comms_core::clock::Clock;
 
-use super::{Attacked, peers::PREFACE};
+use super::{Attacked, attacks::PREFACE};
 
 #[tokio::test]
-async fn silent_peers_do_not_delay_the_end_of_a_process_embedded() {
-    // Limits of heads above that of the drain (6 s).
+async fn silent_peers_do_not_delay_the_shutdown_embedded() {
+    // The time limit of a head is above the time of a drain (6 s).
     let mut attacked = Attacked::start(&[("COMMS_LISTENERS__HEAD_TIMEOUT", "10m")]).await;
     attacked.serves("before").await;
     let settings = [PREFACE, &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat();
@@ -28,12 +28,12 @@ async fn silent_peers_do_not_delay_the_end_of_a_process_embedded() {
     assert!(!log.contains("were cut"), "{log}");
 }
 
-/// A call whose message never comes is cut within the time of its stage.
+/// A call without its message is aborted at the time limit of its stage.
 #[tokio::test]
 async fn calls_that_never_end_do_not_take_the_time_of_other_stages_embedded() {
     let mut attacked = Attacked::start(&[]).await;
-    // The preface, SETTINGS, and HEADERS without the end of the stream: a POST of the path.
-    let half = |path: &str| {
+    // The preface, SETTINGS, and HEADERS of a POST without END_STREAM.
+    let half_call = |path: &str| {
         let field = |name: &str, value: &str| {
             [&[0, name.len() as u8], name.as_bytes(), &[value.len() as u8], value.as_bytes()].concat()
         };
@@ -51,8 +51,10 @@ async fn calls_that_never_end_do_not_take_the_time_of_other_stages_embedded() {
     let mut calls = Vec::new();
     for target in attacked.targets {
         match target.name {
-            "order" => calls.push(target.send(&half("/comms.orders.v1.Orders/GetOrder")).await),
-            "payment" => calls.push(target.send(&half("/comms.payments.v1.Payments/RequestPayment")).await),
+            "order" => calls.push(target.send(&half_call("/comms.orders.v1.Orders/GetOrder")).await),
+            "payment" => {
+                calls.push(target.send(&half_call("/comms.payments.v1.Payments/RequestPayment")).await)
+            }
             _ => {}
         }
     }

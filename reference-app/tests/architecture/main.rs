@@ -1,5 +1,6 @@
-//! The rules of the house that a compiler does not keep: the star of dependencies, one TLS provider,
-//! no unsafe code without an argument.
+//! The rules of `docs/architecture.md` that the compiler does not check: which crate may depend on which, one TLS
+//! provider, no `unsafe` code, no service named outside of its folder, and dependencies between modules in one
+//! direction.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
 
 use std::{
@@ -10,9 +11,17 @@ use std::{
 
 use serde_json::Value;
 
+mod modules;
+mod siblings;
+
+const LIBRARIES: [&str; 5] = ["comms-core", "comms-outbox", "comms-kafka", "comms-grpc", "comms-ws"];
+
+fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
 fn cargo(args: &[&str]) -> String {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let output = Command::new(env!("CARGO")).args(args).current_dir(root).output().unwrap();
+    let output = Command::new(env!("CARGO")).args(args).current_dir(workspace()).output().unwrap();
     assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
@@ -22,9 +31,10 @@ fn metadata(args: &[&str]) -> Value {
     serde_json::from_str(&cargo(&args)).unwrap()
 }
 
-/// Every library depends on comms-core and on no sibling; only reference-app and examples join them.
+/// Every library crate depends on comms-core and on no other library of the workspace. Only reference-app and examples
+/// combine them.
 #[test]
-fn the_star_of_dependencies_is_kept() {
+fn a_library_depends_on_comms_core_and_on_no_sibling() {
     let metadata = metadata(&["--no-deps"]);
     for package in metadata["packages"].as_array().unwrap() {
         let name = package["name"].as_str().unwrap();
@@ -44,9 +54,10 @@ fn the_star_of_dependencies_is_kept() {
     }
 }
 
-/// What a team pulls in with one crate: no SQL with Kafka, no Kafka with gRPC.
+/// An application that uses one crate does not compile the clients of the others: no SQL with Kafka, no Kafka with
+/// gRPC.
 #[test]
-fn a_crate_pulls_in_no_other_channel() {
+fn a_library_pulls_in_no_client_of_another_transport() {
     let table = [
         ("comms-core", &["sqlx", "rdkafka", "tonic", "axum", "hyper"][..]),
         ("comms-outbox", &["rdkafka", "tonic", "axum"]),
@@ -73,28 +84,29 @@ fn a_crate_pulls_in_no_other_channel() {
     }
 }
 
-/// rustls panics at run time where two providers are compiled in; the house has aws-lc-rs.
+/// rustls panics at run time if two providers are compiled in. The workspace uses aws-lc-rs.
 #[test]
 fn there_is_one_tls_provider() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let lock = fs::read_to_string(root.join("Cargo.lock")).unwrap();
-    assert!(lock.contains("name = \"aws-lc-rs\""), "this looks for packages where they are listed");
-    assert!(!lock.contains("name = \"ring\""), "ring is in the tree: cargo tree -i ring");
+    let lock = fs::read_to_string(workspace().join("Cargo.lock")).unwrap();
+    assert!(
+        lock.contains("name = \"aws-lc-rs\""),
+        "Cargo.lock has no aws-lc-rs: this test does not find packages"
+    );
+    assert!(!lock.contains("name = \"ring\""), "Cargo.lock has ring: cargo tree -i ring");
 }
 
-/// `unsafe_code` is denied; a module that lifts that argues for it, and is counted here.
+/// The workspace denies `unsafe_code`, and no module allows it again.
 #[test]
-fn modules_with_unsafe_code_are_counted() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+fn no_module_allows_unsafe_code() {
     let mut found = Vec::new();
-    let mut folders = vec![root.to_owned()];
+    let mut folders = vec![workspace().to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
             if path.is_dir() && name != "target" && !name.starts_with('.') {
                 folders.push(path);
-            } else if name.ends_with(".rs") && name != "house.rs" {
+            } else if name.ends_with(".rs") && !path.ends_with(file!()) {
                 let text = fs::read_to_string(&path).unwrap();
                 if text.contains("allow(unsafe_code") || text.contains("expect(unsafe_code") {
                     found.push(path);
@@ -102,10 +114,10 @@ fn modules_with_unsafe_code_are_counted() {
             }
         }
     }
-    assert!(found.is_empty(), "{found:?}");
+    assert!(found.is_empty(), "these files allow unsafe code: {found:?}");
 }
 
-/// A service is its folder, its contract and one line of the list: nothing else of the program names it.
+/// A service is its folder, its contract and one line in `services/mod.rs`. No other file of the program names it.
 #[test]
 fn no_file_outside_its_folder_names_a_service() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
@@ -125,7 +137,7 @@ fn no_file_outside_its_folder_names_a_service() {
         let program = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
         for (line, name) in program.lines().flat_map(|line| names.iter().map(move |name| (line, name))) {
             let words = line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '-');
-            // "In order" is English.
+            // "order" alone is also a word of comments: "in order".
             let named = name != "order" && words.clone().any(|word| word == name);
             let quoted = line.contains(&format!("\"{name}\"")) || line.contains(&format!("{name}::"));
             let full = words
@@ -136,48 +148,48 @@ fn no_file_outside_its_folder_names_a_service() {
     }
 }
 
-/// `docs/guarantees.md` names the test that breaks if a sentence is false: each of them exists.
+/// `docs/guarantees.md` names for each guarantee the tests that fail if it does not hold. Those tests exist.
 #[test]
 fn every_test_that_the_guarantees_name_exists() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut sources = String::new();
-    for package in ["comms-core", "comms-outbox", "comms-kafka", "comms-grpc", "comms-ws", "reference-app"] {
+    for package in LIBRARIES.into_iter().chain(["reference-app"]) {
         for folder in ["src", "tests"] {
-            collect(&root.join(package).join(folder), &mut sources);
+            append_sources(&workspace().join(package).join(folder), &mut sources);
         }
     }
-    let text = fs::read_to_string(root.join("docs/guarantees.md")).unwrap();
+    let text = fs::read_to_string(workspace().join("docs/guarantees.md")).unwrap();
     let named = text.split('`').skip(1).step_by(2).filter(|name| is_test_name(name));
     let missing: Vec<_> = named
         .filter(|name| !sources.contains(&format!("fn {}(", name.rsplit("::").next().unwrap_or(name))))
         .filter(|name| !sources.contains(&format!("fn {}<", name.rsplit("::").next().unwrap_or(name))))
         .collect();
-    assert!(missing.is_empty(), "no such test: {missing:#?}");
+    assert!(missing.is_empty(), "docs/guarantees.md names tests that do not exist: {missing:#?}");
 }
 
-/// A metric whose name is a constant of `comms_core::telemetry` has a description there; a literal has none.
+/// `comms_core::telemetry` describes every metric whose name is one of its constants. A literal name has no
+/// description.
 #[test]
 fn every_metric_is_recorded_by_a_constant_of_the_telemetry() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut sources = String::new();
-    for package in ["comms-core", "comms-outbox", "comms-kafka", "comms-grpc", "comms-ws", "reference-app"] {
-        collect(&root.join(package).join("src"), &mut sources);
+    for package in LIBRARIES.into_iter().chain(["reference-app"]) {
+        append_sources(&workspace().join(package).join("src"), &mut sources);
     }
     let mut recorded = 0;
     for name in ["counter!(", "gauge!(", "histogram!("] {
         for after in sources.split(name).skip(1) {
             let first = after.split([',', ')']).next().unwrap_or_default().trim();
-            let constant = ["telemetry::", "names::", "self.metric", "metric.name", "*name"]
-                .iter()
-                .any(|it| first.starts_with(it));
-            assert!(constant, "{name}{first} is not described");
+            let constant =
+                ["telemetry::", "names::", "self.metric", "self.histogram", "metric.name", "*name"]
+                    .iter()
+                    .any(|it| first.starts_with(it));
+            assert!(constant, "{name}{first}: use a constant of comms_core::telemetry");
             recorded += 1;
         }
     }
-    assert!(recorded > 20, "this looks for metrics where they are recorded: {recorded}");
+    assert!(recorded > 20, "only {recorded} metrics found: this test does not find them");
 }
 
-/// A path of lower-case words whose last part has at least four of them, and is no metric.
+/// Whether `name` can be the path of a test: the last part has at least four words, and it is not the name of a metric.
 fn is_test_name(name: &str) -> bool {
     let plain = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | ':'));
     plain
@@ -185,7 +197,7 @@ fn is_test_name(name: &str) -> bool {
         && name.rsplit("::").next().is_some_and(|last| last.matches('_').count() >= 3)
 }
 
-fn collect(folder: &Path, sources: &mut String) {
+fn append_sources(folder: &Path, sources: &mut String) {
     let mut files = Vec::new();
     rust_files(folder, &mut files);
     files.iter().for_each(|file| sources.push_str(&fs::read_to_string(file).unwrap()));

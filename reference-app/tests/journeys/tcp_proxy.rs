@@ -1,4 +1,4 @@
-//! A TCP road between two services, which can be closed: the peer is away, and its process lives.
+//! A TCP proxy that a test can close, so that a server cannot be reached although its process runs.
 
 use std::{io, net::SocketAddr, time::Duration};
 
@@ -8,15 +8,15 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-pub(crate) struct Road {
+pub(crate) struct TcpProxy {
     from: SocketAddr,
     to: SocketAddr,
     open: Option<JoinHandle<()>>,
 }
 
-impl Road {
-    /// An open road to `to`, with an entrance of its own.
-    pub(crate) async fn open_to(to: SocketAddr) -> Self {
+impl TcpProxy {
+    /// Starts a proxy to the address `to`, on a free port.
+    pub(crate) async fn to(to: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let from = listener.local_addr().unwrap();
         Self { from, to, open: Some(tokio::spawn(carry(listener, to))) }
@@ -30,7 +30,7 @@ impl Road {
         format!("http://{}", self.from)
     }
 
-    /// Cuts every connection; new ones are refused.
+    /// Closes every connection and the port.
     pub(crate) async fn close(&mut self) {
         if let Some(open) = self.open.take() {
             open.abort();
@@ -38,15 +38,15 @@ impl Road {
         }
     }
 
-    /// The same entrance again.
+    /// Opens the same port again.
     pub(crate) async fn reopen(&mut self) {
-        // Somebody's outgoing connection may hold the port for a moment.
-        let mut tries = 0;
+        // An outgoing connection of another process may use the port for a moment.
+        let mut attempts = 0;
         let listener = loop {
             match TcpListener::bind(self.from).await {
                 Ok(listener) => break listener,
-                Err(error) if tries == 100 => panic!("{}: {error}", self.from),
-                Err(_) => tries += 1,
+                Err(error) if attempts == 100 => panic!("{}: {error}", self.from),
+                Err(_) => attempts += 1,
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         };
@@ -55,7 +55,7 @@ impl Road {
 }
 
 async fn carry(listener: TcpListener, to: SocketAddr) {
-    // Dropped with this future, and every connection with it.
+    // Closes every connection when this future is dropped.
     let mut connections = JoinSet::<io::Result<()>>::new();
     loop {
         let (mut here, _) = listener.accept().await.unwrap();

@@ -1,4 +1,4 @@
-//! Looks into every service's own database and counts: the only judge of "nothing lost, nothing twice".
+//! Reads the databases of all services, to check that nothing was lost and nothing was done twice.
 
 use std::{
     collections::HashMap,
@@ -8,13 +8,14 @@ use std::{
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, SqliteConnection, sqlite::SqliteConnectOptions};
 
+/// The databases of one marketplace.
 #[derive(Clone)]
-pub enum Books {
+pub enum Databases {
     Sqlite(PathBuf),
     Postgres(String),
 }
 
-/// What the databases hold, over all services.
+/// The numbers of rows in the databases of all services.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Counts {
     pub orders: usize,
@@ -22,17 +23,17 @@ pub struct Counts {
     pub payments: usize,
     pub charges: usize,
     pub notifications: usize,
-    /// Orders whose own outbox does not say CREATED, then PAID, with sequences 1, 2.
+    /// Orders whose events in the outbox do not have the sequences 1, 2 in this order.
     pub broken_sequences: usize,
-    /// Orders whose buyer was not told exactly of 1, then 2.
+    /// Orders whose notifications do not have the sequences 1, 2 in this order.
     pub broken_notifications: usize,
-    /// Orders charged other than once.
+    /// Orders with more than one charge.
     pub broken_charges: usize,
-    /// Messages parked by any relay.
+    /// Messages that a relay has parked.
     pub parked: usize,
 }
 
-impl Books {
+impl Databases {
     pub fn sqlite(dir: PathBuf) -> Self {
         Self::Sqlite(dir)
     }
@@ -41,7 +42,7 @@ impl Books {
         Self::Postgres(url)
     }
 
-    /// The first column of a query over one service's database; `{s}` is its schema.
+    /// Returns the first column of a query on one service's database. `{s}` in the query becomes the schema.
     pub async fn numbers(&self, service: &str, sql: &str) -> sqlx::Result<Vec<i64>> {
         match self {
             Self::Sqlite(dir) => {
@@ -61,6 +62,7 @@ impl Books {
         }
     }
 
+    /// Returns the first number of a query, or 0 if there is no row.
     pub async fn number(&self, service: &str, sql: &str) -> sqlx::Result<usize> {
         let rows = self.numbers(service, sql).await?;
         Ok(usize::try_from(rows.first().copied().unwrap_or_default()).unwrap())
@@ -68,11 +70,10 @@ impl Books {
 
     pub async fn counts(&self) -> sqlx::Result<Counts> {
         let (order, payment, notification) = ("order_service", "payment_service", "notification_service");
-        // How many rows each order has, and whether the sequences are 1, 2 in the order they were written.
-        let told =
+        let wrongly_notified =
             "SELECT COUNT(*) FROM (SELECT order_id, COUNT(*) AS n, MIN(sequence) AS a, MAX(sequence) AS b
              FROM {s}.notifications GROUP BY order_id) t WHERE NOT (n = 2 AND a = 1 AND b = 2)";
-        let charged =
+        let wrongly_charged =
             "SELECT COUNT(*) FROM (SELECT order_id, COUNT(*) AS n FROM {s}.charges GROUP BY order_id) t
              WHERE n <> 1";
         let mut parked = 0;
@@ -88,14 +89,14 @@ impl Books {
             charges: self.number(payment, "SELECT COUNT(*) FROM {s}.charges").await?,
             notifications: self.number(notification, "SELECT COUNT(*) FROM {s}.notifications").await?,
             broken_sequences: self.broken_sequences(order).await?,
-            broken_notifications: self.number(notification, told).await?
+            broken_notifications: self.number(notification, wrongly_notified).await?
                 + self.out_of_order(notification).await?,
-            broken_charges: self.number(payment, charged).await?,
+            broken_charges: self.number(payment, wrongly_charged).await?,
             parked,
         })
     }
 
-    /// Buyers who were told of 2 before 1: notification ids are time-ordered.
+    /// Returns the number of orders whose notification 2 was made before notification 1. Notification ids sort by time.
     async fn out_of_order(&self, service: &str) -> sqlx::Result<usize> {
         let sql =
             "SELECT COUNT(*) FROM {s}.notifications a JOIN {s}.notifications b ON a.order_id = b.order_id
@@ -103,18 +104,19 @@ impl Books {
         self.number(service, sql).await
     }
 
-    /// Orders whose outbox does not say exactly 1, then 2.
+    /// Returns the number of orders whose events in the outbox do not have the sequences 1, 2 in this order.
     async fn broken_sequences(&self, service: &str) -> sqlx::Result<usize> {
         let sql = "SELECT key, payload FROM {s}.comms_outbox ORDER BY id";
-        let mut said: HashMap<Vec<u8>, Vec<u64>> = HashMap::new();
-        for (key, payload) in self.said(service, sql).await? {
+        let mut sequences: HashMap<Vec<u8>, Vec<u64>> = HashMap::new();
+        for (key, payload) in self.outbox(service, sql).await? {
             let event: serde_json::Value = serde_json::from_slice(&payload).unwrap();
-            said.entry(key).or_default().push(event["sequence"].as_u64().unwrap());
+            sequences.entry(key).or_default().push(event["sequence"].as_u64().unwrap());
         }
-        Ok(said.values().filter(|sequences| **sequences != [1, 2]).count())
+        Ok(sequences.values().filter(|sequences| **sequences != [1, 2]).count())
     }
 
-    async fn said(&self, service: &str, sql: &str) -> sqlx::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    /// Returns the keys and payloads that a query on the outbox finds.
+    async fn outbox(&self, service: &str, sql: &str) -> sqlx::Result<Vec<(Vec<u8>, Vec<u8>)>> {
         match self {
             Self::Sqlite(dir) => {
                 let mut connection = open(dir, service).await?;

@@ -1,4 +1,4 @@
-//! The three shapes in which the same marketplace runs.
+//! A running marketplace, in one of three deployments.
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -14,50 +14,56 @@ use reference_app::{
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use tempfile::TempDir;
 
-use super::{Books, Buyer, Process, eventually, server};
+use super::{Buyer, Databases, Process, eventually, server};
 
+/// The processes and the servers of a marketplace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shape {
-    /// One process, SQLite, delivery by the relay.
+pub enum Deployment {
+    /// One process on SQLite. The relay delivers the messages.
     Embedded,
-    /// One process, PostgreSQL and Kafka.
+    /// One process on PostgreSQL and Kafka.
     Full,
-    /// A process per role, PostgreSQL and Kafka; in the order of [`services::ALL`].
+    /// A process for each service, in the order of [`services::ALL`], on PostgreSQL and Kafka.
     FullByRole,
 }
 
 pub struct Marketplace {
-    pub shape: Shape,
+    pub deployment: Deployment,
     pub processes: Vec<Process>,
     pub gateway: String,
     pub socket: String,
-    pub books: Books,
-    /// What stands before its topics and groups on the cluster.
+    pub databases: Databases,
+    /// The prefix of its topics and groups on the Kafka cluster.
     pub prefix: String,
     issuer: DevIssuer,
     dir: TempDir,
 }
 
 impl Marketplace {
-    /// Starts it, with databases and topics of its own, and waits until it is ready.
-    pub async fn start(shape: Shape) -> Self {
-        Self::start_with(shape, &[]).await
+    /// Starts a marketplace with new databases and topics, and waits until it is ready.
+    pub async fn start(deployment: Deployment) -> Self {
+        Self::start_with(deployment, &[]).await
     }
 
-    /// The same with more environment variables, which have the last word; an empty one takes the variable away.
-    pub async fn start_with(shape: Shape, more: &[(&str, &str)]) -> Self {
-        let mut marketplace = Self::spawn_with(shape, more).await;
+    /// As [`Marketplace::start`], with more environment variables. They override the others; an empty value removes the
+    /// variable.
+    pub async fn start_with(deployment: Deployment, more: &[(&str, &str)]) -> Self {
+        let mut marketplace = Self::spawn_with(deployment, more).await;
         marketplace.ready().await;
         marketplace
     }
 
-    /// The same without waiting until it is ready.
-    pub async fn spawn_with(shape: Shape, more: &[(&str, &str)]) -> Self {
-        Self::spawn_via(shape, None, more).await
+    /// As [`Marketplace::start_with`], but does not wait until the marketplace is ready.
+    pub async fn spawn_with(deployment: Deployment, more: &[(&str, &str)]) -> Self {
+        Self::spawn_via(deployment, None, more).await
     }
 
-    /// The same with PostgreSQL at another address for the processes.
-    pub async fn spawn_via(shape: Shape, postgres: Option<SocketAddr>, more: &[(&str, &str)]) -> Self {
+    /// As [`Marketplace::spawn_with`], with another address of PostgreSQL for the processes.
+    pub async fn spawn_via(
+        deployment: Deployment,
+        postgres: Option<SocketAddr>,
+        more: &[(&str, &str)],
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let auth = Auth {
             issuer: "tests".into(),
@@ -69,9 +75,9 @@ impl Marketplace {
         let mut env = environment(&dir, &issuer);
         let name = format!("t_{}", Clock::system().uuid_v7().simple());
         let prefix = format!("{name}.");
-        let books = match shape {
-            Shape::Embedded => Books::sqlite(dir.path().join("data")),
-            Shape::Full | Shape::FullByRole => {
+        let databases = match deployment {
+            Deployment::Embedded => Databases::sqlite(dir.path().join("data")),
+            Deployment::Full | Deployment::FullByRole => {
                 let url = create_database(&name).await;
                 env.extend([
                     ("COMMS_DATABASE__URL".into(), postgres.map_or_else(|| url.clone(), |at| via(&url, at))),
@@ -79,7 +85,7 @@ impl Marketplace {
                     ("COMMS_KAFKA__PREFIX".into(), prefix.clone()),
                     ("COMMS_KAFKA__REPLICATION_FACTOR".into(), "1".into()),
                 ]);
-                Books::postgres(url)
+                Databases::postgres(url)
             }
         };
         env.retain(|(name, _)| !more.contains(&(name, "")));
@@ -93,11 +99,11 @@ impl Marketplace {
             address(service, *port).unwrap()
         };
         let mut marketplace = Self {
-            shape,
-            processes: processes(shape, &dir, listeners, admins, &env),
+            deployment,
+            processes: processes(deployment, &dir, listeners, admins, &env),
             gateway: url("gateway"),
             socket: url("notification"),
-            books,
+            databases,
             prefix,
             issuer,
             dir,
@@ -108,13 +114,14 @@ impl Marketplace {
         marketplace
     }
 
+    /// Waits until all processes are ready.
     pub async fn ready(&mut self) {
         for process in &mut self.processes {
             process.ready().await;
         }
     }
 
-    /// The process of `role`: in [`Shape::FullByRole`].
+    /// Returns the process of `role` in [`Deployment::FullByRole`].
     pub fn process(&self, role: &str) -> &Process {
         self.processes.iter().find(|process| process.name == role).unwrap()
     }
@@ -123,12 +130,12 @@ impl Marketplace {
         self.dir.path().join("data")
     }
 
-    /// The token of the admin listener, which embedded makes at its first start.
+    /// Returns the token of the admin listener, which the profile `embedded` creates at the first start.
     pub fn admin_token(&self) -> String {
         std::fs::read_to_string(self.data_dir().join("admin-token")).unwrap()
     }
 
-    /// An operation of the first process's admin listener, with its token.
+    /// Sends `POST path` to the admin listener of the first process, with the operator's token.
     pub async fn operate(&self, path: &str, body: Option<&serde_json::Value>) -> reqwest::Response {
         let url = self.processes[0].admin_url(path);
         let request = reqwest::Client::new().post(url).bearer_auth(self.admin_token());
@@ -139,7 +146,7 @@ impl Marketplace {
         request.send().await.unwrap()
     }
 
-    /// A token by the issuer that this system believes.
+    /// Returns a token of the issuer that the system trusts.
     pub fn token(&self, user: &str, life: Duration) -> String {
         self.issuer.token(user, life).unwrap()
     }
@@ -148,10 +155,10 @@ impl Marketplace {
         Buyer::new(user, self.token(user, Duration::from_secs(3_600)), &self.gateway, &self.socket)
     }
 
-    /// Everything that was asked of it is in the books.
+    /// Waits until `orders` orders are PAID and their buyers notified.
     pub async fn settled(&self, orders: usize, limit: Duration) {
-        eventually(&format!("{orders} orders are PAID and their buyers told"), limit, async || {
-            let counts = self.books.counts().await.ok()?;
+        eventually(&format!("{orders} orders are PAID and their buyers notified"), limit, async || {
+            let counts = self.databases.counts().await.ok()?;
             (counts.paid >= orders && counts.notifications >= 2 * orders).then_some(())
         })
         .await;
@@ -164,13 +171,13 @@ fn environment(dir: &TempDir, issuer: &DevIssuer) -> Vec<(String, String)> {
     vec![
         ("COMMS_AUTH__ISSUER".into(), "tests".into()),
         ("COMMS_AUTH__PUBLIC_KEY_FILE".into(), key.display().to_string()),
-        // A killed relay's lease is short, so that many kills fit into one test.
+        // A short lease, so that another relay takes over soon after a kill.
         ("COMMS_RELAY__LEASE".into(), "1500ms".into()),
     ]
 }
 
 fn processes(
-    shape: Shape,
+    deployment: Deployment,
     dir: &TempDir,
     listeners: &[u16],
     admins: &[u16],
@@ -191,10 +198,10 @@ fn processes(
         all.extend_from_slice(env);
         Process::new(name, dir.path(), admin, args, all)
     };
-    match shape {
-        Shape::Embedded => vec![make("all", admins[0], "data", &[])],
-        Shape::Full => vec![make("all", admins[0], "data", &["--profile", "full"])],
-        Shape::FullByRole => services::ALL
+    match deployment {
+        Deployment::Embedded => vec![make("all", admins[0], "data", &[])],
+        Deployment::Full => vec![make("all", admins[0], "data", &["--profile", "full"])],
+        Deployment::FullByRole => services::ALL
             .iter()
             .map(|service| service.name)
             .zip(admins)
@@ -203,12 +210,12 @@ fn processes(
     }
 }
 
-/// The URL of the listener of `service`, if it has one.
+/// Returns the URL of the listener of `service`, if it has one.
 fn address(service: &Service, port: u16) -> Option<String> {
     Some(format!("{}://127.0.0.1:{port}", service.protocol?.scheme()))
 }
 
-/// Whether another service calls `service`, or gives its address to clients.
+/// Returns whether another service calls `service`, or gives its address to clients.
 fn is_needed(service: &Service) -> bool {
     let name = service.name;
     let needs = |other: &&Service| {
@@ -217,8 +224,8 @@ fn is_needed(service: &Service) -> bool {
     services::ALL.iter().any(needs)
 }
 
-/// `count` ports that were free a moment ago, held together so that they differ. Below the range from which the
-/// system takes ports for connections: a process that is killed and comes back must find its own again.
+/// Returns `count` different ports that are free. They are below the range of outgoing connections, so that a process
+/// can bind its port again after a kill.
 fn free_ports(count: usize) -> Vec<u16> {
     let clock = Clock::system();
     let free = |_| loop {
@@ -231,7 +238,7 @@ fn free_ports(count: usize) -> Vec<u16> {
     listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect()
 }
 
-/// `url` with the host and port of `address`.
+/// Returns `url` with the host and port of `address`.
 fn via(url: &str, address: SocketAddr) -> String {
     let (head, host) = url.split_at(url.find('@').map_or("postgres://".len(), |at| at + 1));
     format!("{head}{address}{}", &host[host.find('/').unwrap()..])

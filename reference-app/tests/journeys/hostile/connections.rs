@@ -1,4 +1,4 @@
-//! More connections than a listener, or the process, can have.
+//! More connections than a listener, or the process, may have.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -8,30 +8,31 @@ use reqwest::{Client, StatusCode};
 
 use super::{
     Attacked, WAIT,
-    peers::{closed, is_closed},
+    attacks::{is_closed, until_closed},
 };
 use crate::support::{Buyer, eventually};
 
-/// Silent peers stay for the whole test.
-const PATIENT: (&str, &str) = ("COMMS_LISTENERS__HEAD_TIMEOUT", "10m");
+/// Keeps the connections of silent peers open for the whole test.
+const LONG_HEAD_TIMEOUT: (&str, &str) = ("COMMS_LISTENERS__HEAD_TIMEOUT", "10m");
 
 #[tokio::test]
 async fn connections_of_one_address_are_bounded_by_every_listener_embedded() {
-    let attacked = Attacked::start(&[PATIENT, ("COMMS_LISTENERS__MAX_CONNECTIONS_PER_ADDRESS", "20")]).await;
+    let attacked =
+        Attacked::start(&[LONG_HEAD_TIMEOUT, ("COMMS_LISTENERS__MAX_CONNECTIONS_PER_ADDRESS", "20")]).await;
     for target in attacked.targets {
-        let places = if target.name == "admin" { 32 } else { 20 };
-        let mut held = Vec::new();
-        for _ in 0..places {
-            held.push(target.connect().await);
+        let limit = if target.name == "admin" { 32 } else { 20 };
+        let mut open = Vec::new();
+        for _ in 0..limit {
+            open.push(target.connect().await);
         }
-        for _ in 0..places {
+        for _ in 0..limit {
             let mut refused = target.connect().await;
-            closed(&mut refused, WAIT, target.name).await;
+            until_closed(&mut refused, WAIT, target.name).await;
         }
     }
 }
 
-/// Bounds that are higher than what the operating system gives.
+/// The configured limits of connections are above the operating system's limit of open files.
 #[tokio::test]
 async fn a_process_without_descriptors_recovers_embedded() {
     file_descriptors::raise_limit();
@@ -50,19 +51,19 @@ async fn a_process_without_descriptors_recovers_embedded() {
     let peers = (0..500).map(|_| attacked.targets[0].connect());
     let silent = join_all(peers).await;
     let process = &attacked.marketplace.processes[0];
-    eventually("descriptors are used up", WAIT, async || {
+    eventually("the process runs out of descriptors", WAIT, async || {
         process.log().contains("connections cannot be accepted").then_some(())
     })
     .await;
     attacked.serves("behind").await;
-    // It did not spin: the warning is not repeated within ten seconds.
+    // The accept loop does not spin: it logs the warning at most once in 10 s.
     let warnings = process.log().matches("connections cannot be accepted").count();
     assert!(warnings <= 10, "{warnings}");
     drop(silent);
 }
 
-/// A client from another address of this machine.
-fn neighbour() -> Client {
+/// Returns an HTTP client with another address of this machine, 127.0.0.2.
+fn client_with_another_address() -> Client {
     let address: IpAddr = [127, 0, 0, 2].into();
     Client::builder().local_address(address).timeout(Duration::from_secs(10)).build().unwrap()
 }
@@ -70,13 +71,13 @@ fn neighbour() -> Client {
 #[tokio::test]
 async fn probes_and_clients_are_answered_while_thousands_are_silent_embedded() {
     file_descriptors::raise_limit();
-    let mut attacked = Attacked::start(&[PATIENT]).await;
+    let mut attacked = Attacked::start(&[LONG_HEAD_TIMEOUT]).await;
     let process = &mut attacked.marketplace.processes[0];
     assert!(process.terminate().await.success());
     process.limit_descriptors(1_024);
     process.spawn();
     attacked.marketplace.ready().await;
-    // The gateway's connection to order-service is there before the attack: it has the attackers' address.
+    // Opens the gateway's connection to order-service before the attack, because both have the same address.
     attacked.serves("before").await;
     let mut silent = Vec::new();
     for target in attacked.targets.iter().filter(|target| target.name != "admin") {
@@ -99,14 +100,14 @@ async fn probes_and_clients_are_answered_while_thousands_are_silent_embedded() {
     }
     let order = format!("{}/v1/orders", attacked.marketplace.gateway);
     let token = attacked.marketplace.buyer("ann").token;
-    let request = neighbour()
+    let request = client_with_another_address()
         .post(order)
         .bearer_auth(token)
         .header("idempotency-key", "beside")
         .json(&Buyer::body(100))
         .send();
     assert_eq!(request.await.unwrap().status(), StatusCode::ACCEPTED);
-    // They were silent all the time, and half of the places of each listener are still theirs.
+    // The silent peers still have at least 50 connections at each of the four listeners.
     let mut open = 0;
     for peer in &mut silent {
         open += usize::from(!is_closed(peer, Duration::from_millis(1)).await);

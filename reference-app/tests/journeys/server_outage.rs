@@ -1,4 +1,5 @@
-//! Starting while PostgreSQL or Kafka is away: each role waits, unready with the reason, for as long as it takes.
+//! Starts and runs while PostgreSQL or Kafka cannot be reached: each process is live, and unready with the reason,
+//! until the server is back.
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -8,26 +9,26 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    road::Road,
-    support::{Buyer, Marketplace, Process, Shape, eventually, free_listeners, server},
+    support::{Buyer, Deployment, Marketplace, Process, eventually, free_listeners, server},
+    tcp_proxy::TcpProxy,
 };
 
 const LIMIT: Duration = Duration::from_secs(30);
-/// The roles with a database, as they are named in `/readyz`.
+/// The services with a database.
 const DATABASES: [&str; 3] = ["payment", "order", "notification"];
 
-/// `/readyz`, when the process answers.
+/// Returns the status and the body of `/readyz`, or `None` if the process does not answer.
 async fn readiness(process: &Process) -> Option<(u16, Value)> {
     let answer = reqwest::get(process.admin_url("/readyz")).await.ok()?;
     Some((answer.status().as_u16(), answer.json().await.ok()?))
 }
 
-async fn is_live(process: &Process) {
+async fn assert_live(process: &Process) {
     assert_eq!(reqwest::get(process.admin_url("/livez")).await.unwrap().status(), 200, "{}", process.name);
 }
 
-/// Until the process is unready, and `part` has a reason that contains `reason`.
-async fn unready(process: &Process, part: &str, reason: &str) {
+/// Waits until the process is unready because of `part`, with a reason that contains `reason`.
+async fn until_unready(process: &Process, part: &str, reason: &str) {
     eventually(&format!("{}: {part} is unready: {reason}", process.name), LIMIT, async || {
         let (status, report) = readiness(process).await?;
         let part = &report["parts"][part];
@@ -37,7 +38,7 @@ async fn unready(process: &Process, part: &str, reason: &str) {
     .await;
 }
 
-/// The address of the test server, behind `@` of its URL where it has one.
+/// Returns the host and port of a server's URL, or of a list of brokers with one entry.
 fn address(url: &str) -> SocketAddr {
     let host = url.rsplit_once('@').map_or(url, |(_, host)| host);
     host.split('/').next().unwrap().parse().unwrap()
@@ -50,13 +51,13 @@ async fn status_of_an_order(buyer: &Buyer) -> u16 {
 #[tokio::test]
 #[ignore = "needs PostgreSQL and Apache Kafka; run scripts/test"]
 async fn roles_wait_for_a_database_that_is_away_full_by_role() {
-    let mut road = Road::open_to(address(&server("COMMS_TEST_POSTGRES_URL"))).await;
-    road.close().await;
-    let mut marketplace = Marketplace::spawn_via(Shape::FullByRole, Some(road.address()), &[]).await;
+    let mut proxy = TcpProxy::to(address(&server("COMMS_TEST_POSTGRES_URL"))).await;
+    proxy.close().await;
+    let mut marketplace = Marketplace::spawn_via(Deployment::FullByRole, Some(proxy.address()), &[]).await;
     for role in DATABASES {
         let process = marketplace.process(role);
-        unready(process, &format!("database {role}_service"), "Connection refused").await;
-        is_live(process).await;
+        until_unready(process, &format!("database {role}_service"), "Connection refused").await;
+        assert_live(process).await;
     }
     let ann = marketplace.buyer("ann");
     eventually("the gateway is ready: it has no database", LIMIT, async || {
@@ -65,39 +66,39 @@ async fn roles_wait_for_a_database_that_is_away_full_by_role() {
     .await;
     assert_eq!(status_of_an_order(&ann).await, 503);
 
-    road.reopen().await;
+    proxy.reopen().await;
     marketplace.ready().await;
-    ann.insist("waits", 100).await;
+    ann.place_with_retries("waits", 100).await;
     marketplace.settled(1, LIMIT).await;
 
-    // Away again while they run: unready with the reason, and live.
-    road.close().await;
+    // A second outage, while the processes run.
+    proxy.close().await;
     for role in DATABASES {
         let process = marketplace.process(role);
-        unready(process, &format!("database {role}_service"), "Connection refused").await;
-        is_live(process).await;
+        until_unready(process, &format!("database {role}_service"), "Connection refused").await;
+        assert_live(process).await;
     }
-    road.reopen().await;
+    proxy.reopen().await;
     marketplace.ready().await;
-    ann.insist("again", 100).await;
+    ann.place_with_retries("again", 100).await;
     marketplace.settled(2, LIMIT).await;
     for process in &mut marketplace.processes {
         assert!(process.terminate().await.success(), "{}", process.log());
     }
 }
 
-/// Orders are taken meanwhile: their events wait in the outbox.
+/// Orders are accepted during the outage. Their events wait in the outbox.
 #[tokio::test]
 #[ignore = "needs PostgreSQL and Apache Kafka; run scripts/test"]
 async fn roles_wait_for_a_broker_that_is_away_full_by_role() {
-    let mut road = Road::open_to(server("COMMS_TEST_KAFKA_BROKERS").parse().unwrap()).await;
-    road.close().await;
-    let bootstrap = road.address().to_string();
+    let mut proxy = TcpProxy::to(server("COMMS_TEST_KAFKA_BROKERS").parse().unwrap()).await;
+    proxy.close().await;
+    let bootstrap = proxy.address().to_string();
     let brokers = [("COMMS_KAFKA__BROKERS", &*bootstrap)];
-    let mut marketplace = Marketplace::spawn_with(Shape::FullByRole, &brokers).await;
+    let mut marketplace = Marketplace::spawn_with(Deployment::FullByRole, &brokers).await;
     for process in DATABASES.map(|role| marketplace.process(role)) {
-        unready(process, "topics", "Connection refused").await;
-        is_live(process).await;
+        until_unready(process, "topics", "Connection refused").await;
+        assert_live(process).await;
     }
     eventually("the gateway is ready without Kafka", LIMIT, async || {
         let (status, report) = readiness(marketplace.process("gateway")).await?;
@@ -105,15 +106,15 @@ async fn roles_wait_for_a_broker_that_is_away_full_by_role() {
     })
     .await;
     let ann = marketplace.buyer("ann");
-    ann.insist("while away", 100).await;
-    road.reopen().await;
+    ann.place_with_retries("while away", 100).await;
+    proxy.reopen().await;
     marketplace.ready().await;
-    ann.insist("after", 100).await;
+    ann.place_with_retries("after", 100).await;
     marketplace.settled(2, Duration::from_secs(60)).await;
 }
 
-/// A process of one role with no server at all, on free ports.
-fn lonely(role: &str, dir: &std::path::Path, more: &[(&str, &str)]) -> Process {
+/// Starts a process of one role on free ports. No server answers at its addresses.
+fn without_servers(role: &str, dir: &std::path::Path, more: &[(&str, &str)]) -> Process {
     let admin = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut env = free_listeners();
     let data = dir.join(role).display().to_string();
@@ -140,23 +141,23 @@ async fn a_role_that_waits_for_its_servers_ends_in_order_on_sigterm() {
     let dir = tempfile::tempdir().unwrap();
     let database = [("COMMS_DATABASE__URL", "postgres://shop:hunter2@127.0.0.1:1/shop")];
     for role in DATABASES {
-        let mut process = lonely(role, dir.path(), &database);
-        unready(&process, &format!("database {role}_service"), "Connection refused").await;
-        unready(&process, "topics", "Connection refused").await;
-        is_live(&process).await;
+        let mut process = without_servers(role, dir.path(), &database);
+        until_unready(&process, &format!("database {role}_service"), "Connection refused").await;
+        until_unready(&process, "topics", "Connection refused").await;
+        assert_live(&process).await;
         assert!(process.terminate().await.success(), "{}", process.log());
         let log = process.log();
         assert!(!log.contains("hunter2") && !log.contains("did not end in time"), "{log}");
     }
-    let mut gateway = lonely("gateway", dir.path(), &database);
+    let mut gateway = without_servers("gateway", dir.path(), &database);
     gateway.ready().await;
     assert!(gateway.terminate().await.success(), "{}", gateway.log());
 }
 
-/// The reason names both numbers and the setting.
+/// The reason names the number of brokers, the replication factor and the setting.
 #[tokio::test]
 #[ignore = "needs Apache Kafka; run scripts/test"]
-async fn more_copies_than_brokers_leave_the_process_unready_with_the_way_out() {
+async fn a_replication_factor_above_the_number_of_brokers_leaves_the_process_unready() {
     let dir = tempfile::tempdir().unwrap();
     let brokers = server("COMMS_TEST_KAFKA_BROKERS");
     let prefix = format!("{}.", dir.path().file_name().unwrap().to_string_lossy().replace('.', ""));
@@ -165,15 +166,15 @@ async fn more_copies_than_brokers_leave_the_process_unready_with_the_way_out() {
         ("COMMS_KAFKA__PREFIX", &*prefix),
         ("COMMS_KAFKA__REPLICATION_FACTOR", "300"),
     ];
-    let mut process = lonely("payment", dir.path(), &more);
-    unready(&process, "topics", "COMMS_KAFKA__REPLICATION_FACTOR").await;
-    unready(&process, "topics", "is declared with replication 300, and the cluster has").await;
-    is_live(&process).await;
+    let mut process = without_servers("payment", dir.path(), &more);
+    until_unready(&process, "topics", "COMMS_KAFKA__REPLICATION_FACTOR").await;
+    until_unready(&process, "topics", "is declared with replication 300, and the cluster has").await;
+    assert_live(&process).await;
     assert!(process.terminate().await.success(), "{}", process.log());
 }
 
 #[tokio::test]
-async fn a_broker_that_is_away_makes_the_process_unready_and_does_not_end_it() {
+async fn an_unavailable_broker_makes_the_process_unready_and_does_not_end_it() {
     let dir = tempfile::tempdir().unwrap();
     let admin = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut env = free_listeners();
@@ -189,7 +190,7 @@ async fn a_broker_that_is_away_makes_the_process_unready_and_does_not_end_it() {
         (report["status"] == "unready" && reason.contains("topics not ready")).then_some(())
     })
     .await;
-    // Longer than one request to the cluster may take.
+    // Longer than the time limit of one request to the cluster.
     tokio::time::sleep(Duration::from_secs(7)).await;
     assert_eq!(reqwest::get(&url).await.unwrap().status(), 503);
     assert!(process.terminate().await.success(), "shutdown ends the wait");

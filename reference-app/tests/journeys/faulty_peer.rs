@@ -1,4 +1,5 @@
-//! A gRPC peer between two services that answers wrongly on demand: a proxy, an older release, a lost answer.
+//! A gRPC proxy between two services that fails on demand: as an HTTP proxy, as an older release, or by a lost
+//! response.
 
 use std::sync::{
     Arc, Mutex,
@@ -17,21 +18,21 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-/// How the peer answers.
+/// The behavior of the peer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Mode {
-    /// As the service behind it does.
-    Right,
-    /// As a server without the method.
+    /// Forwards the call to the service.
+    Forward,
+    /// Answers UNIMPLEMENTED, as a server without the method.
     Unimplemented,
-    /// As a proxy that does not reach the service.
+    /// Answers with this HTTP status, as a proxy that cannot reach the service.
     Http(u16),
-    /// The service does the work, and the caller gets UNAVAILABLE.
-    LosesAnswers,
+    /// Forwards the call to the service, and answers UNAVAILABLE.
+    LosesResponses,
 }
 
 #[derive(Clone)]
-pub(crate) struct Peer(Arc<Inner>);
+pub(crate) struct FaultyPeer(Arc<Inner>);
 
 struct Inner {
     url: String,
@@ -40,9 +41,9 @@ struct Inner {
     calls: AtomicUsize,
 }
 
-impl Peer {
-    /// A peer in front of the service at `address`, which need not be there yet.
-    pub(crate) async fn before(address: &str, mode: Mode) -> Self {
+impl FaultyPeer {
+    /// Creates a peer in front of the service at `address`. The service may start later.
+    pub(crate) async fn in_front_of(address: &str, mode: Mode) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let service = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
@@ -62,7 +63,7 @@ impl Peer {
         self.0.calls.store(0, Ordering::SeqCst);
     }
 
-    /// The calls since the last change of the mode.
+    /// Returns the number of calls since the last change of the mode.
     pub(crate) fn calls(&self) -> usize {
         self.0.calls.load(Ordering::SeqCst)
     }
@@ -75,13 +76,13 @@ impl Peer {
     }
 }
 
-async fn answer(State(peer): State<Peer>, request: Request) -> Response {
+async fn answer(State(peer): State<FaultyPeer>, request: Request) -> Response {
     let mode = *peer.0.mode.lock().unwrap();
     let answer = match mode {
-        Mode::Right => peer.forward(request).await,
+        Mode::Forward => peer.forward(request).await,
         Mode::Unimplemented => status(12, "unknown service"),
         Mode::Http(code) => (StatusCode::from_u16(code).unwrap(), "<html>a proxy</html>").into_response(),
-        Mode::LosesAnswers => {
+        Mode::LosesResponses => {
             let answer = peer.forward(request).await;
             to_bytes(answer.into_body(), usize::MAX).await.unwrap();
             status(14, "upstream connect error")
@@ -91,7 +92,7 @@ async fn answer(State(peer): State<Peer>, request: Request) -> Response {
     answer
 }
 
-/// A response of trailers only.
+/// Returns a gRPC response without a message, which has the status in the headers.
 fn status(code: i32, message: &str) -> Response {
     let headers = [
         ("content-type", "application/grpc".to_owned()),

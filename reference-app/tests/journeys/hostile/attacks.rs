@@ -1,4 +1,4 @@
-//! What hostile peers do.
+//! The attacks: silent, slow and greedy peers.
 
 use std::time::Duration;
 
@@ -17,14 +17,14 @@ impl Target {
         TcpStream::connect(self.address).await.unwrap()
     }
 
-    /// Sends `bytes`, and then nothing.
+    /// Sends `bytes` and returns the open connection.
     pub(super) async fn send(self, bytes: &[u8]) -> TcpStream {
         let mut socket = self.connect().await;
         socket.write_all(bytes).await.unwrap();
         socket
     }
 
-    /// Sends `bytes` one by one, again and again, until the peer has closed the connection.
+    /// Sends `bytes` one by one, again and again, until the listener closes the connection.
     pub(super) async fn drip(self, bytes: &[u8], pause: Duration) {
         let mut socket = self.connect().await;
         for byte in bytes.iter().cycle() {
@@ -35,7 +35,7 @@ impl Target {
         }
     }
 
-    /// Pipelines requests and reads nothing, until the connection is cut.
+    /// Pipelines requests and reads no response, until the listener closes the connection.
     pub(super) async fn pipeline(self) {
         let Request::Get(path) = self.request else { return };
         let socket = TcpSocket::new_v4().unwrap();
@@ -45,7 +45,8 @@ impl Target {
         while socket.write_all(requests.as_bytes()).await.is_ok() {}
     }
 
-    /// Opens up to 200 HTTP/2 streams with a window of 0 and pings, until the connection is cut.
+    /// Opens up to 200 HTTP/2 streams with a flow-control window of 0 and sends pings, until the listener closes the
+    /// connection.
     pub(super) async fn zero_window(self) {
         let mut builder = h2::client::Builder::new();
         builder.initial_window_size(0);
@@ -61,7 +62,7 @@ impl Target {
             let mut bodies = Vec::new();
             for _ in 0..200 {
                 let ready = client.clone().ready().await.unwrap();
-                bodies.push(self.ask(ready).await);
+                bodies.push(self.request(ready).await);
             }
             bodies
         });
@@ -70,7 +71,7 @@ impl Target {
         pinging.abort();
     }
 
-    /// A call of `path` that announces a message of `length` bytes, and sends none of them.
+    /// Calls `path` over gRPC with the prefix of a message of `length` bytes, and sends none of these bytes.
     pub(super) async fn announce(self, path: &str, length: u32) -> http::Response<h2::RecvStream> {
         let (client, connection) = h2::client::handshake(self.connect().await).await.unwrap();
         let connection = tokio::spawn(connection);
@@ -84,8 +85,8 @@ impl Target {
         response
     }
 
-    /// One request over HTTP/2, whose body is not read.
-    async fn ask(self, mut client: h2::client::SendRequest<bytes::Bytes>) -> h2::RecvStream {
+    /// Sends one request over HTTP/2, and does not read the body of the response.
+    async fn request(self, mut client: h2::client::SendRequest<bytes::Bytes>) -> h2::RecvStream {
         let request = http::Request::builder();
         let response = match self.request {
             Request::Get(path) => {
@@ -104,11 +105,12 @@ impl Target {
     }
 }
 
-/// Reads until the peer closes the connection; fails after `limit`.
-pub(super) async fn closed(socket: &mut TcpStream, limit: Duration, what: &str) {
-    assert!(is_closed(socket, limit).await, "still open: {what}");
+/// Waits until the listener closes the connection. Fails the test after `limit`.
+pub(super) async fn until_closed(socket: &mut TcpStream, limit: Duration, what: &str) {
+    assert!(is_closed(socket, limit).await, "the connection is still open: {what}");
 }
 
+/// Returns whether the listener closes the connection within `limit`.
 pub(super) async fn is_closed(socket: &mut TcpStream, limit: Duration) -> bool {
     let mut buffer = [0; 1_024];
     let reads = async { while socket.read(&mut buffer).await.is_ok_and(|read| read > 0) {} };

@@ -1,4 +1,4 @@
-//! Peers that ask and do not read.
+//! Peers that send requests and do not read the responses.
 
 use futures::future::join_all;
 use tokio::time::timeout;
@@ -6,7 +6,7 @@ use tokio::time::timeout;
 use super::{Attacked, WAIT};
 
 #[tokio::test]
-async fn peers_that_read_nothing_are_cut_by_every_listener_embedded() {
+async fn peers_that_read_nothing_are_disconnected_by_every_listener_embedded() {
     let attacked = Attacked::start_strict().await;
     let pipelines = attacked.http().map(async |target| {
         let cut = timeout(WAIT * 3, target.pipeline()).await;

@@ -1,17 +1,17 @@
-//! A service that is away: who calls it stops asking, says so, and finds out when it is back.
+//! Calls to a service that is unavailable: the breaker opens, readiness shows it, and probes close it again.
 
 use std::{net::TcpListener, time::Duration};
 
 use serde_json::Value;
 
 use crate::{
-    road::Road,
-    support::{Buyer, Marketplace, Shape, eventually},
+    support::{Buyer, Deployment, Marketplace, eventually},
+    tcp_proxy::TcpProxy,
 };
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// What the admin listener answers to GET `path`.
+/// Returns the status and the body of a GET from the admin listener.
 async fn admin(marketplace: &Marketplace, path: &str) -> (u16, Value) {
     let answer = reqwest::get(marketplace.processes[0].admin_url(path)).await.unwrap();
     (answer.status().as_u16(), answer.json().await.unwrap())
@@ -23,7 +23,7 @@ async fn breaker(marketplace: &Marketplace, name: &str) -> String {
     policy["breaker"]["state"].as_str().unwrap().to_owned()
 }
 
-/// A port that was free a moment ago, below those the system gives to connections.
+/// Returns a free port below the range of outgoing connections.
 fn free_port() -> u16 {
     (0..)
         .map(|n: u16| 20_000 + (std::process::id() as u16 % 1_000) * 10 + n)
@@ -32,16 +32,16 @@ fn free_port() -> u16 {
 }
 
 #[tokio::test]
-async fn orders_wait_for_a_payment_service_that_is_away_and_none_is_lost_embedded() {
+async fn orders_wait_for_an_unavailable_payment_service_and_none_is_lost_embedded() {
     let payment = format!("127.0.0.1:{}", free_port());
-    let mut road = Road::open_to(payment.parse().unwrap()).await;
+    let mut proxy = TcpProxy::to(payment.parse().unwrap()).await;
     let marketplace = Marketplace::start_with(
-        Shape::Embedded,
+        Deployment::Embedded,
         &[
             ("COMMS_PAYMENT__LISTEN", &payment),
-            ("COMMS_PAYMENT__URL", &road.url()),
+            ("COMMS_PAYMENT__URL", &proxy.url()),
             ("COMMS_POLICIES__PAYMENT__BREAKER__OPEN_DURATION", "1s"),
-            ("COMMS_POLICIES__PAYMENT__BREAKER__OPEN_LIMIT", "1s"),
+            ("COMMS_POLICIES__PAYMENT__BREAKER__MAX_OPEN_DURATION", "1s"),
             ("COMMS_CONSUMER__BACKOFF_CAP", "1s"),
         ],
     )
@@ -53,7 +53,7 @@ async fn orders_wait_for_a_payment_service_that_is_away_and_none_is_lost_embedde
     assert_eq!(admin(&marketplace, "/readyz").await.1["status"], "ready");
     assert_eq!(breaker(&marketplace, "payment").await, "closed");
 
-    road.close().await;
+    proxy.close().await;
     for n in 0..10 {
         ann.place(&format!("away-{n}"), 100).await;
     }
@@ -61,41 +61,41 @@ async fn orders_wait_for_a_payment_service_that_is_away_and_none_is_lost_embedde
         (breaker(&marketplace, "payment").await == "open").then_some(())
     })
     .await;
-    eventually("readiness is degraded by it, and stays in rotation", LIMIT, async || {
+    eventually("readiness is degraded and the process stays in rotation", LIMIT, async || {
         let (status, report) = admin(&marketplace, "/readyz").await;
         assert_eq!(status, 200, "{report}");
         let part = &report["parts"]["policy payment"];
-        let told = part["reason"].as_str().is_some_and(|reason| reason.contains("breaker is open"));
-        (report["status"] == "degraded" && part["status"] == "degraded" && told).then_some(())
+        let has_reason = part["reason"].as_str().is_some_and(|reason| reason.contains("breaker is open"));
+        (report["status"] == "degraded" && part["status"] == "degraded" && has_reason).then_some(())
     })
     .await;
-    // Accepted as if nothing were, and safe.
+    // New orders are accepted during the outage.
     let late = ann.place("late", 100).await;
     let order: Value = ann.get(&late.location).await.unwrap().json().await.unwrap();
     assert_eq!(order["status"], "CREATED");
-    // Long enough for probes that fail: they open it again.
+    // The outage lasts until a probe has failed, which opens the breaker again.
     eventually("a probe has failed", LIMIT, async || {
         (transitions(&marketplace, "half_open").await >= 2).then_some(())
     })
     .await;
-    let waiting = marketplace.books.counts().await.unwrap();
+    let waiting = marketplace.databases.counts().await.unwrap();
     assert_eq!((waiting.orders, waiting.paid, waiting.payments, waiting.parked), (12, 1, 1, 0));
 
-    road.reopen().await;
+    proxy.reopen().await;
     marketplace.settled(12, LIMIT).await;
-    eventually("the breaker is closed by its probes", LIMIT, async || {
+    eventually("probes close the breaker", LIMIT, async || {
         (breaker(&marketplace, "payment").await == "closed").then_some(())
     })
     .await;
     assert_eq!(transitions(&marketplace, "closed").await, 1);
     let (status, report) = admin(&marketplace, "/readyz").await;
     assert_eq!((status, &report["status"]), (200, &"ready".into()), "{report}");
-    let counts = marketplace.books.counts().await.unwrap();
+    let counts = marketplace.databases.counts().await.unwrap();
     assert_eq!((counts.orders, counts.paid, counts.payments, counts.charges), (12, 12, 12, 12));
     assert_eq!((counts.notifications, counts.parked, counts.broken_sequences), (24, 0, 0));
 }
 
-/// How often the breaker of payment has gone to `state`.
+/// Returns how many times the breaker of the policy `payment` has changed to `state`.
 async fn transitions(marketplace: &Marketplace, state: &str) -> u64 {
     let url = marketplace.processes[0].admin_url("/metrics");
     let metrics = reqwest::get(url).await.unwrap().text().await.unwrap();
@@ -104,11 +104,11 @@ async fn transitions(marketplace: &Marketplace, state: &str) -> u64 {
 }
 
 #[tokio::test]
-async fn clients_that_do_not_wait_open_no_breaker_for_the_others() {
-    let marketplace = Marketplace::start(Shape::Embedded).await;
+async fn timeouts_of_hasty_clients_do_not_open_the_breaker() {
+    let marketplace = Marketplace::start(Deployment::Embedded).await;
     let ann = marketplace.buyer("ann");
     let mut late = 0;
-    // A quick machine answers some of them in time.
+    // A fast machine answers some of the requests in time.
     for n in 0..300 {
         if late == 10 {
             break;
@@ -124,24 +124,27 @@ async fn clients_that_do_not_wait_open_no_breaker_for_the_others() {
             .unwrap();
         late += usize::from(answer.status() == 504);
     }
-    assert!(late >= 10, "{late} of 300 were too late: too few to show anything");
+    assert!(late >= 10, "only {late} of 300 requests timed out: too few for this test");
     assert_eq!(breaker(&marketplace, "order").await, "closed");
     ann.place("patient", 100).await;
 }
 
 #[tokio::test]
-async fn a_breaker_that_is_forced_open_answers_503_until_it_is_reset() {
-    let marketplace = Marketplace::start(Shape::Embedded).await;
+async fn while_a_breaker_is_forced_open_the_gateway_answers_503() {
+    let marketplace = Marketplace::start(Deployment::Embedded).await;
     let ann = marketplace.buyer("ann");
     ann.place("before", 100).await;
 
-    let turned = marketplace.operate("/policies/order/breaker/open", None).await;
-    assert_eq!(turned.status(), 200);
-    let shown: Value = turned.json().await.unwrap();
+    let forced = marketplace.operate("/policies/order/breaker/open", None).await;
+    assert_eq!(forced.status(), 200);
+    let shown: Value = forced.json().await.unwrap();
     assert_eq!((&shown["name"], &shown["breaker"]["state"]), (&"order".into(), &"forced_open".into()));
-    assert_eq!(shown["config"]["breaker"]["open_duration"], "2s", "with its settings, as they are written");
+    assert_eq!(
+        shown["config"]["breaker"]["open_duration"], "2s",
+        "the settings are shown as in the configuration"
+    );
     let refused = ann.post(Some("refused"), Buyer::body(100).to_string()).await.unwrap();
-    assert_eq!(refused.status(), 503, "not 429: it is not the client's fault");
+    assert_eq!(refused.status(), 503, "429 is only for a client that calls too often");
     let wait: u64 = refused.headers()["retry-after"].to_str().unwrap().parse().unwrap();
     assert!((1..=60).contains(&wait), "{wait}");
     assert_eq!(refused.headers()["content-type"], "application/problem+json");
@@ -163,11 +166,11 @@ async fn a_breaker_that_is_forced_open_answers_503_until_it_is_reset() {
     ] {
         let answer = marketplace.operate(path, None).await;
         assert_eq!(answer.headers()["content-type"], "application/problem+json", "{path}");
-        let (told, problem) = (answer.status(), answer.json::<Value>().await.unwrap());
+        let (answered, problem) = (answer.status(), answer.json::<Value>().await.unwrap());
         let detail = problem["detail"].as_str().unwrap();
         assert!(
-            told == status && problem["status"] == status && detail.contains(what),
-            "{path}: {told} {problem}"
+            answered == status && problem["status"] == status && detail.contains(what),
+            "{path}: {answered} {problem}"
         );
     }
     assert_eq!(breaker(&marketplace, "order").await, "closed");

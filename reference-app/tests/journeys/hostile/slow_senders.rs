@@ -1,4 +1,4 @@
-//! Peers that send nothing, or not enough, or too slowly.
+//! Peers that send nothing, an incomplete request, or one byte at a time.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use tokio::{
 
 use super::{
     Attacked, WAIT,
-    peers::{PREFACE, closed},
+    attacks::{PREFACE, until_closed},
 };
 
 #[tokio::test]
 async fn silent_peers_are_disconnected_by_every_listener_embedded() {
     let attacked = Attacked::start_strict().await;
-    // Idle sockets of clients are not silent peers.
+    // The idle socket of a client must stay open.
     let ann = attacked.marketplace.buyer("ann");
     let mut socket = ann.socket().await;
     let cases: [(&str, &[u8]); 6] = [
@@ -30,7 +30,7 @@ async fn silent_peers_are_disconnected_by_every_listener_embedded() {
     let silent = attacked.targets.into_iter().flat_map(|target| {
         cases.map(move |(case, bytes)| async move {
             let mut peer = target.send(bytes).await;
-            closed(&mut peer, WAIT, &format!("{}: {case}", target.name)).await;
+            until_closed(&mut peer, WAIT, &format!("{}: {case}", target.name)).await;
         })
     });
     let drips: [&[u8]; 2] = [b"GET / HTTP/1.1\r\nx-filler: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", PREFACE];
@@ -41,32 +41,32 @@ async fn silent_peers_are_disconnected_by_every_listener_embedded() {
         })
     });
     tokio::join!(join_all(silent), join_all(slow), attacked.serves("beside"));
-    let placed = ann.insist("behind", 100).await;
+    let placed = ann.place_with_retries("behind", 100).await;
     socket.until(&placed.order_id, "PAID").await;
 }
 
 #[tokio::test]
-async fn a_connection_that_is_kept_alive_is_closed_when_it_stays_silent_embedded() {
+async fn an_idle_kept_alive_connection_is_closed_embedded() {
     let attacked = Attacked::start_strict().await;
     for target in attacked.http() {
         let mut peer = target.send(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
         assert_eq!(peer.read_u8().await.unwrap(), b'H');
-        closed(&mut peer, WAIT, target.name).await;
+        until_closed(&mut peer, WAIT, target.name).await;
     }
 }
 
 #[tokio::test]
-async fn a_request_body_that_never_comes_is_not_waited_for_embedded() {
+async fn a_connection_without_the_announced_request_body_is_closed_embedded() {
     let attacked = Attacked::start_strict().await;
     let head = "POST /holds/order-service/order-saga/release HTTP/1.1\r\nhost: localhost\r\n\
         content-type: application/json\r\ncontent-length: 10\r\n\r\n";
     for target in attacked.http() {
         let mut peer = target.send(head.as_bytes()).await;
-        closed(&mut peer, WAIT, target.name).await;
+        until_closed(&mut peer, WAIT, target.name).await;
     }
 }
 
-/// 5 bytes announce a message of 1 MiB, for which a service would wait, and hold what has arrived.
+/// A message prefix of 5 bytes announces 1 MiB. A service that accepted it would wait and keep the received bytes.
 #[tokio::test]
 async fn a_message_that_is_announced_too_large_is_refused_at_once_embedded() {
     let attacked = Attacked::start(&[]).await;
