@@ -64,8 +64,8 @@ async fn main() -> anyhow::Result<()> {
             Subscriber::builder("billing").on(OrderPlaced::TYPE, billing(&unit, done)).build()?;
         let relay = Relay::builder(RelayStore::new(pool.clone(), Tables::new()), Arc::new(subscriber))
             .name(relay_name)
-            .destinations([OrderPlaced::TYPE])
-            .wake(unit.wake())
+            .topics([OrderPlaced::TYPE])
+            .commit_signal(unit.commit_signal())
             .build()?;
         println!("relay {relay_name:?}:");
         // `run` stops when the message is delivered, or after 20 s. A service passes its SIGTERM.

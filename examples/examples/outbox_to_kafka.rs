@@ -90,7 +90,10 @@ async fn run_shop(pool: &PgPool, tables: Tables, kafka: &Kafka, topic: &str) -> 
         // A relay stores its position under its name, so the second relay publishes all rows again.
         for name in ["kafka", "kafka again"] {
             let store = RelayStore::new(pool.clone(), tables.clone());
-            let relay = Relay::builder(store, publisher.clone()).name(name).wake(unit.wake()).build()?;
+            let relay = Relay::builder(store, publisher.clone())
+                .name(name)
+                .commit_signal(unit.commit_signal())
+                .build()?;
             // `run` stops when the consumer has received the event. A service passes its SIGTERM.
             relay.run(until(deliveries.recv())).await?;
         }

@@ -47,7 +47,7 @@ impl Release {
             let publisher = PrefixedPublisher { prefix: marketplace.prefix.clone(), inner: inner.clone() };
             let relay = Relay::builder(postgres::RelayStore::new(pool.clone(), tables), Arc::new(publisher))
                 .name("kafka")
-                .destinations(destinations.iter().copied())
+                .topics(destinations.iter().copied())
                 .owner(OWNER)
                 .lease(LEASE)
                 .build()
