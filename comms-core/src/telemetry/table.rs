@@ -62,7 +62,7 @@ pub const METRICS: &[Metric] = &[
         description: "Bytes that wait in the queues of all sockets",
     },
     seconds(CALL_DURATION, "Duration of calls through a policy, all attempts together"),
-    counter(CALL_RETRIES, "AttemptConfig after the first one of a call"),
+    counter(CALL_RETRIES, "Attempts after the first one of a call"),
     counter(CALL_RETRIES_DENIED, "Retries that a policy wanted and did not make"),
     counter(CALL_REJECTIONS, "Calls rejected by a guard"),
     counter(CALL_FALLBACKS, "Calls answered by a fallback"),

@@ -152,7 +152,7 @@ impl Processor {
         &self.holds
     }
 
-    /// AttemptConfig `delivery` until there is a verdict. Each attempt runs in the message's [`Context`] under a span
+    /// Attempts `delivery` until there is a verdict. Each attempt runs in the message's [`Context`] under a span
     /// `process`, within the time limit of an attempt. A panic is an `Internal` error, and a time limit that passes
     /// `Indeterminate`.
     ///
