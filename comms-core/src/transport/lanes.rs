@@ -15,8 +15,8 @@ type Work<T> = dyn Fn(T) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sy
 
 /// Queues that run the items of one key in order, and the items of different keys concurrently.
 ///
-/// Each key with unfinished items has a FIFO queue and a task. A lane without items is removed. The queues have no bound:
-/// the caller bounds the number of items that it has pushed and that have not completed.
+/// Each key with unfinished items has a FIFO queue and a task. A lane without items is removed. The queues have no
+/// bound: the caller bounds the number of items that it has pushed and that have not completed.
 pub struct Lanes<K, T> {
     shared: Arc<Shared<K, T>>,
     tasks: Tasks,

@@ -4,9 +4,9 @@
 //! would turn good messages into dead letters. If the consumer only waited, nothing would show the fault.
 //!
 //! A [`Processor`](crate::transport::Processor) **holds** a delivery whose error has the disposition
-//! [`Hold`](crate::transport::Disposition::Hold): it retries with backoff, counts no attempt, and registers the delivery
-//! in its [`Holds`]. The hold ends when an attempt succeeds, when an attempt fails with another disposition, or when
-//! [`AttemptConfig::hold_limit`](crate::transport::AttemptConfig::hold_limit) has passed.
+//! [`Hold`](crate::transport::Disposition::Hold): it retries with backoff, counts no attempt, and registers the
+//! delivery in its [`Holds`]. The hold ends when an attempt succeeds, when an attempt fails with another disposition,
+//! or when [`AttemptConfig::hold_limit`](crate::transport::AttemptConfig::hold_limit) has passed.
 //!
 //! A hold is visible in four ways: [`Holds::list`], the gauge
 //! [`comms_consumer_held_keys`](crate::telemetry::CONSUMER_HELD), [`Holds::state`] for readiness, and a log line at the
@@ -40,8 +40,8 @@ const LONG_HOLD: Duration = Duration::from_secs(60);
 
 /// A list of the deliveries that one or several processors hold.
 ///
-/// Clones share the list. The list has at most 4096 entries. A delivery beyond that is held without an entry, and enters
-/// the list when there is room.
+/// Clones share the list. The list has at most 4096 entries. A delivery beyond that is held without an entry, and
+/// enters the list when there is room.
 #[derive(Clone)]
 pub struct Holds(Arc<HoldList>);
 
@@ -74,8 +74,9 @@ impl Holds {
 
     /// Returns the consumers' contribution to readiness.
     ///
-    /// The state is degraded if a hold is [`Misconfigured`](ErrorKind::Misconfigured) or has lasted for more than a minute.
-    /// Its reason is that of the oldest `Misconfigured` hold, or else of the oldest long hold. Otherwise the state is ready.
+    /// The state is degraded if a hold is [`Misconfigured`](ErrorKind::Misconfigured) or has lasted for more than a
+    /// minute. Its reason is that of the oldest `Misconfigured` hold, or else of the oldest long hold. Otherwise the
+    /// state is ready.
     #[must_use]
     pub fn state(&self) -> State {
         let now = self.0.clock.now();
@@ -100,17 +101,17 @@ impl Holds {
     /// Removes the hold of `delivery` from the list.
     ///
     /// A runtime calls this for a delivery that a processor returned as
-    /// [`Verdict::Held`](crate::transport::Verdict::Held) and that the runtime does not present again, for example because
-    /// its partition was revoked. Until then such a hold stays on the list.
+    /// [`Verdict::Held`](crate::transport::Verdict::Held) and that the runtime does not present again, for example
+    /// because its partition was revoked. Until then such a hold stays on the list.
     pub fn release(&self, delivery: &Delivery) {
         self.0.remove(&DeliveryId::of(delivery));
     }
 
-    /// Registers an attempt of `delivery` that failed with `error`. Pass the guard of the earlier call, if the delivery is
-    /// held already.
+    /// Registers an attempt of `delivery` that failed with `error`. Pass the guard of the earlier call, if the delivery
+    /// is held already.
     ///
-    /// A [`Processor`](crate::transport::Processor) registers the attempts of its handler. A runtime calls this method for
-    /// its own work on a delivery, such as a dead letter that cannot be written.
+    /// A [`Processor`](crate::transport::Processor) registers the attempts of its handler. A runtime calls this method
+    /// for its own work on a delivery, such as a dead letter that cannot be written.
     #[must_use]
     pub fn register(&self, delivery: &Delivery, error: &Error, held: Option<HoldGuard>) -> HoldGuard {
         let now = self.0.clock.now();

@@ -24,25 +24,25 @@ const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(5 * 60);
 
 /// The limits on the attempts and the holds of a delivery.
 ///
-/// The kind of an error decides what follows a failed attempt (its [`Disposition`]): another attempt, a hold, a dead letter
-/// at once, or the end of the process.
+/// The kind of an error decides what follows a failed attempt (its [`Disposition`]): another attempt, a hold, a dead
+/// letter at once, or the end of the process.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct AttemptConfig {
     /// The waits between attempts. Default: 100 ms, doubled after each failure up to 30 s. After a
     /// [`Conflict`](ErrorKind::Conflict) the wait is always the first one.
     pub backoff: Backoff,
-    /// The number of counted attempts after which the delivery becomes a dead letter. Default: 30, which is about 11 minutes
-    /// of waits in addition to the attempts themselves. Attempts that fail during a hold do not count.
+    /// The number of counted attempts after which the delivery becomes a dead letter. Default: 30, which is about 11
+    /// minutes of waits in addition to the attempts themselves. Attempts that fail during a hold do not count.
     pub max_attempts: u32,
-    /// The time limit of one attempt. An attempt that exceeds it fails with [`Indeterminate`](ErrorKind::Indeterminate).
-    /// Default: 30 s.
+    /// The time limit of one attempt. An attempt that exceeds it fails with
+    /// [`Indeterminate`](ErrorKind::Indeterminate). Default: 30 s.
     pub timeout: Duration,
-    /// The longest time for which a delivery is held, checked after each attempt. After it the delivery becomes a dead letter
-    /// with the last error. Default: `None`, which holds the delivery until the cause is gone.
+    /// The longest time for which a delivery is held, checked after each attempt. After it the delivery becomes a dead
+    /// letter with the last error. Default: `None`, which holds the delivery until the cause is gone.
     pub hold_limit: Option<Duration>,
-    /// The longest time for which a processor waits with a held delivery before it returns the delivery to the runtime as
-    /// [`Verdict::Held`]. Default: `None`, which waits for as long as the hold lasts.
+    /// The longest time for which a processor waits with a held delivery before it returns the delivery to the runtime
+    /// as [`Verdict::Held`]. Default: `None`, which waits for as long as the hold lasts.
     pub hold_in_place: Option<Duration>,
 }
 
@@ -92,19 +92,19 @@ impl AttemptConfig {
 pub enum Verdict {
     /// The handler succeeded: acknowledge the delivery.
     Done(Outcome),
-    /// The attempts are used up, or another attempt cannot succeed: publish the delivery as a dead letter with the error,
-    /// then acknowledge it.
+    /// The attempts are used up, or another attempt cannot succeed: publish the delivery as a dead letter with the
+    /// error, then acknowledge it.
     DeadLetter {
         /// The error of the last attempt.
         error: Error,
         /// The number of counted attempts.
         attempts: u32,
     },
-    /// The hold would exceed [`AttemptConfig::hold_in_place`]: leave the delivery unacknowledged and process it again later,
-    /// with `attempts` as its [`Delivery::attempt`].
+    /// The hold would exceed [`AttemptConfig::hold_in_place`]: leave the delivery unacknowledged and process it again
+    /// later, with `attempts` as its [`Delivery::attempt`].
     ///
-    /// The runtime keeps later messages of the same key behind the delivery. The delivery stays in the [`Holds`] until it is
-    /// processed again, or until [`Holds::release`].
+    /// The runtime keeps later messages of the same key behind the delivery. The delivery stays in the [`Holds`] until
+    /// it is processed again, or until [`Holds::release`].
     Held {
         /// The error of the last attempt. Its `retry_after`, if any, is at most five minutes.
         error: Error,
@@ -162,23 +162,24 @@ impl Processor {
 
     /// Attempts `delivery` until there is a verdict.
     ///
-    /// Each attempt runs in the message's [`Context`], in a span `process`, and within [`AttemptConfig::timeout`]. A panic of
-    /// the handler is an [`Internal`](ErrorKind::Internal) error, and an exceeded timeout is an
-    /// [`Indeterminate`](ErrorKind::Indeterminate) one. A `CloudEvents` envelope in structured mode is decoded before the
-    /// handler is called; an envelope that cannot be decoded is an [`Invalid`](ErrorKind::Invalid) error.
+    /// Each attempt runs in the message's [`Context`], in a span `process`, and within [`AttemptConfig::timeout`]. A
+    /// panic of the handler is an [`Internal`](ErrorKind::Internal) error, and an exceeded timeout is an
+    /// [`Indeterminate`](ErrorKind::Indeterminate) one. A `CloudEvents` envelope in structured mode is decoded before
+    /// the handler is called; an envelope that cannot be decoded is an [`Invalid`](ErrorKind::Invalid) error.
     ///
     /// The kind of the error decides what follows a failed attempt ([`ErrorKind::disposition`]):
-    /// - `Hold`: the delivery is held (see [`Holds`]) and attempted again with growing waits. The attempt does not count.
-    /// - `Retry`: the attempt counts. The delivery is attempted again after a wait, up to [`AttemptConfig::max_attempts`]
-    ///   attempts; then it becomes a dead letter.
+    /// - `Hold`: the delivery is held (see [`Holds`]) and attempted again with growing waits. The attempt does not
+    ///   count.
+    /// - `Retry`: the attempt counts. The delivery is attempted again after a wait, up to
+    ///   [`AttemptConfig::max_attempts`] attempts; then it becomes a dead letter.
     /// - `DeadLetter`, `Stop`: the method returns that verdict at once.
     ///
     /// A wait is at least the error's `retry_after`, but a `retry_after` above five minutes counts as five minutes.
     ///
-    /// Two futures end the work early with [`Verdict::Abandoned`]. Pass [`std::future::pending`] for a signal that never
-    /// fires.
-    /// - `stopping` (a rebalance, or a shutdown that drains): no further attempt begins, and a wait between attempts ends at
-    ///   once. An attempt in flight may finish.
+    /// Two futures end the work early with [`Verdict::Abandoned`]. Pass [`std::future::pending`] for a signal that
+    /// never fires.
+    /// - `stopping` (a rebalance, or a shutdown that drains): no further attempt begins, and a wait between attempts
+    ///   ends at once. An attempt in flight may finish.
     /// - `cancelled` (the end of the drain): an attempt in flight is dropped, which rolls its transaction back.
     pub async fn process(
         &self,

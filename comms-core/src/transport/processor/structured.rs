@@ -1,15 +1,15 @@
 //! Decodes `CloudEvents` in structured mode (one JSON envelope as the payload) before the handler is called.
 //!
-//! The handler, its context and its inbox see one form, whichever mode the producer chose. The message's identity is that of
-//! the envelope. A dead letter contains the delivery as it was received.
+//! The handler, its context and its inbox see one form, whichever mode the producer chose. The message's identity is
+//! that of the envelope. A dead letter contains the delivery as it was received.
 
 use crate::{Delivery, Error, event, wire};
 
 /// Returns the delivery with the event of its envelope, or the delivery unchanged if its payload is no envelope.
 ///
 /// # Errors
-/// Returns `Invalid` if the envelope cannot be decoded, unless the delivery is a dead letter: that one is returned unchanged.
-/// Returns `Misconfigured` for each envelope if the feature `cloudevents` is off.
+/// Returns `Invalid` if the envelope cannot be decoded, unless the delivery is a dead letter: that one is returned
+/// unchanged. Returns `Misconfigured` for each envelope if the feature `cloudevents` is off.
 pub(super) fn open(delivery: Delivery) -> Result<Delivery, Error> {
     let media = delivery.message.headers.text(wire::CONTENT_TYPE).unwrap_or_default();
     match event::is_envelope(media) {
