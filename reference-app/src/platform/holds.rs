@@ -186,7 +186,7 @@ impl HeldDelivery {
 impl ReportedBranch {
     fn of(branch: Branch) -> Self {
         Self {
-            topic: branch.destination,
+            topic: branch.topic,
             since: rfc3339(branch.since),
             kind: branch.error_kind,
             reason: branch.error,

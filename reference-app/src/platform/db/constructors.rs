@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use comms_core::{Error, ErrorKind, clock::Clock};
-use comms_outbox::{Relay, RelayBuilder, Wake, postgres, sql_error, sqlite};
+use comms_outbox::{CommitSignal, Relay, RelayBuilder, postgres, sql_error, sqlite};
 use sqlx::{
     SqlitePool,
     migrate::Migrator,
@@ -90,7 +90,12 @@ impl Db {
     }
 
     fn new(schema: &'static str, backend: Backend, phase: Phase) -> Self {
-        Self(Arc::new(Inner { schema, wake: Wake::new(), backend, phase: watch::Sender::new(phase) }))
+        Self(Arc::new(Inner {
+            schema,
+            commit_signal: CommitSignal::new(),
+            backend,
+            phase: watch::Sender::new(phase),
+        }))
     }
 
     /// Returns the builder of a relay of this database's outbox. Commits of this [`Db`] wake the relay.
@@ -103,7 +108,7 @@ impl Db {
                 Relay::builder(sqlite::RelayStore::new(writer.clone(), tables.clone()), publisher)
             }
         };
-        builder.wake(self.0.wake.clone())
+        builder.commit_signal(self.0.commit_signal.clone())
     }
 }
 

@@ -20,7 +20,7 @@ mod value;
 use std::sync::Arc;
 
 use comms_core::{Error, UnitOfWork, clock::Clock, context::Context};
-use comms_outbox::{Wake, postgres, sql_error, sqlite};
+use comms_outbox::{CommitSignal, postgres, sql_error, sqlite};
 use sqlx::{AssertSqlSafe, PgPool, SqlitePool};
 use tokio::sync::watch;
 
@@ -32,7 +32,7 @@ pub struct Db(Arc<Inner>);
 
 struct Inner {
     schema: &'static str,
-    wake: Wake,
+    commit_signal: CommitSignal,
     backend: Backend,
     phase: watch::Sender<Phase>,
 }
@@ -207,7 +207,7 @@ impl UnitOfWork for Db {
             TxBackend::Postgres(tx) => postgres::commit(tx).await?,
             TxBackend::Sqlite(tx) => sqlite::commit(tx).await?,
         }
-        self.0.wake.ring();
+        self.0.commit_signal.notify();
         Ok(())
     }
 }

@@ -35,7 +35,7 @@ impl Delivery<'_> {
                 .clock(self.clock.clone())
                 .build()?;
             self.health.check(&format!("{group}, held deliveries"), move || holds.state());
-            let stop = subscriber.stopper();
+            let stop = subscriber.stop_token();
             let prerequisites = Prerequisites { databases: vec![owner.db.clone(), db], topics: None };
             let relay = self.relay(owner, group, Arc::new(subscriber), Some(topic))?;
             self.stages.consumers.spawn(group, move |signal| async move {

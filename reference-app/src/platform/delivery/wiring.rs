@@ -106,7 +106,7 @@ impl Delivery<'_> {
             .health(self.health.component(&part))
             .heartbeat(self.heartbeat(&part));
         let builder = match topic {
-            Some(topic) => builder.destinations([topic]),
+            Some(topic) => builder.topics([topic]),
             None => builder,
         };
         let relay = match self.owner(&source.db) {
