@@ -1,13 +1,12 @@
-//! The fixture of the suite, and what its checks share.
+//! The fixture of the suite, and helpers of its checks.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
 use crate::{
     Error,
     idempotency::{Admission, CallKey, IdempotencyStore, LeaseOptions, LeaseToken, StoredReply},
+    testing::{Broken, check::ensure},
 };
-
-use crate::testing::{Broken, check::ensure};
 
 /// A store under test, and control over its time.
 pub trait StoreFixture: Send + Sync {

@@ -49,7 +49,7 @@ pub async fn expired_lease_admits_another_run<F: StoreFixture>(fixture: &F) -> R
     let early = store.admit(&call, options()?).await?;
     ensure_in_flight(
         &early,
-        "a lease lasts as long as its options say, whatever lease the next request names",
+        "a lease lasts for the duration of its own options, not of those of a later request",
     )?;
     fixture.advance(LEASE * 4 + CLOCK_MARGIN).await;
     let second = admit_run(&store, &call, "the next request runs after the lease expired").await?;
