@@ -8,9 +8,9 @@ use crate::Error;
 
 /// Encodes and decodes events of type `E`.
 ///
-/// A codec may serve one event type or many; [`Json`] serves every serde type. Implement the trait for Protobuf, Avro or
-/// another encoding. The methods [`raw`](Self::raw) and [`decode_raw`](Self::decode_raw) are needed only for events with
-/// upcasters. The trait is dyn-compatible.
+/// A codec may serve one event type or many; [`Json`] serves every serde type. Implement the trait for Protobuf, Avro
+/// or another encoding. The methods [`raw`](Self::raw) and [`decode_raw`](Self::decode_raw) are needed only for events
+/// with upcasters. The trait is dyn-compatible.
 ///
 /// ```
 /// use comms_core::{Error, bytes::Bytes, event::Codec};
@@ -50,8 +50,8 @@ pub trait Codec<E>: Send + Sync + 'static {
     /// Decodes a payload of any version into the raw form, on which upcasters work. The default reads JSON.
     ///
     /// # Errors
-    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the payload has no raw form. The default returns it for
-    /// a payload that is not JSON.
+    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the payload has no raw form. The default returns it
+    /// for a payload that is not JSON.
     fn raw(&self, payload: &[u8]) -> Result<Value, Error> {
         serde_json::from_slice(payload).map_err(Error::invalid)
     }

@@ -1,8 +1,8 @@
 //! The compatibility check between two schemas of an event.
 //!
-//! Old and new code read and write one topic at the same time, and a topic keeps old payloads for years. A change within
-//! one major version must therefore be compatible in both directions. An incompatible change needs a new major version
-//! with an upcaster ([`Versions`](super::Versions)).
+//! Old and new code read and write one topic at the same time, and a topic keeps old payloads for years. A change
+//! within one major version must therefore be compatible in both directions. An incompatible change needs a new major
+//! version with an upcaster ([`Versions`](super::Versions)).
 
 use std::{collections::BTreeMap, fmt};
 
@@ -37,7 +37,8 @@ pub struct Finding {
 
 /// All incompatible changes of one event, as the failure text of a test.
 ///
-/// `Debug` prints the same text as `Display`, so that a test of type `fn() -> Result<(), Report>` and `unwrap` both show it.
+/// `Debug` prints the same text as `Display`, so that a test of type `fn() -> Result<(), Report>` and `unwrap` both
+/// show it.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
@@ -217,8 +218,8 @@ impl Check<'_> {
     }
 }
 
-/// Returns the name of the only field that has the same shape and that only the writer has: probably the same field under
-/// another name.
+/// Returns the name of the only field that has the same shape and that only the writer has: probably the same field
+/// under another name.
 fn renamed<'a>(field: &Field, reader: &Fields, writer: &'a Fields) -> Option<&'a str> {
     let mut candidates =
         writer.iter().filter(|(name, w)| !reader.contains_key(*name) && w.shape == field.shape);

@@ -49,8 +49,8 @@ pub fn type_name<E: Event>() -> String {
 /// Splits a type name on the wire into the event's name and its major version: `order.placed.v2` gives
 /// (`order.placed`, 2).
 ///
-/// Returns `None` if the name does not end in a version. A version is a decimal number from 1 to `u32::MAX` without sign
-/// and without leading zeros.
+/// Returns `None` if the name does not end in a version. A version is a decimal number from 1 to `u32::MAX` without
+/// sign and without leading zeros.
 #[must_use]
 pub fn split_type(type_name: &str) -> Option<(&str, u32)> {
     let (name, version) = type_name.rsplit_once(".v")?;

@@ -42,7 +42,8 @@ pub struct Golden {
 }
 
 impl Golden {
-    /// Uses the golden files in `folder`. Cargo runs a test in the folder of its package, so the path may be relative to it.
+    /// Uses the golden files in `folder`. Cargo runs a test in the folder of its package, so the path may be relative
+    /// to it.
     pub fn at(folder: impl Into<PathBuf>) -> Self {
         Self { folder: folder.into() }
     }
@@ -54,10 +55,11 @@ impl Golden {
     /// - every stored payload decodes, through the upcasters, as the newest version;
     /// - every decoded event, encoded again, matches the event's schema and has no field outside it;
     /// - the event's schema is compatible with the stored one in the direction of `mode`;
-    /// - no stored payload has a version that cannot be read, because its upcaster was removed or [`Event::VERSION`] was
-    ///   lowered.
+    /// - no stored payload has a version that cannot be read, because its upcaster was removed or [`Event::VERSION`]
+    ///   was lowered.
     ///
-    /// The third and fourth conditions apply only to versions built [with a schema](super::VersionsBuilder::with_schema).
+    /// The third and fourth conditions apply only to versions built [with a
+    /// schema](super::VersionsBuilder::with_schema).
     ///
     /// # Errors
     /// Returns a [`Report`] with a finding for each violated condition, and for each file that is missing or cannot be

@@ -1,9 +1,9 @@
 //! Typed events: a name with a major version, an ordering key and a payload.
 //!
 //! [`Event`] defines the name, the version and the key of an event. Other types add the rest: [`Codec`] encodes the
-//! payload, [`EventSource`] makes messages, [`Versions`] reads older versions through upcasters, [`Schema`] describes the
-//! payload, [`Registry`] lists the events of an application, and [`compat`] and [`Golden`] find changes that break a
-//! reader or a writer.
+//! payload, [`EventSource`] makes messages, [`Versions`] reads older versions through upcasters, [`Schema`] describes
+//! the payload, [`Registry`] lists the events of an application, and [`compat`] and [`Golden`] find changes that break
+//! a reader or a writer.
 
 mod codec;
 pub mod compat;

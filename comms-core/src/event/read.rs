@@ -25,8 +25,8 @@ pub fn is<E: Event>(message: &Message) -> bool {
 /// older versions and other encodings.
 ///
 /// # Errors
-/// Returns [`ErrorKind::Misconfigured`](crate::ErrorKind::Misconfigured) if the message announces a newer version of `E`:
-/// a consumer holds the delivery until a version that reads it is deployed.
+/// Returns [`ErrorKind::Misconfigured`](crate::ErrorKind::Misconfigured) if the message announces a newer version of
+/// `E`: a consumer holds the delivery until a version that reads it is deployed.
 ///
 /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if
 /// - the message announces an older version of `E`;

@@ -155,8 +155,8 @@ impl Registry {
         }
     }
 
-    /// Returns the registered versions of `E`, for [`transactional_versions`](crate::transactional_versions). Returns `None`
-    /// if `E` is not registered.
+    /// Returns the registered versions of `E`, for [`transactional_versions`](crate::transactional_versions). Returns
+    /// `None` if `E` is not registered.
     #[must_use]
     pub fn versions<E: Event>(&self) -> Option<Versions<E>> {
         self.0.get(E::TYPE)?.versions.downcast_ref::<Versions<E>>().cloned()

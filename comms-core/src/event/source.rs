@@ -52,7 +52,8 @@ impl EventSource {
         self.encode(event, &Json)
     }
 
-    /// Returns the message that announces `event`, as [`message`](Self::message) does, with a payload encoded by `codec`.
+    /// Returns the message that announces `event`, as [`message`](Self::message) does, with a payload encoded by
+    /// `codec`.
     ///
     /// # Errors
     /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the event cannot be encoded.

@@ -23,8 +23,8 @@ pub enum NewerVersion {
 /// `u32::MAX` gives `u32::MAX`.
 ///
 /// # Errors
-/// Returns `Invalid` if the message announces `name` without a version or with a malformed version, and for the errors of
-/// [`announced_type`].
+/// Returns `Invalid` if the message announces `name` without a version or with a malformed version, and for the errors
+/// of [`announced_type`].
 pub(super) fn announced_version(message: &Message, name: &str) -> Result<Option<u32>, Error> {
     let Some(announced) = announced_type(message)? else { return Ok(None) };
     let malformed = || {
@@ -53,8 +53,8 @@ pub(super) fn announced_type(message: &Message) -> Result<Option<&str>, Error> {
     }
     match message.headers.text(wire::CONTENT_TYPE).filter(|media_type| is_envelope(media_type)) {
         Some(media_type) => Err(Error::invalid(format!(
-            "the message is a CloudEvents envelope of media type {media_type:?}, which consumers do not decode: send one \
-             event per message, as application/cloudevents+json"
+            "the message is a CloudEvents envelope of media type {media_type:?}, which consumers do not decode: send \
+             one event per message, as application/cloudevents+json"
         ))),
         None => Ok(None),
     }
@@ -77,8 +77,8 @@ fn is_name_part(rest: &str) -> bool {
 /// Checks that `version` lies between `oldest` and [`Event::VERSION`], both included.
 ///
 /// # Errors
-/// Returns `Misconfigured` ([`NewerVersion::Hold`]) or `Invalid` ([`NewerVersion::DeadLetter`]) for a newer version, and
-/// `Invalid` for an older one.
+/// Returns `Misconfigured` ([`NewerVersion::Hold`]) or `Invalid` ([`NewerVersion::DeadLetter`]) for a newer version,
+/// and `Invalid` for an older one.
 pub(super) fn check_supported<E: Event>(version: u32, oldest: u32, newer: NewerVersion) -> Result<(), Error> {
     let (name, newest) = (E::TYPE, E::VERSION);
     if version > newest {

@@ -85,11 +85,13 @@ impl<E: Event> Versions<E> {
         !matches!(announced_version(message, E::TYPE), Ok(None))
     }
 
-    /// Reads `message` as an event of the newest version. Returns `None` if the message announces another event, or none.
+    /// Reads `message` as an event of the newest version. Returns `None` if the message announces another event, or
+    /// none.
     ///
     /// # Errors
-    /// For a version newer than [`Event::VERSION`], returns [`ErrorKind::Misconfigured`](crate::ErrorKind::Misconfigured)
-    /// by default, or [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) with [`NewerVersion::DeadLetter`].
+    /// For a version newer than [`Event::VERSION`], returns
+    /// [`ErrorKind::Misconfigured`](crate::ErrorKind::Misconfigured) by default, or
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) with [`NewerVersion::DeadLetter`].
     ///
     /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if
     /// - the message announces a version older than [`oldest`](Self::oldest);
@@ -113,8 +115,8 @@ impl<E: Event> Versions<E> {
     /// [`oldest`](Self::oldest) to [`Event::VERSION`].
     ///
     /// # Errors
-    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the message announces another event or none, and the
-    /// errors of [`read`](Self::read).
+    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the message announces another event or none, and
+    /// the errors of [`read`](Self::read).
     pub fn decode(&self, message: &Message) -> Result<E, Error> {
         self.read(message)?.ok_or_else(|| {
             let announced = message.event_type().unwrap_or("");
@@ -125,8 +127,9 @@ impl<E: Event> Versions<E> {
     /// Converts the raw form of a payload of `version` into that of the newest version.
     ///
     /// # Errors
-    /// For a version newer than [`Event::VERSION`], returns [`ErrorKind::Misconfigured`](crate::ErrorKind::Misconfigured)
-    /// by default, or [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) with [`NewerVersion::DeadLetter`]. Returns
+    /// For a version newer than [`Event::VERSION`], returns
+    /// [`ErrorKind::Misconfigured`](crate::ErrorKind::Misconfigured) by default, or
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) with [`NewerVersion::DeadLetter`]. Returns
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a version older than [`oldest`](Self::oldest). Returns the
     /// error of an upcaster with its kind unchanged.
     pub fn upcast(&self, version: u32, value: Value) -> Result<Value, Error> {
@@ -227,7 +230,8 @@ impl<E: Event> VersionsBuilder<E> {
         self
     }
 
-    /// Checks that the upcasters lead from the oldest version to [`Event::VERSION`] without a gap, and builds the versions.
+    /// Checks that the upcasters lead from the oldest version to [`Event::VERSION`] without a gap, and builds the
+    /// versions.
     ///
     /// # Errors
     /// Returns

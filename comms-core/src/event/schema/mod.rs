@@ -157,8 +157,8 @@ impl Shape {
         }
     }
 
-    /// Adds the path and the description of each difference between `value` and this shape to `out`. With `closed`, fields
-    /// that the record does not name are differences.
+    /// Adds the path and the description of each difference between `value` and this shape to `out`. With `closed`,
+    /// fields that the record does not name are differences.
     pub(super) fn mismatches(
         &self,
         path: &str,
