@@ -47,7 +47,7 @@ impl Billing {
 /// The headers of one attempt.
 fn attempt(signer: &Signer, delivery: &Delivery) -> Result<HeaderMap, Error> {
     let mut headers = HeaderMap::new();
-    signer.attempt(delivery).inject(&mut headers)?;
+    signer.sign(delivery).inject(&mut headers)?;
     Ok(headers)
 }
 
