@@ -85,7 +85,8 @@ pub fn encode(event: &CloudEvent) -> Result<(HeaderMap, Bytes), Error> {
 /// - the format of an envelope or batch is not JSON, or [`json::decode`] refuses it;
 /// - the input is over one of the `limits`;
 /// - a required attribute is missing, or an attribute is invalid or occurs twice: the error names the attribute;
-/// - a header value is not UTF-8 after decoding, or opens a quote and does not close it.
+/// - a header value is not UTF-8 after decoding, or opens a quote and does not close it;
+/// - the header `content-type` is not ASCII.
 pub fn decode(headers: &HeaderMap, body: Bytes, limits: &Limits) -> Result<Vec<CloudEvent>, Error> {
     check_limit(limits.bytes, body.len(), "bytes")?;
     let content_type = content_type(headers)?;

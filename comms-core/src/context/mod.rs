@@ -144,7 +144,7 @@ impl Context {
     ///
     /// # Errors
     /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if `key` is not valid by
-    /// [`is_key`](crate::idempotency::is_key).
+    /// [`is_key`].
     pub fn with_idempotency_key(self, key: &str) -> Result<Self, Error> {
         if !is_key(key) {
             return Err(Error::invalid(format!(

@@ -79,7 +79,7 @@ impl Context {
     /// - [`ErrorKind::Rejected`](crate::ErrorKind::Rejected) with a [`Guard::Deadline`] rejection (DEADLINE_EXCEEDED,
     ///   504) if the deadline has passed: do not send the request;
     /// - [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the idempotency key is not valid by
-    ///   [`is_key`](crate::idempotency::is_key);
+    ///   [`is_key`];
     /// - the error of `carrier` if it refuses a header.
     pub fn write_request(
         &self,

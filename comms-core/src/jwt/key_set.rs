@@ -90,7 +90,7 @@ impl KeySet {
     /// - malformed keys: a coordinate does not have the length of its curve, or `kid` is over 256 bytes or contains
     ///   control characters;
     /// - weak keys (RFC 8725, 3.5): RSA below 2,048 bits, HMAC below the length of its hash;
-    /// - keys that were [removed](Self::remove).
+    /// - keys that were [removed](Self::remove): if all usable keys were, the set becomes empty and the result is 0.
     ///
     /// # Errors
     /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) and leaves the keys unchanged if the text is not a JWK

@@ -77,8 +77,8 @@ impl Verifier {
     ///   or if a claim is malformed or contains control characters;
     /// - [`JwtError::UnknownKey`] if the key source has no key for the token;
     /// - [`JwtError::Signature`] if the signature does not verify;
-    /// - [`JwtError::Expired`] if the token's `exp` is over, with the clock skew added;
-    /// - [`JwtError::NotYetValid`] if the token's `nbf` is in the future, with the clock skew subtracted;
+    /// - [`JwtError::Expired`] if the token's `exp`, with the clock skew added, has passed;
+    /// - [`JwtError::NotYetValid`] if the token's `nbf`, with the clock skew subtracted, is in the future;
     /// - [`JwtError::Subject`] if the claim `sub` is empty, over 256 bytes, or contains control characters.
     ///
     /// # Panics
