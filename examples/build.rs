@@ -1,4 +1,5 @@
-//! Compiles the `.proto` file of the gRPC example with a Rust library: there is no protoc to install.
+//! Generates Rust code from the `.proto` file of the gRPC example. The compiler is a Rust library (protox), so protoc
+//! need not be installed.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");

@@ -1,4 +1,5 @@
-//! Compiles every `.proto` file under `src/contracts` with a Rust library: there is no protoc to install.
+//! Generates Rust code from every `.proto` file under `src/contracts`. The compiler is a Rust library (protox), so protoc
+//! need not be installed.
 
 use std::{fs, path::PathBuf};
 

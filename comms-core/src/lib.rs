@@ -30,7 +30,7 @@
 //! }
 //!
 //! let clock = Clock::system();
-//! let (unit, events) = (MemoryUnit::new(clock.clone()), EventSource::new("shipping", clock));
+//! let (unit, events) = (MemoryUnit::new(), EventSource::new("shipping", clock));
 //! // Applies each `Paid` once, and writes the next message in the same transaction.
 //! let handler = transactional(unit.clone(), move |paid: Paid, mut tx: Scoped<MemoryTx>| {
 //!     let (unit, events) = (unit.clone(), events.clone());
@@ -87,8 +87,3 @@ pub use transaction::{
     Claim, Claimed, Inbox, Outbox, Scoped, UnitOfWork, in_transaction, once, transactional,
     transactional_versions,
 };
-
-/// The code of the guides compiles, and runs where it has a `main`.
-#[cfg(all(doctest, feature = "rate-limit"))]
-#[doc = include_str!("../../docs/guides/resilience.md")]
-mod guides {}

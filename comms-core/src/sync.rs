@@ -1,5 +1,5 @@
-//! What the lock-free parts are made of: one door, so that a model checker can stand in for it
-//! (`tests/loom/main.rs` includes those parts with its own).
+//! The synchronization primitives of the lock-free parts. `tests/loom/main.rs` compiles those parts with loom's
+//! primitives in place of this module.
 
 pub(crate) use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,

@@ -1,5 +1,7 @@
-//! What the guards allocate: nothing, on the happy path and when they refuse a call. One test, because the counter is
-//! that of the whole process.
+//! The guards allocate nothing, neither when they permit a call nor when they refuse one.
+//!
+//! A program without libtest (`harness = false`), because the counter counts the allocations of the whole process, and
+//! libtest's main thread allocates while a test runs.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::{alloc::System, time::Duration};
@@ -21,8 +23,18 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const TIMES: u64 = 1_000;
 
+fn main() {
+    a_policy_allocates_nothing();
+    a_rate_limiter_allocates_nothing();
+    a_window_allocates_nothing();
+    let counted = allocations(|| drop(std::hint::black_box(Box::new(1))));
+    assert_eq!(counted, TIMES as usize, "the allocator counts every allocation");
+    println!("allocations: ok");
+}
+
+/// Returns the allocations and reallocations of `TIMES` runs of `work`.
 fn allocations(mut work: impl FnMut()) -> usize {
-    work(); // what is made once: handles, thread locals
+    work(); // metric handles and thread locals are created at their first use
     let region = Region::new(ALLOCATOR);
     for _ in 0..TIMES {
         work();
@@ -31,8 +43,7 @@ fn allocations(mut work: impl FnMut()) -> usize {
     change.allocations + change.reallocations
 }
 
-#[test]
-fn guards_allocate_nothing() {
+fn a_policy_allocates_nothing() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let mut config = PolicyConfig::background();
     config.timeout = Some(Duration::from_secs(10));
@@ -44,54 +55,52 @@ fn guards_allocate_nothing() {
             7
         )),
         0,
-        "the whole stack as a layer"
+        "the policy as a layer"
     );
     assert_eq!(
         allocations(|| assert_eq!(runtime.block_on(policy.run(|| async { Ok(7) })).unwrap(), 7)),
         0,
-        "around a function"
+        "the policy around a function"
     );
 
     let mut full = PolicyConfig::none();
     full.bulkhead = Some(BulkheadConfig::new(1));
     let full = Policy::new("full", full).unwrap();
     let bulkhead = full.bulkhead().unwrap();
-    let _seat = bulkhead.try_acquire().unwrap();
+    let _permit = bulkhead.try_acquire().unwrap();
     let refused = || runtime.block_on(full.run(|| async { Ok(()) })).unwrap_err();
     assert_eq!(allocations(|| assert!(refused().rejection().is_some())), 0, "a full bulkhead");
 
     policy.breaker().unwrap().force_open();
     let refused = || runtime.block_on(policy.run(|| async { Ok(()) })).unwrap_err();
-    assert_eq!(allocations(|| assert!(refused().rejection().is_some())), 0, "an open breaker");
+    assert_eq!(allocations(|| assert!(refused().rejection().is_some())), 0, "a breaker that was forced open");
 
     let breaker = policy.breaker().unwrap();
     breaker.reset();
     (0..5).for_each(|_| breaker.acquire().unwrap().failure());
-    assert_eq!(allocations(|| assert!(refused().retry_after.is_some())), 0, "one that opened by itself");
+    assert_eq!(allocations(|| assert!(refused().retry_after.is_some())), 0, "a breaker that failures opened");
 
     let late = Context::default().with_deadline(Deadline::after(Duration::ZERO, &Clock::system()));
     let refused = || {
         runtime.block_on(late.clone().scope(full.run(|| async { Ok(()) }))).unwrap_err().rejection().copied()
     };
     assert_eq!(allocations(|| assert_eq!(refused().unwrap().guard, Guard::Deadline)), 0, "a passed deadline");
+}
 
+fn a_rate_limiter_allocates_nothing() {
     let rate = RateLimitConfig::new(1, Duration::from_secs(3_600));
     let limiter = RateLimiter::new("l", &rate, Clock::system()).unwrap();
     limiter.check().unwrap();
-    assert_eq!(allocations(|| assert!(limiter.check().is_err())), 0, "a rate that is used up");
+    assert_eq!(allocations(|| assert!(limiter.check().is_err())), 0, "an exhausted rate limit");
+}
 
-    for over in [WindowKind::Calls(100), WindowKind::Time(Duration::from_secs(3_600))] {
-        let mut window = WindowConfig::default();
-        window.kind = over;
-        let mut config = BreakerConfig::default();
-        config.window = Some(window);
+/// A window that stored calls without a bound would have to grow.
+fn a_window_allocates_nothing() {
+    for kind in [WindowKind::Calls(100), WindowKind::Time(Duration::from_secs(3_600))] {
+        let config = BreakerConfig::default().window(WindowConfig::default().kind(kind));
         let breaker = Breaker::new("b", config, Clock::system()).unwrap();
         (0..200).for_each(|_| breaker.acquire().unwrap().success());
-        // A log of calls that is scanned or trimmed would have to grow.
-        let pass = || (0..100).for_each(|_| breaker.acquire().unwrap().success());
-        assert_eq!(allocations(pass), 0, "a window of {over:?} that slides over 100,000 calls");
+        let succeed = || (0..100).for_each(|_| breaker.acquire().unwrap().success());
+        assert_eq!(allocations(succeed), 0, "a window of {kind:?} over 100,000 calls");
     }
-
-    let counted = allocations(|| drop(std::hint::black_box(Box::new(1))));
-    assert_eq!(counted, TIMES as usize, "the counter counts");
 }

@@ -1,8 +1,8 @@
-//! Unary calls per second through the channel and `serve`, and beside them, in the same run, through
-//! tonic's own channel and server. Client and server share the machine.
+//! Unary calls per second through [`Channel`] and [`serve`], and, in the same run, through the channel and the server
+//! of tonic. Client and server share the machine.
 //!
 //! `cargo bench -p comms-grpc --all-features`
-#![allow(clippy::unwrap_used, missing_docs, reason = "a program that measures")]
+#![allow(clippy::unwrap_used, missing_docs, reason = "a benchmark")]
 
 use std::{
     convert::Infallible,
@@ -25,6 +25,7 @@ use tonic::{
 };
 use tonic_prost::ProstCodec;
 
+/// The duration of each measurement.
 const RUN: Duration = Duration::from_secs(3);
 
 #[derive(Clone)]
@@ -71,6 +72,7 @@ async fn main() {
     }
 }
 
+/// Returns the calls per second with `in_flight` concurrent callers.
 async fn calls<T>(transport: &T, in_flight: usize) -> f64
 where
     T: GrpcService<Body> + Clone,
@@ -78,20 +80,20 @@ where
     <T::ResponseBody as http_body::Body>::Error: Into<BoxError>,
 {
     let clock = Clock::system();
-    let begun = clock.now();
+    let started = clock.now();
     let callers = (0..in_flight).map(|_| async {
         let mut grpc = tonic::client::Grpc::new(transport.clone());
         let mut done = 0u32;
-        while clock.now() - begun < RUN {
+        while clock.now() - started < RUN {
             grpc.ready().await.map_err(Into::into).unwrap();
             let path = PathAndQuery::from_static("/bench.Echo/Echo");
-            let answer =
+            let response =
                 grpc.unary(Request::new("x".repeat(62)), path, ProstCodec::<String, String>::default());
-            answer.await.unwrap();
+            response.await.unwrap();
             done += 1;
         }
         done
     });
     let done: u32 = join_all(callers).await.iter().sum();
-    f64::from(done) / (clock.now() - begun).as_secs_f64()
+    f64::from(done) / (clock.now() - started).as_secs_f64()
 }

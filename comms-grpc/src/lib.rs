@@ -1,38 +1,78 @@
-//! gRPC between services: a client channel and server layers that any generated tonic code takes.
+//! Deadline-aware gRPC between services: a client channel for generated tonic code, and server layers with limits.
 //!
-//! The problem: a call without a deadline waits for ever, and a deadline that is not handed on makes
-//! every hop behind it work for a caller that has gone. tonic reads `grpc-timeout` and stops at the
-//! response headers; it does not pass the rest on, its timer starts behind the queue and the connect, and
-//! its answer is CANCELLED.
+//! # The problem
+//! A call without a deadline waits forever. A deadline that is not passed on makes every service behind the caller work
+//! for a caller that is gone. tonic enforces `grpc-timeout` only until the response headers and does not pass the
+//! remaining time on; its timer starts after queueing and connecting, and its status is CANCELLED. A status code alone
+//! does not show whether the call was executed, so a caller cannot repeat a failed call safely.
 //!
-//! The promise: every call through a [`Channel`] ends by the earlier of the caller's
-//! [`Context`](comms_core::context::Context) deadline and the channel's own limit, whatever the peer does, with
-//! DEADLINE_EXCEEDED; the request carries the time that remains, and the trace. On the other side
-//! (feature `server`) the server layer turns that into the handler's context and enforces it on the handler
-//! and on the response stream. Status codes and [`ErrorKind`](comms_core::ErrorKind)s map by one table,
-//! see [`status`]: a failed call is reported as not executed only with proof.
+//! # The promise
+//! - Every call through a [`Channel`] ends with DEADLINE_EXCEEDED at the latest at the earlier of two deadlines,
+//!   whatever the peer does: that of the caller's [`Context`](comms_core::context::Context), and that of the channel. The
+//!   request carries the remaining time and the trace.
+//! - The [`ServerLayer`] (feature `server`) runs the handler in the context of the caller, and enforces the deadline on
+//!   the handler and on the response stream.
+//! - [`from_status`] converts every status to an [`ErrorKind`](comms_core::ErrorKind). The kinds `NotExecuted` and
+//!   `Rejected` come only with a proof that no handler ran.
+//! - [`serve`] and [`listen`] (feature `server`) accept connections within limits: silent, slow and hostile peers hold
+//!   neither descriptors nor memory without a bound.
 //!
-//! What breaks it: blocking the executor thread; clocks are not involved, since only what remains
-//! is sent.
+//! # What breaks it
+//! - Code that blocks a thread of the executor delays the timers of all calls on that thread.
+//! - A proxy that repeats calls by itself: a proof concerns only the last attempt.
+//! - A status message of more than 1 MiB on the wire costs the connection.
 //!
-//! With the feature `server`, `listen` is the accept loop of `serve`: it serves any HTTP service within the same bounds.
+//! Clocks of different hosts are not compared, because a request carries the remaining time and not a time of day.
 //!
-//! Retry, hedging, breaker and bulkhead stand between the deadline and the transport when they come; TLS
-//! is an option of the transport.
+//! # Example
+//! No server listens on the port of this example, so the call fails, with the proof that it was not executed:
+//! ```
+//! use comms_core::ErrorKind;
+//! use comms_grpc::{Channel, from_status, keyed, tonic};
+//! use http::uri::PathAndQuery;
+//! use std::time::Duration;
+//! use tonic_prost::ProstCodec;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let channel = Channel::builder("http://127.0.0.1:1").peer("payment").timeout(Duration::from_millis(800)).build()?;
+//! // With generated code: PaymentsClient::new(channel).charge(request)
+//! let mut payments = tonic::client::Grpc::new(channel);
+//! let request = keyed(tonic::Request::new("charge".to_owned()), "order-7")?;
+//! let path = PathAndQuery::from_static("/payment.v1.Payments/Charge");
+//! payments.ready().await?;
+//! let result = payments.unary(request, path, ProstCodec::<String, String>::default()).await;
+//! let error = from_status(&result.unwrap_err());
+//! assert_eq!(error.kind, ErrorKind::NotExecuted);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Main types
+//! | side | items |
+//! |---|---|
+//! | client | [`Channel`], [`ChannelBuilder`], [`keyed`], [`from_status`] |
+//! | handler | [`key_of`], [`to_status`], [`refused`] |
+//! | server | [`serve`], [`ServerConfig`], [`ServerLayer`] |
+//! | listener for any HTTP service | [`listen`], [`ListenerConfig`], [`Protocols`], [`Peer`], [`RequestBody`] |
+//!
+//! # Limitations
+//! Connections are not encrypted, and peers are not authenticated. Retry, circuit breaker and bulkhead are not part of
+//! the channel: run a call inside a policy of `comms_core::resilience`.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod body;
-mod bound;
+mod call_metrics;
 mod client;
+mod deadline_body;
 mod evidence;
-mod key;
-mod measure;
+mod idempotency_key;
 #[cfg(feature = "server")]
 mod server;
-pub mod status;
+mod status;
+mod status_headers;
 
 pub use client::{Channel, ChannelBuilder};
-pub use key::{key_of, keyed};
+pub use idempotency_key::{key_of, keyed};
 #[cfg(feature = "server")]
 pub use server::{
     ListenerConfig, Peer, Protocols, RequestBody, ServerConfig, ServerLayer, ServerService, listen, serve,

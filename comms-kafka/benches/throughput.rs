@@ -1,6 +1,7 @@
-//! What this crate costs over the raw client, in one run against a real broker, and how long a message takes.
+//! Throughput compared with the raw client, and latency from `enqueue` to the handler, against a real broker.
 //!
-//! `cargo bench -p comms-kafka`; needs `COMMS_TEST_KAFKA_BROKERS`. `COMMS_BENCH_RECORDS` (300,000).
+//! Run it with `cargo bench -p comms-kafka`. `COMMS_TEST_KAFKA_BROKERS` names the brokers (required), and
+//! `COMMS_BENCH_RECORDS` the number of records (default 300,000).
 
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
@@ -43,24 +44,24 @@ fn main() {
 }
 
 async fn throughput(config: &KafkaConfig, records: usize) {
-    let (ours, raw) = (topic(config).await, topic(config).await);
+    let (comms, raw) = (topic(config).await, topic(config).await);
     report(
         "produced",
         records,
-        produce_ours(config, &ours, records).await,
+        produce_comms(config, &comms, records).await,
         produce_raw(config, &raw, records),
     );
-    let consumed = consume_ours(config, &ours, records).await;
-    report("consumed, no-op handler", records, consumed, consume_raw(config, &ours, records));
+    let consumed = consume_comms(config, &comms, records).await;
+    report("consumed, no-op handler", records, consumed, consume_raw(config, &comms, records));
 }
 
-fn report(what: &str, records: usize, ours: Duration, raw: Duration) {
+fn report(what: &str, records: usize, comms: Duration, raw: Duration) {
     let rate = |took: Duration| records as f64 / took.as_secs_f64();
     println!(
         "{what}: {:.0}/s, raw client {:.0}/s, ratio {:.2}",
-        rate(ours),
+        rate(comms),
         rate(raw),
-        rate(ours) / rate(raw)
+        rate(comms) / rate(raw)
     );
 }
 
@@ -85,7 +86,7 @@ fn message(topic: &Arc<str>, n: usize) -> Message {
     }
 }
 
-async fn produce_ours(config: &KafkaConfig, topic: &str, records: usize) -> Duration {
+async fn produce_comms(config: &KafkaConfig, topic: &str, records: usize) -> Duration {
     let (clock, topic) = (Clock::system(), topic.into());
     let publisher = KafkaPublisher::new(config, clock.clone()).unwrap();
     let messages: Vec<_> = (0..records).map(|n| message(&topic, n)).collect();
@@ -126,7 +127,7 @@ fn produce_raw(config: &KafkaConfig, topic: &str, records: usize) -> Duration {
     clock.now() - start
 }
 
-async fn consume_ours(config: &KafkaConfig, topic: &str, records: usize) -> Duration {
+async fn consume_comms(config: &KafkaConfig, topic: &str, records: usize) -> Duration {
     let clock = Clock::system();
     let (count, times, last) =
         (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())), Arc::new(Notify::new()));
@@ -143,8 +144,8 @@ async fn consume_ours(config: &KafkaConfig, topic: &str, records: usize) -> Dura
             async { Ok(Outcome::Done) }
         })
     };
-    let letters = Arc::new(KafkaPublisher::new(config, clock.clone()).unwrap());
-    let consumer = Consumer::builder(config, unique("ours")).on(topic, handler).dead_letter(letters);
+    let dead_letters = Arc::new(KafkaPublisher::new(config, clock.clone()).unwrap());
+    let consumer = Consumer::builder(config, unique("comms")).on(topic, handler).dead_letter(dead_letters);
     consumer.build().unwrap().run(last.notified()).await.unwrap();
     let times: Vec<Instant> = std::mem::take(&mut times.lock().unwrap());
     times[1] - times[0]
@@ -173,9 +174,7 @@ fn consume_raw(config: &KafkaConfig, topic: &str, records: usize) -> Duration {
 
 async fn latency(config: &KafkaConfig, wait: &str) {
     let clock = Clock::system();
-    let mut config = config.clone();
-    config.librdkafka.insert("fetch.wait.max.ms".into(), wait.into());
-    config.librdkafka.insert("linger.ms".into(), "0".into());
+    let config = config.clone().librdkafka("fetch.wait.max.ms", wait).librdkafka("linger.ms", "0");
     let topic: Arc<str> = topic(&config).await.into();
     let (seen, mut arrived) = tokio::sync::mpsc::channel(1);
     let handler = handler_fn(move |_: Delivery| {
@@ -186,7 +185,7 @@ async fn latency(config: &KafkaConfig, wait: &str) {
         }
     });
     let publisher = Arc::new(KafkaPublisher::new(&config, clock.clone()).unwrap());
-    let consumer = Consumer::builder(&config, unique("ours")).on(topic.clone(), handler);
+    let consumer = Consumer::builder(&config, unique("comms")).on(topic.clone(), handler);
     let consumer = consumer.dead_letter(publisher.clone()).build().unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let running = tokio::spawn(consumer.run(async { drop(stopped.await) }));

@@ -1,13 +1,13 @@
-//! Logging of every librdkafka client here: its log lines go to `tracing`.
+//! Logging for all librdkafka clients of this crate: log lines and errors go to `tracing`.
 
 use rdkafka::{config::RDKafkaLogLevel, error::KafkaError};
 
-/// A line of librdkafka's own log.
+/// Logs a line of librdkafka's log.
 pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, line: &str) {
     use RDKafkaLogLevel as Level;
     match level {
-        // One map of settings serves producers, consumers and admin clients, so each ignores some. A failed commit is
-        // logged where its result arrives.
+        // CONFWARN: producers, consumers and admin clients share one map of settings, so each client ignores some of
+        // them. COMMITFAIL: the consumer logs the result of a failed commit.
         _ if matches!(facility, "CONFWARN" | "COMMITFAIL") => tracing::debug!(facility, "{line}"),
         Level::Emerg | Level::Alert | Level::Critical | Level::Error => tracing::error!(facility, "{line}"),
         Level::Warning => tracing::warn!(facility, "{line}"),
@@ -16,7 +16,7 @@ pub(crate) fn log(level: RDKafkaLogLevel, facility: &str, line: &str) {
     }
 }
 
-/// Logs a client-wide error, which librdkafka repairs by itself where it can.
+/// Logs an error that belongs to the whole client. librdkafka recovers from most of these errors itself.
 pub(crate) fn error(error: &KafkaError, reason: &str) {
     tracing::warn!(%error, "{reason}");
 }

@@ -1,10 +1,10 @@
-//! The one table from librdkafka's errors to [`ErrorKind`].
+//! The mapping of librdkafka's errors to [`ErrorKind`].
 
 use rdkafka::{error::KafkaError, types::RDKafkaErrorCode};
 
 use comms_core::{Error, ErrorKind};
 
-/// Gives `error` its kind.
+/// Converts `error`, with the kind of its code.
 pub(crate) fn classify(error: KafkaError) -> Error {
     let kind = match (&error, code_of(&error)) {
         (KafkaError::MessageConsumptionFatal(_), _) => ErrorKind::Fatal,
@@ -14,7 +14,7 @@ pub(crate) fn classify(error: KafkaError) -> Error {
     Error::new(kind, error)
 }
 
-/// The code of `error`. rdkafka's own accessor leaves out that of an admin operation.
+/// Returns the code of `error`. [`KafkaError::rdkafka_error_code`] does not return the code of an admin operation.
 pub(crate) fn code_of(error: &KafkaError) -> Option<RDKafkaErrorCode> {
     match error {
         KafkaError::AdminOp(code) => Some(*code),
@@ -22,15 +22,15 @@ pub(crate) fn code_of(error: &KafkaError) -> Option<RDKafkaErrorCode> {
     }
 }
 
-/// Errors that arise on this side, before a request exists.
+/// Returns the kind of an error that the client raises before it sends a request.
 const fn kind_without_code(error: &KafkaError) -> ErrorKind {
     match error {
-        // The client was closed while the operation was on its way.
+        // The client was closed while the operation was in flight.
         KafkaError::Canceled => ErrorKind::Indeterminate,
         KafkaError::NoMessageReceived | KafkaError::PartitionEOF(_) => ErrorKind::NotExecuted,
-        // A certificate that cannot be read, a mechanism that this build lacks.
+        // For example a certificate that cannot be read, or a SASL mechanism that this build lacks.
         KafkaError::ClientCreation(_) => ErrorKind::Misconfigured,
-        // Arguments: a setting, a name, a null byte.
+        // An invalid argument: a setting, a name, a null byte.
         KafkaError::ClientConfig(..)
         | KafkaError::AdminOpCreation(_)
         | KafkaError::Nul(_)
@@ -39,11 +39,11 @@ const fn kind_without_code(error: &KafkaError) -> ErrorKind {
     }
 }
 
-/// What an error code means for the operation that failed with it.
+/// Returns the kind of an operation that failed with `code`.
 pub(crate) const fn kind_of(code: RDKafkaErrorCode) -> ErrorKind {
     use RDKafkaErrorCode as Code;
     match code {
-        // This producer lost its place in the sequence, or another instance took this member's place.
+        // The producer lost its sequence, or another instance replaced this producer or group member.
         Code::Fatal
         | Code::Fenced
         | Code::ProducerFenced
@@ -51,7 +51,7 @@ pub(crate) const fn kind_of(code: RDKafkaErrorCode) -> ErrorKind {
         | Code::GaplessGuarantee
         | Code::FencedInstanceId => ErrorKind::Fatal,
 
-        // The message's own fault. The publisher makes sure that it was alone in its batch.
+        // The message can never be written. The publisher returns this only for a message in a batch of its own.
         Code::MessageSizeTooLarge
         | Code::MessageBatchTooLarge
         | Code::InvalidMessageSize
@@ -59,7 +59,7 @@ pub(crate) const fn kind_of(code: RDKafkaErrorCode) -> ErrorKind {
         | Code::InvalidTimestamp
         | Code::InvalidArgument => ErrorKind::Invalid,
 
-        // A topic that is missing or cannot be made as declared.
+        // A topic is missing, or cannot be created as declared.
         Code::UnknownTopic
         | Code::UnknownTopicOrPartition
         | Code::UnknownPartition
@@ -72,7 +72,7 @@ pub(crate) const fn kind_of(code: RDKafkaErrorCode) -> ErrorKind {
         | Code::InvalidRequest
         | Code::InvalidRequiredAcks
         | Code::PolicyViolation
-        // Permissions and credentials of this process.
+        // This process lacks a permission, or its credentials are refused.
         | Code::TopicAuthorizationFailed
         | Code::GroupAuthorizationFailed
         | Code::ClusterAuthorizationFailed
@@ -85,7 +85,7 @@ pub(crate) const fn kind_of(code: RDKafkaErrorCode) -> ErrorKind {
         | Code::SaslAuthenticationFailed
         | Code::UnsupportedSASLMechanism
         | Code::IllegalSASLState
-        // A feature or codec that the broker or this build lacks.
+        // The broker or this build lacks a feature or a codec.
         | Code::UnsupportedVersion
         | Code::UnsupportedFeature
         | Code::UnsupportedForMessageFormat
@@ -94,7 +94,7 @@ pub(crate) const fn kind_of(code: RDKafkaErrorCode) -> ErrorKind {
         | Code::BadCompression
         | Code::NotConfigured
         | Code::FileSystem
-        // A group that this member's settings do not fit.
+        // The member's settings do not fit the group.
         | Code::AutoOffsetReset
         | Code::InvalidGroupId
         | Code::InvalidSessionTimeout
@@ -106,7 +106,7 @@ pub(crate) const fn kind_of(code: RDKafkaErrorCode) -> ErrorKind {
         // Nothing was written.
         Code::QueueFull
         | Code::TimedOutQueue
-        | Code::InvalidMessage // a checksum that broke on the way
+        | Code::InvalidMessage // the checksum does not match
         | Code::InvalidDifferentRecord
         | Code::InvalidProducerEpoch
         | Code::AllBrokersDown
@@ -132,8 +132,8 @@ pub(crate) const fn kind_of(code: RDKafkaErrorCode) -> ErrorKind {
         Code::TopicAlreadyExists | Code::ConcurrentTransactions => ErrorKind::Conflict,
         Code::OffsetMetadataTooLarge | Code::InvalidCommitOffsetSize | Code::BadMessage => ErrorKind::Internal,
 
-        // Time-outs, broken connections and codes of later brokers. A purged message may be one that was sent,
-        // got no answer and was queued again.
+        // Timeouts, broken connections and codes that this version does not list. A purged message may have been sent
+        // before: the client queues a message again if the response is lost.
         _ => ErrorKind::Indeterminate,
     }
 }
@@ -144,7 +144,7 @@ mod tests {
     use rdkafka::types::RDKafkaErrorCode as Code;
 
     #[test]
-    fn each_code_has_the_kind_of_its_meaning() {
+    fn the_code_of_a_produce_error_decides_its_kind() {
         for (code, kind) in [
             (Code::MessageSizeTooLarge, ErrorKind::Invalid),
             (Code::InvalidRecord, ErrorKind::Invalid),
@@ -177,7 +177,7 @@ mod tests {
     #[test]
     fn the_code_of_an_admin_operation_decides_its_kind() {
         for (code, kind) in [
-            // The cluster is away or comes up.
+            // The cluster is unreachable or starting.
             (Code::BrokerTransportFailure, ErrorKind::Indeterminate),
             (Code::OperationTimedOut, ErrorKind::Indeterminate),
             (Code::RequestTimedOut, ErrorKind::Indeterminate),
@@ -188,7 +188,7 @@ mod tests {
             (Code::CoordinatorLoadInProgress, ErrorKind::NotExecuted),
             (Code::CoordinatorNotAvailable, ErrorKind::NotExecuted),
             (Code::ThrottlingQuotaExceeded, ErrorKind::NotExecuted),
-            // An operator of the cluster repairs it.
+            // An operator must change the cluster or the settings.
             (Code::ClusterAuthorizationFailed, ErrorKind::Misconfigured),
             (Code::TopicAuthorizationFailed, ErrorKind::Misconfigured),
             (Code::SaslAuthenticationFailed, ErrorKind::Misconfigured),
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_without_a_code_is_told_apart() {
+    fn an_error_without_a_code_is_classified_by_its_variant() {
         let fatal = KafkaError::MessageConsumptionFatal(Code::RequestTimedOut);
         assert_eq!(classify(fatal).kind, ErrorKind::Fatal);
         assert_eq!(classify(KafkaError::ClientCreation("no".into())).kind, ErrorKind::Misconfigured);

@@ -1,22 +1,25 @@
-//! Messages over Kafka: a publisher that keeps order through outages, a consumer runtime with key lanes,
-//! and topics that are provisioned, never guessed.
+//! A publisher, a consumer runtime and topic provisioning for Apache Kafka.
 //!
-//! **Problem.** A Kafka client gives bytes and offsets. Between that and "every event of an order handled,
-//! in order, at least once, and a poison record holds up nobody" lie rebalances, out-of-order completion,
-//! retries, dead letters and shut-down.
+//! **Problem.** A Kafka client delivers bytes and offsets. A service needs more: every message of a key handled in
+//! order and at least once, in spite of rebalances, retries, handlers that finish out of order, poison records, broker
+//! outages and shutdown.
 //!
-//! **Promise.** [`KafkaPublisher`]: messages of one key reach the log in the order they were handed over,
-//! without duplicates from retries on the wire, for as long as the producer lives; a fault of one topic holds up no
-//! other. [`Consumer`]: each record is
-//! handled at least once, records of one key one after the other; its offset is committed only when it and
-//! all before it in the partition are handled or stand in the dead letters. [`provision`]: topics exist as
-//! declared, or the difference is reported.
+//! **Promise.**
+//! - [`KafkaPublisher`]: messages of one key reach the log in the order in which they were enqueued, and retries of the
+//!   client make no duplicates, as long as the publisher lives. A fault of one topic does not delay other topics.
+//! - [`Consumer`]: each record is handled at least once, and records of one key one after the other. An offset is
+//!   committed only when its record and all records before it in the partition are handled or written as dead letters.
+//! - [`provision`]: topics exist as declared, or the difference is returned.
 //!
-//! **What breaks it.** Handling twice is possible after every crash and rebalance: the handler must be
-//! idempotent ([`comms_core::transactional`] is). A broker that acknowledges and loses (`min.insync.replicas`
-//! below 2 on one dead disk) loses here, too. Changing the number of partitions moves keys: their order across
-//! the change is lost.
+//! **What breaks it.**
+//! - After a crash or a rebalance a record may be handled again. Handlers must be idempotent
+//!   ([`comms_core::transactional`] makes them so).
+//! - A broker that loses acknowledged records, for example with `min.insync.replicas` 1 and a failed disk, loses
+//!   messages.
+//! - A change of the number of partitions moves keys to other partitions, and the order of a key across the change is
+//!   lost.
 //!
+//! # Examples
 //! ```
 //! use comms_core::{Delivery, Outcome, Publisher, clock::Clock, handler_fn};
 //! use comms_kafka::{Consumer, KafkaConfig, KafkaPublisher};
@@ -32,21 +35,29 @@
 //!     }))
 //!     .dead_letter(publisher)
 //!     .build()?;
-//! let shutdown = async {}; // a signal, in a service
+//! let shutdown = async {}; // in a service: a future that resolves on a signal
 //! consumer.run(shutdown).await
 //! # }
 //! ```
+//!
+//! # Main types
+//! - [`KafkaConfig`]: the connection settings, shared by all clients.
+//! - [`KafkaPublisher`]: implements [`Publisher`](comms_core::Publisher) with an idempotent producer.
+//! - [`Consumer`] and [`ConsumerBuilder`]: a member of a consumer group, with a handler per topic.
+//! - [`TopicSpec`] and [`provision`]: declared topics and their creation.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod client;
 mod config;
-pub mod consumer;
+mod consumer;
 mod error;
 mod publisher;
 mod record;
+mod topic_name;
 mod topics;
 
 pub use config::KafkaConfig;
-pub use consumer::{Consumer, ConsumerBuilder, dlq_topic};
+pub use consumer::{Consumer, ConsumerBuilder};
 pub use publisher::KafkaPublisher;
-pub use topics::{Difference, TooFewBrokers, TopicSpec, provision};
+pub use topic_name::dlq_topic;
+pub use topics::{TooFewBrokers, TopicDifference, TopicSpec, provision};

@@ -1,4 +1,4 @@
-//! Against a real broker: topics, rebalances, crashes.
+//! Tests of provisioning, rebalances and crashes against a real broker.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -19,19 +19,15 @@ use std::{
     time::Duration,
 };
 
-const BROKERS: &str = "COMMS_TEST_KAFKA_BROKERS";
-/// ShutdownSignal to the child of the crash test: topic and group.
+/// The topic and the group of the child process of the crash test.
 const CHILD: &str = "COMMS_TEST_KAFKA_CHILD";
 
+/// Returns the settings for the broker of the tests, with a short session timeout.
 fn config() -> KafkaConfig {
-    let brokers = std::env::var(BROKERS);
-    let mut config =
-        KafkaConfig::new(brokers.unwrap_or_else(|_| panic!("{BROKERS} is not set: run scripts/test")));
-    config.librdkafka.insert("session.timeout.ms".into(), "6000".into());
-    config
+    common::config().librdkafka("session.timeout.ms", "6000")
 }
 
-/// A topic of this run, with its dead letters.
+/// Creates a topic for one test, with its dead-letter topic.
 async fn topic(name: &str, partitions: i32) -> String {
     let spec = TopicSpec::new(unique(name), partitions, 1);
     let differences = provision(&config(), &[spec.clone(), spec.dead_letters()], LIMIT).await.unwrap();
@@ -45,22 +41,22 @@ fn consumer(config: &KafkaConfig, group: &str) -> ConsumerBuilder {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Apache Kafka; run scripts/test"]
-async fn topics_are_created_once_and_differences_are_told() {
+async fn topics_are_created_once_and_differences_are_returned() {
     let spec = TopicSpec::new(unique("spec"), 3, 1).config("retention.ms", "60000");
     let both = [spec.clone(), spec.dead_letters()];
     for _ in 0..2 {
         assert_eq!(provision(&config(), &both, LIMIT).await.unwrap(), []);
     }
-    let more = TopicSpec::new(&spec.name, 5, 2);
-    let told: Vec<_> =
+    let more = spec.clone().partitions(5).replication(2);
+    let differences: Vec<_> =
         provision(&config(), &[more], LIMIT).await.unwrap().iter().map(ToString::to_string).collect();
     let name = &spec.name;
     let expected = [
-        format!("topic {name} has partitions 3, declared is 5"),
-        format!("topic {name} has replication 1, declared is 2"),
+        format!("topic {name} has partitions 3, but partitions 5 is declared"),
+        format!("topic {name} has replication 1, but replication 2 is declared"),
     ];
-    assert_eq!(told, expected);
-    let fewer = TopicSpec::new(&spec.name, 2, 1);
+    assert_eq!(differences, expected);
+    let fewer = spec.clone().partitions(2);
     assert_eq!(provision(&config(), &[fewer], LIMIT).await.unwrap(), []);
 
     let impossible = TopicSpec::new(unique("spec"), 1, 1).config("no.such.setting", "1");
@@ -68,10 +64,10 @@ async fn topics_are_created_once_and_differences_are_told() {
     assert_eq!(error.kind, comms_core::ErrorKind::Misconfigured, "{error}");
 }
 
-/// Brokers that are not up yet count as missing, so the cluster is asked until the limit.
+/// Brokers may still be starting, so `provision` retries until the timeout.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Apache Kafka; run scripts/test"]
-async fn more_copies_than_brokers_are_misconfigured_with_both_numbers() {
+async fn more_replicas_than_brokers_are_misconfigured_with_both_numbers() {
     let spec = TopicSpec::new(unique("copies"), 1, 300);
     let error = provision(&config(), std::slice::from_ref(&spec), Duration::from_secs(3)).await.unwrap_err();
     assert_eq!(error.kind, comms_core::ErrorKind::Misconfigured, "{error}");
@@ -83,10 +79,10 @@ async fn more_copies_than_brokers_are_misconfigured_with_both_numbers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn provisioning_waits_for_a_cluster_that_is_away() {
+async fn provision_retries_until_the_timeout_while_the_cluster_is_unreachable() {
     let away = KafkaConfig::new("127.0.0.1:1");
     let spec = TopicSpec::new("t", 1, 1);
-    // Longer than one request may take.
+    // The timeout is longer than one request.
     let error = provision(&away, &[spec], Duration::from_secs(7)).await.unwrap_err();
     assert!(error.kind.is_retryable(), "{error}");
     assert!(error.chain().to_string().contains("topics not ready in 7s"), "{error}");
@@ -95,7 +91,7 @@ async fn provisioning_waits_for_a_cluster_that_is_away() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Apache Kafka; run scripts/test"]
-async fn a_message_comes_back_as_it_was_sent() {
+async fn a_message_is_received_as_it_was_sent() {
     let (config, topic) = (config(), topic("round", 1).await);
     let mut full = message(&topic, "k", 1);
     full.headers = [("b", "2"), ("a", ""), ("b", "3")].into_iter().collect();
@@ -112,8 +108,8 @@ async fn a_message_comes_back_as_it_was_sent() {
     assert_eq!(read, sent);
 }
 
-/// Members come and go while messages flow: nothing is lost, no key is turned around.
-async fn rebalances(config: KafkaConfig) {
+/// Members join and leave while messages are published. No message may be lost, and each key must keep its order.
+async fn test_rebalances(config: KafkaConfig) {
     const KEYS: usize = 40;
     const EACH: usize = 250;
     let (topic, group) = (topic("rebalance", 6).await, unique("g"));
@@ -155,22 +151,21 @@ async fn rebalances(config: KafkaConfig) {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Apache Kafka; run scripts/test"]
-async fn rebalances_lose_nothing_and_keep_the_order() {
-    rebalances(config()).await;
+async fn rebalances_lose_no_record_and_keep_the_order_of_keys() {
+    test_rebalances(config()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Apache Kafka; run scripts/test"]
-async fn rebalances_of_kip_848_lose_nothing_and_keep_the_order() {
+async fn rebalances_of_kip_848_lose_no_record_and_keep_the_order_of_keys() {
     let mut config = config();
     config.librdkafka.remove("session.timeout.ms");
-    config.librdkafka.insert("group.protocol".into(), "consumer".into());
-    rebalances(config).await;
+    test_rebalances(config.librdkafka("group.protocol", "consumer")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Apache Kafka; run scripts/test"]
-async fn what_a_killed_member_had_not_committed_comes_again() {
+async fn uncommitted_records_of_a_killed_member_are_handled_again() {
     const ALL: usize = 3_000;
     let (config, topic, group) = (config(), topic("crash", 3).await, unique("g"));
     publish(&*publisher(&config), (0..ALL).map(|n| message(&topic, &format!("k{}", n % 50), n))).await;
@@ -181,32 +176,32 @@ async fn what_a_killed_member_had_not_committed_comes_again() {
     let start = clock.now();
     let running = Running::start(consumer(&config, &group).on(&*topic, seen.handler()).build().unwrap());
     seen.len(1).await;
-    println!("the partitions moved after {:?}", clock.now() - start);
+    println!("partitions reassigned after {:?}", clock.now() - start);
     let everything = |seen: &[Delivery]| {
         let mut ids = handled.clone();
         ids.extend(seen.iter().map(|delivery| delivery.message.id.to_string()));
         ids.len() == ALL
     };
-    seen.until("everything, of both members", everything).await;
+    seen.until("every message, by one of the two members", everything).await;
     running.stop().await;
     assert_order(&seen.by_key());
     let again = seen.ids().iter().filter(|id| handled.contains(*id)).count();
     println!("{again} of {} handled again", handled.len());
-    assert!(again < handled.len(), "some had been committed");
+    assert!(again < handled.len(), "some records were committed before the kill");
 }
 
-/// Kills `child` when it has told of `n` records; answers all it told of.
+/// Kills `child` when it has printed `n` handled records, and returns the ids of all records that it printed.
 async fn kill_after(n: usize, mut child: Child) -> BTreeSet<String> {
     let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
     let (count, counter) = tokio::sync::watch::channel(0);
-    let told = tokio::task::spawn_blocking(move || {
-        let handled = lines.filter_map(|line| line.strip_prefix("handled ").map(str::to_owned));
-        handled.inspect(|_| count.send_modify(|count| *count += 1)).collect()
+    let handled = tokio::task::spawn_blocking(move || {
+        let ids = lines.filter_map(|line| line.strip_prefix("handled ").map(str::to_owned));
+        ids.inspect(|_| count.send_modify(|count| *count += 1)).collect()
     });
     tokio::time::timeout(LIMIT, counter.clone().wait_for(|count| *count >= n)).await.unwrap().unwrap();
     child.kill().unwrap(); // SIGKILL
     child.wait().unwrap();
-    told.await.unwrap()
+    handled.await.unwrap()
 }
 
 fn spawn_child(topic: &str, group: &str) -> Child {
@@ -218,12 +213,12 @@ fn spawn_child(topic: &str, group: &str) -> Child {
         .unwrap()
 }
 
-/// Not a test by itself: consumes and tells each record until it is killed.
+/// The child process of the crash test: prints each record that it handles until it is killed.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Apache Kafka; run scripts/test"]
 async fn child_of_the_crash_test() {
-    let Ok(told) = std::env::var(CHILD) else { return };
-    let (topic, group) = told.split_once(' ').unwrap();
+    let Ok(topic_and_group) = std::env::var(CHILD) else { return };
+    let (topic, group) = topic_and_group.split_once(' ').unwrap();
     let count = Arc::new(AtomicUsize::new(0));
     let handler = handler_fn(move |delivery: Delivery| {
         let count = count.clone();
@@ -241,10 +236,9 @@ async fn child_of_the_crash_test() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Apache Kafka; run scripts/test"]
-async fn a_member_whose_assignor_the_group_lacks_is_unready_with_the_reason() {
+async fn a_member_with_an_unsupported_assignor_is_unready_with_the_reason() {
     let (topic, group) = (topic("assignor", 2).await, unique("g"));
-    let mut other = config();
-    other.librdkafka.insert("partition.assignment.strategy".into(), "range".into());
+    let other = config().librdkafka("partition.assignment.strategy", "range");
     let seen = Seen::default();
     let first = Running::start(consumer(&other, &group).on(&*topic, seen.handler()).build().unwrap());
     publish(&*publisher(&other), [message(&topic, "k", 0)]).await;
@@ -252,16 +246,14 @@ async fn a_member_whose_assignor_the_group_lacks_is_unready_with_the_reason() {
     let health = comms_core::health::Health::new();
     let second = consumer(&config(), &group).on(&*topic, seen.handler()).health(health.component("second"));
     let second = Running::start(second.build().unwrap());
-    let told = tokio::time::timeout(LIMIT, async {
-        while !health
-            .readiness()
-            .reason("second")
-            .is_some_and(|reason| reason.starts_with("deployment fault"))
-        {
+    let faulty =
+        || health.readiness().reason("second").is_some_and(|reason| reason.starts_with("deployment fault"));
+    let unready = tokio::time::timeout(LIMIT, async {
+        while !faulty() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     });
-    told.await.unwrap_or_else(|_| panic!("{:?}", health.readiness()));
+    unready.await.unwrap_or_else(|_| panic!("{:?}", health.readiness()));
     second.stop().await;
     first.stop().await;
 }
@@ -271,8 +263,7 @@ async fn a_member_whose_assignor_the_group_lacks_is_unready_with_the_reason() {
 async fn a_record_is_held_while_its_dead_letter_topic_is_missing() {
     let spec = TopicSpec::new(unique("nodlq"), 1, 1);
     provision(&config(), std::slice::from_ref(&spec), LIMIT).await.unwrap();
-    let mut config = config();
-    config.librdkafka.insert("topic.metadata.propagation.max.ms".into(), "500".into());
+    let config = config().librdkafka("topic.metadata.propagation.max.ms", "500");
     let (bad, good) = (message(&spec.name, "bad", 0), message(&spec.name, "good", 1));
     publish(&*publisher(&config), [bad, good]).await;
     let seen = Seen::default();

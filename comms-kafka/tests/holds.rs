@@ -1,4 +1,4 @@
-//! Deliveries that are held: by a cause outside the message, and by a dead letter that cannot be written.
+//! Tests of held deliveries: by a cause outside the message, and by a dead letter that cannot be written.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -30,7 +30,7 @@ async fn eventually(what: &str, holds: impl Fn() -> bool) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deployment_fault_holds_its_key_and_no_attempt_counts() {
+async fn a_deployment_fault_holds_its_key_without_counting_attempts() {
     let cluster = Cluster::new(&[("t", 1), ("t.dlq", 1)]);
     let messages = (0..20).map(|n| message("t", if n % 10 == 0 { "held" } else { "good" }, n));
     publish(&*cluster.publisher(), messages).await;
@@ -43,7 +43,7 @@ async fn a_deployment_fault_holds_its_key_and_no_attempt_counts() {
         })
     };
     let health = Health::new();
-    // Three attempts at most, 20 ms apart: many more pass while it is held.
+    // `max_attempts` is 3 with a backoff of 20 ms. AttemptConfig of a held delivery are not counted.
     let consumer = cluster.consumer().on("t", handler).health(health.component("kafka")).build().unwrap();
     let holds = consumer.holds().clone();
     let consumer = Running::start(consumer);
@@ -62,7 +62,7 @@ async fn a_deployment_fault_holds_its_key_and_no_attempt_counts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn shutdown_ends_a_hold_at_once_and_leaves_the_record() {
+async fn shutdown_ends_a_hold_and_leaves_the_record_uncommitted() {
     let cluster = Cluster::new(&[("t", 1)]);
     publish(&*cluster.publisher(), [message("t", "k", 0)]).await;
     let mut attempts = attempts(3, Duration::from_secs(600));
@@ -84,7 +84,8 @@ async fn shutdown_ends_a_hold_at_once_and_leaves_the_record() {
     consumer.stop().await;
 }
 
-/// A record that no dead letter can hold: a foreign producer may send up to the topic's limit.
+/// Returns a record that is too large for a complete dead letter. Another producer may write records up to the topic's
+/// limit.
 fn oversized(part: &str) -> Message {
     let large = "x".repeat(1_020_000);
     let mut message = message("t", "bad", 0);
@@ -97,18 +98,18 @@ fn oversized(part: &str) -> Message {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dead_letter_that_is_too_large_points_to_the_record() {
+async fn a_dead_letter_that_is_too_large_refers_to_the_record() {
     for part in ["header", "key", "payload"] {
         let mut cluster = Cluster::new(&[("t", 1), ("t.dlq", 1)]);
-        let letters = cluster.publisher();
-        cluster.config.librdkafka.insert("message.max.bytes".into(), "1048000".into());
+        let dead_letters = cluster.publisher();
+        cluster.config = cluster.config.librdkafka("message.max.bytes", "1048000");
         let publisher = cluster.publisher();
         publish(&*publisher, [oversized(part), message("t", "good", 1)]).await;
         let seen = Seen::default();
         let handler = seen.handler_with(|delivery| async move {
             if &*delivery.message.id == "bad-0" { Err(Error::invalid("cannot be read")) } else { Ok(()) }
         });
-        let consumer = cluster.consumer().on("t", handler).dead_letter(letters).build().unwrap();
+        let consumer = cluster.consumer().on("t", handler).dead_letter(dead_letters).build().unwrap();
         let consumer = Running::start(consumer);
         seen.len(1).await;
         let dead = cluster.read("t.dlq", 1).await.remove(0);
@@ -122,7 +123,7 @@ async fn a_dead_letter_that_is_too_large_points_to_the_record() {
             _ => text(wire::DLQ_PAYLOAD_OMITTED) == Some("1020000") && dead.key.is_some(),
         };
         assert!(marker, "{part}: {:?}", dead.headers);
-        // The offset is committed: the record does not come again.
+        // The offset is committed, so the record is not handled again.
         publish(&*publisher, [message("t", "good", 2)]).await;
         let again = Seen::default();
         let consumer = Running::start(cluster.consumer().on("t", again.handler()).build().unwrap());
@@ -133,10 +134,10 @@ async fn a_dead_letter_that_is_too_large_points_to_the_record() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dead_letter_without_its_topic_is_held_and_written_when_the_topic_is_there() {
+async fn a_refused_dead_letter_holds_its_record_until_it_is_written() {
     let mut cluster = Cluster::new(&[("t", 1)]);
-    cluster.config.librdkafka.insert("topic.metadata.propagation.max.ms".into(), "200".into());
-    // The mock makes topics on first use, so the refusal is a permission.
+    cluster.config = cluster.config.librdkafka("topic.metadata.propagation.max.ms", "200");
+    // The mock cluster creates topics on first use, so a missing permission takes the place of a missing topic.
     let refusal = rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
     let policy = rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_POLICY_VIOLATION;
     cluster.mock.create_topic("t.dlq", 1, 1).unwrap();
@@ -164,9 +165,9 @@ async fn a_dead_letter_without_its_topic_is_held_and_written_when_the_topic_is_t
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_consumer_that_starts_while_the_broker_is_away_is_unready_and_begins_with_it() {
+async fn a_consumer_started_without_a_broker_is_unready_until_the_broker_is_back() {
     let mut cluster = Cluster::new(&[("t", 1)]);
-    cluster.config.librdkafka.insert("statistics.interval.ms".into(), "100".into());
+    cluster.config = cluster.config.librdkafka("statistics.interval.ms", "100");
     publish(&*cluster.publisher(), [message("t", "k", 0)]).await;
     cluster.mock.broker_down(-1).unwrap();
     let (seen, health) = (Seen::default(), Health::new());
@@ -183,16 +184,16 @@ async fn a_consumer_that_starts_while_the_broker_is_away_is_unready_and_begins_w
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_position_that_is_gone_is_a_deployment_fault() {
+async fn a_missing_offset_is_a_deployment_fault() {
     let mut cluster = Cluster::new(&[("t", 1)]);
-    cluster.config.librdkafka.insert("auto.offset.reset".into(), "error".into());
+    cluster.config = cluster.config.librdkafka("auto.offset.reset", "error");
     publish(&*cluster.publisher(), [message("t", "k", 0)]).await;
     let (seen, health) = (Seen::default(), Health::new());
     let consumer = cluster.consumer().on("t", seen.handler()).health(health.component("kafka"));
     let consumer = Running::start(consumer.build().unwrap());
-    let told =
+    let faulty =
         || health.readiness().reason("kafka").is_some_and(|reason| reason.starts_with("deployment fault"));
-    eventually("unready with the reason", told).await;
+    eventually("unready with the reason", faulty).await;
     assert!(!health.is_ready() && !consumer.task.is_finished());
     consumer.stop().await;
 }

@@ -1,4 +1,4 @@
-//! The publisher against a real broker: limits of topics, missing topics, acknowledgements that are dropped.
+//! Tests of the publisher against a real broker: limits of topics, missing topics, dropped acknowledgements.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -15,13 +15,6 @@ use rdkafka::{
 };
 use std::{collections::VecDeque, time::Duration};
 
-const BROKERS: &str = "COMMS_TEST_KAFKA_BROKERS";
-
-fn config() -> KafkaConfig {
-    let brokers = std::env::var(BROKERS);
-    KafkaConfig::new(brokers.unwrap_or_else(|_| panic!("{BROKERS} is not set: run scripts/test")))
-}
-
 async fn topic(name: &str, max_message_bytes: Option<usize>) -> String {
     let spec = TopicSpec::new(unique(name), 1, 1);
     let spec = match max_message_bytes {
@@ -32,21 +25,22 @@ async fn topic(name: &str, max_message_bytes: Option<usize>) -> String {
     spec.name
 }
 
-/// A message of `bytes` that do not compress.
+/// Returns a message with `bytes` random bytes, which do not compress.
 fn sized(topic: &str, key: &str, n: usize, bytes: usize) -> Message {
     let clock = Clock::system();
     let payload = std::iter::repeat_with(|| clock.random::<16>()).flatten().take(bytes).collect::<Vec<u8>>();
     Message { payload: Some(payload.into()), ..message(topic, key, n) }
 }
 
+/// Publishes `batch`, and returns the kind of each error.
 async fn kinds(publisher: &dyn Publisher, batch: Vec<Message>) -> Vec<Option<ErrorKind>> {
     let mut batch = VecDeque::from(batch);
-    let answers = tokio::time::timeout(LIMIT, publisher.enqueue(&mut batch)).await.unwrap();
+    let results = tokio::time::timeout(LIMIT, publisher.enqueue(&mut batch)).await.unwrap();
     assert!(batch.is_empty());
-    answers.into_iter().map(|answer| answer.err().map(|error| error.kind)).collect()
+    results.into_iter().map(|result| result.err().map(|error| error.kind)).collect()
 }
 
-/// The first `n` messages in `topic`, as they stand in its partition.
+/// Returns the first `n` messages of `topic`, in the order of their offsets.
 async fn read(topic: &str, n: usize) -> Vec<Message> {
     let (config, seen) = (config(), Seen::default());
     let consumer = Consumer::builder(&config, unique("reader")).on(topic, seen.handler());
@@ -58,12 +52,12 @@ async fn read(topic: &str, n: usize) -> Vec<Message> {
     seen.into_iter().map(|delivery| delivery.message).collect()
 }
 
-/// Their ids.
+/// Returns the ids of the first `n` messages of `topic`.
 async fn ids(topic: &str, n: usize) -> Vec<String> {
     read(topic, n).await.iter().map(|message| message.id.to_string()).collect()
 }
 
-/// For the conformance suite.
+/// The fixture of the conformance suite.
 struct Fixture(KafkaConfig);
 
 impl comms_core::testing::publisher::PublisherFixture for Fixture {
@@ -99,27 +93,25 @@ impl comms_core::testing::publisher::PublisherFixture for Fixture {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Apache Kafka; run scripts/test"]
-async fn the_publisher_keeps_the_promises_of_its_trait() {
-    let mut config = config();
-    config.librdkafka.insert("queue.buffering.max.messages".into(), "100".into());
+async fn the_publisher_passes_the_conformance_suite() {
+    let config = config().librdkafka("queue.buffering.max.messages", "100");
     comms_core::testing::publisher::all(&Fixture(config)).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Apache Kafka; run scripts/test"]
-async fn a_topic_that_takes_less_than_a_batch_gets_its_messages_in_order() {
-    // Without the look-up of the limit about every second round turns a key around.
+async fn a_topic_with_a_limit_below_batch_size_gets_its_messages_in_order() {
+    // Without the look-up of the limit, a key loses its order in about every second round.
     for _ in 0..6 {
-        narrow_topic().await;
+        publish_to_topic_with_low_limit().await;
     }
 }
 
-async fn narrow_topic() {
+async fn publish_to_topic_with_low_limit() {
     let topic = topic("narrow", Some(20_000)).await;
-    let mut config = config();
-    config.librdkafka.insert("linger.ms".into(), "0".into());
+    let config = config().librdkafka("linger.ms", "0");
     let publisher = publisher(&config);
-    // Hand-overs in a row, of which every second one would fit into the limit.
+    // Consecutive `enqueue` calls. Every second one fits into a batch below the limit.
     let mut acks = Vec::new();
     for page in 0..20 {
         let rows = if page % 2 == 0 { 0..95 } else { 95..100 };
@@ -135,14 +127,14 @@ async fn narrow_topic() {
         refused.extend(tokio::time::timeout(LIMIT, acks).await.unwrap().into_iter().filter_map(Result::err));
     }
     let kinds: Vec<_> = refused.iter().map(|error| error.kind).collect();
-    assert_eq!(kinds, [ErrorKind::Invalid], "only the record that is alone too large");
+    assert_eq!(kinds, [ErrorKind::Invalid], "only the record that is larger than the limit");
     let expected: Vec<_> = (0..1_000).map(|n| format!("k-{n}")).collect();
     assert!(ids(&topic, 1_000).await == expected, "out of order");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Apache Kafka; run scripts/test"]
-async fn a_limit_that_is_lowered_costs_no_message() {
+async fn a_lowered_limit_neither_loses_nor_duplicates_messages() {
     let topic = topic("lowered", None).await;
     let publisher = publisher(&config());
     publish(&*publisher, [sized(&topic, "k", 0, 170)]).await;
@@ -151,7 +143,7 @@ async fn a_limit_that_is_lowered_costs_no_message() {
     let change = AlterConfig::new(ResourceSpecifier::Topic(&topic)).set("max.message.bytes", "20000");
     admin.alter_configs([&change], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
-    // Many batches, one hand-over after the other without waiting for the answers.
+    // Many batches, without waiting for acknowledgements between the `enqueue` calls.
     let acks: Vec<_> = (0..20)
         .map(|page| {
             let mut batch = (1..=500).map(|n| sized(&topic, "k", page * 500 + n, 170)).collect();
@@ -163,7 +155,7 @@ async fn a_limit_that_is_lowered_costs_no_message() {
     }
     let mut expected: Vec<_> = (0..=10_000).map(|n| format!("k-{n}")).collect();
     let mut arrived = ids(&topic, 10_001).await;
-    // A batch that was on the wire may stand before the refused one; nothing is lost or twice in the log.
+    // A batch on the wire may overtake the refused one. No message is missing or duplicated.
     expected.sort();
     arrived.sort();
     assert!(arrived == expected, "{} of {}", arrived.len(), expected.len());
@@ -171,7 +163,7 @@ async fn a_limit_that_is_lowered_costs_no_message() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Apache Kafka; run scripts/test"]
-async fn a_record_that_the_broker_refuses_does_not_take_its_neighbours_along() {
+async fn an_invalid_record_does_not_fail_its_batch() {
     // A compacted topic refuses records without a key.
     let spec = TopicSpec::new(unique("compacted"), 1, 1).config("cleanup.policy", "compact");
     provision(&config(), std::slice::from_ref(&spec), LIMIT).await.unwrap();
@@ -186,7 +178,7 @@ async fn a_record_that_the_broker_refuses_does_not_take_its_neighbours_along() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Apache Kafka; run scripts/test"]
-async fn a_missing_topic_is_reported_and_holds_up_no_other() {
+async fn a_missing_topic_is_reported_and_does_not_delay_other_topics() {
     let (missing, there) = (unique("missing"), topic("there", None).await);
     let publisher = publisher(&config());
     let mut batch = VecDeque::from([message(&missing, "k", 0)]);
@@ -194,32 +186,31 @@ async fn a_missing_topic_is_reported_and_holds_up_no_other() {
     publish(&*publisher, (0..100).map(|n| message(&there, "k", n))).await;
     let clock = Clock::system();
     let start = clock.now();
-    let answers = tokio::time::timeout(LIMIT, first).await.unwrap();
-    assert_eq!(answers[0].as_ref().unwrap_err().kind, ErrorKind::Misconfigured);
+    let results = tokio::time::timeout(LIMIT, first).await.unwrap();
+    assert_eq!(results[0].as_ref().unwrap_err().kind, ErrorKind::Misconfigured);
     assert!(clock.now() - start < Duration::from_secs(15), "{:?}", clock.now() - start);
     let spec = TopicSpec::new(&missing, 1, 1);
     provision(&config(), &[spec], LIMIT).await.unwrap();
-    let taken = tokio::time::timeout(Duration::from_secs(15), async {
+    let accepted = tokio::time::timeout(Duration::from_secs(15), async {
         while kinds(&*publisher, vec![message(&missing, "k", 1)]).await != [None] {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     });
-    taken.await.expect("the topic is taken up as soon as it is there");
+    accepted.await.expect("messages are accepted after the topic is created");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Apache Kafka; run scripts/test"]
-async fn dropped_acknowledgements_take_queued_messages_back() {
+async fn dropped_acknowledgements_purge_queued_messages() {
     let topic = topic("dropped", None).await;
-    let mut config = config();
-    config.librdkafka.insert("linger.ms".into(), "2000".into());
+    let config = config().librdkafka("linger.ms", "2000");
     let publisher = publisher(&config);
     publish(&*publisher, [message(&topic, "k", 0)]).await;
     let batch = |n: usize| publisher.enqueue(&mut VecDeque::from([message(&topic, "k", n)]));
-    // A caller that still waits keeps what others have queued.
-    let (kept, wanted) = (batch(1), batch(2));
-    drop(kept);
-    assert!(tokio::time::timeout(LIMIT, wanted).await.unwrap()[0].is_ok());
+    // While another caller waits, the messages of a dropped call are published.
+    let (dropped, held) = (batch(1), batch(2));
+    drop(dropped);
+    assert!(tokio::time::timeout(LIMIT, held).await.unwrap()[0].is_ok());
     drop(batch(3));
     publisher.flush().await.unwrap();
     assert!(tokio::time::timeout(LIMIT, batch(4)).await.unwrap()[0].is_ok());

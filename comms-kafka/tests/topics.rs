@@ -1,4 +1,4 @@
-//! Topics that change while a consumer runs: created later, or deleted and created anew.
+//! Tests with topics that are created, or deleted and created again, while a consumer or publisher runs.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -6,7 +6,7 @@
 mod common;
 
 use common::*;
-use comms_kafka::{Consumer, KafkaConfig, TopicSpec, provision};
+use comms_kafka::{Consumer, TopicSpec, provision};
 use rdkafka::{
     ClientConfig,
     admin::{AdminClient, AdminOptions},
@@ -16,19 +16,9 @@ use rdkafka::{
 };
 use std::time::Duration;
 
-const BROKERS: &str = "COMMS_TEST_KAFKA_BROKERS";
-
-fn brokers() -> String {
-    std::env::var(BROKERS).unwrap_or_else(|_| panic!("{BROKERS} is not set: run scripts/test"))
-}
-
-fn config() -> KafkaConfig {
-    KafkaConfig::new(brokers())
-}
-
 fn client() -> ClientConfig {
     let mut client = ClientConfig::new();
-    client.set("bootstrap.servers", brokers());
+    client.set("bootstrap.servers", config().brokers);
     client
 }
 
@@ -36,21 +26,21 @@ async fn create(spec: &TopicSpec) {
     provision(&config(), &[spec.clone(), spec.dead_letters()], LIMIT).await.unwrap();
 }
 
-/// Deletes the topic, and waits until the cluster does not know it any more.
+/// Deletes the topic, and waits until it is gone from the cluster's metadata.
 async fn delete(topic: &str) {
     let admin: AdminClient<DefaultClientContext> = client().create().unwrap();
     admin.delete_topics(&[topic], &AdminOptions::new()).await.unwrap();
-    let looker: BaseConsumer = client().create().unwrap();
-    let known = || {
-        let all = looker.fetch_metadata(None, LIMIT).unwrap();
+    let metadata: BaseConsumer = client().create().unwrap();
+    let exists = || {
+        let all = metadata.fetch_metadata(None, LIMIT).unwrap();
         all.topics().iter().any(|found| found.name() == topic)
     };
-    while known() {
+    while exists() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
-/// Writes records without an identity, as another program does.
+/// Writes records without the identity headers, as another program does.
 fn write(topic: &str, payloads: &[&str]) {
     let producer: BaseProducer = client().create().unwrap();
     for payload in payloads {
@@ -67,10 +57,10 @@ fn payloads(seen: &Seen) -> Vec<String> {
     seen.lock().iter().map(|delivery| text(delivery.message.payload.as_ref().unwrap())).collect()
 }
 
-/// The consumer is there first: it begins with the topic's first record, within half a minute.
+/// The consumer starts first. It finds the topic within half a minute.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Apache Kafka; run scripts/test"]
-async fn a_topic_that_is_created_later_is_read_from_its_first_record() {
+async fn a_topic_created_after_the_consumer_is_read_from_its_first_record() {
     let spec = TopicSpec::new(unique("late"), 2, 1);
     let (seen, config) = (Seen::default(), config());
     let consumer = Consumer::builder(&config, unique("g")).dead_letter(publisher(&config));
@@ -83,11 +73,11 @@ async fn a_topic_that_is_created_later_is_read_from_its_first_record() {
     assert_eq!(payloads(&seen), ["first"]);
 }
 
-/// The offsets begin again at 0, below what the group has committed. The records are others, so they are read, and none
-/// has the identity of one from before.
+/// The offsets of the new topic begin at 0, below the committed offset of the group. The consumer reads the new
+/// records, and none of them has the identity of an old one.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Apache Kafka; run scripts/test"]
-async fn a_topic_that_is_created_anew_is_read_from_its_first_record_and_with_new_identities() {
+async fn a_recreated_topic_is_read_from_its_first_record_with_new_identities() {
     let spec = TopicSpec::new(unique("anew"), 1, 1);
     create(&spec).await;
     let (seen, config) = (Seen::default(), config());
@@ -95,14 +85,14 @@ async fn a_topic_that_is_created_anew_is_read_from_its_first_record_and_with_new
     let running = Running::start(consumer.on(&*spec.name, seen.handler()).build().unwrap());
     write(&spec.name, &["a", "b", "c"]);
     seen.len(3).await;
-    // The group has them.
+    // Wait until the offsets are committed.
     tokio::time::sleep(Duration::from_secs(2)).await;
     delete(&spec.name).await;
     create(&spec).await;
     write(&spec.name, &["d"]);
     seen.len(4).await;
     running.stop().await;
-    // Records without a key have no order among each other.
+    // Records without a key have no order.
     let mut read = payloads(&seen);
     read.sort_unstable();
     assert_eq!(read, ["a", "b", "c", "d"]);
@@ -112,10 +102,10 @@ async fn a_topic_that_is_created_anew_is_read_from_its_first_record_and_with_new
     assert_eq!(ids.len(), 4, "{ids:?}");
 }
 
-/// The same publisher before and after: the broker knows nothing of its earlier batches.
+/// The broker has no state of the publisher's earlier batches.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Apache Kafka; run scripts/test"]
-async fn a_publisher_goes_on_with_a_topic_that_is_created_anew() {
+async fn a_publisher_continues_after_its_topic_is_recreated() {
     let spec = TopicSpec::new(unique("again"), 1, 1);
     create(&spec).await;
     let (seen, config) = (Seen::default(), config());
@@ -131,13 +121,12 @@ async fn a_publisher_goes_on_with_a_topic_that_is_created_anew() {
     assert_eq!(seen.ids(), ["new-0", "new-1", "new-2"]);
 }
 
-/// A dead letter goes where its key leads, not to the partition of its record.
+/// The key of a dead letter selects its partition, not the partition of its record.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Apache Kafka; run scripts/test"]
-async fn a_topic_of_dead_letters_may_have_fewer_partitions() {
+async fn a_dead_letter_topic_may_have_fewer_partitions() {
     let spec = TopicSpec::new(unique("narrow"), 6, 1);
-    let mut dead_letters = spec.dead_letters();
-    dead_letters.partitions = 1;
+    let dead_letters = spec.dead_letters().partitions(1);
     provision(&config(), &[spec.clone(), dead_letters.clone()], LIMIT).await.unwrap();
     let config = config();
     let refuse = Seen::default().handler_with(|_| async { Err(comms_core::Error::invalid("no")) });

@@ -1,7 +1,7 @@
-//! Headers in a column: order, duplicates and bytes that are not text survive.
+//! Encodes headers in one column, with their order, duplicates and binary values.
 //!
-//! Each header is its name and its value, each with its length before it: four bytes, big-endian.
-//! A JSON object would lose the order and the duplicates, and holds no bytes.
+//! Each header is its name and its value. Each of the two is preceded by its length as four bytes, big-endian. A JSON
+//! object would lose order and duplicates, and cannot store binary values.
 
 use bytes::{Buf, BufMut, Bytes};
 use comms_core::{Error, Headers};
@@ -15,17 +15,17 @@ pub(crate) fn encode(headers: &Headers) -> Vec<u8> {
     bytes
 }
 
-// Sizes were checked against `MESSAGE_LIMIT`, far below 4 GiB.
+// Sizes are checked against `MESSAGE_LIMIT`, which is far below 4 GiB.
 #[allow(clippy::cast_possible_truncation)]
 fn put(bytes: &mut Vec<u8>, part: &[u8]) {
     bytes.put_u32(part.len() as u32);
     bytes.put_slice(part);
 }
 
-/// The headers of a column.
+/// Decodes the headers of a column.
 ///
 /// # Errors
-/// Returns `Internal` for bytes that no version of this crate wrote: this row is damaged.
+/// Returns `Internal` if the bytes do not have the format of [`encode`]: this row is damaged.
 pub(crate) fn decode(mut bytes: Bytes) -> Result<Headers, Error> {
     let mut headers = Headers::new();
     while bytes.has_remaining() {
@@ -44,7 +44,9 @@ fn take(bytes: &mut Bytes) -> Result<Bytes, Error> {
 }
 
 fn damaged() -> Error {
-    Error::internal("a column of headers does not decode: another program has written to it")
+    Error::internal(
+        "the column comms_outbox.headers does not decode: another program has written to this row",
+    )
 }
 
 #[cfg(test)]
@@ -55,13 +57,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_list_of_headers_comes_back(list in prop::collection::vec((".{0,8}", prop::collection::vec(any::<u8>(), 0..20)), 0..6)) {
+        fn decoding_returns_the_encoded_headers(list in prop::collection::vec((".{0,8}", prop::collection::vec(any::<u8>(), 0..20)), 0..6)) {
             let headers: Headers = list.into_iter().collect();
             prop_assert_eq!(decode(encode(&headers).into()).unwrap(), headers);
         }
 
         #[test]
-        fn other_bytes_are_a_defect_of_this_row(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+        fn bytes_of_another_format_are_an_internal_error(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
             if let Err(error) = decode(bytes.into()) {
                 prop_assert_eq!(error.kind, ErrorKind::Internal);
             }

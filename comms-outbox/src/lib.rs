@@ -1,24 +1,110 @@
-//! The durable half: messages, inbox rows and stored replies that commit with the application's own writes.
+//! Transactional outbox, relay, inbox and stored replies on PostgreSQL and SQLite.
 //!
-//! The problem: a service that commits its state and then sends a message loses the message when it dies in
-//! between; one that sends first announces what may never happen. So the message is a row, written in the
-//! same transaction ([`comms_core::Outbox`]), and a [`Relay`] carries committed rows to a
-//! [`Publisher`](comms_core::Publisher): Kafka, or, without any broker, a [`Subscriber`] in this process.
+//! # The problem
+//! A service that commits its state and then sends a message loses the message if it crashes in between. A service that
+//! sends first announces a change that may never be committed.
 //!
-//! The promise: a committed message is delivered at least once, a message that was rolled back never;
-//! messages of one key keep their order where their writers follow one another. A redelivery has the same
-//! identity, and the inbox ([`comms_core::Inbox`]) makes it harmless. What breaks it: a database that loses
-//! commits (`synchronous_commit = off` is refused), rows that are deleted before every relay has them, and
-//! effects outside the transaction.
+//! # The promise
+//! The message is a row, written in the same transaction as the state ([`comms_core::Outbox`]). A [`Relay`] reads
+//! committed rows and hands them to a [`Publisher`](comms_core::Publisher): Kafka, or a [`Subscriber`] in the same
+//! process that needs no broker.
+//! - A committed message is delivered at least once, and a message that was rolled back never.
+//! - Messages of one key keep their order if their transactions follow one another.
+//! - A redelivered message has the same identity, so that the inbox ([`comms_core::Inbox`]) can skip it.
 //!
-//! Two backends mirror each other file by file: `postgres` and `sqlite`, each a feature. Calls that write take
-//! the caller's connection; only the units of work and the relay's store hold a pool.
+//! The promise does not hold for
+//! - a database that loses commits (`synchronous_commit = off` is refused),
+//! - rows that are deleted before every relay has delivered them, and
+//! - effects of a handler outside its transaction.
+//!
+//! # Example
+//! A service writes its state and a message in one transaction, and a relay delivers the message to a handler in the
+//! same process:
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # #[cfg(feature = "sqlite")] {
+//! use std::sync::Arc;
+//!
+//! use comms_core::{Delivery, Headers, Message, Outbox, Outcome, UnitOfWork, handler_fn};
+//! use comms_outbox::{Relay, Subscriber, sqlite, sqlx};
+//!
+//! let pool = sqlx::sqlite::SqlitePoolOptions::new().max_connections(1).connect("sqlite::memory:").await?;
+//! let tables = sqlite::Tables::new();
+//! tables.migrate(&pool).await?;
+//! sqlx::query("CREATE TABLE orders (id TEXT PRIMARY KEY)").execute(&pool).await?;
+//!
+//! // The writer: state and message in one transaction.
+//! let unit = sqlite::SqliteUnit::new(pool.clone(), tables.clone());
+//! let mut tx = unit.begin().await?;
+//! sqlx::query("INSERT INTO orders (id) VALUES ('o-1')").execute(&mut *tx).await?;
+//! let message = Message {
+//!     source: "/orders".into(),
+//!     id: "1".into(),
+//!     topic: "order.placed".into(),
+//!     key: Some("o-1".into()),
+//!     headers: Headers::new(),
+//!     payload: Some(r#"{"order_id":"o-1"}"#.into()),
+//! };
+//! unit.enqueue(&mut tx, &[message]).await?;
+//! unit.commit(tx).await?;
+//!
+//! // The relay: delivers committed messages until shutdown.
+//! let (delivered, mut deliveries) = tokio::sync::mpsc::channel(1);
+//! let handler = handler_fn(move |delivery: Delivery| {
+//!     let delivered = delivered.clone();
+//!     async move {
+//!         let _ = delivered.send(delivery.message.key).await;
+//!         Ok(Outcome::Done)
+//!     }
+//! });
+//! let subscriber = Subscriber::builder("billing").on("order.placed", handler).build()?;
+//! let topics = subscriber.topics();
+//! let relay = Relay::builder(sqlite::RelayStore::new(pool, tables), Arc::new(subscriber))
+//!     .name("billing")
+//!     .topics(topics)
+//!     .commit_signal(unit.commit_signal())
+//!     .build()?;
+//! let shutdown = async move {
+//!     let key = deliveries.recv().await.flatten();
+//!     assert_eq!(key.as_deref(), Some(&b"o-1"[..]));
+//! };
+//! relay.run(shutdown).await?;
+//! # }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Main types
+//! - [`Relay`]: publishes the committed messages of an outbox; made by [`RelayBuilder`].
+//! - [`Subscriber`]: a publisher that delivers messages to handlers in this process, as one consumer group.
+//! - `postgres::PgUnit`, `sqlite::SqliteUnit`: units of work, which open transactions with inbox, outbox and stored
+//!   replies.
+//! - `postgres::Tables`, `sqlite::Tables`: the outbox tables. They write in the caller's transaction, migrate, and list
+//!   and release parked messages.
+//! - `postgres::RelayStore`, `sqlite::RelayStore`: the source of a relay.
+//! - [`CommitSignal`]: notifies a relay of a commit in the same process.
+//! - [`Branch`], [`Parked`]: topics and messages that wait, as an operator sees them.
+//! - [`sql_error`], [`commit_error`]: classify errors of the database, also for the application's own queries.
+//!
+//! # Backends
+//! The features `postgres` and `sqlite` each enable a backend. The two modules have the same structure. Calls that
+//! write take the caller's connection; only units of work and the source of a relay have a pool.
+//!
+//! # Source layout, in the order of the data
+//! - `postgres/outbox.rs`, `sqlite/outbox.rs` write messages, through the units of work in `unit.rs`; `limits` checks
+//!   them and `codec` encodes their headers.
+//! - `relay/` reads rows and publishes them.
+//! - `subscriber/` is a publisher that calls handlers, which claim messages in `inbox.rs`.
+//! - `branch`, `parked` describe what waits for an operator.
 #![cfg_attr(docsrs, feature(doc_cfg))]
-// Without a backend there is nothing to relay from; the parts for one are then unused.
+// Without a backend there is no store for a relay, and parts of the crate are unused.
 #![cfg_attr(not(any(feature = "postgres", feature = "sqlite")), allow(dead_code, unused_imports))]
 
 mod branch;
 mod codec;
+mod commit_signal;
 mod error;
 mod limits;
 mod migrate;
@@ -32,13 +118,12 @@ mod replies;
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
 pub mod sqlite;
 mod subscriber;
-mod wake;
 
 pub use branch::Branch;
+pub use commit_signal::CommitSignal;
 pub use error::{commit_error, sql_error};
 pub use limits::{BATCH_LIMIT, MESSAGE_LIMIT};
 pub use parked::{Parked, ParkedState};
 pub use relay::{Relay, RelayBuilder, Start};
 pub use sqlx;
 pub use subscriber::{Subscriber, SubscriberBuilder};
-pub use wake::Wake;

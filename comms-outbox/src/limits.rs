@@ -1,26 +1,31 @@
-//! What may enter the outbox: checked before anything is written.
+//! Limits of a message and of one call to `enqueue`, checked before anything is written.
 
 use comms_core::{Error, Message};
 
-/// The largest message, in bytes of key, headers, payload and names: Kafka's default limit of a record
-/// (1,048,588 bytes) less room for its framing, so that what was committed can also be sent.
+/// The most bytes of one message, counted over key, headers, payload, source, id and topic: 1,000,000. Kafka's default
+/// limit of a record is 1,048,588 bytes; the rest is room for its framing. So a message that was committed can also be
+/// published.
 pub const MESSAGE_LIMIT: usize = 1_000_000;
-/// The most messages of one call.
+/// The most messages of one call: 10,000.
 pub const BATCH_LIMIT: usize = 10_000;
-/// The most bytes of one call.
+/// The most bytes of one call: 64 MiB.
 const BATCH_BYTES: usize = 64 * 1024 * 1024;
-/// The longest source, id or topic, in bytes: they stand in index rows.
+/// The most bytes of a source, an id or a topic. They are part of index rows.
 const NAME_LIMIT: usize = 512;
 
-/// Refuses what could not be stored, or stored and never sent.
+/// Returns `Invalid` if a message exceeds a limit, and could not be stored or not be published later.
 pub(crate) fn check(messages: &[Message]) -> Result<(), Error> {
     if messages.len() > BATCH_LIMIT {
         let count = messages.len();
-        return Err(Error::invalid(format!("{count} messages in one call: enqueue at most {BATCH_LIMIT}")));
+        return Err(Error::invalid(format!(
+            "cannot enqueue {count} messages in one call: the limit is {BATCH_LIMIT}"
+        )));
     }
     let total: usize = messages.iter().map(Message::size).sum();
     if total > BATCH_BYTES {
-        return Err(Error::invalid(format!("{total} bytes in one call: enqueue at most {BATCH_BYTES}")));
+        return Err(Error::invalid(format!(
+            "cannot enqueue {total} bytes in one call: the limit is {BATCH_BYTES}"
+        )));
     }
     messages.iter().try_for_each(check_one)
 }
@@ -30,18 +35,20 @@ fn check_one(message: &Message) -> Result<(), Error> {
     if size > MESSAGE_LIMIT {
         let id = &message.id;
         return Err(Error::invalid(format!(
-            "message {id} has {size} bytes, the limit is {MESSAGE_LIMIT}: store what is large elsewhere and \
-             send a reference"
+            "message {id} has {size} bytes, the limit is {MESSAGE_LIMIT}: store large data elsewhere and send a \
+             reference"
         )));
     }
     check_name("source", &message.source)?;
     check_name("id", &message.id)?;
-    check_name("destination", &message.topic)
+    check_name("topic", &message.topic)
 }
 
-fn check_name(what: &str, text: &str) -> Result<(), Error> {
+fn check_name(field: &str, text: &str) -> Result<(), Error> {
     if text.is_empty() || text.len() > NAME_LIMIT || text.contains('\0') {
-        return Err(Error::invalid(format!("a message's {what} has 1 to {NAME_LIMIT} bytes and no NUL")));
+        return Err(Error::invalid(format!(
+            "a message's {field} must have 1 to {NAME_LIMIT} bytes and no NUL"
+        )));
     }
     Ok(())
 }
@@ -64,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_could_not_be_sent() {
+    fn messages_over_a_limit_are_refused() {
         assert!(check(&[message()]).is_ok());
         let large = Message { payload: Some(Bytes::from(vec![0; MESSAGE_LIMIT])), ..message() };
         assert!(check(&[large]).is_err());

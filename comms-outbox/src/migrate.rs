@@ -1,17 +1,20 @@
-//! What both backends' migrations share: a list, checksums, and what is said when they do not fit.
+//! Versions and checksums of the migrations, for both backends.
 
 use comms_core::Error;
 use sha2::{Digest, Sha256};
 
-/// The texts of the migrations in their order; the first has version 1. Until 0.1.0 they may be rewritten,
-/// afterwards only added to.
+/// The migrations in order; the first one has version 1. They may be rewritten before version 0.1.0. From then on new
+/// migrations are appended.
 pub(crate) type Migrations = [&'static str];
 
 pub(crate) fn checksum(text: &str) -> Vec<u8> {
     Sha256::digest(text.as_bytes()).to_vec()
 }
 
-/// The migrations that are not applied yet, each with its version.
+/// Returns the migrations that are not applied yet, each with its version.
+///
+/// # Errors
+/// Returns `Misconfigured` if a newer program has migrated the tables, or if an applied migration has another checksum.
 pub(crate) fn missing<'a>(
     all: &'a Migrations,
     applied: &[(i64, Vec<u8>)],
@@ -20,16 +23,16 @@ pub(crate) fn missing<'a>(
         let known = all.get(n).filter(|_| usize::try_from(*version) == Ok(n + 1));
         let Some(text) = known else {
             return Err(Error::misconfigured(format!(
-                "the outbox tables are at version {version}, this program knows versions up to {}: start the \
+                "the outbox tables are at version {version}, and this program supports versions up to {}: start the \
                  program that migrated them, or a newer one",
                 all.len()
             )));
         };
         if checksum(text) != *applied {
             return Err(Error::misconfigured(format!(
-                "migration {version} of the outbox tables was applied in another form than this program has: \
-                 before 0.1.0 drop the tables comms_outbox, comms_outbox_cursor, comms_outbox_parked, \
-                 comms_inbox, comms_replies and comms_outbox_migrations, and migrate again"
+                "migration {version} of the outbox tables has another checksum than in this program: before version \
+                 0.1.0, drop the tables comms_outbox, comms_outbox_cursor, comms_outbox_guard, comms_outbox_branch, \
+                 comms_outbox_parked, comms_inbox, comms_replies and comms_outbox_migrations, and migrate again"
             )));
         }
     }
@@ -37,12 +40,15 @@ pub(crate) fn missing<'a>(
     Ok((1..).zip(all.iter().copied()).skip(from))
 }
 
-/// What a program says that finds the tables older than itself.
+/// Checks that every migration is applied.
+///
+/// # Errors
+/// Returns `Misconfigured` if a migration is missing, as well as in the cases of [`missing`].
 pub(crate) fn check(all: &Migrations, applied: &[(i64, Vec<u8>)]) -> Result<(), Error> {
     match missing(all, applied)?.next() {
         None => Ok(()),
         Some((version, _)) => Err(Error::misconfigured(format!(
-            "migration {version} of the outbox tables is missing: call Tables::migrate before the relay starts"
+            "migration {version} of the outbox tables is not applied: call Tables::migrate before the relay starts"
         ))),
     }
 }
@@ -52,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn says_what_is_missing_and_what_does_not_fit() {
+    fn missing_rewritten_and_newer_migrations_are_detected() {
         let all = ["one", "two"];
         let one = (1, checksum("one"));
         let rest: Vec<_> = missing(&all, std::slice::from_ref(&one)).unwrap().collect();

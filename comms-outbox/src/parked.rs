@@ -1,27 +1,27 @@
-//! What an operator sees of messages that could not be delivered.
+//! Messages that could not be delivered, as an operator sees them, and the reason that is stored with them.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use comms_core::{Error, ErrorKind};
 
-/// The longest reason that is kept, in bytes.
+/// The most bytes of a stored reason.
 const REASON_LIMIT: usize = 1024;
 
-/// Whether a parked message waits for somebody, or for the relay.
+/// What a parked message waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ParkedState {
-    /// Waits until it is released.
+    /// The message waits for an operator to release it.
     Parked,
-    /// Waits for a cause outside the message, and is tried again by itself.
+    /// The message waits for a cause outside itself, and the relay attempts it again.
     Held,
-    /// Released: the relay delivers it next, in the order of its key.
+    /// The message is released: the relay delivers it next, in the order of its key.
     Released,
 }
 
 impl ParkedState {
-    /// The value of the column.
+    /// Returns the value of the column `state`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -31,6 +31,7 @@ impl ParkedState {
         }
     }
 
+    /// Converts the value of the column `state`. An unknown value becomes `Parked`.
     pub(crate) fn of(text: &str) -> Self {
         match text {
             "released" => Self::Released,
@@ -40,43 +41,43 @@ impl ParkedState {
     }
 }
 
-/// A message that a relay holds back: it was refused for good, or stands behind one of its key that was.
+/// A message that a relay has parked or holds: it was refused, or stands behind a refused message of its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Parked {
-    /// Its row in the outbox.
+    /// The id of the message's row in the outbox.
     pub outbox_id: i64,
     /// [`Message::source`](comms_core::Message::source).
     pub source: String,
     /// [`Message::id`](comms_core::Message::id).
     pub id: String,
-    /// Where it was going.
+    /// The topic of the message.
     pub topic: String,
-    /// Its key; `None`: it is parked alone.
+    /// The key of the message. A message without a key is parked alone.
     pub key: Option<Bytes>,
-    /// The type of its event, if it has one.
+    /// The event type of the message, if it has one.
     pub event_type: Option<String>,
-    /// Waiting or released.
+    /// What the message waits for.
     pub state: ParkedState,
-    /// How often its handler tried; 0 where it stands behind another.
+    /// The attempts of the handler that counted; 0 for a held message and for one that stands behind another.
     pub attempts: u32,
-    /// [`ErrorKind`] of the last failure, as text; `None` where it stands behind another.
+    /// [`ErrorKind`] of the last failure, as text; `None` for a message that stands behind another.
     pub error_kind: Option<String>,
     /// The reason, at most 1 KiB.
     pub error: String,
-    /// When, since 1970, by the database's clock.
+    /// When the message was parked: time since 1970, by the database's clock.
     pub parked_at: Duration,
 }
 
-/// Why a message is refused: carried inside an `Invalid` error from a subscriber to the relay, so that
-/// the table says how often it was tried and what really failed.
+/// Why a message is refused. A subscriber returns it to the relay as the source of an error, so that the relay can
+/// store the number of attempts and the failure.
 #[derive(Debug, Clone)]
 pub(crate) struct Refusal {
     pub(crate) attempts: u32,
-    /// `None`: not tried, an earlier one of its key had been refused.
+    /// The kind of the failure; `None` if the message was not attempted because an earlier one of its key was refused.
     pub(crate) kind: Option<ErrorKind>,
     pub(crate) reason: String,
-    /// After this time it is tried again by itself; `None`: it waits until it is released.
+    /// How long to hold the message before the relay attempts it again; `None`: until an operator releases it.
     pub(crate) hold: Option<Duration>,
 }
 
@@ -89,32 +90,34 @@ impl std::fmt::Display for Refusal {
 impl std::error::Error for Refusal {}
 
 impl Refusal {
+    /// The refusal of a message behind a refused one of its key.
     pub(crate) fn behind(reason: &str) -> Self {
         Self {
             attempts: 0,
             kind: None,
-            reason: cut(format!("behind an earlier message of its key: {reason}")),
+            reason: sanitize(format!("behind an earlier message of its key: {reason}")),
             hold: None,
         }
     }
 
-    pub(crate) fn tried(attempts: u32, error: &Error) -> Self {
-        Self { attempts, kind: Some(error.kind), reason: cut(error.chain().to_string()), hold: None }
+    /// The refusal of a message whose last attempt failed with `error`.
+    pub(crate) fn after_attempts(attempts: u32, error: &Error) -> Self {
+        Self { attempts, kind: Some(error.kind), reason: sanitize(error.chain().to_string()), hold: None }
     }
 
-    /// The refusal that `error` carries.
-    pub(crate) fn carried(error: &Error) -> Option<&Self> {
+    /// Returns the refusal that is the cause of `error`.
+    pub(crate) fn carried_by(error: &Error) -> Option<&Self> {
         error.cause().downcast_ref()
     }
 
-    /// The refusal that `error` carries, or the one it stands for.
+    /// Returns the refusal that is the cause of `error`, or else a refusal after one attempt with this error.
     pub(crate) fn of(error: &Error) -> Self {
-        Self::carried(error).cloned().unwrap_or_else(|| Self::tried(1, error))
+        Self::carried_by(error).cloned().unwrap_or_else(|| Self::after_attempts(1, error))
     }
 }
 
-/// Text columns hold no NUL, and a reason is not a place for megabytes.
-pub(crate) fn cut(mut text: String) -> String {
+/// Removes NUL, which text columns cannot store, and cuts `text` after [`REASON_LIMIT`] bytes.
+pub(crate) fn sanitize(mut text: String) -> String {
     text.retain(|c| c != '\0');
     text.truncate(text.floor_char_boundary(REASON_LIMIT));
     text

@@ -1,4 +1,4 @@
-//! Reading a stored reply, the same for both backends.
+//! Converts stored replies, for both backends.
 
 use comms_core::{
     Error,
@@ -7,7 +7,11 @@ use comms_core::{
 
 use crate::codec;
 
-pub(crate) fn stored(
+/// Compares a stored row with `key`, and returns its reply.
+///
+/// # Errors
+/// Returns `Invalid` if the row has no reply, and `Internal` if its headers do not decode.
+pub(crate) fn replay(
     key: &CallKey,
     fingerprint: Vec<u8>,
     status: Option<i32>,
@@ -23,16 +27,23 @@ pub(crate) fn stored(
             reply.headers = codec::decode(headers.into())?;
             Ok(Admission::Replay(reply))
         }
-        // Its effect is committed and its reply is not: a defect of the program that ran it.
+        // The effect of the request is committed without a reply: a defect of the program that executed it.
         _ => Err(Error::invalid(
-            "a request of this key was admitted and not answered: call answer before the commit",
+            "a request with this key was committed without a reply, so it cannot be replayed: store the reply before \
+             the commit",
         )),
     }
 }
 
-pub(crate) fn answered(rows: u64) -> Result<(), Error> {
+/// Checks that a reply was stored in exactly one row.
+///
+/// # Errors
+/// Returns `Invalid` if the request was not admitted, or has a reply already.
+pub(crate) fn check_stored(rows: u64) -> Result<(), Error> {
     if rows == 1 {
         return Ok(());
     }
-    Err(Error::invalid("answer needs a request that was admitted with Run, and only once"))
+    Err(Error::invalid(
+        "cannot store the reply: the request was not admitted with Run in this transaction, or has a reply already",
+    ))
 }

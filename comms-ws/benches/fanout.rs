@@ -1,8 +1,9 @@
-//! Deliveries per second to 100 sockets of one topic: the hub, and beside it, in the same run, the obvious way
-//! (a broadcast channel, a task and one `send` per event on axum's defaults). Server and clients share the machine.
+//! Deliveries per second to 100 sockets of one topic: through the hub, and, in the same run, through a simple server (a
+//! broadcast channel, one task per socket and one `send` per push, with the defaults of axum). Server and clients share
+//! the machine.
 //!
 //! `cargo bench -p comms-ws`
-#![allow(clippy::unwrap_used, missing_docs, reason = "a program that measures")]
+#![allow(clippy::unwrap_used, missing_docs, reason = "a benchmark")]
 
 use std::{
     net::SocketAddr,
@@ -21,7 +22,7 @@ use axum::{
     serve::ListenerExt,
 };
 use comms_core::clock::Clock;
-use comms_ws::{Event, Hub, HubConfig, Session};
+use comms_ws::{Hub, HubConfig, Push, Session};
 use tokio::{
     io::AsyncReadExt,
     net::{TcpListener, TcpStream},
@@ -35,14 +36,13 @@ const RUN: Duration = Duration::from_secs(3);
 async fn main() {
     println!("deliveries/s to {CLIENTS} sockets, 256 B of data");
     for burst in [1, 16, 256] {
-        let (hub, plain) = (through_hub(burst).await, plainly(burst).await);
-        println!("burst {burst:>3}: hub {hub:>9.0}, plain {plain:>9.0}, ratio {:.2}", hub / plain);
+        let (hub, simple) = (through_hub(burst).await, through_simple_server(burst).await);
+        println!("burst {burst:>3}: hub {hub:>9.0}, simple {simple:>9.0}, ratio {:.2}", hub / simple);
     }
 }
 
 async fn through_hub(burst: usize) -> f64 {
-    let mut config = HubConfig::default();
-    config.max_sessions_per_principal = CLIENTS;
+    let config = HubConfig::default().max_sessions_per_principal(CLIENTS);
     let hub = Hub::new(config, Clock::system()).unwrap();
     let routes = {
         let hub = hub.clone();
@@ -51,11 +51,11 @@ async fn through_hub(burst: usize) -> f64 {
         };
         Router::new().route("/", get(open))
     };
-    let event = event();
-    measure(routes, burst, move || hub.publish("all", &event)).await
+    let push = push();
+    measure(routes, burst, move || hub.publish("all", &push)).await
 }
 
-async fn plainly(burst: usize) -> f64 {
+async fn through_simple_server(burst: usize) -> f64 {
     let (sender, _) = broadcast::channel::<String>(4_096);
     let source = sender.clone();
     let open = |upgrade: WebSocketUpgrade| async move {
@@ -68,13 +68,13 @@ async fn plainly(burst: usize) -> f64 {
             }
         })
     };
-    let event = event();
+    let push = push();
     let routes = Router::new().route("/", get(open));
-    measure(routes, burst, move || drop(sender.send(serde_json::to_string(&event).unwrap()))).await
+    measure(routes, burst, move || drop(sender.send(serde_json::to_string(&push).unwrap()))).await
 }
 
-fn event() -> Event {
-    Event {
+fn push() -> Push {
+    Push {
         id: "order-service/01930000-0000-7000-8000-000000000000".into(),
         event: "order.status.changed.v1".into(),
         time: "2026-11-21T07:00:00.123Z".into(),
@@ -83,22 +83,22 @@ fn event() -> Event {
     }
 }
 
-/// What has arrived at all clients together, and when that is enough.
+/// The bytes that have arrived at all clients together, and the number of bytes to wait for.
 #[derive(Default)]
 struct Arrived {
     bytes: AtomicUsize,
-    enough: AtomicUsize,
+    expected: AtomicUsize,
     all: Notify,
 }
 
-/// Publishes in bursts, each when the one before has arrived everywhere.
+/// Publishes in bursts, each after the previous burst has arrived at all clients. Returns the deliveries per second.
 async fn measure(routes: Router, burst: usize, publish: impl Fn() + Send + 'static) -> f64 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    // Without it small writes wait for the acknowledgement of the one before.
+    // With Nagle's algorithm, a small write would wait for the acknowledgement of the previous write.
     let listener = listener.tap_io(|socket| socket.set_nodelay(true).unwrap());
     let server = tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
-    let arrived = Arc::new(Arrived { enough: usize::MAX.into(), ..Arrived::default() });
+    let arrived = Arc::new(Arrived { expected: usize::MAX.into(), ..Arrived::default() });
     let mut readers = Vec::new();
     for _ in 0..CLIENTS {
         readers.push(tokio::spawn(count(connect(address).await, arrived.clone())));
@@ -108,18 +108,18 @@ async fn measure(routes: Router, burst: usize, publish: impl Fn() + Send + 'stat
         arrived.bytes.store(0, Relaxed);
         publish();
         tokio::time::sleep(Duration::from_millis(200)).await;
-        let event = arrived.bytes.swap(0, Relaxed);
+        let bytes_per_push = arrived.bytes.swap(0, Relaxed);
         let clock = Clock::system();
-        let (begun, mut published) = (clock.now(), 0);
-        while clock.now() - begun < RUN {
+        let (started, mut published) = (clock.now(), 0);
+        while clock.now() - started < RUN {
             published += burst;
-            arrived.enough.store(published * event, Relaxed);
+            arrived.expected.store(published * bytes_per_push, Relaxed);
             (0..burst).for_each(|_| publish());
             arrived.all.notified().await;
         }
-        (published * CLIENTS) as f64 / (clock.now() - begun).as_secs_f64()
+        (published * CLIENTS) as f64 / (clock.now() - started).as_secs_f64()
     };
-    // As a task, for that is where events come from.
+    // Published from a task, like the pushes of a service.
     let rate = tokio::spawn(bursts).await.unwrap();
     readers.iter().for_each(tokio::task::JoinHandle::abort);
     server.abort();
@@ -132,11 +132,11 @@ async fn connect(address: SocketAddr) -> TcpStream {
     socket.into_inner()
 }
 
-/// Counts bytes and looks no closer, so that what is measured is the server.
+/// Counts bytes without decoding frames, so that the clients cost little.
 async fn count(mut socket: TcpStream, arrived: Arc<Arrived>) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(n @ 1..) = socket.read(&mut buffer).await {
-        if arrived.bytes.fetch_add(n, Relaxed) + n == arrived.enough.load(Relaxed) {
+        if arrived.bytes.fetch_add(n, Relaxed) + n == arrived.expected.load(Relaxed) {
             arrived.all.notify_one();
         }
     }

@@ -1,23 +1,30 @@
-//! The codes this server closes with, beside what the protocol itself closes with.
+//! The close codes that a hub sends.
+//!
+//! Codes below 3000 are those of RFC 6455, codes from 4000 are those of this protocol.
 
 use axum::extract::ws::{CloseFrame, Utf8Bytes};
 
-/// The server is going away: reconnect after a moment, it may be to another.
+/// The server shuts down. The client reconnects after a random delay.
 pub const GOING_AWAY: u16 = 1001;
-/// The bytes were no WebSocket frames, or a frame was far beyond the limit.
+/// The received bytes were not WebSocket frames, or a message was longer than four times
+/// [`HubConfig::max_client_frame`](crate::HubConfig::max_client_frame).
 pub const PROTOCOL: u16 = 1002;
-/// The client broke a rule again and again: malformed frames, or too many of them.
+/// The client sent 10 malformed frames, or exceeded
+/// [`HubConfig::client_frames_per_second`](crate::HubConfig::client_frames_per_second).
 pub const POLICY: u16 = 1008;
-/// A client frame was over the limit.
+/// A message of the client was longer than [`HubConfig::max_client_frame`](crate::HubConfig::max_client_frame).
 pub const TOO_BIG: u16 = 1009;
-/// The token's time is over: reconnect with a new one.
+/// The session expired ([`Session::expires_at_unix`](crate::Session::expires_at_unix)). The client reconnects with a
+/// new token.
 pub const TOKEN_EXPIRED: u16 = 4401;
-/// The client read too slowly: reconnect and read by REST what was missed.
+/// The client read too slowly, so that its queue exceeded a limit or a write took too long. The client reconnects, and
+/// reads by REST what it missed.
 pub const TOO_SLOW: u16 = 4408;
-/// Nothing was heard from the client, not even answers to pings.
+/// The server received no frame, not even the response to a ping, for two times
+/// [`HubConfig::ping_interval`](crate::HubConfig::ping_interval).
 pub const SILENT: u16 = 4410;
 
-/// A code with its reason.
+/// A close code with its reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Close {
     pub(crate) code: u16,
@@ -26,13 +33,14 @@ pub(crate) struct Close {
 
 impl Close {
     pub(crate) const GOING_AWAY: Self = Self::new(GOING_AWAY, "going away");
-    pub(crate) const PROTOCOL: Self = Self::new(PROTOCOL, "not a frame this server reads");
+    pub(crate) const PROTOCOL: Self =
+        Self::new(PROTOCOL, "not a WebSocket frame, or a message far over the limit");
     pub(crate) const MALFORMED: Self = Self::new(POLICY, "too many malformed frames");
     pub(crate) const TOO_MANY: Self = Self::new(POLICY, "too many frames");
-    pub(crate) const TOO_BIG: Self = Self::new(TOO_BIG, "frame too big");
+    pub(crate) const TOO_BIG: Self = Self::new(TOO_BIG, "message too big");
     pub(crate) const TOKEN_EXPIRED: Self = Self::new(TOKEN_EXPIRED, "token expired");
-    pub(crate) const TOO_SLOW: Self = Self::new(TOO_SLOW, "too slow: reconnect and re-read by REST");
-    pub(crate) const SILENT: Self = Self::new(SILENT, "no sign of life");
+    pub(crate) const TOO_SLOW: Self = Self::new(TOO_SLOW, "too slow: reconnect, then read by REST");
+    pub(crate) const SILENT: Self = Self::new(SILENT, "no frame received");
 
     const fn new(code: u16, reason: &'static str) -> Self {
         Self { code, reason }

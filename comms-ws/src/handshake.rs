@@ -1,4 +1,4 @@
-//! Before there is a session: who is it, from where, and is there room?
+//! The handshake: the token, the origin, the limits of the upgrade, and refusals.
 
 use axum::{
     Json,
@@ -8,18 +8,19 @@ use axum::{
 use comms_core::context::Context;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-use crate::hub::{HubConfig, Refusal};
-
-/// The subprotocol of the frames; the token may stand beside it as `bearer.<token>`.
+/// The WebSocket subprotocol of the frames. A browser offers its token as a second subprotocol, `bearer.<token>`.
 pub const SUBPROTOCOL: &str = "comms.v1";
 
-/// Read at a time; a bigger buffer costs its size per idle connection.
+/// The size of the read buffer. Each idle connection holds one.
 const READ_BUFFER: usize = 4 * 1024;
-/// Written at a time at most, unless one frame is larger.
-pub(crate) const WRITE_BUFFER: usize = 16 * 1024;
+/// The size of the write buffer. A larger frame is written at once.
+const WRITE_BUFFER: usize = 16 * 1024;
 
-/// The token of a handshake: from `Authorization: Bearer <token>`, or, for browsers, which cannot set that,
-/// from `Sec-WebSocket-Protocol: comms.v1, bearer.<token>`. Never from the URL, which ends in logs.
+/// Returns the token of a handshake.
+///
+/// The token is in `Authorization: Bearer <token>`, or in `Sec-WebSocket-Protocol: comms.v1, bearer.<token>` for
+/// browsers, which cannot set the former. It is never in the URL, because URLs are logged. This function does not
+/// verify the token.
 ///
 /// ```
 /// let mut headers = http::HeaderMap::new();
@@ -37,34 +38,50 @@ pub fn credentials(headers: &HeaderMap) -> Option<&str> {
     bearer.map(|(_, token)| token.trim()).or_else(|| offered.next()).filter(|token| !token.is_empty())
 }
 
-/// Whether the page that asks may open sockets here. A browser always says where a page is from, so a
-/// request without `Origin` is not a browser, and no page can make it.
-pub(crate) fn origin_allowed(headers: &HeaderMap, origins: &[String]) -> bool {
+/// Returns whether the origin of the request may open sockets. A browser sends `Origin` on every handshake and no page
+/// can prevent that, so a request without `Origin` does not come from a page.
+pub(crate) fn is_origin_allowed(headers: &HeaderMap, origins: &[String]) -> bool {
     headers
         .get_all(header::ORIGIN)
         .iter()
         .all(|origin| origins.iter().any(|o| o.as_bytes() == origin.as_bytes()))
 }
 
-/// The upgrade with this house's buffers and limits.
-pub(crate) fn prepared(upgrade: WebSocketUpgrade, config: &HubConfig) -> WebSocketUpgrade {
-    let limit = config.read_limit();
+/// Sets the subprotocol, the buffers and the limits of the upgrade. Longer messages than `max_message` are not read.
+pub(crate) fn set_limits(
+    upgrade: WebSocketUpgrade,
+    max_message: usize,
+    queue_bytes: usize,
+) -> WebSocketUpgrade {
     upgrade
         .protocols([SUBPROTOCOL])
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(WRITE_BUFFER)
-        // A session's whole queue may be one frame.
-        .max_write_buffer_size(WRITE_BUFFER + config.queue_bytes + 1024)
-        .max_message_size(limit)
-        .max_frame_size(limit)
+        // A single frame may be as large as the queue.
+        .max_write_buffer_size(WRITE_BUFFER + queue_bytes + 1024)
+        .max_message_size(max_message)
+        .max_frame_size(max_message)
 }
 
-/// Problem details (RFC 9457) for a handshake that is refused, with the trace id of the current [`Context`].
-pub(crate) fn refused(refusal: Refusal) -> Response {
+/// The reason why a handshake is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The origin is not allowed.
+    Origin,
+    /// The principal has too many sessions.
+    Principal,
+    /// The hub has too many sessions.
+    Full,
+    /// The hub shuts down.
+    Draining,
+}
+
+/// Returns problem details (RFC 9457) for a handshake that is refused, with the trace id of the current [`Context`].
+pub(crate) fn refuse(refusal: Refusal) -> Response {
     use StatusCode as S;
     let (status, code, title, detail) = match refusal {
         Refusal::Origin => {
-            let detail = "Pages of this origin are not allowed to open sockets.";
+            let detail = "Pages of this origin may not open sockets.";
             (S::FORBIDDEN, "origin", "The origin is not allowed", detail)
         }
         Refusal::Principal => {
@@ -72,7 +89,7 @@ pub(crate) fn refused(refusal: Refusal) -> Response {
             (S::TOO_MANY_REQUESTS, "too-many-sessions", "Too many sessions of this user", detail)
         }
         Refusal::Full => {
-            (S::SERVICE_UNAVAILABLE, "full", "The server has no room for a session", "Try again later.")
+            (S::SERVICE_UNAVAILABLE, "full", "The server has too many sessions", "Try again later.")
         }
         Refusal::Draining => {
             (S::SERVICE_UNAVAILABLE, "draining", "The server is shutting down", "Connect again.")
@@ -108,11 +125,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refusal_says_why_and_names_its_trace() {
+    async fn a_refusal_has_a_detail_and_the_trace_id() {
         let context = Context::root(&comms_core::clock::Clock::system());
         let trace_id = context.trace.unwrap().trace_id();
         for refusal in [Refusal::Origin, Refusal::Principal, Refusal::Full, Refusal::Draining] {
-            let response = context.clone().scope(async { refused(refusal) }).await;
+            let response = context.clone().scope(async { refuse(refusal) }).await;
             let status = response.status().as_u16();
             let body = axum::body::to_bytes(response.into_body(), 4096).await.unwrap();
             let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
@@ -122,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_the_token_where_it_may_stand() {
+    fn the_token_is_read_from_either_header() {
         let table: [(&[Pair], Option<&str>); 9] = [
             (&[("authorization", "Bearer a.b.c")], Some("a.b.c")),
             (&[("authorization", "bearer  a.b.c ")], Some("a.b.c")),
@@ -140,10 +157,10 @@ mod tests {
     }
 
     #[test]
-    fn pages_are_refused_unless_listed() {
+    fn origins_are_refused_unless_listed() {
         let origins = ["https://shop.example".to_owned()];
-        let allowed = |pairs: &[Pair]| origin_allowed(&headers(pairs), &origins);
-        assert!(allowed(&[]), "not a browser");
+        let allowed = |pairs: &[Pair]| is_origin_allowed(&headers(pairs), &origins);
+        assert!(allowed(&[]), "a request without an origin");
         assert!(allowed(&[("origin", "https://shop.example")]));
         for evil in ["https://evil.example", "https://shop.example.evil", "http://shop.example", "null", ""] {
             assert!(!allowed(&[("origin", evil)]), "{evil}");

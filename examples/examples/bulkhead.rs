@@ -1,11 +1,14 @@
-//! Batch work that cannot take the permits of critical calls.
+//! Bulkhead: batch work that cannot take the permits of critical calls.
 //!
-//! The problem: a flood of slow calls takes every connection and every thread, and calls that matter more wait behind it.
+//! The problem: a flood of slow calls takes every connection and every thread, and more important calls wait behind it.
 //!
-//! The solution: a `Bulkhead` limits the calls in flight. Each compartment (batch, standard, critical) has permits of its
-//! own. A call without a permit is rejected at once, or waits in a bounded queue for a bounded time.
+//! The solution: a `Bulkhead` limits the calls in flight. Each compartment (batch, standard, critical) has its own
+//! permits. A call without a permit is rejected at once, or waits in a bounded queue for a bounded time.
 //!
-//! `cargo run -p examples --example bulkhead`: needs nothing else, a slow call is a sleep.
+//! Prints how many of 60 reports run and how many are rejected, whether a payment gets through meanwhile, and the same
+//! with one bulkhead for all calls and with a queue.
+//!
+//! Run: `cargo run -p examples --example bulkhead`. Nothing else is needed; a slow call is a sleep.
 
 use std::time::Duration;
 
@@ -17,21 +20,21 @@ use comms_core::{
 };
 use tokio::task::JoinSet;
 
-/// How a flood of calls ended.
+/// The results of a flood of calls.
 #[derive(Debug, Default, PartialEq)]
-struct Ended {
+struct Outcomes {
     done: usize,
     rejected_at_once: usize,
     rejected_after_waiting: usize,
 }
 
-/// A policy whose calls take their permits from this compartment.
+/// Returns a policy whose calls take their permits from `compartment`.
 fn policy(name: &str, compartment: &Bulkhead) -> Result<Policy, Error> {
     Policy::builder(name, PolicyConfig::none()).bulkhead(compartment.clone()).build()
 }
 
-/// Work that takes 200 ms.
-async fn work(policy: &Policy) -> Result<(), Error> {
+/// Makes one call of 200 ms under `policy`.
+async fn call(policy: &Policy) -> Result<(), Error> {
     policy
         .run(|| async {
             Clock::system().sleep(Duration::from_millis(200)).await;
@@ -40,71 +43,72 @@ async fn work(policy: &Policy) -> Result<(), Error> {
         .await
 }
 
-/// Starts `calls` calls at once.
+/// Starts `calls` calls at the same time.
 fn flood(policy: &Policy, calls: usize) -> JoinSet<(Result<(), Error>, Duration)> {
-    let call = || {
+    let timed_call = || {
         let (policy, clock) = (policy.clone(), Clock::system());
         async move {
-            let began = clock.now();
-            (work(&policy).await, clock.now() - began)
+            let start = clock.now();
+            (call(&policy).await, clock.now() - start)
         }
     };
-    std::iter::repeat_with(call).take(calls).collect()
+    std::iter::repeat_with(timed_call).take(calls).collect()
 }
 
-async fn end(flood: JoinSet<(Result<(), Error>, Duration)>) -> Ended {
-    let mut ended = Ended::default();
+/// Waits for the calls of a flood, and prints and returns their results.
+async fn outcomes(flood: JoinSet<(Result<(), Error>, Duration)>) -> Outcomes {
+    let mut outcomes = Outcomes::default();
     for (result, took) in flood.join_all().await {
         match result {
-            Ok(()) => ended.done += 1,
-            Err(_) if took < Duration::from_millis(50) => ended.rejected_at_once += 1,
-            Err(_) => ended.rejected_after_waiting += 1,
+            Ok(()) => outcomes.done += 1,
+            Err(_) if took < Duration::from_millis(50) => outcomes.rejected_at_once += 1,
+            Err(_) => outcomes.rejected_after_waiting += 1,
         }
     }
-    println!("  {ended:?}");
-    ended
+    println!("  {outcomes:?}");
+    outcomes
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let compartments = BulkheadRegistry::default();
-    let compartment = |name| compartments.get(name).context("one of the default ones");
+    let compartment = |name| compartments.get(name).context("a default compartment");
     let (batch, critical) = (compartment("batch")?, compartment("critical")?);
     let (reports, payments) = (policy("reports", batch)?, policy("payments", critical)?);
 
     println!("60 reports at once, with 10 permits for batch work");
-    let flooded = flood(&reports, 60);
+    let running = flood(&reports, 60);
     Clock::system().sleep(Duration::from_millis(50)).await;
     for bulkhead in compartments.iter() {
         println!("  {:?}", bulkhead.snapshot());
     }
-    let refused = work(&reports).await.err().context("there is no permit")?;
-    println!("one more report: {refused}");
-    work(&payments).await?;
+    let rejected = call(&reports).await.err().context("no permit is free")?;
+    println!("one more report: {rejected}");
+    call(&payments).await?;
     println!("a payment meanwhile: paid");
-    anyhow::ensure!(end(flooded).await.done == 10, "calls with a permit finish");
+    anyhow::ensure!(outcomes(running).await.done == 10, "calls with a permit finish");
 
     println!("the same 60 reports if all calls share 10 permits");
     let shared = Bulkhead::new("everything", &BulkheadConfig::new(10))?;
-    let flooded = flood(&policy("reports", &shared)?, 60);
+    let running = flood(&policy("reports", &shared)?, 60);
     Clock::system().sleep(Duration::from_millis(50)).await;
-    let refused = work(&policy("payments", &shared)?).await.err().context("there is no permit")?;
-    println!("a payment meanwhile: {refused}");
-    drop(flooded);
+    let rejected = call(&policy("payments", &shared)?).await.err().context("no permit is free")?;
+    println!("a payment meanwhile: {rejected}");
+    drop(running);
 
-    // Takes effect at once, also for policies that use the compartment already.
-    println!("20 reports, of which 5 may wait for a permit, for 1 s");
+    // `configure` takes effect at once, also in policies that use the compartment already.
+    println!("20 reports, of which 5 may wait up to 1 s for a permit");
     let mut patient = BulkheadConfig::new(10);
     (patient.max_queued, patient.max_wait) = (5, Duration::from_secs(1));
     batch.configure(&patient)?;
-    let ended = end(flood(&reports, 20)).await;
-    anyhow::ensure!(ended == Ended { done: 15, rejected_at_once: 5, rejected_after_waiting: 0 });
+    let queued = outcomes(flood(&reports, 20)).await;
+    anyhow::ensure!(queued == Outcomes { done: 15, rejected_at_once: 5, rejected_after_waiting: 0 });
 
-    println!("the same, for 100 ms");
+    println!("20 reports, of which 5 may wait up to 100 ms");
     patient.max_wait = Duration::from_millis(100);
     batch.configure(&patient)?;
-    let ended = end(flood(&reports, 20)).await;
-    anyhow::ensure!(ended == Ended { done: 10, rejected_at_once: 5, rejected_after_waiting: 5 });
+    let queued = outcomes(flood(&reports, 20)).await;
+    anyhow::ensure!(queued == Outcomes { done: 10, rejected_at_once: 5, rejected_after_waiting: 5 });
     anyhow::ensure!(batch.in_use() == 0, "every permit was released");
     Ok(())
 }

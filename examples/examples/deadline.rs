@@ -1,12 +1,14 @@
-//! One deadline for everything that a request causes: attempts, the waits between them, and nested calls.
+//! Deadline: one deadline for all work of a request, including attempts, backoff and nested calls.
 //!
-//! The problem: each call has a time limit of its own, so retries and nested calls add up, and servers work for callers
-//! that have gone.
+//! The problem: if each call has its own time limit, retries and nested calls add up, and servers work for callers that
+//! no longer wait.
 //!
-//! The solution: the request's `Context` carries one deadline. A `Policy` bounds each attempt by the time that remains,
-//! skips a wait that would outlast it, and rejects a call whose deadline has passed.
+//! The solution: the request's `Context` carries one deadline. A `Policy` bounds each attempt by the remaining time,
+//! skips a backoff that would outlast the deadline, and rejects a call whose deadline has passed.
 //!
-//! `cargo run -p examples --example deadline`: needs nothing else, the peer is a sleep.
+//! Prints the remaining time at each step, and the errors of calls that run out of time.
+//!
+//! Run: `cargo run -p examples --example deadline`. Nothing else is needed; the peer is a sleep.
 
 use std::{
     sync::atomic::{AtomicU32, Ordering},
@@ -25,12 +27,12 @@ const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// The time that remains for the current request. On the wire it is the `grpc-timeout`.
-fn left(clock: &Clock) -> Option<Duration> {
+/// Returns the remaining time of the current request. comms-grpc sends it as `grpc-timeout`.
+fn remaining(clock: &Clock) -> Option<Duration> {
     Context::current().deadline.and_then(|deadline| deadline.remaining(clock))
 }
 
-/// A policy for idempotent calls: up to five attempts, each at most `attempt` long, `backoff` apart.
+/// Returns a policy for idempotent calls: up to five attempts, each at most `attempt` long, `backoff` apart.
 fn policy(name: &str, attempt: Duration, backoff: Duration) -> Result<Policy, Error> {
     let mut retry = RetryConfig::default();
     (retry.backoff, retry.idempotent) = (Backoff::new(backoff, backoff)?, true);
@@ -39,13 +41,13 @@ fn policy(name: &str, attempt: Duration, backoff: Duration) -> Result<Policy, Er
     Policy::new(name, config)
 }
 
-/// Runs `work` as a request whose caller waits for `timeout`. Returns the result and the duration.
-async fn asked<T>(timeout: Duration, work: impl Future<Output = T>) -> (T, Duration) {
+/// Runs `work` as a request with the deadline `timeout` from now. Returns the result and the duration.
+async fn request<T>(timeout: Duration, work: impl Future<Output = T>) -> (T, Duration) {
     let clock = Clock::system();
-    let began = clock.now();
+    let start = clock.now();
     let context = Context::root(&clock).with_deadline(Deadline::after(timeout, &clock));
-    let answer = context.scope(work).await;
-    (answer, clock.now() - began)
+    let result = context.scope(work).await;
+    (result, clock.now() - start)
 }
 
 #[tokio::main]
@@ -55,28 +57,31 @@ async fn main() -> anyhow::Result<()> {
     println!("-- a caller waits 500 ms; orders calls stock, which hangs");
     let (orders, stock) = (policy("orders", ms(300), ms(20))?, policy("stock", ms(200), ms(20))?);
     let call = orders.run(|| async {
-        println!("orders has {:?} left", left(clock));
+        println!("orders has {:?} left", remaining(clock));
         stock
             .run(|| async {
-                println!("  stock has {:?} left", left(clock));
+                println!("  stock has {:?} left", remaining(clock));
                 clock.sleep(ms(60_000)).await;
                 Ok(())
             })
             .await
     });
-    let (answer, took) = asked(ms(500), call).await;
-    let error = answer.err().context("stock hangs")?;
+    let (result, took) = request(ms(500), call).await;
+    let error = result.err().context("stock hangs")?;
     println!("after {} ms: {}", took.as_millis(), error.chain());
-    anyhow::ensure!(error.kind == ErrorKind::Indeterminate, "it was sent, so it may have happened");
-    anyhow::ensure!(took < ms(5_000), "no work goes on for a caller that has gone");
+    anyhow::ensure!(
+        error.kind == ErrorKind::Indeterminate,
+        "the call was sent, so it may have had an effect"
+    );
+    anyhow::ensure!(took < ms(5_000), "no work continues after the deadline");
 
     println!("-- 300 ms remain and the backoff is 2 s: the error is returned without the wait");
     let patient = policy("mail", ms(200), ms(2_000))?;
-    let (answer, took) =
-        asked(ms(300), patient.run(async || Err::<(), _>(Error::not_executed("away")))).await;
-    let error = answer.err().context("it is away")?;
+    let unavailable = async || Err::<(), _>(Error::not_executed("connection refused"));
+    let (result, took) = request(ms(300), patient.run(unavailable)).await;
+    let error = result.err().context("mail is unavailable")?;
     println!("after {} ms: {}", took.as_millis(), error.chain());
-    anyhow::ensure!(took < ms(300), "the wait would outlast the deadline");
+    anyhow::ensure!(took < ms(300), "the backoff would outlast the deadline");
 
     println!("-- the deadline passed while the request was queued: no attempt is made");
     let attempts = AtomicU32::new(0);
@@ -85,28 +90,29 @@ async fn main() -> anyhow::Result<()> {
         let attempt = async || Ok::<_, Error>(attempts.fetch_add(1, Ordering::Relaxed));
         orders.run(attempt).await
     };
-    let (answer, _) = asked(ms(10), late).await;
-    let error = answer.err().context("it is too late")?;
+    let (result, _) = request(ms(10), late).await;
+    let error = result.err().context("the deadline has passed")?;
     println!("{}; {} attempts", error.chain(), attempts.load(Ordering::Relaxed));
     let guard = error.rejection().map(|rejection| rejection.guard);
-    anyhow::ensure!(guard == Some(Guard::Deadline), "nothing was sent, so nothing happened");
+    anyhow::ensure!(guard == Some(Guard::Deadline), "nothing was sent");
     anyhow::ensure!(error.kind == ErrorKind::Rejected && attempts.into_inner() == 0);
 
-    println!("-- the earlier deadline holds: the time limit of the policy");
+    println!("-- the policy's timeout ends before the request's deadline: the earlier one counts");
     let mut config = PolicyConfig::none();
     config.timeout = Some(ms(100));
     let short = Policy::new("search", config)?;
-    let seen = asked(ms(60_000), short.run(async || Ok(left(clock)))).await.0?;
-    println!("search has {seen:?} of 60 s left");
-    anyhow::ensure!(seen.is_some_and(|left| left <= ms(100)));
+    let left = request(ms(60_000), short.run(async || Ok(remaining(clock)))).await.0?;
+    println!("search has {left:?} of 60 s left");
+    anyhow::ensure!(left.is_some_and(|left| left <= ms(100)));
 
-    println!("-- a spawned task has no context unless the context is handed over");
-    let spawned = async { tokio::spawn(async { left(&Clock::system()) }).await };
-    let (alone, _) = asked(ms(500), spawned).await;
-    println!("spawned: {:?} left", alone?);
-    let spawned = async { tokio::spawn(Context::current().scope(async { left(&Clock::system()) })).await };
-    let handed = asked(ms(500), spawned).await.0?;
-    println!("spawned with the context: {handed:?} left");
-    anyhow::ensure!(handed.is_some());
+    println!("-- a spawned task has a context only if it is passed explicitly");
+    let spawned = async { tokio::spawn(async { remaining(&Clock::system()) }).await };
+    let (without_context, _) = request(ms(500), spawned).await;
+    println!("spawned: {:?} left", without_context?);
+    let spawned =
+        async { tokio::spawn(Context::current().scope(async { remaining(&Clock::system()) })).await };
+    let with_context = request(ms(500), spawned).await.0?;
+    println!("spawned with the context: {with_context:?} left");
+    anyhow::ensure!(with_context.is_some());
     Ok(())
 }

@@ -1,12 +1,15 @@
-//! One handler for three versions of an event, and a check that finds incompatible changes.
+//! Event versions: one handler for three versions of an event, and a check for incompatible schema changes.
 //!
 //! The problem: a topic keeps events of every version that was ever published, and producers and consumers are deployed
 //! at different times.
 //!
-//! The solution: upcasters turn older payloads into the newest version, a newer version is held until its consumer is
-//! deployed, and `compare` reports changes of a schema that would break readers or writers.
+//! The solution: upcasters convert older payloads to the newest version. An event of a still newer version is held
+//! until its consumer is deployed. `compare` reports the changes of a schema that would break consumers or producers.
 //!
-//! `cargo run -p examples --example event_versions`: needs nothing else.
+//! Prints events of four versions as the consumer decodes them, the report of an incompatible change, and an event as a
+//! CloudEvents envelope.
+//!
+//! Run: `cargo run -p examples --example event_versions`. Nothing else is needed.
 
 use comms_core::{
     Error, Message,
@@ -20,7 +23,8 @@ use comms_core::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// Version 1 had `id` and a price in whole units, version 2 has cents, version 3 has the currency.
+/// The newest version. Version 1 had `id` and a `price` in whole units. Version 2 had `order_id` and `cents`. Version 3
+/// added `currency`.
 #[derive(Debug, Serialize, Deserialize)]
 struct OrderPlaced {
     order_id: String,
@@ -44,7 +48,7 @@ impl Schema for OrderPlaced {
     }
 }
 
-/// The schema as it was when version 3 went out; a service keeps it in a golden file (`event::Golden`).
+/// The schema when version 3 was released. A service keeps it in a golden file (`event::Golden`).
 fn released() -> event::Record {
     Shape::record()
         .required("order_id", Shape::String)
@@ -53,7 +57,7 @@ fn released() -> event::Record {
 }
 
 fn v1_to_v2(old: Value) -> Result<Value, Error> {
-    let price = old["price"].as_i64().ok_or_else(|| Error::invalid("price is no number"))?;
+    let price = old["price"].as_i64().ok_or_else(|| Error::invalid("price is not a whole number"))?;
     Ok(json!({ "order_id": old["id"], "cents": price.saturating_mul(100) }))
 }
 
@@ -65,11 +69,11 @@ fn v2_to_v3(mut old: Value) -> Result<Value, Error> {
 fn main() -> anyhow::Result<()> {
     let json = Versions::<OrderPlaced>::json;
     if let Err(gap) = json().upcast(1, v1_to_v2).build() {
-        println!("a chain with a gap: {gap}");
+        println!("upcasters with a gap: {gap}");
     }
     let versions = json().upcast(1, v1_to_v2).upcast(2, v2_to_v3).with_schema().build()?;
 
-    // `transactional_versions(unit, versions, handler)` does the same for a handler.
+    // A handler gets decoded events from `transactional_versions(unit, versions, handler)`.
     println!("\nevents of four versions in one topic:");
     let registry = Registry::new().register(versions.clone())?;
     for (version, payload) in [
@@ -78,27 +82,30 @@ fn main() -> anyhow::Result<()> {
         (3, r#"{"order_id":"order-3","cents":700,"currency":"USD","coupon":"SPRING"}"#),
         (4, r#"{"order_id":"order-4","cents":700,"currency":"USD"}"#),
     ] {
-        match registry.decode(&stored(version, payload)?) {
+        match registry.decode(&published(version, payload)?) {
             Decoded::Event(event) => println!("  v{version}: {:?}", event.downcast::<OrderPlaced>()),
             Decoded::Undecodable(error) => println!("  v{version}: {}", error.chain()),
             Decoded::Unknown => println!("  v{version}: another event"),
         }
     }
 
-    println!("\nan optional field was added:");
+    println!("\nan optional field is added:");
     let old = Shape::from(released());
-    let fine = compare("order.placed.v3", &old, &OrderPlaced::shape(), Compatibility::Full);
-    println!("  {}", fine.map_or_else(|report| report.to_string(), |()| "compatible, both ways".into()));
+    let added = compare("order.placed.v3", &old, &OrderPlaced::shape(), Compatibility::Full);
+    println!(
+        "  {}",
+        added.map_or_else(|report| report.to_string(), |()| "compatible in both directions".into())
+    );
 
-    println!("\na field was renamed, and another field has a new type:");
-    let careless = Shape::record()
+    println!("\na field is renamed, and another field gets a new type:");
+    let changed = Shape::record()
         .required("order_id", Shape::String)
         .required("amount", Shape::Integer)
         .required("currency", Shape::one_of(["EUR", "USD"]));
-    let broken = compare("order.placed.v3", &old, &careless.into(), Compatibility::Backward);
-    println!("{}", broken.err().ok_or_else(|| anyhow::anyhow!("this must not be compatible"))?);
+    let broken = compare("order.placed.v3", &old, &changed.into(), Compatibility::Backward);
+    println!("{}", broken.err().ok_or_else(|| anyhow::anyhow!("the change must be incompatible"))?);
 
-    println!("the same event as a CloudEvents JSON envelope:");
+    println!("an event as a CloudEvents JSON envelope:");
     let event = OrderPlaced { order_id: "order-5".into(), cents: 5, currency: "EUR".into(), coupon: None };
     let message = versions.message(&EventSource::new("shop", Clock::system()), &event)?;
     let event = CloudEvent::from_message(&message, &Limits::default())?;
@@ -106,8 +113,8 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A message of an older or newer producer.
-fn stored(version: u32, payload: &'static str) -> Result<Message, Error> {
+/// Returns a message as a producer of `version` published it.
+fn published(version: u32, payload: &'static str) -> Result<Message, Error> {
     let event = CloudEvent::new("shop", &format!("{}.v{version}", OrderPlaced::TYPE), &Clock::system())?;
     Ok(event.with_data("application/json", payload)?.into_message(OrderPlaced::TYPE))
 }

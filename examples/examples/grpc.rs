@@ -1,13 +1,15 @@
-//! A gRPC call that ends in time, charges a card once, and is retried where the server proves that nothing happened.
+//! gRPC: a call with a deadline and an idempotency key, and a refusal that is safe to retry.
 //!
-//! The problem: a call without a deadline waits for ever, and the server works on for a caller that has gone. A call
-//! whose answer is lost may have charged the card, so a plain retry may charge it twice. A server that is overloaded
-//! refuses calls that would be safe to repeat, but UNAVAILABLE does not say whether a handler ran.
+//! The problem: a call without a deadline may wait without end, and the server works for a caller that has left. If the
+//! response is lost, a plain retry may charge a card twice. An overloaded server refuses calls that are safe to repeat,
+//! but the status UNAVAILABLE does not tell whether a handler ran.
 //!
-//! The solution: `Channel` sends the time that remains, the caller gives each charge an idempotency key, and
-//! `refused` marks a refusal as not executed, which a `Policy` retries also without a key.
+//! The solution: `Channel` sends the remaining time, the caller sends an idempotency key with each charge, and
+//! `refused` marks a refusal as not executed, which a `Policy` retries without a key, too.
 //!
-//! `cargo run -p examples --example grpc`: needs nothing else, client and server run in this process over loopback.
+//! Prints for each call what the server does and what the client gets.
+//!
+//! Run: `cargo run -p examples --example grpc`. Nothing else is needed; client and server are in this process.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -27,36 +29,37 @@ use pb::{ChargeRequest, Receipt, payments_client::PaymentsClient, payments_serve
 use tokio::{net::TcpListener, sync::oneshot};
 use tonic::{Request, Response, Status, async_trait, service::Routes};
 
-/// Generated from `proto/payments.proto` by `build.rs`.
+/// The code that `build.rs` generates from `proto/payments.proto`.
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 mod pb {
     tonic::include_proto!("shop.payments.v1");
 }
 
-/// What goes wrong with a call.
-enum Trouble {
-    /// The server refuses the call before it begins to work.
+/// A fault of one call.
+enum Fault {
+    /// The server refuses the call before it charges.
     Overloaded,
-    /// The charge is made, and the answer never comes.
-    AnswerLost,
+    /// The server charges and sends no response.
+    ResponseLost,
 }
 
-/// The payment service. It keeps receipts by idempotency key; a real one stores them in the transaction that charges
-/// (`comms_core::idempotency::reply_once`).
-#[derive(Default)]
-struct Till {
-    receipts: HashMap<String, String>,
-    troubles: VecDeque<Trouble>,
-}
-
+/// The payment service. It keeps receipts by idempotency key. A real service stores them in the transaction that
+/// charges (`comms_core::idempotency::reply_once`).
 #[derive(Clone, Default)]
-struct PaymentService(Arc<Mutex<Till>>);
+struct PaymentService(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    receipts: HashMap<String, String>,
+    /// The faults of the next calls.
+    faults: VecDeque<Fault>,
+}
 
 #[async_trait]
 impl Payments for PaymentService {
     async fn charge(&self, request: Request<ChargeRequest>) -> Result<Response<Receipt>, Status> {
-        let trouble = self.with(|till| till.troubles.pop_front());
-        if let Some(Trouble::Overloaded) = trouble {
+        let fault = self.with(|state| state.faults.pop_front());
+        if let Some(Fault::Overloaded) = fault {
             println!("  server: overloaded, refused");
             return Err(refused(&Error::rejected("overloaded", Some(Duration::from_millis(100)))));
         }
@@ -64,11 +67,11 @@ impl Payments for PaymentService {
             Context::current().deadline.and_then(|d| d.remaining(&Clock::system())).unwrap_or_default();
         let key = key_of(&request)?;
         println!("  server: {} under key {key}, {} ms left", request.get_ref().order_id, left.as_millis());
-        let receipt_id = self.with(|till| {
-            let next = format!("receipt-{}", till.receipts.len() + 1);
-            till.receipts.entry(key).or_insert(next).clone()
+        let receipt_id = self.with(|state| {
+            let next = format!("receipt-{}", state.receipts.len() + 1);
+            state.receipts.entry(key).or_insert(next).clone()
         });
-        if let Some(Trouble::AnswerLost) = trouble {
+        if let Some(Fault::ResponseLost) = fault {
             std::future::pending::<()>().await;
         }
         Ok(Response::new(Receipt { receipt_id }))
@@ -76,22 +79,22 @@ impl Payments for PaymentService {
 }
 
 impl PaymentService {
-    fn with<T>(&self, work: impl FnOnce(&mut Till) -> T) -> T {
+    fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
         work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn next_calls(&self, troubles: impl IntoIterator<Item = Trouble>) {
-        self.with(|till| till.troubles.extend(troubles));
+    fn inject(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.with(|state| state.faults.extend(faults));
     }
 }
 
-/// One attempt to charge an order. `from_status` makes an error of the status, with what is known about the outcome.
+/// Makes one attempt to charge an order. `from_status` converts the status to an error that shows whether the call may have run.
 async fn charge(channel: &Channel, order_id: &str) -> Result<String, Error> {
     let message = ChargeRequest { order_id: order_id.into(), cents: 4_200 };
-    // The same key at every attempt: here the order's id.
+    // Every attempt has the same key: the order's id.
     let request = keyed(Request::new(message), order_id)?;
-    let answer = PaymentsClient::new(channel.clone()).charge(request).await;
-    let receipt = answer.map_err(|status| from_status(&status))?.into_inner();
+    let response = PaymentsClient::new(channel.clone()).charge(request).await;
+    let receipt = response.map_err(|status| from_status(&status))?.into_inner();
     println!("  client: {}", receipt.receipt_id);
     Ok(receipt.receipt_id)
 }
@@ -107,31 +110,31 @@ async fn main() -> anyhow::Result<()> {
     let shutdown = async { drop(stopped.await) };
     let server = tokio::spawn(serve(listener, routes, ServerConfig::default(), clock.clone(), shutdown));
 
-    println!("-- the deadline of the user's request bounds the call: 300 ms, and the answer never comes");
-    service.next_calls([Trouble::AnswerLost]);
+    println!("-- the request's deadline of 300 ms bounds the call, whose response is lost");
+    service.inject([Fault::ResponseLost]);
     let request = Context::root(&clock).with_deadline(Deadline::after(Duration::from_millis(300), &clock));
-    let lost = request.scope(charge(&channel, "order-1")).await.err().context("no answer")?;
+    let lost = request.scope(charge(&channel, "order-1")).await.err().context("no response")?;
     println!("  client: {}, the card may have been charged", lost.kind);
     anyhow::ensure!(lost.kind == ErrorKind::Indeterminate);
 
-    println!("-- the same key again: the stored receipt, not a second charge");
+    println!("-- a second call with the same key returns the stored receipt");
     anyhow::ensure!(charge(&channel, "order-1").await? == "receipt-1");
 
-    println!("-- a lost answer is retried only if the caller declares the call idempotent");
+    println!("-- a lost response is retried only if the caller declares the call idempotent");
     let mut config = PolicyConfig::interactive();
     config.attempt_timeout = Some(Duration::from_millis(200));
     let policy = Policy::new("payments", config)?;
-    service.next_calls([Trouble::AnswerLost, Trouble::AnswerLost]);
+    service.inject([Fault::ResponseLost, Fault::ResponseLost]);
     let plain = policy.run(|| charge(&channel, "order-2")).await;
-    println!("  client: not declared, {}", plain.err().context("no answer")?.kind);
+    println!("  client: not declared, {}", plain.err().context("no response")?.kind);
     let receipt = policy.run_idempotent(|| charge(&channel, "order-2")).await?;
     anyhow::ensure!(receipt == "receipt-2", "charged once, in three attempts");
 
-    println!("-- a refusal that is marked is retried in any case, after the wait that the server asks for");
-    service.next_calls([Trouble::Overloaded]);
+    println!("-- a refusal marked as not executed is always retried, after the server's retry-after");
+    service.inject([Fault::Overloaded]);
     anyhow::ensure!(policy.run(|| charge(&channel, "order-3")).await? == "receipt-3");
 
-    anyhow::ensure!(service.with(|till| till.receipts.len()) == 3, "three orders, three charges");
+    anyhow::ensure!(service.with(|state| state.receipts.len()) == 3, "three orders, three charges");
     let _ = stop.send(());
     Ok(server.await??)
 }

@@ -1,14 +1,16 @@
-//! Events through Kafka: in order per key, each handled at least once, and one bad record that stops no other.
+//! Kafka: events in order per key, handled at least once, with retries and dead letters.
 //!
-//! The problem: a Kafka client gives bytes and offsets. A consumer that handles one record after the other lets a slow
-//! or unreadable record stop its partition. One that handles them concurrently mixes up the events of an order, or
-//! commits an offset before the record is handled, and loses it in a crash.
+//! The problem: a Kafka client delivers bytes and offsets. If a consumer handles record after record, a slow or
+//! unreadable record stops its partition. If it handles them concurrently, the events of an order get out of order, or
+//! an offset is committed before its record is handled, and the record is lost in a crash.
 //!
-//! The solution: `Consumer` handles the records of one key in order and other keys meanwhile, retries with a backoff,
-//! publishes what can never succeed to a dead-letter topic, and commits an offset only when every record up to it is
-//! handled or is a dead letter.
+//! The solution: `Consumer` handles the records of one key in order and those of other keys concurrently. It retries
+//! with backoff, publishes records that cannot succeed to a dead-letter topic, and commits an offset only when every
+//! record up to it is handled or is a dead letter.
 //!
-//! `cargo run -p examples --example kafka`: needs no broker, librdkafka's mock cluster runs in this process.
+//! Prints the published offsets, the mails with their attempt, and the dead letter.
+//!
+//! Run: `cargo run -p examples --example kafka`. No broker is needed; librdkafka's mock cluster is in this process.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -35,7 +37,7 @@ struct StatusChanged {
 impl Event for StatusChanged {
     const TYPE: &'static str = "order.status.changed";
     const VERSION: u32 = 1;
-    /// Events of one order keep their order.
+    /// Events with the same key keep their order.
     fn key(&self) -> String {
         self.order_id.clone()
     }
@@ -48,7 +50,7 @@ async fn main() -> anyhow::Result<()> {
     let publisher = Arc::new(KafkaPublisher::new(&kafka.config, Clock::system())?);
     publish(&publisher).await?;
 
-    println!("-- group mail");
+    println!("-- the group mail consumes the events");
     let (sent, mut mails) = mpsc::channel(16);
     let mut attempts = AttemptConfig::default();
     attempts.backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5))?;
@@ -57,38 +59,39 @@ async fn main() -> anyhow::Result<()> {
         .attempts(attempts)
         .dead_letter(publisher.clone())
         .build()?;
-    let mut seen = Vec::new();
-    // `run` stops in order when this future resolves. In a service that is SIGTERM.
+    let mut received = Vec::new();
+    // `run` shuts down gracefully when this future resolves. A service passes its SIGTERM.
     let five_mails = async {
         while let Some(mail) = mails.recv().await {
-            seen.push(mail);
-            if seen.len() == 5 {
+            received.push(mail);
+            if received.len() == 5 {
                 break;
             }
         }
     };
     consumer.run(until(five_mails)).await?;
-    let of = |order: &str| seen.iter().filter(|mail| mail.starts_with(order)).cloned().collect::<Vec<_>>();
-    anyhow::ensure!(of("order-1") == ["order-1 PLACED", "order-1 PAID", "order-1 SHIPPED"], "{seen:?}");
-    anyhow::ensure!(of("order-2") == ["order-2 PLACED", "order-2 CANCELLED"], "{seen:?}");
+    let of =
+        |order: &str| received.iter().filter(|mail| mail.starts_with(order)).cloned().collect::<Vec<_>>();
+    anyhow::ensure!(of("order-1") == ["order-1 PLACED", "order-1 PAID", "order-1 SHIPPED"], "{received:?}");
+    anyhow::ensure!(of("order-2") == ["order-2 PLACED", "order-2 CANCELLED"], "{received:?}");
 
-    println!("-- group operator, on the dead letters");
-    let (read, mut letters) = mpsc::channel(1);
+    println!("-- the group operator consumes the dead letters");
+    let (shown, mut dead_letters) = mpsc::channel(1);
     let show = handler_fn(move |delivery: Delivery| {
         let headers = &delivery.message.headers;
         println!("dead letter: {}", headers.text(wire::DLQ_ERROR).unwrap_or_default());
-        let _ = read.try_send(());
+        let _ = shown.try_send(());
         async { Ok(Outcome::Done) }
     });
     let operator = Consumer::builder(&kafka.config, "operator")
         .on(dlq_topic(StatusChanged::TYPE), show)
         .dead_letter(publisher)
         .build()?;
-    operator.run(until(letters.recv())).await?;
+    operator.run(until(dead_letters.recv())).await?;
     Ok(())
 }
 
-/// Publishes events of two orders, and between them a record that no consumer can read.
+/// Publishes the events of two orders, and a record that no consumer can decode.
 async fn publish(publisher: &KafkaPublisher) -> anyhow::Result<()> {
     let mut batch = VecDeque::new();
     for (order_id, status) in [
@@ -106,7 +109,7 @@ async fn publish(publisher: &KafkaPublisher) -> anyhow::Result<()> {
         }
         batch.push_back(message);
     }
-    // A publisher takes as many messages as it has room for.
+    // `enqueue` takes as many messages from the front as fit into the producer's queue.
     while !batch.is_empty() {
         publisher.ready().await?;
         for acknowledged in publisher.enqueue(&mut batch).await {
@@ -117,12 +120,12 @@ async fn publish(publisher: &KafkaPublisher) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Fails once for a payment: its order waits for the retry, other orders do not.
+/// Sends a mail for an event. The first attempt for PAID fails, and the later events of that order wait for the retry.
 async fn send_mail(delivery: Delivery, sent: mpsc::Sender<String>) -> Result<Outcome, Error> {
     let Some(event) = event::read::<StatusChanged>(&delivery.message)? else { return Ok(Outcome::Skipped) };
     let mail = format!("{} {}", event.order_id, event.status);
     if event.status == "PAID" && delivery.attempt == 1 {
-        println!("{mail}: the mail server did not answer, retry");
+        println!("{mail}: the mail server did not answer, to be retried");
         return Err(Error::indeterminate("the mail server did not answer"));
     }
     println!("{mail}: mail sent at attempt {}", delivery.attempt);

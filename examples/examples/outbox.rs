@@ -1,16 +1,19 @@
-//! An order and its event in one transaction, delivered to a handler that applies each event once.
+//! Outbox and inbox: an order and its event in one transaction, and a handler that applies each event once.
 //!
-//! The problem: a service that commits an order and then sends a message loses the message if it dies in between. One
-//! that sends first announces an order that may be rolled back. And a message may be delivered twice.
+//! The problem: a service that commits an order and then sends a message loses the message in a crash between the two.
+//! A service that sends first may publish an order that is rolled back. And a message may be delivered twice.
 //!
-//! The solution: the message is a row in the order's own transaction (outbox), a relay delivers committed rows at least
-//! once, and the handler notes each message in the transaction of its effect (inbox). There is no broker here: the relay
-//! delivers to a handler in this process.
+//! The solution: the message is a row that is written in the order's transaction (outbox). A relay delivers committed
+//! rows at least once. The handler records each message in the transaction of its effect (inbox). This example has no
+//! broker: the relay delivers to a handler in this process.
 //!
-//! `cargo run -p examples --example outbox`: needs nothing else, the database is a file in a temporary directory.
+//! Prints the order that is rolled back, the outcomes of two deliveries of one message, and the rows at the end.
+//!
+//! Run: `cargo run -p examples --example outbox`. Nothing else is needed; the database is a temporary SQLite file.
 
 use std::{sync::Arc, time::Duration};
 
+use anyhow::Context as _;
 use comms_core::{
     Delivery, Error, Outbox, Outcome, Scoped, UnitOfWork,
     clock::Clock,
@@ -48,32 +51,29 @@ async fn main() -> anyhow::Result<()> {
     let pool = open(&dir.path().join("shop.db")).await?;
     let unit = SqliteUnit::new(pool.clone(), Tables::new());
 
-    // The order and its message exist together or not at all.
+    // An order and its message are committed together, or neither is.
     place_order(&unit, "order-1", 4_200, false).await?;
-    let refused = place_order(&unit, "order-2", 1_300, true).await;
-    println!(
-        "order-2 failed after its writes: {}",
-        refused.err().map_or_else(String::new, |e| e.chain().to_string())
-    );
+    let failed = place_order(&unit, "order-2", 1_300, true).await;
+    println!("order-2 is rolled back: {}", failed.err().context("the card was declined")?);
 
-    // A relay remembers by its name what it has delivered, so the second one delivers everything again. Its subscriber
-    // has the name of the first one, so the inbox finds every message.
+    // A relay stores its position under its name, so the second relay delivers everything again. Both have the same
+    // subscriber, so the inbox recognizes each message.
     for relay_name in ["billing", "billing again"] {
         let (done, mut delivered) = mpsc::channel(1);
         let subscriber =
             Subscriber::builder("billing").on(OrderPlaced::TYPE, billing(&unit, done)).build()?;
         let relay = Relay::builder(RelayStore::new(pool.clone(), Tables::new()), Arc::new(subscriber))
             .name(relay_name)
-            .destinations([OrderPlaced::TYPE])
-            .wake(unit.wake())
+            .topics([OrderPlaced::TYPE])
+            .commit_signal(unit.commit_signal())
             .build()?;
         println!("relay {relay_name:?}:");
-        // Resolves when the message has been delivered. A service passes its signal.
-        let first = async { drop(tokio::time::timeout(Duration::from_secs(20), delivered.recv()).await) };
-        relay.run(first).await?;
+        // `run` stops when the message is delivered, or after 20 s. A service passes its SIGTERM.
+        let delivery = async { drop(tokio::time::timeout(Duration::from_secs(20), delivered.recv()).await) };
+        relay.run(delivery).await?;
     }
 
-    let count = |table: &'static str| sqlx::query_scalar::<_, i64>(table).fetch_one(&pool);
+    let count = |query: &'static str| sqlx::query_scalar::<_, i64>(query).fetch_one(&pool);
     let (orders, invoices) =
         (count("SELECT count(*) FROM orders").await?, count("SELECT count(*) FROM invoices").await?);
     println!("{orders} order, {invoices} invoice");
@@ -81,6 +81,7 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Commits an order and its event together. If `fail` is set, both are rolled back.
 async fn place_order(unit: &SqliteUnit, order_id: &str, cents: i64, fail: bool) -> Result<(), Error> {
     let event = OrderPlaced { order_id: order_id.to_owned(), cents };
     let message = EventSource::new("shop", Clock::system()).message(&event)?;
@@ -93,7 +94,8 @@ async fn place_order(unit: &SqliteUnit, order_id: &str, cents: i64, fail: bool) 
     .await
 }
 
-/// Writes an invoice in the transaction that also notes the message, and prints how each delivery ended.
+/// Returns the handler: it writes an invoice and the inbox row in one transaction, and prints the outcome of each
+/// delivery.
 fn billing(unit: &SqliteUnit, done: mpsc::Sender<()>) -> BoxHandler {
     let apply = BoxHandler::new(transactional(unit.clone(), |event: OrderPlaced, mut tx: Tx| async move {
         let insert = sqlx::query("INSERT INTO invoices (order_id, cents) VALUES ($1, $2)");
@@ -111,12 +113,13 @@ fn billing(unit: &SqliteUnit, done: mpsc::Sender<()>) -> BoxHandler {
     }))
 }
 
+/// Creates the database with the tables of the shop and those of the outbox.
 async fn open(file: &std::path::Path) -> anyhow::Result<SqlitePool> {
     let options = SqliteConnectOptions::new()
         .filename(file)
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal);
-    // One connection: SQLite has one writer at a time, so writers queue in the pool.
+    // SQLite has one writer at a time. With one connection the writers queue in the pool.
     let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
     let tables = "CREATE TABLE orders (id TEXT PRIMARY KEY, cents INTEGER);
         CREATE TABLE invoices (order_id TEXT, cents INTEGER)";

@@ -1,14 +1,16 @@
-//! From a commit in PostgreSQL through Kafka to an effect in another transaction: nothing lost, nothing applied twice.
+//! Outbox to Kafka: from a commit in PostgreSQL through Kafka to another transaction, without loss or a second effect.
 //!
-//! The problem: a service that commits an order and then publishes an event loses the event if it dies in between. One
-//! that publishes first announces an order that may be rolled back. And what Kafka delivers may come twice.
+//! The problem: a service that commits an order and then publishes an event loses the event in a crash between the two.
+//! A service that publishes first may publish an order that is rolled back. And Kafka may deliver an event twice.
 //!
-//! The solution: the event is a row in the order's own transaction (outbox). A relay publishes committed rows to Kafka,
-//! at least once. The consumer notes each event in the transaction of its effect (inbox), so a second delivery changes
-//! nothing.
+//! The solution: the event is a row that is written in the order's transaction (outbox). A relay publishes committed
+//! rows to Kafka at least once. The consumer records each event in the transaction of its effect (inbox), so a second
+//! delivery has no effect.
 //!
-//! `DATABASE_URL=postgres://user@localhost/db cargo run -p examples --example outbox_to_kafka`: works in a schema and in
-//! topics of its own and removes them. Kafka is librdkafka's mock cluster unless KAFKA_BROKERS names a real one.
+//! Prints the order that is rolled back, the outcomes of two deliveries of one event, and the rows at the end.
+//!
+//! Run: `DATABASE_URL=postgres://user@localhost/db cargo run -p examples --example outbox_to_kafka`. It creates a
+//! schema and topics, and deletes them. Kafka is librdkafka's mock cluster unless KAFKA_BROKERS names a real one.
 
 use std::sync::Arc;
 
@@ -58,13 +60,14 @@ async fn main() -> anyhow::Result<()> {
     let topic = TopicSpec::new(format!("{run}.{}", OrderPlaced::TYPE), 3, 1);
     let topics = [topic.clone(), topic.dead_letters()];
     let kafka = Kafka::from_env(&topics).await?;
-    let result = shop(&pool, Tables::in_schema(&run)?, &kafka, &topic.name).await;
+    let result = run_shop(&pool, Tables::in_schema(&run)?, &kafka, &topic.name).await;
     sqlx::raw_sql(AssertSqlSafe(format!("DROP SCHEMA IF EXISTS {run} CASCADE"))).execute(&pool).await?;
     kafka.delete(&topics).await?;
     result
 }
 
-async fn shop(pool: &PgPool, tables: Tables, kafka: &Kafka, topic: &str) -> anyhow::Result<()> {
+/// Places two orders, and runs relays and a consumer until the event was delivered twice.
+async fn run_shop(pool: &PgPool, tables: Tables, kafka: &Kafka, topic: &str) -> anyhow::Result<()> {
     tables.migrate(pool).await?;
     let create = "CREATE TABLE orders (id text PRIMARY KEY, cents bigint);
         CREATE TABLE invoices (order_id text, cents bigint)";
@@ -84,11 +87,14 @@ async fn shop(pool: &PgPool, tables: Tables, kafka: &Kafka, topic: &str) -> anyh
 
     let (end, ended) = oneshot::channel::<()>();
     let relays = async {
-        // A relay remembers by its name what it has published. The second one publishes all rows again.
+        // A relay stores its position under its name, so the second relay publishes all rows again.
         for name in ["kafka", "kafka again"] {
             let store = RelayStore::new(pool.clone(), tables.clone());
-            let relay = Relay::builder(store, publisher.clone()).name(name).wake(unit.wake()).build()?;
-            // A service ends its relay at SIGTERM, this example when the consumer has the event.
+            let relay = Relay::builder(store, publisher.clone())
+                .name(name)
+                .commit_signal(unit.commit_signal())
+                .build()?;
+            // `run` stops when the consumer has received the event. A service passes its SIGTERM.
             relay.run(until(deliveries.recv())).await?;
         }
         drop(end);
@@ -104,7 +110,7 @@ async fn shop(pool: &PgPool, tables: Tables, kafka: &Kafka, topic: &str) -> anyh
     Ok(())
 }
 
-/// Commits an order and its event together, or neither.
+/// Commits an order and its event together. If `declined` is set, both are rolled back.
 async fn place_order(unit: &PgUnit, topic: &str, order_id: &str, declined: bool) -> Result<(), Error> {
     let event = OrderPlaced { order_id: order_id.to_owned(), cents: 4_200 };
     let message = EventSource::new("shop", Clock::system()).message(&event)?.to(topic);
@@ -117,7 +123,8 @@ async fn place_order(unit: &PgUnit, topic: &str, order_id: &str, declined: bool)
     .await
 }
 
-/// Writes an invoice in the transaction that also notes the event, and prints how each delivery ended.
+/// Returns the handler: it writes an invoice and the inbox row in one transaction, and prints the outcome of each
+/// delivery.
 fn billing(unit: &PgUnit, delivered: mpsc::Sender<()>) -> BoxHandler {
     let apply = BoxHandler::new(transactional(unit.clone(), |event: OrderPlaced, mut tx: Tx| async move {
         let insert = sqlx::query("INSERT INTO invoices (order_id, cents) VALUES ($1, $2)");

@@ -1,12 +1,14 @@
-//! A rate limit for each user, in bounded memory.
+//! Rate limit: a rate for each user, in bounded memory.
 //!
-//! The problem: one user's flood takes the capacity of all others, and a limiter that remembers every key can itself be
-//! flooded until memory runs out.
+//! The problem: one user's flood takes the capacity of all others. A limiter that keeps every key can itself be flooded
+//! with keys until memory runs out.
 //!
-//! The solution: `KeyedRateLimiter` has a budget for each key and a bound on the keys that it remembers. A rejection
-//! carries the wait, which becomes Retry-After.
+//! The solution: `KeyedRateLimiter` limits the rate of each key and the number of keys that it keeps. A rejection has
+//! the time until the next permitted call, which becomes Retry-After.
 //!
-//! `cargo run -p examples --example rate_limit`: needs nothing else, the clock is manual.
+//! Prints the calls of two users that pass and are rejected, the parts of a rejection, and a flood of 100,000 keys.
+//!
+//! Run: `cargo run -p examples --example rate_limit`. Nothing else is needed; the clock is manual.
 
 use std::time::Duration;
 
@@ -27,7 +29,7 @@ struct Request {
 async fn main() -> anyhow::Result<()> {
     let clock = Clock::manual(Duration::ZERO);
 
-    // Two calls a second for each user, and three at once after a pause.
+    // Each user may make two calls per second, and bursts of three after a pause.
     let mut rate = RateLimitConfig::new(2, Duration::from_secs(1));
     rate.burst = Some(3);
     let limiter = KeyedRateLimiter::new("orders", &rate, 10_000, clock.clone())?;
@@ -40,28 +42,25 @@ async fn main() -> anyhow::Result<()> {
     for user in ["ann", "ann", "ann", "ann", "bob", "ann"] {
         passed.push(show(user, orders.ready().await?.call(Request { user }).await));
     }
-    anyhow::ensure!(
-        passed == [true, true, true, false, true, false],
-        "ann's calls use nothing of bob's rate"
-    );
+    anyhow::ensure!(passed == [true, true, true, false, true, false], "ann's calls do not use bob's rate");
 
-    println!("-- half a second later one more call passes, as the rejection said");
+    println!("-- half a second later, the retry_after of the rejection, one more call passes");
     clock.advance(Duration::from_millis(500));
     for expected in [true, false] {
         let answer = orders.ready().await?.call(Request { user: "ann" }).await;
         anyhow::ensure!(show("ann", answer) == expected);
     }
 
-    println!("-- what a rejection carries");
-    let refused = Error::from(limiter.check(&"ann").err().context("used up")?);
-    let rejection = refused.rejection().context("a guard rejected it")?;
-    println!("guard {:?} of {:?}, again in {:?}", rejection.guard, rejection.name, rejection.retry_after);
-    // Retry-After is in whole seconds, rounded up so that the client does not return too early.
+    println!("-- the parts of a rejection");
+    let rejected = Error::from(limiter.check(&"ann").err().context("the rate is used up")?);
+    let rejection = rejected.rejection().context("a guard rejected the call")?;
+    println!("guard {:?} of {:?}, retry after {:?}", rejection.guard, rejection.name, rejection.retry_after);
+    // Retry-After is in whole seconds, rounded up so that the client does not retry too early.
     let seconds = rejection.retry_after.map_or(1, |wait| wait.as_millis().div_ceil(1_000));
-    println!("to an HTTP client: {}, Retry-After: {seconds}", refused.kind.http_status());
-    anyhow::ensure!((refused.kind, rejection.guard) == (ErrorKind::Rejected, Guard::RateLimit));
+    println!("to an HTTP client: {}, Retry-After: {seconds}", rejected.kind.http_status());
+    anyhow::ensure!((rejected.kind, rejection.guard) == (ErrorKind::Rejected, Guard::RateLimit));
 
-    println!("-- a flood of 100,000 keys in a limiter that remembers 1,000");
+    println!("-- a flood of 100,000 keys in a limiter that keeps 1,000");
     let logins = KeyedRateLimiter::new(
         "logins",
         &RateLimitConfig::new(1, Duration::from_secs(60)),
@@ -71,10 +70,13 @@ async fn main() -> anyhow::Result<()> {
     let user = |number: u32| format!("user {number}");
     anyhow::ensure!(logins.check(&user(0)).is_ok() && logins.check(&user(0)).is_err());
     let flood = (1..=100_000).filter(|number| logins.check(&user(*number)).is_ok()).count();
-    println!("{flood} keys passed; a key that was evicted starts anew: {:?}", logins.check(&user(0)));
-    anyhow::ensure!(logins.check(&user(100_000)).is_err(), "the latest key is remembered");
+    println!(
+        "{flood} keys passed; an evicted key starts again with a full rate: {:?}",
+        logins.check(&user(0))
+    );
+    anyhow::ensure!(logins.check(&user(100_000)).is_err(), "the latest key is kept");
 
-    println!("-- one rate for all calls to a peer: a guard of its policy");
+    println!("-- one rate for all calls to a peer, as a guard of a policy");
     let mut config = PolicyConfig::none();
     config.rate_limit = Some(RateLimitConfig::new(2, Duration::from_secs(1)));
     let mail = Policy::builder("mail", config).clock(clock.clone()).build()?;
@@ -86,11 +88,11 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Prints the result. Returns whether the call passed.
-fn show(who: &str, answer: Result<String, Error>) -> bool {
-    match &answer {
-        Ok(answer) => println!("{who}: {answer}"),
-        Err(error) => println!("{who}: {}", error.chain()),
+/// Prints the result of a call and returns whether the call passed.
+fn show(caller: &str, result: Result<String, Error>) -> bool {
+    match &result {
+        Ok(response) => println!("{caller}: {response}"),
+        Err(error) => println!("{caller}: {}", error.chain()),
     }
-    answer.is_ok()
+    result.is_ok()
 }

@@ -1,20 +1,21 @@
-//! Events pushed to WebSockets. A slow reader delays no other client, and is closed with a code of its own.
+//! WebSockets: events pushed to many clients, and a slow reader that delays no other client.
 //!
-//! The problem: one event goes to the sockets of many people. A server that waits for each socket is as slow as its
-//! slowest reader. One that queues without a bound runs out of memory. One that drops events in silence leaves a client
-//! with a picture that is wrong.
+//! The problem: one event goes to many sockets. A server that waits for each socket is as slow as its slowest reader. A
+//! server with unbounded queues runs out of memory. A server that drops events leaves its clients with stale data.
 //!
-//! The solution: `Hub` gives each session a bounded queue and never waits. A session whose queue is full is closed with
-//! code 4408: its client reconnects, and reads what it missed from the REST API.
+//! The solution: `Hub` has a bounded queue for each session and never blocks. A session whose queue is full is closed
+//! with code 4408. Its client reconnects, and reads the missed changes from the REST API.
 //!
-//! `cargo run -p examples --example sockets`: needs nothing else, server and clients run in this process.
+//! Prints a refused handshake, an event for one user, and the close codes of a slow reader and of a shutdown.
+//!
+//! Run: `cargo run -p examples --example sockets`. Nothing else is needed; server and clients are in this process.
 
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Context as _;
 use comms_core::clock::Clock;
 use comms_ws::{
-    Event, Hub, HubConfig, Session,
+    Hub, HubConfig, Push, Session,
     axum::{
         self, Router,
         extract::{State, WebSocketUpgrade},
@@ -32,19 +33,19 @@ use tokio_tungstenite::{
     tungstenite::{Message, client::IntoClientRequest},
 };
 
-/// 16 MiB in all, more than the queue of a session and the buffers of its socket take.
+/// Events of 64 KiB, 16 MiB in total: more than the queue of a session and the buffers of its socket hold.
 const EVENTS: usize = 250;
 
-/// Opens a session for the user whose token came with the handshake. Here the token is the name of the user; a service
-/// verifies a JWT (`comms_core::jwt`).
+/// Opens a session for the user of the handshake's token. Here the token is the user's name. A service verifies a JWT
+/// (`comms_core::jwt`).
 async fn open(State(hub): State<Hub>, headers: HeaderMap, upgrade: WebSocketUpgrade) -> Response {
     let Some(user) = credentials(&headers) else { return StatusCode::UNAUTHORIZED.into_response() };
     let topics = vec![format!("user/{user}"), "news".to_owned()];
     hub.accept(upgrade, &headers, Session::new(user, topics))
 }
 
-fn event(n: usize, data: Value) -> Event {
-    Event {
+fn push(n: usize, data: Value) -> Push {
+    Push {
         id: format!("order-service/{n}"),
         event: "order.status.changed.v1".into(),
         time: Clock::system().rfc3339(),
@@ -57,7 +58,7 @@ fn event(n: usize, data: Value) -> Event {
 async fn main() -> anyhow::Result<()> {
     let mut config = HubConfig::default();
     config.queue_bytes = 256 * 1024;
-    // How long a client that has been too slow may take to read up to the close frame.
+    // The time that a slow client gets for reading up to the close frame.
     config.close_timeout = Duration::from_secs(20);
     let hub = Hub::new(config, Clock::system())?;
     let routes = Router::new().route("/v1/events", get(open)).with_state(hub.clone());
@@ -66,35 +67,35 @@ async fn main() -> anyhow::Result<()> {
     tokio::spawn(async { axum::serve(listener, routes).await });
 
     println!("-- a handshake without a token");
-    let refused = Client::connect(address, None).await.err().context("it is refused")?;
+    let refused = Client::connect(address, None).await.err().context("the handshake is refused")?;
     println!("{refused}");
 
-    println!("-- an event for ann reaches her session alone");
+    println!("-- an event for ann reaches only her session");
     let mut ann = Client::connect(address, Some("ann")).await?;
     let mut bob = Client::connect(address, Some("bob")).await?;
-    hub.publish("user/ann", &event(0, json!({"order": "order-1", "status": "PAID"})));
+    hub.publish("user/ann", &push(0, json!({"order": "order-1", "status": "PAID"})));
     println!("ann: {}", ann.next().await?);
 
     println!("-- {EVENTS} events of 64 KiB for both: ann reads, bob does not");
     for n in 1..=EVENTS {
-        hub.publish("news", &event(n, json!({"pad": "x".repeat(64 * 1024)})));
-        // Each event arrives although bob's socket takes no more bytes.
+        hub.publish("news", &push(n, json!({"pad": "x".repeat(64 * 1024)})));
+        // Each event arrives although bob's socket accepts no more bytes.
         let received = ann.next().await?;
-        anyhow::ensure!(received["id"] == format!("order-service/{n}"), "in order, none missing");
+        anyhow::ensure!(received["id"] == format!("order-service/{n}"), "events arrive in order");
     }
     println!("ann: received all {EVENTS}");
     let (received, code) = bob.rest().await;
     println!("bob: received the first {received}, then close code {}", code.unwrap_or_default());
     anyhow::ensure!(code == Some(close::TOO_SLOW) && received < EVENTS);
 
-    println!("-- the server ends: every session is closed with a code");
+    println!("-- the server shuts down: every session is closed with a code");
     let (_, (_, code)) = tokio::join!(hub.drain(Duration::from_secs(5)), ann.rest());
     println!("ann: close code {}", code.unwrap_or_default());
     anyhow::ensure!(code == Some(close::GOING_AWAY));
     Ok(())
 }
 
-/// A client that reads JSON.
+/// A client that receives JSON frames.
 struct Client(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Client {
@@ -109,7 +110,7 @@ impl Client {
         Ok(client)
     }
 
-    /// The next frame with text.
+    /// Returns the next text frame.
     async fn next(&mut self) -> anyhow::Result<Value> {
         loop {
             match self.0.next().await.context("the server closed the socket")?? {
@@ -120,10 +121,10 @@ impl Client {
         }
     }
 
-    /// Reads to the end: how many events came, and the code of the close frame.
+    /// Reads to the end. Returns the number of events and the code of the close frame.
     async fn rest(&mut self) -> (usize, Option<u16>) {
         let (mut events, mut code) = (0, None);
-        // Reading on after the close frame answers it, which ends the session on the server.
+        // Reads after the close frame, too: that sends the reply which ends the session on the server.
         while let Some(Ok(message)) = self.0.next().await {
             match message {
                 Message::Text(_) => events += 1,

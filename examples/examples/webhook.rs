@@ -1,12 +1,14 @@
-//! Webhooks that the receiver can verify: signed, retried, with rotation of the secret.
+//! Webhooks: signed by the sender, verified by the receiver, retried, with rotation of the secret.
 //!
-//! The problem: anyone can post to a webhook's URL, a recorded request can be sent again, and a sender's retry must not
-//! have a second effect.
+//! The problem: anyone can post to a webhook's URL. A recorded request can be replayed. A sender's retry must not have
+//! a second effect.
 //!
-//! The solution: the sender signs id, timestamp and body (Standard Webhooks). The receiver verifies the signature, refuses
-//! old timestamps, and claims each id once.
+//! The solution: the sender signs id, timestamp and body (Standard Webhooks). The receiver verifies the signature,
+//! refuses old timestamps, and claims each id once.
 //!
-//! `cargo run -p examples --example webhook`: needs nothing else, both sides run in this process on a manual clock.
+//! Prints the headers of a request and the receiver's result for a forgery, replays, a retry, and a rotation.
+//!
+//! Run: `cargo run -p examples --example webhook`. Nothing else is needed; both sides are in this process.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -17,7 +19,7 @@ use comms_core::{
     webhooks::{Delivery, Secret, Signer, Verifier, WebhookError},
 };
 
-/// The receiver. In a service `claimed` is an inbox: the claim commits with the effect.
+/// The receiver. In a service, `claimed` is an inbox: the claim and the effect are committed in one transaction.
 struct Billing {
     verifier: Verifier,
     claimed: BTreeSet<Claim>,
@@ -31,20 +33,20 @@ enum Received {
 }
 
 impl Billing {
-    /// Verifies a request. `body` is the received bytes: parse them only after the verification.
+    /// Verifies and claims a request. `body` has the bytes as received. Parse them only after the verification.
     fn receive(&mut self, headers: &HeaderMap, body: &[u8]) -> Received {
         let verified = match self.verifier.verify(headers, body) {
             Ok(verified) => verified,
             Err(refused) => return Received::Refused(refused),
         };
-        // An id is unique for its sender, so the sender is part of the claim.
+        // An id is unique per sender, so the sender is part of the claim.
         let (subscriber, handler) = ("billing".into(), "webhook".into());
         let claim = Claim { subscriber, handler, source: "webhook/shop".into(), id: verified.id };
         if self.claimed.insert(claim) { Received::Done } else { Received::SeenBefore }
     }
 }
 
-/// The headers of one attempt.
+/// Returns the headers of one attempt.
 fn attempt(signer: &Signer, delivery: &Delivery) -> Result<HeaderMap, Error> {
     let mut headers = HeaderMap::new();
     signer.sign(delivery).inject(&mut headers)?;
@@ -53,7 +55,7 @@ fn attempt(signer: &Signer, delivery: &Delivery) -> Result<HeaderMap, Error> {
 
 fn show(what: &str, received: &Received) {
     match received {
-        Received::Refused(why) => println!("{what}: refused, {why}"),
+        Received::Refused(error) => println!("{what}: refused, {error}"),
         other => println!("{what}: {other:?}"),
     }
 }
@@ -75,37 +77,37 @@ fn main() -> Result<(), Error> {
     show("the first attempt", &first);
 
     let forged = billing.receive(&sent, br#"{"type":"order.paid","data":{"order_id":"43"}}"#);
-    show("another body under the same headers", &forged);
+    show("another body with the same headers", &forged);
 
-    // A recorded request can be sent again: the signature is valid, but the id is claimed already.
+    // A replay has a valid signature, but its id is claimed already.
     clock.advance(Duration::from_secs(60));
     let replayed = billing.receive(&sent, paid.body());
     show("a replay after a minute", &replayed);
 
     clock.advance(Duration::from_secs(241));
-    let old_one = billing.receive(&sent, paid.body());
-    show("a replay after five minutes and a second", &old_one);
+    let expired = billing.receive(&sent, paid.body());
+    show("a replay after five minutes and a second", &expired);
 
-    // The sender's own retry has the same id and a fresh timestamp.
+    // A retry of the sender has the same id and a new timestamp.
     let retried = billing.receive(&attempt(&shop, &paid)?, paid.body());
     show("a retry", &retried);
 
-    // Rotation without a gap: the sender signs with both secrets, the receiver changes to the new one, the old one goes.
+    // Rotation without an interruption: the sender signs with both secrets until the receiver has the new secret.
     let refunded = Delivery::new("msg_order_42_refunded", r#"{"type":"order.refunded"}"#)?;
     let both = Signer::new([new.clone(), old.clone()], clock.clone())?;
     let rotating = billing.receive(&attempt(&both, &refunded)?, refunded.body());
-    show("signed with the new secret and the old", &rotating);
+    show("signed with the new and the old secret", &rotating);
     billing.verifier = Verifier::new([new], clock.clone())?;
     let shipped = Delivery::new("msg_order_42_shipped", r#"{"type":"order.shipped"}"#)?;
     let rotated = billing.receive(&attempt(&both, &shipped)?, shipped.body());
-    show("the same to a receiver with the new secret alone", &rotated);
+    show("signed with both, the receiver has only the new secret", &rotated);
     let stale = billing.receive(&attempt(&shop, &shipped)?, shipped.body());
-    show("signed with the old secret alone", &stale);
+    show("signed with only the old secret", &stale);
 
     let states = [first, replayed, retried, rotating, rotated];
     use Received::{Done, SeenBefore};
     assert_eq!(states, [Done, SeenBefore, SeenBefore, Done, Done]);
     assert!([forged, stale].iter().all(|r| *r == Received::Refused(WebhookError::NoMatch)));
-    assert!(matches!(old_one, Received::Refused(WebhookError::TooOld { .. })));
+    assert!(matches!(expired, Received::Refused(WebhookError::TooOld { .. })));
     Ok(())
 }

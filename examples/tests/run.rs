@@ -1,9 +1,9 @@
-//! Every example runs, by itself, to a good end, and prints what it shows.
+//! Runs every example and checks its output.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
 
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
-/// The examples that need no server, and a line that each prints.
+/// The examples that need no server, and a part of each one's output.
 const EMBEDDED: [(&str, &str); 11] = [
     ("bulkhead", "one more report: rejected: batch: the bulkhead is full"),
     ("circuit_breaker", "-- closed -> open"),
@@ -13,15 +13,15 @@ const EMBEDDED: [(&str, &str); 11] = [
     ("kafka", "dead letter: invalid: decode order.status.changed"),
     ("outbox", "1 order, 1 invoice"),
     ("rate_limit", "429 Too Many Requests"),
-    ("retry_budget", "1000 attempts, 5.00 for each"),
+    ("retry_budget", "1000 attempts, 5.00 per request"),
     ("sockets", "then close code 4408"),
     ("webhook", "a retry: SeenBefore"),
 ];
 
 const OUTBOX_TO_KAFKA: &str = "outbox_to_kafka";
 
-/// The program of an example, without the variables that name servers. Examples are built beside this test:
-/// `target/debug/deps/run-…` and `target/debug/examples/…`.
+/// Returns the command of an example, without the variables that name servers. Cargo builds this test as
+/// `target/debug/deps/run-…` and the examples as `target/debug/examples/…`.
 fn example(name: &str) -> Command {
     let test = std::env::current_exe().unwrap();
     let built = test.parent().unwrap().parent().unwrap().join("examples");
@@ -32,7 +32,7 @@ fn example(name: &str) -> Command {
     command
 }
 
-/// Whether it ended well, and what it printed to both streams.
+/// Runs a command. Returns whether it succeeded, and its output on both streams.
 fn run(mut command: Command) -> (bool, String) {
     let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
     (output.status.success(), [output.stdout, output.stderr].map(|b| String::from_utf8(b).unwrap()).concat())
@@ -48,7 +48,7 @@ fn outbox_to_kafka(brokers: Option<&str>) {
 }
 
 #[test]
-fn every_example_runs_and_prints_what_it_shows() {
+fn every_example_succeeds_and_prints_its_results() {
     for (name, line) in EMBEDDED {
         let (success, printed) = run(example(name));
         assert!(success && printed.contains(line), "{name}:\n{printed}");

@@ -1,5 +1,8 @@
-//! End to end, through the public face: how long from the click to the socket, and how many orders a second
-//! reach PAID. `cargo bench -p reference-app` (embedded), `… -- full` with the servers of `scripts/services env`.
+//! Measures the marketplace over its public API: the latency from an order's POST to its events on the socket, and the
+//! number of orders per second that reach PAID.
+//!
+//! Run `cargo bench -p reference-app` for the profile `embedded`, and `cargo bench -p reference-app -- full` with the
+//! servers of `scripts/services env` for both profiles.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a benchmark may")]
 
 #[path = "../tests/support/mod.rs"]
@@ -14,7 +17,7 @@ use std::{
 use comms_core::clock::Clock;
 use hdrhistogram::Histogram;
 use serde_json::Value;
-use support::{Buyer, Marketplace, Shape};
+use support::{Buyer, Deployment, Marketplace};
 use tokio::{sync::Semaphore, task::JoinSet};
 
 const USERS: usize = 20;
@@ -26,26 +29,27 @@ const CONCURRENCY: usize = 64;
 fn main() {
     let full = std::env::args().any(|arg| arg == "full");
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let shapes = if full { vec![Shape::Embedded, Shape::Full] } else { vec![Shape::Embedded] };
-    for shape in shapes {
+    let deployments =
+        if full { vec![Deployment::Embedded, Deployment::Full] } else { vec![Deployment::Embedded] };
+    for deployment in deployments {
         runtime.block_on(async {
-            latency(shape).await;
-            throughput(shape).await;
+            latency(deployment).await;
+            throughput(deployment).await;
         });
     }
 }
 
-/// Microseconds from the POST to each status on the buyer's socket.
+/// The times of the POST requests and of the events, in microseconds since the start.
 #[derive(Default)]
 struct Times {
     sent: HashMap<String, u64>,
     seen: Vec<(String, String, u64)>,
 }
 
-async fn latency(shape: Shape) {
+async fn latency(deployment: Deployment) {
     let clock = Clock::system();
     let start = clock.now();
-    let marketplace = Marketplace::start(shape).await;
+    let marketplace = Marketplace::start(deployment).await;
     let times = Arc::new(Mutex::new(Times::default()));
     let buyers: Vec<Buyer> = (0..USERS).map(|n| marketplace.buyer(&format!("user-{n}"))).collect();
     let micros = move || u64::try_from(clock.now().duration_since(start).as_micros()).unwrap();
@@ -61,7 +65,7 @@ async fn latency(shape: Shape) {
             }
         });
     }
-    // The first orders find cold connections and plans; they are not counted.
+    // The first 100 orders are not counted: connections are opened and statements are planned.
     let (mut tasks, mut tick) = (JoinSet::new(), tokio::time::interval(Duration::from_millis(1_000 / RATE)));
     for n in 0..PACED + 100 {
         tick.tick().await;
@@ -87,7 +91,7 @@ async fn latency(shape: Shape) {
         }
         let millis = |quantile| histogram.value_at_quantile(quantile) as f64 / 1_000.0;
         println!(
-            "{shape:?}: POST to socket, {status}, at {RATE} orders/s, {} orders: p50 {:.1} ms, p99 {:.1} ms",
+            "{deployment:?}: POST to socket, {status}, at {RATE} orders/s, {} orders: p50 {:.1} ms, p99 {:.1} ms",
             histogram.len(),
             millis(0.5),
             millis(0.99),
@@ -95,9 +99,9 @@ async fn latency(shape: Shape) {
     }
 }
 
-async fn throughput(shape: Shape) {
+async fn throughput(deployment: Deployment) {
     let clock = Clock::system();
-    let marketplace = Marketplace::start(shape).await;
+    let marketplace = Marketplace::start(deployment).await;
     let buyers: Vec<Buyer> = (0..USERS).map(|n| marketplace.buyer(&format!("user-{n}"))).collect();
     let gate = Arc::new(Semaphore::new(CONCURRENCY));
     let start = clock.now();
@@ -115,7 +119,7 @@ async fn throughput(shape: Shape) {
     marketplace.settled(BACKLOG, Duration::from_secs(300)).await;
     let paid = clock.now().duration_since(start).as_secs_f64();
     println!(
-        "{shape:?}: {BACKLOG} orders, {CONCURRENCY} at a time: accepted {:.0}/s, to PAID {:.0}/s",
+        "{deployment:?}: {BACKLOG} orders, {CONCURRENCY} at a time: accepted {:.0}/s, to PAID {:.0}/s",
         BACKLOG as f64 / accepted,
         BACKLOG as f64 / paid,
     );

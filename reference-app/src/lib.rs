@@ -1,5 +1,7 @@
-//! The reference marketplace: every crate of comms assembled into one system. The binary is a thin shell
-//! around [`system::System`]; tests and benchmarks use the same parts.
+//! The reference marketplace: an application that uses every crate of comms.
+//!
+//! [`services`] has the four services, [`contracts`] their events and gRPC calls, and [`platform`] what is the same for
+//! each service. [`system::System`] starts the configured services in one process and shuts them down.
 
 pub mod contracts;
 pub mod platform;

@@ -1,4 +1,7 @@
-//! `cargo run -p reference-app`: the marketplace on embedded parts, with nothing to install.
+//! The program: `cargo run -p reference-app` runs the marketplace on SQLite and without a broker.
+//!
+//! `main` reads the command line and the configuration, starts the [`System`], prints its addresses and the commands to
+//! try, and shuts it down at SIGINT or SIGTERM.
 
 use std::{
     io::{self, Write as _},
@@ -25,27 +28,27 @@ use reference_app::{
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// The reference marketplace. Without arguments it runs whole, on embedded parts, and prints what to try.
+/// The reference marketplace. Without arguments all services run in this process, on SQLite and without a broker.
 #[derive(Parser)]
 #[command(
     version,
-    after_help = "Every setting is in docs/reference/configuration.md; \
+    after_help = "docs/reference/configuration.md lists every setting. Environment variables set them, too: \
     COMMS_ADMIN__LISTEN=127.0.0.1:9000 sets admin.listen."
 )]
 struct Cli {
-    /// `embedded` needs nothing; `full` runs on PostgreSQL and Kafka.
+    /// The servers to use: `embedded` needs none, `full` needs PostgreSQL and Kafka.
     #[arg(long, value_enum, global = true)]
     profile: Option<Profile>,
-    /// Services of this process, by default all.
+    /// The services that run in this process, separated by commas. All by default.
     #[arg(long, value_delimiter = ',', value_parser = PossibleValuesParser::new(roles()))]
     role: Vec<String>,
-    /// A TOML file.
+    /// A TOML file with settings.
     #[arg(long, global = true)]
     config: Option<PathBuf>,
-    /// Where databases and development keys live.
+    /// The directory of the SQLite databases and the development keys.
     #[arg(long, global = true)]
     data_dir: Option<PathBuf>,
-    /// Print the configuration as it would run, without values that may be secret, and exit.
+    /// Print the effective configuration, without values that may be secret, and exit.
     #[arg(long)]
     print_config: bool,
     #[command(subcommand)]
@@ -54,10 +57,10 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Make a development issuer in the data directory, and print a token of it, for `eval "$(…)"`.
+    /// Create a development issuer in the data directory, and print a token that it signed, for `eval "$(…)"`.
     ///
-    /// The printed lines export COMMS_AUTH__ISSUER, COMMS_AUTH__AUDIENCE, COMMS_AUTH__PUBLIC_KEY_FILE and TOKEN, which
-    /// is valid for an hour. The key stays: the next call prints another token of the same issuer.
+    /// The printed lines export COMMS_AUTH__ISSUER, COMMS_AUTH__AUDIENCE, COMMS_AUTH__PUBLIC_KEY_FILE and TOKEN. The
+    /// token is valid for an hour. The key is kept: the next call prints another token of the same issuer.
     DevIssuer {
         /// The subject of the token.
         #[arg(long, default_value = "ann")]
@@ -65,12 +68,12 @@ enum Command {
     },
 }
 
-/// The services with their descriptions.
+/// Returns the values of `--role`: the services with their descriptions.
 fn roles() -> Vec<PossibleValue> {
     services::ALL.iter().map(|service| PossibleValue::new(service.name).help(service.about)).collect()
 }
 
-/// The command line as a layer of the configuration.
+/// The settings that the command line overrides.
 #[derive(Serialize)]
 struct Overrides {
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -80,35 +83,37 @@ struct Overrides {
 }
 
 fn main() -> ExitCode {
-    match start(Cli::parse()) {
+    match execute(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say(&mut io::stderr(), &format!("error: {}\n", error.chain()));
+            print_best_effort(&mut io::stderr(), &format!("error: {}\n", error.chain()));
             ExitCode::FAILURE
         }
     }
 }
 
-fn start(cli: Cli) -> Result<(), Error> {
+fn execute(cli: Cli) -> Result<(), Error> {
     let Cli { profile, role, config, data_dir, print_config, command } = cli;
     let overrides = Overrides { roles: role, data_dir };
     if let Some(Command::DevIssuer { user }) = command {
-        // No role starts: the key that the profile full demands is the one that is made here.
+        // `read` leaves out the checks of a start: the profile `full` requires the key that is created here.
         let config = config::read(services::ALL, profile, config.as_deref(), overrides)?;
-        return print(&dev_issuer(&config, &user)?);
+        return print_result(&dev_issuer(&config, &user)?);
     }
     let config = config::load(services::ALL, profile, config.as_deref(), overrides)?;
     if print_config {
-        return print(&config.redacted()?);
+        return print_result(&config.redacted()?);
     }
     telemetry::init_logs(&config.log)?;
     let runtime = tokio::runtime::Runtime::new().map_err(Error::fatal)?;
-    let end = runtime.block_on(run(config));
-    // A handler that ignores its end must not hold up the process.
+    let result = runtime.block_on(run(config));
+    // A blocking task that does not end must not keep the process alive.
     runtime.shutdown_timeout(Duration::from_secs(1));
-    end
+    result
 }
 
+/// Creates the development issuer if there is none, and returns the lines that export its settings and a token of
+/// `user`.
 fn dev_issuer(config: &Config, user: &str) -> Result<String, Error> {
     let clock = Clock::system();
     DataDir::create(&config.data_dir)?;
@@ -127,20 +132,21 @@ fn dev_issuer(config: &Config, user: &str) -> Result<String, Error> {
     Ok(lines.iter().map(|(name, value)| format!("export {name}={}\n", quoted(value))).collect())
 }
 
-/// What the program was called for: an output that cannot take it is an error.
-fn print(text: &str) -> Result<(), Error> {
+/// Prints the result of a command. An output that cannot take it is an error.
+fn print_result(text: &str) -> Result<(), Error> {
     let mut out = io::stdout().lock();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     written.map_err(|error| Error::fatal(error).context("standard output"))
 }
 
-/// A text beside the work: an output that is closed or full does not end the process.
-fn say(out: &mut dyn io::Write, text: &str) {
+/// Prints a message to the user. An output that is closed or full does not end the process.
+fn print_best_effort(out: &mut dyn io::Write, text: &str) {
     if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        tracing::warn!(%error, "a text could not be printed");
+        tracing::warn!(%error, "cannot print a message to the user");
     }
 }
 
+/// Runs the system until a signal arrives or a task of it fails.
 async fn run(config: Config) -> Result<(), Error> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::fatal)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::fatal)?;
@@ -150,23 +156,23 @@ async fn run(config: Config) -> Result<(), Error> {
         _ = interrupt.recv() => return Ok(()),
         _ = terminate.recv() => return Ok(()),
     };
-    greet(&system);
+    print_addresses(&system);
     tokio::select! {
         _ = interrupt.recv() => {
             tracing::info!("SIGINT: shutting down");
-            say(&mut io::stderr(), "shutting down; Ctrl-C again stops at once\n");
+            print_best_effort(&mut io::stderr(), "shutting down; press Ctrl-C again to stop at once\n");
         }
         _ = terminate.recv() => tracing::info!("SIGTERM: shutting down"),
-        () = system.failed() => tracing::error!("a part has failed: shutting down"),
+        () = system.failed() => tracing::error!("a task has failed: shutting down"),
     }
-    let again = async move {
+    let second_interrupt = async move {
         interrupt.recv().await;
     };
-    system.shut_down(again).await
+    system.shut_down(second_interrupt).await
 }
 
-/// What runs where, and what to try.
-fn greet(system: &System) {
+/// Prints the addresses of the listeners and the commands to try.
+fn print_addresses(system: &System) {
     let mut text = String::new();
     for (name, scheme, address) in system.listeners() {
         text += &format!("{name:<13} {scheme}://{address}\n");
@@ -174,6 +180,7 @@ fn greet(system: &System) {
     for hint in system.hints() {
         text += &format!("\n{hint}\n");
     }
-    text += "\nCtrl-C ends it in order; kill -9 loses nothing.\n";
-    say(&mut io::stdout(), &text);
+    text +=
+        "\nCtrl-C shuts the process down gracefully. After kill -9, the next start continues without loss.\n";
+    print_best_effort(&mut io::stdout(), &text);
 }

@@ -1,4 +1,8 @@
-//! The whole system, or some of its roles, from the configuration to the shutdown.
+//! Starts the configured services in one process, and shuts them down in stages.
+//!
+//! [`System::start`] binds all listeners, then starts each service (its database, its handlers, its background loops),
+//! then the relays and consumers, and serves requests last. [`System::shut_down`] ends the stages of [`Stages`] in
+//! order.
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
@@ -6,50 +10,50 @@ use comms_core::{Error, clock::Clock, health::Health, transport::BoxHandler};
 use tokio::net::TcpListener;
 
 use crate::platform::{
-    admin::{Admin, Operator},
+    admin::{Admin, AdminToken},
     config::Config,
     data_dir::DataDir,
     db::Db,
-    deliveries::Deliveries,
-    delivery::{Delivery, Handled, Source},
+    delivery::{Delivery, GroupHandler, Source},
+    holds::HoldRegistry,
     http,
     identity::Identity,
     listeners::{
         self, Limits,
-        descriptors::{self, Budget},
+        file_descriptors::{self, ConnectionBudget},
     },
     policies::Policies,
     service::{Database, Host, Parts, Protocol, Serves, Service},
-    stages::Stages,
+    shutdown::Stages,
     telemetry,
 };
 
-/// The name of the admin listener.
+/// The name of the admin listener in the configuration, in logs and in metrics.
 const ADMIN: &str = "admin";
-/// How long the sessions of a hub may take to close.
+/// The longest time that the sessions of a hub may take to close.
 const HUB_DRAIN: Duration = Duration::from_secs(5);
 
-/// A running system.
+/// A running set of services with their listeners, relays and consumers.
 pub struct System {
     config: Config,
     clock: Clock,
     stages: Stages,
     health: Health,
     policies: Policies,
-    deliveries: Deliveries,
-    leaving: http::Leaving,
+    holds: HoldRegistry,
+    draining: http::Draining,
     addresses: BTreeMap<&'static str, SocketAddr>,
     hints: Vec<String>,
     _data_dir: DataDir,
 }
 
 impl System {
-    /// Starts the roles of `config`, and returns when each of them listens. A server that is away does not stop it: the
-    /// process is unready with the reason.
+    /// Starts the services that `config` names, and returns when each of them listens. A database or a broker that
+    /// cannot be reached does not fail the start: `/readyz` shows the process as unready, with the reason.
     ///
     /// # Errors
-    /// Returns `Invalid` for what the operator can mend here (a busy port, a directory in use, a key that cannot be
-    /// read), and `Internal` for a service that does not do what it has registered.
+    /// Returns `Invalid` if the configuration cannot work on this machine (a port is taken, the data directory is in
+    /// use, a key cannot be read), and `Internal` if a service does not match its registration.
     pub async fn start(config: Config) -> Result<Self, Error> {
         let data_dir = DataDir::lock(&config.data_dir)?;
         let clock = Clock::system();
@@ -57,8 +61,8 @@ impl System {
             stages: Stages::new(clock.clone()),
             health: Health::with_clock(clock.clone()),
             policies: Policies::default(),
-            deliveries: Deliveries::default(),
-            leaving: http::Leaving::default(),
+            holds: HoldRegistry::default(),
+            draining: http::Draining::default(),
             clock,
             addresses: BTreeMap::new(),
             hints: Vec::new(),
@@ -66,7 +70,7 @@ impl System {
             config,
         };
         let starting = system.health.component("start");
-        // Listeners first: a busy port is seen before anything is written or joined.
+        // Listeners first: a taken port fails the start before a database is opened or a consumer group is joined.
         let listeners = system.bind().await?;
         let started = system.start_services(listeners).await;
         if let Err(error) = started {
@@ -77,7 +81,8 @@ impl System {
         Ok(system)
     }
 
-    /// The listeners of this process with their schemes and addresses, in the order of the services, then `admin`.
+    /// Returns the listeners of this process with their schemes and addresses, in the order of the services, then
+    /// `admin`.
     pub fn listeners(&self) -> impl Iterator<Item = (&'static str, &'static str, SocketAddr)> {
         let services = self.config.services().iter();
         let all = services.filter_map(|service| Some((service.name, service.protocol?.scheme())));
@@ -85,29 +90,29 @@ impl System {
             .filter_map(|(name, scheme)| Some((name, scheme, *self.addresses.get(name)?)))
     }
 
-    /// What a person may try, as the services put it.
+    /// Returns the commands to try that the services suggest.
     #[must_use]
     pub fn hints(&self) -> &[String] {
         &self.hints
     }
 
-    /// Resolves when a part of it has failed for good.
+    /// Resolves when a task of the system fails, panics, or ends before the shutdown was requested.
     pub async fn failed(&self) {
         self.stages.failed().await;
     }
 
-    /// Ends it in order: readiness fails, the listeners go on accepting for `shutdown.accepting`, then the stages end one
-    /// after the other; at once when `now` resolves.
+    /// Shuts the system down: readiness fails, the listeners accept connections for `shutdown.accepting`, then the
+    /// stages end one after the other, all within `shutdown.limit`. When `now` resolves, the rest ends at once.
     ///
     /// # Errors
-    /// Returns the failure of the part that caused the shutdown, and `Fatal` if the shutdown was cut short.
+    /// Returns the error of the first task that failed, and `Fatal` if `now` cut the shutdown short.
     pub async fn shut_down(self, now: impl Future<Output = ()>) -> Result<(), Error> {
         self.health.component("shutting down").unready("draining");
-        self.leaving.begin();
+        self.draining.begin();
         let accepting = self.config.shutdown.accepting;
         let mut now = std::pin::pin!(now);
         if !accepting.is_zero() {
-            tracing::info!(?accepting, "unready; the listeners go on accepting");
+            tracing::info!(?accepting, "unready; the listeners still accept connections");
             tokio::select! {
                 () = self.clock.sleep(accepting) => {}
                 () = self.failed() => {}
@@ -117,6 +122,7 @@ impl System {
         self.stages.shut_down(self.config.shutdown.limit, now).await
     }
 
+    /// Binds the listeners of the running services and the admin listener.
     async fn bind(&mut self) -> Result<BTreeMap<&'static str, TcpListener>, Error> {
         let mut wanted = vec![(ADMIN, self.config.admin.listen)];
         for service in self.config.running().filter(|service| service.protocol.is_some()) {
@@ -133,23 +139,27 @@ impl System {
         Ok(listeners)
     }
 
+    /// Starts the admin listener, each service, the relays and consumers between them, and then their listeners.
     async fn start_services(
         &mut self,
         mut listeners: BTreeMap<&'static str, TcpListener>,
     ) -> Result<(), Error> {
         let admin = listeners.remove(ADMIN);
-        let limits =
-            Limits::new(self.config.listeners.clone(), Budget::of(descriptors::raise(), listeners.len()));
+        let limits = Limits::new(
+            self.config.listeners.clone(),
+            ConnectionBudget::divide(file_descriptors::raise_limit(), listeners.len()),
+        );
         self.serve_admin(admin, &limits)?;
         let identity = Identity::load(&self.config, &self.clock)?;
         let running: Vec<&'static Service> = self.config.running().collect();
         let (mut sources, mut subscriptions, mut served) = (Vec::new(), Vec::new(), Vec::new());
         for service in running {
             let parts = self.start_service(service, &identity, &mut sources).await?;
-            subscriptions.extend(handled(service, &sources, parts.handlers));
-            for each in parts.loops {
-                // In a future, so that a panic of the function itself is a failure of the loop, too.
-                self.stages.consumers.spawn(each.name, move |told| async move { (each.run)(told).await });
+            subscriptions.extend(group_handlers(service, &sources, parts.handlers));
+            for background in parts.loops {
+                // The function is called inside the task, so that its panic counts as a failure of the loop.
+                let run = move |shutdown| async move { (background.run)(shutdown).await };
+                self.stages.consumers.spawn(background.name, run);
             }
             self.hints.extend(parts.hint);
             served.push((service.name, listeners.remove(service.name), parts.serves));
@@ -158,7 +168,7 @@ impl System {
             config: &self.config,
             stages: &self.stages,
             health: &self.health,
-            deliveries: &self.deliveries,
+            holds: &self.holds,
             clock: &self.clock,
         };
         delivery.start(sources, subscriptions)?;
@@ -170,6 +180,7 @@ impl System {
         Ok(())
     }
 
+    /// Opens the database of `service`, adds it to `sources`, and calls the service's `start`.
     async fn start_service(
         &self,
         service: &'static Service,
@@ -184,8 +195,10 @@ impl System {
             sources.push(Source { name: service.source, db, topics: service.topics });
         }
         let host = Host {
-            service,
-            services: self.config.services(),
+            name: service.name,
+            protocol: service.protocol,
+            calls: service.calls,
+            refers_to: service.refers_to,
             config: &self.config,
             addresses: &self.addresses,
             database,
@@ -195,22 +208,26 @@ impl System {
             clock: &self.clock,
         };
         let parts = (service.start)(&host).map_err(|e| e.context(format_args!("start {}", service.name)))?;
-        parts.match_registration(service)?;
+        service.check_parts(&parts)?;
         Ok(parts)
     }
 
+    /// Returns a service's database, and closes it in the last stage. The connection to PostgreSQL is made in the
+    /// background, so that a server that is away does not fail the start.
     async fn open(&self, database: &'static Database) -> Result<Db, Error> {
         let Database { schema, migrations } = *database;
         let db = match &self.config.database {
-            Some(d) => Db::postgres(&d.url, schema, d.max_connections, migrations, &self.clock),
+            Some(config) => {
+                Db::postgres(&config.url, schema, config.max_connections, migrations, &self.clock)
+            }
             None => Db::sqlite(&self.config.data_dir, schema, migrations).await,
         };
         let db = db.map_err(|e| e.context(format_args!("database of {schema}")))?;
         let (opening, component) = (db.clone(), self.health.component(&format!("database {schema}")));
-        self.stages.databases.spawn(schema, move |told| async move {
+        self.stages.databases.spawn(schema, move |shutdown| async move {
             tokio::select! {
-                ended = opening.open(component) => ended,
-                () = told.wait() => Ok(()),
+                result = opening.open(component) => result,
+                () = shutdown.wait() => Ok(()),
             }
         });
         let closing = db.clone();
@@ -225,49 +242,56 @@ impl System {
         let admin = Admin {
             health: self.health.clone(),
             policies: self.policies.clone(),
-            deliveries: self.deliveries.clone(),
-            operator: Operator::load(&self.config)?,
+            holds: self.holds.clone(),
+            token: AdminToken::load(&self.config)?,
             metrics: telemetry::init_metrics()?,
             clock: self.clock.clone(),
         };
         if let Some(listener) = listener {
             let limits = limits.admin();
-            self.stages.admin.spawn(ADMIN, move |told| admin.serve(listener, limits, told));
+            self.stages.admin.spawn(ADMIN, move |shutdown| admin.serve(listener, limits, shutdown));
         }
         Ok(())
     }
 
+    /// Serves the routes of a service at its listener, in the stage for the listener's protocol.
     fn serve(&self, name: &'static str, listener: TcpListener, limits: &Limits, serves: Serves) {
         match serves {
             Serves::Nothing => {}
             Serves::Grpc(routes) => {
                 let (limits, clock) = (limits.grpc(name), self.clock.clone());
-                self.stages
-                    .calls
-                    .spawn(name, move |told| comms_grpc::serve(listener, routes, limits, clock, told.wait()));
+                self.stages.calls.spawn(name, move |shutdown| {
+                    comms_grpc::serve(listener, routes, limits, clock, shutdown.wait())
+                });
             }
             Serves::Http(routes) => {
-                let (limits, routes) = (limits.http(name), self.leaving.around(routes));
-                self.stages.edge.spawn(name, move |told| http::serve(listener, routes, limits, told.wait()));
+                let (limits, routes) = (limits.http(name), self.draining.layer(routes));
+                self.stages
+                    .edge
+                    .spawn(name, move |shutdown| http::serve(listener, routes, limits, shutdown.wait()));
             }
             Serves::Sockets(routes, hub) => {
-                let (limits, routes) = (limits.http(name), self.leaving.around(routes));
-                self.stages.sockets.spawn(name, move |told| async move {
-                    let ends = async move {
-                        told.wait().await;
+                let (limits, routes) = (limits.http(name), self.draining.layer(routes));
+                self.stages.sockets.spawn(name, move |shutdown| async move {
+                    let drained = async move {
+                        shutdown.wait().await;
                         hub.drain(HUB_DRAIN).await;
                     };
-                    http::serve(listener, routes, limits, ends).await
+                    http::serve(listener, routes, limits, drained).await
                 });
             }
         }
     }
 }
 
-/// The handlers of `service` with their subscriptions, and the database that the service has opened.
-fn handled(service: &Service, sources: &[Source], handlers: Vec<(&'static str, BoxHandler)>) -> Vec<Handled> {
+/// Joins each handler of `service` with the subscription of its group and with the service's database.
+fn group_handlers(
+    service: &Service,
+    sources: &[Source],
+    handlers: Vec<(&'static str, BoxHandler)>,
+) -> Vec<GroupHandler> {
     let db = sources.iter().find(|source| source.name == service.source).map(|source| &source.db);
-    let find = |group| service.subscriptions.iter().find(|one| one.group == group).copied();
-    let handled = |(group, handler)| Some(Handled { subscription: find(group)?, db: db?.clone(), handler });
-    handlers.into_iter().filter_map(handled).collect()
+    let find = |group| service.subscriptions.iter().find(|subscription| subscription.group == group).copied();
+    let join = |(group, handler)| Some(GroupHandler { subscription: find(group)?, db: db?.clone(), handler });
+    handlers.into_iter().filter_map(join).collect()
 }

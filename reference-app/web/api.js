@@ -1,22 +1,23 @@
 // Calls to the gateway, and the session of one user.
 
-/** How long a call may take, in milliseconds. The gateway's own limit is shorter. */
+/** The time limit of a call, in milliseconds. The gateway's limit is shorter. */
 const TIMEOUT = 15_000;
-/** A token is replaced this long before it expires, in milliseconds. */
+/** A token is renewed this long before it expires, in milliseconds. */
 const EARLY = 60_000;
+/** The longest Retry-After that the page follows, in milliseconds. */
 const LONGEST_WAIT = 120_000;
 
-/** A call without a good answer. `status` is 0 if there was no answer at all. */
+/** A failed call. `status` is 0 if there was no response, or its body could not be read. */
 export class Failure extends Error {
   constructor(status, problem = null, retryAfter = 0) {
     super(`status ${status}`);
     Object.assign(this, { status, problem, retryAfter });
-    /** Whether the call itself was never sent, because there was no token. */
+    /** Whether the call was not sent, because the page got no token. */
     this.unsent = false;
   }
 }
 
-/** Makes one call and returns its JSON body. Throws a `Failure`. */
+/** Makes one call and returns the JSON body of the response. Throws a `Failure`. */
 export async function request(path, { method = "GET", headers = {}, body } = {}) {
   const options = { method, headers, cache: "no-store", signal: AbortSignal.timeout(TIMEOUT) };
   if (body !== undefined) {
@@ -33,7 +34,7 @@ export async function request(path, { method = "GET", headers = {}, body } = {})
   }
   const json = parse(answer);
   if (!response.ok) throw new Failure(response.status, json, retryAfter(response));
-  // A success that cannot be read shows nothing about what happened.
+  // A success without a readable body does not show the outcome.
   if (json === null) throw new Failure(0);
   return json;
 }
@@ -46,17 +47,17 @@ function parse(text) {
   }
 }
 
-/** The wait that the answer asks for, in milliseconds: the header has seconds or a date. */
+/** Returns the Retry-After of a response, in milliseconds. The header has seconds or a date. */
 function retryAfter(response) {
   const text = response.headers.get("retry-after") ?? "";
   const wait = /^\d+$/.test(text) ? Number(text) * 1000 : Date.parse(text) - Date.now();
   return Math.min(Math.max(wait || 0, 0), LONGEST_WAIT);
 }
 
-/** A wait before the attempt after `attempt` (from 0), in milliseconds: longer each time, and spread. */
+/** Returns the backoff after `attempt` (from 0), in milliseconds: exponential, at most `cap`, with jitter. */
 export const backoff = (attempt, cap) => Math.min(cap, 1000 * 2 ** attempt) * (0.5 + Math.random() / 2);
 
-/** The calls of one user. The token is a development token: it is replaced without a question. */
+/** The calls of one user. The token is a development token, which the page renews without asking the user. */
 export class Session {
   #token = null;
 
@@ -64,7 +65,7 @@ export class Session {
     this.user = user;
   }
 
-  /** A token with some life left. Callers at the same time share one call. */
+  /** Returns a token that is valid for some time. Concurrent callers share one request. */
   async token() {
     if (!this.#token || this.#token.expires < Date.now() + EARLY) {
       const issued = request("/dev/token", { method: "POST", body: { user: this.user } });
@@ -82,12 +83,12 @@ export class Session {
     }
   }
 
-  /** Makes the next caller sign in again. */
+  /** Makes the next call request a new token. */
   forgetToken() {
     this.#token = null;
   }
 
-  /** A call with the token. If the token is refused, signs in again and repeats the call once. */
+  /** Makes a call with the token. If the token is refused, requests a new one and repeats the call once. */
   async call(path, options = {}) {
     for (let again = true; ; again = false) {
       const authorization = `Bearer ${await this.token()}`;

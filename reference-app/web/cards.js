@@ -2,7 +2,7 @@
 
 import { dateAndTime, money, statusInWords, timeOfDay } from "./words.js";
 
-/** An element with a class and a text. Texts never become markup. */
+/** Creates an element with a class and a text. The text is not parsed as markup. */
 function element(name, className = "", text = "") {
   const made = document.createElement(name);
   made.className = className;
@@ -29,7 +29,7 @@ export class Card {
   #sentence = element("p", "sentence");
   #history = element("ol", "history");
   #trace = element("p", "", "Trace: not known on this page");
-  /** What happened, by sequence: `{ name, time }`. */
+  /** The changes of status by sequence: `{ name, at }`. */
   #changes = new Map();
 
   /** `order` is an order as the API returns it. */
@@ -60,7 +60,10 @@ export class Card {
     this.update(order, order.updated_at);
   }
 
-  /** Takes a status in, from a push or from the API, in any order and any number of times. True if it is news. */
+  /**
+   * Applies a status from a push or from the API. Statuses may come in any order and repeatedly. Returns whether the status
+   * is newer than the shown one.
+   */
   update({ status, sequence, reason }, at, traceparent) {
     if (traceparent) this.#trace.textContent = `Trace: ${traceparent.split("-")[1]}`;
     this.#note(sequence, status, reason, at);

@@ -1,16 +1,17 @@
-// The socket of one user: opened, watched, and opened again.
+// The WebSocket of one user: opens it, detects a lost connection, and reconnects.
 
 import { backoff, request } from "./api.js";
 
 const LONGEST_BACKOFF = 15_000;
-/** How long the server may take to answer a ping, in milliseconds. */
+/** The time limit for the answer to a ping, in milliseconds. */
 const PONG_LIMIT = 10_000;
-/** The server closes with this code when the token's time is over. */
+/** The close code of the server when the token has expired. */
 const TOKEN_EXPIRED = 4401;
 
 /**
- * `on.state` gets `connecting`, `open`, `refused` (not open yet) or `lost`. `on.open` is called when every later event will
- * be heard. `on.event` gets each event frame, some of them twice.
+ * A connection that is opened again until `stop`. `on.state` gets `connecting`, `open`, `refused` (it was never open) or
+ * `lost`. `on.open` is called when the socket receives every later event. `on.event` gets each event frame, and may get a
+ * frame twice.
  */
 export class Live {
   #socket = null;
@@ -28,7 +29,7 @@ export class Live {
     this.#run();
   }
 
-  /** Connects now if a wait for the next attempt is running. */
+  /** Ends the backoff, and makes the next attempt now. */
   retryNow() {
     this.#attempt = 0;
     this.#wake();
@@ -46,7 +47,7 @@ export class Live {
       try {
         await this.#connect();
       } catch {
-        // No token, no address: as if the socket had been refused.
+        // Without a token or an address, the attempt counts as refused.
       }
       this.#quiet();
       if (this.#stopped) return;
@@ -59,7 +60,7 @@ export class Live {
     }
   }
 
-  /** Resolves when the socket is closed again. */
+  /** Opens the socket. Resolves when it is closed. */
   async #connect() {
     const { websocket } = await request("/v1/realtime");
     const token = await this.session.token();
@@ -78,7 +79,7 @@ export class Live {
         }
       };
       socket.onclose = ({ code }) => {
-        // A browser does not show why a handshake was refused: the token may be the reason.
+        // A browser does not show why a handshake was refused. The token may be the reason.
         if (!welcomed || code === TOKEN_EXPIRED) this.session.forgetToken();
         resolve();
       };
@@ -94,12 +95,12 @@ export class Live {
     this.#pings = setInterval(() => this.#ping(), seconds * 1000);
   }
 
-  /** A browser hides the protocol's pings: a connection that is gone without a word is found by one of our own. */
+  /** Sends a ping as a message, to detect a dead connection: browsers do not show the pings of the protocol. */
   #ping() {
     this.#socket.send('{"type":"ping"}');
     clearTimeout(this.#overdue);
     this.#overdue = setTimeout(() => {
-      // `onclose` may take minutes on such a connection.
+      // On a dead connection, `onclose` may be called only after minutes.
       this.#socket.close();
       this.#lost();
     }, PONG_LIMIT);

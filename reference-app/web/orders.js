@@ -1,4 +1,4 @@
-// The list of one user's orders, newest first: read by pages, and kept up to date by pushes.
+// The list of one user's orders, newest first. It is read in pages, and updated by pushes.
 
 import { backoff } from "./api.js";
 import { Card } from "./cards.js";
@@ -8,7 +8,7 @@ const LONGEST_BACKOFF = 15_000;
 const EMPTY = "No orders yet. Place one above and watch it here.";
 
 export class Orders {
-  /** Cards by order id. Ids sort by the time at which they were made. */
+  /** Cards by order id. Order ids sort by time. */
   #cards = new Map();
   #next = null;
   #loaded = false;
@@ -17,7 +17,7 @@ export class Orders {
   #stale = false;
   #wake = () => {};
 
-  /** `view` has the elements `list`, `state` and `more`, and the function `announce`. */
+  /** Creates an empty list. `view` has the elements `list`, `state` and `more`, and the function `announce`. */
   constructor(session, view) {
     this.session = session;
     this.view = view;
@@ -32,7 +32,7 @@ export class Orders {
     this.#stopped = true;
   }
 
-  /** Reads what is shown again, until it succeeds. A call during a read makes one more read after it. */
+  /** Reads the shown orders again, with retries until it succeeds. A call during a read causes one more read. */
   refresh() {
     this.#stale = true;
     this.#wake();
@@ -57,7 +57,7 @@ export class Orders {
     }
   }
 
-  /** From the newest order down to the oldest card. */
+  /** Reads the pages from the newest order down to the oldest shown one. */
   async #read() {
     const oldest = this.#oldest();
     let cursor = null;
@@ -89,7 +89,7 @@ export class Orders {
       if (this.#stopped) return;
       this.#next = page.next;
       this.#say("");
-      // The button may go now: the focus goes on to the first order that is new.
+      // The button may be hidden now, so the focus moves to the first order of the page.
       const first = page.orders[0] && this.#cards.get(page.orders[0].order_id);
       first?.root.focus({ preventScroll: true });
     } catch (failure) {
@@ -115,7 +115,7 @@ export class Orders {
     return card;
   }
 
-  /** Takes a push in. An order that is not shown is read, if it belongs among those that are. */
+  /** Applies a push. An order that is not shown is read first, unless it is older than the shown ones. */
   async push({ data, time, traceparent }) {
     let card = this.#cards.get(data.order_id);
     if (!card) {

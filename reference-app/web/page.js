@@ -1,4 +1,4 @@
-// The page: the form, its one submission at a time, and the user whose orders are shown.
+// The page: the form, its submission, and the user whose orders are shown. There is at most one submission at a time.
 
 import { Session } from "./api.js";
 import { Live } from "./live.js";
@@ -10,9 +10,9 @@ const CURRENCY = "RUB";
 const MAX_QUANTITY = 1000;
 const USER = "comms.user";
 const FIELDS = ["user", "ad", "quantity", "price"];
-/** The field that holds the value at a JSON pointer into the body. */
+/** The form field for each JSON pointer into the body. */
 const FIELD_OF = { "/ad_id": "ad", "/quantity": "quantity", "/price": "price", "/price/minor": "price", "/price/currency": "price" };
-/** The button stays disabled for this long after a click, so that the second click of a double click finds it so. */
+/** The shortest time for which a click disables the button, in milliseconds, so that a double click submits once. */
 const SHORTEST = 1_000;
 
 const $ = (id) => document.getElementById(id);
@@ -37,7 +37,7 @@ function remembered() {
   }
 }
 
-/** Shows the orders of `user` and connects. Nothing happens if they are shown already. */
+/** Shows the orders of `user` and opens a socket. Does nothing if the user is shown already. */
 function enter(user) {
   if (shown?.user === user) return shown;
   shown?.live.stop();
@@ -45,7 +45,7 @@ function enter(user) {
   try {
     localStorage.setItem(USER, user);
   } catch {
-    // Without storage the user is asked for again after a reload.
+    // Without storage, the user must enter the name again after a reload.
   }
   $("orders-title").textContent = `Orders of ${user}`;
   const session = new Session(user);
@@ -53,7 +53,7 @@ function enter(user) {
   orders.refresh();
   const live = new Live(session, {
     state: connection,
-    // Subscribe first, then read: nothing falls between the two.
+    // The orders are read after the subscription, so that no change is missed between the two.
     open: () => orders.refresh(),
     event: (frame) => orders.push(frame),
   });
@@ -75,7 +75,7 @@ function connection(state) {
 function announce(text) {
   const region = $("announce");
   region.textContent = text;
-  // Removed after it was read out, so that a reader who browses the page does not meet it.
+  // The text is removed after a screen reader has announced it, so that it is not read again with the page.
   clearTimeout(announcing);
   announcing = setTimeout(() => (region.textContent = ""), 5_000);
 }
@@ -88,7 +88,7 @@ function fieldError(name, text) {
   else inputs[name].removeAttribute("aria-invalid");
 }
 
-/** The texts of the fields as an order, or null with an error beside each field that is wrong. */
+/** Returns the fields as an order. If a field is invalid, shows an error beside it and returns null. */
 function read() {
   const [user, ad, quantity, price] = FIELDS.map((name) => inputs[name].value.trim());
   const minor = parsePrice(price);
@@ -129,7 +129,7 @@ function busy(on) {
   button.disabled = on;
   button.textContent = on ? "Placing…" : "Place order";
   for (const input of Object.values(inputs)) input.readOnly = on;
-  // A button that is disabled or hidden loses the focus; give it back if nobody moved it.
+  // A button loses the focus when it is disabled or hidden. It gets the focus back, unless the user has moved it.
   if (on) focusIsOurs = focused;
   else if (focusIsOurs && document.activeElement === document.body) button.focus();
 }
@@ -195,7 +195,7 @@ function refused(current, failure) {
 
 const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
 
-// ---- what the user does ----
+// ---- events of the user ----
 
 $("form").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -205,7 +205,7 @@ $("form").addEventListener("submit", (event) => {
   const form = Object.fromEntries(FIELDS.map((name) => [name, inputs[name].value]));
   settle(Submission.begin(wanted.user, form, wanted.order));
 });
-// A key that is held down repeats; it is one intent.
+// A held Enter key repeats the event, and must submit once.
 $("form").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && event.repeat) event.preventDefault();
 });

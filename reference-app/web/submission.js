@@ -1,24 +1,24 @@
-// One submission of the form: one Idempotency-Key from the user's click to the answer that settles it.
+// A submission of the form. It has one Idempotency-Key, from the user's click to the response that settles it.
 
 import { backoff } from "./api.js";
 
 const STORE = "comms.submission";
 const LONGEST_BACKOFF = 30_000;
-/** Refusals that pass: sign-in, time-out, the same key in flight, too early, too many. */
+/** Statuses to retry: unauthorized, request timeout, the same key in flight, too early, too many requests. */
 const PASSING = [401, 408, 409, 425, 429];
-/** Problems with which the gateway proves that the order was not placed. */
+/** The types of problems that prove that the order was not placed. */
 const NOT_PLACED = ["/problems/unavailable", "/problems/rate-limit"];
 
 const isFinal = ({ status }) => status >= 400 && status < 500 && !PASSING.includes(status);
 const isProof = ({ status, unsent, problem }) => unsent || status === 401 || NOT_PLACED.includes(problem?.type);
 
-/** Hexadecimal digits of a random number. `crypto.randomUUID` does not exist on a page without TLS. */
+/** Returns 128 random bits as hexadecimal digits. `crypto.randomUUID` does not exist on a page without TLS. */
 const newKey = () =>
   Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 
 /**
- * An order that the user wants to place. It is kept in the tab's storage until it is settled, so that a reload goes on
- * with the same key. `unknown` tells whether an attempt may have placed it.
+ * An order that the user wants to place. It is kept in the tab's storage until it is settled, so that the page continues
+ * with the same key after a reload. `unknown` is true if an attempt may have placed the order.
  */
 export class Submission {
   #wake = () => {};
@@ -28,14 +28,14 @@ export class Submission {
     Object.assign(this, { key, user, form, order, unknown });
   }
 
-  /** The submission of a click. `form` has the fields' texts, `order` the body of the call. */
+  /** Creates and stores a submission. `form` has the fields' texts, `order` is the body of the call. */
   static begin(user, form, order) {
     const submission = new Submission({ key: newKey(), user, form, order, unknown: false });
     submission.#save();
     return submission;
   }
 
-  /** The submission that a reload interrupted, or null. */
+  /** Returns the submission that a reload interrupted, or null. */
   static restore() {
     try {
       const stored = JSON.parse(sessionStorage.getItem(STORE));
@@ -47,7 +47,7 @@ export class Submission {
   }
 
   /**
-   * Sends the order until an answer settles it. Calls `waiting(failure)` before each wait.
+   * Sends the order until a response settles it. Calls `waiting(failure)` before each backoff.
    * Resolves to `{ order }`, `{ refused: failure }` or `{ stopped: true }`.
    */
   async settle(session, waiting) {
@@ -68,7 +68,7 @@ export class Submission {
 
   async #attempt(session) {
     const before = this.unknown;
-    // Before it is sent: a page that is closed now does not learn the outcome.
+    // Stored before the call, because a page that is closed during the call does not learn the outcome.
     this.unknown = true;
     this.#save();
     try {
@@ -89,7 +89,7 @@ export class Submission {
     });
   }
 
-  /** Ends the wait. */
+  /** Ends the backoff, and makes the next attempt now. */
   retryNow() {
     this.#wake();
   }
@@ -105,7 +105,7 @@ export class Submission {
     try {
       sessionStorage.setItem(STORE, JSON.stringify({ key, user, form, order, unknown }));
     } catch {
-      // Without storage the key lives as long as the page.
+      // Without storage, the key is lost when the page is closed.
     }
   }
 
@@ -113,7 +113,7 @@ export class Submission {
     try {
       sessionStorage.removeItem(STORE);
     } catch {
-      // As above.
+      // Without storage, there is nothing to remove.
     }
   }
 }

@@ -1,12 +1,12 @@
-// What people read: money, times, and the states of an order in words.
+// Texts for people: amounts, times, and the statuses of an order.
 
-/** The minor units of a decimal text such as "129.99", by its digits and never by a float; null if it is none. */
+/** Returns the minor units of a decimal text such as "129.99", or null. Uses no float, so nothing is rounded. */
 export function parsePrice(text) {
   const match = /^(\d{1,10})(?:[.,](\d{1,2}))?$/.exec(text.trim());
   return match && Number(match[1] + (match[2] ?? "").padEnd(2, "0"));
 }
 
-/** `minor` may be a number or a BigInt. */
+/** Formats an amount. `minor` may be a number or a BigInt. */
 export function money(minor, currency) {
   const format = new Intl.NumberFormat(undefined, { style: "currency", currency });
   const digits = format.resolvedOptions().maximumFractionDigits;
@@ -32,14 +32,14 @@ const STATUSES = {
 
 const plain = (code) => code.replaceAll("_", " ").toLowerCase();
 
-/** A status as `{ tone, name, sentence }`. The tone is `wait`, `good` or `bad`, and is never the only sign. */
+/** Returns a status as `{ tone, name, sentence }`. The tone (`wait`, `good`, `bad`) is never the only sign of it. */
 export function statusInWords(status, reason) {
   const [tone, name, sentence] = STATUSES[status] ?? ["wait", plain(status), ""];
   if (!reason) return { tone, name, sentence };
   return { tone, name, sentence: REASONS[reason] ?? `${sentence} Reason: ${plain(reason)}.`.trim() };
 }
 
-/** Why a call failed, as a sentence that needs no knowledge of the protocol. */
+/** Returns the reason of a failed call as a sentence without terms of the protocol. */
 export function failureInWords({ status, problem }) {
   if (status === 0) return navigator.onLine ? "The shop does not answer." : "This device is offline.";
   if (status === 429) return "Too many requests at once.";

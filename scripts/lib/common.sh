@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Where things lie, messages, the lock, and packages. Sourced by scripts/services.
+# Folders, messages, the lock, and the installation of packages. Sourced by scripts/services and scripts/python.
 
 scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 services=${COMMS_TEST_SERVICES_DIR:-$scripts/../target/services}
@@ -10,14 +10,14 @@ die() {
   exit 1
 }
 
-# The physical path, because a server is recognised by the path in its command line.
+# Uses the physical path, because a server is recognized by the path in its command line.
 open_services_dir() {
   mkdir -p "$services" 2>/dev/null || true
-  [[ -d $services ]] || die "cannot create $services: give another folder in COMMS_TEST_SERVICES_DIR"
+  [[ -d $services ]] || die "cannot create $services: set COMMS_TEST_SERVICES_DIR to another folder"
   services=$(cd "$services" && pwd -P)
 }
 
-# Children that outlive us must hold neither the lock nor a pipe of our caller, who would wait for its end.
+# Closes the inherited descriptors, so that a server process keeps neither the lock nor a pipe of the caller open.
 close_inherited() {
   local fd
   for fd in "/proc/$BASHPID/fd"/*; do
@@ -26,16 +26,16 @@ close_inherited() {
   done
 }
 
-# One change at a time; the lock goes with this process.
+# Only one process may change the servers at a time. The lock is released when this process ends.
 take_lock() {
-  [[ -w $services ]] || die "cannot write to $services: give another folder in COMMS_TEST_SERVICES_DIR"
+  [[ -w $services ]] || die "cannot write to $services: set COMMS_TEST_SERVICES_DIR to another folder"
   exec 9>>"$services/lock"
   flock -n 9 && return
-  say "waiting for another scripts/services"
-  flock -w 600 9 || die "another scripts/services has held $services/lock for 10 minutes"
+  say "waiting for another scripts/services process"
+  flock -w 600 9 || die "another scripts/services process has held $services/lock for 10 minutes"
 }
 
-# Sets `elevate` to what makes a command run as root; fails where nothing does.
+# Sets `elevate` to the prefix that runs a command as root. Fails if there is none.
 find_root() {
   elevate=()
   ((EUID == 0)) && return
@@ -47,16 +47,16 @@ find_root() {
 
 install_packages() { # PACKAGE...
   local log=$services/install.log
-  command -v apt-get >/dev/null || die "there is no apt-get here: install by hand what Debian calls: $*"
-  find_root || die "missing, and neither root nor sudo is at hand to install them: run 'apt-get install $*' as root"
-  say "installing from Debian: $*"
+  command -v apt-get >/dev/null || die "apt-get is missing: install these Debian packages by hand: $*"
+  find_root || die "packages are missing and this user cannot install them: run 'apt-get install $*' as root"
+  say "installing Debian packages: $*"
   apt_get update >"$log" 2>&1 || die "apt-get update failed: $(tail -5 "$log")"
   apt_get install -y --no-install-recommends "$@" >>"$log" 2>&1 ||
     die "apt-get install $* failed, see $log: $(tail -5 "$log")"
   hash -r
 }
 
-# A package may start a daemon: hence the closed descriptors. Another apt may be at work: hence the time-out.
+# A package may start a daemon, which must not inherit descriptors. The timeout is for another apt process.
 apt_get() {
   (
     close_inherited

@@ -1,6 +1,6 @@
 # shellcheck shell=bash disable=SC2154 # `services` and `scripts` come from common.sh
-# Apache Kafka in KRaft mode from Maven's jars, without an installation. One broker, which is its own
-# controller. A cluster is more names in `kafka_nodes`: identity, rack, voters and replication follow from it.
+# Apache Kafka in KRaft mode, from jars that Maven fetches. There is one broker, which is also the controller. Add names to
+# `kafka_nodes` for a cluster: identity, rack, voters and replication are derived from them.
 
 kafka_nodes=(kafka)
 kafka_racks=([1]=msk-1 [2]=msk-2 [3]=nsk-1)
@@ -17,8 +17,8 @@ kafka_missing() {
   [[ -d $(kafka_libs) ]] || command -v mvn >/dev/null || echo maven
 }
 
-# A Metadata request (key 3, version 1, no topics); the last of the answer's first 12 bytes counts the
-# brokers ready to serve, so this waits for more than an open port.
+# Sends a Metadata request (key 3, version 1, no topics). The last of the first 12 bytes of the response is the number of
+# brokers that are ready. An open port alone does not show that.
 kafka_answers() {
   local count
   # shellcheck disable=SC2016  # expanded by the inner shell
@@ -36,21 +36,21 @@ kafka_start() {
   require_free "$1" "$dir/port"
   require_free "$1" "$dir/controller-port"
   [[ -e $dir/data/meta.properties ]] || kafka_format "$1"
-  # The quick compiler alone starts sooner; benchmarks set KAFKA_JVM_OPTS to have both.
+  # With only the first JIT compiler (C1) the broker starts sooner. Benchmarks set KAFKA_JVM_OPTS to use both.
   read -ra java <<<"java -Xms256m -Xmx512m ${KAFKA_JVM_OPTS--XX:TieredStopAtLevel=1}"
   launch "$1" "${java[@]}" -Djava.awt.headless=true -XX:+ExitOnOutOfMemoryError \
     "-Dlog4j2.configurationFile=$scripts/kafka/log4j2.properties" \
     -cp "$(kafka_libs)/*" kafka.Kafka "$dir/server.properties"
 }
 
-# The jars, once; under their final name only when all of them are there.
+# Fetches the jars if they are missing. The folder gets its final name when all jars are there.
 kafka_fetch() {
   local libs log=$services/kafka/maven.log options=() home
   libs=$(kafka_libs)
   [[ ! -d $libs ]] || return 0
   home=$(getent passwd "$EUID" | cut -d: -f6)
   [[ -w $home ]] || options+=("-Dmaven.repo.local=$services/kafka/maven")
-  say "kafka: fetching its jars with Maven"
+  say "kafka: fetching the jars with Maven"
   rm -rf "$libs.part"
   (
     close_inherited
@@ -60,7 +60,7 @@ kafka_fetch() {
   mv "$libs.part" "$libs"
 }
 
-# Written at each start, so that a change of the settings arrives with the next one.
+# Writes the settings at each start, so that a restart applies changes.
 kafka_configure() {
   local node voters='' nodes=${#kafka_nodes[@]} id isr
   id=$(kafka_id "$1")
@@ -91,7 +91,8 @@ P
   } >"$(kafka_mark "$1")"
 }
 
-# Every broker of a cluster is formatted with the same id: 16 bytes in base64url, not beginning with a dash.
+# Formats the data folder. All brokers of a cluster have the same cluster id: 16 bytes in base64url, whose first character
+# is not a dash.
 kafka_format() {
   local id=$services/kafka/cluster.id log=$services/$1/format.log
   [[ -s $id ]] || head -c 16 /dev/urandom | base64 | tr '+/' '-_' | tr -d = | sed 's/^-/A/' >"$id"

@@ -1,17 +1,17 @@
 # shellcheck shell=bash disable=SC2154 # `services` and `scripts` come from common.sh
-# PostgreSQL from Debian's package, on loopback, with fsync on: crash tests mean nothing without it.
+# PostgreSQL from Debian's package, on loopback. fsync is on, because crash tests prove nothing without it.
 
-# As root the server runs under the account that the package made, because it refuses root.
+# PostgreSQL refuses to run as root. If this script runs as root, the server runs as the package's user `postgres`.
 postgres_as=()
 ((EUID)) || postgres_as=(setpriv --reuid=postgres --regid=postgres --init-groups --)
 
-# The folder of PostgreSQL's programs: the given one, or that of the newest version installed.
+# Prints the folder of PostgreSQL's programs: COMMS_TEST_POSTGRES_BIN, or that of the newest installed version.
 postgres_bin() {
   [[ -z ${COMMS_TEST_POSTGRES_BIN:-} ]] || { echo "$COMMS_TEST_POSTGRES_BIN" && return; }
   find /usr/lib/postgresql/*/bin/initdb 2>/dev/null | sort -V | tail -n 1 | xargs -r dirname
 }
 
-# PgBouncer is for tests that start one of their own. A server that its package may start is not used.
+# Some tests start a PgBouncer. They do not use a PgBouncer that the Debian package may start.
 postgres_missing() {
   [[ -n $(postgres_bin) ]] || echo postgresql
   [[ -x /usr/sbin/pgbouncer ]] || echo pgbouncer
@@ -37,7 +37,7 @@ postgres_start() {
     -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c max_connections=300 -c fsync=on
 }
 
-# The marker is written last: an interrupted initialisation is begun anew.
+# Writes the marker file last, so that the next start repeats an interrupted initialization.
 postgres_init() {
   local dir=$services/$1 data bin log=$services/$1/init.log
   bin=$(postgres_bin)
@@ -53,7 +53,7 @@ postgres_init() {
   touch "$dir/initialised"
 }
 
-# A clone in a folder closed to others (mode 0700) is out of reach for the account `postgres`.
+# Creates the data folder. If the user `postgres` cannot reach the clone (a folder of mode 0700), it is outside of the clone.
 postgres_make_data_dir() {
   local dir=$services/$1 base
   mkdir -p "$dir/data"
@@ -65,7 +65,7 @@ postgres_make_data_dir() {
     rmdir "$(<"$dir/data-dir")"
   done
   rm -f "$dir/data-dir"
-  die "the account 'postgres' can reach no folder for its data: tried $dir, ${TMPDIR:-/var/tmp} and /tmp"
+  die "the user 'postgres' cannot reach a folder for its data: tried $dir, ${TMPDIR:-/var/tmp} and /tmp"
 }
 
 postgres_own() { # DIR
@@ -74,8 +74,8 @@ postgres_own() { # DIR
   (cd / && "${postgres_as[@]}" test -w "$1")
 }
 
-# After a crash the file names a pid that the system may have given to somebody else, at which the server
-# would refuse to start. Its shared memory still guards the data against a second server.
+# Removes postmaster.pid after a crash. The pid in it may belong to another process by now, and PostgreSQL would refuse to
+# start. The shared memory segment still protects the data from a second server.
 postgres_drop_stale_pid() { # DATA
   local pid
   pid=$(head -n 1 "$1/postmaster.pid" 2>/dev/null) || return 0

@@ -1,9 +1,15 @@
 # shellcheck shell=bash disable=SC2154 # `services` and `scripts` come from common.sh
-# Server processes and their ports. A server NAME keeps `pid`, `port`, `log` and its data in $services/NAME.
-# What differs between servers is a function KIND_verb, where KIND is NAME up to its first dash (a second
-# broker would be kafka-2): KIND_mark, the argument that tells its command line from any other's;
-# KIND_missing, the packages it lacks; KIND_start; KIND_answers; KIND_stop_signal; KIND_address; KIND_data;
-# KIND_wipe.
+# Server processes and their ports. A server NAME has `pid`, `port`, `log` and its data in $services/NAME.
+#
+# Each kind of server has functions KIND_verb. KIND is NAME up to the first dash (a second broker is kafka-2):
+#   KIND_mark         prints an argument that only this server's command line has
+#   KIND_missing      prints the Debian packages that are not installed
+#   KIND_start        starts the server
+#   KIND_answers      succeeds if the server accepts requests
+#   KIND_stop_signal  prints the signal that stops the server
+#   KIND_address      prints the address for clients
+#   KIND_data         prints the data folder
+#   KIND_wipe         deletes the data
 
 kind() { echo "${1%%-*}"; }
 call() { "$(kind "$2")_$1" "${@:2}"; } # VERB NAME...
@@ -11,10 +17,10 @@ call() { "$(kind "$2")_$1" "${@:2}"; } # VERB NAME...
 pid_of() { cat "$services/$1/pid" 2>/dev/null; }
 port_of() { cat "$services/$1/port" 2>/dev/null; }
 
-# A zombie, which an idle init never reaps, has an empty command line: it does not count as running.
+# Succeeds if process PID runs. A zombie has an empty command line and does not count.
 exists() { [[ -n $(tr -d '\0' 2>/dev/null <"/proc/$1/cmdline") ]] 2>/dev/null; }
 
-# A pid alone proves nothing, since the system gives it again: the command line must be that of our server.
+# Succeeds if the server runs. The system may assign its pid to another process, so the command line is checked, too.
 alive() {
   local pid
   pid=$(pid_of "$1") && grep -zqxF -- "$(call mark "$1")" "/proc/$pid/cmdline" 2>/dev/null
@@ -30,7 +36,7 @@ wait_gone() { # SECONDS PID...
   done
 }
 
-# Detached from the caller's terminal, session, input and descriptors, from a folder that everybody may enter.
+# Starts a server in its own session, without the caller's terminal, input and descriptors, in the folder /.
 launch() { # NAME COMMAND...
   local log=$services/$1/log
   (
@@ -41,7 +47,7 @@ launch() { # NAME COMMAND...
   echo $! >"$services/$1/pid"
 }
 
-# By pid alone: between fork and exec the command line is not yet the server's.
+# Waits until the server answers. Checks only the pid: between fork and exec the command line is not yet the server's.
 wait_answer() {
   local until=$((SECONDS + 120))
   until call answers "$1"; do
@@ -67,13 +73,13 @@ stop_server() {
   say "$1: stopped"
 }
 
-# The signal KIND_abort_signal ends a server without an orderly end of its data.
+# Stops a server by the signal KIND_abort_signal, without a clean shutdown of its data.
 abort_server() {
   local pid
   alive "$1" || die "$1 is not running, or not started by this script"
   pid=$(pid_of "$1")
   kill -s "$(call abort_signal "$1")" "$pid" || die "$1: may not signal pid $pid"
-  wait_gone 20 "$pid" || die "$1 is still there 20 s after the signal"
+  wait_gone 20 "$pid" || die "$1 still runs 20 s after the signal"
   rm -f "$services/$1/pid"
   say "$1: aborted"
 }
@@ -85,19 +91,20 @@ kill_server() {
   say "$1: killed"
 }
 
-# As when the machine goes down: children too, since a busy one outlives its parent. The parent is frozen
-# first, lest it start another in between.
+# Kills a process with its children, as in a crash of the machine: a busy child would outlive its parent. The parent is
+# stopped first, so that it starts no further child.
 crash() { # PID
   local pids
   kill -s STOP "$1" || die "may not signal pid $1"
   mapfile -t pids < <(grep -lE "^PPid:[[:space:]]+$1\$" /proc/[0-9]*/status 2>/dev/null | cut -d/ -f3)
   kill -s KILL "$1" "${pids[@]}" 2>/dev/null || true
-  wait_gone 20 "$1" "${pids[@]}" || die "pid $1 is still there 20 s after SIGKILL"
+  wait_gone 20 "$1" "${pids[@]}" || die "pid $1 still runs 20 s after SIGKILL"
 }
 
 listening() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; } # PORT
 
-# Below the range that the system takes outgoing ports from, and kept: a restarted server is where it was.
+# Chooses a free port and stores it in FILE, so that a restarted server has the same port. The port is below the range of
+# outgoing connections.
 keep_port() { # FILE
   local port
   [[ ! -s $1 ]] || return 0

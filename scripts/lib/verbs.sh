@@ -1,9 +1,10 @@
 # shellcheck shell=bash disable=SC2154 # `services` and `scripts` come from common.sh
-# What the verbs of scripts/services do. A new server is a line in both tables and a file of its KIND_ functions.
+# The verbs of scripts/services. To add a server, add it to `servers`, `variables` and `settings`, and add a file with its
+# KIND_ functions.
 
 servers=(postgres kafka)
 declare -A variables=([postgres]=COMMS_TEST_POSTGRES_URL [kafka]=COMMS_TEST_KAFKA_BROKERS)
-# The same for `cargo run -p reference-app -- --profile full`.
+# The variables of the same servers for `cargo run -p reference-app -- --profile full`.
 declare -A settings=([postgres]=COMMS_DATABASE__URL [kafka]=COMMS_KAFKA__BROKERS)
 
 check_names() {
@@ -13,13 +14,14 @@ check_names() {
   done
 }
 
-# An address in the environment that is not our own server's, as it is after `eval "$(scripts/services env)"`.
+# Succeeds if the environment has the address of another server than the one that this script starts. After
+# `eval "$(scripts/services env)"` it has the address of this script's server.
 given() { # NAME
   local value=${!variables[$1]:-}
   [[ -n $value ]] && ! { port_of "$1" >/dev/null && [[ $value == "$(call address "$1")" ]]; }
 }
 
-# Names the variable alone: its value may hold a password.
+# Fails if the given server does not answer. The message has only the variable's name: the value may have a password.
 require_given() { # NAME
   local variable=${variables[$1]} default=5432 host
   [[ $1 == postgres ]] || default=9092
@@ -27,8 +29,8 @@ require_given() { # NAME
   host=${host#*://} && host=${host##*@} && host=${host%%[/?,]*}
   [[ $host == *:* ]] || host+=":$default"
   (exec 3<>"/dev/tcp/${host%:*}/${host##*:}") 2>/dev/null ||
-    die "$variable is set, but nothing answers at $host: unset it to have $1 started here"
-  say "$1: using the one given in $variable"
+    die "$variable is set, but nothing answers at $host: unset it, so that this script starts $1"
+  say "$1: using the server that $variable names"
 }
 
 start() { # NAME...
@@ -40,10 +42,10 @@ start() { # NAME...
   begin "${own[@]}"
 }
 
-# Together, so that one starts while another does.
+# Starts servers at the same time, and waits until all of them answer.
 begin() { # NAME...
   local name packages=() started=()
-  # Also of a server that runs already: tests start further programs.
+  # The packages of running servers, too: tests start further programs of them.
   mapfile -t packages < <(for name in "$@"; do call missing "$name"; done)
   ((${#packages[@]} == 0)) || install_packages "${packages[@]}"
   for name in "$@"; do
@@ -59,7 +61,7 @@ begin() { # NAME...
 }
 
 restart() { # NAME
-  port_of "$1" >/dev/null || die "$1 was never started here: scripts/services start $1"
+  port_of "$1" >/dev/null || die "$1 was never started by this script: run scripts/services start $1"
   if alive "$1"; then stop_server "$1"; fi
   begin "$1"
 }
@@ -91,10 +93,10 @@ print_env() {
     any=1
     printf 'export %s=%q\n' "$variable" "$address" "${settings[$name]}" "$address"
   done
-  [[ -n $any ]] || die "nothing was started yet: scripts/services start"
-  # The broker is alone.
+  [[ -n $any ]] || die "no server was started yet: run scripts/services start"
+  # There is one broker.
   echo "export COMMS_KAFKA__REPLICATION_FACTOR=1"
-  # Crash tests start clusters of their own.
+  # Crash tests start their own PostgreSQL.
   bin=$(postgres_bin)
   [[ -z $bin ]] || printf 'export COMMS_TEST_POSTGRES_BIN=%q\n' "$bin"
 }

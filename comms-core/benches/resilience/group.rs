@@ -1,8 +1,8 @@
-//! Contenders in turns.
+//! A group of contenders that are measured in turns.
 
 use std::time::{Duration, Instant};
 
-/// Runs the operation so many times; the time it took is its own where threads take part.
+/// Runs the operation the given number of times and returns the time it took.
 type Operation = Box<dyn FnMut(u64) -> Duration>;
 
 pub(crate) struct Group {
@@ -19,25 +19,25 @@ impl Group {
         Self { title: title.into(), turn: TURN, contenders: Vec::new() }
     }
 
-    /// Turns long enough for what takes time to begin, as threads do.
+    /// Lengthens the turns, for operations that take time to start, such as threads.
     pub(crate) fn long_turns(self) -> Self {
         Self { turn: TURN * 10, ..self }
     }
 
-    /// The first contender is what the others are divided by.
+    /// Adds a contender. The ratios are relative to the first one.
     pub(crate) fn add(mut self, name: impl Into<String>, mut operation: impl FnMut() + 'static) -> Self {
         let timed = move |times: u64| {
-            let begun = Instant::now();
+            let started = Instant::now();
             for _ in 0..times {
                 operation();
             }
-            begun.elapsed()
+            started.elapsed()
         };
         self.contenders.push((name.into(), Box::new(timed)));
         self
     }
 
-    /// Of an operation that measures itself.
+    /// Adds a contender that measures its own time.
     pub(crate) fn add_timed(
         mut self,
         name: impl Into<String>,
@@ -47,7 +47,7 @@ impl Group {
         self
     }
 
-    /// Runs one contender so many times and no more, for a tool that counts instructions.
+    /// Runs one contender `times` times without calibration, for a tool that counts instructions.
     pub(crate) fn run_one(mut self, contender: usize, times: u64) {
         let (name, operation) = &mut self.contenders[contender];
         operation(times);
@@ -76,9 +76,9 @@ impl Group {
 fn calibrate(operation: &mut Operation, turn: Duration) -> u64 {
     let mut times = 64;
     loop {
-        let took = operation(times);
-        if took >= turn / 4 {
-            return (times as f64 * turn.as_secs_f64() / took.as_secs_f64()).max(1.0) as u64;
+        let elapsed = operation(times);
+        if elapsed >= turn / 4 {
+            return (times as f64 * turn.as_secs_f64() / elapsed.as_secs_f64()).max(1.0) as u64;
         }
         times *= 2;
     }

@@ -1,4 +1,4 @@
-//! Rate limits, seats, and what a reading of the clock costs.
+//! Rate limits, bulkheads, and reading the clock.
 
 use std::{hint::black_box, num::NonZeroU32, time::Duration};
 
@@ -15,7 +15,7 @@ use tower::{Layer, limit::ConcurrencyLimitLayer, service_fn, timeout::TimeoutLay
 use crate::{group::Group, stack::drive};
 
 const KEYS: u64 = 1_000;
-/// A nanosecond apart: nothing is refused.
+/// One call per nanosecond: no call is rejected.
 const LIMIT: u32 = 1_000_000_000;
 
 pub(crate) fn clock() -> Group {
@@ -30,7 +30,7 @@ pub(crate) fn rate() -> Group {
     let peer = governor::RateLimiter::direct(quota);
     let config = RateLimitConfig::new(LIMIT, Duration::from_secs(1));
     let ours = RateLimiter::new("l", &config, Clock::system()).unwrap();
-    Group::new("rate limit for all")
+    Group::new("rate limit for all calls")
         .add("governor", move || drop(black_box(peer.check())))
         .add("comms", move || _ = black_box(ours.check()))
 }
@@ -40,15 +40,15 @@ pub(crate) fn keyed() -> Group {
     let peer = governor::RateLimiter::keyed(quota);
     let config = RateLimitConfig::new(LIMIT, Duration::from_secs(1));
     let ours = KeyedRateLimiter::new("l", &config, 100_000, Clock::system()).unwrap();
-    let (mut theirs, mut next) = (0, 0);
+    let (mut peer_key, mut key) = (0, 0);
     Group::new("rate limit by key, 1,000 keys")
         .add("governor (unbounded map)", move || {
-            theirs = (theirs + 1) % KEYS;
-            drop(black_box(peer.check_key(&theirs)));
+            peer_key = (peer_key + 1) % KEYS;
+            drop(black_box(peer.check_key(&peer_key)));
         })
         .add("comms (bounded)", move || {
-            next = (next + 1) % KEYS;
-            let _ = black_box(ours.check(&next));
+            key = (key + 1) % KEYS;
+            let _ = black_box(ours.check(&key));
         })
 }
 
@@ -56,20 +56,18 @@ pub(crate) fn bulkhead() -> Group {
     let semaphore = tokio::sync::Semaphore::new(30);
     let bulkhead = Bulkhead::new("b", &BulkheadConfig::new(30)).unwrap();
     let echo = || service_fn(|n: u64| std::future::ready(Ok::<_, Error>(n)));
-    let mut alone = PolicyConfig::none();
-    alone.bulkhead = Some(BulkheadConfig::new(30));
-    let seats = Policy::new("s", alone).unwrap();
-    let mut alone = PolicyConfig::none();
-    alone.timeout = Some(Duration::from_secs(10));
-    let timeout = Policy::new("t", alone).unwrap();
-    Group::new("a seat, and a deadline")
-        .add("tokio semaphore: taken and given back", move || drop(black_box(semaphore.try_acquire())))
-        .add("comms bulkhead: taken and given back", move || drop(black_box(bulkhead.try_acquire())))
+    let alone = PolicyConfig::none().bulkhead(BulkheadConfig::new(30));
+    let bulkhead_policy = Policy::new("s", alone).unwrap();
+    let alone = PolicyConfig::none().timeout(Duration::from_secs(10));
+    let timeout_policy = Policy::new("t", alone).unwrap();
+    Group::new("a permit, and a deadline")
+        .add("tokio semaphore: acquire and release", move || drop(black_box(semaphore.try_acquire())))
+        .add("comms bulkhead: acquire and release", move || drop(black_box(bulkhead.try_acquire())))
         .add_timed("tower ConcurrencyLimit as a layer", drive(ConcurrencyLimitLayer::new(30).layer(echo())))
-        .add_timed("comms bulkhead as a layer", drive(seats.layer().layer(echo())))
+        .add_timed("comms bulkhead as a layer", drive(bulkhead_policy.layer().layer(echo())))
         .add_timed(
             "tower Timeout as a layer",
             drive(TimeoutLayer::new(Duration::from_secs(10)).layer(echo())),
         )
-        .add_timed("comms deadline as a layer", drive(timeout.layer().layer(echo())))
+        .add_timed("comms deadline as a layer", drive(timeout_policy.layer().layer(echo())))
 }

@@ -1,18 +1,19 @@
-//! What the guards cost on the happy path and when they say no, beside the best of the field.
+//! The cost of the guards when they permit a call and when they reject one, compared with other libraries.
 //!
-//! Contenders of a group take turns of a few milliseconds, round after round, so that a machine that changes its
-//! speed changes it for all; the ratio is the median over rounds of the two turns in one round.
+//! The contenders of a group take turns of a few milliseconds, round after round, so that a change of the machine's
+//! speed affects all of them. The ratio is the median, over the rounds, of the two turns in one round.
 //!
 //! `cargo bench -p comms-core --features rate-limit [--bench resilience -- GROUP...]`
 //!
-//! With `one GROUP CONTENDER TIMES` it runs the contender of that number so many times: under
-//! `valgrind --tool=callgrind` the difference of two runs gives the instructions of a call, the same every time.
+//! `one GROUP CONTENDER TIMES` runs one contender, by its number from 0, TIMES times. Under
+//! `valgrind --tool=callgrind`, the difference between two such runs is the number of instructions of a call, which is
+//! reproducible.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::disallowed_methods,
     missing_docs,
-    reason = "a program that measures"
+    reason = "a benchmark"
 )]
 
 mod breaker;

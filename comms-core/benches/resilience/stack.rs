@@ -1,4 +1,4 @@
-//! The whole stack around a service that does nothing.
+//! A whole policy around a service that does nothing.
 
 use std::{hint::black_box, time::Duration};
 
@@ -21,7 +21,7 @@ pub(crate) fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
 }
 
-/// A service driven as a client drives it: readied, then called.
+/// Calls the service as a client does: `poll_ready`, then `call`.
 pub(crate) fn drive<S>(mut service: S) -> impl FnMut(u64) -> Duration
 where
     S: Service<u64, Response = u64>,
@@ -30,17 +30,16 @@ where
     let runtime = runtime();
     move |times| {
         runtime.block_on(async {
-            let begun = std::time::Instant::now();
+            let started = std::time::Instant::now();
             for n in 0..times {
                 black_box(service.ready().await.unwrap().call(n).await.unwrap());
             }
-            begun.elapsed()
+            started.elapsed()
         })
     }
 }
 
-/// Each part of the peer's stack maps its errors to the application's, as its users do.
-fn peer() -> BulkheadLayer {
+fn peer_bulkhead() -> BulkheadLayer {
     BulkheadLayer::builder().max_concurrent_calls(30).name("b").build().unwrap()
 }
 
@@ -60,35 +59,36 @@ pub(crate) fn stack() -> Group {
         let builder = RateLimiterLayer::builder().limit_for_period(1_000_000_000).name("l");
         builder.refresh_period(Duration::from_secs(1)).build().unwrap()
     };
-    let four = ServiceBuilder::new()
+    // Each layer maps its errors to those of the application, as users of tower-resilience do.
+    let without_rate_limit = ServiceBuilder::new()
         .layer(limiter())
         .layer(retry())
         .map_err(|e| format!("{e:?}"))
         .layer(breaker())
         .map_err(|e| format!("{e:?}"))
-        .layer(peer())
+        .layer(peer_bulkhead())
         .service(plain());
-    let five = ServiceBuilder::new()
+    let with_rate_limit = ServiceBuilder::new()
         .layer(limiter())
         .layer(rate())
         .layer(retry())
         .map_err(|e| format!("{e:?}"))
         .layer(breaker())
         .map_err(|e| format!("{e:?}"))
-        .layer(peer())
+        .layer(peer_bulkhead())
         .service(plain());
     Group::new("stack: deadline, retry, breaker, bulkhead, metrics; one call")
-        .add_timed("tower-resilience: those five as layers", drive(four))
-        .add_timed("tower-resilience: and its rate limiter", drive(five))
+        .add_timed("tower-resilience: the same five as layers", drive(without_rate_limit))
+        .add_timed("tower-resilience: these and its rate limiter", drive(with_rate_limit))
         .add_timed("comms: policy as a layer", drive(policy.layer().layer(echo())))
         .add_timed("comms: policy around a function", move |times| {
             rt.block_on(async {
-                let begun = std::time::Instant::now();
+                let started = std::time::Instant::now();
                 for n in 0..times {
                     black_box(function.run(|| std::future::ready(Ok(n))).await.unwrap());
                 }
-                begun.elapsed()
+                started.elapsed()
             })
         })
-        .add_timed("no guard at all", drive(echo()))
+        .add_timed("no guard", drive(echo()))
 }

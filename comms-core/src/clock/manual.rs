@@ -1,4 +1,4 @@
-//! Time that moves when told, and randomness that repeats.
+//! A manual clock and a seeded random source, for tests.
 
 use rand_xoshiro::{
     Xoshiro256PlusPlus,
@@ -17,24 +17,25 @@ pub(super) struct Manual {
     start: Instant,
     unix_start: Duration,
     elapsed_nanos: AtomicU64,
-    pub(super) ordinal: AtomicU64,
+    pub(super) last_ordinal: AtomicU64,
     state: Mutex<State>,
 }
 
 struct State {
     generator: Xoshiro256PlusPlus,
-    /// Who sleeps, and until when. A sleeper that is gone is woken once for nothing.
+    /// The deadlines and wakers of pending sleeps. An entry of a dropped or reset sleep stays until its deadline and
+    /// then causes one spurious wake-up.
     sleepers: Vec<(Instant, Waker)>,
 }
 
 impl Manual {
-    #[expect(clippy::disallowed_methods, reason = "an Instant can only be had from the system clock")]
+    #[expect(clippy::disallowed_methods, reason = "an Instant can be obtained only from the system clock")]
     pub(super) fn new(unix_start: Duration, seed: u64) -> Self {
         Self {
             start: Instant::now(),
             unix_start,
             elapsed_nanos: AtomicU64::new(0),
-            ordinal: AtomicU64::new(0),
+            last_ordinal: AtomicU64::new(0),
             state: Mutex::new(State {
                 generator: Xoshiro256PlusPlus::seed_from_u64(seed),
                 sleepers: Vec::new(),
@@ -58,6 +59,7 @@ impl Manual {
         self.lock().generator.fill_bytes(bytes);
     }
 
+    /// Moves the clock forward and wakes the sleeps whose deadline has passed.
     pub(super) fn advance(&self, by: Duration) {
         let nanos = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
         let due: Vec<Waker> = {
@@ -72,7 +74,7 @@ impl Manual {
 
     pub(super) fn poll_sleep(&self, until: Instant, cx: &Context<'_>) -> Poll<()> {
         let mut state = self.lock();
-        // Under the lock: an advance in between would wake nobody.
+        // Read the time under the lock: an `advance` between the check and the registration would wake no sleep.
         if until <= self.now() {
             return Poll::Ready(());
         }

@@ -1,9 +1,10 @@
-//! The only source of time and randomness.
+//! Time and randomness, injected, so that tests control both.
 
 mod manual;
 mod random;
 mod rounded;
 mod sleep;
+mod timeout;
 
 use std::{
     fmt,
@@ -14,15 +15,16 @@ use std::{
 use manual::Manual;
 pub use rounded::rounded;
 pub use sleep::Sleep;
+pub use timeout::{Elapsed, Timeout};
 
-/// The last identifier made of the system clock, as [`random::next_ordinal`] has it.
-static SYSTEM_ORDINAL: AtomicU64 = AtomicU64::new(0);
+/// The last result of [`random::next_ordinal`] on the system clock.
+static LAST_SYSTEM_ORDINAL: AtomicU64 = AtomicU64::new(0);
 
-/// Time and randomness, injected. The system clock by default; a manual one in tests.
+/// A source of time and randomness: the system's, or a manual one for tests. Default the system's. Clones share it.
 ///
-/// The system clock's [`now`](Self::now) and [`sleep`](Self::sleep) are tokio's, so that a test under tokio's
-/// paused time sees both stand still. The manual clock stands until it is told to advance, wakes those who
-/// sleep on it, and repeats its randomness: with it a test needs no runtime at all.
+/// - The *system* clock takes [`now`](Self::now) and its timers from tokio, so that tokio's paused time stops both.
+/// - The *manual* clock stands still until [`advance`](Self::advance) moves it, which wakes its timers. Its random
+///   numbers are the same in each run. A test on a manual clock needs no runtime.
 ///
 /// ```
 /// use comms_core::clock::Clock;
@@ -43,33 +45,32 @@ enum Source {
 }
 
 impl Clock {
-    /// The machine's clocks, and randomness seeded by the operating system.
+    /// Returns the system clock, with random numbers seeded by the operating system.
     #[must_use]
     pub const fn system() -> Self {
         Self(Source::System)
     }
 
-    /// A clock that stands still until [`Clock::advance`], starting at `unix` since 1970; its randomness
-    /// is that of seed 0.
+    /// Returns a manual clock that starts at `unix`, the time since 1970, with random numbers of seed 0.
     #[must_use]
     pub fn manual(unix: Duration) -> Self {
         Self::seeded(unix, 0)
     }
 
-    /// A manual clock whose randomness follows from `seed`.
+    /// Returns a manual clock that starts at `unix`, the time since 1970, with random numbers of `seed`.
     #[must_use]
     pub fn seeded(unix: Duration, seed: u64) -> Self {
         Self(Source::Manual(Arc::new(Manual::new(unix, seed))))
     }
 
-    /// Moves a manual clock and wakes whose time has come; the system clock does not listen.
+    /// Moves a manual clock forward and wakes the timers whose time has come. Has no effect on the system clock.
     pub fn advance(&self, by: Duration) {
         if let Source::Manual(manual) = &self.0 {
             manual.advance(by);
         }
     }
 
-    /// Monotonic time.
+    /// Returns the monotonic time, for durations and deadlines.
     #[inline]
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
@@ -80,7 +81,7 @@ impl Clock {
         }
     }
 
-    /// Wall-clock time since 1970. It may jump: for stamps, never for durations.
+    /// Returns the wall-clock time since 1970. It may jump: use it for timestamps, never for durations.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub fn unix(&self) -> Duration {
@@ -90,19 +91,22 @@ impl Clock {
         }
     }
 
-    /// Milliseconds since 1970.
+    /// Returns the wall-clock time in milliseconds since 1970.
     #[must_use]
     pub fn unix_millis(&self) -> i64 {
         i64::try_from(self.unix().as_millis()).unwrap_or(i64::MAX)
     }
 
-    /// Now as RFC 3339 in UTC with milliseconds: `2026-11-21T07:00:00.123Z`.
+    /// Returns the wall-clock time as RFC 3339 in UTC with milliseconds: `2026-11-21T07:00:00.123Z`.
     #[must_use]
     pub fn rfc3339(&self) -> String {
         rfc3339(self.unix())
     }
 
-    /// Waits until `duration` has passed. On the system clock it is tokio's timer, and must be made within a runtime.
+    /// Returns a future that resolves once `duration` has passed from now.
+    ///
+    /// # Panics
+    /// On the system clock this is tokio's timer: panics outside of a tokio runtime with time enabled.
     pub fn sleep(&self, duration: Duration) -> Sleep {
         match &self.0 {
             Source::System => Sleep::system(duration),
@@ -110,23 +114,64 @@ impl Clock {
         }
     }
 
-    #[cfg(feature = "rate-limit")]
+    /// Returns a future that resolves at `deadline`, at the first poll if that has passed. `deadline` is a time of this
+    /// clock, see [`now`](Self::now).
+    ///
+    /// # Panics
+    /// Panics as [`sleep`](Self::sleep) does.
+    pub fn sleep_until(&self, deadline: Instant) -> Sleep {
+        match &self.0 {
+            Source::System => Sleep::system_until(deadline),
+            Source::Manual(manual) => Sleep::manual_until(manual.clone(), deadline),
+        }
+    }
+
+    /// Runs `future` for at most `duration` from now. At the time limit the returned future resolves; drop it to cancel
+    /// `future`.
+    ///
+    /// The future is polled before the timer: a result that is ready at the time limit is returned.
+    ///
+    /// # Errors
+    /// The returned future resolves to [`Elapsed`] if `duration` passes before `future` completes.
+    ///
+    /// # Panics
+    /// Panics as [`sleep`](Self::sleep) does.
+    ///
+    /// ```
+    /// use comms_core::clock::Clock;
+    /// use std::time::Duration;
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() {
+    /// let clock = Clock::system();
+    /// assert_eq!(clock.timeout(Duration::from_secs(1), async { 7 }).await, Ok(7));
+    /// let elapsed = clock.timeout(Duration::from_secs(1), std::future::pending::<()>()).await.unwrap_err();
+    /// assert_eq!(elapsed.to_string(), "not completed within 1 s");
+    /// # }
+    /// ```
+    pub fn timeout<F: Future>(&self, duration: Duration, future: F) -> Timeout<F> {
+        Timeout::new(future, self.sleep(duration), duration)
+    }
+
+    #[cfg(any(test, feature = "rate-limit"))]
     pub(crate) const fn is_manual(&self) -> bool {
         matches!(self.0, Source::Manual(_))
     }
 
-    /// A new time-ordered identifier (RFC 9562, version 7): those of one process sort as they were made,
-    /// also within a millisecond (section 6.2, method 1), and after a step back of the wall clock.
+    /// Returns a new time-ordered identifier (RFC 9562, version 7).
+    ///
+    /// The identifiers of one process sort in the order of their creation, also within a millisecond (section 6.2,
+    /// method 1) and after the wall clock was set back.
     #[must_use]
     pub fn uuid_v7(&self) -> uuid::Uuid {
         let last = match &self.0 {
-            Source::System => &SYSTEM_ORDINAL,
-            Source::Manual(manual) => &manual.ordinal,
+            Source::System => &LAST_SYSTEM_ORDINAL,
+            Source::Manual(manual) => &manual.last_ordinal,
         };
         random::uuid_v7(last, self.unix(), self.random())
     }
 
-    /// Random bytes: unique for ids, fair for jitter, not secret. No system call but the first of a thread.
+    /// Returns random bytes for identifiers and jitter. They are not suitable for secrets. Only the first call of a
+    /// thread makes a system call.
     #[must_use]
     pub fn random<const N: usize>(&self) -> [u8; N] {
         let mut bytes = [0; N];
@@ -137,7 +182,7 @@ impl Clock {
         bytes
     }
 
-    /// A uniform number in `0.0..1.0`.
+    /// Returns a random number, uniformly distributed in `0.0..1.0`.
     #[must_use]
     pub fn random_unit(&self) -> f64 {
         let bits = u32::from_le_bytes(self.random());
@@ -160,8 +205,8 @@ impl fmt::Debug for Clock {
     }
 }
 
-/// A time since 1970 as RFC 3339 in UTC with milliseconds; at most the last of the year 9999, which is as far as the
-/// format goes.
+/// Formats a time since 1970 as RFC 3339 in UTC with milliseconds. A time after the year 9999, the last one of the
+/// format, is printed as the last millisecond of that year.
 #[must_use]
 pub fn rfc3339(unix: Duration) -> String {
     const LAST: Duration = Duration::from_millis(253_402_300_799_999);

@@ -1,4 +1,4 @@
-//! Randomness without a system call, and identifiers that keep their order.
+//! Random numbers without a system call, and time-ordered identifiers.
 
 use rand_xoshiro::{
     Xoshiro256PlusPlus,
@@ -14,10 +14,11 @@ thread_local! {
     static GENERATOR: RefCell<Xoshiro256PlusPlus> = RefCell::new(from_system());
 }
 
-/// 256 bits from the operating system: two threads, or two processes, never share a sequence.
+/// Returns a generator seeded with 256 bits from the operating system, so that no two threads or processes share a
+/// sequence.
 fn from_system() -> Xoshiro256PlusPlus {
     let mut seed = [0; 32];
-    // The only failure is a kernel without entropy at boot; the address of a local is then the next best.
+    // This fails only while a booting kernel has no entropy. The address of a local variable is the fallback.
     if getrandom::fill(&mut seed).is_err() {
         let address = std::ptr::from_ref(&seed).addr() as u64;
         seed[..8].copy_from_slice(&address.to_le_bytes());
@@ -29,8 +30,8 @@ pub(super) fn fill(bytes: &mut [u8]) {
     GENERATOR.with_borrow_mut(|generator| generator.fill_bytes(bytes));
 }
 
-/// The next of a rising series: the millisecond above a counter of 12 bits, which runs over into the
-/// millisecond where one has more than 4,096 of them.
+/// Returns the next number of a strictly increasing series: the milliseconds above a counter of 12 bits. The counter
+/// overflows into the milliseconds if one millisecond needs more than 4,096 numbers.
 pub(super) fn next_ordinal(last: &AtomicU64, unix: Duration) -> u64 {
     let floor = (unix.as_millis() as u64) << 12;
     let mut seen = last.load(Ordering::Relaxed);
@@ -43,7 +44,8 @@ pub(super) fn next_ordinal(last: &AtomicU64, unix: Duration) -> u64 {
     }
 }
 
-/// 48 bits of milliseconds, version 7, the counter's 12 bits, the variant, 62 random bits.
+/// Returns an identifier of 48 bits of milliseconds, the version 7, 12 bits of the counter, the variant and 62 random
+/// bits.
 pub(super) fn uuid_v7(last: &AtomicU64, unix: Duration, random: [u8; 8]) -> uuid::Uuid {
     let ordinal = next_ordinal(last, unix);
     let high = (ordinal >> 12) << 16 | 0x7000 | (ordinal & 0xfff);

@@ -1,11 +1,12 @@
-//! Durations in texts.
+//! Durations in messages for people.
 
 use std::time::Duration;
 
-/// `duration` as a person writes it, rounded to what matters: `250 ms`, `2.5 s`, `5 s`, `1 min 30 s`, `2 h 5 min`, `3 d 4 h`.
+/// Formats `duration` for a message, rounded to two units at most: `250 ms`, `2.5 s`, `5 s`, `1 min 30 s`, `2 h 5 min`,
+/// `3 d 4 h`.
 ///
-/// Below a second it is whole milliseconds, at least one; below a minute tenths of a second; then the two largest units.
-/// Half a unit is rounded up. For texts alone: a program reads a number with a unit of its own.
+/// Below a second it prints whole milliseconds, at least one; below a minute tenths of a second; above that the two
+/// largest units. Half a unit is rounded up. The result is for people: give a program a number in a fixed unit.
 ///
 /// ```
 /// use comms_core::clock::rounded;
@@ -31,21 +32,21 @@ pub fn rounded(duration: Duration) -> String {
     }
     let seconds = units(duration, 1_000_000_000);
     if seconds < 3_600 {
-        return two(seconds, 60, "min", "s");
+        return two_units(seconds, 60, "min", "s");
     }
     let minutes = units(duration, 60_000_000_000);
     if minutes < 24 * 60 {
-        return two(minutes, 60, "h", "min");
+        return two_units(minutes, 60, "h", "min");
     }
-    two(units(duration, 3_600_000_000_000), 24, "d", "h")
+    two_units(units(duration, 3_600_000_000_000), 24, "d", "h")
 }
 
-/// How many units of `nanos` the duration has, rounded.
+/// Returns the number of units of `nanos` in `duration`, rounded.
 const fn units(duration: Duration, nanos: u128) -> u128 {
     (duration.as_nanos() + nanos / 2) / nanos
 }
 
-fn two(count: u128, per: u128, large: &str, small: &str) -> String {
+fn two_units(count: u128, per: u128, large: &str, small: &str) -> String {
     match count % per {
         0 => format!("{} {large}", count / per),
         rest => format!("{} {large} {rest} {small}", count / per),
@@ -57,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_duration_is_rounded_to_what_a_person_writes() {
+    fn a_duration_is_printed_in_at_most_two_units() {
         let table = [
             (0, "0 s"),
             (1, "1 ms"),

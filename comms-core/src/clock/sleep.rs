@@ -1,4 +1,4 @@
-//! A wait on either clock.
+//! The timer future of both clocks.
 
 use pin_project_lite::pin_project;
 use std::{
@@ -13,12 +13,33 @@ use std::{
 use super::manual::Manual;
 use tokio::task::unconstrained;
 
-/// A thousand years.
-const FAR: Duration = Duration::from_secs(1_000 * 365 * 86_400);
+/// A thousand years: the wait on a manual clock if the deadline would be out of the range of [`Instant`].
+const FAR_FUTURE: Duration = Duration::from_secs(1_000 * 365 * 86_400);
 
 pin_project! {
-    /// A wait on a [`Clock`](super::Clock), made by [`Clock::sleep`](super::Clock::sleep).
-    #[must_use = "a wait does nothing unless it is polled"]
+    /// A future that resolves at a point in time of a [`Clock`](super::Clock), created by
+    /// [`Clock::sleep`](super::Clock::sleep) or [`Clock::sleep_until`](super::Clock::sleep_until).
+    ///
+    /// A loop can reuse one timer:
+    ///
+    /// ```
+    /// # async fn idle(mut messages: tokio::sync::mpsc::Receiver<u8>) {
+    /// use comms_core::clock::Clock;
+    /// use std::{pin::pin, time::Duration};
+    /// let limit = Duration::from_secs(30);
+    /// let mut idle = pin!(Clock::system().sleep(limit));
+    /// loop {
+    ///     tokio::select! {
+    ///         message = messages.recv() => match message {
+    ///             Some(_) => idle.as_mut().reset(limit),
+    ///             None => break,
+    ///         },
+    ///         () = idle.as_mut() => break, // no message within 30 s
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    #[must_use = "a sleep does nothing unless it is polled"]
     pub struct Sleep { #[pin] kind: Kind }
 }
 
@@ -35,12 +56,37 @@ impl Sleep {
         Self { kind: Kind::System { timer: tokio::time::sleep(duration) } }
     }
 
+    pub(super) fn system_until(deadline: Instant) -> Self {
+        Self { kind: Kind::System { timer: tokio::time::sleep_until(deadline.into()) } }
+    }
+
     pub(super) fn manual(clock: Arc<Manual>, duration: Duration) -> Self {
-        // As far as it goes: nobody waits that long.
-        let until = clock.now();
-        let until = until.checked_add(duration).unwrap_or(until + FAR);
+        let until = after(&clock, duration);
+        Self::manual_until(clock, until)
+    }
+
+    pub(super) const fn manual_until(clock: Arc<Manual>, until: Instant) -> Self {
         Self { kind: Kind::Manual { clock, until } }
     }
+
+    /// Restarts the timer: it resolves once `duration` has passed from now, also if it had resolved before.
+    ///
+    /// The task must poll the timer again, or it is not woken at the new time.
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+    pub fn reset(self: Pin<&mut Self>, duration: Duration) {
+        match self.project().kind.project() {
+            KindProj::System { timer } => {
+                let now = tokio::time::Instant::now();
+                timer.reset(now.checked_add(duration).unwrap_or_else(|| now + FAR_FUTURE));
+            }
+            KindProj::Manual { clock, until } => *until = after(clock, duration),
+        }
+    }
+}
+
+fn after(clock: &Manual, duration: Duration) -> Instant {
+    let now = clock.now();
+    now.checked_add(duration).unwrap_or_else(|| now + FAR_FUTURE)
 }
 
 impl Future for Sleep {
@@ -48,7 +94,7 @@ impl Future for Sleep {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         match self.project().kind.project() {
-            // Without tokio's budget: a limit must hold also for work that has used it up.
+            // Not subject to tokio's cooperative budget: a time limit must also end a task that has used up its budget.
             KindProj::System { timer } => pin!(unconstrained(timer)).poll(cx),
             KindProj::Manual { clock, until } => clock.poll_sleep(*until, cx),
         }

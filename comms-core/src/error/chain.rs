@@ -1,4 +1,4 @@
-//! How an error is printed with its causes, each text once.
+//! Prints an error with its causes, each text once.
 
 use std::{
     error::Error as StdError,
@@ -6,7 +6,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-/// One cause in the chain of an [`Error`](super::Error): its text, and the next cause.
+/// One cause in the chain of an [`Error`](super::Error): its text and the next cause.
 #[derive(Debug)]
 pub(super) struct Link {
     text: String,
@@ -14,10 +14,10 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// The chain below `shown`, outermost first: `contexts`, then `cause` and its sources.
+    /// Returns the chain below the printed text `shown`, outermost first: `contexts`, then `cause` and its sources.
     ///
-    /// Some errors print their source as part of their own text (`sqlx::Error::Database`, a custom `io::Error`). A
-    /// cause whose text stands in what is printed before it is left out, so that a printed chain repeats nothing.
+    /// Some errors print their source as part of their text (`sqlx::Error::Database`, a custom `io::Error`). A cause
+    /// whose text is part of the text before it is left out, so that a printed chain contains each text once.
     pub(super) fn chain<'a>(
         shown: &str,
         contexts: impl Iterator<Item = &'a str>,
@@ -48,8 +48,10 @@ impl StdError for Link {
     }
 }
 
-/// The text of `cause`. Every consumer prints the errors of its handlers, outside of what catches a handler's panic: a
-/// `Display` that fails or panics must not end its lane.
+/// Returns the text of `cause`, or a substitute if its `Display` fails or panics.
+///
+/// A consumer prints the errors of its handlers outside of the code that catches a handler's panic, so a panic here
+/// would end the consumer's lane.
 pub(super) fn text(cause: &(dyn StdError + 'static)) -> String {
     let print = || {
         let mut text = String::new();
@@ -59,16 +61,17 @@ pub(super) fn text(cause: &(dyn StdError + 'static)) -> String {
     text.unwrap_or_else(|| "an error that cannot be printed".to_owned())
 }
 
-/// Whether `text` stands in `printed` as words of its own.
+/// Returns whether `printed` contains `text` as whole words.
 fn repeats(printed: &str, text: &str) -> bool {
-    let apart = |c: Option<char>| !c.is_some_and(char::is_alphanumeric);
+    let is_boundary = |c: Option<char>| !c.is_some_and(char::is_alphanumeric);
     printed.match_indices(text).any(|(at, _)| {
-        apart(printed[..at].chars().next_back()) && apart(printed[at + text.len()..].chars().next())
+        is_boundary(printed[..at].chars().next_back())
+            && is_boundary(printed[at + text.len()..].chars().next())
     })
 }
 
-/// An error and its causes in one line.
-pub(super) struct Chain<'a>(pub(super) &'a super::Error);
+/// Displays an error and its causes in one line.
+pub(super) struct Chain<'a>(pub(super) &'a (dyn StdError + Send + Sync));
 
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

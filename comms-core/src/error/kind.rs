@@ -1,39 +1,39 @@
-//! The one classification of failures, and the table that every mapping in the workspace is a function of.
+//! The classification of failures, and the table from which retry, breaker, consumer and statuses are derived.
 
 use std::fmt;
 
-/// What a failure means for the caller.
+/// The meaning of a failure for the caller.
 ///
-/// Retry, circuit breaker, a consumer's disposition, the gRPC status and the HTTP status are functions of this table. A
-/// [`Guard`](super::Guard) that refused a call names its own statuses.
+/// The caller's retry, the circuit breaker, the consumer's disposition, the gRPC status and the HTTP status are
+/// functions of this table. A call that a [`Guard`](super::Guard) refused has the statuses of the guard instead.
 ///
 /// | kind | means | caller's retry | breaker | consumer | gRPC sent | HTTP sent |
 /// |---|---|---|---|---|---|---|
 /// | `NotExecuted` | provably never reached a handler | yes | failure | hold and retry; no attempt is counted | UNAVAILABLE (14), marked | 503 |
-/// | `Indeterminate` | may have been executed | only if it may be made twice | failure | retry; counts | UNKNOWN (2) | 504 |
+/// | `Indeterminate` | may have been executed | only if executing it twice is harmless | failure | retry; counts | UNKNOWN (2) | 504 |
 /// | `Rejected` | refused before execution by a guard | after the wait | neutral | hold and retry after the wait; no attempt is counted | RESOURCE_EXHAUSTED (8), marked | 429 or 503 |
 /// | `Invalid` | this input can never succeed | no | neutral | dead letter at once | INVALID_ARGUMENT (3) | 422 |
-/// | `NotFound` | what it refers to is not there (yet) | no | neutral | retry; counts; then dead letter | NOT_FOUND (5) | 404 |
+/// | `NotFound` | the object that the input refers to does not exist (yet) | no | neutral | retry; counts; then dead letter | NOT_FOUND (5) | 404 |
 /// | `Unauthenticated` | the caller's credentials are missing or refused | no | neutral | dead letter at once | UNAUTHENTICATED (16) | 401 |
 /// | `PermissionDenied` | the caller's credentials do not allow it | no | neutral | dead letter at once | PERMISSION_DENIED (7) | 403 |
-/// | `Conflict` | lost against a concurrent change | if the attempt reads anew | neutral | retry soon; counts | ABORTED (10) | 409 |
+/// | `Conflict` | lost against a concurrent change | if the attempt reads the changed state again | neutral | retry soon; counts | ABORTED (10) | 409 |
 /// | `Misconfigured` | a deployment fault | no | failure | hold, with an alarm; no attempt is counted | INTERNAL (13), no text | 502, no text |
 /// | `Internal` | a defect met by this message | no | failure | retry; counts; then dead letter | INTERNAL (13), no text | 500, no text |
 /// | `Fatal` | this process must stop | no | neutral | stop | INTERNAL (13), no text | 500, no text |
 ///
-/// An attempt that counts becomes a dead letter when the consumer's attempts are used up.
+/// "Counts" means that the attempt is counted: the message becomes a dead letter after the consumer's last attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// The operation provably never reached a handler: the connection was refused, or the server marked the refusal.
     NotExecuted,
-    /// The operation may have been executed: the answer was lost, or the peer failed without saying where.
+    /// The operation may have been executed: the answer was lost, or the peer's failure does not prove the contrary.
     Indeterminate,
-    /// A guard refused the operation before its execution.
+    /// A guard refused the operation before execution.
     Rejected,
     /// This input can never succeed.
     Invalid,
-    /// What the input refers to does not exist, or does not exist yet.
+    /// The object that the input refers to does not exist, or does not exist yet.
     NotFound,
     /// The caller's credentials are missing, expired or refused.
     Unauthenticated,
@@ -41,10 +41,10 @@ pub enum ErrorKind {
     PermissionDenied,
     /// The operation lost against a concurrent change.
     Conflict,
-    /// A deployment fault that an operator repairs: a missing method, topic, table or codec, or refused credentials of
-    /// this process.
+    /// A deployment fault that an operator must repair: a missing method, topic, table or codec, or refused credentials
+    /// of this process.
     Misconfigured,
-    /// A defect met by this one message: a corrupt row, a panic, undecodable data of our own.
+    /// A defect that this message triggers: a corrupt row, a panic, undecodable data of this service.
     Internal,
     /// This process must stop.
     Fatal,
@@ -56,13 +56,13 @@ pub enum ErrorKind {
 pub enum Retry {
     /// At any time: the call was not executed.
     Yes,
-    /// Only if the call may be executed twice (an idempotent method, or an idempotency key).
+    /// Only if executing the call twice is harmless (an idempotent method, or an idempotency key).
     IfRepeatable,
-    /// After the wait that the refusal names.
+    /// After the wait that the refusal requests.
     AfterWait,
     /// If the new attempt reads the changed state first.
     IfReadAnew,
-    /// Not with this input, or not by this process.
+    /// Never: the fault lies in the input or in this process.
     No,
 }
 
@@ -70,9 +70,10 @@ pub enum Retry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Disposition {
-    /// Retry without counting the attempt: the message is not at fault. The key waits until the cause is gone.
+    /// Retry without counting the attempt, because the cause is not in the message. Messages of the same key wait until
+    /// the cause is gone.
     Hold,
-    /// Retry with backoff, up to the limit of attempts, then dead-letter the message.
+    /// Retry with backoff, up to the maximum of attempts, then dead-letter the message.
     Retry,
     /// Dead-letter the message at once.
     DeadLetter,
@@ -145,58 +146,60 @@ impl ErrorKind {
         Row { name, retry, peer_failure, consumer, grpc, http, public, no_effect }
     }
 
-    /// When a caller may make the same call again.
+    /// Returns when a caller may make the same call again.
     #[must_use]
     pub const fn retry(self) -> Retry {
         self.row().retry
     }
 
-    /// Whether the same operation may be attempted again, possibly after a wait or under an idempotency key.
+    /// Returns whether the same operation may be attempted again, possibly after a wait or with an idempotency key.
     #[must_use]
     pub const fn is_retryable(self) -> bool {
         !matches!(self.row().retry, Retry::No)
     }
 
-    /// Whether a circuit breaker counts it as a failure of the peer.
+    /// Returns whether a circuit breaker counts the error as a failure of the peer.
     #[must_use]
     pub const fn is_peer_failure(self) -> bool {
         self.row().peer_failure
     }
 
-    /// What a consumer does with the delivery.
+    /// Returns what a consumer does with a delivery whose attempt failed.
     #[must_use]
     pub const fn disposition(self) -> Disposition {
         self.row().consumer
     }
 
-    /// The gRPC status code of this kind (<https://grpc.github.io/grpc/core/md_doc_statuscodes.html>).
+    /// Returns the gRPC status code of this kind (<https://grpc.github.io/grpc/core/md_doc_statuscodes.html>).
     #[must_use]
     pub const fn grpc_code(self) -> i32 {
         self.row().grpc
     }
 
-    /// The HTTP status of this kind (RFC 9110, section 15).
+    /// Returns the HTTP status of this kind (RFC 9110, section 15).
     #[must_use]
     pub const fn http_status(self) -> http::StatusCode {
         self.row().http
     }
 
-    /// Whether a client may read the text of such an error. The others describe this process or its peers.
+    /// Returns whether a client may read the text of an error of this kind. The text of other kinds describes this
+    /// process or its peers.
     #[must_use]
     pub const fn is_public(self) -> bool {
         self.row().public
     }
 
-    /// Whether an error of this kind proves that the operation had no effect, so that its lease may be given back.
-    /// A missing codec (`Misconfigured`) or undecodable data (`Internal`) may be met after the effect.
+    /// Returns whether an error of this kind proves that the operation had no effect, so that its lease can be
+    /// released. A missing codec (`Misconfigured`) or undecodable data (`Internal`) can occur after the effect.
     #[must_use]
     pub const fn is_without_effect(self) -> bool {
         self.row().no_effect
     }
 
-    /// The kind that a gRPC status code received from a peer stands for. A peer's credentials check refused this
-    /// process, so UNAUTHENTICATED and PERMISSION_DENIED are `Misconfigured`. `NotExecuted` and `Rejected` need a
-    /// proof that no code gives.
+    /// Returns the kind of a gRPC status code that was received from a peer.
+    ///
+    /// UNAUTHENTICATED and PERMISSION_DENIED are `Misconfigured`, because the peer refused the credentials of this
+    /// process. `NotExecuted` and `Rejected` are never returned, because no status code proves them.
     #[must_use]
     pub const fn from_grpc_code(code: i32) -> Self {
         match code {
@@ -208,7 +211,7 @@ impl ErrorKind {
         }
     }
 
-    /// The value of the `error.type` attribute in metrics and of the `dlq_error_kind` header.
+    /// Returns the name: the value of the `error.type` attribute in metrics and of the `dlq_error_kind` header.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         self.row().name

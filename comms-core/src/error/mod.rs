@@ -1,4 +1,4 @@
-//! The error of every fallible operation: its kind, its wait, and its cause.
+//! The error type of all crates: a kind, a wait before the next attempt, and a cause.
 
 mod chain;
 mod kind;
@@ -15,10 +15,10 @@ pub use rejection::{Guard, Rejection};
 /// A boxed source error.
 pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;
 
-/// A failure: its kind, the wait that was asked for, and the cause.
+/// A failure: its kind, the wait before the next attempt, and the cause.
 ///
-/// `Display` prints the kind and the outermost text; [`source`](StdError::source) has the rest, so that a chain which
-/// anyhow or tracing prints repeats nothing. Logs take [`chain`](Self::chain), which prints all of it in one line.
+/// `Display` prints the kind and the outermost text. [`source`](StdError::source) returns the other texts, so that
+/// anyhow and tracing print each text once. [`chain`](Self::chain) prints all of them in one line, for logs.
 ///
 /// ```
 /// use comms_core::{Error, ErrorKind};
@@ -33,19 +33,19 @@ pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Error {
-    /// What the failure means for the caller.
+    /// The meaning of the failure for the caller.
     pub kind: ErrorKind,
-    /// The least wait before another attempt, if the refusing side named one. [`Duration::MAX`]: it asks for no other
-    /// attempt.
+    /// The minimum wait before another attempt, if the refusing side requested one. [`Duration::MAX`] requests that no
+    /// attempt follows.
     pub retry_after: Option<Duration>,
     cause: Cause,
-    /// What was being done, innermost first.
+    /// Descriptions of the operations that failed, innermost first.
     contexts: Vec<String>,
-    /// The causes as they are printed, made when they are first asked for: most errors are only counted.
+    /// The chain that `source` returns. Created at its first use, because most errors are never printed.
     printed: OnceLock<Option<Box<Link>>>,
 }
 
-/// Not always a box: a rejection costs no allocation, because many come while a peer is away.
+/// A rejection is stored without a box: during an outage there are many, and they allocate nothing.
 #[derive(Debug)]
 enum Cause {
     Rejection(Rejection),
@@ -53,81 +53,85 @@ enum Cause {
 }
 
 impl Error {
-    /// An error of `kind` caused by `source`: an error, or a text.
+    /// Creates an error of `kind` caused by `source`, an error or a text.
     ///
-    /// A text of a public kind ([`ErrorKind::is_public`]) may be sent to a client, see [`public_text`](Self::public_text):
-    /// pass a foreign error as it is, and never as `error.to_string()`.
+    /// A text of a public kind ([`ErrorKind::is_public`]) may be sent to a client, see
+    /// [`public_text`](Self::public_text). So pass an error of a library as it is, never as `error.to_string()`.
     pub fn new(kind: ErrorKind, source: impl Into<BoxError>) -> Self {
-        Self::made(kind, None, Cause::Other(source.into()))
+        Self::from_cause(kind, None, Cause::Other(source.into()))
     }
 
-    const fn made(kind: ErrorKind, retry_after: Option<Duration>, cause: Cause) -> Self {
+    const fn from_cause(kind: ErrorKind, retry_after: Option<Duration>, cause: Cause) -> Self {
         Self { kind, retry_after, cause, contexts: Vec::new(), printed: OnceLock::new() }
     }
 
-    /// The operation provably never reached a handler.
+    /// Creates a [`NotExecuted`](ErrorKind::NotExecuted) error: the operation provably never reached a handler.
     pub fn not_executed(source: impl Into<BoxError>) -> Self {
         Self::new(ErrorKind::NotExecuted, source)
     }
 
-    /// The operation may have been executed.
+    /// Creates an [`Indeterminate`](ErrorKind::Indeterminate) error: the operation may have been executed.
     pub fn indeterminate(source: impl Into<BoxError>) -> Self {
         Self::new(ErrorKind::Indeterminate, source)
     }
 
-    /// A guard refused the operation before its execution; `retry_after` is the wait that it asks for.
+    /// Creates a [`Rejected`](ErrorKind::Rejected) error: a guard refused the operation before execution. `retry_after`
+    /// is the wait that the guard requests.
     pub fn rejected(source: impl Into<BoxError>, retry_after: Option<Duration>) -> Self {
-        Self::made(ErrorKind::Rejected, retry_after, Cause::Other(source.into()))
+        Self::from_cause(ErrorKind::Rejected, retry_after, Cause::Other(source.into()))
     }
 
-    /// This input can never succeed.
+    /// Creates an [`Invalid`](ErrorKind::Invalid) error: this input can never succeed.
     pub fn invalid(source: impl Into<BoxError>) -> Self {
         Self::new(ErrorKind::Invalid, source)
     }
 
-    /// What the input refers to does not exist, or does not exist yet.
+    /// Creates a [`NotFound`](ErrorKind::NotFound) error: the object that the input refers to does not exist (yet).
     pub fn not_found(source: impl Into<BoxError>) -> Self {
         Self::new(ErrorKind::NotFound, source)
     }
 
-    /// The caller's credentials are missing, expired or refused.
+    /// Creates an [`Unauthenticated`](ErrorKind::Unauthenticated) error: the caller's credentials are missing, expired
+    /// or refused.
     pub fn unauthenticated(source: impl Into<BoxError>) -> Self {
         Self::new(ErrorKind::Unauthenticated, source)
     }
 
-    /// The caller's credentials do not allow the operation.
+    /// Creates a [`PermissionDenied`](ErrorKind::PermissionDenied) error: the caller's credentials do not allow the
+    /// operation.
     pub fn permission_denied(source: impl Into<BoxError>) -> Self {
         Self::new(ErrorKind::PermissionDenied, source)
     }
 
-    /// The operation lost against a concurrent change.
+    /// Creates a [`Conflict`](ErrorKind::Conflict) error: the operation lost against a concurrent change.
     pub fn conflict(source: impl Into<BoxError>) -> Self {
         Self::new(ErrorKind::Conflict, source)
     }
 
-    /// A deployment fault that an operator repairs.
+    /// Creates a [`Misconfigured`](ErrorKind::Misconfigured) error: a deployment fault that an operator must repair.
     pub fn misconfigured(source: impl Into<BoxError>) -> Self {
         Self::new(ErrorKind::Misconfigured, source)
     }
 
-    /// A defect met by this one message.
+    /// Creates an [`Internal`](ErrorKind::Internal) error: a defect that this message triggers.
     pub fn internal(source: impl Into<BoxError>) -> Self {
         Self::new(ErrorKind::Internal, source)
     }
 
-    /// This process must stop.
+    /// Creates a [`Fatal`](ErrorKind::Fatal) error: this process must stop.
     pub fn fatal(source: impl Into<BoxError>) -> Self {
         Self::new(ErrorKind::Fatal, source)
     }
 
-    /// The same error with the least wait before another attempt.
+    /// Sets the minimum wait before another attempt.
     #[must_use]
     pub fn with_retry_after(self, wait: Duration) -> Self {
         Self { retry_after: Some(wait), ..self }
     }
 
-    /// The error or text that this error was made from, beneath every [`context`](Self::context). Downcast this one:
-    /// the links of [`source`](StdError::source) are texts.
+    /// Returns the error or text that this error was created from, below every [`context`](Self::context).
+    ///
+    /// Downcast this one: the chain of [`source`](StdError::source) consists of texts.
     #[must_use]
     pub fn cause(&self) -> &(dyn StdError + Send + Sync + 'static) {
         match &self.cause {
@@ -136,25 +140,26 @@ impl Error {
         }
     }
 
-    /// The error and its causes in one line, for logs: `invalid: place order: price is negative`.
+    /// Displays the error and its causes in one line, for logs: `invalid: place order: price is negative`.
     #[must_use]
     pub fn chain(&self) -> impl fmt::Display + '_ {
         Chain(self)
     }
 
-    /// The text that a client may read: the cause, where the kind is public ([`ErrorKind::is_public`]) and the error was
-    /// made from a text or by a guard. `None` for every other error: the text of a database, a peer or a library was not
-    /// written for a client.
+    /// Returns the text that a client may read: the text of the cause, if the kind is public ([`ErrorKind::is_public`])
+    /// and the error was created from a text or by a guard.
+    ///
+    /// Returns `None` for every other error: the text of a database, a peer or a library is not meant for clients.
     #[must_use]
     pub fn public_text(&self) -> Option<String> {
-        let own = match &self.cause {
+        let for_clients = match &self.cause {
             Cause::Rejection(_) => true,
             Cause::Other(other) => is_text(&**other),
         };
-        (own && self.kind.is_public()).then(|| text(self.cause()))
+        (for_clients && self.kind.is_public()).then(|| text(self.cause()))
     }
 
-    /// The guard that refused the call, if one did; also where this error was made from an error with a rejection.
+    /// Returns the rejection if a guard refused the call: the cause of this error, or one of the cause's sources.
     #[must_use]
     pub fn rejection(&self) -> Option<&Rejection> {
         let mut cause: &(dyn StdError + 'static) = self.cause();
@@ -169,37 +174,37 @@ impl Error {
         }
     }
 
-    /// The gRPC status code of this error: that of the guard which refused the call, else that of the kind.
+    /// Returns the gRPC status code: that of the guard if one refused the call, else that of the kind.
     #[must_use]
     pub fn grpc_code(&self) -> i32 {
         self.rejection().map_or(self.kind.grpc_code(), |rejection| rejection.guard.grpc_code())
     }
 
-    /// The HTTP status of this error: that of the guard which refused the call, else that of the kind.
+    /// Returns the HTTP status: that of the guard if one refused the call, else that of the kind.
     #[must_use]
     pub fn http_status(&self) -> http::StatusCode {
         self.rejection().map_or(self.kind.http_status(), |rejection| rejection.guard.http_status())
     }
 
-    /// The same error under a text that names what was being done.
+    /// Adds a text that names the failed operation. It is printed before the texts of the cause.
     #[must_use]
-    pub fn context(mut self, what: impl fmt::Display) -> Self {
-        self.contexts.push(what.to_string());
+    pub fn context(mut self, operation: impl fmt::Display) -> Self {
+        self.contexts.push(operation.to_string());
         self.printed = OnceLock::new();
         self
     }
 }
 
-/// Whether `cause` is a text in the clothes of an error, as `Box<dyn Error>::from` makes of a string. Its `Debug` form
-/// is the quoted text; an error type prints something else.
+/// Returns whether `cause` is a string that `Box<dyn Error>::from` converted. The `Debug` form of such an error is the
+/// quoted text; that of an error type is different.
 fn is_text(cause: &(dyn StdError + 'static)) -> bool {
     format!("{cause:?}") == format!("{:?}", text(cause))
 }
 
-/// The kind is the guard's: [`Guard::kind`].
+/// Converts a rejection; the kind of the error is [`Guard::kind`].
 impl From<Rejection> for Error {
     fn from(rejection: Rejection) -> Self {
-        Self::made(rejection.guard.kind(), rejection.retry_after, Cause::Rejection(rejection))
+        Self::from_cause(rejection.guard.kind(), rejection.retry_after, Cause::Rejection(rejection))
     }
 }
 

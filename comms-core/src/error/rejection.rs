@@ -1,4 +1,4 @@
-//! The refusal of a call by a guard of this process: which guard, and for how long.
+//! The refusal of a call by a guard of this process: the guard, and the wait.
 
 use std::{fmt, time::Duration};
 
@@ -9,23 +9,23 @@ use crate::{ErrorKind, clock::rounded};
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Guard {
-    /// The circuit breaker is open, or its probes are all under way.
+    /// The circuit breaker is open, or half-open with all probes in flight.
     Breaker,
     /// The bulkhead is full, and no permit was released in time.
     Bulkhead,
-    /// The rate is used up.
+    /// The rate limit is exhausted.
     RateLimit,
     /// The deadline had passed before anything was sent.
     Deadline,
-    /// The time limit of the attempt, or the deadline, passed while the call was under way.
+    /// The time limit of the attempt, or the deadline, passed while the call was in flight.
     Timeout,
-    /// The service did not get ready within the time limit of the attempt: nothing was sent.
+    /// The service was not ready within the time limit of the attempt: nothing was sent.
     Unready,
 }
 
 impl Guard {
-    /// The kind of the error: `Rejected` for a call that was not begun, `NotExecuted` for a service that did not get ready,
-    /// `Indeterminate` for a time limit that passed during the call.
+    /// Returns the kind of the error: [`Indeterminate`](ErrorKind::Indeterminate) for [`Timeout`](Self::Timeout),
+    /// [`NotExecuted`](ErrorKind::NotExecuted) for [`Unready`](Self::Unready), else [`Rejected`](ErrorKind::Rejected).
     #[must_use]
     pub const fn kind(self) -> ErrorKind {
         match self {
@@ -35,8 +35,8 @@ impl Guard {
         }
     }
 
-    /// The gRPC status code of this refusal: RESOURCE_EXHAUSTED where the caller sends too much, UNAVAILABLE for a breaker,
-    /// a bulkhead and a peer that is not ready, DEADLINE_EXCEEDED for a deadline or time limit.
+    /// Returns the gRPC status code: RESOURCE_EXHAUSTED (8) for a rate limit, DEADLINE_EXCEEDED (4) for a deadline or
+    /// time limit, UNAVAILABLE (14) for a breaker, a bulkhead and a service that is not ready.
     #[must_use]
     pub const fn grpc_code(self) -> i32 {
         match self {
@@ -46,7 +46,7 @@ impl Guard {
         }
     }
 
-    /// The HTTP status of this refusal: 429 where the caller sends too much, else 503 or 504.
+    /// Returns the HTTP status: 429 for a rate limit, 504 for a deadline or time limit, else 503.
     #[must_use]
     pub const fn http_status(self) -> http::StatusCode {
         match self {
@@ -56,7 +56,7 @@ impl Guard {
         }
     }
 
-    /// The value of the `guard` label.
+    /// Returns the value of the `guard` label of metrics, for example `rate_limit`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -69,7 +69,8 @@ impl Guard {
         }
     }
 
-    /// Whether the guard ended an attempt. The others refuse to begin one, and would refuse the next as well.
+    /// Returns whether the guard ended an attempt that had started. The other guards refuse an attempt before its
+    /// start, and would refuse the next one as well.
     pub(crate) const fn ended_attempt(self) -> bool {
         matches!(self, Self::Timeout | Self::Unready)
     }
@@ -81,12 +82,13 @@ impl Guard {
             Self::RateLimit => "the rate limit is reached",
             Self::Deadline => "the deadline had passed before the call was sent",
             Self::Timeout => "no answer within the time limit",
-            Self::Unready => "not ready within the time limit",
+            Self::Unready => "the service was not ready within the time limit",
         }
     }
 }
 
-/// The refusal of a call by a guard, before the call was sent or while it was under way. Made without an allocation.
+/// The refusal of a call by a guard, before the call was sent or while it was in flight. Creating one allocates
+/// nothing.
 ///
 /// ```
 /// use comms_core::{Error, ErrorKind, resilience::Guard};
@@ -104,9 +106,9 @@ impl Guard {
 pub struct Rejection {
     /// The name of the policy or guard.
     pub name: &'static str,
-    /// The guard that refused.
+    /// The guard that refused the call.
     pub guard: Guard,
-    /// The least wait before the guard may let a call through, if that is known.
+    /// The minimum wait until the guard can permit a call, if it is known.
     pub retry_after: Option<Duration>,
 }
 
@@ -120,7 +122,7 @@ impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.name, self.guard.text())?;
         match self.retry_after {
-            Some(wait) => write!(f, "; again in {}", rounded(wait)),
+            Some(wait) => write!(f, "; retry in {}", rounded(wait)),
             None => Ok(()),
         }
     }
@@ -134,7 +136,7 @@ mod tests {
     use crate::Error;
 
     #[test]
-    fn a_guard_has_its_own_statuses_also_beneath_a_context() {
+    fn the_statuses_are_those_of_the_guard_also_below_a_context() {
         let table = [
             (Guard::Breaker, 14, 503),
             (Guard::Bulkhead, 14, 503),
@@ -150,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_without_a_guard_goes_by_its_kind() {
+    fn the_statuses_without_a_guard_are_those_of_the_kind() {
         for kind in [ErrorKind::NotExecuted, ErrorKind::Rejected, ErrorKind::Invalid, ErrorKind::Fatal] {
             let error = Error::new(kind, "why");
             assert_eq!(

@@ -1,10 +1,10 @@
-//! What is printed of an error, and what is sent to a client.
+//! The printed form of errors, and the text for clients.
 
 use std::{error::Error as StdError, fmt, io};
 
 use super::*;
 
-/// Prints its source as part of its own text, as `sqlx::Error::Database` does.
+/// An error that prints its source as part of its text, as `sqlx::Error::Database` does.
 #[derive(Debug)]
 struct Wrapping(&'static str, io::Error);
 
@@ -63,7 +63,7 @@ fn a_chain_is_printed_once_by_anyhow_and_by_chain() {
 }
 
 #[test]
-fn display_is_the_error_alone_and_debug_of_anyhow_lists_each_cause_once() {
+fn display_prints_the_outermost_text_and_anyhow_lists_each_cause_once() {
     let error = Error::invalid(database()).context("insert order");
     assert_eq!(error.to_string(), "invalid: insert order");
     let printed = format!("{:?}", anyhow::Error::new(error));
@@ -72,13 +72,13 @@ fn display_is_the_error_alone_and_debug_of_anyhow_lists_each_cause_once() {
 }
 
 #[test]
-fn a_text_within_a_word_is_not_taken_for_a_repetition() {
+fn a_text_within_a_word_is_not_a_repetition() {
     let error = Error::internal("x").context("the index");
     assert_eq!(error.chain().to_string(), "internal: the index: x");
 }
 
 #[test]
-fn the_cause_is_what_the_error_was_made_from_beneath_every_context() {
+fn cause_returns_the_original_error_below_every_context() {
     let error = Error::invalid(database()).context("insert").context("place order");
     assert!(error.cause().is::<Wrapping>());
     let nested = Error::internal(rejected().context("ask")).context("pay");
@@ -86,7 +86,7 @@ fn the_cause_is_what_the_error_was_made_from_beneath_every_context() {
 }
 
 #[test]
-fn only_a_text_of_our_own_and_of_a_public_kind_is_for_a_client() {
+fn public_text_is_only_a_text_of_a_public_kind() {
     for kind in ErrorKind::ALL {
         let text = Error::new(kind, "the quantity must be positive").context("place order").public_text();
         assert_eq!(text.as_deref(), kind.is_public().then_some("the quantity must be positive"), "{kind}");
@@ -100,7 +100,7 @@ fn only_a_text_of_our_own_and_of_a_public_kind_is_for_a_client() {
 }
 
 #[test]
-fn the_table_says_what_had_no_effect() {
+fn the_kinds_without_effect_are_those_of_the_table() {
     use ErrorKind::{Fatal, Indeterminate, Internal, Misconfigured};
     for kind in ErrorKind::ALL {
         let may_have_happened = matches!(kind, Indeterminate | Misconfigured | Internal | Fatal);
@@ -108,7 +108,7 @@ fn the_table_says_what_had_no_effect() {
     }
 }
 
-/// Its `Display` panics, or fails, which `to_string` makes a panic of.
+/// An error whose `Display` panics, or fails (`to_string` then panics).
 #[derive(Debug)]
 struct Unprintable {
     panics: bool,
@@ -124,7 +124,7 @@ impl fmt::Display for Unprintable {
 impl StdError for Unprintable {}
 
 #[test]
-fn an_error_that_cannot_be_printed_is_printed_all_the_same() {
+fn an_error_whose_display_fails_is_printed_with_a_substitute() {
     for panics in [false, true] {
         let error = Error::misconfigured(Unprintable { panics });
         assert_eq!(error.chain().to_string(), "misconfigured: an error that cannot be printed");

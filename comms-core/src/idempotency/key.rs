@@ -5,41 +5,46 @@ use std::sync::Arc;
 use super::{KEY_LIMIT, is_key};
 use crate::Error;
 
-/// The identity of a request: scoped by principal and operation, or one user gets another's answer.
+/// The identity of an idempotent request: a key in the scope of a principal and an operation.
+///
+/// Without the scope one user could get another user's reply.
 ///
 /// ```
 /// use comms_core::idempotency::CallKey;
-/// let of = |who: &str| CallKey::with_fingerprint(who, "place-order", "k-1", [7; 32]);
-/// assert_ne!(of("ann")?, of("bob")?);
+/// let key_of = |user: &str| CallKey::with_fingerprint(user, "place-order", "k-1", [7; 32]);
+/// assert_ne!(key_of("ann")?, key_of("bob")?);
 /// assert!(CallKey::with_fingerprint("ann", "place-order", "", [7; 32]).is_err());
 /// # Ok::<(), comms_core::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallKey {
-    /// Principal and operation.
+    /// The principal and the operation.
     pub scope: Arc<str>,
-    /// What the caller chose.
+    /// The key that the caller chose.
     pub key: Arc<str>,
-    /// A digest of the request, SHA-256 by [`CallKey::new`]: the same key with another request is a mistake.
+    /// A digest of the request (SHA-256 by `CallKey::new`), by which a key that is used for another request is refused.
     pub fingerprint: [u8; 32],
 }
 
 impl CallKey {
-    /// The key of `request` (its canonical bytes), asked by `principal` of `operation`.
+    /// Makes the key of `request`, given as canonical bytes, which `principal` sends to `operation`.
     ///
     /// # Errors
-    /// `Invalid` for a key that is empty, over [`KEY_LIMIT`] bytes, or has bytes outside printable ASCII.
+    /// Returns [`Invalid`](crate::ErrorKind::Invalid) if `key` is empty, longer than [`KEY_LIMIT`] bytes, or has bytes outside
+    /// printable ASCII.
     #[cfg(feature = "fingerprint")]
     pub fn new(principal: &str, operation: &str, key: &str, request: &[u8]) -> Result<Self, Error> {
         use sha2::{Digest, Sha256};
         Self::with_fingerprint(principal, operation, key, Sha256::digest(request).into())
     }
 
-    /// As `CallKey::new` (feature `fingerprint`), of a request digested elsewhere. The digest must be
-    /// collision resistant, or a caller can have another request answered under its key.
+    /// Makes the key of a request whose digest is `fingerprint`. Unlike `CallKey::new`, it needs no feature.
+    ///
+    /// The digest must be collision resistant; otherwise a caller can get the reply of another request under its key.
     ///
     /// # Errors
-    /// `Invalid` for a key that is empty, over [`KEY_LIMIT`] bytes, or has bytes outside printable ASCII.
+    /// Returns [`Invalid`](crate::ErrorKind::Invalid) if `key` is empty, longer than [`KEY_LIMIT`] bytes, or has bytes outside
+    /// printable ASCII.
     pub fn with_fingerprint(
         principal: &str,
         operation: &str,

@@ -1,4 +1,4 @@
-//! The leased store of one process.
+//! The idempotency store in the memory of one process.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -12,21 +12,21 @@ use async_trait::async_trait;
 use super::{Admission, CallKey, IdempotencyStore, LeaseOptions, LeaseToken, REPLY_LIMIT, StoredReply};
 use crate::{Error, clock::Clock};
 
-/// What an entry costs beside its texts and its reply, in bytes, rounded up.
+/// The size in bytes of an entry without its texts and its reply, rounded up.
 const OVERHEAD: usize = 256;
-/// The longest advice when to ask again.
+/// The longest `retry_after` of a request that is in flight.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// The bounds of a [`MemoryStore`].
+/// The limits of a [`MemoryStore`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MemoryLimits {
-    /// The most requests remembered at once. Default 100,000.
+    /// The largest number of stored requests. Default 100,000.
     pub entries: usize,
-    /// The most bytes of all of them. A request in flight counts with [`reply_bytes`](Self::reply_bytes), so
-    /// that there is always room for its reply. Default 64 MiB.
+    /// The largest size of all stored requests in bytes. A request in flight counts with `reply_bytes`, so that its reply
+    /// always fits. Default 64 MiB.
     pub bytes: usize,
-    /// The most bytes of one reply, headers and body. Default 16 KiB.
+    /// The largest size of one reply in bytes, headers and body together. Default 16 KiB.
     pub reply_bytes: usize,
 }
 
@@ -38,31 +38,31 @@ impl Default for MemoryLimits {
 
 /// Setters: each takes the configuration and returns it with one setting changed.
 impl MemoryLimits {
-    /// Sets `entries`.
+    /// Sets the largest number of stored requests.
     #[must_use]
     pub fn entries(self, entries: usize) -> Self {
         Self { entries, ..self }
     }
 
-    /// Sets `bytes`.
+    /// Sets the largest size of all stored requests in bytes.
     #[must_use]
     pub fn bytes(self, bytes: usize) -> Self {
         Self { bytes, ..self }
     }
 
-    /// Sets `reply_bytes`.
+    /// Sets the largest size of one reply in bytes.
     #[must_use]
     pub fn reply_bytes(self, reply_bytes: usize) -> Self {
         Self { reply_bytes, ..self }
     }
 }
 
-/// An [`IdempotencyStore`] in memory: for one process, until it ends.
+/// An [`IdempotencyStore`] in the memory of one process.
 ///
-/// At its bounds it first forgets what has expired, and then refuses new keys with `Rejected` (retry after the
-/// next expiry): it never forgets a key it has promised to keep. Each call costs O(log n) of the entries.
+/// A restart loses its entries, and a second process does not see them: both need a store outside the process.
 ///
-/// What breaks it: a second process, or a restart: those need a store that outlives them.
+/// At its limits the store removes expired entries, and then refuses new keys with `Rejected` and a `retry_after` until the next
+/// expiry. It never removes an entry before its time. A call costs O(log n) in the number of entries.
 pub struct MemoryStore {
     clock: Clock,
     limits: MemoryLimits,
@@ -74,7 +74,7 @@ type Name = (Arc<str>, Arc<str>);
 #[derive(Default)]
 struct Memory {
     entries: HashMap<Name, Entry>,
-    /// When each entry expires. The fence tells apart those of one instant.
+    /// The entries by the time of their expiry. The fencing token distinguishes entries that expire at the same instant.
     expiries: BTreeMap<(Instant, u64), Name>,
     bytes: usize,
     fence: u64,
@@ -85,23 +85,23 @@ struct Entry {
     fingerprint: [u8; 32],
     expires: Instant,
     retention: Duration,
-    /// `None` while it runs.
+    /// `None` while the request runs.
     reply: Option<StoredReply>,
     bytes: usize,
 }
 
 impl MemoryStore {
-    /// A store with the default [`MemoryLimits`].
+    /// Makes a store with the default [`MemoryLimits`].
     #[must_use]
     pub fn new(clock: Clock) -> Self {
         Self { clock, limits: MemoryLimits::default(), memory: Mutex::default() }
     }
 
-    /// A store within `limits`.
+    /// Makes a store with `limits`.
     ///
     /// # Errors
-    /// `Invalid` where a limit is zero, not one reply fits into `bytes`, or `reply_bytes` is over
-    /// [`REPLY_LIMIT`].
+    /// Returns [`Invalid`](crate::ErrorKind::Invalid) if a limit is zero, `bytes` is too small for one reply, or `reply_bytes` is
+    /// above [`REPLY_LIMIT`].
     pub fn with_limits(limits: MemoryLimits, clock: Clock) -> Result<Self, Error> {
         let MemoryLimits { entries, bytes, reply_bytes } = limits;
         if entries == 0 || reply_bytes == 0 || reply_bytes > REPLY_LIMIT || bytes < reply_bytes + 2 * OVERHEAD
@@ -115,13 +115,13 @@ impl MemoryStore {
         Ok(Self { limits, ..Self::new(clock) })
     }
 
-    /// How many requests are remembered; those that have expired count until the next call.
+    /// Returns the number of stored requests. Expired ones count until the next call of the store.
     #[must_use]
     pub fn len(&self) -> usize {
         self.lock().entries.len()
     }
 
-    /// Whether none is.
+    /// Returns whether no request is stored.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -133,8 +133,8 @@ impl MemoryStore {
 }
 
 impl Memory {
-    /// Each entry is forgotten once: the cost is that of having remembered it.
-    fn forget_expired(&mut self, now: Instant) {
+    /// Removes expired entries. Each entry is removed once, so the cost per request is constant.
+    fn remove_expired(&mut self, now: Instant) {
         while let Some(first) = self.expiries.first_entry().filter(|first| first.key().0 <= now) {
             let name = first.remove();
             if let Some(entry) = self.entries.remove(&name) {
@@ -150,7 +150,7 @@ impl Memory {
         }
     }
 
-    /// Refuses what would be over `limits`.
+    /// Refuses an entry of `bytes` that would exceed `limits`.
     fn room(&self, bytes: usize, limits: &MemoryLimits, now: Instant) -> Result<(), Error> {
         if self.entries.len() < limits.entries && self.bytes + bytes <= limits.bytes {
             return Ok(());
@@ -163,10 +163,10 @@ impl Memory {
 
 #[cfg(test)]
 impl MemoryStore {
-    /// Entries, expiries and bytes, after forgetting what has expired.
-    pub(super) fn books(&self) -> (usize, usize, usize) {
+    /// Returns the numbers of entries and expiries, and the bytes, after the removal of expired entries.
+    pub(super) fn totals(&self) -> (usize, usize, usize) {
         let mut memory = self.lock();
-        memory.forget_expired(self.clock.now());
+        memory.remove_expired(self.clock.now());
         (memory.entries.len(), memory.expiries.len(), memory.bytes)
     }
 }
@@ -177,7 +177,7 @@ impl IdempotencyStore for MemoryStore {
         let now = self.clock.now();
         let name = (call.scope.clone(), call.key.clone());
         let mut memory = self.lock();
-        memory.forget_expired(now);
+        memory.remove_expired(now);
         if let Some(entry) = memory.entries.get(&name) {
             return Ok(entry.admission(call, now));
         }
@@ -200,7 +200,7 @@ impl IdempotencyStore for MemoryStore {
         let now = self.clock.now();
         let name = (token.scope.clone(), token.key.clone());
         let mut memory = self.lock();
-        memory.forget_expired(now);
+        memory.remove_expired(now);
         let Memory { entries, expiries, bytes, .. } = &mut *memory;
         let Some(entry) = entries.get_mut(&name).filter(|entry| entry.fence == token.fence) else {
             return Err(Error::conflict("the lease of this idempotency key ran out before its reply came"));
@@ -211,7 +211,7 @@ impl IdempotencyStore for MemoryStore {
         expiries.remove(&(entry.expires, entry.fence));
         entry.expires = now + entry.retention;
         expiries.insert((entry.expires, entry.fence), name);
-        // What was set aside and is not needed goes back.
+        // Frees the bytes that were reserved for the reply and are not needed.
         let spare = self.limits.reply_bytes - reply.size();
         entry.bytes -= spare;
         *bytes -= spare;

@@ -1,19 +1,19 @@
-//! Requests that may be sent again: the reply of the first is stored and replayed.
+//! Idempotent requests: the reply of the first request is stored, and a repetition gets that reply.
 //!
-//! The problem: a caller whose answer was lost does not know whether it happened, and asks again. The second
-//! request must not have a second effect. The caller gives each request a key of its choice (the header
-//! `Idempotency-Key`, IETF draft-ietf-httpapi-idempotency-key-header), and keeps it when it asks again.
+//! A caller that lost the answer to a request cannot know whether the request took effect, so it repeats the request. The
+//! repetition must not have a second effect. The caller gives each request a key (the header `Idempotency-Key`, IETF
+//! draft-ietf-httpapi-idempotency-key-header) and sends the same key with each repetition.
 //!
-//! There are two promises, by where the memory is:
+//! There are two guarantees, by the place of the stored reply:
 //!
-//! * **In the caller's transaction**: [`Replies`] and [`reply_once`]. Effect and reply commit together: once in
-//!   effect, and nothing is ever stuck. For every effect that is rows in one database.
-//! * **Leased**: [`IdempotencyStore`] and [`run_once`]. For effects that no transaction holds: a call, a mail, a
-//!   charge at a provider. At most one runs at a time while its lease runs; a crash, or a lease that was too
-//!   short, lets it run *again*.
+//! * **In the caller's transaction**: [`Replies`] and [`reply_once`]. The effect and the reply commit together, so the
+//!   request takes effect once, and no lease can expire. For every effect that is rows in one database.
+//! * **Under a lease**: [`IdempotencyStore`] and [`run_once`]. For effects outside a transaction: a call, a mail, a charge at
+//!   a provider. One request of a key runs at a time while its lease lasts. After a crash, or after a lease that was too
+//!   short, the request may run *again*.
 //!
-//! What breaks them: one key for two requests (refused where the fingerprint differs), and keys that are not
-//! scoped by principal and operation: then one user gets another's answer. [`CallKey`] scopes them.
+//! Both compare a fingerprint of the request, so a key that is used for two different requests is refused. [`CallKey`]
+//! scopes the keys by principal and operation; without the scope one user could get another user's reply.
 
 mod admission;
 mod key;

@@ -1,29 +1,30 @@
-//! Replies that commit with the effect they belong to.
+//! Replies that are stored in the transaction of their effect.
 
 use std::{future::Future, time::Duration};
 
 use super::{Admission, CallKey, Replied, StoredReply};
 use crate::{Error, Scoped, UnitOfWork, transaction::lend};
 
-/// Stored replies in the caller's transaction: reply and effect commit together, nothing is ever stuck. Run
-/// `comms_core::testing::replies::all` (feature `testing`) against an implementation.
+/// Stores replies in the caller's transaction, so that the reply and the effect of a request commit together.
+///
+/// Run `comms_core::testing::replies::all` (feature `testing`) against an implementation.
 pub trait Replies: UnitOfWork {
-    /// Admits the request of `key`. Waits for a transaction that holds the same key.
+    /// Admits the request of `key`, or returns the stored reply. Waits for an open transaction that admitted the same key.
     ///
     /// # Errors
-    /// The database's; `Invalid` where an earlier request of the key was committed without an answer: running it
-    /// again could double its effect.
+    /// Returns [`Invalid`](crate::ErrorKind::Invalid) if an earlier request of the key was committed without a reply, because
+    /// running it again could repeat its effect, and the error of a statement that the database refused.
     fn admit(
         &self,
         tx: &mut Self::Tx,
         key: &CallKey,
     ) -> impl Future<Output = Result<Admission, Error>> + Send;
 
-    /// Stores the reply of a request admitted with [`Admission::Run(())`] in this transaction.
+    /// Stores the reply of a request that [`admit`](Self::admit) admitted with [`Admission::Run`] in this transaction.
     ///
     /// # Errors
-    /// The database's; `Invalid` for a reply over the limits, and for a request that was not admitted or is
-    /// answered already.
+    /// Returns [`Invalid`](crate::ErrorKind::Invalid) if the reply exceeds a limit, or if the request was not admitted in this
+    /// transaction or has a reply, and the error of a statement that the database refused.
     fn complete(
         &self,
         tx: &mut Self::Tx,
@@ -32,12 +33,13 @@ pub trait Replies: UnitOfWork {
     ) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
-/// Runs `work` once per key: its effect and its reply commit in one transaction, and the same request sent
-/// again gets that reply. An error of `work` rolls back and stores nothing, so that it may be tried again.
+/// Runs `work` once per key. Its effect and its reply commit in one transaction, and a repetition of the request gets that
+/// reply. An error of `work` rolls the transaction back and stores nothing, so the request can be repeated.
 ///
 /// # Errors
-/// `Conflict` while another request of this key runs; `Invalid` where the key was used for another request, or
-/// the reply is over its limits (then nothing was done); those of `work` and of the database.
+/// Returns [`Conflict`](crate::ErrorKind::Conflict) while another request of the key runs. Returns
+/// [`Invalid`](crate::ErrorKind::Invalid) if the key was used for another request or the reply exceeds a limit; the
+/// transaction is then rolled back. Otherwise returns the error of `work` or of the [`UnitOfWork`].
 pub async fn reply_once<U, F, Fut>(unit: &U, call: &CallKey, work: F) -> Result<Replied, Error>
 where
     U: Replies,
@@ -59,7 +61,7 @@ where
 }
 
 pub(super) fn in_flight(retry_after: Duration) -> Error {
-    Error::conflict("a request with this idempotency key is being handled").with_retry_after(retry_after)
+    Error::conflict("a request with this idempotency key is in progress").with_retry_after(retry_after)
 }
 
 pub(super) fn mismatch() -> Error {

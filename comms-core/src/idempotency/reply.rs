@@ -1,4 +1,4 @@
-//! What is kept of an answer.
+//! Stored replies and their limits.
 
 use std::borrow::Cow;
 
@@ -6,13 +6,13 @@ use bytes::Bytes;
 
 use crate::{Error, Headers};
 
-/// The most bytes of a reply, headers and body together: what is larger belongs into a table of the
-/// application's, with its name in the reply.
+/// The largest size of a stored reply in bytes, headers and body together. The application stores larger data itself and
+/// refers to it in the reply.
 pub const REPLY_LIMIT: usize = 1_000_000;
-/// The most headers of a reply: those the caller cannot do without (`location`, `content-type`), not all.
+/// The largest number of headers of a stored reply: for headers that a caller needs, such as `location` and `content-type`.
 pub const REPLY_HEADERS: usize = 16;
 
-/// A reply kept for the next time the same request comes.
+/// A reply that is stored for repetitions of its request.
 ///
 /// ```
 /// use comms_core::idempotency::StoredReply;
@@ -23,42 +23,42 @@ pub const REPLY_HEADERS: usize = 16;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoredReply {
-    /// Protocol status, in the application's own numbers.
+    /// The status, in the numbers of the application's protocol.
     pub status: i32,
-    /// A few headers, at most [`REPLY_HEADERS`].
+    /// The headers, at most [`REPLY_HEADERS`].
     pub headers: Headers,
     /// The encoded reply.
     pub body: Bytes,
 }
 
 impl StoredReply {
-    /// A reply without headers.
+    /// Makes a reply without headers.
     pub fn new(status: i32, body: impl Into<Bytes>) -> Self {
         Self { status, headers: Headers::new(), body: body.into() }
     }
 
-    /// The same reply with one header more.
+    /// Adds a header.
     #[must_use]
     pub fn header(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Bytes>) -> Self {
         self.headers.append(name, value);
         self
     }
 
-    /// Bytes of headers and body.
+    /// Returns the size in bytes of headers and body.
     #[must_use]
     pub fn size(&self) -> usize {
         self.headers.size() + self.body.len()
     }
 
-    /// Whether it may be stored.
+    /// Checks that the reply can be stored.
     ///
     /// # Errors
-    /// `Invalid` where it is over [`REPLY_LIMIT`] or [`REPLY_HEADERS`].
+    /// Returns [`Invalid`](crate::ErrorKind::Invalid) if the reply exceeds [`REPLY_LIMIT`] or [`REPLY_HEADERS`].
     pub fn check(&self) -> Result<(), Error> {
         self.check_within(REPLY_LIMIT)
     }
 
-    /// A copy with buffers of its own: what is kept may be a window into something much larger.
+    /// Copies the reply into buffers of its own, because its `Bytes` may be slices of much larger buffers.
     pub(super) fn compact(&self) -> Self {
         let own = |bytes: &Bytes| Bytes::copy_from_slice(bytes);
         let headers = self.headers.iter().map(|(name, value)| (name.to_owned(), own(value))).collect();
@@ -82,11 +82,11 @@ impl StoredReply {
     }
 }
 
-/// A reply, and whether an earlier request made it.
+/// A reply, and whether it is the reply of an earlier request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replied {
-    /// What to answer.
+    /// The reply.
     pub reply: StoredReply,
-    /// The effect had been there before; nothing was done again.
+    /// Whether the reply was stored by an earlier request, so that this one had no effect.
     pub replayed: bool,
 }

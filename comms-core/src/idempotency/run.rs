@@ -1,4 +1,4 @@
-//! Running something once under a lease.
+//! Running a request once under a lease.
 
 use std::{future::Future, sync::Arc};
 
@@ -11,17 +11,18 @@ use super::{
 };
 use crate::{Error, ErrorKind};
 
-/// Runs `work` for the first request of `call`, and gives its reply to every later one.
+/// Runs `work` for the first request of `call`, and returns its stored reply for every later one.
 ///
-/// An error of `work` whose kind had no effect ([`ErrorKind::is_without_effect`](crate::ErrorKind::is_without_effect)) gives
-/// the lease back, so that another request may run at once. Where the effect may have happened (`Indeterminate`,
-/// `Misconfigured`, `Internal`, `Fatal`, a panic, a caller that is dropped) the lease stays until its end: the effect is
-/// not repeated while it may still be under way.
+/// If `work` fails with a kind that excludes an effect
+/// ([`ErrorKind::is_without_effect`](crate::ErrorKind::is_without_effect)), the lease is released, and the next request runs at
+/// once. If the effect may have happened (`Indeterminate`, `Misconfigured`, `Internal`, `Fatal`, a panic, a caller that is
+/// dropped), the lease stays until it expires, so that the effect is not repeated while it may still be in progress.
 ///
-/// The kind has to speak of the whole work: work of several calls reports an error as `Indeterminate` once the first of them
-/// may have taken effect, or the next request repeats that effect at once.
+/// The error's kind must describe the whole of `work`. Work that makes several calls returns `Indeterminate` once the first of
+/// them may have taken effect; with another kind the next request would repeat that effect at once.
 ///
-/// Bound `work` by less than the lease: nobody stops it when the lease ends, and then another may run beside it.
+/// Limit the duration of `work` to less than the lease. It is not stopped when the lease expires, and another request can then
+/// run at the same time.
 ///
 /// ```
 /// use comms_core::{clock::Clock, idempotency::{CallKey, MemoryStore, StoredReply, LeaseOptions, run_once}};
@@ -37,10 +38,13 @@ use crate::{Error, ErrorKind};
 /// ```
 ///
 /// # Errors
-/// `Conflict` while another request of this key runs, and where the lease ran out before the reply was stored;
-/// `Invalid` where the key was used for another request, the reply is over the store's limits, or there is no
-/// tokio runtime (then nothing was done); `Indeterminate` where `work` succeeded and its reply could not be stored: after the
-/// lease it may run again. Those of `work` and of the store.
+/// - [`Conflict`](crate::ErrorKind::Conflict) while another request of the key runs, and if the lease expired before the reply
+///   was stored.
+/// - [`Invalid`](crate::ErrorKind::Invalid) if the key was used for another request, if the reply exceeds the store's limits,
+///   or without a tokio runtime (`work` then did not run).
+/// - [`Indeterminate`](crate::ErrorKind::Indeterminate) if `work` succeeded and its reply could not be stored: the request may
+///   run again after the lease.
+/// - The error of `work`, or of [`IdempotencyStore::admit`].
 pub async fn run_once<S, F, Fut>(
     store: &Arc<S>,
     call: &CallKey,
@@ -65,21 +69,21 @@ where
             if error.kind.is_without_effect()
                 && let Err(lost) = store.abandon(&token).await
             {
-                tracing::warn!(error = %lost.chain(), "a lease was not given back: it runs until its end");
+                tracing::warn!(error = %lost.chain(), "could not release the lease of an idempotency key; it stays until it expires");
             }
             return Err(error);
         }
     };
-    // It has happened: a caller that goes away now must not keep the store from hearing of it.
+    // The effect has happened, so the reply is stored by a task: dropping the caller's future must not prevent it.
     let store = store.clone();
-    let told = async move { store.complete(&token, &reply).await.map(|()| reply) };
-    let stored = runtime.spawn(told.in_current_span()).await;
-    let reply = stored.unwrap_or_else(|lost| Err(Error::indeterminate(lost))).map_err(unstored)?;
+    let completion = async move { store.complete(&token, &reply).await.map(|()| reply) };
+    let stored = runtime.spawn(completion.in_current_span()).await;
+    let reply = stored.unwrap_or_else(|lost| Err(Error::indeterminate(lost))).map_err(not_stored)?;
     Ok(Replied { reply, replayed: false })
 }
 
-/// The work is done, also where the store could not be reached.
-fn unstored(mut error: Error) -> Error {
+/// Returns the error of a reply that was not stored. The effect has happened, so no kind may exclude it.
+fn not_stored(mut error: Error) -> Error {
     if matches!(error.kind, ErrorKind::NotExecuted | ErrorKind::Rejected) {
         error.kind = ErrorKind::Indeterminate;
     }

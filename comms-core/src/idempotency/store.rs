@@ -1,4 +1,4 @@
-//! The leased store: a memory of requests outside any transaction.
+//! The store of requests and replies under a lease, outside a transaction.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::{Admission, CallKey, StoredReply};
 use crate::Error;
 
-/// How long a run may take, and how long its reply is remembered.
+/// How long a request may run, and how long its reply is stored. Default: a lease of 30 s, and a retention of one day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeaseOptions {
     lease: Duration,
@@ -15,32 +15,34 @@ pub struct LeaseOptions {
 }
 
 impl LeaseOptions {
-    /// The longest time a reply may be kept: a year.
+    /// The longest lease and retention: 366 days.
     pub const RETENTION_LIMIT: Duration = Duration::from_secs(366 * 24 * 3600);
 
-    /// `lease`: after this time without an answer the run counts as dead, and another may run. Longer than
-    /// the slowest run, or it runs twice. `retention`: how long the reply is replayed once it is there. Longer
-    /// than callers go on asking.
+    /// Makes options of a `lease` and a `retention`.
+    ///
+    /// A request that is not completed within `lease` counts as dead, and the next request of its key runs; choose it longer
+    /// than the slowest run. A reply is replayed for `retention` after it was stored; choose it longer than callers repeat a
+    /// request.
     ///
     /// # Errors
-    /// `Invalid` for a time of zero, or over [`LeaseOptions::RETENTION_LIMIT`].
+    /// Returns [`Invalid`](crate::ErrorKind::Invalid) if a duration is zero or above [`LeaseOptions::RETENTION_LIMIT`].
     pub fn new(lease: Duration, retention: Duration) -> Result<Self, Error> {
         let fits = |time: Duration| !time.is_zero() && time <= Self::RETENTION_LIMIT;
         if fits(lease) && fits(retention) {
             return Ok(Self { lease, retention });
         }
         Err(Error::invalid(
-            "the lease and the retention of an idempotent request are above zero, and at most a year",
+            "the lease and the retention of an idempotent request must be above zero and at most 366 days",
         ))
     }
 
-    /// How long a run may take.
+    /// Returns the time within which a request must be completed.
     #[must_use]
     pub const fn lease(&self) -> Duration {
         self.lease
     }
 
-    /// How long its reply is replayed.
+    /// Returns the time for which a reply is replayed.
     #[must_use]
     pub const fn retention(&self) -> Duration {
         self.retention
@@ -48,64 +50,64 @@ impl LeaseOptions {
 }
 
 impl Default for LeaseOptions {
-    /// A lease of 30 s; a reply is kept for a day.
     fn default() -> Self {
         Self { lease: Duration::from_secs(30), retention: Duration::from_secs(24 * 3600) }
     }
 }
 
-/// The right to run one request, until its lease ends. Made by a store, given back to it.
+/// The right to run one request until its lease expires. A store makes it, and takes it back with the reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeaseToken {
     /// [`CallKey::scope`].
     pub scope: Arc<str>,
     /// [`CallKey::key`].
     pub key: Arc<str>,
-    /// Which run of this key it is: no two leases of a store have the same.
+    /// The fencing token: no two leases of a store have the same number.
     pub fence: u64,
 }
 
 impl LeaseToken {
-    /// The right to the run `fence` of `call`.
+    /// Makes the token of the lease `fence` on `call`.
     #[must_use]
     pub fn new(call: &CallKey, fence: u64) -> Self {
         Self { scope: call.scope.clone(), key: call.key.clone(), fence }
     }
 }
 
-/// Remembers requests and their replies under a lease, outside any transaction: for effects that none holds.
+/// A store of requests and their replies under a lease, for effects outside a transaction.
 ///
-/// The promise: of all calls of one key, one at a time is told to run; once it has completed, the others get its
-/// reply for as long as it is kept. A run that was abandoned, or whose lease ran out, lets the next one run.
-/// Late news change nothing: a `complete` after the lease's end is refused with `Conflict`, whether or not
-/// another runs by then, and never overwrites a reply.
+/// Of all requests with one key, one at a time is admitted to run. After it has completed, the others get its reply for the
+/// retention. After it was abandoned, or its lease expired, the next request runs. A `complete` after the lease expired is
+/// refused with `Conflict`, whether or not another request runs by then, and never overwrites a reply.
 ///
-/// What it cannot promise: that a run happens once. A process that dies in it, or outlives its lease, has had
-/// an effect that the store has not seen; give that effect the same key where its receiver takes one. Where
-/// the effect is rows in one database, [`Replies`](super::Replies) promises more.
+/// The store cannot guarantee that a request takes effect once: a process that dies in the middle, or runs longer than its
+/// lease, may have had an effect that the store does not know of. Pass the key on to the receiver of the effect if it accepts
+/// one. For rows in one database, [`Replies`](super::Replies) guarantees more.
 ///
-/// Implement it with the store's own clock (the database's, the server's), never the callers'. Run
+/// An implementation times leases by the clock of the store (of the database or server), never by the callers' clocks. Run
 /// `comms_core::testing::idempotency::all` (feature `testing`) against it.
 #[async_trait]
 pub trait IdempotencyStore: Send + Sync + 'static {
-    /// Admits the request of `call`, for a lease and with a keep as `terms` say.
+    /// Admits the request of `call` under a lease of `options`, or returns the stored reply.
     ///
     /// # Errors
-    /// The store's; `Rejected` where it is full of what it may not forget.
+    /// Returns [`Rejected`](crate::ErrorKind::Rejected) if the store is full of entries that have not expired, and the error
+    /// of the store if it cannot be reached.
     async fn admit(&self, call: &CallKey, options: LeaseOptions) -> Result<Admission<LeaseToken>, Error>;
 
-    /// Stores the reply of the run `token`; it is replayed from now on. Completing a run again with the same
-    /// token is the same as once: the first reply stays.
+    /// Stores the reply of the request that `token` admitted; it is replayed from now on. A second call with the same token
+    /// keeps the first reply.
     ///
     /// # Errors
-    /// `Conflict` where the lease ran out or was abandoned; `Invalid` for a reply over the store's limits (the
-    /// lease stays); the store's.
+    /// Returns [`Conflict`](crate::ErrorKind::Conflict) if the lease expired or was abandoned,
+    /// [`Invalid`](crate::ErrorKind::Invalid) if the reply exceeds a limit of the store (the lease stays), and the error of the
+    /// store if it cannot be reached.
     async fn complete(&self, token: &LeaseToken, reply: &StoredReply) -> Result<(), Error>;
 
-    /// Gives up the run `token`: the next request of its key runs. Changes nothing where the lease ran out or the
-    /// run has completed.
+    /// Releases the lease of `token`, so that the next request of its key runs. Has no effect if the lease expired or the
+    /// request was completed.
     ///
     /// # Errors
-    /// The store's.
+    /// Returns the error of the store if it cannot be reached.
     async fn abandon(&self, token: &LeaseToken) -> Result<(), Error>;
 }

@@ -259,7 +259,7 @@ enum Step {
 proptest! {
     /// Against a list that is searched from end to end.
     #[test]
-    fn it_does_as_a_simple_model_does_and_keeps_its_books(steps in prop::collection::vec(prop_oneof![
+    fn it_agrees_with_a_simple_model_and_its_totals_are_right(steps in prop::collection::vec(prop_oneof![
         (0..4u8).prop_map(Step::Admission),
         (0..12usize).prop_map(Step::Complete),
         (0..12usize).prop_map(Step::Abandon),
@@ -308,6 +308,6 @@ proptest! {
             }
         }
         clock.advance(Duration::from_secs(30));
-        prop_assert_eq!(store.books(), (0, 0, 0));
+        prop_assert_eq!(store.totals(), (0, 0, 0));
     }
 }

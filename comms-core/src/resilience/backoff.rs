@@ -1,4 +1,4 @@
-//! How long to wait before another attempt.
+//! The wait between attempts.
 
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -6,8 +6,9 @@ use std::time::Duration;
 use super::config::{bounded, duration};
 use crate::{Error, clock::Clock};
 
-/// Exponential backoff with jitter. Default: 1 s, doubled, at most 30 s, jitter +-20%
-/// after the cap.
+/// Exponential backoff with jitter. Default: 1 s, doubled after each failure up to 30 s, with a jitter of +-20 %.
+///
+/// The jitter is applied after the cap.
 ///
 /// ```
 /// use comms_core::resilience::{Backoff, Jitter};
@@ -17,7 +18,7 @@ use crate::{Error, clock::Clock};
 /// # Ok::<(), comms_core::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields, try_from = "Plain", into = "Plain")]
+#[serde(default, deny_unknown_fields, try_from = "RawBackoff", into = "RawBackoff")]
 pub struct Backoff {
     base: Duration,
     cap: Duration,
@@ -25,20 +26,21 @@ pub struct Backoff {
     jitter: Jitter,
 }
 
-/// How waits are spread, so that those who failed together do not come back together.
+/// The random part of a wait, so that callers that failed together do not retry together.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Jitter {
-    /// The wait times `1 - ratio ..= 1 + ratio`; the ratio is `0.0..=1.0`.
+    /// Multiplies the wait by a random number in `1 - ratio ..= 1 + ratio`. The ratio is `0.0..=1.0`.
     Ratio(f64),
-    /// Anything from nothing to the wait: spreads the most, waits half as long on average.
+    /// Multiplies the wait by a random number in `0.0..1.0`. It spreads the retries most, and halves the wait on
+    /// average.
     Full,
 }
 
-/// Backoff as configuration has it, before it is validated.
+/// A backoff as it is configured, before validation.
 #[derive(Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Plain {
+struct RawBackoff {
     #[serde(with = "duration")]
     base: Duration,
     #[serde(with = "duration")]
@@ -47,23 +49,23 @@ struct Plain {
     jitter: Jitter,
 }
 
-impl Default for Plain {
+impl Default for RawBackoff {
     fn default() -> Self {
         Backoff::default().into()
     }
 }
 
-impl From<Backoff> for Plain {
+impl From<Backoff> for RawBackoff {
     fn from(Backoff { base, cap, multiplier, jitter }: Backoff) -> Self {
         Self { base, cap, multiplier, jitter }
     }
 }
 
-impl TryFrom<Plain> for Backoff {
+impl TryFrom<RawBackoff> for Backoff {
     type Error = Error;
 
-    fn try_from(plain: Plain) -> Result<Self, Error> {
-        Self::new(plain.base, plain.cap)?.with_multiplier(plain.multiplier)?.with_jitter(plain.jitter)
+    fn try_from(raw: RawBackoff) -> Result<Self, Error> {
+        Self::new(raw.base, raw.cap)?.with_multiplier(raw.multiplier)?.with_jitter(raw.jitter)
     }
 }
 
@@ -75,48 +77,50 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// Starts at `base`, doubles, stops growing at `cap`; jitter +-20%.
+    /// Returns a backoff that waits `base` after the first failure and doubles the wait up to `cap`, with a jitter of
+    /// +-20 %.
     ///
     /// # Errors
-    /// `Invalid` for a zero base, a cap below it, or one of more than three years.
+    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if `base` is zero, `cap` is below `base`, or `cap` is
+    /// above 99,999,999 s.
     pub fn new(base: Duration, cap: Duration) -> Result<Self, Error> {
         if base.is_zero() || cap < base {
-            return Err(Error::invalid("a backoff needs 0 < base <= cap"));
+            return Err(Error::invalid("backoff: `base` must be above zero and at most `cap`"));
         }
         bounded("cap", cap)?;
         Ok(Self { base, cap, ..Self::default() })
     }
 
-    /// The same, growing by `multiplier`; 1 keeps the wait constant.
+    /// Sets the factor by which the wait grows after each failure. Default 2; 1 keeps the wait constant.
     ///
     /// # Errors
-    /// `Invalid` below 1, or for what is not a number.
+    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if `multiplier` is below 1, infinite or not a number.
     pub fn with_multiplier(self, multiplier: f64) -> Result<Self, Error> {
         if !(multiplier >= 1.0 && multiplier.is_finite()) {
-            return Err(Error::invalid("a backoff's multiplier is at least 1"));
+            return Err(Error::invalid("backoff: `multiplier` must be a finite number of at least 1"));
         }
         Ok(Self { multiplier, ..self })
     }
 
-    /// The same, spread by `jitter`.
+    /// Sets the jitter. Default `Jitter::Ratio(0.2)`.
     ///
     /// # Errors
-    /// `Invalid` for a ratio outside `0.0..=1.0`.
+    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the ratio is outside of `0.0..=1.0`.
     pub fn with_jitter(self, jitter: Jitter) -> Result<Self, Error> {
         match jitter {
             Jitter::Ratio(ratio) if !(0.0..=1.0).contains(&ratio) => {
-                Err(Error::invalid("a backoff's jitter ratio is between 0 and 1"))
+                Err(Error::invalid("backoff: the `ratio` of `jitter` must be between 0 and 1"))
             }
             _ => Ok(Self { jitter, ..self }),
         }
     }
 
-    /// The wait after the `attempt`-th failure (1 for the first).
+    /// Returns the wait after the `attempt`-th failed attempt (from 1), with jitter drawn from `clock`.
     #[must_use]
     pub fn delay(&self, attempt: u32, clock: &Clock) -> Duration {
         let exponent = i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX);
-        let grown = self.base.as_secs_f64() * self.multiplier.powi(exponent);
-        let capped = grown.min(self.cap.as_secs_f64());
+        let exponential = self.base.as_secs_f64() * self.multiplier.powi(exponent);
+        let capped = exponential.min(self.cap.as_secs_f64());
         let factor = match self.jitter {
             Jitter::Ratio(ratio) => 1.0 - ratio + 2.0 * ratio * clock.random_unit(),
             Jitter::Full => clock.random_unit(),
@@ -144,7 +148,7 @@ mod tests {
         }
 
         #[test]
-        fn full_jitter_is_anything_up_to_the_wait(attempt in 1u32..100, seed: u64) {
+        fn full_jitter_stays_below_the_wait(attempt in 1u32..100, seed: u64) {
             let backoff = Backoff::default().with_jitter(Jitter::Full).unwrap();
             let exact = 2f64.powi(attempt as i32 - 1).min(30.0);
             let clock = Clock::seeded(Duration::ZERO, seed);
@@ -152,7 +156,7 @@ mod tests {
         }
     }
 
-    /// The exponential is infinite from the 1,025th failure on.
+    /// 2 to the power of the failures is infinite from the 1,025th failure on.
     #[test]
     fn the_cap_holds_after_any_number_of_failures() {
         let (clock, backoff) = (Clock::manual(Duration::ZERO), Backoff::default());
@@ -174,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_makes_no_sense() {
+    fn invalid_settings_are_rejected() {
         assert!(Backoff::new(Duration::ZERO, Duration::from_secs(1)).is_err());
         assert!(Backoff::new(Duration::from_secs(2), Duration::from_secs(1)).is_err());
         assert!(Backoff::default().with_multiplier(0.5).is_err());

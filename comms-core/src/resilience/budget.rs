@@ -1,9 +1,9 @@
-//! What keeps retries from multiplying an outage.
+//! A retry budget: bounds the retries of all calls to a peer, so that retries do not multiply an outage.
 //!
-//! A retry is paid for with a token. Tokens come from calls that *succeeded*, a share of one each, and from
-//! time, a few per second, so that a quiet client can retry at all. While everything fails no more than the
-//! reserve and the trickle can be spent, whatever the load: that is the throttling of gRFC A6, with Finagle's
-//! floor.
+//! Each retry withdraws one token. Successful calls deposit a fraction of a token each, and time refills a few tokens
+//! per second, so that a client with few calls can retry at all. While every call fails, only the reserve and the
+//! refill can be spent, whatever the load. This is the retry throttling of gRFC A6 with the minimum rate of Finagle's
+//! `RetryBudget`.
 
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
@@ -15,22 +15,25 @@ use crate::{
     sync::{Arc, AtomicU64, Ordering},
 };
 
-/// The low 24 bits of the state are tokens in thousandths; above them stands the time of the last refill, in
-/// milliseconds since the budget was made: 34 years of them.
+/// The low 24 bits of the state are the tokens, in thousandths. The bits above are the time of the last refill, in
+/// milliseconds since the budget was created, enough for 34 years.
 const TOKEN_BITS: u32 = 24;
-const TOKENS: u64 = (1 << TOKEN_BITS) - 1;
+const TOKEN_MASK: u64 = (1 << TOKEN_BITS) - 1;
+/// One token in thousandths.
 const TOKEN: u64 = 1_000;
 
-/// Settings of a [`RetryBudget`].
+/// The settings of a [`RetryBudget`]. Default: a success pays for 0.2 retries, 10 retries per second need no success,
+/// and 100 retries are in reserve.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct RetryBudgetConfig {
     /// Retries that one successful call pays for, `0.0..=1.0`. Default 0.2.
     pub ratio: f64,
-    /// Retries per second that need no success. Default 10; 0 for none.
+    /// Retries per second that need no successful call. Default 10; 0 turns the refill over time off.
     pub min_per_second: u32,
-    /// The reserve is what `min_per_second` brings in this time. Default 10 s: a reserve of 100.
+    /// The time whose refill is the reserve: the reserve is `min_per_second` times `window`, at least one retry and at
+    /// most 16,000. Default 10 s, which is a reserve of 100 retries.
     #[serde(with = "duration")]
     pub window: Duration,
 }
@@ -41,40 +44,18 @@ impl Default for RetryBudgetConfig {
     }
 }
 
-/// Setters: each takes the configuration and returns it with one setting changed.
 impl RetryBudgetConfig {
-    /// Sets `ratio`.
-    #[must_use]
-    pub fn ratio(self, ratio: f64) -> Self {
-        Self { ratio, ..self }
-    }
-
-    /// Sets `min_per_second`.
-    #[must_use]
-    pub fn min_per_second(self, min_per_second: u32) -> Self {
-        Self { min_per_second, ..self }
-    }
-
-    /// Sets `window`.
-    #[must_use]
-    pub fn window(self, window: Duration) -> Self {
-        Self { window, ..self }
-    }
-}
-
-impl RetryBudgetConfig {
-    /// Whether these settings make sense.
+    /// Checks the settings.
     ///
     /// # Errors
-    /// `Invalid` for a ratio outside `0.0..=1.0`, or a reserve above 16,000 retries.
+    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if `ratio` is outside of `0.0..=1.0`, or the reserve
+    /// (`min_per_second` times `window`) is above 16,000 retries.
     pub fn validate(&self) -> Result<(), Error> {
         if !(0.0..=1.0).contains(&self.ratio) {
-            return Err(Error::invalid("a retry budget's ratio is between 0 and 1"));
+            return Err(Error::invalid("retry budget: `ratio` must be between 0 and 1"));
         }
         if self.reserve() > 16_000.0 {
-            return Err(Error::invalid(
-                "a retry budget's reserve (min_per_second x window) is at most 16,000",
-            ));
+            return Err(Error::invalid("retry budget: `min_per_second` x `window` must be at most 16,000"));
         }
         Ok(())
     }
@@ -84,13 +65,32 @@ impl RetryBudgetConfig {
     }
 }
 
-/// The retries that a destination may still be asked for. Clones share it: one per destination, for retries
-/// and hedges alike. Starts full.
+/// Setters: each takes the configuration and returns it with one setting changed.
+impl RetryBudgetConfig {
+    /// Sets the retries that one successful call pays for, `0.0..=1.0`. Default 0.2.
+    #[must_use]
+    pub fn ratio(self, ratio: f64) -> Self {
+        Self { ratio, ..self }
+    }
+
+    /// Sets the retries per second that need no successful call. Default 10.
+    #[must_use]
+    pub fn min_per_second(self, min_per_second: u32) -> Self {
+        Self { min_per_second, ..self }
+    }
+
+    /// Sets the time whose refill is the reserve. Default 10 s.
+    #[must_use]
+    pub fn window(self, window: Duration) -> Self {
+        Self { window, ..self }
+    }
+}
+
+/// A token bucket that limits retries. Clones share their tokens: use one budget per peer. A new budget is full.
 ///
 /// ```
 /// use comms_core::{clock::Clock, resilience::{RetryBudget, RetryBudgetConfig}};
-/// let mut config = RetryBudgetConfig::default();
-/// config.min_per_second = 1;
+/// let config = RetryBudgetConfig::default().min_per_second(1);
 /// let budget = RetryBudget::new(&config, Clock::manual(Default::default()))?;
 /// assert_eq!((0..1_000).filter(|_| budget.try_withdraw()).count(), 10);
 /// (0..5).for_each(|_| budget.deposit());
@@ -103,44 +103,46 @@ pub struct RetryBudget(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
+    /// Tokens and time of the last refill, see [`TOKEN_BITS`].
     state: AtomicU64,
-    /// Thousandths that a success brings.
-    share: u64,
-    /// Thousandths that a millisecond brings: tokens per second.
-    trickle: u64,
+    /// Thousandths of a token that a success deposits.
+    deposit: u64,
+    /// Thousandths of a token that a millisecond refills: the same number as tokens per second.
+    refill_per_milli: u64,
+    /// Thousandths of a token that the budget holds at most.
     capacity: u64,
     epoch: Instant,
     clock: Clock,
 }
 
 impl RetryBudget {
-    /// A full budget.
+    /// Creates a full budget.
     ///
     /// # Errors
-    /// `Invalid` for a ratio outside `0.0..=1.0`, or a reserve above 16,000 retries.
+    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if [`RetryBudgetConfig::validate`] fails.
     pub fn new(config: &RetryBudgetConfig, clock: Clock) -> Result<Self, Error> {
         config.validate()?;
         Ok(Self::unchecked(config, clock))
     }
 
-    /// A budget of settings that are known to be valid.
+    /// Creates a budget from validated settings.
     pub(super) fn unchecked(config: &RetryBudgetConfig, clock: Clock) -> Self {
-        // At least one whole token, or no success could ever pay for a retry.
+        // At least one token, or no number of successes could pay for a retry.
         let capacity = ((config.reserve() * TOKEN as f64) as u64).max(TOKEN);
-        let share = (config.ratio * TOKEN as f64).round() as u64;
-        let trickle = u64::from(config.min_per_second);
+        let deposit = (config.ratio * TOKEN as f64).round() as u64;
+        let refill_per_milli = u64::from(config.min_per_second);
         let (state, epoch) = (AtomicU64::new(capacity), clock.now());
-        Self(Arc::new(Shared { state, share, trickle, capacity, epoch, clock }))
+        Self(Arc::new(Shared { state, deposit, refill_per_milli, capacity, epoch, clock }))
     }
 
-    /// A call succeeded: puts its share in. Writes nothing while the budget is full.
+    /// Deposits the share of one successful call. Writes nothing while the budget is full.
     #[inline]
     pub fn deposit(&self) {
         let shared = &*self.0;
         let mut seen = shared.state.load(Ordering::Relaxed);
-        while seen & TOKENS < shared.capacity && shared.share > 0 {
-            let room = shared.capacity - (seen & TOKENS);
-            let next = seen + shared.share.min(room);
+        while seen & TOKEN_MASK < shared.capacity && shared.deposit > 0 {
+            let room = shared.capacity - (seen & TOKEN_MASK);
+            let next = seen + shared.deposit.min(room);
             match shared.state.compare_exchange_weak(seen, next, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(newer) => seen = newer,
@@ -148,27 +150,27 @@ impl RetryBudget {
         }
     }
 
-    /// Takes the token for one retry, if there is one.
+    /// Withdraws the token of one retry. Returns `false` if the budget is exhausted: do not retry then.
     #[must_use]
     pub fn try_withdraw(&self) -> bool {
-        self.withdraw_at(self.0.clock.now())
+        self.try_withdraw_at(self.0.clock.now())
     }
 
-    pub(super) fn withdraw_at(&self, now: Instant) -> bool {
+    pub(super) fn try_withdraw_at(&self, now: Instant) -> bool {
         let shared = &*self.0;
         let mut seen = shared.state.load(Ordering::Relaxed);
         loop {
             let (time, tokens) = shared.refilled(seen, now);
-            let paid = tokens >= TOKEN;
-            let next = time << TOKEN_BITS | if paid { tokens - TOKEN } else { tokens };
+            let granted = tokens >= TOKEN;
+            let next = time << TOKEN_BITS | if granted { tokens - TOKEN } else { tokens };
             match shared.state.compare_exchange_weak(seen, next, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return paid,
+                Ok(_) => return granted,
                 Err(newer) => seen = newer,
             }
         }
     }
 
-    /// Whole retries that are left now.
+    /// Returns the number of retries that can be withdrawn now.
     #[must_use]
     pub fn available(&self) -> u32 {
         let shared = &*self.0;
@@ -178,14 +180,14 @@ impl RetryBudget {
 }
 
 impl Shared {
-    /// Time and tokens of `state` after what time has brought until `now`.
+    /// Returns the time and the tokens of `state` after the refill until `now`.
     fn refilled(&self, state: u64, now: Instant) -> (u64, u64) {
-        let (last, tokens) = (state >> TOKEN_BITS, state & TOKENS);
+        let (last, tokens) = (state >> TOKEN_BITS, state & TOKEN_MASK);
         let elapsed = now.saturating_duration_since(self.epoch).as_millis() as u64;
-        // A caller with an older reading of the clock brings nothing, and takes no time back.
+        // If another thread has stored a later time, `now` refills nothing and the later time stays.
         let time = elapsed.max(last);
-        let brought = (time - last).saturating_mul(self.trickle);
-        (time, tokens.saturating_add(brought).min(self.capacity))
+        let refill = (time - last).saturating_mul(self.refill_per_milli);
+        (time, tokens.saturating_add(refill).min(self.capacity))
     }
 }
 
@@ -203,10 +205,9 @@ mod tests {
         (0..100_000).take_while(|_| budget.try_withdraw()).count()
     }
 
-    /// Ratio, successes, retries that they pay for once the reserve is gone: also at ratios where a float
-    /// per call would round to all or nothing.
+    /// Includes ratios that a sum of floats would round up or down.
     #[test]
-    fn successes_pay_their_share() {
+    fn successes_deposit_their_ratio() {
         for (ratio, successes, retries) in
             [(0.2, 100, 20), (0.1, 100, 10), (0.51, 100, 51), (0.9, 100, 90), (1.0, 50, 50), (0.0, 1_000, 0)]
         {
@@ -218,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn time_brings_the_floor_and_no_more_than_the_reserve() {
+    fn time_refills_min_per_second_up_to_the_reserve() {
         let (budget, clock) = budget(0.2, 10, 10);
         assert_eq!(drain(&budget), 100);
         clock.advance(Duration::from_secs(3));
@@ -226,15 +227,15 @@ mod tests {
         clock.advance(Duration::from_millis(99));
         assert_eq!(drain(&budget), 0);
         clock.advance(Duration::from_millis(1));
-        assert_eq!(drain(&budget), 1, "a failed withdrawal must not lose the time that has passed");
+        assert_eq!(drain(&budget), 1, "a failed withdrawal keeps the time of the last refill");
         clock.advance(Duration::from_secs(86_400 * 365));
         assert_eq!(drain(&budget), 100);
     }
 
     #[test]
-    fn without_a_floor_only_successes_pay() {
+    fn without_min_per_second_only_successes_refill() {
         let (budget, clock) = budget(0.5, 0, 10);
-        assert_eq!(drain(&budget), 1, "a reserve is never less than one retry");
+        assert_eq!(drain(&budget), 1, "the reserve is at least one retry");
         clock.advance(Duration::from_secs(1_000));
         assert_eq!(drain(&budget), 0);
         budget.deposit();
@@ -243,21 +244,21 @@ mod tests {
     }
 
     #[test]
-    fn threads_never_take_more_than_there_is() {
+    fn threads_withdraw_each_token_once() {
         for _ in 0..50 {
             let (budget, _) = budget(0.0, 4, 1);
-            let taken: usize = std::thread::scope(|scope| {
+            let withdrawn: usize = std::thread::scope(|scope| {
                 let threads: Vec<_> = (0..4)
                     .map(|_| scope.spawn(|| (0..4).filter(|_| budget.try_withdraw()).count()))
                     .collect();
                 threads.into_iter().map(|t| t.join().unwrap()).sum()
             });
-            assert_eq!(taken, 4);
+            assert_eq!(withdrawn, 4);
         }
     }
 
     #[test]
-    fn refuses_what_makes_no_sense() {
+    fn invalid_settings_are_rejected() {
         let clock = Clock::system();
         for (ratio, min_per_second) in [(-0.1, 10), (1.1, 10), (f64::NAN, 10), (0.2, 100_000)] {
             let config = RetryBudgetConfig { ratio, min_per_second, ..RetryBudgetConfig::default() };

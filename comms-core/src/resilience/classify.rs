@@ -1,54 +1,58 @@
-//! What a policy must know of requests and results: one answer for breaker, retry and budget.
+//! The classification of results: the one basis of breaker, retry and budget.
 
 use std::time::Duration;
 
 use super::Rejection;
 use crate::{Error, ErrorKind};
 
-/// The meaning of a result.
+/// The class of a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// It worked.
+    /// The call succeeded.
     Success,
-    /// It failed.
+    /// The call failed.
     Failure {
-        /// What the failure means; breaker and retry follow from it, see [`ErrorKind`].
+        /// The kind of the failure. It decides about retry and breaker, see [`ErrorKind`].
         kind: ErrorKind,
-        /// Pushback: the wait that the peer asked for. Honoured exactly, without jitter.
+        /// The wait that the peer requested (pushback). The policy waits exactly this long, without jitter.
         retry_after: Option<Duration>,
     },
 }
 
-/// Knows a protocol: reads the results of a service, speaks its error type when a guard says no, and sends a request
-/// again. Implement it where failures come as responses (gRPC over HTTP, an HTTP status), or where requests are not
-/// `Clone`.
+/// Adapts a [`Policy`](super::Policy) to a protocol: classifies results, builds the error of a rejected call, and
+/// clones requests for retries.
+///
+/// Implement it if failures are responses (a gRPC status over HTTP, an HTTP status), if the error type is not
+/// [`Error`], or if requests are not `Clone`. For everything else, there is [`ByKind`].
 pub trait Classify<R, T, E>: Clone + Send + Sync + 'static {
-    /// What `result` means.
+    /// Returns the class of `result`.
     fn classify(&self, result: &Result<T, E>) -> Class;
 
-    /// The error that stands for `rejection`.
+    /// Returns the error of a call that a guard rejected.
     fn reject(&self, rejection: Rejection) -> E;
 
-    /// The request once more, where it can be sent again; asked only where another attempt may follow.
-    fn again(&self, request: &R) -> Option<R>;
+    /// Clones the request for an attempt after which another one may follow. `None`: the request can be sent only once,
+    /// and the call is not retried.
+    fn clone_request(&self, request: &R) -> Option<R>;
 
-    /// Whether this request may be made twice, though its answer was lost: it carries an idempotency key of its own, or
-    /// its method is idempotent. Default: no, but where the policy says so of all its calls.
+    /// Returns whether executing this request twice is harmless: it carries an idempotency key for this call, or its
+    /// method is idempotent. Then the policy retries a call whose answer was lost. Default `false`;
+    /// [`RetryConfig::idempotent`](super::RetryConfig::idempotent) sets it for all calls of a policy.
     fn is_idempotent(&self, request: &R) -> bool {
         let _ = request;
         false
     }
 }
 
-/// Classifies by [`Error::kind`]: for every service whose error is [`Error`] and whose requests are `Clone`.
+/// Classifies results by [`Error::kind`], for services whose error is [`Error`] and whose requests are `Clone`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ByKind {
     idempotent: bool,
 }
 
 impl ByKind {
-    /// For requests that may all be made twice: each carries an idempotency key, or has the same effect however often
-    /// it comes.
+    /// Returns a classifier for requests that are all idempotent: each carries an idempotency key for this call,
+    /// or has the same effect however often it is executed.
     #[must_use]
     pub const fn idempotent() -> Self {
         Self { idempotent: true }
@@ -59,7 +63,8 @@ impl<R: Clone, T> Classify<R, T, Error> for ByKind {
     fn classify(&self, result: &Result<T, Error>) -> Class {
         match result {
             Ok(_) => Class::Success,
-            // A guard further in said no: its wait is not pushback, and asking again is the outer caller's.
+            // A guard inside of the service rejected the call: its wait is not a pushback of the peer, so this policy
+            // must not wait and retry.
             Err(error) if error.rejection().is_some() => {
                 Class::Failure { kind: error.kind, retry_after: None }
             }
@@ -71,7 +76,7 @@ impl<R: Clone, T> Classify<R, T, Error> for ByKind {
         rejection.into()
     }
 
-    fn again(&self, request: &R) -> Option<R> {
+    fn clone_request(&self, request: &R) -> Option<R> {
         Some(request.clone())
     }
 

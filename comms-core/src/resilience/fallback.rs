@@ -1,4 +1,4 @@
-//! A lesser answer in place of an error: the graceful form of degradation.
+//! A substitute response for a failed call (graceful degradation).
 
 use pin_project_lite::pin_project;
 use std::{
@@ -13,8 +13,11 @@ use tower_service::Service;
 use super::name::intern;
 use crate::{Error, telemetry};
 
-/// Answers with `fallback` where the service fails. The fallback gets the request and the cause, and may fail in turn. It stands
-/// outside the [`Policy`](super::Policy), so that it is asked once, at the end, and no guard counts it.
+/// A tower layer that calls a fallback function when the service fails.
+///
+/// The fallback receives the request and the error. Its result becomes the result of the call; it may fail in turn.
+/// Place the layer outside of the [`Policy`](super::Policy): the fallback then runs once, after the last attempt, and
+/// the breaker counts the failure of the service and not the success of the fallback.
 ///
 /// ```
 /// use comms_core::{Error, resilience::{FallbackLayer, Guard}};
@@ -36,7 +39,7 @@ pub struct FallbackLayer<F> {
 }
 
 impl<F> FallbackLayer<F> {
-    /// `name` stands in the counter of calls that fell back.
+    /// Creates the layer. `name` is a label of the counter of calls that used the fallback.
     pub fn new(name: &str, fallback: F) -> Self {
         Self { name: intern(name), fallback }
     }
@@ -46,23 +49,28 @@ impl<S, F: Clone> Layer<S> for FallbackLayer<F> {
     type Service = Fallback<S, F>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Fallback { inner, unready: None, name: self.name, fallback: self.fallback.clone() }
+        Fallback { inner, readiness_error: None, name: self.name, fallback: self.fallback.clone() }
     }
 }
 
-/// A service with a fallback, made by a [`FallbackLayer`].
+/// A service with a fallback, created by a [`FallbackLayer`].
 #[derive(Debug)]
 pub struct Fallback<S, F> {
     inner: S,
-    /// Why the service would not get ready, for the call that comes.
-    unready: Option<Error>,
+    /// The error of the inner `poll_ready`, for the fallback of the next call.
+    readiness_error: Option<Error>,
     name: &'static str,
     fallback: F,
 }
 
 impl<S: Clone, F: Clone> Clone for Fallback<S, F> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), unready: None, name: self.name, fallback: self.fallback.clone() }
+        Self {
+            inner: self.inner.clone(),
+            readiness_error: None,
+            name: self.name,
+            fallback: self.fallback.clone(),
+        }
     }
 }
 
@@ -77,17 +85,17 @@ where
     type Error = Error;
     type Future = FallbackCall<S::Future, R, F, Fut>;
 
-    /// A service that fails to get ready is ready to fall back.
+    /// Always succeeds: an error of the inner service is passed to the fallback of the next call.
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        if self.unready.is_none() {
-            self.unready = ready!(self.inner.poll_ready(cx)).err();
+        if self.readiness_error.is_none() {
+            self.readiness_error = ready!(self.inner.poll_ready(cx)).err();
         }
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: R) -> Self::Future {
         let (name, fallback) = (self.name, self.fallback.clone());
-        let stage = match self.unready.take() {
+        let stage = match self.readiness_error.take() {
             Some(cause) => Stage::Fallback { answer: fall_back(name, &fallback, request, cause) },
             None => {
                 Stage::Call { call: self.inner.call(request.clone()), request: Some(request), name, fallback }
@@ -103,7 +111,7 @@ fn fall_back<R, Fut>(
     request: R,
     cause: Error,
 ) -> Fut {
-    tracing::debug!(name, cause = %cause.chain(), "falling back");
+    tracing::debug!(name, cause = %cause.chain(), "call failed, using the fallback");
     metrics::counter!(telemetry::CALL_FALLBACKS, "name" => name).increment(1);
     fallback(request, cause)
 }
@@ -139,7 +147,7 @@ where
                         Ok(answer) => return Poll::Ready(Ok(answer)),
                         Err(cause) => cause,
                     };
-                    // Taken once: the stage is another from here on.
+                    // Always present: this stage ends here.
                     let Some(request) = request.take() else { return Poll::Ready(Err(cause)) };
                     let answer = fall_back(name, fallback, request, cause);
                     this.stage.set(Stage::Fallback { answer });
@@ -156,7 +164,7 @@ mod tests {
     use tower::{ServiceExt, service_fn};
 
     #[tokio::test]
-    async fn a_service_that_fails_or_is_not_ready_is_answered_for() {
+    async fn the_fallback_answers_for_a_service_that_fails_or_is_not_ready() {
         let layer = FallbackLayer::new("f", |n: u32, cause: Error| async move {
             if n == 0 { Err(cause.context("no fallback for 0")) } else { Ok(n * 10) }
         });

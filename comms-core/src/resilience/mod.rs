@@ -1,21 +1,21 @@
-//! Surviving a peer that is slow, away, or overloaded.
+//! Guards for calls to a peer that is slow, down, or overloaded.
 //!
-//! A [`Policy`] puts the guards of a call together in the right order; it is described by a
-//! [`PolicyConfig`], can be swapped while calls run, and shows and forces its state. Each guard is there alone,
-//! too, as a pure state machine behind a shared handle:
+//! A [`Policy`] composes the guards of a call in a fixed order. It is described by a [`PolicyConfig`], which can be
+//! replaced while calls are in flight. Each guard can also be used alone; its core is a pure state machine behind a
+//! shared handle.
 //!
-//! | guard | says no when |
+//! | guard | effect |
 //! |---|---|
-//! | deadline | nobody waits for the answer any more |
-//! | [`RetryConfig`] with [`Backoff`] and [`RetryBudget`] | (it asks again, where that is right and paid for) |
-//! | [`Breaker`] | the peer has not answered lately |
-//! | [`Bulkhead`] | calls of this kind take all their seats |
-//! | `RateLimiter` | the key has used up its rate (feature `rate-limit`) |
-//! | [`FallbackLayer`] | (it answers in place of an error) |
+//! | deadline | ends or rejects a call whose caller no longer waits |
+//! | [`RetryConfig`] with [`Backoff`], [`RetryBudget`] | retries a failed attempt if that is safe and within budget |
+//! | [`Breaker`] | rejects calls while the peer fails |
+//! | [`Bulkhead`] | rejects or queues calls beyond a number of calls in flight |
+//! | `RateLimiter`, `KeyedRateLimiter` | reject calls beyond a rate (feature `rate-limit`) |
+//! | [`FallbackLayer`] | replaces an error by a substitute response |
 //!
-//! All of them speak of failures in one vocabulary, [`ErrorKind`](crate::ErrorKind), and say no with a
-//! [`Rejection`], which names the guard and the wait. A refusal is ready at once, but for a wait that was asked for, and
-//! never allocates.
+//! All guards classify failures by [`ErrorKind`](crate::ErrorKind) and refuse calls with a [`Rejection`], which names
+//! the guard and the wait. A rejection is available at the first poll, unless waiting is configured, and allocates
+//! nothing.
 
 mod backoff;
 mod breaker;

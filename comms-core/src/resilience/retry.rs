@@ -1,4 +1,4 @@
-//! Whether a failed attempt is made again, and when: a pure decision.
+//! The retry decision: whether a failed attempt is retried, and after which wait. A pure function.
 
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
@@ -9,27 +9,35 @@ use super::{
 };
 use crate::{Error, ErrorKind, clock::Clock, resilience::Retry};
 
-/// How often and under which conditions an attempt is made again. Default: five attempts in all, 1 s doubling to 30 s, +-20%, within a [`RetryBudget`].
+/// The retry settings of a [`Policy`](super::Policy).
+///
+/// Default: five attempts in all, a backoff of 1 s that doubles up to 30 s with a jitter of +-20 %, and a
+/// [`RetryBudget`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct RetryConfig {
-    /// AttemptConfig in all, the first among them. Default 5.
+    /// Attempts in all, including the first. At least 1, default 5.
     pub max_attempts: u32,
-    /// Waits between attempts, where the peer asks for no other.
+    /// The wait between attempts, unless the peer requests another one (pushback).
     pub backoff: Backoff,
-    /// What retries may cost; `false` for no limit, which lets an outage be multiplied by `max_attempts`.
+    /// The budget that retries are withdrawn from. `None`, or `false` in configuration, sets no limit: an outage is
+    /// then multiplied by `max_attempts`.
     #[serde(with = "switch")]
     pub budget: Option<RetryBudgetConfig>,
-    /// The longest wait that a peer may ask for; where it asks for more, the call ends with its error, which says so.
-    /// Default 5 min.
+    /// The longest wait that a peer may request (pushback). If the peer requests a longer one, the call ends with the
+    /// peer's error. Default 5 min.
     #[serde(with = "duration")]
     pub max_pushback: Duration,
-    /// All calls may be made twice: each carries an idempotency key of its own, or has the same effect however often it
-    /// is made. So an `Indeterminate` failure may be tried again. Default false: then only where the call says so itself
-    /// ([`Policy::run_idempotent`](super::Policy::run_idempotent), [`Classify::is_idempotent`](super::Classify)).
+    /// Whether executing any call twice is harmless: each carries an idempotency key for this call, or has the same
+    /// effect however often it is executed. Then an [`Indeterminate`](ErrorKind::Indeterminate) failure is retried.
+    /// Default `false`.
+    ///
+    /// One call can set this for itself: [`Policy::run_idempotent`](super::Policy::run_idempotent),
+    /// [`Classify::is_idempotent`](super::Classify::is_idempotent).
     pub idempotent: bool,
-    /// A `Conflict` is tried again: right where each attempt reads anew what it changes. Default false.
+    /// Whether a [`Conflict`](ErrorKind::Conflict) is retried. Correct only if each attempt reads the changed state
+    /// again. Default `false`.
     pub conflicts: bool,
 }
 
@@ -41,138 +49,142 @@ impl Default for RetryConfig {
     }
 }
 
-/// Setters: each takes the configuration and returns it with one setting changed.
 impl RetryConfig {
-    /// Sets `max_attempts`.
-    #[must_use]
-    pub fn max_attempts(self, max_attempts: u32) -> Self {
-        Self { max_attempts, ..self }
-    }
-
-    /// Sets `backoff`.
-    #[must_use]
-    pub fn backoff(self, backoff: Backoff) -> Self {
-        Self { backoff, ..self }
-    }
-
-    /// Sets `budget`; `None` turns it off.
-    #[must_use]
-    pub fn budget(self, budget: impl Into<Option<RetryBudgetConfig>>) -> Self {
-        Self { budget: budget.into(), ..self }
-    }
-
-    /// Sets `max_pushback`.
-    #[must_use]
-    pub fn max_pushback(self, max_pushback: Duration) -> Self {
-        Self { max_pushback, ..self }
-    }
-
-    /// Sets `idempotent`.
-    #[must_use]
-    pub fn idempotent(self, idempotent: bool) -> Self {
-        Self { idempotent, ..self }
-    }
-
-    /// Sets `conflicts`.
-    #[must_use]
-    pub fn conflicts(self, conflicts: bool) -> Self {
-        Self { conflicts, ..self }
-    }
-}
-
-impl RetryConfig {
-    /// Whether these settings make sense.
+    /// Checks the settings.
     ///
     /// # Errors
-    /// `Invalid` for no attempt at all, or a budget that makes no sense.
+    /// Returns [`ErrorKind::Invalid`] if `max_attempts` is 0, `max_pushback` is above 99,999,999 s, or
+    /// [`RetryBudgetConfig::validate`] fails.
     pub fn validate(&self) -> Result<(), Error> {
         if self.max_attempts == 0 {
-            return Err(Error::invalid("retry: `max_attempts` counts the first one and is at least 1"));
+            return Err(Error::invalid(
+                "retry: `max_attempts` includes the first attempt and must be at least 1",
+            ));
         }
         bounded("max_pushback", self.max_pushback)?;
         self.budget.as_ref().map_or(Ok(()), RetryBudgetConfig::validate)
     }
 }
 
-/// A failed attempt, and what is known around it.
+/// Setters: each takes the configuration and returns it with one setting changed.
+impl RetryConfig {
+    /// Sets the number of attempts in all, including the first. Default 5.
+    #[must_use]
+    pub fn max_attempts(self, max_attempts: u32) -> Self {
+        Self { max_attempts, ..self }
+    }
+
+    /// Sets the wait between attempts. Default 1 s, doubled up to 30 s, +-20 %.
+    #[must_use]
+    pub fn backoff(self, backoff: Backoff) -> Self {
+        Self { backoff, ..self }
+    }
+
+    /// Sets the budget of retries; `None` sets no limit. Default [`RetryBudgetConfig::default`].
+    #[must_use]
+    pub fn budget(self, budget: impl Into<Option<RetryBudgetConfig>>) -> Self {
+        Self { budget: budget.into(), ..self }
+    }
+
+    /// Sets the longest wait that a peer may request. Default 5 min.
+    #[must_use]
+    pub fn max_pushback(self, max_pushback: Duration) -> Self {
+        Self { max_pushback, ..self }
+    }
+
+    /// Sets whether failures that may have been executed are retried. Default `false`.
+    #[must_use]
+    pub fn idempotent(self, idempotent: bool) -> Self {
+        Self { idempotent, ..self }
+    }
+
+    /// Sets whether conflicts are retried. Default `false`.
+    #[must_use]
+    pub fn conflicts(self, conflicts: bool) -> Self {
+        Self { conflicts, ..self }
+    }
+}
+
+/// The input of [`decide`].
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Failed {
-    /// 1 for the first.
+pub(super) struct FailedAttempt {
+    /// The number of the attempt, from 1.
     pub(super) attempt: u32,
     pub(super) kind: ErrorKind,
-    /// The wait the peer asked for.
+    /// The wait that the peer requested.
     pub(super) retry_after: Option<Duration>,
-    /// The call itself may be made twice.
+    /// Whether executing this call twice is harmless.
     pub(super) idempotent: bool,
     pub(super) now: Instant,
     pub(super) deadline: Option<Instant>,
 }
 
-/// What to do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Decision {
-    /// Again, after this wait.
-    Again(Duration),
-    /// Not again: asking again would be wrong.
-    Final,
-    /// It would be right, but this stands against it.
-    Denied(Denied),
+pub(super) enum RetryDecision {
+    /// Retry after this wait.
+    RetryAfter(Duration),
+    /// The failure is not retryable.
+    NotRetryable,
+    /// The failure is retryable, but a limit forbids the retry.
+    Denied(DenialReason),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Denied {
-    AttemptConfig,
+pub(super) enum DenialReason {
+    MaxAttempts,
     Pushback,
     Deadline,
-    RetryBudget,
+    Budget,
 }
 
-impl Denied {
+impl DenialReason {
+    /// Returns the value of the `reason` label.
     pub(super) const fn as_str(self) -> &'static str {
         match self {
-            Self::AttemptConfig => "attempts",
+            Self::MaxAttempts => "attempts",
             Self::Pushback => "pushback",
             Self::Deadline => "deadline",
-            Self::RetryBudget => "budget",
+            Self::Budget => "budget",
         }
     }
 }
 
-/// The budget is asked last, so that a retry which is ruled out is not paid for.
+/// Decides whether the attempt is retried. The budget is checked last, so that a retry which another limit denies
+/// withdraws no token.
 pub(super) fn decide(
     config: &RetryConfig,
     budget: Option<&RetryBudget>,
-    failed: &Failed,
+    failed: &FailedAttempt,
     clock: &Clock,
-) -> Decision {
-    let right = match failed.kind.retry() {
+) -> RetryDecision {
+    let retryable = match failed.kind.retry() {
         Retry::Yes => true,
         Retry::IfRepeatable => config.idempotent || failed.idempotent,
         Retry::IfReadAnew => config.conflicts,
-        // The peer is overloaded: retry only after the wait that it named.
+        // The peer is overloaded: retry only after a wait that it requested.
         Retry::AfterWait => failed.retry_after.is_some(),
         Retry::No => false,
     };
-    if !right {
-        return Decision::Final;
+    if !retryable {
+        return RetryDecision::NotRetryable;
     }
     if failed.attempt >= config.max_attempts {
-        return Decision::Denied(Denied::AttemptConfig);
+        return RetryDecision::Denied(DenialReason::MaxAttempts);
     }
     if failed.retry_after.is_some_and(|wait| wait > config.max_pushback) {
-        return Decision::Denied(Denied::Pushback);
+        return RetryDecision::Denied(DenialReason::Pushback);
     }
     let delay = failed.retry_after.unwrap_or_else(|| config.backoff.delay(failed.attempt, clock));
-    // Timers fire at whole milliseconds: a wait that ends just before the deadline may wake up after it.
-    let wakes =
+    // Timers fire at whole milliseconds: a wait that ends just before the deadline may end after it.
+    let rounded_up =
         Duration::from_millis(u64::try_from(delay.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX));
-    if failed.deadline.is_some_and(|deadline| wakes >= deadline.saturating_duration_since(failed.now)) {
-        return Decision::Denied(Denied::Deadline);
+    if failed.deadline.is_some_and(|deadline| rounded_up >= deadline.saturating_duration_since(failed.now)) {
+        return RetryDecision::Denied(DenialReason::Deadline);
     }
-    if budget.is_some_and(|budget| !budget.withdraw_at(failed.now)) {
-        return Decision::Denied(Denied::RetryBudget);
+    if budget.is_some_and(|budget| !budget.try_withdraw_at(failed.now)) {
+        return RetryDecision::Denied(DenialReason::Budget);
     }
-    Decision::Again(delay)
+    RetryDecision::RetryAfter(delay)
 }
 
 #[cfg(test)]
@@ -183,83 +195,90 @@ mod tests {
         Duration::from_secs(secs)
     }
 
-    fn failed(clock: &Clock, kind: ErrorKind) -> Failed {
+    fn failed(clock: &Clock, kind: ErrorKind) -> FailedAttempt {
         let now = clock.now();
-        Failed { attempt: 1, kind, retry_after: None, idempotent: false, now, deadline: None }
+        FailedAttempt { attempt: 1, kind, retry_after: None, idempotent: false, now, deadline: None }
     }
 
     #[test]
-    fn only_what_may_be_sent_again_is_sent_again() {
+    fn only_retryable_kinds_are_retried() {
         let (clock, config) = (Clock::manual(Duration::ZERO), RetryConfig::default());
         let idempotent = RetryConfig { idempotent: true, ..config.clone() };
         let conflicts = RetryConfig { conflicts: true, ..config.clone() };
-        let again = |config: &RetryConfig, failed: Failed| {
-            matches!(decide(config, None, &failed, &clock), Decision::Again(_))
+        let is_retried = |config: &RetryConfig, failed: FailedAttempt| {
+            matches!(decide(config, None, &failed, &clock), RetryDecision::RetryAfter(_))
         };
         let plain = |kind| failed(&clock, kind);
-        assert!(again(&config, plain(ErrorKind::NotExecuted)));
-        assert!(!again(&config, plain(ErrorKind::Indeterminate)));
-        assert!(again(&config, Failed { idempotent: true, ..plain(ErrorKind::Indeterminate) }));
-        assert!(again(&idempotent, plain(ErrorKind::Indeterminate)));
-        assert!(!again(&config, plain(ErrorKind::Conflict)));
-        assert!(again(&conflicts, plain(ErrorKind::Conflict)));
-        assert!(!again(&config, plain(ErrorKind::Rejected)));
-        assert!(again(&config, Failed { retry_after: Some(secs(1)), ..plain(ErrorKind::Rejected) }));
+        assert!(is_retried(&config, plain(ErrorKind::NotExecuted)));
+        assert!(!is_retried(&config, plain(ErrorKind::Indeterminate)));
+        assert!(is_retried(&config, FailedAttempt { idempotent: true, ..plain(ErrorKind::Indeterminate) }));
+        assert!(is_retried(&idempotent, plain(ErrorKind::Indeterminate)));
+        assert!(!is_retried(&config, plain(ErrorKind::Conflict)));
+        assert!(is_retried(&conflicts, plain(ErrorKind::Conflict)));
+        assert!(!is_retried(&config, plain(ErrorKind::Rejected)));
+        assert!(is_retried(
+            &config,
+            FailedAttempt { retry_after: Some(secs(1)), ..plain(ErrorKind::Rejected) }
+        ));
         for kind in [ErrorKind::Invalid, ErrorKind::Fatal] {
-            let asked = Failed { idempotent: true, retry_after: Some(secs(1)), ..plain(kind) };
-            assert_eq!(decide(&idempotent, None, &asked, &clock), Decision::Final, "{kind}");
+            let pushback = FailedAttempt { idempotent: true, retry_after: Some(secs(1)), ..plain(kind) };
+            assert_eq!(decide(&idempotent, None, &pushback, &clock), RetryDecision::NotRetryable, "{kind}");
         }
     }
 
     #[test]
-    fn pushback_is_honoured_exactly() {
+    fn pushback_replaces_the_backoff_exactly() {
         let (clock, config) = (Clock::manual(Duration::ZERO), RetryConfig::default());
         for wait in [Duration::ZERO, Duration::from_millis(1), secs(120)] {
-            let failed = Failed { retry_after: Some(wait), ..failed(&clock, ErrorKind::NotExecuted) };
-            assert_eq!(decide(&config, None, &failed, &clock), Decision::Again(wait));
+            let failed = FailedAttempt { retry_after: Some(wait), ..failed(&clock, ErrorKind::NotExecuted) };
+            assert_eq!(decide(&config, None, &failed, &clock), RetryDecision::RetryAfter(wait));
         }
-        let too_long = Failed { retry_after: Some(Duration::MAX), ..failed(&clock, ErrorKind::NotExecuted) };
-        assert_eq!(decide(&config, None, &too_long, &clock), Decision::Denied(Denied::Pushback));
+        let too_long =
+            FailedAttempt { retry_after: Some(Duration::MAX), ..failed(&clock, ErrorKind::NotExecuted) };
+        assert_eq!(decide(&config, None, &too_long, &clock), RetryDecision::Denied(DenialReason::Pushback));
     }
 
     #[test]
-    fn attempts_are_counted_with_the_first() {
+    fn max_attempts_includes_the_first() {
         let (clock, config) =
             (Clock::manual(Duration::ZERO), RetryConfig { max_attempts: 3, ..Default::default() });
         let nth = |attempt| {
-            let failed = Failed { attempt, ..failed(&clock, ErrorKind::NotExecuted) };
-            matches!(decide(&config, None, &failed, &clock), Decision::Again(_))
+            let failed = FailedAttempt { attempt, ..failed(&clock, ErrorKind::NotExecuted) };
+            matches!(decide(&config, None, &failed, &clock), RetryDecision::RetryAfter(_))
         };
         assert_eq!([1, 2, 3, 4].map(nth), [true, true, false, false]);
     }
 
     #[test]
-    fn a_wait_that_would_reach_the_deadline_is_not_begun() {
+    fn a_wait_that_reaches_the_deadline_is_denied() {
         let (clock, config) = (Clock::manual(Duration::ZERO), RetryConfig::default());
         let within = |left: Duration| {
             let failed = failed(&clock, ErrorKind::NotExecuted);
-            let failed = Failed { retry_after: Some(secs(2)), deadline: Some(failed.now + left), ..failed };
+            let failed =
+                FailedAttempt { retry_after: Some(secs(2)), deadline: Some(failed.now + left), ..failed };
             decide(&config, None, &failed, &clock)
         };
-        assert_eq!(within(secs(2)), Decision::Denied(Denied::Deadline));
-        assert_eq!(within(Duration::from_millis(2_001)), Decision::Again(secs(2)));
-        assert_eq!(within(Duration::ZERO), Decision::Denied(Denied::Deadline));
+        assert_eq!(within(secs(2)), RetryDecision::Denied(DenialReason::Deadline));
+        assert_eq!(within(Duration::from_millis(2_001)), RetryDecision::RetryAfter(secs(2)));
+        assert_eq!(within(Duration::ZERO), RetryDecision::Denied(DenialReason::Deadline));
     }
 
     #[test]
-    fn a_retry_that_is_not_made_is_not_paid_for() {
+    fn a_denied_retry_withdraws_no_token() {
         let (clock, config) =
             (Clock::manual(Duration::ZERO), RetryConfig { max_attempts: 2, ..Default::default() });
-        let mut prices = RetryBudgetConfig::default();
-        (prices.min_per_second, prices.window) = (1, secs(1));
-        let budget = RetryBudget::new(&prices, clock.clone()).unwrap();
+        let one_token = RetryBudgetConfig::default().min_per_second(1).window(secs(1));
+        let budget = RetryBudget::new(&one_token, clock.clone()).unwrap();
         let first = failed(&clock, ErrorKind::NotExecuted);
-        let too_late = Failed { deadline: Some(first.now), ..first };
+        let too_late = FailedAttempt { deadline: Some(first.now), ..first };
         decide(&config, Some(&budget), &too_late, &clock);
-        decide(&config, Some(&budget), &Failed { attempt: 2, ..first }, &clock);
+        decide(&config, Some(&budget), &FailedAttempt { attempt: 2, ..first }, &clock);
         decide(&config, Some(&budget), &failed(&clock, ErrorKind::Invalid), &clock);
         assert_eq!(budget.available(), 1);
-        assert!(matches!(decide(&config, Some(&budget), &first, &clock), Decision::Again(_)));
-        assert_eq!(decide(&config, Some(&budget), &first, &clock), Decision::Denied(Denied::RetryBudget));
+        assert!(matches!(decide(&config, Some(&budget), &first, &clock), RetryDecision::RetryAfter(_)));
+        assert_eq!(
+            decide(&config, Some(&budget), &first, &clock),
+            RetryDecision::Denied(DenialReason::Budget)
+        );
     }
 }

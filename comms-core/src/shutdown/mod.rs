@@ -1,18 +1,19 @@
-//! The end in order: each stage stops taking, drains, and only then the next one is told.
+//! Graceful shutdown in stages: a stage stops accepting work and drains before the next stage is signalled.
 //!
-//! The problem: a process that is told to stop has work in its hands, and its parts need one another to finish it:
-//! a handler needs the database, an acknowledgement the producer. Stopped all at once they fail each other;
-//! stopped one after the other without a limit, one that hangs holds up the deploy until it is killed.
+//! The parts of a process need each other to finish their work: a handler needs the database, an acknowledgement needs the
+//! producer. Parts that stop at the same moment fail each other's work. Parts that stop one after the other without a limit
+//! delay the deploy for as long as one of them hangs.
 //!
-//! The promise: stages end in the order they were added. A stage is told when every task of the earlier ones has
-//! ended or has used up its time; every stage has its limit, all of them one deadline. What did not end in the time of
-//! its stage is named in [`Ended`]; what still runs at the deadline is aborted, which rolls its transaction back. A task that fails, panics, or ends
-//! without being told is heard by [`Shutdown::failed`]. A second signal ends everything now.
+//! A [`Shutdown`] signals its stages in the order in which they were added. A stage is signalled when every task of the
+//! earlier stages has ended or their time is over. Every stage has a limit, and all stages share one deadline. A task that
+//! does not end in the time of its stage is listed in [`Ended::late`]; a task that still runs at the deadline is aborted,
+//! which rolls its transaction back. [`Shutdown::failed`] resolves when a task fails, panics, or ends before shutdown was
+//! requested. A second signal aborts everything at once.
 //!
-//! The usual order: *unready* (the load balancer looks away), *stop accepting*, *drain* (handlers end), *commit*
-//! (offsets, acknowledgements), *flush* (producers, databases, telemetry). Signals are futures that are passed in.
+//! The usual stages: *unready* (the load balancer stops sending), *stop accepting*, *drain* (handlers end), *commit* (offsets,
+//! acknowledgements), *flush* (producers, databases, telemetry). The process's signals are futures that the caller passes in.
 //!
-//! What breaks it: a task that blocks its thread cannot be aborted, and work spawned elsewhere is not known here.
+//! A task that blocks its thread cannot be aborted. Tasks that were spawned without a stage are not waited for.
 
 mod stage;
 
@@ -28,13 +29,13 @@ use tokio::sync::watch;
 use crate::{Error, clock::Clock};
 pub use stage::{ShutdownSignal, Stage};
 
-/// The longest `limit` of [`Shutdown::end`]: a clock has no end of days.
+/// The longest `limit` of [`Shutdown::end`], so that the sum of the clock and the limit does not overflow.
 const LIMIT: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// Tasks that were late, as (stage, task), by the places of both.
+/// Names of late tasks as (stage, task), ordered by the positions of both.
 type Late = BTreeMap<(usize, u64), (Arc<str>, Arc<str>)>;
 
-/// The long-running tasks of a process, by stage. Clones share them.
+/// The long-running tasks of a process, by stage. Clones share the stages.
 ///
 /// ```
 /// use comms_core::{clock::Clock, shutdown::Shutdown};
@@ -43,8 +44,8 @@ type Late = BTreeMap<(usize, u64), (Arc<str>, Arc<str>)>;
 /// let shutdown = Shutdown::new(Clock::system());
 /// let accept = shutdown.stage("stop accepting");
 /// let flush = shutdown.stage_within("flush", Duration::from_secs(2));
-/// accept.spawn("listener", |told| async move {
-///     told.wait().await;
+/// accept.spawn("listener", |signal| async move {
+///     signal.wait().await;
 ///     Ok(())
 /// });
 /// flush.at_end("producer", async { Ok(()) });
@@ -67,17 +68,17 @@ struct Shared {
     failures: Failures,
 }
 
-/// The first failure, and who waits for it.
+/// The first failure of a task, and the channel that reports it.
 #[derive(Debug, Clone, Default)]
 struct Failures {
     first: Arc<Mutex<Option<Error>>>,
-    heard: watch::Sender<bool>,
+    reported: watch::Sender<bool>,
 }
 
 impl Failures {
-    fn say(&self, error: Error) {
+    fn report(&self, error: Error) {
         self.lock().get_or_insert(error);
-        self.heard.send_replace(true);
+        self.reported.send_replace(true);
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Error>> {
@@ -85,44 +86,46 @@ impl Failures {
     }
 }
 
-/// How a shut-down ended.
+/// The result of a shutdown.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct Ended {
-    /// The first failure of a task, before or during the end.
+    /// The first failure of a task, before or during the shutdown.
     pub failure: Option<Error>,
-    /// Tasks that did not end in the time of their stage, as (stage, task), in the order of the stages. Those that
-    /// still ran at the end were aborted.
+    /// Tasks that did not end in the time of their stage, as (stage, task), in the order of the stages. Those that still
+    /// ran at the deadline were aborted.
     pub late: Vec<(Arc<str>, Arc<str>)>,
-    /// It was cut short by the second signal.
-    pub hurried: bool,
+    /// Whether a second signal ended the shutdown early.
+    pub interrupted: bool,
 }
 
 impl Ended {
-    /// Whether everything ended in time, and nothing failed.
+    /// Returns whether every task ended in time and none failed.
     #[must_use]
     pub const fn is_clean(&self) -> bool {
-        self.failure.is_none() && self.late.is_empty() && !self.hurried
+        self.failure.is_none() && self.late.is_empty() && !self.interrupted
     }
 }
 
 impl Shutdown {
-    /// No stages; times are those of `clock`.
+    /// Makes a shutdown without stages, timed by `clock`.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
         Self { clock, shared: Arc::default() }
     }
 
-    /// Adds a stage behind those that are there. It may take half of what is left of the deadline when its turn
-    /// comes: one that hangs does not take the time of all that follow. The last may take all that is left.
+    /// Adds a stage after the existing ones.
     ///
-    /// A stage that is added when [`end`](Self::end) has begun is neither told nor waited for.
+    /// When the stage is signalled, it may take half of the time that is left until the deadline, so that a stage that hangs
+    /// leaves time for the later ones. The last stage may take all of it.
+    ///
+    /// A stage that is added after [`end`](Self::end) was called is neither signalled nor waited for.
     #[must_use]
     pub fn stage(&self, name: &str) -> Stage {
         self.add(name, None)
     }
 
-    /// As [`Shutdown::stage`], with a limit of its own; the deadline of all stands over it.
+    /// Adds a stage, as [`stage`](Self::stage) does, that may take `limit`, and never longer than until the deadline.
     #[must_use]
     pub fn stage_within(&self, name: &str, limit: Duration) -> Stage {
         self.add(name, Some(limit))
@@ -134,50 +137,51 @@ impl Shutdown {
         stage
     }
 
-    /// Resolves when a task has failed, has panicked, or has ended without being told.
+    /// Resolves when a task fails, panics, or ends before shutdown was requested.
     pub async fn failed(&self) {
-        // The sender is in `self`: it cannot close.
-        let _ = self.shared.failures.heard.subscribe().wait_for(|heard| *heard).await;
+        // `self` owns the sender, so the channel cannot close.
+        let _ = self.shared.failures.reported.subscribe().wait_for(|reported| *reported).await;
     }
 
-    /// Ends every stage in order, all within `limit` (at most a year); what is late has until then. When `now`
-    /// resolves (a second signal), the rest is told and aborted at once; [`std::future::pending`] where there is none.
+    /// Ends every stage in order, all within `limit` (at most a year). Late tasks may run until then.
     ///
-    /// Never waits longer than `limit`, but for tasks that block their threads: those are aborted when they
-    /// next yield.
+    /// When `now` resolves (a second signal), all remaining tasks are signalled and aborted at once. Pass
+    /// [`std::future::pending`] if there is no second signal.
+    ///
+    /// This method never waits longer than `limit`. A task that blocks its thread is aborted when it next yields.
     pub async fn end(&self, limit: Duration, now: impl Future<Output = ()>) -> Ended {
         let stages = self.stages().clone();
         let mut late = Late::new();
-        let hurried = tokio::select! {
+        let interrupted = tokio::select! {
             biased;
-            () = self.in_order(&stages, limit.min(LIMIT), &mut late) => false,
+            () = self.end_in_order(&stages, limit.min(LIMIT), &mut late) => false,
             () = now => true,
         };
         for (place, stage) in stages.iter().enumerate() {
-            note(&mut late, place, stage);
+            add_late(&mut late, place, stage);
             stage.abort();
         }
         let late = late.into_values().collect();
-        Ended { failure: self.shared.failures.lock().take(), late, hurried }
+        Ended { failure: self.shared.failures.lock().take(), late, interrupted }
     }
 
-    async fn in_order(&self, stages: &[Stage], limit: Duration, late: &mut Late) {
+    async fn end_in_order(&self, stages: &[Stage], limit: Duration, late: &mut Late) {
         let end = self.clock.now() + limit;
         let left = || end.saturating_duration_since(self.clock.now());
         for (place, stage) in stages.iter().enumerate() {
             let usual = if place + 1 == stages.len() { left() } else { left() / 2 };
             let limit = stage.limit.map_or(usual, |own| own.min(left()));
             let begun = self.clock.now();
-            stage.tell();
+            stage.request();
             if self.empty_within(stage, limit).await {
                 let took = self.clock.now().saturating_duration_since(begun);
                 tracing::info!(stage = stage.name(), ?took, "stage ended");
                 continue;
             }
             tracing::warn!(stage = stage.name(), tasks = ?stage.names(), ?limit, "stage did not end in time; going on");
-            note(late, place, stage);
+            add_late(late, place, stage);
         }
-        // What is late may use what is left.
+        // Late tasks may use the time that is left.
         for stage in stages {
             self.empty_within(stage, left()).await;
         }
@@ -196,8 +200,8 @@ impl Shutdown {
     }
 }
 
-/// What runs in `stage` is late.
-fn note(late: &mut Late, place: usize, stage: &Stage) {
+/// Adds the tasks that run in `stage` to the late ones.
+fn add_late(late: &mut Late, place: usize, stage: &Stage) {
     let named = |(number, task)| ((place, number), (stage.name.clone(), task));
     late.extend(stage.running().into_iter().map(named));
 }

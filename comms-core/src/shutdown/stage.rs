@@ -1,4 +1,4 @@
-//! One stage: its tasks, and how they are told.
+//! One stage of a shutdown: its tasks and its signal.
 
 use std::{collections::BTreeMap, fmt, future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -8,12 +8,12 @@ use tokio::{sync::watch, task::AbortHandle};
 use super::Failures;
 use crate::{Error, panic::panic_text};
 
-/// A stage of a [`Shutdown`](super::Shutdown): tasks that are told to end at the same time. Clones are the same one.
+/// A stage of a [`Shutdown`](super::Shutdown): tasks that are signalled at the same time. Clones are the same stage.
 #[derive(Clone)]
 pub struct Stage {
     pub(super) name: Arc<str>,
     pub(super) limit: Option<Duration>,
-    told: watch::Sender<bool>,
+    requested: watch::Sender<bool>,
     tasks: watch::Sender<Tasks>,
     failures: Failures,
 }
@@ -22,25 +22,25 @@ pub struct Stage {
 struct Tasks {
     next: u64,
     aborted: bool,
-    /// The handle comes when the task has been spawned.
+    /// The name of each task, and its handle once it has been spawned.
     running: BTreeMap<u64, (Arc<str>, Option<AbortHandle>)>,
 }
 
-/// What a task of a stage waits for.
+/// The signal by which a task learns that its stage must end.
 #[derive(Debug, Clone)]
 pub struct ShutdownSignal(watch::Receiver<bool>);
 
 impl ShutdownSignal {
-    /// Resolves when the stage is told to end: at once where it has been. A `'static` future of its own, for
-    /// whatever takes a shut-down future.
+    /// Resolves when the stage is signalled; at once if it was signalled before. The future is `'static`, so it can be passed
+    /// to any `run(shutdown)`.
     pub async fn wait(mut self) {
-        // A stage that nobody can tell any more never ends: its tasks go with the runtime.
-        if self.0.wait_for(|told| *told).await.is_err() {
+        // A stage whose sender is gone is never signalled: its tasks end with the runtime.
+        if self.0.wait_for(|requested| *requested).await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 
-    /// Whether the stage has been told.
+    /// Returns whether the stage was signalled.
     #[must_use]
     pub fn is_signalled(&self) -> bool {
         *self.0.borrow()
@@ -49,34 +49,36 @@ impl ShutdownSignal {
 
 impl Stage {
     pub(super) fn new(name: &str, limit: Option<Duration>, failures: Failures) -> Self {
-        let (told, tasks) = (watch::Sender::new(false), watch::Sender::new(Tasks::default()));
-        Self { name: name.into(), limit, told, tasks, failures }
+        let (requested, tasks) = (watch::Sender::new(false), watch::Sender::new(Tasks::default()));
+        Self { name: name.into(), limit, requested, tasks, failures }
     }
 
-    /// Runs `task` until it ends, which it should when it is told, and not before: an error, a panic, and an end
-    /// without being told are failures, heard by [`Shutdown::failed`](super::Shutdown::failed). After the end of the
-    /// shut-down it is aborted at once. Must be called within a tokio runtime.
+    /// Spawns `task`, which must run until its signal resolves and then end.
+    ///
+    /// An error, a panic, and an end before the signal are failures, reported by
+    /// [`Shutdown::failed`](super::Shutdown::failed). A task that is spawned after the end of the shutdown is aborted at
+    /// once. This method must be called within a tokio runtime.
     pub fn spawn<F, Fut>(&self, name: &str, task: F)
     where
         F: FnOnce(ShutdownSignal) -> Fut,
         Fut: Future<Output = Result<(), Error>> + Send + 'static,
     {
-        let (name, told) = (Arc::<str>::from(name), self.signal());
-        let work = AssertUnwindSafe(task(told.clone())).catch_unwind();
-        let (failures, who) = (self.failures.clone(), name.clone());
+        let (name, signal) = (Arc::<str>::from(name), self.signal());
+        let work = AssertUnwindSafe(task(signal.clone())).catch_unwind();
+        let (failures, task_name) = (self.failures.clone(), name.clone());
         let listed = Listed::new(&self.tasks, name);
         let number = listed.number;
-        // Not under the lock of the list: a runtime that is closing drops the task here and now.
+        // Outside the lock of the list: a runtime that is shutting down drops the task in this call.
         let spawned = tokio::spawn(async move {
             let _listed = listed;
             let error = match work.await {
-                Ok(Ok(())) if told.is_signalled() => return,
-                Ok(Ok(())) => Error::fatal("ended without being told to"),
+                Ok(Ok(())) if signal.is_signalled() => return,
+                Ok(Ok(())) => Error::fatal("ended before shutdown was requested"),
                 Ok(Err(error)) => error,
                 Err(panic) => Error::fatal(format!("panicked: {}", panic_text(&*panic))),
             };
-            tracing::error!(task = &*who, error = %error.chain(), "failed");
-            failures.say(error.context(who));
+            tracing::error!(task = &*task_name, error = %error.chain(), "task failed");
+            failures.report(error.context(task_name));
         });
         let handle = spawned.abort_handle();
         let mut aborted = false;
@@ -91,36 +93,36 @@ impl Stage {
         }
     }
 
-    /// Runs `work` when the stage is told: a flush, a commit, closing a pool.
+    /// Runs `work` when the stage is signalled: a flush, a commit, closing a pool.
     pub fn at_end(&self, name: &str, work: impl Future<Output = Result<(), Error>> + Send + 'static) {
-        self.spawn(name, |told| async move {
-            told.wait().await;
+        self.spawn(name, |signal| async move {
+            signal.wait().await;
             work.await
         });
     }
 
-    /// What its tasks wait for.
+    /// Returns the signal of the stage, for work that the stage does not spawn.
     #[must_use]
     pub fn signal(&self) -> ShutdownSignal {
-        ShutdownSignal(self.told.subscribe())
+        ShutdownSignal(self.requested.subscribe())
     }
 
-    /// How it was named.
+    /// Returns the name of the stage.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    pub(super) fn tell(&self) {
-        self.told.send_replace(true);
+    pub(super) fn request(&self) {
+        self.requested.send_replace(true);
     }
 
     pub(super) async fn empty(&self) {
-        // The sender is in `self`: it cannot close.
+        // `self` owns the sender, so the channel cannot close.
         let _ = self.tasks.subscribe().wait_for(|tasks| tasks.running.is_empty()).await;
     }
 
-    /// The tasks that run, by number, with their names.
+    /// Returns the number and the name of each running task.
     pub(super) fn running(&self) -> Vec<(u64, Arc<str>)> {
         let tasks = self.tasks.borrow();
         tasks.running.iter().map(|(number, (name, _))| (*number, name.clone())).collect()
@@ -130,9 +132,9 @@ impl Stage {
         self.running().into_iter().map(|(_, name)| name).collect()
     }
 
-    /// Tells the stage, and aborts what runs, or is spawned later.
+    /// Signals the stage and aborts its running tasks and those that are spawned later.
     pub(super) fn abort(&self) {
-        self.tell();
+        self.request();
         let mut handles = Vec::new();
         self.tasks.send_modify(|tasks| {
             tasks.aborted = true;
@@ -142,7 +144,7 @@ impl Stage {
     }
 }
 
-/// A task's place in the list, until it ends in whatever way.
+/// The entry of a task in the list. Dropping it, however the task ends, removes the entry.
 struct Listed {
     tasks: watch::Sender<Tasks>,
     number: u64,

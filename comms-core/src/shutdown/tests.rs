@@ -62,7 +62,7 @@ async fn what_hangs_is_named_and_aborted_and_leaves_time_for_the_rest() {
     assert_eq!(clock.now() - started, LIMIT);
     let late = ended.late.iter().map(|(stage, task)| (&**stage, &**task)).collect::<Vec<_>>();
     assert_eq!(late, [("own", "hangs"), ("half", "hangs too")]);
-    assert!(!ended.is_clean() && !ended.hurried && ended.failure.is_none());
+    assert!(!ended.is_clean() && !ended.interrupted && ended.failure.is_none());
     tokio::task::yield_now().await;
     assert_eq!(*log.lock().unwrap(), ["last told", "last done", "dropped"]);
 }
@@ -150,7 +150,7 @@ async fn a_second_signal_ends_it_now() {
     let started = clock.now();
     let ended = shutdown.end(LIMIT, clock.sleep(Duration::from_secs(1))).await;
     assert_eq!(clock.now() - started, Duration::from_secs(1));
-    assert!(ended.hurried && told.is_signalled());
+    assert!(ended.interrupted && told.is_signalled());
     assert_eq!(ended.late.len(), 2);
 }
 
@@ -182,7 +182,10 @@ async fn a_panic_and_an_early_end_are_failures_too() {
     early.stage("s").spawn("task", |_| async { Ok(()) });
     early.failed().await;
     let ended = early.end(LIMIT, pending()).await;
-    assert_eq!(ended.failure.unwrap().chain().to_string(), "fatal: task: ended without being told to");
+    assert_eq!(
+        ended.failure.unwrap().chain().to_string(),
+        "fatal: task: ended before shutdown was requested"
+    );
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
-//! The interleavings of the lock-free parts, up to three preemptions, by loom. The files are those of the library, compiled here once more
-//! with loom's atomics in place of the standard ones: `crate::sync` is the door. A program and not a test of libtest,
-//! so that the tests in those files, which know nothing of loom, do not run here.
+//! Model checks of the lock-free parts with loom: all interleavings with up to three preemptions.
+//!
+//! This program compiles the files of the library again, with a `crate::sync` of loom's primitives. It is a program
+//! without libtest, because the tests in those files must not run on loom's primitives.
 #![allow(clippy::unwrap_used, clippy::expect_used, dead_code, unused_imports, unreachable_pub, missing_docs)]
 
 mod sync {
@@ -27,8 +28,8 @@ mod resilience {
     mod name;
     #[path = "../../src/error/rejection.rs"]
     mod rejection;
-    #[path = "bulkhead/seats.rs"]
-    pub(crate) mod seats;
+    #[path = "bulkhead/semaphore.rs"]
+    pub(crate) mod semaphore;
 }
 
 use std::{
@@ -41,23 +42,23 @@ use loom::{future::block_on, thread};
 use resilience::{
     breaker::{Breaker, BreakerConfig, BreakerState},
     budget::{RetryBudget, RetryBudgetConfig},
-    seats::Seats,
+    semaphore::{Counts, Semaphore},
 };
 use sync::Arc;
 
 fn main() {
     let models: [(&str, fn()); 11] = [
-        ("breaker: failures on two threads are both counted", failures_are_counted),
+        ("breaker: failures on two threads are both counted", concurrent_failures),
         ("breaker: a late success does not close what a failure opened", late_success),
-        ("breaker: a late failure does not end a probe that it knows nothing of", late_failure),
-        ("breaker: one probe of two callers", one_probe),
-        ("breaker: a probe that is dropped is free again", dropped_probe),
-        ("breaker: a forced state is not undone by a result", forced),
-        ("budget: one token is taken once", one_token),
-        ("budget: a deposit is not lost in a withdrawal", deposit),
-        ("bulkhead: a seat that comes free wakes who waits", wakes),
-        ("bulkhead: who gives up leaves nothing behind", gives_up),
-        ("bulkhead: never more than the limit, also while it grows", grows),
+        ("breaker: a late failure does not end a probe of a later generation", late_failure),
+        ("breaker: one of two callers is admitted as the probe", one_probe),
+        ("breaker: a dropped probe frees its slot", dropped_probe),
+        ("breaker: a result does not change a forced state", forced),
+        ("budget: a token is withdrawn once", one_token),
+        ("budget: a concurrent withdrawal does not lose a deposit", deposit),
+        ("bulkhead: a released permit wakes the waiter", release_wakes),
+        ("bulkhead: a cancelled waiter leaks no permit", cancel),
+        ("bulkhead: the limit holds while it is raised", resize),
     ];
     for (name, model) in models {
         let mut builder = loom::model::Builder::new();
@@ -74,14 +75,14 @@ fn breaker(change: impl FnOnce(&mut BreakerConfig)) -> (Breaker, Clock) {
     (Breaker::new("b", config, clock.clone()).unwrap(), clock)
 }
 
-/// Runs both at once.
+/// Runs both functions concurrently.
 fn both(one: impl FnOnce() + 'static, other: impl FnOnce()) {
     let thread = thread::spawn(one);
     other();
     thread.join().unwrap();
 }
 
-fn failures_are_counted() {
+fn concurrent_failures() {
     let (breaker, _) = breaker(|c| c.failure_threshold = 2);
     let other = breaker.clone();
     both(move || other.acquire().unwrap().failure(), || breaker.acquire().unwrap().failure());
@@ -101,13 +102,13 @@ fn late_failure() {
     let (breaker, clock) = breaker(|c| c.failure_threshold = 2);
     breaker.acquire().unwrap().failure();
     let (late, other) = (breaker.acquire().unwrap(), breaker.clone());
-    let opens_and_probes = move || {
+    let open_and_probe = move || {
         other.acquire().into_iter().for_each(|permit| permit.failure());
         clock.advance(Duration::from_secs(60));
         std::mem::forget(other.acquire());
     };
-    // Before the opening it opens, or counts; after it, nothing.
-    both(opens_and_probes, || late.failure());
+    // Before the opening, the late failure counts and may open the breaker. After it, the failure is ignored.
+    both(open_and_probe, || late.failure());
     assert_eq!(breaker.state(), BreakerState::HalfOpen);
 }
 
@@ -115,17 +116,17 @@ fn one_probe() {
     let (breaker, clock) = breaker(|c| (c.failure_threshold, c.success_threshold) = (1, 1));
     breaker.acquire().unwrap().failure();
     clock.advance(Duration::from_secs(60));
-    let passed = Arc::new(sync::AtomicU32::new(0));
-    let (other, count) = (breaker.clone(), passed.clone());
-    // Forgotten, not dropped: a probe that is under way when the other comes.
-    let pass = |breaker: &Breaker, passed: &sync::AtomicU32| {
+    let admitted = Arc::new(sync::AtomicU32::new(0));
+    let (other, count) = (breaker.clone(), admitted.clone());
+    // The permit is forgotten, not dropped: the probe stays in flight.
+    let acquire = |breaker: &Breaker, admitted: &sync::AtomicU32| {
         if let Ok(permit) = breaker.acquire() {
-            passed.fetch_add(1, sync::Ordering::Relaxed);
+            admitted.fetch_add(1, sync::Ordering::Relaxed);
             std::mem::forget(permit);
         }
     };
-    both(move || pass(&other, &count), || pass(&breaker, &passed));
-    assert_eq!(passed.load(sync::Ordering::Relaxed), 1, "both from open to half-open, and one probe");
+    both(move || acquire(&other, &count), || acquire(&breaker, &admitted));
+    assert_eq!(admitted.load(sync::Ordering::Relaxed), 1);
     assert!(breaker.acquire().is_err());
 }
 
@@ -136,7 +137,7 @@ fn dropped_probe() {
     let (probe, other) = (breaker.acquire().unwrap(), breaker.clone());
     both(move || drop(other.acquire()), || drop(probe));
     assert_eq!(breaker.state(), BreakerState::HalfOpen);
-    breaker.acquire().expect("a probe that was dropped is free again").success();
+    breaker.acquire().expect("the slot of the dropped probe is free").success();
     assert_eq!(breaker.state(), BreakerState::Closed);
     breaker.acquire().unwrap().success();
 }
@@ -172,59 +173,59 @@ fn deposit() {
     let count = taken.clone();
     let take = move || _ = count.fetch_add(u32::from(other.try_withdraw()), sync::Ordering::Relaxed);
     both(take, || budget.deposit());
-    // Two halves are one: taken by the withdrawal that came after, or still there.
+    // Two deposits of a half are one token: withdrawn after the second deposit, or still in the budget.
     let left = u32::from(budget.try_withdraw());
     assert_eq!(taken.load(sync::Ordering::Relaxed) + left, 1);
     assert!(!budget.try_withdraw());
 }
 
-async fn sit(seats: &Seats) {
-    let mut ticket = None;
-    poll_fn(|cx| match &ticket {
-        Some(ticket) => seats.poll(ticket, cx),
+async fn acquire(semaphore: &Semaphore) {
+    let mut waiter = None;
+    poll_fn(|cx| match &waiter {
+        Some(waiter) => semaphore.poll(waiter, cx),
         None => {
-            ticket = seats.queue_up(cx).unwrap();
-            if ticket.is_none() { Poll::Ready(()) } else { Poll::Pending }
+            waiter = semaphore.enqueue(cx).unwrap();
+            if waiter.is_none() { Poll::Ready(()) } else { Poll::Pending }
         }
     })
     .await;
 }
 
-fn wakes() {
-    let seats = Arc::new(Seats::new(1, 10));
-    assert!(seats.try_take());
-    let other = seats.clone();
+fn release_wakes() {
+    let semaphore = Arc::new(Semaphore::new(1, 10));
+    assert!(semaphore.try_acquire());
+    let other = semaphore.clone();
     // Without its wake-up the other thread would sleep for ever, which loom reports.
-    let waits = move || {
-        block_on(sit(&other));
-        other.leave();
+    let acquire_and_release = move || {
+        block_on(acquire(&other));
+        other.release();
     };
-    both(waits, || seats.leave());
-    assert_eq!(seats.counts(), (0, 0, 1));
+    both(acquire_and_release, || semaphore.release());
+    assert_eq!(semaphore.counts(), Counts { in_use: 0, queued: 0, max_permits: 1 });
 }
 
-fn gives_up() {
-    let seats = Arc::new(Seats::new(1, 10));
-    assert!(seats.try_take());
-    let other = seats.clone();
-    let impatient = move || {
+fn cancel() {
+    let semaphore = Arc::new(Semaphore::new(1, 10));
+    assert!(semaphore.try_acquire());
+    let other = semaphore.clone();
+    let enqueue_and_cancel = move || {
         let waker = futures_util::task::noop_waker();
         let cx = Context::from_waker(&waker);
-        match other.queue_up(&cx).unwrap() {
-            Some(ticket) => other.give_up(&ticket),
-            None => other.leave(),
+        match other.enqueue(&cx).unwrap() {
+            Some(waiter) => other.cancel(&waiter),
+            None => other.release(),
         }
     };
-    both(impatient, || seats.leave());
-    assert_eq!(seats.counts(), (0, 0, 1));
-    assert!(seats.try_take());
+    both(enqueue_and_cancel, || semaphore.release());
+    assert_eq!(semaphore.counts(), Counts { in_use: 0, queued: 0, max_permits: 1 });
+    assert!(semaphore.try_acquire());
 }
 
-fn grows() {
-    let seats = Arc::new(Seats::new(1, 10));
-    assert!(seats.try_take());
-    let other = seats.clone();
-    both(move || block_on(sit(&other)), || seats.resize(2, 10));
-    assert_eq!(seats.counts(), (2, 0, 2));
-    assert!(!seats.try_take());
+fn resize() {
+    let semaphore = Arc::new(Semaphore::new(1, 10));
+    assert!(semaphore.try_acquire());
+    let other = semaphore.clone();
+    both(move || block_on(acquire(&other)), || semaphore.resize(2, 10));
+    assert_eq!(semaphore.counts(), Counts { in_use: 2, queued: 0, max_permits: 2 });
+    assert!(!semaphore.try_acquire());
 }

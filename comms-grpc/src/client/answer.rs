@@ -1,18 +1,20 @@
-//! The failure that a peer's response reports.
+//! The failure that the response of a peer reports.
 
+use bytes::Bytes;
 use comms_core::{
     ErrorKind,
     wire::{GRPC_RETRY_PUSHBACK_MS as PUSHBACK, NOT_EXECUTED},
 };
 use http::{HeaderMap, Response, StatusCode, header};
+use http_body::Frame;
 use tonic::{Code, Status};
 
-use crate::{bound::bound, evidence::Evidence};
+use crate::{deadline_body::ReportFailure, evidence::Evidence, status_headers::limit_status};
 
-/// The failure that the head of `response` reports, if it reports one.
+/// Returns the failure that the head of `response` reports, if there is one.
 ///
-/// The marker of a refusal counts only here, in a response that consists of headers alone: a server that has sent
-/// anything else has run a handler.
+/// The proof of a refusal counts only here, in a response that consists of headers alone. A server that sent anything
+/// else has run a handler.
 pub(super) fn failure<B>(response: &mut Response<B>, forwards_credentials: bool) -> Option<Status> {
     let status = response.status();
     let headers = response.headers_mut();
@@ -29,12 +31,28 @@ pub(super) fn failure<B>(response: &mut Response<B>, forwards_credentials: bool)
     })
 }
 
-/// The failure that `headers` or trailers report by their `grpc-status`, if they report one.
-pub(crate) fn reported(headers: &mut HeaderMap, forwards_credentials: bool) -> Option<Status> {
+/// Reports failures in the middle of a response as errors of the body, which the generated client returns as the status
+/// of the call.
+pub(super) struct ReportAsError {
+    pub(super) forwards_credentials: bool,
+}
+
+impl ReportFailure for ReportAsError {
+    fn take_failure(&self, trailers: &mut HeaderMap) -> Option<Status> {
+        reported(trailers, self.forwards_credentials)
+    }
+
+    fn last_item(&self, status: Status) -> Result<Frame<Bytes>, Status> {
+        Err(status)
+    }
+}
+
+/// Returns the failure that `grpc-status` in `headers` or trailers reports, if there is one.
+fn reported(headers: &mut HeaderMap, forwards_credentials: bool) -> Option<Status> {
     let ok = headers.get(Status::GRPC_STATUS)? == "0";
     headers.remove(NOT_EXECUTED);
-    // Also of a success: tonic reads its message and details as well.
-    bound(headers);
+    // Also for a success, because tonic reads the message and details of a success as well.
+    limit_status(headers);
     if ok {
         return None;
     }
@@ -42,7 +60,7 @@ pub(crate) fn reported(headers: &mut HeaderMap, forwards_credentials: bool) -> O
     Some(of_caller(status, forwards_credentials))
 }
 
-/// On a channel that forwards its caller's credentials, a refusal of the credentials concerns the caller.
+/// Attaches the kind of a refusal of credentials, if the channel forwards the credentials of its caller.
 fn of_caller(status: Status, forwards_credentials: bool) -> Status {
     match status.code() {
         Code::PermissionDenied if forwards_credentials => {
@@ -53,10 +71,10 @@ fn of_caller(status: Status, forwards_credentials: bool) -> Status {
     }
 }
 
-/// The failure that a response without `grpc-status` stands for: the response of a proxy, or of a server that does not
-/// speak gRPC. Codes follow the gRPC project's HTTP mapping; the kinds are:
+/// Returns the failure of a response without `grpc-status`: the response of a proxy, or of a server that does not speak
+/// gRPC. The codes follow the HTTP mapping of the gRPC project. The kinds are:
 ///
-/// | HTTP status | kind | because |
+/// | HTTP status | kind | reason |
 /// |---|---|---|
 /// | 408, 425, 429, 499, 5xx | `Indeterminate` | a proxy may have forwarded the call; `retry-after` is the wait |
 /// | 413, 414, 431 | `Invalid` | this request is too large |
@@ -75,19 +93,20 @@ fn of_http(status: StatusCode, headers: &HeaderMap) -> Option<Status> {
         408 | 425 | 499 | 500..=599 => (Code::Unknown, Indeterminate),
         _ => (Code::Unknown, Misconfigured),
     };
-    let mut failure = Status::new(code, format!("HTTP status {status} instead of a gRPC response"));
+    let mut failure = Status::new(code, format!("received HTTP status {status} instead of a gRPC response"));
     if let Some(seconds) = retry_after(headers) {
         failure.metadata_mut().insert(PUSHBACK, seconds.saturating_mul(1_000).into());
     }
     Some(Evidence::attach(failure, kind))
 }
 
-/// A missing content type passes: some small servers leave it out.
+/// Returns whether the content type is that of gRPC. A missing content type is accepted, because some small servers
+/// omit it.
 fn is_grpc(headers: &HeaderMap) -> bool {
     headers.get(header::CONTENT_TYPE).is_none_or(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
-/// The wait of `retry-after` in seconds. The form with a date is not read.
+/// Returns the wait of `retry-after` in seconds. The date format is not supported.
 fn retry_after(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()
 }
@@ -107,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proxys_http_status_is_a_deployment_fault_or_no_proof_of_anything() {
+    fn the_http_status_of_a_proxy_is_misconfigured_indeterminate_or_invalid() {
         use ErrorKind::{Indeterminate, Invalid, Misconfigured};
         for (kind, statuses) in [
             (Misconfigured, &[204, 302, 400, 401, 403, 404, 405, 415, 421, 501, 505][..]),
@@ -126,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn success_with_another_content_type_is_a_deployment_fault() {
+    fn success_with_another_content_type_is_misconfigured() {
         let html = answer(200, &[("content-type", "text/html")], false).unwrap();
         assert_eq!(from_status(&html).kind, ErrorKind::Misconfigured);
         assert!(answer(200, &[("content-type", "application/grpc+proto")], false).is_none());
@@ -135,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn forwarded_credentials_are_the_callers() {
+    fn a_refusal_of_forwarded_credentials_concerns_the_caller() {
         use ErrorKind::{Misconfigured, PermissionDenied, Unauthenticated};
         for (status, code, kind) in [(401, "16", Unauthenticated), (403, "7", PermissionDenied)] {
             for (forwards, kind) in [(false, Misconfigured), (true, kind)] {
@@ -148,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_known_marker_beside_a_failure_is_a_proof() {
+    fn only_a_known_proof_header_with_a_grpc_status_is_a_proof() {
         for (marker, kind) in [
             ("not_executed", ErrorKind::NotExecuted),
             ("rejected", ErrorKind::Rejected),
@@ -157,7 +176,7 @@ mod tests {
         ] {
             let status = answer(200, &[("grpc-status", "14"), (NOT_EXECUTED, marker)], false).unwrap();
             assert_eq!(from_status(&status).kind, kind, "{marker:?}");
-            assert!(status.metadata().get(NOT_EXECUTED).is_none(), "it must not be forwarded");
+            assert!(status.metadata().get(NOT_EXECUTED).is_none(), "the proof header is removed");
         }
         let proxy = answer(503, &[(NOT_EXECUTED, "not_executed")], false).unwrap();
         assert_eq!(from_status(&proxy).kind, ErrorKind::Indeterminate);

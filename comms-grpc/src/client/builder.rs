@@ -1,4 +1,4 @@
-//! Settings of a channel, checked before anything is sent.
+//! The settings of a channel, checked when the channel is built.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::{
     transport::{self, KeepAlive},
 };
 
-/// Settings of a [`Channel`].
+/// The settings of a [`Channel`], from [`Channel::builder`].
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct ChannelBuilder {
@@ -23,10 +23,11 @@ pub struct ChannelBuilder {
     clock: Clock,
 }
 
-impl ChannelBuilder {
-    pub(super) fn new(uri: String) -> Self {
-        Self {
-            uri,
+impl Channel {
+    /// Returns a builder of a channel to `uri`, which is `http://host:port`.
+    pub fn builder(uri: impl Into<String>) -> ChannelBuilder {
+        ChannelBuilder {
+            uri: uri.into(),
             timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(2),
             keep_alive: KeepAlive::default(),
@@ -35,85 +36,95 @@ impl ChannelBuilder {
             clock: Clock::system(),
         }
     }
+}
 
-    /// The longest a call may take, response stream included. Default 5 s. The caller's context shortens it,
-    /// nothing lengthens it.
+impl ChannelBuilder {
+    /// Sets the maximum duration of a call, including its response stream. Default 5 s. An earlier deadline of the
+    /// caller's context or of the request applies instead.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// The longest an attempt to connect may take. Default 2 s. The call that waits for it ends by its own
-    /// deadline, if that is earlier.
+    /// Sets the maximum duration of a connection attempt. Default 2 s. A call that waits for the connection ends at the
+    /// deadline of the call, if that is earlier.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
     }
 
-    /// How long a call may receive nothing before a keep-alive ping is sent. Default 5 minutes, minimum 10 s. No ping is
-    /// sent while no call is in flight.
+    /// Sets the time without received frames after which a keep-alive ping is sent. Default 5 minutes, minimum 10 s. No
+    /// ping is sent while no call is in flight.
     ///
     /// The default is the shortest interval that a gRPC server with default settings accepts. Such a server answers
-    /// more frequent pings with GOAWAY `too_many_pings` and cuts the calls in flight, so shorten it only together
-    /// with the server's setting (`GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS`, grpc-go's
-    /// `EnforcementPolicy.MinTime`, grpc-java's `permitKeepAliveTime`). comms-grpc's server accepts any interval.
+    /// more frequent pings with GOAWAY `too_many_pings` and cuts the calls in flight, so shorten the interval only
+    /// together with the setting of the server (`GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS`, grpc-go's
+    /// `EnforcementPolicy.MinTime`, grpc-java's `permitKeepAliveTime`). The server of comms-grpc accepts any interval.
     pub fn keep_alive(mut self, interval: Duration) -> Self {
         self.keep_alive.interval = interval;
         self
     }
 
-    /// The longest wait for the answer to a keep-alive ping, and for the peer's kernel to acknowledge what was sent
-    /// (`TCP_USER_TIMEOUT`, gRFC A18; Linux only). Then the connection is closed, its calls in flight fail as
-    /// `Indeterminate`, and the next call makes a new connection. Default 20 s, minimum 1 ms.
+    /// Sets the maximum wait for the response to a keep-alive ping, and for the peer's kernel to acknowledge sent bytes
+    /// (`TCP_USER_TIMEOUT`, gRFC A18; Linux, Android and Fuchsia). Default 20 s, minimum 1 ms.
     ///
-    /// On other systems than Linux only the ping finds a peer that vanished without closing the connection.
+    /// After this time the connection is closed, its calls in flight fail as `Indeterminate`, and the next call opens a
+    /// new connection. On other systems only the ping detects a peer that vanished without closing the connection.
     pub fn keep_alive_timeout(mut self, timeout: Duration) -> Self {
         self.keep_alive.timeout = timeout;
         self
     }
 
-    /// The peer's name in metrics, spans and errors: `payment`. Default: host and port.
+    /// Sets the name of the peer in metrics, spans and errors, such as `payment`. Default: host and port of the URI.
     pub fn peer(mut self, name: impl Into<String>) -> Self {
         self.peer = Some(name.into());
         self
     }
 
-    /// Whether the calls carry the credentials of this process's caller. Then PERMISSION_DENIED and UNAUTHENTICATED
-    /// concern the caller, and are `PermissionDenied` and `Unauthenticated`. Default false: they concern this process,
+    /// Sets whether the calls carry the credentials of this process's caller. Default `false`.
+    ///
+    /// If `true`, [`from_status`](crate::from_status) converts PERMISSION_DENIED and UNAUTHENTICATED to
+    /// `PermissionDenied` and `Unauthenticated`, because they concern the caller. If `false`, they concern this process
     /// and are `Misconfigured`.
     pub fn forwards_credentials(mut self, forwards: bool) -> Self {
         self.forwards_credentials = forwards;
         self
     }
 
-    /// The clock deadlines are read from. Default: the system's.
+    /// Sets the clock that measures deadlines. Default: the system clock.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Makes the channel. Nothing is connected yet. Must be called within a tokio runtime, which
-    /// from then on drives the connection.
+    /// Creates the channel. The first call opens the connection. The current tokio runtime drives the connection.
     ///
     /// # Errors
-    /// Returns `Invalid` if the URI is not `http://host:port`, if a time limit is zero or below its minimum, and if there
-    /// is no runtime.
+    /// Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) if:
+    /// - the URI is not `http://host:port`;
+    /// - [`timeout`](Self::timeout) or [`connect_timeout`](Self::connect_timeout) is zero;
+    /// - [`keep_alive`](Self::keep_alive) or [`keep_alive_timeout`](Self::keep_alive_timeout) is below its minimum;
+    /// - no tokio runtime is current.
     pub fn build(self) -> Result<Channel, Error> {
         let Self { uri, timeout, connect_timeout, keep_alive, peer, forwards_credentials, clock } = self;
-        // The URI is repeated by no error: it holds a password where an operator has confused it with another.
+        // No error repeats the URI, because it holds a password if an operator confused it with the URL of another
+        // system.
         let parsed: Option<Uri> = uri.parse().ok().filter(is_address);
         let Some((parsed, authority)) = parsed.as_ref().and_then(|uri| Some((uri, uri.authority()?))) else {
-            let text = "the URI of a channel must be http://host:port, without a path and a user name";
+            let text =
+                "the URI of a gRPC channel must be http://host:port, without a path and without a user name";
             return Err(Error::invalid(text));
         };
         if [timeout, connect_timeout].iter().any(Duration::is_zero) {
             return Err(Error::invalid(format!(
-                "channel to {authority}: a time limit of zero lets no call through"
+                "gRPC channel to {authority}: timeout and connect_timeout must be longer than zero"
             )));
         }
-        keep_alive.check().map_err(|e| e.context(format_args!("channel to {authority}")))?;
+        keep_alive.check().map_err(|e| e.context(format_args!("gRPC channel to {authority}")))?;
         tokio::runtime::Handle::try_current().map_err(|_| {
-            Error::invalid(format!("channel to {authority}: build it within a tokio runtime"))
+            Error::invalid(format!(
+                "gRPC channel to {authority}: no tokio runtime is current; call build() within one"
+            ))
         })?;
         let peer = peer.unwrap_or_else(|| authority.to_string()).into();
         let transport = transport::endpoint(parsed.clone(), keep_alive)
@@ -122,7 +133,7 @@ impl ChannelBuilder {
     }
 }
 
-/// Whether `uri` is `http://host:port` and nothing more.
+/// Returns whether `uri` is `http://host:port` without further parts.
 fn is_address(uri: &Uri) -> bool {
     let bare = uri.path_and_query().is_none_or(|path| path == "/");
     let host = uri.authority().is_some_and(|authority| !authority.as_str().contains('@'));

@@ -1,16 +1,20 @@
-//! The client side: a channel that stands outside tonic's own, so that queueing and connecting are
-//! within the deadline too.
+//! The client side: a channel around the channel of tonic, so that the deadline covers queueing and connecting as well.
 //!
-//! Order, from the caller inwards: metrics, deadline, trace, `grpc-timeout`, transport. The layers to come
-//! (retry or hedge, then breaker and bulkhead per endpoint) stand before the transport; `grpc-timeout` is
-//! written behind them, once per attempt.
+//! A call passes through the files in this order:
+//! 1. `mod.rs`: [`Channel`] takes the caller's context, derives the deadline, and writes the remaining time and the
+//!    trace on the request.
+//! 2. `call.rs`: sends the request and waits for response headers, until the deadline.
+//! 3. `transport/`: opens the connection and detects a peer that is gone.
+//! 4. `answer.rs`: reads the status that headers or trailers report.
+//! 5. `crate::deadline_body`: ends the response stream at the deadline.
+//! 6. `crate::evidence`: attaches the proof that the call was not executed.
+//! 7. `crate::status`: [`from_status`](crate::from_status) converts the status to an error kind.
 
 mod answer;
 mod builder;
 mod call;
 mod transport;
 
-pub(crate) use answer::reported;
 pub use builder::ChannelBuilder;
 
 use std::{
@@ -31,22 +35,28 @@ use http::{HeaderMap, Request, Response};
 use tonic::{Status, body::Body};
 use tower_service::Service;
 
-use crate::{evidence::Evidence, measure::Measure, to_status};
+use crate::{call_metrics::CallMetrics, evidence::Evidence, status::to_status};
 
-/// A connection to one peer, made when it is first needed and made again when it is lost. Cheap to clone;
-/// clones share the connection. Any generated client takes it.
+/// A gRPC channel to one peer, for use with any client that tonic generates.
 ///
-/// Each call ends by the earliest of the caller's [`Context`](comms_core::context::Context) deadline, a
-/// `grpc-timeout` the caller put on the request, and the channel's own limit: with DEADLINE_EXCEEDED,
-/// at once if it has passed already, and also in the middle of a response stream. What remains is sent along,
-/// with a `traceparent` of a new span in the caller's trace, its correlation, cause and priority.
+/// The first call opens the connection, and a call after the loss of the connection opens a new one. Cheap to clone;
+/// clones share the connection.
 ///
-/// [`from_status`](crate::from_status) makes an error of the status that a call returns. It is `NotExecuted` if the
-/// connection could not be made, or if the peer refused the call before a handler ran and the protocol proves it;
-/// `Rejected` if the deadline had passed before the call was sent; and `Indeterminate` if the deadline passed, or the
-/// connection broke, in the middle of the call. A response that is not gRPC, as of a proxy, is `Misconfigured` or
-/// `Indeterminate` by its HTTP status. A status message is cut to 4 KiB; one of more than about 1 MiB on the wire costs
-/// the connection.
+/// A call ends with DEADLINE_EXCEEDED at the earliest of three deadlines: the deadline of the caller's
+/// [`Context`](comms_core::context::Context), the `grpc-timeout` of the request, and the [`timeout`](ChannelBuilder::timeout) of
+/// the channel. The deadline covers queueing, connecting, the response headers and the response stream. If the deadline
+/// has already passed, nothing is sent. The request carries the remaining time, a `traceparent` with a new span in the
+/// caller's trace, and the correlation, cause and priority of the context.
+///
+/// [`from_status`](crate::from_status) converts the status of a failed call to an error:
+/// - `NotExecuted`: the connection could not be made, or the peer refused the call before a handler ran and the
+///   protocol proves it.
+/// - `Rejected`: the deadline had passed before the call was sent, or a comms-grpc server rejected the call before a
+///   handler ran.
+/// - `Indeterminate`: the deadline passed or the connection failed during the call.
+/// - `Misconfigured`, `Indeterminate` or `Invalid`, by HTTP status: the response was not gRPC, such as that of a proxy.
+///
+/// A status message is truncated to 4 KiB. A message of more than about 1 MiB on the wire costs the connection.
 ///
 /// ```
 /// use comms_grpc::Channel;
@@ -58,7 +68,7 @@ use crate::{evidence::Evidence, measure::Measure, to_status};
 ///         .peer("payment")
 ///         .timeout(Duration::from_millis(800))
 ///         .build()?;
-///     // PaymentsClient::new(channel), or whatever tonic generated.
+///     // Generated code: PaymentsClient::new(channel)
 ///     let client = tonic::client::Grpc::new(channel);
 ///     # drop(client);
 ///     Ok(())
@@ -74,11 +84,6 @@ pub struct Channel {
 }
 
 impl Channel {
-    /// Begins a channel to `uri`: `http://host:port`.
-    pub fn builder(uri: impl Into<String>) -> ChannelBuilder {
-        ChannelBuilder::new(uri.into())
-    }
-
     /// Writes the running work's context on the request. Returns the time that remains, or why the call is not made.
     fn prepare(&self, headers: &mut HeaderMap) -> Result<Duration, Status> {
         let own = Deadline::after(self.timeout, &self.clock);
@@ -86,7 +91,7 @@ impl Channel {
         let deadline = asked.map_or(own, |asked| asked.earlier(own));
         let context = CallContext::current().child(&self.clock).with_deadline(deadline);
         let Some(left) = context.deadline.and_then(|deadline| deadline.remaining(&self.clock)) else {
-            let text = format!("{}: the deadline passed before the call", self.peer);
+            let text = format!("{}: the deadline passed before the call was sent", self.peer);
             return Err(Evidence::attach(Status::deadline_exceeded(text), ErrorKind::Rejected));
         };
         context.write_request(headers, Protocol::Grpc, &self.clock).map_err(|e| to_status(&e))?;
@@ -97,26 +102,26 @@ impl Channel {
 impl Service<Request<Body>> for Channel {
     type Response = Response<Body>;
     type Error = Status;
-    // Boxed: a box is nothing beside a call, and the call then reads from top to bottom.
+    // Boxed, so that the call is one async function. The allocation is negligible beside a network call.
     type Future = BoxFuture<'static, Result<Response<Body>, Status>>;
 
-    /// Always ready: waiting for the transport is part of the call, so that the deadline bounds it.
+    /// Returns ready at once. The wait for the transport is part of the call, so that the deadline covers it.
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let mut measure = Measure::start(telemetry::RPC_CLIENT_DURATION, &self.clock);
-        measure.method(request.uri().path());
-        measure.peer(&self.peer);
+        let mut metrics = CallMetrics::start(telemetry::RPC_CLIENT_DURATION, &self.clock);
+        metrics.set_method(request.uri().path());
+        metrics.set_peer(&self.peer);
         match self.prepare(request.headers_mut()) {
             Ok(left) => {
                 let (transport, peer) = (self.transport.clone(), self.peer.clone());
                 let forwards_credentials = self.forwards_credentials;
-                Box::pin(Call { transport, request, left, peer, forwards_credentials, measure }.run())
+                Box::pin(Call { transport, request, left, peer, forwards_credentials, metrics }.run())
             }
             Err(status) => {
-                measure.ended(status.code());
+                metrics.set_code(status.code());
                 Box::pin(std::future::ready(Err(status)))
             }
         }

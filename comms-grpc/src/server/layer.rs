@@ -1,4 +1,5 @@
-//! The layer around every handler: context in, deadline enforced, panic caught, duration recorded.
+//! The layer around every handler: installs the caller's context, enforces the deadline, catches panics and records
+//! metrics.
 
 use std::{
     convert::Infallible,
@@ -18,40 +19,57 @@ use comms_core::{
 };
 use futures::{FutureExt, future::BoxFuture};
 use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body::Frame;
 use tokio::time::Sleep;
 use tonic::{Code, Status, body::Body};
 use tower_layer::Layer;
 use tower_service::Service;
 use tracing::Instrument;
 
-use super::scoped::{ScopedBody, failed, panicked};
+use super::context_body::{ContextBody, status_of_error, status_of_panic};
 use crate::{
-    body::{DeadlineBody, Reader},
-    bound::bound,
-    measure::Measure,
-    status::Refusal,
-    to_status,
+    call_metrics::CallMetrics,
+    deadline_body::{DeadlineBody, ReportFailure},
+    status::{Refusal, to_status},
+    status_headers::limit_status,
 };
 
-/// Runs each call in its [`Context`](comms_core::context::Context): what the caller sent
-/// ([`Context::of_request`](comms_core::context::Context::of_request)), and a deadline that is the earlier of its
-/// `grpc-timeout` and a maximum.
+/// A tower layer that runs each call in the [`Context`](comms_core::context::Context) of its caller and ends it at its deadline.
 ///
-/// - A `grpc-timeout` or an `idempotency-key` that cannot be read is INVALID_ARGUMENT: it must not become none.
-/// - A deadline that has passed is DEADLINE_EXCEEDED, before the handler runs, in the middle of it (it is
-///   dropped), and in the middle of a response stream. Before the handler, the response is marked as not executed.
-/// - A panic is INTERNAL without a text, and the server lives.
-/// - An error of a layer below that is a [`comms_core::Error`] is sent by [`to_status`](crate::to_status). An error of
-///   an unknown type is INTERNAL without a text.
-/// - A status message is cut to 4 KiB (6 KiB percent-encoded), also one that the handler made itself; details that do
-///   not fit into 7 KiB together with it are removed.
-/// - The marker of a call that was not executed ([`NOT_EXECUTED`](comms_core::wire::NOT_EXECUTED)) is sent for what
-///   this layer refuses and for a status made by [`refused`](crate::refused), and is removed from all other responses.
+/// The context comes from the request headers ([`Context::of_request`](comms_core::context::Context::of_request)). Its deadline
+/// is the earlier of the caller's `grpc-timeout` and the maximum of this layer.
 ///
-/// A peer that opens a response stream and does not read it keeps what is buffered for it, because the stream is not
-/// polled: [`ServerConfig::progress_timeout`](crate::ServerConfig) bounds that.
-/// [`serve`](crate::serve) applies the layer; it is public for servers that are put together by hand. tonic's
-/// own server has a timer for `grpc-timeout` outside of any layer that may answer CANCELLED first.
+/// - **Malformed headers.** The response to a `grpc-timeout` or an `idempotency-key` that cannot be read is
+///   INVALID_ARGUMENT. Neither is ignored.
+/// - **Deadline.** The response is DEADLINE_EXCEEDED if the deadline had passed when the call arrived, passes while the
+///   handler runs (the handler is dropped), or passes in the middle of the response stream. In the first case the
+///   response carries the proof that the call was not executed.
+/// - **Panic.** The response to a handler that panics is INTERNAL with a fixed message. The server continues.
+/// - **Errors of layers below.** A [`comms_core::Error`] is sent as by [`to_status`](crate::to_status). An error of an
+///   unknown type is INTERNAL with a fixed message.
+/// - **Size.** A status message is truncated to 4 KiB (6 KiB percent-encoded), including that of a status that the
+///   handler created. Details that exceed 7 KiB together with the message are removed.
+/// - **Proof.** The header [`NOT_EXECUTED`](comms_core::wire::NOT_EXECUTED) is sent on calls that arrive after their
+///   deadline and on statuses from [`refused`](crate::refused). It is removed from all other responses.
+///
+/// [`serve`](crate::serve) applies this layer. Use it directly only for a server that is assembled from tonic's parts.
+/// The server of tonic has a timer for `grpc-timeout` outside of all layers, which may answer CANCELLED first.
+///
+/// The stream of a peer that does not read its response is not polled, so the deadline does not release its buffered
+/// data. [`ServerConfig::progress_timeout`](crate::ServerConfig::progress_timeout) limits that time.
+///
+/// ```
+/// use comms_core::clock::Clock;
+/// use comms_grpc::ServerLayer;
+/// use std::time::Duration;
+///
+/// # fn main() -> Result<(), comms_core::Error> {
+/// let layer = ServerLayer::new(Duration::from_secs(30), Clock::system())?;
+/// let stack = tower::ServiceBuilder::new().layer(layer);
+/// # drop(stack);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct ServerLayer {
     max_timeout: Duration,
@@ -59,17 +77,18 @@ pub struct ServerLayer {
 }
 
 impl ServerLayer {
-    /// A layer that lets no call run longer than `max_timeout`.
+    /// Returns a layer that ends each call after at most `max_timeout`, measured by `clock`.
     ///
     /// # Errors
-    /// `Invalid` for a maximum of zero.
+    /// Returns [`ErrorKind::Invalid`] if `max_timeout` is zero.
     pub fn new(max_timeout: Duration, clock: Clock) -> Result<Self, Error> {
         if max_timeout.is_zero() {
-            return Err(Error::invalid("max_timeout of a gRPC server: zero lets no call through"));
+            return Err(Error::invalid("gRPC server: max_timeout must be greater than zero"));
         }
         Ok(Self { max_timeout, clock })
     }
 
+    /// Returns the context of a call and the timer of its deadline, or the status that refuses the call.
     fn context(&self, headers: &HeaderMap) -> Result<(CallContext, Pin<Box<Sleep>>), Status> {
         let longest = Deadline::after(self.max_timeout, &self.clock);
         let context =
@@ -93,7 +112,7 @@ impl<S> Layer<S> for ServerLayer {
     }
 }
 
-/// A service under a [`ServerLayer`].
+/// The service that a [`ServerLayer`] creates around another service.
 #[derive(Debug, Clone)]
 pub struct ServerService<S> {
     inner: S,
@@ -111,22 +130,22 @@ where
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
 
-    /// Always ready: the handler's readiness is waited for within the deadline.
+    /// Returns ready at once. The wait for the readiness of the inner service is part of the call, within the deadline.
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let mut measure = Measure::start(telemetry::RPC_SERVER_DURATION, &self.layer.clock);
+        let mut metrics = CallMetrics::start(telemetry::RPC_SERVER_DURATION, &self.layer.clock);
         let (context, expiry) = match self.layer.context(request.headers()) {
-            Ok(both) => both,
+            Ok(context) => context,
             Err(status) => {
-                measure.ended(status.code());
-                return Box::pin(std::future::ready(Ok(end(status))));
+                metrics.set_code(status.code());
+                return Box::pin(std::future::ready(Ok(failure_response(status))));
             }
         };
         let inner = self.inner.clone();
-        Box::pin(async move { Ok(run(inner, request, context, expiry, measure).await) })
+        Box::pin(async move { Ok(run(inner, request, context, expiry, metrics).await) })
     }
 }
 
@@ -135,7 +154,7 @@ async fn run<S, ReqBody, ResBody>(
     request: Request<ReqBody>,
     context: CallContext,
     mut expiry: Pin<Box<Sleep>>,
-    mut measure: Measure,
+    mut metrics: CallMetrics,
 ) -> Response<Body>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>, Error: Into<BoxError>>,
@@ -148,56 +167,73 @@ where
         std::future::poll_fn(|cx| inner.poll_ready(cx)).await?;
         inner.call(request).await
     });
-    let answer = tokio::select! {
+    let result = tokio::select! {
         biased;
-        answer = AssertUnwindSafe(handler).catch_unwind().instrument(span.clone()) => match answer {
+        result = AssertUnwindSafe(handler).catch_unwind().instrument(span.clone()) => match result {
             Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(failed(error.into())),
-            Err(panic) => Err(panicked(&*panic)),
+            Ok(Err(error)) => Err(status_of_error(error.into())),
+            Err(panic) => Err(status_of_panic(&*panic)),
         },
-        () = &mut expiry => Err(Status::deadline_exceeded("the handler did not answer before the deadline")),
+        () = &mut expiry => Err(Status::deadline_exceeded("the handler did not respond before the deadline")),
     };
-    match answer {
+    match result {
         Ok(mut response) => {
             let refusal = response.extensions().get().and_then(Refusal::of);
-            own(response.headers_mut());
-            mark(response.headers_mut(), refusal);
-            measure.ended_by(response.headers());
-            // Routes that do not exist answer so, and their names are the peer's invention.
-            if measure.code() != Some(Code::Unimplemented) {
-                measure.method(&path);
+            set_proof(response.headers_mut(), refusal);
+            metrics.set_code_from(response.headers());
+            // The path of a route that does not exist is not a label, because a peer can send any path.
+            if metrics.code() != Some(Code::Unimplemented) {
+                metrics.set_method(&path);
             }
             response.map(|inner| {
-                let scoped = ScopedBody { inner, context, span };
-                Body::new(DeadlineBody::new(scoped, expiry, Reader::Peer, measure))
+                let body = ContextBody { inner, context, span };
+                Body::new(DeadlineBody::new(body, expiry, ReportInTrailers, metrics))
             })
         }
         Err(status) => {
-            measure.method(&path);
-            measure.ended(status.code());
-            end(status)
+            metrics.set_method(&path);
+            metrics.set_code(status.code());
+            failure_response(status)
         }
     }
 }
 
-/// The response that ends a call with `status`, marked if the status is a refusal.
-fn end(status: Status) -> Response<Body> {
+/// Returns the response that ends a call with `status`, with the proof if the status is a refusal.
+fn failure_response(status: Status) -> Response<Body> {
     let refusal = Refusal::of(&status);
     let mut response = status.into_http();
-    own(response.headers_mut());
-    mark(response.headers_mut(), refusal);
+    set_proof(response.headers_mut(), refusal);
     response
 }
 
-/// Makes headers or trailers of a handler this server's own: bounded, and without the marker of a peer whose status the
-/// handler forwards.
-pub(crate) fn own(headers: &mut HeaderMap) {
-    headers.remove(NOT_EXECUTED);
-    bound(headers);
-}
-
-fn mark(headers: &mut HeaderMap, refusal: Option<ErrorKind>) {
+/// Limits the status in `headers`, and sets the proof header if the call is refused with the kind `refusal`.
+fn set_proof(headers: &mut HeaderMap, refusal: Option<ErrorKind>) {
+    remove_proof(headers);
     if let Some(kind) = refusal {
         headers.insert(NOT_EXECUTED, HeaderValue::from_static(kind.as_str()));
+    }
+}
+
+/// Limits the status in `headers`, and removes a proof header, which stems from a peer whose status the handler
+/// forwards.
+fn remove_proof(headers: &mut HeaderMap) {
+    headers.remove(NOT_EXECUTED);
+    limit_status(headers);
+}
+
+/// Reports failures in the middle of a response in trailers, without a proof, because the handler has run.
+struct ReportInTrailers;
+
+impl ReportFailure for ReportInTrailers {
+    fn take_failure(&self, trailers: &mut HeaderMap) -> Option<Status> {
+        remove_proof(trailers);
+        None
+    }
+
+    fn last_item(&self, status: Status) -> Result<Frame<Bytes>, Status> {
+        let mut trailers = HeaderMap::new();
+        status.add_header(&mut trailers)?;
+        remove_proof(&mut trailers);
+        Ok(Frame::trailers(trailers))
     }
 }

@@ -1,19 +1,8 @@
-//! Status codes and error kinds, in both directions.
+//! Conversion between gRPC statuses and [`Error`]s, in both directions.
 //!
-//! The codes stand in the table of [`ErrorKind`]; a [`Guard`](comms_core::resilience::Guard) that refused a call has its
-//! own. This module adds the text that a peer may read, the wait, and the proof that a call was not executed.
-//!
-//! | from a peer | kind |
-//! |---|---|
-//! | INVALID_ARGUMENT, OUT_OF_RANGE | `Invalid` |
-//! | NOT_FOUND | `NotFound` |
-//! | ALREADY_EXISTS, FAILED_PRECONDITION, ABORTED | `Conflict` |
-//! | PERMISSION_DENIED, UNAUTHENTICATED, UNIMPLEMENTED | `Misconfigured` |
-//! | any other code | `Indeterminate` |
-//! | any code, with a proof that no handler ran | `NotExecuted`, `Rejected` |
-//!
-//! A status without such a proof never becomes `NotExecuted` or `Rejected`: the peer may have done the work before it
-//! answered UNAVAILABLE. A [`Channel`](crate::Channel) attaches the proof to the statuses that it returns.
+//! [`ErrorKind`] has the table of codes. A [`Guard`](comms_core::resilience::Guard) that refused a call has a code of
+//! its own. This module adds the text that a peer may read, the wait before the next attempt, and the proof that a call
+//! was not executed.
 
 use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
@@ -21,19 +10,20 @@ use comms_core::{Error, ErrorKind, wire::GRPC_RETRY_PUSHBACK_MS as PUSHBACK};
 use tonic::{Code, Status};
 
 use crate::{
-    bound::{TEXT, cut},
     evidence::Evidence,
+    status_headers::{MAX_MESSAGE, truncate},
 };
 
-/// The status that reports `error` to a peer: its code by the table of [`ErrorKind`], its wait as
-/// `grpc-retry-pushback-ms` (-1 from about 25 days on), and its text.
+/// Converts `error` to the status that reports it to a peer.
 ///
-/// The text is the error's [`Error::public_text`], cut to 4 KiB of UTF-8 and 6 KiB
-/// percent-encoded. It is a fixed one for every other kind, and for an error made from a peer's status, whose text is
-/// for this process only: then the error is logged here.
+/// The code follows from the table of [`ErrorKind`]. [`Error::retry_after`] becomes `grpc-retry-pushback-ms`, rounded
+/// up to a millisecond; a wait of more than 24.8 days becomes -1, which allows no further attempt.
 ///
-/// The status never proves that the call was not executed, not even for `NotExecuted` and `Rejected`: the handler that
-/// returns it has run. A handler that has not begun its work uses [`refused`].
+/// The message is [`Error::public_text`], truncated to 4 KiB of UTF-8 and 6 KiB percent-encoded. An error without a
+/// public text, and an error made from the status of a peer, gets a fixed message, and its text is logged here.
+///
+/// The status is no proof that the call was not executed, not even for `NotExecuted` and `Rejected`, because the
+/// handler that returns it has run. A handler that has not begun its work uses [`refused`].
 ///
 /// ```
 /// use comms_core::{Error, ErrorKind};
@@ -46,38 +36,32 @@ use crate::{
 pub fn to_status(error: &Error) -> Status {
     let code = Code::from_i32(error.grpc_code());
     let mut status = match error.public_text() {
-        Some(text) => Status::new(code, cut(&text)),
+        Some(text) => Status::new(code, truncate(&text)),
         None => {
             log(error);
             Status::new(code, fixed_text(error.kind))
         }
     };
     if let Some(wait) = error.retry_after {
-        status.metadata_mut().insert(PUSHBACK, pushback(wait).into());
+        status.metadata_mut().insert(PUSHBACK, pushback_millis(wait).into());
     }
     status
 }
 
-/// `wait` in milliseconds, rounded up: a wait that is a fraction too short is refused again. -1, no other attempt, for
-/// what does not fit into the 32 bits that peers read.
-fn pushback(wait: Duration) -> i32 {
+/// Returns `wait` in milliseconds, rounded up, because a peer would refuse an attempt that comes a fraction too early.
+/// Returns -1 (no further attempt) if the number exceeds the 32 bits that peers read.
+fn pushback_millis(wait: Duration) -> i32 {
     i32::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(-1)
 }
 
-/// The wait that `status` asks for. A value that is negative, or no number, asks for no other attempt (gRFC A6).
-fn asked(status: &Status) -> Option<Duration> {
-    let value = status.metadata().get(PUSHBACK)?;
-    let millis = value.to_str().ok().and_then(|text| text.parse().ok());
-    Some(millis.map_or(Duration::MAX, Duration::from_millis))
-}
-
-/// The status that reports `error` and proves to the caller that the call was not executed, so that the caller may
-/// repeat it. For the first lines of a handler, and for layers in front of it: nothing has happened yet that a second
-/// call would repeat.
+/// Converts `error` to a status that also proves to the caller that the call was not executed, so that the caller may
+/// repeat it.
+///
+/// For the first lines of a handler, before any effect, and for layers in front of handlers.
 ///
 /// The server layer sends the proof as the header [`NOT_EXECUTED`](comms_core::wire::NOT_EXECUTED), and removes that
-/// header from every other response. It has no effect in the middle of a response stream, and on an error of another
-/// kind than `NotExecuted` and `Rejected`: those are sent as by [`to_status`].
+/// header from every other response. The proof is not sent in the middle of a response stream. An error of another kind
+/// than `NotExecuted` and `Rejected` is converted as by [`to_status`], without a proof.
 ///
 /// ```
 /// use comms_core::Error;
@@ -101,42 +85,68 @@ pub fn refused(error: &Error) -> Status {
     }
 }
 
-/// The error that a call ended with by `status`, which is the error's cause:
-/// `error.cause().downcast_ref::<Status>()` has its code and details. Its text is cut to 4 KiB.
+/// Converts the `status` of a call to an error.
 ///
-/// The kind follows from the code by the table of this [module](self), or from what the [`Channel`](crate::Channel)
-/// found out about the call. The wait is the peer's `grpc-retry-pushback-ms`; a negative one, and one that is not a
-/// number, is [`Duration::MAX`]: the peer asks for no other attempt (gRFC A6).
+/// | status | kind |
+/// |---|---|
+/// | INVALID_ARGUMENT, OUT_OF_RANGE | `Invalid` |
+/// | NOT_FOUND | `NotFound` |
+/// | ALREADY_EXISTS, FAILED_PRECONDITION, ABORTED | `Conflict` |
+/// | PERMISSION_DENIED, UNAUTHENTICATED, UNIMPLEMENTED | `Misconfigured` |
+/// | any other code | `Indeterminate` |
+/// | any code, with the proof of a [`Channel`](crate::Channel) or of [`refused`] | `NotExecuted`, `Rejected` |
+///
+/// A [`Channel`](crate::Channel) attaches the proof to the statuses that it returns. It also attaches a kind if the
+/// response was not gRPC, or if it forwards credentials
+/// ([`ChannelBuilder::forwards_credentials`](crate::ChannelBuilder::forwards_credentials)). A status without a proof
+/// never becomes `NotExecuted` or `Rejected`: the peer may have done the work before it sent UNAVAILABLE.
+///
+/// [`Error::retry_after`] is the `grpc-retry-pushback-ms` of the peer. A value that is negative, or is not a number, is
+/// [`Duration::MAX`]: the peer allows no further attempt (gRFC A6).
+///
+/// `status` becomes the cause of the error, with its message truncated to 4 KiB:
+/// `error.cause().downcast_ref::<Status>()` has the code and the details.
 #[must_use]
 pub fn from_status(status: &Status) -> Error {
     let evidence = Evidence::of(status).or_else(|| Refusal::of(status));
     let kind = evidence.unwrap_or_else(|| ErrorKind::from_grpc_code(status.code().into()));
-    let mut error = Error::new(kind, bare(status, evidence.is_some()));
-    error.retry_after = asked(status);
+    let mut error = Error::new(kind, without_evidence(status, evidence.is_some()));
+    error.retry_after = pushback_of(status);
     error
 }
 
-/// `status` with a short text, and without the evidence that has become the error's kind.
-fn bare(status: &Status, evidence: bool) -> Status {
-    if !evidence && status.message().len() <= TEXT {
+/// Returns `status` with a truncated message, and without the evidence, which is now the kind of the error.
+fn without_evidence(status: &Status, has_evidence: bool) -> Status {
+    if !has_evidence && status.message().len() <= MAX_MESSAGE {
         return status.clone();
     }
     let (details, metadata) = (status.details().to_vec(), status.metadata().clone());
-    Status::with_details_and_metadata(status.code(), cut(status.message()), details.into(), metadata)
+    let message = truncate(status.message());
+    Status::with_details_and_metadata(status.code(), message, details.into(), metadata)
 }
 
-/// Attached to a status by [`refused`]. Not the [`Evidence`] of a client: a forwarded status proves nothing.
+/// Returns the wait that `status` requests. A value that is negative or not a number allows no further attempt (gRFC
+/// A6).
+fn pushback_of(status: &Status) -> Option<Duration> {
+    let value = status.metadata().get(PUSHBACK)?;
+    let millis = value.to_str().ok().and_then(|text| text.parse().ok());
+    Some(millis.map_or(Duration::MAX, Duration::from_millis))
+}
+
+/// The proof that [`refused`] attaches to a status of this process.
+///
+/// It is another type than the [`Evidence`] of a channel, so that a forwarded status of a peer proves nothing.
 #[derive(Debug)]
 pub(crate) struct Refusal(ErrorKind);
 
 impl Refusal {
-    /// `status`, as the refusal of a call: `NotExecuted` or `Rejected`.
+    /// Attaches `kind`, which is `NotExecuted` or `Rejected`, to `status`.
     pub(crate) fn attach(mut status: Status, kind: ErrorKind) -> Status {
         status.set_source(Arc::new(Self(kind)));
         status
     }
 
-    /// The kind with which `status` refuses a call, if [`refused`] made it.
+    /// Returns the kind that [`refused`] attached to `status`, if there is one.
     pub(crate) fn of(status: &Status) -> Option<ErrorKind> {
         status.source()?.downcast_ref().map(|Self(kind)| *kind)
     }
@@ -154,13 +164,15 @@ fn log(error: &Error) {
     let (kind, chain) = (error.kind.as_str(), error.chain());
     match error.kind {
         ErrorKind::Misconfigured | ErrorKind::Internal | ErrorKind::Fatal => {
-            tracing::error!(error = %chain, error.type = kind, "a gRPC call fails");
+            tracing::error!(error = %chain, error.type = kind, "gRPC call failed; the caller gets a fixed message");
         }
-        _ => tracing::warn!(error = %chain, error.type = kind, "a gRPC call fails"),
+        _ => {
+            tracing::warn!(error = %chain, error.type = kind, "gRPC call failed; the caller gets a fixed message")
+        }
     }
 }
 
-/// The text of an error whose own text stays in this process.
+/// Returns the message that a peer gets for an error of `kind` without a public text.
 pub(crate) const fn fixed_text(kind: ErrorKind) -> &'static str {
     match kind {
         ErrorKind::NotExecuted => "unavailable",
@@ -175,7 +187,7 @@ pub(crate) const fn fixed_text(kind: ErrorKind) -> &'static str {
     }
 }
 
-/// The name of a code as the specification and the metrics write it.
+/// Returns the name of `code` in the spelling of the gRPC specification and of the metrics.
 pub(crate) const fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",

@@ -4,9 +4,9 @@ use comms_core::{
     resilience::{Breaker, BreakerConfig},
 };
 
-/// Kind, code sent, the text that a peer reads, and the kind that the peer makes of them.
+/// Columns: kind, code and message that are sent, and the kind that the receiver derives from them.
 #[test]
-fn every_kind_is_sent_by_the_table_and_no_code_alone_proves_anything() {
+fn every_kind_is_sent_as_its_code_and_no_code_alone_is_a_proof() {
     use ErrorKind::{
         Conflict, Fatal, Indeterminate, Internal, Invalid, Misconfigured, NotExecuted, NotFound,
         PermissionDenied, Rejected, Unauthenticated,
@@ -51,10 +51,10 @@ fn every_code_has_a_kind() {
 }
 
 #[test]
-fn an_open_breaker_is_unavailable_with_its_wait() {
+fn an_open_breaker_is_sent_as_unavailable_with_its_wait() {
     let breaker = Breaker::new("payments", BreakerConfig::default(), Clock::system()).unwrap();
     (0..5).for_each(|_| breaker.acquire().unwrap().failure());
-    let error = Error::from(breaker.acquire().unwrap_err()).context("ask");
+    let error = Error::from(breaker.acquire().unwrap_err()).context("charge");
     let status = to_status(&error);
     assert_eq!(status.code(), Code::Unavailable);
     let received = from_status(&status);
@@ -64,30 +64,30 @@ fn an_open_breaker_is_unavailable_with_its_wait() {
 }
 
 #[test]
-fn only_a_refusal_is_a_proof_and_only_of_two_kinds() {
+fn only_refused_attaches_a_proof_and_only_for_two_kinds() {
     for kind in ErrorKind::ALL {
         let error = Error::new(kind, "why");
         let proven = matches!(kind, ErrorKind::NotExecuted | ErrorKind::Rejected).then_some(kind);
         assert_eq!(Refusal::of(&refused(&error)), proven, "{kind}");
         assert_eq!(Refusal::of(&to_status(&error)), None, "{kind}");
     }
-    // What a client found out about its own call is no refusal of this process.
+    // The evidence of a channel about its own call is no refusal by this process.
     let forwarded = Evidence::attach(Status::unavailable("away"), ErrorKind::NotExecuted);
     assert_eq!(Refusal::of(&forwarded), None);
 }
 
 #[test]
-fn a_peers_text_stays_here() {
+fn the_message_of_a_peer_is_not_forwarded() {
     for code in [3, 5, 6, 9, 11] {
         let received = from_status(&Status::new(Code::from_i32(code), "index orders_pkey"));
-        let sent = to_status(&received.context("ask for the payment"));
+        let sent = to_status(&received.context("charge the order"));
         assert!(!sent.message().contains("orders_pkey"), "{sent}");
         assert_eq!(ErrorKind::from_grpc_code(sent.code().into()), ErrorKind::from_grpc_code(code));
     }
 }
 
 #[test]
-fn a_long_text_is_cut_on_both_sides() {
+fn a_long_message_is_truncated_by_the_sender_and_the_receiver() {
     let sent = to_status(&Error::invalid("a".repeat(17_000)));
     assert_eq!(sent.message().len(), 4_096);
     let error = from_status(&Status::invalid_argument("ж".repeat(100_000)));
@@ -96,14 +96,14 @@ fn a_long_text_is_cut_on_both_sides() {
 }
 
 #[test]
-fn the_wait_is_sent_rounded_up() {
+fn the_wait_is_rounded_up_to_milliseconds() {
     let status = to_status(&Error::rejected("busy", Some(Duration::from_micros(1_200))));
     assert_eq!(from_status(&status).retry_after, Some(Duration::from_millis(2)));
 }
 
-/// gRFC A6: such a value asks for no other attempt, and not for one after the usual wait.
+/// gRFC A6: such a value allows no further attempt, not even after the usual backoff.
 #[test]
-fn a_pushback_that_is_negative_or_no_number_ends_the_attempts() {
+fn a_pushback_that_is_negative_or_not_a_number_allows_no_further_attempt() {
     for text in ["-1", "-9223372036854775808", "99999999999999999999", "soon", ""] {
         let mut status = Status::unavailable("busy");
         status.metadata_mut().insert(PUSHBACK, text.parse().unwrap());
@@ -116,13 +116,13 @@ fn a_pushback_that_is_negative_or_no_number_ends_the_attempts() {
     assert_eq!(to_status(&month).metadata().get(PUSHBACK).unwrap(), "-1");
 }
 
-/// The chain of an error that carries evidence prints the status once, without the evidence.
+/// The error chain prints the status once, without the evidence.
 #[test]
-fn the_peers_own_code_stays_readable() {
+fn an_error_with_evidence_keeps_the_code_and_message_of_the_peer() {
     let status = Evidence::attach(Status::not_found("no such order"), ErrorKind::NotExecuted);
     let error = from_status(&status);
     assert_eq!(error.kind, ErrorKind::NotExecuted);
     let cause = error.cause().downcast_ref::<Status>().unwrap();
     assert_eq!((cause.code(), cause.message()), (Code::NotFound, "no such order"));
-    assert!(cause.source().is_none() && !cause.to_string().contains("known as"));
+    assert!(cause.source().is_none() && !cause.to_string().contains("evidence"));
 }

@@ -1,4 +1,4 @@
-//! Every call ends by its deadline, on both sides, and with DEADLINE_EXCEEDED.
+//! Every call ends at its deadline, on both sides, with DEADLINE_EXCEEDED.
 
 use std::{
     sync::atomic::Ordering::SeqCst,
@@ -14,9 +14,11 @@ use comms_grpc::{Channel, ServerConfig, from_status, tonic};
 use tokio::{net::TcpStream, time::sleep};
 use tonic::{Code, Request, Status};
 
-use crate::probe::{Ask, Probe, SECOND, ask, call, channel, millis, start, watch};
+use crate::support::{
+    SECOND, TestRequest, TestService, call, channel, millis, server_streaming, start, unary,
+};
 
-fn within(timeout: Duration) -> Context {
+fn context_with_timeout(timeout: Duration) -> Context {
     let clock = Clock::system();
     Context::root(&clock).with_deadline(Deadline::after(timeout, &clock))
 }
@@ -26,89 +28,89 @@ fn now() -> Instant {
     Instant::now()
 }
 
-fn late(result: Result<impl std::fmt::Debug, Status>) -> Status {
+fn expect_deadline_exceeded(result: Result<impl std::fmt::Debug, Status>) -> Status {
     let status = result.expect_err("the deadline passed");
     assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
     status
 }
 
 #[tokio::test]
-async fn what_remains_goes_over_two_hops_and_shrinks() {
-    let last = start(Probe::default(), ServerConfig::default()).await;
-    // Its own limit is far longer: what binds is what the first caller has left.
+async fn the_remaining_time_is_passed_over_two_hops_and_shrinks() {
+    let last = start(TestService::default(), ServerConfig::default()).await;
+    // The limits of both channels are far longer than the remaining time of the first caller.
     let next = Some(last.channel(SECOND * 20));
-    let first = start(Probe { next, ..Probe::default() }, ServerConfig::default()).await;
+    let first = start(TestService { next, ..TestService::default() }, ServerConfig::default()).await;
     let channel = first.channel(SECOND * 20);
 
-    let seen = within(SECOND * 3).scope(call(&channel, "relay", 300)).await.unwrap();
-    let near = Duration::from_micros(seen.left_micros);
-    let far = Duration::from_micros(seen.next.unwrap().left_micros);
+    let seen = context_with_timeout(SECOND * 3).scope(call(&channel, "relay", 300)).await.unwrap();
+    let near = Duration::from_micros(seen.remaining_micros);
+    let far = Duration::from_micros(seen.next.unwrap().remaining_micros);
     assert!(near <= SECOND * 3 && near > SECOND * 2, "{near:?}");
     assert!(far <= near - millis(300) && far > SECOND, "{far:?} after {near:?}");
 }
 
 #[tokio::test]
-async fn one_trace_on_all_hops_and_a_key_only_on_its_own() {
-    let last = start(Probe::default(), ServerConfig::default()).await;
+async fn all_hops_share_the_trace_and_the_key_is_not_passed_on() {
+    let last = start(TestService::default(), ServerConfig::default()).await;
     let next = Some(last.channel(SECOND));
-    let first = start(Probe { next, ..Probe::default() }, ServerConfig::default()).await;
+    let first = start(TestService { next, ..TestService::default() }, ServerConfig::default()).await;
 
-    let context = within(SECOND * 5);
+    let context = context_with_timeout(SECOND * 5);
     let trace_id = context.trace.unwrap().trace_id();
-    let request = Request::new(Ask { what: "relay".into(), millis: 0 });
+    let request = Request::new(TestRequest { action: "relay".into(), millis: 0 });
     let request = comms_grpc::keyed(request, "order-7").unwrap();
-    let seen = context.scope(ask(first.channel(SECOND * 5), request)).await.unwrap();
+    let seen = context.scope(unary(first.channel(SECOND * 5), request)).await.unwrap();
     let behind = seen.next.unwrap();
     assert_eq!((seen.trace_id, seen.key), (trace_id.clone(), "order-7".into()));
     assert_eq!((behind.trace_id, behind.key), (trace_id, String::new()));
 
     let alone = call(&first.channel(SECOND), "report", 0).await.unwrap();
-    assert_eq!(alone.trace_id.len(), 32, "a trace begins where there is none");
+    assert_eq!(alone.trace_id.len(), 32, "a call without a trace starts one");
 }
 
 #[tokio::test]
-async fn a_deadline_that_has_passed_is_refused_without_a_call() {
-    let probe = Probe::default();
-    let server = start(probe.clone(), ServerConfig::default()).await;
+async fn a_call_after_its_deadline_is_rejected_without_being_sent() {
+    let service = TestService::default();
+    let server = start(service.clone(), ServerConfig::default()).await;
     let channel = server.channel(SECOND);
-    let context = within(millis(1));
+    let context = context_with_timeout(millis(1));
     sleep(millis(5)).await;
-    let status = late(context.scope(call(&channel, "report", 0)).await);
+    let status = expect_deadline_exceeded(context.scope(call(&channel, "report", 0)).await);
     assert_eq!(from_status(&status).kind, ErrorKind::Rejected);
-    assert_eq!(probe.begun.load(SeqCst), 0);
+    assert_eq!(service.begun.load(SeqCst), 0);
 }
 
 #[tokio::test]
-async fn a_handler_that_hangs_is_dropped_on_both_sides() {
-    let probe = Probe::default();
-    let server = start(probe.clone(), ServerConfig::default()).await;
+async fn a_handler_that_hangs_is_dropped_at_the_deadline_on_both_sides() {
+    let service = TestService::default();
+    let server = start(service.clone(), ServerConfig::default()).await;
     let begun = now();
-    let status = late(call(&server.channel(millis(200)), "hang", 0).await);
+    let status = expect_deadline_exceeded(call(&server.channel(millis(200)), "hang", 0).await);
     assert!(begun.elapsed() < SECOND * 2, "{:?}", begun.elapsed());
     assert_eq!(from_status(&status).kind, ErrorKind::Indeterminate);
-    crate::probe::eventually("the handler is dropped", || probe.dropped.load(SeqCst) == 1).await;
+    crate::support::eventually("the handler is dropped", || service.dropped.load(SeqCst) == 1).await;
 }
 
-/// Connects, for the kernel accepts, and never hears a byte: neither the queue nor the connect is unbounded.
+/// The kernel of the peer accepts the connection, and no process reads it. The deadline covers queueing and connecting.
 #[tokio::test]
-async fn a_peer_that_never_answers_is_bounded() {
-    let deaf = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let channel = channel(deaf.local_addr().unwrap(), millis(200));
+async fn a_call_to_a_peer_that_never_responds_ends_at_the_deadline() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let channel = channel(silent.local_addr().unwrap(), millis(200));
     let begun = now();
     let calls = (0..50).map(|_| call(&channel, "report", 0));
     for result in futures::future::join_all(calls).await {
-        late(result);
+        expect_deadline_exceeded(result);
     }
     assert!(begun.elapsed() < SECOND * 2, "{:?}", begun.elapsed());
 }
 
-/// Also one that always has a next item, and would never let a timer be asked.
+/// Also a stream that always has an item ready, so that the timer must be polled before the items.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_ends_in_its_middle() {
-    let probe = Probe::default();
-    let server = start(probe.clone(), ServerConfig::default()).await;
+async fn a_stream_ends_at_the_deadline() {
+    let service = TestService::default();
+    let server = start(service.clone(), ServerConfig::default()).await;
     for what in ["ticks", "flood"] {
-        let mut ticks = watch(server.channel(SECOND), what, 10).await.unwrap();
+        let mut ticks = server_streaming(server.channel(SECOND), what, 10).await.unwrap();
         let mut seen = 0;
         let read = async {
             while ticks.message().await?.is_some() {
@@ -116,23 +118,25 @@ async fn a_stream_ends_in_its_middle() {
             }
             Ok(())
         };
-        late(tokio::time::timeout(SECOND * 10, read).await.expect("bounded"));
+        expect_deadline_exceeded(tokio::time::timeout(SECOND * 10, read).await.expect("bounded"));
         assert!(seen > 1, "{seen} of {what}");
     }
-    crate::probe::eventually("the streams are dropped", || probe.dropped.load(SeqCst) == 2).await;
+    crate::support::eventually("the streams are dropped", || service.dropped.load(SeqCst) == 2).await;
 }
 
-/// A caller that sends no deadline: the server's maximum holds for the handler and for the stream.
+/// For a caller without a deadline, the maximum of the server applies to the handler and to the stream.
 #[tokio::test]
-async fn the_server_has_a_limit_of_its_own() {
+async fn the_maximum_of_the_server_limits_every_call() {
     let mut config = ServerConfig::default();
     config.max_timeout = millis(200);
-    let server = start(Probe::default(), config).await;
+    let server = start(TestService::default(), config).await;
     let plain = tonic::transport::Endpoint::from_shared(format!("http://{}", server.address)).unwrap();
     let plain = plain.connect().await.unwrap();
-    late(ask(plain.clone(), Request::new(Ask { what: "hang".into(), millis: 0 })).await);
-    let mut ticks = watch(plain, "ticks", 10).await.unwrap();
-    let status = late(
+    expect_deadline_exceeded(
+        unary(plain.clone(), Request::new(TestRequest { action: "hang".into(), millis: 0 })).await,
+    );
+    let mut ticks = server_streaming(plain, "ticks", 10).await.unwrap();
+    let status = expect_deadline_exceeded(
         async {
             while ticks.message().await?.is_some() {}
             Ok(())
@@ -140,27 +144,28 @@ async fn the_server_has_a_limit_of_its_own() {
         .await,
     );
     assert!(status.message().contains("streamed"), "{status}");
-    // And a longer one is cut to it.
-    late(call(&server.channel(SECOND * 20), "hang", 0).await);
+    // The maximum also applies to a caller with a later deadline.
+    expect_deadline_exceeded(call(&server.channel(SECOND * 20), "hang", 0).await);
 }
 
-/// tonic's own timer answers CANCELLED: ours must come first. The peer here has no timer at all.
+/// The timer of tonic responds with CANCELLED, so the timer of the server layer must fire first. The client has no
+/// timer.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_server_says_deadline_exceeded_and_not_cancelled() {
-    let server = start(Probe::default(), ServerConfig::default()).await;
+async fn the_server_responds_with_deadline_exceeded_and_not_with_cancelled() {
+    let server = start(TestService::default(), ServerConfig::default()).await;
     let socket = TcpStream::connect(server.address).await.unwrap();
     let (client, connection) = h2::client::handshake(socket).await.unwrap();
     tokio::spawn(async move { connection.await.unwrap() });
     let calls = (0..200u32).map(|n| {
         let client = client.clone();
         async move {
-            let request = http::Request::post("http://probe/test.Probe/Ask")
+            let request = http::Request::post("http://test/test.Service/Unary")
                 .header("content-type", "application/grpc")
                 .header("grpc-timeout", format!("{}u", 3_000 + n * 37))
                 .body(())
                 .unwrap();
             let (response, mut body) = client.ready().await.unwrap().send_request(request, false).unwrap();
-            // Ask { what: "hang" } behind its five bytes of prefix.
+            // TestRequest { action: "hang" }, after the prefix of five bytes.
             body.send_data(bytes::Bytes::from_static(b"\0\0\0\0\x06\x0a\x04hang"), true).unwrap();
             let response = response.await.unwrap();
             response.headers().get("grpc-status").map(|v| v.to_str().unwrap().to_owned())
@@ -172,41 +177,41 @@ async fn the_server_says_deadline_exceeded_and_not_cancelled() {
 }
 
 #[tokio::test]
-async fn a_timeout_that_cannot_be_read_is_no_timeout_at_all() {
-    let probe = Probe::default();
-    let server = start(probe.clone(), ServerConfig::default()).await;
+async fn a_malformed_timeout_is_an_invalid_argument() {
+    let service = TestService::default();
+    let server = start(service.clone(), ServerConfig::default()).await;
     let plain = tonic::transport::Endpoint::from_shared(format!("http://{}", server.address)).unwrap();
     let plain = plain.connect().await.unwrap();
     for text in ["+5S", "5x", "", "S", "123456789m", "1 S", "-1S"] {
-        let mut request = Request::new(Ask { what: "report".into(), millis: 0 });
+        let mut request = Request::new(TestRequest { action: "report".into(), millis: 0 });
         request.metadata_mut().insert("grpc-timeout", text.parse().unwrap());
-        let status = ask(plain.clone(), request).await.unwrap_err();
+        let status = unary(plain.clone(), request).await.unwrap_err();
         assert_eq!(status.code(), Code::InvalidArgument, "{text:?}: {status}");
     }
-    assert_eq!(probe.begun.load(SeqCst), 0);
+    assert_eq!(service.begun.load(SeqCst), 0);
 }
 
 #[tokio::test]
-async fn for_ever_is_a_long_time_and_not_a_panic() {
-    let server = start(Probe::default(), ServerConfig::default()).await;
+async fn a_timeout_of_the_maximum_duration_does_not_panic() {
+    let server = start(TestService::default(), ServerConfig::default()).await;
     let channel = server.channel(Duration::MAX);
-    let seen = within(Duration::MAX).scope(call(&channel, "report", 0)).await.unwrap();
-    assert!(Duration::from_micros(seen.left_micros) <= SECOND * 30, "clamped by the server");
+    let seen = context_with_timeout(Duration::MAX).scope(call(&channel, "report", 0)).await.unwrap();
+    assert!(Duration::from_micros(seen.remaining_micros) <= SECOND * 30, "limited by the server");
 }
 
-/// The earliest binds: here the one the caller put on the request itself.
+/// The earliest deadline applies: here that of the request.
 #[tokio::test]
-async fn a_timeout_on_the_request_counts_too() {
-    let server = start(Probe::default(), ServerConfig::default()).await;
-    let mut request = Request::new(Ask { what: "hang".into(), millis: 0 });
+async fn a_timeout_on_the_request_applies() {
+    let server = start(TestService::default(), ServerConfig::default()).await;
+    let mut request = Request::new(TestRequest { action: "hang".into(), millis: 0 });
     request.set_timeout(millis(100));
     let begun = now();
-    late(ask(server.channel(SECOND * 20), request).await);
+    expect_deadline_exceeded(unary(server.channel(SECOND * 20), request).await);
     assert!(begun.elapsed() < SECOND * 2);
 }
 
 #[tokio::test]
-async fn a_channel_is_checked_when_it_is_made() {
+async fn the_settings_of_a_channel_are_checked_when_it_is_built() {
     for uri in [
         "",
         "127.0.0.1:1",

@@ -1,12 +1,13 @@
-//! Real calls over loopback: a server put together by hand, and the channel.
+//! Calls over loopback, through the channel to a server of comms-grpc or to a peer that the test controls.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panic")]
 
-mod client;
+mod call_metrics;
+mod connection_failures;
 mod deadline;
-mod endings;
 mod frames;
-mod measured;
 mod messages;
-mod probe;
+mod protocol_proofs;
 mod refusals;
+mod response_ends;
 mod server;
+mod support;

@@ -1,4 +1,4 @@
-//! The proof that comms-grpc's own server gives: on what it refuses before a handler runs, and on nothing else.
+//! The proof header of comms-grpc's server: it is sent only on calls that are refused before a handler runs.
 
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
@@ -10,42 +10,42 @@ use tonic::{Code, Status, body::Body};
 use tower::ServiceExt;
 use tower_layer::Layer;
 
-use crate::probe::{Probe, SECOND, call, start, watch};
+use crate::support::{SECOND, TestService, call, server_streaming, start};
 
-/// The headers that the server answers to `/test.Probe/Ask` with `grpc-timeout`, as they stand on the wire.
-async fn raw(address: std::net::SocketAddr, timeout: &str, ask: &'static [u8]) -> HeaderMap {
+/// Calls `/test.Service/Unary` with the header `grpc-timeout`, and returns the response headers of the wire.
+async fn raw_call(address: std::net::SocketAddr, timeout: &str, message: &'static [u8]) -> HeaderMap {
     let socket = TcpStream::connect(address).await.unwrap();
     let (client, connection) = h2::client::handshake(socket).await.unwrap();
     tokio::spawn(connection);
-    let request = http::Request::post("http://probe/test.Probe/Ask")
+    let request = http::Request::post("http://test/test.Service/Unary")
         .header("content-type", "application/grpc")
         .header("grpc-timeout", timeout)
         .body(())
         .unwrap();
     let (response, mut body) = client.ready().await.unwrap().send_request(request, false).unwrap();
-    body.send_data(bytes::Bytes::from_static(ask), true).unwrap();
+    body.send_data(bytes::Bytes::from_static(message), true).unwrap();
     response.await.unwrap().headers().clone()
 }
 
 #[tokio::test]
-async fn a_deadline_that_passed_on_the_way_is_refused_with_a_proof() {
-    let probe = Probe::default();
-    let server = start(probe.clone(), ServerConfig::default()).await;
-    let headers = raw(server.address, "0m", b"\0\0\0\0\0").await;
+async fn a_call_that_arrives_after_its_deadline_is_refused_with_a_proof() {
+    let service = TestService::default();
+    let server = start(service.clone(), ServerConfig::default()).await;
+    let headers = raw_call(server.address, "0m", b"\0\0\0\0\0").await;
     assert_eq!(
         (&headers["grpc-status"], &headers[NOT_EXECUTED]),
         (&"4".parse().unwrap(), &"rejected".parse().unwrap())
     );
-    assert_eq!(probe.begun.load(SeqCst), 0);
-    // A deadline that passes while the handler runs proves nothing.
-    let headers = raw(server.address, "50m", b"\0\0\0\0\x06\x0a\x04hang").await;
+    assert_eq!(service.begun.load(SeqCst), 0);
+    // A deadline that passes while the handler runs is no proof.
+    let headers = raw_call(server.address, "50m", b"\0\0\0\0\x06\x0a\x04hang").await;
     assert_eq!(headers["grpc-status"], "4");
     assert!(headers.get(NOT_EXECUTED).is_none());
 }
 
 #[tokio::test]
-async fn a_handlers_refusal_arrives_with_its_kind_and_wait() {
-    let server = start(Probe::default(), ServerConfig::default()).await;
+async fn a_refusal_by_a_handler_arrives_with_its_kind_and_wait() {
+    let server = start(TestService::default(), ServerConfig::default()).await;
     let channel = server.channel(SECOND);
     let error = from_status(&call(&channel, "refuse", 250).await.unwrap_err());
     assert_eq!((error.kind, error.retry_after), (ErrorKind::Rejected, Some(Duration::from_millis(250))));
@@ -54,33 +54,33 @@ async fn a_handlers_refusal_arrives_with_its_kind_and_wait() {
     assert_eq!(from_status(&status).kind, ErrorKind::NotExecuted);
 }
 
-/// The handler that forwards has run itself, and may have had effects.
+/// A handler that forwards a status has run, and may have had effects.
 #[tokio::test]
 async fn a_forwarded_or_forged_proof_is_removed() {
-    let last = start(Probe::default(), ServerConfig::default()).await;
+    let last = start(TestService::default(), ServerConfig::default()).await;
     let next = Some(last.channel(SECOND));
-    let first = start(Probe { next, ..Probe::default() }, ServerConfig::default()).await;
+    let first = start(TestService { next, ..TestService::default() }, ServerConfig::default()).await;
     let channel = first.channel(SECOND);
     let forwarded = call(&channel, "forward", 250).await.unwrap_err();
     let error = from_status(&forwarded);
     assert_eq!((error.kind, error.retry_after), (ErrorKind::Indeterminate, Some(Duration::from_millis(250))));
     let forged = call(&channel, "forge", 0).await.unwrap_err();
     assert_eq!((forged.code(), from_status(&forged).kind), (Code::Unavailable, ErrorKind::Indeterminate));
-    let headers = raw(first.address, "1S", b"\0\0\0\0\x07\x0a\x05forge").await;
+    let headers = raw_call(first.address, "1S", b"\0\0\0\0\x07\x0a\x05forge").await;
     assert!(headers.get(NOT_EXECUTED).is_none(), "{headers:?}");
 }
 
 #[tokio::test]
-async fn a_stream_that_has_begun_cannot_be_refused() {
-    let server = start(Probe::default(), ServerConfig::default()).await;
-    let mut stream = watch(server.channel(SECOND), "refuse", 0).await.unwrap();
+async fn a_refusal_after_the_response_has_begun_is_no_proof() {
+    let server = start(TestService::default(), ServerConfig::default()).await;
+    let mut stream = server_streaming(server.channel(SECOND), "refuse", 0).await.unwrap();
     stream.message().await.unwrap().unwrap();
     let status = stream.message().await.unwrap_err();
     assert_eq!((status.code(), from_status(&status).kind), (Code::Unavailable, ErrorKind::Indeterminate));
 }
 
-/// What the server layer sends for an error of a service below it.
-async fn below(error: impl Fn() -> BoxError + Clone + Send + 'static) -> HeaderMap {
+/// Returns the response headers of the server layer for an `error` of the service below it.
+async fn response_to_error(error: impl Fn() -> BoxError + Clone + Send + 'static) -> HeaderMap {
     let service = tower::service_fn(move |_: http::Request<Body>| {
         let error = error();
         async move { Err::<http::Response<Body>, _>(error) }
@@ -90,28 +90,29 @@ async fn below(error: impl Fn() -> BoxError + Clone + Send + 'static) -> HeaderM
 }
 
 #[tokio::test]
-async fn an_error_of_a_layer_below_is_sent_by_the_table() {
+async fn an_error_of_a_layer_below_is_sent_as_its_kind() {
     let full = || Error::rejected("full", None);
-    let headers = below(move || full().into()).await;
+    let headers = response_to_error(move || full().into()).await;
     assert_eq!((&headers["grpc-status"], headers.get(NOT_EXECUTED)), (&"8".parse().unwrap(), None));
-    let headers = below(move || refused(&full()).into()).await;
+    let headers = response_to_error(move || refused(&full()).into()).await;
     assert_eq!(
         (&headers["grpc-status"], &headers[NOT_EXECUTED]),
         (&"8".parse().unwrap(), &"rejected".parse().unwrap())
     );
     for error in [|| Error::misconfigured("hunter2").into(), || -> BoxError { "hunter2".into() }] {
-        let status = Status::from_header_map(&below(error).await).unwrap();
+        let status = Status::from_header_map(&response_to_error(error).await).unwrap();
         assert_eq!((status.code(), status.message()), (Code::Internal, "internal error"));
     }
 }
 
-/// Connections end in order while calls are made. Some calls fail; those that count as not executed were not.
+/// Connections are closed gracefully while calls are made. Some calls fail. The handlers of calls that fail as
+/// `NotExecuted` have not run.
 #[tokio::test(flavor = "multi_thread")]
-async fn no_call_that_counts_as_not_executed_has_run() {
-    let probe = Probe::default();
+async fn no_handler_ran_for_a_call_that_is_not_executed() {
+    let service = TestService::default();
     let mut config = ServerConfig::default();
-    config.max_connection_age = crate::probe::millis(20);
-    let server = start(probe.clone(), config).await;
+    config.max_connection_age = crate::support::millis(20);
+    let server = start(service.clone(), config).await;
     let channel = server.channel(SECOND * 5);
     let callers = (0..16).map(|_| {
         let channel = channel.clone();
@@ -120,7 +121,7 @@ async fn no_call_that_counts_as_not_executed_has_run() {
             for _ in 0..300 {
                 let failed = call(&channel, "report", 0).await.err();
                 let kind = failed.as_ref().map(|status| from_status(status).kind);
-                // hyper's words for a call that was still queued when its connection ended.
+                // The text of hyper for a call that was queued when its connection ended.
                 let queued = failed.is_some_and(|status| status.message().ends_with(": connection closed"));
                 assert!(!queued || kind == Some(ErrorKind::NotExecuted));
                 kinds.push(kind);
@@ -131,10 +132,13 @@ async fn no_call_that_counts_as_not_executed_has_run() {
     let ended = futures::future::join_all(callers).await;
     let kinds: Vec<_> = ended.into_iter().flat_map(Result::unwrap).collect();
     let count = |wanted| kinds.iter().filter(|kind| **kind == wanted).count();
-    let (done, unclear) = (count(None), count(Some(ErrorKind::Indeterminate)));
-    let unexecuted = count(Some(ErrorKind::NotExecuted));
-    assert_eq!(done + unclear + unexecuted, kinds.len());
-    assert!(unexecuted > 0, "{done} done, {unclear} indeterminate");
-    let begun = probe.begun.load(SeqCst);
-    assert!((done..=done + unclear).contains(&begun), "{begun} begun, {done} done, {unclear} indeterminate");
+    let (done, indeterminate) = (count(None), count(Some(ErrorKind::Indeterminate)));
+    let not_executed = count(Some(ErrorKind::NotExecuted));
+    assert_eq!(done + indeterminate + not_executed, kinds.len());
+    assert!(not_executed > 0, "{done} done, {indeterminate} indeterminate");
+    let begun = service.begun.load(SeqCst);
+    assert!(
+        (done..=done + indeterminate).contains(&begun),
+        "{begun} begun, {done} done, {indeterminate} indeterminate"
+    );
 }

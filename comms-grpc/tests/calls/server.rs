@@ -1,4 +1,4 @@
-//! The server's end, its health, and what a handler cannot break.
+//! Shutdown, health, panics of handlers, and limits of the server.
 
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -10,20 +10,20 @@ use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
-use crate::probe::{Probe, SECOND, call, channel, eventually, millis, start, watch};
+use crate::support::{SECOND, TestService, call, channel, eventually, millis, server_streaming, start};
 
 #[tokio::test]
-async fn the_end_lets_calls_in_flight_finish_and_takes_no_others() {
-    let probe = Probe::default();
-    let server = start(probe.clone(), ServerConfig::default()).await;
+async fn shutdown_finishes_calls_in_flight_and_accepts_no_others() {
+    let service = TestService::default();
+    let server = start(service.clone(), ServerConfig::default()).await;
     let open = server.channel(SECOND * 5);
     let in_flight = tokio::spawn({
         let open = open.clone();
         async move { call(&open, "sleep", 500).await }
     });
-    eventually("the call runs", || probe.begun.load(SeqCst) == 1).await;
+    eventually("the call runs", || service.begun.load(SeqCst) == 1).await;
     server.stop.send(()).unwrap();
-    let ended = timeout(SECOND * 5, server.ended).await.expect("well before the drain's limit");
+    let ended = timeout(SECOND * 5, server.ended).await.expect("before the end of the drain");
     ended.unwrap().unwrap();
     in_flight.await.unwrap().unwrap();
     let status = call(&channel(server.address, SECOND), "report", 0).await.unwrap_err();
@@ -31,27 +31,27 @@ async fn the_end_lets_calls_in_flight_finish_and_takes_no_others() {
 }
 
 #[tokio::test]
-async fn the_end_does_not_wait_for_ever() {
-    let probe = Probe::default();
+async fn shutdown_cuts_calls_at_the_end_of_the_drain() {
+    let service = TestService::default();
     let mut config = ServerConfig::default();
     config.drain = millis(200);
-    let server = start(probe.clone(), config).await;
+    let server = start(service.clone(), config).await;
     let open = server.channel(SECOND * 5);
     let in_flight = tokio::spawn(async move { call(&open, "hang", 0).await });
-    eventually("the call runs", || probe.begun.load(SeqCst) == 1).await;
+    eventually("the call runs", || service.begun.load(SeqCst) == 1).await;
     server.stop.send(()).unwrap();
-    timeout(SECOND * 2, server.ended).await.expect("bounded by the drain").unwrap().unwrap();
-    let status = timeout(SECOND * 2, in_flight).await.expect("cut with it").unwrap().unwrap_err();
+    timeout(SECOND * 2, server.ended).await.expect("limited by the drain").unwrap().unwrap();
+    let status = timeout(SECOND * 2, in_flight).await.expect("the call is cut").unwrap().unwrap_err();
     assert_eq!(from_status(&status).kind, ErrorKind::Indeterminate, "{status}");
-    eventually("the handler is dropped", || probe.dropped.load(SeqCst) == 1).await;
+    eventually("the handler is dropped", || service.dropped.load(SeqCst) == 1).await;
 }
 
-/// A watch has no deadline, hears of the end, and does not hold it up.
+/// A watch has no deadline, reports the shutdown, and does not delay it.
 #[tokio::test]
-async fn health_is_told_before_the_drain() {
+async fn health_reports_not_serving_before_the_drain() {
     let mut config = ServerConfig::default();
     config.max_timeout = millis(300);
-    let server = start(Probe::default(), config).await;
+    let server = start(TestService::default(), config).await;
     let plain = tonic::transport::Endpoint::from_shared(format!("http://{}", server.address)).unwrap();
     let mut health = HealthClient::new(plain.connect().await.unwrap());
     let mut watch = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
@@ -63,38 +63,38 @@ async fn health_is_told_before_the_drain() {
     assert_eq!(next.status(), ServingStatus::NotServing);
     let end = timeout(SECOND * 5, watch.message()).await.expect("the watch ends");
     assert!(end.unwrap().is_none());
-    timeout(SECOND * 5, server.ended).await.expect("no waiting for watchers").unwrap().unwrap();
+    timeout(SECOND * 5, server.ended).await.expect("the watch does not delay the shutdown").unwrap().unwrap();
 }
 
 #[tokio::test]
-async fn a_panic_is_internal_and_the_server_lives() {
-    let server = start(Probe::default(), ServerConfig::default()).await;
+async fn a_panic_of_a_handler_is_internal_and_the_server_continues() {
+    let server = start(TestService::default(), ServerConfig::default()).await;
     let channel = server.channel(SECOND);
     for _ in 0..3 {
         let status = call(&channel, "panic", 0).await.unwrap_err();
         assert_eq!((status.code(), status.message()), (Code::Internal, "internal error"));
-        let mut stream = watch(channel.clone(), "panic", 0).await.unwrap();
+        let mut stream = server_streaming(channel.clone(), "panic", 0).await.unwrap();
         let status = stream.message().await.unwrap_err();
         assert_eq!((status.code(), status.message()), (Code::Internal, "internal error"));
     }
     call(&channel, "report", 0).await.unwrap();
 }
 
-/// The stream of a handler that has answered still runs in the call's context.
+/// The stream of a handler that has returned runs in the context of its call.
 #[tokio::test]
-async fn a_stream_sees_its_context() {
-    let server = start(Probe::default(), ServerConfig::default()).await;
-    let mut stream = watch(server.channel(SECOND), "three", 0).await.unwrap();
+async fn a_response_stream_runs_in_the_context_of_its_call() {
+    let server = start(TestService::default(), ServerConfig::default()).await;
+    let mut stream = server_streaming(server.channel(SECOND), "three", 0).await.unwrap();
     let mut seen = 0;
-    while let Some(saw) = stream.message().await.unwrap() {
-        assert!(saw.left_micros > 0 && saw.trace_id.len() == 32, "{saw:?}");
+    while let Some(observation) = stream.message().await.unwrap() {
+        assert!(observation.remaining_micros > 0 && observation.trace_id.len() == 32, "{observation:?}");
         seen += 1;
     }
     assert_eq!(seen, 3);
 }
 
 #[tokio::test]
-async fn limits_of_zero_are_refused() {
+async fn limits_of_zero_are_invalid() {
     let cases: [fn(&mut ServerConfig); 5] = [
         |c| c.max_timeout = millis(0),
         |c| c.max_connections = 0,
@@ -112,13 +112,13 @@ async fn limits_of_zero_are_refused() {
     }
 }
 
-/// A server that has as many as it may lets the next one wait, and takes it when there is room.
+/// A connection over the limit waits until the first connection is closed because of its age.
 #[tokio::test]
-async fn connections_are_bounded_and_grow_old() {
+async fn connections_are_limited_in_number_and_age() {
     let mut config = ServerConfig::default();
     config.max_connections = 1;
     config.max_connection_age = millis(500);
-    let server = start(Probe::default(), config).await;
+    let server = start(TestService::default(), config).await;
     let first = server.channel(SECOND * 5);
     call(&first, "report", 0).await.unwrap();
     let second = server.channel(millis(200));

@@ -1,4 +1,4 @@
-//! The number of connections, and limits that make no sense.
+//! Limits on the number and the age of connections, and the validation of limits.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use comms_grpc::{ListenerConfig, Protocols, RequestBody, listen};
 use http::{Request, Response};
 use tokio::{net::TcpListener, time::timeout};
 
-use crate::server::{LIMIT, Server, closed};
+use crate::support::{LIMIT, Server, closed};
 
 #[tokio::test]
-async fn an_address_with_too_many_connections_is_refused_at_once() {
+async fn connections_over_the_limit_of_an_address_are_closed_at_once() {
     let server = Server::start(|config| {
         config.head_timeout = Duration::from_secs(60);
         config.max_connections = 8;
@@ -25,9 +25,9 @@ async fn an_address_with_too_many_connections_is_refused_at_once() {
         let mut refused = server.connect().await;
         assert!(closed(&mut refused, Duration::from_secs(5)).await);
     }
-    assert!(!closed(&mut held[0], LIMIT / 5).await, "those that are there stay");
+    assert!(!closed(&mut held[0], LIMIT / 5).await, "earlier connections stay open");
     held.pop();
-    // Until the server has seen the end of the last one.
+    // The server needs a moment to detect the end of the dropped connection.
     let served = async {
         loop {
             let mut socket = server.connect().await;
@@ -36,12 +36,12 @@ async fn an_address_with_too_many_connections_is_refused_at_once() {
             }
         }
     };
-    timeout(Duration::from_secs(5), served).await.expect("a place is free again");
+    timeout(Duration::from_secs(5), served).await.expect("the permit is released");
 }
 
-/// Half of all places, unless configured.
+/// The default limit of an address is half of all connections.
 #[tokio::test]
-async fn one_address_cannot_take_all_places() {
+async fn one_address_cannot_use_all_connections() {
     let server = Server::start(|config| {
         config.head_timeout = Duration::from_secs(60);
         config.max_connections = 4;
@@ -60,16 +60,16 @@ async fn connections_over_the_limit_wait_in_the_backlog() {
     })
     .await;
     let first = server.connect().await;
-    let waits = server.get("/");
-    tokio::pin!(waits);
-    assert!(timeout(LIMIT / 2, waits.as_mut()).await.is_err());
+    let second = server.get("/");
+    tokio::pin!(second);
+    assert!(timeout(LIMIT / 2, second.as_mut()).await.is_err());
     drop(first);
-    assert!(waits.await.ends_with("hello"));
+    assert!(second.await.ends_with("hello"));
 }
 
-/// An upgraded connection keeps its place until its socket is closed.
+/// An upgraded connection keeps its permit until its socket is closed.
 #[tokio::test]
-async fn upgraded_connections_count() {
+async fn upgraded_connections_count_towards_the_limits() {
     let server = Server::start(|config| {
         config.max_connections = 2;
         config.max_connections_per_address = Some(1);
@@ -85,7 +85,7 @@ async fn upgraded_connections_count() {
 type Change = fn(&mut ListenerConfig);
 
 #[tokio::test]
-async fn limits_of_zero_are_refused_by_name() {
+async fn a_limit_of_zero_is_invalid_and_named_in_the_error() {
     let cases: [(&str, Change); 8] = [
         ("head_timeout", |c| c.head_timeout = Duration::ZERO),
         ("idle_timeout", |c| c.idle_timeout = Duration::ZERO),
@@ -111,7 +111,7 @@ async fn limits_of_zero_are_refused_by_name() {
 }
 
 #[tokio::test]
-async fn limits_for_ever_are_no_panic() {
+async fn limits_of_the_maximum_duration_do_not_panic() {
     for protocols in [Protocols::Http, Protocols::Http2] {
         let server = Server::start(|config| {
             config.protocols = protocols;
@@ -124,7 +124,7 @@ async fn limits_for_ever_are_no_panic() {
         })
         .await;
         let (client, connection) = server.http2(65_535).await;
-        drop(crate::server::get(&client, "/").await);
+        drop(crate::support::get(&client, "/").await);
         server.stop.send(()).unwrap();
         timeout(Duration::from_secs(5), server.ended).await.expect("ends").unwrap().unwrap();
         connection.await.unwrap().unwrap();
@@ -132,15 +132,15 @@ async fn limits_for_ever_are_no_panic() {
 }
 
 #[tokio::test]
-async fn a_connection_of_its_age_is_closed_gracefully() {
+async fn a_connection_that_reaches_its_age_is_closed_gracefully() {
     let server = Server::start(|config| {
         config.protocols = Protocols::Http2;
         config.max_connection_age = Some(LIMIT);
     })
     .await;
     let (client, connection) = server.http2(65_535).await;
-    // Longer than the age: it is let finish.
-    let mut body = crate::server::get(&client, "/late").await;
+    // The request takes longer than the age, and still finishes.
+    let mut body = crate::support::get(&client, "/late").await;
     assert_eq!(body.data().await.unwrap().unwrap(), "hello");
     let end = timeout(Duration::from_secs(5), connection).await.expect("closed").unwrap();
     end.unwrap();

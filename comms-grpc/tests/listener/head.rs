@@ -1,4 +1,4 @@
-//! Peers that do not send what a request begins with.
+//! Peers that do not send a complete request head or HTTP/2 handshake.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::server::{LIMIT, PREFACE, Server, closed};
+use crate::support::{LIMIT, PREFACE, Server, closed};
 
 #[tokio::test]
 async fn a_peer_that_sends_no_head_is_disconnected_whatever_it_sends() {
@@ -22,10 +22,10 @@ async fn a_peer_that_sends_no_head_is_disconnected_whatever_it_sends() {
         ("half of SETTINGS", &half_settings),
         ("another frame than SETTINGS", &ping),
         ("half of a request line", b"GET / HT"),
-        ("a head without its end", b"GET / HTTP/1.1\r\nhost: x\r\n"),
+        ("an incomplete head", b"GET / HTTP/1.1\r\nhost: x\r\n"),
     ];
     for protocols in [Protocols::Http, Protocols::Http2] {
-        let server = Server::of(protocols).await;
+        let server = Server::with_protocols(protocols).await;
         let peers = cases.map(|(name, bytes)| {
             let server = &server;
             async move {
@@ -38,8 +38,8 @@ async fn a_peer_that_sends_no_head_is_disconnected_whatever_it_sends() {
 }
 
 #[tokio::test]
-async fn silent_peers_are_not_closed_before_the_limit() {
-    let server = Server::of(Protocols::Http).await;
+async fn silent_peers_are_not_disconnected_before_the_limit() {
+    let server = Server::with_protocols(Protocols::Http).await;
     for bytes in [&b""[..], b"P", b"GET / HT"] {
         let mut socket = server.send(bytes).await;
         assert!(!closed(&mut socket, LIMIT / 2).await);
@@ -53,9 +53,9 @@ async fn silent_peers_are_not_closed_before_the_limit() {
 }
 
 #[tokio::test]
-async fn a_head_byte_by_byte_does_not_extend_the_limit() {
+async fn a_head_sent_byte_by_byte_does_not_extend_the_limit() {
     for protocols in [Protocols::Http, Protocols::Http2] {
-        let server = Server::of(protocols).await;
+        let server = Server::with_protocols(protocols).await;
         for bytes in [&b"GET / HTTP/1.1\r\nx-filler: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"[..], PREFACE] {
             let mut socket = server.connect().await;
             let drip = async {
@@ -72,12 +72,12 @@ async fn a_head_byte_by_byte_does_not_extend_the_limit() {
 }
 
 #[tokio::test]
-async fn the_next_head_of_a_connection_has_the_same_limit_from_its_first_byte() {
+async fn the_limit_of_a_further_head_starts_at_its_first_byte() {
     const IDLE: Duration = Duration::from_millis(4 * 500);
     let server = Server::start(|config| config.idle_timeout = IDLE).await;
     for (next, limit) in [(&b""[..], IDLE), (b"GET / HT", LIMIT)] {
         let mut socket = server.connect().await;
-        // A proxy sends the next request when it has one. Each begins the limits again.
+        // A proxy sends its next request after a pause. Each request starts the limits again.
         for wait in [LIMIT / 2, LIMIT * 2, LIMIT * 2] {
             sleep(wait).await;
             socket.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
@@ -95,17 +95,17 @@ async fn the_next_head_of_a_connection_has_the_same_limit_from_its_first_byte() 
 
 #[tokio::test]
 async fn an_idle_http2_connection_stays_open() {
-    let server = Server::of(Protocols::Http2).await;
+    let server = Server::with_protocols(Protocols::Http2).await;
     let (client, connection) = server.http2(65_535).await;
     sleep(LIMIT * 3).await;
-    drop(crate::server::get(&client, "/").await);
+    drop(crate::support::get(&client, "/").await);
     sleep(LIMIT * 3).await;
-    drop(crate::server::get(&client, "/").await);
+    drop(crate::support::get(&client, "/").await);
     assert!(!connection.is_finished());
 }
 
 #[tokio::test]
-async fn an_http2_peer_that_answers_no_ping_is_disconnected() {
+async fn an_http2_peer_that_does_not_answer_pings_is_disconnected() {
     let server = Server::start(|config| config.keep_alive = LIMIT).await;
     let mut silent = server.send(&[PREFACE, &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat()).await;
     assert!(closed(&mut silent, LIMIT * 2 + Duration::from_secs(3)).await);
@@ -113,7 +113,7 @@ async fn an_http2_peer_that_answers_no_ping_is_disconnected() {
 
 #[tokio::test]
 async fn a_client_that_closes_its_sending_side_gets_its_response() {
-    let server = Server::of(Protocols::Http).await;
+    let server = Server::with_protocols(Protocols::Http).await;
     for path in ["/", "/late"] {
         let mut socket = server.send(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await;
         socket.shutdown().await.unwrap();

@@ -1,9 +1,9 @@
-//! A bounded listener and its peers, hostile and ordinary, over loopback.
+//! The bounded listener over loopback, with ordinary and hostile peers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panic")]
 
 mod connections;
 mod head;
+mod problem_details;
 mod progress;
-mod refusals;
-mod server;
 mod shutdown;
+mod support;

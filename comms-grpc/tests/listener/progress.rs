@@ -1,4 +1,5 @@
-//! Peers that do not take what they asked for, or do not send what they announced; and connections that only look so.
+//! Peers that do not read responses or do not send their request body, and connections that are slow for another
+//! reason.
 
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
@@ -11,25 +12,25 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::server::{FRAME, LARGE, LIMIT, PREFACE, Server, closed, eventually, get};
+use crate::support::{FRAME, LARGE, LIMIT, PREFACE, Server, closed, eventually, get};
 
 const WAIT: Duration = Duration::from_secs(5);
 
 #[tokio::test]
 async fn a_pipelining_peer_that_reads_nothing_is_cut() {
-    let server = Server::of(Protocols::Http).await;
+    let server = Server::with_protocols(Protocols::Http).await;
     let mut socket = server.connect().await;
     let request = b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n".repeat(100);
     let pipeline = async { while socket.write_all(&request).await.is_ok() {} };
     timeout(LIMIT + WAIT, pipeline).await.expect("cut");
     eventually("the response is dropped", || server.alive.load(SeqCst) == 0).await;
-    server.serves().await;
+    server.assert_serves().await;
 }
 
-/// No response is owed to it: what it does not read are the acknowledgements of its pings.
+/// No response is pending. The peer does not read the acknowledgements of its pings.
 #[tokio::test]
-async fn an_http2_peer_that_pings_and_reads_nothing_is_cut() {
-    let server = Server::of(Protocols::Http2).await;
+async fn an_http2_peer_that_sends_pings_and_reads_nothing_is_cut() {
+    let server = Server::with_protocols(Protocols::Http2).await;
     let mut socket = server.send(&[PREFACE, &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat()).await;
     let pings = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8].repeat(1_000);
     let flood = async { while socket.write_all(&pings).await.is_ok() {} };
@@ -38,7 +39,7 @@ async fn an_http2_peer_that_pings_and_reads_nothing_is_cut() {
 
 #[tokio::test]
 async fn a_peer_that_reads_slowly_gets_everything() {
-    let server = Server::of(Protocols::Http).await;
+    let server = Server::with_protocols(Protocols::Http).await;
     let mut socket = server.send(b"GET /large HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
     let mut buffer = vec![0; LARGE / 16];
     let mut got = 0;
@@ -59,13 +60,13 @@ async fn a_peer_that_reads_slowly_gets_everything() {
 async fn an_http2_peer_with_a_window_of_zero_is_cut() {
     for protocols in [Protocols::Http, Protocols::Http2] {
         for window in [0, 1] {
-            let server = Server::of(protocols).await;
+            let server = Server::with_protocols(protocols).await;
             let (client, connection) = server.http2(window).await;
             let mut streams = Vec::new();
             for _ in 0..50 {
                 streams.push(get(&client, "/").await);
             }
-            let end = timeout(LIMIT + WAIT, connection).await.expect("cut, pings or not");
+            let end = timeout(LIMIT + WAIT, connection).await.expect("cut, although pings are answered");
             assert!(end.unwrap().is_err());
             eventually("the responses are dropped", || server.alive.load(SeqCst) == 0).await;
         }
@@ -73,8 +74,8 @@ async fn an_http2_peer_with_a_window_of_zero_is_cut() {
 }
 
 #[tokio::test]
-async fn what_an_http2_peer_does_not_read_is_bounded() {
-    let server = Server::of(Protocols::Http2).await;
+async fn the_unread_data_of_an_http2_peer_is_bounded() {
+    let server = Server::with_protocols(Protocols::Http2).await;
     let (client, connection) = server.http2(0).await;
     let mut streams = Vec::new();
     for _ in 0..20 {
@@ -85,10 +86,10 @@ async fn what_an_http2_peer_does_not_read_is_bounded() {
     assert!(taken > 0 && taken <= 20 * (64 * 1024 + 2 * FRAME), "{taken}");
 }
 
-/// The task of a connection on which no frame arrives learns of what is owed later from the tasks of its streams.
+/// The tasks of the streams wake the task of a connection on which no frame arrives when data becomes pending.
 #[tokio::test]
-async fn an_http2_peer_that_sends_nothing_more_is_cut_in_time() {
-    let server = Server::of(Protocols::Http).await;
+async fn an_http2_peer_that_sends_no_further_frames_is_cut_in_time() {
+    let server = Server::with_protocols(Protocols::Http).await;
     for (path, is_upload) in [("/later", false), ("/upload", true)] {
         let (client, connection) = server.http2_without_pings(0).await;
         let connection = tokio::spawn(connection);
@@ -100,10 +101,10 @@ async fn an_http2_peer_that_sends_nothing_more_is_cut_in_time() {
     }
 }
 
-/// New streams, and resets of old ones, are not progress of those that wait.
+/// New streams and resets of old streams are no progress of pending streams.
 #[tokio::test]
 async fn new_streams_do_not_extend_the_limit() {
-    let server = Server::of(Protocols::Http).await;
+    let server = Server::with_protocols(Protocols::Http).await;
     let (client, connection) = server.http2(0).await;
     let _first = get(&client, "/").await;
     let opens = async {
@@ -119,11 +120,12 @@ async fn new_streams_do_not_extend_the_limit() {
     connection.abort();
 }
 
-/// The kernel of the server would take far more in advance than such a peer receives within the limit.
+/// Without a limit on unsent bytes, the kernel of the server would accept far more than the peer receives within the
+/// limit.
 #[cfg(any(target_os = "android", target_os = "linux"))]
 #[tokio::test]
 async fn a_peer_on_a_slow_link_gets_everything() {
-    let server = Server::of(Protocols::Http).await;
+    let server = Server::with_protocols(Protocols::Http).await;
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(16 * 1024).unwrap();
     let mut socket = socket.connect(server.address).await.unwrap();
@@ -141,7 +143,7 @@ async fn a_peer_on_a_slow_link_gets_everything() {
 
 #[tokio::test]
 async fn an_http2_peer_that_reads_slowly_gets_everything() {
-    let server = Server::of(Protocols::Http2).await;
+    let server = Server::with_protocols(Protocols::Http2).await;
     let (client, _connection) = server.http2(65_535).await;
     let mut body = get(&client, "/large").await;
     let mut got = 0;
@@ -158,11 +160,11 @@ async fn an_http2_peer_that_reads_slowly_gets_everything() {
 
 #[tokio::test]
 async fn a_slow_handler_and_a_stream_without_data_are_not_cut() {
-    let server = Server::of(Protocols::Http).await;
+    let server = Server::with_protocols(Protocols::Http).await;
     assert!(server.get("/late").await.ends_with("hello"));
     assert_eq!(server.get("/pauses").await.matches("hello").count(), 2);
     for protocols in [Protocols::Http, Protocols::Http2] {
-        let server = Server::of(protocols).await;
+        let server = Server::with_protocols(protocols).await;
         let (client, _connection) = server.http2(65_535).await;
         for (path, length) in [("/late", 5), ("/pauses", 10)] {
             let mut body = get(&client, path).await;
@@ -177,7 +179,7 @@ async fn a_slow_handler_and_a_stream_without_data_are_not_cut() {
 
 #[tokio::test]
 async fn an_upgraded_connection_may_be_idle() {
-    let server = Server::of(Protocols::Http).await;
+    let server = Server::with_protocols(Protocols::Http).await;
     let upgrade = b"GET /upgrade HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n";
     let mut socket = server.send(upgrade).await;
     let mut head = vec![0; 12];
@@ -192,8 +194,8 @@ async fn an_upgraded_connection_may_be_idle() {
 }
 
 #[tokio::test]
-async fn a_request_body_that_stops_is_cut_and_a_slow_one_is_not() {
-    let server = Server::of(Protocols::Http).await;
+async fn a_stopped_request_body_is_cut_and_a_slow_one_is_not() {
+    let server = Server::with_protocols(Protocols::Http).await;
     let head = b"POST /upload HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 10\r\n\r\n";
     let mut stops = server.send(&[&head[..], b"12345"].concat()).await;
     assert!(!closed(&mut stops, LIMIT / 2).await);
@@ -211,8 +213,8 @@ async fn a_request_body_that_stops_is_cut_and_a_slow_one_is_not() {
 }
 
 #[tokio::test]
-async fn http2_request_bodies_that_stop_are_cut_unless_another_request_runs() {
-    let server = Server::of(Protocols::Http).await;
+async fn stopped_http2_request_bodies_are_cut_unless_another_request_runs() {
+    let server = Server::with_protocols(Protocols::Http).await;
     let (client, connection) = server.http2_without_pings(65_535).await;
     let connection = tokio::spawn(connection);
     let mut late = tokio::spawn({
@@ -229,24 +231,24 @@ async fn http2_request_bodies_that_stop_are_cut_unless_another_request_runs() {
     eventually("the handlers are dropped", || server.alive.load(SeqCst) == 0).await;
 }
 
-/// A client stream of gRPC may be without messages for long; its deadline ends it.
+/// A gRPC client stream may have no messages for a long time. Its deadline limits it.
 #[tokio::test]
 async fn an_http2_request_body_may_pause() {
-    let server = Server::of(Protocols::Http2).await;
+    let server = Server::with_protocols(Protocols::Http2).await;
     let (client, _connection) = server.http2(65_535).await;
     let request = Request::post("http://x/upload").body(()).unwrap();
     let (response, mut body) = client.ready().await.unwrap().send_request(request, false).unwrap();
     body.send_data(Bytes::from_static(b"12345"), false).unwrap();
     sleep(LIMIT * 3).await;
     body.send_data(Bytes::from_static(b"67890"), true).unwrap();
-    let answer = response.await.unwrap().into_body().data().await.unwrap().unwrap();
-    assert_eq!(answer, "10");
+    let text = response.await.unwrap().into_body().data().await.unwrap().unwrap();
+    assert_eq!(text, "10");
 }
 
-/// The handler answers without reading. A simple client sends its whole request before it reads the response.
+/// The handler responds without reading. A simple client sends its whole request before it reads the response.
 #[tokio::test]
-async fn a_client_that_sends_what_no_handler_reads_gets_its_response() {
-    let server = Server::of(Protocols::Http).await;
+async fn a_client_whose_request_body_is_not_read_gets_its_response() {
+    let server = Server::with_protocols(Protocols::Http).await;
     for length in [100_000, LARGE] {
         let head = format!("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n");
         let mut socket = server.send(head.as_bytes()).await;
@@ -258,8 +260,8 @@ async fn a_client_that_sends_what_no_handler_reads_gets_its_response() {
 }
 
 #[tokio::test]
-async fn a_client_that_sends_without_end_what_no_handler_reads_is_disconnected() {
-    let server = Server::of(Protocols::Http).await;
+async fn a_client_with_an_endless_body_that_is_not_read_is_disconnected() {
+    let server = Server::with_protocols(Protocols::Http).await;
     for wait in [Duration::ZERO, LIMIT / 10] {
         let mut socket =
             server.send(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 999999999999\r\n\r\n").await;
@@ -270,5 +272,5 @@ async fn a_client_that_sends_without_end_what_no_handler_reads_is_disconnected()
         };
         timeout(LIMIT + WAIT, drip).await.expect("closed");
     }
-    server.serves().await;
+    server.assert_serves().await;
 }

@@ -1,4 +1,4 @@
-//! The end of a listener.
+//! The shutdown of a listener.
 
 use std::{
     sync::{
@@ -15,13 +15,13 @@ use tokio::{
 };
 use tracing::{Event, Level, Metadata, Subscriber, span};
 
-use crate::server::{LIMIT, PREFACE, Server, closed, eventually, get};
+use crate::support::{LIMIT, PREFACE, Server, closed, eventually, get};
 
 const DRAIN: Duration = Duration::from_secs(60);
-/// Far below the drain's limit and the head's.
+/// Far below the drain limit and the head timeout.
 const SOON: Duration = Duration::from_secs(10);
 
-/// Counts warnings, and takes nothing else.
+/// A subscriber that counts warnings.
 #[derive(Clone, Default)]
 struct Warnings(Arc<AtomicUsize>);
 
@@ -54,7 +54,7 @@ impl Subscriber for Warnings {
 }
 
 #[tokio::test]
-async fn silent_connections_do_not_delay_the_end() {
+async fn silent_connections_do_not_delay_shutdown() {
     let warnings = Warnings::default();
     let _guard = tracing::subscriber::set_default(warnings.clone());
     for protocols in [Protocols::Http, Protocols::Http2] {
@@ -65,7 +65,7 @@ async fn silent_connections_do_not_delay_the_end() {
         .await;
         let mut silent = Vec::new();
         let settings = [PREFACE, &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat();
-        // The last one never answers the ping behind a GOAWAY.
+        // The last connection never answers the ping that follows a GOAWAY.
         for bytes in [&b""[..], b"P", PREFACE, b"GET / HT", &settings] {
             silent.push(server.send(bytes).await);
         }
@@ -90,7 +90,7 @@ async fn silent_connections_do_not_delay_the_end() {
 }
 
 #[tokio::test]
-async fn requests_in_flight_are_finished() {
+async fn shutdown_finishes_requests_in_flight() {
     let server = Server::start(|config| config.drain = DRAIN).await;
     let (client, _connection) = server.http2(65_535).await;
     let http2 = tokio::spawn(async move { get(&client, "/late").await.data().await.unwrap().unwrap() });
@@ -98,14 +98,14 @@ async fn requests_in_flight_are_finished() {
     eventually("both are in flight", || server.alive.load(SeqCst) == 2).await;
     server.stop.send(()).unwrap();
     let mut text = String::new();
-    timeout(SOON, http1.read_to_string(&mut text)).await.expect("closed behind it").unwrap();
+    timeout(SOON, http1.read_to_string(&mut text)).await.expect("closed after the response").unwrap();
     assert!(text.starts_with("HTTP/1.1 200") && text.ends_with("hello"), "{text}");
     assert_eq!(http2.await.unwrap(), "hello");
-    timeout(SOON, server.ended).await.expect("not the whole drain").unwrap().unwrap();
+    timeout(SOON, server.ended).await.expect("before the end of the drain").unwrap().unwrap();
 }
 
 #[tokio::test]
-async fn requests_that_never_end_are_cut_at_the_drains_limit() {
+async fn shutdown_cuts_requests_at_the_end_of_the_drain() {
     let warnings = Warnings::default();
     let _guard = tracing::subscriber::set_default(warnings.clone());
     let server = Server::start(|config| config.drain = LIMIT).await;
@@ -116,7 +116,7 @@ async fn requests_that_never_end_are_cut_at_the_drains_limit() {
     });
     let mut http1 = server.send(b"GET /hang HTTP/1.1\r\nhost: x\r\n\r\n").await;
     eventually("both are in flight", || server.alive.load(SeqCst) == 2).await;
-    #[expect(clippy::disallowed_methods, reason = "the listener runs on the system's clock")]
+    #[expect(clippy::disallowed_methods, reason = "the listener runs on the system clock")]
     let begun = Instant::now();
     server.stop.send(()).unwrap();
     timeout(SOON, server.ended).await.expect("bounded").unwrap().unwrap();

@@ -1,4 +1,4 @@
-//! How to reach the cluster, and what may be tuned without losing a promise.
+//! The connection to a cluster, and the client settings that do not break a guarantee of this crate.
 
 use rdkafka::{ClientConfig, config::RDKafkaLogLevel, error::KafkaError};
 use serde::{Deserialize, Deserializer};
@@ -6,55 +6,56 @@ use std::{collections::BTreeMap, fmt, net::Ipv6Addr};
 
 use comms_core::Error;
 
-/// Keys of librdkafka that carry a promise of this crate, with the promise.
+/// Settings of librdkafka that carry a guarantee of this crate or have a setting of another name, with the reason.
 const REFUSED: &[(&str, &str)] = &[
     ("acks", "a message counts as published only when all in-sync replicas have it"),
     ("request.required.acks", "a message counts as published only when all in-sync replicas have it"),
-    ("enable.idempotence", "retries on the wire neither duplicate nor reorder"),
-    ("message.timeout.ms", "a message given up locally would be overtaken by later ones of its key"),
-    ("delivery.timeout.ms", "a message given up locally would be overtaken by later ones of its key"),
-    ("retries", "a message given up locally would be overtaken by later ones of its key"),
-    ("message.send.max.retries", "a message given up locally would be overtaken by later ones of its key"),
-    ("transactional.id", "the transactional outbox and inbox take the place of Kafka's transactions"),
-    ("enable.auto.commit", "an offset is committed only when its record is handled"),
-    ("auto.commit.enable", "an offset is committed only when its record is handled"),
-    ("enable.auto.offset.store", "an offset is committed only when its record is handled"),
-    ("group.id", "the consumer's builder names the group"),
-    ("bootstrap.servers", "it is the setting `brokers`"),
-    ("metadata.broker.list", "it is the setting `brokers`"),
-    ("client.id", "it is the setting `client_id`"),
-    ("client.rack", "it is the setting `rack`"),
+    ("enable.idempotence", "without it, retries of the client duplicate and reorder messages"),
+    ("message.timeout.ms", "later messages of a key would overtake a message that expires locally"),
+    ("delivery.timeout.ms", "later messages of a key would overtake a message that expires locally"),
+    ("retries", "later messages of a key would overtake a message that expires locally"),
+    ("message.send.max.retries", "later messages of a key would overtake a message that expires locally"),
+    ("transactional.id", "use the transactional outbox and inbox instead of Kafka's transactions"),
+    ("enable.auto.commit", "the consumer commits an offset only when its record is handled"),
+    ("auto.commit.enable", "the consumer commits an offset only when its record is handled"),
+    ("enable.auto.offset.store", "the consumer commits an offset only when its record is handled"),
+    ("group.id", "pass the group to Consumer::builder"),
+    ("bootstrap.servers", "use the setting `brokers`"),
+    ("metadata.broker.list", "use the setting `brokers`"),
+    ("client.id", "use the setting `client_id`"),
+    ("client.rack", "use the setting `rack`"),
 ];
 
-/// More requests in flight than this and idempotence cannot keep the order.
+/// The largest number of requests in flight with which an idempotent producer keeps the order.
 const MAX_IN_FLIGHT: u32 = 5;
 
-/// How to reach a Kafka cluster. One value serves publishers, consumers and provisioning.
-///
-/// `librdkafka` passes anything through to the client
-/// (<https://github.com/confluentinc/librdkafka/blob/master/CONFIGURATION.md>), except the keys that carry
-/// a promise; those are refused with the reason when a client is built. Values may be numbers, booleans or
-/// text; dotted keys may also be written as nested tables. Debug output hides secrets.
+/// The connection settings of a Kafka cluster, for publishers, consumers and [`provision`](crate::provision).
 ///
 /// ```
-/// let mut kafka = comms_kafka::KafkaConfig::new("a:9092,b:9092");
-/// kafka.librdkafka.insert("session.timeout.ms".into(), "6000".into());
-/// kafka.librdkafka.insert("sasl.password".into(), "hush".into());
+/// let kafka = comms_kafka::KafkaConfig::new("a:9092,b:9092")
+///     .client_id("billing")
+///     .librdkafka("session.timeout.ms", "6000")
+///     .librdkafka("sasl.password", "hush");
 /// assert!(!format!("{kafka:?}").contains("hush"));
 /// ```
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct KafkaConfig {
-    /// `host:port` of one or more brokers, comma-separated.
+    /// The brokers to connect to first: one or more `host:port`, separated by commas.
     pub brokers: String,
-    /// The name in the brokers' logs and quotas. Default `comms`.
+    /// The name of this client in the brokers' logs and quotas. Default `comms`.
     #[serde(default = "default_client_id")]
     pub client_id: String,
-    /// The rack this process stands in: consumers then read from the nearest replica. Default none.
+    /// The rack of this process. Consumers then read from the closest replica. Default `None`: from the leader.
     #[serde(default)]
     pub rack: Option<String>,
-    /// Anything else librdkafka knows. Default empty.
+    /// Further settings of librdkafka
+    /// (<https://github.com/confluentinc/librdkafka/blob/master/CONFIGURATION.md>). Default empty.
+    ///
+    /// A setting that carries a guarantee of this crate is refused with the reason when a client is created. When this
+    /// struct is deserialized, values may be numbers, booleans or text, and dotted keys may be nested tables. The
+    /// `Debug` output hides the values of secrets.
     #[serde(default, deserialize_with = "flat")]
     pub librdkafka: BTreeMap<String, String>,
 }
@@ -64,7 +65,7 @@ fn default_client_id() -> String {
 }
 
 impl KafkaConfig {
-    /// The defaults with these brokers.
+    /// Creates the default settings for the cluster of `brokers`.
     pub fn new(brokers: impl Into<String>) -> Self {
         Self {
             brokers: brokers.into(),
@@ -74,11 +75,37 @@ impl KafkaConfig {
         }
     }
 
-    /// `defaults`, what the pass-through puts in their place, and `promises`, which nothing replaces.
+    /// Sets [`KafkaConfig::brokers`].
+    #[must_use]
+    pub fn brokers(self, brokers: impl Into<String>) -> Self {
+        Self { brokers: brokers.into(), ..self }
+    }
+
+    /// Sets [`KafkaConfig::client_id`].
+    #[must_use]
+    pub fn client_id(self, client_id: impl Into<String>) -> Self {
+        Self { client_id: client_id.into(), ..self }
+    }
+
+    /// Sets [`KafkaConfig::rack`].
+    #[must_use]
+    pub fn rack(self, rack: impl Into<String>) -> Self {
+        Self { rack: Some(rack.into()), ..self }
+    }
+
+    /// Adds one setting to [`KafkaConfig::librdkafka`], or replaces its value.
+    #[must_use]
+    pub fn librdkafka(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.librdkafka.insert(key.into(), value.into());
+        self
+    }
+
+    /// Returns the client's settings. `librdkafka` replaces a value of `defaults`; nothing replaces a value of
+    /// `guarantees`.
     pub(crate) fn client(
         &self,
         defaults: &[(&str, &str)],
-        promises: &[(&str, &str)],
+        guarantees: &[(&str, &str)],
     ) -> Result<ClientConfig, Error> {
         self.check()?;
         let mut client = ClientConfig::new();
@@ -91,19 +118,19 @@ impl KafkaConfig {
             client.set(*key, *value);
         }
         client.extend(self.librdkafka.clone());
-        for (key, value) in promises {
+        for (key, value) in guarantees {
             client.set(*key, *value);
         }
-        // Unknown keys and impossible values show here, not when the client is first used.
-        client.create_native_config().map_err(|e| refusal(e).context("librdkafka settings"))?;
+        // Reports unknown keys and impossible values now, and not when the client is first used.
+        client.create_native_config().map_err(|e| without_value(e).context("librdkafka settings"))?;
         Ok(client)
     }
 
     fn check(&self) -> Result<(), Error> {
         if self.brokers.trim().is_empty() {
-            return Err(Error::invalid("brokers is empty: name at least one as host:port"));
+            return Err(Error::invalid("brokers is empty: name at least one broker as host:port"));
         }
-        // The client drops an entry that it cannot read, and waits for the others.
+        // The client ignores an entry that it cannot parse, and waits for the other brokers.
         if let Some(place) = self.brokers.split(',').position(|broker| !is_broker(broker.trim())) {
             let text = format!("brokers: entry {} is not host:port with a port of 1 to 65535", place + 1);
             return Err(Error::invalid(text));
@@ -115,22 +142,22 @@ impl KafkaConfig {
         }
         for key in ["max.in.flight", "max.in.flight.requests.per.connection"] {
             if self.number(key)?.is_some_and(|n| n > u64::from(MAX_IN_FLIGHT)) {
-                let reason = "idempotence keeps the order of at most five requests in flight";
-                return Err(Error::invalid(format!("librdkafka.\"{key}\" is at most 5: {reason}")));
+                let reason = "an idempotent producer keeps the order of at most five requests in flight";
+                return Err(Error::invalid(format!("librdkafka.\"{key}\" must be at most 5: {reason}")));
             }
         }
         Ok(())
     }
 
-    /// The pass-through's value of `key` as a number.
+    /// Returns the value of `key` in `librdkafka` as a number.
     pub(crate) fn number(&self, key: &str) -> Result<Option<u64>, Error> {
         let value = self.librdkafka.get(key).map(|text| text.parse());
         value.transpose().map_err(|e| Error::invalid(e).context(format_args!("librdkafka.\"{key}\"")))
     }
 }
 
-/// Without the value: under a key with a typing error it may be a secret.
-fn refusal(error: KafkaError) -> Error {
+/// Converts `error` without the refused value: it may be a secret under a misspelled key.
+fn without_value(error: KafkaError) -> Error {
     match error {
         KafkaError::ClientConfig(_, text, key, value) => {
             let text = if value.is_empty() { text } else { text.replace(&value, "***") };
@@ -140,7 +167,7 @@ fn refusal(error: KafkaError) -> Error {
     }
 }
 
-/// `host`, `host:port`, either with `protocol://` before it; an IPv6 address stands in brackets.
+/// Returns whether `entry` is `host` or `host:port`, with or without `protocol://`. An IPv6 address needs brackets.
 fn is_broker(entry: &str) -> bool {
     let entry = entry.split_once("://").map_or(entry, |(_, entry)| entry);
     let (host, port) = match entry.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
@@ -149,8 +176,9 @@ fn is_broker(entry: &str) -> bool {
         Some(_) => return false,
         None => entry.split_once(':').map_or((entry, Some("9092")), |(host, port)| (host, Some(port))),
     };
-    let named = !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || matches!(c, '@' | '/'));
-    named && port.is_some_and(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
+    let valid_host =
+        !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || matches!(c, '@' | '/'));
+    valid_host && port.is_some_and(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
 }
 
 impl fmt::Debug for KafkaConfig {
@@ -171,7 +199,8 @@ fn is_secret(key: &str) -> bool {
     ["password", "secret", "pem", "oauthbearer", "token"].iter().any(|word| key.contains(word))
 }
 
-/// Numbers and booleans as text, nested tables as dotted keys: what TOML and environment variables give.
+/// Deserializes a table with numbers and booleans as text, and nested tables as dotted keys. TOML files and environment
+/// variables have both forms.
 fn flat<'de, D: Deserializer<'de>>(input: D) -> Result<BTreeMap<String, String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]

@@ -1,15 +1,14 @@
-//! What the configuration takes, refuses and hides.
+//! The settings that the configuration accepts, refuses and hides.
 
 use super::*;
 
 fn with(key: &str, value: &str) -> Result<ClientConfig, Error> {
-    let mut config = KafkaConfig::new("localhost:9092");
-    config.librdkafka.insert(key.to_owned(), value.to_owned());
+    let config = KafkaConfig::new("localhost:9092").librdkafka(key, value);
     config.client(&[("linger.ms", "5")], &[("acks", "all")])
 }
 
 #[test]
-fn refuses_every_key_that_carries_a_promise_and_says_why() {
+fn refuses_settings_that_carry_a_guarantee_with_the_reason() {
     for (key, reason) in REFUSED {
         let text = with(key, "1").unwrap_err().chain().to_string();
         assert!(text.contains(key) && text.contains(reason), "{text}");
@@ -20,7 +19,7 @@ fn refuses_every_key_that_carries_a_promise_and_says_why() {
 }
 
 #[test]
-fn passes_the_rest_through_over_the_defaults() {
+fn other_settings_replace_the_defaults() {
     assert_eq!(with("linger.ms", "20").unwrap().get("linger.ms"), Some("20"));
     assert_eq!(with("fetch.min.bytes", "2").unwrap().get("linger.ms"), Some("5"));
     assert!(with("no.such.key", "1").unwrap_err().chain().to_string().contains("no.such.key"));
@@ -28,7 +27,7 @@ fn passes_the_rest_through_over_the_defaults() {
 }
 
 #[test]
-fn a_refusal_names_the_key_and_hides_the_value() {
+fn an_error_names_the_key_and_hides_the_value() {
     for key in ["sasl.pasword", "linger.ms"] {
         let error = with(key, "hunter2").unwrap_err();
         let text = format!("{} {error:?}", error.chain());
@@ -37,7 +36,7 @@ fn a_refusal_names_the_key_and_hides_the_value() {
 }
 
 #[test]
-fn refuses_brokers_that_no_client_can_reach() {
+fn refuses_brokers_that_are_not_host_and_port() {
     let kind = |brokers: &str| KafkaConfig::new(brokers).client(&[], &[]).map_err(|error| error.kind);
     for brokers in ["a:9092", "a", "a:1, b:2", "PLAINTEXT://a:9092", "[::1]:9092", "[::1]", "10.0.0.1:65535"]
     {
@@ -52,7 +51,7 @@ fn refuses_brokers_that_no_client_can_reach() {
 }
 
 #[test]
-fn reads_numbers_booleans_and_tables() {
+fn deserializes_numbers_booleans_and_tables() {
     let text = r#"{"brokers": "b:1", "rack": "r1", "librdkafka":
         {"linger.ms": 7, "session": {"timeout.ms": "6000"}, "check.crcs": true}}"#;
     let config: KafkaConfig = serde_json::from_str(text).unwrap();
@@ -64,12 +63,13 @@ fn reads_numbers_booleans_and_tables() {
 }
 
 #[test]
-fn hides_secrets() {
+fn debug_output_hides_secrets() {
     let mut config = KafkaConfig::new("b:1");
     for key in ["sasl.password", "ssl.key.pem", "sasl.oauthbearer.client.secret", "ssl.keystore.password"] {
-        config.librdkafka.insert(key.to_owned(), "hush".to_owned());
+        config = config.librdkafka(key, "hush");
     }
-    config.librdkafka.insert("linger.ms".to_owned(), "7".to_owned());
+    let config = config.librdkafka("linger.ms", "7").client_id("billing").rack("r1");
     let shown = format!("{config:?}");
     assert!(!shown.contains("hush") && shown.contains("\"7\""), "{shown}");
+    assert!(shown.contains("billing") && shown.contains("r1"), "{shown}");
 }

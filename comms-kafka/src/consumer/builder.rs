@@ -1,9 +1,12 @@
-//! Builds a consumer, refusing what could not work.
+//! The builder of a consumer, with the checks of its settings.
 
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
-use super::{Consumer, Limits, dead_letter::dlq_topic};
-use crate::{KafkaConfig, record};
+use super::{Consumer, Limits};
+use crate::{
+    KafkaConfig,
+    topic_name::{self, dlq_topic},
+};
 use comms_core::{
     Error, Handler, Publisher,
     clock::Clock,
@@ -11,32 +14,35 @@ use comms_core::{
     transport::{AttemptConfig, BoxHandler, Holds, Processor},
 };
 
-/// Settings that the pass-through may replace.
+/// Settings that `KafkaConfig::librdkafka` may replace.
 const DEFAULTS: &[(&str, &str)] = &[
-    // A new group reads what is there: nothing published before its first start is lost to it.
+    // A new group also reads the records that were published before its first start.
     ("auto.offset.reset", "earliest"),
     ("isolation.level", "read_committed"),
-    // The client's 1000 ms between fetches of a full queue costs three quarters of the throughput.
+    // With the client's default, 1000 ms between fetches of a full queue, the throughput is a quarter.
     ("fetch.queue.backoff.ms", "10"),
-    // A broker answers at once when there is something; this is how long a resumed partition may have to
-    // wait behind an empty answer.
+    // A broker responds at once if it has records. This is the longest wait of a resumed partition for an empty
+    // response.
     ("fetch.wait.max.ms", "100"),
     ("queued.max.messages.kbytes", "16384"),
-    // Lag and readiness are read off the client's statistics.
+    // Lag and readiness come from the client's statistics.
     ("statistics.interval.ms", "5000"),
 ];
-/// With the classic group protocol: a killed member's partitions move after 10 s, and a rebalance is noticed
-/// after 1 s (it has two rounds, and each waits for the slowest member). KIP-848
-/// (`group.protocol=consumer`) leaves these to the broker and refuses them.
+/// Settings of the classic group protocol. The partitions of a killed member move after 10 s, and a member notices a
+/// rebalance after 1 s (a rebalance has two rounds, and each waits for the slowest member). With KIP-848
+/// (`group.protocol=consumer`) the broker has these settings, and the client refuses them.
 const CLASSIC: &[(&str, &str)] = &[
     ("session.timeout.ms", "10000"),
     ("heartbeat.interval.ms", "1000"),
     ("partition.assignment.strategy", "cooperative-sticky"),
 ];
-/// The client's `max.poll.interval.ms`, if nobody set another.
+/// The client's default of `max.poll.interval.ms`.
 const MAX_POLL_INTERVAL_MS: u64 = 300_000;
 
-/// Collects what a [`Consumer`] needs. Made by [`Consumer::builder`].
+/// The builder of a [`Consumer`], created by [`Consumer::builder`].
+///
+/// At least one handler ([`ConsumerBuilder::on`]) and the publisher of dead letters ([`ConsumerBuilder::dead_letter`])
+/// are required. All other settings have defaults.
 #[must_use]
 pub struct ConsumerBuilder {
     config: KafkaConfig,
@@ -51,8 +57,16 @@ pub struct ConsumerBuilder {
     heartbeat: Option<Heartbeat>,
 }
 
+impl Consumer {
+    /// Creates a builder for a consumer of the cluster of `config` in `group`. The members of a group share the
+    /// partitions of its topics.
+    pub fn builder(config: &KafkaConfig, group: impl Into<Arc<str>>) -> ConsumerBuilder {
+        ConsumerBuilder::new(config.clone(), group.into())
+    }
+}
+
 impl ConsumerBuilder {
-    pub(super) fn new(config: KafkaConfig, group: Arc<str>) -> Self {
+    fn new(config: KafkaConfig, group: Arc<str>) -> Self {
         let limits = Limits {
             records: 4_096,
             bytes: 32 * 1024 * 1024,
@@ -74,94 +88,121 @@ impl ConsumerBuilder {
         }
     }
 
-    /// Records of `topic` go to `handler`. At least one; each topic once. What `handler` cannot decode it
-    /// answers with `Invalid`, and the raw record becomes a dead letter.
+    /// Handles the records of `topic` with `handler`. A consumer has at least one topic, and one handler per topic.
+    ///
+    /// If `handler` cannot decode a record, it returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid), and the
+    /// record becomes a dead letter as it was received.
     pub fn on(mut self, topic: impl Into<Arc<str>>, handler: impl Handler) -> Self {
         self.handlers.push((topic.into(), BoxHandler::new(handler)));
         self
     }
 
-    /// How often and for how long a record is attempted, and how long it may be held. Default [`AttemptConfig::default`].
-    /// A held record waits in its lane, so [`AttemptConfig::hold_in_place`] is not used.
+    /// Sets the number, backoff and time limit of attempts, and the longest hold. Default [`AttemptConfig::default`].
+    ///
+    /// A held record waits in its lane, so [`AttemptConfig::hold_in_place`] is ignored.
     pub fn attempts(self, attempts: AttemptConfig) -> Self {
         Self { attempts, ..self }
     }
 
-    /// Publishes the dead letters, to [`dlq_topic`](super::dlq_topic)s. Must be set. While a dead letter cannot be
-    /// written, its record is held. A dead letter that is too large is written without its payload, or as a reference to
-    /// the record.
+    /// Sets the publisher of dead letters. Required.
+    ///
+    /// The dead letters of a topic go to its [`dlq_topic`]. While a dead letter cannot be written, its record is held.
+    /// If a dead letter is too large, it is written without the payload, or as a reference to the record.
     pub fn dead_letter(self, publisher: Arc<dyn Publisher>) -> Self {
         Self { dead_letter: Some(publisher), ..self }
     }
 
-    /// Records in the lanes, waiting and running: also the most handlers at the same time. Default 4,096.
+    /// Sets the largest number of records in the lanes, waiting and running. It also bounds the number of concurrent
+    /// handlers. Default 4,096.
     pub fn max_in_flight(mut self, records: usize) -> Self {
         self.limits.records = records;
         self
     }
 
-    /// Bytes in the lanes. Default 32 MiB. One record may go over it. The client fetches ahead up to 16 MiB
-    /// more (`queued.max.messages.kbytes`).
+    /// Sets the largest number of bytes of the records in the lanes. Default 32 MiB.
+    ///
+    /// One record may exceed the bound. The client prefetches up to 16 MiB more (`queued.max.messages.kbytes`).
     pub fn max_in_flight_bytes(mut self, bytes: usize) -> Self {
         self.limits.bytes = bytes;
         self
     }
 
-    /// Records of a partition that may be behind its first open one before the partition waits for it: what
-    /// a crash makes come again at most. Default 100,000.
+    /// Sets the largest number of records of a partition that are delivered from the first unfinished record on. At the
+    /// bound the partition is paused until that record is finished. Default 100,000.
+    ///
+    /// The bound limits how many records a stuck record causes to be handled again after a crash.
     pub fn max_gap(mut self, records: usize) -> Self {
         self.limits.gap = records;
         self
     }
 
-    /// Time between commits. Default 1 s. What is handled and not committed comes again after a crash.
+    /// Sets the time between commits. Default 1 s.
+    ///
+    /// Records that are handled but not committed are handled again after a crash.
     pub fn commit_interval(mut self, interval: Duration) -> Self {
         self.limits.commit_interval = interval;
         self
     }
 
-    /// How long what has begun may take to end, at shut-down and when partitions move. Default 10 s.
+    /// Sets the longest time for running attempts to finish, at shutdown and when partitions are revoked. Default 10 s.
+    /// It must be below `max.poll.interval.ms`.
     pub fn drain(mut self, drain: Duration) -> Self {
         self.limits.drain = drain;
         self
     }
 
-    /// Time and jitter. Default the system's. With a manual clock a drain ends early only when it is moved.
+    /// Sets the source of time and randomness. Default [`Clock::system`]. With a manual clock the drain time at
+    /// shutdown passes only when the clock is advanced.
     pub fn clock(self, clock: Clock) -> Self {
         Self { clock, ..self }
     }
 
-    /// Lists held deliveries in `holds`, which several consumers may share. Default: a list of this consumer's own, read
-    /// with [`Consumer::holds`].
+    /// Sets the list of held deliveries, which several consumers may share. Default: a list for this consumer only,
+    /// which [`Consumer::holds`] returns.
     pub fn holds(self, holds: Holds) -> Self {
         Self { holds: Some(holds), ..self }
     }
 
-    /// Sets `component` by the state of the consumer, once a second: unready, with the reason, while this is not a member
-    /// of its group in good standing or a partition stands still because of a deployment fault (a codec that this
-    /// build lacks, a position that is gone with `auto.offset.reset=error`); degraded, with the reason, by
-    /// [`Holds::state`]; else ready.
+    /// Sets the health component that shows the state of the consumer. The state is updated once a second. Default:
+    /// none.
+    ///
+    /// - Unready: the consumer is not a member of its group, or a deployment fault stops a partition (a codec that this
+    ///   build lacks, or a position that no longer exists with `auto.offset.reset=error`). The state has the reason.
+    /// - Degraded: [`Holds::state`] is degraded.
+    /// - Ready: otherwise.
     pub fn health(self, component: Component) -> Self {
         Self { health: Some(component), ..self }
     }
 
-    /// Beaten by the poll thread at each turn, also while the broker is away. A turn takes at most the drain and
-    /// two commits, when partitions move, and librdkafka gives a broker that hangs a minute for each: let the
-    /// heartbeat's limit be minutes.
+    /// Sets the heartbeat of the poll thread. It beats at each iteration, also while the broker is away. Default: none.
+    ///
+    /// When partitions are revoked, one iteration takes up to the drain time and two commits, and librdkafka waits up
+    /// to a minute for each commit if the broker hangs. Use a heartbeat with a limit of several minutes.
     pub fn heartbeat(self, heartbeat: Heartbeat) -> Self {
         Self { heartbeat: Some(heartbeat), ..self }
     }
 
-    /// The consumer. It connects when it runs.
+    /// Checks the settings and creates the consumer. The consumer connects in [`Consumer::run`].
     ///
     /// # Errors
-    /// `Invalid` where something is missing, contradictory or refused; the text says what to do.
+    /// Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid)
+    /// - if the group is empty, no handler or no publisher of dead letters is set, a topic has two handlers, or the
+    ///   name of a topic or of its dead-letter topic is not valid;
+    /// - if a bound or the commit interval is zero, or the drain time is not below `max.poll.interval.ms`;
+    /// - if [`KafkaConfig`] has no valid list of brokers, or a setting that is unknown, has an impossible value, or
+    ///   carries a guarantee of this crate.
     pub fn build(self) -> Result<Consumer, Error> {
         let publisher = self.dead_letter.clone().ok_or_else(|| {
-            Error::invalid("a consumer needs a place for records that cannot be handled: set dead_letter")
+            let text = format!(
+                "consumer of group {}: call `dead_letter` to set the publisher of dead letters",
+                self.group
+            );
+            Error::invalid(text)
         })?;
         if self.group.is_empty() {
-            return Err(Error::invalid("a consumer needs the name of its group"));
+            return Err(Error::invalid(
+                "the group of a consumer is empty: pass a name to `Consumer::builder`",
+            ));
         }
         self.check_limits()?;
         let holds = self.holds.clone().unwrap_or_else(|| Holds::new(self.clock.clone()));
@@ -169,13 +210,13 @@ impl ConsumerBuilder {
         let classic =
             self.config.librdkafka.get("group.protocol").is_none_or(|protocol| protocol == "classic");
         let defaults = [DEFAULTS, if classic { CLASSIC } else { &[] }].concat();
-        let promises = [
+        let guarantees = [
             ("group.id", &*self.group),
             ("enable.auto.commit", "false"),
             ("enable.auto.offset.store", "false"),
         ];
         Ok(Consumer {
-            settings: self.config.client(&defaults, &promises)?,
+            settings: self.config.client(&defaults, &guarantees)?,
             dead_letters: publisher,
             backoff: self.attempts.backoff,
             holds,
@@ -194,15 +235,18 @@ impl ConsumerBuilder {
         let mut attempts = self.attempts.clone();
         attempts.hold_in_place = None;
         for (topic, handler) in &self.handlers {
-            record::check_topic(&dlq_topic(topic))?;
+            topic_name::check(&dlq_topic(topic))?;
             let processor = Processor::new(handler.clone(), attempts.clone(), self.clock.clone(), "kafka")
                 .with_holds(holds.clone());
             if routes.insert(topic.clone(), processor).is_some() {
-                return Err(Error::invalid(format!("topic {topic} has two handlers: join them into one")));
+                let text =
+                    format!("group {}: topic {topic} has two handlers, call `on` once per topic", self.group);
+                return Err(Error::invalid(text));
             }
         }
         if routes.is_empty() {
-            return Err(Error::invalid("a consumer needs a topic: add one with `on`"));
+            let text = format!("group {} has no topic: call `on` with a topic and its handler", self.group);
+            return Err(Error::invalid(text));
         }
         Ok(routes)
     }
@@ -211,12 +255,13 @@ impl ConsumerBuilder {
         let Limits { records, bytes, gap, commit_interval, drain } = self.limits;
         if records == 0 || bytes == 0 || gap == 0 || commit_interval.is_zero() {
             return Err(Error::invalid(
-                "max_in_flight, its bytes, max_gap and commit_interval are above zero",
+                "max_in_flight, max_in_flight_bytes, max_gap and commit_interval must be above zero",
             ));
         }
         let poll = self.config.number("max.poll.interval.ms")?.unwrap_or(MAX_POLL_INTERVAL_MS);
         if drain >= Duration::from_millis(poll) {
-            return Err(Error::invalid(format!("drain must be below max.poll.interval.ms ({poll} ms)")));
+            let text = format!("drain ({drain:?}) must be below max.poll.interval.ms ({poll} ms)");
+            return Err(Error::invalid(text));
         }
         Ok(())
     }

@@ -1,30 +1,5 @@
-//! The consumer runtime.
-//!
-//! **Problem.** A partition is a queue in which one slow or poisonous record holds up all others, offsets
-//! are committed by position although work completes out of order, and partitions move at any moment.
-//!
-//! **Promise.** Each record is handled at least once. Records of one key (in one partition) are handled one
-//! after the other, in order; other keys go on meanwhile. Records without a key have no order among each
-//! other. An offset is committed when its record and all before it are handled or acknowledged by the dead
-//! letters' topic; never for a partition that has gone. A record that fails for good, or too often
-//! ([`AttemptConfig`]), goes to `<topic>.dlq` with the reason: whole, or with a reference to the record where it is too
-//! large to be written whole. A failure whose cause is outside the record, and a dead letter that cannot be written,
-//! *hold* the record: its key waits, its offset is not committed, no attempt counts, [`Consumer::holds`] lists it, and
-//! it goes on when the cause is gone. Memory is bounded in records and bytes, and so is the distance between a stuck
-//! record and the last one handled behind it.
-//!
-//! **How.** One thread owns the client, polls always and awaits no handler, so a slow handler costs no
-//! membership. Records flow into key lanes on the runtime that called [`Consumer::run`]. A tracker per
-//! assignment records what is complete. When a partition is revoked, attempts that are under way may end within the
-//! drain, complete records are committed, and the rest is left to the next owner; waits between attempts, and holds, end
-//! at once.
-//!
-//! **What breaks it.** AttemptConfig that outlive the drain, and every crash, are handled again elsewhere: handlers
-//! must be idempotent. During the hand-over of *lost* partitions (this member was silent for longer than
-//! the session) two members may handle one key at the same time, until this one receives the revocation.
-//! A topic that is deleted and created anew: its offsets begin again at 0, and neither the client nor the group notices.
-//! What was written to the new topic below the group's position is not read. Stop the group and delete its offsets
-//! before the topic is created again.
+//! The consumer runtime: one poll thread per consumer, key lanes on the tokio runtime, and one offset tracker per
+//! assigned partition.
 
 mod assignment;
 mod budget;
@@ -56,7 +31,6 @@ use self::{
     standing::Standing,
     work::{Control, Record, Shared, work},
 };
-use crate::KafkaConfig;
 use comms_core::{
     Error, Publisher,
     clock::Clock,
@@ -66,15 +40,68 @@ use comms_core::{
 };
 
 pub use builder::ConsumerBuilder;
-pub use comms_core::transport::AttemptConfig;
-pub use dead_letter::dlq_topic;
 
-/// How long the client may take to commit and to leave its group.
+/// The time limit for the last commit and for leaving the group.
 const CLOSE: Duration = Duration::from_secs(10);
-/// How long cancelled attempts may take to be dropped.
+/// The time limit for dropping cancelled attempts.
 const CANCEL: Duration = Duration::from_secs(1);
 
-/// A member of a consumer group. See the [module](self) for what it promises.
+/// A member of a consumer group, which runs a handler for each record.
+///
+/// **Problem.** A slow or poisonous record delays all later records of its partition, a group commits offsets by
+/// position although handlers finish out of order, and partitions move between members at any time.
+///
+/// **Promise.**
+/// - Each record is handled at least once. Records of one key in one partition are handled one after the other, in
+///   order. Other keys are handled concurrently. Records without a key have no order among each other.
+/// - An offset is committed when the record and all records before it in the partition are handled, or acknowledged by
+///   the dead-letter topic. Nothing is committed for a partition after its revocation.
+/// - A record that fails permanently, or too often ([`ConsumerBuilder::attempts`]), is written to `<topic>.dlq` with
+///   the reason. If the record is too large for that, the dead letter has no payload, or refers to the record.
+/// - A failure whose cause is outside the record *holds* the record, and so does a dead letter that cannot be written.
+///   The key waits, the offset is not committed, no attempt is counted, and [`Consumer::holds`] lists the record.
+///   Processing continues when the cause is gone.
+/// - Memory is bounded in records and bytes, and so is the number of records of a partition that are delivered behind
+///   an unfinished one.
+///
+/// **How.** One thread owns the client. It polls continuously and waits for no handler, so that a slow handler does not
+/// cost the group membership. Records go to key lanes on the runtime that called [`Consumer::run`]. When a partition is
+/// revoked, running attempts may finish within the drain time, finished records are committed, and the other records
+/// are left to the next owner. Waits between attempts end at once, and so do holds.
+///
+/// **Identity.** A record without the headers `ce_id` and `ce_source` gets the source `kafka` and the id
+/// `topic-partition-offset-timestamp` (milliseconds). An inbox therefore does not recognize a fact that such a producer
+/// writes twice. A header with a null value is read as an empty header, and a header whose name is not UTF-8 is dropped
+/// with a warning.
+///
+/// **What breaks it.**
+/// - Records whose attempts outlive the drain time are handled again by another member, and so are uncommitted records
+///   after a crash. Handlers must be idempotent.
+/// - While partitions are *lost* (this member was silent for longer than its session), two members may handle one key
+///   at the same time, until this member receives the revocation.
+/// - The offsets of a topic that is deleted and created again begin at 0, and neither the client nor the group notices.
+///   Records of the new topic below the group's position are not read. Stop the group and delete its offsets before you
+///   create the topic again.
+///
+/// # Examples
+/// ```no_run
+/// use comms_core::{Delivery, Outcome, clock::Clock, handler_fn};
+/// use comms_kafka::{Consumer, KafkaConfig, KafkaPublisher};
+/// use std::sync::Arc;
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), comms_core::Error> {
+/// let kafka = KafkaConfig::new("localhost:9092");
+/// let consumer = Consumer::builder(&kafka, "billing")
+///     .on("orders", handler_fn(|delivery: Delivery| async move {
+///         println!("{}", delivery.origin);
+///         Ok(Outcome::Done)
+///     }))
+///     .dead_letter(Arc::new(KafkaPublisher::new(&kafka, Clock::system())?))
+///     .build()?;
+/// let shutdown = std::future::pending(); // in a service: a future that resolves on a signal
+/// consumer.run(shutdown).await
+/// # }
+/// ```
 pub struct Consumer {
     settings: ClientConfig,
     group: Arc<str>,
@@ -86,11 +113,11 @@ pub struct Consumer {
     clock: Clock,
     health: Option<Component>,
     heartbeat: Option<Heartbeat>,
-    /// Messages behind, over all partitions held.
+    /// The lag in messages, over all assigned partitions.
     lag: Arc<AtomicU64>,
 }
 
-/// The bounds of a consumer.
+/// The bounds and intervals of a consumer.
 #[derive(Debug, Clone)]
 struct Limits {
     records: usize,
@@ -101,37 +128,43 @@ struct Limits {
 }
 
 impl Consumer {
-    /// A consumer of the cluster of `config` in `group`: the group shares the partitions of its topics.
-    pub fn builder(config: &KafkaConfig, group: impl Into<Arc<str>>) -> ConsumerBuilder {
-        ConsumerBuilder::new(config.clone(), group.into())
-    }
-
-    /// Reads how many messages this member is behind, over all partitions it holds: for
-    /// [`Health::gauge`](comms_core::health::Health::gauge). ShutdownSignal by the client every `statistics.interval.ms`
-    /// (5 s; 0 tells nothing).
+    /// Returns a function that reads the lag of this member, in messages over all its partitions, for
+    /// [`Health::gauge`](comms_core::health::Health::gauge).
+    ///
+    /// The client updates the lag every `statistics.interval.ms` (default 5,000). With 0 the lag is not updated.
     pub fn lag(&self) -> impl Fn() -> f64 + Send + Sync + use<> {
         let lag = self.lag.clone();
         // Exact up to 2^53 messages.
         move || lag.load(Ordering::Relaxed) as f64
     }
 
-    /// The deliveries that are being held: by a cause outside the message, or because their dead letter cannot be
+    /// Returns the deliveries that are held by a cause outside the message, or because their dead letter cannot be
     /// written.
     #[must_use]
     pub const fn holds(&self) -> &Holds {
         &self.holds
     }
 
-    /// Consumes until `shutdown` resolves; then stops taking, drains, commits, leaves the group. That takes
-    /// at most the drain and 11 s more. Dropping the future ends it without a drain.
+    /// Consumes until `shutdown` resolves.
     ///
-    /// A broker that is away is no error: the consumer waits, unready with the reason ([`ConsumerBuilder::health`]).
+    /// The consumer then takes no more records, drains, commits, and leaves the group. That takes at most the drain
+    /// time ([`ConsumerBuilder::drain`]) and 11 s. Dropping the future stops the consumer without a drain.
+    ///
+    /// An unreachable broker is not an error. The consumer waits, and its health component
+    /// ([`ConsumerBuilder::health`]) is unready with the reason.
+    ///
+    /// # Panics
+    /// Panics outside a tokio runtime.
     ///
     /// # Errors
-    /// Returns `Fatal` if a handler or the client returned it, and `Invalid` or `Misconfigured` for settings that the
-    /// client refuses only now: the consumer has stopped in order, and the record is not committed. Returns
-    /// `Indeterminate` if the client did not close in time: the client is left behind, and its partitions move when the
-    /// session ends.
+    /// - Returns [`ErrorKind::Fatal`](comms_core::ErrorKind::Fatal) if a handler or the client returned a fatal error,
+    ///   if the poll thread could not be started, or if it panicked. After a fatal error of a handler the consumer has
+    ///   drained and left the group, and the record is not committed.
+    /// - Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) or
+    ///   [`ErrorKind::Misconfigured`](comms_core::ErrorKind::Misconfigured) if the client refuses a setting or the
+    ///   subscription when it starts.
+    /// - Returns [`ErrorKind::Indeterminate`](comms_core::ErrorKind::Indeterminate) if the client does not close in
+    ///   time. The poll thread then continues in the background, and the partitions move when the session ends.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
         let Self {
             settings,
@@ -174,15 +207,18 @@ impl Consumer {
             result = &mut ended => result,
             () = in_order => match timeout(limits.drain + CLOSE, &mut ended).await {
                 Ok(result) => result,
-                Err(_) => Ok(Err(Error::indeterminate(format!("group {group}: the client did not close in time")))),
+                Err(_) => {
+                    let text = format!("group {group}: the client did not close within {:?}", limits.drain + CLOSE);
+                    Ok(Err(Error::indeterminate(text)))
+                }
             },
         };
         if let Some(health) = health {
             health.unready("stopped");
         }
-        // All tries have been cancelled: they end as soon as they are polled again.
+        // All attempts are cancelled. They end when they are polled again.
         let _ = timeout(CANCEL, lanes.drained()).await;
-        let result = result.map_err(|_| Error::fatal(format!("group {group}: the poll thread died")))?;
+        let result = result.map_err(|_| Error::fatal(format!("group {group}: the poll thread panicked")))?;
         control.failure().map_or(result, Err)
     }
 }
@@ -195,18 +231,18 @@ fn lanes(shared: Shared) -> RecordLanes {
     })
 }
 
-/// Runs `work` on a thread of its own: it may block, and may be left behind.
+/// Runs `work` on a new thread, because it blocks and may outlive [`Consumer::run`].
 fn spawn(
     group: &str,
     work: impl FnOnce() -> Result<(), Error> + Send + 'static,
 ) -> Result<oneshot::Receiver<Result<(), Error>>, Error> {
     let (done, ended) = oneshot::channel();
     let body = move || {
-        // Nobody listens where `run` was dropped.
+        // The send fails if the future of `run` was dropped.
         let _ = done.send(work());
     };
     let thread = std::thread::Builder::new().name(format!("kafka-{group}")).spawn(body);
-    thread.map_err(|e| Error::fatal(e).context("start the poll thread"))?;
+    thread.map_err(|e| Error::fatal(e).context(format_args!("start the poll thread of group {group}")))?;
     Ok(ended)
 }
 

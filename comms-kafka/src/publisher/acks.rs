@@ -1,64 +1,66 @@
-//! The acknowledgements of one hand-over, completed by delivery reports in any order.
+//! The results of the messages of one `enqueue` call, completed by delivery reports in any order.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
 use comms_core::{Error, transport::Receipt};
 
-type Answer = Result<Receipt, Error>;
+type AckResult = Result<Receipt, Error>;
 
-/// One hand-over. It completes when it is sealed and every message has its answer.
+/// The results of one `enqueue` call. Complete when the call has ended and every message has a result.
 #[derive(Debug)]
-pub(super) struct Batch(Mutex<State>);
+pub(super) struct PendingAcks(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
-    answers: Vec<Option<Answer>>,
-    /// Messages without an answer, and one for the hand-over itself while it goes on.
+    results: Vec<Option<AckResult>>,
+    /// The number of messages without a result, plus one until the call has ended.
     open: usize,
     done: Option<oneshot::Sender<()>>,
 }
 
-/// The place of a message in its batch.
+/// The place for the result of one message.
 #[derive(Debug)]
-pub(super) struct Slot {
-    batch: Arc<Batch>,
+pub(super) struct AckSlot {
+    acks: Arc<PendingAcks>,
     index: usize,
-    /// Bytes that the message takes of the publisher's bound.
+    /// The bytes that the message takes of the publisher's capacity.
     pub(super) size: usize,
 }
 
-impl Batch {
-    /// An empty batch, and a receiver that resolves when the batch is complete.
+impl PendingAcks {
+    /// Returns an empty list of results, and a receiver that resolves when the list is complete.
     pub(super) fn new() -> (Arc<Self>, oneshot::Receiver<()>) {
         let (done, complete) = oneshot::channel();
-        let state = State { answers: Vec::new(), open: 1, done: Some(done) };
+        let state = State { results: Vec::new(), open: 1, done: Some(done) };
         (Arc::new(Self(Mutex::new(state))), complete)
     }
 
-    /// The next place.
-    pub(super) fn slot(self: &Arc<Self>, size: usize) -> Slot {
+    /// Adds the place for the result of the next message.
+    pub(super) fn slot(self: &Arc<Self>, size: usize) -> AckSlot {
         let mut state = self.lock();
-        state.answers.push(None);
+        state.results.push(None);
         state.open += 1;
-        Slot { batch: self.clone(), index: state.answers.len() - 1, size }
+        AckSlot { acks: self.clone(), index: state.results.len() - 1, size }
     }
 
-    /// Ends the hand-over: no message is added any more.
+    /// Marks the end of the call: no slot is added after this.
     pub(super) fn seal(&self) {
         self.lock().close_one();
     }
 
-    /// Whether every message has its answer.
+    /// Returns whether the call has ended and every message has a result.
     pub(super) fn is_complete(&self) -> bool {
         self.lock().open == 0
     }
 
-    /// The answers; `Indeterminate` where there is none.
-    pub(super) fn answers(&self) -> Vec<Answer> {
-        let answers = std::mem::take(&mut self.lock().answers);
-        let gone = || Err(Error::indeterminate("the publisher was dropped before the broker answered"));
-        answers.into_iter().map(|answer| answer.unwrap_or_else(gone)).collect()
+    /// Takes the results out. A message without a result gets `Indeterminate`.
+    pub(super) fn take_results(&self) -> Vec<AckResult> {
+        let results = std::mem::take(&mut self.lock().results);
+        let missing = || {
+            Err(Error::indeterminate("the publisher was dropped before the broker acknowledged the message"))
+        };
+        results.into_iter().map(|result| result.unwrap_or_else(missing)).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -66,12 +68,12 @@ impl Batch {
     }
 }
 
-impl Slot {
-    /// Gives the message its answer.
-    pub(super) fn answer(self, answer: Answer) {
-        let mut state = self.batch.lock();
-        if let Some(place) = state.answers.get_mut(self.index) {
-            *place = Some(answer);
+impl AckSlot {
+    /// Stores the final result of the message.
+    pub(super) fn complete(self, result: AckResult) {
+        let mut state = self.acks.lock();
+        if let Some(slot) = state.results.get_mut(self.index) {
+            *slot = Some(result);
         }
         state.close_one();
     }
@@ -83,7 +85,7 @@ impl State {
         if self.open == 0
             && let Some(done) = self.done.take()
         {
-            // Fails where the caller has dropped its acknowledgements.
+            // The send fails if the caller has dropped its acknowledgements.
             let _ = done.send(());
         }
     }
@@ -94,24 +96,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn completes_when_sealed_and_answered_in_any_order() {
-        let (batch, mut complete) = Batch::new();
-        let [first, second] = [batch.slot(1), batch.slot(1)];
-        second.answer(Ok(Receipt::at(0, 2)));
-        first.answer(Err(Error::invalid("too large")));
-        assert!(complete.try_recv().is_err() && !batch.is_complete(), "not sealed yet");
-        batch.seal();
-        assert!(complete.try_recv().is_ok() && batch.is_complete());
-        let answers = batch.answers();
-        assert_eq!(answers.len(), 2);
-        assert!(answers[0].is_err());
-        assert_eq!(answers[1].as_ref().unwrap().offset, Some(2));
+    fn completes_when_sealed_and_every_slot_has_a_result() {
+        let (acks, mut complete) = PendingAcks::new();
+        let [first, second] = [acks.slot(1), acks.slot(1)];
+        second.complete(Ok(Receipt::at(0, 2)));
+        first.complete(Err(Error::invalid("too large")));
+        assert!(complete.try_recv().is_err() && !acks.is_complete(), "not sealed yet");
+        acks.seal();
+        assert!(complete.try_recv().is_ok() && acks.is_complete());
+        let results = acks.take_results();
+        assert_eq!(results.len(), 2);
+        assert!(results[0].is_err());
+        assert_eq!(results[1].as_ref().unwrap().offset, Some(2));
     }
 
     #[test]
-    fn a_message_without_an_answer_is_indeterminate() {
-        let (batch, _complete) = Batch::new();
-        let _slot = batch.slot(1);
-        assert_eq!(batch.answers()[0].as_ref().unwrap_err().kind, comms_core::ErrorKind::Indeterminate);
+    fn a_message_without_a_result_is_indeterminate() {
+        let (acks, _complete) = PendingAcks::new();
+        let _slot = acks.slot(1);
+        assert_eq!(acks.take_results()[0].as_ref().unwrap_err().kind, comms_core::ErrorKind::Indeterminate);
     }
 }

@@ -1,97 +1,58 @@
-//! The delivery reports, and the thread that serves them.
+//! The client's callbacks for a producer, and the thread that serves them.
 
 use rdkafka::{
-    ClientContext, Message as _,
+    ClientContext,
     config::RDKafkaLogLevel,
     error::KafkaError,
     message::{BorrowedMessage, DeliveryResult},
-    producer::{Producer as _, ProducerContext},
-    types::RDKafkaErrorCode,
+    producer::{BaseProducer, Producer as _, ProducerContext},
 };
-use std::{sync::Arc, time::Duration};
+use std::{sync::Arc, thread, time::Duration};
 
-use super::{
-    line::{Line, Producer},
-    topic::{Parcel, Return, is_missing},
-};
-use crate::{client, error::classify, record};
+use super::topic::SentMessage;
+use crate::client;
 use comms_core::{Error, transport::Receipt};
 
-/// How long the thread sleeps where nothing happens; as often it looks whether the producer is still used.
+/// The longest wait of one poll. As often the thread checks whether the publisher still holds the producer.
 const POLL: Duration = Duration::from_millis(100);
 
-/// Serves the reports of `producer` for as long as the publisher holds it; then drops it there, where a drop may
-/// block.
+pub(super) type Producer = BaseProducer<Reports>;
+
+/// The receiver of the events of the producers.
+pub(super) trait ReportHandler: Send + Sync {
+    /// The broker acknowledged `sent`.
+    fn delivered(&self, sent: SentMessage, receipt: Receipt);
+    /// The client or the broker refused `sent`, whose record is `record`.
+    fn failed(&self, error: &KafkaError, record: &BorrowedMessage<'_>, sent: SentMessage);
+    /// The client reported an error that belongs to no message.
+    fn client_error(&self);
+    /// A producer has been dropped, and sends no more reports.
+    fn closed(&self);
+}
+
+/// The context of a producer. It passes delivery reports and errors to a [`ReportHandler`].
+pub(super) struct Reports(Arc<dyn ReportHandler>);
+
+impl Reports {
+    pub(super) const fn new(handler: Arc<dyn ReportHandler>) -> Self {
+        Self(handler)
+    }
+}
+
+/// Starts a thread that serves the reports of `producer` until the publisher drops the producer. The thread then drops
+/// the producer itself, because that may block.
 pub(super) fn serve(producer: Arc<Producer>, name: &str) -> Result<(), Error> {
     let body = move || {
-        let line = producer.context().line.clone();
+        let handler = producer.context().0.clone();
         while Arc::strong_count(&producer) > 1 {
             producer.poll(POLL);
         }
         drop(producer);
-        line.closed.cancel();
+        handler.closed();
     };
-    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(body);
-    thread.map(drop).map_err(|e| Error::not_executed(e).context("start the publisher's thread"))
-}
-
-/// Where the delivery reports arrive.
-pub(super) struct Reports {
-    line: Arc<Line>,
-}
-
-impl Reports {
-    pub(super) const fn new(line: Arc<Line>) -> Self {
-        Self { line }
-    }
-
-    fn answer(&self, parcel: Parcel, answer: Result<Receipt, Error>, missing: bool) {
-        let Parcel { slot, topic, .. } = parcel;
-        let producers = self.line.producers();
-        let wants_limit = topic.answered(producers.as_deref(), answer.is_ok(), missing);
-        if let Some(producers) = producers.filter(|_| wants_limit) {
-            self.line.look_up(&producers);
-        }
-        let size = slot.size;
-        slot.answer(answer);
-        self.line.room.give(size);
-    }
-
-    fn failed(&self, error: &KafkaError, record: &BorrowedMessage<'_>, mut parcel: Parcel) {
-        let code = error.rdkafka_error_code();
-        if let (Some(reason), Some(producers)) = (self.reason(code, &parcel), self.line.producers()) {
-            let topic = parcel.topic.clone();
-            let message = || record::message(record, &topic.name);
-            match topic.returned(&*producers, reason, message, parcel.slot) {
-                Ok(true) => {
-                    let topic = &topic.name;
-                    tracing::warn!(%topic, %error, ?reason, "a batch was refused; its messages are sent one by one");
-                    return self.line.gather(&producers);
-                }
-                Ok(false) if topic.wants_limit() => return self.line.look_up(&producers),
-                Ok(false) => return,
-                Err(slot) => parcel.slot = slot,
-            }
-        }
-        self.answer(parcel, Err(classify(error.clone())), is_missing(code));
-    }
-
-    /// Why the message may be sent again, if it may.
-    fn reason(&self, code: Option<RDKafkaErrorCode>, parcel: &Parcel) -> Option<Return> {
-        use RDKafkaErrorCode as Code;
-        match code? {
-            _ if parcel.alone => None,
-            // A message larger than a batch had one for itself.
-            Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize => {
-                (parcel.slot.size < self.line.batch_bytes).then_some(Return::BatchTooLarge)
-            }
-            Code::InvalidRecord | Code::InvalidDifferentRecord | Code::InvalidTimestamp => {
-                Some(Return::BadNeighbour)
-            }
-            Code::PurgeQueue => Some(Return::Purged),
-            _ => None,
-        }
-    }
+    let thread = thread::Builder::new().name(name.to_owned()).spawn(body);
+    let failed = |e| Error::not_executed(e).context(format_args!("start the thread {name} of the publisher"));
+    thread.map(drop).map_err(failed)
 }
 
 impl ClientContext for Reports {
@@ -101,18 +62,18 @@ impl ClientContext for Reports {
 
     fn error(&self, error: KafkaError, reason: &str) {
         client::error(&error, reason);
-        // It may be the fatal one that `ready` has to report.
-        self.line.room.wake();
+        self.0.client_error();
     }
 }
 
 impl ProducerContext for Reports {
-    type DeliveryOpaque = Box<Parcel>;
+    type DeliveryOpaque = Box<SentMessage>;
 
-    fn delivery(&self, report: &DeliveryResult<'_>, parcel: Box<Parcel>) {
+    fn delivery(&self, report: &DeliveryResult<'_>, sent: Box<SentMessage>) {
+        use rdkafka::Message as _;
         match report {
-            Ok(record) => self.answer(*parcel, Ok(Receipt::at(record.partition(), record.offset())), false),
-            Err((error, record)) => self.failed(error, record, *parcel),
+            Ok(record) => self.0.delivered(*sent, Receipt::at(record.partition(), record.offset())),
+            Err((error, record)) => self.0.failed(error, record, *sent),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The clients of [`provision`](super::provision): one creates topics, the other one reads metadata and learns why the
-//! cluster cannot be reached. The first never does: rdkafka does not serve the error events of an admin client.
+//! The two clients of [`provision`](super::provision): an admin client creates topics, and a producer reads metadata
+//! and receives the reason why the cluster is unreachable. rdkafka does not serve the error events of an admin client.
 
 use rdkafka::{
     ClientConfig, ClientContext,
@@ -16,45 +16,49 @@ use std::{
     time::Duration,
 };
 
-use super::REQUEST;
 use crate::error::classify;
 use comms_core::{Error, ErrorKind};
 
-/// More events than come in the few attempts of a usual time limit.
-const EVENTS: usize = 1_000;
+/// The time limit of one request to the cluster.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// The events to serve before the last failure is read: more than arrive in the attempts of one call of `provision`.
+const MAX_EVENTS: usize = 1_000;
 
 pub(super) struct Clients {
     admin: AdminClient<DefaultClientContext>,
-    looker: BaseProducer<LastFailure>,
+    metadata: BaseProducer<LastFailure>,
 }
 
 impl Clients {
     pub(super) fn new(settings: &ClientConfig) -> Result<Self, Error> {
         let admin = settings.create().map_err(classify)?;
-        let looker = BaseProducer::from_config_and_context(settings, LastFailure::default());
-        Ok(Self { admin, looker: looker.map_err(classify)? })
+        let metadata = BaseProducer::from_config_and_context(settings, LastFailure::default());
+        Ok(Self { admin, metadata: metadata.map_err(classify)? })
     }
 
+    /// Requests the creation of `topics`, and returns the result for each topic.
     pub(super) async fn create(&self, topics: &[NewTopic<'_>]) -> Result<Vec<TopicResult>, Error> {
-        let options = AdminOptions::new().request_timeout(Some(REQUEST)).operation_timeout(Some(REQUEST));
+        let timeout = Some(REQUEST_TIMEOUT);
+        let options = AdminOptions::new().request_timeout(timeout).operation_timeout(timeout);
         self.admin.create_topics(topics, &options).await.map_err(classify)
     }
 
-    /// Blocks, for at most one request.
+    /// Reads the metadata of `topic`. Blocks for at most [`REQUEST_TIMEOUT`].
     pub(super) fn metadata(&self, topic: &str) -> Result<Metadata, Error> {
-        self.looker.client().fetch_metadata(Some(topic), REQUEST).map_err(classify)
+        self.metadata.client().fetch_metadata(Some(topic), REQUEST_TIMEOUT).map_err(classify)
     }
 
-    /// `error` with the last failure of a connection, if the cluster could not be reached.
+    /// Adds the last failure of a connection to `error` if the cluster was unreachable.
     pub(super) fn explain(&self, error: Error) -> Error {
-        // Each call serves one of the events that have come, and does not block.
-        (0..EVENTS).for_each(|_| self.looker.poll(Duration::ZERO));
-        let failure = self.looker.context().0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // Each poll serves one event that has arrived, and does not block.
+        (0..MAX_EVENTS).for_each(|_| self.metadata.poll(Duration::ZERO));
+        let failure = self.metadata.context().0.lock().unwrap_or_else(PoisonError::into_inner).take();
         explained(error, failure)
     }
 }
 
-/// A time-out names no reason. The code of `failure` decides whether an operator must repair it.
+/// Adds `failure` to an error that has no reason, such as a timeout. The code of `failure` decides whether the error is
+/// `Misconfigured`.
 fn explained(mut error: Error, failure: Option<(KafkaError, String)>) -> Error {
     let unreachable = matches!(error.kind, ErrorKind::NotExecuted | ErrorKind::Indeterminate);
     let Some((failure, reason)) = failure.filter(|_| unreachable) else { return error };
@@ -64,18 +68,18 @@ fn explained(mut error: Error, failure: Option<(KafkaError, String)>) -> Error {
     error.context(reason)
 }
 
-/// The last failure of a connection, with its text.
+/// The context of the metadata client. It stores the last failure of a connection, with its text.
 #[derive(Default)]
 struct LastFailure(Mutex<Option<(KafkaError, String)>>);
 
 impl ClientContext for LastFailure {
-    /// The error events say the same, and end in the error of `provision`.
+    /// Logs at debug level: the error of `provision` contains the same failure.
     fn log(&self, _: RDKafkaLogLevel, facility: &str, line: &str) {
         tracing::debug!(facility, "{line}");
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        // Follows the failure of each broker, and names no reason.
+        // AllBrokersDown follows the failures of the brokers, and has no reason.
         if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
             *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((error, reason.to_owned()));
         }
@@ -85,15 +89,15 @@ impl ClientContext for LastFailure {
 impl ProducerContext for LastFailure {
     type DeliveryOpaque = ();
 
-    /// Nothing is produced.
+    /// Never called: this client produces no records.
     fn delivery(&self, _: &DeliveryResult<'_>, (): Self::DeliveryOpaque) {}
 }
 
-/// Clients whose drop blocks, and so happens on a thread of its own.
+/// The owner of [`Clients`] that drops them on another thread, because the drop blocks.
 pub(super) struct Closing(Option<Arc<Clients>>);
 
 impl Closing {
-    pub(super) fn of(clients: Clients) -> (Self, Arc<Clients>) {
+    pub(super) fn new(clients: Clients) -> (Self, Arc<Clients>) {
         let clients = Arc::new(clients);
         (Self(Some(clients.clone())), clients)
     }
@@ -102,7 +106,7 @@ impl Closing {
 impl Drop for Closing {
     fn drop(&mut self) {
         let clients = self.0.take();
-        // Without a thread the clients are dropped here.
+        // If the thread cannot be started, the closure is dropped here, and the clients with it.
         let _ = std::thread::Builder::new().name("kafka-admin-close".to_owned()).spawn(move || drop(clients));
     }
 }
@@ -113,7 +117,7 @@ mod tests {
     use RDKafkaErrorCode as Code;
 
     #[test]
-    fn a_time_out_is_explained_by_the_last_failure_and_classified_by_its_code() {
+    fn a_timeout_gets_the_last_connection_failure_and_the_kind_of_its_code() {
         let kind = |error, code| {
             let error = explained(error, Some((KafkaError::Global(code), "why".to_owned())));
             (error.kind, error.chain().to_string().contains("why"))

@@ -1,11 +1,4 @@
-//! Topics as they are declared.
-//!
-//! **Promise.** After [`provision`] every topic of the list exists and each of its partitions has a leader.
-//! A topic that exists already is never changed: fewer partitions or another replication than declared are reported.
-//! (More partitions would move keys; another replication is the operator's.)
-//!
-//! **What breaks it.** Topics that are deleted later, and brokers that create topics on first use
-//! (`auto.create.topics.enable`): the first client then decides the number of partitions.
+//! Provisioning: topics are created as declared, and differences to existing topics are returned.
 
 mod admin;
 
@@ -17,18 +10,20 @@ use rdkafka::{
 use serde::Deserialize;
 use std::{collections::BTreeMap, error::Error as StdError, fmt, sync::Arc, time::Duration};
 
-use crate::{KafkaConfig, consumer::dlq_topic, error::classify, record};
+use crate::{
+    KafkaConfig,
+    error::classify,
+    topic_name::{self, dlq_topic},
+};
 use admin::{Clients, Closing};
 use comms_core::{Error, ErrorKind};
 
-/// One request to the cluster takes at most this long; then there is another.
-const REQUEST: Duration = Duration::from_secs(5);
-/// The wait between two looks.
+/// The pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(200);
-/// Dead letters are kept for thirty days.
+/// The retention of a dead-letter topic: 30 days.
 const DEAD_LETTER_RETENTION_MS: u64 = 30 * 24 * 3_600 * 1_000;
 
-/// The declaration of a topic.
+/// The declaration of a topic, for [`provision`].
 ///
 /// ```
 /// use comms_kafka::TopicSpec;
@@ -39,33 +34,47 @@ const DEAD_LETTER_RETENTION_MS: u64 = 30 * 24 * 3_600 * 1_000;
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct TopicSpec {
-    /// The name.
+    /// The name of the topic.
     pub name: String,
-    /// How many partitions: the most members of a group that can share it. Cannot shrink, and growing
-    /// moves keys.
+    /// The number of partitions, which is the largest number of group members that share the topic. At least 1. Kafka
+    /// cannot reduce the number, and a larger number moves keys to other partitions.
     pub partitions: i32,
-    /// Copies of each partition; 3 with `min.insync.replicas` 2 survives the loss of one broker.
+    /// The number of replicas of each partition. At least 1. With 3 replicas and `min.insync.replicas` 2 the topic
+    /// survives the loss of one broker.
     pub replication: i32,
-    /// Settings for its creation (<https://kafka.apache.org/documentation/#topicconfigs>). Default none.
+    /// The settings of the topic at its creation (<https://kafka.apache.org/documentation/#topicconfigs>). Default
+    /// empty: the broker's defaults.
     #[serde(default)]
     pub config: BTreeMap<String, String>,
 }
 
 impl TopicSpec {
-    /// A topic with the broker's settings.
+    /// Declares a topic with the broker's default settings.
     pub fn new(name: impl Into<String>, partitions: i32, replication: i32) -> Self {
         Self { name: name.into(), partitions, replication, config: BTreeMap::new() }
     }
 
-    /// The same with a setting.
+    /// Sets [`TopicSpec::partitions`].
+    #[must_use]
+    pub fn partitions(self, partitions: i32) -> Self {
+        Self { partitions, ..self }
+    }
+
+    /// Sets [`TopicSpec::replication`].
+    #[must_use]
+    pub fn replication(self, replication: i32) -> Self {
+        Self { replication, ..self }
+    }
+
+    /// Adds one setting to [`TopicSpec::config`], or replaces its value.
     #[must_use]
     pub fn config(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.config.insert(key.into(), value.into());
         self
     }
 
-    /// The topic for the dead letters of this one: as many partitions, never compacted (two dead letters of
-    /// one key are two), kept for 30 days.
+    /// Declares the dead-letter topic of this topic, named by [`dlq_topic`]. It has the same number of partitions and
+    /// replicas, is never compacted (every dead letter of a key is kept), and keeps dead letters for 30 days.
     #[must_use]
     pub fn dead_letters(&self) -> Self {
         Self::new(dlq_topic(&self.name), self.partitions, self.replication)
@@ -74,9 +83,12 @@ impl TopicSpec {
     }
 
     fn check(&self) -> Result<(), Error> {
-        record::check_topic(&self.name)?;
+        topic_name::check(&self.name)?;
         if self.partitions < 1 || self.replication < 1 {
-            let text = format!("topic {}: partitions and replication are at least 1", self.name);
+            let Self { name, partitions, replication, .. } = self;
+            let text = format!(
+                "topic {name}: partitions ({partitions}) and replication ({replication}) must be at least 1"
+            );
             return Err(Error::invalid(text));
         }
         Ok(())
@@ -88,28 +100,29 @@ impl TopicSpec {
     }
 }
 
-/// Where a topic is not as declared.
+/// A difference between an existing topic and its declaration, returned by [`provision`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Difference {
-    /// The topic.
+pub struct TopicDifference {
+    /// The name of the topic.
     pub topic: String,
-    /// `partitions` or `replication`.
+    /// The setting that differs: `partitions` or `replication`.
     pub setting: &'static str,
-    /// As declared.
-    pub wanted: i32,
-    /// As it is.
-    pub found: i32,
+    /// The declared value.
+    pub declared: i32,
+    /// The value on the cluster.
+    pub actual: i32,
 }
 
-impl fmt::Display for Difference {
+impl fmt::Display for TopicDifference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { topic, setting, wanted, found } = self;
-        write!(f, "topic {topic} has {setting} {found}, declared is {wanted}")
+        let Self { topic, setting, declared, actual } = self;
+        write!(f, "topic {topic} has {setting} {actual}, but {setting} {declared} is declared")
     }
 }
 
-/// The cause of a `Misconfigured` error of [`provision`]: the cluster has fewer brokers than the topic is to have copies.
+/// The cause of a `Misconfigured` error of [`provision`]: the cluster has fewer brokers than the declared replication
+/// of a topic.
 ///
 /// ```
 /// # let error = comms_core::Error::invalid("no");
@@ -120,11 +133,11 @@ impl fmt::Display for Difference {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TooFewBrokers {
-    /// The topic.
+    /// The name of the topic.
     pub topic: String,
-    /// The declared number of copies.
+    /// The declared number of replicas.
     pub replication: i32,
-    /// The brokers that the cluster has now, if it names them.
+    /// The number of brokers, if the cluster's metadata could be read.
     pub brokers: Option<usize>,
 }
 
@@ -142,72 +155,96 @@ impl fmt::Display for TooFewBrokers {
 
 impl StdError for TooFewBrokers {}
 
-/// Creates the `topics` that are missing, waits until they can be used, and returns where those that existed differ
-/// from their declaration (also logged). While the cluster is away or coming up it is asked again, for `timeout`
-/// ([`Duration::MAX`] waits without end). Dropping the future ends the wait.
+/// Creates missing topics, waits until all `topics` are usable, and returns how existing topics differ from their
+/// declaration.
 ///
-/// A topic that this process may not create, and that exists, is in order.
+/// While the cluster is unreachable or starting, the requests are repeated until `timeout`. [`Duration::MAX`] waits
+/// without a limit. Dropping the future ends the wait.
+///
+/// **Promise.** After success every topic of `topics` exists, and each of its partitions has a leader. An existing
+/// topic is never changed. Fewer partitions or another replication than declared are returned and logged. (More
+/// partitions would move keys to other partitions, and a change of the replication is an operator's decision.) An
+/// existing topic that this process may not create is not an error.
+///
+/// **What breaks it.** A topic that is deleted later. A broker that creates topics on first use
+/// (`auto.create.topics.enable`): the first client then decides the number of partitions.
+///
+/// ```no_run
+/// use comms_kafka::{KafkaConfig, TopicSpec, provision};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), comms_core::Error> {
+/// let orders = TopicSpec::new("orders", 6, 3).config("min.insync.replicas", "2");
+/// let kafka = KafkaConfig::new("localhost:9092");
+/// let timeout = std::time::Duration::from_secs(30);
+/// for difference in provision(&kafka, &[orders.clone(), orders.dead_letters()], timeout).await? {
+///     println!("{difference}");
+/// }
+/// # Ok(()) }
+/// ```
 ///
 /// # Errors
-/// The error code of the cluster decides the kind:
-/// - `Invalid`: the declaration or the settings can never be used; another attempt is useless.
-/// - `Misconfigured`: the cluster refuses a topic (no permission, a policy, an unknown setting, a version that lacks the
-///   request), or a client cannot be created on this machine (a certificate that cannot be read). An operator repairs it;
-///   another call may succeed. If the cluster still has fewer brokers than a topic is to have copies at the end of
-///   `timeout`, the cause is [`TooFewBrokers`].
-/// - `NotExecuted` or `Indeterminate`: the cluster cannot be reached, or is not ready, within `timeout`. The text has the
-///   client's last connection failure.
+/// - Returns [`ErrorKind::Invalid`] if a declaration or a setting of `config` can never be used. Another call fails,
+///   too.
+/// - Returns [`ErrorKind::Misconfigured`] if the cluster refuses a topic (no permission, a policy, an unknown setting,
+///   a version without the request), or if a client cannot be created on this machine (for example because a
+///   certificate cannot be read). Another call may succeed after an operator has changed the deployment.
+///   If the cluster still has fewer brokers than the replication of a topic after `timeout`, the cause is
+///   [`TooFewBrokers`].
+/// - Returns [`ErrorKind::NotExecuted`] or [`ErrorKind::Indeterminate`] if the cluster is unreachable or not ready
+///   within `timeout`. The text contains the client's last connection failure.
+/// - Returns the kind of the error code that the cluster returns in any other case.
 pub async fn provision(
     config: &KafkaConfig,
     topics: &[TopicSpec],
     timeout: Duration,
-) -> Result<Vec<Difference>, Error> {
+) -> Result<Vec<TopicDifference>, Error> {
     topics.iter().try_for_each(TopicSpec::check)?;
     let settings = config.client(&[], &[])?;
-    // In this order: the handle goes before the one that is dropped elsewhere.
-    let (_closing, clients) = Closing::of(Clients::new(&settings)?);
-    let mut last = Error::not_executed("no answer from the cluster");
+    // `clients` is declared last, so that it is dropped first, and the thread of `_closing` drops the last handle.
+    let (_closing, clients) = Closing::new(Clients::new(&settings)?);
+    let mut last = Error::not_executed("the cluster did not respond");
     let attempts = async {
         loop {
             match attempt(&clients, topics).await {
-                Err(error) if may_pass(&error) => last = error,
-                end => return end,
+                Err(error) if is_transient(&error) => last = error,
+                result => return result,
             }
             tokio::time::sleep(PAUSE).await;
         }
     };
     let result = tokio::time::timeout(timeout, attempts).await;
-    let late = |_| clients.explain(last).context(format_args!("topics not ready in {timeout:?}"));
-    let differences = result.map_err(late)??;
+    let timed_out = |_| clients.explain(last).context(format_args!("topics not ready in {timeout:?}"));
+    let differences = result.map_err(timed_out)??;
     differences.iter().for_each(|difference| tracing::warn!("{difference}"));
     Ok(differences)
 }
 
-/// Whether the next attempt may end otherwise without an operator. Brokers that are not up yet count as missing.
-fn may_pass(error: &Error) -> bool {
+/// Returns whether the next attempt may succeed without an operator. Too few brokers are transient, because the cluster
+/// does not count brokers that are still starting.
+fn is_transient(error: &Error) -> bool {
     matches!(error.kind, ErrorKind::NotExecuted | ErrorKind::Indeterminate)
         || error.cause().is::<TooFewBrokers>()
 }
 
-async fn attempt(clients: &Arc<Clients>, topics: &[TopicSpec]) -> Result<Vec<Difference>, Error> {
+/// Requests the creation of `topics`, and compares the result with the declarations.
+async fn attempt(clients: &Arc<Clients>, topics: &[TopicSpec]) -> Result<Vec<TopicDifference>, Error> {
     let new: Vec<_> = topics.iter().map(TopicSpec::new_topic).collect();
     let mut refused = None;
     for created in clients.create(&new).await? {
         match created {
             Ok(topic) => tracing::info!(topic, "topic created"),
             Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-            Err(refusal) => {
-                refused.get_or_insert(refusal);
+            Err(topic_and_code) => {
+                refused.get_or_insert(topic_and_code);
             }
         }
     }
-    let wanted = topics.to_vec();
+    let declared = topics.to_vec();
     let clients = clients.clone();
     let compared = tokio::task::spawn_blocking(move || {
-        let compared = wanted.iter().map(|topic| compare(&clients, topic)).collect::<Result<Vec<_>, _>>();
-        // The reason why a topic could not be created says more than that it is missing.
+        let compared = declared.iter().map(|topic| compare(&clients, topic)).collect::<Result<Vec<_>, _>>();
+        // The reason of the refusal is more specific than the error that the topic is missing.
         compared.map_err(|missing| {
-            refused.map_or(missing, |(topic, code)| refusal(&clients, &wanted, topic, code))
+            refused.map_or(missing, |(topic, code)| refusal(&clients, &declared, topic, code))
         })
     });
     let compared =
@@ -215,9 +252,9 @@ async fn attempt(clients: &Arc<Clients>, topics: &[TopicSpec]) -> Result<Vec<Dif
     Ok(compared.into_iter().flatten().collect())
 }
 
-/// Why the cluster did not create `topic`. Blocks.
-fn refusal(clients: &Clients, wanted: &[TopicSpec], topic: String, code: RDKafkaErrorCode) -> Error {
-    let replication = wanted.iter().find(|spec| spec.name == topic).map_or(0, |spec| spec.replication);
+/// Returns the error of the cluster's refusal to create `topic`. Blocks.
+fn refusal(clients: &Clients, declared: &[TopicSpec], topic: String, code: RDKafkaErrorCode) -> Error {
+    let replication = declared.iter().find(|spec| spec.name == topic).map_or(0, |spec| spec.replication);
     match code {
         RDKafkaErrorCode::InvalidReplicationFactor => {
             let metadata = clients.metadata(&topic).ok();
@@ -228,30 +265,32 @@ fn refusal(clients: &Clients, wanted: &[TopicSpec], topic: String, code: RDKafka
     }
 }
 
-/// Returns how the topic differs from `wanted`; `NotExecuted` until each partition has a leader. Blocks.
-fn compare(clients: &Clients, wanted: &TopicSpec) -> Result<Vec<Difference>, Error> {
-    let metadata = clients.metadata(&wanted.name)?;
+/// Returns how the topic differs from `declared`, or `NotExecuted` until each partition has a leader. Blocks.
+fn compare(clients: &Clients, declared: &TopicSpec) -> Result<Vec<TopicDifference>, Error> {
+    let metadata = clients.metadata(&declared.name)?;
     let topic = metadata.topics().first();
     let code = topic.and_then(|topic| topic.error()).map(RDKafkaErrorCode::from);
-    // A topic that was just made is unknown for a moment.
+    // A new topic is unknown until the metadata reaches the broker.
     if let Some(code) = code.filter(|code| !matches!(code, RDKafkaErrorCode::UnknownTopicOrPartition)) {
-        return Err(classify(KafkaError::MetadataFetch(code)).context(format_args!("topic {}", wanted.name)));
+        return Err(
+            classify(KafkaError::MetadataFetch(code)).context(format_args!("topic {}", declared.name))
+        );
     }
     let partitions = topic.map_or(&[][..], |topic| topic.partitions());
     if partitions.is_empty() || partitions.iter().any(|partition| partition.leader() < 0) {
-        return Err(Error::not_executed(format!("topic {} has partitions without a leader", wanted.name)));
+        return Err(Error::not_executed(format!("topic {} has partitions without a leader", declared.name)));
     }
-    let found = i32::try_from(partitions.len()).unwrap_or(i32::MAX);
+    let count = i32::try_from(partitions.len()).unwrap_or(i32::MAX);
     let replicas = partitions.iter().map(|partition| partition.replicas().len()).min().unwrap_or(0);
     let replicas = i32::try_from(replicas).unwrap_or(i32::MAX);
-    let difference = |setting, wanted_value, found| Difference {
-        topic: wanted.name.clone(),
+    let difference = |setting, declared_value, actual| TopicDifference {
+        topic: declared.name.clone(),
         setting,
-        wanted: wanted_value,
-        found,
+        declared: declared_value,
+        actual,
     };
-    let fewer = (found < wanted.partitions).then(|| difference("partitions", wanted.partitions, found));
+    let fewer = (count < declared.partitions).then(|| difference("partitions", declared.partitions, count));
     let other =
-        (replicas != wanted.replication).then(|| difference("replication", wanted.replication, replicas));
+        (replicas != declared.replication).then(|| difference("replication", declared.replication, replicas));
     Ok(fewer.into_iter().chain(other).collect())
 }

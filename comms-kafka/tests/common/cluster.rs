@@ -1,7 +1,7 @@
-//! librdkafka's mock cluster.
+//! A fixture with librdkafka's mock cluster, which runs in this process.
 
-use comms_core::{Message, resilience::Backoff};
-use comms_kafka::{Consumer, ConsumerBuilder, KafkaConfig, KafkaPublisher, consumer::AttemptConfig};
+use comms_core::{Message, resilience::Backoff, transport::AttemptConfig};
+use comms_kafka::{Consumer, ConsumerBuilder, KafkaConfig, KafkaPublisher};
 use rdkafka::{mocking::MockCluster, producer::DefaultProducerContext};
 use std::{sync::Arc, time::Duration};
 
@@ -16,11 +16,11 @@ impl Cluster {
     pub(crate) fn new(topics: &[(&str, i32)]) -> Self {
         let mock = MockCluster::new(1).unwrap();
         topics.iter().for_each(|(topic, partitions)| mock.create_topic(topic, *partitions, 1).unwrap());
-        let mut config = KafkaConfig::new(mock.bootstrap_servers());
-        // KIP-848: the mock's classic groups take 3 s to form and longer to change.
-        config.librdkafka.insert("group.protocol".into(), "consumer".into());
-        config.librdkafka.insert("fetch.wait.max.ms".into(), "10".into());
-        config.librdkafka.insert("reconnect.backoff.max.ms".into(), "200".into());
+        // KIP-848, because the mock's classic groups take 3 s to form and longer to change.
+        let config = KafkaConfig::new(mock.bootstrap_servers())
+            .librdkafka("group.protocol", "consumer")
+            .librdkafka("fetch.wait.max.ms", "10")
+            .librdkafka("reconnect.backoff.max.ms", "200");
         Self { mock, config }
     }
 
@@ -33,7 +33,7 @@ impl Cluster {
         Consumer::builder(&self.config, "group").attempts(attempts).dead_letter(self.publisher())
     }
 
-    /// Everything in `topic`, as a new group reads it, when there are `n`.
+    /// Reads `topic` with a new group until `n` messages have arrived, and returns the messages.
     pub(crate) async fn read(&self, topic: &str, n: usize) -> Vec<Message> {
         let seen = Seen::default();
         let reader = Consumer::builder(&self.config, unique("reader")).on(topic, seen.handler());
@@ -45,9 +45,10 @@ impl Cluster {
     }
 }
 
-pub(crate) fn attempts(limit: u32, wait: Duration) -> AttemptConfig {
+/// Returns settings for `max_attempts` attempts with a constant `backoff` between them.
+pub(crate) fn attempts(max_attempts: u32, backoff: Duration) -> AttemptConfig {
     let mut attempts = AttemptConfig::default();
-    attempts.max_attempts = limit;
-    attempts.backoff = Backoff::new(wait, wait).unwrap();
+    attempts.max_attempts = max_attempts;
+    attempts.backoff = Backoff::new(backoff, backoff).unwrap();
     attempts
 }

@@ -1,4 +1,4 @@
-//! A recorder that keeps the lag.
+//! A metrics recorder that stores the lag of one topic.
 
 use metrics::{
     Counter, Gauge, GaugeFn, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit,
@@ -9,18 +9,19 @@ use std::{
     time::Duration,
 };
 
-/// The last lag told for the topic `lagging`.
+/// The last value of the lag gauge of the topic `lagging`.
 #[derive(Clone, Default)]
 pub(crate) struct Gauges(Arc<Mutex<Option<f64>>>);
 
 impl Gauges {
-    /// For the whole process, once.
+    /// Installs the recorder for the whole process. Call it once per test binary.
     pub(crate) fn install() -> Self {
         let gauges = Self::default();
         set_global_recorder(gauges.clone()).unwrap();
         gauges
     }
 
+    /// Waits until the gauge has `value`.
     pub(crate) async fn until(&self, value: f64) {
         let reached = tokio::time::timeout(super::LIMIT, async {
             while *self.0.lock().unwrap() != Some(value) {
@@ -47,9 +48,9 @@ impl Recorder for Gauges {
         Counter::noop()
     }
     fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
-        let ours =
+        let is_lag =
             key.name() == comms_core::telemetry::CONSUMER_LAG && key.labels().any(|l| l.value() == "lagging");
-        if ours { Gauge::from_arc(Arc::new(self.clone())) } else { Gauge::noop() }
+        if is_lag { Gauge::from_arc(Arc::new(self.clone())) } else { Gauge::noop() }
     }
     fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
         Histogram::noop()

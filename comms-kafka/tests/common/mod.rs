@@ -1,4 +1,4 @@
-//! What the tests against the mock cluster and against a real broker share.
+//! Fixtures for the tests against the mock cluster and against a real broker.
 
 pub(crate) mod cluster;
 pub(crate) mod gauges;
@@ -15,10 +15,17 @@ use std::{
 };
 use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
 
-/// Nothing here takes longer unless it hangs.
+/// The time limit of every wait. Only a hang takes longer.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
-/// A name of this run alone.
+/// Returns the settings for the broker of the tests.
+pub(crate) fn config() -> KafkaConfig {
+    const BROKERS: &str = "COMMS_TEST_KAFKA_BROKERS";
+    let brokers = std::env::var(BROKERS);
+    KafkaConfig::new(brokers.unwrap_or_else(|_| panic!("{BROKERS} is not set: run scripts/test")))
+}
+
+/// Returns a name that no other test run uses.
 pub(crate) fn unique(name: &str) -> String {
     format!("{name}-{}", Clock::system().uuid_v7())
 }
@@ -48,7 +55,7 @@ pub(crate) async fn publish(publisher: &dyn Publisher, messages: impl IntoIterat
     }
 }
 
-/// What handlers saw, in the order they ended.
+/// The deliveries that handlers have handled, in the order in which the handlers finished.
 #[derive(Clone, Default)]
 pub(crate) struct Seen(Arc<Mutex<Vec<Delivery>>>);
 
@@ -65,7 +72,7 @@ impl Seen {
         self.lock().iter().map(|delivery| delivery.message.id.to_string()).collect()
     }
 
-    /// The numbers each key was handled with, in order.
+    /// Returns the numbers in the payloads by key, in the order in which they were handled.
     pub(crate) fn by_key(&self) -> BTreeMap<String, Vec<usize>> {
         let mut keys = BTreeMap::<_, Vec<_>>::new();
         for delivery in self.lock().iter() {
@@ -77,7 +84,7 @@ impl Seen {
         keys
     }
 
-    /// Waits until `enough` holds.
+    /// Waits until `enough` returns true for the deliveries.
     pub(crate) async fn until(&self, what: &str, enough: impl Fn(&[Delivery]) -> bool) {
         let reached = timeout(LIMIT, async {
             while !enough(&self.lock()) {
@@ -87,16 +94,17 @@ impl Seen {
         assert!(reached.await.is_ok(), "{what}: saw {} deliveries", self.lock().len());
     }
 
+    /// Waits for `n` deliveries.
     pub(crate) async fn len(&self, n: usize) {
         self.until(&format!("{n} deliveries"), |seen| seen.len() >= n).await;
     }
 
-    /// A handler that succeeds.
+    /// Returns a handler that records each delivery and succeeds.
     pub(crate) fn handler(&self) -> impl Handler + use<> {
         self.handler_with(|_| async { Ok(()) })
     }
 
-    /// A handler that does `work`, and is seen where that succeeds.
+    /// Returns a handler that runs `work`, and records the delivery if `work` succeeds.
     pub(crate) fn handler_with<F, Fut>(&self, work: F) -> impl Handler + use<F, Fut>
     where
         F: Fn(Delivery) -> Fut + Clone + Send + Sync + 'static,
@@ -114,7 +122,7 @@ impl Seen {
     }
 }
 
-/// A consumer in the background.
+/// A consumer that runs in a task.
 pub(crate) struct Running {
     stop: oneshot::Sender<()>,
     pub(crate) task: JoinHandle<Result<(), Error>>,
@@ -127,24 +135,24 @@ impl Running {
         Self { stop, task }
     }
 
-    /// Stops it in order.
+    /// Signals shutdown and waits for the consumer to end without an error.
     pub(crate) async fn stop(self) {
         self.stop.send(()).unwrap();
         timeout(LIMIT, self.task).await.expect("the consumer ends").unwrap().unwrap();
     }
 
-    /// Waits for it to end by itself.
+    /// Waits until the consumer ends without a shutdown signal.
     pub(crate) async fn ended(self) -> Result<(), Error> {
         timeout(LIMIT, self.task).await.expect("the consumer ends").unwrap()
     }
 }
 
-/// A publisher that refuses everything, and counts.
+/// A publisher that refuses every message, with the number of messages.
 #[derive(Default)]
-pub(crate) struct Refusing(pub(crate) Mutex<usize>);
+pub(crate) struct RefusingPublisher(pub(crate) Mutex<usize>);
 
 #[async_trait]
-impl Publisher for Refusing {
+impl Publisher for RefusingPublisher {
     fn enqueue(&self, batch: &mut VecDeque<Message>) -> comms_core::transport::Acks {
         let taken = batch.drain(..).count();
         *self.0.lock().unwrap() += taken;
@@ -158,7 +166,7 @@ impl Publisher for Refusing {
     }
 }
 
-/// Whether each key was handled in order, repeats of what came before aside.
+/// Asserts that the messages of each key were handled in order. Messages that were handled again are ignored.
 pub(crate) fn assert_order(keys: &BTreeMap<String, Vec<usize>>) {
     for (key, numbers) in keys {
         let mut firsts = HashMap::new();

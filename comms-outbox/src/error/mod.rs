@@ -1,4 +1,4 @@
-//! Classifies what a database reports: one table, for this crate and for the application's own queries.
+//! Classifies errors of the database, for this crate and for the application's own queries.
 
 mod sqlite_code;
 mod sqlstate;
@@ -8,15 +8,15 @@ use std::{error::Error as StdError, fmt};
 use comms_core::{Error, ErrorKind};
 use sqlx::error::DatabaseError;
 
-/// Classifies a failure of a statement inside a transaction, which the failure rolls back.
+/// Converts an error of a statement inside a transaction, which the error rolls back, to an [`Error`].
 ///
-/// What a reconnect, a retry or an operator fixes is `NotExecuted` or `Misconfigured`: a consumer holds the message and
-/// counts no attempt. Nothing is `Fatal`.
+/// A failure that a reconnect, a retry or an operator can fix is `NotExecuted` or `Misconfigured`: a consumer holds the
+/// message and counts no attempt. No error becomes `Fatal`.
 ///
 /// | kind | PostgreSQL (SQLSTATE) | SQLite (result code) |
 /// |---|---|---|
 /// | `NotExecuted` | 08 connection, 53 resources (memory, disk, connections), 55006 and 55P03 locked, 57P01 to 57P03 shutting down, 58 system, 25006 read-only (standby), 0A000 on a standby, 0A000 cached plan | `BUSY`, `LOCKED`, `NOMEM`, `IOERR`, `FULL`, `CANTOPEN`, `PROTOCOL`, `SCHEMA` |
-/// | `Indeterminate` | 57014 `statement_timeout` or cancelled, 25P03 and 25P04 and 57P05 time limits of transaction and session, 40003, and what is not in this table | `INTERRUPT`, and what is not in this table |
+/// | `Indeterminate` | 57014 `statement_timeout` or cancelled, 25P03 and 25P04 and 57P05 time limits of transaction and session, 40003, and every code that is not in this table | `INTERRUPT`, and every code that is not in this table |
 /// | `Conflict` | 40001 serialization failure, 40P01 deadlock, 72 snapshot too old | `BUSY_SNAPSHOT` |
 /// | `Invalid` | 22 data, 23 constraint, 44 view check, 54 program limit, P0001 `RAISE` | `CONSTRAINT`, `TOOBIG`, `MISMATCH` |
 /// | `Misconfigured` | 28 login, 3D database, 3F schema, 42501 permission, 42P01, 42703, 42704 and 42883 missing table, column, type or function, 57P04 database dropped, 42P05 and 26000 prepared statements behind a pooler, 08P01 startup parameter behind a pooler, F0, other 0A, other 55 | `PERM`, `READONLY`, `AUTH`, `NOTADB`, `NOLFS`, `ERROR` for a missing table or column |
@@ -29,12 +29,14 @@ use sqlx::error::DatabaseError;
 /// | `Invalid` | `Encode` |
 /// | `Misconfigured` | `Configuration`, `Tls`, `Migrate` |
 /// | `Internal` | a row that does not decode (`ColumnDecode`, `Decode`, `ColumnNotFound`, `ColumnIndexOutOfBounds`, `TypeNotFound`, `AnyDriverError`), `InvalidArgument`, `InvalidSavePointStatement` |
+/// | `Indeterminate` | every other error |
 ///
-/// The text of a kind that a client may read ([`ErrorKind::is_public`]) is this crate's, with the code of the database;
-/// the database's own text, which names tables and values, is the error's source and goes to the log.
+/// If a client may read errors of the kind ([`ErrorKind::is_public`]), the text is one of this crate with the code of
+/// the database. The text of the database, which names tables and values, is logged and becomes the source of the
+/// error.
 ///
-/// A statement outside a transaction that ends with `NotExecuted` because the connection broke may have been executed:
-/// use [`commit_error`] for it.
+/// A statement outside a transaction may have been executed although its connection broke. Use [`commit_error`] for
+/// such a statement.
 ///
 /// ```
 /// use comms_core::ErrorKind;
@@ -54,9 +56,11 @@ pub fn sql_error(error: sqlx::Error) -> Error {
     }
 }
 
-/// Classifies a failure of `COMMIT`, or of a statement outside a transaction. If the answer was lost, the transaction
-/// may have been committed, and the kind is `Indeterminate`: the connection broke (`Io`, `Protocol`, `WorkerCrashed`,
-/// 08, 57P, 40003), or SQLite could not write (`IOERR`). Anything else is as [`sql_error`] says.
+/// Converts an error of `COMMIT`, or of a statement outside a transaction, to an [`Error`].
+///
+/// If the result of the statement was lost, the transaction may have been committed, and the kind is `Indeterminate`.
+/// That is the case if the connection broke (`Io`, `Protocol`, `WorkerCrashed`, 08, 57P, 40003), or if SQLite could not
+/// write (`IOERR`). Every other error has the kind of [`sql_error`].
 #[must_use]
 pub fn commit_error(error: sqlx::Error) -> Error {
     let lost = match &error {
@@ -95,7 +99,7 @@ fn kind(error: &sqlx::Error) -> ErrorKind {
     }
 }
 
-/// The extended result code of an error of SQLite.
+/// Returns the extended result code if `error` is one of SQLite.
 fn sqlite(error: &dyn DatabaseError) -> Option<i32> {
     #[cfg(feature = "sqlite")]
     if error.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some() {
@@ -105,33 +109,33 @@ fn sqlite(error: &dyn DatabaseError) -> Option<i32> {
     None
 }
 
-/// What a client may read: no name, no value.
+/// Returns a text without names and values, which a client may read.
 fn public_text(error: &sqlx::Error) -> String {
     use sqlx::error::ErrorKind as Constraint;
     let sqlx::Error::Database(error) = error else {
         return match error {
             sqlx::Error::RowNotFound => "the database has no such row".to_owned(),
-            _ => "a value that the database cannot store".to_owned(),
+            _ => "the database cannot store a value".to_owned(),
         };
     };
     let code = error.code().unwrap_or_default();
-    let what = match error.kind() {
-        Constraint::UniqueViolation => "a value that has to be unique is there already",
-        Constraint::ForeignKeyViolation => "a row that is referred to is missing, or is still referred to",
+    let text = match error.kind() {
+        Constraint::UniqueViolation => "a value that must be unique exists already",
+        Constraint::ForeignKeyViolation => "a referenced row is missing, or a row is still referenced",
         Constraint::NotNullViolation | Constraint::CheckViolation => "a value violates a constraint",
         _ if matches!(&*code, "40001" | "40P01" | "517") => "a concurrent transaction changed the same rows",
         _ => "the database refused a value",
     };
-    format!("{what} (database code {code})")
+    format!("{text} (database code {code})")
 }
 
-/// What repairs the failure, where the database's own text does not say it.
+/// Returns how to fix the failure, if the text of the database does not contain it.
 fn advice(error: &sqlx::Error) -> Option<&'static str> {
     let sqlx::Error::Database(error) = error else { return None };
     sqlstate::advice(&error.code()?, error.message())
 }
 
-/// A failure of the database under a text of this crate.
+/// An error of the database with a text of this crate.
 #[derive(Debug)]
 struct Described {
     text: String,

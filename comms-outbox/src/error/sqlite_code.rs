@@ -5,10 +5,11 @@ use comms_core::ErrorKind::{self, Conflict, Indeterminate, Internal, Invalid, Mi
 const ERROR: i32 = 1;
 const IOERR: i32 = 10;
 const BUSY_SNAPSHOT: i32 = 517;
-/// A commit by another than [`commit`](crate::sqlite::commit), inside one of its transactions.
+/// A commit inside a transaction of [`begin`](crate::sqlite::begin) that was not made by
+/// [`commit`](crate::sqlite::commit).
 const CONSTRAINT_COMMITHOOK: i32 = 531;
 
-/// The kind of the extended `code`; `message` tells a missing table from wrong syntax.
+/// Returns the kind of the extended `code`. The `message` distinguishes a missing table from a syntax error.
 pub(super) fn kind(code: i32, message: &str) -> ErrorKind {
     match (code, code & 0xff) {
         (BUSY_SNAPSHOT, _) => Conflict,
@@ -27,7 +28,7 @@ pub(super) fn kind(code: i32, message: &str) -> ErrorKind {
     }
 }
 
-/// Whether a COMMIT that ends with `code` may have been executed.
+/// Returns whether a COMMIT that fails with `code` may have been executed.
 pub(super) fn is_lost(code: i32) -> bool {
     code & 0xff == IOERR
 }

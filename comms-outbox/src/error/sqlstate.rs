@@ -2,19 +2,19 @@
 
 use comms_core::ErrorKind::{self, Conflict, Indeterminate, Internal, Invalid, Misconfigured, NotExecuted};
 
-/// The kind of `code`; `message` decides where one code has several causes.
+/// Returns the kind of `code`. The `message` decides if one code has several causes.
 pub(super) fn kind(code: &str, message: &str) -> ErrorKind {
     match code {
-        // Prepared statements behind a pooler; a startup parameter that the pooler refuses.
+        // A prepared statement behind a pooler, or a startup parameter that the pooler refuses.
         "42P05" | "26000" => Misconfigured,
         "08P01" if is_startup_parameter(message) => Misconfigured,
-        // Repaired by a new plan, or by the end of the recovery. Both texts are English only where `lc_messages` is;
-        // otherwise the delivery is held as well, as Misconfigured.
+        // A new plan or the end of the recovery fixes it. Both texts are English only if `lc_messages` is. Otherwise
+        // the kind is `Misconfigured`, which holds the delivery as well.
         "0A000" if message.contains("cached plan") || message.contains("recovery") => NotExecuted,
         "40003" => Indeterminate,
-        // A standby, until it is promoted or the connection goes to the primary.
+        // A standby: fixed by its promotion, or by a connection to the primary.
         "25006" => NotExecuted,
-        // Time limits of statement, transaction and session: this message may be the reason.
+        // Time limits of statement, transaction and session: the message itself may be the cause.
         "57014" | "25P03" | "25P04" | "57P05" => Indeterminate,
         "57P04" => Misconfigured,
         "55006" | "55P03" => NotExecuted,
@@ -35,12 +35,12 @@ fn class(class: &str) -> ErrorKind {
     }
 }
 
-/// Whether a COMMIT that ends with `code` may have been executed.
+/// Returns whether a COMMIT that fails with `code` may have been executed.
 pub(super) fn is_lost(code: &str) -> bool {
     code.starts_with("08") || code.starts_with("57P") || code == "40003"
 }
 
-/// What repairs a failure behind a pooler in transaction mode.
+/// Returns how to fix a failure behind a pooler in transaction mode.
 pub(super) fn advice(code: &str, message: &str) -> Option<&'static str> {
     match code {
         "42P05" | "26000" => Some(

@@ -169,7 +169,7 @@ fn every_result_code_of_sqlite_has_its_kind() {
 }
 
 #[test]
-fn every_failure_of_the_client_has_its_kind() {
+fn every_sqlx_error_has_its_kind() {
     use sqlx::Error as E;
     let cause = || Box::<dyn StdError + Send + Sync>::from("cause");
     let table = [
@@ -199,7 +199,7 @@ fn every_failure_of_the_client_has_its_kind() {
 }
 
 #[test]
-fn a_commit_whose_answer_was_lost_may_have_happened() {
+fn a_commit_with_a_lost_result_is_indeterminate() {
     let broken = || sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into());
     assert_eq!(sql_error(broken()).kind, NotExecuted);
     assert_eq!(commit_error(broken()).kind, Indeterminate);
@@ -212,9 +212,9 @@ fn a_commit_whose_answer_was_lost_may_have_happened() {
     assert!(!sqlite_code::is_lost(13) && !sqlite_code::is_lost(5), "FULL, BUSY");
 }
 
-/// A client reads what this crate says, the log what the database says.
+/// A client reads a text of this crate; the text of the database goes to the log.
 #[test]
-fn what_a_client_may_read_does_not_name_the_schema() {
+fn public_texts_do_not_name_the_schema() {
     let text = "duplicate key value violates unique constraint \"users_mail_key\"";
     for code in ["23505", "22001", "40001", "P0001"] {
         let error = sql_error(reported(code, text));

@@ -1,4 +1,4 @@
--- Columns are explained in docs/reference/tables.md. {s} is the schema.
+-- docs/reference/tables.md explains the columns. {s} is the schema.
 
 CREATE TABLE {s}.comms_outbox (
     xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
@@ -6,7 +6,6 @@ CREATE TABLE {s}.comms_outbox (
     slot smallint NOT NULL DEFAULT (extract(epoch FROM now())::bigint / 3600 % 4)::smallint,
     source text NOT NULL,
     msg_id text NOT NULL,
-    tenant text,
     topic text NOT NULL,
     key bytea,
     type text,
@@ -34,7 +33,7 @@ CREATE TABLE {s}.comms_outbox_cursor (
     system_identifier bigint NOT NULL
 ) WITH (fillfactor = 20);
 
--- Recovery after a crash empties an unlogged table: see postgres/read.rs.
+-- Recovery after a crash empties an unlogged table: see postgres/read/mod.rs.
 CREATE UNLOGGED TABLE {s}.comms_outbox_guard (
     relay text PRIMARY KEY,
     token uuid NOT NULL

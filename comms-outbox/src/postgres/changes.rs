@@ -1,13 +1,13 @@
-//! What is written together with a relay's position.
+//! Writes the changes that are stored in one transaction with a relay's position.
 
 use sqlx::PgConnection;
 
 use super::Tables;
-use crate::relay::{Changes, Park};
+use crate::relay::{Changes, RowToPark};
 
-pub(super) const COVERS: &str = "UPDATE {s}.comms_outbox_cursor SET covers = $2 WHERE relay = $1";
+const COVERS: &str = "UPDATE {s}.comms_outbox_cursor SET covers = $2 WHERE relay = $1";
 
-pub(super) const BRANCH: &str = "
+const BRANCH: &str = "
 INSERT INTO {s}.comms_outbox_branch AS b (relay, topic, snap, win, last_id, error_kind, error)
 SELECT $1, t.topic, t.snap::pg_snapshot, t.win::pg_snapshot, t.last_id, t.kind, t.error
 FROM unnest($2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[])
@@ -17,9 +17,9 @@ SET snap = excluded.snap, win = excluded.win, last_id = excluded.last_id, error_
     error = excluded.error,
     since = CASE WHEN (b.error IS NULL) = (excluded.error IS NULL) THEN b.since ELSE now() END";
 
-pub(super) const JOIN: &str = "DELETE FROM {s}.comms_outbox_branch WHERE relay = $1 AND topic = ANY ($2)";
+const JOIN: &str = "DELETE FROM {s}.comms_outbox_branch WHERE relay = $1 AND topic = ANY ($2)";
 
-pub(super) const PARK: &str = "
+const PARK: &str = "
 INSERT INTO {s}.comms_outbox_parked (relay, outbox_id, topic, key, attempts, error_kind, error, state, retry_at)
 SELECT $1, t.id, t.topic, t.key, t.attempts, t.kind, t.error,
     CASE WHEN t.hold IS NULL THEN 'parked' ELSE 'held' END,
@@ -28,17 +28,16 @@ FROM unnest($2::bigint[], $3::text[], $4::bytea[], $5::integer[], $6::text[], $7
      AS t (id, topic, key, attempts, kind, error, hold)
 ON CONFLICT DO NOTHING";
 
-/// What was parked behind a row while it was released follows it.
-pub(super) const FOLLOW: &str = "
+/// Rows that were parked behind a row while it was released are released too.
+const FOLLOW: &str = "
 UPDATE {s}.comms_outbox_parked p SET state = 'released'
 FROM (SELECT DISTINCT topic, key FROM {s}.comms_outbox_parked WHERE relay = $1 AND outbox_id = ANY ($2)) d
 WHERE p.relay = $1 AND p.topic = d.topic AND p.key = d.key AND p.state = 'parked'";
 
-pub(super) const UNPARK: &str =
-    "DELETE FROM {s}.comms_outbox_parked WHERE relay = $1 AND outbox_id = ANY ($2)";
+const UNPARK: &str = "DELETE FROM {s}.comms_outbox_parked WHERE relay = $1 AND outbox_id = ANY ($2)";
 
-/// The row that failed again says why; the rest of its lane waits with it.
-pub(super) const REPARK: &str = "
+/// The row that failed again gets the reason. The other released rows of its lane are parked again.
+const REPARK: &str = "
 UPDATE {s}.comms_outbox_parked SET
     state = CASE WHEN outbox_id = $2 AND $8::float8 IS NOT NULL THEN 'held' ELSE 'parked' END,
     attempts = CASE WHEN outbox_id = $2 THEN attempts + $5 ELSE attempts END,
@@ -47,29 +46,28 @@ UPDATE {s}.comms_outbox_parked SET
     retry_at = CASE WHEN outbox_id = $2 THEN clock_timestamp() + $8::float8 * interval '1 millisecond' END
 WHERE relay = $1 AND (outbox_id = $2 OR (topic = $3 AND key = $4 AND state = 'released'))";
 
-/// In the transaction in which the cursor's row is locked.
+/// Writes `changes` in the transaction that has locked the cursor's row.
 pub(super) async fn save(
     conn: &mut PgConnection,
     tables: &Tables,
     relay: &str,
     changes: &Changes,
 ) -> Result<(), sqlx::Error> {
-    let sql = &tables.sql;
     if let Some(covers) = &changes.covers {
-        tables.relay_query(&sql.covers).bind(relay).bind(covers.as_deref()).execute(&mut *conn).await?;
+        tables.unnamed_query(COVERS).bind(relay).bind(covers.as_deref()).execute(&mut *conn).await?;
     }
-    // Before the branches: a destination that joined may have been set apart again since.
+    // Before the branches: a topic that joined may have got a new branch since.
     if !changes.joined.is_empty() {
-        let joined: Vec<_> = changes.joined.iter().map(|d| &**d).collect();
-        tables.relay_query(&sql.join).bind(relay).bind(joined).execute(&mut *conn).await?;
+        let joined: Vec<_> = changes.joined.iter().map(|topic| &**topic).collect();
+        tables.unnamed_query(JOIN).bind(relay).bind(joined).execute(&mut *conn).await?;
     }
     if !changes.branches.is_empty() {
         let rows = &changes.branches;
         tables
-            .relay_query(&sql.branch)
+            .unnamed_query(BRANCH)
             .bind(relay)
-            .bind(rows.iter().map(|b| &*b.destination).collect::<Vec<_>>())
-            .bind(rows.iter().map(|b| &*b.position.snap).collect::<Vec<_>>())
+            .bind(rows.iter().map(|b| &*b.topic).collect::<Vec<_>>())
+            .bind(rows.iter().map(|b| &*b.position.snapshot).collect::<Vec<_>>())
             .bind(rows.iter().map(|b| b.position.window.as_deref()).collect::<Vec<_>>())
             .bind(rows.iter().map(|b| b.position.last_id).collect::<Vec<_>>())
             .bind(rows.iter().map(|b| b.held.as_ref().map(|h| h.0.as_str())).collect::<Vec<_>>())
@@ -86,11 +84,10 @@ async fn save_parked(
     relay: &str,
     changes: &Changes,
 ) -> Result<(), sqlx::Error> {
-    let sql = &tables.sql;
     if !changes.park.is_empty() {
         let rows = &changes.park;
         tables
-            .relay_query(&sql.park)
+            .unnamed_query(PARK)
             .bind(relay)
             .bind(rows.iter().map(|p| p.outbox_id).collect::<Vec<_>>())
             .bind(rows.iter().map(|p| &*p.topic).collect::<Vec<_>>())
@@ -103,13 +100,13 @@ async fn save_parked(
             .await?;
     }
     if !changes.unpark.is_empty() {
-        for text in [&sql.follow, &sql.unpark] {
-            tables.relay_query(text).bind(relay).bind(&changes.unpark).execute(&mut *conn).await?;
+        for text in [FOLLOW, UNPARK] {
+            tables.unnamed_query(text).bind(relay).bind(&changes.unpark).execute(&mut *conn).await?;
         }
     }
     for row in &changes.repark {
         tables
-            .relay_query(&sql.repark)
+            .unnamed_query(REPARK)
             .bind(relay)
             .bind(row.outbox_id)
             .bind(&*row.topic)
@@ -124,11 +121,11 @@ async fn save_parked(
     Ok(())
 }
 
-fn attempts(row: &Park) -> i32 {
+fn attempts(row: &RowToPark) -> i32 {
     i32::try_from(row.refusal.attempts).unwrap_or(i32::MAX)
 }
 
-/// How long the row is held, in milliseconds; `None`: until it is released.
-fn hold(row: &Park) -> Option<f64> {
+/// Returns how long to hold the row, in milliseconds; `None`: until it is released.
+fn hold(row: &RowToPark) -> Option<f64> {
     row.refusal.hold.map(|hold| hold.as_secs_f64() * 1e3)
 }

@@ -1,4 +1,4 @@
-//! Remembering, in the handler's own transaction, what has been applied.
+//! Records handled messages in the handler's transaction.
 
 use std::collections::HashSet;
 
@@ -8,9 +8,9 @@ use sqlx::{PgConnection, Row, postgres::PgRow};
 use super::Tables;
 use crate::sql_error;
 
-/// Sorted, so that two batches take their locks in the same order. A claim that another transaction has
-/// open waits for its end.
-pub(super) const CLAIM: &str = "
+/// The claims are sorted, so that two batches take their locks in the same order. A claim that another open transaction
+/// has made waits until that transaction ends.
+const CLAIM: &str = "
 INSERT INTO {s}.comms_inbox (subscriber, handler, source, id)
 SELECT DISTINCT c.subscriber, c.handler, c.source, c.id
 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS c (subscriber, handler, source, id)
@@ -19,18 +19,22 @@ ON CONFLICT DO NOTHING
 RETURNING subscriber, handler, source, id";
 
 impl Tables {
-    /// Claims all of `claims` in one round trip: one answer each, in order. Of equal claims in one call the
-    /// first is `New`. Waits for another transaction that claims the same, and answers by how that one ended.
+    /// Claims all of `claims` in one round trip, and returns one result for each, in order.
+    ///
+    /// Of equal claims in one call the first is `New`. If another open transaction has made a claim, this call waits
+    /// until that transaction ends: the result is `Seen` if it committed, and `New` if it rolled back.
     ///
     /// # Errors
-    /// The database's; `Conflict` above READ COMMITTED where the other one committed.
+    /// Returns [`ErrorKind::Conflict`](comms_core::ErrorKind::Conflict) if the other transaction committed and the
+    /// isolation level is above READ COMMITTED. Otherwise returns an error of the kind that [`sql_error`] lists if the
+    /// statement fails.
     pub async fn claim(&self, conn: &mut PgConnection, claims: &[Claim]) -> Result<Vec<Claimed>, Error> {
         if claims.is_empty() {
             return Ok(Vec::new());
         }
         let column = |f: fn(&Claim) -> &str| claims.iter().map(f).collect::<Vec<_>>();
         let rows = self
-            .query(&self.sql.claim)
+            .query(CLAIM)
             .bind(column(|c| &c.subscriber))
             .bind(column(|c| &c.handler))
             .bind(column(|c| &c.source))

@@ -1,36 +1,38 @@
-//! Taking the lease of a relay, and what is checked before.
+//! Takes the lease of a relay, after checks of the server.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use comms_core::Error;
 use sqlx::{PgConnection, PgPool, Row as _, postgres::PgRow};
 
 use super::{Tables, unit};
 use crate::{
-    branch::held,
+    branch::hold_reason,
     commit_error,
-    relay::{Branch, Lease, Position, Start},
+    relay::{Lease, LeaseRequest, Position, Start, StoredBranch},
     sql_error,
 };
 
 /// Planner statistics for the outbox are usually stale, so force index scans.
 pub(super) const BEGIN: &str = "BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off";
 
-pub(super) const CHECK: &str = "
+const CHECK: &str = "
 SELECT pg_is_in_recovery() AS standby,
     (SELECT relpersistence = 'u' FROM pg_class WHERE oid = to_regclass($1 || '.comms_outbox_guard')) AS unlogged,
     EXISTS (SELECT FROM {s}.comms_outbox WHERE xid >= pg_snapshot_xmax(pg_current_snapshot()))
     OR EXISTS (SELECT FROM {s}.comms_outbox_cursor
                WHERE relay = $2 AND pg_snapshot_xmax(snap) > pg_snapshot_xmax(pg_current_snapshot())) AS future";
 
-/// A lease that ends later than one lease from now was written by a clock that was wrong; a second is left for a clock
-/// that is being corrected.
-/// `3:3:` is the least snapshot: nothing is visible in it, so a new relay begins with the oldest row; $5: with the rows
-/// that are committed from now on. In the one transaction, or a crash behind it would leave the other position.
-pub(super) const ACQUIRE: &str = "
+/// A lease that ends later than now plus its length was written by a wrong clock, and may be taken. One second is
+/// allowed for a clock that is being corrected.
+/// A new relay begins with `3:3:`, the least snapshot, in which nothing is visible, so that it reads from the oldest
+/// row. If $5 is true, it begins with the current snapshot. Both are stored in the transaction that takes the lease;
+/// after a crash in between, the relay would begin at the other position.
+const ACQUIRE: &str = "
 INSERT INTO {s}.comms_outbox_cursor AS c
     (relay, snap, last_id, token, owner, lease, lease_until, system_identifier, covers)
-SELECT $1, CASE WHEN $5 THEN pg_current_snapshot() ELSE '3:3:' END, 0, gen_random_uuid(), $2, l.lease, clock_timestamp() + l.lease, system_identifier, $4::text[]
+SELECT $1, CASE WHEN $5 THEN pg_current_snapshot() ELSE '3:3:' END, 0, gen_random_uuid(), $2,
+    l.lease, clock_timestamp() + l.lease, system_identifier, $4::text[]
 FROM pg_control_system(), (SELECT $3 * interval '1 millisecond' AS lease) l
 ON CONFLICT (relay) DO UPDATE
 SET token = gen_random_uuid(), owner = excluded.owner, lease = excluded.lease,
@@ -40,43 +42,39 @@ WHERE c.owner = excluded.owner OR c.lease_until <= clock_timestamp()
 RETURNING token::text AS token, snap::text AS snap, win::text AS win, last_id, covers, system_identifier,
     (SELECT system_identifier FROM pg_control_system()) AS cluster";
 
-/// The guard of the session: see [`read`](super::read).
-pub(super) const GUARD: &str = "
+/// The guard of the session, see [`read`](super::read).
+const GUARD: &str = "
 INSERT INTO {s}.comms_outbox_guard (relay, token) VALUES ($1, $2::text::uuid)
 ON CONFLICT (relay) DO UPDATE SET token = excluded.token";
 
-pub(super) const BRANCHES: &str = "
+const BRANCHES: &str = "
 SELECT topic, snap::text AS snap, win::text AS win, last_id, error_kind, error
 FROM {s}.comms_outbox_branch WHERE relay = $1 ORDER BY topic";
 
-/// All in one transaction: the guard, the token and what is read of the position belong to one history.
 pub(super) async fn acquire(
     pool: &PgPool,
     tables: &Tables,
-    relay: &str,
-    owner: &str,
-    lease: Duration,
-    covers: Option<&[String]>,
-    start: Start,
+    request: &LeaseRequest<'_>,
 ) -> Result<Option<Lease>, Error> {
+    let relay = request.relay;
     let mut tx = unit::begin_with(pool, BEGIN).await?;
     tables.check(&mut tx).await?;
     check(&mut tx, tables, relay).await?;
     let row = tables
-        .relay_query(&tables.sql.acquire)
+        .unnamed_query(ACQUIRE)
         .bind(relay)
-        .bind(owner)
-        .bind(lease.as_secs_f64() * 1e3)
-        .bind(covers)
-        .bind(start == Start::Now)
+        .bind(request.owner)
+        .bind(request.lease.as_secs_f64() * 1e3)
+        .bind(request.covers)
+        .bind(request.start == Start::Now)
         .fetch_optional(&mut *tx)
         .await
         .map_err(sql_error)?;
     let Some(row) = row else { return Ok(None) };
     let mut granted = granted(&row, relay)?;
-    let guard = tables.relay_query(&tables.sql.guard).bind(relay).bind(&granted.token);
+    let guard = tables.unnamed_query(GUARD).bind(relay).bind(&granted.token);
     guard.execute(&mut *tx).await.map_err(sql_error)?;
-    let branches = tables.relay_query(&tables.sql.branches).bind(relay).fetch_all(&mut *tx).await;
+    let branches = tables.unnamed_query(BRANCHES).bind(relay).fetch_all(&mut *tx).await;
     granted.branches =
         branches.map_err(sql_error)?.iter().map(branch).collect::<Result<_, _>>().map_err(sql_error)?;
     tx.commit().await.map_err(commit_error)?;
@@ -84,30 +82,34 @@ pub(super) async fn acquire(
 }
 
 async fn check(conn: &mut PgConnection, tables: &Tables, relay: &str) -> Result<(), Error> {
-    let row = tables.relay_query(&tables.sql.lease_check).bind(format!("\"{}\"", tables.schema)).bind(relay);
+    let row = tables.unnamed_query(CHECK).bind(format!("\"{}\"", tables.schema)).bind(relay);
     let row = row.fetch_one(conn).await.map_err(sql_error)?;
     let column = |name| row.try_get::<Option<bool>, _>(name).map(|b| b == Some(true)).map_err(sql_error);
     if column("standby")? {
-        // A snapshot of a standby does not list what is in progress on the primary.
+        // A snapshot of a standby does not list the transactions that are in progress on the primary.
         return Err(Error::not_executed("this server is a standby: a relay reads on the primary only"));
     }
     if !column("unlogged")? {
         return Err(Error::misconfigured(format!(
-            "{}.comms_outbox_guard is not an unlogged table: a crash of the server would go unnoticed and lose \
-             messages. Run: ALTER TABLE {}.comms_outbox_guard SET UNLOGGED",
+            "{}.comms_outbox_guard is not an unlogged table: the relay would not notice a crash of the server and \
+             could lose messages. Run: ALTER TABLE {}.comms_outbox_guard SET UNLOGGED",
             tables.schema, tables.schema
         )));
     }
     if column("future")? {
         return Err(foreign(
-            "rows or the cursor name transactions that this server has not begun: they come from another server",
+            "rows or the cursor of the outbox name transactions that this server has not begun, so they come from \
+             another server",
         ));
     }
     Ok(())
 }
 
-fn foreign(what: &str) -> Error {
-    Error::misconfigured(format!("{what}. Stop the writers and relays, call Tables::rebase, and start again"))
+/// An outbox with data of another server.
+fn foreign(reason: &str) -> Error {
+    Error::misconfigured(format!(
+        "{reason}. Stop the writers and relays, call Tables::rebase, and start again"
+    ))
 }
 
 fn granted(row: &PgRow, relay: &str) -> Result<Lease, Error> {
@@ -115,7 +117,7 @@ fn granted(row: &PgRow, relay: &str) -> Result<Lease, Error> {
     let (stored, cluster): (i64, i64) = columns().map_err(sql_error)?;
     if stored != cluster {
         return Err(foreign(&format!(
-            "the cursor of relay {relay} was written in another database cluster ({stored}, this is {cluster})"
+            "the cursor of relay {relay} was written in database cluster {stored}, and this is cluster {cluster}"
         )));
     }
     let lease = || -> Result<Lease, sqlx::Error> {
@@ -131,13 +133,13 @@ fn granted(row: &PgRow, relay: &str) -> Result<Lease, Error> {
 
 fn position(row: &PgRow) -> Result<Position, sqlx::Error> {
     Ok(Position {
-        snap: row.try_get::<&str, _>("snap")?.into(),
+        snapshot: row.try_get::<&str, _>("snap")?.into(),
         window: row.try_get::<Option<&str>, _>("win")?.map(Arc::from),
         last_id: row.try_get("last_id")?,
     })
 }
 
-fn branch(row: &PgRow) -> Result<Branch, sqlx::Error> {
-    let held = held(row.try_get("error_kind")?, row.try_get("error")?);
-    Ok(Branch { destination: row.try_get::<&str, _>("topic")?.into(), position: position(row)?, held })
+fn branch(row: &PgRow) -> Result<StoredBranch, sqlx::Error> {
+    let held = hold_reason(row.try_get("error_kind")?, row.try_get("error")?);
+    Ok(StoredBranch { topic: row.try_get::<&str, _>("topic")?.into(), position: position(row)?, held })
 }

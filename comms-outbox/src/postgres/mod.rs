@@ -1,14 +1,17 @@
-//! The PostgreSQL backend (14 or newer): one schema per service, qualified names, no session state, so that it
-//! runs behind a pooler in transaction mode.
+//! The PostgreSQL backend (version 14 or newer): one schema per service.
 //!
-//! The problem: ids become visible out of order, so a reader that remembers the last id loses rows; a reader
-//! that waits for `xmin` stalls behind any old transaction. So the cursor is a whole snapshot, and a read is
-//! the difference of two.
+//! All names are qualified and no statement relies on session state, so that the backend works behind a pooler in
+//! transaction mode.
 //!
-//! Writers need `synchronous_commit` on: a commit that is visible before it is flushed could be delivered and
-//! then lost in a crash. `enqueue` refuses when it is off.
+//! The problem: ids become visible in another order than they were given out. A reader that stores the last id loses
+//! rows, and a reader that waits for `xmin` stalls behind any old transaction. So the cursor is a whole snapshot, and a
+//! read returns the difference of two snapshots.
 //!
-//! A pool that may meet a switch-over is made with [`writable`]: it keeps no connection to a server that takes no writes.
+//! Writers need `synchronous_commit` on. With `off`, a commit is visible before it is flushed, so a message could be
+//! delivered whose transaction a crash then loses. [`Tables::enqueue`] refuses in that case.
+//!
+//! For a database with switch-overs, create the pool with [`writable`]. Such a pool closes connections to a server that
+//! accepts no writes.
 
 mod branches;
 mod changes;

@@ -1,4 +1,4 @@
-//! Writing messages in the caller's transaction.
+//! Writes messages in the caller's transaction.
 
 use comms_core::{Error, Message};
 use sqlx::PgConnection;
@@ -6,8 +6,8 @@ use sqlx::PgConnection;
 use super::Tables;
 use crate::{codec, limits, sql_error};
 
-/// One round trip for any number. Ids are given in the order of the input.
-pub(super) const ENQUEUE: &str = "
+/// One round trip for any number of messages. Ids are given out in the order of the input.
+const ENQUEUE: &str = "
 INSERT INTO {s}.comms_outbox (source, msg_id, topic, key, type, headers, payload)
 SELECT source, msg_id, topic, key, type, headers, payload
 FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::bytea[], $7::bytea[])
@@ -16,15 +16,20 @@ WHERE current_setting('synchronous_commit') <> 'off'
 ORDER BY n";
 
 impl Tables {
-    /// Writes `messages` in the caller's transaction: they leave if and only if it commits. One round trip.
+    /// Writes `messages` in the caller's transaction, in one round trip. They are published if and only if it commits.
     ///
-    /// Messages of one key leave in this order, and in the order of their transactions where these follow one
-    /// another (lock the row the message is about before you enqueue).
+    /// Messages of one key are published in this order, and in the order of their transactions if these follow one
+    /// another. To make the transactions of a key follow one another, lock the row that the message is about before the
+    /// call.
     ///
     /// # Errors
-    /// The database's; `Invalid`, before anything is written, for a message over
-    /// [`MESSAGE_LIMIT`](crate::MESSAGE_LIMIT) or more than [`BATCH_LIMIT`](crate::BATCH_LIMIT) of them;
-    /// `Misconfigured` if `synchronous_commit` is off.
+    /// Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid), before anything is written, if
+    /// - the call has more than [`BATCH_LIMIT`](crate::BATCH_LIMIT) messages or 64 MiB,
+    /// - a message is larger than [`MESSAGE_LIMIT`](crate::MESSAGE_LIMIT), or
+    /// - a source, an id or a topic is empty, longer than 512 bytes, or contains NUL.
+    ///
+    /// Returns [`ErrorKind::Misconfigured`](comms_core::ErrorKind::Misconfigured) if `synchronous_commit` is off.
+    /// Otherwise returns an error of the kind that [`sql_error`] lists if the statement fails.
     pub async fn enqueue(&self, conn: &mut PgConnection, messages: &[Message]) -> Result<(), Error> {
         limits::check(messages)?;
         if messages.is_empty() {
@@ -33,7 +38,7 @@ impl Tables {
         let text = |f: fn(&Message) -> &str| messages.iter().map(f).collect::<Vec<_>>();
         let event_type = |m: &'_ Message| m.event_type().filter(|t| !t.contains('\0')).map(str::to_owned);
         let done = self
-            .query(&self.sql.enqueue)
+            .query(ENQUEUE)
             .bind(text(|m| &m.source))
             .bind(text(|m| &m.id))
             .bind(text(|m| &m.topic))
@@ -46,8 +51,8 @@ impl Tables {
             .map_err(sql_error)?;
         if done.rows_affected() != messages.len() as u64 {
             return Err(Error::misconfigured(
-                "synchronous_commit is off: a message could be delivered whose transaction a crash then takes \
-                 back; switch it on for transactions that enqueue",
+                "synchronous_commit is off: a message could be delivered whose transaction a crash then loses. \
+                 Switch it on for transactions that enqueue",
             ));
         }
         Ok(())

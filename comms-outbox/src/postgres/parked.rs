@@ -1,4 +1,4 @@
-//! What an operator does with parked messages.
+//! Operations on parked messages.
 
 use std::time::Duration;
 
@@ -9,44 +9,42 @@ use sqlx::{PgConnection, Row, postgres::PgRow};
 use super::Tables;
 use crate::{Parked, ParkedState, sql_error};
 
-pub(super) const PARKED: &str = "
+const PARKED: &str = "
 SELECT p.outbox_id, o.source, o.msg_id, p.topic, p.key, o.type, p.state, p.attempts, p.error_kind, p.error,
        extract(epoch FROM p.parked_at)::float8 AS parked_at
 FROM {s}.comms_outbox_parked p JOIN {s}.comms_outbox o ON o.id = p.outbox_id
 WHERE p.relay = $1 ORDER BY p.outbox_id LIMIT 1000";
 
-pub(super) const RELEASE: &str = "
+const RELEASE: &str = "
 UPDATE {s}.comms_outbox_parked SET state = 'released'
 WHERE relay = $1 AND key IS NOT DISTINCT FROM $2 AND state <> 'released'";
 
 impl Tables {
-    /// The messages that `relay` holds back, in the order in which they will leave; at most the first 1,000.
+    /// Returns the parked, held and released messages of `relay`, in the order of delivery; at most the first 1,000.
     ///
     /// # Errors
-    /// The database's.
+    /// Returns an error of the kind that [`sql_error`] lists if the statement fails.
     pub async fn parked(&self, conn: &mut PgConnection, relay: &str) -> Result<Vec<Parked>, Error> {
-        let rows = self
-            .relay_query(&self.sql.parked)
-            .bind(relay.to_owned())
-            .fetch_all(conn)
-            .await
-            .map_err(sql_error)?;
+        let rows =
+            self.unnamed_query(PARKED).bind(relay.to_owned()).fetch_all(conn).await.map_err(sql_error)?;
         rows.iter().map(parked).collect::<Result<_, _>>().map_err(sql_error)
     }
 
-    /// Releases every message of `key` (`None`: those without a key) that `relay` holds back, and says how
-    /// many. Within about a second the relay delivers them in order, then what was parked behind them, then
-    /// the key flows again. One that is refused again goes back, and the rest of its key with it.
+    /// Releases every parked or held message of `key` (`None`: those without a key) of `relay`, and returns how many.
+    ///
+    /// Within about a second the relay delivers them in order, and then the messages that were parked behind them
+    /// meanwhile. After that the key is no longer parked. If a message is refused again, it and the remaining messages
+    /// of its key are parked again.
     ///
     /// # Errors
-    /// The database's.
+    /// Returns an error of the kind that [`sql_error`] lists if the statement fails.
     pub async fn release(
         &self,
         conn: &mut PgConnection,
         relay: &str,
         key: Option<&[u8]>,
     ) -> Result<u64, Error> {
-        let query = self.relay_query(&self.sql.release).bind(relay.to_owned()).bind(key);
+        let query = self.unnamed_query(RELEASE).bind(relay.to_owned()).bind(key);
         query.execute(conn).await.map(|done| done.rows_affected()).map_err(sql_error)
     }
 }

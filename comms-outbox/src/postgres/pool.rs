@@ -1,16 +1,17 @@
-//! Connections to a server that may be written to.
+//! A pool of connections to a server that accepts writes.
 
 use sqlx::{Row, postgres::PgPoolOptions};
 
-/// `options` with a check of each idle connection before it is used again: one whose server takes no writes is closed,
-/// and another is used or made.
+/// Adds a check to `options`: before an idle connection is used again, it is closed if its server accepts no writes,
+/// and another connection is used or opened.
 ///
-/// The problem: after a switch-over a pool may hold connections to a standby, or to a primary that has become one, and a
-/// service that is out of disk space sets `default_transaction_read_only`. Such a connection fails each write (SQLSTATE
-/// 25006, `NotExecuted`), goes back to the pool, and would do so until its `max_lifetime`, by default half an hour. With
-/// the check, it fails one write at most.
+/// The problem: after a switch-over a pool may have connections to a standby, or to a primary that has become one. A
+/// service whose disk is full may set `default_transaction_read_only`. Each write on such a connection fails (SQLSTATE
+/// 25006, `NotExecuted`), the connection returns to the pool, and it fails again until its `max_lifetime`, by default
+/// half an hour. With the check it fails one write at most.
 ///
-/// It replaces `test_before_acquire` of sqlx at the same price, a round trip, and a `before_acquire` of the application.
+/// The check replaces sqlx's `test_before_acquire` at the same cost, one round trip. It also replaces a
+/// `before_acquire` of the application.
 ///
 /// ```
 /// use sqlx::postgres::PgPoolOptions;

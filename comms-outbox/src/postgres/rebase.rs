@@ -1,26 +1,28 @@
-//! After the rows came from another server (dump and restore, `pg_upgrade`, logical replication): cursors are
-//! snapshots of transactions that are not there, and rows name them.
+//! Rebases an outbox whose rows come from another server (dump and restore, `pg_upgrade`, logical replication). Its
+//! rows and cursors name transactions that this server does not have.
 
 use comms_core::Error;
 use sqlx::{PgPool, Row as _};
 
-use super::{Tables, tables::render, unit};
+use super::{Tables, unit};
 use crate::{commit_error, sql_error};
 
-/// How many rows one transaction rewrites.
+/// The most rows that one transaction rewrites.
 const PAGE: i64 = 5_000;
 
-/// A cursor of another server: its identifier differs, or it names transactions that were not begun here.
+/// Whether there are cursors or rows of another server: a cursor with another system identifier, or a cursor or a row
+/// that names transactions which this server has not begun.
 const FOREIGN: &str = "
 SELECT EXISTS (SELECT FROM {s}.comms_outbox_cursor c, pg_control_system() k
                WHERE c.system_identifier <> k.system_identifier
                   OR pg_snapshot_xmax(c.snap) > pg_snapshot_xmax(pg_current_snapshot())) AS cursors,
        EXISTS (SELECT FROM {s}.comms_outbox WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())) AS rows";
 
-/// Every row gets the one transaction id that is older than all; the window that holds exactly them is
-/// (`3:3:`, `4:4:`), and it is paged by id like any other. A cursor begins in it before the first row that
-/// it had not delivered, so some that it had are delivered again. A cursor of this server begins at the oldest row.
-/// The identifier changes last, so that a call that was interrupted is repeated, and relays are refused until then.
+/// Every row gets the transaction id 3, which is older than all others. The window from `3:3:` to `4:4:` contains
+/// exactly these rows, and is read by id like any other. A cursor begins in it before the first row that the relay had
+/// not delivered, so rows that it had delivered after that are delivered again. A cursor of this server begins at the
+/// oldest row.
+/// The system identifier is set last. Until then relays refuse to start, and an interrupted call can be repeated.
 const CURSORS: &str = "
 LOCK TABLE {s}.comms_outbox_cursor, {s}.comms_outbox_branch IN EXCLUSIVE MODE;
 DELETE FROM {s}.comms_outbox_guard;
@@ -42,7 +44,7 @@ SET last_id = coalesce(
     system_identifier = 0
 WHERE c.system_identifier <> 0 AND c.win::text IS DISTINCT FROM '4:4:'";
 
-/// $1 the last id of the page before.
+/// $1 the last id of the page before, $2 the most rows, $3 the transaction id, $4 whether every row gets it.
 const ROWS: &str = "
 WITH page AS MATERIALIZED (SELECT id FROM {s}.comms_outbox WHERE id > $1 ORDER BY id LIMIT $2),
 changed AS (
@@ -56,42 +58,45 @@ const DONE: &str = "UPDATE {s}.comms_outbox_cursor
 SET system_identifier = (SELECT system_identifier FROM pg_control_system()) WHERE system_identifier = 0";
 
 impl Tables {
-    /// Makes an outbox usable whose rows were written by another server. Does nothing where there is none such.
-    /// Rewrites the outbox in pages of 5,000 rows, each in a transaction of its own; a call that was interrupted is
-    /// simply repeated. Stop writers and relays before: rows that are written here meanwhile may be taken for delivered.
+    /// Makes an outbox usable whose rows were written by another server. Does nothing if there are no such rows or
+    /// cursors.
     ///
-    /// Rows that were not delivered are delivered afterwards; some that were are delivered again.
+    /// Stop writers and relays before the call: rows that are written meanwhile may be treated as delivered. The outbox
+    /// is rewritten in pages of 5,000 rows, each in a separate transaction. Repeat the call if it was interrupted.
+    /// Afterwards every undelivered row is delivered, and some delivered rows are delivered again.
     ///
     /// # Errors
-    /// Those of the database, see [`sql_error`](crate::sql_error).
+    /// Returns an error of the kind that [`sql_error`] lists if a statement fails, or that [`commit_error`] lists if a
+    /// commit fails.
     pub async fn rebase(&self, pool: &PgPool) -> Result<(), Error> {
-        let found = sqlx::raw_sql(render(&self.schema, FOREIGN)).fetch_one(pool).await;
+        let found = sqlx::raw_sql(self.sql(FOREIGN)).fetch_one(pool).await;
         let found = found.map_err(sql_error)?;
         let column = |name| found.try_get::<bool, _>(name).map_err(sql_error);
         match (column("cursors")?, column("rows")?) {
             (true, _) => {
                 let mut tx = unit::begin(pool).await?;
-                sqlx::raw_sql(render(&self.schema, CURSORS)).execute(&mut *tx).await.map_err(sql_error)?;
+                sqlx::raw_sql(self.sql(CURSORS)).execute(&mut *tx).await.map_err(sql_error)?;
                 tx.commit().await.map_err(commit_error)?;
                 self.rewrite(pool, Some("3")).await?;
-                let done = sqlx::raw_sql(render(&self.schema, DONE)).execute(pool).await;
+                let done = sqlx::raw_sql(self.sql(DONE)).execute(pool).await;
                 done.map(drop).map_err(sql_error)
             }
-            // The cursors are of this server and do not know these rows: they come as new ones.
+            // The cursors belong to this server and do not cover these rows, so the rows are read as new ones.
             (false, true) => self.rewrite(pool, None).await,
             (false, false) => Ok(()),
         }
     }
 
-    /// Gives all rows the transaction `xid`, or those from another server the one that rewrites them.
+    /// Gives all rows the transaction id `xid`. If it is `None`, gives rows from another server the id of the
+    /// transaction that rewrites them.
     async fn rewrite(&self, pool: &PgPool, xid: Option<&str>) -> Result<(), Error> {
         let mut last = 0_i64;
         loop {
             let mut tx = unit::begin(pool).await?;
             let own = sqlx::query_scalar::<_, String>("SELECT pg_current_xact_id()::text").persistent(false);
             let own = own.fetch_one(&mut *tx).await.map_err(sql_error)?;
-            let row = sqlx::query(render(&self.schema, ROWS))
-                .persistent(false)
+            let row = self
+                .unnamed_query(ROWS)
                 .bind(last)
                 .bind(PAGE)
                 .bind(xid.unwrap_or(&own))

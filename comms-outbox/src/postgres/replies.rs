@@ -1,4 +1,4 @@
-//! Replies that commit with the effect they belong to.
+//! Stored replies, which commit with the effect of their request.
 
 use std::time::Duration;
 
@@ -11,9 +11,9 @@ use sqlx::{PgConnection, Row};
 use super::Tables;
 use crate::{codec, replies, sql_error};
 
-/// An advisory lock of the transaction stands before the unique index: it can be tried without waiting, and
-/// a `lock_timeout` on the index would abort the caller's transaction.
-pub(super) const ADMIT: &str = "
+/// An advisory lock of the transaction is taken before the row is inserted. It can be attempted without waiting; a
+/// `lock_timeout` on the unique index would abort the caller's transaction.
+const ADMIT: &str = "
 WITH gate AS MATERIALIZED (
     SELECT pg_try_advisory_xact_lock(hashtextextended($2::text, hashtextextended($1::text, hashtextextended('{s}', 0)))) AS open
 ), first AS (
@@ -24,32 +24,37 @@ WITH gate AS MATERIALIZED (
 )
 SELECT open, EXISTS (SELECT FROM first) AS first FROM gate";
 
-pub(super) const REPLY: &str =
+const REPLY: &str =
     "SELECT fingerprint, status, headers, body FROM {s}.comms_replies WHERE scope = $1 AND key = $2";
 
-pub(super) const ANSWER: &str = "
+const ANSWER: &str = "
 UPDATE {s}.comms_replies SET status = $3, headers = $4, body = $5 WHERE scope = $1 AND key = $2 AND status IS NULL";
 
-/// How long a request waits for another of its key.
+/// How long a request waits for another one with the same key.
 const WAIT: Duration = Duration::from_secs(5);
-/// When a request that is still in flight is worth asking for again.
+/// After what time the caller should repeat a request whose key is still in flight.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// The first pause between two tries, doubled until a quarter of a second.
+/// The first pause between two attempts to take the lock; it doubles up to 250 ms.
 const PAUSE: Duration = Duration::from_millis(5);
 
 impl Tables {
-    /// Admits the request of `key`. A transaction that holds the same key is waited for, at most 5 s; then
-    /// the answer is `InFlight`, and the transaction stays usable. A transaction that rolled back leaves
-    /// nothing: the next one runs.
+    /// Admits the request with `key`, or returns its stored reply.
+    ///
+    /// If another open transaction has admitted a request with the same key, the call waits for it, at most 5 s. Then
+    /// the result is `InFlight`, and the caller's transaction stays usable. If the other transaction rolls back, the
+    /// result is `Run`.
     ///
     /// # Errors
-    /// As [`sql_error`] says; `Invalid` if an earlier request of the key was committed without an answer: running
-    /// it again could double its effect.
+    /// Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) if an earlier request with the key was committed
+    /// without a reply; executing it again could double its effect. Returns
+    /// [`ErrorKind::Conflict`](comms_core::ErrorKind::Conflict) if the stored reply was deleted during the call, and
+    /// [`ErrorKind::Internal`](comms_core::ErrorKind::Internal) if its headers do not decode. Otherwise returns an
+    /// error of the kind that [`sql_error`] lists if a statement fails.
     pub async fn admit(&self, conn: &mut PgConnection, key: &CallKey) -> Result<Admission, Error> {
         let (mut waited, mut pause) = (Duration::ZERO, PAUSE);
         loop {
             let row = self
-                .query(&self.sql.admit)
+                .query(ADMIT)
                 .bind(&*key.scope)
                 .bind(&*key.key)
                 .bind(&key.fingerprint[..])
@@ -71,24 +76,27 @@ impl Tables {
 
     async fn replay(&self, conn: &mut PgConnection, key: &CallKey) -> Result<Admission, Error> {
         let row = self
-            .query(&self.sql.reply)
+            .query(REPLY)
             .bind(&*key.scope)
             .bind(&*key.key)
             .fetch_optional(conn)
             .await
             .map_err(sql_error)?;
-        // Deleted since, by whoever keeps the table small: the next try runs.
-        let Some(row) = row else { return Err(Error::conflict("the stored reply went away")) };
+        // The reply was deleted after the insert found it. The next attempt runs.
+        let Some(row) = row else {
+            return Err(Error::conflict("the stored reply was deleted during the call: repeat the request"));
+        };
         let column = || Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?));
         let (fingerprint, status, headers, body) = column().map_err(sql_error)?;
-        replies::stored(key, fingerprint, status, headers, body)
+        replies::replay(key, fingerprint, status, headers, body)
     }
 
     /// Stores the reply of a request that was admitted with `Run` in this transaction.
     ///
     /// # Errors
-    /// As [`sql_error`] says; `Invalid` for a request that was not admitted, or is answered already, and for a reply
-    /// over its limits.
+    /// Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) if the request was not admitted, has a reply
+    /// already, or if the reply exceeds the limits of [`StoredReply`]. Otherwise returns an error of the kind that
+    /// [`sql_error`] lists if the statement fails.
     pub async fn complete(
         &self,
         conn: &mut PgConnection,
@@ -97,7 +105,7 @@ impl Tables {
     ) -> Result<(), Error> {
         reply.check()?;
         let done = self
-            .query(&self.sql.answer)
+            .query(ANSWER)
             .bind(&*key.scope)
             .bind(&*key.key)
             .bind(reply.status)
@@ -106,6 +114,6 @@ impl Tables {
             .execute(conn)
             .await
             .map_err(sql_error)?;
-        replies::answered(done.rows_affected())
+        replies::check_stored(done.rows_affected())
     }
 }

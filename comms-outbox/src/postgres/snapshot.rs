@@ -1,17 +1,20 @@
-//! Which transactions lie between two snapshots.
+//! Computes which transactions ended between two snapshots.
 
 use comms_core::Error;
 
-/// A `pg_snapshot`: transactions below `xmax` have ended, but for those in `xip`.
+/// A `pg_snapshot`: transactions below `xmax` have ended, except those in `xip`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Snapshot {
     xmax: u64,
-    /// In progress when the snapshot was taken, ascending.
+    /// Transactions that were in progress when the snapshot was taken, ascending.
     xip: Vec<u64>,
 }
 
 impl Snapshot {
-    /// Reads the text form `xmin:xmax:xip,xip`.
+    /// Parses the text form `xmin:xmax:xip,xip`.
+    ///
+    /// # Errors
+    /// Returns `Internal` if `text` does not have this form.
     pub(super) fn parse(text: &str) -> Result<Self, Error> {
         let wrong = || Error::internal(format!("{text:?} is not a snapshot"));
         let mut parts = text.split(':');
@@ -26,7 +29,7 @@ impl Snapshot {
         Ok(Self { xmax: number(xmax)?, xip })
     }
 
-    /// Whether `self` sees more than `other`, and everything that `other` sees.
+    /// Returns whether every transaction that `other` sees as ended is ended in `self`, and at least one more.
     pub(super) fn is_after(&self, other: &Self) -> bool {
         other.since(self).is_empty() && !self.since(other).is_empty()
     }
@@ -35,10 +38,10 @@ impl Snapshot {
         xid < self.xmax && self.xip.binary_search(&xid).is_err()
     }
 
-    /// The transactions that have ended in `self` and not in `before`, as ascending ranges `low <= xid < high`.
+    /// Returns the transactions that have ended in `self` and not in `before`, as ascending ranges `low <= xid < high`.
     ///
-    /// Those that were open in `before` and have ended since come first, each alone; then the new ones, cut at
-    /// those that are still open.
+    /// Transactions that were in progress in `before` come first, each as a separate range. The newer ones follow,
+    /// split at those that are still in progress.
     pub(super) fn since(&self, before: &Self) -> Vec<(u64, u64)> {
         let late = before.xip.iter().filter(|xid| self.sees(**xid)).map(|xid| (*xid, xid + 1));
         let mut ranges: Vec<_> = late.collect();
@@ -67,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_snapshot() {
+    fn a_text_of_another_form_is_refused() {
         for text in ["", "1", "1:2", "1:x:", "1:2:a", "1:2:3:4"] {
             assert!(Snapshot::parse(text).is_err(), "{text:?}");
         }
@@ -76,7 +79,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_ranges_hold_exactly_what_ended_in_between(
+        fn the_ranges_contain_exactly_the_transactions_that_ended_in_between(
             first in 1_u64..60, more in 0_u64..60,
             open in prop::collection::btree_set(1_u64..120, 0..30),
             closed in prop::collection::btree_set(1_u64..120, 0..30),

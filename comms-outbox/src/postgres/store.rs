@@ -1,41 +1,42 @@
-//! What the relay does to the tables.
+//! The tables of the relay: cursor, lease, parked rows.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use comms_core::{Error, async_trait};
 use sqlx::{PgConnection, PgPool, Row as _};
 
 use super::{
-    Tables, changes,
-    lease::{self, acquire},
+    Tables, changes, lease,
     read::{self, Piece},
     row, unit,
 };
 use crate::{
     commit_error,
-    relay::{Changes, Filter, Holder, Lease, Page, ParkedLanes, Position, Query, Row, Start, Store},
+    relay::{
+        Changes, Filter, Lease, LeaseHolder, LeaseRequest, Page, ParkedLanes, Position, Query, Row, Store,
+    },
     sql_error,
 };
 
-/// The guard is asked in the statement that stores the snapshot: see [`read`].
-pub(super) const SAVE: &str = "
+/// The statement that stores the snapshot checks the guard, see [`read`].
+const SAVE: &str = "
 UPDATE {s}.comms_outbox_cursor
 SET snap = $3::pg_snapshot, win = $4::pg_snapshot, last_id = $5::bigint,
     lease_until = clock_timestamp() + $6::float8 * interval '1 millisecond'
 WHERE relay = $1 AND token = $2::uuid
   AND EXISTS (SELECT FROM {s}.comms_outbox_guard WHERE relay = $1 AND token = $2::uuid)";
 
-/// What was held long enough is tried again.
-pub(super) const DUE: &str = "
+/// Releases held rows whose time has come.
+const DUE: &str = "
 UPDATE {s}.comms_outbox_parked SET state = 'released'
 WHERE relay = $1 AND state = 'held' AND retry_at <= clock_timestamp()";
 
-pub(super) const LANES: &str = "
+const LANES: &str = "
 SELECT DISTINCT topic, key FROM {s}.comms_outbox_parked WHERE relay = $1";
 
-/// Released rows, by the partial index, and what stands before them in their lanes.
-pub(super) const RELEASED: &str = "
+/// Released rows, found by the partial index, and the parked rows before them in their lanes.
+const RELEASED: &str = "
 WITH due AS MATERIALIZED (
     SELECT outbox_id, topic, key FROM {s}.comms_outbox_parked
     WHERE relay = $1 AND state = 'released' AND topic <> ALL ($4::text[])
@@ -60,9 +61,11 @@ SELECT * FROM (
     FROM ids JOIN {s}.comms_outbox o ON o.id = ids.outbox_id
 ) r WHERE before < $3 ORDER BY id";
 
-/// The outbox of one schema, for a [`Relay`](crate::Relay). Uses one or two connections of the pool, and up to four more
-/// while several destinations catch up. Behind a pooler in transaction mode that keeps no prepared statements it needs
-/// [`Tables::unprepared`]; without it the relay is unready, and the reason names it.
+/// The outbox of one schema, as the source of a [`Relay`](crate::Relay).
+///
+/// It uses one or two connections of the pool, and up to four more while several topics catch up. Behind a pooler in
+/// transaction mode that keeps no prepared statements it needs [`Tables::unprepared`]; otherwise the relay is unready
+/// with a reason that names this setting.
 #[derive(Debug, Clone)]
 pub struct RelayStore {
     pool: PgPool,
@@ -71,7 +74,7 @@ pub struct RelayStore {
 }
 
 impl RelayStore {
-    /// The outbox of `tables`, by connections of `pool`.
+    /// Creates a store for the outbox of `tables` that uses connections of `pool`.
     #[must_use]
     pub fn new(pool: PgPool, tables: Tables) -> Self {
         Self { pool, tables, piece: Arc::new(Piece::new()) }
@@ -81,32 +84,30 @@ impl RelayStore {
 #[async_trait]
 impl Store for RelayStore {
     fn oldest(&self) -> Position {
-        // The least snapshot: nothing is visible in it.
-        Position { snap: "3:3:".into(), ..Position::default() }
+        // The least snapshot, in which nothing is visible.
+        Position { snapshot: "3:3:".into(), ..Position::default() }
     }
 
-    async fn acquire(
-        &self,
-        relay: &str,
-        owner: &str,
-        lease: Duration,
-        covers: Option<&[String]>,
-        start: Start,
-    ) -> Result<Option<Lease>, Error> {
-        acquire(&self.pool, &self.tables, relay, owner, lease, covers, start).await
+    async fn acquire(&self, request: &LeaseRequest<'_>) -> Result<Option<Lease>, Error> {
+        lease::acquire(&self.pool, &self.tables, request).await
     }
 
     async fn read(&self, query: Query) -> Result<Option<Page>, Error> {
         read::read(&self.pool, &self.tables, &self.piece, query).await
     }
 
-    async fn save(&self, holder: &Holder, position: &Position, changes: &Changes) -> Result<bool, Error> {
+    async fn save(
+        &self,
+        holder: &LeaseHolder,
+        position: &Position,
+        changes: &Changes,
+    ) -> Result<bool, Error> {
         if changes.is_empty() {
             let mut conn = self.pool.acquire().await.map_err(sql_error)?;
             return self.save_cursor(&mut conn, holder, position).await;
         }
         let mut tx = unit::begin(&self.pool).await?;
-        // First the cursor: its row is locked, and another session cannot come in between.
+        // The cursor is written first. This locks its row, so that no other session can write in between.
         if !self.save_cursor(&mut tx, holder, position).await? {
             return Ok(false);
         }
@@ -116,8 +117,8 @@ impl Store for RelayStore {
     }
 
     async fn parked_lanes(&self, relay: &str) -> Result<ParkedLanes, Error> {
-        let query = self.tables.relay_query(&self.tables.sql.lanes).bind(relay.to_owned());
-        // In a transaction, because a pooler may give each message of a statement another session.
+        let query = self.tables.unnamed_query(LANES).bind(relay.to_owned());
+        // In a transaction, because a pooler may otherwise execute each message of a statement in another session.
         let mut tx = unit::begin(&self.pool).await?;
         let rows = query.fetch_all(&mut *tx).await.map_err(sql_error)?;
         tx.commit().await.map_err(sql_error)?;
@@ -130,12 +131,18 @@ impl Store for RelayStore {
         Ok(ParkedLanes { lanes: lanes.map_err(sql_error)?, any: !rows.is_empty() })
     }
 
-    async fn released(&self, relay: &str, filter: &Filter, rows: i64, bytes: i64) -> Result<Vec<Row>, Error> {
-        let due = self.tables.relay_query(&self.tables.sql.due).bind(relay.to_owned());
+    async fn released(
+        &self,
+        relay: &str,
+        filter: &Filter,
+        max_rows: i64,
+        max_bytes: i64,
+    ) -> Result<Vec<Row>, Error> {
+        let due = self.tables.unnamed_query(DUE).bind(relay.to_owned());
         let mut tx = unit::begin_with(&self.pool, lease::BEGIN).await?;
         due.execute(&mut *tx).await.map_err(sql_error)?;
-        let query = self.tables.relay_query(&self.tables.sql.released).bind(relay.to_owned());
-        let query = query.bind(rows).bind(bytes).bind(&*filter.except).bind(filter.only.as_deref());
+        let query = self.tables.unnamed_query(RELEASED).bind(relay.to_owned());
+        let query = query.bind(max_rows).bind(max_bytes).bind(&*filter.except).bind(filter.only.as_deref());
         let rows = query.fetch_all(&mut *tx).await.map_err(sql_error)?;
         tx.commit().await.map_err(sql_error)?;
         rows.iter().map(row::decode).collect::<Result<_, _>>().map_err(sql_error)
@@ -146,16 +153,16 @@ impl RelayStore {
     async fn save_cursor(
         &self,
         conn: &mut PgConnection,
-        holder: &Holder,
+        holder: &LeaseHolder,
         position: &Position,
     ) -> Result<bool, Error> {
         let (last_id, lease) = (position.last_id.to_string(), (holder.lease.as_secs_f64() * 1e3).to_string());
-        let save = Tables::inline(
-            &self.tables.sql.save,
+        let save = self.tables.inline_values(
+            SAVE,
             &[
                 Some(&holder.relay),
                 Some(&holder.token),
-                Some(&position.snap),
+                Some(&position.snapshot),
                 position.window.as_deref(),
                 Some(&last_id),
                 Some(&lease),

@@ -1,4 +1,4 @@
-//! Transactions on PostgreSQL behind the seams of comms-core.
+//! A unit of work on PostgreSQL: implements the transaction traits of comms-core.
 
 use comms_core::{
     Claim, Claimed, Error, Inbox, Message, Outbox, UnitOfWork,
@@ -7,27 +7,29 @@ use comms_core::{
 use sqlx::{PgPool, Postgres, Transaction};
 
 use super::Tables;
-use crate::{Wake, commit_error, sql_error};
+use crate::{CommitSignal, commit_error, sql_error};
 
-/// Opens transactions of a pool, with inbox, outbox and stored replies in them. Clones share all.
+/// A unit of work: opens transactions on a pool, with inbox, outbox and stored replies in each of them. Clones share
+/// the pool and the commit signal.
 #[derive(Debug, Clone)]
 pub struct PgUnit {
     pool: PgPool,
     tables: Tables,
-    wake: Wake,
+    commit_signal: CommitSignal,
 }
 
 impl PgUnit {
-    /// A unit of work on `pool` with the outbox of `tables`.
+    /// Creates a unit of work on `pool` with the outbox of `tables`.
     #[must_use]
     pub fn new(pool: PgPool, tables: Tables) -> Self {
-        Self { pool, tables, wake: Wake::new() }
+        Self { pool, tables, commit_signal: CommitSignal::new() }
     }
 
-    /// The bell that every commit rings: give it to the relay of this process.
+    /// Returns the signal that every commit notifies. Pass it to
+    /// [`RelayBuilder::commit_signal`](crate::RelayBuilder::commit_signal).
     #[must_use]
-    pub fn wake(&self) -> Wake {
-        self.wake.clone()
+    pub fn commit_signal(&self) -> CommitSignal {
+        self.commit_signal.clone()
     }
 }
 
@@ -40,7 +42,7 @@ impl UnitOfWork for PgUnit {
 
     async fn commit(&self, tx: Self::Tx) -> Result<(), Error> {
         commit(tx).await?;
-        self.wake.ring();
+        self.commit_signal.notify();
         Ok(())
     }
 }
@@ -67,15 +69,16 @@ impl Replies for PgUnit {
     }
 }
 
-/// Begins a transaction, for a unit of work of the application's own. Cancel safe.
+/// Begins a transaction, for an application with a custom unit of work. Cancel safe.
 ///
-/// `Pool::begin` of sqlx 0.9 is not: dropped between the BEGIN and its answer, as a handler's time limit does,
-/// it gives the connection back inside an open transaction, and what the next user writes there without a
-/// transaction of its own is not committed. So the BEGIN runs to its end in a task, and a transaction without a
-/// waiting caller is rolled back.
+/// `Pool::begin` of sqlx 0.9 is not cancel safe. If its future is dropped between the BEGIN and the response of the
+/// server, as the time limit of a handler may do, the connection returns to the pool inside an open transaction, and
+/// the next user's writes outside a transaction are not committed. So the BEGIN runs to its end in a task, and a
+/// transaction without a waiting caller is rolled back.
 ///
 /// # Errors
-/// The database's.
+/// Returns [`ErrorKind::NotExecuted`](comms_core::ErrorKind::NotExecuted) if the runtime shuts down. Otherwise returns
+/// an error of the kind that [`sql_error`] lists if no connection is available or the statement fails.
 pub async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, Error> {
     begin_with(pool, "BEGIN").await
 }
@@ -89,14 +92,16 @@ pub(super) async fn begin_with(
     begun.map_err(Error::not_executed)?.map_err(sql_error)
 }
 
-/// Commits `tx`, for a unit of work of the application's own.
+/// Commits `tx`, for an application with a custom unit of work.
 ///
-/// PostgreSQL answers the COMMIT of a transaction in which a statement has failed with a quiet ROLLBACK: a
-/// handler that swallowed the failure would have its message acknowledged and nothing done. So a statement runs
-/// first, at the price of a round trip.
+/// If a statement of the transaction has failed, PostgreSQL executes a COMMIT as a ROLLBACK and reports no error. A
+/// handler that ignored the failure would then have its message acknowledged without an effect. So a statement runs
+/// before the COMMIT, at the cost of a round trip.
 ///
 /// # Errors
-/// Returns `Internal` if a statement of the transaction failed; otherwise as [`commit_error`] says.
+/// Returns [`ErrorKind::Internal`](comms_core::ErrorKind::Internal) if a statement of the transaction failed before.
+/// Otherwise returns an error of the kind that [`sql_error`] lists if the connection fails before the COMMIT, or that
+/// [`commit_error`] lists if the COMMIT fails.
 pub async fn commit(mut tx: Transaction<'_, Postgres>) -> Result<(), Error> {
     let usable = sqlx::raw_sql("SELECT").execute(&mut *tx).await.map_err(sql_error);
     usable.map_err(|e| e.context("before the commit"))?;

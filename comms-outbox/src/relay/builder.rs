@@ -1,4 +1,4 @@
-//! The settings of a relay, checked when it is made.
+//! The settings of a relay.
 
 use std::{
     sync::{Arc, Mutex, atomic::AtomicBool},
@@ -7,10 +7,16 @@ use std::{
 
 use comms_core::{Error, Publisher, clock::Clock, health, resilience::Backoff};
 
-use super::{Relay, Settings, Start, metrics::Metrics, store::Store};
-use crate::Wake;
+use super::{
+    context::{RelayContext, Settings},
+    metrics::Metrics,
+    run::Relay,
+    start::Start,
+    store::Store,
+};
+use crate::CommitSignal;
 
-/// Makes a [`Relay`]. Every setting has a default.
+/// Builder of a [`Relay`]. Every setting has a default.
 #[must_use]
 pub struct RelayBuilder {
     store: Arc<dyn Store>,
@@ -23,20 +29,21 @@ pub struct RelayBuilder {
     page_bytes: usize,
     in_flight: usize,
     in_flight_bytes: usize,
-    idle: Duration,
+    poll_interval: Duration,
     drain: Duration,
     start: Start,
     parked_limit: usize,
-    wake: Wake,
+    commit_signal: CommitSignal,
     clock: Clock,
     health: Option<health::Component>,
     heartbeat: Option<health::Heartbeat>,
 }
 
-impl RelayBuilder {
-    pub(super) fn new(store: Arc<dyn Store>, publisher: Arc<dyn Publisher>) -> Self {
-        Self {
-            store,
+impl Relay {
+    /// Returns a builder of a relay from `store` (`postgres::RelayStore` or `sqlite::RelayStore`) to `publisher`.
+    pub fn builder(store: impl Store, publisher: Arc<dyn Publisher>) -> RelayBuilder {
+        RelayBuilder {
+            store: Arc::new(store),
             publisher,
             name: "default".to_owned(),
             topics: None,
@@ -46,152 +53,177 @@ impl RelayBuilder {
             page_bytes: 8 * 1024 * 1024,
             in_flight: 10_000,
             in_flight_bytes: 64 * 1024 * 1024,
-            idle: Duration::from_millis(50),
+            poll_interval: Duration::from_millis(50),
             drain: Duration::from_secs(10),
             start: Start::Oldest,
             parked_limit: 0,
-            wake: Wake::new(),
+            commit_signal: CommitSignal::new(),
             clock: Clock::system(),
             health: None,
             heartbeat: None,
         }
     }
+}
 
-    /// The name of its cursor: `kafka`, or a consumer group. Relays of one name take turns, relays of
-    /// different names each carry everything. A new name begins at the oldest row there is. Default `default`.
+impl RelayBuilder {
+    /// Sets the name of the relay and of its cursor, for example `kafka` or the name of a consumer group. Default
+    /// `default`.
+    ///
+    /// Relays with the same name share one cursor, and one of them runs at a time. Relays with different names each
+    /// publish every message. A new name begins at the row that [`start`](Self::start) selects.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// Only messages to these destinations. Default all.
+    /// Publishes only messages to these topics. Default: all topics.
     ///
-    /// The cursor remembers the destinations that it stands for. One that is added begins where
-    /// [`start`](Self::start) says; rows for one that the cursor stands for and no process names any more wait, and are
-    /// reported, until a process names it again or `Tables::cover_only` gives it up.
-    pub fn destinations<T: Into<String>>(mut self, topics: impl IntoIterator<Item = T>) -> Self {
+    /// The cursor stores the topics that it covers. A topic that is added begins at the row that [`start`](Self::start)
+    /// selects. If no running process names a topic that the cursor covers, its rows wait and readiness is degraded,
+    /// until a process names the topic again or `Tables::cover_only` removes it from the cursor.
+    pub fn topics<T: Into<String>>(mut self, topics: impl IntoIterator<Item = T>) -> Self {
         self.topics = Some(topics.into_iter().map(Into::into).collect());
         self
     }
 
-    /// Where a destination begins that this relay did not stand for before: a new relay's too. Default
-    /// [`Start::Oldest`].
+    /// Sets where the relay begins to read a topic that its cursor did not cover before; for a new relay, every topic.
+    /// Default [`Start::Oldest`].
     pub fn start(mut self, start: Start) -> Self {
         self.start = start;
         self
     }
 
-    /// The owner of the lease. The same owner takes the lease again at once, so the name must be unique among running
-    /// processes, and may be stable over restarts (the pod name of a stateful set). Default: a random one, so that a
-    /// process that was killed waits out its own lease.
+    /// Sets the owner of the lease. Default: a random name.
+    ///
+    /// The same owner takes the lease again at once, so the name must be unique among running processes. It may be
+    /// stable over restarts (the pod name of a stateful set). With the default, the successor of a process that was
+    /// killed waits until the lease has expired.
     pub fn owner(mut self, owner: impl Into<String>) -> Self {
         self.owner = Some(owner.into());
         self
     }
 
-    /// How long a dead relay keeps others waiting. Renewed at a third of it. Default 5 s, least 300 ms.
+    /// Sets the length of the lease: how long other relays wait after this one has crashed. The relay renews the lease
+    /// after a third of it. Default 5 s, 300 ms to 1 h.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease;
         self
     }
 
-    /// The most rows of one read. Default 500.
+    /// Sets the most rows of one read. Default 500, at most 10,000.
     pub fn page(mut self, rows: u32) -> Self {
         self.page = rows;
         self
     }
 
-    /// The most bytes of one read: key, headers, payload and names; one row more where a single one is larger.
-    /// Default 8 MiB.
+    /// Sets the most bytes of one read, counted over key, headers, payload, source, id and topic. A single larger row
+    /// is read alone. Default 8 MiB.
     pub fn page_bytes(mut self, bytes: usize) -> Self {
         self.page_bytes = bytes;
         self
     }
 
-    /// The most parked or held keys beside which the relay is ready; with more of them it is degraded. Default 0.
+    /// Sets how many keys may be parked or held before the relay reports itself as degraded. Default 0.
     pub fn parked_limit(mut self, keys: usize) -> Self {
         self.parked_limit = keys;
         self
     }
 
-    /// Rows with the publisher and not yet acknowledged, beyond which nothing more is read (a page may
-    /// stand over). A key that is retried for minutes holds the cursor, not the other keys, until so many
-    /// rows have been read behind it. Default 10,000.
+    /// Sets how many rows may be with the publisher before the relay stops reading. The last page may exceed the limit.
+    /// Default 10,000.
+    ///
+    /// A key that is retried for minutes keeps the cursor in place. Other keys continue until this many rows are read
+    /// behind it.
     pub fn in_flight(mut self, rows: usize) -> Self {
         self.in_flight = rows;
         self
     }
 
-    /// The same in bytes. Default 64 MiB.
+    /// Sets how many bytes may be with the publisher before the relay stops reading. The last page may exceed the
+    /// limit. Default 64 MiB.
     pub fn in_flight_bytes(mut self, bytes: usize) -> Self {
         self.in_flight_bytes = bytes;
         self
     }
 
-    /// The longest sleep between two looks at an outbox where nothing happens. Default 50 ms.
-    pub fn idle(mut self, idle: Duration) -> Self {
-        self.idle = idle;
+    /// Sets the longest pause between two reads while the outbox has no new rows. Default 50 ms.
+    pub fn poll_interval(mut self, interval: Duration) -> Self {
+        self.poll_interval = interval;
         self
     }
 
-    /// How long a shut-down, or a recovery, waits for acknowledgements. Default 10 s.
+    /// Sets how long the relay waits for acknowledgements at shutdown and at the end of a session. Default 10 s.
     pub fn drain(mut self, limit: Duration) -> Self {
         self.drain = limit;
         self
     }
 
-    /// The bell that commits of this process ring.
-    pub fn wake(mut self, wake: Wake) -> Self {
-        self.wake = wake;
+    /// Sets the signal that units of work of this process send after a commit, so that the relay reads at once.
+    /// Default: a signal without a sender, so that the relay only polls.
+    pub fn commit_signal(mut self, signal: CommitSignal) -> Self {
+        self.commit_signal = signal;
         self
     }
 
-    /// The clock of lease, backoff and lag. Default the system's.
+    /// Sets the clock of lease, backoff and lag. Default: the system clock.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Ready while the database answers, also while another relay has the lease. Degraded while a destination or more
-    /// than [`parked_limit`](Self::parked_limit) keys are held or parked, with the reason.
+    /// Reports the readiness of the relay to `health`.
+    ///
+    /// The relay is ready while the database answers, also while another relay has the lease. It is degraded, with the
+    /// reason, while a topic is held or more than [`parked_limit`](Self::parked_limit) keys are parked or held.
     pub fn health(mut self, health: health::Component) -> Self {
         self.health = Some(health);
         self
     }
 
-    /// Beaten at each turn of the loop, also while database or carrier are away. A turn may hold a lease's wait, the
-    /// drain, and several calls to a database that takes 10 s for each: let the heartbeat's limit be minutes.
+    /// Beats `heartbeat` in each turn of the loop, also while the database or the broker is away.
+    ///
+    /// One turn may contain a wait for the lease, the drain, and several calls to the database of up to 10 s each. Set
+    /// the limit of the heartbeat to minutes.
     pub fn heartbeat(mut self, heartbeat: health::Heartbeat) -> Self {
         self.heartbeat = Some(heartbeat);
         self
     }
 
-    /// The relay.
+    /// Builds the relay.
     ///
     /// # Errors
-    /// `Invalid` for a setting that makes no sense, with what would.
+    /// Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) if
+    /// - the name or the owner is empty or longer than 200 bytes,
+    /// - the list of topics is empty,
+    /// - the lease is not between 300 ms and 1 h,
+    /// - the page is not between 1 and 10,000 rows,
+    /// - `page_bytes`, `in_flight` or `in_flight_bytes` is 0, or
+    /// - the poll interval is 0.
     pub fn build(self) -> Result<Relay, Error> {
-        let refuse = |wrong: bool, text: &str| if wrong { Err(Error::invalid(text)) } else { Ok(()) };
+        let refuse_if = |wrong: bool, text: &str| if wrong { Err(Error::invalid(text)) } else { Ok(()) };
         let owner = self.owner.unwrap_or_else(|| self.clock.uuid_v7().to_string());
-        refuse(self.name.is_empty() || self.name.len() > 200, "a relay's name has 1 to 200 bytes")?;
-        refuse(owner.is_empty() || owner.len() > 200, "a relay's owner has 1 to 200 bytes")?;
-        refuse(
+        refuse_if(self.name.is_empty() || self.name.len() > 200, "a relay's name must have 1 to 200 bytes")?;
+        refuse_if(owner.is_empty() || owner.len() > 200, "a relay's owner must have 1 to 200 bytes")?;
+        refuse_if(
             self.topics.as_ref().is_some_and(Vec::is_empty),
-            "a relay without a destination carries nothing",
+            "a relay needs at least one topic: leave topics() out to publish all topics",
         )?;
-        refuse(self.lease < Duration::from_millis(300), "a relay's lease is at least 300 ms")?;
-        refuse(self.lease > Duration::from_secs(3600), "a relay's lease is at most an hour")?;
-        refuse(!(1..=10_000).contains(&self.page), "a relay's page has 1 to 10,000 rows")?;
-        refuse(
+        refuse_if(self.lease < Duration::from_millis(300), "a relay's lease must be at least 300 ms")?;
+        refuse_if(self.lease > Duration::from_secs(3600), "a relay's lease must be at most 1 h")?;
+        refuse_if(!(1..=10_000).contains(&self.page), "a relay's page must have 1 to 10,000 rows")?;
+        refuse_if(
             self.in_flight == 0 || self.in_flight_bytes == 0 || self.page_bytes == 0,
-            "a relay with nothing in flight carries nothing",
+            "a relay's in_flight, in_flight_bytes and page_bytes must be at least 1",
         )?;
-        refuse(self.idle.is_zero(), "a relay that never sleeps burns a core: idle is at least 1 ms")?;
+        refuse_if(
+            self.poll_interval.is_zero(),
+            "a relay's poll interval must not be 0: use at least 1 ms, or the relay keeps a core busy",
+        )?;
         let backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5))?;
-        Ok(Relay {
+        let context = RelayContext {
             metrics: Metrics::new(&self.name),
-            works: AtomicBool::new(true),
-            behind: Mutex::new(None),
+            reads_succeed: AtomicBool::new(true),
+            oldest_unsettled: Mutex::new(None),
             settings: Settings {
                 name: self.name.into(),
                 topics: self.topics.map(Into::into),
@@ -203,16 +235,17 @@ impl RelayBuilder {
                 parked_limit: self.parked_limit,
                 in_flight: self.in_flight,
                 in_flight_bytes: self.in_flight_bytes,
-                idle: self.idle,
+                poll_interval: self.poll_interval,
                 drain: self.drain,
             },
             store: self.store,
             publisher: self.publisher,
-            wake: self.wake,
+            commit_signal: self.commit_signal,
             clock: self.clock,
             health: self.health,
             heartbeat: self.heartbeat,
             backoff,
-        })
+        };
+        Ok(Relay { context })
     }
 }

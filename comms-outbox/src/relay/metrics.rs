@@ -1,4 +1,4 @@
-//! The relay's instruments, made once.
+//! The metrics of a relay, registered once.
 
 use std::sync::{
     Arc,
@@ -11,7 +11,7 @@ pub(super) struct Metrics {
     pub(super) relayed: metrics::Counter,
     pub(super) lag: Lag,
     pub(super) parked_keys: metrics::Gauge,
-    pub(super) held_destinations: metrics::Gauge,
+    pub(super) held_topics: metrics::Gauge,
     pub(super) dead_letters: metrics::Counter,
 }
 
@@ -25,13 +25,13 @@ impl Metrics {
                 seconds: Arc::default(),
             },
             parked_keys: metrics::gauge!(telemetry::OUTBOX_PARKED, "relay" => label.clone()),
-            held_destinations: metrics::gauge!(telemetry::OUTBOX_HELD, "relay" => label.clone()),
+            held_topics: metrics::gauge!(telemetry::OUTBOX_HELD, "relay" => label.clone()),
             dead_letters: metrics::counter!(telemetry::DEAD_LETTERS, "relay" => label),
         }
     }
 }
 
-/// A gauge that can be read, too: readiness asks for what metrics are told.
+/// The lag gauge. Its value can be read back, because readiness reports it too.
 pub(super) struct Lag {
     gauge: metrics::Gauge,
     /// The bits of an `f64`.

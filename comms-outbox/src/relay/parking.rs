@@ -1,49 +1,49 @@
-//! Lanes that are held back because a row of theirs was refused for good.
+//! The parked lanes of a relay, and the rows that are to be parked.
 
 use std::collections::HashSet;
 
 use super::{
-    flights::Sent,
-    store::{Lane, Park, ParkedLanes},
+    in_flight::RowRef,
+    store::{Lane, ParkedLanes, RowToPark},
 };
 use crate::parked::Refusal;
 
-/// The table `comms_outbox_parked` as far as the loop needs it, and what is to be written to it.
+/// The lanes in the table `comms_outbox_parked`, and the rows that are not written to it yet.
 #[derive(Debug, Default)]
 pub(super) struct Parking {
     lanes: HashSet<Lane>,
     any: bool,
-    pending: Vec<Park>,
+    pending: Vec<RowToPark>,
 }
 
 impl Parking {
-    /// What stands in the table, and what is still to be written to it.
+    /// Replaces the lanes by those of the table and of the rows that are not written yet.
     pub(super) fn load(&mut self, parked: ParkedLanes) {
         self.lanes = parked.lanes.into_iter().collect();
         self.any = parked.any || !self.pending.is_empty();
-        self.lanes.extend(self.pending.iter().filter_map(Park::lane));
+        self.lanes.extend(self.pending.iter().filter_map(RowToPark::lane));
     }
 
-    /// Holds back `row`, and from now on the rest of its lane.
-    pub(super) fn refuse(&mut self, row: Sent, refusal: Refusal) {
+    /// Parks `row`, and from now on the later rows of its lane.
+    pub(super) fn park(&mut self, row: RowRef, refusal: Refusal) {
         self.lanes.extend(row.lane());
         self.any = true;
         self.pending.push(row.park(refusal));
     }
 
-    /// Holds back `row` if its lane is.
-    pub(super) fn stops(&mut self, row: &Sent) -> bool {
+    /// Parks `row` if its lane is parked. Returns whether it was.
+    pub(super) fn park_behind(&mut self, row: &RowRef) -> bool {
         if self.lanes.is_empty() {
             return false;
         }
-        let stopped = row.lane().is_some_and(|lane| self.lanes.contains(&lane));
-        if stopped {
+        let parked = row.lane().is_some_and(|lane| self.lanes.contains(&lane));
+        if parked {
             self.pending.push(row.clone().park(Refusal::behind("it is parked")));
         }
-        stopped
+        parked
     }
 
-    /// Whether there is anything to release.
+    /// Returns whether any row is parked, so that there may be rows to release.
     pub(super) fn any(&self) -> bool {
         self.any
     }
@@ -52,7 +52,7 @@ impl Parking {
         self.lanes.len()
     }
 
-    /// One of the held back keys.
+    /// Returns one of the parked lanes, as an example for the operator.
     pub(super) fn example(&self) -> Option<&Lane> {
         self.lanes.iter().next()
     }
@@ -61,8 +61,8 @@ impl Parking {
         self.pending.len()
     }
 
-    /// What is to be written. Once it is, call [`Parking::saved`]: until then it is kept.
-    pub(super) fn changes(&self) -> Vec<Park> {
+    /// Returns the rows to write. They are kept until [`Parking::saved`] is called.
+    pub(super) fn changes(&self) -> Vec<RowToPark> {
         self.pending.clone()
     }
 

@@ -1,42 +1,42 @@
-//! What the relay asks of a database. The loop is written once, over this trait.
+//! The types that a relay and a database exchange, and the trait that a backend implements.
 
 use std::{any::Any, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use comms_core::{Error, ErrorKind, Message, async_trait};
 
-use super::Start;
+use super::start::Start;
 use crate::parked::Refusal;
 
-/// The unit of order: a destination and a key.
+/// The unit of order: a topic and a key.
 pub(crate) type Lane = (Arc<str>, Bytes);
 
-/// A position in the outbox. Only the backend knows what comes after it.
+/// A position in the outbox. Only the backend can tell which rows come after it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Position {
     /// PostgreSQL: every row that is visible in this snapshot is done. Empty on SQLite.
-    pub(crate) snap: Arc<str>,
-    /// PostgreSQL: the snapshot up to which rows are being read, while that is not finished.
+    pub(crate) snapshot: Arc<str>,
+    /// PostgreSQL: the snapshot up to which rows are being read, until all of them are read.
     pub(crate) window: Option<Arc<str>>,
-    /// The last row done: of the window on PostgreSQL (0 without one), of all rows on SQLite.
+    /// The last row that is done: of the window on PostgreSQL (0 without a window), of all rows on SQLite.
     pub(crate) last_id: i64,
 }
 
 impl Position {
-    /// The position before row `id` of the same window.
+    /// Returns the position before row `id` of the same window.
     pub(crate) fn before(&self, id: i64) -> Self {
         Self { last_id: id - 1, ..self.clone() }
     }
 
-    /// The position in which the current window begins: what another reader can be brought up to.
+    /// Returns the position at which the current window begins. A branch may catch up to this position.
     pub(crate) fn base(&self) -> Self {
         match self.window {
-            Some(_) => Self { snap: self.snap.clone(), window: None, last_id: 0 },
+            Some(_) => Self { snapshot: self.snapshot.clone(), window: None, last_id: 0 },
             None => self.clone(),
         }
     }
 
-    /// Whether no window is being read.
+    /// Returns whether no window is being read.
     pub(crate) fn is_settled(&self) -> bool {
         self.window.is_none()
     }
@@ -46,113 +46,132 @@ impl Position {
 #[derive(Debug)]
 pub struct Row {
     pub(crate) id: i64,
-    pub(crate) destination: Arc<str>,
+    pub(crate) topic: Arc<str>,
     pub(crate) key: Option<Bytes>,
-    /// The message, or why its columns do not decode.
+    /// The message, or the reason why its columns do not decode.
     pub(crate) message: Result<Message, Error>,
 }
 
-/// Which destinations a read returns.
+/// The topics whose rows a read returns.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
-    /// Only these; `None`: all.
+    /// Only these topics; `None`: all.
     pub(crate) only: Option<Arc<[String]>>,
-    /// Not these.
+    /// None of these topics.
     pub(crate) except: Arc<[String]>,
 }
 
-/// What a backend keeps between two reads of the same reader. It is never stored.
+/// State that a backend keeps between two reads of one track. It is never stored.
 pub(crate) type Scan = Arc<dyn Any + Send + Sync>;
 
-/// One read.
+/// A request for the next page of one track.
 #[derive(Debug, Clone)]
 pub struct Query {
     pub(crate) relay: Arc<str>,
     pub(crate) token: String,
     pub(crate) from: Position,
     pub(crate) scan: Option<Scan>,
-    /// The position to read up to; `None`: whatever is committed by now.
-    pub(crate) upto: Option<Position>,
+    /// The position to read up to; `None`: up to the last committed row.
+    pub(crate) up_to: Option<Position>,
     pub(crate) filter: Filter,
-    pub(crate) rows: i64,
-    pub(crate) bytes: i64,
+    pub(crate) max_rows: i64,
+    pub(crate) max_bytes: i64,
 }
 
-/// The answer to a [`Query`].
+/// The result of a [`Query`].
 #[derive(Debug)]
 pub struct Page {
-    /// Committed rows in their order.
+    /// Committed rows, in order.
     pub(crate) rows: Vec<Row>,
-    /// The age of the oldest of them, by the database's clock.
+    /// The age of the oldest of these rows, by the database's clock.
     pub(crate) age: Duration,
-    /// The window that the rows belong to.
+    /// A position in the window of these rows, from which the position before each of them is made.
     pub(crate) within: Position,
-    /// The position once the rows are done.
+    /// The position after these rows.
     pub(crate) after: Position,
     pub(crate) scan: Option<Scan>,
-    /// Whether more can be read at once: the window is not finished.
+    /// Whether the window has further rows, so that the next read need not wait.
     pub(crate) more: bool,
 }
 
-/// A lease that was granted.
-#[derive(Debug)]
-pub struct Lease {
-    /// Drawn by the database for this session: every write names it.
-    pub(crate) token: String,
-    pub(crate) position: Position,
-    /// The destinations that the position stands for; `None`: all.
-    pub(crate) covers: Option<Vec<String>>,
-    pub(crate) branches: Vec<Branch>,
+impl Page {
+    /// A page without rows that leaves the position at `at`.
+    pub(crate) fn empty(at: Position) -> Self {
+        Self { rows: Vec::new(), age: Duration::ZERO, within: at.clone(), after: at, scan: None, more: false }
+    }
 }
 
-/// A destination that is not at the position of its relay.
-#[derive(Debug, Clone)]
-pub(crate) struct Branch {
-    pub(crate) destination: Arc<str>,
+/// A request for the lease of a relay.
+#[derive(Debug, Clone, Copy)]
+pub struct LeaseRequest<'a> {
+    pub(crate) relay: &'a str,
+    pub(crate) owner: &'a str,
+    pub(crate) lease: Duration,
+    /// The topics that a new cursor covers; `None`: all. An existing cursor keeps its own.
+    pub(crate) covers: Option<&'a [String]>,
+    /// Where a new cursor begins.
+    pub(crate) start: Start,
+}
+
+/// A granted lease, with the stored state of the relay.
+#[derive(Debug)]
+pub struct Lease {
+    /// The fencing token that the database drew for this session. Every write names it.
+    pub(crate) token: String,
     pub(crate) position: Position,
-    /// Why it is held; `None`: it is catching up, or no process of the relay names it.
+    /// The topics that the position covers; `None`: all.
+    pub(crate) covers: Option<Vec<String>>,
+    pub(crate) branches: Vec<StoredBranch>,
+}
+
+/// A topic that is not at the position of its relay.
+#[derive(Debug, Clone)]
+pub(crate) struct StoredBranch {
+    pub(crate) topic: Arc<str>,
+    pub(crate) position: Position,
+    /// Why the topic is held; `None`: it is catching up, or no process of the relay names it.
     pub(crate) held: Option<(ErrorKind, String)>,
 }
 
-/// Who writes to the cursor: nothing is written once another token stands there.
+/// The session that writes to a cursor. The database writes nothing if the cursor has another token.
 #[derive(Debug, Clone)]
-pub struct Holder {
+pub struct LeaseHolder {
     pub(crate) relay: Arc<str>,
     pub(crate) token: String,
-    /// From now; zero gives the lease back.
+    /// The length of the lease from the time of the write; zero releases the lease.
     pub(crate) lease: Duration,
 }
 
-/// A row to hold back.
+/// A row that is to be parked or held, with the reason.
 #[derive(Debug, Clone)]
-pub(crate) struct Park {
+pub(crate) struct RowToPark {
     pub(crate) outbox_id: i64,
     pub(crate) topic: Arc<str>,
     pub(crate) key: Option<Bytes>,
     pub(crate) refusal: Refusal,
 }
 
-impl Park {
+impl RowToPark {
     pub(crate) fn lane(&self) -> Option<Lane> {
         Some((self.topic.clone(), self.key.clone()?))
     }
 }
 
-/// What is written together with the position.
+/// Changes that are written in one transaction with the position.
 #[derive(Debug, Default)]
 pub struct Changes {
-    /// The destinations that the position stands for from now on: set once, at the start of a session.
+    /// The topics that the position covers from now on. Set once, at the start of a session.
     pub(crate) covers: Option<Option<Vec<String>>>,
     /// Branches to store.
-    pub(crate) branches: Vec<Branch>,
-    /// Destinations that are at the relay's position again.
+    pub(crate) branches: Vec<StoredBranch>,
+    /// Topics that joined the main position: their branches are deleted.
     pub(crate) joined: Vec<Arc<str>>,
-    /// Rows to hold back; one that is there already keeps its reason.
-    pub(crate) park: Vec<Park>,
-    /// Rows that were delivered after their release.
+    /// Rows to park or hold. A row that is parked already keeps its reason.
+    pub(crate) park: Vec<RowToPark>,
+    /// Ids of rows that were delivered after their release.
     pub(crate) unpark: Vec<i64>,
-    /// Rows that failed again after their release: they and their lane go back to waiting.
-    pub(crate) repark: Vec<Park>,
+    /// Rows that failed again after their release. They and the released rows of their lane are parked again.
+    pub(crate) repark: Vec<RowToPark>,
 }
 
 impl Changes {
@@ -167,37 +186,44 @@ impl Changes {
     }
 }
 
-/// What a relay must know of its parked rows.
+/// The lanes with parked rows, as a relay loads them.
 #[derive(Debug, Default)]
 pub struct ParkedLanes {
     pub(crate) lanes: Vec<Lane>,
-    /// Whether any row is parked: rows without a key have no lane.
+    /// Whether any row is parked. Rows without a key have no lane.
     pub(crate) any: bool,
 }
 
-/// A database with an outbox in it. Sealed: `postgres::RelayStore` and `sqlite::RelayStore` have it.
+/// A database with an outbox. Sealed: implemented by `postgres::RelayStore` and `sqlite::RelayStore`.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// The position before the oldest row.
+    /// Returns the position before the oldest row.
     fn oldest(&self) -> Position;
-    /// Takes the lease if it is free, has run out, or is the same owner's. `None`: another has it.
-    /// A new cursor stands for the destinations in `covers`; `None`: all. It begins where `start` says, in the
-    /// transaction that stores it.
-    async fn acquire(
+
+    /// Takes the lease if it is free, has expired, or belongs to the same owner. Returns `None` if another owner has
+    /// it. A new cursor is stored in the same transaction.
+    async fn acquire(&self, request: &LeaseRequest<'_>) -> Result<Option<Lease>, Error>;
+
+    /// Reads committed rows after `query.from`. Returns `None` if the session has ended: the caller discards its
+    /// memory.
+    async fn read(&self, query: Query) -> Result<Option<Page>, Error>;
+
+    /// Writes position, changes and lease in one transaction. Returns `false`, without a write, if the session has
+    /// ended.
+    async fn save(&self, holder: &LeaseHolder, position: &Position, changes: &Changes)
+    -> Result<bool, Error>;
+
+    /// Returns the lanes with parked rows.
+    async fn parked_lanes(&self, relay: &str) -> Result<ParkedLanes, Error>;
+
+    /// Releases the held rows whose time has come, and returns released rows of the topics of `filter`, in order, with
+    /// the parked rows before them in their lanes. Returns at most `max_rows` rows, and no further row after
+    /// `max_bytes`.
+    async fn released(
         &self,
         relay: &str,
-        owner: &str,
-        lease: Duration,
-        covers: Option<&[String]>,
-        start: Start,
-    ) -> Result<Option<Lease>, Error>;
-    /// The committed rows after `query.from`. `None`: the session has ended; its memory means nothing any more.
-    async fn read(&self, query: Query) -> Result<Option<Page>, Error>;
-    /// Writes position, changes and lease in one transaction. `false`: the session has ended.
-    async fn save(&self, holder: &Holder, position: &Position, changes: &Changes) -> Result<bool, Error>;
-    /// The lanes that are held back.
-    async fn parked_lanes(&self, relay: &str) -> Result<ParkedLanes, Error>;
-    /// Released rows with what stands before them in their lanes, in order; at most `rows`, and no further one once
-    /// they have `bytes`; to the destinations of `filter`. A row whose hold is over is released.
-    async fn released(&self, relay: &str, filter: &Filter, rows: i64, bytes: i64) -> Result<Vec<Row>, Error>;
+        filter: &Filter,
+        max_rows: i64,
+        max_bytes: i64,
+    ) -> Result<Vec<Row>, Error>;
 }

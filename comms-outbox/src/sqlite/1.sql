@@ -1,10 +1,9 @@
--- Columns are explained in docs/reference/tables.md. Times are milliseconds since 1970.
+-- docs/reference/tables.md explains the columns. Times are milliseconds since 1970.
 
 CREATE TABLE comms_outbox (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     source TEXT NOT NULL,
     msg_id TEXT NOT NULL,
-    tenant TEXT,
     topic TEXT NOT NULL,
     key BLOB,
     type TEXT,

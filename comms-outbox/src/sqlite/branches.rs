@@ -1,4 +1,4 @@
-//! What an operator does with destinations that are not at their relay's position.
+//! Operations on the topics that are not at the position of their relay.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::{Branch, sql_error};
 const BRANCHES: &str = "
 SELECT topic, error_kind, error, since FROM comms_outbox_branch WHERE relay = $1 ORDER BY topic";
 
-/// The token moves, so that a running relay begins anew with what is written here. $2 a JSON array.
+/// The new token ends the session of a running relay, which then begins with the new list. $2 is a JSON array.
 const COVER: &str = "
 UPDATE comms_outbox_cursor
 SET covers = (SELECT json_group_array(value) FROM json_each($2)
@@ -23,15 +23,15 @@ const DROP: &str = "
 DELETE FROM comms_outbox_branch WHERE relay = $1 AND topic NOT IN (SELECT value FROM json_each($2))";
 
 impl Tables {
-    /// The destinations that `relay` delivers apart from the others, by name.
+    /// Returns the topics that `relay` delivers at separate positions, sorted by name.
     ///
     /// # Errors
-    /// Those of the database, see [`sql_error`].
+    /// Returns an error of the kind that [`sql_error`] lists if the statement fails.
     pub async fn branches(&self, conn: &mut SqliteConnection, relay: &str) -> Result<Vec<Branch>, Error> {
         let rows = sqlx::query(BRANCHES).bind(relay).fetch_all(conn).await.map_err(sql_error)?;
         let branch = |row: &sqlx::sqlite::SqliteRow| {
             Ok(Branch {
-                destination: row.try_get("topic")?,
+                topic: row.try_get("topic")?,
                 error_kind: row.try_get("error_kind")?,
                 error: row.try_get("error")?,
                 since: u64::try_from(row.try_get::<i64, _>("since")?)
@@ -41,24 +41,25 @@ impl Tables {
         rows.iter().map(branch).collect::<Result<_, _>>().map_err(sql_error)
     }
 
-    /// Declares that `relay` stands for no other destination than `destinations` from now on: rows for others are
-    /// not delivered by it any more, whether or not they were. For a destination that was removed, renamed or moved
-    /// to another relay, once its rows are delivered. Call it in a transaction: it is two statements.
+    /// Removes every topic except `topics` from the cursor of `relay`. The relay no longer delivers rows of the removed
+    /// topics, not even rows that it has not delivered yet. Call it in a transaction, because it executes two
+    /// statements.
     ///
-    /// A destination that the relay did not stand for before is not added: a process that names it does that. A process
-    /// that names no destinations stands for all of them, so it begins with the oldest row of every other one again.
+    /// Use it for a topic that was removed, renamed or moved to another relay, once its rows are delivered. A topic
+    /// that the cursor did not cover is not added; a process that names it adds it. A process that names no topics
+    /// covers all of them, so it begins at the oldest row of each removed topic again.
     ///
     /// # Errors
-    /// Those of the database, see [`sql_error`].
+    /// Returns an error of the kind that [`sql_error`] lists if a statement fails.
     pub async fn cover_only(
         &self,
         conn: &mut SqliteConnection,
         relay: &str,
-        destinations: &[&str],
+        topics: &[&str],
     ) -> Result<(), Error> {
-        let destinations = serde_json::to_string(destinations).map_err(Error::internal)?;
+        let topics = serde_json::to_string(topics).map_err(Error::internal)?;
         for text in [COVER, DROP] {
-            sqlx::query(text).bind(relay).bind(&destinations).execute(&mut *conn).await.map_err(sql_error)?;
+            sqlx::query(text).bind(relay).bind(&topics).execute(&mut *conn).await.map_err(sql_error)?;
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! What is written together with a relay's position.
+//! Writes the changes that are stored in one transaction with a relay's position.
 
 use std::time::Duration;
 
@@ -6,11 +6,11 @@ use comms_core::Error;
 use sqlx::SqliteConnection;
 
 use crate::{
-    relay::{Changes, Park},
+    relay::{Changes, RowToPark},
     sql_error,
 };
 
-/// $2 a JSON array, or NULL.
+/// $2 is a JSON array, or NULL.
 const COVERS: &str = "UPDATE comms_outbox_cursor SET covers = $2 WHERE relay = $1";
 
 const BRANCH: &str = "
@@ -22,14 +22,14 @@ SET last_id = excluded.last_id, error_kind = excluded.error_kind, error = exclud
 
 const JOIN: &str = "DELETE FROM comms_outbox_branch WHERE relay = $1 AND topic = $2";
 
-/// $8: how long the row is held, in milliseconds, or NULL.
+/// $8 is how long to hold the row, in milliseconds, or NULL.
 const PARK: &str = "
 INSERT INTO comms_outbox_parked (relay, outbox_id, topic, key, attempts, error_kind, error, state, retry_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, CASE WHEN $8 IS NULL THEN 'parked' ELSE 'held' END,
         CAST(unixepoch('subsec') * 1000 AS INTEGER) + $8)
 ON CONFLICT DO NOTHING";
 
-/// What was parked behind a row while it was released follows it. $2 a JSON array of ids.
+/// Rows that were parked behind a row while it was released are released too. $2 is a JSON array of ids.
 const FOLLOW: &str = "
 UPDATE comms_outbox_parked AS p SET state = 'released'
 FROM (SELECT DISTINCT topic, key FROM comms_outbox_parked
@@ -39,7 +39,7 @@ WHERE p.relay = $1 AND p.topic = d.topic AND p.key = d.key AND p.state = 'parked
 const UNPARK: &str = "
 DELETE FROM comms_outbox_parked WHERE relay = $1 AND outbox_id IN (SELECT value FROM json_each($2))";
 
-/// The row that failed again says why; the rest of its lane waits with it.
+/// The row that failed again gets the reason. The other released rows of its lane are parked again.
 const REPARK: &str = "
 UPDATE comms_outbox_parked SET
     state = CASE WHEN outbox_id = $2 AND $8 IS NOT NULL THEN 'held' ELSE 'parked' END,
@@ -49,21 +49,21 @@ UPDATE comms_outbox_parked SET
     retry_at = CASE WHEN outbox_id = $2 THEN CAST(unixepoch('subsec') * 1000 AS INTEGER) + $8 END
 WHERE relay = $1 AND (outbox_id = $2 OR (topic = $3 AND key = $4 AND state = 'released'))";
 
-/// In the transaction in which the cursor was written.
+/// Writes `changes` in the transaction that has written the cursor.
 pub(super) async fn save(conn: &mut SqliteConnection, relay: &str, changes: &Changes) -> Result<(), Error> {
     if let Some(covers) = &changes.covers {
         let covers = covers.as_ref().map(serde_json::to_string).transpose().map_err(Error::internal)?;
         sqlx::query(COVERS).bind(relay).bind(covers).execute(&mut *conn).await.map_err(sql_error)?;
     }
-    // Before the branches: a destination that joined may have been set apart again since.
-    for destination in &changes.joined {
-        let query = sqlx::query(JOIN).bind(relay).bind(&**destination);
+    // Before the branches: a topic that joined may have got a new branch since.
+    for topic in &changes.joined {
+        let query = sqlx::query(JOIN).bind(relay).bind(&**topic);
         query.execute(&mut *conn).await.map_err(sql_error)?;
     }
     for branch in &changes.branches {
         sqlx::query(BRANCH)
             .bind(relay)
-            .bind(&*branch.destination)
+            .bind(&*branch.topic)
             .bind(branch.position.last_id)
             .bind(branch.held.as_ref().map(|held| held.0.as_str()))
             .bind(branch.held.as_ref().map(|held| &*held.1))
@@ -90,7 +90,7 @@ async fn write(
     conn: &mut SqliteConnection,
     text: &'static str,
     relay: &str,
-    row: &Park,
+    row: &RowToPark,
 ) -> Result<(), Error> {
     sqlx::query(text)
         .bind(relay)
@@ -117,18 +117,18 @@ mod tests {
 
     use super::*;
     use crate::{
-        relay::{Branch, Position},
+        relay::{Position, StoredBranch},
         sqlite::Tables,
     };
 
-    /// Both belong to one save: a destination that joined and was refused right afterwards.
+    /// Both changes belong to one save: a topic that joined and was refused right afterwards.
     #[tokio::test]
-    async fn a_destination_that_joins_and_is_set_apart_again_keeps_its_branch() {
+    async fn a_topic_that_joins_and_is_held_again_keeps_its_branch() {
         let pool = SqlitePoolOptions::new().max_connections(1).connect("sqlite::memory:").await.unwrap();
         Tables::new().migrate(&pool).await.unwrap();
         let mut conn = pool.acquire().await.unwrap();
-        let at = |last_id| Branch {
-            destination: "b".into(),
+        let at = |last_id| StoredBranch {
+            topic: "b".into(),
             position: Position { last_id, ..Position::default() },
             held: None,
         };

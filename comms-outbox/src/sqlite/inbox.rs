@@ -1,4 +1,4 @@
-//! Remembering, in the handler's own transaction, what has been applied.
+//! Records handled messages in the handler's transaction.
 
 use comms_core::{Claim, Claimed, Error};
 use sqlx::SqliteConnection;
@@ -10,11 +10,11 @@ const CLAIM: &str = "
 INSERT INTO comms_inbox (subscriber, handler, source, id) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
 
 impl Tables {
-    /// Claims all of `claims`: one answer each, in order. Of equal claims in one call the first is `New`.
-    /// Another transaction that claims the same has ended before this one could begin.
+    /// Claims all of `claims`, and returns one result for each, in order. Of equal claims in one call the first is
+    /// `New`. No other transaction can have an open claim, because SQLite has one writer at a time.
     ///
     /// # Errors
-    /// The database's.
+    /// Returns an error of the kind that [`sql_error`] lists if a statement fails.
     pub async fn claim(&self, conn: &mut SqliteConnection, claims: &[Claim]) -> Result<Vec<Claimed>, Error> {
         let mut answers = Vec::with_capacity(claims.len());
         for claim in claims {

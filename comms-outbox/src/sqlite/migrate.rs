@@ -1,11 +1,11 @@
-//! Bringing the tables up to date, safe from several processes at once.
+//! Creates and migrates the tables. Several processes may do so at once.
 //!
-//! Not sqlx's migrator: it takes no lock on SQLite, so two processes that start together collide.
+//! sqlx's migrator is not used: it takes no lock on SQLite, so that two processes that start together collide.
 
 use comms_core::Error;
 use sqlx::{Row, SqliteConnection, SqlitePool};
 
-use super::{Tables, unit};
+use super::{Tables, tx};
 use crate::{migrate, sql_error};
 
 const MIGRATIONS: &migrate::Migrations = &[include_str!("1.sql")];
@@ -17,14 +17,16 @@ const MIGRATIONS_TABLE: &str = "CREATE TABLE IF NOT EXISTS comms_outbox_migratio
 ) STRICT";
 
 impl Tables {
-    /// Creates the tables, or brings them up to date, in one transaction. Processes that do so at once wait
-    /// for each other.
+    /// Creates the tables, or migrates them, in one transaction. Processes that call this at the same time wait for
+    /// each other.
     ///
     /// # Errors
-    /// Returns `Misconfigured` if the tables are newer than this program, or were made by another form of a migration;
-    /// otherwise as [`sql_error`](crate::sql_error) says.
+    /// Returns [`ErrorKind::Misconfigured`](comms_core::ErrorKind::Misconfigured) if a newer program has migrated the
+    /// tables, or if an applied migration has another checksum than in this program. Otherwise returns an error of the
+    /// kind that [`sql_error`] lists if a statement fails, or that [`commit_error`](crate::commit_error) lists if the
+    /// commit fails.
     pub async fn migrate(&self, pool: &SqlitePool) -> Result<(), Error> {
-        let mut tx = unit::begin(pool).await?;
+        let mut tx = tx::begin(pool).await?;
         execute(&mut tx, MIGRATIONS_TABLE).await?;
         let applied = applied(&mut tx).await?;
         for (version, text) in migrate::missing(MIGRATIONS, &applied)? {
@@ -36,13 +38,15 @@ impl Tables {
                 .await
                 .map_err(sql_error)?;
         }
-        unit::commit(tx).await
+        tx::commit(tx).await
     }
 
-    /// Whether the tables are those that this program knows.
+    /// Checks that the tables have the version of this program.
     ///
     /// # Errors
-    /// Returns `Misconfigured` if they are not, with the way out; otherwise as [`sql_error`](crate::sql_error) says.
+    /// Returns [`ErrorKind::Misconfigured`](comms_core::ErrorKind::Misconfigured), with the fix in the text, if a
+    /// migration is not applied, a newer program has migrated the tables, or an applied migration has another checksum
+    /// than in this program. Otherwise returns an error of the kind that [`sql_error`] lists if a statement fails.
     pub async fn check(&self, conn: &mut SqliteConnection) -> Result<(), Error> {
         let text = "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'comms_outbox_migrations')";
         let exists: bool = sqlx::query_scalar(text).fetch_one(&mut *conn).await.map_err(sql_error)?;

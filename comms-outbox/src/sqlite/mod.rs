@@ -1,9 +1,9 @@
 //! The SQLite backend: one file per service.
 //!
-//! SQLite has one writer at a time, so ids become visible in their order, and the cursor is the last id. Units
-//! of work begin with `BEGIN IMMEDIATE`: a transaction that reads first and writes later would fail half-way
-//! when another wrote in between. A pool of one connection makes writers queue in the process instead of in
-//! SQLite's busy loop. What is promised after a power cut is what `synchronous` promises (`FULL`, in WAL mode).
+//! SQLite has one writer at a time, so ids become visible in their order, and the cursor is the last id. Units of work
+//! begin with `BEGIN IMMEDIATE`: a transaction that reads first and writes later would fail if another transaction
+//! wrote in between. With a pool of one connection, writers queue in the process instead of in SQLite's busy loop. What
+//! survives a power failure depends on `synchronous` (use `FULL` in WAL mode).
 
 mod branches;
 mod changes;

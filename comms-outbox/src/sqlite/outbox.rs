@@ -1,4 +1,4 @@
-//! Writing messages in the caller's transaction.
+//! Writes messages in the caller's transaction.
 
 use comms_core::{Error, Message};
 use sqlx::SqliteConnection;
@@ -11,11 +11,15 @@ INSERT INTO comms_outbox (source, msg_id, topic, key, type, headers, payload)
 VALUES ($1, $2, $3, $4, $5, $6, $7)";
 
 impl Tables {
-    /// Writes `messages` in the caller's transaction: they leave if and only if it commits, in this order.
+    /// Writes `messages` in the caller's transaction. They are published if and only if it commits, in this order.
     ///
     /// # Errors
-    /// The database's; `Invalid`, before anything is written, for a message over
-    /// [`MESSAGE_LIMIT`](crate::MESSAGE_LIMIT) or more than [`BATCH_LIMIT`](crate::BATCH_LIMIT) of them.
+    /// Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid), before anything is written, if
+    /// - the call has more than [`BATCH_LIMIT`](crate::BATCH_LIMIT) messages or 64 MiB,
+    /// - a message is larger than [`MESSAGE_LIMIT`](crate::MESSAGE_LIMIT), or
+    /// - a source, an id or a topic is empty, longer than 512 bytes, or contains NUL.
+    ///
+    /// Otherwise returns an error of the kind that [`sql_error`] lists if a statement fails.
     pub async fn enqueue(&self, conn: &mut SqliteConnection, messages: &[Message]) -> Result<(), Error> {
         limits::check(messages)?;
         for message in messages {

@@ -1,4 +1,4 @@
-//! What an operator does with parked messages.
+//! Operations on parked messages.
 
 use std::time::Duration;
 
@@ -19,21 +19,23 @@ const RELEASE: &str = "
 UPDATE comms_outbox_parked SET state = 'released' WHERE relay = $1 AND key IS $2 AND state <> 'released'";
 
 impl Tables {
-    /// The messages that `relay` holds back, in the order in which they will leave; at most the first 1,000.
+    /// Returns the parked, held and released messages of `relay`, in the order of delivery; at most the first 1,000.
     ///
     /// # Errors
-    /// The database's.
+    /// Returns an error of the kind that [`sql_error`] lists if the statement fails.
     pub async fn parked(&self, conn: &mut SqliteConnection, relay: &str) -> Result<Vec<Parked>, Error> {
         let rows = sqlx::query(PARKED).bind(relay).fetch_all(conn).await.map_err(sql_error)?;
         rows.iter().map(parked).collect::<Result<_, _>>().map_err(sql_error)
     }
 
-    /// Releases every message of `key` (`None`: those without a key) that `relay` holds back, and says how
-    /// many. Within about a second the relay delivers them in order, then what was parked behind them, then
-    /// the key flows again. One that is refused again goes back, and the rest of its key with it.
+    /// Releases every parked or held message of `key` (`None`: those without a key) of `relay`, and returns how many.
+    ///
+    /// Within about a second the relay delivers them in order, and then the messages that were parked behind them
+    /// meanwhile. After that the key is no longer parked. If a message is refused again, it and the remaining messages
+    /// of its key are parked again.
     ///
     /// # Errors
-    /// The database's.
+    /// Returns an error of the kind that [`sql_error`] lists if the statement fails.
     pub async fn release(
         &self,
         conn: &mut SqliteConnection,

@@ -1,4 +1,4 @@
-//! Reading what was committed since the last read. SQLite has one writer, so ids become visible in their order.
+//! Reads the rows that were committed since the last read. SQLite has one writer, so ids become visible in their order.
 
 use std::time::Duration;
 
@@ -11,16 +11,17 @@ use crate::{
     sql_error,
 };
 
-/// The most ids that one page passes over.
+/// The most ids that one page covers.
 const SPAN: i64 = 5_000;
 
-/// Whether the session lasts, and the last id. $1 relay, $2 token.
-const LOOK: &str = "
+/// Whether the session still has the lease, and the last id. $1 relay, $2 token.
+const LAST_ID: &str = "
 SELECT EXISTS (SELECT 1 FROM comms_outbox_cursor WHERE relay = $1 AND token = $2) AS same,
        (SELECT coalesce(max(id), 0) FROM comms_outbox) AS last";
 
-/// $1 and $2 ids, $3 only these topics as a JSON array or NULL, $4 none of these, $5 rows, $6 bytes.
-/// Sizes are summed in front of the rows' values: `length` of a blob does not read it.
+/// $1 and $2 ids, $3 only these topics as a JSON array or NULL, $4 none of these topics as a JSON array, $5 most rows,
+/// $6 most bytes. The sizes are summed before the values of the rows are read; `length` of a blob does not read the
+/// value.
 const PAGE: &str = "
 SELECT o.id, source, msg_id, topic, key, headers, payload, filled,
        CAST(unixepoch('subsec') * 1000 AS INTEGER) - created_at AS age
@@ -40,10 +41,10 @@ FROM (
 ) p JOIN comms_outbox o ON o.id = p.id
 ORDER BY o.id";
 
-/// The next page of `query`; `None` where the session has ended.
+/// Reads the next page of `query`. Returns `None` if the session has ended.
 pub(super) async fn read(pool: &SqlitePool, query: Query) -> Result<Option<Page>, Error> {
     let mut conn = pool.acquire().await.map_err(sql_error)?;
-    let row = sqlx::query(LOOK).bind(&*query.relay).bind(&query.token).fetch_one(&mut *conn).await;
+    let row = sqlx::query(LAST_ID).bind(&*query.relay).bind(&query.token).fetch_one(&mut *conn).await;
     let row = row.map_err(sql_error)?;
     let (same, last): (bool, i64) =
         (|| Ok((row.try_get("same")?, row.try_get("last")?)))().map_err(sql_error)?;
@@ -51,19 +52,10 @@ pub(super) async fn read(pool: &SqlitePool, query: Query) -> Result<Option<Page>
         return Ok(None);
     }
     let from = query.from.last_id;
-    // The rows up to there may be deleted by now.
-    let end = query.upto.map_or(last, |upto| upto.last_id);
+    // The rows up to this id may be deleted by now.
+    let end = query.up_to.map_or(last, |upto| upto.last_id);
     if end <= from {
-        let at = query.from;
-        let within = at.clone();
-        return Ok(Some(Page {
-            rows: Vec::new(),
-            age: Duration::ZERO,
-            within,
-            after: at,
-            scan: None,
-            more: false,
-        }));
+        return Ok(Some(Page::empty(query.from)));
     }
     let stop = end.min(from + SPAN);
     let json = |topics: &[String]| serde_json::to_string(topics).map_err(Error::internal);
@@ -72,13 +64,13 @@ pub(super) async fn read(pool: &SqlitePool, query: Query) -> Result<Option<Page>
         .bind(stop)
         .bind(query.filter.only.as_deref().map(json).transpose()?)
         .bind(json(&query.filter.except)?)
-        .bind(query.rows)
-        .bind(query.bytes)
+        .bind(query.max_rows)
+        .bind(query.max_bytes)
         .fetch_all(&mut *conn)
         .await
         .map_err(sql_error)?;
     drop(conn);
-    let mut filled = i64::try_from(rows.len()).is_ok_and(|n| n >= query.rows);
+    let mut filled = i64::try_from(rows.len()).is_ok_and(|n| n >= query.max_rows);
     let mut oldest = 0_i64;
     for row in &rows {
         let columns = || Ok((row.try_get("filled")?, row.try_get("age")?));

@@ -1,4 +1,4 @@
-//! Replies that commit with the effect they belong to.
+//! Stored replies, which commit with the effect of their request.
 
 use comms_core::{
     Error,
@@ -15,15 +15,18 @@ const ADMIT: &str =
 const REPLY: &str =
     "SELECT fingerprint, status, headers, body FROM comms_replies WHERE scope = $1 AND key = $2";
 
-const ANSWER: &str = "UPDATE comms_replies SET status = $3, headers = $4, body = $5 WHERE scope = $1 AND key = $2 AND status IS NULL";
+const ANSWER: &str = "
+UPDATE comms_replies SET status = $3, headers = $4, body = $5 WHERE scope = $1 AND key = $2 AND status IS NULL";
 
 impl Tables {
-    /// Admits the request of `key`. Another transaction of the same key has ended before this one could
-    /// begin, so the answer is never `InFlight`. One that rolled back leaves nothing: the next one runs.
+    /// Admits the request with `key`, or returns its stored reply. The result is never `InFlight`, because SQLite has
+    /// one writer at a time. If an earlier transaction with the key rolled back, the result is `Run`.
     ///
     /// # Errors
-    /// As [`sql_error`] says; `Invalid` if an earlier request of the key was committed without an answer: running
-    /// it again could double its effect.
+    /// Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) if an earlier request with the key was committed
+    /// without a reply; executing it again could double its effect. Returns
+    /// [`ErrorKind::Internal`](comms_core::ErrorKind::Internal) if the headers of the stored reply do not decode.
+    /// Otherwise returns an error of the kind that [`sql_error`] lists if a statement fails.
     pub async fn admit(&self, conn: &mut SqliteConnection, key: &CallKey) -> Result<Admission, Error> {
         let query = sqlx::query(ADMIT).bind(&*key.scope).bind(&*key.key).bind(&key.fingerprint[..]);
         let done = query.execute(&mut *conn).await.map_err(sql_error)?;
@@ -34,14 +37,15 @@ impl Tables {
         let row = query.fetch_one(conn).await.map_err(sql_error)?;
         let column = || Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?));
         let (fingerprint, status, headers, body) = column().map_err(sql_error)?;
-        replies::stored(key, fingerprint, status, headers, body)
+        replies::replay(key, fingerprint, status, headers, body)
     }
 
     /// Stores the reply of a request that was admitted with `Run` in this transaction.
     ///
     /// # Errors
-    /// As [`sql_error`] says; `Invalid` for a request that was not admitted, or is answered already, and for a reply
-    /// over its limits.
+    /// Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) if the request was not admitted, has a reply
+    /// already, or if the reply exceeds the limits of [`StoredReply`]. Otherwise returns an error of the kind that
+    /// [`sql_error`] lists if the statement fails.
     pub async fn complete(
         &self,
         conn: &mut SqliteConnection,
@@ -58,6 +62,6 @@ impl Tables {
             .execute(conn)
             .await
             .map_err(sql_error)?;
-        replies::answered(done.rows_affected())
+        replies::check_stored(done.rows_affected())
     }
 }

@@ -1,4 +1,4 @@
-//! A row of the outbox becomes a message.
+//! Converts a row of the outbox to a message.
 
 use std::sync::Arc;
 
@@ -8,11 +8,12 @@ use sqlx::{Row as _, sqlite::SqliteRow};
 
 use crate::{codec, relay::Row};
 
-/// Of the columns id, source, msg_id, topic, key, headers, payload. What is damaged in one row stays that row's.
+/// Decodes the columns id, source, msg_id, topic, key, headers and payload. If the columns of the message do not
+/// decode, the error becomes part of the row and does not fail the read.
 pub(super) fn decode(row: &SqliteRow) -> Result<Row, sqlx::Error> {
     let bytes = |name| row.try_get::<Option<Vec<u8>>, _>(name).map(|b| b.map(Bytes::from));
-    let topic = row.try_get::<&str, _>("topic");
-    let destination: Arc<str> = match &topic {
+    let column = row.try_get::<&str, _>("topic");
+    let topic: Arc<str> = match &column {
         Ok(topic) => (*topic).into(),
         Err(_) => text(row, "topic")?.into(),
     };
@@ -22,17 +23,18 @@ pub(super) fn decode(row: &SqliteRow) -> Result<Row, sqlx::Error> {
         Ok(Message {
             source: row.try_get::<&str, _>("source").map_err(damaged)?.into(),
             id: row.try_get::<&str, _>("msg_id").map_err(damaged)?.into(),
-            topic: topic.map(|_| destination.clone()).map_err(damaged)?,
+            topic: column.map(|_| topic.clone()).map_err(damaged)?,
             key: key.clone(),
             headers: codec::decode(row.try_get::<Vec<u8>, _>("headers").map_err(damaged)?.into())?,
             payload: bytes("payload").map_err(damaged)?,
         })
     };
     let message = columns();
-    Ok(Row { id: row.try_get("id")?, destination, key, message })
+    Ok(Row { id: row.try_get("id")?, topic, key, message })
 }
 
-/// A column whose text another program may have written: SQLite does not check that it is UTF-8.
+/// Reads a text column that another program may have written. SQLite does not check that it is UTF-8, so invalid bytes
+/// are replaced.
 pub(super) fn text(row: &SqliteRow, name: &str) -> Result<String, sqlx::Error> {
     Ok(String::from_utf8_lossy(row.try_get_unchecked::<&[u8], _>(name)?).into_owned())
 }

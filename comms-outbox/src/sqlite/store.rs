@@ -1,21 +1,24 @@
-//! What the relay does to the tables.
+//! The tables of the relay: cursor, lease, parked rows.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use comms_core::{Error, async_trait};
 use sqlx::{Row as _, SqliteConnection, SqlitePool, sqlite::SqliteRow};
 
-use super::{Tables, changes, read, row, unit};
+use super::{Tables, changes, read, row, tx};
 use crate::{
-    branch::held,
-    relay::{Branch, Changes, Filter, Holder, Lease, Page, ParkedLanes, Position, Query, Row, Start, Store},
+    branch::hold_reason,
+    relay::{
+        Changes, Filter, Lease, LeaseHolder, LeaseRequest, Page, ParkedLanes, Position, Query, Row, Start,
+        Store, StoredBranch,
+    },
     sql_error,
 };
 
-/// A lease that ends later than one lease from now was written by a clock that was wrong; a second is left for a clock
-/// that is being corrected.
-/// $5: a new relay begins behind the last row, and otherwise with the oldest.
+/// A lease that ends later than now plus its length was written by a wrong clock, and may be taken. One second is
+/// allowed for a clock that is being corrected.
+/// If $5 is true, a new relay begins after the last row, otherwise at the oldest.
 const ACQUIRE: &str = "
 INSERT INTO comms_outbox_cursor AS c (relay, last_id, token, owner, lease, lease_until, covers)
 VALUES ($1, CASE WHEN $5 THEN (SELECT coalesce(max(id), 0) FROM comms_outbox) ELSE 0 END, hex(randomblob(16)),
@@ -34,7 +37,8 @@ UPDATE comms_outbox_cursor
 SET last_id = $3, lease_until = CAST(unixepoch('subsec') * 1000 AS INTEGER) + $4
 WHERE relay = $1 AND token = $2";
 
-/// What was held long enough is tried again. The planner would prefer the primary key, and read every parked row.
+/// Releases held rows whose time has come. Without `INDEXED BY` the planner would prefer the primary key, and read
+/// every parked row.
 const DUE: &str = "
 UPDATE comms_outbox_parked INDEXED BY comms_outbox_parked_due SET state = 'released'
 WHERE relay = $1 AND state <> 'parked' AND state = 'held'
@@ -42,7 +46,7 @@ WHERE relay = $1 AND state <> 'parked' AND state = 'held'
 
 const LANES: &str = "SELECT DISTINCT topic, key FROM comms_outbox_parked WHERE relay = $1";
 
-/// Released rows, by the partial index, and what stands before them in their lanes.
+/// Released rows, found by the partial index, and the parked rows before them in their lanes.
 const RELEASED: &str = "
 WITH due AS MATERIALIZED (
     SELECT outbox_id, topic, key FROM comms_outbox_parked INDEXED BY comms_outbox_parked_due
@@ -66,7 +70,8 @@ WITH due AS MATERIALIZED (
 SELECT o.id, source, msg_id, topic, key, headers, payload
 FROM summed s CROSS JOIN comms_outbox o ON o.id = s.id WHERE before < $3 ORDER BY o.id";
 
-/// The outbox of one file, for a [`Relay`](crate::Relay). Needs connections that may write; uses one at a time.
+/// The outbox of one file, as the source of a [`Relay`](crate::Relay). It needs connections that may write, and uses
+/// one at a time.
 #[derive(Debug, Clone)]
 pub struct RelayStore {
     pool: SqlitePool,
@@ -74,7 +79,7 @@ pub struct RelayStore {
 }
 
 impl RelayStore {
-    /// The outbox of `tables`, by connections of `pool`.
+    /// Creates a store for the outbox of `tables` that uses connections of `pool`.
     #[must_use]
     pub fn new(pool: SqlitePool, tables: Tables) -> Self {
         Self { pool, tables }
@@ -87,26 +92,23 @@ impl Store for RelayStore {
         Position::default()
     }
 
-    async fn acquire(
-        &self,
-        relay: &str,
-        owner: &str,
-        lease: Duration,
-        covers: Option<&[String]>,
-        start: Start,
-    ) -> Result<Option<Lease>, Error> {
-        let mut tx = unit::begin(&self.pool).await?;
+    async fn acquire(&self, request: &LeaseRequest<'_>) -> Result<Option<Lease>, Error> {
+        let mut tx = tx::begin(&self.pool).await?;
         self.tables.check(&mut tx).await?;
-        let covers = covers.map(serde_json::to_string).transpose().map_err(Error::internal)?;
-        let query = sqlx::query(ACQUIRE).bind(relay).bind(owner).bind(changes::millis(lease)).bind(covers);
-        let query = query.bind(start == Start::Now);
-        // All rows: a statement that is left after its first row has not ended yet.
+        let covers = request.covers.map(serde_json::to_string).transpose().map_err(Error::internal)?;
+        let query = sqlx::query(ACQUIRE)
+            .bind(request.relay)
+            .bind(request.owner)
+            .bind(changes::millis(request.lease))
+            .bind(covers)
+            .bind(request.start == Start::Now);
+        // All rows are fetched: a statement that is dropped after its first row has not ended.
         let rows = query.fetch_all(&mut *tx).await.map_err(sql_error)?;
         let Some(row) = rows.first() else { return Ok(None) };
         let mut lease = granted(row)?;
-        let rows = sqlx::query(BRANCHES).bind(relay).fetch_all(&mut *tx).await.map_err(sql_error)?;
+        let rows = sqlx::query(BRANCHES).bind(request.relay).fetch_all(&mut *tx).await.map_err(sql_error)?;
         lease.branches = rows.iter().map(branch).collect::<Result<_, _>>().map_err(sql_error)?;
-        unit::commit(tx).await?;
+        tx::commit(tx).await?;
         Ok(Some(lease))
     }
 
@@ -114,17 +116,22 @@ impl Store for RelayStore {
         read::read(&self.pool, query).await
     }
 
-    async fn save(&self, holder: &Holder, position: &Position, changes: &Changes) -> Result<bool, Error> {
+    async fn save(
+        &self,
+        holder: &LeaseHolder,
+        position: &Position,
+        changes: &Changes,
+    ) -> Result<bool, Error> {
         if changes.is_empty() {
             let mut conn = self.pool.acquire().await.map_err(sql_error)?;
             return save_cursor(&mut conn, holder, position).await;
         }
-        let mut tx = unit::begin(&self.pool).await?;
+        let mut tx = tx::begin(&self.pool).await?;
         if !save_cursor(&mut tx, holder, position).await? {
             return Ok(false);
         }
         changes::save(&mut tx, &holder.relay, changes).await?;
-        unit::commit(tx).await?;
+        tx::commit(tx).await?;
         Ok(true)
     }
 
@@ -139,12 +146,18 @@ impl Store for RelayStore {
         Ok(ParkedLanes { lanes: lanes.map_err(sql_error)?, any: !rows.is_empty() })
     }
 
-    async fn released(&self, relay: &str, filter: &Filter, rows: i64, bytes: i64) -> Result<Vec<Row>, Error> {
+    async fn released(
+        &self,
+        relay: &str,
+        filter: &Filter,
+        max_rows: i64,
+        max_bytes: i64,
+    ) -> Result<Vec<Row>, Error> {
         let except = serde_json::to_string(&*filter.except).map_err(Error::internal)?;
         let only = filter.only.as_deref().map(serde_json::to_string).transpose().map_err(Error::internal)?;
         let mut conn = self.pool.acquire().await.map_err(sql_error)?;
         sqlx::query(DUE).bind(relay).execute(&mut *conn).await.map_err(sql_error)?;
-        let query = sqlx::query(RELEASED).bind(relay).bind(rows).bind(bytes).bind(except).bind(only);
+        let query = sqlx::query(RELEASED).bind(relay).bind(max_rows).bind(max_bytes).bind(except).bind(only);
         let rows = query.fetch_all(&mut *conn).await.map_err(sql_error)?;
         rows.iter().map(row::decode).collect::<Result<_, _>>().map_err(sql_error)
     }
@@ -152,7 +165,7 @@ impl Store for RelayStore {
 
 async fn save_cursor(
     conn: &mut SqliteConnection,
-    holder: &Holder,
+    holder: &LeaseHolder,
     position: &Position,
 ) -> Result<bool, Error> {
     let done = sqlx::query(SAVE)
@@ -181,7 +194,7 @@ fn position(row: &SqliteRow) -> Result<Position, sqlx::Error> {
     Ok(Position { last_id: row.try_get("last_id")?, ..Position::default() })
 }
 
-fn branch(row: &SqliteRow) -> Result<Branch, sqlx::Error> {
-    let held = held(row.try_get("error_kind")?, row.try_get("error")?);
-    Ok(Branch { destination: row.try_get::<&str, _>("topic")?.into(), position: position(row)?, held })
+fn branch(row: &SqliteRow) -> Result<StoredBranch, sqlx::Error> {
+    let held = hold_reason(row.try_get("error_kind")?, row.try_get("error")?);
+    Ok(StoredBranch { topic: row.try_get::<&str, _>("topic")?.into(), position: position(row)?, held })
 }

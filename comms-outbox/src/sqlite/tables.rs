@@ -1,13 +1,15 @@
-//! The tables of one file.
+//! The outbox tables of one file.
 
-/// The outbox tables of one service's file. Cheap to clone; holds no connection: every call takes the
-/// caller's, and what it writes is part of the caller's transaction.
+/// The outbox tables in the file of one service.
+///
+/// Cheap to clone. It holds no connection: each call takes the caller's connection, and its writes are part of the
+/// caller's transaction.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Tables {}
 
 impl Tables {
-    /// The tables in the main database of a connection.
+    /// Returns the tables in the main database of a connection.
     #[must_use]
     pub const fn new() -> Self {
         Self {}

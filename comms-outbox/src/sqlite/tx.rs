@@ -1,17 +1,17 @@
-//! A transaction that only [`commit`] ends well.
+//! A transaction that is kept only by [`commit`].
 //!
 //! The problem: after some failures (disk full, an I/O error, `ON CONFLICT ROLLBACK`) SQLite rolls the whole
-//! transaction back by itself. A handler that swallows such a failure and goes on writes outside any transaction: its
-//! next write is kept, without its inbox row. And sqlx counts a transaction whose COMMIT failed as open: the next user
-//! of the connection fails.
+//! transaction back. A handler that ignores such a failure and continues then writes outside a transaction: its next
+//! write is kept without its inbox row. And sqlx treats a transaction whose COMMIT failed as open, so the next user of
+//! the connection fails.
 //!
-//! The promise: what is written through a [`SqliteTx`] is kept if and only if [`commit`] succeeds. A commit hook turns
-//! every other commit of the connection, that of a single statement included, into a rollback with an error.
-//! A connection whose COMMIT failed, or whose transaction SQLite rolled back, is closed instead of going back to the
-//! pool. What breaks the promise: a commit or rollback hook that the application sets on the same connection.
+//! The promise: writes through a [`SqliteTx`] are kept if and only if [`commit`] succeeds. A commit hook turns every
+//! other commit of the connection, including that of a single statement, into a rollback with an error. A connection
+//! whose COMMIT failed, or whose transaction SQLite rolled back, is closed and does not return to the pool. The promise
+//! does not hold if the application sets a commit or rollback hook on the same connection.
 //!
-//! A statement that fails alone (a constraint) is backed out by SQLite, and the transaction stays whole, where
-//! PostgreSQL aborts it. After an error of this crate's own statements the commit is refused on both.
+//! If a single statement fails (a constraint), SQLite reverts the statement and the transaction stays usable;
+//! PostgreSQL aborts the transaction. After an error of a statement of this crate, both backends refuse the commit.
 
 use std::{
     ops::{Deref, DerefMut},
@@ -29,25 +29,25 @@ use sqlx_core::transaction::TransactionManager;
 
 use crate::{commit_error, sql_error};
 
-/// An open transaction of SQLite. Dropping it rolls back.
+/// An open transaction of SQLite. It is rolled back when it is dropped.
 #[derive(Debug)]
 pub struct SqliteTx {
     conn: PoolConnection<Sqlite>,
     state: Arc<State>,
     /// The COMMIT has succeeded.
     committed: bool,
-    /// The COMMIT was sent, and its answer is missing or an error.
-    doubtful: bool,
+    /// The COMMIT was sent, and it failed or its result is missing.
+    commit_unconfirmed: bool,
 }
 
-/// Shared with the hooks of the connection, which outlive the transaction.
+/// The state of the transaction, shared with the hooks of the connection, which outlive the transaction.
 #[derive(Debug, Default)]
 struct State(AtomicU8);
 
-/// No transaction of ours: commits are the business of the connection's next user.
+/// No transaction of this module is open, so the hooks allow every commit.
 const ENDED: u8 = 0;
 const OPEN: u8 = 1;
-/// A statement failed and the commit is refused; the transaction is still open.
+/// A statement failed and the commit is refused. The transaction is still open.
 const FAILED: u8 = 2;
 /// SQLite has rolled the transaction back.
 const ROLLED_BACK: u8 = 3;
@@ -72,13 +72,13 @@ impl State {
 }
 
 impl SqliteTx {
-    /// Makes [`commit`] refuse this transaction: for a failure that must not be swallowed. The transaction stays
+    /// Makes [`commit`] refuse this transaction, after a failure that must not be ignored. The transaction stays
     /// usable, and is rolled back at its end.
     pub fn refuse_commit(&self) {
         self.state.replace(OPEN, FAILED);
     }
 
-    /// Hands `result` on, and refuses the commit if it is an error.
+    /// Returns `result`, and refuses the commit if it is an error.
     pub(super) fn checked<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
         if result.is_err() {
             self.refuse_commit();
@@ -95,14 +95,16 @@ impl SqliteTx {
     }
 }
 
-/// Begins a transaction that writes, for a unit of work of the application's own. Cancel safe. Replaces the commit hook
-/// and the rollback hook of the connection.
+/// Begins a transaction that writes, for an application with a custom unit of work. Cancel safe. Replaces the
+/// commit hook and the rollback hook of the connection.
 ///
 /// # Errors
-/// As [`sql_error`] says; `NotExecuted` if another writer holds the file for longer than the busy time-out.
+/// Returns [`ErrorKind::NotExecuted`](comms_core::ErrorKind::NotExecuted) if another writer locks the file for longer
+/// than the busy timeout. Otherwise returns an error of the kind that [`sql_error`] lists if no connection is available
+/// or the statement fails.
 pub async fn begin(pool: &SqlitePool) -> Result<SqliteTx, Error> {
     let conn = pool.acquire().await.map_err(sql_error)?;
-    let mut tx = SqliteTx { conn, state: Arc::default(), committed: false, doubtful: false };
+    let mut tx = SqliteTx { conn, state: Arc::default(), committed: false, commit_unconfirmed: false };
     tx.set_hooks().await.map_err(sql_error)?;
     let statement = Some("BEGIN IMMEDIATE".into_sql_str());
     SqliteTransactionManager::begin(&mut tx.conn, statement).await.map_err(sql_error)?;
@@ -110,29 +112,32 @@ pub async fn begin(pool: &SqlitePool) -> Result<SqliteTx, Error> {
     Ok(tx)
 }
 
-/// Commits `tx`, for a unit of work of the application's own. If that fails, the connection is closed.
+/// Commits `tx`, for an application with a custom unit of work. If the COMMIT fails, the connection is closed.
 ///
 /// # Errors
-/// Returns `Internal` if SQLite has rolled the transaction back by itself, or if
-/// [`refuse_commit`](SqliteTx::refuse_commit) was called: nothing is kept. Otherwise as [`commit_error`] says.
+/// Returns [`ErrorKind::Internal`](comms_core::ErrorKind::Internal), and keeps nothing, if SQLite has rolled the
+/// transaction back, or if [`refuse_commit`](SqliteTx::refuse_commit) was called. Otherwise returns an error of the
+/// kind that [`commit_error`] lists if the COMMIT fails.
 pub async fn commit(mut tx: SqliteTx) -> Result<(), Error> {
     match tx.state.get() {
         OPEN => {}
         ROLLED_BACK => {
             return Err(Error::internal(
-                "SQLite rolled the transaction back after a failure, which was not returned: nothing was kept",
+                "SQLite rolled the transaction back after a statement failed, so it cannot be committed: return the \
+                 error of a failed statement",
             ));
         }
         _ => {
             return Err(Error::internal(
-                "a statement of the transaction failed, and its error was not returned: nothing was kept",
+                "a statement of the transaction failed, so it cannot be committed: return the error of a failed \
+                 statement",
             ));
         }
     }
-    tx.doubtful = true;
+    tx.commit_unconfirmed = true;
     tx.state.set(ENDED);
     SqliteTransactionManager::commit(&mut tx.conn).await.map_err(commit_error)?;
-    tx.doubtful = false;
+    tx.commit_unconfirmed = false;
     tx.committed = true;
     Ok(())
 }
@@ -142,10 +147,10 @@ impl Drop for SqliteTx {
         if self.committed {
             return;
         }
-        if self.doubtful || self.state.get() == ROLLED_BACK {
+        if self.commit_unconfirmed || self.state.get() == ROLLED_BACK {
             self.conn.close_on_drop();
         }
-        // Queued behind what the connection still runs, so nothing commits before it.
+        // The rollback is queued behind statements that the connection still runs, so no commit precedes it.
         SqliteTransactionManager::start_rollback(&mut self.conn);
         self.state.set(ENDED);
     }

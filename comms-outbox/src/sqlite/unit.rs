@@ -1,4 +1,4 @@
-//! Transactions on SQLite behind the seams of comms-core.
+//! A unit of work on SQLite: implements the transaction traits of comms-core.
 
 use comms_core::{
     Claim, Claimed, Error, Inbox, Message, Outbox, UnitOfWork,
@@ -6,29 +6,33 @@ use comms_core::{
 };
 use sqlx::SqlitePool;
 
-pub(super) use super::tx::{begin, commit};
-use super::{SqliteTx, Tables};
-use crate::Wake;
+use super::{
+    Tables,
+    tx::{SqliteTx, begin, commit},
+};
+use crate::CommitSignal;
 
-/// Opens transactions of a pool, with inbox, outbox and stored replies in them. Clones share all.
+/// A unit of work: opens transactions on a pool, with inbox, outbox and stored replies in each of them. Clones share
+/// the pool and the commit signal.
 #[derive(Debug, Clone)]
 pub struct SqliteUnit {
     pool: SqlitePool,
     tables: Tables,
-    wake: Wake,
+    commit_signal: CommitSignal,
 }
 
 impl SqliteUnit {
-    /// A unit of work on `pool` with the outbox of `tables`.
+    /// Creates a unit of work on `pool` with the outbox of `tables`.
     #[must_use]
     pub fn new(pool: SqlitePool, tables: Tables) -> Self {
-        Self { pool, tables, wake: Wake::new() }
+        Self { pool, tables, commit_signal: CommitSignal::new() }
     }
 
-    /// The bell that every commit rings: give it to the relay of this process.
+    /// Returns the signal that every commit notifies. Pass it to
+    /// [`RelayBuilder::commit_signal`](crate::RelayBuilder::commit_signal).
     #[must_use]
-    pub fn wake(&self) -> Wake {
-        self.wake.clone()
+    pub fn commit_signal(&self) -> CommitSignal {
+        self.commit_signal.clone()
     }
 }
 
@@ -41,7 +45,7 @@ impl UnitOfWork for SqliteUnit {
 
     async fn commit(&self, tx: Self::Tx) -> Result<(), Error> {
         commit(tx).await?;
-        self.wake.ring();
+        self.commit_signal.notify();
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! The settings of a subscriber, checked when it is made.
+//! The settings of a subscriber.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -11,12 +11,12 @@ use comms_core::{
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::{Route, Shared, Subscriber, blocks::Blocks};
+use super::{Route, Shared, Subscriber, blocked_keys::BlockedKeys};
 
-/// The `messaging.system` of metrics and spans.
+/// The value of `messaging.system` in metrics and spans.
 const SYSTEM: &str = "outbox";
 
-/// Makes a [`Subscriber`].
+/// Builder of a [`Subscriber`]. It needs at least one handler; every other setting has a default.
 #[must_use]
 pub struct SubscriberBuilder {
     group: Arc<str>,
@@ -30,14 +30,16 @@ pub struct SubscriberBuilder {
     clock: Clock,
 }
 
-/// How long a held message stays with the subscriber before the relay parks it, where [`AttemptConfig::hold_in_place`] is
-/// not set.
+/// How long a held message stays with the subscriber before the relay parks it, if [`AttemptConfig::hold_in_place`] is not
+/// set.
 const HOLD_IN_PLACE: Duration = Duration::from_secs(10);
 
-impl SubscriberBuilder {
-    pub(super) fn new(group: Arc<str>) -> Self {
-        Self {
-            group,
+impl Subscriber {
+    /// Returns a builder of a subscriber of the consumer group `group`. The group is part of the inbox key of each
+    /// delivery.
+    pub fn builder(group: impl Into<Arc<str>>) -> SubscriberBuilder {
+        SubscriberBuilder {
+            group: group.into(),
             handlers: Vec::new(),
             attempts: AttemptConfig::default(),
             concurrency: 16,
@@ -48,79 +50,87 @@ impl SubscriberBuilder {
             clock: Clock::system(),
         }
     }
+}
 
-    /// Delivers messages to `topic` to `handler`.
+impl SubscriberBuilder {
+    /// Delivers messages to `topic` to `handler`. A topic has one handler.
     pub fn on(mut self, topic: impl Into<Arc<str>>, handler: impl Handler) -> Self {
         self.handlers.push((topic.into(), BoxHandler::new(handler)));
         self
     }
 
-    /// How often and how long a message is attempted. Default [`AttemptConfig::default`], with 10 s for
+    /// Sets how often and how long a message is attempted. Default [`AttemptConfig::default`], with 10 s for
     /// [`AttemptConfig::hold_in_place`]: a key that is held for longer is parked, so that the relay's cursor moves on.
     pub fn attempts(mut self, attempts: AttemptConfig) -> Self {
         self.attempts = attempts;
         self
     }
 
-    /// Handlers that run at the same time, of any key; a key that waits for its next try takes no place.
-    /// Waiting for a place counts towards [`AttemptConfig::timeout`]. More than the database has connections
-    /// makes handlers wait there instead. Default 16.
+    /// Sets how many handlers may run at the same time, over all keys. Default 16.
+    ///
+    /// A key that waits for its next attempt takes no permit. The wait for a permit counts towards
+    /// [`AttemptConfig::timeout`]. With more permits than the database has connections, handlers wait for a connection
+    /// instead.
     pub fn concurrency(mut self, handlers: usize) -> Self {
         self.concurrency = handlers;
         self
     }
 
-    /// Messages taken and not yet answered. Default 10,000.
+    /// Sets how many messages the subscriber accepts before it has returned their results. Default 10,000.
     pub fn in_flight(mut self, messages: u32) -> Self {
         self.in_flight = messages;
         self
     }
 
-    /// How long a flush waits. Default 30 s.
+    /// Sets how long [`flush`](comms_core::Publisher::flush) waits for running deliveries. Default 30 s.
     pub fn flush_limit(mut self, limit: Duration) -> Self {
         self.flush_limit = limit;
         self
     }
 
-    /// The least time between two attempts of a message that is parked as held; 5 ms more for each held message, and
-    /// what the failure asks for. Default 5 s.
+    /// Sets the least pause between two attempts of a message that is parked as held. Default 5 s.
+    ///
+    /// Each held message adds 5 ms. A longer `retry_after` of the failure extends the pause. It is at most 5 min.
     pub fn hold_retry(mut self, wait: Duration) -> Self {
         self.hold_retry = wait;
         self
     }
 
-    /// The list in which held deliveries are registered. Default one of its own, see [`Subscriber::holds`].
+    /// Sets the list in which held deliveries are registered. Default: a list of this subscriber, see
+    /// [`Subscriber::holds`].
     pub fn holds(mut self, holds: Holds) -> Self {
         self.holds = Some(holds);
         self
     }
 
-    /// The clock of backoff and durations. Default the system's.
+    /// Sets the clock of backoff and durations. Default: the system clock.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
-    /// The subscriber.
+    /// Builds the subscriber.
     ///
     /// # Errors
-    /// `Invalid` without a group or a handler, with two handlers of a topic, or without room.
+    /// Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) if
+    /// - the group is empty or longer than 200 bytes,
+    /// - there is no handler, or a topic has two,
+    /// - `in_flight` is 0, or
+    /// - `concurrency` is 0 or greater than [`Semaphore::MAX_PERMITS`].
     pub fn build(self) -> Result<Subscriber, Error> {
         if self.group.is_empty() || self.group.len() > 200 {
-            return Err(Error::invalid("a consumer group has a name of 1 to 200 bytes"));
+            return Err(Error::invalid("the name of a consumer group must have 1 to 200 bytes"));
         }
         if self.handlers.is_empty() {
-            return Err(Error::invalid(
-                "a subscriber without a handler delivers nothing: call on(topic, handler)",
-            ));
+            return Err(Error::invalid("a subscriber needs at least one handler: call on(topic, handler)"));
         }
         if self.in_flight == 0 || !(1..=Semaphore::MAX_PERMITS).contains(&self.concurrency) {
-            return Err(Error::invalid("a subscriber needs room for at least one message and one handler"));
+            return Err(Error::invalid("a subscriber's in_flight and concurrency must be at least 1"));
         }
         let mut attempts = self.attempts;
         attempts.hold_in_place.get_or_insert(HOLD_IN_PLACE);
         let holds = self.holds.unwrap_or_else(|| Holds::new(self.clock.clone()));
-        let places = Arc::new(Semaphore::new(self.concurrency));
+        let permits = Arc::new(Semaphore::new(self.concurrency));
         let mut routes = HashMap::new();
         for (topic, handler) in self.handlers {
             let consumed = metrics::counter!(
@@ -129,22 +139,24 @@ impl SubscriberBuilder {
                 "messaging.destination.name" => topic.to_string(),
                 "messaging.consumer.group.name" => self.group.to_string(),
             );
-            let handler = limited(handler, places.clone());
+            let handler = limited(handler, permits.clone());
             let processor = Processor::new(handler, attempts.clone(), self.clock.clone(), SYSTEM);
             let processor = processor.with_holds(holds.clone());
             if routes.insert(topic.clone(), Route { processor, consumed }).is_some() {
-                return Err(Error::invalid(format!("two handlers for {topic}: a group has one per topic")));
+                return Err(Error::invalid(format!(
+                    "topic {topic} has two handlers: a group has one handler for each topic"
+                )));
             }
         }
         let shared = Arc::new(Shared {
             group: self.group,
             routes,
-            blocks: Arc::new(Blocks::default()),
+            blocked_keys: Arc::new(BlockedKeys::default()),
             holds,
             hold_retry: self.hold_retry,
             stop: CancellationToken::new(),
             room: Arc::new(Semaphore::new(self.in_flight as usize)),
-            bound: self.in_flight,
+            capacity: self.in_flight,
             flush_limit: self.flush_limit,
         });
         let worker = shared.clone();
@@ -153,11 +165,12 @@ impl SubscriberBuilder {
     }
 }
 
-fn limited(handler: BoxHandler, places: Arc<Semaphore>) -> BoxHandler {
+/// Returns a handler that waits for a permit before each call of `handler`.
+fn limited(handler: BoxHandler, permits: Arc<Semaphore>) -> BoxHandler {
     BoxHandler::new(handler_fn(move |delivery: Delivery| {
-        let (handler, places) = (handler.clone(), places.clone());
+        let (handler, permits) = (handler.clone(), permits.clone());
         async move {
-            let _place = places.acquire().await.map_err(Error::fatal)?;
+            let _permit = permits.acquire().await.map_err(Error::fatal)?;
             handler.handle(delivery).await
         }
     }))

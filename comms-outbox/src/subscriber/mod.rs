@@ -1,21 +1,23 @@
-//! A publisher that delivers to handlers in this process: consumer groups without a broker.
+//! A publisher that delivers messages to handlers in this process: consumer groups without a broker.
 //!
-//! The problem: a team without a broker yet wants what a broker gives: order by key, retries, a place for
-//! what cannot be handled, other keys that flow meanwhile; and the same handlers when the broker comes.
+//! The problem: a team without a broker needs the delivery of a broker (order by key, retries, a place for messages
+//! that cannot be handled, other keys that continue meanwhile), and wants to keep its handlers when it adds a broker.
 //!
-//! The promise: a message is handed to its handler until it succeeds or is hopeless ([`AttemptConfig`]); messages of
-//! one (destination, key) one after the other, other keys at the same time; after one that was hopeless, later
-//! ones of its key do not run, they are refused too, so that the relay parks them in order. With
-//! [`transactional`](comms_core::transactional) each message has its effect once.
+//! The promise: a message is handed to its handler until the handler succeeds or the attempts are used up
+//! ([`AttemptConfig`](comms_core::transport::AttemptConfig)). Messages of one (topic, key) are handled one after the other, messages of
+//! other keys at the same time. After a message was refused, later messages of its key do not run: they are refused
+//! too, so that the relay parks them in order. With [`transactional`](comms_core::transactional) each message has its
+//! effect once.
 //!
-//! A failure that is not the message's fault (a peer or a guard refuses, a deployment fault) holds the key: no attempt
-//! is counted, other keys go on. After [`AttemptConfig::hold_in_place`] the relay parks the key as *held*, so that its cursor
-//! moves on, and presents the message again from time to time until the cause is gone.
+//! A failure whose cause lies outside the message (a peer or a guard refuses, a deployment fault) holds the key: no
+//! attempt is counted, and other keys continue. After [`AttemptConfig::hold_in_place`](comms_core::transport::AttemptConfig::hold_in_place)
+//! the relay parks the key as *held*, so that its cursor moves on, and delivers the message again from time to time
+//! until the cause is gone.
 //!
-//! What breaks it: what a handler does outside its transaction. The relay's cursor waits for the slowest
-//! message in flight; see [`RelayBuilder::in_flight`](crate::RelayBuilder::in_flight).
+//! Limits: effects of a handler outside its transaction may be repeated. The relay's cursor waits for the slowest
+//! message in flight, see [`RelayBuilder::in_flight`](crate::RelayBuilder::in_flight).
 
-mod blocks;
+mod blocked_keys;
 mod builder;
 
 use std::{
@@ -24,7 +26,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use comms_core::{
     Delivery, Error, ErrorKind, Message, Publisher, async_trait,
     transport::{Acks, Holds, Lanes, Processor, Receipt, Verdict},
@@ -33,17 +34,18 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::parked::Refusal;
-use blocks::{Blocks, Page};
+use blocked_keys::{BatchBlocks, BlockedKeys, Lane};
 pub use builder::SubscriberBuilder;
 
-type Lane = (Arc<str>, Bytes);
-
-/// What each held message adds to the time between two attempts of a held message.
-const HOLD_EACH: Duration = Duration::from_millis(5);
-/// The longest time between two attempts.
+/// The time that each held message adds to the pause between two attempts of a held message.
+const HOLD_PER_MESSAGE: Duration = Duration::from_millis(5);
+/// The longest pause between two attempts of a held message.
 const HOLD_LIMIT: Duration = Duration::from_secs(5 * 60);
 
-/// Delivers messages to handlers by destination, as one consumer group.
+/// Delivers messages to handlers by topic, as one consumer group.
+///
+/// Pass it to [`Relay::builder`](crate::Relay::builder) as the publisher. A message to a topic without a handler counts
+/// as delivered.
 ///
 /// ```
 /// use comms_core::{Delivery, Outcome, handler_fn};
@@ -63,12 +65,12 @@ pub struct Subscriber {
 struct Shared {
     group: Arc<str>,
     routes: HashMap<Arc<str>, Route>,
-    blocks: Arc<Blocks>,
+    blocked_keys: Arc<BlockedKeys>,
     holds: Holds,
     hold_retry: Duration,
     stop: CancellationToken,
     room: Arc<Semaphore>,
-    bound: u32,
+    capacity: u32,
     flush_limit: Duration,
 }
 
@@ -77,23 +79,18 @@ struct Route {
     consumed: metrics::Counter,
 }
 
-/// A message in a lane.
+/// A message that waits or runs.
 struct Item {
     message: Message,
-    /// With the ticket that says when it was taken.
+    /// The lane, and the ticket of the message in it; `None` without a key.
     lane: Option<(Lane, u64)>,
-    page: Arc<Page>,
-    answer: oneshot::Sender<Result<Receipt, Error>>,
-    room: OwnedSemaphorePermit,
+    blocks: Arc<BatchBlocks>,
+    result_sender: oneshot::Sender<Result<Receipt, Error>>,
+    permit: OwnedSemaphorePermit,
 }
 
 impl Subscriber {
-    /// A subscriber of `group`: half of the inbox key of everything it delivers.
-    pub fn builder(group: impl Into<Arc<str>>) -> SubscriberBuilder {
-        SubscriberBuilder::new(group.into())
-    }
-
-    /// What it has handlers for, sorted: for [`RelayBuilder::destinations`](crate::RelayBuilder::destinations).
+    /// Returns the topics with a handler, sorted, for [`RelayBuilder::topics`](crate::RelayBuilder::topics).
     #[must_use]
     pub fn topics(&self) -> Vec<String> {
         let mut topics: Vec<_> = self.shared.routes.keys().map(ToString::to_string).collect();
@@ -101,62 +98,66 @@ impl Subscriber {
         topics
     }
 
-    /// Cancelling this ends waits between tries and running tries (their transactions roll back); what was
-    /// taken is answered as not handled, and comes again from the cursor. Cancel it when the relay's
-    /// shut-down begins.
+    /// Returns a token that stops the subscriber. Cancel it when the shutdown of the relay begins.
+    ///
+    /// Cancellation ends running attempts (their transactions roll back) and waits between attempts. The relay gets
+    /// `NotExecuted` for the messages that are not handled, and its next session delivers them again.
     #[must_use]
-    pub fn stopper(&self) -> CancellationToken {
+    pub fn stop_token(&self) -> CancellationToken {
         self.shared.stop.clone()
     }
 
-    /// The deliveries that are being held. One that is held for longer than
+    /// Returns the list of held deliveries. A delivery that is held for longer than
     /// [`AttemptConfig::hold_in_place`](comms_core::transport::AttemptConfig::hold_in_place) is parked as held, and stays on this list until
-    /// it comes again.
+    /// it is delivered again.
     #[must_use]
     pub fn holds(&self) -> &Holds {
         &self.shared.holds
     }
 
-    /// Cancels [`Subscriber::stopper`].
+    /// Cancels [`Subscriber::stop_token`].
     pub fn stop(&self) {
         self.shared.stop.cancel();
     }
 }
 
 impl Shared {
-    /// When a held message is attempted again: the more are held, the later.
-    fn hold(&self, error: &Error) -> Duration {
+    /// Returns how long the relay holds a message before the next attempt. The pause grows with the number of held
+    /// messages.
+    fn hold_duration(&self, error: &Error) -> Duration {
         let held = u32::try_from(self.holds.len()).unwrap_or(u32::MAX);
-        let wait = self.hold_retry.saturating_add(HOLD_EACH.saturating_mul(held));
+        let wait = self.hold_retry.saturating_add(HOLD_PER_MESSAGE.saturating_mul(held));
         error.retry_after.map_or(wait, |least| least.max(wait)).min(HOLD_LIMIT)
     }
 
     async fn run(self: Arc<Self>, item: Item) {
-        let Item { message, lane, page, answer, room } = item;
-        // The relay dropped the acknowledgements: another one delivers what has not begun.
-        let result = match answer.is_closed() {
-            true => Err(Error::not_executed("the relay has lost its lease")),
-            false => self.deliver(message, lane.as_ref(), &page).await,
+        let Item { message, lane, blocks, result_sender, permit } = item;
+        // The relay has dropped the acknowledgements, so another relay delivers the messages that have not begun.
+        let result = match result_sender.is_closed() {
+            true => Err(Error::not_executed(
+                "the relay dropped the delivery, because it lost its lease or was stopped",
+            )),
+            false => self.deliver(message, lane.as_ref(), &blocks).await,
         };
         if let Some((lane, _)) = &lane {
-            self.blocks.leave(lane);
+            self.blocked_keys.leave(lane);
         }
-        // Before the answer: once the relay has it, only the acknowledgements hold the page.
-        drop(page);
-        drop(room);
-        // Nobody listens after the relay was dropped.
-        let _ = answer.send(result);
+        // Before the result is sent: once the relay has it, only the acknowledgements keep the blocks.
+        drop(blocks);
+        drop(permit);
+        // The receiver is gone if the relay was dropped.
+        let _ = result_sender.send(result);
     }
 
     async fn deliver(
         &self,
         message: Message,
         lane: Option<&(Lane, u64)>,
-        page: &Page,
+        blocks: &BatchBlocks,
     ) -> Result<Receipt, Error> {
-        // Not subscribed: nothing to do, as in a consumer group of a broker.
+        // The topic has no handler: the message counts as delivered, as in a consumer group of a broker.
         let Some(route) = self.routes.get(&message.topic) else { return Ok(Receipt::default()) };
-        if let Some(reason) = lane.and_then(|(lane, ticket)| self.blocks.refusal(lane, *ticket)) {
+        if let Some(reason) = lane.and_then(|(lane, ticket)| self.blocked_keys.refusal(lane, *ticket)) {
             return Err(Error::invalid(Refusal::behind(&reason)));
         }
         route.consumed.increment(1);
@@ -165,15 +166,15 @@ impl Shared {
         match route.processor.process(delivery, self.stop.cancelled(), self.stop.cancelled()).await {
             Verdict::Done(_) => Ok(Receipt::default()),
             Verdict::DeadLetter { error, attempts } => {
-                Err(refuse(Refusal::tried(attempts, &error), lane, page))
+                Err(refuse(Refusal::after_attempts(attempts, &error), lane, blocks))
             }
             Verdict::Held { error, .. } => {
-                let hold = Some(self.hold(&error));
-                Err(refuse(Refusal { hold, ..Refusal::tried(0, &error) }, lane, page))
+                let hold = Some(self.hold_duration(&error));
+                Err(refuse(Refusal { hold, ..Refusal::after_attempts(0, &error) }, lane, blocks))
             }
             Verdict::Abandoned => Err(Error::not_executed("the subscriber is stopping")),
             Verdict::Stop(error) => {
-                // What waits behind it must not run either.
+                // The messages behind it must not run either.
                 self.stop.cancel();
                 Err(error)
             }
@@ -181,10 +182,11 @@ impl Shared {
     }
 }
 
-/// Later messages of the key must not run either: they are refused until the relay has parked them behind this one.
-fn refuse(refusal: Refusal, lane: Option<&(Lane, u64)>, page: &Page) -> Error {
+/// Makes the error for a refused message, and blocks its key: later messages of the key are refused until the relay has
+/// parked them behind this one.
+fn refuse(refusal: Refusal, lane: Option<&(Lane, u64)>, blocks: &BatchBlocks) -> Error {
     if let Some((lane, _)) = lane {
-        page.block(lane.clone(), &refusal.reason);
+        blocks.block(lane.clone(), &refusal.reason);
     }
     let kind = refusal.kind.filter(|_| refusal.hold.is_some()).unwrap_or(ErrorKind::Invalid);
     Error::new(kind, refusal)
@@ -193,25 +195,26 @@ fn refuse(refusal: Refusal, lane: Option<&(Lane, u64)>, page: &Page) -> Error {
 #[async_trait]
 impl Publisher for Subscriber {
     fn enqueue(&self, batch: &mut VecDeque<Message>) -> Acks {
-        let page = Arc::new(Page::new(self.shared.blocks.clone()));
-        let mut answers = Vec::new();
+        let blocks = Arc::new(BatchBlocks::new(self.shared.blocked_keys.clone()));
+        let mut receivers = Vec::new();
         while !batch.is_empty() {
-            let Ok(room) = self.shared.room.clone().try_acquire_owned() else { break };
+            let Ok(permit) = self.shared.room.clone().try_acquire_owned() else { break };
             let Some(message) = batch.pop_front() else { break };
             let lane = message.key.clone().map(|key| (message.topic.clone(), key));
-            let entered = lane.clone().map(|lane| self.shared.blocks.enter(lane));
-            let (answer, answered) = oneshot::channel();
-            self.lanes.push(lane, Item { message, lane: entered, page: page.clone(), answer, room });
-            answers.push(answered);
+            let entered = lane.clone().map(|lane| self.shared.blocked_keys.enter(lane));
+            let (result_sender, receiver) = oneshot::channel();
+            self.lanes
+                .push(lane, Item { message, lane: entered, blocks: blocks.clone(), result_sender, permit });
+            receivers.push(receiver);
         }
         Box::pin(async move {
-            let mut results = Vec::with_capacity(answers.len());
-            for answered in answers {
-                let lost = |_| Err(Error::not_executed("the delivery ended without an answer"));
-                results.push(answered.await.unwrap_or_else(lost));
+            let mut results = Vec::with_capacity(receivers.len());
+            for receiver in receivers {
+                let lost = |_| Err(Error::not_executed("the delivery ended without a result"));
+                results.push(receiver.await.unwrap_or_else(lost));
             }
-            // The relay knows from here on which keys failed.
-            drop(page);
+            // From here on the relay has received which keys were refused.
+            drop(blocks);
             results
         })
     }
@@ -221,11 +224,11 @@ impl Publisher for Subscriber {
     }
 
     async fn flush(&self) -> Result<(), Error> {
-        let all = self.shared.room.acquire_many(self.shared.bound);
-        match tokio::time::timeout(self.shared.flush_limit, all).await {
-            Ok(all) => all.map(drop).map_err(Error::fatal),
+        let idle = self.shared.room.acquire_many(self.shared.capacity);
+        match tokio::time::timeout(self.shared.flush_limit, idle).await {
+            Ok(idle) => idle.map(drop).map_err(Error::fatal),
             Err(_) => Err(Error::indeterminate(format!(
-                "deliveries took longer than {:?}",
+                "deliveries did not end within the flush limit of {:?}",
                 self.shared.flush_limit
             ))),
         }

@@ -2,6 +2,8 @@
 
 use std::sync::Mutex;
 
+use bytes::Bytes;
+
 use comms_core::{
     ErrorKind, Headers, Outcome, clock::Clock, handler_fn, resilience::Backoff, transport::AttemptConfig,
 };
@@ -9,13 +11,13 @@ use comms_core::{
 use super::*;
 
 type Log = Arc<Mutex<Vec<String>>>;
-type Answer = Result<Outcome, Error>;
+type HandlerResult = Result<Outcome, Error>;
 
-/// A subscriber of topic `t` that logs each payload it is called with and does what `act` says.
+/// Returns a subscriber of topic `t` that logs the payload of each call, and returns the result of `act`.
 fn subscriber<F, Fut>(in_flight: u32, act: F) -> (Subscriber, Log)
 where
     F: Fn(String) -> Fut + Clone + Send + Sync + 'static,
-    Fut: Future<Output = Answer> + Send + 'static,
+    Fut: Future<Output = HandlerResult> + Send + 'static,
 {
     let log = Log::default();
     let seen = log.clone();
@@ -47,16 +49,16 @@ fn kinds(results: &[Result<Receipt, Error>]) -> Vec<Option<ErrorKind>> {
     results.iter().map(|r| r.as_ref().err().map(|e| e.kind)).collect()
 }
 
-async fn refuse_bad(payload: String) -> Answer {
+async fn refuse_bad(payload: String) -> HandlerResult {
     if payload.starts_with("bad") { Err(Error::invalid("no")) } else { Ok(Outcome::Done) }
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_hopeless_message_its_key_does_not_run_until_the_relay_knows() {
+async fn a_key_does_not_run_after_a_refusal_until_the_relay_has_the_result() {
     let (subscriber, log) = subscriber(100, refuse_bad);
     let one =
         subscriber.enqueue(&mut batch(&[("a", "bad1"), ("a", "2"), ("b", "3"), ("", "bad4"), ("", "5")]));
-    // The relay does not know yet, also when the lane has long been idle.
+    // The relay has not received the results yet, although the lane has long been idle.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let two = subscriber.enqueue(&mut batch(&[("a", "6"), ("b", "7")]));
     let invalid = Some(ErrorKind::Invalid);
@@ -66,18 +68,18 @@ async fn after_a_hopeless_message_its_key_does_not_run_until_the_relay_knows() {
     assert_eq!((behind.attempts, behind.kind), (0, None));
     assert!(behind.reason.contains("no"), "{}", behind.reason);
     assert_eq!(kinds(&two.await), [invalid, None]);
-    // Now it does: what it hands over of this key it has released.
+    // The relay has the results now, so the messages of this key that it hands over are released ones.
     let three = subscriber.enqueue(&mut batch(&[("a", "2"), ("a", "6")]));
     assert_eq!(kinds(&three.await), [None, None]);
     let mut ran = log.lock().unwrap().clone();
     assert_eq!(ran.split_off(5), ["2", "6"]);
     ran.sort();
     assert_eq!(ran, ["3", "5", "7", "bad1", "bad4"]);
-    assert!(subscriber.shared.blocks.is_empty(), "what is over is forgotten");
+    assert!(subscriber.shared.blocked_keys.is_empty(), "no state remains");
 }
 
 #[tokio::test(start_paused = true)]
-async fn dropped_acknowledgements_do_not_let_a_key_run_on() {
+async fn a_refused_key_stays_blocked_after_the_acknowledgements_are_dropped() {
     let (subscriber, log) = subscriber(100, |payload: String| async move {
         tokio::time::sleep(Duration::from_millis(10)).await;
         refuse_bad(payload).await
@@ -88,18 +90,18 @@ async fn dropped_acknowledgements_do_not_let_a_key_run_on() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     let mut ran = log.lock().unwrap().clone();
     ran.sort();
-    assert_eq!(ran, ["4", "bad1"], "what had begun ends, and nothing begins any more");
+    assert_eq!(ran, ["4", "bad1"], "running deliveries end, and none begins");
     drop(subscriber.enqueue(&mut batch(&[("c", "5")])));
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(log.lock().unwrap().len(), 2);
-    // The relay that reads again finds the key open.
+    // A relay that reads the messages again finds the key unblocked.
     let again = subscriber.enqueue(&mut batch(&[("a", "1")])).await;
     assert_eq!(kinds(&again), [None]);
-    assert!(subscriber.shared.blocks.is_empty(), "what is over is forgotten");
+    assert!(subscriber.shared.blocked_keys.is_empty(), "no state remains");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_retries_stops_no_other() {
+async fn a_key_that_is_retried_does_not_delay_other_keys() {
     let (subscriber, log) = subscriber(100, |payload: String| async move {
         if payload == "slow" { Err(Error::indeterminate("later")) } else { Ok(Outcome::Done) }
     });
@@ -113,7 +115,7 @@ async fn a_key_that_retries_stops_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn takes_no_more_than_its_bound() {
+async fn at_most_in_flight_messages_are_accepted() {
     let (subscriber, _) = subscriber(2, |_| async {
         tokio::time::sleep(Duration::from_secs(5)).await;
         Ok(Outcome::Done)
@@ -131,7 +133,7 @@ async fn takes_no_more_than_its_bound() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn at_most_so_many_handlers_run_at_once() {
+async fn at_most_concurrency_handlers_run_at_once() {
     let running = Arc::new(Mutex::new((0, 0)));
     let count = running.clone();
     let handler = handler_fn(move |_: Delivery| {
@@ -153,7 +155,7 @@ async fn at_most_so_many_handlers_run_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stopping_abandons_what_waits_and_runs_nothing_more() {
+async fn after_a_stop_no_message_is_attempted() {
     let (subscriber, log) = subscriber(100, |_| async { Err(Error::indeterminate("later")) });
     let acks = subscriber.enqueue(&mut batch(&[("a", "1"), ("a", "2")]));
     tokio::time::sleep(Duration::from_millis(1)).await;
@@ -164,7 +166,7 @@ async fn stopping_abandons_what_waits_and_runs_nothing_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fatal_failure_stops_the_subscriber_and_is_passed_on() {
+async fn a_fatal_failure_stops_the_subscriber_and_is_returned() {
     let (subscriber, log) = subscriber(100, |_| async { Err(Error::fatal("disk on fire")) });
     let acks = subscriber.enqueue(&mut batch(&[("a", "1"), ("a", "2")]));
     assert_eq!(kinds(&acks.await), [Some(ErrorKind::Fatal), Some(ErrorKind::NotExecuted)]);
@@ -172,7 +174,7 @@ async fn a_fatal_failure_stops_the_subscriber_and_is_passed_on() {
 }
 
 #[tokio::test]
-async fn another_topic_is_nobodys_business() {
+async fn a_message_without_a_handler_counts_as_delivered() {
     let (subscriber, log) = subscriber(100, refuse_bad);
     let mut messages: VecDeque<_> = batch(&[("a", "1")]).into_iter().map(|m| m.to("elsewhere")).collect();
     assert_eq!(kinds(&subscriber.enqueue(&mut messages).await), [None]);
@@ -180,7 +182,7 @@ async fn another_topic_is_nobodys_business() {
 }
 
 #[test]
-fn settings_that_make_no_sense_are_refused() {
+fn invalid_settings_are_refused() {
     let ok = || handler_fn(|_: Delivery| async { Ok(Outcome::Done) });
     assert!(Subscriber::builder("g").build().is_err());
     assert!(Subscriber::builder("").on("t", ok()).build().is_err());

@@ -1,4 +1,4 @@
-//! A PostgreSQL cluster that belongs to one test: it is crashed, copied, promoted and restored.
+//! A PostgreSQL cluster of one test, which crashes, copies, promotes and restores it.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -15,7 +15,8 @@ use crate::{
     rng::Rng,
 };
 
-/// A slow WAL writer leaves more for a crash to take. No socket files: a killed server would leave its lock.
+/// A slow WAL writer leaves more unflushed WAL for a crash to lose. Socket files are off, because a killed server would
+/// leave their lock.
 const SETTINGS: &str = "
 listen_addresses = '127.0.0.1'
 unix_socket_directories = ''
@@ -34,7 +35,7 @@ shared_buffers = 64MB
 hot_standby = on
 ";
 
-/// A folder that the account of the servers can write to, removed at the end.
+/// A directory that the account of the servers can write to. It is removed at the end.
 pub struct Folder(TempDir);
 
 impl Folder {
@@ -44,7 +45,7 @@ impl Folder {
         folder.expect("the account 'postgres' can reach no folder for its data")
     }
 
-    /// A clone in a folder closed to others is out of reach for the account `postgres`.
+    /// The account `postgres` cannot reach a clone of the repository in a closed directory.
     fn within(base: &Path) -> Option<Self> {
         let folder = tempfile::Builder::new().prefix("crash-").tempdir_in(base).ok()?;
         if is_root() {
@@ -89,7 +90,7 @@ impl Cluster {
         cluster
     }
 
-    /// A copy of this cluster, not started: a standby that follows it, or a backup.
+    /// Copies this cluster without a start: for a standby that follows it, or as a backup.
     pub fn copy(&self, folder: &Folder, name: &str, standby: bool) -> Self {
         let data = folder.path(name);
         let _ = fs::remove_dir_all(&data);
@@ -100,7 +101,7 @@ impl Cluster {
         Self { data, port: free_port(), server: None }
     }
 
-    /// Starts the server, with more settings (`name=value`). Does not wait for it.
+    /// Starts the server with more settings (`name=value`), and does not wait for it.
     pub fn start(&mut self, settings: &[&str]) {
         let log = OpenOptions::new().create(true).append(true).open(self.log()).unwrap();
         let mut postgres = command(&postgres_program("postgres"));
@@ -110,7 +111,7 @@ impl Cluster {
         self.server = Some(postgres.spawn().unwrap());
     }
 
-    /// Starts it from the WAL that `source` left, up to `lsn`; it is promoted there.
+    /// Starts the server from the WAL that `source` left, up to `lsn`, and promotes it there.
     pub fn start_at(&mut self, source: &Self, lsn: &str) {
         let signal = self.data.join("recovery.signal");
         File::create(&signal).unwrap();
@@ -134,12 +135,12 @@ impl Cluster {
         options(self.port)
     }
 
-    /// Waits until the server takes writes.
+    /// Waits until the server accepts writes.
     pub async fn up(&mut self) {
         self.wait("SELECT NOT pg_is_in_recovery()").await;
     }
 
-    /// Waits until `condition` is true; a server that does not answer yet is asked again.
+    /// Waits until `condition` is true. Errors are ignored, because the server may not be up yet.
     pub async fn wait(&mut self, condition: &str) {
         let limit = Instant::now() + Duration::from_secs(30);
         loop {
@@ -161,24 +162,24 @@ impl Cluster {
         self.options().connect().await.unwrap()
     }
 
-    /// SIGKILL to the server and its children, as when the machine stops.
+    /// Sends SIGKILL to the server and its children, as if the machine stopped.
     pub fn kill(&mut self) {
         let Some(mut server) = self.server.take() else { return };
-        // Stopped first, or it starts another child meanwhile.
+        // The server is stopped first, or it would start another child meanwhile.
         signal("STOP", &[server.id()]);
         let mut pids = children(server.id());
         pids.push(server.id());
         signal("KILL", &pids);
         server.wait().unwrap();
         wait_gone(&pids);
-        // The system may have given its id to another process, at which the server would refuse to start.
+        // The system may have given the process id to another process. Then the server would refuse to start.
         let _ = fs::remove_file(self.data.join("postmaster.pid"));
     }
 
-    /// SIGKILL to one child: the server resets the shared memory and recovers, and its start time stays.
+    /// Sends SIGKILL to one child. The server resets the shared memory and recovers, and its start time stays.
     pub async fn kill_child(&self, rng: &Rng) {
         let checkpointer = self.child("checkpointer");
-        // The child may have ended by itself, and then the server goes on: another one is taken.
+        // If the child has ended before the signal, the server continues, and another child is chosen.
         while self.child("checkpointer") == checkpointer {
             signal("KILL", &[*rng.pick(&children(self.pid()))]);
             tokio::time::sleep(Duration::from_millis(30)).await;
@@ -186,7 +187,7 @@ impl Cluster {
         }
     }
 
-    /// An immediate shutdown: no process flushes what it has.
+    /// Shuts down immediately: no process flushes its data.
     pub async fn stop_immediately(&mut self) {
         signal("QUIT", &[self.pid()]);
         tokio::time::sleep(Duration::from_millis(30)).await;
@@ -198,7 +199,7 @@ impl Cluster {
         children(self.pid()).into_iter().filter(|pid| title(*pid).contains(name)).collect()
     }
 
-    /// What is not flushed stays in shared memory: a killed process then loses as much as a power cut takes.
+    /// Unflushed WAL stays in shared memory, so killing the server loses as much as a power failure.
     pub fn stop_wal_writer(&self) {
         signal("STOP", &self.child("walwriter"));
     }
@@ -207,7 +208,7 @@ impl Cluster {
         signal("CONT", &self.child("walwriter"));
     }
 
-    /// Standbys fall behind from here.
+    /// From here on standbys receive no WAL.
     pub fn stop_wal_senders(&self) {
         signal("STOP", &self.child("walsender"));
     }
@@ -220,14 +221,15 @@ impl Cluster {
         self.up().await;
     }
 
-    /// The next transaction id after the last recovery, by the control file: writers may have taken it by now.
+    /// Returns the next transaction id after the last recovery from the control file, because writers may have used it
+    /// by now.
     pub fn recovered_xid(&self) -> u64 {
         let control = run(command(&postgres_program("pg_controldata")).arg("-D").arg(&self.data));
         let line = control.lines().find(|line| line.contains("NextXID")).unwrap();
         line.rsplit(':').next().unwrap().trim().parse().unwrap()
     }
 
-    /// The next transaction id now.
+    /// Returns the current next transaction id.
     pub async fn next_xid(&self) -> u64 {
         next_xid(&mut self.connect().await).await
     }
@@ -239,7 +241,7 @@ pub async fn next_xid(conn: &mut PgConnection) -> u64 {
     text.parse().unwrap()
 }
 
-/// How to reach the database at `port`: a server, a pooler or a forwarder.
+/// Returns the connection options for the server, pooler or forwarder at `port`.
 pub fn options(port: u16) -> PgConnectOptions {
     PgConnectOptions::new_without_pgpass()
         .host("127.0.0.1")

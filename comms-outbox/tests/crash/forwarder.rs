@@ -1,4 +1,4 @@
-//! A TCP forwarder: a client of it keeps its memory while the server behind it is replaced.
+//! A TCP forwarder: its clients keep their state while the server behind it is replaced.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use tokio::{
     task::AbortHandle,
 };
 
-/// Forwards connections to the port that is the target when they are opened. Without a target, and while
-/// nothing listens there, new connections wait: their client notices nothing.
+/// Forwards connections to the target port at the time of their opening. Without a target, or while no server listens
+/// there, new connections wait, and their clients do not notice.
 pub struct Forwarder {
     pub port: u16,
     target: watch::Sender<Option<u16>>,
@@ -30,12 +30,12 @@ impl Forwarder {
         Self { port, target, accept: accept.abort_handle() }
     }
 
-    /// Closes all connections; new ones go to `target`.
+    /// Closes all connections. New ones are forwarded to `target`.
     pub fn switch(&self, target: impl Into<Option<u16>>) {
         self.target.send_replace(target.into());
     }
 
-    /// Closes all connections; new ones wait for the next [`Forwarder::switch`]. Returns the target until now.
+    /// Closes all connections. New ones wait for the next [`Forwarder::switch`]. Returns the previous target.
     pub fn hold(&self) -> Option<u16> {
         self.target.send_replace(None)
     }

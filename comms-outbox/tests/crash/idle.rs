@@ -1,4 +1,4 @@
-//! An idle relay, and transaction ids that a crash hands out again.
+//! An idle relay, and transaction ids that are given out again after a crash.
 
 use std::time::{Duration, Instant};
 
@@ -13,14 +13,14 @@ use crate::{
     writers::{message, sql, tables},
 };
 
-/// Which relay reads what is committed after the crash.
+/// The relay that reads the rows committed after the crash.
 #[derive(Clone, Copy, Debug)]
 enum Reader {
-    /// The one that was idle during the crash.
+    /// The relay that was idle during the crash.
     SameRelay,
-    /// Another one; the idle one was shut down after the crash, and saved its cursor.
+    /// Another relay. The idle one was shut down after the crash, and saved its position.
     AfterShutdown,
-    /// Another one; the idle one crashed after the server did, and saved nothing.
+    /// Another relay. The idle one crashed after the server, and saved nothing.
     AfterCrash,
 }
 
@@ -29,7 +29,7 @@ pub async fn ids_come_twice() {
     let mut cluster = outbox(&folder).await;
     let ledger = Ledger::default();
     let forwarder = Forwarder::to(cluster.port).await;
-    // A long lease: no renewal flushes the WAL in the idle phase.
+    // With a long lease, no renewal flushes the WAL in the idle phase.
     let start =
         || run(relay(options(forwarder.port), &ledger).owner("the same").lease(Duration::from_secs(60)));
     let mut relay = start();
@@ -41,7 +41,7 @@ pub async fn ids_come_twice() {
         let mut conn = cluster.connect().await;
         send(&mut conn, &name("before")).await;
         assert!(delivered(&ledger, &mut relay, &name("before")).await, "round {round}: nothing is delivered");
-        // The cursor of the delivery is saved by now, and the relay looks at an empty outbox.
+        // The position after the delivery is saved by now, and the relay reads an empty outbox.
         tokio::time::sleep(Duration::from_millis(300)).await;
         cluster.stop_wal_writer();
         for _ in 0..20 {
@@ -54,7 +54,7 @@ pub async fn ids_come_twice() {
         cluster.start(&[]);
         cluster.up().await;
         assert!(cluster.recovered_xid() < xid, "no id came twice: this test has shown nothing");
-        // Committed before the relay looks again: a look in between would show it an older snapshot than its own.
+        // The commit precedes the relay's next snapshot. A snapshot in between would be older than the relay's own.
         let mut conn = cluster.connect().await;
         for n in 0..2 {
             send(&mut conn, &name(&n.to_string())).await;

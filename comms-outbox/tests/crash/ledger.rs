@@ -1,4 +1,4 @@
-//! The publisher of the relays under test: it counts the deliveries of each message.
+//! The publisher of the relays under test. It counts the deliveries of each message.
 
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
@@ -10,11 +10,11 @@ use comms_core::{
     transport::{Acks, Receipt},
 };
 
-/// Deliveries of one message.
+/// The deliveries of one message.
 #[derive(Clone, Copy)]
 pub struct Delivered {
     pub times: u64,
-    /// The place of its first delivery among all first deliveries.
+    /// The position of its first delivery among all first deliveries.
     pub place: u64,
 }
 
@@ -24,7 +24,7 @@ struct Log {
     messages: HashMap<String, Delivered>,
 }
 
-/// Takes every message at once and acknowledges it. Clones share the counts.
+/// A publisher that acknowledges every message at once. Clones share the counts.
 #[derive(Clone, Default)]
 pub struct Ledger(Arc<Mutex<Log>>);
 
@@ -41,7 +41,7 @@ impl Ledger {
         self.log().messages.len()
     }
 
-    /// Drops the messages for which `keep` is false, and returns how often those that go were delivered.
+    /// Removes the messages for which `keep` returns false, and returns how often they were delivered.
     pub fn retain(&self, mut keep: impl FnMut(&str) -> bool) -> Vec<Delivered> {
         self.log().messages.extract_if(|id, _| !keep(id)).map(|(_, delivered)| delivered).collect()
     }

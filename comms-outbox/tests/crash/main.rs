@@ -1,22 +1,22 @@
 //! The relay against real crashes of PostgreSQL.
 //!
-//! Each test creates clusters of its own (fsync on) and loses what a crash can take from them: SIGKILL of the
-//! server with all its processes, SIGKILL of one process (the server resets its shared memory and its start time
-//! stays), immediate shutdown, promotion of an asynchronous and of a synchronous standby, restore to a random
-//! point of the WAL. The relay runs in this process and keeps its memory, directly and through PgBouncer in
-//! transaction mode. Before most crashes the WAL writer is stopped, so that unflushed WAL is lost as in a power
-//! cut: transaction ids that the relay has seen are then handed out again.
+//! Each test creates its own clusters (fsync on) and loses the data that a crash may lose: SIGKILL of the server with
+//! all its processes, SIGKILL of one process (the server resets its shared memory and its start time stays), immediate
+//! shutdown, promotion of an asynchronous and of a synchronous standby, restore to a random point of the WAL. The relay
+//! runs in the process of the test and keeps its memory. It connects directly, and through PgBouncer in transaction
+//! mode. Before most crashes the WAL writer is stopped, so that unflushed WAL is lost as in a power failure.
+//! Transaction ids that the relay has seen are then given out again.
 //!
-//! Every message that is committed in the history that is left must have been delivered, each key in order.
-//! A message may have been delivered although its transaction is gone (a *phantom*: its commit was asynchronous,
-//! or only the old primary had it), and may be delivered *again*; both are counted and allowed.
+//! Every message that is committed in the surviving history must have been delivered, each key in order. A message may
+//! have been delivered although its transaction is lost (a *phantom*: its commit was asynchronous, or only the old
+//! primary had it), and may be delivered *again*. Both are counted and allowed.
 //!
-//! Not attacked: a real power cut, snapshots of disks, `pg_rewind`, logical replication, versions other than the
-//! installed one, an old primary that goes on beside the promoted one.
+//! Not tested: a real power failure, snapshots of disks, `pg_rewind`, logical replication, versions other than the
+//! installed one, an old primary that continues beside the promoted one.
 //!
-//! The tests run one after the other. More rounds, with the counts:
-//! `COMMS_CRASH_ROUNDS=200 scripts/test -p comms-outbox --test crash -- --nocapture`.
-//! `COMMS_CRASH_SEED` repeats the choices of a run, but not the timing of the processes.
+//! The tests run one after the other. This command runs more rounds and prints the counts: `COMMS_CRASH_ROUNDS=200
+//! scripts/test -p comms-outbox --test crash -- --nocapture`. `COMMS_CRASH_SEED` repeats the choices of a run, but not
+//! the timing of the processes.
 #![cfg(feature = "postgres")]
 #![allow(
     unreachable_pub,
@@ -47,13 +47,13 @@ use cluster::Folder;
 use pooler::Pooler;
 use rounds::{World, outbox, rng, rounds};
 
-/// One test at a time: each keeps both cores of a small machine busy.
+/// The tests run one at a time, because each keeps both cores of a small machine busy.
 static ONE_TEST: Mutex<()> = Mutex::const_new(());
 
-/// The smallest loss there was: an idle relay sees ids that a crash takes back and hands out again.
+/// The smallest known loss: an idle relay sees transaction ids that a crash loses and that are given out again.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL's programs; run scripts/test"]
-async fn an_idle_relay_survives_ids_that_come_twice() {
+async fn an_idle_relay_survives_reused_transaction_ids() {
     let _one = ONE_TEST.lock().await;
     idle::ids_come_twice().await;
 }
@@ -65,7 +65,7 @@ async fn crashes_lose_nothing() {
     crash(1, "crashes").await;
 }
 
-/// Two relays compete for a short lease, which goes from one to the other in the crashes.
+/// Two relays compete for a short lease, which changes between them during the crashes.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL's programs; run scripts/test"]
 async fn crashes_with_two_relays_lose_nothing() {
@@ -84,7 +84,7 @@ async fn crash(relays: usize, test: &str) {
     world.finish(test).await;
 }
 
-/// A pooler keeps the client's connection: between two transactions a crash is invisible.
+/// A pooler keeps the client's connection, so a crash between two transactions is invisible to the client.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL's programs; run scripts/test"]
 async fn crashes_behind_a_pooler_lose_nothing() {
@@ -127,10 +127,10 @@ async fn a_relay_on_a_standby_waits_for_its_promotion() {
     standby::waits_for_promotion().await;
 }
 
-/// A snapshot of a standby lists no transaction that runs on the primary: an open one would count as seen.
+/// A snapshot of a standby lists no transaction that runs on the primary, so an open one would count as seen.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL's programs; run scripts/test"]
-async fn a_relay_led_to_a_standby_and_back_loses_no_open_transaction() {
+async fn a_relay_switched_to_a_standby_and_back_loses_no_open_transaction() {
     let _one = ONE_TEST.lock().await;
     standby::there_and_back().await;
 }

@@ -1,4 +1,4 @@
-//! The server is replaced by another one, which does not have all of its history.
+//! The server is replaced by another one that lacks a part of its history.
 
 use crate::{
     cluster::{Cluster, Folder},
@@ -8,15 +8,15 @@ use crate::{
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Move {
-    /// The standby may be behind: what it has not received is gone.
+    /// The standby may be behind: transactions that it has not received are lost.
     AsynchronousStandby,
     SynchronousStandby,
-    /// A backup and the WAL up to a random point.
+    /// A backup, and the WAL up to a random point.
     Restore,
 }
 
-/// In each round the server is killed, and writers and relays go on with the next one. The relays are connected
-/// through a forwarder: they see a connection that broke, at most.
+/// In each round the server is killed, and writers and relays continue with the next one. The relays are connected
+/// through a forwarder, so they notice a broken connection at most.
 pub async fn run(how: Move, rounds: u32) {
     let folder = Folder::new();
     let cluster = outbox(&folder).await;
@@ -53,7 +53,7 @@ pub async fn run(how: Move, rounds: u32) {
         }
         next.up().await;
         *world.oracle.crashes.entry(name(how)).or_default() += 1;
-        // Before the writers are there, so this counts each round in which ids come again.
+        // This runs before the writers start, so it counts each round in which ids are given out again.
         world.oracle.reused += u32::from(next.next_xid().await < xid);
         world.writers.switch(next.port);
         world.writers.set(Mode::Everything);
@@ -72,14 +72,14 @@ fn name(how: Move) -> &'static str {
     }
 }
 
-/// The end of the WAL that is on disk.
+/// Returns the end of the WAL on disk.
 pub async fn flushed(cluster: &Cluster) -> String {
     let select = "SELECT pg_current_wal_flush_lsn()::text";
     sqlx::query_scalar(select).fetch_one(&mut cluster.connect().await).await.unwrap()
 }
 
-/// A random point of the WAL between `from` and now. A flushed record follows it, where recovery stops at
-/// the latest.
+/// Returns a random point of the WAL between `from` and now. A flushed record follows it, so that recovery can stop
+/// there.
 async fn point_after(world: &World, from: &str) -> String {
     let mut conn = world.cluster.connect().await;
     let between = "SELECT ($1::text::pg_lsn + floor($2 * (pg_current_wal_flush_lsn() - $1::text::pg_lsn))::numeric)::text";

@@ -1,4 +1,4 @@
-//! What must hold after each round: every committed message was delivered, each key in order.
+//! The check after each round: every committed message was delivered, each key in order.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -15,15 +15,15 @@ use crate::{
     writers::{message, sql, tables},
 };
 
-/// Counts of one test.
+/// The counts of one test.
 #[derive(Default)]
 pub struct Oracle {
     rounds: u32,
-    /// Rounds in which transaction ids came again after the crash.
+    /// Rounds in which transaction ids were given out again after the crash.
     pub reused: u32,
-    /// Rounds by what happened to the server.
+    /// Rounds by the kind of crash.
     pub crashes: HashMap<&'static str, u32>,
-    /// Prepared transactions that were left for the next round.
+    /// Prepared transactions that were left open for the next round.
     pub prepared: usize,
     rows: usize,
     /// Committed messages that were not delivered.
@@ -31,12 +31,12 @@ pub struct Oracle {
     lossy_rounds: u32,
     /// Second and later deliveries of messages that are committed.
     again: u64,
-    /// Messages that were delivered, and whose transaction a crash took back.
+    /// Delivered messages whose transaction was lost in a crash.
     phantoms: usize,
     out_of_order: usize,
-    /// Held back, or on a branch of the cursor, after every message was delivered.
+    /// Parked rows and branches after every message was delivered.
     held: i64,
-    /// The greatest id of the latest rounds: older rows are deleted.
+    /// The greatest id of the latest rounds. Older rows are deleted.
     ends: Vec<i64>,
     known: HashSet<String>,
     marks: u64,
@@ -49,9 +49,9 @@ struct Row {
 }
 
 impl Oracle {
-    /// Waits until the relays have passed everything that is committed: until they deliver a message that is
-    /// committed now. `xid` is the greatest transaction id before the crash: a mark under an id that came
-    /// again could be lost itself.
+    /// Waits until the relays have delivered every committed message: until they deliver a message that is committed
+    /// now. `xid` is the greatest transaction id before the crash. A message under an id that is given out again could
+    /// be lost itself.
     pub async fn quiet(&mut self, conn: &mut PgConnection, relays: &mut Relays, ledger: &Ledger, xid: u64) {
         burn(conn, xid).await;
         let limit = Instant::now() + Duration::from_secs(60);
@@ -71,7 +71,7 @@ impl Oracle {
         }
     }
 
-    /// Compares the table with the deliveries. After [`Oracle::quiet`].
+    /// Compares the table with the deliveries. Call it after [`Oracle::quiet`].
     pub async fn check(&mut self, conn: &mut PgConnection, ledger: &Ledger) {
         self.rounds += 1;
         let rows = rows(conn).await;
@@ -91,7 +91,7 @@ impl Oracle {
         self.forget_old_rows(conn, &rows, ledger).await;
     }
 
-    /// Rows that are four rounds old are not looked at any more.
+    /// Deletes rows that are four rounds old.
     async fn forget_old_rows(&mut self, conn: &mut PgConnection, rows: &[Row], ledger: &Ledger) {
         self.ends.push(rows.last().map_or(0, |row| row.id));
         if self.ends.len() < 5 {
@@ -105,7 +105,7 @@ impl Oracle {
         self.again += repeated(&ledger.retain(|id| self.known.contains(id)));
     }
 
-    /// Prints the counts, and panics where a promise was broken.
+    /// Prints the counts, and panics if a guarantee was violated.
     pub fn judge(&mut self, test: &str, ledger: &Ledger) {
         self.again += repeated(&ledger.retain(|_| false));
         println!("{test}: {self}");
@@ -142,7 +142,7 @@ async fn rows(conn: &mut PgConnection) -> Vec<Row> {
     rows.into_iter().map(|(id, message, key)| Row { id, message, key }).collect()
 }
 
-/// Messages whose first delivery came before that of an older message of their key.
+/// Returns the messages whose first delivery came before that of an older message of their key.
 fn out_of_order(rows: &[Row], ledger: &Ledger) -> usize {
     let mut last = HashMap::<&[u8], u64>::new();
     let mut count = 0;
@@ -155,7 +155,7 @@ fn out_of_order(rows: &[Row], ledger: &Ledger) -> usize {
     count
 }
 
-/// Rows of the tables of what is held back; one of them may not exist.
+/// Counts the rows of the tables of parked rows and branches. One of the tables may not exist.
 async fn held(conn: &mut PgConnection) -> i64 {
     let mut held = 0;
     for table in ["comms_outbox_parked", "comms_outbox_branch"] {
@@ -168,12 +168,12 @@ async fn held(conn: &mut PgConnection) -> i64 {
     held
 }
 
-/// Deliveries after the first one.
+/// Returns the number of deliveries after the first one.
 fn repeated(messages: &[Delivered]) -> u64 {
     messages.iter().map(|delivered| delivered.times - 1).sum()
 }
 
-/// Takes transaction ids until the next one is above `xid`.
+/// Consumes transaction ids until the next one is above `xid`.
 async fn burn(conn: &mut PgConnection, xid: u64) {
     let next = crate::cluster::next_xid(conn).await;
     let count = xid.saturating_sub(next) + 1;

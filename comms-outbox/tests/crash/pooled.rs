@@ -19,7 +19,7 @@ use crate::{
 const WRITERS: usize = 4;
 const SECONDS: u64 = 4;
 
-/// Each transaction may be on another server connection, where other clients have prepared statements.
+/// Each transaction may run on another server connection, where other clients have prepared statements.
 pub async fn relays_and_writers() {
     let folder = Folder::new();
     let cluster = outbox(&folder).await;
@@ -32,7 +32,7 @@ pub async fn relays_and_writers() {
         run(relay(pooler.options(), &ledger).lease(lease)),
     ];
     let pool = PgPoolOptions::new().max_connections(8).connect_lazy_with(pooler.options());
-    // A pooler of this age keeps no prepared statements.
+    // This configuration keeps no prepared statements, as PgBouncer before 1.21.
     let unit = PgUnit::new(pool, tables().unprepared());
     let mut writers = JoinSet::new();
     for writer in 0..WRITERS {
@@ -59,7 +59,7 @@ pub async fn relays_and_writers() {
     }
 }
 
-/// Sends messages of one key for some seconds; every transaction has to succeed.
+/// Sends messages of one key for some seconds. Every transaction must succeed.
 async fn write(unit: PgUnit, writer: usize) -> usize {
     let (mut sent, end) = (0, Instant::now() + Duration::from_secs(SECONDS));
     while Instant::now() < end {

@@ -23,8 +23,8 @@ pub struct Pooler {
 }
 
 impl Pooler {
-    /// Starts a pooler before `cluster`. With `round_robin` each transaction is on another server connection
-    /// than the one before it, where there are several.
+    /// Starts a pooler in front of `cluster`. With `round_robin` each transaction runs on another server connection
+    /// than the one before it, if there are several.
     pub async fn start(folder: &Folder, cluster: &Cluster, round_robin: bool) -> Self {
         assert!(
             Path::new(PROGRAM).exists(),
@@ -64,7 +64,7 @@ impl Pooler {
         pooler
     }
 
-    /// How a client has to connect: as to a server.
+    /// Returns the connection options for a client.
     pub fn options(&self) -> PgConnectOptions {
         options(self.port)
     }

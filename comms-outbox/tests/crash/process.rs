@@ -1,4 +1,4 @@
-//! Processes by their ids: signals, children, and commands under the account `postgres`.
+//! Processes by id: signals, children, and commands under the account `postgres`.
 
 use std::{
     fs,
@@ -11,7 +11,7 @@ use std::{
 
 use crate::rng::Rng;
 
-/// The path of a program of PostgreSQL: in `COMMS_TEST_POSTGRES_BIN`, or in the newest version that is installed.
+/// Returns the path of a program of PostgreSQL: in `COMMS_TEST_POSTGRES_BIN`, or in the newest installed version.
 pub fn postgres_program(name: &str) -> PathBuf {
     let given = std::env::var_os("COMMS_TEST_POSTGRES_BIN").map(PathBuf::from);
     given.or_else(newest_postgres).expect("PostgreSQL's programs are missing: run scripts/test").join(name)
@@ -29,7 +29,7 @@ pub fn is_root() -> bool {
     fs::metadata("/proc/self").unwrap().uid() == 0
 }
 
-/// A command of the account `postgres` where the tests run as root, because PostgreSQL refuses root.
+/// Returns a command that runs under the account `postgres` if the tests run as root, because PostgreSQL refuses root.
 pub fn command(program: &Path) -> Command {
     let mut command = Command::new(program);
     if is_root() {
@@ -48,33 +48,33 @@ pub fn run(command: &mut Command) -> String {
     text(&output.stdout)
 }
 
-/// Sends `signal` (`KILL`, `STOP`, `CONT`, `QUIT`) to those of `pids` that are there.
+/// Sends `signal` (`KILL`, `STOP`, `CONT`, `QUIT`) to those of `pids` that exist.
 pub fn signal(signal: &str, pids: &[u32]) {
     let pids: Vec<_> = pids.iter().map(u32::to_string).collect();
     let kill = format!("kill -{signal} {}", pids.join(" "));
     let _ = Command::new("sh").args(["-c", &kill]).stderr(Stdio::null()).status();
 }
 
-/// State and parent of a process.
+/// Returns the state and the parent of a process.
 fn stat(pid: u32) -> Option<(String, u32)> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let mut fields = stat.rsplit_once(") ")?.1.split(' ');
     Some((fields.next()?.to_owned(), fields.next()?.parse().ok()?))
 }
 
-/// The processes that `pid` started.
+/// Returns the child processes of `pid`.
 pub fn children(pid: u32) -> Vec<u32> {
     let all =
         fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     all.filter(|child| stat(*child).is_some_and(|(_, parent)| parent == pid)).collect()
 }
 
-/// The command line, which PostgreSQL replaces by what the process does.
+/// Returns the command line, in which PostgreSQL describes the activity of the process.
 pub fn title(pid: u32) -> String {
     fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default()
 }
 
-/// Waits until every process has ended. A zombie counts as ended: an idle init never reaps it.
+/// Waits until every process has ended. A zombie counts as ended, because an idle init process never reaps it.
 pub fn wait_gone(pids: &[u32]) {
     let limit = Instant::now() + Duration::from_secs(20);
     let there = |pid: &u32| stat(*pid).is_some_and(|(state, _)| state != "Z");
@@ -84,7 +84,7 @@ pub fn wait_gone(pids: &[u32]) {
     }
 }
 
-/// A port below the range of outgoing connections: none of them can take it while its server is down.
+/// Returns a port below the range of outgoing connections, so that none of them can take it while its server is down.
 pub fn free_port() -> u16 {
     let rng = Rng::from_entropy();
     let mut ports = (0..200).map(|_| 20_000 + u16::try_from(rng.below(12_000)).unwrap());

@@ -1,4 +1,4 @@
-//! The relays under test. They run in this process, so what they remember outlives the crashes of the server.
+//! The relays under test. They run in the process of the test, so their memory survives the crashes of the server.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,13 +9,13 @@ use tokio::{sync::oneshot, task::JoinHandle};
 
 use crate::{ledger::Ledger, writers::tables};
 
-/// A relay named `test` that publishes to `ledger`, on a pool of its own.
+/// Returns a relay named `test` that publishes to `ledger` and has its own pool.
 pub fn relay(options: PgConnectOptions, ledger: &Ledger) -> RelayBuilder {
     let pool = PgPoolOptions::new().max_connections(4).connect_lazy_with(options);
     Relay::builder(RelayStore::new(pool, tables().unprepared()), Arc::new(ledger.clone())).name("test")
 }
 
-/// A relay that runs in the background. Dropping it is a crash of the relay.
+/// A relay that runs in the background. Dropping it crashes the relay.
 pub struct Running {
     stop: oneshot::Sender<()>,
     task: JoinHandle<Result<(), Error>>,
@@ -31,19 +31,19 @@ pub fn run(relay: RelayBuilder) -> Running {
 }
 
 impl Running {
-    /// Shuts down: the cursor is saved, and the lease is given back.
+    /// Shuts down: the position is saved, and the lease is released.
     pub async fn stop(self) {
         drop(self.stop);
         self.task.await.unwrap().unwrap();
     }
 
-    /// Dies: nothing is saved.
+    /// Crashes: nothing is saved.
     pub async fn crash(self) {
         self.task.abort();
         let _ = self.task.await;
     }
 
-    /// Panics where the relay has ended by itself.
+    /// Panics if the relay has ended.
     pub async fn check(&mut self) {
         if self.task.is_finished() {
             panic!("the relay ended: {:?}", (&mut self.task).await);
@@ -60,7 +60,7 @@ pub struct Relays {
 }
 
 impl Relays {
-    /// Two relays get the shortest lease there is, so that it often goes from one to the other.
+    /// Two relays get the shortest possible lease, so that it often changes between them.
     pub fn start(count: usize, options: PgConnectOptions, ledger: &Ledger) -> Self {
         let lease = if count > 1 { Duration::from_millis(300) } else { Duration::from_secs(5) };
         let mut relays = Self { options, ledger: ledger.clone(), lease, running: Vec::new() };
@@ -70,11 +70,11 @@ impl Relays {
 
     fn another(&self) -> Running {
         let relay = relay(self.options.clone(), &self.ledger);
-        // Short looks: many of them lie between the last write and a crash.
-        run(relay.lease(self.lease).page(50).idle(Duration::from_millis(10)))
+        // A short poll interval, so that many reads happen between the last write and a crash.
+        run(relay.lease(self.lease).page(50).poll_interval(Duration::from_millis(10)))
     }
 
-    /// Replaces one of them by a relay that knows only what is stored; the old one shuts down or crashes.
+    /// Replaces one relay by another that knows only the stored state. The old one shuts down or crashes.
     pub async fn replace(&mut self, index: usize, crash: bool) {
         let old = self.running.swap_remove(index);
         if crash {
@@ -92,7 +92,7 @@ impl Relays {
     }
 }
 
-/// Health of one component of its own.
+/// Returns the health component of a new registry.
 pub fn health() -> (comms_core::health::Health, Component) {
     let health = comms_core::health::Health::new();
     let component = health.component("relay");

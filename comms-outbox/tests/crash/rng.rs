@@ -1,10 +1,10 @@
-//! Choices that follow from a seed.
+//! Random choices from a seed.
 
 use std::time::Duration;
 
 use comms_core::clock::Clock;
 
-/// A source of choices. Clones share its state.
+/// A generator of random choices. Clones share its state.
 #[derive(Clone)]
 pub struct Rng(Clock);
 
@@ -17,7 +17,7 @@ impl Rng {
         Self(Clock::system())
     }
 
-    /// A generator of its own, for another task.
+    /// Returns an independent generator for another task.
     pub fn fork(&self) -> Self {
         Self::new(u64::from_le_bytes(self.0.random()))
     }
@@ -30,7 +30,7 @@ impl Rng {
         low + (high - low) * self.0.random_unit()
     }
 
-    /// A duration between two numbers of milliseconds.
+    /// Returns a duration between two numbers of milliseconds.
     pub fn millis(&self, low: f64, high: f64) -> Duration {
         Duration::from_secs_f64(self.between(low, high) / 1e3)
     }

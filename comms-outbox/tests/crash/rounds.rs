@@ -1,4 +1,4 @@
-//! Rounds of writing, a crash, and going on.
+//! Rounds of writing, a crash, and continuing.
 
 use sqlx::{PgPool, postgres::PgConnectOptions};
 
@@ -12,13 +12,14 @@ use crate::{
     writers::{Mode, Writers, sql, tables},
 };
 
-/// The number of rounds of a test: `COMMS_CRASH_ROUNDS`, or its default, which is small.
+/// Returns the number of rounds of a test: `COMMS_CRASH_ROUNDS`, or a small default.
 pub fn rounds(default: u32) -> u32 {
     let given = std::env::var("COMMS_CRASH_ROUNDS");
     given.map_or(default, |text| text.parse().expect("COMMS_CRASH_ROUNDS is a number"))
 }
 
-/// Choices that follow from `COMMS_CRASH_SEED`, or from a seed that is printed. The processes' timing stays free.
+/// Returns a generator with the seed `COMMS_CRASH_SEED`, or with a seed that is printed. The timing of the processes
+/// varies.
 pub fn rng() -> Rng {
     let given = std::env::var("COMMS_CRASH_SEED");
     let random = || u64::try_from(Rng::from_entropy().below(1_000_000)).unwrap();
@@ -27,7 +28,7 @@ pub fn rng() -> Rng {
     Rng::new(seed)
 }
 
-/// A cluster with the tables of the outbox, and with one that is the application's.
+/// Returns a cluster with the outbox tables and one table of the application.
 pub async fn outbox(folder: &Folder) -> Cluster {
     let cluster = Cluster::create(folder, "first").await;
     let pool = PgPool::connect_with(cluster.options()).await.unwrap();
@@ -37,7 +38,7 @@ pub async fn outbox(folder: &Folder) -> Cluster {
     cluster
 }
 
-/// A server, its writers, its relays, and what is known of them.
+/// A server with its writers, its relays and the oracle.
 pub struct World {
     pub cluster: Cluster,
     pub writers: Writers,
@@ -49,7 +50,7 @@ pub struct World {
 }
 
 impl World {
-    /// The relays reach the server, or the pooler before it, by `access`, through a forwarder.
+    /// The relays reach the server, or the pooler in front of it, by `access`, through a forwarder.
     pub async fn start(cluster: Cluster, access: PgConnectOptions, relays: usize, rng: Rng) -> Self {
         let ledger = Ledger::default();
         let forwarder = Forwarder::to(access.get_port()).await;
@@ -68,7 +69,7 @@ impl World {
         let xid = self.cluster.next_xid().await;
         let how = *self.rng.pick(&["server killed", "process killed", "immediate shutdown"]);
         *self.oracle.crashes.entry(how).or_default() += 1;
-        // In half of the rounds the relays come back after the writers: what they look at next has new rows.
+        // In half of the rounds the relays continue after the writers, so that their next read has new rows.
         let late = self.rng.chance(0.5).then(|| self.forwarder.hold());
         match how {
             "server killed" => self.cluster.kill(),
@@ -89,7 +90,7 @@ impl World {
         self.go_on(xid, 0.6).await;
     }
 
-    /// Writes of every kind; then, in most rounds, a phase in which nothing is flushed.
+    /// Writes of every kind, followed in most rounds by a phase in which nothing is flushed.
     pub async fn write(&mut self) {
         self.writers.set(Mode::Everything);
         tokio::time::sleep(self.rng.millis(50.0, 350.0)).await;
@@ -103,7 +104,7 @@ impl World {
         tokio::time::sleep(self.rng.millis(5.0, 150.0)).await;
     }
 
-    /// Goes on in the history that is left, and checks. `share` of the prepared transactions are ended.
+    /// Continues in the surviving history, and checks. Ends `share` of the prepared transactions.
     pub async fn go_on(&mut self, xid: u64, share: f64) {
         tokio::time::sleep(self.rng.millis(50.0, 300.0)).await;
         self.writers.set_and_wait(Mode::Paused).await;
@@ -113,7 +114,7 @@ impl World {
         self.oracle.check(&mut conn, &self.ledger).await;
     }
 
-    /// Ends every transaction that is still prepared, and judges.
+    /// Ends every transaction that is still prepared, and checks the counts.
     pub async fn finish(mut self, test: &str) {
         self.go_on(0, 1.0).await;
         self.oracle.judge(test, &self.ledger);

@@ -35,7 +35,7 @@ async fn until_delivered(ledger: &Ledger, relay: &mut Running, id: &str) {
     }
 }
 
-/// Unready, and nothing is read, until the standby is promoted.
+/// The relay is unready and reads nothing until the standby is promoted.
 pub async fn waits_for_promotion() {
     let folder = Folder::new();
     let (mut primary, mut standby) = pair(&folder).await;
@@ -56,7 +56,7 @@ pub async fn waits_for_promotion() {
     relay.stop().await;
 }
 
-/// A running relay looks at a standby while a transaction is open on the primary, and comes back.
+/// A running relay is connected to a standby while a transaction is open on the primary, and then reconnected.
 pub async fn there_and_back() {
     let folder = Folder::new();
     let (primary, mut standby) = pair(&folder).await;
@@ -73,13 +73,14 @@ pub async fn there_and_back() {
         let mut open = primary.connect().await;
         sql(&mut open, "BEGIN").await.unwrap();
         tables().enqueue(&mut open, &[message(&name("open"), "key", 0)]).await.unwrap();
-        // A later id reaches the standby: its snapshot ends above the open transaction.
+        // A later id reaches the standby, so that its snapshot ends above the open transaction.
         sql(&mut primary.connect().await, "INSERT INTO other DEFAULT VALUES").await.unwrap();
         let lsn = flushed(&primary).await;
         standby.wait(&format!("SELECT pg_last_wal_replay_lsn() >= '{lsn}'")).await;
         forwarder.switch(standby.port);
         tokio::time::sleep(Duration::from_millis(500)).await;
-        // Committed before the relay looks at the primary again, which would show it the open transaction.
+        // The commit precedes the relay's next snapshot on the primary, which would otherwise list the open
+        // transaction.
         forwarder.hold();
         sql(&mut open, "COMMIT").await.unwrap();
         forwarder.switch(primary.port);

@@ -1,4 +1,4 @@
-//! Writers of many kinds, which go on through crashes of their server.
+//! Writers of many kinds, which continue through crashes of their server.
 
 use std::{
     sync::{
@@ -17,39 +17,39 @@ use tokio::{sync::watch, task::JoinSet};
 
 use crate::{cluster::options, rng::Rng};
 
-/// What a writer does in one step. Each is one transaction.
+/// The kinds of steps of a writer. Each step is one transaction.
 #[derive(Clone, Copy)]
 enum Kind {
     /// Commits one or two messages synchronously.
     Synchronous,
-    /// Commits them asynchronously: a crash may take them back after they were delivered.
+    /// Commits one or two messages asynchronously. A crash may lose them after they were delivered.
     Asynchronous,
     /// Commits 80 messages.
     ManyRows,
-    /// Is open for up to 0.4 s, with messages at its beginning and at its end.
+    /// Stays open for up to 0.4 s, with messages at its beginning and at its end.
     LongOpen,
     /// 70 to 150 subtransactions, more than the 64 that a snapshot caches, between two messages.
     Subtransactions,
-    /// The same, rolled back.
+    /// As above, but rolled back.
     RolledBackSubtransactions,
     RolledBack,
-    /// Takes a transaction id and writes nothing: its commit is asynchronous, whatever the setting.
+    /// Consumes a transaction id without a write. Its commit is asynchronous, whatever the setting.
     IdOnly,
-    /// An asynchronous commit to another table.
+    /// Commits asynchronously to another table.
     OtherTable,
-    /// Is left prepared.
+    /// Prepares the transaction and leaves it.
     Prepared,
     Checkpoint,
 }
 
-/// Which kinds are being written.
+/// The kinds of steps that the writers choose from.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Mode {
     Paused,
     Everything,
     /// Only kinds that flush no WAL.
     Unflushed,
-    /// The same without messages: for the relay an idle phase.
+    /// Kinds that flush no WAL and write no messages: an idle phase for the relay.
     Idle,
 }
 
@@ -84,17 +84,17 @@ impl Mode {
     }
 }
 
-/// Three writers. The messages of one writer have one key, and their transactions follow one another.
+/// Three writers. The messages of one writer have one key, and its transactions follow one another.
 pub struct Writers {
     mode: watch::Sender<(u64, Mode)>,
     port: Arc<AtomicU16>,
-    /// The number of the mode that each writer follows.
+    /// The number of the mode that each writer is in.
     following: Arc<[AtomicU64]>,
     _tasks: JoinSet<()>,
 }
 
 impl Writers {
-    /// They begin paused.
+    /// Creates paused writers.
     pub fn start(port: u16, rng: &Rng) -> Self {
         let (mode, _) = watch::channel((0, Mode::Paused));
         let following: Arc<[AtomicU64]> = (0..3).map(|_| AtomicU64::new(0)).collect();
@@ -108,7 +108,7 @@ impl Writers {
         writers
     }
 
-    /// New connections go to the server at `port`.
+    /// Makes the writers open new connections to the server at `port`.
     pub fn switch(&self, port: u16) {
         self.port.store(port, Ordering::SeqCst);
     }
@@ -119,7 +119,7 @@ impl Writers {
         number
     }
 
-    /// Changes the mode, and waits until every writer has ended what it began before.
+    /// Changes the mode, and waits until every writer has ended its current step.
     pub async fn set_and_wait(&self, mode: Mode) {
         let (number, limit) = (self.set(mode), Instant::now() + Duration::from_secs(30));
         while self.following.iter().any(|following| following.load(Ordering::SeqCst) < number) {
@@ -165,7 +165,7 @@ impl Writer {
                     }
                 },
             };
-            // An error is the crash: the next step takes a new connection.
+            // An error is caused by the crash. The next step opens a new connection.
             if self.step(&mut conn, kind).await.is_ok() {
                 connection = Some(conn);
             }
@@ -194,7 +194,8 @@ impl Writer {
                 tokio::time::sleep(self.rng.millis(20.0, 400.0)).await;
                 self.enqueue(conn, &key, self.rng.below(2)).await?;
             }
-            // Committed after what this writer commits next, or never: it must not have a key of another transaction.
+            // This transaction commits after the writer's next one, or never, so it must not share a key with another
+            // transaction.
             Kind::Prepared => {
                 let key = format!("prepared {} {}", self.index, self.count);
                 self.enqueue(conn, &key, 2).await?;
@@ -207,7 +208,7 @@ impl Writer {
             _ => false,
         };
         if asynchronous {
-            // What counts is the setting at the commit; `enqueue` refuses messages while it is off.
+            // The setting at the commit matters. `enqueue` refuses messages while it is off.
             sql(conn, "SET LOCAL synchronous_commit = off").await?;
         }
         match kind {
@@ -220,7 +221,7 @@ impl Writer {
         }
     }
 
-    /// Some of them are rolled back.
+    /// Returns statements with many savepoints, some of which are rolled back.
     fn savepoints(&self) -> String {
         let savepoint = |n: usize| {
             let undo = if self.rng.chance(0.2) { format!("; ROLLBACK TO s{n}") } else { String::new() };
@@ -244,11 +245,11 @@ impl Writer {
     }
 }
 
-pub fn message(id: &str, key: &str, destination: usize) -> Message {
+pub fn message(id: &str, key: &str, topic: usize) -> Message {
     Message {
         source: "test".into(),
         id: id.into(),
-        topic: format!("destination-{destination}").into(),
+        topic: format!("topic-{topic}").into(),
         key: Some(Bytes::copy_from_slice(key.as_bytes())),
         headers: Headers::new(),
         payload: Some(Bytes::from_static(b"payload")),

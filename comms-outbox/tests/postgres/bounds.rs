@@ -1,4 +1,4 @@
-//! What one statement of the relay examines, by the blocks that it touches.
+//! The cost of one statement of the relay, in the blocks that it touches.
 
 use std::{
     sync::Arc,
@@ -18,11 +18,11 @@ use super::{
 const BACKLOG: &str = "INSERT INTO {s}.comms_outbox (source, msg_id, topic, headers, payload)
     SELECT 'test', n::text, 't', '', repeat('x', 200)::bytea FROM generate_series(1, {n}) n";
 
-/// Blocks of the outbox that were read or found in the cache.
+/// Returns the blocks of the outbox that were read from disk or found in the cache.
 async fn blocks(backend: &Postgres) -> i64 {
     let text = "SELECT (sum(heap_blks_read + heap_blks_hit + idx_blks_read + idx_blks_hit))::bigint
         FROM pg_statio_user_tables WHERE schemaname = $1 AND relname ~ '^comms_outbox_[0-3]$'";
-    // A session that ended has reported its reads, after a moment.
+    // A session reports its reads shortly after its end.
     let mut counts = vec![0];
     until("reads are reported", async || {
         tokio::time::sleep(Duration::from_millis(1_500)).await;
@@ -34,7 +34,7 @@ async fn blocks(backend: &Postgres) -> i64 {
     counts[counts.len() - 1]
 }
 
-/// Its reads would be counted, too.
+/// Returns a backend without autovacuum, whose reads would be counted too.
 async fn without_autovacuum() -> Postgres {
     let backend = Postgres::start().await;
     for partition in 0..4 {
@@ -44,7 +44,7 @@ async fn without_autovacuum() -> Postgres {
     backend
 }
 
-/// In a session of its own, which reports its reads when it ends.
+/// Analyzes the outbox in a separate session, which reports its reads when it ends.
 async fn analyze(backend: &Postgres) {
     let pool = PgPoolOptions::new().connect(&url()).await.unwrap();
     let analyze = format!("ANALYZE {}.comms_outbox", backend.schema);
@@ -52,7 +52,7 @@ async fn analyze(backend: &Postgres) {
     pool.close().await;
 }
 
-/// A relay whose sessions report their reads when the pool is closed.
+/// Starts a relay whose database sessions report their reads when the pool is closed.
 async fn start(backend: &Postgres, recorder: &Arc<Recorder>) -> (PgPool, Running) {
     let pool = PgPoolOptions::new().connect(&url()).await.unwrap();
     let store = RelayStore::new(pool.clone(), backend.tables.clone());
@@ -62,16 +62,16 @@ async fn start(backend: &Postgres, recorder: &Arc<Recorder>) -> (PgPool, Running
 async fn long(what: &str, mut condition: impl FnMut() -> bool) {
     let limit = Instant::now() + Duration::from_secs(240);
     while !condition() {
-        assert!(Instant::now() < limit, "waited in vain: {what}");
+        assert!(Instant::now() < limit, "timed out: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
-/// Old transactions that commit far behind a long one, with the statistics of an empty table and of a full one: a read
+/// Old transactions commit long after newer ones, with the statistics of an empty table and of a full one. A read
 /// touches its own rows and no others.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn a_read_costs_what_it_returns() {
+async fn a_read_touches_only_the_rows_that_it_returns() {
     const ROWS: usize = 200_000;
     let (backend, recorder) = (without_autovacuum().await, Recorder::new());
     backend.sql("ANALYZE {s}.comms_outbox").await;
@@ -87,7 +87,7 @@ async fn a_read_costs_what_it_returns() {
     backend.sql(&BACKLOG.replace("{n}", &ROWS.to_string())).await;
     let relay = run(backend.relay(recorder.clone()));
     long("the backlog", || recorder.count() == ROWS).await;
-    // A relay that begins within a window passes over it once, to find its bounds.
+    // A relay that begins within a window scans it once, to find its bounds.
     let closed = format!("SELECT win IS NULL FROM {}.comms_outbox_cursor", backend.schema);
     until("the window is closed", async || {
         sqlx::query_scalar(AssertSqlSafe(closed.clone())).fetch_one(&backend.pool).await.unwrap()
@@ -114,10 +114,10 @@ async fn a_read_costs_what_it_returns() {
     }
 }
 
-/// Rolled-back rows cost one pass, and nothing afterwards.
+/// Rolled-back rows are scanned once, and cost nothing afterwards.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn rolled_back_rows_do_not_slow_the_looks_behind_them() {
+async fn rolled_back_rows_do_not_slow_later_reads() {
     let (backend, recorder) = (without_autovacuum().await, Recorder::new());
     backend.sql("ANALYZE {s}.comms_outbox").await;
     let rows = BACKLOG.replace("{n}", "200000");
@@ -140,7 +140,7 @@ async fn rolled_back_rows_do_not_slow_the_looks_behind_them() {
     assert!(read < 1_000, "{read} blocks for ten rows");
 }
 
-/// The server cancels statements after 50 ms: they are repeated in smaller pieces.
+/// The server cancels statements after 50 ms. They are repeated in smaller pieces.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
 async fn a_backlog_is_delivered_under_a_short_statement_timeout() {

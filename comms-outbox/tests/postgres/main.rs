@@ -1,4 +1,4 @@
-//! The suite on PostgreSQL, and what only PostgreSQL has.
+//! The suite on PostgreSQL, and tests of properties that only PostgreSQL has.
 #![cfg(feature = "postgres")]
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
@@ -25,7 +25,7 @@ use sqlx::{
 };
 use suite::{Backend, Tx, message, recorder::Recorder, run, send, unique, until};
 
-/// A schema of its own.
+/// A backend with a new schema.
 #[derive(Clone)]
 struct Postgres {
     pool: PgPool,
@@ -42,7 +42,7 @@ fn url() -> String {
 impl Postgres {
     async fn with(options: PgConnectOptions) -> Self {
         let pool = PgPoolOptions::new().max_connections(12).connect_with(options).await.unwrap();
-        // The process number comes again; the server's data stays.
+        // A process id may be reused, and the data of the server stays.
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
         let schema: Arc<str> = format!("outbox_{}_{}", now.as_millis(), unique()).into();
         let tables = Tables::in_schema(&schema).unwrap();
@@ -67,7 +67,10 @@ impl Backend for Postgres {
 
     fn relay(&self, publisher: Arc<dyn Publisher>) -> RelayBuilder {
         let store = RelayStore::new(self.pool.clone(), self.tables.clone());
-        Relay::builder(store, publisher).name("test").lease(Duration::from_secs(1)).wake(self.unit.wake())
+        Relay::builder(store, publisher)
+            .name("test")
+            .lease(Duration::from_secs(1))
+            .commit_signal(self.unit.commit_signal())
     }
 
     async fn migrate(&self) -> Result<(), Error> {
@@ -95,9 +98,9 @@ impl Backend for Postgres {
         self.tables.branches(&mut self.pool.acquire().await.unwrap(), "test").await.unwrap()
     }
 
-    async fn cover_only(&self, destinations: &'static [&'static str]) {
+    async fn cover_only(&self, topics: &'static [&'static str]) {
         let mut conn = self.pool.acquire().await.unwrap();
-        self.tables.cover_only(&mut conn, "test", destinations).await.unwrap();
+        self.tables.cover_only(&mut conn, "test", topics).await.unwrap();
     }
 
     async fn sql(&self, text: &str) {
@@ -134,7 +137,7 @@ impl Backend for Postgres {
     }
 }
 
-/// An open transaction holds up nobody, and its row comes when it commits.
+/// An open transaction delays no other row, and its own row is delivered after its commit.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
 async fn an_older_open_transaction_neither_stalls_others_nor_is_lost() {
@@ -143,13 +146,13 @@ async fn an_older_open_transaction_neither_stalls_others_nor_is_lost() {
     let unit = backend.unit();
     let mut early = unit.begin().await.unwrap();
     unit.enqueue(&mut early, &[message("early", "early 1")]).await.unwrap();
-    // Has a transaction id before the others, and writes after them.
+    // This transaction gets its id before the others, and writes after them.
     let mut late = unit.begin().await.unwrap();
     backend.add_effect(&mut late, "x").await;
     for n in 0..10 {
         send(&backend, &[message("k", &format!("{n}"))]).await;
     }
-    until("the others flow", async || recorder.count() == 10).await;
+    until("other keys continue", async || recorder.count() == 10).await;
     unit.enqueue(&mut late, &[message("k", "10")]).await.unwrap();
     unit.commit(late).await.unwrap();
     until("the late one came", async || recorder.count() == 11).await;
@@ -165,7 +168,7 @@ async fn an_older_open_transaction_neither_stalls_others_nor_is_lost() {
     relay.stop().await;
 }
 
-/// Many transactions of random length, some rolled back, against a relay that dies: the read loses nothing.
+/// Many transactions of random length, some rolled back, while the relay crashes. No row is lost.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
 async fn overlapping_transactions_of_any_length_lose_nothing() {
@@ -196,7 +199,7 @@ async fn overlapping_transactions_of_any_length_lose_nothing() {
         let relay = run(backend.relay(recorder.clone()).owner("the same").page(3));
         tokio::time::sleep(Duration::from_secs_f64(0.25 * clock.random_unit())).await;
         relay.crash().await;
-        recorder.die();
+        recorder.drop_unacknowledged();
     }
     let mut expected = Vec::new();
     for writer in writers {
@@ -220,10 +223,10 @@ async fn a_commit_after_a_swallowed_failure_is_an_error() {
     assert_eq!(unit.commit(tx).await.unwrap_err().kind, ErrorKind::Internal);
 }
 
-/// Behind a pooler in transaction mode, a statement with a name meets another server connection.
+/// Behind a pooler in transaction mode, a named statement may be executed on another server connection.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn unprepared_tables_leave_no_statement_with_a_name() {
+async fn unprepared_tables_prepare_no_named_statement() {
     let backend = Postgres::start().await;
     let named = async |tables: Tables| {
         let unit = PgUnit::new(backend.pool.clone(), tables);
@@ -244,10 +247,10 @@ async fn unprepared_tables_leave_no_statement_with_a_name() {
     assert_eq!(named(backend.tables.clone().unprepared()).await, 0);
 }
 
-/// The server's own errors, by what they mean to a consumer.
+/// Errors of the server have the kinds that decide how a consumer reacts.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn errors_of_the_server_have_their_kinds() {
+async fn server_errors_are_classified() {
     let backend = Postgres::start().await;
     for (text, kind) in [
         ("SELECT 1/0", ErrorKind::Invalid),
@@ -267,8 +270,8 @@ async fn errors_of_the_server_have_their_kinds() {
     }
 }
 
-/// A handler's time limit may strike between BEGIN and its answer: the connection must not come back to the
-/// pool inside a transaction.
+/// A handler's time limit may end between BEGIN and its result. The connection must not return to the pool inside a
+/// transaction.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
 async fn a_begin_that_is_cancelled_leaves_no_transaction_behind() {
@@ -277,7 +280,7 @@ async fn a_begin_that_is_cancelled_leaves_no_transaction_behind() {
     let pool = PgPoolOptions::new().max_connections(1).connect(&url()).await.unwrap();
     let insert = format!("INSERT INTO {}.effects (text) VALUES ('x')", backend.schema);
     for n in 0..TIMES {
-        // Dropped within half a millisecond: the BEGIN is on its way, or its answer is.
+        // The future is dropped within 0.5 ms, while the BEGIN or its result is in transit.
         let mut begin = Box::pin(comms_outbox::postgres::begin(&pool));
         let started = std::time::Instant::now();
         while started.elapsed() < Duration::from_micros(n * 37 % 500) {
@@ -307,7 +310,7 @@ async fn a_commit_that_is_not_flushed_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn a_request_that_waits_too_long_is_in_flight_and_its_transaction_lives() {
+async fn a_request_that_waits_too_long_is_in_flight_and_its_transaction_stays_usable() {
     let backend = Postgres::start().await;
     let (unit, key) = (backend.unit(), CallKey::new("ann", "place", "k", b"x").unwrap());
     let mut first = unit.begin().await.unwrap();
@@ -327,7 +330,7 @@ async fn a_restored_dump_is_refused_until_it_is_rebased() {
     until("two rows", async || recorder.count() == 2).await;
     relay.stop().await;
     send(&backend, &[message("k", "3"), message("k", "4")]).await;
-    // As after a restore: the rows' transactions are of another cluster, and so is the cursor.
+    // As after a restore: rows and cursor name transactions of another cluster.
     backend.sql("UPDATE {s}.comms_outbox_cursor SET system_identifier = 1").await;
     let health = Health::new();
     let relay = run(backend.relay(recorder.clone()).health(health.component("relay")));
@@ -346,10 +349,10 @@ async fn a_restored_dump_is_refused_until_it_is_rebased() {
     backend.tables.rebase(&backend.pool).await.unwrap();
 }
 
-/// Nothing listens at first; then a forwarder to the real server does, and later breaks every connection.
+/// At first no server listens. Then a forwarder to the real server listens, and later breaks every connection.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn a_relay_waits_for_a_database_that_is_away() {
+async fn a_relay_waits_for_an_unavailable_database() {
     let (backend, recorder, health) = (Postgres::start().await, Recorder::new(), Health::new());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -364,7 +367,7 @@ async fn a_relay_waits_for_a_database_that_is_away() {
     let away = || health.readiness().reason("relay").is_some_and(|reason| reason != "starting");
     until("it is unready and says why", async || away()).await;
     let forwarder = tokio::spawn(forward(address, server.clone()));
-    until("it delivers", async || recorder.count() == 1 && health.is_ready()).await;
+    until("the message is delivered", async || recorder.count() == 1 && health.is_ready()).await;
     forwarder.abort();
     send(&backend, &[message("k", "2")]).await;
     until("it is unready again", async || away()).await;
@@ -376,7 +379,7 @@ async fn a_relay_waits_for_a_database_that_is_away() {
 
 async fn forward(address: std::net::SocketAddr, server: String) {
     let listener = loop {
-        // The port may linger for a moment after the first forwarder.
+        // The port may stay in use for a moment after the first forwarder.
         match tokio::net::TcpListener::bind(address).await {
             Ok(listener) => break listener,
             Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
@@ -415,8 +418,8 @@ async fn every_part_of_a_message_survives() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn a_relay_carries_its_destinations_and_each_relay_all_of_them() {
-    suite::visibility::a_relay_carries_its_destinations_and_each_relay_all_of_them::<Postgres>().await;
+async fn each_relay_publishes_all_messages_of_its_topics() {
+    suite::visibility::each_relay_publishes_all_messages_of_its_topics::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -427,26 +430,26 @@ async fn a_backlog_arrives_whole_and_in_order() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn a_relay_that_dies_loses_nothing() {
-    suite::crash::a_relay_that_dies_loses_nothing::<Postgres>().await;
+async fn a_relay_that_crashes_loses_nothing() {
+    suite::crash::a_relay_that_crashes_loses_nothing::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn a_carrier_that_fails_is_tried_again() {
-    suite::crash::a_carrier_that_fails_is_tried_again::<Postgres>().await;
+async fn a_publish_that_fails_is_retried() {
+    suite::crash::a_publish_that_fails_is_retried::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn a_fatal_carrier_ends_the_relay() {
-    suite::crash::a_fatal_carrier_ends_the_relay::<Postgres>().await;
+async fn a_fatal_publish_error_ends_the_relay() {
+    suite::crash::a_fatal_publish_error_ends_the_relay::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn a_successor_starts_at_once_after_a_shut_down_and_after_the_lease_otherwise() {
-    suite::lease::a_successor_starts_at_once_after_a_shut_down_and_after_the_lease_otherwise::<Postgres>()
+async fn a_successor_starts_at_once_after_a_shutdown_and_after_the_lease_otherwise() {
+    suite::lease::a_successor_starts_at_once_after_a_shutdown_and_after_the_lease_otherwise::<Postgres>()
         .await;
 }
 
@@ -458,14 +461,14 @@ async fn a_relay_that_was_overtaken_is_fenced() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn readiness_reads_the_lag_and_liveness_hears_the_loop() {
-    suite::lease::readiness_reads_the_lag_and_liveness_hears_the_loop::<Postgres>().await;
+async fn readiness_follows_the_lag_and_liveness_the_loop() {
+    suite::lease::readiness_follows_the_lag_and_liveness_the_loop::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn at_most_one_of_many_relays() {
-    suite::lease::at_most_one_of_many_relays::<Postgres>().await;
+async fn at_most_one_of_many_relays_publishes() {
+    suite::lease::at_most_one_of_many_relays_publishes::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -476,8 +479,8 @@ async fn a_refused_message_parks_its_key_until_released() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn what_was_read_before_the_refusal_is_parked_too() {
-    suite::parking::what_was_read_before_the_refusal_is_parked_too::<Postgres>().await;
+async fn rows_read_before_the_refusal_are_parked_too() {
+    suite::parking::rows_read_before_the_refusal_are_parked_too::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -500,20 +503,20 @@ async fn crashes_around_parking_lose_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn nothing_is_parked_for_failures_that_pass() {
-    suite::parking::nothing_is_parked_for_failures_that_pass::<Postgres>().await;
+async fn transient_failures_park_nothing() {
+    suite::parking::transient_failures_park_nothing::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn migrating_again_and_at_once_changes_nothing() {
-    suite::migrations::migrating_again_and_at_once_changes_nothing::<Postgres>().await;
+async fn repeated_and_concurrent_migrations_change_nothing() {
+    suite::migrations::repeated_and_concurrent_migrations_change_nothing::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn a_relay_without_tables_says_what_to_do() {
-    suite::migrations::a_relay_without_tables_says_what_to_do::<Postgres>().await;
+async fn a_relay_without_tables_is_unready_with_the_fix() {
+    suite::migrations::a_relay_without_tables_is_unready_with_the_fix::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -524,37 +527,37 @@ async fn a_handler_that_fails_after_its_writes_has_its_effect_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn a_hopeless_key_is_parked_and_released_in_order_while_others_flow() {
-    suite::delivery::a_hopeless_key_is_parked_and_released_in_order_while_others_flow::<Postgres>().await;
+async fn a_refused_key_is_parked_and_released_in_order_while_others_continue() {
+    suite::delivery::a_refused_key_is_parked_and_released_in_order_while_others_continue::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn what_is_being_retried_comes_again_after_a_restart() {
-    suite::delivery::what_is_being_retried_comes_again_after_a_restart::<Postgres>().await;
+async fn a_message_being_retried_is_redelivered_after_a_restart() {
+    suite::delivery::a_message_being_retried_is_redelivered_after_a_restart::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn a_release_waits_for_what_is_on_the_way() {
-    suite::delivery::a_release_waits_for_what_is_on_the_way::<Postgres>().await;
+async fn a_release_waits_for_messages_in_flight() {
+    suite::delivery::a_release_waits_for_messages_in_flight::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn the_inbox_keeps_every_promise() {
+async fn the_inbox_passes_the_conformance_suite() {
     suite::conformance::inbox::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn the_outbox_keeps_every_promise() {
+async fn the_outbox_passes_the_conformance_suite() {
     suite::conformance::outbox::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn the_replies_keep_every_promise() {
+async fn the_replies_pass_the_conformance_suite() {
     suite::conformance::replies::<Postgres>().await;
 }
 
@@ -572,14 +575,14 @@ async fn one_message_on_two_topics_reaches_both_handlers_of_a_group() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn a_structured_event_is_decoded_and_known_again() {
-    suite::once::a_structured_event_is_decoded_and_known_again::<Postgres>().await;
+async fn a_structured_event_is_decoded_and_deduplicated() {
+    suite::once::a_structured_event_is_decoded_and_deduplicated::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn an_envelope_that_cannot_be_opened_is_parked() {
-    suite::once::an_envelope_that_cannot_be_opened_is_parked::<Postgres>().await;
+async fn an_envelope_that_does_not_decode_is_parked() {
+    suite::once::an_envelope_that_does_not_decode_is_parked::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -590,8 +593,8 @@ async fn a_commit_after_a_failed_claim_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn a_held_key_holds_up_nothing_and_resumes_by_itself() {
-    suite::holds::a_held_key_holds_up_nothing_and_resumes_by_itself::<Postgres>().await;
+async fn a_held_key_delays_no_other_key_and_resumes_automatically() {
+    suite::holds::a_held_key_delays_no_other_key_and_resumes_automatically::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -602,8 +605,8 @@ async fn a_hold_with_a_limit_ends_parked() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn what_a_savepoint_took_back_is_not_relayed() {
-    suite::peers::what_a_savepoint_took_back_is_not_relayed::<Postgres>().await;
+async fn messages_rolled_back_to_a_savepoint_are_not_published() {
+    suite::peers::messages_rolled_back_to_a_savepoint_are_not_published::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -614,8 +617,8 @@ async fn ids_that_look_alike_are_different_messages() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn a_parked_message_that_is_deleted_holds_up_nothing() {
-    suite::peers::a_parked_message_that_is_deleted_holds_up_nothing::<Postgres>().await;
+async fn a_deleted_parked_message_does_not_block_its_key() {
+    suite::peers::a_deleted_parked_message_does_not_block_its_key::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -624,7 +627,7 @@ async fn a_relay_may_have_any_name() {
     suite::peers::a_relay_may_have_any_name::<Postgres>().await;
 }
 
-/// A role or a database whose defaults serve the application's own queries.
+/// A database whose default settings are strict, as for an application's own queries.
 #[derive(Clone)]
 struct Strict(Postgres);
 
@@ -672,8 +675,8 @@ impl Backend for Strict {
         self.0.branches().await
     }
 
-    async fn cover_only(&self, destinations: &'static [&'static str]) {
-        self.0.cover_only(destinations).await;
+    async fn cover_only(&self, topics: &'static [&'static str]) {
+        self.0.cover_only(topics).await;
     }
 
     async fn sql(&self, text: &str) {
@@ -711,7 +714,7 @@ async fn strict_settings_keep_the_order() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
 async fn strict_settings_keep_one_relay_at_a_time() {
-    suite::lease::at_most_one_of_many_relays::<Strict>().await;
+    suite::lease::at_most_one_of_many_relays_publishes::<Strict>().await;
     suite::lease::a_relay_that_was_overtaken_is_fenced::<Strict>().await;
 }
 
@@ -720,10 +723,10 @@ async fn strict_settings_keep_one_relay_at_a_time() {
 async fn strict_settings_keep_each_effect_once() {
     suite::delivery::a_handler_that_fails_after_its_writes_has_its_effect_once::<Strict>().await;
     suite::parking::a_refused_message_parks_its_key_until_released::<Strict>().await;
-    suite::peers::what_a_savepoint_took_back_is_not_relayed::<Strict>().await;
+    suite::peers::messages_rolled_back_to_a_savepoint_are_not_published::<Strict>().await;
 }
 
-/// A migration changes a table under the statements that the application's connections have prepared.
+/// A migration changes a table for which the application's connections have prepared statements.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
 async fn a_statement_whose_table_has_changed_works_at_the_next_attempt() {
@@ -742,18 +745,18 @@ async fn a_statement_whose_table_has_changed_works_at_the_next_attempt() {
     backend.sql("ALTER TABLE {s}.effects ADD COLUMN more text").await;
     let error = attempt().await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::NotExecuted, "{}", error.chain());
-    // The pool has one connection so far, which has forgotten the statement.
+    // The pool has one connection so far, and the failure has removed its prepared statement.
     attempt().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn a_reason_that_the_database_cannot_store_is_cut() {
-    suite::peers::a_reason_that_the_database_cannot_store_is_cut::<Postgres>().await;
+async fn a_reason_that_the_database_cannot_store_is_sanitized() {
+    suite::peers::a_reason_that_the_database_cannot_store_is_sanitized::<Postgres>().await;
 }
 
-/// A switch-over under a name that still leads to the old primary: connections made then stay read-only, and those made
-/// later are not.
+/// After a switch-over the name still leads to the old primary. Connections made then stay read-only, and later ones
+/// are not.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
 async fn connections_to_a_server_that_is_read_only_are_replaced() {

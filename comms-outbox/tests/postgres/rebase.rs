@@ -1,4 +1,4 @@
-//! Outboxes that a relay refuses to read, and what repairs them.
+//! Outboxes that a relay refuses to read, and their repair.
 
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ use super::{
     },
 };
 
-/// Beyond the transactions of this server.
+/// A transaction id that this server has not reached.
 const AHEAD: &str = "1000000000000";
 
-/// As after a dump that was restored in a server with fewer transactions: rows, cursor and branches name
-/// transactions that this one has not begun.
+/// As after the restore of a dump on a server with fewer transactions: rows, cursor and branches name transactions that
+/// this server has not begun.
 async fn from_another_server(backend: &Postgres) {
     let shift = "
         CREATE FUNCTION {s}.shift(snap pg_snapshot) RETURNS pg_snapshot LANGUAGE sql AS $$
@@ -31,7 +31,7 @@ async fn from_another_server(backend: &Postgres) {
     backend.sql(&shift.replace("{n}", AHEAD)).await;
 }
 
-/// Rows of eight keys to a and b, in transactions of a hundred.
+/// Writes rows of eight keys to a and b, in transactions of a hundred.
 async fn write(backend: &Postgres, from: usize, count: usize) {
     let row = |n: usize| message_to(["a", "b"][n % 2], &(n % 8).to_string(), &n.to_string());
     for rows in (from..from + count).map(row).collect::<Vec<_>>().chunks(100) {
@@ -45,18 +45,18 @@ fn delivered(accepted: &Accepted) -> usize {
 
 fn in_order(accepted: &Accepted, rows: usize) {
     for ((_, key), payloads) in accepted.first_by_lane() {
-        let wanted: Vec<_> =
+        let expected: Vec<_> =
             (0..rows).filter(|n| (n % 8).to_string() == key).map(|n| n.to_string()).collect();
-        assert_eq!(payloads, wanted, "key {key}");
+        assert_eq!(payloads, expected, "key {key}");
     }
 }
 
-/// Unready with a text that holds `way_out`, and nothing is delivered.
-async fn refused(backend: &Postgres, accepted: &Accepted, way_out: &str) {
+/// Checks that the relay is unready with a reason that contains `fix`, and delivers nothing.
+async fn refused(backend: &Postgres, accepted: &Accepted, fix: &str) {
     let (health, before) = (Health::new(), accepted.count());
     let relay = run(backend.relay(Gate::new(accepted, Duration::ZERO)).health(health.component("relay")));
-    let says = || health.readiness().reason("relay").is_some_and(|why| why.contains(way_out));
-    until("the relay is unready and names the way out", async || says()).await;
+    let unready = || health.readiness().reason("relay").is_some_and(|why| why.contains(fix));
+    until("the relay is unready and names the fix", async || unready()).await;
     assert!(!health.is_ready());
     relay.stop().await;
     assert_eq!(accepted.count(), before);
@@ -76,14 +76,14 @@ async fn a_guard_that_survives_a_crash_is_refused() {
     relay.stop().await;
 }
 
-/// With a held destination, and more rows than one transaction rewrites.
+/// One topic is held, and there are more rows than one transaction rewrites.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
 async fn rows_of_another_server_are_refused_until_they_are_rebased() {
     let (backend, accepted) = (Postgres::start().await, Accepted::default());
     write(&backend, 0, 6_000).await;
     let gate = Gate::new(&accepted, Duration::ZERO);
-    // Of b, the first half is delivered.
+    // The first half of b is delivered.
     gate.judge(|message| {
         let number = super::suite::recorder::payload(message).parse::<usize>().unwrap();
         (number % 2 == 1 && number > 3_000).then(|| Error::misconfigured("topic b does not exist"))
@@ -106,11 +106,11 @@ async fn rows_of_another_server_are_refused_until_they_are_rebased() {
     relay.stop().await;
     in_order(&accepted, 7_010);
     let again = accepted.count() - 7_010;
-    println!("{again} of 7010 rows came again");
-    assert!(again < 100, "{again} rows came again");
+    println!("{again} of 7010 rows were redelivered");
+    assert!(again < 100, "{again} rows were redelivered");
 }
 
-/// Only rows: as when logical replication filled the table.
+/// Only the rows come from another server, as when logical replication filled the table.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
 async fn rows_of_another_server_beside_a_cursor_of_this_one_are_rebased() {
@@ -130,7 +130,7 @@ async fn rows_of_another_server_beside_a_cursor_of_this_one_are_rebased() {
     in_order(&accepted, 6_010);
 }
 
-/// The process dies in the middle, again and again: relays are refused until a call reached its end.
+/// The process crashes during the rebase, several times. Relays are refused until a call has completed.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
 async fn a_rebase_that_was_interrupted_is_repeated() {
@@ -152,7 +152,7 @@ async fn a_rebase_that_was_interrupted_is_repeated() {
             let backend = backend.clone();
             async move { backend.tables.rebase(&backend.pool).await }
         });
-        // Until one page more is rewritten.
+        // Waits until one more page is rewritten.
         let before = rewritten().await;
         while !rebase.is_finished() && rewritten().await == before {
             tokio::time::sleep(Duration::from_millis(1)).await;

@@ -2,12 +2,12 @@
 
 use super::{Postgres, suite};
 
-/// As after a clock that was an hour ahead.
+/// Writes the lease of a clock that was an hour ahead.
 const WRONG_CLOCK: &str =
     "UPDATE {s}.comms_outbox_cursor SET lease_until = clock_timestamp() + interval '1 hour'";
-/// As another session, or `cover_only`, does.
+/// Ends the session, as another session or `cover_only` does.
 const NEW_TOKEN: &str = "UPDATE {s}.comms_outbox_cursor SET token = gen_random_uuid()";
-/// As recovery after a crash does.
+/// Empties the guard, as the recovery after a crash does.
 const NO_GUARD: &str = "DELETE FROM {s}.comms_outbox_guard";
 
 fn blob(bytes: &[u8]) -> String {
@@ -16,14 +16,14 @@ fn blob(bytes: &[u8]) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn a_refused_destination_is_held_while_others_flow() {
-    suite::branches::a_refused_destination_is_held_while_others_flow::<Postgres>().await;
+async fn a_refused_topic_is_held_while_others_continue() {
+    suite::branches::a_refused_topic_is_held_while_others_continue::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn each_refusal_that_may_pass_holds_its_destination() {
-    suite::branches::each_refusal_that_may_pass_holds_its_destination::<Postgres>().await;
+async fn each_transient_refusal_holds_its_topic() {
+    suite::branches::each_transient_refusal_holds_its_topic::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -34,68 +34,68 @@ async fn messages_behind_a_refused_one_are_delivered_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn a_destination_that_comes_and_goes_loses_nothing() {
-    suite::branches::a_destination_that_comes_and_goes_loses_nothing::<Postgres>().await;
+async fn a_topic_that_is_refused_repeatedly_loses_nothing() {
+    suite::branches::a_topic_that_is_refused_repeatedly_loses_nothing::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn a_stop_passes_no_message_that_was_not_delivered() {
-    suite::branches::a_stop_passes_no_message_that_was_not_delivered::<Postgres>().await;
+async fn a_shutdown_skips_no_undelivered_message() {
+    suite::branches::a_shutdown_skips_no_undelivered_message::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn a_destination_that_never_answers_is_bounded_by_the_room_in_flight() {
-    suite::branches::a_destination_that_never_answers_is_bounded_by_the_room_in_flight::<Postgres>().await;
+async fn a_topic_without_acknowledgements_is_bounded_by_the_in_flight_limit() {
+    suite::branches::a_topic_without_acknowledgements_is_bounded_by_the_in_flight_limit::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn a_destination_that_is_added_loses_no_row() {
-    suite::reconfigure::a_destination_that_is_added_loses_no_row::<Postgres>().await;
+async fn an_added_topic_loses_no_row() {
+    suite::reconfigure::an_added_topic_loses_no_row::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn a_destination_that_is_removed_and_added_again_loses_no_row() {
-    suite::reconfigure::a_destination_that_is_removed_and_added_again_loses_no_row::<Postgres>().await;
+async fn a_topic_that_is_removed_and_added_again_loses_no_row() {
+    suite::reconfigure::a_topic_that_is_removed_and_added_again_loses_no_row::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn a_relay_of_all_destinations_may_name_some_for_a_while() {
-    suite::reconfigure::a_relay_of_all_destinations_may_name_some_for_a_while::<Postgres>().await;
+async fn a_relay_of_all_topics_may_name_some_for_a_while() {
+    suite::reconfigure::a_relay_of_all_topics_may_name_some_for_a_while::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn a_relay_of_some_destinations_may_take_all() {
-    suite::reconfigure::a_relay_of_some_destinations_may_take_all::<Postgres>().await;
+async fn a_relay_of_some_topics_may_change_to_all() {
+    suite::reconfigure::a_relay_of_some_topics_may_change_to_all::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn a_destination_moves_between_all_kinds_of_processes() {
-    suite::reconfigure::a_destination_moves_between_all_kinds_of_processes::<Postgres>().await;
+async fn a_topic_moves_between_all_kinds_of_processes() {
+    suite::reconfigure::a_topic_moves_between_all_kinds_of_processes::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn a_destination_without_a_process_is_reported() {
-    suite::reconfigure::a_destination_without_a_process_is_reported::<Postgres>().await;
+async fn a_topic_without_a_process_is_reported() {
+    suite::reconfigure::a_topic_without_a_process_is_reported::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn a_new_process_delivers_what_the_old_one_did_not_name() {
-    suite::reconfigure::a_new_process_delivers_what_the_old_one_did_not_name::<Postgres>().await;
+async fn a_new_process_delivers_topics_that_the_old_one_did_not_name() {
+    suite::reconfigure::a_new_process_delivers_topics_that_the_old_one_did_not_name::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn a_start_from_now_skips_what_was_there() {
-    suite::reconfigure::a_start_from_now_skips_what_was_there::<Postgres>().await;
+async fn a_start_from_now_skips_older_rows() {
+    suite::reconfigure::a_start_from_now_skips_older_rows::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -167,46 +167,45 @@ async fn a_row_larger_than_a_page_is_delivered() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn a_process_that_names_less_takes_over_in_the_middle() {
-    suite::reconfigure::a_process_that_names_less_takes_over_in_the_middle::<Postgres>().await;
+async fn a_process_that_names_fewer_topics_takes_over_within_a_backlog() {
+    suite::reconfigure::a_process_that_names_fewer_topics_takes_over_within_a_backlog::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn a_released_message_waits_for_a_process_that_names_it() {
-    suite::reconfigure::a_released_message_waits_for_a_process_that_names_it::<Postgres>().await;
+async fn a_released_message_waits_for_a_process_that_names_its_topic() {
+    suite::reconfigure::a_released_message_waits_for_a_process_that_names_its_topic::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn a_destination_catches_up_over_deleted_rows() {
-    suite::reconfigure::a_destination_catches_up_over_deleted_rows::<Postgres>().await;
+async fn a_topic_catches_up_over_deleted_rows() {
+    suite::reconfigure::a_topic_catches_up_over_deleted_rows::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn a_start_from_now_outlives_a_crash() {
-    suite::reconfigure::a_start_from_now_outlives_a_crash::<Postgres>().await;
+async fn a_start_from_now_survives_a_crash() {
+    suite::reconfigure::a_start_from_now_survives_a_crash::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn released_messages_of_a_held_destination_stop_no_other() {
-    suite::released::released_messages_of_a_held_destination_stop_no_other::<Postgres>().await;
+async fn released_messages_of_a_held_topic_do_not_delay_other_topics() {
+    suite::released::released_messages_of_a_held_topic_do_not_delay_other_topics::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn released_messages_that_are_refused_stop_no_other_destination() {
-    suite::released::released_messages_that_are_refused_stop_no_other_destination::<Postgres>().await;
+async fn released_messages_that_are_refused_do_not_delay_other_topics() {
+    suite::released::released_messages_that_are_refused_do_not_delay_other_topics::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
-async fn a_relay_that_begins_now_does_so_although_its_first_session_failed() {
+async fn a_start_from_now_is_kept_although_the_first_session_failed() {
     let fail = "CREATE FUNCTION {s}.failing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''no''; END';
         CREATE TRIGGER failing BEFORE UPDATE ON {s}.comms_outbox_cursor FOR EACH ROW EXECUTE FUNCTION {s}.failing()";
     let heal = "DROP TRIGGER failing ON {s}.comms_outbox_cursor";
-    suite::starts::a_relay_that_begins_now_does_so_although_its_first_session_failed::<Postgres>(fail, heal)
-        .await;
+    suite::starts::a_start_from_now_is_kept_although_the_first_session_failed::<Postgres>(fail, heal).await;
 }

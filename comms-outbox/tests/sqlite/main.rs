@@ -1,4 +1,4 @@
-//! The suite on SQLite, and what only SQLite has.
+//! The suite on SQLite, and tests of properties that only SQLite has.
 #![cfg(feature = "sqlite")]
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
@@ -11,7 +11,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use comms_core::{Claim, Error, ErrorKind, Inbox, Publisher, UnitOfWork, health::Health};
 use comms_outbox::{
-    Branch, Parked, Relay, RelayBuilder, Wake,
+    Branch, CommitSignal, Parked, Relay, RelayBuilder,
     sqlite::{RelayStore, SqliteUnit, Tables},
 };
 use sqlx::{
@@ -20,7 +20,7 @@ use sqlx::{
 };
 use suite::{Backend, Tx, message, recorder::Recorder, run, send, until};
 
-/// One file, with writers in several connections: as from several processes.
+/// One file with writers on several connections, as from several processes.
 #[derive(Clone)]
 struct Sqlite {
     pool: SqlitePool,
@@ -60,7 +60,10 @@ impl Backend for Sqlite {
 
     fn relay(&self, publisher: Arc<dyn Publisher>) -> RelayBuilder {
         let store = RelayStore::new(self.pool.clone(), Tables::new());
-        Relay::builder(store, publisher).name("test").lease(Duration::from_secs(1)).wake(self.unit.wake())
+        Relay::builder(store, publisher)
+            .name("test")
+            .lease(Duration::from_secs(1))
+            .commit_signal(self.unit.commit_signal())
     }
 
     async fn migrate(&self) -> Result<(), Error> {
@@ -86,9 +89,9 @@ impl Backend for Sqlite {
         Tables::new().branches(&mut self.pool.acquire().await.unwrap(), "test").await.unwrap()
     }
 
-    async fn cover_only(&self, destinations: &'static [&'static str]) {
+    async fn cover_only(&self, topics: &'static [&'static str]) {
         let mut tx = self.unit.begin().await.unwrap();
-        Tables::new().cover_only(&mut tx, "test", destinations).await.unwrap();
+        Tables::new().cover_only(&mut tx, "test", topics).await.unwrap();
         self.unit.commit(tx).await.unwrap();
     }
 
@@ -120,8 +123,8 @@ impl Backend for Sqlite {
     }
 }
 
-/// One connection for everything, as an application has it whose writers queue in the pool: nothing in the relay
-/// holds it while it waits for it.
+/// One connection for relays and writers, as in an application whose writers queue in the pool. The relay does not keep
+/// the connection while it waits for one.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_connection_is_enough_for_relays_and_writers() {
     let mut backend = Sqlite::start().await;
@@ -146,9 +149,9 @@ async fn one_connection_is_enough_for_relays_and_writers() {
     }
 }
 
-/// The file comes after the relay: it waits, unready, and then delivers.
+/// The file is created after the relay has started. The relay is unready until then, and delivers afterwards.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_relay_waits_for_a_database_that_is_not_there() {
+async fn a_relay_waits_for_a_missing_database() {
     let source = Sqlite::start().await;
     send(&source, &[message("k", "1")]).await;
     source.pool.close().await;
@@ -156,7 +159,9 @@ async fn a_relay_waits_for_a_database_that_is_not_there() {
     let file = dir.path().join("later.db");
     let (recorder, health) = (Recorder::new(), Health::new());
     let store = RelayStore::new(pool(&file), Tables::new());
-    let builder = Relay::builder(store, recorder.clone()).wake(Wake::new()).health(health.component("relay"));
+    let builder = Relay::builder(store, recorder.clone())
+        .commit_signal(CommitSignal::new())
+        .health(health.component("relay"));
     let relay = run(builder);
     until("it is unready and says why", async || {
         let report = health.readiness();
@@ -164,7 +169,7 @@ async fn a_relay_waits_for_a_database_that_is_not_there() {
     })
     .await;
     std::fs::copy(source._dir.path().join("test.db"), &file).unwrap();
-    until("it delivers", async || recorder.count() == 1 && health.is_ready()).await;
+    until("the message is delivered", async || recorder.count() == 1 && health.is_ready()).await;
     relay.stop().await;
 }
 
@@ -178,7 +183,7 @@ async fn tables_newer_than_the_program_are_refused() {
     assert!(error.chain().to_string().contains("version 99"), "{error}");
 }
 
-/// A pool of one connection, so that a poisoned one is met again at once.
+/// A pool of one connection, so that a broken connection is used again at once.
 async fn one_connection() -> Sqlite {
     let mut backend = Sqlite::start().await;
     let options = backend.pool.connect_options().as_ref().clone();
@@ -192,14 +197,14 @@ fn claim(id: &str) -> Claim {
     Claim { subscriber: "s".into(), handler: "h".into(), source: "test".into(), id: id.into() }
 }
 
-/// How many inbox rows and effects there are.
+/// Returns the numbers of inbox rows and effects.
 async fn kept(backend: &Sqlite) -> (i64, usize) {
     let claims =
         sqlx::query_scalar("SELECT count(*) FROM comms_inbox").fetch_one(&backend.pool).await.unwrap();
     (claims, backend.effects().await.len())
 }
 
-/// The connection works for its next users: with a transaction, and without one.
+/// Checks that the connection works for its next users, with and without a transaction.
 async fn works(backend: &Sqlite) {
     let before = backend.effects().await.len();
     let mut tx = backend.unit.begin().await.unwrap();
@@ -231,7 +236,7 @@ async fn a_commit_that_fails_keeps_nothing_and_its_connection_is_closed() {
     works(&backend).await;
 }
 
-/// SQLite ends the transaction by itself; the handler swallows the error and goes on.
+/// SQLite rolls the transaction back. The handler ignores the error and continues.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_after_a_rollback_by_sqlite_is_not_kept_without_its_inbox_row() {
     let backend = one_connection().await;
@@ -279,7 +284,7 @@ async fn a_commit_by_the_handler_is_refused() {
     works(&backend).await;
 }
 
-/// Dropped at every point, also between BEGIN and its answer: the connection stays usable.
+/// The future is dropped at every point, also between BEGIN and its result. The connection stays usable.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transaction_that_is_dropped_leaves_a_usable_connection() {
     let backend = one_connection().await;
@@ -311,8 +316,8 @@ async fn every_part_of_a_message_survives() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_relay_carries_its_destinations_and_each_relay_all_of_them() {
-    suite::visibility::a_relay_carries_its_destinations_and_each_relay_all_of_them::<Sqlite>().await;
+async fn each_relay_publishes_all_messages_of_its_topics() {
+    suite::visibility::each_relay_publishes_all_messages_of_its_topics::<Sqlite>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -321,24 +326,23 @@ async fn a_backlog_arrives_whole_and_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_relay_that_dies_loses_nothing() {
-    suite::crash::a_relay_that_dies_loses_nothing::<Sqlite>().await;
+async fn a_relay_that_crashes_loses_nothing() {
+    suite::crash::a_relay_that_crashes_loses_nothing::<Sqlite>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_carrier_that_fails_is_tried_again() {
-    suite::crash::a_carrier_that_fails_is_tried_again::<Sqlite>().await;
+async fn a_publish_that_fails_is_retried() {
+    suite::crash::a_publish_that_fails_is_retried::<Sqlite>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fatal_carrier_ends_the_relay() {
-    suite::crash::a_fatal_carrier_ends_the_relay::<Sqlite>().await;
+async fn a_fatal_publish_error_ends_the_relay() {
+    suite::crash::a_fatal_publish_error_ends_the_relay::<Sqlite>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_successor_starts_at_once_after_a_shut_down_and_after_the_lease_otherwise() {
-    suite::lease::a_successor_starts_at_once_after_a_shut_down_and_after_the_lease_otherwise::<Sqlite>()
-        .await;
+async fn a_successor_starts_at_once_after_a_shutdown_and_after_the_lease_otherwise() {
+    suite::lease::a_successor_starts_at_once_after_a_shutdown_and_after_the_lease_otherwise::<Sqlite>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -347,13 +351,13 @@ async fn a_relay_that_was_overtaken_is_fenced() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn readiness_reads_the_lag_and_liveness_hears_the_loop() {
-    suite::lease::readiness_reads_the_lag_and_liveness_hears_the_loop::<Sqlite>().await;
+async fn readiness_follows_the_lag_and_liveness_the_loop() {
+    suite::lease::readiness_follows_the_lag_and_liveness_the_loop::<Sqlite>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn at_most_one_of_many_relays() {
-    suite::lease::at_most_one_of_many_relays::<Sqlite>().await;
+async fn at_most_one_of_many_relays_publishes() {
+    suite::lease::at_most_one_of_many_relays_publishes::<Sqlite>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -362,8 +366,8 @@ async fn a_refused_message_parks_its_key_until_released() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_read_before_the_refusal_is_parked_too() {
-    suite::parking::what_was_read_before_the_refusal_is_parked_too::<Sqlite>().await;
+async fn rows_read_before_the_refusal_are_parked_too() {
+    suite::parking::rows_read_before_the_refusal_are_parked_too::<Sqlite>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -382,18 +386,18 @@ async fn crashes_around_parking_lose_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_parked_for_failures_that_pass() {
-    suite::parking::nothing_is_parked_for_failures_that_pass::<Sqlite>().await;
+async fn transient_failures_park_nothing() {
+    suite::parking::transient_failures_park_nothing::<Sqlite>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn migrating_again_and_at_once_changes_nothing() {
-    suite::migrations::migrating_again_and_at_once_changes_nothing::<Sqlite>().await;
+async fn repeated_and_concurrent_migrations_change_nothing() {
+    suite::migrations::repeated_and_concurrent_migrations_change_nothing::<Sqlite>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_relay_without_tables_says_what_to_do() {
-    suite::migrations::a_relay_without_tables_says_what_to_do::<Sqlite>().await;
+async fn a_relay_without_tables_is_unready_with_the_fix() {
+    suite::migrations::a_relay_without_tables_is_unready_with_the_fix::<Sqlite>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -402,32 +406,32 @@ async fn a_handler_that_fails_after_its_writes_has_its_effect_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hopeless_key_is_parked_and_released_in_order_while_others_flow() {
-    suite::delivery::a_hopeless_key_is_parked_and_released_in_order_while_others_flow::<Sqlite>().await;
+async fn a_refused_key_is_parked_and_released_in_order_while_others_continue() {
+    suite::delivery::a_refused_key_is_parked_and_released_in_order_while_others_continue::<Sqlite>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_being_retried_comes_again_after_a_restart() {
-    suite::delivery::what_is_being_retried_comes_again_after_a_restart::<Sqlite>().await;
+async fn a_message_being_retried_is_redelivered_after_a_restart() {
+    suite::delivery::a_message_being_retried_is_redelivered_after_a_restart::<Sqlite>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_release_waits_for_what_is_on_the_way() {
-    suite::delivery::a_release_waits_for_what_is_on_the_way::<Sqlite>().await;
+async fn a_release_waits_for_messages_in_flight() {
+    suite::delivery::a_release_waits_for_messages_in_flight::<Sqlite>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_inbox_keeps_every_promise() {
+async fn the_inbox_passes_the_conformance_suite() {
     suite::conformance::inbox::<Sqlite>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_outbox_keeps_every_promise() {
+async fn the_outbox_passes_the_conformance_suite() {
     suite::conformance::outbox::<Sqlite>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_replies_keep_every_promise() {
+async fn the_replies_pass_the_conformance_suite() {
     suite::conformance::replies::<Sqlite>().await;
 }
 
@@ -442,13 +446,13 @@ async fn one_message_on_two_topics_reaches_both_handlers_of_a_group() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_structured_event_is_decoded_and_known_again() {
-    suite::once::a_structured_event_is_decoded_and_known_again::<Sqlite>().await;
+async fn a_structured_event_is_decoded_and_deduplicated() {
+    suite::once::a_structured_event_is_decoded_and_deduplicated::<Sqlite>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_envelope_that_cannot_be_opened_is_parked() {
-    suite::once::an_envelope_that_cannot_be_opened_is_parked::<Sqlite>().await;
+async fn an_envelope_that_does_not_decode_is_parked() {
+    suite::once::an_envelope_that_does_not_decode_is_parked::<Sqlite>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -457,8 +461,8 @@ async fn a_commit_after_a_failed_claim_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_held_key_holds_up_nothing_and_resumes_by_itself() {
-    suite::holds::a_held_key_holds_up_nothing_and_resumes_by_itself::<Sqlite>().await;
+async fn a_held_key_delays_no_other_key_and_resumes_automatically() {
+    suite::holds::a_held_key_delays_no_other_key_and_resumes_automatically::<Sqlite>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -467,8 +471,8 @@ async fn a_hold_with_a_limit_ends_parked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_savepoint_took_back_is_not_relayed() {
-    suite::peers::what_a_savepoint_took_back_is_not_relayed::<Sqlite>().await;
+async fn messages_rolled_back_to_a_savepoint_are_not_published() {
+    suite::peers::messages_rolled_back_to_a_savepoint_are_not_published::<Sqlite>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -477,8 +481,8 @@ async fn ids_that_look_alike_are_different_messages() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_parked_message_that_is_deleted_holds_up_nothing() {
-    suite::peers::a_parked_message_that_is_deleted_holds_up_nothing::<Sqlite>().await;
+async fn a_deleted_parked_message_does_not_block_its_key() {
+    suite::peers::a_deleted_parked_message_does_not_block_its_key::<Sqlite>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -487,6 +491,6 @@ async fn a_relay_may_have_any_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reason_that_the_database_cannot_store_is_cut() {
-    suite::peers::a_reason_that_the_database_cannot_store_is_cut::<Sqlite>().await;
+async fn a_reason_that_the_database_cannot_store_is_sanitized() {
+    suite::peers::a_reason_that_the_database_cannot_store_is_sanitized::<Sqlite>().await;
 }

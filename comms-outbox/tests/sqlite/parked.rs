@@ -1,4 +1,4 @@
-//! Looking for released rows beside very many parked ones.
+//! The cost of a search for released rows while very many rows are parked.
 
 use std::{
     sync::{
@@ -17,10 +17,10 @@ use super::{
 };
 
 const PARKED: u32 = 20_000;
-/// Instructions of SQLite's machine between two calls of the counter.
+/// Instructions of SQLite's virtual machine between two calls of the progress handler.
 const EVERY: u32 = 100;
 
-/// One connection, whose instructions are counted.
+/// Returns a backend with one connection whose instructions are counted.
 async fn counted() -> (Sqlite, Arc<AtomicU64>) {
     let mut backend = Sqlite::start().await;
     let options = backend.pool.connect_options().as_ref().clone();
@@ -43,7 +43,7 @@ async fn counted() -> (Sqlite, Arc<AtomicU64>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_look_for_released_rows_reads_no_parked_ones() {
+async fn a_search_for_released_rows_reads_no_parked_rows() {
     let (backend, steps) = counted().await;
     let recorder = Recorder::new();
     let fill = format!(
@@ -60,10 +60,10 @@ async fn a_look_for_released_rows_reads_no_parked_ones() {
     backend.sql(&fill).await;
     let relay = run(backend.relay(recorder.clone()));
     send(&backend, &[message("good", "1")]).await;
-    until("others flow", async || recorder.count() == 1).await;
+    until("other keys continue", async || recorder.count() == 1).await;
     tokio::time::sleep(Duration::from_millis(1_200)).await;
 
-    // Three looks for released rows, and some sixty for new ones.
+    // Three searches for released rows, and about sixty reads of new rows.
     steps.store(0, Ordering::SeqCst);
     tokio::time::sleep(Duration::from_millis(3_300)).await;
     let idle = steps.load(Ordering::SeqCst);
@@ -84,7 +84,7 @@ async fn a_look_for_released_rows_reads_no_parked_ones() {
     relay.stop().await;
 }
 
-/// SQLite stores any bytes as text. Such a row is parked, and the operator sees it.
+/// SQLite stores any bytes as text. A row that is not UTF-8 is parked, and the operator can list it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_whose_names_are_not_utf8_is_parked_alone() {
     let (backend, recorder) = (Sqlite::start().await, Recorder::new());
@@ -96,7 +96,7 @@ async fn a_row_whose_names_are_not_utf8_is_parked_alone() {
         backend.sql(&damage).await;
     }
     let relay = run(backend.relay(recorder.clone()));
-    until("the others flow", async || recorder.count() == 3).await;
+    until("other keys continue", async || recorder.count() == 3).await;
     until("three are parked", async || backend.parked().await.len() == 3).await;
     let parked = backend.parked().await;
     assert!(parked.iter().all(|row| row.error_kind.as_deref() == Some("internal")), "{parked:?}");
@@ -105,7 +105,7 @@ async fn a_row_whose_names_are_not_utf8_is_parked_alone() {
 
     backend.sql("UPDATE comms_outbox SET topic = 't' WHERE key = CAST('topic' AS BLOB)").await;
     assert_eq!(backend.release(Some("topic")).await, 1);
-    until("repaired, it comes", async || recorder.count() == 4).await;
+    until("the repaired row is delivered", async || recorder.count() == 4).await;
     until("two are parked", async || backend.parked().await.len() == 2).await;
     relay.stop().await;
 }

@@ -2,10 +2,10 @@
 
 use super::{Sqlite, suite};
 
-/// As after a clock that was an hour ahead.
+/// Writes the lease of a clock that was an hour ahead.
 const WRONG_CLOCK: &str =
     "UPDATE comms_outbox_cursor SET lease_until = CAST(unixepoch('subsec') * 1000 AS INTEGER) + 3600000";
-/// As another session, or `cover_only`, does.
+/// Ends the session, as another session or `cover_only` does.
 const NEW_TOKEN: &str = "UPDATE comms_outbox_cursor SET token = hex(randomblob(16))";
 
 fn blob(bytes: &[u8]) -> String {
@@ -13,13 +13,13 @@ fn blob(bytes: &[u8]) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_destination_is_held_while_others_flow() {
-    suite::branches::a_refused_destination_is_held_while_others_flow::<Sqlite>().await;
+async fn a_refused_topic_is_held_while_others_continue() {
+    suite::branches::a_refused_topic_is_held_while_others_continue::<Sqlite>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_refusal_that_may_pass_holds_its_destination() {
-    suite::branches::each_refusal_that_may_pass_holds_its_destination::<Sqlite>().await;
+async fn each_transient_refusal_holds_its_topic() {
+    suite::branches::each_transient_refusal_holds_its_topic::<Sqlite>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -28,58 +28,58 @@ async fn messages_behind_a_refused_one_are_delivered_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_destination_that_comes_and_goes_loses_nothing() {
-    suite::branches::a_destination_that_comes_and_goes_loses_nothing::<Sqlite>().await;
+async fn a_topic_that_is_refused_repeatedly_loses_nothing() {
+    suite::branches::a_topic_that_is_refused_repeatedly_loses_nothing::<Sqlite>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_passes_no_message_that_was_not_delivered() {
-    suite::branches::a_stop_passes_no_message_that_was_not_delivered::<Sqlite>().await;
+async fn a_shutdown_skips_no_undelivered_message() {
+    suite::branches::a_shutdown_skips_no_undelivered_message::<Sqlite>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_destination_that_never_answers_is_bounded_by_the_room_in_flight() {
-    suite::branches::a_destination_that_never_answers_is_bounded_by_the_room_in_flight::<Sqlite>().await;
+async fn a_topic_without_acknowledgements_is_bounded_by_the_in_flight_limit() {
+    suite::branches::a_topic_without_acknowledgements_is_bounded_by_the_in_flight_limit::<Sqlite>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_destination_that_is_added_loses_no_row() {
-    suite::reconfigure::a_destination_that_is_added_loses_no_row::<Sqlite>().await;
+async fn an_added_topic_loses_no_row() {
+    suite::reconfigure::an_added_topic_loses_no_row::<Sqlite>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_destination_that_is_removed_and_added_again_loses_no_row() {
-    suite::reconfigure::a_destination_that_is_removed_and_added_again_loses_no_row::<Sqlite>().await;
+async fn a_topic_that_is_removed_and_added_again_loses_no_row() {
+    suite::reconfigure::a_topic_that_is_removed_and_added_again_loses_no_row::<Sqlite>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_relay_of_all_destinations_may_name_some_for_a_while() {
-    suite::reconfigure::a_relay_of_all_destinations_may_name_some_for_a_while::<Sqlite>().await;
+async fn a_relay_of_all_topics_may_name_some_for_a_while() {
+    suite::reconfigure::a_relay_of_all_topics_may_name_some_for_a_while::<Sqlite>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_relay_of_some_destinations_may_take_all() {
-    suite::reconfigure::a_relay_of_some_destinations_may_take_all::<Sqlite>().await;
+async fn a_relay_of_some_topics_may_change_to_all() {
+    suite::reconfigure::a_relay_of_some_topics_may_change_to_all::<Sqlite>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_destination_moves_between_all_kinds_of_processes() {
-    suite::reconfigure::a_destination_moves_between_all_kinds_of_processes::<Sqlite>().await;
+async fn a_topic_moves_between_all_kinds_of_processes() {
+    suite::reconfigure::a_topic_moves_between_all_kinds_of_processes::<Sqlite>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_destination_without_a_process_is_reported() {
-    suite::reconfigure::a_destination_without_a_process_is_reported::<Sqlite>().await;
+async fn a_topic_without_a_process_is_reported() {
+    suite::reconfigure::a_topic_without_a_process_is_reported::<Sqlite>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_process_delivers_what_the_old_one_did_not_name() {
-    suite::reconfigure::a_new_process_delivers_what_the_old_one_did_not_name::<Sqlite>().await;
+async fn a_new_process_delivers_topics_that_the_old_one_did_not_name() {
+    suite::reconfigure::a_new_process_delivers_topics_that_the_old_one_did_not_name::<Sqlite>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_start_from_now_skips_what_was_there() {
-    suite::reconfigure::a_start_from_now_skips_what_was_there::<Sqlite>().await;
+async fn a_start_from_now_skips_older_rows() {
+    suite::reconfigure::a_start_from_now_skips_older_rows::<Sqlite>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -136,45 +136,45 @@ async fn a_row_larger_than_a_page_is_delivered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_process_that_names_less_takes_over_in_the_middle() {
-    suite::reconfigure::a_process_that_names_less_takes_over_in_the_middle::<Sqlite>().await;
+async fn a_process_that_names_fewer_topics_takes_over_within_a_backlog() {
+    suite::reconfigure::a_process_that_names_fewer_topics_takes_over_within_a_backlog::<Sqlite>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_released_message_waits_for_a_process_that_names_it() {
-    suite::reconfigure::a_released_message_waits_for_a_process_that_names_it::<Sqlite>().await;
+async fn a_released_message_waits_for_a_process_that_names_its_topic() {
+    suite::reconfigure::a_released_message_waits_for_a_process_that_names_its_topic::<Sqlite>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_destination_catches_up_over_deleted_rows() {
-    suite::reconfigure::a_destination_catches_up_over_deleted_rows::<Sqlite>().await;
+async fn a_topic_catches_up_over_deleted_rows() {
+    suite::reconfigure::a_topic_catches_up_over_deleted_rows::<Sqlite>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_start_from_now_outlives_a_crash() {
-    suite::reconfigure::a_start_from_now_outlives_a_crash::<Sqlite>().await;
+async fn a_start_from_now_survives_a_crash() {
+    suite::reconfigure::a_start_from_now_survives_a_crash::<Sqlite>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_destination_that_is_ahead_does_not_stop_the_others() {
-    suite::reconfigure::a_destination_that_is_ahead_does_not_stop_the_others::<Sqlite>().await;
+async fn a_topic_that_is_ahead_does_not_delay_the_others() {
+    suite::reconfigure::a_topic_that_is_ahead_does_not_delay_the_others::<Sqlite>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn released_messages_of_a_held_destination_stop_no_other() {
-    suite::released::released_messages_of_a_held_destination_stop_no_other::<Sqlite>().await;
+async fn released_messages_of_a_held_topic_do_not_delay_other_topics() {
+    suite::released::released_messages_of_a_held_topic_do_not_delay_other_topics::<Sqlite>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn released_messages_that_are_refused_stop_no_other_destination() {
-    suite::released::released_messages_that_are_refused_stop_no_other_destination::<Sqlite>().await;
+async fn released_messages_that_are_refused_do_not_delay_other_topics() {
+    suite::released::released_messages_that_are_refused_do_not_delay_other_topics::<Sqlite>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_relay_that_begins_now_does_so_although_its_first_session_failed() {
+async fn a_start_from_now_is_kept_although_the_first_session_failed() {
     let fail =
         "CREATE TRIGGER failing BEFORE UPDATE ON comms_outbox_cursor BEGIN SELECT RAISE(ABORT, 'no'); END";
-    suite::starts::a_relay_that_begins_now_does_so_although_its_first_session_failed::<Sqlite>(
+    suite::starts::a_start_from_now_is_kept_although_the_first_session_failed::<Sqlite>(
         fail,
         "DROP TRIGGER failing",
     )

@@ -1,4 +1,4 @@
-//! What a relay holds in memory is bounded in bytes.
+//! The memory of a relay is bounded in bytes.
 
 use std::{
     collections::VecDeque,
@@ -17,12 +17,12 @@ use comms_core::{
 use super::{Backend, message, recorder::Recorder, run, send, until};
 
 const MIB: usize = 1024 * 1024;
-/// Bytes of one payload.
+/// The bytes of one payload.
 pub const LARGE: usize = 896 * 1024;
-/// How many such rows.
+/// The number of rows with such a payload.
 pub const ROWS: usize = 600;
 
-/// Counts the bytes that it was handed and has not answered for.
+/// A publisher that counts the bytes of the messages without a result.
 #[derive(Default)]
 struct Scale {
     bytes: Arc<AtomicUsize>,
@@ -55,23 +55,23 @@ impl Publisher for Scale {
     }
 }
 
-/// A value of `/proc/self/status` in bytes.
+/// Returns a value of `/proc/self/status`, in bytes.
 fn memory(name: &str) -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with(name)).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
 }
 
-/// Runs `test` of this binary alone in a process of its own: memory belongs to a process.
-fn alone(test: &str) -> bool {
-    const ALONE: &str = "COMMS_TEST_ALONE";
-    if std::env::var_os(ALONE).is_some() {
+/// Runs `test` of this binary alone in a new process, because memory is measured per process.
+fn runs_in_new_process(test: &str) -> bool {
+    const CHILD: &str = "COMMS_TEST_CHILD";
+    if std::env::var_os(CHILD).is_some() {
         return true;
     }
     let program = std::env::current_exe().unwrap();
     let child = std::process::Command::new(program)
         .args(["--exact", test, "--include-ignored", "--nocapture"])
-        .env(ALONE, "1")
+        .env(CHILD, "1")
         .output()
         .unwrap();
     let output = String::from_utf8_lossy(&child.stdout) + String::from_utf8_lossy(&child.stderr);
@@ -81,7 +81,7 @@ fn alone(test: &str) -> bool {
 
 /// `insert` writes [`ROWS`] rows of [`LARGE`] bytes. `test` is the name of the calling test.
 pub async fn large_rows_take_little_memory<B: Backend>(test: &str, insert: &str) {
-    if !alone(test) {
+    if !runs_in_new_process(test) {
         return;
     }
     let (backend, scale) = (B::start().await, Arc::new(Scale::default()));
@@ -92,13 +92,13 @@ pub async fn large_rows_take_little_memory<B: Backend>(test: &str, insert: &str)
     relay.stop().await;
     let (most, grown) = (scale.most.load(Ordering::SeqCst), memory("VmHWM").saturating_sub(before));
     println!("{} MiB with the publisher at most, {} MiB more memory at most", most / MIB, grown / MIB);
-    // In flight and one page, by default, and one message.
+    // The default limits of rows in flight and of one page, and one message.
     assert!(most <= 64 * MIB + 8 * MIB + LARGE + 1024, "{most} bytes with the publisher");
     assert!(most > 32 * MIB, "{most} bytes with the publisher");
     assert!(grown < 200 * MIB, "{grown} bytes more memory");
 }
 
-/// A row that is larger than a page, and than everything that may be in flight, is delivered alone.
+/// A row that is larger than a page and than the limit of bytes in flight is delivered alone.
 pub async fn a_row_larger_than_a_page_is_delivered<B: Backend>() {
     let (backend, recorder) = (B::start().await, Recorder::new());
     let large = "x".repeat(100_000);

@@ -1,4 +1,4 @@
-//! A destination that is refused as a whole is held; others flow, and it joins them when the cause is gone.
+//! A topic that is refused as a whole is held. Other topics continue, and it joins them when the cause is gone.
 
 use std::{
     collections::HashSet,
@@ -20,10 +20,10 @@ use super::{
     message_to, run, send, until,
 };
 
-/// `count` messages to each of `destinations`, of four keys, committed ten at a time.
-async fn write<B: Backend>(backend: &B, destinations: &[&str], from: usize, count: usize) {
+/// Commits `count` messages to each of `topics`, with four keys, ten messages in a transaction.
+async fn write<B: Backend>(backend: &B, topics: &[&str], from: usize, count: usize) {
     let row =
-        |n: usize| destinations.iter().map(move |d| message_to(d, &(n % 4).to_string(), &n.to_string()));
+        |n: usize| topics.iter().map(move |topic| message_to(topic, &(n % 4).to_string(), &n.to_string()));
     let rows: Vec<_> = (from..from + count).flat_map(row).collect();
     for rows in rows.chunks(10) {
         send(backend, rows).await;
@@ -34,13 +34,13 @@ fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
     range.map(|n| n.to_string()).collect()
 }
 
-fn refuse(gate: &Gate, destination: &'static str, error: fn() -> Error) {
-    gate.judge(move |message: &Message| (&*message.topic == destination).then(error));
+fn refuse(gate: &Gate, topic: &'static str, error: fn() -> Error) {
+    gate.judge(move |message: &Message| (&*message.topic == topic).then(error));
 }
 
 fn degraded(report: &Report, reason: &str) -> bool {
     report.status == Status::Degraded
-        && report.reason("relay").is_some_and(|r| r.contains("destination b is held") && r.contains(reason))
+        && report.reason("relay").is_some_and(|r| r.contains("topic b is held") && r.contains(reason))
 }
 
 fn each_once(accepted: &Accepted) {
@@ -52,8 +52,8 @@ fn missing() -> Error {
     Error::misconfigured("topic b does not exist")
 }
 
-/// Held over a restart and a crash, with the reason; then everything comes once, in order.
-pub async fn a_refused_destination_is_held_while_others_flow<B: Backend>() {
+/// The topic stays held over a restart and a crash, with the reason. Then each message is delivered once, in order.
+pub async fn a_refused_topic_is_held_while_others_continue<B: Backend>() {
     let (backend, accepted, health) = (B::start().await, Accepted::default(), Health::new());
     let gate = Gate::new(&accepted, Duration::from_millis(5));
     refuse(&gate, "b", missing);
@@ -63,16 +63,13 @@ pub async fn a_refused_destination_is_held_while_others_flow<B: Backend>() {
     };
     let running = relay();
     write(&backend, &["a", "b"], 0, 100).await;
-    until("a flows", async || accepted.to("a").len() == 100).await;
+    until("a is delivered", async || accepted.to("a").len() == 100).await;
     until("the branch is stored", async || !backend.branches().await.is_empty()).await;
     let held = async |what: &str| {
         until(what, async || degraded(&health.readiness(), "topic b does not exist")).await;
         let branches = backend.branches().await;
         assert_eq!(branches.len(), 1, "{branches:?}");
-        assert_eq!(
-            (&*branches[0].destination, branches[0].error_kind.as_deref()),
-            ("b", Some("misconfigured"))
-        );
+        assert_eq!((&*branches[0].topic, branches[0].error_kind.as_deref()), ("b", Some("misconfigured")));
         assert_eq!(branches[0].error.as_deref(), Some("misconfigured: topic b does not exist"));
         branches[0].since
     };
@@ -82,9 +79,9 @@ pub async fn a_refused_destination_is_held_while_others_flow<B: Backend>() {
 
     let running = relay();
     write(&backend, &["a", "b"], 100, 50).await;
-    until("a flows on", async || accepted.to("a").len() == 150).await;
+    until("a continues", async || accepted.to("a").len() == 150).await;
     assert_eq!(held("held after a restart").await, since);
-    // The cursor is written within 100 ms of an acknowledgement.
+    // The cursor is saved within 100 ms of an acknowledgement.
     tokio::time::sleep(Duration::from_millis(500)).await;
     running.crash().await;
     let running = relay();
@@ -94,11 +91,11 @@ pub async fn a_refused_destination_is_held_while_others_flow<B: Backend>() {
     assert_eq!(accepted.to("b").len(), 0);
 
     gate.heal();
-    until("b comes", async || accepted.to("b").len() >= 200).await;
+    until("b is delivered", async || accepted.to("b").len() >= 200).await;
     until("b joins", async || backend.branches().await.is_empty()).await;
     until("ready", async || health.readiness().status == Status::Ready).await;
     write(&backend, &["a", "b"], 200, 20).await;
-    until("both flow", async || accepted.count() >= 440).await;
+    until("both are delivered", async || accepted.count() >= 440).await;
     running.stop().await;
     each_once(&accepted);
     assert_eq!(accepted.to("a"), numbers(0..220));
@@ -107,8 +104,8 @@ pub async fn a_refused_destination_is_held_while_others_flow<B: Backend>() {
     assert!(backend.parked().await.is_empty());
 }
 
-/// Every kind that is not the message's fault holds the destination.
-pub async fn each_refusal_that_may_pass_holds_its_destination<B: Backend>() {
+/// Every kind whose cause lies outside the message holds the topic.
+pub async fn each_transient_refusal_holds_its_topic<B: Backend>() {
     let errors: [(fn() -> Error, ErrorKind); 5] = [
         (|| Error::not_executed("away"), ErrorKind::NotExecuted),
         (|| Error::indeterminate("no answer"), ErrorKind::Indeterminate),
@@ -122,7 +119,7 @@ pub async fn each_refusal_that_may_pass_holds_its_destination<B: Backend>() {
         refuse(&gate, "b", error);
         let relay = run(backend.relay(gate.clone()).page(7));
         write(&backend, &["a", "b", "c"], 0, 40).await;
-        until("a and c flow", async || accepted.count() == 80).await;
+        until("a and c are delivered", async || accepted.count() == 80).await;
         until("the reason is stored", async || {
             let branches = backend.branches().await;
             branches.first().is_some_and(|b| b.error_kind.as_deref() == Some(kind.as_str()))
@@ -137,7 +134,7 @@ pub async fn each_refusal_that_may_pass_holds_its_destination<B: Backend>() {
     }
 }
 
-/// One message of the destination is refused many times; those of other keys behind it went through at once.
+/// One message of the topic is refused many times. Messages of other keys behind it are delivered at once.
 pub async fn messages_behind_a_refused_one_are_delivered_once<B: Backend>() {
     let (backend, accepted) = (B::start().await, Accepted::default());
     let gate = Gate::new(&accepted, Duration::from_millis(30));
@@ -158,16 +155,16 @@ pub async fn messages_behind_a_refused_one_are_delivered_once<B: Backend>() {
     relay.stop().await;
     each_once(&accepted);
     for key in 0..4 {
-        let wanted: Vec<_> = (0..300).filter(|n| n % 4 == key).map(|n| n.to_string()).collect();
-        for destination in ["a", "b"] {
-            let lane = (destination.to_owned(), key.to_string());
-            assert_eq!(accepted.first_by_lane()[&lane], wanted, "{destination} {key}");
+        let expected: Vec<_> = (0..300).filter(|n| n % 4 == key).map(|n| n.to_string()).collect();
+        for topic in ["a", "b"] {
+            let lane = (topic.to_owned(), key.to_string());
+            assert_eq!(accepted.first_by_lane()[&lane], expected, "{topic} {key}");
         }
     }
 }
 
-/// A destination that is refused again as soon as it joined: nothing is lost over a crash.
-pub async fn a_destination_that_comes_and_goes_loses_nothing<B: Backend>() {
+/// A topic that is refused again as soon as it has joined loses no message in a crash.
+pub async fn a_topic_that_is_refused_repeatedly_loses_nothing<B: Backend>() {
     let (backend, accepted) = (B::start().await, Accepted::default());
     let clock = comms_core::clock::Clock::seeded(Duration::ZERO, 7);
     for round in 0..12 {
@@ -188,16 +185,16 @@ pub async fn a_destination_that_comes_and_goes_loses_nothing<B: Backend>() {
     until("every message", async || whole() && backend.branches().await.is_empty()).await;
     relay.stop().await;
     for ((_, key), payloads) in accepted.first_by_lane() {
-        let wanted: Vec<_> = numbers(0..1_200)
+        let expected: Vec<_> = numbers(0..1_200)
             .into_iter()
             .filter(|n| n.parse::<usize>().unwrap() % 4 == key.parse::<usize>().unwrap())
             .collect();
-        assert_eq!(payloads, wanted, "key {key}");
+        assert_eq!(payloads, expected, "key {key}");
     }
 }
 
-/// A stop while one message waits and another is parked: the cursor does not pass the one that waits.
-pub async fn a_stop_passes_no_message_that_was_not_delivered<B: Backend>() {
+/// At a shutdown one message waits and another is parked. The cursor does not skip the one that waits.
+pub async fn a_shutdown_skips_no_undelivered_message<B: Backend>() {
     let (backend, accepted) = (B::start().await, Accepted::default());
     let gate = Gate::new(&accepted, Duration::from_millis(400));
     gate.judge(|message| match message.payload.as_deref() {
@@ -211,14 +208,13 @@ pub async fn a_stop_passes_no_message_that_was_not_delivered<B: Backend>() {
     until("handed over", async || gate.refused() == 2).await;
     relay.stop().await;
     let relay = run(backend.relay(Gate::new(&accepted, Duration::ZERO)));
-    until("1 comes", async || accepted.to("t").contains(&"1".to_owned())).await;
+    until("1 is delivered", async || accepted.to("t").contains(&"1".to_owned())).await;
     relay.stop().await;
     assert_eq!(backend.parked().await.len(), 1);
 }
 
-/// What a destination costs that never answers: it takes the whole room in flight, and the others wait.
-/// Its rows are not lost.
-pub async fn a_destination_that_never_answers_is_bounded_by_the_room_in_flight<B: Backend>() {
+/// A topic without acknowledgements takes all the room in flight, so that other topics wait. No row is lost.
+pub async fn a_topic_without_acknowledgements_is_bounded_by_the_in_flight_limit<B: Backend>() {
     let (backend, accepted) = (B::start().await, Accepted::default());
     let silent = Arc::new(Silent::new("b", Gate::new(&accepted, Duration::ZERO)));
     let drain = Duration::from_millis(200);

@@ -1,4 +1,4 @@
-//! The promises of the seams, as comms-core has them for every backend.
+//! The conformance suites of comms-core for database backends.
 
 use std::{sync::Arc, time::Duration};
 
@@ -29,18 +29,18 @@ impl<B: Backend> UnitFixture for Fixture<B> {
 }
 
 impl<B: Backend> OutboxFixture for Fixture<B> {
-    /// By a relay, until it has carried what was committed last.
-    async fn sent(&self, destination: &str) -> Result<Vec<Message>, Error> {
+    /// Returns the messages to `topic` that a relay publishes, up to the last committed one.
+    async fn sent(&self, topic: &str) -> Result<Vec<Message>, Error> {
         let last = message_to("last", "k", "");
         send(&self.0, std::slice::from_ref(&last)).await;
         let publisher = MemoryPublisher::new();
         let relay = run(self.0.relay(Arc::new(publisher.clone())).name(format!("relay-{}", unique())));
-        // A relay that carries nothing is found by the suite's own time limit.
+        // If the relay publishes nothing, the time limit of the suite ends this loop.
         while !publisher.messages().iter().any(|message| message.id == last.id) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         relay.stop().await;
-        Ok(publisher.messages().into_iter().filter(|message| &*message.topic == destination).collect())
+        Ok(publisher.messages().into_iter().filter(|message| &*message.topic == topic).collect())
     }
 }
 

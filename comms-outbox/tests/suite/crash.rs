@@ -1,4 +1,4 @@
-//! Processes that die, databases and carriers that are away.
+//! Crashes of the relay, and failures of the publisher.
 
 use std::{
     sync::{
@@ -12,9 +12,9 @@ use comms_core::{Error, ErrorKind, clock::Clock};
 
 use super::{Backend, message, recorder::Recorder, run, send, until};
 
-/// Drops the relay at random points, also between a publish and the note of it: nothing is lost, and each
-/// key's first appearances are in order.
-pub async fn a_relay_that_dies_loses_nothing<B: Backend>() {
+/// Drops the relay at random points, also between a publish and the save of the position. No row is lost, and the first
+/// deliveries of each key are in order.
+pub async fn a_relay_that_crashes_loses_nothing<B: Backend>() {
     const ROWS: usize = 600;
     const KEYS: usize = 5;
     let clock = Clock::system();
@@ -36,14 +36,14 @@ pub async fn a_relay_that_dies_loses_nothing<B: Backend>() {
         let relay = run(builder());
         tokio::time::sleep(Duration::from_secs_f64(0.25 * clock.random_unit())).await;
         relay.crash().await;
-        recorder.die();
+        recorder.drop_unacknowledged();
         crashes += 1;
     }
     writer.await.unwrap();
     let relay = run(builder());
     let whole = || recorder.first_by_key().values().map(Vec::len).sum::<usize>() == ROWS;
     until("every row", async || whole()).await;
-    // It may still be sending again what came before it.
+    // The relay may still redeliver rows that it had delivered before the crash.
     until("quiet", async || {
         let count = recorder.count();
         tokio::time::sleep(Duration::from_millis(400)).await;
@@ -55,8 +55,8 @@ pub async fn a_relay_that_dies_loses_nothing<B: Backend>() {
         let expected: Vec<_> = (0..ROWS / KEYS).map(|n| format!("{n:04}")).collect();
         assert_eq!(payloads, expected, "key {key}");
     }
-    println!("{crashes} crashes, {} of {ROWS} rows came again", recorder.count() - ROWS);
-    // What was acknowledged before an orderly end does not come again.
+    println!("{crashes} crashes, {} of {ROWS} rows were redelivered", recorder.count() - ROWS);
+    // Rows that were acknowledged before an orderly shutdown are not redelivered.
     let count = recorder.count();
     let relay = run(builder());
     tokio::time::sleep(Duration::from_millis(200)).await;
@@ -64,8 +64,8 @@ pub async fn a_relay_that_dies_loses_nothing<B: Backend>() {
     assert_eq!(recorder.count(), count);
 }
 
-/// Failures that may pass: everything behind them is sent again, nothing is lost, nothing is parked.
-pub async fn a_carrier_that_fails_is_tried_again<B: Backend>() {
+/// After a transient failure every row behind it is published again. No row is lost or parked.
+pub async fn a_publish_that_fails_is_retried<B: Backend>() {
     let (backend, recorder) = (B::start().await, Recorder::with(Duration::from_millis(1), 8));
     let failures = Arc::new(AtomicUsize::new(0));
     let count = failures.clone();
@@ -74,7 +74,7 @@ pub async fn a_carrier_that_fails_is_tried_again<B: Backend>() {
             [ErrorKind::NotExecuted, ErrorKind::Indeterminate, ErrorKind::Rejected, ErrorKind::Conflict];
         let failing = super::recorder::payload(message).parse::<usize>().unwrap() % 25 == 24;
         let n = if failing { count.fetch_add(1, Ordering::SeqCst) } else { usize::MAX };
-        // Each kind once: four failures in all.
+        // Each kind once, so four failures in total.
         kinds.get(n).map_or(Ok(()), |kind| Err(Error::new(*kind, "away")))
     });
     let messages: Vec<_> = (0..100).map(|n| message("k", &n.to_string())).collect();
@@ -88,7 +88,7 @@ pub async fn a_carrier_that_fails_is_tried_again<B: Backend>() {
     assert!(backend.parked().await.is_empty());
 }
 
-pub async fn a_fatal_carrier_ends_the_relay<B: Backend>() {
+pub async fn a_fatal_publish_error_ends_the_relay<B: Backend>() {
     let (backend, recorder) = (B::start().await, Recorder::new());
     recorder.judge(|_| Err(Error::fatal("not authorised")));
     send(&backend, &[message("k", "1")]).await;
@@ -100,7 +100,7 @@ pub async fn a_fatal_carrier_ends_the_relay<B: Backend>() {
             && error.chain().to_string().contains("not authorised"),
         "{error}"
     );
-    // The row is not lost for the next one.
+    // The next relay delivers the row.
     let next = Recorder::new();
     let relay = run(backend.relay(next.clone()));
     until("the row", async || next.count() == 1).await;

@@ -1,10 +1,10 @@
-//! A row that does not decode: it is parked with its key, everything else flows, and repaired it is delivered.
+//! A row that does not decode is parked with its key. Other keys continue, and the row is delivered after its repair.
 
 use comms_outbox::ParkedState;
 
 use super::{Backend, message, recorder::Recorder, run, send, until};
 
-/// `blob` is the literal of bytes.
+/// `blob` returns the literal of bytes in SQL.
 pub async fn a_row_that_does_not_decode_parks_its_key_alone<B: Backend>(blob: fn(&[u8]) -> String) {
     let (backend, recorder) = (B::start().await, Recorder::new());
     let damages: [(&str, Vec<u8>); 4] = [
@@ -29,8 +29,8 @@ pub async fn a_row_that_does_not_decode_parks_its_key_alone<B: Backend>(blob: fn
         ids.push(rows[0].id.clone());
     }
     let relay = run(backend.relay(recorder.clone()).page(2));
-    // The good ones, and the one behind the row without a key.
-    until("the others flow", async || recorder.count() == 5).await;
+    // The rows of the good key, and the row behind the damaged row without a key.
+    until("other keys continue", async || recorder.count() == 5).await;
     until("parked", async || backend.parked().await.len() == 7).await;
     let parked = backend.parked().await;
     let kinds: Vec<_> = parked.iter().map(|p| p.error_kind.as_deref()).collect();
@@ -52,7 +52,7 @@ pub async fn a_row_that_does_not_decode_parks_its_key_alone<B: Backend>(blob: fn
         backend.release((!key.is_empty()).then_some(*key)).await;
     }
     until("nothing is parked", async || backend.parked().await.is_empty()).await;
-    until("everything came", async || recorder.count() == 14).await;
+    until("everything is delivered", async || recorder.count() == 14).await;
     let firsts = recorder.first_by_key();
     assert_eq!(
         (&firsts["short"][..], &firsts["long"][..]),
@@ -61,7 +61,7 @@ pub async fn a_row_that_does_not_decode_parks_its_key_alone<B: Backend>(blob: fn
     relay.stop().await;
 }
 
-/// A megabyte of headers that decode is a message like others.
+/// One megabyte of valid headers is delivered like any other.
 pub async fn a_megabyte_of_headers_is_delivered<B: Backend>(blob: fn(&[u8]) -> String) {
     let (backend, recorder) = (B::start().await, Recorder::new());
     let rows = [message("k", "1"), message("k", "2")];
@@ -73,7 +73,7 @@ pub async fn a_megabyte_of_headers_is_delivered<B: Backend>(blob: fn(&[u8]) -> S
     let (headers, id) = (blob(&headers), &rows[0].id);
     backend.sql(&format!("UPDATE {{s}}.comms_outbox SET headers = {headers} WHERE msg_id = '{id}'")).await;
     let relay = run(backend.relay(recorder.clone()));
-    until("both come", async || recorder.count() == 2).await;
+    until("both are delivered", async || recorder.count() == 2).await;
     assert_eq!(recorder.seen()[0].headers.get("h").map(|value| value.len()), Some(size));
     relay.stop().await;
 }

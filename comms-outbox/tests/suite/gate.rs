@@ -1,4 +1,4 @@
-//! A publisher that refuses destinations on demand, and keeps what it accepted apart from what it refused.
+//! A publisher that refuses topics on demand, and records only the messages that it accepted.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -17,11 +17,11 @@ use comms_core::{
 
 use super::recorder::payload;
 
-/// What a destination is refused with; `None`: accepted.
+/// Returns the error with which a message is refused; `None`: accepted.
 type Judge = Box<dyn Fn(&Message) -> Option<Error> + Send + Sync>;
 type Lane = (Arc<str>, Option<Bytes>);
 
-/// Messages that publishers accepted, in order. Shared by the publishers of several processes.
+/// The messages that publishers accepted, in order. Shared by the publishers of several processes.
 #[derive(Clone, Default)]
 pub struct Accepted(Arc<Mutex<Vec<Message>>>);
 
@@ -30,7 +30,7 @@ impl Accepted {
         self.0.lock().unwrap().len()
     }
 
-    /// The payloads to `topic`, with repetitions.
+    /// Returns the payloads to `topic`, with repetitions.
     pub fn to(&self, topic: &str) -> Vec<String> {
         self.0.lock().unwrap().iter().filter(|m| &*m.topic == topic).map(payload).collect()
     }
@@ -39,7 +39,7 @@ impl Accepted {
         self.0.lock().unwrap().iter().map(|message| message.id.clone()).collect()
     }
 
-    /// Payloads by destination and key, each at its first appearance.
+    /// Returns the payloads by topic and key, in the order of their first delivery.
     pub fn first_by_lane(&self) -> HashMap<(String, String), Vec<String>> {
         let (mut known, mut lanes) = (HashSet::new(), HashMap::<_, Vec<_>>::new());
         for message in self.0.lock().unwrap().iter().filter(|message| known.insert(message.id.clone())) {
@@ -50,14 +50,15 @@ impl Accepted {
     }
 }
 
-/// Keeps the order of a key: once a message is refused, later ones of its key are refused until it is accepted.
+/// A publisher that keeps the order of a key: after a refused message, later messages of its key are refused until it
+/// is accepted.
 pub struct Gate {
     accepted: Accepted,
     judge: Mutex<Judge>,
     /// The refused message of each key.
     blocked: Mutex<HashMap<Lane, Arc<str>>>,
     refused: AtomicUsize,
-    /// How long an answer takes.
+    /// The time from a hand-over to its result.
     delay: Duration,
 }
 
@@ -76,7 +77,7 @@ impl Gate {
         *self.judge.lock().unwrap() = Box::new(judge);
     }
 
-    /// Accepts everything from now on.
+    /// Accepts every message from now on.
     pub fn heal(&self) {
         self.judge(|_| None);
     }
@@ -130,19 +131,19 @@ impl Publisher for Gate {
     }
 }
 
-/// Takes everything, and never answers for what has a message to one destination.
+/// A publisher that takes every message, and never resolves a batch with a message to one topic.
 pub struct Silent {
-    destination: &'static str,
+    topic: &'static str,
     gate: Arc<Gate>,
     waiting: AtomicUsize,
 }
 
 impl Silent {
-    pub fn new(destination: &'static str, gate: Arc<Gate>) -> Self {
-        Self { destination, gate, waiting: AtomicUsize::new(0) }
+    pub fn new(topic: &'static str, gate: Arc<Gate>) -> Self {
+        Self { topic, gate, waiting: AtomicUsize::new(0) }
     }
 
-    /// How many messages it was handed that it does not answer for.
+    /// Returns the number of messages without a result.
     pub fn waiting(&self) -> usize {
         self.waiting.load(Ordering::SeqCst)
     }
@@ -152,7 +153,7 @@ impl Silent {
 impl Publisher for Silent {
     fn enqueue(&self, batch: &mut VecDeque<Message>) -> Acks {
         let (silent, mut others): (VecDeque<_>, _) =
-            batch.drain(..).partition(|message| &*message.topic == self.destination);
+            batch.drain(..).partition(|message| &*message.topic == self.topic);
         if silent.is_empty() {
             return self.gate.enqueue(&mut others);
         }

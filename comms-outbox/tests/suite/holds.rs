@@ -1,4 +1,4 @@
-//! A key whose message cannot be handled for a cause outside of it: held, visible, and resumed by itself.
+//! A key whose message cannot be handled for a cause outside the message is held, listed, and resumed automatically.
 
 use std::{
     sync::{
@@ -17,7 +17,7 @@ use super::{Backend, message, recorder::payload, run, send, until};
 
 type Log = Arc<Mutex<Vec<String>>>;
 
-/// Fails for payloads that begin with `held` until `healed`.
+/// A handler that fails for payloads that begin with `held` until `healed`.
 fn handler(healed: &Arc<AtomicBool>, log: &Log) -> impl Handler {
     let (healed, log) = (healed.clone(), log.clone());
     handler_fn(move |delivery: Delivery| {
@@ -41,9 +41,9 @@ fn subscriber(handler: impl Handler) -> SubscriberBuilder {
     Subscriber::builder("readers").on("t", handler).attempts(attempts).hold_retry(Duration::from_millis(300))
 }
 
-/// The key is parked as held, the cursor moves on, nothing is counted, and everything comes in order afterwards,
-/// also in the next process.
-pub async fn a_held_key_holds_up_nothing_and_resumes_by_itself<B: Backend>() {
+/// The key is parked as held, the cursor moves on, and no attempt is counted. Afterwards every message is delivered in
+/// order, also by the next process.
+pub async fn a_held_key_delays_no_other_key_and_resumes_automatically<B: Backend>() {
     let backend = B::start().await;
     let (healed, log) = (Arc::new(AtomicBool::new(false)), Log::default());
     let held = subscriber(handler(&healed, &log)).build().unwrap();
@@ -54,8 +54,8 @@ pub async fn a_held_key_holds_up_nothing_and_resumes_by_itself<B: Backend>() {
         let rows: Vec<_> = good.chain([message("held", &format!("held {n}"))]).collect();
         send(&backend, &rows).await;
     }
-    // Far more rows than may be in flight flow past the held key.
-    until("the others flow", async || log.lock().unwrap().len() == 40).await;
+    // More rows than the limit in flight are delivered past the held key.
+    until("other keys continue", async || log.lock().unwrap().len() == 40).await;
     until("the key is parked", async || backend.parked().await.len() == 10).await;
     let parked = backend.parked().await;
     assert_eq!(parked[0].state, ParkedState::Held);
@@ -79,7 +79,7 @@ pub async fn a_held_key_holds_up_nothing_and_resumes_by_itself<B: Backend>() {
     relay.stop().await;
 }
 
-/// With a limit, a hold ends as a parked message that waits for an operator.
+/// A hold with a limit ends as a parked message that waits for an operator.
 pub async fn a_hold_with_a_limit_ends_parked<B: Backend>() {
     let backend = B::start().await;
     let (healed, log) = (Arc::new(AtomicBool::new(false)), Log::default());

@@ -1,4 +1,4 @@
-//! One relay of a name at a time.
+//! At most one relay of a name runs at a time.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,7 +6,7 @@ use comms_core::health::Health;
 
 use super::{Backend, message, recorder::Recorder, run, send, until};
 
-pub async fn a_successor_starts_at_once_after_a_shut_down_and_after_the_lease_otherwise<B: Backend>() {
+pub async fn a_successor_starts_at_once_after_a_shutdown_and_after_the_lease_otherwise<B: Backend>() {
     let backend = B::start().await;
     let (first, second, third) = (Recorder::new(), Recorder::new(), Recorder::new());
     let health = Health::new();
@@ -17,13 +17,13 @@ pub async fn a_successor_starts_at_once_after_a_shut_down_and_after_the_lease_ot
     let two = run(backend.relay(second.clone()).owner("two").health(health.component("two")));
     until("standing by is ready", async || health.is_ready()).await;
     send(&backend, &[message("k", "2")]).await;
-    until("one goes on", async || first.count() == 2).await;
+    until("one continues", async || first.count() == 2).await;
     one.stop().await;
     let (_, _, held) = backend.lease().await;
-    assert!(!held || backend.lease().await.0 == "two", "the lease was given back");
+    assert!(!held || backend.lease().await.0 == "two", "the lease was released");
     send(&backend, &[message("k", "3")]).await;
     until("two takes over", async || second.count() == 1).await;
-    assert_eq!(second.payloads(), ["3"], "nothing came again");
+    assert_eq!(second.payloads(), ["3"], "no row was redelivered");
 
     two.crash().await;
     let crashed = std::time::Instant::now();
@@ -32,17 +32,17 @@ pub async fn a_successor_starts_at_once_after_a_shut_down_and_after_the_lease_ot
     until("three takes over", async || third.payloads().last().is_some_and(|p| p == "4")).await;
     let waited = crashed.elapsed();
     assert!(waited > Duration::from_millis(500) && waited < Duration::from_secs(5), "{waited:?}");
-    assert_eq!((first.count(), second.count()), (2, 1), "the others were silent");
+    assert_eq!((first.count(), second.count()), (2, 1), "the other relays delivered nothing");
     three.stop().await;
 }
 
-/// A process that stands still for longer than its lease and then goes on: it hands over nothing more, and
-/// its cursor writes change nothing.
+/// A process is suspended for longer than its lease and then continues. It hands over no further message, and its saves
+/// change nothing.
 pub async fn a_relay_that_was_overtaken_is_fenced<B: Backend>() {
     let backend = B::start().await;
     let rows: Vec<_> = (0..30).map(|n| message("k", &n.to_string())).collect();
     send(&backend, &rows).await;
-    // Takes five at a time and answers late: most of the page waits in the relay.
+    // The publisher takes five messages at a time and is slow, so most of the page waits in the relay.
     let slow = Recorder::with(Duration::from_millis(50), 5);
     let mut stale =
         Box::pin(backend.relay(slow.clone()).owner("stale").build().unwrap().run(std::future::pending()));
@@ -62,11 +62,11 @@ pub async fn a_relay_that_was_overtaken_is_fenced<B: Backend>() {
 
     let _ = tokio::time::timeout(Duration::from_secs(1), &mut stale).await;
     assert_eq!(slow.count(), handed_over, "nothing more was handed over");
-    assert_eq!(backend.lease().await, before, "owner and epoch are the fresh one's");
+    assert_eq!(backend.lease().await, before, "owner and token belong to the fresh relay");
     relay.stop().await;
     drop(stale);
 
-    // Its cursor stands at the end: a third relay finds nothing.
+    // The cursor is at the end, so a third relay finds no row.
     let third = Recorder::new();
     let relay = run(backend.relay(third.clone()).owner("third"));
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -74,8 +74,8 @@ pub async fn a_relay_that_was_overtaken_is_fenced<B: Backend>() {
     relay.stop().await;
 }
 
-/// Many that want the lease, and each dies at random: no two hand over at the same time.
-pub async fn at_most_one_of_many_relays<B: Backend>() {
+/// Several relays compete for the lease. No two of them publish at the same time.
+pub async fn at_most_one_of_many_relays_publishes<B: Backend>() {
     let backend = B::start().await;
     let recorder = Recorder::new();
     let relays: Vec<_> = (0..4).map(|n| run(backend.relay(recorder.clone()).owner(format!("{n}")))).collect();
@@ -88,11 +88,11 @@ pub async fn at_most_one_of_many_relays<B: Backend>() {
     for relay in relays {
         relay.stop().await;
     }
-    assert_eq!(Arc::strong_count(&recorder), 1, "nothing of a relay stays behind");
+    assert_eq!(Arc::strong_count(&recorder), 1, "the relays dropped everything");
 }
 
-/// While a carrier does not answer, the lag grows and the loop goes on beating.
-pub async fn readiness_reads_the_lag_and_liveness_hears_the_loop<B: Backend>() {
+/// While the publisher returns no result, the lag grows and the loop beats the heartbeat.
+pub async fn readiness_follows_the_lag_and_liveness_the_loop<B: Backend>() {
     let backend = B::start().await;
     let health = Health::new();
     let slow = Recorder::with(Duration::from_secs(6), 100);
@@ -111,5 +111,5 @@ pub async fn readiness_reads_the_lag_and_liveness_hears_the_loop<B: Backend>() {
     assert!(health.is_ready());
     drop(stop);
     task.await.unwrap().unwrap();
-    assert!(health.liveness().parts.is_empty(), "a loop that ended in order is not missed");
+    assert!(health.liveness().parts.is_empty(), "a loop that was shut down needs no heartbeat");
 }

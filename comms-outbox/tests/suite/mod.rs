@@ -1,4 +1,4 @@
-//! One suite for both backends: what it needs of a database, and what the tests share.
+//! The test suite for both backends: the trait that a database implements, and shared helpers.
 #![allow(dead_code)]
 
 pub mod bounds;
@@ -32,31 +32,31 @@ use bytes::Bytes;
 use comms_core::{Error, ErrorKind, Headers, Inbox, Message, Outbox, Publisher, idempotency::Replies};
 use comms_outbox::{Branch, Parked, RelayBuilder};
 
-/// A fresh database with the outbox tables and a table `effects (text)`.
+/// A new database with the outbox tables and a table `effects (text)`.
 pub trait Backend: Clone + Send + Sync + 'static {
     type Unit: Inbox + Outbox + Replies;
 
     fn start() -> impl Future<Output = Self> + Send;
     fn unit(&self) -> Self::Unit;
-    /// A relay with the unit's bell, named `test`, with a lease of a second.
+    /// Returns a relay named `test` with the unit's commit signal and a lease of 1 s.
     fn relay(&self, publisher: Arc<dyn Publisher>) -> RelayBuilder;
     fn migrate(&self) -> impl Future<Output = Result<(), Error>> + Send;
-    /// Undoes all migrations.
+    /// Reverts all migrations.
     fn drop_tables(&self) -> impl Future<Output = ()> + Send;
     fn parked(&self) -> impl Future<Output = Vec<Parked>> + Send;
     fn release(&self, key: Option<&'static str>) -> impl Future<Output = u64> + Send;
     fn branches(&self) -> impl Future<Output = Vec<Branch>> + Send;
-    fn cover_only(&self, destinations: &'static [&'static str]) -> impl Future<Output = ()> + Send;
-    /// Runs statements of an operator. `{s}.` is the schema.
+    fn cover_only(&self, topics: &'static [&'static str]) -> impl Future<Output = ()> + Send;
+    /// Executes statements of an operator. `{s}.` is the schema.
     fn sql(&self, text: &str) -> impl Future<Output = ()> + Send;
-    /// A write of the application's.
+    /// Writes an effect, as an application does.
     fn add_effect(&self, tx: &mut Tx<Self>, text: &str) -> impl Future<Output = ()> + Send;
     fn effects(&self) -> impl Future<Output = Vec<String>> + Send;
-    /// Any statement, with `{s}.` before the name of each table.
+    /// Executes any statement, with `{s}.` before the name of each table.
     fn statement(&self, tx: &mut Tx<Self>, text: &'static str) -> impl Future<Output = ()> + Send;
     /// Takes the lock that writers of `key` take, until the transaction ends.
     fn lock_key(&self, tx: &mut Tx<Self>, key: &str) -> impl Future<Output = ()> + Send;
-    /// Owner and token of the relay `test`, and whether its lease runs.
+    /// Returns owner and token of the relay `test`, and whether its lease is valid.
     fn lease(&self) -> impl Future<Output = (String, String, bool)> + Send;
 }
 
@@ -68,7 +68,7 @@ pub fn unique() -> String {
     format!("{}_{}", std::process::id(), IDS.fetch_add(1, Ordering::SeqCst))
 }
 
-/// A message to `topic` with an id of its own.
+/// Returns a message to `topic` with a unique id.
 pub fn message_to(topic: &str, key: &str, payload: &str) -> Message {
     Message {
         source: "test".into(),
@@ -84,8 +84,8 @@ pub fn message(key: &str, payload: &str) -> Message {
     message_to("t", key, payload)
 }
 
-/// Commits `messages` in one transaction, as an application does: a serializable database may roll a transaction back for
-/// its neighbours, and wants it again.
+/// Commits `messages` in one transaction. Like an application, it repeats a transaction that a serializable database
+/// has rolled back because of a conflict.
 pub async fn send<B: Backend>(backend: &B, messages: &[Message]) {
     let unit = backend.unit();
     let mut sent = Ok(());
@@ -102,11 +102,11 @@ pub async fn send<B: Backend>(backend: &B, messages: &[Message]) {
     sent.unwrap();
 }
 
-/// Waits until `condition` holds, for half a minute.
+/// Waits until `condition` is true, at most 30 s.
 pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let limit = Instant::now() + Duration::from_secs(30);
     while !condition().await {
-        assert!(Instant::now() < limit, "waited in vain: {what}");
+        assert!(Instant::now() < limit, "timed out: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -127,18 +127,18 @@ pub fn run(relay: RelayBuilder) -> Running {
 }
 
 impl Running {
-    /// Shuts down in order.
+    /// Shuts the relay down.
     pub async fn stop(mut self) {
         drop(self.stop.take());
         self.end().await.unwrap();
     }
 
-    /// Waits for it to end by itself.
+    /// Waits until the relay ends without a shutdown.
     pub async fn end(&mut self) -> Result<(), Error> {
         (&mut self.task).await.unwrap()
     }
 
-    /// Dies: nothing is told.
+    /// Crashes the relay: its future is dropped without a shutdown.
     pub async fn crash(mut self) {
         self.task.abort();
         let _ = (&mut self.task).await;

@@ -1,4 +1,4 @@
-//! What "once" means: each handler of a group applies a message once, by whatever topic and in whatever mode it comes.
+//! Each handler of a group applies a message once, whatever its topic and its content mode.
 
 use std::sync::Arc;
 
@@ -32,9 +32,9 @@ fn placed(order: &str) -> Message {
 }
 
 fn handler<B: Backend>(backend: &B) -> BoxHandler {
-    let home = backend.clone();
+    let shared = backend.clone();
     BoxHandler::new(transactional(backend.unit(), move |event: Placed, mut tx: Scoped<Tx<B>>| {
-        let backend = home.clone();
+        let backend = shared.clone();
         async move {
             backend.add_effect(&mut tx, &event.order).await;
             Ok(())
@@ -42,7 +42,7 @@ fn handler<B: Backend>(backend: &B) -> BoxHandler {
     }))
 }
 
-/// Each delivery twice; returns how many effects there are then.
+/// Handles each delivery twice, and returns the number of effects.
 async fn deliver<B: Backend>(backend: &B, handler: &BoxHandler, deliveries: &[Delivery]) -> usize {
     for delivery in deliveries.iter().chain(deliveries) {
         handler.handle(delivery.clone()).await.unwrap();
@@ -56,22 +56,22 @@ pub async fn each_handler_of_a_group_applies_a_message_once<B: Backend>() {
     let on = |topic: &str, group: &str| Delivery::new(placed_as("a").to(topic), group, "test");
     assert_eq!(deliver(&backend, &handler, &[on("orders", "billing")]).await, 1);
     assert_eq!(deliver(&backend, &handler, &[on("orders", "billing"), on("audit", "billing")]).await, 2);
-    // A group under a new name has applied nothing.
+    // A group with a new name has applied no message.
     assert_eq!(deliver(&backend, &handler, &[on("orders", "billing-2")]).await, 3);
-    // A retry topic, and a replay from the dead letters, lead to the handler of the first topic.
+    // A message from a retry topic, or replayed from the dead letters, reaches the handler of the first topic.
     let again = ["orders.retry.1m", "orders.dlq"].map(|topic| on(topic, "billing").to_handler("orders"));
     assert_eq!(deliver(&backend, &handler, &again).await, 3);
-    // One name on two topics is one handler.
+    // The same handler name on two topics means one handler.
     let named = BoxHandler::new(named("stock", handler));
     assert_eq!(deliver(&backend, &named, &[on("orders", "billing"), on("audit", "billing")]).await, 4);
 }
 
-/// The same message each time.
+/// Returns the same message each time.
 fn placed_as(id: &str) -> Message {
     Message { id: id.into(), ..placed("a") }
 }
 
-/// Two relays deliver to two topics of one group: both handlers run.
+/// Two relays deliver to two topics of one group, and both handlers run.
 pub async fn one_message_on_two_topics_reaches_both_handlers_of_a_group<B: Backend>() {
     let backend = B::start().await;
     let message = placed("a");
@@ -86,8 +86,8 @@ pub async fn one_message_on_two_topics_reaches_both_handlers_of_a_group<B: Backe
     relay.stop().await;
 }
 
-/// One event in two modes: applied once, because its identity is the envelope's.
-pub async fn a_structured_event_is_decoded_and_known_again<B: Backend>() {
+/// One event in two content modes is applied once, because its identity is that of the envelope.
+pub async fn a_structured_event_is_decoded_and_deduplicated<B: Backend>() {
     let backend = B::start().await;
     let binary = Message { source: "/shop".into(), id: "7".into(), ..placed("a") };
     let mut structured = Message { source: "outbox".into(), id: super::unique().into(), ..placed("a") };
@@ -96,8 +96,8 @@ pub async fn a_structured_event_is_decoded_and_known_again<B: Backend>() {
         r#"{"specversion":"1.0","id":"7","source":"/shop","type":"order.placed.v1","data":{"order":"a"}}"#;
     structured.payload = Some(envelope.into());
     let last = Message { key: structured.key.clone(), ..placed("last") };
-    let destinations = [structured, binary, last].map(|message| message.to("orders"));
-    send(&backend, &destinations).await;
+    let topics = [structured, binary, last].map(|message| message.to("orders"));
+    send(&backend, &topics).await;
     let subscriber = Subscriber::builder("readers").on("orders", handler(&backend)).build().unwrap();
     let relay = run(backend.relay(Arc::new(subscriber)));
     until("the last one came", async || backend.effects().await.iter().any(|e| e == "last")).await;
@@ -105,8 +105,8 @@ pub async fn a_structured_event_is_decoded_and_known_again<B: Backend>() {
     relay.stop().await;
 }
 
-/// An envelope that cannot be opened, and a batch: dead letters with the reason, the bytes as they came.
-pub async fn an_envelope_that_cannot_be_opened_is_parked<B: Backend>() {
+/// An envelope that does not decode, and a batch, are parked with the reason and the original bytes.
+pub async fn an_envelope_that_does_not_decode_is_parked<B: Backend>() {
     let backend = B::start().await;
     let closed = |media: &'static str, payload: &'static str| {
         let mut message = super::message_to("orders", "", payload);
@@ -119,12 +119,15 @@ pub async fn an_envelope_that_cannot_be_opened_is_parked<B: Backend>() {
     let relay = run(backend.relay(Arc::new(subscriber)));
     until("both are parked", async || backend.parked().await.len() == 2).await;
     let parked = backend.parked().await;
-    let said = |text: &str| parked.iter().any(|parked| parked.error.contains(text));
-    assert!(said("open a CloudEvents envelope") && said("application/cloudevents-batch+json"), "{parked:?}");
+    let has_error = |text: &str| parked.iter().any(|parked| parked.error.contains(text));
+    assert!(
+        has_error("open a CloudEvents envelope") && has_error("application/cloudevents-batch+json"),
+        "{parked:?}"
+    );
     relay.stop().await;
 }
 
-/// A handler swallows the failure of its claim and goes on: nothing is kept.
+/// A handler ignores the failure of its claim and continues. Nothing is kept.
 pub async fn a_commit_after_a_failed_claim_is_refused<B: Backend>() {
     let backend = B::start().await;
     backend.drop_tables().await;

@@ -1,4 +1,4 @@
-//! A message that nobody can handle stands aside with those of its key; others flow.
+//! A refused message is parked with later messages of its key. Other keys continue.
 
 use std::{
     collections::HashSet,
@@ -15,7 +15,7 @@ use super::{
     run, send, until,
 };
 
-/// A recorder that refuses the payloads in the set for good.
+/// Returns a recorder that refuses the payloads in the set permanently.
 fn refusing(refused: &[&str]) -> (Arc<Recorder>, Arc<Mutex<HashSet<String>>>) {
     refusing_after(Duration::ZERO, refused)
 }
@@ -40,12 +40,12 @@ async fn parked_ids<B: Backend>(backend: &B) -> Vec<i64> {
 pub async fn a_refused_message_parks_its_key_until_released<B: Backend>() {
     let backend = B::start().await;
     let (recorder, refused) = refusing(&["a2"]);
-    // A page of one row: what comes behind is read after the refusal is known.
+    // With a page of one row, later rows are read after the refusal has been processed.
     let relay = run(backend.relay(recorder.clone()).page(1).in_flight(1));
     for (key, text) in [("a", "a1"), ("a", "a2"), ("b", "b1"), ("a", "a3"), ("a", "a4"), ("b", "b2")] {
         send(&backend, &[message(key, text)]).await;
     }
-    until("b flows", async || recorder.payloads().contains(&"b2".to_owned())).await;
+    until("b is delivered", async || recorder.payloads().contains(&"b2".to_owned())).await;
     until("three are parked", async || backend.parked().await.len() == 3).await;
     assert_eq!(recorder.payloads(), ["a1", "a2", "b1", "b2"]);
     let parked = backend.parked().await;
@@ -55,15 +55,15 @@ pub async fn a_refused_message_parks_its_key_until_released<B: Backend>() {
     assert!(parked.iter().all(|p| p.topic == "t" && p.key.as_deref() == Some(b"a")));
     assert!(parked.iter().all(|p| p.state == ParkedState::Parked && p.parked_at > Duration::from_secs(1)));
 
-    // The next relay knows.
+    // The next relay loads the parked keys.
     relay.stop().await;
     let relay = run(backend.relay(recorder.clone()));
     send(&backend, &[message("a", "a5"), message("b", "b3")]).await;
-    until("b flows", async || recorder.payloads().contains(&"b3".to_owned())).await;
+    until("b is delivered", async || recorder.payloads().contains(&"b3".to_owned())).await;
     until("four are parked", async || backend.parked().await.len() == 4).await;
     assert_eq!(recorder.count(), 5);
 
-    // Released too early: refused again, and the key waits again, whole.
+    // A release before the cause is fixed: the message is refused again, and the whole key is parked again.
     assert_eq!(backend.release(Some("a")).await, 4);
     until("it is refused again", async || {
         let parked = backend.parked().await;
@@ -80,8 +80,8 @@ pub async fn a_refused_message_parks_its_key_until_released<B: Backend>() {
     relay.stop().await;
 }
 
-/// A carrier that is full takes a page in part: what waits when the key is parked stands behind it too.
-pub async fn what_was_read_before_the_refusal_is_parked_too<B: Backend>() {
+/// A full publisher takes a part of a page. Rows that wait when their key is parked are parked behind the refused row.
+pub async fn rows_read_before_the_refusal_are_parked_too<B: Backend>() {
     let backend = B::start().await;
     let recorder = Recorder::with(Duration::from_millis(50), 1);
     recorder.judge(|message: &Message| match payload(message).as_str() {
@@ -91,14 +91,15 @@ pub async fn what_was_read_before_the_refusal_is_parked_too<B: Backend>() {
     send(&backend, &[message("a", "a1"), message("a", "a2"), message("b", "b1"), message("a", "a3")]).await;
     let relay = run(backend.relay(recorder.clone()));
     until("three are parked", async || backend.parked().await.len() == 3).await;
-    until("b flows", async || recorder.payloads().contains(&"b1".to_owned())).await;
+    until("b is delivered", async || recorder.payloads().contains(&"b1".to_owned())).await;
     send(&backend, &[message("b", "b2")]).await;
-    until("and goes on", async || recorder.payloads().contains(&"b2".to_owned())).await;
+    until("b continues", async || recorder.payloads().contains(&"b2".to_owned())).await;
     assert_eq!(recorder.payloads(), ["a1", "b1", "b2"]);
     relay.stop().await;
 }
 
-/// With a carrier that has one row of a key at a time, the key's order is kept through park and release.
+/// With a publisher that has one message of a key in flight at a time, the order of the key is kept through park and
+/// release.
 pub async fn a_released_key_keeps_its_order<B: Backend>() {
     let backend = B::start().await;
     let (recorder, refused) = refusing_after(Duration::from_millis(30), &["1"]);
@@ -110,12 +111,13 @@ pub async fn a_released_key_keeps_its_order<B: Backend>() {
     relay.stop().await;
     refused.lock().unwrap().clear();
     backend.release(Some("k")).await;
-    // Others of the key are parked behind it while it is released, in pages smaller than what was parked.
+    // Further messages of the key are parked behind it while it is released, in pages smaller than the number of parked
+    // rows.
     for n in 10..20 {
         send(&backend, &[message("k", &n.to_string())]).await;
     }
     let relay = run(backend.relay(recorder.clone()).page(3));
-    until("all came", async || recorder.payloads().last().is_some_and(|p| p == "19")).await;
+    until("all is delivered", async || recorder.payloads().last().is_some_and(|p| p == "19")).await;
     until("nothing is parked", async || backend.parked().await.is_empty()).await;
     let mut expected: Vec<_> = (0..20).map(|n| n.to_string()).collect();
     expected.insert(1, "1".to_owned());
@@ -130,7 +132,7 @@ pub async fn a_message_without_key_is_parked_alone<B: Backend>() {
     for n in 1..=4 {
         send(&backend, &[message("", &n.to_string())]).await;
     }
-    until("the others flow", async || recorder.count() == 4).await;
+    until("other keys continue", async || recorder.count() == 4).await;
     until("one is parked", async || parked_ids(&backend).await.len() == 1).await;
     refused.lock().unwrap().clear();
     assert_eq!(backend.release(Some("x")).await, 0);
@@ -140,7 +142,7 @@ pub async fn a_message_without_key_is_parked_alone<B: Backend>() {
     relay.stop().await;
 }
 
-/// The relay dies at random while keys are refused, parked and released: no row is lost.
+/// The relay crashes at random points while keys are refused, parked and released. No row is lost.
 pub async fn crashes_around_parking_lose_nothing<B: Backend>() {
     const ROWS: usize = 200;
     let clock = comms_core::clock::Clock::system();
@@ -177,7 +179,7 @@ pub async fn crashes_around_parking_lose_nothing<B: Backend>() {
     assert_eq!(delivered.len(), ROWS);
 }
 
-pub async fn nothing_is_parked_for_failures_that_pass<B: Backend>() {
+pub async fn transient_failures_park_nothing<B: Backend>() {
     let (backend, recorder) = (B::start().await, Recorder::new());
     let failed = Arc::new(Mutex::new(HashSet::new()));
     recorder.judge(move |message| {

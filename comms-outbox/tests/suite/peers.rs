@@ -1,5 +1,5 @@
-//! What broke other outboxes: savepoints, ids that look alike, rows that an operator deletes, names with special
-//! characters.
+//! Cases that broke other outbox implementations: savepoints, ids that look alike, rows that an operator deletes, names
+//! with special characters.
 
 use comms_core::{Claim, Claimed, Error, Inbox, Outbox, UnitOfWork};
 
@@ -13,8 +13,8 @@ fn claim(id: &str) -> Claim {
     Claim { subscriber: "s".into(), handler: "h".into(), source: "test".into(), id: id.into() }
 }
 
-/// A part of the transaction is rolled back, and the rest commits.
-pub async fn what_a_savepoint_took_back_is_not_relayed<B: Backend>() {
+/// A part of the transaction is rolled back to a savepoint, and the rest is committed.
+pub async fn messages_rolled_back_to_a_savepoint_are_not_published<B: Backend>() {
     let (backend, recorder) = (B::start().await, Recorder::new());
     let unit = backend.unit();
     let mut tx = unit.begin().await.unwrap();
@@ -35,7 +35,7 @@ pub async fn what_a_savepoint_took_back_is_not_relayed<B: Backend>() {
     assert_eq!(recorder.payloads(), ["before", "inside", "after", "last"]);
 }
 
-/// A comparison that ignores case, trailing spaces or the form of an accent takes a new message for a copy.
+/// A comparison that ignores case, trailing spaces or the form of an accent would treat a new message as a duplicate.
 pub async fn ids_that_look_alike_are_different_messages<B: Backend>() {
     let backend = B::start().await;
     let unit = backend.unit();
@@ -47,8 +47,8 @@ pub async fn ids_that_look_alike_are_different_messages<B: Backend>() {
     }
 }
 
-/// An operator deletes the row of a parked message that is obsolete, and releases the messages that wait behind it.
-pub async fn a_parked_message_that_is_deleted_holds_up_nothing<B: Backend>() {
+/// An operator deletes the row of an obsolete parked message, and releases the messages that wait behind it.
+pub async fn a_deleted_parked_message_does_not_block_its_key<B: Backend>() {
     let (backend, recorder) = (B::start().await, Recorder::new());
     recorder.judge(|message| match payload(message).as_str() {
         "bad" => Err(Error::invalid("no")),
@@ -67,14 +67,14 @@ pub async fn a_parked_message_that_is_deleted_holds_up_nothing<B: Backend>() {
     unit.commit(tx).await.unwrap();
     backend.release(Some("k")).await;
     send(&backend, &[message("k", "3")]).await;
-    until("the key flows", async || recorder.payloads().iter().any(|payload| payload == "3")).await;
+    until("the key continues", async || recorder.payloads().iter().any(|payload| payload == "3")).await;
     until("nothing is parked", async || backend.parked().await.is_empty()).await;
     relay.stop().await;
     let good: Vec<_> = recorder.payloads().into_iter().filter(|payload| payload != "bad").collect();
     assert_eq!(good, ["2", "3"]);
 }
 
-/// Also one with characters that mean something in a statement.
+/// A relay's name may contain characters with a meaning in SQL.
 pub async fn a_relay_may_have_any_name<B: Backend>() {
     let backend = B::start().await;
     for (n, name) in ["o'brien", r"back\slash\'", "$1 $2 {s}", "名前", "--"].into_iter().enumerate() {
@@ -87,9 +87,9 @@ pub async fn a_relay_may_have_any_name<B: Backend>() {
     }
 }
 
-/// The text of a failure holds a NUL, which PostgreSQL refuses, and is long. It must not keep the failure from being
-/// stored: neither that of a message nor that of a destination.
-pub async fn a_reason_that_the_database_cannot_store_is_cut<B: Backend>() {
+/// The text of a failure is long and contains NUL, which PostgreSQL refuses. The failure of a message and that of a
+/// topic are stored nevertheless.
+pub async fn a_reason_that_the_database_cannot_store_is_sanitized<B: Backend>() {
     let (backend, recorder) = (B::start().await, Recorder::new());
     let text = format!("no \0 {}", "ж".repeat(100_000));
     let healed = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
@@ -110,12 +110,11 @@ pub async fn a_reason_that_the_database_cannot_store_is_cut<B: Backend>() {
     send(&backend, &[message("k", "3")]).await;
     until("the others go on", async || came("3")).await;
     relay.stop().await;
-    // What is held is stored: the next process begins with it.
+    // The hold is stored, and the next process begins with it.
     healed.store(true, std::sync::atomic::Ordering::SeqCst);
     let before = recorder.count();
     let relay = run(backend.relay(recorder.clone()));
-    until("the destination goes on", async || recorder.payloads()[before..].iter().any(|text| text == "2"))
-        .await;
+    until("the topic continues", async || recorder.payloads()[before..].iter().any(|text| text == "2")).await;
     relay.stop().await;
     assert_eq!(recorder.payloads()[before..], ["2"]);
 }

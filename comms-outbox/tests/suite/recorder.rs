@@ -1,4 +1,4 @@
-//! A publisher that remembers what it was given, and answers as it is told.
+//! A publisher that records its messages, and returns results on demand.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -12,7 +12,7 @@ use comms_core::{
 };
 use tokio::sync::Semaphore;
 
-/// What was taken, by number; the answered ones are marked.
+/// The messages by number. The flag is true once a message has a result.
 #[derive(Default)]
 struct Log {
     next: u64,
@@ -24,9 +24,9 @@ type Judge = Box<dyn Fn(&Message) -> Result<(), Error> + Send + Sync>;
 pub struct Recorder {
     log: Arc<Mutex<Log>>,
     judge: Mutex<Judge>,
-    /// How long an answer takes.
+    /// The time from a hand-over to its result.
     delay: Duration,
-    /// How many messages it takes at once.
+    /// The most messages without a result.
     bound: usize,
     room: Arc<Semaphore>,
 }
@@ -54,8 +54,8 @@ impl Recorder {
         self.log.lock().unwrap().entries.len()
     }
 
-    /// The process died: what was not answered never went out.
-    pub fn die(&self) {
+    /// Simulates a crash of the process: messages without a result were never sent.
+    pub fn drop_unacknowledged(&self) {
         self.log.lock().unwrap().entries.retain(|(_, _, answered)| *answered);
     }
 
@@ -63,7 +63,7 @@ impl Recorder {
         self.seen().iter().map(payload).collect()
     }
 
-    /// Payloads by key, each at its first appearance.
+    /// Returns the payloads by key, in the order of their first delivery.
     pub fn first_by_key(&self) -> HashMap<String, Vec<String>> {
         let (mut known, mut keys) = (HashSet::new(), HashMap::<_, Vec<_>>::new());
         for message in self.seen() {
@@ -83,19 +83,19 @@ pub fn payload(message: &Message) -> String {
 #[async_trait]
 impl Publisher for Recorder {
     fn enqueue(&self, batch: &mut VecDeque<Message>) -> Acks {
-        let (mut results, mut places, mut numbers) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut results, mut permits, mut numbers) = (Vec::new(), Vec::new(), Vec::new());
         while !batch.is_empty() {
-            let Ok(place) = self.room.clone().try_acquire_owned() else { break };
+            let Ok(permit) = self.room.clone().try_acquire_owned() else { break };
             let Some(message) = batch.pop_front() else { break };
             results.push((self.judge.lock().unwrap())(&message).map(|()| Receipt::default()));
-            places.push(place);
+            permits.push(permit);
             let mut log = self.log.lock().unwrap();
             numbers.push(log.next);
             let entry = (log.next, message, self.delay.is_zero());
             log.entries.push(entry);
             log.next += 1;
         }
-        // Like a carrier, it goes on whether or not anybody asks for the answer.
+        // Like a broker's client, it sends the messages even if the acknowledgements are dropped.
         let (delay, log) = (self.delay, self.log.clone());
         let answer = tokio::spawn(async move {
             if !delay.is_zero() {
@@ -107,7 +107,7 @@ impl Publisher for Recorder {
                     }
                 }
             }
-            drop(places);
+            drop(permits);
             results
         });
         Box::pin(async move { answer.await.unwrap() })

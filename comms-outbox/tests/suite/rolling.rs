@@ -1,4 +1,4 @@
-//! Random reconfigurations: processes with random destinations, refusals, crashes and late commits.
+//! Random reconfigurations: processes with random topics, refusals, crashes and late commits.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -15,23 +15,23 @@ use super::{
     message_to, run, send, until,
 };
 
-const DESTINATIONS: [&str; 4] = ["a", "b", "c", "d"];
+const TOPICS: [&str; 4] = ["a", "b", "c", "d"];
 
-/// One run: everything random follows from the seed, but for the times of the tasks.
+/// One run. Every random choice depends on the seed, except the timing of the tasks.
 struct Run<B: Backend> {
     backend: B,
     accepted: Accepted,
     random: Clock,
-    /// Only clean stops, and no refusals.
+    /// Only orderly shutdowns, and no refusals.
     clean: bool,
     written: BTreeMap<(String, String), Vec<String>>,
-    /// Open transactions, each with a key of its own.
+    /// Open transactions, each with a key that no other transaction uses.
     late: Vec<(Tx<B>, Message)>,
     next: usize,
 }
 
-/// Each run ends with one process that names everything: every committed row was delivered, in the order of its key;
-/// with clean stops and no refusals once.
+/// Each run ends with one process that names all topics. Every committed row was delivered in the order of its key, and
+/// exactly once in a run with orderly shutdowns and without refusals.
 pub async fn random_reconfigurations_lose_nothing<B: Backend>(seeds: std::ops::Range<u64>, late: bool) {
     futures::stream::iter(seeds).for_each_concurrent(4, |seed| one::<B>(seed, late)).await;
 }
@@ -66,11 +66,11 @@ impl<B: Backend> Run<B> {
     }
 
     fn row(&mut self, key: Option<&str>) -> Message {
-        let destination = DESTINATIONS[self.between(0, 3)];
+        let topic = TOPICS[self.between(0, 3)];
         let own = self.next.to_string();
         self.next += 1;
         let key = key.map_or_else(|| self.between(0, 1).to_string(), |prefix| format!("{prefix}-{own}"));
-        message_to(destination, &key, &own)
+        message_to(topic, &key, &own)
     }
 
     fn note(&mut self, message: &Message) {
@@ -79,7 +79,7 @@ impl<B: Backend> Run<B> {
         self.written.entry(lane).or_default().push(super::recorder::payload(message));
     }
 
-    /// Transactions of some rows, some rolled back; and some that commit later.
+    /// Writes transactions with some rows. Some of them are rolled back, and some commit later.
     async fn write(&mut self, late: bool) {
         for _ in 0..self.between(1, 6) {
             let rows: Vec<_> = (0..self.between(1, 8)).map(|_| self.row(None)).collect();
@@ -111,25 +111,24 @@ impl<B: Backend> Run<B> {
         }
     }
 
-    /// The destinations of a process, one unknown among them at times; `None`: all.
+    /// Returns the topics of a process, sometimes with an unknown one; `None`: all.
     fn named(&self) -> Option<Vec<&'static str>> {
         if self.chance(0.2) {
             return None;
         }
-        let mut named: Vec<_> = DESTINATIONS.into_iter().filter(|_| self.chance(0.5)).collect();
+        let mut named: Vec<_> = TOPICS.into_iter().filter(|_| self.chance(0.5)).collect();
         if named.is_empty() || self.chance(0.1) {
             named.push("unknown");
         }
         Some(named)
     }
 
-    /// One process or two side by side, for a while, with writes meanwhile.
+    /// Runs one process or two at once for a while, with writes meanwhile.
     async fn processes(&mut self, late: bool) -> String {
         let (mut trace, mut running) = (String::new(), Vec::new());
         for owner in ["one", "two"].into_iter().take(self.between(1, 2)) {
             let gate = Gate::new(&self.accepted, Duration::from_millis(self.between(0, 8) as u64));
-            let refusals: Vec<_> =
-                DESTINATIONS.into_iter().filter(|_| !self.clean && self.chance(0.3)).collect();
+            let refusals: Vec<_> = TOPICS.into_iter().filter(|_| !self.clean && self.chance(0.3)).collect();
             let (random, probability) = (self.random.clone(), [0.02, 0.3, 1.0][self.between(0, 2)]);
             let named = self.named();
             trace += &format!("{owner} {named:?}, refused {refusals:?} at {probability}; ");
@@ -140,7 +139,7 @@ impl<B: Backend> Run<B> {
             let relay = self.backend.relay(gate).owner(owner).page([1, 3, 500][self.between(0, 2)]);
             let relay = relay.in_flight([2, 10_000][self.between(0, 1)]).lease(Duration::from_millis(300));
             running.push(run(match named {
-                Some(named) => relay.destinations(named),
+                Some(named) => relay.topics(named),
                 None => relay,
             }));
         }
@@ -162,15 +161,15 @@ impl<B: Backend> Run<B> {
     async fn finish(self, seed: u64, trace: &[String]) {
         let relay = self.backend.relay(Gate::new(&self.accepted, Duration::ZERO)).owner("one");
         let all = self.chance(0.5);
-        let relay = run(if all { relay } else { relay.destinations(DESTINATIONS) });
+        let relay = run(if all { relay } else { relay.topics(TOPICS) });
         let rows: usize = self.written.values().map(Vec::len).sum();
         let about = || format!("seed {seed}: {trace:#?}, at last {}", if all { "all" } else { "by name" });
         let whole = || self.accepted.first_by_lane().values().map(Vec::len).sum::<usize>() >= rows;
         until(&format!("every row, {}", about()), async || whole()).await;
-        // By name: a branch of the name without rows stays where no process names it.
-        let known = |name: &str| DESTINATIONS.contains(&name);
+        // Only known topics: the branch of a topic without rows remains if no process names it.
+        let known = |name: &str| TOPICS.contains(&name);
         until(&format!("no branch, {}", about()), async || {
-            self.backend.branches().await.iter().all(|branch| !known(&branch.destination))
+            self.backend.branches().await.iter().all(|branch| !known(&branch.topic))
         })
         .await;
         relay.stop().await;
@@ -181,7 +180,7 @@ impl<B: Backend> Run<B> {
         let distinct = ids.iter().collect::<HashSet<_>>().len();
         assert!(
             !self.clean || distinct == ids.len(),
-            "{} of {} came again, {}",
+            "{} of {} were redelivered, {}",
             ids.len() - distinct,
             ids.len(),
             about()

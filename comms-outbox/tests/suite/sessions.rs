@@ -1,4 +1,4 @@
-//! Sessions of a relay: how a lease is taken, and how one ends under a running relay.
+//! Sessions of a relay: how one takes the lease, and how one ends while the relay runs.
 
 use std::time::{Duration, Instant};
 
@@ -8,25 +8,25 @@ use super::{
     message, run, send, until,
 };
 
-/// `wrong_clock` writes a lease that ends in an hour.
+/// The statement `wrong_clock` writes a lease that ends in an hour.
 pub async fn a_lease_that_a_wrong_clock_wrote_is_taken<B: Backend>(wrong_clock: &str) {
     let (backend, accepted) = (B::start().await, Accepted::default());
     let relay = |owner: &str| run(backend.relay(Gate::new(&accepted, Duration::ZERO)).owner(owner));
     let one = relay("one");
     send(&backend, &[message("k", "0")]).await;
-    until("it delivers", async || accepted.count() == 1).await;
+    until("the message is delivered", async || accepted.count() == 1).await;
     one.crash().await;
     backend.sql(wrong_clock).await;
     let started = Instant::now();
     let two = relay("two");
     send(&backend, &[message("k", "1")]).await;
-    until("it delivers", async || accepted.to("t").contains(&"1".to_owned())).await;
+    until("the message is delivered", async || accepted.to("t").contains(&"1".to_owned())).await;
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     assert_eq!(backend.lease().await.0, "two");
     two.stop().await;
 }
 
-/// A process that was killed and comes back under its name does not wait for its own lease of minutes.
+/// A process that was killed and restarts with the same owner does not wait for its old lease.
 pub async fn a_restart_under_the_same_owner_takes_its_lease_at_once<B: Backend>() {
     let (backend, accepted) = (B::start().await, Accepted::default());
     let relay = || {
@@ -35,7 +35,7 @@ pub async fn a_restart_under_the_same_owner_takes_its_lease_at_once<B: Backend>(
     };
     let first = relay();
     send(&backend, &[message("k", "1")]).await;
-    until("it delivers", async || accepted.count() == 1).await;
+    until("the message is delivered", async || accepted.count() == 1).await;
     first.crash().await;
     let second = relay();
     send(&backend, &[message("k", "2")]).await;
@@ -49,15 +49,15 @@ pub async fn owners_are_different_by_default<B: Backend>() {
     for n in 0..2 {
         let relay = run(backend.relay(Gate::new(&accepted, Duration::ZERO)));
         send(&backend, &[message("k", "1")]).await;
-        until("it delivers", async || accepted.count() == n + 1).await;
+        until("the message is delivered", async || accepted.count() == n + 1).await;
         owners.push(backend.lease().await.0);
         relay.stop().await;
     }
     assert_ne!(owners[0], owners[1]);
 }
 
-/// `end` makes the database forget the session, as another relay, an operator or a recovery does. In the middle of a
-/// backlog and while nothing happens: the relay takes the lease again, and loses nothing.
+/// The statement `end` ends the session in the database, as another relay, an operator or a recovery does: within a
+/// backlog, and while the relay is idle. The relay takes the lease again and loses no row.
 pub async fn a_session_that_ends_under_a_running_relay_loses_nothing<B: Backend>(end: &str) {
     const ROWS: usize = 600;
     let (backend, accepted) = (B::start().await, Accepted::default());
@@ -67,13 +67,13 @@ pub async fn a_session_that_ends_under_a_running_relay_loses_nothing<B: Backend>
     let relay = run(backend.relay(gate).page(10).in_flight(20));
     let firsts = || accepted.first_by_lane().into_values().next().unwrap_or_default();
     for part in 1..5 {
-        until("it delivers", async || firsts().len() >= ROWS * part / 5).await;
+        until("the message is delivered", async || firsts().len() >= ROWS * part / 5).await;
         let token = backend.lease().await.1;
         backend.sql(end).await;
         until("a new session", async || backend.lease().await.1 != token && backend.lease().await.2).await;
     }
     until("every row", async || firsts().len() == ROWS).await;
-    // Idle: the cursor is written, and looks go on.
+    // The relay is idle: the cursor is saved, and the relay polls.
     tokio::time::sleep(Duration::from_millis(500)).await;
     let token = backend.lease().await.1;
     backend.sql(end).await;

@@ -10,12 +10,9 @@ use super::{
     message, run, send, until,
 };
 
-/// The process dies, or the database fails, between the first lease and the first write of the position. `fail` makes
-/// every update of the cursor fail, `heal` ends that.
-pub async fn a_relay_that_begins_now_does_so_although_its_first_session_failed<B: Backend>(
-    fail: &str,
-    heal: &str,
-) {
+/// The process crashes, or the database fails, between the first lease and the first save of the position. The
+/// statement `fail` makes every update of the cursor fail, and `heal` reverts that.
+pub async fn a_start_from_now_is_kept_although_the_first_session_failed<B: Backend>(fail: &str, heal: &str) {
     let (backend, accepted) = (B::start().await, Accepted::default());
     send(&backend, &[message("k", "before")]).await;
     backend.sql(fail).await;
@@ -25,7 +22,7 @@ pub async fn a_relay_that_begins_now_does_so_although_its_first_session_failed<B
     until("it has the lease", async || backend.lease().await.2).await;
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     send(&backend, &[message("k", "after")]).await;
-    until("it delivers", async || accepted.to("t").contains(&"after".to_owned())).await;
+    until("the message is delivered", async || accepted.to("t").contains(&"after".to_owned())).await;
     relay.stop().await;
     assert_eq!(accepted.to("t"), ["after"]);
 }

@@ -1,4 +1,4 @@
-//! What becomes visible to a relay, when, and in which order.
+//! Which rows become visible to a relay, and in which order.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,8 +22,8 @@ pub async fn rolled_back_rows_are_never_relayed<B: Backend>() {
     relay.stop().await;
 }
 
-/// Each writer takes the lock of a key, counts it on, and enqueues the number: the promise is that the
-/// numbers of a key arrive in order, whatever the relay is doing meanwhile.
+/// Each writer locks a key, increments its number, and enqueues the number. The numbers of a key arrive in order,
+/// whatever the relay does meanwhile.
 pub async fn a_key_keeps_its_order_under_concurrent_writers<B: Backend>() {
     const KEYS: usize = 4;
     const WRITERS: usize = 6;
@@ -38,7 +38,7 @@ pub async fn a_key_keeps_its_order_under_concurrent_writers<B: Backend>() {
             for n in 0..EACH {
                 let key = (writer + n) % KEYS;
                 let mut tx = unit.begin().await.unwrap();
-                // An id of the transaction before the key is locked: order by transaction id would be wrong.
+                // The transaction gets its id before it locks the key, so an order by transaction id would be wrong.
                 backend.add_effect(&mut tx, "x").await;
                 backend.lock_key(&mut tx, &key.to_string()).await;
                 let count = {
@@ -56,7 +56,7 @@ pub async fn a_key_keeps_its_order_under_concurrent_writers<B: Backend>() {
     }
     until("all rows", async || recorder.count() >= WRITERS * EACH).await;
     relay.stop().await;
-    assert_eq!(recorder.count(), WRITERS * EACH, "without a crash nothing comes twice");
+    assert_eq!(recorder.count(), WRITERS * EACH, "without a crash no row is redelivered");
     for (key, payloads) in recorder.first_by_key() {
         let expected: Vec<_> = (1..=payloads.len()).map(|n| n.to_string()).collect();
         assert_eq!(payloads, expected, "key {key}");
@@ -90,10 +90,10 @@ pub async fn every_part_of_a_message_survives<B: Backend>() {
     relay.stop().await;
 }
 
-pub async fn a_relay_carries_its_destinations_and_each_relay_all_of_them<B: Backend>() {
+pub async fn each_relay_publishes_all_messages_of_its_topics<B: Backend>() {
     let backend = B::start().await;
     let (one, both) = (Recorder::new(), Recorder::new());
-    let first = run(backend.relay(one.clone()).name("one").destinations(["a"]).page(2));
+    let first = run(backend.relay(one.clone()).name("one").topics(["a"]).page(2));
     let second = run(backend.relay(both.clone()).name("both"));
     let messages: Vec<_> =
         (0..20).map(|n| message_to(if n % 5 == 0 { "a" } else { "b" }, "k", &n.to_string())).collect();
@@ -107,7 +107,7 @@ pub async fn a_relay_carries_its_destinations_and_each_relay_all_of_them<B: Back
     second.stop().await;
 }
 
-/// A backlog read in pages; also prints how fast this build relays it.
+/// A backlog is read in pages. The test also prints the throughput of this build.
 pub async fn a_backlog_arrives_whole_and_in_order<B: Backend>() {
     const ROWS: usize = 20_000;
     let (backend, recorder) = (B::start().await, Recorder::new());

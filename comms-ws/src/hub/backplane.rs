@@ -1,17 +1,17 @@
-//! How a frame reaches the sessions of every node.
+//! Delivery of frames to the hubs of all nodes.
 
 use axum::extract::ws::Utf8Bytes;
 
 use super::topics::Topics;
 
-/// Carries frames to the hubs of all nodes. Taking one never waits: a backplane with a network in it has a
-/// bounded queue and a task of its own.
+/// Delivers frames to the hubs of all nodes. An implementation never blocks in `publish`: one that uses the network has
+/// a bounded queue and a task.
 pub(crate) trait Backplane: Send + Sync + 'static {
-    /// Carries `frame` to every session of `topic`; to those of this node through `local`.
+    /// Delivers `frame` to every session of `topic`, and to the sessions of this node through `local`.
     fn publish(&self, local: &Topics, topic: &str, frame: &Utf8Bytes);
 }
 
-/// One node is all there is.
+/// A backplane of a single node.
 pub(crate) struct Memory;
 
 impl Backplane for Memory {

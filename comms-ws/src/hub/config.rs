@@ -1,4 +1,4 @@
-//! Limits of a hub, checked when it is made.
+//! The limits of a hub, checked when the hub is created.
 
 use std::time::Duration;
 
@@ -6,34 +6,45 @@ use comms_core::Error;
 
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
-/// Limits of a [`Hub`](crate::Hub). A session's frames take at most [`HubConfig::queue_bytes`], shared with the
-/// other sessions of their topics, and the socket a copy of 16 KiB or of one frame, whichever is larger.
+/// The limits of a [`Hub`](crate::Hub), which [`Hub::new`](crate::Hub::new) checks.
+///
+/// A session holds at most [`queue_bytes`](#structfield.queue_bytes) of queued frames, which it shares with the other
+/// sessions of its topics, and a write buffer of 16 KiB or of one frame, whichever is larger.
+///
+/// ```
+/// use comms_ws::HubConfig;
+///
+/// let config = HubConfig::default().origins(["https://shop.example"]).max_sessions(50_000);
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct HubConfig {
-    /// Origins whose pages may open sockets: `https://shop.example`, exactly as browsers send them. Default
-    /// none. Requests without `Origin` come from no page and are not subject to this.
+    /// The origins whose pages may open sockets, written as browsers send them: `https://shop.example`. A request
+    /// without `Origin` does not come from a page, and is not checked. Default none.
     pub origins: Vec<String>,
-    /// Bytes that may wait in a session's queue; beyond it the session is closed as too slow. Default 1 MiB.
+    /// The maximum number of bytes in the queue of a session. A session that exceeds it is closed as too slow. Default
+    /// 1 MiB.
     pub queue_bytes: usize,
-    /// Frames that may wait in a session's queue, likewise. Default 1,000.
+    /// The maximum number of frames in the queue of a session. A session that exceeds it is closed as too slow. Default
+    /// 1,000.
     pub queue_frames: usize,
-    /// Open sessions in all. Default 10,000.
+    /// The maximum number of open sessions. Default 10,000.
     pub max_sessions: usize,
-    /// Open sessions of one principal. Default 20.
+    /// The maximum number of open sessions of one principal. Default 20.
     pub max_sessions_per_principal: usize,
-    /// Topics of a session. Default 100.
+    /// The maximum number of topics of a session, checked when its client subscribes to a further topic. Default 100.
     pub max_topics: usize,
-    /// The largest message a client may send, in bytes. Default 4 KiB.
+    /// The maximum size of a message of a client, in bytes. Default 4 KiB.
     pub max_client_frame: usize,
-    /// Frames a client may send per second, control frames included; five times as many at once. Default 10.
+    /// The maximum number of frames that a client may send per second, control frames included. A burst may have five
+    /// times as many. Default 10.
     pub client_frames_per_second: u32,
-    /// How often a silent client is asked for life, +-10%; after two of these without a frame its session is
-    /// closed. Default 25 s.
+    /// The time between two pings, +-10%. A session is closed if no frame arrives for two of these times. Default 25 s,
+    /// maximum one day.
     pub ping_interval: Duration,
-    /// How long the socket may take no byte of what is being written. Default 10 s.
+    /// The maximum time for which the socket accepts no byte of a write. Default 10 s.
     pub write_timeout: Duration,
-    /// How long the closing handshake may take. Default 2 s.
+    /// The maximum duration of the close handshake. Default 2 s.
     pub close_timeout: Duration,
 }
 
@@ -56,31 +67,126 @@ impl Default for HubConfig {
 }
 
 impl HubConfig {
+    /// Sets the origins whose pages may open sockets ([`origins`](#structfield.origins)).
+    #[must_use]
+    pub fn origins(mut self, origins: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.origins = origins.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Sets the maximum number of bytes in the queue of a session ([`queue_bytes`](#structfield.queue_bytes)).
+    #[must_use]
+    pub const fn queue_bytes(mut self, queue_bytes: usize) -> Self {
+        self.queue_bytes = queue_bytes;
+        self
+    }
+
+    /// Sets the maximum number of frames in the queue of a session ([`queue_frames`](#structfield.queue_frames)).
+    #[must_use]
+    pub const fn queue_frames(mut self, queue_frames: usize) -> Self {
+        self.queue_frames = queue_frames;
+        self
+    }
+
+    /// Sets the maximum number of open sessions ([`max_sessions`](#structfield.max_sessions)).
+    #[must_use]
+    pub const fn max_sessions(mut self, max_sessions: usize) -> Self {
+        self.max_sessions = max_sessions;
+        self
+    }
+
+    /// Sets the maximum number of open sessions of one principal
+    /// ([`max_sessions_per_principal`](#structfield.max_sessions_per_principal)).
+    #[must_use]
+    pub const fn max_sessions_per_principal(mut self, max_sessions_per_principal: usize) -> Self {
+        self.max_sessions_per_principal = max_sessions_per_principal;
+        self
+    }
+
+    /// Sets the maximum number of topics of a session ([`max_topics`](#structfield.max_topics)).
+    #[must_use]
+    pub const fn max_topics(mut self, max_topics: usize) -> Self {
+        self.max_topics = max_topics;
+        self
+    }
+
+    /// Sets the maximum size of a message of a client ([`max_client_frame`](#structfield.max_client_frame)).
+    #[must_use]
+    pub const fn max_client_frame(mut self, max_client_frame: usize) -> Self {
+        self.max_client_frame = max_client_frame;
+        self
+    }
+
+    /// Sets the maximum rate of client frames ([`client_frames_per_second`](#structfield.client_frames_per_second)).
+    #[must_use]
+    pub const fn client_frames_per_second(mut self, client_frames_per_second: u32) -> Self {
+        self.client_frames_per_second = client_frames_per_second;
+        self
+    }
+
+    /// Sets the time between two pings ([`ping_interval`](#structfield.ping_interval)).
+    #[must_use]
+    pub const fn ping_interval(mut self, ping_interval: Duration) -> Self {
+        self.ping_interval = ping_interval;
+        self
+    }
+
+    /// Sets the maximum time for which the socket accepts no byte ([`write_timeout`](#structfield.write_timeout)).
+    #[must_use]
+    pub const fn write_timeout(mut self, write_timeout: Duration) -> Self {
+        self.write_timeout = write_timeout;
+        self
+    }
+
+    /// Sets the maximum duration of the close handshake ([`close_timeout`](#structfield.close_timeout)).
+    #[must_use]
+    pub const fn close_timeout(mut self, close_timeout: Duration) -> Self {
+        self.close_timeout = close_timeout;
+        self
+    }
+}
+
+impl HubConfig {
+    /// Returns the configuration, or an error that names the first invalid setting.
     pub(super) fn validated(self) -> Result<Self, Error> {
-        let sizes = [self.queue_bytes, self.queue_frames, self.max_sessions, self.max_sessions_per_principal];
-        let client = [self.max_topics, self.max_client_frame, self.client_frames_per_second as usize];
-        let times = [self.ping_interval, self.write_timeout, self.close_timeout];
-        if sizes.contains(&0) || client.contains(&0) || times.contains(&Duration::ZERO) {
-            return Err(Error::invalid("hub: a limit of zero lets nothing through"));
+        let limits = [
+            ("queue_bytes", self.queue_bytes == 0),
+            ("queue_frames", self.queue_frames == 0),
+            ("max_sessions", self.max_sessions == 0),
+            ("max_sessions_per_principal", self.max_sessions_per_principal == 0),
+            ("max_topics", self.max_topics == 0),
+            ("max_client_frame", self.max_client_frame == 0),
+            ("client_frames_per_second", self.client_frames_per_second == 0),
+            ("ping_interval", self.ping_interval.is_zero()),
+            ("write_timeout", self.write_timeout.is_zero()),
+            ("close_timeout", self.close_timeout.is_zero()),
+        ];
+        if let Some((limit, _)) = limits.iter().find(|(_, zero)| *zero) {
+            return Err(Error::invalid(format!("hub: {limit} must be greater than zero")));
         }
         if self.ping_interval > DAY {
-            return Err(Error::invalid("hub: a ping_interval of more than a day finds nobody silent"));
+            return Err(Error::invalid(format!(
+                "hub: ping_interval is {:?}, the maximum is one day",
+                self.ping_interval
+            )));
         }
         match self.origins.iter().find(|origin| !is_origin(origin)) {
             Some(bad) => Err(Error::invalid(format!(
-                "hub: origin {bad:?}: write it as browsers send it, scheme://host or scheme://host:port"
+                "hub: origin {bad:?} is invalid: write it as browsers send it, scheme://host or scheme://host:port"
             ))),
             None => Ok(self),
         }
     }
 
-    /// What is read of a message before it is given up. Above the limit itself, so that a client that
-    /// is a little over it gets a proper answer; its close frame would be lost with unread bytes behind it.
+    /// Returns the maximum number of bytes that are read of a message. It exceeds `max_client_frame`, so that the
+    /// client of a message slightly over the limit gets a close frame. The close frame would be lost if bytes were left
+    /// unread.
     pub(crate) fn read_limit(&self) -> usize {
         self.max_client_frame.saturating_mul(4)
     }
 }
 
+/// Returns whether `text` is an origin as browsers send it: a scheme and an authority in lower case, without a path.
 fn is_origin(text: &str) -> bool {
     let Ok(uri) = text.parse::<http::Uri>() else { return false };
     match (uri.scheme_str(), uri.authority()) {
@@ -94,9 +200,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refuses_what_would_let_nothing_or_anything_through() {
-        let with =
-            |origin: &str| HubConfig { origins: vec![origin.into()], ..HubConfig::default() }.validated();
+    fn limits_of_zero_and_malformed_origins_are_invalid() {
+        let with = |origin: &str| HubConfig::default().origins([origin]).validated();
         for good in ["https://shop.example", "http://localhost:8080", "http://127.0.0.1:1"] {
             assert!(with(good).is_ok(), "{good}");
         }
@@ -110,8 +215,8 @@ mod tests {
         ] {
             assert!(with(bad).is_err(), "{bad}");
         }
-        assert!(HubConfig { queue_frames: 0, ..HubConfig::default() }.validated().is_err());
-        assert!(HubConfig { ping_interval: Duration::MAX, ..HubConfig::default() }.validated().is_err());
-        assert!(HubConfig { ping_interval: Duration::ZERO, ..HubConfig::default() }.validated().is_err());
+        assert!(HubConfig::default().queue_frames(0).validated().is_err());
+        assert!(HubConfig::default().ping_interval(Duration::MAX).validated().is_err());
+        assert!(HubConfig::default().ping_interval(Duration::ZERO).validated().is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! The hub's counters: handles made once, for the hot path.
+//! The metrics of the hub. Their handles are created once, because deliveries update them.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 

@@ -1,16 +1,25 @@
-//! The hub: one per process, between those who publish and the sessions.
+//! The hub: publishes to sessions, and admits them.
+//!
+//! A push passes through the files in this order, from the publisher to the socket:
+//! 1. `mod.rs`: [`Hub::publish`].
+//! 2. `crate::frame`: encodes the push once as JSON.
+//! 3. `backplane.rs`: delivers the frame to the hubs of all nodes, which is this hub alone.
+//! 4. `topics.rs`: finds the queues of the sessions of the topic.
+//! 5. `outbound.rs`: the bounded queue of each session.
+//! 6. `crate::session::run`: takes the frames from the queue and writes them to the socket.
+//!
+//! A handshake passes through `crate::handshake` (origin, refusals), `registry.rs` (admission within the limits of
+//! `config.rs`) and `crate::session`.
 
 mod backplane;
 mod config;
 mod meters;
 pub(crate) mod outbound;
-mod registry;
+pub(crate) mod registry;
+pub(crate) mod state;
 mod topics;
 
 pub use config::HubConfig;
-pub(crate) use meters::Meters;
-pub(crate) use registry::{Admission, Refusal};
-pub(crate) use topics::Topics;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -18,106 +27,126 @@ use axum::{extract::WebSocketUpgrade, response::Response};
 use comms_core::{Error, clock::Clock};
 use http::HeaderMap;
 
-use crate::{Event, Session, frame::ServerFrame, handshake, session::Running};
+use crate::{
+    frame::ServerFrame,
+    handshake::{self, Refusal},
+    push::Push,
+    session::{RunningSession, Session},
+};
 use backplane::{Backplane, Memory};
+use meters::Meters;
 use outbound::Outbound;
 use registry::Registry;
+use state::HubState;
+use topics::Topics;
 
-/// Publishes to sessions and holds them. Cheap to clone; clones are the same hub. Make it after the metrics
-/// recorder is installed.
+/// Publishes pushes to sessions, and accepts and drains the sessions. One per process.
+///
+/// Cheap to clone; clones are the same hub. Create it after the metrics recorder is installed, because the handles of
+/// its metrics are created once.
 ///
 /// ```
-/// use axum::{Router, extract::{State, WebSocketUpgrade}, http::HeaderMap, response::Response, routing::get};
 /// use comms_core::clock::Clock;
-/// use comms_ws::{Event, Hub, HubConfig, Session};
-///
-/// async fn open(State(hub): State<Hub>, headers: HeaderMap, upgrade: WebSocketUpgrade) -> Response {
-///     // Verify comms_ws::credentials(&headers) first; the session is its principal's.
-///     let session = Session::new("ann", vec!["user/ann".into()]).allow(|topic| topic == "news");
-///     hub.accept(upgrade, &headers, session)
-/// }
+/// use comms_ws::{Hub, HubConfig, Push};
 ///
 /// # fn main() -> Result<(), comms_core::Error> {
 /// let hub = Hub::new(HubConfig::default(), Clock::system())?;
-/// let routes: Router = Router::new().route("/v1/events", get(open)).with_state(hub.clone());
-/// hub.publish("user/ann", &Event {
+/// hub.publish("user/ann", &Push {
 ///     id: "order-service/0193".into(),
 ///     event: "order.status.changed.v1".into(),
 ///     time: "2026-11-21T07:00:00.123Z".into(),
 ///     traceparent: None,
 ///     data: serde_json::json!({"status": "PAID"}),
 /// });
-/// # drop(routes);
+/// assert_eq!(hub.stats().sessions, 0);
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct Hub(Arc<Shared>);
+pub struct Hub(Arc<Inner>);
 
-pub(crate) struct Shared {
-    pub(crate) config: HubConfig,
-    pub(crate) clock: Clock,
-    pub(crate) topics: Topics,
-    pub(crate) meters: Arc<Meters>,
+struct Inner {
+    state: Arc<HubState>,
     registry: Arc<Registry>,
     backplane: Box<dyn Backplane>,
 }
 
-/// What a hub holds at the moment.
+/// The current load of a hub, from [`Hub::stats`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Open sessions, handshakes in progress included.
+    /// The number of open sessions, including handshakes in progress.
     pub sessions: usize,
-    /// Topics that somebody listens to.
+    /// The number of topics with at least one subscriber.
     pub topics: usize,
-    /// Bytes waiting in all queues; a frame counts once per session.
+    /// The number of bytes in all queues. A frame counts once for each session.
     pub queued_bytes: usize,
 }
 
 impl Hub {
-    /// A hub on this node alone.
+    /// Creates a hub for the sessions of this process. `clock` measures pings, rates and the expiry of sessions.
     ///
     /// # Errors
-    /// `Invalid` for a limit of zero, and for an origin that no browser sends.
+    /// Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) if a limit of `config` is zero, if
+    /// [`HubConfig::ping_interval`] is longer than a day, or if an entry of [`HubConfig::origins`] is not written as
+    /// browsers send it.
     pub fn new(config: HubConfig, clock: Clock) -> Result<Self, Error> {
         let config = config.validated()?;
         let meters = Arc::new(Meters::new());
         let registry = Arc::new(Registry::new(meters.clone()));
-        let backplane = Box::new(Memory);
-        Ok(Self(Arc::new(Shared { config, clock, topics: Topics::default(), meters, registry, backplane })))
+        let state = Arc::new(HubState { config, clock, topics: Topics::default(), meters });
+        Ok(Self(Arc::new(Inner { state, registry, backplane: Box::new(Memory) })))
     }
 
-    /// Sends `event` to every session of `topic`. Never waits; nobody there is as good as somebody.
-    pub fn publish(&self, topic: &str, event: &Event) {
-        match (ServerFrame::Event { topic, event }).encode() {
-            Ok(frame) => self.0.backplane.publish(&self.0.topics, topic, &frame),
-            Err(error) => tracing::error!(topic, %error, "an event that cannot be encoded"),
-        }
-    }
-
-    /// Answers a handshake whose principal the caller has verified: opens the session, or refuses with problem
-    /// details: 403 for a page that is not of [`HubConfig::origins`], 429 for too many sessions of
-    /// the principal, 503 where there is no room and while draining.
-    #[must_use = "the response is the handshake"]
-    pub fn accept(&self, upgrade: WebSocketUpgrade, headers: &HeaderMap, session: Session) -> Response {
-        let shared = &self.0;
-        if !handshake::origin_allowed(headers, &shared.config.origins) {
-            return handshake::refused(Refusal::Origin);
-        }
-        let HubConfig { queue_bytes, queue_frames, .. } = shared.config;
-        let queue = Arc::new(Outbound::new(queue_bytes, queue_frames, shared.meters.clone()));
-        match shared.registry.admit(&session.principal, &queue, &shared.config) {
-            Err(refusal) => handshake::refused(refusal),
-            Ok(admission) => {
-                let running = Running::new(shared.clone(), session, queue, admission);
-                handshake::prepared(upgrade, &shared.config).on_upgrade(|socket| running.run(socket))
+    /// Queues `push` for every session that is subscribed to `topic`. Never blocks.
+    ///
+    /// Publishing to a topic without subscribers is not an error. A session whose queue would exceed its limit is
+    /// closed with [`close::TOO_SLOW`](crate::close::TOO_SLOW).
+    pub fn publish(&self, topic: &str, push: &Push) {
+        match (ServerFrame::Event { topic, push }).encode() {
+            Ok(frame) => self.0.backplane.publish(&self.0.state.topics, topic, &frame),
+            Err(error) => {
+                tracing::error!(topic, push.id, %error, "a push was dropped: it cannot be encoded as JSON")
             }
         }
     }
 
-    /// Lets nobody in any more, closes every session with 1001 once its queue is written, and waits for that,
-    /// at most for `limit`. Beyond it the sessions end by their own limits, or with the process.
+    /// Accepts or refuses the handshake of a socket whose principal the caller has verified.
+    ///
+    /// The returned response must be sent; the session starts after it. A refused handshake gets problem details (RFC
+    /// 9457):
+    ///
+    /// | status | type | reason |
+    /// |---|---|---|
+    /// | 403 | `/problems/origin` | the `Origin` is not in [`HubConfig::origins`] |
+    /// | 429 | `/problems/too-many-sessions` | the principal has [`HubConfig::max_sessions_per_principal`] sessions |
+    /// | 503 | `/problems/full` | the hub has [`HubConfig::max_sessions`] sessions |
+    /// | 503 | `/problems/draining` | [`drain`](Self::drain) was called |
+    ///
+    /// A 429 or 503 has `retry-after: 5`.
+    #[must_use = "the response completes the handshake"]
+    pub fn accept(&self, upgrade: WebSocketUpgrade, headers: &HeaderMap, session: Session) -> Response {
+        let Inner { state, registry, .. } = &*self.0;
+        let config = &state.config;
+        if !handshake::is_origin_allowed(headers, &config.origins) {
+            return handshake::refuse(Refusal::Origin);
+        }
+        let queue = Arc::new(Outbound::new(config.queue_bytes, config.queue_frames, state.meters.clone()));
+        match registry.admit(&session.principal, &queue, config) {
+            Err(refusal) => handshake::refuse(refusal),
+            Ok(admission) => {
+                let running = RunningSession::new(state.clone(), session, queue, admission);
+                handshake::set_limits(upgrade, config.read_limit(), config.queue_bytes)
+                    .on_upgrade(|socket| running.run(socket))
+            }
+        }
+    }
+
+    /// Shuts the hub down: refuses further sessions, and closes each open session with
+    /// [`close::GOING_AWAY`](crate::close::GOING_AWAY) after its queue is written.
+    ///
+    /// Returns when all sessions have ended, at the latest after `limit`. A warning is logged if sessions are still
+    /// open then. They end by their own limits, or with the process.
     pub async fn drain(&self, limit: Duration) {
         if tokio::time::timeout(limit, self.0.registry.drained()).await.is_err() {
             tracing::warn!(
@@ -128,11 +157,15 @@ impl Hub {
         }
     }
 
-    /// What it holds at the moment.
+    /// Returns the current load.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let Shared { registry, topics, meters, .. } = &*self.0;
-        Stats { sessions: registry.len(), topics: topics.len(), queued_bytes: meters.queued_bytes() }
+        let Inner { state, registry, .. } = &*self.0;
+        Stats {
+            sessions: registry.len(),
+            topics: state.topics.len(),
+            queued_bytes: state.meters.queued_bytes(),
+        }
     }
 }
 

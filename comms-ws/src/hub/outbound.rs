@@ -1,4 +1,4 @@
-//! A session's queue: bounded in bytes and in frames, filled by publishers, drained by the session.
+//! The queue of a session, limited in bytes and in frames. Publishers fill it, and the task of the session drains it.
 
 use std::{
     collections::VecDeque,
@@ -11,11 +11,13 @@ use std::{
 use axum::extract::ws::Utf8Bytes;
 use tokio::sync::Notify;
 
-use super::Meters;
+use super::meters::Meters;
 use crate::close::Close;
 
-/// Filling it never waits: a frame beyond the bound ends the session instead. Frames count until they
-/// are written, not until they are taken.
+/// The queue of a session.
+///
+/// A push never blocks: a frame over the limit closes the session instead. A frame counts towards the limit until it is
+/// written, not only until it is taken from the queue.
 pub(crate) struct Outbound {
     state: Mutex<State>,
     wake: Notify,
@@ -32,7 +34,7 @@ struct State {
     close: Option<Close>,
 }
 
-/// What a session does next.
+/// The next action of a session.
 pub(crate) enum Next {
     Write(VecDeque<Utf8Bytes>),
     Close(Close),
@@ -44,7 +46,7 @@ impl Outbound {
         Self { state: Mutex::default(), wake: Notify::new(), bytes, frames, max_bytes, max_frames, meters }
     }
 
-    /// Puts `frame` behind the others, or ends the session where there is no room.
+    /// Appends `frame`, or closes the session if the frame exceeds a limit.
     pub(crate) fn push(&self, frame: &Utf8Bytes) {
         let mut state = self.lock();
         if state.close.is_some() {
@@ -55,7 +57,7 @@ impl Outbound {
             self.bytes.load(Relaxed) + len <= self.max_bytes && self.frames.load(Relaxed) < self.max_frames;
         if !fits {
             state.close = Some(Close::TOO_SLOW);
-            // What waits would only be late; the client is told to read it elsewhere.
+            // The queued frames are dropped. The close code requests the client to read by REST what it missed.
             std::mem::take(&mut state.waiting).iter().for_each(|frame| self.written(frame));
             self.wake.notify_one();
             return;
@@ -64,19 +66,19 @@ impl Outbound {
         self.frames.fetch_add(1, Relaxed);
         self.meters.queued(len);
         state.waiting.push_back(frame.clone());
-        // The session sees everything that waits once it is awake.
+        // A task that is awake takes all queued frames, so only the first frame wakes it.
         if state.waiting.len() == 1 {
             self.wake.notify_one();
         }
     }
 
-    /// Ends the session once what waits is written.
+    /// Closes the session after the queued frames are written.
     pub(crate) fn close(&self, close: Close) {
         self.lock().close.get_or_insert(close);
         self.wake.notify_one();
     }
 
-    /// Takes all that waits; the end of the session when nothing does and it has been asked for.
+    /// Takes all queued frames. Returns the close code if the queue is empty and the session is being closed.
     pub(crate) async fn next(&self) -> Next {
         loop {
             {
@@ -92,7 +94,8 @@ impl Outbound {
         }
     }
 
-    /// Resolves when the bound was broken. Must not run beside [`Self::next`]: one of them is woken.
+    /// Resolves when a limit was exceeded. Must not run concurrently with [`Self::next`], because only one of them is
+    /// woken.
     pub(crate) async fn overflowed(&self) -> Close {
         while self.lock().close != Some(Close::TOO_SLOW) {
             self.wake.notified().await;
@@ -100,7 +103,7 @@ impl Outbound {
         Close::TOO_SLOW
     }
 
-    /// Frees the room of a frame that has been handed to the socket.
+    /// Releases the share of a frame that was written to the socket.
     pub(crate) fn written(&self, frame: &Utf8Bytes) {
         let len = frame.as_str().len();
         self.bytes.fetch_sub(len, Relaxed);

@@ -1,4 +1,4 @@
-//! Who is here: admission within the limits, and the way to reach everyone.
+//! The open sessions of this process: admission within the limits, and the drain of all sessions.
 
 use std::{
     collections::HashMap,
@@ -7,17 +7,8 @@ use std::{
 
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
-use super::{HubConfig, Meters, outbound::Outbound};
-use crate::close::Close;
-
-/// Why a handshake is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    Origin,
-    Principal,
-    Full,
-    Draining,
-}
+use super::{config::HubConfig, meters::Meters, outbound::Outbound};
+use crate::{close::Close, handshake::Refusal};
 
 pub(crate) struct Registry {
     state: Mutex<State>,
@@ -33,7 +24,7 @@ struct State {
     draining: bool,
 }
 
-/// A session's place. It is given back when this is dropped, also by a handshake that came to nothing.
+/// The permit of a session. Dropping it releases the session's share of the limits, also after a handshake that failed.
 pub(crate) struct Admission {
     registry: Arc<Registry>,
     principal: Arc<str>,
@@ -71,7 +62,7 @@ impl Registry {
         Ok(Admission { registry: self.clone(), principal: principal.clone(), id, _open: self.open.token() })
     }
 
-    /// Lets nobody in any more and asks everyone to leave; resolves when they have.
+    /// Refuses further sessions, closes all open sessions, and resolves when they have ended.
     pub(crate) async fn drained(&self) {
         let queues: Vec<_> = {
             let mut state = self.lock();

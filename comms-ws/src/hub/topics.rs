@@ -1,4 +1,4 @@
-//! Who listens to what on this node.
+//! The subscriptions of this process: sessions by topic.
 
 use std::{
     collections::HashMap,
@@ -10,14 +10,15 @@ use axum::extract::ws::Utf8Bytes;
 
 use super::outbound::Outbound;
 
-/// Topics that share a lock. A delivery holds it for as long as it fills queues, about 100 ns a session.
+/// The number of locks. Topics with the same remainder share a lock. A delivery holds it while it fills queues, about
+/// 100 ns per session.
 const SHARDS: usize = 16;
 
 type Subscribers = HashMap<u64, Arc<Outbound>>;
 type Shard = HashMap<Box<str>, Subscribers>;
 
-/// Sessions by topic. A topic's lock is held while its frames are queued, so all its sessions see them in
-/// one order.
+/// Sessions by topic. The lock of a topic is held while a frame is queued, so that all its sessions get its frames in
+/// the same order.
 #[derive(Default)]
 pub(crate) struct Topics {
     shards: [Mutex<Shard>; SHARDS],
@@ -25,7 +26,7 @@ pub(crate) struct Topics {
 }
 
 impl Topics {
-    /// Subscribes `session`; `confirmation` stands in its queue before any event of the topic.
+    /// Subscribes `session`, and queues `confirmation` before any push of the topic.
     pub(crate) fn subscribe(
         &self,
         topic: &str,
@@ -52,7 +53,7 @@ impl Topics {
         }
     }
 
-    /// Queues `frame` for every session of `topic` on this node.
+    /// Queues `frame` for every session of `topic` in this process.
     pub(crate) fn deliver(&self, topic: &str, frame: &Utf8Bytes) {
         if let Some(subscribers) = self.shard(topic).get(topic) {
             subscribers.values().for_each(|queue| queue.push(frame));

@@ -1,69 +1,71 @@
-//! What a client asks for: its frames, within their rate, and its topics.
+//! The client of a session: its frames, within their rate limit, and its topics.
 
 use std::{collections::HashSet, sync::Arc, time::Instant};
 
 use axum::extract::ws::Message;
 
-use super::Session;
+use super::grant::Session;
 use crate::{
     close::Close,
     frame::{ClientFrame, ServerFrame},
-    hub::{Shared, outbound::Outbound},
+    hub::{outbound::Outbound, state::HubState},
 };
 
-/// Frames beyond understanding until the session ends.
+/// The number of malformed frames at which the session is closed.
 const MALFORMED_LIMIT: u32 = 10;
-/// Seconds' worth of frames a client may send at once.
+/// The burst of client frames, in seconds of the allowed rate.
 const BURST: f64 = 5.0;
-/// The longest topic name, in bytes.
+/// The maximum length of a topic name in bytes.
 const TOPIC_LIMIT: usize = 256;
 
-/// The client's side of a session. Answers go through the session's queue like everything else.
+/// The state of the client. Responses to the client go through the queue of the session, like pushes.
 pub(super) struct Client {
-    hub: Arc<Shared>,
+    hub: Arc<HubState>,
     session: Session,
     queue: Arc<Outbound>,
     id: u64,
     topics: HashSet<String>,
     malformed: u32,
-    allowance: f64,
+    /// The tokens of the rate limit.
+    tokens: f64,
     refilled: Instant,
 }
 
 impl Client {
-    pub(super) fn new(hub: Arc<Shared>, session: Session, queue: Arc<Outbound>, id: u64) -> Self {
+    pub(super) fn new(hub: Arc<HubState>, session: Session, queue: Arc<Outbound>, id: u64) -> Self {
         let refilled = hub.clock.now();
-        let allowance = f64::from(hub.config.client_frames_per_second) * BURST;
-        Self { hub, session, queue, id, topics: HashSet::new(), malformed: 0, allowance, refilled }
+        let tokens = f64::from(hub.config.client_frames_per_second) * BURST;
+        Self { hub, session, queue, id, topics: HashSet::new(), malformed: 0, tokens, refilled }
     }
 
-    /// Greets, then listens to the topics the application named.
-    pub(super) fn welcome(&mut self) {
+    /// Queues the welcome frame, then subscribes to the topics that the application granted.
+    pub(super) fn start(&mut self) {
         let session = self.hub.clock.uuid_v7().to_string();
         let topics = std::mem::take(&mut self.session.topics);
         let ping_seconds = self.hub.config.ping_interval.as_secs();
-        self.say(&ServerFrame::Welcome { session: &session, topics: &topics, ping_seconds });
+        self.send(&ServerFrame::Welcome { session: &session, topics: &topics, ping_seconds });
         for topic in topics {
             self.hub.topics.subscribe(&topic, self.id, &self.queue, None);
             self.topics.insert(topic);
         }
     }
 
-    /// Stops listening.
-    pub(super) fn leave(&mut self) {
+    /// Unsubscribes from all topics.
+    pub(super) fn unsubscribe_all(&mut self) {
         for topic in self.topics.drain() {
             self.hub.topics.unsubscribe(&topic, self.id);
         }
     }
 
+    /// Handles a message of the client. Returns the close code if the message ends the session.
     pub(super) fn on_message(&mut self, message: &Message, now: Instant) -> Result<(), Close> {
-        self.spend(now)?;
+        self.take_token(now)?;
         let text = match message {
             Message::Ping(_) | Message::Pong(_) | Message::Close(_) => return Ok(()),
             Message::Binary(bytes) if bytes.len() > self.hub.config.max_client_frame => {
                 return Err(Close::TOO_BIG);
             }
-            Message::Binary(_) => return self.malformed("text frames only"),
+            Message::Binary(_) => return self.malformed("a binary frame: send text frames"),
             Message::Text(text) => text.as_str(),
         };
         if text.len() > self.hub.config.max_client_frame {
@@ -72,7 +74,7 @@ impl Client {
         match serde_json::from_str(text) {
             Ok(ClientFrame::Subscribe { topic }) => self.subscribe(topic),
             Ok(ClientFrame::Unsubscribe { topic }) => self.unsubscribe(&topic),
-            Ok(ClientFrame::Ping) => self.say(&ServerFrame::Pong),
+            Ok(ClientFrame::Ping) => self.send(&ServerFrame::Pong),
             Err(error) => return self.malformed(&error.to_string()),
         }
         Ok(())
@@ -81,19 +83,20 @@ impl Client {
     fn subscribe(&mut self, topic: String) {
         if let Some(code) = self.refusal(&topic) {
             let detail = &topic[..topic.floor_char_boundary(TOPIC_LIMIT)];
-            return self.say(&ServerFrame::Error { code, detail });
+            return self.send(&ServerFrame::Error { code, detail });
         }
         let confirmation = ServerFrame::Subscribed { topic: &topic }.encode().ok();
         self.hub.topics.subscribe(&topic, self.id, &self.queue, confirmation.as_ref());
         self.topics.insert(topic);
     }
 
+    /// Returns the error code if the client may not subscribe to `topic`.
     fn refusal(&self, topic: &str) -> Option<&'static str> {
         if self.topics.contains(topic) {
             None
         } else if topic.is_empty() || topic.len() > TOPIC_LIMIT {
             Some("malformed")
-        } else if !self.session.may_hear(topic) {
+        } else if !self.session.allows(topic) {
             Some("forbidden")
         } else {
             (self.topics.len() >= self.hub.config.max_topics).then_some("too_many_topics")
@@ -104,28 +107,29 @@ impl Client {
         if self.topics.remove(topic) {
             self.hub.topics.unsubscribe(topic, self.id);
         }
-        self.say(&ServerFrame::Unsubscribed { topic });
+        self.send(&ServerFrame::Unsubscribed { topic });
     }
 
+    /// Counts a malformed frame. Sends the error, or closes the session at the limit.
     fn malformed(&mut self, detail: &str) -> Result<(), Close> {
         self.malformed += 1;
         if self.malformed >= MALFORMED_LIMIT {
             return Err(Close::MALFORMED);
         }
-        self.say(&ServerFrame::Error { code: "malformed", detail });
+        self.send(&ServerFrame::Error { code: "malformed", detail });
         Ok(())
     }
 
-    /// A token bucket over everything a client sends.
-    fn spend(&mut self, now: Instant) -> Result<(), Close> {
+    /// Takes a token from the bucket that limits the rate of client frames, control frames included.
+    fn take_token(&mut self, now: Instant) -> Result<(), Close> {
         let rate = f64::from(self.hub.config.client_frames_per_second);
         let refill = now.saturating_duration_since(self.refilled).as_secs_f64() * rate;
         self.refilled = now;
-        self.allowance = (self.allowance + refill).min(rate * BURST) - 1.0;
-        if self.allowance < 0.0 { Err(Close::TOO_MANY) } else { Ok(()) }
+        self.tokens = (self.tokens + refill).min(rate * BURST) - 1.0;
+        if self.tokens < 0.0 { Err(Close::TOO_MANY) } else { Ok(()) }
     }
 
-    fn say(&self, frame: &ServerFrame<'_>) {
+    fn send(&self, frame: &ServerFrame<'_>) {
         if let Ok(frame) = frame.encode() {
             self.queue.push(&frame);
         }
@@ -134,6 +138,6 @@ impl Client {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        self.leave();
+        self.unsubscribe_all();
     }
 }

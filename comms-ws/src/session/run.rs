@@ -1,4 +1,4 @@
-//! The task of a session: writes what waits, reads what comes, and ends it by its limits.
+//! The task of a session: writes queued frames, reads the client's frames, and enforces time limits.
 
 use std::{
     collections::VecDeque,
@@ -11,68 +11,70 @@ use axum::extract::ws::{Message, Utf8Bytes, WebSocket};
 use futures::{SinkExt, StreamExt};
 use tokio::time::{sleep, timeout};
 
-use super::{Session, client::Client};
+use super::{client::Client, grant::Session};
 use crate::{
     close::Close,
     hub::{
-        Admission, Shared,
         outbound::{Next, Outbound},
+        registry::Admission,
+        state::HubState,
     },
 };
 
-/// Longer than any session lives.
+/// The maximum of the expiry timer, longer than any session lives.
 const NEVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// An admitted session.
-pub(crate) struct Running {
-    hub: Arc<Shared>,
+pub(crate) struct RunningSession {
+    hub: Arc<HubState>,
     queue: Arc<Outbound>,
     client: Client,
     expires_at_unix: Option<u64>,
-    heard: Instant,
-    // Last, so that the place is free when everything else is gone.
+    last_received: Instant,
+    // The last field, so that the session counts as open until all other fields are dropped.
     _admission: Admission,
 }
 
-/// How it ends: with a close frame, or without one because the peer is gone.
+/// The end of a session: the close frame to send, or `None` because the peer is gone.
 type End = Option<Close>;
 
-impl Running {
+impl RunningSession {
     pub(crate) fn new(
-        hub: Arc<Shared>,
+        hub: Arc<HubState>,
         session: Session,
         queue: Arc<Outbound>,
         admission: Admission,
     ) -> Self {
-        let (heard, expires_at_unix) = (hub.clock.now(), session.expires_at_unix);
+        let (last_received, expires_at_unix) = (hub.clock.now(), session.expires_at_unix);
         let client = Client::new(hub.clone(), session, queue.clone(), admission.id);
-        Self { hub, queue, client, expires_at_unix, heard, _admission: admission }
+        Self { hub, queue, client, expires_at_unix, last_received, _admission: admission }
     }
 
     pub(crate) async fn run(mut self, mut socket: WebSocket) {
-        self.client.welcome();
-        let end = self.talk(&mut socket).await;
-        // First out of the topics: what is published now is not for this session any more.
-        self.client.leave();
+        self.client.start();
+        let end = self.exchange(&mut socket).await;
+        // Unsubscribe before the close handshake, so that no further frame is queued.
+        self.client.unsubscribe_all();
         if end == Some(Close::TOO_SLOW) {
             self.hub.meters.slow_closed();
         }
-        tracing::debug!(code = end.map(|close| close.code), "session ends");
-        let _ = timeout(self.hub.config.close_timeout, farewell(&mut socket, end)).await;
+        tracing::debug!(code = end.map(|close| close.code), "a session ended");
+        let _ = timeout(self.hub.config.close_timeout, close(&mut socket, end)).await;
     }
 
-    async fn talk(&mut self, socket: &mut WebSocket) -> End {
+    /// Reads and writes frames until the session ends.
+    async fn exchange(&mut self, socket: &mut WebSocket) -> End {
         let mut ping = pin!(sleep(self.ping_in()));
         let mut expiry = pin!(sleep(self.expires_in().unwrap_or_default()));
         loop {
-            // What has come is read before silence is judged, and written last; the rate of what
-            // comes is bounded, and the timers are rare.
+            // Received frames are polled before the ping timer, which decides about silence. Writes are polled last.
+            // They do not starve, because the rate of client frames is limited and the timers fire rarely.
             let result = tokio::select! {
                 biased;
                 message = socket.next() => self.read(message),
                 () = &mut expiry => match self.expires_in() {
                     None => return Some(Close::TOKEN_EXPIRED),
-                    // The wall clock was set back.
+                    // The wall clock was set back, so the session has not expired yet.
                     Some(left) => {
                         expiry.set(sleep(left));
                         Ok(())
@@ -93,8 +95,8 @@ impl Running {
         }
     }
 
-    /// Hands all of `frames` to the socket, then flushes once. The limit is on each step, not on the whole, so
-    /// that a client on a thin line that takes its bytes is not cut off.
+    /// Writes all `frames` to the socket and flushes once. The time limit applies to each step and not to the sum, so
+    /// that a client on a slow link that keeps reading is not closed.
     async fn write(&self, socket: &mut WebSocket, frames: VecDeque<Utf8Bytes>) -> Result<(), End> {
         let (count, limit) = (frames.len(), self.hub.config.write_timeout);
         let writing = async {
@@ -114,38 +116,39 @@ impl Running {
     }
 
     fn read(&mut self, message: Option<Result<Message, axum::Error>>) -> Result<(), End> {
-        self.heard = self.hub.clock.now();
+        self.last_received = self.hub.clock.now();
         match message {
             Some(Ok(Message::Close(_))) | None => Err(None),
-            Some(Ok(message)) => self.client.on_message(&message, self.heard).map_err(Some),
-            // Where the connection is broken, this close frame finds nobody, which harms nobody.
+            Some(Ok(message)) => self.client.on_message(&message, self.last_received).map_err(Some),
+            // If the connection is broken, sending this close frame fails without effect.
             Some(Err(_)) => Err(Some(Close::PROTOCOL)),
         }
     }
 
-    /// Asks for life, or gives up: two intervals without a frame.
+    /// Sends a ping, or ends the session after two intervals without a frame.
     async fn ping(&self, socket: &mut WebSocket) -> Result<(), End> {
-        let silent = self.hub.clock.now().saturating_duration_since(self.heard);
+        let silence = self.hub.clock.now().saturating_duration_since(self.last_received);
         let interval = self.hub.config.ping_interval;
-        if silent >= interval * 2 {
+        if silence >= interval * 2 {
             return Err(Some(Close::SILENT));
         }
         within(self.hub.config.write_timeout, socket.send(Message::Ping(Default::default()))).await
     }
 
-    /// Spread, so that sessions that began together do not ping together.
+    /// Returns the time until the next ping, spread by 10%, so that sessions that started together do not ping
+    /// together.
     fn ping_in(&self) -> Duration {
         self.hub.config.ping_interval.mul_f64(0.9 + 0.2 * self.hub.clock.random_unit())
     }
 
-    /// What is left of the token's time.
+    /// Returns the time until the session expires, or `None` if it has expired.
     fn expires_in(&self) -> Option<Duration> {
         let end = Duration::from_secs(self.expires_at_unix.unwrap_or(u64::MAX));
         end.checked_sub(self.hub.clock.unix()).filter(|left| !left.is_zero()).map(|left| left.min(NEVER))
     }
 }
 
-/// A step of writing: too slow where it takes longer than `limit`, gone where it fails.
+/// Runs a step of writing. The session is too slow if the step takes longer than `limit`, and gone if the step fails.
 async fn within(limit: Duration, step: impl Future<Output = Result<(), axum::Error>>) -> Result<(), End> {
     match timeout(limit, step).await {
         Ok(Ok(())) => Ok(()),
@@ -154,9 +157,9 @@ async fn within(limit: Duration, step: impl Future<Output = Result<(), axum::Err
     }
 }
 
-/// Says why, and reads on until the peer has said so too, or answers a peer that said so first. Closing a
-/// socket with unread bytes resets it, and the close frame would be lost.
-async fn farewell(socket: &mut WebSocket, end: End) {
+/// Runs the close handshake: sends the close frame, and reads until the peer has closed as well. The kernel would reset
+/// a socket that is closed with unread bytes, and the close frame would be lost.
+async fn close(socket: &mut WebSocket, end: End) {
     if let Some(close) = end
         && socket.send(Message::Close(Some(close.into()))).await.is_err()
     {

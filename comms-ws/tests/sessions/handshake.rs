@@ -1,20 +1,20 @@
-//! Who is let in.
+//! Accepted and refused handshakes.
 
 use crate::support::Server;
 
 #[tokio::test]
-async fn pages_of_unknown_origin_stay_outside() {
+async fn pages_of_unlisted_origins_are_refused() {
     let server = Server::start(|config| config.origins = vec!["https://shop.example".into()]).await;
     let evil = [("authorization", "Bearer ann"), ("origin", "https://evil.example")];
     assert_eq!(server.refusal(&evil).await, (403, "/problems/origin".into()));
     let own = [("authorization", "Bearer ann"), ("origin", "https://shop.example")];
     server.handshake(&own).await.unwrap();
-    // No page can leave the header out.
+    // A request without an origin does not come from a page.
     server.handshake(&own[..1]).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_browser_sends_its_token_beside_the_protocol_and_never_gets_it_back() {
+async fn a_token_in_the_subprotocols_is_accepted_and_not_echoed() {
     let server = Server::start(|_| {}).await;
     let mut client = server.handshake(&[("sec-websocket-protocol", "comms.v1, bearer.ann")]).await.unwrap();
     assert_eq!(client.protocol.as_deref(), Some("comms.v1"));
@@ -24,7 +24,7 @@ async fn a_browser_sends_its_token_beside_the_protocol_and_never_gets_it_back() 
 }
 
 #[tokio::test]
-async fn places_are_limited_and_given_back() {
+async fn sessions_are_limited_and_released() {
     let server = Server::start(|config| {
         config.max_sessions = 3;
         config.max_sessions_per_principal = 2;
@@ -37,6 +37,6 @@ async fn places_are_limited_and_given_back() {
     let _third = server.client("bob").await;
     assert_eq!(server.refusal(&bob).await, (503, "/problems/full".into()));
     drop(first);
-    server.until("a place is free", |s| s.sessions == 2).await;
+    server.until("a session is released", |s| s.sessions == 2).await;
     server.client("ann").await;
 }

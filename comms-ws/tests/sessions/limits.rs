@@ -1,4 +1,4 @@
-//! What ends a session by itself: silence, and the token's time.
+//! Sessions that end by silence or by the expiry of their token.
 
 use std::time::Duration;
 
@@ -7,29 +7,31 @@ use comms_ws::{Session, close};
 use futures::StreamExt;
 use tokio::{io::AsyncReadExt, time::timeout};
 
-use crate::support::{Server, event, millis};
+use crate::support::{Server, millis, push};
 
 #[tokio::test]
-async fn answering_pings_keeps_a_session_and_silence_ends_it() {
+async fn a_session_that_answers_pings_stays_open_and_a_silent_one_is_closed() {
     let server = Server::start(|config| config.ping_interval = millis(200)).await;
-    let mut lively = server.client("ann").await;
-    let mut dumb = server.client("bob").await;
-    // Reading is what answers pings.
-    assert!(timeout(millis(1_500), async { while lively.socket.next().await.is_some() {} }).await.is_err());
-    server.until("the silent one is gone", |s| s.sessions == 1).await;
-    server.hub.publish("user/ann", &event(1, 0));
-    assert_eq!(lively.next().await["data"]["n"], 1);
-    // Its raw bytes: a client that read frames now would answer the pings, to a socket that is closed.
+    let mut responsive = server.client("ann").await;
+    let mut silent = server.client("bob").await;
+    // The client library answers pings while the test reads.
+    assert!(
+        timeout(millis(1_500), async { while responsive.socket.next().await.is_some() {} }).await.is_err()
+    );
+    server.until("the silent session is closed", |s| s.sessions == 1).await;
+    server.hub.publish("user/ann", &push(1, 0));
+    assert_eq!(responsive.next().await["data"]["n"], 1);
+    // The test reads raw bytes, because the client library would answer pings on a socket that is closed.
     let mut bytes = Vec::new();
-    dumb.socket.get_mut().read_to_end(&mut bytes).await.unwrap();
+    silent.socket.get_mut().read_to_end(&mut bytes).await.unwrap();
     let code = close::SILENT.to_be_bytes();
     assert!(bytes.windows(2).any(|pair| pair == code), "{bytes:?}");
 }
 
 #[tokio::test]
-async fn a_session_ends_with_its_token() {
+async fn a_session_is_closed_when_its_token_expires() {
     let expires = Clock::system().unix().as_secs() + 2;
-    let server = Server::granting(
+    let server = Server::start_with_grant(
         |_| {},
         move |user| {
             let expires = if user == "late" { 1 } else { expires };
@@ -39,10 +41,10 @@ async fn a_session_ends_with_its_token() {
     .await;
     let mut ann = server.client("ann").await;
     let mut late = server.handshake(&[("authorization", "Bearer late")]).await.unwrap();
-    assert_eq!(late.rest().await.1, Some(close::TOKEN_EXPIRED), "its time was over before");
-    server.hub.publish("user/ann", &event(1, 0));
-    assert_eq!(ann.next().await["data"]["n"], 1, "not before its time");
-    assert_eq!(ann.rest().await.1, Some(close::TOKEN_EXPIRED));
+    assert_eq!(late.read_to_end().await.1, Some(close::TOKEN_EXPIRED), "the token had expired before");
+    server.hub.publish("user/ann", &push(1, 0));
+    assert_eq!(ann.next().await["data"]["n"], 1, "the token has not expired");
+    assert_eq!(ann.read_to_end().await.1, Some(close::TOKEN_EXPIRED));
     assert!(Clock::system().unix() >= Duration::from_secs(expires));
     server.until_empty().await;
 }

@@ -1,4 +1,4 @@
-//! Real sockets over loopback: a hub behind axum, and clients of another library.
+//! Sockets over loopback: a hub behind axum, and clients of tokio-tungstenite.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panic")]
 
 mod client;

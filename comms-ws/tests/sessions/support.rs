@@ -1,4 +1,4 @@
-//! A server whose tokens are user names, and a client that reads JSON.
+//! A server whose tokens are user names, and a client that reads JSON frames.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -10,7 +10,7 @@ use axum::{
     routing::get,
 };
 use comms_core::clock::Clock;
-use comms_ws::{Event, Hub, HubConfig, Session, credentials};
+use comms_ws::{Hub, HubConfig, Push, Session, credentials};
 use futures::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::{
@@ -24,7 +24,7 @@ use tokio_tungstenite::{
 
 type Grant = dyn Fn(&str) -> Session + Send + Sync;
 
-/// A hub that is served.
+/// A server with one hub.
 pub(crate) struct Server {
     pub(crate) hub: Hub,
     pub(crate) address: SocketAddr,
@@ -36,20 +36,20 @@ struct App {
 }
 
 impl Server {
-    /// Grants every user their own topic, and `public/...` on request.
+    /// Starts a server that grants each user the topic `user/<name>`, and allows subscriptions to `public/...`.
     pub(crate) async fn start(change: impl FnOnce(&mut HubConfig)) -> Self {
         let grant = |user: &str| {
             Session::new(user, vec![format!("user/{user}")]).allow(|topic| topic.starts_with("public/"))
         };
-        Self::granting(change, grant).await
+        Self::start_with_grant(change, grant).await
     }
 
-    pub(crate) async fn granting(
+    /// Starts a server that grants each user the session that `grant` returns.
+    pub(crate) async fn start_with_grant(
         change: impl FnOnce(&mut HubConfig),
         grant: impl Fn(&str) -> Session + Send + Sync + 'static,
     ) -> Self {
-        let mut config = HubConfig::default();
-        config.close_timeout = Duration::from_millis(300);
+        let mut config = HubConfig::default().close_timeout(Duration::from_millis(300));
         change(&mut config);
         let hub = Hub::new(config, Clock::system()).unwrap();
         let app = Arc::new(App { hub: hub.clone(), grant: Box::new(grant) });
@@ -60,7 +60,7 @@ impl Server {
         Self { hub, address }
     }
 
-    /// A client that has read its welcome.
+    /// Connects a client and reads its welcome frame.
     pub(crate) async fn client(&self, user: &str) -> Client {
         let mut client = self.handshake(&[("authorization", &format!("Bearer {user}"))]).await.unwrap();
         assert_eq!(client.next().await["type"], "welcome");
@@ -75,7 +75,7 @@ impl Server {
         for (name, value) in headers {
             request.headers_mut().append(*name, value.parse().unwrap());
         }
-        // A small buffer: a client that does not read is noticed before megabytes are in the kernel.
+        // A small receive buffer, so that the kernel does not accept megabytes for a client that does not read.
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(32 * 1024).unwrap();
         let (socket, response) = client_async(request, socket.connect(self.address).await.unwrap()).await?;
@@ -84,7 +84,7 @@ impl Server {
         Ok(Client { socket, protocol })
     }
 
-    /// The status and the problem's type of a handshake that is refused.
+    /// Returns the status and the problem type of a handshake that is refused.
     pub(crate) async fn refusal(&self, headers: &[(&'static str, &str)]) -> (u16, String) {
         match self.handshake(headers).await {
             Err(tungstenite::Error::Http(response)) => {
@@ -96,7 +96,7 @@ impl Server {
         }
     }
 
-    /// Waits until `test` holds of what the hub has.
+    /// Waits until `test` returns true for the load of the hub.
     pub(crate) async fn until(&self, what: &str, test: impl Fn(&comms_ws::Stats) -> bool) {
         for _ in 0..1_000 {
             if test(&self.hub.stats()) {
@@ -107,7 +107,7 @@ impl Server {
         panic!("not within 10 s: {what}: {:?}", self.hub.stats());
     }
 
-    /// Waits until nothing is left of any session.
+    /// Waits until the hub has no session, no topic and no queued bytes.
     pub(crate) async fn until_empty(&self) {
         self.until("empty", |s| (s.sessions, s.topics, s.queued_bytes) == (0, 0, 0)).await;
     }
@@ -126,7 +126,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// The next frame, which must come and be JSON.
+    /// Returns the next frame, which must arrive within 10 s and be JSON.
     pub(crate) async fn next(&mut self) -> Value {
         loop {
             let message =
@@ -139,18 +139,18 @@ impl Client {
         }
     }
 
-    pub(crate) async fn say(&mut self, frame: Value) {
+    pub(crate) async fn send(&mut self, frame: Value) {
         self.socket.send(Message::text(frame.to_string())).await.unwrap();
     }
 
-    /// Asks for `topic` and returns the answer.
+    /// Subscribes to `topic` and returns the response.
     pub(crate) async fn subscribe(&mut self, topic: &str) -> Value {
-        self.say(json!({"type": "subscribe", "topic": topic})).await;
+        self.send(json!({"type": "subscribe", "topic": topic})).await;
         self.next().await
     }
 
-    /// Reads to the end: the frames before it, and the code of the close frame if there was one.
-    pub(crate) async fn rest(&mut self) -> (Vec<Value>, Option<u16>) {
+    /// Reads to the end. Returns the frames, and the code of the close frame if there was one.
+    pub(crate) async fn read_to_end(&mut self) -> (Vec<Value>, Option<u16>) {
         let mut frames = Vec::new();
         let read = async {
             while let Some(Ok(message)) = self.socket.next().await {
@@ -166,15 +166,15 @@ impl Client {
         (frames, code)
     }
 
-    /// Whether nothing comes for a moment.
-    pub(crate) async fn is_silent(&mut self) -> bool {
+    /// Returns whether no frame arrives for 150 ms.
+    pub(crate) async fn receives_nothing(&mut self) -> bool {
         timeout(Duration::from_millis(150), self.socket.next()).await.is_err()
     }
 }
 
-/// The `n`-th event, padded to about `bytes`.
-pub(crate) fn event(n: usize, bytes: usize) -> Event {
-    Event {
+/// Returns the push with the number `n`, padded to about `bytes`.
+pub(crate) fn push(n: usize, bytes: usize) -> Push {
+    Push {
         id: format!("test/{n}"),
         event: "test.happened.v1".into(),
         time: "2026-11-21T07:00:00.123Z".into(),

@@ -1,11 +1,12 @@
-//! What services share, by the service that owns it: event types and gRPC calls. Money belongs to all of them.
+//! The contracts between services: event types and gRPC calls, in a module for the service that owns them. [`Money`] is
+//! common to all.
 
 mod money;
 pub mod order;
 pub mod payment;
 
-/// The largest request of a call between services, in bytes: far above what the body limit of the gateway admits. With
-/// tonic's 4 MiB, one connection could make a service hold 1 GiB.
+/// The largest request of a call between services: 128 KiB. That is above what the gateway's body limit admits (64 KiB
+/// by default). With tonic's default of 4 MiB, the streams of one connection could make a service hold 1 GiB.
 pub const MAX_REQUEST: usize = 128 * 1024;
 
 pub use money::Money;

@@ -1,4 +1,4 @@
-//! The data directory: made at the first start, locked by one process.
+//! The data directory: created at the first start, and locked by one process.
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
@@ -8,7 +8,7 @@ use std::{
 
 use comms_core::Error;
 
-/// A locked data directory. The lock ends with the process, however that ends.
+/// A locked data directory. The operating system releases the lock when the process ends.
 #[derive(Debug)]
 pub struct DataDir {
     _lock: File,
@@ -25,7 +25,7 @@ impl DataDir {
 
     fn unusable(path: &Path, error: &std::io::Error) -> Error {
         Error::invalid(format!(
-            "data directory {}: {error}: make it writable for this user, or name another with --data-dir \
+            "data directory {}: {error}: make it writable for this user, or set another directory with --data-dir \
              (COMMS_DATA_DIR)",
             path.display()
         ))
@@ -34,44 +34,54 @@ impl DataDir {
     /// Creates the directory `path` if it does not exist, and locks it.
     ///
     /// # Errors
-    /// Returns `Invalid` if another process has locked it, or if it cannot be written.
+    /// Returns `Invalid` if another process has locked the directory, or if it cannot be written.
     pub fn lock(path: &Path) -> Result<Self, Error> {
         Self::create(path)?;
-        let refuse = |error| Self::unusable(path, &error);
+        let unusable = |error| Self::unusable(path, &error);
         let file = path.join("lock");
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&file).map_err(refuse)?;
+        let lock =
+            OpenOptions::new().create(true).truncate(false).write(true).open(&file).map_err(unusable)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(Error::invalid(format!(
-                "data directory {} is in use by another process: stop that one, or give this one its own \
+                "data directory {} is in use by another process: stop that process, or set another directory \
                  with --data-dir (COMMS_DATA_DIR)",
                 path.display()
             ))),
-            Err(TryLockError::Error(e)) => Err(refuse(e)),
+            Err(TryLockError::Error(e)) => Err(unusable(e)),
         }
     }
 }
 
-/// The content of the file at `path`, made by `make` where it is not there, readable by its owner alone.
-/// Written beside and renamed, so that a crash leaves all of it or nothing.
+/// Returns the content of the file at `path`. If the file does not exist, writes the result of `create` to it,
+/// readable only by the owner. The file is written under another name and renamed, so that a crash leaves either the
+/// whole file or none.
 ///
 /// # Errors
-/// Those of the file system and of `make`.
-pub fn secret_file(path: &Path, make: impl FnOnce() -> Result<String, Error>) -> Result<String, Error> {
-    let refuse = |e: std::io::Error| Error::invalid(format!("{}: {e}", path.display()));
+/// Returns `Invalid` if the file cannot be read or written, and the error of `create`.
+pub fn read_or_create_secret(
+    path: &Path,
+    create: impl FnOnce() -> Result<String, Error>,
+) -> Result<String, Error> {
+    let unusable = |error: std::io::Error| {
+        Error::invalid(format!(
+            "{}: {error}: make the file and its directory readable and writable for this user",
+            path.display()
+        ))
+    };
     match fs::read_to_string(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => {}
-        read => return read.map_err(refuse),
+        read => return read.map_err(unusable),
     }
-    let content = make()?;
-    let fresh = path.with_extension("new");
+    let content = create()?;
+    let temporary = path.with_extension("new");
     let mut options = OpenOptions::new();
     options.create(true).write(true).truncate(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(&fresh).map_err(refuse)?;
-    file.write_all(content.as_bytes()).and_then(|()| file.sync_all()).map_err(refuse)?;
-    fs::rename(&fresh, path).map_err(refuse)?;
+    let mut file = options.open(&temporary).map_err(unusable)?;
+    file.write_all(content.as_bytes()).and_then(|()| file.sync_all()).map_err(unusable)?;
+    fs::rename(&temporary, path).map_err(unusable)?;
     Ok(content)
 }
 
@@ -80,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_process_is_refused_with_what_to_do() {
+    fn a_second_process_is_refused_with_the_option_to_set() {
         let dir = tempfile::tempdir().unwrap();
         let first = DataDir::lock(dir.path()).unwrap();
         let error = DataDir::lock(dir.path()).unwrap_err().chain().to_string();
@@ -90,10 +100,10 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_made_once() {
+    fn a_secret_is_created_once() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key");
-        assert_eq!(secret_file(&path, || Ok("one".into())).unwrap(), "one");
-        assert_eq!(secret_file(&path, || Ok("two".into())).unwrap(), "one");
+        assert_eq!(read_or_create_secret(&path, || Ok("one".into())).unwrap(), "one");
+        assert_eq!(read_or_create_secret(&path, || Ok("two".into())).unwrap(), "one");
     }
 }

@@ -1,16 +1,17 @@
-//! Calls to services of this system over gRPC.
+//! Decides what a client may read of a failed gRPC call to another service of this system.
 
 use comms_core::{Error, ErrorKind};
 use tonic::Code;
 
-/// The codes by which a service of this system refuses the input of a client; their messages are written for that client.
-/// No other refusal is part of its contract.
+/// The status codes with which a service of this system rejects a client's input. Their messages are written for the
+/// client. No other rejection belongs to the contract between services.
 const CONTRACT: [Code; 3] = [Code::InvalidArgument, Code::NotFound, Code::Aborted];
 
-/// The failure of a call to a service of this system, for the client on whose behalf the call was made.
+/// Converts the error of a call to a service of this system for the client on whose behalf the call was made.
 ///
-/// The message of INVALID_ARGUMENT, NOT_FOUND and ABORTED becomes the error's public text. The message of every other code
-/// is for the log. A refusal of the input by another code is a fault between the two services: `Misconfigured`.
+/// The message of INVALID_ARGUMENT, NOT_FOUND and ABORTED becomes the error's public text. The message of any other
+/// code appears only in the log. A rejection of the input with another code is a fault between the two services and
+/// becomes `Misconfigured`.
 #[must_use]
 pub fn for_client(error: Error) -> Error {
     let Some(status) = error.cause().downcast_ref::<tonic::Status>() else { return error };
@@ -38,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_peers_message_is_public_only_for_the_codes_of_the_contract() {
+    fn a_peer_message_is_public_only_for_codes_of_the_contract() {
         for code in (1..=16).map(Code::from_i32) {
             let kind = match code {
                 Code::InvalidArgument => ErrorKind::Invalid,
@@ -56,7 +57,7 @@ mod tests {
             let public = CONTRACT.contains(&code).then(|| "secret".to_owned());
             assert_eq!((error.kind, error.public_text()), (kind, public), "{code:?}");
         }
-        let silent = for_client(from_status(&Status::not_found("")));
-        assert_eq!((silent.kind, silent.public_text()), (ErrorKind::NotFound, None));
+        let without_message = for_client(from_status(&Status::not_found("")));
+        assert_eq!((without_message.kind, without_message.public_text()), (ErrorKind::NotFound, None));
     }
 }

@@ -1,4 +1,4 @@
-//! Who is believed: the verifier of tokens, and the development issuer that exists only in embedded.
+//! Verifies tokens. In the profile embedded, also issues them for development.
 
 use std::{
     fs,
@@ -16,38 +16,43 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header};
 
 use super::{
     config::{Auth, Platform},
-    data_dir::secret_file,
+    data_dir::read_or_create_secret,
 };
 
-/// How long a development token is valid.
+/// The lifetime of a development token: 1 hour.
 pub const TOKEN_LIFE: Duration = Duration::from_secs(3_600);
 
-/// The tokens of this process: the verifier, and in development the issuer.
+/// The verifier of tokens, and in development the issuer.
 pub struct Identity {
     /// The verifier of tokens.
     pub verifier: Verifier,
-    /// The development issuer; `None` where a public key is configured.
+    /// The development issuer. `None` if a public key is configured.
     pub issuer: Option<DevIssuer>,
 }
 
 impl Identity {
-    /// The configured public key, or the development key of the data directory.
+    /// Loads the configured public key, or the development key in the data directory.
     ///
     /// # Errors
-    /// Returns `Invalid` if the key cannot be read.
+    /// Returns `Invalid` if the key cannot be read or is not an ES256 key, or if the clock skew is more than 5
+    /// minutes.
     pub fn load(config: &Platform, clock: &Clock) -> Result<Self, Error> {
         let auth = &config.auth;
         let Some(file) = &auth.public_key_file else {
             let issuer = DevIssuer::load(&config.data_dir, auth, clock)?;
             return Ok(Self { verifier: verifier(issuer.public_pem(), auth, clock)?, issuer: Some(issuer) });
         };
-        let pem = fs::read_to_string(file)
-            .map_err(|error| Error::invalid(format!("auth.public_key_file {}: {error}", file.display())))?;
+        let pem = fs::read_to_string(file).map_err(|error| {
+            Error::invalid(format!(
+                "auth.public_key_file (COMMS_AUTH__PUBLIC_KEY_FILE): {} cannot be read: {error}",
+                file.display()
+            ))
+        })?;
         Ok(Self { verifier: verifier(&pem, auth, clock)?, issuer: None })
     }
 }
 
-/// Issues tokens with a key kept in the data directory. For development alone.
+/// Issues tokens for development, with a key in the data directory.
 #[derive(Clone)]
 pub struct DevIssuer {
     key: Arc<EncodingKey>,
@@ -58,18 +63,19 @@ pub struct DevIssuer {
 }
 
 impl DevIssuer {
-    /// Loads the key of `dir`, or makes one that stays.
+    /// Loads the key in `dir`, or generates and stores one.
     ///
     /// # Errors
-    /// `Invalid` where the key file cannot be read, written or understood.
+    /// Returns `Invalid` if the key file cannot be read, written or parsed.
     pub fn load(dir: &Path, auth: &Auth, clock: &Clock) -> Result<Self, Error> {
         let path = dir.join("development-jwt-key.pem");
-        let pem = secret_file(&path, || {
+        let pem = read_or_create_secret(&path, || {
             let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).map_err(Error::fatal)?;
             Ok(pair.serialize_pem())
         })?;
-        let broken =
-            |e: String| Error::invalid(format!("{}: {e}; delete it to get a new one", path.display()));
+        let broken = |e: String| {
+            Error::invalid(format!("{}: {e}; delete the file to generate a new key", path.display()))
+        };
         let pair = rcgen::KeyPair::from_pem(&pem).map_err(|e| broken(e.to_string()))?;
         let key = EncodingKey::from_ec_pem(pem.as_bytes()).map_err(|e| broken(e.to_string()))?;
         Ok(Self {
@@ -81,10 +87,10 @@ impl DevIssuer {
         })
     }
 
-    /// A token for `user`, valid for `life` from now.
+    /// Returns a token for `user` that is valid for `life` from now.
     ///
     /// # Errors
-    /// `Internal` where the key cannot sign.
+    /// Returns `Internal` if signing fails.
     pub fn token(&self, user: &str, life: Duration) -> Result<String, Error> {
         let claims = Claims {
             sub: user.to_owned(),
@@ -97,32 +103,36 @@ impl DevIssuer {
         jsonwebtoken::encode(&Header::new(Algorithm::ES256), &claims, &self.key).map_err(Error::internal)
     }
 
-    /// Writes the public half into `dir`, for a process with a configured key. Returns the path of the file.
+    /// Writes the public key to a file in `dir`, for a process with a configured key. Returns the absolute path of
+    /// the file.
     ///
     /// # Errors
     /// Returns `Invalid` if the file cannot be written.
     pub fn write_public_key(&self, dir: &Path) -> Result<PathBuf, Error> {
         let path = dir.join("development-jwt-public.pem");
-        let refuse = |error: std::io::Error| Error::invalid(format!("{}: {error}", path.display()));
-        fs::write(&path, self.public_pem.as_bytes()).map_err(refuse)?;
-        path.canonicalize().map_err(refuse)
+        let unusable = |error: std::io::Error| {
+            Error::invalid(format!("{}: {error}: make the file writable for this user", path.display()))
+        };
+        fs::write(&path, self.public_pem.as_bytes()).map_err(unusable)?;
+        path.canonicalize().map_err(unusable)
     }
 
-    /// The public half, PEM.
+    /// Returns the public key as PEM.
     #[must_use]
     pub fn public_pem(&self) -> &str {
         &self.public_pem
     }
 }
 
-/// The verifier of tokens under the ES256 public key `pem`, with the clock skew of `auth`.
+/// Returns a verifier for tokens signed with ES256, with the public key `pem` and the clock skew in `auth`.
 ///
 /// # Errors
-/// Returns `Invalid` if `pem` is not such a key (on the curve P-256), or if the skew is more than 5 minutes.
+/// Returns `Invalid` if `pem` is not an ES256 public key (curve P-256), or if the clock skew is more than 5 minutes.
 pub fn verifier(pem: &str, auth: &Auth, clock: &Clock) -> Result<Verifier, Error> {
-    let key = DecodingKey::from_ec_pem(pem.as_bytes())
-        .map_err(|e| Error::invalid(e).context("auth: not an ES256 public key in PEM"))?;
-    check_key(Algorithm::ES256, &key).map_err(|e| e.context("auth"))?;
+    let key = DecodingKey::from_ec_pem(pem.as_bytes()).map_err(|e| {
+        Error::invalid(e).context("auth.public_key_file: not an ES256 public key in PEM format")
+    })?;
+    check_key(Algorithm::ES256, &key).map_err(|e| e.context("auth.public_key_file"))?;
     Verifier::new(Algorithm::ES256, &auth.issuer, &auth.audience, Arc::new(key), clock.clone())
         .with_skew(auth.clock_skew)
         .map_err(|e| e.context("auth.clock_skew"))
@@ -133,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_of_another_curve_and_a_long_skew_are_refused_at_the_start() {
+    fn a_key_of_another_curve_and_a_long_clock_skew_are_refused() {
         let auth = |seconds: u64| Auth {
             issuer: "tests".into(),
             audience: "comms".into(),

@@ -1,19 +1,34 @@
-//! What every service stands on: configuration, database, delivery, identity, telemetry, listeners,
-//! and an end in order.
+//! The parts that every service shares.
+//!
+//! In reading order:
+//! - [`service`]: the registration of a service, and what a service receives when it starts.
+//! - [`config`]: the configuration: its layers, keys, validation and error texts.
+//! - [`listeners`]: binds sockets, and derives the limits of listeners from file descriptors.
+//! - [`http`]: the layers around a service's routes, and the types that handlers take and return.
+//! - [`grpc`]: what a client may read of a failed gRPC call.
+//! - [`policies`]: the policies of calls between services, by name.
+//! - [`identity`]: verifies tokens; issues tokens in development.
+//! - [`db`]: the database of a service, on PostgreSQL or SQLite.
+//! - [`delivery`]: relays and consumers, with and without Kafka. [`topic_prefix`] prefixes topics on a shared cluster.
+//! - [`holds`]: the deliveries that consumers hold and relays park. [`message_key`] prints their keys.
+//! - [`admin`]: the admin listener: health, metrics, policies, holds. `admin/token.rs` checks the admin token.
+//! - [`shutdown`]: the stages of the shutdown, in their order.
+//! - [`telemetry`]: logs and metrics.
+//! - [`data_dir`]: the locked data directory, and secrets generated in it.
 
 pub mod admin;
 pub mod config;
 pub mod data_dir;
 pub mod db;
-pub mod deliveries;
 pub mod delivery;
 pub mod grpc;
+pub mod holds;
 pub mod http;
 pub mod identity;
-pub mod key;
 pub mod listeners;
+pub mod message_key;
 pub mod policies;
-pub mod prefix;
 pub mod service;
-pub mod stages;
+pub mod shutdown;
 pub mod telemetry;
+pub mod topic_prefix;

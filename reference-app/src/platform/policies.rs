@@ -1,4 +1,4 @@
-//! The policies of this process: one per destination it calls, shown by readiness and by the admin listener.
+//! The policies of this process's calls to other services, by name. Readiness and the admin listener show them.
 
 use std::{
     collections::BTreeMap,
@@ -13,43 +13,43 @@ use comms_core::{
     resilience::{BreakerState, Policy, PolicyConfig, PolicySnapshot},
 };
 
-/// The policies by destination. Clones share them.
+/// The policies by name. Clones share them.
 #[derive(Clone, Default)]
 pub struct Policies(Arc<Mutex<BTreeMap<&'static str, Policy>>>);
 
 impl Policies {
-    /// Adds the policy of the calls to `destination`. While its breaker is not closed, readiness is degraded:
-    /// every caller shares the peer, so taking this process out of rotation would help nobody.
+    /// Adds the policy `name`. While its breaker is not closed, readiness is degraded, and the process stays in
+    /// rotation: another process would call the same peer.
     ///
     /// # Errors
-    /// `Invalid` for settings that make no sense, naming the destination.
+    /// Returns `Invalid`, naming the policy, if a setting is invalid.
     pub fn add(
         &self,
-        destination: &'static str,
+        name: &'static str,
         config: PolicyConfig,
         clock: &Clock,
         health: &Health,
     ) -> Result<Policy, Error> {
-        let policy = Policy::builder(destination, config).clock(clock.clone()).build()?;
+        let policy = Policy::builder(name, config).clock(clock.clone()).build()?;
         let watched = policy.clone();
-        health.check(&format!("policy {destination}"), move || state(&watched));
-        self.lock().insert(destination, policy.clone());
+        health.check(&format!("policy {name}"), move || readiness(&watched));
+        self.lock().insert(name, policy.clone());
         Ok(policy)
     }
 
-    /// The policy of the calls to `destination`.
+    /// Returns the policy `name`.
     #[must_use]
-    pub fn get(&self, destination: &str) -> Option<Policy> {
-        self.lock().get(destination).cloned()
+    pub fn get(&self, name: &str) -> Option<Policy> {
+        self.lock().get(name).cloned()
     }
 
-    /// The destinations, sorted.
+    /// Returns the names of all policies, sorted.
     #[must_use]
     pub fn names(&self) -> Vec<&'static str> {
         self.lock().keys().copied().collect()
     }
 
-    /// Settings and state of all, by name.
+    /// Returns the settings and the state of all policies, sorted by name.
     #[must_use]
     pub fn snapshots(&self) -> Vec<PolicySnapshot> {
         self.lock().values().map(Policy::snapshot).collect()
@@ -60,18 +60,23 @@ impl Policies {
     }
 }
 
-fn state(policy: &Policy) -> State {
+fn readiness(policy: &Policy) -> State {
     let Some(breaker) = policy.breaker().map(|breaker| breaker.snapshot()) else { return State::ready() };
     match breaker.state {
         BreakerState::Closed | BreakerState::ForcedClosed => State::ready(),
-        BreakerState::HalfOpen => State::degraded("the circuit breaker is half-open: probes decide"),
+        BreakerState::HalfOpen => {
+            State::degraded("the circuit breaker is half-open: probe calls decide whether it closes")
+        }
         BreakerState::ForcedOpen => {
             let reset = format!("POST /policies/{}/breaker/reset", policy.name());
             State::degraded(format!("the circuit breaker is forced open until {reset}"))
         }
         BreakerState::Open => {
             let left = Duration::from_millis(breaker.remaining_open_ms.unwrap_or_default());
-            State::degraded(format!("the circuit breaker is open; the next call probes in {}", rounded(left)))
+            State::degraded(format!(
+                "the circuit breaker is open; the next probe call is allowed in {}",
+                rounded(left)
+            ))
         }
     }
 }
@@ -83,14 +88,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn readiness_follows_the_breaker_and_stays_in_rotation() {
+    fn a_breaker_that_is_not_closed_degrades_readiness() {
         let (clock, health, policies) = (Clock::manual(Duration::ZERO), Health::new(), Policies::default());
         let policy = policies.add("payment", PolicyConfig::background(), &clock, &health).unwrap();
         let breaker = policy.breaker().unwrap();
         let reason = || health.readiness().reason("policy payment").map(str::to_owned);
         assert_eq!((health.readiness().status, reason()), (Status::Ready, None));
         (0..5).for_each(|_| breaker.acquire().unwrap().failure());
-        assert!(reason().unwrap().starts_with("the circuit breaker is open; the next call probes in"));
+        assert!(
+            reason().unwrap().starts_with("the circuit breaker is open; the next probe call is allowed in")
+        );
         assert_eq!((health.readiness().status, health.is_ready()), (Status::Degraded, true));
         clock.advance(Duration::from_secs(66));
         let probe = breaker.acquire().unwrap();

@@ -11,17 +11,17 @@ use tracing_subscriber::EnvFilter;
 
 use super::config::{Log, LogFormat};
 
-/// Seconds; histograms, not summaries, so that instances can be added up.
+/// The bounds of histogram buckets, in seconds. Unlike summaries, histograms of several instances can be added.
 const BUCKETS: [f64; 14] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
-/// Starts logging as `log` says.
+/// Starts logging with the settings in `log`.
 ///
 /// # Errors
-/// `Invalid` for a filter that does not parse.
+/// Returns `Invalid` if the filter cannot be parsed.
 pub fn init_logs(log: &Log) -> Result<(), Error> {
     let filter = EnvFilter::try_new(&log.filter)
-        .map_err(|e| Error::invalid(e).context("configuration: log.filter"))?;
+        .map_err(|e| Error::invalid(e).context("configuration: log.filter (COMMS_LOG__FILTER)"))?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A standard error that is closed or full must not end the process.
     let lines = lines.with_ansi(std::io::stderr().is_terminal()).log_internal_errors(false);
@@ -29,15 +29,15 @@ pub fn init_logs(log: &Log) -> Result<(), Error> {
         LogFormat::Text => lines.try_init(),
         LogFormat::Json => lines.json().try_init(),
     };
-    // A test may have set a subscriber of its own; that one stays.
+    // A test may have set a subscriber. That subscriber stays.
     if let Err(error) = started {
-        tracing::debug!(%error, "a log subscriber is already there");
+        tracing::debug!(%error, "a log subscriber is already set");
     }
     Ok(())
 }
 
-/// Installs the recorder of metrics, and describes every metric to it. The handle renders them. A process has one
-/// recorder: a later call returns its handle.
+/// Installs the metrics recorder and describes every metric. Returns the handle that renders the metrics. A process
+/// has one recorder: a later call returns the same handle.
 ///
 /// # Errors
 /// Returns `Fatal` if another part of the process has installed a recorder.
@@ -63,7 +63,7 @@ mod tests {
 
     use super::*;
 
-    /// What the journeys do not record is described too. `promtool check metrics` reads what is printed here.
+    /// Covers metrics that the journeys do not record. `promtool check metrics` reads the output of this test.
     #[test]
     fn every_metric_is_rendered_with_its_description_and_type() {
         let recorder = builder().unwrap().build_recorder();

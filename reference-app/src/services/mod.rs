@@ -1,4 +1,8 @@
-//! The services of the marketplace: one folder and one line each.
+//! The services of the marketplace. Each service is one folder here and one line in [`ALL`].
+//!
+//! An order goes through them in this order: [`gateway`] receives the HTTP request and calls [`order`] over gRPC,
+//! [`order`] publishes the order's event and calls [`payment`], [`payment`] publishes the result of the payment,
+//! [`order`] applies it, and [`notification`] pushes each change to the buyer's sockets.
 
 pub mod gateway;
 pub mod notification;
@@ -7,6 +11,6 @@ pub mod payment;
 
 use crate::platform::service::Service;
 
-/// Every service, in the order in which they are shown.
+/// The registrations of all services. Help texts and the list of listeners show them in this order.
 pub static ALL: &[&Service] =
     &[&gateway::SERVICE, &order::SERVICE, &payment::SERVICE, &notification::SERVICE];

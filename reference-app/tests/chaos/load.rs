@@ -1,4 +1,4 @@
-//! Orders that stream in, and the count at the end.
+//! Places orders in the background, and checks the databases at the end.
 
 use std::{
     collections::HashSet,
@@ -13,11 +13,11 @@ use tokio::{sync::Semaphore, task::JoinSet};
 
 use crate::support::{Marketplace, eventually};
 
-/// At most this many requests wait for their answer at once.
+/// The largest number of requests in flight.
 const CONCURRENCY: usize = 16;
 const USERS: usize = 20;
 
-/// A stream of orders in the background.
+/// A task that places orders.
 pub(crate) struct Load {
     acknowledged: Arc<AtomicUsize>,
     paused: Arc<AtomicBool>,
@@ -26,7 +26,7 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Places `orders` orders, one every `pace`, each insisted on under its own key.
+    /// Places `orders` orders, one every `pace`, each with retries under a key of its own.
     pub(crate) fn start(marketplace: &Marketplace, orders: usize, pace: Duration) -> Self {
         let buyers: Vec<_> = (0..USERS).map(|n| marketplace.buyer(&format!("user-{n}"))).collect();
         let acknowledged = Arc::new(AtomicUsize::new(0));
@@ -42,7 +42,7 @@ impl Load {
                 let permit = gate.clone().acquire_owned().await.unwrap();
                 let (buyer, count) = (buyers[n % USERS].clone(), count.clone());
                 tasks.spawn(async move {
-                    let placed = buyer.insist(&format!("order-{n}"), 100 + n as i64).await;
+                    let placed = buyer.place_with_retries(&format!("order-{n}"), 100 + n as i64).await;
                     count.fetch_add(1, Ordering::SeqCst);
                     drop(permit);
                     placed.order_id
@@ -67,7 +67,7 @@ impl Load {
         self.paused.store(false, Ordering::SeqCst);
     }
 
-    /// Resolves when `orders` more are acknowledged, or all.
+    /// Resolves when `orders` more orders are acknowledged, or all are.
     pub(crate) async fn progress(&self, orders: usize) {
         let wanted = self.acknowledged() + orders;
         eventually("orders are acknowledged again", Duration::from_secs(90), async || {
@@ -80,26 +80,30 @@ impl Load {
         self.task.is_finished()
     }
 
-    /// Waits for the last acknowledgement, then for the books, counts, prints and judges.
-    pub(crate) async fn judge(self, marketplace: &Marketplace, what: &str, disasters: usize) {
+    /// Waits until all orders are acknowledged and settled, then checks and prints the counts of the databases.
+    /// `faults` is the number of injected faults.
+    pub(crate) async fn check(self, marketplace: &Marketplace, what: &str, faults: usize) {
         let placed =
             tokio::time::timeout(Duration::from_secs(300), self.task).await.expect("acknowledged in time");
         let placed: HashSet<String> = placed.unwrap().into_iter().collect();
         let orders = self.orders;
         assert_eq!(placed.len(), orders, "one order per key");
         marketplace.settled(orders, Duration::from_secs(180)).await;
-        // What a redelivery would do twice it has done by then.
+        // Time for redeliveries, which must have no second effect.
         tokio::time::sleep(Duration::from_secs(3)).await;
-        let counts = marketplace.books.counts().await.unwrap();
-        println!("{what}: {disasters} times, {orders} orders acknowledged: {counts:?}");
-        assert_eq!(counts.orders, orders, "orders in the books");
+        let counts = marketplace.databases.counts().await.unwrap();
+        println!("{what}: {faults} times, {orders} orders acknowledged: {counts:?}");
+        assert_eq!(counts.orders, orders, "stored orders");
         assert_eq!(counts.paid, orders, "acknowledged orders that reached PAID");
         assert_eq!(counts.payments, orders, "payments");
         assert_eq!(counts.charges, orders, "charges");
         assert_eq!(counts.notifications, 2 * orders, "notifications");
         assert_eq!(counts.broken_sequences, 0, "orders with a broken sequence of statuses");
-        assert_eq!(counts.broken_notifications, 0, "buyers told wrongly");
-        assert_eq!(counts.broken_charges, 0, "orders charged other than once");
+        assert_eq!(
+            counts.broken_notifications, 0,
+            "orders with missing, repeated or unordered notifications"
+        );
+        assert_eq!(counts.broken_charges, 0, "orders with more than one charge");
         assert_eq!(counts.parked, 0, "parked messages");
     }
 }

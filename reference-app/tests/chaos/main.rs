@@ -1,6 +1,7 @@
-//! Kills, while orders stream in, and then the books are counted: nothing acknowledged is lost, nothing
-//! happens twice, every order's statuses keep their order. `scripts/test` runs these last, one at a time,
-//! since they kill servers that others share.
+//! Crashes of processes and servers while orders are placed. Afterwards the databases are checked: no acknowledged
+//! order is lost, nothing was done twice, and the events of each order are in sequence.
+//!
+//! `scripts/test` runs these tests last and one at a time, because they kill the servers of the other tests.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
 
 #[path = "../support/mod.rs"]

@@ -1,24 +1,24 @@
-//! Processes of different releases side by side: their relays have the same names, and name other destinations.
+//! Processes of different releases side by side. Their relays have the same name and other lists of topics.
 
 use std::{sync::Arc, time::Duration};
 
 use comms_core::clock::Clock;
 use comms_kafka::{KafkaConfig, KafkaPublisher};
 use comms_outbox::{Relay, postgres};
-use reference_app::platform::prefix::Prefixed;
+use reference_app::platform::topic_prefix::PrefixedPublisher;
 use sqlx::postgres::PgPoolOptions;
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
     load::Load,
-    support::{Books, Marketplace, Shape, eventually, server},
+    support::{Databases, Deployment, Marketplace, eventually, server},
 };
 
-/// The lease of the system's own relays is 1.5 s in these tests.
+/// The lease of the relays, as in `support/marketplace.rs`.
 const LEASE: Duration = Duration::from_millis(1_500);
 const OWNER: &str = "another release";
 
-/// What the relays of each release name; the system's own name nothing, which stands for everything.
+/// The topics that the relays of each release publish. The relays of the system name none, and publish all topics.
 const RELEASES: [&[&str]; 4] = [
     &["order.status.changed", "payment.status.changed"],
     &["order.status.changed", "refund.requested"],
@@ -34,7 +34,9 @@ struct Release {
 
 impl Release {
     async fn start(marketplace: &Marketplace, destinations: &'static [&'static str]) -> Self {
-        let Books::Postgres(url) = &marketplace.books else { panic!("a database that processes share") };
+        let Databases::Postgres(url) = &marketplace.databases else {
+            panic!("a database that processes share")
+        };
         let pool = PgPoolOptions::new().max_connections(4).connect(url).await.unwrap();
         let kafka = KafkaConfig::new(server("COMMS_TEST_KAFKA_BROKERS"));
         let inner = Arc::new(KafkaPublisher::new(&kafka, Clock::system()).unwrap());
@@ -42,10 +44,10 @@ impl Release {
         let mut relays = JoinSet::new();
         for schema in ["order_service", "payment_service"] {
             let tables = postgres::Tables::in_schema(schema).unwrap();
-            let publisher = Prefixed { prefix: marketplace.prefix.clone(), inner: inner.clone() };
+            let publisher = PrefixedPublisher { prefix: marketplace.prefix.clone(), inner: inner.clone() };
             let relay = Relay::builder(postgres::RelayStore::new(pool.clone(), tables), Arc::new(publisher))
                 .name("kafka")
-                .destinations(destinations.iter().copied())
+                .topics(destinations.iter().copied())
                 .owner(OWNER)
                 .lease(LEASE)
                 .build()
@@ -59,7 +61,7 @@ impl Release {
         Self { stop, relays }
     }
 
-    /// Ends the relays, which give their leases back.
+    /// Stops the relays, which release their leases.
     async fn stop(self) {
         self.stop.send_replace(true);
         self.relays.join_all().await;
@@ -69,31 +71,31 @@ impl Release {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL and Apache Kafka; run scripts/test"]
 async fn chaos_destinations_change_while_it_runs() {
-    let mut marketplace = Marketplace::start(Shape::Full).await;
+    let mut marketplace = Marketplace::start(Deployment::Full).await;
     let load = Load::start(&marketplace, 250, Duration::from_millis(60));
     let mut changes = 0;
     while !load.is_finished() || changes < RELEASES.len() {
         let release = Release::start(&marketplace, RELEASES[changes % RELEASES.len()]).await;
         marketplace.processes[0].kill();
-        // The other release takes the leases once they have run out; then orders come, under its leases.
+        // The other release takes the leases after their expiry, and publishes the events of the next orders.
         tokio::time::sleep(LEASE + Duration::from_millis(700)).await;
         marketplace.processes[0].spawn();
         tokio::time::sleep(Duration::from_secs(3)).await;
-        let owned = "SELECT COUNT(*) FROM {s}.comms_outbox_cursor WHERE owner = 'another release'";
-        let taken = marketplace.books.number("order_service", owned).await.unwrap();
-        assert_eq!(taken, 1, "the other release carries what is placed meanwhile");
+        let leases = "SELECT COUNT(*) FROM {s}.comms_outbox_cursor WHERE owner = 'another release'";
+        let taken = marketplace.databases.number("order_service", leases).await.unwrap();
+        assert_eq!(taken, 1, "the relay of the other release has the lease");
         release.stop().await;
-        // The system takes the leases, with the destinations that the other release set apart.
+        // The system takes the leases back, with the branches of topics that the other release did not publish.
         tokio::time::sleep(Duration::from_secs(1)).await;
         changes += 1;
     }
     marketplace.ready().await;
     for service in ["order_service", "payment_service"] {
-        let apart = "SELECT COUNT(*) FROM {s}.comms_outbox_branch WHERE relay = 'kafka'";
-        eventually("every destination is at its relay's position", Duration::from_secs(60), async || {
-            (marketplace.books.number(service, apart).await.ok()? == 0).then_some(())
+        let branches = "SELECT COUNT(*) FROM {s}.comms_outbox_branch WHERE relay = 'kafka'";
+        eventually("every topic is at its relay's position", Duration::from_secs(60), async || {
+            (marketplace.databases.number(service, branches).await.ok()? == 0).then_some(())
         })
         .await;
     }
-    load.judge(&marketplace, "destinations changed", changes).await;
+    load.check(&marketplace, "topics of the relay changed", changes).await;
 }

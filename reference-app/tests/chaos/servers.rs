@@ -1,4 +1,4 @@
-//! Crashes of the broker and of the database under the system.
+//! Crashes of the broker and of the database.
 
 use std::{process::Command, time::Duration};
 
@@ -6,12 +6,12 @@ use sqlx::{Connection, PgConnection};
 
 use crate::{
     load::Load,
-    support::{Marketplace, Shape, server},
+    support::{Deployment, Marketplace, server},
 };
 
 const CRASHES: usize = 4;
 
-/// `scripts/services VERB NAME`.
+/// Runs `scripts/services VERB NAME`.
 async fn services(verb: &'static str, name: &'static str) {
     let script = server("COMMS_TEST_SERVICES");
     let done = tokio::task::spawn_blocking(move || Command::new(script).args([verb, name]).output().unwrap());
@@ -22,8 +22,8 @@ async fn services(verb: &'static str, name: &'static str) {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL and Apache Kafka; run scripts/test"]
 async fn chaos_broker_killed() {
-    let marketplace = Marketplace::start(Shape::Full).await;
-    // Forty seconds: a broker takes up to fifteen to come back, and several kills are to fall into it.
+    let marketplace = Marketplace::start(Deployment::Full).await;
+    // The load lasts 40 s: a broker needs up to 15 s to restart, and several kills must happen during the load.
     let load = Load::start(&marketplace, 800, Duration::from_millis(50));
     let mut kills = 0;
     while !load.is_finished() {
@@ -33,28 +33,29 @@ async fn chaos_broker_killed() {
         services("restart", "kafka").await;
         kills += 1;
     }
-    assert!(kills >= 2, "{kills} kills fell into the load");
-    load.judge(&marketplace, "kafka killed and restarted", kills).await;
+    assert!(kills >= 2, "only {kills} kills happened during the load");
+    load.check(&marketplace, "kafka killed and restarted", kills).await;
 }
 
-/// Immediate shutdowns and SIGKILLs in turn. Before each of them orders pause, so that only empty looks of the relays
-/// and rolled-back transactions happen: their transaction ids may be handed out again after the crash. One outage
-/// lasts longer than all attempts of a consumer, and no record becomes a dead letter for it.
+/// Crashes PostgreSQL by immediate shutdowns and SIGKILLs in turn. Before each crash but one, no orders are placed, and
+/// there are only the relays' empty reads and rolled-back transactions, whose ids PostgreSQL may assign again after the
+/// crash. The other crash comes while orders are placed, and its outage lasts longer than all attempts of a consumer:
+/// no record may become a dead letter.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL and Apache Kafka; run scripts/test"]
 async fn chaos_database_crashed_after_idle_phases() {
     let few = [
-        ("COMMS_CONSUMER__ATTEMPTS", "3"),
+        ("COMMS_CONSUMER__MAX_ATTEMPTS", "3"),
         ("COMMS_CONSUMER__BACKOFF", "50ms"),
         ("COMMS_CONSUMER__BACKOFF_CAP", "200ms"),
-        // Several crashes in a minute: a breaker that stays open for longer would keep orders out of the next one.
-        ("COMMS_POLICIES__ORDER__BREAKER__OPEN_LIMIT", "2s"),
+        // Several crashes in a minute: a breaker that is open for longer would refuse the orders before the next crash.
+        ("COMMS_POLICIES__ORDER__BREAKER__MAX_OPEN_DURATION", "2s"),
     ];
-    let marketplace = Marketplace::start_with(Shape::Full, &few).await;
+    let marketplace = Marketplace::start_with(Deployment::Full, &few).await;
     let load = Load::start(&marketplace, 500, Duration::from_millis(40));
     for crashes in 0..CRASHES {
         load.progress(60).await;
-        // The second crash comes while orders are under way.
+        // The second crash comes while orders are placed.
         let long = crashes == 1;
         let idle = (!long).then(|| tokio::spawn(roll_back()));
         if idle.is_some() {
@@ -63,18 +64,18 @@ async fn chaos_database_crashed_after_idle_phases() {
         }
         services(if crashes % 2 == 0 { "abort" } else { "kill" }, "postgres").await;
         load.resume();
-        // Three attempts and their waits take less than a second.
+        // Three attempts with their backoff take less than a second.
         tokio::time::sleep(Duration::from_secs(if long { 8 } else { 1 })).await;
         services("restart", "postgres").await;
         if let Some(idle) = idle {
             assert!(idle.await.unwrap() > 20, "transactions were rolled back");
         }
-        assert!(!load.is_finished(), "crash {crashes} fell into the load");
+        assert!(!load.is_finished(), "the load ended before crash {crashes}");
     }
-    load.judge(&marketplace, "postgres crashed and restarted", CRASHES).await;
+    load.check(&marketplace, "postgres crashed and restarted", CRASHES).await;
 }
 
-/// Takes transaction ids and rolls back, until the server goes down. Returns how many.
+/// Begins transactions with an id and rolls them back, until the server goes down. Returns their number.
 async fn roll_back() -> usize {
     let mut connection = PgConnection::connect(&server("COMMS_TEST_POSTGRES_URL")).await.unwrap();
     for taken in 0.. {

@@ -1,11 +1,11 @@
-//! Operations of the admin listener: the token proves the operator, and the address of the peer proves nothing.
+//! Authorization at the admin listener: a change needs the operator's token, whatever the address of the peer.
 
 use reqwest::{Method, RequestBuilder, StatusCode, header};
 use serde_json::Value;
 
 use crate::{
-    road::Road,
-    support::{Marketplace, Process, Shape},
+    support::{Deployment, Marketplace, Process},
+    tcp_proxy::TcpProxy,
 };
 
 const OPEN: &str = "/policies/order/breaker/open";
@@ -21,19 +21,19 @@ async fn breaker(base: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_change_through_a_tcp_relay_needs_the_token_embedded() {
-    let mut marketplace = Marketplace::start(Shape::Embedded).await;
+async fn a_change_through_a_tcp_proxy_needs_the_token_embedded() {
+    let mut marketplace = Marketplace::start(Deployment::Embedded).await;
     let admin = marketplace.processes[0].admin_url("");
-    let road = Road::open_to(admin.strip_prefix("http://").unwrap().parse().unwrap()).await;
-    let (base, token) = (road.url(), marketplace.admin_token());
+    let proxy = TcpProxy::to(admin.strip_prefix("http://").unwrap().parse().unwrap()).await;
+    let (base, token) = (proxy.url(), marketplace.admin_token());
     for url in [format!("{base}{OPEN}"), format!("{admin}{OPEN}")] {
-        let bare = post(&url).send().await.unwrap();
+        let anonymous = post(&url).send().await.unwrap();
         assert_eq!(
-            (bare.status(), &bare.headers()[header::WWW_AUTHENTICATE]),
+            (anonymous.status(), &anonymous.headers()[header::WWW_AUTHENTICATE]),
             (StatusCode::UNAUTHORIZED, &"Bearer".parse().unwrap())
         );
-        assert_eq!(bare.headers()[header::CONTENT_TYPE], "application/problem+json");
-        let problem: Value = bare.json().await.unwrap();
+        assert_eq!(anonymous.headers()[header::CONTENT_TYPE], "application/problem+json");
+        let problem: Value = anonymous.json().await.unwrap();
         assert!(problem["status"] == 401 && !problem.to_string().contains(&token), "{problem}");
         let wrong = post(&url).bearer_auth("0".repeat(64)).send().await.unwrap();
         assert_eq!(wrong.status(), StatusCode::UNAUTHORIZED);
@@ -45,7 +45,7 @@ async fn a_change_through_a_tcp_relay_needs_the_token_embedded() {
             .send()
             .await
             .unwrap();
-        assert_eq!(page.status(), StatusCode::FORBIDDEN, "no web page turns a switch");
+        assert_eq!(page.status(), StatusCode::FORBIDDEN, "a request of a web page is refused");
         let release = post(&url.replace(OPEN, "/holds/payment-service/order-payments/release"));
         let release = release.json(&serde_json::json!({"key": null})).send().await.unwrap();
         assert_eq!(release.status(), StatusCode::UNAUTHORIZED);
@@ -55,28 +55,32 @@ async fn a_change_through_a_tcp_relay_needs_the_token_embedded() {
         let rebound = read.header(header::HOST, "evil.example:9090").send().await.unwrap();
         assert_eq!(rebound.status(), StatusCode::FORBIDDEN, "{path}: DNS rebinding");
     }
-    assert_eq!(breaker(&base).await, "closed", "reading needs no token, and nothing was changed");
+    assert_eq!(
+        breaker(&base).await,
+        "closed",
+        "reads need no token, and the refused requests changed nothing"
+    );
     let done = post(&format!("{base}{OPEN}")).bearer_auth(&token).send().await.unwrap();
     assert_eq!((done.status(), &*breaker(&base).await), (StatusCode::OK, "forced_open"));
 
     let file = marketplace.data_dir().join("admin-token");
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(file).unwrap().permissions());
-    assert_eq!(mode & 0o777, 0o600, "readable by its owner alone");
-    assert!(!marketplace.processes[0].log().contains(&token), "not in the log");
+    assert_eq!(mode & 0o777, 0o600, "only the owner can read the token");
+    assert!(!marketplace.processes[0].log().contains(&token), "the log does not contain the token");
     marketplace.processes[0].kill();
     marketplace.processes[0].spawn();
     marketplace.ready().await;
-    assert_eq!(marketplace.admin_token(), token, "kept over restarts");
+    assert_eq!(marketplace.admin_token(), token, "the token is kept over restarts");
     assert_eq!(marketplace.operate(OPEN, None).await.status(), StatusCode::OK);
 }
 
 #[tokio::test]
-async fn a_configured_token_is_the_only_one_embedded() {
+async fn only_the_configured_token_is_accepted_embedded() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("token");
     std::fs::write(&file, "a-token-of-the-operators\n").unwrap();
     let more = [("COMMS_ADMIN__TOKEN_FILE", file.to_str().unwrap())];
-    let marketplace = Marketplace::start_with(Shape::Embedded, &more).await;
+    let marketplace = Marketplace::start_with(Deployment::Embedded, &more).await;
     assert!(!marketplace.data_dir().join("admin-token").exists());
     let url = marketplace.processes[0].admin_url(OPEN);
     for (token, status) in [("a-token-of-the-operator", 401), ("a-token-of-the-operators", 200)] {
@@ -97,7 +101,7 @@ async fn a_configured_token_is_the_only_one_embedded() {
 }
 
 #[test]
-fn a_token_in_the_place_of_its_file_is_not_repeated() {
+fn an_error_does_not_show_a_token_that_was_given_as_the_file_name() {
     let dir = tempfile::tempdir().unwrap();
     let mut program = Process::program();
     let listeners = ["GATEWAY", "ORDER", "PAYMENT", "NOTIFICATION", "ADMIN"];
@@ -111,17 +115,21 @@ fn a_token_in_the_place_of_its_file_is_not_repeated() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL and Apache Kafka; run scripts/test"]
-async fn without_a_token_nothing_can_be_changed_full() {
-    let marketplace = Marketplace::start(Shape::Full).await;
+async fn without_a_configured_token_every_change_is_refused_full() {
+    let marketplace = Marketplace::start(Deployment::Full).await;
     let base = marketplace.processes[0].admin_url("");
     let refused = post(&format!("{base}{OPEN}")).bearer_auth("0".repeat(64)).send().await.unwrap();
     assert_eq!(refused.status(), StatusCode::FORBIDDEN);
     let problem: Value = refused.json().await.unwrap();
     assert!(
         problem["detail"].as_str().unwrap().contains("COMMS_ADMIN__TOKEN_FILE"),
-        "the way out: {problem}"
+        "the problem names the setting: {problem}"
     );
-    assert_eq!(breaker(&base).await, "closed", "reading goes on");
-    assert_eq!(marketplace.processes[0].log().matches("COMMS_ADMIN__TOKEN_FILE").count(), 1, "logged once");
-    assert!(!marketplace.data_dir().join("admin-token").exists(), "the profile makes no secrets");
+    assert_eq!(breaker(&base).await, "closed", "reads need no token");
+    assert_eq!(
+        marketplace.processes[0].log().matches("COMMS_ADMIN__TOKEN_FILE").count(),
+        1,
+        "the setting is logged once"
+    );
+    assert!(!marketplace.data_dir().join("admin-token").exists(), "the profile `full` creates no token");
 }

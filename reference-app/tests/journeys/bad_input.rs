@@ -1,4 +1,4 @@
-//! Bad input at the edge: each gets its clear error, and disturbs nobody else.
+//! Invalid requests and tokens at the gateway and at the sockets.
 
 use std::time::Duration;
 
@@ -6,11 +6,11 @@ use comms_core::clock::Clock;
 use reference_app::platform::{config::Auth, identity::DevIssuer};
 use serde_json::Value;
 
-use crate::support::{Buyer, Marketplace, Shape};
+use crate::support::{Buyer, Deployment, Marketplace};
 
 #[tokio::test]
-async fn every_wrong_request_gets_its_own_problem() {
-    let marketplace = Marketplace::start(Shape::Embedded).await;
+async fn each_invalid_request_gets_the_problem_for_its_fault() {
+    let marketplace = Marketplace::start(Deployment::Embedded).await;
     let ann = marketplace.buyer("ann");
     let good = Buyer::body(100).to_string();
     let long_key = "k".repeat(256);
@@ -83,8 +83,8 @@ async fn every_wrong_request_gets_its_own_problem() {
         assert_eq!(problem["trace_id"], trace_id.as_str(), "{what}");
         assert!(problem["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{what}: {problem}");
     }
-    let counts = marketplace.books.counts().await.unwrap();
-    assert_eq!(counts.orders, 0, "nothing of it came through");
+    let counts = marketplace.databases.counts().await.unwrap();
+    assert_eq!(counts.orders, 0, "no invalid request placed an order");
     for path in ["/v1/orders/%ff", "/v1/orders/%00", "/v1/orders/nonsense", "/nowhere"] {
         let response = ann.get(path).await.unwrap();
         assert_eq!(response.status(), 404, "{path}");
@@ -94,8 +94,8 @@ async fn every_wrong_request_gets_its_own_problem() {
 }
 
 #[tokio::test]
-async fn a_token_must_be_there_in_time_and_rightly_signed() {
-    let marketplace = Marketplace::start(Shape::Embedded).await;
+async fn a_missing_expired_or_forged_token_is_refused() {
+    let marketplace = Marketplace::start(Deployment::Embedded).await;
     let elsewhere = tempfile::tempdir().unwrap();
     let auth = Auth {
         issuer: "tests".into(),
@@ -110,7 +110,7 @@ async fn a_token_must_be_there_in_time_and_rightly_signed() {
         DevIssuer::load(&dir, &auth, &Clock::system()).unwrap()
     };
     let expired = {
-        // Signed by the right key, and over: the clock of its issuer stands an hour back.
+        // Signed with the right key by a clock that is an hour slow, so that the token has expired.
         let hour_ago = Clock::manual(Clock::system().unix() - Duration::from_secs(3_600));
         let dir = marketplace.data_dir().parent().unwrap().to_owned();
         DevIssuer::load(&dir, &auth, &hour_ago).unwrap().token("ann", life).unwrap()

@@ -1,4 +1,4 @@
-//! The token endpoint of development is for this machine's programs and its own page, not for pages of other sites.
+//! The token endpoint of development serves programs on this machine and the gateway's page, and refuses other sites.
 
 use std::{net::TcpListener, time::Duration};
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::support::{Process, free_listeners};
 
-/// The embedded marketplace with its development issuer, and the port of its gateway.
+/// Starts the program with the development issuer. Returns the process and the port of its gateway.
 async fn start(dir: &std::path::Path) -> (Process, u16) {
     let ports: [TcpListener; 2] = std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").unwrap());
     let [gateway, admin] = ports.map(|port| port.local_addr().unwrap().port());
@@ -28,7 +28,7 @@ async fn the_token_endpoint_checks_host_and_origin_embedded() {
     let (_process, port) = start(dir.path()).await;
     let client = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().unwrap();
     let base = format!("http://127.0.0.1:{port}");
-    let ask = || client.post(format!("{base}/dev/token")).json(&serde_json::json!({"user": "ann"}));
+    let request_token = || client.post(format!("{base}/dev/token")).json(&serde_json::json!({"user": "ann"}));
     let (local, named) = (format!("127.0.0.1:{port}"), format!("localhost:{port}"));
     let with = |request: RequestBuilder, headers: &[(&str, &str)]| {
         headers.iter().fold(request, |request, (name, value)| request.header(*name, *value))
@@ -42,7 +42,7 @@ async fn the_token_endpoint_checks_host_and_origin_embedded() {
         &[("host", "shop.example"), ("origin", "https://shop.example")],
     ];
     for headers in allowed {
-        let answer = with(ask(), headers).send().await.unwrap();
+        let answer = with(request_token(), headers).send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::OK, "{headers:?}");
         assert!(answer.json::<Value>().await.unwrap()["token"].is_string(), "{headers:?}");
     }
@@ -56,14 +56,14 @@ async fn the_token_endpoint_checks_host_and_origin_embedded() {
         &[("sec-fetch-site", "cross-site")],
     ];
     for headers in refused {
-        let answer = with(ask(), headers).send().await.unwrap();
+        let answer = with(request_token(), headers).send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{headers:?}");
         assert_eq!(answer.headers()[header::CONTENT_TYPE], "application/problem+json");
         let problem: Value = answer.json().await.unwrap();
         assert_eq!(problem["type"], "/problems/forbidden", "{problem}");
     }
 
-    // The page: a link on another site may lead to it, a foreign host may not.
+    // The page may be opened by a link on another site, but not under another host.
     let page = |headers: &[(&str, &str)]| with(client.get(format!("{base}/")), headers).send();
     assert_eq!(page(&[]).await.unwrap().status(), StatusCode::OK);
     assert_eq!(page(&[("sec-fetch-site", "cross-site")]).await.unwrap().status(), StatusCode::OK);

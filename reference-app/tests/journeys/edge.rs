@@ -1,4 +1,4 @@
-//! What a client is answered when it is refused: a problem with a trace id, on every listener.
+//! Refused requests: every HTTP and socket listener answers with a problem that has a trace id.
 
 use serde_json::{Value, json};
 use tokio::{
@@ -6,7 +6,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::support::{Buyer, Marketplace, Shape};
+use crate::support::{Buyer, Deployment, Marketplace};
 
 struct Answer {
     status: u16,
@@ -19,8 +19,8 @@ impl Answer {
         self.headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
     }
 
-    /// Checks that it is a problem of the type `code` with its trace id.
-    fn is_problem(&self, what: &str, status: u16, code: &str) {
+    /// Checks that the answer is a problem of the type `code` with a trace id.
+    fn assert_problem(&self, what: &str, status: u16, code: &str) {
         let body = &self.body;
         assert_eq!((self.status, &body["status"]), (status, &json!(status)), "{what}: {body}");
         assert_eq!(self.header("content-type"), Some("application/problem+json"), "{what}");
@@ -31,8 +31,8 @@ impl Answer {
     }
 }
 
-/// Sends `request` as it is to the listener at `url`.
-async fn raw(url: &str, request: &str) -> Answer {
+/// Sends the bytes of `request` to the listener at `url`, and returns the response.
+async fn send_raw(url: &str, request: &str) -> Answer {
     let (_, address) = url.split_once("://").unwrap();
     let mut socket = TcpStream::connect(address).await.unwrap();
     socket.write_all(request.as_bytes()).await.unwrap();
@@ -60,7 +60,7 @@ async fn raw(url: &str, request: &str) -> Answer {
 
 #[tokio::test]
 async fn the_head_of_a_request_is_checked_on_every_listener() {
-    let marketplace = Marketplace::start(Shape::Embedded).await;
+    let marketplace = Marketplace::start(Deployment::Embedded).await;
     let long = "x".repeat(9 * 1024);
     let large = "x".repeat(17 * 1024);
     let get = |path: &str, headers: &str| format!("GET {path} HTTP/1.1\r\nhost: a\r\n{headers}\r\n");
@@ -82,24 +82,24 @@ async fn the_head_of_a_request_is_checked_on_every_listener() {
     ];
     for url in [&marketplace.gateway, &marketplace.socket] {
         for (what, request, status, code) in &table {
-            raw(url, request).await.is_problem(&format!("{what} at {url}"), *status, code);
+            send_raw(url, request).await.assert_problem(&format!("{what} at {url}"), *status, code);
         }
-        let encoded = raw(url, &get("/", "content-encoding: gzip\r\n")).await;
+        let encoded = send_raw(url, &get("/", "content-encoding: gzip\r\n")).await;
         assert_eq!(encoded.header("accept-encoding"), Some("identity"));
     }
     let method = "DELETE /v1/orders HTTP/1.1\r\nhost: a\r\n\r\n";
-    let refused = raw(&marketplace.gateway, method).await;
-    refused.is_problem("another method", 405, "method-not-allowed");
+    let refused = send_raw(&marketplace.gateway, method).await;
+    refused.assert_problem("another method", 405, "method-not-allowed");
     assert_eq!(refused.header("allow"), Some("GET,HEAD,POST"));
     let method = "POST /v1/events HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n";
-    let refused = raw(&marketplace.socket, method).await;
-    refused.is_problem("another method", 405, "method-not-allowed");
+    let refused = send_raw(&marketplace.socket, method).await;
+    refused.assert_problem("another method", 405, "method-not-allowed");
     assert_eq!(refused.header("allow"), Some("GET,HEAD"));
 }
 
 #[tokio::test]
-async fn a_handshake_that_is_refused_is_a_problem() {
-    let marketplace = Marketplace::start(Shape::Embedded).await;
+async fn a_refused_handshake_is_a_problem() {
+    let marketplace = Marketplace::start(Deployment::Embedded).await;
     let ann = marketplace.buyer("ann");
     let token = format!("authorization: Bearer {}\r\n", ann.token);
     let upgrade = "connection: Upgrade\r\nupgrade: websocket\r\n";
@@ -125,8 +125,8 @@ async fn a_handshake_that_is_refused_is_a_problem() {
     ];
     for (what, headers, status, code) in table {
         let request = format!("GET /v1/events HTTP/1.1\r\nhost: a\r\n{headers}\r\n");
-        let answer = raw(&marketplace.socket, &request).await;
-        answer.is_problem(what, status, code);
+        let answer = send_raw(&marketplace.socket, &request).await;
+        answer.assert_problem(what, status, code);
         match status {
             401 => assert!(answer.header("www-authenticate").is_some(), "{what}"),
             426 => assert_eq!(answer.header("sec-websocket-version"), Some("13"), "{what}"),
@@ -139,8 +139,8 @@ async fn a_handshake_that_is_refused_is_a_problem() {
 }
 
 #[tokio::test]
-async fn every_error_of_a_body_has_its_pointer() {
-    let marketplace = Marketplace::start(Shape::Embedded).await;
+async fn every_error_in_a_body_has_a_json_pointer() {
+    let marketplace = Marketplace::start(Deployment::Embedded).await;
     let ann = marketplace.buyer("ann");
     let table: [(&str, &[(&str, &str)]); 10] = [
         (r#"["a",1,{"minor":1,"currency":"RUB"}]"#, &[("", "An object is needed")]),
@@ -190,12 +190,12 @@ async fn every_error_of_a_body_has_its_pointer() {
         let problem: Value = answer.json().await.unwrap();
         assert!(problem["detail"].as_str().is_some_and(|text| text.starts_with(place)), "{body}: {problem}");
     }
-    assert_eq!(marketplace.books.counts().await.unwrap().orders, 0);
+    assert_eq!(marketplace.databases.counts().await.unwrap().orders, 0);
 }
 
 #[tokio::test]
-async fn a_body_is_json_and_says_so() {
-    let marketplace = Marketplace::start(Shape::Embedded).await;
+async fn a_body_without_the_json_media_type_is_refused() {
+    let marketplace = Marketplace::start(Deployment::Embedded).await;
     let ann = marketplace.buyer("ann");
     let body = Buyer::body(100).to_string();
     let post = |content_type: &str| {
@@ -207,21 +207,22 @@ async fn a_body_is_json_and_says_so() {
         )
     };
     for content_type in ["", "content-type: text/plain\r\n", "content-type: text/json\r\n"] {
-        let answer = raw(&marketplace.gateway, &post(content_type)).await;
-        answer.is_problem(content_type, 415, "media-type");
+        let answer = send_raw(&marketplace.gateway, &post(content_type)).await;
+        answer.assert_problem(content_type, 415, "media-type");
         assert_eq!(answer.header("accept"), Some("application/json"));
     }
     let accepted =
-        raw(&marketplace.gateway, &post("content-type: application/json; charset=utf-8\r\n")).await;
+        send_raw(&marketplace.gateway, &post("content-type: application/json; charset=utf-8\r\n")).await;
     assert_eq!(accepted.status, 202, "{}", accepted.body);
 }
 
-/// Clients append paths to the URL of the sockets.
+/// Clients append a path to the URL of the sockets, so it must not end with a slash.
 #[tokio::test]
-async fn a_slash_at_the_end_of_a_url_is_not_doubled() {
+async fn a_slash_at_the_end_of_a_configured_url_is_removed() {
     let url = [("COMMS_NOTIFICATION__URL", "wss://events.example/")];
-    let marketplace = Marketplace::start_with(Shape::Embedded, &url).await;
+    let marketplace = Marketplace::start_with(Deployment::Embedded, &url).await;
     let answer =
-        raw(&marketplace.gateway, "GET /v1/realtime HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+        send_raw(&marketplace.gateway, "GET /v1/realtime HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+            .await;
     assert_eq!(answer.body["websocket"], "wss://events.example");
 }

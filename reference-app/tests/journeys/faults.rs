@@ -1,4 +1,4 @@
-//! Faults outside the messages, and damage of a single one: what is held goes on by itself, what is parked says why,
+//! Held and parked messages: a held message continues when its cause is gone, a parked one is shown with its reason,
 //! and neither stops the process or another order.
 
 use std::{net::TcpListener, time::Duration};
@@ -8,19 +8,19 @@ use serde_json::{Value, json};
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 
 use crate::{
-    peer::{Mode, Peer},
-    support::{Buyer, Marketplace, Shape, eventually},
+    faulty_peer::{FaultyPeer, Mode},
+    support::{Buyer, Deployment, Marketplace, eventually},
 };
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// What the admin listener answers to GET `path`.
+/// Returns the status and the body of a GET from the admin listener.
 async fn admin(marketplace: &Marketplace, path: &str) -> (u16, Value) {
     let answer = reqwest::get(marketplace.processes[0].admin_url(path)).await.unwrap();
     (answer.status().as_u16(), answer.json().await.unwrap())
 }
 
-/// An address that was free a moment ago, below the ports that the system gives to connections.
+/// Returns a free address, with a port below the range of outgoing connections.
 fn free_address() -> String {
     let clock = Clock::system();
     loop {
@@ -31,17 +31,17 @@ fn free_address() -> String {
     }
 }
 
-/// The embedded marketplace, whose order-service finds payment-service through the peer.
-async fn behind_a_peer(mode: Mode) -> (Marketplace, Peer) {
+/// Starts the embedded marketplace. Its order-service calls payment-service through the returned peer.
+async fn with_faulty_payment_service(mode: Mode) -> (Marketplace, FaultyPeer) {
     let payment = free_address();
-    let peer = Peer::before(&payment, mode).await;
+    let peer = FaultyPeer::in_front_of(&payment, mode).await;
     let marketplace = Marketplace::start_with(
-        Shape::Embedded,
+        Deployment::Embedded,
         &[
             ("COMMS_PAYMENT__LISTEN", &payment),
             ("COMMS_PAYMENT__URL", peer.url()),
             ("COMMS_POLICIES__PAYMENT__BREAKER", "false"),
-            ("COMMS_CONSUMER__ATTEMPTS", "3"),
+            ("COMMS_CONSUMER__MAX_ATTEMPTS", "3"),
             ("COMMS_CONSUMER__BACKOFF", "50ms"),
             ("COMMS_CONSUMER__BACKOFF_CAP", "400ms"),
         ],
@@ -52,7 +52,7 @@ async fn behind_a_peer(mode: Mode) -> (Marketplace, Peer) {
 
 #[tokio::test]
 async fn a_deployment_fault_of_a_peer_holds_orders_until_it_is_repaired_embedded() {
-    let (marketplace, peer) = behind_a_peer(Mode::Right).await;
+    let (marketplace, peer) = with_faulty_payment_service(Mode::Forward).await;
     let ann = marketplace.buyer("ann");
     let mut socket = ann.socket().await;
     for (paid, mode) in [Mode::Unimplemented, Mode::Http(404), Mode::Http(401)].into_iter().enumerate() {
@@ -70,7 +70,7 @@ async fn a_deployment_fault_of_a_peer_holds_orders_until_it_is_repaired_embedded
             "{hold}"
         );
         assert_eq!(hold["key"], placed.order_id.as_str());
-        assert!(hold["reason"].as_str().unwrap().contains("ask payment-service"), "{hold}");
+        assert!(hold["reason"].as_str().unwrap().contains("request the payment"), "{hold}");
         let (status, report) = admin(&marketplace, "/readyz").await;
         let part = &report["parts"]["order-saga, held deliveries"];
         assert_eq!(
@@ -78,9 +78,9 @@ async fn a_deployment_fault_of_a_peer_holds_orders_until_it_is_repaired_embedded
             (200, &"degraded".into(), &"degraded".into())
         );
         let reason = part["reason"].as_str().unwrap();
-        assert!(reason.contains("ask payment-service") && reason.contains(&placed.order_id), "{reason}");
-        assert_eq!(marketplace.books.counts().await.unwrap().payments, paid);
-        // The relay does not stand still for a long hold: after 10 s the key waits in its table, with a time.
+        assert!(reason.contains("request the payment") && reason.contains(&placed.order_id), "{reason}");
+        assert_eq!(marketplace.databases.counts().await.unwrap().payments, paid);
+        // The relay does not wait for a long hold: after 10 s it parks the key with a time.
         if paid == 0 {
             eventually("the relay holds the key", LIMIT, async || {
                 let (_, holds) = admin(&marketplace, "/holds").await;
@@ -92,9 +92,9 @@ async fn a_deployment_fault_of_a_peer_holds_orders_until_it_is_repaired_embedded
             .await;
         }
 
-        peer.set(Mode::Right);
+        peer.set(Mode::Forward);
         socket.until(&placed.order_id, "PAID").await;
-        eventually(&format!("{mode:?}: nothing waits any more"), LIMIT, async || {
+        eventually(&format!("{mode:?}: no message is held"), LIMIT, async || {
             let (_, holds) = admin(&marketplace, "/holds").await;
             let (_, report) = admin(&marketplace, "/readyz").await;
             (holds["consumers"] == json!([]) && report["status"] == "ready").then_some(())
@@ -104,39 +104,39 @@ async fn a_deployment_fault_of_a_peer_holds_orders_until_it_is_repaired_embedded
 }
 
 #[tokio::test]
-async fn a_payment_whose_answer_is_lost_is_made_once_embedded() {
-    let (marketplace, peer) = behind_a_peer(Mode::LosesAnswers).await;
+async fn a_payment_is_made_once_if_its_response_is_lost_embedded() {
+    let (marketplace, peer) = with_faulty_payment_service(Mode::LosesResponses).await;
     let ann = marketplace.buyer("ann");
     let mut socket = ann.socket().await;
     let placed = ann.place("k", 100).await;
     eventually("payment-service was called twice", LIMIT, async || (peer.calls() >= 2).then_some(())).await;
-    peer.set(Mode::Right);
+    peer.set(Mode::Forward);
     socket.until(&placed.order_id, "PAID").await;
-    let counts = marketplace.books.counts().await.unwrap();
+    let counts = marketplace.databases.counts().await.unwrap();
     assert_eq!((counts.payments, counts.charges, counts.parked), (1, 1, 0));
 }
 
 #[tokio::test]
-async fn a_client_is_not_told_that_nothing_happened_when_an_answer_is_lost() {
+async fn a_lost_response_is_answered_504_and_the_retry_replays_the_order() {
     let order = free_address();
-    let peer = Peer::before(&order, Mode::LosesAnswers).await;
+    let peer = FaultyPeer::in_front_of(&order, Mode::LosesResponses).await;
     let more = [("COMMS_ORDER__LISTEN", &*order), ("COMMS_ORDER__URL", peer.url())];
-    let marketplace = Marketplace::start_with(Shape::Embedded, &more).await;
+    let marketplace = Marketplace::start_with(Deployment::Embedded, &more).await;
     let ann = marketplace.buyer("ann");
     let answer = ann.post(Some("k"), Buyer::body(100).to_string()).await.unwrap();
     let (status, text) = (answer.status(), answer.text().await.unwrap());
     assert_eq!(status, 504, "{text}");
     assert!(!text.to_lowercase().contains("nothing happened") && !text.contains("upstream"), "{text}");
-    assert!(peer.calls() >= 2, "the call carries a key, so the gateway repeats it");
-    peer.set(Mode::Right);
+    assert!(peer.calls() >= 2, "the gateway repeats a call that has a key");
+    peer.set(Mode::Forward);
     let placed = ann.place("k", 100).await;
     assert!(placed.replayed, "the first attempt placed the order");
-    assert_eq!(marketplace.books.counts().await.unwrap().orders, 1);
+    assert_eq!(marketplace.databases.counts().await.unwrap().orders, 1);
 }
 
 #[tokio::test]
-async fn a_corrupt_row_parks_its_order_alone_and_goes_on_once_it_is_repaired_embedded() {
-    let (mut marketplace, peer) = behind_a_peer(Mode::Unimplemented).await;
+async fn a_corrupt_row_parks_its_key_until_it_is_repaired_and_released_embedded() {
+    let (mut marketplace, peer) = with_faulty_payment_service(Mode::Unimplemented).await;
     let ann = marketplace.buyer("ann");
     let mut socket = ann.socket().await;
     let bad = ann.place("bad", 100).await;
@@ -145,7 +145,7 @@ async fn a_corrupt_row_parks_its_order_alone_and_goes_on_once_it_is_repaired_emb
     let mut orders = SqliteConnection::connect_with(&options).await.unwrap();
     let corrupt = "UPDATE orders SET status = 'LOST' WHERE order_id = $1";
     sqlx::query(corrupt).bind(&bad.order_id).execute(&mut orders).await.unwrap();
-    peer.set(Mode::Right);
+    peer.set(Mode::Forward);
 
     let parked = eventually("the order's payment is parked", LIMIT, async || {
         let (_, holds) = admin(&marketplace, "/holds").await;
@@ -179,7 +179,7 @@ async fn a_corrupt_row_parks_its_order_alone_and_goes_on_once_it_is_repaired_emb
     let (status, _) = release(&marketplace, "payment-service/none", &key).await;
     assert_eq!(status, 404);
     let (status, _) = release(&marketplace, "payment-service/order-payments", &json!({})).await;
-    assert_eq!(status, 422, "a key that is left out is not the key null");
+    assert_eq!(status, 422, "a missing key is not the key null");
     let (status, text) = release(&marketplace, "payment-service/order-payments", &key).await;
     let released: Value = serde_json::from_str(&text).unwrap();
     assert!(status == 200 && released["released"].as_u64().unwrap() >= 1, "{status} {text}");

@@ -1,4 +1,4 @@
-//! What the program prints and the README says, done to the letter: a terminal, the printed lines, an order that is paid.
+//! The commands that the program prints and the README lists, run in shells: they place an order that is paid.
 
 use std::{
     process::{Command, Stdio},
@@ -7,23 +7,23 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::{Marketplace, Process, Shape, eventually, server};
+use crate::support::{Deployment, Marketplace, Process, eventually, server};
 
-/// Runs a printed block in a shell of its own, as a new terminal.
+/// Runs a printed block in a new shell, as in a new terminal.
 fn shell(script: &str) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", script]).stdin(Stdio::null());
     command
 }
 
-/// The printed blocks that begin with a comment.
+/// Returns the printed blocks, which begin with a comment.
 fn blocks(log: &str) -> Vec<String> {
     let blocks = log.split("\n\n").filter(|block| block.trim_start().starts_with("# "));
     blocks.map(str::to_owned).collect()
 }
 
-/// Runs the printed blocks of `process`: places an order, and watches it arrive.
-async fn follow(process: &Process, before: &str) {
+/// Runs the printed blocks of `process`: opens a socket, places an order, and waits until the socket shows it as PAID.
+async fn run_printed_commands(process: &Process, before: &str) {
     let log = process.log();
     let blocks = blocks(&log);
     assert_eq!(blocks.len(), 2, "{log}");
@@ -48,7 +48,7 @@ async fn follow(process: &Process, before: &str) {
     })
     .await;
     assert!(!shown().contains("\u{fffd}"), "only JSON lines: {}", shown());
-    // The shell is the parent of curl and of the filter: all end with their pipe.
+    // The shell is the parent of curl and of the filter, which must end first.
     let pid = watching.id().to_string();
     let _ = Command::new("pkill").args(["-P", &pid]).status();
     let _ = watching.kill();
@@ -56,14 +56,15 @@ async fn follow(process: &Process, before: &str) {
 }
 
 #[tokio::test]
-async fn the_printed_lines_place_an_order_and_show_it_in_any_terminal_embedded() {
-    // Without a configured key: the development issuer is there.
-    let marketplace = Marketplace::start_with(Shape::Embedded, &[("COMMS_AUTH__PUBLIC_KEY_FILE", "")]).await;
-    follow(&marketplace.processes[0], "").await;
+async fn the_printed_commands_place_an_order_and_show_it_embedded() {
+    // Without a configured key, the program creates the development issuer.
+    let marketplace =
+        Marketplace::start_with(Deployment::Embedded, &[("COMMS_AUTH__PUBLIC_KEY_FILE", "")]).await;
+    run_printed_commands(&marketplace.processes[0], "").await;
 }
 
 #[test]
-fn the_development_issuer_is_made_in_any_order_of_options_and_gives_only_tokens_that_are_accepted() {
+fn dev_issuer_needs_no_settings_of_a_start_and_refuses_invalid_users() {
     let dir = tempfile::tempdir().unwrap();
     let issue = |variables: &[(&str, &str)], user: &str| {
         let data_dir = dir.path().display().to_string();
@@ -72,7 +73,7 @@ fn the_development_issuer_is_made_in_any_order_of_options_and_gives_only_tokens_
         let output = program.output().unwrap();
         (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
     };
-    // It makes the key that the profile full demands.
+    // The command creates the key that these settings require.
     for variables in [&[][..], &[("COMMS_PROFILE", "full")], &[("COMMS_GATEWAY__LISTEN", "0.0.0.0:8080")]] {
         assert_eq!(issue(variables, "ann"), (true, String::new()), "{variables:?}");
     }
@@ -82,10 +83,10 @@ fn the_development_issuer_is_made_in_any_order_of_options_and_gives_only_tokens_
     }
 }
 
-/// The README's way to the profile `full`: one command makes the issuer and a token.
+/// The commands of the README for the profile `full`: `dev-issuer` creates the issuer and a token.
 #[tokio::test]
 #[ignore = "needs PostgreSQL and Apache Kafka; run scripts/test"]
-async fn the_profile_full_is_followed_from_the_issuer_to_a_paid_order_full() {
+async fn the_printed_commands_place_an_order_with_the_development_issuer_full() {
     assert!(!server("COMMS_TEST_KAFKA_BROKERS").is_empty());
     let dir = tempfile::tempdir().unwrap();
     let output = Process::program()
@@ -101,6 +102,6 @@ async fn the_profile_full_is_followed_from_the_issuer_to_a_paid_order_full() {
     let variables = ["COMMS_AUTH__ISSUER", "COMMS_AUTH__AUDIENCE", "COMMS_AUTH__PUBLIC_KEY_FILE"];
     let values = variables.map(|name| (name, value(name)));
     let more: Vec<(&str, &str)> = values.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let marketplace = Marketplace::start_with(Shape::Full, &more).await;
-    follow(&marketplace.processes[0], &exports).await;
+    let marketplace = Marketplace::start_with(Deployment::Full, &more).await;
+    run_printed_commands(&marketplace.processes[0], &exports).await;
 }

@@ -1,4 +1,7 @@
-//! An order's journey, from the click to the socket: the same test in every shape of the system.
+//! Tests of the whole system: real processes, used over HTTP and WebSocket as by clients and operators.
+//!
+//! The suffix of a test's name is its deployment: `_embedded` runs on SQLite without servers, `_full` and
+//! `_full_by_role` need PostgreSQL and Apache Kafka and are ignored by default.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
 
 #[path = "../support/mod.rs"]
@@ -6,21 +9,21 @@ mod support;
 
 mod added;
 mod admin;
-mod away;
 mod bad_input;
 mod dev_token;
 mod edge;
-mod ends;
 mod faults;
+mod faulty_peer;
 mod first_use;
 mod hostile;
 mod metrics;
 mod order;
 mod orders_list;
 mod page;
-mod peer;
+mod peer_outage;
 mod poison;
-mod road;
+mod server_outage;
+mod shutdown;
 mod sockets;
 mod start;
-mod waiting;
+mod tcp_proxy;

@@ -1,10 +1,10 @@
-//! The format and the conventions of the metrics that Prometheus scrapes.
+//! A check of the metrics that Prometheus scrapes.
 
 use std::collections::BTreeMap;
 
-/// Fails unless every family of `scrape` has HELP, TYPE and a name by the conventions of Prometheus, as
-/// `promtool check metrics` has them.
-pub(crate) fn follow_the_conventions(scrape: &str) {
+/// Checks that every metric family of `scrape` has HELP, TYPE and a name by the conventions of Prometheus, as
+/// `promtool check metrics` does.
+pub(crate) fn check_conventions(scrape: &str) {
     let (mut help, mut types) = (BTreeMap::new(), BTreeMap::new());
     for line in scrape.lines() {
         if let Some((name, text)) = line.strip_prefix("# HELP ").and_then(|rest| rest.split_once(' ')) {

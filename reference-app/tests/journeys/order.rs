@@ -1,44 +1,44 @@
-//! The happy way, and the declined payment.
+//! An order from the request to the socket: paid, and declined.
 
 use serde_json::Value;
 
 use crate::{
     metrics,
-    support::{Buyer, Marketplace, Shape},
+    support::{Buyer, Deployment, Marketplace},
 };
 
 #[tokio::test]
 async fn an_order_reaches_the_buyers_socket_embedded() {
-    journey(Shape::Embedded).await;
+    journey(Deployment::Embedded).await;
 }
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL and Apache Kafka; run scripts/test"]
 async fn an_order_reaches_the_buyers_socket_full() {
-    journey(Shape::Full).await;
+    journey(Deployment::Full).await;
 }
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL and Apache Kafka; run scripts/test"]
 async fn an_order_reaches_the_buyers_socket_full_by_role() {
-    journey(Shape::FullByRole).await;
+    journey(Deployment::FullByRole).await;
 }
 
-async fn journey(shape: Shape) {
-    let mut marketplace = Marketplace::start(shape).await;
+async fn journey(deployment: Deployment) {
+    let mut marketplace = Marketplace::start(deployment).await;
     let (ann, bob) = (marketplace.buyer("ann"), marketplace.buyer("bob"));
     let (mut anns, mut bobs) = (ann.socket().await, bob.socket().await);
 
     let placed = ann.place("key-1", 129_900).await;
     assert_eq!(placed.location, format!("/v1/orders/{}", placed.order_id));
-    let told = anns.until(&placed.order_id, "PAID").await;
-    let statuses: Vec<&str> = told.iter().map(|event| event["data"]["status"].as_str().unwrap()).collect();
+    let events = anns.until(&placed.order_id, "PAID").await;
+    let statuses: Vec<&str> = events.iter().map(|event| event["data"]["status"].as_str().unwrap()).collect();
     assert_eq!(statuses, ["CREATED", "PAID"]);
-    for event in &told {
+    for event in &events {
         assert_eq!(event["topic"], "user/ann");
         assert_eq!(event["event"], "order.status.changed.v1");
         let traceparent = event["traceparent"].as_str().unwrap();
-        assert!(traceparent.contains(&placed.trace_id), "one trace from the click to the push: {event}");
+        assert!(traceparent.contains(&placed.trace_id), "the push has the trace of the request: {event}");
     }
 
     let order: Value = ann.get(&placed.location).await.unwrap().json().await.unwrap();
@@ -49,20 +49,24 @@ async fn journey(shape: Shape) {
     replays(&ann, &placed.order_id).await;
     isolation(&bob, &placed.order_id).await;
     let bobs_order = bob.place("key-1", 5).await;
-    assert_ne!(bobs_order.order_id, placed.order_id, "another user's key is another key");
+    assert_ne!(bobs_order.order_id, placed.order_id, "a key is unique for its user only");
     let first = bobs.event().await.unwrap();
-    assert_eq!(first["data"]["order_id"], bobs_order.order_id.as_str(), "bob heard nothing of ann's order");
+    assert_eq!(
+        first["data"]["order_id"],
+        bobs_order.order_id.as_str(),
+        "bob receives no event of ann's order"
+    );
 
     let declined = ann.place("key-2", 100_000_001).await;
-    let told = anns.until(&declined.order_id, "PAYMENT_FAILED").await;
-    assert_eq!(told.last().unwrap()["data"]["reason"], "limit_exceeded");
+    let events = anns.until(&declined.order_id, "PAYMENT_FAILED").await;
+    assert_eq!(events.last().unwrap()["data"]["reason"], "limit_exceeded");
 
     observability(&marketplace).await;
     for process in &mut marketplace.processes {
         let status = process.terminate().await;
         assert!(status.success(), "{}: {status}\n{}", process.name, process.log());
     }
-    assert_eq!(anns.close_code().await, Some(1001), "told to come back, not cut off");
+    assert_eq!(anns.close_code().await, Some(1001), "the socket closes with a code: going away");
 }
 
 async fn replays(ann: &Buyer, order_id: &str) {
@@ -70,14 +74,14 @@ async fn replays(ann: &Buyer, order_id: &str) {
     assert!(again.replayed);
     assert_eq!(again.order_id, order_id);
     let other = ann.post(Some("key-1"), Buyer::body(1).to_string()).await.unwrap();
-    assert_eq!(other.status(), 422, "the same key for another request");
+    assert_eq!(other.status(), 422, "the same key with another request");
     let both = tokio::join!(ann.place("key-race", 7), ann.place("key-race", 7));
-    assert_eq!(both.0.order_id, both.1.order_id, "two at the same moment are one order");
+    assert_eq!(both.0.order_id, both.1.order_id, "two concurrent requests with one key are one order");
 }
 
 async fn isolation(bob: &Buyer, order_id: &str) {
     let response = bob.get(&format!("/v1/orders/{order_id}")).await.unwrap();
-    assert_eq!(response.status(), 404, "another's order is as absent as none");
+    assert_eq!(response.status(), 404, "the order of another user is 404");
     assert_eq!(response.headers()["content-type"], "application/problem+json");
 }
 
@@ -87,7 +91,7 @@ async fn observability(marketplace: &Marketplace) {
         let live = reqwest::get(process.admin_url("/livez")).await.unwrap();
         assert!(live.status().is_success());
         let scrape = reqwest::get(process.admin_url("/metrics")).await.unwrap().text().await.unwrap();
-        metrics::follow_the_conventions(&scrape);
+        metrics::check_conventions(&scrape);
         all += &scrape;
     }
     for name in [

@@ -1,23 +1,23 @@
-//! The list of a buyer's orders: newest first, page by page, and without the orders of other buyers.
+//! The list of a buyer's orders: newest first, in pages, and without the orders of other buyers.
 
 use reqwest::StatusCode;
 use serde_json::Value;
 
-use crate::support::{Buyer, Marketplace, Shape};
+use crate::support::{Buyer, Deployment, Marketplace};
 
 #[tokio::test]
 async fn orders_are_listed_newest_first_and_by_pages_embedded() {
-    listing(Shape::Embedded).await;
+    listing(Deployment::Embedded).await;
 }
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL and Apache Kafka; run scripts/test"]
 async fn orders_are_listed_newest_first_and_by_pages_full() {
-    listing(Shape::Full).await;
+    listing(Deployment::Full).await;
 }
 
-async fn listing(shape: Shape) {
-    let marketplace = Marketplace::start(shape).await;
+async fn listing(deployment: Deployment) {
+    let marketplace = Marketplace::start(deployment).await;
     let (ann, bob) = (marketplace.buyer("ann"), marketplace.buyer("bob"));
     assert_eq!(page(&ann, "").await, (vec![], None), "no orders, no next page");
 
@@ -31,18 +31,19 @@ async fn listing(shape: Shape) {
     assert_eq!(page(&ann, "?limit=25").await, (placed.clone(), None), "a full last page has no next page");
 
     stable_while_orders_are_added(&ann, &placed).await;
-    assert_eq!(page(&bob, "").await, (vec![bobs], None), "bob sees his own");
-    let foreign = next.unwrap();
+    assert_eq!(page(&bob, "").await, (vec![bobs], None), "bob sees only his order");
+    let anns_cursor = next.unwrap();
     assert_eq!(
-        page(&bob, &format!("?cursor={foreign}")).await,
+        page(&bob, &format!("?cursor={anns_cursor}")).await,
         (vec![], None),
-        "ann's cursor shows nothing of hers"
+        "a cursor of ann shows bob none of her orders"
     );
     whole_orders(&ann, &placed[0]).await;
     bad_queries(&ann, &marketplace.gateway).await;
 }
 
-/// Each page is followed by a new order: no order comes twice, none is left out, and the new ones are on top.
+/// Places an order after each page. The pages neither repeat nor omit an order, and the new orders come first in the
+/// list.
 async fn stable_while_orders_are_added(ann: &Buyer, placed: &[String]) {
     let (mut walked, mut query, mut added) = (Vec::new(), "?limit=7".to_owned(), Vec::new());
     loop {
@@ -57,7 +58,7 @@ async fn stable_while_orders_are_added(ann: &Buyer, placed: &[String]) {
     assert_eq!(newest, added);
 }
 
-/// An order of the list is what the order's own URL shows.
+/// An order in the list has the same fields as at its URL.
 async fn whole_orders(ann: &Buyer, order_id: &str) {
     let list = body(ann, "?limit=100").await;
     let listed = list["orders"].as_array().unwrap().iter().find(|order| order["order_id"] == order_id);
@@ -99,7 +100,7 @@ async fn body(buyer: &Buyer, query: &str) -> Value {
     response.json().await.unwrap()
 }
 
-/// The order ids of a page, and the next page's cursor.
+/// Returns the order ids of a page, and the cursor of the next page.
 async fn page(buyer: &Buyer, query: &str) -> (Vec<String>, Option<String>) {
     let body = body(buyer, query).await;
     let ids = body["orders"].as_array().unwrap().iter();

@@ -1,4 +1,4 @@
-//! The page's files: served by the gateway, under a policy that lets in nothing from elsewhere.
+//! The web page: the gateway serves all its files, under a policy that admits no other origin.
 
 use std::net::TcpListener;
 
@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::support::{Process, free_listeners};
 
 #[tokio::test]
-async fn the_page_comes_from_the_gateway_alone() {
+async fn the_gateway_serves_every_file_of_the_page() {
     let dir = tempfile::tempdir().unwrap();
     let port = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let (gateway, notification, admin) = (port(), port(), port());
@@ -35,7 +35,7 @@ async fn the_page_comes_from_the_gateway_alone() {
         "{policy}"
     );
     assert!(!policy.contains("unsafe") && !policy.contains('*'), "{policy}");
-    let html = served(index, "text/html").await;
+    let html = file_text(index, "text/html").await;
     assert!(!html.contains("<style") && !html.contains("style=") && !html.contains("<script>"));
 
     let mut files: Vec<String> = references(&html, &["href=\"/", "src=\"/"]);
@@ -43,7 +43,7 @@ async fn the_page_comes_from_the_gateway_alone() {
     let mut seen = 0;
     while let Some(file) = files.get(seen).cloned() {
         let kind = if file.ends_with(".css") { "text/css" } else { "text/javascript" };
-        let text = served(get(&base, &format!("/{file}")).await, kind).await;
+        let text = file_text(get(&base, &format!("/{file}")).await, kind).await;
         let imports = references(&text, &["from \"./"]).into_iter().map(|name| format!("page/{name}"));
         for import in imports.filter(|import| !files.contains(import)).collect::<Vec<_>>() {
             files.push(import);
@@ -54,7 +54,7 @@ async fn the_page_comes_from_the_gateway_alone() {
         assert_eq!(get(&base, path).await.status(), StatusCode::NOT_FOUND, "{path}");
     }
 
-    // As the page begins: a token, then the user's orders.
+    // The first calls of the page: a token, then the user's orders.
     let http = reqwest::Client::new();
     let token = http.post(format!("{base}/dev/token")).json(&json!({"user": "ann"})).send().await.unwrap();
     let token: serde_json::Value = token.json().await.unwrap();
@@ -66,8 +66,8 @@ async fn get(base: &str, path: &str) -> Response {
     reqwest::get(format!("{base}{path}")).await.unwrap()
 }
 
-/// The text of a file that the page loads: of the right type, and without an address elsewhere.
-async fn served(response: Response, kind: &str) -> String {
+/// Returns the text of a file of the page. Checks its media type, and that it names no other origin.
+async fn file_text(response: Response, kind: &str) -> String {
     let url = response.url().clone();
     assert_eq!(response.status(), StatusCode::OK, "{url}");
     let media_type = response.headers()["content-type"].to_str().unwrap();
@@ -80,7 +80,7 @@ async fn served(response: Response, kind: &str) -> String {
     text
 }
 
-/// What follows one of `marks` in `text`, up to the quotation mark.
+/// Returns the texts that follow one of `marks` in `text`, each up to the quotation mark.
 fn references(text: &str, marks: &[&str]) -> Vec<String> {
     let after = marks.iter().flat_map(|mark| text.split(mark).skip(1));
     after.filter_map(|rest| rest.split('"').next()).map(str::to_owned).collect()

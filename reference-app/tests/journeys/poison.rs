@@ -1,4 +1,4 @@
-//! What can never be handled: set aside with its reason, and in nobody's way.
+//! Messages that cannot be handled: they are parked, or become dead letters, and other messages continue.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -14,19 +14,19 @@ use reference_app::contracts::{Money, OrderStatusChanged, PaymentStatus, Payment
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::sync::mpsc;
 
-use crate::support::{Marketplace, Shape, eventually, server};
+use crate::support::{Deployment, Marketplace, eventually, server};
 
-/// Without a broker: a row that no consumer can decode parks its key at each of them, and other keys flow.
+/// Without a broker, each relay parks the key of a message that its group cannot decode, and delivers other keys.
 #[tokio::test]
 async fn an_undecodable_event_is_parked_embedded() {
-    let marketplace = Marketplace::start(Shape::Embedded).await;
+    let marketplace = Marketplace::start(Deployment::Embedded).await;
     let ann = marketplace.buyer("ann");
     let mut socket = ann.socket().await;
 
     let file = marketplace.data_dir().join("order_service.db");
     let options = SqliteConnectOptions::new().filename(file).busy_timeout(Duration::from_secs(5));
     let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
-    // As a program with a bug would have written it: the row of a real order, with a payload that is no JSON.
+    // A copy of the row of a real order, whose payload is not JSON.
     let first = ann.place("k1", 100).await;
     socket.until(&first.order_id, "PAID").await;
     sqlx::query(
@@ -39,20 +39,20 @@ async fn an_undecodable_event_is_parked_embedded() {
     .unwrap();
 
     let parked = "SELECT COUNT(*) FROM {s}.comms_outbox_parked WHERE error LIKE '%decode%'";
-    eventually("both groups parked it", Duration::from_secs(20), async || {
-        (marketplace.books.number("order_service", parked).await.ok()? == 2).then_some(())
+    eventually("both groups parked the message", Duration::from_secs(20), async || {
+        (marketplace.databases.number("order_service", parked).await.ok()? == 2).then_some(())
     })
     .await;
     let second = ann.place("k2", 100).await;
     socket.until(&second.order_id, "PAID").await;
 }
 
-/// On Kafka: a record that cannot be decoded goes to the dead letters of each group, raw, with the reason.
+/// On Kafka, each group writes a record that it cannot decode to the dead-letter topic: unchanged, with the reason.
 #[tokio::test]
 #[ignore = "needs PostgreSQL and Apache Kafka; run scripts/test"]
 async fn an_undecodable_record_is_a_dead_letter_full() {
-    let marketplace = Marketplace::start(Shape::Full).await;
-    let mut letters = DeadLetters::listen(&marketplace, OrderStatusChanged::TYPE);
+    let marketplace = Marketplace::start(Deployment::Full).await;
+    let mut dead_letters = DeadLetters::consume(&marketplace, OrderStatusChanged::TYPE);
     let topic = format!("{}{}", marketplace.prefix, OrderStatusChanged::TYPE);
     let kafka = KafkaConfig::new(server("COMMS_TEST_KAFKA_BROKERS"));
     let publisher = KafkaPublisher::new(&kafka, Clock::system()).unwrap();
@@ -71,17 +71,17 @@ async fn an_undecodable_record_is_a_dead_letter_full() {
 
     let mut groups = Vec::new();
     for _ in 0..2 {
-        let letter = letters.next().await;
-        assert_eq!((&*letter.source, &*letter.id), ("stranger", "poison"));
-        assert_eq!(letter.payload.as_deref(), Some(&b"{"[..]), "the raw value");
+        let dead_letter = dead_letters.next().await;
+        assert_eq!((&*dead_letter.source, &*dead_letter.id), ("stranger", "poison"));
+        assert_eq!(dead_letter.payload.as_deref(), Some(&b"{"[..]), "the value of the record");
         assert_eq!(
-            letter.headers.get("x-unknown").map(|v| &v[..]),
+            dead_letter.headers.get("x-unknown").map(|v| &v[..]),
             Some(&b"\xff\x00"[..]),
-            "unknown headers stay"
+            "unknown headers are kept"
         );
-        assert_eq!(letter.headers.text(wire::DLQ_ERROR_KIND), Some("invalid"));
-        assert!(letter.headers.text(wire::DLQ_ERROR).unwrap().contains("decode order.status.changed"));
-        groups.push(letter.headers.text(wire::DLQ_GROUP).unwrap().to_owned());
+        assert_eq!(dead_letter.headers.text(wire::DLQ_ERROR_KIND), Some("invalid"));
+        assert!(dead_letter.headers.text(wire::DLQ_ERROR).unwrap().contains("decode order.status.changed"));
+        groups.push(dead_letter.headers.text(wire::DLQ_GROUP).unwrap().to_owned());
     }
     groups.sort();
     let prefix = &marketplace.prefix;
@@ -93,14 +93,14 @@ async fn an_undecodable_record_is_a_dead_letter_full() {
     socket.until(&placed.order_id, "PAID").await;
 }
 
-/// A payment of an order that does not exist: it may exist yet, so all attempts are made, and then the record is a dead
-/// letter with the reason; other groups have not noticed.
+/// An event of a payment whose order does not exist. The order may be committed later, so all attempts are made. Then
+/// the record is a dead letter with the reason, and other groups continue.
 #[tokio::test]
 #[ignore = "needs PostgreSQL and Apache Kafka; run scripts/test"]
-async fn what_is_never_found_is_a_dead_letter_after_all_attempts_full() {
+async fn a_payment_without_an_order_is_a_dead_letter_after_all_attempts_full() {
     let few = [("COMMS_CONSUMER__ATTEMPTS", "3"), ("COMMS_CONSUMER__BACKOFF", "50ms")];
-    let marketplace = Marketplace::start_with(Shape::FullByRole, &few).await;
-    let mut letters = DeadLetters::listen(&marketplace, PaymentStatusChanged::TYPE);
+    let marketplace = Marketplace::start_with(Deployment::FullByRole, &few).await;
+    let mut dead_letters = DeadLetters::consume(&marketplace, PaymentStatusChanged::TYPE);
     let kafka = KafkaConfig::new(server("COMMS_TEST_KAFKA_BROKERS"));
     let publisher = KafkaPublisher::new(&kafka, Clock::system()).unwrap();
     let paid = PaymentStatusChanged {
@@ -116,26 +116,26 @@ async fn what_is_never_found_is_a_dead_letter_after_all_attempts_full() {
     let message = EventSource::new("payment-service", Clock::system()).message(&paid).unwrap().to(topic);
     let key = message.key.clone();
     publisher.enqueue(&mut VecDeque::from([message])).await.remove(0).unwrap();
-    let letter = letters.next().await;
-    assert_eq!(letter.key, key);
-    assert_eq!(letter.headers.text(wire::DLQ_ATTEMPTS), Some("3"));
-    assert_eq!(letter.headers.text(wire::DLQ_ERROR_KIND), Some("not_found"));
-    assert!(letter.headers.text(wire::DLQ_ERROR).unwrap().contains("o-none"));
+    let dead_letter = dead_letters.next().await;
+    assert_eq!(dead_letter.key, key);
+    assert_eq!(dead_letter.headers.text(wire::DLQ_ATTEMPTS), Some("3"));
+    assert_eq!(dead_letter.headers.text(wire::DLQ_ERROR_KIND), Some("not_found"));
+    assert!(dead_letter.headers.text(wire::DLQ_ERROR).unwrap().contains("o-none"));
     let ann = marketplace.buyer("ann");
     let mut socket = ann.socket().await;
     let placed = ann.place("k", 100).await;
     socket.until(&placed.order_id, "PAID").await;
 }
 
-/// The dead letters of one topic, as an operator would read them.
+/// The dead letters of one topic.
 struct DeadLetters(mpsc::Receiver<Message>);
 
 impl DeadLetters {
-    fn listen(marketplace: &Marketplace, topic: &str) -> Self {
+    fn consume(marketplace: &Marketplace, topic: &str) -> Self {
         let kafka = KafkaConfig::new(server("COMMS_TEST_KAFKA_BROKERS"));
         let topic = dlq_topic(&format!("{}{topic}", marketplace.prefix));
         let (sender, receiver) = mpsc::channel(16);
-        let keep = handler_fn(move |delivery: Delivery| {
+        let forward = handler_fn(move |delivery: Delivery| {
             let sender = sender.clone();
             async move {
                 sender.send(delivery.message).await.unwrap();
@@ -144,7 +144,7 @@ impl DeadLetters {
         });
         let publisher = Arc::new(KafkaPublisher::new(&kafka, Clock::system()).unwrap());
         let consumer = Consumer::builder(&kafka, format!("{}operator", marketplace.prefix))
-            .on(topic, keep)
+            .on(topic, forward)
             .dead_letter(publisher)
             .build()
             .unwrap();
@@ -153,7 +153,7 @@ impl DeadLetters {
     }
 
     async fn next(&mut self) -> Message {
-        let letter = tokio::time::timeout(Duration::from_secs(30), self.0.recv()).await;
-        letter.expect("a dead letter in time").unwrap()
+        let dead_letter = tokio::time::timeout(Duration::from_secs(30), self.0.recv()).await;
+        dead_letter.expect("a dead letter in time").unwrap()
     }
 }

@@ -1,8 +1,8 @@
-//! Starting wrongly: each refusal says what to do. Starting again.
+//! Starts that fail with an error that names the setting, and a restart after a kill.
 
 use std::{net::TcpListener, process::Output, time::Duration};
 
-use crate::support::{Marketplace, Process, Shape, free_listeners};
+use crate::support::{Deployment, Marketplace, Process, free_listeners};
 
 fn run(args: &[&str], env: &[(&str, String)]) -> Output {
     let dir = tempfile::tempdir().unwrap();
@@ -14,23 +14,24 @@ fn run(args: &[&str], env: &[(&str, String)]) -> Output {
         .unwrap()
 }
 
-fn refused(what: &[&str], output: &Output) {
+/// Checks that the program failed and that its error contains `parts`.
+fn assert_refused(parts: &[&str], output: &Output) {
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success(), "{text}");
-    for part in what {
+    for part in parts {
         assert!(text.contains(part), "{part:?} is not in: {text}");
     }
 }
 
 #[test]
 fn a_configuration_with_a_typo_is_refused_by_name() {
-    refused(
+    assert_refused(
         &["COMMS_GATEWYA", "COMMS_GATEWAY"],
         &run(&[], &[("COMMS_GATEWYA__LISTEN", "127.0.0.1:1".into())]),
     );
-    refused(&["unknown-field", "full"], &run(&["--profile", "unknown-field"], &[]));
-    refused(&["database.url"], &run(&["--profile", "full"], &[]));
-    refused(&["need Kafka"], &run(&["--role", "order"], &[]));
+    assert_refused(&["unknown-field", "full"], &run(&["--profile", "unknown-field"], &[]));
+    assert_refused(&["database.url"], &run(&["--profile", "full"], &[]));
+    assert_refused(&["need Kafka"], &run(&["--role", "order"], &[]));
 }
 
 #[test]
@@ -48,18 +49,18 @@ fn a_busy_port_is_named_with_its_key() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let output = run(&[], &[("COMMS_GATEWAY__LISTEN", address.clone())]);
-    refused(&[&address, "taken by another process", "gateway.listen"], &output);
+    assert_refused(&[&address, "taken by another process", "gateway.listen"], &output);
 }
 
-/// The program with free ports, and `more`.
-fn run_anywhere(args: &[&str], more: &[(&str, &str)]) -> Output {
+/// Runs the program on free ports, with the environment variables `more`.
+fn run_on_free_ports(args: &[&str], more: &[(&str, &str)]) -> Output {
     let listeners = free_listeners();
     let mut env: Vec<_> = listeners.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
     env.extend(more.iter().map(|(key, value)| (*key, (*value).to_owned())));
     run(args, &env)
 }
 
-/// No server and no wait makes these work. The key is named, and no value that may be a secret is printed.
+/// The error names the key, and does not show a value that may be a secret.
 #[test]
 fn settings_of_servers_that_can_never_work_end_the_start_at_once() {
     let (url, brokers, more) = ("COMMS_DATABASE__URL", "COMMS_KAFKA__BROKERS", "COMMS_KAFKA__LIBRDKAFKA");
@@ -74,36 +75,37 @@ fn settings_of_servers_that_can_never_work_end_the_start_at_once() {
         (vec![any, (more, r#"{"sasl.pasword"="hunter2"}"#)], ["kafka", "sasl.pasword"]),
         (vec![any, (more, r#"{"linger.ms"="hunter2"}"#)], ["kafka", "linger.ms"]),
     ] {
-        let output = run_anywhere(&[], &env);
-        refused(&parts, &output);
+        let output = run_on_free_ports(&[], &env);
+        assert_refused(&parts, &output);
         let text = String::from_utf8_lossy(&output.stderr);
         assert!(!text.contains("hunter2"), "{text}");
     }
 }
 
 #[test]
-fn a_data_directory_that_cannot_be_written_ends_the_start_with_the_way_out() {
+fn a_data_directory_that_cannot_be_written_is_refused_with_the_option() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let below = file.path().join("data").display().to_string();
-    refused(&["make it writable", "--data-dir"], &run_anywhere(&["--data-dir", &below], &[]));
+    assert_refused(&["make it writable", "--data-dir"], &run_on_free_ports(&["--data-dir", &below], &[]));
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("order_service.db")).unwrap();
     let data = dir.path().display().to_string();
-    refused(&["order_service.db", "--data-dir"], &run_anywhere(&["--data-dir", &data], &[]));
+    assert_refused(&["order_service.db", "--data-dir"], &run_on_free_ports(&["--data-dir", &data], &[]));
 }
 
 #[tokio::test]
 async fn a_data_directory_in_use_is_refused() {
-    let marketplace = Marketplace::start(Shape::Embedded).await;
+    let marketplace = Marketplace::start(Deployment::Embedded).await;
     let dir = marketplace.data_dir().display().to_string();
-    let output = run_anywhere(&["--data-dir", &dir], &[]);
-    refused(&["in use by another process", "--data-dir"], &output);
+    let output = run_on_free_ports(&["--data-dir", &dir], &[]);
+    assert_refused(&["in use by another process", "--data-dir"], &output);
 }
 
-/// The leases of a killed process are its own: the data directory is locked by one process.
+/// The data directory is locked by one process, so the leases of a killed process are free for its successor.
 #[tokio::test]
-async fn a_process_that_was_killed_takes_its_leases_again_at_once_embedded() {
-    let mut marketplace = Marketplace::start_with(Shape::Embedded, &[("COMMS_RELAY__LEASE", "60s")]).await;
+async fn a_restarted_process_takes_its_leases_without_waiting_for_their_expiry_embedded() {
+    let mut marketplace =
+        Marketplace::start_with(Deployment::Embedded, &[("COMMS_RELAY__LEASE", "60s")]).await;
     let ann = marketplace.buyer("ann");
     ann.place("first", 100).await;
     marketplace.settled(1, Duration::from_secs(20)).await;
@@ -111,7 +113,7 @@ async fn a_process_that_was_killed_takes_its_leases_again_at_once_embedded() {
     marketplace.processes[0].kill();
     marketplace.processes[0].spawn();
     marketplace.ready().await;
-    ann.insist("just after", 100).await;
-    // Far below the lease.
+    ann.place_with_retries("just after", 100).await;
+    // 20 s, and the lease lasts 60 s.
     marketplace.settled(3, Duration::from_secs(20)).await;
 }

@@ -1,4 +1,4 @@
-//! A buyer: places orders as a careful client does, and listens.
+//! A client of the marketplace: places orders over HTTP, and receives their events over a WebSocket.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ impl Buyer {
         json!({"ad_id": "bike-42", "quantity": 1, "price": {"minor": minor, "currency": "RUB"}})
     }
 
-    /// One try.
+    /// Sends one `POST /v1/orders`.
     pub async fn post(&self, key: Option<&str>, body: String) -> reqwest::Result<Response> {
         let mut request = self
             .http
@@ -59,16 +59,16 @@ impl Buyer {
         self.http.get(format!("{}{path}", self.gateway)).bearer_auth(&self.token).send().await
     }
 
-    /// One try that must be acknowledged.
+    /// Places an order. The first attempt must be accepted.
     pub async fn place(&self, key: &str, minor: i64) -> Placed {
         let response = self.post(Some(key), Self::body(minor).to_string()).await.unwrap();
         assert_eq!(response.status(), StatusCode::ACCEPTED, "{:?}", response.text().await);
         placed(response).await
     }
 
-    /// Until it is acknowledged, under the same key, as a careful client does: through kills, outages and
-    /// lost answers. A refusal that is not about the moment fails the test.
-    pub async fn insist(&self, key: &str, minor: i64) -> Placed {
+    /// Places an order with retries under the same key, for tests with crashes and outages. Retries server errors, 409
+    /// and requests without a response; any other refusal fails the test.
+    pub async fn place_with_retries(&self, key: &str, minor: i64) -> Placed {
         for _ in 0..1_200 {
             if let Ok(response) = self.post(Some(key), Self::body(minor).to_string()).await {
                 match response.status() {
@@ -79,10 +79,10 @@ impl Buyer {
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        panic!("{key} was not acknowledged in 1,200 tries");
+        panic!("the order {key} was not accepted in 1,200 attempts");
     }
 
-    /// The socket, opened with the token in the header.
+    /// Opens a socket, with the buyer's token in the header.
     pub async fn socket(&self) -> Socket {
         self.try_socket(Some(&self.token)).await.unwrap()
     }
@@ -97,7 +97,7 @@ impl Buyer {
 }
 
 impl Socket {
-    /// The next frame of type `event`; `None` at the end.
+    /// Returns the next frame of type `event`, or `None` at the end.
     pub async fn event(&mut self) -> Option<Value> {
         loop {
             match self.0.next().await? {
@@ -113,7 +113,7 @@ impl Socket {
         }
     }
 
-    /// The code with which the other side closes, within ten seconds.
+    /// Returns the close code of the server. Fails the test after 10 s.
     pub async fn close_code(&mut self) -> Option<u16> {
         let end = async {
             loop {
@@ -127,7 +127,7 @@ impl Socket {
         tokio::time::timeout(Duration::from_secs(10), end).await.expect("the socket ends")
     }
 
-    /// Events of `order_id` until one has `status`; their statuses in order.
+    /// Returns the events of `order_id` up to the one with `status`. Fails the test after 30 s.
     pub async fn until(&mut self, order_id: &str, status: &str) -> Vec<Value> {
         let mut seen = Vec::new();
         let all = async {
@@ -147,6 +147,7 @@ impl Socket {
     }
 }
 
+/// Reads an accepted order from the response.
 async fn placed(response: Response) -> Placed {
     let header =
         |name: &str| response.headers().get(name).map(|v| v.to_str().unwrap().to_owned()).unwrap_or_default();

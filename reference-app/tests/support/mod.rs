@@ -1,22 +1,22 @@
-//! The system as its users have it: real processes, spoken to over HTTP and WebSocket.
-#![allow(dead_code, unreachable_pub, reason = "each test target uses its part")]
+//! Starts the system as real processes, uses it over HTTP and WebSocket, and reads its databases.
+#![allow(dead_code, unreachable_pub, reason = "no test target uses all of it")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
 
-mod books;
 mod client;
+mod databases;
+mod marketplace;
 mod process;
-mod shape;
 
-pub use books::Books;
 pub use client::Buyer;
+pub use databases::Databases;
+pub use marketplace::{Deployment, Marketplace};
 pub use process::Process;
-pub use shape::{Marketplace, Shape};
 
 use std::time::Duration;
 
 use reference_app::services;
 
-/// Repeats `probe` until it gives a value; fails the test after `limit`.
+/// Calls `probe` every 50 ms until it returns a value. Fails the test after `limit`.
 pub async fn eventually<T>(what: &str, limit: Duration, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = tokio::time::sleep(limit);
     tokio::pin!(deadline);
@@ -31,12 +31,12 @@ pub async fn eventually<T>(what: &str, limit: Duration, mut probe: impl AsyncFnM
     }
 }
 
-/// The value of an environment variable that `scripts/test` sets.
+/// Returns the value of an environment variable that `scripts/test` sets.
 pub fn server(variable: &str) -> String {
     std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: run scripts/test"))
 }
 
-/// The listeners of all services on free ports, as environment variables.
+/// Returns environment variables that put the listeners of all services on free ports.
 pub fn free_listeners() -> Vec<(String, String)> {
     let services = services::ALL.iter().filter(|service| service.protocol.is_some());
     let listen = |name: &str| (format!("COMMS_{}__LISTEN", name.to_uppercase()), "127.0.0.1:0".to_owned());

@@ -1,4 +1,4 @@
-//! One process of the system.
+//! A process of the system: start, readiness, signals and log.
 
 use std::{
     fs::{File, OpenOptions},
@@ -21,19 +21,19 @@ pub struct Process {
 }
 
 impl Process {
-    /// The program, without settings that the tests' own environment may have.
+    /// Returns the command of the program, without the settings in the environment of the tests.
     pub fn program() -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_reference-app"));
         clean(&mut command);
         command
     }
 
-    /// From its next start, a script for `sh` runs the program, which it has as `"$0" "$@"`.
+    /// From the next start, runs the program by a script for `sh`, in which `"$0" "$@"` is the command.
     pub fn run_by(&mut self, script: &str) {
         self.shell = Some(script.to_owned());
     }
 
-    /// A process that is not running yet; its output goes to `dir/<name>.log`.
+    /// Creates a process without starting it. Its output goes to `dir/<name>.log`.
     pub fn new(name: &str, dir: &Path, admin: u16, args: &[&str], env: Vec<(String, String)>) -> Self {
         let args = args.iter().map(ToString::to_string).collect();
         Self {
@@ -47,7 +47,7 @@ impl Process {
         }
     }
 
-    /// Bounds the open files of the process from its next start, so that it cannot raise the bound.
+    /// From the next start, sets the soft and the hard limit of open files, so that the process cannot raise it.
     pub fn limit_descriptors(&mut self, limit: u32) {
         self.run_by(&format!("ulimit -n {limit}; exec \"$0\" \"$@\""));
     }
@@ -72,7 +72,7 @@ impl Process {
         self.child = Some(child);
     }
 
-    /// Until `/readyz` says so.
+    /// Waits until `/readyz` succeeds. Fails the test after 60 s, or if the process ends.
     pub async fn ready(&mut self) {
         let url = format!("http://127.0.0.1:{}/readyz", self.admin);
         let (name, log) = (self.name.clone(), self.log.clone());
@@ -91,7 +91,7 @@ impl Process {
         format!("http://127.0.0.1:{}{path}", self.admin)
     }
 
-    /// SIGKILL: no chance to say goodbye.
+    /// Sends SIGKILL and waits for the end of the process.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
@@ -99,13 +99,13 @@ impl Process {
         }
     }
 
-    /// Sends a signal: `TERM`, `STOP`.
+    /// Sends a signal, such as `TERM` or `STOP`.
     pub fn signal(&self, name: &str) {
         let pid = self.child.as_ref().unwrap().id().to_string();
         assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
     }
 
-    /// SIGTERM, and how it ended.
+    /// Sends SIGTERM and returns the exit status. Fails the test after 30 s.
     pub async fn terminate(&mut self) -> ExitStatus {
         self.signal("TERM");
         let mut child = self.child.take().unwrap();
@@ -126,7 +126,7 @@ impl Drop for Process {
     }
 }
 
-/// Takes the settings away that the tests' own environment may have.
+/// Removes the settings in the environment of the tests.
 fn clean(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("COMMS_") {

@@ -1,4 +1,4 @@
-//! The breaker as a state machine: no lock, no atomics, and time only as it is given.
+//! The breaker's state machine: no lock, no atomics, and time only as an argument.
 
 use std::time::{Duration, Instant};
 
@@ -9,66 +9,67 @@ use super::{
 };
 use crate::clock::Clock;
 
-/// The least time that a probe has to come back: longer than calls take, or each would be given up before it could
-/// fail.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The least time after which probes in flight are abandoned. Longer than calls take: a probe that is abandoned before
+/// its call fails would never open the breaker again.
+const MIN_PROBE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What a result says about the peer.
+/// The result of a call as the breaker counts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Weight {
+pub(crate) enum CallOutcome {
     Success,
     Failure,
-    /// It says nothing: cancelled, refused by another guard, a request that was wrong.
-    Neutral,
+    /// Not evidence about the peer: the call was cancelled, refused by another guard, or invalid.
+    Ignored,
 }
 
-/// When a result came: read from the clock only by who needs it, and randomness with it.
-pub(super) struct Moment<'a> {
+/// The time at which a result is recorded. The clock is read only if a transition or a time window needs it.
+pub(super) struct LazyNow<'a> {
     pub(super) clock: &'a Clock,
     pub(super) now: Option<Instant>,
 }
 
-impl Moment<'_> {
-    fn now(&self) -> Instant {
+impl LazyNow<'_> {
+    fn get(&self) -> Instant {
         self.now.unwrap_or_else(|| self.clock.now())
     }
 }
 
-/// A call that was let through, stamped with the state it belongs to. What it brings back counts only in that
-/// state: a result from before an opening says nothing about the state after it.
+/// A call that the breaker admitted, stamped with the generation of the state that admitted it.
+///
+/// Its result counts only in that generation: a result from before an opening is no evidence about the state after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Pass {
+pub(crate) struct AdmittedCall {
     pub(super) generation: u64,
 }
 
-/// How the machine stands, in one word: what the shared handle reads without the lock.
+/// The state as [`Breaker`](super::Breaker) reads it without the lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum Mirror {
-    /// Closed, and a success changes nothing.
-    Quiet,
-    /// Closed, and every result counts.
-    Counting,
+pub(super) enum StateTag {
+    /// Closed, and a success changes nothing. Also the forced closed state.
+    ClosedIdle,
+    /// Closed, and every result is counted.
+    ClosedCounting,
     Open,
     HalfOpen,
-    Forced,
+    ForcedOpen,
 }
 
 #[derive(Debug)]
 pub(super) struct Machine {
     config: BreakerConfig,
     generation: u64,
-    state: Inner,
-    openings: u32,
-    /// What was counted when it opened last: what an operator asks for.
-    led_to_it: (u32, Counts),
+    state: State,
+    consecutive_openings: u32,
+    /// Consecutive failures and window counts at the moment when the closed state was left.
+    last_closed_counts: (u32, Counts),
 }
 
 #[derive(Debug)]
-enum Inner {
-    Closed { row: u32, window: Option<Window> },
+enum State {
+    Closed { consecutive_failures: u32, window: Option<Window> },
     Open { until: Instant },
-    HalfOpen { in_flight: u32, succeeded: u32, given_up_at: Instant },
+    HalfOpen { in_flight: u32, successes: u32, abandon_at: Instant },
     ForcedOpen,
     ForcedClosed,
 }
@@ -76,128 +77,131 @@ enum Inner {
 impl Machine {
     pub(super) fn new(config: BreakerConfig, now: Instant) -> Self {
         let state = Self::closed(&config, now);
-        Self { config, generation: 0, state, openings: 0, led_to_it: Default::default() }
+        Self { config, generation: 0, state, consecutive_openings: 0, last_closed_counts: Default::default() }
     }
 
-    fn closed(config: &BreakerConfig, now: Instant) -> Inner {
-        Inner::Closed { row: 0, window: config.window.as_ref().map(|w| Window::new(w.kind, now)) }
+    fn closed(config: &BreakerConfig, now: Instant) -> State {
+        let window = config.window.as_ref().map(|w| Window::new(w.kind, now));
+        State::Closed { consecutive_failures: 0, window }
     }
 
-    /// Lets a call through, or says how long to wait where that is known.
+    /// Admits a call, or returns the wait until the next admission if it is known.
     pub(super) fn admit(
         &mut self,
         now: Instant,
-    ) -> (Result<Pass, Option<Duration>>, Option<BreakerTransition>) {
+    ) -> (Result<AdmittedCall, Option<Duration>>, Option<BreakerTransition>) {
         match &mut self.state {
-            Inner::Closed { .. } | Inner::ForcedClosed => (Ok(self.pass()), None),
-            Inner::ForcedOpen => (Err(None), None),
-            Inner::Open { until } if now < *until => (Err(Some(*until - now)), None),
-            Inner::Open { .. } => {
-                let transition = self.probe(now);
-                (Ok(self.pass()), transition)
+            State::Closed { .. } | State::ForcedClosed => (Ok(self.admitted_call()), None),
+            State::ForcedOpen => (Err(None), None),
+            State::Open { until } if now < *until => (Err(Some(*until - now)), None),
+            State::Open { .. } => {
+                let transition = self.half_open(now);
+                (Ok(self.admitted_call()), transition)
             }
-            Inner::HalfOpen { in_flight, given_up_at, .. } => {
+            State::HalfOpen { in_flight, abandon_at, .. } => {
                 if *in_flight < self.config.half_open_max_calls {
                     *in_flight += 1;
-                    *given_up_at = now + self.config.open_duration.max(PATIENCE);
-                } else if now >= *given_up_at {
-                    // Probes that never came back must not keep it half-open for ever: a new generation, in
-                    // which they do not count.
-                    self.probe(now);
+                    *abandon_at = now + self.config.open_duration.max(MIN_PROBE_TIMEOUT);
+                } else if now >= *abandon_at {
+                    // Probes whose results never arrive must not keep the breaker half-open for ever. The new
+                    // generation ignores them.
+                    self.half_open(now);
                 } else {
                     return (Err(None), None);
                 }
-                (Ok(self.pass()), None)
+                (Ok(self.admitted_call()), None)
             }
         }
     }
 
-    fn probe(&mut self, now: Instant) -> Option<BreakerTransition> {
-        let given_up_at = now + self.config.open_duration.max(PATIENCE);
-        self.enter(Inner::HalfOpen { in_flight: 1, succeeded: 0, given_up_at })
+    /// Enters the half-open state with one probe in flight.
+    fn half_open(&mut self, now: Instant) -> Option<BreakerTransition> {
+        let abandon_at = now + self.config.open_duration.max(MIN_PROBE_TIMEOUT);
+        self.enter(State::HalfOpen { in_flight: 1, successes: 0, abandon_at })
     }
 
-    fn pass(&self) -> Pass {
-        Pass { generation: self.generation }
+    fn admitted_call(&self) -> AdmittedCall {
+        AdmittedCall { generation: self.generation }
     }
 
-    /// Takes the result of a call that was let through; one of another generation is ignored.
+    /// Counts the result of an admitted call. A result of another generation is ignored.
     pub(super) fn record(
         &mut self,
-        pass: Pass,
-        weight: Weight,
+        call: AdmittedCall,
+        outcome: CallOutcome,
         slow: bool,
-        moment: &Moment<'_>,
+        now: &LazyNow<'_>,
     ) -> Option<BreakerTransition> {
-        if pass.generation != self.generation {
+        if call.generation != self.generation {
             return None;
         }
         match &mut self.state {
-            Inner::Closed { row, window } => {
-                if weight == Weight::Neutral {
+            State::Closed { consecutive_failures, window } => {
+                if outcome == CallOutcome::Ignored {
                     return None;
                 }
-                let failed = weight == Weight::Failure;
-                *row = if failed { row.saturating_add(1) } else { 0 };
-                let in_a_row = self.config.failure_threshold > 0 && *row >= self.config.failure_threshold;
-                let rates =
+                let failed = outcome == CallOutcome::Failure;
+                *consecutive_failures = if failed { consecutive_failures.saturating_add(1) } else { 0 };
+                let threshold = self.config.failure_threshold;
+                let threshold_reached = threshold > 0 && *consecutive_failures >= threshold;
+                let rate_reached =
                     window.as_mut().zip(self.config.window.as_ref()).is_some_and(|(window, config)| {
-                        window.record(failed, slow, || moment.now());
+                        window.record(failed, slow, || now.get());
                         window.exceeds(config)
                     });
-                if in_a_row || rates { self.open(moment) } else { None }
+                if threshold_reached || rate_reached { self.open(now) } else { None }
             }
-            Inner::HalfOpen { in_flight, succeeded, .. } => {
+            State::HalfOpen { in_flight, successes, .. } => {
                 *in_flight -= 1;
-                match weight {
-                    Weight::Neutral => None,
-                    Weight::Success if !slow => {
-                        *succeeded += 1;
-                        if *succeeded < self.config.success_threshold {
+                match outcome {
+                    CallOutcome::Ignored => None,
+                    CallOutcome::Success if !slow => {
+                        *successes += 1;
+                        if *successes < self.config.success_threshold {
                             return None;
                         }
-                        self.openings = 0;
-                        self.enter(Self::closed(&self.config, moment.now()))
+                        self.consecutive_openings = 0;
+                        self.enter(Self::closed(&self.config, now.get()))
                     }
-                    // A slow answer is what slow_call_duration opened it for.
-                    Weight::Success | Weight::Failure => self.open(moment),
+                    // A slow success is a failed probe: slow calls may be the reason why the breaker opened.
+                    CallOutcome::Success | CallOutcome::Failure => self.open(now),
                 }
             }
-            Inner::Open { .. } | Inner::ForcedOpen | Inner::ForcedClosed => None,
+            State::Open { .. } | State::ForcedOpen | State::ForcedClosed => None,
         }
     }
 
-    fn open(&mut self, moment: &Moment<'_>) -> Option<BreakerTransition> {
-        self.openings = self.openings.saturating_add(1);
+    fn open(&mut self, now: &LazyNow<'_>) -> Option<BreakerTransition> {
+        self.consecutive_openings = self.consecutive_openings.saturating_add(1);
         let jitter = self.config.jitter;
-        let spread = 1.0 - jitter + 2.0 * jitter * moment.clock.random_unit();
-        let time = self.config.open_time(self.openings).mul_f64(spread);
-        self.enter(Inner::Open { until: moment.now() + time })
+        let jitter_factor = 1.0 - jitter + 2.0 * jitter * now.clock.random_unit();
+        let open_duration = self.config.open_duration_of(self.consecutive_openings).mul_f64(jitter_factor);
+        self.enter(State::Open { until: now.get() + open_duration })
     }
 
     pub(super) fn force(&mut self, open: bool) -> Option<BreakerTransition> {
-        self.enter(if open { Inner::ForcedOpen } else { Inner::ForcedClosed })
+        self.enter(if open { State::ForcedOpen } else { State::ForcedClosed })
     }
 
     pub(super) fn reset(&mut self, now: Instant) -> Option<BreakerTransition> {
-        self.openings = 0;
+        self.consecutive_openings = 0;
         self.enter(Self::closed(&self.config, now))
     }
 
-    /// Other settings. An open breaker stays open until its time, a closed one begins to count anew where
-    /// its window is another.
+    /// Replaces the settings. An open breaker keeps its remaining open duration; a closed breaker whose window settings
+    /// changed discards its counts.
     pub(super) fn configure(&mut self, config: BreakerConfig, now: Instant) {
-        let other_window = self.config.window != config.window;
+        let window_changed = self.config.window != config.window;
         self.config = config;
-        if other_window && matches!(self.state, Inner::Closed { .. }) {
+        if window_changed && matches!(self.state, State::Closed { .. }) {
             self.enter(Self::closed(&self.config, now));
         }
     }
 
-    /// Every change of state is a new generation.
-    fn enter(&mut self, state: Inner) -> Option<BreakerTransition> {
+    /// Enters `state` as a new generation.
+    fn enter(&mut self, state: State) -> Option<BreakerTransition> {
         let from = self.state();
-        self.led_to_it = self.counted().unwrap_or(self.led_to_it);
+        self.last_closed_counts = self.closed_counts().unwrap_or(self.last_closed_counts);
         self.generation += 1;
         self.state = state;
         let to = self.state();
@@ -206,21 +210,23 @@ impl Machine {
 
     pub(super) const fn state(&self) -> BreakerState {
         match self.state {
-            Inner::Closed { .. } => BreakerState::Closed,
-            Inner::Open { .. } => BreakerState::Open,
-            Inner::HalfOpen { .. } => BreakerState::HalfOpen,
-            Inner::ForcedOpen => BreakerState::ForcedOpen,
-            Inner::ForcedClosed => BreakerState::ForcedClosed,
+            State::Closed { .. } => BreakerState::Closed,
+            State::Open { .. } => BreakerState::Open,
+            State::HalfOpen { .. } => BreakerState::HalfOpen,
+            State::ForcedOpen => BreakerState::ForcedOpen,
+            State::ForcedClosed => BreakerState::ForcedClosed,
         }
     }
 
-    pub(super) const fn mirror(&self) -> Mirror {
+    pub(super) const fn tag(&self) -> StateTag {
         match &self.state {
-            Inner::Closed { row: 0, window: None } | Inner::ForcedClosed => Mirror::Quiet,
-            Inner::Closed { .. } => Mirror::Counting,
-            Inner::Open { .. } => Mirror::Open,
-            Inner::HalfOpen { .. } => Mirror::HalfOpen,
-            Inner::ForcedOpen => Mirror::Forced,
+            State::Closed { consecutive_failures: 0, window: None } | State::ForcedClosed => {
+                StateTag::ClosedIdle
+            }
+            State::Closed { .. } => StateTag::ClosedCounting,
+            State::Open { .. } => StateTag::Open,
+            State::HalfOpen { .. } => StateTag::HalfOpen,
+            State::ForcedOpen => StateTag::ForcedOpen,
         }
     }
 
@@ -230,23 +236,23 @@ impl Machine {
 
     pub(super) const fn open_until(&self) -> Option<Instant> {
         match self.state {
-            Inner::Open { until } => Some(until),
+            State::Open { until } => Some(until),
             _ => None,
         }
     }
 
-    /// What is counted now, or was when the closed state was left.
+    /// Returns the consecutive failures and window counts: the current ones if closed, else the last closed ones.
     pub(super) fn counts(&mut self, now: Instant) -> (u32, Counts) {
-        if let Inner::Closed { window: Some(window), .. } = &mut self.state {
+        if let State::Closed { window: Some(window), .. } = &mut self.state {
             window.slide(now);
         }
-        self.counted().unwrap_or(self.led_to_it)
+        self.closed_counts().unwrap_or(self.last_closed_counts)
     }
 
-    fn counted(&self) -> Option<(u32, Counts)> {
+    fn closed_counts(&self) -> Option<(u32, Counts)> {
         match &self.state {
-            Inner::Closed { row, window } => {
-                Some((*row, window.as_ref().map(Window::sums).unwrap_or_default()))
+            State::Closed { consecutive_failures, window } => {
+                Some((*consecutive_failures, window.as_ref().map(Window::totals).unwrap_or_default()))
             }
             _ => None,
         }

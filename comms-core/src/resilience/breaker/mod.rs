@@ -1,8 +1,8 @@
-//! Stops calling a peer that does not answer, and finds out when it does again.
+//! A circuit breaker: rejects calls to a peer that fails, and probes the peer until it recovers.
 //!
-//! The rules are in the pure machine of `machine.rs`, under a lock; beside it stands one word that says how
-//! the machine stands. While it is closed and nothing is wrong, calls only read that word: a success
-//! writes nothing that is shared, and no clock is read. A rejection while it is open takes no lock either.
+//! The rules are in the pure state machine of `machine.rs`, under a lock. Beside the machine, one atomic word holds a
+//! summary of its state. While the breaker is closed and no failure is counted, a call only reads that word: a success
+//! writes no shared memory and reads no clock. A rejection in the open state takes no lock either.
 
 mod config;
 mod machine;
@@ -11,11 +11,11 @@ mod state;
 mod window;
 
 pub use config::{BreakerConfig, WindowConfig, WindowKind};
-pub(super) use machine::{Pass, Weight};
+pub(super) use machine::{AdmittedCall, CallOutcome};
 pub use permit::BreakerPermit;
 pub use state::{BreakerSnapshot, BreakerState, BreakerTransition};
 
-use machine::{Machine, Mirror, Moment};
+use machine::{LazyNow, Machine, StateTag};
 use std::{
     fmt,
     time::{Duration, Instant},
@@ -29,12 +29,15 @@ use crate::{
     telemetry,
 };
 
-/// A circuit breaker. Clones share it.
+/// A circuit breaker. Clones share their state.
 ///
-/// Closed, it counts failures: so many in a row, or a share of the calls in a window. Open, it rejects for a
-/// time. Half-open, it lets a set number of probes through; so many successes close it, one failure opens
-/// it again. A call that was cancelled or says nothing about the peer counts as neither, and gives its probe
-/// back. A result that began in an earlier state is ignored.
+/// - *Closed*: calls are permitted. Consecutive failures, or a failure or slow-call rate over a window, open the
+///   breaker.
+/// - *Open*: calls are rejected until the open duration has passed.
+/// - *Half-open*: a few calls are permitted as probes. Successful probes close the breaker, one failed probe opens it.
+///
+/// A call that is cancelled, or fails for a reason other than the peer, counts as neither a success nor a failure and
+/// releases its probe slot. A result of a call that was admitted in an earlier state is ignored.
 ///
 /// ```
 /// use comms_core::{clock::Clock, resilience::{Breaker, BreakerConfig, BreakerState}};
@@ -57,13 +60,13 @@ use crate::{
 pub struct Breaker(Arc<Shared>);
 
 struct Shared {
-    /// The machine's generation above, its [`Mirror`] in the low three bits. Written under the lock only.
-    mirror: AtomicU64,
-    /// Nanoseconds from `epoch` to the end of the time open: written before the mirror says open.
-    until: AtomicU64,
+    /// The machine's generation, and its [`StateTag`] in the low three bits. Written only under the lock.
+    state_word: AtomicU64,
+    /// Nanoseconds from `epoch` to the end of the open state. Written before the tag in `state_word` becomes open.
+    open_until_nanos: AtomicU64,
     epoch: Instant,
-    /// Nanoseconds after which a call is slow; 0 where none is.
-    slow_call_duration: AtomicU64,
+    /// Nanoseconds above which a call is slow; 0: no call is slow.
+    slow_call_nanos: AtomicU64,
     machine: Mutex<Machine>,
     listeners: Mutex<Vec<Listener>>,
     name: &'static str,
@@ -73,23 +76,23 @@ struct Shared {
 type Listener = std::sync::Arc<dyn Fn(BreakerTransition) + Send + Sync>;
 
 impl Breaker {
-    /// A closed breaker; `name` stands in rejections, metrics and logs.
+    /// Creates a closed breaker. `name` identifies it in rejections, metrics and logs.
     ///
     /// # Errors
-    /// `Invalid` for settings that make no sense.
+    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if [`BreakerConfig::validate`] fails.
     pub fn new(name: &str, config: BreakerConfig, clock: Clock) -> Result<Self, Error> {
         config.validate()?;
         Ok(Self::unchecked(name, config, clock))
     }
 
-    /// A breaker of settings that are known to be valid.
+    /// Creates a breaker from validated settings.
     pub(super) fn unchecked(name: &str, config: BreakerConfig, clock: Clock) -> Self {
-        let (slow_call_duration, epoch) = (slow_word(&config), clock.now());
+        let (slow_call_nanos, epoch) = (slow_call_nanos(&config), clock.now());
         let machine = Machine::new(config, epoch);
         Self(Arc::new(Shared {
-            mirror: AtomicU64::new(word(&machine)),
-            until: AtomicU64::new(0),
-            slow_call_duration: AtomicU64::new(slow_call_duration),
+            state_word: AtomicU64::new(state_word(&machine)),
+            open_until_nanos: AtomicU64::new(0),
+            slow_call_nanos: AtomicU64::new(slow_call_nanos),
             epoch,
             machine: Mutex::new(machine),
             listeners: Mutex::default(),
@@ -98,173 +101,175 @@ impl Breaker {
         }))
     }
 
-    /// Lets a call through. Give the permit its result; dropped without one, it counts as cancelled.
+    /// Admits a call. Complete the permit with the call's result; a dropped permit counts as a cancelled call.
     ///
     /// # Errors
-    /// A [`Rejection`] while it is open, or half-open with all probes under way.
+    /// Returns a [`Rejection`] of [`Guard::Breaker`] if the breaker is open, forced open, or half-open with all probes
+    /// in flight. `retry_after` is the remaining open duration; it is `None` if the breaker is forced open or
+    /// half-open.
     #[inline]
     pub fn acquire(&self) -> Result<BreakerPermit<'_>, Rejection> {
-        let pass = self.admit(None)?;
-        let started = self.times_calls().then(|| self.0.clock.now());
-        Ok(BreakerPermit { breaker: self, pass: Some(pass), started })
+        let call = self.admit(None)?;
+        let started = self.measures_duration().then(|| self.0.clock.now());
+        Ok(BreakerPermit { breaker: self, call: Some(call), started })
     }
 
-    /// `now` where the caller has read the clock already; it is read here only when it is needed.
+    /// Admits a call. Pass `now` if the caller has read the clock already; else the clock is read only if it is needed.
     #[inline]
-    pub(super) fn admit(&self, now: Option<Instant>) -> Result<Pass, Rejection> {
+    pub(super) fn admit(&self, now: Option<Instant>) -> Result<AdmittedCall, Rejection> {
         let shared = &*self.0;
-        let word = shared.mirror.load(Ordering::Acquire);
-        let state = (word & 7) as u8;
-        if state == Mirror::Quiet as u8 || state == Mirror::Counting as u8 {
-            return Ok(Pass { generation: word >> 3 });
+        let word = shared.state_word.load(Ordering::Acquire);
+        let tag = (word & 7) as u8;
+        if tag == StateTag::ClosedIdle as u8 || tag == StateTag::ClosedCounting as u8 {
+            return Ok(AdmittedCall { generation: word >> 3 });
         }
-        if state == Mirror::Forced as u8 {
+        if tag == StateTag::ForcedOpen as u8 {
             return Err(self.rejection(None));
         }
         let now = now.unwrap_or_else(|| shared.clock.now());
-        if state == Mirror::Open as u8 {
-            let until = shared.epoch + Duration::from_nanos(shared.until.load(Ordering::Relaxed));
+        if tag == StateTag::Open as u8 {
+            let until = shared.epoch + Duration::from_nanos(shared.open_until_nanos.load(Ordering::Relaxed));
             if now < until {
                 return Err(self.rejection(Some(until - now)));
             }
         }
-        let (answer, transition) = self.change(|machine| machine.admit(now));
-        self.tell(transition);
-        answer.map_err(|wait| self.rejection(wait))
+        let (result, transition) = self.with_machine(|machine| machine.admit(now));
+        self.notify(transition);
+        result.map_err(|wait| self.rejection(wait))
     }
 
-    /// Takes the result of a call. `now` as for [`admit`](Self::admit).
+    /// Records the result of a call. `now` as for [`admit`](Self::admit).
     #[inline]
-    pub(super) fn record(&self, pass: Pass, weight: Weight, slow: bool, now: Option<Instant>) {
-        let word = self.0.mirror.load(Ordering::Acquire);
-        let says_nothing = match (word & 7) as u8 {
-            state if state == Mirror::Quiet as u8 => weight != Weight::Failure,
-            state if state == Mirror::Counting as u8 => weight == Weight::Neutral,
+    pub(super) fn record(&self, call: AdmittedCall, outcome: CallOutcome, slow: bool, now: Option<Instant>) {
+        let word = self.0.state_word.load(Ordering::Acquire);
+        let changes_nothing = match (word & 7) as u8 {
+            tag if tag == StateTag::ClosedIdle as u8 => outcome != CallOutcome::Failure,
+            tag if tag == StateTag::ClosedCounting as u8 => outcome == CallOutcome::Ignored,
             _ => false,
         };
-        if says_nothing || word >> 3 != pass.generation {
+        if changes_nothing || word >> 3 != call.generation {
             return;
         }
-        let moment = Moment { clock: &self.0.clock, now };
-        let transition = self.change(|machine| machine.record(pass, weight, slow, &moment));
-        self.tell(transition);
+        let now = LazyNow { clock: &self.0.clock, now };
+        let transition = self.with_machine(|machine| machine.record(call, outcome, slow, &now));
+        self.notify(transition);
     }
 
-    /// Whether a call that took this long is slow. Zero in the word means that none is.
+    /// Returns whether a call of this duration is slow. `elapsed` is called only if slow calls are counted.
     #[inline]
-    pub(super) fn is_slow(&self, took: impl FnOnce() -> Duration) -> bool {
-        let limit = self.0.slow_call_duration.load(Ordering::Relaxed);
-        limit != 0 && took() > Duration::from_nanos(limit)
+    pub(super) fn is_slow(&self, elapsed: impl FnOnce() -> Duration) -> bool {
+        let limit = self.0.slow_call_nanos.load(Ordering::Relaxed);
+        limit != 0 && elapsed() > Duration::from_nanos(limit)
     }
 
-    /// Whether results need to know how long the call took.
+    /// Returns whether the duration of calls must be measured.
     #[inline]
-    pub(super) fn times_calls(&self) -> bool {
-        self.0.slow_call_duration.load(Ordering::Relaxed) != 0
+    pub(super) fn measures_duration(&self) -> bool {
+        self.0.slow_call_nanos.load(Ordering::Relaxed) != 0
     }
 
-    /// The state now. An open breaker whose time is over says `Open` until a call comes.
+    /// Returns the state. It remains `Open` after the open duration has passed, until the next call.
     #[must_use]
     pub fn state(&self) -> BreakerState {
         self.lock().state()
     }
 
-    /// The state with what led to it.
+    /// Returns the state and the counts that led to it.
     #[must_use]
     pub fn snapshot(&self) -> BreakerSnapshot {
         let now = self.0.clock.now();
         let mut machine = self.lock();
         let (consecutive_failures, counts) = machine.counts(now);
-        let left = |until: Instant| until.saturating_duration_since(now).as_millis() as u64;
+        let remaining = |until: Instant| until.saturating_duration_since(now).as_millis() as u64;
         BreakerSnapshot {
             state: machine.state(),
             consecutive_failures,
             calls: counts.calls,
             failed: counts.failed,
             slow: counts.slow,
-            remaining_open_ms: machine.open_until().map(left),
+            remaining_open_ms: machine.open_until().map(remaining),
         }
     }
 
     /// Rejects every call until [`reset`](Self::reset).
     pub fn force_open(&self) {
-        let transition = self.change(|machine| machine.force(true));
-        self.tell(transition);
+        let transition = self.with_machine(|machine| machine.force(true));
+        self.notify(transition);
     }
 
-    /// Lets every call pass until [`reset`](Self::reset).
+    /// Permits every call, whatever its result, until [`reset`](Self::reset).
     pub fn force_closed(&self) {
-        let transition = self.change(|machine| machine.force(false));
-        self.tell(transition);
+        let transition = self.with_machine(|machine| machine.force(false));
+        self.notify(transition);
     }
 
-    /// Closed, with nothing counted. What is under way no longer counts.
+    /// Closes the breaker and discards its counts. Results of calls in flight are ignored.
     pub fn reset(&self) {
         let now = self.0.clock.now();
-        let transition = self.change(|machine| machine.reset(now));
-        self.tell(transition);
+        let transition = self.with_machine(|machine| machine.reset(now));
+        self.notify(transition);
     }
 
-    /// Other settings, keeping the state. What is counted is kept, too, but for a window that changed.
+    /// Replaces the settings and keeps the state. A closed breaker keeps its counts unless `window` changes.
     ///
     /// # Errors
-    /// `Invalid` for settings that make no sense; the old ones stay.
+    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if [`BreakerConfig::validate`] fails; the old settings
+    /// stay in effect.
     pub fn configure(&self, config: BreakerConfig) -> Result<(), Error> {
         config.validate()?;
         self.configure_unchecked(config);
         Ok(())
     }
 
-    /// Takes settings that are known to be valid.
+    /// Replaces the settings by validated ones.
     pub(super) fn configure_unchecked(&self, config: BreakerConfig) {
         let now = self.0.clock.now();
-        self.change(|machine| {
-            self.0.slow_call_duration.store(slow_word(&config), Ordering::Relaxed);
+        self.with_machine(|machine| {
+            self.0.slow_call_nanos.store(slow_call_nanos(&config), Ordering::Relaxed);
             machine.configure(config, now);
         });
     }
 
-    /// Calls `listener` after every change of state, on the thread of the call that brought it about: it
-    /// must not block. Two changes close together may be told out of order.
+    /// Registers a listener that is called after every transition, on the thread of the call that caused it.
+    ///
+    /// A listener must not block; it may call the breaker. Two transitions in quick succession may be reported out of
+    /// order.
     pub fn on_transition(&self, listener: impl Fn(BreakerTransition) + Send + Sync + 'static) {
         let mut listeners = self.0.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         listeners.push(std::sync::Arc::new(listener));
     }
 
-    /// The name it was made with.
+    /// Returns the name.
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.0.name
-    }
-
-    fn now(&self) -> Instant {
-        self.0.clock.now()
     }
 
     fn lock(&self) -> MutexGuard<'_, Machine> {
         self.0.machine.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets `work` change the machine, and the mirror follow it.
-    fn change<T>(&self, work: impl FnOnce(&mut Machine) -> T) -> T {
+    /// Runs `update` under the lock, then updates the state word.
+    fn with_machine<T>(&self, update: impl FnOnce(&mut Machine) -> T) -> T {
         let mut machine = self.lock();
-        let answer = work(&mut machine);
-        let (old, new) = (self.0.mirror.load(Ordering::Relaxed), word(&machine));
+        let result = update(&mut machine);
+        let (old, new) = (self.0.state_word.load(Ordering::Relaxed), state_word(&machine));
         if old != new {
             if let Some(until) = machine.open_until() {
                 let nanos = until.saturating_duration_since(self.0.epoch).as_nanos();
-                self.0.until.store(u64::try_from(nanos).unwrap_or(u64::MAX), Ordering::Relaxed);
+                self.0.open_until_nanos.store(u64::try_from(nanos).unwrap_or(u64::MAX), Ordering::Relaxed);
             }
-            self.0.mirror.store(new, Ordering::Release);
+            self.0.state_word.store(new, Ordering::Release);
         }
-        answer
+        result
     }
 
-    /// Listeners are called outside the locks, so that they may ask the breaker.
-    fn tell(&self, transition: Option<BreakerTransition>) {
+    /// Reports a transition to the log, the metrics and the listeners. Called outside of the locks, so that a listener
+    /// may call the breaker.
+    fn notify(&self, transition: Option<BreakerTransition>) {
         let Some(transition) = transition else { return };
         let (name, from, to) = (self.0.name, transition.from.as_str(), transition.to.as_str());
-        tracing::warn!(breaker = name, from, to, "circuit breaker");
+        tracing::warn!(breaker = name, from, to, "circuit breaker changed state");
         metrics::counter!(telemetry::BREAKER_TRANSITIONS, "name" => name, "state" => to).increment(1);
         let listeners = self.0.listeners.lock().unwrap_or_else(PoisonError::into_inner).clone();
         listeners.iter().for_each(|listener| listener(transition));
@@ -275,11 +280,11 @@ impl Breaker {
     }
 }
 
-fn word(machine: &Machine) -> u64 {
-    machine.generation() << 3 | machine.mirror() as u64
+fn state_word(machine: &Machine) -> u64 {
+    machine.generation() << 3 | machine.tag() as u64
 }
 
-fn slow_word(config: &BreakerConfig) -> u64 {
+fn slow_call_nanos(config: &BreakerConfig) -> u64 {
     let slow_call_duration = config.window.as_ref().and_then(|w| w.slow_call_duration);
     slow_call_duration.map_or(0, |d| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX).max(1))
 }

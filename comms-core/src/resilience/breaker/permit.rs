@@ -1,33 +1,36 @@
-//! A call on its way through a breaker.
+//! The permit of one call through a breaker.
 
 use std::time::Instant;
 
-use super::{Breaker, Pass, Weight};
+use super::{AdmittedCall, Breaker, CallOutcome};
 use crate::Error;
 
-/// A call that a [`Breaker`] let through. Dropped without a result it counts as cancelled: neither success nor
-/// failure, and a probe is given back.
+/// The permission of a [`Breaker`] for one call, to be completed with the call's result.
+///
+/// A permit that is dropped without a result counts as a cancelled call: neither a success nor a failure. A half-open
+/// probe slot becomes free again.
 #[derive(Debug)]
-#[must_use = "a permit that is dropped at once guards nothing"]
+#[must_use = "a permit that is dropped at once records no result"]
 pub struct BreakerPermit<'a> {
     pub(super) breaker: &'a Breaker,
-    pub(super) pass: Option<Pass>,
+    pub(super) call: Option<AdmittedCall>,
     pub(super) started: Option<Instant>,
 }
 
 impl BreakerPermit<'_> {
-    /// The call worked.
+    /// Records a success.
     #[inline]
     pub fn success(self) {
-        self.record(Weight::Success);
+        self.record(CallOutcome::Success);
     }
 
-    /// The call failed in a way that blames the peer.
+    /// Records a failure of the peer.
     pub fn failure(self) {
-        self.record(Weight::Failure);
+        self.record(CallOutcome::Failure);
     }
 
-    /// The call's result in the terms of the one classification: see [`ErrorKind::is_peer_failure`](crate::ErrorKind::is_peer_failure).
+    /// Records the result of the call, classified by [`ErrorKind::is_peer_failure`](crate::ErrorKind::is_peer_failure).
+    /// An error of another kind counts as neither a success nor a failure.
     #[inline]
     pub fn result<T>(self, result: &Result<T, Error>) {
         match result {
@@ -37,19 +40,19 @@ impl BreakerPermit<'_> {
         }
     }
 
-    fn record(mut self, weight: Weight) {
-        let Some(pass) = self.pass.take() else { return };
-        let now = self.started.map(|_| self.breaker.now());
-        let took = || now.zip(self.started).map(|(end, start)| end - start).unwrap_or_default();
-        let slow = self.breaker.is_slow(took);
-        self.breaker.record(pass, weight, slow, now);
+    fn record(mut self, outcome: CallOutcome) {
+        let Some(call) = self.call.take() else { return };
+        let now = self.started.map(|_| self.breaker.0.clock.now());
+        let elapsed = || now.zip(self.started).map(|(end, start)| end - start).unwrap_or_default();
+        let slow = self.breaker.is_slow(elapsed);
+        self.breaker.record(call, outcome, slow, now);
     }
 }
 
 impl Drop for BreakerPermit<'_> {
     fn drop(&mut self) {
-        if let Some(pass) = self.pass {
-            self.breaker.record(pass, Weight::Neutral, false, None);
+        if let Some(call) = self.call {
+            self.breaker.record(call, CallOutcome::Ignored, false, None);
         }
     }
 }

@@ -1,23 +1,23 @@
-//! What a breaker says of itself.
+//! The observable state of a breaker.
 
 /// The state of a [`Breaker`](super::Breaker).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BreakerState {
-    /// Calls pass and are counted.
+    /// Calls are permitted and their results are counted.
     Closed,
-    /// Calls are rejected for a time.
+    /// Calls are rejected until the open duration has passed.
     Open,
-    /// A few probes pass; what they bring back decides.
+    /// A few calls are permitted as probes; their results close or open the breaker.
     HalfOpen,
     /// Calls are rejected until [`Breaker::reset`](super::Breaker::reset).
     ForcedOpen,
-    /// Calls pass, whatever they bring back, until [`Breaker::reset`](super::Breaker::reset).
+    /// Calls are permitted and their results are ignored, until [`Breaker::reset`](super::Breaker::reset).
     ForcedClosed,
 }
 
 impl BreakerState {
-    /// The value of the `state` label.
+    /// Returns the value of the `state` label of metrics, for example `half_open`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -30,29 +30,32 @@ impl BreakerState {
     }
 }
 
-/// A change of state, as listeners are told it.
+/// A change of a breaker's state, passed to the listeners of [`Breaker::on_transition`](super::Breaker::on_transition).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BreakerTransition {
-    /// The state before.
+    /// The state before the transition.
     pub from: BreakerState,
-    /// The state after.
+    /// The state after the transition.
     pub to: BreakerState,
 }
 
-/// What a breaker shows of itself.
+/// The state and the counts of a breaker at one moment, for an admin endpoint.
+///
+/// In the closed state the counts are current. In every other state they are those at the moment when the breaker left
+/// the closed state.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct BreakerSnapshot {
-    /// The state now.
+    /// The state.
     pub state: BreakerState,
-    /// Failures in a row: these and the counts of the window are the last of the closed state, once it is left.
+    /// Consecutive failures.
     pub consecutive_failures: u32,
-    /// Calls in the window.
+    /// Calls in the window; 0 without a window.
     pub calls: u32,
     /// Failed calls in the window.
     pub failed: u32,
     /// Slow calls in the window.
     pub slow: u32,
-    /// Milliseconds until it lets a probe through, while it is open.
+    /// Milliseconds until the breaker admits a probe. `None` if the state is not [`Open`](BreakerState::Open).
     pub remaining_open_ms: Option<u64>,
 }

@@ -1,26 +1,27 @@
-//! Settings of a bulkhead, and of the compartments of a service.
+//! The settings of a bulkhead.
 
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
-use super::Bulkhead;
 use crate::{
     Error,
     resilience::config::{bounded, duration},
 };
 
-/// How many calls a [`Bulkhead`] lets in at once, and who may wait. Default: 30 seats, nobody waits.
+/// The settings of a [`Bulkhead`](super::Bulkhead). Default: 30 concurrent calls, and no waiting for a permit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct BulkheadConfig {
-    /// Calls at once. Default 30.
+    /// Calls that may be in flight at once. At least 1, default 30.
     pub max_concurrent: u32,
-    /// How long a call of a [`Policy`](crate::resilience::Policy) waits for a seat before it is rejected. Default 0: it does not
-    /// wait. [`Bulkhead::acquire`] waits as long as its caller does.
+    /// How long a call of a [`Policy`](crate::resilience::Policy) waits for a permit before it is rejected. At most
+    /// 99,999,999 s. Default 0 s: a call does not wait.
+    ///
+    /// [`Bulkhead::acquire`](super::Bulkhead::acquire) ignores this setting and waits until its future is dropped.
     #[serde(with = "duration")]
     pub max_wait: Duration,
-    /// Calls that may wait at once; one more is rejected at once. Default 100.
+    /// Calls that may wait for a permit at once. One more is rejected without waiting. Default 100.
     pub max_queued: u32,
 }
 
@@ -30,93 +31,45 @@ impl Default for BulkheadConfig {
     }
 }
 
-/// Setters: each takes the configuration and returns it with one setting changed.
 impl BulkheadConfig {
-    /// Sets `max_concurrent`.
-    #[must_use]
-    pub fn max_concurrent(self, max_concurrent: u32) -> Self {
-        Self { max_concurrent, ..self }
-    }
-
-    /// Sets `max_wait`.
-    #[must_use]
-    pub fn max_wait(self, max_wait: Duration) -> Self {
-        Self { max_wait, ..self }
-    }
-
-    /// Sets `max_queued`.
-    #[must_use]
-    pub fn max_queued(self, max_queued: u32) -> Self {
-        Self { max_queued, ..self }
-    }
-}
-
-impl BulkheadConfig {
-    /// `max_concurrent` seats, and nobody waits.
+    /// Returns settings with `max_concurrent` permits, and no waiting for a permit.
     #[must_use]
     pub fn new(max_concurrent: u32) -> Self {
         Self { max_concurrent, ..Self::default() }
     }
 
-    /// Whether these settings make sense.
+    /// Checks the settings.
     ///
     /// # Errors
-    /// `Invalid` for no seats at all.
+    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid), naming the setting, if `max_concurrent` is 0 or
+    /// `max_wait` is above 99,999,999 s.
     pub fn validate(&self) -> Result<(), Error> {
         if self.max_concurrent == 0 {
             return Err(Error::invalid(
-                "bulkhead: `max_concurrent` is at least 1, or no call would ever pass",
+                "bulkhead: `max_concurrent` must be at least 1, or every call is rejected",
             ));
         }
         bounded("max_wait", self.max_wait)
     }
 }
 
-/// Named compartments that calls share: what floods one leaves the seats of the others. Default (requirement
-/// P15): `critical` 20, `standard` 30, `batch` 10.
-///
-/// ```
-/// use comms_core::resilience::BulkheadRegistry;
-/// let compartments = BulkheadRegistry::default();
-/// let seat = compartments.get("batch").unwrap().try_acquire()?;
-/// assert_eq!(compartments.get("batch").unwrap().in_use(), 1);
-/// assert_eq!(compartments.get("critical").unwrap().in_use(), 0);
-/// # Ok::<(), comms_core::Error>(())
-/// ```
-#[derive(Debug, Clone)]
-pub struct BulkheadRegistry(BTreeMap<String, Bulkhead>);
-
-impl Default for BulkheadRegistry {
-    fn default() -> Self {
-        let sizes = [("critical", 20), ("standard", 30), ("batch", 10)];
-        let bulkhead =
-            |(name, limit)| (String::from(name), Bulkhead::unchecked(name, &BulkheadConfig::new(limit)));
-        Self(sizes.into_iter().map(bulkhead).collect())
-    }
-}
-
-impl BulkheadRegistry {
-    /// One bulkhead for each entry.
-    ///
-    /// # Errors
-    /// `Invalid` for settings that make no sense, naming the compartment.
-    pub fn new(configs: &BTreeMap<String, BulkheadConfig>) -> Result<Self, Error> {
-        let bulkhead = |(name, config): (&String, &BulkheadConfig)| {
-            let bulkhead =
-                Bulkhead::new(name, config).map_err(|e| e.context(format_args!("compartment {name}")))?;
-            Ok((name.clone(), bulkhead))
-        };
-        configs.iter().map(bulkhead).collect::<Result<_, Error>>().map(Self)
-    }
-
-    /// The compartment of this name.
+/// Setters: each takes the configuration and returns it with one setting changed.
+impl BulkheadConfig {
+    /// Sets the number of calls in flight at once. Default 30.
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<&Bulkhead> {
-        self.0.get(name)
+    pub fn max_concurrent(self, max_concurrent: u32) -> Self {
+        Self { max_concurrent, ..self }
     }
 
-    /// All of them, by name.
-    pub fn iter(&self) -> impl Iterator<Item = &Bulkhead> {
-        self.0.values()
+    /// Sets how long a call of a policy waits for a permit. Default 0 s: a call does not wait.
+    #[must_use]
+    pub fn max_wait(self, max_wait: Duration) -> Self {
+        Self { max_wait, ..self }
+    }
+
+    /// Sets the number of calls that may wait for a permit at once. Default 100.
+    #[must_use]
+    pub fn max_queued(self, max_queued: u32) -> Self {
+        Self { max_queued, ..self }
     }
 }

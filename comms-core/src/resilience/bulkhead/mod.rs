@@ -1,12 +1,14 @@
-//! Keeps one kind of call from taking all there is: so many at once, so many waiting, for so long.
+//! A bulkhead: bounds how many calls of one kind are in flight, how many wait for a permit, and for how long.
 
 mod config;
-mod seats;
+mod registry;
+mod semaphore;
 
-pub use config::{BulkheadConfig, BulkheadRegistry};
-pub(super) use seats::{Full, Ticket};
+pub use config::BulkheadConfig;
+pub use registry::BulkheadRegistry;
+pub(super) use semaphore::{QueueFull, Waiter};
 
-use seats::Seats;
+use semaphore::Semaphore;
 use std::{
     fmt,
     future::Future,
@@ -21,14 +23,14 @@ use crate::{
     sync::{Arc, AtomicU64, Ordering},
 };
 
-/// A compartment with a number of seats. Clones share it. First come, first seated.
+/// A bound on concurrent calls. Clones share their permits. Waiting calls are served in order of arrival.
 ///
 /// ```
 /// use comms_core::resilience::{Bulkhead, BulkheadConfig};
 /// let bulkhead = Bulkhead::new("reports", &BulkheadConfig::new(1))?;
-/// let seat = bulkhead.try_acquire()?;
+/// let permit = bulkhead.try_acquire()?;
 /// assert!(bulkhead.try_acquire().is_err());
-/// drop(seat);
+/// drop(permit);
 /// assert!(bulkhead.try_acquire().is_ok());
 /// # Ok::<(), comms_core::Error>(())
 /// ```
@@ -36,93 +38,102 @@ use crate::{
 pub struct Bulkhead(Arc<Shared>);
 
 struct Shared {
-    seats: Seats,
+    semaphore: Semaphore,
     max_wait_nanos: AtomicU64,
     name: &'static str,
 }
 
-/// What a bulkhead shows of itself.
+/// The usage of a bulkhead at one moment, for an admin endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct BulkheadSnapshot {
-    /// The compartment.
+    /// The name of the bulkhead.
     pub name: String,
-    /// Calls under way.
+    /// Permits in use: calls in flight.
     pub in_use: u32,
-    /// Calls waiting for a seat.
-    pub waiting: u32,
-    /// Calls at once.
-    pub limit: u32,
+    /// Calls that wait for a permit.
+    pub queued: u32,
+    /// The maximum of calls in flight. `in_use` is above it for a while after the setting was lowered.
+    pub max_concurrent: u32,
 }
 
 impl Bulkhead {
-    /// An empty compartment; `name` stands in rejections.
+    /// Creates a bulkhead with all permits free. `name` identifies it in rejections.
     ///
     /// # Errors
-    /// `Invalid` for settings that make no sense.
+    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if [`BulkheadConfig::validate`] fails.
     pub fn new(name: &str, config: &BulkheadConfig) -> Result<Self, Error> {
         config.validate()?;
         Ok(Self::unchecked(name, config))
     }
 
+    /// Creates a bulkhead from validated settings.
     pub(super) fn unchecked(name: &str, config: &BulkheadConfig) -> Self {
-        let seats = Seats::new(config.max_concurrent, config.max_queued);
+        let semaphore = Semaphore::new(config.max_concurrent, config.max_queued);
         let max_wait_nanos = AtomicU64::new(nanos(config.max_wait));
-        Self(Arc::new(Shared { seats, max_wait_nanos, name: intern(name) }))
+        Self(Arc::new(Shared { semaphore, max_wait_nanos, name: intern(name) }))
     }
 
-    /// A seat, if one is free now.
+    /// Acquires a permit without waiting.
     ///
     /// # Errors
-    /// A [`Rejection`] where it is full.
+    /// Returns a [`Rejection`] of [`Guard::Bulkhead`], without `retry_after`, if no permit is free or other calls wait.
     #[inline]
     pub fn try_acquire(&self) -> Result<BulkheadPermit<'_>, Rejection> {
-        if self.0.seats.try_take() { Ok(BulkheadPermit(self)) } else { Err(self.rejection()) }
+        if self.0.semaphore.try_acquire() { Ok(BulkheadPermit(self)) } else { Err(self.rejection()) }
     }
 
-    /// A seat, as soon as one is free. It waits without a limit of time, in a queue of limited length; put a
-    /// timeout around it, or a [`Policy`](super::Policy). Dropping the future leaves the queue.
+    /// Acquires a permit, waiting until one is free.
+    ///
+    /// The wait has no time limit: call this under [`Clock::timeout`](crate::clock::Clock::timeout), or use a
+    /// [`Policy`](super::Policy). Dropping the future leaves the queue.
     ///
     /// # Errors
-    /// A [`Rejection`] where too many wait already.
+    /// Returns a [`Rejection`] of [`Guard::Bulkhead`], without `retry_after`, if `max_queued` calls wait already.
     pub async fn acquire(&self) -> Result<BulkheadPermit<'_>, Rejection> {
         match self.try_acquire() {
-            Ok(seat) => Ok(seat),
-            Err(_) => Acquire { bulkhead: self, ticket: None }.await,
+            Ok(permit) => Ok(permit),
+            Err(_) => Acquire { bulkhead: self, waiter: None }.await,
         }
     }
 
-    /// Other settings, effective at once: those seated stay, those who wait get what has come free.
+    /// Replaces the settings with immediate effect. Calls in flight keep their permits.
     ///
     /// # Errors
-    /// `Invalid` for settings that make no sense; the old ones stay.
+    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if [`BulkheadConfig::validate`] fails; the old
+    /// settings stay in effect.
     pub fn configure(&self, config: &BulkheadConfig) -> Result<(), Error> {
         config.validate()?;
         self.configure_unchecked(config);
         Ok(())
     }
 
-    /// Takes settings that are known to be valid.
+    /// Replaces the settings by validated ones.
     pub(super) fn configure_unchecked(&self, config: &BulkheadConfig) {
         self.0.max_wait_nanos.store(nanos(config.max_wait), Ordering::Relaxed);
-        self.0.seats.resize(config.max_concurrent, config.max_queued);
+        self.0.semaphore.resize(config.max_concurrent, config.max_queued);
     }
 
-    /// Calls under way.
+    /// Returns the number of permits in use.
     #[must_use]
     pub fn in_use(&self) -> u32 {
-        self.0.seats.counts().0
+        self.0.semaphore.counts().in_use
     }
 
-    /// How full it is.
+    /// Returns the permits in use, the queued calls and the maximum.
     #[must_use]
     pub fn snapshot(&self) -> BulkheadSnapshot {
-        let (in_use, waiting, limit) = self.0.seats.counts();
-        BulkheadSnapshot { name: self.0.name.to_string(), in_use, waiting, limit }
+        let counts = self.0.semaphore.counts();
+        BulkheadSnapshot {
+            name: self.0.name.to_string(),
+            in_use: counts.in_use,
+            queued: counts.queued,
+            max_concurrent: counts.max_permits,
+        }
     }
 
-    pub(super) fn seats(&self) -> &Seats {
-        &self.0.seats
+    pub(super) fn semaphore(&self) -> &Semaphore {
+        &self.0.semaphore
     }
 
     pub(super) fn max_wait(&self) -> Duration {
@@ -144,20 +155,21 @@ impl fmt::Debug for Bulkhead {
     }
 }
 
-/// A seat in a [`Bulkhead`]; dropping it gives it back.
+/// A permit of a [`Bulkhead`]. Dropping it releases the permit.
 #[derive(Debug)]
-#[must_use = "a seat that is dropped at once guards nothing"]
+#[must_use = "a permit that is dropped at once bounds nothing"]
 pub struct BulkheadPermit<'a>(&'a Bulkhead);
 
 impl Drop for BulkheadPermit<'_> {
     fn drop(&mut self) {
-        self.0.seats().leave();
+        self.0.semaphore().release();
     }
 }
 
+/// The future of [`Bulkhead::acquire`] after the attempt without waiting failed.
 struct Acquire<'a> {
     bulkhead: &'a Bulkhead,
-    ticket: Option<Ticket>,
+    waiter: Option<Waiter>,
 }
 
 impl<'a> Future for Acquire<'a> {
@@ -165,28 +177,28 @@ impl<'a> Future for Acquire<'a> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let bulkhead = self.bulkhead;
-        let seated = match &self.ticket {
-            Some(ticket) => bulkhead.seats().poll(ticket, cx).is_ready(),
-            None => match bulkhead.seats().queue_up(cx) {
-                Ok(ticket) => {
-                    self.ticket = ticket;
-                    self.ticket.is_none()
+        let acquired = match &self.waiter {
+            Some(waiter) => bulkhead.semaphore().poll(waiter, cx).is_ready(),
+            None => match bulkhead.semaphore().enqueue(cx) {
+                Ok(waiter) => {
+                    self.waiter = waiter;
+                    self.waiter.is_none()
                 }
-                Err(Full) => return Poll::Ready(Err(bulkhead.rejection())),
+                Err(QueueFull) => return Poll::Ready(Err(bulkhead.rejection())),
             },
         };
-        if !seated {
+        if !acquired {
             return Poll::Pending;
         }
-        self.ticket = None;
+        self.waiter = None;
         Poll::Ready(Ok(BulkheadPermit(bulkhead)))
     }
 }
 
 impl Drop for Acquire<'_> {
     fn drop(&mut self) {
-        if let Some(ticket) = &self.ticket {
-            self.bulkhead.seats().give_up(ticket);
+        if let Some(waiter) = &self.waiter {
+            self.bulkhead.semaphore().cancel(waiter);
         }
     }
 }

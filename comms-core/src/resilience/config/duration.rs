@@ -1,4 +1,4 @@
-//! Durations as people write them in configuration: `250ms`, `1m 30s`.
+//! The serde format of a duration: text such as `250ms` or `1m 30s`.
 
 use serde::{Deserialize, Deserializer, Serializer, de::Error};
 use std::time::Duration;
@@ -13,7 +13,7 @@ pub(in crate::resilience) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> 
         .map_err(|e| D::Error::custom(format_args!("{text:?} is not a duration like \"250ms\": {e}")))
 }
 
-/// The same where it may be absent: `false`.
+/// The serde format of an optional duration: text, or `false` for none.
 pub(in crate::resilience) mod optional {
     use super::{Deserialize, Deserializer, Duration, Serializer};
     use crate::resilience::config::switch;

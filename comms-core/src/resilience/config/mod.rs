@@ -1,4 +1,4 @@
-//! The two forms of configuration that serde does not bring.
+//! Serde formats and bounds that the settings of all guards share.
 
 pub(super) mod duration;
 pub(super) mod switch;
@@ -7,14 +7,17 @@ use std::time::Duration;
 
 use crate::Error;
 
-/// No setting is longer, so that no point in time is ever out of range: three years, as a `grpc-timeout` in seconds.
-pub(super) const LONGEST: Duration = Duration::from_secs(99_999_999);
+/// The upper bound of every duration setting, about three years. It keeps `now + duration` in the range of `Instant`,
+/// and it is the largest `grpc-timeout` in seconds.
+pub(super) const MAX_DURATION: Duration = Duration::from_secs(99_999_999);
 
+/// Checks a duration setting against [`MAX_DURATION`].
+///
 /// # Errors
-/// `Invalid` for a time beyond [`LONGEST`], naming the setting.
-pub(super) fn bounded(setting: &str, time: Duration) -> Result<(), Error> {
-    if time > LONGEST {
-        return Err(Error::invalid(format!("`{setting}` is at most {} s", LONGEST.as_secs())));
+/// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid), naming `setting`, if `duration` is longer.
+pub(super) fn bounded(setting: &str, duration: Duration) -> Result<(), Error> {
+    if duration > MAX_DURATION {
+        return Err(Error::invalid(format!("`{setting}` must be at most {} s", MAX_DURATION.as_secs())));
     }
     Ok(())
 }

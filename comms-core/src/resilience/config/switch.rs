@@ -1,4 +1,5 @@
-//! `breaker = false` turns a guard off; a table, also an empty one, turns it on. A time limit is off or a text.
+//! The serde format of a guard or limit that can be turned off: its settings (a table, possibly empty, or a text), or
+//! `false`.
 
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
@@ -34,7 +35,9 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Switch<T> {
 
     fn visit_bool<E: Error>(self, on: bool) -> Result<Option<T>, E> {
         if on {
-            return Err(E::custom("true says nothing here: give settings, or false"));
+            return Err(E::custom(
+                "true is not a setting: give a table (an empty one for the defaults) or a text, or false to turn it off",
+            ));
         }
         Ok(None)
     }

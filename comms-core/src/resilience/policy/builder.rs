@@ -1,10 +1,10 @@
-//! How a policy is made.
+//! Builds a policy with shared guards or an injected clock.
 
 use std::sync::{Arc, RwLock, atomic::AtomicU64};
 
 use super::{
     Policy, PolicyConfig, Shared,
-    parts::{Guards, Parts},
+    version::{PolicyVersion, SharedGuards},
 };
 use crate::{
     Error,
@@ -12,61 +12,62 @@ use crate::{
     resilience::{Breaker, Bulkhead, RetryBudget},
 };
 
-/// Makes a [`Policy`] that shares guards with others, or has a clock of its own.
+/// Builds a [`Policy`] that shares guards with other policies, or that uses a clock other than the system's.
+///
+/// A shared guard replaces the one of the configuration and keeps its own settings.
 #[derive(Debug)]
+#[must_use = "a builder does nothing until `build` is called"]
 pub struct PolicyBuilder {
     name: &'static str,
     config: PolicyConfig,
     clock: Clock,
-    given: Guards,
+    shared_guards: SharedGuards,
 }
 
 impl PolicyBuilder {
     pub(super) fn new(name: &'static str, config: PolicyConfig) -> Self {
-        Self { name, config, clock: Clock::system(), given: Guards::default() }
+        Self { name, config, clock: Clock::system(), shared_guards: SharedGuards::default() }
     }
 
-    /// Time and randomness from here. Default the system's.
-    #[must_use]
+    /// Sets the source of time and randomness. Default [`Clock::system`].
     pub fn clock(self, clock: Clock) -> Self {
         Self { clock, ..self }
     }
 
-    /// Pays retries from this budget, whatever the configuration says: one budget per destination.
-    #[must_use]
+    /// Sets the budget that retries are withdrawn from, for one budget per peer.
     pub fn retry_budget(mut self, budget: RetryBudget) -> Self {
-        self.given.budget = Some(budget);
+        self.shared_guards.budget = Some(budget);
         self
     }
 
-    /// Asks this breaker, whatever the configuration says: one breaker for several methods of a destination.
-    #[must_use]
+    /// Sets the breaker, for one breaker over several methods of a peer.
     pub fn breaker(mut self, breaker: Breaker) -> Self {
-        self.given.breaker = Some(breaker);
+        self.shared_guards.breaker = Some(breaker);
         self
     }
 
-    /// Takes seats here, whatever the configuration says: one of the [`BulkheadRegistry`](crate::resilience::BulkheadRegistry).
-    #[must_use]
+    /// Sets the bulkhead that attempts acquire permits from, for example one of a
+    /// [`BulkheadRegistry`](crate::resilience::BulkheadRegistry).
     pub fn bulkhead(mut self, bulkhead: Bulkhead) -> Self {
-        self.given.bulkhead = Some(bulkhead);
+        self.shared_guards.bulkhead = Some(bulkhead);
         self
     }
 
-    /// The policy.
+    /// Builds the policy.
     ///
     /// # Errors
-    /// `Invalid` for settings that make no sense, naming the policy.
+    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid), naming the policy, if [`PolicyConfig::validate`]
+    /// fails.
     pub fn build(self) -> Result<Policy, Error> {
-        let Self { name, config, clock, given } = self;
-        config.validate().map_err(|error| error.context(format_args!("policy {name}")))?;
-        Ok(Self { name, config, clock, given }.build_unchecked())
+        self.config.validate().map_err(|error| error.context(format_args!("policy {}", self.name)))?;
+        Ok(self.build_unchecked())
     }
 
-    /// The policy of settings that are known to be valid.
+    /// Builds the policy from validated settings.
     pub(super) fn build_unchecked(self) -> Policy {
-        let Self { name, config, clock, given } = self;
-        let parts = RwLock::new(Arc::new(Parts::new(name, config, &clock, &given, None)));
-        Policy(Arc::new(Shared { name, clock, given, parts, version: AtomicU64::new(0) }))
+        let Self { name, config, clock, shared_guards } = self;
+        let version = PolicyVersion::new(name, config, &clock, &shared_guards, None);
+        let (version, version_number) = (RwLock::new(Arc::new(version)), AtomicU64::new(0));
+        Policy(Arc::new(Shared { name, clock, shared_guards, version, version_number }))
     }
 }

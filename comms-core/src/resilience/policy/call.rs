@@ -1,4 +1,4 @@
-//! One call through a policy: the future that runs its attempts.
+//! The future of one call: runs the attempts through the guards, and waits between them.
 
 use pin_project_lite::pin_project;
 use std::{
@@ -10,7 +10,7 @@ use std::{
 };
 use tower_service::Service;
 
-use super::{held::Held, parts::Parts};
+use super::{call_state::CallState, version::PolicyVersion};
 use crate::{
     ErrorKind,
     clock::{self, Clock},
@@ -19,55 +19,58 @@ use crate::{
 };
 
 pin_project! {
-    /// The future of a [`PolicyService`](super::PolicyService): attempts, and the waits between them. Nothing
-    /// happens before the first poll, and dropping it gives everything back that it holds.
+    /// The future of a [`PolicyService`](super::PolicyService): the attempts of a call and the waits between them.
+    ///
+    /// Nothing happens before the first poll. Dropping the future cancels the call and releases its permits.
     #[must_use = "a call does nothing unless it is polled"]
     pub struct Call<S, R, C>
     where
         S: Service<R>,
     {
-        // Dropped in this order: the attempt has ended when its seat is given to another.
+        // Fields are dropped in this order: the attempt is dropped before its permit is released.
         #[pin]
         stage: Stage<S::Future>,
-        // Made when there is something to wait for: most calls end before they need one.
+        // Created at the first wait, because most calls end without one.
         #[pin]
         timer: Option<clock::Sleep>,
-        held: Held,
+        state: CallState,
         service: S,
+        // Present until the last attempt consumes it.
         request: Option<R>,
         classify: C,
-        // The answer of an attempt that may have been executed, while another is made.
-        unknown: Option<Result<S::Response, S::Error>>,
+        // The result of an earlier attempt that may have been executed.
+        indeterminate: Option<Result<S::Response, S::Error>>,
     }
 }
 
 pin_project! {
+    /// The stages of a call, in their order. After `Backoff` the call continues at `Acquire`.
     #[project = StageProj]
     enum Stage<F> {
-        Begin,
-        Admission,
+        Start,
+        Acquire,
         Queued,
         Ready,
         Running { #[pin] attempt: F },
-        Waiting,
-        Ended,
+        Backoff,
+        Done,
     }
 }
 
-/// How an attempt ended.
-struct Ended<T, E> {
+/// The end of an attempt: its result, or the rejection by a guard.
+struct AttemptEnd<T, E> {
     result: Result<T, E>,
     class: Class,
     guard: Option<Guard>,
 }
 
-impl<T, E> Ended<T, E> {
-    fn by<R>(result: Result<T, E>, classify: &impl Classify<R, T, E>) -> Self {
+impl<T, E> AttemptEnd<T, E> {
+    fn from_result<R>(result: Result<T, E>, classify: &impl Classify<R, T, E>) -> Self {
         let class = classify.classify(&result);
         Self { result, class, guard: None }
     }
 
-    fn rejected<R>(rejection: Rejection, classify: &impl Classify<R, T, E>) -> Self {
+    fn from_rejection<R>(rejection: Rejection, classify: &impl Classify<R, T, E>) -> Self {
         let guard = rejection.guard;
         let class = Class::Failure { kind: guard.kind(), retry_after: None };
         Self { result: Err(classify.reject(rejection)), class, guard: Some(guard) }
@@ -75,9 +78,9 @@ impl<T, E> Ended<T, E> {
 }
 
 impl<S: Service<R>, R, C> Call<S, R, C> {
-    pub(super) fn new(parts: Arc<Parts>, service: S, request: R, classify: C) -> Self {
-        let (held, request) = (Held::new(parts), Some(request));
-        Self { stage: Stage::Begin, timer: None, held, service, request, classify, unknown: None }
+    pub(super) fn new(policy: Arc<PolicyVersion>, service: S, request: R, classify: C) -> Self {
+        let (state, request) = (CallState::new(policy), Some(request));
+        Self { stage: Stage::Start, timer: None, state, service, request, classify, indeterminate: None }
     }
 }
 
@@ -90,28 +93,28 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
         loop {
-            let Ended { result, class, guard } = ready!(self.as_mut().poll_attempt(cx));
+            let AttemptEnd { result, class, guard } = ready!(self.as_mut().poll_attempt(cx));
             let mut this = self.as_mut().project();
             this.timer.set(None);
-            this.stage.set(Stage::Ended);
+            this.stage.set(Stage::Done);
             let idempotent = this.request.as_ref().map(|request| this.classify.is_idempotent(request));
-            if let Some(delay) = this.held.settle(class, guard, idempotent) {
+            if let Some(delay) = this.state.end_attempt(class, guard, idempotent) {
                 if matches!(class, Class::Failure { kind: ErrorKind::Indeterminate, .. }) {
-                    *this.unknown = Some(result);
+                    *this.indeterminate = Some(result);
                 }
-                this.timer.set(Some(this.held.clock().sleep(delay)));
-                this.stage.set(Stage::Waiting);
+                this.timer.set(Some(this.state.clock().sleep(delay)));
+                this.stage.set(Stage::Backoff);
                 continue;
             }
-            // A call that was refused before a handler took it proves nothing about an earlier attempt whose answer was
-            // lost; an answer of the handler does.
-            let (result, class) = match (class, this.unknown.take()) {
-                (Class::Failure { kind, .. }, Some(unknown)) if refused_before_handler(kind) => {
-                    (unknown, Class::Failure { kind: ErrorKind::Indeterminate, retry_after: None })
+            // If the last attempt was refused before execution, an earlier attempt whose answer was lost may still have
+            // been executed: return its result. An answer of the handler is conclusive.
+            let (result, class) = match (class, this.indeterminate.take()) {
+                (Class::Failure { kind, .. }, Some(indeterminate)) if refused_before_execution(kind) => {
+                    (indeterminate, Class::Failure { kind: ErrorKind::Indeterminate, retry_after: None })
                 }
                 _ => (result, class),
             };
-            this.held.measure(class);
+            this.state.record_call(class);
             return Poll::Ready(result);
         }
     }
@@ -122,72 +125,83 @@ where
     S: Service<R>,
     C: Classify<R, S::Response, S::Error>,
 {
-    /// Everything from the wait before an attempt to its end.
-    fn poll_attempt(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Ended<S::Response, S::Error>> {
+    /// Runs one attempt, from the start of the call or the backoff to the attempt's end.
+    fn poll_attempt(
+        self: Pin<&mut Self>,
+        cx: &mut TaskContext<'_>,
+    ) -> Poll<AttemptEnd<S::Response, S::Error>> {
         let mut this = self.project();
-        let (held, classify) = (this.held, &*this.classify);
+        let (state, classify) = (this.state, &*this.classify);
         loop {
-            let step = match this.stage.as_mut().project() {
-                StageProj::Waiting => {
+            let next = match this.stage.as_mut().project() {
+                StageProj::Start => state.start().map(|()| Stage::Acquire),
+                StageProj::Acquire => {
+                    state.acquire(cx).map(|acquired| if acquired { Stage::Ready } else { Stage::Queued })
+                }
+                StageProj::Queued => {
+                    if state.poll_permit(cx).is_ready() {
+                        state.reacquire_breaker().map(|()| Stage::Ready)
+                    } else {
+                        ready!(poll_until(this.timer.as_mut(), state.queue_deadline(), state.clock(), cx));
+                        Err(state.queue_timeout())
+                    }
+                }
+                StageProj::Ready => {
+                    match context::within(state.attempt_deadline(), || this.service.poll_ready(cx)) {
+                        Poll::Ready(Ok(())) => {
+                            let original = this.request.as_ref().filter(|_| state.may_retry());
+                            let clone = original.and_then(|request| classify.clone_request(request));
+                            // Always present: this attempt is the last one if it consumes the original.
+                            let Some(request) = clone.or_else(|| this.request.take()) else {
+                                return Poll::Pending;
+                            };
+                            let attempt =
+                                context::within(state.attempt_deadline(), || this.service.call(request));
+                            Ok(Stage::Running { attempt })
+                        }
+                        Poll::Ready(Err(error)) => {
+                            return Poll::Ready(AttemptEnd::from_result(Err(error), classify));
+                        }
+                        Poll::Pending => {
+                            let deadline = state.attempt_deadline();
+                            ready!(poll_until(this.timer.as_mut(), deadline, state.clock(), cx));
+                            Err(state.unready())
+                        }
+                    }
+                }
+                StageProj::Running { attempt } => {
+                    let poll = context::within(state.attempt_deadline(), || attempt.poll(cx));
+                    if let Poll::Ready(result) = poll {
+                        return Poll::Ready(AttemptEnd::from_result(result, classify));
+                    }
+                    ready!(poll_until(this.timer.as_mut(), state.attempt_deadline(), state.clock(), cx));
+                    Err(state.rejection(Guard::Timeout))
+                }
+                StageProj::Backoff => {
                     if let Some(timer) = this.timer.as_mut().as_pin_mut() {
                         ready!(timer.poll(cx));
                     }
-                    held.begin_again().map(|()| Stage::Admission)
+                    state.restart_attempt().map(|()| Stage::Acquire)
                 }
-                StageProj::Begin => held.begin().map(|()| Stage::Admission),
-                StageProj::Admission => {
-                    held.admit(cx).map(|seated| if seated { Stage::Ready } else { Stage::Queued })
-                }
-                StageProj::Queued => {
-                    if held.poll_seat(cx).is_ready() {
-                        held.admit_again().map(|()| Stage::Ready)
-                    } else {
-                        ready!(poll_until(this.timer.as_mut(), held.queue_until(), held.clock(), cx));
-                        Err(held.no_seat())
-                    }
-                }
-                StageProj::Ready => match context::within(held.limit(), || this.service.poll_ready(cx)) {
-                    Poll::Ready(Ok(())) => {
-                        let again = this.request.as_ref().filter(|_| held.may_retry());
-                        let copy = again.and_then(|request| classify.again(request));
-                        // Present until the last attempt has taken it.
-                        let Some(request) = copy.or_else(|| this.request.take()) else {
-                            return Poll::Pending;
-                        };
-                        let attempt = context::within(held.limit(), || this.service.call(request));
-                        Ok(Stage::Running { attempt })
-                    }
-                    Poll::Ready(Err(error)) => return Poll::Ready(Ended::by(Err(error), classify)),
-                    Poll::Pending => {
-                        ready!(poll_until(this.timer.as_mut(), held.limit(), held.clock(), cx));
-                        Err(held.not_ready())
-                    }
-                },
-                StageProj::Running { attempt } => {
-                    if let Poll::Ready(result) = context::within(held.limit(), || attempt.poll(cx)) {
-                        return Poll::Ready(Ended::by(result, classify));
-                    }
-                    ready!(poll_until(this.timer.as_mut(), held.limit(), held.clock(), cx));
-                    Err(held.rejection(Guard::Timeout))
-                }
-                // Polled after it was ready: there is nothing to say.
-                StageProj::Ended => return Poll::Pending,
+                // Polled after completion.
+                StageProj::Done => return Poll::Pending,
             };
             this.timer.set(None);
-            match step {
+            match next {
                 Ok(stage) => this.stage.set(stage),
-                Err(rejection) => return Poll::Ready(Ended::rejected(rejection, classify)),
+                Err(rejection) => return Poll::Ready(AttemptEnd::from_rejection(rejection, classify)),
             }
         }
     }
 }
 
-const fn refused_before_handler(kind: ErrorKind) -> bool {
+/// Returns whether a failure of this kind proves only that this attempt was not executed.
+const fn refused_before_execution(kind: ErrorKind) -> bool {
     use ErrorKind::{Misconfigured, NotExecuted, PermissionDenied, Rejected, Unauthenticated};
     matches!(kind, NotExecuted | Rejected | Misconfigured | Unauthenticated | PermissionDenied)
 }
 
-/// Ready once `until` is reached; the timer is made at the first time that there is something to wait for.
+/// Resolves at `until`; never if it is `None`. Creates the timer at the first poll.
 fn poll_until(
     mut timer: Pin<&mut Option<clock::Sleep>>,
     until: Option<Instant>,
@@ -196,7 +210,7 @@ fn poll_until(
 ) -> Poll<()> {
     let Some(until) = until else { return Poll::Pending };
     if timer.is_none() {
-        timer.set(Some(clock.sleep(until.saturating_duration_since(clock.now()))));
+        timer.set(Some(clock.sleep_until(until)));
     }
     timer.as_pin_mut().map_or(Poll::Ready(()), |timer| timer.poll(cx))
 }

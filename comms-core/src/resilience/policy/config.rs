@@ -1,4 +1,4 @@
-//! A policy as plain configuration.
+//! The settings of a policy.
 
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -13,9 +13,10 @@ use crate::{
     },
 };
 
-/// The settings of a [`Policy`](super::Policy). A guard or limit that is `None`, or `false` in a configuration
-/// file, is off; a key that is not there has the default, that of [`background`](Self::background); a key that is unknown
-/// is refused.
+/// The settings of a [`Policy`](super::Policy).
+///
+/// A guard or limit that is `None`, or `false` in a configuration file, is off. A key that is absent has its default,
+/// that of [`background`](Self::background). An unknown key is an error.
 ///
 /// ```
 /// use comms_core::resilience::PolicyConfig;
@@ -33,27 +34,30 @@ use crate::{
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct PolicyConfig {
-    /// For the whole call, its attempts and waits among them. The deadline of the current
-    /// [`Context`](crate::context::Context) holds, too: the earlier ends the call. Default none.
+    /// The time limit of the whole call: its attempts, and the waits for permits and between attempts. The deadline of
+    /// the current [`Context`](crate::context::Context) applies as well: the earlier of the two ends the call. Above
+    /// zero and at most 99,999,999 s. Default none.
     #[serde(with = "duration::optional")]
     pub timeout: Option<Duration>,
-    /// For each attempt. Default 10 s.
+    /// The time limit of each attempt. Above zero and at most 99,999,999 s. Default 10 s.
     #[serde(with = "duration::optional")]
     pub attempt_timeout: Option<Duration>,
-    /// AttemptConfig after the first.
+    /// Attempts after the first. Default [`RetryConfig::default`]: five attempts in all.
     #[serde(with = "switch")]
     pub retry: Option<RetryConfig>,
-    /// The breaker of the destination; asked at each attempt.
+    /// The circuit breaker, which admits or rejects each attempt. Default [`BreakerConfig::default`].
     #[serde(with = "switch")]
     pub breaker: Option<BreakerConfig>,
-    /// The compartment; a seat is taken for each attempt, not for the waits between them.
+    /// The bound on concurrent attempts. An attempt holds a permit; the wait between attempts holds none. Default
+    /// [`BulkheadConfig::default`]: 30 permits.
     #[serde(with = "switch")]
     pub bulkhead: Option<BulkheadConfig>,
-    /// How often calls may begin; retries are paid from the budget instead. Default off.
+    /// The limit on the rate of calls. A retry is not counted; it is withdrawn from the retry budget. Default off.
     #[cfg(feature = "rate-limit")]
     #[serde(with = "switch")]
     pub rate_limit: Option<RateLimitConfig>,
-    /// Whether calls are measured: a histogram, and counters of what the guards did. Default true.
+    /// Whether the policy records metrics: a histogram of call durations, and counters of retries and rejections.
+    /// Default `true`.
     pub metrics: bool,
 }
 
@@ -63,54 +67,11 @@ impl Default for PolicyConfig {
     }
 }
 
-/// Setters: each takes the configuration and returns it with one setting changed.
 impl PolicyConfig {
-    /// Sets `timeout`; `None` turns it off.
-    #[must_use]
-    pub fn timeout(self, timeout: impl Into<Option<Duration>>) -> Self {
-        Self { timeout: timeout.into(), ..self }
-    }
-
-    /// Sets `attempt_timeout`; `None` turns it off.
-    #[must_use]
-    pub fn attempt_timeout(self, attempt_timeout: impl Into<Option<Duration>>) -> Self {
-        Self { attempt_timeout: attempt_timeout.into(), ..self }
-    }
-
-    /// Sets `retry`; `None` turns it off.
-    #[must_use]
-    pub fn retry(self, retry: impl Into<Option<RetryConfig>>) -> Self {
-        Self { retry: retry.into(), ..self }
-    }
-
-    /// Sets `breaker`; `None` turns it off.
-    #[must_use]
-    pub fn breaker(self, breaker: impl Into<Option<BreakerConfig>>) -> Self {
-        Self { breaker: breaker.into(), ..self }
-    }
-
-    /// Sets `bulkhead`; `None` turns it off.
-    #[must_use]
-    pub fn bulkhead(self, bulkhead: impl Into<Option<BulkheadConfig>>) -> Self {
-        Self { bulkhead: bulkhead.into(), ..self }
-    }
-
-    /// Sets `rate_limit`; `None` turns it off.
-    #[cfg(feature = "rate-limit")]
-    #[must_use]
-    pub fn rate_limit(self, rate_limit: impl Into<Option<RateLimitConfig>>) -> Self {
-        Self { rate_limit: rate_limit.into(), ..self }
-    }
-
-    /// Sets `metrics`.
-    #[must_use]
-    pub fn metrics(self, metrics: bool) -> Self {
-        Self { metrics, ..self }
-    }
-}
-
-impl PolicyConfig {
-    /// For work nobody waits for: 10 s an attempt, five attempts from 1 s on, the standard breaker, 30 seats.
+    /// Returns settings for background work without a waiting caller.
+    ///
+    /// 10 s per attempt, five attempts with a backoff of 1 s to 30 s, the default breaker, a bulkhead of 30 permits,
+    /// and no time limit of the whole call.
     #[must_use]
     pub fn background() -> Self {
         Self {
@@ -123,7 +84,10 @@ impl PolicyConfig {
         }
     }
 
-    /// For a call that somebody waits for: 1 s in all, and retries from 50 ms on, or none would ever fit.
+    /// Returns settings for calls with a waiting caller.
+    ///
+    /// 1 s for the whole call, five attempts with a backoff of 50 ms to 1 s (so that a retry fits into the time limit),
+    /// the default breaker, and a bulkhead of 30 permits.
     #[must_use]
     pub fn interactive() -> Self {
         let backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1)).unwrap_or_default();
@@ -135,7 +99,7 @@ impl PolicyConfig {
         }
     }
 
-    /// No guard, no limit, nothing measured: a start for a policy of one guard.
+    /// Returns settings without any guard, limit or metric, as a start for a policy with a single guard.
     #[must_use]
     pub const fn none() -> Self {
         Self {
@@ -150,20 +114,70 @@ impl PolicyConfig {
         }
     }
 
-    /// Whether these settings make sense.
+    /// Checks the settings.
     ///
     /// # Errors
-    /// `Invalid`, naming the setting.
+    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid), naming the setting, if `timeout` or `attempt_timeout`
+    /// is zero or above 99,999,999 s, or if [`RetryConfig::validate`], [`BreakerConfig::validate`],
+    /// [`BulkheadConfig::validate`] or `RateLimitConfig::validate` fails.
     pub fn validate(&self) -> Result<(), Error> {
         bounded("timeout", self.timeout.unwrap_or_default())?;
         bounded("attempt_timeout", self.attempt_timeout.unwrap_or_default())?;
         if [self.timeout, self.attempt_timeout].contains(&Some(Duration::ZERO)) {
-            return Err(Error::invalid("a timeout must not be zero; `false` is none"));
+            return Err(Error::invalid(
+                "`timeout` and `attempt_timeout` must be above zero; `false` turns one off",
+            ));
         }
         self.retry.as_ref().map_or(Ok(()), RetryConfig::validate)?;
         self.breaker.as_ref().map_or(Ok(()), BreakerConfig::validate)?;
         #[cfg(feature = "rate-limit")]
         self.rate_limit.as_ref().map_or(Ok(()), RateLimitConfig::validate)?;
         self.bulkhead.as_ref().map_or(Ok(()), BulkheadConfig::validate)
+    }
+}
+
+/// Setters: each takes the configuration and returns it with one setting changed.
+impl PolicyConfig {
+    /// Sets the time limit of the whole call. Default none.
+    #[must_use]
+    pub fn timeout(self, timeout: impl Into<Option<Duration>>) -> Self {
+        Self { timeout: timeout.into(), ..self }
+    }
+
+    /// Sets the time limit of each attempt; `None` turns it off. Default 10 s.
+    #[must_use]
+    pub fn attempt_timeout(self, attempt_timeout: impl Into<Option<Duration>>) -> Self {
+        Self { attempt_timeout: attempt_timeout.into(), ..self }
+    }
+
+    /// Sets when and how often a call is retried; `None` for one attempt. Default five attempts in all.
+    #[must_use]
+    pub fn retry(self, retry: impl Into<Option<RetryConfig>>) -> Self {
+        Self { retry: retry.into(), ..self }
+    }
+
+    /// Sets the circuit breaker; `None` turns it off. Default [`BreakerConfig::default`].
+    #[must_use]
+    pub fn breaker(self, breaker: impl Into<Option<BreakerConfig>>) -> Self {
+        Self { breaker: breaker.into(), ..self }
+    }
+
+    /// Sets the bound on concurrent attempts; `None` turns it off. Default 30 permits.
+    #[must_use]
+    pub fn bulkhead(self, bulkhead: impl Into<Option<BulkheadConfig>>) -> Self {
+        Self { bulkhead: bulkhead.into(), ..self }
+    }
+
+    /// Sets the limit on the rate of calls. Default none.
+    #[cfg(feature = "rate-limit")]
+    #[must_use]
+    pub fn rate_limit(self, rate_limit: impl Into<Option<RateLimitConfig>>) -> Self {
+        Self { rate_limit: rate_limit.into(), ..self }
+    }
+
+    /// Sets whether the policy records metrics. Default `true`.
+    #[must_use]
+    pub fn metrics(self, metrics: bool) -> Self {
+        Self { metrics, ..self }
     }
 }

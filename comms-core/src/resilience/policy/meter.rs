@@ -1,22 +1,23 @@
-//! What a policy measures: handles made once, because looking one up by name costs more than the call's guards.
+//! The metrics of a policy. Handles are cached, because a look-up by name costs more than all guards of a call.
 
 use metrics::{Counter, Histogram};
 use std::{sync::OnceLock, time::Duration};
 
 use crate::{
     ErrorKind,
-    resilience::{Guard, retry::Denied},
+    resilience::{Guard, retry::DenialReason},
     telemetry,
 };
 
-/// The handles of one policy. Each is made at its first use: install the recorder before the first call.
+/// The metric handles of one policy. A handle is created at its first use, with the recorder installed at that time:
+/// install the recorder before the first call.
 pub(super) struct Meter {
     name: &'static str,
     success: OnceLock<Histogram>,
     failures: [OnceLock<Histogram>; ErrorKind::ALL.len()],
     retries: OnceLock<Counter>,
-    denied: [OnceLock<Counter>; 4],
-    rejected: [OnceLock<Counter>; 6],
+    denials: [OnceLock<Counter>; 4],
+    rejections: [OnceLock<Counter>; 6],
 }
 
 impl Meter {
@@ -26,13 +27,13 @@ impl Meter {
             success: OnceLock::new(),
             failures: Default::default(),
             retries: OnceLock::new(),
-            denied: Default::default(),
-            rejected: Default::default(),
+            denials: Default::default(),
+            rejections: Default::default(),
         }
     }
 
-    /// Records a call that has ended, with the kind of its failure if it failed.
-    pub(super) fn call(&self, failure: Option<ErrorKind>, took: Duration) {
+    /// Records the duration of a finished call; `failure` is the kind of its error.
+    pub(super) fn record_call(&self, failure: Option<ErrorKind>, duration: Duration) {
         let (slot, outcome) = match failure {
             None => (&self.success, "success"),
             Some(kind) => (&self.failures[kind as usize], kind.as_str()),
@@ -40,24 +41,24 @@ impl Meter {
         slot.get_or_init(
             || metrics::histogram!(telemetry::CALL_DURATION, "name" => self.name, "outcome" => outcome),
         )
-        .record(took.as_secs_f64());
+        .record(duration.as_secs_f64());
     }
 
-    pub(super) fn retry(&self) {
+    pub(super) fn count_retry(&self) {
         let handle = || metrics::counter!(telemetry::CALL_RETRIES, "name" => self.name);
         self.retries.get_or_init(handle).increment(1);
     }
 
-    pub(super) fn denied(&self, denied: Denied) {
-        let reason = denied.as_str();
+    pub(super) fn count_denial(&self, reason: DenialReason) {
+        let label = reason.as_str();
         let handle =
-            || metrics::counter!(telemetry::CALL_RETRIES_DENIED, "name" => self.name, "reason" => reason);
-        self.denied[denied as usize].get_or_init(handle).increment(1);
+            || metrics::counter!(telemetry::CALL_RETRIES_DENIED, "name" => self.name, "reason" => label);
+        self.denials[reason as usize].get_or_init(handle).increment(1);
     }
 
-    pub(super) fn rejected(&self, guard: Guard) {
+    pub(super) fn count_rejection(&self, guard: Guard) {
         let label = guard.as_str();
         let handle = || metrics::counter!(telemetry::CALL_REJECTIONS, "name" => self.name, "guard" => label);
-        self.rejected[guard as usize].get_or_init(handle).increment(1);
+        self.rejections[guard as usize].get_or_init(handle).increment(1);
     }
 }

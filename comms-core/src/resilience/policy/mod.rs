@@ -1,24 +1,30 @@
-//! The guards of a call, put together in the right order.
+//! A policy: the guards of a call, composed in a fixed order.
 //!
-//! Outer to inner: metrics, deadline, rate limit, retry with its budget; then for each attempt its time limit, the breaker
-//! and the bulkhead. One future does all of it, so that the clock is read once at the start and once at
-//! the end of an attempt, whatever is on. (Where the gRPC work puts hedging, it stands beside retry and pays
-//! from the same budget; adaptive limits and load shedding by priority stand where the bulkhead does.)
+//! The guards from the outside in: metrics, deadline, rate limit, retry with its budget; then for each attempt its time
+//! limit, the breaker and the bulkhead. One future runs all of them, so that the clock is read once at the start of a
+//! call and once at the end of an attempt, whichever guards are on.
+//!
+//! The files in the order of a call:
+//! - `config.rs` and `builder.rs`: the settings, and the policy that is built from them;
+//! - `version.rs`: the guards of one version of the settings;
+//! - `service.rs`: the tower layer and service, which start a call;
+//! - `call.rs`: the stages of a call;
+//! - `call_state.rs`: the decisions at each stage, and the permits of a call;
+//! - `meter.rs`: the metrics.
 
 mod builder;
 mod call;
+mod call_state;
 mod config;
-mod held;
 mod meter;
-mod parts;
 mod service;
+mod version;
 
 pub use builder::PolicyBuilder;
 pub use call::Call;
 pub use config::PolicyConfig;
 pub use service::{PolicyLayer, PolicyService};
 
-use parts::{Guards, Parts};
 use std::{
     fmt,
     sync::{
@@ -27,12 +33,15 @@ use std::{
     },
 };
 
+use version::{PolicyVersion, SharedGuards};
+
 use super::{Breaker, BreakerSnapshot, Bulkhead, BulkheadSnapshot, ByKind, RetryBudget, name::intern};
 use crate::{Error, clock::Clock};
 
-/// The guards of the calls to one destination, as a tower [layer](Self::layer) or around a [function](Self::run).
-/// Clones share it: it is its own handle, for looking at its state, forcing its breaker, or giving it other
-/// settings while calls run.
+/// The guards of the calls to one peer, as a tower [layer](Self::layer) or around a [function](Self::run).
+///
+/// Create one policy per peer and clone it. Clones share their state: any clone can inspect the state, force the
+/// breaker, or replace the settings while calls are in flight.
 ///
 /// ```
 /// use comms_core::{Error, ErrorKind, resilience::{Policy, PolicyConfig}};
@@ -61,151 +70,168 @@ pub struct Policy(Arc<Shared>);
 struct Shared {
     name: &'static str,
     clock: Clock,
-    /// Shared with other policies: never configured or dropped by this one.
-    given: Guards,
-    /// What calls that begin now go by; counted, so that a service sees without a lock that there is another.
-    parts: RwLock<Arc<Parts>>,
-    version: AtomicU64,
+    /// Guards that other policies use as well: this policy never reconfigures or drops them.
+    shared_guards: SharedGuards,
+    /// The version under which new calls start.
+    version: RwLock<Arc<PolicyVersion>>,
+    /// Incremented with each new version, so that a service detects the change without the lock.
+    version_number: AtomicU64,
 }
 
-/// What a policy shows of itself.
+/// The settings and the state of a policy at one moment, for an admin endpoint.
 #[derive(Debug, Clone, serde::Serialize)]
 #[non_exhaustive]
 pub struct PolicySnapshot {
-    /// Its name.
+    /// The name of the policy.
     pub name: String,
-    /// The settings now.
+    /// The settings.
     pub config: PolicyConfig,
-    /// Its breaker.
+    /// The state of the breaker, if there is one.
     pub breaker: Option<BreakerSnapshot>,
-    /// Its compartment.
+    /// The usage of the bulkhead, if there is one.
     pub bulkhead: Option<BulkheadSnapshot>,
-    /// Retries that its budget still allows.
+    /// Retries that the retry budget allows now, if there is one.
     pub budget: Option<u32>,
 }
 
 impl Policy {
-    /// A policy with these settings.
+    /// Creates a policy. `name` identifies it in rejections and metrics.
     ///
     /// # Errors
-    /// `Invalid` for settings that make no sense, naming the policy.
+    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid), naming the policy, if [`PolicyConfig::validate`]
+    /// fails.
     pub fn new(name: &str, config: PolicyConfig) -> Result<Self, Error> {
         Self::builder(name, config).build()
     }
 
-    /// Makes a policy of [`PolicyConfig::background`]: for background work without a waiting caller.
+    /// Creates a policy from [`PolicyConfig::background`], for background work without a waiting caller.
     #[must_use]
     pub fn background(name: &str) -> Self {
         Self::builder(name, PolicyConfig::background()).build_unchecked()
     }
 
-    /// Makes a policy of [`PolicyConfig::interactive`]: for a call whose caller waits.
+    /// Creates a policy from [`PolicyConfig::interactive`], for calls with a waiting caller.
     #[must_use]
     pub fn interactive(name: &str) -> Self {
         Self::builder(name, PolicyConfig::interactive()).build_unchecked()
     }
 
-    /// Begins a policy that shares guards with others.
-    #[must_use]
+    /// Returns a builder for a policy that shares guards with other policies, or that uses another clock.
     pub fn builder(name: &str, config: PolicyConfig) -> PolicyBuilder {
         PolicyBuilder::new(intern(name), config)
     }
 
-    /// Guards a tower service whose error is [`Error`] and whose requests are `Clone`; they are cloned where another
-    /// attempt may follow.
+    /// Returns the tower layer for services whose error is [`Error`] and whose requests are `Clone`.
+    ///
+    /// A request is cloned only for an attempt after which another one may follow.
     #[must_use]
     pub fn layer(&self) -> PolicyLayer<ByKind> {
         self.layer_with(ByKind::default())
     }
 
-    /// Guards a tower service whose requests and results `classify` knows.
+    /// Returns the tower layer for services of another protocol, adapted by `classify`.
     #[must_use]
     pub fn layer_with<C>(&self, classify: C) -> PolicyLayer<C> {
         PolicyLayer::new(self.clone(), classify)
     }
 
-    /// Guards `attempt`, a function that makes one attempt each time it is called.
+    /// Runs one call under this policy. The function `attempt` makes one attempt each time it is called.
     ///
     /// # Errors
-    /// The last attempt's, or a [`Rejection`](super::Rejection) of a guard.
+    /// Returns the error of the last attempt, or that of a guard ([`Error::rejection`] returns the guard):
+    /// - [`ErrorKind::Rejected`](crate::ErrorKind::Rejected) if the deadline had passed, the rate was exhausted, the
+    ///   breaker was open or the bulkhead was full;
+    /// - [`ErrorKind::Indeterminate`](crate::ErrorKind::Indeterminate) if the time limit of an attempt, or the
+    ///   deadline, passed during the attempt.
+    ///
+    /// If an attempt may have been executed and a later one was refused before execution, returns the `Indeterminate`
+    /// error of the former.
     pub async fn run<F, Fut, T>(&self, attempt: F) -> Result<T, Error>
     where
         F: FnMut() -> Fut,
         Fut: Future<Output = Result<T, Error>>,
     {
-        Call::new(self.parts(), service::Function(attempt), (), ByKind::default()).await
+        Call::new(self.version(), service::Function(attempt), (), ByKind::default()).await
     }
 
-    /// As [`run`](Self::run), for a call that may be made twice though its answer was lost: it carries an idempotency
-    /// key, or has the same effect however often it is made. So an `Indeterminate` failure is tried again, too.
+    /// Runs one call as [`run`](Self::run) does, and retries [`Indeterminate`](crate::ErrorKind::Indeterminate)
+    /// failures as well.
+    ///
+    /// Use it only for a call that is harmless to execute twice: it has an idempotency key, or the same effect however
+    /// often it is executed.
     ///
     /// # Errors
-    /// As [`run`](Self::run).
+    /// Returns the errors that are listed at [`run`](Self::run).
     pub async fn run_idempotent<F, Fut, T>(&self, attempt: F) -> Result<T, Error>
     where
         F: FnMut() -> Fut,
         Fut: Future<Output = Result<T, Error>>,
     {
-        Call::new(self.parts(), service::Function(attempt), (), ByKind::idempotent()).await
+        Call::new(self.version(), service::Function(attempt), (), ByKind::idempotent()).await
     }
 
-    /// Other settings, for the calls that begin after this. The guards that stay keep their state: an
-    /// open breaker stays open, seats stay taken; a budget or a rate limit whose settings changed begins full.
+    /// Replaces the settings for calls that start afterwards.
+    ///
+    /// Guards that are in the old and in the new settings keep their state: an open breaker stays open, and permits
+    /// stay in use. A retry budget or rate limit whose settings changed starts full.
     ///
     /// # Errors
-    /// `Invalid` for settings that make no sense; the old ones stay.
+    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid), naming the policy, if [`PolicyConfig::validate`]
+    /// fails; the old settings stay in effect.
     pub fn configure(&self, config: PolicyConfig) -> Result<(), Error> {
         config.validate().map_err(|error| error.context(format_args!("policy {}", self.0.name)))?;
-        let mut current = self.0.parts.write().unwrap_or_else(PoisonError::into_inner);
-        let next = Parts::new(self.0.name, config, &self.0.clock, &self.0.given, Some(&**current));
-        *current = Arc::new(next);
-        self.0.version.fetch_add(1, Ordering::Release);
+        let shared = &*self.0;
+        let mut version = shared.version.write().unwrap_or_else(PoisonError::into_inner);
+        let next =
+            PolicyVersion::new(shared.name, config, &shared.clock, &shared.shared_guards, Some(&**version));
+        *version = Arc::new(next);
+        shared.version_number.fetch_add(1, Ordering::Release);
         Ok(())
     }
 
-    /// Its breaker, if it has one: the state, forcing it, listening to it.
+    /// Returns the breaker, if there is one: for its state, to force it, or to listen to its transitions.
     #[must_use]
     pub fn breaker(&self) -> Option<Breaker> {
-        self.parts().breaker.clone()
+        self.version().breaker.clone()
     }
 
-    /// Its compartment, if it has one.
+    /// Returns the bulkhead, if there is one.
     #[must_use]
     pub fn bulkhead(&self) -> Option<Bulkhead> {
-        self.parts().bulkhead.clone()
+        self.version().bulkhead.clone()
     }
 
-    /// Its retry budget, if it has one.
+    /// Returns the retry budget, if there is one.
     #[must_use]
     pub fn retry_budget(&self) -> Option<RetryBudget> {
-        self.parts().budget.clone()
+        self.version().budget.clone()
     }
 
-    /// The name it was made with.
+    /// Returns the name.
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.0.name
     }
 
-    /// Settings and state of everything in it.
+    /// Returns the settings, and the state of the guards.
     #[must_use]
     pub fn snapshot(&self) -> PolicySnapshot {
-        let parts = self.parts();
+        let version = self.version();
         PolicySnapshot {
             name: self.0.name.to_string(),
-            config: parts.config.clone(),
-            breaker: parts.breaker.as_ref().map(Breaker::snapshot),
-            bulkhead: parts.bulkhead.as_ref().map(Bulkhead::snapshot),
-            budget: parts.budget.as_ref().map(RetryBudget::available),
+            config: version.config.clone(),
+            breaker: version.breaker.as_ref().map(Breaker::snapshot),
+            bulkhead: version.bulkhead.as_ref().map(Bulkhead::snapshot),
+            budget: version.budget.as_ref().map(RetryBudget::available),
         }
     }
 
-    fn parts(&self) -> Arc<Parts> {
-        self.0.parts.read().unwrap_or_else(PoisonError::into_inner).clone()
+    fn version(&self) -> Arc<PolicyVersion> {
+        self.0.version.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn version(&self) -> u64 {
-        self.0.version.load(Ordering::Acquire)
+    fn version_number(&self) -> u64 {
+        self.0.version_number.load(Ordering::Acquire)
     }
 }
 

@@ -9,10 +9,10 @@ use std::{
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{Call, Policy, parts::Parts};
+use super::{Call, Policy, version::PolicyVersion};
 use crate::resilience::Classify;
 
-/// The tower layer of a [`Policy`], made by [`Policy::layer`].
+/// The tower layer of a [`Policy`], created by [`Policy::layer`].
 #[derive(Debug, Clone)]
 pub struct PolicyLayer<C> {
     policy: Policy,
@@ -30,22 +30,24 @@ impl<S, C: Clone> Layer<S> for PolicyLayer<C> {
 
     fn layer(&self, inner: S) -> Self::Service {
         let (policy, classify) = (self.policy.clone(), self.classify.clone());
-        let (version, parts) = (policy.version(), policy.parts());
-        PolicyService { inner, policy, classify, version, parts }
+        let (version_number, version) = (policy.version_number(), policy.version());
+        PolicyService { inner, policy, classify, version_number, version }
     }
 }
 
-/// A service under a [`Policy`]. It is always ready: each attempt readies a clone of the inner service, within its time
-/// limit and after it has a seat. So readiness takes nothing, and a service that is readied and dropped, or cloned, leaks
-/// nothing.
+/// A service under a [`Policy`].
+///
+/// The service is always ready. Each attempt waits for the readiness of a clone of the inner service, within its time
+/// limit and after it has acquired a permit. So readiness reserves nothing, and a service that is dropped or cloned
+/// after `poll_ready` leaks no permit.
 #[derive(Clone)]
 pub struct PolicyService<S, C> {
     inner: S,
     policy: Policy,
     classify: C,
-    /// The version that `parts` is of: a call reads one shared word to see that it is the newest.
-    version: u64,
-    parts: Arc<Parts>,
+    /// The number of `version`. A call compares it with the policy's current number: one atomic read, no lock.
+    version_number: u64,
+    version: Arc<PolicyVersion>,
 }
 
 impl<S, R, C> Service<R> for PolicyService<S, C>
@@ -62,11 +64,11 @@ where
     }
 
     fn call(&mut self, request: R) -> Self::Future {
-        let version = self.policy.version();
-        if version != self.version {
-            (self.version, self.parts) = (version, self.policy.parts());
+        let current = self.policy.version_number();
+        if current != self.version_number {
+            (self.version_number, self.version) = (current, self.policy.version());
         }
-        Call::new(self.parts.clone(), self.inner.clone(), request, self.classify.clone())
+        Call::new(self.version.clone(), self.inner.clone(), request, self.classify.clone())
     }
 }
 

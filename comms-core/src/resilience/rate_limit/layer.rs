@@ -13,7 +13,7 @@ use tower_service::Service;
 use super::{KeyedRateLimiter, RateLimitKey};
 use crate::resilience::Rejection;
 
-/// Counts requests by key, made by [`KeyedRateLimiter::layer`].
+/// A tower layer that limits requests by key, created by [`KeyedRateLimiter::layer`].
 #[derive(Debug, Clone)]
 pub struct RateLimitLayer<K: RateLimitKey, F> {
     limiter: KeyedRateLimiter<K>,
@@ -34,7 +34,7 @@ impl<S, K: RateLimitKey, F: Clone> Layer<S> for RateLimitLayer<K, F> {
     }
 }
 
-/// A service whose requests are counted by key, made by a [`RateLimitLayer`].
+/// A service whose requests are limited by key, created by a [`RateLimitLayer`].
 #[derive(Debug, Clone)]
 pub struct RateLimit<S, K: RateLimitKey, F> {
     inner: S,
@@ -60,7 +60,7 @@ where
         match self.limiter.check(&(self.key)(&request)) {
             Ok(()) => RateLimitCall { stage: Stage::Call { call: self.inner.call(request) } },
             Err(rejection) => {
-                // What readiness took is given back: this request will not use it.
+                // Replace the ready service, so that a permit which `poll_ready` acquired is released.
                 self.inner = self.inner.clone();
                 RateLimitCall { stage: Stage::Rejected { rejection: Some(rejection) } }
             }

@@ -11,7 +11,7 @@ fn keyed(limit: u32, max_keys: usize) -> (KeyedRateLimiter<u64>, Clock) {
 }
 
 #[test]
-fn a_burst_passes_at_once_and_then_calls_are_spaced() {
+fn a_burst_is_permitted_at_once_and_later_calls_are_spaced() {
     let clock = Clock::manual(Duration::ZERO);
     let config = RateLimitConfig { burst: Some(3), ..RateLimitConfig::new(10, millis(1_000)) };
     let limiter = RateLimiter::new("mail", &config, clock.clone()).unwrap();
@@ -25,11 +25,15 @@ fn a_burst_passes_at_once_and_then_calls_are_spaced() {
         assert!(limiter.check().is_ok());
     }
     clock.advance(millis(60_000));
-    assert_eq!((0..10).filter(|_| limiter.check().is_ok()).count(), 3, "a pause brings one burst, not many");
+    assert_eq!(
+        (0..10).filter(|_| limiter.check().is_ok()).count(),
+        3,
+        "a pause refills one burst, not several"
+    );
 }
 
 #[test]
-fn keys_do_not_take_from_each_other() {
+fn each_key_has_its_own_limit() {
     let (limiter, _) = keyed(2, 1_000);
     for key in 0..100 {
         assert_eq!((0..5).filter(|_| limiter.check(&key).is_ok()).count(), 2);
@@ -37,7 +41,7 @@ fn keys_do_not_take_from_each_other() {
 }
 
 #[test]
-fn a_flood_of_keys_takes_no_more_memory_and_a_busy_key_is_not_forgotten() {
+fn a_flood_of_keys_is_bounded_and_evicts_no_busy_key() {
     for max_keys in [2, 3, 10, 63, 64, 127, 128, 1_000] {
         let store = Recent::new(max_keys);
         for key in 0..100_000 {
@@ -49,19 +53,19 @@ fn a_flood_of_keys_takes_no_more_memory_and_a_busy_key_is_not_forgotten() {
     assert!(limiter.check(&0).is_ok());
     for key in 1..100_000 {
         let _ = limiter.check(&key);
-        assert!(limiter.check(&0).is_err(), "asking again and again must not forgive, at {key}");
+        assert!(limiter.check(&0).is_err(), "repeated calls must not reset the limit, at {key}");
     }
 }
 
 #[test]
-fn two_keys_are_the_least_that_are_remembered() {
+fn a_limiter_for_two_keys_remembers_a_key() {
     let (limiter, _) = keyed(1, 2);
     assert!(limiter.check(&7).is_ok());
     assert!(limiter.check(&7).is_err());
 }
 
 #[test]
-fn refuses_what_makes_no_sense() {
+fn invalid_settings_are_rejected() {
     let zero_burst = RateLimitConfig { burst: Some(0), ..RateLimitConfig::default() };
     let refused = [
         RateLimitConfig::new(0, millis(1)),

@@ -1,9 +1,9 @@
-//! The connection under a channel, and how it finds out that its peer is gone.
+//! The connection of a channel, and the detection of a peer that is gone.
 //!
-//! Two checks, as in gRFC A8 and A18: the kernel closes the connection if the peer does not acknowledge what was sent
-//! (`TCP_USER_TIMEOUT`, Linux only), and HTTP/2 pings find a peer whose kernel still answers although its process hangs.
-//! Pings are rare, and are sent only while a call is in flight: a gRPC server with default settings answers a client
-//! that pings more often with GOAWAY `too_many_pings`, which cuts the calls in flight.
+//! Two checks (gRFC A8 and A18): the kernel closes the connection if the peer does not acknowledge what was sent
+//! (`TCP_USER_TIMEOUT`, Linux only), and HTTP/2 pings detect a peer whose kernel acknowledges although its process
+//! hangs. Pings are rare, and are sent only while a call is in flight: a gRPC server with default settings answers a
+//! client that pings more often with GOAWAY `too_many_pings`, which cuts the calls in flight.
 
 use std::time::Duration;
 
@@ -12,28 +12,28 @@ use http::Uri;
 use hyper_util::client::legacy::connect::HttpConnector;
 use tonic::transport::Endpoint;
 
-/// Bytes of response headers or trailers that a peer may send: a status message of 256 KiB whose every byte is
-/// percent-encoded. hyper's 16 KiB would cost the call its status, and other calls on the connection theirs.
+/// The maximum size of response headers or trailers in bytes: room for a status message of 256 KiB, percent-encoded in
+/// full. Above hyper's default of 16 KiB, the call would lose its status, and other calls on the connection would fail.
 const HEADER_LIST: u32 = 1024 * 1024;
 
 /// The shortest interval of keep-alive pings that gRFC A8 lets a client use.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(10);
 
-/// When a peer that does not answer is given up.
+/// The time limits of a peer that does not respond.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct KeepAlive {
-    /// How long a call may receive nothing before a ping is sent.
+    /// The time without received frames after which a ping is sent during a call.
     pub(super) interval: Duration,
-    /// The longest wait for the answer to a ping, and for the acknowledgement of sent bytes.
+    /// The maximum wait for the response to a ping, and for the acknowledgement of sent bytes.
     pub(super) timeout: Duration,
 }
 
-/// The longest interval and time-out that reach hyper and the kernel: hyper adds them to an instant, and the kernel counts
-/// milliseconds as a signed 32-bit number.
+/// The maximum interval and timeout: hyper adds them to an instant, and the kernel counts milliseconds as a signed
+/// 32-bit number.
 const LONGEST: Duration = Duration::from_millis(i32::MAX as u64);
 
 impl Default for KeepAlive {
-    /// The interval is the shortest that gRPC servers accept by default, the timeout is gRPC's default.
+    /// The interval is the shortest that gRPC servers accept by default. The timeout is the default of gRPC.
     fn default() -> Self {
         Self { interval: Duration::from_secs(300), timeout: Duration::from_secs(20) }
     }
@@ -43,20 +43,20 @@ impl KeepAlive {
     pub(super) fn check(self) -> Result<(), Error> {
         if self.interval < SHORTEST_INTERVAL {
             return Err(Error::invalid(format!(
-                "a keep-alive interval of {:?}: the minimum is {SHORTEST_INTERVAL:?}, as servers answer more frequent \
-                 pings with GOAWAY too_many_pings and cut the calls in flight",
+                "keep_alive is {:?}, the minimum is {SHORTEST_INTERVAL:?}: servers answer more frequent pings with GOAWAY \
+                 too_many_pings and cut the calls in flight",
                 self.interval
             )));
         }
-        // The kernel counts milliseconds, and takes 0 for its own default of about 15 minutes.
+        // The kernel counts milliseconds, and 0 stands for the default of about 15 minutes.
         if self.timeout < Duration::from_millis(1) {
-            return Err(Error::invalid("a keep-alive timeout below 1 ms"));
+            return Err(Error::invalid("keep_alive_timeout is below the minimum of 1 ms"));
         }
         Ok(())
     }
 }
 
-/// The HTTP/2 settings of a connection to `uri`.
+/// Returns the HTTP/2 settings of a connection to `uri`.
 pub(super) fn endpoint(uri: Uri, keep_alive: KeepAlive) -> Endpoint {
     Endpoint::from(uri)
         .http2_keep_alive_interval(keep_alive.interval.min(LONGEST))
@@ -65,7 +65,7 @@ pub(super) fn endpoint(uri: Uri, keep_alive: KeepAlive) -> Endpoint {
         .http2_max_header_list_size(HEADER_LIST)
 }
 
-/// Opens TCP connections. tonic's own connector cannot set `TCP_USER_TIMEOUT`.
+/// Returns a connector for TCP. The connector of tonic cannot set `TCP_USER_TIMEOUT`.
 pub(super) fn connector(connect_timeout: Duration, keep_alive: KeepAlive) -> HttpConnector {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);

@@ -1,4 +1,4 @@
-//! The peer is in memory and reads frames by hand, so that hours pass in paused time.
+//! Keep-alive with a peer in memory, so that paused time can advance by hours.
 
 use std::{
     io,
@@ -30,7 +30,7 @@ const STATUS_200: u8 = 0x88;
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// A peer that answers calls and pings, or does not.
+/// A peer that answers the first `calls` calls of each connection, and pings if `pings` is set.
 #[derive(Clone, Copy)]
 struct Peer {
     calls: usize,
@@ -38,7 +38,7 @@ struct Peer {
 }
 
 impl Peer {
-    /// Serves one connection, and writes down when pings arrive.
+    /// Serves one connection, and records the times at which pings arrive.
     async fn serve(mut self, mut io: DuplexStream, pings: Arc<Mutex<Vec<Instant>>>) -> io::Result<()> {
         io.read_exact(&mut [0; 24]).await?;
         io.write_all(&[0, 0, 0, SETTINGS, 0, 0, 0, 0, 0]).await?;
@@ -63,7 +63,8 @@ impl Peer {
     }
 }
 
-/// A transport with the default keep-alive to `peer`, and when pings arrived over all its connections.
+/// Returns a transport to `peer` with the default keep-alive, and the times at which pings arrived on all its
+/// connections.
 fn connect(peer: Peer) -> (Channel, Arc<Mutex<Vec<Instant>>>) {
     connect_with(peer, KeepAlive::default())
 }
@@ -92,7 +93,7 @@ async fn pings_are_sent_only_during_a_call_and_at_most_once_in_five_minutes() {
     sleep(HOUR).await;
     call(&mut transport).await.unwrap();
     sleep(HOUR).await;
-    // The first ping may come with the call, as nothing was received for an hour.
+    // The first ping may be sent with the call, because nothing was received for an hour.
     assert!(pings.lock().unwrap().len() <= 1, "{pings:?}");
 
     timeout(HOUR, call(&mut transport)).await.expect_err("the third call is not answered");
@@ -104,7 +105,7 @@ async fn pings_are_sent_only_during_a_call_and_at_most_once_in_five_minutes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_answers_no_ping_is_given_up_and_the_connection_is_replaced() {
+async fn the_connection_of_a_peer_that_does_not_answer_a_ping_is_replaced() {
     let (mut transport, pings) = connect(Peer { calls: 1, pings: false });
     call(&mut transport).await.unwrap();
     let began = Clock::system().now();
@@ -119,7 +120,7 @@ async fn a_peer_that_answers_no_ping_is_given_up_and_the_connection_is_replaced(
 }
 
 #[tokio::test(start_paused = true)]
-async fn limits_for_ever_are_no_panic() {
+async fn limits_of_the_maximum_duration_do_not_panic() {
     let keep_alive = KeepAlive { interval: Duration::MAX, timeout: Duration::MAX };
     keep_alive.check().unwrap();
     let (mut transport, pings) = connect_with(Peer { calls: 1, pings: false }, keep_alive);
@@ -137,7 +138,7 @@ async fn limits_for_ever_are_no_panic() {
 }
 
 #[tokio::test]
-async fn the_kernel_gives_up_a_peer_that_does_not_acknowledge() {
+async fn sockets_have_the_tcp_user_timeout() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let uri: Uri = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
     let socket = connector(SECOND, KeepAlive::default()).call(uri).await.unwrap().into_inner();
@@ -147,7 +148,7 @@ async fn the_kernel_gives_up_a_peer_that_does_not_acknowledge() {
 }
 
 #[test]
-fn a_keep_alive_that_servers_punish_is_refused() {
+fn a_keep_alive_below_the_minimum_is_invalid() {
     let of = |interval, timeout| KeepAlive { interval, timeout }.check();
     of(SECOND * 10, Duration::from_millis(1)).unwrap();
     let refused = of(Duration::from_millis(9_999), SECOND).unwrap_err().to_string();

@@ -1,7 +1,8 @@
-//! The accept loop.
+//! The accept loop: accepts sockets within the connection limits and spawns the task of each connection.
 
 use std::{
     io,
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -24,55 +25,164 @@ use tokio::{
 use tower_service::Service;
 
 use super::{
-    ListenerConfig, Peer, Protocols, RequestBody,
     activity::Activity,
-    connection::{self, End},
-    refusal::HyperRefusals,
-    room::{Room, Slot},
-    service::Counted,
+    config::{ListenerConfig, Protocols},
+    connection::{self, ConnectionEnd},
+    connection_limits::{ConnectionLimits, ConnectionPermit},
+    counting_service::{CountingService, RequestBody},
+    problem_details::ProblemDetails,
     socket::Socket,
-    watch::Limit,
+    watchdog::Limit,
 };
 
-/// How long to wait after an accept that failed for want of descriptors or memory: at once would be a busy loop.
-const PAUSE: Duration = Duration::from_millis(100);
-/// The shortest time between two warnings about such failures.
-const QUIET: Duration = Duration::from_secs(10);
-/// How much later than its limit the drain gives up on connections whose handlers block their threads.
-const LATE: Duration = Duration::from_secs(1);
+/// The wait after an accept that failed for lack of descriptors or memory. An immediate retry would be a busy loop.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
+/// The minimum time between two warnings about failed accepts.
+const WARNING_INTERVAL: Duration = Duration::from_secs(10);
+/// The time after the drain limit at which connections whose handlers block their threads are given up.
+const DRAIN_GRACE: Duration = Duration::from_secs(1);
 
-/// Bytes of a connection that the kernel accepts ahead of what it can send. Without this bound it takes megabytes, and then
-/// nothing for minutes from a slow peer that reads all the time, which looks like a peer that does not read.
+/// The unsent bytes of a connection up to which the kernel accepts writes. Without this limit the kernel accepts
+/// megabytes and then nothing for minutes from a slow peer that reads all the time, which looks like a peer that does
+/// not read.
 #[cfg(any(target_os = "android", target_os = "linux"))]
-const UNSENT: u32 = 32 * 1024;
+const MAX_UNSENT: u32 = 32 * 1024;
+
+/// The addresses of an accepted connection.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Peer {
+    /// The address of the peer.
+    pub remote: SocketAddr,
+    /// The address that the peer connected to, if the operating system reports it.
+    pub local: Option<SocketAddr>,
+}
+
+/// A socket with its permit.
+pub(super) struct AcceptedSocket {
+    stream: TcpStream,
+    permit: ConnectionPermit,
+}
 
 pub(super) struct Acceptor {
     listener: TcpListener,
-    room: Room,
+    limits: ConnectionLimits,
     builder: Arc<Builder<TokioExecutor>>,
     config: Arc<ListenerConfig>,
-    closed: Arc<Closed>,
+    counters: Arc<CloseCounters>,
     clock: Clock,
-    warned: Option<Instant>,
-    /// Each with the number of requests that were cut at the end of the drain.
-    open: JoinSet<u32>,
-    ending: watch::Sender<bool>,
+    last_warning: Option<Instant>,
+    /// The tasks of the connections. Each returns the number of requests that the end of the drain cut.
+    connections: JoinSet<u32>,
+    shutdown: watch::Sender<bool>,
 }
 
-/// An accepted socket with its place.
-pub(super) struct Accepted {
-    stream: TcpStream,
-    slot: Slot,
+impl Acceptor {
+    pub(super) fn new(listener: TcpListener, config: ListenerConfig, clock: Clock) -> Self {
+        let gauge = metrics::gauge!(telemetry::CONNECTIONS, "listener" => config.name.clone());
+        Self {
+            listener,
+            limits: ConnectionLimits::new(config.max_connections, config.per_address(), gauge),
+            builder: Arc::new(connection::builder(&config)),
+            counters: Arc::new(CloseCounters::new(&config.name)),
+            config: Arc::new(config),
+            clock,
+            last_warning: None,
+            connections: JoinSet::new(),
+            shutdown: watch::Sender::new(false),
+        }
+    }
+
+    /// Waits for the next connection within the limits. No error ends the loop. Cancel safe.
+    pub(super) async fn accept(&mut self) -> (AcceptedSocket, Peer) {
+        loop {
+            let accepted = tokio::select! {
+                Some(_) = self.connections.join_next() => continue,
+                accepted = accept(&self.listener, &self.limits) => accepted,
+            };
+            match accepted {
+                Ok(Some(accepted)) => return accepted,
+                Ok(None) => self.counters.address.increment(1),
+                Err(error) if concerns_one_connection(&error) => {
+                    tracing::debug!(listener = self.config.name, %error, "an accept failed");
+                }
+                Err(error) => {
+                    self.warn(&error);
+                    self.clock.sleep(ACCEPT_RETRY_DELAY).await;
+                }
+            }
+        }
+    }
+
+    fn warn(&mut self, error: &io::Error) {
+        let now = self.clock.now();
+        if self.last_warning.is_none_or(|last| now.saturating_duration_since(last) >= WARNING_INTERVAL) {
+            self.last_warning = Some(now);
+            tracing::warn!(listener = self.config.name, %error, "connections cannot be accepted");
+        }
+    }
+
+    /// Spawns the task of a connection.
+    pub(super) fn serve<S, B>(&mut self, accepted: AcceptedSocket, service: S)
+    where
+        S: Service<Request<RequestBody>, Response = Response<B>, Error: Into<BoxError>>,
+        S: Clone + Send + 'static,
+        S::Future: Send + 'static,
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        let AcceptedSocket { stream, permit } = accepted;
+        let activity = Arc::new(Activity::default());
+        let clock = self.config.problem_details.then(|| self.clock.clone());
+        let socket = ProblemDetails::new(Socket::new(stream, permit, activity.clone()), clock);
+        let socket = TokioIo::new(socket);
+        let service = CountingService::new(service, activity.clone());
+        let (builder, config, clock) = (self.builder.clone(), self.config.clone(), self.clock.clone());
+        let (counters, shutdown) = (self.counters.clone(), self.shutdown.subscribe());
+        self.connections.spawn(async move {
+            let end = match config.protocols {
+                Protocols::Http => {
+                    let connection = builder.serve_connection_with_upgrades(socket, service);
+                    connection::drive(connection, &activity, &config, &clock, shutdown).await
+                }
+                Protocols::Http2 => {
+                    let connection = builder.serve_connection(socket, service);
+                    connection::drive(connection, &activity, &config, &clock, shutdown).await
+                }
+            };
+            counters.record(&config.name, end)
+        });
+    }
+
+    /// Closes the listener, signals shutdown to every connection, and waits for the requests in flight for at most the
+    /// drain limit.
+    pub(super) async fn drain(mut self) {
+        drop(self.listener);
+        self.shutdown.send_replace(true);
+        let mut cut = 0;
+        let ends = async {
+            while let Some(end) = self.connections.join_next().await {
+                cut += end.unwrap_or_default();
+            }
+        };
+        // Connections end in time, unless a handler blocks their thread.
+        let late = timeout(self.config.drain.saturating_add(DRAIN_GRACE), ends).await.is_err();
+        let (listener, stuck) = (&self.config.name, self.connections.len());
+        if late || cut > 0 {
+            tracing::warn!(listener, requests = cut, stuck, "requests were cut at the end of the drain");
+        }
+        // A blocked thread cannot be waited for. The remaining tasks are aborted when they yield.
+        self.connections.abort_all();
+    }
 }
 
-/// How many connections the listener closed, by reason.
-struct Closed {
+/// Counters of the connections that the listener closed, by reason.
+struct CloseCounters {
     address: Counter,
     head: Counter,
     progress: Counter,
 }
 
-impl Closed {
+impl CloseCounters {
     fn new(listener: &str) -> Self {
         let counter = |reason: &'static str| {
             let listener = listener.to_owned();
@@ -84,140 +194,46 @@ impl Closed {
             progress: counter("progress_timeout"),
         }
     }
-}
 
-impl Acceptor {
-    pub(super) fn new(listener: TcpListener, config: ListenerConfig, clock: Clock) -> Self {
-        let gauge = metrics::gauge!(telemetry::CONNECTIONS, "listener" => config.name.clone());
-        Self {
-            listener,
-            room: Room::new(config.max_connections, config.per_address(), gauge),
-            builder: Arc::new(connection::builder(&config)),
-            closed: Arc::new(Closed::new(&config.name)),
-            config: Arc::new(config),
-            clock,
-            warned: None,
-            open: JoinSet::new(),
-            ending: watch::Sender::new(false),
-        }
-    }
-
-    /// The next connection for which there is room. No error ends the loop. Cancel safe.
-    pub(super) async fn accept(&mut self) -> (Accepted, Peer) {
-        loop {
-            let accepted = tokio::select! {
-                Some(_) = self.open.join_next() => continue,
-                accepted = accept(&self.listener, &self.room) => accepted,
-            };
-            match accepted {
-                Ok(Some(accepted)) => return accepted,
-                Ok(None) => self.closed.address.increment(1),
-                Err(error) if is_of_one_connection(&error) => tracing::debug!(%error, "accept"),
-                Err(error) => {
-                    self.warn(&error);
-                    self.clock.sleep(PAUSE).await;
-                }
-            }
-        }
-    }
-
-    fn warn(&mut self, error: &io::Error) {
-        let now = self.clock.now();
-        if self.warned.is_none_or(|warned| now.saturating_duration_since(warned) >= QUIET) {
-            self.warned = Some(now);
-            tracing::warn!(listener = self.config.name, %error, "connections cannot be accepted");
-        }
-    }
-
-    pub(super) fn serve<S, B>(&mut self, accepted: Accepted, service: S)
-    where
-        S: Service<Request<RequestBody>, Response = Response<B>, Error: Into<BoxError>>,
-        S: Clone + Send + 'static,
-        S::Future: Send + 'static,
-        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
-    {
-        let Accepted { stream, slot } = accepted;
-        let activity = Arc::new(Activity::default());
-        let clock = self.config.problem_details.then(|| self.clock.clone());
-        let socket = HyperRefusals::new(Socket::new(stream, slot, activity.clone()), clock);
-        let socket = TokioIo::new(socket);
-        let service = Counted::new(service, activity.clone());
-        let (builder, config, clock) = (self.builder.clone(), self.config.clone(), self.clock.clone());
-        let (closed, ending) = (self.closed.clone(), self.ending.subscribe());
-        self.open.spawn(async move {
-            let end = match config.protocols {
-                Protocols::Http => {
-                    let connection = builder.serve_connection_with_upgrades(socket, service);
-                    connection::drive(connection, &activity, &config, &clock, ending).await
-                }
-                Protocols::Http2 => {
-                    let connection = builder.serve_connection(socket, service);
-                    connection::drive(connection, &activity, &config, &clock, ending).await
-                }
-            };
-            closed.note(&config.name, end)
-        });
-    }
-
-    /// Closes the listener, tells every connection to end, and waits for the requests in flight, at most for the limit of
-    /// the drain.
-    pub(super) async fn drain(mut self) {
-        drop(self.listener);
-        self.ending.send_replace(true);
-        let mut cut = 0;
-        let ends = async {
-            while let Some(end) = self.open.join_next().await {
-                cut += end.unwrap_or_default();
-            }
-        };
-        // Connections end by themselves in time, unless a handler blocks their thread.
-        let late = timeout(self.config.drain.saturating_add(LATE), ends).await.is_err();
-        let (listener, stuck) = (&self.config.name, self.open.len());
-        if late || cut > 0 {
-            tracing::warn!(listener, requests = cut, stuck, "requests were cut at the end of the drain");
-        }
-        // A thread that is blocked cannot be waited for: what is left is aborted when it yields.
-        self.open.abort_all();
-    }
-}
-
-impl Closed {
-    /// Counts the end of a connection. Returns the number of requests that the drain cut.
-    fn note(&self, listener: &str, end: End) -> u32 {
+    /// Counts the end of a connection. Returns the number of requests that the end of the drain cut.
+    fn record(&self, listener: &str, end: ConnectionEnd) -> u32 {
         match end {
-            End::Closed => {}
-            End::Failed(error) => tracing::debug!(listener, error, "a connection failed"),
-            End::Cut(Limit::Head, _) => self.head.increment(1),
-            End::Cut(Limit::Progress, requests) => {
+            ConnectionEnd::Closed => {}
+            ConnectionEnd::Failed(error) => tracing::debug!(listener, error, "a connection failed"),
+            ConnectionEnd::Cut(Limit::Head, _) => self.head.increment(1),
+            ConnectionEnd::Cut(Limit::Progress, requests) => {
                 self.progress.increment(1);
                 tracing::debug!(listener, requests, "a connection without progress was cut");
             }
-            End::Cut(Limit::Drain, requests) => return requests.max(1),
-            End::Cut(Limit::Age | Limit::Goaway | Limit::Idle, _) => {}
+            ConnectionEnd::Cut(Limit::Drain, requests) => return requests.max(1),
+            ConnectionEnd::Cut(Limit::Age | Limit::Goaway | Limit::Idle, _) => {}
         }
         0
     }
 }
 
-/// The next socket, or `None` for one that was closed because its address has as many as it may.
-async fn accept(listener: &TcpListener, room: &Room) -> io::Result<Option<(Accepted, Peer)>> {
-    let Some(place) = room.place().await else { return Ok(None) };
+/// Accepts the next socket. Returns `None` if the socket was closed because its address has reached its limit.
+async fn accept(
+    listener: &TcpListener,
+    limits: &ConnectionLimits,
+) -> io::Result<Option<(AcceptedSocket, Peer)>> {
+    let Some(permit) = limits.acquire().await else { return Ok(None) };
     let (stream, remote) = listener.accept().await?;
-    let Some(slot) = room.slot(place, remote.ip()) else { return Ok(None) };
-    // Responses are small: with Nagle's algorithm they wait for the peer's delayed acknowledgement.
+    let Some(permit) = limits.admit(permit, remote.ip()) else { return Ok(None) };
+    // Responses are small. Nagle's algorithm would delay them until the peer's delayed acknowledgement.
     if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY");
+        tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
     #[cfg(any(target_os = "android", target_os = "linux"))]
-    if let Err(error) = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT) {
-        tracing::debug!(%error, "TCP_NOTSENT_LOWAT");
+    if let Err(error) = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(MAX_UNSENT) {
+        tracing::debug!(%error, "cannot set TCP_NOTSENT_LOWAT");
     }
     let peer = Peer { remote, local: stream.local_addr().ok() };
-    Ok(Some((Accepted { stream, slot }, peer)))
+    Ok(Some((AcceptedSocket { stream, permit }, peer)))
 }
 
-/// Whether the error says something about the connection that was to be accepted, and nothing about the next.
-fn is_of_one_connection(error: &io::Error) -> bool {
+/// Returns whether `error` concerns only the connection that was being accepted, so that the next accept may succeed.
+fn concerns_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
@@ -229,11 +245,11 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn accepted_sockets_send_at_once() {
+    async fn accepted_sockets_send_without_delay() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let room = Room::new(1, 1, Gauge::noop());
-        let (accepted, peer) = accept(&listener, &room).await.unwrap().unwrap();
+        let limits = ConnectionLimits::new(1, 1, Gauge::noop());
+        let (accepted, peer) = accept(&listener, &limits).await.unwrap().unwrap();
         assert!(accepted.stream.nodelay().unwrap());
         assert_eq!(Some(peer.remote), client.local_addr().ok());
         assert_eq!(peer.local, client.peer_addr().ok());

@@ -1,4 +1,5 @@
-//! What happens on one connection, counted by its socket, its requests and its responses, and read by the connection's task.
+//! Counters of one connection. The socket, the requests and the responses write them; the watchdog in the task of the
+//! connection reads them.
 
 use std::{
     sync::{
@@ -8,24 +9,25 @@ use std::{
     task::Waker,
 };
 
-/// How many are open of something, and a number that changes with each step of one of them.
+/// The number of open operations, and a number that changes with each step of progress of one of them.
 #[derive(Debug, Default)]
-pub(super) struct Count {
+pub(super) struct ProgressCounter {
     open: AtomicU32,
     steps: AtomicU32,
 }
 
-impl Count {
-    /// Begins one. Returns whether it is the only one.
+impl ProgressCounter {
+    /// Counts an operation as open. Returns whether it is the only one.
     pub(super) fn begin(&self) -> bool {
         self.open.fetch_add(1, Relaxed) == 0
     }
 
+    /// Records progress.
     pub(super) fn step(&self) {
         self.steps.fetch_add(1, Relaxed);
     }
 
-    /// Ends one. The end of the last one is a step.
+    /// Counts an operation as ended. The end of the last open operation is progress.
     pub(super) fn end(&self) {
         if self.open.fetch_sub(1, Relaxed) == 1 {
             self.step();
@@ -41,38 +43,41 @@ impl Count {
     }
 }
 
-/// The state of a connection. Stores are relaxed: a change that begins a limit wakes the connection's task, which orders them.
+/// The activity of one connection.
+///
+/// Loads and stores are relaxed. A change that starts a time limit also wakes the task of the connection, which orders
+/// the change before the next read.
 #[derive(Debug, Default)]
 pub(super) struct Activity {
-    /// Requests between their head and the end of their response body.
-    pub(super) calls: Count,
-    /// Chunks of response bodies that are not written; a step is a chunk of which bytes were written.
-    pub(super) chunks: Count,
-    /// Writes that the socket does not accept, 0 or 1; a step is a write that it did accept.
-    pub(super) writes: Count,
-    /// Request bodies that a handler waits for; a step is a frame that arrived.
-    pub(super) uploads: Count,
+    /// Requests in flight: from the end of the request head to the end of the response body.
+    pub(super) requests: ProgressCounter,
+    /// Chunks of response bodies that are not completely written. A write of bytes of a chunk is progress.
+    pub(super) chunks: ProgressCounter,
+    /// Writes that the socket does not accept, 0 or 1. A write that the socket accepts is progress.
+    pub(super) blocked_writes: ProgressCounter,
+    /// Request bodies that a handler waits for. A frame that arrives is progress.
+    pub(super) uploads: ProgressCounter,
     http2: AtomicBool,
     reset: AtomicBool,
-    /// Whether a response has ended, and the peer has sent nothing since.
-    between: AtomicBool,
+    between_requests: AtomicBool,
     /// Whether a handler left a part of its request unread.
     unread: AtomicBool,
-    /// Whether the sending side is closed, while the peer sends what was not read.
-    lingers: AtomicBool,
-    ending: AtomicBool,
-    /// Of the connection's task.
+    lingering: AtomicBool,
+    shutting_down: AtomicBool,
+    /// The waker of the connection's task.
     waker: OnceLock<Waker>,
 }
 
 impl Activity {
-    /// Lets [`Self::wake`] wake the connection's task.
-    pub(super) fn watched_by(&self, waker: &Waker) {
+    /// Sets the waker of the connection's task, for [`Self::wake`].
+    pub(super) fn set_waker(&self, waker: &Waker) {
         self.waker.get_or_init(|| waker.clone());
     }
 
-    /// Wakes the connection's task, so that it reads the counts. The task of an HTTP/2 stream calls it: a connection on which
-    /// no frame moves has no other cause to be polled. The requests of HTTP/1 are polled by the connection's task itself.
+    /// Wakes the connection's task, so that the watchdog reads the counters again.
+    ///
+    /// The tasks of HTTP/2 streams call this, because nothing else polls a connection on which no frame moves. HTTP/1
+    /// requests are polled by the connection's task.
     pub(super) fn wake(&self) {
         if self.is_http2()
             && let Some(waker) = self.waker.get()
@@ -81,70 +86,72 @@ impl Activity {
         }
     }
 
-    /// The listener ends.
-    pub(super) fn end(&self) {
-        self.ending.store(true, Relaxed);
+    /// Records that the listener shuts down.
+    pub(super) fn shut_down(&self) {
+        self.shutting_down.store(true, Relaxed);
     }
 
-    /// The HTTP/2 handshake is complete.
+    /// Records that the HTTP/2 handshake is complete.
     pub(super) fn complete_handshake(&self) {
         self.http2.store(true, Relaxed);
     }
 
-    /// Whether the HTTP/2 handshake is complete.
+    /// Returns whether the HTTP/2 handshake is complete.
     pub(super) fn is_http2(&self) -> bool {
         self.http2.load(Relaxed)
     }
 
-    /// Lets the socket be closed by a reset, so that the kernel keeps nothing for a peer that does not read.
-    pub(super) fn reset(&self) {
+    /// Requests that the socket is closed by a reset, so that the kernel keeps no data for a peer that does not read.
+    pub(super) fn request_reset(&self) {
         self.reset.store(true, Relaxed);
     }
 
-    pub(super) fn is_reset(&self) -> bool {
+    pub(super) fn is_reset_requested(&self) -> bool {
         self.reset.load(Relaxed)
     }
 
-    /// Bytes of the peer arrived.
+    /// Records that bytes of the peer arrived.
     pub(super) fn receive(&self) {
-        if self.is_between() {
-            self.between.store(false, Relaxed);
+        if self.is_between_requests() {
+            self.between_requests.store(false, Relaxed);
         }
     }
 
-    /// Whether a response has ended, and the peer has sent nothing since.
-    pub(super) fn is_between(&self) -> bool {
-        self.between.load(Relaxed)
+    /// Returns whether a response has ended and the peer has sent nothing since.
+    pub(super) fn is_between_requests(&self) -> bool {
+        self.between_requests.load(Relaxed)
     }
 
-    /// A handler left a part of its request unread.
+    /// Records that a handler left a part of its request unread.
     pub(super) fn leave_unread(&self) {
         self.unread.store(true, Relaxed);
     }
 
-    /// The sending side is closed; the peer may still send what no handler has read.
-    pub(super) fn linger(&self) {
+    /// Records that the sending side is closed. A lingering close follows if a handler left a part of its request
+    /// unread.
+    pub(super) fn close_writes(&self) {
         self.receive();
-        self.lingers.store(self.unread.load(Relaxed) && !self.is_http2(), Relaxed);
+        self.lingering.store(self.unread.load(Relaxed) && !self.is_http2(), Relaxed);
     }
 
-    pub(super) fn lingers(&self) -> bool {
-        self.lingers.load(Relaxed)
+    /// Returns whether the connection only discards what the peer still sends.
+    pub(super) fn is_lingering(&self) -> bool {
+        self.lingering.load(Relaxed)
     }
 
-    /// Whether no request is in flight and no response is waiting to be written.
+    /// Returns whether no request is in flight and no response data is unwritten.
     pub(super) fn is_idle(&self) -> bool {
-        self.calls.open() == 0 && self.chunks.open() == 0 && self.writes.open() == 0
+        self.requests.open() == 0 && self.chunks.open() == 0 && self.blocked_writes.open() == 0
     }
 }
 
-/// A request in flight.
+/// A request in flight, counted until it is dropped.
 #[derive(Debug)]
-pub(super) struct Call(Arc<Activity>);
+pub(super) struct RequestGuard(Arc<Activity>);
 
-impl Call {
+impl RequestGuard {
     pub(super) fn begin(activity: &Arc<Activity>) -> Self {
-        activity.calls.begin();
+        activity.requests.begin();
         Self(activity.clone())
     }
 
@@ -153,12 +160,13 @@ impl Call {
     }
 }
 
-impl Drop for Call {
+impl Drop for RequestGuard {
     fn drop(&mut self) {
-        self.0.between.store(true, Relaxed);
-        self.0.calls.end();
-        // The end of a call begins a limit only for those that are left and wait for their bodies, and at the end.
-        if self.0.uploads.open() > 0 || self.0.ending.load(Relaxed) {
+        self.0.between_requests.store(true, Relaxed);
+        self.0.requests.end();
+        // The end of a request starts a limit in two cases: all remaining requests wait for their bodies, or the
+        // listener shuts down.
+        if self.0.uploads.open() > 0 || self.0.shutting_down.load(Relaxed) {
             self.0.wake();
         }
     }

@@ -1,4 +1,4 @@
-//! Limits of a listener.
+//! The limits of a listener.
 
 use std::time::Duration;
 
@@ -9,45 +9,58 @@ use comms_core::Error;
 pub enum Protocols {
     /// HTTP/1.1 with upgrades, and HTTP/2 by prior knowledge.
     Http,
-    /// HTTP/2 by prior knowledge alone, as gRPC needs it.
+    /// Only HTTP/2 by prior knowledge, the protocol of gRPC.
     Http2,
 }
 
-/// Limits of [`listen`](crate::listen).
+/// The limits of a listener, which [`listen`](crate::listen) checks.
+///
+/// ```
+/// use comms_grpc::{ListenerConfig, Protocols};
+///
+/// let config = ListenerConfig::default().name("orders").protocols(Protocols::Http).max_connections(256);
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ListenerConfig {
-    /// The value of the label `listener` of the metrics, and of log lines. Default `http`.
+    /// The label `listener` of the metrics, and the field `listener` of log lines. Default `http`.
     pub name: String,
-    /// Default [`Protocols::Http`].
+    /// The protocols that the listener serves. Default [`Protocols::Http`].
     pub protocols: Protocols,
-    /// Whether a request whose head cannot be read, or is over 64 KiB, gets problem details (RFC 9457) with a `trace-id`
-    /// instead of an empty 400, 414 or 431. It replaces empty responses with these statuses and without `trace-id`, so set it
-    /// only if the service sets `trace-id` on every response. HTTP/1 only. Default `false`.
+    /// Whether a request whose head cannot be read, or is longer than 64 KiB, gets problem details (RFC 9457) with a
+    /// `trace-id` instead of an empty 400, 414 or 431. HTTP/1 only. Default `false`.
+    ///
+    /// The listener replaces every empty response that has one of these statuses and no `trace-id`. Set this only if
+    /// the service sets `trace-id` on all its responses.
     pub problem_details: bool,
-    /// How long a peer may take to send a request head (HTTP/1; from the accept, or from its first byte on a connection
-    /// that has had a response), or the preface and SETTINGS (HTTP/2; from the accept). Default 10 s.
+    /// The time that a peer has to send a request head (HTTP/1) or the preface and a SETTINGS frame (HTTP/2). It runs
+    /// from the accept, and for a further request of an HTTP/1 connection from the first byte of the head. Default 10
+    /// s.
     pub head_timeout: Duration,
-    /// How long an HTTP/1 connection stays open after a response if its peer sends nothing. Default 75 s. A proxy that keeps
-    /// connections for longer sends requests into connections that are being closed: set it higher than the proxy's limit.
+    /// The time for which an HTTP/1 connection stays open after a response if its peer sends nothing. Default 75 s.
+    ///
+    /// Set it higher than the limit of a proxy in front of the listener. Otherwise the proxy sends requests into
+    /// connections that are being closed.
     pub idle_timeout: Duration,
-    /// How long nothing may move on a connection while something is owed on it. Default 10 s.
+    /// The time without progress after which a connection with pending data is cut. Default 10 s.
     pub progress_timeout: Duration,
-    /// Connections at a time, upgraded ones included; further ones wait in the backlog of the socket. Default 1,024.
+    /// The maximum number of open connections, including upgraded ones. Further connections wait in the backlog of the
+    /// socket. Default 1,024.
     pub max_connections: usize,
-    /// Connections of one address at a time; further ones are closed at once. One IPv6 network of 64 bits counts as one
-    /// address. `None`: half of `max_connections`. Default `None`.
+    /// The maximum number of open connections of one address. Further connections are closed at once. An IPv6 network
+    /// of 64 bits counts as one address. `None` is half of `max_connections`, rounded up. Default `None`.
     pub max_connections_per_address: Option<usize>,
-    /// Requests that an HTTP/2 connection may have open at a time. Default 64.
+    /// The maximum number of concurrent requests on one HTTP/2 connection. Default 64.
     pub max_streams: u32,
-    /// How long an HTTP/2 connection may be silent before the server sends a ping; the connection is closed if the
-    /// response takes half of that. Default 20 s.
+    /// The time without received frames after which the server sends a ping on an HTTP/2 connection. The connection is
+    /// closed if the response takes longer than half of this time. Default 20 s.
     pub keep_alive: Duration,
-    /// After this, +-10%, a connection is closed gracefully. Default `None`: connections do not age.
+    /// The age, +-10%, at which a connection is closed gracefully. `None` is no limit. Default `None`.
     pub max_connection_age: Option<Duration>,
-    /// How long requests in flight may run on after a connection has reached its age. Default 30 s.
+    /// The time for which requests in flight may continue after their connection has reached its age. Default 30 s.
     pub max_connection_age_grace: Duration,
-    /// How long requests in flight may run on after shutdown was requested; then they are cut. Default 10 s.
+    /// The time for which requests in flight may continue after shutdown was requested. Requests that still run then
+    /// are cut. Default 10 s.
     pub drain: Duration,
 }
 
@@ -72,12 +85,113 @@ impl Default for ListenerConfig {
 }
 
 impl ListenerConfig {
+    /// Sets the label `listener` of the metrics ([`name`](#structfield.name)).
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Sets the protocols that the listener serves ([`protocols`](#structfield.protocols)).
+    #[must_use]
+    pub const fn protocols(mut self, protocols: Protocols) -> Self {
+        self.protocols = protocols;
+        self
+    }
+
+    /// Sets whether requests that cannot be read get problem details
+    /// ([`problem_details`](#structfield.problem_details)).
+    #[must_use]
+    pub const fn problem_details(mut self, problem_details: bool) -> Self {
+        self.problem_details = problem_details;
+        self
+    }
+
+    /// Sets the time for a request head, or for the HTTP/2 handshake ([`head_timeout`](#structfield.head_timeout)).
+    #[must_use]
+    pub const fn head_timeout(mut self, head_timeout: Duration) -> Self {
+        self.head_timeout = head_timeout;
+        self
+    }
+
+    /// Sets the time for which an idle HTTP/1 connection stays open ([`idle_timeout`](#structfield.idle_timeout)).
+    #[must_use]
+    pub const fn idle_timeout(mut self, idle_timeout: Duration) -> Self {
+        self.idle_timeout = idle_timeout;
+        self
+    }
+
+    /// Sets the time without progress after which a connection is cut
+    /// ([`progress_timeout`](#structfield.progress_timeout)).
+    #[must_use]
+    pub const fn progress_timeout(mut self, progress_timeout: Duration) -> Self {
+        self.progress_timeout = progress_timeout;
+        self
+    }
+
+    /// Sets the maximum number of open connections ([`max_connections`](#structfield.max_connections)).
+    #[must_use]
+    pub const fn max_connections(mut self, max_connections: usize) -> Self {
+        self.max_connections = max_connections;
+        self
+    }
+
+    /// Sets the maximum number of open connections of one address
+    /// ([`max_connections_per_address`](#structfield.max_connections_per_address)).
+    #[must_use]
+    pub fn max_connections_per_address(
+        mut self,
+        max_connections_per_address: impl Into<Option<usize>>,
+    ) -> Self {
+        self.max_connections_per_address = max_connections_per_address.into();
+        self
+    }
+
+    /// Sets the maximum number of concurrent requests on one HTTP/2 connection
+    /// ([`max_streams`](#structfield.max_streams)).
+    #[must_use]
+    pub const fn max_streams(mut self, max_streams: u32) -> Self {
+        self.max_streams = max_streams;
+        self
+    }
+
+    /// Sets the time without received frames after which a ping is sent ([`keep_alive`](#structfield.keep_alive)).
+    #[must_use]
+    pub const fn keep_alive(mut self, keep_alive: Duration) -> Self {
+        self.keep_alive = keep_alive;
+        self
+    }
+
+    /// Sets the age at which a connection is closed gracefully
+    /// ([`max_connection_age`](#structfield.max_connection_age)).
+    #[must_use]
+    pub fn max_connection_age(mut self, max_connection_age: impl Into<Option<Duration>>) -> Self {
+        self.max_connection_age = max_connection_age.into();
+        self
+    }
+
+    /// Sets the time for requests in flight on a connection that has reached its age
+    /// ([`max_connection_age_grace`](#structfield.max_connection_age_grace)).
+    #[must_use]
+    pub const fn max_connection_age_grace(mut self, max_connection_age_grace: Duration) -> Self {
+        self.max_connection_age_grace = max_connection_age_grace;
+        self
+    }
+
+    /// Sets the time for requests in flight after shutdown was requested ([`drain`](#structfield.drain)).
+    #[must_use]
+    pub const fn drain(mut self, drain: Duration) -> Self {
+        self.drain = drain;
+        self
+    }
+}
+
+impl ListenerConfig {
     pub(super) fn per_address(&self) -> usize {
         self.max_connections_per_address.unwrap_or_else(|| self.max_connections.div_ceil(2))
     }
 
-    /// # Errors
-    /// Returns `Invalid` for a limit of zero. `drain` and the grace may be zero.
+    /// Returns an error that names the first limit of zero. `drain` and `max_connection_age_grace` may be zero.
     pub(super) fn validate(&self) -> Result<(), Error> {
         let limits = [
             ("head_timeout", self.head_timeout.is_zero()),
@@ -91,7 +205,7 @@ impl ListenerConfig {
         ];
         match limits.iter().find(|(_, zero)| *zero) {
             Some((limit, _)) => {
-                Err(Error::invalid(format!("listener {}: {limit} of zero serves no request", self.name)))
+                Err(Error::invalid(format!("listener {}: {limit} must be greater than zero", self.name)))
             }
             None => Ok(()),
         }

@@ -1,4 +1,4 @@
-//! One connection: hyper serves it, its task watches it.
+//! The task of one connection: drives hyper and enforces the time limits.
 
 use std::{
     future::Future,
@@ -14,84 +14,89 @@ use hyper_util::{
 use tokio::sync::watch;
 
 use super::{
-    ListenerConfig, Protocols,
     activity::Activity,
-    watch::{Limit, Watch, YEAR},
+    config::{ListenerConfig, Protocols},
+    watchdog::{Limit, Watchdog, YEAR},
 };
 
-/// What hyper buffers of one request head (HTTP/1), and of the responses of one HTTP/1 connection or HTTP/2 stream.
-const BUFFER: usize = 64 * 1024;
-/// The header fields of one gRPC call.
-const METADATA: u32 = 16 * 1024;
+/// The maximum number of bytes that hyper buffers of one request head (HTTP/1), and of the responses of one HTTP/1
+/// connection or HTTP/2 stream.
+const MAX_BUFFER: usize = 64 * 1024;
+/// The maximum size of the header fields of one gRPC call.
+const MAX_GRPC_HEADERS: u32 = 16 * 1024;
 
 /// How a connection ended.
 #[derive(Debug)]
-pub(super) enum End {
-    /// By the peer, or gracefully.
+pub(super) enum ConnectionEnd {
+    /// The peer closed the connection, or the connection was closed gracefully.
     Closed,
-    /// By a protocol or socket error.
+    /// A protocol or socket error ended the connection.
     Failed(BoxError),
-    /// By a limit, with this many requests in flight.
+    /// A limit ended the connection, with this number of requests in flight.
     Cut(Limit, u32),
 }
 
+/// Returns hyper's settings for the connections of a listener.
 pub(super) fn builder(config: &ListenerConfig) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
-    let mut head = BUFFER as u32;
+    let mut max_headers = MAX_BUFFER as u32;
     if config.protocols == Protocols::Http2 {
         builder = builder.http2_only();
-        head = METADATA;
+        max_headers = MAX_GRPC_HEADERS;
     }
-    // Its own timer for heads begins behind the version; the watch has both.
-    builder.http1().half_close(true).max_buf_size(BUFFER).header_read_timeout(None);
-    // hyper adds it to an instant.
+    // hyper's timer for request heads starts after the HTTP version was read. The watchdog covers both.
+    builder.http1().half_close(true).max_buf_size(MAX_BUFFER).header_read_timeout(None);
+    // Limited to a year, because hyper adds the interval to an instant.
     let keep_alive = config.keep_alive.min(YEAR);
     builder
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(config.max_streams)
-        .max_send_buf_size(BUFFER)
-        .max_header_list_size(head)
+        .max_send_buf_size(MAX_BUFFER)
+        .max_header_list_size(max_headers)
         .keep_alive_interval(keep_alive)
         .keep_alive_timeout(keep_alive / 2);
     builder
 }
 
-/// Drives `connection` until it ends, or until a limit ends it. Dropping the connection closes its socket.
+/// Drives `connection` until it ends by itself or by a limit. Dropping the connection closes its socket.
 pub(super) async fn drive<C>(
     connection: C,
     activity: &Activity,
     config: &ListenerConfig,
     clock: &Clock,
-    mut ending: watch::Receiver<bool>,
-) -> End
+    mut shutdown: watch::Receiver<bool>,
+) -> ConnectionEnd
 where
     C: GracefulConnection<Error: Into<BoxError>>,
 {
     let mut connection = pin!(connection);
-    let mut ending = pin!(async move { drop(ending.wait_for(|ending| *ending).await) });
-    let mut ended = false;
-    let mut watch = Watch::new(config, clock.clone());
-    // One timer for all limits. It is armed again when it fires, or for a limit that ends earlier.
+    let mut shutdown = pin!(async move { drop(shutdown.wait_for(|shutdown| *shutdown).await) });
+    let mut shutting_down = false;
+    let mut watchdog = Watchdog::new(config, clock.clone());
+    // One timer serves all limits. It is armed again when it fires, and for a limit that expires earlier.
     let mut timer = pin!(clock.sleep(config.head_timeout));
     let mut armed = None;
     std::future::poll_fn(|cx| {
-        activity.watched_by(cx.waker());
+        activity.set_waker(cx.waker());
         loop {
             if let Poll::Ready(result) = connection.as_mut().poll(cx) {
-                return Poll::Ready(result.map_or_else(|e| End::Failed(e.into()), |()| End::Closed));
+                return Poll::Ready(match result {
+                    Ok(()) => ConnectionEnd::Closed,
+                    Err(error) => ConnectionEnd::Failed(error.into()),
+                });
             }
-            if !ended && ending.as_mut().poll(cx).is_ready() {
-                ended = true;
-                watch.end(config.drain);
-                activity.end();
+            if !shutting_down && shutdown.as_mut().poll(cx).is_ready() {
+                shutting_down = true;
+                watchdog.shut_down(config.drain);
+                activity.shut_down();
                 connection.as_mut().graceful_shutdown();
                 continue;
             }
-            if watch.is_over(activity) {
-                return Poll::Ready(End::Closed);
+            if watchdog.can_close(activity) {
+                return Poll::Ready(ConnectionEnd::Closed);
             }
-            let Some((at, limit)) = watch.due(activity) else { return Poll::Pending };
+            let Some((at, limit)) = watchdog.next_limit(activity) else { return Poll::Pending };
             if armed.is_none_or(|armed| at < armed) {
                 timer.set(clock.sleep(at.saturating_duration_since(clock.now())));
                 armed = Some(at);
@@ -103,11 +108,11 @@ where
             }
             if limit != Limit::Age {
                 if limit == Limit::Progress {
-                    activity.reset();
+                    activity.request_reset();
                 }
-                return Poll::Ready(End::Cut(limit, activity.calls.open()));
+                return Poll::Ready(ConnectionEnd::Cut(limit, activity.requests.open()));
             }
-            watch.drain(config.max_connection_age_grace);
+            watchdog.drain(config.max_connection_age_grace);
             connection.as_mut().graceful_shutdown();
         }
     })

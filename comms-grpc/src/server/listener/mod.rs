@@ -1,48 +1,63 @@
 //! A bounded accept loop for HTTP/1.1 and HTTP/2.
 //!
-//! The problem: hyper reads the HTTP version and the HTTP/2 handshake without a time limit, and writes to a peer that never
-//! reads for as long as the peer likes. A few silent or slow peers take every file descriptor of a process.
+//! The problem: hyper reads the HTTP version and the HTTP/2 handshake without a time limit, and waits without a limit
+//! for a peer that does not read. A few silent or slow peers take all file descriptors of a process.
 //!
 //! The promise, for every peer, whatever it sends:
 //! - **Head.** A peer that has not sent a complete request head (HTTP/1), or the preface and a SETTINGS frame (HTTP/2),
-//!   within [`ListenerConfig::head_timeout`] is disconnected. The limit runs again from the first byte of
-//!   each further request of an HTTP/1 connection; before that byte, [`ListenerConfig::idle_timeout`] runs.
-//! - **Progress.** A connection on which nothing moves for [`ListenerConfig::progress_timeout`] while something is owed is
-//!   cut. What is owed: bytes that the socket does not accept, response data that the peer's HTTP/2 window does not admit,
-//!   and request bodies if all handlers of the connection wait for theirs (not with [`Protocols::Http2`]: a gRPC stream
-//!   without messages is usual). The kernel accepts bytes again when 16 KiB of the unsent ones were sent (Linux; on other
-//!   systems a third of its send buffer), so a peer that takes less within the limit is cut. A handler that works, a
-//!   response stream without data to send, and an upgraded connection owe nothing. Pings are not progress.
+//!   within [`ListenerConfig::head_timeout`] is disconnected. The limit starts again at the first byte of each further
+//!   request of an HTTP/1 connection. Until that byte, [`ListenerConfig::idle_timeout`] applies.
+//! - **Progress.** A connection is cut if it has pending data and nothing moves for
+//!   [`ListenerConfig::progress_timeout`]. Pending data are bytes that the socket does not accept, response data that
+//!   the HTTP/2 window of the peer does not admit, and request bodies if every handler of the connection waits for its
+//!   body (not with [`Protocols::Http2`], because a gRPC stream without messages is usual). A running handler, a
+//!   response stream without data to send, and an upgraded connection have no pending data. Pings are not progress. The
+//!   kernel accepts further bytes after 16 KiB of the unsent bytes were sent (Linux; a third of the send buffer on
+//!   other systems), so a peer that reads less than that within the limit is cut.
 //! - **Bytes.** One connection holds at most `max_streams` responses. Of each response it holds at most 64 KiB and two
-//!   chunks as the handler made them. Request heads are bounded by 64 KiB (16 KiB with [`Protocols::Http2`]), request bodies that
-//!   handlers have not read by 1 MiB for each HTTP/2 connection.
-//! - **Connections.** They are bounded in all and by address, from accept to the close of the socket, also after an upgrade.
-//! - **Close.** If a handler does not read the whole request, its response is sent, the sending side is closed, and what the
-//!   peer still sends is dropped until the peer closes, or for [`ListenerConfig::head_timeout`]: a client that sends its whole
-//!   request first gets the response, and no reset.
-//! - **Shutdown.** Connections without a request in flight are closed at once. Requests in flight have
+//!   chunks as the handler produced them. Request heads are limited to 64 KiB (16 KiB with [`Protocols::Http2`]), and
+//!   request bodies that no handler has read to 1 MiB for each HTTP/2 connection.
+//! - **Connections.** Their number is limited in total and by address, from the accept to the close of the socket, also
+//!   after an upgrade.
+//! - **Lingering close.** If a handler does not read the whole request, the response is sent and the sending side is
+//!   closed. Then received bytes are discarded until the peer closes, or for [`ListenerConfig::head_timeout`]. A client
+//!   that sends its whole request before it reads gets the response, and no reset.
+//! - **Shutdown.** Connections without a request in flight are closed at once. Requests in flight may continue for
 //!   [`ListenerConfig::drain`].
 //!
-//! What breaks it: a handler that blocks its thread; shutdown does not wait for it. The HTTP/1 limit for heads also bounds
-//! the time between two requests, so a pool of clients must close idle connections earlier, or repeat a request that found
-//! the connection closed. At shutdown an HTTP/2 peer has 500 ms to answer the GOAWAY while it has no request in flight. The
-//! HTTP/2 frames that hyper bounds by themselves are HEADERS, CONTINUATION, RST_STREAM and DATA without bytes; PING,
-//! SETTINGS, PRIORITY and WINDOW_UPDATE cost processor time for as long as the peer sends and reads. A handler of an HTTP/1
-//! client that has gone is not cancelled before it answers, because a client that closes its sending side after the request
-//! gets its response. An HTTP/2 connection without requests stays open while its peer answers pings.
+//! What breaks it:
+//! - A handler that blocks its thread. Shutdown does not wait for such a handler.
+//! - A client pool that keeps connections for longer than [`ListenerConfig::idle_timeout`]. The pool must close idle
+//!   connections earlier, or repeat a request that finds its connection closed.
+//!
+//! Limits of the promise:
+//! - At shutdown, an HTTP/2 peer without a request in flight has 500 ms to answer the GOAWAY.
+//! - hyper limits floods of HEADERS, CONTINUATION, RST_STREAM and empty DATA frames. PING, SETTINGS, PRIORITY and
+//!   WINDOW_UPDATE frames cost processor time for as long as the peer sends and reads.
+//! - The handler of an HTTP/1 client that is gone is not cancelled before it responds, because a client may close its
+//!   sending side after the request and still expect the response.
+//! - An HTTP/2 connection without requests stays open while its peer answers pings.
+//!
+//! A connection passes through the files in this order:
+//! 1. `accept.rs`: accepts the socket, within the limits of `connection_limits.rs`.
+//! 2. `socket.rs`: wraps the socket, detects the HTTP version with `preface.rs`, and records reads and writes.
+//! 3. `problem_details.rs`: replaces responses that hyper sends by itself.
+//! 4. `counting_service.rs`: calls the service, and counts requests and bodies.
+//! 5. `connection.rs`: drives hyper until the connection ends.
+//! 6. `watchdog.rs`: derives the time limits of the connection from the counters in `activity.rs`.
 
 mod accept;
 mod activity;
 mod config;
 mod connection;
+mod connection_limits;
+mod counting_service;
 mod preface;
-mod refusal;
-mod room;
-mod service;
+mod problem_details;
 mod socket;
-mod watch;
+mod watchdog;
 
-use std::{future::Future, net::SocketAddr, pin::pin};
+use std::{future::Future, pin::pin};
 
 use bytes::Bytes;
 use comms_core::{BoxError, Error, clock::Clock};
@@ -52,24 +67,18 @@ use tokio::net::TcpListener;
 use tower_service::Service;
 
 use accept::Acceptor;
+pub use accept::Peer;
 pub use config::{ListenerConfig, Protocols};
-pub use service::RequestBody;
+pub use counting_service::RequestBody;
 
-/// The addresses of an accepted connection.
-#[derive(Debug, Clone, Copy)]
-#[non_exhaustive]
-pub struct Peer {
-    /// The address of the peer.
-    pub remote: SocketAddr,
-    /// The address that the peer connected to, if the operating system reports it.
-    pub local: Option<SocketAddr>,
-}
-
-/// Serves what `service` makes for each connection on `listener`, within the limits of `config`, until `shutdown` resolves.
+/// Serves an HTTP service on `listener`, within the limits of `config`, until `shutdown` resolves.
 ///
-/// Then the listener is closed, connections without a request in flight are closed, HTTP/2 peers get a GOAWAY, and requests in
-/// flight run on for at most [`ListenerConfig::drain`]. Those that still run then are cut, with a warning. Dropping the future
-/// cuts everything at once; connections that were upgraded belong to the code that upgraded them.
+/// `service` is called once for each accepted connection and returns the service of that connection.
+///
+/// When `shutdown` resolves, the listener is closed, connections without a request in flight are closed, and HTTP/2
+/// peers get a GOAWAY. Requests in flight continue for at most [`ListenerConfig::drain`]. The requests that still run
+/// then are cut, and a warning is logged. Dropping the future cuts all connections at once, except upgraded ones, which
+/// belong to the code that upgraded them.
 ///
 /// ```
 /// use comms_core::clock::Clock;
@@ -88,7 +97,9 @@ pub struct Peer {
 /// ```
 ///
 /// # Errors
-/// Returns `Invalid` for a limit of zero. An accept that fails is not an error: it is logged and repeated.
+/// Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) if a limit of `config` is zero, other than
+/// [`ListenerConfig::drain`] and [`ListenerConfig::max_connection_age_grace`]. An accept that fails is logged and
+/// repeated.
 pub async fn listen<S, B>(
     listener: TcpListener,
     mut service: impl FnMut(Peer) -> S + Send,

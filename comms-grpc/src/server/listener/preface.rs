@@ -1,35 +1,35 @@
-//! The first bytes of a connection: which HTTP version the peer speaks, and whether its HTTP/2 handshake is complete.
+//! Detection of the HTTP version, and of a complete HTTP/2 handshake, in the first bytes of a connection.
 
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const SETTINGS: u8 = 4;
 
-/// What a peer has sent so far.
+/// The state of the detection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Preface {
-    /// This many bytes of the HTTP/2 preface; it may still be HTTP/1.
+    /// The peer has sent this many bytes of the HTTP/2 preface. The version may still be HTTP/1.
     Version(usize),
-    /// The HTTP/2 preface, and this many bytes of the header of the frame behind it.
+    /// The peer has sent the HTTP/2 preface, and `seen` bytes of the header of the first frame.
     Header { seen: usize, length: usize },
-    /// The header of a SETTINGS frame; this many bytes of the frame are missing.
+    /// The peer has sent the header of a SETTINGS frame; `missing` bytes of the frame are missing.
     Settings { missing: usize },
-    /// Not the HTTP/2 preface.
+    /// The bytes are not the HTTP/2 preface.
     Http1,
-    /// The HTTP/2 preface and a SETTINGS frame.
+    /// The peer has sent the HTTP/2 preface and a SETTINGS frame.
     Http2,
-    /// The HTTP/2 preface and another frame, which is a protocol error.
+    /// The peer has sent the HTTP/2 preface and another frame, which is a protocol error.
     Broken,
 }
 
 impl Preface {
-    /// Whether further bytes change nothing.
-    pub(super) const fn is_known(self) -> bool {
+    /// Returns whether the detection is complete, so that further bytes do not change the state.
+    pub(super) const fn is_decided(self) -> bool {
         matches!(self, Self::Http1 | Self::Http2 | Self::Broken)
     }
 
-    /// Takes the next bytes of the peer.
+    /// Returns the state after the next `bytes` of the peer.
     pub(super) fn read(mut self, bytes: &[u8]) -> Self {
         let mut rest = bytes.iter();
-        while !self.is_known() {
+        while !self.is_decided() {
             if self == (Self::Settings { missing: 0 }) {
                 return Self::Http2;
             }
@@ -60,28 +60,28 @@ impl Preface {
 mod tests {
     use super::*;
 
-    /// Bytes arrive in any pieces.
+    /// Reads `bytes` at once and one by one, and returns the state, which is the same.
     fn read(bytes: &[u8]) -> Preface {
         let whole = Preface::Version(0).read(bytes);
         let single = bytes.iter().fold(Preface::Version(0), |preface, byte| preface.read(&[*byte]));
-        // The end of a frame is seen with its last byte, or with an empty read behind it.
+        // The end of a frame is detected with its last byte or with the next read, even if that is empty.
         assert_eq!(whole.read(&[]), single.read(&[]));
         whole.read(&[])
     }
 
     #[test]
-    fn a_handshake_is_complete_with_its_settings() {
+    fn a_handshake_is_complete_after_the_settings_frame() {
         let with = |frame: &[u8]| read(&[PREFACE, frame].concat());
         assert_eq!(with(&[0, 0, 0, SETTINGS, 0, 0, 0, 0, 0]), Preface::Http2);
         assert_eq!(with(&[0, 0, 6, SETTINGS, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 9]), Preface::Http2);
         let half = with(&[0, 0, 6, SETTINGS, 0, 0, 0, 0, 0, 0, 3]);
         assert_eq!(half, Preface::Settings { missing: 4 });
-        assert!(!with(&[0, 0, 0, SETTINGS]).is_known() && !with(&[]).is_known());
+        assert!(!with(&[0, 0, 0, SETTINGS]).is_decided() && !with(&[]).is_decided());
         assert_eq!(with(&[0, 0, 8, 6, 0, 0, 0, 0, 0]), Preface::Broken);
     }
 
     #[test]
-    fn everything_else_is_http1() {
+    fn other_first_bytes_are_http1() {
         assert_eq!(read(b""), Preface::Version(0));
         assert_eq!(read(b"P"), Preface::Version(1));
         assert_eq!(read(&PREFACE[..12]), Preface::Version(12));

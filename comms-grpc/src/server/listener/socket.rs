@@ -1,4 +1,4 @@
-//! The socket of a connection, which notes what is read and whether writes are accepted.
+//! The socket of a connection: records reads and blocked writes, and detects the HTTP version.
 
 use std::{
     io::{self, IoSlice},
@@ -12,26 +12,31 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{activity::Activity, preface::Preface, room::Slot};
+use super::{activity::Activity, connection_limits::ConnectionPermit, preface::Preface};
 
-/// Holds the connection's slot until the descriptor is closed, also after an upgrade.
+/// A socket that records the activity of its connection.
+///
+/// The socket holds the permit of the connection until the descriptor is closed, also after an upgrade.
 pub(super) struct Socket {
     stream: TcpStream,
     preface: Preface,
+    /// Whether the kernel did not accept the last write.
     blocked: bool,
     /// Whether the sending side is closed.
-    shut: bool,
+    write_closed: bool,
     activity: Arc<Activity>,
-    _slot: Slot,
+    _permit: ConnectionPermit,
 }
 
 impl Socket {
-    pub(super) fn new(stream: TcpStream, slot: Slot, activity: Arc<Activity>) -> Self {
-        Self { stream, preface: Preface::Version(0), blocked: false, shut: false, activity, _slot: slot }
+    pub(super) fn new(stream: TcpStream, permit: ConnectionPermit, activity: Arc<Activity>) -> Self {
+        let preface = Preface::Version(0);
+        Self { stream, preface, blocked: false, write_closed: false, activity, _permit: permit }
     }
 
-    fn wrote(&mut self, poll: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        let writes = &self.activity.writes;
+    /// Records the result of a write, and returns it.
+    fn record_write(&mut self, poll: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        let writes = &self.activity.blocked_writes;
         match (poll.is_pending(), self.blocked) {
             (true, false) => _ = writes.begin(),
             (false, true) => writes.end(),
@@ -41,7 +46,7 @@ impl Socket {
         poll
     }
 
-    /// Reads and drops what the peer sends, until it closes. The limits of the connection end it earlier.
+    /// Reads and discards what the peer sends until the peer closes. The watchdog limits the time.
     fn discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             let mut bytes = [std::mem::MaybeUninit::uninit(); 4 * 1024];
@@ -65,7 +70,7 @@ impl AsyncRead for Socket {
         if buf.filled().len() > before {
             self.activity.receive();
         }
-        if !self.preface.is_known() && poll.is_ready() {
+        if !self.preface.is_decided() && poll.is_ready() {
             self.preface = self.preface.read(&buf.filled()[before..]);
             if self.preface == Preface::Http2 {
                 self.activity.complete_handshake();
@@ -78,7 +83,7 @@ impl AsyncRead for Socket {
 impl AsyncWrite for Socket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let poll = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.wrote(poll)
+        self.record_write(poll)
     }
 
     fn poll_write_vectored(
@@ -87,7 +92,7 @@ impl AsyncWrite for Socket {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let poll = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.wrote(poll)
+        self.record_write(poll)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -98,15 +103,15 @@ impl AsyncWrite for Socket {
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
-    /// Closes in two steps if a part of a request was not read (RFC 9112, section 9.6): a socket that is closed with unread
-    /// bytes is reset, and the peer may lose the response.
+    /// Closes the socket with a lingering close if a part of a request was not read (RFC 9112, section 9.6). The kernel
+    /// resets a socket that is closed with unread bytes, and the peer may then lose the response.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.shut {
+        if !self.write_closed {
             ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
-            self.shut = true;
-            self.activity.linger();
+            self.write_closed = true;
+            self.activity.close_writes();
         }
-        match self.activity.lingers() {
+        match self.activity.is_lingering() {
             true => self.discard(cx),
             false => Poll::Ready(Ok(())),
         }
@@ -115,8 +120,8 @@ impl AsyncWrite for Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        if self.activity.is_reset() {
-            // Best effort: otherwise the kernel keeps its buffer until its own time-out.
+        if self.activity.is_reset_requested() {
+            // Best effort. Without the reset, the kernel keeps the send buffer until the TCP timeout.
             let _ = self.stream.set_zero_linger();
         }
     }

@@ -1,33 +1,41 @@
-//! A record as a dead letter: whole, or with a reference to the record that is whole.
+//! The message of a dead letter: the complete record, or a reference to the record.
 
 use comms_core::{Delivery, Error, Headers, Message, clock::Clock, wire};
 
-use super::{Place, dlq_topic};
-use crate::record;
+use crate::{record, topic_name::dlq_topic};
 
 /// The longest error text in a header, bytes.
 const ERROR_LIMIT: usize = 1024;
-/// What a reference keeps of the record at most: bytes of the key, of its identity, and of one header.
+/// The largest key, identity and single header that a reference copies from the record, bytes.
 const PART_LIMIT: usize = 1024;
-/// Bytes of all headers that a reference keeps of the record.
+/// The largest total of the headers that a reference copies from the record, bytes.
 const HEADERS_LIMIT: usize = 8 * 1024;
 
-/// How much of the record a dead letter holds.
+/// The position of a record in its topic.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::consumer) struct Place {
+    pub(in crate::consumer) partition: i32,
+    pub(in crate::consumer) offset: i64,
+    /// Milliseconds since 1970, if the record has a timestamp.
+    pub(in crate::consumer) timestamp: Option<i64>,
+}
+
+/// How much of the record a dead letter contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::consumer) enum Form {
     /// Key, payload and every header.
     Whole,
-    /// Everything but the payload.
+    /// Key and every header, without the payload.
     WithoutPayload,
-    /// The headers that name the record's place, and of the record what is small.
+    /// The headers with the record's position, and those parts of the record that are small.
     Reference,
 }
 
 impl Form {
-    /// From the most complete one.
+    /// All forms, the most complete one first.
     pub(super) const ALL: [Self; 3] = [Self::Whole, Self::WithoutPayload, Self::Reference];
 
-    /// The value of the label `form`.
+    /// Returns the value of the metric label `form`.
     pub(in crate::consumer) const fn as_str(self) -> &'static str {
         match self {
             Self::Whole => "whole",
@@ -36,7 +44,7 @@ impl Form {
         }
     }
 
-    /// `whole` in this form; `None` where that is the form before.
+    /// Returns `whole` in this form, or `None` if that is the same as the form before.
     pub(super) fn of(self, whole: &Message, place: Place) -> Option<Message> {
         match self {
             Self::Whole => Some(whole.clone()),
@@ -46,7 +54,8 @@ impl Form {
     }
 }
 
-/// The dead letter of `delivery`: its key, payload and headers as they are, and the facts in further headers.
+/// Returns the complete dead letter of `delivery`: key, payload and headers of the record, and the reason in further
+/// headers.
 pub(super) fn whole(
     delivery: &Delivery,
     place: Place,
@@ -57,7 +66,7 @@ pub(super) fn whole(
     let mut message = delivery.message.clone();
     let reason = error.chain().to_string();
     let reason = &reason[..reason.floor_char_boundary(ERROR_LIMIT)];
-    let facts = [
+    let details = [
         (wire::DLQ_TOPIC, Some(message.topic.to_string())),
         (wire::DLQ_PARTITION, Some(place.partition.to_string())),
         (wire::DLQ_OFFSET, Some(place.offset.to_string())),
@@ -67,12 +76,12 @@ pub(super) fn whole(
         (wire::DLQ_ERROR_KIND, Some(error.kind.to_string())),
         (wire::DLQ_ERROR, Some(reason.to_owned())),
         (wire::DLQ_FAILED_AT, Some(clock.rfc3339())),
-        // Those of an earlier dead letter.
+        // Removes the headers of an earlier dead letter.
         (wire::DLQ_PAYLOAD_OMITTED, None),
         (wire::DLQ_KEY_OMITTED, None),
         (wire::DLQ_HEADERS_OMITTED, None),
     ];
-    for (name, value) in facts {
+    for (name, value) in details {
         message.headers.remove(name);
         if let Some(value) = value {
             message.headers.append(name, value);
@@ -108,7 +117,7 @@ fn reference(mut message: Message, place: Place) -> Message {
         headers.insert(wire::DLQ_KEY_OMITTED, key.len().to_string());
     }
     if message.source.len() + message.id.len() > PART_LIMIT {
-        // The identity that a record without one has.
+        // The same identity as that of a record without `ce_id` and `ce_source`.
         let topic = headers.text(wire::DLQ_TOPIC).unwrap_or_default();
         message.id = record::position_id(topic, place.partition, place.offset, place.timestamp);
         message.source = record::POSITION_SOURCE.into();
@@ -133,7 +142,7 @@ mod tests {
             id: "1".into(),
             topic: "orders".into(),
             key: Some("k".into()),
-            headers: [("x", "y"), (wire::DLQ_TIMESTAMP, "of an earlier one")].into_iter().collect(),
+            headers: [("x", "y"), (wire::DLQ_TIMESTAMP, "of an earlier dead letter")].into_iter().collect(),
             payload: None,
         }
     }
@@ -144,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_letter_has_the_whole_record_and_the_facts() {
+    fn a_dead_letter_has_the_whole_record_and_the_reason() {
         let dead = dead(message());
         assert_eq!((&*dead.topic, dead.key.as_deref()), ("orders.dlq", Some(&b"k"[..])));
         assert_eq!(dead.payload, None);
@@ -164,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reference_is_small_and_names_the_place_whatever_the_record_is() {
+    fn a_reference_to_a_huge_record_is_small_and_has_its_position() {
         let large = || "x".repeat(1_020_000);
         let mut record = Message {
             source: large().into(),
@@ -188,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reference_keeps_what_is_small() {
+    fn a_reference_keeps_small_keys_and_headers() {
         let record = Message { payload: Some("value".into()), ..message() };
         let dead = Form::Reference.of(&dead(record), PLACE).unwrap();
         assert_eq!(

@@ -1,4 +1,4 @@
-//! Dead letters: records that will not be handled, written to a topic of their own with the reason.
+//! Dead letters: records that cannot be handled, written to the dead-letter topic with the reason.
 
 mod envelope;
 
@@ -8,25 +8,9 @@ use comms_core::{
     Delivery, Error, ErrorKind, Message, Publisher, clock::Clock, resilience::Backoff, transport::Holds,
 };
 
-pub(super) use envelope::Form;
+pub(super) use envelope::{Form, Place};
 
-/// The topic for the dead letters of `topic`: `<topic>.dlq`, one for all groups, so that it can be
-/// provisioned ahead; the header `dlq_group` names the group that gave up.
-#[must_use]
-pub fn dlq_topic(topic: &str) -> String {
-    format!("{topic}.dlq")
-}
-
-/// Where a record stands.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
-    pub(super) partition: i32,
-    pub(super) offset: i64,
-    /// Milliseconds since 1970, if the record has one.
-    pub(super) timestamp: Option<i64>,
-}
-
-/// Writes dead letters.
+/// The writer of the dead letters of one consumer.
 pub(super) struct DeadLetters {
     publisher: Arc<dyn Publisher>,
     backoff: Backoff,
@@ -39,12 +23,12 @@ impl DeadLetters {
         Self { publisher, backoff, clock, holds }
     }
 
-    /// Writes the dead letter of `delivery`, which failed with `error`, and resolves when it is acknowledged. While that
-    /// cannot be had the delivery is held, and the dead letter is tried again with growing waits, whatever the error is:
-    /// a missing topic or permission is repaired by an operator.
+    /// Writes the dead letter of `delivery`, which failed with `error`, and resolves when the publisher has
+    /// acknowledged it.
     ///
-    /// A dead letter that is too large is written in the next smaller [`Form`]. Returns `None` if `stopping` resolves
-    /// while the delivery is held.
+    /// While the dead letter cannot be written, the delivery is held and the write is retried with backoff. Every error
+    /// is retried, because an operator can repair a missing topic or permission. A dead letter that is too large is
+    /// written in the next smaller [`Form`]. Returns `None` if `stopping` resolves while the delivery is held.
     pub(super) async fn write(
         &self,
         delivery: &Delivery,
@@ -57,12 +41,13 @@ impl DeadLetters {
         let whole = envelope::whole(delivery, place, error, attempts, &self.clock);
         let (mut held, mut failures) = (None, 0_u32);
         loop {
-            let error = match self.publish_any(&whole, place).await {
+            let error = match self.publish_largest_form(&whole, place).await {
                 Ok(form) => return Some(form),
                 Err(error) => error,
             };
             failures = failures.saturating_add(1);
-            held = Some(self.holds.register(delivery, &repairable(error, &whole.topic), held.take()));
+            let reason = hold_reason(error, &whole.topic);
+            held = Some(self.holds.register(delivery, &reason, held.take()));
             tokio::select! {
                 biased;
                 () = &mut stopping => return None,
@@ -71,8 +56,9 @@ impl DeadLetters {
         }
     }
 
-    async fn publish_any(&self, whole: &Message, place: Place) -> Result<Form, Error> {
-        let mut refused = Error::internal("a dead letter has no form");
+    /// Publishes `whole` in the largest form that the publisher accepts, and returns that form.
+    async fn publish_largest_form(&self, whole: &Message, place: Place) -> Result<Form, Error> {
+        let mut refused = Error::internal("no form of the dead letter was published");
         for form in Form::ALL {
             let Some(message) = form.of(whole, place) else { continue };
             match self.publish(message).await {
@@ -83,7 +69,7 @@ impl DeadLetters {
                     let (topic, id, form_name) = (&whole.topic, &whole.id, form.as_str());
                     let (partition, offset) = (place.partition, place.offset);
                     tracing::error!(%topic, %id, partition, offset, form = form_name, error = %refused.chain(),
-                        "a dead letter was not written whole; the original record is whole");
+                        "the dead letter was too large and is incomplete, read the original record at its offset");
                     return Ok(form);
                 }
             }
@@ -96,17 +82,18 @@ impl DeadLetters {
         loop {
             let acks = self.publisher.enqueue(&mut batch);
             if batch.is_empty() {
-                let answer = acks.await.pop();
-                return answer.unwrap_or_else(|| Err(Error::indeterminate("no answer"))).map(|_| ());
+                let result = acks.await.pop();
+                let missing = || Err(Error::indeterminate("the publisher returned no acknowledgement"));
+                return result.unwrap_or_else(missing).map(|_| ());
             }
             self.publisher.ready().await?;
         }
     }
 }
 
-/// The error of a dead letter as the reason of a hold. A dead letter that is refused in every form is a fault of the
-/// topic, and so is a publisher that can take no more a fault of this deployment, not of the record.
-fn repairable(error: Error, topic: &str) -> Error {
+/// Converts the error of a dead letter to the reason of a hold. A dead letter that is refused in every form is a fault
+/// of the topic, and a failed publisher is a fault of the deployment, so both become `Misconfigured`.
+fn hold_reason(error: Error, topic: &str) -> Error {
     let error = error.context(format_args!("write the dead letter to {topic}"));
     match error.kind {
         ErrorKind::NotExecuted

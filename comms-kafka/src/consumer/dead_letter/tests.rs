@@ -1,4 +1,4 @@
-//! What becomes of a dead letter that the publisher refuses.
+//! Dead letters that the publisher refuses.
 
 use super::*;
 use comms_core::{
@@ -14,25 +14,25 @@ use std::{
     time::Duration,
 };
 
-/// Refuses messages over `limit` bytes, and the first `failures` with `kind`.
-struct Narrow {
-    limit: usize,
+/// A publisher that refuses messages over `max_bytes`, and the first `failures` messages with `kind`.
+struct LimitedPublisher {
+    max_bytes: usize,
     failures: AtomicU32,
     kind: ErrorKind,
     sent: Mutex<Vec<Message>>,
 }
 
-impl Narrow {
-    fn new(limit: usize, failures: u32, kind: ErrorKind) -> Arc<Self> {
-        Arc::new(Self { limit, failures: failures.into(), kind, sent: Mutex::default() })
+impl LimitedPublisher {
+    fn new(max_bytes: usize, failures: u32, kind: ErrorKind) -> Arc<Self> {
+        Arc::new(Self { max_bytes, failures: failures.into(), kind, sent: Mutex::default() })
     }
 
-    fn answer(&self, message: Message) -> Result<Receipt, Error> {
+    fn accept(&self, message: Message) -> Result<Receipt, Error> {
         let failing = |n: u32| n.checked_sub(1);
         if self.failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, failing).is_ok() {
             return Err(Error::new(self.kind, "no"));
         }
-        if message.size() > self.limit {
+        if message.size() > self.max_bytes {
             return Err(Error::invalid("too large"));
         }
         self.sent.lock().unwrap().push(message);
@@ -41,10 +41,10 @@ impl Narrow {
 }
 
 #[comms_core::async_trait]
-impl Publisher for Narrow {
+impl Publisher for LimitedPublisher {
     fn enqueue(&self, batch: &mut VecDeque<Message>) -> Acks {
-        let answers = batch.drain(..).map(|message| self.answer(message)).collect();
-        Box::pin(std::future::ready(answers))
+        let results = batch.drain(..).map(|message| self.accept(message)).collect();
+        Box::pin(std::future::ready(results))
     }
     async fn ready(&self) -> Result<(), Error> {
         Ok(())
@@ -67,24 +67,25 @@ fn delivery(header: usize, payload: usize) -> Delivery {
     Delivery::new(message, "billing", "orders/3@512")
 }
 
-async fn write(narrow: &Arc<Narrow>, holds: &Holds, delivery: &Delivery) -> Form {
-    let letters = DeadLetters::new(narrow.clone(), Backoff::default(), Clock::system(), holds.clone());
+async fn write(publisher: &Arc<LimitedPublisher>, holds: &Holds, delivery: &Delivery) -> Form {
+    let dead_letters =
+        DeadLetters::new(publisher.clone(), Backoff::default(), Clock::system(), holds.clone());
     let place = Place { partition: 3, offset: 512, timestamp: Some(1) };
-    letters
+    dead_letters
         .write(delivery, place, &Error::invalid("cannot be read"), 1, std::future::pending())
         .await
         .unwrap()
 }
 
 #[tokio::test]
-async fn a_dead_letter_is_written_as_whole_as_the_topic_allows() {
+async fn a_dead_letter_is_written_in_the_largest_form_that_the_topic_accepts() {
     let holds = Holds::new(Clock::system());
     for (header, payload, form) in
         [(10, 10, Form::Whole), (10, 100_000, Form::WithoutPayload), (100_000, 10, Form::Reference)]
     {
-        let narrow = Narrow::new(20_000, 0, ErrorKind::Invalid);
-        assert_eq!(write(&narrow, &holds, &delivery(header, payload)).await, form);
-        let sent = narrow.sent.lock().unwrap();
+        let publisher = LimitedPublisher::new(20_000, 0, ErrorKind::Invalid);
+        assert_eq!(write(&publisher, &holds, &delivery(header, payload)).await, form);
+        let sent = publisher.sent.lock().unwrap();
         assert_eq!(sent.len(), 1);
         assert_eq!(sent[0].headers.text(wire::DLQ_OFFSET), Some("512"));
         assert_eq!(sent[0].headers.text(wire::DLQ_PAYLOAD_OMITTED).is_some(), form != Form::Whole);
@@ -94,22 +95,22 @@ async fn a_dead_letter_is_written_as_whole_as_the_topic_allows() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dead_letter_that_is_refused_is_held_with_the_reason_and_written_when_it_can_be() {
+async fn a_refused_dead_letter_holds_the_delivery_until_it_is_written() {
     for kind in [ErrorKind::Misconfigured, ErrorKind::Fatal, ErrorKind::NotExecuted, ErrorKind::Invalid] {
         let holds = Holds::new(Clock::system());
-        // An `Invalid` is answered to each of the three forms.
-        let narrow = Narrow::new(20_000, 6, kind);
-        let (delivery, seen) = (delivery(10, 10), holds.clone());
-        let writing = write(&narrow, &holds, &delivery);
-        let looking = async {
+        // The publisher returns `Invalid` for each of the three forms, so two attempts need six failures.
+        let publisher = LimitedPublisher::new(20_000, 6, kind);
+        let (delivery, shared) = (delivery(10, 10), holds.clone());
+        let writing = write(&publisher, &holds, &delivery);
+        let checking = async {
             tokio::time::sleep(Duration::from_millis(50)).await;
-            let hold = seen.list().pop().expect("a hold");
+            let hold = shared.list().pop().expect("a hold");
             assert_eq!((&*hold.group, &*hold.topic), ("billing", "orders"));
             assert!(hold.reason.contains("orders.dlq"), "{}", hold.reason);
             let expected = if kind == ErrorKind::NotExecuted { kind } else { ErrorKind::Misconfigured };
             assert_eq!(hold.kind, expected);
         };
-        let (form, ()) = tokio::join!(writing, looking);
+        let (form, ()) = tokio::join!(writing, checking);
         assert_eq!(form, Form::Whole, "{kind}");
         assert!(holds.is_empty());
     }

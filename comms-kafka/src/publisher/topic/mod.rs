@@ -1,9 +1,9 @@
-//! One topic of a publisher: which producer takes its messages, and what waits in front of it.
+//! The messages of one topic: their order, and the choice of the producer that sends them.
 //!
-//! A broker refuses a batch whole: for one record that is too large, or because the batch itself is larger than
-//! the topic's `max.message.bytes`. So a topic goes through one of two producers: one that batches, or one whose
-//! batches hold one message. The order of a key survives each change from one producer to the other, because
-//! a message waits here until nothing of its topic is in flight.
+//! A broker refuses a batch as a whole: for one record that is too large, or because the batch itself is larger than
+//! the topic's `max.message.bytes`. Each topic therefore uses one of two producers: one that batches, and one that
+//! sends each message in a batch of its own. The order of a key survives a change of the producer, because messages
+//! wait here until no message of the topic is in flight.
 
 use metrics::Counter;
 use rdkafka::types::RDKafkaErrorCode;
@@ -12,57 +12,57 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::acks::Slot;
+use super::acks::AckSlot;
 use comms_core::{Error, Message, telemetry};
 
-/// The producer that takes the messages of a topic.
+/// The producer that sends the messages of a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Route {
-    /// The topic's limit is being looked up; its messages wait.
+    /// The topic's limit is being looked up. Messages wait.
     Unknown,
-    /// The topic takes the largest batch of the shared producer.
+    /// The topic accepts a full batch of the batching producer.
     Batched,
-    /// The topic takes less than a full batch: each message is sent alone.
-    Alone,
+    /// The topic's limit is below a full batch. Each message has a batch of its own.
+    Unbatched,
 }
 
-/// A message that a producer has, given back with its delivery report.
+/// A message that a producer has queued. The delivery report returns this value.
 #[derive(Debug)]
-pub(super) struct Parcel {
-    pub(super) slot: Slot,
+pub(super) struct SentMessage {
+    pub(super) slot: AckSlot,
     pub(super) topic: Arc<Topic>,
-    /// Whether it had a batch for itself.
-    pub(super) alone: bool,
+    /// Whether the message has a batch of its own.
+    pub(super) unbatched: bool,
 }
 
-/// Why a message came back that may be sent again.
+/// The reason why a message was not written and may be sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Return {
-    /// Its batch was larger than the topic allows.
+pub(super) enum ResendReason {
+    /// The batch was larger than the topic's limit.
     BatchTooLarge,
-    /// Its batch held a record that the broker refuses.
-    BadNeighbour,
-    /// It was taken out of the queue, so that it does not overtake the messages that came back.
+    /// The batch contained a record that the broker refuses.
+    InvalidNeighbor,
+    /// The message was purged from the queue, so that it does not overtake the messages that are sent again.
     Purged,
 }
 
-/// Why the client library did not queue a message.
+/// The reason why the client library did not queue a message.
 #[derive(Debug)]
 pub(super) enum SendError {
-    /// There is no room now.
-    Full,
-    /// There is no such topic.
-    Missing(Error),
+    /// The client's queue is full.
+    QueueFull,
+    /// The topic does not exist.
+    TopicMissing(Error),
     /// Any other reason.
     Refused(Error),
 }
 
-/// Where messages are handed to the client library.
+/// The client library, as seen by a topic.
 pub(super) trait Sender {
-    /// Queues `message`. On failure the parcel comes back.
-    fn send(&self, message: &Message, parcel: Box<Parcel>) -> Result<(), (SendError, Box<Parcel>)>;
-    /// A message of `size` bytes has its answer.
-    fn give_room(&self, size: usize);
+    /// Queues `message`. Returns `sent` if that fails.
+    fn send(&self, message: &Message, sent: Box<SentMessage>) -> Result<(), (SendError, Box<SentMessage>)>;
+    /// Releases the capacity of a message of `size` bytes, which has its final result.
+    fn release(&self, size: usize);
 }
 
 #[derive(Debug)]
@@ -72,21 +72,21 @@ pub(super) struct Topic {
     state: Mutex<State>,
 }
 
-type Waiting = VecDeque<(Message, Slot)>;
+type Queue = VecDeque<(Message, AckSlot)>;
 
 #[derive(Debug)]
 struct State {
     route: Route,
     in_flight: usize,
-    /// Messages are coming back: new ones wait until nothing is in flight.
-    gathering: bool,
-    /// What is in flight has no caller any more: purged messages are not sent again.
+    /// Messages are being recalled from the producer. New messages wait until none is in flight.
+    recalling: bool,
+    /// No caller waits for the messages in flight. Purged messages are not sent again.
     abandoned: bool,
-    /// What came back goes out alone this time.
-    alone_once: bool,
-    /// Came back unwritten: goes first.
-    returned: Waiting,
-    waiting: Waiting,
+    /// The next messages of `resend` get batches of their own, whatever the route is.
+    resend_unbatched: bool,
+    /// Messages that were not written. They go before `waiting`.
+    resend: Queue,
+    waiting: Queue,
 }
 
 impl Topic {
@@ -96,111 +96,112 @@ impl Topic {
         let state = State {
             route: Route::Unknown,
             in_flight: 0,
-            gathering: false,
+            recalling: false,
             abandoned: false,
-            alone_once: false,
-            returned: Waiting::new(),
-            waiting: Waiting::new(),
+            resend_unbatched: false,
+            resend: Queue::new(),
+            waiting: Queue::new(),
         };
         Self { name, sent: metrics::counter!(telemetry::SENT_MESSAGES, &labels), state: Mutex::new(state) }
     }
 
-    /// Sends `message`, or keeps it in its place. Answers whether the topic's limit is wanted.
-    pub(super) fn push(self: &Arc<Self>, sender: &impl Sender, message: Message, slot: Slot) -> bool {
+    /// Sends `message`, or queues it in its order. Returns whether the topic's limit must be looked up.
+    pub(super) fn push(self: &Arc<Self>, sender: &impl Sender, message: Message, slot: AckSlot) -> bool {
         let mut state = self.lock();
         if state.is_blocked() {
             state.waiting.push_back((message, slot));
-            state.advance(self, sender);
+            state.send_queued(self, sender);
         } else {
-            let alone = state.route == Route::Alone;
-            if let Some(unsent) = state.send(self, sender, alone, (message, slot)) {
+            let unbatched = state.route == Route::Unbatched;
+            if let Some(unsent) = state.send(self, sender, unbatched, (message, slot)) {
                 state.waiting.push_back(unsent);
             }
         }
         state.route == Route::Unknown
     }
 
-    /// Whether messages wait for the topic's limit.
-    pub(super) fn wants_limit(&self) -> bool {
-        self.lock().wants_limit()
+    /// Returns whether messages wait for the topic's limit.
+    pub(super) fn needs_limit(&self) -> bool {
+        self.lock().needs_limit()
     }
 
-    /// The limit is known, or cannot be.
+    /// Sets the route after the look-up of the limit, and sends the waiting messages.
     pub(super) fn set_route(self: &Arc<Self>, sender: &impl Sender, route: Route) {
         let mut state = self.lock();
         state.route = route;
-        state.advance(self, sender);
+        state.send_queued(self, sender);
     }
 
-    /// A message has its final answer. Answers whether messages wait for the topic's limit from now on.
-    pub(super) fn answered(
+    /// Records that a message in flight has its final result. `delivered`: the broker acknowledged the message.
+    /// `missing`: the topic does not exist. Returns whether messages now wait for the topic's limit.
+    pub(super) fn finished(
         self: &Arc<Self>,
         sender: Option<&impl Sender>,
-        sent: bool,
+        delivered: bool,
         missing: bool,
     ) -> bool {
-        if sent {
+        if delivered {
             self.sent.increment(1);
         }
         let mut state = self.lock();
         state.in_flight -= 1;
         state.abandoned &= state.in_flight > 0;
         if missing {
-            // The topic may be made with any limit.
+            // The topic may be created with another limit.
             state.route = Route::Unknown;
         }
         if let Some(sender) = sender {
-            state.advance(self, sender);
+            state.send_queued(self, sender);
         }
-        state.wants_limit()
+        state.needs_limit()
     }
 
-    /// A message came back unwritten. Answers the slot if it is not to be sent again, and otherwise whether it
-    /// is the first that comes back: then what is queued behind it has to come back too.
-    pub(super) fn returned(
+    /// Queues a message that was not written, to send it again. Returns whether it is the first one: then the messages
+    /// queued behind it must be recalled, too. Returns the slot if no caller waits for the message any more.
+    pub(super) fn resend(
         self: &Arc<Self>,
         sender: &impl Sender,
-        reason: Return,
+        reason: ResendReason,
         message: impl FnOnce() -> Message,
-        slot: Slot,
-    ) -> Result<bool, Slot> {
+        slot: AckSlot,
+    ) -> Result<bool, AckSlot> {
         let mut state = self.lock();
-        if reason == Return::Purged && state.abandoned {
+        if reason == ResendReason::Purged && state.abandoned {
             return Err(slot);
         }
         match reason {
-            Return::BatchTooLarge => state.route = Route::Alone,
-            Return::BadNeighbour => state.alone_once = true,
-            Return::Purged => {}
+            ResendReason::BatchTooLarge => state.route = Route::Unbatched,
+            ResendReason::InvalidNeighbor => state.resend_unbatched = true,
+            ResendReason::Purged => {}
         }
-        let first = !state.gathering && reason != Return::Purged;
-        state.gathering = true;
+        let first = !state.recalling && reason != ResendReason::Purged;
+        state.recalling = true;
         state.in_flight -= 1;
-        state.returned.push_back((message(), slot));
-        // The first one waits for the purge.
+        state.resend.push_back((message(), slot));
+        // The first message is sent again after the purge.
         if !first {
-            state.advance(self, sender);
+            state.send_queued(self, sender);
         }
         Ok(first)
     }
 
-    /// The producer's queue is about to be purged: new messages wait until what comes back has been sent again.
-    pub(super) fn gather(&self) {
+    /// Makes new messages wait until the recalled ones have been sent again. Called before a purge of the producer.
+    pub(super) fn begin_recall(&self) {
         let mut state = self.lock();
-        (state.gathering, state.abandoned) = (true, false);
+        (state.recalling, state.abandoned) = (true, false);
     }
 
-    /// The purge has ended.
-    pub(super) fn gathered(self: &Arc<Self>, sender: &impl Sender) {
-        self.lock().advance(self, sender);
+    /// Sends the queued messages if none is in flight. Called after the purge.
+    pub(super) fn end_recall(self: &Arc<Self>, sender: &impl Sender) {
+        self.lock().send_queued(self, sender);
     }
 
-    /// Gives up what waits here.
+    /// Refuses the queued messages, because no caller waits for them.
     pub(super) fn abandon(&self, sender: &impl Sender) {
         let mut state = self.lock();
-        (state.gathering, state.abandoned) = (false, state.in_flight > 0);
-        let State { returned, waiting, .. } = &mut *state;
-        for (_, slot) in returned.drain(..).chain(waiting.drain(..)) {
+        (state.recalling, state.abandoned) = (false, state.in_flight > 0);
+        let State { resend, waiting, .. } = &mut *state;
+        for (_, slot) in resend.drain(..).chain(waiting.drain(..)) {
             refuse(sender, slot, Error::not_executed("the caller dropped the acknowledgements"));
         }
     }
@@ -211,81 +212,80 @@ impl Topic {
 }
 
 impl State {
-    fn wants_limit(&self) -> bool {
-        self.route == Route::Unknown && !(self.waiting.is_empty() && self.returned.is_empty())
+    fn needs_limit(&self) -> bool {
+        self.route == Route::Unknown && !(self.waiting.is_empty() && self.resend.is_empty())
     }
 
     fn is_blocked(&self) -> bool {
-        self.route == Route::Unknown
-            || self.gathering
-            || !self.returned.is_empty()
-            || !self.waiting.is_empty()
+        self.route == Route::Unknown || self.recalling || !self.resend.is_empty() || !self.waiting.is_empty()
     }
 
-    /// Sends what waits, if nothing of the topic is in flight: first what came back, and the rest when that has
-    /// its answers.
-    fn advance(&mut self, topic: &Arc<Topic>, sender: &impl Sender) {
+    /// Sends the queued messages if none of the topic is in flight: first those of `resend`, and the others when these
+    /// have their results.
+    fn send_queued(&mut self, topic: &Arc<Topic>, sender: &impl Sender) {
         while self.is_blocked() && self.route != Route::Unknown && self.in_flight == 0 {
-            let alone = self.route == Route::Alone;
-            let room = if self.returned.is_empty() {
-                (self.gathering, self.alone_once) = (false, false);
+            let unbatched = self.route == Route::Unbatched;
+            let all_sent = if self.resend.is_empty() {
+                (self.recalling, self.resend_unbatched) = (false, false);
                 let waiting = std::mem::take(&mut self.waiting);
-                self.waiting = self.send_all(topic, sender, alone, waiting);
+                self.waiting = self.send_all(topic, sender, unbatched, waiting);
                 self.waiting.is_empty()
             } else {
-                let returned = std::mem::take(&mut self.returned);
-                self.returned = self.send_all(topic, sender, alone || self.alone_once, returned);
-                self.returned.is_empty()
+                let resend = std::mem::take(&mut self.resend);
+                self.resend = self.send_all(topic, sender, unbatched || self.resend_unbatched, resend);
+                self.resend.is_empty()
             };
-            if !room {
+            if !all_sent {
                 return;
             }
         }
     }
 
-    /// Answers what the client has no room for. The client has twice the room of the publisher.
+    /// Sends `queue` in order, and returns the messages for which the client's queue has no space. The client's bounds
+    /// are twice those of the publisher.
     fn send_all(
         &mut self,
         topic: &Arc<Topic>,
         sender: &impl Sender,
-        alone: bool,
-        mut all: Waiting,
-    ) -> Waiting {
-        while let Some(next) = all.pop_front() {
-            if let Some(unsent) = self.send(topic, sender, alone, next) {
-                all.push_front(unsent);
+        unbatched: bool,
+        mut queue: Queue,
+    ) -> Queue {
+        while let Some(next) = queue.pop_front() {
+            if let Some(unsent) = self.send(topic, sender, unbatched, next) {
+                queue.push_front(unsent);
                 break;
             }
         }
-        all
+        queue
     }
 
+    /// Sends one message. Returns the message if the client's queue is full.
     fn send(
         &mut self,
         topic: &Arc<Topic>,
         sender: &impl Sender,
-        alone: bool,
-        (message, slot): (Message, Slot),
-    ) -> Option<(Message, Slot)> {
-        match sender.send(&message, Box::new(Parcel { slot, topic: topic.clone(), alone })) {
+        unbatched: bool,
+        (message, slot): (Message, AckSlot),
+    ) -> Option<(Message, AckSlot)> {
+        match sender.send(&message, Box::new(SentMessage { slot, topic: topic.clone(), unbatched })) {
             Ok(()) => self.in_flight += 1,
-            Err((SendError::Full, parcel)) => return Some((message, parcel.slot)),
-            Err((SendError::Missing(error), parcel)) => {
+            Err((SendError::QueueFull, sent)) => return Some((message, sent.slot)),
+            Err((SendError::TopicMissing(error), sent)) => {
                 self.route = Route::Unknown;
-                refuse(sender, parcel.slot, error);
+                refuse(sender, sent.slot, error);
             }
-            Err((SendError::Refused(error), parcel)) => refuse(sender, parcel.slot, error),
+            Err((SendError::Refused(error), sent)) => refuse(sender, sent.slot, error),
         }
         None
     }
 }
 
-fn refuse(sender: &impl Sender, slot: Slot, error: Error) {
-    sender.give_room(slot.size);
-    slot.answer(Err(error));
+fn refuse(sender: &impl Sender, slot: AckSlot, error: Error) {
+    sender.release(slot.size);
+    slot.complete(Err(error));
 }
 
-/// Whether `code` says that there is no such topic.
+/// Returns whether `code` means that the topic does not exist.
 pub(super) const fn is_missing(code: Option<RDKafkaErrorCode>) -> bool {
     use RDKafkaErrorCode as Code;
     matches!(code, Some(Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition))

@@ -1,28 +1,28 @@
-//! The order of a topic's messages through refusals and changes of the producer.
+//! The order of a topic's messages through refused batches and changes of the producer.
 
 use super::*;
-use crate::publisher::acks::Batch;
-use comms_core::Headers;
+use crate::publisher::acks::PendingAcks;
+use comms_core::{Headers, transport::Receipt};
 use std::sync::Arc;
 
-/// A client that keeps what it is given.
+/// A client that records the messages that it queues.
 #[derive(Default)]
-struct Client(Mutex<Vec<(String, Parcel)>>);
+struct RecordingClient(Mutex<Vec<(String, SentMessage)>>);
 
-impl Sender for Client {
-    fn send(&self, message: &Message, parcel: Box<Parcel>) -> Result<(), (SendError, Box<Parcel>)> {
-        self.0.lock().unwrap().push((message.id.to_string(), *parcel));
+impl Sender for RecordingClient {
+    fn send(&self, message: &Message, sent: Box<SentMessage>) -> Result<(), (SendError, Box<SentMessage>)> {
+        self.0.lock().unwrap().push((message.id.to_string(), *sent));
         Ok(())
     }
-    fn give_room(&self, _: usize) {}
+    fn release(&self, _: usize) {}
 }
 
-impl Client {
-    /// What was sent since the last call, as `id` or `id!` where it was sent alone.
-    fn sent(&self) -> (Vec<String>, Vec<Parcel>) {
+impl RecordingClient {
+    /// Returns the messages sent since the last call: `id`, or `id!` for an unbatched one.
+    fn take_sent(&self) -> (Vec<String>, Vec<SentMessage>) {
         let sent = std::mem::take(&mut *self.0.lock().unwrap());
-        let shown = |id: String, alone| if alone { format!("{id}!") } else { id };
-        sent.into_iter().map(|(id, parcel)| (shown(id, parcel.alone), parcel)).unzip()
+        let shown = |id: String, unbatched| if unbatched { format!("{id}!") } else { id };
+        sent.into_iter().map(|(id, sent)| (shown(id, sent.unbatched), sent)).unzip()
     }
 }
 
@@ -39,30 +39,30 @@ fn message(id: &str) -> Message {
 
 struct Fixture {
     topic: Arc<Topic>,
-    client: Client,
-    batch: Arc<Batch>,
+    client: RecordingClient,
+    acks: Arc<PendingAcks>,
 }
 
 impl Fixture {
     fn new() -> Self {
-        let (batch, _) = Batch::new();
-        Self { topic: Arc::new(Topic::new("t".into())), client: Client::default(), batch }
+        let (acks, _) = PendingAcks::new();
+        Self { topic: Arc::new(Topic::new("t".into())), client: RecordingClient::default(), acks }
     }
 
     fn push(&self, ids: &[&str]) {
         for id in ids {
-            self.topic.push(&self.client, message(id), self.batch.slot(1));
+            self.topic.push(&self.client, message(id), self.acks.slot(1));
         }
     }
 
-    fn back(&self, reason: Return, id: &str, parcel: Parcel) -> bool {
-        self.topic.returned(&self.client, reason, || message(id), parcel.slot).unwrap()
+    fn resend(&self, reason: ResendReason, id: &str, sent: SentMessage) -> bool {
+        self.topic.resend(&self.client, reason, || message(id), sent.slot).unwrap()
     }
 
-    fn done(&self, parcels: Vec<Parcel>) {
-        for parcel in parcels {
-            self.topic.answered(Some(&self.client), true, false);
-            parcel.slot.answer(Ok(comms_core::transport::Receipt::default()));
+    fn acknowledge(&self, all: Vec<SentMessage>) {
+        for sent in all {
+            self.topic.finished(Some(&self.client), true, false);
+            sent.slot.complete(Ok(Receipt::default()));
         }
     }
 }
@@ -71,112 +71,112 @@ impl Fixture {
 fn messages_wait_in_order_until_the_limit_is_known() {
     let fixture = Fixture::new();
     fixture.push(&["1", "2"]);
-    assert!(fixture.topic.wants_limit() && fixture.client.sent().0.is_empty());
-    fixture.topic.set_route(&fixture.client, Route::Alone);
+    assert!(fixture.topic.needs_limit() && fixture.client.take_sent().0.is_empty());
+    fixture.topic.set_route(&fixture.client, Route::Unbatched);
     fixture.push(&["3"]);
-    assert_eq!(fixture.client.sent().0, ["1!", "2!", "3!"]);
+    assert_eq!(fixture.client.take_sent().0, ["1!", "2!", "3!"]);
 }
 
 #[test]
-fn a_refused_batch_goes_first_and_alone_and_nothing_overtakes_it() {
+fn a_batch_that_is_too_large_is_sent_again_unbatched_before_later_messages() {
     let fixture = Fixture::new();
     fixture.topic.set_route(&fixture.client, Route::Batched);
     fixture.push(&["1", "2", "3", "4"]);
-    let (ids, parcels) = fixture.client.sent();
+    let (ids, sent) = fixture.client.take_sent();
     assert_eq!(ids, ["1", "2", "3", "4"]);
-    let [one, two, three, four] = <[_; 4]>::try_from(parcels).unwrap();
-    assert!(fixture.back(Return::BatchTooLarge, "1", one), "the first asks for a purge");
+    let [one, two, three, four] = <[_; 4]>::try_from(sent).unwrap();
+    assert!(fixture.resend(ResendReason::BatchTooLarge, "1", one), "the first one needs a purge");
     fixture.push(&["5"]);
-    assert!(!fixture.back(Return::BatchTooLarge, "2", two));
-    assert!(!fixture.back(Return::Purged, "3", three));
-    assert!(fixture.client.sent().0.is_empty(), "the fourth is still in flight");
-    fixture.done(vec![four]);
-    let (ids, parcels) = fixture.client.sent();
+    assert!(!fixture.resend(ResendReason::BatchTooLarge, "2", two));
+    assert!(!fixture.resend(ResendReason::Purged, "3", three));
+    assert!(fixture.client.take_sent().0.is_empty(), "the fourth is still in flight");
+    fixture.acknowledge(vec![four]);
+    let (ids, sent) = fixture.client.take_sent();
     assert_eq!(ids, ["1!", "2!", "3!"]);
-    fixture.done(parcels);
+    fixture.acknowledge(sent);
     fixture.push(&["6"]);
-    assert_eq!(fixture.client.sent().0, ["5!", "6!"], "the topic stays with the single batches");
+    assert_eq!(fixture.client.take_sent().0, ["5!", "6!"], "the topic stays unbatched");
 }
 
 #[test]
-fn after_a_bad_neighbour_the_topic_returns_to_batches() {
+fn a_topic_returns_to_batches_after_an_invalid_neighbor() {
     let fixture = Fixture::new();
     fixture.topic.set_route(&fixture.client, Route::Batched);
     fixture.push(&["1"]);
-    let one = fixture.client.sent().1.remove(0);
-    assert!(fixture.back(Return::BadNeighbour, "1", one));
+    let one = fixture.client.take_sent().1.remove(0);
+    assert!(fixture.resend(ResendReason::InvalidNeighbor, "1", one));
     fixture.push(&["2"]);
-    fixture.topic.gathered(&fixture.client);
-    let (ids, parcels) = fixture.client.sent();
+    fixture.topic.end_recall(&fixture.client);
+    let (ids, sent) = fixture.client.take_sent();
     assert_eq!(ids, ["1!"]);
-    fixture.done(parcels);
-    assert_eq!(fixture.client.sent().0, ["2"]);
+    fixture.acknowledge(sent);
+    assert_eq!(fixture.client.take_sent().0, ["2"]);
 }
 
 #[test]
-fn what_is_purged_for_another_topic_is_sent_again_in_order() {
+fn messages_purged_because_of_another_topic_are_sent_again_in_order() {
     let fixture = Fixture::new();
     fixture.topic.set_route(&fixture.client, Route::Batched);
     fixture.push(&["1", "2"]);
-    let [one, two] = <[_; 2]>::try_from(fixture.client.sent().1).unwrap();
-    fixture.topic.gather();
+    let [one, two] = <[_; 2]>::try_from(fixture.client.take_sent().1).unwrap();
+    fixture.topic.begin_recall();
     fixture.push(&["3"]);
-    assert!(!fixture.back(Return::Purged, "2", two));
-    fixture.done(vec![one]);
-    let (ids, parcels) = fixture.client.sent();
+    assert!(!fixture.resend(ResendReason::Purged, "2", two));
+    fixture.acknowledge(vec![one]);
+    let (ids, sent) = fixture.client.take_sent();
     assert_eq!(ids, ["2"]);
-    fixture.done(parcels);
-    assert_eq!(fixture.client.sent().0, ["3"]);
+    fixture.acknowledge(sent);
+    assert_eq!(fixture.client.take_sent().0, ["3"]);
 }
 
 #[test]
-fn what_waits_is_given_up_with_its_caller() {
+fn queued_messages_are_dropped_when_their_callers_are_gone() {
     let fixture = Fixture::new();
     fixture.push(&["1", "2"]);
     fixture.topic.abandon(&fixture.client);
-    assert!(!fixture.topic.wants_limit());
+    assert!(!fixture.topic.needs_limit());
     fixture.topic.set_route(&fixture.client, Route::Batched);
-    assert!(fixture.client.sent().0.is_empty());
+    assert!(fixture.client.take_sent().0.is_empty());
 }
 
-/// A client that learned that the topic is gone.
-struct Gone;
+/// A client that has learned that the topic does not exist.
+struct TopicMissing;
 
-impl Sender for Gone {
-    fn send(&self, _: &Message, parcel: Box<Parcel>) -> Result<(), (SendError, Box<Parcel>)> {
-        Err((SendError::Missing(Error::misconfigured("no such topic")), parcel))
+impl Sender for TopicMissing {
+    fn send(&self, _: &Message, sent: Box<SentMessage>) -> Result<(), (SendError, Box<SentMessage>)> {
+        Err((SendError::TopicMissing(Error::misconfigured("no such topic")), sent))
     }
-    fn give_room(&self, _: usize) {}
+    fn release(&self, _: usize) {}
 }
 
-/// The topic is deleted while a refused batch is sent again: what waits behind it is not forgotten.
 #[test]
-fn a_topic_that_is_gone_in_between_has_its_limit_looked_up_for_what_waits() {
+fn a_topic_deleted_during_a_resend_has_its_limit_looked_up_again() {
     let fixture = Fixture::new();
     fixture.topic.set_route(&fixture.client, Route::Batched);
     fixture.push(&["1", "2"]);
-    let [one, two] = <[_; 2]>::try_from(fixture.client.sent().1).unwrap();
-    assert!(fixture.back(Return::BadNeighbour, "1", one));
+    let [one, two] = <[_; 2]>::try_from(fixture.client.take_sent().1).unwrap();
+    assert!(fixture.resend(ResendReason::InvalidNeighbor, "1", one));
     fixture.push(&["3"]);
     assert!(
-        fixture.topic.answered(Some(&Gone), false, true),
-        "3 waits, and no hand-over comes to ask for it"
+        fixture.topic.finished(Some(&TopicMissing), false, true),
+        "3 waits, and no `enqueue` call follows that would start the look-up"
     );
     drop(two);
     fixture.topic.set_route(&fixture.client, Route::Batched);
-    let (ids, parcels) = fixture.client.sent();
+    let (ids, sent) = fixture.client.take_sent();
     assert_eq!(ids, ["1!"]);
-    fixture.done(parcels);
-    let (ids, parcels) = fixture.client.sent();
+    fixture.acknowledge(sent);
+    let (ids, sent) = fixture.client.take_sent();
     assert_eq!(ids, ["3"]);
-    fixture.done(parcels);
+    fixture.acknowledge(sent);
 
-    // The same where the client itself knows it, at the moment of sending.
+    // The client itself reports the missing topic when it is given the message.
     fixture.push(&["4"]);
-    let four = fixture.client.sent().1.remove(0);
-    fixture.topic.gather();
+    let four = fixture.client.take_sent().1.remove(0);
+    fixture.topic.begin_recall();
     fixture.push(&["5"]);
-    let back = fixture.topic.returned(&Gone, Return::BadNeighbour, || message("4"), four.slot);
-    assert!(!back.unwrap());
-    assert!(fixture.topic.wants_limit(), "4 is refused, and 5 waits");
+    let first =
+        fixture.topic.resend(&TopicMissing, ResendReason::InvalidNeighbor, || message("4"), four.slot);
+    assert!(!first.unwrap());
+    assert!(fixture.topic.needs_limit(), "4 is refused, and 5 waits");
 }

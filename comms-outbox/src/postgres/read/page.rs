@@ -1,21 +1,24 @@
-//! One page: the window's rows among some ranges of ids.
+//! Reads one page: the rows of a window in some ranges of ids.
 
 use std::time::Duration;
 
 use sqlx::{PgConnection, Row as _};
 
-use super::{Piece, SPAN, scan::Window};
+use super::{
+    piece::{Piece, SPAN},
+    scan::Window,
+};
 use crate::{
     postgres::{Tables, row},
     relay::{Page, Position, Query},
 };
 
-/// $1 A, $2 B, $3 and $4 ranges of ids, $5 only these topics or NULL, $6 none of these topics, $7 rows, $8 bytes,
-/// $9 relay, $10 token.
+/// $1 A, $2 B, $3 and $4 ranges of ids, $5 only these topics or NULL, $6 none of these topics, $7 most rows, $8 most
+/// bytes, $9 relay, $10 token.
 ///
-/// Sizes are summed in front of the rows' values, so that the server sends at most one row beyond the limit;
-/// `octet_length` of a value that is stored out of line does not read it.
-pub(in crate::postgres) const PAGE: &str = "
+/// The sizes are summed before the values of the rows are read, so that the server sends at most one row beyond the
+/// limit. `octet_length` of a value that is stored out of line does not read the value.
+const PAGE: &str = "
 SELECT g.same, id, source, msg_id, topic, key, headers, payload, before + size >= $8 AS filled,
        date_part('epoch', clock_timestamp() - created_at) AS age
 FROM (SELECT EXISTS (SELECT FROM {s}.comms_outbox_guard WHERE relay = $9 AND token = $10::text::uuid) AS same) g
@@ -37,8 +40,9 @@ LEFT JOIN (
 ) summed ON before < $8
 ORDER BY id";
 
-/// Reads the next ranges of `window`, and notes in it what is read. `None` where the guard is gone: under a snapshot of
-/// another history the rows of a key may be there in part, a later one without an earlier one.
+/// Reads the next ranges of `window`, and records in it what was read. Returns `None` if the guard is gone: under a
+/// snapshot of another history some rows of a key may be missing, so a later row could be delivered before an earlier
+/// one.
 pub(super) async fn page(
     conn: &mut PgConnection,
     tables: &Tables,
@@ -47,21 +51,21 @@ pub(super) async fn page(
     within: Position,
     window: &mut Window,
 ) -> Result<Option<Page>, sqlx::Error> {
-    let limit = query.rows.min(piece.get());
+    let limit = query.max_rows.min(piece.get());
     let ranges = window.next(SPAN.min(piece.get()));
     let Some((_, last)) = ranges.last().copied() else {
-        return Ok(Some(super::nothing(within)));
+        return Ok(Some(Page::empty(within)));
     };
     let rows = tables
-        .query(&tables.sql.page)
-        .bind(&*within.snap)
+        .query(PAGE)
+        .bind(&*within.snapshot)
         .bind(within.window.as_deref())
         .bind(ranges.iter().map(|r| r.0).collect::<Vec<_>>())
         .bind(ranges.iter().map(|r| r.1).collect::<Vec<_>>())
         .bind(query.filter.only.as_deref())
         .bind(&*query.filter.except)
         .bind(limit)
-        .bind(piece.bytes(query.bytes))
+        .bind(piece.bytes(query.max_bytes))
         .bind(&*query.relay)
         .bind(&query.token)
         .fetch_all(conn)
@@ -71,7 +75,7 @@ pub(super) async fn page(
         if !row.try_get::<bool, _>("same")? {
             return Ok(None);
         }
-        // One row without values says that there is none.
+        // A single row without values means that the page is empty.
         let Some(age) = row.try_get::<Option<f64>, _>("age")? else { continue };
         oldest = oldest.max(age);
         filled |= row.try_get::<bool, _>("filled")?;

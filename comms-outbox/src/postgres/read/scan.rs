@@ -1,22 +1,22 @@
-//! Finding the ids of a window in its index, piece by piece.
+//! Finds the ids of a window in the index (xid, id), piece by piece.
 
 use std::collections::VecDeque;
 
 use sqlx::{PgConnection, Row};
 
-use super::SPAN;
+use super::piece::SPAN;
 use crate::{
     postgres::{Tables, snapshot::Snapshot},
     relay::Query,
 };
 
-/// Ids that lie closer together than this are read as one range.
+/// Ids that are closer together than this are read as one range.
 const GAP: i64 = 16;
 
-/// $1 and $2: ranges of transactions, $3 the last id seen of the first transaction of each range, $4 the size of
-/// the piece, $5 relay, $6 token. A row comparison, because with `xid = x` the planner may walk the primary key instead.
-/// Ids are put together by 256, so that a large window is few rows.
-pub(in crate::postgres) const SCAN: &str = "
+/// $1 and $2 ranges of transactions, $3 the last id seen of the first transaction of each range, $4 the size of the
+/// piece, $5 relay, $6 token. It compares rows, because with `xid = x` the planner may walk the primary key instead.
+/// Ids are grouped by 256, so that a large window returns few rows.
+const SCAN: &str = "
 WITH k AS MATERIALIZED (
     SELECT l.xid, l.id FROM unnest($1::text[]::xid8[], $2::text[]::xid8[], $3::bigint[]) AS r (lo, hi, after),
     LATERAL (
@@ -30,18 +30,18 @@ LEFT JOIN (SELECT min(id) AS lo, max(id) AS hi, count(*) AS n FROM k GROUP BY id
 LEFT JOIN (SELECT xid, id FROM k ORDER BY xid DESC, id DESC LIMIT 1) l ON true
 ORDER BY b.lo";
 
-/// What is known of a window: transactions that are not scanned yet, and ranges of ids that are not read yet.
+/// The state of reading a window: transactions that are not scanned yet, and ranges of ids that are not read yet.
 #[derive(Debug, Clone)]
 pub(super) struct Window {
-    /// `low <= xid < high`, and the last id seen of `low`.
+    /// Ranges `low <= xid < high`, and the last id seen of transaction `low`.
     transactions: VecDeque<(u64, u64, i64)>,
-    /// Inclusive, ascending once everything is scanned.
+    /// Inclusive ranges of ids, ascending once all transactions are scanned.
     ranges: VecDeque<(i64, i64)>,
 }
 
 impl Window {
-    pub(super) fn new(before: &Snapshot, upto: &Snapshot) -> Self {
-        let transactions = upto.since(before).into_iter().map(|(low, high)| (low, high, -1)).collect();
+    pub(super) fn new(before: &Snapshot, up_to: &Snapshot) -> Self {
+        let transactions = up_to.since(before).into_iter().map(|(low, high)| (low, high, -1)).collect();
         Self { transactions, ranges: VecDeque::new() }
     }
 
@@ -53,7 +53,8 @@ impl Window {
         self.is_scanned() && self.ranges.is_empty()
     }
 
-    /// Reads at most `piece` index entries. Ids up to `done` were delivered. `false`: the guard is gone.
+    /// Reads at most `piece` index entries. Rows up to the id `done` were delivered. Returns `false` if the guard is
+    /// gone.
     pub(super) async fn scan(
         &mut self,
         conn: &mut PgConnection,
@@ -64,7 +65,7 @@ impl Window {
     ) -> Result<bool, sqlx::Error> {
         let column = |f: fn(&(u64, u64, i64)) -> String| self.transactions.iter().map(f).collect::<Vec<_>>();
         let rows = tables
-            .query(&tables.sql.scan)
+            .query(SCAN)
             .bind(column(|t| t.0.to_string()))
             .bind(column(|t| t.1.to_string()))
             .bind(self.transactions.iter().map(|t| t.2).collect::<Vec<_>>())
@@ -108,13 +109,13 @@ impl Window {
         if let Some(first) = self.transactions.front_mut() {
             (first.0, first.2) = (xid, id);
         }
-        // A large window comes back in many pieces: keep what is known of it small.
+        // A large window is returned in many pieces. Merging keeps the list of ranges short.
         if self.ranges.len() > 4_096 {
             self.ranges = merge(std::mem::take(&mut self.ranges).into());
         }
     }
 
-    /// The next ranges to read, of at most `span` ids in all.
+    /// Returns the next ranges to read, with at most `span` ids in total.
     pub(super) fn next(&self, span: i64) -> Vec<(i64, i64)> {
         let (mut left, mut taken) = (span, Vec::new());
         for (low, high) in &self.ranges {
@@ -128,7 +129,7 @@ impl Window {
         taken
     }
 
-    /// Everything up to `id` is read.
+    /// Records that every id up to `id` is read.
     pub(super) fn done(&mut self, id: i64) {
         while self.ranges.front().is_some_and(|(_, high)| *high <= id) {
             self.ranges.pop_front();
@@ -139,13 +140,13 @@ impl Window {
     }
 }
 
-/// Sorts ranges and joins neighbours, up to [`SPAN`] ids each.
+/// Sorts the ranges and merges neighbors, up to [`SPAN`] ids each.
 fn merge(mut ranges: Vec<(i64, i64)>) -> VecDeque<(i64, i64)> {
     ranges.sort_unstable();
     let mut merged: VecDeque<(i64, i64)> = VecDeque::new();
     for (low, high) in ranges {
         match merged.back_mut() {
-            // Overlapping ranges are joined whatever their length: none may be read twice.
+            // Overlapping ranges are merged regardless of their length, so that no row is read twice.
             Some(last) if low <= last.1 || (low <= last.1 + GAP && high - last.0 < SPAN) => {
                 last.1 = last.1.max(high);
             }
@@ -164,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_are_sorted_and_joined() {
+    fn ranges_are_sorted_and_merged() {
         assert_eq!(merge(vec![(300, 310), (1, 5), (4, 9), (20, 30)]), [(1, 30), (300, 310)]);
         let long: Vec<_> = (0..100).map(|n| (n * 256, n * 256 + 255)).collect();
         let merged = merge(long);
@@ -173,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_takes_a_bounded_span() {
+    fn a_page_covers_a_bounded_number_of_ids() {
         let mut window = window(&[(1, 10), (100, 100), (200, 9_000)]);
         assert_eq!(window.next(5), [(1, 5)]);
         assert_eq!(window.next(12), [(1, 10), (100, 100), (200, 200)]);
@@ -186,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scan_goes_on_behind_its_last_entry() {
+    fn a_scan_continues_after_its_last_entry() {
         let mut window = Window {
             transactions: VecDeque::from([(5, 6, -1), (9, 20, -1), (30, 40, -1)]),
             ranges: VecDeque::new(),

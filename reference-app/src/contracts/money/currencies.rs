@@ -1,7 +1,7 @@
-//! The currencies of ISO 4217 that money can be paid in.
+//! The currency codes of ISO 4217.
 
-/// The active alphabetic codes of list one, sorted, as of January 2026. Left out: codes of funds and units
-/// of account (such as CHE, CLF, UYI, XDR), precious metals, the test code XTS and the code XXX for no currency.
+/// The active alphabetic codes of list one, sorted, as of January 2026. Codes of funds and units of account (such as
+/// CHE, CLF, UYI, XDR), precious metals, the test code XTS and the code XXX (no currency) are left out.
 #[rustfmt::skip]
 pub(super) const ACTIVE: [&str; 155] = [
     "AED", "AFN", "ALL", "AMD", "AOA", "ARS", "AUD", "AWG", "AZN", "BAM", "BBD", "BDT", "BHD", "BIF",

@@ -6,50 +6,50 @@ use strum::{EnumString, IntoStaticStr};
 
 use super::Money;
 
-/// Generated from `orders.proto`.
+/// The code that the build script generates from `orders.proto`.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::missing_errors_doc)]
 pub mod proto {
     tonic::include_proto!("comms.orders.v1");
 }
 
-/// The most orders that one page of a list may have.
+/// The largest number of orders on one page of a list.
 pub const MAX_PAGE: u32 = 100;
 
-/// Where an order stands.
+/// The status of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, IntoStaticStr, EnumString)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum OrderStatus {
-    /// Accepted; the payment is being asked for.
+    /// The order is accepted, and its payment is not settled yet.
     Created,
-    /// The money has moved.
+    /// The buyer was charged.
     Paid,
-    /// The payment was declined; nothing more will happen.
+    /// The payment was declined. This status is final.
     PaymentFailed,
-    /// On its way.
+    /// The order was sent to the buyer.
     Shipped,
-    /// With the buyer.
+    /// The buyer has received the order.
     Delivered,
-    /// Called off.
+    /// The order was cancelled.
     Cancelled,
 }
 
-/// An order has entered a status.
+/// The event that an order entered a status.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderStatusChanged {
-    /// The order, and the key.
+    /// The id of the order. It is the key of the message.
     pub order_id: String,
-    /// Whose it is.
+    /// The id of the buyer.
     pub buyer_id: String,
-    /// The status entered.
+    /// The new status.
     pub status: OrderStatus,
-    /// Counts the changes of this order from 1 without gaps.
+    /// The number of this change of the order, from 1 without gaps.
     pub sequence: i64,
-    /// What it costs in all.
+    /// The price of all pieces.
     pub total: Money,
-    /// Why a failure state was entered.
+    /// The reason of a failure.
     pub reason: Option<String>,
-    /// When, RFC 3339.
+    /// The time of the change (RFC 3339).
     pub changed_at: String,
 }
 

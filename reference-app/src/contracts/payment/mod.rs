@@ -6,41 +6,41 @@ use strum::{EnumString, IntoStaticStr};
 
 use super::Money;
 
-/// Generated from `payments.proto`.
+/// The code that the build script generates from `payments.proto`.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::missing_errors_doc)]
 pub mod proto {
     tonic::include_proto!("comms.payments.v1");
 }
 
-/// Where a payment stands.
+/// The status of a payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, IntoStaticStr, EnumString)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum PaymentStatus {
-    /// Asked for, in progress.
+    /// The payment is requested and not settled yet.
     Pending,
-    /// The money has moved.
+    /// The buyer was charged. This status is final.
     Succeeded,
-    /// Refused for good.
+    /// The payment was refused. This status is final.
     Declined,
 }
 
-/// A payment has entered a status.
+/// The event that a payment entered a status.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentStatusChanged {
-    /// The payment.
+    /// The id of the payment.
     pub payment_id: String,
-    /// What it pays, and the key: one order's events keep their order.
+    /// The id of the order that is paid. It is the key of the message, so the events of one order keep their order.
     pub order_id: String,
-    /// The status entered.
+    /// The new status.
     pub status: PaymentStatus,
-    /// Counts the changes of this payment from 1 without gaps.
+    /// The number of this change of the payment, from 1 without gaps.
     pub sequence: i64,
-    /// How much.
+    /// The amount of the payment.
     pub amount: Money,
-    /// Why it was declined.
+    /// The reason of a refusal.
     pub reason: Option<String>,
-    /// When, RFC 3339.
+    /// The time of the change (RFC 3339).
     pub changed_at: String,
 }
 

@@ -1,10 +1,12 @@
-//! The admin listener: `/livez`, `/readyz`, `/metrics`, `/policies`, `/holds`. Reading needs no credentials; every
-//! operation that changes something needs the token of [`Operator`]. On a loopback address, requests that name another host
-//! than this machine are refused.
+//! The admin listener: `/livez`, `/readyz`, `/metrics`, `/policies`, `/holds`.
+//!
+//! Reading needs no credentials. Every operation that changes state requires the admin token ([`AdminToken`], in
+//! `admin/token.rs`). A listener on a loopback address refuses requests whose `Host` names another
+//! machine (`admin/loopback.rs`).
 
-mod local;
-mod operator;
-mod refusal;
+mod loopback;
+mod problems;
+mod token;
 
 use std::time::Duration;
 
@@ -28,26 +30,26 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
-pub use operator::Operator;
-use refusal::{bad_path, failed, refused};
+use problems::{bad_path, of_error, refused};
+pub use token::AdminToken;
 
 use super::{
-    deliveries::{Deliveries, Waiting},
+    holds::{HoldRegistry, HoldReport},
     http::{self, Guarded, Json as Body, Problem},
-    key,
+    message_key,
     policies::Policies,
 };
 
-/// What the admin listener shows and changes.
+/// The parts of the process that the admin listener shows and changes.
 pub struct Admin {
     /// Readiness and liveness.
     pub health: Health,
     /// The policies of this process.
     pub policies: Policies,
-    /// The deliveries that wait in this process.
-    pub deliveries: Deliveries,
-    /// The token of operators.
-    pub operator: Operator,
+    /// The held and parked messages of this process.
+    pub holds: HoldRegistry,
+    /// The admin token.
+    pub token: AdminToken,
     /// The metrics of this process.
     pub metrics: PrometheusHandle,
     /// The clock.
@@ -55,10 +57,10 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Serves within `limits` until `shutdown`.
+    /// Serves within `limits` until `shutdown` fires.
     ///
     /// # Errors
-    /// Those of [`http::serve`].
+    /// Returns `Invalid` if a limit is zero.
     pub async fn serve(
         self,
         listener: TcpListener,
@@ -70,29 +72,31 @@ impl Admin {
         let served = http::serve(listener, self.routes(is_local), limits, shutdown.wait());
         tokio::select! {
             end = served => end,
-            () = upkeep(&metrics) => Ok(()),
+            () = fold_samples(&metrics) => Ok(()),
         }
     }
 
     fn routes(self, is_local: bool) -> Guarded {
-        let Self { health, policies, deliveries, operator, metrics, clock } = self;
+        let Self { health, policies, holds, token, metrics, clock } = self;
         let scrape = async move || ([("content-type", "text/plain; version=0.0.4")], metrics.render());
         let probes = Router::new().route("/livez", get(live)).route("/readyz", get(ready)).with_state(health);
-        let shown = Router::new().route("/policies", get(show_policies)).with_state(policies.clone());
-        let held = Router::new().route("/holds", get(show_holds)).with_state(deliveries.clone());
-        let breakers =
-            Router::new().route("/policies/{name}/breaker/{switch}", post(turn_breaker)).with_state(policies);
+        let settings = Router::new().route("/policies", get(show_policies)).with_state(policies.clone());
+        let held = Router::new().route("/holds", get(show_holds)).with_state(holds.clone());
+        let breakers = Router::new()
+            .route("/policies/{name}/breaker/{switch}", post(switch_breaker))
+            .with_state(policies);
         let releases =
-            Router::new().route("/holds/{service}/{relay}/release", post(release)).with_state(deliveries);
-        let changes = operator.guard(breakers.merge(releases));
-        let routes = probes.merge(shown).merge(held).merge(changes).route("/metrics", get(scrape));
-        let routes = if is_local { local::only(routes) } else { routes };
+            Router::new().route("/holds/{service}/{relay}/release", post(release)).with_state(holds);
+        let changes = token.require(breakers.merge(releases));
+        let routes = probes.merge(settings).merge(held).merge(changes).route("/metrics", get(scrape));
+        let routes = if is_local { loopback::only(routes) } else { routes };
         http::checked(routes, &clock)
     }
 }
 
-/// The recorder keeps every sample of a histogram until the next scrape: without a scraper they are folded here.
-async fn upkeep(metrics: &PrometheusHandle) {
+/// Folds histogram samples at an interval. The recorder keeps each sample until the next scrape, which may never
+/// come.
+async fn fold_samples(metrics: &PrometheusHandle) {
     loop {
         tokio::time::sleep(Duration::from_secs(5)).await;
         metrics.run_upkeep();
@@ -107,21 +111,21 @@ async fn ready(State(health): State<Health>) -> impl IntoResponse {
     answer(health.is_ready(), health.readiness())
 }
 
-fn answer(well: bool, report: Report) -> impl IntoResponse {
-    (if well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(report))
+fn answer(is_healthy: bool, report: Report) -> impl IntoResponse {
+    (if is_healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(report))
 }
 
 async fn show_policies(State(policies): State<Policies>) -> Json<Vec<PolicySnapshot>> {
     Json(policies.snapshots())
 }
 
-async fn show_holds(State(deliveries): State<Deliveries>) -> Json<Waiting> {
-    Json(deliveries.waiting().await)
+async fn show_holds(State(holds): State<HoldRegistry>) -> Json<HoldReport> {
+    Json(holds.report().await)
 }
 
 #[derive(Deserialize, Validate)]
 struct Release {
-    /// As `/holds` shows it; `null`: the messages without a key. It must be there.
+    /// The key as `/holds` shows it. `null` stands for messages without a key. The field is required.
     #[garde(skip)]
     #[serde(deserialize_with = "Option::deserialize")]
     key: Option<String>,
@@ -132,32 +136,33 @@ struct Released {
     released: u64,
 }
 
-/// `POST /holds/{service}/{relay}/release`: the parked messages of a key are delivered again, in their order.
+/// `POST /holds/{service}/{relay}/release`: releases the parked messages of a key, which the relay then delivers in
+/// order.
 async fn release(
-    State(deliveries): State<Deliveries>,
+    State(holds): State<HoldRegistry>,
     path: Result<Path<(String, String)>, PathRejection>,
     body: Result<Body<Release>, Problem>,
 ) -> Result<Json<Released>, Problem> {
     let (Path((service, relay)), Body(Release { key })) = (path.map_err(|_| bad_path())?, body?);
-    let key = key.as_deref().map(key::parse).transpose().map_err(failed)?;
-    let tables = deliveries.relay(&service, &relay).map_err(failed)?;
-    let released = tables.release(key.as_deref()).await.map_err(failed)?;
-    tracing::info!(service, relay, released, "parked messages released by an operator");
+    let key = key.as_deref().map(message_key::from_text).transpose().map_err(of_error)?;
+    let relay_handle = holds.relay(&service, &relay).map_err(of_error)?;
+    let released = relay_handle.release(key.as_deref()).await.map_err(of_error)?;
+    tracing::info!(service, relay, released, "an operator released parked messages");
     Ok(Json(Released { released }))
 }
 
-/// `POST /policies/{name}/breaker/{open|closed|reset}`.
-async fn turn_breaker(
+/// `POST /policies/{name}/breaker/{open|closed|reset}`: switches the breaker of a policy.
+async fn switch_breaker(
     State(policies): State<Policies>,
     path: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<Json<PolicySnapshot>, Problem> {
     let Path((name, switch)) = path.map_err(|_| bad_path())?;
     let policy = policies.get(&name).ok_or_else(|| {
-        let detail = format!("no policy {name:?} here; there are {:?}", policies.names());
+        let detail = format!("no policy {name:?} in this process; the policies are {:?}", policies.names());
         refused(StatusCode::NOT_FOUND, detail)
     })?;
     let breaker = policy.breaker().ok_or_else(|| {
-        let detail = format!("the policy {name} has no breaker: policies.{name}.breaker is false");
+        let detail = format!("the policy {name} has no breaker, because policies.{name}.breaker is false");
         refused(StatusCode::CONFLICT, detail)
     })?;
     match switch.as_str() {
@@ -165,10 +170,10 @@ async fn turn_breaker(
         "closed" => breaker.force_closed(),
         "reset" => breaker.reset(),
         _ => {
-            let detail = "the last part of the path must be open, closed or reset";
+            let detail = "the last segment of the path must be open, closed or reset";
             return Err(refused(StatusCode::BAD_REQUEST, detail));
         }
     }
-    tracing::info!(policy = name, switch, "breaker switched by an operator");
+    tracing::info!(policy = name, switch, "an operator switched a breaker");
     Ok(Json(policy.snapshot()))
 }

@@ -1,4 +1,4 @@
-//! Durations as people write them: `"250ms"`, `"1m 30s"`.
+//! Durations with units: `"250ms"`, `"1m 30s"`. For `#[serde(with = ...)]`.
 
 use std::{fmt, time::Duration};
 
@@ -9,16 +9,16 @@ pub(crate) fn serialize<S: Serializer>(duration: &Duration, to: S) -> Result<S::
 }
 
 pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-    from.deserialize_str(Text)
+    from.deserialize_str(DurationVisitor)
 }
 
-struct Text;
+struct DurationVisitor;
 
-impl de::Visitor<'_> for Text {
+impl de::Visitor<'_> for DurationVisitor {
     type Value = Duration;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a duration with its unit, such as \"250ms\" or \"1m 30s\"")
+        f.write_str("a duration with a unit, such as \"250ms\" or \"1m 30s\"")
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Duration, E> {

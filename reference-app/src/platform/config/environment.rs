@@ -1,4 +1,4 @@
-//! The layer of `COMMS_…` variables.
+//! Reads the layer of `COMMS_…` environment variables.
 
 use std::{collections::BTreeMap, env, ffi::OsString};
 
@@ -6,21 +6,25 @@ use comms_core::Error;
 use figment::providers::Env;
 
 const PREFIX: &str = "COMMS_";
-/// What the port of a service begins with, where Kubernetes sets it.
+/// The prefixes of the value of a `…PORT` variable that Kubernetes sets for a service.
 const SCHEMES: [&str; 3] = ["tcp://", "udp://", "sctp://"];
 
-/// The variables that are keys of the configuration. `COMMS_TEST_…` belongs to the tests of this workspace, and
-/// Kubernetes sets variables for every service of the namespace whose name begins with `comms`.
+/// Returns the variables that are keys of the configuration. Ignores `COMMS_TEST_…`, which belongs to the tests of
+/// this workspace, and the variables that Kubernetes sets for each service of the namespace whose name begins with
+/// `comms`.
 pub(super) fn layer() -> Env {
     let links = service_links();
-    let own = move |key: &str| !key.starts_with("test_") && !links.iter().any(|link| is_of_link(link, key));
-    Env::prefixed(PREFIX).filter(move |key| own(&key.as_str().to_lowercase())).split("__")
+    let is_key =
+        move |key: &str| !key.starts_with("test_") && !links.iter().any(|link| belongs_to_link(link, key));
+    Env::prefixed(PREFIX).filter(move |key| is_key(&key.as_str().to_lowercase())).split("__")
 }
 
-/// A variable that cannot be read must not be skipped: without `COMMS_DATABASE__URL` the program would run on SQLite.
+/// Checks that every `COMMS_…` variable can be read. A variable must not be skipped: without `COMMS_DATABASE__URL`
+/// the program would use SQLite.
 ///
 /// # Errors
-/// Returns `Invalid` with the name alone, for a variable that is not UTF-8 and for a name with an empty part.
+/// Returns `Invalid` for a variable that is not UTF-8 and for a name with an empty part. The error contains only the
+/// name.
 pub(super) fn check(variables: impl Iterator<Item = (OsString, OsString)>) -> Result<(), Error> {
     for (name, value) in variables {
         let shown = name.to_string_lossy();
@@ -30,24 +34,26 @@ pub(super) fn check(variables: impl Iterator<Item = (OsString, OsString)>) -> Re
             continue;
         };
         if name.to_str().is_none() || value.to_str().is_none() {
-            return Err(Error::invalid(format!("{shown}: the variable is not UTF-8 text")));
+            return Err(Error::invalid(format!("{shown}: the variable is not valid UTF-8")));
         }
         if key.split("__").any(str::is_empty) {
-            return Err(Error::invalid(format!("unknown key {shown}: a part of its name is empty")));
+            return Err(Error::invalid(format!(
+                "unknown key {shown}: a part of the name between `__` is empty"
+            )));
         }
     }
     Ok(())
 }
 
-/// The text of the variable of the key at `path`, as it was written.
+/// Returns the value of the environment variable of `path` as text, without surrounding white space.
 pub(super) fn text(path: &[&str]) -> Option<String> {
     let name = format!("{PREFIX}{}", path.join("__"));
     variables().find(|(key, _)| key.eq_ignore_ascii_case(&name)).map(|(_, text)| text.trim().to_owned())
 }
 
-/// The beginnings of the variables that Kubernetes sets for services, in lower case and without `COMMS_`: `""` for a
-/// service `comms`, `gateway_` for `comms-gateway`. Each has at least `…SERVICE_HOST`, and `…PORT` with a URL, which no
-/// setting has: a misspelt setting is not taken for one of them.
+/// Returns the prefixes of the variables that Kubernetes sets for services, in lowercase and without `COMMS_`: `""`
+/// for a service `comms`, `gateway_` for `comms-gateway`. Kubernetes sets at least `…SERVICE_HOST`, and `…PORT` with
+/// a URL. No setting has both, so a misspelled setting is not mistaken for one of these variables.
 fn service_links() -> Vec<String> {
     let own = variables().filter_map(|(name, text)| {
         Some((name.to_lowercase().strip_prefix(&PREFIX.to_lowercase())?.to_owned(), text))
@@ -61,7 +67,7 @@ fn service_links() -> Vec<String> {
     links.filter(has_port).map(str::to_owned).collect()
 }
 
-fn is_of_link(link: &str, key: &str) -> bool {
+fn belongs_to_link(link: &str, key: &str) -> bool {
     let rest = key.strip_prefix(link).unwrap_or_default();
     ["service_host", "port"].contains(&rest) || rest.starts_with("port_") || rest.starts_with("service_port")
 }
@@ -77,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_variable_that_cannot_be_read_is_refused_by_name_alone() {
+    fn an_unreadable_variable_is_refused_without_its_value() {
         let check = |name: &[u8], value: &[u8]| {
             let variable = (OsString::from_vec(name.to_vec()), OsString::from_vec(value.to_vec()));
             super::check([variable].into_iter()).map_err(|error| error.chain().to_string())
@@ -89,7 +95,8 @@ mod tests {
         }
         let error = check(b"COMMS_DATABASE__URL", b"postgres://shop:hunter2\xff@db").unwrap_err();
         assert!(
-            error.contains("COMMS_DATABASE__URL: the variable is not UTF-8") && !error.contains("hunter2"),
+            error.contains("COMMS_DATABASE__URL: the variable is not valid UTF-8")
+                && !error.contains("hunter2"),
             "{error}"
         );
         for name in [&b"COMMS_"[..], b"COMMS_GATEWAY__", b"comms___listen"] {

@@ -1,11 +1,11 @@
-//! The keys of the configuration: which exist, and whose values may be shown.
+//! The known keys of the configuration, and the keys whose values may be printed.
 
 use figment::value::{Dict, Value};
 
 use crate::platform::service::Service;
 
-/// The keys of the platform that hold no secret; a last part `*` stands for everything below.
-const SHOWN: [&str; 28] = [
+/// The keys of the platform that hold no secret. A trailing `*` covers all keys with the prefix before it.
+const PRINTABLE: [&str; 28] = [
     "profile",
     "roles",
     "data_dir",
@@ -29,54 +29,55 @@ const SHOWN: [&str; 28] = [
     "auth.clock_skew",
     "relay.lease",
     "relay.owner",
-    "consumer.attempts",
+    "consumer.max_attempts",
     "consumer.backoff",
     "consumer.backoff_cap",
     "policies.*",
     "listeners.*",
 ];
-/// The keys that may hold a secret, and have no default. A token is easily given in the place of its file.
+/// The keys that may hold a secret and have no default. `admin.token_file` is one of them because a token may be set
+/// in the place of its file.
 const SECRET: [&str; 3] = ["admin.token_file", "database.url", "kafka.librdkafka"];
 
-/// The keys that exist, and those whose values may be shown.
+/// The known keys, and those whose values may be printed.
 pub(super) struct Keys {
-    shown: Vec<String>,
+    printable: Vec<String>,
     all: Vec<String>,
 }
 
 impl Keys {
-    /// The keys of the platform and of `services`, where `defaults` has those with a default.
+    /// Collects the keys of the platform and of `services`. `defaults` contains the keys that have a default.
     pub(super) fn new(services: &[&'static Service], defaults: &Dict) -> Self {
-        let mut shown: Vec<String> = SHOWN.map(str::to_owned).into();
+        let mut printable: Vec<String> = PRINTABLE.map(str::to_owned).into();
         let mut all = Vec::new();
         for service in services {
-            shown
+            printable
                 .extend(service.shown.iter().chain(&["listen"]).map(|key| format!("{}.{key}", service.name)));
             all.push(format!("{}.url", service.name));
         }
         leaves(defaults, "", &mut all);
         all.extend(SECRET.map(str::to_owned));
-        all.extend(shown.iter().filter(|key| !key.ends_with('*')).cloned());
+        all.extend(printable.iter().filter(|key| !key.ends_with('*')).cloned());
         all.sort();
         all.dedup();
-        Self { shown, all }
+        Self { printable, all }
     }
 
-    /// Whether the value at `key` may be shown: the key is listed as harmless.
-    pub(super) fn harmless(&self, key: &str) -> bool {
-        let covers = |shown: &String| {
-            shown == key || shown.strip_suffix('*').is_some_and(|prefix| key.starts_with(prefix))
+    /// Returns whether the value of `key` may be printed. The value of a key that is not listed may not.
+    pub(super) fn is_printable(&self, key: &str) -> bool {
+        let covers = |pattern: &String| {
+            pattern == key || pattern.strip_suffix('*').is_some_and(|prefix| key.starts_with(prefix))
         };
-        self.shown.iter().any(covers)
+        self.printable.iter().any(covers)
     }
 
-    /// Every key that is known by name.
+    /// Returns every key that is known by name.
     pub(super) fn all(&self) -> &[String] {
         &self.all
     }
 
-    /// The last part of a key in the table `table`.
-    pub(super) fn inside(&self, table: &str) -> Option<&str> {
+    /// Returns the first key in the table `table`, without the path of the table. `None`: the table is not known.
+    pub(super) fn first_in(&self, table: &str) -> Option<&str> {
         let inner = |key: &'_ String| key.strip_prefix(table).is_some_and(|rest| rest.starts_with('.'));
         self.all.iter().find(|key| inner(key)).and_then(|key| key[table.len() + 1..].split('.').next())
     }

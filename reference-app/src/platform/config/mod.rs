@@ -1,18 +1,27 @@
-//! One configuration tree: the defaults of the platform and of the services, then a TOML file, then `COMMS_…` environment
-//! variables with `__` between levels, then the command line. Unknown keys are refused.
+//! The configuration: one tree of keys, merged from layers.
+//!
+//! Later layers override earlier ones: the defaults of the platform and of the services, a TOML file, `COMMS_…`
+//! environment variables (`__` separates levels), the command line. Unknown keys are errors.
+//!
+//! - `load`: reads the layers. `file` and `environment` read one layer each.
+//! - `sections`: the sections of the platform, as types.
+//! - `tree`: the merged layers, and the layer that set each key. `deserialize` reads types from them.
+//! - `keys`: the known keys, and those whose values may be printed. `key_names` formats keys.
+//! - `validate`: values and combinations that cannot work.
+//! - `errors`: the texts of errors. `redact`: the text of `--print-config`.
 
-mod addresses;
+mod deserialize;
 pub(crate) mod duration;
 mod environment;
-mod explain;
+mod errors;
+mod file;
+mod key_names;
 mod keys;
 mod load;
-mod names;
 mod redact;
 mod sections;
 mod tree;
 mod validate;
-mod values;
 
 use std::{fmt, net::SocketAddr, ops::Deref};
 
@@ -20,32 +29,14 @@ use comms_core::Error;
 
 pub use load::{load, read};
 pub use sections::{
-    Admin, Auth, Consumer, Database, Health, Kafka, Listeners, Log, LogFormat, Platform, Profile, Relay,
-    Shutdown,
+    Admin, Auth, Consumer, Database, Health, Kafka, Listeners, Log, LogFormat, Platform, Profile, RESERVED,
+    Relay, Shutdown,
 };
 
 pub use self::tree::Tree;
-use super::service::{Section, Service, Topic};
+use super::service::{Protocol, Section, Service, Topic};
 
-/// The sections of the platform. No service has such a name.
-pub const RESERVED: [&str; 14] = [
-    "profile",
-    "roles",
-    "data_dir",
-    "shutdown",
-    "log",
-    "listeners",
-    "admin",
-    "health",
-    "database",
-    "kafka",
-    "auth",
-    "relay",
-    "consumer",
-    "policies",
-];
-
-/// The whole configuration. It dereferences to the sections of the platform.
+/// The whole configuration. Dereferences to the sections of the platform.
 #[derive(Clone)]
 pub struct Config {
     platform: Platform,
@@ -54,7 +45,7 @@ pub struct Config {
 }
 
 impl fmt::Debug for Config {
-    /// Names the roles alone: the values may be secret.
+    /// Prints only the roles, because other values may be secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config").field("roles", &self.platform.roles).finish_non_exhaustive()
     }
@@ -69,51 +60,66 @@ impl Deref for Config {
 }
 
 impl Config {
-    /// Every service of the system, in this process or not.
+    /// Returns every service of the system, including those that do not run in this process.
     #[must_use]
     pub fn services(&self) -> &[&'static Service] {
         &self.services
     }
 
-    /// The services of this process.
+    /// Returns the services that run in this process.
     pub fn running(&self) -> impl Iterator<Item = &'static Service> {
         self.services.iter().copied().filter(|service| self.runs(service.name))
     }
 
-    /// Whether the service `name` runs in this process.
+    /// Returns whether the service `name` runs in this process.
     #[must_use]
     pub fn runs(&self, name: &str) -> bool {
         self.platform.roles.iter().any(|role| role == name)
     }
 
-    /// The topics of all services.
+    /// Returns the protocol of the service `name`, or `None` if the service has no listener or does not exist.
+    #[must_use]
+    pub fn protocol(&self, name: &str) -> Option<Protocol> {
+        self.services.iter().find(|service| service.name == name)?.protocol
+    }
+
+    /// Returns the topics of all services.
     #[must_use]
     pub fn topics(&self) -> Vec<Topic> {
         self.services.iter().flat_map(|service| service.topics).copied().collect()
     }
 
-    /// The section of the service `name`.
+    /// Returns the section of the service `name`.
     #[must_use]
     pub fn section(&self, name: &'static str) -> Section {
         Section::new(name, self.tree.clone())
     }
 
-    /// The configured address of the listener of the service `name`.
+    /// Returns the configured listener address of the service `name`.
     ///
     /// # Errors
-    /// Returns `Invalid` if the section has no such address.
+    /// Returns `Invalid` if the section cannot be read or has no `listen`.
     pub fn listen(&self, name: &'static str) -> Result<SocketAddr, Error> {
         let listen = self.section(name).common()?.listen;
-        listen.ok_or_else(|| Error::invalid(format!("set {name}.listen: the service has a listener")))
+        listen.ok_or_else(|| {
+            let text =
+                format!("{name}.listen is missing: set it to an address with a port, such as 127.0.0.1:8080");
+            Error::invalid(text)
+        })
     }
 
-    /// The configured URL of the service `name`, without a slash at its end: paths are appended to it.
+    /// Returns the configured URL of the service `name`. A trailing slash is removed, so that paths can be appended.
     ///
     /// # Errors
     /// Returns `Invalid` if the section cannot be read.
     pub fn url(&self, name: &'static str) -> Result<Option<String>, Error> {
         let url = self.section(name).common()?.url;
         Ok(url.map(|url| url.trim_end_matches('/').to_owned()))
+    }
+
+    /// Returns the `Invalid` error for the value at `key`. The error names the key in the form in which it was set.
+    fn refusal(&self, key: &[&str], text: &str) -> Error {
+        Error::invalid(format!("{}: {text}", self.tree.key_as_set(key)))
     }
 }
 

@@ -1,15 +1,16 @@
-//! The configuration as it may be shown: `--print-config`.
+//! The text of `--print-config`: the configuration without values that may be secret.
 
 use comms_core::Error;
 use toml::{Table, Value};
 
-use super::{Config, names::dotted};
+use super::{Config, key_names::dotted};
 
-/// In place of every value that is not listed as harmless.
+/// Replaces every value whose key is not listed as printable.
 const HIDDEN: &str = "[redacted]";
 
 impl Config {
-    /// The configuration as TOML. Only the keys that are listed as harmless have their values.
+    /// Returns the configuration as TOML. Replaces the value of every key that is not listed as printable by
+    /// `[redacted]`.
     ///
     /// # Errors
     /// Returns `Invalid` if the tree cannot be written as TOML.
@@ -24,7 +25,7 @@ impl Config {
             let path = [path, &[key.as_str()]].concat();
             if let Value::Table(table) = value {
                 self.hide(table, &path);
-            } else if !self.tree.keys.harmless(&dotted(&path)) {
+            } else if !self.tree.keys.is_printable(&dotted(&path)) {
                 *value = Value::String(HIDDEN.to_owned());
             }
         }

@@ -1,4 +1,4 @@
-//! The sections of the platform. Each service has its own section in its folder.
+//! The sections of the platform. The section of a service is defined in the folder of the service.
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -7,26 +7,44 @@ use serde::{Deserialize, Serialize};
 
 use super::duration;
 
-/// The defaults that apply where nothing else is configured.
+/// The names of the platform's sections. A service cannot have one of these names.
+pub const RESERVED: [&str; 14] = [
+    "profile",
+    "roles",
+    "data_dir",
+    "shutdown",
+    "log",
+    "listeners",
+    "admin",
+    "health",
+    "database",
+    "kafka",
+    "auth",
+    "relay",
+    "consumer",
+    "policies",
+];
+
+/// The profile: which defaults apply, and which servers are required.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Profile {
-    /// Nothing to install: SQLite, delivery by the relay, keys made at the first start.
+    /// Needs no servers: SQLite, delivery by the relay within the process, keys generated at the first start.
     Embedded,
-    /// PostgreSQL, Kafka and configured keys; refuses to start without them.
+    /// Requires PostgreSQL, Kafka and configured keys. The process does not start without them.
     Full,
 }
 
-/// Every section but those of the services. `docs/reference/configuration.md` lists all keys with their defaults.
+/// All sections except those of the services. `docs/reference/configuration.md` lists all keys with their defaults.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Platform {
     /// The profile.
     pub profile: Profile,
-    /// The services of this process, by name.
+    /// The names of the services that run in this process.
     pub roles: Vec<String>,
-    /// The directory of SQLite files and development keys. One process at a time has locked it.
+    /// The directory of SQLite files and development keys. A running process locks it.
     pub data_dir: PathBuf,
-    /// The shutdown.
+    /// Graceful shutdown.
     pub shutdown: Shutdown,
     /// Logs.
     pub log: Log,
@@ -36,28 +54,29 @@ pub struct Platform {
     pub listeners: Listeners,
     /// The limits of readiness and liveness.
     pub health: Health,
-    /// PostgreSQL; without it SQLite.
+    /// PostgreSQL. `None`: SQLite.
     pub database: Option<Database>,
-    /// Kafka; without it the relay delivers in the process.
+    /// Kafka. `None`: the relay delivers within the process.
     pub kafka: Option<Kafka>,
-    /// Tokens.
+    /// Verification of tokens.
     pub auth: Auth,
     /// The outbox relay.
     pub relay: Relay,
-    /// The attempts of consumers.
+    /// AttemptConfig of consumers.
     pub consumer: Consumer,
-    /// The policies of the calls between services, by name.
+    /// The policies of calls between services, by name.
     pub policies: BTreeMap<String, PolicyConfig>,
 }
 
-/// The shutdown.
+/// Graceful shutdown.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Shutdown {
-    /// How long the listeners go on accepting while readiness fails, so that load balancers can turn away first.
+    /// How long the listeners continue to accept while readiness fails, so that load balancers can redirect traffic
+    /// first.
     #[serde(with = "duration")]
     pub accepting: Duration,
-    /// The longest that all stages may take together, after `accepting`.
+    /// The time limit of all stages together, after `accepting`.
     #[serde(with = "duration")]
     pub limit: Duration,
 }
@@ -68,11 +87,11 @@ pub struct Shutdown {
 pub struct Log {
     /// `text` or `json`.
     pub format: LogFormat,
-    /// A filter as in `RUST_LOG`.
+    /// A filter in the syntax of `RUST_LOG`.
     pub filter: String,
 }
 
-/// The form of a log line.
+/// The format of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LogFormat {
@@ -86,10 +105,10 @@ pub enum LogFormat {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Admin {
-    /// Address and port; port 0 takes a free one.
+    /// Address and port. Port 0 picks a free port.
     pub listen: SocketAddr,
-    /// The file with the token that operations which change something need. Without it, embedded makes
-    /// `<data_dir>/admin-token` at the first start, and full refuses these operations.
+    /// The file with the admin token, which operations that change state require. Default: the profile embedded
+    /// generates `<data_dir>/admin-token` at the first start; the profile full refuses these operations.
     pub token_file: Option<PathBuf>,
 }
 
@@ -100,30 +119,30 @@ pub struct Listeners {
     /// How long a peer may take to send a request head, or the HTTP/2 handshake.
     #[serde(with = "duration")]
     pub head_timeout: Duration,
-    /// How long an HTTP/1 connection stays open after a response if its peer sends nothing.
+    /// How long an HTTP/1 connection stays open after a response if the peer sends nothing.
     #[serde(with = "duration")]
     pub idle_timeout: Duration,
-    /// How long nothing may move on a connection while something is owed on it.
+    /// How long a connection may make no progress while a request or a response is incomplete.
     #[serde(with = "duration")]
     pub progress_timeout: Duration,
-    /// Connections of one listener at a time; without it, a share of the descriptors of the process.
+    /// Simultaneous connections of one listener. Default: a share of the file descriptors of the process.
     pub max_connections: Option<usize>,
-    /// Connections of one address at one listener; without it, half of all.
+    /// Simultaneous connections of one peer address at one listener. Default: half of the listener's connections.
     pub max_connections_per_address: Option<usize>,
 }
 
-/// The limits of readiness and liveness.
+/// The thresholds of readiness and liveness.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Health {
-    /// Readiness is degraded while a relay's oldest message is older.
+    /// Readiness is degraded while the oldest message of a relay is older than this.
     #[serde(with = "duration")]
     pub relay_lag: Duration,
-    /// Readiness is degraded while a consumer is behind by more messages.
+    /// Readiness is degraded while a consumer lags by more messages than this.
     pub consumer_lag_messages: u64,
-    /// Readiness is degraded while a relay has parked or held more keys.
+    /// Readiness is degraded while a relay has parked or holds more keys than this.
     pub parked_keys: usize,
-    /// A loop of a relay or a consumer that is silent for longer is not live.
+    /// Liveness fails if a loop of a relay or a consumer sends no heartbeat for longer than this.
     #[serde(with = "duration")]
     pub silence: Duration,
 }
@@ -134,7 +153,7 @@ pub struct Health {
 pub struct Database {
     /// `postgres://user:password@host:port/database`.
     pub url: String,
-    /// Connections per service.
+    /// Connections of each service.
     #[serde(default = "default_connections")]
     pub max_connections: u32,
 }
@@ -147,18 +166,18 @@ const fn default_connections() -> u32 {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Kafka {
-    /// `host:port,host:port`.
+    /// The bootstrap servers: `host:port,host:port`.
     pub brokers: String,
-    /// `client.rack`: consumers read from the nearest replica.
+    /// `client.rack`: consumers fetch from the nearest replica.
     #[serde(default)]
     pub rack: Option<String>,
-    /// The prefix of topics and groups, for several systems on one cluster.
+    /// The prefix of topics and consumer groups, so that several systems can share a cluster.
     #[serde(default)]
     pub prefix: String,
-    /// The replication factor of topics that do not exist yet.
+    /// The replication factor of topics that this program creates.
     #[serde(default = "default_replication")]
     pub replication_factor: i32,
-    /// Passed through to librdkafka, except the keys that carry a promise.
+    /// Settings for librdkafka. Settings that a guarantee of this program depends on are refused.
     #[serde(default)]
     pub librdkafka: BTreeMap<String, String>,
 }
@@ -167,18 +186,19 @@ const fn default_replication() -> i32 {
     3
 }
 
-/// Tokens.
+/// Verification of tokens.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Auth {
-    /// The `iss` of tokens.
+    /// The expected `iss` claim.
     pub issuer: String,
-    /// The `aud` of tokens.
+    /// The expected `aud` claim.
     pub audience: String,
-    /// The PEM file of the ES256 public key. Without it (embedded only) a key pair is made in the data directory.
+    /// The PEM file of the ES256 public key. Default: in the profile embedded, a key pair is generated in the data
+    /// directory.
     pub public_key_file: Option<PathBuf>,
-    /// How far the clocks of the issuer and of this process may differ, at most 5 minutes: a token is valid so much
-    /// longer, for a request and for the session of a socket.
+    /// The tolerated difference between the clocks of the issuer and this process, at most 5 minutes. A token is
+    /// accepted for this time after its expiry, both for a request and for a WebSocket session.
     #[serde(with = "duration")]
     pub clock_skew: Duration,
 }
@@ -187,21 +207,22 @@ pub struct Auth {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Relay {
-    /// How long the lease of a dead relay holds up its successor.
+    /// The duration of a relay's lease. If a relay dies, its successor waits up to this long.
     #[serde(with = "duration")]
     pub lease: Duration,
-    /// The owner of the leases of this process: unique among running processes, the same after a restart.
+    /// The owner of the leases of this process. It must be unique among running processes and stay the same after a
+    /// restart. Default: a fixed owner for databases in the data directory, and a random owner at each start otherwise.
     #[serde(default)]
     pub owner: Option<String>,
 }
 
-/// The attempts of consumers.
+/// AttemptConfig of consumers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Consumer {
-    /// Counted attempts before a failure becomes a dead letter.
-    pub attempts: u32,
-    /// The first wait between attempts; each further one is twice as long.
+    /// The number of counted attempts before a failing message becomes a dead letter.
+    pub max_attempts: u32,
+    /// The wait before the second attempt. Each further wait is twice as long.
     #[serde(with = "duration")]
     pub backoff: Duration,
     /// The longest wait between attempts.

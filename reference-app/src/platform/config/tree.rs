@@ -1,31 +1,28 @@
-//! The layers of the configuration, merged, and where each key was written.
+//! The merged layers of the configuration, and the layer that set each key.
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 use comms_core::Error;
 use figment::{
-    Figment, Provider,
-    error::Kind,
+    Figment,
     providers::Serialized,
     value::{Dict, Value},
 };
-use serde::de::DeserializeOwned;
 
 use super::{
-    environment, explain,
+    key_names::{dotted, printable, variable_set},
     keys::Keys,
-    names::{dotted, shown, written_variable},
 };
 use crate::platform::service::Service;
 
-/// Where a layer comes from.
+/// The source of a layer.
 #[derive(Debug, Clone)]
-pub(super) enum Place {
+pub(super) enum Origin {
     /// The defaults in the program.
     Defaults,
     /// A TOML file.
     File(String),
-    /// `COMMS_…` variables.
+    /// `COMMS_…` environment variables.
     Environment,
     /// The arguments of the program.
     CommandLine,
@@ -34,98 +31,59 @@ pub(super) enum Place {
 /// The merged layers. Clones share them.
 #[derive(Clone)]
 pub struct Tree {
-    merged: Arc<Dict>,
-    layers: Arc<Vec<(Place, Dict)>>,
+    pub(super) merged: Arc<Dict>,
+    layers: Arc<Vec<(Origin, Dict)>>,
     pub(super) keys: Arc<Keys>,
 }
 
 impl Tree {
-    /// Merges `layers`, of which the first has the defaults; a later one wins.
+    /// Merges `layers`. The first layer holds the defaults; later layers override earlier ones.
     ///
     /// # Errors
-    /// Returns `Invalid` for a layer that cannot be read.
-    pub(super) fn merge(services: &[&'static Service], layers: Vec<(Place, Figment)>) -> Result<Self, Error> {
+    /// Returns `Invalid` if a layer cannot be read.
+    pub(super) fn merge(
+        services: &[&'static Service],
+        layers: Vec<(Origin, Figment)>,
+    ) -> Result<Self, Error> {
         let mut merged = Figment::new();
         let mut read = Vec::new();
-        for (place, layer) in layers {
-            let mut keys: Dict = layer.extract().map_err(|error| unreadable(&place, &error))?;
-            join_client_keys(&mut keys);
+        for (origin, layer) in layers {
+            let mut keys: Dict = layer.extract().map_err(|error| unreadable(&origin, &error))?;
+            join_librdkafka_keys(&mut keys);
             merged = merged.merge(Serialized::defaults(&keys));
-            read.push((place, keys));
+            read.push((origin, keys));
         }
-        let mut merged: Dict = merged.extract().map_err(|error| unreadable(&Place::Defaults, &error))?;
-        // A section that an argument takes away.
+        let mut merged: Dict = merged.extract().map_err(|error| unreadable(&Origin::Defaults, &error))?;
+        // An argument of the command line can remove a section.
         merged.retain(|_, value| !matches!(value, Value::Empty(..)));
         let keys = read.first().map(|(_, defaults)| Keys::new(services, defaults));
         let keys = keys.unwrap_or_else(|| Keys::new(services, &Dict::new()));
         Ok(Self { merged: Arc::new(merged), layers: Arc::new(read), keys: Arc::new(keys) })
     }
 
-    /// The merged tables.
+    /// Returns the merged tables.
     pub(super) fn root(&self) -> &Dict {
         &self.merged
     }
 
-    /// Reads the whole tree as `T`.
-    ///
-    /// # Errors
-    /// Returns `Invalid` for an unknown key and a value of the wrong type.
-    pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        let whole = Value::from((*self.merged).clone());
-        whole.deserialize().map_err(|error| explain::refusal(self, &[], &error))
-    }
-
-    /// Reads the whole tree as `T`, and keeps the variables that `T` wants as text as they were written: `0123` in the
-    /// environment is a number only where a number is wanted.
-    ///
-    /// # Errors
-    /// Those of [`read`](Self::read).
-    pub(super) fn settle<T: DeserializeOwned>(&mut self) -> Result<T, Error> {
-        loop {
-            let whole = Value::from((*self.merged).clone());
-            let error = match whole.deserialize() {
-                Ok(value) => return Ok(value),
-                Err(error) => error,
-            };
-            let path: Vec<&str> = error.path.iter().map(String::as_str).collect();
-            let wants_text =
-                matches!(&error.kind, Kind::InvalidType(_, expected) if explain::is_text(expected));
-            let text = Some(&path).filter(|_| wants_text).and_then(|path| environment::text(path));
-            let slot = find(Arc::make_mut(&mut self.merged), &path);
-            match (slot, text) {
-                (Some(slot), Some(text)) if slot.as_str().is_none() => *slot = Value::from(text),
-                _ => return Err(explain::refusal(self, &[], &error)),
-            }
-        }
-    }
-
-    /// Reads the table `section` as `T`, without the keys that `skip` names.
-    ///
-    /// # Errors
-    /// Returns `Invalid` for an unknown key and a value of the wrong type.
-    pub fn section<T: DeserializeOwned>(&self, section: &str, skip: &[&str]) -> Result<T, Error> {
-        let value = self.merged.get(section).cloned().unwrap_or_else(|| Value::from(Dict::new()));
-        let value = match value {
-            Value::Dict(tag, mut keys) => {
-                keys.retain(|key, _| !skip.contains(&key.as_str()));
-                Value::Dict(tag, keys)
-            }
-            other => other,
-        };
-        value.deserialize().map_err(|error| explain::refusal(self, &[section], &error))
-    }
-
-    /// The key at `path` as its user has written it: `COMMS_ORDER__URL`, `order.url in shop.toml`, `order.url`.
+    /// Returns the key at `path` in the form in which the user set it: `COMMS_ORDER__URL`, `order.url in shop.toml` or
+    /// `order.url`.
     #[must_use]
-    pub fn written(&self, path: &[&str]) -> String {
-        match self.place(path) {
-            Place::Environment => written_variable(path),
-            Place::File(file) => format!("{} in {file}", shown(path)),
-            Place::CommandLine | Place::Defaults => shown(path),
+    pub fn key_as_set(&self, path: &[&str]) -> String {
+        match self.origin(path) {
+            Origin::Environment => variable_set(path),
+            Origin::File(file) => format!("{} in {file}", printable(path)),
+            Origin::CommandLine | Origin::Defaults => printable(path),
         }
     }
 
-    /// The path to the first value below the key `root` of the tree: what a variable of the environment names.
+    /// Returns the last layer that contains `path`, or that contains a value other than a table at a prefix of `path`.
+    pub(super) fn origin(&self, path: &[&str]) -> Origin {
+        let found = self.layers.iter().rev().find(|(_, keys)| contains(keys, path));
+        found.map_or(Origin::Defaults, |(origin, _)| origin.clone())
+    }
+
+    /// Returns the path to the first value below the top-level key `root`. An environment variable names such a path.
     pub(super) fn first_value<'a>(&'a self, root: &'a str) -> Vec<&'a str> {
         let (mut path, mut value) = (vec![root], self.merged.get(root));
         while let Some((key, inner)) = value.and_then(Value::as_dict).and_then(|keys| keys.iter().next()) {
@@ -135,39 +93,25 @@ impl Tree {
         path
     }
 
-    /// The first list that stands where a table belongs. serde would read its items as the values of the table's keys.
-    pub(super) fn list_for_table(&self) -> Option<Vec<&str>> {
+    /// Returns the path of the first list that is set in the place of a table. serde would read the items of the list
+    /// as the values of the table's keys.
+    pub(super) fn list_in_place_of_table(&self) -> Option<Vec<&str>> {
         let is_table =
-            |path: &[&str]| self.keys.inside(&dotted(path)).is_some() || path.first() == Some(&"policies");
-        list_where(&self.merged, &[], &is_table)
-    }
-
-    /// The last layer that has `path`, or something other than a table on the way to it.
-    pub(super) fn place(&self, path: &[&str]) -> Place {
-        let found = self.layers.iter().rev().find(|(_, keys)| has(keys, path));
-        found.map_or(Place::Defaults, |(place, _)| place.clone())
+            |path: &[&str]| self.keys.first_in(&dotted(path)).is_some() || path.first() == Some(&"policies");
+        find_list(&self.merged, &[], &is_table)
     }
 }
 
-fn has(keys: &Dict, path: &[&str]) -> bool {
+fn contains(keys: &Dict, path: &[&str]) -> bool {
     let Some((first, rest)) = path.split_first() else { return true };
     match keys.get(*first) {
-        Some(Value::Dict(_, inner)) => has(inner, rest),
+        Some(Value::Dict(_, inner)) => contains(inner, rest),
         Some(_) => true,
         None => false,
     }
 }
 
-fn find<'a>(keys: &'a mut Dict, path: &[&str]) -> Option<&'a mut Value> {
-    let (first, rest) = path.split_first()?;
-    match (keys.get_mut(*first)?, rest) {
-        (value, []) => Some(value),
-        (Value::Dict(_, inner), rest) => find(inner, rest),
-        _ => None,
-    }
-}
-
-fn list_where<'a>(
+fn find_list<'a>(
     keys: &'a Dict,
     path: &[&'a str],
     is_table: &dyn Fn(&[&str]) -> bool,
@@ -175,16 +119,15 @@ fn list_where<'a>(
     keys.iter().find_map(|(key, value)| {
         let path = [path, &[key.as_str()]].concat();
         match value {
-            Value::Dict(_, inner) => list_where(inner, &path, is_table),
+            Value::Dict(_, inner) => find_list(inner, &path, is_table),
             Value::Array(..) if is_table(&path) => Some(path),
             _ => None,
         }
     })
 }
 
-/// Joins the parts of librdkafka's keys: TOML reads `sasl.password = "..."` as a table `sasl`, and so does the
-/// environment.
-fn join_client_keys(layer: &mut Dict) {
+/// Joins the parts of librdkafka's keys. TOML and the environment read `sasl.password = "..."` as a table `sasl`.
+fn join_librdkafka_keys(layer: &mut Dict) {
     let Some(Value::Dict(_, kafka)) = layer.get_mut("kafka") else { return };
     let Some(Value::Dict(_, client)) = kafka.get_mut("librdkafka") else { return };
     let mut joined = Dict::new();
@@ -202,33 +145,14 @@ fn join(keys: Dict, prefix: &str, joined: &mut Dict) {
     }
 }
 
-fn unreadable(place: &Place, error: &figment::Error) -> Error {
-    // The error may quote a value; its key does not.
+/// Names only the key, because the text of `error` may quote a value.
+fn unreadable(origin: &Origin, error: &figment::Error) -> Error {
     let key = error.path.iter().map(String::as_str).collect::<Vec<_>>();
-    Error::invalid(format!("{place:?}: {} cannot be read", shown(&key)))
-}
-
-/// The layer of a TOML file.
-///
-/// # Errors
-/// Returns `Invalid` with the file and the line. The text of the file is not repeated: it may hold a password.
-pub(super) fn file(path: &Path) -> Result<impl Provider, Error> {
-    let shown = path.display();
-    let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => Error::invalid(format!("configuration file {shown} is not there")),
-        _ => Error::invalid(format!("configuration file {shown}: {error}")),
-    })?;
-    let table: toml::Table = toml::from_str(&text).map_err(|error| {
-        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-        let line = before.matches('\n').count() + 1;
-        Error::invalid(format!("configuration file {shown}, line {line}: {}", syntax(error.message())))
-    })?;
-    Ok(figment::providers::Serialized::defaults(table))
-}
-
-/// The first line of the parser's message, without what it quotes.
-fn syntax(message: &str) -> String {
-    let line = message.lines().next().unwrap_or_default();
-    let plain: String = line.split('`').step_by(2).collect::<Vec<_>>().join("…");
-    format!("not TOML: {plain}")
+    let source = match origin {
+        Origin::Defaults => "the defaults".to_owned(),
+        Origin::File(file) => format!("configuration file {file}"),
+        Origin::Environment => "the environment".to_owned(),
+        Origin::CommandLine => "the command line".to_owned(),
+    };
+    Error::invalid(format!("{source}: {} cannot be read", printable(&key)))
 }

@@ -1,19 +1,26 @@
-//! One service's own database: PostgreSQL (a schema per service) or SQLite (a file per service).
+//! The database of one service: PostgreSQL (a schema per service) or SQLite (a file per service).
 //!
-//! Store SQL is written once, in the common subset, with `$1` parameters and `{s}.` before every table
-//! name, which becomes the service's schema, or `main` in SQLite.
+//! The SQL of stores is written once, in the common subset of both databases, with `$1` parameters and `{s}.` before
+//! each table name. `{s}` is replaced by the service's schema, or by `main` in SQLite.
+//!
+//! - [`Db`] and [`Tx`]: queries and transactions. [`Value`] and [`Row`]: their parameters and results.
+//! - `constructors`: creates a [`Db`] and its relay. `url` checks `database.url`.
+//! - `startup`: opens a PostgreSQL database while its server may be unreachable. `migrate` checks the server and
+//!   migrates the tables.
+//! - `traits`: the traits of comms-core. `relay_tables`: held and parked messages of a relay.
 
-mod open;
-mod opening;
-mod operator;
-mod seams;
+mod constructors;
+mod migrate;
+mod relay_tables;
+mod startup;
+mod traits;
 pub(crate) mod url;
 mod value;
 
 use std::sync::Arc;
 
 use comms_core::{Error, UnitOfWork, clock::Clock, context::Context};
-use comms_outbox::{Wake, postgres, sql_error, sqlite};
+use comms_outbox::{CommitSignal, postgres, sql_error, sqlite};
 use sqlx::{AssertSqlSafe, PgPool, SqlitePool};
 use tokio::sync::watch;
 
@@ -25,16 +32,16 @@ pub struct Db(Arc<Inner>);
 
 struct Inner {
     schema: &'static str,
-    wake: Wake,
+    commit_signal: CommitSignal,
     backend: Backend,
     phase: watch::Sender<Phase>,
 }
 
 /// Whether the database can be used.
 enum Phase {
-    /// Not yet, with the reason.
+    /// Not open yet, with the reason.
     Waiting(String),
-    /// Once open, it stays open: a server that is lost later fails each use by itself.
+    /// Open. An open database stays open: if the server becomes unreachable later, each use fails.
     Open,
 }
 
@@ -42,9 +49,10 @@ enum Backend {
     Postgres {
         pool: PgPool,
         tables: postgres::Tables,
-        opening: Box<opening::Opening>,
+        setup: Box<migrate::PostgresSetup>,
     },
-    /// SQLite has one writer at a time: the pool of one makes writers queue here, not in busy loops.
+    /// SQLite allows one writer at a time. A pool of one connection queues writers, instead of letting them retry in
+    /// busy loops.
     Sqlite {
         writer: SqlitePool,
         reader: SqlitePool,
@@ -52,7 +60,7 @@ enum Backend {
     },
 }
 
-/// An open transaction. Dropping it rolls back.
+/// An open transaction. Dropping it rolls it back.
 pub struct Tx {
     schema: &'static str,
     backend: TxBackend,
@@ -63,16 +71,16 @@ enum TxBackend {
     Sqlite(sqlite::SqliteTx),
 }
 
-/// `{s}` is the only thing replaced, by a name this program chose: nothing from outside enters the text.
+/// Replaces `{s}` by `schema`. Safe, because this program chose the schema's name.
 fn render(schema: &str, sql: &'static str) -> AssertSqlSafe<String> {
     AssertSqlSafe(sql.replace("{s}", schema))
 }
 
 impl Tx {
-    /// Runs a statement and returns how many rows it changed.
+    /// Runs a statement and returns the number of changed rows.
     ///
     /// # Errors
-    /// As [`sql_error`] classifies them.
+    /// Returns the kind that [`sql_error`] derives from the database's error.
     pub async fn execute(&mut self, sql: &'static str, args: &[Value]) -> Result<u64, Error> {
         let sql = render(self.schema, sql);
         let result = match &mut self.backend {
@@ -91,7 +99,7 @@ impl Tx {
     /// Runs a query and returns its rows.
     ///
     /// # Errors
-    /// As [`sql_error`] classifies them.
+    /// Returns the kind that [`sql_error`] derives from the database's error.
     pub async fn fetch(&mut self, sql: &'static str, args: &[Value]) -> Result<Vec<Row>, Error> {
         let sql = render(self.schema, sql);
         let result = match &mut self.backend {
@@ -107,8 +115,8 @@ impl Tx {
         self.checked(result)
     }
 
-    /// Refuses the commit if a statement failed, so that a failure that a handler swallows commits nothing. PostgreSQL
-    /// does so by itself.
+    /// Makes the commit fail if a statement failed, so that a handler that ignores the failure commits nothing.
+    /// PostgreSQL does this itself.
     fn checked<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
         if let (Err(_), TxBackend::Sqlite(tx)) = (&result, &self.backend) {
             tx.refuse_commit();
@@ -116,7 +124,7 @@ impl Tx {
         result
     }
 
-    /// Whether rows can and must be locked one by one; SQLite's transaction has the whole file already.
+    /// Returns whether rows must be locked one by one. An SQLite transaction locks the whole file.
     #[must_use]
     pub fn is_postgres(&self) -> bool {
         matches!(self.backend, TxBackend::Postgres(_))
@@ -124,9 +132,9 @@ impl Tx {
 }
 
 impl Db {
-    /// Resolves when the database is open; at once where it is. Relays and consumers begin then.
+    /// Resolves when the database is open. Relays and consumers start then.
     pub async fn opened(&self) {
-        // The sender is in `self`: it cannot close.
+        // `self` holds the sender, so the channel stays open.
         let _ = self.0.phase.subscribe().wait_for(|phase| matches!(phase, Phase::Open)).await;
     }
 
@@ -139,10 +147,11 @@ impl Db {
         }
     }
 
-    /// Runs a query outside any transaction.
+    /// Runs a query outside a transaction.
     ///
     /// # Errors
-    /// Returns `NotExecuted` at once if the database is not open yet; otherwise as [`sql_error`] classifies them.
+    /// Returns `NotExecuted` at once if the database is not open yet. Otherwise returns the kind that [`sql_error`]
+    /// derives from the database's error.
     pub async fn fetch(&self, sql: &'static str, args: &[Value]) -> Result<Vec<Row>, Error> {
         self.check_open()?;
         let sql = render(self.0.schema, sql);
@@ -167,7 +176,7 @@ impl Db {
         Ok(Tx { schema: self.0.schema, backend })
     }
 
-    /// Closes the pools after their last query.
+    /// Closes the pools after the queries in flight.
     pub async fn close(&self) {
         match &self.0.backend {
             Backend::Postgres { pool, .. } => pool.close().await,
@@ -182,12 +191,14 @@ impl Db {
 impl UnitOfWork for Db {
     type Tx = Tx;
 
-    /// Fails at once while the database is not open yet. Otherwise waits for at most half of the time that the request has left, so that the caller still receives the answer
-    /// `NotExecuted` instead of a deadline that has passed, after which the request may have been executed.
+    /// Begins a transaction. Fails at once if the database is not open yet.
+    ///
+    /// Otherwise waits for a connection for at most half of the time until the request's deadline. Then the caller
+    /// still receives `NotExecuted`; after the deadline, the caller could not exclude that the request was executed.
     async fn begin(&self) -> Result<Tx, Error> {
         let left = Context::current().deadline.and_then(|deadline| deadline.remaining(&Clock::system()));
         let Some(limit) = left.map(|left| left / 2) else { return self.begin_now().await };
-        let late = |_| Err(Error::not_executed(format!("no transaction within {limit:?}")));
+        let late = |_| Err(Error::not_executed(format!("no transaction could begin within {limit:?}")));
         tokio::time::timeout(limit, self.begin_now()).await.unwrap_or_else(late)
     }
 
@@ -196,7 +207,7 @@ impl UnitOfWork for Db {
             TxBackend::Postgres(tx) => postgres::commit(tx).await?,
             TxBackend::Sqlite(tx) => sqlite::commit(tx).await?,
         }
-        self.0.wake.ring();
+        self.0.commit_signal.notify();
         Ok(())
     }
 }

@@ -16,9 +16,9 @@ fn migrations() -> &'static sqlx::migrate::Migrator {
     databases.filter(|database| database.schema == SCHEMA).map(|database| database.migrations).next().unwrap()
 }
 
-/// The answer must reach the caller while it still waits: after the deadline the call may have been executed.
+/// The answer must reach the caller before the deadline: later, the caller cannot exclude that the call was executed.
 #[tokio::test]
-async fn a_transaction_that_does_not_begin_is_refused_before_the_deadline() {
+async fn a_transaction_that_cannot_begin_is_refused_before_the_deadline() {
     let dir = tempfile::tempdir().unwrap();
     let db = Db::sqlite(dir.path(), SCHEMA, migrations()).await.unwrap();
     let _only_writer = db.begin().await.unwrap();
@@ -49,7 +49,7 @@ mod postgres {
         connection.execute(sqlx::raw_sql(AssertSqlSafe(statement))).await.unwrap();
     }
 
-    /// The name and the URL of a database that is not there yet.
+    /// The name and the URL of a database that does not exist.
     fn missing() -> (String, String) {
         let name = format!("t_{}", Clock::system().uuid_v7().simple());
         let url = format!("{}/{name}", server().rsplit_once('/').unwrap().0);
@@ -95,8 +95,8 @@ mod postgres {
             self.db.fetch("SELECT order_id FROM {s}.orders", &[]).await.unwrap();
         }
 
-        /// What ends the start, within the limit.
-        async fn ends(self) -> String {
+        /// Returns the error that ends the start.
+        async fn startup_error(self) -> String {
             let error = tokio::time::timeout(LIMIT, self.task).await.unwrap().unwrap().unwrap_err();
             assert_eq!(error.kind, ErrorKind::Fatal);
             error.chain().to_string()
@@ -105,7 +105,7 @@ mod postgres {
 
     #[tokio::test]
     #[ignore = "needs PostgreSQL; run scripts/test"]
-    async fn a_database_that_is_missing_is_waited_for_and_refuses_its_callers_at_once() {
+    async fn calls_fail_at_once_while_the_database_does_not_exist() {
         let (name, url) = missing();
         let opened = open(&url);
         opened.reason("does not exist").await;
@@ -120,12 +120,12 @@ mod postgres {
         run(&server(), format!("CREATE DATABASE {name}")).await;
         opened.ready().await;
         drop(opened.db.begin().await.unwrap());
-        assert!(!opened.task.is_finished(), "it watches the server");
+        assert!(!opened.task.is_finished(), "the task watches the server");
     }
 
     #[tokio::test]
     #[ignore = "needs PostgreSQL; run scripts/test"]
-    async fn processes_that_open_a_new_database_at_once_do_not_fail_each_other() {
+    async fn processes_that_migrate_a_new_database_concurrently_all_succeed() {
         let url: Arc<str> = created().await.into();
         let all: Vec<_> = (0..8).map(|_| open(&url)).collect();
         for opened in all {
@@ -133,13 +133,13 @@ mod postgres {
         }
     }
 
-    /// A pooler in transaction mode hands the session to another client, and the lock with it.
+    /// A pooler in transaction mode passes the session, and any lock on it, to another client.
     #[tokio::test]
     #[ignore = "needs PostgreSQL; run scripts/test"]
-    async fn migrations_leave_nothing_on_their_session() {
+    async fn migrations_leave_no_lock_and_no_setting_on_the_session() {
         let mut session = PgConnection::connect(&created().await).await.unwrap();
         for _ in 0..2 {
-            opening::apply(&mut session, SCHEMA, migrations()).await.unwrap();
+            migrate::apply(&mut session, SCHEMA, migrations()).await.unwrap();
             let left = "SELECT (SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'advisory'),
                 current_setting('search_path')";
             let left: (i64, String) = sqlx::query_as(left).fetch_one(&mut session).await.unwrap();
@@ -152,10 +152,10 @@ mod postgres {
         assert_eq!(applied, migrations().iter().count() as i64);
     }
 
-    /// A connection that the server has cut shows in readiness until there is another one.
+    /// A connection that the server has closed makes the database unready until a new connection is established.
     #[tokio::test]
     #[ignore = "needs PostgreSQL; run scripts/test"]
-    async fn a_server_that_takes_no_writes_is_unready_until_it_does() {
+    async fn a_read_only_server_is_unready_until_it_accepts_writes() {
         let url = created().await;
         let name = url.rsplit_once('/').unwrap().1;
         let opened = open(&url);
@@ -165,23 +165,23 @@ mod postgres {
         let cut = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
         run(&server(), read_only("on")).await;
         run(&server(), cut.clone()).await;
-        opened.reason("takes no writes").await;
+        opened.reason("refuses writes").await;
         run(&server(), read_only("off")).await;
         opened.ready().await;
     }
 
     #[tokio::test]
     #[ignore = "needs PostgreSQL; run scripts/test"]
-    async fn what_no_wait_repairs_ends_the_start() {
+    async fn a_failure_that_waiting_does_not_repair_ends_the_start() {
         let url = created().await;
         let opened = open(&url);
         opened.ready().await;
         let newer = "INSERT INTO order_service.comms_outbox_migrations (version, checksum) VALUES (99, '')";
         run(&url, newer.to_owned()).await;
-        assert!(open(&url).ends().await.contains("the outbox tables are at version 99"));
+        assert!(open(&url).startup_error().await.contains("the outbox tables are at version 99"));
         run(&url, "DELETE FROM order_service.comms_outbox_migrations WHERE version = 99".to_owned()).await;
         run(&url, "UPDATE order_service._sqlx_migrations SET checksum = ''".to_owned()).await;
-        let text = open(&url).ends().await;
+        let text = open(&url).startup_error().await;
         assert!(text.contains("another version of this program") && text.contains("modified"), "{text}");
 
         let (name, url) = missing();
@@ -189,12 +189,12 @@ mod postgres {
             "CREATE DATABASE {name} ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'"
         );
         run(&server(), create).await;
-        assert!(open(&url).ends().await.contains("ENCODING 'UTF8'"));
+        assert!(open(&url).startup_error().await.contains("ENCODING 'UTF8'"));
     }
 
     #[tokio::test]
     #[ignore = "needs PostgreSQL; run scripts/test"]
-    async fn a_schema_is_used_by_a_role_that_may_not_create_one() {
+    async fn an_existing_schema_needs_no_right_to_create_a_schema() {
         let url = created().await;
         open(&url).ready().await;
         let (name, role) =

@@ -1,11 +1,11 @@
-//! Checks `database.url`. No text of this module contains a part of the URL: any part may be a password.
+//! Checks `database.url`. No error text contains a part of the URL, because any part may be a password.
 
 use std::str::FromStr;
 
 use comms_core::Error;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
-/// The parameters after `?` that sqlx knows. It logs any other with its value, and ignores it.
+/// The query parameters that sqlx supports. sqlx ignores any other parameter, and logs it with its value.
 const PARAMETERS: [&str; 17] = [
     "sslmode",
     "ssl-mode",
@@ -29,15 +29,15 @@ const PARAMETERS: [&str; 17] = [
 /// Checks `url` before anything starts.
 ///
 /// # Errors
-/// Returns `Invalid`, naming `database.url`, for a URL that no server can make valid.
+/// Returns `Invalid`, naming `database.url`, if no server can make the URL valid.
 pub(crate) fn check(url: &str) -> Result<(), Error> {
     options(url).map(drop)
 }
 
-/// The connection settings in `url`.
+/// Parses `url` into connection options.
 ///
 /// # Errors
-/// Returns `Invalid`, naming `database.url`, for a URL that no server can make valid.
+/// Returns `Invalid`, naming `database.url`, if no server can make the URL valid.
 pub(super) fn options(url: &str) -> Result<PgConnectOptions, Error> {
     let refused = |what: &str| Error::invalid(format!("database.url (COMMS_DATABASE__URL): {what}"));
     let (scheme, _) = url.split_once("://").unwrap_or_default();
@@ -48,7 +48,7 @@ pub(super) fn options(url: &str) -> Result<PgConnectOptions, Error> {
     let names = query.split('&').filter_map(|pair| pair.split('=').next());
     if names.filter(|name| !name.is_empty()).any(|name| !is_known(name)) {
         let known = PARAMETERS.join(", ");
-        return Err(refused(&format!("a parameter after `?` is unknown; the known ones are {known}")));
+        return Err(refused(&format!("a parameter after `?` is unknown; the known parameters are {known}")));
     }
     let options = PgConnectOptions::from_str(url).map_err(|_| {
         refused(
@@ -61,7 +61,7 @@ pub(super) fn options(url: &str) -> Result<PgConnectOptions, Error> {
     }
     if matches!(options.get_ssl_mode(), PgSslMode::Require | PgSslMode::VerifyCa | PgSslMode::VerifyFull) {
         return Err(refused(
-            "this program is built without TLS for PostgreSQL, and sslmode demands it: remove sslmode, or build \
+            "sslmode requires TLS, and this program is built without TLS for PostgreSQL: remove sslmode, or build \
              with the feature tls-rustls-aws-lc-rs of sqlx",
         ));
     }
@@ -78,7 +78,7 @@ mod tests {
     use comms_core::ErrorKind;
 
     #[test]
-    fn a_url_that_no_server_makes_valid_is_refused_without_a_part_of_it() {
+    fn an_invalid_url_is_refused_without_printing_a_part_of_it() {
         for url in [
             "",
             "hunter2",
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_that_a_server_may_answer_to_is_taken() {
+    fn a_valid_url_is_accepted() {
         for url in [
             "postgres://db",
             "postgresql://shop:p%40ss@db:5433/shop",

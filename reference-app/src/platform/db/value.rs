@@ -1,15 +1,15 @@
-//! Parameters and columns in the types both databases share.
+//! Parameters and columns, in the types that both databases share.
 
 use comms_core::Error;
 use comms_outbox::sql_error;
 use sqlx::{Row as _, postgres::PgRow, query::Query, sqlite::SqliteRow};
 
-/// A parameter.
+/// A parameter of a statement.
 #[derive(Debug, Clone)]
 pub enum Value {
     /// TEXT.
     Text(String),
-    /// TEXT that may be NULL.
+    /// TEXT or NULL.
     MaybeText(Option<String>),
     /// BIGINT.
     Int(i64),
@@ -60,17 +60,18 @@ pub(super) fn bind_sqlite(query: SqliteQuery, args: &[Value]) -> SqliteQuery {
 
 /// A row of either database.
 pub enum Row {
-    /// Of PostgreSQL.
+    /// A row of PostgreSQL.
     Postgres(PgRow),
-    /// Of SQLite.
+    /// A row of SQLite.
     Sqlite(SqliteRow),
 }
 
 impl Row {
-    /// A TEXT column.
+    /// Returns a TEXT column.
     ///
     /// # Errors
-    /// `Invalid` for a column that is absent, NULL or of another type.
+    /// Returns `Internal` if the column does not exist, is NULL or has
+    /// another type.
     pub fn text(&self, column: &str) -> Result<String, Error> {
         match self {
             Self::Postgres(row) => row.try_get(column).map_err(sql_error),
@@ -78,10 +79,10 @@ impl Row {
         }
     }
 
-    /// A TEXT column that may be NULL.
+    /// Returns a TEXT column that may be NULL.
     ///
     /// # Errors
-    /// As [`Row::text`].
+    /// Returns `Internal` if the column does not exist or has another type.
     pub fn maybe_text(&self, column: &str) -> Result<Option<String>, Error> {
         match self {
             Self::Postgres(row) => row.try_get(column).map_err(sql_error),
@@ -89,10 +90,11 @@ impl Row {
         }
     }
 
-    /// A BIGINT column.
+    /// Returns a BIGINT column.
     ///
     /// # Errors
-    /// As [`Row::text`].
+    /// Returns `Internal` if the column does not exist, is NULL or has
+    /// another type.
     pub fn int(&self, column: &str) -> Result<i64, Error> {
         match self {
             Self::Postgres(row) => row.try_get(column).map_err(sql_error),

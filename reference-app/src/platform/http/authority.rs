@@ -1,11 +1,12 @@
-//! The host and the port of a request or a URL.
+//! Hosts with ports, in requests and URLs.
 
 use std::net::Ipv6Addr;
 
 use axum::http::uri::Authority;
 
-/// Whether `authority` is a host with or without a port: no user name or password, a name of letters, digits and `-._~` or
-/// an IP address, and a port of at most 65535. `http` accepts more: `host:port` with any text as the port, `*`, `a,b`.
+/// Returns whether `authority` is a host with an optional port: no user name or password; a name of letters, digits
+/// and `-._~`, or an IP address; and a port of at most 65535. The crate `http` also accepts `host:port` with any text
+/// as the port, `*` and `a,b`.
 #[must_use]
 pub fn is_host_and_port(authority: &Authority) -> bool {
     let (text, host) = (authority.as_str(), authority.host());
@@ -26,7 +27,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_authority_is_a_host_and_a_port() {
+    fn an_authority_is_a_host_with_an_optional_port() {
         let right = ["a", "a.example.", "a_b:80", "a:", "127.0.0.1:65535", "[::1]", "[::1]:8080", "xn--a"];
         let wrong = [
             "user@a",

@@ -13,15 +13,16 @@ use comms_core::{clock::Clock, jwt::Verifier};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::{
-    Problem, checks,
+    Problem,
     context::{self, Limits},
+    head_checks,
 };
 
-/// The largest body that [`checked`] takes, in bytes.
+/// The body limit of [`checked`], in bytes.
 const CHECKED_BODY_LIMIT: usize = 64 * 1024;
 
-/// Routes with the layers of [`edge`] or [`checked`] around them. A listener serves nothing else, so that no service goes
-/// without the checks of a request's head and without problem bodies.
+/// Routes wrapped by [`edge`] or [`checked`]. A listener serves only this type, so that no service omits the checks
+/// of the request head or answers without a problem body.
 #[derive(Clone)]
 pub struct Guarded(Router);
 
@@ -30,31 +31,31 @@ impl Guarded {
         self.0
     }
 
-    /// The same routes within another layer.
+    /// Wraps the routes in a further layer.
     pub(super) fn map(self, layer: impl FnOnce(Router) -> Router) -> Self {
         Self(layer(self.0))
     }
 }
 
-/// What the routes of an HTTP service need around them.
+/// The settings of [`edge`].
 pub struct Edge {
-    /// Verifies the tokens of [`Principal`](super::Principal).
+    /// Verifies the tokens for [`Principal`](super::Principal).
     pub verifier: Verifier,
-    /// The longest a request may take. A client may ask for less with `request-timeout`.
+    /// The time limit of a request. A client can ask for less with the header `request-timeout`.
     pub timeout: Duration,
-    /// The largest body, in bytes.
+    /// The largest request body, in bytes.
     pub body_limit: usize,
-    /// Time and randomness.
+    /// The source of time and randomness.
     pub clock: Clock,
 }
 
-/// `routes`, with everything that a listener for clients needs around a service:
-/// - a [`Context`](comms_core::context::Context) with the request's trace and deadline, the header `trace-id` on every response, a
-///   log line and a duration for each request;
-/// - the checks of [`checked`], and the limit of a body;
-/// - a [`Problem`] for every refusal: an unknown path (404), another method (405 with `Allow`), a deadline that passes
-///   (504), a panic (500);
-/// - the [`Verifier`] as an extension of the request.
+/// Wraps `routes` in the layers that a listener for clients needs:
+/// - a [`Context`](comms_core::context::Context) with the request's trace and deadline, the header `trace-id` on every
+///   response, and a log line and a duration metric for each request;
+/// - the checks of [`checked`], with the configured body limit;
+/// - a [`Problem`] for every refusal: an unknown path (404), a method that is not allowed (405 with `Allow`), a
+///   deadline that has passed (504), a panic (500);
+/// - the [`Verifier`] as a request extension.
 pub fn edge(routes: Router, edge: Edge) -> Guarded {
     let Edge { verifier, timeout, body_limit, clock } = edge;
     let routes = guarded(routes, body_limit)
@@ -63,19 +64,19 @@ pub fn edge(routes: Router, edge: Edge) -> Guarded {
     Guarded(routes)
 }
 
-/// `routes`, with the least that every HTTP listener needs: the header `trace-id` on every response, a [`Problem`] for
-/// every refusal, bodies of at most 64 KiB, and the checks of the head:
+/// Wraps `routes` in the layers that every HTTP listener needs: the header `trace-id` on every response, a
+/// [`Problem`] for every refusal, a body limit of 64 KiB, and the checks of the request head:
 ///
 /// | refused | status |
 /// |---|---|
-/// | no `Host` (HTTP/1.0 may have none; HTTP/2 has `:authority`), two, or one that is no host with or without a port | 400 |
+/// | no `Host` (HTTP/1.0 needs none; HTTP/2 has `:authority`), two, or one that is not a host and optional port | 400 |
 /// | two `Authorization` | 400 |
 /// | a URI over 8 KiB | 414 |
 /// | a header section over 16 KiB, or over 100 fields | 431 |
 /// | a `Transfer-Encoding` other than `chunked` | 501 |
 /// | a `Content-Encoding` other than `identity` | 415 |
 ///
-/// For listeners of operators: requests are neither logged nor limited in time.
+/// For listeners of operators: requests are not logged, and have no time limit.
 pub fn checked(routes: Router, clock: &Clock) -> Guarded {
     Guarded(guarded(routes, CHECKED_BODY_LIMIT).layer(from_fn_with_state(clock.clone(), context::trace)))
 }
@@ -85,11 +86,11 @@ fn guarded(routes: Router, body_limit: usize) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
         .layer(DefaultBodyLimit::max(body_limit))
-        .layer(from_fn(checks::check))
+        .layer(from_fn(head_checks::check))
         .layer(CatchPanicLayer::custom(panicked))
 }
 
-/// A defect of this process: the client gets an answer, the log the reason.
+/// Answers a panic of a handler. The log contains the panic's message, the response does not.
 fn panicked(panic: Box<dyn Any + Send>) -> Response {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
@@ -140,7 +141,8 @@ mod tests {
             .route("/name", post(async |Json(_): Json<Name>| "read"))
     }
 
-    /// Status, `allow`, code of the problem, and whether its trace is that of the header.
+    /// Returns the status, `allow`, and the code of the problem. Checks that the problem's trace is the trace in the
+    /// header.
     async fn answer(
         Guarded(routes): &Guarded,
         method: &str,
@@ -169,7 +171,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn every_refusal_of_an_edge_is_a_problem_with_its_trace() {
+    async fn every_refusal_of_an_edge_is_a_problem_with_the_trace_id() {
         let (clock, timeout) = (Clock::system(), Duration::from_secs(5));
         let edge =
             edge(routes(), Edge { verifier: verifier(), timeout, body_limit: 64, clock: clock.clone() });

@@ -1,23 +1,24 @@
-//! Which hosts a request may name: protection from DNS rebinding and from pages of other sites.
+//! The hosts that a request may name: protection from DNS rebinding and from cross-site requests.
 //!
-//! A page of another site can make a browser send requests to this machine, and can make its own name resolve to this
-//! machine (DNS rebinding), so that the browser takes the answer for its own. A listener on loopback, and the peer's
-//! address, keep neither out. The `Host` of such a request is the foreign name, and its `Origin` the foreign page.
+//! A page of another site can make a browser send requests to this machine. It can also make its own host name
+//! resolve to this machine (DNS rebinding), so that the browser treats the responses as same-origin. Listening on a
+//! loopback address, or checking the peer's address, prevents neither. Such a request carries the foreign name in
+//! `Host`, and the foreign page in `Origin`.
 
 use std::net::IpAddr;
 
 use axum::http::{HeaderMap, Uri, header, uri::Authority};
 use comms_core::Error;
 
-/// The hosts by which a browser may address this process: `localhost`, every literal loopback address, and the host of
-/// the public URL. Ports are not compared, since a proxy may change them.
+/// The hosts under which a browser may address this process: `localhost`, every literal loopback address, and the
+/// host of the public URL. Ports are not compared, because a proxy may change them.
 #[derive(Debug, Clone, Default)]
 pub struct Hosts {
     public: Option<Authority>,
 }
 
 impl Hosts {
-    /// Loopback, and the host of `public_url`.
+    /// Accepts loopback hosts and the host of `public_url`.
     ///
     /// # Errors
     /// Returns `Invalid` if `public_url` is not an absolute `http` or `https` URL.
@@ -26,24 +27,24 @@ impl Hosts {
             let uri =
                 Uri::try_from(url).ok().filter(|uri| matches!(uri.scheme_str(), Some("http" | "https")));
             let authority = uri.and_then(|uri| uri.authority().cloned());
-            authority.ok_or_else(|| Error::invalid("it must be a URL such as https://shop.example"))
+            authority.ok_or_else(|| Error::invalid("the value must be a URL such as https://shop.example"))
         };
         Ok(Self { public: public_url.map(parse).transpose()? })
     }
 
-    /// Checks that the request names one of these hosts, in `Host` and in the authority of `uri`.
+    /// Checks that the request names an accepted host, in `Host` and in the authority of `uri`.
     ///
     /// # Errors
-    /// Returns `PermissionDenied`, with a text for the client, if the host is missing, repeated or another one.
+    /// Returns `PermissionDenied`, with a text for the client, if the host is missing, repeated or not accepted.
     pub fn check_host(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Error> {
         self.host(uri, headers).map(drop)
     }
 
-    /// Checks the host, and that no page of another site sent the request: `Origin`, where it is there, is the host
-    /// that the request was sent to, and `Sec-Fetch-Site` is not `cross-site`.
+    /// Checks the host, and that no page of another site sent the request: `Origin`, if present, must be the host to
+    /// which the request was sent, and `Sec-Fetch-Site` must not be `cross-site`.
     ///
     /// # Errors
-    /// Returns `PermissionDenied`, with a text for the client, if one of these does not hold.
+    /// Returns `PermissionDenied`, with a text for the client, if one of these checks fails.
     pub fn check_origin(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Error> {
         let host = self.host(uri, headers)?;
         let foreign = headers
@@ -84,7 +85,7 @@ impl Hosts {
     }
 }
 
-/// Whether `origin` is that of a page that `host` served: the same name and port, under HTTP or HTTPS.
+/// Returns whether `origin` is the origin of a page that `host` served: the same name and port, under HTTP or HTTPS.
 fn is_origin_of(origin: &str, host: &Authority) -> bool {
     let Some((scheme, rest)) = origin.split_once("://") else { return false };
     let default = match scheme {
@@ -115,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn only_loopback_and_the_public_host_are_own() {
+    fn only_loopback_and_the_public_host_are_accepted() {
         let hosts = Hosts::new(Some("https://shop.example/")).unwrap();
         let path = Uri::from_static("/dev/token");
         let own = [
@@ -174,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_from_a_page_comes_from_the_host_it_is_sent_to() {
+    fn a_request_from_a_page_of_another_site_is_refused() {
         let hosts = Hosts::new(Some("https://shop.example")).unwrap();
         let path = Uri::from_static("/dev/token");
         let table = [

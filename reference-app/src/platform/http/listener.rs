@@ -1,4 +1,4 @@
-//! Serving HTTP/1.1, HTTP/2 and WebSockets on a bounded listener.
+//! Serves HTTP/1.1, HTTP/2 and WebSockets on a listener with limits.
 
 use std::future::Future;
 
@@ -10,12 +10,13 @@ use tower_layer::Layer;
 
 use super::Guarded;
 
-/// Serves `routes` on `listener` within `limits`, WebSocket upgrades included, until `shutdown` resolves. Then the listener
-/// is closed, requests in flight have [`ListenerConfig::drain`], and the future resolves. Handlers may take the peer's address
-/// as [`ConnectInfo`].
+/// Serves `routes` on `listener` within `limits`, including WebSocket upgrades, until `shutdown` resolves.
+///
+/// Then the listener closes, requests in flight have [`ListenerConfig::drain`] to complete, and the future resolves.
+/// Handlers can extract the peer's address as [`ConnectInfo`]. An accept that fails is retried.
 ///
 /// # Errors
-/// Returns `Invalid` for a limit of zero. An accept that fails is repeated.
+/// Returns `Invalid` if a limit is zero.
 pub async fn serve(
     listener: TcpListener,
     routes: Guarded,
@@ -38,7 +39,7 @@ mod tests {
     use crate::platform::http::checked;
 
     #[tokio::test]
-    async fn handlers_see_the_peers_address() {
+    async fn a_handler_can_extract_the_peer_address() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();

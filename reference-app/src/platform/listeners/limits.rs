@@ -1,33 +1,33 @@
-//! The bounds of the listeners of this process, from the configuration and the number of descriptors.
+//! The limits of each listener, derived from the configuration and the number of file descriptors.
 
 use std::time::Duration;
 
 use comms_grpc::{ListenerConfig, ServerConfig};
 
-use super::descriptors::Budget;
+use super::file_descriptors::ConnectionBudget;
 use crate::platform::config::Listeners;
 
-/// How long open requests and calls may run on after shutdown was requested; what runs on then is cut. Below half of
-/// `shutdown.limit` by default, which is what a stage may take.
-const DRAIN: Duration = Duration::from_secs(6);
-/// The longest limit of the admin listener for a head, since a probe sends its request at once.
-const PROBE: Duration = Duration::from_secs(5);
+/// How long requests and calls in flight may continue after shutdown was requested. Requests that take longer are cut
+/// off. By default, this is less than half of `shutdown.limit`, the share that one stage may use.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(6);
+/// The upper bound of the admin listener's head timeout. A probe sends its request at once.
+const ADMIN_HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The bounds of every listener.
+/// Builds the limits of each listener.
 #[derive(Debug, Clone)]
 pub struct Limits {
     config: Listeners,
-    budget: Budget,
+    budget: ConnectionBudget,
 }
 
 impl Limits {
-    /// The bounds that `config` sets; connections are bounded by `budget` unless `config` sets their number.
+    /// Takes the limits from `config`. If `config` sets no number of connections, `budget` determines it.
     #[must_use]
-    pub const fn new(config: Listeners, budget: Budget) -> Self {
+    pub const fn new(config: Listeners, budget: ConnectionBudget) -> Self {
         Self { config, budget }
     }
 
-    /// The bounds of an HTTP or socket listener. `name` stands in logs and metrics.
+    /// Returns the limits of an HTTP or WebSocket listener. `name` is used in logs and metrics.
     #[must_use]
     pub fn http(&self, name: &str) -> ListenerConfig {
         let mut limits = ListenerConfig::default();
@@ -38,11 +38,11 @@ impl Limits {
         limits.progress_timeout = self.config.progress_timeout;
         limits.max_connections = self.connections();
         limits.max_connections_per_address = self.config.max_connections_per_address;
-        limits.drain = DRAIN;
+        limits.drain = DRAIN_TIMEOUT;
         limits
     }
 
-    /// The bounds of a gRPC listener. `name` stands in logs and metrics.
+    /// Returns the limits of a gRPC listener. `name` is used in logs and metrics.
     #[must_use]
     pub fn grpc(&self, name: &str) -> ServerConfig {
         let mut limits = ServerConfig::default();
@@ -51,16 +51,16 @@ impl Limits {
         limits.progress_timeout = self.config.progress_timeout;
         limits.max_connections = self.connections();
         limits.max_connections_per_address = self.config.max_connections_per_address;
-        limits.drain = DRAIN;
+        limits.drain = DRAIN_TIMEOUT;
         limits
     }
 
-    /// The bounds of the admin listener: its own, so that probes are answered whatever the other listeners hold. 64
-    /// connections, 32 of one address.
+    /// Returns the limits of the admin listener: 64 connections, at most 32 of one address. They are separate from
+    /// those of the other listeners, so that probes are answered while another listener is full.
     #[must_use]
     pub fn admin(&self) -> ListenerConfig {
         let mut limits = self.http("admin");
-        limits.head_timeout = limits.head_timeout.min(PROBE);
+        limits.head_timeout = limits.head_timeout.min(ADMIN_HEAD_TIMEOUT);
         limits.max_connections = 64;
         limits.max_connections_per_address = Some(32);
         limits

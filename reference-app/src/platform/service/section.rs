@@ -1,4 +1,4 @@
-//! The section of a service in the configuration.
+//! A service's section of the configuration.
 
 use std::net::SocketAddr;
 
@@ -7,12 +7,12 @@ use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::platform::config::Tree;
 
-/// The keys that the platform reads in the section of each service. A service does not read them.
+/// The keys that the platform reads in the section of each service. Services do not read these keys.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct Common {
-    /// The address of the listener; port 0 takes a free one.
+    /// The address of the listener. Port 0 picks a free port.
     pub listen: Option<SocketAddr>,
-    /// The URL under which others reach the service. Without it, the address of the listener in this process.
+    /// The URL under which others reach the service. Default: the address of the listener in this process.
     pub url: Option<String>,
 }
 
@@ -25,22 +25,22 @@ pub struct Section {
 }
 
 impl Section {
-    /// The section `name` of `tree`.
+    /// Creates the section `name` of `tree`.
     #[must_use]
     pub const fn new(name: &'static str, tree: Tree) -> Self {
         Self { name, tree }
     }
 
-    /// Reads the keys of the service's own.
+    /// Reads the keys that belong to the service itself.
     ///
     /// # Errors
-    /// Returns `Invalid` for an unknown key and for a value of the wrong type, with the key and the place where it was
-    /// found.
+    /// Returns `Invalid` for an unknown key and for a value of the wrong type. The error names the key and where it
+    /// was set.
     pub fn read<T: DeserializeOwned>(&self) -> Result<T, Error> {
         self.tree.section(self.name, &COMMON)
     }
 
-    /// Reads the keys of the platform.
+    /// Reads the keys that belong to the platform.
     ///
     /// # Errors
     /// Returns `Invalid` for a value of the wrong type.
@@ -48,22 +48,23 @@ impl Section {
         self.tree.section(self.name, &[])
     }
 
-    /// The refusal of the value of `key`, which is named as its user has written it: `text` begins with "must".
+    /// Returns the `Invalid` error for the value of `key`. The error names the key in the form in which it was set.
+    /// `text` begins with "must".
     #[must_use]
     pub fn refusal(&self, key: &str, text: &str) -> Error {
-        Error::invalid(format!("{}: {text}", self.tree.written(&[self.name, key])))
+        Error::invalid(format!("{}: {text}", self.tree.key_as_set(&[self.name, key])))
     }
 }
 
-/// A section without keys of the service's own.
+/// A section without keys that belong to the service.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Nothing {}
+struct NoKeys {}
 
-/// The check of a section without keys of the service's own.
+/// Checks a section that has no keys besides those of the platform.
 ///
 /// # Errors
-/// Those of [`Section::read`].
+/// Returns `Invalid` for any other key, as [`Section::read`] does.
 pub fn no_settings(section: &Section) -> Result<(), Error> {
-    section.read::<Nothing>().map(drop)
+    section.read::<NoKeys>().map(drop)
 }

@@ -1,4 +1,10 @@
-//! The gateway: the REST routes of the marketplace. It keeps no data.
+//! The gateway: the REST API for clients, and the web page.
+//!
+//! - Owns: nothing. The gateway has no database.
+//! - Publishes and consumes: nothing.
+//! - Calls: order-service over gRPC, under the policy `order`.
+//!
+//! `orders` places and shows orders, `order_list` lists them, `page` serves the web page and its token endpoint.
 
 mod order_list;
 mod orders;
@@ -25,9 +31,9 @@ use crate::{
     },
 };
 
-/// The service that takes orders.
+/// The service that the gateway calls, and the name of the policy for the calls.
 const ORDER: &str = "order";
-/// The service that a page listens to.
+/// The service whose sockets the clients open.
 const NOTIFICATION: &str = "notification";
 
 /// The registration of the gateway.
@@ -50,7 +56,7 @@ pub static SERVICE: Service = Service {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config {
-    /// The longest a request may take; a client may ask for less.
+    /// The time limit of a request. A client may send a shorter one.
     #[serde(with = "duration")]
     request_timeout: Duration,
     /// The largest request body, in bytes.
@@ -68,16 +74,16 @@ fn check(section: &Section) -> Result<(), Error> {
     Ok(())
 }
 
-/// What the handlers share.
+/// The state that the handlers share.
 struct Gateway {
     orders: OrdersClient<Channel>,
     /// The policy of the calls to `orders`.
     policy: Policy,
-    /// The development issuer; with it the token endpoint and the page exist.
+    /// The development issuer. Without it there is neither a page nor a token endpoint.
     issuer: Option<DevIssuer>,
     /// The hosts under which the page and the token endpoint are served.
     hosts: Hosts,
-    /// The URL under which clients find the sockets.
+    /// The URL at which clients open sockets.
     websocket_url: String,
 }
 
@@ -116,16 +122,17 @@ fn routes(gateway: Gateway) -> Router {
 }
 
 impl Gateway {
-    /// Calls order-service under its policy. Every call may be made twice: it carries a key, or reads.
-    async fn ask<T, F>(&self, mut call: impl FnMut(OrdersClient<Channel>) -> F) -> Result<T, Problem>
+    /// Calls order-service under the policy `order`, which may repeat the call: each call is a read or carries an
+    /// idempotency key.
+    async fn call_order<T, F>(&self, mut call: impl FnMut(OrdersClient<Channel>) -> F) -> Result<T, Problem>
     where
         F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
     {
         let attempt = || {
-            let answer = call(self.orders.clone());
-            async { answer.await.map(tonic::Response::into_inner).map_err(|status| from_status(&status)) }
+            let reply = call(self.orders.clone());
+            async { reply.await.map(tonic::Response::into_inner).map_err(|status| from_status(&status)) }
         };
-        let answer = self.policy.run_idempotent(attempt).await;
-        answer.map_err(|error| grpc::for_client(error).into())
+        let reply = self.policy.run_idempotent(attempt).await;
+        reply.map_err(|error| grpc::for_client(error).into())
     }
 }

@@ -1,4 +1,4 @@
-//! `/v1/orders`.
+//! `POST /v1/orders` places an order, `GET /v1/orders/{order_id}` shows one.
 
 use std::sync::Arc;
 
@@ -26,6 +26,79 @@ use crate::{
     platform::http::{Json, Principal, Problem},
 };
 
+/// `POST /v1/orders`: answers 202 with the order's URL when the order, its event and the stored reply are committed.
+pub(super) async fn place(
+    State(gateway): State<Arc<Gateway>>,
+    Principal(buyer_id): Principal,
+    headers: HeaderMap,
+    body: Result<Json<NewOrder>, Problem>,
+) -> Result<Response, Problem> {
+    let key = idempotency_key(&headers)?;
+    let Json(order) = body?;
+    let request = orders::PlaceOrderRequest {
+        buyer_id,
+        ad_id: order.ad_id,
+        quantity: order.quantity,
+        unit_price: Some(orders::Money { minor: order.price.minor, currency: order.price.currency }),
+    };
+    let place = |mut orders: OrdersClient<_>| {
+        let request = keyed(tonic::Request::new(request.clone()), key);
+        async move { orders.place_order(request.map_err(|e| to_status(&e))?).await }
+    };
+    let reply = gateway.call_order(place).await?;
+    let order = reply.order.ok_or_else(|| Error::internal("order-service replied without an order"))?;
+    let location = url(&order.order_id);
+    let mut response =
+        (StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(OrderBody::from(order))).into_response();
+    if reply.replayed {
+        let replayed = axum::http::HeaderValue::from_static("true");
+        response.headers_mut().insert(comms_core::wire::IDEMPOTENT_REPLAYED, replayed);
+    }
+    Ok(response)
+}
+
+/// `GET /v1/orders/{order_id}`: returns an order of the principal, and 404 for the order of another buyer.
+pub(super) async fn show(
+    State(gateway): State<Arc<Gateway>>,
+    Principal(buyer_id): Principal,
+    order_id: Result<Path<String>, PathRejection>,
+) -> Result<Json<OrderBody>, Problem> {
+    // A path that is not a UUID is 404, as the id of an order that does not exist.
+    let id = order_id.ok().and_then(|Path(text)| Uuid::try_parse(&text).ok());
+    let order_id = id.ok_or_else(|| Error::not_found("no such order"))?.to_string();
+    let request = orders::GetOrderRequest { buyer_id, order_id };
+    let get = |mut orders: OrdersClient<_>| {
+        let request = request.clone();
+        async move { orders.get_order(request).await }
+    };
+    let order = gateway.call_order(get).await?;
+    Ok(Json(order.into()))
+}
+
+/// Returns the Idempotency-Key. It may be quoted, as in the IETF draft (a structured field), or a plain text.
+fn idempotency_key(headers: &HeaderMap) -> Result<&str, Problem> {
+    let refusal = |detail: &str| {
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            "idempotency-key",
+            "Idempotency-Key is missing or malformed",
+            detail,
+        )
+    };
+    let mut sent = headers.get_all(wire::IDEMPOTENCY_KEY).iter();
+    let (Some(header), None) = (sent.next(), sent.next()) else {
+        return Err(refusal(
+            "Send one Idempotency-Key header: a new UUID for each order, the same UUID at each retry.",
+        ));
+    };
+    let text = header.to_str().unwrap_or_default().trim();
+    let key = text.strip_prefix('"').and_then(|t| t.strip_suffix('"')).unwrap_or(text);
+    if !is_key(key) {
+        return Err(refusal(&format!("The key must have 1 to {KEY_LIMIT} printable ASCII characters.")));
+    }
+    Ok(key)
+}
+
 /// The body of `POST /v1/orders`.
 #[derive(Debug, Deserialize, Validate)]
 pub(super) struct NewOrder {
@@ -40,7 +113,7 @@ pub(super) struct NewOrder {
     price: Price,
 }
 
-/// Money as a client may send it: strict, where events are lenient.
+/// Money in a request. The checks are stricter than those of an event, whose money is taken as it was published.
 #[derive(Debug, Deserialize, Validate)]
 struct Price {
     #[garde(range(min = 1))]
@@ -49,6 +122,7 @@ struct Price {
     currency: String,
 }
 
+/// Checks that `text` has only letters, digits, `-` and `_`.
 pub(super) fn identifier(text: &str, _: &()) -> garde::Result {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     match text.bytes().all(plain) {
@@ -60,10 +134,11 @@ pub(super) fn identifier(text: &str, _: &()) -> garde::Result {
 fn known_currency(code: &str, _: &()) -> garde::Result {
     match Money::is_currency(code) {
         true => Ok(()),
-        false => Err(garde::Error::new("a currency code of ISO 4217 is needed, such as RUB")),
+        false => Err(garde::Error::new("must be a currency code of ISO 4217, such as RUB")),
     }
 }
 
+/// An order in a response.
 #[derive(Serialize)]
 pub(super) struct OrderBody {
     order_id: String,
@@ -113,75 +188,4 @@ impl From<orders::Order> for OrderBody {
 
 fn url(order_id: &str) -> String {
     format!("/v1/orders/{order_id}")
-}
-
-/// `POST /v1/orders`: 202 with the order's URL once order, event and reply are committed.
-pub(super) async fn place(
-    State(gateway): State<Arc<Gateway>>,
-    Principal(buyer_id): Principal,
-    headers: HeaderMap,
-    body: Result<Json<NewOrder>, Problem>,
-) -> Result<Response, Problem> {
-    let key = idempotency_key(&headers)?;
-    let Json(order) = body?;
-    let request = orders::PlaceOrderRequest {
-        buyer_id,
-        ad_id: order.ad_id,
-        quantity: order.quantity,
-        unit_price: Some(orders::Money { minor: order.price.minor, currency: order.price.currency }),
-    };
-    let place = |mut orders: OrdersClient<_>| {
-        let request = keyed(tonic::Request::new(request.clone()), key);
-        async move { orders.place_order(request.map_err(|e| to_status(&e))?).await }
-    };
-    let reply = gateway.ask(place).await?;
-    let order = reply.order.ok_or_else(|| Error::internal("order-service replied without an order"))?;
-    let location = url(&order.order_id);
-    let mut response =
-        (StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(OrderBody::from(order))).into_response();
-    if reply.replayed {
-        let replayed = axum::http::HeaderValue::from_static("true");
-        response.headers_mut().insert(comms_core::wire::IDEMPOTENT_REPLAYED, replayed);
-    }
-    Ok(response)
-}
-
-/// `GET /v1/orders/{order_id}`.
-pub(super) async fn show(
-    State(gateway): State<Arc<Gateway>>,
-    Principal(buyer_id): Principal,
-    order_id: Result<Path<String>, PathRejection>,
-) -> Result<Json<OrderBody>, Problem> {
-    // A path that is not an id names no order.
-    let id = order_id.ok().and_then(|Path(text)| Uuid::try_parse(&text).ok());
-    let order_id = id.ok_or_else(|| Error::not_found("no such order"))?.to_string();
-    let request = orders::GetOrderRequest { buyer_id, order_id };
-    let get = |mut orders: OrdersClient<_>| {
-        let request = request.clone();
-        async move { orders.get_order(request).await }
-    };
-    let order = gateway.ask(get).await?;
-    Ok(Json(order.into()))
-}
-
-/// The key as text, or quoted as the draft's structured field has it.
-fn idempotency_key(headers: &HeaderMap) -> Result<&str, Problem> {
-    let refusal = |detail: &str| {
-        Problem::new(
-            StatusCode::BAD_REQUEST,
-            "idempotency-key",
-            "Idempotency-Key is missing or malformed",
-            detail,
-        )
-    };
-    let mut sent = headers.get_all(wire::IDEMPOTENCY_KEY).iter();
-    let (Some(header), None) = (sent.next(), sent.next()) else {
-        return Err(refusal("Send one Idempotency-Key: a new UUID per order, the same on every retry."));
-    };
-    let text = header.to_str().unwrap_or_default().trim();
-    let key = text.strip_prefix('"').and_then(|t| t.strip_suffix('"')).unwrap_or(text);
-    if !is_key(key) {
-        return Err(refusal(&format!("The key is 1 to {KEY_LIMIT} printable ASCII characters.")));
-    }
-    Ok(key)
 }

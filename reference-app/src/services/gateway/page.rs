@@ -1,4 +1,4 @@
-//! The page at `/`, and what it needs: a token (development only) and the socket's address.
+//! The web page at `/`, the URL of the sockets, and the token endpoint of development.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::platform::{
 };
 
 const INDEX: &str = include_str!("../../../web/index.html");
-/// The files under `/page/`, by name, with their media types.
+/// The files under `/page/`: name, media type, content.
 const FILES: [(&str, &str, &str); 8] = [
     ("page.css", "text/css; charset=utf-8", include_str!("../../../web/page.css")),
     ("page.js", SCRIPT, include_str!("../../../web/page.js")),
@@ -31,9 +31,9 @@ const FILES: [(&str, &str, &str); 8] = [
 ];
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-/// `GET /`: the page. Its policy allows scripts, styles and calls of this origin, the socket, and nothing else;
-/// no script in the markup runs, and no text becomes markup. A foreign host is refused: under DNS rebinding the page would
-/// get a token there.
+/// `GET /`: the page. Its Content-Security-Policy allows scripts, styles and calls of this origin, the socket, and
+/// nothing else. Inline scripts do not run, and scripts cannot turn text into markup. A request for another host is
+/// refused: under DNS rebinding, the page of another site could get a token.
 pub(super) async fn index(
     State(gateway): State<Arc<Gateway>>,
     uri: Uri,
@@ -58,7 +58,7 @@ pub(super) async fn file(name: Result<Path<String>, PathRejection>) -> Result<Re
     Ok(asset(media_type, text))
 }
 
-/// A browser asks for the file again each time, so that all files of the page are of one release.
+/// Browsers do not cache the files, so that all files of a loaded page come from one release.
 fn asset(media_type: &'static str, text: &'static str) -> Response {
     let headers = [
         (header::CONTENT_TYPE, media_type),
@@ -68,12 +68,13 @@ fn asset(media_type: &'static str, text: &'static str) -> Response {
     (headers, text).into_response()
 }
 
+/// The body of `GET /v1/realtime`.
 #[derive(Serialize)]
 pub(super) struct Realtime {
     websocket: String,
 }
 
-/// `GET /v1/realtime`: where the socket is.
+/// `GET /v1/realtime`: returns the URL of the sockets.
 pub(super) async fn realtime(State(gateway): State<Arc<Gateway>>) -> Json<Realtime> {
     Json(Realtime { websocket: gateway.websocket_url.clone() })
 }
@@ -90,8 +91,8 @@ pub(super) struct Token {
     expires_in: u64,
 }
 
-/// `POST /dev/token`: a token for any user, for programs of this machine and for the page. The route exists only with a
-/// development issuer.
+/// `POST /dev/token`: returns a token for any user, to programs on this machine and to the page. The route exists only
+/// if there is a development issuer.
 pub(super) async fn token(
     State(gateway): State<Arc<Gateway>>,
     uri: Uri,
@@ -105,9 +106,10 @@ pub(super) async fn token(
     Ok(Json(Token { token, expires_in: TOKEN_LIFE.as_secs() }))
 }
 
-/// Commands to try, printed after the start. Each block is complete, so that it works in any terminal.
+/// Returns the commands to try that the program prints after its start. Each block sets all its variables, so that it
+/// works in any terminal.
 pub(super) fn hint(gateway: &str, socket: &str, development: bool) -> String {
-    // Frames as lines: a header of 2 or 4 bytes stands before the JSON of each, and pings between them.
+    // Prints each frame as a line: removes the frame headers of 2 or 4 bytes, and pings.
     let lines = r#"perl -pe 'BEGIN { $/ = "}"; $| = 1 } s/\x89\x00//g; s/\x81(?:\x7e..|.)(?=\{)/\n/sg'"#;
     let socket = socket.replacen("ws", "http", 1);
     let (first, token) = match development {

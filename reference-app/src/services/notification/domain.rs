@@ -1,8 +1,8 @@
-//! Which changes a person is told of, and in what words. Pure.
+//! The texts of notifications, and the topic of a user's sockets. This module does no I/O.
 
 use crate::contracts::{OrderStatus, OrderStatusChanged};
 
-/// The text of a notification.
+/// Returns the text of the notification for `change`.
 pub(super) fn text(change: &OrderStatusChanged) -> String {
     let order = &change.order_id;
     match change.status {
@@ -20,7 +20,7 @@ pub(super) fn text(change: &OrderStatusChanged) -> String {
     }
 }
 
-/// The topic on which `user` hears of what is theirs.
+/// Returns the topic that the sockets of `user` receive.
 pub(super) fn user_topic(user: &str) -> String {
     format!("user/{user}")
 }

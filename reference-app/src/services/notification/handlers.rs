@@ -1,15 +1,15 @@
-//! What notification-service does when it hears of something.
+//! The handler of the events that notification-service consumes.
 
 use comms_core::{Delivery, Outcome, context::Context, event, handler_fn, once, transport::BoxHandler, wire};
-use comms_ws::{Event as Push, Hub};
+use comms_ws::{Hub, Push};
 
 use super::{domain, store::Store};
 use crate::{contracts::OrderStatusChanged, platform::db::Db};
 
-/// On a change of an order: keeps that its buyer is told, and pushes it to their sockets.
+/// Handles `order.status.changed`: stores a notification, and pushes it to the sockets of the buyer.
 ///
-/// The push comes after the commit, and also for a duplicate: the process may have died between the two.
-/// A client tells copies apart by the frame's id.
+/// The push follows the commit. It is repeated for a duplicate delivery, because the process may have crashed between
+/// the commit and the push. A client recognizes a copy by the id of the frame.
 pub(super) fn notify(db: Db, store: Store, hub: Hub) -> BoxHandler {
     BoxHandler::new(handler_fn(move |delivery: Delivery| {
         let (db, store, hub) = (db.clone(), store.clone(), hub.clone());

@@ -1,7 +1,11 @@
-//! notification-service: what a person waits for, pushed to their socket.
+//! notification-service: pushes each change of an order to the sockets of its buyer.
 //!
-//! `handlers` handles the events of orders, `store` keeps what was sent, `api` is the socket's handshake, `domain` has the
-//! texts.
+//! - Owns: the notifications that were made (`migrations/`).
+//! - Publishes: nothing.
+//! - Consumes: `order.status.changed` (group `notification-orders`).
+//! - Calls: nothing.
+//!
+//! `api` accepts the WebSocket handshake, `handlers` consumes the events, `domain` has the texts, `store` has the SQL.
 
 mod api;
 mod domain;
@@ -17,7 +21,7 @@ use crate::{
     platform::service::{Database, Host, Parts, Protocol, Section, Serves, Service, Subscription},
 };
 
-/// The group that notifies buyers of their orders.
+/// The consumer group that notifies buyers.
 const ORDERS: &str = "notification-orders";
 
 /// The registration of notification-service.
@@ -42,7 +46,7 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("src/services/notifi
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config {
-    /// Browser origins that may open a socket. The pages of this process are added.
+    /// Browser origins whose pages may open a socket. The origins of this process are added to the list.
     origins: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! notification-service's own tables.
+//! The SQL of notification-service.
 
 use comms_core::{Error, clock::Clock};
 
@@ -15,7 +15,7 @@ impl Store {
         Self { clock }
     }
 
-    /// What somebody was told.
+    /// Inserts the notification of `change`.
     pub(super) async fn insert(&self, tx: &mut Tx, change: &OrderStatusChanged) -> Result<(), Error> {
         let notification_id = self.clock.uuid_v7().to_string();
         tx.execute(

@@ -1,4 +1,4 @@
-//! What order-service answers over gRPC.
+//! The gRPC server of order-service.
 
 use comms_core::{
     Error,
@@ -42,7 +42,7 @@ impl Orders for Api {
     ) -> Result<Response<PlaceOrderReply>, Status> {
         let key = key_of(&request)?;
         let request = request.into_inner();
-        // One transaction: `NotExecuted` proves that it was rolled back.
+        // The call is one transaction, so an error of the kind `NotExecuted` proves that nothing was committed.
         let reply = self.place(&key, request).await.map_err(|e| refused(&e))?;
         Ok(Response::new(reply))
     }
@@ -53,7 +53,7 @@ impl Orders for Api {
     ) -> Result<Response<contracts::order::proto::Order>, Status> {
         let request = request.into_inner();
         let order = self.store.find(&request.order_id).await.map_err(|e| to_status(&e))?;
-        // The order of another buyer is NOT_FOUND, too: the answer must not show that it exists.
+        // NOT_FOUND also for the order of another buyer: the status must not show that the order exists.
         let order = order.filter(|order| order.buyer_id == request.buyer_id);
         let order = order.ok_or_else(|| Status::not_found("no such order"))?;
         Ok(Response::new(message(&order).map_err(|e| to_status(&e))?))
@@ -69,7 +69,8 @@ impl Orders for Api {
 }
 
 impl Api {
-    /// Order, event and reply in one transaction.
+    /// Commits the order, its event and the reply in one transaction. A second call with the same key returns the
+    /// stored reply.
     async fn place(&self, key: &str, request: PlaceOrderRequest) -> Result<PlaceOrderReply, Error> {
         let call = CallKey::new(&request.buyer_id, "place-order", key, &request.encode_to_vec())?;
         let order = self.new_order(request);
@@ -83,16 +84,16 @@ impl Api {
         Ok(PlaceOrderReply { order: Some(order), replayed: replied.replayed })
     }
 
-    /// One page. An order that cannot be read is logged and left out; the page's other orders are shown.
+    /// Returns one page of the buyer's orders. An order whose row is corrupt is logged and left out.
     async fn list(&self, request: ListOrdersRequest) -> Result<ListOrdersReply, Error> {
         if !(1..=MAX_PAGE).contains(&request.limit) {
-            return Err(Error::invalid(format!("the limit must be 1 to {MAX_PAGE}")));
+            return Err(Error::invalid(format!("the limit must be from 1 to {MAX_PAGE}")));
         }
         let before = request.before.as_deref().map(Uuid::try_parse).transpose();
         let before = before.map_err(|_| Error::invalid("before must be the id of an order"))?;
         let page = self.store.page(&request.buyer_id, before, request.limit).await?;
         let messages = page.orders.into_iter().map(|order| order.and_then(|order| message(&order)));
-        let orders = messages.filter_map(|message| message.inspect_err(log_unreadable).ok()).collect();
+        let orders = messages.filter_map(|message| message.inspect_err(log_corrupt_order).ok()).collect();
         Ok(ListOrdersReply { orders, next: page.next })
     }
 
@@ -115,10 +116,11 @@ impl Api {
     }
 }
 
-fn log_unreadable(error: &Error) {
-    tracing::error!(error = %error.chain(), "an order is left out of a list");
+fn log_corrupt_order(error: &Error) {
+    tracing::error!(error = %error.chain(), "left an unreadable order out of a list");
 }
 
+/// Returns `order` as a message of the gRPC contract.
 fn message(order: &Order) -> Result<contracts::order::proto::Order, Error> {
     let money = |m: contracts::Money| contracts::order::proto::Money { minor: m.minor, currency: m.currency };
     Ok(contracts::order::proto::Order {

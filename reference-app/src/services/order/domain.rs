@@ -1,14 +1,15 @@
-//! What an order is, and which status may follow which. Pure.
+//! An order and the transitions of its status. This module does no I/O.
 
 use comms_core::Error;
 
 use crate::contracts::{Money, OrderStatus, PaymentStatus};
 
-/// The most pieces one order may ask for.
+/// The largest quantity of an order.
 pub(super) const MAX_QUANTITY: u32 = 1_000;
+/// The longest ad id, in bytes.
 const MAX_AD_ID: usize = 100;
 
-/// An order as it is kept.
+/// An order, as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Order {
     pub(super) order_id: String,
@@ -17,25 +18,31 @@ pub(super) struct Order {
     pub(super) quantity: u32,
     pub(super) unit_price: Money,
     pub(super) status: OrderStatus,
-    /// Counts the changes of status from 1.
+    /// The number of this change of status, from 1.
     pub(super) sequence: i64,
     pub(super) payment_id: Option<String>,
     pub(super) reason: Option<String>,
+    /// Milliseconds since the Unix epoch.
     pub(super) created_at: i64,
     pub(super) updated_at: i64,
 }
 
 impl Order {
-    /// Refuses what no order can be. The gateway has said it field by field; this is the last word.
+    /// Checks the fields and returns the total. The gateway has checked the same rules field by field; this check is
+    /// for other callers.
     ///
     /// # Errors
-    /// `Invalid`.
+    /// Returns `Invalid` if the buyer or the ad is empty, the ad's id is longer than 100 bytes, the quantity is not
+    /// from 1 to 1,000, the price is not positive, the currency is not an active code of ISO 4217, or the total
+    /// overflows.
     pub(super) fn validate(&self) -> Result<Money, Error> {
         if self.buyer_id.is_empty() || self.ad_id.is_empty() || self.ad_id.len() > MAX_AD_ID {
-            return Err(Error::invalid("an order needs a buyer and an ad"));
+            return Err(Error::invalid(format!(
+                "an order needs a buyer and an ad, whose id has at most {MAX_AD_ID} bytes"
+            )));
         }
         if self.quantity == 0 || self.quantity > MAX_QUANTITY {
-            return Err(Error::invalid(format!("the quantity must be 1 to {MAX_QUANTITY}")));
+            return Err(Error::invalid(format!("the quantity must be from 1 to {MAX_QUANTITY}")));
         }
         if self.unit_price.minor <= 0 || !Money::is_currency(&self.unit_price.currency) {
             return Err(Error::invalid("the price must be positive, in an ISO 4217 currency"));
@@ -43,15 +50,16 @@ impl Order {
         self.total()
     }
 
-    /// What it costs in all.
+    /// Returns the price of all pieces.
     ///
     /// # Errors
-    /// `Invalid` beyond what an amount can hold.
+    /// Returns `Invalid` if the total overflows.
     pub(super) fn total(&self) -> Result<Money, Error> {
         self.unit_price.times(self.quantity)
     }
 
-    /// Enters the status that follows from how its payment went; `false` where nothing follows.
+    /// Moves a created order to the status that follows from its payment. Returns `false` if the order stays as it is:
+    /// the payment is pending, or the order has left `Created` before.
     pub(super) fn apply_payment(&mut self, payment: PaymentStatus, reason: Option<String>, now: i64) -> bool {
         let next = match (self.status, payment) {
             (OrderStatus::Created, PaymentStatus::Succeeded) => OrderStatus::Paid,
@@ -87,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_payment_moves_an_order_once() {
+    fn a_payment_changes_the_status_of_an_order_once() {
         let mut paid = order();
         assert!(!paid.apply_payment(PaymentStatus::Pending, None, 1));
         assert!(paid.apply_payment(PaymentStatus::Succeeded, None, 2));
@@ -98,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_order_can_be_is_refused() {
+    fn an_invalid_order_is_refused() {
         assert_eq!(order().validate().unwrap().minor, 100);
         let wrong: [fn(&mut Order); 6] = [
             |o| o.quantity = 0,

@@ -1,7 +1,12 @@
-//! order-service: takes orders, and gets them paid.
+//! order-service: takes orders, and runs the saga that gets them paid.
 //!
-//! `api` answers the gateway over gRPC, `handlers` handles its own events and those of payment-service, `domain` decides
-//! which status may follow which, `store` keeps the orders.
+//! - Owns: the orders (`migrations/`).
+//! - Publishes: `order.status.changed`, one event for each change of an order's status.
+//! - Consumes: `order.status.changed` (group `order-saga`) and `payment.status.changed` (group `order-payments`).
+//! - Calls: payment-service over gRPC, under the policy `payment`.
+//!
+//! In the order of an order's life: `api` receives the gateway's call, `domain` checks the order, `store` inserts it
+//! with its event, and `handlers` request the payment and apply its result.
 
 mod api;
 mod domain;
@@ -23,11 +28,11 @@ use crate::{
     },
 };
 
-/// The group that asks for the payment of each new order.
+/// The consumer group that requests the payment of each new order.
 const SAGA: &str = "order-saga";
-/// The group that applies the results of payments.
+/// The consumer group that applies the results of payments.
 const PAYMENTS: &str = "order-payments";
-/// The service that takes the payments.
+/// The service that order-service calls, and the name of the policy for the calls.
 const PAYMENT: &str = "payment";
 
 /// The registration of order-service.
@@ -55,8 +60,8 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("src/services/order/
 fn start(host: &Host<'_>) -> Result<Parts, Error> {
     let (db, clock, payment) = (host.db()?, host.clock(), host.peer(PAYMENT)?);
     let store = store::Store::new(db.clone(), EventSource::new(SERVICE.source, clock.clone()));
-    let saga = handlers::ask_payment(db.clone(), store.clone(), payment.channel, payment.policy);
-    let payments = handlers::on_payment(db.clone(), store.clone());
+    let saga = handlers::request_payment(db.clone(), store.clone(), payment.channel, payment.policy);
+    let payments = handlers::apply_payment(db.clone(), store.clone());
     let server = OrdersServer::new(api::Api { db, store, clock }).max_decoding_message_size(MAX_REQUEST);
     Ok(Parts {
         serves: Serves::Grpc(Routes::new(server)),

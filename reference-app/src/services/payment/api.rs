@@ -1,4 +1,4 @@
-//! What payment-service answers over gRPC.
+//! The gRPC server of payment-service.
 
 use comms_core::{
     Error,
@@ -31,14 +31,15 @@ impl Payments for Api {
         request: Request<RequestPaymentRequest>,
     ) -> Result<Response<contracts::payment::proto::Payment>, Status> {
         let key = key_of(&request)?;
-        // One transaction: `NotExecuted` proves that it was rolled back.
+        // The call is one transaction, so an error of the kind `NotExecuted` proves that nothing was committed.
         let reply = self.request(&key, request.into_inner()).await.map_err(|e| refused(&e))?;
         Ok(Response::new(reply))
     }
 }
 
 impl Api {
-    /// Payment, event and reply in one transaction: asked twice, it is one payment.
+    /// Commits the payment, its event and the reply in one transaction. A second call with the same key returns the
+    /// stored reply.
     async fn request(
         &self,
         key: &str,
@@ -91,7 +92,7 @@ mod tests {
     };
 
     #[tokio::test]
-    async fn a_payment_is_in_a_currency_of_the_standard() {
+    async fn a_payment_in_an_unknown_currency_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let db = Db::sqlite(dir.path(), "payment_service", &MIGRATIONS).await.unwrap();
         let store = Store::new(db.clone(), EventSource::new(SERVICE.source, Clock::system()));
@@ -103,8 +104,8 @@ mod tests {
                 amount: Some(Amount { minor: 100, currency: currency.into() }),
             };
             let request = keyed(Request::new(request), currency).unwrap();
-            let answer = api.request_payment(request).await;
-            assert_eq!(answer.map_or_else(|status| status.code(), |_| tonic::Code::Ok), code, "{currency}");
+            let reply = api.request_payment(request).await;
+            assert_eq!(reply.map_or_else(|status| status.code(), |_| tonic::Code::Ok), code, "{currency}");
         }
     }
 }

@@ -1,8 +1,8 @@
-//! What a payment is, and how it ends. Pure.
+//! A payment and the rule that settles it. This module does no I/O.
 
 use crate::contracts::{Money, PaymentStatus};
 
-/// A payment as it is kept.
+/// A payment, as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Payment {
     pub(super) payment_id: String,
@@ -10,15 +10,17 @@ pub(super) struct Payment {
     pub(super) buyer_id: String,
     pub(super) amount: Money,
     pub(super) status: PaymentStatus,
-    /// Counts the changes of status from 1.
+    /// The number of this change of status, from 1.
     pub(super) sequence: i64,
     pub(super) reason: Option<String>,
+    /// Milliseconds since the Unix epoch.
     pub(super) created_at: i64,
     pub(super) updated_at: i64,
 }
 
 impl Payment {
-    /// Ends a pending payment: above the limit it is declined. `false` where it has ended before.
+    /// Settles a pending payment: it succeeds, or is declined if the amount is above the limit. Returns `false` if the
+    /// payment was settled before.
     pub(super) fn settle(&mut self, limit_minor: i64, now: i64) -> bool {
         if self.status != PaymentStatus::Pending {
             return false;
@@ -54,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn a_payment_ends_once_and_the_limit_declines() {
+    fn a_payment_is_settled_once_and_declined_above_the_limit() {
         let mut fits = payment(100);
         assert!(fits.settle(100, 1));
         assert_eq!((fits.status, fits.sequence), (PaymentStatus::Succeeded, 2));

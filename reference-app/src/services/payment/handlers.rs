@@ -1,4 +1,4 @@
-//! What payment-service does when it hears of something.
+//! The handler of the events that payment-service consumes.
 
 use comms_core::{Error, Scoped, clock::Clock, transactional, transport::BoxHandler};
 
@@ -8,8 +8,10 @@ use crate::{
     platform::db::{Db, Tx},
 };
 
-/// On its own PENDING: moves the money and says how it ended, in one transaction with the memory of the
-/// event, so that no redelivery charges twice.
+/// Handles `payment.status.changed` with the status PENDING: charges the buyer and stores the result with its event.
+///
+/// Both are in one transaction with the inbox, so a redelivery does not charge twice. The handler fails with `NotFound`
+/// if there is no such payment.
 pub(super) fn settle(db: Db, store: Store, limit_minor: i64, clock: Clock) -> BoxHandler {
     BoxHandler::new(transactional(db, move |event: PaymentStatusChanged, mut tx: Scoped<Tx>| {
         let (store, clock) = (store.clone(), clock.clone());
@@ -19,7 +21,7 @@ pub(super) fn settle(db: Db, store: Store, limit_minor: i64, clock: Clock) -> Bo
             }
             let payment = store.lock(&mut tx, &event.payment_id).await?;
             let Some(mut payment) = payment else {
-                return Err(Error::not_found(format!("the payment {}", event.payment_id)));
+                return Err(Error::not_found(format!("no payment {}", event.payment_id)));
             };
             if !payment.settle(limit_minor, clock.unix_millis()) {
                 return Ok(());

@@ -1,7 +1,12 @@
-//! payment-service: takes payments, once per order.
+//! payment-service: takes the payment of each order, once.
 //!
-//! Called over gRPC it answers PENDING at once (`api`). Its own event brings it back to settle the payment (`handlers`),
-//! and the result is an event again. `domain` decides, `store` keeps.
+//! - Owns: the payments and the charges (`migrations/`).
+//! - Publishes: `payment.status.changed`, one event for each change of a payment's status.
+//! - Consumes: `payment.status.changed` (group `payment-settlement`).
+//! - Calls: nothing.
+//!
+//! `api` receives order-service's call, `store` inserts the payment with its event, and the reply is PENDING.
+//! `handlers` consume that event and settle the payment by the rule in `domain`. The result is the next event.
 
 mod api;
 mod domain;
@@ -20,7 +25,7 @@ use crate::{
     platform::service::{Database, Host, Parts, Protocol, Section, Serves, Service, Subscription, Topic},
 };
 
-/// The group that settles payments.
+/// The consumer group that settles payments.
 const SETTLEMENT: &str = "payment-settlement";
 
 /// The registration of payment-service.
@@ -45,7 +50,7 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("src/services/paymen
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config {
-    /// A payment above this number of minor units is declined.
+    /// The largest payment, in minor units of its currency. A larger one is declined.
     limit_minor: i64,
 }
 

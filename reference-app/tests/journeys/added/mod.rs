@@ -1,4 +1,4 @@
-//! A service is one folder and one line: here `audit` and `pulse`, which the program does not have.
+//! Adds the services `audit` and `pulse` to those of the program. Each is one folder here and one line in a list.
 
 mod audit;
 mod pulse;
@@ -18,7 +18,7 @@ use crate::support::{Buyer, eventually};
 #[derive(Serialize)]
 struct Overrides<'a> {
     data_dir: &'a Path,
-    /// None, whatever the environment has.
+    /// No servers, whatever the environment names.
     database: (),
     kafka: (),
     #[serde(flatten)]
@@ -26,7 +26,7 @@ struct Overrides<'a> {
 }
 
 impl<'a> Overrides<'a> {
-    /// A free port for each of `services`.
+    /// Puts the listeners of `services` on free ports.
     fn new(data_dir: &'a Path, services: &[&'static Service]) -> Self {
         let names = services.iter().map(|service| service.name).chain(["admin"]);
         let listeners = names.map(|name| (name, Listen { listen: "127.0.0.1:0" })).collect();
@@ -46,7 +46,7 @@ async fn a_service_is_added_by_one_folder_and_one_line() {
     let dir = tempfile::tempdir().unwrap();
     let overrides = Overrides::new(dir.path(), &services);
     let config = config::load(&services, None, None, overrides).unwrap();
-    assert!(config.redacted().unwrap().contains("limit = 10"), "its harmless key is printed");
+    assert!(config.redacted().unwrap().contains("limit = 10"), "--print-config shows the listed key");
     let system = System::start(config).await.unwrap();
     let url = |name: &str| {
         let (_, scheme, address) = system.listeners().find(|(listener, ..)| *listener == name).unwrap();
@@ -73,7 +73,7 @@ async fn a_service_is_added_by_one_folder_and_one_line() {
 }
 
 #[tokio::test]
-async fn a_loop_of_a_service_that_panics_ends_the_process_in_order() {
+async fn a_panic_in_a_background_loop_shuts_the_process_down() {
     let services = [services::ALL, &[&pulse::SERVICE]].concat();
     let dir = tempfile::tempdir().unwrap();
     let overrides = Overrides::new(dir.path(), &services);

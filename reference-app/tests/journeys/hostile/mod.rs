@@ -1,20 +1,20 @@
-//! Hostile peers against every listener of a real process, and ordinary clients beside them.
+//! Hostile peers at every listener of a real process. Ordinary clients must be served at the same time.
 
-mod ends;
-mod many;
-mod peers;
-mod reads;
-mod silence;
+mod attacks;
+mod connections;
+mod shutdown;
+mod slow_readers;
+mod slow_senders;
 
 use std::{net::SocketAddr, time::Duration};
 
 use comms_core::clock::Clock;
 
-use crate::support::{Marketplace, Shape};
+use crate::support::{Deployment, Marketplace};
 
-/// The limit of heads, of silence between requests and of progress in these tests.
+/// The time limits of the listeners in these tests: of a request's head, between requests, and of progress.
 const LIMIT: &str = "1s";
-/// Far above the limit, for a machine that is busy.
+/// The time that a listener gets for closing a connection: far above the limit, for a slow machine.
 const WAIT: Duration = Duration::from_secs(20);
 
 /// A listener of the process under attack.
@@ -22,15 +22,15 @@ const WAIT: Duration = Duration::from_secs(20);
 struct Target {
     name: &'static str,
     address: SocketAddr,
-    /// A request that is answered with a body.
+    /// A request that the listener answers with a body.
     request: Request,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Request {
-    /// GET of this path, over HTTP/1 and HTTP/2.
+    /// A GET of this path, over HTTP/1 or HTTP/2.
     Get(&'static str),
-    /// A unary call of the health service, over HTTP/2 alone.
+    /// A unary call of the gRPC health service, over HTTP/2.
     Health,
 }
 
@@ -49,7 +49,7 @@ impl Attacked {
         env.extend([("COMMS_ORDER__URL", &*urls[0]), ("COMMS_PAYMENT__URL", &*urls[1])]);
         env.push(("COMMS_LOG__FILTER", "warn"));
         env.extend(settings);
-        let marketplace = Marketplace::start_with(Shape::Embedded, &env).await;
+        let marketplace = Marketplace::start_with(Deployment::Embedded, &env).await;
         let host = |url: &str| url.split_once("://").unwrap().1.parse().unwrap();
         let admin = marketplace.processes[0].admin_url("");
         let get = |name, url: &str, path| Target { name, address: host(url), request: Request::Get(path) };
@@ -64,7 +64,7 @@ impl Attacked {
         Self { marketplace, targets }
     }
 
-    /// With short limits.
+    /// Starts a marketplace with short time limits.
     async fn start_strict() -> Self {
         let limits = [
             ("COMMS_LISTENERS__HEAD_TIMEOUT", LIMIT),
@@ -74,20 +74,21 @@ impl Attacked {
         Self::start(&limits).await
     }
 
+    /// Returns the listeners that speak HTTP/1.
     fn http(&self) -> impl Iterator<Item = Target> {
         self.targets.into_iter().filter(|target| target.request != Request::Health)
     }
 
-    /// An ordinary client places an order, and its socket receives the event that the order is paid.
+    /// Checks that an ordinary client is served: it places an order, and its socket receives the event with PAID.
     async fn serves(&self, key: &str) {
         let ann = self.marketplace.buyer("ann");
         let mut socket = ann.socket().await;
-        let placed = ann.insist(key, 100).await;
+        let placed = ann.place_with_retries(key, 100).await;
         socket.until(&placed.order_id, "PAID").await;
     }
 }
 
-/// Below the range from which the system takes ports for connections.
+/// Returns a free port below the range of outgoing connections.
 fn free_port() -> u16 {
     loop {
         let port = 20_000 + u16::from_le_bytes(Clock::system().random()) % 10_000;

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn the_breaker_counts_attempts_by_what_they_say_about_the_peer() {
+async fn the_breaker_counts_only_failures_of_the_peer() {
     let policy = policy(|c| c.breaker = Some(BreakerConfig::default()));
     let breaker = policy.breaker().unwrap();
     for error in [Error::invalid, Error::conflict, Error::fatal] as [fn(&'static str) -> Error; 3] {
@@ -21,7 +21,7 @@ async fn the_breaker_counts_attempts_by_what_they_say_about_the_peer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_is_dropped_counts_neither_way_and_gives_everything_back() {
+async fn a_dropped_call_is_not_counted_and_releases_its_permits() {
     let policy = policy(|c| {
         c.breaker = Some(BreakerConfig::default());
         c.bulkhead = Some(BulkheadConfig { max_wait: millis(50), ..BulkheadConfig::new(1) });
@@ -36,9 +36,9 @@ async fn a_call_that_is_dropped_counts_neither_way_and_gives_everything_back() {
         drop(call);
         drop(queued);
     }
-    assert_eq!((bulkhead.in_use(), bulkhead.snapshot().waiting), (0, 0));
+    assert_eq!((bulkhead.in_use(), bulkhead.snapshot().queued), (0, 0));
     assert_eq!(breaker.snapshot().consecutive_failures, 0);
-    // A probe that is dropped frees its place.
+    // A dropped call releases its half-open probe.
     for _ in 0..5 {
         policy.run(failing::<()>).await.unwrap_err();
     }
@@ -49,7 +49,7 @@ async fn a_call_that_is_dropped_counts_neither_way_and_gives_everything_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_probe_refused_by_the_bulkhead_is_given_back() {
+async fn a_probe_rejected_by_the_bulkhead_is_released() {
     let policy = policy(|c| {
         c.breaker = Some(BreakerConfig::default());
         c.bulkhead = Some(BulkheadConfig::new(1));
@@ -59,19 +59,19 @@ async fn a_probe_refused_by_the_bulkhead_is_given_back() {
     }
     tokio::time::advance(Duration::from_secs(70)).await;
     let bulkhead = policy.bulkhead().unwrap();
-    let seat = bulkhead.try_acquire().unwrap();
+    let permit = bulkhead.try_acquire().unwrap();
     let refused = policy.run(|| async { Ok(()) }).await.unwrap_err();
     assert_eq!(refused.rejection().unwrap().guard, Guard::Bulkhead);
-    drop(seat);
+    drop(permit);
     policy.run(|| async { Ok(()) }).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wait_for_a_seat_is_bounded_by_itself_and_by_the_deadline() {
+async fn the_wait_for_a_permit_is_bounded_by_max_wait_and_by_the_deadline() {
     let policy =
         policy(|c| c.bulkhead = Some(BulkheadConfig { max_wait: millis(300), ..BulkheadConfig::new(1) }));
     let bulkhead = policy.bulkhead().unwrap();
-    let seat = bulkhead.try_acquire().unwrap();
+    let permit = bulkhead.try_acquire().unwrap();
     let began = now();
     let refused = policy.run(|| async { Ok(()) }).await.unwrap_err();
     assert_eq!((refused.rejection().unwrap().guard, now() - began), (Guard::Bulkhead, millis(300)));
@@ -81,52 +81,52 @@ async fn a_wait_for_a_seat_is_bounded_by_itself_and_by_the_deadline() {
     let refused = call.await.unwrap_err();
     assert_eq!((refused.rejection().unwrap().guard, now() - began), (Guard::Deadline, millis(400)));
 
-    let waits = tokio::spawn({
+    let waiting = tokio::spawn({
         let policy = policy.clone();
         async move { policy.run(|| async { Ok(()) }).await }
     });
     tokio::time::sleep(millis(200)).await;
-    drop(seat);
-    waits.await.unwrap().unwrap();
+    drop(permit);
+    waiting.await.unwrap().unwrap();
     assert_eq!(now() - began, millis(600));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_seat_that_comes_with_the_deadline_comes_too_late() {
+async fn a_permit_that_is_granted_at_the_deadline_is_too_late() {
     let policy = policy(|c| {
         c.timeout = Some(millis(100));
         c.bulkhead = Some(BulkheadConfig { max_wait: millis(500), ..BulkheadConfig::new(1) });
     });
     let bulkhead = policy.bulkhead().unwrap();
-    let seat = bulkhead.try_acquire().unwrap();
-    let mut waits = Box::pin(policy.run(|| async { Ok(()) }));
-    assert!(waits.as_mut().now_or_never().is_none());
+    let permit = bulkhead.try_acquire().unwrap();
+    let mut waiting = Box::pin(policy.run(|| async { Ok(()) }));
+    assert!(waiting.as_mut().now_or_never().is_none());
     tokio::time::advance(millis(100)).await;
-    drop(seat);
-    let refused = waits.await.unwrap_err();
+    drop(permit);
+    let refused = waiting.await.unwrap_err();
     assert_eq!((refused.kind, refused.rejection().unwrap().guard), (ErrorKind::Rejected, Guard::Deadline));
     assert_eq!(bulkhead.in_use(), 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_breaker_that_opens_while_a_seat_is_waited_for_is_asked_again() {
+async fn the_breaker_is_checked_again_after_the_wait_for_a_permit() {
     let policy = policy(|c| {
         c.breaker = Some(BreakerConfig::default());
         c.bulkhead = Some(BulkheadConfig { max_wait: millis(300), ..BulkheadConfig::new(1) });
     });
     let bulkhead = policy.bulkhead().unwrap();
-    let seat = bulkhead.try_acquire().unwrap();
-    let mut waits = Box::pin(policy.run(|| async { Ok(()) }));
-    assert!(waits.as_mut().now_or_never().is_none());
+    let permit = bulkhead.try_acquire().unwrap();
+    let mut waiting = Box::pin(policy.run(|| async { Ok(()) }));
+    assert!(waiting.as_mut().now_or_never().is_none());
     policy.breaker().unwrap().force_open();
-    drop(seat);
-    assert_eq!(waits.await.unwrap_err().rejection().unwrap().guard, Guard::Breaker);
+    drop(permit);
+    assert_eq!(waiting.await.unwrap_err().rejection().unwrap().guard, Guard::Breaker);
     assert_eq!(bulkhead.in_use(), 0);
 }
 
-/// A rejection that waits for a timer costs a millisecond.
+/// A rejection must not wait for a timer, which takes a millisecond.
 #[tokio::test(start_paused = true)]
-async fn a_rejection_is_ready_at_the_first_poll() {
+async fn a_rejection_is_returned_at_the_first_poll() {
     let policy = policy(|c| {
         c.timeout = Some(millis(1_000));
         c.retry = Some(retry(5));
@@ -134,10 +134,10 @@ async fn a_rejection_is_ready_at_the_first_poll() {
         c.bulkhead = Some(BulkheadConfig::new(1));
     });
     let bulkhead = policy.bulkhead().unwrap();
-    let seat = bulkhead.try_acquire().unwrap();
+    let permit = bulkhead.try_acquire().unwrap();
     let full = policy.run(|| async { Ok(()) }).now_or_never().expect("at once").unwrap_err();
     assert_eq!(full.rejection().unwrap().guard, Guard::Bulkhead);
-    drop(seat);
+    drop(permit);
     policy.breaker().unwrap().force_open();
     let open = policy.run(|| async { Ok(()) }).now_or_never().expect("at once").unwrap_err();
     assert_eq!(open.rejection().unwrap().guard, Guard::Breaker);

@@ -2,9 +2,8 @@
 
 use super::*;
 
-/// A back-off that sleeps past the deadline, or an attempt after it.
 #[tokio::test(start_paused = true)]
-async fn nothing_is_tried_and_nothing_waited_for_beyond_the_deadline() {
+async fn neither_a_backoff_nor_an_attempt_passes_the_deadline() {
     for timeout in [1, 99, 250, 1_000, 5_000] {
         let policy = policy(|c| (c.timeout, c.retry) = (Some(millis(timeout)), Some(retry(100))));
         let (began, last) = (now(), Cell::new(None));
@@ -15,14 +14,18 @@ async fn nothing_is_tried_and_nothing_waited_for_beyond_the_deadline() {
             })
             .await
             .unwrap_err();
-        assert_eq!(error.to_string(), "not_executed: away", "the last cause, not the clock's");
+        assert_eq!(error.to_string(), "not_executed: away", "the error of the last attempt");
         assert!(last.get().unwrap() - began < millis(timeout));
-        assert!(now() - began < millis(timeout), "who waits learns it at once, after {:?}", now() - began);
+        assert!(
+            now() - began < millis(timeout),
+            "the call ends before the deadline, after {:?}",
+            now() - began
+        );
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_attempt_that_hangs_ends_at_its_limit_and_may_have_happened() {
+async fn a_hanging_attempt_ends_at_its_time_limit_as_indeterminate() {
     let policy = policy(|c| (c.attempt_timeout, c.retry) = (Some(millis(200)), Some(retry(3))));
     let (began, attempts) = (now(), Cell::new(0));
     let hang = || {
@@ -31,7 +34,11 @@ async fn an_attempt_that_hangs_ends_at_its_limit_and_may_have_happened() {
     };
     let error = policy.run(hang).await.unwrap_err();
     assert_eq!((error.kind, error.rejection().unwrap().guard), (ErrorKind::Indeterminate, Guard::Timeout));
-    assert_eq!((attempts.get(), now() - began), (1, millis(200)), "not again: it may have happened");
+    assert_eq!(
+        (attempts.get(), now() - began),
+        (1, millis(200)),
+        "not retried: the attempt may have been executed"
+    );
 
     let mut config = policy.snapshot().config;
     config.retry = Some(RetryConfig { idempotent: true, ..retry(3) });
@@ -39,12 +46,12 @@ async fn an_attempt_that_hangs_ends_at_its_limit_and_may_have_happened() {
     policy.configure(config).unwrap();
     let began = now();
     policy.run(hang).await.unwrap_err();
-    assert_eq!(attempts.get(), 3, "idempotent: again, and the deadline cuts the second short");
+    assert_eq!(attempts.get(), 3, "idempotent: retried, and the deadline ends the second attempt");
     assert_eq!(now() - began, millis(450));
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_earlier_deadline_holds_and_the_attempt_sees_what_is_left() {
+async fn the_earlier_deadline_applies_and_is_visible_to_the_attempt() {
     let clock = Clock::system();
     let policy = policy(|c| (c.timeout, c.attempt_timeout) = (Some(millis(800)), Some(millis(300))));
     let left = || async move { Ok(Context::current().deadline.and_then(|d| d.remaining(&Clock::system()))) };
@@ -54,49 +61,57 @@ async fn the_earlier_deadline_holds_and_the_attempt_sees_what_is_left() {
     let inner = policy.clone();
     let nested = policy.run(|| inner.run(left)).await.unwrap();
     assert_eq!(nested, Some(millis(300)));
-    assert!(Context::current().deadline.is_none(), "it ends with the call");
+    assert!(Context::current().deadline.is_none(), "the deadline ends with the call");
 
     let passed = scoped(Duration::ZERO).scope(policy.run(left)).await.unwrap_err();
     assert_eq!((passed.kind, passed.rejection().unwrap().guard), (ErrorKind::Rejected, Guard::Deadline));
 }
 
-/// Or anybody could open the breaker for everybody, and hold it open by his probes.
+/// Else a caller with short deadlines could open the breaker for all callers, and keep it open by failed probes.
 #[tokio::test(start_paused = true)]
-async fn a_caller_in_a_hurry_does_not_blame_the_peer() {
+async fn a_timeout_at_the_callers_deadline_is_no_failure_of_the_peer() {
     let policy = policy(|c| {
         c.attempt_timeout = Some(millis(500));
         c.breaker = Some(BreakerConfig::default());
     });
     let breaker = policy.breaker().unwrap();
     let hang = || std::future::pending::<Result<(), Error>>();
-    let hurried = async || {
+    let short_call = async || {
         let deadline = Deadline::after(millis(1), &Clock::system());
         Context::default().with_deadline(deadline).scope(policy.run(hang)).await.unwrap_err()
     };
     for _ in 0..20 {
-        assert_eq!(hurried().await.rejection().unwrap().guard, Guard::Timeout);
+        assert_eq!(short_call().await.rejection().unwrap().guard, Guard::Timeout);
     }
     assert_eq!(breaker.state(), BreakerState::Closed);
     for _ in 0..20 {
         let deadline = Deadline::after(millis(1), &Clock::system());
         let channel = || async {
             tokio::time::sleep(millis(1)).await;
-            Err::<(), _>(Error::indeterminate("deadline exceeded, says the channel"))
+            Err::<(), _>(Error::indeterminate("deadline exceeded"))
         };
         Context::default().with_deadline(deadline).scope(policy.run(channel)).await.unwrap_err();
     }
-    assert_eq!(breaker.state(), BreakerState::Closed, "also where the channel saw it first");
+    assert_eq!(breaker.state(), BreakerState::Closed, "also if the channel reports the timeout first");
     for _ in 0..5 {
         policy.run(hang).await.unwrap_err();
     }
-    assert_eq!(breaker.state(), BreakerState::Open, "the policy's own limit does");
+    assert_eq!(
+        breaker.state(),
+        BreakerState::Open,
+        "a timeout at the policy's own limit is a failure of the peer"
+    );
     tokio::time::advance(Duration::from_secs(70)).await;
-    hurried().await;
-    assert_eq!(breaker.state(), BreakerState::HalfOpen, "a probe in a hurry is given back");
+    short_call().await;
+    assert_eq!(
+        breaker.state(),
+        BreakerState::HalfOpen,
+        "the probe of a call with a short deadline is released"
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_service_that_does_not_get_ready_is_given_up_and_tried_again() {
+async fn a_service_that_is_never_ready_is_retried_until_the_last_attempt() {
     #[derive(Clone)]
     struct Never;
     impl Service<()> for Never {
@@ -114,12 +129,11 @@ async fn a_service_that_does_not_get_ready_is_given_up_and_tried_again() {
     let began = now();
     let error = policy.layer().layer(Never).oneshot(()).await.unwrap_err();
     assert_eq!((error.kind, error.rejection().unwrap().guard), (ErrorKind::NotExecuted, Guard::Unready));
-    assert!(now() - began >= millis(600), "three attempts, each to its limit");
+    assert!(now() - began >= millis(600), "three attempts, each until its time limit");
 }
 
-/// The whole policy on a manual clock, without a runtime.
 #[test]
-fn a_manual_clock_drives_everything() {
+fn a_manual_clock_drives_a_call_without_a_runtime() {
     let clock = Clock::manual(Duration::ZERO);
     let mut config = PolicyConfig::none();
     (config.timeout, config.retry) = (Some(millis(1_000)), Some(retry(3)));

@@ -1,4 +1,4 @@
-//! A policy as a whole, under tokio's paused time: a wait costs none.
+//! A policy as a whole, under tokio's paused time, in which waits take no real time.
 
 mod guards;
 mod limits;
@@ -30,21 +30,21 @@ const fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// The system clock stands still with tokio's.
+/// Returns the time of the system clock, which is tokio's paused time.
 fn now() -> Instant {
     Clock::system().now()
 }
 
-/// Everything under tokio's paused time: a wait costs none.
+/// Returns a policy with only the guards that `change` sets.
 fn policy(change: impl FnOnce(&mut PolicyConfig)) -> Policy {
     let mut config = PolicyConfig::none();
     change(&mut config);
     Policy::new("p", config).unwrap()
 }
 
-fn retry(attempts: u32) -> RetryConfig {
+fn retry(max_attempts: u32) -> RetryConfig {
     let backoff = Backoff::new(millis(100), millis(1_000)).unwrap();
-    RetryConfig { max_attempts: attempts, backoff, budget: None, ..RetryConfig::default() }
+    RetryConfig { max_attempts, backoff, budget: None, ..RetryConfig::default() }
 }
 
 async fn failing<T>() -> Result<T, Error> {

@@ -1,9 +1,9 @@
-//! What is tried again, how often, and at what price.
+//! Retries and their limits.
 
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn attempts_end_with_the_first_that_works() {
+async fn the_first_success_ends_the_attempts() {
     let (policy, attempts) = (policy(|c| c.retry = Some(retry(5))), Cell::new(0));
     let answer = policy.run(|| {
         attempts.set(attempts.get() + 1);
@@ -13,11 +13,11 @@ async fn attempts_end_with_the_first_that_works() {
     assert_eq!(answer.await.unwrap(), 3);
 }
 
-/// Some libraries multiply an outage by their attempts: the budget must hold it near one attempt a request.
+/// The budget keeps a total outage near one attempt per request, whatever `max_attempts` is.
 #[tokio::test(start_paused = true)]
 async fn a_total_outage_is_not_multiplied() {
     for callers in [1, 64] {
-        // Callers as fast as they can be; what a few slow ones retry is within the floor of ten a second.
+        // A short backoff: the retries of a few slow callers would be within the ten per second that need no success.
         let backoff = Backoff::new(millis(1), millis(1_000)).unwrap();
         let config = RetryConfig { backoff, budget: Some(RetryBudgetConfig::default()), ..retry(4) };
         let (policy, attempts) = (policy(|c| c.retry = Some(config)), AtomicU32::new(0));
@@ -33,19 +33,19 @@ async fn a_total_outage_is_not_multiplied() {
         }))
         .await;
         let share = f64::from(attempts.load(Ordering::Relaxed)) / f64::from(requests);
-        assert!(share > 1.0 && share <= 1.1, "{share} attempts a request for {callers} callers");
+        assert!(share > 1.0 && share <= 1.1, "{share} attempts per request for {callers} callers");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_may_be_made_twice_says_so_itself() {
+async fn a_call_can_be_idempotent_for_itself() {
     let policy = policy(|c| (c.attempt_timeout, c.retry) = (Some(millis(200)), Some(retry(3))));
     let attempts = Cell::new(0);
     let hang = || {
         attempts.set(attempts.get() + 1);
         std::future::pending::<Result<(), Error>>()
     };
-    // The key of the request that is being handled is not the key of the calls that are made for it.
+    // The idempotency key of the handled request does not make the calls within it idempotent.
     let handled = Context { idempotency_key: Some("k".into()), ..Context::default() };
     handled.scope(policy.run(hang)).await.unwrap_err();
     assert_eq!(attempts.get(), 1);
@@ -57,7 +57,7 @@ async fn a_call_that_may_be_made_twice_says_so_itself() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pushback_is_waited_for_exactly() {
+async fn the_wait_is_exactly_the_pushback() {
     let (policy, attempts) = (policy(|c| c.retry = Some(retry(2))), Cell::new(0));
     let began = now();
     let call = policy.run(|| {
@@ -71,7 +71,7 @@ async fn pushback_is_waited_for_exactly() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_of_a_later_attempt_does_not_unsay_what_may_have_happened() {
+async fn a_refused_retry_returns_the_indeterminate_error_of_an_earlier_attempt() {
     let policy = policy(|c| {
         c.retry = Some(RetryConfig { idempotent: true, ..retry(5) });
         c.breaker = Some(BreakerConfig { failure_threshold: 2, ..BreakerConfig::default() });
@@ -98,7 +98,7 @@ async fn a_refusal_of_a_later_attempt_does_not_unsay_what_may_have_happened() {
     assert_eq!(
         (attempts.get(), error.kind),
         (3, ErrorKind::Indeterminate),
-        "the last failure does not, either"
+        "a refusal by the peer proves nothing about the first attempt"
     );
 
     attempts.set(0);
@@ -115,12 +115,16 @@ async fn a_refusal_of_a_later_attempt_does_not_unsay_what_may_have_happened() {
         })
         .await
         .unwrap_err();
-    assert_eq!((attempts.get(), error.kind), (2, ErrorKind::Invalid), "what the peer answers does");
+    assert_eq!(
+        (attempts.get(), error.kind),
+        (2, ErrorKind::Invalid),
+        "an answer of the handler is conclusive"
+    );
 }
 
-/// A body that is a stream goes out once.
+/// For example, a body that is a stream.
 #[tokio::test(start_paused = true)]
-async fn a_request_that_cannot_be_sent_again_is_sent_once() {
+async fn a_request_that_cannot_be_cloned_is_sent_once() {
     #[derive(Clone)]
     struct Once;
     struct Stream;
@@ -131,7 +135,7 @@ async fn a_request_that_cannot_be_sent_again_is_sent_once() {
         fn reject(&self, rejection: Rejection) -> Error {
             rejection.into()
         }
-        fn again(&self, _: &Stream) -> Option<Stream> {
+        fn clone_request(&self, _: &Stream) -> Option<Stream> {
             None
         }
     }

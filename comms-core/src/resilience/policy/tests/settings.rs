@@ -2,13 +2,13 @@
 
 use super::*;
 
-/// A readied service that is cloned, dropped or polled again must neither leak a permit nor call a service that
-/// was not readied.
+/// A service that is cloned, dropped or polled again after `poll_ready` must neither leak a permit nor call a service
+/// that was not polled for readiness.
 #[tokio::test(start_paused = true)]
-async fn readiness_belongs_to_the_service_that_was_readied() {
+async fn each_attempt_calls_a_service_that_was_polled_for_readiness() {
     #[derive(Default)]
     struct Strict {
-        readied: bool,
+        ready: bool,
     }
     impl Clone for Strict {
         fn clone(&self) -> Self {
@@ -20,11 +20,11 @@ async fn readiness_belongs_to_the_service_that_was_readied() {
         type Error = Error;
         type Future = std::future::Ready<Result<u32, Error>>;
         fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), Error>> {
-            self.readied = true;
+            self.ready = true;
             Poll::Ready(Ok(()))
         }
         fn call(&mut self, n: u32) -> Self::Future {
-            assert!(std::mem::take(&mut self.readied), "called without being readied");
+            assert!(std::mem::take(&mut self.ready), "called without `poll_ready`");
             std::future::ready(if n == 0 { Err(Error::not_executed("away")) } else { Ok(n) })
         }
     }
@@ -44,7 +44,7 @@ async fn readiness_belongs_to_the_service_that_was_readied() {
     }
     assert_eq!(policy.bulkhead().unwrap().in_use(), 0);
 
-    // A permit that readiness holds further in is used or freed, never kept.
+    // A permit that `poll_ready` of an inner service acquires is used or released.
     let limited = ConcurrencyLimitLayer::new(1).layer(Strict::default());
     let mut service = policy.layer().layer(limited);
     for _ in 0..10 {
@@ -54,7 +54,7 @@ async fn readiness_belongs_to_the_service_that_was_readied() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_swap_holds_for_the_next_call_and_keeps_the_state() {
+async fn configure_applies_to_the_next_call_and_keeps_the_state() {
     let policy = policy(|c| c.breaker = Some(BreakerConfig::default()));
     let echo = service_fn(|n: u32| async move { Ok::<_, Error>(n) });
     let mut service = policy.layer().layer(echo);
@@ -66,21 +66,24 @@ async fn a_swap_holds_for_the_next_call_and_keeps_the_state() {
     config.bulkhead = Some(BulkheadConfig::new(7));
     config.breaker = Some(BreakerConfig { failure_threshold: 9, ..BreakerConfig::default() });
     policy.configure(config.clone()).unwrap();
-    assert!(service.ready().await.unwrap().call(1).await.is_err(), "still open");
-    assert_eq!(policy.snapshot().bulkhead.unwrap().limit, 7);
+    assert!(service.ready().await.unwrap().call(1).await.is_err(), "the breaker is still open");
+    assert_eq!(policy.snapshot().bulkhead.unwrap().max_concurrent, 7);
     config.breaker = None;
     policy.configure(config.clone()).unwrap();
     assert_eq!(service.ready().await.unwrap().call(1).await.unwrap(), 1, "the service sees the new version");
     config.timeout = Some(Duration::ZERO);
     let refused = policy.configure(config).unwrap_err();
-    assert!(refused.chain().to_string().contains("policy p: a timeout must not be zero"), "{refused}");
+    assert!(
+        refused.chain().to_string().contains("policy p: `timeout` and `attempt_timeout` must be above zero"),
+        "{refused}"
+    );
     let mut config = PolicyConfig::none();
     config.timeout = Some(Duration::MAX);
-    assert!(policy.configure(config).is_err(), "no point in time is out of range");
+    assert!(policy.configure(config).is_err(), "a deadline beyond the range of `Instant` is impossible");
 }
 
 #[tokio::test(start_paused = true)]
-async fn guards_that_were_given_are_shared_and_left_alone() {
+async fn shared_guards_are_not_reconfigured_by_a_policy() {
     let clock = Clock::system();
     let breaker = Breaker::new("peer", BreakerConfig::default(), clock.clone()).unwrap();
     let budget = RetryBudget::new(&RetryBudgetConfig::default(), clock).unwrap();
@@ -92,25 +95,28 @@ async fn guards_that_were_given_are_shared_and_left_alone() {
     for _ in 0..5 {
         drop(charge.run(failing::<()>).await);
     }
-    assert!(refund.run(|| async { Ok(()) }).await.is_err(), "one breaker for the destination");
+    assert!(refund.run(|| async { Ok(()) }).await.is_err(), "one breaker for both policies");
     refund.configure(PolicyConfig::none()).unwrap();
     assert_eq!(breaker.state(), BreakerState::Open);
     assert!(refund.breaker().is_some());
     while budget.try_withdraw() {}
-    assert_eq!(charge.snapshot().budget, Some(0), "one budget, too");
+    assert_eq!(charge.snapshot().budget, Some(0), "one budget for both policies");
 }
 
 #[test]
-fn configuration_says_no_with_a_reason() {
+fn configuration_errors_name_their_cause() {
     let parse = |text: &str| serde_json::from_str::<PolicyConfig>(text).map_err(|e| e.to_string());
     assert_eq!(parse("{}").unwrap(), PolicyConfig::background());
     assert_eq!(parse(r#"{"breaker": false}"#).unwrap().breaker, None);
     assert_eq!(parse(r#"{"breaker": {}}"#).unwrap().breaker, Some(BreakerConfig::default()));
     for (text, reason) in [
         (r#"{"retries": {}}"#, "unknown field `retries`"),
-        (r#"{"breaker": true}"#, "settings, or false"),
+        (r#"{"breaker": true}"#, "true is not a setting"),
         (r#"{"timeout": "soon"}"#, "\"soon\" is not a duration like \"250ms\""),
-        (r#"{"retry": {"backoff": {"base": "2s", "cap": "1s"}}}"#, "0 < base <= cap"),
+        (
+            r#"{"retry": {"backoff": {"base": "2s", "cap": "1s"}}}"#,
+            "`base` must be above zero and at most `cap`",
+        ),
     ] {
         let error = parse(text).unwrap_err();
         assert!(error.contains(reason), "{text}: {error}");
@@ -121,9 +127,9 @@ fn configuration_says_no_with_a_reason() {
     assert_eq!(parse(&none).unwrap(), PolicyConfig::none());
 }
 
-/// A service of another protocol: failures come as responses, and its error is not ours.
+/// A service of another protocol: failures are responses, and its error type is not [`Error`].
 #[tokio::test(start_paused = true)]
-async fn another_protocol_is_classified_by_its_own_rules() {
+async fn a_classifier_adapts_another_protocol() {
     #[derive(Clone)]
     struct Http;
     impl Classify<(), u16, Infallible> for Http {
@@ -134,9 +140,9 @@ async fn another_protocol_is_classified_by_its_own_rules() {
             }
         }
         fn reject(&self, _: Rejection) -> Infallible {
-            unreachable!("no guard is on")
+            unreachable!("the policy has no guard that rejects")
         }
-        fn again(&self, (): &()) -> Option<()> {
+        fn clone_request(&self, (): &()) -> Option<()> {
             Some(())
         }
         fn is_idempotent(&self, (): &()) -> bool {

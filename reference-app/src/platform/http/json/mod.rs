@@ -1,15 +1,20 @@
-//! JSON bodies, read strictly and answered with every error at its place.
+//! Strict JSON bodies. A refusal lists every error with its place.
+//!
+//! - `node`: the parsed document. `reader` reads a type from it, with `access` for lists, objects and enums.
+//! - `read_error` and `error_list`: the errors, collected over several passes. `placeholder` replaces values that
+//!   could not be read.
+//! - `pointer`: JSON pointers. `validation_text`: the texts of the validator.
 
 mod access;
-mod blank;
-mod failure;
-mod findings;
+mod error_list;
 mod node;
+mod placeholder;
 mod pointer;
+mod read_error;
 mod reader;
 #[cfg(test)]
 mod tests;
-mod text;
+mod validation_text;
 
 use axum::{
     body::Bytes,
@@ -21,22 +26,22 @@ use garde::Validate;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{FieldError, Problem};
-use findings::Findings;
+use error_list::ErrorList;
 use node::Node;
 
 /// A JSON body: of a request, read and validated, or of a response.
 ///
 /// A request is refused with
 /// - 415 for a content type that is not JSON, or none;
-/// - 413 for a body over the limit of [`edge`](super::edge);
+/// - 413 for a body over the limit of [`edge`](super::edge());
 /// - 400 for a text that is not JSON, with line and column; bytes after the value are an error, too;
-/// - 422 for a body that does not fit `T` or does not validate. `errors` lists up to 32 errors, each with its JSON pointer
-///   (RFC 6901): wrong types, missing and unknown fields, fields that stand twice, numbers beyond the range of their type,
-///   and what [`Validate`] refuses.
+/// - 422 for a body that does not fit `T` or does not validate. `errors` lists up to 32 errors, each with its JSON
+///   pointer (RFC 6901): wrong types, missing and unknown fields, duplicate fields, numbers outside the range of
+///   their type, and the errors of [`Validate`].
 ///
-/// A struct is read from an object alone, never from a list, and refuses unknown fields even without
-/// `#[serde(deny_unknown_fields)]`. Validation names fields as Rust does: give a field that is renamed for serde the same
-/// name with `#[garde(rename = "...")]`.
+/// A struct is read only from an object, never from a list. Unknown fields are refused even without
+/// `#[serde(deny_unknown_fields)]`. Validation uses the field names of Rust: if serde renames a field, rename it for
+/// garde with `#[garde(rename = "...")]`, too.
 #[derive(Debug, Clone, Copy)]
 pub struct Json<T>(pub T);
 
@@ -65,20 +70,22 @@ impl<T: Serialize> IntoResponse for Json<T> {
 /// Reads and validates `body`.
 ///
 /// # Errors
-/// The problem of [`Json`] with status 400 or 422.
+/// Returns a problem with status 400 or 422, as [`Json`] describes.
 pub(super) fn parse<T: DeserializeOwned + Validate<Context = ()>>(body: &[u8]) -> Result<T, Problem> {
     let mut errors = Vec::new();
     let mut node = document(body)?;
     node.remove_duplicates("", &mut errors);
-    let findings = Findings::new(errors);
-    let value: Option<T> = reader::read(&node, &findings);
-    let mut errors = findings.into_errors();
+    let errors = ErrorList::new(errors);
+    let value: Option<T> = reader::read(&node, &errors);
+    let mut errors = errors.into_errors();
     if let Some(Err(report)) = value.as_ref().map(Validate::validate) {
-        // A check that concerns a value which could not be read says nothing.
+        // Skip validation errors of values that could not be read.
         let known: Vec<_> = errors.iter().map(|error| error.pointer.clone()).collect();
-        let checked = report.iter().map(|(path, error)| (pointer::of_validated(path), error));
+        let checked = report.iter().map(|(path, error)| (pointer::from_garde_path(path), error));
         let new = checked.filter(|(place, _)| known.iter().all(|other| !pointer::overlap(place, other)));
-        errors.extend(new.map(|(place, error)| FieldError::new(place, text::of_validation(error.message()))));
+        errors.extend(
+            new.map(|(place, error)| FieldError::new(place, validation_text::sentence(error.message()))),
+        );
     }
     match value {
         Some(value) if errors.is_empty() => Ok(value),
@@ -89,10 +96,10 @@ pub(super) fn parse<T: DeserializeOwned + Validate<Context = ()>>(body: &[u8]) -
 fn document(body: &[u8]) -> Result<Node, Problem> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let node = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        // The text is JSON, and the number is beyond what any type here can hold.
+        // The text is valid JSON, but no type can hold the number.
         match error.inner().to_string().starts_with("number out of range") {
             true => {
-                let place = pointer::of_path(error.path());
+                let place = pointer::from_path(error.path());
                 Problem::fields(vec![FieldError::new(place, "The number is out of range.")])
             }
             false => malformed(error.inner()),
@@ -107,7 +114,7 @@ fn malformed(error: &serde_json::Error) -> Problem {
     let reason = if error.is_eof() {
         "the text ends too early"
     } else if error.to_string().starts_with("trailing characters") {
-        "the text goes on after the value"
+        "the text continues after the value"
     } else if error.to_string().starts_with("recursion limit") {
         "the value is nested too deeply"
     } else {
@@ -117,7 +124,7 @@ fn malformed(error: &serde_json::Error) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "malformed-json", "The body is not JSON", detail)
 }
 
-/// `application/json`, or a type whose suffix is `+json`.
+/// Returns whether the content type is `application/json`, or a type with the suffix `+json`.
 fn is_json(headers: &HeaderMap) -> bool {
     let mut sent = headers.get_all(header::CONTENT_TYPE).iter();
     let (Some(value), None) = (sent.next(), sent.next()) else { return false };
@@ -136,7 +143,7 @@ fn wrong_media_type() -> Problem {
 fn unread(rejection: &BytesRejection) -> Problem {
     match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => {
-            let detail = "Send a smaller body.";
+            let detail = "The body exceeds the size limit of this service. Send a smaller body.";
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too large", detail)
         }
         _ => {

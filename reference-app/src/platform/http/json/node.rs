@@ -1,20 +1,20 @@
-//! A JSON document as it was sent: duplicate fields are kept, so that they can be refused.
+//! A parsed JSON document. Keeps duplicate fields, so that they can be refused.
 
 use std::{collections::HashSet, fmt};
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::{findings::MOST, pointer::child};
+use super::{error_list::MAX_ERRORS, pointer::child};
 use crate::platform::http::FieldError;
 
-/// One value of a document.
+/// A value of the document.
 #[derive(Debug)]
 pub(super) enum Node {
     Null,
     Bool(bool),
     Unsigned(u64),
     Negative(i64),
-    /// Written with a fraction or an exponent, or beyond 64 bits.
+    /// A number with a fraction or an exponent, or outside the range of 64 bits.
     Float(f64),
     Text(String),
     List(Vec<Node>),
@@ -22,7 +22,7 @@ pub(super) enum Node {
 }
 
 impl Node {
-    /// The value in words, with its article.
+    /// Describes the type of the value, with an article.
     pub(super) const fn describe(&self) -> &'static str {
         match self {
             Self::Null => "null",
@@ -34,7 +34,7 @@ impl Node {
         }
     }
 
-    /// Removes every field whose name stands before it in the same object, and adds an error for each.
+    /// Removes every field whose name occurs earlier in the same object, and adds an error for each removed field.
     pub(super) fn remove_duplicates(&mut self, pointer: &str, errors: &mut Vec<FieldError>) {
         match self {
             Self::List(items) => {
@@ -46,8 +46,11 @@ impl Node {
                 let mut seen = HashSet::new();
                 entries.retain(|(name, _)| {
                     let first = seen.insert(name.clone());
-                    if !first && errors.len() < MOST {
-                        errors.push(FieldError::new(child(pointer, name), "This field stands here twice."));
+                    if !first && errors.len() < MAX_ERRORS {
+                        errors.push(FieldError::new(
+                            child(pointer, name),
+                            "This field occurs twice. Send it once.",
+                        ));
                     }
                     first
                 });
@@ -62,13 +65,13 @@ impl Node {
 
 impl<'de> Deserialize<'de> for Node {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Build)
+        deserializer.deserialize_any(NodeVisitor)
     }
 }
 
-struct Build;
+struct NodeVisitor;
 
-impl<'de> Visitor<'de> for Build {
+impl<'de> Visitor<'de> for NodeVisitor {
     type Value = Node;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -2,25 +2,25 @@
 
 use serde_path_to_error::{Path, Segment};
 
-/// The pointer to `token` beneath `parent`.
+/// Returns the pointer to `token` below `parent`.
 pub(super) fn child(parent: &str, token: &str) -> String {
     format!("{parent}/{}", token.replace('~', "~0").replace('/', "~1"))
 }
 
-/// The last token of a pointer beneath `parent`, if the pointer is a direct child.
-pub(super) fn own_child(parent: &str, pointer: &str) -> Option<String> {
+/// Returns the last token of `pointer` if `pointer` is a direct child of `parent`.
+pub(super) fn direct_child(parent: &str, pointer: &str) -> Option<String> {
     let token = pointer.strip_prefix(parent)?.strip_prefix('/')?;
     (!token.contains('/')).then(|| token.replace("~1", "/").replace("~0", "~"))
 }
 
-/// Whether one of the two places holds the other, or both are the same.
+/// Returns whether the places are equal, or one contains the other.
 pub(super) fn overlap(a: &str, b: &str) -> bool {
     let (short, long) = if a.len() <= b.len() { (a, b) } else { (b, a) };
     long.strip_prefix(short).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// The place at which a parser stopped.
-pub(super) fn of_path(path: &Path) -> String {
+/// Returns the pointer to the place at which a parser stopped.
+pub(super) fn from_path(path: &Path) -> String {
     path.iter().fold(String::new(), |parent, segment| match segment {
         Segment::Seq { index } => child(&parent, &index.to_string()),
         Segment::Map { key } => child(&parent, key),
@@ -29,8 +29,8 @@ pub(super) fn of_path(path: &Path) -> String {
     })
 }
 
-/// The place that a validator names as `price.minor` or `items[0].name`.
-pub(super) fn of_validated(path: &garde::Path) -> String {
+/// Converts the place in garde's notation, `price.minor` or `items[0].name`.
+pub(super) fn from_garde_path(path: &garde::Path) -> String {
     let text = path.to_string();
     let tokens = text.split(['.', '[', ']']).filter(|token| !token.is_empty());
     tokens.fold(String::new(), |parent, token| child(&parent, token))
@@ -43,13 +43,13 @@ mod tests {
     #[test]
     fn a_pointer_escapes_its_tokens() {
         assert_eq!(child("/a", "b/c~d"), "/a/b~1c~0d");
-        assert_eq!(own_child("/a", "/a/b~1c~0d").as_deref(), Some("b/c~d"));
-        assert_eq!(own_child("/a", "/a/b/c"), None);
-        assert_eq!(own_child("/a", "/ab"), None);
+        assert_eq!(direct_child("/a", "/a/b~1c~0d").as_deref(), Some("b/c~d"));
+        assert_eq!(direct_child("/a", "/a/b/c"), None);
+        assert_eq!(direct_child("/a", "/ab"), None);
     }
 
     #[test]
-    fn places_overlap_by_tokens() {
+    fn places_overlap_if_one_contains_the_other() {
         for (a, b, overlaps) in
             [("", "/a", true), ("/a", "/a/b", true), ("/a", "/ab", false), ("/a", "/a", true)]
         {
@@ -58,9 +58,9 @@ mod tests {
     }
 
     #[test]
-    fn a_validators_path_becomes_a_pointer() {
+    fn a_garde_path_becomes_a_pointer() {
         let path = garde::Path::new("items").join(0_usize).join("name");
-        assert_eq!(of_validated(&path), "/items/0/name");
-        assert_eq!(of_validated(&garde::Path::empty()), "");
+        assert_eq!(from_garde_path(&path), "/items/0/name");
+        assert_eq!(from_garde_path(&garde::Path::empty()), "");
     }
 }

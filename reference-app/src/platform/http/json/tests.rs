@@ -43,7 +43,7 @@ enum Speed {
     Exactly(u8),
 }
 
-/// The status, and the errors as `pointer: detail`.
+/// Returns the status, and the errors as `pointer: detail`.
 fn refused(body: &str) -> (u16, Vec<String>) {
     let problem = parse::<Order>(body.as_bytes()).expect_err(body);
     let errors = problem.errors().iter().map(|error| format!("{}: {}", error.pointer, error.detail));
@@ -59,7 +59,7 @@ fn pointers(body: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_whole_body_is_read() {
+fn a_complete_body_is_read() {
     let order: Order = parse(
         br#"{"ad_id":"b","quantity":2,"price":{"minor":5,"currency":"RUB"},"note":null,
             "extras":[{"minor":1,"currency":"EUR"}],"labels":{"a/b":"c"},"speed":{"within":{"hours":3}}}"#,
@@ -86,7 +86,7 @@ fn a_list_is_never_read_as_an_object() {
 }
 
 #[test]
-fn every_error_is_found_at_once() {
+fn all_errors_are_reported_together() {
     let body = r#"{"ad_id":7,"quantity":"many","price":{"minor":1.5,"coupon":1},"extras":[{"minor":0,"currency":"EUR"}],
         "speed":"soon","colour":"red"}"#;
     let (status, mut errors) = refused(body);
@@ -108,7 +108,7 @@ fn every_error_is_found_at_once() {
 }
 
 #[test]
-fn numbers_have_their_range() {
+fn a_number_outside_its_range_is_refused() {
     let quantity = |text: &str| {
         let body = format!(r#"{{"ad_id":"b","quantity":{text},"price":{{"minor":1,"currency":"RUB"}}}}"#);
         refused(&body)
@@ -125,27 +125,27 @@ fn numbers_have_their_range() {
 }
 
 #[test]
-fn a_field_stands_once() {
+fn a_duplicate_field_is_refused() {
     let body = r#"{"ad_id":"b","ad_id":"c","quantity":1,"price":{"minor":1,"minor":2,"currency":"RUB"}}"#;
     assert_eq!(pointers(body), ["/ad_id", "/price/minor"]);
     let (_, errors) = refused(body);
-    assert_eq!(errors[0], "/ad_id: This field stands here twice.");
+    assert_eq!(errors[0], "/ad_id: This field occurs twice. Send it once.");
 }
 
 #[test]
-fn a_pointer_escapes_the_names_of_a_client() {
+fn a_pointer_escapes_field_names() {
     let body =
         r#"{"ad_id":"b","quantity":1,"price":{"minor":1,"currency":"RUB"},"a/b~c":1,"labels":{"x/y":1}}"#;
     assert_eq!(pointers(body), ["/a~1b~0c", "/labels/x~1y"]);
 }
 
 #[test]
-fn what_is_not_json_is_named_by_line_and_column() {
+fn a_syntax_error_is_reported_with_line_and_column() {
     let table = [
         ("{\"ad_id\":", "Line 1, column 9: the text ends too early."),
         ("", "Line 1, column 0: the text ends too early."),
         ("{\n  ad_id: 1}", "Line 2, column 3: this is not JSON."),
-        ("{} {}", "Line 1, column 4: the text goes on after the value."),
+        ("{} {}", "Line 1, column 4: the text continues after the value."),
         ("{\"a\":\"\u{0}\"}", "Line 1, column 7: this is not JSON."),
     ];
     for (body, detail) in table {
@@ -158,15 +158,15 @@ fn what_is_not_json_is_named_by_line_and_column() {
 }
 
 #[test]
-fn the_errors_of_one_answer_are_bounded() {
+fn the_number_of_errors_in_a_response_is_bounded() {
     let many = (0..1_000).map(|n| format!(r#""f{n}":1"#)).collect::<Vec<_>>().join(",");
-    assert_eq!(refused(&format!("{{{many}}}")).1.len(), findings::MOST);
+    assert_eq!(refused(&format!("{{{many}}}")).1.len(), error_list::MAX_ERRORS);
     let twice = vec![r#""a":1"#; 1_000].join(",");
-    assert!(refused(&format!("{{{twice}}}")).1.len() <= findings::MOST);
+    assert!(refused(&format!("{{{twice}}}")).1.len() <= error_list::MAX_ERRORS);
 }
 
 #[test]
-fn no_text_has_a_name_of_rusts_or_serdes() {
+fn no_text_contains_terms_of_rust_or_serde() {
     let jargon = ["invalid", "expected", "struct", "enum", "u32", "i64", "variant of", "serde", "Order"];
     for value in ["null", "true", "1", "1.5", "\"x\"", "[]", "{}", "[1]", "{\"a\":1}", "{\"within\":{}}"] {
         for field in ["ad_id", "quantity", "price", "note", "extras", "labels", "speed"] {
@@ -182,7 +182,7 @@ fn no_text_has_a_name_of_rusts_or_serdes() {
 }
 
 #[test]
-fn json_is_recognised_by_its_media_type() {
+fn json_is_recognized_by_the_media_type() {
     let table = [
         (&["application/json"][..], true),
         (&["application/json; charset=utf-8"], true),

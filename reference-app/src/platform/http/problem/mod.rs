@@ -1,4 +1,4 @@
-//! Refusals as problem details (RFC 9457).
+//! Error responses: problem details (RFC 9457).
 
 mod of_error;
 
@@ -12,14 +12,14 @@ use axum::{
 use comms_core::{clock, context::Context, resilience::Guard};
 use serde::Serialize;
 
-/// The errors that one problem lists at most.
-pub(super) const MOST_ERRORS: usize = 32;
+/// The maximum number of errors in one problem.
+pub(super) const MAX_ERRORS: usize = 32;
 
 /// A refusal of an HTTP request: an `application/problem+json` body with the trace id of the current [`Context`].
 ///
-/// Made for what a service refuses itself ([`Problem::new`], [`Problem::fields`]), or of an [`Error`](comms_core::Error),
-/// whose kind decides about the status and whose text is sent only where it may be read by a client.
-// Boxed, because it stands in every `Result` and is rare.
+/// Create a problem with [`Problem::new`] or [`Problem::fields`] for a refusal of the service itself, or convert an
+/// [`Error`](comms_core::Error): its kind determines the status, and its text is sent only if clients may read it.
+// Boxed, because every handler's `Result` contains it and a refusal is rare.
 #[derive(Debug)]
 pub struct Problem(Box<Parts>);
 
@@ -34,18 +34,18 @@ struct Parts {
     headers: HeaderMap,
 }
 
-/// One error of a body, and its place.
+/// An error in a body, and the place of the error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FieldError {
-    /// The JSON pointer (RFC 6901) of the value in the body, empty for the whole body; `/` and the name of a parameter of
-    /// the query.
+    /// The JSON pointer (RFC 6901) of the value in the body, empty for the whole body. For a query parameter: `/` and
+    /// the parameter's name.
     pub pointer: String,
-    /// What is wrong, for a person.
+    /// The description of the error, for a person.
     pub detail: String,
 }
 
 impl FieldError {
-    /// The error `detail` of the value at `pointer`.
+    /// Creates the error `detail` of the value at `pointer`.
     #[must_use]
     pub fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         Self { pointer: pointer.into(), detail: detail.into() }
@@ -53,8 +53,8 @@ impl FieldError {
 }
 
 impl Problem {
-    /// A problem of the type `/problems/<code>`. `title` is the same for every problem of the type; `detail` is about this
-    /// one, for a person.
+    /// Creates a problem of the type `/problems/<code>`. `title` is the same for every problem of a type. `detail`
+    /// describes this problem, for a person.
     #[must_use]
     pub fn new(
         status: StatusCode,
@@ -66,11 +66,11 @@ impl Problem {
         Self(Box::new(Parts { status, code, title, detail, errors, guard: None, headers }))
     }
 
-    /// A request with values that cannot be accepted: 422. The body lists the first 32 errors, so that the answer to a
-    /// request of many errors is not many times as large.
+    /// Creates the problem for a request with invalid values: 422. The body lists at most the first 32 errors, so
+    /// that the response is not many times larger than the request.
     #[must_use]
     pub fn fields(mut errors: Vec<FieldError>) -> Self {
-        errors.truncate(MOST_ERRORS);
+        errors.truncate(MAX_ERRORS);
         let title = "The request does not validate";
         let detail = "See errors for each field.";
         let mut problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "validation", title, detail);
@@ -78,54 +78,54 @@ impl Problem {
         problem
     }
 
-    /// A handler that did not answer within `limit`: 504.
+    /// Creates the problem for a handler that did not respond within `limit`: 504.
     #[must_use]
     pub fn timed_out(limit: Duration) -> Self {
         let limit = clock::rounded(limit);
-        let detail = format!("No answer within {limit}. Ask again with the same Idempotency-Key.");
+        let detail = format!("No answer within {limit}. Retry with the same Idempotency-Key.");
         Self::new(StatusCode::GATEWAY_TIMEOUT, "timeout", "The request took too long", detail)
     }
 
-    /// A defect of this process: 500. The text names none of it.
+    /// Creates the problem for a defect of this process: 500. The text reveals nothing about the defect.
     #[must_use]
     pub fn internal() -> Self {
         Self::broken(StatusCode::INTERNAL_SERVER_ERROR, "internal")
     }
 
-    /// The same with a response header.
+    /// Adds a response header.
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.0.headers.insert(name, value);
         self
     }
 
-    /// The same with `Retry-After`: 1 to 3600 s, rounded up.
+    /// Adds `Retry-After` with `wait`, rounded up to seconds and limited to 1 to 3600 s.
     #[must_use]
     pub fn with_retry_after(self, wait: Duration) -> Self {
         let seconds = wait.as_secs_f64().ceil().clamp(1.0, 3600.0);
         self.with_header(header::RETRY_AFTER, HeaderValue::from(seconds as u32))
     }
 
-    /// The status of the response.
+    /// Returns the status of the response.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         self.0.status
     }
 
-    /// The text about this problem.
+    /// Returns the description of this problem.
     #[must_use]
     pub fn detail(&self) -> &str {
         &self.0.detail
     }
 
-    /// The errors of the body.
+    /// Returns the errors in the body.
     #[must_use]
     pub fn errors(&self) -> &[FieldError] {
         &self.0.errors
     }
 
     fn broken(status: StatusCode, code: &'static str) -> Self {
-        Self::new(status, code, "Internal error", "The trace id names the log lines with the reason.")
+        Self::new(status, code, "Internal error", "The log lines with this trace id contain the reason.")
     }
 }
 
@@ -168,9 +168,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_limit_is_a_round_number() {
+    fn the_time_limit_in_a_text_is_rounded() {
         let detail = |nanos| Problem::timed_out(Duration::from_nanos(nanos)).detail().to_owned();
-        assert_eq!(detail(4_999_999_970), "No answer within 5 s. Ask again with the same Idempotency-Key.");
-        assert_eq!(detail(249_999_900), "No answer within 250 ms. Ask again with the same Idempotency-Key.");
+        assert_eq!(detail(4_999_999_970), "No answer within 5 s. Retry with the same Idempotency-Key.");
+        assert_eq!(detail(249_999_900), "No answer within 250 ms. Retry with the same Idempotency-Key.");
     }
 }

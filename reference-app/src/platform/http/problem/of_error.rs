@@ -1,4 +1,4 @@
-//! The table of errors, as an HTTP client sees it.
+//! Converts an error to a problem: the table of errors for HTTP clients.
 
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use tracing::Level;
 
 use super::Problem;
 
-/// The status is that of the error's kind, or of the guard that refused the call. The text is the error's own where a
-/// client may read it ([`Error::public_text`]), and a fixed one otherwise; the whole chain is logged. "Nothing happened" is
-/// said only for `NotExecuted` and `Rejected`, which prove it.
+/// The status comes from the error's kind, or from the guard that refused the call. The detail is the error's text if
+/// clients may read it ([`Error::public_text`]), and a fixed text otherwise. The whole chain is logged. Only
+/// `NotExecuted` and `Rejected` state that nothing happened, because only they prove it.
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         log(&error);
@@ -18,25 +18,32 @@ impl From<Error> for Problem {
         let wait = error.retry_after.unwrap_or(Duration::from_secs(1));
         let text = |fallback: &str| error.public_text().unwrap_or_else(|| fallback.to_owned());
         let mut problem = match error.kind {
-            ErrorKind::NotFound => Self::new(http, "not-found", "Not found", text("There is no such thing.")),
+            ErrorKind::NotFound => {
+                Self::new(http, "not-found", "Not found", text("The requested resource does not exist."))
+            }
             ErrorKind::Invalid => {
-                Self::new(http, "refused", "The request was refused", text("It cannot be accepted."))
+                Self::new(http, "refused", "The request was refused", text("The request cannot be accepted."))
             }
             ErrorKind::Unauthenticated => {
-                let detail = text("The credentials are refused.");
+                let detail = text("The credentials are not valid.");
                 Self::new(http, "unauthorized", "Authentication is required", detail)
             }
-            ErrorKind::PermissionDenied => {
-                Self::new(http, "forbidden", "Not allowed", text("The credentials do not allow it."))
-            }
+            ErrorKind::PermissionDenied => Self::new(
+                http,
+                "forbidden",
+                "Not allowed",
+                text("The credentials do not allow this request."),
+            ),
             ErrorKind::Conflict => {
-                let detail = text("Another request changed the same thing; read it again.");
+                let detail =
+                    text("Another request changed the same resource. Read it again before you retry.");
                 let title = "Conflict with another request";
                 Self::new(http, "conflict", title, detail).with_retry_after(wait)
             }
             ErrorKind::NotExecuted | ErrorKind::Rejected => not_executed(http, wait),
             ErrorKind::Indeterminate => {
-                let detail = "It may have happened. Ask again with the same Idempotency-Key to learn it.";
+                let detail =
+                    "The request may have happened. Retry with the same Idempotency-Key to learn the result.";
                 Self::new(http, "timeout", "The request took too long", detail)
             }
             ErrorKind::Misconfigured => Self::broken(http, "bad-gateway"),
@@ -48,7 +55,7 @@ impl From<Error> for Problem {
 }
 
 fn not_executed(http: StatusCode, wait: Duration) -> Problem {
-    let again = "Nothing happened; ask again.";
+    let again = "Nothing happened. Retry the request.";
     match http {
         StatusCode::TOO_MANY_REQUESTS => {
             Problem::new(http, "rate-limit", "Too many requests", again).with_retry_after(wait)
@@ -62,13 +69,13 @@ fn log(error: &Error) {
     let (status, chain) = (error.http_status().as_u16(), error.chain());
     match level(error) {
         Level::ERROR => tracing::error!(status, error = %chain, "request failed"),
-        Level::WARN => tracing::warn!(status, error = %chain, "request not answered"),
+        Level::WARN => tracing::warn!(status, error = %chain, "request could not be completed"),
         _ => tracing::debug!(status, error = %chain, "request refused"),
     }
 }
 
-/// A refusal of the client's input is no event for an operator. Neither is a guard's refusal to begin a call: a breaker
-/// logs its own transitions, and while it is open every request would be a warning.
+/// Returns the log level. A rejection of a client's input does not concern an operator, nor does a guard that refuses
+/// a call: a breaker logs its own transitions, and an open breaker would produce a warning for every request.
 fn level(error: &Error) -> Level {
     match error.kind {
         ErrorKind::Invalid
@@ -93,8 +100,9 @@ mod tests {
 
     use super::*;
 
-    /// What a client gets of a call to a peer that never answers.
-    async fn asked(policy: &Policy) -> (u16, &'static str, Option<Guard>, bool) {
+    /// Returns the client's view of a call to a peer that never responds: status, code, guard, and whether
+    /// `Retry-After` is present.
+    async fn response(policy: &Policy) -> (u16, &'static str, Option<Guard>, bool) {
         let error = policy.run(std::future::pending::<Result<(), Error>>).await.unwrap_err();
         let parts = Problem::from(error).0;
         let waits = parts.headers.contains_key(header::RETRY_AFTER);
@@ -102,28 +110,28 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn every_guard_has_its_answer() {
+    async fn each_guard_has_a_distinct_response() {
         let mut config = PolicyConfig::background();
         (config.timeout, config.retry) = (Some(Duration::from_secs(1)), None);
         config.bulkhead = Some(BulkheadConfig::new(1));
         let policy = Policy::new("order", config).unwrap();
-        assert_eq!(asked(&policy).await, (504, "timeout", Some(Guard::Timeout), false));
+        assert_eq!(response(&policy).await, (504, "timeout", Some(Guard::Timeout), false));
 
         let passed = Deadline::after(Duration::ZERO, &Clock::system());
-        let late = Context::default().with_deadline(passed).scope(asked(&policy)).await;
+        let late = Context::default().with_deadline(passed).scope(response(&policy)).await;
         assert_eq!(late, (504, "timeout", Some(Guard::Deadline), false));
 
         let bulkhead = policy.bulkhead().unwrap();
-        let seat = bulkhead.try_acquire().unwrap();
-        assert_eq!(asked(&policy).await, (503, "unavailable", Some(Guard::Bulkhead), true));
-        drop(seat);
+        let permit = bulkhead.try_acquire().unwrap();
+        assert_eq!(response(&policy).await, (503, "unavailable", Some(Guard::Bulkhead), true));
+        drop(permit);
 
         policy.breaker().unwrap().force_open();
-        assert_eq!(asked(&policy).await, (503, "unavailable", Some(Guard::Breaker), true));
+        assert_eq!(response(&policy).await, (503, "unavailable", Some(Guard::Breaker), true));
     }
 
     #[test]
-    fn a_text_that_was_not_written_for_a_client_stays_in_the_log() {
+    fn a_text_that_clients_may_not_read_is_only_logged() {
         for kind in ErrorKind::ALL {
             for error in [
                 Error::new(kind, std::io::Error::other("secret")).context("secret"),
@@ -139,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_breaker_is_no_warning_for_every_request() {
+    fn an_open_breaker_logs_no_warning_per_request() {
         let policy = Policy::new("order", PolicyConfig::background()).unwrap();
         let breaker = policy.breaker().unwrap();
         breaker.force_open();

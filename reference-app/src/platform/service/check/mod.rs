@@ -1,4 +1,4 @@
-//! What must hold between services, seen from their registrations alone.
+//! Checks the registrations of all services against each other.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,13 +7,17 @@ use comms_core::Error;
 use super::Service;
 use crate::platform::config::RESERVED;
 
-/// Checks the registrations of all services of the system, whichever roles run in this process.
+/// Checks the registrations of all services of the system, regardless of the roles of this process.
 ///
 /// # Errors
-/// Returns `Internal` for the first rule that is broken: names, sources, schemas and groups are unique; a name is no
-/// section of the platform; the defaults set the service's own keys alone; a topic has one owner; every topic that is
-/// read, and every service that is called or referred to, exists; a service names each service that it calls once; a call
-/// goes to a gRPC listener; a policy belongs to one service.
+/// Returns `Internal` for the first violated rule:
+/// - names, sources, schemas and consumer groups are unique;
+/// - a name is not a section of the platform;
+/// - the defaults set only the service's section and the policies of its calls;
+/// - a topic has one owner, and every consumed topic has an owner;
+/// - every called service has a gRPC listener, and every service referred to has a listener;
+/// - a service calls another service under one policy, and a policy belongs to one service;
+/// - a service with topics or subscriptions has a database.
 pub fn check(services: &[&Service]) -> Result<(), Error> {
     let all = || services.iter().copied();
     unique("name", all().map(|service| (service.name, service)))?;
@@ -27,30 +31,36 @@ pub fn check(services: &[&Service]) -> Result<(), Error> {
     for service in all() {
         let broken = |what: String| Err(Error::internal(format!("service {}: {what}", service.name)));
         if !is_name(service.name) {
-            let what = "its name is reserved, or not a letter and then letters and digits, in lower case, with single _";
+            let what = "its name is reserved, or is not a lowercase letter followed by lowercase letters, digits and \
+                        single _";
             return broken(what.to_owned());
         }
         if let Some(database) = service.database.as_ref().filter(|database| !is_schema(database.schema)) {
-            return broken(format!("its schema {:?} is not 1 to 48 of a-z, 0-9 and _", database.schema));
+            return broken(format!(
+                "its schema {:?} must have 1 to 48 characters of a-z, 0-9 and _, and must not begin with a digit",
+                database.schema
+            ));
         }
         if let Some(call) = service.calls.iter().find(|call| !is_part(call.policy)) {
             return broken(format!(
-                "its policy {:?} is not a letter and then letters, digits and single _",
+                "its policy {:?} is not a lowercase letter followed by lowercase letters, digits and single _",
                 call.policy
             ));
         }
-        foreign_default(service).or_else(broken)?;
+        check_defaults(service).or_else(broken)?;
         if service.database.is_none() && !(service.topics.is_empty() && service.subscriptions.is_empty()) {
             return broken("a service with topics or subscriptions needs a database".to_owned());
         }
         if let Some(one) = service.subscriptions.iter().find(|one| !owners.contains_key(one.topic)) {
-            return broken(format!("no service owns the topic {} of its group {}", one.topic, one.group));
+            return broken(format!(
+                "no service owns the topic {} that its group {} consumes",
+                one.topic, one.group
+            ));
         }
         let callees = service.calls.iter().map(|call| call.service).collect::<BTreeSet<_>>();
         if callees.len() < service.calls.len() {
             return broken(
-                "it calls a service under two policies: it has one channel and one policy for each"
-                    .to_owned(),
+                "it registers two calls to one service: register one call, with one policy".to_owned(),
             );
         }
         let named = |name: &str| all().find(|other| other.name == name);
@@ -68,12 +78,13 @@ pub fn check(services: &[&Service]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether `name` can be a role and a section. Variables with `COMMS_TEST_` belong to the tests.
+/// Returns whether `name` can be a role and a section. Variables that begin with `COMMS_TEST_` belong to the tests.
 fn is_name(name: &str) -> bool {
     is_part(name) && name != "test" && !name.starts_with("test_") && !RESERVED.contains(&name)
 }
 
-/// Whether `name` can be a part of the name of a variable in any shell, and cannot be confused with the parts beside it.
+/// Returns whether `name` can be a part of an environment variable's name. A double or a trailing `_` would be
+/// confused with the separator `__`.
 fn is_part(name: &str) -> bool {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
     name.starts_with(|first: char| first.is_ascii_lowercase())
@@ -82,7 +93,7 @@ fn is_part(name: &str) -> bool {
         && !name.ends_with('_')
 }
 
-/// Whether `schema` can stand in a statement, and be the name of a file.
+/// Returns whether `schema` can be used in a statement without quotes, and as the name of a file.
 fn is_schema(schema: &str) -> bool {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
     (1..=48).contains(&schema.len())
@@ -90,9 +101,9 @@ fn is_schema(schema: &str) -> bool {
         && !schema.starts_with(|first: char| first.is_ascii_digit())
 }
 
-/// Refuses defaults that are not TOML, or set a key outside of the service's section and its policies: they would change
-/// another service.
-fn foreign_default(service: &Service) -> Result<(), String> {
+/// Rejects defaults that are not TOML, that set a key outside the service's section and policies (and would change
+/// another service), or that lack a policy of one of the service's calls.
+fn check_defaults(service: &Service) -> Result<(), String> {
     let defaults: toml::Table =
         service.defaults.parse().map_err(|error| format!("its defaults are not TOML: {error}"))?;
     let own = |policy: &String| service.calls.iter().any(|call| call.policy == policy);
@@ -103,7 +114,7 @@ fn foreign_default(service: &Service) -> Result<(), String> {
             return Err(format!("its defaults set policies.{policy}, which guards none of its calls"));
         }
         if policies.is_none() && key != service.name {
-            return Err(format!("its defaults set {key}, which is not its own"));
+            return Err(format!("its defaults set {key}, which is not its section"));
         }
     }
     let missing = service
@@ -115,7 +126,10 @@ fn foreign_default(service: &Service) -> Result<(), String> {
     })
 }
 
-/// The owners by what they own.
+/// Returns the owner of each name.
+///
+/// # Errors
+/// Returns `Internal` if two services own the same name.
 fn unique<'a>(
     what: &str,
     owned: impl Iterator<Item = (&'a str, &'a Service)>,

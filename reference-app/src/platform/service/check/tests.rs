@@ -12,7 +12,7 @@ fn start(_: &Host<'_>) -> Result<Parts, Error> {
     Ok(Parts::default())
 }
 
-/// A service that fits beside those of the marketplace.
+/// A service that can be added to the services of the marketplace.
 fn refunds() -> Service {
     Service {
         name: "refunds",
@@ -40,26 +40,26 @@ fn refused(change: impl FnOnce(&mut Service)) -> String {
 }
 
 #[test]
-fn the_services_of_the_marketplace_and_one_more_fit_together() {
+fn the_services_of_the_marketplace_and_one_more_pass_the_checks() {
     check(services::ALL).unwrap();
     let service = refunds();
     check(&[services::ALL, &[&service]].concat()).unwrap();
 }
 
 #[test]
-fn what_does_not_fit_is_named_with_its_services() {
+fn a_violated_rule_is_reported_with_the_services_concerned() {
     type Change = fn(&mut Service);
     let table: [(Change, &[&str]); 22] = [
         (|s| s.name = "order", &["name order", "two services"]),
         (|s| s.name = "kafka", &["kafka", "reserved"]),
-        (|s| s.name = "Re funds", &["its name is reserved, or not a letter"]),
+        (|s| s.name = "Re funds", &["its name is reserved, or is not a lowercase letter"]),
         (|s| s.name = "re-funds", &["its name is reserved"]),
         (|s| s.name = "refunds__", &["its name is reserved"]),
         (|s| s.name = "test", &["its name is reserved"]),
         (|s| s.name = "2nd", &["its name is reserved"]),
         (
             |s| s.database = Some(Database { schema: "../refunds", migrations: &MIGRATIONS }),
-            &["schema \"../refunds\" is not"],
+            &["schema \"../refunds\" must have"],
         ),
         (|s| s.defaults = "[gateway]\nlisten = \"0.0.0.0:1\"", &["its defaults set gateway"]),
         (|s| s.defaults = "profile = \"full\"", &["its defaults set profile"]),
@@ -69,7 +69,7 @@ fn what_does_not_fit_is_named_with_its_services() {
         ),
         (
             |s| s.calls = &[Call { service: "payment", policy: "refunds-payment" }],
-            &["its policy \"refunds-payment\" is not a letter"],
+            &["its policy \"refunds-payment\" is not a lowercase letter"],
         ),
         (|s| s.defaults = "", &["its defaults have no policies.refunds_payment for the calls to payment"]),
         (
@@ -80,7 +80,7 @@ fn what_does_not_fit_is_named_with_its_services() {
                 ];
                 s.defaults = "[policies.refunds_payment]\n[policies.refunds_other]";
             },
-            &["it calls a service under two policies"],
+            &["it registers two calls to one service"],
         ),
         (|s| s.source = "order-service", &["source order-service"]),
         (|s| s.database = Some(Database { schema: "order_service", migrations: &MIGRATIONS }), &["schema"]),

@@ -1,4 +1,4 @@
-//! What order-service does when it hears of something: the saga in its first form.
+//! The handlers of the events that order-service consumes: the saga from a created order to a paid or failed one.
 
 use comms_core::{
     Delivery, Error, Outcome, Scoped, event, handler_fn, once, resilience::Policy, transactional,
@@ -15,10 +15,12 @@ use crate::{
     platform::db::{Db, Tx},
 };
 
-/// On its own CREATED: asks payment-service, *before* a transaction is open, under its policy and with the
-/// order's id as key, so that asking again after a crash asks for the same payment. What a guard refuses, and a
-/// payment-service that is away or lacks the method, is no failure of the order's: the delivery is held.
-pub(super) fn ask_payment(db: Db, store: Store, payments: Channel, policy: Policy) -> BoxHandler {
+/// Handles `order.status.changed` with the status CREATED: requests the payment and stores its id.
+///
+/// The call to payment-service is made under its policy, and no transaction is open during the call. The order's id is
+/// the idempotency key, so that a redelivery after a crash requests the same payment. If a guard of the policy refuses
+/// the call, or payment-service is unavailable or lacks the method, the delivery is held and no attempt is counted.
+pub(super) fn request_payment(db: Db, store: Store, payments: Channel, policy: Policy) -> BoxHandler {
     let client = PaymentsClient::new(payments);
     BoxHandler::new(handler_fn(move |delivery: Delivery| {
         let (db, store, client, policy) = (db.clone(), store.clone(), client.clone(), policy.clone());
@@ -29,8 +31,8 @@ pub(super) fn ask_payment(db: Db, store: Store, payments: Channel, policy: Polic
             if order.status != OrderStatus::Created {
                 return Ok(Outcome::Skipped);
             }
-            let asked = policy.run_idempotent(|| request_payment(client.clone(), &order));
-            let payment = asked.await.map_err(|e| e.context("ask payment-service"))?;
+            let payment = policy.run_idempotent(|| call_payment(client.clone(), &order)).await;
+            let payment = payment.map_err(|e| e.context("request the payment from payment-service"))?;
             once(&db, &delivery, async |mut tx| {
                 store.set_payment(&mut tx, &order.order_id, &payment.payment_id).await
             })
@@ -39,7 +41,8 @@ pub(super) fn ask_payment(db: Db, store: Store, payments: Channel, policy: Polic
     }))
 }
 
-async fn request_payment(
+/// Makes one attempt of the call.
+async fn call_payment(
     mut client: PaymentsClient<Channel>,
     order: &OrderStatusChanged,
 ) -> Result<Payment, Error> {
@@ -53,14 +56,16 @@ async fn request_payment(
     reply.map(tonic::Response::into_inner).map_err(|status| from_status(&status))
 }
 
-/// On how the payment went: the order's next status, and the event that says so.
-pub(super) fn on_payment(db: Db, store: Store) -> BoxHandler {
+/// Handles `payment.status.changed`: stores the order's next status with its event, in one transaction with the inbox.
+///
+/// The handler fails with `NotFound` if there is no such order.
+pub(super) fn apply_payment(db: Db, store: Store) -> BoxHandler {
     BoxHandler::new(transactional(db, move |payment: PaymentStatusChanged, mut tx: Scoped<Tx>| {
         let store = store.clone();
         async move {
             let order = store.lock(&mut tx, &payment.order_id).await?;
             let Some(mut order) = order else {
-                return Err(Error::not_found(format!("the order {} of a payment", payment.order_id)));
+                return Err(Error::not_found(format!("no order {} for this payment", payment.order_id)));
             };
             if order.apply_payment(payment.status, payment.reason, store.now()) {
                 store.update_status(&mut tx, &order).await?;

@@ -1,4 +1,4 @@
-//! An order that waits for its payment while payment-service is deployed wrongly.
+//! The hold of an order while payment-service lacks the method.
 
 use std::{future::pending, time::Duration};
 
@@ -23,11 +23,11 @@ use crate::{
     services::order::{MIGRATIONS, SERVICE},
 };
 
-/// payment-service as far as this test needs it.
-struct Repaired;
+/// A payment-service that answers every request with a pending payment.
+struct PendingPayments;
 
 #[tonic::async_trait]
-impl Payments for Repaired {
+impl Payments for PendingPayments {
     async fn request_payment(
         &self,
         request: tonic::Request<RequestPaymentRequest>,
@@ -38,6 +38,7 @@ impl Payments for Repaired {
     }
 }
 
+/// Serves `routes` and returns a channel to them.
 async fn serve(routes: Routes) -> Channel {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -46,7 +47,7 @@ async fn serve(routes: Routes) -> Channel {
 }
 
 #[tokio::test]
-async fn an_order_is_held_while_payment_service_lacks_the_method_and_goes_on_when_it_has_it() {
+async fn an_order_is_held_until_payment_service_has_the_method() {
     let dir = tempfile::tempdir().unwrap();
     let db = Db::sqlite(dir.path(), "order_service", &MIGRATIONS).await.unwrap();
     let store = Store::new(db.clone(), EventSource::new(SERVICE.source, Clock::system()));
@@ -63,7 +64,7 @@ async fn an_order_is_held_while_payment_service_lacks_the_method_and_goes_on_whe
     let delivery = Delivery::new(message, "order-saga", "t/0@1");
 
     let policy = || Policy::new("payment", PolicyConfig::none()).unwrap();
-    let handler = ask_payment(db.clone(), store.clone(), serve(Routes::default()).await, policy());
+    let handler = request_payment(db.clone(), store.clone(), serve(Routes::default()).await, policy());
     let mut attempts = AttemptConfig::default();
     (attempts.max_attempts, attempts.hold_in_place) = (1, Some(Duration::ZERO));
     let wrong = Processor::new(handler, attempts.clone(), Clock::system(), "test");
@@ -73,10 +74,10 @@ async fn an_order_is_held_while_payment_service_lacks_the_method_and_goes_on_whe
         "{verdict:?}"
     );
     let state = wrong.holds().state();
-    assert!(state.status == Status::Degraded && state.reason.unwrap().contains("ask payment-service"));
+    assert!(state.status == Status::Degraded && state.reason.unwrap().contains("request the payment"));
 
-    let repaired = serve(Routes::new(PaymentsServer::new(Repaired))).await;
-    let handler = ask_payment(db, store, repaired, policy());
+    let repaired = serve(Routes::new(PaymentsServer::new(PendingPayments))).await;
+    let handler = request_payment(db, store, repaired, policy());
     let right = Processor::new(handler, attempts, Clock::system(), "test").with_holds(wrong.holds().clone());
     let verdict = right.process(delivery, pending(), pending()).await;
     assert!(matches!(verdict, Verdict::Done(Outcome::Done)), "{verdict:?}");

@@ -1,4 +1,5 @@
-//! order-service's own tables.
+//! The SQL of order-service. Each change of an order's status is stored together with its event, in the caller's
+//! transaction.
 
 use comms_core::{BoxError, Error, Outbox, clock::rfc3339, event::EventSource};
 use uuid::Uuid;
@@ -17,9 +18,9 @@ const PAGE: &str = "SELECT order_id, buyer_id, ad_id, quantity, price_minor, cur
 
 /// One page of a buyer's orders, newest first.
 pub(super) struct Page {
-    /// A row that cannot be read is an error in its place: the others of the page are shown.
+    /// The orders. A corrupt row is an error at its place, so that the caller can show the others.
     pub(super) orders: Vec<Result<Order, Error>>,
-    /// The `before` of the next page; `None` on the last one.
+    /// The `before` of the next page; `None` on the last page.
     pub(super) next: Option<String>,
 }
 
@@ -34,11 +35,12 @@ impl Store {
         Self { db, events }
     }
 
+    /// Returns the time, in milliseconds since the Unix epoch.
     pub(super) fn now(&self) -> i64 {
         self.events.clock().unix_millis()
     }
 
-    /// A new order and the event that says so.
+    /// Inserts a new order and its event.
     pub(super) async fn insert(&self, tx: &mut Tx, order: &Order) -> Result<(), Error> {
         tx.execute(
             "INSERT INTO {s}.orders (order_id, buyer_id, ad_id, quantity, price_minor, currency, status,
@@ -57,10 +59,10 @@ impl Store {
             ],
         )
         .await?;
-        self.announce(tx, order).await
+        self.enqueue_status(tx, order).await
     }
 
-    /// A new status and the event that says so.
+    /// Stores the status of `order`, with its sequence and reason, and the event.
     pub(super) async fn update_status(&self, tx: &mut Tx, order: &Order) -> Result<(), Error> {
         tx.execute(
             "UPDATE {s}.orders SET status = $2, sequence = $3, reason = $4, updated_at = $5 WHERE order_id = $1",
@@ -73,10 +75,10 @@ impl Store {
             ],
         )
         .await?;
-        self.announce(tx, order).await
+        self.enqueue_status(tx, order).await
     }
 
-    /// Which payment pays for it.
+    /// Stores the id of the order's payment.
     pub(super) async fn set_payment(
         &self,
         tx: &mut Tx,
@@ -87,7 +89,7 @@ impl Store {
         tx.execute(sql, &[order_id.into(), payment_id.into()]).await.map(|_| ())
     }
 
-    /// The order, locked until the transaction ends.
+    /// Returns the order, and locks its row until the transaction ends.
     pub(super) async fn lock(&self, tx: &mut Tx, order_id: &str) -> Result<Option<Order>, Error> {
         if tx.is_postgres() {
             let sql = "SELECT order_id FROM {s}.orders WHERE order_id = $1 FOR UPDATE";
@@ -97,28 +99,29 @@ impl Store {
         rows.first().map(order).transpose()
     }
 
-    /// The order as it stands.
+    /// Returns the order.
     pub(super) async fn find(&self, order_id: &str) -> Result<Option<Order>, Error> {
         let rows = self.db.fetch(FIND, &[order_id.into()]).await?;
         rows.first().map(order).transpose()
     }
 
-    /// The newest orders of `buyer_id`, at most `limit`, of those older than the order `before`. Orders that are
-    /// added meanwhile neither shift a page nor come twice, because a page begins below an id and not at a number.
+    /// Returns the newest orders of `buyer_id` that are older than the order `before`, at most `limit`. A page begins
+    /// at an id and not at an offset, so orders that are added between two calls neither move nor repeat the others.
     pub(super) async fn page(&self, buyer_id: &str, before: Option<Uuid>, limit: u32) -> Result<Page, Error> {
-        // The largest UUID is above every order's.
+        // The largest UUID is greater than the id of every order.
         let before = before.unwrap_or(Uuid::max()).to_string();
-        // One row more than asked for shows whether there is a next page.
+        // One row more than the limit shows whether there is a next page.
         let args = [buyer_id.into(), (&before).into(), i64::from(limit.saturating_add(1)).into()];
         let mut rows = self.db.fetch(PAGE, &args).await?;
-        let more = rows.len() > limit as usize;
+        let has_more = rows.len() > limit as usize;
         rows.truncate(limit as usize);
-        let last = rows.last().filter(|_| more);
+        let last = rows.last().filter(|_| has_more);
         let next = last.map(|row| row.text("order_id")).transpose()?;
         Ok(Page { orders: rows.iter().map(order).collect(), next })
     }
 
-    async fn announce(&self, tx: &mut Tx, order: &Order) -> Result<(), Error> {
+    /// Adds the event of the order's current status to the outbox.
+    async fn enqueue_status(&self, tx: &mut Tx, order: &Order) -> Result<(), Error> {
         let event = OrderStatusChanged {
             order_id: order.order_id.clone(),
             buyer_id: order.buyer_id.clone(),
@@ -133,17 +136,17 @@ impl Store {
     }
 }
 
-/// A stored time as it is shown.
+/// Formats a stored time by RFC 3339.
 pub(super) fn timestamp(unix_millis: i64) -> String {
     rfc3339(std::time::Duration::from_millis(u64::try_from(unix_millis).unwrap_or_default()))
 }
 
-/// A row that cannot be read is a defect met by this order alone: the process goes on with the others.
+/// Reads an order from a row. A corrupt row is `Internal` and not `Fatal`: it affects this order alone.
 fn order(row: &Row) -> Result<Order, Error> {
-    read(row).map_err(|error| Error::internal(error).context("a corrupt row of orders"))
+    parse(row).map_err(|error| Error::internal(error).context("a corrupt row of orders"))
 }
 
-fn read(row: &Row) -> Result<Order, BoxError> {
+fn parse(row: &Row) -> Result<Order, BoxError> {
     Ok(Order {
         order_id: row.text("order_id")?,
         buyer_id: row.text("buyer_id")?,

@@ -1,4 +1,4 @@
-//! What a corrupt row and a refusal of the database do.
+//! Corrupt rows, refusals of the database, and pages of orders.
 
 use std::future::pending;
 
@@ -54,7 +54,7 @@ async fn corrupt(db: &Db) {
 }
 
 #[tokio::test]
-async fn a_status_that_does_not_exist_is_a_defect_of_this_row_and_no_end_of_the_process() {
+async fn a_corrupt_row_is_an_internal_error_and_its_event_a_dead_letter() {
     let (_dir, db, store) = store().await;
     insert(&db, &store).await.unwrap();
     corrupt(&db).await;
@@ -76,7 +76,7 @@ async fn a_status_that_does_not_exist_is_a_defect_of_this_row_and_no_end_of_the_
     let message = EventSource::new("payment-service", Clock::system()).message(&changed).unwrap();
     let mut attempts = AttemptConfig::default();
     attempts.max_attempts = 2;
-    let handler: BoxHandler = handlers::on_payment(db, store);
+    let handler: BoxHandler = handlers::apply_payment(db, store);
     let processor = Processor::new(handler, attempts, Clock::system(), "test");
     let verdict = processor.process(Delivery::new(message, "g", "t/0@1"), pending(), pending()).await;
     assert!(
@@ -85,11 +85,11 @@ async fn a_status_that_does_not_exist_is_a_defect_of_this_row_and_no_end_of_the_
 }
 
 #[tokio::test]
-async fn the_text_of_the_database_is_in_no_status() {
+async fn a_grpc_status_does_not_repeat_the_text_of_the_database() {
     let (_dir, db, store) = store().await;
     insert(&db, &store).await.unwrap();
     let error = insert(&db, &store).await.unwrap_err();
-    assert!(error.chain().to_string().contains("UNIQUE"), "the log has it: {}", error.chain());
+    assert!(error.chain().to_string().contains("UNIQUE"), "the log shows the cause: {}", error.chain());
     assert_eq!((error.kind, error.public_text()), (ErrorKind::Invalid, None));
     let status = to_status(&error);
     assert!(!status.message().contains("orders"), "{status}");
@@ -107,7 +107,7 @@ fn list(before: Option<&str>, limit: u32) -> tonic::Request<ListOrdersRequest> {
 }
 
 #[tokio::test]
-async fn an_order_that_cannot_be_read_is_left_out_of_its_page_alone() {
+async fn a_corrupt_order_is_left_out_of_its_page() {
     let (_dir, db, store) = store().await;
     for id in IDS {
         let order = Order { order_id: id.into(), ..an_order() };
@@ -121,7 +121,7 @@ async fn an_order_that_cannot_be_read_is_left_out_of_its_page_alone() {
     let api = Api { db, store, clock: Clock::system() };
     let first = api.list_orders(list(None, 2)).await.unwrap().into_inner();
     assert_eq!(first.orders.iter().map(|order| &*order.order_id).collect::<Vec<_>>(), [IDS[2]]);
-    assert_eq!(first.next.as_deref(), Some(IDS[1]), "the next page begins below the order that was left out");
+    assert_eq!(first.next.as_deref(), Some(IDS[1]), "the next page begins after the order that was left out");
     let second = api.list_orders(list(first.next.as_deref(), 2)).await.unwrap().into_inner();
     assert_eq!(second.orders.iter().map(|order| &*order.order_id).collect::<Vec<_>>(), [IDS[0]]);
     assert_eq!(second.next, None);
@@ -131,9 +131,9 @@ async fn an_order_that_cannot_be_read_is_left_out_of_its_page_alone() {
     }
 }
 
-/// A deep page costs what the first one costs.
+/// Each page is read from a range of the index, so that a later page costs as much as the first.
 #[tokio::test]
-async fn a_page_is_a_range_of_the_index() {
+async fn a_page_is_read_from_a_range_of_the_index() {
     let (_dir, db, _) = store().await;
     let explain: &'static str = Box::leak(format!("EXPLAIN QUERY PLAN {PAGE}").into_boxed_str());
     let plan = db.fetch(explain, &["ann".into(), IDS[0].into(), 2.into()]).await.unwrap();

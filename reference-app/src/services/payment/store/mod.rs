@@ -1,4 +1,5 @@
-//! payment-service's own tables.
+//! The SQL of payment-service. Each change of a payment's status is stored together with its event, in the caller's
+//! transaction.
 
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ impl Store {
         Self { db, events }
     }
 
-    /// A new payment and the event that says so.
+    /// Inserts a new payment and its event.
     pub(super) async fn insert(&self, tx: &mut Tx, payment: &Payment) -> Result<(), Error> {
         tx.execute(
             "INSERT INTO {s}.payments (payment_id, order_id, buyer_id, amount_minor, currency, status, sequence,
@@ -39,10 +40,10 @@ impl Store {
             ],
         )
         .await?;
-        self.announce(tx, payment).await
+        self.enqueue_status(tx, payment).await
     }
 
-    /// How it ended, and the event that says so.
+    /// Stores the status of `payment`, with its sequence and reason, and the event.
     pub(super) async fn update_status(&self, tx: &mut Tx, payment: &Payment) -> Result<(), Error> {
         tx.execute(
             "UPDATE {s}.payments SET status = $2, sequence = $3, reason = $4, updated_at = $5
@@ -56,10 +57,10 @@ impl Store {
             ],
         )
         .await?;
-        self.announce(tx, payment).await
+        self.enqueue_status(tx, payment).await
     }
 
-    /// Money moves: a row a charge.
+    /// Inserts the charge of `payment`.
     pub(super) async fn charge(&self, tx: &mut Tx, payment: &Payment) -> Result<(), Error> {
         let charge_id = self.events.clock().uuid_v7().to_string();
         tx.execute(
@@ -78,7 +79,7 @@ impl Store {
         .map(|_| ())
     }
 
-    /// The payment, locked until the transaction ends.
+    /// Returns the payment, and locks its row until the transaction ends.
     pub(super) async fn lock(&self, tx: &mut Tx, payment_id: &str) -> Result<Option<Payment>, Error> {
         if tx.is_postgres() {
             let sql = "SELECT payment_id FROM {s}.payments WHERE payment_id = $1 FOR UPDATE";
@@ -89,7 +90,8 @@ impl Store {
         tx.fetch(sql, &[payment_id.into()]).await?.first().map(payment).transpose()
     }
 
-    async fn announce(&self, tx: &mut Tx, payment: &Payment) -> Result<(), Error> {
+    /// Adds the event of the payment's current status to the outbox.
+    async fn enqueue_status(&self, tx: &mut Tx, payment: &Payment) -> Result<(), Error> {
         let changed_at = Duration::from_millis(u64::try_from(payment.updated_at).unwrap_or_default());
         let event = PaymentStatusChanged {
             payment_id: payment.payment_id.clone(),
@@ -105,12 +107,12 @@ impl Store {
     }
 }
 
-/// A row that cannot be read is a defect met by this payment alone: the process goes on with the others.
+/// Reads a payment from a row. A corrupt row is `Internal` and not `Fatal`: it affects this payment alone.
 fn payment(row: &Row) -> Result<Payment, Error> {
-    read(row).map_err(|error| Error::internal(error).context("a corrupt row of payments"))
+    parse(row).map_err(|error| Error::internal(error).context("a corrupt row of payments"))
 }
 
-fn read(row: &Row) -> Result<Payment, BoxError> {
+fn parse(row: &Row) -> Result<Payment, BoxError> {
     Ok(Payment {
         payment_id: row.text("payment_id")?,
         order_id: row.text("order_id")?,

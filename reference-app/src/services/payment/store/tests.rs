@@ -1,4 +1,4 @@
-//! What a corrupt row does.
+//! Corrupt rows.
 
 use comms_core::{ErrorKind, UnitOfWork as _, clock::Clock, in_transaction};
 
@@ -6,7 +6,7 @@ use super::*;
 use crate::services::payment::{MIGRATIONS, SERVICE};
 
 #[tokio::test]
-async fn a_status_that_does_not_exist_is_a_defect_of_this_row_and_no_end_of_the_process() {
+async fn a_corrupt_row_is_an_internal_error() {
     let dir = tempfile::tempdir().unwrap();
     let db = Db::sqlite(dir.path(), "payment_service", &MIGRATIONS).await.unwrap();
     let store = Store::new(db.clone(), EventSource::new(SERVICE.source, Clock::system()));

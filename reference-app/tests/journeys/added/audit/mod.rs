@@ -1,4 +1,4 @@
-//! audit: counts the changes of orders.
+//! A service with an HTTP listener, a database and a consumer: counts the changes of orders.
 
 use axum::{Router, extract::State, http::StatusCode, routing::get};
 use comms_core::{Error, Scoped, event::Event, transactional, transport::BoxHandler};

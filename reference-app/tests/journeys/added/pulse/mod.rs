@@ -1,5 +1,5 @@
-//! pulse: a gRPC service without data, which no other service calls. It calls payment under a policy of its own, in a loop that has a
-//! defect.
+//! A gRPC service without a database that no other service calls. It has a policy for calls of payment-service, and a
+//! background loop that panics.
 
 use comms_core::Error;
 use reference_app::platform::service::{Call, Host, Loop, Parts, Protocol, Serves, Service, no_settings};
@@ -7,7 +7,7 @@ use tonic::service::Routes;
 
 pub(super) static SERVICE: Service = Service {
     name: "pulse",
-    about: "Looks whether payments answer.",
+    about: "Checks that payment-service answers.",
     source: "pulse",
     defaults: include_str!("defaults.toml"),
     check: no_settings,
@@ -24,7 +24,7 @@ pub(super) static SERVICE: Service = Service {
 fn start(host: &Host<'_>) -> Result<Parts, Error> {
     let payment = host.peer("payment")?;
     assert_eq!(payment.policy.name(), "pulse_payment");
-    // The function itself panics, before there is a future.
+    // The panic is in the function, before it returns a future.
     let run = Box::new(|_| panic!("a defect of the loop"));
     let loops = vec![Loop { name: "pulse", run }];
     Ok(Parts { serves: Serves::Grpc(Routes::default()), loops, ..Parts::default() })

@@ -1,0 +1,92 @@
+//! The metrics of calls. A peer cannot create label values.
+
+use std::sync::{Arc, Mutex};
+
+use comms_core::telemetry::{RPC_CLIENT_DURATION, RPC_SERVER_DURATION};
+use comms_grpc::ServerConfig;
+use http::uri::PathAndQuery;
+use metrics::{Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+use tonic::{Code, Request};
+use tonic_prost::ProstCodec;
+
+use crate::support::{Observation, SECOND, TestRequest, TestService, call, millis, server_streaming, start};
+
+/// A recorder with one line per recorded call: metric, method, code.
+#[derive(Clone, Default)]
+struct CallLog(Arc<Mutex<Vec<String>>>);
+
+struct Line(CallLog, String);
+
+impl HistogramFn for Line {
+    fn record(&self, seconds: f64) {
+        assert!((0.0..10.0).contains(&seconds));
+        self.0.0.lock().unwrap().push(self.1.clone());
+    }
+}
+
+impl Recorder for CallLog {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> Counter {
+        Counter::noop()
+    }
+    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::noop()
+    }
+    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+        let label = |name| key.labels().find(|l| l.key() == name).map_or("-", |l| l.value());
+        let (method, code) = (label("rpc.method"), label("rpc.response.status_code"));
+        let line = format!("{} {method} {code}", key.name());
+        Histogram::from_arc(Arc::new(Line(self.clone(), line)))
+    }
+}
+
+#[test]
+fn every_call_is_recorded_once_with_its_status_code() {
+    let log = CallLog::default();
+    // The recorder is local to the thread, so all tasks run on this thread.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    metrics::with_local_recorder(&log, || runtime.block_on(calls()));
+    let mut lines = log.0.lock().unwrap().clone();
+    lines.sort();
+    let both = [
+        "test.Service/Unary DEADLINE_EXCEEDED",
+        "test.Service/Unary OK",
+        "test.Service/Unary RESOURCE_EXHAUSTED",
+        "test.Service/Stream CANCELLED",
+        "test.Service/Stream OK",
+    ];
+    let mut expected: Vec<String> = [RPC_CLIENT_DURATION, RPC_SERVER_DURATION]
+        .iter()
+        .flat_map(|m| both.map(|b| format!("{m} {b}")))
+        .collect();
+    expected.push(format!("{RPC_CLIENT_DURATION} test.Service/Unknown UNIMPLEMENTED"));
+    expected.push(format!("{RPC_SERVER_DURATION} _OTHER UNIMPLEMENTED"));
+    expected.sort();
+    assert_eq!(lines, expected);
+}
+
+async fn calls() {
+    let mut config = ServerConfig::default();
+    // The deadline of the server passes first, so that both sides record the same status.
+    config.max_timeout = millis(500);
+    let server = start(TestService::default(), config).await;
+    let channel = server.channel(SECOND * 5);
+    call(&channel, "report", 0).await.unwrap();
+    call(&channel, "busy", 1).await.unwrap_err();
+    call(&channel, "hang", 0).await.unwrap_err();
+    let mut all = server_streaming(channel.clone(), "three", 0).await.unwrap();
+    while all.message().await.unwrap().is_some() {}
+    // The client drops this stream after the first message.
+    let mut some = server_streaming(channel.clone(), "ticks", 1).await.unwrap();
+    some.message().await.unwrap();
+    drop(some);
+    let mut grpc = tonic::client::Grpc::new(channel);
+    grpc.ready().await.unwrap();
+    let path = PathAndQuery::from_static("/test.Service/Unknown");
+    let codec = ProstCodec::<TestRequest, Observation>::default();
+    let status = grpc.unary(Request::new(TestRequest::default()), path, codec).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unimplemented);
+    tokio::time::sleep(millis(100)).await;
+}

@@ -1,0 +1,12 @@
+//! Tests of the consumer and the publisher against librdkafka's mock cluster. They need no server.
+//!
+//! The mock cluster has no admin API, no deduplication and no compaction.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+#[allow(dead_code, reason = "each test binary uses its own part")]
+#[path = "../common/mod.rs"]
+mod common;
+mod delivery;
+mod failures;
+mod publisher;

@@ -1,0 +1,19 @@
+//! Time limits of calls to the database.
+
+use std::{future::Future, time::Duration};
+
+use comms_core::Error;
+
+/// Time limit of one call to the database, except a read.
+pub(super) const CALL_LIMIT: Duration = Duration::from_secs(10);
+/// Time limit of one read, which may consist of several bounded statements.
+pub(super) const READ_LIMIT: Duration = Duration::from_secs(30);
+
+/// Runs `call`, and fails with `NotExecuted` if it takes longer than `limit`.
+pub(super) async fn limited<T>(
+    limit: Duration,
+    call: impl Future<Output = Result<T, Error>> + Send,
+) -> Result<T, Error> {
+    let late = || Error::not_executed(format!("the database did not answer within {limit:?}"));
+    tokio::time::timeout(limit, call).await.unwrap_or_else(|_| Err(late()))
+}

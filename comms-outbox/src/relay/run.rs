@@ -1,0 +1,142 @@
+//! The relay: one session after the other, until shutdown.
+
+use std::{future::Future, pin::Pin, time::Duration};
+
+use comms_core::{Error, ErrorKind, health::State};
+use futures::{FutureExt, future::FusedFuture};
+
+use super::{
+    context::RelayContext,
+    session::{End, Session},
+};
+
+/// Pause between a lost session and the next one.
+const LOST_PAUSE: Duration = Duration::from_millis(20);
+
+/// Publishes the committed rows of one outbox to one [`Publisher`](comms_core::Publisher).
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # #[cfg(feature = "sqlite")] {
+/// use std::{sync::Arc, time::Duration};
+/// use comms_core::{Delivery, Outcome, handler_fn};
+/// use comms_outbox::{Relay, Subscriber, sqlite};
+///
+/// let pool = sqlx::sqlite::SqlitePoolOptions::new().max_connections(1).connect("sqlite::memory:").await?;
+/// let tables = sqlite::Tables::new();
+/// tables.migrate(&pool).await?;
+/// let handler = handler_fn(|_: Delivery| async { Ok(Outcome::Done) });
+/// let subscriber = Subscriber::builder("billing").on("order.placed", handler).build()?;
+/// let relay = Relay::builder(sqlite::RelayStore::new(pool, tables), Arc::new(subscriber))
+///     .name("billing")
+///     .topics(["order.placed"])
+///     .build()?;
+/// relay.run(tokio::time::sleep(Duration::from_millis(20))).await?;
+/// # }
+/// # Ok(())
+/// # }
+/// ```
+pub struct Relay {
+    pub(super) context: RelayContext,
+}
+
+impl Relay {
+    /// Returns a function that reads the age of the oldest undelivered message, in seconds, for
+    /// [`Health::gauge`](comms_core::health::Health::gauge).
+    ///
+    /// The value is refreshed each time the cursor is saved, at least once in a third of the lease. It is 0 while
+    /// another relay has the lease.
+    pub fn lag(&self) -> impl Fn() -> f64 + Send + Sync + use<> {
+        self.context.metrics.lag.reader()
+    }
+
+    /// Runs the relay until `shutdown` resolves.
+    ///
+    /// At shutdown the relay stops reading, waits for the messages in flight within
+    /// [`RelayBuilder::drain`](super::RelayBuilder::drain), saves its position and releases the lease, so that a
+    /// successor starts at once.
+    ///
+    /// While the database or the publisher is away, the relay retries with a backoff, without a limit. The same holds
+    /// for a failure that an operator has to fix (missing tables, rows of another server): the relay is unready, with
+    /// the reason. Dropping the future has the effect of a crash: no message is lost, and the messages in flight are
+    /// delivered again.
+    ///
+    /// # Errors
+    /// Returns [`ErrorKind::Fatal`] if the publisher reports it, or returns another number of results than it took
+    /// messages. No other kind ends the relay.
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
+        let mut shutdown = std::pin::pin!(shutdown.fuse());
+        let context = &self.context;
+        let relay = &context.settings.name;
+        let mut failures = 0;
+        loop {
+            context.beat();
+            let (result, progress) = self.run_session(shutdown.as_mut()).await;
+            failures = if progress { 0 } else { failures };
+            let pause = match result {
+                Ok(End::Shutdown) => return Ok(()),
+                // This relay may still own the lease: the restart of a server ends only the session.
+                Ok(End::Lost) => LOST_PAUSE,
+                // About a third of the lease, so that a successor starts soon. The jitter keeps waiting relays out of
+                // step.
+                Ok(End::NoLease) => context.settings.lease.mul_f64(0.25 + context.clock.random_unit() / 6.0),
+                Err(error) => {
+                    context.set_unready(&error);
+                    if error.kind == ErrorKind::Fatal {
+                        return Err(error.context(format_args!("relay {relay}")));
+                    }
+                    failures += 1;
+                    let delay = context.backoff.delay(failures, &context.clock);
+                    let chain = error.chain();
+                    if error.kind == ErrorKind::Misconfigured {
+                        tracing::error!(
+                            %relay, failures, error = %chain,
+                            "relay session failed: the relay retries until an operator has fixed the cause"
+                        );
+                    } else {
+                        tracing::warn!(%relay, failures, error = %chain, "relay session failed: the relay retries");
+                    }
+                    // At most one lease: a long `retry_after` of a broker must not stop the loop.
+                    error.retry_after.map_or(delay, |least| least.min(context.settings.lease).max(delay))
+                }
+            };
+            tokio::select! {
+                biased;
+                () = shutdown.as_mut() => return Ok(()),
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Runs one session. Returns how it ended, and whether it made progress.
+    async fn run_session<S>(&self, shutdown: Pin<&mut S>) -> (Result<End, Error>, bool)
+    where
+        S: FusedFuture<Output = ()> + Send,
+    {
+        let context = &self.context;
+        match Session::begin(context).await {
+            Ok(Some(mut session)) => {
+                let result = session.run(shutdown).await;
+                let result = session.finish(result).await;
+                if result.is_ok() {
+                    context.clear_lag();
+                }
+                (result, session.progress)
+            }
+            Ok(None) => {
+                context.read_succeeded();
+                context.set_state(State::ready());
+                context.clear_lag();
+                (Ok(End::NoLease), true)
+            }
+            Err(error) => (Err(error), false),
+        }
+    }
+}
+
+impl std::fmt::Debug for Relay {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Relay").field("name", &self.context.settings.name).finish_non_exhaustive()
+    }
+}

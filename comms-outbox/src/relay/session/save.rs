@@ -1,0 +1,48 @@
+//! Stores position, branches, parked rows and lease.
+
+use comms_core::Error;
+
+use super::state::Session;
+use crate::relay::{
+    call::{CALL_LIMIT, limited},
+    store::Changes,
+};
+
+impl Session<'_> {
+    /// Stores position, branches, parked rows and lease. Returns `false` if the session has ended.
+    pub(super) async fn save(&mut self) -> Result<bool, Error> {
+        self.save_with(Changes::default()).await
+    }
+
+    /// Stores `changes` in the same transaction. Returns `false` if the session has ended.
+    pub(super) async fn save_with(&mut self, mut changes: Changes) -> Result<bool, Error> {
+        let requested_at = self.context.clock.now();
+        changes.park = self.parking.changes();
+        changes.covers.clone_from(&self.pending.covers);
+        changes.joined.clone_from(&self.pending.joined);
+        changes.branches = self.tracks.unsaved();
+        changes.branches.extend(self.pending.branches.iter().cloned());
+        let position = self.tracks.main.settled_position.clone();
+        let save = self.context.store.save(&self.holder, &position, &changes);
+        if !limited(CALL_LIMIT, save).await? {
+            tracing::warn!(relay = %self.holder.relay, token = %self.holder.token, "relay lost the lease");
+            return Ok(false);
+        }
+        self.lease_valid_until = requested_at + self.holder.lease;
+        self.parking.saved();
+        self.tracks.saved();
+        self.pending = Changes::default();
+        self.unsaved = false;
+        self.next_save = Box::pin(tokio::time::sleep(self.context.settings.lease / 3));
+        self.report();
+        Ok(true)
+    }
+
+    /// Loads the parked lanes from the database.
+    pub(super) async fn load_parked(&mut self) -> Result<(), Error> {
+        let parked = limited(CALL_LIMIT, self.context.store.parked_lanes(&self.holder.relay)).await?;
+        self.parking.load(parked);
+        self.report();
+        Ok(())
+    }
+}

@@ -1,0 +1,103 @@
+//! A gRPC proxy between two services that fails on demand: as an HTTP proxy, as an older release, or by a lost
+//! response.
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    extract::{Request, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use tonic::{
+    codegen::Service as _,
+    transport::{Channel, Endpoint},
+};
+
+/// The behavior of the peer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Mode {
+    /// Forwards the call to the service.
+    Forward,
+    /// Answers UNIMPLEMENTED, as a server without the method.
+    Unimplemented,
+    /// Answers with this HTTP status, as a proxy that cannot reach the service.
+    Http(u16),
+    /// Forwards the call to the service, and answers UNAVAILABLE.
+    LosesResponses,
+}
+
+#[derive(Clone)]
+pub(crate) struct FaultyPeer(Arc<Inner>);
+
+struct Inner {
+    url: String,
+    service: Channel,
+    mode: Mutex<Mode>,
+    calls: AtomicUsize,
+}
+
+impl FaultyPeer {
+    /// Creates a peer in front of the service at `address`. The service may start later.
+    pub(crate) async fn in_front_of(address: &str, mode: Mode) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let service = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
+        let mode = Mutex::new(mode);
+        let peer = Self(Arc::new(Inner { url, service, mode, calls: AtomicUsize::new(0) }));
+        let routes = Router::new().fallback(answer).with_state(peer.clone());
+        tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+        peer
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.0.url
+    }
+
+    pub(crate) fn set(&self, mode: Mode) {
+        *self.0.mode.lock().unwrap() = mode;
+        self.0.calls.store(0, Ordering::SeqCst);
+    }
+
+    /// Returns the number of calls since the last change of the mode.
+    pub(crate) fn calls(&self) -> usize {
+        self.0.calls.load(Ordering::SeqCst)
+    }
+
+    async fn forward(&self, request: Request) -> Response {
+        let mut service = self.0.service.clone();
+        std::future::poll_fn(|cx| service.poll_ready(cx)).await.unwrap();
+        let answer = service.call(request.map(tonic::body::Body::new)).await.unwrap();
+        answer.map(Body::new)
+    }
+}
+
+async fn answer(State(peer): State<FaultyPeer>, request: Request) -> Response {
+    let mode = *peer.0.mode.lock().unwrap();
+    let answer = match mode {
+        Mode::Forward => peer.forward(request).await,
+        Mode::Unimplemented => status(12, "unknown service"),
+        Mode::Http(code) => (StatusCode::from_u16(code).unwrap(), "<html>a proxy</html>").into_response(),
+        Mode::LosesResponses => {
+            let answer = peer.forward(request).await;
+            to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+            status(14, "upstream connect error")
+        }
+    };
+    peer.0.calls.fetch_add(1, Ordering::SeqCst);
+    answer
+}
+
+/// Returns a gRPC response without a message, which has the status in the headers.
+fn status(code: i32, message: &str) -> Response {
+    let headers = [
+        ("content-type", "application/grpc".to_owned()),
+        ("grpc-status", code.to_string()),
+        ("grpc-message", message.to_owned()),
+    ];
+    (headers, Body::empty()).into_response()
+}
