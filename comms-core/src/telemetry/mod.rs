@@ -29,7 +29,7 @@ pub const CONSUMER_LAG: &str = "comms_consumer_lag_messages";
 pub const OUTBOX_LAG_SECONDS: &str = "comms_outbox_lag_seconds";
 /// Counter: rows a relay has delivered.
 pub const OUTBOX_RELAYED: &str = "comms_outbox_relayed_total";
-/// Gauge: destinations that a relay holds, or that no process with the lease names.
+/// Gauge: topics that a relay holds, or that no process with the lease names.
 pub const OUTBOX_HELD: &str = "comms_outbox_held_topics";
 /// Gauge: keys that a relay holds back, parked or held.
 pub const OUTBOX_PARKED: &str = "comms_outbox_parked_keys";

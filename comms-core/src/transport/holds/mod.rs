@@ -1,6 +1,6 @@
 //! Deliveries that are being held: what waits for a cause outside the message.
 //!
-//! The problem: a peer that is away, a guard that refuses, or a deployment fault fails every message. AttemptConfig that are
+//! The problem: a peer that is away, a guard that refuses, or a deployment fault fails every message. Attempts that are
 //! counted would turn good messages into dead letters, and waiting in silence would hide the fault.
 //!
 //! A [`Processor`](crate::transport::Processor) **holds** a delivery whose error has the disposition
