@@ -19,6 +19,8 @@
 //! An application implements [`Handler`], mostly through [`transactional`]:
 //!
 //! ```
+//! # #[cfg(not(feature = "testing"))] fn main() {}
+//! # #[cfg(feature = "testing")] fn main() {
 //! use comms_core::{Outbox, Scoped, clock::Clock, event::{Event, EventSource}, testing::{MemoryTx, MemoryUnit}, transactional};
 //!
 //! #[derive(serde::Serialize, serde::Deserialize)]
@@ -38,6 +40,7 @@
 //! });
 //! # fn check(_: impl comms_core::Handler) {}
 //! # check(handler);
+//! # }
 //! ```
 //!
 //! A backend implements [`Publisher`] (a broker), [`UnitOfWork`] with [`Inbox`], [`Outbox`] and [`idempotency::Replies`] (a

@@ -41,8 +41,8 @@ impl Message {
         self.headers.text(wire::CE_TYPE)
     }
 
-    /// Returns the size in bytes of source, id, topic, key, headers and payload together. All limits in bytes use this
-    /// size.
+    /// Returns the size in bytes of source, id, topic, key, headers and payload together. The limits of the outbox and
+    /// of the Kafka publisher use this size.
     #[must_use]
     pub fn size(&self) -> usize {
         self.key.as_ref().map_or(0, Bytes::len)

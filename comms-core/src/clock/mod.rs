@@ -114,8 +114,10 @@ impl Clock {
         }
     }
 
-    /// Returns a future that resolves at `deadline`, at the first poll if that has passed. `deadline` is a time of this
-    /// clock, see [`now`](Self::now).
+    /// Returns a future that resolves at `deadline`, which is a time of this clock, see [`now`](Self::now).
+    ///
+    /// If `deadline` has passed, the future of a manual clock resolves at its first poll. That of the system clock may
+    /// first be pending, as tokio's timer is, and resolves about a millisecond later.
     ///
     /// # Panics
     /// Panics as [`sleep`](Self::sleep) does.

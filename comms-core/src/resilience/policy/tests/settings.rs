@@ -127,6 +127,16 @@ fn configuration_errors_name_their_cause() {
     assert_eq!(parse(&none).unwrap(), PolicyConfig::none());
 }
 
+/// `Policy::interactive` and `Policy::background` build without the check.
+#[test]
+fn the_settings_of_the_constructors_are_valid() {
+    for config in [PolicyConfig::background(), PolicyConfig::interactive(), PolicyConfig::none()] {
+        config.validate().unwrap();
+    }
+    assert_eq!(Policy::background("p").snapshot().config, PolicyConfig::background());
+    assert_eq!(Policy::interactive("p").snapshot().config, PolicyConfig::interactive());
+}
+
 /// A service of another protocol: failures are responses, and its error type is not [`Error`].
 #[tokio::test(start_paused = true)]
 async fn a_classifier_adapts_another_protocol() {
