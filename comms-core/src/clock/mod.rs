@@ -20,7 +20,9 @@ pub use timeout::{Elapsed, Timeout};
 /// The last result of [`random::next_ordinal`] on the system clock.
 static LAST_SYSTEM_ORDINAL: AtomicU64 = AtomicU64::new(0);
 
-/// A source of time and randomness: the system's, or a manual one for tests. Default the system's. Clones share it.
+/// A source of time and randomness: the system clock, or a manual clock for tests.
+///
+/// Clones of a manual clock share its time. The default is the system clock.
 ///
 /// - The *system* clock takes [`now`](Self::now) and its timers from tokio, so that tokio's paused time stops both.
 /// - The *manual* clock stands still until [`advance`](Self::advance) moves it, which wakes its timers. Its random
@@ -106,7 +108,7 @@ impl Clock {
     /// Returns a future that resolves once `duration` has passed from now.
     ///
     /// # Panics
-    /// On the system clock this is tokio's timer: panics outside of a tokio runtime with time enabled.
+    /// Panics on the system clock outside of a tokio runtime with time enabled, because the future is tokio's timer.
     pub fn sleep(&self, duration: Duration) -> Sleep {
         match &self.0 {
             Source::System => Sleep::system(duration),
@@ -114,8 +116,8 @@ impl Clock {
         }
     }
 
-    /// Returns a future that resolves at `deadline`, at the first poll if that has passed. `deadline` is a time of this
-    /// clock, see [`now`](Self::now).
+    /// Returns a future that resolves at `deadline`, or at its first poll if `deadline` has passed. `deadline` is a
+    /// time of this clock, see [`now`](Self::now).
     ///
     /// # Panics
     /// Panics as [`sleep`](Self::sleep) does.
@@ -126,10 +128,10 @@ impl Clock {
         }
     }
 
-    /// Runs `future` for at most `duration` from now. At the time limit the returned future resolves; drop it to cancel
-    /// `future`.
+    /// Runs `future` for at most `duration` from now.
     ///
-    /// The future is polled before the timer: a result that is ready at the time limit is returned.
+    /// At the time limit the returned future resolves. `future` is cancelled when the returned future is dropped.
+    /// `future` is polled before the timer: a result that is ready at the time limit is returned.
     ///
     /// # Errors
     /// The returned future resolves to [`Elapsed`] if `duration` passes before `future` completes.
