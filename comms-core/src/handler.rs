@@ -33,12 +33,16 @@ impl Outcome {
     }
 }
 
-/// A tower service that takes a [`Delivery`] and returns an [`Outcome`]. An application passes its handlers to a
-/// consumer.
+/// A tower service that takes a [`Delivery`] and returns an [`Outcome`].
 ///
-/// Every service of this shape implements the trait. [`handler_fn`] makes a handler of a function, and
-/// [`transactional`](crate::transactional) makes one that applies each event once. The kind of an error decides whether
-/// the consumer attempts the delivery again, holds it, or dead-letters it.
+/// An application passes its handlers to a consumer. [`handler_fn`] makes a handler from a function, and
+/// [`transactional`](crate::transactional) makes a handler that applies each event once. The trait has no methods:
+/// every `Service<Delivery, Response = Outcome, Error = Error>` that is `Clone + Send + Sync` and has a `Send` future
+/// implements it.
+///
+/// A consumer calls the handler at least once for each message. The [kind](crate::ErrorKind) of a returned error
+/// decides whether the consumer attempts the delivery again, holds the delivery, dead-letters the message, or stops the
+/// process.
 pub trait Handler:
     Service<Delivery, Response = Outcome, Error = Error, Future: Send + 'static> + Clone + Send + Sync + 'static
 {
@@ -53,16 +57,31 @@ impl<S> Handler for S where
 {
 }
 
-/// A handler made of a function, returned by [`handler_fn`].
+/// A handler made from a function, returned by [`handler_fn`].
 #[derive(Clone, Debug)]
 pub struct HandlerFn<F>(F);
 
-/// Makes a [`Handler`] of an async function that takes a delivery.
+/// Makes a [`Handler`] from an async function that takes a delivery.
+///
+/// The function runs again for a redelivery of a message that it has handled, so its effect must be harmless to repeat.
+/// [`transactional`](crate::transactional) makes a handler whose writes are not repeated.
 ///
 /// ```
-/// use comms_core::{Delivery, Outcome, handler_fn};
+/// use comms_core::{Delivery, Outcome, event::{self, Event}, handler_fn};
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct Paid { order: String }
+/// impl Event for Paid {
+///     const TYPE: &'static str = "paid";
+///     const VERSION: u32 = 1;
+///     fn key(&self) -> String { self.order.clone() }
+/// }
+///
 /// let handler = handler_fn(|delivery: Delivery| async move {
-///     println!("{}", delivery.origin);
+///     // An unreadable payload is an `Invalid` error: the consumer dead-letters the message.
+///     let Some(paid) = event::read::<Paid>(&delivery.message)? else {
+///         return Ok(Outcome::Skipped); // the message announces another event
+///     };
+///     println!("order {} is paid (attempt {}, {})", paid.order, delivery.attempt, delivery.origin);
 ///     Ok(Outcome::Done)
 /// });
 /// # fn check(_: impl comms_core::Handler) {}
@@ -76,11 +95,12 @@ where
     HandlerFn(function)
 }
 
-/// Returns `handler` with a name, which its inbox rows contain instead of the topic.
+/// Returns `handler` with a name, which the inbox rows of the handler contain instead of the topic.
 ///
 /// Name a handler before it moves to another topic, and if it is subscribed to several topics with the same messages.
-/// Two handlers with one name apply a message once together; two handlers with different names apply it once each. A
-/// new name starts with an empty inbox. Therefore keep a name for as long as messages may be delivered again.
+/// Two handlers with the same name share their inbox rows: a message that one of them has applied is a duplicate for
+/// the other. Two handlers with different names apply each message once each. A handler with a new name has applied no
+/// message yet, so keep a name for as long as messages may be delivered again.
 ///
 /// ```
 /// use comms_core::{Delivery, Outcome, handler_fn, named};

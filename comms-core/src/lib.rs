@@ -1,22 +1,41 @@
-//! The shared vocabulary of services that communicate, and the decisions that depend on no transport and no database.
+//! The types and traits that services share when they communicate over Kafka, gRPC, HTTP and WebSockets.
 //!
-//! Services that talk over Kafka, gRPC, HTTP and sockets need the same things from each library: messages with an identity,
-//! a context that carries trace and deadline, errors that decide about a retry, and transactions that hold a state change
-//! together with its messages. This crate defines them once. It opens no sockets and runs no SQL; `comms-outbox`,
-//! `comms-kafka`, `comms-grpc` and `comms-ws` build on it, and none of them depends on another.
+//! Every transport needs messages with an identity, a context that carries trace and deadline, errors whose kind
+//! determines whether a retry is safe, and transactions that commit a state change together with its messages. This
+//! crate defines them once. It opens no sockets and runs no SQL. The crates `comms-outbox`, `comms-kafka`, `comms-grpc`
+//! and `comms-ws` build on this crate, and none of them depends on another.
 //!
 //! - Messages: [`Message`], [`Delivery`], typed events with versions and schemas ([`event`]), `cloudevents`.
 //! - Context: [`context::Context`] (trace, deadline, correlation, priority, idempotency key), read and written through
 //!   [`Extract`] and [`Inject`] in the headers of HTTP, gRPC and messages.
-//! - Errors: [`Error`] with its [`ErrorKind`]. One table derives retry, breaker, a consumer's disposition and the statuses
-//!   of gRPC and HTTP from the kind.
-//! - Calls to other services: [`resilience::Policy`] combines deadline, rate limit, retry with a budget, circuit breaker and
-//!   bulkhead.
+//! - Errors: [`Error`] with its [`ErrorKind`]. The table of [`ErrorKind`] maps each kind to the retry of the caller,
+//!   the effect on a circuit breaker, the reaction of a consumer, and the statuses of gRPC and HTTP.
+//! - Calls to other services: [`resilience::Policy`] combines deadline, rate limit, retry with a budget, circuit
+//!   breaker and bulkhead.
 //! - Transactions: [`Inbox`] and [`Outbox`] over a [`UnitOfWork`]; [`idempotency`] for requests that may be repeated.
-//! - Consumers: [`transport::Processor`] attempts a delivery until there is a verdict.
-//! - Processes: [`health::Health`], [`shutdown::Shutdown`], and [`clock::Clock`], the only source of time and randomness.
+//! - Consumers: [`transport::Processor`] calls a handler with a delivery, and retries or holds the delivery on an
+//!   error.
+//! - Processes: [`health::Health`], [`shutdown::Shutdown`], and [`clock::Clock`], the source of time and randomness.
+//! - Security: `jwt` verifies tokens, `webhooks` signs and verifies webhooks.
 //!
-//! An application implements [`Handler`], mostly through [`transactional`]:
+//! # Terms
+//!
+//! | term | meaning |
+//! |---|---|
+//! | peer | the service or server at the other end of a call |
+//! | guard | a limit on calls: circuit breaker, bulkhead, rate limit, deadline, time limit of an attempt |
+//! | consumer | the part of a process that receives deliveries, calls a handler with each, and acknowledges them |
+//! | attempt | one call of a handler with a delivery, or one call of a peer |
+//! | hold | to attempt a delivery again, without counting attempts, until a cause outside the message is gone |
+//! | dead letter | a message that a consumer gave up, published with the error to a topic for dead letters |
+//! | inbox | a table of the messages that a handler has applied; it detects redeliveries |
+//! | outbox | a table of messages that are committed with a state change and not published yet |
+//! | relay | the part of a process that publishes the messages of an outbox |
+//! | park | to set aside a message that was refused, and the later messages of its key, until an operator releases them |
+//!
+//! # A handler
+//!
+//! An application implements [`Handler`], usually through [`transactional`]:
 //!
 //! ```
 //! # #[cfg(not(feature = "testing"))] fn main() {}
@@ -33,7 +52,7 @@
 //!
 //! let clock = Clock::system();
 //! let (unit, events) = (MemoryUnit::new(), EventSource::new("shipping", clock));
-//! // Applies each `Paid` once, and writes the next message in the same transaction.
+//! // Applies each `Paid` once. The message to the topic `shipments` is written in the same transaction.
 //! let handler = transactional(unit.clone(), move |paid: Paid, mut tx: Scoped<MemoryTx>| {
 //!     let (unit, events) = (unit.clone(), events.clone());
 //!     async move { unit.enqueue(&mut tx, &[events.message(&paid)?.to("shipments")]).await }
@@ -43,12 +62,20 @@
 //! # }
 //! ```
 //!
-//! A backend implements [`Publisher`] (a broker), [`UnitOfWork`] with [`Inbox`], [`Outbox`] and [`idempotency::Replies`] (a
-//! database), or [`idempotency::IdempotencyStore`]. `testing` has a conformance suite for each of these traits, and
-//! implementations in memory.
+//! A backend implements [`Publisher`] (a broker), [`UnitOfWork`] with [`Inbox`], [`Outbox`] and
+//! [`idempotency::Replies`] (a database), or [`idempotency::IdempotencyStore`]. The module `testing` has a conformance
+//! suite for each of these traits, and implementations in memory.
 //!
-//! No feature is on by default. Features: `cloudevents`, `fingerprint` (idempotency keys that hash the request), `jwt`,
-//! `rate-limit`, `testing`, `webhooks`.
+//! # Features
+//!
+//! No feature is on by default.
+//!
+//! - `cloudevents`: JSON envelopes, batches and the HTTP binding of `CloudEvents` 1.0.
+//! - `fingerprint`: `CallKey::new`, which fingerprints a request with SHA-256.
+//! - `jwt`: verification of JSON Web Tokens.
+//! - `rate-limit`: rate limits, for all calls of a policy or for each key.
+//! - `testing`: backends in memory and conformance suites. The example above needs this feature.
+//! - `webhooks`: signed webhooks as in Standard Webhooks.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod clock;

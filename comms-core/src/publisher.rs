@@ -28,20 +28,24 @@ impl Receipt {
 /// The acknowledgements of [`Publisher::enqueue`]: a future with one result for each message taken, in the order in
 /// which the messages were taken.
 ///
-/// An error is final: the publisher has already retried everything that can be retried without a change of the order.
-/// The kind of an error shows its scope. [`Invalid`](crate::ErrorKind::Invalid) concerns one message,
-/// [`Misconfigured`](crate::ErrorKind::Misconfigured) its topic (missing, or without permission), and any other kind
-/// the publisher or its transport.
+/// An error is final: the publisher has already made every retry that keeps the order of the messages. The kind of an
+/// error shows its scope. [`Invalid`](crate::ErrorKind::Invalid) concerns one message,
+/// [`Misconfigured`](crate::ErrorKind::Misconfigured) concerns the topic of the message (the topic is missing, or this
+/// process has no permission), and any other kind concerns the publisher or its transport.
 pub type Acks = BoxFuture<'static, Vec<Result<Receipt, Error>>>;
 
-/// A transport that takes messages in order and acknowledges them later: a Kafka producer, or a subscriber in the
+/// A transport that takes messages in order and acknowledges them later: a Kafka producer, or a subscriber in the same
 /// process.
 ///
-/// [`enqueue`](Self::enqueue) is synchronous. The messages of an `async fn publish` would get their place in the order
-/// only when the future is polled, so that pipelined batches could invert the messages of a key. Messages that were
-/// taken are sent whether or not their acknowledgements are polled.
+/// An application usually writes messages to an [`Outbox`](crate::Outbox), and a relay publishes them through this
+/// trait. `comms_core::testing::MemoryPublisher` (feature `testing`) is an implementation for tests, with an example.
 ///
-/// Run `comms_core::testing::publisher::all` (feature `testing`) against an implementation.
+/// [`enqueue`](Self::enqueue) is synchronous, so that the order of the messages is the order of the calls. An
+/// `async fn publish` would fix the order only when its future is polled, and concurrent batches could reorder the
+/// messages of a key. A message that was taken is sent even if its acknowledgement is never polled. Dropping the
+/// acknowledgements abandons the messages, see [`enqueue`](Self::enqueue).
+///
+/// Check an implementation with the conformance suite `comms_core::testing::publisher::all` (feature `testing`).
 #[async_trait]
 pub trait Publisher: Send + Sync + 'static {
     /// Takes messages from the front of `batch`, in order, up to the limit of the publisher. The other messages stay in
@@ -49,10 +53,10 @@ pub trait Publisher: Send + Sync + 'static {
     ///
     /// The order is settled when this method returns. The method must be called within a tokio runtime.
     ///
-    /// Dropping the acknowledgements abandons the messages: a relay that lost its lease drops them, so that it does not
-    /// publish at the same time as its successor. The publisher then drops the messages that are not sent yet, if it
-    /// can do so without dropping another caller's messages. An abandoned message may still arrive, so that the caller
-    /// treats each of them as [`Indeterminate`](crate::ErrorKind::Indeterminate).
+    /// Dropping the returned future abandons the messages. A relay that lost its lease does so, in order not to publish
+    /// at the same time as its successor. The publisher then drops the messages that are not sent yet, if that drops no
+    /// message of another caller. An abandoned message may still arrive: the caller treats it as
+    /// [`Indeterminate`](crate::ErrorKind::Indeterminate).
     fn enqueue(&self, batch: &mut VecDeque<Message>) -> Acks;
 
     /// Resolves when the publisher can take at least one message.

@@ -47,15 +47,15 @@ pub const WEBHOOK_TIMESTAMP: &str = "webhook-timestamp";
 /// Standard Webhooks: signatures separated by spaces, each `version,base64`.
 pub const WEBHOOK_SIGNATURE: &str = "webhook-signature";
 
-/// Dead letter: topic the record came from.
+/// Dead letter: topic of the original record.
 pub const DLQ_TOPIC: &str = "dlq_original_topic";
-/// Dead letter: partition the record came from.
+/// Dead letter: partition of the original record.
 pub const DLQ_PARTITION: &str = "dlq_original_partition";
-/// Dead letter: offset the record had.
+/// Dead letter: offset of the original record.
 pub const DLQ_OFFSET: &str = "dlq_original_offset";
-/// Dead letter: timestamp the record had, milliseconds since 1970.
+/// Dead letter: timestamp of the original record, in milliseconds since 1970.
 pub const DLQ_TIMESTAMP: &str = "dlq_original_timestamp";
-/// Dead letter: consumer group that wrote it.
+/// Dead letter: consumer group that wrote the dead letter.
 pub const DLQ_GROUP: &str = "dlq_group";
 /// Dead letter: number of attempts of the group.
 pub const DLQ_ATTEMPTS: &str = "dlq_attempts";
@@ -63,11 +63,12 @@ pub const DLQ_ATTEMPTS: &str = "dlq_attempts";
 pub const DLQ_ERROR_KIND: &str = "dlq_error_kind";
 /// Dead letter: the reason, at most 1 KiB.
 pub const DLQ_ERROR: &str = "dlq_error";
-/// Dead letter: size in bytes of a payload that was too large for the dead letter; the original record has it.
+/// Dead letter: size in bytes of a payload that was too large for the dead letter. Only the original record has the
+/// payload.
 pub const DLQ_PAYLOAD_OMITTED: &str = "dlq_payload_omitted";
-/// Dead letter: size in bytes of a key that was too large for the dead letter; the original record has it.
+/// Dead letter: size in bytes of a key that was too large for the dead letter. Only the original record has the key.
 pub const DLQ_KEY_OMITTED: &str = "dlq_key_omitted";
-/// Dead letter: number of headers that were too large for the dead letter; the original record has them.
+/// Dead letter: number of headers that were too large for the dead letter. Only the original record has these headers.
 pub const DLQ_HEADERS_OMITTED: &str = "dlq_headers_omitted";
 /// Dead letter: time at which the dead letter was made, RFC 3339.
 pub const DLQ_FAILED_AT: &str = "dlq_failed_at";

@@ -10,8 +10,10 @@ use crate::{Error, Extract, clock::Clock};
 
 /// The point in time after which the caller no longer waits.
 ///
-/// A deadline is absolute, so time in queues counts. Two deadlines combine to the earlier one. The current deadline is
-/// in [`Context::current`](crate::context::Context::current).
+/// A deadline is absolute, so the time that a request spends in queues counts. If two deadlines apply, the
+/// [earlier](Self::earlier) one counts. [`Context::current`](crate::context::Context::current) contains the current
+/// deadline. A deadline does not cancel work by itself. A [`Policy`](crate::resilience::Policy) ends a call at the
+/// deadline.
 ///
 /// ```
 /// use comms_core::{clock::Clock, context::Deadline};

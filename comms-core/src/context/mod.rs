@@ -1,8 +1,10 @@
-//! The context of a unit of work: trace, deadline, correlation id, causation id, idempotency key and priority.
+//! The context in which a request or an event is handled: trace, deadline, correlation id, causation id, idempotency
+//! key and priority.
 //!
-//! An HTTP or gRPC layer, or a consumer, reads the context from the request or message, and runs the work in it with
-//! [`Context::scope`]. A client or publisher inside the work gets it with [`Context::current`], and writes it for the
-//! next hop. A spawned task does not inherit the context, so pass it on:
+//! An HTTP or gRPC layer, or a consumer, reads the context from the request or message, and runs the handler in the
+//! context with [`Context::scope`]. A client or an event source that the handler calls gets the context with
+//! [`Context::current`] and writes it into the headers for the next hop. A spawned task does not inherit the context,
+//! so pass the context on:
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), tokio::task::JoinError> {
@@ -16,8 +18,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! A context is a plain value. Every function that reads or writes headers takes it explicitly, so code can also pass a
-//! context without a scope.
+//! A context is a plain value, so code can also pass a context as an argument, without a scope.
 //!
 //! Requests and events carry different parts:
 //!
@@ -62,7 +63,10 @@ tokio::task_local! {
     static CURRENT: Context;
 }
 
-/// The context of a unit of work. Clones are cheap.
+/// The context in which a request or an event is handled. Clones are cheap.
+///
+/// [`of_request`](Self::of_request) reads the context of a request and [`of_message`](Self::of_message) that of an
+/// event; [`root`](Self::root) starts a new context. [`scope`](Self::scope) makes a context the current one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Context {
@@ -86,8 +90,10 @@ pub struct Context {
 }
 
 impl Context {
-    /// Returns the context of the current [`Context::scope`], or an empty context outside of any scope. The deadline is
-    /// the earlier of the context's and that of the policy around the caller.
+    /// Returns the context of the current [`Context::scope`], or an empty context outside of any scope.
+    ///
+    /// The deadline is the earlier of the deadline of the scope and the deadlines of the policies
+    /// ([`Policy`](crate::resilience::Policy)) that run the caller.
     #[must_use]
     pub fn current() -> Self {
         let current = CURRENT.try_with(Clone::clone).unwrap_or_default();

@@ -1,33 +1,51 @@
-//! The classification of failures, and the table from which retry, breaker, consumer and statuses are derived.
+//! The classification of failures, and the table of its consequences.
 
 use std::fmt;
 
 /// The meaning of a failure for the caller.
 ///
-/// The caller's retry, the circuit breaker, the consumer's disposition, the gRPC status and the HTTP status are
-/// functions of this table. A call that a [`Guard`](super::Guard) refused has the statuses of the guard instead.
+/// The kind determines whether the caller retries, whether a circuit breaker counts a failure, how a consumer treats
+/// the delivery, and which gRPC and HTTP status a server sends:
 ///
-/// | kind | means | caller's retry | breaker | consumer | gRPC sent | HTTP sent |
-/// |---|---|---|---|---|---|---|
-/// | `NotExecuted` | provably never reached a handler | yes | failure | hold and retry; no attempt is counted | UNAVAILABLE (14), marked | 503 |
-/// | `Indeterminate` | may have been executed | only if executing it twice is harmless | failure | retry; counts | UNKNOWN (2) | 504 |
-/// | `Rejected` | refused before execution by a guard | after the wait | neutral | hold and retry after the wait; no attempt is counted | RESOURCE_EXHAUSTED (8), marked | 429 or 503 |
-/// | `Invalid` | this input can never succeed | no | neutral | dead letter at once | INVALID_ARGUMENT (3) | 422 |
-/// | `NotFound` | the object that the input refers to does not exist (yet) | no | neutral | retry; counts; then dead letter | NOT_FOUND (5) | 404 |
-/// | `Unauthenticated` | the caller's credentials are missing or refused | no | neutral | dead letter at once | UNAUTHENTICATED (16) | 401 |
-/// | `PermissionDenied` | the caller's credentials do not allow it | no | neutral | dead letter at once | PERMISSION_DENIED (7) | 403 |
-/// | `Conflict` | lost against a concurrent change | if the attempt reads the changed state again | neutral | retry soon; counts | ABORTED (10) | 409 |
-/// | `Misconfigured` | a deployment fault | no | failure | hold, with an alarm; no attempt is counted | INTERNAL (13), no text | 502, no text |
-/// | `Internal` | a defect met by this message | no | failure | retry; counts; then dead letter | INTERNAL (13), no text | 500, no text |
-/// | `Fatal` | this process must stop | no | neutral | stop | INTERNAL (13), no text | 500, no text |
+/// | kind | means | caller's retry | breaker | consumer | gRPC | HTTP | text sent |
+/// |---|---|---|---|---|---|---|---|
+/// | `NotExecuted` | the operation provably never reached a handler | yes | failure | hold | UNAVAILABLE (14) | 503 | no |
+/// | `Indeterminate` | the operation may have been executed | only if executing it twice is harmless | failure | retry | UNKNOWN (2) | 504 | no |
+/// | `Rejected` | a guard refused the operation before execution | after `retry_after` | neutral | hold | RESOURCE_EXHAUSTED (8) | 429 | yes |
+/// | `Invalid` | this input can never succeed | no | neutral | dead letter | INVALID_ARGUMENT (3) | 422 | yes |
+/// | `NotFound` | the object that the input refers to does not exist, or not yet | no | neutral | retry | NOT_FOUND (5) | 404 | yes |
+/// | `Unauthenticated` | the caller's credentials are missing, expired or refused | no | neutral | dead letter | UNAUTHENTICATED (16) | 401 | yes |
+/// | `PermissionDenied` | the caller's credentials do not allow the operation | no | neutral | dead letter | PERMISSION_DENIED (7) | 403 | yes |
+/// | `Conflict` | the operation lost against a concurrent change | if the attempt reads the changed state again | neutral | retry | ABORTED (10) | 409 | yes |
+/// | `Misconfigured` | a deployment fault that an operator must repair | no | failure | hold | INTERNAL (13) | 502 | no |
+/// | `Internal` | a defect that this message triggers | no | failure | retry | INTERNAL (13) | 500 | no |
+/// | `Fatal` | this process must stop | no | neutral | stop | INTERNAL (13) | 500 | no |
 ///
-/// "Counts" means that the attempt is counted: the message becomes a dead letter after the consumer's last attempt.
+/// - **Caller's retry** ([`retry`](Self::retry)): when the caller may make the same call again. `retry_after` is
+///   [`Error::retry_after`](super::Error::retry_after); a [`Policy`](crate::resilience::Policy) does not retry a
+///   `Rejected` without it. A policy retries an `Indeterminate` or a `Conflict` only if its
+///   [`RetryConfig`](crate::resilience::RetryConfig) or the call permits this.
+/// - **Breaker** ([`is_peer_failure`](Self::is_peer_failure)): *failure* counts against the peer; *neutral* counts as
+///   neither a failure nor a success.
+/// - **Consumer** ([`disposition`](Self::disposition)): *hold* attempts the delivery again, with growing waits of at
+///   least `retry_after` (at most five minutes of it), until the cause is gone; no attempt is counted. *Retry* attempts
+///   the delivery again and counts each attempt; after the last attempt the message becomes a dead letter. The wait
+///   after a `Conflict` does not grow. *Dead letter* publishes the message as a dead letter at once. *Stop* ends the
+///   process and leaves the message unacknowledged. A held `Misconfigured` delivery is logged at level error, and it
+///   degrades [`Holds::state`](crate::transport::Holds::state) at once.
+/// - **gRPC** and **HTTP** ([`grpc_code`](Self::grpc_code), [`http_status`](Self::http_status)): the status that is
+///   sent. If a [`Guard`](super::Guard) refused the call, the status is that of the guard. A gRPC status alone does not
+///   prove that no handler ran; the header [`comms-not-executed`](crate::wire::NOT_EXECUTED) does.
+/// - **Text sent** ([`is_public`](Self::is_public)): whether [`Error::public_text`](super::Error::public_text) may
+///   return a text for the response. The other kinds get a fixed text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The operation provably never reached a handler: the connection was refused, or the server marked the refusal.
+    /// The operation provably never reached a handler: the connection was refused, or the response has the header
+    /// [`comms-not-executed`](crate::wire::NOT_EXECUTED) with the value `not_executed`.
     NotExecuted,
-    /// The operation may have been executed: the answer was lost, or the peer's failure does not prove the contrary.
+    /// The operation may have been executed: the response was lost, or the failure of the peer does not prove that
+    /// nothing was executed.
     Indeterminate,
     /// A guard refused the operation before execution.
     Rejected,
@@ -58,7 +76,7 @@ pub enum Retry {
     Yes,
     /// Only if executing the call twice is harmless (an idempotent method, or an idempotency key).
     IfRepeatable,
-    /// After the wait that the refusal requests.
+    /// After [`Error::retry_after`](super::Error::retry_after), the wait that the refusal requests.
     AfterWait,
     /// If the new attempt reads the changed state first.
     IfReadAnew,

@@ -17,6 +17,9 @@ pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;
 
 /// A failure: its kind, the wait before the next attempt, and the cause.
 ///
+/// All crates of the workspace return this error, and code decides by [`kind`](Self::kind). The table of [`ErrorKind`]
+/// lists the consequences of each kind. Create an error with the constructor of its kind, such as [`Error::invalid`].
+///
 /// `Display` prints the kind and the outermost text. [`source`](StdError::source) returns the other texts, so that
 /// anyhow and tracing print each text once. [`chain`](Self::chain) prints all of them in one line, for logs.
 ///
@@ -56,7 +59,8 @@ impl Error {
     /// Creates an error of `kind` caused by `source`, an error or a text.
     ///
     /// A text of a public kind ([`ErrorKind::is_public`]) may be sent to a client, see
-    /// [`public_text`](Self::public_text). So pass an error of a library as it is, never as `error.to_string()`.
+    /// [`public_text`](Self::public_text). So pass an error of a library as a value, never as `error.to_string()`,
+    /// which a client could read.
     pub fn new(kind: ErrorKind, source: impl Into<BoxError>) -> Self {
         Self::from_cause(kind, None, Cause::Other(source.into()))
     }
@@ -131,7 +135,7 @@ impl Error {
 
     /// Returns the error or text that this error was created from, below every [`context`](Self::context).
     ///
-    /// Downcast this one: the chain of [`source`](StdError::source) consists of texts.
+    /// Downcast the returned error, and not the errors of [`source`](StdError::source), which are only texts.
     #[must_use]
     pub fn cause(&self) -> &(dyn StdError + Send + Sync + 'static) {
         match &self.cause {

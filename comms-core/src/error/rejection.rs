@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use crate::{ErrorKind, clock::rounded};
 
-/// The guards of a [`Policy`](crate::resilience::Policy).
+/// The guard that refused a call or ended an attempt of a [`Policy`](crate::resilience::Policy).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

@@ -47,11 +47,12 @@ pub trait Codec<E>: Send + Sync + 'static {
     /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the payload does not encode an `E`.
     fn decode(&self, payload: &[u8]) -> Result<E, Error>;
 
-    /// Decodes a payload of any version into the raw form, on which upcasters work. The default reads JSON.
+    /// Decodes a payload of any version into the raw form: the JSON value that the upcasters of
+    /// [`Versions`](super::Versions) convert. The default reads JSON.
     ///
     /// # Errors
-    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the payload has no raw form. The default returns it
-    /// for a payload that is not JSON.
+    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the payload has no raw form. The default returns
+    /// this error for a payload that is not JSON.
     fn raw(&self, payload: &[u8]) -> Result<Value, Error> {
         serde_json::from_slice(payload).map_err(Error::invalid)
     }
@@ -60,7 +61,7 @@ pub trait Codec<E>: Send + Sync + 'static {
     ///
     /// # Errors
     /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the raw form does not represent an `E`. The default
-    /// returns it for every value.
+    /// returns this error for every value.
     fn decode_raw(&self, _value: Value) -> Result<E, Error> {
         let content_type = self.content_type();
         let text = format!(

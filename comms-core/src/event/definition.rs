@@ -1,8 +1,8 @@
 //! The event trait and the type names on the wire.
 
-/// An event: a fact that other services rely on.
+/// A fact that a service announces to other services.
 ///
-/// The trait holds the name, the version and the key. The encoding ([`Codec`](super::Codec)) and the schema
+/// The trait defines the name, the version and the ordering key. The encoding ([`Codec`](super::Codec)) and the schema
 /// ([`Schema`](super::Schema)) are separate traits.
 ///
 /// ```

@@ -8,7 +8,8 @@ use crate::{Error, Headers, Message, clock::Clock, context::Context, wire};
 
 /// Makes the messages that announce the events of one service.
 ///
-/// A service has one `EventSource`, made at its start. Clones are cheap.
+/// A service creates one `EventSource` at its start. Making a message publishes nothing: write the message to an
+/// [`Outbox`](crate::Outbox), or pass it to a [`Publisher`](crate::Publisher). Clones are cheap.
 ///
 /// ```
 /// use comms_core::{clock::Clock, event::{Event, EventSource}};
@@ -41,7 +42,8 @@ impl EventSource {
     }
 
     /// Returns the message that announces `event`: a JSON payload, `CloudEvents` headers, a new id, and the trace,
-    /// correlation and cause of the current [`Context`]. The topic is [`Event::TYPE`]; [`Message::to`] changes it.
+    /// correlation id and causation id of the current [`Context`]. The topic is [`Event::TYPE`]; [`Message::to`]
+    /// changes it.
     ///
     /// # Errors
     /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the event cannot be encoded.

@@ -1,8 +1,4 @@
 //! The versions of an event, and their upcasters.
-//!
-//! A topic keeps payloads for years after the code that wrote them was replaced. An upcaster converts the raw form of a
-//! payload into the next version (v1 to v2, v2 to v3). The result is decoded once, as the newest type, so handlers have
-//! one type for all versions.
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -19,6 +15,10 @@ use crate::{Error, Message};
 type Upcast = Box<dyn Fn(Value) -> Result<Value, Error> + Send + Sync>;
 
 /// Reads an event in all of its supported versions, and writes it in the newest one.
+///
+/// A topic keeps payloads for years after the code that wrote them was replaced. An *upcaster* is a function that
+/// converts the raw form of a payload, a JSON value, into the next version (v1 to v2, v2 to v3). The result is decoded
+/// once, as the newest type, so a handler has one type for all versions.
 ///
 /// Guarantee: an event that [`decode`](Self::decode) returns passed through every upcaster from the version that its
 /// message announces up to [`Event::VERSION`]. A newer version is refused and never decoded in part. Clones are cheap.
@@ -41,6 +41,7 @@ type Upcast = Box<dyn Fn(Value) -> Result<Value, Error> + Send + Sync>;
 /// let versions = Versions::<Placed>::json().upcast(1, v1_had_one_currency).build()?;
 /// let new = Placed { order_id: "7".into(), currency: "USD".into() };
 /// let mut message = EventSource::new("shop", Clock::system()).message(&new)?;
+/// // The same message as a producer of version 1 wrote it.
 /// message.headers.insert("ce_type", "order.placed.v1");
 /// message.payload = Some(r#"{"order_id":"7"}"#.into());
 /// assert_eq!(versions.decode(&message)?.currency, "EUR");

@@ -1,4 +1,4 @@
-//! Liveness: loops that report each turn.
+//! Liveness: loops that report each iteration.
 
 use std::{
     collections::BTreeMap,
@@ -22,7 +22,7 @@ pub(super) struct Beats {
 struct Beat {
     /// The number of the handle that owns this entry: of handles with the same name the last one counts.
     number: u64,
-    /// The last turn. `None`: the loop is paused.
+    /// The time of the last beat. `None`: the loop is paused.
     last: Option<Instant>,
     limit: Duration,
 }
@@ -58,9 +58,10 @@ impl Beat {
     }
 }
 
-/// A handle by which a loop reports that it turns; made by [`Health::heartbeat`].
+/// A handle by which a loop reports that it runs, returned by [`Health::heartbeat`].
 ///
-/// Of two handles with the same name the later one counts: the earlier one neither beats for it nor removes it.
+/// If two handles have the same name, the later one counts: the beats and the drop of the earlier handle have no
+/// effect.
 ///
 /// ```
 /// use comms_core::{clock::Clock, health::Health};
@@ -90,13 +91,14 @@ impl Heartbeat {
         Self { health, name, number }
     }
 
-    /// Reports a turn of the loop. Costs a lock and a reading of the clock.
+    /// Reports an iteration of the loop. Costs a lock and a reading of the clock.
     pub fn beat(&self) {
         let beats = &self.health.0.beats;
         self.set(Some(beats.clock.now()));
     }
 
-    /// Counts the loop as live until its next beat. For a loop that waits for something before its first turn.
+    /// Counts the loop as live until its next beat. For a loop that waits before its next iteration for longer than the
+    /// limit.
     pub fn pause(&self) {
         self.set(None);
     }

@@ -1,13 +1,16 @@
 //! Readiness and liveness of a process, for the probes of an orchestrator.
 //!
-//! Readiness decides whether the process gets work, liveness whether it is restarted. A process whose database is away is
-//! not ready, and a restart would not help it. A process with a loop that hangs may answer every readiness probe, and only
-//! a restart helps it. A part that works badly, such as an open circuit breaker, is *degraded*: it is shown, and the process
-//! stays in rotation, because all replicas share the cause and would leave the rotation together.
+//! Readiness determines whether the orchestrator sends work to the process, liveness whether it restarts the process. A
+//! process whose database is unavailable is not ready, and a restart would not help. A process with a loop that hangs
+//! may be ready at every probe, and only a restart helps.
 //!
-//! [`Health::readiness`] and [`Health::liveness`] list every part by name, with the reason if it is not ready. Checks and
-//! gauges run at each probe; a check that panics is unready. A check that blocks delays the probe. Of two parts with the
-//! same name the last one counts.
+//! Readiness has *parts*: components, checks and gauges, each with a name and a state. A part is *ready*, *degraded*
+//! (it works badly, as with an open circuit breaker) or *unready*. An unready part takes the process out of rotation. A
+//! degraded part is only reported, because all replicas usually share the cause and would leave the rotation together.
+//!
+//! [`Health::readiness`] lists every part by name, and [`Health::liveness`] every heartbeat, with the reason if the
+//! state is not ready. Checks and gauges run at each readiness probe. A check that panics is unready. A check that
+//! blocks delays the probe. A new part replaces an existing part of the same name.
 
 mod check;
 mod heartbeat;
@@ -57,20 +60,22 @@ enum Part {
 }
 
 impl Health {
-    /// Makes a health without parts, which is ready and live. Heartbeats are timed by the system clock.
+    /// Creates a `Health` without parts, which is ready and live. Heartbeats are timed by the system clock.
     #[must_use]
     pub fn new() -> Self {
         Self::with_clock(Clock::system())
     }
 
-    /// Makes a health without parts whose heartbeats are timed by `clock`.
+    /// Creates a `Health` without parts whose heartbeats are timed by `clock`.
     #[must_use]
     pub fn with_clock(clock: Clock) -> Self {
         Self::made(clock, Status::Unready)
     }
 
-    /// Makes a health for which a degraded part is unready. For a process whose callers can go to another replica that does
-    /// not share the cause.
+    /// Creates a `Health` for which a degraded part makes the process unready.
+    ///
+    /// Use it for a process whose callers can go to another replica that does not share the cause. Heartbeats are timed
+    /// by `clock`.
     #[must_use]
     pub fn strict(clock: Clock) -> Self {
         Self::made(clock, Status::Degraded)
@@ -87,22 +92,25 @@ impl Health {
         Component { health: self.clone(), name: name.into() }
     }
 
-    /// Adds a check that runs at each readiness probe. It must not block.
+    /// Adds a check that runs at each readiness probe. `check` must not block.
     pub fn check(&self, name: &str, check: impl Fn() -> State + Send + Sync + 'static) {
         self.set(name, Part::Checked(Arc::new(check)));
     }
 
-    /// Adds a number that is read at each readiness probe, such as the lag of a relay. The part is unready while the number
-    /// is above `limit` or not a number. `read` must not block. [`Health::check`] with [`State::over`] makes a part that is
-    /// degraded instead.
+    /// Adds a number that is read at each readiness probe, such as the lag of a relay in seconds. `limit` has the unit
+    /// of the number.
+    ///
+    /// The part is unready while the number is above `limit` or NaN. `read` must not block. For a part that is degraded
+    /// instead of unready, use [`Health::check`] with [`State::over`].
     pub fn gauge(&self, name: &str, limit: f64, read: impl Fn() -> f64 + Send + Sync + 'static) {
         self.check(name, move || State::over(Status::Unready, read(), limit));
     }
 
-    /// Adds a loop that calls [`Heartbeat::beat`] at each turn. The process is not live if the last beat is older than
-    /// `limit`. This call counts as the first beat.
+    /// Adds a loop that calls [`Heartbeat::beat`] at each iteration. The process is not live if the last beat is older
+    /// than `limit`. This call counts as the first beat.
     ///
-    /// Dropping the handle removes the loop, except during a panic: then the entry stays, and the probe fails after `limit`.
+    /// Dropping the handle removes the loop from the liveness probe. If the handle is dropped by a panic, the loop
+    /// stays, and the probe fails after `limit`.
     #[must_use]
     pub fn heartbeat(&self, name: &str, limit: std::time::Duration) -> Heartbeat {
         Heartbeat::new(self.clone(), name.into(), limit)
@@ -113,7 +121,8 @@ impl Health {
         self.lock().remove(name);
     }
 
-    /// Returns whether the process may get work: no part is unready (with [`Health::strict`]: nor degraded).
+    /// Returns whether the process may receive work: no part is unready, and with [`Health::strict`] no part is
+    /// degraded.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.readiness().status < self.0.out
@@ -169,7 +178,7 @@ impl fmt::Debug for Health {
     }
 }
 
-/// A handle that sets the state of one component; made by [`Health::component`]. Clones set the same component.
+/// A handle that sets the state of one component, returned by [`Health::component`]. Clones set the same component.
 #[derive(Debug, Clone)]
 pub struct Component {
     health: Health,

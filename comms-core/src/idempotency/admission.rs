@@ -1,13 +1,14 @@
-//! The answer to a request that may have been made before.
+//! The admission of a request that may have been made before.
 
 use std::time::Duration;
 
 use super::StoredReply;
 
-/// What the caller does with a request of an idempotency key.
+/// The result of admitting a request: run the request, or answer it without running it.
 ///
-/// `T` is what the caller needs to run the request: a [`LeaseToken`](super::LeaseToken) of an
-/// [`IdempotencyStore`](super::IdempotencyStore), nothing in a transaction of [`Replies`](super::Replies).
+/// `T` is the right to run the request: a [`LeaseToken`](super::LeaseToken) from an
+/// [`IdempotencyStore`](super::IdempotencyStore), and `()` from [`Replies`](super::Replies), whose right is the open
+/// transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Admission<T = ()> {
     /// The first request of its key: run it, and store its reply.
@@ -16,7 +17,7 @@ pub enum Admission<T = ()> {
     Replay(StoredReply),
     /// Another caller runs the request now.
     InFlight {
-        /// The wait after which a repetition can have an answer; at most until the other caller's lease ends.
+        /// The wait after which the caller can repeat the request; at most until the lease of the other request ends.
         retry_after: Duration,
     },
     /// The key was used for a request with another fingerprint.

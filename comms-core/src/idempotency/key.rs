@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::{KEY_LIMIT, is_key};
 use crate::Error;
 
-/// The identity of an idempotent request: a key in the scope of a principal and an operation.
+/// The identity of an idempotent request: a key in the scope of a principal (the authenticated caller) and an
+/// operation.
 ///
 /// Without the scope one user could get another user's reply.
 ///
@@ -22,7 +23,8 @@ pub struct CallKey {
     pub scope: Arc<str>,
     /// The key that the caller chose.
     pub key: Arc<str>,
-    /// A digest of the request (SHA-256 by `CallKey::new`), by which a key that is used for another request is refused.
+    /// A digest of the request (SHA-256 if `CallKey::new` made it). A request with the same key and another digest is
+    /// refused.
     pub fingerprint: [u8; 32],
 }
 
@@ -30,8 +32,8 @@ impl CallKey {
     /// Makes the key of `request`, given as canonical bytes, which `principal` sends to `operation`.
     ///
     /// # Errors
-    /// Returns [`Invalid`](crate::ErrorKind::Invalid) if `key` is empty, longer than [`KEY_LIMIT`] bytes, or has bytes outside
-    /// printable ASCII.
+    /// Returns [`Invalid`](crate::ErrorKind::Invalid) if `key` is empty, longer than [`KEY_LIMIT`] bytes, or has bytes
+    /// outside printable ASCII.
     #[cfg(feature = "fingerprint")]
     pub fn new(principal: &str, operation: &str, key: &str, request: &[u8]) -> Result<Self, Error> {
         use sha2::{Digest, Sha256};
@@ -43,8 +45,8 @@ impl CallKey {
     /// The digest must be collision resistant; otherwise a caller can get the reply of another request under its key.
     ///
     /// # Errors
-    /// Returns [`Invalid`](crate::ErrorKind::Invalid) if `key` is empty, longer than [`KEY_LIMIT`] bytes, or has bytes outside
-    /// printable ASCII.
+    /// Returns [`Invalid`](crate::ErrorKind::Invalid) if `key` is empty, longer than [`KEY_LIMIT`] bytes, or has bytes
+    /// outside printable ASCII.
     pub fn with_fingerprint(
         principal: &str,
         operation: &str,

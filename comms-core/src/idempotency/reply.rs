@@ -6,10 +6,11 @@ use bytes::Bytes;
 
 use crate::{Error, Headers};
 
-/// The largest size of a stored reply in bytes, headers and body together. The application stores larger data itself and
-/// refers to it in the reply.
+/// The largest size of a stored reply in bytes, headers and body together. The application stores larger data itself
+/// and refers to it in the reply.
 pub const REPLY_LIMIT: usize = 1_000_000;
-/// The largest number of headers of a stored reply: for headers that a caller needs, such as `location` and `content-type`.
+/// The largest number of headers of a stored reply: for headers that a caller needs, such as `location` and
+/// `content-type`.
 pub const REPLY_HEADERS: usize = 16;
 
 /// A reply that is stored for repetitions of its request.
@@ -23,7 +24,7 @@ pub const REPLY_HEADERS: usize = 16;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoredReply {
-    /// The status, in the numbers of the application's protocol.
+    /// The status code of the application's protocol, for example an HTTP status.
     pub status: i32,
     /// The headers, at most [`REPLY_HEADERS`].
     pub headers: Headers,

@@ -14,15 +14,16 @@ use crate::{Error, ErrorKind};
 /// Runs `work` for the first request of `call`, and returns its stored reply for every later one.
 ///
 /// If `work` fails with a kind that excludes an effect
-/// ([`ErrorKind::is_without_effect`](crate::ErrorKind::is_without_effect)), the lease is released, and the next request runs at
-/// once. If the effect may have happened (`Indeterminate`, `Misconfigured`, `Internal`, `Fatal`, a panic, a caller that is
-/// dropped), the lease stays until it expires, so that the effect is not repeated while it may still be in progress.
+/// ([`ErrorKind::is_without_effect`](crate::ErrorKind::is_without_effect)), the lease is released, and the next request
+/// runs at once. If the effect may have happened (`Indeterminate`, `Misconfigured`, `Internal`, `Fatal`, a panic, a
+/// caller that is dropped), the lease is not released and ends when it expires, so that the effect is not repeated
+/// while it may still be in progress.
 ///
-/// The error's kind must describe the whole of `work`. Work that makes several calls returns `Indeterminate` once the first of
-/// them may have taken effect; with another kind the next request would repeat that effect at once.
+/// The error's kind must describe the whole of `work`. Work that makes several calls returns `Indeterminate` once the
+/// first of them may have taken effect; with another kind the next request would repeat that effect at once.
 ///
-/// Limit the duration of `work` to less than the lease. It is not stopped when the lease expires, and another request can then
-/// run at the same time.
+/// Limit the duration of `work` to less than the lease. `work` is not stopped when the lease expires, and another
+/// request can then run at the same time.
 ///
 /// ```
 /// use comms_core::{clock::Clock, idempotency::{CallKey, MemoryStore, StoredReply, LeaseOptions, run_once}};
@@ -32,18 +33,19 @@ use crate::{Error, ErrorKind};
 /// let call = CallKey::with_fingerprint("ann", "send-mail", "k-1", [7; 32])?;
 /// let send = || async { Ok(StoredReply::new(202, "sent")) };
 /// assert!(!run_once(&store, &call, LeaseOptions::default(), send).await?.replayed);
+/// // The repetition gets the stored reply. `send` does not run.
 /// assert!(run_once(&store, &call, LeaseOptions::default(), send).await?.replayed);
 /// # Ok::<(), comms_core::Error>(()) })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
 /// # Errors
-/// - [`Conflict`](crate::ErrorKind::Conflict) while another request of the key runs, and if the lease expired before the reply
-///   was stored.
-/// - [`Invalid`](crate::ErrorKind::Invalid) if the key was used for another request, if the reply exceeds the store's limits,
-///   or without a tokio runtime (`work` then did not run).
-/// - [`Indeterminate`](crate::ErrorKind::Indeterminate) if `work` succeeded and its reply could not be stored: the request may
-///   run again after the lease.
+/// - [`Conflict`](crate::ErrorKind::Conflict) while another request of the key runs, and if the lease expired before
+///   the reply was stored.
+/// - [`Invalid`](crate::ErrorKind::Invalid) if the key was used for another request, if the reply exceeds the store's
+///   limits, or without a tokio runtime (`work` then did not run).
+/// - [`Indeterminate`](crate::ErrorKind::Indeterminate) if `work` succeeded and its reply could not be stored: the
+///   request may run again after the lease.
 /// - The error of `work`, or of [`IdempotencyStore::admit`].
 pub async fn run_once<S, F, Fut>(
     store: &Arc<S>,

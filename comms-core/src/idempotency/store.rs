@@ -20,9 +20,9 @@ impl LeaseOptions {
 
     /// Makes options of a `lease` and a `retention`.
     ///
-    /// A request that is not completed within `lease` counts as dead, and the next request of its key runs; choose it longer
-    /// than the slowest run. A reply is replayed for `retention` after it was stored; choose it longer than callers repeat a
-    /// request.
+    /// If a request is not completed within `lease`, the next request of its key runs: choose a lease longer than the
+    /// slowest run. A reply is replayed for `retention` after it was stored: choose a retention longer than the time
+    /// for which callers repeat a request.
     ///
     /// # Errors
     /// Returns [`Invalid`](crate::ErrorKind::Invalid) if a duration is zero or above [`LeaseOptions::RETENTION_LIMIT`].
@@ -55,7 +55,10 @@ impl Default for LeaseOptions {
     }
 }
 
-/// The right to run one request until its lease expires. A store makes it, and takes it back with the reply.
+/// The right to run one request until its lease expires.
+///
+/// [`IdempotencyStore::admit`] returns the token. [`complete`](IdempotencyStore::complete) and
+/// [`abandon`](IdempotencyStore::abandon) take the token and end the lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeaseToken {
     /// [`CallKey::scope`].
@@ -76,36 +79,38 @@ impl LeaseToken {
 
 /// A store of requests and their replies under a lease, for effects outside a transaction.
 ///
-/// Of all requests with one key, one at a time is admitted to run. After it has completed, the others get its reply for the
-/// retention. After it was abandoned, or its lease expired, the next request runs. A `complete` after the lease expired is
-/// refused with `Conflict`, whether or not another request runs by then, and never overwrites a reply.
+/// Of all requests with one key, one at a time is admitted to run. After that request has completed, the others get its
+/// reply until the retention has passed. After the request was abandoned, or its lease expired, the next request runs.
+/// A `complete` after the lease expired is refused with `Conflict`, whether or not another request runs by then, and
+/// never overwrites a reply.
 ///
-/// The store cannot guarantee that a request takes effect once: a process that dies in the middle, or runs longer than its
-/// lease, may have had an effect that the store does not know of. Pass the key on to the receiver of the effect if it accepts
-/// one. For rows in one database, [`Replies`](super::Replies) guarantees more.
+/// The store cannot guarantee that a request takes effect once: a process that crashes during a request, or runs longer
+/// than the lease, may have had an effect before the next request runs. Pass the key to the receiver of the effect if
+/// the receiver accepts an idempotency key. For rows in one database, [`Replies`](super::Replies) guarantees that a
+/// request takes effect once.
 ///
-/// An implementation times leases by the clock of the store (of the database or server), never by the callers' clocks. Run
-/// `comms_core::testing::idempotency::all` (feature `testing`) against it.
+/// An implementation times leases by the clock of the store (of the database or server), never by the callers' clocks.
+/// Check an implementation with the conformance suite `comms_core::testing::idempotency::all` (feature `testing`).
 #[async_trait]
 pub trait IdempotencyStore: Send + Sync + 'static {
     /// Admits the request of `call` under a lease of `options`, or returns the stored reply.
     ///
     /// # Errors
-    /// Returns [`Rejected`](crate::ErrorKind::Rejected) if the store is full of entries that have not expired, and the error
-    /// of the store if it cannot be reached.
+    /// Returns [`Rejected`](crate::ErrorKind::Rejected) if the store is full of entries that have not expired, and the
+    /// error of the store if it cannot be reached.
     async fn admit(&self, call: &CallKey, options: LeaseOptions) -> Result<Admission<LeaseToken>, Error>;
 
-    /// Stores the reply of the request that `token` admitted; it is replayed from now on. A second call with the same token
-    /// keeps the first reply.
+    /// Stores the reply of the request that `token` admitted. The reply is replayed from now on. A second call with the
+    /// same token keeps the first reply.
     ///
     /// # Errors
     /// Returns [`Conflict`](crate::ErrorKind::Conflict) if the lease expired or was abandoned,
-    /// [`Invalid`](crate::ErrorKind::Invalid) if the reply exceeds a limit of the store (the lease stays), and the error of the
-    /// store if it cannot be reached.
+    /// [`Invalid`](crate::ErrorKind::Invalid) if the reply exceeds a limit of the store (the lease stays), and the
+    /// error of the store if it cannot be reached.
     async fn complete(&self, token: &LeaseToken, reply: &StoredReply) -> Result<(), Error>;
 
-    /// Releases the lease of `token`, so that the next request of its key runs. Has no effect if the lease expired or the
-    /// request was completed.
+    /// Releases the lease of `token`, so that the next request of its key runs. Has no effect if the lease expired or
+    /// the request was completed.
     ///
     /// # Errors
     /// Returns the error of the store if it cannot be reached.

@@ -19,8 +19,8 @@
 //! **Limitations.** A single token cannot be revoked: it is valid until its `exp`, and removing a key revokes all
 //! tokens that were signed with it. A token can be used more than once.
 //!
-//! **Several issuers.** Create one [`Verifier`] with its own keys for each issuer, and try them in turn. A token of one
-//! issuer that is signed with a key of another is refused by all of them.
+//! **Several issuers.** Create one [`Verifier`] with its own keys for each issuer, and call them one after the other.
+//! All verifiers refuse a token of one issuer that is signed with a key of another issuer.
 //!
 //! **Crypto backend.** The application enables exactly one backend of jsonwebtoken, `aws_lc_rs` or `rust_crypto`, or
 //! installs a `CryptoProvider`. Without a backend the first verification panics.
@@ -34,6 +34,7 @@
 //!     "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
 //!     "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#)?;
 //!
+//! // Accepts tokens of the issuer `https://id.example` for the audience `api`.
 //! let verifier = Verifier::new(Algorithm::ES256, "https://id.example", "api", keys.clone(), clock);
 //! assert_eq!(verifier.verify("nonsense"), Err(JwtError::Malformed));
 //! # Ok(())
@@ -52,7 +53,9 @@ pub use key_set::KeySet;
 use std::sync::Arc;
 pub use verifier::Verifier;
 
-/// Why a [`Verifier`] refused a token.
+/// The reason why a [`Verifier`] refused a token.
+///
+/// Convert the reason with [`Error::unauthenticated`](crate::Error::unauthenticated), whose HTTP status is 401.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum JwtError {

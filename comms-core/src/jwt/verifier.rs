@@ -15,7 +15,26 @@ pub(super) const SUBJECT_LIMIT: usize = 256;
 /// The maximum clock skew.
 const SKEW_LIMIT: Duration = Duration::from_secs(5 * 60);
 
-/// Verifies tokens of one issuer for one audience under one algorithm. Clones share the keys and the configuration.
+/// Verifies tokens of one issuer for one audience under one algorithm.
+///
+/// The allowed clock skew is 30 s unless [`with_skew`](Self::with_skew) changes it. Clones share the keys and the
+/// configuration.
+///
+/// ```
+/// use comms_core::{clock::Clock, jwt::{Algorithm, DecodingKey, JwtError, Verifier}};
+/// use std::{sync::Arc, time::Duration};
+/// let key = Arc::new(DecodingKey::from_secret(b"an HMAC key of 32 bytes, or more"));
+/// let clock = Clock::manual(Duration::from_secs(1_700_000_000));
+/// let verifier = Verifier::new(Algorithm::HS256, "https://id.example", "api", key, clock.clone());
+/// // {"iss":"https://id.example","aud":"api","sub":"ann","exp":1700000060}
+/// let token = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.\
+///     eyJpc3MiOiJodHRwczovL2lkLmV4YW1wbGUiLCJhdWQiOiJhcGkiLCJzdWIiOiJhbm4iLCJleHAiOjE3MDAwMDAwNjB9.\
+///     BtxgSs9w_l8hZvDsb1FQCdHvDYvWodpS45k4PB7a8fs";
+/// assert_eq!(verifier.verify(token)?.sub, "ann");
+/// clock.advance(Duration::from_secs(90)); // `exp` and the clock skew have passed
+/// assert_eq!(verifier.verify(token), Err(JwtError::Expired));
+/// # Ok::<(), JwtError>(())
+/// ```
 #[derive(Clone)]
 pub struct Verifier {
     keys: Arc<dyn KeySource>,

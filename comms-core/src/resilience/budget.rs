@@ -1,9 +1,4 @@
-//! A retry budget: bounds the retries of all calls to a peer, so that retries do not multiply an outage.
-//!
-//! Each retry withdraws one token. Successful calls deposit a fraction of a token each, and time refills a few tokens
-//! per second, so that a client with few calls can retry at all. While every call fails, only the reserve and the
-//! refill can be spent, whatever the load. This is the retry throttling of gRFC A6 with the minimum rate of Finagle's
-//! `RetryBudget`.
+//! A retry budget, the bound on the retries of all calls to a peer.
 
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
@@ -30,10 +25,10 @@ const TOKEN: u64 = 1_000;
 pub struct RetryBudgetConfig {
     /// Retries that one successful call pays for, `0.0..=1.0`. Default 0.2.
     pub ratio: f64,
-    /// Retries per second that need no successful call. Default 10; 0 turns the refill over time off.
+    /// Retries per second that time refills without a successful call. Default 10; 0 turns this refill off.
     pub min_per_second: u32,
-    /// The time whose refill is the reserve: the reserve is `min_per_second` times `window`, at least one retry and at
-    /// most 16,000. Default 10 s, which is a reserve of 100 retries.
+    /// Determines the reserve, the retries that a full budget contains: `min_per_second` times `window`, at least one
+    /// retry and at most 16,000. Default 10 s, which is a reserve of 100 retries.
     #[serde(with = "duration")]
     pub window: Duration,
 }
@@ -86,13 +81,23 @@ impl RetryBudgetConfig {
     }
 }
 
-/// A token bucket that limits retries. Clones share their tokens: use one budget per peer. A new budget is full.
+/// A token bucket that bounds the retries of all calls to a peer, so that retries do not multiply the load of an
+/// outage.
+///
+/// Each retry withdraws one token. Each successful call deposits a fraction of a token, and time refills a few tokens
+/// per second, so that a client with few calls can retry at all. While every call fails, only the reserve and the
+/// refill can be spent, whatever the load. This is the retry throttling of gRFC A6 with the minimum rate of Finagle's
+/// `RetryBudget`.
+///
+/// Clones share their tokens: use one budget per peer. A new budget is full.
 ///
 /// ```
 /// use comms_core::{clock::Clock, resilience::{RetryBudget, RetryBudgetConfig}};
 /// let config = RetryBudgetConfig::default().min_per_second(1);
 /// let budget = RetryBudget::new(&config, Clock::manual(Default::default()))?;
+/// // The reserve is the refill of 10 s, here 10 retries.
 /// assert_eq!((0..1_000).filter(|_| budget.try_withdraw()).count(), 10);
+/// // Five successful calls pay for one retry, 0.2 each.
 /// (0..5).for_each(|_| budget.deposit());
 /// assert!(budget.try_withdraw());
 /// assert!(!budget.try_withdraw());

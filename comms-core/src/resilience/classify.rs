@@ -1,4 +1,4 @@
-//! The classification of results: the one basis of breaker, retry and budget.
+//! The classification of results, on which breaker, retry and budget depend.
 
 use std::time::Duration;
 
@@ -12,7 +12,8 @@ pub enum Class {
     Success,
     /// The call failed.
     Failure {
-        /// The kind of the failure. It decides about retry and breaker, see [`ErrorKind`].
+        /// The kind of the failure, which determines whether the policy retries and whether the breaker counts a
+        /// failure: see the table of [`ErrorKind`].
         kind: ErrorKind,
         /// The wait that the peer requested (pushback). The policy waits exactly this long, without jitter.
         retry_after: Option<Duration>,
@@ -22,8 +23,33 @@ pub enum Class {
 /// Adapts a [`Policy`](super::Policy) to a protocol: classifies results, builds the error of a rejected call, and
 /// clones requests for retries.
 ///
-/// Implement it if failures are responses (a gRPC status over HTTP, an HTTP status), if the error type is not
-/// [`Error`], or if requests are not `Clone`. For everything else, there is [`ByKind`].
+/// Implement the trait if failures are responses (a gRPC status over HTTP, an HTTP status), if the error type is not
+/// [`Error`], or if requests are not `Clone`. [`Policy::layer`](super::Policy::layer) uses [`ByKind`] for all other
+/// services; [`Policy::layer_with`](super::Policy::layer_with) takes another implementation.
+///
+/// ```
+/// use comms_core::{Error, ErrorKind, http::{Method, Request, Response}};
+/// use comms_core::resilience::{Class, Classify, Policy, Rejection};
+///
+/// /// Counts each 5xx status as a failure that may have been executed.
+/// #[derive(Clone)]
+/// struct ByStatus;
+/// impl Classify<Request<String>, Response<String>, Error> for ByStatus {
+///     fn classify(&self, result: &Result<Response<String>, Error>) -> Class {
+///         match result {
+///             Ok(response) if response.status().is_server_error() => {
+///                 Class::Failure { kind: ErrorKind::Indeterminate, retry_after: None }
+///             }
+///             Ok(_) => Class::Success,
+///             Err(error) => Class::Failure { kind: error.kind, retry_after: error.retry_after },
+///         }
+///     }
+///     fn reject(&self, rejection: Rejection) -> Error { rejection.into() }
+///     fn clone_request(&self, request: &Request<String>) -> Option<Request<String>> { Some(request.clone()) }
+///     fn is_idempotent(&self, request: &Request<String>) -> bool { request.method() == Method::GET }
+/// }
+/// let layer = Policy::interactive("payments").layer_with(ByStatus);
+/// ```
 pub trait Classify<R, T, E>: Clone + Send + Sync + 'static {
     /// Returns the class of `result`.
     fn classify(&self, result: &Result<T, E>) -> Class;

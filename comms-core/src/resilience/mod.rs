@@ -1,8 +1,7 @@
-//! Guards for calls to a peer that is slow, down, or overloaded.
+//! Guards for calls to a peer, the called service, that is slow, down, or overloaded.
 //!
-//! A [`Policy`] composes the guards of a call in a fixed order. It is described by a [`PolicyConfig`], which can be
-//! replaced while calls are in flight. Each guard can also be used alone; its core is a pure state machine behind a
-//! shared handle.
+//! A [`Policy`] runs a call through several guards in a fixed order. A [`PolicyConfig`] contains the settings of the
+//! guards and can be replaced while calls are in flight. Each guard can also be used without a policy.
 //!
 //! | guard | effect |
 //! |---|---|
@@ -13,9 +12,11 @@
 //! | `RateLimiter`, `KeyedRateLimiter` | reject calls beyond a rate (feature `rate-limit`) |
 //! | [`FallbackLayer`] | replaces an error by a substitute response |
 //!
-//! All guards classify failures by [`ErrorKind`](crate::ErrorKind) and refuse calls with a [`Rejection`], which names
-//! the guard and the wait. A rejection is available at the first poll, unless waiting is configured, and allocates
-//! nothing.
+//! All guards classify failures by [`ErrorKind`](crate::ErrorKind). A guard refuses a call with a [`Rejection`], which
+//! names the guard and the wait until the guard can permit a call. A refused call resolves at its first poll, unless
+//! [`BulkheadConfig::max_wait`] lets it wait for a permit. A rejection allocates nothing.
+//!
+//! The name of a guard or policy is a label of metrics and is never freed, so use a bounded set of names.
 
 mod backoff;
 mod breaker;

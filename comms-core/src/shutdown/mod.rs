@@ -1,19 +1,20 @@
 //! Graceful shutdown in stages: a stage stops accepting work and drains before the next stage is signalled.
 //!
-//! The parts of a process need each other to finish their work: a handler needs the database, an acknowledgement needs the
-//! producer. Parts that stop at the same moment fail each other's work. Parts that stop one after the other without a limit
-//! delay the deploy for as long as one of them hangs.
+//! The parts of a process need each other to finish their work: a handler needs the database, an acknowledgement needs
+//! the producer. Parts that stop at the same moment fail each other's work. Parts that stop one after the other without
+//! a limit delay the deploy for as long as one of them hangs.
 //!
-//! A [`Shutdown`] signals its stages in the order in which they were added. A stage is signalled when every task of the
-//! earlier stages has ended or their time is over. Every stage has a limit, and all stages share one deadline. A task that
-//! does not end in the time of its stage is listed in [`Ended::late`]; a task that still runs at the deadline is aborted,
-//! which rolls its transaction back. [`Shutdown::failed`] resolves when a task fails, panics, or ends before shutdown was
-//! requested. A second signal aborts everything at once.
+//! A [`Shutdown`] signals its stages in the order in which they were added. A stage is signalled when the tasks of the
+//! stage before it have ended, or when the time limit of that stage has passed. All stages share one deadline. A task
+//! that does not end within the time limit of its stage is listed in [`Ended::late`]; a task that still runs at the
+//! deadline is aborted, which rolls its transaction back. [`Shutdown::failed`] resolves when a task fails, panics, or
+//! ends before shutdown was requested. A second signal aborts everything at once.
 //!
-//! The usual stages: *unready* (the load balancer stops sending), *stop accepting*, *drain* (handlers end), *commit* (offsets,
-//! acknowledgements), *flush* (producers, databases, telemetry). The process's signals are futures that the caller passes in.
+//! The usual stages: *unready* (the load balancer stops sending), *stop accepting*, *drain* (handlers end), *commit*
+//! (offsets, acknowledgements), *flush* (producers, databases, telemetry). The process's signals are futures that the
+//! caller passes in.
 //!
-//! A task that blocks its thread cannot be aborted. Tasks that were spawned without a stage are not waited for.
+//! A task that blocks its thread cannot be aborted. Tasks that were not spawned in a [`Stage`] are not waited for.
 
 mod stage;
 
@@ -49,8 +50,9 @@ type Late = BTreeMap<(usize, u64), (Arc<str>, Arc<str>)>;
 ///     Ok(())
 /// });
 /// flush.at_end("producer", async { Ok(()) });
-/// let signal = ready(()); // a service awaits its signal, or `shutdown.failed()`
+/// let signal = ready(()); // a service waits here for SIGTERM or for `shutdown.failed()`
 /// signal.await;
+/// // All stages end within 10 s. There is no second signal in this example.
 /// let ended = shutdown.end(Duration::from_secs(10), pending()).await;
 /// assert!(ended.is_clean());
 /// # });
@@ -92,8 +94,8 @@ impl Failures {
 pub struct Ended {
     /// The first failure of a task, before or during the shutdown.
     pub failure: Option<Error>,
-    /// Tasks that did not end in the time of their stage, as (stage, task), in the order of the stages. Those that still
-    /// ran at the deadline were aborted.
+    /// Tasks that did not end in the time of their stage, as (stage, task), in the order of the stages. Those that
+    /// still ran at the deadline were aborted.
     pub late: Vec<(Arc<str>, Arc<str>)>,
     /// Whether a second signal ended the shutdown early.
     pub interrupted: bool,
@@ -108,7 +110,7 @@ impl Ended {
 }
 
 impl Shutdown {
-    /// Makes a shutdown without stages, timed by `clock`.
+    /// Creates a shutdown without stages, timed by `clock`.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
         Self { clock, shared: Arc::default() }
@@ -116,8 +118,9 @@ impl Shutdown {
 
     /// Adds a stage after the existing ones.
     ///
-    /// When the stage is signalled, it may take half of the time that is left until the deadline, so that a stage that hangs
-    /// leaves time for the later ones. The last stage may take all of it.
+    /// The time limit of the stage is half of the time that is left until the deadline when the stage is signalled, so
+    /// that a stage that hangs leaves time for the later stages. The time limit of the last stage is all of the
+    /// remaining time.
     ///
     /// A stage that is added after [`end`](Self::end) was called is neither signalled nor waited for.
     #[must_use]
@@ -125,7 +128,7 @@ impl Shutdown {
         self.add(name, None)
     }
 
-    /// Adds a stage, as [`stage`](Self::stage) does, that may take `limit`, and never longer than until the deadline.
+    /// Adds a stage, as [`stage`](Self::stage) does, with the time limit `limit`. The deadline ends the stage earlier.
     #[must_use]
     pub fn stage_within(&self, name: &str, limit: Duration) -> Stage {
         self.add(name, Some(limit))
@@ -143,10 +146,11 @@ impl Shutdown {
         let _ = self.shared.failures.reported.subscribe().wait_for(|reported| *reported).await;
     }
 
-    /// Ends every stage in order, all within `limit` (at most a year). Late tasks may run until then.
+    /// Signals the stages in order and waits for their tasks, for at most `limit` in all (at most a year).
     ///
-    /// When `now` resolves (a second signal), all remaining tasks are signalled and aborted at once. Pass
-    /// [`std::future::pending`] if there is no second signal.
+    /// `limit` sets the deadline of all stages. A task that exceeds the time limit of its stage may run until the
+    /// deadline, and is aborted then. When `now` resolves (a second signal), all remaining tasks are signalled and
+    /// aborted at once. Pass [`std::future::pending`] if there is no second signal.
     ///
     /// This method never waits longer than `limit`. A task that blocks its thread is aborted when it next yields.
     pub async fn end(&self, limit: Duration, now: impl Future<Output = ()>) -> Ended {

@@ -26,13 +26,13 @@ struct Tasks {
     running: BTreeMap<u64, (Arc<str>, Option<AbortHandle>)>,
 }
 
-/// The signal by which a task learns that its stage must end.
+/// A signal that fires when the stage must end.
 #[derive(Debug, Clone)]
 pub struct ShutdownSignal(watch::Receiver<bool>);
 
 impl ShutdownSignal {
-    /// Resolves when the stage is signalled; at once if it was signalled before. The future is `'static`, so it can be passed
-    /// to any `run(shutdown)`.
+    /// Resolves when the stage is signalled; at once if it was signalled before. The future is `'static`, so it can be
+    /// passed to any `run(shutdown)`.
     pub async fn wait(mut self) {
         // A stage whose sender is gone is never signalled: its tasks end with the runtime.
         if self.0.wait_for(|requested| *requested).await.is_err() {
@@ -53,11 +53,11 @@ impl Stage {
         Self { name: name.into(), limit, requested, tasks, failures }
     }
 
-    /// Spawns `task`, which must run until its signal resolves and then end.
+    /// Spawns `task`, which must run until its [`ShutdownSignal`] fires and then return.
     ///
-    /// An error, a panic, and an end before the signal are failures, reported by
-    /// [`Shutdown::failed`](super::Shutdown::failed). A task that is spawned after the end of the shutdown is aborted at
-    /// once. This method must be called within a tokio runtime.
+    /// An error, a panic, and a return before the signal fires are failures:
+    /// [`Shutdown::failed`](super::Shutdown::failed) resolves. A task that is spawned after the end of the shutdown is
+    /// aborted at once. This method must be called within a tokio runtime.
     pub fn spawn<F, Fut>(&self, name: &str, task: F)
     where
         F: FnOnce(ShutdownSignal) -> Fut,

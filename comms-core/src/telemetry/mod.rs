@@ -20,7 +20,7 @@ pub const PROCESS_DURATION: &str = "messaging_process_duration_seconds";
 pub const SENT_MESSAGES: &str = "messaging_client_sent_messages_total";
 /// Counter: messages received by a consumer. `messaging.client.consumed.messages`.
 pub const CONSUMED_MESSAGES: &str = "messaging_client_consumed_messages_total";
-/// Gauge: keys of a consumer group whose delivery is held, see [`Holds`](crate::transport::Holds).
+/// Gauge: keys of a consumer group of which a delivery is held, see [`Holds`](crate::transport::Holds).
 pub const CONSUMER_HELD: &str = "comms_consumer_held_keys";
 /// Counter: messages published as dead letters, or parked.
 pub const DEAD_LETTERS: &str = "comms_dead_letters_total";
@@ -30,9 +30,10 @@ pub const CONSUMER_LAG: &str = "comms_consumer_lag_messages";
 pub const OUTBOX_LAG_SECONDS: &str = "comms_outbox_lag_seconds";
 /// Counter: outbox rows that a relay has delivered.
 pub const OUTBOX_RELAYED: &str = "comms_outbox_relayed_total";
-/// Gauge: topics that a relay holds, or that no process with the lease names.
+/// Gauge: topics whose messages a relay does not publish: the transport refuses the topic, or the process that has the
+/// lease of the relay does not name the topic in its configuration.
 pub const OUTBOX_HELD: &str = "comms_outbox_held_topics";
-/// Gauge: keys that a relay keeps back, parked or held.
+/// Gauge: keys of which a relay has parked or held a message, so that the later messages of the key wait.
 pub const OUTBOX_PARKED: &str = "comms_outbox_parked_keys";
 /// Histogram, seconds: HTTP requests served. `http.server.request.duration`.
 pub const HTTP_SERVER_DURATION: &str = "http_server_request_duration_seconds";

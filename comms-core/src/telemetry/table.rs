@@ -45,8 +45,11 @@ pub const METRICS: &[Metric] = &[
         description: "Age of the oldest message in the outbox that a relay has not delivered",
     },
     counter(OUTBOX_RELAYED, "Outbox rows delivered by a relay"),
-    gauge(OUTBOX_HELD, "Topics that a relay holds, or that no process with the lease names"),
-    gauge(OUTBOX_PARKED, "Keys that a relay keeps back, parked or held"),
+    gauge(
+        OUTBOX_HELD,
+        "Topics that a relay does not publish: refused, or not named by the process with the lease",
+    ),
+    gauge(OUTBOX_PARKED, "Keys of which a relay has parked or held a message"),
     seconds(HTTP_SERVER_DURATION, "Duration of HTTP requests served"),
     seconds(RPC_SERVER_DURATION, "Duration of gRPC calls served, to the end of their stream"),
     seconds(RPC_CLIENT_DURATION, "Duration of gRPC calls made, to the end of their stream"),

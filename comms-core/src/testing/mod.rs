@@ -3,10 +3,10 @@
 //! With memory backends the tests of a handler need no database and no broker. A conformance suite checks the
 //! guarantees of a trait that its signatures do not express, for an author of another backend.
 //!
-//! * **Memory backends.** [`MemoryUnit`] is a database with transactions that roll back and wait for each other, an
-//!   inbox, an outbox and stored replies. [`MemoryPublisher`] stores the published messages; a test configures its
-//!   refusals, delays and failures. [`MemoryStore`](crate::idempotency::MemoryStore) is an idempotency store.
-//!   `MemoryUnit` and `MemoryPublisher` store data without a bound.
+//! * **Memory backends.** [`MemoryUnit`] is a database with an inbox, an outbox and stored replies. Its transactions
+//!   are isolated, roll back, and wait for each other's locks. [`MemoryPublisher`] stores the published messages; a
+//!   test configures its refusals, delays and failures. [`MemoryStore`](crate::idempotency::MemoryStore) is an
+//!   idempotency store. `MemoryUnit` and `MemoryPublisher` store data without a bound.
 //! * **Conformance suites.** There is one for each trait: [`publisher`], [`inbox`], [`outbox`], [`replies`] and
 //!   [`idempotency`]. Implement the fixture of the suite, which gives access to the backend and to its effects, and
 //!   call `all` in a test. `all` checks every guarantee and reports each violated one with what was observed.
@@ -14,8 +14,8 @@
 //!   The randomness of [`Clock::seeded`](crate::clock::Clock::seeded) repeats for an equal seed.
 //!   [`Clock::system`](crate::clock::Clock::system) follows tokio's paused time.
 //!
-//! A suite can show that a guarantee is violated. It cannot prove that the guarantee always holds. A suite for a
-//! backend that does input and output needs a runtime whose time is not paused.
+//! A suite can show that a guarantee is violated. A suite cannot prove that the guarantee always holds. A suite for a
+//! backend that does input and output needs a tokio runtime whose time is not paused.
 //!
 //! ```
 //! use comms_core::{Delivery, Scoped, clock::Clock, event::{Event, EventSource}};
@@ -69,7 +69,7 @@ pub trait UnitFixture: Send + Sync {
     /// Inserts a row with `text` into a table of the fixture, in the transaction `tx`.
     ///
     /// # Errors
-    /// Returns the error of the database. The suite reports it with any kind.
+    /// Returns the error of the database. The suite reports every error, whatever its kind.
     fn write(
         &self,
         tx: &mut <Self::Unit as UnitOfWork>::Tx,
@@ -79,7 +79,7 @@ pub trait UnitFixture: Send + Sync {
     /// Returns the number of committed rows with `text`.
     ///
     /// # Errors
-    /// Returns the error of the database. The suite reports it with any kind.
+    /// Returns the error of the database. The suite reports every error, whatever its kind.
     fn count(&self, text: &str) -> impl Future<Output = Result<usize, Error>> + Send;
 }
 

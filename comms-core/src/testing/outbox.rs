@@ -20,7 +20,7 @@ pub trait OutboxFixture: UnitFixture<Unit: Outbox> {
     /// A fixture runs a relay with a [`MemoryPublisher`](super::MemoryPublisher), or reads the outbox table.
     ///
     /// # Errors
-    /// Returns the error of the database or of the relay. The suite reports it with any kind.
+    /// Returns the error of the database or of the relay. The suite reports every error, whatever its kind.
     fn sent(&self, topic: &str) -> impl Future<Output = Result<Vec<Message>, Error>> + Send;
 }
 

@@ -20,33 +20,33 @@ pub trait PublisherFixture: Send + Sync {
     /// Returns a publisher without messages in flight.
     ///
     /// # Errors
-    /// Returns the error of the transport. The suite reports it with any kind.
+    /// Returns the error of the transport. The suite reports every error, whatever its kind.
     fn publisher(&self) -> impl Future<Output = Result<Self::Publisher, Error>> + Send;
 
     /// Creates the empty topic `name`, if the transport needs topics to be created.
     ///
     /// # Errors
-    /// Returns the error of the transport. The suite reports it with any kind.
+    /// Returns the error of the transport. The suite reports every error, whatever its kind.
     fn topic(&self, name: &str) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// Returns the messages that have arrived in `topic`. Messages of one key are in the order of their arrival.
     ///
     /// # Errors
-    /// Returns the error of the transport. The suite reports it with any kind.
+    /// Returns the error of the transport. The suite reports every error, whatever its kind.
     fn arrived(&self, topic: &str) -> impl Future<Output = Result<Vec<Message>, Error>> + Send;
 
     /// Returns how many messages one call of [`enqueue`](Publisher::enqueue) takes if none is in flight.
     ///
-    /// The default, `None`, skips the check of the bound; return it if the publisher's limit is not a number of
-    /// messages. A publisher that may acknowledge messages while `enqueue` runs must reserve the room of a call at its
-    /// beginning, or it takes more than this.
+    /// The default, `None`, skips the check of the bound; return `None` if the limit of the publisher is not a number
+    /// of messages. A publisher that may acknowledge messages while `enqueue` runs must reserve the capacity of the
+    /// call before it takes the first message, or one call takes more messages than this bound.
     fn bound(&self) -> Option<usize> {
         None
     }
 
     /// Returns `message` changed so that the transport refuses it for good, for example because it is too large.
     ///
-    /// The default, `None`, skips the check of refusals; return it if the transport refuses no message.
+    /// The default, `None`, skips the check of refusals; return `None` if the transport refuses no message.
     fn refusable(&self, message: Message) -> Option<Message> {
         let _ = message;
         None

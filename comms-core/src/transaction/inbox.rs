@@ -1,4 +1,4 @@
-//! The transactional inbox: each handler applies each message once in effect.
+//! The transactional inbox: each handler applies each message once.
 
 use std::{future::Future, sync::Arc};
 
@@ -49,7 +49,10 @@ pub enum Claimed {
 
 /// Records in a handler's transaction which messages the handler has applied.
 ///
-/// Run `comms_core::testing::inbox::all` (feature `testing`) against an implementation.
+/// Delivery is at least once. A handler that claims each message in the transaction of its writes applies the message
+/// once: a redelivery finds the claim and changes nothing. [`transactional`] and [`once`] do this.
+///
+/// Check an implementation with the conformance suite `comms_core::testing::inbox::all` (feature `testing`).
 pub trait Inbox: UnitOfWork {
     /// Claims each of `claims` in the transaction `tx`, and returns one result for each claim, in their order.
     ///
@@ -71,7 +74,9 @@ pub trait Inbox: UnitOfWork {
     ) -> impl Future<Output = Result<Vec<Claimed>, Error>> + Send;
 }
 
-/// Applies `delivery` once in effect: claims the delivery in the inbox and runs `work` in the same transaction.
+/// Applies `delivery` once: claims the delivery in the inbox and runs `work` in the same transaction.
+///
+/// The guarantee covers the writes of the transaction. Effects outside it, such as a call or a mail, may be repeated.
 ///
 /// Returns [`Outcome::Duplicate`], without running `work`, if the delivery was applied before.
 ///
@@ -94,11 +99,12 @@ where
     .await
 }
 
-/// Makes a [`Handler`] of a function that takes an event and a transaction.
+/// Makes a [`Handler`] from a function that takes an event and a transaction.
 ///
 /// The function's writes and the inbox row of the delivery commit together, so that a redelivery changes nothing. The
 /// guarantee does not cover effects outside the transaction, such as a call or a mail. The handler returns
-/// [`Outcome::Skipped`] for another event type.
+/// [`Outcome::Duplicate`] for a redelivery and [`Outcome::Skipped`] for another event type. The [crate root](crate) has
+/// an example.
 ///
 /// # Errors
 /// The handler returns the errors of [`event::read`] and [`once`]. A newer version of the event is
@@ -114,8 +120,9 @@ where
     event_handler(unit, |message: &Message| event::read(message), function)
 }
 
-/// Makes a [`Handler`] like [`transactional`], for every version of the event that `versions` reads. An older version
-/// is upcast to the newest one.
+/// Makes a [`Handler`] as [`transactional`] does, for every version of the event that `versions` reads.
+///
+/// The upcasters of `versions` convert an older version into the newest one before the function is called.
 ///
 /// # Errors
 /// The handler returns the errors of [`Versions::read`] and [`once`]. The setting [`NewerVersion`](event::NewerVersion)

@@ -21,7 +21,10 @@ pub use outbox::Outbox;
 
 /// A database that opens and commits transactions.
 ///
-/// Only a unit of work has a connection pool. All other parts take the caller's transaction. Clones share the pool.
+/// [`Outbox`], [`Inbox`] and [`Replies`](crate::idempotency::Replies) extend the trait with methods that take an open
+/// transaction, so that their writes commit with those of the application. Only [`begin`](Self::begin) takes a
+/// connection from the pool. Clones share the pool. Most applications call [`in_transaction`] or [`transactional`] and
+/// never `begin` and `commit`.
 pub trait UnitOfWork: Clone + Send + Sync + 'static {
     /// An open transaction. Dropping it rolls it back.
     type Tx: Send + 'static;
@@ -43,8 +46,8 @@ pub trait UnitOfWork: Clone + Send + Sync + 'static {
 
 /// A transaction that is lent to a function of the application, which can use the transaction but not commit it.
 ///
-/// It dereferences to the backend's transaction. The function drops it at its end; the caller of the function then
-/// commits the transaction or rolls it back.
+/// `Scoped` dereferences to the backend's transaction. The function must have dropped the `Scoped` when it returns; the
+/// caller of the function then commits the transaction or rolls it back.
 #[derive(Debug)]
 pub struct Scoped<Tx>(OwnedMutexGuard<Tx>);
 
@@ -66,8 +69,9 @@ impl<Tx> DerefMut for Scoped<Tx> {
 /// The transaction rolls back if `work` fails or panics, or if the future is dropped.
 ///
 /// # Errors
-/// Returns [`Internal`](crate::ErrorKind::Internal) if `work` returns while a part of it still holds the transaction,
-/// and the errors of `work`, [`UnitOfWork::begin`] and [`UnitOfWork::commit`].
+/// Returns [`Internal`](crate::ErrorKind::Internal) if the [`Scoped`] transaction is not dropped when `work` returns,
+/// for example because a spawned task holds it. Otherwise returns the errors of `work`, [`UnitOfWork::begin`] and
+/// [`UnitOfWork::commit`].
 pub async fn in_transaction<U, F, Fut, T>(unit: &U, work: F) -> Result<T, Error>
 where
     U: UnitOfWork,

@@ -7,8 +7,8 @@ use crate::{Error, Message};
 
 /// Writes messages in the caller's transaction: the messages exist if and only if the transaction commits.
 ///
-/// A relay publishes the committed messages. Run `comms_core::testing::outbox::all` (feature `testing`) against an
-/// implementation.
+/// A relay, such as that of `comms-outbox`, publishes the committed messages at least once. Check an implementation
+/// with the conformance suite `comms_core::testing::outbox::all` (feature `testing`).
 pub trait Outbox: UnitOfWork {
     /// Writes `messages` in the transaction `tx`. A relay publishes messages with equal keys in this order.
     ///

@@ -15,14 +15,28 @@ type Work<T> = dyn Fn(T) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sy
 
 /// Queues that run the items of one key in order, and the items of different keys concurrently.
 ///
-/// Each key with unfinished items has a FIFO queue and a task. A lane without items is removed. The queues have no
-/// bound: the caller bounds the number of items that it has pushed and that have not completed.
+/// Each key with unfinished items has a lane: a FIFO queue and a task. A lane without items is removed. The queues have
+/// no bound, so the caller must bound the number of items that are pushed and not completed.
+///
+/// ```
+/// use comms_core::transport::Lanes;
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let lanes = Lanes::new(|(order, step): (&'static str, u32)| async move {
+///     println!("{order}: step {step}"); // `a` in the order 1, 2; `b` concurrently
+/// });
+/// for (order, step) in [("a", 1), ("a", 2), ("b", 1)] {
+///     lanes.push(Some(order), (order, step));
+/// }
+/// lanes.drained().await;
+/// assert_eq!(lanes.active(), 0);
+/// # });
+/// ```
 pub struct Lanes<K, T> {
     shared: Arc<Shared<K, T>>,
     tasks: Tasks,
 }
 
-/// How many tasks run. Counted rather than held: a lane is pushed to by reference, and nobody reaps.
+/// The number of running tasks. A counter suffices, and unlike a `JoinSet` it needs no `&mut self` to spawn a task.
 #[derive(Clone)]
 struct Tasks(watch::Sender<usize>);
 
@@ -37,7 +51,7 @@ impl Tasks {
     }
 }
 
-/// Counts its task until it ends, however it ends.
+/// Counts one running task. Dropping it, also by a panic of the task, ends the count.
 struct Counted(Tasks);
 
 impl Drop for Counted {
@@ -109,7 +123,7 @@ impl<K: Hash + Eq, T> Shared<K, T> {
         loop {
             (self.work)(item).await;
             let mut waiting = self.lock();
-            // The lane leaves the map under the same lock that a push looks it up with: no item is stranded.
+            // The lane is removed under the lock that `push` takes to find it, so no item is pushed to a removed lane.
             match waiting.get_mut(&key).and_then(VecDeque::pop_front) {
                 Some(next) => item = next,
                 None => {

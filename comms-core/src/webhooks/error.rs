@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use crate::Error;
 
-/// Why a [`Verifier`](super::Verifier) refused a webhook. Converts into an [`Error`] of
-/// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid).
+/// The reason why a [`Verifier`](super::Verifier) refused a webhook.
+///
+/// The reason converts into an [`Error`] of the kind [`ErrorKind::Invalid`](crate::ErrorKind::Invalid).
 ///
 /// Respond with 400 or 401 to each of these errors. A sender retries after every status other than 2xx, and disables
 /// the endpoint after 410.

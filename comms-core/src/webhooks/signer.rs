@@ -8,6 +8,8 @@ use super::{BODY_LIMIT, ID_LIMIT, Secret, collect_secrets, is_id};
 use crate::{Error, Inject, clock::Clock, wire};
 
 /// A webhook to deliver to an endpoint: the id and the body, which are the same in all attempts.
+///
+/// This type is not the [`Delivery`](crate::Delivery) of a message to a handler.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
     id: Arc<str>,
@@ -52,6 +54,8 @@ impl Delivery {
 }
 
 /// Signs webhooks for one endpoint, with all of its current secrets. Clones share the clock.
+///
+/// The [module](super) has an example.
 #[derive(Debug, Clone)]
 pub struct Signer {
     secrets: Vec<Secret>,

@@ -62,7 +62,11 @@ pub struct Verified {
     pub timestamp: Duration,
 }
 
-/// Verifies the webhooks of one sender. Clones share the clock.
+/// Verifies the webhooks of one sender.
+///
+/// A verified request can still be a repetition: claim [`Verified::id`] before you act on the webhook. Defaults: a
+/// tolerance of 5 minutes, and bodies of at most [`BODY_LIMIT`] bytes. Clones share the clock. The [module](super) has
+/// an example.
 #[derive(Debug, Clone)]
 pub struct Verifier {
     secrets: Vec<Secret>,

@@ -34,10 +34,12 @@ use crate::{
 /// - *Closed*: calls are permitted. Consecutive failures, or a failure or slow-call rate over a window, open the
 ///   breaker.
 /// - *Open*: calls are rejected until the open duration has passed.
-/// - *Half-open*: a few calls are permitted as probes. Successful probes close the breaker, one failed probe opens it.
+/// - *Half-open*: a few calls are permitted as probes. Successful probes close the breaker, one failed probe opens it
+///   again.
 ///
-/// A call that is cancelled, or fails for a reason other than the peer, counts as neither a success nor a failure and
-/// releases its probe slot. A result of a call that was admitted in an earlier state is ignored.
+/// [`ErrorKind::is_peer_failure`](crate::ErrorKind::is_peer_failure) determines which errors are failures of the peer.
+/// A call that is cancelled, or that fails with another error, counts as neither a success nor a failure and releases
+/// its probe slot. The breaker ignores the result of a call that was admitted in an earlier state.
 ///
 /// ```
 /// use comms_core::{clock::Clock, resilience::{Breaker, BreakerConfig, BreakerState}};
@@ -49,6 +51,7 @@ use crate::{
 /// assert_eq!(breaker.state(), BreakerState::Open);
 /// assert!(breaker.acquire().unwrap_err().retry_after.is_some());
 ///
+/// // The open duration is 60 s, varied by at most 10 %.
 /// clock.advance(std::time::Duration::from_secs(66));
 /// breaker.acquire()?.success();
 /// assert_eq!(breaker.state(), BreakerState::HalfOpen);
@@ -76,7 +79,7 @@ struct Shared {
 type Listener = std::sync::Arc<dyn Fn(BreakerTransition) + Send + Sync>;
 
 impl Breaker {
-    /// Creates a closed breaker. `name` identifies it in rejections, metrics and logs.
+    /// Creates a closed breaker. `name` identifies the breaker in rejections, metrics and logs, and is never freed.
     ///
     /// # Errors
     /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if [`BreakerConfig::validate`] fails.

@@ -21,7 +21,7 @@ pub struct BulkheadConfig {
     /// [`Bulkhead::acquire`](super::Bulkhead::acquire) ignores this setting and waits until its future is dropped.
     #[serde(with = "duration")]
     pub max_wait: Duration,
-    /// Calls that may wait for a permit at once. One more is rejected without waiting. Default 100.
+    /// Calls that may wait for a permit at once. A further call is rejected without waiting. Default 100.
     pub max_queued: u32,
 }
 

@@ -23,7 +23,11 @@ use crate::{
     sync::{Arc, AtomicU64, Ordering},
 };
 
-/// A bound on concurrent calls. Clones share their permits. Waiting calls are served in order of arrival.
+/// A bound on concurrent calls.
+///
+/// Each call in flight has a permit. If no permit is free, [`try_acquire`](Self::try_acquire) rejects the call and
+/// [`acquire`](Self::acquire) waits. A policy waits for [`BulkheadConfig::max_wait`]. Waiting calls get permits in the
+/// order of arrival. Clones share their permits.
 ///
 /// ```
 /// use comms_core::resilience::{Bulkhead, BulkheadConfig};

@@ -15,8 +15,9 @@ use crate::{
 
 /// The settings of a [`Policy`](super::Policy).
 ///
-/// A guard or limit that is `None`, or `false` in a configuration file, is off. A key that is absent has its default,
-/// that of [`background`](Self::background). An unknown key is an error.
+/// A guard or limit that is `None`, or `false` in a configuration file, is off. An absent key has the default value,
+/// which is that of [`background`](Self::background). An unknown key is an error. A duration is text with units, such
+/// as `250ms` or `1m 30s`.
 ///
 /// ```
 /// use comms_core::resilience::PolicyConfig;
@@ -42,7 +43,7 @@ pub struct PolicyConfig {
     /// The time limit of each attempt. Above zero and at most 99,999,999 s. Default 10 s.
     #[serde(with = "duration::optional")]
     pub attempt_timeout: Option<Duration>,
-    /// Attempts after the first. Default [`RetryConfig::default`]: five attempts in all.
+    /// When and how often a failed attempt is retried. Default [`RetryConfig::default`]: five attempts in all.
     #[serde(with = "switch")]
     pub retry: Option<RetryConfig>,
     /// The circuit breaker, which admits or rejects each attempt. Default [`BreakerConfig::default`].

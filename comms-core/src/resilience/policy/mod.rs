@@ -1,7 +1,6 @@
 //! A policy: the guards of a call, composed in a fixed order.
 //!
-//! The guards from the outside in: metrics, deadline, rate limit, retry with its budget; then for each attempt its time
-//! limit, the breaker and the bulkhead. One future runs all of them, so that the clock is read once at the start of a
+//! One future runs all guards, so that the clock is read once at the start of a
 //! call and once at the end of an attempt, whichever guards are on.
 //!
 //! The files in the order of a call:
@@ -40,6 +39,11 @@ use crate::{Error, clock::Clock};
 
 /// The guards of the calls to one peer, as a tower [layer](Self::layer) or around a [function](Self::run).
 ///
+/// The guards run in this order, from the outside in: metrics, deadline, rate limit, retry with its budget; then for
+/// each attempt the time limit, the breaker and the bulkhead. So the rate limit counts a call once, and the breaker and
+/// the bulkhead admit each attempt. A retry happens only if the kind of the failure permits it: see the table of
+/// [`ErrorKind`](crate::ErrorKind).
+///
 /// Create one policy per peer and clone it. Clones share their state: any clone can inspect the state, force the
 /// breaker, or replace the settings while calls are in flight.
 ///
@@ -47,7 +51,7 @@ use crate::{Error, clock::Clock};
 /// use comms_core::{Error, ErrorKind, resilience::{Policy, PolicyConfig}};
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
 /// # async fn main() -> Result<(), Error> {
-/// let policy = Policy::interactive("payments");
+/// let policy = Policy::interactive("payments"); // 1 s for the whole call, at most five attempts
 /// let mut attempts = 0;
 /// let answer = policy
 ///     .run(|| {
@@ -58,6 +62,7 @@ use crate::{Error, clock::Clock};
 ///     .await?;
 /// assert_eq!((answer, attempts), ("charged", 3));
 ///
+/// // An open breaker refuses the call before the function is called.
 /// policy.breaker().unwrap().force_open();
 /// let refused = policy.run(|| async { Ok(()) }).await.unwrap_err();
 /// assert_eq!(refused.kind, ErrorKind::Rejected);
@@ -95,7 +100,7 @@ pub struct PolicySnapshot {
 }
 
 impl Policy {
-    /// Creates a policy. `name` identifies it in rejections and metrics.
+    /// Creates a policy. `name` identifies the policy in rejections and metrics, and is never freed.
     ///
     /// # Errors
     /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid), naming the policy, if [`PolicyConfig::validate`]
@@ -124,6 +129,18 @@ impl Policy {
     /// Returns the tower layer for services whose error is [`Error`] and whose requests are `Clone`.
     ///
     /// A request is cloned only for an attempt after which another one may follow.
+    ///
+    /// ```
+    /// use comms_core::{Error, resilience::Policy};
+    /// use tower::{Layer, ServiceExt, service_fn};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Error> {
+    /// let charge = service_fn(|cents: u32| async move { Ok::<_, Error>(format!("charged {cents}")) });
+    /// let service = Policy::interactive("payments").layer().layer(charge);
+    /// assert_eq!(service.oneshot(250).await?, "charged 250");
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn layer(&self) -> PolicyLayer<ByKind> {
         self.layer_with(ByKind::default())
@@ -144,8 +161,8 @@ impl Policy {
     /// - [`ErrorKind::Indeterminate`](crate::ErrorKind::Indeterminate) if the time limit of an attempt, or the
     ///   deadline, passed during the attempt.
     ///
-    /// If an attempt may have been executed and a later one was refused before execution, returns the `Indeterminate`
-    /// error of the former.
+    /// If an attempt may have been executed and a later attempt was refused before execution, returns the
+    /// `Indeterminate` error of the earlier attempt.
     pub async fn run<F, Fut, T>(&self, attempt: F) -> Result<T, Error>
     where
         F: FnMut() -> Fut,

@@ -20,10 +20,10 @@ const LOCK_LIMIT: Duration = Duration::from_secs(5);
 
 /// A [`UnitOfWork`] in memory, with an inbox, an outbox, stored replies and a table of rows. Clones share one database.
 ///
-/// It behaves as a database at READ COMMITTED with row locks. Only the transaction itself reads its writes until it
-/// commits, and dropping it discards them. A transaction that uses a claim, a key or a row of another open transaction
-/// waits for the end of that one. After 5 s of waiting, as in a deadlock, it fails with
-/// [`Conflict`](crate::ErrorKind::Conflict).
+/// The unit behaves as a database at READ COMMITTED with row locks. Only the transaction itself reads its writes until
+/// it commits, and dropping the transaction discards them. A transaction that uses a claim, an idempotency key or a row
+/// of another open transaction waits until the other transaction ends. After 5 s of waiting, as in a deadlock, the
+/// operation fails with [`Conflict`](crate::ErrorKind::Conflict).
 #[derive(Clone, Default)]
 pub struct MemoryUnit(Arc<Database>);
 

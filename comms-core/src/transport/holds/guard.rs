@@ -38,7 +38,7 @@ impl HoldGuard {
         Some(Self { list: list.clone(), id, started, resumed: now, attempts, stays_listed: false })
     }
 
-    /// Returns the duration of the whole hold, including the calls that returned the delivery to the runtime.
+    /// Returns the duration of the whole hold, including the calls that returned the delivery to the consumer.
     pub(crate) fn lasted(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.started)
     }
@@ -48,7 +48,7 @@ impl HoldGuard {
         now.saturating_duration_since(self.resumed)
     }
 
-    /// Keeps the delivery on the list, because the runtime presents it again.
+    /// Keeps the delivery on the list, because the consumer presents it again.
     pub(crate) fn stay(mut self) {
         self.stays_listed = true;
     }

@@ -1,25 +1,4 @@
 //! The list of deliveries that consumers hold because the cause of their failure lies outside the message.
-//!
-//! A peer that is away, a guard that refuses, or a deployment fault fails every message. If such attempts counted, they
-//! would turn good messages into dead letters. If the consumer only waited, nothing would show the fault.
-//!
-//! A [`Processor`](crate::transport::Processor) **holds** a delivery whose error has the disposition
-//! [`Hold`](crate::transport::Disposition::Hold): it retries with backoff, counts no attempt, and registers the
-//! delivery in its [`Holds`]. The hold ends when an attempt succeeds, when an attempt fails with another disposition,
-//! or when [`AttemptConfig::hold_limit`](crate::transport::AttemptConfig::hold_limit) has passed.
-//!
-//! A hold is visible in four ways: [`Holds::list`], the gauge
-//! [`comms_consumer_held_keys`](crate::telemetry::CONSUMER_HELD), [`Holds::state`] for readiness, and a log line at the
-//! beginning and once a minute.
-//!
-//! ```
-//! use comms_core::{clock::Clock, health::{Health, Status}, transport::Holds};
-//! let holds = Holds::new(Clock::system());
-//! let health = Health::new();
-//! let orders = holds.clone();
-//! health.check("held orders", move || orders.state());
-//! assert_eq!(health.readiness().status, Status::Ready);
-//! ```
 
 mod entry;
 mod guard;
@@ -40,8 +19,28 @@ const LONG_HOLD: Duration = Duration::from_secs(60);
 
 /// A list of the deliveries that one or several processors hold.
 ///
+/// A peer that is unavailable, a guard that refuses, or a deployment fault fails every message. If such attempts
+/// counted, good messages would become dead letters. If the consumer only waited, no operator would see the fault.
+/// Therefore a [`Processor`](crate::transport::Processor) *holds* a delivery whose error has the disposition
+/// [`Hold`](crate::transport::Disposition::Hold): the processor retries with backoff, counts no attempt, and registers
+/// the delivery in this list. The hold ends when an attempt succeeds, when an attempt fails with another disposition,
+/// or when [`AttemptConfig::hold_limit`](crate::transport::AttemptConfig::hold_limit) has passed.
+///
+/// A hold is visible in four ways: [`list`](Self::list), the gauge
+/// [`comms_consumer_held_keys`](crate::telemetry::CONSUMER_HELD), [`state`](Self::state) for readiness, and a log line
+/// at the beginning and once a minute.
+///
 /// Clones share the list. The list has at most 4096 entries. A delivery beyond that is held without an entry, and
 /// enters the list when there is room.
+///
+/// ```
+/// use comms_core::{clock::Clock, health::{Health, Status}, transport::Holds};
+/// let holds = Holds::new(Clock::system());
+/// let health = Health::new();
+/// let orders = holds.clone();
+/// health.check("held orders", move || orders.state());
+/// assert_eq!(health.readiness().status, Status::Ready);
+/// ```
 #[derive(Clone)]
 pub struct Holds(Arc<HoldList>);
 
@@ -72,11 +71,11 @@ impl Holds {
         self.len() == 0
     }
 
-    /// Returns the consumers' contribution to readiness.
+    /// Returns a state for [`Health::check`](crate::health::Health::check).
     ///
-    /// The state is degraded if a hold is [`Misconfigured`](ErrorKind::Misconfigured) or has lasted for more than a
-    /// minute. Its reason is that of the oldest `Misconfigured` hold, or else of the oldest long hold. Otherwise the
-    /// state is ready.
+    /// The state is degraded if a delivery is held because of a [`Misconfigured`](ErrorKind::Misconfigured) error, or
+    /// has been held for more than a minute. The reason is that of the oldest `Misconfigured` hold, or else of the
+    /// oldest hold of more than a minute. Otherwise the state is ready.
     #[must_use]
     pub fn state(&self) -> State {
         let now = self.0.clock.now();
@@ -100,9 +99,9 @@ impl Holds {
 
     /// Removes the hold of `delivery` from the list.
     ///
-    /// A runtime calls this for a delivery that a processor returned as
-    /// [`Verdict::Held`](crate::transport::Verdict::Held) and that the runtime does not present again, for example
-    /// because its partition was revoked. Until then such a hold stays on the list.
+    /// A consumer calls this method for a delivery that a processor returned as
+    /// [`Verdict::Held`](crate::transport::Verdict::Held) and that the consumer does not process again, for example
+    /// because the partition was revoked. Without this call the hold stays on the list.
     pub fn release(&self, delivery: &Delivery) {
         self.0.remove(&DeliveryId::of(delivery));
     }
@@ -110,7 +109,7 @@ impl Holds {
     /// Registers an attempt of `delivery` that failed with `error`. Pass the guard of the earlier call, if the delivery
     /// is held already.
     ///
-    /// A [`Processor`](crate::transport::Processor) registers the attempts of its handler. A runtime calls this method
+    /// A [`Processor`](crate::transport::Processor) registers the attempts of its handler. A consumer calls this method
     /// for its own work on a delivery, such as a dead letter that cannot be written.
     #[must_use]
     pub fn register(&self, delivery: &Delivery, error: &Error, held: Option<HoldGuard>) -> HoldGuard {

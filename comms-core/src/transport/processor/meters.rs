@@ -1,15 +1,15 @@
-//! The histograms of a processor: each is looked up by its name once, not once per try.
+//! The histograms of a processor. The handle of each histogram is cached, so that an attempt needs no look-up by name.
 
 use metrics::Histogram;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::{Delivery, Error, Outcome, telemetry as names};
 
-/// Handles that are kept. Topics and groups come from subscriptions, so that a few are usual; what is over
-/// it is looked up by name every time.
+/// The maximum number of cached handles. Topics and groups come from subscriptions, so there are usually few. A
+/// histogram beyond the maximum is looked up by name at each attempt.
 const KEPT: usize = 256;
 
-/// The histograms of one processor, by topic, group and how a try ended.
+/// The histograms of one processor, by topic, group and result of the attempt.
 #[derive(Debug)]
 pub(super) struct Meters {
     system: &'static str,
@@ -23,7 +23,7 @@ struct Kept {
     histogram: Histogram,
 }
 
-/// Whose try it is.
+/// The topic and the group of an attempt.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Place {
     pub(super) topic: Arc<str>,
@@ -41,7 +41,7 @@ impl Meters {
         Self { system, kept: RwLock::default() }
     }
 
-    /// Records a try at `place` that took `seconds`.
+    /// Records an attempt at `place` that took `seconds`.
     pub(super) fn record(&self, place: &Place, result: &Result<Outcome, Error>, seconds: f64) {
         let end = result.as_ref().map_or_else(|error| error.kind.as_str(), |outcome| outcome.as_str());
         let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
@@ -52,7 +52,7 @@ impl Meters {
         let histogram = self.histogram(place, end, result.is_err());
         histogram.record(seconds);
         let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
-        // Twice where two tries come here at once: harmless, for both mean the same.
+        // Two concurrent attempts may both add a handle. Both handles record into the same histogram.
         if kept.len() < KEPT {
             kept.push(Kept { place: place.clone(), end, histogram });
         }

@@ -24,13 +24,23 @@ const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(5 * 60);
 
 /// The limits on the attempts and the holds of a delivery.
 ///
-/// The kind of an error decides what follows a failed attempt (its [`Disposition`]): another attempt, a hold, a dead
-/// letter at once, or the end of the process.
+/// The kind of an error decides what follows a failed attempt ([`ErrorKind::disposition`]): another attempt that counts
+/// towards `max_attempts`, a hold, whose attempts do not count, a dead letter at once, or the end of the process.
+///
+/// ```
+/// use comms_core::transport::AttemptConfig;
+/// use std::time::Duration;
+/// // Dead-letters a message after 5 counted attempts of at most 10 s each, or after a hold of one hour.
+/// let config = AttemptConfig::default()
+///     .max_attempts(5)
+///     .timeout(Duration::from_secs(10))
+///     .hold_limit(Duration::from_secs(60 * 60));
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct AttemptConfig {
-    /// The waits between attempts. Default: 100 ms, doubled after each failure up to 30 s. After a
-    /// [`Conflict`](ErrorKind::Conflict) the wait is always the first one.
+    /// The waits between attempts. Default: 100 ms, doubled after each failure up to 30 s, with a jitter of +-20 %.
+    /// After a [`Conflict`](ErrorKind::Conflict) the wait does not grow: it is always the first wait of the backoff.
     pub backoff: Backoff,
     /// The number of counted attempts after which the delivery becomes a dead letter. Default: 30, which is about 11
     /// minutes of waits in addition to the attempts themselves. Attempts that fail during a hold do not count.
@@ -38,11 +48,11 @@ pub struct AttemptConfig {
     /// The time limit of one attempt. An attempt that exceeds it fails with
     /// [`Indeterminate`](ErrorKind::Indeterminate). Default: 30 s.
     pub timeout: Duration,
-    /// The longest time for which a delivery is held, checked after each attempt. After it the delivery becomes a dead
+    /// The longest duration of a hold, checked after each attempt. When it has passed, the delivery becomes a dead
     /// letter with the last error. Default: `None`, which holds the delivery until the cause is gone.
     pub hold_limit: Option<Duration>,
-    /// The longest time for which a processor waits with a held delivery before it returns the delivery to the runtime
-    /// as [`Verdict::Held`]. Default: `None`, which waits for as long as the hold lasts.
+    /// The longest time for which a processor keeps a held delivery before it returns the delivery to the consumer as
+    /// [`Verdict::Held`]. Default: `None`, which keeps the delivery for as long as the hold lasts.
     pub hold_in_place: Option<Duration>,
 }
 
@@ -87,7 +97,7 @@ impl AttemptConfig {
     }
 }
 
-/// The result of processing a delivery, which the runtime carries out.
+/// The final result of [`Processor::process`], which the consumer carries out.
 #[derive(Debug)]
 pub enum Verdict {
     /// The handler succeeded: acknowledge the delivery.
@@ -103,33 +113,52 @@ pub enum Verdict {
     /// The hold would exceed [`AttemptConfig::hold_in_place`]: leave the delivery unacknowledged and process it again
     /// later, with `attempts` as its [`Delivery::attempt`].
     ///
-    /// The runtime keeps later messages of the same key behind the delivery. The delivery stays in the [`Holds`] until
-    /// it is processed again, or until [`Holds::release`].
+    /// The consumer must not process later messages of the same key before this delivery. The delivery stays in the
+    /// [`Holds`] until it is processed again, or until [`Holds::release`].
     Held {
         /// The error of the last attempt. Its `retry_after`, if any, is at most five minutes.
         error: Error,
         /// The number of the next attempt. The attempts during the hold are not counted.
         attempts: u32,
     },
-    /// A signal of the runtime ended the work (shutdown, or a revoked partition): leave the delivery unacknowledged.
+    /// A signal of the consumer ended the work (shutdown, or a revoked partition): leave the delivery unacknowledged.
     Abandoned,
     /// The error is [`Fatal`](ErrorKind::Fatal): leave the delivery unacknowledged and stop the process.
     Stop(Error),
 }
 
-/// Where a hold goes on.
+/// The next step of a hold after a failed attempt.
 enum Holding {
-    /// In the processor.
+    /// The processor waits and attempts the delivery again.
     Here,
-    /// In the runtime, which presents the delivery again.
+    /// The processor returns the delivery to the consumer, which presents the delivery again.
     Elsewhere,
-    /// Nowhere: its limit has passed.
+    /// The hold has reached its limit and ends.
     Over,
 }
 
-/// Calls a handler with each delivery, and retries or holds the delivery until there is a [`Verdict`].
+/// Calls a handler with a delivery, and retries or holds the delivery until the result is final.
 ///
-/// Clones share the metrics and the holds.
+/// [`process`](Self::process) returns the result as a [`Verdict`]. Clones share the metrics and the holds.
+///
+/// ```
+/// use comms_core::{Delivery, Error, Outcome, clock::Clock, handler_fn};
+/// use comms_core::transport::{AttemptConfig, BoxHandler, Processor, Verdict};
+/// use std::future::pending;
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() {
+/// # let message = comms_core::Message { source: "shop".into(), id: "1".into(), topic: "orders".into(), key: None,
+/// #     headers: comms_core::Headers::new(), payload: None };
+/// let handler = handler_fn(|delivery: Delivery| async move {
+///     if delivery.attempt < 3 { Err(Error::indeterminate("no answer")) } else { Ok(Outcome::Done) }
+/// });
+/// let processor =
+///     Processor::new(BoxHandler::new(handler), AttemptConfig::default(), Clock::system(), "kafka");
+/// let delivery = Delivery::new(message, "billing", "orders/3@512");
+/// let verdict = processor.process(delivery, pending(), pending()).await;
+/// assert!(matches!(verdict, Verdict::Done(Outcome::Done))); // the third attempt succeeded
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Processor {
     handler: BoxHandler,
@@ -160,7 +189,7 @@ impl Processor {
         &self.holds
     }
 
-    /// Attempts `delivery` until there is a verdict.
+    /// Attempts `delivery` until the result is final, and returns the result.
     ///
     /// Each attempt runs in the message's [`Context`], in a span `process`, and within [`AttemptConfig::timeout`]. A
     /// panic of the handler is an [`Internal`](ErrorKind::Internal) error, and an exceeded timeout is an
@@ -169,10 +198,12 @@ impl Processor {
     ///
     /// The kind of the error decides what follows a failed attempt ([`ErrorKind::disposition`]):
     /// - `Hold`: the delivery is held (see [`Holds`]) and attempted again with growing waits. The attempt does not
-    ///   count.
+    ///   count. The hold ends when an attempt succeeds or fails with another disposition, or at
+    ///   [`AttemptConfig::hold_limit`] with [`Verdict::DeadLetter`]. At [`AttemptConfig::hold_in_place`] the method
+    ///   returns [`Verdict::Held`].
     /// - `Retry`: the attempt counts. The delivery is attempted again after a wait, up to
     ///   [`AttemptConfig::max_attempts`] attempts; then it becomes a dead letter.
-    /// - `DeadLetter`, `Stop`: the method returns that verdict at once.
+    /// - `DeadLetter`, `Stop`: the method returns [`Verdict::DeadLetter`] or [`Verdict::Stop`] at once.
     ///
     /// A wait is at least the error's `retry_after`, but a `retry_after` above five minutes counts as five minutes.
     ///
@@ -244,7 +275,7 @@ impl Processor {
         }
     }
 
-    /// Where a hold goes on that has to wait for `delay`.
+    /// Returns the next step of `hold` if the wait before the next attempt is `delay`.
     fn holding(&self, hold: &HoldGuard, delay: Duration) -> Holding {
         let (now, AttemptConfig { hold_limit, hold_in_place, .. }) = (self.clock.now(), &self.config);
         if hold_limit.is_some_and(|limit| hold.lasted(now) >= limit) {
@@ -256,7 +287,7 @@ impl Processor {
         }
     }
 
-    /// The wait after the `failures`-th failure in a row.
+    /// Returns the wait after the `failures`-th consecutive failure.
     fn delay(&self, failures: u32, error: &Error) -> Duration {
         let delay = self.config.backoff.delay(failures, &self.clock);
         error.retry_after.map_or(delay, |least| least.min(RETRY_AFTER_LIMIT).max(delay))
