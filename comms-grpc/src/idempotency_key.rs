@@ -3,10 +3,11 @@
 use comms_core::{Error, idempotency::is_key, wire};
 use tonic::{Request, Status, metadata::AsciiMetadataValue};
 
-/// Adds the idempotency key `key` to the metadata of `request`, in the place of an earlier key.
+/// Adds the idempotency key `key` to the metadata of `request`, and replaces an earlier key.
 ///
 /// The key is the id of the entity that the call concerns, or an id that the caller creates once per logical call. All
-/// attempts of the call carry the same key.
+/// attempts of the call carry the same key. The key alone prevents no second effect: the handler reads it with
+/// [`key_of`] and must execute each key once, for example in [`reply_once`](comms_core::idempotency::reply_once).
 ///
 /// ```
 /// # fn main() -> Result<(), comms_core::Error> {

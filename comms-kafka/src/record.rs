@@ -1,4 +1,4 @@
-//! The conversion between a message and its Kafka record.
+//! Converts between a message and its Kafka record, and refuses a message that is larger than the publisher's limit.
 //!
 //! The record has the key and the payload of the message. A payload of `None` is a null value (a tombstone). Headers
 //! keep their order. The headers `ce_id` and `ce_source` are the first two, and come from the message's fields.

@@ -21,7 +21,7 @@ const FRAME_HEADERS: usize = 1024;
 /// hold a frame of that size, is a `usize`.
 pub(crate) const MAX_QUEUE_BYTES: usize = usize::MAX - WRITE_BUFFER - FRAME_HEADERS;
 
-/// Returns the token of a handshake.
+/// Returns the token of a handshake, or `None` if the request has none.
 ///
 /// The token is in `Authorization: Bearer <token>`, or in `Sec-WebSocket-Protocol: comms.v1, bearer.<token>` for
 /// browsers, which cannot set the former. It is never in the URL, because URLs are logged. This function does not

@@ -1,4 +1,4 @@
-// A submission of the form. It has one Idempotency-Key, from the user's click to the response that settles it.
+// Submits an order: one submission, with one Idempotency-Key from the user's click until the final response.
 
 import { backoff } from "./api.js";
 

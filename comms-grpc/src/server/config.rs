@@ -22,7 +22,8 @@ pub struct ServerConfig {
     pub max_timeout: Duration,
     /// The time that a peer has to send the HTTP/2 preface and its SETTINGS frame, from the accept. Default 10 s.
     pub head_timeout: Duration,
-    /// The time without progress after which a connection with unsent response data is cut. Default 10 s.
+    /// The time without progress after which a connection with unsent response data is cut, see
+    /// [`listen`](crate::listen). Default 10 s.
     pub progress_timeout: Duration,
     /// The maximum number of open connections. Further connections wait in the backlog of the socket. Default 1,024.
     pub max_connections: usize,

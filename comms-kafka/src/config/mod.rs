@@ -53,9 +53,13 @@ pub struct KafkaConfig {
     /// Further settings of librdkafka
     /// (<https://github.com/confluentinc/librdkafka/blob/master/CONFIGURATION.md>). Default empty.
     ///
-    /// A setting that carries a guarantee of this crate is refused with the reason when a client is created. When this
-    /// struct is deserialized, values may be numbers, booleans or text, and dotted keys may be nested tables. The
-    /// `Debug` output hides the values of secrets.
+    /// A setting that carries a guarantee of this crate is refused with the reason when a client is created: `acks`,
+    /// `enable.idempotence`, `message.timeout.ms`, `retries`, `transactional.id`, `enable.auto.commit`,
+    /// `enable.auto.offset.store` and their aliases. So are `group.id` and the settings that the other fields of this
+    /// struct replace, and more than 5 requests in flight.
+    ///
+    /// When this struct is deserialized, values may be numbers, booleans or text, and dotted keys may be nested tables.
+    /// The `Debug` output hides the values of secrets.
     #[serde(default, deserialize_with = "flat")]
     pub librdkafka: BTreeMap<String, String>,
 }

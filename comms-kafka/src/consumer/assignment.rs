@@ -1,4 +1,4 @@
-//! One partition for as long as this member holds it once.
+//! One partition, from its assignment to this member until its revocation.
 
 use metrics::Counter;
 use std::{
@@ -13,19 +13,21 @@ use tokio_util::sync::CancellationToken;
 use super::{budget::Budget, tracker::Tracker};
 use comms_core::{telemetry, transport::Processor};
 
-/// A partition from its assignment to its revocation: the epoch that gates every commit. When the
-/// partition comes back it is another `Assignment`, so a late completion of the old one reaches nothing.
+/// A partition from its assignment to its revocation.
+///
+/// A partition that is assigned again gets a new `Assignment`, so a record of the old one that completes late commits
+/// nothing.
 #[derive(Debug)]
 pub(super) struct Assignment {
     pub(super) topic: Arc<str>,
     pub(super) partition: i32,
     pub(super) processor: Processor,
-    /// The partition is about to go: waits of its records end, tries may finish.
+    /// Cancelled when the revocation begins: waits between attempts end, running attempts continue.
     pub(super) closed: CancellationToken,
-    /// The partition is gone: tries of its records end too.
+    /// Cancelled when the partition is revoked: running attempts end as well.
     pub(super) revoked: CancellationToken,
     pub(super) consumed: Counter,
-    /// What the client was last told; the poll thread's own.
+    /// Whether the client was last asked to pause the partition. Only the poll thread uses this field.
     paused: AtomicBool,
     state: Mutex<State>,
     idle: Condvar,
@@ -34,11 +36,11 @@ pub(super) struct Assignment {
 #[derive(Debug, Default)]
 struct State {
     tracker: Tracker,
-    /// Records in their handlers, or on their way to the dead letters.
+    /// The number of records in their handlers, or being written as dead letters.
     running: usize,
-    /// Nothing more begins.
+    /// No further record starts.
     closing: bool,
-    /// What the group has of this assignment.
+    /// The last offset that was committed for this assignment.
     committed: Option<i64>,
 }
 
@@ -62,39 +64,39 @@ impl Assignment {
         }
     }
 
-    /// Records behind the frontier.
+    /// Returns the number of records from the first incomplete one on.
     pub(super) fn backlog(&self) -> usize {
         self.lock().tracker.backlog()
     }
 
-    /// The frontier, where there is one.
+    /// Returns the frontier, see [`Tracker::frontier`].
     pub(super) fn frontier(&self) -> Option<i64> {
         self.lock().tracker.frontier()
     }
 
-    /// The offset to commit, if the group does not have it yet.
+    /// Returns the offset to commit, or `None` if it is already committed.
     pub(super) fn uncommitted(&self) -> Option<i64> {
         let state = self.lock();
         state.tracker.frontier().filter(|frontier| state.committed != Some(*frontier))
     }
 
-    /// The group has `offset`.
+    /// Records that `offset` is committed.
     pub(super) fn committed(&self, offset: i64) {
         self.lock().committed = Some(offset);
     }
 
-    /// No record begins any more, and none waits to be tried again.
+    /// Stops further records from starting, and ends the waits between attempts.
     pub(super) fn close(&self) {
         self.lock().closing = true;
         self.closed.cancel();
     }
 
-    /// Whether no record is running.
+    /// Returns whether no record is running.
     pub(super) fn is_idle(&self) -> bool {
         self.lock().running == 0
     }
 
-    /// Blocks until no record is running, at most for `limit`.
+    /// Blocks until no record is running, for at most `limit`.
     pub(super) fn wait_idle(&self, limit: Duration) {
         let waited = self.idle.wait_timeout_while(self.lock(), limit, |state| state.running > 0);
         drop(waited.unwrap_or_else(PoisonError::into_inner));
@@ -113,8 +115,10 @@ impl Assignment {
     }
 }
 
-/// A record between dispatch and its end. Dropped without [`Flight::complete`], also by a panic or the end
-/// of the runtime, the record stays open and its offset is never committed.
+/// A record in flight, from its dispatch until it is handled.
+///
+/// If it is dropped without [`Flight::complete`], for example by a panic or at the end of the runtime, the record stays
+/// incomplete and its offset is never committed.
 #[derive(Debug)]
 pub(super) struct Flight {
     pub(super) assignment: Arc<Assignment>,
@@ -126,14 +130,14 @@ pub(super) struct Flight {
 }
 
 impl Flight {
-    /// The record at `offset` was delivered; it takes `size` bytes of the budget.
+    /// Registers the delivered record at `offset`, which takes `size` bytes of the budget.
     pub(super) fn new(assignment: Arc<Assignment>, budget: Arc<Budget>, offset: i64, size: usize) -> Self {
         budget.enter(size);
         let ticket = assignment.lock().tracker.deliver(offset);
         Self { assignment, budget, size, ticket, started: false, done: false }
     }
 
-    /// Begins, unless the assignment is closing.
+    /// Starts the record. Returns `false` if the assignment is closing.
     pub(super) fn start(&mut self) -> bool {
         let mut state = self.assignment.lock();
         self.started = !state.closing;
@@ -141,7 +145,7 @@ impl Flight {
         self.started
     }
 
-    /// The record is handled, or stands in the dead letters.
+    /// Marks the record as complete: it is handled, or written as a dead letter.
     pub(super) fn complete(mut self) {
         self.done = true;
     }

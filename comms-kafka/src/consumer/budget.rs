@@ -1,12 +1,14 @@
-//! The consumer's bound: how much may be in the lanes, and how the poll thread waits for room.
+//! Bounds the records and bytes in the lanes. The poll thread waits here while the bound is reached.
 
 use std::{
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-/// Full at the bound, open again at 70% of it: pausing throws prefetched records away, so it must not be
-/// done for every record.
+/// The records and bytes in the lanes of one consumer.
+///
+/// The budget is full at the bound, and has room again at 70% of it. Pausing a partition discards its prefetched
+/// records, so a consumer at the bound must not pause and resume for every record.
 #[derive(Debug)]
 pub(super) struct Budget {
     records: usize,
@@ -27,7 +29,7 @@ impl Budget {
         Self { records, bytes, used: Mutex::default(), opened: Condvar::new() }
     }
 
-    /// A record enters. It may go over the bound: what is polled has to be kept.
+    /// Adds a record. It may exceed the bound, because a polled record cannot be returned to the client.
     pub(super) fn enter(&self, size: usize) {
         let mut used = self.lock();
         used.records += 1;
@@ -35,7 +37,7 @@ impl Budget {
         used.full = used.full || used.records >= self.records || used.bytes >= self.bytes;
     }
 
-    /// A record leaves.
+    /// Removes a record.
     pub(super) fn leave(&self, size: usize) {
         let mut used = self.lock();
         used.records -= 1;
@@ -46,7 +48,7 @@ impl Budget {
         }
     }
 
-    /// Blocks until there is room, at most for `limit`; answers whether there is.
+    /// Blocks until there is room, for at most `limit`. Returns whether there is room.
     pub(super) fn wait(&self, limit: Duration) -> bool {
         let waited = self.opened.wait_timeout_while(self.lock(), limit, |used| used.full);
         !waited.unwrap_or_else(PoisonError::into_inner).0.full
@@ -57,7 +59,7 @@ impl Budget {
     }
 }
 
-/// Where what was full is open again.
+/// Returns the level at which something that was full has room again: 70% of `bound`.
 pub(super) const fn low(bound: usize) -> usize {
     bound / 10 * 7 + bound % 10 * 7 / 10
 }

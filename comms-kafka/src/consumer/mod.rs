@@ -1,13 +1,25 @@
-//! The consumer runtime: one poll thread per consumer, key lanes on the tokio runtime, and one offset tracker per
-//! assigned partition.
+//! The consumer runtime: one poll thread per consumer, one lane per key on the tokio runtime, and one offset tracker
+//! per assigned partition.
+//!
+//! A record passes through the files in this order:
+//! 1. `poll.rs`: the poll thread receives the record, within the bounds of `budget.rs`.
+//! 2. `assignment.rs`: registers the record in the `tracker.rs` of its partition. Then the poll thread puts it into the
+//!    lane of its key.
+//! 3. `work.rs`: runs the handler's attempts. Whether an attempt is retried is decided in
+//!    [`Processor`](comms_core::transport::Processor).
+//! 4. `dead_letter/`: writes a record that cannot be handled to the dead-letter topic.
+//! 5. `tracker.rs`: computes the offset that may be committed.
+//! 6. `group.rs`: commits the offset, and handles assignment and revocation of partitions.
+//!
+//! `builder.rs` checks the settings, `health.rs` reports readiness.
 
 mod assignment;
 mod budget;
 mod builder;
 mod dead_letter;
 mod group;
+mod health;
 mod poll;
-mod standing;
 mod tracker;
 mod work;
 
@@ -27,8 +39,8 @@ use tokio::{runtime::Handle, sync::oneshot, time::timeout};
 use self::{
     dead_letter::DeadLetters,
     group::Group,
+    health::ConsumerHealth,
     poll::{Poll, RecordLanes},
-    standing::Standing,
     work::{Control, Record, Shared, work},
 };
 use comms_core::{
@@ -61,13 +73,14 @@ const CANCEL: Duration = Duration::from_secs(1);
 /// - A failure whose cause is outside the record *holds* the record, and so does a dead letter that cannot be written.
 ///   The key waits, the offset is not committed, no attempt is counted, and [`Consumer::holds`] lists the record.
 ///   Processing continues when the cause is gone.
-/// - Memory is bounded in records and bytes, and so is the number of records of a partition that are delivered behind
-///   an unfinished one.
+/// - Memory is bounded in records ([`ConsumerBuilder::max_in_flight`]) and bytes. [`ConsumerBuilder::max_gap`] bounds
+///   the records of a partition that are delivered behind an unfinished one.
 ///
 /// **How.** One thread owns the client. It polls continuously and waits for no handler, so that a slow handler does not
-/// cost the group membership. Records go to key lanes on the runtime that called [`Consumer::run`]. When a partition is
-/// revoked, running attempts may finish within the drain time, finished records are committed, and the other records
-/// are left to the next owner. Waits between attempts end at once, and so do holds.
+/// cost the group membership. Each key has a lane: a queue whose records are handled one after the other, on the
+/// runtime that called [`Consumer::run`]. When a partition is revoked, running attempts may finish within the drain
+/// time ([`ConsumerBuilder::drain`]), finished records are committed, and the other records are left to the next owner.
+/// Waits between attempts and holds end at once.
 ///
 /// **Identity.** A record without the headers `ce_id` and `ce_source` gets the source `kafka` and the id
 /// `topic-partition-offset-timestamp` (milliseconds). An inbox therefore does not recognize a fact that such a producer
@@ -77,8 +90,8 @@ const CANCEL: Duration = Duration::from_secs(1);
 /// **What breaks it.**
 /// - Records whose attempts outlive the drain time are handled again by another member, and so are uncommitted records
 ///   after a crash. Handlers must be idempotent.
-/// - While partitions are *lost* (this member was silent for longer than its session), two members may handle one key
-///   at the same time, until this member receives the revocation.
+/// - While partitions are *lost* (this member was silent for longer than the session timeout of the group), two members
+///   may handle one key at the same time, until this member receives the revocation.
 /// - The offsets of a topic that is deleted and created again begin at 0, and neither the client nor the group notices.
 ///   Records of the new topic below the group's position are not read. Stop the group and delete its offsets before you
 ///   create the topic again.
@@ -182,13 +195,13 @@ impl Consumer {
         let control = Arc::new(Control::default());
         let _abandoned = control.abandoned.clone().drop_guard();
         let _stopping = control.stopping.clone().drop_guard();
-        let letters = DeadLetters::new(dead_letters, backoff, clock.clone(), holds.clone());
-        let shared = Shared { letters, control: control.clone() };
+        let dead_letters = DeadLetters::new(dead_letters, backoff, clock.clone(), holds.clone());
+        let shared = Shared { dead_letters, control: control.clone() };
         let lanes = Arc::new(lanes(shared));
 
         let thread = {
-            let standing = Standing::new(health.clone(), holds, clock.clone());
-            let member = Group::new(group.clone(), routes, limits.drain, clock, standing, lag);
+            let health = ConsumerHealth::new(health.clone(), holds, clock.clone());
+            let member = Group::new(group.clone(), routes, limits.drain, clock, health, lag);
             let (lanes, control, limits, runtime) =
                 (lanes.clone(), control.clone(), limits.clone(), Handle::current());
             move || {

@@ -1,4 +1,4 @@
-//! The poll thread: owns the client, polls always, awaits no handler and no commit.
+//! The poll thread: owns the client and polls it continuously. It waits for no handler and for no periodic commit.
 
 use rdkafka::{
     ClientConfig, Message as _, TopicPartitionList,
@@ -24,15 +24,15 @@ use super::{
 use crate::{error::classify, record};
 use comms_core::{Delivery, Error, clock::Clock, health::Heartbeat, transport::Lanes};
 
-/// How long one poll, or one wait for room, may take. A full budget is first waited out this long, because a
-/// pause throws away what was fetched ahead.
+/// The longest duration of one poll, and of one wait for room in the budget. The thread waits this long before it
+/// pauses partitions, because a pause discards prefetched records.
 const TICK: Duration = Duration::from_millis(50);
-/// How long the last commit may take, tries again included.
-const COMMIT: Duration = Duration::from_secs(5);
-/// Memory a record takes beside its bytes: ring, lane, headers.
+/// The longest duration of the last commit, including its repetitions.
+const FINAL_COMMIT: Duration = Duration::from_secs(5);
+/// The memory of a record in addition to its content, in bytes: its entries in tracker and lane, and its headers.
 const RECORD_OVERHEAD: usize = 256;
 
-/// Lanes by a hash of topic, partition and key. Two keys with one hash share a lane, which is only slower.
+/// Lanes by a hash of topic, partition and key. Two keys with the same hash share a lane, which costs only concurrency.
 pub(super) type RecordLanes = Lanes<u64, Record>;
 
 pub(super) struct Poll {
@@ -48,7 +48,7 @@ pub(super) struct Poll {
 }
 
 impl Poll {
-    /// A client, not yet in its group.
+    /// Creates the client. It does not join the group yet.
     pub(super) fn new(
         settings: &ClientConfig,
         group: Group,
@@ -72,7 +72,7 @@ impl Poll {
         })
     }
 
-    /// Joins the group and polls until told to stop; then drains, commits and closes. Blocks.
+    /// Joins the group and polls until a stop is requested. Then drains, commits and closes. Blocks.
     pub(super) fn run(self) -> Result<(), Error> {
         let topics: Vec<_> = self.group().routes.keys().map(AsRef::as_ref).collect();
         self.consumer.subscribe(&topics).map_err(classify)?;
@@ -93,7 +93,7 @@ impl Poll {
             let now = self.clock.now();
             if full != paused || now >= flow_due {
                 self.beat();
-                self.group().standing.look();
+                self.group().health.refresh();
                 self.flow(full);
                 (paused, flow_due) = (full, now + TICK);
             }
@@ -102,15 +102,15 @@ impl Poll {
                 Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => {
                     self.control.fail(classify(error))
                 }
-                // The client mends most of the others, and has logged them.
-                Some(Err(error)) => self.group().standing.reported(&error),
+                // The client recovers from most other errors by itself, and has logged them.
+                Some(Err(error)) => self.group().health.report_error(&error),
                 None => {}
             }
         }
     }
 
-    /// Commits at each interval, and at once when told to; on a thread of its own, because it waits for
-    /// the answer. One commit is on its way at a time.
+    /// Commits at each interval, and at once for each item of `due`. Runs on a separate thread, because a commit waits
+    /// for its response.
     fn commits(&self, due: mpsc::Receiver<()>) {
         while due.recv_timeout(self.commit_interval) != Err(mpsc::RecvTimeoutError::Disconnected) {
             self.group().commit(&self.consumer);
@@ -145,11 +145,11 @@ impl Poll {
         }
     }
 
-    /// Tells the client which partitions to fetch: none while the budget is full, and none whose frontier
-    /// is too far behind.
+    /// Pauses and resumes partitions: all are paused while the budget is full (`full`), and a partition is paused while
+    /// its backlog is at `max_gap`.
     fn flow(&self, full: bool) {
         let (mut pause, mut resume) = (TopicPartitionList::new(), TopicPartitionList::new());
-        for assignment in self.group().held() {
+        for assignment in self.group().assignments() {
             let paused = assignment.is_paused();
             let limit = if paused { budget::low(self.max_gap) + 1 } else { self.max_gap };
             let wanted = full || assignment.backlog() >= limit;
@@ -166,9 +166,10 @@ impl Poll {
         }
     }
 
-    /// What has begun may end, within the drain; then what is done is committed, and the client leaves the
-    /// group. Polling goes on, or a rebalance meanwhile would hold up the commit. Records that still come
-    /// are left: they are not tracked, so they are not committed.
+    /// Drains: running records may finish within the drain time, then the frontiers are committed.
+    ///
+    /// Polling continues meanwhile, because an unanswered rebalance would delay the commit. Records that are polled
+    /// here are not tracked, so they are not committed.
     fn end(&self, commit: mpsc::SyncSender<()>) {
         let group = self.group();
         tracing::info!(group = %group.name, "consumer stops");
@@ -178,19 +179,19 @@ impl Poll {
             self.flow(true);
             let _ = self.consumer.poll(TICK);
         }
-        group.held().iter().for_each(|assignment| assignment.revoked.cancel());
-        let until = self.clock.now() + COMMIT;
+        group.assignments().iter().for_each(|assignment| assignment.revoked.cancel());
+        let until = self.clock.now() + FINAL_COMMIT;
         while !group.is_committed() && self.clock.now() < until {
-            // Full: one is on its way.
+            // Fails if a commit is already requested.
             let _ = commit.try_send(());
             let _ = self.consumer.poll(TICK);
         }
     }
 
     fn drains(&self, until: Instant) -> bool {
-        let held = self.group().held();
-        held.iter().for_each(|assignment| assignment.close());
+        let assignments = self.group().assignments();
+        assignments.iter().for_each(|assignment| assignment.close());
         let over = self.control.abandoned.is_cancelled() || self.clock.now() >= until;
-        !over && held.iter().any(|assignment| !assignment.is_idle())
+        !over && assignments.iter().any(|assignment| !assignment.is_idle())
     }
 }

@@ -1,15 +1,16 @@
-//! Which records of a partition are done, and up to where that may be committed.
+//! Tracks the completed records of a partition, and computes the offset that may be committed.
 
 use std::collections::VecDeque;
 
 /// The delivered offsets of one partition in one assignment, in the order of delivery.
 ///
-/// The frontier walks *delivered* offsets: where compaction or an aborted transaction left a gap, it steps
-/// over it. Nothing is assumed of the offsets, not even that they grow: a topic created anew begins at 0.
+/// The frontier is the offset to commit. It advances over delivered records only, so a gap that compaction or an
+/// aborted transaction left does not stop it. Offsets need not increase: those of a topic that was created again begin
+/// at 0.
 #[derive(Debug, Default)]
 pub(super) struct Tracker {
     ring: VecDeque<Slot>,
-    /// The ticket of the ring's front.
+    /// The ticket of the record at the front of `ring`.
     first: u64,
     frontier: Option<i64>,
 }
@@ -21,13 +22,13 @@ struct Slot {
 }
 
 impl Tracker {
-    /// A record was delivered. The ticket is for [`Tracker::complete`].
+    /// Adds the delivered record at `offset`, and returns its ticket for [`Tracker::complete`].
     pub(super) fn deliver(&mut self, offset: i64) -> u64 {
         self.ring.push_back(Slot { offset, done: false });
         self.first + self.ring.len() as u64 - 1
     }
 
-    /// The record of `ticket` is done. Doing it again changes nothing. Amortised O(1).
+    /// Marks the record of `ticket` as complete. A second call with the same ticket has no effect. Amortized O(1).
     pub(super) fn complete(&mut self, ticket: u64) {
         let index = ticket.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
         if let Some(slot) = index.and_then(|index| self.ring.get_mut(index)) {
@@ -39,13 +40,13 @@ impl Tracker {
         }
     }
 
-    /// The offset to commit: the one behind the last record before which nothing is open. `None` while
-    /// there is no such record.
+    /// Returns the offset to commit: one more than the offset of the last record up to which all records are complete.
+    /// `None` until the first record is complete.
     pub(super) const fn frontier(&self) -> Option<i64> {
         self.frontier
     }
 
-    /// Records behind the frontier: open ones, and done ones that have to wait for them.
+    /// Returns the number of records that are not covered by the frontier, from the first incomplete one on.
     pub(super) fn backlog(&self) -> usize {
         self.ring.len()
     }
@@ -56,7 +57,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// All that was ever delivered; the answer is read off each time anew.
+    /// Every delivered record. Each answer is computed from the whole list.
     #[derive(Default)]
     struct Reference(Vec<(i64, bool)>);
 
@@ -72,11 +73,11 @@ mod tests {
 
     #[derive(Debug, Clone)]
     enum Step {
-        /// A record, this far behind the one before.
+        /// A record. The next offset is higher by this number.
         Deliver(i64),
-        /// Any ticket given out so far, also one that is done.
+        /// Any ticket so far, including tickets of complete records.
         Complete(prop::sample::Index),
-        /// The partition goes and comes back at the committed offset.
+        /// The partition is revoked, and assigned again at the committed offset.
         Reassign,
     }
 

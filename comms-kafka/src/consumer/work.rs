@@ -1,4 +1,4 @@
-//! What happens to one record in its lane.
+//! Handles one record in its lane: runs its attempts, and writes its dead letter if they fail.
 
 use metrics::counter;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,37 +10,37 @@ use super::{
 };
 use comms_core::{Delivery, Error, telemetry, transport::Verdict};
 
-/// What the work on each record needs.
+/// The parts that the work on every record shares.
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) letters: DeadLetters,
+    pub(super) dead_letters: DeadLetters,
     pub(super) control: Arc<Control>,
 }
 
-/// The signals by which the lanes, the poll thread and `run` end each other.
+/// The signals between the lanes, the poll thread and `run` that stop the consumer.
 #[derive(Debug, Default)]
 pub(super) struct Control {
-    /// End in order: drain, commit, close.
+    /// Requests a graceful stop: drain, commit, close.
     pub(super) stopping: CancellationToken,
-    /// Nobody waits for the end any more: do not drain.
+    /// The future of `run` was dropped: stop without a drain.
     pub(super) abandoned: CancellationToken,
     failure: Mutex<Option<Error>>,
 }
 
 impl Control {
-    /// End in order because of `error`; of several the first counts.
+    /// Requests a graceful stop because of `error`. The first of several errors is kept.
     pub(super) fn fail(&self, error: Error) {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
         self.stopping.cancel();
     }
 
-    /// Why it ended, if not because it was told to.
+    /// Takes the error that stopped the consumer. `None` if shutdown was requested.
     pub(super) fn failure(&self) -> Option<Error> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
-/// A record on its way through a lane.
+/// A record in a lane.
 #[derive(Debug)]
 pub(super) struct Record {
     pub(super) flight: Flight,
@@ -48,7 +48,7 @@ pub(super) struct Record {
     pub(super) place: Place,
 }
 
-/// Handles `record` to its end. A record that is left stays uncommitted.
+/// Handles `record`. A record that is abandoned stays uncommitted.
 pub(super) async fn work(mut record: Record, shared: &Shared) {
     if !record.flight.start() {
         return;
@@ -58,40 +58,41 @@ pub(super) async fn work(mut record: Record, shared: &Shared) {
         Ok(true) => record.flight.complete(),
         Ok(false) => {}
         Err(error) => {
-            // Before this lane goes on: a later record of the key must not overtake this one.
+            // Close before the lane continues, or a later record of the key would overtake this one.
             assignment.close();
             shared.control.fail(error);
         }
     }
 }
 
-/// Whether the record is handled, or stands in the dead letters.
+/// Returns whether the record is complete: handled, or written as a dead letter.
 async fn handle(record: &Record, assignment: &Assignment, shared: &Shared) -> Result<bool, Error> {
     let (stopping, cancelled) = (assignment.closed.cancelled(), assignment.revoked.cancelled());
     match assignment.processor.process(record.delivery.clone(), stopping, cancelled).await {
         Verdict::Done(_) => Ok(true),
         Verdict::DeadLetter { error, attempts } => {
-            Ok(bury(record, assignment, shared, &error, attempts).await)
+            Ok(write_dead_letter(record, assignment, shared, &error, attempts).await)
         }
-        // `Held` does not come: the builder lets the processor wait in place, because the lane waits anyway.
+        // `Held` does not occur: the builder makes the processor wait in place, because the lane waits anyway.
         Verdict::Abandoned | Verdict::Held { .. } => Ok(false),
         Verdict::Stop(error) => Err(error.context(format_args!("at {}", record.delivery.origin))),
     }
 }
 
-/// Writes the dead letter. False where the partition went before that.
-async fn bury(
+/// Writes the dead letter. Returns `false` if the partition was revoked first.
+async fn write_dead_letter(
     record: &Record,
     assignment: &Assignment,
     shared: &Shared,
     error: &Error,
     attempts: u32,
 ) -> bool {
+    let (stopping, dead_letters) = (assignment.closed.cancelled(), &shared.dead_letters);
     tokio::select! {
-        // First: a dead letter must not leave after the partition has.
+        // The revocation is polled first: no dead letter may be written after it.
         biased;
         () = assignment.revoked.cancelled() => false,
-        form = shared.letters.write(&record.delivery, record.place, error, attempts, assignment.closed.cancelled()) => {
+        form = dead_letters.write(&record.delivery, record.place, error, attempts, stopping) => {
             let Some(form) = form else { return false };
             let labels = [
                 ("topic", assignment.topic.to_string()),

@@ -62,7 +62,9 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(30);
 /// - [`Publisher::enqueue`] fixes the order: a partition receives the messages in the order in which `enqueue` took
 ///   them.
 /// - A message is acknowledged when all in-sync replicas have it.
-/// - No message expires locally. While the cluster is away, messages wait in order, within the bounds below.
+/// - No message expires locally. While the cluster is away, messages wait in order, within the bounds below. At a
+///   bound, `enqueue` leaves the remaining messages in the batch, and [`Publisher::ready`] resolves when there is
+///   capacity.
 /// - Retries by the client neither duplicate nor reorder messages.
 /// - A fault of one topic fails the messages of that topic with
 ///   [`ErrorKind::Misconfigured`](comms_core::ErrorKind::Misconfigured) and does not delay other topics. A missing

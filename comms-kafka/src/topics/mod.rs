@@ -185,7 +185,7 @@ impl StdError for TooFewBrokers {}
 /// - Returns [`ErrorKind::Invalid`] if a declaration or a setting of `config` can never be used. Another call fails,
 ///   too.
 /// - Returns [`ErrorKind::Misconfigured`] if the cluster refuses a topic (no permission, a policy, an unknown setting,
-///   a version without the request), or if a client cannot be created on this machine (for example because a
+///   a broker version without the request), or if a client cannot be created on this machine (for example because a
 ///   certificate cannot be read). Another call may succeed after an operator has changed the deployment.
 ///   If the cluster still has fewer brokers than the replication of a topic after `timeout`, the cause is
 ///   [`TooFewBrokers`].

@@ -1,4 +1,4 @@
-//! The tables of the relay: cursor, lease, parked rows.
+//! The source of a relay: reads rows, renews the lease while it saves the cursor, and finds released rows.
 
 use std::sync::Arc;
 

@@ -11,6 +11,9 @@ use crate::{CommitSignal, commit_error, sql_error};
 
 /// A unit of work: opens transactions on a pool, with inbox, outbox and stored replies in each of them. Clones share
 /// the pool and the commit signal.
+///
+/// Implements [`UnitOfWork`], [`Inbox`], [`Outbox`] and [`Replies`], whose documentation has the guarantees. A
+/// transaction that is dropped without a commit is rolled back.
 #[derive(Debug, Clone)]
 pub struct PgUnit {
     pool: PgPool,

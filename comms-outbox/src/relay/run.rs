@@ -13,8 +13,38 @@ use super::{
 /// Pause between a lost session and the next one.
 const LOST_PAUSE: Duration = Duration::from_millis(20);
 
-/// Publishes the committed rows of one outbox to one [`Publisher`](comms_core::Publisher).
+/// Publishes the committed rows of one outbox to one [`Publisher`](comms_core::Publisher), under a lease.
 ///
+/// # The problem
+/// Rows become visible in another order than they were written. A process or a database server may crash
+/// after a publish and before the position is stored. Two processes may both believe that they are the only relay. A
+/// topic may be refused, and one message that cannot be handled may stand before thousands of others.
+///
+/// # The promise
+/// - Every committed row is delivered at least once, with the same identity each time. A row that was rolled back is
+///   never delivered. This holds over crashes, promotions and restores of the database.
+/// - Rows of one (topic, key) are delivered in the order in which their transactions followed one another. An older
+///   transaction that is still open delays no other row.
+/// - One relay of a name reads at a time. It holds a lease by the database's clock, and every write names a fencing
+///   token that the database draws.
+/// - A row that the publisher refuses because of its content is *parked* with the reason. Later rows of its key are
+///   parked behind it until [`release`](crate::postgres::Tables::release). Other keys continue.
+/// - A topic that the publisher refuses as a whole (it does not exist, this process may not write to it) is *held* with
+///   the reason. It has a separate position, is attempted again with a growing backoff, and joins the other topics
+///   when the cause is gone. Other topics continue, and none of their messages is delivered twice.
+/// - The *cursor* is the stored position of the relay: every row up to it is delivered or parked. It also stores the
+///   topics that it covers, so that a change of [`RelayBuilder::topics`](super::RelayBuilder::topics) skips no row.
+///   [`Branch`](crate::Branch) is the separate position of a topic.
+///
+/// # Limits of the promise
+/// - Two transactions that write one key at the same time have no order to keep.
+/// - A publisher that has several messages of a key in flight when the first is refused may have delivered the later
+///   ones (a Kafka producer may; the [`Subscriber`](crate::Subscriber) does not).
+/// - After a failure the rows of a key behind the failed one are published again, so a consumer may see 1, 2, 1, 2.
+/// - A process that is stopped for longer than its lease still delivers the messages that it had handed to the
+///   publisher.
+///
+/// # Example
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {

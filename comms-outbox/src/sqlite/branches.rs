@@ -1,4 +1,4 @@
-//! Operations on the topics that are not at the position of their relay.
+//! Lists the topics that are not at the position of their relay, and removes topics from a cursor, for operators.
 
 use std::time::Duration;
 

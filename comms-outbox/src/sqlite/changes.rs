@@ -1,4 +1,4 @@
-//! Writes the changes that are stored in one transaction with a relay's position.
+//! Writes parked rows, branches and covered topics, in one transaction with a relay's position.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Operations on parked messages.
+//! Lists and releases parked messages, for operators.
 
 use std::time::Duration;
 

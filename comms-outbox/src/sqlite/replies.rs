@@ -1,4 +1,4 @@
-//! Stored replies, which commit with the effect of their request.
+//! Stores the reply of a request in the transaction of its effect, and returns it to a repetition of the request.
 
 use comms_core::{
     Error,

@@ -1,4 +1,5 @@
-//! The tables of the relay: cursor, lease, parked rows.
+//! The source of a relay: takes the lease, reads rows, renews the lease while it saves the cursor, and finds released
+//! rows.
 
 use std::sync::Arc;
 

@@ -1,21 +1,6 @@
 //! A publisher that delivers messages to handlers in this process: consumer groups without a broker.
 //!
-//! The problem: a team without a broker needs the delivery of a broker (order by key, retries, a place for messages
-//! that cannot be handled, other keys that continue meanwhile), and wants to keep its handlers when it adds a broker.
-//!
-//! The promise: a message is handed to its handler until the handler succeeds, fails for good, or has used up the
-//! attempts ([`AttemptConfig`](comms_core::transport::AttemptConfig)). Messages of one (topic, key) are handled one
-//! after the other, messages of other keys at the same time. After a message was refused, later messages of its key do
-//! not run: they are refused too, so that the relay parks them in order. With
-//! [`transactional`](comms_core::transactional) each message has its effect once.
-//!
-//! A failure whose cause lies outside the message (a peer or a guard refuses, a deployment fault) holds the key: no
-//! attempt is counted, and other keys continue. After
-//! [`AttemptConfig::hold_in_place`](comms_core::transport::AttemptConfig::hold_in_place) the relay parks the key as
-//! *held*, so that its cursor moves on, and delivers the message again from time to time until the cause is gone.
-//!
-//! Limits: effects of a handler outside its transaction may be repeated. The relay's cursor waits for the slowest
-//! message in flight, see [`RelayBuilder::in_flight`](crate::RelayBuilder::in_flight).
+//! [`Subscriber`] has the promise and its limits.
 
 mod blocked_keys;
 mod builder;
@@ -47,6 +32,27 @@ const HOLD_LIMIT: Duration = Duration::from_secs(5 * 60);
 /// Pass it to [`Relay::builder`](crate::Relay::builder) as the publisher. A message to a topic without a handler counts
 /// as delivered.
 ///
+/// # The problem
+/// A team without a broker needs the delivery of a broker (order by key, retries, a place for messages
+/// that cannot be handled, other keys that continue meanwhile), and wants to keep its handlers when it adds a broker.
+///
+/// # The promise
+/// A message is handed to its handler until the handler succeeds, fails for good, or has used up the attempts
+/// ([`AttemptConfig`](comms_core::transport::AttemptConfig)). Messages of one (topic, key) are handled one after the
+/// other, messages of other keys at the same time. After a message was refused, later messages of its key do not run:
+/// they are refused too, so that the relay parks them in order. With [`transactional`](comms_core::transactional) each
+/// message has its effect once.
+///
+/// A failure whose cause lies outside the message (a peer or a guard refuses, a deployment fault) holds the key: no
+/// attempt is counted, and other keys continue. After
+/// [`AttemptConfig::hold_in_place`](comms_core::transport::AttemptConfig::hold_in_place) the relay parks the key as
+/// *held*, so that its cursor moves on, and delivers the message again from time to time until the cause is gone.
+///
+/// # Limits
+/// Effects of a handler outside its transaction may be repeated. The relay's cursor waits for the slowest
+/// message in flight, see [`RelayBuilder::in_flight`](crate::RelayBuilder::in_flight).
+///
+/// # Example
 /// ```
 /// use comms_core::{Delivery, Outcome, handler_fn};
 /// let print = handler_fn(|delivery: Delivery| async move {

@@ -10,8 +10,8 @@ const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 /// The limits of a [`Hub`](crate::Hub), which [`Hub::new`](crate::Hub::new) checks.
 ///
-/// A session holds at most [`queue_bytes`](#structfield.queue_bytes) of queued frames, which it shares with the other
-/// sessions of its topics, and a write buffer of 16 KiB or of one frame, whichever is larger.
+/// A session holds at most [`queue_bytes`](#structfield.queue_bytes) of queued frames, and a write buffer of 16 KiB or
+/// of one frame, whichever is larger. The sessions of a topic share the memory of its queued frames.
 ///
 /// ```
 /// use comms_ws::HubConfig;
@@ -22,7 +22,8 @@ const DAY: Duration = Duration::from_secs(24 * 3_600);
 #[non_exhaustive]
 pub struct HubConfig {
     /// The origins whose pages may open sockets, written as browsers send them: `https://shop.example`. A request
-    /// without `Origin` does not come from a page, and is not checked. Default none.
+    /// without `Origin` does not come from a page, and is not checked. Default empty: every request with an `Origin` is
+    /// refused.
     pub origins: Vec<String>,
     /// The maximum number of bytes in the queue of a session. A session that exceeds it is closed as too slow. Default
     /// 1 MiB, maximum 17 KiB below [`usize::MAX`].

@@ -1,4 +1,5 @@
-//! The queue of a session, limited in bytes and in frames. Publishers fill it, and the task of the session drains it.
+//! The bounded queue of a session. Publishers fill it, the task of the session drains it, and a session whose queue is
+//! full is closed as too slow.
 
 use std::{
     collections::VecDeque,

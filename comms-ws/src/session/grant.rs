@@ -25,6 +25,9 @@ impl Session {
     /// Creates a session of `principal` that is subscribed to `topics` from the start. The client may subscribe to no
     /// other topic, and the session does not expire.
     ///
+    /// `principal` is the user or client that the application has authenticated. Its sessions are limited by
+    /// [`HubConfig::max_sessions_per_principal`](crate::HubConfig::max_sessions_per_principal).
+    ///
     /// `topics` count towards [`HubConfig::max_topics`](crate::HubConfig::max_topics), which is checked only when the
     /// client subscribes to further topics.
     pub fn new(principal: impl Into<Arc<str>>, topics: Vec<String>) -> Self {

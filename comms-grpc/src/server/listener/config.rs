@@ -42,7 +42,8 @@ pub struct ListenerConfig {
     /// Set it higher than the limit of a proxy in front of the listener. Otherwise the proxy sends requests into
     /// connections that are being closed.
     pub idle_timeout: Duration,
-    /// The time without progress after which a connection with pending data is cut. Default 10 s.
+    /// The time without progress after which a connection with pending data is cut. [`listen`](crate::listen) defines
+    /// progress and pending data. Default 10 s.
     pub progress_timeout: Duration,
     /// The maximum number of open connections, including upgraded ones. Further connections wait in the backlog of the
     /// socket. Default 1,024.

@@ -1,42 +1,6 @@
 //! A bounded accept loop for HTTP/1.1 and HTTP/2.
 //!
-//! The problem: hyper reads the HTTP version and the HTTP/2 handshake without a time limit, and waits without a limit
-//! for a peer that does not read. A few silent or slow peers take all file descriptors of a process.
-//!
-//! The promise, for every peer, whatever it sends:
-//! - **Head.** A peer that has not sent a complete request head (HTTP/1), or the preface and a SETTINGS frame (HTTP/2),
-//!   within [`ListenerConfig::head_timeout`] is disconnected. The limit starts again at the first byte of each further
-//!   request of an HTTP/1 connection. Until that byte, [`ListenerConfig::idle_timeout`] applies.
-//! - **Progress.** A connection is cut if it has pending data and nothing moves for
-//!   [`ListenerConfig::progress_timeout`]. Pending data are bytes that the socket does not accept, response data that
-//!   the HTTP/2 window of the peer does not admit, and request bodies if every handler of the connection waits for its
-//!   body (not with [`Protocols::Http2`], because a gRPC stream without messages is usual). A running handler, a
-//!   response stream without data to send, and an upgraded connection have no pending data. Pings are not progress. The
-//!   kernel accepts further bytes after 16 KiB of the unsent bytes were sent (Linux; a third of the send buffer on
-//!   other systems), so a peer that reads less than that within the limit is cut.
-//! - **Bytes.** One connection holds at most `max_streams` responses. Of each response it holds at most 64 KiB and two
-//!   chunks as the handler produced them. Request heads are limited to 64 KiB (16 KiB with [`Protocols::Http2`]), and
-//!   request bodies that no handler has read to 1 MiB for each HTTP/2 connection.
-//! - **Connections.** Their number is limited in total and by address, from the accept to the close of the socket, also
-//!   after an upgrade.
-//! - **Lingering close.** If a handler does not read the whole request, the response is sent and the sending side is
-//!   closed. Then received bytes are discarded until the peer closes, or for [`ListenerConfig::head_timeout`]. A client
-//!   that sends its whole request before it reads gets the response, and no reset.
-//! - **Shutdown.** Connections without a request in flight are closed at once. Requests in flight may continue for
-//!   [`ListenerConfig::drain`].
-//!
-//! What breaks it:
-//! - A handler that blocks its thread. Shutdown does not wait for such a handler.
-//! - A client pool that keeps connections for longer than [`ListenerConfig::idle_timeout`]. The pool must close idle
-//!   connections earlier, or repeat a request that finds its connection closed.
-//!
-//! Limits of the promise:
-//! - At shutdown, an HTTP/2 peer without a request in flight has 500 ms to answer the GOAWAY.
-//! - hyper limits floods of HEADERS, CONTINUATION, RST_STREAM and empty DATA frames. PING, SETTINGS, PRIORITY and
-//!   WINDOW_UPDATE frames cost processor time for as long as the peer sends and reads.
-//! - The handler of an HTTP/1 client that is gone is not cancelled before it responds, because a client may close its
-//!   sending side after the request and still expect the response.
-//! - An HTTP/2 connection without requests stays open while its peer answers pings.
+//! [`listen`] has the promise and its limits.
 //!
 //! A connection passes through the files in this order:
 //! 1. `accept.rs`: accepts the socket, within the limits of `connection_limits.rs`.
@@ -80,6 +44,47 @@ pub use counting_service::RequestBody;
 /// then are cut, and a warning is logged. Dropping the future cuts all connections at once, except upgraded ones, which
 /// belong to the code that upgraded them.
 ///
+/// # The problem
+/// hyper reads the HTTP version and the HTTP/2 handshake without a time limit, and waits without a limit
+/// for a peer that does not read. A few silent or slow peers take all file descriptors of a process.
+///
+/// # The promise
+/// For every peer, whatever it sends:
+/// - **Head.** A peer that has not sent a complete request head (HTTP/1), or the preface and a SETTINGS frame (HTTP/2),
+///   within [`ListenerConfig::head_timeout`] is disconnected. The limit starts again at the first byte of each further
+///   request of an HTTP/1 connection. Until that byte, [`ListenerConfig::idle_timeout`] applies.
+/// - **Progress.** A connection is cut if it has pending data and nothing moves for
+///   [`ListenerConfig::progress_timeout`]. Pending data are bytes that the socket does not accept, response data that
+///   the HTTP/2 window of the peer does not admit, and request bodies if every handler of the connection waits for its
+///   body (not with [`Protocols::Http2`], because a gRPC stream without messages is usual). A running handler, a
+///   response stream without data to send, and an upgraded connection have no pending data. Pings are not progress. The
+///   kernel accepts further bytes after 16 KiB of the unsent bytes were sent (Linux; a third of the send buffer on
+///   other systems), so a peer that reads less than that within the limit is cut.
+/// - **Bytes.** One connection holds at most `max_streams` responses. Of each response it holds at most 64 KiB and two
+///   chunks as the handler produced them. Request heads are limited to 64 KiB (16 KiB with [`Protocols::Http2`]), and
+///   request bodies that no handler has read to 1 MiB for each HTTP/2 connection.
+/// - **Connections.** Their number is limited in total and by address, from the accept to the close of the socket, also
+///   after an upgrade.
+/// - **Lingering close.** If a handler does not read the whole request, the response is sent and the sending side is
+///   closed. Then received bytes are discarded until the peer closes, or for [`ListenerConfig::head_timeout`]. A client
+///   that sends its whole request before it reads gets the response, and no reset.
+/// - **Shutdown.** Connections without a request in flight are closed at once. Requests in flight may continue for
+///   [`ListenerConfig::drain`].
+///
+/// # What breaks it
+/// - A handler that blocks its thread. Shutdown does not wait for such a handler.
+/// - A client pool that keeps connections for longer than [`ListenerConfig::idle_timeout`]. The pool must close idle
+///   connections earlier, or repeat a request that finds its connection closed.
+///
+/// # Limits of the promise
+/// - At shutdown, an HTTP/2 peer without a request in flight has 500 ms to answer the GOAWAY.
+/// - hyper limits floods of HEADERS, CONTINUATION, RST_STREAM and empty DATA frames. PING, SETTINGS, PRIORITY and
+///   WINDOW_UPDATE frames cost processor time for as long as the peer sends and reads.
+/// - The handler of an HTTP/1 client that is gone is not cancelled before it responds, because a client may close its
+///   sending side after the request and still expect the response.
+/// - An HTTP/2 connection without requests stays open while its peer answers pings.
+///
+/// # Example
 /// ```
 /// use comms_core::clock::Clock;
 /// use comms_grpc::{ListenerConfig, RequestBody, listen};

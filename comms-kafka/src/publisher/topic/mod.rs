@@ -1,4 +1,5 @@
-//! The messages of one topic: their order, and the choice of the producer that sends them.
+//! The messages of one topic: their order, and the choice of their producer, also after the broker refused a batch that
+//! is too large.
 //!
 //! A broker refuses a batch as a whole: for one record that is too large, or because the batch itself is larger than
 //! the topic's `max.message.bytes`. Each topic therefore uses one of two producers: one that batches, and one that

@@ -1,4 +1,4 @@
-//! Stores position, branches, parked rows and lease.
+//! Saves the position, the branches and the parked rows, and renews the lease in the same transaction.
 
 use comms_core::Error;
 
@@ -9,12 +9,12 @@ use crate::relay::{
 };
 
 impl Session<'_> {
-    /// Stores position, branches, parked rows and lease. Returns `false` if the session has ended.
+    /// Saves the state of the session and renews the lease. Returns `false` if the lease is lost.
     pub(super) async fn save(&mut self) -> Result<bool, Error> {
         self.save_with(Changes::default()).await
     }
 
-    /// Stores `changes` in the same transaction. Returns `false` if the session has ended.
+    /// Saves `changes` in addition, in the same transaction. Returns `false` if the lease is lost.
     pub(super) async fn save_with(&mut self, mut changes: Changes) -> Result<bool, Error> {
         let requested_at = self.context.clock.now();
         changes.park = self.parking.changes();

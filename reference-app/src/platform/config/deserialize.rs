@@ -1,4 +1,4 @@
-//! Reads types from the merged layers.
+//! Deserializes the merged layers. Refuses unknown keys and values of the wrong type.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Reads the layer of `COMMS_…` environment variables.
+//! Reads the layer of `COMMS_…` environment variables, and ignores those that Kubernetes sets for services.
 
 use std::{collections::BTreeMap, env, ffi::OsString};
 

@@ -1,4 +1,5 @@
-//! The known keys of the configuration, and the keys whose values may be printed.
+//! The list of known keys, for hints in errors, and the keys whose values may be printed. `deserialize` refuses unknown
+//! keys.
 
 use figment::value::{Dict, Value};
 

@@ -31,7 +31,8 @@ pub const RESERVED: [&str; 14] = [
 pub enum Profile {
     /// Needs no servers: SQLite, delivery by the relay within the process, keys generated at the first start.
     Embedded,
-    /// Requires PostgreSQL, Kafka and configured keys. The process does not start without them.
+    /// Needs PostgreSQL, Kafka and configured keys. The process does not start without their settings, and waits while a
+    /// server is away.
     Full,
 }
 
