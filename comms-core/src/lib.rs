@@ -44,8 +44,17 @@
 //! database), or [`idempotency::IdempotencyStore`]. `testing` has a conformance suite for each of these traits, and
 //! implementations in memory.
 //!
-//! No feature is on by default. Features: `cloudevents`, `fingerprint` (idempotency keys that hash the request), `jwt`,
-//! `rate-limit`, `testing`, `webhooks`.
+//! # Features
+//! No feature is on by default.
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `cloudevents` | CloudEvents 1.0: JSON envelopes, batches and the HTTP binding |
+//! | `fingerprint` | `CallKey::new`, which fingerprints a request with SHA-256 |
+//! | `jwt` | verification of JWTs with pinned algorithms; the application enables a crypto backend of jsonwebtoken |
+//! | `rate-limit` | rate limits (GCRA), for all calls of a policy or per key |
+//! | `testing` | backends in memory, and conformance suites |
+//! | `webhooks` | signing and verification of webhooks as in Standard Webhooks v1 |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod clock;
