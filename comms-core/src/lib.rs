@@ -67,15 +67,16 @@
 //! suite for each of these traits, and implementations in memory.
 //!
 //! # Features
-//!
 //! No feature is on by default.
 //!
-//! - `cloudevents`: JSON envelopes, batches and the HTTP binding of `CloudEvents` 1.0.
-//! - `fingerprint`: `CallKey::new`, which fingerprints a request with SHA-256.
-//! - `jwt`: verification of JSON Web Tokens.
-//! - `rate-limit`: rate limits, for all calls of a policy or for each key.
-//! - `testing`: backends in memory and conformance suites. The example above needs this feature.
-//! - `webhooks`: signed webhooks as in Standard Webhooks.
+//! | feature | adds |
+//! |---|---|
+//! | `cloudevents` | CloudEvents 1.0: JSON envelopes, batches and the HTTP binding |
+//! | `fingerprint` | `CallKey::new`, which fingerprints a request with SHA-256 |
+//! | `jwt` | verification of JWTs with pinned algorithms; the application enables a crypto backend of jsonwebtoken |
+//! | `rate-limit` | rate limits (GCRA), for all calls of a policy or per key |
+//! | `testing` | backends in memory, and conformance suites; the example above needs it |
+//! | `webhooks` | signing and verification of webhooks as in Standard Webhooks v1 |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod clock;

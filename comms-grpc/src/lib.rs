@@ -53,12 +53,25 @@
 //! |---|---|
 //! | client | [`Channel`], [`ChannelBuilder`], [`keyed`], [`from_status`] |
 //! | handler | [`key_of`], [`to_status`], [`refused`] |
-//! | server | [`serve`], [`ServerConfig`], [`ServerLayer`] |
-//! | listener for any HTTP service | [`listen`], [`ListenerConfig`], [`Protocols`], [`Peer`], [`RequestBody`] |
+//! | server (feature `server`) | [`serve`], [`ServerConfig`], [`ServerLayer`] |
+//! | listener for any HTTP service (feature `server`) | [`listen`], [`ListenerConfig`], [`Protocols`], [`Peer`], [`RequestBody`] |
 //!
 //! # Limitations
 //! Connections are not encrypted, and peers are not authenticated. Retry, circuit breaker and bulkhead are not part of
 //! the channel: run a call inside a policy of `comms_core::resilience`.
+// Without the feature, the names of its items lead to the table above.
+#![cfg_attr(
+    not(feature = "server"),
+    doc = "",
+    doc = "[`ServerLayer`]: #main-types",
+    doc = "[`serve`]: #main-types",
+    doc = "[`ServerConfig`]: #main-types",
+    doc = "[`listen`]: #main-types",
+    doc = "[`ListenerConfig`]: #main-types",
+    doc = "[`Protocols`]: #main-types",
+    doc = "[`Peer`]: #main-types",
+    doc = "[`RequestBody`]: #main-types"
+)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod call_metrics;

@@ -45,6 +45,10 @@
 //! - [`KafkaPublisher`]: implements [`Publisher`](comms_core::Publisher) with an idempotent producer.
 //! - [`Consumer`] and [`ConsumerBuilder`]: a member of a consumer group, with a handler per topic.
 //! - [`TopicSpec`] and [`provision`]: declared topics and their creation.
+//!
+//! # TLS and codecs
+//! librdkafka is built without OpenSSL and without zstd. An application that needs them depends on `rdkafka` in the
+//! version of this crate, 0.39, and enables its feature `ssl` for `security.protocol` `SSL` and `SASL_SSL`, or `zstd`.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod client;

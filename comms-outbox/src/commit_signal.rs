@@ -4,10 +4,9 @@ use tokio::sync::watch;
 
 /// Notifies the relays of this process of a commit, so that they read at once instead of at the next poll.
 ///
-/// Clones share the signal. Create one with the unit of work ([`PgUnit`](crate::postgres::PgUnit),
-/// [`SqliteUnit`](crate::sqlite::SqliteUnit)), whose commits notify it, and pass it to
-/// [`RelayBuilder::commit_signal`](crate::RelayBuilder::commit_signal). An application with a custom unit of work
-/// calls [`notify`](Self::notify) after each commit.
+/// Clones share the signal. Create one with the unit of work (`postgres::PgUnit`, `sqlite::SqliteUnit`), whose commits
+/// notify it, and pass it to [`RelayBuilder::commit_signal`](crate::RelayBuilder::commit_signal). An application with a
+/// custom unit of work calls [`notify`](Self::notify) after each commit.
 ///
 /// The signal shortens the delay and gives no guarantee: a relay that misses it still polls.
 ///

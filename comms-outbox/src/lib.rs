@@ -92,6 +92,9 @@
 //! The features `postgres` and `sqlite` each enable a backend. The two modules have the same structure. Calls that
 //! write take the caller's connection; only units of work and the source of a relay have a pool.
 //!
+//! Connections to PostgreSQL have no TLS unless the application enables a TLS feature of sqlx 0.9, such as
+//! `tls-rustls-aws-lc-rs`.
+//!
 //! # Source layout, in the order of the data
 //! - `postgres/outbox.rs`, `sqlite/outbox.rs` write messages, through the units of work in `unit.rs`; `limits` checks
 //!   them and `codec` encodes their headers.

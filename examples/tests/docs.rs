@@ -73,6 +73,50 @@ fn every_relative_link_leads_to_a_file_and_a_heading() {
     assert!(broken.is_empty(), "{broken:#?}");
 }
 
+/// A package has only files of its crate, so a link out of it would be broken there. Other files are named by their path in
+/// the repository.
+#[test]
+fn a_readme_of_a_crate_links_to_its_package_and_names_files_of_the_repository() {
+    for folder in fs::read_dir(root()).unwrap().map(|entry| entry.unwrap().path()) {
+        let Ok(readme) = fs::read_to_string(folder.join("README.md")) else { continue };
+        if !folder.file_name().unwrap().to_str().unwrap().starts_with("comms-") {
+            continue;
+        }
+        for link in relative_links(&readme) {
+            assert!(!link.starts_with(".."), "{}: {link}", folder.display());
+        }
+        let named: Vec<_> = prose(&readme)
+            .flat_map(|line| line.split('`').skip(1).step_by(2))
+            .filter(|code| code.ends_with(".md"))
+            .collect();
+        assert!(!named.is_empty(), "{}: the guide is not named", folder.display());
+        for path in named {
+            assert!(root().join(path).exists(), "{}: {path}", folder.display());
+        }
+    }
+}
+
+/// A reader copies both blocks: the dependencies and the program. `examples` stands for the reader's own crate.
+#[test]
+fn a_readme_of_a_crate_lists_the_dependencies_of_its_program() {
+    let block = |readme: &str, language: &str| {
+        let begin = format!("```{language}\n");
+        let (_, rest) = readme.split_once(&begin).unwrap();
+        rest.split_once("```").unwrap().0.to_owned()
+    };
+    for name in ["comms-core", "comms-grpc", "comms-kafka", "comms-outbox", "comms-ws"] {
+        let readme = fs::read_to_string(root().join(name).join("README.md")).unwrap();
+        let manifest: Value = toml::from_str(&block(&readme, "toml")).unwrap();
+        let program = block(&readme, "rust");
+        let paths = program.lines().filter_map(|line| line.strip_prefix("use ").or(line.strip_prefix("#[")));
+        for path in paths {
+            let Some((root, _)) = path.split_once("::") else { continue };
+            let is_listed = manifest["dependencies"].get(root.replace('_', "-")).is_some();
+            assert!(is_listed || ["std", "examples"].contains(&root), "{name}: {root}");
+        }
+    }
+}
+
 /// mdBook copies `docs/` alone, so a link out of it would be broken in the book.
 #[test]
 fn pages_of_the_book_link_to_pages_of_the_book_only() {

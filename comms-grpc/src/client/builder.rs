@@ -1,6 +1,6 @@
 //! The settings of a channel, checked when the channel is built.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use comms_core::{Error, clock::Clock};
 use http::Uri;
@@ -11,7 +11,7 @@ use super::{
 };
 
 /// The settings of a [`Channel`], from [`Channel::builder`].
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[must_use]
 pub struct ChannelBuilder {
     uri: String,
@@ -130,6 +130,20 @@ impl ChannelBuilder {
         let transport = transport::endpoint(parsed.clone(), keep_alive)
             .connect_with_connector_lazy(transport::connector(connect_timeout, keep_alive));
         Ok(Channel { transport, timeout, peer, forwards_credentials, clock })
+    }
+}
+
+/// Hides a URI that [`build`](ChannelBuilder::build) refuses, because it may contain a password.
+impl fmt::Debug for ChannelBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let valid = self.uri.parse().ok().filter(is_address);
+        let uri = valid.map_or_else(|| "***".to_owned(), |uri: Uri| uri.to_string());
+        f.debug_struct("ChannelBuilder")
+            .field("uri", &uri)
+            .field("timeout", &self.timeout)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("peer", &self.peer)
+            .finish_non_exhaustive()
     }
 }
 

@@ -153,6 +153,12 @@ impl KafkaConfig {
         Ok(())
     }
 
+    /// Returns `brokers` with `***` for each entry that [`check`](Self::check) refuses: it may contain a password.
+    fn shown_brokers(&self) -> String {
+        let shown = |broker| if is_broker(broker) { broker } else { "***" };
+        self.brokers.split(',').map(|broker| shown(broker.trim())).collect::<Vec<_>>().join(",")
+    }
+
     /// Returns the value of `key` in `librdkafka` as a number.
     pub(crate) fn number(&self, key: &str) -> Result<Option<u64>, Error> {
         let value = self.librdkafka.get(key).map(|text| text.parse());
@@ -191,7 +197,7 @@ impl fmt::Debug for KafkaConfig {
             (key.clone(), if is_secret(key) { "***".to_owned() } else { value.clone() })
         };
         f.debug_struct("KafkaConfig")
-            .field("brokers", &self.brokers)
+            .field("brokers", &self.shown_brokers())
             .field("client_id", &self.client_id)
             .field("rack", &self.rack)
             .field("librdkafka", &self.librdkafka.iter().map(shown).collect::<BTreeMap<_, _>>())
@@ -200,6 +206,7 @@ impl fmt::Debug for KafkaConfig {
 }
 
 fn is_secret(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
     ["password", "secret", "pem", "oauthbearer", "token"].iter().any(|word| key.contains(word))
 }
 

@@ -65,9 +65,11 @@ fn deserializes_numbers_booleans_and_tables() {
 #[test]
 fn debug_output_hides_secrets() {
     let mut config = KafkaConfig::new("b:1");
-    for key in ["sasl.password", "ssl.key.pem", "sasl.oauthbearer.client.secret", "ssl.keystore.password"] {
+    for key in ["sasl.password", "ssl.key.pem", "sasl.oauthbearer.client.secret", "SSL.Keystore.Password"] {
         config = config.librdkafka(key, "hush");
     }
+    let url = format!("{:?}", KafkaConfig::new("a:1,SASL_SSL://shop:hush@b:1"));
+    assert!(!url.contains("hush") && url.contains("a:1,***"), "{url}");
     let config = config.librdkafka("linger.ms", "7").client_id("billing").rack("r1");
     let shown = format!("{config:?}");
     assert!(!shown.contains("hush") && shown.contains("\"7\""), "{shown}");

@@ -70,6 +70,7 @@ pub struct Query {
     pub(crate) relay: Arc<str>,
     pub(crate) token: String,
     pub(crate) from: Position,
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "the SQLite backend keeps no state"))]
     pub(crate) scan: Option<Scan>,
     /// The position to read up to; `None`: up to the last committed row.
     pub(crate) up_to: Option<Position>,

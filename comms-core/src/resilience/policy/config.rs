@@ -57,9 +57,23 @@ pub struct PolicyConfig {
     #[cfg(feature = "rate-limit")]
     #[serde(with = "switch")]
     pub rate_limit: Option<RateLimitConfig>,
+    // Without the feature, `false` is accepted all the same, and another value is refused with the reason.
+    #[cfg(not(feature = "rate-limit"))]
+    #[serde(skip_serializing, deserialize_with = "needs_rate_limit")]
+    rate_limit: (),
     /// Whether the policy records metrics: a histogram of call durations, and counters of retries and rejections.
     /// Default `true`.
     pub metrics: bool,
+}
+
+#[cfg(not(feature = "rate-limit"))]
+fn needs_rate_limit<'de, D: serde::Deserializer<'de>>(from: D) -> Result<(), D::Error> {
+    match switch::deserialize::<serde::de::IgnoredAny, D>(from)? {
+        None => Ok(()),
+        Some(_) => Err(serde::de::Error::custom(
+            "not available: this program is built without the feature `rate-limit` of comms-core",
+        )),
+    }
 }
 
 impl Default for PolicyConfig {
@@ -111,6 +125,8 @@ impl PolicyConfig {
             bulkhead: None,
             #[cfg(feature = "rate-limit")]
             rate_limit: None,
+            #[cfg(not(feature = "rate-limit"))]
+            rate_limit: (),
             metrics: false,
         }
     }

@@ -46,9 +46,41 @@ pub(super) fn refusal(tree: &Tree, section: &[&str], error: &figment::Error) -> 
     Error::invalid(format!("{}: {text}", tree.key_as_set(&path)))
 }
 
-/// Returns the error for a key that does not exist, with the nearest existing key. `siblings` are valid keys in
-/// addition to those that `tree` knows.
+/// Earlier names of keys, without the name of the policy, and their present names.
+const RENAMED: [(&str, &str); 13] = [
+    ("consumer.attempts", "max_attempts"),
+    ("retry.attempts", "max_attempts"),
+    ("breaker.failures", "failure_threshold"),
+    ("breaker.successes", "success_threshold"),
+    ("breaker.open_for", "open_duration"),
+    ("breaker.open_limit", "max_open_duration"),
+    ("breaker.probes", "half_open_max_calls"),
+    ("window.over", "kind"),
+    ("window.failure_rate", "failure_rate_threshold"),
+    ("window.slow_after", "slow_call_duration"),
+    ("window.slow_rate", "slow_call_rate_threshold"),
+    ("bulkhead.limit", "max_concurrent"),
+    ("bulkhead.max_waiting", "max_queued"),
+];
+
+/// Returns the present path of a key that `path` names by its earlier name.
+fn renamed<'a>(path: &[&'a str]) -> Option<Vec<&'a str>> {
+    let [.., table, name] = path else { return None };
+    let old = dotted(&[*table, *name]).to_lowercase();
+    let (_, new) = RENAMED.iter().find(|(earlier, _)| *earlier == old)?;
+    Some([&path[..path.len() - 1], &[*new]].concat())
+}
+
+/// Returns the error for a key that does not exist, with its present name if it was renamed, or else with the nearest
+/// existing key. `siblings` are valid keys in addition to those that `tree` knows.
 pub(super) fn unknown(tree: &Tree, path: &[&str], siblings: &[Vec<&str>]) -> Error {
+    if let Some(renamed) = renamed(path) {
+        let name = match tree.origin(path) {
+            Origin::Environment => variable(&renamed),
+            _ => printable(&renamed),
+        };
+        return Error::invalid(format!("unknown key {}: it is now {name}", tree.key_as_set(path)));
+    }
     let mut valid: Vec<String> = siblings.iter().map(|path| dotted(path)).collect();
     valid.extend(tree.keys.all().iter().cloned());
     let key = dotted(path).to_lowercase();

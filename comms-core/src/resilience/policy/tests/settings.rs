@@ -168,3 +168,14 @@ async fn a_classifier_adapts_another_protocol() {
     assert_eq!(policy.layer_with(Http).layer(service).oneshot(()).await.unwrap(), 200);
     assert_eq!(attempts.load(Ordering::Relaxed), 3);
 }
+
+/// One configuration file serves programs with and without the feature, as long as it sets no rate limit.
+#[cfg(not(feature = "rate-limit"))]
+#[test]
+fn without_the_feature_a_rate_limit_is_refused_with_the_name_of_the_feature() {
+    let read = serde_json::from_str::<PolicyConfig>;
+    assert_eq!(read(r#"{"rate_limit": false}"#).unwrap(), PolicyConfig::default());
+    let error = read(r#"{"rate_limit": {"limit": 3}}"#).unwrap_err().to_string();
+    assert!(error.contains("feature `rate-limit`"), "{error}");
+    assert!(!serde_json::to_string(&PolicyConfig::default()).unwrap().contains("rate_limit"));
+}

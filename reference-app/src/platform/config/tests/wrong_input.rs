@@ -86,6 +86,40 @@ fn an_unknown_key_is_reported_as_set_with_the_nearest_key() {
 }
 
 #[test]
+fn a_renamed_key_is_refused_with_its_present_name() {
+    let table = [
+        ("consumer.attempts", "consumer.max_attempts"),
+        ("policies.order.retry.attempts", "policies.order.retry.max_attempts"),
+        ("policies.order.breaker.failures", "policies.order.breaker.failure_threshold"),
+        ("policies.order.breaker.successes", "policies.order.breaker.success_threshold"),
+        ("policies.order.breaker.open_for", "policies.order.breaker.open_duration"),
+        ("policies.order.breaker.open_limit", "policies.order.breaker.max_open_duration"),
+        ("policies.order.breaker.probes", "policies.order.breaker.half_open_max_calls"),
+        ("policies.order.breaker.window.over", "policies.order.breaker.window.kind"),
+        (
+            "policies.order.breaker.window.failure_rate",
+            "policies.order.breaker.window.failure_rate_threshold",
+        ),
+        ("policies.order.breaker.window.slow_after", "policies.order.breaker.window.slow_call_duration"),
+        ("policies.order.breaker.window.slow_rate", "policies.order.breaker.window.slow_call_rate_threshold"),
+        ("policies.order.bulkhead.limit", "policies.order.bulkhead.max_concurrent"),
+        ("policies.order.bulkhead.max_waiting", "policies.order.bulkhead.max_queued"),
+    ];
+    let variable = |key: &str| format!("COMMS_{}", key.replace('.', "__").to_uppercase());
+    for (old, new) in table {
+        let text = refused(&format!("{old} = 1"), &[]);
+        assert!(text.ends_with(&format!("unknown key {old} in app.toml: it is now {new}")), "{text}");
+        let (old, new) = (variable(old), variable(new));
+        let text = refused("", &[(&old, "1")]);
+        assert!(text.ends_with(&format!("unknown key {old}: it is now {new}")), "{text}");
+        // The present name is a key: it is refused for its value, or not at all.
+        if let Err(error) = loaded("", &[(&new, "1")]) {
+            assert!(!error.chain().to_string().contains("unknown key"), "{new}: {}", error.chain());
+        }
+    }
+}
+
+#[test]
 fn an_invalid_value_is_refused_with_the_accepted_values() {
     let brokers = ("COMMS_KAFKA__BROKERS", "k:9092");
     let table = [
