@@ -30,7 +30,7 @@
 //! }
 //!
 //! let clock = Clock::system();
-//! let (unit, events) = (MemoryUnit::new(clock.clone()), EventSource::new("shipping", clock));
+//! let (unit, events) = (MemoryUnit::new(), EventSource::new("shipping", clock));
 //! // Applies each `Paid` once, and writes the next message in the same transaction.
 //! let handler = transactional(unit.clone(), move |paid: Paid, mut tx: Scoped<MemoryTx>| {
 //!     let (unit, events) = (unit.clone(), events.clone());

@@ -1,6 +1,8 @@
 //! One runnable example per pattern, in `examples/`. `README.md` lists them in the order to read them.
 //!
-//! The library has what several examples need and none is about: a Kafka cluster, and an end.
+//! The library has what several examples share: a Kafka cluster, the generated code of a gRPC service, and a limit on the
+//! time that an example takes. Its documentation tests compile the code blocks of the README, of the guides and of the
+//! crates' READMEs: `cargo test -p examples --doc`.
 
 use std::time::Duration;
 
@@ -74,4 +76,33 @@ impl Kafka {
 /// instead.
 pub async fn until<T>(done: impl Future<Output = T>) {
     let _ = tokio::time::timeout(LIMIT, done).await;
+}
+
+/// The code that tonic generates from `proto/payments.proto`.
+#[allow(missing_docs, clippy::all, clippy::missing_errors_doc)]
+pub mod payments {
+    tonic::include_proto!("shop.payments.v1");
+}
+
+/// Compiles the code blocks of the Markdown files as documentation tests, and runs those with a `main`.
+#[cfg(doctest)]
+mod pages {
+    macro_rules! pages {
+        ($($page:ident: $file:literal,)*) => { $(#[doc = include_str!($file)] mod $page {})* };
+    }
+    pages! {
+        readme: "../../README.md",
+        comms_core: "../../comms-core/README.md",
+        comms_grpc: "../../comms-grpc/README.md",
+        comms_kafka: "../../comms-kafka/README.md",
+        comms_outbox: "../../comms-outbox/README.md",
+        comms_ws: "../../comms-ws/README.md",
+        consumer: "../../docs/guides/consumer.md",
+        extending: "../../docs/guides/extending.md",
+        grpc: "../../docs/guides/grpc.md",
+        outbox: "../../docs/guides/outbox.md",
+        resilience: "../../docs/guides/resilience.md",
+        sockets: "../../docs/guides/sockets.md",
+        testing: "../../docs/guides/testing.md",
+    }
 }

@@ -65,7 +65,7 @@ pub trait Codec<E>: Send + Sync + 'static {
     }
 }
 
-/// JSON (RFC 8259) of every serde type: what [`Message::event`](crate::Message::event) uses.
+/// The JSON encoding (RFC 8259) of every serde type; the encoding of [`EventSource::message`](super::EventSource::message).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Json;
 

@@ -182,7 +182,10 @@ async fn a_panic_and_an_early_end_are_failures_too() {
     early.stage("s").spawn("task", |_| async { Ok(()) });
     early.failed().await;
     let ended = early.end(LIMIT, pending()).await;
-    assert_eq!(ended.failure.unwrap().chain().to_string(), "fatal: task: ended without being told to");
+    assert_eq!(
+        ended.failure.unwrap().chain().to_string(),
+        "fatal: task: ended before shutdown was requested"
+    );
 }
 
 #[tokio::test]

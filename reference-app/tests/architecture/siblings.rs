@@ -5,28 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{LIBRARIES, modules::Modules, workspace};
 
 /// Pairs of modules that may use each other.
-const EXCEPTIONS: [&str; 15] = [
+const EXCEPTIONS: [&str; 3] = [
     // reason: the checks of an attribute use the parser of media types in `cloudevents/mod.rs`
     "comms-core: cloudevents <-> cloudevents/attribute",
     // reason: a deadline is read from the headers of a request, and the context of a request contains it
     "comms-core: context/deadline <-> context/request",
-    // reason: `Tables` has the statements of these files as methods, and they take the names of tables from it
-    "comms-outbox: postgres/changes <-> postgres/tables",
-    "comms-outbox: postgres/inbox <-> postgres/tables",
-    "comms-outbox: postgres/lease <-> postgres/tables",
-    "comms-outbox: postgres/outbox <-> postgres/tables",
-    "comms-outbox: postgres/parked <-> postgres/tables",
-    "comms-outbox: postgres/read <-> postgres/tables",
-    "comms-outbox: postgres/replies <-> postgres/tables",
-    "comms-outbox: postgres/store <-> postgres/tables",
-    // reason: a page without rows is made by a function of `postgres/read/mod.rs`
-    "comms-outbox: postgres/read <-> postgres/read/page",
-    // reason: a session of the relay bounds its queries by a function of `relay/mod.rs`
-    "comms-outbox: relay <-> relay/stint",
-    // reason: the start of a branch is a type of the branches, and their state is a type of the store
-    "comms-outbox: relay/branches <-> relay/store",
-    // reason: the releases act on the session that runs them
-    "comms-outbox: relay/release <-> relay/stint",
     // reason: a session uses the hub's state and queue, and `hub/mod.rs` alone starts sessions
     "comms-ws: hub <-> session",
 ];
