@@ -175,8 +175,7 @@ impl StdError for TooFewBrokers {}
 /// use comms_kafka::{KafkaConfig, TopicSpec, provision};
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), comms_core::Error> {
 /// let orders = TopicSpec::new("orders", 6, 3).config("min.insync.replicas", "2");
-/// let kafka = KafkaConfig::new("localhost:9092");
-/// let timeout = std::time::Duration::from_secs(30);
+/// let (kafka, timeout) = (KafkaConfig::new("localhost:9092"), std::time::Duration::from_secs(30));
 /// let topics = [orders.clone(), orders.dead_letters()];
 /// for difference in provision(&kafka, &topics, timeout, &Clock::system()).await? {
 ///     println!("{difference}");
