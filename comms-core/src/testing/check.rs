@@ -77,7 +77,7 @@ impl Suite {
 
     /// Tries `promise`; one that hangs is broken.
     pub(super) async fn check(&mut self, promise: &str, trial: impl Future<Output = Result<(), Broken>>) {
-        let broken = match tokio::time::timeout(LIMIT, trial).await {
+        let broken = match Clock::system().timeout(LIMIT, trial).await {
             Ok(Ok(())) => return,
             Ok(Err(Broken(text))) => text,
             Err(_) => format!("no end within {LIMIT:?}: a deadlock, or a wait that nobody ends"),

@@ -1,6 +1,6 @@
 //! The promises of [`Inbox`]: what was applied is remembered, with its effect.
 
-use crate::{Claim, Claimed, Error, Inbox, UnitOfWork, in_transaction};
+use crate::{Claim, Claimed, Error, Inbox, UnitOfWork, clock::Clock, in_transaction};
 
 use super::{
     Broken, UnitFixture,
@@ -117,7 +117,7 @@ pub async fn waits<F: UnitFixture<Unit: Inbox>>(fixture: &F) -> Result<(), Broke
                 unit.claim(&mut tx, &claim).await
             }
         });
-        tokio::time::sleep(WATCHED).await;
+        Clock::system().sleep(WATCHED).await;
         ensure(!second.is_finished(), "the second does not answer before the first has ended")?;
         if commits {
             unit.commit(first).await?;

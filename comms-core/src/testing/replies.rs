@@ -2,6 +2,7 @@
 
 use crate::{
     Error, ErrorKind, Scoped, UnitOfWork,
+    clock::Clock,
     idempotency::{Admission, CallKey, Replies, StoredReply, reply_once},
 };
 
@@ -80,7 +81,7 @@ pub async fn waits<F: UnitFixture<Unit: Replies>>(fixture: &F) -> Result<(), Bro
             unit.admit(&mut tx, &call).await
         }
     });
-    tokio::time::sleep(WATCHED).await;
+    Clock::system().sleep(WATCHED).await;
     ensure(!second.is_finished(), "the second does not answer before the first has ended")?;
     unit.complete(&mut tx, &call, &reply()).await?;
     unit.commit(tx).await?;

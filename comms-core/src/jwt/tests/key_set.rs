@@ -1,4 +1,5 @@
 //! Keys that come and go.
+#![allow(clippy::disallowed_methods, reason = "the tests wait for real time or for tokio's paused time")]
 
 use super::*;
 use crate::{

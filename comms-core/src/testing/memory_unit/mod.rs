@@ -10,6 +10,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::memory_publisher::decoded;
 use crate::{
     Claim, Claimed, Error, Inbox, Message, Outbox, UnitOfWork,
+    clock::Clock,
     event::Event,
     idempotency::{Admission, CallKey, Replies, StoredReply},
 };
@@ -121,7 +122,8 @@ impl MemoryTx {
     }
 
     async fn hold(&self, lock: Lock) -> Result<(), Error> {
-        match tokio::time::timeout(LOCK_LIMIT, self.database.hold(&lock, self.number)).await {
+        // The system clock: a deadlock must end also while the test's manual clock stands still.
+        match Clock::system().timeout(LOCK_LIMIT, self.database.hold(&lock, self.number)).await {
             Ok(()) => Ok(()),
             Err(_) => Err(Error::conflict(format!(
                 "waited {LOCK_LIMIT:?} for a transaction that holds {lock:?}: a deadlock, or one that was forgotten"
