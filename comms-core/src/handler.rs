@@ -1,4 +1,4 @@
-//! The trait of an application's handlers: a consumer calls a tower service with each delivery.
+//! The trait of an application's handlers: tower services that a consumer calls with each delivery.
 
 use std::{
     future::Future,
@@ -10,7 +10,7 @@ use tower_service::Service;
 
 use crate::{Delivery, Error};
 
-/// How a handler settled a delivery without an error.
+/// The result of a delivery that a handler processed without an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// The effect is committed.
@@ -33,11 +33,12 @@ impl Outcome {
     }
 }
 
-/// A tower service that takes a [`Delivery`] and returns an [`Outcome`]: what an application gives to a consumer.
+/// A tower service that takes a [`Delivery`] and returns an [`Outcome`]. An application passes its handlers to a
+/// consumer.
 ///
-/// Every service of this shape implements it; [`handler_fn`] makes one of a function, and
-/// [`transactional`](crate::transactional) one that applies each event once. An error tells the consumer by its kind
-/// whether to attempt the delivery again, to hold it, or to write it to the dead letters.
+/// Every service of this shape implements the trait. [`handler_fn`] makes a handler of a function, and
+/// [`transactional`](crate::transactional) makes one that applies each event once. The kind of an error decides whether
+/// the consumer attempts the delivery again, holds it, or dead-letters it.
 pub trait Handler:
     Service<Delivery, Response = Outcome, Error = Error, Future: Send + 'static> + Clone + Send + Sync + 'static
 {
@@ -52,7 +53,7 @@ impl<S> Handler for S where
 {
 }
 
-/// A handler made of a function; returned by [`handler_fn`].
+/// A handler made of a function, returned by [`handler_fn`].
 #[derive(Clone, Debug)]
 pub struct HandlerFn<F>(F);
 
@@ -75,11 +76,11 @@ where
     HandlerFn(function)
 }
 
-/// Names `handler`: its inbox rows carry the name instead of the topic.
+/// Returns `handler` with a name, which its inbox rows contain instead of the topic.
 ///
-/// Name a handler before it moves to another topic, and if it is subscribed to several topics that carry the same
-/// messages. Under one name a message is applied once; under two names it is applied once by each. A new name begins with
-/// an empty inbox, so keep a name for as long as messages may be delivered again.
+/// Name a handler before it moves to another topic, and if it is subscribed to several topics with the same messages.
+/// Two handlers with one name apply a message once together; two handlers with different names apply it once each. A
+/// new name starts with an empty inbox. Therefore keep a name for as long as messages may be delivered again.
 ///
 /// ```
 /// use comms_core::{Delivery, Outcome, handler_fn, named};
@@ -118,13 +119,13 @@ where
 
 type BoxFuture = futures_core::future::BoxFuture<'static, Result<Outcome, Error>>;
 
-trait Erased: Send + Sync {
+trait DynHandler: Send + Sync {
     fn run(&self, delivery: Delivery) -> BoxFuture;
 }
 
-impl<H: Handler> Erased for H {
+impl<H: Handler> DynHandler for H {
     fn run(&self, delivery: Delivery) -> BoxFuture {
-        // tower demands that the clone which is called was polled to readiness itself.
+        // A tower service must be polled to readiness before its call, and readiness is not shared between clones.
         let mut service = self.clone();
         Box::pin(async move {
             std::future::poll_fn(|cx| service.poll_ready(cx)).await?;
@@ -133,9 +134,9 @@ impl<H: Handler> Erased for H {
     }
 }
 
-/// A handler behind a trait object, so that handlers of different types fit in one map.
+/// A handler as a trait object, so that handlers of different types can be stored in one map.
 #[derive(Clone)]
-pub struct BoxHandler(Arc<dyn Erased>);
+pub struct BoxHandler(Arc<dyn DynHandler>);
 
 impl BoxHandler {
     /// Boxes `handler`.
@@ -146,7 +147,7 @@ impl BoxHandler {
     /// Waits until the handler is ready and calls it with `delivery`.
     ///
     /// # Errors
-    /// Returns the error of the handler.
+    /// Returns the error of the handler, of any kind: of its readiness or of its call.
     pub async fn handle(&self, delivery: Delivery) -> Result<Outcome, Error> {
         self.0.run(delivery).await
     }
@@ -157,7 +158,7 @@ impl Service<Delivery> for BoxHandler {
     type Error = Error;
     type Future = BoxFuture;
 
-    /// Always ready: the call waits for the readiness of its own clone of the handler.
+    /// Returns ready at once: each call waits for the readiness of its clone of the handler.
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
         Poll::Ready(Ok(()))
     }

@@ -1,4 +1,4 @@
-//! Headers of messages, and the two traits that read and write a context in any set of headers.
+//! Headers of messages, and the traits that read and write a context in any set of headers.
 
 use bytes::Bytes;
 use std::borrow::Cow;
@@ -7,23 +7,23 @@ use crate::Error;
 
 /// The headers of a message, in order.
 ///
-/// Names are compared byte by byte. As in Kafka, a name may stand more than once, and a value is any bytes.
+/// Names are compared byte by byte. As in Kafka, a name may occur more than once, and a value may be any bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Headers(Vec<(Cow<'static, str>, Bytes)>);
 
 impl Headers {
-    /// Makes an empty list.
+    /// Creates an empty list.
     #[must_use]
     pub const fn new() -> Self {
         Self(Vec::new())
     }
 
-    /// Adds a header at the end. Headers of the same name stay.
+    /// Appends a header, and keeps earlier headers of the same name.
     pub fn append(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Bytes>) {
         self.0.push((name.into(), value.into()));
     }
 
-    /// Replaces all headers of `name` by one header at the end.
+    /// Removes all headers of `name` and appends one with `value`.
     pub fn insert(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Bytes>) {
         let name = name.into();
         self.remove(&name);
@@ -64,7 +64,7 @@ impl Headers {
         self.0.is_empty()
     }
 
-    /// Returns the bytes of all names and values.
+    /// Returns the size of all names and values in bytes.
     #[must_use]
     pub fn size(&self) -> usize {
         self.0.iter().map(|(n, v)| n.len() + v.len()).sum()
@@ -84,8 +84,8 @@ pub trait Extract {
 
     /// Calls `visit` with every value of `name`, in order.
     ///
-    /// The default visits the value of [`extract`](Self::extract). A carrier that allows a name more than once overrides
-    /// this method; without that, a repeated header that must stand once is not noticed.
+    /// The default implementation visits the value of [`extract`](Self::extract). A carrier that allows a name more
+    /// than once overrides it; otherwise a repeated header that must occur once is not detected.
     fn extract_each<'a>(&'a self, name: &str, visit: &mut dyn FnMut(&'a [u8])) {
         if let Some(value) = self.extract(name) {
             visit(value);

@@ -1,4 +1,5 @@
-//! CloudEvents against another implementation: each reads what the other wrote, in every mode.
+//! Interoperability of CloudEvents with the Python package `cloudevents`: each side decodes what the other encoded, in
+//! every mode.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::{
@@ -20,7 +21,7 @@ use serde_json::{Value, json};
 const TIME: &str = "2026-11-21T07:00:00.123Z";
 
 fn events() -> Vec<CloudEvent> {
-    let event = |id: &str| CloudEvent::identified(id, "/shop?q=a%20b", "order.placed.v1").unwrap();
+    let event = |id: &str| CloudEvent::with_id(id, "/shop?q=a%20b", "order.placed.v1").unwrap();
     let timed = |id: &str| event(id).with("time", TIME).unwrap();
     let json =
         r#"{"order_id": "7", "note": "Größe € 😀", "lines": [{"sku": "a", "price": 12.5}], "none": null}"#;
@@ -49,8 +50,9 @@ fn data_of(event: &CloudEvent) -> Value {
     }
 }
 
-/// The event as the script shows it: every attribute as text, or, for it to write, of its own type.
-fn shown(event: &CloudEvent, typed: bool) -> Value {
+/// Returns the event as the script represents it. With `typed`, an integer attribute stays a number, for the script to
+/// encode; otherwise every attribute is text.
+fn to_json(event: &CloudEvent, typed: bool) -> Value {
     let mut attributes = json!({
         "specversion": "1.0", "id": event.id(), "source": event.source(), "type": event.event_type(),
     });
@@ -60,13 +62,14 @@ fn shown(event: &CloudEvent, typed: bool) -> Value {
             other => json!(other.to_string()),
         };
     }
-    // The writer of the other implementation gives microseconds.
+    // The Python package writes microseconds.
     if let Some(time) = attributes["time"].as_str().map(|t| t.replace(".123000Z", ".123Z")) {
         attributes["time"] = json!(time);
     }
     json!({ "attributes": attributes, "data": data_of(event) })
 }
 
+/// Returns the script's input for `event`: the event in every mode.
 fn case(event: &CloudEvent) -> Value {
     let (headers, body) = http::encode(event).unwrap();
     let http_headers: BTreeMap<&str, &str> =
@@ -77,7 +80,7 @@ fn case(event: &CloudEvent) -> Value {
         message.headers.iter().map(|(name, value)| (name, text(value))).collect();
     kafka_headers.insert("ce_id", message.id.to_string());
     kafka_headers.insert("ce_source", message.source.to_string());
-    let mut case = shown(event, true);
+    let mut case = to_json(event, true);
     case["structured"] = json!(text(&json::encode(event).unwrap()));
     case["http_headers"] = json!(http_headers);
     case["kafka_headers"] = json!(kafka_headers);
@@ -86,9 +89,10 @@ fn case(event: &CloudEvent) -> Value {
     case
 }
 
-fn peer(cases: &[Value]) -> Vec<Value> {
+/// Runs the script on `cases` and returns its results in the same order.
+fn run_peer(cases: &[Value]) -> Vec<Value> {
     let python = env::var("COMMS_TEST_PYTHON").expect(
-        "COMMS_TEST_PYTHON is not set: name a Python that has the packages of scripts/requirements.txt, or run scripts/test",
+        "COMMS_TEST_PYTHON is not set: run scripts/test, or export COMMS_TEST_PYTHON=\"$(scripts/python)\"",
     );
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peer/cloudevents_peer.py");
     let mut child = Command::new(&python)
@@ -99,7 +103,7 @@ fn peer(cases: &[Value]) -> Vec<Value> {
         .unwrap_or_else(|e| panic!("COMMS_TEST_PYTHON={python}: {e}"));
     child.stdin.take().unwrap().write_all(json!(cases).to_string().as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "the script failed: its reason is above");
+    assert!(output.status.success(), "the script failed: see its output above");
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
@@ -109,19 +113,19 @@ fn headers_of(value: &Value) -> BTreeMap<String, String> {
 
 #[test]
 #[ignore = "needs Python packages; run scripts/test"]
-fn each_implementation_reads_what_the_other_wrote() {
+fn each_implementation_decodes_what_the_other_encoded() {
     let (events, limits) = (events(), Limits::default());
-    let answers = peer(&events.iter().map(case).collect::<Vec<_>>());
-    assert_eq!(answers.len(), events.len());
-    for (event, answer) in events.iter().zip(&answers) {
-        let wanted = shown(event, false);
+    let results = run_peer(&events.iter().map(case).collect::<Vec<_>>());
+    assert_eq!(results.len(), events.len());
+    for (event, result) in events.iter().zip(&results) {
+        let wanted = to_json(event, false);
         for mode in ["structured", "http", "kafka"] {
-            assert_eq!(answer["read"][mode], wanted, "theirs of ours, {mode}");
+            assert_eq!(result["read"][mode], wanted, "the peer decodes {mode}");
         }
 
-        let written = &answer["written"];
+        let written = &result["written"];
         let structured = json::decode(written["structured"].as_str().unwrap().as_bytes(), &limits).unwrap();
-        assert_eq!(shown(&structured, false), wanted, "ours of theirs, structured");
+        assert_eq!(to_json(&structured, false), wanted, "this crate decodes structured");
 
         let body = Bytes::from(STANDARD.decode(written["body"].as_str().unwrap()).unwrap());
         let headers: HeaderMap = headers_of(&written["http_headers"])
@@ -129,8 +133,8 @@ fn each_implementation_reads_what_the_other_wrote() {
             .map(|(n, v)| (HeaderName::try_from(n).unwrap(), HeaderValue::try_from(v).unwrap()))
             .collect();
         let read = http::decode(&headers, body.clone(), &limits).unwrap();
-        assert_eq!(read.len(), 1, "ours of theirs, http");
-        assert_eq!(shown(&read[0], false), wanted, "ours of theirs, http");
+        assert_eq!(read.len(), 1, "this crate decodes http");
+        assert_eq!(to_json(&read[0], false), wanted, "this crate decodes http");
 
         let mut headers = headers_of(&written["kafka_headers"]);
         let mut take = |name: &str| headers.remove(name).unwrap().into();
@@ -140,11 +144,11 @@ fn each_implementation_reads_what_the_other_wrote() {
             topic: "orders".into(),
             key: written["key"].as_str().map(|key| key.to_owned().into()),
             headers: Headers::from_iter(headers),
-            // Theirs has no tombstone: the record of an event without data has an empty value.
+            // The Python package has no tombstones: it writes an event without data as an empty record value.
             payload: Some(body).filter(|body| !body.is_empty()),
         };
         let read = CloudEvent::from_message(&message, &limits).unwrap();
-        assert_eq!(shown(&read, false), wanted, "ours of theirs, kafka");
+        assert_eq!(to_json(&read, false), wanted, "this crate decodes kafka");
         assert_eq!(read.text(PARTITION_KEY), event.text(PARTITION_KEY));
     }
 }

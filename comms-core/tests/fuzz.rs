@@ -1,8 +1,8 @@
-//! The fuzz targets, driven by every `cargo test`: each seed of the corpus, then mutations of them, the same ones
-//! every time. `cargo fuzz` (see CONTRIBUTING.md) goes where a coverage-guided search can.
+//! Runs the fuzz targets in `cargo test`, on each seed of the corpus and on a fixed sequence of mutations of the seeds.
+//! `cargo fuzz` (see CONTRIBUTING.md) runs them with a coverage-guided search.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panic")]
 
-#[expect(unreachable_pub, reason = "for cargo fuzz it is a library")]
+#[expect(unreachable_pub, reason = "cargo fuzz uses the file as a library")]
 #[path = "../fuzz/src/lib.rs"]
 mod targets;
 
@@ -10,11 +10,11 @@ use std::{fs, panic, path::Path, thread, time::Duration};
 
 use comms_core::clock::Clock;
 
-/// Inputs per target.
+/// The number of mutated inputs for each target.
 const INPUTS: usize = 20_000;
-/// Bytes a mutation may grow to, where no seed is longer.
-const LONG: usize = 600;
-/// What parsers of text trip over.
+/// The maximum size of a mutated input in bytes, unless the seed is longer.
+const MAX_SIZE: usize = 600;
+/// Byte sequences that are special to parsers of text.
 const TOKENS: [&[u8]; 15] = [
     b" ",
     b"\t",
@@ -36,14 +36,14 @@ const TOKENS: [&[u8]; 15] = [
 struct Random(Clock);
 
 impl Random {
-    /// Below `bound`, which is not zero.
+    /// Returns a number below `bound`, which must not be zero.
     fn below(&self, bound: usize) -> usize {
         (u64::from_le_bytes(self.0.random()) % bound as u64) as usize
     }
 
     fn mutated(&self, seeds: &[Vec<u8>]) -> Vec<u8> {
         let mut data = seeds[self.below(seeds.len())].clone();
-        let longest = LONG.max(data.len());
+        let longest = MAX_SIZE.max(data.len());
         for _ in 0..=self.below(4) {
             let at = self.below(data.len() + 1);
             let end = (at + self.below(8)).min(data.len());
@@ -72,29 +72,29 @@ impl Random {
 fn seeds(target: &str) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
     let files = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
-    // cargo fuzz leaves what it finds here too, named by its hash.
+    // cargo fuzz stores its inputs in the same folder, named by their hash.
     let mut files: Vec<_> = files.filter(|file| file.file_name().unwrap().len() < 40).collect();
     files.sort();
     assert!(!files.is_empty(), "{target} has no seed in {}", folder.display());
     files.iter().map(|file| fs::read(file).unwrap()).collect()
 }
 
-fn drive(&(name, target): &targets::Target) {
+fn run_target(&(name, target): &targets::Target) {
     let seeds = seeds(name);
     let random = Random(Clock::seeded(Duration::ZERO, 7));
     let mutations = (0..INPUTS).map(|_| random.mutated(&seeds));
     for data in seeds.iter().cloned().chain(mutations) {
         if panic::catch_unwind(|| target(&data)).is_err() {
-            panic!("{name} fails for \"{}\"", data.escape_ascii());
+            panic!("the target {name} fails for the input \"{}\"", data.escape_ascii());
         }
     }
 }
 
 #[test]
-fn no_input_breaks_a_law_of_its_parser() {
+fn every_input_satisfies_the_properties_of_its_target() {
     thread::scope(|scope| {
         for target in targets::TARGETS {
-            scope.spawn(|| drive(target));
+            scope.spawn(|| run_target(target));
         }
     });
 }
@@ -108,7 +108,7 @@ fn every_target_has_a_binary_for_cargo_fuzz() {
 }
 
 #[test]
-#[should_panic(expected = "a target of this name")]
-fn a_target_that_is_not_there_is_not_passed_over() {
+#[should_panic(expected = "a target with this name")]
+fn an_unknown_target_panics() {
     targets::run("no_such_target", b"");
 }

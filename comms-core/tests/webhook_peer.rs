@@ -1,4 +1,4 @@
-//! Webhooks against an independent implementation, both ways: the Python package `standardwebhooks`.
+//! Interoperability of webhooks with the Python package `standardwebhooks`, in both directions.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panic")]
 
 use std::{
@@ -16,8 +16,8 @@ use serde_json::{Value, json};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peer/webhook_peer.py");
 
-/// What the peer answers to each of `cases`.
-fn ask(cases: &[Value]) -> Vec<String> {
+/// Runs the script on `cases` and returns its result for each of them.
+fn run_peer(cases: &[Value]) -> Vec<String> {
     let python = std::env::var("COMMS_TEST_PYTHON").expect(
         "COMMS_TEST_PYTHON is not set: run scripts/test, or export COMMS_TEST_PYTHON=\"$(scripts/python)\"",
     );
@@ -26,14 +26,14 @@ fn ask(cases: &[Value]) -> Vec<String> {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
-        .unwrap_or_else(|e| panic!("{python}: {e}"));
+        .unwrap_or_else(|e| panic!("COMMS_TEST_PYTHON={python}: {e}"));
     peer.stdin.take().unwrap().write_all(Value::from(cases).to_string().as_bytes()).unwrap();
     let output = peer.wait_with_output().unwrap();
-    assert!(output.status.success(), "the peer failed: {}", output.status);
+    assert!(output.status.success(), "the script failed: {}", output.status);
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// Bodies and ids that an encoding could break; Python's are text.
+/// Ids and bodies that are sensitive to encoding. The Python package takes text.
 const SENT: [(&str, &str); 5] = [
     ("msg_p5jXN8AQM9LWM0D4loKWxJek", r#"{"test": 2432232314}"#),
     ("1", ""),
@@ -43,34 +43,34 @@ const SENT: [(&str, &str); 5] = [
 ];
 
 fn secrets() -> Vec<Secret> {
-    let of_length = |length: u8| {
+    let with_length = |length: u8| {
         let key: Vec<u8> = (0..length).map(|n| n.wrapping_mul(37) ^ length).collect();
         Secret::from_bytes(&key).unwrap()
     };
-    [24, 25, 26, 32, 63, 64].map(of_length).into_iter().chain([Secret::generate().unwrap()]).collect()
+    [24, 25, 26, 32, 63, 64].map(with_length).into_iter().chain([Secret::generate().unwrap()]).collect()
 }
 
 fn sign(secrets: &[Secret], id: &str, body: &str) -> Headers {
     let delivery = Delivery::new(id, body.to_owned()).unwrap();
     let mut headers = Headers::new();
     let signer = Signer::new(secrets.iter().cloned(), Clock::system()).unwrap();
-    signer.attempt(&delivery).inject(&mut headers).unwrap();
+    signer.sign(&delivery).inject(&mut headers).unwrap();
     headers
 }
 
 #[test]
 #[ignore = "needs Python packages; run scripts/test"]
-fn the_peer_verifies_what_is_signed_here() {
+fn the_peer_verifies_signatures_of_this_crate() {
     let old = Secret::generate().unwrap();
     let mut cases = Vec::new();
     let mut expected = Vec::new();
-    let mut case = |secret: &Secret, headers: &Headers, body: &str, answer: &'static str| {
+    let mut case = |secret: &Secret, headers: &Headers, body: &str, result: &'static str| {
         let headers: serde_json::Map<String, Value> = headers
             .iter()
             .map(|(name, value)| (name.to_owned(), str::from_utf8(value).unwrap().into()))
             .collect();
         cases.push(json!({"do": "verify", "secret": secret.expose(), "headers": headers, "body": body}));
-        expected.push(answer);
+        expected.push(result);
     };
     for secret in secrets() {
         for (id, body) in SENT {
@@ -78,18 +78,18 @@ fn the_peer_verifies_what_is_signed_here() {
             case(&secret, &headers, body, "accepted");
             case(&secret, &headers, &format!("{body} "), "refused: No matching signature found");
             case(&old, &headers, body, "refused: No matching signature found");
-            // While secrets rotate, a receiver that has either of them accepts.
+            // During a rotation, a receiver with either secret accepts the request.
             let headers = sign(&[old.clone(), secret.clone()], id, body);
             case(&old, &headers, body, "accepted");
             case(&secret, &headers, body, "accepted");
         }
     }
-    assert_eq!(ask(&cases), expected);
+    assert_eq!(run_peer(&cases), expected);
 }
 
 #[test]
 #[ignore = "needs Python packages; run scripts/test"]
-fn what_the_peer_signs_verifies_here() {
+fn this_crate_verifies_signatures_of_the_peer() {
     let now = Clock::system().unix().as_secs();
     let secrets = secrets();
     let sent: Vec<_> = secrets.iter().flat_map(|secret| SENT.map(|(id, body)| (secret, id, body))).collect();
@@ -99,7 +99,7 @@ fn what_the_peer_signs_verifies_here() {
             json!({"do": "sign", "secret": secret.expose(), "id": id, "timestamp": now, "body": body})
         })
         .collect();
-    for ((secret, id, body), signature) in sent.into_iter().zip(ask(&cases)) {
+    for ((secret, id, body), signature) in sent.into_iter().zip(run_peer(&cases)) {
         let headers: Headers = [
             (wire::WEBHOOK_ID, id.to_owned()),
             (wire::WEBHOOK_TIMESTAMP, now.to_string()),

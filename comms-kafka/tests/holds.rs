@@ -44,7 +44,7 @@ async fn a_deployment_fault_holds_its_key_without_counting_attempts() {
         })
     };
     let health = Health::new();
-    // `max_attempts` is 3 with a backoff of 20 ms. AttemptConfig of a held delivery are not counted.
+    // `max_attempts` is 3 with a backoff of 20 ms. Attempts of a held delivery are not counted.
     let consumer = cluster.consumer().on("t", handler).health(health.component("kafka")).build().unwrap();
     let holds = consumer.holds().clone();
     let consumer = Running::start(consumer);

@@ -15,7 +15,8 @@ pub struct Branch {
     pub error_kind: Option<String>,
     /// The reason of the refusal, at most 1 KiB; `None` if the topic is not held.
     pub error: Option<String>,
-    /// When the topic was held, or left the position of the relay: time since 1970, by the database's clock.
+    /// Since when the topic is held or, if it is not held, since when it catches up or waits: time since 1970, by the
+    /// database's clock.
     pub since: Duration,
 }
 

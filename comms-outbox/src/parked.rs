@@ -59,7 +59,8 @@ pub struct Parked {
     pub event_type: Option<String>,
     /// What the message waits for.
     pub state: ParkedState,
-    /// The attempts of the handler that counted; 0 for a held message and for one that stands behind another.
+    /// The attempts that counted, added up over all releases. An attempt that ends in a hold does not count, and neither
+    /// does a refusal because the message stands behind another.
     pub attempts: u32,
     /// [`ErrorKind`] of the last failure, as text; `None` for a message that stands behind another.
     pub error_kind: Option<String>,

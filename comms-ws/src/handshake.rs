@@ -15,6 +15,11 @@ pub const SUBPROTOCOL: &str = "comms.v1";
 const READ_BUFFER: usize = 4 * 1024;
 /// The size of the write buffer. A larger frame is written at once.
 const WRITE_BUFFER: usize = 16 * 1024;
+/// The space for frame headers in the maximum of the write buffer.
+const FRAME_HEADERS: usize = 1024;
+/// The maximum of [`HubConfig::queue_bytes`](crate::HubConfig::queue_bytes): the maximum of the write buffer, which must
+/// hold a frame of that size, is a `usize`.
+pub(crate) const MAX_QUEUE_BYTES: usize = usize::MAX - WRITE_BUFFER - FRAME_HEADERS;
 
 /// Returns the token of a handshake.
 ///
@@ -48,6 +53,7 @@ pub(crate) fn is_origin_allowed(headers: &HeaderMap, origins: &[String]) -> bool
 }
 
 /// Sets the subprotocol, the buffers and the limits of the upgrade. Longer messages than `max_message` are not read.
+/// `queue_bytes` is at most [`MAX_QUEUE_BYTES`].
 pub(crate) fn set_limits(
     upgrade: WebSocketUpgrade,
     max_message: usize,
@@ -58,7 +64,7 @@ pub(crate) fn set_limits(
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(WRITE_BUFFER)
         // A single frame may be as large as the queue.
-        .max_write_buffer_size(WRITE_BUFFER + queue_bytes + 1024)
+        .max_write_buffer_size(WRITE_BUFFER + queue_bytes + FRAME_HEADERS)
         .max_message_size(max_message)
         .max_frame_size(max_message)
 }

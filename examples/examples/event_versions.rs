@@ -71,7 +71,7 @@ fn main() -> anyhow::Result<()> {
     if let Err(gap) = json().upcast(1, v1_to_v2).build() {
         println!("upcasters with a gap: {gap}");
     }
-    let versions = json().upcast(1, v1_to_v2).upcast(2, v2_to_v3).described().build()?;
+    let versions = json().upcast(1, v1_to_v2).upcast(2, v2_to_v3).with_schema().build()?;
 
     // A handler gets decoded events from `transactional_versions(unit, versions, handler)`.
     println!("\nevents of four versions in one topic:");

@@ -49,7 +49,7 @@ impl Billing {
 /// Returns the headers of one attempt.
 fn attempt(signer: &Signer, delivery: &Delivery) -> Result<HeaderMap, Error> {
     let mut headers = HeaderMap::new();
-    signer.attempt(delivery).inject(&mut headers)?;
+    signer.sign(delivery).inject(&mut headers)?;
     Ok(headers)
 }
 

@@ -1,4 +1,4 @@
-//! The parsers of `CloudEvents` from outside: JSON envelopes and batches, and the HTTP binding.
+//! Targets for the parsers of `CloudEvents`: JSON envelopes and batches, and the HTTP binding.
 
 use comms_core::{
     bytes::Bytes,
@@ -6,27 +6,27 @@ use comms_core::{
     http::{HeaderMap, HeaderName, HeaderValue},
 };
 
-/// What was read is written and read the same, in every form it has.
+/// Checks that `event` round-trips through every form.
 fn check(event: &CloudEvent, limits: &Limits) {
-    let text = json::encode(event).expect("what was read can be written");
+    let text = json::encode(event).expect("an event that was decoded can be encoded");
     assert_eq!(json::decode(&text, limits).as_ref().ok(), Some(event), "as JSON");
     if let Ok((headers, body)) = binding::encode(event) {
-        // A header has no type: a number comes back as its text, and then stays it.
-        let read = binding::decode(&headers, body, limits).expect("our own is read");
+        // Headers have no types: a number becomes text.
+        let read = binding::decode(&headers, body, limits).expect("an encoded event can be decoded");
         let [read] = read.as_slice() else { panic!("one event was sent, {} were read", read.len()) };
         assert_eq!(
             (read.id(), read.source(), read.data()),
             (event.id(), event.source(), event.data()),
             "as HTTP"
         );
-        // Without data there is nothing for a content type to be of: a tombstone leaves it out.
-        let kept =
+        // A tombstone has no content type over HTTP.
+        let count =
             |event: &CloudEvent| event.attributes().filter(|(name, _)| *name != "datacontenttype").count();
-        assert_eq!(kept(read), kept(event), "as HTTP");
+        assert_eq!(count(read), count(event), "as HTTP");
     }
     let message = event.clone().into_message("topic");
     assert_eq!((&*message.id, &*message.source), (event.id(), event.source()));
-    let back = CloudEvent::from_message(&message, limits).expect("our own is read");
+    let back = CloudEvent::from_message(&message, limits).expect("an encoded event can be decoded");
     assert_eq!((back.data(), back.event_type()), (event.data(), event.event_type()), "as a message");
 }
 
@@ -40,7 +40,7 @@ pub(super) fn cloudevents_json(data: &[u8]) {
     }
 }
 
-/// Header lines, `name: value`; after an empty line the body.
+/// The input is lines of headers, `name: value`, then an empty line, then the body.
 pub(super) fn cloudevents_headers(data: &[u8]) {
     let (mut headers, mut rest) = (HeaderMap::new(), data);
     while let Some(end) = rest.iter().position(|&b| b == b'\n') {

@@ -1,17 +1,17 @@
-//! One target for every parser of outside bytes. Each checks laws: what is accepted keeps the limits, and what is
-//! printed is read the same again.
+//! Fuzz targets, one for every parser of input from outside.
 //!
-//! `cargo fuzz` drives them through `main.rs`; `tests/fuzz.rs` includes this file and drives them in every
-//! `cargo test`, from the same seeds in `corpus/<target>/`.
+//! Each target checks properties: accepted input is within the limits, and formatted values parse to the same value.
+//! `cargo fuzz` runs the targets through `main.rs`. `tests/fuzz.rs` includes this file and runs them in every `cargo
+//! test`. Both start from the seeds in `corpus/<target>/`.
 
 mod cloudevents;
 mod context;
 mod signed;
 
-/// A target by its name.
+/// A target: its name and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
-/// Every target; each has a `[[bin]]` of its name in Cargo.toml and seeds in `corpus/`.
+/// All targets. Each has an entry in `bin` of Cargo.toml and seeds in `corpus/`.
 pub const TARGETS: &[Target] = &[
     ("cloudevents_headers", cloudevents::cloudevents_headers),
     ("cloudevents_json", cloudevents::cloudevents_json),
@@ -25,11 +25,11 @@ pub const TARGETS: &[Target] = &[
     ("webhook_headers", signed::webhook_headers),
 ];
 
-/// Feeds `data` to the target of this name.
+/// Runs the target `name` on `data`.
 ///
 /// # Panics
-/// Where a law is broken, and where there is no such target.
+/// Panics if a property is violated, or if no target has this name.
 pub fn run(name: &str, data: &[u8]) {
-    let (_, target) = TARGETS.iter().find(|(known, _)| *known == name).expect("a target of this name");
+    let (_, target) = TARGETS.iter().find(|(other, _)| *other == name).expect("a target with this name");
     target(data);
 }

@@ -1,4 +1,4 @@
-//! The parsers of what is signed: webhooks and tokens.
+//! Targets for the parsers of signed input: webhooks and tokens.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use comms_core::{
@@ -9,7 +9,8 @@ use comms_core::{
 };
 use std::time::Duration;
 
-/// Three header lines and a body. What verifies is what the signer would have sent; what it sends verifies.
+/// The input is three header values, one a line, and a body. A request verifies if and only if the signer would send
+/// it.
 pub(super) fn webhook_headers(data: &[u8]) {
     let mut lines = data.splitn(4, |byte| *byte == b'\n');
     let [id, timestamp, signature, body] = [(); 4].map(|()| lines.next().unwrap_or_default().to_vec());
@@ -26,13 +27,13 @@ pub(super) fn webhook_headers(data: &[u8]) {
     if let Ok(verified) = verifier.verify(&headers, &body) {
         let signer = webhooks::Signer::new([secret.clone()], Clock::manual(verified.timestamp)).unwrap();
         let delivery = webhooks::Delivery::new(verified.id, body.clone()).unwrap();
-        let sent = signer.attempt(&delivery).signature;
-        assert!(signature.split(|byte| *byte == b' ').any(|one| one == sent.as_bytes()));
+        let sent = signer.sign(&delivery).signature;
+        assert!(signature.split(|byte| *byte == b' ').any(|entry| entry == sent.as_bytes()));
     }
     let text = String::from_utf8_lossy(&id);
     if let Ok(delivery) = webhooks::Delivery::new(&*text, body) {
         let mut headers = Headers::new();
-        webhooks::Signer::new([secret], clock).unwrap().attempt(&delivery).inject(&mut headers).unwrap();
+        webhooks::Signer::new([secret], clock).unwrap().sign(&delivery).inject(&mut headers).unwrap();
         assert_eq!(&*verifier.verify(&headers, delivery.body()).unwrap().id, &*text);
         let mut longer = delivery.body().to_vec();
         longer.push(0);
@@ -44,8 +45,8 @@ pub(super) fn webhook_headers(data: &[u8]) {
     }
 }
 
-/// Any text, any header and claims under a right or a wrong key, any key set: no panic, and no other key passes.
-/// Needs a crypto backend of jsonwebtoken.
+/// Checks arbitrary tokens, arbitrary headers and claims under the correct and another key, and arbitrary key sets: no
+/// panic, and only the correct key verifies. Needs a crypto backend of jsonwebtoken.
 pub(super) fn jwt(data: &[u8]) {
     let clock = Clock::manual(Duration::from_secs(1_700_000_000));
     let verifier = |key: [u8; 32]| {
@@ -53,19 +54,19 @@ pub(super) fn jwt(data: &[u8]) {
         keys.insert("k", DecodingKey::from_secret(&key)).unwrap();
         Verifier::new(Algorithm::HS256, "shop", "api", keys, clock.clone())
     };
-    let (right, wrong) = (verifier([1; 32]), verifier([2; 32]));
+    let (correct, other) = (verifier([1; 32]), verifier([2; 32]));
     let split = data.iter().position(|byte| *byte == b'\n').unwrap_or(data.len());
     let (header, claims) = data.split_at(split);
     let text = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
     let key = jsonwebtoken::EncodingKey::from_secret(&[1; 32]);
     let signature = jsonwebtoken::crypto::sign(text.as_bytes(), &key, Algorithm::HS256).unwrap();
     let token = format!("{text}.{signature}");
-    if let Ok(claims) = right.verify(&token) {
+    if let Ok(claims) = correct.verify(&token) {
         assert_eq!(claims.iss, "shop");
         assert!(claims.aud.iter().any(|aud| aud == "api") && claims.exp + 30 > 1_700_000_000);
     }
-    assert!(wrong.verify(&token).is_err() && right.verify(&format!("{text}.")).is_err());
-    drop(wrong.verify(&String::from_utf8_lossy(data)));
+    assert!(other.verify(&token).is_err() && correct.verify(&format!("{text}.")).is_err());
+    drop(other.verify(&String::from_utf8_lossy(data)));
     for algorithm in [Algorithm::ES256, Algorithm::RS256, Algorithm::EdDSA, Algorithm::HS256] {
         let keys = KeySet::new(algorithm, clock.clone());
         assert!(

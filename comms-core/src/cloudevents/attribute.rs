@@ -1,30 +1,32 @@
-//! Context attributes: names, values, and what the specification demands of them.
+//! Context attributes: names, values, and the rules of the specification for them.
 
 use std::fmt;
 
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use super::Limits;
+use super::media_type::is_media_type;
 use crate::Error;
 
-/// The longest name; the specification advises 20.
+/// The maximum length of an attribute name, in characters. The specification recommends at most 20.
 const NAME_LIMIT: usize = 64;
 
-/// The value of a context attribute. The other types of the specification (Binary, URI, URI-reference, Timestamp)
-/// are carried as their canonical text, as every format and binding does. Headers know text only: a number
-/// that went through them is text afterwards.
+/// The value of a context attribute.
+///
+/// The other types of the specification (Binary, URI, URI-reference, Timestamp) are strings in their canonical form, as
+/// in every format and binding. A header has no type: a boolean or an integer that passes through headers becomes a
+/// string.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Attribute {
-    /// `true` or `false`.
+    /// A boolean.
     Boolean(bool),
-    /// A whole number of 32 bits.
+    /// A signed integer of 32 bits.
     Integer(i32),
-    /// Unicode without control characters.
+    /// A Unicode string without control characters and noncharacters.
     String(String),
 }
 
 impl Attribute {
-    /// The text, where it is text.
+    /// Returns the text of a string, or `None` for another type.
     #[must_use]
     pub fn as_str(&self) -> Option<&str> {
         match self {
@@ -35,7 +37,7 @@ impl Attribute {
 }
 
 impl fmt::Display for Attribute {
-    /// The canonical text, which headers carry.
+    /// Writes the canonical form, as headers contain it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Boolean(value) => value.fmt(f),
@@ -69,102 +71,92 @@ impl From<i32> for Attribute {
     }
 }
 
-/// An error that names the attribute.
-pub(super) fn bad(name: &str, what: impl fmt::Display) -> Error {
-    Error::invalid(format!("CloudEvents attribute {} {what}", shown(name)))
+/// Returns an error of `Invalid` that names the attribute and its `fault`.
+pub(super) fn invalid_attribute(name: &str, fault: impl fmt::Display) -> Error {
+    Error::invalid(format!("CloudEvents attribute {} {fault}", quoted(name)))
 }
 
-/// A name from outside, in part and escaped: it may be anything.
-pub(super) fn shown(name: &str) -> String {
+/// Returns a name from outside in quotes, escaped and cut after 64 characters, for an error text.
+pub(super) fn quoted(name: &str) -> String {
     format!("{:?}", name.chars().take(NAME_LIMIT).collect::<String>())
 }
 
-/// Refuses a value of `bytes` bytes where that is beyond the limit.
-pub(super) fn within_value(limits: &Limits, name: &str, bytes: usize) -> Result<(), Error> {
-    match bytes > limits.attribute_bytes {
-        true => {
-            Err(bad(name, format_args!("has {bytes} bytes, but at most {} are read", limits.attribute_bytes)))
-        }
-        false => Ok(()),
-    }
+pub(super) fn missing_attribute(name: &str) -> Error {
+    invalid_attribute(name, "is missing")
 }
 
-pub(super) fn missing(name: &str) -> Error {
-    bad(name, "is missing")
-}
-
-/// Checks a name and its value, by the rules of the defined attributes where it is one.
-pub(super) fn check(name: &str, value: &Attribute) -> Result<(), Error> {
-    let named = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    if name.is_empty() || name.len() > NAME_LIMIT || !name.bytes().all(named) {
-        return Err(bad(name, format_args!("is no name: 1 to {NAME_LIMIT} of a-z and 0-9")));
+/// Checks an attribute's name, and its value by the rule for this name.
+///
+/// # Errors
+/// Returns `Invalid` with the name of the attribute if the name or the value breaks a rule.
+pub(super) fn check_attribute(name: &str, value: &Attribute) -> Result<(), Error> {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    if name.is_empty() || name.len() > NAME_LIMIT || !name.bytes().all(allowed) {
+        return Err(invalid_attribute(
+            name,
+            format_args!("has an invalid name: 1 to {NAME_LIMIT} characters of a-z and 0-9 are allowed"),
+        ));
     }
     if name == "data" {
-        return Err(bad(name, "is no name: it is the payload's"));
+        return Err(invalid_attribute(name, "has an invalid name: data is the name of the payload"));
     }
     if let Some(c) = value.as_str().and_then(|text| text.chars().find(|c| is_forbidden(*c))) {
-        return Err(bad(name, format_args!("holds U+{:04X}, a control or noncharacter", u32::from(c))));
+        return Err(invalid_attribute(
+            name,
+            format_args!("contains U+{:04X}, a control character or noncharacter", u32::from(c)),
+        ));
     }
     let rule: fn(&str) -> Result<(), &'static str> = match name {
         "specversion" | "id" | "type" | "subject" => |_| Ok(()),
-        "source" => uri_reference,
-        "dataschema" => uri,
-        "datacontenttype" => media_type,
-        "time" => timestamp,
+        "source" => check_uri_reference,
+        "dataschema" => check_absolute_uri,
+        "datacontenttype" => check_media_type,
+        "time" => check_timestamp,
         _ => return Ok(()),
     };
     match value.as_str() {
-        None => Err(bad(name, "is not text")),
-        Some("") => Err(bad(name, "is empty")),
-        Some(text) => rule(text).map_err(|why| bad(name, why)),
+        None => Err(invalid_attribute(name, "is not a string")),
+        Some("") => Err(invalid_attribute(name, "is empty")),
+        Some(text) => rule(text).map_err(|fault| invalid_attribute(name, fault)),
     }
 }
 
-/// What the type String excludes: C0 and C1 controls, and the noncharacters of Unicode.
+/// Returns whether the type String excludes `c`: a C0 or C1 control character, or a Unicode noncharacter.
 fn is_forbidden(c: char) -> bool {
     let code = u32::from(c);
     c.is_control() || (0xFDD0..=0xFDEF).contains(&code) || code & 0xFFFE == 0xFFFE
 }
 
-/// RFC 3986, section 4.1, as far as its alphabet goes.
-fn uri_reference(text: &str) -> Result<(), &'static str> {
+/// Checks the characters of a URI reference (RFC 3986, section 4.1), and not its structure.
+fn check_uri_reference(text: &str) -> Result<(), &'static str> {
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
-        let fine = match byte {
+        let valid = match byte {
             b'%' => [rest.next(), rest.next()].iter().all(|d| d.is_some_and(|d| d.is_ascii_hexdigit())),
             byte => byte.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=".contains(&byte),
         };
-        if !fine {
-            return Err("is no URI reference (RFC 3986)");
+        if !valid {
+            return Err("is not a URI reference (RFC 3986)");
         }
     }
     Ok(())
 }
 
-/// A URI has a scheme (RFC 3986, section 3.1).
-fn uri(text: &str) -> Result<(), &'static str> {
-    uri_reference(text)?;
+/// Checks the characters and the scheme of a URI (RFC 3986, section 3.1).
+fn check_absolute_uri(text: &str) -> Result<(), &'static str> {
+    check_uri_reference(text)?;
     let scheme = text.split_once(':').map_or("", |(scheme, _)| scheme);
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"+-.".contains(&b);
     match scheme.starts_with(|c: char| c.is_ascii_alphabetic()) && scheme.bytes().all(allowed) {
         true => Ok(()),
-        false => Err("is no absolute URI (RFC 3986)"),
+        false => Err("is not an absolute URI (RFC 3986)"),
     }
 }
 
-/// RFC 2046: `type/subtype`, and parameters that are visible ASCII.
-fn media_type(text: &str) -> Result<(), &'static str> {
-    let token = |t: &str| {
-        !t.is_empty() && t.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+'*%`|~".contains(&b))
-    };
-    let essence = super::essence(text);
-    let typed = essence.split_once('/').is_some_and(|(kind, subtype)| token(kind) && token(subtype));
-    match typed && text.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) && text.trim() == text {
-        true => Ok(()),
-        false => Err("is no media type (RFC 2046)"),
-    }
+fn check_media_type(text: &str) -> Result<(), &'static str> {
+    is_media_type(text).then_some(()).ok_or("is not a media type (RFC 2046)")
 }
 
-fn timestamp(text: &str) -> Result<(), &'static str> {
-    OffsetDateTime::parse(text, &Rfc3339).map(drop).map_err(|_| "is no time (RFC 3339)")
+fn check_timestamp(text: &str) -> Result<(), &'static str> {
+    OffsetDateTime::parse(text, &Rfc3339).map(drop).map_err(|_| "is not a time (RFC 3339)")
 }

@@ -1,8 +1,10 @@
-//! The JSON event format: an envelope of one event, and batches.
+//! The JSON event format: envelopes of one event, and batches.
 //!
-//! Data that is a JSON value by its content type (or has none) stands in `data` as it is, `text/*` as a string,
-//! everything else in `data_base64`: so the bytes are the same on the other side. What whitespace around a value
-//! would change, or `null` (which others take for no data), goes into `data_base64`, too.
+//! Every form keeps the bytes of the data:
+//! - Data with a JSON content type, or without a content type, is the member `data`, unchanged.
+//! - Data of type `text/*` is the member `data`, as a string.
+//! - All other data is the member `data_base64`. So is invalid JSON, JSON with whitespace around the value, which
+//!   readers drop, and the JSON value `null`, which other implementations read as no data.
 
 use std::{collections::BTreeMap, fmt, str};
 
@@ -17,55 +19,63 @@ use serde_json::{Value, value::RawValue};
 
 use super::{
     Attribute, CloudEvent, Limits, SPECVERSION,
-    attribute::{bad, shown},
-    essence, is_json, within,
+    attribute::{invalid_attribute, quoted},
+    limits::check_limit,
+    media_type::{essence, is_json},
 };
 use crate::Error;
 
-/// Media type of [`encode`].
+/// The media type of an envelope from [`encode`].
 pub const CONTENT_TYPE: &str = "application/cloudevents+json";
-/// Media type of [`encode_batch`].
+/// The media type of a batch from [`encode_batch`].
 pub const BATCH_CONTENT_TYPE: &str = "application/cloudevents-batch+json";
 
-/// The envelope of `event`: the body of structured mode.
+/// Encodes `event` as a JSON envelope, the body of structured mode.
 ///
 /// # Errors
-/// None is known; `Invalid` is the encoder's.
+/// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the JSON encoder fails. No event is known for which it
+/// does.
 pub fn encode(event: &CloudEvent) -> Result<Bytes, Error> {
     serde_json::to_vec(&Envelope(event)).map(Bytes::from).map_err(Error::invalid)
 }
 
-/// The envelopes of `events` in a JSON array.
+/// Encodes `events` as a batch, a JSON array of envelopes.
 ///
 /// # Errors
-/// As [`encode`].
+/// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the JSON encoder fails. No event is known for which it
+/// does.
 pub fn encode_batch(events: &[CloudEvent]) -> Result<Bytes, Error> {
     let envelopes: Vec<Envelope<'_>> = events.iter().map(Envelope).collect();
     serde_json::to_vec(&envelopes).map(Bytes::from).map_err(Error::invalid)
 }
 
-/// The event of an envelope.
+/// Decodes the event of a JSON envelope.
 ///
 /// # Errors
-/// `Invalid` where the bytes are over the limits or not JSON, or an attribute is missing, wrong or there twice:
-/// the error names it.
+/// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if
+/// - the input is over one of the `limits`;
+/// - the input is not a JSON object, or a member occurs twice;
+/// - a required attribute is missing, or an attribute has an invalid name or value: the error names the attribute;
+/// - `data` and `data_base64` are both present, `data_base64` is not base64, or `data` is not a string although its
+///   content type is not JSON.
 pub fn decode(bytes: &[u8], limits: &Limits) -> Result<CloudEvent, Error> {
-    within(limits.bytes, bytes.len(), "bytes")?;
-    event(bytes, limits)
+    check_limit(limits.bytes, bytes.len(), "bytes")?;
+    decode_event(bytes, limits)
 }
 
-/// The events of a batch: all of them, or none.
+/// Decodes all events of a batch. An invalid event fails the whole batch.
 ///
 /// # Errors
-/// As [`decode`], naming the place in the batch; `Invalid` where there are more events than the limit.
+/// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the input is over one of the `limits`, if it is not a
+/// JSON array, or if one of its events is invalid by the conditions of [`decode`]: the error names the event's index.
 pub fn decode_batch(bytes: &[u8], limits: &Limits) -> Result<Vec<CloudEvent>, Error> {
-    within(limits.bytes, bytes.len(), "bytes")?;
+    check_limit(limits.bytes, bytes.len(), "bytes")?;
     let events: Vec<&RawValue> = serde_json::from_slice(bytes).map_err(malformed)?;
-    within(limits.events, events.len(), "events in a batch")?;
+    check_limit(limits.events, events.len(), "events in a batch")?;
     let numbered = events.into_iter().enumerate();
     numbered
         .map(|(i, raw)| {
-            event(raw.get().as_bytes(), limits).map_err(|e| e.context(format_args!("batch[{i}]")))
+            decode_event(raw.get().as_bytes(), limits).map_err(|e| e.context(format_args!("batch[{i}]")))
         })
         .collect()
 }
@@ -74,17 +84,17 @@ fn malformed(error: serde_json::Error) -> Error {
     Error::invalid(error).context("CloudEvents JSON")
 }
 
-fn event(bytes: &[u8], limits: &Limits) -> Result<CloudEvent, Error> {
+fn decode_event(bytes: &[u8], limits: &Limits) -> Result<CloudEvent, Error> {
     let Members(members) = serde_json::from_slice(bytes).map_err(malformed)?;
     let (mut attributes, mut data, mut data_base64) = (BTreeMap::new(), None, None);
     for (name, raw) in members {
-        // Null is absent: by the specification for attributes, by the custom of its implementations for data.
+        // A null member counts as absent: by the specification for attributes, by common practice for data.
         match name.as_str() {
             _ if raw.get() == "null" => {}
             "data" => data = Some(raw),
             "data_base64" => data_base64 = Some(raw),
             _ => {
-                let value = attribute(&name, raw)?;
+                let value = decode_attribute(&name, raw)?;
                 attributes.insert(name, value);
             }
         }
@@ -92,39 +102,51 @@ fn event(bytes: &[u8], limits: &Limits) -> Result<CloudEvent, Error> {
     let content_type = attributes.get("datacontenttype").and_then(Attribute::as_str);
     let data = match (data, data_base64) {
         (None, None) => None,
-        (Some(raw), None) => Some(in_json(content_type, raw)?),
-        (None, Some(raw)) => Some(in_base64(raw)?),
-        (Some(_), Some(_)) => return Err(bad("data_base64", "stands beside data: one of them is due")),
+        (Some(raw), None) => Some(decode_data(content_type, raw)?),
+        (None, Some(raw)) => Some(decode_base64(raw)?),
+        (Some(_), Some(_)) => {
+            return Err(invalid_attribute("data_base64", "is present together with data: send one of them"));
+        }
     };
-    CloudEvent::assemble(attributes, data)?.within(limits)
+    CloudEvent::assemble(attributes, data)?.check_limits(limits)
 }
 
-fn attribute(name: &str, raw: &RawValue) -> Result<Attribute, Error> {
-    match serde_json::from_str(raw.get()).map_err(|_| bad(name, "is no JSON value"))? {
+fn decode_attribute(name: &str, raw: &RawValue) -> Result<Attribute, Error> {
+    match serde_json::from_str(raw.get()).map_err(|_| invalid_attribute(name, "is not a JSON value"))? {
         Value::Bool(value) => Ok(Attribute::Boolean(value)),
         Value::String(text) => Ok(Attribute::String(text)),
         Value::Number(number) => {
             let integer = number.as_i64().and_then(|n| i32::try_from(n).ok());
-            integer.map(Attribute::Integer).ok_or_else(|| bad(name, "is no whole number of 32 bits"))
+            integer
+                .map(Attribute::Integer)
+                .ok_or_else(|| invalid_attribute(name, "is not an integer of 32 bits"))
         }
-        Value::Null | Value::Array(_) | Value::Object(_) => Err(bad(name, "is no boolean, number or string")),
+        Value::Null | Value::Array(_) | Value::Object(_) => {
+            Err(invalid_attribute(name, "is not a boolean, an integer or a string"))
+        }
     }
 }
 
-fn in_json(content_type: Option<&str>, raw: &RawValue) -> Result<Bytes, Error> {
+fn decode_data(content_type: Option<&str>, raw: &RawValue) -> Result<Bytes, Error> {
     if is_json(content_type) {
         return Ok(Bytes::copy_from_slice(raw.get().as_bytes()));
     }
     let text: Result<String, _> = serde_json::from_str(raw.get());
-    text.map(Bytes::from).map_err(|_| bad("data", "is no string, but its content type is not JSON"))
+    text.map(Bytes::from)
+        .map_err(|_| invalid_attribute("data", "is not a string, although its content type is not JSON"))
 }
 
-fn in_base64(raw: &RawValue) -> Result<Bytes, Error> {
-    let text: String = serde_json::from_str(raw.get()).map_err(|_| bad("data_base64", "is no string"))?;
-    STANDARD.decode(text).map(Bytes::from).map_err(|e| bad("data_base64", format_args!("is not base64: {e}")))
+fn decode_base64(raw: &RawValue) -> Result<Bytes, Error> {
+    let text: String =
+        serde_json::from_str(raw.get()).map_err(|_| invalid_attribute("data_base64", "is not a string"))?;
+    STANDARD
+        .decode(text)
+        .map(Bytes::from)
+        .map_err(|e| invalid_attribute("data_base64", format_args!("is not base64: {e}")))
 }
 
-/// An object's members as they stand. A name that is there twice is refused: readers would disagree.
+/// The members of a JSON object, not decoded. A duplicate name is an error, because readers differ in which one they
+/// use.
 struct Members<'a>(BTreeMap<String, &'a RawValue>);
 
 impl<'de> Deserialize<'de> for Members<'de> {
@@ -140,8 +162,8 @@ impl<'de> Deserialize<'de> for Members<'de> {
                 while let Some((name, raw)) = map.next_entry::<String, &RawValue>()? {
                     if members.contains_key(&name) {
                         return Err(serde::de::Error::custom(format_args!(
-                            "{} is there twice",
-                            shown(&name)
+                            "the member {} occurs twice",
+                            quoted(&name)
                         )));
                     }
                     members.insert(name, raw);
@@ -181,13 +203,17 @@ impl Serialize for Envelope<'_> {
     }
 }
 
+/// The form of the data in an envelope.
 enum Embedded<'a> {
+    /// The member `data` with this JSON value.
     Json(&'a RawValue),
+    /// The member `data` with this string.
     Text(&'a str),
+    /// The member `data_base64`.
     Base64,
 }
 
-/// How `data` can stand in an envelope so that a reader gets the same bytes back.
+/// Returns the form of `data` from which a reader restores the same bytes.
 fn embedded<'a>(content_type: Option<&str>, data: &'a [u8]) -> Embedded<'a> {
     let Ok(text) = str::from_utf8(data) else { return Embedded::Base64 };
     if is_json(content_type) {

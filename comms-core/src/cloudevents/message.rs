@@ -1,44 +1,55 @@
-//! Between a message and an event: the Kafka binding's binary mode over `Headers`.
+//! Conversion between a message and an event: binary mode of the Kafka protocol binding.
 //!
-//! Three attributes have a home of their own in a message: `partitionkey` is its key, `traceparent` and `tracestate`
-//! are the headers of that name, where [`Context`](crate::context::Context) looks for them. All others are `ce_` headers,
-//! `datacontenttype` is `content-type`.
+//! An attribute is the header `ce_<name>`, with these exceptions: `id` and `source` are the message's identity,
+//! `partitionkey` is the message's key, `datacontenttype` is the header `content-type`, and `traceparent` and
+//! `tracestate` are the headers of these names, which [`Context`](crate::context::Context) reads.
 
 use std::{collections::BTreeMap, str, sync::Arc};
 
 use bytes::Bytes;
 
 use super::{
-    Attribute, CloudEvent, Limits, PARTITION_KEY, SPECVERSION, attribute::bad, essence, json, within,
+    Attribute, CloudEvent, Limits, PARTITION_KEY, SPECVERSION, attribute::invalid_attribute, json,
+    limits::check_limit, media_type::essence,
 };
 use crate::{Error, Headers, Message, wire};
 
+/// The prefix of an attribute's header.
 const PREFIX: &str = "ce_";
+/// The attributes of the trace, whose headers have no prefix.
 const TRACE: [&str; 2] = [wire::TRACEPARENT, wire::TRACESTATE];
 
 impl CloudEvent {
-    /// The event that `message` is, in binary mode, or carries, in structured mode. Headers that are no attributes
-    /// stay behind, as does the topic. Of a header that is there twice the last counts, as in Kafka.
+    /// Converts `message`, in binary mode or with a JSON envelope as its payload (structured mode), into an event.
+    ///
+    /// The message's key becomes the attribute `partitionkey`. The topic and headers that are not attributes are
+    /// dropped. Of a header that occurs twice, the last one counts, as in Kafka.
     ///
     /// # Errors
-    /// `Invalid` where it is no valid CloudEvent, over the limits, or its key is not text: the error names the attribute.
+    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if
+    /// - a required attribute is missing, or an attribute is invalid or not UTF-8: the error names the attribute;
+    /// - the message's key is not valid as the attribute `partitionkey`;
+    /// - the message is over one of the `limits`;
+    /// - the payload is a batch, or an envelope that [`json::decode`] refuses.
     pub fn from_message(message: &Message, limits: &Limits) -> Result<Self, Error> {
         let payload = message.payload.as_deref().unwrap_or_default();
         let content_type = message.headers.text(wire::CONTENT_TYPE);
         let mut event = match content_type.map(essence).as_deref() {
             Some(json::CONTENT_TYPE) => json::decode(payload, limits)?,
             Some(json::BATCH_CONTENT_TYPE) => {
-                return Err(Error::invalid("a batch of CloudEvents: read it with json::decode_batch"));
+                return Err(Error::invalid(
+                    "the payload is a batch of CloudEvents: decode it with json::decode_batch",
+                ));
             }
             _ => binary(message, limits)?,
         };
         if let Some(key) = &message.key {
             event = event.with(PARTITION_KEY, text(PARTITION_KEY, key)?)?;
         }
-        event.within(limits)
+        event.check_limits(limits)
     }
 
-    /// The message to `topic` that is this event, in binary mode. Its key is the `partitionkey`.
+    /// Converts the event into a message to `topic`, in binary mode. The attribute `partitionkey` becomes the key.
     #[must_use]
     pub fn into_message(mut self, topic: impl Into<Arc<str>>) -> Message {
         let key = self.attributes.remove(PARTITION_KEY).map(|key| key.to_string().into());
@@ -58,9 +69,11 @@ impl CloudEvent {
     }
 }
 
-/// The binary form of a `message` in structured mode; any other message itself. The envelope is authoritative for its
-/// attributes: `ce_` headers beside it are copies, and are dropped. All other headers stay, and so do topic
-/// and key: the record's key is what ordered it, so `partitionkey` becomes a header where it differs.
+/// Converts a `message` in structured mode into binary mode. Returns any other message unchanged.
+///
+/// The envelope's attributes replace the `ce_` headers of the message, which are copies of them. The topic, the key and
+/// all other headers stay. The record's key defined its order, so a `partitionkey` that differs from it becomes a
+/// header.
 ///
 /// # Errors
 /// Returns `Invalid` if the payload is not one valid CloudEvent in JSON.
@@ -69,12 +82,12 @@ pub(crate) fn open(message: Message) -> Result<Message, Error> {
     let (Some(json::CONTENT_TYPE), Some(payload)) = (content_type.as_deref(), &message.payload) else {
         return Ok(message);
     };
-    // The consumer has the whole payload already.
+    // The payload is in memory already, so its size needs no other limit.
     let limits = Limits { bytes: payload.len(), ..Limits::default() };
     let event = json::decode(payload, &limits).map_err(|e| e.context("open a CloudEvents envelope"))?;
-    let content_type = event.text("datacontenttype").is_none() && event.data().is_some();
+    let is_untyped = event.text("datacontenttype").is_none() && event.data().is_some();
     let mut opened = event.into_message(message.topic.clone());
-    if content_type {
+    if is_untyped {
         opened.headers.append(wire::CONTENT_TYPE, "application/json");
     }
     for (name, value) in message.headers.iter() {
@@ -91,11 +104,11 @@ pub(crate) fn open(message: Message) -> Result<Message, Error> {
 }
 
 fn binary(message: &Message, limits: &Limits) -> Result<CloudEvent, Error> {
-    within(limits.bytes, message.payload.as_ref().map_or(0, Bytes::len), "bytes")?;
+    check_limit(limits.bytes, message.payload.as_ref().map_or(0, Bytes::len), "bytes")?;
     let mut attributes = BTreeMap::new();
     for (header, value) in message.headers.iter() {
-        let Some((name, home)) = attribute_name(header) else { continue };
-        if header != home && message.headers.get(home).is_some() {
+        let Some((name, preferred)) = attribute_name(header) else { continue };
+        if header != preferred && message.headers.get(preferred).is_some() {
             continue;
         }
         attributes.insert(name.to_owned(), text(name, value)?);
@@ -105,7 +118,8 @@ fn binary(message: &Message, limits: &Limits) -> Result<CloudEvent, Error> {
     CloudEvent::assemble(attributes, message.payload.clone())
 }
 
-/// The attribute a header stands for, and the header where it is at home: that one counts, where both are there.
+/// Returns the name of the attribute in `header`, and the preferred header for it, which takes precedence if both are
+/// present. Returns `None` for a header that is not an attribute.
 fn attribute_name(header: &str) -> Option<(&str, &str)> {
     let name = header.strip_prefix(PREFIX);
     match (name, header) {
@@ -118,5 +132,5 @@ fn attribute_name(header: &str) -> Option<(&str, &str)> {
 }
 
 fn text(name: &str, value: &[u8]) -> Result<Attribute, Error> {
-    str::from_utf8(value).map(Attribute::from).map_err(|_| bad(name, "is not UTF-8"))
+    str::from_utf8(value).map(Attribute::from).map_err(|_| invalid_attribute(name, "is not UTF-8"))
 }

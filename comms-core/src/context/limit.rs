@@ -1,5 +1,7 @@
-//! The deadline that a policy sets for what runs inside it. A task-local scope would wrap every attempt in
-//! another future; this is one cell, set while the attempt is polled.
+//! The deadline that a policy sets for the work inside it.
+//!
+//! The deadline is in a thread-local cell that is set while the attempt is polled. A task-local scope would wrap every
+//! attempt in another future.
 
 use std::{cell::Cell, time::Instant};
 
@@ -9,20 +11,21 @@ thread_local! {
     static LIMIT: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
-pub(super) fn limit() -> Option<Deadline> {
+/// Returns the deadline of the policies around the code that is being polled.
+pub(super) fn current_limit() -> Option<Deadline> {
     LIMIT.get().map(Deadline::at)
 }
 
-/// Runs `poll` so that the current deadline is `limit` where that is the earlier one.
+/// Runs `poll` with `limit` as the current deadline, unless an earlier deadline is set already.
 pub(crate) fn within<T>(limit: Option<Instant>, poll: impl FnOnce() -> T) -> T {
     let Some(limit) = limit else { return poll() };
-    let before = LIMIT.get();
-    let _restore = Restore(before);
-    LIMIT.set(Some(before.map_or(limit, |before| before.min(limit))));
+    let previous = LIMIT.get();
+    let _restore = Restore(previous);
+    LIMIT.set(Some(previous.map_or(limit, |previous| previous.min(limit))));
     poll()
 }
 
-/// Also when `poll` panics.
+/// Restores the previous deadline when dropped, also if `poll` panics.
 struct Restore(Option<Instant>);
 
 impl Drop for Restore {

@@ -1,49 +1,53 @@
-//! What a unit of work carries with it: trace, deadline, correlation and cause, key and priority.
+//! The context of a unit of work: trace, deadline, correlation id, causation id, idempotency key and priority.
 //!
-//! Whoever begins a unit of work (an HTTP or gRPC layer, a consumer) reads the context and runs the work in it
-//! with [`Context::scope`]; whoever goes on to the next hop finds it with [`Context::current`]. A task that is
-//! spawned begins without one, so it is handed over:
+//! An HTTP or gRPC layer, or a consumer, reads the context from the request or message, and runs the work in it with
+//! [`Context::scope`]. A client or publisher inside the work gets it with [`Context::current`], and writes it for the
+//! next hop. A spawned task does not inherit the context, so pass it on:
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), tokio::task::JoinError> {
 //! use comms_core::{clock::Clock, context::Context};
 //! let context = Context::root(&Clock::system());
 //! let seen = context.clone().scope(async {
-//!     let here = Context::current();
-//!     tokio::spawn(here.scope(async { Context::current() })).await
+//!     let current = Context::current();
+//!     tokio::spawn(current.scope(async { Context::current() })).await
 //! });
 //! assert_eq!(seen.await?, context);
 //! # Ok(()) }
 //! ```
 //!
-//! Nothing needs the running task's context: it is a plain value, and every function that reads or writes it
-//! takes it explicitly.
+//! A context is a plain value. Every function that reads or writes headers takes it explicitly, so code can also pass a
+//! context without a scope.
 //!
-//! What rides where:
+//! Requests and events carry different parts:
 //!
 //! | | on requests | on events |
 //! |---|---|---|
-//! | trace, correlation, cause | yes | yes |
+//! | trace, correlation id, causation id | yes | yes |
 //! | deadline, idempotency key, priority | yes | no |
 //!
-//! A deadline **ends at the outbox**: [`Context::of_message`] never has one, or an acknowledged order would die
-//! two seconds after the click. A key names one call, and a priority one moment of load; both end there too.
+//! A deadline **ends at the outbox**: [`Context::of_message`] never has one. Otherwise an order that was acknowledged
+//! could fail because its request's deadline passed while the event was on its way. An idempotency key names one call,
+//! and a priority applies to the load at one moment, so both end at the outbox as well.
 
 mod deadline;
 pub(crate) mod key;
 mod limit;
 mod priority;
+mod protocol;
 mod request;
 mod state;
+mod text;
 mod timeout;
 mod trace;
 
 pub use deadline::Deadline;
 pub(crate) use limit::within;
 pub use priority::Priority;
-pub use request::Protocol;
+pub use protocol::Protocol;
 pub use state::TraceState;
-pub use timeout::{grpc_timeout, parse_grpc_timeout, parse_request_timeout, request_timeout};
+pub use text::ID_LIMIT;
+pub use timeout::{format_grpc_timeout, format_request_timeout, parse_grpc_timeout, parse_request_timeout};
 pub use trace::TraceContext;
 
 use std::{future::Future, sync::Arc};
@@ -52,61 +56,62 @@ use bytes::Bytes;
 
 use crate::{Error, Headers, Message, clock::Clock, wire};
 use key::{KEY_LIMIT, is_key};
-
-/// The longest correlation or cause that is carried, in bytes. A longer one is left out, never cut.
-pub const ID_LIMIT: usize = 256;
+use text::{is_id, parse_id};
 
 tokio::task_local! {
     static CURRENT: Context;
 }
 
-/// What the running unit of work carries with it. Cheap to clone.
+/// The context of a unit of work. Clones are cheap.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Context {
-    /// The W3C trace of this hop.
+    /// The W3C `traceparent` of this hop.
     pub trace: Option<TraceContext>,
-    /// What tracing systems keep with the trace; goes nowhere without it.
+    /// The W3C `tracestate`: vendor-specific data of the trace. It is written only together with `trace`.
     pub tracestate: Option<TraceState>,
-    /// When the asker stops waiting.
+    /// The point in time after which the caller no longer waits.
     pub deadline: Option<Deadline>,
-    /// What began the conversation; at most [`ID_LIMIT`] bytes.
+    /// The correlation id: the id of the whole conversation, at most [`ID_LIMIT`] bytes.
     pub correlation_id: Option<Arc<str>>,
-    /// `source/id` of the event being handled, or of the one that made a caller ask.
+    /// The causation id: `source/id` of the event that is being handled, or that the caller of this request was
+    /// handling.
     pub causation_id: Option<Arc<str>>,
-    /// The key of the request **being handled**, not of those that this work makes: a request begins with
-    /// [`child`](Context::child), which has none, and gets a key of its own by
+    /// The idempotency key of the request **that is being handled**. An outgoing request starts from
+    /// [`child`](Context::child), which has no key, and gets another one with
     /// [`with_idempotency_key`](Context::with_idempotency_key).
     pub idempotency_key: Option<Arc<str>>,
-    /// How much the request matters when not all can be served.
+    /// The priority of the request under overload.
     pub priority: Priority,
 }
 
 impl Context {
-    /// The context of the running task; empty outside any [`Context::scope`].
+    /// Returns the context of the current [`Context::scope`], or an empty context outside of any scope. The deadline is
+    /// the earlier of the context's and that of the policy around the caller.
     #[must_use]
     pub fn current() -> Self {
         let current = CURRENT.try_with(Clone::clone).unwrap_or_default();
-        match limit::limit() {
+        match limit::current_limit() {
             Some(limit) => current.with_deadline(limit),
             None => current,
         }
     }
 
-    /// A context that begins a new trace.
+    /// Creates a context with a new trace and nothing else.
     #[must_use]
     pub fn root(clock: &Clock) -> Self {
         Self { trace: Some(TraceContext::root(clock)), ..Self::default() }
     }
 
-    /// Continues the trace and the conversation of an event. Never has a deadline, a key or a priority.
+    /// Creates the context for handling the event in `message`: it continues the event's trace and conversation, and
+    /// has no deadline, no idempotency key and the standard priority.
     ///
-    /// An event without a correlation begins one: its identity. An identity, or a correlation, over
-    /// [`ID_LIMIT`] bytes or with control characters is left out.
+    /// The causation id is the event's identity, `source/id`. The correlation id is that of the event, or else the
+    /// event's identity. An id over [`ID_LIMIT`] bytes, or with control characters, is left out.
     #[must_use]
     pub fn of_message(message: &Message, clock: &Clock) -> Self {
         let identity = identity(message);
-        let correlation = message.headers.get(wire::CE_CORRELATION_ID).and_then(|value| id(value));
+        let correlation = message.headers.get(wire::CE_CORRELATION_ID).and_then(|value| parse_id(value));
         Self {
             correlation_id: correlation.or_else(|| identity.clone()),
             causation_id: identity,
@@ -114,46 +119,47 @@ impl Context {
         }
     }
 
-    /// The context of a request that this work makes: a new span (or a trace, where there is none), and no
-    /// idempotency key, for a key names one call and this is another.
+    /// Returns the context of an outgoing request: the same context with a new span, and without an idempotency key,
+    /// because a key names one call. Starts a new trace if this context has none.
     #[must_use]
     pub fn child(&self, clock: &Clock) -> Self {
         let trace = self.trace.map_or_else(|| TraceContext::root(clock), |trace| trace.child(clock));
         Self { trace: Some(trace), idempotency_key: None, ..self.clone() }
     }
 
-    /// The same with this deadline, or the earlier one it already has.
+    /// Returns the same context with `deadline`, unless the context has an earlier deadline.
     #[must_use]
     pub fn with_deadline(mut self, deadline: Deadline) -> Self {
-        self.deadline = Some(self.deadline.map_or(deadline, |own| own.earlier(deadline)));
+        self.deadline = Some(self.deadline.map_or(deadline, |current| current.earlier(deadline)));
         self
     }
 
-    /// The same with this priority.
+    /// Returns the same context with `priority`.
     #[must_use]
     pub fn with_priority(self, priority: Priority) -> Self {
         Self { priority, ..self }
     }
 
-    /// The same with the key of the request that is about to be made.
+    /// Returns the same context with `key` as the idempotency key of the next request.
     ///
     /// # Errors
-    /// `Invalid` for a key outside the rule of [`is_key`].
+    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if `key` is not valid by
+    /// [`is_key`].
     pub fn with_idempotency_key(self, key: &str) -> Result<Self, Error> {
         if !is_key(key) {
             return Err(Error::invalid(format!(
-                "an idempotency key is 1 to {KEY_LIMIT} printable ASCII characters"
+                "the idempotency key must be 1 to {KEY_LIMIT} printable ASCII characters, not all spaces"
             )));
         }
         Ok(Self { idempotency_key: Some(key.into()), ..self })
     }
 
-    /// Runs `work` in this context.
+    /// Runs `work` with this context as the current one.
     pub async fn scope<F: Future>(self, work: F) -> F::Output {
         CURRENT.scope(self, work).await
     }
 
-    /// Writes what an event carries: the trace, the correlation, the cause; nothing else.
+    /// Writes the headers that an event carries: trace, correlation id and causation id.
     pub(crate) fn write_event_headers(&self, headers: &mut Headers) {
         if let Some(trace) = &self.trace {
             headers.append(wire::TRACEPARENT, Bytes::copy_from_slice(&trace.to_bytes()));
@@ -171,39 +177,19 @@ impl Context {
     }
 }
 
-/// The current deadline, without a clone of all the rest.
+/// Returns the current deadline without cloning the context.
 pub(crate) fn deadline() -> Option<Deadline> {
     let scoped = CURRENT.try_with(|context| context.deadline).ok().flatten();
-    scoped.into_iter().chain(limit::limit()).min()
+    scoped.into_iter().chain(limit::current_limit()).min()
 }
 
-/// `source/id`, where it is short enough to be carried.
+/// Returns `source/id` of the message, or `None` if it is not a valid id.
 fn identity(message: &Message) -> Option<Arc<str>> {
     let mut text = String::with_capacity(message.source.len() + 1 + message.id.len());
     text.push_str(&message.source);
     text.push('/');
     text.push_str(&message.id);
     is_id(text.as_bytes()).then(|| text.into())
-}
-
-/// 1 to [`ID_LIMIT`] bytes without control characters: it stands in logs. Looks at all bytes, also after a bad
-/// one: so the compiler takes many at once, and bad ones are rare.
-fn is_id(bytes: &[u8]) -> bool {
-    let fits = (1..=ID_LIMIT).contains(&bytes.len());
-    fits && !bytes.iter().fold(false, |control, byte| control | byte.is_ascii_control())
-}
-
-fn id(bytes: &[u8]) -> Option<Arc<str>> {
-    let fits = is_id(bytes);
-    std::str::from_utf8(bytes).ok().filter(|_| fits).map(Arc::from)
-}
-
-/// Without the optional blanks that HTTP allows around a value (RFC 9110, section 5.6.3).
-fn trimmed(mut bytes: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = bytes {
-        bytes = rest;
-    }
-    bytes
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! How much a request matters when not all can be served.
+//! The priority of a request.
 
 use std::{fmt, str::FromStr};
 
@@ -6,32 +6,33 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
-/// How much a request matters when not all can be served: what is shed last, standard, first. Ordered so,
-/// which makes `claimed.min(Priority::Standard)` the cap that a public edge sets.
+/// The priority of a request under overload: requests of a lower priority are to be shed first.
+///
+/// Priorities are ordered, so a public edge can cap the priority of a client with `claimed.min(Priority::Standard)`.
 ///
 /// ```
 /// use comms_core::context::Priority;
 /// assert!(Priority::Batch < Priority::Standard && Priority::Standard < Priority::Critical);
 /// assert_eq!("critical".parse::<Priority>()?, Priority::Critical);
-/// assert_eq!(Priority::of_header(b"whatever comes later"), Priority::Standard);
+/// assert_eq!(Priority::of_header(b"unknown"), Priority::Standard);
 /// # Ok::<(), comms_core::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Priority {
-    /// Nobody waits for it: shed first.
+    /// Background work without a waiting caller: shed first.
     Batch,
-    /// The default.
+    /// The priority of a request without the header: shed after `Batch`. The default.
     #[default]
     Standard,
-    /// Money or safety hangs on it: shed last.
+    /// Work on which money or safety depends: shed last.
     Critical,
 }
 
 impl Priority {
     const ALL: [Self; 3] = [Self::Batch, Self::Standard, Self::Critical];
 
-    /// The header's value.
+    /// Returns the header value: `batch`, `standard` or `critical`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -41,23 +42,25 @@ impl Priority {
         }
     }
 
-    /// Reads the header; what is not known is `Standard`, so that a level added later does no harm here.
+    /// Parses the header value. An unknown value is `Standard`, so that a peer may send a level that this version does
+    /// not have.
     #[must_use]
     pub fn of_header(value: &[u8]) -> Self {
-        Self::ALL.into_iter().find(|known| known.as_str().as_bytes() == value).unwrap_or_default()
+        Self::ALL.into_iter().find(|priority| priority.as_str().as_bytes() == value).unwrap_or_default()
     }
 }
 
 impl FromStr for Priority {
     type Err = Error;
 
-    /// Strict, for configuration: a typing error must not become `standard`.
+    /// Parses a priority strictly, for configuration: a misspelled value is an error and not `Standard`.
     ///
     /// # Errors
-    /// `Invalid` for anything but `batch`, `standard`, `critical`.
+    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for any text other than `batch`, `standard` and
+    /// `critical`.
     fn from_str(text: &str) -> Result<Self, Error> {
-        let known = Self::ALL.into_iter().find(|known| known.as_str() == text);
-        known.ok_or_else(|| Error::invalid("a priority is one of: batch, standard, critical"))
+        let found = Self::ALL.into_iter().find(|priority| priority.as_str() == text);
+        found.ok_or_else(|| Error::invalid("the priority must be batch, standard or critical"))
     }
 }
 

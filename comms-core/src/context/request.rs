@@ -1,14 +1,16 @@
-//! What a request carries, read and written in one place for every protocol.
+//! The context of a request in the headers of every protocol.
 //!
-//! Two kinds of values. What only informs (trace, correlation, cause, priority) is left out where it is
-//! malformed, repeated or too long: a request must not fail for it. What carries a promise (the deadline, the
-//! idempotency key) fails closed: unreadable, it must not become "none".
+//! There are two kinds of values. Informative values (trace, correlation id, causation id, priority) are ignored if
+//! they are malformed, repeated or too long: no request fails because of them. Values on which the caller relies
+//! (deadline, idempotency key) fail the request if they cannot be read, so that they never count as absent.
 
 use std::sync::Arc;
 
 use super::{
-    Context, Deadline, Priority, TraceContext, TraceState, id, is_id,
+    Context, Deadline, Priority, TraceContext, TraceState,
     key::{KEY_LIMIT, is_key},
+    protocol::{Protocol, single_value},
+    text::{is_id, parse_id},
 };
 use crate::{
     Error, Extract, Inject,
@@ -17,34 +19,16 @@ use crate::{
     wire,
 };
 
-/// What a request travels in. It decides which header has the deadline; the others are the same in all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Protocol {
-    /// HTTP headers: `request-timeout`.
-    Http,
-    /// gRPC metadata: `grpc-timeout`.
-    Grpc,
-}
-
-impl Protocol {
-    pub(super) const fn timeout_header(self) -> &'static str {
-        match self {
-            Self::Http => wire::REQUEST_TIMEOUT,
-            Self::Grpc => wire::GRPC_TIMEOUT,
-        }
-    }
-}
-
 impl Context {
-    /// Continues a request of another service of the same system: its trace (a new span under it, or a new trace
-    /// where it has none), deadline, correlation, cause, idempotency key and priority. The other half is
-    /// [`Context::write_request`].
+    /// Reads the context of a request from another service of the same system: trace, deadline, correlation id,
+    /// causation id, idempotency key and priority. [`Context::write_request`] writes it.
     ///
-    /// Left out, where malformed, repeated, or over the limit: `traceparent` and `tracestate` (as W3C says),
-    /// correlation and cause (1 to 256 bytes, no control characters). An unknown priority is `Standard`.
-    /// A public edge, which does not believe a stranger's cause and priority, takes
-    /// [`Context::of_trace`] and [`Deadline::of_request`] instead.
+    /// The trace gets a new span. A request without a trace gets a new one. `traceparent`, `tracestate`, correlation id
+    /// and causation id are ignored if they are malformed, repeated (except for lines of `tracestate`) or too long; ids
+    /// have 1 to 256 bytes without control characters. An unknown or repeated priority is `Standard`.
+    ///
+    /// A public edge must not trust the ids and the priority of a client: use [`Context::of_trace`] and
+    /// [`Deadline::of_request`] there.
     ///
     /// ```
     /// use comms_core::{clock::Clock, context::{Context, Deadline, Protocol}, http};
@@ -60,36 +44,43 @@ impl Context {
     /// ```
     ///
     /// # Errors
-    /// `Invalid` where the deadline or the idempotency key is malformed or comes twice.
+    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the deadline or the idempotency key is malformed or
+    /// occurs more than once.
     pub fn of_request(carrier: &impl Extract, protocol: Protocol, clock: &Clock) -> Result<Self, Error> {
-        let told = |name| only(carrier, name).ok().flatten();
+        let informative = |name| single_value(carrier, name).ok().flatten();
         Ok(Self {
             deadline: Deadline::of_request(carrier, protocol, clock)?,
-            idempotency_key: only(carrier, wire::IDEMPOTENCY_KEY)?.map(key).transpose()?,
-            correlation_id: told(wire::CORRELATION_ID).and_then(id),
-            causation_id: told(wire::CAUSATION_ID).and_then(id),
-            priority: told(wire::REQUEST_PRIORITY).map(Priority::of_header).unwrap_or_default(),
+            idempotency_key: single_value(carrier, wire::IDEMPOTENCY_KEY)?.map(parse_key).transpose()?,
+            correlation_id: informative(wire::CORRELATION_ID).and_then(parse_id),
+            causation_id: informative(wire::CAUSATION_ID).and_then(parse_id),
+            priority: informative(wire::REQUEST_PRIORITY).map(Priority::of_header).unwrap_or_default(),
             ..Self::of_trace(carrier, clock)
         })
     }
 
-    /// Continues only the trace a request carries (a new span under it), or begins one where it carries none,
-    /// more than one, or a malformed one.
+    /// Reads only the trace of a request, and adds a new span to it. Starts a new trace if the request has no
+    /// `traceparent`, more than one, or a malformed one.
     #[must_use]
     pub fn of_trace(carrier: &impl Extract, clock: &Clock) -> Self {
-        let parent = only(carrier, wire::TRACEPARENT).ok().flatten().and_then(TraceContext::parse);
+        let parent = single_value(carrier, wire::TRACEPARENT).ok().flatten().and_then(TraceContext::parse);
         let Some(parent) = parent else { return Self::root(clock) };
-        // tracestate means nothing without its traceparent, so it is read only here.
-        Self { trace: Some(parent.child(clock)), tracestate: state(carrier), ..Self::default() }
+        // A tracestate is valid only together with its traceparent.
+        Self { trace: Some(parent.child(clock)), tracestate: read_tracestate(carrier), ..Self::default() }
     }
 
-    /// Writes all that a request carries, for the next hop; begin with [`Context::child`]. What is not set is
-    /// not written, and leaves alone what the caller put there. Correlation and cause are written where they
-    /// are 1 to 256 printable ASCII characters: that much every peer takes.
+    /// Writes the context into the headers of an outgoing request. Start with [`Context::child`].
+    ///
+    /// A value that is not set, and the standard priority, leave the headers unchanged. The correlation id and the
+    /// causation id are written only if they are 1 to 256 ASCII characters without control characters, which every peer
+    /// accepts.
     ///
     /// # Errors
-    /// `Rejected` by [`Guard::Deadline`] (DEADLINE_EXCEEDED, 504) where the deadline has passed: nothing is to be sent.
-    /// `Invalid` for a key outside the rule of [`is_key`].
+    /// Returns
+    /// - [`ErrorKind::Rejected`](crate::ErrorKind::Rejected) with a [`Guard::Deadline`] rejection (DEADLINE_EXCEEDED,
+    ///   504) if the deadline has passed: do not send the request;
+    /// - [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the idempotency key is not valid by
+    ///   [`is_key`];
+    /// - the error of `carrier` if it refuses a header.
     pub fn write_request(
         &self,
         carrier: &mut impl Inject,
@@ -107,8 +98,8 @@ impl Context {
         if let (Some(_), Some(state)) = (&self.trace, &self.tracestate) {
             carrier.inject(wire::TRACESTATE, state.as_str().as_bytes())?;
         }
-        if let Some(own) = &self.idempotency_key {
-            carrier.inject(wire::IDEMPOTENCY_KEY, key(own.as_bytes())?.as_bytes())?;
+        if let Some(key) = &self.idempotency_key {
+            carrier.inject(wire::IDEMPOTENCY_KEY, parse_key(key.as_bytes())?.as_bytes())?;
         }
         if self.priority != Priority::Standard {
             carrier.inject(wire::REQUEST_PRIORITY, self.priority.as_str().as_bytes())?;
@@ -123,28 +114,17 @@ impl Context {
     }
 }
 
-/// The one value of `name`.
-///
-/// # Errors
-/// `Invalid` where there are several: which one was meant is not for us to guess.
-pub(super) fn only<'a>(carrier: &'a impl Extract, name: &str) -> Result<Option<&'a [u8]>, Error> {
-    let (mut first, mut count) = (None, 0);
-    carrier.extract_each(name, &mut |value| {
-        first.get_or_insert(value);
-        count += 1;
-    });
-    if count > 1 { Err(Error::invalid(format!("{name} comes {count} times"))) } else { Ok(first) }
-}
-
-fn state(carrier: &impl Extract) -> Option<TraceState> {
+fn read_tracestate(carrier: &impl Extract) -> Option<TraceState> {
     let mut lines = Vec::new();
     carrier.extract_each(wire::TRACESTATE, &mut |line| lines.push(line));
     TraceState::of_lines(lines)
 }
 
-fn key(bytes: &[u8]) -> Result<Arc<str>, Error> {
+fn parse_key(bytes: &[u8]) -> Result<Arc<str>, Error> {
     let text = std::str::from_utf8(bytes).ok().filter(|text| is_key(text));
     text.map(Arc::from).ok_or_else(|| {
-        Error::invalid(format!("idempotency-key: 1 to {KEY_LIMIT} printable ASCII characters"))
+        Error::invalid(format!(
+            "the idempotency-key must be 1 to {KEY_LIMIT} printable ASCII characters, not all spaces"
+        ))
     })
 }

@@ -1,28 +1,29 @@
-//! W3C Trace Context: the `tracestate`, where tracing systems keep what is their own.
+//! The `tracestate` of W3C Trace Context: vendor-specific data of a trace.
 //!
-//! Section 3.3 of Level 1 (<https://www.w3.org/TR/trace-context/#tracestate-header>), as strictly as the
-//! standard's own test suite reads it. A state that breaks a rule is dropped whole; the trace goes on.
+//! The parser follows section 3.3 of Level 1 (<https://www.w3.org/TR/trace-context/#tracestate-header>) as strictly as
+//! the test suite of the standard. A state that breaks a rule is dropped as a whole; the trace continues.
 
 use std::{fmt, sync::Arc};
 
-use super::trimmed;
+use super::text::trim_whitespace;
 use crate::Error;
 
-/// Characters that are carried on: the standard's least, so that others carry it too.
-const CARRIED: usize = 512;
-/// List members of one state.
-const MEMBERS: usize = 32;
-/// Members over this leave first when a state is longer than what is carried.
-const LARGE: usize = 128;
-/// A key, or a value.
-const PART: usize = 256;
-/// The longest valid state; what is longer is full of blanks, and not read.
-const LONGEST: usize = MEMBERS * (PART + 1 + PART) + MEMBERS - 1;
+/// The maximum size of a state that is propagated, in characters: the minimum that the standard requires, so that other
+/// systems propagate the state as well.
+const PROPAGATED_LIMIT: usize = 512;
+/// The maximum number of members of a state.
+const MEMBERS_LIMIT: usize = 32;
+/// The size in characters over which a member is dropped first if a state is too long to be propagated.
+const LARGE_MEMBER: usize = 128;
+/// The maximum length of a key or a value, in characters.
+const PART_LIMIT: usize = 256;
+/// The size of the longest valid state, in bytes. Longer input has mostly whitespace, and is refused unread.
+const STATE_LIMIT: usize = MEMBERS_LIMIT * (PART_LIMIT + 1 + PART_LIMIT) + MEMBERS_LIMIT - 1;
 
-/// The `tracestate` of a trace: up to 32 `key=value` members, the latest writer's first.
+/// The `tracestate` of a trace: 1 to 32 members `key=value`, with the most recent writer's member first.
 ///
-/// At most 512 characters are carried. A longer state loses whole members, never parts of one: first those over
-/// 128 characters, then those at the end (section 3.3.1.5). Cheap to clone; never empty.
+/// At most 512 characters are propagated. A longer state loses whole members: first those over 128 characters, then
+/// those at the end (section 3.3.1.5). Clones are cheap.
 ///
 /// ```
 /// use comms_core::context::TraceState;
@@ -36,89 +37,91 @@ const LONGEST: usize = MEMBERS * (PART + 1 + PART) + MEMBERS - 1;
 pub struct TraceState(Arc<str>);
 
 impl TraceState {
-    /// Reads one header line; see [`TraceState::of_lines`].
+    /// Parses a header of one line, as [`TraceState::of_lines`] does.
     #[must_use]
     pub fn parse(line: &[u8]) -> Option<Self> {
         Self::of_lines([line])
     }
 
-    /// Reads all lines of one header, in their order. Empty members and blanks around members are left out.
-    /// `None` where nothing is in it, and where one rule is broken: a key or value that is malformed or too
-    /// long, a key that comes twice, more than 32 members, more than 16,447 bytes.
+    /// Parses all lines of a header, in their order. Empty members, and whitespace around members, are ignored.
+    ///
+    /// Returns `None` if there is no member, if a key or value is malformed or over 256 characters, if a key occurs
+    /// twice, for more than 32 members, and for more than 16,447 bytes.
     #[must_use]
     pub fn of_lines<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Option<Self> {
         let mut members = Vec::new();
         let mut size = 0;
         for line in lines {
             size += line.len();
-            if size > LONGEST {
+            if size > STATE_LIMIT {
                 return None;
             }
-            for member in line.split(|&b| b == b',').map(trimmed).filter(|member| !member.is_empty()) {
+            for member in line.split(|&b| b == b',').map(trim_whitespace).filter(|member| !member.is_empty())
+            {
                 let (key, value) = std::str::from_utf8(member).ok()?.split_once('=')?;
-                let fresh = members.iter().all(|(other, _)| *other != key);
-                if !is_key(key) || !is_value(value) || !fresh || members.len() == MEMBERS {
+                let is_new = members.iter().all(|(other, _)| *other != key);
+                if !is_key(key) || !is_value(value) || !is_new || members.len() == MEMBERS_LIMIT {
                     return None;
                 }
                 members.push((key, value));
             }
         }
-        Self::of_members(members)
+        let members = fitting(members, PROPAGATED_LIMIT);
+        (!members.is_empty()).then(|| Self(join(&members).into()))
     }
 
-    /// The value of `key`.
+    /// Returns the value of `key`.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
         self.iter().find(|(other, _)| *other == key).map(|(_, value)| value)
     }
 
-    /// The members, the latest writer's first.
+    /// Returns the members as (key, value), with the most recent writer's member first.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.split(',').filter_map(|member| member.split_once('='))
     }
 
-    /// The state after `key` wrote `value`: its member stands in front, its older one is gone. Of 32 members
-    /// the last makes room, and so do others where the state grows too long to be carried.
+    /// Returns the state with `key=value` as its first member, in place of an older member of `key`.
+    ///
+    /// Other members are dropped if the state would have more than 32 members or be too long to be propagated.
     ///
     /// # Errors
-    /// `Invalid` for a key or a value outside the standard's rules, and for a pair over 512 characters.
+    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the key or the value is malformed, or if
+    /// `key=value` is over 512 characters.
     pub fn with(&self, key: &str, value: &str) -> Result<Self, Error> {
-        let others = self.iter().filter(|(other, _)| *other != key).take(MEMBERS - 1);
-        Self::led_by(key, value, others)
+        let others = self.iter().filter(|(other, _)| *other != key).take(MEMBERS_LIMIT - 1);
+        Self::with_first(key, value, others)
     }
 
-    /// A state of one member.
+    /// Creates a state with one member.
     ///
     /// # Errors
-    /// As [`TraceState::with`].
+    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the key or the value is malformed, or if
+    /// `key=value` is over 512 characters.
     pub fn new(key: &str, value: &str) -> Result<Self, Error> {
-        Self::led_by(key, value, std::iter::empty())
+        Self::with_first(key, value, std::iter::empty())
     }
 
-    fn led_by<'a>(
+    fn with_first<'a>(
         key: &'a str,
         value: &'a str,
         others: impl Iterator<Item = (&'a str, &'a str)>,
     ) -> Result<Self, Error> {
         let length = key.len() + 1 + value.len();
-        if !is_key(key) || !is_value(value) || length > CARRIED {
+        if !is_key(key) || !is_value(value) || length > PROPAGATED_LIMIT {
             return Err(Error::invalid(
-                "a tracestate member is key=value: a key of a-z, 0-9, _ - * / that begins with a letter, or \
-                 tenant@system; a value of 1 to 256 printable characters without comma, = or a blank at its end",
+                "a tracestate member must be key=value of at most 512 characters: a key of a-z, 0-9, _ - * / that \
+                 begins with a letter, or tenant@system; a value of 1 to 256 printable ASCII characters without \
+                 comma, = or a space at its end",
             ));
         }
-        let room = CARRIED - length;
+        let room = PROPAGATED_LIMIT - length;
         let mut members = vec![(key, value)];
-        members.extend(carried(others.collect(), room.saturating_sub(1)));
-        Ok(Self(joined(&members).into()))
+        members.extend(fitting(others.collect(), room.saturating_sub(1)));
+        Ok(Self(join(&members).into()))
     }
 
-    fn of_members(members: Vec<(&str, &str)>) -> Option<Self> {
-        let members = carried(members, CARRIED);
-        (!members.is_empty()).then(|| Self(joined(&members).into()))
-    }
-
-    /// The header's value: one line, without blanks around members.
+    /// Returns the header value: one line, without whitespace around members.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -143,19 +146,19 @@ fn size((key, value): &Member<'_>) -> usize {
     key.len() + 1 + value.len()
 }
 
-/// What of `members` fits into `room`: the large ones leave first, then the last ones.
-fn carried(mut members: Vec<Member<'_>>, room: usize) -> Vec<Member<'_>> {
+/// Drops members until the rest fits into `room` characters: large members first, then the last ones.
+fn fitting(mut members: Vec<Member<'_>>, room: usize) -> Vec<Member<'_>> {
     let total = |members: &[Member<'_>]| members.iter().map(size).sum::<usize>() + members.len().max(1) - 1;
     while total(&members) > room {
-        let large = members.iter().rposition(|member| size(member) > LARGE);
+        let large = members.iter().rposition(|member| size(member) > LARGE_MEMBER);
         members.remove(large.unwrap_or(members.len() - 1));
     }
     members
 }
 
-fn joined(members: &[Member<'_>]) -> String {
+fn join(members: &[Member<'_>]) -> String {
     let mut text =
-        String::with_capacity(CARRIED.min(members.iter().map(size).sum::<usize>() + members.len()));
+        String::with_capacity(PROPAGATED_LIMIT.min(members.iter().map(size).sum::<usize>() + members.len()));
     for (key, value) in members {
         if !text.is_empty() {
             text.push(',');
@@ -165,7 +168,7 @@ fn joined(members: &[Member<'_>]) -> String {
     text
 }
 
-/// `simple-key`, or `tenant-id "@" system-id`.
+/// Returns whether `key` is a `simple-key` or `tenant-id "@" system-id` of the standard's grammar.
 fn is_key(key: &str) -> bool {
     let part = |part: &str, longest: usize, digit_first: bool| {
         let first = part.bytes().next();
@@ -175,12 +178,12 @@ fn is_key(key: &str) -> bool {
     };
     match key.split_once('@') {
         Some((tenant, system)) => part(tenant, 241, true) && part(system, 14, false),
-        None => part(key, PART, false),
+        None => part(key, PART_LIMIT, false),
     }
 }
 
-/// `0*255(chr) nblk-chr`.
+/// Returns whether `value` is `0*255(chr) nblk-chr` of the standard's grammar.
 fn is_value(value: &str) -> bool {
     let printable = |b: u8| (0x20..0x7f).contains(&b) && b != b',' && b != b'=';
-    (1..=PART).contains(&value.len()) && value.bytes().all(printable) && !value.ends_with(' ')
+    (1..=PART_LIMIT).contains(&value.len()) && value.bytes().all(printable) && !value.ends_with(' ')
 }

@@ -1,22 +1,22 @@
-//! W3C Trace Context: the `traceparent` of one hop.
+//! The `traceparent` of W3C Trace Context.
 //!
-//! Level 1 (<https://www.w3.org/TR/trace-context/>), and from Level 2 the flag that says a trace id is random
+//! Level 1 (<https://www.w3.org/TR/trace-context/>), with the flag for random trace ids of Level 2
 //! (<https://www.w3.org/TR/trace-context-2/#random-trace-id-flag>).
 
 use std::fmt;
 
-use super::trimmed;
+use super::text::trim_whitespace;
 use crate::clock::Clock;
 
-/// Bytes of a `traceparent` of version 00.
+/// The length of a `traceparent` of version 00, in bytes.
 const LENGTH: usize = 55;
-/// The caller may have recorded this trace.
+/// The flag `sampled`: the caller may have recorded this trace.
 const SAMPLED: u8 = 1;
-/// The right 7 bytes of the trace id are random: samplers may use them.
+/// The flag `random-trace-id`: the last 7 bytes of the trace id are random, so samplers may use them.
 const RANDOM: u8 = 2;
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
-/// The `traceparent` of one hop: which trace, which span, which flags.
+/// The `traceparent` of one hop: trace id, span id and flags.
 ///
 /// ```
 /// use comms_core::context::TraceContext;
@@ -34,39 +34,41 @@ pub struct TraceContext {
 }
 
 impl TraceContext {
-    /// A new trace with random ids, sampled.
+    /// Creates a trace with random ids. The flag `sampled` is set.
     #[must_use]
     pub fn root(clock: &Clock) -> Self {
         let (trace_id, span_id) = (nonzero(clock.random()), nonzero(clock.random()));
         Self { trace_id, span_id, flags: SAMPLED | RANDOM }
     }
 
-    /// A new span under this one, with the same flags.
+    /// Creates a child span: the same trace id and flags with a new span id.
     #[must_use]
     pub fn child(&self, clock: &Clock) -> Self {
         Self { span_id: nonzero(clock.random()), ..*self }
     }
 
-    /// Reads a `traceparent`, blanks around it left aside; `None` for anything the standard calls invalid:
-    /// upper-case digits, zero ids, version `ff`, a wrong length. A later version is read as version 00 with
-    /// more behind a dash. Flags that are not defined yet are cleared, as section 3.2.2.5 demands.
+    /// Parses a `traceparent`, with whitespace around it ignored.
+    ///
+    /// Returns `None` for a value that the standard calls invalid: upper-case digits, ids of zeros, version `ff`, a
+    /// wrong length. A later version may have a dash and more text after the fields of version 00. Undefined flags are
+    /// cleared, as section 3.2.2.5 requires.
     #[must_use]
     pub fn parse(text: &[u8]) -> Option<Self> {
-        let text = trimmed(text);
-        let (known, rest) = text.split_at_checked(LENGTH)?;
-        let dashes = [2, 35, 52].iter().all(|&at| known[at] == b'-');
-        let [version] = hex(&known[..2])?;
+        let text = trim_whitespace(text);
+        let (fields, rest) = text.split_at_checked(LENGTH)?;
+        let dashes = [2, 35, 52].iter().all(|&at| fields[at] == b'-');
+        let [version] = hex(&fields[..2])?;
         let rest_fits = rest.is_empty() || (version != 0 && rest[0] == b'-');
         if !dashes || version == 0xff || !rest_fits {
             return None;
         }
-        let (trace_id, span_id) = (hex(&known[3..35])?, hex(&known[36..52])?);
-        let [flags] = hex(&known[53..])?;
+        let (trace_id, span_id) = (hex(&fields[3..35])?, hex(&fields[36..52])?);
+        let [flags] = hex(&fields[53..])?;
         let valid = trace_id != [0; 16] && span_id != [0; 8];
         valid.then_some(Self { trace_id, span_id, flags: flags & (SAMPLED | RANDOM) })
     }
 
-    /// The trace id as 32 hexadecimal digits: what logs show.
+    /// Returns the trace id as 32 hexadecimal digits, the form in logs.
     #[must_use]
     pub fn trace_id(&self) -> String {
         let mut text = [0; 32];
@@ -74,7 +76,7 @@ impl TraceContext {
         ascii(&text).to_owned()
     }
 
-    /// The id of this hop's span as 16 hexadecimal digits.
+    /// Returns the span id of this hop as 16 hexadecimal digits.
     #[must_use]
     pub fn span_id(&self) -> String {
         let mut text = [0; 16];
@@ -82,13 +84,13 @@ impl TraceContext {
         ascii(&text).to_owned()
     }
 
-    /// Whether the caller may have recorded this trace.
+    /// Returns whether the caller may have recorded this trace (the flag `sampled`).
     #[must_use]
     pub const fn is_sampled(&self) -> bool {
         self.flags & SAMPLED != 0
     }
 
-    /// The header's value, version 00: written into a carrier without an allocation of its own.
+    /// Returns the header value in version 00, without an allocation.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; LENGTH] {
         let mut text = [b'-'; LENGTH];
@@ -112,7 +114,7 @@ impl fmt::Debug for TraceContext {
     }
 }
 
-/// Zero ids are invalid by the standard; one bit mends the one case in 2^64.
+/// Replaces an id of zeros, which the standard forbids, by 1.
 fn nonzero<const N: usize>(mut id: [u8; N]) -> [u8; N] {
     if id == [0; N] {
         id[N - 1] = 1;
@@ -127,12 +129,12 @@ fn write_hex(bytes: &[u8], text: &mut [u8]) {
     }
 }
 
-/// Hexadecimal digits and dashes are text.
+/// Returns hexadecimal digits and dashes as text.
 fn ascii(text: &[u8]) -> &str {
     std::str::from_utf8(text).unwrap_or_default()
 }
 
-/// Lower-case digits only, as the standard demands. What is no digit sets a high bit that the sum keeps.
+/// Parses lower-case hexadecimal digits. A byte that is not a digit has the value 255, whose high bits stay in `seen`.
 fn hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
     let mut bytes = [0; N];
     let mut seen = 0;
@@ -144,7 +146,7 @@ fn hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
     (seen < 16).then_some(bytes)
 }
 
-/// The value of each lower-case hexadecimal digit; 255 for every other byte.
+/// The value of each byte as a lower-case hexadecimal digit, or 255 if the byte is not one.
 static VALUES: [u8; 256] = {
     let mut values = [255; 256];
     let mut value = 0;

@@ -1,4 +1,4 @@
-//! How an event becomes bytes.
+//! Encoding and decoding of event payloads.
 
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
@@ -6,10 +6,11 @@ use serde_json::Value;
 
 use crate::Error;
 
-/// Encodes and decodes events of one type, or of many ([`Json`] does every serde type). Dyn-compatible.
+/// Encodes and decodes events of type `E`.
 ///
-/// Implement it for Protobuf, Avro or what you have; the two methods of the raw form are needed only where an
-/// event in this encoding has upcasters.
+/// A codec may serve one event type or many; [`Json`] serves every serde type. Implement the trait for Protobuf, Avro
+/// or another encoding. The methods [`raw`](Self::raw) and [`decode_raw`](Self::decode_raw) are needed only for events
+/// with upcasters. The trait is dyn-compatible.
 ///
 /// ```
 /// use comms_core::{Error, bytes::Bytes, event::Codec};
@@ -31,41 +32,45 @@ use crate::Error;
 /// # }
 /// ```
 pub trait Codec<E>: Send + Sync + 'static {
-    /// The media type of the payload, for the `content-type` header.
+    /// Returns the media type of the payload, for the `content-type` header.
     fn content_type(&self) -> &'static str;
 
-    /// The payload of `event`.
+    /// Encodes `event` as a payload.
     ///
     /// # Errors
-    /// `Invalid` where it cannot be encoded.
+    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the event cannot be encoded.
     fn encode(&self, event: &E) -> Result<Bytes, Error>;
 
-    /// The event of `payload`.
+    /// Decodes a payload of the newest version.
     ///
     /// # Errors
-    /// `Invalid` where it is not one.
+    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the payload does not encode an `E`.
     fn decode(&self, payload: &[u8]) -> Result<E, Error>;
 
-    /// The raw form of a payload of any version, which upcasters work on. By default it is JSON.
+    /// Decodes a payload of any version into the raw form, on which upcasters work. The default reads JSON.
     ///
     /// # Errors
-    /// `Invalid` where it cannot be read.
+    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the payload has no raw form. The default returns it
+    /// for a payload that is not JSON.
     fn raw(&self, payload: &[u8]) -> Result<Value, Error> {
         serde_json::from_slice(payload).map_err(Error::invalid)
     }
 
-    /// The event of a raw form of the newest version.
+    /// Decodes an event from the raw form of the newest version. The default always fails.
     ///
     /// # Errors
-    /// `Invalid` where it is not one; by default always.
+    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the raw form does not represent an `E`. The default
+    /// returns it for every value.
     fn decode_raw(&self, _value: Value) -> Result<E, Error> {
         let content_type = self.content_type();
-        let text = format!("upcasters need Codec::decode_raw, which the codec of {content_type} has not");
+        let text = format!(
+            "the codec of {content_type} does not implement Codec::decode_raw, which events with upcasters need"
+        );
         Err(Error::invalid(text))
     }
 }
 
-/// The JSON encoding (RFC 8259) of every serde type; the encoding of [`EventSource::message`](super::EventSource::message).
+/// The JSON codec (RFC 8259) for every serde type; [`EventSource::message`](super::EventSource::message) uses it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Json;
 

@@ -1,8 +1,8 @@
-//! Whether a changed event still understands, and is understood by, its other readers and writers.
+//! The compatibility check between two schemas of an event.
 //!
-//! The problem: old and new code read and write one topic at once, and the topic keeps what is old for years.
-//! A change within one major version must suit both; what does not is a new major version with an upcaster
-//! ([`Versions`](super::Versions)).
+//! Old and new code read and write one topic at the same time, and a topic keeps old payloads for years. A change
+//! within one major version must therefore be compatible in both directions. An incompatible change needs a new major
+//! version with an upcaster ([`Versions`](super::Versions)).
 
 use std::{collections::BTreeMap, fmt};
 
@@ -10,47 +10,49 @@ use super::{Field, Shape};
 
 type Fields = BTreeMap<String, Field>;
 
-/// What a change must keep working. The names are those of the schema registries.
+/// The direction in which a change must be compatible, in the terms of schema registries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compatibility {
-    /// The new reader reads what old writers wrote: what a topic that keeps its past needs.
+    /// New readers can read what old writers wrote. Required if a topic keeps old payloads.
     Backward,
-    /// Readers of the old form read what the new writer writes: what deploying writers first needs.
+    /// Old readers can read what new writers write. Required if writers are deployed before readers.
     Forward,
-    /// Both.
+    /// Backward and forward.
     Full,
 }
 
-/// One reason why a change breaks somebody.
+/// One incompatible change, with its effect and a remedy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {
-    /// Where: `$.lines[].price`; the name of a golden file where the file itself is the matter.
+    /// The path of the changed value, such as `$.lines[].price`, or the name of the golden file concerned.
     pub path: String,
-    /// What changed.
+    /// The change that was found.
     pub change: String,
-    /// Who breaks, and why.
-    pub why: String,
-    /// What to do about it.
+    /// The readers or payloads that the change breaks.
+    pub impact: String,
+    /// The recommended correction.
     pub remedy: String,
 }
 
-/// Everything that breaks, to be read by whom the test stops. `Debug` is the same text, so that
-/// `fn test() -> Result<(), Report>` and `unwrap` both show it.
+/// All incompatible changes of one event, as the failure text of a test.
+///
+/// `Debug` prints the same text as `Display`, so that a test of type `fn() -> Result<(), Report>` and `unwrap` both
+/// show it.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
-    /// The event: `order.placed.v2`.
+    /// The event's type name, such as `order.placed.v2`.
     pub event: String,
-    /// At least one.
+    /// The incompatible changes, at least one.
     pub findings: Vec<Finding>,
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}: {} incompatible", self.event, self.findings.len())?;
-        for Finding { path, change, why, remedy } in &self.findings {
-            writeln!(f, "  {path}: {change}\n    breaks: {why}\n    do: {remedy}")?;
+        for Finding { path, change, impact, remedy } in &self.findings {
+            writeln!(f, "  {path}: {change}\n    breaks: {impact}\n    do: {remedy}")?;
         }
         Ok(())
     }
@@ -64,10 +66,10 @@ impl fmt::Debug for Report {
 
 impl std::error::Error for Report {}
 
-/// Compares two shapes of `event`, the stored one and the current one.
+/// Compares two shapes of `event`: `old`, which was stored, and `new`, which is the current one.
 ///
-/// A reader is taken to ignore fields it does not know. An optional field that is renamed breaks no reader, and so
-/// is not found here: its old values are just no longer read.
+/// The check assumes that readers ignore unknown fields. A renamed optional field is not found: no reader fails, but
+/// readers no longer see the values under the old name.
 ///
 /// ```
 /// use comms_core::event::{Shape, compat::{Compatibility, compare}};
@@ -79,18 +81,19 @@ impl std::error::Error for Report {}
 /// ```
 ///
 /// # Errors
-/// The [`Report`] of all that breaks.
+/// Returns a [`Report`] of all changes that are incompatible in the direction of `mode`, if there are any.
 pub fn compare(event: &str, old: &Shape, new: &Shape, mode: Compatibility) -> Result<(), Report> {
     let mut findings = Vec::new();
     if mode != Compatibility::Forward {
-        Check { side: Side::Backward, findings: &mut findings }.reads("$", new, old);
+        Check { direction: Direction::Backward, findings: &mut findings }.shapes("$", new, old);
     }
     if mode != Compatibility::Backward {
-        Check { side: Side::Forward, findings: &mut findings }.reads("$", old, new);
+        Check { direction: Direction::Forward, findings: &mut findings }.shapes("$", old, new);
     }
     report(event, findings)
 }
 
+/// Returns a report of `findings` as the error, unless there are none.
 pub(super) fn report(event: &str, findings: Vec<Finding>) -> Result<(), Report> {
     match findings.is_empty() {
         true => Ok(()),
@@ -98,140 +101,150 @@ pub(super) fn report(event: &str, findings: Vec<Finding>) -> Result<(), Report> 
     }
 }
 
-/// Which of the two shapes reads what the other wrote.
+/// The direction of one check.
 #[derive(Clone, Copy)]
-enum Side {
-    /// The new one reads.
+enum Direction {
+    /// The new shape reads what the old shape wrote.
     Backward,
-    /// The old one reads.
+    /// The old shape reads what the new shape wrote.
     Forward,
 }
 
 struct Check<'a> {
-    side: Side,
+    direction: Direction,
     findings: &'a mut Vec<Finding>,
 }
 
 impl Check<'_> {
-    /// Notes where `reader` cannot read what `writer` wrote.
-    fn reads(&mut self, path: &str, reader: &Shape, writer: &Shape) {
+    /// Adds a finding for each value of `writer` that `reader` cannot read.
+    fn shapes(&mut self, path: &str, reader: &Shape, writer: &Shape) {
         match (reader, writer) {
             (Shape::Any, _) | (Shape::Number, Shape::Integer) | (Shape::String, Shape::Enum(_)) => {}
             (Shape::Nullable(reader), writer) => {
-                self.reads(path, reader, unwrapped(writer));
+                self.shapes(path, reader, non_null(writer));
             }
             (reader, Shape::Nullable(writer)) => {
-                self.null(path);
-                self.reads(path, reader, writer);
+                self.add_null(path);
+                self.shapes(path, reader, writer);
             }
-            (Shape::Enum(known), Shape::Enum(written)) => {
-                let unknown: Vec<&str> = written.difference(known).map(String::as_str).collect();
+            (Shape::Enum(accepted), Shape::Enum(written)) => {
+                let unknown: Vec<&str> = written.difference(accepted).map(String::as_str).collect();
                 if !unknown.is_empty() {
-                    self.values(path, &unknown.join(", "));
+                    self.add_enum_values(path, &unknown.join(", "));
                 }
             }
-            (Shape::Array(reader), Shape::Array(writer)) => self.reads(&format!("{path}[]"), reader, writer),
-            (Shape::Map(reader), Shape::Map(writer)) => self.reads(&format!("{path}.*"), reader, writer),
-            (Shape::Record(reads), Shape::Record(writes)) => self.record(path, reads, writes),
+            (Shape::Array(reader), Shape::Array(writer)) => self.shapes(&format!("{path}[]"), reader, writer),
+            (Shape::Map(reader), Shape::Map(writer)) => self.shapes(&format!("{path}.*"), reader, writer),
+            (Shape::Record(reader), Shape::Record(writer)) => self.record(path, reader, writer),
             (reader, writer) if reader == writer => {}
-            (reader, writer) => self.kind(path, reader, writer),
+            (reader, writer) => self.add_type_change(path, reader, writer),
         }
     }
 
-    fn record(&mut self, path: &str, reads: &Fields, writes: &Fields) {
-        for (name, field) in reads {
+    fn record(&mut self, path: &str, reader: &Fields, writer: &Fields) {
+        for (name, field) in reader {
             let path = format!("{path}.{name}");
-            let written = writes.get(name);
+            let written = writer.get(name);
             if field.required && !written.is_some_and(|w| w.required) {
-                let twin = written.is_none().then(|| twin(field, reads, writes)).flatten();
-                self.missing(&path, written.is_some(), twin);
+                let renamed = written.is_none().then(|| renamed(field, reader, writer)).flatten();
+                self.add_missing(&path, written.is_some(), renamed);
             }
             if let Some(written) = written {
-                self.reads(&path, &field.shape, &written.shape);
+                self.shapes(&path, &field.shape, &written.shape);
             }
         }
     }
 
-    fn missing(&mut self, path: &str, still_optional: bool, twin: Option<&str>) {
-        let hint = |word: &str| twin.map_or(String::new(), |t| format!(" (renamed {word} {t:?}?)"));
-        match (self.side, still_optional) {
-            (Side::Backward, true) => self.add(path, "became required", OLD_LACKS, MAKE_OPTIONAL),
-            (Side::Backward, false) => {
+    fn add_missing(&mut self, path: &str, is_optional: bool, renamed: Option<&str>) {
+        let hint = |word: &str| renamed.map_or(String::new(), |name| format!(" (renamed {word} {name:?}?)"));
+        match (self.direction, is_optional) {
+            (Direction::Backward, true) => self.add(path, "became required", OLD_LACKS, MAKE_OPTIONAL),
+            (Direction::Backward, false) => {
                 self.add(path, &format!("added as required{}", hint("from")), OLD_LACKS, MAKE_OPTIONAL);
             }
-            (Side::Forward, true) => self.add(path, "became optional", OLD_DEMANDS, KEEP_WRITING),
-            (Side::Forward, false) => {
-                self.add(path, &format!("required field removed{}", hint("to")), OLD_DEMANDS, KEEP_WRITING);
+            (Direction::Forward, true) => self.add(path, "became optional", OLD_REQUIRES, KEEP_WRITING),
+            (Direction::Forward, false) => {
+                self.add(path, &format!("required field removed{}", hint("to")), OLD_REQUIRES, KEEP_WRITING);
             }
         }
     }
 
-    fn null(&mut self, path: &str) {
-        match self.side {
-            Side::Backward => self.add(path, "may no longer be null", "old data may hold null", ACCEPT_NULL),
-            Side::Forward => {
-                self.add(path, "may now be null", "readers of the old form take no null", NEVER_NULL);
+    fn add_null(&mut self, path: &str) {
+        match self.direction {
+            Direction::Backward => {
+                self.add(path, "may no longer be null", "old payloads may contain null", ACCEPT_NULL)
+            }
+            Direction::Forward => {
+                self.add(path, "may now be null", "old readers do not accept null", NEVER_NULL);
             }
         }
     }
 
-    fn values(&mut self, path: &str, values: &str) {
-        match self.side {
-            Side::Backward => {
-                self.add(path, &format!("enum lost {values}"), "old data may hold them", KEEP_VALUES);
+    fn add_enum_values(&mut self, path: &str, values: &str) {
+        match self.direction {
+            Direction::Backward => {
+                self.add(
+                    path,
+                    &format!("enum lost {values}"),
+                    "old payloads may contain these values",
+                    KEEP_VALUES,
+                );
             }
-            Side::Forward => {
-                let why = "readers of the old form know no such value";
-                self.add(path, &format!("enum gained {values}"), why, READERS_FIRST);
+            Direction::Forward => {
+                let impact = "old readers do not accept these values";
+                self.add(path, &format!("enum gained {values}"), impact, READERS_FIRST);
             }
         }
     }
 
-    fn kind(&mut self, path: &str, reader: &Shape, writer: &Shape) {
-        let (reads, writes) = (reader.word(), writer.word());
-        let (change, why) = match self.side {
-            Side::Backward => (
+    fn add_type_change(&mut self, path: &str, reader: &Shape, writer: &Shape) {
+        let (reads, writes) = (reader.type_name(), writer.type_name());
+        let (change, impact) = match self.direction {
+            Direction::Backward => (
                 format!("{writes} became {reads}"),
-                format!("old data holds {writes}, the new reader wants {reads}"),
+                format!("old payloads contain {writes}, and new readers expect {reads}"),
             ),
-            Side::Forward => (
+            Direction::Forward => (
                 format!("{reads} became {writes}"),
-                format!("readers of the old form want {reads}, new data holds {writes}"),
+                format!("old readers expect {reads}, and new payloads contain {writes}"),
             ),
         };
-        self.add(path, &change, &why, ADD_BESIDE);
+        self.add(path, &change, &impact, ADD_ANOTHER_FIELD);
     }
 
-    fn add(&mut self, path: &str, change: &str, why: &str, remedy: &str) {
-        let [path, change, why, remedy] = [path, change, why, remedy].map(str::to_owned);
-        self.findings.push(Finding { path, change, why, remedy });
+    fn add(&mut self, path: &str, change: &str, impact: &str, remedy: &str) {
+        let [path, change, impact, remedy] = [path, change, impact, remedy].map(str::to_owned);
+        self.findings.push(Finding { path, change, impact, remedy });
     }
 }
 
-/// The one field of the same shape that only the writer has: most likely the same under another name.
-fn twin<'a>(field: &Field, reads: &Fields, writes: &'a Fields) -> Option<&'a str> {
-    let mut twins = writes.iter().filter(|(name, w)| !reads.contains_key(*name) && w.shape == field.shape);
-    match (twins.next(), twins.next()) {
+/// Returns the name of the only field that has the same shape and that only the writer has: probably the same field
+/// under another name.
+fn renamed<'a>(field: &Field, reader: &Fields, writer: &'a Fields) -> Option<&'a str> {
+    let mut candidates =
+        writer.iter().filter(|(name, w)| !reader.contains_key(*name) && w.shape == field.shape);
+    match (candidates.next(), candidates.next()) {
         (Some((name, _)), None) => Some(name),
         _ => None,
     }
 }
 
-fn unwrapped(shape: &Shape) -> &Shape {
+fn non_null(shape: &Shape) -> &Shape {
     match shape {
         Shape::Nullable(inner) => inner,
         other => other,
     }
 }
 
-const OLD_LACKS: &str = "the new reader demands what old data may lack";
-const OLD_DEMANDS: &str = "readers of the old form demand it";
+const OLD_LACKS: &str = "new readers require the field, and old payloads may lack it";
+const OLD_REQUIRES: &str = "old readers require the field";
 const MAKE_OPTIONAL: &str =
-    "make it optional with a default, or a new major version with an upcaster that fills it";
-const KEEP_WRITING: &str = "keep writing it always, or a new major version";
-const ACCEPT_NULL: &str = "keep accepting null, or a new major version with an upcaster";
-const NEVER_NULL: &str = "leave the field out of the change, or a new major version";
-const KEEP_VALUES: &str = "keep the values, or a new major version with an upcaster that maps them";
-const READERS_FIRST: &str = "teach every reader the values before they are written, or a new major version";
-const ADD_BESIDE: &str =
-    "keep the field and add one of the new type beside it, or a new major version with an upcaster";
+    "make the field optional with a default, or add a new major version with an upcaster that sets it";
+const KEEP_WRITING: &str = "keep writing the field always, or add a new major version";
+const ACCEPT_NULL: &str = "keep accepting null, or add a new major version with an upcaster";
+const NEVER_NULL: &str = "keep the field non-null, or add a new major version";
+const KEEP_VALUES: &str = "keep the values, or add a new major version with an upcaster that maps them";
+const READERS_FIRST: &str =
+    "deploy readers that accept the values before they are written, or add a new major version";
+const ADD_ANOTHER_FIELD: &str =
+    "keep the field and add a second one of the new type, or add a new major version with an upcaster";

@@ -1,4 +1,4 @@
-//! Golden files: what was once on the wire, kept beside the tests.
+//! Golden files: payloads and schemas as they were on the wire, stored with the tests.
 
 use std::{
     fs, io,
@@ -14,9 +14,11 @@ use super::{
 };
 use crate::Error;
 
-/// A folder of golden files. For an event `order.placed` it holds
-/// - `order.placed.v2.schema.json`: the schema as it was released, of the newest version;
-/// - `order.placed.v1.json`, `order.placed.v1.<case>.json`: payloads, at least one of every version still read.
+/// A folder of golden files, against which a test checks the current code.
+///
+/// For an event `order.placed` the folder contains
+/// - `order.placed.v2.schema.json`: the released schema of the newest version;
+/// - `order.placed.v1.json`, `order.placed.v1.<case>.json`: payloads, at least one for every version that can be read.
 ///
 /// ```no_run
 /// # #[derive(serde::Serialize, serde::Deserialize)]
@@ -40,38 +42,45 @@ pub struct Golden {
 }
 
 impl Golden {
-    /// The golden files in `folder`; cargo runs tests in the folder of their package.
+    /// Uses the golden files in `folder`. Cargo runs a test in the folder of its package, so the path may be relative
+    /// to it.
     pub fn at(folder: impl Into<PathBuf>) -> Self {
         Self { folder: folder.into() }
     }
 
-    /// Checks that
-    /// - every stored payload decodes, through the upcasters, as the newest version;
-    /// - what is then written again is of the schema the event gives of itself, and has no field beyond it;
-    /// - that schema is compatible with the stored one;
-    /// - no payload is stored of a version that is not read: its upcaster has gone, or the version went back.
+    /// Checks the event of `versions` against the golden files.
     ///
-    /// The second and the third are for events that are [`described`](super::VersionsBuilder::described).
+    /// The check passes if
+    /// - every version that can be read has a stored payload;
+    /// - every stored payload decodes, through the upcasters, as the newest version;
+    /// - every decoded event, encoded again, matches the event's schema and has no field outside it;
+    /// - the event's schema is compatible with the stored one in the direction of `mode`;
+    /// - no stored payload has a version that cannot be read, because its upcaster was removed or [`Event::VERSION`]
+    ///   was lowered.
+    ///
+    /// The third and fourth conditions apply only to versions built [with a
+    /// schema](super::VersionsBuilder::with_schema).
     ///
     /// # Errors
-    /// The [`Report`]; a missing or unreadable file is a finding that says what to store.
+    /// Returns a [`Report`] with a finding for each violated condition, and for each file that is missing or cannot be
+    /// read.
     pub fn check<E: Event>(&self, versions: &Versions<E>, mode: Compatibility) -> Result<(), Report> {
         let mut findings = Vec::new();
         for version in versions.oldest()..=E::VERSION {
-            self.payloads(versions, version, &mut findings);
+            self.check_payloads(versions, version, &mut findings);
         }
-        self.strays(versions, &mut findings);
+        self.check_unreadable_versions(versions, &mut findings);
         if let Some(shape) = versions.shape() {
-            self.schema::<E>(shape, mode, &mut findings);
+            self.check_schema::<E>(shape, mode, &mut findings);
         }
         report(&type_name::<E>(), findings)
     }
 
-    fn payloads<E: Event>(&self, versions: &Versions<E>, version: u32, findings: &mut Vec<Finding>) {
+    fn check_payloads<E: Event>(&self, versions: &Versions<E>, version: u32, findings: &mut Vec<Finding>) {
         let stem = format!("{}.v{version}", E::TYPE);
         let files = match self.list(&stem, is_payload) {
             Ok(files) if !files.is_empty() => files,
-            Ok(_) => return findings.push(absent(&stem)),
+            Ok(_) => return findings.push(missing_payload(&stem)),
             Err(e) => return findings.push(unreadable(&self.folder, &e)),
         };
         for file in files {
@@ -79,14 +88,14 @@ impl Golden {
                 Ok(payload) => payload,
                 Err(e) => return findings.push(unreadable(&file, &e)),
             };
-            match written_again(versions, version, &payload) {
-                Ok(value) => drifted(&file, versions.shape(), &value, findings),
+            match reencode(versions, version, &payload) {
+                Ok(value) => check_shape(&file, versions.shape(), &value, findings),
                 Err(e) => findings.push(undecodable(&file, &e)),
             }
         }
     }
 
-    fn schema<E: Event>(&self, shape: &Shape, mode: Compatibility, findings: &mut Vec<Finding>) {
+    fn check_schema<E: Event>(&self, shape: &Shape, mode: Compatibility, findings: &mut Vec<Finding>) {
         let name = type_name::<E>();
         let file = self.folder.join(format!("{name}.schema.json"));
         let stored = fs::read(&file)
@@ -96,30 +105,32 @@ impl Golden {
             Ok(stored) => findings
                 .extend(compare(&name, &stored, shape, mode).err().into_iter().flat_map(|r| r.findings)),
             Err(finding) => {
-                findings.push(Finding { remedy: format!("store {shape} there"), ..finding });
+                findings
+                    .push(Finding { remedy: format!("store this schema in the file: {shape}"), ..finding });
             }
         }
     }
 
-    /// Payloads of versions that are not read; a folder that cannot be read has been found already.
-    fn strays<E: Event>(&self, versions: &Versions<E>, findings: &mut Vec<Finding>) {
-        let read = versions.oldest()..=E::VERSION;
-        let beyond = |rest: &str| {
+    /// Adds a finding for each payload of a version that cannot be read. An unreadable folder is reported by
+    /// [`check_payloads`](Self::check_payloads).
+    fn check_unreadable_versions<E: Event>(&self, versions: &Versions<E>, findings: &mut Vec<Finding>) {
+        let readable = versions.oldest()..=E::VERSION;
+        let is_unreadable = |rest: &str| {
             let (version, case) = rest.split_once('.').unwrap_or((rest, ""));
-            let version = version.parse().ok().filter(|version| !read.contains(version));
+            let version = version.parse().ok().filter(|version| !readable.contains(version));
             version.is_some_and(|_: u32| is_payload(&format!(".{case}")))
         };
-        let files = self.list(&format!("{}.v", E::TYPE), beyond).unwrap_or_default();
-        findings.extend(files.iter().map(|file| unread(file)));
+        let files = self.list(&format!("{}.v", E::TYPE), is_unreadable).unwrap_or_default();
+        findings.extend(files.iter().map(|file| unreadable_version(file)));
     }
 
-    /// The files named `<stem><rest>`, by what the rest is, in order.
-    fn list(&self, stem: &str, wanted: impl Fn(&str) -> bool) -> io::Result<Vec<PathBuf>> {
+    /// Returns the files named `<stem><rest>` for which `matches(rest)` is true, sorted by name.
+    fn list(&self, stem: &str, matches: impl Fn(&str) -> bool) -> io::Result<Vec<PathBuf>> {
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
             let path = entry?.path();
             let rest = path.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_prefix(stem));
-            if rest.is_some_and(&wanted) {
+            if rest.is_some_and(&matches) {
                 files.push(path);
             }
         }
@@ -128,39 +139,45 @@ impl Golden {
     }
 }
 
-/// Whether the name of a file goes on after the version as that of a payload: `.json` or `.<case>.json`.
+/// Returns whether a file name that ends in `rest` after its version is that of a payload: `.json` or `.<case>.json`.
 fn is_payload(rest: &str) -> bool {
     rest.starts_with('.') && rest.ends_with(".json") && rest != ".schema.json"
 }
 
-fn written_again<E: Event>(versions: &Versions<E>, version: u32, payload: &[u8]) -> Result<Value, Error> {
+/// Decodes `payload` and returns the raw form of the event encoded again, or null for an event without a schema.
+fn reencode<E: Event>(versions: &Versions<E>, version: u32, payload: &[u8]) -> Result<Value, Error> {
     let codec = versions.codec();
-    let event = if version == E::VERSION { codec.decode(payload) } else { versions.lift(version, payload) }?;
+    let event = if version == E::VERSION {
+        codec.decode(payload)
+    } else {
+        versions.decode_version(version, payload)
+    }?;
     match versions.shape() {
         Some(_) => codec.raw(&codec.encode(&event)?),
         None => Ok(Value::Null),
     }
 }
 
-fn drifted(file: &Path, shape: Option<&Shape>, value: &Value, findings: &mut Vec<Finding>) {
-    let mut wrong = Vec::new();
+/// Adds a finding for each difference between `value` and `shape`.
+fn check_shape(file: &Path, shape: Option<&Shape>, value: &Value, findings: &mut Vec<Finding>) {
+    let mut mismatches = Vec::new();
     if let Some(shape) = shape {
-        shape.mismatches("$", value, true, &mut wrong);
+        shape.mismatches("$", value, true, &mut mismatches);
     }
-    findings.extend(wrong.into_iter().map(|(path, what)| Finding {
+    findings.extend(mismatches.into_iter().map(|(path, mismatch)| Finding {
         path,
-        change: format!("written again, {} {what}", name_of(file)),
-        why: "the schema does not say what is written, so it proves nothing".into(),
-        remedy: "correct Schema::shape or the type".into(),
+        change: format!("encoded again, {} {mismatch}", name_of(file)),
+        impact: "the schema differs from what the code writes, so the compatibility check is void".into(),
+        remedy: "correct Schema::shape or the event type".into(),
     }));
 }
 
-fn absent(stem: &str) -> Finding {
+fn missing_payload(stem: &str) -> Finding {
     Finding {
         path: format!("{stem}.json"),
         change: "no golden payload".into(),
-        why: "nothing proves that this version is still read".into(),
-        remedy: "store a payload as it was on the wire under this name".into(),
+        impact: "no test proves that this version can still be read".into(),
+        remedy: "store a payload of this version, as it was on the wire, under this name".into(),
     }
 }
 
@@ -168,17 +185,17 @@ fn undecodable(file: &Path, error: &Error) -> Finding {
     Finding {
         path: name_of(file),
         change: error.to_string(),
-        why: "data like this stands in topics and dead letters".into(),
-        remedy: "mend the upcaster, or give what is new a default".into(),
+        impact: "topics and dead letters may contain payloads like this one".into(),
+        remedy: "correct the upcaster, or give the new field a default".into(),
     }
 }
 
-fn unread(file: &Path) -> Finding {
+fn unreadable_version(file: &Path) -> Finding {
     Finding {
         path: name_of(file),
-        change: "its version is not read".into(),
-        why: "data like this stands in topics and dead letters, and would be dead-lettered".into(),
-        remedy: "give its upcaster back, or delete the file when no such data is left".into(),
+        change: "its version cannot be read".into(),
+        impact: "payloads of this version in topics and dead letters would be dead-lettered".into(),
+        remedy: "restore the upcaster, or delete the file if no payload of this version is left".into(),
     }
 }
 
@@ -186,8 +203,8 @@ fn unreadable(file: &Path, error: &dyn std::fmt::Display) -> Finding {
     Finding {
         path: name_of(file),
         change: error.to_string(),
-        why: "there is nothing to compare with".into(),
-        remedy: "mend the file".into(),
+        impact: "the file cannot be compared with the code".into(),
+        remedy: "correct the file".into(),
     }
 }
 

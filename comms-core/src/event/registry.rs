@@ -1,15 +1,15 @@
-//! The events of an application, in one place.
+//! The registry of an application's events.
 
 use std::{any::Any, collections::BTreeMap, fmt, sync::Arc};
 
 use serde::Serialize;
 
-use super::{Event, SetupError, Shape, Versions, announced::type_of};
+use super::{Event, SetupError, Shape, Versions, type_header::announced_type};
 use crate::{Error, Message};
 
 type Decode = dyn Fn(&Message) -> Result<Option<Box<dyn Any + Send>>, Error> + Send + Sync;
 
-/// Knows the events of an application: reads any message of theirs, and lists them for documentation.
+/// The events of an application: decodes the messages of all registered events, and lists the events for documentation.
 ///
 /// ```
 /// use comms_core::{Error, Message, clock::Clock, event::{Decoded, Event, EventSource, Registry, Versions}};
@@ -43,56 +43,58 @@ struct Entry {
     versions: Arc<dyn Any + Send + Sync>,
 }
 
-/// What a registry says of one event. Serialises to what a page of documentation or an AsyncAPI message needs.
+/// A registered event: name, versions, encoding and schema. Implements [`Serialize`] for a page of documentation or an
+/// AsyncAPI message.
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct Description {
-    /// [`Event::TYPE`].
+    /// The event's name, [`Event::TYPE`].
     pub name: &'static str,
-    /// The version that is written.
+    /// The newest version, which is the one that is written: [`Event::VERSION`].
     pub version: u32,
-    /// The oldest version that is still read.
+    /// The oldest version that can be read.
     pub oldest: u32,
-    /// Media type of the payload.
+    /// The media type of the payload.
     pub content_type: &'static str,
-    /// The newest version as JSON Schema, where the event describes itself.
+    /// The schema of the newest version (serialized as JSON Schema), if the event has one.
     pub schema: Option<Shape>,
 }
 
-/// What a message turned out to be. In every case the message itself is the raw form, byte for byte.
+/// The result of [`Registry::decode`]. The message itself is not changed, so the raw form remains available.
 #[derive(Debug)]
 pub enum Decoded {
-    /// A registered event, as the newest version of its type.
+    /// The message announces a registered event. The event was decoded as its newest version.
     Event(AnyEvent),
-    /// No type name, or one that is not registered: an event of another reader.
+    /// The message announces no event, or an event that is not registered.
     Unknown,
-    /// A registered type whose payload or version cannot be read; the error says why.
+    /// The version or the payload of a registered event, or the message's type, cannot be read, for the reason in the
+    /// error.
     Undecodable(Error),
 }
 
-/// A decoded event of a registered type.
+/// A decoded event of any registered type, for [`downcast`](Self::downcast).
 pub struct AnyEvent {
     type_name: &'static str,
     event: Box<dyn Any + Send>,
 }
 
 impl AnyEvent {
-    /// [`Event::TYPE`].
+    /// Returns the event's name, [`Event::TYPE`], without a version.
     #[must_use]
     pub fn type_name(&self) -> &'static str {
         self.type_name
     }
 
-    /// Whether it is an `E`.
+    /// Returns whether the event is an `E`.
     #[must_use]
     pub fn is<E: Event>(&self) -> bool {
         self.event.is::<E>()
     }
 
-    /// The event as an `E`, or itself again.
+    /// Returns the event as an `E`.
     ///
     /// # Errors
-    /// Itself, where it is another type.
+    /// Returns `self` unchanged if the event is not an `E`.
     pub fn downcast<E: Event>(self) -> Result<E, Self> {
         let type_name = self.type_name;
         self.event.downcast().map(|event| *event).map_err(|event| Self { type_name, event })
@@ -106,16 +108,16 @@ impl fmt::Debug for AnyEvent {
 }
 
 impl Registry {
-    /// A registry without events.
+    /// Creates a registry without events.
     #[must_use]
     pub const fn new() -> Self {
         Self(BTreeMap::new())
     }
 
-    /// The registry with the event of `versions` added.
+    /// Adds the event of `versions` to the registry.
     ///
     /// # Errors
-    /// [`SetupError::DuplicateEvent`] where the type is there already.
+    /// Returns [`SetupError::DuplicateEvent`] if an event with the same [`Event::TYPE`] is registered already.
     pub fn register<E: Event>(mut self, versions: Versions<E>) -> Result<Self, SetupError> {
         if self.0.contains_key(E::TYPE) {
             return Err(SetupError::DuplicateEvent { event: E::TYPE });
@@ -136,14 +138,14 @@ impl Registry {
         Ok(self)
     }
 
-    /// Decodes `message` as the registered event it announces.
+    /// Decodes `message` as the registered event that it announces.
     #[must_use]
     pub fn decode(&self, message: &Message) -> Decoded {
-        let name = match type_of(message) {
+        let name = match announced_type(message) {
             Ok(name) => name.unwrap_or_default(),
             Err(error) => return Decoded::Undecodable(error),
         };
-        // Without the version, also where the version is no number.
+        // Cut off the version, including a malformed one: `Versions::read` then reports it.
         let base = name.rsplit_once(".v").map_or(name, |(base, _)| base);
         let Some(entry) = self.0.get(base).or_else(|| self.0.get(name)) else { return Decoded::Unknown };
         match (entry.decode)(message) {
@@ -153,13 +155,14 @@ impl Registry {
         }
     }
 
-    /// The versions of `E` as they were registered, for [`transactional_versions`](crate::transactional_versions).
+    /// Returns the registered versions of `E`, for [`transactional_versions`](crate::transactional_versions). Returns
+    /// `None` if `E` is not registered.
     #[must_use]
     pub fn versions<E: Event>(&self) -> Option<Versions<E>> {
         self.0.get(E::TYPE)?.versions.downcast_ref::<Versions<E>>().cloned()
     }
 
-    /// The registered events, by name.
+    /// Returns the registered events, ordered by name.
     pub fn describe(&self) -> impl Iterator<Item = &Description> {
         self.0.values().map(|entry| &entry.description)
     }

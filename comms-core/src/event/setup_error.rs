@@ -1,47 +1,50 @@
-//! Why a set of events was refused when it was made.
+//! The error of a faulty set of versions or events.
 
 use crate::Error;
 
-/// Why a set of events or versions was refused when it was made.
+/// Why [`VersionsBuilder::build`](super::VersionsBuilder::build) or [`Registry::register`](super::Registry::register)
+/// refused its input. Converts into an [`Error`] of [`ErrorKind::Invalid`](crate::ErrorKind::Invalid).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SetupError {
-    /// Versions count from 1.
-    #[error("{event}: version 0: versions count from 1")]
+    /// An upcaster starts at version 0. Versions start at 1.
+    #[error("{event}: an upcaster starts at version 0: versions start at 1")]
     VersionZero {
-        /// [`Event::TYPE`](super::Event::TYPE).
+        /// The event's name, [`Event::TYPE`](super::Event::TYPE).
         event: &'static str,
     },
-    /// Two upcasters begin at the same version.
-    #[error("{event}: two upcasters from version {from}: keep one")]
+    /// Two upcasters start at the same version.
+    #[error("{event}: two upcasters start at version {from}: keep one of them")]
     DuplicateStep {
-        /// [`Event::TYPE`](super::Event::TYPE).
+        /// The event's name, [`Event::TYPE`](super::Event::TYPE).
         event: &'static str,
-        /// Where both begin.
+        /// The version at which both upcasters start.
         from: u32,
     },
-    /// A version between the oldest and the newest has no way on.
-    #[error("{event}: no upcaster from version {from} to {}: older versions would stop there", from + 1)]
+    /// A version between the oldest and the newest one has no upcaster.
+    #[error("{event}: no upcaster from version {from} to {}: add it, or older versions cannot be read", from + 1)]
     Gap {
-        /// [`Event::TYPE`](super::Event::TYPE).
+        /// The event's name, [`Event::TYPE`](super::Event::TYPE).
         event: &'static str,
-        /// The version without a step.
+        /// The version without an upcaster.
         from: u32,
     },
-    /// An upcaster begins at the newest version or beyond.
-    #[error("{event}: an upcaster from version {from}, but the newest is {newest}: raise Event::VERSION")]
+    /// An upcaster starts at the newest version or above it.
+    #[error(
+        "{event}: an upcaster starts at version {from}, but the newest version is {newest}: raise Event::VERSION"
+    )]
     BeyondNewest {
-        /// [`Event::TYPE`](super::Event::TYPE).
+        /// The event's name, [`Event::TYPE`](super::Event::TYPE).
         event: &'static str,
-        /// Where it begins.
+        /// The version at which the upcaster starts.
         from: u32,
-        /// [`Event::VERSION`](super::Event::VERSION).
+        /// The newest version, [`Event::VERSION`](super::Event::VERSION).
         newest: u32,
     },
-    /// An event type is registered twice.
-    #[error("{event}: registered twice: one registration has all versions")]
+    /// An event is registered twice.
+    #[error("{event}: registered twice: register all versions together, once")]
     DuplicateEvent {
-        /// [`Event::TYPE`](super::Event::TYPE).
+        /// The event's name, [`Event::TYPE`](super::Event::TYPE).
         event: &'static str,
     },
 }

@@ -3,7 +3,7 @@
 use serde::{Serialize, de::DeserializeOwned};
 use std::sync::Arc;
 
-use super::{Codec, Event, Json, type_name};
+use super::{Codec, Event, Json, definition::type_name};
 use crate::{Error, Headers, Message, clock::Clock, context::Context, wire};
 
 /// Makes the messages that announce the events of one service.
@@ -31,8 +31,10 @@ pub struct EventSource {
 }
 
 impl EventSource {
-    /// Makes the source named `source`: the name of the service, the same in all of its processes and for all time, because
-    /// it is half of the identity of every message. `clock` gives identifiers and timestamps.
+    /// Creates the source of the service named `source`. `clock` provides identifiers and timestamps.
+    ///
+    /// The name is half of the identity of every message: it must be the same in all processes of the service, and must
+    /// not change.
     #[must_use]
     pub fn new(source: impl Into<Arc<str>>, clock: Clock) -> Self {
         Self { source: source.into(), clock }
@@ -50,7 +52,8 @@ impl EventSource {
         self.encode(event, &Json)
     }
 
-    /// Returns the message that announces `event`, as [`message`](Self::message) does, with a payload encoded by `codec`.
+    /// Returns the message that announces `event`, as [`message`](Self::message) does, with a payload encoded by
+    /// `codec`.
     ///
     /// # Errors
     /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the event cannot be encoded.

@@ -1,8 +1,8 @@
-//! The versions of an event, and how each becomes the newest.
+//! The versions of an event, and their upcasters.
 //!
-//! The problem: a topic keeps for years what was written by code that is gone. The answer: an old payload is
-//! lifted step by step (v1 to v2, v2 to v3) in its raw form, and decoded once, as the newest type. Handlers know
-//! one type only.
+//! A topic keeps payloads for years after the code that wrote them was replaced. An upcaster converts the raw form of a
+//! payload into the next version (v1 to v2, v2 to v3). The result is decoded once, as the newest type, so handlers have
+//! one type for all versions.
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -10,17 +10,18 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{
-    Codec, Event, EventSource, Json, NewerVersion, Schema, SetupError, Shape, announced, decode_with,
-    explain, payload_of,
+    Codec, Event, EventSource, Json, NewerVersion, Schema, SetupError, Shape,
+    read::{decode_with, payload_of, with_decode_context},
+    type_header::{announced_version, check_supported},
 };
 use crate::{Error, Message};
 
 type Upcast = Box<dyn Fn(Value) -> Result<Value, Error> + Send + Sync>;
 
-/// Reads an event in every version an application knows, and writes the newest. Cheap to clone.
+/// Reads an event in all of its supported versions, and writes it in the newest one.
 ///
-/// The guarantee: what [`decode`](Self::decode) returns was whole in the version it was written in, and went
-/// through every step up to [`Event::VERSION`]. A version newer than that is refused, never half read.
+/// Guarantee: an event that [`decode`](Self::decode) returns passed through every upcaster from the version that its
+/// message announces up to [`Event::VERSION`]. A newer version is refused and never decoded in part. Clones are cheap.
 ///
 /// ```
 /// use comms_core::{Error, Message, clock::Clock, event::{Event, EventSource, Versions}};
@@ -56,7 +57,7 @@ struct Inner<E> {
 }
 
 impl<E: Event + Serialize + DeserializeOwned> Versions<E> {
-    /// Begins the versions of a JSON event.
+    /// Returns a builder for an event with a JSON payload.
     #[must_use]
     pub fn json() -> VersionsBuilder<E> {
         Self::of(Json)
@@ -64,7 +65,7 @@ impl<E: Event + Serialize + DeserializeOwned> Versions<E> {
 }
 
 impl<E: Event> Versions<E> {
-    /// Begins the versions of an event in the encoding of `codec`.
+    /// Returns a builder for an event with a payload in the encoding of `codec`.
     #[must_use]
     pub fn of(codec: impl Codec<E>) -> VersionsBuilder<E> {
         VersionsBuilder {
@@ -75,45 +76,64 @@ impl<E: Event> Versions<E> {
         }
     }
 
-    /// Whether `message` announces this event, in whatever version, also one that cannot be read: [`read`](Self::read)
-    /// and [`decode`](Self::decode) return the error then.
+    /// Returns whether `message` announces this event in any version.
+    ///
+    /// Also returns true if the version or the `ce_type` header cannot be read: [`read`](Self::read) and
+    /// [`decode`](Self::decode) then return the error.
     #[must_use]
     pub fn matches(&self, message: &Message) -> bool {
-        !matches!(announced::version_of(message, E::TYPE), Ok(None))
+        !matches!(announced_version(message, E::TYPE), Ok(None))
     }
 
-    /// Reads `message` as the newest version; `None` for a message that announces another event, or none.
+    /// Reads `message` as an event of the newest version. Returns `None` if the message announces another event, or
+    /// none.
     ///
     /// # Errors
-    /// Returns `Misconfigured` or `Invalid` for a newer version, as [`VersionsBuilder::newer`] sets. Returns `Invalid`
-    /// for a version older than [`oldest`](Self::oldest), a version that is no number, a CloudEvents envelope that no
-    /// consumer could open, a missing payload and one that does not decode. Returns what an upcaster returns.
+    /// For a version newer than [`Event::VERSION`], returns
+    /// [`ErrorKind::Misconfigured`](crate::ErrorKind::Misconfigured) by default, or
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) with [`NewerVersion::DeadLetter`].
+    ///
+    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if
+    /// - the message announces a version older than [`oldest`](Self::oldest);
+    /// - the message announces the event with a malformed version, or without one;
+    /// - the `ce_type` header is not UTF-8;
+    /// - the message is a `CloudEvents` envelope in a format or mode that a consumer does not open;
+    /// - the message has no payload, or the payload does not decode.
+    ///
+    /// Returns the error of an upcaster with its kind unchanged.
     pub fn read(&self, message: &Message) -> Result<Option<E>, Error> {
-        let Some(version) = announced::version_of(message, E::TYPE)? else { return Ok(None) };
+        let Some(version) = announced_version(message, E::TYPE)? else { return Ok(None) };
         if version == E::VERSION {
             return decode_with(&*self.0.codec, message).map(Some);
         }
-        self.known(version)?;
-        self.lift(version, payload_of(message)?).map_err(|e| explain::<E>(e, message)).map(Some)
+        self.check_supported(version)?;
+        let event = self.decode_version(version, payload_of(message)?);
+        event.map_err(|e| with_decode_context::<E>(e, message)).map(Some)
     }
 
-    /// The event of `message`, which may be of any version from [`oldest`](Self::oldest) on.
+    /// Decodes `message` as an event of the newest version. The message may announce any version from
+    /// [`oldest`](Self::oldest) to [`Event::VERSION`].
     ///
     /// # Errors
-    /// As [`read`](Self::read); returns `Invalid` if the message announces another event.
+    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the message announces another event or none, and
+    /// the errors of [`read`](Self::read).
     pub fn decode(&self, message: &Message) -> Result<E, Error> {
         self.read(message)?.ok_or_else(|| {
-            let text = format!("{:?} where {} is due", message.event_type().unwrap_or(""), E::TYPE);
-            Error::invalid(text)
+            let announced = message.event_type().unwrap_or("");
+            Error::invalid(format!("the message announces {announced:?}, not {}", E::TYPE))
         })
     }
 
-    /// Lifts a raw payload of `version` to the newest.
+    /// Converts the raw form of a payload of `version` into that of the newest version.
     ///
     /// # Errors
-    /// As [`read`](Self::read) for a version that is not read; what an upcaster returns.
+    /// For a version newer than [`Event::VERSION`], returns
+    /// [`ErrorKind::Misconfigured`](crate::ErrorKind::Misconfigured) by default, or
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) with [`NewerVersion::DeadLetter`]. Returns
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a version older than [`oldest`](Self::oldest). Returns the
+    /// error of an upcaster with its kind unchanged.
     pub fn upcast(&self, version: u32, value: Value) -> Result<Value, Error> {
-        self.known(version)?;
+        self.check_supported(version)?;
         let mut value = value;
         for (from, step) in self.0.steps.range(version..) {
             value = step(value).map_err(|e| e.context(format_args!("upcast v{from} to v{}", from + 1)))?;
@@ -121,40 +141,40 @@ impl<E: Event> Versions<E> {
         Ok(value)
     }
 
-    /// The message that announces `event`, in this encoding.
+    /// Returns the message that announces `event`, with a payload in the encoding of [`codec`](Self::codec).
     ///
     /// # Errors
-    /// `Invalid` where the event cannot be encoded.
+    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the event cannot be encoded.
     pub fn message(&self, source: &EventSource, event: &E) -> Result<Message, Error> {
         source.encode(event, &*self.0.codec)
     }
 
-    /// The oldest version that is read.
+    /// Returns the oldest version that can be read.
     #[must_use]
     pub fn oldest(&self) -> u32 {
         self.0.steps.keys().next().copied().unwrap_or(E::VERSION)
     }
 
-    /// What the newest version looks like, where it was said.
+    /// Returns the schema of the newest version, if [`VersionsBuilder::with_schema`] was called.
     #[must_use]
     pub fn shape(&self) -> Option<&Shape> {
         self.0.shape.as_ref()
     }
 
-    /// The encoding.
+    /// Returns the codec of the payload.
     #[must_use]
     pub fn codec(&self) -> &dyn Codec<E> {
         &*self.0.codec
     }
 
-    /// The event of a payload of `version`, by the raw form.
-    pub(super) fn lift(&self, version: u32, payload: &[u8]) -> Result<E, Error> {
+    /// Decodes a payload of `version` through its raw form and the upcasters.
+    pub(super) fn decode_version(&self, version: u32, payload: &[u8]) -> Result<E, Error> {
         let value = self.0.codec.raw(payload)?;
         self.0.codec.decode_raw(self.upcast(version, value)?)
     }
 
-    fn known(&self, version: u32) -> Result<(), Error> {
-        announced::known::<E>(version, self.oldest(), self.0.newer)
+    fn check_supported(&self, version: u32) -> Result<(), Error> {
+        check_supported::<E>(version, self.oldest(), self.0.newer)
     }
 }
 
@@ -170,7 +190,8 @@ impl<E: Event> fmt::Debug for Versions<E> {
     }
 }
 
-/// Collects what [`Versions`] are made of; the order of the calls does not matter.
+/// Builds [`Versions`] from upcasters, a schema and the treatment of newer versions. The order of the calls does not
+/// matter.
 pub struct VersionsBuilder<E> {
     codec: Box<dyn Codec<E>>,
     steps: Vec<(u32, Upcast)>,
@@ -179,8 +200,10 @@ pub struct VersionsBuilder<E> {
 }
 
 impl<E: Event> VersionsBuilder<E> {
-    /// Adds the step that makes version `from + 1` of a raw payload of version `from`. It must be a pure
-    /// function: a redelivery runs it again. An error of its own is best `Invalid`.
+    /// Adds the upcaster that converts the raw form of version `from` into that of version `from + 1`.
+    ///
+    /// `step` must be a pure function, because a redelivery runs it again. It should return
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a payload that it cannot convert.
     #[must_use]
     pub fn upcast(
         mut self,
@@ -191,15 +214,15 @@ impl<E: Event> VersionsBuilder<E> {
         self
     }
 
-    /// Sets what a consumer does with a version newer than [`Event::VERSION`]. Default [`NewerVersion::Hold`].
+    /// Sets how a consumer treats a version newer than [`Event::VERSION`]. Default: [`NewerVersion::Hold`].
     #[must_use]
-    pub fn newer(self, newer: NewerVersion) -> Self {
+    pub fn newer_version(self, newer: NewerVersion) -> Self {
         Self { newer, ..self }
     }
 
-    /// Takes the schema that the event gives of itself.
+    /// Adds the schema of the newest version, [`Schema::shape`].
     #[must_use]
-    pub fn described(mut self) -> Self
+    pub fn with_schema(mut self) -> Self
     where
         E: Schema,
     {
@@ -207,10 +230,15 @@ impl<E: Event> VersionsBuilder<E> {
         self
     }
 
-    /// Checks that the steps lead from the oldest version to [`Event::VERSION`] without gap.
+    /// Checks that the upcasters lead from the oldest version to [`Event::VERSION`] without a gap, and builds the
+    /// versions.
     ///
     /// # Errors
-    /// [`SetupError`] where they do not.
+    /// Returns
+    /// - [`SetupError::BeyondNewest`] if an upcaster starts at [`Event::VERSION`] or above;
+    /// - [`SetupError::DuplicateStep`] if two upcasters start at the same version;
+    /// - [`SetupError::VersionZero`] if an upcaster starts at version 0;
+    /// - [`SetupError::Gap`] if a version between the oldest and the newest has no upcaster.
     pub fn build(self) -> Result<Versions<E>, SetupError> {
         let (event, newest) = (E::TYPE, E::VERSION);
         let mut steps = BTreeMap::new();

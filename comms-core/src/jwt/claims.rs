@@ -6,26 +6,28 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Raw")]
 pub struct Claims {
-    /// The subject: 1 to 256 bytes without control characters in a verified token.
+    /// The subject. In a verified token, it has 1 to 256 bytes without control characters.
     pub sub: String,
     /// The issuer.
     pub iss: String,
     /// The audiences: one or several (RFC 7519, 4.1.3).
     pub aud: Vec<String>,
-    /// The time from which the token is not valid any more, in seconds since 1970.
+    /// The expiration time, from which on the token is invalid, in seconds since 1970.
     /// [`Verifier::expires_at_unix`](super::Verifier::expires_at_unix) adds the clock skew to it.
     pub exp: u64,
-    /// The time before which the token is not valid yet, in seconds since 1970.
+    /// The time before which the token is not yet valid, in seconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nbf: Option<u64>,
-    /// The scopes, separated by spaces (RFC 8693, 4.2); empty without any. Read from `scope`, or from `scp` where
-    /// `scope` is absent or null, as a text or as an array of texts. Written as the text `scope`.
+    /// The scopes, separated by spaces (RFC 8693, 4.2). Empty if the token has none.
+    ///
+    /// Deserialized from `scope`, or from `scp` if `scope` is absent or null, as a string or an array of strings.
+    /// Serialized as the string `scope`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub scope: String,
 }
 
 impl Claims {
-    /// Returns whether the token has `scope`. Scopes are compared byte by byte.
+    /// Returns whether the token has the scope `scope`. The comparison is case-sensitive.
     ///
     /// ```
     /// # use comms_core::jwt::Claims;
@@ -38,11 +40,11 @@ impl Claims {
     /// ```
     #[must_use]
     pub fn has_scope(&self, scope: &str) -> bool {
-        self.scope.split_ascii_whitespace().any(|one| one == scope)
+        self.scope.split_ascii_whitespace().any(|other| other == scope)
     }
 }
 
-/// The claims as issuers write them.
+/// The claims in the forms that issuers use.
 #[derive(Deserialize)]
 struct Raw {
     sub: String,
@@ -72,15 +74,15 @@ impl From<Raw> for Claims {
             OneOrMany::Many(many) => many,
         };
         let scope = match scope.or(scp) {
-            Some(OneOrMany::One(text)) => text,
-            Some(OneOrMany::Many(texts)) => texts.join(" "),
+            Some(OneOrMany::One(scopes)) => scopes,
+            Some(OneOrMany::Many(scopes)) => scopes.join(" "),
             None => String::new(),
         };
         Self { sub, iss, aud, exp, nbf, scope }
     }
 }
 
-/// A NumericDate (RFC 7519, section 2). It may have a fraction, which is cut off.
+/// Deserializes a NumericDate (RFC 7519, section 2), and drops its fraction.
 fn numeric_date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -91,7 +93,7 @@ fn numeric_date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Er
     match Date::deserialize(deserializer)? {
         Date::Whole(seconds) => Ok(seconds),
         Date::Fraction(seconds) if (0.0..1e15).contains(&seconds) => Ok(seconds as u64),
-        Date::Fraction(_) => Err(D::Error::custom("not a date")),
+        Date::Fraction(_) => Err(D::Error::custom("not a date in seconds since 1970")),
     }
 }
 

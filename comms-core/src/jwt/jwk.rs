@@ -1,4 +1,4 @@
-//! Whether a key is one of the pinned algorithm.
+//! Checks of keys against the algorithm of a verifier.
 
 use jsonwebtoken::{
     AlgorithmFamily, DecodingKeyKind,
@@ -12,43 +12,47 @@ use super::{
 use crate::Error;
 
 /// Checks that `key` can verify signatures of `algorithm`: its family, the length of its point, and its strength (RFC
-/// 7518, 3.2 and 3.3). Use it for a key that is configured, before a [`Verifier`](super::Verifier) is made of it: a
-/// wrong key refuses every token, with an error about the token. [`KeySet`](super::KeySet) checks its keys itself.
+/// 7518, 3.2 and 3.3).
+///
+/// Check a configured key before you create a [`Verifier`](super::Verifier) with it. A verifier with a wrong key
+/// refuses every token, with an error about the token. [`KeySet`](super::KeySet) checks its keys itself.
 ///
 /// # Errors
-/// Returns `Invalid` for a key of another family or curve, RSA below 2,048 bits, and HMAC below the length of its hash.
+/// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the key is of another family or curve, if an RSA key
+/// has less than 2,048 bits, or if an HMAC key is shorter than the output of its hash.
 pub fn check_key(algorithm: Algorithm, key: &DecodingKey) -> Result<(), Error> {
     if fits(key, algorithm) {
         return Ok(());
     }
-    Err(Error::invalid(format!("not a key for {algorithm:?}, or too weak")))
+    Err(Error::invalid(format!("this is not a key for {algorithm:?}, or the key is too weak")))
 }
 
-/// The key and its `kid`, which is empty where the JWK has none: no token can name it.
+/// Returns the key of a JWK and its `kid`. The `kid` is empty if the JWK has none; no token can name such a key.
 ///
 /// # Errors
-/// Why the key is not for `algorithm`, without the key.
-pub(super) fn usable(
+/// Returns the reason why the key is not usable for `algorithm`, without the key itself.
+pub(super) fn parse_key(
     value: serde_json::Value,
     algorithm: Algorithm,
 ) -> Result<(String, DecodingKey), String> {
-    let named = match value.get("kid").and_then(serde_json::Value::as_str) {
+    let label = match value.get("kid").and_then(serde_json::Value::as_str) {
         Some(kid) if is_name(kid, KID_LIMIT) => format!("kid {kid:?}"),
         _ => "a key without a valid kid".to_owned(),
     };
-    let refuse = |reason: String| format!("{named}: {reason}");
-    let jwk: Jwk = serde_json::from_value(value).map_err(|_| refuse("not a JWK".to_owned()))?;
+    let refuse = |reason: String| format!("{label}: {reason}");
+    let jwk: Jwk = serde_json::from_value(value).map_err(|_| refuse("it is not a JWK".to_owned()))?;
     let kid = jwk.common.key_id.clone().unwrap_or_default();
     if !kid.is_empty() && !is_name(&kid, KID_LIMIT) {
-        return Err(refuse(format!("its kid is over {KID_LIMIT} bytes or has control characters")));
+        return Err(refuse(format!("its kid is over {KID_LIMIT} bytes or contains control characters")));
     }
     check_use(&jwk, algorithm).and_then(|()| check_curve(&jwk, algorithm)).map_err(refuse)?;
-    let key = DecodingKey::from_jwk(&jwk).map_err(|_| refuse("not a key that is understood".to_owned()))?;
+    let key = DecodingKey::from_jwk(&jwk)
+        .map_err(|_| refuse("its parameters are invalid or not supported".to_owned()))?;
     check_key(algorithm, &key).map_err(|e| refuse(e.chain().to_string()))?;
     Ok((kid, key))
 }
 
-/// Checks `alg`, `use` and `key_ops`, each of which may be absent (RFC 7517, section 4).
+/// Checks `alg`, `use` and `key_ops`, which are all optional (RFC 7517, section 4).
 fn check_use(jwk: &Jwk, algorithm: Algorithm) -> Result<(), String> {
     let common = &jwk.common;
     if common.key_algorithm.is_some_and(|alg| alg != KeyAlgorithm::from(algorithm)) {
@@ -63,14 +67,14 @@ fn check_use(jwk: &Jwk, algorithm: Algorithm) -> Result<(), String> {
     Ok(())
 }
 
-/// Checks `kty`, `crv` and the length of each coordinate. The length of the point alone does not say its curve, and
-/// that of both coordinates together does not say where one ends (RFC 7518, 6.2.1.2).
+/// Checks `kty`, `crv` and the length of each coordinate (RFC 7518, 6.2.1.2). The length of the point does not
+/// determine the curve, and the length of both coordinates together does not determine that of each.
 fn check_curve(jwk: &Jwk, algorithm: Algorithm) -> Result<(), String> {
     let (curve, bytes) = match algorithm {
         Algorithm::ES256 => (EllipticCurve::P256, 32),
         Algorithm::ES384 => (EllipticCurve::P384, 48),
         Algorithm::EdDSA => (EllipticCurve::Ed25519, 32),
-        // HMAC and RSA have no curve; the family of the key is checked with its strength.
+        // HMAC and RSA have no curve. `fits` checks the family.
         _ => return Ok(()),
     };
     let (found, coordinates) = match (&jwk.algorithm, algorithm) {
@@ -79,25 +83,30 @@ fn check_curve(jwk: &Jwk, algorithm: Algorithm) -> Result<(), String> {
         }
         (AlgorithmParameters::OctetKeyPair(key), Algorithm::EdDSA) => (&key.curve, vec![("x", &key.x)]),
         (AlgorithmParameters::Other(_), _) => {
-            return Err("its kty or crv is not known, or a coordinate is missing".to_owned());
+            return Err("its kty or crv is not supported, or a coordinate is missing".to_owned());
         }
-        _ => return Err(format!("its kty is not that of {algorithm:?}")),
+        _ => return Err(format!("its kty is not the one of {algorithm:?}")),
     };
     if *found != curve {
-        return Err(format!("its crv is {}, and {algorithm:?} needs {}", name(found), name(&curve)));
+        return Err(format!(
+            "its crv is {}, but {algorithm:?} requires {}",
+            curve_name(found),
+            curve_name(&curve)
+        ));
     }
-    // Base64url without padding: 4 characters for 3 bytes.
+    // Base64url without padding has 4 characters for 3 bytes.
     let characters = (bytes * 8_usize).div_ceil(6);
     match coordinates.iter().find(|(_, text)| text.len() != characters) {
-        Some((coordinate, _)) => {
-            Err(format!("its {coordinate} is not the {bytes} bytes of a coordinate of {}", name(&curve)))
-        }
+        Some((coordinate, _)) => Err(format!(
+            "its {coordinate} must have the {bytes} bytes of a coordinate of {}",
+            curve_name(&curve)
+        )),
         None => Ok(()),
     }
 }
 
-/// The curve as a JWK names it.
-fn name(curve: &EllipticCurve) -> &'static str {
+/// Returns the name of the curve in a JWK.
+fn curve_name(curve: &EllipticCurve) -> &'static str {
     match curve {
         EllipticCurve::P256 => "P-256",
         EllipticCurve::P384 => "P-384",
@@ -107,7 +116,8 @@ fn name(curve: &EllipticCurve) -> &'static str {
     }
 }
 
-/// Whether `key` is of the family of `algorithm`, on its curve, and strong enough (RFC 7518, 3.2 and 3.3).
+/// Returns whether `key` has the family of `algorithm`, the size of its curve, and the required strength (RFC 7518, 3.2
+/// and 3.3).
 fn fits(key: &DecodingKey, algorithm: Algorithm) -> bool {
     let bits = match algorithm {
         Algorithm::HS256 | Algorithm::ES256 => 256,
@@ -117,7 +127,7 @@ fn fits(key: &DecodingKey, algorithm: Algorithm) -> bool {
     };
     let right_size = match (key.family(), key.kind()) {
         (AlgorithmFamily::Hmac, DecodingKeyKind::SecretOrDer(secret)) => secret.len() * 8 >= bits,
-        // An uncompressed point: a byte that says so, and two coordinates.
+        // An uncompressed point is a marker byte and two coordinates.
         (AlgorithmFamily::Ec, DecodingKeyKind::SecretOrDer(point)) => point.len() == 1 + 2 * bits / 8,
         (AlgorithmFamily::Ed, DecodingKeyKind::SecretOrDer(point)) => point.len() == 32,
         (AlgorithmFamily::Rsa, DecodingKeyKind::RsaModulusExponent { n, .. }) => modulus_bits(n) >= 2_048,
@@ -129,12 +139,12 @@ fn fits(key: &DecodingKey, algorithm: Algorithm) -> bool {
     right_size && key.family() == algorithm.family()
 }
 
-/// The modulus of an RSAPublicKey in DER (RFC 8017, A.1.1): the first integer of the sequence.
+/// Returns the modulus of an RSAPublicKey in DER (RFC 8017, A.1.1): the first integer of the sequence.
 fn modulus(der: &[u8]) -> Option<&[u8]> {
     der_value(0x02, der_value(0x30, der)?)
 }
 
-/// The value that `der` begins with, if it has this tag (X.690, 8.1.3: a length below 128 is its own byte).
+/// Returns the first value in `der` if it has this tag. A length below 128 is a single byte (X.690, 8.1.3).
 fn der_value(tag: u8, der: &[u8]) -> Option<&[u8]> {
     let [found, first, rest @ ..] = der else { return None };
     let digits = usize::from(first.checked_sub(0x80).unwrap_or_default());

@@ -1,4 +1,4 @@
-//! The keys of an issuer, by `kid`, which change while tokens are verified.
+//! A set of an issuer's keys that can change at run time.
 
 use serde::Deserialize;
 use std::{
@@ -15,24 +15,26 @@ use super::{
 };
 use crate::{Error, clock::Clock};
 
-/// The largest JWK set that is read, in bytes. Certificate chains make them long.
+/// The maximum size of a JWK set, in bytes. Sets with certificate chains are long.
 const SET_LIMIT: usize = 256 * 1024;
-/// The most keys a set may hold.
+/// The maximum number of keys in a set.
 const KEYS_LIMIT: usize = 64;
-/// The most removed keys that are remembered.
+/// The maximum number of removed keys that are remembered.
 const REMOVED_LIMIT: usize = 256;
-/// The most ignored keys that an error gives the reason for.
+/// The maximum number of ignored keys whose reasons an error contains.
 const REASONS_LIMIT: usize = 5;
-/// [`KeySet::wanted`] returns at most so often, whatever was asked.
-const LEAST_PAUSE: Duration = Duration::from_secs(1);
+/// The minimum interval between two returns of [`KeySet::refresh_needed`].
+const MIN_INTERVAL: Duration = Duration::from_secs(1);
 
 type Keys = BTreeMap<String, Arc<DecodingKey>>;
 
-/// The keys of an issuer for one algorithm, by `kid`: filled from its JWK set (RFC 7517), or key by key, and
-/// changed at run time without a restart. Clones share the keys.
+/// The keys of an issuer for one algorithm, by `kid`.
 ///
-/// A token whose key is not here is refused, and wakes [`wanted`](Self::wanted), so that the application fetches
-/// the set again, as often as it allows and no more:
+/// The keys come from a JWK set (RFC 7517) or are inserted one by one, and can change at run time. Clones share the
+/// keys.
+///
+/// A token with an unknown key is refused and resolves [`refresh_needed`](Self::refresh_needed), so that the
+/// application fetches the JWK set again at a bounded rate:
 ///
 /// ```
 /// # use comms_core::{Error, jwt::KeySet};
@@ -40,11 +42,11 @@ type Keys = BTreeMap<String, Arc<DecodingKey>>;
 /// # async fn fetch() -> Result<Vec<u8>, Error> { Ok(Vec::new()) }
 /// async fn keep_fresh(keys: KeySet) {
 ///     loop {
-///         // A failure leaves the keys as they are; the next unknown key is the next try.
+///         // After a failure the keys stay the same. The next unknown key causes the next attempt.
 ///         if let Err(e) = async { keys.replace(&fetch().await?) }.await {
 ///             eprintln!("the keys of the issuer could not be fetched: {e}");
 ///         }
-///         keys.wanted(Duration::from_secs(60)).await;
+///         keys.refresh_needed(Duration::from_secs(60)).await;
 ///     }
 /// }
 /// ```
@@ -54,111 +56,123 @@ pub struct KeySet(Arc<Shared>);
 struct Shared {
     algorithm: Algorithm,
     clock: Clock,
-    known: RwLock<Known>,
-    missed: Notify,
-    /// When [`KeySet::wanted`] returned last.
-    asked: Mutex<Option<Instant>>,
+    state: RwLock<State>,
+    key_missing: Notify,
+    /// The time at which [`KeySet::refresh_needed`] returned last.
+    last_refresh: Mutex<Option<Instant>>,
 }
 
 #[derive(Default)]
-struct Known {
+struct State {
     keys: Keys,
-    /// By `kid`, the latest last.
+    /// The `kid`s of removed keys, the most recent last.
     removed: VecDeque<String>,
 }
 
 impl KeySet {
-    /// No keys yet; later those that are good for `algorithm`.
+    /// Creates an empty set for keys of `algorithm`.
     #[must_use]
     pub fn new(algorithm: Algorithm, clock: Clock) -> Self {
-        let (known, asked) = (RwLock::default(), Mutex::default());
-        Self(Arc::new(Shared { algorithm, clock, known, missed: Notify::new(), asked }))
+        Self(Arc::new(Shared {
+            algorithm,
+            clock,
+            state: RwLock::default(),
+            key_missing: Notify::new(),
+            last_refresh: Mutex::default(),
+        }))
     }
 
-    /// Replaces all keys at once by those of a JWK set in JSON, and returns how many they are. These keys of the set
-    /// are ignored (RFC 7517, section 5):
-    /// - keys for another algorithm or use: `alg`, `use` or `key_ops` names another one, or `kty` or `crv` is not that
-    ///   of the algorithm (ES256 needs `EC` and `P-256`, ES384 `EC` and `P-384`, EdDSA `OKP` and `Ed25519`);
-    /// - malformed keys: a coordinate that has not the length of its curve, a `kid` over 256 bytes or with control
-    ///   characters;
-    /// - keys that are too weak (RFC 8725, 3.5): RSA below 2,048 bits, HMAC below the length of its hash;
-    /// - keys that were [removed](Self::remove).
+    /// Replaces all keys with those of a JWK set in JSON, in one step, and returns the number of keys.
+    ///
+    /// These keys of the JWK set are ignored (RFC 7517, section 5):
+    /// - keys for another algorithm or use: `alg`, `use` or `key_ops` names another one, or `kty` or `crv` is not the
+    ///   one of the algorithm (ES256 requires `EC` and `P-256`, ES384 `EC` and `P-384`, EdDSA `OKP` and `Ed25519`);
+    /// - malformed keys: a coordinate does not have the length of its curve, or `kid` is over 256 bytes or contains
+    ///   control characters;
+    /// - weak keys (RFC 8725, 3.5): RSA below 2,048 bits, HMAC below the length of its hash;
+    /// - keys that were [removed](Self::remove): if all usable keys were, the set becomes empty and the result is 0.
     ///
     /// # Errors
-    /// Returns `Invalid`, and the keys stay as they were, if the text is not a JWK set, is longer than 256 KiB, has two
-    /// usable keys with the same `kid`, more than 64 usable keys, or none: then the error names the reason for each
-    /// of the first keys.
+    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) and leaves the keys unchanged if the text is not a JWK
+    /// set or is over 256 KiB, if two usable keys have the same `kid`, if there are more than 64 usable keys, or if
+    /// there is none. In the last case the error contains the reasons for the first 5 ignored keys.
     pub fn replace(&self, jwks: &[u8]) -> Result<usize, Error> {
-        let mut keys = read(jwks, self.0.algorithm).map_err(|e| e.context("JWK set"))?;
-        let mut known = self.write();
-        keys.retain(|kid, _| !known.removed.contains(kid));
-        known.keys = keys;
-        Ok(known.keys.len())
+        let mut keys = parse_set(jwks, self.0.algorithm).map_err(|e| e.context("read a JWK set"))?;
+        let mut state = self.write();
+        keys.retain(|kid, _| !state.removed.contains(kid));
+        state.keys = keys;
+        Ok(state.keys.len())
     }
 
-    /// Adds a key, also one that was removed, or replaces the one of this `kid`. RSA in DER is an RSAPublicKey (PKCS #1),
-    /// which is also what `DecodingKey::from_rsa_pem` makes of a PEM.
+    /// Adds a key, or replaces the key with this `kid`. A key that was [removed](Self::remove) becomes usable again.
+    ///
+    /// An RSA key in DER must be an RSAPublicKey (PKCS #1), as `DecodingKey::from_rsa_pem` creates it.
     ///
     /// # Errors
-    /// Returns `Invalid` if the key is not for this set's algorithm or is too weak, if `kid` is empty, over 256 bytes
-    /// or has control characters, and for the 65th key.
+    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the key is not for the algorithm of the set or is
+    /// too weak, if `kid` is empty, over 256 bytes or contains control characters, or if the set already has 64 other
+    /// keys.
     pub fn insert(&self, kid: &str, key: DecodingKey) -> Result<(), Error> {
         if !is_name(kid, KID_LIMIT) {
             return Err(Error::invalid(format!(
-                "a kid has 1 to {KID_LIMIT} bytes without control characters"
+                "the kid must have 1 to {KID_LIMIT} bytes without control characters"
             )));
         }
         check_key(self.0.algorithm, &key)?;
-        let mut known = self.write();
-        if known.keys.len() >= KEYS_LIMIT && !known.keys.contains_key(kid) {
-            return Err(Error::invalid(format!("a key set holds at most {KEYS_LIMIT} keys")));
+        let mut state = self.write();
+        if state.keys.len() >= KEYS_LIMIT && !state.keys.contains_key(kid) {
+            return Err(Error::invalid(format!("a key set can have at most {KEYS_LIMIT} keys")));
         }
-        known.removed.retain(|removed| removed != kid);
-        known.keys.insert(kid.to_owned(), Arc::new(key));
+        state.removed.retain(|removed| removed != kid);
+        state.keys.insert(kid.to_owned(), Arc::new(key));
         Ok(())
     }
 
-    /// Removes a key, and with it every token it signed. Says whether it was there. A set that still has it does not
-    /// bring it back by [`replace`](Self::replace), only [`insert`](Self::insert) does: a refresh, which anyone can
-    /// cause with an unknown `kid`, undoes no revocation. The last 256 removed are remembered, until the process ends.
+    /// Removes a key, which revokes all tokens signed with it, and returns whether the key was in the set.
+    ///
+    /// [`replace`](Self::replace) does not add a removed key again, so that a refresh, which any client can cause with
+    /// an unknown `kid`, does not undo a revocation. [`insert`](Self::insert) does. The last 256 removed keys are
+    /// remembered until the process ends.
     pub fn remove(&self, kid: &str) -> bool {
-        let mut known = self.write();
-        known.removed.retain(|removed| removed != kid);
+        let mut state = self.write();
+        state.removed.retain(|removed| removed != kid);
         if kid.len() <= KID_LIMIT {
-            known.removed.push_back(kid.to_owned());
+            state.removed.push_back(kid.to_owned());
         }
-        if known.removed.len() > REMOVED_LIMIT {
-            known.removed.pop_front();
+        if state.removed.len() > REMOVED_LIMIT {
+            state.removed.pop_front();
         }
-        known.keys.remove(kid).is_some()
+        state.keys.remove(kid).is_some()
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Known> {
-        self.0.known.read().unwrap_or_else(PoisonError::into_inner)
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.0.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Known> {
-        self.0.known.write().unwrap_or_else(PoisonError::into_inner)
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.0.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until a token has asked for a key that is not here, and at least `pause` (not less than 1 s) since
-    /// this returned last: unknown keys cost at most one refresh in that time, however many come. For one task;
-    /// a cancelled wait loses nothing.
-    pub async fn wanted(&self, pause: Duration) {
-        let asked = || self.0.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = *asked();
+    /// Waits until a token names an unknown key, and until at least `min_interval` has passed since this method
+    /// returned last. The interval is at least 1 s.
+    ///
+    /// Any number of unknown keys thus causes at most one refresh in each interval. Call this method from one task. It
+    /// is cancel safe: a later call still sees an unknown key from before.
+    pub async fn refresh_needed(&self, min_interval: Duration) {
+        let last_refresh = || self.0.last_refresh.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = *last_refresh();
         if let Some(last) = last {
-            let since = self.0.clock.now().saturating_duration_since(last);
-            self.0.clock.sleep(pause.max(LEAST_PAUSE).saturating_sub(since)).await;
+            let elapsed = self.0.clock.now().saturating_duration_since(last);
+            self.0.clock.sleep(min_interval.max(MIN_INTERVAL).saturating_sub(elapsed)).await;
         }
-        self.0.missed.notified().await;
-        *asked() = Some(self.0.clock.now());
+        self.0.key_missing.notified().await;
+        *last_refresh() = Some(self.0.clock.now());
     }
 }
 
 impl KeySource for KeySet {
     fn key(&self, kid: Option<&str>) -> Option<Arc<DecodingKey>> {
-        let found = {
+        let key = {
             let keys = &self.read().keys;
             match kid {
                 Some(kid) => keys.get(kid).cloned(),
@@ -166,10 +180,10 @@ impl KeySource for KeySet {
                 None => None,
             }
         };
-        if found.is_none() {
-            self.0.missed.notify_one();
+        if key.is_none() {
+            self.0.key_missing.notify_one();
         }
-        found
+        key
     }
 }
 
@@ -180,37 +194,42 @@ impl fmt::Debug for KeySet {
     }
 }
 
-fn read(jwks: &[u8], algorithm: Algorithm) -> Result<Keys, Error> {
-    /// One malformed key must not cost the others: hence values.
+fn parse_set(jwks: &[u8], algorithm: Algorithm) -> Result<Keys, Error> {
+    /// The keys are values, so that a malformed key does not fail the whole set.
     #[derive(Deserialize)]
     struct Set {
         keys: Vec<serde_json::Value>,
     }
     if jwks.len() > SET_LIMIT {
-        return Err(Error::invalid(format!("more than {SET_LIMIT} bytes")));
+        return Err(Error::invalid(format!("the set is over {SET_LIMIT} bytes")));
     }
     let set: Set = serde_json::from_slice(jwks).map_err(Error::invalid)?;
     let (mut keys, mut ignored) = (Keys::new(), Vec::new());
     for value in set.keys {
-        let (kid, key) = match jwk::usable(value, algorithm) {
-            Ok(usable) => usable,
+        let (kid, key) = match jwk::parse_key(value, algorithm) {
+            Ok(parsed) => parsed,
             Err(reason) => {
-                tracing::debug!(?algorithm, reason, "key of a JWK set ignored");
+                tracing::debug!(?algorithm, reason, "a key of a JWK set is ignored");
                 ignored.push(reason);
                 continue;
             }
         };
         if keys.insert(kid.clone(), Arc::new(key)).is_some() {
-            return Err(Error::invalid(format!("two keys with the kid {kid:?}")));
+            return Err(Error::invalid(format!("two keys have the kid {kid:?}")));
         }
     }
     if keys.is_empty() {
         ignored.truncate(REASONS_LIMIT);
-        return Err(Error::invalid(format!("no usable key for {algorithm:?}: [{}]", ignored.join("; "))));
+        return Err(Error::invalid(format!(
+            "the set has no usable key for {algorithm:?}: [{}]",
+            ignored.join("; ")
+        )));
     }
     if keys.len() > KEYS_LIMIT {
         let count = keys.len();
-        return Err(Error::invalid(format!("{count} usable keys for {algorithm:?}, more than {KEYS_LIMIT}")));
+        return Err(Error::invalid(format!(
+            "the set has {count} usable keys for {algorithm:?}, but the limit is {KEYS_LIMIT}"
+        )));
     }
     Ok(keys)
 }

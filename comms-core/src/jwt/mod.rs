@@ -1,27 +1,29 @@
-//! JWT verification (RFC 7519) by the best current practices (RFC 8725).
+//! JWT verification (RFC 7519) by the best current practices of RFC 8725.
 //!
-//! The problem: a token says of itself how it is to be verified, and who wrote it may be an attacker.
+//! The header of a token names the algorithm and the key for its verification, and an attacker may have written it.
+//! This module therefore takes both from the configuration.
 //!
-//! **Promised.** The algorithm is pinned per [`Verifier`] and never read from the token, so neither `none` nor a
-//! public key used as an HMAC secret can pass. Keys come from the [`KeySource`] alone: `jwk`, `jku`, `x5u` and
-//! `x5c` in a token are ignored. A token with `crit`, with the `typ` of another kind of token, or with another
-//! token inside is refused. `exp`, `iss`, `aud` and `sub` are required. `sub` is 1 to 256 bytes without control characters,
-//! so that it fits into keys, rows and topics. Time comes from the injected clock.
+//! **Guarantees.** The algorithm is fixed for each [`Verifier`] and never read from the token, so neither `none` nor a
+//! public key used as an HMAC secret is accepted. Keys come from the [`KeySource`] alone: `jwk`, `jku`, `x5u` and `x5c`
+//! in a token are ignored. A token with `crit`, with the `typ` of another kind of token, or with a nested token is
+//! refused. `exp`, `iss`, `aud` and `sub` are required. `sub` has 1 to 256 bytes without control characters, so that it
+//! fits into keys, rows and topics. The time comes from the injected clock.
 //!
-//! **`kid`** is the sender's text: at most 256 bytes without control characters reach a key source, which may look
-//! it up and nothing else. Without `kid` the source decides: [`KeySet`] has an answer only if it has one key.
+//! **`kid`** is untrusted text. A key source receives at most 256 bytes without control characters, and should only
+//! compare them with its keys. A token without `kid` gets the key that the source chooses: [`KeySet`] returns one only
+//! if it has exactly one key.
 //!
-//! **`typ`** may be absent or `JWT`; access tokens of RFC 9068 need [`Verifier::with_type`] `at+jwt`, and others
-//! are then refused. So a token of one kind is never taken for one of another kind.
+//! **`typ`** may be absent or `JWT`. For access tokens of RFC 9068, set [`Verifier::with_type`] to `at+jwt`; all other
+//! types are then refused. A token of one kind is thus never accepted as another kind.
 //!
-//! **Not promised.** Revocation: a token is good until its `exp`, a removed key ends all of its tokens. Nor that a
-//! token comes once.
+//! **Limitations.** A single token cannot be revoked: it is valid until its `exp`, and removing a key revokes all
+//! tokens that were signed with it. A token can be used more than once.
 //!
-//! **Several issuers**: one [`Verifier`] each, with its own keys, tried in turn. A token of one issuer under the
-//! key of another passes none of them.
+//! **Several issuers.** Create one [`Verifier`] with its own keys for each issuer, and try them in turn. A token of one
+//! issuer that is signed with a key of another is refused by all of them.
 //!
-//! No crypto backend is chosen here: the application enables exactly one of jsonwebtoken's, `aws_lc_rs` or
-//! `rust_crypto`, or installs a `CryptoProvider`. Without one the first verification panics with that message.
+//! **Crypto backend.** The application enables exactly one backend of jsonwebtoken, `aws_lc_rs` or `rust_crypto`, or
+//! installs a `CryptoProvider`. Without a backend the first verification panics.
 //!
 //! ```
 //! use comms_core::{clock::Clock, jwt::{Algorithm, JwtError, KeySet, Verifier}};
@@ -50,35 +52,39 @@ pub use key_set::KeySet;
 use std::sync::Arc;
 pub use verifier::Verifier;
 
-/// Why a token was refused.
+/// Why a [`Verifier`] refused a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum JwtError {
-    /// Not a JWT of the pinned algorithm and type with the required claims, or for another audience or issuer.
+    /// The token is not a JWT with the required claims, or has another algorithm, type, audience or issuer than the
+    /// verifier.
     #[error("the token is malformed, or not for this audience, issuer, type or algorithm")]
     Malformed,
-    /// The key source does not have its key: never did, not yet, or not any more.
-    #[error("the token names no key that is known")]
+    /// The key source does not have the token's key.
+    #[error("the key of the token is unknown")]
     UnknownKey,
-    /// The signature does not fit the key.
+    /// The signature does not verify under the token's key.
     #[error("the token's signature does not verify")]
     Signature,
-    /// The subject is empty, longer than 256 bytes, or has control characters.
+    /// The claim `sub` is empty, over 256 bytes, or contains control characters.
     #[error("the token's subject must be 1 to 256 bytes without control characters")]
     Subject,
-    /// Its time is over.
+    /// The time `exp`, with the clock skew added, has passed.
     #[error("the token has expired")]
     Expired,
-    /// Its time has not come.
+    /// The time `nbf`, with the clock skew subtracted, is in the future.
     #[error("the token is not valid yet")]
-    Immature,
+    NotYetValid,
 }
 
-/// Where keys come from, so that they can rotate: asked at each verification. [`KeySet`] is one; a single key in
-/// an `Arc` is another, whatever the `kid`.
+/// A source of verification keys.
+///
+/// [`Verifier`] looks up the key at each verification, so keys can rotate. Implementations: [`KeySet`], and a single
+/// key in an `Arc`, which ignores the `kid`.
 pub trait KeySource: Send + Sync + 'static {
-    /// The key of this `kid`; of a token without one, the only key, if there is only one. `kid` is hostile text
-    /// of at most 256 bytes: compare it, never build a path or a query of it.
+    /// Returns the key with the id `kid`. For a token without `kid`, returns the only key, if there is exactly one.
+    ///
+    /// `kid` is untrusted text of at most 256 bytes. Compare it, and never build a path or a query from it.
     fn key(&self, kid: Option<&str>) -> Option<Arc<DecodingKey>>;
 }
 

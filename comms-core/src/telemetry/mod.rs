@@ -1,13 +1,14 @@
-//! Names of metrics, attributes and spans, in one place.
+//! The names of all metrics, attributes and spans.
 //!
-//! They follow the OpenTelemetry semantic conventions 1.42
-//! (<https://opentelemetry.io/docs/specs/semconv/>) where these have one; names of this project begin with `comms`.
-//! Metrics stand here as Prometheus shows them: dots are underscores, the unit and `_total` stand at the end.
-//! Attributes keep their dots; an exporter to Prometheus turns them into underscores. What each metric means,
-//! with its labels: `docs/reference/telemetry.md`.
+//! If the OpenTelemetry semantic conventions 1.42 (<https://opentelemetry.io/docs/specs/semconv/>) have a name, that
+//! name is used. All other names begin with `comms`.
 //!
-//! The crates record through the `metrics` facade and keep the handles of their metrics, so an application installs
-//! its recorder first, then calls [`describe`] once, and then starts consumers, relays, channels and hubs.
+//! The constants of metrics are the names that Prometheus shows: dots are underscores, and the name ends in the unit or
+//! in `_total`. Attributes keep their dots, which an exporter to Prometheus replaces by underscores.
+//! `docs/reference/telemetry.md` lists each metric with its labels.
+//!
+//! The crates record through the `metrics` facade and keep the handles of their metrics. Therefore an application
+//! installs its recorder first, then calls [`describe`] once, and then starts consumers, relays, channels and hubs.
 
 mod table;
 
@@ -19,19 +20,19 @@ pub const PROCESS_DURATION: &str = "messaging_process_duration_seconds";
 pub const SENT_MESSAGES: &str = "messaging_client_sent_messages_total";
 /// Counter: messages received by a consumer. `messaging.client.consumed.messages`.
 pub const CONSUMED_MESSAGES: &str = "messaging_client_consumed_messages_total";
-/// Gauge: keys of a consumer group whose delivery is being held, see [`crate::transport::Holds`].
+/// Gauge: keys of a consumer group whose delivery is held, see [`Holds`](crate::transport::Holds).
 pub const CONSUMER_HELD: &str = "comms_consumer_held_keys";
-/// Counter: messages carried to the dead letters, or parked.
+/// Counter: messages published as dead letters, or parked.
 pub const DEAD_LETTERS: &str = "comms_dead_letters_total";
-/// Gauge: messages behind the newest one, per group, topic and partition.
+/// Gauge: messages between the position of a consumer group and the end of a partition, by group, topic and partition.
 pub const CONSUMER_LAG: &str = "comms_consumer_lag_messages";
 /// Gauge, seconds: age of the oldest message in the outbox that a relay has not delivered.
 pub const OUTBOX_LAG_SECONDS: &str = "comms_outbox_lag_seconds";
-/// Counter: rows a relay has delivered.
+/// Counter: outbox rows that a relay has delivered.
 pub const OUTBOX_RELAYED: &str = "comms_outbox_relayed_total";
-/// Gauge: destinations that a relay holds, or that no process with the lease names.
+/// Gauge: topics that a relay holds, or that no process with the lease names.
 pub const OUTBOX_HELD: &str = "comms_outbox_held_topics";
-/// Gauge: keys that a relay holds back, parked or held.
+/// Gauge: keys that a relay keeps back, parked or held.
 pub const OUTBOX_PARKED: &str = "comms_outbox_parked_keys";
 /// Histogram, seconds: HTTP requests served. `http.server.request.duration`.
 pub const HTTP_SERVER_DURATION: &str = "http_server_request_duration_seconds";
@@ -46,17 +47,17 @@ pub const CONNECTIONS: &str = "comms_connections";
 pub const CONNECTIONS_CLOSED: &str = "comms_connections_closed_total";
 /// Gauge: open WebSocket sessions.
 pub const WS_SESSIONS: &str = "comms_ws_sessions";
-/// Counter: frames handed to sockets.
+/// Counter: frames written to sockets.
 pub const WS_DELIVERED: &str = "comms_ws_delivered_total";
-/// Counter: sessions closed for being too slow.
+/// Counter: sessions closed because their client read too slowly.
 pub const WS_SLOW_CLOSED: &str = "comms_ws_slow_closed_total";
-/// Gauge, bytes: what waits in the queues of all sockets.
+/// Gauge, bytes: bytes in the queues of all sockets.
 pub const WS_QUEUED_BYTES: &str = "comms_ws_queued_bytes";
 /// Histogram, seconds: calls through a policy, by `name` and `outcome`.
 pub const CALL_DURATION: &str = "comms_call_duration_seconds";
-/// Counter: attempts after the first, by `name`.
+/// Counter: attempts of a call after the first one, by `name`.
 pub const CALL_RETRIES: &str = "comms_call_retries_total";
-/// Counter: retries that were wanted and not made, by `name` and `reason`: `attempts`, `pushback`,
+/// Counter: retries that were due and that a policy did not make, by `name` and `reason`: `attempts`, `pushback`,
 /// `deadline`, `budget`.
 pub const CALL_RETRIES_DENIED: &str = "comms_call_retries_denied_total";
 /// Counter: calls that a guard rejected, by `name` and `guard`.
@@ -66,22 +67,22 @@ pub const CALL_FALLBACKS: &str = "comms_call_fallbacks_total";
 /// Counter: changes of a breaker's state, by `name` and the new `state`.
 pub const BREAKER_TRANSITIONS: &str = "comms_breaker_transitions_total";
 
-/// Span, and `messaging.operation.name`: one attempt of a handler.
+/// Span, and the value of `messaging.operation.name`: one attempt of a handler.
 pub const PROCESS: &str = "process";
 
-/// Attribute: what carries the messages, `kafka` or `outbox`.
+/// Attribute: the transport of the messages, `kafka` or `outbox`.
 pub const MESSAGING_SYSTEM: &str = "messaging.system";
-/// Attribute: what is done with a message, [`PROCESS`].
+/// Attribute: the operation on a message, [`PROCESS`].
 pub const MESSAGING_OPERATION_NAME: &str = "messaging.operation.name";
-/// Attribute: topic, exchange or queue.
+/// Attribute: the topic, exchange or queue.
 pub const MESSAGING_DESTINATION_NAME: &str = "messaging.destination.name";
 /// Attribute: the consumer group.
 pub const MESSAGING_CONSUMER_GROUP_NAME: &str = "messaging.consumer.group.name";
-/// Attribute of spans only, for it has no bound: the message's `ce_id`.
+/// Attribute of spans, and never of metrics, because its values have no bound: the `ce_id` of the message.
 pub const MESSAGING_MESSAGE_ID: &str = "messaging.message.id";
-/// Attribute of what failed: [`crate::ErrorKind`] as text.
+/// Attribute of a failed attempt: the [`ErrorKind`](crate::ErrorKind) as text.
 pub const ERROR_TYPE: &str = "error.type";
-/// Attribute: how an attempt ended, an [`crate::Outcome`] or an [`crate::ErrorKind`] as text.
+/// Attribute: the result of an attempt, an [`Outcome`](crate::Outcome) or an [`ErrorKind`](crate::ErrorKind) as text.
 pub const OUTCOME: &str = "outcome";
-/// Attribute of spans, for logs: the trace as 32 hexadecimal digits.
+/// Attribute of spans: the W3C trace id as 32 hexadecimal digits, by which logs can be searched.
 pub const TRACE_ID: &str = "trace_id";

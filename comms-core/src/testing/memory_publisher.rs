@@ -1,4 +1,4 @@
-//! A publisher in memory.
+//! A publisher that stores messages in memory.
 
 use std::{
     collections::VecDeque,
@@ -17,15 +17,15 @@ use crate::{
     transport::{Acks, Receipt},
 };
 
-/// How long [`Publisher::flush`] waits.
+/// The time limit of [`Publisher::flush`].
 const FLUSH_LIMIT: Duration = Duration::from_secs(30);
 
 type Judge = dyn Fn(&Message) -> Result<(), Error> + Send + Sync;
 
-/// A [`Publisher`] that keeps the messages it takes, in order, and fails, waits and delays as configured. Clones share
-/// one state.
+/// A [`Publisher`] that stores messages in memory, in order. A test configures refusals, delays and failures.
 ///
-/// A message counts as sent when [`Publisher::enqueue`] returns, so dropped acknowledgements drop no message.
+/// Clones share one state. A message counts as sent when [`Publisher::enqueue`] returns, so that dropped
+/// acknowledgements drop no message.
 ///
 /// ```
 /// use comms_core::{Error, Message, Publisher, testing::MemoryPublisher};
@@ -35,7 +35,7 @@ type Judge = dyn Fn(&Message) -> Result<(), Error> + Send + Sync;
 /// #     key: Some(key.into()), headers: Headers::new(), payload: None };
 /// let publisher = MemoryPublisher::new();
 /// publisher.judge(|message| match message.key.as_deref() {
-///     Some(b"bad") => Err(Error::invalid("no such thing")),
+///     Some(b"bad") => Err(Error::invalid("the key is refused")),
 ///     _ => Ok(()),
 /// });
 /// let acks = publisher.enqueue(&mut [message("good"), message("bad")].into()).await;
@@ -49,80 +49,85 @@ pub struct MemoryPublisher(Arc<Shared>);
 
 struct Shared {
     state: Mutex<State>,
+    /// Whether acknowledgements wait for [`MemoryPublisher::release`].
     parked: watch::Sender<bool>,
-    room: Arc<Semaphore>,
+    /// One permit for each message that can be taken.
+    permits: Arc<Semaphore>,
     bound: u32,
 }
 
 struct State {
     judge: Arc<Judge>,
     delay: Option<(Duration, Clock)>,
-    down: Option<String>,
+    /// The reason of [`MemoryPublisher::break_down`].
+    failure: Option<String>,
     messages: Vec<Message>,
 }
 
 impl MemoryPublisher {
-    /// Takes up to 100,000 messages at a time, and answers at once.
+    /// Creates a publisher that has at most 100,000 messages in flight and acknowledges messages at once.
     #[must_use]
     pub fn new() -> Self {
-        Self::of(100_000)
+        Self::with_bound(100_000)
     }
 
-    /// Takes up to `bound` messages (at least one) before it has answered for them.
+    /// Creates a publisher that has at most `bound` messages in flight (at least one).
     #[must_use]
     pub fn bounded(bound: u16) -> Self {
-        Self::of(u32::from(bound.max(1)))
+        Self::with_bound(u32::from(bound.max(1)))
     }
 
-    fn of(bound: u32) -> Self {
-        let state = State { judge: Arc::new(|_| Ok(())), delay: None, down: None, messages: Vec::new() };
-        let room = Arc::new(Semaphore::new(bound as usize));
-        Self(Arc::new(Shared { state: Mutex::new(state), parked: watch::Sender::new(false), room, bound }))
+    fn with_bound(bound: u32) -> Self {
+        let state = State { judge: Arc::new(|_| Ok(())), delay: None, failure: None, messages: Vec::new() };
+        let permits = Arc::new(Semaphore::new(bound as usize));
+        Self(Arc::new(Shared { state: Mutex::new(state), parked: watch::Sender::new(false), permits, bound }))
     }
 
-    /// From now on `judge` says what becomes of a message: an error refuses it.
+    /// Calls `judge` with each further message: an error refuses the message, and `Ok` accepts it. Default: all
+    /// messages are accepted.
     pub fn judge(&self, judge: impl Fn(&Message) -> Result<(), Error> + Send + Sync + 'static) {
         self.state().judge = Arc::new(judge);
     }
 
-    /// From now on answers come `delay` later, by `clock`.
+    /// Delays the acknowledgements of further messages by `delay`, measured by `clock`. Default: no delay.
     pub fn delay(&self, delay: Duration, clock: Clock) {
         self.state().delay = Some((delay, clock));
     }
 
-    /// From now on no answer comes, until [`MemoryPublisher::release`].
+    /// Withholds all acknowledgements until [`MemoryPublisher::release`].
     pub fn park(&self) {
         self.0.parked.send_replace(true);
     }
 
-    /// Gives the answers that are waiting, and those to come.
+    /// Releases the withheld acknowledgements, and withholds no further ones.
     pub fn release(&self) {
         self.0.parked.send_replace(false);
     }
 
-    /// From now on it can never take another: `ready` is `Fatal`, and so is every answer.
+    /// Puts the publisher into a failed state for good: `ready` and every further message fail with
+    /// [`Fatal`](crate::ErrorKind::Fatal) and `reason`.
     pub fn break_down(&self, reason: &str) {
-        self.state().down = Some(reason.to_owned());
+        self.state().failure = Some(reason.to_owned());
     }
 
-    /// Everything taken and not refused, in the order it was taken.
+    /// Returns the messages that were taken and not refused, in the order in which they were taken.
     #[must_use]
     pub fn messages(&self) -> Vec<Message> {
         self.state().messages.clone()
     }
 
-    /// The events of type `E` among them.
+    /// Returns the events of type `E` among [`MemoryPublisher::messages`].
     ///
     /// # Errors
-    /// `Invalid` where one does not decode.
+    /// Returns [`Invalid`](crate::ErrorKind::Invalid) if a message of this type cannot be decoded.
     pub fn events<E: Event + Serialize + DeserializeOwned>(&self) -> Result<Vec<E>, Error> {
-        decoded(&self.state().messages)
+        decode_all(&self.state().messages)
     }
 
-    /// Messages taken that it has not answered for yet.
+    /// Returns the number of messages that were taken and are neither acknowledged nor refused yet.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.0.bound as usize - self.0.room.available_permits()
+        self.0.bound as usize - self.0.permits.available_permits()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -130,7 +135,8 @@ impl MemoryPublisher {
     }
 }
 
-pub(super) fn decoded<E: Event + Serialize + DeserializeOwned>(
+/// Decodes the messages of type `E`, and skips all others.
+pub(super) fn decode_all<E: Event + Serialize + DeserializeOwned>(
     messages: &[Message],
 ) -> Result<Vec<E>, Error> {
     messages.iter().filter(|message| event::is::<E>(message)).map(event::decode).collect()
@@ -138,7 +144,7 @@ pub(super) fn decoded<E: Event + Serialize + DeserializeOwned>(
 
 impl State {
     fn take(&mut self, message: Message) -> Result<Receipt, Error> {
-        if let Some(reason) = &self.down {
+        if let Some(reason) = &self.failure {
             return Err(Error::fatal(reason.clone()));
         }
         (self.judge)(&message)?;
@@ -151,40 +157,42 @@ impl State {
 #[async_trait]
 impl Publisher for MemoryPublisher {
     fn enqueue(&self, batch: &mut VecDeque<Message>) -> Acks {
-        let (mut results, mut places) = (Vec::new(), Vec::new());
+        let (mut results, mut permits) = (Vec::new(), Vec::new());
         let mut state = self.state();
         while !batch.is_empty() {
-            let Ok(place) = self.0.room.clone().try_acquire_owned() else { break };
+            let Ok(permit) = self.0.permits.clone().try_acquire_owned() else { break };
             let Some(message) = batch.pop_front() else { break };
             results.push(state.take(message));
-            places.push(place);
+            permits.push(permit);
         }
         let (delay, mut parked) = (state.delay.clone(), self.0.parked.subscribe());
         drop(state);
-        // On a task of its own: the room comes back also where the acknowledgements are dropped.
-        let answer = tokio::spawn(async move {
+        // A spawned task releases the permits even if the acknowledgements are dropped.
+        let acknowledged = tokio::spawn(async move {
             if let Some((delay, clock)) = delay {
                 clock.sleep(delay).await;
             }
             let _ = parked.wait_for(|parked| !parked).await;
-            drop(places);
+            drop(permits);
             results
         });
-        Box::pin(async move { answer.await.unwrap_or_default() })
+        Box::pin(async move { acknowledged.await.unwrap_or_default() })
     }
 
     async fn ready(&self) -> Result<(), Error> {
-        if let Some(reason) = &self.state().down {
+        if let Some(reason) = &self.state().failure {
             return Err(Error::fatal(reason.clone()));
         }
-        self.0.room.acquire().await.map(drop).map_err(Error::fatal)
+        self.0.permits.acquire().await.map(drop).map_err(Error::fatal)
     }
 
     async fn flush(&self) -> Result<(), Error> {
         // The system clock: the wait must end also while the test's manual clock stands still.
-        match Clock::system().timeout(FLUSH_LIMIT, self.0.room.acquire_many(self.0.bound)).await {
+        match Clock::system().timeout(FLUSH_LIMIT, self.0.permits.acquire_many(self.0.bound)).await {
             Ok(all) => all.map(drop).map_err(Error::fatal),
-            Err(_) => Err(Error::indeterminate(format!("answers took longer than {FLUSH_LIMIT:?}"))),
+            Err(_) => Err(Error::indeterminate(format!(
+                "flush: messages are still in flight after {FLUSH_LIMIT:?}"
+            ))),
         }
     }
 }

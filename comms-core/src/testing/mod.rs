@@ -1,24 +1,25 @@
-//! For tests: memory backends that keep their promises, and suites that check the promises of others.
+//! Memory backends for tests, and conformance suites for backends.
 //!
-//! The problem: a handler that can only be tried against a database is tried too seldom, and a backend of one's own
-//! (another broker, another database) keeps the traits' signatures long before it keeps their promises.
+//! With memory backends the tests of a handler need no database and no broker. A conformance suite checks the
+//! guarantees of a trait that its signatures do not express, for an author of another backend.
 //!
-//! * [`MemoryUnit`] is a database in memory with real transactions: staged writes, rollback on drop, waits between
-//!   transactions, an inbox, an outbox and stored replies. [`MemoryPublisher`] remembers what it was given, and
-//!   fails, waits and delays as it is told. [`MemoryStore`](crate::idempotency::MemoryStore) is an idempotency
-//!   store. None of them outlives the test, and what they hold has no bound.
-//! * [`publisher`], [`inbox`], [`outbox`], [`replies`], [`idempotency`]: one suite per trait. Implement its fixture
-//!   (how to get at the backend, and how to see what it did), and call `all` in a test: it tries every promise,
-//!   and names those that were broken.
-//! * Time and randomness: [`Clock::manual`](crate::clock::Clock::manual) stands until it is told to advance and wakes who
-//!   sleeps on it; [`Clock::seeded`](crate::clock::Clock::seeded) repeats its randomness by seed;
+//! * **Memory backends.** [`MemoryUnit`] is a database with transactions that roll back and wait for each other, an
+//!   inbox, an outbox and stored replies. [`MemoryPublisher`] stores the published messages; a test configures its
+//!   refusals, delays and failures. [`MemoryStore`](crate::idempotency::MemoryStore) is an idempotency store.
+//!   `MemoryUnit` and `MemoryPublisher` store data without a bound.
+//! * **Conformance suites.** There is one for each trait: [`publisher`], [`inbox`], [`outbox`], [`replies`] and
+//!   [`idempotency`]. Implement the fixture of the suite, which gives access to the backend and to its effects, and
+//!   call `all` in a test. `all` checks every guarantee and reports each violated one with what was observed.
+//! * **Time and randomness.** A [`Clock::manual`](crate::clock::Clock::manual) advances only when the test advances it.
+//!   The randomness of [`Clock::seeded`](crate::clock::Clock::seeded) repeats for an equal seed.
 //!   [`Clock::system`](crate::clock::Clock::system) follows tokio's paused time.
 //!
-//! The suites are sets of trials, not proofs: they show a promise broken, never that it always holds. Those over
-//! a backend with input and output need time that is not paused.
+//! A suite can show that a guarantee is violated. It cannot prove that the guarantee always holds. A suite for a
+//! backend that does input and output needs a runtime whose time is not paused.
 //!
 //! ```
-//! use comms_core::{Delivery, Message, Outbox, Scoped, clock::Clock, event::{Event, EventSource}, testing::{MemoryTx, MemoryUnit}};
+//! use comms_core::{Delivery, Scoped, clock::Clock, event::{Event, EventSource}};
+//! use comms_core::testing::{MemoryTx, MemoryUnit};
 //! # #[derive(serde::Serialize, serde::Deserialize)]
 //! # struct Paid { order: String }
 //! # impl Event for Paid {
@@ -56,29 +57,29 @@ use std::future::Future;
 
 use crate::{Error, UnitOfWork};
 
-/// A database under test, and a way to see what its transactions did: a transaction's type is the backend's.
+/// A database under test, with a table in which the suites write the effects of their transactions.
 pub trait UnitFixture: Send + Sync {
-    /// What is tested.
+    /// The type of the unit of work under test.
     type Unit: UnitOfWork;
 
-    /// The unit of work, always of the same database. The suites use names of their own each time: the
-    /// database need not be empty.
+    /// Returns a unit of work, of the same database at each call. The database need not be empty: the suites use unique
+    /// names.
     fn unit(&self) -> Self::Unit;
 
-    /// Writes `text` in `tx`, into a table of the fixture's.
+    /// Inserts a row with `text` into a table of the fixture, in the transaction `tx`.
     ///
     /// # Errors
-    /// The database's.
+    /// Returns the error of the database. The suite reports it with any kind.
     fn write(
         &self,
         tx: &mut <Self::Unit as UnitOfWork>::Tx,
         text: &str,
     ) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// How many writes of `text` have been committed.
+    /// Returns the number of committed rows with `text`.
     ///
     /// # Errors
-    /// The database's.
+    /// Returns the error of the database. The suite reports it with any kind.
     fn count(&self, text: &str) -> impl Future<Output = Result<usize, Error>> + Send;
 }
 

@@ -1,6 +1,7 @@
-//! The promises of [`Outbox`]: a message is there if and only if its transaction commits, whole and in order.
+//! The conformance suite of [`Outbox`]: a message exists if and only if its transaction commits, unchanged and in
+//! order.
 
-use std::future::Future;
+use std::{future::Future, ops::Range};
 
 use bytes::Bytes;
 
@@ -11,55 +12,64 @@ use super::{
     check::{Suite, ensure_eq, unique},
 };
 
-/// A database whose outbox can be read.
+/// A database under test whose outbox can be read.
 pub trait OutboxFixture: UnitFixture<Unit: Outbox> {
-    /// The messages to `topic` in the order in which they leave, once all that has been committed has left:
-    /// by a relay into a [`MemoryPublisher`](super::MemoryPublisher), or read from the table.
+    /// Returns the messages to `topic` in the order in which they are published, after every committed message was
+    /// published.
+    ///
+    /// A fixture runs a relay with a [`MemoryPublisher`](super::MemoryPublisher), or reads the outbox table.
     ///
     /// # Errors
-    /// The database's.
+    /// Returns the error of the database or of the relay. The suite reports it with any kind.
     fn sent(&self, topic: &str) -> impl Future<Output = Result<Vec<Message>, Error>> + Send;
 }
 
-/// Tries every promise.
+/// Checks every guarantee.
 ///
 /// # Errors
-/// The promises that were broken.
+/// Returns [`Broken`] with every violated guarantee and what was observed.
 pub async fn all<F: OutboxFixture>(fixture: &F) -> Result<(), Broken> {
     let mut suite = Suite::new("Outbox");
-    suite.check("messages exist if and only if their transaction commits", with_the_effect(fixture)).await;
-    suite.check("messages of one key leave in the order of their transactions", in_order(fixture)).await;
-    suite.check("every part of a message survives", whole(fixture)).await;
-    suite.end()
+    suite
+        .check(
+            "messages exist if and only if their transaction commits",
+            message_and_effect_commit_together(fixture),
+        )
+        .await;
+    suite
+        .check("messages of one key keep the order of their transactions", key_keeps_its_order(fixture))
+        .await;
+    suite.check("every part of a message is stored unchanged", message_is_stored_unchanged(fixture)).await;
+    suite.finish()
 }
 
-/// Neither message nor effect is there without the other.
+/// Checks that message and effect exist after a commit, and that neither exists after a rollback.
 ///
 /// # Errors
-/// How one is.
-pub async fn with_the_effect<F: OutboxFixture>(fixture: &F) -> Result<(), Broken> {
-    let (unit, to) = (fixture.unit(), unique("t"));
+/// Returns [`Broken`] if the published messages or the number of effects differ from the committed ones.
+pub async fn message_and_effect_commit_together<F: OutboxFixture>(fixture: &F) -> Result<(), Broken> {
+    let (unit, topic) = (fixture.unit(), unique("t"));
     for (payload, commits) in [("dropped", false), ("committed", true)] {
         let mut tx = unit.begin().await?;
-        fixture.write(&mut tx, &to).await?;
-        unit.enqueue(&mut tx, &[message(&to, "k", payload)]).await?;
+        fixture.write(&mut tx, &topic).await?;
+        unit.enqueue(&mut tx, &[message(&topic, "k", payload)]).await?;
         if commits {
             unit.commit(tx).await?;
         }
     }
-    ensure_eq(payloads(&fixture.sent(&to).await?), ["committed"].map(String::from).to_vec(), "what left")?;
-    ensure_eq(fixture.count(&to).await?, 1, "how many effects there are")
+    let expected = vec!["committed".to_owned()];
+    ensure_eq(payloads(&fixture.sent(&topic).await?), expected, "only the committed message is published")?;
+    ensure_eq(fixture.count(&topic).await?, 1, "the number of effects after one commit and one rollback is 1")
 }
 
-/// Within a call, between the calls of a transaction, and from one transaction to the next.
+/// Checks the order of one key within a call, between the calls of a transaction, and between transactions.
 ///
 /// # Errors
-/// How they do not.
-pub async fn in_order<F: OutboxFixture>(fixture: &F) -> Result<(), Broken> {
-    let (unit, to) = (fixture.unit(), unique("t"));
-    let numbered = |range: std::ops::Range<usize>| -> Vec<_> {
-        range.map(|n| message(&to, "k", &n.to_string())).collect()
-    };
+/// Returns [`Broken`] if the published messages differ in number or order from the enqueued ones.
+pub async fn key_keeps_its_order<F: OutboxFixture>(fixture: &F) -> Result<(), Broken> {
+    let (unit, topic) = (fixture.unit(), unique("t"));
+    let numbered =
+        |range: Range<usize>| -> Vec<_> { range.map(|n| message(&topic, "k", &n.to_string())).collect() };
     for n in 0..10 {
         let mut tx = unit.begin().await?;
         unit.enqueue(&mut tx, &numbered(n * 5..n * 5 + 3)).await?;
@@ -68,28 +78,35 @@ pub async fn in_order<F: OutboxFixture>(fixture: &F) -> Result<(), Broken> {
         unit.commit(tx).await?;
     }
     let expected = (0..50).map(|n| n.to_string()).collect();
-    ensure_eq(payloads(&fixture.sent(&to).await?), expected, "what left")
+    let guarantee = "each message of one key is published once, in the order in which it was enqueued";
+    ensure_eq(payloads(&fixture.sent(&topic).await?), expected, guarantee)
 }
 
-/// Headers that repeat, bytes that are not text, no key, no payload, an empty payload.
+/// Checks messages with repeated headers, with bytes that are not UTF-8, without a key, without a payload, and with an
+/// empty key and an empty payload.
 ///
 /// # Errors
-/// What does not.
-pub async fn whole<F: OutboxFixture>(fixture: &F) -> Result<(), Broken> {
-    let (unit, to) = (fixture.unit(), unique("t"));
-    let mut full = message(&to, "k", "");
-    full.key = Some(Bytes::from_static(b"\x00\xff"));
-    full.payload = Some(Bytes::from_static(b"\xfe\x00"));
-    full.headers = [("b", &b"1"[..]), ("a", b"\x00\xff"), ("b", b"2"), ("", b"")].into_iter().collect();
-    let tombstone = Message { payload: None, ..message(&to, "k", "") };
-    let keyless = Message { key: None, ..message(&to, "k", "no key") };
-    for expected in [full, tombstone, keyless, message(&to, "", "")] {
+/// Returns [`Broken`] if a published message differs from the enqueued one.
+pub async fn message_is_stored_unchanged<F: OutboxFixture>(fixture: &F) -> Result<(), Broken> {
+    let (unit, topic) = (fixture.unit(), unique("t"));
+    let mut binary = message(&topic, "k", "");
+    binary.key = Some(Bytes::from_static(b"\x00\xff"));
+    binary.payload = Some(Bytes::from_static(b"\xfe\x00"));
+    binary.headers = [("b", &b"1"[..]), ("a", b"\x00\xff"), ("b", b"2"), ("", b"")].into_iter().collect();
+    let tombstone = Message { payload: None, ..message(&topic, "k", "") };
+    let keyless = Message { key: None, ..message(&topic, "k", "no key") };
+    let empty = message(&topic, "", "");
+    for expected in [binary, tombstone, keyless, empty] {
         let mut tx = unit.begin().await?;
         unit.enqueue(&mut tx, std::slice::from_ref(&expected)).await?;
         unit.commit(tx).await?;
-        let sent = fixture.sent(&to).await?;
-        let found = sent.into_iter().find(|message| message.id == expected.id);
-        ensure_eq(found, Some(expected), "what left")?;
+        let sent = fixture.sent(&topic).await?;
+        let observed = sent.into_iter().find(|message| message.id == expected.id);
+        ensure_eq(
+            observed,
+            Some(expected),
+            "a message is published with the id and parts that were enqueued",
+        )?;
     }
     Ok(())
 }
@@ -101,11 +118,11 @@ fn payloads(messages: &[Message]) -> Vec<String> {
     messages.iter().map(text).collect()
 }
 
-fn message(to: &str, key: &str, payload: &str) -> Message {
+fn message(topic: &str, key: &str, payload: &str) -> Message {
     Message {
         source: "suite".into(),
         id: unique("m").into(),
-        topic: to.into(),
+        topic: topic.into(),
         key: Some(Bytes::copy_from_slice(key.as_bytes())),
         headers: Headers::new(),
         payload: Some(Bytes::copy_from_slice(payload.as_bytes())),

@@ -1,226 +1,266 @@
-//! The promises of [`Publisher`]: messages are taken in order, answered one by one, and bounded in number.
+//! The conformance suite of [`Publisher`]: messages are taken in order, each has one result, and their number is
+//! bounded.
 
 use std::{collections::VecDeque, future::Future, sync::Arc};
 
 use bytes::Bytes;
 
-use crate::{Error, Headers, Message, Publisher};
+use crate::{Error, Headers, Message, Publisher, transport::Acks};
 
 use super::{
     Broken,
     check::{Suite, ensure, ensure_eq, unique},
 };
 
-/// A publisher under test, and a way to read what arrived.
+/// A publisher under test, and access to the messages that its transport received.
 pub trait PublisherFixture: Send + Sync {
-    /// What is tested.
+    /// The type of the publisher under test.
     type Publisher: Publisher;
 
-    /// A publisher with nothing in it.
+    /// Returns a publisher without messages in flight.
     ///
     /// # Errors
-    /// Returns the transport's errors.
+    /// Returns the error of the transport. The suite reports it with any kind.
     fn publisher(&self) -> impl Future<Output = Result<Self::Publisher, Error>> + Send;
 
-    /// Makes an empty topic of this name, where the transport needs one made.
+    /// Creates the empty topic `name`, if the transport needs topics to be created.
     ///
     /// # Errors
-    /// Returns the transport's errors.
+    /// Returns the error of the transport. The suite reports it with any kind.
     fn topic(&self, name: &str) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// What has arrived there, in order per key.
+    /// Returns the messages that have arrived in `topic`. Messages of one key are in the order of their arrival.
     ///
     /// # Errors
-    /// Returns the transport's errors.
+    /// Returns the error of the transport. The suite reports it with any kind.
     fn arrived(&self, topic: &str) -> impl Future<Output = Result<Vec<Message>, Error>> + Send;
 
-    /// How many messages one [`enqueue`](Publisher::enqueue) takes while none is answered; `None` where the bound is not
-    /// in messages, and then the check is skipped. A publisher that may answer while `enqueue` runs must reserve the room
-    /// of a call at once, or it takes more than this.
+    /// Returns how many messages one call of [`enqueue`](Publisher::enqueue) takes if none is in flight.
+    ///
+    /// The default, `None`, skips the check of the bound; return it if the publisher's limit is not a number of
+    /// messages. A publisher that may acknowledge messages while `enqueue` runs must reserve the room of a call at its
+    /// beginning, or it takes more than this.
     fn bound(&self) -> Option<usize> {
         None
     }
 
-    /// Turns `message` into one that the transport refuses for good (too large, say); `None` where there is no such
-    /// message, and then the check is skipped.
+    /// Returns `message` changed so that the transport refuses it for good, for example because it is too large.
+    ///
+    /// The default, `None`, skips the check of refusals; return it if the transport refuses no message.
     fn refusable(&self, message: Message) -> Option<Message> {
         let _ = message;
         None
     }
 }
 
-/// Checks every promise.
+/// Checks every guarantee.
 ///
 /// # Errors
-/// Returns [`Broken`] with every promise that was broken, and what was observed.
+/// Returns [`Broken`] with every violated guarantee and what was observed.
 pub async fn all<F: PublisherFixture>(fixture: &F) -> Result<(), Broken> {
     let mut suite = Suite::new("Publisher");
-    suite.check("a key keeps its order through partial takes", in_order(fixture)).await;
-    suite.check("each message taken has one answer, in order", one_answer_each(fixture)).await;
-    suite.check("the refusal of one loses no other", refusal(fixture)).await;
-    suite.check("flush waits for all that was taken", flush(fixture)).await;
+    suite.check("a key keeps its order if batches are taken in part", key_keeps_its_order(fixture)).await;
+    suite.check("each message taken has one result", each_message_has_one_result(fixture)).await;
+    suite.check("a refused message affects no other message", refusal_affects_one_message(fixture)).await;
+    suite.check("flush waits for every message taken", flush_waits_for_every_message(fixture)).await;
+    suite.check("the number of messages in flight is bounded", messages_in_flight_are_bounded(fixture)).await;
     suite
-        .check("no more is taken than fits, and the rest stays with the caller", backpressure(fixture))
+        .check(
+            "dropped acknowledgements affect no other caller",
+            dropped_acks_affect_no_other_caller(fixture),
+        )
         .await;
-    suite.check("dropped acknowledgements cost no other caller a message", dropped(fixture)).await;
-    suite.end()
+    suite.finish()
 }
 
-/// Offers 500 messages of five keys until all are taken, and awaits the answers in reverse, because the order is settled
-/// before. Each key arrives in its order.
+/// Checks that each of five keys keeps its order. The check offers 500 messages until all are taken, and awaits the
+/// acknowledgements in reverse, because the order is settled when `enqueue` returns.
 ///
 /// # Errors
-/// Returns [`Broken`] if a message is not acknowledged or a key changes its order.
-pub async fn in_order<F: PublisherFixture>(fixture: &F) -> Result<(), Broken> {
-    let (publisher, to) = begin(fixture).await?;
-    let messages: Vec<_> = (0..500).map(|n| message(&to, &format!("k{}", n % 5), n)).collect();
+/// Returns [`Broken`] if a message is not acknowledged, does not arrive, or arrives out of order.
+pub async fn key_keeps_its_order<F: PublisherFixture>(fixture: &F) -> Result<(), Broken> {
+    let (publisher, topic) = start(fixture).await?;
+    let messages: Vec<_> = (0..500).map(|n| message(&topic, &format!("k{}", n % 5), n)).collect();
     let mut batch: VecDeque<_> = messages.iter().cloned().collect();
-    let mut answers = VecDeque::new();
+    let mut pending = VecDeque::new();
     while !batch.is_empty() {
         publisher.ready().await?;
-        // A few at a time, and then what is left of them first.
-        let mut few: VecDeque<_> = batch.drain(..batch.len().min(70)).collect();
-        answers.push_front(publisher.enqueue(&mut few));
-        few.append(&mut batch);
-        batch = few;
+        // Offer at most 70 messages at a time. The messages that are not taken are offered first in the next round.
+        let mut offered: VecDeque<_> = batch.drain(..batch.len().min(70)).collect();
+        pending.push_front(publisher.enqueue(&mut offered));
+        offered.append(&mut batch);
+        batch = offered;
     }
-    for answer in answers {
-        answer.await.into_iter().try_for_each(|result| result.map(drop))?;
+    for acks in pending {
+        all_acknowledged(acks).await?;
     }
-    let arrived = fixture.arrived(&to).await?;
-    ensure_eq(arrived.len(), messages.len(), "how many arrived")?;
-    for key in 0..5 {
-        let of_key = |messages: &[Message]| -> Vec<Arc<str>> {
-            let key = format!("k{key}");
-            messages
-                .iter()
-                .filter(|m| m.key.as_deref() == Some(key.as_bytes()))
-                .map(|m| m.id.clone())
-                .collect()
+    let arrived = fixture.arrived(&topic).await?;
+    ensure_eq(
+        arrived.len(),
+        messages.len(),
+        "the number of messages that arrive is the number acknowledged",
+    )?;
+    for key in (0..5).map(|n| format!("k{n}")) {
+        let ids = |messages: &[Message]| -> Vec<Arc<str>> {
+            let of_key = messages.iter().filter(|message| message.key.as_deref() == Some(key.as_bytes()));
+            of_key.map(|message| message.id.clone()).collect()
         };
-        ensure_eq(of_key(&arrived), of_key(&messages), "the order of a key")?;
+        let guarantee = format!("the messages of key {key} arrive in the order in which they were enqueued");
+        ensure_eq(ids(&arrived), ids(&messages), &guarantee)?;
     }
     Ok(())
 }
 
-/// There is one answer for each message taken, and none for an empty batch.
+/// Checks that there is one result for each message taken, and none for an empty batch.
 ///
 /// # Errors
-/// Returns [`Broken`] if there are more or fewer answers than messages taken, or a ready publisher takes none.
-pub async fn one_answer_each<F: PublisherFixture>(fixture: &F) -> Result<(), Broken> {
-    let (publisher, to) = begin(fixture).await?;
-    ensure_eq(publisher.enqueue(&mut VecDeque::new()).await.len(), 0, "answers for an empty batch")?;
-    let mut batch: VecDeque<_> = (0..20).map(|n| message(&to, "k", n)).collect();
+/// Returns [`Broken`] if there are more or fewer results than messages taken, a publisher that is ready takes none, or
+/// a message does not arrive.
+pub async fn each_message_has_one_result<F: PublisherFixture>(fixture: &F) -> Result<(), Broken> {
+    let (publisher, topic) = start(fixture).await?;
+    let results = publisher.enqueue(&mut VecDeque::new()).await;
+    ensure_eq(results.len(), 0, "the number of results of an empty batch is 0")?;
+    let mut batch: VecDeque<_> = (0..20).map(|n| message(&topic, "k", n)).collect();
     let mut taken_in_all = 0;
     while !batch.is_empty() {
         publisher.ready().await?;
-        let before = batch.len();
-        let answers = publisher.enqueue(&mut batch);
-        let taken = before - batch.len();
-        ensure(taken > 0, "a publisher that is ready takes at least one")?;
-        ensure_eq(answers.await.len(), taken, "answers to what was taken")?;
+        let offered = batch.len();
+        let acks = publisher.enqueue(&mut batch);
+        let taken = offered - batch.len();
+        let observed = format!("no message was taken of {offered} offered");
+        ensure(taken > 0, "enqueue takes at least one message after ready has resolved", observed)?;
+        ensure_eq(acks.await.len(), taken, "the number of results is the number of messages taken")?;
         taken_in_all += taken;
     }
-    ensure_eq(fixture.arrived(&to).await?.len(), taken_in_all, "how many arrived")
+    let arrived = fixture.arrived(&topic).await?.len();
+    ensure_eq(arrived, taken_in_all, "the number of messages that arrive is the number taken")
 }
 
-/// A refused message has its answer in its place, and the messages before and behind it arrive.
+/// Checks that a refused message fails in its place, and that the messages before and after it arrive.
 ///
 /// # Errors
-/// Returns [`Broken`] if the refusal is not in its place, or another message does not arrive.
-pub async fn refusal<F: PublisherFixture>(fixture: &F) -> Result<(), Broken> {
-    let (publisher, to) = begin(fixture).await?;
-    let Some(refused) = fixture.refusable(message(&to, "b", 1)) else { return Ok(()) };
-    let mut batch = VecDeque::from([message(&to, "a", 0), refused, message(&to, "c", 2)]);
+/// Returns [`Broken`] if another message fails or does not arrive, or the refused message is acknowledged or arrives.
+pub async fn refusal_affects_one_message<F: PublisherFixture>(fixture: &F) -> Result<(), Broken> {
+    let (publisher, topic) = start(fixture).await?;
+    let Some(refused) = fixture.refusable(message(&topic, "b", 1)) else { return Ok(()) };
+    let mut batch = VecDeque::from([message(&topic, "a", 0), refused, message(&topic, "c", 2)]);
     let mut results = Vec::new();
     while !batch.is_empty() {
         publisher.ready().await?;
         results.extend(publisher.enqueue(&mut batch).await);
     }
-    let kept: Vec<_> = results.iter().map(Result::is_ok).collect();
-    ensure_eq(kept, vec![true, false, true], "which were acknowledged")?;
-    let mut arrived: Vec<_> = fixture.arrived(&to).await?.iter().map(|m| m.key.clone()).collect();
-    arrived.sort();
-    ensure_eq(arrived, ["a", "c"].map(|key| Some(Bytes::from(key))).to_vec(), "which arrived")
+    let acknowledged: Vec<_> = results.iter().map(Result::is_ok).collect();
+    let guarantee = "of three messages the second is refused, and the others are acknowledged";
+    ensure_eq(acknowledged, vec![true, false, true], guarantee)?;
+    let mut keys: Vec<_> = fixture.arrived(&topic).await?.into_iter().map(|message| message.key).collect();
+    keys.sort();
+    let expected = ["a", "c"].map(|key| Some(Bytes::from(key))).to_vec();
+    ensure_eq(
+        keys,
+        expected,
+        "the messages before and after a refused one arrive, and the refused one does not",
+    )
 }
 
-/// A flush resolves when every message has arrived, also if the answers are not polled.
+/// Checks that `flush` resolves after every message taken has arrived, even if the acknowledgements are not polled.
 ///
 /// # Errors
-/// Returns [`Broken`] if a message has not arrived when the flush resolves.
-pub async fn flush<F: PublisherFixture>(fixture: &F) -> Result<(), Broken> {
-    let (publisher, to) = begin(fixture).await?;
+/// Returns [`Broken`] if a message has not arrived when `flush` resolves, or a result is missing afterwards.
+pub async fn flush_waits_for_every_message<F: PublisherFixture>(fixture: &F) -> Result<(), Broken> {
+    let (publisher, topic) = start(fixture).await?;
     publisher.flush().await?;
     publisher.ready().await?;
-    let mut batch: VecDeque<_> = (0..50).map(|n| message(&to, "k", n)).collect();
-    let answers = publisher.enqueue(&mut batch);
+    let mut batch: VecDeque<_> = (0..50).map(|n| message(&topic, "k", n)).collect();
+    let acks = publisher.enqueue(&mut batch);
     let taken = 50 - batch.len();
     publisher.flush().await?;
-    ensure_eq(fixture.arrived(&to).await?.len(), taken, "how many arrived when it was flushed")?;
-    ensure_eq(answers.await.len(), taken, "answers after the flush")
+    let arrived = fixture.arrived(&topic).await?.len();
+    ensure_eq(arrived, taken, "every message taken has arrived when flush resolves")?;
+    ensure_eq(acks.await.len(), taken, "the number of results after a flush is the number of messages taken")
 }
 
-/// Messages that are not taken are the last ones offered, unchanged; after the answers there is room again.
+/// Checks that `enqueue` takes at most [`PublisherFixture::bound`] messages, leaves the others in the batch unchanged,
+/// and takes messages again after the acknowledgements.
 ///
 /// # Errors
-/// Returns [`Broken`] if more is taken than the bound, the rest is changed, or no room comes back.
-pub async fn backpressure<F: PublisherFixture>(fixture: &F) -> Result<(), Broken> {
+/// Returns [`Broken`] if more messages are taken, the batch is changed otherwise, or no message is taken after the
+/// acknowledgements.
+pub async fn messages_in_flight_are_bounded<F: PublisherFixture>(fixture: &F) -> Result<(), Broken> {
     let Some(bound) = fixture.bound() else { return Ok(()) };
-    let (publisher, to) = begin(fixture).await?;
-    let offered: Vec<_> = (0..bound + 7).map(|n| message(&to, "k", n)).collect();
+    let (publisher, topic) = start(fixture).await?;
+    let offered: Vec<_> = (0..bound + 7).map(|n| message(&topic, "k", n)).collect();
     let mut batch: VecDeque<_> = offered.iter().cloned().collect();
-    let answers = publisher.enqueue(&mut batch);
-    ensure(batch.len() >= 7, "no more is taken than the bound")?;
+    let acks = publisher.enqueue(&mut batch);
     let taken = offered.len() - batch.len();
-    ensure(batch == &offered[taken..], "the rest stays with the caller, in order")?;
-    answers.await.into_iter().try_for_each(|result| result.map(drop))?;
+    ensure(
+        taken <= bound,
+        "enqueue takes at most the bound of the fixture",
+        format!("{taken} messages were taken, the bound is {bound}"),
+    )?;
+    ensure(
+        batch == &offered[taken..],
+        "the messages that are not taken stay in the batch, in order",
+        format!("{taken} messages were taken, and the batch is not the rest of the messages offered"),
+    )?;
+    all_acknowledged(acks).await?;
     publisher.ready().await?;
     let left = batch.len();
-    let answers = publisher.enqueue(&mut batch);
-    ensure(batch.len() < left, "after the answers there is room again")?;
-    answers.await.into_iter().try_for_each(|result| result.map(drop))?;
-    Ok(())
+    let acks = publisher.enqueue(&mut batch);
+    ensure(
+        batch.len() < left,
+        "enqueue takes messages again after the acknowledgements",
+        format!("no message was taken of {left} offered"),
+    )?;
+    all_acknowledged(acks).await
 }
 
-/// Drops the acknowledgements of one hand-over beside another one. The messages of the other arrive, and the publisher
-/// has room again.
+/// Checks that the messages of one caller arrive although another caller drops the acknowledgements of its messages,
+/// and that `flush` resolves afterwards.
 ///
 /// # Errors
-/// Returns [`Broken`] if the other hand-over is not acknowledged, its messages do not arrive, or the publisher does not
-/// empty.
-pub async fn dropped<F: PublisherFixture>(fixture: &F) -> Result<(), Broken> {
-    let (publisher, to) = begin(fixture).await?;
-    let mut sent = Vec::new();
+/// Returns [`Broken`] if a message whose acknowledgement is awaited fails or does not arrive, or `ready` or `flush`
+/// fails.
+pub async fn dropped_acks_affect_no_other_caller<F: PublisherFixture>(fixture: &F) -> Result<(), Broken> {
+    let (publisher, topic) = start(fixture).await?;
+    let mut acknowledged = Vec::new();
     for round in 0..3 {
         publisher.ready().await?;
-        let mut given_up: VecDeque<_> = (0..5).map(|n| message(&to, "given up", n)).collect();
-        drop(publisher.enqueue(&mut given_up));
+        let mut abandoned: VecDeque<_> = (0..5).map(|n| message(&topic, "abandoned", n)).collect();
+        drop(publisher.enqueue(&mut abandoned));
         publisher.ready().await?;
-        let mut kept: VecDeque<_> = (0..5).map(|n| message(&to, "kept", round * 5 + n)).collect();
-        let offered: Vec<_> = kept.iter().cloned().collect();
-        let answers = publisher.enqueue(&mut kept);
+        let mut batch: VecDeque<_> = (0..5).map(|n| message(&topic, "awaited", round * 5 + n)).collect();
+        let offered: Vec<_> = batch.iter().cloned().collect();
+        let acks = publisher.enqueue(&mut batch);
         publisher.ready().await?;
-        let mut given_up: VecDeque<_> = [message(&to, "given up", 5)].into();
-        drop(publisher.enqueue(&mut given_up));
-        answers.await.into_iter().try_for_each(|result| result.map(drop))?;
-        sent.extend(offered.into_iter().filter(|message| !kept.contains(message)));
+        drop(publisher.enqueue(&mut [message(&topic, "abandoned", 5)].into()));
+        all_acknowledged(acks).await?;
+        acknowledged.extend(offered.into_iter().filter(|message| !batch.contains(message)));
     }
     publisher.flush().await?;
-    let arrived = fixture.arrived(&to).await?;
-    ensure(sent.iter().all(|message| arrived.contains(message)), "the messages of the other caller arrive")
+    let arrived = fixture.arrived(&topic).await?;
+    let missing = acknowledged.iter().filter(|message| !arrived.contains(message)).count();
+    ensure_eq(missing, 0, "the number of acknowledged messages that did not arrive is 0")
 }
 
-async fn begin<F: PublisherFixture>(fixture: &F) -> Result<(F::Publisher, String), Error> {
-    let to = unique("t");
-    fixture.topic(&to).await?;
-    Ok((fixture.publisher().await?, to))
+async fn all_acknowledged(acks: Acks) -> Result<(), Broken> {
+    match acks.await.into_iter().find_map(Result::err) {
+        None => Ok(()),
+        Some(error) => Err(Broken::new("each valid message is acknowledged", error.chain())),
+    }
 }
 
-fn message(to: &str, key: &str, number: usize) -> Message {
+/// Creates a topic, and returns a publisher and the topic's name.
+async fn start<F: PublisherFixture>(fixture: &F) -> Result<(F::Publisher, String), Error> {
+    let topic = unique("t");
+    fixture.topic(&topic).await?;
+    Ok((fixture.publisher().await?, topic))
+}
+
+fn message(topic: &str, key: &str, number: usize) -> Message {
     Message {
         source: "suite".into(),
         id: unique("m").into(),
-        topic: to.into(),
+        topic: topic.into(),
         key: Some(Bytes::copy_from_slice(key.as_bytes())),
         headers: Headers::new(),
         payload: Some(number.to_string().into()),

@@ -1,4 +1,4 @@
-//! The promises of [`Replies`]: a request that comes again gets the reply of the first.
+//! The conformance suite of [`Replies`]: a repeated request gets the reply that the first one committed.
 
 use crate::{
     Error, ErrorKind, Scoped, UnitOfWork,
@@ -8,72 +8,95 @@ use crate::{
 
 use super::{
     Broken, UnitFixture,
-    check::{Suite, WATCHED, ensure, ensure_eq, unique},
+    check::{OBSERVED_WAIT, Suite, ensure, ensure_eq, unique},
 };
 
-/// Tries every promise.
+/// Checks every guarantee.
 ///
 /// # Errors
-/// The promises that were broken.
+/// Returns [`Broken`] with every violated guarantee and what was observed.
 pub async fn all<F: UnitFixture<Unit: Replies>>(fixture: &F) -> Result<(), Broken> {
     let mut suite = Suite::new("Replies");
-    suite.check("a reply is replayed to the same request of the same caller", replayed(fixture)).await;
-    suite.check("reply and effect commit together", with_the_effect(fixture)).await;
-    suite.check("a concurrent request waits for the reply", waits(fixture)).await;
-    suite.check("of many at once exactly one runs", one_of_many(fixture)).await;
-    suite.check("an answer that was forgotten is said aloud", forgotten(fixture)).await;
-    suite.end()
+    suite
+        .check("a reply is replayed to the same request of the same caller", reply_is_replayed(fixture))
+        .await;
+    suite.check("reply and effect commit together", reply_and_effect_commit_together(fixture)).await;
+    suite.check("a concurrent request waits for the reply", concurrent_request_waits(fixture)).await;
+    suite.check("one of many concurrent requests runs", one_of_many_runs(fixture)).await;
+    suite
+        .check(
+            "a request is completed once, and in the transaction that admitted it",
+            missing_and_second_replies_are_refused(fixture),
+        )
+        .await;
+    suite.finish()
 }
 
-/// Every part of the reply comes back; another request of the key is a mismatch, another caller's key another key.
+/// Checks that every part of a reply is replayed, that another request under the key is a mismatch, and that the keys
+/// of different callers are different keys.
 ///
 /// # Errors
-/// How they do not.
-pub async fn replayed<F: UnitFixture<Unit: Replies>>(fixture: &F) -> Result<(), Broken> {
+/// Returns [`Broken`] if a request gets another admission.
+pub async fn reply_is_replayed<F: UnitFixture<Unit: Replies>>(fixture: &F) -> Result<(), Broken> {
     let (unit, key) = (fixture.unit(), unique("k"));
     let (ann, bob, other) = (call("ann", &key, 1)?, call("bob", &key, 1)?, call("ann", &unique("k"), 1)?);
-    ensure_eq(admit(fixture, &ann).await?, Admission::Run(()), "the first time it runs")?;
+    let admission = admit_and_roll_back(fixture, &ann).await?;
+    ensure_eq(admission, Admission::Run(()), "the first request of a key runs")?;
     let mut tx = unit.begin().await?;
-    ensure_eq(unit.admit(&mut tx, &ann).await?, Admission::Run(()), "what rolled back is forgotten")?;
+    let admission = unit.admit(&mut tx, &ann).await?;
+    ensure_eq(admission, Admission::Run(()), "a request whose transaction rolled back is forgotten")?;
     unit.complete(&mut tx, &ann, &reply()).await?;
     unit.commit(tx).await?;
-    ensure_eq(admit(fixture, &ann).await?, Admission::Replay(reply()), "the reply comes back as it was")?;
-    let another = admit(fixture, &call("ann", &key, 2)?).await?;
-    ensure_eq(another, Admission::Mismatch, "another request under the same key")?;
-    ensure_eq(admit(fixture, &bob).await?, Admission::Run(()), "another caller's key is another key")?;
-    ensure_eq(admit(fixture, &other).await?, Admission::Run(()), "another key")
+    let admission = admit_and_roll_back(fixture, &ann).await?;
+    ensure_eq(admission, Admission::Replay(reply()), "an equal request gets the stored reply unchanged")?;
+    let admission = admit_and_roll_back(fixture, &call("ann", &key, 2)?).await?;
+    ensure_eq(admission, Admission::Mismatch, "another fingerprint under the same key is a mismatch")?;
+    let admission = admit_and_roll_back(fixture, &bob).await?;
+    ensure_eq(
+        admission,
+        Admission::Run(()),
+        "the same key of another caller is another key, and its request runs",
+    )?;
+    let admission = admit_and_roll_back(fixture, &other).await?;
+    ensure_eq(admission, Admission::Run(()), "the first request of another key runs")
 }
 
-/// Neither is there without the other: after an error, after a commit, after a replay.
+/// Checks that reply and effect are stored together after a commit, that neither is stored after an error, and that a
+/// replay has no effect.
 ///
 /// # Errors
-/// How one is.
-pub async fn with_the_effect<F: UnitFixture<Unit: Replies>>(fixture: &F) -> Result<(), Broken> {
+/// Returns [`Broken`] if an effect is committed without its reply, twice, or not at all, or an error of the work is
+/// lost.
+pub async fn reply_and_effect_commit_together<F: UnitFixture<Unit: Replies>>(
+    fixture: &F,
+) -> Result<(), Broken> {
     let (unit, key) = (fixture.unit(), unique("k"));
     let call = call("ann", &key, 1)?;
     let run = async |fails: bool| {
         reply_once(&unit, &call, async |mut tx: Scoped<_>| {
             fixture.write(&mut tx, &key).await?;
-            if fails { Err(Error::not_executed("after its write")) } else { Ok(reply()) }
+            if fails { Err(Error::not_executed("after the write")) } else { Ok(reply()) }
         })
         .await
     };
-    ensure(run(true).await.is_err(), "an error of the work is handed on")?;
-    ensure_eq(fixture.count(&key).await?, 0, "an error leaves no effect behind")?;
-    ensure(!run(false).await?.replayed, "an error leaves no reply behind")?;
-    let again = run(false).await?;
-    ensure_eq((again.replayed, again.reply), (true, reply()), "the second time is a replay")?;
-    ensure_eq(fixture.count(&key).await?, 1, "a replay has no effect")
+    ensure(run(true).await.is_err(), "an error of the work is returned", "reply_once returned Ok")?;
+    ensure_eq(fixture.count(&key).await?, 0, "the number of effects after an error is 0")?;
+    let first = run(false).await?;
+    ensure(!first.replayed, "no reply is stored after an error", format!("a replay of {:?}", first.reply))?;
+    let second = run(false).await?;
+    let observed = (second.replayed, second.reply);
+    ensure_eq(observed, (true, reply()), "an equal request after the commit is a replay")?;
+    ensure_eq(fixture.count(&key).await?, 1, "the number of effects after a run and a replay is 1")
 }
 
-/// The second of two requests waits for the transaction of the first, and gets its reply.
+/// Checks that the second of two concurrent requests waits for the transaction of the first, and gets its reply.
 ///
 /// # Errors
-/// How it does not.
-pub async fn waits<F: UnitFixture<Unit: Replies>>(fixture: &F) -> Result<(), Broken> {
+/// Returns [`Broken`] if the second request does not wait, or gets another admission.
+pub async fn concurrent_request_waits<F: UnitFixture<Unit: Replies>>(fixture: &F) -> Result<(), Broken> {
     let (unit, call) = (fixture.unit(), call("ann", &unique("k"), 1)?);
     let mut tx = unit.begin().await?;
-    ensure_eq(unit.admit(&mut tx, &call).await?, Admission::Run(()), "the first runs")?;
+    ensure_eq(unit.admit(&mut tx, &call).await?, Admission::Run(()), "the first request of a key runs")?;
     let second = tokio::spawn({
         let (unit, call) = (fixture.unit(), call.clone());
         async move {
@@ -81,59 +104,81 @@ pub async fn waits<F: UnitFixture<Unit: Replies>>(fixture: &F) -> Result<(), Bro
             unit.admit(&mut tx, &call).await
         }
     });
-    Clock::system().sleep(WATCHED).await;
-    ensure(!second.is_finished(), "the second does not answer before the first has ended")?;
+    Clock::system().sleep(OBSERVED_WAIT).await;
+    let guarantee = "an equal request waits until the first transaction ends";
+    ensure(
+        !second.is_finished(),
+        guarantee,
+        "the second request returned while the first transaction was open",
+    )?;
     unit.complete(&mut tx, &call, &reply()).await?;
     unit.commit(tx).await?;
-    ensure_eq(second.await??, Admission::Replay(reply()), "the second gets the reply of the first")
+    ensure_eq(
+        second.await??,
+        Admission::Replay(reply()),
+        "a request that waited gets the reply of the first one",
+    )
 }
 
-/// Eight requests of one key have one effect; the others get its reply.
+/// Checks that one of eight concurrent requests of a key runs, and that each other request gets its reply.
 ///
 /// # Errors
-/// How many they have.
-pub async fn one_of_many<F: UnitFixture<Unit: Replies>>(fixture: &F) -> Result<(), Broken> {
+/// Returns [`Broken`] if not exactly one request ran, or a request got another reply.
+pub async fn one_of_many_runs<F: UnitFixture<Unit: Replies>>(fixture: &F) -> Result<(), Broken> {
     let key = unique("k");
-    let run = |_| {
+    let request = |_| {
         let (unit, call) = (fixture.unit(), call("ann", &key, 1));
         tokio::spawn(async move { reply_once(&unit, &call?, async |_| Ok(reply())).await })
     };
     let mut runs = 0;
-    for run in (0..8).map(run).collect::<Vec<_>>() {
-        let replied = run.await??;
-        ensure_eq(replied.reply, reply(), "every caller gets the reply")?;
+    for request in (0..8).map(request).collect::<Vec<_>>() {
+        let replied = request.await??;
+        ensure_eq(replied.reply, reply(), "each request gets the same reply")?;
         runs += usize::from(!replied.replayed);
     }
-    ensure_eq(runs, 1, "how many ran")
+    ensure_eq(runs, 1, "the number of requests that ran is 1")
 }
 
-/// An answer needs a request, a request needs an answer, and only one: anything else is `Invalid`.
+/// Checks that a reply without an admitted request, a second reply, and a request that was committed without a reply
+/// fail with `Invalid`.
 ///
 /// # Errors
-/// What is let through.
-pub async fn forgotten<F: UnitFixture<Unit: Replies>>(fixture: &F) -> Result<(), Broken> {
-    let (unit, call) = (fixture.unit(), call("ann", &unique("k"), 1)?);
+/// Returns [`Broken`] if one of them succeeds or fails with another kind.
+pub async fn missing_and_second_replies_are_refused<F: UnitFixture<Unit: Replies>>(
+    fixture: &F,
+) -> Result<(), Broken> {
+    let invalid = Some(ErrorKind::Invalid);
+    let (unit, first) = (fixture.unit(), call("ann", &unique("k"), 1)?);
     let mut tx = unit.begin().await?;
-    let unasked = unit.complete(&mut tx, &call, &reply()).await;
-    ensure_eq(kind(unasked), Some(ErrorKind::Invalid), "an answer to a request that was not admitted")?;
+    let completed = unit.complete(&mut tx, &first, &reply()).await;
+    ensure_eq(
+        kind(completed),
+        invalid,
+        "complete fails with Invalid if its transaction admitted no request",
+    )?;
     drop(tx);
     let mut tx = unit.begin().await?;
-    unit.admit(&mut tx, &call).await?;
+    unit.admit(&mut tx, &first).await?;
     unit.commit(tx).await?;
     let mut tx = unit.begin().await?;
-    let admitted = unit.admit(&mut tx, &call).await;
-    ensure_eq(kind(admitted), Some(ErrorKind::Invalid), "running again could double the effect")?;
+    let admitted = unit.admit(&mut tx, &first).await;
+    let guarantee = "admit fails with Invalid if an equal request was committed without a reply: \
+                     a second run could double its effect";
+    ensure_eq(kind(admitted), invalid, guarantee)?;
     drop(tx);
 
-    let call = self::call("ann", &unique("k"), 1)?;
+    let second = call("ann", &unique("k"), 1)?;
     let mut tx = unit.begin().await?;
-    unit.admit(&mut tx, &call).await?;
-    unit.complete(&mut tx, &call, &reply()).await?;
-    let twice = unit.complete(&mut tx, &call, &reply()).await;
-    ensure_eq(kind(twice), Some(ErrorKind::Invalid), "a second answer")
+    unit.admit(&mut tx, &second).await?;
+    unit.complete(&mut tx, &second, &reply()).await?;
+    let completed = unit.complete(&mut tx, &second, &reply()).await;
+    ensure_eq(kind(completed), invalid, "a second complete of a request fails with Invalid")
 }
 
-async fn admit<F: UnitFixture<Unit: Replies>>(fixture: &F, call: &CallKey) -> Result<Admission, Error> {
+async fn admit_and_roll_back<F: UnitFixture<Unit: Replies>>(
+    fixture: &F,
+    call: &CallKey,
+) -> Result<Admission, Error> {
     let unit = fixture.unit();
     let mut tx = unit.begin().await?;
     unit.admit(&mut tx, call).await

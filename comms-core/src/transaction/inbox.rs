@@ -1,4 +1,4 @@
-//! The transactional inbox: each message is applied once in effect by each handler.
+//! The transactional inbox: each handler applies each message once in effect.
 
 use std::{future::Future, sync::Arc};
 
@@ -11,16 +11,16 @@ use crate::{
     handler_fn,
 };
 
-/// The key of an inbox row: one handler of one consumer group has applied one message.
+/// The key of an inbox row, which records that one handler of one consumer group has applied one message.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Claim {
-    /// [`Delivery::group`], or the name of a subscriber that is no consumer group.
+    /// The consumer group ([`Delivery::group`]), or the name of a subscriber that is not a consumer group.
     pub subscriber: Arc<str>,
-    /// [`Delivery::handler`]: each handler of a group has an effect of its own.
+    /// The handler within the group ([`Delivery::handler`]). Each handler of a group applies the message once.
     pub handler: Arc<str>,
-    /// [`Message::source`].
+    /// The service that made the message ([`Message::source`]).
     pub source: Arc<str>,
-    /// [`Message::id`].
+    /// The id of the message within its source ([`Message::id`]).
     pub id: Arc<str>,
 }
 
@@ -41,25 +41,29 @@ impl Claim {
 /// The result of a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claimed {
-    /// The message was not applied before: apply it in this transaction.
+    /// The message is not applied yet: apply it in this transaction.
     New,
-    /// The message was applied by a committed transaction: do nothing.
+    /// The message was applied by a committed transaction, or is claimed by this one already: do nothing.
     Seen,
 }
 
-/// Records, in the handler's own transaction, which messages a handler has applied.
+/// Records in a handler's transaction which messages the handler has applied.
 ///
 /// Run `comms_core::testing::inbox::all` (feature `testing`) against an implementation.
 pub trait Inbox: UnitOfWork {
-    /// Claims each of `claims` and returns one result for each, in their order; of equal claims the first is
-    /// [`Claimed::New`].
+    /// Claims each of `claims` in the transaction `tx`, and returns one result for each claim, in their order.
     ///
-    /// The claims take effect when the transaction commits. A claim that another open transaction has made waits until
-    /// that transaction ends, and follows from how it ended. Implementations take their locks in an order that does not
-    /// depend on the order of `claims`, so that two batches cannot deadlock.
+    /// Of equal claims the first one can be [`Claimed::New`], and the others are [`Claimed::Seen`]. A claim is recorded
+    /// when the transaction commits. If another open transaction has made an equal claim, the call waits until that
+    /// transaction ends: the result is `Seen` after its commit, and `New` after its rollback. An implementation
+    /// acquires its locks in an order that does not depend on the order of `claims`, so that two batches cannot
+    /// deadlock.
     ///
     /// # Errors
-    /// Returns the error of a statement that the database refused.
+    /// A statement that the database refuses has the kind that the backend gives it: for example
+    /// [`NotExecuted`](crate::ErrorKind::NotExecuted) if the connection is lost,
+    /// [`Conflict`](crate::ErrorKind::Conflict) after a deadlock, and
+    /// [`Misconfigured`](crate::ErrorKind::Misconfigured) if a table or a permission is missing.
     fn claim(
         &self,
         tx: &mut Self::Tx,
@@ -67,12 +71,12 @@ pub trait Inbox: UnitOfWork {
     ) -> impl Future<Output = Result<Vec<Claimed>, Error>> + Send;
 }
 
-/// Applies `delivery` once in effect: claims it in the inbox and runs `work` in the same transaction.
+/// Applies `delivery` once in effect: claims the delivery in the inbox and runs `work` in the same transaction.
 ///
 /// Returns [`Outcome::Duplicate`], without running `work`, if the delivery was applied before.
 ///
 /// # Errors
-/// Returns the error of `work`, of [`Inbox::claim`] or of [`in_transaction`].
+/// Returns the errors of `work`, [`Inbox::claim`] and [`in_transaction`].
 pub async fn once<U, F, Fut>(unit: &U, delivery: &Delivery, work: F) -> Result<Outcome, Error>
 where
     U: Inbox,
@@ -92,14 +96,14 @@ where
 
 /// Makes a [`Handler`] of a function that takes an event and a transaction.
 ///
-/// The function's writes and the inbox row of the delivery commit together, so a redelivery changes nothing. An effect
-/// outside the transaction (a call, a mail) breaks this guarantee. Deliveries of another event type are
-/// [`Outcome::Skipped`].
+/// The function's writes and the inbox row of the delivery commit together, so that a redelivery changes nothing. The
+/// guarantee does not cover effects outside the transaction, such as a call or a mail. The handler returns
+/// [`Outcome::Skipped`] for another event type.
 ///
 /// # Errors
-/// The handler returns the errors of [`event::read`] and [`once`]. In particular a newer version of the event is
-/// [`Misconfigured`](crate::ErrorKind::Misconfigured), which holds the delivery until a consumer that reads that
-/// version is deployed, and an older one is [`Invalid`](crate::ErrorKind::Invalid): use [`transactional_versions`].
+/// The handler returns the errors of [`event::read`] and [`once`]. A newer version of the event is
+/// [`Misconfigured`](crate::ErrorKind::Misconfigured): a consumer holds the delivery until a consumer that reads the
+/// version is deployed. An older version is [`Invalid`](crate::ErrorKind::Invalid): use [`transactional_versions`].
 pub fn transactional<U, E, F, Fut>(unit: U, function: F) -> impl Handler
 where
     U: Inbox,
@@ -107,15 +111,15 @@ where
     F: Fn(E, Scoped<U::Tx>) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Result<(), Error>> + Send + 'static,
 {
-    applied(unit, |message: &Message| event::read(message), function)
+    event_handler(unit, |message: &Message| event::read(message), function)
 }
 
-/// Makes a [`Handler`] as [`transactional`] does, for every version of the event that `versions` reads: an older version
-/// is upcast to the newest.
+/// Makes a [`Handler`] like [`transactional`], for every version of the event that `versions` reads. An older version
+/// is upcast to the newest one.
 ///
 /// # Errors
-/// The handler returns the errors of [`Versions::read`] and [`once`]. A newer version is held or dead-lettered as
-/// [`NewerVersion`](event::NewerVersion) of `versions` sets.
+/// The handler returns the errors of [`Versions::read`] and [`once`]. The setting [`NewerVersion`](event::NewerVersion)
+/// of `versions` decides whether a newer version is held or dead-lettered.
 pub fn transactional_versions<U, E, F, Fut>(unit: U, versions: Versions<E>, function: F) -> impl Handler
 where
     U: Inbox,
@@ -123,11 +127,11 @@ where
     F: Fn(E, Scoped<U::Tx>) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Result<(), Error>> + Send + 'static,
 {
-    applied(unit, move |message: &Message| versions.read(message), function)
+    event_handler(unit, move |message: &Message| versions.read(message), function)
 }
 
-/// Makes a handler that applies the event which `read` finds in a delivery, and skips a delivery without one.
-fn applied<U, E, R, F, Fut>(unit: U, read: R, function: F) -> impl Handler
+/// Makes a handler that applies the event that `read` returns for a delivery, and skips a delivery without an event.
+fn event_handler<U, E, R, F, Fut>(unit: U, read: R, function: F) -> impl Handler
 where
     U: Inbox,
     E: Event,

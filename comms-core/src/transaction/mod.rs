@@ -1,8 +1,8 @@
-//! The traits of a database: one transaction holds the application's state, the inbox row and the next messages.
+//! The traits of a database: one transaction commits the application's state, the inbox row and the outgoing messages.
 //!
 //! [`UnitOfWork`] opens and commits transactions. [`Outbox`] writes messages in a transaction, [`Inbox`] records which
 //! messages a handler has applied in it, and [`Replies`](crate::idempotency::Replies) stores replies in it.
-//! [`in_transaction`] runs a function in a transaction; [`transactional`] makes a handler that applies each event once.
+//! [`in_transaction`] runs a function in a transaction. [`transactional`] makes a handler that applies each event once.
 
 mod inbox;
 mod outbox;
@@ -21,8 +21,7 @@ pub use outbox::Outbox;
 
 /// A database that opens and commits transactions.
 ///
-/// A unit of work is the only part that holds a connection pool; everything else takes the caller's transaction. Clones
-/// share the pool.
+/// Only a unit of work has a connection pool. All other parts take the caller's transaction. Clones share the pool.
 pub trait UnitOfWork: Clone + Send + Sync + 'static {
     /// An open transaction. Dropping it rolls it back.
     type Tx: Send + 'static;
@@ -42,10 +41,10 @@ pub trait UnitOfWork: Clone + Send + Sync + 'static {
     fn commit(&self, tx: Self::Tx) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
-/// A transaction that is lent to the application's function: it can be used, and cannot be committed.
+/// A transaction that is lent to a function of the application, which can use the transaction but not commit it.
 ///
-/// It dereferences to the backend's transaction. Dropping it ends the loan; the caller of the function then commits the
-/// transaction or rolls it back.
+/// It dereferences to the backend's transaction. The function drops it at its end; the caller of the function then
+/// commits the transaction or rolls it back.
 #[derive(Debug)]
 pub struct Scoped<Tx>(OwnedMutexGuard<Tx>);
 
@@ -62,11 +61,13 @@ impl<Tx> DerefMut for Scoped<Tx> {
     }
 }
 
-/// Runs `work` in a transaction of `unit` and commits it. An error, a cancellation and a panic roll it back.
+/// Runs `work` in a transaction of `unit` and commits the transaction.
+///
+/// The transaction rolls back if `work` fails or panics, or if the future is dropped.
 ///
 /// # Errors
-/// Returns the error of `work`, of [`UnitOfWork::begin`] or of [`UnitOfWork::commit`]. Returns
-/// [`Internal`](crate::ErrorKind::Internal) if `work` returns while a part of it still holds the transaction.
+/// Returns [`Internal`](crate::ErrorKind::Internal) if `work` returns while a part of it still holds the transaction,
+/// and the errors of `work`, [`UnitOfWork::begin`] and [`UnitOfWork::commit`].
 pub async fn in_transaction<U, F, Fut, T>(unit: &U, work: F) -> Result<T, Error>
 where
     U: UnitOfWork,
@@ -78,10 +79,10 @@ where
     Ok(result)
 }
 
-/// Lends `tx` to `work` and returns it after `work` has ended.
+/// Lends `tx` to `work`, and returns `tx` with the result of `work`.
 ///
-/// The mutex is never contended. It makes the loan `'static`, as a future that is spawned needs, and keeps the right to
-/// commit here.
+/// The mutex is never contended. Its guard owns the loan, so that `work` can be `'static`, as a spawned future must be.
+/// The transaction itself stays in this function, so that `work` cannot commit it.
 pub(crate) async fn lend<Tx, F, Fut, T>(tx: Tx, work: F) -> Result<(Tx, T), Error>
 where
     F: FnOnce(Scoped<Tx>) -> Fut,
@@ -90,8 +91,11 @@ where
     let shared = Arc::new(Mutex::new(tx));
     let lent = shared.clone().lock_owned().await;
     let result = work(Scoped(lent)).await?;
-    let tx = Arc::try_unwrap(shared)
-        .map_err(|_| Error::internal("the function returned and still holds its transaction"))?;
+    let tx = Arc::try_unwrap(shared).map_err(|_| {
+        Error::internal(
+            "the function returned but still holds its transaction: drop the transaction before the return",
+        )
+    })?;
     Ok((tx.into_inner(), result))
 }
 

@@ -5,16 +5,19 @@ use std::future::Future;
 use super::UnitOfWork;
 use crate::{Error, Message};
 
-/// Writes messages in the caller's transaction: they exist if and only if it commits.
+/// Writes messages in the caller's transaction: the messages exist if and only if the transaction commits.
 ///
 /// A relay publishes the committed messages. Run `comms_core::testing::outbox::all` (feature `testing`) against an
 /// implementation.
 pub trait Outbox: UnitOfWork {
-    /// Writes `messages`. Messages with equal keys are published in this order.
+    /// Writes `messages` in the transaction `tx`. A relay publishes messages with equal keys in this order.
     ///
     /// # Errors
-    /// Returns [`Invalid`](crate::ErrorKind::Invalid) if a message exceeds a limit of the backend, and the error of a
-    /// statement that the database refused.
+    /// Returns [`Invalid`](crate::ErrorKind::Invalid) if a message exceeds a limit of the backend. A statement that the
+    /// database refuses has the kind that the backend gives it: for example
+    /// [`NotExecuted`](crate::ErrorKind::NotExecuted) if the connection is lost,
+    /// [`Conflict`](crate::ErrorKind::Conflict) after a deadlock, and
+    /// [`Misconfigured`](crate::ErrorKind::Misconfigured) if a table or a permission is missing.
     fn enqueue(
         &self,
         tx: &mut Self::Tx,

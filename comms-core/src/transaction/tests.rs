@@ -27,13 +27,13 @@ fn paid(order: &str) -> Delivery {
     Delivery::new(message, "billing", "test")
 }
 
-/// Adds a byte to the row of the order; an order named `fails` fails after that.
+/// Appends a byte to the row of the order. Then the order `fails` fails, and the order `panics` panics.
 fn handler(unit: &MemoryUnit) -> BoxHandler {
     BoxHandler::new(transactional(unit.clone(), |event: Paid, mut tx: Scoped<MemoryTx>| async move {
         append(&mut tx, &event.order).await?;
         match event.order.as_str() {
-            "fails" => Err(Error::not_executed("after its write")),
-            "panics" => panic!("after its write"),
+            "fails" => Err(Error::not_executed("after the write")),
+            "panics" => panic!("after the write"),
             _ => Ok(()),
         }
     }))
@@ -56,11 +56,12 @@ async fn a_delivery_is_applied_once_in_effect() {
     assert_eq!(handler.handle(delivery.clone()).await.unwrap(), Outcome::Duplicate);
     assert_eq!(length(&unit, "a"), 1);
     let other = Delivery { group: "shipping".into(), ..delivery };
-    assert_eq!(handler.handle(other).await.unwrap(), Outcome::Done, "another group's effect is its own");
+    assert_eq!(handler.handle(other).await.unwrap(), Outcome::Done, "each group applies the message once");
     assert_eq!(length(&unit, "a"), 2);
 }
 
-/// The message comes on two topics of one group. The handlers have one effect each, or one effect under one name.
+/// One group receives the message on two topics. Two unnamed handlers apply it once each; handlers with one name apply
+/// it once.
 #[tokio::test]
 async fn each_handler_of_a_group_applies_a_message_once() {
     let unit = MemoryUnit::new();
@@ -84,11 +85,15 @@ async fn each_handler_of_a_group_applies_a_message_once() {
     let handler = handler(&unit);
     assert_eq!(handler.handle(retried).await.unwrap(), Outcome::Done);
     let from_retry = from_retry.to_handler(Paid::TYPE);
-    assert_eq!(handler.handle(from_retry).await.unwrap(), Outcome::Duplicate, "the handler is the same one");
+    assert_eq!(
+        handler.handle(from_retry).await.unwrap(),
+        Outcome::Duplicate,
+        "a retry topic does not change the handler"
+    );
 }
 
 #[tokio::test]
-async fn a_failure_after_the_writes_leaves_nothing_behind() {
+async fn a_failure_or_a_panic_after_the_writes_rolls_back_effect_and_claim() {
     let unit = MemoryUnit::new();
     let handler = handler(&unit);
     let (fails, panics) = (paid("fails"), paid("panics"));
@@ -100,7 +105,7 @@ async fn a_failure_after_the_writes_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn a_commit_that_fails_leaves_nothing_behind() {
+async fn a_delivery_is_applied_after_a_failed_commit() {
     let unit = MemoryUnit::new();
     let (handler, delivery) = (handler(&unit), paid("a"));
     unit.fail_next_commit(Error::indeterminate("connection reset"));
@@ -110,7 +115,7 @@ async fn a_commit_that_fails_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn other_types_are_skipped_newer_versions_held_and_garbage_is_invalid() {
+async fn other_types_are_skipped_newer_versions_are_misconfigured_and_unreadable_events_are_invalid() {
     let unit = MemoryUnit::new();
     let handler = handler(&unit);
     for (name, wanted) in [
@@ -133,7 +138,7 @@ async fn other_types_are_skipped_newer_versions_held_and_garbage_is_invalid() {
 }
 
 #[tokio::test]
-async fn older_versions_reach_the_handler_as_the_newest_and_newer_ones_are_held() {
+async fn older_versions_are_upcast_and_newer_ones_are_misconfigured() {
     #[derive(serde::Serialize, serde::Deserialize)]
     struct PaidBy {
         order: String,
@@ -157,15 +162,15 @@ async fn older_versions_reach_the_handler_as_the_newest_and_newer_ones_are_held(
     let write =
         |event: PaidBy, mut tx: Scoped<MemoryTx>| async move { tx.write(&event.by, event.order).await };
     let handler = BoxHandler::new(transactional_versions(unit.clone(), versions, write));
-    let delivered = |version: &str| {
+    let with_type = |version: &str| {
         let mut delivery = paid("a");
         delivery.message.headers.insert("ce_type", version.to_owned());
         delivery
     };
     assert_eq!(handler.handle(paid("a")).await.unwrap(), Outcome::Done);
-    assert_eq!(handler.handle(delivered("order.paid.v2")).await.unwrap(), Outcome::Done);
-    assert_eq!(handler.handle(delivered("other.v1")).await.unwrap(), Outcome::Skipped);
-    let newer = handler.handle(delivered("order.paid.v4")).await.unwrap_err();
+    assert_eq!(handler.handle(with_type("order.paid.v2")).await.unwrap(), Outcome::Done);
+    assert_eq!(handler.handle(with_type("other.v1")).await.unwrap(), Outcome::Skipped);
+    let newer = handler.handle(with_type("order.paid.v4")).await.unwrap_err();
     assert!(
         newer.kind == ErrorKind::Misconfigured && newer.chain().to_string().contains("newer than v3"),
         "{newer}"
@@ -175,27 +180,28 @@ async fn older_versions_reach_the_handler_as_the_newest_and_newer_ones_are_held(
 }
 
 #[tokio::test]
-async fn a_function_that_keeps_its_transaction_commits_nothing() {
+async fn a_function_that_keeps_its_transaction_fails_and_rolls_back() {
     let unit = MemoryUnit::new();
     let kept = Arc::new(std::sync::Mutex::new(None));
     let keep = kept.clone();
-    let end = in_transaction(&unit, |mut tx: Scoped<MemoryTx>| async move {
+    let result = in_transaction(&unit, |mut tx: Scoped<MemoryTx>| async move {
         tx.write("kept", "1").await?;
         *keep.lock().unwrap() = Some(tx);
         Ok(())
     });
-    assert_eq!(end.await.unwrap_err().kind, ErrorKind::Internal);
+    assert_eq!(result.await.unwrap_err().kind, ErrorKind::Internal);
     assert!(unit.rows().is_empty());
 }
 
 #[tokio::test]
 async fn a_request_runs_once_and_its_reply_is_replayed() {
     let unit = MemoryUnit::new();
-    let call = |who: &str, body: u8| CallKey::with_fingerprint(who, "place", "key", [body; 32]).unwrap();
+    let call =
+        |principal: &str, body: u8| CallKey::with_fingerprint(principal, "place", "key", [body; 32]).unwrap();
     let place = async |call: CallKey, fail: bool| {
         reply_once(&unit, &call, |mut tx: Scoped<MemoryTx>| async move {
             append(&mut tx, "placed").await?;
-            if fail { Err(Error::not_executed("after its write")) } else { Ok(StoredReply::new(0, "done")) }
+            if fail { Err(Error::not_executed("after the write")) } else { Ok(StoredReply::new(0, "done")) }
         })
         .await
     };
@@ -204,12 +210,15 @@ async fn a_request_runs_once_and_its_reply_is_replayed() {
     let again = place(call("ann", 1), false).await.unwrap();
     assert!(again.replayed && again.reply.body == "done");
     assert_eq!(place(call("ann", 2), false).await.unwrap_err().kind, ErrorKind::Invalid);
-    assert!(!place(call("bob", 1), false).await.unwrap().replayed, "another's key is another key");
+    assert!(
+        !place(call("bob", 1), false).await.unwrap().replayed,
+        "the same key of another caller is another key"
+    );
     assert_eq!(length(&unit, "placed"), 2);
 }
 
 #[tokio::test]
-async fn a_reply_over_its_limits_is_refused_before_anything_is_committed() {
+async fn a_reply_over_the_limit_is_refused_and_rolls_back() {
     let unit = MemoryUnit::new();
     let call = CallKey::with_fingerprint("ann", "place", "key", [1; 32]).unwrap();
     let large = async |mut tx: Scoped<MemoryTx>| {

@@ -1,4 +1,4 @@
-//! Key lanes: items of one key one after the other, items of different keys at the same time.
+//! Key lanes: items of one key run one after the other, items of different keys run concurrently.
 
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
@@ -13,8 +13,10 @@ use tokio::sync::watch;
 
 type Work<T> = dyn Fn(T) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync;
 
-/// A FIFO per active key, a task per active lane. The bound is the caller's: it counts what it pushed
-/// and what has completed.
+/// Queues that run the items of one key in order, and the items of different keys concurrently.
+///
+/// Each key with unfinished items has a FIFO queue and a task. A lane without items is removed. The queues have no
+/// bound: the caller bounds the number of items that it has pushed and that have not completed.
 pub struct Lanes<K, T> {
     shared: Arc<Shared<K, T>>,
     tasks: Tasks,
@@ -50,8 +52,9 @@ struct Shared<K, T> {
 }
 
 impl<K: Hash + Eq + Clone + Send + 'static, T: Send + 'static> Lanes<K, T> {
-    /// Lanes that run `work` on each item. `work` must not panic; a panic ends the lane's task with
-    /// what waited in it.
+    /// Creates lanes that call `work` with each item.
+    ///
+    /// `work` must not panic. After a panic neither the queued nor any later items of the key run.
     pub fn new<F, Fut>(work: F) -> Self
     where
         F: Fn(T) -> Fut + Send + Sync + 'static,
@@ -64,8 +67,10 @@ impl<K: Hash + Eq + Clone + Send + 'static, T: Send + 'static> Lanes<K, T> {
         }
     }
 
-    /// Puts `item` behind the others of `key`; without a key it runs at once. Must be called within a
-    /// tokio runtime.
+    /// Queues `item` behind the earlier items of `key`. An item without a key starts at once.
+    ///
+    /// # Panics
+    /// Panics if it is called outside a tokio runtime.
     pub fn push(&self, key: Option<K>, item: T) {
         let shared = self.shared.clone();
         let Some(key) = key else {
@@ -81,13 +86,14 @@ impl<K: Hash + Eq + Clone + Send + 'static, T: Send + 'static> Lanes<K, T> {
         }
     }
 
-    /// Lanes with work in them.
+    /// Returns the number of running tasks: one for each key with unfinished items, and one for each unfinished item
+    /// without a key.
     #[must_use]
     pub fn active(&self) -> usize {
         *self.tasks.0.borrow()
     }
 
-    /// Resolves when everything pushed so far has run. Nothing may be pushed after.
+    /// Resolves when all items have run. The caller must not push items while it waits.
     pub async fn drained(&self) {
         // The sender is in `self`: it cannot close.
         let _ = self.tasks.0.subscribe().wait_for(|running| *running == 0).await;

@@ -1,9 +1,10 @@
-//! What every consumer and publisher shares, whatever its transport: an adapter for another broker differs only in its
-//! client.
+//! The parts that every consumer and publisher shares: an adapter for another broker adds only the broker's client.
 //!
-//! In the order of a delivery: [`Lanes`] run deliveries of one key one after the other; a [`Processor`] attempts a
-//! delivery by its [`BoxHandler`] until there is a [`Verdict`]; [`Holds`] lists the deliveries that wait for a cause
-//! outside the message. [`Acks`] and [`Receipt`] are the answers of a [`Publisher`](crate::Publisher).
+//! A delivery passes them in this order. [`Lanes`] run the deliveries of one key one after the other. A [`Processor`]
+//! calls the [`BoxHandler`] with the delivery until there is a [`Verdict`]. [`Holds`] lists the deliveries that the
+//! processors hold because the cause of the failure lies outside the message.
+//!
+//! [`Acks`] and [`Receipt`] are the results of a [`Publisher`](crate::Publisher).
 
 mod holds;
 mod lanes;

@@ -1,50 +1,52 @@
-//! Why a webhook was refused.
+//! The error of a refused webhook.
 
 use std::time::Duration;
 
 use crate::Error;
 
-/// Why a webhook was refused. Answer any of them with 400 or 401: a sender takes every status but 2xx for a
-/// failure and tries again, and 410 for the wish never to hear of it again.
+/// Why a [`Verifier`](super::Verifier) refused a webhook. Converts into an [`Error`] of
+/// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid).
+///
+/// Respond with 400 or 401 to each of these errors. A sender retries after every status other than 2xx, and disables
+/// the endpoint after 410.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WebhookError {
-    /// A header that must be there is not.
+    /// The required header of this name is missing.
     #[error("the header {0} is missing")]
     Missing(&'static str),
-    /// A header is there, and is too long or not what it should be.
+    /// The header of this name is too long or has an invalid value.
     #[error("the header {0} is malformed")]
     Malformed(&'static str),
-    /// The body is over the verifier's limit; it was not looked at.
+    /// The body is over the verifier's limit. The signature was not checked.
     #[error("the body has {size} bytes, more than the limit of {limit}")]
     BodyTooLarge {
-        /// Bytes that came.
+        /// The size of the body, in bytes.
         size: usize,
-        /// Bytes that are allowed.
+        /// The maximum size, in bytes.
         limit: usize,
     },
-    /// Sent too long ago: a replay, a slow way, or clocks that differ.
+    /// The timestamp is too old: a replay, a long delay, or clocks that differ.
     #[error("the timestamp is {age:?} old, more than the tolerance of {tolerance:?}")]
     TooOld {
-        /// How far the timestamp lies behind.
+        /// The age of the timestamp.
         age: Duration,
-        /// How far it may.
+        /// The maximum difference between the timestamp and the clock.
         tolerance: Duration,
     },
-    /// Sent in the future: clocks that differ.
+    /// The timestamp is in the future: the clocks differ.
     #[error("the timestamp is {ahead:?} ahead, more than the tolerance of {tolerance:?}")]
     TooNew {
-        /// How far the timestamp lies ahead.
+        /// The time from now until the timestamp.
         ahead: Duration,
-        /// How far it may.
+        /// The maximum difference between the timestamp and the clock.
         tolerance: Duration,
     },
-    /// No `v1` signature fits: another secret, or another body, id or timestamp than was signed.
-    #[error("no v1 signature fits this request under any known secret")]
+    /// No `v1` signature matches: the request was signed under another secret, or with another body, id or timestamp.
+    #[error("no v1 signature matches this request under any configured secret")]
     NoMatch,
 }
 
-/// `Invalid`: the same request can never succeed.
 impl From<WebhookError> for Error {
     fn from(error: WebhookError) -> Self {
         Self::invalid(error)

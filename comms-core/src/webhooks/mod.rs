@@ -1,20 +1,21 @@
-//! Webhooks that can be believed: [Standard Webhooks](https://www.standardwebhooks.com) 1.0.0, symmetric (`v1`).
+//! Signed webhooks by [Standard Webhooks](https://www.standardwebhooks.com) 1.0.0, with symmetric signatures (`v1`).
 //!
-//! A webhook is an HTTP request that anybody can make. The [`Signer`] of one side and the [`Verifier`] of the
-//! other share a [`Secret`], one for each endpoint, and prove with it who sent the request and when:
-//! `webhook-signature: v1,<base64 of HMAC-SHA256 over id.timestamp.body>`.
+//! A webhook is an HTTP request to a public endpoint, so the receiver has to authenticate the sender. The [`Signer`] of
+//! the sender and the [`Verifier`] of the receiver share a [`Secret`] for each endpoint. The signature covers the id,
+//! the timestamp and the body: `webhook-signature: v1,<base64 of HMAC-SHA256 over id.timestamp.body>`.
 //!
-//! **Promised.** What verifies was signed under one of the verifier's secrets, with this id, this timestamp and
-//! exactly these bytes of a body, within the tolerance of the clock. Comparing takes the same time whichever
-//! signature fits. Bad headers and large bodies are refused before anything is computed.
+//! **Guarantees.** A request that verifies was signed under one of the verifier's secrets, with the same id, timestamp
+//! and bytes of the body, and its timestamp is within the tolerance of the receiver's clock. The comparison takes the
+//! same time whichever signature matches. Malformed headers and bodies over the limit are refused before a signature is
+//! computed.
 //!
-//! **Not promised.** That it comes once: within the tolerance a request can be sent again by whoever saw it, and
-//! senders retry. [`Verified::id`] is to be claimed in an inbox, see there. Nor that it is secret: use TLS.
+//! **Limitations.** A request can arrive more than once: an observer can replay it within the tolerance, and senders
+//! retry. Claim [`Verified::id`] in an inbox, as [`Verified`] describes. The content is not encrypted: use TLS.
 //!
-//! **Breaks it.** A body that was parsed and written anew before it was verified: verify the bytes as they came.
+//! **Verify the bytes of the body as they were received.** A body that was parsed and serialized again does not verify.
 //!
-//! **Rotation.** The sender signs with all of its current secrets, the receiver accepts any of its own: add the
-//! new secret on one side, then on the other, then remove the old one in the same order.
+//! **Rotation.** The sender signs with all of its secrets, and the receiver accepts a signature under any of its
+//! secrets. Add the new secret on one side, then on the other, and then remove the old secret in the same order.
 //!
 //! ```
 //! use comms_core::{clock::Clock, http::HeaderMap, webhooks::{Delivery, Secret, Signer, Verifier}};
@@ -23,7 +24,7 @@
 //!
 //! let delivery = Delivery::new("msg_1", r#"{"type":"order.paid"}"#)?;
 //! let mut headers = HeaderMap::new();
-//! Signer::new([secret.clone()], clock.clone())?.attempt(&delivery).inject(&mut headers)?;
+//! Signer::new([secret.clone()], clock.clone())?.sign(&delivery).inject(&mut headers)?;
 //!
 //! let verifier = Verifier::new([secret], clock)?;
 //! assert_eq!(&*verifier.verify(&headers, delivery.body())?.id, "msg_1");
@@ -43,23 +44,30 @@ pub use secret::Secret;
 pub use signer::{Attempt, Delivery, Signer};
 pub use verifier::{Verified, Verifier};
 
-/// The longest id, in bytes. An id is visible ASCII without a full stop, which would let a part of the id be
-/// taken for a timestamp.
+/// The maximum length of an id, in bytes. An id is visible ASCII without a full stop: with one, a part of the id could
+/// be passed off as the timestamp.
 pub const ID_LIMIT: usize = 255;
-/// The largest body that is signed, and that is verified by default, in bytes. The specification recommends
-/// less than 20 kB.
+/// The maximum size of a body that can be signed, and the default maximum of a [`Verifier`], in bytes: 1 MiB. The
+/// specification recommends less than 20 kB.
 pub const BODY_LIMIT: usize = 1 << 20;
-/// How many secrets a signer or a verifier may have. One is usual, two while they rotate.
+/// The maximum number of secrets of a signer or a verifier. One is usual, and two during a rotation.
 pub const SECRETS_LIMIT: usize = 8;
 
+/// Returns whether `id` is 1 to [`ID_LIMIT`] bytes of visible ASCII without a full stop.
 fn is_id(id: &[u8]) -> bool {
     (1..=ID_LIMIT).contains(&id.len()) && id.iter().all(|b| b.is_ascii_graphic() && *b != b'.')
 }
 
-fn secrets(given: impl IntoIterator<Item = Secret>) -> Result<Vec<Secret>, Error> {
-    let secrets: Vec<Secret> = given.into_iter().take(SECRETS_LIMIT + 1).collect();
+/// Collects 1 to [`SECRETS_LIMIT`] secrets.
+///
+/// # Errors
+/// Returns `Invalid` for none and for more.
+fn collect_secrets(secrets: impl IntoIterator<Item = Secret>) -> Result<Vec<Secret>, Error> {
+    let secrets: Vec<Secret> = secrets.into_iter().take(SECRETS_LIMIT + 1).collect();
     if !(1..=SECRETS_LIMIT).contains(&secrets.len()) {
-        return Err(Error::invalid(format!("webhooks need 1 to {SECRETS_LIMIT} secrets")));
+        return Err(Error::invalid(format!(
+            "a webhook signer or verifier needs 1 to {SECRETS_LIMIT} secrets"
+        )));
     }
     Ok(secrets)
 }

@@ -1,4 +1,4 @@
-//! What both sides know and nobody else.
+//! The shared signing secret of an endpoint.
 
 use base64::{
     Engine, alphabet,
@@ -12,12 +12,12 @@ use zeroize::Zeroizing;
 use crate::Error;
 
 const PREFIX: &str = "whsec_";
-/// The specification's bounds, in bytes.
+/// The length of a secret in bytes, by the specification.
 const LENGTH: std::ops::RangeInclusive<usize> = 24..=64;
-/// As long as the output of the hash.
-const GENERATED: usize = 32;
+/// The length of a generated secret in bytes: that of the hash.
+const GENERATED_LENGTH: usize = 32;
 
-/// Secrets are typed and pasted by people: with padding or without.
+/// Base64 with optional padding, because people copy secrets with and without it.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
@@ -26,15 +26,17 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
 /// An HMAC-SHA256, which compares in constant time.
 pub(super) type Tag = CtOutput<Hmac<Sha256>>;
 
-/// The secret of one endpoint: 24 to 64 bytes, in text `whsec_` and their base64. `Debug` does not show it, it
-/// cannot be compared, and its memory is wiped when it is dropped.
+/// The shared signing secret of one endpoint: 24 to 64 bytes.
+///
+/// The text form is `whsec_` and the bytes in base64. `Debug` does not print the secret, `PartialEq` is not
+/// implemented, and the memory is zeroed when the secret is dropped.
 ///
 /// ```
 /// use comms_core::webhooks::Secret;
 /// # fn main() -> Result<(), comms_core::Error> {
-/// let ours = Secret::generate()?;
-/// let theirs: Secret = ours.expose().parse()?; // shown to the receiver once
-/// assert_eq!(format!("{theirs:?}"), "Secret(whsec_…)");
+/// let secret = Secret::generate()?;
+/// let received: Secret = secret.expose().parse()?; // sent to the receiver once
+/// assert_eq!(format!("{received:?}"), "Secret(whsec_…)");
 /// assert!("whsec_dG9vIHNob3J0".parse::<Secret>().is_err());
 /// # Ok(())
 /// # }
@@ -42,63 +44,69 @@ pub(super) type Tag = CtOutput<Hmac<Sha256>>;
 #[derive(Clone)]
 pub struct Secret {
     key: Zeroizing<Vec<u8>>,
-    /// Keyed once, cloned for each message.
+    /// The keyed state of the MAC, computed once and cloned for each message.
     mac: Hmac<Sha256>,
 }
 
 impl Secret {
-    /// A new secret: 32 bytes of the operating system's randomness.
+    /// Generates a secret of 32 random bytes from the operating system.
     ///
     /// # Errors
-    /// `NotExecuted` where the system has no randomness to give.
+    /// Returns [`ErrorKind::NotExecuted`](crate::ErrorKind::NotExecuted) if the operating system provides no random
+    /// bytes.
     pub fn generate() -> Result<Self, Error> {
-        let mut key = Zeroizing::new([0; GENERATED]);
+        let mut key = Zeroizing::new([0; GENERATED_LENGTH]);
         getrandom::fill(&mut *key)
-            .map_err(|e| Error::not_executed(e.to_string()).context("webhook secret"))?;
+            .map_err(|e| Error::not_executed(e.to_string()).context("generate a webhook secret"))?;
         Self::from_bytes(&*key)
     }
 
-    /// The secret that these bytes are.
+    /// Creates a secret from its bytes.
     ///
     /// # Errors
-    /// `Invalid` for less than 24 or more than 64 bytes.
+    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for less than 24 or more than 64 bytes.
     pub fn from_bytes(key: &[u8]) -> Result<Self, Error> {
         if !LENGTH.contains(&key.len()) {
-            let (least, most) = (LENGTH.start(), LENGTH.end());
-            return Err(Error::invalid(format!("a webhook secret has {least} to {most} bytes")));
+            let (min, max) = (LENGTH.start(), LENGTH.end());
+            let length = key.len();
+            return Err(Error::invalid(format!(
+                "a webhook secret must have {min} to {max} bytes, not {length}"
+            )));
         }
         let mac = Hmac::new_from_slice(key).map_err(Error::invalid)?;
         Ok(Self { key: Zeroizing::new(key.to_vec()), mac })
     }
 
-    /// The secret in text, `whsec_…`: for the one who configures the other side. It is not wiped from memory.
+    /// Returns the secret in its text form, `whsec_…`, for the configuration of the other side. The returned text is
+    /// not zeroed when dropped.
     #[must_use]
     pub fn expose(&self) -> String {
         format!("{PREFIX}{}", general_purpose::STANDARD.encode(&*self.key))
     }
 
-    /// The signature of a webhook.
+    /// Computes the signature of a webhook.
     pub(super) fn tag(&self, id: &[u8], timestamp: &[u8], body: &[u8]) -> Tag {
         let mac = self.mac.clone();
         [id, b".", timestamp, b".", body].into_iter().fold(mac, Mac::chain_update).finalize()
     }
 }
 
-/// From its text; `whsec_` may be left out, as may the padding.
+/// Parses the text form. The prefix `whsec_` and the padding are optional.
 impl FromStr for Secret {
     type Err = Error;
 
     /// # Errors
-    /// `Invalid` where it is not base64 of 24 to 64 bytes. The error does not repeat the text.
+    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the text is not base64 of 24 to 64 bytes. The error
+    /// does not contain the text.
     fn from_str(text: &str) -> Result<Self, Error> {
         let encoded = text.strip_prefix(PREFIX).unwrap_or(text);
-        // 64 bytes are 88 characters: what is longer is refused before it is copied.
+        // 64 bytes have 88 characters in base64. A longer text is refused before it is copied.
         if encoded.len() > 88 {
-            return Err(Error::invalid("a webhook secret has at most 64 bytes"));
+            return Err(Error::invalid("a webhook secret must have at most 64 bytes"));
         }
-        let key = LENIENT
-            .decode(encoded)
-            .map_err(|_| Error::invalid("a webhook secret is whsec_ and base64 (standard alphabet)"))?;
+        let key = LENIENT.decode(encoded).map_err(|_| {
+            Error::invalid("a webhook secret must be whsec_ and base64 in the standard alphabet")
+        })?;
         Self::from_bytes(&Zeroizing::new(key))
     }
 }
@@ -114,12 +122,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_keyed_state_and_its_hash_are_wiped_when_dropped() {
-        fn wiped<T: zeroize::ZeroizeOnDrop>() {}
-        wiped::<Zeroizing<Vec<u8>>>();
-        // The state that the key was hashed into, the buffer of the message, and the tag.
-        wiped::<sha2::block_api::Sha256VarCore>();
-        wiped::<hmac::digest::block_buffer::EagerBuffer<hmac::digest::typenum::U64>>();
-        wiped::<Tag>();
+    fn key_and_mac_state_are_zeroed_on_drop() {
+        fn assert_zeroized<T: zeroize::ZeroizeOnDrop>() {}
+        assert_zeroized::<Zeroizing<Vec<u8>>>();
+        // The state into which the key was hashed, the buffer of the message, and the tag.
+        assert_zeroized::<sha2::block_api::Sha256VarCore>();
+        assert_zeroized::<hmac::digest::block_buffer::EagerBuffer<hmac::digest::typenum::U64>>();
+        assert_zeroized::<Tag>();
     }
 }

@@ -1,13 +1,13 @@
-//! The sending side: what is delivered, and the headers of one attempt.
+//! The sender: deliveries, and the signed headers of each attempt.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use std::{sync::Arc, time::Duration};
 
-use super::{BODY_LIMIT, ID_LIMIT, Secret, is_id, secrets};
+use super::{BODY_LIMIT, ID_LIMIT, Secret, collect_secrets, is_id};
 use crate::{Error, Inject, clock::Clock, wire};
 
-/// What is to be delivered to an endpoint: the id and the body, which all attempts share.
+/// A webhook to deliver to an endpoint: the id and the body, which are the same in all attempts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
     id: Arc<str>,
@@ -15,39 +15,43 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// A delivery of `body` under `id`. The receiver knows a repetition by the id: take the id of the event,
-    /// not of the attempt.
+    /// Creates a delivery of `body` with the id `id`.
+    ///
+    /// The receiver detects repetitions by the id, so use the id of the event and not of the attempt.
     ///
     /// # Errors
-    /// `Invalid` for an id that is not 1 to [`ID_LIMIT`] characters of visible ASCII without a full stop, and
-    /// for a body over [`BODY_LIMIT`].
+    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the id is not 1 to [`ID_LIMIT`] bytes of visible
+    /// ASCII without a full stop, or if the body is over [`BODY_LIMIT`] bytes.
     pub fn new(id: impl Into<Arc<str>>, body: impl Into<Bytes>) -> Result<Self, Error> {
         let (id, body) = (id.into(), body.into());
         if !is_id(id.as_bytes()) {
-            let rule = format!("a webhook id is 1 to {ID_LIMIT} visible ASCII characters, no full stop");
+            let rule =
+                format!("a webhook id must be 1 to {ID_LIMIT} visible ASCII characters without a full stop");
             return Err(Error::invalid(rule));
         }
         if body.len() > BODY_LIMIT {
             let size = body.len();
-            return Err(Error::invalid(format!("a webhook of {size} bytes, more than {BODY_LIMIT}")));
+            return Err(Error::invalid(format!(
+                "the webhook body has {size} bytes, but the limit is {BODY_LIMIT}"
+            )));
         }
         Ok(Self { id, body })
     }
 
-    /// The same on every attempt.
+    /// Returns the id.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// The bytes to send, exactly as they were signed.
+    /// Returns the body. Send exactly these bytes: they are signed.
     #[must_use]
     pub const fn body(&self) -> &Bytes {
         &self.body
     }
 }
 
-/// Signs for one endpoint, with all of its current secrets. Clones share nothing but their clock.
+/// Signs webhooks for one endpoint, with all of its current secrets. Clones share the clock.
 #[derive(Debug, Clone)]
 pub struct Signer {
     secrets: Vec<Secret>,
@@ -55,18 +59,20 @@ pub struct Signer {
 }
 
 impl Signer {
-    /// A signer with `secrets`: one, or the new and the old while they rotate.
+    /// Creates a signer with `secrets`: usually one, or the old and the new one during a rotation.
     ///
     /// # Errors
-    /// `Invalid` for none, or more than [`SECRETS_LIMIT`](super::SECRETS_LIMIT).
+    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for no secret and for more than
+    /// [`SECRETS_LIMIT`](super::SECRETS_LIMIT).
     pub fn new(secrets: impl IntoIterator<Item = Secret>, clock: Clock) -> Result<Self, Error> {
-        Ok(Self { secrets: self::secrets(secrets)?, clock })
+        Ok(Self { secrets: collect_secrets(secrets)?, clock })
     }
 
-    /// The headers of one attempt at `delivery`, made now: call it again for each retry, or the retry is too
-    /// old to be believed.
+    /// Signs one attempt of `delivery` with the current time.
+    ///
+    /// Sign again for each retry: the receiver refuses an old timestamp.
     #[must_use]
-    pub fn attempt(&self, delivery: &Delivery) -> Attempt {
+    pub fn sign(&self, delivery: &Delivery) -> Attempt {
         let timestamp = self.clock.unix().as_secs();
         let (id, digits) = (delivery.id.as_bytes(), timestamp.to_string());
         let sign = |secret: &Secret| {
@@ -78,15 +84,15 @@ impl Signer {
     }
 }
 
-/// One attempt at a [`Delivery`]: what goes into the headers.
+/// The signed header values of one attempt of a [`Delivery`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Attempt {
-    /// `webhook-id`.
+    /// The header `webhook-id`.
     pub id: Arc<str>,
-    /// `webhook-timestamp`: whole seconds since 1970.
+    /// The header `webhook-timestamp`: the time since 1970, in whole seconds.
     pub timestamp: Duration,
-    /// `webhook-signature`: one for each secret, in their order.
+    /// The header `webhook-signature`: a signature for each secret, in the order of the secrets, separated by spaces.
     pub signature: String,
 }
 
@@ -94,7 +100,8 @@ impl Attempt {
     /// Writes the three headers into `carrier`.
     ///
     /// # Errors
-    /// The carrier's; `http::HeaderMap` and [`Headers`](crate::Headers) take any attempt.
+    /// Returns the error of `carrier` if it refuses a header. `http::HeaderMap` and [`Headers`](crate::Headers) accept
+    /// the headers of every attempt.
     pub fn inject(&self, carrier: &mut impl Inject) -> Result<(), Error> {
         carrier.inject(wire::WEBHOOK_ID, self.id.as_bytes())?;
         carrier.inject(wire::WEBHOOK_TIMESTAMP, self.timestamp.as_secs().to_string().as_bytes())?;

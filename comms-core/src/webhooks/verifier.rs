@@ -1,4 +1,4 @@
-//! The receiving side: whether a request may be believed.
+//! The receiver: verification of a request's signature.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use std::{sync::Arc, time::Duration};
@@ -6,30 +6,29 @@ use std::{sync::Arc, time::Duration};
 use super::{
     BODY_LIMIT, ID_LIMIT, Secret, WebhookError,
     WebhookError::{BodyTooLarge, Malformed, Missing, NoMatch, TooNew, TooOld},
-    is_id,
+    collect_secrets, is_id,
     secret::Tag,
-    secrets,
 };
 use crate::{Error, Extract, clock::Clock, wire};
 
-/// The specification's tolerance.
+/// The default tolerance, by the specification.
 const TOLERANCE: Duration = Duration::from_secs(5 * 60);
-/// Beyond a day the timestamp protects from nothing.
+/// The maximum tolerance. With more than a day the timestamp would give no protection against replays.
 const TOLERANCE_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
-/// Digits of the largest 64-bit number.
+/// The maximum length of a timestamp: the digits of the largest 64-bit number.
 const TIMESTAMP_LIMIT: usize = 20;
-/// Bytes of the signature header: room for 16 signatures of any version.
+/// The maximum length of the signature header, in bytes: enough for 16 signatures of any version.
 const HEADER_LIMIT: usize = 2_048;
-/// Signatures in the header, of all versions together.
+/// The maximum number of signatures in the header, of all versions together.
 const SIGNATURES_LIMIT: usize = 16;
 
-/// A request that was believed.
+/// A webhook whose signature was verified.
 ///
-/// **Claim its id before you act on it.** The signature of a request that somebody saw stays good until
-/// [`timestamp`](Self::timestamp) and the tolerance are over: at most twice the tolerance after it first came,
-/// as the timestamp may lie ahead. An id that is remembered for less can be replayed. A sender that retries uses
-/// the same id, for days; so an inbox, which remembers for long, serves both. The id is unique for its sender
-/// alone: name the sender in the claim, and claim in the transaction of the effect.
+/// **Claim the id before you act on the webhook.** An observer can replay a request as long as its
+/// [`timestamp`](Self::timestamp) is within the tolerance. The timestamp may be in the future, so this is up to twice
+/// the tolerance after the first arrival: store the id for at least that long. A sender may retry with the same id for
+/// days. An inbox stores ids for long enough for both. An id is unique only for its sender, so name the sender in the
+/// claim, and claim in the transaction of the effect.
 ///
 /// ```
 /// # use comms_core::{Delivery, Error, Message, clock::Clock, http::HeaderMap, webhooks};
@@ -37,15 +36,15 @@ const SIGNATURES_LIMIT: usize = 16;
 /// # let (secret, clock) = (webhooks::Secret::generate()?, Clock::system());
 /// # let (mut headers, body) = (HeaderMap::new(), "{}");
 /// # let sent = webhooks::Delivery::new("msg_1", body)?;
-/// # webhooks::Signer::new([secret.clone()], clock.clone())?.attempt(&sent).inject(&mut headers)?;
+/// # webhooks::Signer::new([secret.clone()], clock.clone())?.sign(&sent).inject(&mut headers)?;
 /// # let verifier = webhooks::Verifier::new([secret], clock)?;
 /// use comms_core::{Claim, idempotency::CallKey};
 /// let verified = verifier.verify(&headers, body.as_bytes())?;
 ///
-/// // An inbox: done, or done before.
+/// // For an inbox, which detects a repetition.
 /// let (subscriber, handler, source) = ("billing".into(), "webhook".into(), "webhook/shop".into());
 /// let claim = Claim { subscriber, handler, source, id: verified.id.clone() };
-/// // Or stored replies, where a repetition should get the same answer.
+/// // For stored replies, if a repetition must get the same response.
 /// let key = CallKey::new("webhook/shop", "order.paid", &verified.id, body.as_bytes())?;
 /// # assert_eq!((&*claim.id, &*key.key), ("msg_1", "msg_1"));
 /// # Ok(())
@@ -54,13 +53,13 @@ const SIGNATURES_LIMIT: usize = 16;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Verified {
-    /// `webhook-id`: the same on every attempt; 1 to 255 visible ASCII characters.
+    /// The header `webhook-id`, the same in every attempt: 1 to 255 visible ASCII characters.
     pub id: Arc<str>,
-    /// When this attempt was signed, since 1970.
+    /// The time at which this attempt was signed, since 1970.
     pub timestamp: Duration,
 }
 
-/// Verifies the webhooks of one sender. Clones share nothing but their clock.
+/// Verifies the webhooks of one sender. Clones share the clock.
 #[derive(Debug, Clone)]
 pub struct Verifier {
     secrets: Vec<Secret>,
@@ -70,38 +69,46 @@ pub struct Verifier {
 }
 
 impl Verifier {
-    /// Believes what was signed with any of `secrets` at most 5 minutes ago or ahead, with a body of at most
-    /// [`BODY_LIMIT`].
+    /// Creates a verifier that accepts signatures under any of `secrets`, timestamps up to 5 minutes in the past or the
+    /// future, and bodies of at most [`BODY_LIMIT`] bytes.
     ///
     /// # Errors
-    /// `Invalid` for no secret, or more than [`SECRETS_LIMIT`](super::SECRETS_LIMIT).
+    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for no secret and for more than
+    /// [`SECRETS_LIMIT`](super::SECRETS_LIMIT).
     pub fn new(secrets: impl IntoIterator<Item = Secret>, clock: Clock) -> Result<Self, Error> {
-        Ok(Self { secrets: self::secrets(secrets)?, tolerance: TOLERANCE, body_limit: BODY_LIMIT, clock })
+        Ok(Self { secrets: collect_secrets(secrets)?, tolerance: TOLERANCE, body_limit: BODY_LIMIT, clock })
     }
 
-    /// The same with another tolerance, for both directions of time.
+    /// Sets the tolerance: the maximum difference between the timestamp and the clock, in the past and in the future.
     ///
     /// # Errors
-    /// `Invalid` for less than a second, in which timestamps are counted, or more than a day.
+    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for less than 1 s, which is the unit of timestamps,
+    /// and for more than 24 h.
     pub fn with_tolerance(self, tolerance: Duration) -> Result<Self, Error> {
         if !(Duration::from_secs(1)..=TOLERANCE_LIMIT).contains(&tolerance) {
-            return Err(Error::invalid("the tolerance of webhooks is 1 s to 24 h"));
+            return Err(Error::invalid("the tolerance of a webhook verifier must be 1 s to 24 h"));
         }
         Ok(Self { tolerance, ..self })
     }
 
-    /// The same with another limit of the body, in bytes.
+    /// Sets the maximum size of a body, in bytes.
     #[must_use]
     pub fn with_body_limit(self, body_limit: usize) -> Self {
         Self { body_limit, ..self }
     }
 
-    /// Verifies a request: its headers, and its body byte by byte as it came. Of a header that is there more
-    /// than once the carrier's one counts: the first in HTTP, the last in a message. Signatures of versions
-    /// other than `v1` are ignored.
+    /// Verifies the signature of a request. `body` must be the bytes as they were received.
+    ///
+    /// Of a repeated header, the value that `headers` extracts counts: the first one in HTTP, the last one in a
+    /// message. Signatures of versions other than `v1` are ignored.
     ///
     /// # Errors
-    /// [`WebhookError`] says what is wrong. Nothing of the request may then be believed.
+    /// Returns
+    /// - [`WebhookError::Missing`] if one of the three headers is missing;
+    /// - [`WebhookError::Malformed`] if a header is too long or has an invalid value;
+    /// - [`WebhookError::BodyTooLarge`] if the body is over the limit;
+    /// - [`WebhookError::TooOld`] or [`WebhookError::TooNew`] if the timestamp is outside the tolerance;
+    /// - [`WebhookError::NoMatch`] if no signature matches.
     pub fn verify<C>(&self, headers: &C, body: &[u8]) -> Result<Verified, WebhookError>
     where
         C: Extract + ?Sized,
@@ -109,8 +116,8 @@ impl Verifier {
         let id = header(headers, wire::WEBHOOK_ID, ID_LIMIT)?;
         let digits = header(headers, wire::WEBHOOK_TIMESTAMP, TIMESTAMP_LIMIT)?;
         let signatures = header(headers, wire::WEBHOOK_SIGNATURE, HEADER_LIMIT)?;
-        let timestamp = seconds(digits).ok_or(Malformed(wire::WEBHOOK_TIMESTAMP))?;
-        let candidates = candidates(signatures)?;
+        let timestamp = parse_seconds(digits).ok_or(Malformed(wire::WEBHOOK_TIMESTAMP))?;
+        let candidates = parse_signatures(signatures)?;
         if !is_id(id.as_bytes()) {
             return Err(Malformed(wire::WEBHOOK_ID));
         }
@@ -139,7 +146,7 @@ impl Verifier {
     }
 }
 
-/// The header `name`: ASCII text of 1 to `limit` bytes.
+/// Returns the header `name`, which must be ASCII text of 1 to `limit` bytes.
 fn header<'a, C>(headers: &'a C, name: &'static str, limit: usize) -> Result<&'a str, WebhookError>
 where
     C: Extract + ?Sized,
@@ -149,28 +156,28 @@ where
     std::str::from_utf8(value).ok().filter(|_| fits).ok_or(Malformed(name))
 }
 
-/// Digits alone: what else reads as a number was not signed by this specification.
-fn seconds(digits: &str) -> Option<Duration> {
+/// Parses a timestamp of digits alone: the specification allows no other form of a number.
+fn parse_seconds(digits: &str) -> Option<Duration> {
     let plain = digits.bytes().all(|b| b.is_ascii_digit());
     digits.parse().ok().filter(|_| plain).map(Duration::from_secs)
 }
 
-/// The well-formed `v1` signatures of the header.
-fn candidates(signatures: &str) -> Result<Vec<Tag>, WebhookError> {
+/// Returns the well-formed `v1` signatures of the header.
+fn parse_signatures(signatures: &str) -> Result<Vec<Tag>, WebhookError> {
     if signatures.split(' ').count() > SIGNATURES_LIMIT {
         return Err(Malformed(wire::WEBHOOK_SIGNATURE));
     }
-    Ok(signatures.split(' ').filter_map(candidate).collect())
+    Ok(signatures.split(' ').filter_map(parse_signature).collect())
 }
 
-fn candidate(signature: &str) -> Option<Tag> {
+fn parse_signature(signature: &str) -> Option<Tag> {
     let bytes = STANDARD.decode(signature.strip_prefix("v1,")?).ok()?;
     let tag: [u8; 32] = bytes.try_into().ok()?;
     Some(Tag::new(tag.into()))
 }
 
-/// Whether any candidate equals any of what is expected. All pairs are compared, whichever fits: the time it
-/// takes tells nothing.
+/// Returns whether any candidate equals any expected value. Compares all pairs, so that the time does not depend on
+/// which pair matches.
 pub(super) fn any_of_all<T>(expected: &[T], candidates: &[T], equal: impl Fn(&T, &T) -> bool) -> bool {
     let mut found = false;
     for candidate in candidates {

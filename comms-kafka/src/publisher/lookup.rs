@@ -34,17 +34,29 @@ const PAUSE: Duration = Duration::from_millis(100);
 const LIMIT: &str = "max.message.bytes";
 
 /// Starts the look-up thread. A topic whose limit is below `batch_bytes` gets unbatched messages, any other full
-/// batches. If the thread cannot create its client, all topics get full batches.
-pub(super) fn start(topics: Arc<TopicRegistry>, producers: &Arc<Producers>, batch_bytes: usize) {
-    let producers = Arc::downgrade(producers);
-    let body = move || {
-        if let Err(error) = run(&topics, &producers, batch_bytes) {
-            tracing::warn!(error = %error.chain(), "the {LIMIT} of topics cannot be read, sending full batches");
-            use_full_batches(&topics, &producers);
+/// batches. If the thread cannot be started or cannot create its client, all topics get full batches.
+pub(super) fn start(topics: &Arc<TopicRegistry>, producers: &Arc<Producers>, batch_bytes: usize) {
+    start_with(thread::Builder::new(), topics, producers, batch_bytes);
+}
+
+fn start_with(
+    thread: thread::Builder,
+    topics: &Arc<TopicRegistry>,
+    producers: &Arc<Producers>,
+    batch_bytes: usize,
+) {
+    let body = {
+        let (topics, producers) = (topics.clone(), Arc::downgrade(producers));
+        move || {
+            if let Err(error) = run(&topics, &producers, batch_bytes) {
+                tracing::warn!(error = %error.chain(), "the {LIMIT} of topics cannot be read, sending full batches");
+                use_full_batches(&topics, &producers);
+            }
         }
     };
-    if let Err(error) = thread::Builder::new().name("kafka-limits".to_owned()).spawn(body) {
-        tracing::warn!(%error, "the thread kafka-limits cannot be started, messages to new topics wait");
+    if let Err(error) = thread.name("kafka-limits".to_owned()).spawn(body) {
+        tracing::warn!(%error, "the thread kafka-limits cannot be started, sending full batches");
+        use_full_batches(topics, &Arc::downgrade(producers));
     }
 }
 
@@ -109,5 +121,57 @@ fn use_full_batches(topics: &TopicRegistry, producers: &Weak<Producers>) {
             return;
         }
         unknown.iter().for_each(|topic| topic.set_route(&*producers, Route::Batched));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        KafkaConfig,
+        publisher::{
+            acks::PendingAcks,
+            capacity::{Capacity, InFlight},
+            reports::ReportHandler,
+            topic::SentMessage,
+        },
+    };
+    use comms_core::{Headers, Message, clock::Clock, transport::Receipt};
+    use rdkafka::message::BorrowedMessage;
+
+    struct IgnoreReports;
+
+    impl ReportHandler for IgnoreReports {
+        fn delivered(&self, _: SentMessage, _: Receipt) {}
+        fn failed(&self, _: &KafkaError, _: &BorrowedMessage<'_>, _: SentMessage) {}
+        fn client_error(&self) {}
+        fn closed(&self) {}
+    }
+
+    #[test]
+    fn topics_get_full_batches_if_the_thread_cannot_be_started() {
+        // No broker listens at this address, so that no report arrives.
+        let settings = KafkaConfig::new("127.0.0.1:1").client(&[], &[]).unwrap();
+        let capacity = Arc::new(Capacity::new(InFlight { records: 10, bytes: 1_000 }));
+        let producers = Producers::new(settings, capacity, Arc::new(IgnoreReports), Clock::system()).unwrap();
+        let producers = Arc::new(producers);
+        let topics = Arc::new(TopicRegistry::default());
+        let topic = topics.topic(&"orders".into());
+        let message = Message {
+            source: "test".into(),
+            id: "1".into(),
+            topic: "orders".into(),
+            key: None,
+            headers: Headers::new(),
+            payload: None,
+        };
+        let (acks, _complete) = PendingAcks::new();
+        assert!(topic.push(&*producers, message, acks.slot(1)) && topics.begin_lookup());
+
+        // No address space has room for such a stack.
+        start_with(thread::Builder::new().stack_size(usize::MAX / 2), &topics, &producers, 1_000_000);
+
+        assert!(!topic.needs_limit(), "the message is still waiting");
+        assert!(topics.begin_lookup(), "the failed look-up counts as running");
     }
 }

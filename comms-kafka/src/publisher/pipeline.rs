@@ -131,7 +131,7 @@ impl Pipeline {
     /// Starts the look-up of the topics' limits, unless it is running.
     fn look_up_limits(&self, producers: &Arc<Producers>) {
         if self.topics.begin_lookup() {
-            lookup::start(self.topics.clone(), producers, self.batch_bytes);
+            lookup::start(&self.topics, producers, self.batch_bytes);
         }
     }
 

@@ -49,8 +49,8 @@ impl Tables {
     /// Returns the tables with a setting for a pooler in transaction mode that keeps no prepared statements (PgBouncer
     /// before 1.21).
     ///
-    /// The statements of writers (`enqueue`, `claim`, `admit`, `answer`) and of the relay's pages are then sent without
-    /// names, so that the server parses and plans each of them anew. The application's own queries need
+    /// The statements of writers (`enqueue`, `claim`, `admit`, `complete`) and of the relay's pages are then sent
+    /// without names, so that the server parses and plans each of them anew. The application's own queries need
     /// `persistent(false)` as well.
     #[must_use]
     pub fn unprepared(self) -> Self {
@@ -95,5 +95,28 @@ impl Tables {
         let sql = AssertSqlSafe(sql).into_sql_str();
         rendered.write().unwrap_or_else(PoisonError::into_inner).insert(text, sql.clone());
         sql
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "SELECT {s}.f($1::text, $2::text)";
+
+    #[test]
+    fn a_statement_names_the_schema_of_its_tables() {
+        let (one, order) = (Tables::in_schema("one").unwrap(), Tables::in_schema("order").unwrap());
+        for _ in 0..2 {
+            assert_eq!(one.sql(TEXT).as_str(), "SELECT \"one\".f($1::text, $2::text)");
+            assert_eq!(
+                order.clone().unprepared().sql(TEXT).as_str(),
+                "SELECT \"order\".f($1::text, $2::text)"
+            );
+        }
+        assert_eq!(one.sql("SELECT 1").as_str(), "SELECT 1");
+        let inline = order.inline_values(TEXT, &[Some(r"it's \"), None]);
+        assert_eq!(inline.as_str(), r#"SELECT "order".f(E'it''s \\'::text, NULL::text)"#);
+        assert_eq!(order.sql(TEXT).as_str(), "SELECT \"order\".f($1::text, $2::text)");
     }
 }

@@ -116,8 +116,8 @@ impl RelayBuilder {
         self
     }
 
-    /// Sets the most bytes of one read, counted over key, headers, payload, source, id and topic. A single larger row
-    /// is read alone. Default 8 MiB.
+    /// Sets how many bytes one read returns before it ends, counted over key, headers, payload, source, id and topic. The
+    /// last row of a read may exceed the limit. Default 8 MiB.
     pub fn page_bytes(mut self, bytes: usize) -> Self {
         self.page_bytes = bytes;
         self
@@ -152,7 +152,8 @@ impl RelayBuilder {
         self
     }
 
-    /// Sets how long the relay waits for acknowledgements at shutdown and at the end of a session. Default 10 s.
+    /// Sets how long the relay waits for acknowledgements at shutdown and after a failed session. After a lost lease it
+    /// does not wait. Default 10 s.
     pub fn drain(mut self, limit: Duration) -> Self {
         self.drain = limit;
         self
@@ -175,7 +176,8 @@ impl RelayBuilder {
     /// Reports the readiness of the relay to `health`.
     ///
     /// The relay is ready while the database answers, also while another relay has the lease. It is degraded, with the
-    /// reason, while a topic is held or more than [`parked_limit`](Self::parked_limit) keys are parked or held.
+    /// reason, while a topic is held, while the process with the lease does not name a topic that the cursor covers, or
+    /// while more than [`parked_limit`](Self::parked_limit) keys are parked or held.
     pub fn health(mut self, health: health::Component) -> Self {
         self.health = Some(health);
         self

@@ -30,8 +30,8 @@ pub struct SubscriberBuilder {
     clock: Clock,
 }
 
-/// How long a held message stays with the subscriber before the relay parks it, if [`AttemptConfig::hold_in_place`] is not
-/// set.
+/// How long a held message stays with the subscriber before the relay parks it, if [`AttemptConfig::hold_in_place`] is
+/// not set.
 const HOLD_IN_PLACE: Duration = Duration::from_secs(10);
 
 impl Subscriber {
@@ -125,7 +125,10 @@ impl SubscriberBuilder {
             return Err(Error::invalid("a subscriber needs at least one handler: call on(topic, handler)"));
         }
         if self.in_flight == 0 || !(1..=Semaphore::MAX_PERMITS).contains(&self.concurrency) {
-            return Err(Error::invalid("a subscriber's in_flight and concurrency must be at least 1"));
+            return Err(Error::invalid(format!(
+                "a subscriber's in_flight must be at least 1, and its concurrency 1 to {}",
+                Semaphore::MAX_PERMITS
+            )));
         }
         let mut attempts = self.attempts;
         attempts.hold_in_place.get_or_insert(HOLD_IN_PLACE);

@@ -3,16 +3,16 @@
 //! The problem: a team without a broker needs the delivery of a broker (order by key, retries, a place for messages
 //! that cannot be handled, other keys that continue meanwhile), and wants to keep its handlers when it adds a broker.
 //!
-//! The promise: a message is handed to its handler until the handler succeeds or the attempts are used up
-//! ([`AttemptConfig`](comms_core::transport::AttemptConfig)). Messages of one (topic, key) are handled one after the other, messages of
-//! other keys at the same time. After a message was refused, later messages of its key do not run: they are refused
-//! too, so that the relay parks them in order. With [`transactional`](comms_core::transactional) each message has its
-//! effect once.
+//! The promise: a message is handed to its handler until the handler succeeds, fails for good, or has used up the
+//! attempts ([`AttemptConfig`](comms_core::transport::AttemptConfig)). Messages of one (topic, key) are handled one
+//! after the other, messages of other keys at the same time. After a message was refused, later messages of its key do
+//! not run: they are refused too, so that the relay parks them in order. With
+//! [`transactional`](comms_core::transactional) each message has its effect once.
 //!
 //! A failure whose cause lies outside the message (a peer or a guard refuses, a deployment fault) holds the key: no
-//! attempt is counted, and other keys continue. After [`AttemptConfig::hold_in_place`](comms_core::transport::AttemptConfig::hold_in_place)
-//! the relay parks the key as *held*, so that its cursor moves on, and delivers the message again from time to time
-//! until the cause is gone.
+//! attempt is counted, and other keys continue. After
+//! [`AttemptConfig::hold_in_place`](comms_core::transport::AttemptConfig::hold_in_place) the relay parks the key as
+//! *held*, so that its cursor moves on, and delivers the message again from time to time until the cause is gone.
 //!
 //! Limits: effects of a handler outside its transaction may be repeated. The relay's cursor waits for the slowest
 //! message in flight, see [`RelayBuilder::in_flight`](crate::RelayBuilder::in_flight).
@@ -110,8 +110,8 @@ impl Subscriber {
     }
 
     /// Returns the list of held deliveries. A delivery that is held for longer than
-    /// [`AttemptConfig::hold_in_place`](comms_core::transport::AttemptConfig::hold_in_place) is parked as held, and stays on this list until
-    /// it is delivered again.
+    /// [`AttemptConfig::hold_in_place`](comms_core::transport::AttemptConfig::hold_in_place) is parked as held, and
+    /// stays on this list until it is delivered again.
     #[must_use]
     pub fn holds(&self) -> &Holds {
         &self.shared.holds

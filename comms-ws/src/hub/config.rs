@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use comms_core::Error;
 
+use crate::handshake::MAX_QUEUE_BYTES;
+
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 /// The limits of a [`Hub`](crate::Hub), which [`Hub::new`](crate::Hub::new) checks.
@@ -23,7 +25,7 @@ pub struct HubConfig {
     /// without `Origin` does not come from a page, and is not checked. Default none.
     pub origins: Vec<String>,
     /// The maximum number of bytes in the queue of a session. A session that exceeds it is closed as too slow. Default
-    /// 1 MiB.
+    /// 1 MiB, maximum 17 KiB below [`usize::MAX`].
     pub queue_bytes: usize,
     /// The maximum number of frames in the queue of a session. A session that exceeds it is closed as too slow. Default
     /// 1,000.
@@ -164,6 +166,12 @@ impl HubConfig {
         if let Some((limit, _)) = limits.iter().find(|(_, zero)| *zero) {
             return Err(Error::invalid(format!("hub: {limit} must be greater than zero")));
         }
+        if self.queue_bytes > MAX_QUEUE_BYTES {
+            return Err(Error::invalid(format!(
+                "hub: queue_bytes is {}, the maximum is {MAX_QUEUE_BYTES}",
+                self.queue_bytes
+            )));
+        }
         if self.ping_interval > DAY {
             return Err(Error::invalid(format!(
                 "hub: ping_interval is {:?}, the maximum is one day",
@@ -200,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn limits_of_zero_and_malformed_origins_are_invalid() {
+    fn limits_out_of_range_and_malformed_origins_are_invalid() {
         let with = |origin: &str| HubConfig::default().origins([origin]).validated();
         for good in ["https://shop.example", "http://localhost:8080", "http://127.0.0.1:1"] {
             assert!(with(good).is_ok(), "{good}");
@@ -216,6 +224,9 @@ mod tests {
             assert!(with(bad).is_err(), "{bad}");
         }
         assert!(HubConfig::default().queue_frames(0).validated().is_err());
+        assert!(HubConfig::default().queue_bytes(MAX_QUEUE_BYTES).validated().is_ok());
+        let error = HubConfig::default().queue_bytes(MAX_QUEUE_BYTES + 1).validated().unwrap_err();
+        assert_eq!(error.kind, comms_core::ErrorKind::Invalid);
         assert!(HubConfig::default().ping_interval(Duration::MAX).validated().is_err());
         assert!(HubConfig::default().ping_interval(Duration::ZERO).validated().is_err());
     }

@@ -88,8 +88,8 @@ impl Hub {
     ///
     /// # Errors
     /// Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) if a limit of `config` is zero, if
-    /// [`HubConfig::ping_interval`] is longer than a day, or if an entry of [`HubConfig::origins`] is not written as
-    /// browsers send it.
+    /// [`HubConfig::queue_bytes`] or [`HubConfig::ping_interval`] is above its maximum, or if an entry of
+    /// [`HubConfig::origins`] is not written as browsers send it.
     pub fn new(config: HubConfig, clock: Clock) -> Result<Self, Error> {
         let config = config.validated()?;
         let meters = Arc::new(Meters::new());

@@ -5,11 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{LIBRARIES, modules::Modules, workspace};
 
 /// Pairs of modules that may use each other.
-const EXCEPTIONS: [&str; 3] = [
-    // reason: the checks of an attribute use the parser of media types in `cloudevents/mod.rs`
-    "comms-core: cloudevents <-> cloudevents/attribute",
-    // reason: a deadline is read from the headers of a request, and the context of a request contains it
-    "comms-core: context/deadline <-> context/request",
+const EXCEPTIONS: [&str; 1] = [
     // reason: a session uses the hub's state and queue, and `hub/mod.rs` alone starts sessions
     "comms-ws: hub <-> session",
 ];

@@ -70,7 +70,7 @@ impl Release {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL and Apache Kafka; run scripts/test"]
-async fn chaos_destinations_change_while_it_runs() {
+async fn chaos_topics_change_while_it_runs() {
     let mut marketplace = Marketplace::start(Deployment::Full).await;
     let load = Load::start(&marketplace, 250, Duration::from_millis(60));
     let mut changes = 0;

@@ -1,4 +1,4 @@
-//! What a context reads, carries and writes.
+//! Contexts of events, deadlines, and the fixtures of the context tests.
 
 mod request;
 mod timeouts;
@@ -21,7 +21,7 @@ fn message(source: &str, id: &str, headers: Headers) -> Message {
 }
 
 #[test]
-fn a_child_keeps_the_trace_and_gets_a_span_of_its_own_and_no_key() {
+fn a_child_has_the_same_trace_a_new_span_and_no_key() {
     let clock = clock();
     let parent = Context::root(&clock).with_priority(Priority::Batch).with_idempotency_key("k").unwrap();
     let child = parent.child(&clock);
@@ -29,11 +29,11 @@ fn a_child_keeps_the_trace_and_gets_a_span_of_its_own_and_no_key() {
     assert_eq!(before.trace_id(), after.trace_id());
     assert_ne!(before.span_id(), after.span_id());
     assert_eq!((child.idempotency_key, child.priority), (None, Priority::Batch));
-    assert!(Context::default().child(&clock).trace.is_some(), "a trace begins where there is none");
+    assert!(Context::default().child(&clock).trace.is_some(), "a context without a trace gets a new one");
 }
 
 #[test]
-fn a_deadline_combines_to_the_earlier_and_ends() {
+fn deadlines_combine_to_the_earlier_one_and_pass() {
     let clock = clock();
     let near = Deadline::after(Duration::from_secs(1), &clock);
     let far = Deadline::after(Duration::from_secs(9), &clock);
@@ -52,7 +52,7 @@ fn a_deadline_combines_to_the_earlier_and_ends() {
 }
 
 #[tokio::test]
-async fn an_event_carries_trace_and_cause_but_no_deadline_key_or_priority() {
+async fn an_event_carries_trace_and_ids_but_no_deadline_key_or_priority() {
     let clock = clock();
     let deadline = Deadline::after(Duration::from_secs(1), &clock);
     let mut context = Context::root(&clock).with_deadline(deadline).with_priority(Priority::Critical);
@@ -67,12 +67,16 @@ async fn an_event_carries_trace_and_cause_but_no_deadline_key_or_priority() {
     assert_eq!(next.trace.map(|t| t.trace_id()), context.trace.map(|t| t.trace_id()));
     assert_eq!(next.tracestate.unwrap().as_str(), "rojo=1");
     assert_eq!(next.causation_id.as_deref(), Some("orders/1"));
-    assert_eq!(next.correlation_id.as_deref(), Some("orders/1"), "the first event begins the conversation");
+    assert_eq!(
+        next.correlation_id.as_deref(),
+        Some("orders/1"),
+        "an event without a correlation id starts a conversation"
+    );
     assert_eq!((next.deadline, next.idempotency_key, next.priority), (None, None, Priority::Standard));
 }
 
 #[test]
-fn a_message_that_claims_a_deadline_a_key_or_a_priority_has_none() {
+fn deadline_key_and_priority_in_a_message_are_ignored() {
     let claims = ["grpc-timeout", "request-timeout", "idempotency-key", "request-priority"];
     let headers: Headers = claims.into_iter().zip(["1S", "1", "k", "critical"]).collect();
     let context = Context::of_message(&message("s", "1", headers), &clock());
@@ -83,7 +87,7 @@ fn a_message_that_claims_a_deadline_a_key_or_a_priority_has_none() {
 }
 
 #[test]
-fn the_conversation_goes_on_and_the_cause_changes() {
+fn the_correlation_id_stays_and_the_causation_id_changes() {
     let mut headers = Headers::new();
     headers.append(wire::CE_CORRELATION_ID, "orders/1");
     headers.append(wire::CE_CAUSATION_ID, "orders/8");
@@ -93,7 +97,7 @@ fn the_conversation_goes_on_and_the_cause_changes() {
 }
 
 #[test]
-fn an_identity_that_is_too_long_or_has_control_characters_is_left_out_whole() {
+fn an_invalid_identity_is_left_out() {
     let fits = "i".repeat(ID_LIMIT - 2);
     for (id, carried) in
         [(fits.as_str(), true), (&format!("{fits}i"), false), ("a\nb", false), ("счёт", true)]
@@ -106,12 +110,12 @@ fn an_identity_that_is_too_long_or_has_control_characters_is_left_out_whole() {
     let mut written = Headers::new();
     let context = Context { correlation_id: Some(format!("s/{fits}i").into()), ..Context::default() };
     context.write_event_headers(&mut written);
-    assert!(written.is_empty(), "what no reader would take is not written");
+    assert!(written.is_empty(), "an id over the limit is not written");
 }
 
 proptest! {
     #[test]
-    fn what_an_event_carries_is_what_the_next_context_has(source in "[a-z/]{1,40}", id in "\\PC{1,40}") {
+    fn ids_round_trip_through_an_event(source in "[a-z/]{1,40}", id in "\\PC{1,40}") {
         let clock = clock();
         let cause = Context::of_message(&message(&source, &id, Headers::new()), &clock);
         let mut headers = Headers::new();
@@ -122,7 +126,7 @@ proptest! {
     }
 
     #[test]
-    fn every_trace_is_read_as_it_was_written(seed in any::<u64>()) {
+    fn a_trace_round_trips_through_its_header(seed in any::<u64>()) {
         let clock = Clock::seeded(Duration::from_secs(1), seed);
         let trace = TraceContext::root(&clock).child(&clock);
         prop_assert_eq!(TraceContext::parse(&trace.to_bytes()), Some(trace));

@@ -1,4 +1,4 @@
-//! What rides on requests, over both protocols and every carrier.
+//! Contexts of requests, in both protocols and all header types.
 
 use super::*;
 use crate::{ErrorKind, Inject};
@@ -15,27 +15,27 @@ fn full(clock: &Clock) -> Context {
     context
 }
 
-fn there_and_back(carrier: &mut (impl Inject + Extract), protocol: Protocol) {
+fn assert_round_trip(carrier: &mut (impl Inject + Extract), protocol: Protocol) {
     let clock = clock();
     let sent = full(&clock);
     sent.write_request(carrier, protocol, &clock).unwrap();
     let mut received = Context::of_request(carrier, protocol, &clock).unwrap();
-    assert_ne!(received.trace, sent.trace, "a span of its own");
+    assert_ne!(received.trace, sent.trace, "the receiver has a new span");
     assert_eq!(received.trace.unwrap().trace_id(), sent.trace.unwrap().trace_id());
     received.trace = sent.trace;
     assert_eq!(received, sent);
 }
 
 #[test]
-fn everything_rides_on_a_request() {
+fn a_request_carries_the_whole_context() {
     for protocol in [Protocol::Http, Protocol::Grpc] {
-        there_and_back(&mut http::HeaderMap::new(), protocol);
-        there_and_back(&mut Headers::new(), protocol);
+        assert_round_trip(&mut http::HeaderMap::new(), protocol);
+        assert_round_trip(&mut Headers::new(), protocol);
     }
 }
 
 #[test]
-fn the_deadline_stands_in_the_header_of_its_protocol_and_is_what_remains() {
+fn the_deadline_header_of_each_protocol_has_the_remaining_time() {
     let clock = clock();
     let context = full(&clock);
     clock.advance(Duration::from_millis(750));
@@ -49,11 +49,11 @@ fn the_deadline_stands_in_the_header_of_its_protocol_and_is_what_remains() {
     }
     clock.advance(SECOND * 2);
     let late = context.write_request(&mut Headers::new(), Protocol::Grpc, &clock).unwrap_err();
-    assert_eq!((late.kind, late.grpc_code()), (ErrorKind::Rejected, 4), "nothing was sent");
+    assert_eq!((late.kind, late.grpc_code()), (ErrorKind::Rejected, 4), "a passed deadline is refused");
 }
 
 #[test]
-fn what_is_not_set_is_not_written_and_leaves_the_callers_own_alone() {
+fn unset_values_leave_the_headers_unchanged() {
     let clock = clock();
     let mut headers: Headers = [("idempotency-key", "mine"), ("grpc-timeout", "5S")].into_iter().collect();
     let before = headers.clone();
@@ -61,19 +61,19 @@ fn what_is_not_set_is_not_written_and_leaves_the_callers_own_alone() {
     assert_eq!(headers, before);
     let only_state = Context { tracestate: TraceState::parse(b"a=1"), ..Context::default() };
     only_state.write_request(&mut headers, Protocol::Grpc, &clock).unwrap();
-    assert_eq!(headers, before, "a tracestate goes nowhere without its trace");
+    assert_eq!(headers, before, "a tracestate is not written without its traceparent");
 }
 
 #[test]
-fn a_deadline_or_a_key_that_cannot_be_read_fails_closed() {
+fn an_invalid_deadline_or_key_is_refused() {
     let long = "k".repeat(256);
     let table: &[(&[(&'static str, &str)], &str)] = &[
         (&[("grpc-timeout", "soon")], "grpc-timeout"),
-        (&[("grpc-timeout", "1S"), ("grpc-timeout", "2S")], "grpc-timeout comes 2 times"),
+        (&[("grpc-timeout", "1S"), ("grpc-timeout", "2S")], "grpc-timeout occurs 2 times"),
         (&[("idempotency-key", "")], "idempotency-key"),
         (&[("idempotency-key", &long)], "idempotency-key"),
         (&[("idempotency-key", "schl\u{fc}ssel")], "idempotency-key"),
-        (&[("idempotency-key", "a"), ("idempotency-key", "a")], "idempotency-key comes 2 times"),
+        (&[("idempotency-key", "a"), ("idempotency-key", "a")], "idempotency-key occurs 2 times"),
     ];
     for (headers, reason) in table {
         let headers: Headers =
@@ -85,7 +85,7 @@ fn a_deadline_or_a_key_that_cannot_be_read_fails_closed() {
 }
 
 #[test]
-fn what_only_informs_is_left_out_where_it_is_malformed_repeated_or_too_long() {
+fn invalid_informative_values_are_ignored() {
     let long = "i".repeat(ID_LIMIT + 1);
     let table: &[&[(&'static str, &str)]] = &[
         &[("x-correlation-id", ""), ("x-causation-id", &long)],
@@ -104,7 +104,7 @@ fn what_only_informs_is_left_out_where_it_is_malformed_repeated_or_too_long() {
 }
 
 #[test]
-fn what_a_peer_might_refuse_is_not_sent() {
+fn values_that_a_peer_could_refuse_are_not_sent() {
     let clock = clock();
     for id in ["счёт-1", "a\nb", &"i".repeat(ID_LIMIT + 1)] {
         let context = Context { correlation_id: Some(id.into()), ..Context::default() };
@@ -118,7 +118,7 @@ fn what_a_peer_might_refuse_is_not_sent() {
 }
 
 #[test]
-fn only_the_trace_of_a_stranger_is_believed() {
+fn of_trace_reads_only_the_trace() {
     let clock = clock();
     let mut headers = Headers::new();
     let sent = full(&clock);
@@ -131,7 +131,7 @@ fn only_the_trace_of_a_stranger_is_believed() {
 }
 
 #[test]
-fn a_priority_is_strict_in_configuration_and_lenient_on_the_wire() {
+fn a_priority_is_parsed_strictly_in_configuration_and_leniently_from_headers() {
     for known in [Priority::Batch, Priority::Standard, Priority::Critical] {
         assert_eq!(known.to_string().parse::<Priority>().unwrap(), known);
         assert_eq!(Priority::of_header(known.as_str().as_bytes()), known);

@@ -1,4 +1,5 @@
-//! The tables of grpc-go (`TestDecodeTimeout`, `TestEncodeDuration`), and ours for `request-timeout`.
+//! Timeout headers: the tables of grpc-go (`TestDecodeTimeout`, `TestEncodeDuration`), and tables for
+//! `request-timeout`.
 
 use super::*;
 
@@ -9,7 +10,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
 
 #[test]
-fn grpc_timeout_is_read_as_grpc_go_reads_it() {
+fn grpc_timeout_is_parsed_as_by_grpc_go() {
     let table = [
         ("00000001n", Some(Duration::from_nanos(1))),
         ("10u", Some(MICRO * 10)),
@@ -20,7 +21,7 @@ fn grpc_timeout_is_read_as_grpc_go_reads_it() {
         ("99999999S", Some(SECOND * 99_999_999)),
         ("99999999M", Some(MINUTE * 99_999_999)),
         ("2562047H", Some(HOUR * 2_562_047)),
-        // Go's durations end here; ours hold it.
+        // Over the range of durations in Go.
         ("2562048H", Some(HOUR * 2_562_048)),
         ("99999999H", Some(HOUR * 99_999_999)),
         ("-1S", None),
@@ -33,7 +34,7 @@ fn grpc_timeout_is_read_as_grpc_go_reads_it() {
         ("0S", Some(Duration::ZERO)),
         ("00000000S", Some(Duration::ZERO)),
         ("000000000S", None),
-        // Ours besides.
+        // Not in the tables of grpc-go.
         ("+5S", None),
         ("S", None),
         ("1 S", None),
@@ -47,7 +48,7 @@ fn grpc_timeout_is_read_as_grpc_go_reads_it() {
 }
 
 #[test]
-fn grpc_timeout_is_written_as_grpc_go_writes_it() {
+fn grpc_timeout_is_formatted_as_by_grpc_go() {
     let nano = Duration::from_nanos(1);
     let table = [
         (Duration::ZERO, "0S"),
@@ -71,12 +72,12 @@ fn grpc_timeout_is_written_as_grpc_go_writes_it() {
         (Duration::MAX, "99999999H"),
     ];
     for (left, text) in table {
-        assert_eq!(grpc_timeout(left), text, "{left:?}");
+        assert_eq!(format_grpc_timeout(left), text, "{left:?}");
     }
 }
 
 #[test]
-fn request_timeout_is_read_strictly() {
+fn request_timeout_is_parsed_strictly() {
     let table = [
         ("2", Some(SECOND * 2)),
         ("250ms", Some(MILLI * 250)),
@@ -101,20 +102,23 @@ fn request_timeout_is_read_strictly() {
     }
     let written = [(MICRO, "1ms"), (MILLI * 250, "250ms"), (MILLI * 99_999_999, "99999999ms")];
     for (left, text) in written {
-        assert_eq!(request_timeout(left), text, "{left:?}");
+        assert_eq!(format_request_timeout(left), text, "{left:?}");
     }
-    assert_eq!(request_timeout(MILLI * 100_000_001), "100001");
-    assert_eq!(request_timeout(Duration::MAX), "99999999");
+    assert_eq!(format_request_timeout(MILLI * 100_000_001), "100001");
+    assert_eq!(format_request_timeout(Duration::MAX), "99999999");
 }
 
 proptest! {
     #[test]
-    fn a_timeout_sent_is_never_shorter_than_what_was_left(seconds in 0u64..99_999_999, nanos in 1u32..1_000_000_000) {
+    fn a_formatted_timeout_is_never_shorter_than_the_remaining_time(
+        seconds in 0u64..99_999_999,
+        nanos in 1u32..1_000_000_000,
+    ) {
         let left = Duration::new(seconds, nanos);
-        let by_grpc = parse_grpc_timeout(grpc_timeout(left).as_bytes()).unwrap();
-        let by_http = parse_request_timeout(request_timeout(left).as_bytes()).unwrap();
+        let by_grpc = parse_grpc_timeout(format_grpc_timeout(left).as_bytes()).unwrap();
+        let by_http = parse_request_timeout(format_request_timeout(left).as_bytes()).unwrap();
         prop_assert!(by_grpc >= left && by_http >= left, "{by_grpc:?} {by_http:?}");
-        // Eight digits lose at most a ten-millionth, or one step of the unit.
+        // Rounding adds at most a thousandth, or one step of the unit.
         prop_assert!(by_grpc - left <= left / 1_000 + MICRO, "{by_grpc:?}");
         prop_assert!(by_http - left < SECOND, "{by_http:?}");
     }

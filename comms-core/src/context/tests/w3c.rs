@@ -1,27 +1,27 @@
-//! The cases of the W3C's trace-context test suite, as tables.
+//! The cases of the W3C trace-context test suite, as tables.
 
 use super::*;
 
 const TRACE: &str = "12345678901234567890123456789012";
 const PARENT: &str = "00-12345678901234567890123456789012-1234567890123456-01";
 
-fn continued(headers: &[(&'static str, &str)]) -> Context {
+fn read_trace(headers: &[(&'static str, &str)]) -> Context {
     let mut map = http::HeaderMap::new();
     for (name, value) in headers {
         map.append(*name, http::HeaderValue::from_bytes(value.as_bytes()).unwrap());
     }
-    let by_http = Context::of_trace(&map, &clock());
+    let from_http = Context::of_trace(&map, &clock());
     let list: Headers = headers.iter().map(|(name, value)| (*name, value.as_bytes().to_vec())).collect();
-    let by_message = Context::of_trace(&list, &clock());
-    assert_eq!(by_http, by_message, "every carrier has the same rules");
-    by_http
+    let from_headers = Context::of_trace(&list, &clock());
+    assert_eq!(from_http, from_headers, "the result is the same for every header type");
+    from_http
 }
 
 #[test]
-fn traceparent_is_read_as_the_suite_demands() {
+fn traceparent_is_parsed_as_the_suite_requires() {
     let table = [
         (PARENT, true),
-        // Version 00 is exactly as long as it is; later versions may go on behind a dash.
+        // Version 00 has a fixed length. Later versions may have a dash and more text.
         ("00-12345678901234567890123456789012-1234567890123456-01.", false),
         ("00-12345678901234567890123456789012-1234567890123456-01-what-the-future-will-be-like", false),
         ("cc-12345678901234567890123456789012-1234567890123456-01", true),
@@ -62,22 +62,22 @@ fn traceparent_is_read_as_the_suite_demands() {
         ("", false),
     ];
     for (text, good) in table {
-        let trace = continued(&[("traceparent", text)]).trace.expect("a trace begins where none goes on");
+        let trace = read_trace(&[("traceparent", text)]).trace.expect("every context has a trace");
         assert_eq!(trace.trace_id() == TRACE, good, "{text}");
         assert_ne!(trace.span_id(), "1234567890123456", "{text}");
     }
 }
 
 #[test]
-fn two_traceparents_are_none() {
+fn two_traceparents_are_ignored() {
     let other = "00-12345678901234567890123456789011-1234567890123456-01";
-    let trace_id = continued(&[("traceparent", other), ("traceparent", PARENT)]).trace.unwrap().trace_id();
+    let trace_id = read_trace(&[("traceparent", other), ("traceparent", PARENT)]).trace.unwrap().trace_id();
     assert!(trace_id != TRACE && trace_id != other[3..35], "{trace_id}");
-    assert_ne!(continued(&[("trace-parent", PARENT)]).trace.unwrap().trace_id(), TRACE);
+    assert_ne!(read_trace(&[("trace-parent", PARENT)]).trace.unwrap().trace_id(), TRACE);
 }
 
 #[test]
-fn flags_that_are_defined_are_kept_and_the_others_cleared() {
+fn defined_flags_are_kept_and_undefined_flags_cleared() {
     for (sent, kept) in [("00", "00"), ("01", "01"), ("02", "02"), ("03", "03"), ("04", "00"), ("ff", "03")] {
         for version in ["00", "cc"] {
             let text = format!("{version}-{TRACE}-1234567890123456-{sent}");
@@ -90,7 +90,7 @@ fn flags_that_are_defined_are_kept_and_the_others_cleared() {
 }
 
 #[test]
-fn tracestate_is_read_as_the_suite_demands() {
+fn tracestate_is_parsed_as_the_suite_requires() {
     let all =
         " !\"#$%&'()*+-./0123456789:;<>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\]^_`abcdefghijklmnopqrstuvwxyz{|}~";
     let simple = format!("abcdefghijklmnopqrstuvwxyz0123456789_-*/={all}");
@@ -142,7 +142,7 @@ fn tracestate_is_read_as_the_suite_demands() {
         (&["foo=1", &long_system], None),
         (&["foo=bar=baz"], None),
         (&["foo=,bar=3"], None),
-        // Not in the suite: what the grammar says besides.
+        // Not in the suite: other rules of the grammar.
         (&["foo= 1"], Some("foo= 1")),
         (&["foo=1,,bar=2, ,"], Some("foo=1,bar=2")),
         (&["foo"], None),
@@ -157,35 +157,39 @@ fn tracestate_is_read_as_the_suite_demands() {
     for (lines, expected) in table {
         let mut headers = vec![("traceparent", PARENT)];
         headers.extend(lines.iter().map(|line| ("tracestate", *line)));
-        let context = continued(&headers);
+        let context = read_trace(&headers);
         assert_eq!(context.tracestate.as_ref().map(TraceState::as_str), *expected, "{lines:?}");
-        assert_eq!(context.trace.unwrap().trace_id(), TRACE, "the trace goes on: {lines:?}");
-        assert_eq!(continued(&headers[1..]).tracestate, None, "no state without a parent: {lines:?}");
+        assert_eq!(context.trace.unwrap().trace_id(), TRACE, "the trace continues: {lines:?}");
+        assert_eq!(
+            read_trace(&headers[1..]).tracestate,
+            None,
+            "a tracestate without traceparent is ignored: {lines:?}"
+        );
     }
-    assert_eq!(continued(&[("traceparent", PARENT), ("trace-state", "foo=1")]).tracestate, None);
+    assert_eq!(read_trace(&[("traceparent", PARENT), ("trace-state", "foo=1")]).tracestate, None);
 }
 
 #[test]
-fn a_long_tracestate_loses_large_members_first_then_the_last_and_never_a_part() {
+fn a_long_tracestate_loses_large_members_first_and_then_the_last_ones() {
     let member = |key: &str, length: usize| format!("{key}={}", "v".repeat(length - key.len() - 1));
     let line = |members: &[String]| members.join(",");
     let (a, b, c, d, e) =
         (member("a", 128), member("b", 200), member("c", 128), member("d", 128), member("e", 100));
-    // 128 * 3 + 200 + 100 and four commas: the large one leaves, the rest has room.
+    // 128 * 3 + 200 + 100 and four commas: the large member is dropped, the rest fits.
     let read = TraceState::parse(line(&[a.clone(), b, c.clone(), d.clone(), e.clone()]).as_bytes()).unwrap();
     assert_eq!(read.as_str(), line(&[a.clone(), c.clone(), d.clone(), e]));
     let f = member("f", 128);
     let read = TraceState::parse(line(&[a.clone(), c.clone(), d.clone(), f]).as_bytes()).unwrap();
-    assert_eq!(read.as_str(), line(&[a, c, d]), "515 characters: the last one leaves");
+    assert_eq!(read.as_str(), line(&[a, c, d]), "515 characters: the last member is dropped");
     let exact = line(&[member("g", 255), member("h", 256)]);
-    assert_eq!(TraceState::parse(exact.as_bytes()).unwrap().as_str(), exact, "512 characters are carried");
+    assert_eq!(TraceState::parse(exact.as_bytes()).unwrap().as_str(), exact, "512 characters are propagated");
     let blanks = format!("foo=1{}", " ".repeat(16_447));
-    assert_eq!(TraceState::parse(blanks.as_bytes()), None, "longer than any valid state");
-    assert_eq!(TraceState::parse(member(&"k".repeat(256), 513).as_bytes()), None, "nothing is left");
+    assert_eq!(TraceState::parse(blanks.as_bytes()), None, "longer than every valid state");
+    assert_eq!(TraceState::parse(member(&"k".repeat(256), 513).as_bytes()), None, "no member is left");
 }
 
 #[test]
-fn the_writer_of_a_tracestate_stands_in_front() {
+fn the_most_recent_member_of_a_tracestate_is_first() {
     let state = TraceState::new("foo", "1").unwrap().with("bar", "2").unwrap();
     assert_eq!(state.as_str(), "bar=2,foo=1");
     let state = state.with("foo", "3").unwrap();
@@ -201,12 +205,12 @@ fn the_writer_of_a_tracestate_stands_in_front() {
     assert!(next.as_str().starts_with("own=1,k0=0,") && next.as_str().ends_with(",k30=30"), "{next}");
     assert_eq!(next.iter().count(), 32);
     let own = TraceState::parse(b"foo=1,bar=2").unwrap().with("own", &"v".repeat(256)).unwrap();
-    assert_eq!(own.iter().count(), 3, "one's own large member stays");
+    assert_eq!(own.iter().count(), 3, "the new member stays although it is large");
 }
 
 proptest! {
     #[test]
-    fn a_tracestate_that_was_read_is_read_the_same_again(line in "[a-c@ ,=\t0-9A]{0,60}") {
+    fn a_parsed_tracestate_round_trips(line in "[a-c@ ,=\t0-9A]{0,60}") {
         if let Some(state) = TraceState::parse(line.as_bytes()) {
             prop_assert_eq!(TraceState::parse(state.as_str().as_bytes()), Some(state));
         }

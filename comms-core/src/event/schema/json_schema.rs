@@ -1,4 +1,4 @@
-//! A shape as JSON Schema, and back.
+//! Conversion between a shape and JSON Schema.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ impl From<Shape> for Value {
             Shape::String => json!({"type": "string"}),
             Shape::Enum(values) => json!({"type": "string", "enum": values}),
             Shape::Array(items) => json!({"type": "array", "items": Self::from(*items)}),
-            Shape::Map(of) => json!({"type": "object", "additionalProperties": Self::from(*of)}),
+            Shape::Map(value) => json!({"type": "object", "additionalProperties": Self::from(*value)}),
             Shape::Nullable(inner) => json!({"anyOf": [Self::from(*inner), {"type": "null"}]}),
             Shape::Record(fields) => {
                 let required: Vec<&String> =
@@ -30,23 +30,27 @@ impl From<Shape> for Value {
     }
 }
 
-/// Words that explain and constrain nothing.
+/// Keywords without an effect on validation.
 const ANNOTATIONS: [&str; 5] = ["$schema", "$id", "title", "description", "examples"];
 
 impl TryFrom<Value> for Shape {
     type Error = String;
 
-    /// Reads the subset that is written. A keyword beyond it is refused: a check that ignored it would lie.
+    /// Reads the subset of JSON Schema that a shape is written in. Any other keyword is an error, because the
+    /// compatibility check could not take it into account.
+    ///
+    /// # Errors
+    /// Returns a description of the first part that is not in the subset.
     fn try_from(schema: Value) -> Result<Self, String> {
-        let Value::Object(mut schema) = schema else { return Err("a schema is an object".into()) };
-        schema.retain(|word, _| !ANNOTATIONS.contains(&word.as_str()));
+        let Value::Object(mut schema) = schema else { return Err("the schema must be a JSON object".into()) };
+        schema.retain(|keyword, _| !ANNOTATIONS.contains(&keyword.as_str()));
         let shape = match schema.remove("type") {
             None => untyped(&mut schema)?,
             Some(Value::String(name)) => typed(&name, &mut schema)?,
-            Some(other) => return Err(format!("type {other}: one name, and anyOf for null")),
+            Some(other) => return Err(format!("the type {other} must be one name: use anyOf for null")),
         };
         match schema.keys().next() {
-            Some(word) => Err(format!("keyword {word:?} is beyond the subset that is compared")),
+            Some(keyword) => Err(format!("the keyword {keyword:?} is not supported")),
             None => Ok(shape),
         }
     }
@@ -55,16 +59,16 @@ impl TryFrom<Value> for Shape {
 fn untyped(schema: &mut Map<String, Value>) -> Result<Shape, String> {
     let Some(any_of) = schema.remove("anyOf") else { return Ok(Shape::Any) };
     match any_of {
-        Value::Array(of) => match <[Value; 2]>::try_from(of) {
-            Ok([inner, null]) if null == json!({"type": "null"}) => Ok(Shape::try_from(inner)?.or_null()),
-            _ => Err("anyOf: only [schema, {\"type\": \"null\"}] is compared".into()),
+        Value::Array(schemas) => match <[Value; 2]>::try_from(schemas) {
+            Ok([inner, null]) if null == json!({"type": "null"}) => Ok(Shape::try_from(inner)?.nullable()),
+            _ => Err("anyOf must be [schema, {\"type\": \"null\"}]".into()),
         },
-        other => Err(format!("anyOf {other}: a list is due")),
+        other => Err(format!("anyOf must be an array, not {other}")),
     }
 }
 
 fn typed(name: &str, schema: &mut Map<String, Value>) -> Result<Shape, String> {
-    let mut part = |word: &str| schema.remove(word).map(Shape::try_from).transpose();
+    let mut subschema = |keyword: &str| schema.remove(keyword).map(Shape::try_from).transpose();
     match name {
         "boolean" => Ok(Shape::Boolean),
         "integer" => Ok(Shape::Integer),
@@ -73,12 +77,12 @@ fn typed(name: &str, schema: &mut Map<String, Value>) -> Result<Shape, String> {
             None => Ok(Shape::String),
             Some(values) => from_json(values).map(Shape::Enum),
         },
-        "array" => Ok(Shape::array(part("items")?.unwrap_or(Shape::Any))),
-        "object" => match part("additionalProperties")? {
-            Some(of) => Ok(Shape::map(of)),
+        "array" => Ok(Shape::array(subschema("items")?.unwrap_or(Shape::Any))),
+        "object" => match subschema("additionalProperties")? {
+            Some(value) => Ok(Shape::map(value)),
             None => record(schema),
         },
-        other => Err(format!("type {other:?} is beyond the subset that is compared")),
+        other => Err(format!("the type {other:?} is not supported")),
     }
 }
 
@@ -87,7 +91,7 @@ fn record(schema: &mut Map<String, Value>) -> Result<Shape, String> {
     let properties: BTreeMap<String, Shape> =
         schema.remove("properties").map_or(Ok(BTreeMap::new()), from_json)?;
     if let Some(name) = required.iter().find(|name| !properties.contains_key(*name)) {
-        return Err(format!("{name:?} is required, but no property"));
+        return Err(format!("{name:?} is required but is not in properties"));
     }
     let field = |(name, shape)| {
         let required = required.contains(&name);

@@ -1,4 +1,4 @@
-//! What an event looks like: a small shape, written as a subset of JSON Schema (2020-12).
+//! The schema of an event: a shape, serialized as a subset of JSON Schema (2020-12).
 
 mod json_schema;
 
@@ -10,7 +10,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// An event that can say what it looks like. [`Golden`](super::Golden) holds it to its word.
+/// An event with a schema. [`Golden`](super::Golden) checks the schema against stored payloads.
 ///
 /// ```
 /// use comms_core::event::{Schema, Shape};
@@ -28,36 +28,38 @@ use serde_json::Value;
 /// assert!(OrderPlaced::shape().to_string().starts_with(r#"{"properties":{"coupon":"#));
 /// ```
 pub trait Schema {
-    /// The shape of the version that is written now.
+    /// Returns the shape of the newest version.
     fn shape() -> Shape;
 }
 
-/// The shape of a value: what compatibility depends on, and no more. As serde it is JSON Schema: `type`,
-/// `properties`, `required`, `items`, `additionalProperties`, `enum`, and `anyOf` with null. What cannot be said
-/// so (a tagged union) is [`Shape::Any`], and then only golden payloads watch over it.
+/// The shape of a value: the properties on which compatibility depends.
+///
+/// Serde reads and writes a shape as JSON Schema with the keywords `type`, `properties`, `required`, `items`,
+/// `additionalProperties`, `enum`, and `anyOf` with null. A value outside this subset, such as a tagged union, is
+/// [`Shape::Any`]: only golden payloads check it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "Value", try_from = "Value")]
 #[non_exhaustive]
 pub enum Shape {
-    /// Anything.
+    /// A value of any type.
     Any,
-    /// `true` or `false`.
+    /// A boolean.
     Boolean,
-    /// A whole number.
+    /// An integer.
     Integer,
-    /// Any number.
+    /// A number, integer or not.
     Number,
-    /// Text.
+    /// A string.
     String,
-    /// Text out of a fixed set.
+    /// A string from a fixed set.
     Enum(BTreeSet<String>),
-    /// A list of one shape.
+    /// An array whose items all have one shape.
     Array(Box<Shape>),
-    /// An object of any names, all of one shape.
+    /// An object with arbitrary names, whose values all have one shape.
     Map(Box<Shape>),
-    /// An object of known names. A reader ignores others.
+    /// An object with fixed field names. A reader ignores other fields.
     Record(BTreeMap<String, Field>),
-    /// This, or null.
+    /// A value of the inner shape, or null.
     Nullable(Box<Shape>),
 }
 
@@ -65,33 +67,33 @@ pub enum Shape {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Field {
-    /// What it holds.
+    /// The shape of the field's value.
     pub shape: Shape,
-    /// Whether a writer always writes it, so that a reader may demand it.
+    /// Whether writers always write the field, so that readers may require it.
     pub required: bool,
 }
 
-/// A [`Shape::Record`] in the making.
+/// A builder of a [`Shape::Record`]; [`Shape::record`] starts one.
 #[derive(Debug, Clone, Default)]
 pub struct Record(BTreeMap<String, Field>);
 
 impl Record {
-    /// A field that is always there.
+    /// Adds a field that is always present.
     #[must_use]
     pub fn required(self, name: &str, shape: Shape) -> Self {
         self.field(name, shape, true)
     }
 
-    /// A field that may be absent, but is never null: `#[serde(default)]`.
+    /// Adds a field that may be absent but is never null, as with `#[serde(default)]`.
     #[must_use]
     pub fn optional(self, name: &str, shape: Shape) -> Self {
         self.field(name, shape, false)
     }
 
-    /// A field that may be absent or null: serde's `Option`.
+    /// Adds a field that may be absent or null, as an `Option` in serde.
     #[must_use]
     pub fn nullable(self, name: &str, shape: Shape) -> Self {
-        self.field(name, shape.or_null(), false)
+        self.field(name, shape.nullable(), false)
     }
 
     fn field(mut self, name: &str, shape: Shape, required: bool) -> Self {
@@ -107,40 +109,40 @@ impl From<Record> for Shape {
 }
 
 impl Shape {
-    /// Begins a record without fields.
+    /// Starts a record without fields.
     #[must_use]
     pub fn record() -> Record {
         Record::default()
     }
 
-    /// Text out of `values`.
+    /// Returns the shape of a string that is one of `values`.
     pub fn one_of<S: Into<String>>(values: impl IntoIterator<Item = S>) -> Self {
         Self::Enum(values.into_iter().map(Into::into).collect())
     }
 
-    /// A list of `items`.
+    /// Returns the shape of an array of `items`.
     #[must_use]
     pub fn array(items: Self) -> Self {
         Self::Array(Box::new(items))
     }
 
-    /// An object of any names with `values`.
+    /// Returns the shape of an object with arbitrary names and `values`.
     #[must_use]
     pub fn map(values: Self) -> Self {
         Self::Map(Box::new(values))
     }
 
-    /// This, or null.
+    /// Returns the same shape with null allowed. [`Shape::Any`] and [`Shape::Nullable`] stay as they are.
     #[must_use]
-    pub fn or_null(self) -> Self {
+    pub fn nullable(self) -> Self {
         match self {
             Self::Any | Self::Nullable(_) => self,
             other => Self::Nullable(Box::new(other)),
         }
     }
 
-    /// What it is in a word, for reports.
-    pub(super) fn word(&self) -> String {
+    /// Returns the name of the shape, for reports.
+    pub(super) fn type_name(&self) -> String {
         match self {
             Self::Any => "anything".into(),
             Self::Boolean => "boolean".into(),
@@ -151,11 +153,12 @@ impl Shape {
             Self::Array(_) => "array".into(),
             Self::Map(_) => "map".into(),
             Self::Record(_) => "record".into(),
-            Self::Nullable(inner) => format!("{} or null", inner.word()),
+            Self::Nullable(inner) => format!("{} or null", inner.type_name()),
         }
     }
 
-    /// Where `value` is not of this shape: (path, what is wrong). `closed`: fields that no record names count.
+    /// Adds the path and the description of each difference between `value` and this shape to `out`. With `closed`,
+    /// fields that the record does not name are differences.
     pub(super) fn mismatches(
         &self,
         path: &str,
@@ -171,15 +174,15 @@ impl Shape {
             | (Self::Nullable(_), Value::Null) => {}
             (Self::Nullable(inner), _) => inner.mismatches(path, value, closed, out),
             (Self::Integer, Value::Number(n)) if n.is_i64() || n.is_u64() => {}
-            (Self::Enum(known), Value::String(text)) if known.contains(text) => {}
+            (Self::Enum(values), Value::String(text)) if values.contains(text) => {}
             (Self::Enum(_), Value::String(text)) => {
                 out.push((path.into(), format!("{text:?} is not in the enum")))
             }
             (Self::Array(items), Value::Array(values)) => {
                 values.iter().for_each(|v| items.mismatches(&format!("{path}[]"), v, closed, out));
             }
-            (Self::Map(of), Value::Object(values)) => {
-                values.values().for_each(|v| of.mismatches(&format!("{path}.*"), v, closed, out));
+            (Self::Map(value), Value::Object(members)) => {
+                members.values().for_each(|v| value.mismatches(&format!("{path}.*"), v, closed, out));
             }
             (Self::Record(fields), Value::Object(values)) => {
                 for (name, field) in fields {
@@ -193,7 +196,9 @@ impl Shape {
                     out.push((format!("{path}.{name}"), "is not in the schema".into()));
                 }
             }
-            (shape, other) => out.push((path.into(), format!("is {}, not {}", kind_of(other), shape.word()))),
+            (shape, other) => {
+                out.push((path.into(), format!("is {}, not {}", json_type(other), shape.type_name())))
+            }
         }
     }
 }
@@ -204,7 +209,7 @@ impl fmt::Display for Shape {
     }
 }
 
-fn kind_of(value: &Value) -> &'static str {
+fn json_type(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "boolean",

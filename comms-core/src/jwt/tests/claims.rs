@@ -1,4 +1,4 @@
-//! What is read from a verified token, and until when it counts.
+//! The claims of a verified token, and the end of its validity.
 
 use super::*;
 use crate::jwt::Claims;
@@ -8,16 +8,16 @@ fn verify(claims: &Value) -> Result<Claims, JwtError> {
 }
 
 #[test]
-fn a_subject_is_bounded_and_without_control_characters() {
+fn a_subject_has_a_maximum_length_and_no_control_characters() {
     let verify = |subject: &str| verify(&with(claims(), "sub", json!(subject)));
     let (longest, longer, five_kib) = ("s".repeat(256), "s".repeat(257), "s".repeat(5 * 1024));
-    for good in ["a", "auth0|5f7c8ec7c33c6c004bbafe82", "zoë", "\u{645}\u{200c}\u{647}", &longest] {
-        assert_eq!(verify(good).map(|claims| claims.sub).as_deref(), Ok(good));
+    for valid in ["a", "auth0|5f7c8ec7c33c6c004bbafe82", "zoë", "\u{645}\u{200c}\u{647}", &longest] {
+        assert_eq!(verify(valid).map(|claims| claims.sub).as_deref(), Ok(valid));
     }
     let controls =
         ["ann\0", "\0", "a\nb", "a\u{7f}", "a\u{85}", "a\u{9f}", "a\u{2028}b", "a\u{202e}b", "\u{2066}a"];
-    for bad in controls.iter().chain(&["", &longer, &five_kib]) {
-        assert_eq!(verify(bad), Err(JwtError::Subject), "{bad:?}");
+    for invalid in controls.iter().chain(&["", &longer, &five_kib]) {
+        assert_eq!(verify(invalid), Err(JwtError::Subject), "{invalid:?}");
     }
 }
 
@@ -39,7 +39,7 @@ fn audiences_and_scopes_have_no_control_characters() {
 }
 
 #[test]
-fn scopes_are_read_as_issuers_write_them_and_written_as_one_text() {
+fn scopes_are_read_in_every_form_and_written_as_one_string() {
     let table = [
         (json!({}), ""),
         (json!({"scope": null}), ""),
@@ -63,12 +63,12 @@ fn scopes_are_read_as_issuers_write_them_and_written_as_one_text() {
         let text = (!expected.is_empty()).then(|| json!(expected));
         assert_eq!((written.get("scope"), written.get("scp")), (text.as_ref(), None), "{scopes}");
     }
-    for bad in
+    for invalid in
         [json!({"scope": 7}), json!({"scope": ["read", 7]}), json!({"scope": {}}), json!({"scp": true})]
     {
         let mut all = claims();
-        all.as_object_mut().unwrap().extend(bad.as_object().unwrap().clone());
-        assert_eq!(verify(&all), Err(JwtError::Malformed), "{bad}");
+        all.as_object_mut().unwrap().extend(invalid.as_object().unwrap().clone());
+        assert_eq!(verify(&all), Err(JwtError::Malformed), "{invalid}");
     }
 
     let read = verify(&with(claims(), "scope", json!("orders:read  orders:write"))).unwrap();
@@ -79,7 +79,7 @@ fn scopes_are_read_as_issuers_write_them_and_written_as_one_text() {
 }
 
 #[test]
-fn a_token_is_good_until_the_second_that_the_verifier_names() {
+fn a_token_is_valid_until_expires_at_unix() {
     let clock = clock();
     let verifier = ES256.verifier(&clock).with_skew(Duration::from_secs(20)).unwrap();
     let token = ES256.token(&json!({"alg": "ES256"}), &claims());
@@ -89,7 +89,7 @@ fn a_token_is_good_until_the_second_that_the_verifier_names() {
     assert!(verifier.verify(&token).is_ok());
     clock.advance(Duration::from_nanos(1));
     assert_eq!(verifier.verify(&token), Err(JwtError::Expired));
-    let endless = with(claims(), "exp", json!(u64::MAX));
-    let endless = verifier.verify(&ES256.token(&json!({"alg": "ES256"}), &endless)).unwrap();
-    assert_eq!(verifier.expires_at_unix(&endless), u64::MAX);
+    let unlimited = with(claims(), "exp", json!(u64::MAX));
+    let unlimited = verifier.verify(&ES256.token(&json!({"alg": "ES256"}), &unlimited)).unwrap();
+    assert_eq!(verifier.expires_at_unix(&unlimited), u64::MAX);
 }

@@ -1,4 +1,4 @@
-//! Keys that come and go.
+//! Key sets: rotation, key checks, removal, bounds, and refreshes.
 #![allow(clippy::disallowed_methods, reason = "the tests wait for real time or for tokio's paused time")]
 
 use super::*;
@@ -22,19 +22,23 @@ fn verify(keys: &KeySet, pair: &Pair, kid: &str) -> Result<(), JwtError> {
 }
 
 #[test]
-fn keys_rotate_while_a_verifier_runs() {
+fn keys_can_be_replaced_inserted_and_removed_at_run_time() {
     let (old, new) = (&*ES256, pair(Algorithm::ES256));
     let keys = es256();
     assert_eq!(verify(&keys, old, "old"), Err(JwtError::UnknownKey));
     assert_eq!(keys.replace(&set(&[old.jwk("old")])).unwrap(), 1);
     assert_eq!(verify(&keys, old, "old"), Ok(()));
-    assert_eq!(verify(&keys, old, ""), Ok(()), "the only key");
+    assert_eq!(verify(&keys, old, ""), Ok(()), "a token without kid gets the only key");
     assert_eq!(verify(&keys, &new, "new"), Err(JwtError::UnknownKey));
     assert_eq!(verify(&keys, &new, "old"), Err(JwtError::Signature));
 
     assert_eq!(keys.replace(&set(&[old.jwk("old"), new.jwk("new")])).unwrap(), 2);
     assert_eq!((verify(&keys, old, "old"), verify(&keys, &new, "new")), (Ok(()), Ok(())));
-    assert_eq!(verify(&keys, old, ""), Err(JwtError::UnknownKey), "one of two");
+    assert_eq!(
+        verify(&keys, old, ""),
+        Err(JwtError::UnknownKey),
+        "a token without kid gets no key of several"
+    );
 
     assert!(keys.remove("old") && !keys.remove("old"));
     assert_eq!(verify(&keys, old, "old"), Err(JwtError::UnknownKey));
@@ -46,10 +50,10 @@ fn keys_rotate_while_a_verifier_runs() {
 }
 
 #[test]
-fn sets_of_every_family_verify_their_tokens() {
+fn key_sets_of_every_family_verify_tokens() {
     for pair in [&*ES256, &*EDDSA, &*RS256] {
         let keys = KeySet::new(pair.algorithm, clock());
-        // One document with the keys of all algorithms: each set takes its own.
+        // The document has keys of all algorithms, and a set reads only those of its algorithm.
         let document = set(&[ES256.jwk("a"), EDDSA.jwk("b"), RS256.jwk("c")]);
         assert_eq!(keys.replace(&document).unwrap(), 1);
         assert_eq!(verify(&keys, pair, ""), Ok(()));
@@ -57,7 +61,7 @@ fn sets_of_every_family_verify_their_tokens() {
 }
 
 #[test]
-fn what_is_not_for_this_algorithm_or_too_weak_is_ignored() {
+fn keys_for_another_algorithm_and_weak_keys_are_ignored() {
     let good = ES256.jwk("good");
     let short = with(good.clone(), "x", json!("AAAA"));
     let ignored = [
@@ -79,7 +83,7 @@ fn what_is_not_for_this_algorithm_or_too_weak_is_ignored() {
     for key in &ignored {
         assert_eq!(keys.replace(&set(&[key.clone(), good.clone()])).unwrap(), 1, "{key}");
         assert_eq!(keys.replace(&set(std::slice::from_ref(key))).unwrap_err().kind, ErrorKind::Invalid);
-        assert_eq!(verify(&keys, &ES256, "good"), Ok(()), "a set that is refused leaves the keys");
+        assert_eq!(verify(&keys, &ES256, "good"), Ok(()), "a refused set leaves the keys unchanged");
     }
     let accepted = [
         with(good.clone(), "alg", Value::Null),
@@ -111,7 +115,7 @@ fn what_is_not_for_this_algorithm_or_too_weak_is_ignored() {
     }
 }
 
-/// The length of a point does not say its curve, so `kty` and `crv` are compared with the algorithm.
+/// The length of a point does not determine its curve, so `kty` and `crv` are compared with the algorithm.
 #[test]
 fn a_key_of_another_curve_is_refused_with_the_reason() {
     let (p256, ed25519) = (ES256.jwk("p256"), EDDSA.jwk("ed25519"));
@@ -123,33 +127,33 @@ fn a_key_of_another_curve_is_refused_with_the_reason() {
         (
             Algorithm::ES256,
             with(p256.clone(), "crv", json!("P-384")),
-            "its crv is P-384, and ES256 needs P-256",
+            "its crv is P-384, but ES256 requires P-256",
         ),
         (Algorithm::ES256, with(bare(&p256), "crv", json!("P-521")), "its crv is P-521"),
         (Algorithm::ES256, with(bare(&p256), "crv", json!("Ed25519")), "its crv is Ed25519"),
-        (Algorithm::ES256, p384.clone(), "its crv is P-384, and ES256 needs P-256"),
-        (Algorithm::ES384, bare(&p256), "its crv is P-256, and ES384 needs P-384"),
-        (Algorithm::ES384, with(bare(&p256), "crv", json!("P-384")), "its x is not the 48 bytes"),
-        (Algorithm::ES256, with(bare(&p256), "kty", json!("OKP")), "its kty is not that of ES256"),
-        (Algorithm::ES256, with(bare(&p256), "x", text(31)), "its x is not the 32 bytes"),
-        (Algorithm::ES256, with(bare(&p256), "y", text(33)), "its y is not the 32 bytes"),
+        (Algorithm::ES256, p384.clone(), "its crv is P-384, but ES256 requires P-256"),
+        (Algorithm::ES384, bare(&p256), "its crv is P-256, but ES384 requires P-384"),
+        (Algorithm::ES384, with(bare(&p256), "crv", json!("P-384")), "its x must have the 48 bytes"),
+        (Algorithm::ES256, with(bare(&p256), "kty", json!("OKP")), "its kty is not the one of ES256"),
+        (Algorithm::ES256, with(bare(&p256), "x", text(31)), "its x must have the 32 bytes"),
+        (Algorithm::ES256, with(bare(&p256), "y", text(33)), "its y must have the 32 bytes"),
         (
             Algorithm::ES256,
             with(with(bare(&p256), "x", text(31)), "y", text(33)),
-            "its x is not the 32 bytes",
+            "its x must have the 32 bytes",
         ),
-        (Algorithm::ES256, with(bare(&p256), "x", json!(format!("{x}="))), "its x is not the 32 bytes"),
+        (Algorithm::ES256, with(bare(&p256), "x", json!(format!("{x}="))), "its x must have the 32 bytes"),
         (
             Algorithm::EdDSA,
             with(bare(&ed25519), "crv", json!("P-256")),
-            "its crv is P-256, and EdDSA needs Ed25519",
+            "its crv is P-256, but EdDSA requires Ed25519",
         ),
-        (Algorithm::EdDSA, with(bare(&ed25519), "crv", json!("X25519")), "its kty or crv is not known"),
-        (Algorithm::ES256, with(bare(&p256), "crv", json!("secp256k1")), "its kty or crv is not known"),
+        (Algorithm::EdDSA, with(bare(&ed25519), "crv", json!("X25519")), "its kty or crv is not supported"),
+        (Algorithm::ES256, with(bare(&p256), "crv", json!("secp256k1")), "its kty or crv is not supported"),
         (Algorithm::ES256, with(bare(&p256), "y", Value::Null), "or a coordinate is missing"),
-        (Algorithm::EdDSA, with(bare(&ed25519), "x", text(31)), "its x is not the 32 bytes"),
+        (Algorithm::EdDSA, with(bare(&ed25519), "x", text(31)), "its x must have the 32 bytes"),
         (Algorithm::EdDSA, with(bare(&ed25519), "kty", json!("EC")), "or a coordinate is missing"),
-        (Algorithm::EdDSA, bare(&p256), "its kty is not that of EdDSA"),
+        (Algorithm::EdDSA, bare(&p256), "its kty is not the one of EdDSA"),
         (Algorithm::RS256, bare(&p256), "not a key for RS256"),
         (Algorithm::ES256, with(p256.clone(), "alg", json!("ES384")), "its alg is not ES256"),
         (Algorithm::ES256, with(p256.clone(), "use", json!("enc")), "its use is not sig"),
@@ -163,20 +167,16 @@ fn a_key_of_another_curve_is_refused_with_the_reason() {
         let error = KeySet::new(algorithm, clock()).replace(&set(std::slice::from_ref(&key))).unwrap_err();
         let (kind, text) = (error.kind, error.chain().to_string());
         assert!(kind == ErrorKind::Invalid && text.contains(reason), "{algorithm:?} {key}: {text}");
-        assert!(!text.contains(x) && !text.contains(y), "no key in an error: {text}");
+        assert!(!text.contains(x) && !text.contains(y), "an error does not contain the key: {text}");
     }
     let keys = KeySet::new(Algorithm::ES384, clock());
     let error = keys.replace(&set(std::slice::from_ref(&p256))).unwrap_err().chain().to_string();
     assert!(error.contains(r#"kid "p256""#), "{error}");
-    assert_eq!(
-        keys.replace(&set(&[p384, p256])).unwrap(),
-        1,
-        "a key for another algorithm is ignored beside a good one"
-    );
+    assert_eq!(keys.replace(&set(&[p384, p256])).unwrap(), 1, "a key for another algorithm is ignored");
 }
 
 #[test]
-fn a_key_that_is_configured_is_checked_against_the_algorithm() {
+fn check_key_compares_a_key_with_the_algorithm() {
     assert!(check_key(Algorithm::ES256, &ES256.public).is_ok());
     let p384 = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap().public_key_pem();
     let p384 = DecodingKey::from_ec_pem(p384.as_bytes()).unwrap();
@@ -188,7 +188,7 @@ fn a_key_that_is_configured_is_checked_against_the_algorithm() {
     }
 }
 
-/// An RSAPublicKey whose modulus has `bytes` bytes, and whose exponent has 40, which is no strength.
+/// Returns an RSAPublicKey with a modulus of `bytes` bytes and an exponent of 40 bytes, which adds no strength.
 fn rsa_der(bytes: usize) -> Vec<u8> {
     let integer = |value: Vec<u8>| {
         let length = u16::try_from(value.len()).unwrap().to_be_bytes();
@@ -200,7 +200,7 @@ fn rsa_der(bytes: usize) -> Vec<u8> {
 }
 
 #[test]
-fn a_removed_key_comes_back_by_hand_only() {
+fn a_removed_key_becomes_usable_again_only_by_insert() {
     let (bad, good) = (&*ES256, pair(Algorithm::ES256));
     let keys = es256();
     let document = set(&[bad.jwk("bad"), good.jwk("good")]);
@@ -209,7 +209,7 @@ fn a_removed_key_comes_back_by_hand_only() {
     assert_eq!(keys.replace(&document).unwrap(), 1);
     assert_eq!(verify(&keys, bad, "bad"), Err(JwtError::UnknownKey));
     assert_eq!(verify(&keys, &good, "good"), Ok(()));
-    assert_eq!(keys.replace(&set(&[bad.jwk("bad")])).unwrap(), 0, "the only key of the set");
+    assert_eq!(keys.replace(&set(&[bad.jwk("bad")])).unwrap(), 0, "all keys of the set were removed");
     assert_eq!(verify(&keys, bad, "bad"), Err(JwtError::UnknownKey));
 
     keys.insert("bad", bad.public.clone()).unwrap();
@@ -220,13 +220,13 @@ fn a_removed_key_comes_back_by_hand_only() {
     for n in 0..255 {
         assert!(!keys.remove(&n.to_string()));
     }
-    assert_eq!(keys.replace(&document).unwrap(), 1, "among the last 256");
+    assert_eq!(keys.replace(&document).unwrap(), 1, "the key is among the last 256 removed ones");
     keys.remove("one more");
     assert_eq!(keys.replace(&document).unwrap(), 2);
 }
 
 #[test]
-fn a_set_has_bounds_and_one_key_for_each_kid() {
+fn a_set_has_limits_and_unique_kids() {
     let keys = es256();
     let key = |n: usize| ES256.jwk(&n.to_string());
     let many = |n: usize| set(&(0..n).map(key).collect::<Vec<_>>());
@@ -247,29 +247,29 @@ fn a_set_has_bounds_and_one_key_for_each_kid() {
 }
 
 #[tokio::test]
-async fn unknown_keys_ask_for_a_refresh_at_a_bounded_rate() {
+async fn unknown_keys_cause_refreshes_at_a_bounded_rate() {
     let clock = clock();
     let keys = KeySet::new(Algorithm::ES256, clock.clone());
-    let pause = Duration::from_secs(60);
+    let interval = Duration::from_secs(60);
     let ready = async || {
-        let now = tokio::time::timeout(Duration::ZERO, keys.wanted(pause)).await;
-        now.is_ok()
+        let result = tokio::time::timeout(Duration::ZERO, keys.refresh_needed(interval)).await;
+        result.is_ok()
     };
-    assert!(!ready().await, "nobody asked");
+    assert!(!ready().await, "no key was looked up");
     keys.key(Some("new"));
     assert!(ready().await, "the first unknown key");
-    assert!(!ready().await, "asked once, answered once");
+    assert!(!ready().await, "one unknown key causes one refresh");
     (0..100).for_each(|n| drop(keys.key(Some(&n.to_string()))));
-    assert!(!ready().await, "a flood within the pause");
-    clock.advance(pause - Duration::from_nanos(1));
-    assert!(!ready().await, "the pause includes its last moment");
+    assert!(!ready().await, "many unknown keys within the interval");
+    clock.advance(interval - Duration::from_nanos(1));
+    assert!(!ready().await, "just before the end of the interval");
     clock.advance(Duration::from_nanos(1));
-    assert!(ready().await, "the flood was remembered, as one");
-    clock.advance(pause);
-    assert!(!ready().await, "and only as one");
+    assert!(ready().await, "the unknown keys are remembered");
+    clock.advance(interval);
+    assert!(!ready().await, "many unknown keys cause one refresh");
     keys.insert("new", ES256.public.clone()).unwrap();
     keys.key(Some("new"));
-    assert!(!ready().await, "a known key asks for nothing");
+    assert!(!ready().await, "a known key causes no refresh");
 
     // Malformed tokens never reach the key source.
     let verifier = Verifier::new(Algorithm::ES256, "shop", "api", keys.clone(), clock.clone());
@@ -280,7 +280,7 @@ async fn unknown_keys_ask_for_a_refresh_at_a_bounded_rate() {
     let token = ES256.token(&json!({"alg": "ES256", "kid": "x"}), &claims());
     assert_eq!(verifier.verify(&token), Err(JwtError::UnknownKey));
     assert!(ready().await);
-    // A pause of nothing is a second.
+    // The shortest interval is 1 s.
     keys.key(Some("y"));
-    assert!(tokio::time::timeout(Duration::ZERO, keys.wanted(Duration::ZERO)).await.is_err());
+    assert!(tokio::time::timeout(Duration::ZERO, keys.refresh_needed(Duration::ZERO)).await.is_err());
 }

@@ -1,11 +1,11 @@
-//! Tokens that pass, and RFC 8725's ways to make one that must not.
+//! The fixtures of the JWT tests, and tests of algorithms, types and issuers.
 
+mod attacks;
 mod claims;
 mod key_set;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{EncodingKey, crypto, jwk::Jwk};
-use proptest::prelude::*;
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PKCS_RSA_SHA256, SignatureAlgorithm};
 use serde_json::{Value, json};
 use std::{
@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Algorithm, DecodingKey, JwtError, KeySet, Verifier, verifier::TOKEN_LIMIT};
+use super::{Algorithm, DecodingKey, JwtError, KeySet, Verifier};
 use crate::clock::Clock;
 
 /// A key pair of an issuer.
@@ -58,7 +58,7 @@ impl Pair {
         Verifier::new(self.algorithm, "shop", "api", Arc::new(self.public.clone()), clock.clone())
     }
 
-    /// A token with this header, signed whatever it says.
+    /// Returns a token with this header, signed by the pair's algorithm regardless of the header's `alg`.
     fn token(&self, header: &Value, claims: &Value) -> String {
         raw(&header.to_string(), claims.to_string(), |text| {
             crypto::sign(text, &self.secret, self.algorithm).unwrap()
@@ -81,7 +81,7 @@ fn claims() -> Value {
     json!({"sub": "ann", "iss": "shop", "aud": ["web", "api"], "exp": 1_000})
 }
 
-/// `object` with `name` set, or left out where `value` is null.
+/// Returns `object` with the member `name` set to `value`, or removed if `value` is null.
 fn with(mut object: Value, name: &str, value: Value) -> Value {
     let fields = object.as_object_mut().unwrap();
     if value.is_null() {
@@ -97,132 +97,25 @@ fn clock() -> Clock {
 }
 
 #[test]
-fn accepts_tokens_of_es256_eddsa_and_rs256_under_their_own_key_alone() {
+fn tokens_verify_only_under_the_key_and_algorithm_that_signed_them() {
     let clock = clock();
     let pairs: [&Pair; 3] = [&ES256, &EDDSA, &RS256];
     for signing in pairs {
         let token = signing.token(&json!({"alg": signing.algorithm, "typ": "JWT"}), &claims());
         for verifying in pairs {
-            let (same, answer) =
+            let (same, result) =
                 (signing.algorithm == verifying.algorithm, verifying.verifier(&clock).verify(&token));
-            assert_eq!(answer.is_ok(), same, "{:?} by {:?}", signing.algorithm, verifying.algorithm);
+            assert_eq!(result.is_ok(), same, "{:?} by {:?}", signing.algorithm, verifying.algorithm);
         }
         let claims = signing.verifier(&clock).verify(&token).unwrap();
         assert_eq!((claims.sub.as_str(), claims.exp, claims.aud.len()), ("ann", 1_000, 2));
-        let stranger = pair(signing.algorithm).verifier(&clock);
-        assert_eq!(stranger.verify(&token), Err(JwtError::Signature));
-    }
-}
-
-/// RFC 8725, the section of each attack before it.
-#[test]
-fn refuses_what_best_current_practice_refuses() {
-    let header = || json!({"alg": "ES256", "typ": "JWT"});
-    let set = |name: &str, value: Value| ES256.token(&with(header(), name, value), &claims());
-    let says = |name: &str, value: Value| ES256.token(&header(), &with(claims(), name, value));
-    let good = ES256.token(&header(), &claims());
-    let (text, signature) = good.rsplit_once('.').unwrap();
-    let pem = ES256.public_pem.as_bytes();
-    let none = |alg: &str| raw(&json!({"alg": alg}).to_string(), claims().to_string(), |_| String::new());
-    let signed = |text: &[u8]| crypto::sign(text, &ES256.secret, Algorithm::ES256).unwrap();
-    let twice = |header: &str, claims: &str| raw(header, claims, signed);
-    let latin = b"{\"sub\":\"\xff\",\"iss\":\"shop\",\"aud\":\"api\",\"exp\":1000}";
-    let table = [
-        ("2.1 alg none", none("none")),
-        ("2.1 alg None", none("None")),
-        ("2.1 alg left out", set("alg", Value::Null)),
-        ("2.1 two parts", text.to_owned()),
-        ("2.1 public key as HMAC secret", hmac(pem, &json!({"alg": "HS256"}))),
-        ("2.1 another alg than the pinned one", set("alg", json!("ES384"))),
-        ("2.1 alg in lower case", set("alg", json!("es256"))),
-        ("2.4 four parts", format!("{good}.{signature}")),
-        ("2.4 five parts, as of a JWE", format!("{text}.{text}.{signature}")),
-        ("2.5 base64 with padding", format!("{good}=")),
-        ("2.6 not UTF-8", raw(&header().to_string(), latin, signed)),
-        ("3.1 crit with an extension", set("crit", json!(["b64"]))),
-        ("3.1 crit, empty", set("crit", json!([]))),
-        ("3.3 nested: cty", set("cty", json!("JWT"))),
-        ("3.3 nested: a token as the payload", twice(&header().to_string(), &good)),
-        ("3.8 another issuer", says("iss", json!("other"))),
-        ("3.8 issuers as a list", says("iss", json!(["shop", "other"]))),
-        ("3.8 no issuer", says("iss", Value::Null)),
-        ("3.8 no subject", says("sub", Value::Null)),
-        ("3.9 another audience", says("aud", json!("web"))),
-        ("3.9 other audiences", says("aud", json!(["web", "apis"]))),
-        ("3.9 no audience", says("aud", Value::Null)),
-        ("3.9 empty audience", says("aud", json!([]))),
-        ("3.10 kid empty", set("kid", json!(""))),
-        ("3.10 kid too long", set("kid", json!("k".repeat(257)))),
-        ("3.10 kid with NUL", set("kid", json!("../../dev/null\0"))),
-        ("3.10 kid with a line break", set("kid", json!("a\nb"))),
-        ("3.10 kid not text", set("kid", json!(7))),
-        ("3.11 typ of another kind", set("typ", json!("logout+jwt"))),
-        ("3.11 an access token's typ, not asked for", set("typ", json!("at+jwt"))),
-        ("exp left out", says("exp", Value::Null)),
-        ("exp as text", says("exp", json!("1000"))),
-        ("exp below zero", says("exp", json!(-1))),
-        ("exp beyond all numbers", says("exp", json!(1e300))),
-        (
-            "exp twice",
-            twice(&header().to_string(), r#"{"sub":"a","iss":"shop","aud":"api","exp":1,"exp":9999}"#),
-        ),
-        ("alg twice", twice(r#"{"alg":"ES256","alg":"ES256"}"#, &claims().to_string())),
-        ("nbf null", twice(&header().to_string(), &claims().to_string().replace('}', r#","nbf":null}"#))),
-        ("empty", String::new()),
-        ("dots", "..".into()),
-        ("too long", "x".repeat(TOKEN_LIMIT + 1)),
-    ];
-    let verifier = ES256.verifier(&clock());
-    assert!(verifier.verify(&good).is_ok());
-    for (attack, token) in table {
-        assert_eq!(verifier.verify(&token), Err(JwtError::Malformed), "{attack}");
-    }
-    for token in [format!("{text}."), hmac(pem, &header())] {
-        assert_eq!(verifier.verify(&token), Err(JwtError::Signature), "2.1 no signature, or an HMAC");
-    }
-    // 3.10: what a token says about its key is neither used nor fetched, and does no harm under the right key.
-    let attacker = pair(Algorithm::ES256);
-    let hints = [
-        ("jwk", attacker.jwk("mine")),
-        ("jku", json!("https://attacker.example/keys")),
-        ("x5u", json!("https://attacker.example/chain")),
-        ("x5c", json!(["MIIB"])),
-    ];
-    for (name, hint) in hints {
-        let header = with(header(), name, hint);
-        assert_eq!(verifier.verify(&attacker.token(&header, &claims())), Err(JwtError::Signature), "{name}");
-        assert!(verifier.verify(&ES256.token(&header, &claims())).is_ok(), "{name}");
+        let other = pair(signing.algorithm).verifier(&clock);
+        assert_eq!(other.verify(&token), Err(JwtError::Signature));
     }
 }
 
 #[test]
-fn a_public_rsa_key_is_no_hmac_secret_either() {
-    let forged = hmac(RS256.public_pem.as_bytes(), &json!({"alg": "HS256"}));
-    assert_eq!(RS256.verifier(&clock()).verify(&forged), Err(JwtError::Malformed));
-    // Nor does a verifier pinned to HMAC take the public key, should a key source hand it out.
-    let key = Arc::new(RS256.public.clone());
-    let confused = Verifier::new(Algorithm::HS256, "shop", "api", key, clock());
-    assert_eq!(confused.verify(&forged), Err(JwtError::Malformed));
-}
-
-#[test]
-fn no_byte_of_a_token_can_be_changed() {
-    for pair in [&ES256, &EDDSA] {
-        let verifier = pair.verifier(&clock());
-        let token = pair.token(&json!({"alg": pair.algorithm}), &claims());
-        for at in 0..token.len() {
-            for other in ["A", "9", ".", "="] {
-                let mut changed = token.clone();
-                changed.replace_range(at..=at, other);
-                let accepted = verifier.verify(&changed).is_ok();
-                assert!(!accepted || changed == token, "{other:?} at {at}");
-            }
-        }
-    }
-}
-
-#[test]
-fn time_is_the_clocks_within_the_skew() {
+fn exp_and_nbf_are_compared_with_the_clock_and_the_skew() {
     let token = |name, value| {
         let claims = with(with(claims(), "exp", json!(u64::MAX)), name, value);
         ES256.token(&json!({"alg": "ES256"}), &claims)
@@ -233,14 +126,14 @@ fn time_is_the_clocks_within_the_skew() {
         (&default, token("exp", json!(871)), Ok(())),
         (&default, token("exp", json!(870)), Err(JwtError::Expired)),
         (&default, token("nbf", json!(930)), Ok(())),
-        (&default, token("nbf", json!(931)), Err(JwtError::Immature)),
+        (&default, token("nbf", json!(931)), Err(JwtError::NotYetValid)),
         (&verifier(0), token("exp", json!(901)), Ok(())),
         (&verifier(0), token("exp", json!(900)), Err(JwtError::Expired)),
         (&verifier(0), token("nbf", json!(900)), Ok(())),
-        (&verifier(0), token("nbf", json!(901)), Err(JwtError::Immature)),
+        (&verifier(0), token("nbf", json!(901)), Err(JwtError::NotYetValid)),
         (&verifier(300), token("exp", json!(601)), Ok(())),
         (&verifier(300), token("exp", json!(600)), Err(JwtError::Expired)),
-        // A date may have a fraction.
+        // The fraction of a date is dropped.
         (&verifier(0), token("exp", json!(901.75)), Ok(())),
         (&verifier(0), token("exp", json!(900.75)), Err(JwtError::Expired)),
         (&verifier(0), token("nbf", json!(900.25)), Ok(())),
@@ -279,7 +172,7 @@ fn the_type_is_jwt_or_absent_unless_another_is_required() {
 }
 
 #[test]
-fn a_token_of_one_issuer_does_not_pass_for_one_of_another() {
+fn a_token_of_one_issuer_is_refused_by_the_verifier_of_another() {
     let (ours, theirs) = (&*ES256, pair(Algorithm::ES256));
     let issuer = |name: &str, pair: &Pair| {
         let keys = KeySet::new(Algorithm::ES256, clock());
@@ -295,15 +188,4 @@ fn a_token_of_one_issuer_does_not_pass_for_one_of_another() {
     assert_eq!(accepted_by(&theirs, "partner"), Some(1));
     assert_eq!(accepted_by(ours, "partner"), None);
     assert_eq!(accepted_by(&theirs, "shop"), None);
-}
-
-proptest! {
-    #[test]
-    fn any_text_is_refused_without_a_panic(text in "\\PC{0,60}", header in "[!-~]{0,60}", claims in "[!-~]{0,60}") {
-        let verifier = ES256.verifier(&clock());
-        prop_assert!(verifier.verify(&text).is_err());
-        prop_assert!(verifier.verify(&raw(&header, &claims, |_| header.clone())).is_err());
-        let header = format!(r#"{{"alg":"ES256",{header}}}"#);
-        prop_assert!(verifier.verify(&raw(&header, &claims, |_| claims.clone())).is_err());
-    }
 }

@@ -1,4 +1,4 @@
-//! What is committed, what is staged, and who holds what.
+//! The state of the database in memory: committed data, staged data, and locks.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
@@ -13,47 +13,52 @@ use crate::{
     idempotency::{Admission, CallKey, StoredReply},
 };
 
-type Name = (Arc<str>, Arc<str>);
+/// The scope and the key of a [`CallKey`].
+type RequestId = (Arc<str>, Arc<str>);
 
-/// What a transaction can hold until it ends.
+/// A lock that a transaction holds until it ends.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Lock {
     Claim(Claim),
-    Reply(Name),
+    Request(RequestId),
     Row(String),
 }
 
-/// A request that was admitted; without a reply it was forgotten, or still runs.
+/// An admitted request, and its reply once the request is completed.
 pub(super) struct Request {
     pub(super) fingerprint: [u8; 32],
     pub(super) reply: Option<StoredReply>,
 }
 
 impl Request {
+    /// Returns the admission of another request with the same key.
     pub(super) fn admit(&self, key: &CallKey) -> Result<Admission, Error> {
         if self.fingerprint != key.fingerprint {
             return Ok(Admission::Mismatch);
         }
         match &self.reply {
             Some(reply) => Ok(Admission::Replay(reply.clone())),
-            None => Err(Error::invalid("a request of this key was admitted and not answered")),
+            None => Err(Error::invalid(
+                "the request of this key was admitted earlier and has no reply: call `complete` before the commit",
+            )),
         }
     }
 }
 
+/// The writes of an open transaction.
 #[derive(Default)]
 pub(super) struct Staged {
     pub(super) claims: HashSet<Claim>,
-    pub(super) replies: HashMap<Name, Request>,
+    pub(super) replies: HashMap<RequestId, Request>,
     pub(super) messages: Vec<Message>,
-    /// `None`: deleted.
+    /// `None` deletes the row.
     pub(super) rows: BTreeMap<String, Option<Bytes>>,
 }
 
 #[derive(Default)]
 pub(super) struct Committed {
     pub(super) claims: HashSet<Claim>,
-    pub(super) replies: HashMap<Name, Request>,
+    pub(super) replies: HashMap<RequestId, Request>,
     pub(super) messages: Vec<Message>,
     pub(super) rows: BTreeMap<String, Bytes>,
 }
@@ -61,16 +66,18 @@ pub(super) struct Committed {
 #[derive(Default)]
 pub(super) struct State {
     pub(super) committed: Committed,
-    pub(super) refusals: VecDeque<Error>,
+    /// The errors of the next commits.
+    pub(super) commit_errors: VecDeque<Error>,
+    /// The number of the transaction that holds each lock.
     holders: HashMap<Lock, u64>,
-    transactions: u64,
+    last_number: u64,
 }
 
 #[derive(Default)]
 pub(super) struct Database {
     state: Mutex<State>,
-    /// Changes whenever a transaction ends.
-    ends: watch::Sender<()>,
+    /// Notifies of the end of each transaction.
+    ended: watch::Sender<()>,
 }
 
 impl Database {
@@ -78,29 +85,30 @@ impl Database {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Returns the number of a new transaction.
     pub(super) fn begin(&self) -> u64 {
         let mut state = self.lock();
-        state.transactions += 1;
-        state.transactions
+        state.last_number += 1;
+        state.last_number
     }
 
-    /// Waits until no other transaction holds `lock`, and holds it.
-    pub(super) async fn hold(&self, lock: &Lock, number: u64) {
-        // Before the look: an end after it is seen.
-        let mut ends = self.ends.subscribe();
+    /// Acquires `lock` for the transaction `number`. Waits while another transaction holds the lock.
+    pub(super) async fn acquire(&self, lock: &Lock, number: u64) {
+        // Subscribe before the check of the holder, so that no end of a transaction is missed.
+        let mut ended = self.ended.subscribe();
         loop {
             let holder = *self.lock().holders.entry(lock.clone()).or_insert(number);
             if holder == number {
                 return;
             }
-            // The sender is in `self`: it cannot close.
-            let _ = ends.changed().await;
+            // This cannot fail, because `self` owns the sender.
+            let _ = ended.changed().await;
         }
     }
 
     pub(super) fn commit(&self, staged: Staged) -> Result<(), Error> {
         let mut state = self.lock();
-        if let Some(error) = state.refusals.pop_front() {
+        if let Some(error) = state.commit_errors.pop_front() {
             return Err(error);
         }
         let committed = &mut state.committed;
@@ -116,8 +124,9 @@ impl Database {
         Ok(())
     }
 
+    /// Releases the locks of the transaction `number`.
     pub(super) fn end(&self, number: u64) {
         self.lock().holders.retain(|_, holder| *holder != number);
-        self.ends.send_replace(());
+        self.ended.send_replace(());
     }
 }

@@ -1,4 +1,4 @@
-//! A database in memory, with real transactions.
+//! A database in memory, with transactions that are isolated and roll back.
 
 mod database;
 
@@ -7,7 +7,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::memory_publisher::decoded;
+use super::memory_publisher::decode_all;
 use crate::{
     Claim, Claimed, Error, Inbox, Message, Outbox, UnitOfWork,
     clock::Clock,
@@ -16,18 +16,19 @@ use crate::{
 };
 use database::{Database, Lock, Request, Staged};
 
-/// How long a transaction waits for another.
+/// The longest time for which a transaction waits for a lock.
 const LOCK_LIMIT: Duration = Duration::from_secs(5);
 
-/// A unit of work in memory, with inbox, outbox, stored replies and a table of rows. Clones share one database.
+/// A [`UnitOfWork`] in memory, with an inbox, an outbox, stored replies and a table of rows. Clones share one database.
 ///
-/// As a database at READ COMMITTED with row locks: what a transaction has staged is seen by it alone until it
-/// commits; dropped, it never was. Who touches the same claim, key or row waits for the other's end; two
-/// transactions that wait for each other are told so with `Conflict` after 5 s.
+/// It behaves as a database at READ COMMITTED with row locks. Only the transaction itself reads its writes until it
+/// commits, and dropping it discards them. A transaction that uses a claim, a key or a row of another open transaction
+/// waits for the end of that one. After 5 s of waiting, as in a deadlock, it fails with
+/// [`Conflict`](crate::ErrorKind::Conflict).
 #[derive(Clone, Default)]
 pub struct MemoryUnit(Arc<Database>);
 
-/// An open transaction of a [`MemoryUnit`]. Dropping it rolls back.
+/// An open transaction of a [`MemoryUnit`]. Dropping it rolls it back.
 pub struct MemoryTx {
     database: Arc<Database>,
     number: u64,
@@ -35,98 +36,99 @@ pub struct MemoryTx {
 }
 
 impl MemoryUnit {
-    /// An empty database.
+    /// Creates an empty database.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The next commit fails with `error`, and its transaction is rolled back.
+    /// Makes the next commit roll back and fail with `error`. Several calls make as many commits fail, in their order.
     pub fn fail_next_commit(&self, error: Error) {
-        self.0.lock().refusals.push_back(error);
+        self.0.lock().commit_errors.push_back(error);
     }
 
-    /// What was committed into the outbox, in order.
+    /// Returns the committed messages of the outbox, in the order of their commits.
     #[must_use]
     pub fn messages(&self) -> Vec<Message> {
         self.0.lock().committed.messages.clone()
     }
 
-    /// The events of type `E` among [`MemoryUnit::messages`].
+    /// Returns the events of type `E` among [`MemoryUnit::messages`].
     ///
     /// # Errors
-    /// `Invalid` where one does not decode.
+    /// Returns [`Invalid`](crate::ErrorKind::Invalid) if a message of this type cannot be decoded.
     pub fn events<E: Event + Serialize + DeserializeOwned>(&self) -> Result<Vec<E>, Error> {
-        decoded(&self.0.lock().committed.messages)
+        decode_all(&self.0.lock().committed.messages)
     }
 
-    /// The committed row of this name.
+    /// Returns the committed row `name`.
     #[must_use]
     pub fn row(&self, name: &str) -> Option<Bytes> {
         self.0.lock().committed.rows.get(name).cloned()
     }
 
-    /// All committed rows, by name.
+    /// Returns all committed rows, sorted by name.
     #[must_use]
     pub fn rows(&self) -> Vec<(String, Bytes)> {
         self.0.lock().committed.rows.clone().into_iter().collect()
     }
 
-    /// Whether a transaction that made `claim` has committed.
+    /// Returns whether a transaction with `claim` has committed.
     #[must_use]
     pub fn has_claim(&self, claim: &Claim) -> bool {
         self.0.lock().committed.claims.contains(claim)
     }
 
-    fn own(&self, tx: &MemoryTx) -> Result<(), Error> {
+    fn check_owner(&self, tx: &MemoryTx) -> Result<(), Error> {
         if Arc::ptr_eq(&self.0, &tx.database) {
             return Ok(());
         }
-        Err(Error::fatal("this transaction belongs to another database"))
+        Err(Error::fatal("the transaction belongs to another MemoryUnit"))
     }
 }
 
 impl MemoryTx {
-    /// The row of this name as this transaction sees it. Locks it, as `SELECT … FOR UPDATE` does: what is
-    /// written after is never based on what another has changed since.
+    /// Returns the row `name` as this transaction sees it, and locks the row until the transaction ends, as
+    /// `SELECT … FOR UPDATE` does. No other transaction can change the row between this read and a later write.
     ///
     /// # Errors
-    /// `Conflict` where another transaction holds the row for more than 5 s.
+    /// Returns [`Conflict`](crate::ErrorKind::Conflict) if another transaction locks the row for more than 5 s.
     pub async fn read(&mut self, name: &str) -> Result<Option<Bytes>, Error> {
-        self.hold(Lock::Row(name.to_owned())).await?;
+        self.lock(Lock::Row(name.to_owned())).await?;
         if let Some(staged) = self.staged.rows.get(name) {
             return Ok(staged.clone());
         }
         Ok(self.database.lock().committed.rows.get(name).cloned())
     }
 
-    /// Writes a row.
+    /// Writes `value` to the row `name`, and locks the row until the transaction ends.
     ///
     /// # Errors
-    /// `Conflict` where another transaction holds the row for more than 5 s.
+    /// Returns [`Conflict`](crate::ErrorKind::Conflict) if another transaction locks the row for more than 5 s.
     pub async fn write(&mut self, name: &str, value: impl Into<Bytes> + Send) -> Result<(), Error> {
         let value = value.into();
-        self.hold(Lock::Row(name.to_owned())).await?;
+        self.lock(Lock::Row(name.to_owned())).await?;
         self.staged.rows.insert(name.to_owned(), Some(value));
         Ok(())
     }
 
-    /// Deletes a row, if it is there.
+    /// Deletes the row `name` if it exists, and locks the row until the transaction ends.
     ///
     /// # Errors
-    /// `Conflict` where another transaction holds the row for more than 5 s.
+    /// Returns [`Conflict`](crate::ErrorKind::Conflict) if another transaction locks the row for more than 5 s.
     pub async fn delete(&mut self, name: &str) -> Result<(), Error> {
-        self.hold(Lock::Row(name.to_owned())).await?;
+        self.lock(Lock::Row(name.to_owned())).await?;
         self.staged.rows.insert(name.to_owned(), None);
         Ok(())
     }
 
-    async fn hold(&self, lock: Lock) -> Result<(), Error> {
+    async fn lock(&self, lock: Lock) -> Result<(), Error> {
         // The system clock: a deadlock must end also while the test's manual clock stands still.
-        match Clock::system().timeout(LOCK_LIMIT, self.database.hold(&lock, self.number)).await {
+        match Clock::system().timeout(LOCK_LIMIT, self.database.acquire(&lock, self.number)).await {
             Ok(()) => Ok(()),
             Err(_) => Err(Error::conflict(format!(
-                "waited {LOCK_LIMIT:?} for a transaction that holds {lock:?}: a deadlock, or one that was forgotten"
+                "no lock on {lock:?} within {LOCK_LIMIT:?}: a deadlock, or a transaction that was never committed or \
+                 dropped"
             ))),
         }
     }
@@ -147,33 +149,33 @@ impl UnitOfWork for MemoryUnit {
     }
 
     async fn commit(&self, mut tx: MemoryTx) -> Result<(), Error> {
-        self.own(&tx)?;
+        self.check_owner(&tx)?;
         self.0.commit(std::mem::take(&mut tx.staged))
     }
 }
 
 impl Inbox for MemoryUnit {
     async fn claim(&self, tx: &mut MemoryTx, claims: &[Claim]) -> Result<Vec<Claimed>, Error> {
-        self.own(tx)?;
-        // Sorted, so that two calls take their locks in the same order.
+        self.check_owner(tx)?;
+        // Sort the claims, so that concurrent calls acquire their locks in the same order.
         let mut sorted: Vec<_> = claims.to_vec();
         sorted.sort();
         sorted.dedup();
         for claim in sorted {
-            tx.hold(Lock::Claim(claim)).await?;
+            tx.lock(Lock::Claim(claim)).await?;
         }
         let database = self.0.lock();
-        let mut answer = |claim: &Claim| {
+        let mut result = |claim: &Claim| {
             let new = !database.committed.claims.contains(claim) && tx.staged.claims.insert(claim.clone());
             if new { Claimed::New } else { Claimed::Seen }
         };
-        Ok(claims.iter().map(&mut answer).collect())
+        Ok(claims.iter().map(&mut result).collect())
     }
 }
 
 impl Outbox for MemoryUnit {
     async fn enqueue(&self, tx: &mut MemoryTx, messages: &[Message]) -> Result<(), Error> {
-        self.own(tx)?;
+        self.check_owner(tx)?;
         tx.staged.messages.extend_from_slice(messages);
         Ok(())
     }
@@ -181,28 +183,28 @@ impl Outbox for MemoryUnit {
 
 impl Replies for MemoryUnit {
     async fn admit(&self, tx: &mut MemoryTx, key: &CallKey) -> Result<Admission, Error> {
-        self.own(tx)?;
-        let name = (key.scope.clone(), key.key.clone());
-        tx.hold(Lock::Reply(name.clone())).await?;
-        if let Some(request) = tx.staged.replies.get(&name) {
+        self.check_owner(tx)?;
+        let id = (key.scope.clone(), key.key.clone());
+        tx.lock(Lock::Request(id.clone())).await?;
+        if let Some(request) = tx.staged.replies.get(&id) {
             return request.admit(key);
         }
-        if let Some(request) = self.0.lock().committed.replies.get(&name) {
+        if let Some(request) = self.0.lock().committed.replies.get(&id) {
             return request.admit(key);
         }
-        tx.staged.replies.insert(name, Request { fingerprint: key.fingerprint, reply: None });
+        tx.staged.replies.insert(id, Request { fingerprint: key.fingerprint, reply: None });
         Ok(Admission::Run(()))
     }
 
     async fn complete(&self, tx: &mut MemoryTx, key: &CallKey, reply: &StoredReply) -> Result<(), Error> {
-        self.own(tx)?;
+        self.check_owner(tx)?;
         reply.check()?;
-        let name = (key.scope.clone(), key.key.clone());
-        match tx.staged.replies.get_mut(&name).map(|request| &mut request.reply) {
+        let id = (key.scope.clone(), key.key.clone());
+        match tx.staged.replies.get_mut(&id).map(|request| &mut request.reply) {
             Some(empty @ None) => *empty = Some(reply.clone()),
             _ => {
                 return Err(Error::invalid(
-                    "answer needs a request that was admitted with Run, and only once",
+                    "`complete` needs a request that this transaction admitted with `Run`, and only once",
                 ));
             }
         }

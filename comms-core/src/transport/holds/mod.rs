@@ -1,12 +1,12 @@
-//! Deliveries that are being held: what waits for a cause outside the message.
+//! The list of deliveries that consumers hold because the cause of their failure lies outside the message.
 //!
-//! The problem: a peer that is away, a guard that refuses, or a deployment fault fails every message. AttemptConfig that are
-//! counted would turn good messages into dead letters, and waiting in silence would hide the fault.
+//! A peer that is away, a guard that refuses, or a deployment fault fails every message. If such attempts counted, they
+//! would turn good messages into dead letters. If the consumer only waited, nothing would show the fault.
 //!
 //! A [`Processor`](crate::transport::Processor) **holds** a delivery whose error has the disposition
-//! [`Hold`](crate::transport::Disposition::Hold): it retries with backoff, counts no attempt, and registers the delivery in its
-//! [`Holds`]. The hold ends when an attempt succeeds or fails in another way, or when
-//! [`AttemptConfig::hold_limit`](crate::transport::AttemptConfig::hold_limit) has passed.
+//! [`Hold`](crate::transport::Disposition::Hold): it retries with backoff, counts no attempt, and registers the
+//! delivery in its [`Holds`]. The hold ends when an attempt succeeds, when an attempt fails with another disposition,
+//! or when [`AttemptConfig::hold_limit`](crate::transport::AttemptConfig::hold_limit) has passed.
 //!
 //! A hold is visible in four ways: [`Holds::list`], the gauge
 //! [`comms_consumer_held_keys`](crate::telemetry::CONSUMER_HELD), [`Holds::state`] for readiness, and a log line at the
@@ -16,104 +16,75 @@
 //! use comms_core::{clock::Clock, health::{Health, Status}, transport::Holds};
 //! let holds = Holds::new(Clock::system());
 //! let health = Health::new();
-//! let seen = holds.clone();
-//! health.check("held orders", move || seen.state());
+//! let orders = holds.clone();
+//! health.check("held orders", move || orders.state());
 //! assert_eq!(health.readiness().status, Status::Ready);
 //! ```
 
 mod entry;
+mod guard;
+mod hold;
+mod list;
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::{Duration, SystemTime},
-};
+use std::{fmt, sync::Arc, time::Duration};
 
-use bytes::Bytes;
+use crate::{Delivery, Error, ErrorKind, clock::Clock, health::State};
+use entry::Entry;
+pub use guard::HoldGuard;
+use hold::DeliveryId;
+pub use hold::Hold;
+use list::HoldList;
 
-use crate::{Delivery, Error, ErrorKind, clock::Clock, health::State, telemetry};
-pub use entry::HoldGuard;
-use entry::{Entry, Identity};
+/// A hold that lasts longer than this degrades readiness, whatever its kind of error.
+const LONG_HOLD: Duration = Duration::from_secs(60);
 
-/// A hold that lasts longer degrades readiness, whatever its kind.
-const LONG: Duration = Duration::from_secs(60);
-/// The most holds on one list. A delivery beyond it is held all the same, and enters the list when there is room.
-const KEPT: usize = 4096;
-
-/// One delivery that is being held.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Hold {
-    /// The consumer group.
-    pub group: Arc<str>,
-    /// The topic, exchange or queue.
-    pub topic: Arc<str>,
-    /// The key of the message, whose later messages wait behind it.
-    pub key: Option<Bytes>,
-    /// When the hold began.
-    pub since: SystemTime,
-    /// The kind of the last error that shows the cause. A refusal by a guard of this process, such as a breaker that opened
-    /// meanwhile, replaces no earlier one.
-    pub kind: ErrorKind,
-    /// That error with its causes.
-    pub reason: String,
-    /// How many attempts have ended in this hold. None of them counts.
-    pub attempts: u32,
-}
-
-/// The deliveries that are being held by one or several processors. Clones share the list. The list is bounded to 4096
-/// entries; a delivery beyond it is held all the same.
+/// A list of the deliveries that one or several processors hold.
+///
+/// Clones share the list. The list has at most 4096 entries. A delivery beyond that is held without an entry, and
+/// enters the list when there is room.
 #[derive(Clone)]
-pub struct Holds(Arc<Shared>);
-
-struct Shared {
-    clock: Clock,
-    entries: Mutex<BTreeMap<Identity, Entry>>,
-    /// The number of entries, read without the lock: most deliveries are never held.
-    listed: AtomicUsize,
-}
+pub struct Holds(Arc<HoldList>);
 
 impl Holds {
-    /// An empty list, timed by `clock`.
+    /// Creates an empty list that measures holds by `clock`.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
-        Self(Arc::new(Shared { clock, entries: Mutex::default(), listed: AtomicUsize::new(0) }))
+        Self(Arc::new(HoldList::new(clock)))
     }
 
-    /// The holds, oldest first.
+    /// Returns the listed holds, oldest first.
     #[must_use]
     pub fn list(&self) -> Vec<Hold> {
-        let mut holds: Vec<Hold> = self.lock().values().map(|entry| entry.hold.clone()).collect();
+        let mut holds: Vec<Hold> = self.0.lock().values().map(|entry| entry.hold.clone()).collect();
         holds.sort_by_key(|hold| hold.since);
         holds
     }
 
-    /// The number of listed holds.
+    /// Returns the number of listed holds.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.listed.load(Ordering::Relaxed)
+        self.0.len()
     }
 
-    /// Whether nothing is being held.
+    /// Returns whether the list is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The readiness of the consumers: degraded with the reason of the oldest `Misconfigured` hold, or else of the oldest
-    /// hold that has lasted for more than a minute; ready without such a hold.
+    /// Returns the consumers' contribution to readiness.
+    ///
+    /// The state is degraded if a hold is [`Misconfigured`](ErrorKind::Misconfigured) or has lasted for more than a
+    /// minute. Its reason is that of the oldest `Misconfigured` hold, or else of the oldest long hold. Otherwise the
+    /// state is ready.
     #[must_use]
     pub fn state(&self) -> State {
         let now = self.0.clock.now();
-        let entries = self.lock();
+        let entries = self.0.lock();
         let misconfigured = |entry: &Entry| entry.hold.kind == ErrorKind::Misconfigured;
-        let age = |entry: &Entry| now.saturating_duration_since(entry.began);
-        let alarming = entries.values().filter(|entry| misconfigured(entry) || age(entry) > LONG);
-        match alarming.min_by_key(|entry| (!misconfigured(entry), entry.began)) {
+        let age = |entry: &Entry| now.saturating_duration_since(entry.started);
+        let alarming = entries.values().filter(|entry| misconfigured(entry) || age(entry) > LONG_HOLD);
+        match alarming.min_by_key(|entry| (!misconfigured(entry), entry.started)) {
             None => State::ready(),
             Some(entry) => {
                 let Hold { group, topic, key, reason, .. } = &entry.hold;
@@ -127,66 +98,37 @@ impl Holds {
         }
     }
 
-    /// Removes the hold of `delivery`. For a runtime that gives up a delivery which it got back as
-    /// [`Verdict::Held`](crate::transport::Verdict::Held), because its partition was revoked; until then the hold stays on the list.
+    /// Removes the hold of `delivery` from the list.
+    ///
+    /// A runtime calls this for a delivery that a processor returned as
+    /// [`Verdict::Held`](crate::transport::Verdict::Held) and that the runtime does not present again, for example
+    /// because its partition was revoked. Until then such a hold stays on the list.
     pub fn release(&self, delivery: &Delivery) {
-        self.remove(&Identity::of(delivery));
+        self.0.remove(&DeliveryId::of(delivery));
     }
 
-    /// Registers an attempt of `delivery` that ended in `error`; `held` is its hold, if it is being held already. A runtime
-    /// calls this for its own work on a delivery, such as a dead letter that cannot be written; a
-    /// [`Processor`](crate::transport::Processor) does it for attempts.
+    /// Registers an attempt of `delivery` that failed with `error`. Pass the guard of the earlier call, if the delivery
+    /// is held already.
+    ///
+    /// A [`Processor`](crate::transport::Processor) registers the attempts of its handler. A runtime calls this method
+    /// for its own work on a delivery, such as a dead letter that cannot be written.
     #[must_use]
     pub fn register(&self, delivery: &Delivery, error: &Error, held: Option<HoldGuard>) -> HoldGuard {
         let now = self.0.clock.now();
-        let mut held = held.unwrap_or_else(|| HoldGuard::begin(self.clone(), Identity::of(delivery), now));
+        let mut held = held.unwrap_or_else(|| HoldGuard::new(self.0.clone(), DeliveryId::of(delivery), now));
         held.attempts = held.attempts.saturating_add(1);
-        let mut entries = self.lock();
-        if entries.len() < KEPT && !entries.contains_key(&held.identity) {
-            let since = SystemTime::UNIX_EPOCH + self.0.clock.unix();
-            entries.insert(held.identity.clone(), Entry::new(delivery, since, held.began));
-            self.0.listed.store(entries.len(), Ordering::Relaxed);
-            gauge(&held.identity).increment(1.0);
-        }
-        if let Some(entry) = entries.get_mut(&held.identity)
-            && entry.renew(error, held.attempts, now)
-        {
-            entry.log(&delivery.origin, now);
-        }
+        self.0.record(&held.id, delivery, error, held.started, held.attempts, now);
         held
     }
 
-    /// The hold of a delivery that comes again after a [`Verdict::Held`](crate::transport::Verdict::Held).
+    /// Returns the guard of a delivery that is presented again after a
+    /// [`Verdict::Held`](crate::transport::Verdict::Held).
     pub(crate) fn resume(&self, delivery: &Delivery) -> Option<HoldGuard> {
         if self.is_empty() {
             return None;
         }
-        let identity = Identity::of(delivery);
-        let entries = self.lock();
-        entries
-            .get(&identity)
-            .map(|entry| HoldGuard::again(self.clone(), identity.clone(), entry, self.0.clock.now()))
+        HoldGuard::resume(&self.0, DeliveryId::of(delivery), self.0.clock.now())
     }
-
-    fn remove(&self, identity: &Identity) {
-        let mut entries = self.lock();
-        if entries.remove(identity).is_some() {
-            self.0.listed.store(entries.len(), Ordering::Relaxed);
-            gauge(identity).decrement(1.0);
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Identity, Entry>> {
-        self.0.entries.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn gauge(identity: &Identity) -> metrics::Gauge {
-    metrics::gauge!(
-        telemetry::CONSUMER_HELD,
-        telemetry::MESSAGING_DESTINATION_NAME => identity.topic.to_string(),
-        telemetry::MESSAGING_CONSUMER_GROUP_NAME => identity.group.to_string(),
-    )
 }
 
 impl fmt::Debug for Holds {

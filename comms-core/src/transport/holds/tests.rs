@@ -1,8 +1,11 @@
-//! The list of holds, apart from the processor that fills it.
+//! Tests of the list of holds without a processor.
 
+use std::time::SystemTime;
+
+use bytes::Bytes;
 use tracing::Level;
 
-use super::*;
+use super::{list::CAPACITY, *};
 use crate::{
     Headers, Message,
     error::{Guard, Rejection},
@@ -21,17 +24,17 @@ fn delivery(id: &str) -> Delivery {
     Delivery::new(message, "g", "orders/0@1")
 }
 
-fn away() -> Error {
-    Error::not_executed("connection refused").context("ask payments")
+fn unreachable() -> Error {
+    Error::not_executed("connection refused").context("call payments")
 }
 
 #[test]
-fn a_hold_is_listed_with_its_key_its_beginning_and_its_reason() {
+fn a_hold_is_listed_with_its_key_start_time_and_reason() {
     let clock = Clock::manual(Duration::from_secs(1_000));
     let holds = Holds::new(clock.clone());
-    let held = holds.register(&delivery("a"), &away(), None);
+    let held = holds.register(&delivery("a"), &unreachable(), None);
     clock.advance(Duration::from_secs(5));
-    let other = holds.register(&delivery("b"), &away(), None);
+    let other = holds.register(&delivery("b"), &unreachable(), None);
     let held = holds.register(&delivery("a"), &Error::misconfigured("no such method"), Some(held));
     let list = holds.list();
     assert_eq!((list.len(), holds.len()), (2, 2));
@@ -40,18 +43,18 @@ fn a_hold_is_listed_with_its_key_its_beginning_and_its_reason() {
     assert_eq!(first.key.as_deref(), Some(&b"a"[..]));
     assert_eq!(first.since, SystemTime::UNIX_EPOCH + Duration::from_secs(1_000));
     assert_eq!((first.kind, &*first.reason), (ErrorKind::Misconfigured, "misconfigured: no such method"));
-    assert_eq!(list[1].reason, "not_executed: ask payments: connection refused");
+    assert_eq!(list[1].reason, "not_executed: call payments: connection refused");
     drop((held, other));
     assert!(holds.is_empty() && holds.list().is_empty());
 }
 
 #[test]
-fn readiness_is_degraded_at_once_by_a_deployment_fault_and_after_a_minute_by_any_hold() {
+fn a_deployment_fault_degrades_readiness_at_once_and_any_other_hold_after_a_minute() {
     let clock = Clock::manual(Duration::ZERO);
     let holds = Holds::new(clock.clone());
     assert_eq!(holds.state(), State::ready());
-    let held = holds.register(&delivery("a"), &away(), None);
-    clock.advance(LONG);
+    let held = holds.register(&delivery("a"), &unreachable(), None);
+    clock.advance(LONG_HOLD);
     assert_eq!(holds.state(), State::ready());
     clock.advance(Duration::from_secs(1));
     let state = holds.state();
@@ -66,10 +69,10 @@ fn readiness_is_degraded_at_once_by_a_deployment_fault_and_after_a_minute_by_any
 }
 
 #[test]
-fn a_hold_that_stays_is_resumed_with_its_beginning_and_is_removed_by_release() {
+fn a_hold_that_stays_is_resumed_with_its_start_time_and_removed_by_release() {
     let clock = Clock::manual(Duration::ZERO);
     let holds = Holds::new(clock.clone());
-    holds.register(&delivery("a"), &away(), None).stay();
+    holds.register(&delivery("a"), &unreachable(), None).stay();
     clock.advance(Duration::from_secs(7));
     assert!(holds.resume(&delivery("b")).is_none());
     let resumed = holds.resume(&delivery("a")).unwrap();
@@ -85,58 +88,58 @@ fn a_hold_that_stays_is_resumed_with_its_beginning_and_is_removed_by_release() {
 fn the_list_is_bounded_and_a_delivery_enters_it_when_there_is_room() {
     let holds = Holds::new(Clock::manual(Duration::ZERO));
     let mut held: Vec<_> =
-        (0..=KEPT).map(|n| holds.register(&delivery(&n.to_string()), &away(), None)).collect();
-    assert_eq!(holds.len(), KEPT);
+        (0..=CAPACITY).map(|n| holds.register(&delivery(&n.to_string()), &unreachable(), None)).collect();
+    assert_eq!(holds.len(), CAPACITY);
     let last = held.pop();
     held.pop();
-    let last = holds.register(&delivery(&KEPT.to_string()), &away(), last);
-    assert_eq!((holds.len(), last.attempts), (KEPT, 2));
+    let last = holds.register(&delivery(&CAPACITY.to_string()), &unreachable(), last);
+    assert_eq!((holds.len(), last.attempts), (CAPACITY, 2));
     drop((held, last));
     assert!(holds.is_empty());
 }
 
 #[test]
-fn a_hold_is_logged_at_its_beginning_once_a_minute_and_when_the_kind_changes() {
+fn a_hold_is_logged_at_its_start_once_a_minute_and_when_the_kind_changes() {
     let clock = Clock::manual(Duration::ZERO);
     let mut entry = Entry::new(&delivery("a"), SystemTime::UNIX_EPOCH, clock.now());
-    let mut logged = |error: &Error, after: u64| {
-        clock.advance(Duration::from_secs(after));
-        entry.renew(error, 1, clock.now())
+    let mut logged = |error: &Error, seconds: u64| {
+        clock.advance(Duration::from_secs(seconds));
+        entry.record(error, 1, clock.now())
     };
-    assert!(logged(&away(), 0));
-    assert!(!logged(&away(), 59));
-    assert!(logged(&away(), 1));
-    assert!(!logged(&away(), 1));
+    assert!(logged(&unreachable(), 0));
+    assert!(!logged(&unreachable(), 59));
+    assert!(logged(&unreachable(), 1));
+    assert!(!logged(&unreachable(), 1));
     assert!(logged(&Error::misconfigured("no such method"), 1));
     assert!(!logged(&Error::misconfigured("no such method"), 59));
 }
 
 #[test]
-fn an_open_breaker_is_no_warning_for_every_delivery() {
+fn a_refusal_by_an_open_breaker_is_logged_at_debug() {
     let clock = Clock::manual(Duration::ZERO);
     let mut entry = Entry::new(&delivery("a"), SystemTime::UNIX_EPOCH, clock.now());
-    let open = || Error::from(Rejection::new("payments", Guard::Breaker, None)).context("ask");
-    let mut logged = |error: &Error| (entry.renew(error, 1, clock.now()), entry.level());
+    let open = || Error::from(Rejection::new("payments", Guard::Breaker, None)).context("call payments");
+    let mut logged = |error: &Error| (entry.record(error, 1, clock.now()), entry.level());
     assert_eq!(logged(&open()), (true, Level::DEBUG));
-    assert_eq!(logged(&away()), (true, Level::WARN));
+    assert_eq!(logged(&unreachable()), (true, Level::WARN));
     assert_eq!(logged(&open()), (false, Level::WARN));
     assert_eq!(logged(&Error::misconfigured("no such method")), (true, Level::ERROR));
 }
 
 #[test]
-fn a_breaker_that_opened_because_of_the_cause_does_not_hide_it() {
+fn a_breaker_refusal_does_not_replace_an_earlier_reason() {
     let holds = Holds::new(Clock::manual(Duration::ZERO));
     let open = || Error::from(Rejection::new("payments", Guard::Breaker, None));
     let held = holds.register(&delivery("a"), &open(), None);
     assert_eq!(holds.list()[0].kind, ErrorKind::Rejected);
     let held = holds.register(&delivery("a"), &Error::misconfigured("no such method"), Some(held));
-    let held = holds.register(&delivery("a"), &open().context("ask"), Some(held));
+    let held = holds.register(&delivery("a"), &open().context("call payments"), Some(held));
     let hold = holds.list().remove(0);
     assert_eq!(
         (hold.kind, &*hold.reason, hold.attempts),
         (ErrorKind::Misconfigured, "misconfigured: no such method", 3)
     );
-    let held = holds.register(&delivery("a"), &away(), Some(held));
+    let held = holds.register(&delivery("a"), &unreachable(), Some(held));
     assert_eq!(holds.list()[0].kind, ErrorKind::NotExecuted);
     drop(held);
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::{Delivery, Error, Outcome, telemetry as names};
 
-/// Handles that are kept. Destinations and groups come from subscriptions, so that a few are usual; what is over
+/// Handles that are kept. Topics and groups come from subscriptions, so that a few are usual; what is over
 /// it is looked up by name every time.
 const KEPT: usize = 256;
 

@@ -1,4 +1,4 @@
-//! One delivery, from the first attempt to its verdict: what every consumer does the same way.
+//! Processes one delivery from its first attempt to its verdict, in the same way for every consumer.
 
 mod meters;
 mod structured;
@@ -22,25 +22,27 @@ use meters::{Meters, Place};
 /// The longest `retry_after` that is honoured: a peer may send any number, and a lane waits for it.
 const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(5 * 60);
 
-/// How often and for how long a delivery is attempted.
+/// The limits on the attempts and the holds of a delivery.
 ///
-/// What an error means for the delivery is the kind's [`Disposition`]: an attempt that counts, a hold, a dead letter at
-/// once, or the end of the process.
+/// The kind of an error decides what follows a failed attempt (its [`Disposition`]): another attempt, a hold, a dead
+/// letter at once, or the end of the process.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct AttemptConfig {
-    /// Waits between attempts. Default 100 ms, doubled up to 30 s. A `Conflict` is retried after the first of these waits.
+    /// The waits between attempts. Default: 100 ms, doubled after each failure up to 30 s. After a
+    /// [`Conflict`](ErrorKind::Conflict) the wait is always the first one.
     pub backoff: Backoff,
-    /// Counted attempts before a failure becomes a dead letter. Default 30, which is about 11 minutes of waits, and
-    /// the attempts themselves. A hold counts no attempt.
+    /// The number of counted attempts after which the delivery becomes a dead letter. Default: 30, which is about 11
+    /// minutes of waits in addition to the attempts themselves. Attempts that fail during a hold do not count.
     pub max_attempts: u32,
-    /// The longest time of one attempt; then the error is `Indeterminate`. Default 30 s.
+    /// The time limit of one attempt. An attempt that exceeds it fails with
+    /// [`Indeterminate`](ErrorKind::Indeterminate). Default: 30 s.
     pub timeout: Duration,
-    /// The longest time that a delivery is held; then it becomes a dead letter with its last error. Default `None`: until
-    /// the cause is gone. Checked after each attempt.
+    /// The longest time for which a delivery is held, checked after each attempt. After it the delivery becomes a dead
+    /// letter with the last error. Default: `None`, which holds the delivery until the cause is gone.
     pub hold_limit: Option<Duration>,
-    /// How long a processor itself waits with a delivery that is held. Rather than wait longer, it hands the delivery back
-    /// as [`Verdict::Held`]. Default `None`: it waits for as long as the hold lasts.
+    /// The longest time for which a processor waits with a held delivery before it returns the delivery to the runtime
+    /// as [`Verdict::Held`]. Default: `None`, which waits for as long as the hold lasts.
     pub hold_in_place: Option<Duration>,
 }
 
@@ -52,63 +54,66 @@ impl Default for AttemptConfig {
     }
 }
 
-/// Setters: each takes the configuration and returns it with one setting changed.
+/// Setters: each takes the configuration and returns it with one field changed.
 impl AttemptConfig {
-    /// Sets `backoff`.
+    /// Sets the waits between attempts. Default: 100 ms, doubled up to 30 s.
     #[must_use]
     pub fn backoff(self, backoff: Backoff) -> Self {
         Self { backoff, ..self }
     }
 
-    /// Sets `max_attempts`.
+    /// Sets the number of counted attempts after which a delivery becomes a dead letter. Default: 30.
     #[must_use]
     pub fn max_attempts(self, max_attempts: u32) -> Self {
         Self { max_attempts, ..self }
     }
 
-    /// Sets `timeout`.
+    /// Sets the time limit of one attempt. Default: 30 s.
     #[must_use]
     pub fn timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
     }
 
-    /// Sets `hold_limit`; `None` turns it off.
+    /// Sets the time after which a held delivery becomes a dead letter. Default: `None`, no limit.
     #[must_use]
     pub fn hold_limit(self, hold_limit: impl Into<Option<Duration>>) -> Self {
         Self { hold_limit: hold_limit.into(), ..self }
     }
 
-    /// Sets `hold_in_place`; `None` turns it off.
+    /// Sets the time after which a processor returns a held delivery as [`Verdict::Held`]. Default: `None`, never.
     #[must_use]
     pub fn hold_in_place(self, hold_in_place: impl Into<Option<Duration>>) -> Self {
         Self { hold_in_place: hold_in_place.into(), ..self }
     }
 }
 
-/// What a runtime does with a delivery.
+/// The result of processing a delivery, which the runtime carries out.
 #[derive(Debug)]
 pub enum Verdict {
-    /// The delivery was handled: acknowledge it.
+    /// The handler succeeded: acknowledge the delivery.
     Done(Outcome),
-    /// The delivery will not be handled: publish it as a dead letter with the reason, then acknowledge it.
+    /// The attempts are used up, or another attempt cannot succeed: publish the delivery as a dead letter with the
+    /// error, then acknowledge it.
     DeadLetter {
-        /// The last error.
+        /// The error of the last attempt.
         error: Error,
-        /// The counted attempts.
+        /// The number of counted attempts.
         attempts: u32,
     },
-    /// The hold would last longer than [`AttemptConfig::hold_in_place`]: keep it unacknowledged and present it again later,
-    /// with `attempts` as [`Delivery::attempt`]. Later messages of its key wait behind it. It stays in the [`Holds`] until it
-    /// comes again, or until [`Holds::release`].
+    /// The hold would exceed [`AttemptConfig::hold_in_place`]: leave the delivery unacknowledged and process it again
+    /// later, with `attempts` as its [`Delivery::attempt`].
+    ///
+    /// The runtime keeps later messages of the same key behind the delivery. The delivery stays in the [`Holds`] until
+    /// it is processed again, or until [`Holds::release`].
     Held {
-        /// The last error; its `retry_after` is the wait that was asked for, at most five minutes.
+        /// The error of the last attempt. Its `retry_after`, if any, is at most five minutes.
         error: Error,
-        /// The number of the attempt that is made next: no attempt of a hold was counted.
+        /// The number of the next attempt. The attempts during the hold are not counted.
         attempts: u32,
     },
-    /// The runtime is stopping or the assignment is gone: leave the delivery unacknowledged.
+    /// A signal of the runtime ended the work (shutdown, or a revoked partition): leave the delivery unacknowledged.
     Abandoned,
-    /// The process must stop: leave the delivery unacknowledged.
+    /// The error is [`Fatal`](ErrorKind::Fatal): leave the delivery unacknowledged and stop the process.
     Stop(Error),
 }
 
@@ -122,7 +127,9 @@ enum Holding {
     Over,
 }
 
-/// Drives deliveries through a handler until there is a verdict. Cheap to clone; clones share their metrics and holds.
+/// Calls a handler with each delivery, and retries or holds the delivery until there is a [`Verdict`].
+///
+/// Clones share the metrics and the holds.
 #[derive(Debug, Clone)]
 pub struct Processor {
     handler: BoxHandler,
@@ -133,40 +140,47 @@ pub struct Processor {
 }
 
 impl Processor {
-    /// Runs `handler`; `system` is the `messaging.system` of metrics and spans (`kafka`, `outbox`).
+    /// Creates a processor that calls `handler`, with a [`Holds`] of its own. `system` is the value of the metric label
+    /// `messaging.system` (`kafka`, `outbox`).
     #[must_use]
     pub fn new(handler: BoxHandler, config: AttemptConfig, clock: Clock, system: &'static str) -> Self {
         let holds = Holds::new(clock.clone());
         Self { handler, config, clock, meters: Arc::new(Meters::new(system)), holds }
     }
 
-    /// The same with deliveries registered in `holds`: one list for all processors of a consumer.
+    /// Registers held deliveries in `holds`, so that all processors of a consumer can share one list.
     #[must_use]
     pub fn with_holds(self, holds: Holds) -> Self {
         Self { holds, ..self }
     }
 
-    /// The deliveries that are being held.
+    /// Returns the list of the held deliveries.
     #[must_use]
     pub const fn holds(&self) -> &Holds {
         &self.holds
     }
 
-    /// AttemptConfig `delivery` until there is a verdict. Each attempt runs in the message's [`Context`] under a span
-    /// `process`, within the time limit of an attempt. A panic is an `Internal` error, and a time limit that passes
-    /// `Indeterminate`.
+    /// Attempts `delivery` until there is a verdict.
     ///
-    /// The kind of the error decides ([`ErrorKind::disposition`]):
-    /// - `Hold`: the delivery is held (see [`Holds`]) and attempted again with growing waits. No attempt counts.
-    /// - `Retry`: the attempt counts. After a wait the delivery is attempted again, up to [`AttemptConfig::max_attempts`].
-    /// - `DeadLetter` and `Stop`: the verdict, at once.
+    /// Each attempt runs in the message's [`Context`], in a span `process`, and within [`AttemptConfig::timeout`]. A
+    /// panic of the handler is an [`Internal`](ErrorKind::Internal) error, and an exceeded timeout is an
+    /// [`Indeterminate`](ErrorKind::Indeterminate) one. A `CloudEvents` envelope in structured mode is decoded before
+    /// the handler is called; an envelope that cannot be decoded is an [`Invalid`](ErrorKind::Invalid) error.
     ///
-    /// A wait is at least the error's `retry_after`, of which at most five minutes count.
+    /// The kind of the error decides what follows a failed attempt ([`ErrorKind::disposition`]):
+    /// - `Hold`: the delivery is held (see [`Holds`]) and attempted again with growing waits. The attempt does not
+    ///   count.
+    /// - `Retry`: the attempt counts. The delivery is attempted again after a wait, up to
+    ///   [`AttemptConfig::max_attempts`] attempts; then it becomes a dead letter.
+    /// - `DeadLetter`, `Stop`: the method returns that verdict at once.
     ///
-    /// Two signals end the work, and either may come first or never ([`std::future::pending`]):
-    /// - `stopping`, a hand-over or a shutdown that drains: no further attempt begins, and a wait between attempts
-    ///   ends at once; an attempt that is under way may finish.
-    /// - `cancelled`, the end of the drain: an attempt that is under way is dropped, which rolls its transaction back.
+    /// A wait is at least the error's `retry_after`, but a `retry_after` above five minutes counts as five minutes.
+    ///
+    /// Two futures end the work early with [`Verdict::Abandoned`]. Pass [`std::future::pending`] for a signal that
+    /// never fires.
+    /// - `stopping` (a rebalance, or a shutdown that drains): no further attempt begins, and a wait between attempts
+    ///   ends at once. An attempt in flight may finish.
+    /// - `cancelled` (the end of the drain): an attempt in flight is dropped, which rolls its transaction back.
     pub async fn process(
         &self,
         mut delivery: Delivery,
@@ -209,7 +223,7 @@ impl Processor {
                 disposition => {
                     held = None;
                     tracing::warn!(
-                        origin = %delivery.origin, group = %delivery.group, attempts, error = %error.chain(), "delivery failed"
+                        origin = %delivery.origin, group = %delivery.group, attempts, error = %error.chain(), "delivery attempt failed"
                     );
                     match disposition {
                         Disposition::Stop => return Verdict::Stop(error),
@@ -267,7 +281,7 @@ impl Processor {
                 Err(Error::internal(format!("the handler panicked: {}", panic_text(&*panic))))
             }),
             () = self.clock.sleep(self.config.timeout) => {
-                Err(Error::indeterminate(format!("no answer within {}", rounded(self.config.timeout))))
+                Err(Error::indeterminate(format!("the handler did not finish within {}", rounded(self.config.timeout))))
             }
         };
         self.meters.record(&place, &result, self.clock.now().duration_since(started).as_secs_f64());

@@ -1,15 +1,15 @@
-//! CloudEvents in structured mode (one JSON envelope as the payload) become binary mode before a handler sees them.
+//! Decodes `CloudEvents` in structured mode (one JSON envelope as the payload) before the handler is called.
 //!
-//! So a handler, its context and its inbox see one form, whatever mode the producer chose, and the identity is that
-//! of the envelope. A dead letter is made of the delivery as it came.
+//! The handler, its context and its inbox see one form, whichever mode the producer chose. The message's identity is
+//! that of the envelope. A dead letter contains the delivery as it was received.
 
 use crate::{Delivery, Error, event, wire};
 
-/// The delivery of the event that the payload of `delivery` envelops, or `delivery` itself.
+/// Returns the delivery with the event of its envelope, or the delivery unchanged if its payload is no envelope.
 ///
 /// # Errors
-/// Returns `Invalid` if the envelope cannot be decoded; that of a dead letter is left closed instead. Without the feature `cloudevents`, returns `Misconfigured` for
-/// each envelope.
+/// Returns `Invalid` if the envelope cannot be decoded, unless the delivery is a dead letter: that one is returned
+/// unchanged. Returns `Misconfigured` for each envelope if the feature `cloudevents` is off.
 pub(super) fn open(delivery: Delivery) -> Result<Delivery, Error> {
     let media = delivery.message.headers.text(wire::CONTENT_TYPE).unwrap_or_default();
     match event::is_envelope(media) {
@@ -31,7 +31,7 @@ fn decode(delivery: Delivery) -> Result<Delivery, Error> {
 #[cfg(not(feature = "cloudevents"))]
 fn decode(_: Delivery) -> Result<Delivery, Error> {
     Err(Error::misconfigured(
-        "a CloudEvents envelope: build comms-core with the feature cloudevents to decode it",
+        "cannot decode a CloudEvents envelope: build comms-core with the feature `cloudevents`",
     ))
 }
 

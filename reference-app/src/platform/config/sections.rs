@@ -62,7 +62,7 @@ pub struct Platform {
     pub auth: Auth,
     /// The outbox relay.
     pub relay: Relay,
-    /// AttemptConfig of consumers.
+    /// Attempts of consumers.
     pub consumer: Consumer,
     /// The policies of calls between services, by name.
     pub policies: BTreeMap<String, PolicyConfig>,
@@ -216,7 +216,7 @@ pub struct Relay {
     pub owner: Option<String>,
 }
 
-/// AttemptConfig of consumers.
+/// Attempts of consumers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Consumer {

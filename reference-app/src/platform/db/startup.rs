@@ -35,7 +35,7 @@ impl Db {
             return pending().await;
         };
         let mut attempts =
-            AttemptConfig { setup, component: &component, schema: self.0.schema, failures: 0, last: None };
+            FailedAttempts { setup, component: &component, schema: self.0.schema, failures: 0, last: None };
         while let Err(error) = setup.migrate(self.0.schema, pool, tables).await {
             if error.kind == ErrorKind::Fatal {
                 return Err(error);
@@ -58,7 +58,7 @@ impl Db {
 }
 
 /// The failed attempts to open the database: the readiness shown, the log lines, and the backoff.
-struct AttemptConfig<'a> {
+struct FailedAttempts<'a> {
     setup: &'a PostgresSetup,
     component: &'a Component,
     schema: &'static str,
@@ -66,7 +66,7 @@ struct AttemptConfig<'a> {
     last: Option<String>,
 }
 
-impl AttemptConfig<'_> {
+impl FailedAttempts<'_> {
     /// Shows `error`, and waits for the backoff before the next attempt.
     async fn failed(&mut self, error: &Error) {
         let reason = error.chain().to_string();

@@ -78,7 +78,7 @@ fn every_try_is_recorded_and_each_name_is_looked_up_once() {
 }
 
 #[test]
-fn held_keys_are_a_gauge_by_destination_and_group() {
+fn held_keys_are_a_gauge_by_topic_and_group() {
     let log = Log::default();
     let at = "comms_consumer_held_keys messaging.destination.name=t messaging.consumer.group.name=g";
     let held = || log.found.lock().unwrap()[at].0.load(Ordering::SeqCst);
