@@ -7,9 +7,9 @@ use std::{
 };
 
 use bytes::Bytes;
+use comms_core::clock::Sleep;
 use http::HeaderMap;
 use http_body::{Body, Frame};
-use tokio::time::Sleep;
 use tonic::{Code, Status};
 
 use crate::call_metrics::CallMetrics;

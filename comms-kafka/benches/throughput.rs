@@ -4,6 +4,7 @@
 //! `COMMS_BENCH_RECORDS` the number of records (default 300,000).
 
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
+#![allow(clippy::disallowed_methods, reason = "the benchmark runs in real time")]
 
 use comms_core::{Delivery, Headers, Message, Outcome, Publisher, clock::Clock, handler_fn};
 use comms_kafka::{Consumer, KafkaConfig, KafkaPublisher, TopicSpec, provision};
@@ -71,7 +72,7 @@ fn unique(name: &str) -> String {
 
 async fn topic(config: &KafkaConfig) -> String {
     let spec = TopicSpec::new(unique("bench"), 6, 1);
-    provision(config, std::slice::from_ref(&spec), Duration::from_secs(30)).await.unwrap();
+    provision(config, std::slice::from_ref(&spec), Duration::from_secs(30), &Clock::system()).await.unwrap();
     spec.name
 }
 

@@ -1,13 +1,14 @@
 //! Tests of provisioning, rebalances and crashes against a real broker.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::disallowed_methods, reason = "the tests run in real time")]
 
 #[allow(dead_code, reason = "each test binary uses its own part")]
 mod common;
 
 use common::*;
 use comms_core::{Delivery, Outcome, clock::Clock, handler_fn};
-use comms_kafka::{Consumer, ConsumerBuilder, KafkaConfig, TooFewBrokers, TopicSpec, provision};
+use comms_kafka::{Consumer, ConsumerBuilder, KafkaConfig, TooFewBrokers, TopicSpec};
 use std::{
     collections::BTreeSet,
     io::{BufRead, BufReader},
@@ -81,9 +82,8 @@ async fn more_replicas_than_brokers_are_misconfigured_with_both_numbers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn provision_retries_until_the_timeout_while_the_cluster_is_unreachable() {
     let away = KafkaConfig::new("127.0.0.1:1");
-    let spec = TopicSpec::new("t", 1, 1);
     // The timeout is longer than one request.
-    let error = provision(&away, &[spec], Duration::from_secs(7)).await.unwrap_err();
+    let error = provision(&away, &[TopicSpec::new("t", 1, 1)], Duration::from_secs(7)).await.unwrap_err();
     assert!(error.kind.is_retryable(), "{error}");
     assert!(error.chain().to_string().contains("topics not ready in 7s"), "{error}");
     assert!(error.chain().to_string().contains("Connection refused"), "{}", error.chain());

@@ -1,6 +1,7 @@
 //! Tests of held deliveries: by a cause outside the message, and by a dead letter that cannot be written.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::disallowed_methods, reason = "the tests run in real time")]
 
 #[allow(dead_code, reason = "each test binary uses its own part")]
 mod common;

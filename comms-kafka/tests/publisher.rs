@@ -1,13 +1,14 @@
 //! Tests of the publisher against a real broker: limits of topics, missing topics, dropped acknowledgements.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::disallowed_methods, reason = "the tests run in real time")]
 
 #[allow(dead_code, reason = "each test binary uses its own part")]
 mod common;
 
 use common::*;
 use comms_core::{Error, ErrorKind, Message, Publisher, clock::Clock};
-use comms_kafka::{Consumer, KafkaConfig, KafkaPublisher, TopicSpec, provision};
+use comms_kafka::{Consumer, KafkaConfig, KafkaPublisher, TopicSpec};
 use rdkafka::{
     admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier},
     client::DefaultClientContext,

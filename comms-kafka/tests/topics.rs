@@ -1,12 +1,13 @@
 //! Tests with topics that are created, or deleted and created again, while a consumer or publisher runs.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::disallowed_methods, reason = "the tests run in real time")]
 
 #[allow(dead_code, reason = "each test binary uses its own part")]
 mod common;
 
 use common::*;
-use comms_kafka::{Consumer, TopicSpec, provision};
+use comms_kafka::{Consumer, TopicSpec};
 use rdkafka::{
     ClientConfig,
     admin::{AdminClient, AdminOptions},

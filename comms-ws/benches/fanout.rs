@@ -4,6 +4,7 @@
 //!
 //! `cargo bench -p comms-ws`
 #![allow(clippy::unwrap_used, missing_docs, reason = "a benchmark")]
+#![allow(clippy::disallowed_methods, reason = "the benchmark runs in real time")]
 
 use std::{
     net::SocketAddr,

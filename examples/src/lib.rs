@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use comms_core::clock::Clock;
 use comms_kafka::{KafkaConfig, TopicSpec, provision};
 use rdkafka::{
     ClientConfig,
@@ -52,7 +53,8 @@ impl Kafka {
     pub async fn from_env(topics: &[TopicSpec]) -> anyhow::Result<Self> {
         let Ok(brokers) = std::env::var(BROKERS) else { return Self::mock(topics) };
         let config = KafkaConfig::new(brokers);
-        let differences = provision(&config, topics, LIMIT).await.context("create the topics")?;
+        let differences =
+            provision(&config, topics, LIMIT, &Clock::system()).await.context("create the topics")?;
         anyhow::ensure!(differences.is_empty(), "the topics differ: {differences:?}");
         Ok(Self { config, mock: None })
     }
@@ -75,7 +77,7 @@ impl Kafka {
 /// Resolves when `done` does, or after 20 s, so that an example ends in any case. A service passes its signal to `run`
 /// instead.
 pub async fn until<T>(done: impl Future<Output = T>) {
-    let _ = tokio::time::timeout(LIMIT, done).await;
+    let _ = Clock::system().timeout(LIMIT, done).await;
 }
 
 /// The code that tonic generates from `proto/payments.proto`.

@@ -4,6 +4,7 @@
 //! Run `cargo bench -p reference-app` for the profile `embedded`, and `cargo bench -p reference-app -- full` with the
 //! servers of `scripts/services env` for both profiles.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a benchmark may")]
+#![allow(clippy::disallowed_methods, reason = "the benchmark runs in real time")]
 
 #[path = "../tests/support/mod.rs"]
 mod support;

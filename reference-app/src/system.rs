@@ -220,7 +220,7 @@ impl System {
             Some(config) => {
                 Db::postgres(&config.url, schema, config.max_connections, migrations, &self.clock)
             }
-            None => Db::sqlite(&self.config.data_dir, schema, migrations).await,
+            None => Db::sqlite(&self.config.data_dir, schema, migrations, &self.clock).await,
         };
         let db = db.map_err(|e| e.context(format_args!("database of {schema}")))?;
         let (opening, component) = (db.clone(), self.health.component(&format!("database {schema}")));

@@ -52,10 +52,12 @@ pin_project! {
 }
 
 impl Sleep {
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub(super) fn system(duration: Duration) -> Self {
         Self { kind: Kind::System { timer: tokio::time::sleep(duration) } }
     }
 
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     pub(super) fn system_until(deadline: Instant) -> Self {
         Self { kind: Kind::System { timer: tokio::time::sleep_until(deadline.into()) } }
     }

@@ -1,3 +1,5 @@
+#![allow(clippy::disallowed_methods, reason = "the tests wait for real time or for tokio's paused time")]
+
 use std::future::pending;
 
 use super::*;

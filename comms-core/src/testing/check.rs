@@ -87,7 +87,7 @@ impl Suite {
     /// Runs the check of `guarantee`. A check that exceeds the time limit is a violation.
     pub(super) async fn check(&mut self, guarantee: &str, check: impl Future<Output = Result<(), Broken>>) {
         self.checks += 1;
-        let violation = match tokio::time::timeout(CHECK_LIMIT, check).await {
+        let violation = match Clock::system().timeout(CHECK_LIMIT, check).await {
             Ok(Ok(())) => return,
             Ok(Err(Broken(text))) => text,
             Err(_) => {

@@ -1,6 +1,6 @@
 //! The conformance suite of [`Inbox`]: a claim is recorded if and only if the transaction with the effect commits.
 
-use crate::{Claim, Claimed, Error, Inbox, UnitOfWork, in_transaction};
+use crate::{Claim, Claimed, Error, Inbox, UnitOfWork, clock::Clock, in_transaction};
 
 use super::{
     Broken, UnitFixture,
@@ -132,7 +132,7 @@ pub async fn concurrent_claim_waits<F: UnitFixture<Unit: Inbox>>(fixture: &F) ->
                 unit.claim(&mut tx, &claim).await
             }
         });
-        tokio::time::sleep(OBSERVED_WAIT).await;
+        Clock::system().sleep(OBSERVED_WAIT).await;
         let guarantee = "an equal claim waits until the first transaction ends";
         ensure(
             !second.is_finished(),

@@ -187,7 +187,8 @@ impl Publisher for MemoryPublisher {
     }
 
     async fn flush(&self) -> Result<(), Error> {
-        match tokio::time::timeout(FLUSH_LIMIT, self.0.permits.acquire_many(self.0.bound)).await {
+        // The system clock: the wait must end also while the test's manual clock stands still.
+        match Clock::system().timeout(FLUSH_LIMIT, self.0.permits.acquire_many(self.0.bound)).await {
             Ok(all) => all.map(drop).map_err(Error::fatal),
             Err(_) => Err(Error::indeterminate(format!(
                 "flush: messages are still in flight after {FLUSH_LIMIT:?}"

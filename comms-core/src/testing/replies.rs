@@ -2,6 +2,7 @@
 
 use crate::{
     Error, ErrorKind, Scoped, UnitOfWork,
+    clock::Clock,
     idempotency::{Admission, CallKey, Replies, StoredReply, reply_once},
 };
 
@@ -103,7 +104,7 @@ pub async fn concurrent_request_waits<F: UnitFixture<Unit: Replies>>(fixture: &F
             unit.admit(&mut tx, &call).await
         }
     });
-    tokio::time::sleep(OBSERVED_WAIT).await;
+    Clock::system().sleep(OBSERVED_WAIT).await;
     let guarantee = "an equal request waits until the first transaction ends";
     ensure(
         !second.is_finished(),

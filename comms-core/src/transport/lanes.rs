@@ -142,6 +142,7 @@ impl<K, T> fmt::Debug for Lanes<K, T> {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "the test waits for tokio's time")]
 mod tests {
     use super::*;
     use std::time::Duration;

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use comms_core::ErrorKind;
+use comms_core::{ErrorKind, clock::Clock};
 use http::{Request, Response};
 use tonic::{Code, Status, TimeoutExpired, body::Body, transport};
 use tower::ServiceExt;
@@ -21,6 +21,7 @@ pub(super) struct Call {
     pub(super) transport: transport::Channel,
     pub(super) request: Request<Body>,
     pub(super) left: Duration,
+    pub(super) clock: Clock,
     pub(super) peer: Arc<str>,
     pub(super) forwards_credentials: bool,
     pub(super) metrics: CallMetrics,
@@ -28,10 +29,10 @@ pub(super) struct Call {
 
 impl Call {
     pub(super) async fn run(self) -> Result<Response<Body>, Status> {
-        let Self { transport, request, left, peer, forwards_credentials, mut metrics } = self;
+        let Self { transport, request, left, clock, peer, forwards_credentials, mut metrics } = self;
         let span = tracing::debug_span!("call", rpc.method = request.uri().path(), server.address = %peer);
         // This timer starts before the timer of the transport for `grpc-timeout`, whose status would be CANCELLED.
-        let mut expiry = Box::pin(tokio::time::sleep(left));
+        let mut expiry = Box::pin(clock.sleep(left));
         let answer = tokio::select! {
             biased;
             answer = transport.oneshot(request).instrument(span) => answer.map_err(|e| status_of(e, &peer)),

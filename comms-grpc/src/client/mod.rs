@@ -116,9 +116,10 @@ impl Service<Request<Body>> for Channel {
         metrics.set_peer(&self.peer);
         match self.prepare(request.headers_mut()) {
             Ok(left) => {
-                let (transport, peer) = (self.transport.clone(), self.peer.clone());
-                let forwards_credentials = self.forwards_credentials;
-                Box::pin(Call { transport, request, left, peer, forwards_credentials, metrics }.run())
+                let Self { forwards_credentials, .. } = *self;
+                let (transport, clock, peer) =
+                    (self.transport.clone(), self.clock.clone(), self.peer.clone());
+                Box::pin(Call { transport, request, left, clock, peer, forwards_credentials, metrics }.run())
             }
             Err(status) => {
                 metrics.set_code(status.code());

@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use comms_core::{
     BoxError, Error, ErrorKind,
-    clock::Clock,
+    clock::{Clock, Sleep},
     context::{Context as CallContext, Deadline, Protocol},
     telemetry,
     wire::NOT_EXECUTED,
@@ -20,7 +20,6 @@ use comms_core::{
 use futures::{FutureExt, future::BoxFuture};
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::Frame;
-use tokio::time::Sleep;
 use tonic::{Code, Status, body::Body};
 use tower_layer::Layer;
 use tower_service::Service;
@@ -100,7 +99,7 @@ impl ServerLayer {
                 ErrorKind::Rejected,
             ));
         };
-        Ok((context, Box::pin(tokio::time::sleep(left))))
+        Ok((context, Box::pin(self.clock.sleep(left))))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Every call ends at its deadline, on both sides, with DEADLINE_EXCEEDED.
 
 use std::{
+    future::pending,
     sync::atomic::Ordering::SeqCst,
     time::{Duration, Instant},
 };
@@ -10,12 +11,18 @@ use comms_core::{
     clock::Clock,
     context::{Context, Deadline},
 };
-use comms_grpc::{Channel, ServerConfig, from_status, tonic};
-use tokio::{net::TcpStream, time::sleep};
-use tonic::{Code, Request, Status};
+use comms_grpc::{Channel, ServerConfig, ServerLayer, from_status, tonic};
+use futures::FutureExt;
+use tokio::{
+    net::TcpStream,
+    time::{sleep, timeout},
+};
+use tonic::{Code, Request, Status, body::Body};
+use tower_layer::Layer;
+use tower_service::Service;
 
 use crate::support::{
-    SECOND, TestRequest, TestService, call, channel, millis, server_streaming, start, unary,
+    SECOND, TestRequest, TestService, call, channel, eventually, millis, server_streaming, start, unary,
 };
 
 fn context_with_timeout(timeout: Duration) -> Context {
@@ -23,7 +30,6 @@ fn context_with_timeout(timeout: Duration) -> Context {
     Context::root(&clock).with_deadline(Deadline::after(timeout, &clock))
 }
 
-#[expect(clippy::disallowed_methods, reason = "the test measures real time")]
 fn now() -> Instant {
     Instant::now()
 }
@@ -32,6 +38,32 @@ fn expect_deadline_exceeded(result: Result<impl std::fmt::Debug, Status>) -> Sta
     let status = result.expect_err("the deadline passed");
     assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
     status
+}
+
+#[test]
+fn a_manual_clock_ends_a_handler_at_the_maximum_of_the_server() {
+    let clock = Clock::manual(SECOND);
+    let hang = tower::service_fn(|_: http::Request<Body>| pending::<Result<http::Response<Body>, Status>>());
+    let mut service = ServerLayer::new(SECOND * 30, clock.clone()).unwrap().layer(hang);
+    let mut call = service.call(http::Request::new(Body::empty()));
+    clock.advance(SECOND * 29);
+    assert!(call.as_mut().now_or_never().is_none());
+    clock.advance(SECOND);
+    let response = call.now_or_never().expect("the deadline has passed").unwrap();
+    let status = Status::from_header_map(response.headers()).unwrap();
+    assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
+}
+
+#[tokio::test]
+async fn a_manual_clock_ends_a_call_at_the_timeout_of_the_channel() {
+    let (service, clock) = (TestService::default(), Clock::manual(SECOND));
+    let server = start(service.clone(), ServerConfig::default()).await;
+    let channel = Channel::builder(format!("http://{}", server.address)).timeout(SECOND * 600);
+    let channel = channel.clock(clock.clone()).build().unwrap();
+    let hanging = tokio::spawn(async move { call(&channel, "hang", 0).await });
+    eventually("the call runs", || service.begun.load(SeqCst) == 1).await;
+    clock.advance(SECOND * 600);
+    expect_deadline_exceeded(timeout(SECOND * 5, hanging).await.expect("at once").unwrap());
 }
 
 #[tokio::test]

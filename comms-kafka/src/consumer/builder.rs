@@ -151,8 +151,8 @@ impl ConsumerBuilder {
         self
     }
 
-    /// Sets the source of time and randomness. Default [`Clock::system`]. With a manual clock the drain time at
-    /// shutdown passes only when the clock is advanced.
+    /// Sets the source of time and randomness. Default [`Clock::system`]. With a manual clock the time limits of
+    /// the shutdown pass only when the clock is advanced.
     pub fn clock(self, clock: Clock) -> Self {
         Self { clock, ..self }
     }

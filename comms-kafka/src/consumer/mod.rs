@@ -34,7 +34,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::{runtime::Handle, sync::oneshot, time::timeout};
+use tokio::{runtime::Handle, sync::oneshot};
 
 use self::{
     dead_letter::DeadLetters,
@@ -201,7 +201,7 @@ impl Consumer {
 
         let thread = {
             let health = ConsumerHealth::new(health.clone(), holds, clock.clone());
-            let member = Group::new(group.clone(), routes, limits.drain, clock, health, lag);
+            let member = Group::new(group.clone(), routes, limits.drain, clock.clone(), health, lag);
             let (lanes, control, limits, runtime) =
                 (lanes.clone(), control.clone(), limits.clone(), Handle::current());
             move || {
@@ -218,7 +218,7 @@ impl Consumer {
         };
         let result = tokio::select! {
             result = &mut ended => result,
-            () = in_order => match timeout(limits.drain + CLOSE, &mut ended).await {
+            () = in_order => match clock.timeout(limits.drain + CLOSE, &mut ended).await {
                 Ok(result) => result,
                 Err(_) => {
                     let text = format!("group {group}: the client did not close within {:?}", limits.drain + CLOSE);
@@ -230,7 +230,7 @@ impl Consumer {
             health.unready("stopped");
         }
         // All attempts are cancelled. They end when they are polled again.
-        let _ = timeout(CANCEL, lanes.drained()).await;
+        let _ = clock.timeout(CANCEL, lanes.drained()).await;
         let result = result.map_err(|_| Error::fatal(format!("group {group}: the poll thread panicked")))?;
         control.failure().map_or(result, Err)
     }

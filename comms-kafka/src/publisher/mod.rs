@@ -109,11 +109,12 @@ pub struct KafkaPublisher {
     producers: Arc<Producers>,
     max_message_bytes: usize,
     flush_limit: Duration,
+    clock: Clock,
 }
 
 impl KafkaPublisher {
     /// Creates a publisher to the cluster of `config`. It connects in the background. `clock` gives the timestamps of
-    /// the records.
+    /// the records, and measures the time limit of [`Publisher::flush`].
     ///
     /// # Errors
     /// - Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) if `config` has no valid list of brokers, or if
@@ -136,8 +137,8 @@ impl KafkaPublisher {
         settings.set("queue.buffering.max.kbytes", (2 * kilobytes + MAX_MESSAGE_BYTES / 512).to_string());
         settings.set("message.max.bytes", (max_message_bytes + DEAD_LETTER_HEADERS).to_string());
 
-        let (pipeline, producers) = Pipeline::new(settings, bound, batch_bytes, clock)?;
-        Ok(Self { pipeline, producers, max_message_bytes, flush_limit: FLUSH_LIMIT })
+        let (pipeline, producers) = Pipeline::new(settings, bound, batch_bytes, clock.clone())?;
+        Ok(Self { pipeline, producers, max_message_bytes, flush_limit: FLUSH_LIMIT, clock })
     }
 
     /// Sets the time limit of [`Publisher::flush`]. Default 30 s.
@@ -194,7 +195,7 @@ impl Publisher for KafkaPublisher {
     /// Also waits for the messages of `enqueue` calls made while it waits.
     async fn flush(&self) -> Result<(), Error> {
         let unused = self.pipeline.capacity.wait_for(|capacity| capacity.is_unused().then_some(()));
-        tokio::time::timeout(self.flush_limit, unused).await.map_err(|_| {
+        self.clock.timeout(self.flush_limit, unused).await.map_err(|_| {
             Error::indeterminate(format!("flush: messages are still in flight after {:?}", self.flush_limit))
         })
     }

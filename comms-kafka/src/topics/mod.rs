@@ -16,7 +16,7 @@ use crate::{
     topic_name::{self, dlq_topic},
 };
 use admin::{Clients, Closing};
-use comms_core::{Error, ErrorKind};
+use comms_core::{Error, ErrorKind, clock::Clock};
 
 /// The pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -159,7 +159,8 @@ impl StdError for TooFewBrokers {}
 /// declaration.
 ///
 /// While the cluster is unreachable or starting, the requests are repeated until `timeout`. [`Duration::MAX`] waits
-/// without a limit. Dropping the future ends the wait.
+/// without a limit. Dropping the future ends the wait. `clock` measures `timeout` and the pause of 200 ms between two
+/// attempts.
 ///
 /// **Promise.** After success every topic of `topics` exists, and each of its partitions has a leader. An existing
 /// topic is never changed. Fewer partitions or another replication than declared are returned and logged. (More
@@ -170,12 +171,13 @@ impl StdError for TooFewBrokers {}
 /// (`auto.create.topics.enable`): the first client then decides the number of partitions.
 ///
 /// ```no_run
+/// use comms_core::clock::Clock;
 /// use comms_kafka::{KafkaConfig, TopicSpec, provision};
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), comms_core::Error> {
 /// let orders = TopicSpec::new("orders", 6, 3).config("min.insync.replicas", "2");
-/// let kafka = KafkaConfig::new("localhost:9092");
-/// let timeout = std::time::Duration::from_secs(30);
-/// for difference in provision(&kafka, &[orders.clone(), orders.dead_letters()], timeout).await? {
+/// let (kafka, timeout) = (KafkaConfig::new("localhost:9092"), std::time::Duration::from_secs(30));
+/// let topics = [orders.clone(), orders.dead_letters()];
+/// for difference in provision(&kafka, &topics, timeout, &Clock::system()).await? {
 ///     println!("{difference}");
 /// }
 /// # Ok(()) }
@@ -196,6 +198,7 @@ pub async fn provision(
     config: &KafkaConfig,
     topics: &[TopicSpec],
     timeout: Duration,
+    clock: &Clock,
 ) -> Result<Vec<TopicDifference>, Error> {
     topics.iter().try_for_each(TopicSpec::check)?;
     let settings = config.client(&[], &[])?;
@@ -208,10 +211,10 @@ pub async fn provision(
                 Err(error) if is_transient(&error) => last = error,
                 result => return result,
             }
-            tokio::time::sleep(PAUSE).await;
+            clock.sleep(PAUSE).await;
         }
     };
-    let result = tokio::time::timeout(timeout, attempts).await;
+    let result = clock.timeout(timeout, attempts).await;
     let timed_out = |_| clients.explain(last).context(format_args!("topics not ready in {timeout:?}"));
     let differences = result.map_err(timed_out)??;
     differences.iter().for_each(|difference| tracing::warn!("{difference}"));

@@ -6,7 +6,7 @@ pub(crate) mod gauges;
 use comms_core::{
     Delivery, Error, Handler, Headers, Message, Outcome, Publisher, async_trait, clock::Clock, handler_fn,
 };
-use comms_kafka::{Consumer, KafkaConfig, KafkaPublisher};
+use comms_kafka::{Consumer, KafkaConfig, KafkaPublisher, TopicDifference, TopicSpec};
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     future::Future,
@@ -32,6 +32,15 @@ pub(crate) fn unique(name: &str) -> String {
 
 pub(crate) fn publisher(config: &KafkaConfig) -> Arc<KafkaPublisher> {
     Arc::new(KafkaPublisher::new(config, Clock::system()).unwrap())
+}
+
+/// Calls [`comms_kafka::provision`] on the system clock.
+pub(crate) async fn provision(
+    config: &KafkaConfig,
+    topics: &[TopicSpec],
+    timeout: Duration,
+) -> Result<Vec<TopicDifference>, Error> {
+    comms_kafka::provision(config, topics, timeout, &Clock::system()).await
 }
 
 pub(crate) fn message(topic: &str, key: &str, n: usize) -> Message {

@@ -30,6 +30,17 @@ async fn messages_keep_their_order_and_do_not_expire_during_an_outage() {
     assert!(offsets.is_sorted_by(|a, b| a < b), "{offsets:?}");
 }
 
+#[tokio::test]
+async fn a_manual_clock_drives_the_limit_of_flush() {
+    let (cluster, clock) = (Cluster::new(&[("t", 1)]), Clock::manual(Duration::ZERO));
+    cluster.mock.broker_down(-1).unwrap();
+    let publisher = KafkaPublisher::new(&cluster.config, clock.clone()).unwrap();
+    let _acks = publisher.enqueue(&mut VecDeque::from([message("t", "k", 0)]));
+    let (result, ()) =
+        tokio::join!(biased; publisher.flush(), async { clock.advance(Duration::from_secs(30)) });
+    assert_eq!(result.unwrap_err().kind, ErrorKind::Indeterminate);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_publisher_leaves_the_remaining_messages_in_the_batch() {
     let mut cluster = Cluster::new(&[("t", 1)]);

@@ -166,7 +166,8 @@ impl RelayBuilder {
         self
     }
 
-    /// Sets the clock of lease, backoff and lag. Default: the system clock.
+    /// Sets the clock of all waits, time limits and durations. Default: the system clock. The database checks the
+    /// validity of the lease by the database's clock.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self

@@ -2,7 +2,7 @@
 
 use std::{future::Future, time::Duration};
 
-use comms_core::Error;
+use comms_core::{Error, clock::Clock};
 
 /// Time limit of one call to the database, except a read.
 pub(super) const CALL_LIMIT: Duration = Duration::from_secs(10);
@@ -11,9 +11,10 @@ pub(super) const READ_LIMIT: Duration = Duration::from_secs(30);
 
 /// Runs `call`, and fails with `NotExecuted` if it takes longer than `limit`.
 pub(super) async fn limited<T>(
+    clock: &Clock,
     limit: Duration,
     call: impl Future<Output = Result<T, Error>> + Send,
 ) -> Result<T, Error> {
     let late = || Error::not_executed(format!("the database did not answer within {limit:?}"));
-    tokio::time::timeout(limit, call).await.unwrap_or_else(|_| Err(late()))
+    clock.timeout(limit, call).await.unwrap_or_else(|_| Err(late()))
 }

@@ -7,8 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use comms_core::transport::Acks;
-use tokio::time::Sleep;
+use comms_core::{
+    clock::{Clock, Sleep},
+    transport::Acks,
+};
 
 use super::in_flight::{Results, RowRef};
 
@@ -26,10 +28,10 @@ pub(super) struct Released {
 }
 
 impl Released {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(clock: &Clock) -> Self {
         Self {
             in_flight: None,
-            next_look: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            next_look: Box::pin(clock.sleep(Duration::ZERO)),
             due: false,
             waits_for_room: false,
             backing_off: HashMap::new(),
@@ -53,6 +55,6 @@ impl Released {
 
     pub(super) fn look_again_in(&mut self, pause: Duration) {
         self.due = false;
-        self.next_look = Box::pin(tokio::time::sleep(pause));
+        self.next_look.as_mut().reset(pause);
     }
 }

@@ -50,7 +50,7 @@ const LOST_PAUSE: Duration = Duration::from_millis(20);
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # #[cfg(feature = "sqlite")] {
 /// use std::{sync::Arc, time::Duration};
-/// use comms_core::{Delivery, Outcome, handler_fn};
+/// use comms_core::{Delivery, Outcome, clock::Clock, handler_fn};
 /// use comms_outbox::{Relay, Subscriber, sqlite};
 ///
 /// let pool = sqlx::sqlite::SqlitePoolOptions::new().max_connections(1).connect("sqlite::memory:").await?;
@@ -62,7 +62,7 @@ const LOST_PAUSE: Duration = Duration::from_millis(20);
 ///     .name("billing")
 ///     .topics(["order.placed"])
 ///     .build()?;
-/// relay.run(tokio::time::sleep(Duration::from_millis(20))).await?;
+/// relay.run(Clock::system().sleep(Duration::from_millis(20))).await?;
 /// # }
 /// # Ok(())
 /// # }
@@ -134,7 +134,7 @@ impl Relay {
             tokio::select! {
                 biased;
                 () = shutdown.as_mut() => return Ok(()),
-                () = tokio::time::sleep(pause) => {}
+                () = context.clock.sleep(pause) => {}
             }
         }
     }

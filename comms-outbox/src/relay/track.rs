@@ -8,8 +8,10 @@ use std::{
     time::Duration,
 };
 
-use comms_core::{Error, Message};
-use tokio::time::Sleep;
+use comms_core::{
+    Error, Message,
+    clock::{Clock, Sleep},
+};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
@@ -139,8 +141,8 @@ impl Track {
     }
 
     /// Delays the next read by `pause`.
-    pub(super) fn wait(&mut self, pause: Duration) {
-        self.next_read = Some(Box::pin(tokio::time::sleep(pause)));
+    pub(super) fn wait(&mut self, pause: Duration, clock: &Clock) {
+        self.next_read = Some(Box::pin(clock.sleep(pause)));
     }
 
     /// Moves the settled position past a page without rows to hand over.

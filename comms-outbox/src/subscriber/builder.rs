@@ -103,7 +103,7 @@ impl SubscriberBuilder {
         self
     }
 
-    /// Sets the clock of backoff and durations. Default: the system clock.
+    /// Sets the clock of backoff, durations and [`flush_limit`](Self::flush_limit). Default: the system clock.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
@@ -161,6 +161,7 @@ impl SubscriberBuilder {
             room: Arc::new(Semaphore::new(self.in_flight as usize)),
             capacity: self.in_flight,
             flush_limit: self.flush_limit,
+            clock: self.clock,
         });
         let worker = shared.clone();
         let lanes = Lanes::new(move |item| worker.clone().run(item));

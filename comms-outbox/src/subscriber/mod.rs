@@ -13,6 +13,7 @@ use std::{
 
 use comms_core::{
     Delivery, Error, ErrorKind, Message, Publisher, async_trait,
+    clock::Clock,
     transport::{Acks, Holds, Lanes, Processor, Receipt, Verdict},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -78,6 +79,7 @@ struct Shared {
     room: Arc<Semaphore>,
     capacity: u32,
     flush_limit: Duration,
+    clock: Clock,
 }
 
 struct Route {
@@ -231,7 +233,7 @@ impl Publisher for Subscriber {
 
     async fn flush(&self) -> Result<(), Error> {
         let idle = self.shared.room.acquire_many(self.shared.capacity);
-        match tokio::time::timeout(self.shared.flush_limit, idle).await {
+        match self.shared.clock.timeout(self.shared.flush_limit, idle).await {
             Ok(idle) => idle.map(drop).map_err(Error::fatal),
             Err(_) => Err(Error::indeterminate(format!(
                 "deliveries did not end within the flush limit of {:?}",

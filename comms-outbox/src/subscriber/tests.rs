@@ -1,4 +1,5 @@
 //! Order, refusal and release of keys, without a database.
+#![allow(clippy::disallowed_methods, reason = "the tests wait for real time or for tokio's paused time")]
 
 use std::sync::Mutex;
 

@@ -346,6 +346,11 @@ async fn a_successor_starts_at_once_after_a_shutdown_and_after_the_lease_otherwi
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_manual_clock_drives_reads_and_the_renewal_of_the_lease() {
+    suite::lease::a_manual_clock_drives_reads_and_the_renewal_of_the_lease::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_relay_that_was_overtaken_is_fenced() {
     suite::lease::a_relay_that_was_overtaken_is_fenced::<Sqlite>().await;
 }

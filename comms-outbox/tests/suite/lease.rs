@@ -2,7 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use comms_core::health::Health;
+use comms_core::{clock::Clock, health::Health};
+use comms_outbox::CommitSignal;
 
 use super::{Backend, message, recorder::Recorder, run, send, until};
 
@@ -112,4 +113,24 @@ pub async fn readiness_follows_the_lag_and_liveness_the_loop<B: Backend>() {
     drop(stop);
     task.await.unwrap().unwrap();
     assert!(health.liveness().parts.is_empty(), "a loop that was shut down needs no heartbeat");
+}
+
+/// The relay reads again after the poll interval, and renews the lease after a third of it, by its clock.
+pub async fn a_manual_clock_drives_reads_and_the_renewal_of_the_lease<B: Backend>() {
+    let (backend, clock, recorder) = (B::start().await, Clock::manual(Duration::ZERO), Recorder::new());
+    let lease = Duration::from_secs(1);
+    let relay = backend.relay(recorder.clone()).commit_signal(CommitSignal::new()).clock(clock.clone());
+    send(&backend, &[message("k", "1")]).await;
+    let relay = run(relay.lease(lease).poll_interval(Duration::from_millis(200)));
+    until("the first row", async || recorder.count() == 1).await;
+    // The real time of the lease passes, and the relay does not renew it, because its clock stands still.
+    tokio::time::sleep(lease + Duration::from_millis(200)).await;
+    send(&backend, &[message("k", "2")]).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!((recorder.count(), backend.lease().await.2), (1, false));
+    clock.advance(Duration::from_millis(200));
+    until("the next read", async || recorder.count() == 2).await;
+    clock.advance(lease / 3);
+    until("the lease is renewed", async || backend.lease().await.2).await;
+    relay.stop().await;
 }

@@ -148,7 +148,7 @@ impl Hub {
     /// Returns when all sessions have ended, at the latest after `limit`. A warning is logged if sessions are still
     /// open then. They end by their own limits, or with the process.
     pub async fn drain(&self, limit: Duration) {
-        if tokio::time::timeout(limit, self.0.registry.drained()).await.is_err() {
+        if self.0.state.clock.timeout(limit, self.0.registry.drained()).await.is_err() {
             tracing::warn!(
                 sessions = self.0.registry.len(),
                 ?limit,

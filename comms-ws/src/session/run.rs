@@ -9,7 +9,6 @@ use std::{
 
 use axum::extract::ws::{Message, Utf8Bytes, WebSocket};
 use futures::{SinkExt, StreamExt};
-use tokio::time::{sleep, timeout};
 
 use super::{client::Client, grant::Session};
 use crate::{
@@ -59,13 +58,14 @@ impl RunningSession {
             self.hub.meters.slow_closed();
         }
         tracing::debug!(code = end.map(|close| close.code), "a session ended");
-        let _ = timeout(self.hub.config.close_timeout, close(&mut socket, end)).await;
+        let HubState { config, clock, .. } = &*self.hub;
+        let _ = clock.timeout(config.close_timeout, close(&mut socket, end)).await;
     }
 
     /// Reads and writes frames until the session ends.
     async fn exchange(&mut self, socket: &mut WebSocket) -> End {
-        let mut ping = pin!(sleep(self.ping_in()));
-        let mut expiry = pin!(sleep(self.expires_in().unwrap_or_default()));
+        let mut ping = pin!(self.hub.clock.sleep(self.ping_in()));
+        let mut expiry = pin!(self.hub.clock.sleep(self.expires_in().unwrap_or_default()));
         loop {
             // Received frames are polled before the ping timer, which decides about silence. Writes are polled last.
             // They do not starve, because the rate of client frames is limited and the timers fire rarely.
@@ -76,12 +76,12 @@ impl RunningSession {
                     None => return Some(Close::TOKEN_EXPIRED),
                     // The wall clock was set back, so the session has not expired yet.
                     Some(left) => {
-                        expiry.set(sleep(left));
+                        expiry.as_mut().reset(left);
                         Ok(())
                     }
                 },
                 () = &mut ping => {
-                    ping.set(sleep(self.ping_in()));
+                    ping.as_mut().reset(self.ping_in());
                     self.ping(socket).await
                 }
                 next = self.queue.next() => match next {
@@ -98,13 +98,13 @@ impl RunningSession {
     /// Writes all `frames` to the socket and flushes once. The time limit applies to each step and not to the sum, so
     /// that a client on a slow link that keeps reading is not closed.
     async fn write(&self, socket: &mut WebSocket, frames: VecDeque<Utf8Bytes>) -> Result<(), End> {
-        let (count, limit) = (frames.len(), self.hub.config.write_timeout);
+        let count = frames.len();
         let writing = async {
             for frame in frames {
-                within(limit, socket.feed(Message::Text(frame.clone()))).await?;
+                self.within(socket.feed(Message::Text(frame.clone()))).await?;
                 self.queue.written(&frame);
             }
-            within(limit, socket.flush()).await
+            self.within(socket.flush()).await
         };
         tokio::select! {
             biased;
@@ -132,7 +132,17 @@ impl RunningSession {
         if silence >= interval * 2 {
             return Err(Some(Close::SILENT));
         }
-        within(self.hub.config.write_timeout, socket.send(Message::Ping(Default::default()))).await
+        self.within(socket.send(Message::Ping(Default::default()))).await
+    }
+
+    /// Runs a step of writing. The session is too slow if the step takes longer than the write timeout, and gone if the
+    /// step fails.
+    async fn within(&self, step: impl Future<Output = Result<(), axum::Error>>) -> Result<(), End> {
+        match self.hub.clock.timeout(self.hub.config.write_timeout, step).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(None),
+            Err(_) => Err(Some(Close::TOO_SLOW)),
+        }
     }
 
     /// Returns the time until the next ping, spread by 10%, so that sessions that started together do not ping
@@ -145,15 +155,6 @@ impl RunningSession {
     fn expires_in(&self) -> Option<Duration> {
         let end = Duration::from_secs(self.expires_at_unix.unwrap_or(u64::MAX));
         end.checked_sub(self.hub.clock.unix()).filter(|left| !left.is_zero()).map(|left| left.min(NEVER))
-    }
-}
-
-/// Runs a step of writing. The session is too slow if the step takes longer than `limit`, and gone if the step fails.
-async fn within(limit: Duration, step: impl Future<Output = Result<(), axum::Error>>) -> Result<(), End> {
-    match timeout(limit, step).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) => Err(None),
-        Err(_) => Err(Some(Close::TOO_SLOW)),
     }
 }
 

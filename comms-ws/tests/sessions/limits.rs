@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use comms_core::clock::Clock;
-use comms_ws::{Session, close};
+use comms_ws::{HubConfig, Session, close};
 use futures::StreamExt;
-use tokio::{io::AsyncReadExt, time::timeout};
+use tokio::{
+    io::AsyncReadExt,
+    time::{sleep, timeout},
+};
 
 use crate::support::{Server, millis, push};
 
@@ -47,4 +50,40 @@ async fn a_session_is_closed_when_its_token_expires() {
     assert_eq!(ann.read_to_end().await.1, Some(close::TOKEN_EXPIRED));
     assert!(Clock::system().unix() >= Duration::from_secs(expires));
     server.until_empty().await;
+}
+
+#[tokio::test]
+async fn a_manual_clock_drives_pings_and_the_close_handshake() {
+    let clock = Clock::manual(Duration::from_secs(1_000));
+    let server = Server::start_with_clock(&clock).await;
+    let mut silent = server.client("ann").await;
+    clock.advance(Duration::from_secs(70)); // two intervals of 30 s, and the spread
+    // The test reads raw bytes, so that the client does not answer the close frame.
+    let mut bytes = [0; 4];
+    silent.socket.get_mut().read_exact(&mut bytes).await.unwrap();
+    assert_eq!(bytes[2..], close::SILENT.to_be_bytes(), "{bytes:?}");
+    sleep(millis(100)).await;
+    assert_eq!(server.hub.stats().sessions, 1, "the session waits for the answer");
+    clock.advance(HubConfig::default().close_timeout);
+    server.until_empty().await;
+}
+
+#[tokio::test]
+async fn a_manual_clock_drives_the_expiry_of_a_session() {
+    let clock = Clock::manual(Duration::from_secs(1_000));
+    let server = Server::start_with_clock(&clock).await;
+    let mut ann = server.client("ann").await;
+    clock.advance(Duration::from_secs(600));
+    assert_eq!(ann.read_to_end().await.1, Some(close::TOKEN_EXPIRED));
+}
+
+#[tokio::test]
+async fn a_manual_clock_drives_the_limit_of_the_drain() {
+    let clock = Clock::manual(Duration::from_secs(1_000));
+    let server = Server::start_with_clock(&clock).await;
+    let _silent = server.client("ann").await;
+    let mut drain = Box::pin(server.hub.drain(Duration::from_secs(60)));
+    assert!(timeout(millis(100), &mut drain).await.is_err());
+    clock.advance(Duration::from_secs(60));
+    timeout(Duration::from_secs(5), drain).await.expect("the limit has passed");
 }

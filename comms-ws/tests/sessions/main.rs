@@ -1,5 +1,6 @@
 //! Sockets over loopback: a hub behind axum, and clients of tokio-tungstenite.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panic")]
+#![allow(clippy::disallowed_methods, reason = "the tests run in real time")]
 
 mod client;
 mod delivery;

@@ -44,6 +44,13 @@ impl Server {
         Self::start_with_grant(change, grant).await
     }
 
+    /// Starts a server whose hub has `clock`. Its sessions expire 600 s after the start.
+    pub(crate) async fn start_with_clock(clock: &Clock) -> Self {
+        let expires = clock.unix().as_secs() + 600;
+        let grant = move |user: &str| Session::new(user, Vec::new()).expires_at_unix(expires);
+        Self::start_with(HubConfig::default(), clock.clone(), grant).await
+    }
+
     /// Starts a server that grants each user the session that `grant` returns.
     pub(crate) async fn start_with_grant(
         change: impl FnOnce(&mut HubConfig),
@@ -51,7 +58,15 @@ impl Server {
     ) -> Self {
         let mut config = HubConfig::default().close_timeout(Duration::from_millis(300));
         change(&mut config);
-        let hub = Hub::new(config, Clock::system()).unwrap();
+        Self::start_with(config, Clock::system(), grant).await
+    }
+
+    async fn start_with(
+        config: HubConfig,
+        clock: Clock,
+        grant: impl Fn(&str) -> Session + Send + Sync + 'static,
+    ) -> Self {
+        let hub = Hub::new(config, clock).unwrap();
         let app = Arc::new(App { hub: hub.clone(), grant: Box::new(grant) });
         let routes = Router::new().route("/v1/events", get(open)).with_state(app);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

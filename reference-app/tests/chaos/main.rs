@@ -3,6 +3,7 @@
 //!
 //! `scripts/test` runs these tests last and one at a time, because they kill the servers of the other tests.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
+#![allow(clippy::disallowed_methods, reason = "the tests run in real time")]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -3,6 +3,7 @@
 //! The suffix of a test's name is its deployment: `_embedded` runs on SQLite without servers, `_full` and
 //! `_full_by_role` need PostgreSQL and Apache Kafka and are ignored by default.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
+#![allow(clippy::disallowed_methods, reason = "the tests run in real time")]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,4 +1,5 @@
 //! Key sets: rotation, key checks, removal, bounds, and refreshes.
+#![allow(clippy::disallowed_methods, reason = "the tests wait for real time or for tokio's paused time")]
 
 use super::*;
 use crate::{

@@ -1,3 +1,5 @@
+#![allow(clippy::disallowed_methods, reason = "the tests wait for real time or for tokio's paused time")]
+
 use std::{sync::Arc as StdArc, time::Duration};
 
 use futures_util::FutureExt;

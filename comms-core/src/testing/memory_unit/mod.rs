@@ -10,6 +10,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::memory_publisher::decode_all;
 use crate::{
     Claim, Claimed, Error, Inbox, Message, Outbox, UnitOfWork,
+    clock::Clock,
     event::Event,
     idempotency::{Admission, CallKey, Replies, StoredReply},
 };
@@ -122,7 +123,8 @@ impl MemoryTx {
     }
 
     async fn lock(&self, lock: Lock) -> Result<(), Error> {
-        match tokio::time::timeout(LOCK_LIMIT, self.database.acquire(&lock, self.number)).await {
+        // The system clock: a deadlock must end also while the test's manual clock stands still.
+        match Clock::system().timeout(LOCK_LIMIT, self.database.acquire(&lock, self.number)).await {
             Ok(()) => Ok(()),
             Err(_) => Err(Error::conflict(format!(
                 "no lock on {lock:?} within {LOCK_LIMIT:?}: a deadlock, or a transaction that was never committed or \

@@ -1,4 +1,5 @@
 //! Keep-alive with a peer in memory, so that paused time can advance by hours.
+#![allow(clippy::disallowed_methods, reason = "the tests wait for real time or for tokio's paused time")]
 
 use std::{
     io,

@@ -20,7 +20,6 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
     task::JoinSet,
-    time::timeout,
 };
 use tower_service::Service;
 
@@ -165,7 +164,8 @@ impl Acceptor {
             }
         };
         // Connections end in time, unless a handler blocks their thread.
-        let late = timeout(self.config.drain.saturating_add(DRAIN_GRACE), ends).await.is_err();
+        let limit = self.config.drain.saturating_add(DRAIN_GRACE);
+        let late = self.clock.timeout(limit, ends).await.is_err();
         let (listener, stuck) = (&self.config.name, self.connections.len());
         if late || cut > 0 {
             tracing::warn!(listener, requests = cut, stuck, "requests were cut at the end of the drain");

@@ -84,6 +84,7 @@ fn network(address: IpAddr) -> IpAddr {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "the test waits for tokio's time")]
 mod tests {
     use super::*;
 

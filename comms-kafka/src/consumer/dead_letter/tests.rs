@@ -1,4 +1,5 @@
 //! Dead letters that the publisher refuses.
+#![allow(clippy::disallowed_methods, reason = "the tests wait for real time or for tokio's paused time")]
 
 use super::*;
 use comms_core::{

@@ -27,7 +27,7 @@ impl<'a> Session<'a> {
             covers: named,
             start: settings.start,
         };
-        let Some(lease) = limited(CALL_LIMIT, context.store.acquire(&request)).await? else {
+        let Some(lease) = limited(&context.clock, CALL_LIMIT, context.store.acquire(&request)).await? else {
             return Ok(None);
         };
         tracing::info!(relay = %settings.name, token = %lease.token, "relay took the lease");
@@ -42,14 +42,14 @@ impl<'a> Session<'a> {
             lease_valid_until: requested_at + settings.lease,
             tracks: Tracks::new(plan.main, plan.covers, settings.topics.clone()),
             parking: Parking::default(),
-            released: Released::new(),
+            released: Released::new(&context.clock),
             pending: Changes { covers, ..Changes::default() },
             unsaved: false,
             progress: false,
             draining: false,
             commits,
             pause: MIN_PAUSE,
-            next_save: Box::pin(tokio::time::sleep(settings.lease / 3)),
+            next_save: Box::pin(context.clock.sleep(settings.lease / 3)),
         };
         for branch in lease.branches {
             session.tracks.restore(branch, &context.clock);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use comms_core::{Error, ErrorKind};
 
 use super::state::{End, Session};
-use crate::relay::track::TrackEvent;
+use crate::relay::{context::RelayContext, track::TrackEvent};
 
 impl Session<'_> {
     /// Waits for the rows in flight, within the drain limit, and saves the position that was reached. So rows that are
@@ -16,7 +16,8 @@ impl Session<'_> {
         if matches!(result, Ok(End::Lost)) {
             return result;
         }
-        let drained = tokio::time::timeout(self.context.settings.drain, self.drain()).await;
+        let RelayContext { clock, settings, .. } = self.context;
+        let drained = clock.timeout(settings.drain, self.drain()).await;
         if let Ok(Err(error)) = drained
             && error.kind == ErrorKind::Fatal
         {

@@ -30,8 +30,8 @@ impl Session<'_> {
             max_rows: if track.fault.is_some() { 1 } else { settings.page.into() },
             max_bytes: i64::try_from(settings.page_bytes).unwrap_or(i64::MAX),
         };
-        let store = self.context.store.clone();
-        let read = async move { limited(READ_LIMIT, store.read(query)).await };
+        let (store, clock) = (self.context.store.clone(), self.context.clock.clone());
+        let read = async move { limited(&clock, READ_LIMIT, store.read(query)).await };
         track.read_task = Some(AbortOnDropHandle::new(tokio::spawn(read)));
     }
 
@@ -52,12 +52,12 @@ impl Session<'_> {
         let Some(track) = self.tracks.get(at) else { return };
         track.next_read = None;
         if !found && !is_branch {
-            track.wait(pause);
+            track.wait(pause, &self.context.clock);
         }
         track.near_main = !more && track.lap_end.as_ref() == Some(&after);
         if is_branch && !found && !track.near_main {
             // The branch is ahead of the main track, which has to come up to it.
-            track.wait(poll_interval);
+            track.wait(poll_interval, &self.context.clock);
         }
         track.unsaved |= is_branch;
         track.read_position = after.clone();

@@ -72,7 +72,7 @@ impl Session<'_> {
         let backing_off = self.released.backing_off.keys().map(|topic| &**topic);
         let filter = self.tracks.deliverable(backing_off);
         let released = self.context.store.released(&settings.name, &filter, settings.page.into(), bytes);
-        limited(CALL_LIMIT, released).await
+        limited(&self.context.clock, CALL_LIMIT, released).await
     }
 
     /// Returns the rows that can be delivered now, up to the first one that does not decode, and that one.

@@ -24,7 +24,7 @@ impl Session<'_> {
         changes.branches.extend(self.pending.branches.iter().cloned());
         let position = self.tracks.main.settled_position.clone();
         let save = self.context.store.save(&self.holder, &position, &changes);
-        if !limited(CALL_LIMIT, save).await? {
+        if !limited(&self.context.clock, CALL_LIMIT, save).await? {
             tracing::warn!(relay = %self.holder.relay, token = %self.holder.token, "relay lost the lease");
             return Ok(false);
         }
@@ -33,14 +33,15 @@ impl Session<'_> {
         self.tracks.saved();
         self.pending = Changes::default();
         self.unsaved = false;
-        self.next_save = Box::pin(tokio::time::sleep(self.context.settings.lease / 3));
+        self.next_save.as_mut().reset(self.context.settings.lease / 3);
         self.report();
         Ok(true)
     }
 
     /// Loads the parked lanes from the database.
     pub(super) async fn load_parked(&mut self) -> Result<(), Error> {
-        let parked = limited(CALL_LIMIT, self.context.store.parked_lanes(&self.holder.relay)).await?;
+        let parked = self.context.store.parked_lanes(&self.holder.relay);
+        let parked = limited(&self.context.clock, CALL_LIMIT, parked).await?;
         self.parking.load(parked);
         self.report();
         Ok(())

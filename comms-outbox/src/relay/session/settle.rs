@@ -129,7 +129,8 @@ impl Session<'_> {
                 }
             }
             if let Some(fault) = track.fault.take() {
-                let (topic, held) = (track.topic.as_deref(), fault.since.elapsed());
+                let held = self.context.clock.now().saturating_duration_since(fault.since);
+                let topic = track.topic.as_deref();
                 tracing::info!(relay = %self.holder.relay, topic, ?held, "topic is no longer held");
             }
             track.unsaved |= at > 0;
@@ -150,7 +151,7 @@ impl Session<'_> {
             let position = fault.position.clone();
             let delay = fault.delay(&self.context.backoff, &self.context.clock);
             track.rewind(position);
-            track.wait(delay);
+            track.wait(delay, &self.context.clock);
         }
     }
 }

@@ -5,7 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{sync::watch, time::Sleep};
+use comms_core::clock::Sleep;
+use tokio::sync::watch;
 
 use crate::relay::{
     context::RelayContext,
@@ -64,7 +65,7 @@ impl Session<'_> {
         if !self.unsaved {
             self.unsaved = true;
             let interval = SAVE_INTERVAL.min(self.context.settings.lease / 3);
-            self.next_save = Box::pin(tokio::time::sleep(interval));
+            self.next_save.as_mut().reset(interval);
         }
     }
 }

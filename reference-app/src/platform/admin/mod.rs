@@ -67,12 +67,12 @@ impl Admin {
         limits: ListenerConfig,
         shutdown: ShutdownSignal,
     ) -> Result<(), Error> {
-        let metrics = self.metrics.clone();
+        let (metrics, clock) = (self.metrics.clone(), self.clock.clone());
         let is_local = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
         let served = http::serve(listener, self.routes(is_local), limits, shutdown.wait());
         tokio::select! {
             end = served => end,
-            () = fold_samples(&metrics) => Ok(()),
+            () = fold_samples(&metrics, &clock) => Ok(()),
         }
     }
 
@@ -96,9 +96,9 @@ impl Admin {
 
 /// Folds histogram samples at an interval. The recorder keeps each sample until the next scrape, which may never
 /// come.
-async fn fold_samples(metrics: &PrometheusHandle) {
+async fn fold_samples(metrics: &PrometheusHandle, clock: &Clock) {
     loop {
-        tokio::time::sleep(Duration::from_secs(5)).await;
+        clock.sleep(Duration::from_secs(5)).await;
         metrics.run_upkeep();
     }
 }

@@ -29,7 +29,12 @@ impl Db {
     /// # Errors
     /// Returns the kind that [`sql_error`] derives from the database's error, and `Fatal` for tables of another
     /// version of this program. Each error must end the start, because nothing outside this machine repairs it.
-    pub async fn sqlite(dir: &Path, service: &'static str, migrations: &Migrator) -> Result<Self, Error> {
+    pub async fn sqlite(
+        dir: &Path,
+        service: &'static str,
+        migrations: &Migrator,
+        clock: &Clock,
+    ) -> Result<Self, Error> {
         let options = SqliteConnectOptions::new()
             .filename(dir.join(format!("{service}.db")))
             .create_if_missing(true)
@@ -57,7 +62,7 @@ impl Db {
         let reader =
             pool.max_connections(4).connect_with(options.read_only(true)).await.map_err(sql_error)?;
         let backend = Backend::Sqlite { writer, reader, tables };
-        Ok(Self::new("main", backend, Phase::Open))
+        Ok(Self::new("main", backend, Phase::Open, clock))
     }
 
     /// Creates the database of the schema `schema` at `url`. The database is not open yet: [`Db::open`] connects and
@@ -86,15 +91,16 @@ impl Db {
             .connect_lazy_with(options);
         let tables = postgres::Tables::in_schema(schema)?;
         let waiting = Phase::Waiting("no attempt to connect has ended yet".to_owned());
-        Ok(Self::new(schema, Backend::Postgres { pool, tables, setup }, waiting))
+        Ok(Self::new(schema, Backend::Postgres { pool, tables, setup }, waiting, clock))
     }
 
-    fn new(schema: &'static str, backend: Backend, phase: Phase) -> Self {
+    fn new(schema: &'static str, backend: Backend, phase: Phase, clock: &Clock) -> Self {
         Self(Arc::new(Inner {
             schema,
             commit_signal: CommitSignal::new(),
             backend,
             phase: watch::Sender::new(phase),
+            clock: clock.clone(),
         }))
     }
 

@@ -53,7 +53,7 @@ impl PostgresSetup {
     /// Returns `NotExecuted` if the server does not answer in time or refuses writes. Otherwise returns the kind that
     /// [`sql_error`] derives from the database's error.
     pub(super) async fn connect(&self) -> Result<PgConnection, Error> {
-        with_timeout(async {
+        with_timeout(&self.clock, async {
             let mut connection = PgConnection::connect_with(&self.options).await.map_err(sql_error)?;
             check_writable(&mut connection).await?;
             Ok(connection)
@@ -72,9 +72,12 @@ pub(super) async fn check_writable(connection: &mut PgConnection) -> Result<(), 
 }
 
 /// Runs `work` with the time limit. A server that does not answer in time counts as failed.
-pub(super) async fn with_timeout<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+pub(super) async fn with_timeout<T>(
+    clock: &Clock,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
     let late = |_| Err(Error::not_executed(format!("the server did not answer within {TIMEOUT:?}")));
-    tokio::time::timeout(TIMEOUT, work).await.unwrap_or_else(late)
+    clock.timeout(TIMEOUT, work).await.unwrap_or_else(late)
 }
 
 async fn check_server(connection: &mut PgConnection) -> Result<(), Error> {

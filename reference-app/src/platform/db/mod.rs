@@ -35,6 +35,7 @@ struct Inner {
     commit_signal: CommitSignal,
     backend: Backend,
     phase: watch::Sender<Phase>,
+    clock: Clock,
 }
 
 /// Whether the database can be used.
@@ -196,10 +197,10 @@ impl UnitOfWork for Db {
     /// Otherwise waits for a connection for at most half of the time until the request's deadline. Then the caller
     /// still receives `NotExecuted`; after the deadline, the caller could not exclude that the request was executed.
     async fn begin(&self) -> Result<Tx, Error> {
-        let left = Context::current().deadline.and_then(|deadline| deadline.remaining(&Clock::system()));
+        let left = Context::current().deadline.and_then(|deadline| deadline.remaining(&self.0.clock));
         let Some(limit) = left.map(|left| left / 2) else { return self.begin_now().await };
         let late = |_| Err(Error::not_executed(format!("no transaction could begin within {limit:?}")));
-        tokio::time::timeout(limit, self.begin_now()).await.unwrap_or_else(late)
+        self.0.clock.timeout(limit, self.begin_now()).await.unwrap_or_else(late)
     }
 
     async fn commit(&self, tx: Tx) -> Result<(), Error> {

@@ -8,7 +8,7 @@
 
 use std::{future::pending, time::Duration};
 
-use comms_core::{Error, ErrorKind, health::Component};
+use comms_core::{Error, ErrorKind, clock::Clock, health::Component};
 use sqlx::PgConnection;
 
 use super::{
@@ -48,7 +48,7 @@ impl Db {
             let error = match setup.connect().await {
                 Ok(connection) => {
                     attempts.succeeded();
-                    watch(connection).await
+                    watch(connection, &setup.clock).await
                 }
                 Err(error) => error,
             };
@@ -89,10 +89,10 @@ impl FailedAttempts<'_> {
 }
 
 /// Checks the server at an interval. Resolves when a check fails.
-async fn watch(mut connection: PgConnection) -> Error {
+async fn watch(mut connection: PgConnection, clock: &Clock) -> Error {
     loop {
-        tokio::time::sleep(CHECK_INTERVAL).await;
-        if let Err(error) = with_timeout(check_writable(&mut connection)).await {
+        clock.sleep(CHECK_INTERVAL).await;
+        if let Err(error) = with_timeout(clock, check_writable(&mut connection)).await {
             return error;
         }
     }

@@ -1,3 +1,5 @@
+#![allow(clippy::disallowed_methods, reason = "the tests wait for real time or for tokio's paused time")]
+
 use std::time::Duration;
 
 use comms_core::{
@@ -20,7 +22,7 @@ fn migrations() -> &'static sqlx::migrate::Migrator {
 #[tokio::test]
 async fn a_transaction_that_cannot_begin_is_refused_before_the_deadline() {
     let dir = tempfile::tempdir().unwrap();
-    let db = Db::sqlite(dir.path(), SCHEMA, migrations()).await.unwrap();
+    let db = Db::sqlite(dir.path(), SCHEMA, migrations(), &Clock::system()).await.unwrap();
     let _only_writer = db.begin().await.unwrap();
     let clock = Clock::system();
     let deadline = Deadline::after(Duration::from_secs(2), &clock);

@@ -35,7 +35,7 @@ impl Delivery<'_> {
                 .clock(self.clock.clone())
                 .build()?;
             self.health.check(&format!("{group}, held deliveries"), move || holds.state());
-            let stop = subscriber.stop_token();
+            let (stop, clock) = (subscriber.stop_token(), self.clock.clone());
             let prerequisites = Prerequisites { databases: vec![owner.db.clone(), db], topics: None };
             let relay = self.relay(owner, group, Arc::new(subscriber), Some(topic))?;
             self.stages.consumers.spawn(group, move |signal| async move {
@@ -47,7 +47,7 @@ impl Delivery<'_> {
                     // The relay takes no more messages, and waits for the handlers in flight. After the grace period,
                     // messages that wait for another attempt are abandoned until the next start.
                     tokio::spawn(async move {
-                        tokio::time::sleep(GRACE).await;
+                        clock.sleep(GRACE).await;
                         stop.cancel();
                     });
                 };

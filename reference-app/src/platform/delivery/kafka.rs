@@ -81,17 +81,17 @@ impl Delivery<'_> {
     /// Creates the topics in the background, and retries until they exist or the process shuts down.
     fn provision(&self, settings: KafkaConfig, topics: Vec<TopicSpec>) -> watch::Receiver<bool> {
         let (done, ready) = watch::channel(false);
-        let component = self.health.component("topics");
+        let (component, clock) = (self.health.component("topics"), self.clock.clone());
         self.stages.relays.spawn("topics", move |signal| async move {
             let provisioned = async {
-                while let Err(error) = provision(&settings, &topics, PROVISION_TIMEOUT).await {
+                while let Err(error) = provision(&settings, &topics, PROVISION_TIMEOUT, &clock).await {
                     if error.kind == ErrorKind::Invalid {
                         return Err(error);
                     }
                     let error = with_remedy(error);
                     tracing::warn!(error = %error.chain(), "cannot create the topics; retrying");
                     component.unready(error.chain().to_string());
-                    tokio::time::sleep(PROVISION_INTERVAL).await;
+                    clock.sleep(PROVISION_INTERVAL).await;
                 }
                 component.ready();
                 done.send_replace(true);

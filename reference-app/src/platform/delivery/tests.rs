@@ -23,7 +23,7 @@ fn config() -> Config {
 
 async fn db(dir: &tempfile::TempDir) -> Db {
     let database = services::ALL.iter().find_map(|service| service.database.as_ref()).unwrap();
-    Db::sqlite(dir.path(), database.schema, database.migrations).await.unwrap()
+    Db::sqlite(dir.path(), database.schema, database.migrations, &Clock::system()).await.unwrap()
 }
 
 const ORDERS: Topic = Topic { name: "order.status.changed", partitions: 6 };

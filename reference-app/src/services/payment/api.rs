@@ -94,7 +94,7 @@ mod tests {
     #[tokio::test]
     async fn a_payment_in_an_unknown_currency_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let db = Db::sqlite(dir.path(), "payment_service", &MIGRATIONS).await.unwrap();
+        let db = Db::sqlite(dir.path(), "payment_service", &MIGRATIONS, &Clock::system()).await.unwrap();
         let store = Store::new(db.clone(), EventSource::new(SERVICE.source, Clock::system()));
         let api = Api { db, store, clock: Clock::system() };
         for (currency, code) in [("AAA", tonic::Code::InvalidArgument), ("RUB", tonic::Code::Ok)] {

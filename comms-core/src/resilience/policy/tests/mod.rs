@@ -1,4 +1,5 @@
 //! A policy as a whole, under tokio's paused time, in which waits take no real time.
+#![allow(clippy::disallowed_methods, reason = "the tests wait for real time or for tokio's paused time")]
 
 mod guards;
 mod limits;

@@ -1,4 +1,5 @@
 //! What becomes of a delivery, and when.
+#![allow(clippy::disallowed_methods, reason = "the tests wait for real time or for tokio's paused time")]
 
 mod holds;
 mod measured;

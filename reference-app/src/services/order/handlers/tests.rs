@@ -49,7 +49,7 @@ async fn serve(routes: Routes) -> Channel {
 #[tokio::test]
 async fn an_order_is_held_until_payment_service_has_the_method() {
     let dir = tempfile::tempdir().unwrap();
-    let db = Db::sqlite(dir.path(), "order_service", &MIGRATIONS).await.unwrap();
+    let db = Db::sqlite(dir.path(), "order_service", &MIGRATIONS, &Clock::system()).await.unwrap();
     let store = Store::new(db.clone(), EventSource::new(SERVICE.source, Clock::system()));
     let created = OrderStatusChanged {
         order_id: "0190a0c4-0000-7000-8000-000000000000".into(),

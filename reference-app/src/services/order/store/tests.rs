@@ -22,7 +22,7 @@ use crate::{
 
 async fn store() -> (tempfile::TempDir, Db, Store) {
     let dir = tempfile::tempdir().unwrap();
-    let db = Db::sqlite(dir.path(), "order_service", &MIGRATIONS).await.unwrap();
+    let db = Db::sqlite(dir.path(), "order_service", &MIGRATIONS, &Clock::system()).await.unwrap();
     let store = Store::new(db.clone(), EventSource::new(SERVICE.source, Clock::system()));
     (dir, db, store)
 }

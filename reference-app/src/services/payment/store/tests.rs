@@ -8,7 +8,7 @@ use crate::services::payment::{MIGRATIONS, SERVICE};
 #[tokio::test]
 async fn a_corrupt_row_is_an_internal_error() {
     let dir = tempfile::tempdir().unwrap();
-    let db = Db::sqlite(dir.path(), "payment_service", &MIGRATIONS).await.unwrap();
+    let db = Db::sqlite(dir.path(), "payment_service", &MIGRATIONS, &Clock::system()).await.unwrap();
     let store = Store::new(db.clone(), EventSource::new(SERVICE.source, Clock::system()));
     let payment = Payment {
         payment_id: "p-1".into(),
