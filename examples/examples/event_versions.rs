@@ -48,7 +48,7 @@ impl Schema for OrderPlaced {
     }
 }
 
-/// The schema when version 3 was released. A service keeps it in a golden file (`event::Golden`).
+/// The schema when version 3 was released. A service keeps it in a golden file (`event::GoldenFiles`).
 fn released() -> event::Record {
     Shape::record()
         .required("order_id", Shape::String)

@@ -107,7 +107,7 @@ fn main() -> Result<(), Error> {
     let states = [first, replayed, retried, rotating, rotated];
     use Received::{Done, SeenBefore};
     assert_eq!(states, [Done, SeenBefore, SeenBefore, Done, Done]);
-    assert!([forged, stale].iter().all(|r| *r == Received::Refused(WebhookError::NoMatch)));
+    assert!([forged, stale].iter().all(|r| *r == Received::Refused(WebhookError::SignatureMismatch)));
     assert!(matches!(expired, Received::Refused(WebhookError::TooOld { .. })));
     Ok(())
 }

@@ -265,19 +265,21 @@ impl System {
                 });
             }
             Serves::Http(routes) => {
-                let (limits, routes) = (limits.http(name), self.draining.layer(routes));
-                self.stages
-                    .edge
-                    .spawn(name, move |shutdown| http::serve(listener, routes, limits, shutdown.wait()));
+                let (limits, clock) = (limits.http(name), self.clock.clone());
+                let routes = self.draining.layer(routes);
+                self.stages.edge.spawn(name, move |shutdown| {
+                    http::serve(listener, routes, limits, clock, shutdown.wait())
+                });
             }
             Serves::Sockets(routes, hub) => {
-                let (limits, routes) = (limits.http(name), self.draining.layer(routes));
+                let (limits, clock) = (limits.http(name), self.clock.clone());
+                let routes = self.draining.layer(routes);
                 self.stages.sockets.spawn(name, move |shutdown| async move {
                     let drained = async move {
                         shutdown.wait().await;
                         hub.drain(HUB_DRAIN).await;
                     };
-                    http::serve(listener, routes, limits, drained).await
+                    http::serve(listener, routes, limits, clock, drained).await
                 });
             }
         }

@@ -28,20 +28,20 @@ use crate::Error;
 /// #     const VERSION: u32 = 1;
 /// #     fn key(&self) -> String { String::new() }
 /// # }
-/// use comms_core::event::{Golden, Versions, compat::Compatibility};
+/// use comms_core::event::{GoldenFiles, Versions, compat::Compatibility};
 /// // #[test]
 /// fn old_orders_are_read() -> Result<(), Box<dyn std::error::Error>> {
 ///     let versions = Versions::<Placed>::json().build()?;
-///     Ok(Golden::at("tests/golden").check(&versions, Compatibility::Full)?)
+///     Ok(GoldenFiles::at("tests/golden").check(&versions, Compatibility::Full)?)
 /// }
 /// # old_orders_are_read().unwrap();
 /// ```
 #[derive(Debug, Clone)]
-pub struct Golden {
+pub struct GoldenFiles {
     folder: PathBuf,
 }
 
-impl Golden {
+impl GoldenFiles {
     /// Uses the golden files in `folder`. Cargo runs a test in the folder of its package, so the path may be relative
     /// to it.
     pub fn at(folder: impl Into<PathBuf>) -> Self {

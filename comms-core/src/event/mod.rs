@@ -2,7 +2,7 @@
 //!
 //! [`Event`] defines the name, the version and the key of an event. Other types add the rest: [`Codec`] encodes the
 //! payload, [`EventSource`] makes messages, [`Versions`] reads older versions through upcasters, [`Schema`] describes
-//! the payload, [`Registry`] lists the events of an application, and [`compat`] and [`Golden`] find changes that break
+//! the payload, [`Registry`] lists the events of an application, and [`compat`] and [`GoldenFiles`] find changes that break
 //! a reader or a writer.
 
 mod codec;
@@ -19,7 +19,7 @@ mod versions;
 
 pub use codec::{Codec, Json};
 pub use definition::{Event, split_type, type_name};
-pub use golden::Golden;
+pub use golden::GoldenFiles;
 pub use read::{decode, is, read};
 pub use registry::{AnyEvent, Decoded, Description, Registry};
 pub use schema::{Field, Record, Schema, Shape};

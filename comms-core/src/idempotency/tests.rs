@@ -105,7 +105,7 @@ async fn what_is_kept_is_not_a_window_into_a_larger_buffer() {
     assert!(request.is_unique(), "the whole buffer is free");
 }
 
-/// One run whose work ends as `end` says.
+/// One request whose work ends with `end`.
 async fn run(
     store: &Arc<MemoryStore>,
     key: &str,
@@ -181,7 +181,7 @@ async fn work_that_outlives_its_lease_is_told_and_overwrites_nothing() {
     assert_eq!(kept, Admission::Replay(StoredReply::new(2, "")));
 }
 
-/// A store that is away when it is told of the end.
+/// A store that is away when a request completes.
 struct Away(MemoryStore);
 
 #[crate::async_trait]

@@ -6,7 +6,7 @@ use super::*;
 
 type Log = Arc<Mutex<Vec<String>>>;
 
-/// Ends `seconds` after it was told.
+/// Ends `seconds` after its signal.
 fn slow(stage: &Stage, name: &'static str, seconds: u64, log: &Log) {
     let log = log.clone();
     stage.spawn(name, move |told| async move {
@@ -60,7 +60,7 @@ async fn what_hangs_is_named_and_aborted_and_leaves_time_for_the_rest() {
     slow(&last, "last", 1, &log);
     let started = clock.now();
     let ended = shutdown.end(LIMIT, pending()).await;
-    // The last stage is told after 3 s of its own and half of the 7 that were left; what hangs has until the deadline.
+    // The first stage takes 3 s and the second one half of the 7 s that are left; then the last one is signalled.
     assert_eq!(clock.now() - started, LIMIT);
     let late = ended.late.iter().map(|(stage, task)| (&**stage, &**task)).collect::<Vec<_>>();
     assert_eq!(late, [("own", "hangs"), ("half", "hangs too")]);

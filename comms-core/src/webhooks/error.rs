@@ -15,10 +15,10 @@ use crate::Error;
 pub enum WebhookError {
     /// The required header of this name is missing.
     #[error("the header {0} is missing")]
-    Missing(&'static str),
+    MissingHeader(&'static str),
     /// The header of this name is too long or has an invalid value.
     #[error("the header {0} is malformed")]
-    Malformed(&'static str),
+    MalformedHeader(&'static str),
     /// The body is over the verifier's limit. The signature was not checked.
     #[error("the body has {size} bytes, more than the limit of {limit}")]
     BodyTooLarge {
@@ -45,7 +45,7 @@ pub enum WebhookError {
     },
     /// No `v1` signature matches: the request was signed under another secret, or with another body, id or timestamp.
     #[error("no v1 signature matches this request under any configured secret")]
-    NoMatch,
+    SignatureMismatch,
 }
 
 impl From<WebhookError> for Error {

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     BODY_LIMIT, ID_LIMIT, Secret, WebhookError,
-    WebhookError::{BodyTooLarge, Malformed, Missing, NoMatch, TooNew, TooOld},
+    WebhookError::{BodyTooLarge, MalformedHeader, MissingHeader, SignatureMismatch, TooNew, TooOld},
     collect_secrets, is_id,
     secret::Tag,
 };
@@ -111,11 +111,11 @@ impl Verifier {
     ///
     /// # Errors
     /// Returns
-    /// - [`WebhookError::Missing`] if one of the three headers is missing;
-    /// - [`WebhookError::Malformed`] if a header is too long or has an invalid value;
+    /// - [`WebhookError::MissingHeader`] if one of the three headers is missing;
+    /// - [`WebhookError::MalformedHeader`] if a header is too long or has an invalid value;
     /// - [`WebhookError::BodyTooLarge`] if the body is over the limit;
     /// - [`WebhookError::TooOld`] or [`WebhookError::TooNew`] if the timestamp is outside the tolerance;
-    /// - [`WebhookError::NoMatch`] if no signature matches.
+    /// - [`WebhookError::SignatureMismatch`] if no signature matches.
     pub fn verify<C>(&self, headers: &C, body: &[u8]) -> Result<Verified, WebhookError>
     where
         C: Extract + ?Sized,
@@ -123,10 +123,10 @@ impl Verifier {
         let id = header(headers, wire::WEBHOOK_ID, ID_LIMIT)?;
         let digits = header(headers, wire::WEBHOOK_TIMESTAMP, TIMESTAMP_LIMIT)?;
         let signatures = header(headers, wire::WEBHOOK_SIGNATURE, HEADER_LIMIT)?;
-        let timestamp = parse_seconds(digits).ok_or(Malformed(wire::WEBHOOK_TIMESTAMP))?;
+        let timestamp = parse_seconds(digits).ok_or(MalformedHeader(wire::WEBHOOK_TIMESTAMP))?;
         let candidates = parse_signatures(signatures)?;
         if !is_id(id.as_bytes()) {
-            return Err(Malformed(wire::WEBHOOK_ID));
+            return Err(MalformedHeader(wire::WEBHOOK_ID));
         }
         if body.len() > self.body_limit {
             return Err(BodyTooLarge { size: body.len(), limit: self.body_limit });
@@ -135,7 +135,7 @@ impl Verifier {
         let tag = |secret: &Secret| secret.tag(id.as_bytes(), digits.as_bytes(), body);
         let expected: Vec<Tag> = self.secrets.iter().map(tag).collect();
         if !any_of_all(&expected, &candidates, Tag::eq) {
-            return Err(NoMatch);
+            return Err(SignatureMismatch);
         }
         Ok(Verified { id: id.into(), timestamp })
     }
@@ -158,9 +158,9 @@ fn header<'a, C>(headers: &'a C, name: &'static str, limit: usize) -> Result<&'a
 where
     C: Extract + ?Sized,
 {
-    let value = headers.extract(name).ok_or(Missing(name))?;
+    let value = headers.extract(name).ok_or(MissingHeader(name))?;
     let fits = (1..=limit).contains(&value.len()) && value.is_ascii();
-    std::str::from_utf8(value).ok().filter(|_| fits).ok_or(Malformed(name))
+    std::str::from_utf8(value).ok().filter(|_| fits).ok_or(MalformedHeader(name))
 }
 
 /// Parses a timestamp of digits alone: the specification allows no other form of a number.
@@ -172,7 +172,7 @@ fn parse_seconds(digits: &str) -> Option<Duration> {
 /// Returns the well-formed `v1` signatures of the header.
 fn parse_signatures(signatures: &str) -> Result<Vec<Tag>, WebhookError> {
     if signatures.split(' ').count() > SIGNATURES_LIMIT {
-        return Err(Malformed(wire::WEBHOOK_SIGNATURE));
+        return Err(MalformedHeader(wire::WEBHOOK_SIGNATURE));
     }
     Ok(signatures.split(' ').filter_map(parse_signature).collect())
 }

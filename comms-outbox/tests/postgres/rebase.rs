@@ -162,7 +162,10 @@ async fn a_rebase_that_was_interrupted_is_repeated() {
             break;
         }
         interrupted += 1;
-        refused(&backend, &accepted, "Tables::rebase").await;
+        // An abort after the last page may come after the end of the rebase: then relays are not refused any more.
+        if rewritten().await < 15_100 {
+            refused(&backend, &accepted, "Tables::rebase").await;
+        }
     }
     println!("interrupted {interrupted} times");
     assert!(interrupted > 0);

@@ -111,6 +111,12 @@ impl<B: Backend> Run<B> {
         }
     }
 
+    /// Returns the lease of a process. A crash leaves a lease behind, so it is short. Without crashes it is long, because a
+    /// process that stalls for longer than its lease delivers rows again.
+    fn lease(&self) -> Duration {
+        if self.clean { Duration::from_secs(30) } else { Duration::from_millis(300) }
+    }
+
     /// Returns the topics of a process, sometimes with an unknown one; `None`: all.
     fn named(&self) -> Option<Vec<&'static str>> {
         if self.chance(0.2) {
@@ -137,7 +143,7 @@ impl<B: Backend> Run<B> {
                 refused.then(|| Error::misconfigured("the topic does not exist"))
             });
             let relay = self.backend.relay(gate).owner(owner).page([1, 3, 500][self.between(0, 2)]);
-            let relay = relay.in_flight([2, 10_000][self.between(0, 1)]).lease(Duration::from_millis(300));
+            let relay = relay.in_flight([2, 10_000][self.between(0, 1)]).lease(self.lease());
             running.push(run(match named {
                 Some(named) => relay.topics(named),
                 None => relay,

@@ -10,7 +10,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// An event with a schema. [`Golden`](super::Golden) checks the schema against stored payloads.
+/// An event with a schema. [`GoldenFiles`](super::GoldenFiles) checks the schema against stored payloads.
 ///
 /// ```
 /// use comms_core::event::{Schema, Shape};

@@ -5,7 +5,7 @@ use crate::event::compat::Compatibility;
 
 #[test]
 fn every_golden_payload_decodes_as_the_newest_version() {
-    Golden::at("tests/golden").check(&versions(), Compatibility::Full).unwrap();
+    GoldenFiles::at("tests/golden").check(&versions(), Compatibility::Full).unwrap();
     let wanted = Placed { order_id: "0193a".into(), cents: 4_200, currency: "EUR".into() };
     for version in 1..=3 {
         let payload = std::fs::read_to_string(format!("tests/golden/order.placed.v{version}.json")).unwrap();
@@ -29,7 +29,7 @@ fn golden_files_report_missing_versions_broken_payloads_and_wrong_schemas() {
     let folder = std::env::temp_dir().join(format!("golden-{}", Clock::system().uuid_v7()));
     std::fs::create_dir(&folder).unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
-    let check = || paths(Golden::at(&folder).check(&versions(), Compatibility::Full));
+    let check = || paths(GoldenFiles::at(&folder).check(&versions(), Compatibility::Full));
     write("order.placed.v1.json", r#"{"id":"7","price":"much"}"#);
     write("order.placed.v3.json", r#"{"order_id":"7","cents":1,"currency":"EUR"}"#);
     write("order.placed.v3.other.json", r#"{"order_id":"7"}"#);
@@ -54,7 +54,7 @@ fn golden_files_report_missing_versions_broken_payloads_and_wrong_schemas() {
     write("order.placed.v4.case.json", "{}");
     write("order.placed.v2.schema.json", "{}");
     let two = Versions::<Placed>::json().upcast(2, v2_to_v3).build().unwrap();
-    let found = paths(Golden::at(&folder).check(&two, Compatibility::Full));
+    let found = paths(GoldenFiles::at(&folder).check(&two, Compatibility::Full));
     let unreadable = |file: &str| format!("{file}: its version cannot be read");
     assert_eq!(found, [unreadable("order.placed.v1.json"), unreadable("order.placed.v4.case.json")]);
 
@@ -79,7 +79,7 @@ fn golden_files_report_missing_versions_broken_payloads_and_wrong_schemas() {
     write("wrong_schema.v1.json", r#"{"cents":1,"currency":"EUR"}"#);
     write("wrong_schema.v1.schema.json", &WrongSchema::shape().to_string());
     let wrong_schema = Versions::<WrongSchema>::json().with_schema().build().unwrap();
-    let found = paths(Golden::at(&folder).check(&wrong_schema, Compatibility::Full));
+    let found = paths(GoldenFiles::at(&folder).check(&wrong_schema, Compatibility::Full));
     let wanted = [
         "$.cents: encoded again, wrong_schema.v1.json is number, not string",
         "$.currency: encoded again, wrong_schema.v1.json is not in the schema",

@@ -134,12 +134,12 @@ fn the_parts_of_the_signed_text_cannot_be_shifted() {
     Signer::new([secret()], clock()).unwrap().sign(&delivery).inject(&mut signed).unwrap();
     assert!(verifier().verify(&signed, body.as_bytes()).is_ok());
     signed.insert(wire::WEBHOOK_ID, format!("evt.{SENT}"));
-    assert_eq!(verifier().verify(&signed, b"rest"), Err(WebhookError::Malformed(wire::WEBHOOK_ID)));
+    assert_eq!(verifier().verify(&signed, b"rest"), Err(WebhookError::MalformedHeader(wire::WEBHOOK_ID)));
 }
 
 #[test]
 fn a_webhook_error_converts_into_an_invalid_error() {
-    let error: Error = WebhookError::Missing(wire::WEBHOOK_ID).into();
+    let error: Error = WebhookError::MissingHeader(wire::WEBHOOK_ID).into();
     assert_eq!(error.kind, ErrorKind::Invalid);
     assert_eq!(error.to_string(), "invalid: the header webhook-id is missing");
 }

@@ -69,7 +69,7 @@ impl Admin {
     ) -> Result<(), Error> {
         let (metrics, clock) = (self.metrics.clone(), self.clock.clone());
         let is_local = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
-        let served = http::serve(listener, self.routes(is_local), limits, shutdown.wait());
+        let served = http::serve(listener, self.routes(is_local), limits, clock.clone(), shutdown.wait());
         tokio::select! {
             end = served => end,
             () = fold_samples(&metrics, &clock) => Ok(()),

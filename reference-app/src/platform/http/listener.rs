@@ -13,7 +13,7 @@ use super::Guarded;
 /// Serves `routes` on `listener` within `limits`, including WebSocket upgrades, until `shutdown` resolves.
 ///
 /// Then the listener closes, requests in flight have [`ListenerConfig::drain`] to complete, and the future resolves.
-/// Handlers can extract the peer's address as [`ConnectInfo`]. An accept that fails is retried.
+/// The limits in time are those of `clock`. Handlers can extract the peer's address as [`ConnectInfo`]. An accept that fails is retried.
 ///
 /// # Errors
 /// Returns `Invalid` if a limit is zero.
@@ -21,11 +21,12 @@ pub async fn serve(
     listener: TcpListener,
     routes: Guarded,
     limits: ListenerConfig,
+    clock: Clock,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), Error> {
     let routes = routes.into_router();
     let service = move |peer: Peer| Extension(ConnectInfo(peer.remote)).layer(routes.clone());
-    comms_grpc::listen(listener, service, limits, Clock::system(), shutdown).await
+    comms_grpc::listen(listener, service, limits, clock, shutdown).await
 }
 
 #[cfg(test)]
@@ -46,7 +47,8 @@ mod tests {
         let peer = async |ConnectInfo(peer): ConnectInfo<SocketAddr>| peer.to_string();
         let routes = checked(Router::new().route("/", get(peer)), &Clock::system());
         let shutdown = async { drop(stopped.await) };
-        let served = tokio::spawn(serve(listener, routes, ListenerConfig::default(), shutdown));
+        let served =
+            tokio::spawn(serve(listener, routes, ListenerConfig::default(), Clock::system(), shutdown));
         let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
         client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
         let mut text = String::new();
