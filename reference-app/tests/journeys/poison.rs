@@ -98,7 +98,7 @@ async fn an_undecodable_record_is_a_dead_letter_full() {
 #[tokio::test]
 #[ignore = "needs PostgreSQL and Apache Kafka; run scripts/test"]
 async fn a_payment_without_an_order_is_a_dead_letter_after_all_attempts_full() {
-    let few = [("COMMS_CONSUMER__ATTEMPTS", "3"), ("COMMS_CONSUMER__BACKOFF", "50ms")];
+    let few = [("COMMS_CONSUMER__MAX_ATTEMPTS", "3"), ("COMMS_CONSUMER__BACKOFF", "50ms")];
     let marketplace = Marketplace::start_with(Deployment::FullByRole, &few).await;
     let mut dead_letters = DeadLetters::consume(&marketplace, PaymentStatusChanged::TYPE);
     let kafka = KafkaConfig::new(server("COMMS_TEST_KAFKA_BROKERS"));

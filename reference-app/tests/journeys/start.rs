@@ -49,7 +49,7 @@ fn a_busy_port_is_named_with_its_key() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let output = run(&[], &[("COMMS_GATEWAY__LISTEN", address.clone())]);
-    assert_refused(&[&address, "taken by another process", "gateway.listen"], &output);
+    assert_refused(&[&address, "is in use by another process", "gateway.listen"], &output);
 }
 
 /// Runs the program on free ports, with the environment variables `more`.
