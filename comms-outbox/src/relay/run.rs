@@ -28,7 +28,7 @@ const LOST_PAUSE: Duration = Duration::from_millis(20);
 /// - One relay of a name reads at a time. It holds a lease by the database's clock, and every write names a fencing
 ///   token that the database draws.
 /// - A row that the publisher refuses because of its content is *parked* with the reason. Later rows of its key are
-///   parked behind it until [`release`](crate::postgres::Tables::release). Other keys continue.
+///   parked behind it until `Tables::release` of the backend. Other keys continue.
 /// - A topic that the publisher refuses as a whole (it does not exist, this process may not write to it) is *held* with
 ///   the reason. It has a separate position, is attempted again with a growing backoff, and joins the other topics
 ///   when the cause is gone. Other topics continue, and none of their messages is delivered twice.
