@@ -1,7 +1,7 @@
 //! The outbox tables of one schema.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -26,8 +26,10 @@ pub struct Tables {
 }
 
 /// Statements with the name of the schema in place of `{s}`, by their text. Each is rendered once.
+///
+/// A sorted map, because its lookup compares the first bytes of a few statements. A hash would read the whole text.
 #[derive(Debug, Default)]
-struct Statements(RwLock<HashMap<&'static str, SqlStr>>);
+struct Statements(RwLock<BTreeMap<&'static str, SqlStr>>);
 
 impl Tables {
     /// Returns the tables in `schema`.
