@@ -1,3 +1,5 @@
+mod batch;
+
 use super::*;
 use crate::{
     Delivery, ErrorKind, Message, MessageParts, Outcome,
