@@ -155,7 +155,7 @@ fn headers(data: &[u8]) -> Headers {
     let mut headers = Headers::new();
     for line in data.split(|&b| b == b'\n').take(64) {
         let (name, value) = split(line, b':');
-        headers.append(&String::from_utf8_lossy(name), value.strip_prefix(b" ").unwrap_or(value));
+        headers.append(String::from_utf8_lossy(name), value.strip_prefix(b" ").unwrap_or(value));
     }
     headers
 }
