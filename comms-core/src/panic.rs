@@ -10,10 +10,10 @@ pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
-/// Runs `work` of the handler. A panic is an `Internal` error.
-pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, Error> {
+/// Runs `work` of `whose`, for example `the handler`. A panic is an `Internal` error.
+pub(crate) fn caught<T>(whose: &str, work: impl FnOnce() -> T) -> Result<T, Error> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
-        let error = Error::internal(format!("the handler panicked: {}", panic_text(&*panic)));
+        let error = Error::internal(format!("{whose} panicked: {}", panic_text(&*panic)));
         // The payload may be of any type, and its drop may panic as well.
         if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
             std::mem::forget(second);

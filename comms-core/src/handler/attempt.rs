@@ -25,8 +25,14 @@ use crate::{Delivery, Error, context::Source, panic::caught};
 pub struct Attempt(Pin<Box<dyn Running>>);
 
 impl Attempt {
-    pub(super) fn new<S: Handler>(handler: &S, received: Delivery, opened: Opened, source: Source, span: Span) -> Self {
-        let (service, state) = match (opened, caught(|| handler.clone())) {
+    pub(super) fn new<S: Handler>(
+        handler: &S,
+        received: Delivery,
+        opened: Opened,
+        source: Source,
+        span: Span,
+    ) -> Self {
+        let (service, state) = match (opened, caught(HANDLER, || handler.clone())) {
             (Err(error), _) | (Ok(_), Err(error)) => (None, State::Failed { error: Some(error) }),
             (Ok(delivery), Ok(service)) => {
                 let delivery = delivery.unwrap_or_else(|| received.clone());
@@ -62,6 +68,8 @@ impl fmt::Debug for Attempt {
         f.debug_struct("Attempt").field("called", &self.is_called()).finish_non_exhaustive()
     }
 }
+
+const HANDLER: &str = "the handler";
 
 /// The delivery for the handler if it is not the received one, or the error of decoding it.
 pub(super) type Opened = Result<Option<Delivery>, Error>;
@@ -116,7 +124,7 @@ impl<S: Handler> Running for Cell<S> {
         let (span, service, state) = (this.span, this.service, &mut this.state);
         this.source.enter(|| {
             let entered = span.enter();
-            let polled = caught(|| {
+            let polled = caught(HANDLER, || {
                 let polled = step(service, state.as_mut(), cx);
                 if polled.is_ready() {
                     state.set(State::Over);
@@ -178,7 +186,7 @@ fn release<S: Service<Delivery>>(
     state: &mut Pin<&mut State<S::Future>>,
 ) -> Result<(), Error> {
     let _entered = span.enter();
-    let future = caught(|| state.set(State::Over));
-    let service = caught(|| *service = None);
+    let future = caught(HANDLER, || state.set(State::Over));
+    let service = caught(HANDLER, || *service = None);
     future.and(service)
 }

@@ -1,6 +1,7 @@
 //! The trait of an application's handlers: tower services that a consumer calls with each delivery.
 
 mod attempt;
+mod batch;
 
 use std::{
     future::Future,
@@ -18,6 +19,7 @@ use crate::{
 };
 pub use attempt::Attempt;
 use attempt::Opened;
+pub use batch::{BatchFn, BatchHandler, BatchResults, BoxBatchHandler, batch_fn};
 
 /// The result of a delivery that a handler processed without an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -185,9 +187,9 @@ impl<H: Handler> DynHandler for H {
         // The fields, and with them the context, are made only if a subscriber wants the span.
         let span = tracing::info_span!(
             names::PROCESS,
-            { names::MESSAGING_DESTINATION_NAME } = %delivery.message.topic,
+            { names::MESSAGING_DESTINATION_NAME } = %delivery.message.topic(),
             { names::MESSAGING_CONSUMER_GROUP_NAME } = %delivery.group,
-            { names::MESSAGING_MESSAGE_ID } = %delivery.message.id,
+            { names::MESSAGING_MESSAGE_ID } = %delivery.message.id(),
             { names::TRACE_ID } = source.context().and_then(|context| context.trace.as_ref()).map(TraceContext::trace_id),
         );
         Attempt::new(self, received, opened, source, span)

@@ -77,14 +77,13 @@ enum Holding {
 /// use std::future::pending;
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
 /// # async fn main() {
-/// # let message = comms_core::Message { source: "shop".into(), id: "1".into(), topic: "orders".into(), key: None,
-/// #     headers: comms_core::Headers::new(), payload: None };
+/// # let message = comms_core::Message::new(comms_core::MessageParts { topic: "orders", ..Default::default() });
 /// let handler = handler_fn(|delivery: Delivery| async move {
 ///     if delivery.attempt < 3 { Err(Error::indeterminate("no answer")) } else { Ok(Outcome::Done) }
 /// });
 /// let processor =
 ///     Processor::new(BoxHandler::new(handler), AttemptConfig::default(), Clock::system(), "kafka");
-/// let delivery = Delivery::new(message, "billing", "orders/3@512");
+/// let delivery = Delivery::new(message, "billing");
 /// let verdict = processor.process(delivery, pending(), pending()).await;
 /// assert!(matches!(verdict, Verdict::Done(Outcome::Done))); // the third attempt succeeded
 /// # }
@@ -159,7 +158,7 @@ impl Processor {
 
     /// Attempts `delivery` as [`process`](Self::process) does, within the limits of `rules`. `failed` is the error of
     /// an attempt that was made before.
-    pub(super) async fn run<S: Future<Output = ()> + Send>(
+    pub(super) async fn run<S: Future<Output = ()>>(
         &self,
         delivery: &mut Delivery,
         mut failed: Option<Error>,
@@ -176,7 +175,9 @@ impl Processor {
             let mut error = match failed.take() {
                 Some(error) => error,
                 None => {
-                    let Some(permit) = rules.permit(stopping.as_mut()).await else { return Verdict::Abandoned };
+                    let Some(permit) = rules.permit(stopping.as_mut()).await else {
+                        return Verdict::Abandoned;
+                    };
                     let result = self.attempt(delivery).await;
                     drop(permit);
                     match result {
@@ -190,7 +191,7 @@ impl Processor {
             let disposition = error.kind.disposition();
             if disposition != Disposition::Hold {
                 tracing::warn!(
-                    origin = %delivery.origin, group = %delivery.group, attempts, error = %error.chain(), "delivery attempt failed"
+                    origin = %delivery.origin(), group = %delivery.group, attempts, error = %error.chain(), "delivery attempt failed"
                 );
             }
             let delay = match disposition {
@@ -308,7 +309,10 @@ pub(super) struct Rules<'a> {
 
 impl Rules<'_> {
     /// Waits for a permit of the budget. Returns `None` if `stopping` resolves first.
-    async fn permit<S: Future<Output = ()>>(&self, stopping: Pin<&mut S>) -> Option<Option<OwnedSemaphorePermit>> {
+    async fn permit<S: Future<Output = ()>>(
+        &self,
+        stopping: Pin<&mut S>,
+    ) -> Option<Option<OwnedSemaphorePermit>> {
         let Some(budget) = self.budget else { return Some(None) };
         tokio::select! {
             biased;
@@ -319,8 +323,8 @@ impl Rules<'_> {
 
     /// Returns the decision of the policy. A policy that panics holds the delivery, which loses nothing.
     fn policy(&self, error: &Error, delivery: &Delivery) -> FailurePolicy {
-        caught(|| (self.on_failure)(error, delivery)).unwrap_or_else(|panic| {
-            tracing::error!(error = %panic.chain(), "the failure policy panicked, the delivery is held");
+        caught("the failure policy", || (self.on_failure)(error, delivery)).unwrap_or_else(|panic| {
+            tracing::error!(error = %panic.chain(), "the delivery is held, because the failure policy has no answer");
             FailurePolicy::Hold
         })
     }

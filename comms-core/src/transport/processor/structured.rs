@@ -11,7 +11,7 @@ use crate::{Delivery, Error, event, wire};
 /// Returns `Invalid` if the envelope cannot be decoded, unless the delivery is a dead letter: that one is not decoded.
 /// Returns `Misconfigured` for each envelope if the feature `cloudevents` is off.
 pub(super) fn open(delivery: &Delivery) -> Result<Option<Delivery>, Error> {
-    match delivery.message.headers.text(wire::CONTENT_TYPE) {
+    match delivery.message.headers().text(wire::CONTENT_TYPE) {
         Some(media) if event::is_envelope(media) => decode(delivery),
         _ => Ok(None),
     }
@@ -22,7 +22,7 @@ fn decode(delivery: &Delivery) -> Result<Option<Delivery>, Error> {
     match crate::cloudevents::open(delivery.message.clone()) {
         Ok(message) => Ok(Some(Delivery { message, ..delivery.clone() })),
         // A reader of dead letters gets the envelope that could not be opened, instead of a dead letter of it.
-        Err(_) if delivery.message.headers.get(wire::DLQ_TOPIC).is_some() => Ok(None),
+        Err(_) if delivery.message.headers().get(wire::DLQ_TOPIC).is_some() => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -37,9 +37,9 @@ fn decode(_: &Delivery) -> Result<Option<Delivery>, Error> {
 #[cfg(all(test, not(feature = "cloudevents")))]
 #[test]
 fn without_the_feature_an_envelope_is_held_not_skipped() {
-    let headers = [(wire::CONTENT_TYPE, "application/cloudevents+json")].into_iter().collect();
-    let (source, id, topic) = ("s".into(), "1".into(), "t".into());
-    let message = crate::Message { source, id, topic, key: None, headers, payload: Some("{}".into()) };
-    let error = open(&Delivery::new(message, "g", "t/0@1")).map(drop).unwrap_err();
+    let headers: crate::Headers =
+        [(wire::CONTENT_TYPE, "application/cloudevents+json")].into_iter().collect();
+    let message = crate::Message::new(crate::MessageParts { headers: headers.view(), ..Default::default() });
+    let error = open(&Delivery::new(message, "g")).map(drop).unwrap_err();
     assert_eq!(error.kind, crate::ErrorKind::Misconfigured);
 }

@@ -68,7 +68,7 @@ impl Keys {
     /// Returns the key of `message` if it is busy or blocked.
     #[inline]
     pub(super) fn find(&mut self, message: &Message) -> Option<KeyId> {
-        if self.ids.is_empty() || !self.encode(&message.topic, message.key.as_deref()) {
+        if self.ids.is_empty() || !self.encode(message.topic(), message.key()) {
             return None;
         }
         self.ids.get(self.encoded.as_slice()).copied()
@@ -76,7 +76,7 @@ impl Keys {
 
     /// Marks the key of `message` as busy. Returns `None` if the message has no order. The key must be free.
     pub(super) fn occupy(&mut self, message: &Message) -> Option<KeyId> {
-        if !self.encode(&message.topic, message.key.as_deref()) {
+        if !self.encode(message.topic(), message.key()) {
             return None;
         }
         let key: Arc<[u8]> = self.encoded.as_slice().into();

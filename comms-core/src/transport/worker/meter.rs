@@ -80,7 +80,8 @@ impl Meter {
 
     #[inline]
     fn place(&mut self, delivery: &Delivery) -> (&mut Place, &Meters) {
-        let is_place = |place: &Place| *place.topic == *delivery.message.topic && place.group == delivery.group;
+        let is_place =
+            |place: &Place| *place.topic == *delivery.message.topic() && place.group == delivery.group;
         if !self.places.get(self.last).is_some_and(is_place) {
             self.last = match self.places.iter().position(is_place) {
                 Some(index) => index,
@@ -96,7 +97,7 @@ impl Meter {
             self.flush();
             self.places.clear();
         }
-        let (topic, group): (Arc<str>, _) = (delivery.message.topic.as_ref().into(), delivery.group.clone());
+        let (topic, group): (Arc<str>, _) = (delivery.message.topic().into(), delivery.group.clone());
         let consumed = self.meters.consumed(&topic, &group);
         self.places.push(Place { topic, group, consumed, received: 0, ends: Vec::new() });
         self.places.len() - 1

@@ -60,17 +60,16 @@ use slow::Shared;
 /// Dropping the worker cancels its attempts. An attempt in a task of its own ends at its next await.
 ///
 /// ```
-/// use comms_core::{Delivery, Message, Outcome, clock::Clock, handler_fn};
+/// use comms_core::{Delivery, Outcome, clock::Clock, handler_fn};
 /// use comms_core::transport::{AttemptConfig, BoxHandler, Processor, Settlement, Worker, WorkerConfig};
 /// use std::future::poll_fn;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
-/// # let message = Message { source: "shop".into(), id: "1".into(), topic: "orders".into(), key: None,
-/// #     headers: comms_core::Headers::new(), payload: None };
+/// # let message = comms_core::Message::new(comms_core::MessageParts { topic: "orders", ..Default::default() });
 /// let handler = BoxHandler::new(handler_fn(|_: Delivery| async { Ok(Outcome::Done) }));
 /// let processor = Processor::new(handler, AttemptConfig::default(), Clock::system(), "kafka");
 /// let mut worker = Worker::new(processor, WorkerConfig::default());
-/// let delivery = Delivery::new(message, "billing", "orders/3@512");
+/// let delivery = Delivery::new(message, "billing");
 /// let settled = poll_fn(|cx| match worker.push(delivery.clone(), 512, cx) {
 ///     Some(settled) => std::task::Poll::Ready(Some(settled)), // the handler has finished at once
 ///     None => worker.poll_settled(cx),
@@ -235,7 +234,7 @@ impl Worker {
         if let State::Blocked(reason) = self.keys.state(key) {
             return Some(Settled { tag, result: Settlement::Behind(reason) });
         }
-        let place = Place { tag, bytes: delivery.message.size() as u64, key: Some(key) };
+        let place = Place { tag, bytes: delivery.message.memory() as u64, key: Some(key) };
         self.share.add(place.bytes);
         self.keys.queue(key, Queued { delivery, place });
         None
@@ -243,7 +242,7 @@ impl Worker {
 
     /// Counts a delivery that stays in the worker, and marks its key as busy.
     fn keep(&mut self, message: &Message, tag: u64) -> Place {
-        let place = Place { tag, bytes: message.size() as u64, key: self.keys.occupy(message) };
+        let place = Place { tag, bytes: message.memory() as u64, key: self.keys.occupy(message) };
         self.share.add(place.bytes);
         place
     }
@@ -461,6 +460,9 @@ impl Begun {
 
 impl fmt::Debug for Worker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Worker").field("len", &self.len()).field("stopped", &self.stopped).finish_non_exhaustive()
+        f.debug_struct("Worker")
+            .field("len", &self.len())
+            .field("stopped", &self.stopped)
+            .finish_non_exhaustive()
     }
 }

@@ -167,9 +167,9 @@ impl Slow {
 
     fn poll(&mut self, cx: &mut Cx<'_>) -> Poll<Settlement> {
         let Some(work) = &mut self.0 else { return Poll::Pending };
-        match caught(|| work.as_mut().poll(cx)) {
+        match caught("the work on a failed delivery", || work.as_mut().poll(cx)) {
             Ok(polled) => polled,
-            Err(panic) => Poll::Ready(Settlement::Stopped(panic.context("process a failed delivery"))),
+            Err(panic) => Poll::Ready(Settlement::Stopped(panic)),
         }
     }
 }
@@ -177,8 +177,8 @@ impl Slow {
 impl Drop for Slow {
     fn drop(&mut self) {
         let work = self.0.take();
-        if let Err(panic) = caught(|| drop(work)) {
-            tracing::warn!(error = %panic.chain(), "the drop of a cancelled delivery panicked");
+        if let Err(panic) = caught("the drop of a cancelled delivery", || drop(work)) {
+            tracing::warn!(error = %panic.chain(), "a cancelled delivery did not end well");
         }
     }
 }

@@ -38,7 +38,7 @@ impl Shared {
             Verdict::Held { error, attempts } => Settlement::Held { error, attempts },
             Verdict::Abandoned => Settlement::Abandoned,
             Verdict::Stop(error) => {
-                Settlement::Stopped(error.context(format_args!("at {}", delivery.origin)))
+                Settlement::Stopped(error.context(format_args!("at {}", delivery.origin())))
             }
             Verdict::DeadLetter { error, attempts } => match &self.config.dead_letters {
                 None => Settlement::Refused { error, attempts },
