@@ -240,3 +240,6 @@ impl std::fmt::Debug for BoxHandler {
         f.write_str("BoxHandler")
     }
 }
+
+#[cfg(test)]
+mod tests;
