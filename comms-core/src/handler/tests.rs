@@ -20,7 +20,7 @@ fn delivery() -> Delivery {
 }
 
 fn attempt(handler: impl Handler) -> Attempt {
-    BoxHandler::new(handler).attempt(delivery(), Ok(None), &Clock::manual(Duration::ZERO))
+    BoxHandler::new(handler).attempt(delivery(), None, &Clock::manual(Duration::ZERO))
 }
 
 fn poll(attempt: &mut Attempt) -> Poll<Result<Outcome, Error>> {
@@ -104,7 +104,7 @@ fn a_panic_at_any_point_is_one_internal_error() {
         let (bomb, drops) = Bomb::new(point);
         // The handler itself is not dropped: its drop would panic too.
         let handler = std::mem::ManuallyDrop::new(BoxHandler::new(bomb));
-        let mut attempt = handler.attempt(delivery(), Ok(None), &Clock::manual(Duration::ZERO));
+        let mut attempt = handler.attempt(delivery(), None, &Clock::manual(Duration::ZERO));
         let Poll::Ready(Err(error)) = poll(&mut attempt) else { panic!("{point}") };
         assert_eq!(error.kind, ErrorKind::Internal, "{point}");
         assert!(error.to_string().contains(&format!("the handler panicked: {point}")), "{error}");
@@ -200,7 +200,10 @@ fn the_context_is_made_once_and_a_scope_inside_hides_it() {
 
 #[test]
 fn a_name_is_given_without_a_wait_of_its_own() {
-    let handler = named("stock", handler_fn(|delivery: Delivery| ready(Err(Error::internal(delivery.handler.to_string())))));
+    let handler = named(
+        "stock",
+        handler_fn(|delivery: Delivery| ready(Err(Error::internal(delivery.handler.to_string())))),
+    );
     let Poll::Ready(Err(error)) = poll(&mut attempt(handler)) else { panic!() };
     assert!(error.to_string().contains("stock"));
 }
