@@ -304,6 +304,9 @@ impl Worker {
 
     /// Hands a delivery to a future that takes it to its settlement: after the failure `failed`, or from the beginning.
     fn begin_slow(&mut self, delivery: Delivery, place: Place, failed: Option<Error>) {
+        if failed.is_none() {
+            self.meter.received(&delivery);
+        }
         let (shared, stopping) = (self.shared.clone(), self.stopping.subscribe());
         let slow = Slow::new(async move { shared.settle(delivery, failed, stopping).await });
         self.running.push(Running { place, work: Work::Slow(slow) });
