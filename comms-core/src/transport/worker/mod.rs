@@ -173,7 +173,7 @@ impl Worker {
             return Poll::Ready(Some(settled));
         }
         self.spare = None;
-        if self.len() == 0 {
+        if self.is_empty() {
             return Poll::Ready(None);
         }
         if !self.share.has_room() && self.share.room_or_wake(cx.waker()) {
