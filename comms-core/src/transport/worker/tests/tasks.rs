@@ -73,6 +73,33 @@ async fn handlers_that_block_their_thread_run_beside_each_other() {
 
 const VERY_LONG: Duration = Duration::from_millis(30);
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_retry_of_a_handler_that_blocks_its_thread_runs_in_a_task_too() {
+    let threads = Arc::new(Mutex::new(Vec::new()));
+    let log = threads.clone();
+    let handler = handler_fn(move |delivery: Delivery| {
+        log.lock().unwrap().push(std::thread::current().id());
+        std::thread::sleep(VERY_LONG);
+        std::future::ready(if delivery.attempt > 1 {
+            Ok(Outcome::Done)
+        } else {
+            Err(Error::conflict("again"))
+        })
+    });
+    let processor =
+        Processor::new(BoxHandler::new(handler), AttemptConfig::default(), Clock::system(), "test");
+    let mut worker = Worker::new(processor, WorkerConfig::default());
+    assert!(push(&mut worker, "a", 1).await.is_none());
+    // Another record of the chunk, after which the worker knows.
+    assert!(push(&mut worker, "b", 2).await.is_none());
+    let mut settled = vec![next(&mut worker).await.unwrap(), next(&mut worker).await.unwrap()];
+    settled.sort();
+    assert_eq!(settled, ["1 done", "2 done"]);
+    let here = std::thread::current().id();
+    let threads = threads.lock().unwrap();
+    assert_eq!(threads.iter().map(|thread| *thread == here).collect::<Vec<_>>(), [true, false, false, false]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_attempt_in_a_task_has_its_time_limit_and_ends_with_the_worker() {
     let dropped = Arc::new(AtomicU32::new(0));
