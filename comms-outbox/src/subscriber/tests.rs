@@ -1,15 +1,18 @@
 //! Order, refusal and release of keys, without a database.
 #![allow(clippy::disallowed_methods, reason = "the tests wait for real time or for tokio's paused time")]
 
-use std::sync::Mutex;
-
-use bytes::Bytes;
+use std::time::Duration;
 
 use comms_core::{
-    ErrorKind, Headers, Outcome, clock::Clock, handler_fn, resilience::Backoff, transport::AttemptConfig,
+    Delivery, ErrorKind, MessageParts, Outcome,
+    clock::Clock,
+    handler_fn,
+    resilience::Backoff,
+    transport::{AttemptConfig, Receipt},
 };
 
 use super::*;
+use crate::parked::Refusal;
 
 type Log = Arc<Mutex<Vec<String>>>;
 type HandlerResult = Result<Outcome, Error>;
@@ -23,7 +26,7 @@ where
     let log = Log::default();
     let seen = log.clone();
     let handler = handler_fn(move |delivery: Delivery| {
-        let payload = String::from_utf8(delivery.message.payload.unwrap().to_vec()).unwrap();
+        let payload = String::from_utf8(delivery.message.payload().unwrap().to_vec()).unwrap();
         seen.lock().unwrap().push(payload.clone());
         act(payload)
     });
@@ -35,13 +38,15 @@ where
 }
 
 fn batch(messages: &[(&'static str, &'static str)]) -> VecDeque<Message> {
-    let message = |&(key, payload): &(&'static str, &'static str)| Message {
-        source: "s".into(),
-        id: payload.into(),
-        topic: "t".into(),
-        key: (!key.is_empty()).then(|| Bytes::from_static(key.as_bytes())),
-        headers: Headers::new(),
-        payload: Some(Bytes::from_static(payload.as_bytes())),
+    let message = |&(key, payload): &(&'static str, &'static str)| {
+        Message::new(MessageParts {
+            source: "s",
+            id: payload,
+            topic: "t",
+            key: (!key.is_empty()).then_some(key.as_bytes()),
+            payload: Some(payload.as_bytes()),
+            ..MessageParts::default()
+        })
     };
     messages.iter().map(message).collect()
 }
@@ -76,7 +81,7 @@ async fn a_key_does_not_run_after_a_refusal_until_the_relay_has_the_result() {
     assert_eq!(ran.split_off(5), ["2", "6"]);
     ran.sort();
     assert_eq!(ran, ["3", "5", "7", "bad1", "bad4"]);
-    assert!(subscriber.shared.blocked_keys.is_empty(), "no state remains");
+    assert!(subscriber.shared.config.budget.records() == 0, "no state remains");
 }
 
 #[tokio::test(start_paused = true)]
@@ -98,7 +103,7 @@ async fn a_refused_key_stays_blocked_after_the_acknowledgements_are_dropped() {
     // A relay that reads the messages again finds the key unblocked.
     let again = subscriber.enqueue(&mut batch(&[("a", "1")])).await;
     assert_eq!(kinds(&again), [None]);
-    assert!(subscriber.shared.blocked_keys.is_empty(), "no state remains");
+    assert!(subscriber.shared.config.budget.records() == 0, "no state remains");
 }
 
 #[tokio::test(start_paused = true)]
