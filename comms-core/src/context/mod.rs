@@ -117,11 +117,11 @@ impl Context {
     #[must_use]
     pub fn of_message(message: &Message, clock: &Clock) -> Self {
         let identity = identity(message);
-        let correlation = message.headers.get(wire::CE_CORRELATION_ID).and_then(|value| parse_id(value));
+        let correlation = message.headers().get(wire::CE_CORRELATION_ID).and_then(|value| parse_id(value));
         Self {
             correlation_id: correlation.or_else(|| identity.clone()),
             causation_id: identity,
-            ..Self::of_trace(&message.headers, clock)
+            ..Self::of_trace(&message.headers(), clock)
         }
     }
 
@@ -191,10 +191,10 @@ pub(crate) fn deadline() -> Option<Deadline> {
 
 /// Returns `source/id` of the message, or `None` if it is not a valid id.
 fn identity(message: &Message) -> Option<Arc<str>> {
-    let mut text = String::with_capacity(message.source.len() + 1 + message.id.len());
-    text.push_str(&message.source);
+    let mut text = String::with_capacity(message.source().len() + 1 + message.id().len());
+    text.push_str(message.source());
     text.push('/');
-    text.push_str(&message.id);
+    text.push_str(message.id());
     is_id(text.as_bytes()).then(|| text.into())
 }
 

@@ -125,14 +125,14 @@ async fn other_types_are_skipped_newer_versions_are_misconfigured_and_unreadable
         ("other.v1", Ok(Outcome::Skipped)),
     ] {
         let mut delivery = paid("a");
-        delivery.message.headers.insert("ce_type", name);
+        delivery.message.headers().insert("ce_type", name);
         let claim = Claim::of(&delivery);
         assert_eq!(handler.handle(delivery).await.map_err(|e| e.kind), wanted, "{name}");
         assert!(!unit.has_claim(&claim));
     }
     for payload in [None, Some(bytes::Bytes::from_static(b"{}")), Some(bytes::Bytes::from_static(b"\xff"))] {
         let mut delivery = paid("a");
-        delivery.message.payload = payload;
+        delivery.message.payload() = payload;
         assert_eq!(handler.handle(delivery).await.unwrap_err().kind, ErrorKind::Invalid);
     }
 }
@@ -164,7 +164,7 @@ async fn older_versions_are_upcast_and_newer_ones_are_misconfigured() {
     let handler = BoxHandler::new(transactional_versions(unit.clone(), versions, write));
     let with_type = |version: &str| {
         let mut delivery = paid("a");
-        delivery.message.headers.insert("ce_type", version.to_owned());
+        delivery.message.headers().insert("ce_type", version.to_owned());
         delivery
     };
     assert_eq!(handler.handle(paid("a")).await.unwrap(), Outcome::Done);

@@ -42,7 +42,7 @@ fn headers(entries: &[(&'static str, &str)]) -> HeaderMap {
 
 /// Returns the message without headers, and the headers sorted: the attributes of an event have no order.
 fn sorted(message: &Message) -> (Message, Vec<(String, Bytes)>) {
-    let mut headers: Vec<_> = message.headers.iter().map(|(n, v)| (n.to_owned(), v.clone())).collect();
+    let mut headers: Vec<_> = message.headers().iter().map(|(n, v)| (n.to_owned(), v.clone())).collect();
     headers.sort();
     (Message { headers: Headers::new(), ..message.clone() }, headers)
 }

@@ -68,12 +68,12 @@ fn every_reader_applies_the_limits_alike() {
         .collect::<String>();
     let value = format!("{value}{}", "x".repeat(limits.attribute_bytes - value.len()));
     let mut message = CloudEvent::with_id("1", "/a", "t").unwrap().into_message("topic");
-    (4..limits.attributes).for_each(|n| message.headers.append(format!("ce_x{n}"), value.clone()));
+    (4..limits.attributes).for_each(|n| message.headers().append(format!("ce_x{n}"), value.clone()));
     let event = CloudEvent::from_message(&message, &limits).unwrap();
     assert_eq!(json::decode(&json::encode(&event).unwrap(), &limits).unwrap(), event);
     let (headers, body) = http::encode(&event).unwrap();
     assert_eq!(http::decode(&headers, body, &limits).unwrap(), [event]);
-    message.headers.append("ce_more", "x");
+    message.headers().append("ce_more", "x");
     assert_refused(CloudEvent::from_message(&message, &limits), "65 attributes, but the limit is 64");
 }
 
@@ -89,8 +89,8 @@ proptest! {
     #[test]
     fn a_message_round_trips_through_http_headers(message in messages()) {
         let event = CloudEvent::from_message(&message, &Limits::default()).unwrap();
-        let content_type = message.headers.get(wire::CONTENT_TYPE);
-        if message.payload.as_ref().is_some_and(Bytes::is_empty) && content_type.is_none() {
+        let content_type = message.headers().get(wire::CONTENT_TYPE);
+        if message.payload().as_ref().is_some_and(Bytes::is_empty) && content_type.is_none() {
             prop_assert!(http::encode(&event).is_err());
             return Ok(());
         }
@@ -98,8 +98,8 @@ proptest! {
         prop_assert!(headers.values().all(|v| v.to_str().is_ok()), "header values are visible ASCII");
         let read = http::decode(&headers, body, &Limits::default()).unwrap().remove(0);
         let mut wanted = message.clone();
-        if wanted.payload.is_none() {
-            wanted.headers.remove(wire::CONTENT_TYPE);
+        if wanted.payload().is_none() {
+            wanted.headers().remove(wire::CONTENT_TYPE);
         }
         prop_assert_eq!(sorted(&read.into_message("topic")), sorted(&wanted));
     }

@@ -53,8 +53,8 @@ fn versions() -> Versions<Placed> {
 fn message(type_name: &str, payload: &str) -> Message {
     let event = Placed { order_id: "7".into(), cents: 1, currency: "EUR".into() };
     let mut message = EventSource::new("shop", Clock::system()).message(&event).unwrap();
-    message.headers.insert(wire::CE_TYPE, type_name.to_owned());
-    message.payload = Some(payload.to_owned().into());
+    message.headers().insert(wire::CE_TYPE, type_name.to_owned());
+    message.payload() = Some(payload.to_owned().into());
     message
 }
 

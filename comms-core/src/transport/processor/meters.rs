@@ -32,7 +32,7 @@ pub(super) struct Place {
 
 impl Place {
     pub(super) fn of(delivery: &Delivery) -> Self {
-        Self { topic: delivery.message.topic.clone(), group: delivery.group.clone() }
+        Self { topic: delivery.message.topic().into(), group: delivery.group.clone() }
     }
 }
 

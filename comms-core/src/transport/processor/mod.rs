@@ -180,7 +180,7 @@ impl Processor {
                 disposition => {
                     held = None;
                     tracing::warn!(
-                        origin = %delivery.origin, group = %delivery.group, attempts, error = %error.chain(), "delivery attempt failed"
+                        origin = %delivery.origin(), group = %delivery.group, attempts, error = %error.chain(), "delivery attempt failed"
                     );
                     match disposition {
                         Disposition::Stop => return Verdict::Stop(error),
@@ -227,7 +227,7 @@ impl Processor {
             names::PROCESS,
             { names::MESSAGING_DESTINATION_NAME } = %place.topic,
             { names::MESSAGING_CONSUMER_GROUP_NAME } = %place.group,
-            { names::MESSAGING_MESSAGE_ID } = %delivery.message.id,
+            { names::MESSAGING_MESSAGE_ID } = %delivery.message.id(),
             { names::TRACE_ID } = context.trace.as_ref().map(TraceContext::trace_id),
         );
         let started = self.clock.now();

@@ -11,7 +11,7 @@ use crate::{Delivery, Error, event, wire};
 /// Returns `Invalid` if the envelope cannot be decoded, unless the delivery is a dead letter: that one is returned
 /// unchanged. Returns `Misconfigured` for each envelope if the feature `cloudevents` is off.
 pub(super) fn open(delivery: Delivery) -> Result<Delivery, Error> {
-    let media = delivery.message.headers.text(wire::CONTENT_TYPE).unwrap_or_default();
+    let media = delivery.message.headers().text(wire::CONTENT_TYPE).unwrap_or_default();
     match event::is_envelope(media) {
         true => decode(delivery),
         false => Ok(delivery),
@@ -23,7 +23,7 @@ fn decode(delivery: Delivery) -> Result<Delivery, Error> {
     match crate::cloudevents::open(delivery.message.clone()) {
         Ok(message) => Ok(Delivery { message, ..delivery }),
         // A reader of dead letters gets the envelope that could not be opened, instead of a dead letter of it.
-        Err(_) if delivery.message.headers.get(wire::DLQ_TOPIC).is_some() => Ok(delivery),
+        Err(_) if delivery.message.headers().get(wire::DLQ_TOPIC).is_some() => Ok(delivery),
         Err(error) => Err(error),
     }
 }
