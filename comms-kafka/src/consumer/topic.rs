@@ -1,4 +1,4 @@
-//! A subscribed topic: its handler, its metrics, and whether it is paused.
+//! A subscribed topic: its handler, and whether it is paused.
 
 use std::{
     fmt,
@@ -8,27 +8,18 @@ use std::{
     },
 };
 
-use metrics::Counter;
-
-use comms_core::{telemetry, transport::Processor};
+use comms_core::transport::Processor;
 
 /// A topic of a consumer, shared by its assignments.
 pub(super) struct Topic {
     pub(super) name: Arc<str>,
     pub(super) processor: Processor,
-    pub(super) consumed: Counter,
     paused: AtomicBool,
 }
 
 impl Topic {
-    pub(super) fn new(name: Arc<str>, processor: Processor, group: &str) -> Self {
-        let labels = [
-            ("messaging.system", "kafka".to_owned()),
-            ("messaging.destination.name", name.to_string()),
-            ("messaging.consumer.group.name", group.to_owned()),
-        ];
-        let consumed = metrics::counter!(telemetry::CONSUMED_MESSAGES, &labels);
-        Self { name, processor, consumed, paused: AtomicBool::new(false) }
+    pub(super) const fn new(name: Arc<str>, processor: Processor) -> Self {
+        Self { name, processor, paused: AtomicBool::new(false) }
     }
 
     /// Returns whether the runners of the topic poll no records.
@@ -45,7 +36,7 @@ impl Topic {
         use comms_core::{Delivery, Outcome, clock::Clock, handler_fn, transport};
         let handler = transport::BoxHandler::new(handler_fn(|_: Delivery| async { Ok(Outcome::Done) }));
         let config = transport::AttemptConfig::default();
-        Self::new(name.into(), Processor::new(handler, config, Clock::system(), "kafka"), "group")
+        Self::new(name.into(), Processor::new(handler, config, Clock::system(), "kafka"))
     }
 }
 

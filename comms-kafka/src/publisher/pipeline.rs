@@ -191,8 +191,8 @@ pub(super) struct EnqueueCall<'a> {
 impl EnqueueCall<'_> {
     /// Takes `message`. Its capacity must be acquired.
     pub(super) fn push(&mut self, message: Message, slot: AckSlot) {
-        let last = self.last.take().filter(|topic| topic.name == message.topic);
-        let topic = last.unwrap_or_else(|| self.pipeline.topics.topic(&message.topic));
+        let last = self.last.take().filter(|topic| &*topic.name == message.topic());
+        let topic = last.unwrap_or_else(|| self.pipeline.topics.topic(message.topic()));
         self.needs_limit |= topic.push(&**self.producers, message, slot);
         self.last = Some(topic);
     }
