@@ -12,7 +12,8 @@ use std::{
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use tokio::sync::Notify;
 
-use super::{group::Group, incoming::Incoming, topic::Topic};
+use super::{group::Group, topic::Topic};
+use crate::record::Incoming;
 
 /// The value of an offset that is not known yet.
 const UNKNOWN: i64 = -1;

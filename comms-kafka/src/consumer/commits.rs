@@ -113,7 +113,10 @@ fn commit(consumer: &BaseConsumer<Group>, assignments: &[Arc<Assignment>]) {
         // The group has rebalanced meanwhile. Partitions that this member still has are committed again in the next
         // round. Records of the others are delivered again.
         Err(Some(
-            Code::IllegalGeneration | Code::UnknownMemberId | Code::RebalanceInProgress | Code::StaleMemberEpoch,
+            Code::IllegalGeneration
+            | Code::UnknownMemberId
+            | Code::RebalanceInProgress
+            | Code::StaleMemberEpoch,
         )) => tracing::debug!(group = %group.name, ?result, "commit came too late"),
         Err(_) => {
             tracing::warn!(group = %group.name, ?result, "commit failed");

@@ -84,7 +84,7 @@ mod tests {
         assignment.advance(Phase::Cut);
         let stopped = std::future::ready(());
         assert!(writer.write(&delivery, &error, 1, stopped).await.is_none());
-        let topics: Vec<_> = publisher.published().iter().map(|m| m.topic().to_owned()).collect();
+        let topics: Vec<_> = publisher.messages().iter().map(|m| m.topic().to_owned()).collect();
         assert_eq!(topics, ["orders.dlq"]);
     }
 }

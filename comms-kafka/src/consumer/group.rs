@@ -21,17 +21,10 @@ use rdkafka::{
 };
 
 use super::{
-    assignments::Assignments,
-    commits::Commits,
-    control::Control,
-    health::ConsumerHealth,
-    incoming::Reader,
-    lag::Lag,
-    runners::Runners,
-    start::Start,
-    topic::Topic,
+    assignments::Assignments, commits::Commits, control::Control, health::ConsumerHealth, lag::Lag,
+    runners::Runners, start::Start, topic::Topic,
 };
-use crate::client;
+use crate::{client, record::Reader};
 use comms_core::{
     clock::Clock,
     health::{Heartbeat, State},

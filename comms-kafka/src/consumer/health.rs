@@ -137,7 +137,12 @@ mod tests {
     use comms_core::{ErrorKind, health::Health};
     use rdkafka::types::RDKafkaErrorCode;
 
-    fn consumer(health: &Health, clock: &Clock, fatal: Vec<ClientFault>, control: &Arc<Control>) -> ConsumerHealth {
+    fn consumer(
+        health: &Health,
+        clock: &Clock,
+        fatal: Vec<ClientFault>,
+        control: &Arc<Control>,
+    ) -> ConsumerHealth {
         let component = Some(health.component("consumer"));
         ConsumerHealth::new(component, Holds::new(clock.clone()), clock.clone(), fatal, control.clone())
     }

@@ -44,7 +44,9 @@ impl Lag {
         for assignment in assignments {
             let topic = statistics.topics.get(&*assignment.topic.name);
             let partition = topic.and_then(|topic| topic.partitions.get(&assignment.partition));
-            let Some(records) = partition.and_then(|partition| records(assignment, partition)) else { continue };
+            let Some(records) = partition.and_then(|partition| records(assignment, partition)) else {
+                continue;
+            };
             let age = assignment.oldest().filter(|_| records > 0).map_or(0, |at| clock.unix_millis() - at);
             let age = age.max(0).unsigned_abs();
             set(group, assignment, records, age);
@@ -96,8 +98,13 @@ mod tests {
     fn markers_behind_the_last_record_are_no_lag() {
         let assignment = Assignment::new(Arc::new(Topic::of_test("orders")), 0);
         assignment.publish(Some(8), None);
-        let mut partition =
-            Partition { ls_offset: 10, hi_offset: 12, next_offset: 10, fetchq_cnt: 0, ..Partition::default() };
+        let mut partition = Partition {
+            ls_offset: 10,
+            hi_offset: 12,
+            next_offset: 10,
+            fetchq_cnt: 0,
+            ..Partition::default()
+        };
         assert_eq!(records(&assignment, &partition), Some(2), "the runner has records");
         assignment.set_idle(true);
         assert_eq!(records(&assignment, &partition), Some(0), "8 and 9 are markers");

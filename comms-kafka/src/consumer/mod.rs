@@ -2,7 +2,7 @@
 //!
 //! A record passes through the files in this order:
 //! 1. `rebalance.rs`: the poll thread (`poll.rs`) gives an assigned partition its queue, and starts its runner.
-//! 2. `runner.rs`: the runner, a task, polls chunks of records (`incoming.rs`), registers them in the
+//! 2. `runner.rs`: the runner, a task, polls chunks of records (`record/read.rs` of the crate), registers them in the
 //!    [`Frontier`](comms_core::transport::Frontier) of its partition, and pushes them into its
 //!    [`Worker`](comms_core::transport::Worker), which runs the handler's attempts in the order of the keys.
 //! 3. `dead_letter/`: writes a record that cannot be handled to the dead-letter topic.
@@ -24,7 +24,6 @@ mod faults;
 mod group;
 mod handle;
 mod health;
-mod incoming;
 mod lag;
 mod poll;
 mod prefetch;

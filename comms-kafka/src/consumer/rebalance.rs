@@ -38,7 +38,8 @@ impl Group {
     pub(super) fn assign(&self, consumer: &BaseConsumer<Self>, partitions: &mut TopicPartitionList) {
         // Empty, unless the client has left out a revocation.
         drop(self.close(&self.assigned.take(partitions)));
-        let assignments = if self.control.stopping.is_cancelled() { Vec::new() } else { self.split(partitions) };
+        let assignments =
+            if self.control.stopping.is_cancelled() { Vec::new() } else { self.split(partitions) };
         if let Err(error) = self.start.apply(self, consumer, partitions, &assignments) {
             self.control.fail(error.context(format_args!("start positions of group {}", self.name)));
         }
@@ -46,11 +47,12 @@ impl Group {
             tracing::warn!(group = %self.name, %error, "partitions were not assigned");
             self.health.report_error(&error);
         }
+        // Before the runners report faults of the new assignment.
+        self.health.assigned();
         for assignment in assignments {
             self.assigned.insert(assignment.clone());
             self.runners.spawn(assignment);
         }
-        self.health.assigned();
         tracing::info!(group = %self.name, partitions = partitions.count(), "partitions assigned");
     }
 

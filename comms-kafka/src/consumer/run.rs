@@ -6,18 +6,9 @@ use tokio::{runtime::Handle, sync::oneshot};
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Consumer, Settings,
-    assignments::Assignments,
-    commits::Commits,
-    control::Control,
-    dead_letter::DeadLetterSource,
-    group::Group,
-    health::ConsumerHealth,
-    lag::Lag,
-    poll::Poll,
-    prefetch,
-    runner,
-    runners::Runners,
+    Consumer, Settings, assignments::Assignments, commits::Commits, control::Control,
+    dead_letter::DeadLetterSource, group::Group, health::ConsumerHealth, lag::Lag, poll::Poll, prefetch,
+    runner, runners::Runners,
 };
 use comms_core::{
     Error,
@@ -56,7 +47,8 @@ impl Consumer {
     ///   poll thread that does not close continues in the background, and the partitions move when the session ends.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
         let Self { settings, holds, assigned, lag } = self;
-        let (group, clock, health) = (settings.group.clone(), settings.clock.clone(), settings.health.clone());
+        let (group, clock, health) =
+            (settings.group.clone(), settings.clock.clone(), settings.health.clone());
         let limit = settings.limits.drain + CLOSE;
         let control = Arc::new(Control::default());
         let _abandoned = control.abandoned.clone().drop_guard();
@@ -121,9 +113,12 @@ fn poll(settings: Settings, shared: Shared) -> Result<(), Error> {
     }
     let commits = Arc::new(Commits::new(limits.commit_records, limits.commit_interval));
     let backoff = settings.backoff;
-    let dead_letters = settings
-        .dead_letters
-        .map(|publisher| DeadLetterSource { publisher, backoff, clock: clock.clone(), holds });
+    let dead_letters = settings.dead_letters.map(|publisher| DeadLetterSource {
+        publisher,
+        backoff,
+        clock: clock.clone(),
+        holds,
+    });
     let shared = runner::Shared {
         group: group.clone(),
         max_gap: limits.gap,

@@ -18,9 +18,11 @@ use super::{
     control::Control,
     ended::EndGuard,
     health::ConsumerHealth,
-    incoming::{Incoming, Reader},
 };
-use crate::error::classify;
+use crate::{
+    error::classify,
+    record::{Incoming, Reader},
+};
 use comms_core::{
     Delivery, Error,
     transport::{Frontier, Settled, Settlement, Worker},

@@ -110,7 +110,9 @@ pub(super) fn offsets_of(
         Start::Time(time) => {
             let millis = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
             let mut times = partitions.clone();
-            times.set_all_offsets(Offset::Offset(i64::try_from(millis).unwrap_or(i64::MAX))).map_err(classify)?;
+            times
+                .set_all_offsets(Offset::Offset(i64::try_from(millis).unwrap_or(i64::MAX)))
+                .map_err(classify)?;
             Some(resolve(Request::Times(times))?)
         }
         _ => None,
@@ -144,10 +146,7 @@ fn number(offset: Offset) -> Option<i64> {
 }
 
 /// Sends a request up to [`ATTEMPTS`] times. Blocks the poll thread.
-fn request<T>(
-    group: &Group,
-    send: impl Fn() -> Result<T, rdkafka::error::KafkaError>,
-) -> Result<T, Error> {
+fn request<T>(group: &Group, send: impl Fn() -> Result<T, rdkafka::error::KafkaError>) -> Result<T, Error> {
     let mut result = send();
     for _ in 1..ATTEMPTS {
         if result.is_ok() || group.control.stopping.is_cancelled() {

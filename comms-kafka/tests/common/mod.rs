@@ -4,7 +4,8 @@ pub(crate) mod cluster;
 pub(crate) mod gauges;
 
 use comms_core::{
-    Delivery, Error, Handler, Message, MessageParts, Outcome, Publisher, async_trait, clock::Clock, handler_fn,
+    Delivery, Error, Handler, Message, MessageParts, Outcome, Publisher, async_trait, clock::Clock,
+    handler_fn,
 };
 use comms_kafka::{Consumer, KafkaConfig, KafkaPublisher, TopicDifference, TopicSpec};
 use std::{

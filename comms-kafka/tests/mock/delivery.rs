@@ -57,7 +57,9 @@ async fn records_of_a_key_are_handled_in_order_by_slow_handlers() {
             Ok(())
         }
     });
-    let consumer = Running::start(cluster.consumer().on("t", handler).concurrency(40).buffer_records(40).build().unwrap());
+    let consumer = Running::start(
+        cluster.consumer().on("t", handler).concurrency(40).buffer_records(40).build().unwrap(),
+    );
     seen.len(1_000).await;
     consumer.stop().await;
     assert!(seen.by_key().values().all(|numbers| numbers.iter().eq(&(0..20).collect::<Vec<_>>())));

@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use rdkafka::ClientConfig;
 
-use super::{ConsumerBuilder, Limits};
+use super::{ConsumerBuilder, limits::Limits};
 use crate::{
     consumer::{Consumer, Settings, prefetch, topic::Topic},
     topic_name::{self, dlq_topic},

@@ -3,9 +3,9 @@
 mod check;
 mod limits;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
-use super::{Consumer, Limits, faults::ClientFault, start::Start};
+use super::{Consumer, faults::ClientFault, start::Start};
 use crate::KafkaConfig;
 use comms_core::{
     Handler, Publisher,
@@ -13,6 +13,7 @@ use comms_core::{
     health::{Component, Heartbeat},
     transport::{AttemptConfig, BoxHandler, BudgetConfig, FailurePolicy, Holds, Ordering},
 };
+pub(super) use limits::Limits;
 
 /// The builder of a [`Consumer`], created by [`Consumer::builder`].
 ///

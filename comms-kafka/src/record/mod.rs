@@ -12,10 +12,13 @@
 //! The client library loses two things: a header with a null value is read as an empty header, and a header whose name
 //! is not UTF-8 is dropped with a warning.
 
-use rdkafka::message::{Header, Headers as _, OwnedHeaders};
+mod read;
+
+use rdkafka::message::{Header, OwnedHeaders};
 
 use crate::topic_name;
 use comms_core::{Error, Message, wire};
+pub(crate) use read::{Incoming, Reader};
 
 /// The source of a record without an identity.
 pub(crate) const POSITION_SOURCE: &str = "kafka";
@@ -40,7 +43,8 @@ pub(crate) fn check(message: &Message, limit: usize) -> Result<(), Error> {
 pub(crate) fn headers(message: &Message) -> OwnedHeaders {
     let identity = [(wire::CE_ID, message.id()), (wire::CE_SOURCE, message.source())];
     let identity = identity.into_iter().map(|(name, value)| (name, value.as_bytes()));
-    let others = message.headers().iter().filter(|(name, _)| *name != wire::CE_ID && *name != wire::CE_SOURCE);
+    let others =
+        message.headers().iter().filter(|(name, _)| *name != wire::CE_ID && *name != wire::CE_SOURCE);
     let headers = OwnedHeaders::new_with_capacity(message.headers().len() + 2);
     identity
         .chain(others)
@@ -49,13 +53,7 @@ pub(crate) fn headers(message: &Message) -> OwnedHeaders {
 
 /// Replaces `id` with the id of a record without an identity. No other record may get the same id, because an inbox
 /// drops a record whose id it has seen.
-pub(crate) fn position_id(
-    id: &mut String,
-    topic: &str,
-    partition: i32,
-    offset: i64,
-    timestamp: Option<i64>,
-) {
+fn position_id(id: &mut String, topic: &str, partition: i32, offset: i64, timestamp: Option<i64>) {
     id.clear();
     id.push_str(topic);
     for number in [Some(i64::from(partition)), Some(offset), timestamp].into_iter().flatten() {
@@ -85,6 +83,7 @@ fn push_number(text: &mut String, number: i64) {
 mod tests {
     use super::*;
     use comms_core::{Headers, MessageParts};
+    use rdkafka::message::Headers as _;
 
     fn example() -> Message {
         let headers = [("b", "2"), ("a", "1"), ("b", "3"), (wire::CE_ID, "not this one")];

@@ -8,7 +8,7 @@ use rdkafka::{
     message::{BorrowedHeaders, BorrowedMessage, Headers as _},
 };
 
-use crate::record::{self, POSITION_SOURCE};
+use super::{POSITION_SOURCE, position_id};
 use comms_core::{Headers, Message, MessageParts, Position, wire};
 
 /// The size of a buffer that messages share, bytes. A larger message has a buffer of its own.
@@ -18,23 +18,23 @@ use comms_core::{Headers, Message, MessageParts, Position, wire};
 const BUFFER: usize = 16 * 1024;
 
 /// A record that no handler has received yet.
-pub(super) struct Incoming {
-    pub(super) message: Message,
-    pub(super) offset: i64,
+pub(crate) struct Incoming {
+    pub(crate) message: Message,
+    pub(crate) offset: i64,
     /// Milliseconds since 1970, if the record has a timestamp.
-    pub(super) timestamp: Option<i64>,
+    pub(crate) timestamp: Option<i64>,
 }
 
 impl Incoming {
     /// Returns the position of the record in `partition`.
-    pub(super) fn position(&self, partition: i32) -> Position {
+    pub(crate) fn position(&self, partition: i32) -> Position {
         Position::at(partition, self.offset).timestamp(self.timestamp)
     }
 }
 
 /// Reads records into messages. A record costs no allocation of its own.
 #[derive(Default)]
-pub(super) struct Reader {
+pub(crate) struct Reader {
     buffer: BytesMut,
     headers: Headers,
     id: String,
@@ -42,14 +42,14 @@ pub(super) struct Reader {
 
 impl Reader {
     /// Reads `record` of `topic`.
-    pub(super) fn read(&mut self, record: &BorrowedMessage<'_>, topic: &str) -> Incoming {
+    pub(crate) fn read(&mut self, record: &BorrowedMessage<'_>, topic: &str) -> Incoming {
         let (partition, offset) = (record.partition(), record.offset());
         let timestamp = record.timestamp().to_millis();
         self.headers.clear();
         let raw = record.headers();
         let identity = raw.and_then(|raw| read_headers(raw, &mut self.headers));
         let (source, id) = identity.unwrap_or_else(|| {
-            record::position_id(&mut self.id, topic, partition, offset, timestamp);
+            position_id(&mut self.id, topic, partition, offset, timestamp);
             (POSITION_SOURCE, &self.id)
         });
         let (key, payload) = (record.key(), record.payload());
@@ -73,7 +73,10 @@ impl Reader {
 fn read_headers<'a>(raw: &'a BorrowedHeaders, headers: &mut Headers) -> Option<(&'a str, &'a str)> {
     // rdkafka panics on a header name that is not UTF-8. One such record must not stop the consumer.
     let copied = catch_unwind(AssertUnwindSafe(|| {
-        copy(headers, (0..).map_while(|index| raw.try_get(index)).map(|h| (h.key, h.value.unwrap_or_default())))
+        copy(
+            headers,
+            (0..).map_while(|index| raw.try_get(index)).map(|h| (h.key, h.value.unwrap_or_default())),
+        )
     }));
     copied.unwrap_or_else(|_| {
         headers.clear();
@@ -87,7 +90,12 @@ fn readable(raw: &BorrowedHeaders) -> Vec<(&str, &[u8])> {
     let headers: Vec<_> = (0..raw.count()).map(header).collect();
     let dropped = headers.iter().filter(|header| header.is_err()).count();
     tracing::warn!(dropped, "dropped headers of a record because their names are not UTF-8");
-    headers.into_iter().filter_map(Result::ok).flatten().map(|h| (h.key, h.value.unwrap_or_default())).collect()
+    headers
+        .into_iter()
+        .filter_map(Result::ok)
+        .flatten()
+        .map(|h| (h.key, h.value.unwrap_or_default()))
+        .collect()
 }
 
 fn copy<'a>(
@@ -122,7 +130,8 @@ mod tests {
     fn copied(source: &[(&'static str, &'static str)]) -> (Option<(&'static str, &'static str)>, String) {
         let mut headers = Headers::new();
         let identity = copy(&mut headers, source.iter().map(|(name, value)| (*name, value.as_bytes())));
-        let shown: Vec<_> = headers.iter().map(|(n, v)| format!("{n}={}", String::from_utf8_lossy(v))).collect();
+        let shown: Vec<_> =
+            headers.iter().map(|(n, v)| format!("{n}={}", String::from_utf8_lossy(v))).collect();
         (identity, shown.join(","))
     }
 
