@@ -171,7 +171,7 @@ async fn an_invalid_record_does_not_fail_its_batch() {
     provision(&config(), std::slice::from_ref(&spec), LIMIT).await.unwrap();
     let publisher = publisher(&config());
     let mut batch: Vec<_> = (0..10).map(|n| message(&spec.name, &format!("k{n}"), n)).collect();
-    batch[4].key = None;
+    batch[4] = Message::new(MessageParts { key: None, ..batch[4].parts() });
     let mut expected = vec![None; 10];
     expected[4] = Some(ErrorKind::Invalid);
     assert_eq!(kinds(&*publisher, batch).await, expected);

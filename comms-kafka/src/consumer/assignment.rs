@@ -123,12 +123,9 @@ impl Assignment {
         known(self.frontier.load(Ordering::Acquire))
     }
 
-    /// Publishes the frontier, and the timestamp of the first unfinished record. Called by the runner.
-    pub(super) fn publish(&self, frontier: Option<i64>, oldest: Option<i64>) {
-        self.oldest.store(oldest.unwrap_or(UNKNOWN), Ordering::Relaxed);
-        if let Some(frontier) = frontier {
-            self.frontier.store(frontier, Ordering::Release);
-        }
+    /// Publishes the frontier. The runner does so at each finished record, because a later handler may block its thread.
+    pub(super) fn set_frontier(&self, offset: i64) {
+        self.frontier.store(offset, Ordering::Release);
     }
 
     /// Returns the offset to commit, or `None` if it is already committed.
@@ -150,7 +147,12 @@ impl Assignment {
         self.idle.store(idle, Ordering::Release);
     }
 
-    /// Returns the timestamp of the first unfinished record that was polled, milliseconds since 1970.
+    /// Sets the timestamp of the first unfinished record that was polled, milliseconds since 1970.
+    pub(super) fn set_oldest(&self, timestamp: Option<i64>) {
+        self.oldest.store(timestamp.unwrap_or(UNKNOWN), Ordering::Relaxed);
+    }
+
+    /// Returns the timestamp of the first unfinished record that was polled.
     pub(super) fn oldest(&self) -> Option<i64> {
         known(self.oldest.load(Ordering::Relaxed))
     }
@@ -172,14 +174,12 @@ mod tests {
     fn a_frontier_is_committed_once() {
         let assignment = assignment();
         assert_eq!(assignment.uncommitted(), None);
-        assignment.publish(Some(7), Some(1));
-        assert_eq!((assignment.uncommitted(), assignment.oldest()), (Some(7), Some(1)));
+        assignment.set_frontier(7);
+        assert_eq!(assignment.uncommitted(), Some(7));
         assignment.set_committed(7);
-        assert_eq!(assignment.uncommitted(), None);
-        assignment.publish(None, None);
-        assert_eq!((assignment.frontier(), assignment.oldest()), (Some(7), None), "nothing new is finished");
+        assert_eq!((assignment.frontier(), assignment.uncommitted()), (Some(7), None));
         // The offsets of a topic that was created again begin at 0.
-        assignment.publish(Some(1), None);
+        assignment.set_frontier(1);
         assert_eq!(assignment.uncommitted(), Some(1));
     }
 

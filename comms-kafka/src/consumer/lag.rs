@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn markers_behind_the_last_record_are_no_lag() {
         let assignment = Assignment::new(Arc::new(Topic::of_test("orders")), 0);
-        assignment.publish(Some(8), None);
+        assignment.set_frontier(8);
         let mut partition = Partition {
             ls_offset: 10,
             hi_offset: 12,

@@ -196,6 +196,9 @@ impl Runner {
             Settlement::Done(_) | Settlement::DeadLettered => {
                 self.frontier.complete(tag);
                 self.finished += 1;
+                if let Some(offset) = self.frontier.offset() {
+                    assignment.set_frontier(offset);
+                }
             }
             Settlement::Stopped(error) => {
                 self.stop();
@@ -227,9 +230,9 @@ impl Runner {
         self.hand.clear();
     }
 
-    /// Publishes the frontier and the metrics, and counts the finished records.
+    /// Counts the finished records, and publishes what is measured once per chunk.
     fn publish(&mut self, assignment: &Assignment) {
-        assignment.publish(self.frontier.offset(), self.ages.oldest(self.frontier.first_open()));
+        assignment.set_oldest(self.ages.oldest(self.frontier.first_open()));
         self.worker.flush();
         let finished = std::mem::take(&mut self.finished);
         if finished > 0 {

@@ -60,7 +60,7 @@ impl Start {
             position.map_err(classify)?;
             let mine = |a: &&Arc<Assignment>| *a.topic.name == *topic && a.partition == partition;
             if let Some(assignment) = assignments.iter().find(mine) {
-                assignment.publish(Some(offset), None);
+                assignment.set_frontier(offset);
             }
         }
         Ok(())
