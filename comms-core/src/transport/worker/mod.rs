@@ -54,7 +54,7 @@ use slow::Shared;
 /// `push` polls the handler at once, in the task of the owner. A delivery whose handler succeeds in its first poll costs
 /// one allocation and no timer. Run the owner's task in `tokio::task::unconstrained`, with a yield per chunk of records:
 /// otherwise the inline polls use up the task's cooperative budget. If a handler blocks its thread (polls of more than a
-/// millisecond), the worker runs the attempts of the next two seconds in tasks of their own.
+/// millisecond), the worker runs the next attempts in tasks of their own, for 50 ms at first and for 2 s at most.
 ///
 /// # Limits
 /// The [`Budget`](crate::transport::Budget) bounds the running handlers, and the records and bytes of all workers. The
