@@ -117,7 +117,7 @@ impl Context {
     #[must_use]
     pub fn of_message(message: &Message, clock: &Clock) -> Self {
         let identity = identity(message);
-        let correlation = message.headers().get(wire::CE_CORRELATION_ID).and_then(|value| parse_id(value));
+        let correlation = message.headers().get(wire::CE_CORRELATION_ID).and_then(parse_id);
         Self {
             correlation_id: correlation.or_else(|| identity.clone()),
             causation_id: identity,

@@ -56,6 +56,7 @@ impl Headers {
     ///
     /// # Panics
     /// Panics if the name or the value is longer than 4 GiB.
+    #[allow(clippy::expect_used, reason = "a header of 4 GiB is documented to panic")]
     pub fn append(&mut self, name: impl AsRef<str>, value: impl AsRef<[u8]>) {
         let (name, value) = (name.as_ref().as_bytes(), value.as_ref());
         self.0.reserve(2 * LENGTH + name.len() + value.len());

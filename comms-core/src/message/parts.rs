@@ -36,6 +36,7 @@ impl MessageParts<'_> {
     }
 
     /// Appends the parts to `buffer`, and returns where they end, relative to the first byte.
+    #[allow(clippy::expect_used, reason = "a message of 4 GiB is documented to panic")]
     pub(super) fn write(&self, buffer: &mut BytesMut) -> Ends {
         let start = buffer.len();
         buffer.reserve(self.length());

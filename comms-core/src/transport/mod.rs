@@ -18,7 +18,7 @@ mod processor;
 
 pub use crate::{
     error::Disposition,
-    handler::BoxHandler,
+    handler::{BoxBatchHandler, BoxHandler},
     publisher::{Acks, Receipt},
 };
 pub use holds::{Hold, HoldGuard, Holds};

@@ -6,7 +6,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use super::{idempotency::StoreFixture, outbox::OutboxFixture, publisher::PublisherFixture, *};
 use crate::{
-    Claim, Claimed, Inbox, Message, Publisher, async_trait,
+    Claim, Claimed, Inbox, Message, MessageParts, Publisher, async_trait,
     clock::Clock,
     idempotency::{Admission, CallKey, IdempotencyStore, LeaseOptions, LeaseToken, MemoryStore, StoredReply},
     transport::Acks,
@@ -102,7 +102,7 @@ impl PublisherFixture for Fixture {
     }
 
     fn refusable(&self, message: Message) -> Option<Message> {
-        Some(Message { payload: Some("refuse me".into()), ..message })
+        Some(Message::new(MessageParts { payload: Some(b"refuse me"), ..message.parts() }))
     }
 }
 

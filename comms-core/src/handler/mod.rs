@@ -1,5 +1,7 @@
 //! The trait of an application's handlers: tower services that a consumer calls with each delivery.
 
+mod batch;
+
 use std::{
     future::Future,
     sync::Arc,
@@ -9,6 +11,7 @@ use std::{
 use tower_service::Service;
 
 use crate::{Delivery, Error};
+pub use batch::{BatchFn, BatchHandler, BatchResults, BoxBatchHandler, batch_fn};
 
 /// The result of a delivery that a handler processed without an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
