@@ -1,5 +1,6 @@
 //! The trait of an application's handlers: tower services that a consumer calls with each delivery.
 
+mod attempt;
 mod batch;
 
 use std::{
@@ -10,7 +11,14 @@ use std::{
 
 use tower_service::Service;
 
-use crate::{Delivery, Error};
+use crate::{
+    Delivery, Error,
+    clock::Clock,
+    context::{Source, TraceContext},
+    telemetry as names,
+};
+pub use attempt::Attempt;
+use attempt::Opened;
 pub use batch::{BatchFn, BatchHandler, BatchResults, BoxBatchHandler, batch_fn};
 
 /// The result of a delivery that a handler processed without an error.
@@ -115,11 +123,27 @@ where
 /// # check(handler);
 /// ```
 pub fn named(name: impl Into<Arc<str>>, handler: impl Handler) -> impl Handler {
-    let (name, handler) = (name.into(), BoxHandler::new(handler));
-    handler_fn(move |delivery: Delivery| {
-        let (name, handler) = (name.clone(), handler.clone());
-        async move { handler.handle(delivery.to_handler(name)).await }
-    })
+    Named { name: name.into(), handler }
+}
+
+#[derive(Clone)]
+struct Named<H> {
+    name: Arc<str>,
+    handler: H,
+}
+
+impl<H: Handler> Service<Delivery> for Named<H> {
+    type Response = Outcome;
+    type Error = Error;
+    type Future = H::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.handler.poll_ready(cx)
+    }
+
+    fn call(&mut self, delivery: Delivery) -> H::Future {
+        self.handler.call(delivery.to_handler(self.name.clone()))
+    }
 }
 
 impl<F, Fut> Service<Delivery> for HandlerFn<F>
@@ -144,6 +168,7 @@ type BoxFuture = futures_core::future::BoxFuture<'static, Result<Outcome, Error>
 
 trait DynHandler: Send + Sync {
     fn run(&self, delivery: Delivery) -> BoxFuture;
+    fn attempt(&self, received: Delivery, opened: Opened, clock: &Clock) -> Attempt;
 }
 
 impl<H: Handler> DynHandler for H {
@@ -154,6 +179,20 @@ impl<H: Handler> DynHandler for H {
             std::future::poll_fn(|cx| service.poll_ready(cx)).await?;
             service.call(delivery).await
         })
+    }
+
+    fn attempt(&self, received: Delivery, opened: Opened, clock: &Clock) -> Attempt {
+        let delivery = opened.as_ref().ok().and_then(Option::as_ref).unwrap_or(&received);
+        let source = Source::of_message(delivery.message.clone(), clock.clone());
+        // The fields, and with them the context, are made only if a subscriber wants the span.
+        let span = tracing::info_span!(
+            names::PROCESS,
+            { names::MESSAGING_DESTINATION_NAME } = %delivery.message.topic(),
+            { names::MESSAGING_CONSUMER_GROUP_NAME } = %delivery.group,
+            { names::MESSAGING_MESSAGE_ID } = %delivery.message.id(),
+            { names::TRACE_ID } = source.context().and_then(|context| context.trace.as_ref()).map(TraceContext::trace_id),
+        );
+        Attempt::new(self, received, opened, source, span)
     }
 }
 
@@ -173,6 +212,11 @@ impl BoxHandler {
     /// Returns the error of the handler, of any kind: of its readiness or of its call.
     pub async fn handle(&self, delivery: Delivery) -> Result<Outcome, Error> {
         self.0.run(delivery).await
+    }
+
+    /// Begins an attempt with the delivery `received`. The handler gets the delivery in `opened`, if there is one.
+    pub(crate) fn attempt(&self, received: Delivery, opened: Opened, clock: &Clock) -> Attempt {
+        self.0.attempt(received, opened, clock)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use super::*;
-use crate::{Claim, Headers, wire};
+use crate::{Claim, Headers, context::Context, wire};
 
 const ENVELOPE: &str = r#"{"specversion":"1.0","id":"7","source":"/shop","type":"order.placed.v1",
     "traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01","partitionkey":"k","tenant":"acme",
