@@ -41,6 +41,7 @@
 //! ```
 
 mod check;
+mod harness;
 pub mod idempotency;
 pub mod inbox;
 mod memory_publisher;
@@ -50,6 +51,10 @@ pub mod publisher;
 pub mod replies;
 
 pub use check::Broken;
+pub use harness::{
+    Call, CallResult, Calls, ConsumerSetup, DeliveryState, Failure, MemoryTransport, Published, TestBroker,
+    TestConsumer, TestConsumerBuilder, Transport,
+};
 pub use memory_publisher::MemoryPublisher;
 pub use memory_unit::{MemoryTx, MemoryUnit};
 

@@ -70,7 +70,12 @@ impl TestBroker {
     #[must_use]
     pub fn new(transport: impl Transport) -> Self {
         let ledger = Arc::new(Ledger::new(Clock::manual(BEGIN)));
-        Self { transport: Arc::new(transport), ledger, limit: Duration::from_secs(10), relayed: Arc::default() }
+        Self {
+            transport: Arc::new(transport),
+            ledger,
+            limit: Duration::from_secs(10),
+            relayed: Arc::default(),
+        }
     }
 
     /// Sets how long a call may wait for the deliveries to settle, in time of the system. Default: 10 s.

@@ -67,9 +67,13 @@ impl Calls {
     where
         E: Event + Serialize + DeserializeOwned + PartialEq + Debug,
     {
-        let events: Vec<_> = self.calls.iter().map(|call| event::decode::<E>(&call.delivery.message)).collect();
+        let events: Vec<_> =
+            self.calls.iter().map(|call| event::decode::<E>(&call.delivery.message)).collect();
         let equal = events.len() == expected.len()
-            && events.iter().zip(expected).all(|(event, expected)| event.as_ref().is_ok_and(|event| event == expected));
+            && events
+                .iter()
+                .zip(expected)
+                .all(|(event, expected)| event.as_ref().is_ok_and(|event| event == expected));
         self.check(equal, || {
             let seen = events.iter().map(|event| match event {
                 Ok(event) => format!("{event:?}"),

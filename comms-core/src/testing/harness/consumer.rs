@@ -9,13 +9,8 @@ use tokio::{
 };
 
 use super::{
-    broker::TestBroker,
-    calls::Calls,
-    dead_letters::DeadLetters,
-    ledger::EntryId,
-    published::Published,
-    state::DeliveryState,
-    transport::ConsumerSetup,
+    broker::TestBroker, calls::Calls, dead_letters::DeadLetters, ledger::EntryId, published::Published,
+    state::DeliveryState, transport::ConsumerSetup,
 };
 use crate::{Error, Message, clock::Clock, event::Event, transport::Hold};
 
@@ -107,6 +102,11 @@ impl TestConsumer {
         }
     }
 
+    pub(super) async fn rewind(&self) -> Result<(), Error> {
+        let topics: Vec<_> = self.setup.handlers.iter().map(|(topic, _)| topic.clone()).collect();
+        self.broker.transport.rewind(&self.setup.group, &topics).await
+    }
+
     /// Publishes `message`, waits until it is settled, and returns the state of its delivery.
     ///
     /// # Errors
@@ -134,9 +134,10 @@ impl TestConsumer {
     pub(super) async fn publish_one(&self, message: Message) -> Result<EntryId, Error> {
         let topic = message.topic().to_owned();
         let entries = self.broker.publish_entries(message).await?;
-        self.broker.ledger.of_group(&entries, &self.group).ok_or_else(|| {
-            Error::invalid(format!("group {} has no handler for topic {topic}", self.group))
-        })
+        self.broker
+            .ledger
+            .of_group(&entries, &self.group)
+            .ok_or_else(|| Error::invalid(format!("group {} has no handler for topic {topic}", self.group)))
     }
 
     /// Publishes `message`, and does not wait for its delivery.
@@ -181,7 +182,10 @@ impl TestConsumer {
     /// Returns the calls of the handler of `topic`.
     #[must_use]
     pub fn calls(&self, topic: &str) -> Calls {
-        Calls::new(format!("the handler of {topic} in group {}", self.group), self.broker.ledger.calls(&self.group, topic))
+        Calls::new(
+            format!("the handler of {topic} in group {}", self.group),
+            self.broker.ledger.calls(&self.group, topic),
+        )
     }
 
     /// Returns the acknowledged dead letters, with the reason in their headers ([`wire`](crate::wire)).

@@ -49,7 +49,8 @@ impl TestConsumer {
         let crashed = ledger.has_crashed(&self.group);
         ended?;
         if !crashed {
-            let text = format!("the handler of {} did not end an attempt, so there was no crash", message.topic());
+            let text =
+                format!("the handler of {} did not end an attempt, so there was no crash", message.topic());
             return Err(Error::invalid(text));
         }
         self.restart().await?;
@@ -62,13 +63,19 @@ impl TestConsumer {
     /// # Errors
     /// Returns [`Invalid`](crate::ErrorKind::Invalid) if the handler did not commit a transaction of `unit`. Returns the
     /// errors of [`crash_before_ack`](Self::crash_before_ack).
-    pub async fn crash_before_commit(&self, message: Message, unit: &MemoryUnit) -> Result<DeliveryState, Error> {
+    pub async fn crash_before_commit(
+        &self,
+        message: Message,
+        unit: &MemoryUnit,
+    ) -> Result<DeliveryState, Error> {
         let topic = message.topic().to_owned();
         unit.fail_next_commit(Error::indeterminate("the process crashed before the commit"));
         let state = self.crash_before_ack(message).await;
         match unit.forget_commit_failures() {
             0 => state,
-            _ => Err(Error::invalid(format!("the handler of {topic} did not commit a transaction of the unit"))),
+            _ => Err(Error::invalid(format!(
+                "the handler of {topic} did not commit a transaction of the unit"
+            ))),
         }
     }
 

@@ -74,7 +74,8 @@ impl Published {
     where
         E: Event + Serialize + DeserializeOwned + PartialEq + Debug,
     {
-        let event = |message: &Message| event::is::<E>(message).then(|| event::decode::<E>(message).ok()).flatten();
+        let event =
+            |message: &Message| event::is::<E>(message).then(|| event::decode::<E>(message).ok()).flatten();
         let events: Vec<_> = self.messages.iter().map(event).collect();
         let equal = events.iter().map(Option::as_ref).eq(expected.iter().map(Some));
         self.check(equal, || format!("the events {expected:?}"))
@@ -86,7 +87,12 @@ impl Published {
             let shown = |message: &Message| {
                 let payload = message.payload().map(String::from_utf8_lossy);
                 let event = message.event_type().unwrap_or("no event");
-                format!("{} {} ({event}): {}", message.topic(), message.id(), payload.unwrap_or("a tombstone".into()))
+                format!(
+                    "{} {} ({event}): {}",
+                    message.topic(),
+                    message.id(),
+                    payload.unwrap_or("a tombstone".into())
+                )
             };
             let messages = numbered(self.messages.iter().map(shown));
             fail(&format!("{}: expected {}\nthe messages:\n{messages}", self.place, expected()));

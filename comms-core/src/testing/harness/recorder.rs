@@ -8,9 +8,7 @@ use super::{
     ledger::{EntryId, Ledger},
     state::Failure,
 };
-use crate::{
-    Delivery, Error, ErrorKind, Outcome, handler_fn, panic::panic_text, transport::BoxHandler,
-};
+use crate::{Delivery, Error, ErrorKind, Outcome, handler_fn, panic::panic_text, transport::BoxHandler};
 
 /// The handler of a topic, with the names of the test.
 #[derive(Clone)]
@@ -28,7 +26,8 @@ impl Recorder {
 
     async fn call(self, delivery: Delivery) -> Result<Outcome, Error> {
         let delivery = self.with_names_of_the_test(delivery);
-        let mut call = RunningCall { id: self.ledger.begin(&delivery), ledger: self.ledger.clone(), runs: true };
+        let mut call =
+            RunningCall { id: self.ledger.begin(&delivery), ledger: self.ledger.clone(), runs: true };
         let result = AssertUnwindSafe(self.handler.handle(delivery)).catch_unwind().await;
         let recorded = match &result {
             Ok(result) => result.as_ref().copied().map_err(Failure::of),

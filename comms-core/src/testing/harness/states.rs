@@ -76,7 +76,9 @@ impl TestConsumer {
 
     fn delivered_of(&self, message: &Message) -> Vec<Delivered> {
         let same = |one: &Delivered| {
-            let parts = |message: &Message| (message.topic().to_owned(), message.source().to_owned(), message.id().to_owned());
+            let parts = |message: &Message| {
+                (message.topic().to_owned(), message.source().to_owned(), message.id().to_owned())
+            };
             parts(&one.message) == parts(message)
         };
         self.delivered().into_iter().filter(same).collect()

@@ -87,6 +87,9 @@ pub struct ConsumerSetup {
 impl fmt::Debug for ConsumerSetup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let topics: Vec<_> = self.handlers.iter().map(|(topic, _)| topic).collect();
-        f.debug_struct("ConsumerSetup").field("group", &self.group).field("topics", &topics).finish_non_exhaustive()
+        f.debug_struct("ConsumerSetup")
+            .field("group", &self.group)
+            .field("topics", &topics)
+            .finish_non_exhaustive()
     }
 }

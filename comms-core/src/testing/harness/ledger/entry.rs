@@ -11,6 +11,7 @@ use crate::{
         state::{DeliveryState, Failure},
     },
     transport::Ordering,
+    wire,
 };
 
 /// One delivery of a message to a group.
@@ -28,12 +29,24 @@ pub(super) struct Entry {
     held_since: Option<Instant>,
     /// How often the dead letter was refused.
     refusals: u32,
+    /// The text of the last error.
+    pub(super) error: Option<String>,
 }
 
 impl Entry {
     pub(super) fn new(group: Arc<str>, message: Message, identity: (String, String)) -> Self {
         let (calls, step) = (Vec::new(), Step::Begin);
-        Self { group, message, place: None, identity, calls, step, held_since: None, refusals: 0 }
+        Self {
+            group,
+            message,
+            place: None,
+            identity,
+            calls,
+            step,
+            held_since: None,
+            refusals: 0,
+            error: None,
+        }
     }
 
     /// Returns the entry of the delivery that follows this one after a restart of the consumer.
@@ -68,6 +81,7 @@ impl Entry {
             Step::Attempt { held: true, .. } => self.held_since.or(Some(now)),
             _ => None,
         };
+        self.error = Some(failure.text.clone());
         self.end_call(CallResult::Failed(failure));
     }
 
@@ -77,7 +91,9 @@ impl Entry {
         }
     }
 
-    pub(super) fn dead_lettered(&mut self, kind: Option<ErrorKind>) {
+    pub(super) fn dead_lettered(&mut self, letter: &Message, kind: Option<ErrorKind>) {
+        let reason = || letter.headers().text(wire::DLQ_ERROR).map(str::to_owned);
+        self.error = self.error.take().or_else(reason);
         self.step = Step::End(DeliveryState::DeadLettered(kind.unwrap_or_else(|| self.last_error())));
     }
 
@@ -115,6 +131,11 @@ impl Entry {
                 same_topic && self.message.key().is_some() && self.message.key() == other.message.key()
             }
         }
+    }
+
+    /// Returns whether the two are deliveries of one message at one position.
+    pub(super) fn is_at_place_of(&self, other: &Self) -> bool {
+        self.place == other.place && self.is(&other.group, &other.message)
     }
 
     pub(super) fn is(&self, group: &str, message: &Message) -> bool {

@@ -20,9 +20,8 @@ impl State {
         };
         let at_place = candidates().find(|(_, entry)| place.is_some() && entry.place == place);
         let unplaced = || {
-            candidates().find(|(_, entry)| {
-                entry.identity == identity && (entry.place.is_none() || place.is_none())
-            })
+            candidates()
+                .find(|(_, entry)| entry.identity == identity && (entry.place.is_none() || place.is_none()))
         };
         if let Some((index, _)) = at_place.or_else(unplaced) {
             return EntryId(index);
@@ -35,7 +34,8 @@ impl State {
     pub(super) fn of_dead_letter(&mut self, group: &str, letter: &Message) -> Option<&mut Entry> {
         let number = |name| letter.headers().text(name).and_then(|text| text.parse::<i64>().ok());
         let topic = letter.headers().text(wire::DLQ_TOPIC)?;
-        let place = number(wire::DLQ_PARTITION).and_then(|n| i32::try_from(n).ok()).zip(number(wire::DLQ_OFFSET));
+        let place =
+            number(wire::DLQ_PARTITION).and_then(|n| i32::try_from(n).ok()).zip(number(wire::DLQ_OFFSET));
         let matching = |entry: &Entry| {
             *entry.group == *group
                 && entry.message.topic() == topic
@@ -59,7 +59,8 @@ impl State {
     pub(super) fn is_queued(&self, index: usize) -> bool {
         let entry = &self.entries[index];
         let ordering = self.groups.get(&entry.group).map(|group| group.rules.ordering).unwrap_or_default();
-        let waits = |other: &Entry| other.step.waits_until().is_some() && other.is_ordered_with(entry, ordering);
+        let waits =
+            |other: &Entry| other.step.waits_until().is_some() && other.is_ordered_with(entry, ordering);
         entry.step == Step::Begin && self.entries[..index].iter().any(waits)
     }
 }

@@ -8,25 +8,27 @@
 //! - `entry.rs`: one delivery.
 //! - `rules.rs`: what follows a failure.
 //! - `find.rs`: to which entry a call or a dead letter belongs.
+//! - `read.rs`: what the assertions read.
 //! - `settle.rs`: whether something can still happen without a step of the clock.
 
 mod entry;
 mod find;
+mod read;
 mod rules;
 mod settle;
 
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use tokio::sync::Notify;
 
 use self::entry::Entry;
-pub(super) use self::rules::{Rules, Step};
+use self::rules::Step;
+pub(super) use self::{read::Delivered, rules::Rules};
 use super::{
-    call::{Call, CallResult},
+    call::CallResult,
     state::{DeliveryState, Failure},
 };
 use crate::{Delivery, Error, ErrorKind, Message, Outcome, clock::Clock};
@@ -66,11 +68,18 @@ impl Ledger {
     }
 
     /// Adds a group. Returns an error if the ledger has it already.
-    pub(super) fn add_group(&self, name: &Arc<str>, topics: Vec<Arc<str>>, rules: Rules) -> Result<(), Error> {
+    pub(super) fn add_group(
+        &self,
+        name: &Arc<str>,
+        topics: Vec<Arc<str>>,
+        rules: Rules,
+    ) -> Result<(), Error> {
         let group = Group { topics, rules, stopping: false, failure: None, crash_at: None, crashed: false };
         match self.change(|state| state.groups.insert(name.clone(), group)) {
             None => Ok(()),
-            Some(_) => Err(Error::invalid(format!("the broker of the test has a consumer of group {name} already"))),
+            Some(_) => {
+                Err(Error::invalid(format!("the broker of the test has a consumer of group {name} already")))
+            }
         }
     }
 
@@ -79,10 +88,16 @@ impl Ledger {
         let identity = find::identity(message);
         self.change(|state| {
             let subscribed = |group: &Group| group.topics.iter().any(|topic| **topic == *message.topic());
-            let groups: Vec<_> =
-                state.groups.iter().filter(|(_, group)| subscribed(group)).map(|(name, _)| name.clone()).collect();
+            let groups: Vec<_> = state
+                .groups
+                .iter()
+                .filter(|(_, group)| subscribed(group))
+                .map(|(name, _)| name.clone())
+                .collect();
             let first = state.entries.len();
-            state.entries.extend(groups.into_iter().map(|name| Entry::new(name, message.clone(), identity.clone())));
+            state
+                .entries
+                .extend(groups.into_iter().map(|name| Entry::new(name, message.clone(), identity.clone())));
             (first..state.entries.len()).map(EntryId).collect()
         })
     }
@@ -136,7 +151,10 @@ impl Ledger {
             if group.stopping {
                 return entry.end_call(CallResult::Dropped);
             }
-            let text = format!("indeterminate: the handler did not finish within {:?}", group.rules.attempts.timeout);
+            let text = format!(
+                "indeterminate: the handler did not finish within {:?}",
+                group.rules.attempts.timeout
+            );
             let failure = Failure { kind: ErrorKind::Indeterminate, text, retry_after: None };
             entry.failed(failure, &group.rules, &self.clock);
         });
@@ -146,7 +164,7 @@ impl Ledger {
     pub(super) fn dead_lettered(&self, group: &str, letter: &Message, kind: Option<ErrorKind>) {
         self.change(|state| {
             if let Some(entry) = state.of_dead_letter(group, letter) {
-                entry.dead_lettered(kind);
+                entry.dead_lettered(letter, kind);
             }
         });
     }
@@ -178,19 +196,26 @@ impl Ledger {
         self.change(|state| {
             let mut again = Vec::new();
             for entry in state.entries.iter_mut().filter(|entry| *entry.group == *name) {
-                let unsettled = entry.is_open() && !entry.calls.is_empty();
+                // A delivery that has not begun is still to come.
+                if entry.is_open() && entry.calls.is_empty() {
+                    continue;
+                }
                 let stopped = matches!(entry.step, Step::End(DeliveryState::Stopped(_)));
-                let last = !matches!(entry.step, Step::End(DeliveryState::Abandoned));
-                if unsettled || stopped || (all && last && !entry.is_open()) {
+                if all || stopped || entry.is_open() {
                     again.push(entry.again());
                 }
-                if unsettled {
+                if entry.is_open() {
                     entry.step = Step::End(DeliveryState::Abandoned);
                 }
             }
-            // A message that came twice before comes twice again, once for each of its positions.
-            again.dedup_by(|later, first| later.place.is_some() && later.place == first.place && later.is(&first.group, &first.message));
-            state.entries.extend(again);
+            for entry in again {
+                // A message comes once again for each of its positions, although it may have come often before.
+                let expected =
+                    state.entries.iter().any(|other| other.is_open() && other.is_at_place_of(&entry));
+                if !expected {
+                    state.entries.push(entry);
+                }
+            }
         });
     }
 
@@ -208,27 +233,6 @@ impl Ledger {
         .unwrap_or_default()
     }
 
-    pub(super) fn failure(&self, group: &str) -> Option<Failure> {
-        self.lock().groups.get(group).and_then(|group| group.failure.clone())
-    }
-
-    /// Returns the calls of the handler of `topic` in `group`, in the order in which their deliveries were published.
-    pub(super) fn calls(&self, group: &str, topic: &str) -> Vec<Call> {
-        let state = self.lock();
-        let of_topic = |entry: &&Entry| *entry.group == *group && entry.message.topic() == topic;
-        state.entries.iter().filter(of_topic).flat_map(|entry| entry.calls.iter().cloned()).collect()
-    }
-
-    /// Returns the state of each delivery to `group`, in the order of publication.
-    pub(super) fn states(&self, group: &str) -> Vec<(Message, DeliveryState, Vec<Call>)> {
-        let state = self.lock();
-        let of_group = |(_, entry): &(usize, &Entry)| *entry.group == *group;
-        let shown = |(index, entry): (usize, &Entry)| {
-            (entry.message.clone(), state.state(index), entry.calls.clone())
-        };
-        state.entries.iter().enumerate().filter(of_group).map(shown).collect()
-    }
-
     fn in_group<T>(&self, name: &str, change: impl FnOnce(&mut Group) -> T) -> Option<T> {
         self.change(|state| state.groups.get_mut(name).map(change))
     }
@@ -241,13 +245,5 @@ impl Ledger {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Returns the time of the next attempt that waits for the clock, from now.
-    pub(super) fn next_attempt(&self) -> Option<Duration> {
-        let now = self.clock.now();
-        let state = self.lock();
-        let due = state.entries.iter().filter_map(|entry| entry.step.waits_until()).min();
-        due.map(|at| at.saturating_duration_since(now))
     }
 }

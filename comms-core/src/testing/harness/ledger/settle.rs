@@ -1,6 +1,6 @@
 //! The wait until nothing more happens without a step of the clock.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Ledger, State, Step};
 use crate::{Error, clock::Clock, testing::harness::state::DeliveryState};
@@ -18,7 +18,11 @@ impl Ledger {
     }
 
     /// Waits until the consumer of `group` has "crashed", or until all deliveries are settled.
-    pub(in crate::testing::harness) async fn crashed(&self, group: &str, limit: Duration) -> Result<(), Error> {
+    pub(in crate::testing::harness) async fn crashed(
+        &self,
+        group: &str,
+        limit: Duration,
+    ) -> Result<(), Error> {
         let crashed = |state: &State| state.groups.get(group).is_some_and(|group| group.crashed);
         self.until(limit, "settled", |state| crashed(state) || state.unsettled(&self.clock).is_empty()).await
     }
@@ -38,7 +42,12 @@ impl Ledger {
         self.until(limit, "called as often", |state| calls(state) >= count).await
     }
 
-    async fn until(&self, limit: Duration, what: &str, reached: impl Fn(&State) -> bool + Send) -> Result<(), Error> {
+    async fn until(
+        &self,
+        limit: Duration,
+        what: &str,
+        reached: impl Fn(&State) -> bool + Send,
+    ) -> Result<(), Error> {
         // The system clock: the wait must end also while the test's manual clock stands still.
         let system = Clock::system();
         let wait = async {
@@ -52,12 +61,19 @@ impl Ledger {
         };
         system.timeout(limit, wait).await.map_err(|_| {
             let open = self.lock().unsettled(&self.clock);
-            Error::indeterminate(format!("not {what} within {limit:?}; open deliveries:\n{}", open.join("\n")))
+            Error::indeterminate(format!(
+                "not {what} within {limit:?}; open deliveries:\n{}",
+                open.join("\n")
+            ))
         })
     }
 }
 
 impl State {
+    fn waiting_until(&self, at: Instant) -> usize {
+        self.entries.iter().filter(|entry| entry.step.waits_until() == Some(at)).count()
+    }
+
     /// Describes the deliveries that can change without a step of the clock.
     fn unsettled(&self, clock: &Clock) -> Vec<String> {
         let open = self.entries.iter().enumerate().filter(|(index, entry)| {
@@ -67,7 +83,7 @@ impl State {
                     Step::End(_) => false,
                     // The consumer must have begun its wait, or the next step of the clock would not end it in time.
                     Step::Attempt { at, .. } | Step::DeadLetter { at: Some(at) } => {
-                        at <= clock.now() || !clock.has_sleep_until(at)
+                        at <= clock.now() || clock.sleeps_until(at) < self.waiting_until(at)
                     }
                     Step::Begin => !self.is_queued(*index),
                     Step::Finish | Step::DeadLetter { at: None } => true,

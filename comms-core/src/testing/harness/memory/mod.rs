@@ -85,6 +85,8 @@ impl Transport for MemoryTransport {
 
 impl fmt::Debug for MemoryTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryTransport").field("messages", &*self.shared.appended.borrow()).finish_non_exhaustive()
+        f.debug_struct("MemoryTransport")
+            .field("messages", &*self.shared.appended.borrow())
+            .finish_non_exhaustive()
     }
 }

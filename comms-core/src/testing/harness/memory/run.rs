@@ -12,9 +12,7 @@ use tokio::task::unconstrained;
 use super::{ConsumerSetup, MemoryTransport};
 use crate::{
     Delivery, Error, Position,
-    transport::{
-        Budget, DeadLetters, Frontier, Processor, Settled, Settlement, Worker, WorkerConfig,
-    },
+    transport::{Budget, DeadLetters, Frontier, Processor, Settled, Settlement, Worker, WorkerConfig},
 };
 
 pub(super) async fn run(
