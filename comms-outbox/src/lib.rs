@@ -27,7 +27,7 @@
 //! # #[cfg(feature = "sqlite")] {
 //! use std::sync::Arc;
 //!
-//! use comms_core::{Delivery, Headers, Message, Outbox, Outcome, UnitOfWork, handler_fn};
+//! use comms_core::{Delivery, Message, MessageParts, Outbox, Outcome, UnitOfWork, handler_fn};
 //! use comms_outbox::{Relay, Subscriber, sqlite, sqlx};
 //!
 //! let pool = sqlx::sqlite::SqlitePoolOptions::new().max_connections(1).connect("sqlite::memory:").await?;
@@ -39,14 +39,14 @@
 //! let unit = sqlite::SqliteUnit::new(pool.clone(), tables.clone());
 //! let mut tx = unit.begin().await?;
 //! sqlx::query("INSERT INTO orders (id) VALUES ('o-1')").execute(&mut *tx).await?;
-//! let message = Message {
-//!     source: "/orders".into(),
-//!     id: "1".into(),
-//!     topic: "order.placed".into(),
-//!     key: Some("o-1".into()),
-//!     headers: Headers::new(),
-//!     payload: Some(r#"{"order_id":"o-1"}"#.into()),
-//! };
+//! let message = Message::new(MessageParts {
+//!     source: "/orders",
+//!     id: "1",
+//!     topic: "order.placed",
+//!     key: Some(b"o-1"),
+//!     payload: Some(br#"{"order_id":"o-1"}"#),
+//!     ..MessageParts::default()
+//! });
 //! unit.enqueue(&mut tx, &[message]).await?;
 //! unit.commit(tx).await?;
 //!
@@ -55,7 +55,7 @@
 //! let handler = handler_fn(move |delivery: Delivery| {
 //!     let delivered = delivered.clone();
 //!     async move {
-//!         let _ = delivered.send(delivery.message.key).await;
+//!         let _ = delivered.send(delivery.message.key_bytes()).await;
 //!         Ok(Outcome::Done)
 //!     }
 //! });
@@ -97,7 +97,7 @@
 //!
 //! # Source layout, in the order of the data
 //! - `postgres/outbox.rs`, `sqlite/outbox.rs` write messages, through the units of work in `unit.rs`; `limits` checks
-//!   them and `codec` encodes their headers.
+//!   them.
 //! - `relay/` reads rows and publishes them.
 //! - `subscriber/` is a publisher that calls handlers, which claim messages in `inbox.rs`.
 //! - `branch`, `parked` describe what waits for an operator.
@@ -106,7 +106,6 @@
 #![cfg_attr(not(any(feature = "postgres", feature = "sqlite")), allow(dead_code, unused_imports))]
 
 mod branch;
-mod codec;
 mod commit_signal;
 mod error;
 mod limits;

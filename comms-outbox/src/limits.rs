@@ -33,15 +33,15 @@ pub(crate) fn check(messages: &[Message]) -> Result<(), Error> {
 fn check_one(message: &Message) -> Result<(), Error> {
     let size = message.size();
     if size > MESSAGE_LIMIT {
-        let id = &message.id;
+        let id = message.id();
         return Err(Error::invalid(format!(
             "message {id} has {size} bytes, the limit is {MESSAGE_LIMIT}: store large data elsewhere and send a \
              reference"
         )));
     }
-    check_name("source", &message.source)?;
-    check_name("id", &message.id)?;
-    check_name("topic", &message.topic)
+    check_name("source", message.source())?;
+    check_name("id", message.id())?;
+    check_name("topic", message.topic())
 }
 
 fn check_name(field: &str, text: &str) -> Result<(), Error> {
@@ -56,30 +56,27 @@ fn check_name(field: &str, text: &str) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::Bytes;
-    use comms_core::Headers;
+    use comms_core::MessageParts;
+
+    fn parts() -> MessageParts<'static> {
+        MessageParts { source: "s", id: "1", topic: "t", ..MessageParts::default() }
+    }
 
     fn message() -> Message {
-        Message {
-            source: "s".into(),
-            id: "1".into(),
-            topic: "t".into(),
-            key: None,
-            headers: Headers::new(),
-            payload: None,
-        }
+        Message::new(parts())
     }
 
     #[test]
     fn messages_over_a_limit_are_refused() {
         assert!(check(&[message()]).is_ok());
-        let large = Message { payload: Some(Bytes::from(vec![0; MESSAGE_LIMIT])), ..message() };
-        assert!(check(&[large]).is_err());
-        assert!(check(&[Message { id: "".into(), ..message() }]).is_err());
-        assert!(check(&[Message { topic: "a\0b".into(), ..message() }]).is_err());
-        assert!(check(&[Message { source: "s".repeat(513).into(), ..message() }]).is_err());
+        let refused = |parts| assert!(check(&[Message::new(parts)]).is_err());
+        let payload = vec![0; MESSAGE_LIMIT];
+        refused(MessageParts { payload: Some(&payload), ..parts() });
+        refused(MessageParts { id: "", ..parts() });
+        refused(MessageParts { topic: "a\0b", ..parts() });
+        refused(MessageParts { source: &"s".repeat(513), ..parts() });
         assert!(check(&vec![message(); BATCH_LIMIT + 1]).is_err());
-        let many = Message { payload: Some(Bytes::from(vec![0; 900_000])), ..message() };
+        let many = Message::new(MessageParts { payload: Some(&payload[..900_000]), ..parts() });
         assert!(check(&vec![many; 80]).is_err());
     }
 }

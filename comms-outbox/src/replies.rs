@@ -1,11 +1,9 @@
 //! Converts stored replies, for both backends.
 
 use comms_core::{
-    Error,
+    Error, Headers,
     idempotency::{Admission, CallKey, StoredReply},
 };
-
-use crate::codec;
 
 /// Compares a stored row with `key`, and returns its reply.
 ///
@@ -24,7 +22,9 @@ pub(crate) fn replay(
     match (status, headers, body) {
         (Some(status), Some(headers), Some(body)) => {
             let mut reply = StoredReply::new(status, body);
-            reply.headers = codec::decode(headers.into())?;
+            reply.headers = Headers::decode(&headers).map_err(|error| {
+                error.context("the column comms_replies.headers does not decode: another program has written to this row")
+            })?;
             Ok(Admission::Replay(reply))
         }
         // The effect of the request is committed without a reply: a defect of the program that executed it.

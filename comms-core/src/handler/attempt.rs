@@ -25,21 +25,22 @@ use crate::{Delivery, Error, context::Source, panic::caught};
 pub struct Attempt(Pin<Box<dyn Running>>);
 
 impl Attempt {
+    #[inline]
     pub(super) fn new<S: Handler>(
         handler: &S,
         received: Delivery,
-        opened: Opened,
+        mut opened: Opened,
         source: Source,
         span: Span,
     ) -> Self {
-        let (service, state) = match (opened, caught(HANDLER, || handler.clone())) {
-            (Err(error), _) | (Ok(_), Err(error)) => (None, State::Failed { error: Some(error) }),
-            (Ok(delivery), Ok(service)) => {
-                let delivery = delivery.unwrap_or_else(|| received.clone());
-                (Some(service), State::Waiting { delivery: Some(delivery) })
+        let service = match caught(HANDLER, || handler.clone()) {
+            Ok(service) => Some(service),
+            Err(panic) => {
+                opened = Some(Box::new(Err(panic)));
+                None
             }
         };
-        Self(Box::pin(Cell { received, source, span, service, state }))
+        Self(Box::pin(Cell { received, opened, source, span, service, state: State::Waiting }))
     }
 
     /// Returns the delivery as it was received: an envelope is not decoded.
@@ -72,7 +73,7 @@ impl fmt::Debug for Attempt {
 const HANDLER: &str = "the handler";
 
 /// The delivery for the handler if it is not the received one, or the error of decoding it.
-pub(super) type Opened = Result<Option<Delivery>, Error>;
+pub(super) type Opened = Option<Box<Result<Delivery, Error>>>;
 
 /// An attempt of a handler of any type.
 trait Running: Send {
@@ -84,6 +85,7 @@ trait Running: Send {
 pin_project! {
     struct Cell<S: Service<Delivery>> {
         received: Delivery,
+        opened: Opened,
         source: Source,
         span: Span,
         // Kept until the end of the call: readiness may be bound to this clone.
@@ -95,7 +97,7 @@ pin_project! {
     impl<S: Service<Delivery>> PinnedDrop for Cell<S> {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
-            if this.service.is_none() && matches!(*this.state, State::Over | State::Failed { .. }) {
+            if this.service.is_none() && matches!(*this.state, State::Over | State::Waiting) {
                 return;
             }
             let (span, service, state) = (this.span, this.service, &mut this.state);
@@ -109,10 +111,8 @@ pin_project! {
 pin_project! {
     #[project = StateProj]
     enum State<F> {
-        // The attempt failed before the handler was asked.
-        Failed { error: Option<Error> },
-        // The handler is not ready.
-        Waiting { delivery: Option<Delivery> },
+        // The handler is not ready, or was not asked.
+        Waiting,
         Called { #[pin] future: F },
         Over,
     }
@@ -122,10 +122,11 @@ impl<S: Handler> Running for Cell<S> {
     fn poll_end(self: Pin<&mut Self>, cx: &mut Cx<'_>) -> Poll<Result<Outcome, Error>> {
         let mut this = self.project();
         let (span, service, state) = (this.span, this.service, &mut this.state);
+        let deliveries = (&*this.received, this.opened);
         this.source.enter(|| {
             let entered = span.enter();
             let polled = caught(HANDLER, || {
-                let polled = step(service, state.as_mut(), cx);
+                let polled = step(service, deliveries, state.as_mut(), cx);
                 if polled.is_ready() {
                     state.set(State::Over);
                     *service = None;
@@ -156,26 +157,28 @@ impl<S: Handler> Running for Cell<S> {
 /// Takes the attempt as far as it goes.
 fn step<S: Handler>(
     service: &mut Option<S>,
+    (received, opened): (&Delivery, &mut Opened),
     mut state: Pin<&mut State<S::Future>>,
     cx: &mut Cx<'_>,
 ) -> Poll<Result<Outcome, Error>> {
     loop {
         match state.as_mut().project() {
             StateProj::Called { future } => return future.poll(cx),
-            StateProj::Waiting { delivery } => {
-                let Some(service) = service else { return Poll::Pending };
-                // A tower service must be polled to readiness before its call, and readiness is not shared by clones.
-                ready!(service.poll_ready(cx))?;
-                let Some(delivery) = delivery.take() else { return Poll::Pending };
-                let future = service.call(delivery);
-                state.set(State::Called { future });
-            }
-            StateProj::Failed { error } => match error.take() {
-                Some(error) => return Poll::Ready(Err(error)),
-                None => return Poll::Pending,
-            },
             StateProj::Over => return Poll::Pending,
+            StateProj::Waiting => {}
         }
+        if let Some(failed) = opened.take_if(|opened| opened.is_err()) {
+            return Poll::Ready(failed.map(|_| Outcome::Skipped));
+        }
+        let Some(service) = service else { return Poll::Pending };
+        // A tower service must be polled to readiness before its call, and readiness is not shared by clones.
+        ready!(service.poll_ready(cx))?;
+        let delivery = match opened.take().map(|opened| *opened) {
+            Some(opened) => opened?,
+            None => received.clone(),
+        };
+        let future = service.call(delivery);
+        state.set(State::Called { future });
     }
 }
 

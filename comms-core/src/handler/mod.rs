@@ -182,7 +182,10 @@ impl<H: Handler> DynHandler for H {
     }
 
     fn attempt(&self, received: Delivery, opened: Opened, clock: &Clock) -> Attempt {
-        let delivery = opened.as_ref().ok().and_then(Option::as_ref).unwrap_or(&received);
+        let delivery = match opened.as_deref() {
+            Some(Ok(opened)) => opened,
+            _ => &received,
+        };
         let source = Source::of_message(delivery.message.clone(), clock.clone());
         // The fields, and with them the context, are made only if a subscriber wants the span.
         let span = tracing::info_span!(
@@ -215,6 +218,7 @@ impl BoxHandler {
     }
 
     /// Begins an attempt with the delivery `received`. The handler gets the delivery in `opened`, if there is one.
+    #[inline]
     pub(crate) fn attempt(&self, received: Delivery, opened: Opened, clock: &Clock) -> Attempt {
         self.0.attempt(received, opened, clock)
     }
@@ -240,3 +244,6 @@ impl std::fmt::Debug for BoxHandler {
         f.write_str("BoxHandler")
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -107,6 +107,12 @@ impl Message {
         self.text(self.ends.id, self.ends.topic)
     }
 
+    /// Returns the topic as bytes, which need no check.
+    #[inline]
+    pub(crate) fn topic_bytes(&self) -> &[u8] {
+        self.slice(self.ends.id, self.ends.topic)
+    }
+
     /// Returns the key. Messages with the same key keep their order; a message without a key has none.
     #[must_use]
     pub fn key(&self) -> Option<&[u8]> {

@@ -4,7 +4,7 @@ use comms_core::{Error, Message};
 use sqlx::PgConnection;
 
 use super::Tables;
-use crate::{codec, limits, sql_error};
+use crate::{limits, sql_error};
 
 /// One round trip for any number of messages. Ids are given out in the order of the input.
 const ENQUEUE: &str = "
@@ -39,13 +39,13 @@ impl Tables {
         let event_type = |m: &'_ Message| m.event_type().filter(|t| !t.contains('\0')).map(str::to_owned);
         let done = self
             .query(ENQUEUE)
-            .bind(text(|m| &m.source))
-            .bind(text(|m| &m.id))
-            .bind(text(|m| &m.topic))
-            .bind(messages.iter().map(|m| m.key.as_deref()).collect::<Vec<_>>())
+            .bind(text(Message::source))
+            .bind(text(Message::id))
+            .bind(text(Message::topic))
+            .bind(messages.iter().map(Message::key).collect::<Vec<_>>())
             .bind(messages.iter().map(event_type).collect::<Vec<_>>())
-            .bind(messages.iter().map(|m| codec::encode(&m.headers)).collect::<Vec<_>>())
-            .bind(messages.iter().map(|m| m.payload.as_deref()).collect::<Vec<_>>())
+            .bind(messages.iter().map(|m| m.headers().encoded()).collect::<Vec<_>>())
+            .bind(messages.iter().map(Message::payload).collect::<Vec<_>>())
             .execute(conn)
             .await
             .map_err(sql_error)?;

@@ -10,7 +10,7 @@ use comms_core::{
 use sqlx::{PgConnection, Row};
 
 use super::Tables;
-use crate::{codec, replies, sql_error};
+use crate::{replies, sql_error};
 
 /// An advisory lock of the transaction is taken before the row is inserted. It can be attempted without waiting; a
 /// `lock_timeout` on the unique index would abort the caller's transaction.
@@ -112,7 +112,7 @@ impl Tables {
             .bind(&*key.scope)
             .bind(&*key.key)
             .bind(reply.status)
-            .bind(codec::encode(&reply.headers))
+            .bind(reply.headers.view().encoded())
             .bind(&*reply.body)
             .execute(conn)
             .await

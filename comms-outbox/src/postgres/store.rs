@@ -14,7 +14,8 @@ use super::{
 use crate::{
     commit_error,
     relay::{
-        Changes, Filter, Lease, LeaseHolder, LeaseRequest, Page, ParkedLanes, Position, Query, Row, Store,
+        Changes, Filter, Lease, LeaseHolder, LeaseRequest, Page, ParkedLanes, Position, Query, Row,
+        RowBuffer, Store,
     },
     sql_error,
 };
@@ -145,7 +146,8 @@ impl Store for RelayStore {
         let query = query.bind(max_rows).bind(max_bytes).bind(&*filter.except).bind(filter.only.as_deref());
         let rows = query.fetch_all(&mut *tx).await.map_err(sql_error)?;
         tx.commit().await.map_err(sql_error)?;
-        rows.iter().map(row::decode).collect::<Result<_, _>>().map_err(sql_error)
+        let mut buffer = RowBuffer::new(0);
+        rows.iter().map(|row| row::decode(row, &mut buffer)).collect::<Result<_, _>>().map_err(sql_error)
     }
 }
 

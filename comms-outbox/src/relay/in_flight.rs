@@ -2,24 +2,29 @@
 
 use std::{
     collections::VecDeque,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use comms_core::{
     Error, Message,
     transport::{Acks, Receipt},
 };
 
-use super::store::{Lane, Position, Row, RowToPark};
+use super::{
+    row::Row,
+    store::{Lane, Position, RowToPark},
+};
 use crate::parked::Refusal;
 
 /// The identity and size of a row, without its message.
 #[derive(Debug, Clone)]
 pub(super) struct RowRef {
     pub(super) id: i64,
-    pub(super) topic: std::sync::Arc<str>,
-    pub(super) key: Option<bytes::Bytes>,
+    pub(super) topic: Arc<str>,
+    pub(super) key: Option<Bytes>,
     pub(super) bytes: usize,
 }
 
@@ -33,8 +38,14 @@ impl RowRef {
         Some((self.topic.clone(), self.key.clone()?))
     }
 
+    /// Returns the lane with a copy of the key, so that it does not keep the messages of the whole page in memory.
+    pub(super) fn lane_to_keep(&self) -> Option<Lane> {
+        Some((self.topic.clone(), Bytes::copy_from_slice(self.key.as_deref()?)))
+    }
+
     pub(super) fn park(self, refusal: Refusal) -> RowToPark {
-        RowToPark { outbox_id: self.id, topic: self.topic, key: self.key, refusal }
+        let key = self.key.as_deref().map(Bytes::copy_from_slice);
+        RowToPark { outbox_id: self.id, topic: self.topic, key, refusal }
     }
 }
 

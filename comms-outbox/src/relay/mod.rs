@@ -24,6 +24,7 @@ mod metrics;
 mod parking;
 mod plan;
 mod released;
+mod row;
 mod run;
 mod session;
 mod start;
@@ -32,9 +33,10 @@ mod track;
 mod tracks;
 
 pub use builder::RelayBuilder;
+pub(crate) use row::{Place, Row, RowBuffer, headers};
 pub use run::Relay;
 pub use start::Start;
 pub(crate) use store::{
-    Changes, Filter, Lease, LeaseHolder, LeaseRequest, Page, ParkedLanes, Position, Query, Row, RowToPark,
-    Store, StoredBranch,
+    Changes, Filter, Lease, LeaseHolder, LeaseRequest, Page, ParkedLanes, Position, Query, RowToPark, Store,
+    StoredBranch,
 };

@@ -26,7 +26,7 @@ impl Parking {
 
     /// Parks `row`, and from now on the later rows of its lane.
     pub(super) fn park(&mut self, row: RowRef, refusal: Refusal) {
-        self.lanes.extend(row.lane());
+        self.lanes.extend(row.lane_to_keep());
         self.any = true;
         self.pending.push(row.park(refusal));
     }

@@ -3,9 +3,9 @@
 use std::{any::Any, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use comms_core::{Error, ErrorKind, Message, async_trait};
+use comms_core::{Error, ErrorKind, async_trait};
 
-use super::start::Start;
+use super::{row::Row, start::Start};
 use crate::parked::Refusal;
 
 /// The unit of order: a topic and a key.
@@ -40,16 +40,6 @@ impl Position {
     pub(crate) fn is_settled(&self) -> bool {
         self.window.is_none()
     }
-}
-
-/// A committed row of the outbox.
-#[derive(Debug)]
-pub struct Row {
-    pub(crate) id: i64,
-    pub(crate) topic: Arc<str>,
-    pub(crate) key: Option<Bytes>,
-    /// The message, or the reason why its columns do not decode.
-    pub(crate) message: Result<Message, Error>,
 }
 
 /// The topics whose rows a read returns.

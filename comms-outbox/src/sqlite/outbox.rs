@@ -4,7 +4,7 @@ use comms_core::{Error, Message};
 use sqlx::SqliteConnection;
 
 use super::Tables;
-use crate::{codec, limits, sql_error};
+use crate::{limits, sql_error};
 
 const ENQUEUE: &str = "
 INSERT INTO comms_outbox (source, msg_id, topic, key, type, headers, payload)
@@ -24,13 +24,13 @@ impl Tables {
         limits::check(messages)?;
         for message in messages {
             sqlx::query(ENQUEUE)
-                .bind(&*message.source)
-                .bind(&*message.id)
-                .bind(&*message.topic)
-                .bind(message.key.as_deref())
+                .bind(message.source())
+                .bind(message.id())
+                .bind(message.topic())
+                .bind(message.key())
                 .bind(message.event_type())
-                .bind(codec::encode(&message.headers))
-                .bind(message.payload.as_deref())
+                .bind(message.headers().encoded())
+                .bind(message.payload())
                 .execute(&mut *conn)
                 .await
                 .map_err(sql_error)?;

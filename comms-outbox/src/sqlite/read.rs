@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use comms_core::Error;
-use sqlx::{Row as _, SqlitePool};
+use sqlx::{Row as _, SqlitePool, sqlite::SqliteRow};
 
 use super::row;
 use crate::{
-    relay::{Page, Position, Query},
+    relay::{Page, Position, Query, Row, RowBuffer},
     sql_error,
 };
 
@@ -23,10 +23,10 @@ SELECT EXISTS (SELECT 1 FROM comms_outbox_cursor WHERE relay = $1 AND token = $2
 /// $6 most bytes. The sizes are summed before the values of the rows are read; `length` of a blob does not read the
 /// value.
 const PAGE: &str = "
-SELECT o.id, source, msg_id, topic, key, headers, payload, filled,
+SELECT o.id, source, msg_id, topic, key, headers, payload, bytes,
        CAST(unixepoch('subsec') * 1000 AS INTEGER) - created_at AS age
 FROM (
-    SELECT id, before, before + size >= $6 AS filled
+    SELECT id, before + size AS bytes
     FROM (
         SELECT id, size, sum(size) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) - size AS before
         FROM (
@@ -70,14 +70,8 @@ pub(super) async fn read(pool: &SqlitePool, query: Query) -> Result<Option<Page>
         .await
         .map_err(sql_error)?;
     drop(conn);
-    let mut filled = i64::try_from(rows.len()).is_ok_and(|n| n >= query.max_rows);
-    let mut oldest = 0_i64;
-    for row in &rows {
-        let columns = || Ok((row.try_get("filled")?, row.try_get("age")?));
-        let (fills, age): (bool, i64) = columns().map_err(sql_error)?;
-        (filled, oldest) = (filled | fills, oldest.max(age));
-    }
-    let rows = rows.iter().map(row::decode).collect::<Result<Vec<_>, _>>().map_err(sql_error)?;
+    let (rows, bytes, oldest) = decode(&rows).map_err(sql_error)?;
+    let filled = bytes >= query.max_bytes || i64::try_from(rows.len()).is_ok_and(|n| n >= query.max_rows);
     let last_id = rows.last().filter(|_| filled).map_or(stop, |row| row.id);
     Ok(Some(Page {
         rows,
@@ -87,4 +81,16 @@ pub(super) async fn read(pool: &SqlitePool, query: Query) -> Result<Option<Page>
         scan: None,
         more: last_id < end,
     }))
+}
+
+/// Returns the rows, the sum of their sizes, and the age of the oldest in milliseconds.
+fn decode(rows: &[SqliteRow]) -> Result<(Vec<Row>, i64, i64), sqlx::Error> {
+    let bytes = rows.last().map_or(Ok(0), |row| row.try_get("bytes"))?;
+    let (mut buffer, mut oldest) = (RowBuffer::new(usize::try_from(bytes).unwrap_or(0)), 0);
+    let mut decoded = Vec::with_capacity(rows.len());
+    for row in rows {
+        oldest = oldest.max(row.try_get("age")?);
+        decoded.push(row::decode(row, &mut buffer)?);
+    }
+    Ok((decoded, bytes, oldest))
 }

@@ -7,7 +7,7 @@ use comms_core::{
 use sqlx::{Row, SqliteConnection};
 
 use super::Tables;
-use crate::{codec, replies, sql_error};
+use crate::{replies, sql_error};
 
 const ADMIT: &str =
     "INSERT INTO comms_replies (scope, key, fingerprint) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
@@ -57,7 +57,7 @@ impl Tables {
             .bind(&*key.scope)
             .bind(&*key.key)
             .bind(reply.status)
-            .bind(codec::encode(&reply.headers))
+            .bind(reply.headers.view().encoded())
             .bind(&*reply.body)
             .execute(conn)
             .await

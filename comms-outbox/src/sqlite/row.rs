@@ -1,40 +1,40 @@
 //! Converts a row of the outbox to a message.
 
-use std::sync::Arc;
+use std::borrow::Cow;
 
-use bytes::Bytes;
-use comms_core::{Error, Message};
+use comms_core::{Error, MessageParts};
 use sqlx::{Row as _, sqlite::SqliteRow};
 
-use crate::{codec, relay::Row};
+use crate::relay::{Place, Row, RowBuffer, headers};
 
-/// Decodes the columns id, source, msg_id, topic, key, headers and payload. If the columns of the message do not
-/// decode, the error becomes part of the row and does not fail the read.
-pub(super) fn decode(row: &SqliteRow) -> Result<Row, sqlx::Error> {
-    let bytes = |name| row.try_get::<Option<Vec<u8>>, _>(name).map(|b| b.map(Bytes::from));
-    let column = row.try_get::<&str, _>("topic");
-    let topic: Arc<str> = match &column {
-        Ok(topic) => (*topic).into(),
-        Err(_) => text(row, "topic")?.into(),
+/// Decodes the columns id, source, msg_id, topic, key, headers and payload, with the message in `buffer`.
+pub(super) fn decode(row: &SqliteRow, buffer: &mut RowBuffer) -> Result<Row, sqlx::Error> {
+    let (column, key) = (row.try_get::<&str, _>("topic"), row.try_get("key")?);
+    let topic = match &column {
+        Ok(topic) => Cow::Borrowed(*topic),
+        Err(_) => lossy(row, "topic")?,
     };
-    let key = bytes("key")?;
-    let columns = || -> Result<Message, Error> {
+    let place = Place { id: row.try_get("id")?, topic: &topic, key };
+    let parts = || -> Result<MessageParts<'_>, Error> {
         let damaged = |e: sqlx::Error| Error::internal(e).context("decode a row of the outbox");
-        Ok(Message {
-            source: row.try_get::<&str, _>("source").map_err(damaged)?.into(),
-            id: row.try_get::<&str, _>("msg_id").map_err(damaged)?.into(),
-            topic: column.map(|_| topic.clone()).map_err(damaged)?,
-            key: key.clone(),
-            headers: codec::decode(row.try_get::<Vec<u8>, _>("headers").map_err(damaged)?.into())?,
-            payload: bytes("payload").map_err(damaged)?,
+        Ok(MessageParts {
+            source: row.try_get("source").map_err(damaged)?,
+            id: row.try_get("msg_id").map_err(damaged)?,
+            topic: column.map_err(damaged)?,
+            key,
+            headers: headers(row.try_get("headers").map_err(damaged)?)?,
+            payload: row.try_get("payload").map_err(damaged)?,
         })
     };
-    let message = columns();
-    Ok(Row { id: row.try_get("id")?, topic, key, message })
+    Ok(buffer.row(place, parts()))
 }
 
 /// Reads a text column that another program may have written. SQLite does not check that it is UTF-8, so invalid bytes
 /// are replaced.
 pub(super) fn text(row: &SqliteRow, name: &str) -> Result<String, sqlx::Error> {
-    Ok(String::from_utf8_lossy(row.try_get_unchecked::<&[u8], _>(name)?).into_owned())
+    lossy(row, name).map(Cow::into_owned)
+}
+
+fn lossy<'a>(row: &'a SqliteRow, name: &str) -> Result<Cow<'a, str>, sqlx::Error> {
+    Ok(String::from_utf8_lossy(row.try_get_unchecked::<&[u8], _>(name)?))
 }

@@ -11,8 +11,8 @@ use super::{Tables, changes, read, row, tx};
 use crate::{
     branch::hold_reason,
     relay::{
-        Changes, Filter, Lease, LeaseHolder, LeaseRequest, Page, ParkedLanes, Position, Query, Row, Start,
-        Store, StoredBranch,
+        Changes, Filter, Lease, LeaseHolder, LeaseRequest, Page, ParkedLanes, Position, Query, Row,
+        RowBuffer, Start, Store, StoredBranch,
     },
     sql_error,
 };
@@ -160,7 +160,8 @@ impl Store for RelayStore {
         sqlx::query(DUE).bind(relay).execute(&mut *conn).await.map_err(sql_error)?;
         let query = sqlx::query(RELEASED).bind(relay).bind(max_rows).bind(max_bytes).bind(except).bind(only);
         let rows = query.fetch_all(&mut *conn).await.map_err(sql_error)?;
-        rows.iter().map(row::decode).collect::<Result<_, _>>().map_err(sql_error)
+        let mut buffer = RowBuffer::new(0);
+        rows.iter().map(|row| row::decode(row, &mut buffer)).collect::<Result<_, _>>().map_err(sql_error)
     }
 }
 

@@ -57,7 +57,7 @@ const HOLD_LIMIT: Duration = Duration::from_secs(5 * 60);
 /// ```
 /// use comms_core::{Delivery, Outcome, handler_fn};
 /// let print = handler_fn(|delivery: Delivery| async move {
-///     println!("{}", delivery.origin);
+///     println!("{}", delivery.origin());
 ///     Ok(Outcome::Done)
 /// });
 /// let subscriber = comms_outbox::Subscriber::builder("audit").on("order.placed", print).build()?;
@@ -164,13 +164,12 @@ impl Shared {
         blocks: &BatchBlocks,
     ) -> Result<Receipt, Error> {
         // The topic has no handler: the message counts as delivered, as in a consumer group of a broker.
-        let Some(route) = self.routes.get(&message.topic) else { return Ok(Receipt::default()) };
+        let Some(route) = self.routes.get(message.topic()) else { return Ok(Receipt::default()) };
         if let Some(reason) = lane.and_then(|(lane, ticket)| self.blocked_keys.refusal(lane, *ticket)) {
             return Err(Error::invalid(Refusal::behind(&reason)));
         }
         route.consumed.increment(1);
-        let origin = format!("outbox/{}/{}", message.topic, message.id);
-        let delivery = Delivery::new(message, self.group.clone(), origin);
+        let delivery = Delivery::new(message, self.group.clone());
         match route.processor.process(delivery, self.stop.cancelled(), self.stop.cancelled()).await {
             Verdict::Done(_) => Ok(Receipt::default()),
             Verdict::DeadLetter { error, attempts } => {
@@ -208,7 +207,7 @@ impl Publisher for Subscriber {
         while !batch.is_empty() {
             let Ok(permit) = self.shared.room.clone().try_acquire_owned() else { break };
             let Some(message) = batch.pop_front() else { break };
-            let lane = message.key.clone().map(|key| (message.topic.clone(), key));
+            let lane = message.key_bytes().map(|key| (message.topic().into(), key));
             let entered = lane.clone().map(|lane| self.shared.blocked_keys.enter(lane));
             let (result_sender, receiver) = oneshot::channel();
             self.lanes

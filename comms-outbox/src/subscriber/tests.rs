@@ -3,10 +3,8 @@
 
 use std::sync::Mutex;
 
-use bytes::Bytes;
-
 use comms_core::{
-    ErrorKind, Headers, Outcome, clock::Clock, handler_fn, resilience::Backoff, transport::AttemptConfig,
+    ErrorKind, MessageParts, Outcome, clock::Clock, handler_fn, resilience::Backoff, transport::AttemptConfig,
 };
 
 use super::*;
@@ -23,7 +21,7 @@ where
     let log = Log::default();
     let seen = log.clone();
     let handler = handler_fn(move |delivery: Delivery| {
-        let payload = String::from_utf8(delivery.message.payload.unwrap().to_vec()).unwrap();
+        let payload = String::from_utf8(delivery.message.payload().unwrap().to_vec()).unwrap();
         seen.lock().unwrap().push(payload.clone());
         act(payload)
     });
@@ -35,13 +33,15 @@ where
 }
 
 fn batch(messages: &[(&'static str, &'static str)]) -> VecDeque<Message> {
-    let message = |&(key, payload): &(&'static str, &'static str)| Message {
-        source: "s".into(),
-        id: payload.into(),
-        topic: "t".into(),
-        key: (!key.is_empty()).then(|| Bytes::from_static(key.as_bytes())),
-        headers: Headers::new(),
-        payload: Some(Bytes::from_static(payload.as_bytes())),
+    let message = |&(key, payload): &(&'static str, &'static str)| {
+        Message::new(MessageParts {
+            source: "s",
+            id: payload,
+            topic: "t",
+            key: (!key.is_empty()).then_some(key.as_bytes()),
+            payload: Some(payload.as_bytes()),
+            ..MessageParts::default()
+        })
     };
     messages.iter().map(message).collect()
 }

@@ -53,7 +53,7 @@ impl Publisher for Ledger {
         let results = batch.drain(..).map(|message| {
             let mut log = self.log();
             let place = log.next;
-            match log.messages.entry((*message.id).to_owned()) {
+            match log.messages.entry((*message.id()).to_owned()) {
                 Entry::Occupied(mut known) => known.get_mut().times += 1,
                 Entry::Vacant(new) => {
                     new.insert(Delivered { times: 1, place });

@@ -8,8 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
-use comms_core::{Headers, Message};
+use comms_core::{Message, MessageParts};
 use comms_outbox::postgres::Tables;
 
 use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection};
@@ -246,14 +245,14 @@ impl Writer {
 }
 
 pub fn message(id: &str, key: &str, topic: usize) -> Message {
-    Message {
-        source: "test".into(),
-        id: id.into(),
-        topic: format!("topic-{topic}").into(),
-        key: Some(Bytes::copy_from_slice(key.as_bytes())),
-        headers: Headers::new(),
-        payload: Some(Bytes::from_static(b"payload")),
-    }
+    Message::new(MessageParts {
+        source: "test",
+        id,
+        topic: &format!("topic-{topic}"),
+        key: Some(key.as_bytes()),
+        payload: Some(b"payload"),
+        ..MessageParts::default()
+    })
 }
 
 pub async fn sql(conn: &mut PgConnection, text: &str) -> Result<(), comms_core::Error> {

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use comms_core::{Outbox, UnitOfWork};
+use comms_core::{Message, Outbox, UnitOfWork};
 use comms_outbox::{Relay, postgres::RelayStore};
 use sqlx::{AssertSqlSafe, PgPool, postgres::PgPoolOptions};
 
@@ -157,6 +157,7 @@ async fn a_backlog_is_delivered_under_a_short_statement_timeout() {
     send(&backend, &[message("k", "last")]).await;
     long("the last row", || recorder.payloads().last().is_some_and(|payload| payload == "last")).await;
     relay.stop().await;
-    let ids: std::collections::HashSet<_> = recorder.seen().into_iter().map(|message| message.id).collect();
+    let seen = recorder.seen();
+    let ids: std::collections::HashSet<_> = seen.iter().map(Message::id).collect();
     assert_eq!(ids.len(), ROWS + 1);
 }

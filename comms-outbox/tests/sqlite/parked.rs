@@ -91,8 +91,10 @@ async fn a_row_whose_names_are_not_utf8_is_parked_alone() {
     for column in ["topic", "source", "msg_id"] {
         let row = message(column, "bad");
         send(&backend, &[row.clone(), message("good", column)]).await;
-        let damage =
-            format!("UPDATE comms_outbox SET {column} = CAST(x'61ff62' AS TEXT) WHERE msg_id = '{}'", row.id);
+        let damage = format!(
+            "UPDATE comms_outbox SET {column} = CAST(x'61ff62' AS TEXT) WHERE msg_id = '{}'",
+            row.id()
+        );
         backend.sql(&damage).await;
     }
     let relay = run(backend.relay(recorder.clone()));

@@ -35,7 +35,7 @@ fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
 }
 
 fn refuse(gate: &Gate, topic: &'static str, error: fn() -> Error) {
-    gate.judge(move |message: &Message| (&*message.topic == topic).then(error));
+    gate.judge(move |message: &Message| (message.topic() == topic).then(error));
 }
 
 fn degraded(report: &Report, reason: &str) -> bool {
@@ -141,7 +141,7 @@ pub async fn messages_behind_a_refused_one_are_delivered_once<B: Backend>() {
     let attempts = Arc::new(AtomicUsize::new(0));
     let count = attempts.clone();
     gate.judge(move |message| {
-        (message.payload.as_deref() == Some(b"5")).then(|| {
+        (message.payload() == Some(b"5")).then(|| {
             count.fetch_add(1, Ordering::SeqCst);
             Error::not_executed("partition away")
         })
@@ -171,7 +171,7 @@ pub async fn a_topic_that_is_refused_repeatedly_loses_nothing<B: Backend>() {
         let gate = Gate::new(&accepted, Duration::from_millis(1));
         let random = clock.clone();
         gate.judge(move |message: &Message| {
-            (&*message.topic == "b" && random.random_unit() < 0.02).then(missing)
+            (message.topic() == "b" && random.random_unit() < 0.02).then(missing)
         });
         let relay = run(backend.relay(gate.clone()).owner("the same").page(10));
         for n in 0..10 {
@@ -197,7 +197,7 @@ pub async fn a_topic_that_is_refused_repeatedly_loses_nothing<B: Backend>() {
 pub async fn a_shutdown_skips_no_undelivered_message<B: Backend>() {
     let (backend, accepted) = (B::start().await, Accepted::default());
     let gate = Gate::new(&accepted, Duration::from_millis(400));
-    gate.judge(|message| match message.payload.as_deref() {
+    gate.judge(|message| match message.payload() {
         Some(b"1") => Some(Error::not_executed("stopping")),
         Some(b"3") => Some(Error::invalid("schema unknown")),
         _ => None,

@@ -36,11 +36,11 @@ impl<B: Backend> OutboxFixture for Fixture<B> {
         let publisher = MemoryPublisher::new();
         let relay = run(self.0.relay(Arc::new(publisher.clone())).name(format!("relay-{}", unique())));
         // If the relay publishes nothing, the time limit of the suite ends this loop.
-        while !publisher.messages().iter().any(|message| message.id == last.id) {
+        while !publisher.messages().iter().any(|message| message.id() == last.id()) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         relay.stop().await;
-        Ok(publisher.messages().into_iter().filter(|message| &*message.topic == topic).collect())
+        Ok(publisher.messages().into_iter().filter(|message| message.topic() == topic).collect())
     }
 }
 

@@ -25,8 +25,8 @@ pub async fn a_row_that_does_not_decode_parks_its_key_alone<B: Backend>(blob: fn
     for (key, bytes) in &damages {
         let rows = [message(key, "1"), message(key, "2"), message("good", key)];
         send(&backend, &rows).await;
-        set(&rows[0].id, bytes).await;
-        ids.push(rows[0].id.clone());
+        set(rows[0].id(), bytes).await;
+        ids.push(rows[0].id().to_owned());
     }
     let relay = run(backend.relay(recorder.clone()).page(2));
     // The rows of the good key, and the row behind the damaged row without a key.
@@ -70,10 +70,10 @@ pub async fn a_megabyte_of_headers_is_delivered<B: Backend>(blob: fn(&[u8]) -> S
     let mut headers = vec![0, 0, 0, 1, b'h'];
     headers.extend(u32::try_from(size).unwrap().to_be_bytes());
     headers.resize(headers.len() + size, b'x');
-    let (headers, id) = (blob(&headers), &rows[0].id);
+    let (headers, id) = (blob(&headers), rows[0].id());
     backend.sql(&format!("UPDATE {{s}}.comms_outbox SET headers = {headers} WHERE msg_id = '{id}'")).await;
     let relay = run(backend.relay(recorder.clone()));
     until("both are delivered", async || recorder.count() == 2).await;
-    assert_eq!(recorder.seen()[0].headers.get("h").map(|value| value.len()), Some(size));
+    assert_eq!(recorder.seen()[0].headers().get("h").map(|value| value.len()), Some(size));
     relay.stop().await;
 }

@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use comms_core::{
     Error, Message, Publisher, async_trait,
     transport::{Acks, Receipt},
@@ -19,7 +18,7 @@ use super::recorder::payload;
 
 /// Returns the error with which a message is refused; `None`: accepted.
 type Judge = Box<dyn Fn(&Message) -> Option<Error> + Send + Sync>;
-type Lane = (Arc<str>, Option<Bytes>);
+type Lane = (String, Option<Vec<u8>>);
 
 /// The messages that publishers accepted, in order. Shared by the publishers of several processes.
 #[derive(Clone, Default)]
@@ -32,19 +31,20 @@ impl Accepted {
 
     /// Returns the payloads to `topic`, with repetitions.
     pub fn to(&self, topic: &str) -> Vec<String> {
-        self.0.lock().unwrap().iter().filter(|m| &*m.topic == topic).map(payload).collect()
+        self.0.lock().unwrap().iter().filter(|m| m.topic() == topic).map(payload).collect()
     }
 
-    pub fn ids(&self) -> Vec<Arc<str>> {
-        self.0.lock().unwrap().iter().map(|message| message.id.clone()).collect()
+    pub fn ids(&self) -> Vec<String> {
+        self.0.lock().unwrap().iter().map(|message| message.id().to_owned()).collect()
     }
 
     /// Returns the payloads by topic and key, in the order of their first delivery.
     pub fn first_by_lane(&self) -> HashMap<(String, String), Vec<String>> {
+        let accepted = self.0.lock().unwrap();
         let (mut known, mut lanes) = (HashSet::new(), HashMap::<_, Vec<_>>::new());
-        for message in self.0.lock().unwrap().iter().filter(|message| known.insert(message.id.clone())) {
-            let key = message.key.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
-            lanes.entry((message.topic.to_string(), key.into_owned())).or_default().push(payload(message));
+        for message in accepted.iter().filter(|message| known.insert(message.id())) {
+            let key = message.key().map(String::from_utf8_lossy).unwrap_or_default();
+            lanes.entry((message.topic().to_string(), key.into_owned())).or_default().push(payload(message));
         }
         lanes
     }
@@ -56,7 +56,7 @@ pub struct Gate {
     accepted: Accepted,
     judge: Mutex<Judge>,
     /// The refused message of each key.
-    blocked: Mutex<HashMap<Lane, Arc<str>>>,
+    blocked: Mutex<HashMap<Lane, String>>,
     refused: AtomicUsize,
     /// The time from a hand-over to its result.
     delay: Duration,
@@ -87,10 +87,10 @@ impl Gate {
     }
 
     fn answer(&self, message: Message) -> Result<Receipt, Error> {
-        let lane = (message.topic.clone(), message.key.clone());
+        let lane = (message.topic().to_owned(), message.key().map(<[u8]>::to_vec));
         let mut blocked = self.blocked.lock().unwrap();
-        let keyed = message.key.is_some();
-        let behind = keyed && blocked.get(&lane).is_some_and(|id| *id != message.id);
+        let keyed = message.key().is_some();
+        let behind = keyed && blocked.get(&lane).is_some_and(|id| *id != message.id());
         let error = if behind {
             Some(Error::not_executed("behind a refused message of its key"))
         } else {
@@ -103,7 +103,7 @@ impl Gate {
         };
         self.refused.fetch_add(1, Ordering::SeqCst);
         if !behind && keyed {
-            blocked.insert(lane, message.id);
+            blocked.insert(lane, message.id().to_owned());
         }
         Err(error)
     }
@@ -153,7 +153,7 @@ impl Silent {
 impl Publisher for Silent {
     fn enqueue(&self, batch: &mut VecDeque<Message>) -> Acks {
         let (silent, mut others): (VecDeque<_>, _) =
-            batch.drain(..).partition(|message| &*message.topic == self.topic);
+            batch.drain(..).partition(|message| message.topic() == self.topic);
         if silent.is_empty() {
             return self.gate.enqueue(&mut others);
         }

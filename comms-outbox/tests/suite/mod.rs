@@ -28,8 +28,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
-use comms_core::{Error, ErrorKind, Headers, Inbox, Message, Outbox, Publisher, idempotency::Replies};
+use comms_core::{Error, ErrorKind, Inbox, Message, MessageParts, Outbox, Publisher, idempotency::Replies};
 use comms_outbox::{Branch, Parked, RelayBuilder};
 
 /// A new database with the outbox tables and a table `effects (text)`.
@@ -70,14 +69,14 @@ pub fn unique() -> String {
 
 /// Returns a message to `topic` with a unique id.
 pub fn message_to(topic: &str, key: &str, payload: &str) -> Message {
-    Message {
-        source: "test".into(),
-        id: unique().into(),
-        topic: topic.into(),
-        key: (!key.is_empty()).then(|| Bytes::copy_from_slice(key.as_bytes())),
-        headers: Headers::new(),
-        payload: Some(Bytes::copy_from_slice(payload.as_bytes())),
-    }
+    Message::new(MessageParts {
+        source: "test",
+        id: &unique(),
+        topic,
+        key: (!key.is_empty()).then_some(key.as_bytes()),
+        payload: Some(payload.as_bytes()),
+        ..MessageParts::default()
+    })
 }
 
 pub fn message(key: &str, payload: &str) -> Message {

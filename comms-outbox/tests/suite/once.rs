@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use comms_core::{
-    Claim, Delivery, Error, ErrorKind, Inbox, Message, Scoped,
+    Claim, Delivery, Error, ErrorKind, Headers, Inbox, Message, MessageParts, Scoped,
     clock::Clock,
     event::{Event, EventSource},
     in_transaction, named, transactional,
@@ -53,7 +53,7 @@ async fn deliver<B: Backend>(backend: &B, handler: &BoxHandler, deliveries: &[De
 pub async fn each_handler_of_a_group_applies_a_message_once<B: Backend>() {
     let backend = B::start().await;
     let handler = handler(&backend);
-    let on = |topic: &str, group: &str| Delivery::new(placed_as("a").to(topic), group, "test");
+    let on = |topic: &str, group: &str| Delivery::new(placed_as("a").to(topic), group);
     assert_eq!(deliver(&backend, &handler, &[on("orders", "billing")]).await, 1);
     assert_eq!(deliver(&backend, &handler, &[on("orders", "billing"), on("audit", "billing")]).await, 2);
     // A group with a new name has applied no message.
@@ -68,7 +68,7 @@ pub async fn each_handler_of_a_group_applies_a_message_once<B: Backend>() {
 
 /// Returns the same message each time.
 fn placed_as(id: &str) -> Message {
-    Message { id: id.into(), ..placed("a") }
+    Message::new(MessageParts { id, ..placed("a").parts() })
 }
 
 /// Two relays deliver to two topics of one group, and both handlers run.
@@ -89,13 +89,19 @@ pub async fn one_message_on_two_topics_reaches_both_handlers_of_a_group<B: Backe
 /// One event in two content modes is applied once, because its identity is that of the envelope.
 pub async fn a_structured_event_is_decoded_and_deduplicated<B: Backend>() {
     let backend = B::start().await;
-    let binary = Message { source: "/shop".into(), id: "7".into(), ..placed("a") };
-    let mut structured = Message { source: "outbox".into(), id: super::unique().into(), ..placed("a") };
-    structured.headers = [("content-type", "application/cloudevents+json")].into_iter().collect();
+    let event = placed("a");
+    let binary = Message::new(MessageParts { source: "/shop", id: "7", ..event.parts() });
+    let headers: Headers = [("content-type", "application/cloudevents+json")].into_iter().collect();
     let envelope =
         r#"{"specversion":"1.0","id":"7","source":"/shop","type":"order.placed.v1","data":{"order":"a"}}"#;
-    structured.payload = Some(envelope.into());
-    let last = Message { key: structured.key.clone(), ..placed("last") };
+    let structured = Message::new(MessageParts {
+        source: "outbox",
+        id: &super::unique(),
+        headers: headers.view(),
+        payload: Some(envelope.as_bytes()),
+        ..event.parts()
+    });
+    let last = Message::new(MessageParts { key: structured.key(), ..placed("last").parts() });
     let topics = [structured, binary, last].map(|message| message.to("orders"));
     send(&backend, &topics).await;
     let subscriber = Subscriber::builder("readers").on("orders", handler(&backend)).build().unwrap();
@@ -109,9 +115,7 @@ pub async fn a_structured_event_is_decoded_and_deduplicated<B: Backend>() {
 pub async fn an_envelope_that_does_not_decode_is_parked<B: Backend>() {
     let backend = B::start().await;
     let closed = |media: &'static str, payload: &'static str| {
-        let mut message = super::message_to("orders", "", payload);
-        message.headers = [("content-type", media)].into_iter().collect();
-        message
+        super::message_to("orders", "", payload).with_headers(|headers| headers.insert("content-type", media))
     };
     let json = closed("application/cloudevents+json", "{\"specversion\":\"1.0\"");
     send(&backend, &[json, closed("application/cloudevents-batch+json", "[]")]).await;

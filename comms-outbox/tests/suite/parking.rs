@@ -183,7 +183,7 @@ pub async fn transient_failures_park_nothing<B: Backend>() {
     let (backend, recorder) = (B::start().await, Recorder::new());
     let failed = Arc::new(Mutex::new(HashSet::new()));
     recorder.judge(move |message| {
-        let first = failed.lock().unwrap().insert(message.id.clone());
+        let first = failed.lock().unwrap().insert(message.id().to_owned());
         if first { Err(Error::new(ErrorKind::NotExecuted, "once")) } else { Ok(()) }
     });
     send(&backend, &[message("a", "1"), message("a", "2")]).await;

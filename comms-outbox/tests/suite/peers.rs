@@ -94,7 +94,7 @@ pub async fn a_reason_that_the_database_cannot_store_is_sanitized<B: Backend>() 
     let text = format!("no \0 {}", "ж".repeat(100_000));
     let healed = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let (reason, heals) = (text.clone(), healed.clone());
-    recorder.judge(move |message| match &*message.topic {
+    recorder.judge(move |message| match message.topic() {
         "bad" => Err(Error::invalid(reason.clone())),
         "away" if !heals.load(std::sync::atomic::Ordering::SeqCst) => {
             Err(Error::misconfigured(reason.clone()))

@@ -119,7 +119,7 @@ pub async fn a_process_that_names_fewer_topics_takes_over_within_a_backlog<B: Ba
 pub async fn a_released_message_waits_for_a_process_that_names_its_topic<B: Backend>() {
     let (backend, accepted) = (B::start().await, Accepted::default());
     let gate = Gate::new(&accepted, Duration::ZERO);
-    gate.judge(|message| (&*message.topic == "b").then(|| Error::invalid("schema unknown")));
+    gate.judge(|message| (message.topic() == "b").then(|| Error::invalid("schema unknown")));
     send(&backend, &[message_to("b", "k", "0"), message_to("a", "k", "0")]).await;
     let relay = run(backend.relay(gate).owner("the same"));
     until("b is parked", async || backend.parked().await.len() == 1).await;

@@ -66,10 +66,11 @@ impl Recorder {
     /// Returns the payloads by key, in the order of their first delivery.
     pub fn first_by_key(&self) -> HashMap<String, Vec<String>> {
         let (mut known, mut keys) = (HashSet::new(), HashMap::<_, Vec<_>>::new());
-        for message in self.seen() {
-            if known.insert(message.id.clone()) {
-                let key = message.key.as_deref().map(String::from_utf8_lossy).unwrap_or_default();
-                keys.entry(key.into_owned()).or_default().push(payload(&message));
+        let seen = self.seen();
+        for message in &seen {
+            if known.insert(message.id()) {
+                let key = message.key().map(String::from_utf8_lossy).unwrap_or_default();
+                keys.entry(key.into_owned()).or_default().push(payload(message));
             }
         }
         keys
@@ -77,7 +78,7 @@ impl Recorder {
 }
 
 pub fn payload(message: &Message) -> String {
-    String::from_utf8(message.payload.clone().unwrap().to_vec()).unwrap()
+    String::from_utf8(message.payload().unwrap().to_vec()).unwrap()
 }
 
 #[async_trait]

@@ -16,7 +16,7 @@ type Refusals = Arc<Mutex<HashMap<&'static str, fn() -> Error>>>;
 fn gate(accepted: &Accepted) -> (Arc<Gate>, Refusals) {
     let (gate, refusals) = (Gate::new(accepted, Duration::ZERO), Refusals::default());
     let table = refusals.clone();
-    gate.judge(move |message: &Message| table.lock().unwrap().get(&*message.topic).map(|error| error()));
+    gate.judge(move |message: &Message| table.lock().unwrap().get(message.topic()).map(|error| error()));
     (gate, refusals)
 }
 

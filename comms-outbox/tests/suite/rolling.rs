@@ -74,8 +74,8 @@ impl<B: Backend> Run<B> {
     }
 
     fn note(&mut self, message: &Message) {
-        let key = String::from_utf8(message.key.clone().unwrap().to_vec()).unwrap();
-        let lane = (message.topic.to_string(), key);
+        let key = String::from_utf8(message.key().unwrap().to_vec()).unwrap();
+        let lane = (message.topic().to_string(), key);
         self.written.entry(lane).or_default().push(super::recorder::payload(message));
     }
 
@@ -139,7 +139,7 @@ impl<B: Backend> Run<B> {
             let named = self.named();
             trace += &format!("{owner} {named:?}, refused {refusals:?} at {probability}; ");
             gate.judge(move |message| {
-                let refused = refusals.contains(&&*message.topic) && random.random_unit() < probability;
+                let refused = refusals.contains(&message.topic()) && random.random_unit() < probability;
                 refused.then(|| Error::misconfigured("the topic does not exist"))
             });
             let relay = self.backend.relay(gate).owner(owner).page([1, 3, 500][self.between(0, 2)]);

@@ -2,8 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use comms_core::{Headers, Message, Outbox, UnitOfWork};
+use comms_core::{Headers, Message, MessageParts, Outbox, UnitOfWork};
 
 use super::{Backend, message, message_to, recorder::Recorder, run, send, unique, until};
 
@@ -70,19 +69,13 @@ pub async fn every_part_of_a_message_survives<B: Backend>() {
     headers.append("a", vec![0xff, 0x00, 0xfe]);
     headers.append("b", "second");
     headers.append("", "");
-    let sent = |key: Option<&'static [u8]>, headers: Headers, payload: Option<&'static [u8]>| Message {
-        source: "исток".into(),
-        id: unique().into(),
-        topic: "t".into(),
-        key: key.map(Bytes::from_static),
-        headers,
-        payload: payload.map(Bytes::from_static),
-    };
-    let messages = [
-        sent(None, Headers::new(), Some(b"no key")),
-        sent(Some(b""), Headers::new(), Some(b"")),
-        sent(Some(&[0, 0xff, b'\'']), headers, None),
+    let parts = MessageParts { source: "исток", topic: "t", ..MessageParts::default() };
+    let sent = [
+        MessageParts { payload: Some(b"no key"), ..parts },
+        MessageParts { key: Some(b""), payload: Some(b""), ..parts },
+        MessageParts { key: Some(&[0, 0xff, b'\'']), headers: headers.view(), ..parts },
     ];
+    let messages = sent.map(|parts| Message::new(MessageParts { id: &unique(), ..parts }));
     send(&backend, &messages).await;
     let relay = run(backend.relay(recorder.clone()));
     until("three rows", async || recorder.count() == 3).await;

@@ -122,6 +122,11 @@ impl Share {
         Self { room, id, used: Usage::default(), registered: false }
     }
 
+    /// Returns what the worker holds.
+    pub(crate) const fn used(&self) -> Usage {
+        self.used
+    }
+
     /// Returns whether the worker may take another record. An empty worker may always: a record that is larger than the
     /// whole room must pass too.
     pub(crate) fn has_room(&self) -> bool {

@@ -257,6 +257,7 @@ impl Processor {
     }
 
     /// Begins an attempt with `delivery`. An envelope is decoded first.
+    #[inline]
     pub(super) fn begin(&self, delivery: Delivery) -> Attempt {
         let opened = structured::open(&delivery);
         self.handler.attempt(delivery, opened, &self.clock)

@@ -34,10 +34,9 @@ impl Handoff {
         }
     }
 
-    /// Records an inline poll that took from `start` to `end`.
+    /// Records an inline poll that took `took` and ended at `end`.
     #[inline]
-    pub(super) fn observe(&mut self, start: Instant, end: Instant) {
-        let took = end.saturating_duration_since(start);
+    pub(super) fn observe(&mut self, took: Duration, end: Instant) {
         if took <= LONG {
             self.alert = self.alert.saturating_sub(1);
             return;
@@ -58,22 +57,22 @@ mod tests {
     fn one_long_poll_is_forgiven_and_the_second_one_is_not() {
         let (start, mut handoff) = (Clock::system().now(), Handoff::default());
         let at = |millis| start + Duration::from_millis(millis);
-        handoff.observe(at(0), at(3));
+        handoff.observe(Duration::from_millis(3), at(3));
         assert!(!handoff.is_active(at(3)));
-        (0..WITHIN).for_each(|_| handoff.observe(at(3), at(3)));
-        handoff.observe(at(3), at(6));
+        (0..WITHIN).for_each(|_| handoff.observe(Duration::from_millis(0), at(3)));
+        handoff.observe(Duration::from_millis(3), at(6));
         assert!(!handoff.is_active(at(6)), "the first one is long ago");
-        handoff.observe(at(6), at(9));
+        handoff.observe(Duration::from_millis(3), at(9));
         assert!(handoff.is_active(at(9)) && handoff.is_active(at(2_008)));
         assert!(!handoff.is_active(at(2_009)), "an attempt is polled inline again");
-        handoff.observe(at(2_009), at(2_012));
+        handoff.observe(Duration::from_millis(3), at(2_012));
         assert!(handoff.is_active(at(2_012)), "the handler still blocks");
     }
 
     #[test]
     fn a_very_long_poll_is_enough() {
         let (start, mut handoff) = (Clock::system().now(), Handoff::default());
-        handoff.observe(start, start + Duration::from_millis(21));
+        handoff.observe(Duration::from_millis(21), start + Duration::from_millis(21));
         assert!(handoff.is_active(start + Duration::from_millis(21)));
     }
 }

@@ -68,7 +68,7 @@ impl Keys {
     /// Returns the key of `message` if it is busy or blocked.
     #[inline]
     pub(super) fn find(&mut self, message: &Message) -> Option<KeyId> {
-        if self.ids.is_empty() || !self.encode(message.topic(), message.key()) {
+        if self.ids.is_empty() || !self.encode(message.topic_bytes(), message.key()) {
             return None;
         }
         self.ids.get(self.encoded.as_slice()).copied()
@@ -76,7 +76,7 @@ impl Keys {
 
     /// Marks the key of `message` as busy. Returns `None` if the message has no order. The key must be free.
     pub(super) fn occupy(&mut self, message: &Message) -> Option<KeyId> {
-        if !self.encode(message.topic(), message.key()) {
+        if !self.encode(message.topic_bytes(), message.key()) {
             return None;
         }
         let key: Arc<[u8]> = self.encoded.as_slice().into();
@@ -130,7 +130,7 @@ impl Keys {
 
     /// Makes a blocked key free.
     pub(super) fn release(&mut self, topic: &str, key: Option<&[u8]>) {
-        if !self.encode(topic, key) {
+        if !self.encode(topic.as_bytes(), key) {
             return;
         }
         if let Some(&id) = self.ids.get(self.encoded.as_slice())
@@ -155,7 +155,7 @@ impl Keys {
     }
 
     /// Writes the unit of order into `encoded`. Returns `false` if the message has no order.
-    fn encode(&mut self, topic: &str, key: Option<&[u8]>) -> bool {
+    fn encode(&mut self, topic: &[u8], key: Option<&[u8]>) -> bool {
         self.encoded.clear();
         match (self.ordering, key) {
             (Ordering::None, _) | (Ordering::Key, None) => return false,
@@ -163,7 +163,7 @@ impl Keys {
             (Ordering::Key, Some(key)) => {
                 // The length separates the topic from the key: no other topic and key have the same bytes.
                 self.encoded.extend_from_slice(&topic.len().to_le_bytes());
-                self.encoded.extend_from_slice(topic.as_bytes());
+                self.encoded.extend_from_slice(topic);
                 self.encoded.extend_from_slice(key);
             }
         }

@@ -1,7 +1,7 @@
 //! The metrics of a worker, recorded once per chunk of records.
 
 use metrics::{Counter, Histogram};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::{Delivery, Error, Outcome, transport::processor::Meters};
 
@@ -41,18 +41,14 @@ impl Meter {
         Self { meters, places: Vec::new(), last: 0, kept: 0 }
     }
 
-    /// Counts a delivery that is attempted for the first time.
+    /// Records the first attempt of a delivery, which took `took`.
     #[inline]
-    pub(super) fn received(&mut self, delivery: &Delivery) {
-        self.place(delivery).0.received += 1;
-    }
-
-    /// Records an attempt that took `seconds`.
-    #[inline]
-    pub(super) fn attempted(&mut self, delivery: &Delivery, result: &Result<Outcome, Error>, seconds: f64) {
+    pub(super) fn attempted(&mut self, delivery: &Delivery, result: &Result<Outcome, Error>, took: Duration) {
         let name = result.as_ref().map_or_else(|error| error.kind.as_str(), |outcome| outcome.as_str());
+        let seconds = took.as_secs_f64();
         let (place, meters) = self.place(delivery);
-        match place.ends.iter_mut().find(|end| end.name == name) {
+        place.received += 1;
+        match place.ends.iter_mut().find(|end| std::ptr::eq(end.name, name) || end.name == name) {
             Some(end) => end.seconds.push(seconds),
             None => {
                 let histogram = meters.histogram(&place.topic, &place.group, name, result.is_err());
@@ -80,8 +76,10 @@ impl Meter {
 
     #[inline]
     fn place(&mut self, delivery: &Delivery) -> (&mut Place, &Meters) {
-        let is_place =
-            |place: &Place| *place.topic == *delivery.message.topic() && place.group == delivery.group;
+        let is_place = |place: &Place| {
+            place.topic.as_bytes() == delivery.message.topic_bytes()
+                && (Arc::ptr_eq(&place.group, &delivery.group) || place.group == delivery.group)
+        };
         if !self.places.get(self.last).is_some_and(is_place) {
             self.last = match self.places.iter().position(is_place) {
                 Some(index) => index,

@@ -255,7 +255,6 @@ impl Worker {
         permit: OwnedSemaphorePermit,
         cx: &mut Context<'_>,
     ) -> Option<Settled> {
-        self.meter.received(&delivery);
         let Shared { processor, .. } = &*self.shared;
         let start = self.mark.take().unwrap_or_else(|| processor.clock.now());
         let mut attempt = processor.begin(delivery);
@@ -274,7 +273,8 @@ impl Worker {
         }
         let polled = Pin::new(&mut attempt).poll(cx);
         let now = processor.clock.now();
-        self.handoff.observe(start, now);
+        let took = now.saturating_duration_since(start);
+        self.handoff.observe(took, now);
         self.mark = Some(now);
         let Poll::Ready(result) = polled else {
             let limit = processor.config.timeout;
@@ -286,8 +286,7 @@ impl Worker {
             return None;
         };
         self.spare = Some(permit);
-        let seconds = now.saturating_duration_since(start).as_secs_f64();
-        self.meter.attempted(attempt.delivery(), &result, seconds);
+        self.meter.attempted(attempt.delivery(), &result, took);
         match (result, begun) {
             (Ok(outcome), Begun::New { tag }) => Some(Settled { tag, result: Settlement::Done(outcome) }),
             (Ok(outcome), Begun::Kept(place)) => {
@@ -366,8 +365,8 @@ impl Worker {
             AttemptEnd::Result(result) => result,
             AttemptEnd::Expired => Err(processor.expired(&attempt)),
         };
-        let seconds = processor.clock.now().saturating_duration_since(started).as_secs_f64();
-        self.meter.attempted(attempt.delivery(), &result, seconds);
+        let took = processor.clock.now().saturating_duration_since(started);
+        self.meter.attempted(attempt.delivery(), &result, took);
         match result {
             Ok(outcome) => self.finish(place, Settlement::Done(outcome)),
             Err(error) => {

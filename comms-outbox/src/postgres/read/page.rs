@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     postgres::{Tables, row},
-    relay::{Page, Position, Query},
+    relay::{Page, Position, Query, RowBuffer},
 };
 
 /// $1 A, $2 B, $3 and $4 ranges of ids, $5 only these topics or NULL, $6 none of these topics, $7 most rows, $8 most
@@ -19,7 +19,7 @@ use crate::{
 /// The sizes are summed before the values of the rows are read, so that the server sends at most one row beyond the
 /// limit. `octet_length` of a value that is stored out of line does not read the value.
 const PAGE: &str = "
-SELECT g.same, id, source, msg_id, topic, key, headers, payload, before + size >= $8 AS filled,
+SELECT g.same, id, source, msg_id, topic, key, headers, payload, before + size AS bytes,
        date_part('epoch', clock_timestamp() - created_at) AS age
 FROM (SELECT EXISTS (SELECT FROM {s}.comms_outbox_guard WHERE relay = $9 AND token = $10::text::uuid) AS same) g
 LEFT JOIN (
@@ -51,7 +51,7 @@ pub(super) async fn page(
     within: Position,
     window: &mut Window,
 ) -> Result<Option<Page>, sqlx::Error> {
-    let limit = query.max_rows.min(piece.get());
+    let (limit, max_bytes) = (query.max_rows.min(piece.get()), piece.bytes(query.max_bytes));
     let ranges = window.next(SPAN.min(piece.get()));
     let Some((_, last)) = ranges.last().copied() else {
         return Ok(Some(Page::empty(within)));
@@ -65,12 +65,15 @@ pub(super) async fn page(
         .bind(query.filter.only.as_deref())
         .bind(&*query.filter.except)
         .bind(limit)
-        .bind(piece.bytes(query.max_bytes))
+        .bind(max_bytes)
         .bind(&*query.relay)
         .bind(&query.token)
         .fetch_all(conn)
         .await?;
-    let (mut oldest, mut filled, mut found) = (0.0_f64, false, Vec::with_capacity(rows.len()));
+    let bytes =
+        rows.last().map(|row| row.try_get::<Option<i64>, _>("bytes")).transpose()?.flatten().unwrap_or(0);
+    let mut buffer = RowBuffer::new(usize::try_from(bytes).unwrap_or(0));
+    let (mut oldest, mut found) = (0.0_f64, Vec::with_capacity(rows.len()));
     for row in &rows {
         if !row.try_get::<bool, _>("same")? {
             return Ok(None);
@@ -78,11 +81,10 @@ pub(super) async fn page(
         // A single row without values means that the page is empty.
         let Some(age) = row.try_get::<Option<f64>, _>("age")? else { continue };
         oldest = oldest.max(age);
-        filled |= row.try_get::<bool, _>("filled")?;
-        found.push(row::decode(row)?);
+        found.push(row::decode(row, &mut buffer)?);
     }
     let rows = found;
-    filled |= i64::try_from(rows.len()).is_ok_and(|n| n >= limit);
+    let filled = bytes >= max_bytes || i64::try_from(rows.len()).is_ok_and(|n| n >= limit);
     let read = rows.last().filter(|_| filled).map_or(last, |row| row.id);
     window.done(read);
     Ok(Some(Page {

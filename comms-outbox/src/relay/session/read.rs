@@ -6,7 +6,8 @@ use super::state::{MIN_PAUSE, Session};
 use crate::relay::{
     call::{READ_LIMIT, limited},
     in_flight::{RowAge, RowRef},
-    store::{Page, Position, Query, Row},
+    row::Row,
+    store::{Page, Position, Query},
 };
 
 impl Session<'_> {

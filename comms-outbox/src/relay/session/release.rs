@@ -13,7 +13,8 @@ use crate::{
     relay::{
         call::{CALL_LIMIT, limited},
         in_flight::{Results, RowRef},
-        store::{Changes, Lane, Row, RowToPark},
+        row::Row,
+        store::{Changes, Lane, RowToPark},
         track::Track,
     },
 };

@@ -102,7 +102,7 @@ impl Session<'_> {
             None => track.fault = Some(Fault::new(position, error, Some(age), clock)),
         }
         if let Some(fault) = &mut track.fault {
-            fault.lanes.extend(row.lane());
+            fault.lanes.extend(row.lane_to_keep());
             if fault.should_log(clock.now()) {
                 tracing::error!(
                     relay = %self.holder.relay, topic = %row.topic, outbox_id = row.id, error = %fault.reason,
