@@ -70,15 +70,12 @@ impl TestBroker {
     #[must_use]
     pub fn new(transport: impl Transport) -> Self {
         let ledger = Arc::new(Ledger::new(Clock::manual(BEGIN)));
-        Self {
-            transport: Arc::new(transport),
-            ledger,
-            limit: Duration::from_secs(10),
-            relayed: Arc::default(),
-        }
+        let limit = transport.settle_limit();
+        Self { transport: Arc::new(transport), ledger, limit, relayed: Arc::default() }
     }
 
-    /// Sets how long a call may wait for the deliveries to settle, in time of the system. Default: 10 s.
+    /// Sets how long a call may wait for the deliveries to settle, in time of the system. Default: that of the
+    /// transport, 10 s in memory.
     #[must_use]
     pub fn settle_limit(self, limit: Duration) -> Self {
         Self { limit, ..self }

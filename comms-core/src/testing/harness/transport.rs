@@ -1,6 +1,6 @@
 //! The seam between a test and the broker on which its consumers run.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures_core::future::BoxFuture;
@@ -26,6 +26,11 @@ pub trait Transport: Send + Sync + 'static {
     /// names of the test.
     fn qualify(&self, name: &str) -> String {
         name.to_owned()
+    }
+
+    /// Returns how long a test may wait for its deliveries to settle. Default: 10 s.
+    fn settle_limit(&self) -> Duration {
+        Duration::from_secs(10)
     }
 
     /// Creates the topics and their dead-letter topics if the broker needs that. Default: nothing to do.
