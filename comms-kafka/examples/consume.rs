@@ -128,7 +128,7 @@ fn comms(config: &KafkaConfig, topic: &str, records: usize, work: Duration) {
             }
         }
     });
-    let mut consumer = Consumer::builder(config, group()).on(&**topic, handler);
+    let mut consumer = Consumer::builder(config, group()).on(topic, handler);
     if let Some(bytes) = std::env::var("PREFETCH").ok().and_then(|bytes| bytes.parse().ok()) {
         consumer = consumer.prefetch_bytes(bytes);
     }

@@ -109,6 +109,7 @@ mod branch;
 mod commit_signal;
 mod error;
 mod limits;
+mod local;
 mod migrate;
 mod parked;
 #[cfg(feature = "postgres")]
@@ -125,6 +126,7 @@ pub use branch::Branch;
 pub use commit_signal::CommitSignal;
 pub use error::{commit_error, sql_error};
 pub use limits::{BATCH_LIMIT, MESSAGE_LIMIT};
+pub use local::{LocalConsumer, LocalConsumerBuilder};
 pub use parked::{Parked, ParkedState};
 pub use relay::{Relay, RelayBuilder, Start};
 pub use sqlx;

@@ -12,6 +12,7 @@
 //! The client library loses two things: a header with a null value is read as an empty header, and a header whose name
 //! is not UTF-8 is dropped with a warning.
 
+mod position_id;
 mod read;
 
 use rdkafka::message::{Header, OwnedHeaders};
@@ -49,34 +50,6 @@ pub(crate) fn headers(message: &Message) -> OwnedHeaders {
     identity
         .chain(others)
         .fold(headers, |headers, (key, value)| headers.insert(Header { key, value: Some(value) }))
-}
-
-/// Replaces `id` with the id of a record without an identity. No other record may get the same id, because an inbox
-/// drops a record whose id it has seen.
-fn position_id(id: &mut String, topic: &str, partition: i32, offset: i64, timestamp: Option<i64>) {
-    id.clear();
-    id.push_str(topic);
-    for number in [Some(i64::from(partition)), Some(offset), timestamp].into_iter().flatten() {
-        id.push('-');
-        push_number(id, number);
-    }
-}
-
-/// Appends `number` to `text`. For each record, `write!` would cost several times as much.
-fn push_number(text: &mut String, number: i64) {
-    let (mut digits, mut start, mut rest) = ([0_u8; 20], 20, number.unsigned_abs());
-    loop {
-        start -= 1;
-        digits[start] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    if number < 0 {
-        text.push('-');
-    }
-    text.push_str(std::str::from_utf8(&digits[start..]).unwrap_or_default());
 }
 
 #[cfg(test)]
@@ -119,18 +92,5 @@ mod tests {
         assert!(check(&example().to("a b"), 1_000).is_err());
         let null = example().with_headers(|headers| headers.append("a\0b", "x"));
         assert!(check(&null, 1_000).is_err());
-    }
-
-    #[test]
-    fn the_id_of_a_position_has_its_numbers() {
-        let mut id = "of the record before".to_owned();
-        for (offset, timestamp, expected) in [
-            (0, None, "orders-3-0"),
-            (512, Some(1_700_000_000_000), "orders-3-512-1700000000000"),
-            (i64::MAX, Some(i64::MIN), "orders-3-9223372036854775807--9223372036854775808"),
-        ] {
-            position_id(&mut id, "orders", 3, offset, timestamp);
-            assert_eq!(id, expected);
-        }
     }
 }

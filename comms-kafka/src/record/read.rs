@@ -8,7 +8,7 @@ use rdkafka::{
     message::{BorrowedHeaders, BorrowedMessage, Headers as _},
 };
 
-use super::{POSITION_SOURCE, position_id};
+use super::{POSITION_SOURCE, position_id::PositionId};
 use comms_core::{Headers, Message, MessageParts, Position, wire};
 
 /// The size of a buffer that messages share, bytes. A larger message has a buffer of its own.
@@ -37,7 +37,7 @@ impl Incoming {
 pub(crate) struct Reader {
     buffer: BytesMut,
     headers: Headers,
-    id: String,
+    id: PositionId,
 }
 
 impl Reader {
@@ -48,10 +48,10 @@ impl Reader {
         self.headers.clear();
         let raw = record.headers();
         let identity = raw.and_then(|raw| read_headers(raw, &mut self.headers));
-        let (source, id) = identity.unwrap_or_else(|| {
-            position_id(&mut self.id, topic, partition, offset, timestamp);
-            (POSITION_SOURCE, &self.id)
-        });
+        let (source, id) = match identity {
+            Some(identity) => identity,
+            None => (POSITION_SOURCE, self.id.write(topic, partition, offset, timestamp)),
+        };
         let (key, payload) = (record.key(), record.payload());
         let headers = self.headers.view();
         let parts = MessageParts { source, id, topic, key, headers, payload };

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use comms_core::{Error, Publisher, clock::Clock, health, resilience::Backoff};
+use comms_core::{Error, Publisher, clock::Clock, health, resilience::Backoff, transport::Holds};
 
 use super::{
     context::{RelayContext, Settings},
@@ -37,13 +37,19 @@ pub struct RelayBuilder {
     clock: Clock,
     health: Option<health::Component>,
     heartbeat: Option<health::Heartbeat>,
+    holds: Option<Holds>,
 }
 
 impl Relay {
     /// Returns a builder of a relay from `store` (`postgres::RelayStore` or `sqlite::RelayStore`) to `publisher`.
     pub fn builder(store: impl Store, publisher: Arc<dyn Publisher>) -> RelayBuilder {
+        Self::of(Arc::new(store), publisher)
+    }
+
+    /// Returns a builder of a relay from `store` to `publisher`.
+    pub(crate) fn of(store: Arc<dyn Store>, publisher: Arc<dyn Publisher>) -> RelayBuilder {
         RelayBuilder {
-            store: Arc::new(store),
+            store,
             publisher,
             name: "default".to_owned(),
             topics: None,
@@ -61,6 +67,7 @@ impl Relay {
             clock: Clock::system(),
             health: None,
             heartbeat: None,
+            holds: None,
         }
     }
 }
@@ -192,6 +199,12 @@ impl RelayBuilder {
         self
     }
 
+    /// Reports the relay as degraded while [`Holds::state`] is degraded.
+    pub(crate) fn holds(mut self, holds: Holds) -> Self {
+        self.holds = Some(holds);
+        self
+    }
+
     /// Builds the relay.
     ///
     /// # Errors
@@ -247,6 +260,7 @@ impl RelayBuilder {
             clock: self.clock,
             health: self.health,
             heartbeat: self.heartbeat,
+            holds: self.holds,
             backoff,
         };
         Ok(Relay { context })

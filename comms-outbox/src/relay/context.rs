@@ -13,6 +13,7 @@ use comms_core::{
     clock::Clock,
     health::{self, State, Status},
     resilience::Backoff,
+    transport::Holds,
 };
 
 use super::{in_flight::RowAge, metrics::Metrics, start::Start, store::Store};
@@ -45,6 +46,8 @@ pub(super) struct RelayContext {
     pub(super) metrics: Metrics,
     pub(super) health: Option<health::Component>,
     pub(super) heartbeat: Option<health::Heartbeat>,
+    /// The deliveries that the publisher holds, if it has such a list.
+    pub(super) holds: Option<Holds>,
     /// The last read succeeded. After a failure the relay stays unready until a read succeeds.
     pub(super) reads_succeed: AtomicBool,
     /// The oldest unsettled row when the last session failed. Reported as lag until the next session has read.
@@ -82,6 +85,8 @@ impl RelayContext {
         let Some(health) = self.health.as_ref().filter(|_| self.reads_succeed.load(Ordering::Relaxed)) else {
             return;
         };
+        let holds = self.holds.as_ref().filter(|_| state.status == Status::Ready);
+        let state = holds.map_or(state, Holds::state);
         match (state.status, state.reason) {
             (Status::Ready, _) => health.ready(),
             (_, reason) => health.degraded(reason.unwrap_or_default()),

@@ -1,17 +1,26 @@
 //! The settings of a subscriber.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, atomic::AtomicU32},
+    time::Duration,
+};
 
 use comms_core::{
-    Delivery, Error, Handler,
+    Error, Handler,
     clock::Clock,
-    handler_fn, telemetry,
-    transport::{AttemptConfig, BoxHandler, Holds, Lanes, Processor},
+    transport::{
+        AttemptConfig, BoxHandler, Budget, BudgetConfig, FailurePolicy, Holds, Ordering, Processor,
+        WorkerConfig,
+    },
 };
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::{Route, Shared, Subscriber, blocked_keys::BlockedKeys};
+use super::{
+    Subscriber,
+    shared::{Route, Shared},
+};
 
 /// The value of `messaging.system` in metrics and spans.
 const SYSTEM: &str = "outbox";
@@ -22,8 +31,11 @@ pub struct SubscriberBuilder {
     group: Arc<str>,
     handlers: Vec<(Arc<str>, BoxHandler)>,
     attempts: AttemptConfig,
+    ordering: Ordering,
+    failure_policy: FailurePolicy,
     concurrency: usize,
     in_flight: u32,
+    drain: Duration,
     flush_limit: Duration,
     hold_retry: Duration,
     holds: Option<Holds>,
@@ -42,8 +54,11 @@ impl Subscriber {
             group: group.into(),
             handlers: Vec::new(),
             attempts: AttemptConfig::default(),
+            ordering: Ordering::default(),
+            failure_policy: FailurePolicy::default(),
             concurrency: 16,
             in_flight: 10_000,
+            drain: Duration::from_secs(1),
             flush_limit: Duration::from_secs(30),
             hold_retry: Duration::from_secs(5),
             holds: None,
@@ -66,11 +81,27 @@ impl SubscriberBuilder {
         self
     }
 
+    /// Sets which messages of a topic are handled one after the other. Default [`Ordering::Key`]: those with the same
+    /// key.
+    ///
+    /// With [`Ordering::Partition`] all messages of a topic are. A held message then keeps its place, so
+    /// [`AttemptConfig::hold_in_place`] is ignored.
+    pub fn ordering(mut self, ordering: Ordering) -> Self {
+        self.ordering = ordering;
+        self
+    }
+
+    /// Sets what follows the final failure of a message. Default [`FailurePolicy::DeadLetter`]: the relay parks the
+    /// message, and the later ones of its key behind it.
+    pub fn failure_policy(mut self, failure_policy: FailurePolicy) -> Self {
+        self.failure_policy = failure_policy;
+        self
+    }
+
     /// Sets how many handlers may run at the same time, over all keys. Default 16.
     ///
-    /// A key that waits for its next attempt takes no permit. The wait for a permit counts towards
-    /// [`AttemptConfig::timeout`]. With more permits than the database has connections, handlers wait for a connection
-    /// instead.
+    /// A key that waits for its next attempt takes no permit. With more permits than the database has connections,
+    /// handlers wait for a connection instead, and that wait counts towards [`AttemptConfig::timeout`].
     pub fn concurrency(mut self, handlers: usize) -> Self {
         self.concurrency = handlers;
         self
@@ -79,6 +110,15 @@ impl SubscriberBuilder {
     /// Sets how many messages the subscriber accepts before it has returned their results. Default 10,000.
     pub fn in_flight(mut self, messages: u32) -> Self {
         self.in_flight = messages;
+        self
+    }
+
+    /// Sets the longest time for running attempts to finish after the relay has lost its session. Default 1 s.
+    ///
+    /// No further attempt begins in that time. The attempts that still run at its end are cancelled. Then the messages
+    /// of the next session are handled.
+    pub fn drain(mut self, drain: Duration) -> Self {
+        self.drain = drain;
         self
     }
 
@@ -131,51 +171,44 @@ impl SubscriberBuilder {
             )));
         }
         let mut attempts = self.attempts;
-        attempts.hold_in_place.get_or_insert(HOLD_IN_PLACE);
+        match self.ordering {
+            // A message that is parked would let the other keys of its topic overtake it.
+            Ordering::Partition => attempts.hold_in_place = None,
+            _ => drop(attempts.hold_in_place.get_or_insert(HOLD_IN_PLACE)),
+        }
         let holds = self.holds.unwrap_or_else(|| Holds::new(self.clock.clone()));
-        let permits = Arc::new(Semaphore::new(self.concurrency));
-        let mut routes = HashMap::new();
+        // The permits of `room` limit the messages in the workers.
+        let budget = BudgetConfig::default().concurrency(self.concurrency).records(u64::MAX).bytes(u64::MAX);
+        let config = WorkerConfig::default()
+            .ordering(self.ordering)
+            .on_failure(self.failure_policy)
+            .budget(Budget::new(budget)?);
+        let (mut routes, mut processors) = (HashMap::new(), Vec::new());
         for (topic, handler) in self.handlers {
-            let consumed = metrics::counter!(
-                telemetry::CONSUMED_MESSAGES,
-                "messaging.system" => SYSTEM,
-                "messaging.destination.name" => topic.to_string(),
-                "messaging.consumer.group.name" => self.group.to_string(),
-            );
-            let handler = limited(handler, permits.clone());
             let processor = Processor::new(handler, attempts.clone(), self.clock.clone(), SYSTEM);
-            let processor = processor.with_holds(holds.clone());
-            if routes.insert(topic.clone(), Route { processor, consumed }).is_some() {
+            if routes.insert(topic.clone(), Route { worker: processors.len() }).is_some() {
                 return Err(Error::invalid(format!(
                     "topic {topic} has two handlers: a group has one handler for each topic"
                 )));
             }
+            processors.push(processor.with_holds(holds.clone()));
         }
         let shared = Arc::new(Shared {
             group: self.group,
             routes,
-            blocked_keys: Arc::new(BlockedKeys::default()),
+            processors,
+            config,
             holds,
             hold_retry: self.hold_retry,
             stop: CancellationToken::new(),
+            drain: CancellationToken::new(),
+            drain_limit: self.drain,
+            ended: CancellationToken::new(),
             room: Arc::new(Semaphore::new(self.in_flight as usize)),
             capacity: self.in_flight,
             flush_limit: self.flush_limit,
             clock: self.clock,
         });
-        let worker = shared.clone();
-        let lanes = Lanes::new(move |item| worker.clone().run(item));
-        Ok(Subscriber { shared, lanes })
+        Ok(Subscriber { shared, task: Mutex::default(), batches: AtomicU32::new(0) })
     }
-}
-
-/// Returns a handler that waits for a permit before each call of `handler`.
-fn limited(handler: BoxHandler, permits: Arc<Semaphore>) -> BoxHandler {
-    BoxHandler::new(handler_fn(move |delivery: Delivery| {
-        let (handler, permits) = (handler.clone(), permits.clone());
-        async move {
-            let _permit = permits.acquire().await.map_err(Error::fatal)?;
-            handler.handle(delivery).await
-        }
-    }))
 }

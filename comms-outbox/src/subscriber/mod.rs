@@ -2,31 +2,38 @@
 //!
 //! [`Subscriber`] has the promise and its limits.
 
-mod blocked_keys;
+mod batch;
 mod builder;
+mod dispatcher;
+mod open;
+mod shared;
 
 use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-    time::Duration,
+    collections::VecDeque,
+    future::{poll_fn, ready},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use comms_core::{
-    Delivery, Error, ErrorKind, Message, Publisher, async_trait,
-    clock::Clock,
-    transport::{Acks, Holds, Lanes, Processor, Receipt, Verdict},
+    Error, Message, Publisher, async_trait,
+    transport::{Acks, Holds},
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio_util::sync::CancellationToken;
+use tokio::{
+    sync::{
+        OwnedSemaphorePermit,
+        mpsc::{self, UnboundedSender},
+    },
+    task::unconstrained,
+};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use crate::parked::Refusal;
-use blocked_keys::{BatchBlocks, BlockedKeys, Lane};
+use batch::Command;
 pub use builder::SubscriberBuilder;
-
-/// The time that each held message adds to the pause between two attempts of a held message.
-const HOLD_PER_MESSAGE: Duration = Duration::from_millis(5);
-/// The longest pause between two attempts of a held message.
-const HOLD_LIMIT: Duration = Duration::from_secs(5 * 60);
+use dispatcher::Dispatcher;
+use shared::Shared;
 
 /// Delivers messages to handlers by topic, as one consumer group.
 ///
@@ -66,35 +73,14 @@ const HOLD_LIMIT: Duration = Duration::from_secs(5 * 60);
 /// ```
 pub struct Subscriber {
     shared: Arc<Shared>,
-    lanes: Lanes<Lane, Item>,
+    task: Mutex<Option<DispatcherTask>>,
+    batches: AtomicU32,
 }
 
-struct Shared {
-    group: Arc<str>,
-    routes: HashMap<Arc<str>, Route>,
-    blocked_keys: Arc<BlockedKeys>,
-    holds: Holds,
-    hold_retry: Duration,
-    stop: CancellationToken,
-    room: Arc<Semaphore>,
-    capacity: u32,
-    flush_limit: Duration,
-    clock: Clock,
-}
-
-struct Route {
-    processor: Processor,
-    consumed: metrics::Counter,
-}
-
-/// A message that waits or runs.
-struct Item {
-    message: Message,
-    /// The lane, and the ticket of the message in it; `None` without a key.
-    lane: Option<(Lane, u64)>,
-    blocks: Arc<BatchBlocks>,
-    result_sender: oneshot::Sender<Result<Receipt, Error>>,
-    permit: OwnedSemaphorePermit,
+/// The task that runs the handlers. Dropping it cancels them.
+struct DispatcherTask {
+    commands: UnboundedSender<Command>,
+    _task: AbortOnDropHandle<()>,
 }
 
 impl Subscriber {
@@ -129,101 +115,60 @@ impl Subscriber {
     }
 }
 
-impl Shared {
-    /// Returns how long the relay holds a message before the next attempt. The pause grows with the number of held
-    /// messages.
-    fn hold_duration(&self, error: &Error) -> Duration {
-        let held = u32::try_from(self.holds.len()).unwrap_or(u32::MAX);
-        let wait = self.hold_retry.saturating_add(HOLD_PER_MESSAGE.saturating_mul(held));
-        error.retry_after.map_or(wait, |least| least.max(wait)).min(HOLD_LIMIT)
+impl Subscriber {
+    /// Begins the end: no further attempt begins, waits between attempts end, and running attempts are cancelled after
+    /// the drain time. Then [`Subscriber::stop_token`] is cancelled.
+    pub(crate) fn begin_drain(&self) {
+        self.shared.drain.cancel();
     }
 
-    async fn run(self: Arc<Self>, item: Item) {
-        let Item { message, lane, blocks, result_sender, permit } = item;
-        // The relay has dropped the acknowledgements, so another relay delivers the messages that have not begun.
-        let result = match result_sender.is_closed() {
-            true => Err(Error::not_executed(
-                "the relay dropped the delivery, because it lost its lease or was stopped",
-            )),
-            false => self.deliver(message, lane.as_ref(), &blocks).await,
-        };
-        if let Some((lane, _)) = &lane {
-            self.blocked_keys.leave(lane);
+    /// Waits until the subscriber has stopped, and its attempts are cancelled.
+    pub(crate) async fn ended(&self) {
+        let started = self.task.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        if started {
+            self.shared.ended.cancelled().await;
         }
-        // Before the result is sent: once the relay has it, only the acknowledgements keep the blocks.
-        drop(blocks);
-        drop(permit);
-        // The receiver is gone if the relay was dropped.
-        let _ = result_sender.send(result);
     }
 
-    async fn deliver(
-        &self,
-        message: Message,
-        lane: Option<&(Lane, u64)>,
-        blocks: &BatchBlocks,
-    ) -> Result<Receipt, Error> {
-        // The topic has no handler: the message counts as delivered, as in a consumer group of a broker.
-        let Some(route) = self.routes.get(message.topic()) else { return Ok(Receipt::default()) };
-        if let Some(reason) = lane.and_then(|(lane, ticket)| self.blocked_keys.refusal(lane, *ticket)) {
-            return Err(Error::invalid(Refusal::behind(&reason)));
+    /// Returns the input of the task that runs the handlers. Starts the task if it does not run: at the first call, or
+    /// if the runtime of an earlier call has ended.
+    fn commands(&self) -> UnboundedSender<Command> {
+        let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(task) = task.as_ref().filter(|task| !task.commands.is_closed()) {
+            return task.commands.clone();
         }
-        route.consumed.increment(1);
-        let delivery = Delivery::new(message, self.group.clone());
-        match route.processor.process(delivery, self.stop.cancelled(), self.stop.cancelled()).await {
-            Verdict::Done(_) => Ok(Receipt::default()),
-            Verdict::DeadLetter { error, attempts } => {
-                Err(refuse(Refusal::after_attempts(attempts, &error), lane, blocks))
+        let (commands, receiver) = mpsc::unbounded_channel();
+        let mut dispatcher = Dispatcher::new(self.shared.clone(), receiver, commands.downgrade());
+        // A worker polls handlers inline, which would use up the cooperative budget of the task.
+        let body = unconstrained(poll_fn(move |cx| dispatcher.poll(cx)));
+        let running = AbortOnDropHandle::new(tokio::spawn(body));
+        *task = Some(DispatcherTask { commands: commands.clone(), _task: running });
+        commands
+    }
+
+    /// Takes room for at most `most` messages.
+    fn take_room(&self, most: usize) -> Option<OwnedSemaphorePermit> {
+        let room = &self.shared.room;
+        loop {
+            let count = u32::try_from(most.min(room.available_permits())).unwrap_or(u32::MAX);
+            if count == 0 {
+                return None;
             }
-            Verdict::Held { error, .. } => {
-                let hold = Some(self.hold_duration(&error));
-                Err(refuse(Refusal { hold, ..Refusal::after_attempts(0, &error) }, lane, blocks))
-            }
-            Verdict::Abandoned => Err(Error::not_executed("the subscriber is stopping")),
-            Verdict::Stop(error) => {
-                // The messages behind it must not run either.
-                self.stop.cancel();
-                Err(error)
+            // The attempt fails if another caller took room in between.
+            if let Ok(permit) = room.clone().try_acquire_many_owned(count) {
+                return Some(permit);
             }
         }
     }
-}
-
-/// Makes the error for a refused message, and blocks its key: later messages of the key are refused until the relay has
-/// parked them behind this one.
-fn refuse(refusal: Refusal, lane: Option<&(Lane, u64)>, blocks: &BatchBlocks) -> Error {
-    if let Some((lane, _)) = lane {
-        blocks.block(lane.clone(), &refusal.reason);
-    }
-    let kind = refusal.kind.filter(|_| refusal.hold.is_some()).unwrap_or(ErrorKind::Invalid);
-    Error::new(kind, refusal)
 }
 
 #[async_trait]
 impl Publisher for Subscriber {
     fn enqueue(&self, batch: &mut VecDeque<Message>) -> Acks {
-        let blocks = Arc::new(BatchBlocks::new(self.shared.blocked_keys.clone()));
-        let mut receivers = Vec::new();
-        while !batch.is_empty() {
-            let Ok(permit) = self.shared.room.clone().try_acquire_owned() else { break };
-            let Some(message) = batch.pop_front() else { break };
-            let lane = message.key_bytes().map(|key| (message.topic().into(), key));
-            let entered = lane.clone().map(|lane| self.shared.blocked_keys.enter(lane));
-            let (result_sender, receiver) = oneshot::channel();
-            self.lanes
-                .push(lane, Item { message, lane: entered, blocks: blocks.clone(), result_sender, permit });
-            receivers.push(receiver);
-        }
-        Box::pin(async move {
-            let mut results = Vec::with_capacity(receivers.len());
-            for receiver in receivers {
-                let lost = |_| Err(Error::not_executed("the delivery ended without a result"));
-                results.push(receiver.await.unwrap_or_else(lost));
-            }
-            // From here on the relay has received which keys were refused.
-            drop(blocks);
-            results
-        })
+        let Some(permit) = self.take_room(batch.len()) else { return Box::pin(ready(Vec::new())) };
+        let messages = batch.drain(..permit.num_permits()).collect();
+        let id = self.batches.fetch_add(1, Ordering::Relaxed);
+        batch::send(id, messages, permit, &self.commands())
     }
 
     async fn ready(&self) -> Result<(), Error> {

@@ -1,13 +1,18 @@
 //! Order, refusal and release of keys, without a database.
 #![allow(clippy::disallowed_methods, reason = "the tests wait for real time or for tokio's paused time")]
 
-use std::sync::Mutex;
+use std::time::Duration;
 
 use comms_core::{
-    ErrorKind, MessageParts, Outcome, clock::Clock, handler_fn, resilience::Backoff, transport::AttemptConfig,
+    Delivery, ErrorKind, MessageParts, Outcome,
+    clock::Clock,
+    handler_fn,
+    resilience::Backoff,
+    transport::{AttemptConfig, Receipt},
 };
 
 use super::*;
+use crate::parked::Refusal;
 
 type Log = Arc<Mutex<Vec<String>>>;
 type HandlerResult = Result<Outcome, Error>;
@@ -76,7 +81,7 @@ async fn a_key_does_not_run_after_a_refusal_until_the_relay_has_the_result() {
     assert_eq!(ran.split_off(5), ["2", "6"]);
     ran.sort();
     assert_eq!(ran, ["3", "5", "7", "bad1", "bad4"]);
-    assert!(subscriber.shared.blocked_keys.is_empty(), "no state remains");
+    assert!(subscriber.shared.config.budget.records() == 0, "no state remains");
 }
 
 #[tokio::test(start_paused = true)]
@@ -98,7 +103,7 @@ async fn a_refused_key_stays_blocked_after_the_acknowledgements_are_dropped() {
     // A relay that reads the messages again finds the key unblocked.
     let again = subscriber.enqueue(&mut batch(&[("a", "1")])).await;
     assert_eq!(kinds(&again), [None]);
-    assert!(subscriber.shared.blocked_keys.is_empty(), "no state remains");
+    assert!(subscriber.shared.config.budget.records() == 0, "no state remains");
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,7 +6,7 @@
 
 use std::task::Waker;
 
-use crate::sync::{Arc, AtomicU64, Mutex, MutexGuard, Ordering, PoisonError};
+use crate::sync::{Arc, AtomicU64, Mutex, MutexGuard, Ordering, PoisonError, fence};
 
 /// The room that the workers of one budget share.
 #[derive(Debug)]
@@ -48,9 +48,7 @@ impl Room {
 
     /// Returns what all workers hold together.
     pub(crate) fn used(&self) -> Usage {
-        // SeqCst here, at `add` and at `remove`: either a worker that registers sees the release that gives it room, or
-        // the release sees the registration.
-        Usage { records: self.records.load(Ordering::SeqCst), bytes: self.bytes.load(Ordering::SeqCst) }
+        Usage { records: self.records.load(Ordering::Relaxed), bytes: self.bytes.load(Ordering::Relaxed) }
     }
 
     /// Returns whether a worker that holds `own` may hold more.
@@ -69,7 +67,10 @@ impl Room {
     /// Wakes the workers that have room again. A woken worker gets room for some records, not for one: otherwise all
     /// full workers would be woken at each record.
     fn wake(&self) {
-        if self.waiting.load(Ordering::SeqCst) == 0 {
+        // With the fence in `register`: either the release sees the registration, or the worker that registers sees the
+        // room that was released.
+        fence(Ordering::SeqCst);
+        if self.waiting.load(Ordering::Relaxed) == 0 {
             return;
         }
         let mut woken = Vec::new();
@@ -84,7 +85,7 @@ impl Room {
                     false => index += 1,
                 }
             }
-            self.waiting.store(waiters.len() as u64, Ordering::SeqCst);
+            self.waiting.store(waiters.len() as u64, Ordering::Relaxed);
         }
         woken.into_iter().for_each(Waker::wake);
     }
@@ -93,13 +94,15 @@ impl Room {
         let mut waiters = self.lock();
         waiters.retain(|waiter| waiter.share != share);
         waiters.push(Waiter { share, used, waker: waker.clone() });
-        self.waiting.store(waiters.len() as u64, Ordering::SeqCst);
+        self.waiting.store(waiters.len() as u64, Ordering::Relaxed);
+        drop(waiters);
+        fence(Ordering::SeqCst);
     }
 
     fn deregister(&self, share: u64) {
         let mut waiters = self.lock();
         waiters.retain(|waiter| waiter.share != share);
-        self.waiting.store(waiters.len() as u64, Ordering::SeqCst);
+        self.waiting.store(waiters.len() as u64, Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Waiter>> {
@@ -123,6 +126,7 @@ impl Share {
     }
 
     /// Returns what the worker holds.
+    #[cfg(test)]
     pub(crate) const fn used(&self) -> Usage {
         self.used
     }
@@ -136,8 +140,8 @@ impl Share {
     /// Records that the worker holds another record of `bytes`.
     pub(crate) fn add(&mut self, bytes: u64) {
         self.used = Usage { records: self.used.records + 1, bytes: self.used.bytes + bytes };
-        self.room.records.fetch_add(1, Ordering::SeqCst);
-        self.room.bytes.fetch_add(bytes, Ordering::SeqCst);
+        self.room.records.fetch_add(1, Ordering::Relaxed);
+        self.room.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Records that a record of `bytes` has left the worker.
@@ -159,8 +163,8 @@ impl Share {
     fn give_back(&mut self, part: Usage) {
         self.used.records -= part.records;
         self.used.bytes -= part.bytes;
-        self.room.records.fetch_sub(part.records, Ordering::SeqCst);
-        self.room.bytes.fetch_sub(part.bytes, Ordering::SeqCst);
+        self.room.records.fetch_sub(part.records, Ordering::Relaxed);
+        self.room.bytes.fetch_sub(part.bytes, Ordering::Relaxed);
         self.room.wake();
     }
 }

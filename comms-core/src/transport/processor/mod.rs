@@ -8,11 +8,14 @@ use futures_util::FutureExt;
 use std::{
     future::{Future, poll_fn},
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::Poll,
     time::Duration,
 };
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::{runtime::Handle, sync::OwnedSemaphorePermit, task::JoinHandle};
 
 use crate::{
     Delivery, Error, ErrorKind, Outcome,
@@ -147,7 +150,8 @@ impl Processor {
         stopping: impl Future<Output = ()>,
         cancelled: impl Future<Output = ()>,
     ) -> Verdict {
-        let rules = Rules { budget: None, on_failure: &|_, _| FailurePolicy::DeadLetter };
+        let on_failure = &|_: &Error, _: &Delivery| FailurePolicy::DeadLetter;
+        let rules = Rules { budget: None, on_failure, blocks: None };
         let (stopping, cancelled) = (std::pin::pin!(stopping), std::pin::pin!(cancelled));
         tokio::select! {
             biased;
@@ -178,7 +182,7 @@ impl Processor {
                     let Some(permit) = rules.permit(stopping.as_mut()).await else {
                         return Verdict::Abandoned;
                     };
-                    let result = self.attempt(delivery).await;
+                    let result = self.attempt(delivery, rules.blocks_thread()).await;
                     drop(permit);
                     match result {
                         Ok(outcome) => return Verdict::Done(outcome),
@@ -263,10 +267,19 @@ impl Processor {
         self.handler.attempt(delivery, opened, &self.clock)
     }
 
-    async fn attempt(&self, delivery: &Delivery) -> Result<Outcome, Error> {
+    async fn attempt(&self, delivery: &Delivery, in_task: bool) -> Result<Outcome, Error> {
         let place = Place::of(delivery);
         let started = self.clock.now();
-        let result = self.timed(&mut self.begin(delivery.clone())).await;
+        let mut attempt = self.begin(delivery.clone());
+        let result = match Handle::try_current() {
+            Ok(runtime) if in_task => {
+                let processor = self.clone();
+                let mut task = AbortOnDrop(runtime.spawn(async move { processor.timed(&mut attempt).await }));
+                let lost = |_| Err(Error::not_executed("the runtime shuts down"));
+                (&mut task.0).await.unwrap_or_else(lost)
+            }
+            _ => self.timed(&mut attempt).await,
+        };
         self.meters.record(&place, &result, self.clock.now().duration_since(started).as_secs_f64());
         result
     }
@@ -306,9 +319,24 @@ pub(super) struct Rules<'a> {
     pub(super) budget: Option<&'a Budget>,
     /// Decides what becomes of a delivery that failed for good.
     pub(super) on_failure: &'a (dyn Fn(&Error, &Delivery) -> FailurePolicy + Send + Sync),
+    /// Whether the handler blocks its thread: its attempts get tasks of their own then.
+    pub(super) blocks: Option<&'a AtomicBool>,
+}
+
+/// A task that is cancelled, at its next await, when this handle is dropped.
+pub(super) struct AbortOnDrop<T>(pub(super) JoinHandle<T>);
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Rules<'_> {
+    fn blocks_thread(&self) -> bool {
+        self.blocks.is_some_and(|blocks| blocks.load(Ordering::Relaxed))
+    }
+
     /// Waits for a permit of the budget. Returns `None` if `stopping` resolves first.
     async fn permit<S: Future<Output = ()>>(
         &self,

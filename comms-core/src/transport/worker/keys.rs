@@ -18,6 +18,12 @@ pub(super) struct Queued {
     pub(super) place: Place,
 }
 
+impl Queued {
+    fn compact(&mut self) {
+        self.delivery.message = self.delivery.message.compact();
+    }
+}
+
 /// What a worker keeps of each delivery that it holds.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place {
@@ -40,6 +46,8 @@ pub(super) enum State {
 struct Slot {
     key: Arc<[u8]>,
     queue: VecDeque<Queued>,
+    /// The delivery of the key has failed, so the others may wait for long.
+    waits_long: bool,
     blocked: Option<Arc<str>>,
 }
 
@@ -80,7 +88,7 @@ impl Keys {
             return None;
         }
         let key: Arc<[u8]> = self.encoded.as_slice().into();
-        let slot = Slot { key: key.clone(), queue: VecDeque::new(), blocked: None };
+        let slot = Slot { key: key.clone(), queue: VecDeque::new(), waits_long: false, blocked: None };
         let id = match self.free.pop().and_then(|id| Some((id, self.slots.get_mut(id as usize)?))) {
             Some((id, free)) => {
                 *free = slot;
@@ -103,16 +111,30 @@ impl Keys {
     }
 
     /// Adds a delivery behind a busy key.
-    pub(super) fn queue(&mut self, id: KeyId, queued: Queued) {
+    pub(super) fn queue(&mut self, id: KeyId, mut queued: Queued) {
         if let Some(slot) = self.slots.get_mut(id as usize) {
+            if slot.waits_long {
+                queued.compact();
+            }
             slot.queue.push_back(queued);
             self.queued += 1;
         }
     }
 
+    /// Prepares the deliveries behind a busy key for a long wait: their messages keep no other memory alive.
+    pub(super) fn wait_long(&mut self, id: KeyId) {
+        if let Some(slot) = self.slots.get_mut(id as usize)
+            && !std::mem::replace(&mut slot.waits_long, true)
+        {
+            slot.queue.iter_mut().for_each(Queued::compact);
+        }
+    }
+
     /// Returns the next delivery of a key whose delivery has a result. The key is free if there is none.
     pub(super) fn next(&mut self, id: KeyId) -> Option<Queued> {
-        let next = self.slots.get_mut(id as usize)?.queue.pop_front();
+        let slot = self.slots.get_mut(id as usize)?;
+        slot.waits_long = false;
+        let next = slot.queue.pop_front();
         match next {
             Some(_) => self.queued -= 1,
             None => self.remove(id),

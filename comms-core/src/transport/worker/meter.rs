@@ -41,6 +41,11 @@ impl Meter {
         Self { meters, places: Vec::new(), last: 0, kept: 0 }
     }
 
+    /// Counts a delivery whose first attempt is not recorded here.
+    pub(super) fn received(&mut self, delivery: &Delivery) {
+        self.place(delivery).0.received += 1;
+    }
+
     /// Records the first attempt of a delivery, which took `took`.
     #[inline]
     pub(super) fn attempted(&mut self, delivery: &Delivery, result: &Result<Outcome, Error>, took: Duration) {

@@ -15,7 +15,10 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{self, AtomicBool},
+    },
     task::{Context, Poll},
     time::Instant,
 };
@@ -93,6 +96,8 @@ pub struct Worker {
     /// The timer for the time limits of all pending attempts.
     sweep: Option<Pin<Box<Sleep>>>,
     handoff: Handoff,
+    /// The last answer of `handoff`.
+    blocks: bool,
     meter: Meter,
     /// The end of the last inline poll, which is the start of the next one of the same chunk.
     mark: Option<Instant>,
@@ -114,11 +119,12 @@ impl Worker {
             settled: VecDeque::new(),
             sweep: None,
             handoff: Handoff::default(),
+            blocks: false,
             meter: Meter::new(processor.meters.clone()),
             mark: None,
             stopping: watch::Sender::new(false),
             stopped: false,
-            shared: Arc::new(Shared { processor, config }),
+            shared: Arc::new(Shared { processor, config, blocks: AtomicBool::new(false) }),
         }
     }
 
@@ -173,7 +179,7 @@ impl Worker {
             return Poll::Ready(Some(settled));
         }
         self.spare = None;
-        if self.len() == 0 {
+        if self.is_empty() {
             return Poll::Ready(None);
         }
         if !self.share.has_room() && self.share.room_or_wake(cx.waker()) {
@@ -257,21 +263,18 @@ impl Worker {
     ) -> Option<Settled> {
         let Shared { processor, .. } = &*self.shared;
         let start = self.mark.take().unwrap_or_else(|| processor.clock.now());
-        let mut attempt = processor.begin(delivery);
-        if self.handoff.is_active(start)
+        let attempt = processor.begin(delivery);
+        if self.blocks_thread(start)
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
-            let shared = self.shared.clone();
             let place = begun.place(self, attempt.delivery());
-            let handle = runtime.spawn(async move {
-                let result = shared.processor.timed(&mut attempt).await;
-                drop(permit);
-                (attempt, result)
-            });
-            self.running.push(Running { place, work: Work::Task(Task { handle, started: start }) });
+            let task = Task::spawn(&runtime, self.shared.processor.clone(), attempt, permit, start);
+            self.running.push(Running { place, work: Work::Task(task) });
             return None;
         }
+        let mut attempt = attempt;
         let polled = Pin::new(&mut attempt).poll(cx);
+        let processor = &self.shared.processor;
         let now = processor.clock.now();
         let took = now.saturating_duration_since(start);
         self.handoff.observe(took, now);
@@ -302,8 +305,28 @@ impl Worker {
         }
     }
 
+    /// Returns whether the handler blocks its thread, so that attempts get tasks of their own. Attempts after a failure
+    /// follow the last answer.
+    #[inline]
+    fn blocks_thread(&mut self, now: Instant) -> bool {
+        let blocks = self.handoff.is_active(now);
+        if blocks != self.blocks {
+            self.blocks = blocks;
+            self.shared.blocks.store(blocks, atomic::Ordering::Relaxed);
+        }
+        blocks
+    }
+
     /// Hands a delivery to a future that takes it to its settlement: after the failure `failed`, or from the beginning.
-    fn begin_slow(&mut self, delivery: Delivery, place: Place, failed: Option<Error>) {
+    fn begin_slow(&mut self, mut delivery: Delivery, place: Place, failed: Option<Error>) {
+        // The delivery may wait for long, and must not keep the memory of other messages alive.
+        delivery.message = delivery.message.compact();
+        if let Some(key) = place.key {
+            self.keys.wait_long(key);
+        }
+        if failed.is_none() {
+            self.meter.received(&delivery);
+        }
         let (shared, stopping) = (self.shared.clone(), self.stopping.subscribe());
         let slow = Slow::new(async move { shared.settle(delivery, failed, stopping).await });
         self.running.push(Running { place, work: Work::Slow(slow) });

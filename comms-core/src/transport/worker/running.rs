@@ -8,10 +8,15 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use tokio::{sync::OwnedSemaphorePermit, task::JoinHandle};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::{keys::Place, settlement::Settlement};
-use crate::{Error, Outcome, clock::Clock, panic::caught, transport::Attempt};
+use crate::{
+    Error, Outcome,
+    clock::Clock,
+    panic::caught,
+    transport::{Attempt, Processor, processor::AbortOnDrop},
+};
 
 /// The work on one delivery.
 pub(super) struct Running {
@@ -136,24 +141,33 @@ impl PendingAttempt {
 
 /// An attempt in a task of its own. Dropping it cancels the task at its next await.
 pub(super) struct Task {
-    pub(super) handle: JoinHandle<(Attempt, Result<Outcome, Error>)>,
-    pub(super) started: Instant,
+    handle: AbortOnDrop<(Attempt, Result<Outcome, Error>)>,
+    started: Instant,
 }
 
 impl Task {
+    pub(super) fn spawn(
+        runtime: &tokio::runtime::Handle,
+        processor: Processor,
+        mut attempt: Attempt,
+        permit: OwnedSemaphorePermit,
+        started: Instant,
+    ) -> Self {
+        let handle = runtime.spawn(async move {
+            let result = processor.timed(&mut attempt).await;
+            drop(permit);
+            (attempt, result)
+        });
+        Self { handle: AbortOnDrop(handle), started }
+    }
+
     fn poll(&mut self, cx: &mut Cx<'_>) -> Poll<End> {
         let started = self.started;
-        Pin::new(&mut self.handle).poll(cx).map(|joined| match joined {
+        Pin::new(&mut self.handle.0).poll(cx).map(|joined| match joined {
             Ok((attempt, result)) => End::Attempt { attempt, result: AttemptEnd::Result(result), started },
             // The runtime shuts down.
             Err(_) => End::Settled(Settlement::Abandoned),
         })
-    }
-}
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.handle.abort();
     }
 }
 

@@ -1,5 +1,6 @@
 //! Takes a delivery that failed once, or that is held, to its settlement.
 
+use std::sync::atomic::AtomicBool;
 use tokio::sync::watch;
 
 use super::{config::WorkerConfig, settlement::Settlement};
@@ -12,6 +13,8 @@ use crate::{
 pub(super) struct Shared {
     pub(super) processor: Processor,
     pub(super) config: WorkerConfig,
+    /// The handler blocks its thread, so attempts get tasks of their own.
+    pub(super) blocks: AtomicBool,
 }
 
 impl Shared {
@@ -28,7 +31,8 @@ impl Shared {
         failed: Option<Error>,
         mut stopping: watch::Receiver<bool>,
     ) -> Settlement {
-        let rules = Rules { budget: Some(&self.config.budget), on_failure: &*self.config.on_failure };
+        let budget = Some(&self.config.budget);
+        let rules = Rules { budget, on_failure: &*self.config.on_failure, blocks: Some(&self.blocks) };
         let verdict = {
             let stopped = std::pin::pin!(stopped(&mut stopping));
             self.processor.run(&mut delivery, failed, rules, stopped).await

@@ -71,6 +71,31 @@ fn a_held_delivery_is_returned_and_goes_on_when_it_comes_again() {
 }
 
 #[test]
+fn deliveries_behind_a_failed_one_keep_no_memory_of_others_alive() {
+    let mut keys = keys::Keys::new(Ordering::Key);
+    let mut slab = bytes::BytesMut::with_capacity(1_000);
+    let parts =
+        crate::MessageParts { topic: "t", key: Some(b"k"), payload: Some(b"x"), ..Default::default() };
+    let mut queued = |tag| Queued {
+        delivery: Delivery::new(Message::in_buffer(parts, &mut slab), "g"),
+        place: Place { tag, bytes: 1, key: None },
+    };
+    let address = |queued: &Queued| queued.delivery.message.payload().unwrap().as_ptr();
+    let (first, second, third) = (queued(1), queued(2), queued(3));
+    let before = [&first, &second, &third].map(address);
+    let key = keys.occupy(&first.delivery.message).unwrap();
+    keys.queue(key, first);
+    keys.wait_long(key);
+    keys.queue(key, second);
+    let moved = |queued: Option<Queued>, before| queued.is_some_and(|queued| address(&queued) != before);
+    assert!(moved(keys.next(key), before[0]));
+    keys.queue(key, third);
+    assert!(moved(keys.next(key), before[1]));
+    assert!(!moved(keys.next(key), before[2]), "the wait of the third one is short");
+    assert!(keys.next(key).is_none() && keys.queued() == 0);
+}
+
+#[test]
 fn a_fatal_error_stops_the_worker_before_the_key_continues() {
     let mut rig = Rig::new(WorkerConfig::default());
     assert_eq!(rig.push(1, "a", [Plan::Err(ErrorKind::Fatal)]), None);

@@ -90,6 +90,18 @@ fn an_idle_worker_keeps_no_permit_from_the_other_workers() {
 }
 
 #[test]
+fn a_delivery_that_waits_for_a_permit_is_not_overtaken() {
+    let config = budget(1, 100);
+    let (mut one, mut other) = (Rig::new(config.clone()), Rig::new(config));
+    assert_eq!(one.push(1, "a", [Plan::Wait]), None);
+    assert_eq!(other.push(1, "a", []), None);
+    assert_eq!(one.drain(), ["1 done"]);
+    assert_eq!(one.polled(), Poll::Ready(None));
+    assert_eq!(other.push(2, "b", []), None, "the permit is free, and 1 is first");
+    assert_eq!(other.settled(), ["1 done", "2 done"]);
+}
+
+#[test]
 fn room_is_twice_the_free_room_and_its_return_wakes_the_worker() {
     let config = budget(100, 9);
     let (mut one, mut other) = (Rig::new(config.clone()), Rig::new(config));
@@ -105,11 +117,11 @@ fn room_is_twice_the_free_room_and_its_return_wakes_the_worker() {
     assert_eq!(fill(&mut one), 6, "two thirds");
     assert_eq!(fill(&mut other), 2, "two, while one is free");
     assert!(one.settled().is_empty() && other.settled().is_empty());
-    assert!(!other.worker.has_room());
+    assert!(!other.worker.has_room() && !other.is_woken());
     one.open();
     assert_eq!(one.drain().len(), 6);
+    assert!(other.worker.has_room() && other.is_woken());
     assert!(other.settled().is_empty());
-    assert!(other.worker.has_room(), "and it was polled, or `settled` had not returned");
     assert_eq!(fill(&mut other), 4);
     other.drain();
     assert_eq!((other.budget.records(), other.budget.bytes()), (0, 0));

@@ -4,6 +4,7 @@ mod failures;
 mod limits;
 mod properties;
 mod script;
+mod tasks;
 
 use std::{task::Poll, time::Duration};
 

@@ -265,6 +265,10 @@ impl Rig {
         gates.into_iter().for_each(Waker::wake);
     }
 
+    pub(super) fn is_woken(&self) -> bool {
+        self.woken.0.load(SeqCst)
+    }
+
     pub(super) fn calls(&self) -> Vec<u64> {
         self.world.lock().calls.clone()
     }

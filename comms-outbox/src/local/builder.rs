@@ -1,0 +1,258 @@
+//! The builder of a local consumer.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use comms_core::{
+    Error, Handler,
+    clock::Clock,
+    health::{Component, Heartbeat},
+    transport::{AttemptConfig, FailurePolicy, Holds, Ordering},
+};
+
+use super::{CANCEL, LocalConsumer};
+use crate::{CommitSignal, Relay, Start, Subscriber, SubscriberBuilder, relay::Store};
+
+/// How long the relay waits for results after a failed session, at least.
+const RELAY_DRAIN: Duration = Duration::from_secs(10);
+
+/// The builder of a [`LocalConsumer`], created by [`LocalConsumer::builder`].
+///
+/// At least one handler ([`LocalConsumerBuilder::on`]) is required. All other settings have defaults.
+///
+/// Some settings exist for a local consumer only: [`owner`](Self::owner), [`lease`](Self::lease),
+/// [`commit_signal`](Self::commit_signal), [`poll_interval`](Self::poll_interval), [`hold_retry`](Self::hold_retry) and
+/// [`parked_limit`](Self::parked_limit). Some settings of `comms_kafka::ConsumerBuilder` have no counterpart:
+/// `dead_letter` (messages are parked instead), `commit_interval`, `commit_records` (the position is stored 100 ms after a
+/// message was handled), `prefetch_bytes`, `max_gap` and `fatal_on`.
+#[must_use]
+pub struct LocalConsumerBuilder {
+    store: Arc<dyn Store>,
+    group: Arc<str>,
+    subscriber: SubscriberBuilder,
+    buffer_records: u64,
+    buffer_bytes: u64,
+    drain: Duration,
+    start: Start,
+    owner: Option<String>,
+    lease: Duration,
+    commit_signal: CommitSignal,
+    poll_interval: Duration,
+    parked_limit: usize,
+    clock: Clock,
+    health: Option<Component>,
+    heartbeat: Option<Heartbeat>,
+}
+
+impl LocalConsumer {
+    /// Creates a builder for a consumer of the outbox of `store` (`postgres::RelayStore` or `sqlite::RelayStore`) in
+    /// `group`. One member of a group is active at a time.
+    ///
+    /// The group is the name of the relay, for `Tables::parked` and `Tables::release`, and part of the inbox key of each
+    /// delivery.
+    pub fn builder(store: impl Store, group: impl Into<Arc<str>>) -> LocalConsumerBuilder {
+        let group = group.into();
+        LocalConsumerBuilder {
+            store: Arc::new(store),
+            subscriber: Subscriber::builder(group.clone()),
+            group,
+            buffer_records: 32_768,
+            buffer_bytes: 64 * 1024 * 1024,
+            drain: Duration::from_secs(1),
+            start: Start::default(),
+            owner: None,
+            lease: Duration::from_secs(5),
+            commit_signal: CommitSignal::new(),
+            poll_interval: Duration::from_millis(50),
+            parked_limit: 0,
+            clock: Clock::system(),
+            health: None,
+            heartbeat: None,
+        }
+    }
+}
+
+/// Settings with the names, units and defaults of the Kafka consumer.
+impl LocalConsumerBuilder {
+    /// Handles the messages of `topic` with `handler`. A consumer has at least one topic, and one handler per topic.
+    ///
+    /// If `handler` cannot decode a message, it returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid), and the
+    /// message is parked as it was written.
+    pub fn on(self, topic: impl Into<Arc<str>>, handler: impl Handler) -> Self {
+        self.subscriber(|subscriber| subscriber.on(topic, handler))
+    }
+
+    /// Sets the number, backoff and time limit of attempts, and the longest hold. Default [`AttemptConfig::default`],
+    /// with 10 s for [`AttemptConfig::hold_in_place`]: a message that is held for longer is parked as held and attempted
+    /// again from time to time, so that the position of the group moves on.
+    pub fn attempts(self, attempts: AttemptConfig) -> Self {
+        self.subscriber(|subscriber| subscriber.attempts(attempts))
+    }
+
+    /// Sets which messages of a topic are handled one after the other. Default [`Ordering::Key`]: those with the same
+    /// key.
+    ///
+    /// A topic in an outbox is one partition, so [`Ordering::Partition`] means all messages of a topic. A held message
+    /// then keeps its place, and [`AttemptConfig::hold_in_place`] is ignored.
+    pub fn ordering(self, ordering: Ordering) -> Self {
+        self.subscriber(|subscriber| subscriber.ordering(ordering))
+    }
+
+    /// Sets what follows the final failure of a message. Default [`FailurePolicy::default`]: the message is parked, and
+    /// the later ones of its key behind it.
+    pub fn failure_policy(self, failure_policy: FailurePolicy) -> Self {
+        self.subscriber(|subscriber| subscriber.failure_policy(failure_policy))
+    }
+
+    /// Sets the largest number of handlers that run at the same time. Default 16.
+    ///
+    /// The default of the Kafka consumer is 4,096. Here the handlers share the database with the consumer, and usually
+    /// its pool: with more handlers than connections, the consumer waits behind them to renew its lease.
+    pub fn concurrency(self, handlers: usize) -> Self {
+        self.subscriber(|subscriber| subscriber.concurrency(handlers))
+    }
+
+    /// Sets the largest number of messages that are read and not finished: those that run, and those that wait for an
+    /// earlier message of their key. Default 32,768. The last page may exceed the bound.
+    pub fn buffer_records(self, records: u64) -> Self {
+        Self { buffer_records: records, ..self }
+    }
+
+    /// Sets the largest number of bytes of the messages that are read and not finished. Default 64 MiB. The last page
+    /// may exceed the bound, by at most 8 MiB and one message.
+    pub fn buffer_bytes(self, bytes: u64) -> Self {
+        Self { buffer_bytes: bytes, ..self }
+    }
+
+    /// Sets the longest time for running attempts to finish, at shutdown and after the consumer has lost its session.
+    /// Default 1 s. Then they are cancelled, and their transactions roll back.
+    pub fn drain(self, drain: Duration) -> Self {
+        Self { drain, ..self }
+    }
+
+    /// Sets where the group starts to read a topic for which it has no position. Default [`Start::Oldest`].
+    pub fn start_at(self, start: Start) -> Self {
+        Self { start, ..self }
+    }
+
+    /// Sets the source of time and randomness. Default [`Clock::system`]. With a manual clock the time limits of the
+    /// shutdown pass only when the clock is advanced.
+    pub fn clock(self, clock: Clock) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// Sets the list of held deliveries, which several consumers may share. Default: a list for this consumer only,
+    /// which [`LocalConsumer::holds`] returns.
+    pub fn holds(self, holds: Holds) -> Self {
+        self.subscriber(|subscriber| subscriber.holds(holds))
+    }
+
+    /// Sets the health component that shows the state of the consumer. Default: none.
+    ///
+    /// - Unready: the database does not answer, or the consumer has stopped. The state has the reason.
+    /// - Degraded: [`Holds::state`] is degraded, more than [`parked_limit`](Self::parked_limit) keys are parked, or the
+    ///   active member of the group has no handler for a topic that the group has read before.
+    /// - Ready: otherwise, also while another member of the group is active.
+    pub fn health(self, component: Component) -> Self {
+        Self { health: Some(component), ..self }
+    }
+
+    /// Sets the heartbeat of the loop that reads and stores, for a watchdog. It beats at each iteration, also while the
+    /// database is away. Default: none.
+    ///
+    /// One iteration may contain a wait for the lease, the drain, and several calls to the database of up to 10 s each:
+    /// use a heartbeat with a limit of several minutes.
+    pub fn heartbeat(self, heartbeat: Heartbeat) -> Self {
+        Self { heartbeat: Some(heartbeat), ..self }
+    }
+}
+
+/// Settings that only a local consumer has.
+impl LocalConsumerBuilder {
+    /// Sets the owner of the lease, which must be unique among the running processes. Default: a random name.
+    ///
+    /// The same owner takes the lease again at once. With the default, the successor of a process that was killed waits
+    /// until the lease has expired.
+    pub fn owner(self, owner: impl Into<String>) -> Self {
+        Self { owner: Some(owner.into()), ..self }
+    }
+
+    /// Sets the length of the lease: how long the other members of the group wait after this one has crashed. Default
+    /// 5 s, 300 ms to 1 h.
+    pub fn lease(self, lease: Duration) -> Self {
+        Self { lease, ..self }
+    }
+
+    /// Sets the signal that units of work of this process send after a commit, so that a message is read at once.
+    /// Default: a signal without a sender, so that messages are found by polling.
+    pub fn commit_signal(self, commit_signal: CommitSignal) -> Self {
+        Self { commit_signal, ..self }
+    }
+
+    /// Sets the longest pause between two reads while there are no new messages. Default 50 ms.
+    pub fn poll_interval(self, poll_interval: Duration) -> Self {
+        Self { poll_interval, ..self }
+    }
+
+    /// Sets the least pause between two attempts of a message that is parked as held. Default 5 s. Each held message
+    /// adds 5 ms, and a longer `retry_after` of the failure extends the pause, up to 5 min.
+    pub fn hold_retry(self, wait: Duration) -> Self {
+        self.subscriber(|subscriber| subscriber.hold_retry(wait))
+    }
+
+    /// Sets how many keys may be parked or held before the health component is degraded. Default 0.
+    pub fn parked_limit(self, keys: usize) -> Self {
+        Self { parked_limit: keys, ..self }
+    }
+}
+
+impl LocalConsumerBuilder {
+    /// Checks the settings and creates the consumer. The database is first used in [`LocalConsumer::run`].
+    ///
+    /// # Errors
+    /// Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid)
+    /// - if the group or the owner is empty or longer than 200 bytes,
+    /// - if no handler is set, or a topic has two handlers,
+    /// - if a bound or the poll interval is 0, or `buffer_records` is above 2^32 - 1, or
+    /// - if the lease is not between 300 ms and 1 h.
+    pub fn build(self) -> Result<LocalConsumer, Error> {
+        let in_flight = u32::try_from(self.buffer_records)
+            .map_err(|_| Error::invalid("a consumer's buffer_records must be at most 2^32 - 1"))?;
+        let subscriber = self.subscriber.in_flight(in_flight).drain(self.drain).clock(self.clock.clone());
+        let subscriber = Arc::new(subscriber.build()?);
+        let mut relay = Relay::of(self.store, subscriber.clone())
+            .name(&*self.group)
+            .topics(subscriber.topics())
+            .start(self.start)
+            .lease(self.lease)
+            .in_flight(in_flight as usize)
+            .in_flight_bytes(usize::try_from(self.buffer_bytes).unwrap_or(usize::MAX))
+            .poll_interval(self.poll_interval)
+            // At shutdown the subscriber ends the attempts before.
+            .drain((self.drain + CANCEL).max(RELAY_DRAIN))
+            .parked_limit(self.parked_limit)
+            .commit_signal(self.commit_signal)
+            .holds(subscriber.holds().clone())
+            .clock(self.clock.clone());
+        if let Some(owner) = self.owner {
+            relay = relay.owner(owner);
+        }
+        if let Some(health) = self.health.clone() {
+            relay = relay.health(health);
+        }
+        if let Some(heartbeat) = self.heartbeat {
+            relay = relay.heartbeat(heartbeat);
+        }
+        let (drain, clock, health) = (self.drain, self.clock, self.health);
+        Ok(LocalConsumer { group: self.group, relay: relay.build()?, subscriber, drain, clock, health })
+    }
+
+    fn subscriber(self, set: impl FnOnce(SubscriberBuilder) -> SubscriberBuilder) -> Self {
+        Self { subscriber: set(self.subscriber), ..self }
+    }
+}
+
+impl fmt::Debug for LocalConsumerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalConsumerBuilder").field("group", &self.group).finish_non_exhaustive()
+    }
+}
