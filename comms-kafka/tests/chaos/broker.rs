@@ -35,6 +35,7 @@ impl Broker {
     }
 
     fn start() -> Self {
+        let script = script();
         let folder = tempfile::Builder::new().prefix("chaos-").tempdir_in(env!("CARGO_TARGET_TMPDIR"));
         let folder = folder.unwrap().keep();
         fs::create_dir(folder.join("kafka")).unwrap();
@@ -44,7 +45,7 @@ impl Broker {
         let guard = "cat >/dev/null; \"$0\" stop kafka; rm -rf \"$COMMS_TEST_SERVICES_DIR\"";
         let guard = Command::new("sh")
             .args(["-c", guard])
-            .arg(script())
+            .arg(script)
             .env("COMMS_TEST_SERVICES_DIR", &folder)
             .env_remove("COMMS_TEST_KAFKA_BROKERS")
             .process_group(0)

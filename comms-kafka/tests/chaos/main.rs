@@ -36,9 +36,10 @@ use std::{
     time::Duration,
 };
 
+use load::Flow;
 use member::Work;
 use rng::Rng;
-use world::{Plan, Protocol, World, duration};
+use world::{Plan, Protocol, SETTLE, World, duration};
 
 /// The tests run one at a time, because each keeps both cores of a small machine busy.
 fn one_test() -> MutexGuard<'static, ()> {
@@ -75,7 +76,7 @@ fn members(name: &'static str, protocol: Protocol, work: Work, rate: u32) {
     let _one = one_test();
     let mut plan = Plan { work, ..Plan::new(name, protocol) };
     plan.flow.rate = rate;
-    let mut world = World::start(plan, 2);
+    let mut world = World::start(plan, 3);
     world.disturb(&Rng::from_environment(), duration());
     world.finish(|_| true);
 }
@@ -97,6 +98,34 @@ fn chaos_orderly_members_handle_nothing_again() {
         let report = world.finish(|_| true);
         assert_eq!(report.again, 0, "{protocol:?}");
     }
+}
+
+/// A member is killed while it catches up, which is when most records are handled and not committed.
+#[test]
+#[ignore = "starts Apache Kafka; run scripts/test"]
+fn chaos_kills_during_catch_up() {
+    let _one = one_test();
+    let mut plan = Plan { work: Work::Mixed, ..Plan::new("kills during catch-up", Protocol::Kip848) };
+    plan.flow = Flow { rate: 50_000, hot: false, count: Some(100_000) };
+    let mut world = World::new(plan);
+    // Each kill leaves the partitions without a member until the session ends, and no member reads all of them.
+    world.stall = SETTLE;
+    world.create_topic();
+    world.watch(6);
+    world.publish();
+    world.published(false);
+    let rng = Rng::from_environment();
+    for part in 1..=3 {
+        world.members.start(1);
+        while world.missing(|_| true) > 100_000 - part * 20_000 {
+            world.pause(Duration::from_millis(20));
+        }
+        world.members.kill_one(&rng);
+    }
+    world.members.start(1);
+    let report = world.finish(|_| true);
+    let uncommitted = report.uncommitted_at_kill.iter().sum();
+    assert!(report.again <= uncommitted, "{report}");
 }
 
 #[test]

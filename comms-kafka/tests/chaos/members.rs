@@ -81,11 +81,17 @@ impl Members {
         self.running.iter().filter(|(_, one)| one.state == State::Live).map(|(id, _)| *id).collect()
     }
 
+    /// Kills one member.
+    pub fn kill_one(&mut self, rng: &Rng) {
+        let live = self.live();
+        self.kill(*rng.pick(&live));
+    }
+
     /// One action. At least one member continues. The action is another one if there are too few or too many members.
     pub fn act(&mut self, action: &'static str, rng: &Rng) {
         let live = self.live();
         let action = match action {
-            "join" if live.len() >= 4 => "term",
+            "join" if live.len() >= 5 => "term",
             "term" | "kill" | "stop" if live.len() < 2 => "join",
             action => action,
         };
