@@ -27,6 +27,7 @@ mod oracle;
 mod rng;
 mod stalls;
 mod topics;
+mod violations;
 mod watch;
 mod world;
 

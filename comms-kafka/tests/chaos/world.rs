@@ -282,7 +282,7 @@ impl World {
 
 impl Report {
     /// Panics if a guarantee was violated.
-    fn judge(&self, name: &str, stall: Duration) {
+    pub fn judge(&self, name: &str, stall: Duration) {
         assert!(self.records > 0, "{name}: nothing was published");
         assert!(self.lost.is_empty(), "{name}: lost {:?}", &self.lost[..self.lost.len().min(10)]);
         assert_eq!((self.out_of_order, self.overlaps, self.overlaps_across), (0, 0, 0), "{name}: {self}");
