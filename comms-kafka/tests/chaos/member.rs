@@ -25,6 +25,8 @@ pub const MEMBER: &str = "COMMS_CHAOS_MEMBER";
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct MemberConfig {
     pub process: u16,
+    /// The member creates this file when it handles SIGTERM.
+    pub ready: PathBuf,
     pub ledger: PathBuf,
     pub kafka: Vec<(String, String)>,
     pub brokers: String,
@@ -52,6 +54,7 @@ pub async fn run() {
     let config: MemberConfig = serde_json::from_str(&config).unwrap();
     silence_expected_panics();
     let mut terminate = signal(SignalKind::terminate()).unwrap();
+    std::fs::write(&config.ready, "").unwrap();
     let result = consumer(config)
         .run(async move {
             terminate.recv().await;

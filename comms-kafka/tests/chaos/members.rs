@@ -18,6 +18,9 @@ use crate::{
 /// The time limit for a member to end after SIGTERM: its drain time of 3 s, 11 s to commit and leave, and time to spare
 /// on a busy machine.
 const LEAVE: Duration = Duration::from_secs(30);
+/// The time in which a group takes up the partitions of a member that was killed or stopped: its session timeout of 6 s,
+/// and a rebalance.
+const RECOVERY: Duration = Duration::from_secs(8);
 
 struct Running {
     process: Child,
@@ -37,6 +40,8 @@ pub struct Members {
     ledger: Ledger,
     running: BTreeMap<u16, Running>,
     started: u16,
+    /// When a member was last killed or stopped.
+    lost: Option<Instant>,
     /// The numbers of members that were ever stopped.
     pub stopped: Vec<u16>,
     /// Members that ended in another way than requested.
@@ -54,16 +59,19 @@ impl Members {
             ledger,
             running: BTreeMap::new(),
             started: 0,
+            lost: None,
             stopped: Vec::new(),
             bad: Vec::new(),
             actions: BTreeMap::new(),
         }
     }
 
+    /// Starts `count` members, and waits until they handle SIGTERM.
     pub fn start(&mut self, count: usize) {
         for _ in 0..count {
             self.started += 1;
-            let config = MemberConfig { process: self.started, ..self.config.clone() };
+            let ready = self.folder.join(format!("member-{}.ready", self.started));
+            let config = MemberConfig { process: self.started, ready: ready.clone(), ..self.config.clone() };
             let log = File::create(self.folder.join(format!("member-{}.log", self.started))).unwrap();
             let process = Command::new(std::env::current_exe().unwrap())
                 .args(["--exact", "chaos_member", "--ignored", "--nocapture"])
@@ -73,6 +81,16 @@ impl Members {
                 .spawn()
                 .unwrap();
             self.running.insert(self.started, Running { process, state: State::Live });
+            let limit = Instant::now() + LEAVE;
+            while !ready.exists() {
+                assert!(
+                    Instant::now() < limit,
+                    "member {} has not started: {}",
+                    self.started,
+                    self.log(self.started)
+                );
+                thread::sleep(Duration::from_millis(10));
+            }
         }
     }
 
@@ -112,6 +130,7 @@ impl Members {
     }
 
     fn kill(&mut self, id: u16) {
+        self.lost = Some(Instant::now());
         let mut member = self.running.remove(&id).unwrap();
         member.process.kill().unwrap();
         member.process.wait().unwrap();
@@ -121,6 +140,7 @@ impl Members {
     fn stop(&mut self, id: u16, time: Duration) {
         let member = self.running.get_mut(&id).unwrap();
         member.state = State::Stopped { until: Instant::now() + time };
+        self.lost = Some(Instant::now());
         self.ledger.append(Kind::Stopped, id, 0);
         self.stopped.push(id);
         signal("STOP", &member.process);
@@ -128,6 +148,12 @@ impl Members {
 
     pub fn any_stopped(&self) -> bool {
         self.running.values().any(|member| matches!(member.state, State::Stopped { .. }))
+    }
+
+    /// Returns whether the partitions of a killed or stopped member may be without an owner. The loss of one owner after
+    /// another would be a pause that no consumer can avoid.
+    pub fn recovers(&self) -> bool {
+        self.any_stopped() || self.lost.is_some_and(|lost| lost.elapsed() < RECOVERY)
     }
 
     /// Continues members whose stop is over, and notices members that have ended.
