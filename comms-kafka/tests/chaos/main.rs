@@ -24,6 +24,7 @@ mod load;
 mod member;
 mod members;
 mod oracle;
+mod report;
 mod rng;
 mod stalls;
 mod topics;

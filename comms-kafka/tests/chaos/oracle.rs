@@ -5,54 +5,14 @@
 //! was handled. A new assignment of a partition is seen by a record of another member, or by a record that its member
 //! has already handled since the last one.
 
-use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    fmt,
-};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::{
     ledger::{Event, Kind},
     load::{Acks, Flow},
+    report::Report,
     stalls,
 };
-
-/// The counts of one scenario.
-#[derive(Default)]
-pub struct Report {
-    pub records: usize,
-    pub handled: usize,
-    /// Acknowledged and neither handled nor refused.
-    pub lost: Vec<u32>,
-    /// Begun before an earlier record of the key was handled.
-    pub out_of_order: usize,
-    /// Two handlers of one key at once in one member.
-    pub overlaps: usize,
-    /// Two handlers of one key at once in two members, by whether one of them was ever stopped.
-    pub overlaps_across: usize,
-    pub overlaps_with_stopped: usize,
-    /// Handled after it was already handled.
-    pub again: usize,
-    /// For each new assignment: the records already handled at or above the last committed offset that was read.
-    pub bound: usize,
-    /// Records begun below a committed offset that was read before, by whether the member was ever stopped.
-    pub below_commit: usize,
-    pub below_commit_by_stopped: usize,
-    /// A commit was read that is above an unfinished record.
-    pub past_unfinished: usize,
-    /// A commit was read that is below an earlier one.
-    pub commits_back: usize,
-    pub commits: usize,
-    pub assignments: usize,
-    pub retried: usize,
-    pub dropped: usize,
-    pub refused: HashSet<u32>,
-    /// At each SIGKILL: the handled and uncommitted records of the partitions of the member.
-    pub uncommitted_at_kill: Vec<usize>,
-    /// The longest time that a partition with a backlog made no progress, in milliseconds.
-    pub longest_pause: BTreeMap<i32, u64>,
-    /// A few violations in words.
-    pub examples: Vec<String>,
-}
 
 /// A partition of the topic, with its records in the order of their offsets.
 #[derive(Default)]
@@ -62,11 +22,25 @@ struct Log {
     finished: usize,
     committed: i64,
     owner: u16,
+    /// When each member last began a record.
+    active: HashMap<u16, u64>,
     /// What the owner has handled in this assignment.
     handled: HashSet<u32>,
 }
 
-pub struct Oracle<'a> {
+/// An attempt that has not ended.
+#[derive(Clone, Copy)]
+struct Open {
+    member: u16,
+    index: u32,
+    /// Another member was at the partition, and one of the two had been stopped.
+    beside: bool,
+}
+
+/// A member that began a record within this time is at the partition, in milliseconds.
+const ACTIVE: u64 = 300;
+
+struct Oracle<'a> {
     acks: &'a Acks,
     flow: Flow,
     stopped: &'a [u16],
@@ -74,7 +48,7 @@ pub struct Oracle<'a> {
     /// The records of each key in each partition, by offset, and the number of those that are finished from the first.
     chains: HashMap<(i32, u32), (Vec<u32>, usize)>,
     finished: Vec<bool>,
-    open: HashMap<(i32, u32), Vec<(u16, u32)>>,
+    open: HashMap<(i32, u32), Vec<Open>>,
     report: Report,
 }
 
@@ -122,7 +96,7 @@ impl<'a> Oracle<'a> {
 
     fn apply(&mut self, event: &Event) {
         match event.kind {
-            Kind::Begin => self.begin(event.process, event.number),
+            Kind::Begin => self.begin(event.process, event.number, event.time),
             Kind::End => self.end(event.process, event.number),
             Kind::Refuse => {
                 self.report.refused.insert(event.number);
@@ -130,11 +104,11 @@ impl<'a> Oracle<'a> {
             }
             Kind::Fail => {
                 self.report.retried += 1;
-                self.close(event.process, event.number);
+                let _ = self.close(event.process, event.number);
             }
             Kind::Drop => {
                 self.report.dropped += 1;
-                self.close(event.process, event.number);
+                let _ = self.close(event.process, event.number);
             }
             Kind::Committed => self.committed(i32::from(event.process), i64::from(event.number)),
             Kind::Killed => self.killed(event.process),
@@ -148,7 +122,7 @@ impl<'a> Oracle<'a> {
         Some((ack.partition, ack.offset, self.flow.key(index)))
     }
 
-    fn begin(&mut self, member: u16, index: u32) {
+    fn begin(&mut self, member: u16, index: u32, time: u64) {
         let Some((partition, offset, key)) = self.place(index) else { return };
         let (chain, first) = self.chains.get_mut(&(partition, key)).unwrap();
         while chain.get(*first).is_some_and(|index| self.finished[*index as usize]) {
@@ -160,17 +134,16 @@ impl<'a> Oracle<'a> {
             let earlier = unfinished.unwrap().offset;
             self.example(format!("member {member} begins {partition}@{offset}, {earlier} is unfinished"));
         }
-        let open = self.open.entry((partition, key)).or_default();
-        let twice = open.iter().any(|(other, _)| *other == member);
-        self.report.overlaps += usize::from(twice);
-        for (other, _) in open.iter().filter(|(other, _)| *other != member) {
-            let known = self.stopped.contains(other) || self.stopped.contains(&member);
-            self.report.overlaps_with_stopped += usize::from(known);
-            self.report.overlaps_across += usize::from(!known);
-        }
-        open.push((member, index));
+        self.overlap(member, partition, key);
+        let stopped = self.stopped;
         let log = self.logs.get_mut(&partition).unwrap();
-        if log.owner != member || log.handled.contains(&index) {
+        log.active.insert(member, time);
+        let beside = log.active.iter().any(|(other, last)| {
+            let stopped = stopped.contains(other) || stopped.contains(&member);
+            *other != member && stopped && time.saturating_sub(*last) < ACTIVE
+        });
+        self.open.entry((partition, key)).or_default().push(Open { member, index, beside });
+        if !beside && (log.owner != member || log.handled.contains(&index)) {
             log.owner = member;
             log.handled.clear();
             self.report.assignments += 1;
@@ -189,24 +162,38 @@ impl<'a> Oracle<'a> {
         }
     }
 
+    /// Counts the handlers of the key that run while another one begins.
+    fn overlap(&mut self, member: u16, partition: i32, key: u32) {
+        for open in self.open.get(&(partition, key)).into_iter().flatten() {
+            let stopped = self.stopped.contains(&open.member) || self.stopped.contains(&member);
+            match (open.member == member, stopped) {
+                (true, _) => self.report.overlaps += 1,
+                (false, true) => self.report.overlaps_with_stopped += 1,
+                (false, false) => self.report.overlaps_across += 1,
+            }
+        }
+    }
+
     fn end(&mut self, member: u16, index: u32) {
-        self.close(member, index);
+        let beside = self.close(member, index);
         let Some((partition, ..)) = self.place(index) else { return };
         let log = self.logs.get_mut(&partition).unwrap();
         if log.owner == member {
             log.handled.insert(index);
         }
-        let again = std::mem::replace(&mut self.finished[index as usize], true);
-        self.report.again += usize::from(again);
-        self.report.handled += usize::from(!again);
+        match (std::mem::replace(&mut self.finished[index as usize], true), beside) {
+            (false, _) => self.report.handled += 1,
+            (true, false) => self.report.again += 1,
+            (true, true) => self.report.again_with_stopped += 1,
+        }
     }
 
-    fn close(&mut self, member: u16, index: u32) {
-        let Some((partition, _, key)) = self.place(index) else { return };
+    /// Returns whether two members were at the partition when the attempt began.
+    fn close(&mut self, member: u16, index: u32) -> bool {
+        let Some((partition, _, key)) = self.place(index) else { return false };
         let open = self.open.entry((partition, key)).or_default();
-        if let Some(at) = open.iter().position(|one| *one == (member, index)) {
-            open.swap_remove(at);
-        }
+        let at = open.iter().position(|one| (one.member, one.index) == (member, index));
+        at.is_some_and(|at| open.swap_remove(at).beside)
     }
 
     fn committed(&mut self, partition: i32, offset: i64) {
@@ -225,7 +212,7 @@ impl<'a> Oracle<'a> {
     }
 
     fn killed(&mut self, member: u16) {
-        self.open.values_mut().for_each(|open| open.retain(|(other, _)| *other != member));
+        self.open.values_mut().for_each(|open| open.retain(|one| one.member != member));
         let owned = self.logs.values().filter(|log| log.owner == member);
         let uncommitted = owned.map(|log| log.uncommitted(&self.finished)).sum();
         self.report.uncommitted_at_kill.push(uncommitted);
@@ -243,39 +230,5 @@ impl Log {
     fn uncommitted(&self, finished: &[bool]) -> usize {
         let from = self.records.partition_point(|(offset, _)| *offset < self.committed);
         self.records[from..].iter().filter(|(_, index)| finished[*index as usize]).count()
-    }
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let pause = self.longest_pause.values().max().copied().unwrap_or_default();
-        write!(
-            f,
-            "records {}, handled {}, refused {}, lost {}, out of order {}, overlaps {} (in two members {}, with a \
-             stopped member {}), again {} (bound {}), begun below a commit {} (by a stopped member {}), committed past \
-             an unfinished record {}, commits back {}, commits {}, assignments {}, retried {}, dropped {}, handled and \
-             uncommitted at SIGKILL {:?}, longest pause of a partition {:.1} s {:?}",
-            self.records,
-            self.handled,
-            self.refused.len(),
-            self.lost.len(),
-            self.out_of_order,
-            self.overlaps,
-            self.overlaps_across,
-            self.overlaps_with_stopped,
-            self.again,
-            self.bound,
-            self.below_commit,
-            self.below_commit_by_stopped,
-            self.past_unfinished,
-            self.commits_back,
-            self.commits,
-            self.assignments,
-            self.retried,
-            self.dropped,
-            self.uncommitted_at_kill,
-            pause as f64 / 1e3,
-            self.examples
-        )
     }
 }

@@ -3,7 +3,8 @@
 use crate::{
     ledger::{Event, Kind},
     load::{Ack, Acks, Flow},
-    oracle::{self, Report},
+    oracle,
+    report::Report,
 };
 
 const FLOW: Flow = Flow { rate: 1, hot: false, count: None };
