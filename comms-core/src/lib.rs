@@ -109,12 +109,14 @@ pub mod wire;
 pub use async_trait::async_trait;
 pub use bytes;
 pub use error::{BoxError, Error, ErrorKind};
-pub use handler::{Handler, HandlerFn, Outcome, handler_fn, named};
-pub use headers::{Extract, Headers, Inject};
+pub use handler::{
+    BatchFn, BatchHandler, BatchResults, Handler, HandlerFn, Outcome, batch_fn, handler_fn, named,
+};
+pub use headers::{Extract, Headers, HeadersRef, Inject};
 pub use http;
-pub use message::{Delivery, Message};
+pub use message::{Delivery, Message, MessageParts, Position};
 pub use publisher::Publisher;
 pub use transaction::{
     Claim, Claimed, Inbox, Outbox, Scoped, UnitOfWork, in_transaction, once, transactional,
-    transactional_versions,
+    transactional_batch, transactional_versions,
 };

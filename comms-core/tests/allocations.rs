@@ -1,4 +1,5 @@
-//! The guards allocate nothing, neither when they permit a call nor when they refuse one.
+//! The guards allocate nothing, neither when they permit a call nor when they refuse one. A worker allocates once for a
+//! record whose handler ends at once.
 //!
 //! A program without libtest (`harness = false`), because the counter counts the allocations of the whole process, and
 //! libtest's main thread allocates while a test runs.
@@ -7,13 +8,15 @@
 use std::{alloc::System, time::Duration};
 
 use comms_core::{
-    Error,
+    Delivery, Error, Message, MessageParts, Outcome,
     clock::Clock,
     context::{Context, Deadline},
+    handler_fn,
     resilience::{
         Breaker, BreakerConfig, BulkheadConfig, Guard, Policy, PolicyConfig, RateLimitConfig, RateLimiter,
         WindowConfig, WindowKind,
     },
+    transport::{AttemptConfig, BoxHandler, Frontier, Processor, Worker, WorkerConfig},
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tower::{Layer, Service, ServiceExt, service_fn};
@@ -27,6 +30,7 @@ fn main() {
     a_policy_allocates_nothing();
     a_rate_limiter_allocates_nothing();
     a_window_allocates_nothing();
+    a_record_in_a_worker_is_one_allocation();
     let counted = allocations(|| drop(std::hint::black_box(Box::new(1))));
     assert_eq!(counted, TIMES as usize, "the allocator counts every allocation");
     println!("allocations: ok");
@@ -103,4 +107,29 @@ fn a_window_allocates_nothing() {
         let succeed = || (0..100).for_each(|_| breaker.acquire().unwrap().success());
         assert_eq!(allocations(succeed), 0, "a window of {kind:?} over 100,000 calls");
     }
+}
+
+/// The allocation is that of the attempt: the service, the future and the delivery in one box.
+fn a_record_in_a_worker_is_one_allocation() {
+    let handler = handler_fn(|delivery: Delivery| async move {
+        std::hint::black_box(&delivery);
+        Ok(Outcome::Done)
+    });
+    let clock = Clock::manual(Duration::ZERO);
+    let processor = Processor::new(BoxHandler::new(handler), AttemptConfig::default(), clock, "test");
+    let (mut worker, mut frontier) = (Worker::new(processor, WorkerConfig::default()), Frontier::default());
+    let parts =
+        MessageParts { topic: "orders", key: Some(b"order-7"), payload: Some(b"{}"), ..Default::default() };
+    let delivery = Delivery::new(Message::new(parts), "billing");
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    let mut push = || {
+        let ticket = frontier.deliver(7);
+        let settled = worker.push(delivery.clone(), ticket, &mut cx).expect("the handler ends at once");
+        frontier.complete(settled.tag);
+    };
+    // The buffers of the metrics grow to the size of a chunk.
+    (0..2 * TIMES).for_each(|_| push());
+    let counted = allocations(push);
+    assert_eq!(counted, TIMES as usize, "one allocation per record");
+    worker.flush();
 }

@@ -11,7 +11,7 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use comms_core::{
-    Headers, Message,
+    Headers, Message, MessageParts,
     bytes::Bytes,
     cloudevents::{Attribute, CloudEvent, Limits, PARTITION_KEY, http, json},
     http::{HeaderMap, HeaderName, HeaderValue},
@@ -75,16 +75,16 @@ fn case(event: &CloudEvent) -> Value {
     let http_headers: BTreeMap<&str, &str> =
         headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
     let message = event.clone().into_message("orders");
-    let text = |bytes: &Bytes| String::from_utf8(bytes.to_vec()).unwrap();
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     let mut kafka_headers: BTreeMap<&str, String> =
-        message.headers.iter().map(|(name, value)| (name, text(value))).collect();
-    kafka_headers.insert("ce_id", message.id.to_string());
-    kafka_headers.insert("ce_source", message.source.to_string());
+        message.headers().iter().map(|(name, value)| (name, text(value))).collect();
+    kafka_headers.insert("ce_id", message.id().to_owned());
+    kafka_headers.insert("ce_source", message.source().to_owned());
     let mut case = to_json(event, true);
     case["structured"] = json!(text(&json::encode(event).unwrap()));
     case["http_headers"] = json!(http_headers);
     case["kafka_headers"] = json!(kafka_headers);
-    case["key"] = json!(message.key.as_ref().map(text));
+    case["key"] = json!(message.key().map(text));
     case["body"] = json!(STANDARD.encode(body));
     case
 }
@@ -137,16 +137,17 @@ fn each_implementation_decodes_what_the_other_encoded() {
         assert_eq!(to_json(&read[0], false), wanted, "this crate decodes http");
 
         let mut headers = headers_of(&written["kafka_headers"]);
-        let mut take = |name: &str| headers.remove(name).unwrap().into();
-        let message = Message {
-            id: take("ce_id"),
-            source: take("ce_source"),
-            topic: "orders".into(),
-            key: written["key"].as_str().map(|key| key.to_owned().into()),
-            headers: Headers::from_iter(headers),
+        let mut take = |name: &str| headers.remove(name).unwrap();
+        let (id, source) = (take("ce_id"), take("ce_source"));
+        let message = Message::new(MessageParts {
+            id: &id,
+            source: &source,
+            topic: "orders",
+            key: written["key"].as_str().map(str::as_bytes),
+            headers: Headers::from_iter(headers).view(),
             // The Python package has no tombstones: it writes an event without data as an empty record value.
-            payload: Some(body).filter(|body| !body.is_empty()),
-        };
+            payload: Some(&body[..]).filter(|body| !body.is_empty()),
+        });
         let read = CloudEvent::from_message(&message, &limits).unwrap();
         assert_eq!(to_json(&read, false), wanted, "this crate decodes kafka");
         assert_eq!(read.text(PARTITION_KEY), event.text(PARTITION_KEY));

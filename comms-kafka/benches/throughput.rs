@@ -6,7 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 #![allow(clippy::disallowed_methods, reason = "the benchmark runs in real time")]
 
-use comms_core::{Delivery, Headers, Message, Outcome, Publisher, clock::Clock, handler_fn};
+use comms_core::{Delivery, Message, MessageParts, Outcome, Publisher, clock::Clock, handler_fn};
 use comms_kafka::{Consumer, KafkaConfig, KafkaPublisher, TopicSpec, provision};
 use rdkafka::{
     ClientConfig,
@@ -76,21 +76,21 @@ async fn topic(config: &KafkaConfig) -> String {
     spec.name
 }
 
-fn message(topic: &Arc<str>, n: usize) -> Message {
-    Message {
-        source: "bench".into(),
-        id: n.to_string().into(),
-        topic: topic.clone(),
-        key: Some((n % KEYS).to_string().into()),
-        headers: Headers::new(),
-        payload: Some(bytes::Bytes::from_static(&PAYLOAD)),
-    }
+fn message(topic: &str, n: usize) -> Message {
+    Message::new(MessageParts {
+        source: "bench",
+        id: &n.to_string(),
+        topic,
+        key: Some((n % KEYS).to_string().as_bytes()),
+        payload: Some(&PAYLOAD),
+        ..MessageParts::default()
+    })
 }
 
 async fn produce_comms(config: &KafkaConfig, topic: &str, records: usize) -> Duration {
-    let (clock, topic) = (Clock::system(), topic.into());
+    let clock = Clock::system();
     let publisher = KafkaPublisher::new(config, clock.clone()).unwrap();
-    let messages: Vec<_> = (0..records).map(|n| message(&topic, n)).collect();
+    let messages: Vec<_> = (0..records).map(|n| message(topic, n)).collect();
     let start = clock.now();
     let mut acks = Vec::new();
     for chunk in messages.chunks(1_000) {

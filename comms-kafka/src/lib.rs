@@ -61,7 +61,7 @@ mod topic_name;
 mod topics;
 
 pub use config::KafkaConfig;
-pub use consumer::{Consumer, ConsumerBuilder};
+pub use consumer::{ClientFault, Consumer, ConsumerBuilder, ConsumerHandle, Start};
 pub use publisher::KafkaPublisher;
 pub use topic_name::dlq_topic;
 pub use topics::{TooFewBrokers, TopicDifference, TopicSpec, provision};

@@ -7,7 +7,7 @@
 mod common;
 
 use common::*;
-use comms_core::{Delivery, Outcome, clock::Clock, handler_fn};
+use comms_core::{Delivery, Headers, Message, MessageParts, Outcome, clock::Clock, handler_fn};
 use comms_kafka::{Consumer, ConsumerBuilder, KafkaConfig, TooFewBrokers, TopicSpec};
 use std::{
     collections::BTreeSet,
@@ -93,10 +93,11 @@ async fn provision_retries_until_the_timeout_while_the_cluster_is_unreachable() 
 #[ignore = "needs Apache Kafka; run scripts/test"]
 async fn a_message_is_received_as_it_was_sent() {
     let (config, topic) = (config(), topic("round", 1).await);
-    let mut full = message(&topic, "k", 1);
-    full.headers = [("b", "2"), ("a", ""), ("b", "3")].into_iter().collect();
-    let tombstone = comms_core::Message { payload: None, ..message(&topic, "k", 2) };
-    let empty = comms_core::Message { payload: Some("".into()), ..message(&topic, "k", 3) };
+    let headers: Headers = [("b", "2"), ("a", ""), ("b", "3")].into_iter().collect();
+    let numbered = |n| message(&topic, "k", n);
+    let full = Message::new(MessageParts { headers: headers.view(), ..numbered(1).parts() });
+    let tombstone = Message::new(MessageParts { payload: None, ..numbered(2).parts() });
+    let empty = Message::new(MessageParts { payload: Some(b""), ..numbered(3).parts() });
     let sent = [full, tombstone, empty];
     publish(&*publisher(&config), sent.clone()).await;
     let seen = Seen::default();
@@ -141,7 +142,7 @@ async fn test_rebalances(config: KafkaConfig) {
     first.stop().await;
     producing.await.unwrap();
     let distinct =
-        |seen: &[Delivery]| seen.iter().map(|d| d.message.id.clone()).collect::<BTreeSet<_>>().len();
+        |seen: &[Delivery]| seen.iter().map(|d| d.message.id().to_owned()).collect::<BTreeSet<_>>().len();
     seen.until("every message", |seen| seen.len() >= KEYS * EACH && distinct(seen) == KEYS * EACH).await;
     second.stop().await;
     third.stop().await;
@@ -179,7 +180,7 @@ async fn uncommitted_records_of_a_killed_member_are_handled_again() {
     println!("partitions reassigned after {:?}", clock.now() - start);
     let everything = |seen: &[Delivery]| {
         let mut ids = handled.clone();
-        ids.extend(seen.iter().map(|delivery| delivery.message.id.to_string()));
+        ids.extend(seen.iter().map(|delivery| delivery.message.id().to_owned()));
         ids.len() == ALL
     };
     seen.until("every message, by one of the two members", everything).await;
@@ -223,7 +224,7 @@ async fn child_of_the_crash_test() {
     let handler = handler_fn(move |delivery: Delivery| {
         let count = count.clone();
         async move {
-            println!("handled {}", delivery.message.id);
+            println!("handled {}", delivery.message.id());
             if count.fetch_add(1, Ordering::SeqCst) > 500 {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
@@ -268,7 +269,7 @@ async fn a_record_is_held_while_its_dead_letter_topic_is_missing() {
     publish(&*publisher(&config), [bad, good]).await;
     let seen = Seen::default();
     let handler = seen.handler_with(|delivery| async move {
-        match &*delivery.message.id {
+        match delivery.message.id() {
             "bad-0" => Err(comms_core::Error::invalid("cannot be read")),
             _ => Ok(()),
         }

@@ -8,7 +8,7 @@ mod common;
 
 use common::{cluster::*, *};
 use comms_core::{
-    Error, ErrorKind, Message,
+    Error, ErrorKind, Message, MessageParts,
     health::{Health, Status},
     transport::Holds,
     wire,
@@ -39,7 +39,7 @@ async fn a_deployment_fault_holds_its_key_without_counting_attempts() {
     let handler = {
         let repaired = repaired.clone();
         seen.handler_with(move |delivery| {
-            let fails = delivery.message.key.as_deref() == Some(b"held") && !repaired.load(Ordering::SeqCst);
+            let fails = delivery.message.key() == Some(b"held") && !repaired.load(Ordering::SeqCst);
             async move { if fails { Err(Error::misconfigured("the peer lacks the method")) } else { Ok(()) } }
         })
     };
@@ -89,13 +89,12 @@ async fn shutdown_ends_a_hold_and_leaves_the_record_uncommitted() {
 /// limit.
 fn oversized(part: &str) -> Message {
     let large = "x".repeat(1_020_000);
-    let mut message = message("t", "bad", 0);
+    let message = message("t", "bad", 0);
     match part {
-        "header" => message.headers.append("large", large),
-        "key" => message.key = Some(large.into()),
-        _ => message.payload = Some(large.into()),
+        "header" => message.with_headers(|headers| headers.append("large", large)),
+        "key" => Message::new(MessageParts { key: Some(large.as_bytes()), ..message.parts() }),
+        _ => Message::new(MessageParts { payload: Some(large.as_bytes()), ..message.parts() }),
     }
-    message
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -108,22 +107,22 @@ async fn a_dead_letter_that_is_too_large_refers_to_the_record() {
         publish(&*publisher, [oversized(part), message("t", "good", 1)]).await;
         let seen = Seen::default();
         let handler = seen.handler_with(|delivery| async move {
-            if &*delivery.message.id == "bad-0" { Err(Error::invalid("cannot be read")) } else { Ok(()) }
+            if delivery.message.id() == "bad-0" { Err(Error::invalid("cannot be read")) } else { Ok(()) }
         });
         let consumer = cluster.consumer().on("t", handler).dead_letter(dead_letters).build().unwrap();
         let consumer = Running::start(consumer);
         seen.len(1).await;
         let dead = cluster.read("t.dlq", 1).await.remove(0);
         consumer.stop().await;
-        let text = |name| dead.headers.text(name);
+        let text = |name| dead.headers().text(name);
         assert_eq!((text(wire::DLQ_TOPIC), text(wire::DLQ_PARTITION)), (Some("t"), Some("0")), "{part}");
         assert_eq!((text(wire::DLQ_OFFSET), text(wire::DLQ_ERROR_KIND)), (Some("0"), Some("invalid")));
         let marker = match part {
             "header" => text(wire::DLQ_HEADERS_OMITTED) == Some("1"),
-            "key" => text(wire::DLQ_KEY_OMITTED) == Some("1020000") && dead.key.is_none(),
-            _ => text(wire::DLQ_PAYLOAD_OMITTED) == Some("1020000") && dead.key.is_some(),
+            "key" => text(wire::DLQ_KEY_OMITTED) == Some("1020000") && dead.key().is_none(),
+            _ => text(wire::DLQ_PAYLOAD_OMITTED) == Some("1020000") && dead.key().is_some(),
         };
-        assert!(marker, "{part}: {:?}", dead.headers);
+        assert!(marker, "{part}: {:?}", dead.headers());
         // The offset is committed, so the record is not handled again.
         publish(&*publisher, [message("t", "good", 2)]).await;
         let again = Seen::default();
@@ -146,7 +145,7 @@ async fn a_refused_dead_letter_holds_its_record_until_it_is_written() {
     cluster.mock.request_errors(rdkafka::types::RDKafkaApiKey::Produce, &[refusal, policy, refusal]);
     let seen = Seen::default();
     let handler = seen.handler_with(|delivery| async move {
-        if &*delivery.message.id == "bad-0" { Err(Error::invalid("cannot be read")) } else { Ok(()) }
+        if delivery.message.id() == "bad-0" { Err(Error::invalid("cannot be read")) } else { Ok(()) }
     });
     let health = Health::new();
     let consumer = cluster.consumer().on("t", handler).attempts(attempts(3, Duration::from_millis(1_500)));
@@ -160,7 +159,7 @@ async fn a_refused_dead_letter_holds_its_record_until_it_is_written() {
     assert!(hold.reason.contains("t.dlq"), "{}", hold.reason);
     eventually("degraded", || health.readiness().status == Status::Degraded).await;
     let dead = cluster.read("t.dlq", 1).await.remove(0);
-    assert_eq!((&*dead.id, dead.payload), ("bad-0", Some("0".into())));
+    assert_eq!((dead.id(), dead.payload()), ("bad-0", Some(&b"0"[..])));
     eventually("ready again", || health.readiness().status == Status::Ready && holds.is_empty()).await;
     consumer.stop().await;
 }

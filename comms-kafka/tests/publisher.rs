@@ -7,7 +7,7 @@
 mod common;
 
 use common::*;
-use comms_core::{Error, ErrorKind, Message, Publisher, clock::Clock};
+use comms_core::{Error, ErrorKind, Message, MessageParts, Publisher, clock::Clock};
 use comms_kafka::{Consumer, KafkaConfig, KafkaPublisher, TopicSpec};
 use rdkafka::{
     admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier},
@@ -30,7 +30,7 @@ async fn topic(name: &str, max_message_bytes: Option<usize>) -> String {
 fn sized(topic: &str, key: &str, n: usize, bytes: usize) -> Message {
     let clock = Clock::system();
     let payload = std::iter::repeat_with(|| clock.random::<16>()).flatten().take(bytes).collect::<Vec<u8>>();
-    Message { payload: Some(payload.into()), ..message(topic, key, n) }
+    Message::new(MessageParts { payload: Some(&payload), ..message(topic, key, n).parts() })
 }
 
 /// Publishes `batch`, and returns the kind of each error.
@@ -49,13 +49,13 @@ async fn read(topic: &str, n: usize) -> Vec<Message> {
     seen.len(n).await;
     consumer.stop().await;
     let mut seen: Vec<_> = seen.lock().clone();
-    seen.sort_by_key(|delivery| delivery.origin.rsplit('@').next().unwrap().parse::<u64>().unwrap());
+    seen.sort_by_key(|delivery| delivery.position.offset);
     seen.into_iter().map(|delivery| delivery.message).collect()
 }
 
 /// Returns the ids of the first `n` messages of `topic`.
 async fn ids(topic: &str, n: usize) -> Vec<String> {
-    read(topic, n).await.iter().map(|message| message.id.to_string()).collect()
+    read(topic, n).await.iter().map(|message| message.id().to_owned()).collect()
 }
 
 /// The fixture of the conformance suite.
@@ -88,7 +88,8 @@ impl comms_core::testing::publisher::PublisherFixture for Fixture {
     }
 
     fn refusable(&self, message: Message) -> Option<Message> {
-        Some(Message { payload: Some(vec![b'x'; 1_000_001].into()), ..message })
+        let payload = vec![b'x'; 1_000_001];
+        Some(Message::new(MessageParts { payload: Some(&payload), ..message.parts() }))
     }
 }
 
@@ -170,7 +171,7 @@ async fn an_invalid_record_does_not_fail_its_batch() {
     provision(&config(), std::slice::from_ref(&spec), LIMIT).await.unwrap();
     let publisher = publisher(&config());
     let mut batch: Vec<_> = (0..10).map(|n| message(&spec.name, &format!("k{n}"), n)).collect();
-    batch[4].key = None;
+    batch[4] = Message::new(MessageParts { key: None, ..batch[4].parts() });
     let mut expected = vec![None; 10];
     expected[4] = Some(ErrorKind::Invalid);
     assert_eq!(kinds(&*publisher, batch).await, expected);

@@ -55,7 +55,7 @@ fn write(topic: &str, payloads: &[&str]) {
 
 fn payloads(seen: &Seen) -> Vec<String> {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-    seen.lock().iter().map(|delivery| text(delivery.message.payload.as_ref().unwrap())).collect()
+    seen.lock().iter().map(|delivery| text(delivery.message.payload().unwrap())).collect()
 }
 
 /// The consumer starts first. It finds the topic within half a minute.

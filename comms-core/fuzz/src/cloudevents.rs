@@ -25,7 +25,7 @@ fn check(event: &CloudEvent, limits: &Limits) {
         assert_eq!(count(read), count(event), "as HTTP");
     }
     let message = event.clone().into_message("topic");
-    assert_eq!((&*message.id, &*message.source), (event.id(), event.source()));
+    assert_eq!((message.id(), message.source()), (event.id(), event.source()));
     let back = CloudEvent::from_message(&message, limits).expect("an encoded event can be decoded");
     assert_eq!((back.data(), back.event_type()), (event.data(), event.event_type()), "as a message");
 }

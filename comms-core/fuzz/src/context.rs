@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use comms_core::{
-    Headers, Message,
+    Headers, Message, MessageParts,
     clock::Clock,
     context::{
         Context, ID_LIMIT, Priority, Protocol, TraceContext, TraceState, format_grpc_timeout,
@@ -74,14 +74,14 @@ pub(super) fn message_context(data: &[u8]) {
     let (identity, rest) = split(data, b'\n');
     let (source, id) = split(identity, b'\t');
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let message = Message {
-        source: text(source).into(),
-        id: text(id).into(),
-        topic: "t".into(),
+    let message = Message::new(MessageParts {
+        source: &text(source),
+        id: &text(id),
+        topic: "t",
         key: None,
-        headers: headers(rest),
+        headers: headers(rest).view(),
         payload: None,
-    };
+    });
     let context = Context::of_message(&message, &clock());
     check(&context);
     assert_eq!(
@@ -91,7 +91,7 @@ pub(super) fn message_context(data: &[u8]) {
     );
     assert_eq!(context.priority, Priority::Standard);
     if let Some(cause) = &context.causation_id {
-        assert_eq!(**cause, format!("{}/{}", message.source, message.id));
+        assert_eq!(**cause, format!("{}/{}", message.source(), message.id()));
     }
 }
 
@@ -155,10 +155,7 @@ fn headers(data: &[u8]) -> Headers {
     let mut headers = Headers::new();
     for line in data.split(|&b| b == b'\n').take(64) {
         let (name, value) = split(line, b':');
-        headers.append(
-            String::from_utf8_lossy(name).into_owned(),
-            value.strip_prefix(b" ").unwrap_or(value).to_vec(),
-        );
+        headers.append(String::from_utf8_lossy(name), value.strip_prefix(b" ").unwrap_or(value));
     }
     headers
 }

@@ -4,15 +4,13 @@
 //! `partitionkey` is the message's key, `datacontenttype` is the header `content-type`, and `traceparent` and
 //! `tracestate` are the headers of these names, which [`Context`](crate::context::Context) reads.
 
-use std::{collections::BTreeMap, str, sync::Arc};
-
-use bytes::Bytes;
+use std::{collections::BTreeMap, str};
 
 use super::{
     Attribute, CloudEvent, Limits, PARTITION_KEY, SPECVERSION, attribute::invalid_attribute, json,
     limits::check_limit, media_type::essence,
 };
-use crate::{Error, Headers, Message, wire};
+use crate::{Error, Headers, Message, MessageParts, wire};
 
 /// The prefix of an attribute's header.
 const PREFIX: &str = "ce_";
@@ -32,8 +30,8 @@ impl CloudEvent {
     /// - the message is over one of the `limits`;
     /// - the payload is a batch, or an envelope that [`json::decode`] refuses.
     pub fn from_message(message: &Message, limits: &Limits) -> Result<Self, Error> {
-        let payload = message.payload.as_deref().unwrap_or_default();
-        let content_type = message.headers.text(wire::CONTENT_TYPE);
+        let payload = message.payload().unwrap_or_default();
+        let content_type = message.headers().text(wire::CONTENT_TYPE);
         let mut event = match content_type.map(essence).as_deref() {
             Some(json::CONTENT_TYPE) => json::decode(payload, limits)?,
             Some(json::BATCH_CONTENT_TYPE) => {
@@ -43,7 +41,7 @@ impl CloudEvent {
             }
             _ => binary(message, limits)?,
         };
-        if let Some(key) = &message.key {
+        if let Some(key) = message.key() {
             event = event.with(PARTITION_KEY, text(PARTITION_KEY, key)?)?;
         }
         event.check_limits(limits)
@@ -51,11 +49,11 @@ impl CloudEvent {
 
     /// Converts the event into a message to `topic`, in binary mode. The attribute `partitionkey` becomes the key.
     #[must_use]
-    pub fn into_message(mut self, topic: impl Into<Arc<str>>) -> Message {
-        let key = self.attributes.remove(PARTITION_KEY).map(|key| key.to_string().into());
+    pub fn into_message(mut self, topic: impl AsRef<str>) -> Message {
+        let key = self.attributes.remove(PARTITION_KEY).map(|key| key.to_string());
         let mut headers = Headers::new();
         headers.append(wire::CE_SPECVERSION, SPECVERSION);
-        headers.append(wire::CE_TYPE, self.event_type.as_bytes().to_vec());
+        headers.append(wire::CE_TYPE, &*self.event_type);
         for (name, value) in self.attributes {
             let header = match name.as_str() {
                 "datacontenttype" => wire::CONTENT_TYPE.into(),
@@ -64,8 +62,14 @@ impl CloudEvent {
             };
             headers.append(header, value.to_string());
         }
-        let topic = topic.into();
-        Message { source: self.source, id: self.id, topic, key, headers, payload: self.data }
+        Message::new(MessageParts {
+            source: &self.source,
+            id: &self.id,
+            topic: topic.as_ref(),
+            key: key.as_deref().map(str::as_bytes),
+            headers: headers.view(),
+            payload: self.data.as_deref(),
+        })
     }
 }
 
@@ -78,44 +82,45 @@ impl CloudEvent {
 /// # Errors
 /// Returns `Invalid` if the payload is not one valid CloudEvent in JSON.
 pub(crate) fn open(message: Message) -> Result<Message, Error> {
-    let content_type = message.headers.text(wire::CONTENT_TYPE).map(essence);
-    let (Some(json::CONTENT_TYPE), Some(payload)) = (content_type.as_deref(), &message.payload) else {
+    let content_type = message.headers().text(wire::CONTENT_TYPE).map(essence);
+    let (Some(json::CONTENT_TYPE), Some(payload)) = (content_type.as_deref(), message.payload()) else {
         return Ok(message);
     };
     // The payload is in memory already, so its size needs no other limit.
     let limits = Limits { bytes: payload.len(), ..Limits::default() };
     let event = json::decode(payload, &limits).map_err(|e| e.context("open a CloudEvents envelope"))?;
     let is_untyped = event.text("datacontenttype").is_none() && event.data().is_some();
-    let mut opened = event.into_message(message.topic.clone());
+    let opened = event.into_message(message.topic());
+    let mut headers = Headers::from(opened.headers());
     if is_untyped {
-        opened.headers.append(wire::CONTENT_TYPE, "application/json");
+        headers.append(wire::CONTENT_TYPE, "application/json");
     }
-    for (name, value) in message.headers.iter() {
+    for (name, value) in message.headers().iter() {
         if TRACE.contains(&name) {
-            opened.headers.insert(name.to_owned(), value.clone());
+            headers.insert(name, value);
         } else if name != wire::CONTENT_TYPE && !name.starts_with(PREFIX) {
-            opened.headers.append(name.to_owned(), value.clone());
+            headers.append(name, value);
         }
     }
-    if let Some(key) = opened.key.take().filter(|key| message.key.as_ref() != Some(key)) {
-        opened.headers.append(format!("{PREFIX}{PARTITION_KEY}"), key);
+    if let Some(key) = opened.key().filter(|key| message.key() != Some(key)) {
+        headers.append(format!("{PREFIX}{PARTITION_KEY}"), key);
     }
-    Ok(Message { key: message.key, ..opened })
+    Ok(Message::new(MessageParts { key: message.key(), headers: headers.view(), ..opened.parts() }))
 }
 
 fn binary(message: &Message, limits: &Limits) -> Result<CloudEvent, Error> {
-    check_limit(limits.bytes, message.payload.as_ref().map_or(0, Bytes::len), "bytes")?;
+    check_limit(limits.bytes, message.payload().map_or(0, <[u8]>::len), "bytes")?;
     let mut attributes = BTreeMap::new();
-    for (header, value) in message.headers.iter() {
+    for (header, value) in message.headers().iter() {
         let Some((name, preferred)) = attribute_name(header) else { continue };
-        if header != preferred && message.headers.get(preferred).is_some() {
+        if header != preferred && message.headers().get(preferred).is_some() {
             continue;
         }
         attributes.insert(name.to_owned(), text(name, value)?);
     }
-    attributes.insert("id".to_owned(), (&*message.id).into());
-    attributes.insert("source".to_owned(), (&*message.source).into());
-    CloudEvent::assemble(attributes, message.payload.clone())
+    attributes.insert("id".to_owned(), message.id().into());
+    attributes.insert("source".to_owned(), message.source().into());
+    CloudEvent::assemble(attributes, message.payload_bytes())
 }
 
 /// Returns the name of the attribute in `header`, and the preferred header for it, which takes precedence if both are

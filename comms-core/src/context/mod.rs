@@ -37,6 +37,7 @@ mod limit;
 mod priority;
 mod protocol;
 mod request;
+mod scope;
 mod state;
 mod text;
 mod timeout;
@@ -46,6 +47,7 @@ pub use deadline::Deadline;
 pub(crate) use limit::within;
 pub use priority::Priority;
 pub use protocol::Protocol;
+pub(crate) use scope::Source;
 pub use state::TraceState;
 pub use text::ID_LIMIT;
 pub use timeout::{format_grpc_timeout, format_request_timeout, parse_grpc_timeout, parse_request_timeout};
@@ -58,10 +60,6 @@ use bytes::Bytes;
 use crate::{Error, Headers, Message, clock::Clock, wire};
 use key::{KEY_LIMIT, is_key};
 use text::{is_id, parse_id};
-
-tokio::task_local! {
-    static CURRENT: Context;
-}
 
 /// The context in which a request or an event is handled. Clones are cheap.
 ///
@@ -96,7 +94,7 @@ impl Context {
     /// ([`Policy`](crate::resilience::Policy)) that run the caller.
     #[must_use]
     pub fn current() -> Self {
-        let current = CURRENT.try_with(Clone::clone).unwrap_or_default();
+        let current = scope::current().unwrap_or_default();
         match limit::current_limit() {
             Some(limit) => current.with_deadline(limit),
             None => current,
@@ -117,11 +115,11 @@ impl Context {
     #[must_use]
     pub fn of_message(message: &Message, clock: &Clock) -> Self {
         let identity = identity(message);
-        let correlation = message.headers.get(wire::CE_CORRELATION_ID).and_then(|value| parse_id(value));
+        let correlation = message.headers().get(wire::CE_CORRELATION_ID).and_then(parse_id);
         Self {
             correlation_id: correlation.or_else(|| identity.clone()),
             causation_id: identity,
-            ..Self::of_trace(&message.headers, clock)
+            ..Self::of_trace(&message.headers(), clock)
         }
     }
 
@@ -162,7 +160,7 @@ impl Context {
 
     /// Runs `work` with this context as the current one.
     pub async fn scope<F: Future>(self, work: F) -> F::Output {
-        CURRENT.scope(self, work).await
+        scope::Scoped::new(self, work).await
     }
 
     /// Writes the headers that an event carries: trace, correlation id and causation id.
@@ -183,18 +181,17 @@ impl Context {
     }
 }
 
-/// Returns the current deadline without cloning the context.
+/// Returns the current deadline without cloning or making the context.
 pub(crate) fn deadline() -> Option<Deadline> {
-    let scoped = CURRENT.try_with(|context| context.deadline).ok().flatten();
-    scoped.into_iter().chain(limit::current_limit()).min()
+    scope::current_deadline().into_iter().chain(limit::current_limit()).min()
 }
 
 /// Returns `source/id` of the message, or `None` if it is not a valid id.
 fn identity(message: &Message) -> Option<Arc<str>> {
-    let mut text = String::with_capacity(message.source.len() + 1 + message.id.len());
-    text.push_str(&message.source);
+    let mut text = String::with_capacity(message.source().len() + 1 + message.id().len());
+    text.push_str(message.source());
     text.push('/');
-    text.push_str(&message.id);
+    text.push_str(message.id());
     is_id(text.as_bytes()).then(|| text.into())
 }
 

@@ -59,13 +59,12 @@ pub(super) fn decode_with<E: Event>(codec: &dyn Codec<E>, message: &Message) -> 
 
 pub(super) fn payload_of(message: &Message) -> Result<&[u8], Error> {
     message
-        .payload
-        .as_deref()
+        .payload()
         .ok_or_else(|| Error::invalid("the message has no payload (a tombstone), so no event can be decoded"))
 }
 
 /// Adds the event's name and the content type to `error`: the usual cause of a failed decode is the wrong codec.
 pub(super) fn with_decode_context<E: Event>(error: Error, message: &Message) -> Error {
-    let content = message.headers.text(wire::CONTENT_TYPE).unwrap_or("no content type");
+    let content = message.headers().text(wire::CONTENT_TYPE).unwrap_or("no content type");
     error.context(format_args!("decode {} ({content})", E::TYPE))
 }

@@ -4,7 +4,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use std::sync::Arc;
 
 use super::{Codec, Event, Json, definition::type_name};
-use crate::{Error, Headers, Message, clock::Clock, context::Context, wire};
+use crate::{Error, Headers, Message, MessageParts, clock::Clock, context::Context, wire};
 
 /// Makes the messages that announce the events of one service.
 ///
@@ -22,7 +22,7 @@ use crate::{Error, Headers, Message, clock::Clock, context::Context, wire};
 /// }
 /// let events = EventSource::new("order-service", Clock::system());
 /// let message = events.message(&OrderPlaced { order_id: "7".into() })?;
-/// assert_eq!((&*message.source, &*message.topic), ("order-service", "order.placed"));
+/// assert_eq!((message.source(), message.topic()), ("order-service", "order.placed"));
 /// # Ok::<(), comms_core::Error>(())
 /// ```
 #[derive(Debug, Clone)]
@@ -67,14 +67,14 @@ impl EventSource {
         headers.append(wire::CONTENT_TYPE, codec.content_type());
         let context = Context::current();
         context.write_event_headers(&mut headers);
-        Ok(Message {
-            source: self.source.clone(),
-            id: self.clock.uuid_v7().to_string().into(),
-            topic: E::TYPE.into(),
-            key: Some(event.key().into_bytes().into()),
-            headers,
-            payload: Some(codec.encode(event)?),
-        })
+        Ok(Message::new(MessageParts {
+            source: &self.source,
+            id: self.clock.uuid_v7().hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()),
+            topic: E::TYPE,
+            key: Some(event.key().as_bytes()),
+            headers: headers.view(),
+            payload: Some(&codec.encode(event)?),
+        }))
     }
 
     /// Returns the name of the source.

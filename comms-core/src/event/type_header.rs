@@ -46,12 +46,12 @@ pub(super) fn announced_version(message: &Message, name: &str) -> Result<Option<
 /// # Errors
 /// Returns `Invalid` if the header is not UTF-8, or if the header is missing and the payload is a CloudEvents envelope.
 pub(super) fn announced_type(message: &Message) -> Result<Option<&str>, Error> {
-    if let Some(header) = message.headers.get(wire::CE_TYPE) {
+    if let Some(header) = message.headers().get(wire::CE_TYPE) {
         return str::from_utf8(header)
             .map(Some)
             .map_err(|_| Error::invalid("the ce_type header is not UTF-8"));
     }
-    match message.headers.text(wire::CONTENT_TYPE).filter(|media_type| is_envelope(media_type)) {
+    match message.headers().text(wire::CONTENT_TYPE).filter(|media_type| is_envelope(media_type)) {
         Some(media_type) => Err(Error::invalid(format!(
             "the message is a CloudEvents envelope of media type {media_type:?}, which consumers do not decode: send \
              one event per message, as application/cloudevents+json"

@@ -1,7 +1,5 @@
 //! Stored replies and their limits.
 
-use std::borrow::Cow;
-
 use bytes::Bytes;
 
 use crate::{Error, Headers};
@@ -40,7 +38,7 @@ impl StoredReply {
 
     /// Adds a header.
     #[must_use]
-    pub fn header(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Bytes>) -> Self {
+    pub fn header(mut self, name: impl AsRef<str>, value: impl AsRef<[u8]>) -> Self {
         self.headers.append(name, value);
         self
     }
@@ -59,11 +57,10 @@ impl StoredReply {
         self.check_within(REPLY_LIMIT)
     }
 
-    /// Copies the reply into buffers of its own, because its `Bytes` may be slices of much larger buffers.
+    /// Copies the reply into a buffer of its own, because its body may be a slice of a much larger buffer.
     pub(super) fn compact(&self) -> Self {
-        let own = |bytes: &Bytes| Bytes::copy_from_slice(bytes);
-        let headers = self.headers.iter().map(|(name, value)| (name.to_owned(), own(value))).collect();
-        Self { status: self.status, headers, body: own(&self.body) }
+        let body = Bytes::copy_from_slice(&self.body);
+        Self { status: self.status, headers: self.headers.clone(), body }
     }
 
     pub(super) fn check_within(&self, limit: usize) -> Result<(), Error> {

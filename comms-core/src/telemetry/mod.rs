@@ -26,6 +26,9 @@ pub const CONSUMER_HELD: &str = "comms_consumer_held_keys";
 pub const DEAD_LETTERS: &str = "comms_dead_letters_total";
 /// Gauge: messages between the position of a consumer group and the end of a partition, by group, topic and partition.
 pub const CONSUMER_LAG: &str = "comms_consumer_lag_messages";
+/// Gauge, seconds: age of the first message of a partition that a consumer group has received and not finished, by
+/// group, topic and partition.
+pub const CONSUMER_LAG_SECONDS: &str = "comms_consumer_lag_seconds";
 /// Gauge, seconds: age of the oldest message in the outbox that a relay has not delivered.
 pub const OUTBOX_LAG_SECONDS: &str = "comms_outbox_lag_seconds";
 /// Counter: outbox rows that a relay has delivered.

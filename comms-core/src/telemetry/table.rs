@@ -39,6 +39,12 @@ pub const METRICS: &[Metric] = &[
     counter(DEAD_LETTERS, "Messages published as dead letters, or parked"),
     gauge(CONSUMER_LAG, "Messages between the position of a consumer group and the end of a partition"),
     Metric {
+        name: CONSUMER_LAG_SECONDS,
+        kind: MetricKind::Gauge,
+        unit: Unit::Seconds,
+        description: "Age of the first message of a partition that a consumer group has received and not finished",
+    },
+    Metric {
         name: OUTBOX_LAG_SECONDS,
         kind: MetricKind::Gauge,
         unit: Unit::Seconds,

@@ -3,9 +3,7 @@
 
 use std::{future::Future, ops::Range};
 
-use bytes::Bytes;
-
-use crate::{Error, Headers, Message, Outbox, UnitOfWork};
+use crate::{Error, Headers, Message, MessageParts, Outbox, UnitOfWork};
 
 use super::{
     Broken, UnitFixture,
@@ -89,19 +87,20 @@ pub async fn key_keeps_its_order<F: OutboxFixture>(fixture: &F) -> Result<(), Br
 /// Returns [`Broken`] if a published message differs from the enqueued one.
 pub async fn message_is_stored_unchanged<F: OutboxFixture>(fixture: &F) -> Result<(), Broken> {
     let (unit, topic) = (fixture.unit(), unique("t"));
-    let mut binary = message(&topic, "k", "");
-    binary.key = Some(Bytes::from_static(b"\x00\xff"));
-    binary.payload = Some(Bytes::from_static(b"\xfe\x00"));
-    binary.headers = [("b", &b"1"[..]), ("a", b"\x00\xff"), ("b", b"2"), ("", b"")].into_iter().collect();
-    let tombstone = Message { payload: None, ..message(&topic, "k", "") };
-    let keyless = Message { key: None, ..message(&topic, "k", "no key") };
-    let empty = message(&topic, "", "");
-    for expected in [binary, tombstone, keyless, empty] {
+    let headers: Headers =
+        [("b", &b"1"[..]), ("a", b"\x00\xff"), ("b", b"2"), ("", b"")].into_iter().collect();
+    let (empty, plain) = (message(&topic, "", ""), message(&topic, "k", "text"));
+    let (headers, key, payload) = (headers.view(), Some(&b"\x00\xff"[..]), Some(&b"\xfe\x00"[..]));
+    let binary = MessageParts { key, headers, payload, ..plain.parts() };
+    let tombstone = MessageParts { payload: None, ..plain.parts() };
+    let keyless = MessageParts { key: None, ..plain.parts() };
+    for parts in [binary, tombstone, keyless, empty.parts()] {
+        let expected = Message::new(MessageParts { id: &unique("m"), ..parts });
         let mut tx = unit.begin().await?;
         unit.enqueue(&mut tx, std::slice::from_ref(&expected)).await?;
         unit.commit(tx).await?;
         let sent = fixture.sent(&topic).await?;
-        let observed = sent.into_iter().find(|message| message.id == expected.id);
+        let observed = sent.into_iter().find(|message| message.id() == expected.id());
         ensure_eq(
             observed,
             Some(expected),
@@ -112,19 +111,18 @@ pub async fn message_is_stored_unchanged<F: OutboxFixture>(fixture: &F) -> Resul
 }
 
 fn payloads(messages: &[Message]) -> Vec<String> {
-    let text = |message: &Message| {
-        String::from_utf8_lossy(message.payload.as_deref().unwrap_or_default()).into_owned()
-    };
+    let text =
+        |message: &Message| String::from_utf8_lossy(message.payload().unwrap_or_default()).into_owned();
     messages.iter().map(text).collect()
 }
 
 fn message(topic: &str, key: &str, payload: &str) -> Message {
-    Message {
-        source: "suite".into(),
-        id: unique("m").into(),
-        topic: topic.into(),
-        key: Some(Bytes::copy_from_slice(key.as_bytes())),
-        headers: Headers::new(),
-        payload: Some(Bytes::copy_from_slice(payload.as_bytes())),
-    }
+    Message::new(MessageParts {
+        source: "suite",
+        id: &unique("m"),
+        topic,
+        key: Some(key.as_bytes()),
+        payload: Some(payload.as_bytes()),
+        ..MessageParts::default()
+    })
 }

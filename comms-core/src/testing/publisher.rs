@@ -1,11 +1,9 @@
 //! The conformance suite of [`Publisher`]: messages are taken in order, each has one result, and their number is
 //! bounded.
 
-use std::{collections::VecDeque, future::Future, sync::Arc};
+use std::{collections::VecDeque, future::Future};
 
-use bytes::Bytes;
-
-use crate::{Error, Headers, Message, Publisher, transport::Acks};
+use crate::{Error, Message, MessageParts, Publisher, transport::Acks};
 
 use super::{
     Broken,
@@ -101,9 +99,9 @@ pub async fn key_keeps_its_order<F: PublisherFixture>(fixture: &F) -> Result<(),
         "the number of messages that arrive is the number acknowledged",
     )?;
     for key in (0..5).map(|n| format!("k{n}")) {
-        let ids = |messages: &[Message]| -> Vec<Arc<str>> {
-            let of_key = messages.iter().filter(|message| message.key.as_deref() == Some(key.as_bytes()));
-            of_key.map(|message| message.id.clone()).collect()
+        let ids = |messages: &[Message]| -> Vec<String> {
+            let of_key = messages.iter().filter(|message| message.key() == Some(key.as_bytes()));
+            of_key.map(|message| message.id().to_owned()).collect()
         };
         let guarantee = format!("the messages of key {key} arrive in the order in which they were enqueued");
         ensure_eq(ids(&arrived), ids(&messages), &guarantee)?;
@@ -152,9 +150,10 @@ pub async fn refusal_affects_one_message<F: PublisherFixture>(fixture: &F) -> Re
     let acknowledged: Vec<_> = results.iter().map(Result::is_ok).collect();
     let guarantee = "of three messages the second is refused, and the others are acknowledged";
     ensure_eq(acknowledged, vec![true, false, true], guarantee)?;
-    let mut keys: Vec<_> = fixture.arrived(&topic).await?.into_iter().map(|message| message.key).collect();
+    let arrived = fixture.arrived(&topic).await?;
+    let mut keys: Vec<_> = arrived.iter().map(Message::key).collect();
     keys.sort();
-    let expected = ["a", "c"].map(|key| Some(Bytes::from(key))).to_vec();
+    let expected = ["a", "c"].map(|key| Some(key.as_bytes())).to_vec();
     ensure_eq(
         keys,
         expected,
@@ -257,12 +256,12 @@ async fn start<F: PublisherFixture>(fixture: &F) -> Result<(F::Publisher, String
 }
 
 fn message(topic: &str, key: &str, number: usize) -> Message {
-    Message {
-        source: "suite".into(),
-        id: unique("m").into(),
-        topic: topic.into(),
-        key: Some(Bytes::copy_from_slice(key.as_bytes())),
-        headers: Headers::new(),
-        payload: Some(number.to_string().into()),
-    }
+    Message::new(MessageParts {
+        source: "suite",
+        id: &unique("m"),
+        topic,
+        key: Some(key.as_bytes()),
+        payload: Some(number.to_string().as_bytes()),
+        ..MessageParts::default()
+    })
 }

@@ -32,8 +32,8 @@ impl Claim {
         Self {
             subscriber: group.clone(),
             handler: handler.clone(),
-            source: message.source.clone(),
-            id: message.id.clone(),
+            source: message.source().into(),
+            id: message.id().into(),
         }
     }
 }

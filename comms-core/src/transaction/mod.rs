@@ -4,6 +4,7 @@
 //! messages a handler has applied in it, and [`Replies`](crate::idempotency::Replies) stores replies in it.
 //! [`in_transaction`] runs a function in a transaction. [`transactional`] makes a handler that applies each event once.
 
+mod batch;
 mod inbox;
 mod outbox;
 
@@ -16,6 +17,7 @@ use std::{
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::Error;
+pub use batch::transactional_batch;
 pub use inbox::{Claim, Claimed, Inbox, once, transactional, transactional_versions};
 pub use outbox::Outbox;
 

@@ -3,24 +3,37 @@
 //! A *consumer* receives deliveries from a broker, passes them to these parts, and acknowledges them, as the consumer
 //! of `comms-kafka` does. A delivery passes the parts in this order:
 //!
-//! 1. [`Lanes`] run the deliveries of one key one after the other.
-//! 2. A [`Processor`] calls the handler (a [`BoxHandler`]) with the delivery. After an error it attempts the delivery
-//!    again, until the result is final. The result is a [`Verdict`]: the delivery is done, is to be dead-lettered, is
-//!    returned for a later attempt, is abandoned, or stops the process. The consumer carries out the verdict.
-//! 3. [`Holds`] lists the deliveries that the processors *hold*: they attempt these deliveries again, without counting
-//!    attempts, because the cause of the failure lies outside the message.
+//! 1. A [`Worker`] runs the deliveries of one source, those of one key one after the other, within the limits of the
+//!    consumer's [`Budget`].
+//! 2. Each call of the handler (a [`BoxHandler`]) is an [`Attempt`]. After an error the worker attempts the delivery
+//!    again as its [`Processor`] says, until the result is final.
+//! 3. [`Holds`] lists the deliveries that are *held*: they are attempted again, without counting attempts, because the
+//!    cause of the failure lies outside the message.
+//! 4. [`DeadLetters`] writes the deliveries that failed for good, or another [`FailurePolicy`] applies.
+//! 5. The worker returns a [`Settlement`]: the delivery is done, is dead-lettered, is refused, is returned for a later
+//!    attempt, is abandoned, or stops the process. The consumer acknowledges up to the [`Frontier`].
+//!
+//! A consumer with another order of work than a worker's uses [`Lanes`] and [`Processor::process`].
 //!
 //! [`Acks`] and [`Receipt`] are the results of a [`Publisher`](crate::Publisher).
 
+mod budget;
+mod dead_letter;
+mod frontier;
 mod holds;
 mod lanes;
 mod processor;
+mod worker;
 
 pub use crate::{
     error::Disposition,
-    handler::BoxHandler,
+    handler::{Attempt, BoxBatchHandler, BoxHandler},
     publisher::{Acks, Receipt},
 };
+pub use budget::{Budget, BudgetConfig};
+pub use dead_letter::{DeadLetters, Form};
+pub use frontier::Frontier;
 pub use holds::{Hold, HoldGuard, Holds};
 pub use lanes::Lanes;
 pub use processor::{AttemptConfig, Processor, Verdict};
+pub use worker::{FailurePolicy, Ordering, Settled, Settlement, Worker, WorkerConfig};

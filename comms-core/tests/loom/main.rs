@@ -7,7 +7,7 @@
 mod sync {
     pub(crate) use loom::sync::{
         Arc, Mutex, MutexGuard,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering, fence},
     };
     pub(crate) use std::sync::PoisonError;
 }
@@ -32,6 +32,9 @@ mod resilience {
     pub(crate) mod semaphore;
 }
 
+#[path = "../../src/transport/budget/room.rs"]
+mod room;
+
 use std::{
     future::poll_fn,
     task::{Context, Poll},
@@ -44,10 +47,11 @@ use resilience::{
     budget::{RetryBudget, RetryBudgetConfig},
     semaphore::{Counts, Semaphore},
 };
+use room::{Room, Share, Usage};
 use sync::Arc;
 
 fn main() {
-    let models: [(&str, fn()); 11] = [
+    let models: [(&str, fn()); 13] = [
         ("breaker: failures on two threads are both counted", concurrent_failures),
         ("breaker: a late success does not close what a failure opened", late_success),
         ("breaker: a late failure does not end a probe of a later generation", late_failure),
@@ -59,6 +63,8 @@ fn main() {
         ("bulkhead: a released permit wakes the waiter", release_wakes),
         ("bulkhead: a cancelled waiter leaks no permit", cancel),
         ("bulkhead: the limit holds while it is raised", resize),
+        ("room: a record that leaves wakes the worker that was refused", leaving_record_wakes),
+        ("room: a worker that is dropped wakes the others, and returns its room", dropped_worker_wakes),
     ];
     for (name, model) in models {
         let mut builder = loom::model::Builder::new();
@@ -228,4 +234,40 @@ fn resize() {
     both(move || block_on(acquire(&other)), || semaphore.resize(2, 10));
     assert_eq!(semaphore.counts(), Counts { in_use: 2, queued: 0, max_permits: 2 });
     assert!(!semaphore.try_acquire());
+}
+
+/// Returns the shares of two workers that hold a record each, which is all of the room.
+fn full_workers() -> (Arc<Room>, Share, Share) {
+    let room = Room::new(Usage { records: 2, bytes: 100 });
+    let (mut one, mut other) = (Share::new(room.clone()), Share::new(room.clone()));
+    one.add(1);
+    other.add(1);
+    (room, one, other)
+}
+
+/// A lost wake-up is a deadlock, which loom reports.
+fn wait_for_room(share: &mut Share) {
+    block_on(poll_fn(|cx| match share.room_or_wake(cx.waker()) {
+        true => Poll::Ready(()),
+        false => Poll::Pending,
+    }));
+}
+
+fn leaving_record_wakes() {
+    let (room, mut one, mut other) = full_workers();
+    both(
+        move || {
+            one.remove(1);
+            drop(one);
+        },
+        || wait_for_room(&mut other),
+    );
+    assert_eq!(room.used(), Usage { records: 1, bytes: 1 });
+}
+
+fn dropped_worker_wakes() {
+    let (room, one, mut other) = full_workers();
+    both(move || drop(one), || wait_for_room(&mut other));
+    drop(other);
+    assert_eq!(room.used(), Usage::default());
 }

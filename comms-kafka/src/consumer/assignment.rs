@@ -1,220 +1,194 @@
-//! One partition, from its assignment to this member until its revocation.
+//! One partition, from its assignment to this member until its revocation: the state that the poll thread, the
+//! committer and the runner of the partition share.
 
-use metrics::Counter;
 use std::{
+    collections::VecDeque,
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering},
     },
-    time::Duration,
 };
-use tokio_util::sync::CancellationToken;
 
-use super::{budget::Budget, tracker::Tracker};
-use comms_core::{telemetry, transport::Processor};
+use rdkafka::consumer::base_consumer::PartitionQueue;
+use tokio::sync::Notify;
+
+use super::{group::Group, topic::Topic};
+use crate::record::Incoming;
+
+/// The value of an offset that is not known yet.
+const UNKNOWN: i64 = -1;
+
+/// What the runner of a partition is to do. A phase is never left for an earlier one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(super) enum Phase {
+    /// Poll the queue and handle its records.
+    Run,
+    /// Begin nothing further. Running attempts may finish.
+    Stop,
+    /// Drop all running attempts.
+    Cut,
+}
 
 /// A partition from its assignment to its revocation.
 ///
-/// A partition that is assigned again gets a new `Assignment`, so a record of the old one that completes late commits
-/// nothing.
-#[derive(Debug)]
+/// A partition that is assigned again gets a new `Assignment`. What a late runner of the old one completes changes the
+/// frontier of the old one only, which nobody reads after the revocation.
 pub(super) struct Assignment {
-    pub(super) topic: Arc<str>,
+    pub(super) topic: Arc<Topic>,
     pub(super) partition: i32,
-    pub(super) processor: Processor,
-    /// Cancelled when the revocation begins: waits between attempts end, running attempts continue.
-    pub(super) closed: CancellationToken,
-    /// Cancelled when the partition is revoked: running attempts end as well.
-    pub(super) revoked: CancellationToken,
-    pub(super) consumed: Counter,
-    /// Whether the client was last asked to pause the partition. Only the poll thread uses this field.
-    paused: AtomicBool,
-    state: Mutex<State>,
-    idle: Condvar,
+    /// Wakes the runner: the queue is no longer empty, the phase has changed, or the topic is resumed.
+    pub(super) wake: Arc<Notify>,
+    source: Mutex<Source>,
+    phase: AtomicU8,
+    /// Set when the partition is taken out of the map of assignments. Nothing but the revocation commits it any more.
+    gone: AtomicBool,
+    /// The runner has ended, or was dropped.
+    ended: AtomicBool,
+    /// The offset that may be committed.
+    frontier: AtomicI64,
+    committed: AtomicI64,
+    /// The runner waits for records, and all records that it has polled are finished.
+    idle: AtomicBool,
+    /// The timestamp of the first unfinished record, milliseconds since 1970.
+    oldest: AtomicI64,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    tracker: Tracker,
-    /// The number of records in their handlers, or being written as dead letters.
-    running: usize,
-    /// No further record starts.
-    closing: bool,
-    /// The last offset that was committed for this assignment.
-    committed: Option<i64>,
+/// The records of the partition that no handler has received yet.
+///
+/// The lock is held to poll a chunk, and never while a handler runs. So a handler that blocks its thread cannot keep
+/// the poll thread from taking the queue.
+#[derive(Default)]
+pub(super) struct Source {
+    /// `None` after the revocation.
+    pub(super) queue: Option<PartitionQueue<Group>>,
+    /// Records that arrived on the main queue of the client. They are older than those in `queue`.
+    pub(super) early: VecDeque<Incoming>,
 }
 
 impl Assignment {
-    pub(super) fn new(topic: &Arc<str>, partition: i32, processor: Processor, group: &str) -> Self {
-        let labels = [
-            ("messaging.system", "kafka".to_owned()),
-            ("messaging.destination.name", topic.to_string()),
-            ("messaging.consumer.group.name", group.to_owned()),
-        ];
+    pub(super) fn new(topic: Arc<Topic>, partition: i32) -> Self {
         Self {
-            topic: topic.clone(),
+            topic,
             partition,
-            processor,
-            closed: CancellationToken::new(),
-            revoked: CancellationToken::new(),
-            consumed: metrics::counter!(telemetry::CONSUMED_MESSAGES, &labels),
-            paused: AtomicBool::new(false),
-            state: Mutex::default(),
-            idle: Condvar::new(),
+            wake: Arc::default(),
+            source: Mutex::default(),
+            phase: AtomicU8::new(Phase::Run as u8),
+            gone: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            frontier: AtomicI64::new(UNKNOWN),
+            committed: AtomicI64::new(UNKNOWN),
+            idle: AtomicBool::new(false),
+            oldest: AtomicI64::new(UNKNOWN),
         }
     }
 
-    /// Returns the number of records from the first incomplete one on.
-    pub(super) fn backlog(&self) -> usize {
-        self.lock().tracker.backlog()
+    /// Locks the records that are not polled yet.
+    pub(super) fn source(&self) -> MutexGuard<'_, Source> {
+        self.source.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the frontier, see [`Tracker::frontier`].
+    pub(super) fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Acquire) {
+            0 => Phase::Run,
+            1 => Phase::Stop,
+            _ => Phase::Cut,
+        }
+    }
+
+    /// Moves on to `phase` and wakes the runner. Has no effect if the phase is a later one.
+    pub(super) fn advance(&self, phase: Phase) {
+        self.phase.fetch_max(phase as u8, Ordering::AcqRel);
+        self.wake.notify_one();
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_gone(&self) {
+        self.gone.store(true, Ordering::Release);
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_ended(&self) {
+        self.ended.store(true, Ordering::Release);
+    }
+
+    /// Returns the offset up to which all records are finished, or `None` if no record is finished yet.
     pub(super) fn frontier(&self) -> Option<i64> {
-        self.lock().tracker.frontier()
+        known(self.frontier.load(Ordering::Acquire))
+    }
+
+    /// Publishes the frontier. The runner does so at each finished record, because a later handler may block its thread.
+    pub(super) fn set_frontier(&self, offset: i64) {
+        self.frontier.store(offset, Ordering::Release);
     }
 
     /// Returns the offset to commit, or `None` if it is already committed.
     pub(super) fn uncommitted(&self) -> Option<i64> {
-        let state = self.lock();
-        state.tracker.frontier().filter(|frontier| state.committed != Some(*frontier))
+        self.frontier().filter(|frontier| *frontier != self.committed.load(Ordering::Acquire))
     }
 
     /// Records that `offset` is committed.
-    pub(super) fn committed(&self, offset: i64) {
-        self.lock().committed = Some(offset);
+    pub(super) fn set_committed(&self, offset: i64) {
+        self.committed.store(offset, Ordering::Release);
     }
 
-    /// Stops further records from starting, and ends the waits between attempts.
-    pub(super) fn close(&self) {
-        self.lock().closing = true;
-        self.closed.cancel();
-    }
-
-    /// Returns whether no record is running.
+    /// Returns whether the runner waits for records and all records that it has polled are finished.
     pub(super) fn is_idle(&self) -> bool {
-        self.lock().running == 0
+        self.idle.load(Ordering::Acquire)
     }
 
-    /// Blocks until no record is running, for at most `limit`.
-    pub(super) fn wait_idle(&self, limit: Duration) {
-        let waited = self.idle.wait_timeout_while(self.lock(), limit, |state| state.running > 0);
-        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    pub(super) fn set_idle(&self, idle: bool) {
+        self.idle.store(idle, Ordering::Release);
     }
 
-    pub(super) fn is_paused(&self) -> bool {
-        self.paused.load(Ordering::Relaxed)
+    /// Sets the timestamp of the first unfinished record that was polled, milliseconds since 1970.
+    pub(super) fn set_oldest(&self, timestamp: Option<i64>) {
+        self.oldest.store(timestamp.unwrap_or(UNKNOWN), Ordering::Relaxed);
     }
 
-    pub(super) fn set_paused(&self, paused: bool) {
-        self.paused.store(paused, Ordering::Relaxed);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Returns the timestamp of the first unfinished record that was polled.
+    pub(super) fn oldest(&self) -> Option<i64> {
+        known(self.oldest.load(Ordering::Relaxed))
     }
 }
 
-/// A record in flight, from its dispatch until it is handled.
-///
-/// If it is dropped without [`Flight::complete`], for example by a panic or at the end of the runtime, the record stays
-/// incomplete and its offset is never committed.
-#[derive(Debug)]
-pub(super) struct Flight {
-    pub(super) assignment: Arc<Assignment>,
-    budget: Arc<Budget>,
-    size: usize,
-    ticket: u64,
-    started: bool,
-    done: bool,
-}
-
-impl Flight {
-    /// Registers the delivered record at `offset`, which takes `size` bytes of the budget.
-    pub(super) fn new(assignment: Arc<Assignment>, budget: Arc<Budget>, offset: i64, size: usize) -> Self {
-        budget.enter(size);
-        let ticket = assignment.lock().tracker.deliver(offset);
-        Self { assignment, budget, size, ticket, started: false, done: false }
-    }
-
-    /// Starts the record. Returns `false` if the assignment is closing.
-    pub(super) fn start(&mut self) -> bool {
-        let mut state = self.assignment.lock();
-        self.started = !state.closing;
-        state.running += usize::from(self.started);
-        self.started
-    }
-
-    /// Marks the record as complete: it is handled, or written as a dead letter.
-    pub(super) fn complete(mut self) {
-        self.done = true;
-    }
-}
-
-impl Drop for Flight {
-    fn drop(&mut self) {
-        let mut state = self.assignment.lock();
-        if self.done {
-            state.tracker.complete(self.ticket);
-        }
-        state.running -= usize::from(self.started);
-        if state.closing && state.running == 0 {
-            self.assignment.idle.notify_all();
-        }
-        drop(state);
-        self.budget.leave(self.size);
-    }
+fn known(value: i64) -> Option<i64> {
+    (value >= 0).then_some(value)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use comms_core::{
-        Delivery, Outcome,
-        clock::Clock,
-        handler_fn,
-        transport::{AttemptConfig, BoxHandler},
-    };
 
-    fn assignment() -> (Arc<Assignment>, Arc<Budget>) {
-        let handler = BoxHandler::new(handler_fn(|_: Delivery| async { Ok(Outcome::Done) }));
-        let processor = Processor::new(handler, AttemptConfig::default(), Clock::system(), "kafka");
-        let assignment = Assignment::new(&"orders".into(), 0, processor, "group");
-        (Arc::new(assignment), Arc::new(Budget::new(10, 1_000)))
+    fn assignment() -> Assignment {
+        Assignment::new(Arc::new(Topic::of_test("orders")), 0)
     }
 
     #[test]
-    fn commits_only_what_is_complete_and_only_once() {
-        let (assignment, budget) = assignment();
-        let mut flights = [5, 6, 9].map(|offset| Flight::new(assignment.clone(), budget.clone(), offset, 1));
-        assert!(flights.iter_mut().all(Flight::start));
-        let [first, second, third] = flights;
-        second.complete();
-        assert_eq!(assignment.uncommitted(), None, "5 is open");
-        first.complete();
-        assert_eq!(assignment.uncommitted(), Some(7));
-        assignment.committed(7);
+    fn a_frontier_is_committed_once() {
+        let assignment = assignment();
         assert_eq!(assignment.uncommitted(), None);
-        drop(third);
-        assert!(assignment.is_idle());
-        assert_eq!((assignment.uncommitted(), assignment.backlog()), (None, 1), "dropped is not done");
+        assignment.set_frontier(7);
+        assert_eq!(assignment.uncommitted(), Some(7));
+        assignment.set_committed(7);
+        assert_eq!((assignment.frontier(), assignment.uncommitted()), (Some(7), None));
+        // The offsets of a topic that was created again begin at 0.
+        assignment.set_frontier(1);
+        assert_eq!(assignment.uncommitted(), Some(1));
     }
 
     #[test]
-    fn a_closing_assignment_begins_nothing_and_waits_for_what_runs() {
-        let (assignment, budget) = assignment();
-        let mut running = Flight::new(assignment.clone(), budget.clone(), 1, 1);
-        let mut waiting = Flight::new(assignment.clone(), budget, 2, 1);
-        assert!(running.start());
-        assignment.close();
-        assert!(!waiting.start());
-        assignment.wait_idle(Duration::from_millis(1));
-        assert!(!assignment.is_idle());
-        std::thread::scope(|scope| {
-            let idle = scope.spawn(|| assignment.wait_idle(Duration::from_secs(30)));
-            running.complete();
-            idle.join().unwrap();
-        });
-        assert_eq!(assignment.uncommitted(), Some(2));
+    fn a_phase_is_never_left_for_an_earlier_one() {
+        let assignment = assignment();
+        assert_eq!(assignment.phase(), Phase::Run);
+        assignment.advance(Phase::Cut);
+        assignment.advance(Phase::Stop);
+        assert_eq!(assignment.phase(), Phase::Cut);
     }
 }

@@ -1,14 +1,15 @@
 //! The health of a consumer: its membership, the client's deployment faults, and held records.
 
-use rdkafka::{error::KafkaError, types::RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use crate::error::{code_of, kind_of};
+use super::{control::Control, faults::ClientFault};
+use crate::error::code_of;
 use comms_core::{
-    ErrorKind,
+    Error,
     clock::Clock,
     health::{Component, State, Status},
     transport::Holds,
@@ -25,6 +26,9 @@ pub(super) struct ConsumerHealth {
     component: Option<Component>,
     holds: Holds,
     clock: Clock,
+    /// The faults that stop the consumer.
+    fatal: Vec<ClientFault>,
+    control: Arc<Control>,
     state: Mutex<Inputs>,
 }
 
@@ -42,10 +46,16 @@ struct Fault {
 }
 
 impl ConsumerHealth {
-    pub(super) fn new(component: Option<Component>, holds: Holds, clock: Clock) -> Self {
+    pub(super) fn new(
+        component: Option<Component>,
+        holds: Holds,
+        clock: Clock,
+        fatal: Vec<ClientFault>,
+        control: Arc<Control>,
+    ) -> Self {
         let membership = State::unready("starting");
         let state = Inputs { membership, fault: None, shown: None, refreshed_at: None };
-        Self { component, holds, clock, state: Mutex::new(state) }
+        Self { component, holds, clock, fatal, control, state: Mutex::new(state) }
     }
 
     /// Sets the state of the membership: ready, or unready with the reason.
@@ -63,14 +73,15 @@ impl ConsumerHealth {
         self.show(&mut inputs);
     }
 
-    /// Shows `error`, which the client reported, if it is a deployment fault. The client recovers from other errors by
-    /// itself.
+    /// Shows `error`, which the client reported, if it is a deployment fault, and stops the consumer if the fault is
+    /// fatal. The client recovers from other errors by itself.
     pub(super) fn report_error(&self, error: &KafkaError) {
-        let Some(code) = code_of(error).filter(|code| kind_of(*code) == ErrorKind::Misconfigured) else {
-            return;
-        };
+        let Some(fault) = code_of(error).and_then(ClientFault::of) else { return };
+        if self.fatal.contains(&fault) {
+            self.control.fail(Error::misconfigured(error.clone()).context("a fault of the client"));
+        }
         let mut inputs = self.lock();
-        let until = (!is_final(code)).then(|| self.clock.now() + FAULT_EXPIRY);
+        let until = (!fault.is_final()).then(|| self.clock.now() + FAULT_EXPIRY);
         let replaced = inputs.fault.as_ref().is_none_or(|fault| fault.until.is_some() || until.is_none());
         if replaced {
             let reason = format!("deployment fault: {error}");
@@ -120,28 +131,27 @@ impl ConsumerHealth {
     }
 }
 
-/// Returns whether the client stops reading the partition: it lacks a codec, or has no position.
-const fn is_final(code: RDKafkaErrorCode) -> bool {
-    use RDKafkaErrorCode as Code;
-    matches!(
-        code,
-        Code::AutoOffsetReset
-            | Code::NotImplemented
-            | Code::BadCompression
-            | Code::UnsupportedCompressionType
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use comms_core::health::Health;
+    use comms_core::{ErrorKind, health::Health};
+    use rdkafka::types::RDKafkaErrorCode;
+
+    fn consumer(
+        health: &Health,
+        clock: &Clock,
+        fatal: Vec<ClientFault>,
+        control: &Arc<Control>,
+    ) -> ConsumerHealth {
+        let component = Some(health.component("consumer"));
+        ConsumerHealth::new(component, Holds::new(clock.clone()), clock.clone(), fatal, control.clone())
+    }
 
     #[test]
     fn a_fault_is_shown_with_its_reason_until_it_is_over() {
         let (clock, health) = (Clock::manual(Duration::ZERO), Health::new());
-        let consumer =
-            ConsumerHealth::new(Some(health.component("consumer")), Holds::new(clock.clone()), clock.clone());
+        let control = Arc::default();
+        let consumer = consumer(&health, &clock, Vec::new(), &control);
         consumer.set_membership(State::ready());
         assert!(health.is_ready());
         consumer.report_error(&KafkaError::MessageConsumption(RDKafkaErrorCode::BrokerTransportFailure));
@@ -157,5 +167,17 @@ mod tests {
         assert!(!health.is_ready(), "a partition without its codec is not read");
         consumer.assigned();
         assert!(health.is_ready());
+        assert!(!control.stopping.is_cancelled(), "no fault is fatal");
+    }
+
+    #[test]
+    fn a_fatal_fault_stops_the_consumer() {
+        let (clock, health, control) = (Clock::manual(Duration::ZERO), Health::new(), Arc::default());
+        let consumer = consumer(&health, &clock, vec![ClientFault::Codec], &control);
+        consumer.report_error(&KafkaError::MessageConsumption(RDKafkaErrorCode::UnknownTopicOrPartition));
+        assert!(!control.stopping.is_cancelled());
+        consumer.report_error(&KafkaError::MessageConsumption(RDKafkaErrorCode::NotImplemented));
+        assert!(control.stopping.is_cancelled());
+        assert_eq!(control.failure().unwrap().kind, ErrorKind::Misconfigured);
     }
 }

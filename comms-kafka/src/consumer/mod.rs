@@ -1,62 +1,53 @@
-//! The consumer runtime: one poll thread per consumer, one lane per key on the tokio runtime, and one offset tracker
-//! per assigned partition.
+//! The consumer runtime: one poll thread per consumer, one queue and one runner per assigned partition.
 //!
 //! A record passes through the files in this order:
-//! 1. `poll.rs`: the poll thread receives the record, within the bounds of `budget.rs`.
-//! 2. `assignment.rs`: registers the record in the `tracker.rs` of its partition. Then the poll thread puts it into the
-//!    lane of its key.
-//! 3. `work.rs`: runs the handler's attempts. Whether an attempt is retried is decided in
-//!    [`Processor`](comms_core::transport::Processor).
-//! 4. `dead_letter/`: writes a record that cannot be handled to the dead-letter topic.
-//! 5. `tracker.rs`: computes the offset that may be committed.
-//! 6. `group.rs`: commits the offset, and handles assignment and revocation of partitions.
+//! 1. `rebalance.rs`: the poll thread (`poll.rs`) gives an assigned partition its queue, and starts its runner.
+//! 2. `runner.rs`: the runner, a task, polls chunks of records (`record/read.rs` of the crate), registers them in the
+//!    [`Frontier`](comms_core::transport::Frontier) of its partition, and pushes them into its
+//!    [`Worker`](comms_core::transport::Worker), which runs the handler's attempts in the order of the keys.
+//! 3. `dead_letter/`: writes a record that cannot be handled to the dead-letter topic.
+//! 4. `assignment.rs`: the runner publishes the offset that may be committed.
+//! 5. `commits.rs`: the committer, a thread, commits the offset.
 //!
-//! `builder.rs` checks the settings, `health.rs` reports readiness.
+//! The queues are the only flow control: a runner without room does not poll its queue, and the client fetches no more
+//! when the queue is full. `builder/` checks the settings, `health.rs` reports readiness, `lag.rs` the lag.
 
+mod ages;
 mod assignment;
-mod budget;
+mod assignments;
 mod builder;
+mod commits;
+mod control;
 mod dead_letter;
+mod ended;
+mod faults;
 mod group;
+mod handle;
 mod health;
+mod lag;
 mod poll;
-mod tracker;
-mod work;
+mod prefetch;
+mod rebalance;
+mod run;
+mod runner;
+mod runners;
+mod start;
+mod topic;
+
+use std::{collections::HashMap, fmt, sync::Arc};
 
 use rdkafka::ClientConfig;
-use std::{
-    collections::HashMap,
-    fmt,
-    future::Future,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
-use tokio::{runtime::Handle, sync::oneshot};
 
-use self::{
-    dead_letter::DeadLetters,
-    group::Group,
-    health::ConsumerHealth,
-    poll::{Poll, RecordLanes},
-    work::{Control, Record, Shared, work},
-};
+use self::{assignments::Assignments, builder::Limits, lag::Lag, topic::Topic};
 use comms_core::{
-    Error, Publisher,
+    Publisher,
     clock::Clock,
     health::{Component, Heartbeat},
     resilience::Backoff,
-    transport::{Holds, Processor},
+    transport::{Budget, FailurePolicy, Holds, Ordering},
 };
 
-pub use builder::ConsumerBuilder;
-
-/// The time limit for the last commit and for leaving the group.
-const CLOSE: Duration = Duration::from_secs(10);
-/// The time limit for dropping cancelled attempts.
-const CANCEL: Duration = Duration::from_secs(1);
+pub use self::{builder::ConsumerBuilder, faults::ClientFault, handle::ConsumerHandle, start::Start};
 
 /// A member of a consumer group, which runs a handler for each record.
 ///
@@ -116,39 +107,49 @@ const CANCEL: Duration = Duration::from_secs(1);
 /// # }
 /// ```
 pub struct Consumer {
-    settings: ClientConfig,
-    group: Arc<str>,
-    routes: HashMap<Arc<str>, Processor>,
-    dead_letters: Arc<dyn Publisher>,
-    backoff: Backoff,
+    settings: Settings,
     holds: Holds,
+    assigned: Arc<Assignments>,
+    lag: Arc<Lag>,
+}
+
+/// The checked settings of a consumer.
+struct Settings {
+    client: ClientConfig,
+    /// The settings of the client that reads the number of partitions. `None`: the number is not used.
+    probe: Option<ClientConfig>,
+    group: Arc<str>,
+    topics: Arc<HashMap<Arc<str>, Arc<Topic>>>,
+    ordering: Ordering,
+    failure_policy: FailurePolicy,
+    dead_letters: Option<Arc<dyn Publisher>>,
+    backoff: Backoff,
+    budget: Budget,
     limits: Limits,
+    start: Start,
+    fatal: Vec<ClientFault>,
     clock: Clock,
     health: Option<Component>,
     heartbeat: Option<Heartbeat>,
-    /// The lag in messages, over all assigned partitions.
-    lag: Arc<AtomicU64>,
-}
-
-/// The bounds and intervals of a consumer.
-#[derive(Debug, Clone)]
-struct Limits {
-    records: usize,
-    bytes: usize,
-    gap: usize,
-    commit_interval: Duration,
-    drain: Duration,
 }
 
 impl Consumer {
     /// Returns a function that reads the lag of this member, in messages over all its partitions, for
     /// [`Health::gauge`](comms_core::health::Health::gauge).
     ///
+    /// The lag of a partition is 0 when all its records are finished, also if aborted transactions follow the last one.
     /// The client updates the lag every `statistics.interval.ms` (default 5,000). With 0 the lag is not updated.
     pub fn lag(&self) -> impl Fn() -> f64 + Send + Sync + use<> {
         let lag = self.lag.clone();
         // Exact up to 2^53 messages.
-        move || lag.load(Ordering::Relaxed) as f64
+        move || lag.records() as f64
+    }
+
+    /// Returns a function that reads the age of the oldest record that this member has received and not finished, in
+    /// seconds, by the timestamp of the record. It is updated with the [lag](Self::lag).
+    pub fn lag_seconds(&self) -> impl Fn() -> f64 + Send + Sync + use<> {
+        let lag = self.lag.clone();
+        move || lag.age().as_secs_f64()
     }
 
     /// Returns the deliveries that are held by a cause outside the message, or because their dead letter cannot be
@@ -158,114 +159,21 @@ impl Consumer {
         &self.holds
     }
 
-    /// Consumes until `shutdown` resolves.
-    ///
-    /// The consumer then takes no more records, drains, commits, and leaves the group. That takes at most the drain
-    /// time ([`ConsumerBuilder::drain`]) and 11 s. Dropping the future stops the consumer without a drain.
-    ///
-    /// An unreachable broker is not an error. The consumer waits, and its health component
-    /// ([`ConsumerBuilder::health`]) is unready with the reason.
-    ///
-    /// # Panics
-    /// Panics outside a tokio runtime.
-    ///
-    /// # Errors
-    /// - Returns [`ErrorKind::Fatal`](comms_core::ErrorKind::Fatal) if a handler or the client returned a fatal error,
-    ///   if the poll thread could not be started, or if it panicked. After a fatal error of a handler the consumer has
-    ///   drained and left the group, and the record is not committed.
-    /// - Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) or
-    ///   [`ErrorKind::Misconfigured`](comms_core::ErrorKind::Misconfigured) if the client refuses a setting or the
-    ///   subscription when it starts.
-    /// - Returns [`ErrorKind::Indeterminate`](comms_core::ErrorKind::Indeterminate) if the client does not close in
-    ///   time. The poll thread then continues in the background, and the partitions move when the session ends.
-    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
-        let Self {
-            settings,
-            group,
-            routes,
-            dead_letters,
-            backoff,
-            holds,
-            limits,
-            clock,
-            health,
-            heartbeat,
-            lag,
-        } = self;
-        let control = Arc::new(Control::default());
-        let _abandoned = control.abandoned.clone().drop_guard();
-        let _stopping = control.stopping.clone().drop_guard();
-        let dead_letters = DeadLetters::new(dead_letters, backoff, clock.clone(), holds.clone());
-        let shared = Shared { dead_letters, control: control.clone() };
-        let lanes = Arc::new(lanes(shared));
-
-        let thread = {
-            let health = ConsumerHealth::new(health.clone(), holds, clock.clone());
-            let member = Group::new(group.clone(), routes, limits.drain, clock.clone(), health, lag);
-            let (lanes, control, limits, runtime) =
-                (lanes.clone(), control.clone(), limits.clone(), Handle::current());
-            move || {
-                let _entered = runtime.enter();
-                Poll::new(&settings, member, lanes, control, &limits, heartbeat).and_then(Poll::run)
-            }
-        };
-        let mut ended = spawn(&group, thread)?;
-        let in_order = async {
-            tokio::select! {
-                () = shutdown => control.stopping.cancel(),
-                () = control.stopping.cancelled() => {}
-            }
-        };
-        let result = tokio::select! {
-            result = &mut ended => result,
-            () = in_order => match clock.timeout(limits.drain + CLOSE, &mut ended).await {
-                Ok(result) => result,
-                Err(_) => {
-                    let text = format!("group {group}: the client did not close within {:?}", limits.drain + CLOSE);
-                    Ok(Err(Error::indeterminate(text)))
-                }
-            },
-        };
-        if let Some(health) = health {
-            health.unready("stopped");
-        }
-        // All attempts are cancelled. They end when they are polled again.
-        let _ = clock.timeout(CANCEL, lanes.drained()).await;
-        let result = result.map_err(|_| Error::fatal(format!("group {group}: the poll thread panicked")))?;
-        control.failure().map_or(result, Err)
+    /// Returns a handle that pauses and resumes topics while the consumer runs.
+    #[must_use]
+    pub fn handle(&self) -> ConsumerHandle {
+        let Settings { group, topics, .. } = &self.settings;
+        ConsumerHandle { group: group.clone(), topics: topics.clone(), assigned: self.assigned.clone() }
     }
-}
-
-fn lanes(shared: Shared) -> RecordLanes {
-    let shared = Arc::new(shared);
-    RecordLanes::new(move |record: Record| {
-        let shared = shared.clone();
-        async move { work(record, &shared).await }
-    })
-}
-
-/// Runs `work` on a new thread, because it blocks and may outlive [`Consumer::run`].
-fn spawn(
-    group: &str,
-    work: impl FnOnce() -> Result<(), Error> + Send + 'static,
-) -> Result<oneshot::Receiver<Result<(), Error>>, Error> {
-    let (done, ended) = oneshot::channel();
-    let body = move || {
-        // The send fails if the future of `run` was dropped.
-        let _ = done.send(work());
-    };
-    let thread = std::thread::Builder::new().name(format!("kafka-{group}")).spawn(body);
-    thread.map_err(|e| Error::fatal(e).context(format_args!("start the poll thread of group {group}")))?;
-    Ok(ended)
 }
 
 impl fmt::Debug for Consumer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let topics: Vec<_> = self.routes.keys().collect();
+        let topics: Vec<_> = self.settings.topics.keys().collect();
         f.debug_struct("Consumer")
-            .field("group", &self.group)
+            .field("group", &self.settings.group)
             .field("topics", &topics)
-            .field("limits", &self.limits)
+            .field("limits", &self.settings.limits)
             .finish_non_exhaustive()
     }
 }

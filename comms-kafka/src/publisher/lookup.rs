@@ -136,7 +136,7 @@ mod tests {
             topic::SentMessage,
         },
     };
-    use comms_core::{Headers, Message, clock::Clock, transport::Receipt};
+    use comms_core::{Message, MessageParts, clock::Clock, transport::Receipt};
     use rdkafka::message::BorrowedMessage;
 
     struct IgnoreReports;
@@ -156,15 +156,9 @@ mod tests {
         let producers = Producers::new(settings, capacity, Arc::new(IgnoreReports), Clock::system()).unwrap();
         let producers = Arc::new(producers);
         let topics = Arc::new(TopicRegistry::default());
-        let topic = topics.topic(&"orders".into());
-        let message = Message {
-            source: "test".into(),
-            id: "1".into(),
-            topic: "orders".into(),
-            key: None,
-            headers: Headers::new(),
-            payload: None,
-        };
+        let topic = topics.topic("orders");
+        let parts = MessageParts { source: "test", id: "1", topic: "orders", ..MessageParts::default() };
+        let message = Message::new(parts);
         let (acks, _complete) = PendingAcks::new();
         assert!(topic.push(&*producers, message, acks.slot(1)) && topics.begin_lookup());
 

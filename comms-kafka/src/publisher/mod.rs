@@ -148,7 +148,7 @@ impl KafkaPublisher {
     }
 
     fn check(&self, message: &Message) -> Result<(), Error> {
-        let dead_letter = message.headers.get(wire::DLQ_TOPIC).is_some();
+        let dead_letter = message.headers().get(wire::DLQ_TOPIC).is_some();
         record::check(message, self.max_message_bytes + if dead_letter { DEAD_LETTER_HEADERS } else { 0 })
     }
 }

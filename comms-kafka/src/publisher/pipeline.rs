@@ -20,7 +20,7 @@ use super::{
     reports::ReportHandler,
     topic::{ResendReason, SentMessage, Topic, is_missing},
 };
-use crate::{error::classify, record};
+use crate::{error::classify, record::Reader};
 use comms_core::{Error, Message, clock::Clock, transport::Receipt};
 
 /// The state that the publisher shares with its delivery reports. It holds no producer, because each producer holds it.
@@ -153,7 +153,7 @@ impl ReportHandler for Pipeline {
         let code = error.rdkafka_error_code();
         if let (Some(reason), Some(producers)) = (self.resend_reason(code, &sent), self.producers()) {
             let topic = sent.topic.clone();
-            let message = || record::message(record, &topic.name);
+            let message = || Reader::default().read(record, &topic.name).message;
             match topic.resend(&*producers, reason, message, sent.slot) {
                 Ok(true) => {
                     let topic = &topic.name;
@@ -191,8 +191,8 @@ pub(super) struct EnqueueCall<'a> {
 impl EnqueueCall<'_> {
     /// Takes `message`. Its capacity must be acquired.
     pub(super) fn push(&mut self, message: Message, slot: AckSlot) {
-        let last = self.last.take().filter(|topic| topic.name == message.topic);
-        let topic = last.unwrap_or_else(|| self.pipeline.topics.topic(&message.topic));
+        let last = self.last.take().filter(|topic| &*topic.name == message.topic());
+        let topic = last.unwrap_or_else(|| self.pipeline.topics.topic(message.topic()));
         self.needs_limit |= topic.push(&**self.producers, message, slot);
         self.last = Some(topic);
     }

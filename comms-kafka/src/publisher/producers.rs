@@ -76,11 +76,11 @@ impl Sender for Producers {
                 Err(error) => return Err((SendError::Refused(error), sent)),
             },
         };
-        let mut record = BaseRecord::<[u8], [u8], _>::with_opaque_to(&message.topic, sent)
+        let mut record = BaseRecord::<[u8], [u8], _>::with_opaque_to(message.topic(), sent)
             .headers(record::headers(message))
             .timestamp(self.clock.unix_millis());
-        record.key = message.key.as_deref();
-        record.payload = message.payload.as_deref();
+        record.key = message.key();
+        record.payload = message.payload();
         producer.send(record).map_err(|(error, record)| {
             let reason = match (error.rdkafka_error_code(), fatal_error(&producer)) {
                 (_, Some(fatal)) => SendError::Refused(fatal),

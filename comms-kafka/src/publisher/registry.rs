@@ -15,12 +15,13 @@ pub(super) struct TopicRegistry {
 
 impl TopicRegistry {
     /// Returns the topic `name`. Creates the entry for the first message to it.
-    pub(super) fn topic(&self, name: &Arc<str>) -> Arc<Topic> {
+    pub(super) fn topic(&self, name: &str) -> Arc<Topic> {
         let mut topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(topic) = topics.get(name) {
             return topic.clone();
         }
-        topics.entry(name.clone()).or_insert_with(|| Arc::new(Topic::new(name.clone()))).clone()
+        let name: Arc<str> = name.into();
+        topics.entry(name.clone()).or_insert_with(|| Arc::new(Topic::new(name))).clone()
     }
 
     pub(super) fn all(&self) -> Vec<Arc<Topic>> {

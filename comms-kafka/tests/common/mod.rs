@@ -4,7 +4,8 @@ pub(crate) mod cluster;
 pub(crate) mod gauges;
 
 use comms_core::{
-    Delivery, Error, Handler, Headers, Message, Outcome, Publisher, async_trait, clock::Clock, handler_fn,
+    Delivery, Error, Handler, Message, MessageParts, Outcome, Publisher, async_trait, clock::Clock,
+    handler_fn,
 };
 use comms_kafka::{Consumer, KafkaConfig, KafkaPublisher, TopicDifference, TopicSpec};
 use std::{
@@ -44,14 +45,14 @@ pub(crate) async fn provision(
 }
 
 pub(crate) fn message(topic: &str, key: &str, n: usize) -> Message {
-    Message {
-        source: "test".into(),
-        id: format!("{key}-{n}").into(),
-        topic: topic.into(),
-        key: Some(key.to_owned().into()),
-        headers: Headers::new(),
-        payload: Some(n.to_string().into()),
-    }
+    Message::new(MessageParts {
+        source: "test",
+        id: &format!("{key}-{n}"),
+        topic,
+        key: Some(key.as_bytes()),
+        payload: Some(n.to_string().as_bytes()),
+        ..MessageParts::default()
+    })
 }
 
 /// Publishes all of `messages` and waits for their acknowledgements.
@@ -78,7 +79,7 @@ impl Seen {
     }
 
     pub(crate) fn ids(&self) -> Vec<String> {
-        self.lock().iter().map(|delivery| delivery.message.id.to_string()).collect()
+        self.lock().iter().map(|delivery| delivery.message.id().to_owned()).collect()
     }
 
     /// Returns the numbers in the payloads by key, in the order in which they were handled.
@@ -86,8 +87,8 @@ impl Seen {
         let mut keys = BTreeMap::<_, Vec<_>>::new();
         for delivery in self.lock().iter() {
             let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-            let key = text(delivery.message.key.as_ref().unwrap());
-            let n = text(delivery.message.payload.as_ref().unwrap()).parse().unwrap();
+            let key = text(delivery.message.key().unwrap());
+            let n = text(delivery.message.payload().unwrap()).parse().unwrap();
             keys.entry(key).or_default().push(n);
         }
         keys

@@ -1,7 +1,7 @@
 //! Delivery to handlers: order, commits, bounds, lag, and the settings that the builder refuses.
 
 use crate::common::{cluster::*, gauges::Gauges, *};
-use comms_core::{Message, clock::Clock, health::Health};
+use comms_core::{Headers, Message, MessageParts, clock::Clock, health::Health};
 use comms_kafka::{Consumer, ConsumerBuilder, KafkaConfig};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use std::{
@@ -15,11 +15,12 @@ use std::{
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_are_received_as_they_were_sent() {
     let cluster = Cluster::new(&[("t", 1)]);
-    let mut full = message("t", "k", 1);
-    full.headers = [("b", "2"), ("a", ""), ("b", "3"), ("traceparent", "x")].into_iter().collect();
-    let tombstone = Message { payload: None, ..message("t", "k", 2) };
-    let empty = Message { payload: Some("".into()), key: Some("".into()), ..message("t", "k", 3) };
-    let keyless = Message { key: None, ..message("t", "k", 4) };
+    let headers: Headers = [("b", "2"), ("a", ""), ("b", "3"), ("traceparent", "x")].into_iter().collect();
+    let numbered = |n| message("t", "k", n);
+    let full = Message::new(MessageParts { headers: headers.view(), ..numbered(1).parts() });
+    let tombstone = Message::new(MessageParts { payload: None, ..numbered(2).parts() });
+    let empty = Message::new(MessageParts { payload: Some(b""), key: Some(b""), ..numbered(3).parts() });
+    let keyless = Message::new(MessageParts { key: None, ..numbered(4).parts() });
     let sent = [full, tombstone, empty, keyless];
     publish(&*cluster.publisher(), sent.clone()).await;
 
@@ -29,12 +30,12 @@ async fn messages_are_received_as_they_were_sent() {
     other_producer.flush(LIMIT).unwrap();
 
     let mut read = cluster.read("t", 5).await;
-    read.sort_by(|a, b| a.id.cmp(&b.id));
+    read.sort_by(|a, b| a.id().cmp(b.id()));
     assert_eq!(read[..4], sent);
-    assert_eq!(&*read[4].source, "kafka");
-    let timestamp = read[4].id.strip_prefix("t-0-4-").map(str::parse::<u64>);
-    assert!(matches!(timestamp, Some(Ok(_))), "{}", read[4].id);
-    assert_eq!(read[4].payload.as_deref(), Some(&b"raw"[..]));
+    assert_eq!(read[4].source(), "kafka");
+    let timestamp = read[4].id().strip_prefix("t-0-4-").map(str::parse::<u64>);
+    assert!(matches!(timestamp, Some(Ok(_))), "{}", read[4].id());
+    assert_eq!(read[4].payload(), Some(&b"raw"[..]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -56,12 +57,14 @@ async fn records_of_a_key_are_handled_in_order_by_slow_handlers() {
             Ok(())
         }
     });
-    let consumer = Running::start(cluster.consumer().on("t", handler).max_in_flight(40).build().unwrap());
+    let consumer = Running::start(
+        cluster.consumer().on("t", handler).concurrency(40).buffer_records(40).build().unwrap(),
+    );
     seen.len(1_000).await;
     consumer.stop().await;
     assert!(seen.by_key().values().all(|numbers| numbers.iter().eq(&(0..20).collect::<Vec<_>>())));
     let most = most.load(Ordering::SeqCst);
-    assert!((2..=41).contains(&most), "{most} concurrent handlers");
+    assert!((2..=40).contains(&most), "{most} concurrent handlers");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -72,7 +75,7 @@ async fn a_restart_repeats_only_uncommitted_records() {
     // The sixth record never finishes, so its offset is the last one that is committed.
     let seen = Seen::default();
     let stuck = seen.handler_with(|delivery| async move {
-        if &*delivery.message.id == "k5-5" {
+        if delivery.message.id() == "k5-5" {
             std::future::pending::<()>().await;
         }
         Ok(())
@@ -86,7 +89,7 @@ async fn a_restart_repeats_only_uncommitted_records() {
     let second = Running::start(cluster.consumer().on("t", again.handler()).build().unwrap());
     again.len(5).await;
     publish(&*publisher, [message("t", "k10", 10)]).await;
-    again.until("the last record", |seen| seen.iter().any(|d| &*d.message.id == "k10-10")).await;
+    again.until("the last record", |seen| seen.iter().any(|d| d.message.id() == "k10-10")).await;
     second.stop().await;
     let mut ids = again.ids();
     ids.sort();
@@ -102,7 +105,7 @@ async fn a_partition_is_paused_at_max_gap_behind_a_stuck_record() {
     let handler = seen.handler_with(move |delivery| {
         let mut opened = opened.clone();
         async move {
-            if &*delivery.message.id == "stuck-0" {
+            if delivery.message.id() == "stuck-0" {
                 opened.wait_for(|open| *open).await.unwrap();
             }
             Ok(())
@@ -121,7 +124,7 @@ async fn a_partition_is_paused_at_max_gap_behind_a_stuck_record() {
     assert!((49..60).contains(&held), "{held} records behind the stuck one");
     publish(&*publisher, (0..10).map(|n| message("u", "u", n))).await;
     seen.len(held + 10).await;
-    assert!(seen.lock().iter().filter(|d| &*d.message.topic == "u").count() == 10);
+    assert!(seen.lock().iter().filter(|d| d.message.topic() == "u").count() == 10);
     open.send(true).unwrap();
     seen.len(311).await;
     consumer.stop().await;
@@ -139,7 +142,7 @@ async fn a_full_consumer_is_paused_without_loss_or_repetition() {
         tokio::time::sleep(Duration::from_millis(30)).await;
         Ok(())
     });
-    let consumer = Running::start(cluster.consumer().on("t", handler).max_in_flight(5).build().unwrap());
+    let consumer = Running::start(cluster.consumer().on("t", handler).buffer_records(5).build().unwrap());
     seen.len(300).await;
     consumer.stop().await;
     assert_order(&seen.by_key());
@@ -178,13 +181,14 @@ fn build_refuses_settings_that_cannot_work() {
     let dead_letters = publisher(&config);
     let base = || Consumer::builder(&config, "group").dead_letter(dead_letters.clone());
     let refused = |builder: ConsumerBuilder| builder.build().unwrap_err().chain().to_string();
-    assert!(refused(Consumer::builder(&config, "group").on("t", seen.handler())).contains("dead_letter"));
+    assert!(Consumer::builder(&config, "group").on("t", seen.handler()).build().is_ok());
     assert!(refused(base()).contains("`on`"));
     assert!(refused(base().on("t", seen.handler()).on("t", seen.handler())).contains("two handlers"));
     assert!(refused(base().on("^t", seen.handler())).contains("topic name"));
     let no_group = Consumer::builder(&config, "").dead_letter(dead_letters.clone());
     assert!(refused(no_group.on("t", seen.handler())).contains("group of a consumer is empty"));
-    assert!(refused(base().on("t", seen.handler()).max_in_flight(0)).contains("above zero"));
+    assert!(refused(base().on("t", seen.handler()).concurrency(0)).contains("concurrency"));
+    assert!(refused(base().on("t", seen.handler()).commit_records(0)).contains("above zero"));
     assert!(refused(base().on("t", seen.handler()).drain(LIMIT * 10)).contains("max.poll.interval.ms"));
     assert!(base().on("t", seen.handler()).build().is_ok());
 }
@@ -199,7 +203,7 @@ async fn lag_is_reported_and_reset_at_revocation() {
     let handler = seen.handler_with(move |delivery| {
         let mut opened = opened.clone();
         async move {
-            if &*delivery.message.id == "k-3" {
+            if delivery.message.id() == "k-3" {
                 opened.wait_for(|open| *open).await.unwrap();
             }
             Ok(())

@@ -11,12 +11,11 @@ use std::{sync::Arc, time::Duration};
 #[tokio::test(flavor = "multi_thread")]
 async fn a_poison_record_becomes_a_dead_letter_and_later_records_are_handled() {
     let cluster = Cluster::new(&[("t", 1), ("t.dlq", 1)]);
-    let mut poison = message("t", "bad", 0);
-    poison.headers.append("x", "y");
+    let poison = message("t", "bad", 0).with_headers(|headers| headers.append("x", "y"));
     publish(&*cluster.publisher(), [poison.clone(), message("t", "bad", 1), message("t", "good", 1)]).await;
     let seen = Seen::default();
     let handler = seen.handler_with(|delivery| async move {
-        if &*delivery.message.id == "bad-0" { Err(Error::invalid("cannot be read")) } else { Ok(()) }
+        if delivery.message.id() == "bad-0" { Err(Error::invalid("cannot be read")) } else { Ok(()) }
     });
     let consumer = Running::start(cluster.consumer().on("t", handler).build().unwrap());
     seen.len(2).await;
@@ -24,11 +23,11 @@ async fn a_poison_record_becomes_a_dead_letter_and_later_records_are_handled() {
     consumer.stop().await;
     let dead_letter = &dead_letters[0];
     assert_eq!(
-        (&dead_letter.id, &dead_letter.source, &dead_letter.key),
-        (&poison.id, &poison.source, &poison.key)
+        (dead_letter.id(), dead_letter.source(), dead_letter.key()),
+        (poison.id(), poison.source(), poison.key())
     );
-    assert_eq!(dead_letter.payload, poison.payload);
-    let text = |name| dead_letter.headers.text(name).unwrap();
+    assert_eq!(dead_letter.payload(), poison.payload());
+    let text = |name| dead_letter.headers().text(name).unwrap();
     assert_eq!((text("x"), text(wire::DLQ_TOPIC), text(wire::DLQ_OFFSET)), ("y", "t", "0"));
     assert_eq!((text(wire::DLQ_GROUP), text(wire::DLQ_ATTEMPTS)), ("group", "1"));
     assert_eq!((text(wire::DLQ_ERROR_KIND), text(wire::DLQ_ERROR)), ("invalid", "invalid: cannot be read"));
@@ -56,13 +55,13 @@ async fn a_structured_event_is_decoded_and_an_invalid_one_becomes_a_dead_letter(
     consumer.stop().await;
     let message = seen.lock()[0].message.clone();
     assert_eq!(
-        (&*message.source, &*message.id, message.event_type()),
+        (message.source(), message.id(), message.event_type()),
         ("/shop", "7", Some("order.placed.v1"))
     );
-    assert_eq!(message.payload.as_deref(), Some(&br#"{"order":"a"}"#[..]));
+    assert_eq!(message.payload(), Some(&br#"{"order":"a"}"#[..]));
     let dead_letter = &dead_letters[0];
-    assert_eq!(dead_letter.payload.as_deref(), Some(&b"{\"specversion\":\"1.0\""[..]));
-    let text = |name| dead_letter.headers.text(name).unwrap();
+    assert_eq!(dead_letter.payload(), Some(&b"{\"specversion\":\"1.0\""[..]));
+    let text = |name| dead_letter.headers().text(name).unwrap();
     assert_eq!(
         (text(wire::CONTENT_TYPE), text(wire::DLQ_ERROR_KIND)),
         ("application/cloudevents+json", "invalid")
@@ -77,7 +76,7 @@ async fn failures_and_panics_are_retried_up_to_max_attempts() {
     publish(&*cluster.publisher(), keys.map(|key| message("t", key, 0))).await;
     let seen = Seen::default();
     let handler = seen.handler_with(|delivery| async move {
-        match (&*delivery.message.id, delivery.attempt) {
+        match (delivery.message.id(), delivery.attempt) {
             ("down-0", _) => Err(Error::indeterminate("down")),
             ("flaky-0", ..3) => Err(Error::conflict("lost")),
             ("panics-0", _) => panic!("expected panic"),
@@ -88,9 +87,9 @@ async fn failures_and_panics_are_retried_up_to_max_attempts() {
     seen.len(2).await;
     let mut dead_letters = cluster.read("t.dlq", 2).await;
     consumer.stop().await;
-    dead_letters.sort_by(|a, b| a.id.cmp(&b.id));
-    let header = |dead_letter: &Message, name| dead_letter.headers.text(name).unwrap().to_owned();
-    let ids: Vec<_> = dead_letters.iter().map(|dead_letter| &*dead_letter.id).collect();
+    dead_letters.sort_by(|a, b| a.id().cmp(b.id()));
+    let header = |dead_letter: &Message, name| dead_letter.headers().text(name).unwrap().to_owned();
+    let ids: Vec<_> = dead_letters.iter().map(|dead_letter| dead_letter.id()).collect();
     assert_eq!(ids, ["down-0", "panics-0"]);
     let attempts = dead_letters.iter().map(|dead_letter| header(dead_letter, wire::DLQ_ATTEMPTS));
     assert_eq!(attempts.collect::<Vec<_>>(), ["3", "3"]);
@@ -105,7 +104,7 @@ async fn a_refused_dead_letter_keeps_its_offset_and_other_keys_are_handled() {
     publish(&*cluster.publisher(), messages).await;
     let (seen, refusing) = (Seen::default(), Arc::new(RefusingPublisher::default()));
     let handler = seen.handler_with(|delivery| async move {
-        if delivery.message.key.as_deref() == Some(b"bad") { Err(Error::invalid("no")) } else { Ok(()) }
+        if delivery.message.key() == Some(b"bad") { Err(Error::invalid("no")) } else { Ok(()) }
     });
     let consumer = cluster.consumer().on("t", handler).dead_letter(refusing.clone());
     let consumer = consumer.drain(Duration::from_millis(200)).build().unwrap();
@@ -157,7 +156,7 @@ async fn a_fatal_error_stops_the_consumer_and_leaves_the_record_uncommitted() {
     publish(&*publisher, (0..3).map(|n| message("t", "k", n))).await;
     let seen = Seen::default();
     let handler = seen.handler_with(|delivery| async move {
-        if &*delivery.message.id == "k-1" { Err(Error::fatal("the disk is gone")) } else { Ok(()) }
+        if delivery.message.id() == "k-1" { Err(Error::fatal("the disk is gone")) } else { Ok(()) }
     });
     let health = Health::new();
     let consumer = cluster.consumer().on("t", handler).health(health.component("kafka"));

@@ -10,5 +10,7 @@
 mod common;
 mod delivery;
 mod failures;
+mod operation;
 mod provision;
 mod publisher;
+mod revocation;

@@ -1,7 +1,7 @@
 //! The publisher during an outage, at its capacity, and with messages that are refused.
 
 use crate::common::{cluster::*, *};
-use comms_core::{ErrorKind, Message, Publisher, clock::Clock, wire};
+use comms_core::{ErrorKind, Message, MessageParts, Publisher, clock::Clock, wire};
 use comms_kafka::KafkaPublisher;
 use std::{collections::VecDeque, time::Duration};
 
@@ -49,7 +49,7 @@ async fn a_full_publisher_leaves_the_remaining_messages_in_the_batch() {
     cluster.mock.broker_down(-1).unwrap();
     let mut batch: VecDeque<_> = (0..25).map(|n| message("t", "k", n)).collect();
     let acks = publisher.enqueue(&mut batch);
-    assert_eq!((batch.len(), &*batch[0].id), (15, "k-10"));
+    assert_eq!((batch.len(), batch[0].id()), (15, "k-10"));
     let none = tokio::time::timeout(LIMIT, publisher.enqueue(&mut batch)).await.unwrap();
     assert_eq!((none.len(), batch.len()), (0, 15));
     assert!(
@@ -65,7 +65,8 @@ async fn a_full_publisher_leaves_the_remaining_messages_in_the_batch() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_invalid_message_is_refused_and_the_others_are_published() {
     let cluster = Cluster::new(&[("t", 1)]);
-    let large = Message { payload: Some(vec![b'x'; 1_000_001].into()), ..message("t", "k", 1) };
+    let payload = vec![b'x'; 1_000_001];
+    let large = Message::new(MessageParts { payload: Some(&payload), ..message("t", "k", 1).parts() });
     let invalid_topic = message("not a valid name", "k", 2);
     let mut batch =
         VecDeque::from([message("t", "k", 0), large.clone(), invalid_topic, message("t", "k", 3)]);
@@ -74,9 +75,12 @@ async fn an_invalid_message_is_refused_and_the_others_are_published() {
     let kinds: Vec<_> = results.iter().map(|result| result.as_ref().err().map(|e| e.kind)).collect();
     assert_eq!(kinds, [None, Some(ErrorKind::Invalid), Some(ErrorKind::Invalid), None]);
     // A record of the largest size can become a dead letter, although its headers grow.
-    let mut dead_letter = Message { payload: Some(vec![b'x'; 999_000].into()), ..large };
-    dead_letter.headers.append(wire::DLQ_TOPIC, "t");
-    dead_letter.headers.append(wire::DLQ_ERROR, vec![b'x'; 1_024]);
+    let parts = large.parts();
+    let dead_letter = Message::new(MessageParts { payload: Some(&payload[..999_000]), ..parts });
+    let dead_letter = dead_letter.with_headers(|headers| {
+        headers.append(wire::DLQ_TOPIC, "t");
+        headers.append(wire::DLQ_ERROR, vec![b'x'; 1_024]);
+    });
     publish(&*cluster.publisher(), [dead_letter]).await;
 }
 

@@ -11,7 +11,7 @@ use ::http::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{ErrorKind, Headers, Message, wire};
+use crate::{ErrorKind, Headers, Message, MessageParts, wire};
 
 fn minimal() -> Value {
     json!({"specversion": "1.0", "id": "1", "source": "/shop", "type": "order.placed.v1"})
@@ -41,8 +41,8 @@ fn headers(entries: &[(&'static str, &str)]) -> HeaderMap {
 }
 
 /// Returns the message without headers, and the headers sorted: the attributes of an event have no order.
-fn sorted(message: &Message) -> (Message, Vec<(String, Bytes)>) {
-    let mut headers: Vec<_> = message.headers.iter().map(|(n, v)| (n.to_owned(), v.clone())).collect();
+fn sorted(message: &Message) -> (Message, Vec<(String, Vec<u8>)>) {
+    let mut headers: Vec<_> = message.headers().iter().map(|(n, v)| (n.to_owned(), v.to_vec())).collect();
     headers.sort();
-    (Message { headers: Headers::new(), ..message.clone() }, headers)
+    (message.with_headers(Headers::clear), headers)
 }

@@ -9,15 +9,15 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Extract, Headers};
+use crate::{Extract, Headers, MessageParts};
 
 fn clock() -> Clock {
     Clock::manual(Duration::from_secs(1_700_000_000))
 }
 
 fn message(source: &str, id: &str, headers: Headers) -> Message {
-    let (source, id, topic) = (source.into(), id.into(), "t".into());
-    Message { source, id, topic, key: None, headers, payload: None }
+    let headers = headers.view();
+    Message::new(MessageParts { source, id, topic: "t", headers, ..MessageParts::default() })
 }
 
 #[test]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{Error, ErrorKind, Message, clock::Clock, wire};
+use crate::{Error, ErrorKind, Message, MessageParts, clock::Clock, wire};
 
 /// Version 3. Version 2 has `cents` and no `currency`. Version 1 has `id` for the order and a `price` as text.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -52,10 +52,9 @@ fn versions() -> Versions<Placed> {
 
 fn message(type_name: &str, payload: &str) -> Message {
     let event = Placed { order_id: "7".into(), cents: 1, currency: "EUR".into() };
-    let mut message = EventSource::new("shop", Clock::system()).message(&event).unwrap();
-    message.headers.insert(wire::CE_TYPE, type_name.to_owned());
-    message.payload = Some(payload.to_owned().into());
-    message
+    let message = EventSource::new("shop", Clock::system()).message(&event).unwrap();
+    let message = message.with_headers(|headers| headers.insert(wire::CE_TYPE, type_name));
+    Message::new(MessageParts { payload: Some(payload.as_bytes()), ..message.parts() })
 }
 
 /// An event with nine upcasters, so that a wrong order of the steps is detected.

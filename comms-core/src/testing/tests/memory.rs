@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use crate::{
-    Error, ErrorKind, Message, Outbox, Publisher, UnitOfWork, in_transaction,
+    Error, ErrorKind, Message, MessageParts, Outbox, Publisher, UnitOfWork, in_transaction,
     testing::{MemoryPublisher, MemoryTx, MemoryUnit},
 };
 
@@ -58,14 +58,7 @@ async fn a_commit_fails_as_configured_and_a_foreign_transaction_is_refused() {
 #[tokio::test(start_paused = true)]
 async fn a_parked_publisher_withholds_acknowledgements_and_a_broken_one_is_fatal() {
     let publisher = MemoryPublisher::new();
-    let message = |id: &str| Message {
-        source: "s".into(),
-        id: id.into(),
-        topic: "t".into(),
-        key: None,
-        headers: crate::Headers::new(),
-        payload: None,
-    };
+    let message = |id| Message::new(MessageParts { source: "s", id, topic: "t", ..MessageParts::default() });
     publisher.park();
     let acknowledged = Arc::new(AtomicBool::new(false));
     let (acks, flag) = (publisher.enqueue(&mut [message("1")].into()), acknowledged.clone());

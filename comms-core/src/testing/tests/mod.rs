@@ -6,7 +6,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use super::{idempotency::StoreFixture, outbox::OutboxFixture, publisher::PublisherFixture, *};
 use crate::{
-    Claim, Claimed, Inbox, Message, Publisher, async_trait,
+    Claim, Claimed, Inbox, Message, MessageParts, Publisher, async_trait,
     clock::Clock,
     idempotency::{Admission, CallKey, IdempotencyStore, LeaseOptions, LeaseToken, MemoryStore, StoredReply},
     transport::Acks,
@@ -31,7 +31,7 @@ impl UnitFixture for MemoryUnit {
 
 impl OutboxFixture for MemoryUnit {
     async fn sent(&self, topic: &str) -> Result<Vec<Message>, Error> {
-        Ok(self.messages().into_iter().filter(|message| &*message.topic == topic).collect())
+        Ok(self.messages().into_iter().filter(|message| message.topic() == topic).collect())
     }
 }
 
@@ -74,7 +74,7 @@ struct Fixture(MemoryPublisher, u16);
 impl Fixture {
     fn new(bound: u16) -> Self {
         let publisher = MemoryPublisher::bounded(bound);
-        publisher.judge(|message| match message.payload.as_deref() {
+        publisher.judge(|message| match message.payload() {
             Some(b"refuse me") => Err(Error::invalid("refused")),
             _ => Ok(()),
         });
@@ -94,7 +94,7 @@ impl PublisherFixture for Fixture {
     }
 
     async fn arrived(&self, topic: &str) -> Result<Vec<Message>, Error> {
-        Ok(self.0.messages().into_iter().filter(|message| &*message.topic == topic).collect())
+        Ok(self.0.messages().into_iter().filter(|message| message.topic() == topic).collect())
     }
 
     fn bound(&self) -> Option<usize> {
@@ -102,7 +102,7 @@ impl PublisherFixture for Fixture {
     }
 
     fn refusable(&self, message: Message) -> Option<Message> {
-        Some(Message { payload: Some("refuse me".into()), ..message })
+        Some(Message::new(MessageParts { payload: Some(b"refuse me"), ..message.parts() }))
     }
 }
 

@@ -1,7 +1,11 @@
 //! One entry of the list: the hold, and the rules for its reason and its log lines.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::{
+    fmt::Display,
+    time::{Duration, Instant, SystemTime},
+};
 
+use bytes::Bytes;
 use tracing::Level;
 
 use super::hold::Hold;
@@ -22,8 +26,8 @@ impl Entry {
     pub(super) fn new(delivery: &Delivery, since: SystemTime, started: Instant) -> Self {
         let hold = Hold {
             group: delivery.group.clone(),
-            topic: delivery.message.topic.clone(),
-            key: delivery.message.key.clone(),
+            topic: delivery.message.topic().into(),
+            key: delivery.message.key().map(Bytes::copy_from_slice),
             since,
             kind: ErrorKind::NotExecuted,
             reason: String::new(),
@@ -53,20 +57,20 @@ impl Entry {
         due
     }
 
-    pub(super) fn log(&self, origin: &str, now: Instant) {
+    pub(super) fn log(&self, origin: &dyn Display, now: Instant) {
         let Hold { group, reason, attempts, .. } = &self.hold;
         let seconds = now.saturating_duration_since(self.started).as_secs();
         match self.level() {
             Level::ERROR => tracing::error!(
-                origin, %group, attempts, seconds, error = %reason,
+                %origin, %group, attempts, seconds, error = %reason,
                 "delivery held because of a deployment fault: repair the deployment, and the delivery continues"
             ),
             Level::WARN => tracing::warn!(
-                origin, %group, attempts, seconds, error = %reason,
+                %origin, %group, attempts, seconds, error = %reason,
                 "delivery held until the cause of the error is gone"
             ),
             _ => tracing::debug!(
-                origin, %group, attempts, seconds, error = %reason,
+                %origin, %group, attempts, seconds, error = %reason,
                 "delivery held because a guard refused the call"
             ),
         }

@@ -42,9 +42,9 @@ impl DeliveryId {
         let message = &delivery.message;
         Self {
             group: delivery.group.clone(),
-            topic: message.topic.clone(),
-            source: message.source.clone(),
-            id: message.id.clone(),
+            topic: message.topic().into(),
+            source: message.source().into(),
+            id: message.id().into(),
         }
     }
 }

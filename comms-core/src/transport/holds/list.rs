@@ -51,7 +51,7 @@ impl HoldList {
         if let Some(entry) = entries.get_mut(id)
             && entry.record(error, attempts, now)
         {
-            entry.log(&delivery.origin, now);
+            entry.log(&delivery.origin(), now);
         }
     }
 

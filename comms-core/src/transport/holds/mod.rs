@@ -120,6 +120,11 @@ impl Holds {
         held
     }
 
+    /// Returns whether `delivery` is on the list.
+    pub(crate) fn contains(&self, delivery: &Delivery) -> bool {
+        !self.is_empty() && self.0.lock().contains_key(&DeliveryId::of(delivery))
+    }
+
     /// Returns the guard of a delivery that is presented again after a
     /// [`Verdict::Held`](crate::transport::Verdict::Held).
     pub(crate) fn resume(&self, delivery: &Delivery) -> Option<HoldGuard> {

@@ -2,26 +2,24 @@
 
 use std::time::SystemTime;
 
-use bytes::Bytes;
 use tracing::Level;
 
 use super::{list::CAPACITY, *};
 use crate::{
-    Headers, Message,
+    Message, MessageParts,
     error::{Guard, Rejection},
     health::Status,
 };
 
 fn delivery(id: &str) -> Delivery {
-    let message = Message {
-        source: "s".into(),
-        id: id.into(),
-        topic: "orders".into(),
-        key: Some(Bytes::from(id.to_owned())),
-        headers: Headers::new(),
-        payload: None,
-    };
-    Delivery::new(message, "g", "orders/0@1")
+    let message = Message::new(MessageParts {
+        source: "s",
+        id,
+        topic: "orders",
+        key: Some(id.as_bytes()),
+        ..MessageParts::default()
+    });
+    Delivery::new(message, "g")
 }
 
 fn unreachable() -> Error {

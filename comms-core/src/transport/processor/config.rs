@@ -27,8 +27,11 @@ pub struct AttemptConfig {
     /// The number of counted attempts after which the delivery becomes a dead letter. Default: 30, which is about 11
     /// minutes of waits in addition to the attempts themselves. Attempts that fail during a hold do not count.
     pub max_attempts: u32,
-    /// The time limit of one attempt. An attempt that exceeds it fails with
+    /// The time limit of one call of the handler. A call that exceeds it fails with
     /// [`Indeterminate`](crate::ErrorKind::Indeterminate). Default: 30 s.
+    ///
+    /// The wait until the handler is ready, for example behind a concurrency limit, does not count. It has the same
+    /// limit of its own, and fails with [`NotExecuted`](crate::ErrorKind::NotExecuted).
     pub timeout: Duration,
     /// The longest duration of a hold, checked after each attempt. When it has passed, the delivery becomes a dead
     /// letter with the last error. Default: `None`, which holds the delivery until the cause is gone.

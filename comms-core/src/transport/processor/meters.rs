@@ -1,6 +1,6 @@
 //! The histograms of a processor. The handle of each histogram is cached, so that an attempt needs no look-up by name.
 
-use metrics::Histogram;
+use metrics::{Counter, Histogram};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::{Delivery, Error, Outcome, telemetry as names};
@@ -11,8 +11,8 @@ const KEPT: usize = 256;
 
 /// The histograms of one processor, by topic, group and result of the attempt.
 #[derive(Debug)]
-pub(super) struct Meters {
-    system: &'static str,
+pub(in crate::transport) struct Meters {
+    pub(in crate::transport) system: &'static str,
     kept: RwLock<Vec<Kept>>,
 }
 
@@ -32,7 +32,7 @@ pub(super) struct Place {
 
 impl Place {
     pub(super) fn of(delivery: &Delivery) -> Self {
-        Self { topic: delivery.message.topic.clone(), group: delivery.group.clone() }
+        Self { topic: delivery.message.topic().into(), group: delivery.group.clone() }
     }
 }
 
@@ -49,7 +49,7 @@ impl Meters {
             return known.histogram.record(seconds);
         }
         drop(kept);
-        let histogram = self.histogram(place, end, result.is_err());
+        let histogram = self.histogram(&place.topic, &place.group, end, result.is_err());
         histogram.record(seconds);
         let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
         // Two concurrent attempts may both add a handle. Both handles record into the same histogram.
@@ -58,17 +58,34 @@ impl Meters {
         }
     }
 
-    fn histogram(&self, place: &Place, end: &'static str, failed: bool) -> Histogram {
+    /// Looks the histogram up by name.
+    pub(in crate::transport) fn histogram(
+        &self,
+        topic: &str,
+        group: &str,
+        end: &'static str,
+        failed: bool,
+    ) -> Histogram {
         let mut labels = vec![
             metrics::Label::from_static_parts(names::MESSAGING_SYSTEM, self.system),
             metrics::Label::from_static_parts(names::MESSAGING_OPERATION_NAME, names::PROCESS),
-            metrics::Label::new(names::MESSAGING_DESTINATION_NAME, place.topic.to_string()),
-            metrics::Label::new(names::MESSAGING_CONSUMER_GROUP_NAME, place.group.to_string()),
+            metrics::Label::new(names::MESSAGING_DESTINATION_NAME, topic.to_owned()),
+            metrics::Label::new(names::MESSAGING_CONSUMER_GROUP_NAME, group.to_owned()),
             metrics::Label::from_static_parts(names::OUTCOME, end),
         ];
         if failed {
             labels.push(metrics::Label::from_static_parts(names::ERROR_TYPE, end));
         }
         metrics::histogram!(names::PROCESS_DURATION, labels)
+    }
+
+    /// Looks up the counter of received messages by name.
+    pub(in crate::transport) fn consumed(&self, topic: &str, group: &str) -> Counter {
+        metrics::counter!(
+            names::CONSUMED_MESSAGES,
+            names::MESSAGING_SYSTEM => self.system,
+            names::MESSAGING_DESTINATION_NAME => topic.to_owned(),
+            names::MESSAGING_CONSUMER_GROUP_NAME => group.to_owned(),
+        )
     }
 }

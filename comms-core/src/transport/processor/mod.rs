@@ -5,20 +5,24 @@ mod meters;
 mod structured;
 
 use futures_util::FutureExt;
-use std::{future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
-
-use tracing::Instrument;
+use std::{
+    future::{Future, poll_fn},
+    pin::Pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
     Delivery, Error, ErrorKind, Outcome,
     clock::{Clock, rounded},
-    context::{Context, TraceContext},
-    panic::panic_text,
-    telemetry as names,
-    transport::{BoxHandler, Disposition, HoldGuard, Holds},
+    panic::caught,
+    transport::{Attempt, BoxHandler, Budget, Disposition, FailurePolicy, HoldGuard, Holds},
 };
 pub use config::AttemptConfig;
-use meters::{Meters, Place};
+pub(super) use meters::Meters;
+use meters::Place;
 
 /// The longest `retry_after` that is honoured: a peer may send any number, and a lane waits for it.
 const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(5 * 60);
@@ -73,14 +77,13 @@ enum Holding {
 /// use std::future::pending;
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
 /// # async fn main() {
-/// # let message = comms_core::Message { source: "shop".into(), id: "1".into(), topic: "orders".into(), key: None,
-/// #     headers: comms_core::Headers::new(), payload: None };
+/// # let message = comms_core::Message::new(comms_core::MessageParts { topic: "orders", ..Default::default() });
 /// let handler = handler_fn(|delivery: Delivery| async move {
 ///     if delivery.attempt < 3 { Err(Error::indeterminate("no answer")) } else { Ok(Outcome::Done) }
 /// });
 /// let processor =
 ///     Processor::new(BoxHandler::new(handler), AttemptConfig::default(), Clock::system(), "kafka");
-/// let delivery = Delivery::new(message, "billing", "orders/3@512");
+/// let delivery = Delivery::new(message, "billing");
 /// let verdict = processor.process(delivery, pending(), pending()).await;
 /// assert!(matches!(verdict, Verdict::Done(Outcome::Done))); // the third attempt succeeded
 /// # }
@@ -88,9 +91,9 @@ enum Holding {
 #[derive(Debug, Clone)]
 pub struct Processor {
     handler: BoxHandler,
-    config: AttemptConfig,
-    clock: Clock,
-    meters: Arc<Meters>,
+    pub(super) config: AttemptConfig,
+    pub(super) clock: Clock,
+    pub(super) meters: Arc<Meters>,
     holds: Holds,
 }
 
@@ -144,57 +147,91 @@ impl Processor {
         stopping: impl Future<Output = ()>,
         cancelled: impl Future<Output = ()>,
     ) -> Verdict {
-        let (mut stopping, mut cancelled) = (std::pin::pin!(stopping), std::pin::pin!(cancelled));
-        if stopping.as_mut().now_or_never().is_some() {
+        let rules = Rules { budget: None, on_failure: &|_, _| FailurePolicy::DeadLetter };
+        let (stopping, cancelled) = (std::pin::pin!(stopping), std::pin::pin!(cancelled));
+        tokio::select! {
+            biased;
+            () = cancelled => Verdict::Abandoned,
+            verdict = self.run(&mut delivery, None, rules, stopping) => verdict,
+        }
+    }
+
+    /// Attempts `delivery` as [`process`](Self::process) does, within the limits of `rules`. `failed` is the error of
+    /// an attempt that was made before.
+    pub(super) async fn run<S: Future<Output = ()>>(
+        &self,
+        delivery: &mut Delivery,
+        mut failed: Option<Error>,
+        rules: Rules<'_>,
+        mut stopping: Pin<&mut S>,
+    ) -> Verdict {
+        if failed.is_none() && stopping.as_mut().now_or_never().is_some() {
             return Verdict::Abandoned;
         }
-        let mut held = self.holds.resume(&delivery);
+        let mut held = self.holds.resume(delivery);
         let before = held.as_ref().map_or(0, |held| held.attempts);
         let mut failures = delivery.attempt.saturating_sub(1).saturating_add(before);
         loop {
-            let mut error = tokio::select! {
-                biased;
-                () = &mut cancelled => return Verdict::Abandoned,
-                result = self.attempt(delivery.clone()) => match result {
-                    Ok(outcome) => return Verdict::Done(outcome),
-                    Err(error) => error,
-                },
+            let mut error = match failed.take() {
+                Some(error) => error,
+                None => {
+                    let Some(permit) = rules.permit(stopping.as_mut()).await else {
+                        return Verdict::Abandoned;
+                    };
+                    let result = self.attempt(delivery).await;
+                    drop(permit);
+                    match result {
+                        Ok(outcome) => return Verdict::Done(outcome),
+                        Err(error) => error,
+                    }
+                }
             };
             failures = failures.saturating_add(1);
             let attempts = delivery.attempt;
-            let delay = match error.kind.disposition() {
+            let disposition = error.kind.disposition();
+            if disposition != Disposition::Hold {
+                tracing::warn!(
+                    origin = %delivery.origin(), group = %delivery.group, attempts, error = %error.chain(), "delivery attempt failed"
+                );
+            }
+            let delay = match disposition {
+                Disposition::Stop => return Verdict::Stop(error),
+                Disposition::Retry if attempts < self.config.max_attempts => {
+                    held = None;
+                    delivery.attempt += 1;
+                    let soon = error.kind == ErrorKind::Conflict;
+                    self.delay(if soon { 1 } else { failures }, &error)
+                }
                 Disposition::Hold => {
-                    let hold = self.holds.register(&delivery, &error, held.take());
+                    let hold = self.holds.register(delivery, &error, held.take());
                     let delay = self.delay(failures, &error);
                     match self.holding(&hold, delay) {
-                        Holding::Here => held = Some(hold),
-                        Holding::Over => return Verdict::DeadLetter { error, attempts },
+                        Holding::Here => {}
+                        Holding::Over => match rules.policy(&error, delivery) {
+                            FailurePolicy::DeadLetter => return Verdict::DeadLetter { error, attempts },
+                            FailurePolicy::Stop => return Verdict::Stop(error),
+                            FailurePolicy::Hold => {}
+                        },
                         Holding::Elsewhere => {
                             hold.stay();
                             error.retry_after = error.retry_after.map(|wait| wait.min(RETRY_AFTER_LIMIT));
                             return Verdict::Held { error, attempts };
                         }
                     }
+                    held = Some(hold);
                     delay
                 }
-                disposition => {
-                    held = None;
-                    tracing::warn!(
-                        origin = %delivery.origin, group = %delivery.group, attempts, error = %error.chain(), "delivery attempt failed"
-                    );
-                    match disposition {
-                        Disposition::Stop => return Verdict::Stop(error),
-                        Disposition::Retry if attempts < self.config.max_attempts => {}
-                        _ => return Verdict::DeadLetter { error, attempts },
+                _ => match rules.policy(&error, delivery) {
+                    FailurePolicy::DeadLetter => return Verdict::DeadLetter { error, attempts },
+                    FailurePolicy::Stop => return Verdict::Stop(error),
+                    FailurePolicy::Hold => {
+                        held = Some(self.holds.register(delivery, &error, held.take()));
+                        self.delay(failures, &error)
                     }
-                    delivery.attempt += 1;
-                    let soon = error.kind == ErrorKind::Conflict;
-                    self.delay(if soon { 1 } else { failures }, &error)
-                }
+                },
             };
             tokio::select! {
                 biased;
-                () = &mut cancelled => return Verdict::Abandoned,
                 () = &mut stopping => return Verdict::Abandoned,
                 () = self.clock.sleep(delay) => {}
             }
@@ -219,30 +256,78 @@ impl Processor {
         error.retry_after.map_or(delay, |least| least.min(RETRY_AFTER_LIMIT).max(delay))
     }
 
-    async fn attempt(&self, delivery: Delivery) -> Result<Outcome, Error> {
-        let delivery = structured::open(delivery)?;
-        let context = Context::of_message(&delivery.message, &self.clock);
-        let place = Place::of(&delivery);
-        let span = tracing::info_span!(
-            names::PROCESS,
-            { names::MESSAGING_DESTINATION_NAME } = %place.topic,
-            { names::MESSAGING_CONSUMER_GROUP_NAME } = %place.group,
-            { names::MESSAGING_MESSAGE_ID } = %delivery.message.id,
-            { names::TRACE_ID } = context.trace.as_ref().map(TraceContext::trace_id),
-        );
+    /// Begins an attempt with `delivery`. An envelope is decoded first.
+    #[inline]
+    pub(super) fn begin(&self, delivery: Delivery) -> Attempt {
+        let opened = structured::open(&delivery);
+        self.handler.attempt(delivery, opened, &self.clock)
+    }
+
+    async fn attempt(&self, delivery: &Delivery) -> Result<Outcome, Error> {
+        let place = Place::of(delivery);
         let started = self.clock.now();
-        let work = AssertUnwindSafe(context.scope(self.handler.handle(delivery))).catch_unwind();
-        let result = tokio::select! {
-            biased;
-            ended = work.instrument(span) => ended.unwrap_or_else(|panic| {
-                Err(Error::internal(format!("the handler panicked: {}", panic_text(&*panic))))
-            }),
-            () = self.clock.sleep(self.config.timeout) => {
-                Err(Error::indeterminate(format!("the handler did not finish within {}", rounded(self.config.timeout))))
-            }
-        };
+        let result = self.timed(&mut self.begin(delivery.clone())).await;
         self.meters.record(&place, &result, self.clock.now().duration_since(started).as_secs_f64());
         result
+    }
+
+    /// Runs `attempt` with its two time limits: of the wait for readiness, and of the call.
+    pub(super) async fn timed(&self, attempt: &mut Attempt) -> Result<Outcome, Error> {
+        let mut limit = std::pin::pin!(self.clock.sleep(self.config.timeout));
+        let mut called = false;
+        poll_fn(|cx| {
+            // The attempt first: a result that is ready at the time limit is returned.
+            if let Poll::Ready(result) = Pin::new(&mut *attempt).poll(cx) {
+                return Poll::Ready(result);
+            }
+            if !called && attempt.is_called() {
+                called = true;
+                limit.as_mut().reset(self.config.timeout);
+            }
+            limit.as_mut().poll(cx).map(|()| Err(self.expired(attempt)))
+        })
+        .await
+    }
+
+    /// Returns the error of an attempt that has reached its time limit.
+    pub(super) fn expired(&self, attempt: &Attempt) -> Error {
+        let limit = rounded(self.config.timeout);
+        match attempt.is_called() {
+            true => Error::indeterminate(format!("the handler did not finish within {limit}")),
+            false => Error::not_executed(format!("the handler was not ready within {limit}")),
+        }
+    }
+}
+
+/// The limits of [`Processor::run`].
+#[derive(Clone, Copy)]
+pub(super) struct Rules<'a> {
+    /// Limits the running handlers.
+    pub(super) budget: Option<&'a Budget>,
+    /// Decides what becomes of a delivery that failed for good.
+    pub(super) on_failure: &'a (dyn Fn(&Error, &Delivery) -> FailurePolicy + Send + Sync),
+}
+
+impl Rules<'_> {
+    /// Waits for a permit of the budget. Returns `None` if `stopping` resolves first.
+    async fn permit<S: Future<Output = ()>>(
+        &self,
+        stopping: Pin<&mut S>,
+    ) -> Option<Option<OwnedSemaphorePermit>> {
+        let Some(budget) = self.budget else { return Some(None) };
+        tokio::select! {
+            biased;
+            () = stopping => None,
+            permit = budget.permit() => Some(permit),
+        }
+    }
+
+    /// Returns the decision of the policy. A policy that panics holds the delivery, which loses nothing.
+    fn policy(&self, error: &Error, delivery: &Delivery) -> FailurePolicy {
+        caught("the failure policy", || (self.on_failure)(error, delivery)).unwrap_or_else(|panic| {
+            tracing::error!(error = %panic.chain(), "the delivery is held, because the failure policy has no answer");
+            FailurePolicy::Hold
+        })
     }
 }
 

@@ -17,8 +17,8 @@ fn header_order_and_header_type_do_not_matter() {
     assert!(verifier().verify(carrier, BODY).is_ok());
 }
 
-fn owned((name, value): (&str, &bytes::Bytes)) -> (String, bytes::Bytes) {
-    (name.to_owned(), value.clone())
+fn owned((name, value): (&str, &[u8])) -> (String, Vec<u8>) {
+    (name.to_owned(), value.to_vec())
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::publisher::acks::PendingAcks;
-use comms_core::{Headers, transport::Receipt};
+use comms_core::{MessageParts, transport::Receipt};
 use std::sync::Arc;
 
 /// A client that records the messages that it queues.
@@ -11,7 +11,7 @@ struct RecordingClient(Mutex<Vec<(String, SentMessage)>>);
 
 impl Sender for RecordingClient {
     fn send(&self, message: &Message, sent: Box<SentMessage>) -> Result<(), (SendError, Box<SentMessage>)> {
-        self.0.lock().unwrap().push((message.id.to_string(), *sent));
+        self.0.lock().unwrap().push((message.id().to_owned(), *sent));
         Ok(())
     }
     fn release(&self, _: usize) {}
@@ -27,14 +27,7 @@ impl RecordingClient {
 }
 
 fn message(id: &str) -> Message {
-    Message {
-        source: "test".into(),
-        id: id.into(),
-        topic: "t".into(),
-        key: None,
-        headers: Headers::new(),
-        payload: None,
-    }
+    Message::new(MessageParts { source: "test", id, topic: "t", ..MessageParts::default() })
 }
 
 struct Fixture {

@@ -106,7 +106,7 @@ fn what_is_kept_is_bounded_and_what_is_over_it_is_recorded_too() {
         let (processor, _) = processor(ErrorKind::NotExecuted, 1);
         for i in (0..300).chain(0..300) {
             let mut delivery = delivery();
-            delivery.message.topic = format!("t{i}").into();
+            delivery.message = delivery.message.to(format!("t{i}"));
             processor.process(delivery, pending(), pending()).await;
         }
     });

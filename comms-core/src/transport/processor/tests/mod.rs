@@ -16,20 +16,13 @@ use std::{
 
 use super::*;
 use crate::{
-    Headers, Message, handler_fn,
+    Message, MessageParts, handler_fn,
     resilience::{Breaker, BreakerConfig},
 };
 
 fn delivery() -> Delivery {
-    let message = Message {
-        source: "s".into(),
-        id: "1".into(),
-        topic: "t".into(),
-        key: None,
-        headers: Headers::new(),
-        payload: None,
-    };
-    Delivery::new(message, "g", "t/0@1")
+    let message = Message::new(MessageParts { source: "s", id: "1", topic: "t", ..MessageParts::default() });
+    Delivery::new(message, "g")
 }
 
 /// Fails with `kind` until the `good`-th try.

@@ -3,20 +3,20 @@
 use std::sync::Mutex;
 
 use super::*;
-use crate::{Claim, wire};
+use crate::{Claim, Headers, context::Context, wire};
 
 const ENVELOPE: &str = r#"{"specversion":"1.0","id":"7","source":"/shop","type":"order.placed.v1",
     "traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01","partitionkey":"k","tenant":"acme",
     "data": {"order_id": "7",  "cents": 1}}"#;
 
 /// A record in structured mode whose identity is its position, as a consumer makes it.
-fn record(media: &'static str, payload: &'static str) -> Delivery {
-    let mut delivery = delivery();
-    delivery.message.headers =
+fn record(media: &str, payload: &str) -> Delivery {
+    let delivery = delivery();
+    let headers: Headers =
         [(wire::CONTENT_TYPE, media), ("ce_id", "copy"), ("retries", "1")].into_iter().collect();
-    delivery.message.payload = Some(payload.into());
-    delivery.message.key = Some("k".into());
-    delivery
+    let (key, headers, payload) = (Some(&b"k"[..]), headers.view(), Some(payload.as_bytes()));
+    let message = Message::new(MessageParts { key, headers, payload, ..delivery.message.parts() });
+    Delivery { message, ..delivery }
 }
 
 /// What the handler was given, in which trace, and the verdict.
@@ -49,15 +49,15 @@ async fn an_envelope_is_opened_and_its_identity_is_the_inbox_key() {
         assert_eq!((&*claim.source, &*claim.id), ("/shop", "7"));
         let message = seen.message;
         assert_eq!(message.event_type(), Some("order.placed.v1"));
-        assert_eq!(message.payload.as_deref(), Some(&br#"{"order_id": "7",  "cents": 1}"#[..]));
-        assert_eq!(message.key.as_deref(), Some(&b"k"[..]));
-        let text = |name| message.headers.text(name);
+        assert_eq!(message.payload(), Some(&br#"{"order_id": "7",  "cents": 1}"#[..]));
+        assert_eq!(message.key(), Some(&b"k"[..]));
+        let text = |name| message.headers().text(name);
         assert_eq!(text(wire::CONTENT_TYPE), Some("application/json"));
         assert_eq!((text("ce_tenant"), text("retries")), (Some("acme"), Some("1")));
         assert!(
             text("ce_id").is_none() && text("ce_partitionkey").is_none() && text(wire::TRACEPARENT).is_some()
         );
-        assert_eq!(&*message.topic, "t");
+        assert_eq!(message.topic(), "t");
     }
 }
 
@@ -77,7 +77,7 @@ async fn an_envelope_that_cannot_be_opened_is_a_dead_letter() {
         assert!(seen.is_none() && error.kind == ErrorKind::Invalid, "{error}");
         assert!(error.to_string().contains("open a CloudEvents envelope"), "{error}");
         let mut letter = record("application/cloudevents+json", payload);
-        letter.message.headers.insert(wire::DLQ_TOPIC, "t");
+        letter.message = letter.message.with_headers(|headers| headers.insert(wire::DLQ_TOPIC, "t"));
         let (seen, _) = processed(letter.clone()).await;
         assert_eq!(seen.unwrap().0.message, letter.message, "a reader of dead letters gets it as it is");
     }

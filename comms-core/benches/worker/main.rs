@@ -1,0 +1,122 @@
+//! The cost of a record in a worker whose handler does nothing.
+//!
+//! `cargo bench -p comms-core --bench worker` prints nanoseconds per record. With a number of records as its argument
+//! the program runs that many records once, to count instructions: the difference between 100,000 and 200,000 records
+//! under `valgrind --tool=callgrind` is the cost of 100,000 records. The clock stands still then, because valgrind makes
+//! polls so slow that the worker would hand attempts to tasks; the mode `now` counts what a real clock adds.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a program that measures time"
+)]
+
+use std::{
+    future::poll_fn,
+    hint::black_box,
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
+
+use comms_core::{
+    Delivery, Message, MessageParts, Outcome, Position,
+    clock::Clock,
+    handler_fn,
+    transport::{AttemptConfig, BoxHandler, Frontier, Processor, Worker, WorkerConfig},
+};
+
+/// The number of records after which a consumer flushes.
+const CHUNK: usize = 256;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let mode = arguments.first().map_or("all", String::as_str).to_owned();
+    let records = arguments.get(1).and_then(|records| records.parse().ok());
+    match records {
+        Some(records) => drop(run(&mode, records, &Clock::manual(Duration::ZERO))),
+        None => {
+            for mode in ["clone", "ready", "yield"] {
+                let records = 1_000_000;
+                let took = run(mode, records, &Clock::system());
+                println!("{mode:6} {:>8.0} ns per record", took.as_secs_f64() * 1e9 / records as f64);
+            }
+        }
+    }
+}
+
+fn deliveries() -> Vec<Delivery> {
+    let group: std::sync::Arc<str> = "billing".into();
+    let delivery = |n: usize| {
+        let (id, key) = (format!("orders-3-{n}"), format!("order-{n}"));
+        let message = Message::new(MessageParts {
+            source: "kafka",
+            id: &id,
+            topic: "orders",
+            key: Some(key.as_bytes()),
+            payload: Some(&[b'x'; 200]),
+            ..MessageParts::default()
+        });
+        Delivery::new(message, group.clone()).at(Position::at(3, n as i64))
+    };
+    (0..1_000).map(delivery).collect()
+}
+
+/// Runs `records` records and returns the time. `clone` only makes the deliveries, in `ready` the handler ends at its
+/// first poll, in `yield` at its second.
+fn run(mode: &str, records: usize, clock: &Clock) -> Duration {
+    let deliveries = deliveries();
+    let mut cx = Context::from_waker(Waker::noop());
+    if mode == "clone" {
+        let started = Instant::now();
+        (0..records).for_each(|n| drop(black_box(deliveries[n % 1_000].clone())));
+        return started.elapsed();
+    }
+    if mode == "now" {
+        let (started, clock) = (Instant::now(), Clock::system());
+        for _ in 0..records {
+            black_box(clock.now());
+        }
+        return started.elapsed();
+    }
+    let handler = match mode == "yield" {
+        false => BoxHandler::new(handler_fn(|delivery: Delivery| async move {
+            black_box(&delivery);
+            Ok(Outcome::Done)
+        })),
+        true => BoxHandler::new(handler_fn(|_: Delivery| async move {
+            let mut polled = false;
+            poll_fn(|cx| match std::mem::replace(&mut polled, true) {
+                true => Poll::Ready(()),
+                false => {
+                    cx.waker().wake_by_ref();
+                    Poll::Pending
+                }
+            })
+            .await;
+            Ok(Outcome::Done)
+        })),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let _entered = runtime.enter();
+    let processor = Processor::new(handler, AttemptConfig::default(), clock.clone(), "kafka");
+    let mut worker = Worker::new(processor, WorkerConfig::default());
+    let mut frontier = Frontier::default();
+    let started = Instant::now();
+    for n in 0..records {
+        let ticket = frontier.deliver(n as i64);
+        if let Some(settled) = worker.push(deliveries[n % 1_000].clone(), ticket, &mut cx) {
+            frontier.complete(settled.tag);
+        }
+        if n % CHUNK == CHUNK - 1 {
+            while let Poll::Ready(Some(settled)) = worker.poll_settled(&mut cx) {
+                frontier.complete(settled.tag);
+            }
+            worker.flush();
+        }
+    }
+    while let Poll::Ready(Some(settled)) = worker.poll_settled(&mut cx) {
+        frontier.complete(settled.tag);
+    }
+    assert_eq!(frontier.offset(), Some(records as i64));
+    started.elapsed()
+}

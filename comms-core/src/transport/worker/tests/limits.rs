@@ -1,0 +1,136 @@
+//! Time limits, permits and room.
+
+use super::*;
+use crate::transport::AttemptConfig;
+
+const LIMIT: Duration = Duration::from_secs(30);
+const MOMENT: Duration = Duration::from_millis(1);
+
+fn budget(concurrency: usize, records: u64) -> WorkerConfig {
+    let limits = BudgetConfig::default().concurrency(concurrency).records(records);
+    WorkerConfig::default().budget(Budget::new(limits).unwrap())
+}
+
+#[test]
+fn a_call_without_end_is_ended_at_its_own_time_limit() {
+    let attempts = AttemptConfig::default().max_attempts(1);
+    let mut rig = Rig::with(attempts, WorkerConfig::default());
+    rig.push(1, "a", [Plan::Stuck]);
+    assert!(rig.after(LIMIT / 2).is_empty());
+    rig.push(2, "b", [Plan::Stuck]);
+    rig.push(3, "c", [Plan::Wait]);
+    assert!(rig.after(LIMIT / 2 - MOMENT).is_empty());
+    assert_eq!(rig.after(MOMENT), ["1 refused indeterminate 1"]);
+    rig.open();
+    assert_eq!(rig.settled(), ["3 done"]);
+    assert!(rig.after(LIMIT / 2 - MOMENT).is_empty());
+    assert_eq!(rig.after(MOMENT), ["2 refused indeterminate 1"]);
+    assert_eq!((rig.world.running(), rig.budget.running()), (0, 0));
+}
+
+#[test]
+fn a_result_that_is_ready_at_the_time_limit_counts() {
+    let mut rig = Rig::new(WorkerConfig::default());
+    rig.push(1, "a", [Plan::Wait]);
+    assert!(rig.settled().is_empty());
+    rig.clock.advance(LIMIT);
+    rig.open();
+    assert_eq!(rig.settled(), ["1 done"]);
+}
+
+#[test]
+fn the_wait_for_readiness_does_not_count_towards_the_call() {
+    let attempts = AttemptConfig::default().max_attempts(1);
+    let mut rig = Rig::with(attempts, WorkerConfig::default());
+    rig.push(1, "a", [Plan::NotReady, Plan::Stuck]);
+    assert!(rig.after(LIMIT - MOMENT).is_empty());
+    rig.open();
+    assert!(rig.settled().is_empty());
+    assert!(rig.after(LIMIT - MOMENT).is_empty());
+    assert_eq!(rig.calls(), [1], "it was called after 30 s of waiting");
+    assert_eq!(rig.after(MOMENT), ["1 refused indeterminate 1"]);
+}
+
+#[test]
+fn a_handler_that_is_never_ready_holds_the_delivery() {
+    let mut rig = Rig::new(WorkerConfig::default());
+    rig.push(1, "a", [Plan::NotReady]);
+    assert!(rig.after(LIMIT - MOMENT).is_empty());
+    assert!(rig.holds.is_empty());
+    assert!(rig.after(MOMENT).is_empty());
+    let holds = rig.holds.list();
+    assert_eq!((holds.len(), holds[0].kind), (1, ErrorKind::NotExecuted));
+    assert_eq!(rig.drain(), ["1 done"]);
+}
+
+#[test]
+fn handlers_run_within_the_permits_in_the_order_of_the_pushes() {
+    let mut rig = Rig::new(budget(2, 100));
+    for (tag, key) in [(1, "a"), (2, "b"), (3, "c"), (4, "d"), (5, "c")] {
+        assert_eq!(rig.push(tag, key, [Plan::Wait]), None);
+    }
+    assert!(rig.settled().is_empty());
+    assert_eq!((rig.calls(), rig.budget.running()), (vec![1, 2], 2));
+    rig.open();
+    assert_eq!(rig.settled(), ["1 done", "2 done"]);
+    assert_eq!(rig.calls(), [1, 2, 3, 4]);
+    assert_eq!(rig.drain(), ["3 done", "4 done", "5 done"]);
+    assert_eq!(rig.budget.running(), 0);
+}
+
+#[test]
+fn an_idle_worker_keeps_no_permit_from_the_other_workers() {
+    let config = budget(1, 100);
+    let (mut one, mut other) = (Rig::new(config.clone()), Rig::new(config));
+    assert_eq!(one.push(1, "a", []).as_deref(), Some("done"));
+    assert_eq!(other.push(1, "a", []), None, "the permit is kept for the next record of the chunk");
+    assert!(other.settled().is_empty());
+    assert_eq!(one.polled(), Poll::Ready(None));
+    assert_eq!(other.settled(), ["1 done"], "the waiting worker was woken");
+}
+
+#[test]
+fn room_is_twice_the_free_room_and_its_return_wakes_the_worker() {
+    let config = budget(100, 9);
+    let (mut one, mut other) = (Rig::new(config.clone()), Rig::new(config));
+    let mut tag = 0;
+    let mut fill = |rig: &mut Rig| {
+        let first = tag;
+        while rig.worker.has_room() {
+            assert_eq!(rig.push(tag, None, [Plan::Wait]), None);
+            tag += 1;
+        }
+        tag - first
+    };
+    assert_eq!(fill(&mut one), 6, "two thirds");
+    assert_eq!(fill(&mut other), 2, "two, while one is free");
+    assert!(one.settled().is_empty() && other.settled().is_empty());
+    assert!(!other.worker.has_room());
+    one.open();
+    assert_eq!(one.drain().len(), 6);
+    assert!(other.settled().is_empty());
+    assert!(other.worker.has_room(), "and it was polled, or `settled` had not returned");
+    assert_eq!(fill(&mut other), 4);
+    other.drain();
+    assert_eq!((other.budget.records(), other.budget.bytes()), (0, 0));
+}
+
+#[test]
+fn a_record_larger_than_the_room_passes_an_empty_worker() {
+    let limits = BudgetConfig::default().bytes(1);
+    let mut rig = Rig::new(WorkerConfig::default().budget(Budget::new(limits).unwrap()));
+    assert!(rig.worker.has_room());
+    rig.push(1, "a", [Plan::Wait]);
+    assert!(!rig.worker.has_room());
+    assert_eq!(rig.drain(), ["1 done"]);
+    assert!(rig.worker.has_room());
+}
+
+#[test]
+fn a_budget_without_room_is_invalid() {
+    let limits = BudgetConfig::default();
+    for limits in [limits.concurrency(0), limits.records(0), limits.bytes(0), limits.concurrency(usize::MAX)]
+    {
+        assert_eq!(Budget::new(limits).unwrap_err().kind, ErrorKind::Invalid);
+    }
+}

@@ -1,0 +1,257 @@
+//! A worker in a runtime: handlers that block their thread, dead letters, and metrics.
+#![allow(clippy::disallowed_methods, reason = "the handlers block their thread, and the tests wait for it")]
+
+use std::{
+    collections::VecDeque,
+    future::{pending, poll_fn},
+    sync::{
+        Mutex,
+        atomic::{AtomicU32, Ordering::SeqCst},
+    },
+};
+
+use super::*;
+use crate::{
+    MessageParts, Position, Publisher,
+    clock::Clock,
+    handler_fn,
+    resilience::Backoff,
+    telemetry,
+    transport::{Acks, AttemptConfig, BoxHandler, DeadLetters, Holds, Receipt},
+};
+
+fn delivery(key: &str, offset: i64) -> Delivery {
+    let parts =
+        MessageParts { source: "s", id: "1", topic: "t", key: Some(key.as_bytes()), ..Default::default() };
+    Delivery::new(Message::new(parts), "g").at(Position::at(0, offset))
+}
+
+fn worker(handler: impl crate::Handler, config: WorkerConfig) -> Worker {
+    let attempts = AttemptConfig::default().max_attempts(1);
+    Worker::new(Processor::new(BoxHandler::new(handler), attempts, Clock::system(), "test"), config)
+}
+
+async fn push(worker: &mut Worker, key: &str, tag: u64) -> Option<Settled> {
+    poll_fn(|cx| Poll::Ready(worker.push(delivery(key, tag as i64), tag, cx))).await
+}
+
+async fn next(worker: &mut Worker) -> Option<String> {
+    let settled = poll_fn(|cx| worker.poll_settled(cx)).await?;
+    Some(format!("{} {}", settled.tag, script::text(&settled.result)))
+}
+
+/// The blocking handlers meet at a barrier: they end only if they run at the same time, on two threads.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn handlers_that_block_their_thread_run_beside_each_other() {
+    let barrier = Arc::new(std::sync::Barrier::new(2));
+    let handler = handler_fn(move |delivery: Delivery| {
+        let barrier = barrier.clone();
+        async move {
+            match delivery.position.offset {
+                Some(0) => std::thread::sleep(VERY_LONG),
+                _ => drop(barrier.wait()),
+            }
+            Ok(Outcome::Done)
+        }
+    });
+    let mut worker = worker(handler, WorkerConfig::default());
+    assert!(push(&mut worker, "a", 0).await.is_some(), "nothing is known about the handler yet");
+    assert!(push(&mut worker, "a", 1).await.is_none());
+    assert!(push(&mut worker, "b", 2).await.is_none());
+    assert!(push(&mut worker, "a", 3).await.is_none(), "behind 1");
+    // 3 needs a partner, which is pushed when 1 and 2 have met.
+    let mut settled = vec![next(&mut worker).await.unwrap(), next(&mut worker).await.unwrap()];
+    settled.sort();
+    assert_eq!(settled, ["1 done", "2 done"]);
+    assert!(push(&mut worker, "b", 4).await.is_none());
+    let mut settled = vec![next(&mut worker).await.unwrap(), next(&mut worker).await.unwrap()];
+    settled.sort();
+    assert_eq!(settled, ["3 done", "4 done"]);
+    assert_eq!(next(&mut worker).await, None);
+    assert_eq!(worker.shared.config.budget.running(), 0);
+}
+
+const VERY_LONG: Duration = Duration::from_millis(30);
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_in_a_task_has_its_time_limit_and_ends_with_the_worker() {
+    let dropped = Arc::new(AtomicU32::new(0));
+    struct Count(Arc<AtomicU32>);
+    impl Drop for Count {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, SeqCst);
+        }
+    }
+    let count = dropped.clone();
+    let handler = handler_fn(move |_: Delivery| {
+        let count = Count(count.clone());
+        async move {
+            let _count = count;
+            pending().await
+        }
+    });
+    let mut worker = worker(handler, WorkerConfig::default());
+    worker.handoff.observe(VERY_LONG, Clock::system().now());
+    assert!(push(&mut worker, "a", 1).await.is_none());
+    assert_eq!(next(&mut worker).await.unwrap(), "1 refused indeterminate 1");
+    assert_eq!(dropped.load(SeqCst), 1);
+    worker.handoff.observe(VERY_LONG, Clock::system().now());
+    let budget = worker.shared.config.budget.clone();
+    assert!(push(&mut worker, "b", 2).await.is_none());
+    tokio::task::yield_now().await;
+    assert_eq!(budget.running(), 1);
+    drop(worker);
+    tokio::task::yield_now().await;
+    assert_eq!((dropped.load(SeqCst), budget.running(), budget.records()), (2, 0, 0));
+}
+
+/// Refuses the first messages, and panics at some.
+struct Topic {
+    results: Mutex<VecDeque<Result<(), &'static str>>>,
+    sent: Mutex<Vec<Message>>,
+}
+
+#[crate::async_trait]
+impl Publisher for Topic {
+    fn enqueue(&self, batch: &mut VecDeque<Message>) -> Acks {
+        let accept = |message| match self.results.lock().unwrap().pop_front().unwrap_or(Ok(())) {
+            Ok(()) => {
+                self.sent.lock().unwrap().push(message);
+                Ok(Receipt::default())
+            }
+            Err("panic") => std::panic::resume_unwind(Box::new("publisher")),
+            Err(text) => Err(Error::not_executed(text)),
+        };
+        let results = batch.drain(..).map(accept).collect();
+        Box::pin(std::future::ready(results))
+    }
+    async fn ready(&self) -> Result<(), Error> {
+        Ok(())
+    }
+    async fn flush(&self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+fn dead_lettering(
+    results: impl IntoIterator<Item = Result<(), &'static str>>,
+) -> (Worker, Arc<Topic>, Holds) {
+    let topic =
+        Arc::new(Topic { results: Mutex::new(results.into_iter().collect()), sent: Mutex::default() });
+    let holds = Holds::new(Clock::system());
+    let dead_letters = DeadLetters::new(topic.clone(), Backoff::default(), Clock::system(), holds.clone());
+    let handler = handler_fn(|delivery: Delivery| async move {
+        match delivery.position.offset {
+            Some(0) => Err(Error::invalid("no")),
+            _ => Ok(Outcome::Done),
+        }
+    });
+    (worker(handler, WorkerConfig::default().dead_letters(dead_letters)), topic, holds)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_letter_is_written_before_the_key_continues() {
+    let (mut worker, topic, holds) = dead_lettering([Err("down"), Err("down")]);
+    assert!(push(&mut worker, "a", 0).await.is_none());
+    assert!(push(&mut worker, "a", 1).await.is_none());
+    assert!(push(&mut worker, "b", 2).await.is_some());
+    assert_eq!(next(&mut worker).await.unwrap(), "0 dead-lettered");
+    assert!(holds.is_empty());
+    assert_eq!(next(&mut worker).await.unwrap(), "1 done");
+    let sent = topic.sent.lock().unwrap();
+    assert_eq!((sent.len(), sent[0].topic()), (1, "t.dlq"));
+    assert_eq!(sent[0].headers().text(crate::wire::DLQ_OFFSET), Some("0"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_letter_that_cannot_be_written_is_abandoned_by_a_stop() {
+    let (mut worker, topic, holds) = dead_lettering(std::iter::repeat_n(Err("down"), 1_000));
+    assert!(push(&mut worker, "a", 0).await.is_none());
+    assert!(push(&mut worker, "a", 1).await.is_none());
+    tokio::time::timeout(Duration::from_secs(60), next(&mut worker)).await.unwrap_err();
+    assert_eq!(holds.len(), 1);
+    worker.stop();
+    assert_eq!(next(&mut worker).await.unwrap(), "1 abandoned");
+    assert_eq!(next(&mut worker).await.unwrap(), "0 abandoned");
+    assert!(holds.is_empty() && topic.sent.lock().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_publisher_that_panics_stops_the_worker_and_loses_nothing() {
+    let (mut worker, ..) = dead_lettering([Err("panic")]);
+    assert!(push(&mut worker, "a", 0).await.is_none());
+    assert!(push(&mut worker, "a", 1).await.is_none());
+    assert_eq!(next(&mut worker).await.unwrap(), "0 stopped internal");
+    assert_eq!(next(&mut worker).await.unwrap(), "1 abandoned");
+    assert_eq!(next(&mut worker).await, None);
+}
+
+#[derive(Default)]
+struct Log(Mutex<std::collections::BTreeMap<String, u64>>);
+
+struct Entry(Arc<Log>, String);
+
+impl metrics::CounterFn for Entry {
+    fn increment(&self, value: u64) {
+        *self.0.0.lock().unwrap().entry(self.1.clone()).or_default() += value;
+    }
+    fn absolute(&self, _: u64) {}
+}
+
+impl metrics::HistogramFn for Entry {
+    fn record(&self, _: f64) {
+        metrics::CounterFn::increment(self, 1);
+    }
+}
+
+struct Recorder(Arc<Log>);
+
+impl Recorder {
+    fn entry(&self, key: &metrics::Key) -> Arc<Entry> {
+        let labels: Vec<_> =
+            key.labels().map(|label| format!(" {}={}", label.key(), label.value())).collect();
+        Arc::new(Entry(self.0.clone(), format!("{}{}", key.name(), labels.concat())))
+    }
+}
+
+impl metrics::Recorder for Recorder {
+    fn describe_counter(&self, _: metrics::KeyName, _: Option<metrics::Unit>, _: metrics::SharedString) {}
+    fn describe_gauge(&self, _: metrics::KeyName, _: Option<metrics::Unit>, _: metrics::SharedString) {}
+    fn describe_histogram(&self, _: metrics::KeyName, _: Option<metrics::Unit>, _: metrics::SharedString) {}
+    fn register_counter(&self, key: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Counter {
+        self.entry(key).into()
+    }
+    fn register_gauge(&self, _: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Gauge {
+        metrics::Gauge::noop()
+    }
+    fn register_histogram(&self, key: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Histogram {
+        self.entry(key).into()
+    }
+}
+
+#[test]
+fn attempts_and_received_messages_are_counted_at_the_flush() {
+    let log = Arc::new(Log::default());
+    metrics::with_local_recorder(&Recorder(log.clone()), || {
+        let mut rig = Rig::new(WorkerConfig::default());
+        rig.push(1, "a", []);
+        rig.push(2, "a", [Plan::Wait]);
+        rig.push(3, "b", [Plan::Err(ErrorKind::Conflict)]);
+        rig.open();
+        rig.drain();
+        let counted = || log.0.lock().unwrap().clone();
+        let place = "messaging.system=test messaging.destination.name=t messaging.consumer.group.name=g";
+        let consumed = format!("{} {place}", telemetry::CONSUMED_MESSAGES);
+        assert_eq!(counted().get(&consumed), None, "nothing is recorded before the flush");
+        rig.worker.flush();
+        assert_eq!(counted()[&consumed], 3, "a second attempt is no second message");
+        let place = "messaging.system=test messaging.operation.name=process messaging.destination.name=t \
+                     messaging.consumer.group.name=g";
+        let attempts = |end: &str| counted()[&format!("{} {place} {end}", telemetry::PROCESS_DURATION)];
+        assert_eq!(attempts("outcome=done"), 3, "with the second attempt of 3");
+        assert_eq!(attempts("outcome=conflict error.type=conflict"), 1);
+        rig.push(4, "a", []);
+        drop(rig);
+        assert_eq!(counted()[&consumed], 4, "a worker that is dropped records the rest");
+    });
+}

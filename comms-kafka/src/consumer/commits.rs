@@ -1,0 +1,147 @@
+//! The commits of a consumer: by count, by time, and at a revocation.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+    },
+    time::Duration,
+};
+
+use rdkafka::{
+    Offset, TopicPartitionList,
+    consumer::{BaseConsumer, CommitMode, Consumer as _},
+    error::KafkaError,
+    types::RDKafkaErrorCode,
+};
+
+use super::{assignment::Assignment, group::Group};
+
+/// Commits the frontiers of assignments, one commit at a time.
+pub(super) struct Commits {
+    /// Locked during a commit. So a periodic commit cannot arrive after the commit of a revocation, and cannot move the
+    /// position of the next owner back.
+    one: Mutex<()>,
+    /// The records that were finished since the last periodic commit began.
+    finished: AtomicU64,
+    /// Finished records after which a commit is due.
+    records: u64,
+    interval: Duration,
+    due: SyncSender<()>,
+    wakes: Mutex<Option<Receiver<()>>>,
+    over: AtomicBool,
+}
+
+impl Commits {
+    /// Creates the commits: a commit is due after `records` finished records, and after `interval`.
+    pub(super) fn new(records: u64, interval: Duration) -> Self {
+        let (due, wakes) = sync_channel(1);
+        Self {
+            one: Mutex::default(),
+            finished: AtomicU64::new(0),
+            records,
+            interval,
+            due,
+            wakes: Mutex::new(Some(wakes)),
+            over: AtomicBool::new(false),
+        }
+    }
+
+    /// Counts `records` finished records, and wakes the committer if a commit is due.
+    pub(super) fn count(&self, records: u64) {
+        let before = self.finished.fetch_add(records, Ordering::Relaxed);
+        if before < self.records && before.saturating_add(records) >= self.records {
+            self.wake();
+        }
+    }
+
+    /// Wakes the committer.
+    pub(super) fn wake(&self) {
+        // Fails if the committer is woken already, or has ended.
+        let _ = self.due.try_send(());
+    }
+
+    /// Ends the committer after its current commit.
+    pub(super) fn end(&self) {
+        self.over.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Commits whenever a commit is due, until [`end`](Self::end). Runs on a thread of its own, because a commit waits
+    /// for its response: rdkafka does not report the result of an asynchronous commit.
+    pub(super) fn run(&self, consumer: &BaseConsumer<Group>) {
+        let Some(wakes) = self.wakes.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        while wakes.recv_timeout(self.interval) != Err(RecvTimeoutError::Disconnected) {
+            if self.over.load(Ordering::Acquire) {
+                return;
+            }
+            self.finished.store(0, Ordering::Relaxed);
+            let assignments = consumer.context().assigned.all();
+            let _one = self.one.lock();
+            // A partition that was revoked while this thread waited for its turn belongs to another member.
+            let owned: Vec<_> = assignments.into_iter().filter(|assignment| !assignment.is_gone()).collect();
+            commit(consumer, &owned);
+        }
+    }
+
+    /// Commits the frontiers of assignments that are being revoked. Waits for a periodic commit that has begun.
+    pub(super) fn last(&self, consumer: &BaseConsumer<Group>, gone: &[Arc<Assignment>]) {
+        let _one = self.one.lock();
+        commit(consumer, gone);
+    }
+}
+
+/// Commits every frontier of `assignments` that is not committed yet, and waits for the response. During a rebalance of
+/// the classic protocol the response arrives when all members have joined again, and may refuse the commit as too late.
+fn commit(consumer: &BaseConsumer<Group>, assignments: &[Arc<Assignment>]) {
+    use RDKafkaErrorCode as Code;
+    let frontiers: Vec<_> = assignments.iter().filter_map(|a| Some((a, a.uncommitted()?))).collect();
+    if frontiers.is_empty() {
+        return;
+    }
+    let mut offsets = TopicPartitionList::with_capacity(frontiers.len());
+    for (assignment, offset) in &frontiers {
+        let (topic, partition) = (&assignment.topic.name, assignment.partition);
+        // Fails only for an offset that cannot be represented. A frontier is an offset of the broker plus 1.
+        let _ = offsets.add_partition_offset(topic, partition, Offset::Offset(*offset));
+    }
+    let group = consumer.context();
+    let result = consumer.commit(&offsets, CommitMode::Sync);
+    match result.as_ref().map_err(KafkaError::rdkafka_error_code) {
+        Ok(()) => frontiers.iter().for_each(|(assignment, offset)| assignment.set_committed(*offset)),
+        // The group has rebalanced meanwhile. Partitions that this member still has are committed again in the next
+        // round. Records of the others are delivered again.
+        Err(Some(
+            Code::IllegalGeneration
+            | Code::UnknownMemberId
+            | Code::RebalanceInProgress
+            | Code::StaleMemberEpoch,
+        )) => tracing::debug!(group = %group.name, ?result, "commit came too late"),
+        Err(_) => {
+            tracing::warn!(group = %group.name, ?result, "commit failed");
+            if let Err(error) = &result {
+                group.health.report_error(error);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_committer_is_woken_once_when_the_count_is_reached() {
+        let commits = Commits::new(10, Duration::from_secs(60));
+        let wakes = commits.wakes.lock().unwrap().take().unwrap();
+        commits.count(9);
+        assert!(wakes.try_recv().is_err());
+        commits.count(1);
+        commits.count(50);
+        assert_eq!((wakes.try_recv().is_ok(), wakes.try_recv().is_err()), (true, true));
+        commits.finished.store(0, Ordering::Relaxed);
+        commits.count(10);
+        assert!(wakes.try_recv().is_ok(), "the next round counts again");
+    }
+}
