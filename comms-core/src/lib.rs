@@ -75,7 +75,7 @@
 //! | `fingerprint` | `CallKey::new`, which fingerprints a request with SHA-256 |
 //! | `jwt` | verification of JWTs with pinned algorithms; the application enables a crypto backend of jsonwebtoken |
 //! | `rate-limit` | rate limits (GCRA), for all calls of a policy or per key |
-//! | `testing` | backends in memory, and conformance suites; the example above needs it |
+//! | `testing` | consumers under test, backends in memory, and conformance suites; the example above needs it |
 //! | `webhooks` | signing and verification of webhooks as in Standard Webhooks v1 |
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

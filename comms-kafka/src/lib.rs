@@ -65,6 +65,8 @@ mod consumer;
 mod error;
 mod publisher;
 mod record;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod topic_name;
 mod topics;
 

@@ -15,7 +15,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use comms_core::{
-    Delivery, Error, Outcome, Publisher,
+    Delivery, Error, Message, MessageParts, Outcome, Publisher,
     clock::Clock,
     event::{self, Event, EventSource},
     handler_fn,
@@ -78,7 +78,7 @@ async fn main() -> anyhow::Result<()> {
     println!("-- the group operator consumes the dead letters");
     let (shown, mut dead_letters) = mpsc::channel(1);
     let show = handler_fn(move |delivery: Delivery| {
-        let headers = &delivery.message.headers;
+        let headers = delivery.message.headers();
         println!("dead letter: {}", headers.text(wire::DLQ_ERROR).unwrap_or_default());
         let _ = shown.try_send(());
         async { Ok(Outcome::Done) }
@@ -105,7 +105,7 @@ async fn publish(publisher: &KafkaPublisher) -> anyhow::Result<()> {
         let event = StatusChanged { order_id: order_id.into(), status: status.into() };
         let mut message = EventSource::new("order-service", Clock::system()).message(&event)?;
         if status == "unreadable" {
-            message.payload = Some("{".into());
+            message = Message::new(MessageParts { payload: Some(b"{"), ..message.parts() });
         }
         batch.push_back(message);
     }

@@ -106,7 +106,7 @@ fn billing(unit: &SqliteUnit, done: mpsc::Sender<()>) -> BoxHandler {
     BoxHandler::new(handler_fn(move |delivery: Delivery| {
         let (apply, done) = (apply.clone(), done.clone());
         async move {
-            let origin = delivery.origin.clone();
+            let origin = delivery.origin().to_string();
             let outcome: Result<Outcome, Error> = apply.handle(delivery).await;
             println!("  {origin}: {outcome:?}");
             let _ = done.try_send(());

@@ -133,7 +133,7 @@ fn billing(unit: &PgUnit, delivered: mpsc::Sender<()>) -> BoxHandler {
     BoxHandler::new(handler_fn(move |delivery: Delivery| {
         let (apply, delivered) = (apply.clone(), delivered.clone());
         async move {
-            let origin = delivery.origin.clone();
+            let origin = delivery.origin().to_string();
             let outcome = apply.handle(delivery).await;
             println!("billing: {origin}: {outcome:?}");
             let _ = delivered.send(()).await;

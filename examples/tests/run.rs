@@ -4,13 +4,15 @@
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 /// The examples that need no server, and a part of each one's output.
-const EMBEDDED: [(&str, &str); 11] = [
+const EMBEDDED: [(&str, &str); 12] = [
     ("bulkhead", "one more report: rejected: batch: the bulkhead is full"),
     ("circuit_breaker", "-- closed -> open"),
+    ("consumer_test", "order.placed/0@2, attempt 1, key order-2: returned duplicate"),
     ("deadline", "indeterminate: stock: no answer within the time limit"),
     ("event_versions", "order.placed.v3: 2 incompatible"),
     ("grpc", "server: overloaded, refused"),
     ("kafka", "dead letter: invalid: decode order.status.changed"),
+    ("local_to_kafka", "2 invoices"),
     ("outbox", "1 order, 1 invoice"),
     ("rate_limit", "429 Too Many Requests"),
     ("retry_budget", "1000 attempts, 5.00 per request"),

@@ -17,15 +17,22 @@ pub(super) struct Manual {
     start: Instant,
     unix_start: Duration,
     elapsed_nanos: AtomicU64,
+    /// The number of sleeps that were created.
+    sleeps: AtomicU64,
     pub(super) last_ordinal: AtomicU64,
     state: Mutex<State>,
 }
 
 struct State {
     generator: Xoshiro256PlusPlus,
-    /// The deadlines and wakers of pending sleeps. An entry of a dropped or reset sleep stays until its deadline and
-    /// then causes one spurious wake-up.
-    sleepers: Vec<(Instant, Waker)>,
+    sleepers: Vec<Sleeper>,
+}
+
+/// A pending sleep that was polled.
+struct Sleeper {
+    id: u64,
+    until: Instant,
+    waker: Waker,
 }
 
 impl Manual {
@@ -35,6 +42,7 @@ impl Manual {
             start: Instant::now(),
             unix_start,
             elapsed_nanos: AtomicU64::new(0),
+            sleeps: AtomicU64::new(0),
             last_ordinal: AtomicU64::new(0),
             state: Mutex::new(State {
                 generator: Xoshiro256PlusPlus::seed_from_u64(seed),
@@ -67,21 +75,47 @@ impl Manual {
             let elapsed = self.elapsed_nanos.load(Ordering::SeqCst).saturating_add(nanos);
             self.elapsed_nanos.store(elapsed, Ordering::SeqCst);
             let now = self.now();
-            state.sleepers.extract_if(.., |(until, _)| *until <= now).map(|(_, waker)| waker).collect()
+            state.sleepers.extract_if(.., |one| one.until <= now).map(|one| one.waker).collect()
         };
         due.into_iter().for_each(Waker::wake);
     }
 
-    pub(super) fn poll_sleep(&self, until: Instant, cx: &Context<'_>) -> Poll<()> {
+    /// Returns the id of a new sleep.
+    pub(super) fn new_sleep(&self) -> u64 {
+        self.sleeps.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(super) fn poll_sleep(&self, id: u64, until: Instant, cx: &Context<'_>) -> Poll<()> {
         let mut state = self.lock();
         // Read the time under the lock: an `advance` between the check and the registration would wake no sleep.
         if until <= self.now() {
             return Poll::Ready(());
         }
-        if !state.sleepers.iter().any(|(at, waker)| *at == until && waker.will_wake(cx.waker())) {
-            state.sleepers.push((until, cx.waker().clone()));
+        match state.sleepers.iter_mut().find(|one| one.id == id) {
+            Some(one) => {
+                one.until = until;
+                one.waker.clone_from(cx.waker());
+            }
+            None => state.sleepers.push(Sleeper { id, until, waker: cx.waker().clone() }),
         }
         Poll::Pending
+    }
+
+    /// Removes a sleep that was dropped.
+    pub(super) fn end_sleep(&self, id: u64) {
+        let removed = {
+            let mut state = self.lock();
+            let index = state.sleepers.iter().position(|one| one.id == id);
+            index.map(|index| state.sleepers.swap_remove(index))
+        };
+        // Without the lock: the drop of a waker may drop a task, and a sleep of this clock with it.
+        drop(removed);
+    }
+
+    /// Returns the number of sleeps that end at `at`.
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) fn sleeps_until(&self, at: Instant) -> usize {
+        self.lock().sleepers.iter().filter(|one| one.until == at).count()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

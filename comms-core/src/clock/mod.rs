@@ -70,6 +70,15 @@ impl Clock {
         }
     }
 
+    /// Returns the number of timers of a manual clock that end at `at`.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn sleeps_until(&self, at: Instant) -> usize {
+        match &self.0 {
+            Source::System => 0,
+            Source::Manual(manual) => manual.sleeps_until(at),
+        }
+    }
+
     /// Returns the monotonic time, for durations and deadlines.
     #[inline]
     #[must_use]

@@ -47,7 +47,15 @@ pin_project! {
     #[project = KindProj]
     enum Kind {
         System { #[pin] timer: tokio::time::Sleep },
-        Manual { clock: Arc<Manual>, until: Instant },
+        Manual { clock: Arc<Manual>, until: Instant, id: u64 },
+    }
+
+    impl PinnedDrop for Kind {
+        fn drop(this: Pin<&mut Self>) {
+            if let KindProj::Manual { clock, id, .. } = this.project() {
+                clock.end_sleep(*id);
+            }
+        }
     }
 }
 
@@ -67,8 +75,9 @@ impl Sleep {
         Self::manual_until(clock, until)
     }
 
-    pub(super) const fn manual_until(clock: Arc<Manual>, until: Instant) -> Self {
-        Self { kind: Kind::Manual { clock, until } }
+    pub(super) fn manual_until(clock: Arc<Manual>, until: Instant) -> Self {
+        let id = clock.new_sleep();
+        Self { kind: Kind::Manual { clock, until, id } }
     }
 
     /// Restarts the timer: it resolves once `duration` has passed from now, also if it had resolved before.
@@ -81,7 +90,7 @@ impl Sleep {
                 let now = tokio::time::Instant::now();
                 timer.reset(now.checked_add(duration).unwrap_or_else(|| now + FAR_FUTURE));
             }
-            KindProj::Manual { clock, until } => *until = after(clock, duration),
+            KindProj::Manual { clock, until, .. } => *until = after(clock, duration),
         }
     }
 }
@@ -98,7 +107,7 @@ impl Future for Sleep {
         match self.project().kind.project() {
             // Not subject to tokio's cooperative budget: a time limit must also end a task that has used up its budget.
             KindProj::System { timer } => pin!(unconstrained(timer)).poll(cx),
-            KindProj::Manual { clock, until } => clock.poll_sleep(*until, cx),
+            KindProj::Manual { clock, until, id } => clock.poll_sleep(*id, *until, cx),
         }
     }
 }

@@ -28,13 +28,11 @@ type Judge = dyn Fn(&Message) -> Result<(), Error> + Send + Sync;
 /// acknowledgements drop no message.
 ///
 /// ```
-/// use comms_core::{Error, Message, Publisher, testing::MemoryPublisher};
-/// # use comms_core::Headers;
+/// use comms_core::{Error, Message, MessageParts, Publisher, testing::MemoryPublisher};
 /// # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
-/// # let message = |key: &'static str| Message { source: "s".into(), id: key.into(), topic: "t".into(),
-/// #     key: Some(key.into()), headers: Headers::new(), payload: None };
+/// # let message = |key: &str| Message::new(MessageParts { topic: "t", key: Some(key.as_bytes()), ..Default::default() });
 /// let publisher = MemoryPublisher::new();
-/// publisher.judge(|message| match message.key.as_deref() {
+/// publisher.judge(|message| match message.key() {
 ///     Some(b"bad") => Err(Error::invalid("the key is refused")),
 ///     _ => Ok(()),
 /// });

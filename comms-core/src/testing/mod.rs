@@ -1,8 +1,13 @@
-//! Memory backends for tests, and conformance suites for backends.
+//! Consumers under test, memory backends, and conformance suites for backends.
 //!
-//! With memory backends the tests of a handler need no database and no broker. A conformance suite checks the
-//! guarantees of a trait that its signatures do not express, for an author of another backend.
+//! A [`TestConsumer`] runs the handlers of an application as a consumer of production does, and records what happened.
+//! With memory backends the tests need no database and no broker. A conformance suite checks the guarantees of a trait
+//! that its signatures do not express, for an author of another backend.
 //!
+//! * **Consumers under test.** [`TestConsumer`] delivers a message, waits until it is settled, and has one method for
+//!   each fault: duplicates, reordering, a crash before the commit or before the acknowledgement, a restart. A
+//!   [`TestBroker`] runs several consumers, on a broker in memory or on another [`Transport`]. [`Calls`] and
+//!   [`Published`] have the assertions.
 //! * **Memory backends.** [`MemoryUnit`] is a database with an inbox, an outbox and stored replies. Its transactions
 //!   are isolated, roll back, and wait for each other's locks. [`MemoryPublisher`] stores the published messages; a
 //!   test configures its refusals, delays and failures. [`MemoryStore`](crate::idempotency::MemoryStore) is an
@@ -18,8 +23,8 @@
 //! backend that does input and output needs a tokio runtime whose time is not paused.
 //!
 //! ```
-//! use comms_core::{Delivery, Scoped, clock::Clock, event::{Event, EventSource}};
-//! use comms_core::testing::{MemoryTx, MemoryUnit};
+//! use comms_core::{Scoped, event::Event};
+//! use comms_core::testing::{DeliveryState, MemoryTx, MemoryUnit, TestConsumer};
 //! # #[derive(serde::Serialize, serde::Deserialize)]
 //! # struct Paid { order: String }
 //! # impl Event for Paid {
@@ -28,19 +33,19 @@
 //! #     fn key(&self) -> String { self.order.clone() }
 //! # }
 //! # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
-//! let (unit, clock) = (MemoryUnit::new(), Clock::manual(std::time::Duration::ZERO));
+//! let unit = MemoryUnit::new();
 //! let handler = comms_core::transactional(unit.clone(), |paid: Paid, mut tx: Scoped<MemoryTx>| async move {
 //!     tx.write(&format!("orders/{}", paid.order), "paid").await
 //! });
-//! let message = EventSource::new("payment", clock.clone()).message(&Paid { order: "7".into() })?;
-//! let delivery = Delivery::new(message, "order-service", "test");
-//! comms_core::transport::BoxHandler::new(handler).handle(delivery).await?;
+//! let consumer = TestConsumer::builder("order-service").on("order.paid", handler).start().await?;
+//! assert_eq!(consumer.deliver_event(&Paid { order: "7".into() }).await?, DeliveryState::Done);
 //! assert_eq!(unit.row("orders/7").as_deref(), Some(&b"paid"[..]));
 //! # Ok::<(), comms_core::Error>(()) })?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 mod check;
+mod harness;
 pub mod idempotency;
 pub mod inbox;
 mod memory_publisher;
@@ -50,6 +55,10 @@ pub mod publisher;
 pub mod replies;
 
 pub use check::Broken;
+pub use harness::{
+    Call, CallResult, Calls, ConsumerSetup, DeliveryState, Failure, MemoryTransport, Published, TestBroker,
+    TestConsumer, TestConsumerBuilder, Transport,
+};
 pub use memory_publisher::MemoryPublisher;
 pub use memory_unit::{MemoryTx, MemoryUnit};
 

@@ -16,13 +16,13 @@ pub struct PrefixedPublisher {
 impl Publisher for PrefixedPublisher {
     fn enqueue(&self, batch: &mut VecDeque<Message>) -> Acks {
         for message in batch.iter_mut() {
-            message.topic = format!("{}{}", self.prefix, message.topic).into();
+            *message = message.to(format!("{}{}", self.prefix, message.topic()));
         }
         let acks = self.inner.enqueue(batch);
         // Messages that the inner publisher did not accept stay with the caller, under the name without the prefix.
         for message in batch.iter_mut() {
-            if let Some(plain) = message.topic.strip_prefix(&self.prefix) {
-                message.topic = plain.into();
+            if let Some(plain) = message.topic().strip_prefix(&self.prefix) {
+                *message = message.to(plain);
             }
         }
         acks

@@ -3,8 +3,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use comms_core::{
-    Delivery, Headers, Message, Outcome, Publisher,
-    bytes::Bytes,
+    Delivery, Headers, Message, MessageParts, Outcome, Publisher,
     clock::Clock,
     event::{Event, EventSource},
     handler_fn, wire,
@@ -58,30 +57,30 @@ async fn an_undecodable_record_is_a_dead_letter_full() {
     let publisher = KafkaPublisher::new(&kafka, Clock::system()).unwrap();
     let mut headers = Headers::new();
     headers.append(wire::CE_TYPE, "order.status.changed.v1");
-    headers.append("x-unknown", Bytes::from_static(b"\xff\x00"));
-    let poison = Message {
-        source: "stranger".into(),
-        id: "poison".into(),
-        topic: topic.into(),
-        key: Some(Bytes::from_static(b"poison")),
-        headers,
-        payload: Some(Bytes::from_static(b"{")),
-    };
+    headers.append("x-unknown", b"\xff\x00");
+    let poison = Message::new(MessageParts {
+        source: "stranger",
+        id: "poison",
+        topic: &topic,
+        key: Some(b"poison"),
+        headers: headers.view(),
+        payload: Some(b"{"),
+    });
     publisher.enqueue(&mut VecDeque::from([poison])).await.remove(0).unwrap();
 
     let mut groups = Vec::new();
     for _ in 0..2 {
         let dead_letter = dead_letters.next().await;
-        assert_eq!((&*dead_letter.source, &*dead_letter.id), ("stranger", "poison"));
-        assert_eq!(dead_letter.payload.as_deref(), Some(&b"{"[..]), "the value of the record");
+        assert_eq!((dead_letter.source(), dead_letter.id()), ("stranger", "poison"));
+        assert_eq!(dead_letter.payload(), Some(&b"{"[..]), "the value of the record");
         assert_eq!(
-            dead_letter.headers.get("x-unknown").map(|v| &v[..]),
+            dead_letter.headers().get("x-unknown"),
             Some(&b"\xff\x00"[..]),
             "unknown headers are kept"
         );
-        assert_eq!(dead_letter.headers.text(wire::DLQ_ERROR_KIND), Some("invalid"));
-        assert!(dead_letter.headers.text(wire::DLQ_ERROR).unwrap().contains("decode order.status.changed"));
-        groups.push(dead_letter.headers.text(wire::DLQ_GROUP).unwrap().to_owned());
+        assert_eq!(dead_letter.headers().text(wire::DLQ_ERROR_KIND), Some("invalid"));
+        assert!(dead_letter.headers().text(wire::DLQ_ERROR).unwrap().contains("decode order.status.changed"));
+        groups.push(dead_letter.headers().text(wire::DLQ_GROUP).unwrap().to_owned());
     }
     groups.sort();
     let prefix = &marketplace.prefix;
@@ -114,13 +113,13 @@ async fn a_payment_without_an_order_is_a_dead_letter_after_all_attempts_full() {
     };
     let topic = format!("{}{}", marketplace.prefix, PaymentStatusChanged::TYPE);
     let message = EventSource::new("payment-service", Clock::system()).message(&paid).unwrap().to(topic);
-    let key = message.key.clone();
+    let key = message.key_bytes();
     publisher.enqueue(&mut VecDeque::from([message])).await.remove(0).unwrap();
     let dead_letter = dead_letters.next().await;
-    assert_eq!(dead_letter.key, key);
-    assert_eq!(dead_letter.headers.text(wire::DLQ_ATTEMPTS), Some("3"));
-    assert_eq!(dead_letter.headers.text(wire::DLQ_ERROR_KIND), Some("not_found"));
-    assert!(dead_letter.headers.text(wire::DLQ_ERROR).unwrap().contains("o-none"));
+    assert_eq!(dead_letter.key_bytes(), key);
+    assert_eq!(dead_letter.headers().text(wire::DLQ_ATTEMPTS), Some("3"));
+    assert_eq!(dead_letter.headers().text(wire::DLQ_ERROR_KIND), Some("not_found"));
+    assert!(dead_letter.headers().text(wire::DLQ_ERROR).unwrap().contains("o-none"));
     let ann = marketplace.buyer("ann");
     let mut socket = ann.socket().await;
     let placed = ann.place("k", 100).await;

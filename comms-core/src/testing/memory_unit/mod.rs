@@ -47,6 +47,16 @@ impl MemoryUnit {
         self.0.lock().commit_errors.push_back(error);
     }
 
+    /// Takes back the failures of commits that did not happen yet. Returns their number.
+    pub(super) fn forget_commit_failures(&self) -> usize {
+        self.0.lock().commit_errors.drain(..).count()
+    }
+
+    /// Returns a number that identifies the database in this process.
+    pub(super) fn address(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
+    }
+
     /// Returns the committed messages of the outbox, in the order of their commits.
     #[must_use]
     pub fn messages(&self) -> Vec<Message> {

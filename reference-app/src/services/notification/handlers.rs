@@ -28,9 +28,9 @@ pub(super) fn notify(db: Db, store: Store, hub: Hub) -> BoxHandler {
 fn push(delivery: &Delivery, change: &OrderStatusChanged) -> Push {
     let message = &delivery.message;
     Push {
-        id: format!("{}/{}", message.source, message.id),
+        id: format!("{}/{}", message.source(), message.id()),
         event: message.event_type().unwrap_or_default().to_owned(),
-        time: message.headers.text(wire::CE_TIME).unwrap_or_default().to_owned(),
+        time: message.headers().text(wire::CE_TIME).unwrap_or_default().to_owned(),
         traceparent: Context::current().trace.map(|trace| trace.to_string()),
         data: serde_json::json!({
             "order_id": change.order_id,

@@ -61,7 +61,7 @@ async fn an_order_is_held_until_payment_service_has_the_method() {
         changed_at: "2026-11-26T00:00:00.000Z".into(),
     };
     let message = EventSource::new(SERVICE.source, Clock::system()).message(&created).unwrap();
-    let delivery = Delivery::new(message, "order-saga", "t/0@1");
+    let delivery = Delivery::new(message, "order-saga");
 
     let policy = || Policy::new("payment", PolicyConfig::none()).unwrap();
     let handler = request_payment(db.clone(), store.clone(), serve(Routes::default()).await, policy());

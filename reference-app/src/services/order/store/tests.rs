@@ -78,7 +78,7 @@ async fn a_corrupt_row_is_an_internal_error_and_its_event_a_dead_letter() {
     attempts.max_attempts = 2;
     let handler: BoxHandler = handlers::apply_payment(db, store);
     let processor = Processor::new(handler, attempts, Clock::system(), "test");
-    let verdict = processor.process(Delivery::new(message, "g", "t/0@1"), pending(), pending()).await;
+    let verdict = processor.process(Delivery::new(message, "g"), pending(), pending()).await;
     assert!(
         matches!(&verdict, Verdict::DeadLetter { error, attempts: 2 } if error.kind == ErrorKind::Internal)
     );

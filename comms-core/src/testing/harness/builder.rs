@@ -1,0 +1,155 @@
+//! The builder of a consumer under test.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex},
+};
+
+use super::{
+    broker::TestBroker,
+    consumer::TestConsumer,
+    dead_letters::{DeadLetters, RecordedPublisher},
+    ledger::Rules,
+    recorder::Recorder,
+    transport::ConsumerSetup,
+};
+use crate::{
+    Error, Handler, Publisher,
+    resilience::Jitter,
+    transport::{AttemptConfig, BoxHandler, FailurePolicy, Holds, Ordering},
+};
+
+/// The builder of a [`TestConsumer`], created by [`TestConsumer::builder`]. Its methods are those of the builder of
+/// `comms_kafka::Consumer`.
+///
+/// At least one handler ([`on`](Self::on)) is required. All other settings have defaults.
+#[must_use]
+pub struct TestConsumerBuilder {
+    group: Arc<str>,
+    handlers: Vec<(Arc<str>, BoxHandler)>,
+    attempts: AttemptConfig,
+    ordering: Ordering,
+    failure_policy: FailurePolicy,
+    dead_letter: Option<Arc<dyn Publisher>>,
+}
+
+impl TestConsumer {
+    /// Creates a builder of a consumer in `group`.
+    pub fn builder(group: impl Into<Arc<str>>) -> TestConsumerBuilder {
+        TestConsumerBuilder {
+            group: group.into(),
+            handlers: Vec::new(),
+            attempts: AttemptConfig::default(),
+            ordering: Ordering::default(),
+            failure_policy: FailurePolicy::default(),
+            dead_letter: None,
+        }
+    }
+}
+
+impl TestConsumerBuilder {
+    /// Handles the messages of `topic` with `handler`. A consumer has one handler per topic.
+    pub fn on(mut self, topic: impl Into<Arc<str>>, handler: impl Handler) -> Self {
+        self.handlers.push((topic.into(), BoxHandler::new(handler)));
+        self
+    }
+
+    /// Sets the number, backoff and time limit of attempts, and the longest hold. Default: [`AttemptConfig::default`].
+    ///
+    /// The jitter of the backoff is ignored, so that a test can advance the clock to an attempt.
+    /// [`AttemptConfig::hold_in_place`] is ignored: a held message waits in the consumer.
+    pub fn attempts(self, attempts: AttemptConfig) -> Self {
+        Self { attempts, ..self }
+    }
+
+    /// Sets the order of the deliveries. Default: [`Ordering::Key`].
+    pub fn ordering(self, ordering: Ordering) -> Self {
+        Self { ordering, ..self }
+    }
+
+    /// Sets what becomes of a message that failed for good. Default: [`FailurePolicy::DeadLetter`].
+    pub fn failure_policy(self, failure_policy: FailurePolicy) -> Self {
+        Self { failure_policy, ..self }
+    }
+
+    /// Sets the publisher of dead letters. Default: that of the transport, which accepts each dead letter.
+    ///
+    /// A [`MemoryPublisher`](crate::testing::MemoryPublisher) can refuse dead letters.
+    pub fn dead_letter(self, publisher: Arc<dyn Publisher>) -> Self {
+        Self { dead_letter: Some(publisher), ..self }
+    }
+
+    /// Starts the consumer on a broker in memory of its own.
+    ///
+    /// # Errors
+    /// Returns the errors of [`start_on`](Self::start_on).
+    pub async fn start(self) -> Result<TestConsumer, Error> {
+        self.start_on(&TestBroker::memory()).await
+    }
+
+    /// Starts the consumer on `broker`. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// Returns [`Invalid`](crate::ErrorKind::Invalid) if the consumer has no handler, or a topic has two, or the broker
+    /// has a consumer of this group. Returns the error of the transport if it cannot create the topics.
+    pub async fn start_on(mut self, broker: &TestBroker) -> Result<TestConsumer, Error> {
+        let topics = self.topics()?;
+        self.attempts.backoff = self.attempts.backoff.with_jitter(Jitter::Ratio(0.0))?;
+        self.attempts.hold_in_place = None;
+        let rules = Rules {
+            attempts: self.attempts.clone(),
+            ordering: self.ordering,
+            failure_policy: self.failure_policy,
+        };
+        let (transport, ledger) = (&broker.transport, &broker.ledger);
+        ledger.add_group(&self.group, topics.clone(), rules)?;
+        let qualified = |name: &Arc<str>| -> Arc<str> { transport.qualify(name).into() };
+        let theirs: Vec<_> = topics.iter().map(qualified).collect();
+        transport.prepare(&theirs).await?;
+        let dead_letters = Arc::new(DeadLetters {
+            inner: self.dead_letter.unwrap_or_else(|| transport.dead_letters()),
+            ledger: ledger.clone(),
+            group: self.group.clone(),
+            topics: theirs.iter().cloned().zip(topics).collect(),
+            written: Mutex::default(),
+        });
+        let recorded = |(topic, handler): (Arc<str>, BoxHandler)| {
+            let recorder = Recorder { ledger: ledger.clone(), group: self.group.clone(), topic, handler };
+            recorder.into_handler()
+        };
+        let setup = ConsumerSetup {
+            group: qualified(&self.group),
+            handlers: theirs.into_iter().zip(self.handlers.into_iter().map(recorded)).collect(),
+            attempts: self.attempts,
+            ordering: self.ordering,
+            failure_policy: self.failure_policy,
+            holds: Holds::new(broker.clock().clone()),
+            dead_letter: Arc::new(RecordedPublisher(dead_letters.clone())),
+            clock: broker.clock().clone(),
+        };
+        let consumer = TestConsumer::new(broker.clone(), self.group, setup, dead_letters);
+        consumer.start().await;
+        Ok(consumer)
+    }
+
+    fn topics(&self) -> Result<Vec<Arc<str>>, Error> {
+        let topics: Vec<_> = self.handlers.iter().map(|(topic, _)| topic.clone()).collect();
+        if topics.is_empty() {
+            let text = format!("group {} has no topic: call `on` with a topic and its handler", self.group);
+            return Err(Error::invalid(text));
+        }
+        match topics.iter().enumerate().find(|(index, topic)| topics[..*index].contains(topic)) {
+            None => Ok(topics),
+            Some((_, topic)) => Err(Error::invalid(format!(
+                "group {}: topic {topic} has two handlers, call `on` once per topic",
+                self.group
+            ))),
+        }
+    }
+}
+
+impl fmt::Debug for TestConsumerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TestConsumerBuilder").field("group", &self.group).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,90 @@
+//! Several groups on one broker, orderings, and what counts as settled.
+
+use super::*;
+use crate::{Outbox, event::EventSource, transport::Ordering};
+
+#[tokio::test]
+async fn each_group_gets_each_message_and_the_outbox_is_relayed() {
+    let (broker, unit) = (TestBroker::memory(), MemoryUnit::new());
+    let (outbox, events) = (unit.clone(), EventSource::new("billing", broker.clock().clone()));
+    let bill = transactional(unit.clone(), move |placed: Placed, mut tx: Scoped<MemoryTx>| {
+        let (outbox, events) = (outbox.clone(), events.clone());
+        async move {
+            let invoice = events.message(&placed)?;
+            outbox.enqueue(&mut tx, &[invoice.to("invoices"), invoice.to("archive")]).await
+        }
+    });
+    let billing = TestConsumer::builder("billing").on(TOPIC, bill).start_on(&broker).await.unwrap();
+    let builder = TestConsumer::builder("mailing").on("invoices", scripted([])).on(TOPIC, scripted([]));
+    let mailing = builder.start_on(&broker).await.unwrap();
+
+    billing.deliver_event(&placed("a", 1)).await.unwrap();
+    mailing.calls(TOPIC).assert_called_once();
+    mailing.calls("invoices").assert_not_called();
+    unit.published().assert_count(2).to("invoices").assert_events(&[placed("a", 1)]);
+    assert_eq!(broker.relay(&unit).await.unwrap(), 2);
+    assert_eq!(broker.relay(&unit).await.unwrap(), 0);
+    mailing.calls("invoices").assert_called_once().assert_events(&[placed("a", 1)]);
+    mailing.assert_states(&[DeliveryState::Done; 2]);
+    billing.assert_states(&[DeliveryState::Done]);
+}
+
+#[tokio::test]
+async fn a_partition_in_order_waits_behind_its_first_message() {
+    let failing = || scripted([Err(Error::not_executed("away"))]);
+    let queued = [DeliveryState::Held(ErrorKind::NotExecuted), DeliveryState::Queued, DeliveryState::Queued];
+    let free = [queued[0], DeliveryState::Done, DeliveryState::Done];
+    for (ordering, states) in [(Ordering::Partition, queued), (Ordering::Key, free), (Ordering::None, free)] {
+        let builder = TestConsumer::builder("billing").ordering(ordering).on(TOPIC, failing());
+        let consumer = builder.start().await.unwrap();
+        for order in ["a", "b", "c"] {
+            consumer.deliver(message(order, 1)).await.unwrap();
+        }
+        consumer.assert_states(&states);
+        consumer.advance(SECOND).await.unwrap();
+        consumer.assert_states(&[DeliveryState::Done; 3]);
+    }
+}
+
+#[tokio::test]
+async fn without_order_a_key_overtakes_itself() {
+    let builder = TestConsumer::builder("billing").ordering(Ordering::None);
+    let consumer = builder.on(TOPIC, scripted([Err(Error::conflict("lost"))])).start().await.unwrap();
+    consumer.deliver(message("a", 1)).await.unwrap();
+    consumer.deliver(message("a", 2)).await.unwrap();
+    consumer.assert_states(&[DeliveryState::Retrying(ErrorKind::Conflict), DeliveryState::Done]);
+}
+
+#[tokio::test]
+async fn a_handler_that_does_io_is_awaited() {
+    let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
+    let receiver = Arc::new(tokio::sync::Mutex::new(Some(receiver)));
+    let handler = handler_fn(move |_: Delivery| {
+        let receiver = receiver.clone();
+        async move {
+            let answer = receiver.lock().await.take().unwrap();
+            answer.await.map(|()| Outcome::Done).map_err(Error::indeterminate)
+        }
+    });
+    let consumer = start(handler).await;
+    let answer = async {
+        consumer.until_called(TOPIC, 1).await.unwrap();
+        sender.send(()).unwrap();
+    };
+    let (state, ()) = tokio::join!(consumer.deliver(message("a", 1)), answer);
+    assert_eq!(state.unwrap(), DeliveryState::Done);
+}
+
+#[tokio::test]
+async fn a_set_up_that_cannot_run_is_refused() {
+    let error = TestConsumer::builder("billing").start().await.unwrap_err();
+    assert!(error.to_string().contains("no topic"), "{error}");
+    let twice = TestConsumer::builder("billing").on(TOPIC, scripted([])).on(TOPIC, scripted([]));
+    let error = twice.start().await.unwrap_err();
+    assert!(error.to_string().contains("two handlers"), "{error}");
+    let broker = TestBroker::memory();
+    let builder = || TestConsumer::builder("billing").on(TOPIC, scripted([]));
+    let _first = builder().start_on(&broker).await.unwrap();
+    let error = builder().start_on(&broker).await.unwrap_err();
+    assert!(error.to_string().contains("billing already"), "{error}");
+}
