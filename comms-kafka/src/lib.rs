@@ -45,6 +45,7 @@
 //! - [`KafkaPublisher`]: implements [`Publisher`](comms_core::Publisher) with an idempotent producer.
 //! - [`Consumer`] and [`ConsumerBuilder`]: a member of a consumer group, with a handler per topic.
 //! - [`TopicSpec`] and [`provision`]: declared topics and their creation.
+//! - `testing::KafkaTransport` (feature `testing`): consumers under test on Kafka.
 //!
 //! # TLS and codecs
 //! librdkafka is built without OpenSSL and without zstd. An application that needs them depends on `rdkafka` in the
