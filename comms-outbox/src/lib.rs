@@ -6,8 +6,8 @@
 //!
 //! # The promise
 //! The message is a row, written in the same transaction as the state ([`comms_core::Outbox`]). A [`Relay`] reads
-//! committed rows and hands them to a [`Publisher`](comms_core::Publisher): Kafka, or a [`Subscriber`] in the same
-//! process that needs no broker.
+//! committed rows and hands them to a [`Publisher`](comms_core::Publisher), such as Kafka. A [`LocalConsumer`] reads them
+//! without a broker, and calls handlers in the same process.
 //! - A committed message is delivered at least once, and a message that was rolled back never.
 //! - Messages of one key keep their order if their transactions follow one another.
 //! - A redelivered message has the same identity, so that the inbox ([`comms_core::Inbox`]) can skip it.
@@ -18,17 +18,15 @@
 //! - effects of a handler outside its transaction.
 //!
 //! # Example
-//! A service writes its state and a message in one transaction, and a relay delivers the message to a handler in the
-//! same process:
+//! A service writes its state and a message in one transaction, and a consumer group handles the message in the same
+//! process:
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # #[cfg(feature = "sqlite")] {
-//! use std::sync::Arc;
-//!
 //! use comms_core::{Delivery, Message, MessageParts, Outbox, Outcome, UnitOfWork, handler_fn};
-//! use comms_outbox::{Relay, Subscriber, sqlite, sqlx};
+//! use comms_outbox::{LocalConsumer, sqlite, sqlx};
 //!
 //! let pool = sqlx::sqlite::SqlitePoolOptions::new().max_connections(1).connect("sqlite::memory:").await?;
 //! let tables = sqlite::Tables::new();
@@ -50,27 +48,24 @@
 //! unit.enqueue(&mut tx, &[message]).await?;
 //! unit.commit(tx).await?;
 //!
-//! // The relay: delivers committed messages until shutdown.
-//! let (delivered, mut deliveries) = tokio::sync::mpsc::channel(1);
+//! // The consumer: handles committed messages until shutdown.
+//! let (handled, mut keys) = tokio::sync::mpsc::channel(1);
 //! let handler = handler_fn(move |delivery: Delivery| {
-//!     let delivered = delivered.clone();
+//!     let handled = handled.clone();
 //!     async move {
-//!         let _ = delivered.send(delivery.message.key_bytes()).await;
+//!         let _ = handled.send(delivery.message.key_bytes()).await;
 //!         Ok(Outcome::Done)
 //!     }
 //! });
-//! let subscriber = Subscriber::builder("billing").on("order.placed", handler).build()?;
-//! let topics = subscriber.topics();
-//! let relay = Relay::builder(sqlite::RelayStore::new(pool, tables), Arc::new(subscriber))
-//!     .name("billing")
-//!     .topics(topics)
+//! let consumer = LocalConsumer::builder(sqlite::RelayStore::new(pool, tables), "billing")
+//!     .on("order.placed", handler)
 //!     .commit_signal(unit.commit_signal())
 //!     .build()?;
 //! let shutdown = async move {
-//!     let key = deliveries.recv().await.flatten();
+//!     let key = keys.recv().await.flatten();
 //!     assert_eq!(key.as_deref(), Some(&b"o-1"[..]));
 //! };
-//! relay.run(shutdown).await?;
+//! consumer.run(shutdown).await?;
 //! # }
 //! # Ok(())
 //! # }
@@ -78,7 +73,9 @@
 //!
 //! # Main types
 //! - [`Relay`]: publishes the committed messages of an outbox; made by [`RelayBuilder`].
-//! - [`Subscriber`]: a publisher that delivers messages to handlers in this process, as one consumer group.
+//! - [`LocalConsumer`]: a consumer group without a broker; made by [`LocalConsumerBuilder`].
+//! - [`Subscriber`]: a publisher that delivers messages to handlers in this process, the part of a local consumer that
+//!   runs the handlers.
 //! - `postgres::PgUnit`, `sqlite::SqliteUnit`: units of work, which open transactions with inbox, outbox and stored
 //!   replies.
 //! - `postgres::Tables`, `sqlite::Tables`: the outbox tables. They write in the caller's transaction, migrate, and list
@@ -100,6 +97,7 @@
 //!   them.
 //! - `relay/` reads rows and publishes them.
 //! - `subscriber/` is a publisher that calls handlers, which claim messages in `inbox.rs`.
+//! - `local/` is a relay and a subscriber as one consumer.
 //! - `branch`, `parked` describe what waits for an operator.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // Without a backend there is no store for a relay, and parts of the crate are unused.

@@ -12,6 +12,7 @@ const EMBEDDED: [(&str, &str); 12] = [
     ("event_versions", "order.placed.v3: 2 incompatible"),
     ("grpc", "server: overloaded, refused"),
     ("kafka", "dead letter: invalid: decode order.status.changed"),
+    ("local_to_kafka", "2 invoices"),
     ("outbox", "1 order, 1 invoice"),
     ("rate_limit", "429 Too Many Requests"),
     ("retry_budget", "1000 attempts, 5.00 per request"),

@@ -14,7 +14,7 @@
 use std::{
     future::poll_fn,
     hint::black_box,
-    task::{Context, Poll, Waker},
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -65,7 +65,6 @@ fn deliveries() -> Vec<Delivery> {
 /// first poll, in `yield` at its second.
 fn run(mode: &str, records: usize, clock: &Clock) -> Duration {
     let deliveries = deliveries();
-    let mut cx = Context::from_waker(Waker::noop());
     if mode == "clone" {
         let started = Instant::now();
         (0..records).for_each(|n| drop(black_box(deliveries[n % 1_000].clone())));
@@ -97,26 +96,40 @@ fn run(mode: &str, records: usize, clock: &Clock) -> Duration {
         })),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    let _entered = runtime.enter();
     let processor = Processor::new(handler, AttemptConfig::default(), clock.clone(), "kafka");
-    let mut worker = Worker::new(processor, WorkerConfig::default());
-    let mut frontier = Frontier::default();
+    let worker = Worker::new(processor, WorkerConfig::default());
     let started = Instant::now();
-    for n in 0..records {
-        let ticket = frontier.deliver(n as i64);
-        if let Some(settled) = worker.push(deliveries[n % 1_000].clone(), ticket, &mut cx) {
-            frontier.complete(settled.tag);
-        }
-        if n % CHUNK == CHUNK - 1 {
-            while let Poll::Ready(Some(settled)) = worker.poll_settled(&mut cx) {
+    runtime.block_on(tokio::task::unconstrained(feed(worker, &deliveries, records)));
+    started.elapsed()
+}
+
+/// Feeds the worker as a consumer does.
+async fn feed(mut worker: Worker, deliveries: &[Delivery], records: usize) {
+    let mut frontier = Frontier::default();
+    let mut n = 0;
+    while n < records {
+        poll_fn(|cx| {
+            for _ in 0..CHUNK.min(records - n) {
+                let ticket = frontier.deliver(n as i64);
+                if let Some(settled) = worker.push(deliveries[n % 1_000].clone(), ticket, cx) {
+                    frontier.complete(settled.tag);
+                }
+                n += 1;
+            }
+            while let Poll::Ready(Some(settled)) = worker.poll_settled(cx) {
                 frontier.complete(settled.tag);
             }
-            worker.flush();
+            Poll::Ready(())
+        })
+        .await;
+        worker.flush();
+        // Attempts that were handed to tasks, because the machine is busy, must run too.
+        if !worker.is_empty() {
+            tokio::task::yield_now().await;
         }
     }
-    while let Poll::Ready(Some(settled)) = worker.poll_settled(&mut cx) {
+    while let Some(settled) = poll_fn(|cx| worker.poll_settled(cx)).await {
         frontier.complete(settled.tag);
     }
     assert_eq!(frontier.offset(), Some(records as i64));
-    started.elapsed()
 }

@@ -170,6 +170,3 @@ impl fmt::Debug for LocalConsumer {
             .finish_non_exhaustive()
     }
 }
-
-#[cfg(test)]
-mod tests;

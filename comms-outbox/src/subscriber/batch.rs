@@ -1,29 +1,39 @@
 //! A batch of messages on its way to the handlers, and its results on their way back to the relay.
 
+use std::sync::Arc;
+
 use comms_core::{
     Error, Message,
     transport::{Acks, Receipt},
 };
 use tokio::sync::{
     OwnedSemaphorePermit,
-    mpsc::{UnboundedSender, WeakUnboundedSender},
+    mpsc::{Sender, WeakSender},
     oneshot,
 };
 
-/// The input of the [`Dispatcher`](super::dispatcher::Dispatcher).
-///
-/// The channel is bounded by the permits of the batches: each batch has as many as it has messages, and sends at most
-/// two further commands after its results.
+/// The input of the [`Dispatcher`](super::dispatcher::Dispatcher). Each command has the slot of its batch.
 pub(super) enum Command {
     Deliver(Batch),
     /// The relay has received, or dropped, the results with which these messages were refused.
     Release {
         generation: u64,
         refused: Vec<Message>,
+        _slot: Slot,
     },
     /// The relay has dropped the acknowledgements of this batch without its results.
-    Dropped(u32),
+    Dropped {
+        batch: u32,
+        _slot: Slot,
+    },
 }
+
+/// The place of a batch in the channel of commands: a batch sends at most [`COMMANDS`] commands. So the channel has room
+/// for each of them, and no command is lost or waits.
+pub(super) type Slot = Arc<OwnedSemaphorePermit>;
+
+/// The most commands of one batch.
+pub(super) const COMMANDS: usize = 3;
 
 /// Messages of one call of `enqueue`.
 pub(super) struct Batch {
@@ -31,7 +41,9 @@ pub(super) struct Batch {
     pub(super) id: u32,
     pub(super) messages: Vec<Message>,
     pub(super) results: oneshot::Sender<Results>,
-    pub(super) permit: OwnedSemaphorePermit,
+    /// The room of its messages, until they have results.
+    pub(super) room: OwnedSemaphorePermit,
+    pub(super) slot: Slot,
 }
 
 /// The results of a batch.
@@ -45,15 +57,17 @@ pub(super) struct Results {
 pub(super) struct Refused {
     pub(super) generation: u64,
     pub(super) messages: Vec<Message>,
-    pub(super) commands: WeakUnboundedSender<Command>,
+    pub(super) slot: Slot,
+    pub(super) commands: WeakSender<Command>,
 }
 
 impl Drop for Refused {
     fn drop(&mut self) {
         let refused = std::mem::take(&mut self.messages);
         if let Some(commands) = self.commands.upgrade() {
+            let _slot = self.slot.clone();
             // The send fails if the subscriber was dropped.
-            let _ = commands.send(Command::Release { generation: self.generation, refused });
+            let _ = commands.try_send(Command::Release { generation: self.generation, refused, _slot });
         }
     }
 }
@@ -61,7 +75,8 @@ impl Drop for Refused {
 /// A batch whose results the relay has not received yet. Dropping it tells the dispatcher that the relay has given up.
 struct Waiting {
     batch: u32,
-    commands: WeakUnboundedSender<Command>,
+    slot: Slot,
+    commands: WeakSender<Command>,
     received: bool,
 }
 
@@ -76,7 +91,7 @@ impl Drop for Waiting {
         if !self.received
             && let Some(commands) = self.commands.upgrade()
         {
-            let _ = commands.send(Command::Dropped(self.batch));
+            let _ = commands.try_send(Command::Dropped { batch: self.batch, _slot: self.slot.clone() });
         }
     }
 }
@@ -85,14 +100,15 @@ impl Drop for Waiting {
 pub(super) fn send(
     id: u32,
     messages: Vec<Message>,
-    permit: OwnedSemaphorePermit,
-    commands: &UnboundedSender<Command>,
+    room: OwnedSemaphorePermit,
+    slot: OwnedSemaphorePermit,
+    commands: &Sender<Command>,
 ) -> Acks {
-    let count = messages.len();
+    let (count, slot) = (messages.len(), Arc::new(slot));
     let (results, receiver) = oneshot::channel();
-    let waiting = Waiting { batch: id, commands: commands.downgrade(), received: false };
+    let waiting = Waiting { batch: id, slot: slot.clone(), commands: commands.downgrade(), received: false };
     // If the dispatcher has ended, the batch is dropped, and the receiver resolves to an error.
-    let _ = commands.send(Command::Deliver(Batch { id, messages, results, permit }));
+    let _ = commands.try_send(Command::Deliver(Batch { id, messages, results, room, slot }));
     Box::pin(async move {
         let received = receiver.await;
         waiting.end();

@@ -205,6 +205,7 @@ impl SubscriberBuilder {
             drain_limit: self.drain,
             ended: CancellationToken::new(),
             room: Arc::new(Semaphore::new(self.in_flight as usize)),
+            slots: Arc::new(Semaphore::new(self.in_flight as usize)),
             capacity: self.in_flight,
             flush_limit: self.flush_limit,
             clock: self.clock,

@@ -11,7 +11,7 @@ use comms_core::{
     clock::Sleep,
     transport::{Receipt, Settled, Settlement, Worker},
 };
-use tokio::sync::mpsc::{UnboundedReceiver, WeakUnboundedSender};
+use tokio::sync::mpsc::{Receiver, WeakSender};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{
@@ -27,8 +27,8 @@ use super::{
 /// hands over afterwards is one that it has released, and runs.
 pub(super) struct Dispatcher {
     shared: Arc<Shared>,
-    commands: UnboundedReceiver<Command>,
-    sender: WeakUnboundedSender<Command>,
+    commands: Receiver<Command>,
+    sender: WeakSender<Command>,
     workers: Vec<Worker>,
     open: OpenBatches,
     /// Counts the sets of workers. A release of an earlier set is ignored.
@@ -52,11 +52,7 @@ enum Phase {
 }
 
 impl Dispatcher {
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        commands: UnboundedReceiver<Command>,
-        sender: WeakUnboundedSender<Command>,
-    ) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, commands: Receiver<Command>, sender: WeakSender<Command>) -> Self {
         Self {
             workers: shared.workers(),
             commands,
@@ -85,7 +81,7 @@ impl Dispatcher {
         let Some(command) = command else { return Poll::Ready(()) };
         match command {
             Command::Deliver(batch) => self.deliver(batch, cx),
-            Command::Release { generation, refused } if generation == self.generation => {
+            Command::Release { generation, refused, .. } if generation == self.generation => {
                 for message in refused {
                     if let Some(worker) = self.worker(message.topic()) {
                         worker.release(message.topic(), message.key());
@@ -93,7 +89,7 @@ impl Dispatcher {
                 }
             }
             Command::Release { .. } => {}
-            Command::Dropped(batch) => self.fence(batch),
+            Command::Dropped { batch, .. } => self.fence(batch),
         }
         // Other tasks run between two batches.
         cx.waker().wake_by_ref();

@@ -24,13 +24,13 @@ use comms_core::{
 use tokio::{
     sync::{
         OwnedSemaphorePermit,
-        mpsc::{self, UnboundedSender},
+        mpsc::{self, Sender},
     },
     task::unconstrained,
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use batch::Command;
+use batch::{COMMANDS, Command};
 pub use builder::SubscriberBuilder;
 use dispatcher::Dispatcher;
 use shared::Shared;
@@ -79,7 +79,7 @@ pub struct Subscriber {
 
 /// The task that runs the handlers. Dropping it cancels them.
 struct DispatcherTask {
-    commands: UnboundedSender<Command>,
+    commands: Sender<Command>,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -132,12 +132,12 @@ impl Subscriber {
 
     /// Returns the input of the task that runs the handlers. Starts the task if it does not run: at the first call, or
     /// if the runtime of an earlier call has ended.
-    fn commands(&self) -> UnboundedSender<Command> {
+    fn commands(&self) -> Sender<Command> {
         let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(task) = task.as_ref().filter(|task| !task.commands.is_closed()) {
             return task.commands.clone();
         }
-        let (commands, receiver) = mpsc::unbounded_channel();
+        let (commands, receiver) = mpsc::channel(COMMANDS * self.shared.capacity as usize);
         let mut dispatcher = Dispatcher::new(self.shared.clone(), receiver, commands.downgrade());
         // A worker polls handlers inline, which would use up the cooperative budget of the task.
         let body = unconstrained(poll_fn(move |cx| dispatcher.poll(cx)));
@@ -165,14 +165,21 @@ impl Subscriber {
 #[async_trait]
 impl Publisher for Subscriber {
     fn enqueue(&self, batch: &mut VecDeque<Message>) -> Acks {
-        let Some(permit) = self.take_room(batch.len()) else { return Box::pin(ready(Vec::new())) };
-        let messages = batch.drain(..permit.num_permits()).collect();
+        let (Some(room), Ok(slot)) =
+            (self.take_room(batch.len()), self.shared.slots.clone().try_acquire_owned())
+        else {
+            return Box::pin(ready(Vec::new()));
+        };
+        let messages = batch.drain(..room.num_permits()).collect();
         let id = self.batches.fetch_add(1, Ordering::Relaxed);
-        batch::send(id, messages, permit, &self.commands())
+        batch::send(id, messages, room, slot, &self.commands())
     }
 
     async fn ready(&self) -> Result<(), Error> {
-        self.shared.room.acquire().await.map(drop).map_err(Error::fatal)
+        for limit in [&self.shared.slots, &self.shared.room] {
+            drop(limit.acquire().await.map_err(Error::fatal)?);
+        }
+        Ok(())
     }
 
     async fn flush(&self) -> Result<(), Error> {

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use comms_core::{Error, Message, transport::Receipt};
-use tokio::sync::{OwnedSemaphorePermit, mpsc::WeakUnboundedSender, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc::WeakSender, oneshot};
 
-use super::batch::{Batch, Command, Refused, Results};
+use super::batch::{Batch, Command, Refused, Results, Slot};
 
 /// The open batches of a dispatcher.
 #[derive(Default)]
@@ -18,7 +18,8 @@ struct Open {
     left: usize,
     refused: Vec<Message>,
     sender: oneshot::Sender<Results>,
-    permit: OwnedSemaphorePermit,
+    room: OwnedSemaphorePermit,
+    slot: Slot,
 }
 
 /// Returns the tag of a delivery: its batch and its index in the batch.
@@ -34,10 +35,11 @@ const fn place(tag: u64) -> (u32, usize) {
 impl OpenBatches {
     /// Adds a batch, and returns its messages.
     pub(super) fn open(&mut self, batch: Batch) -> Vec<Message> {
-        let Batch { id, messages, results: sender, permit } = batch;
+        let Batch { id, messages, results: sender, room, slot } = batch;
         let left = messages.len();
         let results = std::iter::repeat_with(|| None).take(left).collect();
-        let open = Open { messages: messages.clone(), results, left, refused: Vec::new(), sender, permit };
+        let open =
+            Open { messages: messages.clone(), results, left, refused: Vec::new(), sender, room, slot };
         self.0.insert(id, open);
         messages
     }
@@ -66,7 +68,7 @@ impl OpenBatches {
         tag: u64,
         result: Result<Receipt, Error>,
         generation: u64,
-        commands: &WeakUnboundedSender<Command>,
+        commands: &WeakSender<Command>,
     ) {
         let (batch, index) = place(tag);
         let Some(open) = self.0.get_mut(&batch) else { return };
@@ -86,7 +88,7 @@ impl OpenBatches {
         &mut self,
         result: impl Fn() -> Error,
         generation: u64,
-        commands: &WeakUnboundedSender<Command>,
+        commands: &WeakSender<Command>,
     ) {
         for (_, mut open) in self.0.drain() {
             for slot in open.results.iter_mut().filter(|slot| slot.is_none()) {
@@ -98,12 +100,16 @@ impl OpenBatches {
 }
 
 impl Open {
-    fn send(self, generation: u64, commands: &WeakUnboundedSender<Command>) {
-        let commands = commands.clone();
-        let refused =
-            (!self.refused.is_empty()).then(|| Refused { generation, messages: self.refused, commands });
+    fn send(self, generation: u64, commands: &WeakSender<Command>) {
+        let (slot, commands) = (self.slot, commands.clone());
+        let refused = (!self.refused.is_empty()).then(|| Refused {
+            generation,
+            messages: self.refused,
+            slot,
+            commands,
+        });
         // The room is free before the relay has the results.
-        drop(self.permit);
+        drop(self.room);
         // The send fails if the relay has dropped the acknowledgements.
         let _ = self.sender.send(Results { results: self.results.into_iter().flatten().collect(), refused });
     }

@@ -33,6 +33,8 @@ pub(super) struct Shared {
     /// Fires when `stop` has taken effect.
     pub(super) ended: CancellationToken,
     pub(super) room: Arc<Semaphore>,
+    /// Batches that the relay has not received the results of. There is at least one message in each.
+    pub(super) slots: Arc<Semaphore>,
     pub(super) capacity: u32,
     pub(super) flush_limit: Duration,
     pub(super) clock: Clock,

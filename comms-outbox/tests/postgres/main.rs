@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
 mod bounds;
+mod local;
 mod rebase;
 mod relay;
 #[path = "../suite/mod.rs"]
@@ -16,7 +17,7 @@ use comms_core::{
     idempotency::{Admission, CallKey, Replies, StoredReply},
 };
 use comms_outbox::{
-    Branch, Parked, Relay, RelayBuilder,
+    Branch, LocalConsumer, LocalConsumerBuilder, Parked, Relay, RelayBuilder,
     postgres::{PgUnit, RelayStore, Tables, writable},
 };
 use sqlx::{
@@ -69,6 +70,13 @@ impl Backend for Postgres {
         let store = RelayStore::new(self.pool.clone(), self.tables.clone());
         Relay::builder(store, publisher)
             .name("test")
+            .lease(Duration::from_secs(1))
+            .commit_signal(self.unit.commit_signal())
+    }
+
+    fn local(&self, group: &str) -> LocalConsumerBuilder {
+        let store = RelayStore::new(self.pool.clone(), self.tables.clone());
+        LocalConsumer::builder(store, group)
             .lease(Duration::from_secs(1))
             .commit_signal(self.unit.commit_signal())
     }
@@ -659,6 +667,10 @@ impl Backend for Strict {
 
     fn relay(&self, publisher: Arc<dyn Publisher>) -> RelayBuilder {
         self.0.relay(publisher)
+    }
+
+    fn local(&self, group: &str) -> LocalConsumerBuilder {
+        self.0.local(group)
     }
 
     async fn migrate(&self) -> Result<(), Error> {

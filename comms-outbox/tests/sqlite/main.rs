@@ -2,6 +2,7 @@
 #![cfg(feature = "sqlite")]
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
+mod local;
 mod parked;
 mod relay;
 #[path = "../suite/mod.rs"]
@@ -11,7 +12,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use comms_core::{Claim, Error, ErrorKind, Inbox, Publisher, UnitOfWork, health::Health};
 use comms_outbox::{
-    Branch, CommitSignal, Parked, Relay, RelayBuilder,
+    Branch, CommitSignal, LocalConsumer, LocalConsumerBuilder, Parked, Relay, RelayBuilder,
     sqlite::{RelayStore, SqliteUnit, Tables},
 };
 use sqlx::{
@@ -62,6 +63,13 @@ impl Backend for Sqlite {
         let store = RelayStore::new(self.pool.clone(), Tables::new());
         Relay::builder(store, publisher)
             .name("test")
+            .lease(Duration::from_secs(1))
+            .commit_signal(self.unit.commit_signal())
+    }
+
+    fn local(&self, group: &str) -> LocalConsumerBuilder {
+        let store = RelayStore::new(self.pool.clone(), Tables::new());
+        LocalConsumer::builder(store, group)
             .lease(Duration::from_secs(1))
             .commit_signal(self.unit.commit_signal())
     }

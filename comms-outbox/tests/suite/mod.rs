@@ -10,6 +10,8 @@ pub mod delivery;
 pub mod gate;
 pub mod holds;
 pub mod lease;
+pub mod local;
+pub mod local_ends;
 pub mod migrations;
 pub mod once;
 pub mod parking;
@@ -29,7 +31,7 @@ use std::{
 };
 
 use comms_core::{Error, ErrorKind, Inbox, Message, MessageParts, Outbox, Publisher, idempotency::Replies};
-use comms_outbox::{Branch, Parked, RelayBuilder};
+use comms_outbox::{Branch, LocalConsumerBuilder, Parked, RelayBuilder};
 
 /// A new database with the outbox tables and a table `effects (text)`.
 pub trait Backend: Clone + Send + Sync + 'static {
@@ -39,6 +41,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn unit(&self) -> Self::Unit;
     /// Returns a relay named `test` with the unit's commit signal and a lease of 1 s.
     fn relay(&self, publisher: Arc<dyn Publisher>) -> RelayBuilder;
+    /// Returns a consumer in `group` with the unit's commit signal and a lease of 1 s.
+    fn local(&self, group: &str) -> LocalConsumerBuilder;
     fn migrate(&self) -> impl Future<Output = Result<(), Error>> + Send;
     /// Reverts all migrations.
     fn drop_tables(&self) -> impl Future<Output = ()> + Send;
@@ -120,6 +124,16 @@ pub fn run(relay: RelayBuilder) -> Running {
     let relay = relay.build().unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let task = tokio::spawn(relay.run(async move {
+        let _ = stopped.await;
+    }));
+    Running { stop: Some(stop), task }
+}
+
+/// Runs a consumer in the background until it is stopped or dropped.
+pub fn consume(consumer: LocalConsumerBuilder) -> Running {
+    let consumer = consumer.build().unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let task = tokio::spawn(consumer.run(async move {
         let _ = stopped.await;
     }));
     Running { stop: Some(stop), task }

@@ -8,15 +8,24 @@ const LONG: Duration = Duration::from_millis(1);
 const VERY_LONG: Duration = Duration::from_millis(20);
 /// One long poll may be the scheduler's doing. A second one within this number of polls is the handler's.
 const WITHIN: u8 = 32;
-/// How long attempts get tasks of their own before an attempt is polled inline again.
-const PERIOD: Duration = Duration::from_secs(2);
+/// How long attempts get tasks of their own before an attempt is polled inline again: short at first, because the
+/// scheduler of a busy machine may have caused the long poll, and doubled while the handler goes on to block.
+const PERIODS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
 /// The measurements of the inline polls of one worker.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Handoff {
     until: Option<Instant>,
+    /// The duration of the next period.
+    period: Duration,
     /// The number of polls after a long one in which a second long one counts.
     alert: u8,
+}
+
+impl Default for Handoff {
+    fn default() -> Self {
+        Self { until: None, period: PERIODS.0, alert: 0 }
+    }
 }
 
 impl Handoff {
@@ -34,15 +43,25 @@ impl Handoff {
         }
     }
 
+    /// Starts a period that ends at `until`.
+    #[cfg(test)]
+    pub(super) const fn start(&mut self, until: Instant) {
+        self.until = Some(until);
+    }
+
     /// Records an inline poll that took `took` and ended at `end`.
     #[inline]
     pub(super) fn observe(&mut self, took: Duration, end: Instant) {
         if took <= LONG {
-            self.alert = self.alert.saturating_sub(1);
+            if self.alert > 0 {
+                self.alert -= 1;
+                self.period = if self.alert == 0 { PERIODS.0 } else { self.period };
+            }
             return;
         }
         if self.alert > 0 || took > VERY_LONG {
-            self.until = end.checked_add(PERIOD);
+            self.until = end.checked_add(self.period);
+            self.period = (self.period * 2).min(PERIODS.1);
         }
         self.alert = WITHIN;
     }
@@ -63,10 +82,24 @@ mod tests {
         handoff.observe(Duration::from_millis(3), at(6));
         assert!(!handoff.is_active(at(6)), "the first one is long ago");
         handoff.observe(Duration::from_millis(3), at(9));
-        assert!(handoff.is_active(at(9)) && handoff.is_active(at(2_008)));
-        assert!(!handoff.is_active(at(2_009)), "an attempt is polled inline again");
-        handoff.observe(Duration::from_millis(3), at(2_012));
-        assert!(handoff.is_active(at(2_012)), "the handler still blocks");
+        assert!(handoff.is_active(at(9)) && handoff.is_active(at(58)));
+        assert!(!handoff.is_active(at(59)), "an attempt is polled inline again");
+    }
+
+    #[test]
+    fn the_periods_grow_while_the_handler_blocks() {
+        let (start, mut handoff) = (Clock::system().now(), Handoff::default());
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut now = 0;
+        for period in [50, 100, 200, 400, 800, 1_600, 2_000, 2_000] {
+            handoff.observe(Duration::from_millis(30), at(now));
+            assert!(handoff.is_active(at(now + period - 1)), "{period}");
+            now += period;
+            assert!(!handoff.is_active(at(now)), "{period}");
+        }
+        (0..WITHIN).for_each(|_| handoff.observe(Duration::ZERO, at(now)));
+        handoff.observe(Duration::from_millis(30), at(now));
+        assert!(!handoff.is_active(at(now + 50)), "the handler had stopped to block");
     }
 
     #[test]

@@ -1,7 +1,11 @@
 //! The keys with unfinished deliveries, and the deliveries that wait behind them.
+//!
+//! A key is identified by a keyed 64-bit hash of its topic and bytes, so that no copy of it is kept, and it is hashed
+//! once. Two keys with the same hash would run in one order, which is harmless.
 
 use std::{
     collections::{HashMap, VecDeque},
+    hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState},
     sync::Arc,
 };
 
@@ -44,7 +48,7 @@ pub(super) enum State {
 
 #[derive(Debug)]
 struct Slot {
-    key: Arc<[u8]>,
+    hash: u64,
     queue: VecDeque<Queued>,
     /// The delivery of the key has failed, so the others may wait for long.
     waits_long: bool,
@@ -55,12 +59,29 @@ struct Slot {
 #[derive(Debug, Default)]
 pub(super) struct Keys {
     ordering: Ordering,
-    ids: HashMap<Arc<[u8]>, KeyId>,
+    ids: HashMap<u64, KeyId, BuildHasherDefault<Hashed>>,
     slots: Vec<Slot>,
     free: Vec<KeyId>,
     queued: usize,
-    /// The encoded key of the last look-up.
-    encoded: Vec<u8>,
+    hasher: RandomState,
+    /// The hash of the last message that was looked up, unless it was not needed.
+    looked_up: Option<u64>,
+}
+
+/// The hasher of numbers that are hashes already.
+#[derive(Debug, Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
 }
 
 impl Keys {
@@ -76,19 +97,19 @@ impl Keys {
     /// Returns the key of `message` if it is busy or blocked.
     #[inline]
     pub(super) fn find(&mut self, message: &Message) -> Option<KeyId> {
-        if self.ids.is_empty() || !self.encode(message.topic_bytes(), message.key()) {
+        self.looked_up = None;
+        if self.ids.is_empty() {
             return None;
         }
-        self.ids.get(self.encoded.as_slice()).copied()
+        self.looked_up = self.hash(message.topic_bytes(), message.key());
+        self.ids.get(&self.looked_up?).copied()
     }
 
-    /// Marks the key of `message` as busy. Returns `None` if the message has no order. The key must be free.
+    /// Marks the key of `message` as busy. Returns `None` if the message has no order. The message must be that of the
+    /// last call of [`find`](Self::find), which found nothing.
     pub(super) fn occupy(&mut self, message: &Message) -> Option<KeyId> {
-        if !self.encode(message.topic_bytes(), message.key()) {
-            return None;
-        }
-        let key: Arc<[u8]> = self.encoded.as_slice().into();
-        let slot = Slot { key: key.clone(), queue: VecDeque::new(), waits_long: false, blocked: None };
+        let hash = self.looked_up.take().or_else(|| self.hash(message.topic_bytes(), message.key()))?;
+        let slot = Slot { hash, queue: VecDeque::new(), waits_long: false, blocked: None };
         let id = match self.free.pop().and_then(|id| Some((id, self.slots.get_mut(id as usize)?))) {
             Some((id, free)) => {
                 *free = slot;
@@ -100,7 +121,7 @@ impl Keys {
                 (self.slots.len() - 1) as KeyId
             }
         };
-        self.ids.insert(key, id);
+        self.ids.insert(hash, id);
         Some(id)
     }
 
@@ -152,10 +173,8 @@ impl Keys {
 
     /// Makes a blocked key free.
     pub(super) fn release(&mut self, topic: &str, key: Option<&[u8]>) {
-        if !self.encode(topic.as_bytes(), key) {
-            return;
-        }
-        if let Some(&id) = self.ids.get(self.encoded.as_slice())
+        if let Some(hash) = self.hash(topic.as_bytes(), key)
+            && let Some(&id) = self.ids.get(&hash)
             && matches!(self.state(id), State::Blocked(_))
         {
             self.remove(id);
@@ -170,25 +189,19 @@ impl Keys {
 
     fn remove(&mut self, id: KeyId) {
         if let Some(slot) = self.slots.get_mut(id as usize) {
-            self.ids.remove(&slot.key);
+            self.ids.remove(&slot.hash);
             slot.blocked = None;
             self.free.push(id);
         }
     }
 
-    /// Writes the unit of order into `encoded`. Returns `false` if the message has no order.
-    fn encode(&mut self, topic: &[u8], key: Option<&[u8]>) -> bool {
-        self.encoded.clear();
+    /// Returns the hash of the unit of order, or `None` if the message has no order.
+    fn hash(&self, topic: &[u8], key: Option<&[u8]>) -> Option<u64> {
         match (self.ordering, key) {
-            (Ordering::None, _) | (Ordering::Key, None) => return false,
-            (Ordering::Partition, _) => {}
-            (Ordering::Key, Some(key)) => {
-                // The length separates the topic from the key: no other topic and key have the same bytes.
-                self.encoded.extend_from_slice(&topic.len().to_le_bytes());
-                self.encoded.extend_from_slice(topic);
-                self.encoded.extend_from_slice(key);
-            }
+            (Ordering::None, _) | (Ordering::Key, None) => None,
+            (Ordering::Partition, _) => Some(0),
+            // The lengths are hashed too: no other topic and key have the same bytes.
+            (Ordering::Key, Some(key)) => Some(self.hasher.hash_one((topic, key))),
         }
-        true
     }
 }

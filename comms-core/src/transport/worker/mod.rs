@@ -47,13 +47,14 @@ use slow::Shared;
 ///
 /// # Order
 /// The deliveries of one key run one after the other, in the order of the pushes, each from its first attempt to its
-/// settlement. Deliveries of other keys run at the same time. See [`Ordering`].
+/// settlement. Deliveries of other keys run at the same time, unless two keys have the same 64-bit hash. See
+/// [`Ordering`].
 ///
 /// # Cost
 /// `push` polls the handler at once, in the task of the owner. A delivery whose handler succeeds in its first poll costs
 /// one allocation and no timer. Run the owner's task in `tokio::task::unconstrained`, with a yield per chunk of records:
 /// otherwise the inline polls use up the task's cooperative budget. If a handler blocks its thread (polls of more than a
-/// millisecond), the worker runs the attempts of the next two seconds in tasks of their own.
+/// millisecond), the worker runs the next attempts in tasks of their own, for 50 ms at first and for 2 s at most.
 ///
 /// # Limits
 /// The [`Budget`](crate::transport::Budget) bounds the running handlers, and the records and bytes of all workers. The
@@ -263,7 +264,7 @@ impl Worker {
     ) -> Option<Settled> {
         let Shared { processor, .. } = &*self.shared;
         let start = self.mark.take().unwrap_or_else(|| processor.clock.now());
-        let attempt = processor.begin(delivery);
+        let mut attempt = processor.begin(delivery);
         if self.blocks_thread(start)
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
@@ -272,7 +273,6 @@ impl Worker {
             self.running.push(Running { place, work: Work::Task(task) });
             return None;
         }
-        let mut attempt = attempt;
         let polled = Pin::new(&mut attempt).poll(cx);
         let processor = &self.shared.processor;
         let now = processor.clock.now();

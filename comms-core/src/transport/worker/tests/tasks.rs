@@ -1,5 +1,5 @@
 //! A worker in a runtime: handlers that block their thread, dead letters, and metrics.
-#![allow(clippy::disallowed_methods, reason = "the handlers block their thread, and the tests wait for it")]
+#![allow(clippy::disallowed_methods, reason = "the tests wait for tokio's paused time")]
 
 use std::{
     collections::VecDeque,
@@ -40,22 +40,48 @@ async fn next(worker: &mut Worker) -> Option<String> {
     Some(format!("{} {}", settled.tag, script::text(&settled.result)))
 }
 
+/// Lets the attempts of the next hour run in tasks.
+fn hand_off(worker: &mut Worker) {
+    let hour = Duration::from_secs(3_600);
+    worker.handoff.start(Clock::system().now() + hour);
+}
+
+#[tokio::test]
+async fn a_long_poll_hands_the_next_attempts_to_tasks() {
+    let clock = Clock::manual(Duration::ZERO);
+    let (moving, in_task) = (clock.clone(), Arc::new(Mutex::new(Vec::new())));
+    let log = in_task.clone();
+    let handler = handler_fn(move |delivery: Delivery| {
+        log.lock().unwrap().push(tokio::task::try_id().is_some());
+        if delivery.position.offset == Some(1) {
+            moving.advance(Duration::from_millis(30));
+        }
+        std::future::ready(Ok(Outcome::Done))
+    });
+    let processor = Processor::new(BoxHandler::new(handler), AttemptConfig::default(), clock.clone(), "test");
+    let mut worker = Worker::new(processor, WorkerConfig::default());
+    for (tag, at_once) in [(0, true), (1, true), (2, false)] {
+        assert_eq!(push(&mut worker, "a", tag).await.is_some(), at_once, "{tag}");
+    }
+    assert_eq!(next(&mut worker).await.unwrap(), "2 done");
+    clock.advance(Duration::from_secs(2));
+    assert!(push(&mut worker, "a", 3).await.is_some(), "the period is over");
+    assert_eq!(*in_task.lock().unwrap(), [false, false, true, false]);
+}
+
 /// The blocking handlers meet at a barrier: they end only if they run at the same time, on two threads.
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn handlers_that_block_their_thread_run_beside_each_other() {
     let barrier = Arc::new(std::sync::Barrier::new(2));
-    let handler = handler_fn(move |delivery: Delivery| {
+    let handler = handler_fn(move |_: Delivery| {
         let barrier = barrier.clone();
         async move {
-            match delivery.position.offset {
-                Some(0) => std::thread::sleep(VERY_LONG),
-                _ => drop(barrier.wait()),
-            }
+            barrier.wait();
             Ok(Outcome::Done)
         }
     });
     let mut worker = worker(handler, WorkerConfig::default());
-    assert!(push(&mut worker, "a", 0).await.is_some(), "nothing is known about the handler yet");
+    hand_off(&mut worker);
     assert!(push(&mut worker, "a", 1).await.is_none());
     assert!(push(&mut worker, "b", 2).await.is_none());
     assert!(push(&mut worker, "a", 3).await.is_none(), "behind 1");
@@ -71,15 +97,12 @@ async fn handlers_that_block_their_thread_run_beside_each_other() {
     assert_eq!(worker.shared.config.budget.running(), 0);
 }
 
-const VERY_LONG: Duration = Duration::from_millis(30);
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+#[tokio::test]
 async fn a_retry_of_a_handler_that_blocks_its_thread_runs_in_a_task_too() {
-    let threads = Arc::new(Mutex::new(Vec::new()));
-    let log = threads.clone();
+    let in_task = Arc::new(Mutex::new(Vec::new()));
+    let log = in_task.clone();
     let handler = handler_fn(move |delivery: Delivery| {
-        log.lock().unwrap().push(std::thread::current().id());
-        std::thread::sleep(VERY_LONG);
+        log.lock().unwrap().push(tokio::task::try_id().is_some());
         std::future::ready(if delivery.attempt > 1 {
             Ok(Outcome::Done)
         } else {
@@ -89,15 +112,10 @@ async fn a_retry_of_a_handler_that_blocks_its_thread_runs_in_a_task_too() {
     let processor =
         Processor::new(BoxHandler::new(handler), AttemptConfig::default(), Clock::system(), "test");
     let mut worker = Worker::new(processor, WorkerConfig::default());
+    hand_off(&mut worker);
     assert!(push(&mut worker, "a", 1).await.is_none());
-    // Another record of the chunk, after which the worker knows.
-    assert!(push(&mut worker, "b", 2).await.is_none());
-    let mut settled = vec![next(&mut worker).await.unwrap(), next(&mut worker).await.unwrap()];
-    settled.sort();
-    assert_eq!(settled, ["1 done", "2 done"]);
-    let here = std::thread::current().id();
-    let threads = threads.lock().unwrap();
-    assert_eq!(threads.iter().map(|thread| *thread == here).collect::<Vec<_>>(), [true, false, false, false]);
+    assert_eq!(next(&mut worker).await.unwrap(), "1 done");
+    assert_eq!(*in_task.lock().unwrap(), [true, true]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -118,11 +136,11 @@ async fn an_attempt_in_a_task_has_its_time_limit_and_ends_with_the_worker() {
         }
     });
     let mut worker = worker(handler, WorkerConfig::default());
-    worker.handoff.observe(VERY_LONG, Clock::system().now());
+    hand_off(&mut worker);
     assert!(push(&mut worker, "a", 1).await.is_none());
     assert_eq!(next(&mut worker).await.unwrap(), "1 refused indeterminate 1");
     assert_eq!(dropped.load(SeqCst), 1);
-    worker.handoff.observe(VERY_LONG, Clock::system().now());
+    hand_off(&mut worker);
     let budget = worker.shared.config.budget.clone();
     assert!(push(&mut worker, "b", 2).await.is_none());
     tokio::task::yield_now().await;

@@ -14,6 +14,8 @@ use comms_core::{
 use super::*;
 use crate::parked::Refusal;
 
+mod ends;
+
 type Log = Arc<Mutex<Vec<String>>>;
 type HandlerResult = Result<Outcome, Error>;
 

@@ -1,0 +1,66 @@
+//! The suite of the consumer without a broker on PostgreSQL.
+
+use super::{Postgres, suite};
+
+/// Ends the session, as another session does.
+const NEW_TOKEN: &str = "UPDATE {s}.comms_outbox_cursor SET token = gen_random_uuid()";
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn each_group_handles_every_message_of_its_topics_once() {
+    suite::local::each_group_handles_every_message_of_its_topics_once::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_message_that_fails_for_good_is_parked_until_its_release() {
+    suite::local::a_message_that_fails_for_good_is_parked_until_its_release::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_held_message_degrades_the_health_of_the_consumer() {
+    suite::local::a_held_message_degrades_the_health_of_the_consumer::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn the_order_of_a_topic_survives_a_refusal() {
+    suite::local::the_order_of_a_topic_survives_a_refusal::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn crashes_lose_nothing_and_repeat_no_effect() {
+    suite::local::crashes_lose_nothing_and_repeat_no_effect::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_hanging_handler_is_cancelled_at_shutdown_and_its_message_is_kept() {
+    suite::local_ends::a_hanging_handler_is_cancelled_at_shutdown_and_its_message_is_kept::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_handler_that_finishes_within_the_drain_time_is_acknowledged() {
+    suite::local_ends::a_handler_that_finishes_within_the_drain_time_is_acknowledged::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_wait_between_attempts_ends_at_shutdown() {
+    suite::local_ends::a_wait_between_attempts_ends_at_shutdown::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_lost_session_fences_its_attempts() {
+    suite::local_ends::a_lost_session_fences_its_attempts::<Postgres>(NEW_TOKEN).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_failure_that_stops_the_consumer_keeps_the_message() {
+    suite::local_ends::a_failure_that_stops_the_consumer_keeps_the_message::<Postgres>().await;
+}

@@ -1,0 +1,56 @@
+//! The suite of the consumer without a broker on SQLite.
+
+use super::{Sqlite, suite};
+
+/// Ends the session, as another session does.
+const NEW_TOKEN: &str = "UPDATE comms_outbox_cursor SET token = hex(randomblob(16))";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_group_handles_every_message_of_its_topics_once() {
+    suite::local::each_group_handles_every_message_of_its_topics_once::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_fails_for_good_is_parked_until_its_release() {
+    suite::local::a_message_that_fails_for_good_is_parked_until_its_release::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_message_degrades_the_health_of_the_consumer() {
+    suite::local::a_held_message_degrades_the_health_of_the_consumer::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_order_of_a_topic_survives_a_refusal() {
+    suite::local::the_order_of_a_topic_survives_a_refusal::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn crashes_lose_nothing_and_repeat_no_effect() {
+    suite::local::crashes_lose_nothing_and_repeat_no_effect::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hanging_handler_is_cancelled_at_shutdown_and_its_message_is_kept() {
+    suite::local_ends::a_hanging_handler_is_cancelled_at_shutdown_and_its_message_is_kept::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_that_finishes_within_the_drain_time_is_acknowledged() {
+    suite::local_ends::a_handler_that_finishes_within_the_drain_time_is_acknowledged::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_between_attempts_ends_at_shutdown() {
+    suite::local_ends::a_wait_between_attempts_ends_at_shutdown::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_session_fences_its_attempts() {
+    suite::local_ends::a_lost_session_fences_its_attempts::<Sqlite>(NEW_TOKEN).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_that_stops_the_consumer_keeps_the_message() {
+    suite::local_ends::a_failure_that_stops_the_consumer_keeps_the_message::<Sqlite>().await;
+}
