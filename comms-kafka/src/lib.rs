@@ -30,7 +30,7 @@
 //! let publisher: Arc<dyn Publisher> = Arc::new(KafkaPublisher::new(&kafka, Clock::system())?);
 //! let consumer = Consumer::builder(&kafka, "billing")
 //!     .on("orders", handler_fn(|delivery: Delivery| async move {
-//!         println!("{}", delivery.origin);
+//!         println!("{}", delivery.origin());
 //!         Ok(Outcome::Done)
 //!     }))
 //!     .dead_letter(publisher)

@@ -97,7 +97,7 @@ pub use self::{builder::ConsumerBuilder, faults::ClientFault, handle::ConsumerHa
 /// let kafka = KafkaConfig::new("localhost:9092");
 /// let consumer = Consumer::builder(&kafka, "billing")
 ///     .on("orders", handler_fn(|delivery: Delivery| async move {
-///         println!("{}", delivery.origin);
+///         println!("{}", delivery.origin());
 ///         Ok(Outcome::Done)
 ///     }))
 ///     .dead_letter(Arc::new(KafkaPublisher::new(&kafka, Clock::system())?))
