@@ -46,6 +46,7 @@
 //! - [`Consumer`] and [`ConsumerBuilder`]: a member of a consumer group, with a handler per topic. [`ConsumerHandle`]
 //!   pauses and resumes its topics.
 //! - [`TopicSpec`] and [`provision`]: declared topics and their creation.
+//! - `testing::KafkaTransport` (feature `testing`): consumers under test on Kafka.
 //!
 //! # Features
 //! librdkafka is built without OpenSSL and zstd. All features are off by default.
