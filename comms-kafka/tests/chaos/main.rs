@@ -35,6 +35,7 @@ mod world;
 use std::{
     collections::HashSet,
     sync::{Mutex, MutexGuard, PoisonError},
+    thread,
     time::Duration,
 };
 
@@ -42,6 +43,8 @@ use load::Flow;
 use member::Work;
 use rng::Rng;
 use world::{Plan, Protocol, SETTLE, World, duration};
+
+const PROTOCOLS: [Protocol; 3] = [Protocol::Range, Protocol::Cooperative, Protocol::Kip848];
 
 /// The tests run one at a time, because each keeps both cores of a small machine busy.
 fn one_test() -> MutexGuard<'static, ()> {
@@ -56,56 +59,51 @@ async fn chaos_member() {
     member::run().await;
 }
 
-#[test]
-#[ignore = "starts Apache Kafka; run scripts/test"]
-fn chaos_members_of_range() {
-    members("members range", Protocol::Range, Work::Millis(0), 5_000);
-}
-
-#[test]
-#[ignore = "starts Apache Kafka; run scripts/test"]
-fn chaos_members_of_cooperative_sticky() {
-    members("members cooperative", Protocol::Cooperative, Work::Millis(10), 2_000);
-}
-
-#[test]
-#[ignore = "starts Apache Kafka; run scripts/test"]
-fn chaos_members_of_kip_848() {
-    members("members kip-848", Protocol::Kip848, Work::Mixed, 2_000);
-}
-
-fn members(name: &'static str, protocol: Protocol, work: Work, rate: u32) {
+/// Runs `scenario` with each of `protocols` at the same time, because a scenario mostly waits.
+fn with_protocols(protocols: &[Protocol], scenario: impl Fn(Protocol) + Sync) {
     let _one = one_test();
-    let mut plan = Plan { work, ..Plan::new(name, protocol) };
-    plan.flow.rate = rate;
-    let mut world = World::start(plan, 3);
-    world.disturb(&Rng::from_environment(), duration());
-    world.finish(|_| true);
-}
-
-/// Members join and leave in order. Nothing is handled again, because every handler ends within the drain time.
-#[test]
-#[ignore = "starts Apache Kafka; run scripts/test"]
-fn chaos_orderly_members_handle_nothing_again() {
-    let _one = one_test();
-    std::thread::scope(|scope| {
-        for protocol in [Protocol::Range, Protocol::Cooperative, Protocol::Kip848] {
-            scope.spawn(move || orderly(protocol));
+    thread::scope(|scope| {
+        for protocol in protocols {
+            let name = format!("{protocol:?}");
+            thread::Builder::new().name(name).spawn_scoped(scope, || scenario(*protocol)).unwrap();
         }
     });
 }
 
-fn orderly(protocol: Protocol) {
-    let rng = Rng::from_environment();
-    let mut world =
-        World::start(Plan { work: Work::Millis(10), ..Plan::new("orderly members", protocol) }, 1);
-    for action in ["join", "join", "term", "term"] {
-        world.pause(rng.millis(1_000.0, 2_000.0));
-        world.members.act(action, &rng);
-    }
-    world.pause(Duration::from_secs(1));
-    let report = world.finish(|_| true);
-    assert_eq!(report.again, 0, "{protocol:?}");
+/// Members join, leave, are killed, and are stopped for longer than their session.
+#[test]
+#[ignore = "starts Apache Kafka; run scripts/test"]
+fn chaos_members_come_and_go() {
+    with_protocols(&PROTOCOLS, |protocol| {
+        let (work, rate) = match protocol {
+            Protocol::Range => (Work::Millis(0), 4_000),
+            Protocol::Cooperative => (Work::Millis(10), 2_000),
+            Protocol::Kip848 => (Work::Mixed, 2_000),
+        };
+        let mut plan = Plan { work, ..Plan::new("members come and go", protocol) };
+        plan.flow.rate = rate;
+        let mut world = World::start(plan, 3);
+        world.disturb(&Rng::from_environment(), duration());
+        world.finish(|_| true);
+    });
+}
+
+/// Members join and leave in order, and every handler ends within the drain time. Records are handled again only if the
+/// group refuses the commit of a revoked partition, because another rebalance has begun.
+#[test]
+#[ignore = "starts Apache Kafka; run scripts/test"]
+fn chaos_orderly_members() {
+    with_protocols(&PROTOCOLS, |protocol| {
+        let rng = Rng::from_environment();
+        let mut world =
+            World::start(Plan { work: Work::Millis(10), ..Plan::new("orderly members", protocol) }, 1);
+        for action in ["join", "join", "term", "term"] {
+            world.pause(rng.millis(3_000.0, 4_000.0));
+            world.members.act(action, &rng);
+        }
+        world.pause(Duration::from_secs(1));
+        world.finish(|_| true);
+    });
 }
 
 /// A member is killed while it catches up, which is when most records are handled and not committed.
@@ -113,27 +111,26 @@ fn orderly(protocol: Protocol) {
 #[ignore = "starts Apache Kafka; run scripts/test"]
 fn chaos_kills_during_catch_up() {
     let _one = one_test();
-    let mut plan = Plan { work: Work::Mixed, ..Plan::new("kills during catch-up", Protocol::Kip848) };
-    plan.flow = Flow { rate: 50_000, hot: false, count: Some(100_000) };
-    let mut world = World::new(plan);
-    // Each kill leaves the partitions without a member until the session ends, and no member reads all of them.
-    world.stall = SETTLE;
-    world.create_topic();
-    world.watch(6);
-    world.publish();
-    world.published(false);
-    let rng = Rng::from_environment();
-    for part in 1..=2 {
+    for work in [Work::Millis(0), Work::Mixed] {
+        let mut plan = Plan { work, ..Plan::new("kills during catch-up", Protocol::Kip848) };
+        plan.flow = Flow { rate: 50_000, hot: false, count: Some(100_000) };
+        let mut world = World::new(plan);
+        // A kill leaves the partitions without a member until the session ends, and no member reads all of them.
+        world.stall = SETTLE;
+        world.create_topic();
+        world.watch(6);
+        world.publish();
+        world.published(false);
         world.members.start(1);
-        while world.missing(|_| true) > 100_000 - part * 30_000 {
-            world.pause(Duration::from_millis(20));
+        while world.missing(|_| true) > 50_000 {
+            world.pause(Duration::from_millis(5));
         }
-        world.members.kill_one(&rng);
+        world.members.kill_one(&Rng::from_environment());
+        world.members.start(1);
+        let report = world.finish(|_| true);
+        let uncommitted = report.uncommitted_at_kill.iter().sum();
+        assert!(report.again <= uncommitted, "{report}");
     }
-    world.members.start(1);
-    let report = world.finish(|_| true);
-    let uncommitted = report.uncommitted_at_kill.iter().sum();
-    assert!(report.again <= uncommitted, "{report}");
 }
 
 #[test]
@@ -158,7 +155,7 @@ fn chaos_faulty_handlers() {
     let plan =
         Plan { faults: true, work: Work::Mixed, ..Plan::new("faulty handlers", Protocol::Cooperative) };
     let mut world = World::start(plan, 2);
-    world.pause(duration());
+    world.pause(duration() / 2);
     let report = world.finish(|_| true);
     assert!(report.retried > 0 && report.dropped > 0, "{report}");
     assert_eq!(report.refused, dead_letters(&world), "every refused record is a dead letter");

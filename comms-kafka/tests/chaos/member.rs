@@ -95,7 +95,7 @@ fn kafka_publisher(config: &MemberConfig) -> KafkaConfig {
 }
 
 fn payload(message: &Message) -> &[u8] {
-    message.payload.as_deref().unwrap()
+    message.payload().unwrap()
 }
 
 struct Member {

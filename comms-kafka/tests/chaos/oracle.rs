@@ -112,7 +112,12 @@ impl<'a> Oracle<'a> {
             }
             Kind::Committed => self.committed(i32::from(event.process), i64::from(event.number)),
             Kind::Killed => self.killed(event.process),
-            Kind::Stopped | Kind::BrokerDown | Kind::BrokerUp => {}
+            // The new owner handles what is open now, before the stopped member continues and ends it.
+            Kind::Stopped => {
+                let open = self.open.values_mut().flatten();
+                open.filter(|open| open.member == event.process).for_each(|open| open.beside = true);
+            }
+            Kind::BrokerDown | Kind::BrokerUp => {}
         }
     }
 
@@ -142,6 +147,7 @@ impl<'a> Oracle<'a> {
             let stopped = stopped.contains(other) || stopped.contains(&member);
             *other != member && stopped && time.saturating_sub(*last) < ACTIVE
         });
+        let beside = beside || stopped.contains(&member) && offset < log.committed;
         self.open.entry((partition, key)).or_default().push(Open { member, index, beside });
         if !beside && (log.owner != member || log.handled.contains(&index)) {
             log.owner = member;

@@ -19,7 +19,7 @@ mod records;
 
 use std::collections::BTreeMap;
 
-use comms_core::{Headers, Message};
+use comms_core::{Headers, Message, MessageParts};
 use comms_kafka::{Consumer, TopicSpec};
 
 use common::*;
@@ -53,16 +53,16 @@ async fn produce(topic: &str, records: &[Record]) {
 fn to_message(topic: &str, n: usize, record: &Record) -> Message {
     let mut headers = Headers::new();
     for (name, value) in &record.headers {
-        headers.append(name.clone(), value.clone().unwrap_or_default());
+        headers.append(name, value.as_deref().unwrap_or_default());
     }
-    Message {
-        source: "peers".into(),
-        id: n.to_string().into(),
-        topic: topic.into(),
-        key: record.key.clone().map(Into::into),
-        headers,
-        payload: record.value.clone().map(Into::into),
-    }
+    Message::new(MessageParts {
+        source: "peers",
+        id: &n.to_string(),
+        topic,
+        key: record.key.as_deref(),
+        headers: headers.view(),
+        payload: record.value.as_deref(),
+    })
 }
 
 /// Returns the partitions of each key.
@@ -106,7 +106,7 @@ async fn records_of_confluent_kafka_are_consumed() {
     let (read, seen) = consume(&topic, written.len()).await;
     assert_eq!(by_place(read), as_read(&written));
     for delivery in seen.lock().iter() {
-        let (id, source) = (delivery.message.id.to_string(), delivery.message.source.to_string());
+        let (id, source) = (delivery.message.id(), delivery.message.source());
         assert!(source == "kafka" && id.starts_with(&format!("{topic}-")), "{source} {id}");
     }
     println!("{} records of confluent-kafka were consumed", written.len());
@@ -123,7 +123,7 @@ async fn the_identity_of_a_record_of_confluent_kafka_is_read() {
     let (read, seen) = consume(&topic, 1).await;
     assert_eq!(by_place(read), as_read(&written));
     let seen = seen.lock();
-    assert_eq!((&*seen[0].message.id, &*seen[0].message.source), ("7", "shop"));
+    assert_eq!((seen[0].message.id(), seen[0].message.source()), ("7", "shop"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -118,13 +118,12 @@ pub fn texts() -> Vec<Record> {
 
 /// Returns the record of a delivery.
 pub fn of_delivery(delivery: &Delivery) -> Record {
-    let message = &delivery.message;
-    let headers = message.headers.iter().map(|(name, value)| (name.to_owned(), Some(value.to_vec())));
-    let (partition, offset) = delivery.origin.rsplit_once('/').unwrap().1.split_once('@').unwrap();
+    let (message, position) = (&delivery.message, delivery.position);
+    let headers = message.headers().iter().map(|(name, value)| (name.to_owned(), Some(value.to_vec())));
     Record {
-        key: message.key.as_ref().map(|key| key.to_vec()),
-        value: message.payload.as_ref().map(|payload| payload.to_vec()),
+        key: message.key().map(<[u8]>::to_vec),
+        value: message.payload().map(<[u8]>::to_vec),
         headers: headers.collect(),
-        place: Some((partition.parse().unwrap(), offset.parse().unwrap())),
+        place: Some((position.partition.unwrap(), position.offset.unwrap())),
     }
 }
