@@ -111,6 +111,7 @@ pub use bytes;
 pub use error::{BoxError, Error, ErrorKind};
 pub use handler::{
     BatchFn, BatchHandler, BatchResults, Handler, HandlerFn, Outcome, batch_fn, handler_fn, named,
+    named_batch,
 };
 pub use headers::{Extract, Headers, HeadersRef, Inject};
 pub use http;

@@ -1,5 +1,5 @@
 //! The guards allocate nothing, neither when they permit a call nor when they refuse one. A worker allocates once for a
-//! record whose handler ends at once.
+//! record whose handler ends at once, and a few times for a batch of any size.
 //!
 //! A program without libtest (`harness = false`), because the counter counts the allocations of the whole process, and
 //! libtest's main thread allocates while a test runs.
@@ -8,7 +8,7 @@
 use std::{alloc::System, time::Duration};
 
 use comms_core::{
-    Delivery, Error, Message, MessageParts, Outcome,
+    Delivery, Error, Message, MessageParts, Outcome, batch_fn,
     clock::Clock,
     context::{Context, Deadline},
     handler_fn,
@@ -16,7 +16,7 @@ use comms_core::{
         Breaker, BreakerConfig, BulkheadConfig, Guard, Policy, PolicyConfig, RateLimitConfig, RateLimiter,
         WindowConfig, WindowKind,
     },
-    transport::{AttemptConfig, BoxHandler, Frontier, Processor, Worker, WorkerConfig},
+    transport::{AttemptConfig, BoxBatchHandler, BoxHandler, Frontier, Processor, Worker, WorkerConfig},
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tower::{Layer, Service, ServiceExt, service_fn};
@@ -31,6 +31,7 @@ fn main() {
     a_rate_limiter_allocates_nothing();
     a_window_allocates_nothing();
     a_record_in_a_worker_is_one_allocation();
+    a_batch_in_a_worker_is_a_few_allocations();
     let counted = allocations(|| drop(std::hint::black_box(Box::new(1))));
     assert_eq!(counted, TIMES as usize, "the allocator counts every allocation");
     println!("allocations: ok");
@@ -132,4 +133,27 @@ fn a_record_in_a_worker_is_one_allocation() {
     let counted = allocations(push);
     assert_eq!(counted, TIMES as usize, "one allocation per record");
     worker.flush();
+}
+
+/// The allocations are those of the attempt, of the batch, of the deliveries for the handler, and of its results.
+fn a_batch_in_a_worker_is_a_few_allocations() {
+    let handler = batch_fn(|batch: Vec<Delivery>| async move {
+        Ok(std::hint::black_box(&batch).iter().map(|_| Ok(Outcome::Done)).collect())
+    });
+    let clock = Clock::manual(Duration::ZERO);
+    let processor = Processor::batch(BoxBatchHandler::new(handler), AttemptConfig::default(), clock, "test");
+    let mut worker = Worker::new(processor, WorkerConfig::default());
+    let parts = MessageParts { topic: "orders", key: Some(b"order-7"), ..Default::default() };
+    let delivery = Delivery::new(Message::new(parts), "billing");
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    let mut chunk = || {
+        (0..500).for_each(|tag| assert!(worker.push(delivery.clone(), tag, &mut cx).is_none()));
+        let mut settled = 0;
+        while worker.poll_settled(&mut cx).map(|settled| settled.is_some()) == std::task::Poll::Ready(true) {
+            settled += 1;
+        }
+        worker.flush();
+        assert_eq!(settled, 500);
+    };
+    assert_eq!(allocations(&mut chunk), 4 * TIMES as usize, "per batch of 500 records");
 }

@@ -18,8 +18,10 @@ use crate::{
     telemetry as names,
 };
 pub use attempt::Attempt;
+pub(crate) use attempt::Limited;
 use attempt::Opened;
-pub use batch::{BatchFn, BatchHandler, BatchResults, BoxBatchHandler, batch_fn};
+pub(crate) use batch::BatchAttempt;
+pub use batch::{BatchFn, BatchHandler, BatchResults, BoxBatchHandler, batch_fn, named_batch};
 
 /// The result of a delivery that a handler processed without an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

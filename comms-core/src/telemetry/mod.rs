@@ -84,6 +84,8 @@ pub const MESSAGING_DESTINATION_NAME: &str = "messaging.destination.name";
 pub const MESSAGING_CONSUMER_GROUP_NAME: &str = "messaging.consumer.group.name";
 /// Attribute of spans, and never of metrics, because its values have no bound: the `ce_id` of the message.
 pub const MESSAGING_MESSAGE_ID: &str = "messaging.message.id";
+/// Attribute of spans: the number of messages of a batch.
+pub const MESSAGING_BATCH_MESSAGE_COUNT: &str = "messaging.batch.message_count";
 /// Attribute of a failed attempt: the [`ErrorKind`](crate::ErrorKind) as text.
 pub const ERROR_TYPE: &str = "error.type";
 /// Attribute: the result of an attempt, an [`Outcome`](crate::Outcome) or an [`ErrorKind`](crate::ErrorKind) as text.

@@ -36,4 +36,4 @@ pub use frontier::Frontier;
 pub use holds::{Hold, HoldGuard, Holds};
 pub use lanes::Lanes;
 pub use processor::{AttemptConfig, Processor, Verdict};
-pub use worker::{FailurePolicy, Ordering, Settled, Settlement, Worker, WorkerConfig};
+pub use worker::{BatchConfig, FailurePolicy, Ordering, Settled, Settlement, Worker, WorkerConfig};

@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
+use super::batch::BatchConfig;
 use crate::{
     Delivery, Error,
     transport::{Budget, DeadLetters},
@@ -59,6 +60,8 @@ pub struct WorkerConfig {
     pub budget: Budget,
     /// The writer of dead letters. Default: `None`.
     pub dead_letters: Option<DeadLetters>,
+    /// The limits of a batch, for a processor with a batch handler. Default: 500 records, 1 MiB.
+    pub batch: BatchConfig,
     pub(super) on_failure: Arc<Decide>,
 }
 
@@ -68,6 +71,7 @@ impl Default for WorkerConfig {
             ordering: Ordering::Key,
             budget: Budget::default(),
             dead_letters: None,
+            batch: BatchConfig::default(),
             on_failure: Arc::new(|_, _| FailurePolicy::DeadLetter),
         }
     }
@@ -93,6 +97,12 @@ impl WorkerConfig {
         Self { dead_letters: dead_letters.into(), ..self }
     }
 
+    /// Sets the limits of a batch, for a processor with a batch handler. Default: 500 records, 1 MiB.
+    #[must_use]
+    pub fn batch(self, batch: BatchConfig) -> Self {
+        Self { batch, ..self }
+    }
+
     /// Sets what becomes of every delivery that failed for good. Default: [`FailurePolicy::DeadLetter`].
     #[must_use]
     pub fn on_failure(self, policy: FailurePolicy) -> Self {
@@ -116,6 +126,7 @@ impl fmt::Debug for WorkerConfig {
             .field("ordering", &self.ordering)
             .field("budget", &self.budget)
             .field("dead_letters", &self.dead_letters)
+            .field("batch", &self.batch)
             .finish_non_exhaustive()
     }
 }

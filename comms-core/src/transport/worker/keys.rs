@@ -23,7 +23,7 @@ pub(super) struct Queued {
 }
 
 impl Queued {
-    fn compact(&mut self) {
+    pub(super) fn compact(&mut self) {
         self.delivery.message = self.delivery.message.compact();
     }
 }
@@ -36,6 +36,17 @@ pub(super) struct Place {
     pub(super) bytes: u64,
     /// `None` if no other delivery waits for this one.
     pub(super) key: Option<KeyId>,
+    /// The delivery is counted as received.
+    pub(super) is_counted: bool,
+    /// The delivery was in a batch that failed, and is attempted alone.
+    pub(super) is_alone: bool,
+}
+
+impl Place {
+    /// Returns the place of a delivery with `message` for which no other one waits.
+    pub(super) fn new(tag: u64, message: &Message) -> Self {
+        Self { tag, bytes: message.memory() as u64, key: None, is_counted: false, is_alone: false }
+    }
 }
 
 /// The state of a key.
@@ -161,6 +172,23 @@ impl Keys {
             None => self.remove(id),
         }
         next
+    }
+
+    /// Returns the next delivery of a key if it is to be attempted alone. The key stays busy then.
+    pub(super) fn next_alone(&mut self, id: KeyId) -> Option<Queued> {
+        let slot = self.slots.get_mut(id as usize)?;
+        let next = slot.queue.pop_front_if(|queued| queued.place.is_alone)?;
+        self.queued -= 1;
+        Some(next)
+    }
+
+    /// Makes a busy key free, and returns the deliveries that wait behind it.
+    pub(super) fn free(&mut self, id: KeyId) -> VecDeque<Queued> {
+        let Some(slot) = self.slots.get_mut(id as usize) else { return VecDeque::new() };
+        let queue = std::mem::take(&mut slot.queue);
+        self.queued -= queue.len();
+        self.remove(id);
+        queue
     }
 
     /// Blocks a key, and returns the deliveries that wait behind it.

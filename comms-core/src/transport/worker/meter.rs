@@ -50,13 +50,32 @@ impl Meter {
     #[inline]
     pub(super) fn attempted(&mut self, delivery: &Delivery, result: &Result<Outcome, Error>, took: Duration) {
         let name = result.as_ref().map_or_else(|error| error.kind.as_str(), |outcome| outcome.as_str());
+        self.record(delivery, 1, name, result.is_err(), took);
+    }
+
+    /// Records an attempt of a batch with the delivery `first`, which took `took`. Its deliveries are counted by
+    /// [`received`](Self::received).
+    pub(super) fn attempted_batch(&mut self, first: &Delivery, error: Option<&Error>, took: Duration) {
+        let name = error.map_or(Outcome::Done.as_str(), |error| error.kind.as_str());
+        self.record(first, 0, name, error.is_some(), took);
+    }
+
+    #[inline]
+    fn record(
+        &mut self,
+        delivery: &Delivery,
+        received: u64,
+        name: &'static str,
+        is_err: bool,
+        took: Duration,
+    ) {
         let seconds = took.as_secs_f64();
         let (place, meters) = self.place(delivery);
-        place.received += 1;
+        place.received += received;
         match place.ends.iter_mut().find(|end| std::ptr::eq(end.name, name) || end.name == name) {
             Some(end) => end.seconds.push(seconds),
             None => {
-                let histogram = meters.histogram(&place.topic, &place.group, name, result.is_err());
+                let histogram = meters.histogram(&place.topic, &place.group, name, is_err);
                 place.ends.push(End { name, histogram, seconds: vec![seconds] });
             }
         }

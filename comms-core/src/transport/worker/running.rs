@@ -1,22 +1,20 @@
-//! The work that a worker polls: attempts, tasks of attempts, and the deliveries that failed once.
+//! The work on single deliveries: attempts, tasks of attempts, and the deliveries that failed once.
 
 use std::{
     future::Future,
     pin::Pin,
-    task::{Context as Cx, Poll, Waker},
-    time::{Duration, Instant},
+    task::{Context as Cx, Poll},
 };
 
 use futures_util::future::BoxFuture;
-use tokio::sync::OwnedSemaphorePermit;
 
-use super::{keys::Place, settlement::Settlement};
-use crate::{
-    Error, Outcome,
-    clock::Clock,
-    panic::caught,
-    transport::{Attempt, Processor, processor::AbortOnDrop},
+use super::{
+    keys::Place,
+    pending::{AttemptEnd, PendingAttempt},
+    settlement::Settlement,
+    task::Task,
 };
+use crate::{panic::caught, transport::Attempt};
 
 /// The work on one delivery.
 pub(super) struct Running {
@@ -25,8 +23,8 @@ pub(super) struct Running {
 }
 
 pub(super) enum Work {
-    Attempt(PendingAttempt),
-    Task(Task),
+    Attempt(PendingAttempt<Attempt>),
+    Task(Task<Attempt>),
     Slow(Slow),
 }
 
@@ -37,14 +35,8 @@ pub(super) struct Ended {
 }
 
 pub(super) enum End {
-    Attempt { attempt: Attempt, result: AttemptEnd, started: Instant },
+    Attempt(AttemptEnd<Attempt>),
     Settled(Settlement),
-}
-
-pub(super) enum AttemptEnd {
-    Result(Result<Outcome, Error>),
-    /// The time limit of the attempt has passed.
-    Expired,
 }
 
 impl Future for Running {
@@ -52,122 +44,13 @@ impl Future for Running {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Cx<'_>) -> Poll<Ended> {
         let polled = match &mut self.work {
-            Work::Attempt(pending) => pending.poll(cx),
-            Work::Task(task) => task.poll(cx),
+            Work::Attempt(pending) => pending.poll(cx).map(End::Attempt),
+            Work::Task(task) => {
+                task.poll(cx).map(|end| end.map_or(End::Settled(Settlement::Abandoned), End::Attempt))
+            }
             Work::Slow(slow) => slow.poll(cx).map(End::Settled),
         };
         polled.map(|end| Ended { place: self.place, end })
-    }
-}
-
-/// An attempt that was pending at its first poll, and its time limit. The worker checks the limits of all attempts with
-/// one timer.
-pub(super) struct PendingAttempt {
-    attempt: Option<Attempt>,
-    permit: Option<OwnedSemaphorePermit>,
-    started: Instant,
-    /// `None` if the deadline would be out of the range of [`Instant`].
-    deadline: Option<Instant>,
-    limit: Duration,
-    clock: Clock,
-    is_called: bool,
-    is_expired: bool,
-    waker: Option<Waker>,
-}
-
-impl PendingAttempt {
-    pub(super) fn new(
-        attempt: Attempt,
-        permit: OwnedSemaphorePermit,
-        (started, now): (Instant, Instant),
-        limit: Duration,
-        clock: Clock,
-    ) -> Self {
-        let is_called = attempt.is_called();
-        Self {
-            attempt: Some(attempt),
-            permit: Some(permit),
-            started,
-            deadline: now.checked_add(limit),
-            limit,
-            clock,
-            is_called,
-            is_expired: false,
-            waker: None,
-        }
-    }
-
-    pub(super) const fn deadline(&self) -> Option<Instant> {
-        if self.is_expired { None } else { self.deadline }
-    }
-
-    /// Ends the attempt at its next poll if its time limit has passed.
-    pub(super) fn expire(&mut self, now: Instant) {
-        if self.deadline().is_some_and(|deadline| deadline <= now) {
-            self.is_expired = true;
-            if let Some(waker) = self.waker.take() {
-                waker.wake();
-            }
-        }
-    }
-
-    fn poll(&mut self, cx: &mut Cx<'_>) -> Poll<End> {
-        let Some(attempt) = &mut self.attempt else { return Poll::Pending };
-        // The attempt first: a result that is ready at the time limit is returned.
-        let result = match Pin::new(&mut *attempt).poll(cx) {
-            Poll::Ready(result) => AttemptEnd::Result(result),
-            Poll::Pending if self.is_called && self.is_expired => AttemptEnd::Expired,
-            Poll::Pending if attempt.is_called() && !self.is_called => {
-                // The wait for readiness is over: the time limit of the call begins.
-                (self.is_called, self.is_expired) = (true, false);
-                self.deadline = self.clock.now().checked_add(self.limit);
-                return self.pending(cx);
-            }
-            Poll::Pending if self.is_expired => AttemptEnd::Expired,
-            Poll::Pending => return self.pending(cx),
-        };
-        let (Some(attempt), started) = (self.attempt.take(), self.started) else { return Poll::Pending };
-        self.permit = None;
-        Poll::Ready(End::Attempt { attempt, result, started })
-    }
-
-    fn pending(&mut self, cx: &Cx<'_>) -> Poll<End> {
-        if self.waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
-            self.waker = Some(cx.waker().clone());
-        }
-        Poll::Pending
-    }
-}
-
-/// An attempt in a task of its own. Dropping it cancels the task at its next await.
-pub(super) struct Task {
-    handle: AbortOnDrop<(Attempt, Result<Outcome, Error>)>,
-    started: Instant,
-}
-
-impl Task {
-    pub(super) fn spawn(
-        runtime: &tokio::runtime::Handle,
-        processor: Processor,
-        mut attempt: Attempt,
-        permit: OwnedSemaphorePermit,
-        started: Instant,
-    ) -> Self {
-        let handle = runtime.spawn(async move {
-            let result = processor.timed(&mut attempt).await;
-            drop(permit);
-            (attempt, result)
-        });
-        Self { handle: AbortOnDrop(handle), started }
-    }
-
-    fn poll(&mut self, cx: &mut Cx<'_>) -> Poll<End> {
-        let started = self.started;
-        Pin::new(&mut self.handle.0).poll(cx).map(|joined| match joined {
-            Ok((attempt, result)) => End::Attempt { attempt, result: AttemptEnd::Result(result), started },
-            // The runtime shuts down.
-            Err(_) => End::Settled(Settlement::Abandoned),
-        })
     }
 }
 

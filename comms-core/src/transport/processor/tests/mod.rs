@@ -12,12 +12,14 @@ use std::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
+    time::Duration,
 };
 
-use super::*;
+use super::{run::RETRY_AFTER_LIMIT, *};
 use crate::{
-    Message, MessageParts, handler_fn,
+    ErrorKind, Message, MessageParts, Outcome, handler_fn,
     resilience::{Breaker, BreakerConfig},
+    transport::Disposition,
 };
 
 fn delivery() -> Delivery {

@@ -1,6 +1,6 @@
 //! Deliveries that fail.
 
-use super::*;
+use super::{keys::Place, *};
 use crate::transport::AttemptConfig;
 
 #[test]
@@ -78,7 +78,7 @@ fn deliveries_behind_a_failed_one_keep_no_memory_of_others_alive() {
         crate::MessageParts { topic: "t", key: Some(b"k"), payload: Some(b"x"), ..Default::default() };
     let mut queued = |tag| Queued {
         delivery: Delivery::new(Message::in_buffer(parts, &mut slab), "g"),
-        place: Place { tag, bytes: 1, key: None },
+        place: Place { bytes: 1, ..Place::new(tag, &Message::new(parts)) },
     };
     let address = |queued: &Queued| queued.delivery.message.payload().unwrap().as_ptr();
     let (first, second, third) = (queued(1), queued(2), queued(3));

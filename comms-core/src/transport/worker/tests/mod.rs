@@ -1,16 +1,19 @@
 //! What becomes of deliveries in a worker, on a manual clock and without a runtime.
 
+mod batch_script;
+mod batches;
 mod failures;
 mod limits;
 mod properties;
 mod script;
 mod tasks;
+mod transactional;
 
 use std::{task::Poll, time::Duration};
 
 use super::*;
 use crate::{
-    ErrorKind,
+    Delivery, Error, ErrorKind, Message, Outcome,
     transport::{Budget, BudgetConfig},
 };
 use script::{Plan, Rig};

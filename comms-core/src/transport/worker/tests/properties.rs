@@ -32,6 +32,8 @@ fn plan() -> impl Strategy<Value = Plan> {
         1 => Just(Plan::PanicInCall),
         1 => Just(Plan::PanicInPoll),
         1 => Just(Plan::PanicInDrop),
+        1 => kind().prop_map(Plan::FailBatch),
+        1 => kind().prop_map(Plan::WaitAndFailBatch),
         1 => Just(Plan::Err(ErrorKind::Fatal)).boxed().prop_filter("rare", |_| true),
     ]
 }
@@ -99,10 +101,25 @@ impl Books {
             }
         }
     }
+
+    /// Each delivery that is done has had its effect once, and the effects of a key are in the order of its tags.
+    fn check_effects(&self, effects: &[u64]) {
+        let mut last = BTreeMap::new();
+        for tag in effects {
+            if let Some(Some(key)) = self.keys.get(tag) {
+                let before = last.insert(key, tag);
+                assert!(before.is_none_or(|before| before < tag), "the effect of {tag} is after {before:?}");
+            }
+        }
+        let once: BTreeSet<_> = effects.iter().collect();
+        assert_eq!(once.len(), effects.len(), "an effect happened twice");
+        for (tag, result) in &self.settled {
+            assert_eq!(result == "done", once.contains(tag), "{tag} {result}");
+        }
+    }
 }
 
-fn run(steps: Vec<Step>, config: WorkerConfig, attempts: AttemptConfig, dropped: bool) {
-    let mut rig = Rig::with(attempts, config);
+fn run(mut rig: Rig, steps: Vec<Step>, dropped: bool, batch: bool) {
     let mut books = Books::default();
     for step in steps {
         match step {
@@ -132,7 +149,11 @@ fn run(steps: Vec<Step>, config: WorkerConfig, attempts: AttemptConfig, dropped:
         rig.drain().iter().for_each(|settled| books.settle(settled));
         assert_eq!(books.settled.len(), books.keys.len());
     }
-    books.check(&rig.calls());
+    if !batch {
+        books.check(&rig.calls());
+    }
+    let effects = rig.world.lock().effects.clone();
+    books.check_effects(&effects);
     let (budget, world, holds) = (rig.budget.clone(), rig.world.clone(), rig.holds.clone());
     let held = books.settled.values().filter(|result| result.starts_with("held")).count();
     drop(rig);
@@ -142,7 +163,7 @@ fn run(steps: Vec<Step>, config: WorkerConfig, attempts: AttemptConfig, dropped:
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(600))]
     #[test]
     fn every_delivery_is_settled_once_and_nothing_is_left(
         steps in course(),
@@ -152,12 +173,20 @@ proptest! {
         policy in prop::sample::select(vec![FailurePolicy::DeadLetter, FailurePolicy::Hold, FailurePolicy::Stop]),
         returned in any::<bool>(),
         dropped in prop::bool::weighted(0.2),
+        batch in prop::option::of((1usize..6, 1u64..1_000)),
     ) {
         let limits = BudgetConfig::default().concurrency(concurrency).records(records);
         let budget = Budget::new(limits).unwrap();
         let config = WorkerConfig::default().budget(budget).ordering(ordering).on_failure(policy);
         let attempts = AttemptConfig::default().max_attempts(2);
         let attempts = attempts.hold_in_place(returned.then_some(Duration::from_millis(300)));
-        run(steps, config, attempts, dropped);
+        let rig = match batch {
+            None => Rig::with(attempts, config),
+            Some((records, bytes)) => {
+                let limits = BatchConfig::default().max_records(records).max_bytes(bytes);
+                Rig::batch(attempts, config.batch(limits))
+            }
+        };
+        run(rig, steps, dropped, batch.is_some());
     }
 }

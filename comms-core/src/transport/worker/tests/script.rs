@@ -15,11 +15,11 @@ use std::{
 
 use tower_service::Service;
 
-use super::super::*;
+use super::{super::*, batch_script::ScriptedBatch};
 use crate::{
-    Error, ErrorKind, MessageParts, Position,
+    Delivery, Error, ErrorKind, Message, MessageParts, Outcome, Position,
     clock::Clock,
-    transport::{AttemptConfig, BoxHandler, Budget},
+    transport::{AttemptConfig, BoxBatchHandler, BoxHandler, Budget},
 };
 
 /// The course of one attempt. An attempt without a plan succeeds at its first poll.
@@ -39,6 +39,22 @@ pub(super) enum Plan {
     PanicInCall,
     PanicInPoll,
     PanicInDrop,
+    /// Fails the whole batch.
+    FailBatch(ErrorKind),
+    WaitAndFailBatch(ErrorKind),
+}
+
+impl Plan {
+    const fn waits(self) -> bool {
+        matches!(
+            self,
+            Self::Wait | Self::WaitAndFail(_) | Self::WaitAndFailBatch(_) | Self::WaitAndPanicInDrop
+        )
+    }
+
+    pub(super) const fn panics_in_drop(self) -> bool {
+        matches!(self, Self::PanicInDrop | Self::WaitAndPanicInDrop)
+    }
 }
 
 /// What the handler is to do, and what it has done.
@@ -48,6 +64,10 @@ pub(super) struct World {
     gates: Vec<Waker>,
     open: u64,
     pub(super) calls: Vec<u64>,
+    /// The deliveries of each call of the batch handler.
+    pub(super) batches: Vec<Vec<u64>>,
+    /// The deliveries that succeeded. A panic in the drop of the future rolls back.
+    pub(super) effects: Vec<u64>,
     running: HashMap<String, u32>,
     pub(super) violations: Vec<String>,
     /// The plan of the next readiness: set before a delivery is pushed, because `poll_ready` has no delivery.
@@ -76,38 +96,89 @@ impl Service<Delivery> for Scripted {
     type Future = Scene;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.0.lock().ready(cx.waker())
+    }
+
+    fn call(&mut self, delivery: Delivery) -> Scene {
+        let (tag, key) = identity(&delivery);
         let mut world = self.0.lock();
-        if world.not_ready {
-            world.gates.push(cx.waker().clone());
+        let plan = world.call(tag);
+        if plan == Plan::PanicInCall {
+            drop(world);
+            resume_unwind(Box::new("in call"));
+        }
+        world.enter(&key);
+        let born = world.open;
+        drop(world);
+        Scene { world: self.0.clone(), tag, key, plan, born }
+    }
+}
+
+/// Returns the tag and the key of a delivery. A delivery without a key has a key of its own here.
+pub(super) fn identity(delivery: &Delivery) -> (u64, String) {
+    let tag = delivery.position.offset.unwrap() as u64;
+    (tag, delivery.message.key().map_or_else(|| format!("tag {tag}"), |key| format!("{key:?}")))
+}
+
+impl World {
+    pub(super) fn ready(&mut self, waker: &Waker) -> Poll<Result<(), Error>> {
+        if self.not_ready {
+            self.gates.push(waker.clone());
             return Poll::Pending;
         }
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, delivery: Delivery) -> Scene {
-        let tag = delivery.position.offset.unwrap() as u64;
-        // A delivery without a key has a key of its own here.
-        let key = delivery.message.key().map_or_else(|| format!("tag {tag}"), |key| format!("{key:?}"));
-        let mut world = self.0.lock();
-        world.calls.push(tag);
-        let plan = world.plans.get_mut(&tag).and_then(VecDeque::pop_front).unwrap_or(Plan::Done);
-        if plan == Plan::PanicInCall {
-            drop(world);
-            resume_unwind(Box::new("in call"));
-        }
-        let running = world.running.entry(key.clone()).or_default();
+    /// Records a call, and returns its plan.
+    pub(super) fn call(&mut self, tag: u64) -> Plan {
+        self.calls.push(tag);
+        self.plans.get_mut(&tag).and_then(VecDeque::pop_front).unwrap_or(Plan::Done)
+    }
+
+    pub(super) fn enter(&mut self, key: &str) {
+        let running = self.running.entry(key.to_owned()).or_default();
         *running += 1;
         if *running > 1 {
-            world.violations.push(format!("{tag} of {key} runs beside another one"));
+            self.violations.push(format!("two calls of {key} run at the same time"));
         }
-        let born = world.open;
-        drop(world);
-        Scene { world: self.0.clone(), key, plan, born }
+    }
+
+    pub(super) fn leave(&mut self, key: &str) {
+        *self.running.get_mut(key).unwrap() -= 1;
+    }
+
+    /// Returns whether an attempt with `plan` that began after `born` openings of the gate waits.
+    pub(super) fn waits(&mut self, plan: Plan, born: u64, waker: &Waker) -> bool {
+        let waits = plan == Plan::Stuck || plan.waits() && self.open == born;
+        if waits {
+            self.gates.push(waker.clone());
+        }
+        waits
+    }
+
+    /// Returns the result of an attempt that ends.
+    pub(super) fn result(&mut self, tag: u64, plan: Plan) -> Result<Outcome, Error> {
+        if let Plan::Err(kind)
+        | Plan::WaitAndFail(kind)
+        | Plan::FailBatch(kind)
+        | Plan::WaitAndFailBatch(kind) = plan
+        {
+            return Err(Error::new(kind, "no"));
+        }
+        if !plan.panics_in_drop() {
+            self.effects.push(tag);
+        }
+        Ok(Outcome::Done)
+    }
+
+    pub(super) const fn opened(&self) -> u64 {
+        self.open
     }
 }
 
 struct Scene {
     world: Shared,
+    tag: u64,
     key: String,
     plan: Plan,
     /// The number of openings of the gate before this attempt.
@@ -119,24 +190,21 @@ impl Future for Scene {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut world = self.world.lock();
-        let waits = matches!(self.plan, Plan::Wait | Plan::WaitAndFail(_) | Plan::WaitAndPanicInDrop);
-        if self.plan == Plan::Stuck || waits && world.open == self.born {
-            world.gates.push(cx.waker().clone());
+        if world.waits(self.plan, self.born, cx.waker()) {
             return Poll::Pending;
         }
-        drop(world);
-        match self.plan {
-            Plan::Err(kind) | Plan::WaitAndFail(kind) => Poll::Ready(Err(Error::new(kind, "no"))),
-            Plan::PanicInPoll => resume_unwind(Box::new("in poll")),
-            _ => Poll::Ready(Ok(Outcome::Done)),
+        if self.plan == Plan::PanicInPoll {
+            drop(world);
+            resume_unwind(Box::new("in poll"));
         }
+        Poll::Ready(world.result(self.tag, self.plan))
     }
 }
 
 impl Drop for Scene {
     fn drop(&mut self) {
-        *self.world.lock().running.get_mut(&self.key).unwrap() -= 1;
-        if matches!(self.plan, Plan::PanicInDrop | Plan::WaitAndPanicInDrop) {
+        self.world.lock().leave(&self.key);
+        if self.plan.panics_in_drop() {
             resume_unwind(Box::new("in drop"));
         }
     }
@@ -170,6 +238,18 @@ impl Rig {
         let (world, clock) = (Shared::default(), Clock::manual(Duration::from_secs(1)));
         let handler = BoxHandler::new(Scripted(world.clone()));
         let processor = Processor::new(handler, attempts, clock.clone(), "test");
+        Self::of(processor, world, clock, config)
+    }
+
+    /// Creates a rig with a batch handler.
+    pub(super) fn batch(attempts: AttemptConfig, config: WorkerConfig) -> Self {
+        let (world, clock) = (Shared::default(), Clock::manual(Duration::from_secs(1)));
+        let handler = BoxBatchHandler::new(ScriptedBatch(world.clone()));
+        let processor = Processor::batch(handler, attempts, clock.clone(), "test");
+        Self::of(processor, world, clock, config)
+    }
+
+    fn of(processor: Processor, world: Shared, clock: Clock, config: WorkerConfig) -> Self {
         let holds = processor.holds().clone();
         let budget = config.budget.clone();
         let woken = Arc::new(Flag(true.into()));
@@ -189,15 +269,11 @@ impl Rig {
             world.not_ready |= plans.front() == Some(&Plan::NotReady);
             world.plans.insert(tag, plans.into_iter().filter(|plan| *plan != Plan::NotReady).collect());
         }
-        let (id, key) = (tag.to_string(), key.into());
-        let message = Message::new(MessageParts {
-            source: "s",
-            id: &id,
-            topic: "t",
-            key: key.map(str::as_bytes),
-            ..MessageParts::default()
-        });
-        let delivery = Delivery::new(message, "g").at(Position::at(0, tag as i64));
+        self.push_delivery(delivery(tag, key.into(), MessageParts::default()), tag)
+    }
+
+    /// Pushes `delivery`, and returns its settlement.
+    pub(super) fn push_delivery(&mut self, delivery: Delivery, tag: u64) -> Option<String> {
         let waker = Waker::from(self.woken.clone());
         // The inline poll may have stored this waker, so the owner polls after its pushes.
         self.woken.0.store(true, SeqCst);
@@ -284,4 +360,12 @@ pub(super) fn text(settlement: &Settlement) -> String {
         Settlement::Abandoned => "abandoned".into(),
         Settlement::Stopped(error) => format!("stopped {}", error.kind),
     }
+}
+
+/// Returns a delivery with the identity `tag`, and otherwise of `parts`.
+pub(super) fn delivery(tag: u64, key: Option<&str>, parts: MessageParts<'_>) -> Delivery {
+    let id = tag.to_string();
+    let key = key.map(str::as_bytes);
+    let message = Message::new(MessageParts { source: "s", id: &id, topic: "t", key, ..parts });
+    Delivery::new(message, "g").at(Position::at(0, tag as i64))
 }

@@ -1,5 +1,9 @@
 //! Handlers that take several deliveries at once.
 
+mod alone;
+mod attempt;
+mod named;
+
 use std::{
     future::Future,
     sync::Arc,
@@ -9,7 +13,12 @@ use std::{
 use futures_core::future::BoxFuture;
 use tower_service::Service;
 
-use crate::{Delivery, Error, Outcome};
+use super::BoxHandler;
+use crate::{Delivery, Error, Outcome, telemetry as names};
+use alone::Alone;
+pub(crate) use attempt::BatchAttempt;
+use attempt::counted;
+pub use named::named_batch;
 
 /// A tower service that takes several [`Delivery`]s and returns a result for each.
 ///
@@ -19,6 +28,7 @@ use crate::{Delivery, Error, Outcome};
 /// the whole batch. The trait has no methods: every matching service implements it.
 ///
 /// The deliveries of a batch have one topic and one partition, and are in order. They may have different keys. The
+/// handler is called in the context of no message; only a delivery that is attempted alone runs in its own context. The
 /// response has one result for each delivery, in their order:
 /// - `Ok` completes the delivery.
 /// - `Err` is the failed attempt of this delivery. The consumer calls the handler again with this delivery alone, and
@@ -93,6 +103,8 @@ where
 
 trait DynBatchHandler: Send + Sync {
     fn run(&self, deliveries: Vec<Delivery>) -> BoxFuture<'static, Result<BatchResults, Error>>;
+    fn attempt(&self, deliveries: Vec<Delivery>) -> BatchAttempt;
+    fn alone(&self) -> BoxHandler;
 }
 
 impl<H: BatchHandler> DynBatchHandler for H {
@@ -102,14 +114,23 @@ impl<H: BatchHandler> DynBatchHandler for H {
         Box::pin(async move {
             std::future::poll_fn(|cx| service.poll_ready(cx)).await?;
             let sent = deliveries.len();
-            let results = service.call(deliveries).await?;
-            if results.len() != sent {
-                let text =
-                    format!("the batch handler returned {} results for {sent} deliveries", results.len());
-                return Err(Error::internal(text));
-            }
-            Ok(results)
+            counted(service.call(deliveries).await?, sent)
         })
+    }
+
+    fn attempt(&self, deliveries: Vec<Delivery>) -> BatchAttempt {
+        let first = deliveries.first();
+        let span = tracing::info_span!(
+            names::PROCESS,
+            { names::MESSAGING_DESTINATION_NAME } = first.map(|delivery| delivery.message.topic()),
+            { names::MESSAGING_CONSUMER_GROUP_NAME } = first.map(|delivery| &*delivery.group),
+            { names::MESSAGING_BATCH_MESSAGE_COUNT } = deliveries.len(),
+        );
+        BatchAttempt::new(self, deliveries, span)
+    }
+
+    fn alone(&self) -> BoxHandler {
+        BoxHandler::new(Alone(self.clone()))
     }
 }
 
@@ -130,6 +151,16 @@ impl BoxBatchHandler {
     /// handler did not return one result for each delivery.
     pub async fn handle(&self, deliveries: Vec<Delivery>) -> Result<BatchResults, Error> {
         self.0.run(deliveries).await
+    }
+
+    /// Begins a call with `deliveries`.
+    pub(crate) fn attempt(&self, deliveries: Vec<Delivery>) -> BatchAttempt {
+        self.0.attempt(deliveries)
+    }
+
+    /// Returns the handler that calls this one with each delivery alone.
+    pub(crate) fn alone(&self) -> BoxHandler {
+        self.0.alone()
     }
 }
 

@@ -1,0 +1,126 @@
+//! Attempts a delivery until its result is final.
+
+use std::{future::Future, pin::Pin, time::Duration};
+
+use futures_util::FutureExt;
+
+use super::{AttemptConfig, Processor, Rules, Verdict};
+use crate::{
+    Delivery, Error, ErrorKind,
+    transport::{Disposition, FailurePolicy, HoldGuard},
+};
+
+/// The longest `retry_after` that is honoured: a peer may send any number, and a lane waits for it.
+pub(super) const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(5 * 60);
+
+/// The next step of a hold after a failed attempt.
+pub(in crate::transport) enum Holding {
+    /// The processor waits and attempts the delivery again.
+    Here,
+    /// The processor returns the delivery to the consumer, which presents the delivery again.
+    Elsewhere,
+    /// The hold has reached its limit and ends.
+    Over,
+}
+
+impl Processor {
+    /// Attempts `delivery` as [`process`](Self::process) does, within the limits of `rules`. `failed` is the error of
+    /// an attempt that was made before.
+    pub(in crate::transport) async fn run<S: Future<Output = ()>>(
+        &self,
+        delivery: &mut Delivery,
+        mut failed: Option<Error>,
+        rules: Rules<'_>,
+        mut stopping: Pin<&mut S>,
+    ) -> Verdict {
+        if failed.is_none() && stopping.as_mut().now_or_never().is_some() {
+            return Verdict::Abandoned;
+        }
+        let mut held = self.holds.resume(delivery);
+        let before = held.as_ref().map_or(0, |held| held.attempts);
+        let mut failures = delivery.attempt.saturating_sub(1).saturating_add(before);
+        loop {
+            let mut error = match failed.take() {
+                Some(error) => error,
+                None => {
+                    let Some(permit) = rules.permit(stopping.as_mut()).await else {
+                        return Verdict::Abandoned;
+                    };
+                    let result = self.attempt(delivery, rules.blocks_thread()).await;
+                    drop(permit);
+                    match result {
+                        Ok(outcome) => return Verdict::Done(outcome),
+                        Err(error) => error,
+                    }
+                }
+            };
+            failures = failures.saturating_add(1);
+            let attempts = delivery.attempt;
+            let disposition = error.kind.disposition();
+            if disposition != Disposition::Hold {
+                tracing::warn!(
+                    origin = %delivery.origin(), group = %delivery.group, attempts, error = %error.chain(), "delivery attempt failed"
+                );
+            }
+            let delay = match disposition {
+                Disposition::Stop => return Verdict::Stop(error),
+                Disposition::Retry if attempts < self.config.max_attempts => {
+                    held = None;
+                    delivery.attempt += 1;
+                    let soon = error.kind == ErrorKind::Conflict;
+                    self.delay(if soon { 1 } else { failures }, &error)
+                }
+                Disposition::Hold => {
+                    let hold = self.holds.register(delivery, &error, held.take());
+                    let delay = self.delay(failures, &error);
+                    match self.holding(&hold, delay) {
+                        Holding::Here => {}
+                        Holding::Over => match rules.policy(&error, delivery) {
+                            FailurePolicy::DeadLetter => return Verdict::DeadLetter { error, attempts },
+                            FailurePolicy::Stop => return Verdict::Stop(error),
+                            FailurePolicy::Hold => {}
+                        },
+                        Holding::Elsewhere => {
+                            hold.stay();
+                            error.retry_after = error.retry_after.map(|wait| wait.min(RETRY_AFTER_LIMIT));
+                            return Verdict::Held { error, attempts };
+                        }
+                    }
+                    held = Some(hold);
+                    delay
+                }
+                _ => match rules.policy(&error, delivery) {
+                    FailurePolicy::DeadLetter => return Verdict::DeadLetter { error, attempts },
+                    FailurePolicy::Stop => return Verdict::Stop(error),
+                    FailurePolicy::Hold => {
+                        held = Some(self.holds.register(delivery, &error, held.take()));
+                        self.delay(failures, &error)
+                    }
+                },
+            };
+            tokio::select! {
+                biased;
+                () = &mut stopping => return Verdict::Abandoned,
+                () = self.clock.sleep(delay) => {}
+            }
+        }
+    }
+
+    /// Returns the next step of `hold` if the wait before the next attempt is `delay`.
+    pub(in crate::transport) fn holding(&self, hold: &HoldGuard, delay: Duration) -> Holding {
+        let (now, AttemptConfig { hold_limit, hold_in_place, .. }) = (self.clock.now(), &self.config);
+        if hold_limit.is_some_and(|limit| hold.lasted(now) >= limit) {
+            return Holding::Over;
+        }
+        match hold_in_place.is_some_and(|limit| hold.waited(now).saturating_add(delay) > limit) {
+            true => Holding::Elsewhere,
+            false => Holding::Here,
+        }
+    }
+
+    /// Returns the wait after the `failures`-th consecutive failure.
+    pub(in crate::transport) fn delay(&self, failures: u32, error: &Error) -> Duration {
+        let delay = self.config.backoff.delay(failures, &self.clock);
+        error.retry_after.map_or(delay, |least| least.min(RETRY_AFTER_LIMIT).max(delay))
+    }
+}

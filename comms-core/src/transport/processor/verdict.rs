@@ -1,0 +1,33 @@
+//! The results of a processor.
+
+use crate::{Error, Outcome};
+
+/// The final result of [`Processor::process`](super::Processor::process), which the consumer carries out.
+#[derive(Debug)]
+pub enum Verdict {
+    /// The handler succeeded: acknowledge the delivery.
+    Done(Outcome),
+    /// The attempts are used up, or another attempt cannot succeed: publish the delivery as a dead letter with the
+    /// error, then acknowledge it.
+    DeadLetter {
+        /// The error of the last attempt.
+        error: Error,
+        /// The number of counted attempts.
+        attempts: u32,
+    },
+    /// The hold would exceed [`AttemptConfig::hold_in_place`](super::AttemptConfig::hold_in_place): leave the delivery unacknowledged and process it again
+    /// later, with `attempts` as its [`Delivery::attempt`](crate::Delivery::attempt).
+    ///
+    /// The consumer must not process later messages of the same key before this delivery. The delivery stays in the
+    /// [`Holds`](crate::transport::Holds) until it is processed again, or until [`Holds::release`](crate::transport::Holds::release).
+    Held {
+        /// The error of the last attempt. Its `retry_after`, if any, is at most five minutes.
+        error: Error,
+        /// The number of the next attempt. The attempts during the hold are not counted.
+        attempts: u32,
+    },
+    /// A signal of the consumer ended the work (shutdown, or a revoked partition): leave the delivery unacknowledged.
+    Abandoned,
+    /// The error is [`Fatal`](crate::ErrorKind::Fatal): leave the delivery unacknowledged and stop the process.
+    Stop(Error),
+}

@@ -1,0 +1,99 @@
+//! Attempts that were pending at their first poll.
+
+use std::{
+    pin::Pin,
+    task::{Context as Cx, Poll, Waker},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::{clock::Clock, handler::Limited};
+
+/// An attempt that has ended.
+pub(super) struct AttemptEnd<A: Limited> {
+    pub(super) attempt: A,
+    /// `None` if the time limit of the attempt has passed.
+    pub(super) result: Option<A::Output>,
+    pub(super) started: Instant,
+}
+
+/// An attempt that was pending at its first poll, and its time limit. The worker checks the limits of all attempts with
+/// one timer.
+pub(super) struct PendingAttempt<A> {
+    attempt: Option<A>,
+    permit: Option<OwnedSemaphorePermit>,
+    started: Instant,
+    /// `None` if the deadline would be out of the range of [`Instant`].
+    deadline: Option<Instant>,
+    limit: Duration,
+    clock: Clock,
+    is_called: bool,
+    is_expired: bool,
+    waker: Option<Waker>,
+}
+
+impl<A: Limited> PendingAttempt<A> {
+    pub(super) fn new(
+        attempt: A,
+        permit: OwnedSemaphorePermit,
+        (started, now): (Instant, Instant),
+        limit: Duration,
+        clock: Clock,
+    ) -> Self {
+        let is_called = attempt.is_called();
+        Self {
+            attempt: Some(attempt),
+            permit: Some(permit),
+            started,
+            deadline: now.checked_add(limit),
+            limit,
+            clock,
+            is_called,
+            is_expired: false,
+            waker: None,
+        }
+    }
+
+    pub(super) const fn deadline(&self) -> Option<Instant> {
+        if self.is_expired { None } else { self.deadline }
+    }
+
+    /// Ends the attempt at its next poll if its time limit has passed.
+    pub(super) fn expire(&mut self, now: Instant) {
+        if self.deadline().is_some_and(|deadline| deadline <= now) {
+            self.is_expired = true;
+            if let Some(waker) = self.waker.take() {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Polls the attempt. Resolves once.
+    pub(super) fn poll(&mut self, cx: &mut Cx<'_>) -> Poll<AttemptEnd<A>> {
+        let Some(attempt) = &mut self.attempt else { return Poll::Pending };
+        // The attempt first: a result that is ready at the time limit is returned.
+        let result = match Pin::new(&mut *attempt).poll(cx) {
+            Poll::Ready(result) => Some(result),
+            Poll::Pending if self.is_called && self.is_expired => None,
+            Poll::Pending if attempt.is_called() && !self.is_called => {
+                // The wait for readiness is over: the time limit of the call begins.
+                (self.is_called, self.is_expired) = (true, false);
+                self.deadline = self.clock.now().checked_add(self.limit);
+                return self.pending(cx);
+            }
+            Poll::Pending if self.is_expired => None,
+            Poll::Pending => return self.pending(cx),
+        };
+        let (Some(attempt), started) = (self.attempt.take(), self.started) else { return Poll::Pending };
+        self.permit = None;
+        Poll::Ready(AttemptEnd { attempt, result, started })
+    }
+
+    fn pending(&mut self, cx: &Cx<'_>) -> Poll<AttemptEnd<A>> {
+        if self.waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
+            self.waker = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+}
