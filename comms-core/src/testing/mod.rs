@@ -10,7 +10,7 @@
 //!   [`Published`] have the assertions.
 //! * **Memory backends.** [`MemoryUnit`] is a database with an inbox, an outbox and stored replies. Its transactions
 //!   are isolated, roll back, and wait for each other's locks. [`MemoryPublisher`] stores the published messages; a
-//!   test configures its refusals, delays and failures. [`MemoryStore`](crate::idempotency::MemoryStore) is an
+//!   test configures its refusals, delays and failures. A [`FaultyUnit`] lets commits of any database fail. [`MemoryStore`](crate::idempotency::MemoryStore) is an
 //!   idempotency store. `MemoryUnit` and `MemoryPublisher` store data without a bound.
 //! * **Conformance suites.** There is one for each trait: [`publisher`], [`inbox`], [`outbox`], [`replies`] and
 //!   [`idempotency`]. Implement the fixture of the suite, which gives access to the backend and to its effects, and
@@ -45,6 +45,7 @@
 //! ```
 
 mod check;
+mod faulty_unit;
 mod harness;
 pub mod idempotency;
 pub mod inbox;
@@ -55,6 +56,7 @@ pub mod publisher;
 pub mod replies;
 
 pub use check::Broken;
+pub use faulty_unit::{CommitFaults, FaultyUnit};
 pub use harness::{
     Call, CallResult, Calls, ConsumerSetup, DeliveryState, Failure, MemoryTransport, Published, TestBroker,
     TestConsumer, TestConsumerBuilder, Transport,

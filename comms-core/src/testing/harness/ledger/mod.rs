@@ -51,6 +51,8 @@ struct Group {
     rules: Rules,
     /// Whether the consumer is being stopped: attempts that are dropped are abandoned, and have not timed out.
     stopping: bool,
+    /// Whether a delivery has stopped the consumer, which has not ended yet.
+    ending: bool,
     /// The error that ended the consumer.
     failure: Option<Failure>,
     /// The message at the end of whose next attempt the process "crashes".
@@ -74,7 +76,15 @@ impl Ledger {
         topics: Vec<Arc<str>>,
         rules: Rules,
     ) -> Result<(), Error> {
-        let group = Group { topics, rules, stopping: false, failure: None, crash_at: None, crashed: false };
+        let group = Group {
+            topics,
+            rules,
+            stopping: false,
+            ending: false,
+            failure: None,
+            crash_at: None,
+            crashed: false,
+        };
         match self.change(|state| state.groups.insert(name.clone(), group)) {
             None => Ok(()),
             Some(_) => {
@@ -139,6 +149,7 @@ impl Ledger {
                 Ok(outcome) => entry.returned(outcome),
                 Err(failure) => entry.failed(failure, &group.rules, &self.clock),
             }
+            group.ending |= entry.has_stopped_the_consumer();
             false
         })
     }
@@ -181,7 +192,7 @@ impl Ledger {
 
     /// Records that the consumer of `group` ended with `error`.
     pub(super) fn failed(&self, group: &str, error: &Error) {
-        self.in_group(group, |group| group.failure = Some(Failure::of(error)));
+        self.in_group(group, |group| (group.ending, group.failure) = (false, Some(Failure::of(error))));
     }
 
     /// Records that the consumer of `group` is being stopped.
@@ -192,7 +203,9 @@ impl Ledger {
     /// Records that the consumer of `group` starts again: deliveries that had begun and were not settled are abandoned,
     /// and follow once more. With `all`, settled deliveries follow once more as well.
     pub(super) fn restarting(&self, name: &str, all: bool) {
-        self.in_group(name, |group| (group.stopping, group.failure, group.crashed) = (false, None, false));
+        self.in_group(name, |group| {
+            (group.stopping, group.ending, group.failure, group.crashed) = (false, false, None, false)
+        });
         self.change(|state| {
             let mut again = Vec::new();
             for entry in state.entries.iter_mut().filter(|entry| *entry.group == *name) {
@@ -200,8 +213,7 @@ impl Ledger {
                 if entry.is_open() && entry.calls.is_empty() {
                     continue;
                 }
-                let stopped = matches!(entry.step, Step::End(DeliveryState::Stopped(_)));
-                if all || stopped || entry.is_open() {
+                if all || entry.has_stopped_the_consumer() || entry.is_open() {
                     again.push(entry.again());
                 }
                 if entry.is_open() {

@@ -79,7 +79,7 @@ impl Ledger {
     /// Returns the time from now to the next attempt that waits for the clock.
     pub(in crate::testing::harness) fn next_attempt(&self) -> Option<Duration> {
         let now = self.clock.now();
-        let due = self.lock().entries.iter().filter_map(|entry| entry.step.waits_until()).min();
+        let due = self.lock().waits().min();
         due.map(|at| at.saturating_duration_since(now))
     }
 }
