@@ -5,7 +5,7 @@ use sqlx::{Row as _, postgres::PgRow};
 
 use crate::relay::{Place, Row, RowBuffer, column, headers};
 
-/// Decodes the columns of [`column`], with the message in `buffer`.
+/// Decodes the columns of [`mod@column`], with the message in `buffer`.
 pub(super) fn decode(row: &PgRow, buffer: &mut RowBuffer) -> Result<Row, sqlx::Error> {
     let (topic, key) = (row.try_get(column::TOPIC)?, row.try_get(column::KEY)?);
     let place = Place { id: row.try_get(column::ID)?, topic, key };

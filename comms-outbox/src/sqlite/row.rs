@@ -7,7 +7,7 @@ use sqlx::{ColumnIndex, Row as _, sqlite::SqliteRow};
 
 use crate::relay::{Place, Row, RowBuffer, column, headers};
 
-/// Decodes the columns of [`column`], with the message in `buffer`.
+/// Decodes the columns of [`mod@column`], with the message in `buffer`.
 pub(super) fn decode(row: &SqliteRow, buffer: &mut RowBuffer) -> Result<Row, sqlx::Error> {
     let (column, key) = (row.try_get::<&str, _>(column::TOPIC), row.try_get(column::KEY)?);
     let topic = match &column {

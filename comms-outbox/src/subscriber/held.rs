@@ -3,7 +3,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use comms_core::{Delivery, Message, MessageParts, transport::Holds};
@@ -16,7 +19,11 @@ type Identity = (Box<str>, Box<str>, Box<str>);
 
 /// The deliveries that are parked as held.
 #[derive(Default)]
-pub(super) struct HeldDeliveries(Mutex<HashMap<Identity, Delivery>>);
+pub(super) struct HeldDeliveries {
+    deliveries: Mutex<HashMap<Identity, Delivery>>,
+    /// Whether there is any, read without the lock because most messages are never held.
+    any: AtomicBool,
+}
 
 impl HeldDeliveries {
     /// Records that `message` of `group` was returned as held.
@@ -31,26 +38,31 @@ impl HeldDeliveries {
                 ..Default::default()
             };
             held.insert(identity(message), Delivery::new(Message::new(parts), group.clone()));
+            self.any.store(true, Ordering::Relaxed);
         }
     }
 
     /// Records that `message` has another result.
     pub(super) fn remove(&self, message: &Message) {
         let mut held = self.lock();
-        if !held.is_empty() {
-            held.remove(&identity(message));
-        }
+        held.remove(&identity(message));
+        self.any.store(!held.is_empty(), Ordering::Relaxed);
+    }
+
+    /// Returns whether no delivery is parked as held.
+    pub(super) fn is_empty(&self) -> bool {
+        !self.any.load(Ordering::Relaxed)
     }
 
     /// Removes all deliveries from `holds`.
     pub(super) fn release(&self, holds: &Holds) {
-        for (_, delivery) in self.lock().drain() {
-            holds.release(&delivery);
-        }
+        let mut held = self.lock();
+        held.drain().for_each(|(_, delivery)| holds.release(&delivery));
+        self.any.store(false, Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Identity, Delivery>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.deliveries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
