@@ -192,6 +192,14 @@ impl Dispatcher {
             // The messages behind it must not run either.
             self.shared.stop.cancel();
         }
+        if let Some(message) = self.open.message(tag) {
+            match &result {
+                Settlement::Held { .. } => self.shared.held.insert(message, &self.shared.group),
+                // It has not begun, or it stays on the list.
+                Settlement::Behind(_) | Settlement::Abandoned => {}
+                _ => self.shared.held.remove(message),
+            }
+        }
         let keyed = self.open.message(tag).is_some_and(|message| message.key().is_some());
         let result = self.shared.result(result, keyed);
         self.settle(tag, result);
