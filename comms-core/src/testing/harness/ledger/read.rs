@@ -27,7 +27,7 @@ impl Ledger {
 
     /// Returns whether a group is subscribed to `topic`.
     pub(in crate::testing::harness) fn has_topic(&self, topic: &str) -> bool {
-        self.lock().groups.values().any(|group| group.topics.iter().any(|other| **other == *topic))
+        self.lock().groups.values().any(|group| group.is_subscribed_to(topic))
     }
 
     /// Returns the calls of the handler of `topic` in `group`, in the order in which their deliveries were published.
