@@ -34,6 +34,10 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
+#[cfg_attr(
+    not(feature = "rate-limit"),
+    allow(clippy::manual_non_exhaustive, reason = "the private field is a configuration key that is refused")
+)]
 pub struct PolicyConfig {
     /// The time limit of the whole call: its attempts, and the waits for permits and between attempts. The deadline of
     /// the current [`Context`](crate::context::Context) applies as well: the earlier of the two ends the call. Above
