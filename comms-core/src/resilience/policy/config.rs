@@ -36,7 +36,10 @@ use crate::{
 #[non_exhaustive]
 #[cfg_attr(
     not(feature = "rate-limit"),
-    allow(clippy::manual_non_exhaustive, reason = "the private field is a configuration key that is refused")
+    allow(
+        clippy::manual_non_exhaustive,
+        reason = "the private field is a configuration key that is refused"
+    )
 )]
 pub struct PolicyConfig {
     /// The time limit of the whole call: its attempts, and the waits for permits and between attempts. The deadline of
