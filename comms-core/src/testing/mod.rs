@@ -13,7 +13,7 @@
 //!   test configures its refusals, delays and failures. [`MemoryStore`](crate::idempotency::MemoryStore) is an
 //!   idempotency store. `MemoryUnit` and `MemoryPublisher` store data without a bound.
 //! * **Conformance suites.** There is one for each trait: [`publisher`], [`inbox`], [`outbox`], [`replies`] and
-//!   [`idempotency`]. Implement the fixture of the suite, which gives access to the backend and to its effects, and
+//!   [`idempotency`], and [`consumer`] for a [`Transport`]. Implement the fixture of the suite, which gives access to the backend and to its effects, and
 //!   call `all` in a test. `all` checks every guarantee and reports each violated one with what was observed.
 //! * **Time and randomness.** A [`Clock::manual`](crate::clock::Clock::manual) advances only when the test advances it.
 //!   The randomness of [`Clock::seeded`](crate::clock::Clock::seeded) repeats for an equal seed.
@@ -45,6 +45,7 @@
 //! ```
 
 mod check;
+pub mod consumer;
 mod harness;
 pub mod idempotency;
 pub mod inbox;

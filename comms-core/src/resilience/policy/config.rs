@@ -33,6 +33,13 @@ use crate::{
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[cfg_attr(
+    not(feature = "rate-limit"),
+    expect(
+        clippy::manual_non_exhaustive,
+        reason = "the private field refuses a setting in a configuration file"
+    )
+)]
 #[non_exhaustive]
 pub struct PolicyConfig {
     /// The time limit of the whole call: its attempts, and the waits for permits and between attempts. The deadline of

@@ -1,6 +1,6 @@
 //! Deliveries for a batch handler.
 
-use super::{script::delivery, *};
+use super::{rig::delivery, *};
 use crate::{MessageParts, transport::AttemptConfig};
 
 const INVALID: Plan = Plan::Err(ErrorKind::Invalid);

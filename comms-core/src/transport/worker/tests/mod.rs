@@ -5,6 +5,7 @@ mod batches;
 mod failures;
 mod limits;
 mod properties;
+mod rig;
 mod script;
 mod tasks;
 mod transactional;
@@ -16,7 +17,8 @@ use crate::{
     Delivery, Error, ErrorKind, Message, Outcome,
     transport::{Budget, BudgetConfig},
 };
-use script::{Plan, Rig};
+use rig::{Rig, text};
+use script::Plan;
 
 #[test]
 fn a_handler_that_ends_at_once_settles_at_once_and_leaves_nothing() {

@@ -37,7 +37,7 @@ async fn push(worker: &mut Worker, key: &str, tag: u64) -> Option<Settled> {
 
 async fn next(worker: &mut Worker) -> Option<String> {
     let settled = poll_fn(|cx| worker.poll_settled(cx)).await?;
-    Some(format!("{} {}", settled.tag, script::text(&settled.result)))
+    Some(format!("{} {}", settled.tag, text(&settled.result)))
 }
 
 /// Lets the attempts of the next hour run in tasks.
