@@ -10,6 +10,7 @@ use comms_core::{
     resilience::Backoff,
     testing::{
         DeliveryState, MemoryPublisher, MemoryTx, MemoryUnit, TestBroker, TestConsumer, TestConsumerBuilder,
+        consumer,
     },
     transactional,
     transport::{AttemptConfig, Ordering},
@@ -134,6 +135,11 @@ async fn all(broker: impl Fn() -> TestBroker) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_test_runs_in_memory() {
     all(TestBroker::memory).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_consumer_passes_the_suite_on_the_mock_cluster() {
+    consumer::all(&KafkaTransport::mock().unwrap()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

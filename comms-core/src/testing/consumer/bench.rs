@@ -19,7 +19,13 @@ pub(super) struct Bench<T> {
     pub(super) setup: ConsumerSetup,
     pub(super) log: Arc<Log>,
     pub(super) dead_letters: MemoryPublisher,
-    running: Option<(oneshot::Sender<()>, JoinHandle<Result<(), Error>>)>,
+    running: Option<Running>,
+}
+
+struct Running {
+    /// Dropping it stops the consumer.
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<Result<(), Error>>,
 }
 
 impl<T: Transport + Clone> Bench<T> {
@@ -69,19 +75,19 @@ impl<T: Transport + Clone> Bench<T> {
         let (transport, setup) = (self.transport.clone(), self.setup.clone());
         let run =
             async move { transport.run(setup, Box::pin(async { stopped.await.unwrap_or_default() })).await };
-        self.running = Some((stop, tokio::spawn(run)));
+        self.running = Some(Running { stop, task: tokio::spawn(run) });
     }
 
     /// Stops the consumer, and waits for its end.
     pub(super) async fn stop(&mut self) -> Result<(), Broken> {
-        let Some((stop, _)) = &mut self.running else { return Ok(()) };
+        let Some(Running { stop, .. }) = &mut self.running else { return Ok(()) };
         drop(std::mem::replace(stop, oneshot::channel().0));
         self.ended("the consumer ends when it is stopped").await?.map_err(Broken::from)
     }
 
     /// Waits for the end of the consumer, and returns its result.
     pub(super) async fn ended(&mut self, what: &str) -> Result<Result<(), Error>, Broken> {
-        let Some((_stop, task)) = self.running.take() else { return Ok(Ok(())) };
+        let Some(Running { stop: _stop, task }) = self.running.take() else { return Ok(Ok(())) };
         match Clock::system().timeout(self.limit(), task).await {
             Ok(joined) => Ok(joined?),
             Err(_) => Err(Broken::new(what, format!("it runs after {:?}", self.limit()))),
