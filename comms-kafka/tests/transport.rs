@@ -143,6 +143,13 @@ async fn the_consumer_passes_the_suite_on_the_mock_cluster() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Apache Kafka; run scripts/test"]
+async fn the_consumer_passes_the_suite_on_a_real_cluster() {
+    let brokers = std::env::var("COMMS_TEST_KAFKA_BROKERS").unwrap();
+    consumer::all(&KafkaTransport::new(KafkaConfig::new(&brokers)).unwrap()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_same_test_runs_on_the_mock_cluster() {
     all(|| TestBroker::new(KafkaTransport::mock().unwrap())).await;
 }

@@ -219,3 +219,15 @@ fn an_envelope_that_cannot_be_decoded_fails_alone() {
     assert_eq!(settled, ["1 done", "2 refused invalid 1", "3 behind", "4 done"]);
     assert_eq!(batches(&rig), [[1, 4]]);
 }
+
+#[test]
+fn a_batch_handler_that_is_never_ready_holds_the_batch() {
+    let mut rig = rig(10);
+    push(&mut rig, 1, "a", [Plan::NotReady]);
+    push(&mut rig, 2, "b", []);
+    assert!(rig.settled().is_empty() && rig.budget.running() == 1);
+    assert!(rig.after(Duration::from_secs(30)).is_empty());
+    assert_eq!((rig.holds.list()[0].kind, rig.budget.running()), (ErrorKind::NotExecuted, 0));
+    assert_eq!(rig.drain(), ["1 done", "2 done"]);
+    assert_eq!(batches(&rig), [[1, 2]]);
+}

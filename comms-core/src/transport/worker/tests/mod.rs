@@ -1,9 +1,11 @@
 //! What becomes of deliveries in a worker, on a manual clock and without a runtime.
 
+mod batch_calls;
 mod batch_script;
 mod batches;
 mod failures;
 mod limits;
+mod measured;
 mod properties;
 mod rig;
 mod script;
