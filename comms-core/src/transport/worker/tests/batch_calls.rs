@@ -61,3 +61,48 @@ fn a_handler_that_returns_too_few_results_fails_the_batch() {
     }
     assert_eq!(results, ["refused internal 1", "behind"]);
 }
+
+#[test]
+fn deliveries_that_wait_for_a_held_batch_keep_no_memory_of_others_alive() {
+    let address = |delivery: &Delivery| delivery.message.payload().unwrap().as_ptr().addr();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let log = seen.clone();
+    let handler = batch_fn(move |batch: Vec<Delivery>| {
+        let mut log = log.lock().unwrap();
+        log.push(batch.iter().map(address).collect::<Vec<_>>());
+        std::future::ready(match log.len() {
+            1 => Err(Error::not_executed("down")),
+            _ => Ok(batch.iter().map(|_| Ok(Outcome::Done)).collect()),
+        })
+    });
+    let clock = Clock::manual(Duration::ZERO);
+    let processor =
+        Processor::batch(BoxBatchHandler::new(handler), AttemptConfig::default(), clock.clone(), "test");
+    let mut worker = Worker::new(processor, WorkerConfig::default());
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut slab = bytes::BytesMut::with_capacity(1_000);
+    let mut in_slab = || {
+        let parts = MessageParts { source: "s", id: "1", payload: Some(b"x"), ..MessageParts::default() };
+        Delivery::new(Message::in_buffer(parts, &mut slab), "g")
+    };
+    let all = [in_slab(), in_slab(), in_slab(), in_slab()];
+    let before: Vec<_> = all.iter().map(address).collect();
+    let mut all = all.into_iter();
+    let mut push = |worker: &mut Worker, cx: &mut Context<'_>| {
+        assert!(worker.push(all.next().unwrap(), 0, cx).is_none());
+    };
+    push(&mut worker, &mut cx);
+    push(&mut worker, &mut cx);
+    assert!(worker.poll_settled(&mut cx).is_pending());
+    push(&mut worker, &mut cx);
+    clock.advance(Duration::from_secs(1));
+    while worker.poll_settled(&mut cx).map(|settled| settled.is_some()) == Poll::Ready(true) {}
+    push(&mut worker, &mut cx);
+    while worker.poll_settled(&mut cx).map(|settled| settled.is_some()) == Poll::Ready(true) {}
+    let seen = seen.lock().unwrap();
+    assert_eq!(seen.iter().map(Vec::len).collect::<Vec<_>>(), [2, 2, 1, 1]);
+    assert_eq!(seen[0], before[..2]);
+    let again = [&seen[1][..], &seen[2][..]].concat();
+    assert!(again.iter().all(|address| !before.contains(address)), "moved into buffers of their own");
+    assert_eq!(seen[3], before[3..], "the wait of the last one is short");
+}

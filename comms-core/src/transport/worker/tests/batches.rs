@@ -179,6 +179,22 @@ fn a_stopped_worker_lets_its_batch_finish() {
 }
 
 #[test]
+fn a_stopped_worker_attempts_no_delivery_of_its_batch_again() {
+    for plan in [Plan::WaitAndFail(ErrorKind::Indeterminate), Plan::WaitAndFailBatch(ErrorKind::Internal)] {
+        let mut rig = rig(10);
+        push(&mut rig, 1, "a", [plan]);
+        push(&mut rig, 2, "a", []);
+        assert!(rig.settled().is_empty());
+        rig.worker.stop();
+        rig.open();
+        let mut settled = rig.drain();
+        settled.sort();
+        assert_eq!(settled, ["1 abandoned", "2 abandoned"], "{plan:?}");
+        assert_eq!(batches(&rig), [[1, 2]], "{plan:?}");
+    }
+}
+
+#[test]
 fn a_dropped_worker_cancels_its_batch() {
     for plan in [Plan::Wait, Plan::WaitAndPanicInDrop, Plan::FailBatch(ErrorKind::NotExecuted)] {
         let mut rig = rig(2);
