@@ -30,7 +30,7 @@
 //! let publisher: Arc<dyn Publisher> = Arc::new(KafkaPublisher::new(&kafka, Clock::system())?);
 //! let consumer = Consumer::builder(&kafka, "billing")
 //!     .on("orders", handler_fn(|delivery: Delivery| async move {
-//!         println!("{}", delivery.origin);
+//!         println!("{}", delivery.origin());
 //!         Ok(Outcome::Done)
 //!     }))
 //!     .dead_letter(publisher)
@@ -43,12 +43,21 @@
 //! # Main types
 //! - [`KafkaConfig`]: the connection settings, shared by all clients.
 //! - [`KafkaPublisher`]: implements [`Publisher`](comms_core::Publisher) with an idempotent producer.
-//! - [`Consumer`] and [`ConsumerBuilder`]: a member of a consumer group, with a handler per topic.
+//! - [`Consumer`] and [`ConsumerBuilder`]: a member of a consumer group, with a handler per topic. [`ConsumerHandle`]
+//!   pauses and resumes its topics.
 //! - [`TopicSpec`] and [`provision`]: declared topics and their creation.
+//! - `testing::KafkaTransport` (feature `testing`): consumers under test on Kafka.
 //!
-//! # TLS and codecs
-//! librdkafka is built without OpenSSL and without zstd. An application that needs them depends on `rdkafka` in the
-//! version of this crate, 0.39, and enables its feature `ssl` for `security.protocol` `SSL` and `SASL_SSL`, or `zstd`.
+//! # Features
+//! librdkafka is built without OpenSSL and zstd. All features are off by default.
+//! - `ssl`: the security protocols `SSL` and `SASL_SSL`, and the SASL mechanisms `SCRAM` and `OAUTHBEARER`. The build
+//!   needs the headers of OpenSSL.
+//! - `zstd`: reads and writes records with the codec zstd. Without it, a partition with such records is not read, and the
+//!   consumer is unready with [`ClientFault::Codec`].
+//!
+//! An application that needs another feature of librdkafka depends on `rdkafka` in the version of this crate, 0.39, and
+//! enables the feature there: `sasl` for the mechanism `GSSAPI` (Kerberos), which needs the headers of Cyrus SASL, or
+//! `ssl-vendored`, which compiles OpenSSL.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod client;
@@ -63,7 +72,7 @@ mod topic_name;
 mod topics;
 
 pub use config::KafkaConfig;
-pub use consumer::{ClientFault, Consumer, ConsumerBuilder, ConsumerHandle, Start};
+pub use consumer::{ClientFault, Consumer, ConsumerBuilder, ConsumerHandle, Start, seek};
 pub use publisher::KafkaPublisher;
 pub use topic_name::dlq_topic;
 pub use topics::{TooFewBrokers, TopicDifference, TopicSpec, provision};

@@ -112,6 +112,21 @@ async fn waits(broker: &TestBroker) {
     consumer.assert_dead_lettered(&hopeless, ErrorKind::Conflict, "lost");
 }
 
+async fn a_fatal_error(broker: &TestBroker) {
+    let handler = handler_fn(|delivery: Delivery| async move {
+        match delivery.message.id() {
+            "a-1" => Err(Error::fatal("the lease is lost")),
+            _ => Ok(Outcome::Done),
+        }
+    });
+    let consumer = builder().on(TOPIC, handler).start_on(broker).await.unwrap();
+    assert_eq!(consumer.deliver(message(broker, "b", 1)).await.unwrap(), DeliveryState::Done);
+    let stopped = consumer.deliver(message(broker, "a", 1)).await.unwrap();
+    assert_eq!(stopped, DeliveryState::Stopped(ErrorKind::Fatal));
+    let failure = consumer.failure().unwrap();
+    assert!(failure.text.contains("the lease is lost"), "{failure:?}");
+}
+
 async fn a_partition_in_order(broker: &TestBroker) {
     let handler = handler_fn(|delivery: Delivery| async move {
         if delivery.attempt == 1 { Err(Error::conflict("lost")) } else { Ok(Outcome::Done) }
@@ -130,6 +145,7 @@ async fn all(broker: impl Fn() -> TestBroker) {
     faults(&broker()).await;
     waits(&broker()).await;
     a_partition_in_order(&broker()).await;
+    a_fatal_error(&broker()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,10 +5,10 @@
 //! a crash at the right moment is hard to arrange.
 //!
 //! The solution: `TestConsumer` runs the handlers in the consumer runtime of production, on a broker in memory and with
-//! a manual clock. There is one method for each fault. `bill_each_order_once` is the test; it takes the broker, so that
-//! it runs on other transports as well.
+//! a manual clock. There is one method for each fault. `bill_each_order_once` is the test. It takes the broker, so that
+//! it runs on Kafka as well: on librdkafka's mock cluster, and on the cluster that `KAFKA_BROKERS` names.
 //!
-//! Prints the state of each delivery, and the calls of the handler.
+//! Prints the state of each delivery and the calls of the handler, once for each broker.
 //!
 //! Run: `cargo run -p examples --example consumer_test`. Nothing else is needed.
 
@@ -22,6 +22,7 @@ use comms_core::{
     transactional,
     transport::AttemptConfig,
 };
+use comms_kafka::{KafkaConfig, testing::KafkaTransport};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -68,7 +69,15 @@ fn billing(unit: &MemoryUnit, events: EventSource) -> impl comms_core::Handler {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
+    println!("== in memory");
     bill_each_order_once(&TestBroker::memory()).await?;
+    println!("== on the mock cluster");
+    bill_each_order_once(&TestBroker::new(KafkaTransport::mock()?.partitions(1))).await?;
+    if let Ok(brokers) = std::env::var(examples::BROKERS) {
+        println!("== on {brokers}");
+        let kafka = KafkaTransport::new(KafkaConfig::new(brokers))?;
+        bill_each_order_once(&TestBroker::new(kafka)).await?;
+    }
     Ok(())
 }
 

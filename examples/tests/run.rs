@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 /// The examples that need no server, and a part of each one's output.
-const EMBEDDED: [(&str, &str); 12] = [
+const EMBEDDED: [(&str, &str); 13] = [
     ("bulkhead", "one more report: rejected: batch: the bulkhead is full"),
     ("circuit_breaker", "-- closed -> open"),
     ("consumer_test", "order.placed/0@2, attempt 1, key order-2: returned duplicate"),

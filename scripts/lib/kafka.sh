@@ -14,8 +14,13 @@ kafka_address() { echo "127.0.0.1:$(port_of "$1")"; }
 
 kafka_missing() {
   command -v java >/dev/null || echo default-jre-headless
-  [[ -d $(kafka_libs) ]] || command -v mvn >/dev/null || echo maven
+  # The feature `ssl` of comms-kafka, which is tested with these servers, needs the headers of OpenSSL.
+  [[ -e /usr/include/openssl/ssl.h ]] || echo libssl-dev
+  kafka_fetched || command -v mvn >/dev/null || echo maven
 }
+
+# Succeeds if the jars of the current list are there.
+kafka_fetched() { cmp -s "$scripts/kafka/pom.xml" "$(kafka_libs)/pom.xml"; }
 
 # Sends a Metadata request (key 3, version 1, no topics). The last of the first 12 bytes of the response is the number of
 # brokers that are ready. An open port alone does not show that.
@@ -43,11 +48,11 @@ kafka_start() {
     -cp "$(kafka_libs)/*" kafka.Kafka "$dir/server.properties"
 }
 
-# Fetches the jars if they are missing. The folder gets its final name when all jars are there.
+# Fetches the jars if they are missing or another list was fetched. The folder gets its final name when all jars are there.
 kafka_fetch() {
   local libs log=$services/kafka/maven.log options=() home
   libs=$(kafka_libs)
-  [[ ! -d $libs ]] || return 0
+  ! kafka_fetched || return 0
   home=$(getent passwd "$EUID" | cut -d: -f6)
   [[ -w $home ]] || options+=("-Dmaven.repo.local=$services/kafka/maven")
   say "kafka: fetching the jars with Maven"
@@ -57,6 +62,8 @@ kafka_fetch() {
     exec mvn -B -q "${options[@]}" -f "$scripts/kafka/pom.xml" dependency:copy-dependencies \
       -DincludeScope=runtime -DoutputDirectory="$libs.part" </dev/null
   ) >"$log" 2>&1 || die "Maven could not fetch Kafka's jars, see $log: $(grep ERROR "$log" | head -n 3)"
+  cp "$scripts/kafka/pom.xml" "$libs.part"
+  rm -rf "$libs"
   mv "$libs.part" "$libs"
 }
 

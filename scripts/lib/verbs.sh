@@ -99,6 +99,8 @@ print_env() {
   # Crash tests start their own PostgreSQL.
   bin=$(postgres_bin)
   [[ -z $bin ]] || printf 'export COMMS_TEST_POSTGRES_BIN=%q\n' "$bin"
+  # Tests start their own broker and Kafka's command line tools.
+  ! kafka_fetched || printf 'export COMMS_TEST_KAFKA_LIBS=%q\n' "$(kafka_libs)"
 }
 
 wipe() {

@@ -24,7 +24,7 @@ type Upcast = Box<dyn Fn(Value) -> Result<Value, Error> + Send + Sync>;
 /// message announces up to [`Event::VERSION`]. A newer version is refused and never decoded in part. Clones are cheap.
 ///
 /// ```
-/// use comms_core::{Error, Message, clock::Clock, event::{Event, EventSource, Versions}};
+/// use comms_core::{Error, Message, MessageParts, clock::Clock, event::{Event, EventSource, Versions}};
 /// use serde_json::{Value, json};
 /// #[derive(serde::Serialize, serde::Deserialize)]
 /// struct Placed { order_id: String, currency: String }
@@ -40,11 +40,11 @@ type Upcast = Box<dyn Fn(Value) -> Result<Value, Error> + Send + Sync>;
 /// # fn main() -> Result<(), Error> {
 /// let versions = Versions::<Placed>::json().upcast(1, v1_had_one_currency).build()?;
 /// let new = Placed { order_id: "7".into(), currency: "USD".into() };
-/// let mut message = EventSource::new("shop", Clock::system()).message(&new)?;
+/// let message = EventSource::new("shop", Clock::system()).message(&new)?;
 /// // The same message as a producer of version 1 wrote it.
-/// message.headers.insert("ce_type", "order.placed.v1");
-/// message.payload = Some(r#"{"order_id":"7"}"#.into());
-/// assert_eq!(versions.decode(&message)?.currency, "EUR");
+/// let old = message.with_headers(|headers| headers.insert("ce_type", "order.placed.v1"));
+/// let old = Message::new(MessageParts { payload: Some(br#"{"order_id":"7"}"#), ..old.parts() });
+/// assert_eq!(versions.decode(&old)?.currency, "EUR");
 /// # Ok(())
 /// # }
 /// ```

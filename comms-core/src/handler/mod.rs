@@ -94,7 +94,7 @@ pub struct HandlerFn<F>(F);
 ///     let Some(paid) = event::read::<Paid>(&delivery.message)? else {
 ///         return Ok(Outcome::Skipped); // the message announces another event
 ///     };
-///     println!("order {} is paid (attempt {}, {})", paid.order, delivery.attempt, delivery.origin);
+///     println!("order {} is paid (attempt {}, {})", paid.order, delivery.attempt, delivery.origin());
 ///     Ok(Outcome::Done)
 /// });
 /// # fn check(_: impl comms_core::Handler) {}

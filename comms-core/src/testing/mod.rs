@@ -10,11 +10,13 @@
 //!   [`Published`] have the assertions.
 //! * **Memory backends.** [`MemoryUnit`] is a database with an inbox, an outbox and stored replies. Its transactions
 //!   are isolated, roll back, and wait for each other's locks. [`MemoryPublisher`] stores the published messages; a
-//!   test configures its refusals, delays and failures. [`MemoryStore`](crate::idempotency::MemoryStore) is an
-//!   idempotency store. `MemoryUnit` and `MemoryPublisher` store data without a bound.
+//!   test configures its refusals, delays and failures. A [`FaultyUnit`] lets commits of any database fail.
+//!   [`MemoryStore`](crate::idempotency::MemoryStore) is an idempotency store. `MemoryUnit` and `MemoryPublisher` store
+//!   data without a bound.
 //! * **Conformance suites.** There is one for each trait: [`publisher`], [`inbox`], [`outbox`], [`replies`] and
-//!   [`idempotency`], and [`consumer`] for a [`Transport`]. Implement the fixture of the suite, which gives access to the backend and to its effects, and
-//!   call `all` in a test. `all` checks every guarantee and reports each violated one with what was observed.
+//!   [`idempotency`], and [`consumer`] for a [`Transport`]. Implement the fixture of the suite, which gives access to the
+//!   backend and to its effects, and call `all` in a test. `all` checks every guarantee and reports each violated one
+//!   with what was observed.
 //! * **Time and randomness.** A [`Clock::manual`](crate::clock::Clock::manual) advances only when the test advances it.
 //!   The randomness of [`Clock::seeded`](crate::clock::Clock::seeded) repeats for an equal seed.
 //!   [`Clock::system`](crate::clock::Clock::system) follows tokio's paused time.
@@ -46,6 +48,7 @@
 
 mod check;
 pub mod consumer;
+mod faulty_unit;
 mod harness;
 pub mod idempotency;
 pub mod inbox;
@@ -56,6 +59,7 @@ pub mod publisher;
 pub mod replies;
 
 pub use check::Broken;
+pub use faulty_unit::{CommitFaults, FaultyUnit};
 pub use harness::{
     Call, CallResult, Calls, ConsumerSetup, DeliveryState, Failure, MemoryTransport, Published, TestBroker,
     TestConsumer, TestConsumerBuilder, Transport,

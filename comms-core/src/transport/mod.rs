@@ -13,15 +13,12 @@
 //! 5. The worker returns a [`Settlement`]: the delivery is done, is dead-lettered, is refused, is returned for a later
 //!    attempt, is abandoned, or stops the process. The consumer acknowledges up to the [`Frontier`].
 //!
-//! A consumer with another order of work than a worker's uses [`Lanes`] and [`Processor::process`].
-//!
 //! [`Acks`] and [`Receipt`] are the results of a [`Publisher`](crate::Publisher).
 
 mod budget;
 mod dead_letter;
 mod frontier;
 mod holds;
-mod lanes;
 mod processor;
 mod worker;
 
@@ -34,6 +31,5 @@ pub use budget::{Budget, BudgetConfig};
 pub use dead_letter::{DeadLetters, Form};
 pub use frontier::Frontier;
 pub use holds::{Hold, HoldGuard, Holds};
-pub use lanes::Lanes;
 pub use processor::{AttemptConfig, Processor, Verdict};
 pub use worker::{BatchConfig, FailurePolicy, Ordering, Settled, Settlement, Worker, WorkerConfig};

@@ -22,7 +22,7 @@ use rdkafka::{
 
 use super::{
     assignments::Assignments, commits::Commits, control::Control, health::ConsumerHealth, lag::Lag,
-    runners::Runners, start::Start, topic::Topic,
+    runners::Runners, seek::Seeks, start::Start, topic::Topic,
 };
 use crate::{client, record::Reader};
 use comms_core::{
@@ -45,6 +45,7 @@ pub(super) struct Group {
     pub(super) clock: Clock,
     pub(super) drain: Duration,
     pub(super) start: Start,
+    pub(super) seeks: Arc<Seeks>,
     /// The client that this is the context of.
     pub(super) client: OnceLock<Weak<BaseConsumer<Self>>>,
     /// Reads records that arrive on the main queue.

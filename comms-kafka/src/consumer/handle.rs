@@ -1,17 +1,18 @@
-//! A handle for operators: pauses and resumes the topics of a running consumer.
+//! A handle for operators: pauses, resumes and moves the topics of a running consumer.
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
-use super::{assignments::Assignments, topic::Topic};
+use super::{assignments::Assignments, seek::Seeks, start::Start, topic::Topic};
 use comms_core::Error;
 
-/// Pauses and resumes the topics of a [`Consumer`](super::Consumer), see [`Consumer::handle`](super::Consumer::handle).
+/// Pauses, resumes and moves the topics of a [`Consumer`](super::Consumer), see [`Consumer::handle`](super::Consumer::handle).
 /// Clones refer to the same consumer.
 #[derive(Clone)]
 pub struct ConsumerHandle {
     pub(super) group: Arc<str>,
     pub(super) topics: Arc<HashMap<Arc<str>, Arc<Topic>>>,
     pub(super) assigned: Arc<Assignments>,
+    pub(super) seeks: Arc<Seeks>,
 }
 
 impl ConsumerHandle {
@@ -46,6 +47,24 @@ impl ConsumerHandle {
     /// Returns [`ErrorKind::NotFound`](comms_core::ErrorKind::NotFound) if the consumer is not subscribed to `topic`.
     pub fn is_paused(&self, topic: &str) -> Result<bool, Error> {
         Ok(self.topic(topic)?.is_paused())
+    }
+
+    /// Moves the partitions of `topic` that this member has now to `start`. The new position is committed.
+    ///
+    /// Running attempts are cancelled, and records between the old and the new position are handled again, or not
+    /// handled. Partitions that [`Start::Offsets`] does not name are not moved. Each member moves its own partitions
+    /// only; [`seek`](crate::seek) moves a group without members.
+    ///
+    /// # Errors
+    /// - Returns [`ErrorKind::NotFound`](comms_core::ErrorKind::NotFound) if the consumer is not subscribed to `topic`.
+    /// - Returns [`ErrorKind::NotExecuted`](comms_core::ErrorKind::NotExecuted) if the consumer ends first. Before
+    ///   [`Consumer::run`](super::Consumer::run) the call waits.
+    /// - Returns another error if the cluster does not answer, or refuses. If some partitions may have moved, the consumer
+    ///   ends with [`ErrorKind::Indeterminate`](comms_core::ErrorKind::Indeterminate).
+    pub async fn seek(&self, topic: &str, start: Start) -> Result<(), Error> {
+        let topic = self.topic(topic)?.name.clone();
+        let ended = || Error::not_executed(format!("the consumer of group {} has ended", self.group));
+        self.seeks.request(topic, start).await.unwrap_or_else(|_| Err(ended()))
     }
 
     fn topic(&self, topic: &str) -> Result<&Arc<Topic>, Error> {

@@ -31,6 +31,7 @@ mod rebalance;
 mod run;
 mod runner;
 mod runners;
+mod seek;
 mod start;
 mod topic;
 
@@ -38,7 +39,7 @@ use std::{collections::HashMap, fmt, sync::Arc};
 
 use rdkafka::ClientConfig;
 
-use self::{assignments::Assignments, builder::Limits, lag::Lag, topic::Topic};
+use self::{assignments::Assignments, builder::Limits, lag::Lag, seek::SeekOwner, topic::Topic};
 use comms_core::{
     Publisher,
     clock::Clock,
@@ -47,7 +48,9 @@ use comms_core::{
     transport::{Budget, FailurePolicy, Holds, Ordering},
 };
 
-pub use self::{builder::ConsumerBuilder, faults::ClientFault, handle::ConsumerHandle, start::Start};
+pub use self::{
+    builder::ConsumerBuilder, faults::ClientFault, handle::ConsumerHandle, seek::seek, start::Start,
+};
 
 /// A member of a consumer group, which runs a handler for each record.
 ///
@@ -57,21 +60,31 @@ pub use self::{builder::ConsumerBuilder, faults::ClientFault, handle::ConsumerHa
 /// **Promise.**
 /// - Each record is handled at least once. Records of one key in one partition are handled one after the other, in
 ///   order. Other keys are handled concurrently. Records without a key have no order among each other.
+///   ([`ConsumerBuilder::ordering`] has other orders.)
 /// - An offset is committed when the record and all records before it in the partition are handled, or acknowledged by
-///   the dead-letter topic. Nothing is committed for a partition after its revocation.
+///   the dead-letter topic. Nothing is committed, and no dead letter is written, for a partition after its revocation.
 /// - A record that fails permanently, or too often ([`ConsumerBuilder::attempts`]), is written to `<topic>.dlq` with
-///   the reason. If the record is too large for that, the dead letter has no payload, or refers to the record.
+///   the reason ([`ConsumerBuilder::dead_letter`]). If the record is too large for that, the dead letter has no payload,
+///   or refers to the record.
 /// - A failure whose cause is outside the record *holds* the record, and so does a dead letter that cannot be written.
 ///   The key waits, the offset is not committed, no attempt is counted, and [`Consumer::holds`] lists the record.
 ///   Processing continues when the cause is gone.
-/// - Memory is bounded in records ([`ConsumerBuilder::max_in_flight`]) and bytes. [`ConsumerBuilder::max_gap`] bounds
-///   the records of a partition that are delivered behind an unfinished one.
+/// - A slow or blocked partition does not delay the others, as long as the runtime has a free thread. A handler that
+///   never returns does not keep its partition at a rebalance, and not the process at a shutdown.
+/// - Memory is bounded in records ([`ConsumerBuilder::buffer_records`]) and bytes ([`ConsumerBuilder::buffer_bytes`],
+///   [`ConsumerBuilder::prefetch_bytes`]). [`ConsumerBuilder::max_gap`] bounds the records of a partition that are
+///   delivered behind an unfinished one.
 ///
 /// **How.** One thread owns the client. It polls continuously and waits for no handler, so that a slow handler does not
-/// cost the group membership. Each key has a lane: a queue whose records are handled one after the other, on the
-/// runtime that called [`Consumer::run`]. When a partition is revoked, running attempts may finish within the drain
-/// time ([`ConsumerBuilder::drain`]), finished records are committed, and the other records are left to the next owner.
-/// Waits between attempts and holds end at once.
+/// cost the group membership. Each partition has a queue in the client, and a task that polls the queue and calls the
+/// handlers, on the runtime that called [`Consumer::run`]. A handler that does not wait is called in that task; when it
+/// waits, the task goes on with other keys. Handlers that block their thread for more than a millisecond run in tasks of
+/// their own.
+///
+/// A second thread commits: after [`ConsumerBuilder::commit_records`] finished records, and after
+/// [`ConsumerBuilder::commit_interval`]. When a partition is revoked, running attempts may finish within the drain time
+/// ([`ConsumerBuilder::drain`]), finished records are committed, and the other records are left to the next owner. Waits
+/// between attempts and holds end at once.
 ///
 /// **Identity.** A record without the headers `ce_id` and `ce_source` gets the source `kafka` and the id
 /// `topic-partition-offset-timestamp` (milliseconds). An inbox therefore does not recognize a fact that such a producer
@@ -81,6 +94,7 @@ pub use self::{builder::ConsumerBuilder, faults::ClientFault, handle::ConsumerHa
 /// **What breaks it.**
 /// - Records whose attempts outlive the drain time are handled again by another member, and so are uncommitted records
 ///   after a crash. Handlers must be idempotent.
+/// - An attempt that blocks its thread cannot be cancelled. It may still run when the next owner handles the record.
 /// - While partitions are *lost* (this member was silent for longer than the session timeout of the group), two members
 ///   may handle one key at the same time, until this member receives the revocation.
 /// - The offsets of a topic that is deleted and created again begin at 0, and neither the client nor the group notices.
@@ -97,7 +111,7 @@ pub use self::{builder::ConsumerBuilder, faults::ClientFault, handle::ConsumerHa
 /// let kafka = KafkaConfig::new("localhost:9092");
 /// let consumer = Consumer::builder(&kafka, "billing")
 ///     .on("orders", handler_fn(|delivery: Delivery| async move {
-///         println!("{}", delivery.origin);
+///         println!("{}", delivery.origin());
 ///         Ok(Outcome::Done)
 ///     }))
 ///     .dead_letter(Arc::new(KafkaPublisher::new(&kafka, Clock::system())?))
@@ -110,6 +124,7 @@ pub struct Consumer {
     settings: Settings,
     holds: Holds,
     assigned: Arc<Assignments>,
+    seeks: SeekOwner,
     lag: Arc<Lag>,
 }
 
@@ -159,11 +174,16 @@ impl Consumer {
         &self.holds
     }
 
-    /// Returns a handle that pauses and resumes topics while the consumer runs.
+    /// Returns a handle that pauses, resumes and moves topics while the consumer runs.
     #[must_use]
     pub fn handle(&self) -> ConsumerHandle {
         let Settings { group, topics, .. } = &self.settings;
-        ConsumerHandle { group: group.clone(), topics: topics.clone(), assigned: self.assigned.clone() }
+        ConsumerHandle {
+            group: group.clone(),
+            topics: topics.clone(),
+            assigned: self.assigned.clone(),
+            seeks: self.seeks.0.clone(),
+        }
     }
 }
 

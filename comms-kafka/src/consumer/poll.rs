@@ -48,6 +48,7 @@ impl Poll {
             while !group.control.stopping.is_cancelled() {
                 group.beat();
                 group.health.refresh();
+                group.seeks.serve(group, &self.consumer);
                 self.poll();
             }
             self.revoke_all();

@@ -139,7 +139,7 @@ fn take_queue(assignment: &Assignment) -> Option<PartitionQueue<Group>> {
 }
 
 /// Polls each queue until it is empty, and drops it. The records are outdated, so that none of them is returned.
-pub(super) fn discard(queues: Queues) {
+fn discard(queues: Queues) {
     for queue in queues {
         while queue.poll(Duration::ZERO).is_some() {}
     }

@@ -8,7 +8,7 @@ use tokio_util::task::TaskTracker;
 use super::{
     Consumer, Settings, assignments::Assignments, commits::Commits, control::Control,
     dead_letter::DeadLetterSource, group::Group, health::ConsumerHealth, lag::Lag, poll::Poll, prefetch,
-    runner, runners::Runners,
+    runner, runners::Runners, seek::SeekOwner,
 };
 use comms_core::{
     Error,
@@ -46,7 +46,7 @@ impl Consumer {
     ///   time, or if the positions of [`ConsumerBuilder::start_at`](super::ConsumerBuilder::start_at) cannot be read. A
     ///   poll thread that does not close continues in the background, and the partitions move when the session ends.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
-        let Self { settings, holds, assigned, lag } = self;
+        let Self { settings, holds, assigned, seeks, lag } = self;
         let (group, clock, health) =
             (settings.group.clone(), settings.clock.clone(), settings.health.clone());
         let limit = settings.limits.drain + CLOSE;
@@ -58,7 +58,7 @@ impl Consumer {
             let (control, tasks, runtime) = (control.clone(), tasks.clone(), Handle::current());
             move || {
                 let _entered = runtime.enter();
-                poll(settings, Shared { holds, assigned, lag, control, tasks })
+                poll(settings, Shared { holds, assigned, seeks, lag, control, tasks })
             }
         };
         let mut ended = spawn(&group, thread)?;
@@ -93,6 +93,7 @@ impl Consumer {
 struct Shared {
     holds: Holds,
     assigned: Arc<Assignments>,
+    seeks: SeekOwner,
     lag: Arc<Lag>,
     control: Arc<Control>,
     tasks: TaskTracker,
@@ -100,7 +101,7 @@ struct Shared {
 
 /// Runs the poll thread.
 fn poll(settings: Settings, shared: Shared) -> Result<(), Error> {
-    let Shared { holds, assigned, lag, control, tasks } = shared;
+    let Shared { holds, assigned, seeks, lag, control, tasks } = shared;
     let Settings { mut client, probe, group, topics, limits, clock, heartbeat, .. } = settings;
     let health =
         ConsumerHealth::new(settings.health, holds.clone(), clock.clone(), settings.fatal, control.clone());
@@ -153,6 +154,7 @@ fn poll(settings: Settings, shared: Shared) -> Result<(), Error> {
         clock,
         drain: limits.drain,
         start: settings.start,
+        seeks: seeks.0.clone(),
         client: Default::default(),
         reader: Default::default(),
         on_main: Default::default(),

@@ -50,13 +50,15 @@ const PARTITIONS: i32 = 3;
 /// Messages of different keys may be in different partitions, which are read in no particular order: assert on them with
 /// `assert_states_of` rather than on the order of all deliveries.
 #[derive(Clone)]
-pub struct KafkaTransport(Arc<Inner>);
+pub struct KafkaTransport {
+    inner: Arc<Inner>,
+    partitions: i32,
+}
 
 struct Inner {
     config: KafkaConfig,
     publisher: Arc<KafkaPublisher>,
     prefix: String,
-    partitions: i32,
     /// How often each group was moved back.
     rewound: Mutex<HashMap<String, u32>>,
     mock: Option<Mock>,
@@ -90,23 +92,21 @@ impl KafkaTransport {
         let prefix = format!("comms-test-{}.", clock.uuid_v7());
         let publisher = Arc::new(KafkaPublisher::new(&config, clock)?);
         let rewound = Mutex::default();
-        Ok(Self(Arc::new(Inner { config, publisher, prefix, partitions: PARTITIONS, rewound, mock })))
+        let inner = Arc::new(Inner { config, publisher, prefix, rewound, mock });
+        Ok(Self { inner, partitions: PARTITIONS })
     }
 
-    /// Sets the number of partitions of each topic. Default 3. Must be called before the transport is cloned or used.
+    /// Sets the number of partitions of each topic. Default 3.
     #[must_use]
-    pub fn partitions(mut self, partitions: i32) -> Self {
-        if let Some(inner) = Arc::get_mut(&mut self.0) {
-            inner.partitions = partitions;
-        }
-        self
+    pub fn partitions(self, partitions: i32) -> Self {
+        Self { partitions, ..self }
     }
 }
 
 #[async_trait]
 impl Transport for KafkaTransport {
     fn qualify(&self, name: &str) -> String {
-        format!("{}{name}", self.0.prefix)
+        format!("{}{name}", self.inner.prefix)
     }
 
     fn settle_limit(&self) -> Duration {
@@ -114,9 +114,9 @@ impl Transport for KafkaTransport {
     }
 
     async fn prepare(&self, topics: &[Arc<str>]) -> Result<(), Error> {
-        let Inner { config, partitions, mock, .. } = &*self.0;
+        let Inner { config, mock, .. } = &*self.inner;
         let specs = topics.iter().flat_map(|topic| {
-            let spec = TopicSpec::new(&**topic, *partitions, 1);
+            let spec = TopicSpec::new(&**topic, self.partitions, 1);
             [spec.dead_letters(), spec]
         });
         let specs: Vec<_> = specs.collect();
@@ -132,8 +132,8 @@ impl Transport for KafkaTransport {
     async fn publish(&self, message: Message) -> Result<Receipt, Error> {
         let mut batch = VecDeque::from([message]);
         loop {
-            self.0.publisher.ready().await?;
-            let acks = self.0.publisher.enqueue(&mut batch);
+            self.inner.publisher.ready().await?;
+            let acks = self.inner.publisher.enqueue(&mut batch);
             if batch.is_empty() {
                 let missing = || Err(Error::indeterminate("the publisher returned no acknowledgement"));
                 return acks.await.pop().unwrap_or_else(missing);
@@ -142,12 +142,12 @@ impl Transport for KafkaTransport {
     }
 
     fn dead_letters(&self) -> Arc<dyn Publisher> {
-        self.0.publisher.clone()
+        self.inner.publisher.clone()
     }
 
     async fn run(&self, consumer: ConsumerSetup, stop: BoxFuture<'static, ()>) -> Result<(), Error> {
         let rewound = self.rewound(&consumer.group, 0);
-        let builder = Consumer::builder(&self.0.config, format!("{}-{rewound}", consumer.group))
+        let builder = Consumer::builder(&self.inner.config, format!("{}-{rewound}", consumer.group))
             .attempts(consumer.attempts)
             .ordering(consumer.ordering)
             .failure_policy(consumer.failure_policy)
@@ -174,7 +174,7 @@ impl Transport for KafkaTransport {
 impl KafkaTransport {
     /// Adds `more` to the number of times that `group` was moved back, and returns the sum.
     fn rewound(&self, group: &str, more: u32) -> u32 {
-        let mut rewound = self.0.rewound.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rewound = self.inner.rewound.lock().unwrap_or_else(PoisonError::into_inner);
         let count = rewound.entry(group.to_owned()).or_default();
         *count += more;
         *count
@@ -183,7 +183,7 @@ impl KafkaTransport {
 
 impl fmt::Debug for KafkaTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { config, prefix, mock, .. } = &*self.0;
+        let Inner { config, prefix, mock, .. } = &*self.inner;
         f.debug_struct("KafkaTransport")
             .field("brokers", &config.brokers)
             .field("prefix", prefix)

@@ -219,7 +219,9 @@ impl LocalConsumerBuilder {
             .map_err(|_| Error::invalid("a consumer's buffer_records must be at most 2^32 - 1"))?;
         let subscriber = self.subscriber.in_flight(in_flight).drain(self.drain).clock(self.clock.clone());
         let subscriber = Arc::new(subscriber.build()?);
+        let standby = subscriber.clone();
         let mut relay = Relay::of(self.store, subscriber.clone())
+            .on_standby(move || standby.release_holds())
             .name(&*self.group)
             .topics(subscriber.topics())
             .start(self.start)

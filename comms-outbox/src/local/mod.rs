@@ -114,7 +114,7 @@ impl LocalConsumer {
     }
 
     /// Returns the deliveries that are held by a cause outside the message, also those that are parked as held until the
-    /// next attempt.
+    /// next attempt. A member of the group that is not active holds none.
     #[must_use]
     pub fn holds(&self) -> &Holds {
         self.subscriber.holds()
@@ -125,7 +125,7 @@ impl LocalConsumer {
     /// The consumer then reads no more messages, and no further attempt begins. Running attempts may finish within the
     /// drain time ([`LocalConsumerBuilder::drain`]); then they are cancelled. The consumer stores the position of the
     /// group and releases the lease, so that another member begins at once. That takes at most the drain time, 1 s, and
-    /// two calls to the database of at most 10 s each. Dropping the future cancels the attempts without a drain.
+    /// two calls to the database of at most 10 s each; 10 s more if a handler blocks its thread. Dropping the future cancels the attempts without a drain.
     ///
     /// An unreachable database is not an error, nor are missing tables. The consumer waits, and its health component
     /// ([`LocalConsumerBuilder::health`]) is unready with the reason.
@@ -152,6 +152,7 @@ impl LocalConsumer {
         // The relay may have ended while another member had the lease, or with an error.
         subscriber.begin_drain();
         let ended = clock.timeout(drain + CANCEL, subscriber.ended()).await;
+        subscriber.release_holds();
         if let Some(health) = health {
             health.unready("stopped");
         }

@@ -38,6 +38,7 @@ pub struct RelayBuilder {
     health: Option<health::Component>,
     heartbeat: Option<health::Heartbeat>,
     holds: Option<Holds>,
+    on_standby: Option<Box<dyn Fn() + Send + Sync>>,
 }
 
 impl Relay {
@@ -68,6 +69,7 @@ impl Relay {
             health: None,
             heartbeat: None,
             holds: None,
+            on_standby: None,
         }
     }
 }
@@ -205,6 +207,12 @@ impl RelayBuilder {
         self
     }
 
+    /// Calls `call` whenever the relay finds that another owner has the lease.
+    pub(crate) fn on_standby(mut self, call: impl Fn() + Send + Sync + 'static) -> Self {
+        self.on_standby = Some(Box::new(call));
+        self
+    }
+
     /// Builds the relay.
     ///
     /// # Errors
@@ -261,6 +269,7 @@ impl RelayBuilder {
             health: self.health,
             heartbeat: self.heartbeat,
             holds: self.holds,
+            on_standby: self.on_standby,
             backoff,
         };
         Ok(Relay { context })

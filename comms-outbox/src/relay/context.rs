@@ -48,6 +48,8 @@ pub(super) struct RelayContext {
     pub(super) heartbeat: Option<health::Heartbeat>,
     /// The deliveries that the publisher holds, if it has such a list.
     pub(super) holds: Option<Holds>,
+    /// Called when another owner has the lease.
+    pub(super) on_standby: Option<Box<dyn Fn() + Send + Sync>>,
     /// The last read succeeded. After a failure the relay stays unready until a read succeeds.
     pub(super) reads_succeed: AtomicBool,
     /// The oldest unsettled row when the last session failed. Reported as lag until the next session has read.

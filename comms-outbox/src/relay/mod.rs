@@ -33,7 +33,7 @@ mod track;
 mod tracks;
 
 pub use builder::RelayBuilder;
-pub(crate) use row::{Place, Row, RowBuffer, headers};
+pub(crate) use row::{Place, Row, RowBuffer, column, headers};
 pub use run::Relay;
 pub use start::Start;
 pub(crate) use store::{

@@ -15,6 +15,20 @@ pub struct Row {
     pub(crate) message: Result<Message, Error>,
 }
 
+/// The positions of the columns of the outbox in every statement that returns rows. A look-up by name costs a hash for
+/// each value.
+pub(crate) mod column {
+    pub(crate) const ID: usize = 0;
+    pub(crate) const SOURCE: usize = 1;
+    pub(crate) const MSG_ID: usize = 2;
+    pub(crate) const TOPIC: usize = 3;
+    pub(crate) const KEY: usize = 4;
+    pub(crate) const HEADERS: usize = 5;
+    pub(crate) const PAYLOAD: usize = 6;
+    /// The first column behind those of the outbox.
+    pub(crate) const NEXT: usize = 7;
+}
+
 /// The columns of a row that decode without its message.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place<'a> {

@@ -156,6 +156,9 @@ impl Relay {
             }
             Ok(None) => {
                 context.read_succeeded();
+                if let Some(on_standby) = &context.on_standby {
+                    on_standby();
+                }
                 context.set_state(State::ready());
                 context.clear_lag();
                 (Ok(End::NoLease), true)

@@ -7,7 +7,7 @@ use sqlx::{Row as _, SqlitePool, sqlite::SqliteRow};
 
 use super::row;
 use crate::{
-    relay::{Page, Position, Query, Row, RowBuffer},
+    relay::{Page, Position, Query, Row, RowBuffer, column},
     sql_error,
 };
 
@@ -40,6 +40,9 @@ FROM (
     ) WHERE before < $6
 ) p JOIN comms_outbox o ON o.id = p.id
 ORDER BY o.id";
+
+const BYTES: usize = column::NEXT;
+const AGE: usize = BYTES + 1;
 
 /// Reads the next page of `query`. Returns `None` if the session has ended.
 pub(super) async fn read(pool: &SqlitePool, query: Query) -> Result<Option<Page>, Error> {
@@ -85,11 +88,11 @@ pub(super) async fn read(pool: &SqlitePool, query: Query) -> Result<Option<Page>
 
 /// Returns the rows, the sum of their sizes, and the age of the oldest in milliseconds.
 fn decode(rows: &[SqliteRow]) -> Result<(Vec<Row>, i64, i64), sqlx::Error> {
-    let bytes = rows.last().map_or(Ok(0), |row| row.try_get("bytes"))?;
+    let bytes = rows.last().map_or(Ok(0), |row| row.try_get(BYTES))?;
     let (mut buffer, mut oldest) = (RowBuffer::new(usize::try_from(bytes).unwrap_or(0)), 0);
     let mut decoded = Vec::with_capacity(rows.len());
     for row in rows {
-        oldest = oldest.max(row.try_get("age")?);
+        oldest = oldest.max(row.try_get(AGE)?);
         decoded.push(row::decode(row, &mut buffer)?);
     }
     Ok((decoded, bytes, oldest))

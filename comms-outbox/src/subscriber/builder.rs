@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Subscriber,
+    held::HeldDeliveries,
     shared::{Route, Shared},
 };
 
@@ -199,6 +200,7 @@ impl SubscriberBuilder {
             processors,
             config,
             holds,
+            held: HeldDeliveries::default(),
             hold_retry: self.hold_retry,
             stop: CancellationToken::new(),
             drain: CancellationToken::new(),

@@ -185,15 +185,24 @@ impl Dispatcher {
 
     fn ended(&mut self, settled: Settled) {
         let Settled { tag, result } = settled;
-        if matches!(result, Settlement::Refused { .. } | Settlement::Held { .. }) {
-            self.open.refuse(tag);
+        let held = &self.shared.held;
+        if matches!(result, Settlement::Done(_)) && held.is_empty() {
+            return self.settle(tag, Ok(Receipt::default()));
         }
-        if matches!(result, Settlement::Stopped(_)) {
+        let Some(message) = self.open.message(tag).cloned() else { return };
+        match &result {
+            Settlement::Held { .. } => held.insert(&message, &self.shared.group),
+            // It has not begun, or it is still on the list of holds.
+            Settlement::Behind(_) | Settlement::Abandoned => {}
+            _ => held.remove(&message),
+        }
+        match &result {
+            Settlement::Refused { .. } | Settlement::Held { .. } => self.open.refuse(tag),
             // The messages behind it must not run either.
-            self.shared.stop.cancel();
+            Settlement::Stopped(_) => self.shared.stop.cancel(),
+            _ => {}
         }
-        let keyed = self.open.message(tag).is_some_and(|message| message.key().is_some());
-        let result = self.shared.result(result, keyed);
+        let result = self.shared.result(result, message.key().is_some());
         self.settle(tag, result);
     }
 

@@ -5,6 +5,7 @@
 mod batch;
 mod builder;
 mod dispatcher;
+mod held;
 mod open;
 mod shared;
 
@@ -120,6 +121,12 @@ impl Subscriber {
     /// the drain time. Then [`Subscriber::stop_token`] is cancelled.
     pub(crate) fn begin_drain(&self) {
         self.shared.drain.cancel();
+    }
+
+    /// Removes the deliveries that are parked as held from the list of holds, because this process does not deliver them
+    /// again.
+    pub(crate) fn release_holds(&self) {
+        self.shared.held.release(&self.shared.holds);
     }
 
     /// Waits until the subscriber has stopped, and its attempts are cancelled.

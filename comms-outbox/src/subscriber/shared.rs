@@ -10,6 +10,7 @@ use comms_core::{
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::held::HeldDeliveries;
 use crate::parked::Refusal;
 
 /// The time that each held message adds to the pause between two attempts of a held message.
@@ -24,6 +25,7 @@ pub(super) struct Shared {
     pub(super) processors: Vec<Processor>,
     pub(super) config: WorkerConfig,
     pub(super) holds: Holds,
+    pub(super) held: HeldDeliveries,
     pub(super) hold_retry: Duration,
     /// Cancels running attempts.
     pub(super) stop: CancellationToken,

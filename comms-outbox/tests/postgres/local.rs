@@ -4,6 +4,10 @@ use super::{Postgres, suite};
 
 /// Ends the session, as another session does.
 const NEW_TOKEN: &str = "UPDATE {s}.comms_outbox_cursor SET token = gen_random_uuid()";
+/// Gives the lease to another member, for an hour.
+const OTHER: &str = "
+UPDATE {s}.comms_outbox_cursor SET owner = 'other', token = gen_random_uuid(),
+    lease = interval '1 hour', lease_until = clock_timestamp() + interval '1 hour'";
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
@@ -63,4 +67,10 @@ async fn a_lost_session_fences_its_attempts() {
 #[ignore = "needs PostgreSQL; run scripts/test"]
 async fn a_failure_that_stops_the_consumer_keeps_the_message() {
     suite::local_ends::a_failure_that_stops_the_consumer_keeps_the_message::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_member_that_is_not_active_holds_no_message() {
+    suite::local_ends::a_member_that_is_not_active_holds_no_message::<Postgres>(OTHER).await;
 }

@@ -4,6 +4,10 @@ use super::{Sqlite, suite};
 
 /// Ends the session, as another session does.
 const NEW_TOKEN: &str = "UPDATE comms_outbox_cursor SET token = hex(randomblob(16))";
+/// Gives the lease to another member, for an hour.
+const OTHER: &str = "
+UPDATE comms_outbox_cursor SET owner = 'other', token = hex(randomblob(16)), lease = 3600000,
+    lease_until = CAST(unixepoch('subsec') * 1000 AS INTEGER) + 3600000";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_group_handles_every_message_of_its_topics_once() {
@@ -53,4 +57,9 @@ async fn a_lost_session_fences_its_attempts() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failure_that_stops_the_consumer_keeps_the_message() {
     suite::local_ends::a_failure_that_stops_the_consumer_keeps_the_message::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_is_not_active_holds_no_message() {
+    suite::local_ends::a_member_that_is_not_active_holds_no_message::<Sqlite>(OTHER).await;
 }

@@ -8,7 +8,11 @@ use std::{
     time::Duration,
 };
 
-use comms_core::{Delivery, Error, ErrorKind, Handler, Outcome, handler_fn, transport::FailurePolicy};
+use comms_core::{
+    Delivery, Error, ErrorKind, Handler, Outcome, handler_fn,
+    health::{Health, Status},
+    transport::FailurePolicy,
+};
 
 use super::{
     Backend, consume,
@@ -166,4 +170,24 @@ pub async fn a_failure_that_stops_the_consumer_keeps_the_message<B: Backend>() {
     let last = member(None);
     until("both are handled", async || *log.lock().unwrap() == ["1", "2"]).await;
     last.stop().await;
+}
+
+/// A message is parked as held, and then another member becomes active, by the statement `other`. The first member does
+/// not deliver the message again, so the message leaves its list, and its health recovers.
+pub async fn a_member_that_is_not_active_holds_no_message<B: Backend>(other: &str) {
+    let (backend, health) = (B::start().await, Health::new());
+    let handler = handler_fn(|_: Delivery| async { Err(Error::misconfigured("the peer is not configured")) });
+    let attempts = attempts().hold_in_place(Duration::from_millis(30));
+    let consumer = backend.local("test").on("t", handler).attempts(attempts);
+    let consumer = consumer.health(health.component("group")).parked_limit(10).build().unwrap();
+    let holds = consumer.holds().clone();
+    let running = tokio::spawn(consumer.run(std::future::pending()));
+    send(&backend, &[message("k", "1")]).await;
+    until("it is parked", async || backend.parked().await.len() == 1).await;
+    until("it is degraded", async || health.readiness().status == Status::Degraded).await;
+    assert_eq!(holds.len(), 1);
+    backend.sql(other).await;
+    until("it is off the list", async || holds.is_empty()).await;
+    until("it is ready", async || health.readiness().status == Status::Ready).await;
+    running.abort();
 }

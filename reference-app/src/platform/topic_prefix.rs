@@ -15,6 +15,9 @@ pub struct PrefixedPublisher {
 #[async_trait]
 impl Publisher for PrefixedPublisher {
     fn enqueue(&self, batch: &mut VecDeque<Message>) -> Acks {
+        if self.prefix.is_empty() {
+            return self.inner.enqueue(batch);
+        }
         for message in batch.iter_mut() {
             *message = message.to(format!("{}{}", self.prefix, message.topic()));
         }

@@ -33,14 +33,14 @@ use crate::{
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 #[cfg_attr(
     not(feature = "rate-limit"),
-    expect(
+    allow(
         clippy::manual_non_exhaustive,
-        reason = "the private field refuses a setting in a configuration file"
+        reason = "the private field is a configuration key that is refused"
     )
 )]
-#[non_exhaustive]
 pub struct PolicyConfig {
     /// The time limit of the whole call: its attempts, and the waits for permits and between attempts. The deadline of
     /// the current [`Context`](crate::context::Context) applies as well: the earlier of the two ends the call. Above

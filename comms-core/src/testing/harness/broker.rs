@@ -102,12 +102,12 @@ impl TestBroker {
     }
 
     pub(super) async fn publish_entries(&self, message: Message) -> Result<Vec<EntryId>, Error> {
-        let entries = self.ledger.published(&message);
+        let publication = self.ledger.published(&message);
         let theirs = self.transport.qualify(message.topic());
         let stored = if theirs == message.topic() { message } else { message.to(theirs) };
         let receipt = self.transport.publish(stored).await?;
-        self.ledger.stored(&entries, receipt.partition.zip(receipt.offset));
-        Ok(entries)
+        self.ledger.stored(&publication, receipt.partition.zip(receipt.offset));
+        Ok(publication.entries)
     }
 
     /// Waits until each delivery has ended, or waits for the clock: for its next attempt, or behind such a delivery.

@@ -1,7 +1,7 @@
 //! The faults that a broker and a process may cause, one method for each.
 
 use super::{consumer::TestConsumer, state::DeliveryState};
-use crate::{Error, Message, testing::MemoryUnit};
+use crate::{Error, Message, testing::CommitFaults};
 
 /// Faults. Each method returns when all deliveries are settled.
 impl TestConsumer {
@@ -60,18 +60,21 @@ impl TestConsumer {
     /// Delivers `message`, and lets the process crash at the commit of `unit`: the transaction is rolled back, effects
     /// outside of it stay, and the message comes again. Returns the state of the redelivery.
     ///
+    /// `unit` is a [`MemoryUnit`](crate::testing::MemoryUnit), or a [`FaultyUnit`](crate::testing::FaultyUnit) around a
+    /// real database.
+    ///
     /// # Errors
     /// Returns [`Invalid`](crate::ErrorKind::Invalid) if the handler did not commit a transaction of `unit`. Returns the
     /// errors of [`crash_before_ack`](Self::crash_before_ack).
     pub async fn crash_before_commit(
         &self,
         message: Message,
-        unit: &MemoryUnit,
+        unit: &impl CommitFaults,
     ) -> Result<DeliveryState, Error> {
         let topic = message.topic().to_owned();
         unit.fail_next_commit(Error::indeterminate("the process crashed before the commit"));
         let state = self.crash_before_ack(message).await;
-        match unit.forget_commit_failures() {
+        match unit.forget_commit_faults() {
             0 => state,
             _ => Err(Error::invalid(format!(
                 "the handler of {topic} did not commit a transaction of the unit"

@@ -25,7 +25,7 @@ pub enum DeliveryState {
     Queued,
     /// The delivery is on its way to the handler, its handler runs, or its dead letter is being written.
     Running,
-    /// The consumer stopped before the delivery was settled. The message is delivered again after the restart.
+    /// The consumer stopped before the delivery was settled. The message is delivered again after a restart.
     Abandoned,
     /// The handler returned an error of this kind, which stopped the consumer.
     Stopped(ErrorKind),

@@ -47,7 +47,7 @@ impl MemoryUnit {
         self.0.lock().commit_errors.push_back(error);
     }
 
-    /// Takes back the failures of commits that did not happen yet. Returns their number.
+    /// Takes the failures of commits back that have not happened yet. Returns their number.
     pub(super) fn forget_commit_failures(&self) -> usize {
         self.0.lock().commit_errors.drain(..).count()
     }

@@ -42,6 +42,41 @@ async fn the_memory_unit_passes_every_suite() {
     replies::all(&MemoryUnit::new()).await.unwrap();
 }
 
+/// A unit with its database, on which the suites look at the effects.
+#[derive(Clone)]
+struct Wrapped(FaultyUnit<MemoryUnit>, MemoryUnit);
+
+impl UnitFixture for Wrapped {
+    type Unit = FaultyUnit<MemoryUnit>;
+
+    fn unit(&self) -> Self::Unit {
+        self.0.clone()
+    }
+
+    async fn write(&self, tx: &mut MemoryTx, text: &str) -> Result<(), Error> {
+        self.1.write(tx, text).await
+    }
+
+    async fn count(&self, text: &str) -> Result<usize, Error> {
+        self.1.count(text).await
+    }
+}
+
+impl OutboxFixture for Wrapped {
+    async fn sent(&self, topic: &str) -> Result<Vec<Message>, Error> {
+        self.1.sent(topic).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_faulty_unit_without_faults_passes_every_suite() {
+    let database = MemoryUnit::new();
+    let unit = Wrapped(FaultyUnit::new(database.clone()), database);
+    inbox::all(&unit).await.unwrap();
+    outbox::all(&unit).await.unwrap();
+    replies::all(&unit).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_memory_unit_passes_the_suites_on_several_threads() {
     let unit = MemoryUnit::new();

@@ -101,10 +101,11 @@ impl Processor {
 
     /// Attempts `delivery` until the result is final, and returns the result.
     ///
-    /// Each attempt runs in the message's [`Context`], in a span `process`, and within [`AttemptConfig::timeout`]. A
-    /// panic of the handler is an [`Internal`](crate::ErrorKind::Internal) error, and an exceeded timeout is an
-    /// [`Indeterminate`](crate::ErrorKind::Indeterminate) one. A `CloudEvents` envelope in structured mode is decoded before
-    /// the handler is called; an envelope that cannot be decoded is an [`Invalid`](crate::ErrorKind::Invalid) error.
+    /// Each attempt runs in the message's [`Context`](crate::context::Context), in a span `process`, and within
+    /// [`AttemptConfig::timeout`]. A panic of the handler is an [`Internal`](crate::ErrorKind::Internal) error, and an exceeded
+    /// timeout is an [`Indeterminate`](crate::ErrorKind::Indeterminate) one. A `CloudEvents` envelope in structured mode is
+    /// decoded before the handler is called; an envelope that cannot be decoded is an [`Invalid`](crate::ErrorKind::Invalid)
+    /// error.
     ///
     /// The kind of the error decides what follows a failed attempt ([`ErrorKind::disposition`](crate::ErrorKind::disposition)):
     /// - `Hold`: the delivery is held (see [`Holds`]) and attempted again with growing waits. The attempt does not

@@ -6,7 +6,7 @@ use rdkafka::ClientConfig;
 
 use super::{ConsumerBuilder, limits::Limits};
 use crate::{
-    consumer::{Consumer, Settings, prefetch, topic::Topic},
+    consumer::{Consumer, Settings, prefetch, seek::SeekOwner, topic::Topic},
     topic_name::{self, dlq_topic},
 };
 use comms_core::{
@@ -83,6 +83,7 @@ impl ConsumerBuilder {
             },
             holds,
             assigned: Arc::default(),
+            seeks: SeekOwner::default(),
             lag: Arc::default(),
         })
     }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     postgres::{Tables, row},
-    relay::{Page, Position, Query, RowBuffer},
+    relay::{Page, Position, Query, RowBuffer, column},
 };
 
 /// $1 A, $2 B, $3 and $4 ranges of ids, $5 only these topics or NULL, $6 none of these topics, $7 most rows, $8 most
@@ -19,7 +19,7 @@ use crate::{
 /// The sizes are summed before the values of the rows are read, so that the server sends at most one row beyond the
 /// limit. `octet_length` of a value that is stored out of line does not read the value.
 const PAGE: &str = "
-SELECT g.same, id, source, msg_id, topic, key, headers, payload, before + size AS bytes,
+SELECT id, source, msg_id, topic, key, headers, payload, g.same, before + size AS bytes,
        date_part('epoch', clock_timestamp() - created_at) AS age
 FROM (SELECT EXISTS (SELECT FROM {s}.comms_outbox_guard WHERE relay = $9 AND token = $10::text::uuid) AS same) g
 LEFT JOIN (
@@ -39,6 +39,9 @@ LEFT JOIN (
     ) sized
 ) summed ON before < $8
 ORDER BY id";
+
+const BYTES: usize = column::NEXT + 1;
+const AGE: usize = BYTES + 1;
 
 /// Reads the next ranges of `window`, and records in it what was read. Returns `None` if the guard is gone: under a
 /// snapshot of another history some rows of a key may be missing, so a later row could be delivered before an earlier
@@ -71,15 +74,16 @@ pub(super) async fn page(
         .fetch_all(conn)
         .await?;
     let bytes =
-        rows.last().map(|row| row.try_get::<Option<i64>, _>("bytes")).transpose()?.flatten().unwrap_or(0);
+        rows.last().map(|row| row.try_get::<Option<i64>, _>(BYTES)).transpose()?.flatten().unwrap_or(0);
     let mut buffer = RowBuffer::new(usize::try_from(bytes).unwrap_or(0));
     let (mut oldest, mut found) = (0.0_f64, Vec::with_capacity(rows.len()));
     for row in &rows {
+        // By name, which another statement does not have.
         if !row.try_get::<bool, _>("same")? {
             return Ok(None);
         }
         // A single row without values means that the page is empty.
-        let Some(age) = row.try_get::<Option<f64>, _>("age")? else { continue };
+        let Some(age) = row.try_get::<Option<f64>, _>(AGE)? else { continue };
         oldest = oldest.max(age);
         found.push(row::decode(row, &mut buffer)?);
     }

@@ -1,9 +1,11 @@
-//! Creates a [`Db`], and the relay of its outbox.
+//! Creates a [`Db`], and the relays and consumers of its outbox.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
 use comms_core::{Error, ErrorKind, clock::Clock};
-use comms_outbox::{CommitSignal, Relay, RelayBuilder, postgres, sql_error, sqlite};
+use comms_outbox::{
+    CommitSignal, LocalConsumer, LocalConsumerBuilder, Relay, RelayBuilder, postgres, sql_error, sqlite,
+};
 use sqlx::{
     SqlitePool,
     migrate::Migrator,
@@ -112,6 +114,19 @@ impl Db {
             }
             Backend::Sqlite { writer, tables, .. } => {
                 Relay::builder(sqlite::RelayStore::new(writer.clone(), tables.clone()), publisher)
+            }
+        };
+        builder.commit_signal(self.0.commit_signal.clone())
+    }
+
+    /// Returns the builder of a consumer of this database's outbox in `group`. Commits of this [`Db`] wake the consumer.
+    pub fn consumer(&self, group: &str) -> LocalConsumerBuilder {
+        let builder = match &self.0.backend {
+            Backend::Postgres { pool, tables, .. } => {
+                LocalConsumer::builder(postgres::RelayStore::new(pool.clone(), tables.clone()), group)
+            }
+            Backend::Sqlite { writer, tables, .. } => {
+                LocalConsumer::builder(sqlite::RelayStore::new(writer.clone(), tables.clone()), group)
             }
         };
         builder.commit_signal(self.0.commit_signal.clone())

@@ -4,7 +4,7 @@ use comms_core::{
     Delivery as Message, Outcome, clock::Clock, handler_fn, health::Health, transport::BoxHandler,
 };
 
-use super::{Delivery, GroupHandler, Source, kafka::topics};
+use super::{Delivery, GroupHandler, Source, topics::topics};
 use crate::{
     platform::{
         config::{self, Config},

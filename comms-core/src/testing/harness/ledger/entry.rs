@@ -59,6 +59,10 @@ impl Entry {
         !matches!(self.step, Step::End(_))
     }
 
+    pub(super) const fn has_stopped_the_consumer(&self) -> bool {
+        matches!(self.step, Step::End(DeliveryState::Stopped(_)))
+    }
+
     pub(super) fn begin(&mut self, delivery: Delivery) {
         self.place = self.place.or_else(|| delivery.position.partition.zip(delivery.position.offset));
         self.calls.push(Call::begun(delivery));

@@ -1,5 +1,7 @@
 //! The entry to which a call of a handler or a dead letter belongs.
 
+use std::time::Instant;
+
 use super::{Entry, EntryId, State, Step};
 use crate::{Delivery, Message, event, testing::harness::state::DeliveryState, wire};
 
@@ -49,10 +51,23 @@ impl State {
 
     /// Returns the state of the entry at `index`, including that it waits behind another one.
     pub(super) fn state(&self, index: usize) -> DeliveryState {
-        match self.entries[index].state() {
+        let entry = &self.entries[index];
+        match entry.state() {
+            _ if self.has_ended(entry) && entry.is_open() => DeliveryState::Abandoned,
             DeliveryState::Running if self.is_queued(index) => DeliveryState::Queued,
             state => state,
         }
+    }
+
+    /// Returns whether the consumer of the entry has ended with an error.
+    pub(super) fn has_ended(&self, entry: &Entry) -> bool {
+        self.groups.get(&entry.group).is_some_and(|group| group.failure.is_some())
+    }
+
+    /// Returns the times of the clock for which consumers wait.
+    pub(super) fn waits(&self) -> impl Iterator<Item = Instant> {
+        let running = self.entries.iter().filter(|entry| !self.has_ended(entry));
+        running.filter_map(|entry| entry.step.waits_until())
     }
 
     /// Returns whether the delivery has not begun, and an earlier one of its key waits for the clock.

@@ -6,6 +6,7 @@
 //! certain. So the same ledger serves every transport.
 //!
 //! - `entry.rs`: one delivery.
+//! - `record.rs`: what the wrappers record.
 //! - `rules.rs`: what follows a failure.
 //! - `find.rs`: to which entry a call or a dead letter belongs.
 //! - `read.rs`: what the assertions read.
@@ -14,6 +15,7 @@
 mod entry;
 mod find;
 mod read;
+mod record;
 mod rules;
 mod settle;
 
@@ -27,11 +29,8 @@ use tokio::sync::Notify;
 use self::entry::Entry;
 use self::rules::Step;
 pub(super) use self::{read::Delivered, rules::Rules};
-use super::{
-    call::CallResult,
-    state::{DeliveryState, Failure},
-};
-use crate::{Delivery, Error, ErrorKind, Message, Outcome, clock::Clock};
+use super::state::{DeliveryState, Failure};
+use crate::{Error, Message, clock::Clock};
 
 pub(super) struct Ledger {
     pub(super) clock: Clock,
@@ -42,8 +41,32 @@ pub(super) struct Ledger {
 #[derive(Default)]
 struct State {
     groups: BTreeMap<Arc<str>, Group>,
+    published: Vec<Published>,
     /// In the order of publication.
     entries: Vec<Entry>,
+}
+
+/// A message that the test has published.
+struct Published {
+    message: Message,
+    /// The source and the id that a handler sees.
+    identity: (String, String),
+    /// Partition and offset, once they are known.
+    place: Option<(i32, i64)>,
+}
+
+impl Published {
+    fn to_group(&self, group: &Arc<str>) -> Entry {
+        let mut entry = Entry::new(group.clone(), self.message.clone(), self.identity.clone());
+        entry.place = self.place;
+        entry
+    }
+}
+
+/// A published message, and the deliveries of it that are expected.
+pub(super) struct Publication {
+    index: usize,
+    pub(super) entries: Vec<EntryId>,
 }
 
 struct Group {
@@ -51,11 +74,19 @@ struct Group {
     rules: Rules,
     /// Whether the consumer is being stopped: attempts that are dropped are abandoned, and have not timed out.
     stopping: bool,
+    /// Whether a delivery has stopped the consumer, which has not ended yet.
+    ending: bool,
     /// The error that ended the consumer.
     failure: Option<Failure>,
     /// The message at the end of whose next attempt the process "crashes".
     crash_at: Option<Message>,
     crashed: bool,
+}
+
+impl Group {
+    fn is_subscribed_to(&self, topic: &str) -> bool {
+        self.topics.iter().any(|other| **other == *topic)
+    }
 }
 
 /// The index of an entry, as the wrapper of a handler keeps it during a call.
@@ -67,121 +98,66 @@ impl Ledger {
         Self { clock, state: Mutex::default(), changed: Notify::new() }
     }
 
-    /// Adds a group. Returns an error if the ledger has it already.
+    /// Adds a group, and expects the messages that were published before. Returns an error if the ledger has the group
+    /// already.
     pub(super) fn add_group(
         &self,
         name: &Arc<str>,
         topics: Vec<Arc<str>>,
         rules: Rules,
     ) -> Result<(), Error> {
-        let group = Group { topics, rules, stopping: false, failure: None, crash_at: None, crashed: false };
-        match self.change(|state| state.groups.insert(name.clone(), group)) {
-            None => Ok(()),
-            Some(_) => {
-                Err(Error::invalid(format!("the broker of the test has a consumer of group {name} already")))
+        let group = Group {
+            topics,
+            rules,
+            stopping: false,
+            ending: false,
+            failure: None,
+            crash_at: None,
+            crashed: false,
+        };
+        self.change(|state| {
+            if state.groups.contains_key(name) {
+                let text = format!("the broker of the test has a consumer of group {name} already");
+                return Err(Error::invalid(text));
             }
-        }
+            // A new group begins at the first message, as it does on Kafka.
+            let earlier = state.published.iter().filter(|one| group.is_subscribed_to(one.message.topic()));
+            let earlier: Vec<_> = earlier.map(|one| one.to_group(name)).collect();
+            state.entries.extend(earlier);
+            state.groups.insert(name.clone(), group);
+            Ok(())
+        })
     }
 
-    /// Expects a delivery of `message` to each group that is subscribed to its topic. Returns the new entries.
-    pub(super) fn published(&self, message: &Message) -> Vec<EntryId> {
-        let identity = find::identity(message);
+    /// Expects a delivery of `message` to each group that is subscribed to its topic.
+    pub(super) fn published(&self, message: &Message) -> Publication {
+        let published =
+            Published { message: message.clone(), identity: find::identity(message), place: None };
         self.change(|state| {
-            let subscribed = |group: &Group| group.topics.iter().any(|topic| **topic == *message.topic());
-            let groups: Vec<_> = state
-                .groups
-                .iter()
-                .filter(|(_, group)| subscribed(group))
-                .map(|(name, _)| name.clone())
-                .collect();
+            let groups = state.groups.iter().filter(|(_, group)| group.is_subscribed_to(message.topic()));
+            let entries: Vec<_> = groups.map(|(name, _)| published.to_group(name)).collect();
             let first = state.entries.len();
-            state
-                .entries
-                .extend(groups.into_iter().map(|name| Entry::new(name, message.clone(), identity.clone())));
-            (first..state.entries.len()).map(EntryId).collect()
+            state.entries.extend(entries);
+            state.published.push(published);
+            let entries = (first..state.entries.len()).map(EntryId).collect();
+            Publication { index: state.published.len() - 1, entries }
         })
     }
 
     /// Sets the position at which the transport stored a message.
-    pub(super) fn stored(&self, entries: &[EntryId], place: Option<(i32, i64)>) {
+    pub(super) fn stored(&self, publication: &Publication, place: Option<(i32, i64)>) {
         self.change(|state| {
-            for EntryId(index) in entries {
+            state.published[publication.index].place = place;
+            for EntryId(index) in &publication.entries {
                 let entry = &mut state.entries[*index];
                 entry.place = entry.place.or(place);
             }
         });
     }
 
-    /// Records the begin of a handler's call.
-    pub(super) fn begin(&self, delivery: &Delivery) -> EntryId {
-        self.change(|state| {
-            let id = state.find_or_add(delivery);
-            state.entries[id.0].begin(delivery.clone());
-            id
-        })
-    }
-
-    /// Records the end of a handler's call. Returns whether the "crash" of the test happens now: the wrapper of the
-    /// handler then never returns.
-    pub(super) fn end(&self, EntryId(index): EntryId, result: Result<Outcome, Failure>) -> bool {
-        self.change(|state| {
-            let entry = &mut state.entries[index];
-            let Some(group) = state.groups.get_mut(&entry.group) else { return false };
-            if group.crash_at.take_if(|message| entry.is(&entry.group, message)).is_some() {
-                entry.end_call(match result {
-                    Ok(outcome) => CallResult::Returned(outcome),
-                    Err(failure) => CallResult::Failed(failure),
-                });
-                group.crashed = true;
-                return true;
-            }
-            match result {
-                Ok(outcome) => entry.returned(outcome),
-                Err(failure) => entry.failed(failure, &group.rules, &self.clock),
-            }
-            false
-        })
-    }
-
-    /// Records that the future of a handler's call was dropped: the attempt timed out, or the consumer stops.
-    pub(super) fn dropped(&self, EntryId(index): EntryId) {
-        self.change(|state| {
-            let entry = &mut state.entries[index];
-            let Some(group) = state.groups.get(&entry.group) else { return };
-            if group.stopping {
-                return entry.end_call(CallResult::Dropped);
-            }
-            let text = format!(
-                "indeterminate: the handler did not finish within {:?}",
-                group.rules.attempts.timeout
-            );
-            let failure = Failure { kind: ErrorKind::Indeterminate, text, retry_after: None };
-            entry.failed(failure, &group.rules, &self.clock);
-        });
-    }
-
-    /// Records that the dead letter `letter` of `group` is acknowledged.
-    pub(super) fn dead_lettered(&self, group: &str, letter: &Message, kind: Option<ErrorKind>) {
-        self.change(|state| {
-            if let Some(entry) = state.of_dead_letter(group, letter) {
-                entry.dead_lettered(letter, kind);
-            }
-        });
-    }
-
-    /// Records that the publisher refused the dead letter `letter` of `group`.
-    pub(super) fn refused(&self, group: &str, letter: &Message) {
-        self.change(|state| {
-            let Some(rules) = state.groups.get(group).map(|group| group.rules.clone()) else { return };
-            if let Some(entry) = state.of_dead_letter(group, letter) {
-                entry.refused(&rules, &self.clock);
-            }
-        });
-    }
-
     /// Records that the consumer of `group` ended with `error`.
     pub(super) fn failed(&self, group: &str, error: &Error) {
-        self.in_group(group, |group| group.failure = Some(Failure::of(error)));
+        self.in_group(group, |group| (group.ending, group.failure) = (false, Some(Failure::of(error))));
     }
 
     /// Records that the consumer of `group` is being stopped.
@@ -192,7 +168,9 @@ impl Ledger {
     /// Records that the consumer of `group` starts again: deliveries that had begun and were not settled are abandoned,
     /// and follow once more. With `all`, settled deliveries follow once more as well.
     pub(super) fn restarting(&self, name: &str, all: bool) {
-        self.in_group(name, |group| (group.stopping, group.failure, group.crashed) = (false, None, false));
+        self.in_group(name, |group| {
+            (group.stopping, group.ending, group.failure, group.crashed) = (false, false, None, false)
+        });
         self.change(|state| {
             let mut again = Vec::new();
             for entry in state.entries.iter_mut().filter(|entry| *entry.group == *name) {
@@ -200,8 +178,7 @@ impl Ledger {
                 if entry.is_open() && entry.calls.is_empty() {
                     continue;
                 }
-                let stopped = matches!(entry.step, Step::End(DeliveryState::Stopped(_)));
-                if all || stopped || entry.is_open() {
+                if all || entry.has_stopped_the_consumer() || entry.is_open() {
                     again.push(entry.again());
                 }
                 if entry.is_open() {

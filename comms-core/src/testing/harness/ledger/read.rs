@@ -27,7 +27,7 @@ impl Ledger {
 
     /// Returns whether a group is subscribed to `topic`.
     pub(in crate::testing::harness) fn has_topic(&self, topic: &str) -> bool {
-        self.lock().groups.values().any(|group| group.topics.iter().any(|other| **other == *topic))
+        self.lock().groups.values().any(|group| group.is_subscribed_to(topic))
     }
 
     /// Returns the calls of the handler of `topic` in `group`, in the order in which their deliveries were published.
@@ -79,7 +79,7 @@ impl Ledger {
     /// Returns the time from now to the next attempt that waits for the clock.
     pub(in crate::testing::harness) fn next_attempt(&self) -> Option<Duration> {
         let now = self.clock.now();
-        let due = self.lock().entries.iter().filter_map(|entry| entry.step.waits_until()).min();
+        let due = self.lock().waits().min();
         due.map(|at| at.saturating_duration_since(now))
     }
 }

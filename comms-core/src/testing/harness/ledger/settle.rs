@@ -1,9 +1,9 @@
 //! The wait until nothing more happens without a step of the clock.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::{Ledger, State, Step};
-use crate::{Error, clock::Clock, testing::harness::state::DeliveryState};
+use super::{Entry, Ledger, State, Step};
+use crate::{Error, clock::Clock};
 
 /// The pause between two looks at the clock: a sleep that begins changes nothing in the ledger.
 const POLL: Duration = Duration::from_millis(1);
@@ -70,35 +70,39 @@ impl Ledger {
 }
 
 impl State {
-    fn waiting_until(&self, at: Instant) -> usize {
-        self.entries.iter().filter(|entry| entry.step.waits_until() == Some(at)).count()
+    /// Describes what can change without a step of the clock.
+    fn unsettled(&self, clock: &Clock) -> Vec<String> {
+        let open = self
+            .entries
+            .iter()
+            .enumerate()
+            .filter(|(index, entry)| !self.has_ended(entry) && !self.is_settled(*index, entry, clock));
+        let ending = self.groups.iter().filter(|(_, group)| group.ending);
+        let ending = ending
+            .map(|(name, _)| format!("  the consumer of group {name}: stopped by an error, still runs"));
+        open.map(|(_, entry)| shown(entry)).chain(ending).collect()
     }
 
-    /// Describes the deliveries that can change without a step of the clock.
-    fn unsettled(&self, clock: &Clock) -> Vec<String> {
-        let open = self.entries.iter().enumerate().filter(|(index, entry)| {
-            let stopped = self.groups.get(&entry.group).is_some_and(|group| group.failure.is_some());
-            !stopped
-                && match entry.step {
-                    Step::End(_) => false,
-                    // The consumer must have begun its wait, or the next step of the clock would not end it in time.
-                    Step::Attempt { at, .. } | Step::DeadLetter { at: Some(at) } => {
-                        at <= clock.now() || clock.sleeps_until(at) < self.waiting_until(at)
-                    }
-                    Step::Begin => !self.is_queued(*index),
-                    Step::Finish | Step::DeadLetter { at: None } => true,
-                }
-        });
-        let shown = |(_, entry): (usize, &super::Entry)| {
-            let message = &entry.message;
-            let step = match (entry.step, entry.calls.last()) {
-                (Step::Begin, _) => "not delivered to its handler".to_owned(),
-                (Step::DeadLetter { .. }, _) => "its dead letter is not acknowledged".to_owned(),
-                (_, Some(call)) => call.to_string(),
-                (_, None) => DeliveryState::Running.to_string(),
-            };
-            format!("  {} {} of group {}: {step}", message.topic(), message.id(), entry.group)
-        };
-        open.map(shown).collect()
+    fn is_settled(&self, index: usize, entry: &Entry, clock: &Clock) -> bool {
+        match entry.step {
+            Step::End(_) => true,
+            Step::Begin => self.is_queued(index),
+            Step::Finish | Step::DeadLetter { at: None } => false,
+            // The consumer must have begun its wait, or the next step of the clock would not end it in time.
+            Step::Attempt { at, .. } | Step::DeadLetter { at: Some(at) } => {
+                let waits = self.waits().filter(|wait| *wait == at).count();
+                at > clock.now() && clock.sleeps_until(at) >= waits
+            }
+        }
     }
+}
+
+fn shown(entry: &Entry) -> String {
+    let message = &entry.message;
+    let step = match (entry.step, entry.calls.last()) {
+        (Step::DeadLetter { .. }, _) => "its dead letter is not acknowledged".to_owned(),
+        (Step::Begin, _) | (_, None) => "not delivered to its handler".to_owned(),
+        (_, Some(call)) => call.to_string(),
+    };
+    format!("  {} {} of group {}: {step}", message.topic(), message.id(), entry.group)
 }

@@ -56,6 +56,26 @@ async fn after_a_lost_commit_the_message_is_applied() {
 }
 
 #[tokio::test]
+async fn a_lost_answer_of_the_commit_is_retried_and_found_committed() {
+    let database = MemoryUnit::new();
+    let unit = FaultyUnit::new(database.clone());
+    let handler = transactional(unit.clone(), |placed: Placed, mut tx: Scoped<MemoryTx>| async move {
+        tx.write(&placed.order, "billed").await
+    });
+    let consumer = start(handler).await;
+    unit.lose_next_answer(Error::indeterminate("the connection was closed"));
+    let state = consumer.deliver(message("a", 1)).await.unwrap();
+    assert_eq!(state, DeliveryState::Retrying(ErrorKind::Indeterminate));
+    consumer.advance(SECOND).await.unwrap();
+    consumer.assert_states(&[DeliveryState::Duplicate]);
+    let crashed = consumer.crash_before_commit(message("b", 1), &unit).await.unwrap();
+    assert_eq!(crashed, DeliveryState::Done);
+    consumer.calls(TOPIC).assert_called(4);
+    assert_eq!(database.rows().len(), 2);
+    assert_eq!(unit.forget_commit_faults(), 0);
+}
+
+#[tokio::test]
 async fn a_crash_that_did_not_happen_is_an_error() {
     let (unit, other) = (MemoryUnit::new(), MemoryUnit::new());
     let consumer = start(billing(&unit)).await;

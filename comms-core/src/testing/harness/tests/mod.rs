@@ -18,7 +18,7 @@ use crate::{
     Delivery, Error, ErrorKind, Handler, Message, MessageParts, Outcome, Scoped,
     event::Event,
     handler_fn,
-    testing::{MemoryPublisher, MemoryTx, MemoryUnit},
+    testing::{CommitFaults, FaultyUnit, MemoryPublisher, MemoryTx, MemoryUnit},
     transactional,
     transport::{AttemptConfig, FailurePolicy},
 };

@@ -30,6 +30,21 @@ async fn each_group_gets_each_message_and_the_outbox_is_relayed() {
 }
 
 #[tokio::test]
+async fn a_group_that_starts_late_gets_the_earlier_messages() {
+    let broker = TestBroker::memory();
+    let builder = |group: &str| TestConsumer::builder(group).on(TOPIC, scripted([]));
+    let early = builder("early").start_on(&broker).await.unwrap();
+    early.deliver(message("a", 1)).await.unwrap();
+    let late = builder("late").start_on(&broker).await.unwrap();
+    broker.settle().await.unwrap();
+    late.assert_states(&[DeliveryState::Done]);
+    late.deliver(message("b", 1)).await.unwrap();
+    for consumer in [&early, &late] {
+        consumer.calls(TOPIC).assert_events(&[placed("a", 1), placed("b", 1)]);
+    }
+}
+
+#[tokio::test]
 async fn a_partition_in_order_waits_behind_its_first_message() {
     let failing = || scripted([Err(Error::not_executed("away"))]);
     let queued = [DeliveryState::Held(ErrorKind::NotExecuted), DeliveryState::Queued, DeliveryState::Queued];
@@ -84,7 +99,8 @@ async fn a_set_up_that_cannot_run_is_refused() {
     assert!(error.to_string().contains("two handlers"), "{error}");
     let broker = TestBroker::memory();
     let builder = || TestConsumer::builder("billing").on(TOPIC, scripted([]));
-    let _first = builder().start_on(&broker).await.unwrap();
+    let first = builder().start_on(&broker).await.unwrap();
     let error = builder().start_on(&broker).await.unwrap_err();
     assert!(error.to_string().contains("billing already"), "{error}");
+    assert_eq!(first.deliver(message("a", 1)).await.unwrap(), DeliveryState::Done);
 }

@@ -57,6 +57,22 @@ async fn an_error_that_stops_the_consumer_is_reported() {
 }
 
 #[tokio::test]
+async fn deliveries_of_a_stopped_consumer_are_abandoned_until_its_restart() {
+    let results = [Err(Error::indeterminate("no answer")), Err(Error::fatal("the lease is lost"))];
+    let consumer = start(scripted(results)).await;
+    let (waiting, later) = (message("a", 1), message("c", 1));
+    consumer.deliver(waiting.clone()).await.unwrap();
+    consumer.deliver(message("b", 1)).await.unwrap();
+    assert_eq!(consumer.deliver(later.clone()).await.unwrap(), DeliveryState::Abandoned);
+    consumer.advance(SECOND).await.unwrap();
+    consumer.assert_states_of(&waiting, &[DeliveryState::Abandoned]);
+    consumer.calls(TOPIC).assert_called(2);
+    consumer.restart().await.unwrap();
+    consumer.assert_states_of(&waiting, &[DeliveryState::Abandoned, DeliveryState::Done]);
+    consumer.assert_states_of(&later, &[DeliveryState::Done]);
+}
+
+#[tokio::test]
 async fn a_panic_is_an_internal_error() {
     let handler = handler_fn(|delivery: Delivery| async move {
         assert!(delivery.attempt > 1, "the first attempt panics");

@@ -1,14 +1,17 @@
 //! The hold of an order while payment-service lacks the method.
 
-use std::{future::pending, time::Duration};
+use std::{
+    future::pending,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use comms_core::{
     ErrorKind,
     clock::Clock,
-    event::EventSource,
-    health::Status,
+    event::{Event as _, EventSource},
     resilience::PolicyConfig,
-    transport::{AttemptConfig, Processor, Verdict},
+    testing::{DeliveryState, TestConsumer},
 };
 use comms_grpc::ServerConfig;
 use tokio::net::TcpListener;
@@ -60,26 +63,23 @@ async fn an_order_is_held_until_payment_service_has_the_method() {
         reason: None,
         changed_at: "2026-11-26T00:00:00.000Z".into(),
     };
-    let message = EventSource::new(SERVICE.source, Clock::system()).message(&created).unwrap();
-    let delivery = Delivery::new(message, "order-saga");
-
     let policy = || Policy::new("payment", PolicyConfig::none()).unwrap();
     let handler = request_payment(db.clone(), store.clone(), serve(Routes::default()).await, policy());
-    let mut attempts = AttemptConfig::default();
-    (attempts.max_attempts, attempts.hold_in_place) = (1, Some(Duration::ZERO));
-    let wrong = Processor::new(handler, attempts.clone(), Clock::system(), "test");
-    let verdict = wrong.process(delivery.clone(), pending(), pending()).await;
-    assert!(
-        matches!(&verdict, Verdict::Held { error, attempts: 1 } if error.kind == ErrorKind::Misconfigured),
-        "{verdict:?}"
-    );
-    let state = wrong.holds().state();
-    assert!(state.status == Status::Degraded && state.reason.unwrap().contains("request the payment"));
+    let deployed = Arc::new(Mutex::new(handler));
+    let current = deployed.clone();
+    let handler = handler_fn(move |delivery| {
+        let handler = current.lock().unwrap().clone();
+        async move { handler.handle(delivery).await }
+    });
+    let consumer =
+        TestConsumer::builder("order-saga").on(OrderStatusChanged::TYPE, handler).start().await.unwrap();
+    let state = consumer.deliver_event(&created).await.unwrap();
+    assert_eq!(state, DeliveryState::Held(ErrorKind::Misconfigured));
+    assert!(consumer.holds()[0].reason.contains("request the payment"), "{:?}", consumer.holds());
 
     let repaired = serve(Routes::new(PaymentsServer::new(PendingPayments))).await;
-    let handler = request_payment(db, store, repaired, policy());
-    let right = Processor::new(handler, attempts, Clock::system(), "test").with_holds(wrong.holds().clone());
-    let verdict = right.process(delivery, pending(), pending()).await;
-    assert!(matches!(verdict, Verdict::Done(Outcome::Done)), "{verdict:?}");
-    assert!(right.holds().is_empty());
+    *deployed.lock().unwrap() = request_payment(db, store, repaired, policy());
+    consumer.advance(Duration::from_secs(1)).await.unwrap();
+    consumer.assert_states(&[DeliveryState::Done]);
+    assert!(consumer.holds().is_empty());
 }

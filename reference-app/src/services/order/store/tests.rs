@@ -1,12 +1,14 @@
 //! Corrupt rows, refusals of the database, and pages of orders.
 
-use std::future::pending;
+use std::time::Duration;
 
 use comms_core::{
-    Delivery, ErrorKind, UnitOfWork as _,
+    ErrorKind, UnitOfWork as _,
     clock::Clock,
+    event::Event as _,
     in_transaction,
-    transport::{AttemptConfig, BoxHandler, Processor, Verdict},
+    testing::{DeliveryState, TestConsumer},
+    transport::AttemptConfig,
 };
 use comms_grpc::to_status;
 use tonic::Code;
@@ -73,15 +75,13 @@ async fn a_corrupt_row_is_an_internal_error_and_its_event_a_dead_letter() {
         reason: None,
         changed_at: timestamp(0),
     };
-    let message = EventSource::new("payment-service", Clock::system()).message(&changed).unwrap();
-    let mut attempts = AttemptConfig::default();
-    attempts.max_attempts = 2;
-    let handler: BoxHandler = handlers::apply_payment(db, store);
-    let processor = Processor::new(handler, attempts, Clock::system(), "test");
-    let verdict = processor.process(Delivery::new(message, "g"), pending(), pending()).await;
-    assert!(
-        matches!(&verdict, Verdict::DeadLetter { error, attempts: 2 } if error.kind == ErrorKind::Internal)
-    );
+    let builder = TestConsumer::builder("g").attempts(AttemptConfig::default().max_attempts(2));
+    let builder = builder.on(PaymentStatusChanged::TYPE, handlers::apply_payment(db, store));
+    let consumer = builder.start().await.unwrap();
+    consumer.deliver_event(&changed).await.unwrap();
+    consumer.advance(Duration::from_secs(1)).await.unwrap();
+    consumer.assert_states(&[DeliveryState::DeadLettered(ErrorKind::Internal)]);
+    consumer.calls(PaymentStatusChanged::TYPE).assert_called(2);
 }
 
 #[tokio::test]
