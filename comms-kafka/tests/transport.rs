@@ -10,6 +10,7 @@ use comms_core::{
     resilience::Backoff,
     testing::{
         DeliveryState, MemoryPublisher, MemoryTx, MemoryUnit, TestBroker, TestConsumer, TestConsumerBuilder,
+        consumer,
     },
     transactional,
     transport::{AttemptConfig, Ordering},
@@ -150,6 +151,18 @@ async fn all(broker: impl Fn() -> TestBroker) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_test_runs_in_memory() {
     all(TestBroker::memory).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_consumer_passes_the_suite_on_the_mock_cluster() {
+    consumer::all(&KafkaTransport::mock().unwrap()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Apache Kafka; run scripts/test"]
+async fn the_consumer_passes_the_suite_on_a_real_cluster() {
+    let brokers = std::env::var("COMMS_TEST_KAFKA_BROKERS").unwrap();
+    consumer::all(&KafkaTransport::new(KafkaConfig::new(&brokers)).unwrap()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,11 +10,13 @@
 //!   [`Published`] have the assertions.
 //! * **Memory backends.** [`MemoryUnit`] is a database with an inbox, an outbox and stored replies. Its transactions
 //!   are isolated, roll back, and wait for each other's locks. [`MemoryPublisher`] stores the published messages; a
-//!   test configures its refusals, delays and failures. A [`FaultyUnit`] lets commits of any database fail. [`MemoryStore`](crate::idempotency::MemoryStore) is an
-//!   idempotency store. `MemoryUnit` and `MemoryPublisher` store data without a bound.
+//!   test configures its refusals, delays and failures. A [`FaultyUnit`] lets commits of any database fail.
+//!   [`MemoryStore`](crate::idempotency::MemoryStore) is an idempotency store. `MemoryUnit` and `MemoryPublisher` store
+//!   data without a bound.
 //! * **Conformance suites.** There is one for each trait: [`publisher`], [`inbox`], [`outbox`], [`replies`] and
-//!   [`idempotency`]. Implement the fixture of the suite, which gives access to the backend and to its effects, and
-//!   call `all` in a test. `all` checks every guarantee and reports each violated one with what was observed.
+//!   [`idempotency`], and [`consumer`] for a [`Transport`]. Implement the fixture of the suite, which gives access to the
+//!   backend and to its effects, and call `all` in a test. `all` checks every guarantee and reports each violated one
+//!   with what was observed.
 //! * **Time and randomness.** A [`Clock::manual`](crate::clock::Clock::manual) advances only when the test advances it.
 //!   The randomness of [`Clock::seeded`](crate::clock::Clock::seeded) repeats for an equal seed.
 //!   [`Clock::system`](crate::clock::Clock::system) follows tokio's paused time.
@@ -45,6 +47,7 @@
 //! ```
 
 mod check;
+pub mod consumer;
 mod faulty_unit;
 mod harness;
 pub mod idempotency;

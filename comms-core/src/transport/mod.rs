@@ -5,8 +5,8 @@
 //!
 //! 1. A [`Worker`] runs the deliveries of one source, those of one key one after the other, within the limits of the
 //!    consumer's [`Budget`].
-//! 2. Each call of the handler (a [`BoxHandler`]) is an [`Attempt`]. After an error the worker attempts the delivery
-//!    again as its [`Processor`] says, until the result is final.
+//! 2. Each call of the handler (a [`BoxHandler`]) is an [`Attempt`]. A [`BoxBatchHandler`] is called with many deliveries
+//!    at once. After an error the worker attempts the delivery again as its [`Processor`] says, until the result is final.
 //! 3. [`Holds`] lists the deliveries that are *held*: they are attempted again, without counting attempts, because the
 //!    cause of the failure lies outside the message.
 //! 4. [`DeadLetters`] writes the deliveries that failed for good, or another [`FailurePolicy`] applies.

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     Error, Handler, Publisher,
     resilience::Jitter,
-    transport::{AttemptConfig, BoxHandler, FailurePolicy, Holds, Ordering},
+    transport::{AttemptConfig, BoxHandler, BudgetConfig, FailurePolicy, Holds, Ordering},
 };
 
 /// The builder of a [`TestConsumer`], created by [`TestConsumer::builder`]. Its methods are those of the builder of
@@ -123,6 +123,7 @@ impl TestConsumerBuilder {
             attempts: self.attempts,
             ordering: self.ordering,
             failure_policy: self.failure_policy,
+            budget: BudgetConfig::default(),
             holds: Holds::new(broker.clock().clone()),
             dead_letter: Arc::new(RecordedPublisher(dead_letters.clone())),
             clock: broker.clock().clone(),

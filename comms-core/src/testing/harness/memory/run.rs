@@ -21,7 +21,7 @@ pub(super) async fn run(
     mut stop: BoxFuture<'static, ()>,
 ) -> Result<(), Error> {
     let mut appended = broker.shared.appended.subscribe();
-    let mut queues = Queue::all(&broker, &consumer);
+    let mut queues = Queue::all(&broker, &consumer)?;
     loop {
         let poll = poll_fn(|cx| match queues.iter_mut().find_map(|queue| queue.poll(cx)) {
             Some(error) => Poll::Ready(error),
@@ -49,13 +49,13 @@ struct Queue {
 }
 
 impl Queue {
-    fn all(broker: &MemoryTransport, consumer: &ConsumerSetup) -> Vec<Self> {
+    fn all(broker: &MemoryTransport, consumer: &ConsumerSetup) -> Result<Vec<Self>, Error> {
         let ConsumerSetup { attempts, clock, holds, .. } = consumer;
         let dead_letters =
             DeadLetters::new(consumer.dead_letter.clone(), attempts.backoff, clock.clone(), holds.clone());
         let config = WorkerConfig::default()
             .ordering(consumer.ordering)
-            .budget(Budget::default())
+            .budget(Budget::new(consumer.budget)?)
             .on_failure(consumer.failure_policy)
             .dead_letters(dead_letters);
         let queue = |(topic, handler): &(Arc<str>, _)| {
@@ -69,7 +69,7 @@ impl Queue {
                 frontier: Frontier::default(),
             }
         };
-        consumer.handlers.iter().map(queue).collect()
+        Ok(consumer.handlers.iter().map(queue).collect())
     }
 
     /// Delivers messages until all of them wait. Returns the error that stops the consumer.

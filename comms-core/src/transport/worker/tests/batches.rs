@@ -1,6 +1,6 @@
 //! Deliveries for a batch handler.
 
-use super::{script::delivery, *};
+use super::{rig::delivery, *};
 use crate::{MessageParts, transport::AttemptConfig};
 
 const INVALID: Plan = Plan::Err(ErrorKind::Invalid);
@@ -179,6 +179,22 @@ fn a_stopped_worker_lets_its_batch_finish() {
 }
 
 #[test]
+fn a_stopped_worker_attempts_no_delivery_of_its_batch_again() {
+    for plan in [Plan::WaitAndFail(ErrorKind::Indeterminate), Plan::WaitAndFailBatch(ErrorKind::Internal)] {
+        let mut rig = rig(10);
+        push(&mut rig, 1, "a", [plan]);
+        push(&mut rig, 2, "a", []);
+        assert!(rig.settled().is_empty());
+        rig.worker.stop();
+        rig.open();
+        let mut settled = rig.drain();
+        settled.sort();
+        assert_eq!(settled, ["1 abandoned", "2 abandoned"], "{plan:?}");
+        assert_eq!(batches(&rig), [[1, 2]], "{plan:?}");
+    }
+}
+
+#[test]
 fn a_dropped_worker_cancels_its_batch() {
     for plan in [Plan::Wait, Plan::WaitAndPanicInDrop, Plan::FailBatch(ErrorKind::NotExecuted)] {
         let mut rig = rig(2);
@@ -218,4 +234,16 @@ fn an_envelope_that_cannot_be_decoded_fails_alone() {
     settled.sort();
     assert_eq!(settled, ["1 done", "2 refused invalid 1", "3 behind", "4 done"]);
     assert_eq!(batches(&rig), [[1, 4]]);
+}
+
+#[test]
+fn a_batch_handler_that_is_never_ready_holds_the_batch() {
+    let mut rig = rig(10);
+    push(&mut rig, 1, "a", [Plan::NotReady]);
+    push(&mut rig, 2, "b", []);
+    assert!(rig.settled().is_empty() && rig.budget.running() == 1);
+    assert!(rig.after(Duration::from_secs(30)).is_empty());
+    assert_eq!((rig.holds.list()[0].kind, rig.budget.running()), (ErrorKind::NotExecuted, 0));
+    assert_eq!(rig.drain(), ["1 done", "2 done"]);
+    assert_eq!(batches(&rig), [[1, 2]]);
 }

@@ -1,10 +1,13 @@
 //! What becomes of deliveries in a worker, on a manual clock and without a runtime.
 
+mod batch_calls;
 mod batch_script;
 mod batches;
 mod failures;
 mod limits;
+mod measured;
 mod properties;
+mod rig;
 mod script;
 mod tasks;
 mod transactional;
@@ -16,7 +19,8 @@ use crate::{
     Delivery, Error, ErrorKind, Message, Outcome,
     transport::{Budget, BudgetConfig},
 };
-use script::{Plan, Rig};
+use rig::{Rig, text};
+use script::Plan;
 
 #[test]
 fn a_handler_that_ends_at_once_settles_at_once_and_leaves_nothing() {

@@ -1,26 +1,17 @@
-//! A worker whose handler follows a script, and which is polled only when it was woken.
+//! A handler that follows a script.
 
 use std::{
     collections::{HashMap, VecDeque},
     future::Future,
     panic::resume_unwind,
     pin::Pin,
-    sync::{
-        Arc, Mutex, MutexGuard,
-        atomic::{AtomicBool, Ordering::SeqCst},
-    },
-    task::{Context, Poll, Wake, Waker},
-    time::Duration,
+    sync::{Arc, Mutex, MutexGuard},
+    task::{Context, Poll, Waker},
 };
 
 use tower_service::Service;
 
-use super::{super::*, batch_script::ScriptedBatch};
-use crate::{
-    Delivery, Error, ErrorKind, Message, MessageParts, Outcome, Position,
-    clock::Clock,
-    transport::{AttemptConfig, BoxBatchHandler, BoxHandler, Budget},
-};
+use crate::{Delivery, Error, ErrorKind, Outcome};
 
 /// The course of one attempt. An attempt without a plan succeeds at its first poll.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -60,7 +51,7 @@ impl Plan {
 /// What the handler is to do, and what it has done.
 #[derive(Default)]
 pub(super) struct World {
-    plans: HashMap<u64, VecDeque<Plan>>,
+    pub(super) plans: HashMap<u64, VecDeque<Plan>>,
     gates: Vec<Waker>,
     open: u64,
     pub(super) calls: Vec<u64>,
@@ -71,7 +62,7 @@ pub(super) struct World {
     running: HashMap<String, u32>,
     pub(super) violations: Vec<String>,
     /// The plan of the next readiness: set before a delivery is pushed, because `poll_ready` has no delivery.
-    not_ready: bool,
+    pub(super) not_ready: bool,
 }
 
 #[derive(Clone, Default)]
@@ -88,7 +79,7 @@ impl Shared {
 }
 
 #[derive(Clone)]
-struct Scripted(Shared);
+pub(super) struct Scripted(pub(super) Shared);
 
 impl Service<Delivery> for Scripted {
     type Response = Outcome;
@@ -121,6 +112,13 @@ pub(super) fn identity(delivery: &Delivery) -> (u64, String) {
 }
 
 impl World {
+    /// Opens the gate, and returns the attempts that wait at it.
+    pub(super) fn open(&mut self) -> Vec<Waker> {
+        self.open += 1;
+        self.not_ready = false;
+        std::mem::take(&mut self.gates)
+    }
+
     pub(super) fn ready(&mut self, waker: &Waker) -> Poll<Result<(), Error>> {
         if self.not_ready {
             self.gates.push(waker.clone());
@@ -176,7 +174,7 @@ impl World {
     }
 }
 
-struct Scene {
+pub(super) struct Scene {
     world: Shared,
     tag: u64,
     key: String,
@@ -208,164 +206,4 @@ impl Drop for Scene {
             resume_unwind(Box::new("in drop"));
         }
     }
-}
-
-#[derive(Default)]
-struct Flag(AtomicBool);
-
-impl Wake for Flag {
-    fn wake(self: Arc<Self>) {
-        self.0.store(true, SeqCst);
-    }
-}
-
-/// A worker with a scripted handler on a manual clock.
-pub(super) struct Rig {
-    pub(super) worker: Worker,
-    pub(super) world: Shared,
-    pub(super) budget: Budget,
-    pub(super) clock: Clock,
-    pub(super) holds: crate::transport::Holds,
-    woken: Arc<Flag>,
-}
-
-impl Rig {
-    pub(super) fn new(config: WorkerConfig) -> Self {
-        Self::with(AttemptConfig { max_attempts: 3, ..AttemptConfig::default() }, config)
-    }
-
-    pub(super) fn with(attempts: AttemptConfig, config: WorkerConfig) -> Self {
-        let (world, clock) = (Shared::default(), Clock::manual(Duration::from_secs(1)));
-        let handler = BoxHandler::new(Scripted(world.clone()));
-        let processor = Processor::new(handler, attempts, clock.clone(), "test");
-        Self::of(processor, world, clock, config)
-    }
-
-    /// Creates a rig with a batch handler.
-    pub(super) fn batch(attempts: AttemptConfig, config: WorkerConfig) -> Self {
-        let (world, clock) = (Shared::default(), Clock::manual(Duration::from_secs(1)));
-        let handler = BoxBatchHandler::new(ScriptedBatch(world.clone()));
-        let processor = Processor::batch(handler, attempts, clock.clone(), "test");
-        Self::of(processor, world, clock, config)
-    }
-
-    fn of(processor: Processor, world: Shared, clock: Clock, config: WorkerConfig) -> Self {
-        let holds = processor.holds().clone();
-        let budget = config.budget.clone();
-        let woken = Arc::new(Flag(true.into()));
-        Self { worker: Worker::new(processor, config), world, budget, clock, holds, woken }
-    }
-
-    /// Pushes a delivery whose attempts follow `plans`, and returns its settlement.
-    pub(super) fn push<'a>(
-        &mut self,
-        tag: u64,
-        key: impl Into<Option<&'a str>>,
-        plans: impl IntoIterator<Item = Plan>,
-    ) -> Option<String> {
-        let plans: VecDeque<_> = plans.into_iter().collect();
-        {
-            let mut world = self.world.lock();
-            world.not_ready |= plans.front() == Some(&Plan::NotReady);
-            world.plans.insert(tag, plans.into_iter().filter(|plan| *plan != Plan::NotReady).collect());
-        }
-        self.push_delivery(delivery(tag, key.into(), MessageParts::default()), tag)
-    }
-
-    /// Pushes `delivery`, and returns its settlement.
-    pub(super) fn push_delivery(&mut self, delivery: Delivery, tag: u64) -> Option<String> {
-        let waker = Waker::from(self.woken.clone());
-        // The inline poll may have stored this waker, so the owner polls after its pushes.
-        self.woken.0.store(true, SeqCst);
-        let settled = self.worker.push(delivery, tag, &mut Context::from_waker(&waker));
-        settled.map(|settled| {
-            assert_eq!(settled.tag, tag);
-            text(&settled.result)
-        })
-    }
-
-    /// Polls the worker once, whether it was woken or not.
-    pub(super) fn polled(&mut self) -> Poll<Option<String>> {
-        self.woken.0.store(false, SeqCst);
-        let waker = Waker::from(self.woken.clone());
-        let polled = self.worker.poll_settled(&mut Context::from_waker(&waker));
-        let violations = std::mem::take(&mut self.world.lock().violations);
-        assert!(violations.is_empty(), "{violations:?}");
-        if polled.is_ready() {
-            self.woken.0.store(true, SeqCst);
-        }
-        polled.map(|settled| settled.map(|settled| format!("{} {}", settled.tag, text(&settled.result))))
-    }
-
-    /// Polls for as long as the worker settles deliveries or has been woken.
-    pub(super) fn settled(&mut self) -> Vec<String> {
-        let mut all = Vec::new();
-        while self.woken.0.load(SeqCst) {
-            match self.polled() {
-                Poll::Ready(Some(settled)) => all.push(settled),
-                Poll::Ready(None) => break,
-                Poll::Pending => {}
-            }
-        }
-        all
-    }
-
-    /// Moves the clock and opens the gate until the worker is empty, for a day at most.
-    pub(super) fn drain(&mut self) -> Vec<String> {
-        let mut all = self.settled();
-        for _ in 0..24 * 60 * 6 {
-            if self.worker.is_empty() {
-                return all;
-            }
-            self.clock.advance(Duration::from_secs(10));
-            self.open();
-            all.extend(self.settled());
-        }
-        panic!("{} deliveries are never settled: {all:?}", self.worker.len());
-    }
-
-    /// Moves the clock, and returns what is settled then.
-    pub(super) fn after(&mut self, time: Duration) -> Vec<String> {
-        self.clock.advance(time);
-        self.settled()
-    }
-
-    /// Opens the gate for the attempts that wait now.
-    pub(super) fn open(&self) {
-        let gates = {
-            let mut world = self.world.lock();
-            world.open += 1;
-            world.not_ready = false;
-            std::mem::take(&mut world.gates)
-        };
-        gates.into_iter().for_each(Waker::wake);
-    }
-
-    pub(super) fn is_woken(&self) -> bool {
-        self.woken.0.load(SeqCst)
-    }
-
-    pub(super) fn calls(&self) -> Vec<u64> {
-        self.world.lock().calls.clone()
-    }
-}
-
-pub(super) fn text(settlement: &Settlement) -> String {
-    match settlement {
-        Settlement::Done(outcome) => outcome.as_str().to_owned(),
-        Settlement::DeadLettered => "dead-lettered".into(),
-        Settlement::Refused { error, attempts } => format!("refused {} {attempts}", error.kind),
-        Settlement::Held { error, attempts } => format!("held {} {attempts}", error.kind),
-        Settlement::Behind(_) => "behind".into(),
-        Settlement::Abandoned => "abandoned".into(),
-        Settlement::Stopped(error) => format!("stopped {}", error.kind),
-    }
-}
-
-/// Returns a delivery with the identity `tag`, and otherwise of `parts`.
-pub(super) fn delivery(tag: u64, key: Option<&str>, parts: MessageParts<'_>) -> Delivery {
-    let id = tag.to_string();
-    let key = key.map(str::as_bytes);
-    let message = Message::new(MessageParts { source: "s", id: &id, topic: "t", key, ..parts });
-    Delivery::new(message, "g").at(Position::at(0, tag as i64))
 }

@@ -1,4 +1,4 @@
-//! A worker in a runtime: handlers that block their thread, dead letters, and metrics.
+//! A worker in a runtime: handlers that block their thread, and dead letters.
 #![allow(clippy::disallowed_methods, reason = "the tests wait for tokio's paused time")]
 
 use std::{
@@ -16,7 +16,6 @@ use crate::{
     clock::Clock,
     handler_fn,
     resilience::Backoff,
-    telemetry,
     transport::{Acks, AttemptConfig, BoxHandler, DeadLetters, Holds, Receipt},
 };
 
@@ -37,7 +36,7 @@ async fn push(worker: &mut Worker, key: &str, tag: u64) -> Option<Settled> {
 
 async fn next(worker: &mut Worker) -> Option<String> {
     let settled = poll_fn(|cx| worker.poll_settled(cx)).await?;
-    Some(format!("{} {}", settled.tag, script::text(&settled.result)))
+    Some(format!("{} {}", settled.tag, text(&settled.result)))
 }
 
 /// Lets the attempts of the next hour run in tasks.
@@ -150,6 +149,40 @@ async fn an_attempt_in_a_task_has_its_time_limit_and_ends_with_the_worker() {
     assert_eq!((dropped.load(SeqCst), budget.running(), budget.records()), (2, 0, 0));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_batch_of_a_handler_that_blocks_its_thread_runs_in_a_task() {
+    let in_task = Arc::new(Mutex::new(Vec::new()));
+    let log = in_task.clone();
+    let handler = crate::batch_fn(move |batch: Vec<Delivery>| {
+        log.lock().unwrap().push((batch.len(), tokio::task::try_id().is_some()));
+        let is_stuck = batch.iter().any(|delivery| delivery.position.offset == Some(4));
+        async move {
+            if is_stuck {
+                pending::<()>().await;
+            }
+            Ok(batch.iter().map(|_| Ok(Outcome::Done)).collect())
+        }
+    });
+    let attempts = AttemptConfig::default().max_attempts(1);
+    let handler = crate::transport::BoxBatchHandler::new(handler);
+    let processor = Processor::batch(handler, attempts, Clock::system(), "test");
+    let mut worker = Worker::new(processor, WorkerConfig::default());
+    hand_off(&mut worker);
+    let budget = worker.shared.config.budget.clone();
+    for (tag, key) in [(1, "a"), (2, "b")] {
+        assert!(push(&mut worker, key, tag).await.is_none());
+    }
+    assert_eq!(next(&mut worker).await.unwrap(), "1 done");
+    assert_eq!(next(&mut worker).await.unwrap(), "2 done");
+    for (tag, key) in [(3, "a"), (4, "b")] {
+        assert!(push(&mut worker, key, tag).await.is_none());
+    }
+    assert_eq!(next(&mut worker).await.unwrap(), "3 done", "alone, after the time limit of the batch");
+    assert_eq!(next(&mut worker).await.unwrap(), "4 refused indeterminate 1");
+    assert_eq!(*in_task.lock().unwrap(), [(2, true), (2, true), (1, true), (1, true)]);
+    assert_eq!((budget.running(), budget.records()), (0, 0));
+}
+
 /// Refuses the first messages, and panics at some.
 struct Topic {
     results: Mutex<VecDeque<Result<(), &'static str>>>,
@@ -229,74 +262,4 @@ async fn a_publisher_that_panics_stops_the_worker_and_loses_nothing() {
     assert_eq!(next(&mut worker).await.unwrap(), "0 stopped internal");
     assert_eq!(next(&mut worker).await.unwrap(), "1 abandoned");
     assert_eq!(next(&mut worker).await, None);
-}
-
-#[derive(Default)]
-struct Log(Mutex<std::collections::BTreeMap<String, u64>>);
-
-struct Entry(Arc<Log>, String);
-
-impl metrics::CounterFn for Entry {
-    fn increment(&self, value: u64) {
-        *self.0.0.lock().unwrap().entry(self.1.clone()).or_default() += value;
-    }
-    fn absolute(&self, _: u64) {}
-}
-
-impl metrics::HistogramFn for Entry {
-    fn record(&self, _: f64) {
-        metrics::CounterFn::increment(self, 1);
-    }
-}
-
-struct Recorder(Arc<Log>);
-
-impl Recorder {
-    fn entry(&self, key: &metrics::Key) -> Arc<Entry> {
-        let labels: Vec<_> =
-            key.labels().map(|label| format!(" {}={}", label.key(), label.value())).collect();
-        Arc::new(Entry(self.0.clone(), format!("{}{}", key.name(), labels.concat())))
-    }
-}
-
-impl metrics::Recorder for Recorder {
-    fn describe_counter(&self, _: metrics::KeyName, _: Option<metrics::Unit>, _: metrics::SharedString) {}
-    fn describe_gauge(&self, _: metrics::KeyName, _: Option<metrics::Unit>, _: metrics::SharedString) {}
-    fn describe_histogram(&self, _: metrics::KeyName, _: Option<metrics::Unit>, _: metrics::SharedString) {}
-    fn register_counter(&self, key: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Counter {
-        self.entry(key).into()
-    }
-    fn register_gauge(&self, _: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Gauge {
-        metrics::Gauge::noop()
-    }
-    fn register_histogram(&self, key: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Histogram {
-        self.entry(key).into()
-    }
-}
-
-#[test]
-fn attempts_and_received_messages_are_counted_at_the_flush() {
-    let log = Arc::new(Log::default());
-    metrics::with_local_recorder(&Recorder(log.clone()), || {
-        let mut rig = Rig::new(WorkerConfig::default());
-        rig.push(1, "a", []);
-        rig.push(2, "a", [Plan::Wait]);
-        rig.push(3, "b", [Plan::Err(ErrorKind::Conflict)]);
-        rig.open();
-        rig.drain();
-        let counted = || log.0.lock().unwrap().clone();
-        let place = "messaging.system=test messaging.destination.name=t messaging.consumer.group.name=g";
-        let consumed = format!("{} {place}", telemetry::CONSUMED_MESSAGES);
-        assert_eq!(counted().get(&consumed), None, "nothing is recorded before the flush");
-        rig.worker.flush();
-        assert_eq!(counted()[&consumed], 3, "a second attempt is no second message");
-        let place = "messaging.system=test messaging.operation.name=process messaging.destination.name=t \
-                     messaging.consumer.group.name=g";
-        let attempts = |end: &str| counted()[&format!("{} {place} {end}", telemetry::PROCESS_DURATION)];
-        assert_eq!(attempts("outcome=done"), 3, "with the second attempt of 3");
-        assert_eq!(attempts("outcome=conflict error.type=conflict"), 1);
-        rig.push(4, "a", []);
-        drop(rig);
-        assert_eq!(counted()[&consumed], 4, "a worker that is dropped records the rest");
-    });
 }

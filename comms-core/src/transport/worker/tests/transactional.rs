@@ -69,7 +69,7 @@ async fn each_event_is_applied_once_and_poison_harms_no_other() {
         })
         .await;
         while let Some(next) = poll_fn(|cx| worker.poll_settled(cx)).await {
-            settled.push(format!("{} {}", next.tag, script::text(&next.result)));
+            settled.push(format!("{} {}", next.tag, text(&next.result)));
         }
     }
     settled[..8].sort();
