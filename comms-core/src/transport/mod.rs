@@ -22,12 +22,13 @@ mod dead_letter;
 mod frontier;
 mod holds;
 mod lanes;
+mod policy;
 mod processor;
 mod worker;
 
 pub use crate::{
     error::Disposition,
-    handler::{Attempt, BoxBatchHandler, BoxHandler},
+    handler::{Attempt, BoxBatchHandler, BoxHandler, TopicHandler},
     publisher::{Acks, Receipt},
 };
 pub use budget::{Budget, BudgetConfig};
@@ -35,5 +36,6 @@ pub use dead_letter::{DeadLetters, Form};
 pub use frontier::Frontier;
 pub use holds::{Hold, HoldGuard, Holds};
 pub use lanes::Lanes;
+pub use policy::{FailureDecision, FailurePolicy};
 pub use processor::{AttemptConfig, Processor, Verdict};
-pub use worker::{BatchConfig, FailurePolicy, Ordering, Settled, Settlement, Worker, WorkerConfig};
+pub use worker::{BatchConfig, Ordering, Settled, Settlement, Worker, WorkerConfig};
