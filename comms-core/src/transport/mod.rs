@@ -13,15 +13,12 @@
 //! 5. The worker returns a [`Settlement`]: the delivery is done, is dead-lettered, is refused, is returned for a later
 //!    attempt, is abandoned, or stops the process. The consumer acknowledges up to the [`Frontier`].
 //!
-//! A consumer with another order of work than a worker's uses [`Lanes`] and [`Processor::process`].
-//!
 //! [`Acks`] and [`Receipt`] are the results of a [`Publisher`](crate::Publisher).
 
 mod budget;
 mod dead_letter;
 mod frontier;
 mod holds;
-mod lanes;
 mod policy;
 mod processor;
 mod worker;
@@ -35,7 +32,10 @@ pub use budget::{Budget, BudgetConfig};
 pub use dead_letter::{DeadLetters, Form};
 pub use frontier::Frontier;
 pub use holds::{Hold, HoldGuard, Holds};
+<<<<<<< HEAD
 pub use lanes::Lanes;
 pub use policy::{FailureDecision, FailurePolicy};
+=======
+>>>>>>> outbox
 pub use processor::{AttemptConfig, Processor, Verdict};
 pub use worker::{BatchConfig, Ordering, Settled, Settlement, Worker, WorkerConfig};
