@@ -32,10 +32,6 @@ pub use budget::{Budget, BudgetConfig};
 pub use dead_letter::{DeadLetters, Form};
 pub use frontier::Frontier;
 pub use holds::{Hold, HoldGuard, Holds};
-<<<<<<< HEAD
-pub use lanes::Lanes;
 pub use policy::{FailureDecision, FailurePolicy};
-=======
->>>>>>> outbox
 pub use processor::{AttemptConfig, Processor, Verdict};
 pub use worker::{BatchConfig, Ordering, Settled, Settlement, Worker, WorkerConfig};
