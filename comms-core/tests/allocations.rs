@@ -141,7 +141,7 @@ fn a_batch_in_a_worker_is_a_few_allocations() {
         Ok(std::hint::black_box(&batch).iter().map(|_| Ok(Outcome::Done)).collect())
     });
     let clock = Clock::manual(Duration::ZERO);
-    let processor = Processor::batch(BoxBatchHandler::new(handler), AttemptConfig::default(), clock, "test");
+    let processor = Processor::new(BoxBatchHandler::new(handler), AttemptConfig::default(), clock, "test");
     let mut worker = Worker::new(processor, WorkerConfig::default());
     let parts = MessageParts { topic: "orders", key: Some(b"order-7"), ..Default::default() };
     let delivery = Delivery::new(Message::new(parts), "billing");

@@ -2,6 +2,7 @@
 
 mod attempt;
 mod batch;
+mod topic;
 
 use std::{
     future::Future,
@@ -22,6 +23,7 @@ pub(crate) use attempt::Limited;
 use attempt::Opened;
 pub(crate) use batch::BatchAttempt;
 pub use batch::{BatchFn, BatchHandler, BatchResults, BoxBatchHandler, batch_fn, named_batch};
+pub use topic::TopicHandler;
 
 /// The result of a delivery that a handler processed without an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -19,17 +19,19 @@ mod budget;
 mod dead_letter;
 mod frontier;
 mod holds;
+mod policy;
 mod processor;
 mod worker;
 
 pub use crate::{
     error::Disposition,
-    handler::{Attempt, BoxBatchHandler, BoxHandler},
+    handler::{Attempt, BoxBatchHandler, BoxHandler, TopicHandler},
     publisher::{Acks, Receipt},
 };
 pub use budget::{Budget, BudgetConfig};
 pub use dead_letter::{DeadLetters, Form};
 pub use frontier::Frontier;
 pub use holds::{Hold, HoldGuard, Holds};
+pub use policy::{FailureDecision, FailurePolicy};
 pub use processor::{AttemptConfig, Processor, Verdict};
-pub use worker::{BatchConfig, FailurePolicy, Ordering, Settled, Settlement, Worker, WorkerConfig};
+pub use worker::{BatchConfig, Ordering, Settled, Settlement, Worker, WorkerConfig};

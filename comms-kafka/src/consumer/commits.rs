@@ -11,15 +11,22 @@ use std::{
 
 use rdkafka::{
     Offset, TopicPartitionList,
-    consumer::{BaseConsumer, CommitMode, Consumer as _},
+    consumer::{CommitMode, Consumer as _},
     error::KafkaError,
     types::RDKafkaErrorCode,
 };
 
-use super::{assignment::Assignment, group::Group};
+use super::{
+    assignment::{Assignment, Assignments},
+    context::Client,
+    health::ConsumerHealth,
+};
 
 /// Commits the frontiers of assignments, one commit at a time.
 pub(super) struct Commits {
+    group: Arc<str>,
+    assigned: Arc<Assignments>,
+    health: Arc<ConsumerHealth>,
     /// Locked during a commit. So a periodic commit cannot arrive after the commit of a revocation, and cannot move the
     /// position of the next owner back.
     one: Mutex<()>,
@@ -34,10 +41,18 @@ pub(super) struct Commits {
 }
 
 impl Commits {
-    /// Creates the commits: a commit is due after `records` finished records, and after `interval`.
-    pub(super) fn new(records: u64, interval: Duration) -> Self {
+    /// Creates the commits of `assigned`: a commit is due after `records` finished records, and after `interval`.
+    pub(super) fn new(
+        group: Arc<str>,
+        assigned: Arc<Assignments>,
+        health: Arc<ConsumerHealth>,
+        (records, interval): (u64, Duration),
+    ) -> Self {
         let (due, wakes) = sync_channel(1);
         Self {
+            group,
+            assigned,
+            health,
             one: Mutex::default(),
             finished: AtomicU64::new(0),
             records,
@@ -70,58 +85,57 @@ impl Commits {
 
     /// Commits whenever a commit is due, until [`end`](Self::end). Runs on a thread of its own, because a commit waits
     /// for its response: rdkafka does not report the result of an asynchronous commit.
-    pub(super) fn run(&self, consumer: &BaseConsumer<Group>) {
+    pub(super) fn run(&self, client: &Client) {
         let Some(wakes) = self.wakes.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
         while wakes.recv_timeout(self.interval) != Err(RecvTimeoutError::Disconnected) {
             if self.over.load(Ordering::Acquire) {
                 return;
             }
             self.finished.store(0, Ordering::Relaxed);
-            let assignments = consumer.context().assigned.all();
+            let assignments = self.assigned.all();
             let _one = self.one.lock();
             // A partition that was revoked while this thread waited for its turn belongs to another member.
             let owned: Vec<_> = assignments.into_iter().filter(|assignment| !assignment.is_gone()).collect();
-            commit(consumer, &owned);
+            self.commit(client, &owned);
         }
     }
 
     /// Commits the frontiers of assignments that are being revoked. Waits for a periodic commit that has begun.
-    pub(super) fn last(&self, consumer: &BaseConsumer<Group>, gone: &[Arc<Assignment>]) {
+    pub(super) fn last(&self, client: &Client, gone: &[Arc<Assignment>]) {
         let _one = self.one.lock();
-        commit(consumer, gone);
+        self.commit(client, gone);
     }
-}
 
-/// Commits every frontier of `assignments` that is not committed yet, and waits for the response. During a rebalance of
-/// the classic protocol the response arrives when all members have joined again, and may refuse the commit as too late.
-fn commit(consumer: &BaseConsumer<Group>, assignments: &[Arc<Assignment>]) {
-    use RDKafkaErrorCode as Code;
-    let frontiers: Vec<_> = assignments.iter().filter_map(|a| Some((a, a.uncommitted()?))).collect();
-    if frontiers.is_empty() {
-        return;
-    }
-    let mut offsets = TopicPartitionList::with_capacity(frontiers.len());
-    for (assignment, offset) in &frontiers {
-        let (topic, partition) = (&assignment.topic.name, assignment.partition);
-        // Fails only for an offset that cannot be represented. A frontier is an offset of the broker plus 1.
-        let _ = offsets.add_partition_offset(topic, partition, Offset::Offset(*offset));
-    }
-    let group = consumer.context();
-    let result = consumer.commit(&offsets, CommitMode::Sync);
-    match result.as_ref().map_err(KafkaError::rdkafka_error_code) {
-        Ok(()) => frontiers.iter().for_each(|(assignment, offset)| assignment.set_committed(*offset)),
-        // The group has rebalanced meanwhile. Partitions that this member still has are committed again in the next
-        // round. Records of the others are delivered again.
-        Err(Some(
-            Code::IllegalGeneration
-            | Code::UnknownMemberId
-            | Code::RebalanceInProgress
-            | Code::StaleMemberEpoch,
-        )) => tracing::debug!(group = %group.name, ?result, "commit came too late"),
-        Err(_) => {
-            tracing::warn!(group = %group.name, ?result, "commit failed");
-            if let Err(error) = &result {
-                group.health.report_error(error);
+    /// Commits every frontier of `assignments` that is not committed yet, and waits for the response. During a rebalance of
+    /// the classic protocol the response arrives when all members have joined again, and may refuse the commit as too late.
+    fn commit(&self, client: &Client, assignments: &[Arc<Assignment>]) {
+        use RDKafkaErrorCode as Code;
+        let frontiers: Vec<_> = assignments.iter().filter_map(|a| Some((a, a.uncommitted()?))).collect();
+        if frontiers.is_empty() {
+            return;
+        }
+        let mut offsets = TopicPartitionList::with_capacity(frontiers.len());
+        for (assignment, offset) in &frontiers {
+            let (topic, partition) = (&assignment.topic.name, assignment.partition);
+            // Fails only for an offset that cannot be represented. A frontier is an offset of the broker plus 1.
+            let _ = offsets.add_partition_offset(topic, partition, Offset::Offset(*offset));
+        }
+        let result = client.commit(&offsets, CommitMode::Sync);
+        match result.as_ref().map_err(KafkaError::rdkafka_error_code) {
+            Ok(()) => frontiers.iter().for_each(|(assignment, offset)| assignment.set_committed(*offset)),
+            // The group has rebalanced meanwhile. Partitions that this member still has are committed again in the next
+            // round. Records of the others are delivered again.
+            Err(Some(
+                Code::IllegalGeneration
+                | Code::UnknownMemberId
+                | Code::RebalanceInProgress
+                | Code::StaleMemberEpoch,
+            )) => tracing::debug!(group = %self.group, ?result, "commit came too late"),
+            Err(_) => {
+                tracing::warn!(group = %self.group, ?result, "commit failed");
+                if let Err(error) = &result {
+                    self.health.report_error(error);
+                }
             }
         }
     }
@@ -130,10 +144,14 @@ fn commit(consumer: &BaseConsumer<Group>, assignments: &[Arc<Assignment>]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use comms_core::{clock::Clock, transport::Holds};
 
     #[test]
     fn the_committer_is_woken_once_when_the_count_is_reached() {
-        let commits = Commits::new(10, Duration::from_secs(60));
+        let (clock, control) = (Clock::system(), Arc::default());
+        let health = ConsumerHealth::new(None, Holds::new(clock.clone()), clock, Vec::new(), control);
+        let every = (10, Duration::from_secs(60));
+        let commits = Commits::new("group".into(), Arc::default(), Arc::new(health), every);
         let wakes = commits.wakes.lock().unwrap().take().unwrap();
         commits.count(9);
         assert!(wakes.try_recv().is_err());

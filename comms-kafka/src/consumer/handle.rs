@@ -2,7 +2,11 @@
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
-use super::{assignments::Assignments, seek::Seeks, start::Start, topic::Topic};
+use super::{
+    assignment::Assignments,
+    position::{Seeks, Start},
+    topic::Topic,
+};
 use comms_core::Error;
 
 /// Pauses, resumes and moves the topics of a [`Consumer`](super::Consumer), see [`Consumer::handle`](super::Consumer::handle).

@@ -1,58 +1,58 @@
 //! The consumer runtime: one poll thread per consumer, one queue and one runner per assigned partition.
 //!
 //! A record passes through the files in this order:
-//! 1. `rebalance.rs`: the poll thread (`poll.rs`) gives an assigned partition its queue, and starts its runner.
-//! 2. `runner.rs`: the runner, a task, polls chunks of records (`record/read.rs` of the crate), registers them in the
+//! 1. `member/rebalance.rs`: the poll thread (`member/poll.rs`) gives an assigned partition its queue, and starts its
+//!    runner.
+//! 2. `runner/`: the runner, a task, polls chunks of records (`record/read.rs` of the crate), registers them in the
 //!    [`Frontier`](comms_core::transport::Frontier) of its partition, and pushes them into its
 //!    [`Worker`](comms_core::transport::Worker), which runs the handler's attempts in the order of the keys.
-//! 3. `dead_letter/`: writes a record that cannot be handled to the dead-letter topic.
-//! 4. `assignment.rs`: the runner publishes the offset that may be committed.
+//! 3. `runner/dead_letter.rs`: writes a record that cannot be handled to the dead-letter topic.
+//! 4. `assignment/`: the runner publishes the offset that may be committed.
 //! 5. `commits.rs`: the committer, a thread, commits the offset.
 //!
 //! The queues are the only flow control: a runner without room does not poll its queue, and the client fetches no more
-//! when the queue is full. `builder/` checks the settings, `health.rs` reports readiness, `lag.rs` the lag.
+//! when the queue is full. `position/` has the positions of a group, `builder/` checks the settings, `health/` reports
+//! readiness, `lag.rs` the lag.
+//!
+//! The folders use each other in one direction: `member` uses `runner`, both use `commits` and `health`, and these use
+//! `assignment`. The client reports to the member through `context.rs`, so that the others need not know the member.
 
-mod ages;
 mod assignment;
-mod assignments;
 mod builder;
 mod commits;
+mod context;
 mod control;
-mod dead_letter;
-mod ended;
-mod faults;
-mod group;
 mod handle;
 mod health;
 mod lag;
-mod poll;
+mod member;
+mod position;
 mod prefetch;
-mod rebalance;
 mod run;
 mod runner;
-mod runners;
-mod seek;
-mod start;
 mod topic;
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
 use rdkafka::ClientConfig;
 
-use self::{assignments::Assignments, builder::Limits, lag::Lag, seek::SeekOwner, topic::Topic};
+use self::{assignment::Assignments, builder::Limits, lag::Lag, position::SeekOwner, topic::Topic};
 use comms_core::{
     Publisher,
     clock::Clock,
     health::{Component, Heartbeat},
     resilience::Backoff,
-    transport::{Budget, FailurePolicy, Holds, Ordering},
+    transport::{Holds, WorkerConfig},
 };
 
 pub use self::{
-    builder::ConsumerBuilder, faults::ClientFault, handle::ConsumerHandle, seek::seek, start::Start,
+    builder::ConsumerBuilder,
+    handle::ConsumerHandle,
+    health::ClientFault,
+    position::{Start, seek},
 };
 
-/// A member of a consumer group, which runs a handler for each record.
+/// A member of a consumer group, which runs a handler for each record, or for each batch of records.
 ///
 /// **Problem.** A slow or poisonous record delays all later records of its partition, a group commits offsets by
 /// position although handlers finish out of order, and partitions move between members at any time.
@@ -135,11 +135,9 @@ struct Settings {
     probe: Option<ClientConfig>,
     group: Arc<str>,
     topics: Arc<HashMap<Arc<str>, Arc<Topic>>>,
-    ordering: Ordering,
-    failure_policy: FailurePolicy,
+    worker: WorkerConfig,
     dead_letters: Option<Arc<dyn Publisher>>,
     backoff: Backoff,
-    budget: Budget,
     limits: Limits,
     start: Start,
     fatal: Vec<ClientFault>,

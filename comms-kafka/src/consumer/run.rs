@@ -6,14 +6,18 @@ use tokio::{runtime::Handle, sync::oneshot};
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Consumer, Settings, assignments::Assignments, commits::Commits, control::Control,
-    dead_letter::DeadLetterSource, group::Group, health::ConsumerHealth, lag::Lag, poll::Poll, prefetch,
-    runner, runners::Runners, seek::SeekOwner,
+    Consumer, Settings,
+    assignment::Assignments,
+    commits::Commits,
+    control::Control,
+    health::ConsumerHealth,
+    lag::Lag,
+    member::{Member, Poll},
+    position::SeekOwner,
+    prefetch,
+    runner::{self, DeadLetterSource, Runners},
 };
-use comms_core::{
-    Error,
-    transport::{FailurePolicy, Holds},
-};
+use comms_core::{Error, transport::Holds};
 
 /// The time limit for the last commit and for leaving the group.
 const CLOSE: Duration = Duration::from_secs(10);
@@ -112,7 +116,8 @@ fn poll(settings: Settings, shared: Shared) -> Result<(), Error> {
         let Some(partitions) = partitions else { return Ok(()) };
         client.set(prefetch::SETTING, prefetch::share(limits.prefetch_bytes, partitions).to_string());
     }
-    let commits = Arc::new(Commits::new(limits.commit_records, limits.commit_interval));
+    let every = (limits.commit_records, limits.commit_interval);
+    let commits = Arc::new(Commits::new(group.clone(), assigned.clone(), health.clone(), every));
     let backoff = settings.backoff;
     let dead_letters = settings.dead_letters.map(|publisher| DeadLetterSource {
         publisher,
@@ -129,19 +134,13 @@ fn poll(settings: Settings, shared: Shared) -> Result<(), Error> {
     };
     let runners = Runners {
         shared: Arc::new(shared),
-        budget: settings.budget,
-        ordering: settings.ordering,
-        // Without a publisher of dead letters a record that cannot be handled is held.
-        failure_policy: match settings.failure_policy {
-            FailurePolicy::DeadLetter if dead_letters.is_none() => FailurePolicy::Hold,
-            policy => policy,
-        },
+        worker: settings.worker,
         dead_letters,
         ended: Arc::default(),
         tasks,
         runtime: Handle::current(),
     };
-    let group = Group {
+    let member = Member {
         name: group,
         topics,
         assigned,
@@ -159,7 +158,7 @@ fn poll(settings: Settings, shared: Shared) -> Result<(), Error> {
         reader: Default::default(),
         on_main: Default::default(),
     };
-    Poll::new(&client, group).and_then(Poll::run)
+    Poll::new(&client, member).and_then(Poll::run)
 }
 
 /// Runs `work` on a new thread, because it blocks and may outlive [`Consumer::run`].

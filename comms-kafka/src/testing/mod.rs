@@ -147,10 +147,11 @@ impl Transport for KafkaTransport {
 
     async fn run(&self, consumer: ConsumerSetup, stop: BoxFuture<'static, ()>) -> Result<(), Error> {
         let rewound = self.rewound(&consumer.group, 0);
+        let policy = consumer.failure_policy;
         let builder = Consumer::builder(&self.inner.config, format!("{}-{rewound}", consumer.group))
             .attempts(consumer.attempts)
             .ordering(consumer.ordering)
-            .failure_policy(consumer.failure_policy)
+            .failure_policy_with(move |error, delivery| policy.decide(error, delivery))
             .concurrency(consumer.budget.concurrency)
             .buffer_records(consumer.budget.records)
             .buffer_bytes(consumer.budget.bytes)

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(clippy::disallowed_methods, reason = "the tests run in real time")]
 
+mod batches;
 #[allow(dead_code, reason = "each test binary uses its own part")]
 #[path = "../common/mod.rs"]
 mod common;

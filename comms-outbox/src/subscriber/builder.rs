@@ -7,11 +7,11 @@ use std::{
 };
 
 use comms_core::{
-    Error, Handler,
+    BatchHandler, Delivery, Error, Handler,
     clock::Clock,
     transport::{
-        AttemptConfig, BoxHandler, Budget, BudgetConfig, FailurePolicy, Holds, Ordering, Processor,
-        WorkerConfig,
+        AttemptConfig, BatchConfig, BoxBatchHandler, BoxHandler, Budget, BudgetConfig, FailurePolicy, Holds,
+        Ordering, Processor, TopicHandler, WorkerConfig,
     },
 };
 use tokio::sync::Semaphore;
@@ -30,10 +30,9 @@ const SYSTEM: &str = "outbox";
 #[must_use]
 pub struct SubscriberBuilder {
     group: Arc<str>,
-    handlers: Vec<(Arc<str>, BoxHandler)>,
+    handlers: Vec<(Arc<str>, TopicHandler)>,
     attempts: AttemptConfig,
-    ordering: Ordering,
-    failure_policy: FailurePolicy,
+    worker: WorkerConfig,
     concurrency: usize,
     in_flight: u32,
     drain: Duration,
@@ -55,8 +54,7 @@ impl Subscriber {
             group: group.into(),
             handlers: Vec::new(),
             attempts: AttemptConfig::default(),
-            ordering: Ordering::default(),
-            failure_policy: FailurePolicy::default(),
+            worker: WorkerConfig::default(),
             concurrency: 16,
             in_flight: 10_000,
             drain: Duration::from_secs(1),
@@ -71,7 +69,35 @@ impl Subscriber {
 impl SubscriberBuilder {
     /// Delivers messages to `topic` to `handler`. A topic has one handler.
     pub fn on(mut self, topic: impl Into<Arc<str>>, handler: impl Handler) -> Self {
-        self.handlers.push((topic.into(), BoxHandler::new(handler)));
+        self.handlers.push((topic.into(), BoxHandler::new(handler).into()));
+        self
+    }
+
+    /// Delivers messages to `topic` to `handler`, several messages at once. A topic has one handler.
+    ///
+    /// A batch consists of the messages that have arrived while the handler was busy, up to [`batch`](Self::batch). One
+    /// batch of a topic runs at a time, with one permit of [`concurrency`](Self::concurrency). A message whose result is
+    /// an error is attempted again alone, and parked or held as with [`on`](Self::on), see [`BatchHandler`].
+    ///
+    /// ```
+    /// use comms_core::{Delivery, Outcome, batch_fn};
+    /// let index = batch_fn(|batch: Vec<Delivery>| async move {
+    ///     println!("index {} documents with one call", batch.len());
+    ///     Ok(batch.iter().map(|_| Ok(Outcome::Done)).collect())
+    /// });
+    /// let subscriber = comms_outbox::Subscriber::builder("search").on_batch("documents", index).build()?;
+    /// assert_eq!(subscriber.topics(), ["documents"]);
+    /// # Ok::<(), comms_core::Error>(())
+    /// ```
+    pub fn on_batch(mut self, topic: impl Into<Arc<str>>, handler: impl BatchHandler) -> Self {
+        self.handlers.push((topic.into(), BoxBatchHandler::new(handler).into()));
+        self
+    }
+
+    /// Sets the largest batch of the handlers of [`on_batch`](Self::on_batch). Default [`BatchConfig::default`]: 500
+    /// messages, 1 MiB.
+    pub fn batch(mut self, batch: BatchConfig) -> Self {
+        self.worker = self.worker.batch(batch);
         self
     }
 
@@ -88,14 +114,24 @@ impl SubscriberBuilder {
     /// With [`Ordering::Partition`] all messages of a topic are. A held message then keeps its place, so
     /// [`AttemptConfig::hold_in_place`] is ignored.
     pub fn ordering(mut self, ordering: Ordering) -> Self {
-        self.ordering = ordering;
+        self.worker = self.worker.ordering(ordering);
         self
     }
 
     /// Sets what follows the final failure of a message. Default [`FailurePolicy::DeadLetter`]: the relay parks the
     /// message, and the later ones of its key behind it.
-    pub fn failure_policy(mut self, failure_policy: FailurePolicy) -> Self {
-        self.failure_policy = failure_policy;
+    pub fn failure_policy(mut self, policy: FailurePolicy) -> Self {
+        self.worker = self.worker.failure_policy(policy);
+        self
+    }
+
+    /// Sets a function that decides what follows the final failure of a message. A panic of the function holds the
+    /// message.
+    pub fn failure_policy_with(
+        mut self,
+        decide: impl Fn(&Error, &Delivery) -> FailurePolicy + Send + Sync + 'static,
+    ) -> Self {
+        self.worker = self.worker.failure_policy_with(decide);
         self
     }
 
@@ -163,7 +199,9 @@ impl SubscriberBuilder {
             return Err(Error::invalid("the name of a consumer group must have 1 to 200 bytes"));
         }
         if self.handlers.is_empty() {
-            return Err(Error::invalid("a subscriber needs at least one handler: call on(topic, handler)"));
+            return Err(Error::invalid(
+                "a subscriber needs at least one handler: call on(topic, handler) or on_batch",
+            ));
         }
         if self.in_flight == 0 || !(1..=Semaphore::MAX_PERMITS).contains(&self.concurrency) {
             return Err(Error::invalid(format!(
@@ -172,7 +210,7 @@ impl SubscriberBuilder {
             )));
         }
         let mut attempts = self.attempts;
-        match self.ordering {
+        match self.worker.ordering {
             // A message that is parked would let the other keys of its topic overtake it.
             Ordering::Partition => attempts.hold_in_place = None,
             _ => drop(attempts.hold_in_place.get_or_insert(HOLD_IN_PLACE)),
@@ -180,10 +218,7 @@ impl SubscriberBuilder {
         let holds = self.holds.unwrap_or_else(|| Holds::new(self.clock.clone()));
         // The permits of `room` limit the messages in the workers.
         let budget = BudgetConfig::default().concurrency(self.concurrency).records(u64::MAX).bytes(u64::MAX);
-        let config = WorkerConfig::default()
-            .ordering(self.ordering)
-            .on_failure(self.failure_policy)
-            .budget(Budget::new(budget)?);
+        let config = self.worker.budget(Budget::new(budget)?);
         let (mut routes, mut processors) = (HashMap::new(), Vec::new());
         for (topic, handler) in self.handlers {
             let processor = Processor::new(handler, attempts.clone(), self.clock.clone(), SYSTEM);

@@ -63,3 +63,9 @@ async fn a_failure_that_stops_the_consumer_keeps_the_message() {
 async fn a_member_that_is_not_active_holds_no_message() {
     suite::local_ends::a_member_that_is_not_active_holds_no_message::<Sqlite>(OTHER).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poison_message_of_a_batch_is_parked_and_the_others_are_applied_once() {
+    suite::local_batches::a_poison_message_of_a_batch_is_parked_and_the_others_are_applied_once::<Sqlite>()
+        .await;
+}

@@ -11,6 +11,7 @@ pub mod gate;
 pub mod holds;
 pub mod lease;
 pub mod local;
+pub mod local_batches;
 pub mod local_ends;
 pub mod migrations;
 pub mod once;

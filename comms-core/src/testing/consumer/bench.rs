@@ -44,7 +44,7 @@ impl<T: Transport + Clone> Bench<T> {
             handlers: vec![(topic.clone(), BoxHandler::new(log.handler(react)))],
             attempts: AttemptConfig::default().backoff(backoff).max_attempts(3),
             ordering: Ordering::Key,
-            failure_policy: FailurePolicy::DeadLetter,
+            failure_policy: FailurePolicy::DeadLetter.into(),
             budget: BudgetConfig::default(),
             holds: Holds::new(clock.clone()),
             dead_letter: Arc::new(dead_letters.clone()),

@@ -64,7 +64,7 @@ impl Transport for Faulty {
             Fault::OrdersAllKeys => consumer.ordering = Ordering::Partition,
             Fault::CountsOneAttempt => consumer.attempts.max_attempts = 1,
             Fault::LosesDeadLetters => consumer.dead_letter = Arc::new(MemoryPublisher::new()),
-            Fault::HoldsFailed => consumer.failure_policy = FailurePolicy::Hold,
+            Fault::HoldsFailed => consumer.failure_policy = FailurePolicy::Hold.into(),
             Fault::HasNoLimit => consumer.budget = BudgetConfig::default(),
             Fault::AcknowledgesNothing => self.0.rewind(&consumer.group, &topics).await?,
             Fault::GoesOnAfterTheEnd => {

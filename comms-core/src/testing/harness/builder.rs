@@ -1,6 +1,7 @@
 //! The builder of a consumer under test.
 
 use std::{
+    collections::HashMap,
     fmt,
     sync::{Arc, Mutex},
 };
@@ -10,13 +11,13 @@ use super::{
     consumer::TestConsumer,
     dead_letters::{DeadLetters, RecordedPublisher},
     ledger::Rules,
-    recorder::Recorder,
+    recorder::{Recorder, renamed},
     transport::ConsumerSetup,
 };
 use crate::{
-    Error, Handler, Publisher,
+    Delivery, Error, Handler, Publisher,
     resilience::Jitter,
-    transport::{AttemptConfig, BoxHandler, BudgetConfig, FailurePolicy, Holds, Ordering},
+    transport::{AttemptConfig, BoxHandler, BudgetConfig, FailureDecision, FailurePolicy, Holds, Ordering},
 };
 
 /// The builder of a [`TestConsumer`], created by [`TestConsumer::builder`]. Its methods are those of the builder of
@@ -29,7 +30,7 @@ pub struct TestConsumerBuilder {
     handlers: Vec<(Arc<str>, BoxHandler)>,
     attempts: AttemptConfig,
     ordering: Ordering,
-    failure_policy: FailurePolicy,
+    failure_policy: FailureDecision,
     dead_letter: Option<Arc<dyn Publisher>>,
 }
 
@@ -41,7 +42,7 @@ impl TestConsumer {
             handlers: Vec::new(),
             attempts: AttemptConfig::default(),
             ordering: Ordering::default(),
-            failure_policy: FailurePolicy::default(),
+            failure_policy: FailureDecision::default(),
             dead_letter: None,
         }
     }
@@ -68,8 +69,17 @@ impl TestConsumerBuilder {
     }
 
     /// Sets what becomes of a message that failed for good. Default: [`FailurePolicy::DeadLetter`].
-    pub fn failure_policy(self, failure_policy: FailurePolicy) -> Self {
-        Self { failure_policy, ..self }
+    pub fn failure_policy(self, policy: FailurePolicy) -> Self {
+        Self { failure_policy: policy.into(), ..self }
+    }
+
+    /// Sets a function that decides what becomes of a message that failed for good. A panic of the function holds the
+    /// message. The harness calls the function once more for its own record, so it must be a pure function.
+    pub fn failure_policy_with(
+        self,
+        decide: impl Fn(&Error, &Delivery) -> FailurePolicy + Send + Sync + 'static,
+    ) -> Self {
+        Self { failure_policy: FailureDecision::new(decide), ..self }
     }
 
     /// Sets the publisher of dead letters. Default: that of the transport, which accepts each dead letter.
@@ -99,18 +109,19 @@ impl TestConsumerBuilder {
         let rules = Rules {
             attempts: self.attempts.clone(),
             ordering: self.ordering,
-            failure_policy: self.failure_policy,
+            failure_policy: self.failure_policy.clone(),
         };
         let (transport, ledger) = (&broker.transport, &broker.ledger);
         ledger.add_group(&self.group, topics.clone(), rules)?;
         let qualified = |name: &Arc<str>| -> Arc<str> { transport.qualify(name).into() };
         let theirs: Vec<_> = topics.iter().map(qualified).collect();
         transport.prepare(&theirs).await?;
+        let names: HashMap<_, _> = theirs.iter().cloned().zip(topics).collect();
         let dead_letters = Arc::new(DeadLetters {
             inner: self.dead_letter.unwrap_or_else(|| transport.dead_letters()),
             ledger: ledger.clone(),
             group: self.group.clone(),
-            topics: theirs.iter().cloned().zip(topics).collect(),
+            topics: names.clone(),
             written: Mutex::default(),
         });
         let recorded = |(topic, handler): (Arc<str>, BoxHandler)| {
@@ -122,7 +133,7 @@ impl TestConsumerBuilder {
             handlers: theirs.into_iter().zip(self.handlers.into_iter().map(recorded)).collect(),
             attempts: self.attempts,
             ordering: self.ordering,
-            failure_policy: self.failure_policy,
+            failure_policy: with_names(self.failure_policy, self.group.clone(), names.clone()),
             budget: BudgetConfig::default(),
             holds: Holds::new(broker.clock().clone()),
             dead_letter: Arc::new(RecordedPublisher(dead_letters.clone())),
@@ -147,6 +158,18 @@ impl TestConsumerBuilder {
             ))),
         }
     }
+}
+
+/// Calls the function of the test with deliveries that have the names of the test.
+fn with_names(
+    decision: FailureDecision,
+    group: Arc<str>,
+    topics: HashMap<Arc<str>, Arc<str>>,
+) -> FailureDecision {
+    FailureDecision::new(move |error, delivery| match topics.get(delivery.message.topic()) {
+        Some(topic) => decision.decide(error, &renamed(delivery.clone(), &group, topic)),
+        None => decision.decide(error, delivery),
+    })
 }
 
 impl fmt::Debug for TestConsumerBuilder {

@@ -1,7 +1,7 @@
 //! The wrapper of the publisher of dead letters: it records each acknowledged dead letter in the ledger.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -16,7 +16,7 @@ pub(super) struct DeadLetters {
     pub(super) ledger: Arc<Ledger>,
     pub(super) group: Arc<str>,
     /// The names of the transport with those of the test.
-    pub(super) topics: Vec<(Arc<str>, Arc<str>)>,
+    pub(super) topics: HashMap<Arc<str>, Arc<str>>,
     pub(super) written: Mutex<Vec<Message>>,
 }
 
@@ -37,7 +37,7 @@ impl DeadLetters {
 
     fn with_names_of_the_test(&self, letter: &Message) -> Message {
         let original = letter.headers().text(wire::DLQ_TOPIC).unwrap_or_default();
-        let Some((theirs, ours)) = self.topics.iter().find(|(theirs, _)| **theirs == *original) else {
+        let Some((theirs, ours)) = self.topics.get_key_value(original) else {
             return letter.clone();
         };
         let mut headers = Headers::from(letter.headers());

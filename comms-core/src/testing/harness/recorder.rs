@@ -4,11 +4,8 @@ use std::{future::pending, panic::AssertUnwindSafe, panic::resume_unwind, sync::
 
 use futures_util::FutureExt;
 
-use super::{
-    ledger::{EntryId, Ledger},
-    state::Failure,
-};
-use crate::{Delivery, Error, ErrorKind, Outcome, handler_fn, panic::panic_text, transport::BoxHandler};
+use super::ledger::{EntryId, Ledger};
+use crate::{Delivery, Error, Outcome, handler_fn, panic::panic_text, transport::BoxHandler};
 
 /// The handler of a topic, with the names of the test.
 #[derive(Clone)]
@@ -25,15 +22,17 @@ impl Recorder {
     }
 
     async fn call(self, delivery: Delivery) -> Result<Outcome, Error> {
-        let delivery = self.with_names_of_the_test(delivery);
+        let delivery = renamed(delivery, &self.group, &self.topic);
         let mut call =
             RunningCall { id: self.ledger.begin(&delivery), ledger: self.ledger.clone(), runs: true };
         let result = AssertUnwindSafe(self.handler.handle(delivery)).catch_unwind().await;
+        let panicked;
         let recorded = match &result {
-            Ok(result) => result.as_ref().copied().map_err(Failure::of),
+            Ok(Ok(outcome)) => Ok(*outcome),
+            Ok(Err(error)) => Err(error),
             Err(panic) => {
-                let text = format!("internal: the handler panicked: {}", panic_text(&**panic));
-                Err(Failure { kind: ErrorKind::Internal, text, retry_after: None })
+                panicked = Error::internal(format!("the handler panicked: {}", panic_text(&**panic)));
+                Err(&panicked)
             }
         };
         if call.end(recorded) {
@@ -41,14 +40,15 @@ impl Recorder {
         }
         result.unwrap_or_else(|panic| resume_unwind(panic))
     }
+}
 
-    /// Replaces the names of the transport. A handler with a name of its own has it inside of this wrapper.
-    fn with_names_of_the_test(&self, mut delivery: Delivery) -> Delivery {
-        if *self.topic != *delivery.message.topic() {
-            delivery.message = delivery.message.to(&*self.topic);
-        }
-        Delivery { group: self.group.clone(), handler: self.topic.clone(), ..delivery }
+/// Replaces the names of the transport by those of the test. A handler with a name of its own has it inside of the
+/// wrapper.
+pub(super) fn renamed(mut delivery: Delivery, group: &Arc<str>, topic: &Arc<str>) -> Delivery {
+    if **topic != *delivery.message.topic() {
+        delivery.message = delivery.message.to(&**topic);
     }
+    Delivery { group: group.clone(), handler: topic.clone(), ..delivery }
 }
 
 /// A call that ends when it returns, or when its future is dropped.
@@ -60,7 +60,7 @@ struct RunningCall {
 
 impl RunningCall {
     /// Returns whether the process of the test crashes now.
-    fn end(&mut self, result: Result<Outcome, Failure>) -> bool {
+    fn end(&mut self, result: Result<Outcome, &Error>) -> bool {
         self.runs = false;
         self.ledger.end(self.id, result)
     }

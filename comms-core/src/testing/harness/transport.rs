@@ -8,7 +8,7 @@ use futures_core::future::BoxFuture;
 use crate::{
     Error, Message, Publisher,
     clock::Clock,
-    transport::{AttemptConfig, BoxHandler, BudgetConfig, FailurePolicy, Holds, Ordering, Receipt},
+    transport::{AttemptConfig, BoxHandler, BudgetConfig, FailureDecision, Holds, Ordering, Receipt},
 };
 
 /// A broker on which a test runs its consumers.
@@ -80,7 +80,7 @@ pub struct ConsumerSetup {
     /// The order of the deliveries.
     pub ordering: Ordering,
     /// What becomes of a delivery that failed for good.
-    pub failure_policy: FailurePolicy,
+    pub failure_policy: FailureDecision,
     /// The limits of the deliveries in the consumer.
     pub budget: BudgetConfig,
     /// The list for held deliveries. It is empty.

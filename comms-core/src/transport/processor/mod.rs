@@ -11,9 +11,9 @@ mod verdict;
 use std::{future::Future, sync::Arc};
 
 use crate::{
-    Delivery, Error,
+    Delivery,
     clock::Clock,
-    transport::{BoxBatchHandler, BoxHandler, FailurePolicy, Holds},
+    transport::{BoxBatchHandler, BoxHandler, FailureDecision, Holds, TopicHandler},
 };
 pub(super) use attempt::AbortOnDrop;
 pub use config::AttemptConfig;
@@ -56,14 +56,9 @@ pub struct Processor {
 impl Processor {
     /// Creates a processor that calls `handler`, with a [`Holds`] of its own. `system` is the value of the metric label
     /// `messaging.system` (`kafka`, `outbox`).
-    #[must_use]
-    pub fn new(handler: BoxHandler, config: AttemptConfig, clock: Clock, system: &'static str) -> Self {
-        let holds = Holds::new(clock.clone());
-        Self { handler, batch: None, config, clock, meters: Arc::new(Meters::new(system)), holds }
-    }
-
-    /// Creates a processor for a batch handler. A [`Worker`](crate::transport::Worker) calls `handler` with batches,
-    /// and [`process`](Self::process) calls it with one delivery.
+    ///
+    /// A [`Worker`](crate::transport::Worker) calls a batch handler with batches, and [`process`](Self::process) calls
+    /// it with one delivery.
     ///
     /// ```
     /// use comms_core::{Delivery, Outcome, batch_fn, clock::Clock};
@@ -72,19 +67,23 @@ impl Processor {
     ///     Ok(batch.iter().map(|_| Ok(Outcome::Done)).collect())
     /// });
     /// let processor =
-    ///     Processor::batch(BoxBatchHandler::new(handler), AttemptConfig::default(), Clock::system(), "kafka");
+    ///     Processor::new(BoxBatchHandler::new(handler), AttemptConfig::default(), Clock::system(), "kafka");
     /// let worker = Worker::new(processor, WorkerConfig::default().batch(BatchConfig::default().max_records(100)));
     /// assert!(worker.is_empty());
     /// ```
     #[must_use]
-    pub fn batch(
-        handler: BoxBatchHandler,
+    pub fn new(
+        handler: impl Into<TopicHandler>,
         config: AttemptConfig,
         clock: Clock,
         system: &'static str,
     ) -> Self {
-        let alone = Self::new(handler.alone(), config, clock, system);
-        Self { batch: Some(handler), ..alone }
+        let (handler, batch) = match handler.into() {
+            TopicHandler::Single(handler) => (handler, None),
+            TopicHandler::Batch(handler) => (handler.alone(), Some(handler)),
+        };
+        let holds = Holds::new(clock.clone());
+        Self { handler, batch, config, clock, meters: Arc::new(Meters::new(system)), holds }
     }
 
     /// Registers held deliveries in `holds`, so that all processors of a consumer can share one list.
@@ -129,8 +128,8 @@ impl Processor {
         stopping: impl Future<Output = ()>,
         cancelled: impl Future<Output = ()>,
     ) -> Verdict {
-        let on_failure = &|_: &Error, _: &Delivery| FailurePolicy::DeadLetter;
-        let rules = Rules { budget: None, on_failure, blocks: None };
+        let failure_policy = &FailureDecision::default();
+        let rules = Rules { budget: None, failure_policy, blocks: None };
         let (stopping, cancelled) = (std::pin::pin!(stopping), std::pin::pin!(cancelled));
         tokio::select! {
             biased;

@@ -8,11 +8,7 @@ use std::{
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::{
-    Delivery, Error,
-    panic::caught,
-    transport::{Budget, FailurePolicy},
-};
+use crate::transport::{Budget, FailureDecision};
 
 /// The limits of [`Processor::run`](super::Processor::run).
 #[derive(Clone, Copy)]
@@ -20,7 +16,7 @@ pub(in crate::transport) struct Rules<'a> {
     /// Limits the running handlers.
     pub(in crate::transport) budget: Option<&'a Budget>,
     /// Decides what becomes of a delivery that failed for good.
-    pub(in crate::transport) on_failure: &'a (dyn Fn(&Error, &Delivery) -> FailurePolicy + Send + Sync),
+    pub(in crate::transport) failure_policy: &'a FailureDecision,
     /// Whether the handler blocks its thread: its attempts get tasks of their own then.
     pub(in crate::transport) blocks: Option<&'a AtomicBool>,
 }
@@ -41,13 +37,5 @@ impl Rules<'_> {
             () = stopping => None,
             permit = budget.permit() => Some(permit),
         }
-    }
-
-    /// Returns the decision of the policy. A policy that panics holds the delivery, which loses nothing.
-    pub(super) fn policy(&self, error: &Error, delivery: &Delivery) -> FailurePolicy {
-        caught("the failure policy", || (self.on_failure)(error, delivery)).unwrap_or_else(|panic| {
-            tracing::error!(error = %panic.chain(), "the delivery is held, because the failure policy has no answer");
-            FailurePolicy::Hold
-        })
     }
 }

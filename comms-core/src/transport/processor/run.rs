@@ -75,7 +75,7 @@ impl Processor {
                     let delay = self.delay(failures, &error);
                     match self.holding(&hold, delay) {
                         Holding::Here => {}
-                        Holding::Over => match rules.policy(&error, delivery) {
+                        Holding::Over => match rules.failure_policy.decide(&error, delivery) {
                             FailurePolicy::DeadLetter => return Verdict::DeadLetter { error, attempts },
                             FailurePolicy::Stop => return Verdict::Stop(error),
                             FailurePolicy::Hold => {}
@@ -89,7 +89,7 @@ impl Processor {
                     held = Some(hold);
                     delay
                 }
-                _ => match rules.policy(&error, delivery) {
+                _ => match rules.failure_policy.decide(&error, delivery) {
                     FailurePolicy::DeadLetter => return Verdict::DeadLetter { error, attempts },
                     FailurePolicy::Stop => return Verdict::Stop(error),
                     FailurePolicy::Hold => {

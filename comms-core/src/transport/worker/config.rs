@@ -1,50 +1,19 @@
 //! The settings of a worker.
 
-use std::{fmt, sync::Arc};
+use std::fmt;
 
-use super::batch::BatchConfig;
+use super::{batch::BatchConfig, ordering::Ordering};
 use crate::{
     Delivery, Error,
-    transport::{Budget, DeadLetters},
+    transport::{Budget, DeadLetters, FailureDecision, FailurePolicy},
 };
-
-/// The order in which a worker runs its deliveries.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Ordering {
-    /// Deliveries of one topic and key run one after the other. A delivery without a key runs at once.
-    #[default]
-    Key,
-    /// All deliveries run one after the other.
-    Partition,
-    /// No delivery waits for another one.
-    None,
-}
-
-/// What becomes of a delivery that failed for good: the error has the disposition
-/// [`DeadLetter`](crate::transport::Disposition::DeadLetter), the attempts are used up, or the hold has reached its
-/// limit.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum FailurePolicy {
-    /// The delivery is written as a dead letter. Without a writer of dead letters it is
-    /// [`Refused`](super::Settlement::Refused).
-    #[default]
-    DeadLetter,
-    /// The delivery is held: it is attempted again with growing waits until it succeeds, and its key waits.
-    Hold,
-    /// The worker stops with the error.
-    Stop,
-}
-
-type Decide = dyn Fn(&Error, &Delivery) -> FailurePolicy + Send + Sync;
 
 /// The settings of a [`Worker`](super::Worker).
 ///
 /// ```
 /// use comms_core::{ErrorKind, transport::{FailurePolicy, Ordering, WorkerConfig}};
 /// // Dead-letters unreadable messages, and stops at all other failures.
-/// let config = WorkerConfig::default().ordering(Ordering::Partition).on_failure_with(|error, _| match error.kind {
+/// let config = WorkerConfig::default().ordering(Ordering::Partition).failure_policy_with(|error, _| match error.kind {
 ///     ErrorKind::Invalid => FailurePolicy::DeadLetter,
 ///     _ => FailurePolicy::Stop,
 /// });
@@ -62,7 +31,8 @@ pub struct WorkerConfig {
     pub dead_letters: Option<DeadLetters>,
     /// The limits of a batch, for a processor with a batch handler. Default: 500 records, 1 MiB.
     pub batch: BatchConfig,
-    pub(super) on_failure: Arc<Decide>,
+    /// What becomes of a delivery that failed for good. Default: [`FailurePolicy::DeadLetter`].
+    pub failure_policy: FailureDecision,
 }
 
 impl Default for WorkerConfig {
@@ -72,7 +42,7 @@ impl Default for WorkerConfig {
             budget: Budget::default(),
             dead_letters: None,
             batch: BatchConfig::default(),
-            on_failure: Arc::new(|_, _| FailurePolicy::DeadLetter),
+            failure_policy: FailureDecision::default(),
         }
     }
 }
@@ -105,18 +75,18 @@ impl WorkerConfig {
 
     /// Sets what becomes of every delivery that failed for good. Default: [`FailurePolicy::DeadLetter`].
     #[must_use]
-    pub fn on_failure(self, policy: FailurePolicy) -> Self {
-        self.on_failure_with(move |_, _| policy)
+    pub fn failure_policy(self, policy: FailurePolicy) -> Self {
+        Self { failure_policy: policy.into(), ..self }
     }
 
     /// Sets a function that decides what becomes of a delivery that failed for good. A panic of the function holds the
     /// delivery.
     #[must_use]
-    pub fn on_failure_with(
+    pub fn failure_policy_with(
         self,
         decide: impl Fn(&Error, &Delivery) -> FailurePolicy + Send + Sync + 'static,
     ) -> Self {
-        Self { on_failure: Arc::new(decide), ..self }
+        Self { failure_policy: FailureDecision::new(decide), ..self }
     }
 }
 
@@ -127,6 +97,7 @@ impl fmt::Debug for WorkerConfig {
             .field("budget", &self.budget)
             .field("dead_letters", &self.dead_letters)
             .field("batch", &self.batch)
-            .finish_non_exhaustive()
+            .field("failure_policy", &self.failure_policy)
+            .finish()
     }
 }

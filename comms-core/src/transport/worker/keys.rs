@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use super::config::Ordering;
+use super::ordering::Ordering;
 use crate::{Delivery, Message};
 
 /// The place of a busy or blocked key in [`Keys`].

@@ -12,6 +12,7 @@ mod finish;
 mod handoff;
 mod keys;
 mod meter;
+mod ordering;
 mod pending;
 mod push;
 mod running;
@@ -39,10 +40,11 @@ use crate::{
 };
 pub use batch::BatchConfig;
 use batch::Batches;
-pub use config::{FailurePolicy, Ordering, WorkerConfig};
+pub use config::WorkerConfig;
 use handoff::Handoff;
 use keys::{Keys, Queued};
 use meter::Meter;
+pub use ordering::Ordering;
 use running::Running;
 pub use settlement::{Settled, Settlement};
 use slow::Shared;
@@ -59,7 +61,7 @@ use slow::Shared;
 /// [`Ordering`].
 ///
 /// # Batches
-/// A worker whose processor has a batch handler ([`Processor::batch`]) gathers the deliveries, and runs one batch at a
+/// A worker whose processor has a batch handler ([`Processor::new`] with a [`BoxBatchHandler`](crate::transport::BoxBatchHandler)) gathers the deliveries, and runs one batch at a
 /// time (see [`BatchConfig`]) with one permit. A batch begins when it is full, or at the next call of `poll_settled`. The
 /// deliveries that are pushed meanwhile are in the next batch, and those of a key whose delivery failed wait behind that
 /// one, which is attempted again alone. If a whole batch fails for a cause outside the messages, it is held and attempted

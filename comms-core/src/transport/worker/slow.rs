@@ -32,7 +32,7 @@ impl Shared {
         mut stopping: watch::Receiver<bool>,
     ) -> Settlement {
         let budget = Some(&self.config.budget);
-        let rules = Rules { budget, on_failure: &*self.config.on_failure, blocks: Some(&self.blocks) };
+        let rules = Rules { budget, failure_policy: &self.config.failure_policy, blocks: Some(&self.blocks) };
         let verdict = {
             let stopped = std::pin::pin!(stopped(&mut stopping));
             self.processor.run(&mut delivery, failed, rules, stopped).await

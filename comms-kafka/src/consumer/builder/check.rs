@@ -6,12 +6,12 @@ use rdkafka::ClientConfig;
 
 use super::{ConsumerBuilder, limits::Limits};
 use crate::{
-    consumer::{Consumer, Settings, prefetch, seek::SeekOwner, topic::Topic},
+    consumer::{Consumer, Settings, position::SeekOwner, prefetch, topic::Topic},
     topic_name::{self, dlq_topic},
 };
 use comms_core::{
     Error,
-    transport::{Budget, Holds, Processor},
+    transport::{Budget, FailurePolicy, Holds, Processor, WorkerConfig},
 };
 
 /// Settings that `KafkaConfig::librdkafka` may replace.
@@ -62,18 +62,20 @@ impl ConsumerBuilder {
         // Another client reads the number of partitions, unless its result would not be used.
         let set = self.config.librdkafka.contains_key(prefetch::SETTING);
         let probe = (!set).then(|| self.config.client(&[], &[])).transpose()?;
-        let budget = Budget::new(self.budget)?;
+        let worker = self.worker.budget(Budget::new(self.budget)?);
+        let worker = match self.dead_letter {
+            Some(_) => worker,
+            None => without_dead_letters(worker),
+        };
         Ok(Consumer {
             settings: Settings {
                 client,
                 probe,
                 group: self.group,
                 topics,
-                ordering: self.ordering,
-                failure_policy: self.failure_policy,
+                worker,
                 dead_letters: self.dead_letter,
                 backoff: self.attempts.backoff,
-                budget,
                 limits: self.limits,
                 start: self.start,
                 fatal: self.fatal,
@@ -110,13 +112,18 @@ impl ConsumerBuilder {
                 .with_holds(holds.clone());
             let topic = Arc::new(Topic::new(name.clone(), processor));
             if topics.insert(name.clone(), topic).is_some() {
-                let text =
-                    format!("group {}: topic {name} has two handlers, call `on` once per topic", self.group);
+                let text = format!(
+                    "group {}: topic {name} has two handlers, call `on` or `on_batch` once per topic",
+                    self.group
+                );
                 return Err(Error::invalid(text));
             }
         }
         if topics.is_empty() {
-            let text = format!("group {} has no topic: call `on` with a topic and its handler", self.group);
+            let text = format!(
+                "group {} has no topic: call `on` or `on_batch` with a topic and its handler",
+                self.group
+            );
             return Err(Error::invalid(text));
         }
         Ok(topics)
@@ -136,4 +143,13 @@ impl ConsumerBuilder {
         }
         Ok(())
     }
+}
+
+/// Holds the records that would become dead letters.
+fn without_dead_letters(worker: WorkerConfig) -> WorkerConfig {
+    let decision = worker.failure_policy.clone();
+    worker.failure_policy_with(move |error, delivery| match decision.decide(error, delivery) {
+        FailurePolicy::DeadLetter => FailurePolicy::Hold,
+        policy => policy,
+    })
 }

@@ -5,27 +5,29 @@ mod limits;
 
 use std::{fmt, sync::Arc};
 
-use super::{Consumer, faults::ClientFault, start::Start};
+use super::{Consumer, health::ClientFault, position::Start};
 use crate::KafkaConfig;
 use comms_core::{
-    Handler, Publisher,
+    BatchHandler, Delivery, Error, Handler, Publisher,
     clock::Clock,
     health::{Component, Heartbeat},
-    transport::{AttemptConfig, BoxHandler, BudgetConfig, FailurePolicy, Holds, Ordering},
+    transport::{
+        AttemptConfig, BatchConfig, BoxBatchHandler, BoxHandler, BudgetConfig, FailurePolicy, Holds,
+        Ordering, TopicHandler, WorkerConfig,
+    },
 };
 pub(super) use limits::Limits;
 
 /// The builder of a [`Consumer`], created by [`Consumer::builder`].
 ///
-/// At least one handler ([`ConsumerBuilder::on`]) is required. All other settings have defaults.
+/// At least one handler ([`ConsumerBuilder::on`], [`ConsumerBuilder::on_batch`]) is required. All other settings have defaults.
 #[must_use]
 pub struct ConsumerBuilder {
     config: KafkaConfig,
     group: Arc<str>,
-    handlers: Vec<(Arc<str>, BoxHandler)>,
+    handlers: Vec<(Arc<str>, TopicHandler)>,
     attempts: AttemptConfig,
-    ordering: Ordering,
-    failure_policy: FailurePolicy,
+    worker: WorkerConfig,
     dead_letter: Option<Arc<dyn Publisher>>,
     holds: Option<Holds>,
     budget: BudgetConfig,
@@ -52,8 +54,7 @@ impl ConsumerBuilder {
             group,
             handlers: Vec::new(),
             attempts: AttemptConfig::default(),
-            ordering: Ordering::default(),
-            failure_policy: FailurePolicy::default(),
+            worker: WorkerConfig::default(),
             dead_letter: None,
             holds: None,
             budget: BudgetConfig::default(),
@@ -71,8 +72,45 @@ impl ConsumerBuilder {
     /// If `handler` cannot decode a record, it returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid), and the
     /// record becomes a dead letter as it was received.
     pub fn on(mut self, topic: impl Into<Arc<str>>, handler: impl Handler) -> Self {
-        self.handlers.push((topic.into(), BoxHandler::new(handler)));
+        self.handlers.push((topic.into(), BoxHandler::new(handler).into()));
         self
+    }
+
+    /// Handles the records of `topic` with `handler`, several records at once. It takes the place of [`on`](Self::on)
+    /// for this topic.
+    ///
+    /// A batch consists of the records of one partition that have arrived while the handler was busy, up to
+    /// [`batch`](Self::batch): the consumer does not wait for more. It has records of different keys, those of a key in
+    /// order. One batch of a partition runs at a time, with one permit of [`concurrency`](Self::concurrency).
+    ///
+    /// A record whose result is an error is attempted again alone, and retried, held or dead-lettered as with
+    /// [`on`](Self::on). If the handler itself fails, the whole batch is held (a cause outside the records), or each of
+    /// its records is attempted alone (any other error), see [`BatchHandler`].
+    ///
+    /// ```no_run
+    /// use comms_core::{Delivery, Error, Outcome, batch_fn, transport::BatchConfig};
+    /// use comms_kafka::{Consumer, KafkaConfig};
+    /// # fn consumer() -> Result<Consumer, Error> {
+    /// let index = batch_fn(|batch: Vec<Delivery>| async move {
+    ///     println!("index {} documents with one call", batch.len());
+    ///     Ok(batch.iter().map(|_| Ok(Outcome::Done)).collect())
+    /// });
+    /// let kafka = KafkaConfig::new("localhost:9092");
+    /// Consumer::builder(&kafka, "search")
+    ///     .on_batch("documents", index)
+    ///     .batch(BatchConfig::default().max_records(100))
+    ///     .build()
+    /// # }
+    /// ```
+    pub fn on_batch(mut self, topic: impl Into<Arc<str>>, handler: impl BatchHandler) -> Self {
+        self.handlers.push((topic.into(), BoxBatchHandler::new(handler).into()));
+        self
+    }
+
+    /// Sets the largest batch of the handlers of [`on_batch`](Self::on_batch). Default [`BatchConfig::default`]: 500
+    /// records, 1 MiB.
+    pub fn batch(self, batch: BatchConfig) -> Self {
+        Self { worker: self.worker.batch(batch), ..self }
     }
 
     /// Sets the number, backoff and time limit of attempts, and the longest hold. Default [`AttemptConfig::default`].
@@ -86,12 +124,32 @@ impl ConsumerBuilder {
     /// Sets which records of a partition are handled one after the other. Default [`Ordering::Key`]: those with the
     /// same key.
     pub fn ordering(self, ordering: Ordering) -> Self {
-        Self { ordering, ..self }
+        Self { worker: self.worker.ordering(ordering), ..self }
     }
 
-    /// Sets what follows the final failure of a record. Default [`FailurePolicy::default`].
-    pub fn failure_policy(self, failure_policy: FailurePolicy) -> Self {
-        Self { failure_policy, ..self }
+    /// Sets what follows the final failure of a record. Default [`FailurePolicy::DeadLetter`].
+    pub fn failure_policy(self, policy: FailurePolicy) -> Self {
+        Self { worker: self.worker.failure_policy(policy), ..self }
+    }
+
+    /// Sets a function that decides what follows the final failure of a record. A panic of the function holds the
+    /// record.
+    ///
+    /// ```no_run
+    /// use comms_core::{ErrorKind, transport::FailurePolicy};
+    /// # fn set(builder: comms_kafka::ConsumerBuilder) -> comms_kafka::ConsumerBuilder {
+    /// // Dead-letters unreadable records, and stops at all other final failures.
+    /// builder.failure_policy_with(|error, _| match error.kind {
+    ///     ErrorKind::Invalid => FailurePolicy::DeadLetter,
+    ///     _ => FailurePolicy::Stop,
+    /// })
+    /// # }
+    /// ```
+    pub fn failure_policy_with(
+        self,
+        decide: impl Fn(&Error, &Delivery) -> FailurePolicy + Send + Sync + 'static,
+    ) -> Self {
+        Self { worker: self.worker.failure_policy_with(decide), ..self }
     }
 
     /// Sets the publisher of dead letters. Default: none.
@@ -158,6 +216,7 @@ impl fmt::Debug for ConsumerBuilder {
         f.debug_struct("ConsumerBuilder")
             .field("group", &self.group)
             .field("budget", &self.budget)
+            .field("worker", &self.worker)
             .field("limits", &self.limits)
             .finish_non_exhaustive()
     }

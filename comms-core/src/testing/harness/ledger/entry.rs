@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use super::rules::{Rules, Step};
 use crate::{
-    Delivery, ErrorKind, Message, Outcome,
+    Delivery, Error, ErrorKind, Message, Outcome,
     clock::Clock,
     testing::harness::{
         call::{Call, CallResult},
@@ -75,16 +75,17 @@ impl Entry {
     }
 
     /// Records a failed attempt.
-    pub(super) fn failed(&mut self, failure: Failure, rules: &Rules, clock: &Clock) {
-        let attempt = self.calls.last().map_or(1, |call| call.delivery.attempt);
+    pub(super) fn failed(&mut self, error: &Error, rules: &Rules, clock: &Clock) {
+        let Some(Call { delivery, .. }) = self.calls.last() else { return };
         let failures = u32::try_from(self.calls.len()).unwrap_or(u32::MAX);
         let now = clock.now();
         let held = self.held_since.map(|since| now.saturating_duration_since(since));
-        self.step = rules.after(&failure, (attempt, failures), held, clock);
+        self.step = rules.after(error, (delivery, failures), held, clock);
         self.held_since = match self.step {
             Step::Attempt { held: true, .. } => self.held_since.or(Some(now)),
             _ => None,
         };
+        let failure = Failure::of(error);
         self.error = Some(failure.text.clone());
         self.end_call(CallResult::Failed(failure));
     }

@@ -2,7 +2,7 @@
 
 use super::{EntryId, Ledger};
 use crate::{
-    Delivery, ErrorKind, Message, Outcome,
+    Delivery, Error, ErrorKind, Message, Outcome,
     testing::harness::{call::CallResult, state::Failure},
 };
 
@@ -21,7 +21,7 @@ impl Ledger {
     pub(in crate::testing::harness) fn end(
         &self,
         EntryId(index): EntryId,
-        result: Result<Outcome, Failure>,
+        result: Result<Outcome, &Error>,
     ) -> bool {
         self.change(|state| {
             let entry = &mut state.entries[index];
@@ -29,14 +29,14 @@ impl Ledger {
             if group.crash_at.take_if(|message| entry.is(&entry.group, message)).is_some() {
                 entry.end_call(match result {
                     Ok(outcome) => CallResult::Returned(outcome),
-                    Err(failure) => CallResult::Failed(failure),
+                    Err(error) => CallResult::Failed(Failure::of(error)),
                 });
                 group.crashed = true;
                 return true;
             }
             match result {
                 Ok(outcome) => entry.returned(outcome),
-                Err(failure) => entry.failed(failure, &group.rules, &self.clock),
+                Err(error) => entry.failed(error, &group.rules, &self.clock),
             }
             group.ending |= entry.has_stopped_the_consumer();
             false
@@ -51,12 +51,9 @@ impl Ledger {
             if group.stopping || group.ending {
                 return entry.end_call(CallResult::Dropped);
             }
-            let text = format!(
-                "indeterminate: the handler did not finish within {:?}",
-                group.rules.attempts.timeout
-            );
-            let failure = Failure { kind: ErrorKind::Indeterminate, text, retry_after: None };
-            entry.failed(failure, &group.rules, &self.clock);
+            let limit = group.rules.attempts.timeout;
+            let error = Error::indeterminate(format!("the handler did not finish within {limit:?}"));
+            entry.failed(&error, &group.rules, &self.clock);
         });
     }
 

@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    ErrorKind,
+    Delivery, Error, ErrorKind,
     clock::Clock,
-    testing::harness::state::{DeliveryState, Failure},
-    transport::{AttemptConfig, Disposition, FailurePolicy, Ordering},
+    testing::harness::state::DeliveryState,
+    transport::{AttemptConfig, Disposition, FailureDecision, FailurePolicy, Ordering},
 };
 
 /// The longest `retry_after` that a consumer honours.
@@ -42,40 +42,40 @@ impl Step {
 pub(in crate::testing::harness) struct Rules {
     pub(in crate::testing::harness) attempts: AttemptConfig,
     pub(in crate::testing::harness) ordering: Ordering,
-    pub(in crate::testing::harness) failure_policy: FailurePolicy,
+    pub(in crate::testing::harness) failure_policy: FailureDecision,
 }
 
 impl Rules {
-    /// Returns the step after the attempt number `attempt` failed. It is the `failures`-th failure of the delivery, and
-    /// `held` is how long the delivery has been held. The worker has the same rules.
+    /// Returns the step after an attempt of `delivery` failed with `error`. It is the `failures`-th failure of the
+    /// delivery, and `held` is how long the delivery has been held. The worker has the same rules.
     pub(super) fn after(
         &self,
-        failure: &Failure,
-        (attempt, failures): (u32, u32),
+        error: &Error,
+        (delivery, failures): (&Delivery, u32),
         held: Option<Duration>,
         clock: &Clock,
     ) -> Step {
-        let at = |failures| clock.now() + self.delay(failure, failures, clock);
+        let at = |failures| clock.now() + self.delay(error, failures, clock);
         let limit = self.attempts.hold_limit;
-        match failure.kind.disposition() {
-            Disposition::Stop => Step::End(DeliveryState::Stopped(failure.kind)),
+        match error.kind.disposition() {
+            Disposition::Stop => Step::End(DeliveryState::Stopped(error.kind)),
             Disposition::Hold if limit.is_none_or(|limit| held.unwrap_or_default() < limit) => {
                 Step::Attempt { at: at(failures), held: true }
             }
-            Disposition::Retry if attempt < self.attempts.max_attempts => {
-                let soon = failure.kind == ErrorKind::Conflict;
+            Disposition::Retry if delivery.attempt < self.attempts.max_attempts => {
+                let soon = error.kind == ErrorKind::Conflict;
                 Step::Attempt { at: at(if soon { 1 } else { failures }), held: false }
             }
-            _ => match self.failure_policy {
+            _ => match self.failure_policy.decide(error, delivery) {
                 FailurePolicy::DeadLetter => Step::DeadLetter { at: None },
                 FailurePolicy::Hold => Step::Attempt { at: at(failures), held: true },
-                FailurePolicy::Stop => Step::End(DeliveryState::Stopped(failure.kind)),
+                FailurePolicy::Stop => Step::End(DeliveryState::Stopped(error.kind)),
             },
         }
     }
 
-    fn delay(&self, failure: &Failure, failures: u32, clock: &Clock) -> Duration {
+    fn delay(&self, error: &Error, failures: u32, clock: &Clock) -> Duration {
         let delay = self.attempts.backoff.delay(failures, clock);
-        failure.retry_after.map_or(delay, |least| least.min(RETRY_AFTER_LIMIT).max(delay))
+        error.retry_after.map_or(delay, |least| least.min(RETRY_AFTER_LIMIT).max(delay))
     }
 }

@@ -12,7 +12,9 @@ use tokio::task::unconstrained;
 use super::{ConsumerSetup, MemoryTransport};
 use crate::{
     Delivery, Error, Position,
-    transport::{Budget, DeadLetters, Frontier, Processor, Settled, Settlement, Worker, WorkerConfig},
+    transport::{
+        BoxHandler, Budget, DeadLetters, Frontier, Processor, Settled, Settlement, Worker, WorkerConfig,
+    },
 };
 
 pub(super) async fn run(
@@ -53,13 +55,14 @@ impl Queue {
         let ConsumerSetup { attempts, clock, holds, .. } = consumer;
         let dead_letters =
             DeadLetters::new(consumer.dead_letter.clone(), attempts.backoff, clock.clone(), holds.clone());
+        let policy = consumer.failure_policy.clone();
         let config = WorkerConfig::default()
             .ordering(consumer.ordering)
             .budget(Budget::new(consumer.budget)?)
-            .on_failure(consumer.failure_policy)
+            .failure_policy_with(move |error, delivery| policy.decide(error, delivery))
             .dead_letters(dead_letters);
-        let queue = |(topic, handler): &(Arc<str>, _)| {
-            let processor = Processor::new(Clone::clone(handler), attempts.clone(), clock.clone(), "memory");
+        let queue = |(topic, handler): &(Arc<str>, BoxHandler)| {
+            let processor = Processor::new(handler.clone(), attempts.clone(), clock.clone(), "memory");
             Self {
                 broker: broker.clone(),
                 group: consumer.group.clone(),

@@ -104,6 +104,27 @@ async fn the_failure_policy_decides_on_messages_that_failed_for_good() {
 }
 
 #[tokio::test]
+async fn a_function_decides_on_each_message_that_failed_for_good() {
+    let decide = |error: &Error, delivery: &Delivery| match delivery.message.key() {
+        Some(b"a") if error.kind == ErrorKind::Invalid => FailurePolicy::DeadLetter,
+        Some(b"panics") => panic!("expected panic"),
+        _ => FailurePolicy::Hold,
+    };
+    let handler = scripted([(); 3].map(|()| Err(Error::invalid("bad"))));
+    let builder = TestConsumer::builder("billing").failure_policy_with(decide);
+    let consumer = builder.on(TOPIC, handler).start().await.unwrap();
+    let dead = consumer.deliver(message("a", 1)).await.unwrap();
+    assert_eq!(dead, DeliveryState::DeadLettered(ErrorKind::Invalid));
+    for key in ["b", "panics"] {
+        let held = consumer.deliver(message(key, 1)).await.unwrap();
+        assert_eq!(held, DeliveryState::Held(ErrorKind::Invalid), "{key}");
+    }
+    consumer.advance(SECOND).await.unwrap();
+    consumer.assert_states_of(&message("b", 1), &[DeliveryState::Done]);
+    consumer.dead_letters().assert_count(1);
+}
+
+#[tokio::test]
 async fn a_dead_letter_that_is_refused_holds_its_message() {
     let publisher = MemoryPublisher::new();
     publisher.judge(|_| Err(Error::misconfigured("no such topic")));

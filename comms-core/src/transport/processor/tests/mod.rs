@@ -17,7 +17,7 @@ use std::{
 
 use super::{run::RETRY_AFTER_LIMIT, *};
 use crate::{
-    ErrorKind, Message, MessageParts, Outcome, handler_fn,
+    Error, ErrorKind, Message, MessageParts, Outcome, handler_fn,
     resilience::{Breaker, BreakerConfig},
     transport::Disposition,
 };

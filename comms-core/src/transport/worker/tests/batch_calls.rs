@@ -27,7 +27,7 @@ fn a_batch_runs_in_no_context_and_an_attempt_alone_in_that_of_its_message() {
     });
     let clock = Clock::manual(Duration::ZERO);
     let handler = BoxBatchHandler::new(handler);
-    let processor = Processor::batch(handler, AttemptConfig::default(), clock.clone(), "test");
+    let processor = Processor::new(handler, AttemptConfig::default(), clock.clone(), "test");
     let mut worker = Worker::new(processor, WorkerConfig::default());
     let mut cx = Context::from_waker(Waker::noop());
     for tag in 0..2 {
@@ -50,7 +50,7 @@ fn a_handler_that_returns_too_few_results_fails_the_batch() {
     });
     let attempts = AttemptConfig::default().max_attempts(1);
     let (handler, clock) = (BoxBatchHandler::new(handler), Clock::manual(Duration::ZERO));
-    let mut worker = Worker::new(Processor::batch(handler, attempts, clock, "test"), WorkerConfig::default());
+    let mut worker = Worker::new(Processor::new(handler, attempts, clock, "test"), WorkerConfig::default());
     let mut cx = Context::from_waker(Waker::noop());
     for tag in 0..2 {
         assert!(worker.push(delivery(tag, Some("a"), MessageParts::default()), tag, &mut cx).is_none());
@@ -77,7 +77,7 @@ fn deliveries_that_wait_for_a_held_batch_keep_no_memory_of_others_alive() {
     });
     let clock = Clock::manual(Duration::ZERO);
     let processor =
-        Processor::batch(BoxBatchHandler::new(handler), AttemptConfig::default(), clock.clone(), "test");
+        Processor::new(BoxBatchHandler::new(handler), AttemptConfig::default(), clock.clone(), "test");
     let mut worker = Worker::new(processor, WorkerConfig::default());
     let mut cx = Context::from_waker(Waker::noop());
     let mut slab = bytes::BytesMut::with_capacity(1_000);

@@ -114,7 +114,7 @@ fn the_policy_decides_about_final_errors_alone() {
         ErrorKind::NotFound => FailurePolicy::Stop,
         _ => FailurePolicy::DeadLetter,
     };
-    let mut rig = Rig::new(WorkerConfig::default().on_failure_with(policy));
+    let mut rig = Rig::new(WorkerConfig::default().failure_policy_with(policy));
     let invalid = Plan::Err(ErrorKind::Invalid);
     assert_eq!(rig.push(1, "a", [invalid, invalid, invalid, invalid, invalid]), None);
     assert!(rig.settled().is_empty());
@@ -131,7 +131,7 @@ fn the_policy_decides_about_final_errors_alone() {
 #[test]
 fn a_policy_that_panics_holds_the_delivery() {
     let policy = |_: &Error, _: &Delivery| std::panic::resume_unwind(Box::new("policy"));
-    let mut rig = Rig::new(WorkerConfig::default().on_failure_with(policy));
+    let mut rig = Rig::new(WorkerConfig::default().failure_policy_with(policy));
     assert_eq!(rig.push(1, "a", [Plan::Err(ErrorKind::Invalid)]), None);
     assert!(rig.settled().is_empty());
     assert_eq!(rig.holds.len(), 1);

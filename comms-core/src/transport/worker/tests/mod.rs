@@ -17,7 +17,7 @@ use std::{task::Poll, time::Duration};
 use super::*;
 use crate::{
     Delivery, Error, ErrorKind, Message, Outcome,
-    transport::{Budget, BudgetConfig},
+    transport::{Budget, BudgetConfig, FailurePolicy},
 };
 use rig::{Rig, text};
 use script::Plan;

@@ -177,7 +177,7 @@ proptest! {
     ) {
         let limits = BudgetConfig::default().concurrency(concurrency).records(records);
         let budget = Budget::new(limits).unwrap();
-        let config = WorkerConfig::default().budget(budget).ordering(ordering).on_failure(policy);
+        let config = WorkerConfig::default().budget(budget).ordering(ordering).failure_policy(policy);
         let attempts = AttemptConfig::default().max_attempts(2);
         let attempts = attempts.hold_in_place(returned.then_some(Duration::from_millis(300)));
         let rig = match batch {

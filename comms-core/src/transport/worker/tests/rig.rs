@@ -56,7 +56,7 @@ impl Rig {
     pub(super) fn batch(attempts: AttemptConfig, config: WorkerConfig) -> Self {
         let (world, clock) = (Shared::default(), Clock::manual(Duration::from_secs(1)));
         let handler = BoxBatchHandler::new(ScriptedBatch(world.clone()));
-        let processor = Processor::batch(handler, attempts, clock.clone(), "test");
+        let processor = Processor::new(handler, attempts, clock.clone(), "test");
         Self::of(processor, world, clock, config)
     }
 

@@ -165,7 +165,7 @@ async fn a_batch_of_a_handler_that_blocks_its_thread_runs_in_a_task() {
     });
     let attempts = AttemptConfig::default().max_attempts(1);
     let handler = crate::transport::BoxBatchHandler::new(handler);
-    let processor = Processor::batch(handler, attempts, Clock::system(), "test");
+    let processor = Processor::new(handler, attempts, Clock::system(), "test");
     let mut worker = Worker::new(processor, WorkerConfig::default());
     hand_off(&mut worker);
     let budget = worker.shared.config.budget.clone();

@@ -41,7 +41,7 @@ async fn count(views: Vec<Viewed>, mut tx: Scoped<MemoryTx>) -> Result<(), Error
 async fn each_event_is_applied_once_and_poison_harms_no_other() {
     let unit = MemoryUnit::new();
     let handler = BoxBatchHandler::new(transactional_batch(unit.clone(), count));
-    let processor = Processor::batch(handler, AttemptConfig::default(), Clock::system(), "test");
+    let processor = Processor::new(handler, AttemptConfig::default(), Clock::system(), "test");
     let mut worker = Worker::new(processor, WorkerConfig::default());
     let events = EventSource::new("site", Clock::system());
     let event = |page: &str, number| events.message(&Viewed { page: page.into(), number }).unwrap();

@@ -18,32 +18,33 @@ use std::{
 
 use rdkafka::{
     TopicPartitionList,
-    consumer::{BaseConsumer, Consumer as _, RebalanceProtocol, base_consumer::PartitionQueue},
+    consumer::{Consumer as _, RebalanceProtocol, base_consumer::PartitionQueue},
     error::KafkaError,
 };
 
-use super::{
+use super::Member;
+use crate::consumer::{
     assignment::{Assignment, Phase},
-    group::Group,
+    context::{Client, Context},
     lag,
 };
 
 /// The longest time for which a drain does not beat the heartbeat.
 const SLICE: Duration = Duration::from_millis(100);
 
-type Queues = Vec<PartitionQueue<Group>>;
+type Queues = Vec<PartitionQueue<Context>>;
 
-impl Group {
+impl Member {
     /// Takes over `partitions`: gives each a queue, assigns them, and starts their runners.
-    pub(super) fn assign(&self, consumer: &BaseConsumer<Self>, partitions: &mut TopicPartitionList) {
+    pub(super) fn assign(&self, client: &Client, partitions: &mut TopicPartitionList) {
         // Empty, unless the client has left out a revocation.
         drop(self.close(&self.assigned.take(partitions)));
         let assignments =
             if self.control.stopping.is_cancelled() { Vec::new() } else { self.split(partitions) };
-        if let Err(error) = self.start.apply(self, consumer, partitions, &assignments) {
+        if let Err(error) = self.apply_start(client, partitions, &assignments) {
             self.control.fail(error.context(format_args!("start positions of group {}", self.name)));
         }
-        if let Err(error) = assign(consumer, partitions) {
+        if let Err(error) = assign(client, partitions) {
             tracing::warn!(group = %self.name, %error, "partitions were not assigned");
             self.health.report_error(&error);
         }
@@ -57,10 +58,10 @@ impl Group {
     }
 
     /// Gives `partitions` up: running records may finish within the drain time, and the frontiers are committed.
-    pub(super) fn revoke(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) {
+    pub(super) fn revoke(&self, client: &Client, partitions: &TopicPartitionList) {
         let gone = self.assigned.take(partitions);
-        let queues = self.retire(consumer, &gone, consumer.assignment_lost());
-        if let Err(error) = unassign(consumer, partitions) {
+        let queues = self.retire(client, &gone, client.assignment_lost());
+        if let Err(error) = unassign(client, partitions) {
             tracing::warn!(group = %self.name, %error, "partitions were not unassigned");
         }
         discard(queues);
@@ -68,12 +69,7 @@ impl Group {
 
     /// Ends the runners of `gone`, commits what they have finished unless the partitions are `lost`, and returns their
     /// queues.
-    pub(super) fn retire(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        gone: &[Arc<Assignment>],
-        lost: bool,
-    ) -> Queues {
+    pub(super) fn retire(&self, client: &Client, gone: &[Arc<Assignment>], lost: bool) -> Queues {
         gone.iter().for_each(|assignment| assignment.advance(if lost { Phase::Cut } else { Phase::Stop }));
         let queues = gone.iter().filter_map(|assignment| take_queue(assignment)).collect();
         let drained = lost || self.wait_ended(gone);
@@ -84,7 +80,7 @@ impl Group {
         }
         // Another member may own lost partitions already. A commit would move its position back.
         if !lost {
-            self.commits.last(consumer, gone);
+            self.commits.last(client, gone);
         }
         if !gone.is_empty() {
             tracing::info!(group = %self.name, partitions = gone.len(), lost, drained, "partitions revoked");
@@ -132,7 +128,7 @@ impl Group {
     }
 }
 
-fn take_queue(assignment: &Assignment) -> Option<PartitionQueue<Group>> {
+fn take_queue(assignment: &Assignment) -> Option<PartitionQueue<Context>> {
     let mut source = assignment.source();
     source.early.clear();
     source.queue.take()
@@ -145,16 +141,16 @@ fn discard(queues: Queues) {
     }
 }
 
-fn assign(consumer: &BaseConsumer<Group>, partitions: &TopicPartitionList) -> Result<(), KafkaError> {
-    match consumer.rebalance_protocol() {
-        RebalanceProtocol::Cooperative => consumer.incremental_assign(partitions),
-        _ => consumer.assign(partitions),
+fn assign(client: &Client, partitions: &TopicPartitionList) -> Result<(), KafkaError> {
+    match client.rebalance_protocol() {
+        RebalanceProtocol::Cooperative => client.incremental_assign(partitions),
+        _ => client.assign(partitions),
     }
 }
 
-fn unassign(consumer: &BaseConsumer<Group>, partitions: &TopicPartitionList) -> Result<(), KafkaError> {
-    match consumer.rebalance_protocol() {
-        RebalanceProtocol::Cooperative => consumer.incremental_unassign(partitions),
-        _ => consumer.unassign(),
+fn unassign(client: &Client, partitions: &TopicPartitionList) -> Result<(), KafkaError> {
+    match client.rebalance_protocol() {
+        RebalanceProtocol::Cooperative => client.incremental_unassign(partitions),
+        _ => client.unassign(),
     }
 }

@@ -8,10 +8,10 @@ use comms_core::ErrorKind;
 /// A fault that stops a consumer, or some of its partitions, until an operator repairs it.
 ///
 /// While a fault lasts, the consumer is unready with the reason ([`ConsumerBuilder::health`]).
-/// [`ConsumerBuilder::fatal_on`] selects the faults that end [`Consumer::run`](super::Consumer::run).
+/// [`ConsumerBuilder::fatal_on`] selects the faults that end [`Consumer::run`](crate::Consumer::run).
 ///
-/// [`ConsumerBuilder::health`]: super::ConsumerBuilder::health
-/// [`ConsumerBuilder::fatal_on`]: super::ConsumerBuilder::fatal_on
+/// [`ConsumerBuilder::health`]: crate::ConsumerBuilder::health
+/// [`ConsumerBuilder::fatal_on`]: crate::ConsumerBuilder::fatal_on
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ClientFault {
@@ -34,7 +34,7 @@ pub enum ClientFault {
 
 impl ClientFault {
     /// Returns the fault of an error with `code`, or `None` if the client recovers from the error by itself.
-    pub(super) const fn of(code: RDKafkaErrorCode) -> Option<Self> {
+    pub(in crate::consumer) const fn of(code: RDKafkaErrorCode) -> Option<Self> {
         use RDKafkaErrorCode as Code;
         Some(match code {
             Code::NotImplemented | Code::BadCompression | Code::UnsupportedCompressionType => Self::Codec,
@@ -66,7 +66,7 @@ impl ClientFault {
     }
 
     /// Returns whether the client stops to read the partition until it is assigned again.
-    pub(super) const fn is_final(self) -> bool {
+    pub(in crate::consumer) const fn is_final(self) -> bool {
         matches!(self, Self::Codec | Self::Position)
     }
 }

@@ -1,91 +1,55 @@
-//! The positions at which a group without committed offsets starts.
+//! The offsets of a position.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::time::{Duration, UNIX_EPOCH};
 
 use rdkafka::{
     Offset, TopicPartitionList,
-    consumer::{BaseConsumer, Consumer as _},
+    consumer::{BaseConsumer, Consumer as _, ConsumerContext},
 };
 
-use super::{assignment::Assignment, group::Group};
+use super::Start;
 use crate::error::classify;
 use comms_core::Error;
 
-/// The time limit of one request.
-const REQUEST: Duration = Duration::from_secs(5);
-/// The number of attempts of a request.
-const ATTEMPTS: usize = 3;
+/// The time limit of one request to the cluster.
+pub(in crate::consumer) const REQUEST: Duration = Duration::from_secs(10);
 
-/// Where a consumer starts to read a partition for which its group has no committed offset.
-///
-/// The start is committed with the first commit after the assignment, so that a restart does not move it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum Start {
-    /// At the first record of the partition. The default.
-    #[default]
-    Earliest,
-    /// Behind the last record. Records that are published to a new partition before it is assigned are not read.
-    Latest,
-    /// At the first record whose timestamp is not before this time, or behind the last record if there is none.
-    Time(SystemTime),
-    /// At these offsets, by topic and partition. Other partitions start at their first record.
-    Offsets(HashMap<(Arc<str>, i32), i64>),
-}
-
-impl Start {
-    /// Sets the positions in `partitions` that the group has not committed, and publishes them as the frontiers of
-    /// `assignments`.
-    pub(super) fn apply(
-        &self,
-        group: &Group,
-        consumer: &BaseConsumer<Group>,
-        partitions: &mut TopicPartitionList,
-        assignments: &[Arc<Assignment>],
-    ) -> Result<(), Error> {
-        if *self == Self::Earliest || assignments.is_empty() {
-            return Ok(());
+/// Returns the offsets of `start` in `partitions`.
+pub(in crate::consumer) fn offsets<C: ConsumerContext>(
+    client: &BaseConsumer<C>,
+    start: &Start,
+    partitions: &TopicPartitionList,
+) -> Result<TopicPartitionList, Error> {
+    let watermarks =
+        |topic: &str, partition| client.fetch_watermarks(topic, partition, REQUEST).map_err(classify);
+    let mut list = TopicPartitionList::new();
+    let mut add = |topic: &str, partition, offset| {
+        list.add_partition_offset(topic, partition, Offset::Offset(offset)).map_err(classify)
+    };
+    if *start == Start::Earliest {
+        for element in partitions.elements() {
+            let (first, _) = watermarks(element.topic(), element.partition())?;
+            add(element.topic(), element.partition(), first)?;
         }
-        let committed = request(group, || consumer.committed_offsets(partitions.clone(), REQUEST))?;
-        let mut fresh = TopicPartitionList::new();
-        for element in committed.elements().iter().filter(|element| element.offset() == Offset::Invalid) {
-            fresh.add_partition(element.topic(), element.partition());
-        }
-        for (topic, partition, offset) in self.offsets(group, consumer, &fresh)? {
-            let position = partitions.set_partition_offset(&topic, partition, Offset::Offset(offset));
-            position.map_err(classify)?;
-            let mine = |a: &&Arc<Assignment>| *a.topic.name == *topic && a.partition == partition;
-            if let Some(assignment) = assignments.iter().find(mine) {
-                assignment.set_frontier(offset);
-            }
-        }
-        Ok(())
+        return Ok(list);
     }
-
-    fn offsets(
-        &self,
-        group: &Group,
-        consumer: &BaseConsumer<Group>,
-        fresh: &TopicPartitionList,
-    ) -> Result<Vec<(String, i32, i64)>, Error> {
-        offsets_of(self, fresh, |request_of| match request_of {
-            Request::Times(times) => request(group, || consumer.offsets_for_times(times.clone(), REQUEST)),
-            Request::End(topic, partition) => {
-                let (_, end) = request(group, || consumer.fetch_watermarks(topic, partition, REQUEST))?;
-                let mut list = TopicPartitionList::new();
-                list.add_partition_offset(topic, partition, Offset::Offset(end)).map_err(classify)?;
-                Ok(list)
-            }
-        })
+    let resolved = offsets_of(start, partitions, |request| match request {
+        Request::Times(times) => client.offsets_for_times(times, REQUEST).map_err(classify),
+        Request::End(topic, partition) => {
+            let (_, end) = watermarks(topic, partition)?;
+            let mut list = TopicPartitionList::new();
+            list.add_partition_offset(topic, partition, Offset::Offset(end)).map_err(classify)?;
+            Ok(list)
+        }
+    })?;
+    for (topic, partition, offset) in resolved {
+        add(&topic, partition, offset)?;
     }
+    Ok(list)
 }
 
 /// A request that resolves positions to offsets.
-pub(super) enum Request<'a> {
+pub(in crate::consumer) enum Request<'a> {
     /// The offsets of the timestamps in the list.
     Times(TopicPartitionList),
     /// The offset behind the last record.
@@ -93,7 +57,7 @@ pub(super) enum Request<'a> {
 }
 
 /// Returns the offset of `start` for each of `partitions` that it determines.
-pub(super) fn offsets_of(
+pub(in crate::consumer) fn offsets_of(
     start: &Start,
     partitions: &TopicPartitionList,
     resolve: impl Fn(Request<'_>) -> Result<TopicPartitionList, Error>,
@@ -128,7 +92,7 @@ pub(super) fn offsets_of(
                 Some(offset) => offset,
                 None => end(topic, partition)?,
             },
-            Start::Offsets(offsets) => match offsets.get(&(Arc::from(topic), partition)) {
+            Start::Offsets(offsets) => match offsets.get(&(std::sync::Arc::from(topic), partition)) {
                 Some(offset) => *offset,
                 None => continue,
             },
@@ -145,22 +109,10 @@ fn number(offset: Offset) -> Option<i64> {
     }
 }
 
-/// Sends a request up to [`ATTEMPTS`] times. Blocks the poll thread.
-fn request<T>(group: &Group, send: impl Fn() -> Result<T, rdkafka::error::KafkaError>) -> Result<T, Error> {
-    let mut result = send();
-    for _ in 1..ATTEMPTS {
-        if result.is_ok() || group.control.stopping.is_cancelled() {
-            break;
-        }
-        group.beat();
-        result = send();
-    }
-    result.map_err(classify)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::HashMap;
 
     fn partitions() -> TopicPartitionList {
         let mut list = TopicPartitionList::new();

@@ -2,8 +2,11 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use super::assignment::{Assignment, Phase};
-use crate::{record::POSITION_SOURCE, topic_name::dlq_topic};
+use crate::{
+    consumer::assignment::{Assignment, Phase},
+    record::POSITION_SOURCE,
+    topic_name::dlq_topic,
+};
 use comms_core::{
     Error, Message, Publisher, async_trait,
     clock::Clock,
@@ -12,16 +15,16 @@ use comms_core::{
 };
 
 /// Makes the writers of the dead letters of one consumer.
-pub(super) struct DeadLetterSource {
-    pub(super) publisher: Arc<dyn Publisher>,
-    pub(super) backoff: Backoff,
-    pub(super) clock: Clock,
-    pub(super) holds: Holds,
+pub(in crate::consumer) struct DeadLetterSource {
+    pub(in crate::consumer) publisher: Arc<dyn Publisher>,
+    pub(in crate::consumer) backoff: Backoff,
+    pub(in crate::consumer) clock: Clock,
+    pub(in crate::consumer) holds: Holds,
 }
 
 impl DeadLetterSource {
     /// Returns the writer of the dead letters of `assignment`.
-    pub(super) fn of(&self, assignment: Arc<Assignment>) -> DeadLetters {
+    pub(in crate::consumer) fn of(&self, assignment: Arc<Assignment>) -> DeadLetters {
         let gate = Arc::new(Gate { publisher: self.publisher.clone(), assignment });
         DeadLetters::new(gate, self.backoff, self.clock.clone(), self.holds.clone())
             .to_topic(dlq_topic)

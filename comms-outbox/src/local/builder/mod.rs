@@ -1,12 +1,14 @@
 //! The builder of a local consumer.
 
+mod own;
+
 use std::{fmt, sync::Arc, time::Duration};
 
 use comms_core::{
-    Error, Handler,
+    BatchHandler, Delivery, Error, Handler,
     clock::Clock,
     health::{Component, Heartbeat},
-    transport::{AttemptConfig, FailurePolicy, Holds, Ordering},
+    transport::{AttemptConfig, BatchConfig, FailurePolicy, Holds, Ordering},
 };
 
 use super::{CANCEL, LocalConsumer};
@@ -17,7 +19,7 @@ const RELAY_DRAIN: Duration = Duration::from_secs(10);
 
 /// The builder of a [`LocalConsumer`], created by [`LocalConsumer::builder`].
 ///
-/// At least one handler ([`LocalConsumerBuilder::on`]) is required. All other settings have defaults.
+/// At least one handler ([`LocalConsumerBuilder::on`], [`LocalConsumerBuilder::on_batch`]) is required. All other settings have defaults.
 ///
 /// Some settings exist for a local consumer only: [`owner`](Self::owner), [`lease`](Self::lease),
 /// [`commit_signal`](Self::commit_signal), [`poll_interval`](Self::poll_interval), [`hold_retry`](Self::hold_retry) and
@@ -81,6 +83,38 @@ impl LocalConsumerBuilder {
         self.subscriber(|subscriber| subscriber.on(topic, handler))
     }
 
+    /// Handles the messages of `topic` with `handler`, several messages at once. It takes the place of [`on`](Self::on)
+    /// for this topic.
+    ///
+    /// A batch consists of the messages that have arrived while the handler was busy, up to [`batch`](Self::batch): the
+    /// consumer does not wait for more. It has messages of different keys, those of a key in order. One batch of a topic
+    /// runs at a time, with one permit of [`concurrency`](Self::concurrency).
+    ///
+    /// A message whose result is an error is attempted again alone, and retried, held or parked as with [`on`](Self::on).
+    /// If the handler itself fails, the whole batch is held (a cause outside the messages), or each of its messages is
+    /// attempted alone (any other error), see [`BatchHandler`].
+    ///
+    /// ```
+    /// use comms_core::{Delivery, Error, Outcome, batch_fn, transport::BatchConfig};
+    /// use comms_outbox::{LocalConsumer, LocalConsumerBuilder};
+    /// fn search(builder: LocalConsumerBuilder) -> Result<LocalConsumer, Error> {
+    ///     let index = batch_fn(|batch: Vec<Delivery>| async move {
+    ///         println!("index {} documents with one call", batch.len());
+    ///         Ok(batch.iter().map(|_| Ok(Outcome::Done)).collect())
+    ///     });
+    ///     builder.on_batch("documents", index).batch(BatchConfig::default().max_records(100)).build()
+    /// }
+    /// ```
+    pub fn on_batch(self, topic: impl Into<Arc<str>>, handler: impl BatchHandler) -> Self {
+        self.subscriber(|subscriber| subscriber.on_batch(topic, handler))
+    }
+
+    /// Sets the largest batch of the handlers of [`on_batch`](Self::on_batch). Default [`BatchConfig::default`]: 500
+    /// messages, 1 MiB.
+    pub fn batch(self, batch: BatchConfig) -> Self {
+        self.subscriber(|subscriber| subscriber.batch(batch))
+    }
+
     /// Sets the number, backoff and time limit of attempts, and the longest hold. Default [`AttemptConfig::default`],
     /// with 10 s for [`AttemptConfig::hold_in_place`]: a message that is held for longer is parked as held and attempted
     /// again from time to time, so that the position of the group moves on.
@@ -97,10 +131,19 @@ impl LocalConsumerBuilder {
         self.subscriber(|subscriber| subscriber.ordering(ordering))
     }
 
-    /// Sets what follows the final failure of a message. Default [`FailurePolicy::default`]: the message is parked, and
+    /// Sets what follows the final failure of a message. Default [`FailurePolicy::DeadLetter`]: the message is parked, and
     /// the later ones of its key behind it.
-    pub fn failure_policy(self, failure_policy: FailurePolicy) -> Self {
-        self.subscriber(|subscriber| subscriber.failure_policy(failure_policy))
+    pub fn failure_policy(self, policy: FailurePolicy) -> Self {
+        self.subscriber(|subscriber| subscriber.failure_policy(policy))
+    }
+
+    /// Sets a function that decides what follows the final failure of a message. A panic of the function holds the
+    /// message.
+    pub fn failure_policy_with(
+        self,
+        decide: impl Fn(&Error, &Delivery) -> FailurePolicy + Send + Sync + 'static,
+    ) -> Self {
+        self.subscriber(|subscriber| subscriber.failure_policy_with(decide))
     }
 
     /// Sets the largest number of handlers that run at the same time. Default 16.
@@ -163,45 +206,6 @@ impl LocalConsumerBuilder {
     /// use a heartbeat with a limit of several minutes.
     pub fn heartbeat(self, heartbeat: Heartbeat) -> Self {
         Self { heartbeat: Some(heartbeat), ..self }
-    }
-}
-
-/// Settings that only a local consumer has.
-impl LocalConsumerBuilder {
-    /// Sets the owner of the lease, which must be unique among the running processes. Default: a random name.
-    ///
-    /// The same owner takes the lease again at once. With the default, the successor of a process that was killed waits
-    /// until the lease has expired.
-    pub fn owner(self, owner: impl Into<String>) -> Self {
-        Self { owner: Some(owner.into()), ..self }
-    }
-
-    /// Sets the length of the lease: how long the other members of the group wait after this one has crashed. Default
-    /// 5 s, 300 ms to 1 h.
-    pub fn lease(self, lease: Duration) -> Self {
-        Self { lease, ..self }
-    }
-
-    /// Sets the signal that units of work of this process send after a commit, so that a message is read at once.
-    /// Default: a signal without a sender, so that messages are found by polling.
-    pub fn commit_signal(self, commit_signal: CommitSignal) -> Self {
-        Self { commit_signal, ..self }
-    }
-
-    /// Sets the longest pause between two reads while there are no new messages. Default 50 ms.
-    pub fn poll_interval(self, poll_interval: Duration) -> Self {
-        Self { poll_interval, ..self }
-    }
-
-    /// Sets the least pause between two attempts of a message that is parked as held. Default 5 s. Each held message
-    /// adds 5 ms, and a longer `retry_after` of the failure extends the pause, up to 5 min.
-    pub fn hold_retry(self, wait: Duration) -> Self {
-        self.subscriber(|subscriber| subscriber.hold_retry(wait))
-    }
-
-    /// Sets how many keys may be parked or held before the health component is degraded. Default 0.
-    pub fn parked_limit(self, keys: usize) -> Self {
-        Self { parked_limit: keys, ..self }
     }
 }
 

@@ -1,12 +1,14 @@
 //! The health of a consumer: its membership, the client's deployment faults, and held records.
 
+mod faults;
+
 use rdkafka::error::KafkaError;
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use super::{control::Control, faults::ClientFault};
+use super::control::Control;
 use crate::error::code_of;
 use comms_core::{
     Error,
@@ -14,6 +16,7 @@ use comms_core::{
     health::{Component, State, Status},
     transport::Holds,
 };
+pub use faults::ClientFault;
 
 /// How long a deployment fault is shown after its last report. The client repeats the report while the fault lasts.
 const FAULT_EXPIRY: Duration = Duration::from_secs(120);
@@ -22,7 +25,7 @@ const REFRESH: Duration = Duration::from_secs(1);
 
 /// Reports the worst of three to the health component: the membership in the group, the deployment faults that the
 /// client reports, and the holds.
-pub(super) struct ConsumerHealth {
+pub(in crate::consumer) struct ConsumerHealth {
     component: Option<Component>,
     holds: Holds,
     clock: Clock,
@@ -46,7 +49,7 @@ struct Fault {
 }
 
 impl ConsumerHealth {
-    pub(super) fn new(
+    pub(in crate::consumer) fn new(
         component: Option<Component>,
         holds: Holds,
         clock: Clock,
@@ -59,14 +62,14 @@ impl ConsumerHealth {
     }
 
     /// Sets the state of the membership: ready, or unready with the reason.
-    pub(super) fn set_membership(&self, state: State) {
+    pub(in crate::consumer) fn set_membership(&self, state: State) {
         let mut inputs = self.lock();
         inputs.membership = state;
         self.show(&mut inputs);
     }
 
     /// Clears the fault, because assigned partitions are read again from their positions.
-    pub(super) fn assigned(&self) {
+    pub(in crate::consumer) fn assigned(&self) {
         let mut inputs = self.lock();
         inputs.membership = State::ready();
         inputs.fault = None;
@@ -75,7 +78,7 @@ impl ConsumerHealth {
 
     /// Shows `error`, which the client reported, if it is a deployment fault, and stops the consumer if the fault is
     /// fatal. The client recovers from other errors by itself.
-    pub(super) fn report_error(&self, error: &KafkaError) {
+    pub(in crate::consumer) fn report_error(&self, error: &KafkaError) {
         let Some(fault) = code_of(error).and_then(ClientFault::of) else { return };
         if self.fatal.contains(&fault) {
             self.control.fail(Error::misconfigured(error.clone()).context("a fault of the client"));
@@ -94,7 +97,7 @@ impl ConsumerHealth {
     }
 
     /// Reads the list of holds, once a second, and ends a fault that has expired.
-    pub(super) fn refresh(&self) {
+    pub(in crate::consumer) fn refresh(&self) {
         let mut inputs = self.lock();
         let now = self.clock.now();
         if inputs.refreshed_at.is_none_or(|at| now.saturating_duration_since(at) >= REFRESH) {

@@ -5,19 +5,19 @@ use std::{
     time::Duration,
 };
 
-use super::{assignment::Assignment, control::Control};
+use crate::consumer::{assignment::Assignment, control::Control};
 use comms_core::Error;
 
 /// Notifies the poll thread when a runner ends.
 #[derive(Default)]
-pub(super) struct EndSignal {
+pub(in crate::consumer) struct EndSignal {
     lock: Mutex<()>,
     changed: Condvar,
 }
 
 impl EndSignal {
     /// Blocks until the runners of all `assignments` have ended, for at most `limit`. Returns whether they have.
-    pub(super) fn wait(&self, assignments: &[Arc<Assignment>], limit: Duration) -> bool {
+    pub(in crate::consumer) fn wait(&self, assignments: &[Arc<Assignment>], limit: Duration) -> bool {
         let running = |(): &mut ()| assignments.iter().any(|assignment| !assignment.has_ended());
         let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.changed.wait_timeout_while(lock, limit, running);
@@ -33,10 +33,10 @@ impl EndSignal {
 }
 
 /// Marks a runner as ended when it is dropped: at its end, by a panic, or with the runtime.
-pub(super) struct EndGuard {
-    pub(super) assignment: Arc<Assignment>,
-    pub(super) signal: Arc<EndSignal>,
-    pub(super) control: Arc<Control>,
+pub(in crate::consumer) struct EndGuard {
+    pub(in crate::consumer) assignment: Arc<Assignment>,
+    pub(in crate::consumer) signal: Arc<EndSignal>,
+    pub(in crate::consumer) control: Arc<Control>,
 }
 
 impl Drop for EndGuard {

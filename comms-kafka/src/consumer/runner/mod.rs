@@ -1,5 +1,10 @@
 //! The runner of one assignment: a task that polls the queue of its partition, and feeds a worker.
 
+mod ages;
+mod dead_letter;
+mod ended;
+mod spawn;
+
 use std::{
     collections::VecDeque,
     future::poll_fn,
@@ -11,12 +16,11 @@ use std::{
 
 use rdkafka::error::KafkaError;
 
+use self::{ages::Ages, ended::EndGuard};
 use super::{
-    ages::Ages,
     assignment::{Assignment, Phase},
     commits::Commits,
     control::Control,
-    ended::EndGuard,
     health::ConsumerHealth,
 };
 use crate::{
@@ -27,6 +31,8 @@ use comms_core::{
     Delivery, Error,
     transport::{Frontier, Settled, Settlement, Worker},
 };
+pub(super) use dead_letter::DeadLetterSource;
+pub(super) use spawn::Runners;
 
 /// The most records that a runner polls, or settles, before it yields.
 const CHUNK: usize = 256;
@@ -34,19 +40,19 @@ const CHUNK: usize = 256;
 const CHUNK_BYTES: usize = 256 * 1024;
 
 /// The parts that the runners of a consumer share.
-pub(super) struct Shared {
-    pub(super) group: Arc<str>,
-    pub(super) max_gap: usize,
-    pub(super) commits: Arc<Commits>,
-    pub(super) control: Arc<Control>,
-    pub(super) health: Arc<ConsumerHealth>,
+pub(in crate::consumer) struct Shared {
+    pub(in crate::consumer) group: Arc<str>,
+    pub(in crate::consumer) max_gap: usize,
+    pub(in crate::consumer) commits: Arc<Commits>,
+    pub(in crate::consumer) control: Arc<Control>,
+    pub(in crate::consumer) health: Arc<ConsumerHealth>,
 }
 
 /// The runner of one assignment.
 ///
 /// It limits itself only by not polling: if the worker has no room, the records stay in the queue of the client, which
 /// stops to fetch.
-pub(super) struct Runner {
+pub(in crate::consumer) struct Runner {
     worker: Worker,
     shared: Arc<Shared>,
     frontier: Frontier,
@@ -73,7 +79,7 @@ enum Next {
 }
 
 impl Runner {
-    pub(super) fn new(worker: Worker, shared: Arc<Shared>, guard: EndGuard) -> Self {
+    pub(in crate::consumer) fn new(worker: Worker, shared: Arc<Shared>, guard: EndGuard) -> Self {
         Self {
             worker,
             shared,
@@ -88,7 +94,7 @@ impl Runner {
     }
 
     /// Runs until the partition is revoked. Run it unconstrained: it yields by itself.
-    pub(super) async fn run(mut self) {
+    pub(in crate::consumer) async fn run(mut self) {
         let assignment = self.guard.assignment.clone();
         loop {
             match assignment.phase() {

@@ -1,0 +1,119 @@
+//! The member of a consumer group: the client, its poll thread, and the partitions that the group assigns.
+//!
+//! - `poll.rs`: the poll thread. `rebalance.rs`: assignment and revocation; the order of the calls decides whether
+//!   records arrive. `position.rs`: start positions and seeks.
+
+mod poll;
+mod position;
+mod rebalance;
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use rdkafka::{
+    Message as _, Statistics, TopicPartitionList, error::KafkaError, message::BorrowedMessage,
+    types::RDKafkaRespErr,
+};
+
+use super::{
+    assignment::Assignments,
+    commits::Commits,
+    context::{Client, Events},
+    control::Control,
+    health::ConsumerHealth,
+    lag::Lag,
+    position::{Seeks, Start},
+    runner::Runners,
+    topic::Topic,
+};
+use crate::record::Reader;
+use comms_core::{
+    clock::Clock,
+    health::{Heartbeat, State},
+};
+pub(super) use poll::Poll;
+
+/// One member of a consumer group. Its methods run on the poll thread.
+pub(in crate::consumer) struct Member {
+    /// The name of the group.
+    pub(in crate::consumer) name: Arc<str>,
+    pub(in crate::consumer) topics: Arc<HashMap<Arc<str>, Arc<Topic>>>,
+    pub(in crate::consumer) assigned: Arc<Assignments>,
+    pub(in crate::consumer) commits: Arc<Commits>,
+    pub(in crate::consumer) runners: Runners,
+    pub(in crate::consumer) control: Arc<Control>,
+    pub(in crate::consumer) health: Arc<ConsumerHealth>,
+    pub(in crate::consumer) heartbeat: Option<Heartbeat>,
+    pub(in crate::consumer) lag: Arc<Lag>,
+    pub(in crate::consumer) clock: Clock,
+    pub(in crate::consumer) drain: Duration,
+    pub(in crate::consumer) start: Start,
+    pub(in crate::consumer) seeks: Arc<Seeks>,
+    /// The client that reports to this member.
+    pub(in crate::consumer) client: OnceLock<Weak<Client>>,
+    /// Reads records that arrive on the main queue.
+    pub(in crate::consumer) reader: Mutex<Reader>,
+    /// The number of records that have arrived on the main queue.
+    pub(in crate::consumer) on_main: AtomicU64,
+}
+
+impl Member {
+    /// Passes a record of the main queue to the runner of its partition.
+    ///
+    /// A partition has a queue of its own before it is assigned, so this does not happen unless librdkafka changes. The
+    /// record is older than all records in that queue.
+    pub(in crate::consumer) fn dispatch(&self, record: &BorrowedMessage<'_>) {
+        let Some(assignment) = self.assigned.find(record.topic(), record.partition()) else { return };
+        if self.on_main.fetch_add(1, Ordering::Relaxed) == 0 {
+            tracing::warn!(group = %self.name, topic = record.topic(), partition = record.partition(),
+                "a record arrived on the main queue");
+        }
+        let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let incoming = reader.read(record, &assignment.topic.name);
+        let mut source = assignment.source();
+        if source.queue.is_some() {
+            source.early.push_back(incoming);
+            assignment.wake.notify_one();
+        }
+    }
+
+    pub(in crate::consumer) fn beat(&self) {
+        if let Some(heartbeat) = &self.heartbeat {
+            heartbeat.beat();
+        }
+    }
+}
+
+impl Events for Member {
+    fn failed(&self, error: &KafkaError) {
+        self.health.report_error(error);
+    }
+
+    fn measured(&self, statistics: &Statistics) {
+        self.lag.update(&self.name, &self.assigned.all(), statistics, &self.clock);
+        let Some(group) = &statistics.cgrp else { return };
+        self.health.set_membership(if group.state == "up" && group.join_state == "steady" {
+            State::ready()
+        } else {
+            State::unready(format!("group {}: {}, {}", self.name, group.state, group.join_state))
+        });
+    }
+
+    fn rebalanced(&self, client: &Client, event: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
+        match event {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(client, partitions),
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => self.revoke(client, partitions),
+            other => {
+                let error = KafkaError::Rebalance(other.into());
+                tracing::warn!(group = %self.name, %error, "rebalance failed");
+                self.health.report_error(&error);
+            }
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The positions of the assigned partitions: where they start, and seeks.
+
+use std::{sync::Arc, time::Duration};
+
+use rdkafka::{Offset, TopicPartitionList, consumer::Consumer as _, error::KafkaError};
+
+use super::Member;
+use crate::{
+    consumer::{
+        assignment::Assignment,
+        context::Client,
+        position::{Request, Start, offsets, offsets_of},
+    },
+    error::classify,
+};
+use comms_core::Error;
+
+/// The time limit of one request for a position.
+const REQUEST: Duration = Duration::from_secs(5);
+/// The number of attempts of a request.
+const ATTEMPTS: usize = 3;
+/// The time limit of a seek.
+const SEEK: Duration = Duration::from_secs(10);
+
+impl Member {
+    /// Carries out the requested seeks.
+    pub(super) fn serve_seeks(&self, client: &Client) {
+        while let Some((topic, start, answer)) = self.seeks.take() {
+            let result = self.seek(client, &topic, &start);
+            // Fails if the caller no longer waits.
+            let _ = answer.send(result);
+        }
+    }
+
+    /// Moves the assigned partitions of `topic` to `start`: cancels their attempts, and starts new runners.
+    fn seek(&self, client: &Client, topic: &str, start: &Start) -> Result<(), Error> {
+        let mut partitions = TopicPartitionList::new();
+        for assignment in self.assigned.all().iter().filter(|a| &*a.topic.name == topic) {
+            partitions.add_partition(topic, assignment.partition);
+        }
+        let offsets = offsets(client, start, &partitions)?;
+        if offsets.count() == 0 {
+            return Ok(());
+        }
+        let gone = self.assigned.take(&offsets);
+        let queues = self.retire(client, &gone, true);
+        let moved = client.seek_partitions(offsets.clone(), SEEK).map_err(classify);
+        // Dropped without a poll: records from before the seek are outdated, so that the client skips them, but the
+        // first records from the new position may be in the queue already.
+        drop(queues);
+        if let Err(error) = moved.and_then(|moved| check(&moved)) {
+            // The client goes on behind records that were cancelled: they are read again only after a new assignment.
+            self.control.fail(Error::indeterminate(format!("partitions of {topic} were not moved")));
+            return Err(error);
+        }
+        for assignment in self.split(&offsets) {
+            let element = offsets.find_partition(topic, assignment.partition);
+            if let Some(Offset::Offset(offset)) = element.map(|element| element.offset()) {
+                assignment.set_frontier(offset);
+            }
+            self.assigned.insert(assignment.clone());
+            self.runners.spawn(assignment);
+        }
+        self.commits.wake();
+        tracing::info!(group = %self.name, topic, ?start, partitions = offsets.count(), "partitions moved");
+        Ok(())
+    }
+
+    /// Sets the start positions in `partitions` that the group has not committed, and publishes them as the frontiers of
+    /// `assignments`.
+    pub(super) fn apply_start(
+        &self,
+        client: &Client,
+        partitions: &mut TopicPartitionList,
+        assignments: &[Arc<Assignment>],
+    ) -> Result<(), Error> {
+        if self.start == Start::Earliest || assignments.is_empty() {
+            return Ok(());
+        }
+        let committed = self.request(|| client.committed_offsets(partitions.clone(), REQUEST))?;
+        let mut fresh = TopicPartitionList::new();
+        for element in committed.elements().iter().filter(|element| element.offset() == Offset::Invalid) {
+            fresh.add_partition(element.topic(), element.partition());
+        }
+        for (topic, partition, offset) in self.start_offsets(client, &fresh)? {
+            let position = partitions.set_partition_offset(&topic, partition, Offset::Offset(offset));
+            position.map_err(classify)?;
+            let mine = |a: &&Arc<Assignment>| *a.topic.name == *topic && a.partition == partition;
+            if let Some(assignment) = assignments.iter().find(mine) {
+                assignment.set_frontier(offset);
+            }
+        }
+        Ok(())
+    }
+
+    fn start_offsets(
+        &self,
+        client: &Client,
+        fresh: &TopicPartitionList,
+    ) -> Result<Vec<(String, i32, i64)>, Error> {
+        offsets_of(&self.start, fresh, |request| match request {
+            Request::Times(times) => self.request(|| client.offsets_for_times(times.clone(), REQUEST)),
+            Request::End(topic, partition) => {
+                let (_, end) = self.request(|| client.fetch_watermarks(topic, partition, REQUEST))?;
+                let mut list = TopicPartitionList::new();
+                list.add_partition_offset(topic, partition, Offset::Offset(end)).map_err(classify)?;
+                Ok(list)
+            }
+        })
+    }
+
+    /// Sends a request up to [`ATTEMPTS`] times. Blocks the poll thread.
+    fn request<T>(&self, send: impl Fn() -> Result<T, KafkaError>) -> Result<T, Error> {
+        let mut result = send();
+        for _ in 1..ATTEMPTS {
+            if result.is_ok() || self.control.stopping.is_cancelled() {
+                break;
+            }
+            self.beat();
+            result = send();
+        }
+        result.map_err(classify)
+    }
+}
+
+/// Returns the first error of a partition.
+fn check(partitions: &TopicPartitionList) -> Result<(), Error> {
+    partitions.elements().iter().try_for_each(|element| element.error().map_err(classify))
+}

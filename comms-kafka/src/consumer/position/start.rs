@@ -1,0 +1,20 @@
+//! The position that an application chooses.
+
+use std::{collections::HashMap, sync::Arc, time::SystemTime};
+
+/// Where a consumer starts to read a partition for which its group has no committed offset.
+///
+/// The start is committed with the first commit after the assignment, so that a restart does not move it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Start {
+    /// At the first record of the partition. The default.
+    #[default]
+    Earliest,
+    /// Behind the last record. Records that are published to a new partition before it is assigned are not read.
+    Latest,
+    /// At the first record whose timestamp is not before this time, or behind the last record if there is none.
+    Time(SystemTime),
+    /// At these offsets, by topic and partition. Other partitions start at their first record.
+    Offsets(HashMap<(Arc<str>, i32), i64>),
+}
