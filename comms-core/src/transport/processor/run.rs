@@ -24,8 +24,9 @@ pub(in crate::transport) enum Holding {
 }
 
 impl Processor {
-    /// Attempts `delivery` as [`process`](Self::process) does, within the limits of `rules`. `failed` is the error of
-    /// an attempt that was made before.
+    /// Attempts `delivery` until the result is final, within the limits of `rules`. `failed` is the error of an attempt
+    /// that was made before. When `stopping` resolves, no further attempt begins, and a wait ends at once; an attempt
+    /// that runs may finish.
     pub(in crate::transport) async fn run<S: Future<Output = ()>>(
         &self,
         delivery: &mut Delivery,
