@@ -16,7 +16,7 @@ use rdkafka::{
     types::RDKafkaErrorCode,
 };
 
-use super::{assignment::Assignment, group::Group};
+use super::{assignment::Assignment, group::Group, lag};
 
 /// Commits the frontiers of assignments, one commit at a time.
 pub(super) struct Commits {
@@ -78,10 +78,14 @@ impl Commits {
             }
             self.finished.store(0, Ordering::Relaxed);
             let assignments = consumer.context().assigned.all();
-            let _one = self.one.lock();
-            // A partition that was revoked while this thread waited for its turn belongs to another member.
-            let owned: Vec<_> = assignments.into_iter().filter(|assignment| !assignment.is_gone()).collect();
-            commit(consumer, &owned);
+            {
+                let _one = self.one.lock();
+                // A partition that was revoked while this thread waited for its turn belongs to another member.
+                let owned: Vec<_> = assignments.into_iter().filter(|one| !one.is_gone()).collect();
+                commit(consumer, &owned);
+            }
+            // This thread may block, and a revocation does not wait for the request.
+            lag::read_ends(consumer, &consumer.context().lag.take_behind());
         }
     }
 

@@ -91,6 +91,7 @@ impl Drop for Poll {
         let group = self.group();
         // Empty, unless the client did not revoke the partitions in time.
         drop(group.close(&group.assigned.take_all()));
+        group.lag.reset();
         let references = Arc::strong_count(&self.consumer);
         if references > 1 {
             // The client is closed by the owner of the last reference, if ever.

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use super::{
     group::Group,
-    start::{Request, Start, offsets_of},
+    start::{Start, offsets_of},
 };
 use crate::{KafkaConfig, error::classify, topic_name};
 use comms_core::Error;
@@ -206,15 +206,8 @@ fn offsets<C: rdkafka::consumer::ConsumerContext>(
         }
         return Ok(list);
     }
-    let resolved = offsets_of(start, partitions, |request| match request {
-        Request::Times(times) => client.offsets_for_times(times, REQUEST).map_err(classify),
-        Request::End(topic, partition) => {
-            let (_, end) = watermarks(topic, partition)?;
-            let mut list = TopicPartitionList::new();
-            list.add_partition_offset(topic, partition, Offset::Offset(end)).map_err(classify)?;
-            Ok(list)
-        }
-    })?;
+    let times = |times| client.offsets_for_times(times, REQUEST).map_err(classify);
+    let resolved = offsets_of(start, partitions, times, watermarks)?;
     for (topic, partition, offset) in resolved {
         add(&topic, partition, offset)?;
     }

@@ -9,6 +9,7 @@ use std::{
 use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
+    error::KafkaError,
 };
 
 use super::{assignment::Assignment, group::Group};
@@ -33,7 +34,8 @@ pub enum Start {
     Latest,
     /// At the first record whose timestamp is not before this time, or behind the last record if there is none.
     Time(SystemTime),
-    /// At these offsets, by topic and partition. Other partitions start at their first record.
+    /// At these offsets, by topic and partition. An offset before the first record means the first record, and one behind
+    /// the last record the end. Other partitions start at their first record.
     Offsets(HashMap<(Arc<str>, i32), i64>),
 }
 
@@ -50,7 +52,7 @@ impl Start {
         if *self == Self::Earliest || assignments.is_empty() {
             return Ok(());
         }
-        let committed = request(group, || consumer.committed_offsets(partitions.clone(), REQUEST))?;
+        let committed = request(group, || committed(consumer, partitions))?;
         let mut fresh = TopicPartitionList::new();
         for element in committed.elements().iter().filter(|element| element.offset() == Offset::Invalid) {
             fresh.add_partition(element.topic(), element.partition());
@@ -72,48 +74,44 @@ impl Start {
         consumer: &BaseConsumer<Group>,
         fresh: &TopicPartitionList,
     ) -> Result<Vec<(String, i32, i64)>, Error> {
-        offsets_of(self, fresh, |request_of| match request_of {
-            Request::Times(times) => request(group, || consumer.offsets_for_times(times.clone(), REQUEST)),
-            Request::End(topic, partition) => {
-                let (_, end) = request(group, || consumer.fetch_watermarks(topic, partition, REQUEST))?;
-                let mut list = TopicPartitionList::new();
-                list.add_partition_offset(topic, partition, Offset::Offset(end)).map_err(classify)?;
-                Ok(list)
-            }
-        })
+        offsets_of(
+            self,
+            fresh,
+            |times| request(group, || consumer.offsets_for_times(times.clone(), REQUEST)),
+            |topic, partition| request(group, || consumer.fetch_watermarks(topic, partition, REQUEST)),
+        )
     }
 }
 
-/// A request that resolves positions to offsets.
-pub(super) enum Request<'a> {
-    /// The offsets of the timestamps in the list.
-    Times(TopicPartitionList),
-    /// The offset behind the last record.
-    End(&'a str, i32),
+/// Returns the committed offsets of `partitions`. A partition whose offset cannot be read, for example because a
+/// transaction commits it, is an error: it must not be taken for one without a commit.
+fn committed(
+    consumer: &BaseConsumer<Group>,
+    partitions: &TopicPartitionList,
+) -> Result<TopicPartitionList, KafkaError> {
+    let committed = consumer.committed_offsets(partitions.clone(), REQUEST)?;
+    committed.elements().iter().try_for_each(|element| element.error())?;
+    Ok(committed)
 }
 
-/// Returns the offset of `start` for each of `partitions` that it determines.
+/// Returns the offset of `start` for each of `partitions` that it determines. `times` replaces the timestamps in a list
+/// by offsets, and `bounds` returns the offset of the first record, and that behind the last one.
 pub(super) fn offsets_of(
     start: &Start,
     partitions: &TopicPartitionList,
-    resolve: impl Fn(Request<'_>) -> Result<TopicPartitionList, Error>,
+    times: impl Fn(TopicPartitionList) -> Result<TopicPartitionList, Error>,
+    bounds: impl Fn(&str, i32) -> Result<(i64, i64), Error>,
 ) -> Result<Vec<(String, i32, i64)>, Error> {
     if partitions.count() == 0 {
         return Ok(Vec::new());
     }
-    let end = |topic: &str, partition| {
-        let list = resolve(Request::End(topic, partition))?;
-        let offset = list.find_partition(topic, partition).and_then(|element| number(element.offset()));
-        offset.ok_or_else(|| Error::indeterminate(format!("the end of {topic}/{partition} is not known")))
-    };
     let resolved = match start {
         Start::Time(time) => {
             let millis = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-            let mut times = partitions.clone();
-            times
-                .set_all_offsets(Offset::Offset(i64::try_from(millis).unwrap_or(i64::MAX)))
+            let mut list = partitions.clone();
+            list.set_all_offsets(Offset::Offset(i64::try_from(millis).unwrap_or(i64::MAX)))
                 .map_err(classify)?;
-            Some(resolve(Request::Times(times))?)
+            Some(times(list)?)
         }
         _ => None,
     };
@@ -123,13 +121,17 @@ pub(super) fn offsets_of(
         let found = resolved.as_ref().and_then(|list| list.find_partition(topic, partition));
         let offset = match start {
             Start::Earliest => continue,
-            Start::Latest => end(topic, partition)?,
+            Start::Latest => bounds(topic, partition)?.1,
             Start::Time(_) => match found.and_then(|element| number(element.offset())) {
                 Some(offset) => offset,
-                None => end(topic, partition)?,
+                None => bounds(topic, partition)?.1,
             },
             Start::Offsets(offsets) => match offsets.get(&(Arc::from(topic), partition)) {
-                Some(offset) => *offset,
+                // The client would take a position that does not exist for none, and read the whole partition.
+                Some(offset) => {
+                    let (first, end) = bounds(topic, partition)?;
+                    (*offset).min(end).max(first)
+                }
                 None => continue,
             },
         };
@@ -146,7 +148,7 @@ fn number(offset: Offset) -> Option<i64> {
 }
 
 /// Sends a request up to [`ATTEMPTS`] times. Blocks the poll thread.
-fn request<T>(group: &Group, send: impl Fn() -> Result<T, rdkafka::error::KafkaError>) -> Result<T, Error> {
+fn request<T>(group: &Group, send: impl Fn() -> Result<T, KafkaError>) -> Result<T, Error> {
     let mut result = send();
     for _ in 1..ATTEMPTS {
         if result.is_ok() || group.control.stopping.is_cancelled() {
@@ -168,32 +170,25 @@ mod tests {
         list
     }
 
-    /// Partition 0 has a record at the time 5, at offset 3. Both partitions end at 9.
-    fn resolve(request: Request<'_>) -> Result<TopicPartitionList, Error> {
+    /// Partition 0 has a record at the time 5, at offset 3. Partition 1 has none.
+    fn times(times: TopicPartitionList) -> Result<TopicPartitionList, Error> {
+        assert_eq!(times.find_partition("t", 0).unwrap().offset(), Offset::Offset(5));
         let mut list = TopicPartitionList::new();
-        match request {
-            Request::Times(times) => {
-                let asked = times.find_partition("t", 0).unwrap().offset();
-                assert_eq!(asked, Offset::Offset(5));
-                list.add_partition_offset("t", 0, Offset::Offset(3)).unwrap();
-                list.add_partition_offset("t", 1, Offset::End).unwrap();
-            }
-            Request::End(topic, partition) => {
-                list.add_partition_offset(topic, partition, Offset::Offset(9)).unwrap();
-            }
-        }
+        list.add_partition_offset("t", 0, Offset::Offset(3)).unwrap();
+        list.add_partition_offset("t", 1, Offset::End).unwrap();
         Ok(list)
     }
 
     #[test]
     fn a_start_determines_an_offset_for_each_partition() {
         let offsets = |start| -> Vec<_> {
-            let found = offsets_of(&start, &partitions(), resolve).unwrap();
+            let found = offsets_of(&start, &partitions(), times, |_, _| Ok((2, 9))).unwrap();
             found.into_iter().map(|(_, partition, offset)| (partition, offset)).collect()
         };
         assert_eq!(offsets(Start::Earliest), []);
         assert_eq!(offsets(Start::Latest), [(0, 9), (1, 9)]);
         assert_eq!(offsets(Start::Time(UNIX_EPOCH + Duration::from_millis(5))), [(0, 3), (1, 9)]);
-        assert_eq!(offsets(Start::Offsets(HashMap::from([(("t".into(), 1), 4)]))), [(1, 4)]);
+        let at = |offset| offsets(Start::Offsets(HashMap::from([(("t".into(), 1), offset)])));
+        assert_eq!([at(4), at(1_000), at(0), at(-1)], [[(1, 4)], [(1, 9)], [(1, 2)], [(1, 2)]]);
     }
 }

@@ -11,6 +11,7 @@ mod common;
 mod delivery;
 mod failures;
 mod operation;
+mod positions;
 mod provision;
 mod publisher;
 mod revocation;
