@@ -83,8 +83,8 @@ impl Start {
     }
 }
 
-/// Returns the committed offsets of `partitions`. A partition whose offset cannot be read, for example because a
-/// transaction commits it, is an error: it must not be taken for one without a commit.
+/// Returns the committed offsets of `partitions`. A partition whose offset cannot be read, for example because this
+/// process may not read its topic, is an error: it must not be taken for one without a commit.
 fn committed(
     consumer: &BaseConsumer<Group>,
     partitions: &TopicPartitionList,
