@@ -55,8 +55,9 @@ pub struct TestBroker {
     pub(super) transport: Arc<dyn Transport>,
     pub(super) ledger: Arc<Ledger>,
     pub(super) limit: Duration,
-    /// For each outbox the number of messages that [`TestBroker::relay`] has taken.
-    relayed: Arc<Mutex<BTreeMap<usize, usize>>>,
+    /// For each outbox the number of messages that [`TestBroker::relay`] has taken. The entry keeps the outbox alive, so
+    /// that no later one has its address.
+    relayed: Arc<Mutex<BTreeMap<usize, (MemoryUnit, usize)>>>,
 }
 
 impl TestBroker {
@@ -175,7 +176,7 @@ impl TestBroker {
     /// Returns how many messages of `unit` are relayed, and sets the number to `total`.
     fn relayed(&self, unit: &MemoryUnit, total: usize) -> usize {
         let mut relayed = self.relayed.lock().unwrap_or_else(PoisonError::into_inner);
-        relayed.insert(unit.address(), total).unwrap_or_default()
+        relayed.insert(unit.address(), (unit.clone(), total)).map_or(0, |(_, before)| before)
     }
 }
 

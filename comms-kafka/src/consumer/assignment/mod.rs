@@ -51,6 +51,8 @@ pub(super) struct Assignment {
     /// The offset that may be committed.
     frontier: AtomicI64,
     committed: AtomicI64,
+    /// The end of the log, if it was read from the broker.
+    end: AtomicI64,
     /// The runner waits for records, and all records that it has polled are finished.
     idle: AtomicBool,
     /// The timestamp of the first unfinished record, milliseconds since 1970.
@@ -81,6 +83,7 @@ impl Assignment {
             ended: AtomicBool::new(false),
             frontier: AtomicI64::new(UNKNOWN),
             committed: AtomicI64::new(UNKNOWN),
+            end: AtomicI64::new(UNKNOWN),
             idle: AtomicBool::new(false),
             oldest: AtomicI64::new(UNKNOWN),
         }
@@ -139,6 +142,15 @@ impl Assignment {
     /// Records that `offset` is committed.
     pub(super) fn set_committed(&self, offset: i64) {
         self.committed.store(offset, Ordering::Release);
+    }
+
+    /// Returns the end of the log, if it was read from the broker.
+    pub(super) fn end(&self) -> Option<i64> {
+        known(self.end.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn set_end(&self, offset: i64) {
+        self.end.store(offset, Ordering::Relaxed);
     }
 
     /// Returns whether the runner waits for records and all records that it has polled are finished.

@@ -96,7 +96,10 @@ impl Events for Member {
     }
 
     fn measured(&self, statistics: &Statistics) {
-        self.lag.update(&self.name, &self.assigned.all(), statistics, &self.clock);
+        if self.lag.update(&self.name, &self.assigned.all(), statistics, &self.clock) {
+            // The committer reads the ends, because that blocks.
+            self.commits.wake();
+        }
         let Some(group) = &statistics.cgrp else { return };
         self.health.set_membership(if group.state == "up" && group.join_state == "steady" {
             State::ready()

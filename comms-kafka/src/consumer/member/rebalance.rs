@@ -90,7 +90,10 @@ impl Member {
 
     /// Cuts the runners of `assignments`, and returns their queues. Commits nothing.
     pub(super) fn close(&self, assignments: &[Arc<Assignment>]) -> Queues {
-        assignments.iter().for_each(|assignment| assignment.advance(Phase::Cut));
+        for assignment in assignments {
+            assignment.advance(Phase::Cut);
+            lag::reset(&self.name, assignment);
+        }
         assignments.iter().filter_map(|assignment| take_queue(assignment)).collect()
     }
 

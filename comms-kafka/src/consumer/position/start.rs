@@ -15,6 +15,7 @@ pub enum Start {
     Latest,
     /// At the first record whose timestamp is not before this time, or behind the last record if there is none.
     Time(SystemTime),
-    /// At these offsets, by topic and partition. Other partitions start at their first record.
+    /// At these offsets, by topic and partition. An offset before the first record means the first record, and one behind
+    /// the last record the end. Other partitions start at their first record.
     Offsets(HashMap<(Arc<str>, i32), i64>),
 }
