@@ -128,15 +128,16 @@ fn records(assignment: &Assignment, partition: &Partition) -> Option<u64> {
     // With read_committed the log ends at the last stable offset. -1001 means that it is not known yet.
     let end = if partition.ls_offset >= 0 { partition.ls_offset } else { partition.hi_offset };
     let end = if is_behind(partition) { end.max(assignment.end().unwrap_or(-1)) } else { end };
-    let frontier = assignment.frontier();
+    let done = assignment.frontier().unwrap_or(partition.committed_offset);
     let position = if assignment.is_idle() && partition.fetchq_cnt == 0 {
         // All records up to the position of the client are finished. Behind the last record there may be aborted
         // transactions and markers, which the client skips.
-        partition.next_offset.max(frontier.unwrap_or_default())
+        partition.next_offset.max(done)
     } else {
-        // Retention may have deleted records that were never handled.
-        frontier.unwrap_or(partition.committed_offset).max(partition.lo_offset)
+        done
     };
+    // Retention may have deleted records that were never handled.
+    let position = position.max(partition.lo_offset);
     (end >= 0 && position >= 0).then(|| (end - position).max(0).unsigned_abs())
 }
 
@@ -180,5 +181,23 @@ mod tests {
         assert_eq!(records(&assignment, &partition), Some(42), "the client fetches again");
         partition.lo_offset = 48;
         assert_eq!(records(&assignment, &partition), Some(2), "retention has deleted 8 to 47");
+    }
+
+    #[test]
+    fn a_partition_that_is_assigned_again_lags_from_its_commit() {
+        let assignment = Assignment::new(Arc::new(Topic::of_test("orders")), 0);
+        assignment.set_idle(true);
+        // The client still has the end that it knew before, and has no position yet.
+        let mut partition = Partition {
+            ls_offset: 100,
+            hi_offset: 100,
+            lo_offset: 0,
+            next_offset: -1001,
+            committed_offset: 90,
+            ..Partition::default()
+        };
+        assert_eq!(records(&assignment, &partition), Some(10));
+        (partition.committed_offset, partition.lo_offset) = (-1001, -1001);
+        assert_eq!(records(&assignment, &partition), None, "nothing is known");
     }
 }

@@ -44,6 +44,17 @@ async fn a_start_behind_the_last_record_is_the_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_start_is_committed_without_waiting_for_a_record_or_an_interval() {
+    let cluster = Cluster::new(&[("t", 1)]);
+    publish(&*cluster.publisher(), records(0..10)).await;
+    let seen = Seen::default();
+    let consumer = cluster.consumer().on("t", seen.handler()).start_at(Start::Latest);
+    let consumer = Running::start(consumer.commit_interval(LIMIT * 60).build().unwrap());
+    until("committed", || tokio::task::block_in_place(|| super::revocation::committed(&cluster)) == 10).await;
+    consumer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_paused_topic_that_is_moved_goes_on_at_the_new_position() {
     let cluster = Cluster::new(&[("t", 1)]);
     let publisher = cluster.publisher();

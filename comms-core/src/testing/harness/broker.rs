@@ -127,6 +127,9 @@ impl TestBroker {
     /// The waits between attempts have no jitter in a test. After the first failure the wait is exactly the first one
     /// of [`AttemptConfig::backoff`](crate::transport::AttemptConfig::backoff).
     ///
+    /// While a handler runs, the clock moves in one step, because the handler may wait for it. Attempts that fall due on
+    /// the way are then made at the end.
+    ///
     /// # Errors
     /// Returns the errors of [`settle`](Self::settle).
     pub async fn advance(&self, by: Duration) -> Result<(), Error> {

@@ -54,6 +54,8 @@ impl Member {
             self.assigned.insert(assignment.clone());
             self.runners.spawn(assignment);
         }
+        // A start that is not committed is determined again after a crash, and may then be a later one.
+        self.commits.wake();
         tracing::info!(group = %self.name, partitions = partitions.count(), "partitions assigned");
     }
 
