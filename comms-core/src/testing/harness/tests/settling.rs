@@ -130,7 +130,7 @@ async fn a_message_that_a_handler_publishes_is_settled_too() {
         async move { cascade.publish(delivery.message.to("second")).await.map(|()| Outcome::Done) }
     });
     let second = handler_fn(|_: Delivery| async {
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        crate::clock::Clock::system().sleep(Duration::from_millis(50)).await;
         Ok(Outcome::Done)
     });
     let builder = TestConsumer::builder("billing").on(TOPIC, first).on("second", second);
