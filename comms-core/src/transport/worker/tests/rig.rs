@@ -141,6 +141,12 @@ impl Rig {
         self.settled()
     }
 
+    /// Stops the worker. Its owner polls afterwards.
+    pub(super) fn stop(&mut self) {
+        self.worker.stop();
+        self.woken.0.store(true, SeqCst);
+    }
+
     /// Opens the gate for the attempts that wait now.
     pub(super) fn open(&self) {
         let gates = self.world.lock().open();
