@@ -52,6 +52,47 @@ fn the_wait_for_readiness_does_not_count_towards_the_call() {
 }
 
 #[test]
+fn a_call_that_begins_at_the_end_of_the_wait_for_readiness_has_its_own_time_limit() {
+    let attempts = AttemptConfig::default().max_attempts(1);
+    let rigs = [Rig::with, Rig::batch].map(|rig| rig(attempts.clone(), WorkerConfig::default()));
+    for mut rig in rigs {
+        rig.push(1, "a", [Plan::NotReady, Plan::Stuck]);
+        assert!(rig.settled().is_empty());
+        rig.ready_without_a_wake();
+        assert!(rig.after(LIMIT).is_empty());
+        assert_eq!(rig.calls(), [1], "the timer has found the service ready");
+        assert!(rig.after(LIMIT - MOMENT).is_empty());
+        assert_eq!(rig.after(MOMENT), ["1 refused indeterminate 1"]);
+    }
+}
+
+#[test]
+fn a_time_limit_of_zero_ends_what_is_not_ready_at_once_and_the_longest_one_nothing() {
+    for (limit, expected) in [(Duration::ZERO, vec!["1 refused indeterminate 1"]), (Duration::MAX, vec![])] {
+        let attempts = AttemptConfig::default().max_attempts(1).timeout(limit);
+        for rig in [Rig::with, Rig::batch] {
+            let mut rig = rig(attempts.clone(), WorkerConfig::default());
+            // A batch fails as a whole first.
+            rig.push(1, "a", [Plan::Stuck, Plan::Stuck]);
+            rig.push(2, "b", []);
+            let mut settled = rig.after(LIMIT * 1_000);
+            settled.retain(|text| text.starts_with('1'));
+            assert_eq!(settled, expected);
+        }
+    }
+}
+
+#[test]
+fn a_hold_keeps_no_permit() {
+    let mut rig = Rig::new(budget(1, 100));
+    rig.push(1, "a", [Plan::Err(ErrorKind::NotExecuted), Plan::Err(ErrorKind::NotExecuted)]);
+    assert!(rig.settled().is_empty());
+    assert_eq!((rig.holds.len(), rig.budget.running()), (1, 0));
+    assert_eq!(rig.push(2, "b", []).as_deref(), Some("done"));
+    assert_eq!(rig.drain(), ["1 done"]);
+}
+
+#[test]
 fn a_handler_that_is_never_ready_holds_the_delivery() {
     let mut rig = Rig::new(WorkerConfig::default());
     rig.push(1, "a", [Plan::NotReady]);
