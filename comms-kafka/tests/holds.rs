@@ -92,6 +92,7 @@ fn oversized(part: &str) -> Message {
     let message = message("t", "bad", 0);
     match part {
         "header" => message.with_headers(|headers| headers.append("large", large)),
+        "dlq header" => message.with_headers(|headers| headers.append("dlq_large", large)),
         "key" => Message::new(MessageParts { key: Some(large.as_bytes()), ..message.parts() }),
         _ => Message::new(MessageParts { payload: Some(large.as_bytes()), ..message.parts() }),
     }
@@ -99,7 +100,7 @@ fn oversized(part: &str) -> Message {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_letter_that_is_too_large_refers_to_the_record() {
-    for part in ["header", "key", "payload"] {
+    for part in ["header", "dlq header", "key", "payload"] {
         let mut cluster = Cluster::new(&[("t", 1), ("t.dlq", 1)]);
         let dead_letters = cluster.publisher();
         cluster.config = cluster.config.librdkafka("message.max.bytes", "1048000");
@@ -118,7 +119,7 @@ async fn a_dead_letter_that_is_too_large_refers_to_the_record() {
         assert_eq!((text(wire::DLQ_TOPIC), text(wire::DLQ_PARTITION)), (Some("t"), Some("0")), "{part}");
         assert_eq!((text(wire::DLQ_OFFSET), text(wire::DLQ_ERROR_KIND)), (Some("0"), Some("invalid")));
         let marker = match part {
-            "header" => text(wire::DLQ_HEADERS_OMITTED) == Some("1"),
+            "header" | "dlq header" => text(wire::DLQ_HEADERS_OMITTED) == Some("1"),
             "key" => text(wire::DLQ_KEY_OMITTED) == Some("1020000") && dead.key().is_none(),
             _ => text(wire::DLQ_PAYLOAD_OMITTED) == Some("1020000") && dead.key().is_some(),
         };

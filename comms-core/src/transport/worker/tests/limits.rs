@@ -1,7 +1,7 @@
 //! Time limits, permits and room.
 
 use super::*;
-use crate::transport::AttemptConfig;
+use crate::{MessageParts, transport::AttemptConfig};
 
 const LIMIT: Duration = Duration::from_secs(30);
 const MOMENT: Duration = Duration::from_millis(1);
@@ -186,4 +186,28 @@ fn a_budget_without_room_is_invalid() {
     {
         assert_eq!(Budget::new(limits).unwrap_err().kind, ErrorKind::Invalid);
     }
+}
+
+/// One delivery of each buffer waits, and keeps no other part of the buffer alive.
+#[test]
+fn the_memory_of_a_long_queue_is_that_of_its_messages() {
+    const BUFFER: usize = 16 * 1024;
+    for (config, key) in [(budget(4_096, 10_000), Some("a")), (budget(1, 10_000), None)] {
+        let mut rig = Rig::new(config);
+        rig.push(0, "a", [Plan::Wait]);
+        let mut buffers: Vec<_> = (1..1_000).map(|tag| waiting(&mut rig, tag, key, BUFFER)).collect();
+        // A buffer that a message shares cannot be reclaimed.
+        let kept = buffers.iter_mut().map(|buffer| u64::from(!buffer.try_reclaim(BUFFER))).sum::<u64>();
+        assert_eq!((kept, rig.worker.len()), (keys::LONG_QUEUE as u64, 1_000));
+        assert_eq!(rig.drain().len(), 1_000);
+    }
+}
+
+/// Pushes a delivery in a buffer of `bytes`, and returns the buffer.
+fn waiting(rig: &mut Rig, tag: u64, key: Option<&str>, bytes: usize) -> bytes::BytesMut {
+    let mut buffer = bytes::BytesMut::with_capacity(bytes);
+    let delivery = script::delivery(tag, key, MessageParts::default());
+    let message = Message::in_buffer(delivery.message.parts(), &mut buffer);
+    assert_eq!(rig.push_delivery(Delivery { message, ..delivery }, tag), None);
+    buffer
 }
