@@ -3,6 +3,7 @@
 mod batch_script;
 mod batches;
 mod failures;
+mod hostile;
 mod limits;
 mod properties;
 mod script;
