@@ -182,14 +182,15 @@ impl Message {
         self.headers().text(wire::CE_TYPE)
     }
 
-    /// Returns the size in bytes of source, id, topic, key, headers and payload together. The limits of the outbox and
-    /// of the Kafka publisher use this size.
+    /// Returns the size in bytes of source, id, topic, key, headers and payload together. The limits of the Kafka
+    /// publisher use this size.
     #[must_use]
     pub fn size(&self) -> usize {
         self.buffer.len() - (self.headers().encoded().len() - self.headers().size())
     }
 
-    /// Returns the bytes of the message in memory.
+    /// Returns the bytes of the message in memory: its size and 8 bytes for each header. The limits of the outbox and of
+    /// a [`Budget`](crate::transport::Budget) use this number.
     #[must_use]
     pub const fn memory(&self) -> usize {
         self.buffer.len()
