@@ -182,8 +182,8 @@ impl Message {
         self.headers().text(wire::CE_TYPE)
     }
 
-    /// Returns the size in bytes of source, id, topic, key, headers and payload together. The limits of the Kafka
-    /// publisher use this size.
+    /// Returns the size in bytes of source, id, topic, key, headers and payload together. The Kafka publisher
+    /// compares this size with `message.max.bytes`.
     #[must_use]
     pub fn size(&self) -> usize {
         self.buffer.len() - (self.headers().encoded().len() - self.headers().size())

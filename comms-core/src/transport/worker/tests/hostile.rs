@@ -155,3 +155,59 @@ async fn a_task_of_a_dropped_handler_ends_by_itself() {
         "the context of the message is that of the attempt alone"
     );
 }
+
+/// A service whose clone panics, or that is not ready because of an error, at its first call.
+#[derive(Debug)]
+struct Flaky {
+    calls: Arc<AtomicU32>,
+    in_clone: bool,
+}
+
+impl Flaky {
+    fn is_first(&self) -> bool {
+        self.calls.fetch_add(1, SeqCst) == 0
+    }
+}
+
+impl Clone for Flaky {
+    fn clone(&self) -> Self {
+        if self.in_clone && self.is_first() {
+            std::panic::resume_unwind(Box::new("in clone"));
+        }
+        Self { calls: self.calls.clone(), in_clone: self.in_clone }
+    }
+}
+
+impl tower_service::Service<Delivery> for Flaky {
+    type Response = Outcome;
+    type Error = Error;
+    type Future = std::future::Ready<Result<Outcome, Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        match !self.in_clone && self.is_first() {
+            true => Poll::Ready(Err(Error::indeterminate("the pool is closed"))),
+            false => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn call(&mut self, _: Delivery) -> Self::Future {
+        std::future::ready(Ok(Outcome::Done))
+    }
+}
+
+#[test]
+fn a_service_that_fails_before_its_call_fails_one_attempt_and_loses_no_permit() {
+    for in_clone in [true, false] {
+        let clock = Clock::manual(Duration::from_secs(1));
+        let budget = Budget::new(BudgetConfig::default().concurrency(1)).unwrap();
+        let handler = BoxHandler::new(Flaky { calls: Arc::default(), in_clone });
+        let processor = Processor::new(handler, AttemptConfig::default(), clock.clone(), "test");
+        let mut worker = Worker::new(processor, WorkerConfig::default().budget(budget.clone()));
+        assert_eq!((push(&mut worker, 1, "a"), push(&mut worker, 2, "a")), (None, None));
+        assert!(settled(&mut worker).is_empty());
+        assert_eq!(budget.running(), 0, "the wait for the next attempt has no permit");
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(settled(&mut worker), ["1 done", "2 done"]);
+        assert_eq!((budget.running(), budget.records()), (0, 0));
+    }
+}
