@@ -153,6 +153,11 @@ impl Rig {
         gates.into_iter().for_each(Waker::wake);
     }
 
+    /// Makes the service ready, and wakes nothing.
+    pub(super) fn ready_without_a_wake(&self) {
+        self.world.lock().not_ready = false;
+    }
+
     pub(super) fn is_woken(&self) -> bool {
         self.woken.0.load(SeqCst)
     }
