@@ -1,7 +1,7 @@
 //! Several groups on one broker, orderings, and what counts as settled.
 
 use super::*;
-use crate::{Outbox, UnitOfWork, event::EventSource, transport::Ordering};
+use crate::{Outbox, UnitOfWork, clock::Clock, event::EventSource, transport::Ordering};
 
 #[tokio::test]
 async fn each_group_gets_each_message_and_the_outbox_is_relayed() {
@@ -130,7 +130,7 @@ async fn a_message_that_a_handler_publishes_is_settled_too() {
         async move { cascade.publish(delivery.message.to("second")).await.map(|()| Outcome::Done) }
     });
     let second = handler_fn(|_: Delivery| async {
-        crate::clock::Clock::system().sleep(Duration::from_millis(50)).await;
+        Clock::system().sleep(Duration::from_millis(50)).await;
         Ok(Outcome::Done)
     });
     let builder = TestConsumer::builder("billing").on(TOPIC, first).on("second", second);
