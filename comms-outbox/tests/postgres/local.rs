@@ -71,6 +71,12 @@ async fn a_failure_that_stops_the_consumer_keeps_the_message() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_consumer_that_has_ended_has_no_lag() {
+    suite::local_ends::a_consumer_that_has_ended_has_no_lag::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
 async fn a_member_that_is_not_active_holds_no_message() {
     suite::local_ends::a_member_that_is_not_active_holds_no_message::<Postgres>(OTHER).await;
 }
