@@ -162,3 +162,28 @@ async fn the_lag_of_a_paused_topic_grows_and_ends_with_the_consumer() {
     consumer.stop().await;
     assert_eq!(lag(), 0.0, "the next owner reports the lag");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_topic_stays_paused_when_its_partitions_come_back() {
+    let cluster = Cluster::new(&[("t", 2)]);
+    let publisher = cluster.publisher();
+    let (first, second) = (Seen::default(), Seen::default());
+    let consumer = cluster.consumer().on("t", first.handler()).build().unwrap();
+    let handle = consumer.handle();
+    let consumer = Running::start(consumer);
+    publish(&*publisher, (0..20).map(|n| message("t", &format!("k{n}"), n))).await;
+    first.len(20).await;
+    handle.pause("t").unwrap();
+    publish(&*publisher, (20..40).map(|n| message("t", &format!("k{n}"), n))).await;
+    let other = Running::start(cluster.consumer().on("t", second.handler()).build().unwrap());
+    second.until("its partition", |seen| !seen.is_empty()).await;
+    other.stop().await;
+    let handled = second.lock().len();
+    assert!(handled < 20, "one partition was not moved");
+    assert_eq!(first.lock().len(), 20, "the topic is paused in the first member");
+    handle.resume("t").unwrap();
+    first.len(40 - handled).await;
+    consumer.stop().await;
+    let ids: std::collections::BTreeSet<_> = first.ids().into_iter().chain(second.ids()).collect();
+    assert_eq!(ids.len(), 40);
+}
