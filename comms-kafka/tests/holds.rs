@@ -92,6 +92,7 @@ fn oversized(part: &str) -> Message {
     let message = message("t", "bad", 0);
     match part {
         "header" => message.with_headers(|headers| headers.append("large", large)),
+        "dlq header" => message.with_headers(|headers| headers.append("dlq_large", large)),
         "key" => Message::new(MessageParts { key: Some(large.as_bytes()), ..message.parts() }),
         _ => Message::new(MessageParts { payload: Some(large.as_bytes()), ..message.parts() }),
     }
@@ -99,7 +100,7 @@ fn oversized(part: &str) -> Message {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_letter_that_is_too_large_refers_to_the_record() {
-    for part in ["header", "key", "payload"] {
+    for part in ["header", "dlq header", "key", "payload"] {
         let mut cluster = Cluster::new(&[("t", 1), ("t.dlq", 1)]);
         let dead_letters = cluster.publisher();
         cluster.config = cluster.config.librdkafka("message.max.bytes", "1048000");
@@ -118,7 +119,7 @@ async fn a_dead_letter_that_is_too_large_refers_to_the_record() {
         assert_eq!((text(wire::DLQ_TOPIC), text(wire::DLQ_PARTITION)), (Some("t"), Some("0")), "{part}");
         assert_eq!((text(wire::DLQ_OFFSET), text(wire::DLQ_ERROR_KIND)), (Some("0"), Some("invalid")));
         let marker = match part {
-            "header" => text(wire::DLQ_HEADERS_OMITTED) == Some("1"),
+            "header" | "dlq header" => text(wire::DLQ_HEADERS_OMITTED) == Some("1"),
             "key" => text(wire::DLQ_KEY_OMITTED) == Some("1020000") && dead.key().is_none(),
             _ => text(wire::DLQ_PAYLOAD_OMITTED) == Some("1020000") && dead.key().is_some(),
         };
@@ -196,4 +197,30 @@ async fn a_missing_offset_is_a_deployment_fault() {
     eventually("unready with the reason", faulty).await;
     assert!(!health.is_ready() && !consumer.task.is_finished());
     consumer.stop().await;
+}
+
+/// A record of a hostile producer: 100,000 headers, names that look like those of this crate, and empty parts.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_with_a_hundred_thousand_headers_becomes_a_dead_letter_in_its_turn() {
+    let mut cluster = Cluster::new(&[("t", 1), ("t.dlq", 1)]);
+    let dead_letters = cluster.publisher();
+    cluster.config = cluster.config.librdkafka("message.max.bytes", "1048000");
+    let many = message("t", "bad", 0).with_headers(|headers| {
+        (0..100_000).for_each(|n| headers.append(["dlq_x", "", "ce_id", "traceparent"][n % 4], "v"));
+    });
+    publish(&*cluster.publisher(), [many, message("t", "bad", 1), message("t", "good", 1)]).await;
+    let seen = Seen::default();
+    let handler = seen.handler_with(|delivery| async move {
+        if delivery.message.key() == Some(b"bad") { Err(Error::invalid("cannot be read")) } else { Ok(()) }
+    });
+    let consumer = cluster.consumer().on("t", handler).dead_letter(dead_letters).build().unwrap();
+    let consumer = Running::start(consumer);
+    seen.len(1).await;
+    let dead = cluster.read("t.dlq", 2).await;
+    consumer.stop().await;
+    assert_eq!(
+        (dead[0].headers().text(wire::DLQ_OFFSET), dead[1].headers().text(wire::DLQ_OFFSET)),
+        (Some("0"), Some("1"))
+    );
+    assert_eq!(dead[1].id(), "bad-1");
 }

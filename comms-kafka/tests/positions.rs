@@ -11,9 +11,10 @@ use common::*;
 use comms_core::ErrorKind;
 use comms_kafka::{Consumer, KafkaConfig, Start, TopicSpec, seek};
 use rdkafka::{
-    ClientConfig,
+    ClientConfig, Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions, NewPartitions},
     client::DefaultClientContext,
+    consumer::{BaseConsumer, Consumer as _},
     producer::{BaseProducer, BaseRecord, Producer as _},
 };
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -174,4 +175,42 @@ async fn partitions_that_are_added_later_are_read_from_their_first_record() {
     producer.flush(LIMIT).unwrap();
     seen.len(5).await;
     running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Apache Kafka; run scripts/test"]
+async fn a_commit_in_an_open_transaction_is_not_taken_for_no_commit() {
+    let (topic, group) = (topic("unstable", 1).await, unique("g"));
+    let messages = |range: std::ops::Range<usize>| range.map(|n| message(&topic, "k", n));
+    publish(&*publisher(&config()), messages(0..10)).await;
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", &config().brokers)
+        .set("transactional.id", unique("tx"))
+        .create()
+        .unwrap();
+    let (moved, of) = (topic.clone(), group.clone());
+    let opening = tokio::task::spawn_blocking(move || {
+        let member: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", &config().brokers)
+            .set("group.id", &of)
+            .create()
+            .unwrap();
+        let mut offsets = TopicPartitionList::new();
+        offsets.add_partition_offset(&moved, 0, Offset::Offset(4)).unwrap();
+        producer.init_transactions(LIMIT).unwrap();
+        producer.begin_transaction().unwrap();
+        producer.send_offsets_to_transaction(&offsets, &member.group_metadata().unwrap(), LIMIT).unwrap();
+        producer
+    });
+    let producer = opening.await.unwrap();
+    let seen = Seen::default();
+    let running = Running::start(consumer(&group, &topic, &seen, Start::Latest));
+    let closing = tokio::task::spawn_blocking(move || {
+        std::thread::sleep(Duration::from_secs(7));
+        producer.commit_transaction(LIMIT).unwrap();
+    });
+    closing.await.unwrap();
+    seen.len(6).await;
+    running.stop().await;
+    assert_eq!(seen.by_key()["k"], (4..10).collect::<Vec<_>>());
 }

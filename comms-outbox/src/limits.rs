@@ -2,9 +2,9 @@
 
 use comms_core::{Error, Message};
 
-/// The most bytes of one message, counted over key, headers, payload, source, id and topic: 1,000,000. Kafka's default
-/// limit of a record is 1,048,588 bytes; the rest is room for its framing. So a message that was committed can also be
-/// published.
+/// The most bytes of one message, counted over key, headers, payload, source, id and topic: 1,000,000. Each header counts
+/// 8 bytes more than its name and value. Kafka's default limit of a record is 1,048,588 bytes; the rest is room for its
+/// framing. So a message that was committed can also be published, however many headers it has.
 pub const MESSAGE_LIMIT: usize = 1_000_000;
 /// The most messages of one call: 10,000.
 pub const BATCH_LIMIT: usize = 10_000;
@@ -21,7 +21,7 @@ pub(crate) fn check(messages: &[Message]) -> Result<(), Error> {
             "cannot enqueue {count} messages in one call: the limit is {BATCH_LIMIT}"
         )));
     }
-    let total: usize = messages.iter().map(Message::size).sum();
+    let total: usize = messages.iter().map(Message::memory).sum();
     if total > BATCH_BYTES {
         return Err(Error::invalid(format!(
             "cannot enqueue {total} bytes in one call: the limit is {BATCH_BYTES}"
@@ -31,7 +31,7 @@ pub(crate) fn check(messages: &[Message]) -> Result<(), Error> {
 }
 
 fn check_one(message: &Message) -> Result<(), Error> {
-    let size = message.size();
+    let size = message.memory();
     if size > MESSAGE_LIMIT {
         let id = message.id();
         return Err(Error::invalid(format!(
@@ -56,7 +56,7 @@ fn check_name(field: &str, text: &str) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use comms_core::MessageParts;
+    use comms_core::{Headers, MessageParts};
 
     fn parts() -> MessageParts<'static> {
         MessageParts { source: "s", id: "1", topic: "t", ..MessageParts::default() }
@@ -75,6 +75,9 @@ mod tests {
         refused(MessageParts { id: "", ..parts() });
         refused(MessageParts { topic: "a\0b", ..parts() });
         refused(MessageParts { source: &"s".repeat(513), ..parts() });
+        // Kafka needs at least 2 bytes for each of these headers.
+        let tiny: Headers = (0..500_000).map(|_| ("", "")).collect();
+        assert!(check(&[Message::new(MessageParts { headers: tiny.view(), ..parts() })]).is_err());
         assert!(check(&vec![message(); BATCH_LIMIT + 1]).is_err());
         let many = Message::new(MessageParts { payload: Some(&payload[..900_000]), ..parts() });
         assert!(check(&vec![many; 80]).is_err());

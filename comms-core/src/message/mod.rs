@@ -66,14 +66,21 @@ impl Message {
     /// Creates a message with copies of `parts` at the end of `buffer`, and removes it from `buffer`.
     ///
     /// Messages that are made in one buffer share its memory, and need no allocation each. The memory is freed when the
-    /// last of them is dropped: [`compact`](Self::compact) a message that is kept for longer than the others.
+    /// last of them is dropped: [`compact`](Self::compact) a message that is kept for longer than the others. Content that
+    /// was in `buffer` before stays there, but then the free memory behind the message is not used again.
     ///
     /// # Panics
     /// Panics if the parts have more than 4 GiB.
     #[must_use]
     pub fn in_buffer(parts: MessageParts<'_>, buffer: &mut BytesMut) -> Self {
+        let start = buffer.len();
         let ends = parts.write(buffer);
-        Self { buffer: buffer.split().freeze(), ends }
+        let message = match start {
+            // Leaves the free memory to the next message.
+            0 => buffer.split(),
+            _ => buffer.split_off(start),
+        };
+        Self { buffer: message.freeze(), ends }
     }
 
     /// Returns all parts.
@@ -175,14 +182,15 @@ impl Message {
         self.headers().text(wire::CE_TYPE)
     }
 
-    /// Returns the size in bytes of source, id, topic, key, headers and payload together. The limits of the outbox and
-    /// of the Kafka publisher use this size.
+    /// Returns the size in bytes of source, id, topic, key, headers and payload together. The Kafka publisher
+    /// compares this size with `message.max.bytes`.
     #[must_use]
     pub fn size(&self) -> usize {
         self.buffer.len() - (self.headers().encoded().len() - self.headers().size())
     }
 
-    /// Returns the bytes of the message in memory.
+    /// Returns the bytes of the message in memory: its size and 8 bytes for each header. The limits of the outbox and of
+    /// a [`Budget`](crate::transport::Budget) use this number.
     #[must_use]
     pub const fn memory(&self) -> usize {
         self.buffer.len()

@@ -47,3 +47,32 @@ fn the_origin_names_the_position_or_else_the_id() {
     assert_eq!(delivery.origin().to_string(), "orders#7");
     assert_eq!(delivery.at(Position::at(3, 512)).origin().to_string(), "orders/3@512");
 }
+
+#[test]
+fn a_buffer_with_content_keeps_it() {
+    let parts = MessageParts {
+        source: "s",
+        id: "1",
+        topic: "t",
+        key: Some(b"k"),
+        payload: Some(b"v"),
+        ..Default::default()
+    };
+    let mut buffer = BytesMut::with_capacity(1_000);
+    buffer.extend_from_slice(b"before");
+    let message = Message::in_buffer(parts, &mut buffer);
+    assert_eq!(message.parts(), parts);
+    assert_eq!(&buffer[..], b"before");
+}
+
+#[test]
+fn an_empty_key_is_a_key_and_an_empty_payload_is_no_tombstone() {
+    let empty = Message::new(MessageParts { key: Some(b""), payload: Some(b""), ..Default::default() });
+    let none = Message::new(MessageParts::default());
+    assert_eq!(
+        (empty.key(), empty.payload(), none.key(), none.payload()),
+        (Some(&b""[..]), Some(&b""[..]), None, None)
+    );
+    assert_ne!(empty, none);
+    assert_eq!((empty.compact(), empty.to("")), (empty.clone(), empty));
+}

@@ -33,5 +33,5 @@ pub use dead_letter::{DeadLetters, Form};
 pub use frontier::Frontier;
 pub use holds::{Hold, HoldGuard, Holds};
 pub use policy::{FailureDecision, FailurePolicy};
-pub use processor::{AttemptConfig, Processor, Verdict};
+pub use processor::{AttemptConfig, Processor};
 pub use worker::{BatchConfig, Ordering, Settled, Settlement, Worker, WorkerConfig};

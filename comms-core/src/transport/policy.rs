@@ -14,7 +14,9 @@ pub enum FailurePolicy {
     /// [`Refused`](crate::transport::Settlement::Refused).
     #[default]
     DeadLetter,
-    /// The delivery is held: it is attempted again with growing waits until it succeeds, and its key waits.
+    /// The delivery is held: it is attempted again with growing waits until it succeeds, and its key waits. Like any
+    /// held delivery it is [returned](crate::transport::Settlement::Held) after
+    /// [`AttemptConfig::hold_in_place`](crate::transport::AttemptConfig::hold_in_place).
     Hold,
     /// The worker stops with the error.
     Stop,

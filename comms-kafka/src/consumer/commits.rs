@@ -20,6 +20,7 @@ use super::{
     assignment::{Assignment, Assignments},
     context::Client,
     health::ConsumerHealth,
+    lag::{self, Lag},
 };
 
 /// Commits the frontiers of assignments, one commit at a time.
@@ -27,6 +28,7 @@ pub(super) struct Commits {
     group: Arc<str>,
     assigned: Arc<Assignments>,
     health: Arc<ConsumerHealth>,
+    lag: Arc<Lag>,
     /// Locked during a commit. So a periodic commit cannot arrive after the commit of a revocation, and cannot move the
     /// position of the next owner back.
     one: Mutex<()>,
@@ -45,7 +47,7 @@ impl Commits {
     pub(super) fn new(
         group: Arc<str>,
         assigned: Arc<Assignments>,
-        health: Arc<ConsumerHealth>,
+        (health, lag): (Arc<ConsumerHealth>, Arc<Lag>),
         (records, interval): (u64, Duration),
     ) -> Self {
         let (due, wakes) = sync_channel(1);
@@ -53,6 +55,7 @@ impl Commits {
             group,
             assigned,
             health,
+            lag,
             one: Mutex::default(),
             finished: AtomicU64::new(0),
             records,
@@ -93,10 +96,14 @@ impl Commits {
             }
             self.finished.store(0, Ordering::Relaxed);
             let assignments = self.assigned.all();
-            let _one = self.one.lock();
-            // A partition that was revoked while this thread waited for its turn belongs to another member.
-            let owned: Vec<_> = assignments.into_iter().filter(|assignment| !assignment.is_gone()).collect();
-            self.commit(client, &owned);
+            {
+                let _one = self.one.lock();
+                // A partition that was revoked while this thread waited for its turn belongs to another member.
+                let owned: Vec<_> = assignments.into_iter().filter(|one| !one.is_gone()).collect();
+                self.commit(client, &owned);
+            }
+            // This thread may block, and a revocation does not wait for the request.
+            lag::read_ends(client, &self.lag.take_behind());
         }
     }
 
@@ -151,7 +158,7 @@ mod tests {
         let (clock, control) = (Clock::system(), Arc::default());
         let health = ConsumerHealth::new(None, Holds::new(clock.clone()), clock, Vec::new(), control);
         let every = (10, Duration::from_secs(60));
-        let commits = Commits::new("group".into(), Arc::default(), Arc::new(health), every);
+        let commits = Commits::new("group".into(), Arc::default(), (Arc::new(health), Arc::default()), every);
         let wakes = commits.wakes.lock().unwrap().take().unwrap();
         commits.count(9);
         assert!(wakes.try_recv().is_err());

@@ -117,7 +117,8 @@ fn poll(settings: Settings, shared: Shared) -> Result<(), Error> {
         client.set(prefetch::SETTING, prefetch::share(limits.prefetch_bytes, partitions).to_string());
     }
     let every = (limits.commit_records, limits.commit_interval);
-    let commits = Arc::new(Commits::new(group.clone(), assigned.clone(), health.clone(), every));
+    let commits =
+        Arc::new(Commits::new(group.clone(), assigned.clone(), (health.clone(), lag.clone()), every));
     let backoff = settings.backoff;
     let dead_letters = settings.dead_letters.map(|publisher| DeadLetterSource {
         publisher,

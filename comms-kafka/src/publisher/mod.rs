@@ -159,7 +159,7 @@ impl Publisher for KafkaPublisher {
         let (acks, complete) = PendingAcks::new();
         let mut call = self.pipeline.begin_enqueue(&self.producers);
         while let Some(message) = messages.pop_front() {
-            let size = message.size();
+            let size = message.memory();
             if let Err(error) = self.check(&message) {
                 acks.slot(0).complete(Err(error));
             } else if self.pipeline.capacity.try_acquire(size) {

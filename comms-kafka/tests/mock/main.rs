@@ -12,6 +12,7 @@ mod common;
 mod delivery;
 mod failures;
 mod operation;
+mod positions;
 mod provision;
 mod publisher;
 mod revocation;

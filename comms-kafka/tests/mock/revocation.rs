@@ -15,7 +15,7 @@ use std::{
 const SHORT: Duration = Duration::from_millis(200);
 
 /// Returns the offset that `group` of the fixture has committed for partition 0 of `t`, or 0.
-fn committed(cluster: &Cluster) -> i64 {
+pub(crate) fn committed(cluster: &Cluster) -> i64 {
     let client: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", &cluster.config.brokers)
         .set("group.id", "group")

@@ -151,7 +151,7 @@ impl LocalConsumer {
         let result = relay.run(shutdown).await;
         // The relay may have ended while another member had the lease, or with an error.
         subscriber.begin_drain();
-        let ended = clock.timeout(drain + CANCEL, subscriber.ended()).await;
+        let ended = clock.timeout(drain.saturating_add(CANCEL), subscriber.ended()).await;
         subscriber.release_holds();
         if let Some(health) = health {
             health.unready("stopped");

@@ -98,6 +98,8 @@ impl Relay {
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
         let mut shutdown = std::pin::pin!(shutdown.fuse());
         let context = &self.context;
+        // A relay that has ended, or whose future was dropped, would else show its last lag for ever.
+        let _ended = ClearLag(context);
         let relay = &context.settings.name;
         let mut failures = 0;
         loop {
@@ -165,6 +167,15 @@ impl Relay {
             }
             Err(error) => (Err(error), false),
         }
+    }
+}
+
+/// Clears the lag at the end of a relay: the next owner of the lease reports it.
+struct ClearLag<'a>(&'a RelayContext);
+
+impl Drop for ClearLag<'_> {
+    fn drop(&mut self) {
+        self.0.clear_lag();
     }
 }
 

@@ -29,6 +29,12 @@ async fn a_held_message_degrades_the_health_of_the_consumer() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_message_that_the_policy_holds_lets_the_position_move_on() {
+    suite::local::a_message_that_the_policy_holds_lets_the_position_move_on::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
 async fn the_order_of_a_topic_survives_a_refusal() {
     suite::local::the_order_of_a_topic_survives_a_refusal::<Postgres>().await;
 }
@@ -67,6 +73,12 @@ async fn a_lost_session_fences_its_attempts() {
 #[ignore = "needs PostgreSQL; run scripts/test"]
 async fn a_failure_that_stops_the_consumer_keeps_the_message() {
     suite::local_ends::a_failure_that_stops_the_consumer_keeps_the_message::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_consumer_that_has_ended_has_no_lag() {
+    suite::local_ends::a_consumer_that_has_ended_has_no_lag::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

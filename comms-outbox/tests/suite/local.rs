@@ -16,7 +16,7 @@ use comms_core::{
     health::{Health, Status},
     resilience::Backoff,
     transactional,
-    transport::{AttemptConfig, Ordering},
+    transport::{AttemptConfig, FailurePolicy, Ordering},
 };
 use comms_outbox::ParkedState;
 use serde::{Deserialize, Serialize};
@@ -123,6 +123,23 @@ pub async fn a_held_message_degrades_the_health_of_the_consumer<B: Backend>() {
     stop.send(()).unwrap();
     running.await.unwrap().unwrap();
     assert_eq!(status(), Status::Unready, "the consumer has stopped");
+}
+
+/// A message that the failure policy holds is parked as held like any other one, and is attempted until it succeeds.
+pub async fn a_message_that_the_policy_holds_lets_the_position_move_on<B: Backend>() {
+    let (backend, log, healed) = (B::start().await, Log::default(), Arc::<AtomicBool>::default());
+    let attempts = attempts().hold_in_place(Duration::from_millis(50));
+    let consumer = backend.local("test").on("t", handler(&log, &healed)).attempts(attempts);
+    let consumer = consumer.failure_policy(FailurePolicy::Hold).hold_retry(Duration::from_millis(50));
+    let consumer = consume(consumer);
+    send(&backend, &[message("k", "bad 1"), message("k", "2"), message("g", "good")]).await;
+    let is_held = |parked: &[ParkedState]| parked == [ParkedState::Held, ParkedState::Parked];
+    let states = async || backend.parked().await.iter().map(|parked| parked.state).collect::<Vec<_>>();
+    until("it is parked as held", async || is_held(&states().await)).await;
+    healed.store(true, SeqCst);
+    until("it is delivered", async || backend.parked().await.is_empty()).await;
+    assert_eq!(*log.lock().unwrap(), ["good", "bad 1", "2"]);
+    consumer.stop().await;
 }
 
 /// With one partition per topic, a refused message is parked alone, and the others keep the order of their topic.

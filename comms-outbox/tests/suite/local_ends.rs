@@ -172,6 +172,35 @@ pub async fn a_failure_that_stops_the_consumer_keeps_the_message<B: Backend>() {
     last.stop().await;
 }
 
+/// A consumer ends while a message waits, with an error or because its future is dropped: it has no lag any more, and does
+/// not show its last one for ever.
+pub async fn a_consumer_that_has_ended_has_no_lag<B: Backend>() {
+    let backend = B::start().await;
+    send(&backend, &[message("k", "1")]).await;
+    for is_fatal in [true, false] {
+        let open = Arc::new(tokio::sync::Semaphore::new(0));
+        let opened = open.clone();
+        let handler = handler_fn(move |_: Delivery| {
+            let opened = opened.clone();
+            async move {
+                opened.acquire().await.map_err(Error::internal)?.forget();
+                Err(Error::fatal("the disk is on fire"))
+            }
+        });
+        let consumer = backend.local("test").on("t", handler).build().unwrap();
+        let lag = consumer.lag_seconds();
+        let running = tokio::spawn(consumer.run(std::future::pending()));
+        until("the message is the lag", async || lag() > 0.0).await;
+        match is_fatal {
+            true => open.add_permits(1),
+            false => running.abort(),
+        }
+        let ended = running.await;
+        assert!(!is_fatal || ended.unwrap().is_err());
+        assert_eq!(lag(), 0.0);
+    }
+}
+
 /// A message is parked as held, and then another member becomes active, by the statement `other`. The first member does
 /// not deliver the message again, so the message leaves its list, and its health recovers.
 pub async fn a_member_that_is_not_active_holds_no_message<B: Backend>(other: &str) {

@@ -55,8 +55,9 @@ pub struct TestBroker {
     pub(super) transport: Arc<dyn Transport>,
     pub(super) ledger: Arc<Ledger>,
     pub(super) limit: Duration,
-    /// For each outbox the number of messages that [`TestBroker::relay`] has taken.
-    relayed: Arc<Mutex<BTreeMap<usize, usize>>>,
+    /// For each outbox the number of messages that [`TestBroker::relay`] has taken. The entry keeps the outbox alive, so
+    /// that no later one has its address.
+    relayed: Arc<Mutex<BTreeMap<usize, (MemoryUnit, usize)>>>,
 }
 
 impl TestBroker {
@@ -126,6 +127,9 @@ impl TestBroker {
     /// The waits between attempts have no jitter in a test. After the first failure the wait is exactly the first one
     /// of [`AttemptConfig::backoff`](crate::transport::AttemptConfig::backoff).
     ///
+    /// While a handler runs, the clock moves in one step, because the handler may wait for it. Attempts that fall due on
+    /// the way are then made at the end.
+    ///
     /// # Errors
     /// Returns the errors of [`settle`](Self::settle).
     pub async fn advance(&self, by: Duration) -> Result<(), Error> {
@@ -175,7 +179,7 @@ impl TestBroker {
     /// Returns how many messages of `unit` are relayed, and sets the number to `total`.
     fn relayed(&self, unit: &MemoryUnit, total: usize) -> usize {
         let mut relayed = self.relayed.lock().unwrap_or_else(PoisonError::into_inner);
-        relayed.insert(unit.address(), total).unwrap_or_default()
+        relayed.insert(unit.address(), (unit.clone(), total)).map_or(0, |(_, before)| before)
     }
 }
 

@@ -15,15 +15,18 @@ use super::{
     transport::ConsumerSetup,
 };
 use crate::{
-    Delivery, Error, Handler, Publisher,
+    BatchHandler, Delivery, Error, Handler, Publisher,
     resilience::Jitter,
-    transport::{AttemptConfig, BoxHandler, BudgetConfig, FailureDecision, FailurePolicy, Holds, Ordering},
+    transport::{
+        AttemptConfig, BoxBatchHandler, BoxHandler, BudgetConfig, FailureDecision, FailurePolicy, Holds,
+        Ordering,
+    },
 };
 
 /// The builder of a [`TestConsumer`], created by [`TestConsumer::builder`]. Its methods are those of the builder of
 /// `comms_kafka::Consumer`.
 ///
-/// At least one handler ([`on`](Self::on)) is required. All other settings have defaults.
+/// At least one handler ([`on`](Self::on), [`on_batch`](Self::on_batch)) is required. All other settings have defaults.
 #[must_use]
 pub struct TestConsumerBuilder {
     group: Arc<str>,
@@ -52,6 +55,15 @@ impl TestConsumerBuilder {
     /// Handles the messages of `topic` with `handler`. A consumer has one handler per topic.
     pub fn on(mut self, topic: impl Into<Arc<str>>, handler: impl Handler) -> Self {
         self.handlers.push((topic.into(), BoxHandler::new(handler)));
+        self
+    }
+
+    /// Handles the messages of `topic` with the batch handler `handler`, one message at a time.
+    ///
+    /// The state of each delivery is certain only if no other delivery shares its call. Test a batch of several messages
+    /// with [`BoxBatchHandler::handle`].
+    pub fn on_batch(mut self, topic: impl Into<Arc<str>>, handler: impl BatchHandler) -> Self {
+        self.handlers.push((topic.into(), BoxBatchHandler::new(handler).alone()));
         self
     }
 
@@ -147,13 +159,16 @@ impl TestConsumerBuilder {
     fn topics(&self) -> Result<Vec<Arc<str>>, Error> {
         let topics: Vec<_> = self.handlers.iter().map(|(topic, _)| topic.clone()).collect();
         if topics.is_empty() {
-            let text = format!("group {} has no topic: call `on` with a topic and its handler", self.group);
+            let text = format!(
+                "group {} has no topic: call `on` or `on_batch` with a topic and its handler",
+                self.group
+            );
             return Err(Error::invalid(text));
         }
         match topics.iter().enumerate().find(|(index, topic)| topics[..*index].contains(topic)) {
             None => Ok(topics),
             Some((_, topic)) => Err(Error::invalid(format!(
-                "group {}: topic {topic} has two handlers, call `on` once per topic",
+                "group {}: topic {topic} has two handlers, call `on` or `on_batch` once per topic",
                 self.group
             ))),
         }

@@ -9,6 +9,23 @@ const PART_LIMIT: usize = 1024;
 /// The largest total of the headers that a reference copies from the record, bytes.
 const HEADERS_LIMIT: usize = 8 * 1024;
 
+/// The headers that [`whole`] and [`without_payload`] write, or remove if an earlier dead letter had them. A header of
+/// the record with such a name is replaced, so these have our values, which are small.
+const OWN: [&str; 12] = [
+    wire::DLQ_TOPIC,
+    wire::DLQ_PARTITION,
+    wire::DLQ_OFFSET,
+    wire::DLQ_TIMESTAMP,
+    wire::DLQ_GROUP,
+    wire::DLQ_ATTEMPTS,
+    wire::DLQ_ERROR_KIND,
+    wire::DLQ_ERROR,
+    wire::DLQ_FAILED_AT,
+    wire::DLQ_PAYLOAD_OMITTED,
+    wire::DLQ_KEY_OMITTED,
+    wire::DLQ_HEADERS_OMITTED,
+];
+
 /// How much of the record a dead letter contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
@@ -98,14 +115,13 @@ fn without_payload(message: &Message) -> Message {
 fn reference(message: &Message, position: Position, source: &str, clock: &Clock) -> Message {
     let (mut headers, mut size, mut omitted) = (Headers::new(), 0, 0_usize);
     for (name, value) in message.headers().iter() {
-        let bytes = name.len() + value.len();
-        let small = bytes <= PART_LIMIT && size + bytes <= HEADERS_LIMIT;
-        if !small && !name.starts_with("dlq_") {
+        let bytes = if OWN.contains(&name) { 0 } else { name.len() + value.len() };
+        if bytes <= PART_LIMIT && size + bytes <= HEADERS_LIMIT {
+            size += bytes;
+            headers.append(name, value);
+        } else {
             omitted += 1;
-            continue;
         }
-        size += if name.starts_with("dlq_") { 0 } else { bytes };
-        headers.append(name, value);
     }
     if omitted > 0 {
         headers.insert(wire::DLQ_HEADERS_OMITTED, omitted.to_string());
@@ -213,6 +229,16 @@ mod tests {
         let kept = dead.headers().iter().filter(|(name, _)| *name == "many").count();
         assert_eq!(number(wire::DLQ_HEADERS_OMITTED), 2_000 - kept + 1);
         assert_eq!((number(wire::DLQ_PARTITION), number(wire::DLQ_OFFSET)), (3, 512));
+    }
+
+    #[test]
+    fn a_reference_is_small_whatever_the_record_calls_its_headers() {
+        let large = "x".repeat(1_020_000);
+        let headers: Headers = [("dlq_large", &large), ("dlq_other", &large)].into_iter().collect();
+        let dead = reference(&dead(MessageParts { headers: headers.view(), ..record() }));
+        assert!(dead.size() < 16 * 1024, "{}", dead.size());
+        let text = |name| dead.headers().text(name).unwrap();
+        assert_eq!((text(wire::DLQ_HEADERS_OMITTED), text(wire::DLQ_OFFSET)), ("2", "512"));
     }
 
     #[test]

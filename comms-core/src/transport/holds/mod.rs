@@ -100,7 +100,7 @@ impl Holds {
     /// Removes the hold of `delivery` from the list.
     ///
     /// A consumer calls this method for a delivery that a processor returned as
-    /// [`Verdict::Held`](crate::transport::Verdict::Held) and that the consumer does not process again, for example
+    /// [`Settlement::Held`](crate::transport::Settlement::Held) and that the consumer does not process again, for example
     /// because the partition was revoked. Without this call the hold stays on the list.
     pub fn release(&self, delivery: &Delivery) {
         self.0.remove(&DeliveryId::of(delivery));
@@ -126,7 +126,7 @@ impl Holds {
     }
 
     /// Returns the guard of a delivery that is presented again after a
-    /// [`Verdict::Held`](crate::transport::Verdict::Held).
+    /// [`Settlement::Held`](crate::transport::Settlement::Held).
     pub(crate) fn resume(&self, delivery: &Delivery) -> Option<HoldGuard> {
         if self.is_empty() {
             return None;

@@ -8,41 +8,40 @@ mod run;
 mod structured;
 mod verdict;
 
-use std::{future::Future, sync::Arc};
+use std::sync::Arc;
 
 use crate::{
-    Delivery,
     clock::Clock,
-    transport::{BoxBatchHandler, BoxHandler, FailureDecision, Holds, TopicHandler},
+    transport::{BoxBatchHandler, BoxHandler, Holds, TopicHandler},
 };
 pub(super) use attempt::AbortOnDrop;
 pub use config::AttemptConfig;
 pub(super) use meters::Meters;
 pub(super) use rules::Rules;
 pub(super) use run::Holding;
-pub use verdict::Verdict;
+pub(super) use verdict::Verdict;
 
-/// Calls a handler with a delivery, and retries or holds the delivery until the result is final.
+/// How the deliveries of a topic are attempted: the handler, the limits of its attempts, and the list of the deliveries
+/// that are held. A [`Worker`](crate::transport::Worker) runs deliveries with it.
 ///
-/// [`process`](Self::process) returns the result as a [`Verdict`]. Clones share the metrics and the holds.
+/// Each attempt runs in the message's [`Context`](crate::context::Context), in a span `process`, and within
+/// [`AttemptConfig::timeout`]. A panic of the handler is an [`Internal`](crate::ErrorKind::Internal) error, and an
+/// exceeded timeout is an [`Indeterminate`](crate::ErrorKind::Indeterminate) one. A `CloudEvents` envelope in structured
+/// mode is decoded before the handler is called; an envelope that cannot be decoded is an
+/// [`Invalid`](crate::ErrorKind::Invalid) error.
 ///
-/// ```
-/// use comms_core::{Delivery, Error, Outcome, clock::Clock, handler_fn};
-/// use comms_core::transport::{AttemptConfig, BoxHandler, Processor, Verdict};
-/// use std::future::pending;
-/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
-/// # async fn main() {
-/// # let message = comms_core::Message::new(comms_core::MessageParts { topic: "orders", ..Default::default() });
-/// let handler = handler_fn(|delivery: Delivery| async move {
-///     if delivery.attempt < 3 { Err(Error::indeterminate("no answer")) } else { Ok(Outcome::Done) }
-/// });
-/// let processor =
-///     Processor::new(BoxHandler::new(handler), AttemptConfig::default(), Clock::system(), "kafka");
-/// let delivery = Delivery::new(message, "billing");
-/// let verdict = processor.process(delivery, pending(), pending()).await;
-/// assert!(matches!(verdict, Verdict::Done(Outcome::Done))); // the third attempt succeeded
-/// # }
-/// ```
+/// The kind of the error decides what follows a failed attempt
+/// ([`ErrorKind::disposition`](crate::ErrorKind::disposition)):
+/// - `Hold`: the delivery is held (see [`Holds`]) and attempted again with growing waits. The attempt does not count.
+///   The hold ends when an attempt succeeds or fails with another disposition, or at [`AttemptConfig::hold_limit`] as a
+///   final failure. At [`AttemptConfig::hold_in_place`] the worker returns the delivery.
+/// - `Retry`: the attempt counts. The delivery is attempted again after a wait, up to [`AttemptConfig::max_attempts`]
+///   attempts; then the failure is final.
+/// - `DeadLetter`: the failure is final at once. `Stop`: the worker stops.
+///
+/// A wait is at least the error's `retry_after`, but a `retry_after` above five minutes counts as five minutes.
+///
+/// Clones share the metrics and the holds.
 #[derive(Debug, Clone)]
 pub struct Processor {
     handler: BoxHandler,
@@ -57,8 +56,7 @@ impl Processor {
     /// Creates a processor that calls `handler`, with a [`Holds`] of its own. `system` is the value of the metric label
     /// `messaging.system` (`kafka`, `outbox`).
     ///
-    /// A [`Worker`](crate::transport::Worker) calls a batch handler with batches, and [`process`](Self::process) calls
-    /// it with one delivery.
+    /// A [`Worker`](crate::transport::Worker) calls a batch handler with batches.
     ///
     /// ```
     /// use comms_core::{Delivery, Outcome, batch_fn, clock::Clock};
@@ -96,46 +94,6 @@ impl Processor {
     #[must_use]
     pub const fn holds(&self) -> &Holds {
         &self.holds
-    }
-
-    /// Attempts `delivery` until the result is final, and returns the result.
-    ///
-    /// Each attempt runs in the message's [`Context`](crate::context::Context), in a span `process`, and within
-    /// [`AttemptConfig::timeout`]. A panic of the handler is an [`Internal`](crate::ErrorKind::Internal) error, and an exceeded
-    /// timeout is an [`Indeterminate`](crate::ErrorKind::Indeterminate) one. A `CloudEvents` envelope in structured mode is
-    /// decoded before the handler is called; an envelope that cannot be decoded is an [`Invalid`](crate::ErrorKind::Invalid)
-    /// error.
-    ///
-    /// The kind of the error decides what follows a failed attempt ([`ErrorKind::disposition`](crate::ErrorKind::disposition)):
-    /// - `Hold`: the delivery is held (see [`Holds`]) and attempted again with growing waits. The attempt does not
-    ///   count. The hold ends when an attempt succeeds or fails with another disposition, or at
-    ///   [`AttemptConfig::hold_limit`] with [`Verdict::DeadLetter`]. At [`AttemptConfig::hold_in_place`] the method
-    ///   returns [`Verdict::Held`].
-    /// - `Retry`: the attempt counts. The delivery is attempted again after a wait, up to
-    ///   [`AttemptConfig::max_attempts`] attempts; then it becomes a dead letter.
-    /// - `DeadLetter`, `Stop`: the method returns [`Verdict::DeadLetter`] or [`Verdict::Stop`] at once.
-    ///
-    /// A wait is at least the error's `retry_after`, but a `retry_after` above five minutes counts as five minutes.
-    ///
-    /// Two futures end the work early with [`Verdict::Abandoned`]. Pass [`std::future::pending`] for a signal that
-    /// never fires.
-    /// - `stopping` (a rebalance, or a shutdown that drains): no further attempt begins, and a wait between attempts
-    ///   ends at once. An attempt in flight may finish.
-    /// - `cancelled` (the end of the drain): an attempt in flight is dropped, which rolls its transaction back.
-    pub async fn process(
-        &self,
-        mut delivery: Delivery,
-        stopping: impl Future<Output = ()>,
-        cancelled: impl Future<Output = ()>,
-    ) -> Verdict {
-        let failure_policy = &FailureDecision::default();
-        let rules = Rules { budget: None, failure_policy, blocks: None };
-        let (stopping, cancelled) = (std::pin::pin!(stopping), std::pin::pin!(cancelled));
-        tokio::select! {
-            biased;
-            () = cancelled => Verdict::Abandoned,
-            verdict = self.run(&mut delivery, None, rules, stopping) => verdict,
-        }
     }
 }
 

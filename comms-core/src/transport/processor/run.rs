@@ -4,7 +4,7 @@ use std::{future::Future, pin::Pin, time::Duration};
 
 use futures_util::FutureExt;
 
-use super::{AttemptConfig, Processor, Rules, Verdict};
+use super::{Processor, Rules, Verdict};
 use crate::{
     Delivery, Error, ErrorKind,
     transport::{Disposition, FailurePolicy, HoldGuard},
@@ -24,8 +24,9 @@ pub(in crate::transport) enum Holding {
 }
 
 impl Processor {
-    /// Attempts `delivery` as [`process`](Self::process) does, within the limits of `rules`. `failed` is the error of
-    /// an attempt that was made before.
+    /// Attempts `delivery` until the result is final, within the limits of `rules`. `failed` is the error of an attempt
+    /// that was made before. When `stopping` resolves, no further attempt begins, and a wait ends at once; an attempt
+    /// that runs may finish.
     pub(in crate::transport) async fn run<S: Future<Output = ()>>(
         &self,
         delivery: &mut Delivery,
@@ -73,20 +74,16 @@ impl Processor {
                 Disposition::Hold => {
                     let hold = self.holds.register(delivery, &error, held.take());
                     let delay = self.delay(failures, &error);
-                    match self.holding(&hold, delay) {
-                        Holding::Here => {}
-                        Holding::Over => match rules.failure_policy.decide(&error, delivery) {
-                            FailurePolicy::DeadLetter => return Verdict::DeadLetter { error, attempts },
-                            FailurePolicy::Stop => return Verdict::Stop(error),
-                            FailurePolicy::Hold => {}
-                        },
-                        Holding::Elsewhere => {
-                            hold.stay();
-                            error.retry_after = error.retry_after.map(|wait| wait.min(RETRY_AFTER_LIMIT));
-                            return Verdict::Held { error, attempts };
-                        }
+                    let over = matches!(self.holding(&hold, delay), Holding::Over);
+                    match if over {
+                        rules.failure_policy.decide(&error, delivery)
+                    } else {
+                        FailurePolicy::Hold
+                    } {
+                        FailurePolicy::DeadLetter => return Verdict::DeadLetter { error, attempts },
+                        FailurePolicy::Stop => return Verdict::Stop(error),
+                        FailurePolicy::Hold => held = Some(hold),
                     }
-                    held = Some(hold);
                     delay
                 }
                 _ => match rules.failure_policy.decide(&error, delivery) {
@@ -98,6 +95,11 @@ impl Processor {
                     }
                 },
             };
+            if let Some(hold) = held.take_if(|hold| self.is_elsewhere(hold, delay)) {
+                hold.stay();
+                error.retry_after = error.retry_after.map(|wait| wait.min(RETRY_AFTER_LIMIT));
+                return Verdict::Held { error, attempts };
+            }
             tokio::select! {
                 biased;
                 () = &mut stopping => return Verdict::Abandoned,
@@ -108,14 +110,20 @@ impl Processor {
 
     /// Returns the next step of `hold` if the wait before the next attempt is `delay`.
     pub(in crate::transport) fn holding(&self, hold: &HoldGuard, delay: Duration) -> Holding {
-        let (now, AttemptConfig { hold_limit, hold_in_place, .. }) = (self.clock.now(), &self.config);
-        if hold_limit.is_some_and(|limit| hold.lasted(now) >= limit) {
+        if self.config.hold_limit.is_some_and(|limit| hold.lasted(self.clock.now()) >= limit) {
             return Holding::Over;
         }
-        match hold_in_place.is_some_and(|limit| hold.waited(now).saturating_add(delay) > limit) {
+        match self.is_elsewhere(hold, delay) {
             true => Holding::Elsewhere,
             false => Holding::Here,
         }
+    }
+
+    /// Returns whether the delivery of `hold` is returned to the consumer, also if its hold has no limit: the wait before
+    /// the next attempt is `delay`.
+    fn is_elsewhere(&self, hold: &HoldGuard, delay: Duration) -> bool {
+        let waited = hold.waited(self.clock.now()).saturating_add(delay);
+        self.config.hold_in_place.is_some_and(|limit| waited > limit)
     }
 
     /// Returns the wait after the `failures`-th consecutive failure.

@@ -1,10 +1,10 @@
-//! The results of a processor.
+//! The final result of a delivery's attempts.
 
 use crate::{Error, Outcome};
 
-/// The final result of [`Processor::process`](super::Processor::process), which the consumer carries out.
+/// The final result of a delivery's attempts, which the worker carries out.
 #[derive(Debug)]
-pub enum Verdict {
+pub(in crate::transport) enum Verdict {
     /// The handler succeeded: acknowledge the delivery.
     Done(Outcome),
     /// The attempts are used up, or another attempt cannot succeed: publish the delivery as a dead letter with the
@@ -15,11 +15,8 @@ pub enum Verdict {
         /// The number of counted attempts.
         attempts: u32,
     },
-    /// The hold would exceed [`AttemptConfig::hold_in_place`](super::AttemptConfig::hold_in_place): leave the delivery unacknowledged and process it again
-    /// later, with `attempts` as its [`Delivery::attempt`](crate::Delivery::attempt).
-    ///
-    /// The consumer must not process later messages of the same key before this delivery. The delivery stays in the
-    /// [`Holds`](crate::transport::Holds) until it is processed again, or until [`Holds::release`](crate::transport::Holds::release).
+    /// The hold would exceed [`AttemptConfig::hold_in_place`](super::AttemptConfig::hold_in_place): return the delivery
+    /// to the owner of the worker. It stays in the [`Holds`](crate::transport::Holds).
     Held {
         /// The error of the last attempt. Its `retry_after`, if any, is at most five minutes.
         error: Error,

@@ -15,6 +15,13 @@ use crate::{Delivery, Message};
 /// The place of a busy or blocked key in [`Keys`].
 pub(super) type KeyId = u32;
 
+/// The number of deliveries in a queue of the worker from which on further ones are compacted.
+///
+/// A message keeps the buffer alive that it shares with others, which may be a hundred times its size. The budget counts
+/// the messages only. If one message of each buffer waits, and the others do not, the memory would be far above the
+/// budget. A short queue is not worth the copies: it is a chunk of the owner, whose messages share their buffers.
+pub(super) const LONG_QUEUE: usize = 256;
+
 /// A delivery that waits in the worker.
 #[derive(Debug)]
 pub(super) struct Queued {
@@ -145,7 +152,7 @@ impl Keys {
     /// Adds a delivery behind a busy key.
     pub(super) fn queue(&mut self, id: KeyId, mut queued: Queued) {
         if let Some(slot) = self.slots.get_mut(id as usize) {
-            if slot.waits_long {
+            if slot.waits_long || self.queued >= LONG_QUEUE {
                 queued.compact();
             }
             slot.queue.push_back(queued);

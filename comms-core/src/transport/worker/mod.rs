@@ -163,7 +163,7 @@ impl Worker {
     /// Stops the worker: no further attempt begins, and waits between attempts end. Attempts that run may finish.
     ///
     /// Deliveries that did not begin, and those that wait for another attempt, are settled as
-    /// [`Settlement::Abandoned`].
+    /// [`Settlement::Abandoned`]. Call [`poll_settled`](Self::poll_settled) afterwards: this call wakes no task for them.
     pub fn stop(&mut self) {
         self.stopped = true;
         self.stopping.send_replace(true);

@@ -55,13 +55,19 @@ impl<A: Limited> PendingAttempt<A> {
         }
     }
 
-    pub(super) const fn deadline(&self) -> Option<Instant> {
-        if self.is_expired { None } else { self.deadline }
+    /// Returns when the time limit is to be checked, or `None` if it is not to be checked again.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match (self.is_expired, self.is_called) {
+            (false, _) => self.deadline,
+            // The last poll may find the service ready, and begins the call. Its time limit is checked then.
+            (true, false) => self.clock.now().checked_add(self.limit),
+            (true, true) => None,
+        }
     }
 
     /// Ends the attempt at its next poll if its time limit has passed.
     pub(super) fn expire(&mut self, now: Instant) {
-        if self.deadline().is_some_and(|deadline| deadline <= now) {
+        if !self.is_expired && self.deadline.is_some_and(|deadline| deadline <= now) {
             self.is_expired = true;
             if let Some(waker) = self.waker.take() {
                 waker.wake();

@@ -4,7 +4,7 @@ use std::task::Context;
 
 use super::{
     Settled, Settlement, Worker,
-    keys::{KeyId, Place, Queued, State},
+    keys::{KeyId, LONG_QUEUE, Place, Queued, State},
 };
 use crate::{Delivery, Message};
 
@@ -44,11 +44,18 @@ impl Worker {
                         self.begin_slow(delivery, place, None);
                         self.leave_out_busy();
                     }
-                    false => self.ready.push_back(Queued { delivery, place }),
+                    false => self.push_ready(Queued { delivery, place }),
                 }
                 None
             }
         }
+    }
+
+    fn push_ready(&mut self, mut queued: Queued) {
+        if self.ready.len() >= LONG_QUEUE {
+            queued.compact();
+        }
+        self.ready.push_back(queued);
     }
 
     #[cold]

@@ -6,7 +6,10 @@ use tokio::sync::watch;
 use super::{config::WorkerConfig, settlement::Settlement};
 use crate::{
     Delivery, Error,
-    transport::{Processor, Verdict, processor::Rules},
+    transport::{
+        Processor,
+        processor::{Rules, Verdict},
+    },
 };
 
 /// The parts that a worker shares with its slow deliveries.

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 
 use super::{context::Context, topic::Topic};
 use crate::record::Incoming;
-pub(in crate::consumer) use all::Assignments;
+pub(super) use all::Assignments;
 
 /// The value of an offset that is not known yet.
 const UNKNOWN: i64 = -1;
@@ -24,7 +24,7 @@ const UNKNOWN: i64 = -1;
 /// What the runner of a partition is to do. A phase is never left for an earlier one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
-pub(in crate::consumer) enum Phase {
+pub(super) enum Phase {
     /// Poll the queue and handle its records.
     Run,
     /// Begin nothing further. Running attempts may finish.
@@ -37,11 +37,11 @@ pub(in crate::consumer) enum Phase {
 ///
 /// A partition that is assigned again gets a new `Assignment`. What a late runner of the old one completes changes the
 /// frontier of the old one only, which nobody reads after the revocation.
-pub(in crate::consumer) struct Assignment {
-    pub(in crate::consumer) topic: Arc<Topic>,
-    pub(in crate::consumer) partition: i32,
+pub(super) struct Assignment {
+    pub(super) topic: Arc<Topic>,
+    pub(super) partition: i32,
     /// Wakes the runner: the queue is no longer empty, the phase has changed, or the topic is resumed.
-    pub(in crate::consumer) wake: Arc<Notify>,
+    pub(super) wake: Arc<Notify>,
     source: Mutex<Source>,
     phase: AtomicU8,
     /// Set when the partition is taken out of the map of assignments. Nothing but the revocation commits it any more.
@@ -51,6 +51,8 @@ pub(in crate::consumer) struct Assignment {
     /// The offset that may be committed.
     frontier: AtomicI64,
     committed: AtomicI64,
+    /// The end of the log, if it was read from the broker.
+    end: AtomicI64,
     /// The runner waits for records, and all records that it has polled are finished.
     idle: AtomicBool,
     /// The timestamp of the first unfinished record, milliseconds since 1970.
@@ -62,15 +64,15 @@ pub(in crate::consumer) struct Assignment {
 /// The lock is held to poll a chunk, and never while a handler runs. So a handler that blocks its thread cannot keep
 /// the poll thread from taking the queue.
 #[derive(Default)]
-pub(in crate::consumer) struct Source {
+pub(super) struct Source {
     /// `None` after the revocation.
-    pub(in crate::consumer) queue: Option<PartitionQueue<Context>>,
+    pub(super) queue: Option<PartitionQueue<Context>>,
     /// Records that arrived on the main queue of the client. They are older than those in `queue`.
-    pub(in crate::consumer) early: VecDeque<Incoming>,
+    pub(super) early: VecDeque<Incoming>,
 }
 
 impl Assignment {
-    pub(in crate::consumer) fn new(topic: Arc<Topic>, partition: i32) -> Self {
+    pub(super) fn new(topic: Arc<Topic>, partition: i32) -> Self {
         Self {
             topic,
             partition,
@@ -81,17 +83,18 @@ impl Assignment {
             ended: AtomicBool::new(false),
             frontier: AtomicI64::new(UNKNOWN),
             committed: AtomicI64::new(UNKNOWN),
+            end: AtomicI64::new(UNKNOWN),
             idle: AtomicBool::new(false),
             oldest: AtomicI64::new(UNKNOWN),
         }
     }
 
     /// Locks the records that are not polled yet.
-    pub(in crate::consumer) fn source(&self) -> MutexGuard<'_, Source> {
+    pub(super) fn source(&self) -> MutexGuard<'_, Source> {
         self.source.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(in crate::consumer) fn phase(&self) -> Phase {
+    pub(super) fn phase(&self) -> Phase {
         match self.phase.load(Ordering::Acquire) {
             0 => Phase::Run,
             1 => Phase::Stop,
@@ -100,63 +103,72 @@ impl Assignment {
     }
 
     /// Moves on to `phase` and wakes the runner. Has no effect if the phase is a later one.
-    pub(in crate::consumer) fn advance(&self, phase: Phase) {
+    pub(super) fn advance(&self, phase: Phase) {
         self.phase.fetch_max(phase as u8, Ordering::AcqRel);
         self.wake.notify_one();
     }
 
-    pub(in crate::consumer) fn is_gone(&self) -> bool {
+    pub(super) fn is_gone(&self) -> bool {
         self.gone.load(Ordering::Acquire)
     }
 
-    pub(in crate::consumer) fn set_gone(&self) {
+    pub(super) fn set_gone(&self) {
         self.gone.store(true, Ordering::Release);
     }
 
-    pub(in crate::consumer) fn has_ended(&self) -> bool {
+    pub(super) fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
     }
 
-    pub(in crate::consumer) fn set_ended(&self) {
+    pub(super) fn set_ended(&self) {
         self.ended.store(true, Ordering::Release);
     }
 
     /// Returns the offset up to which all records are finished, or `None` if no record is finished yet.
-    pub(in crate::consumer) fn frontier(&self) -> Option<i64> {
+    pub(super) fn frontier(&self) -> Option<i64> {
         known(self.frontier.load(Ordering::Acquire))
     }
 
     /// Publishes the frontier. The runner does so at each finished record, because a later handler may block its thread.
-    pub(in crate::consumer) fn set_frontier(&self, offset: i64) {
+    pub(super) fn set_frontier(&self, offset: i64) {
         self.frontier.store(offset, Ordering::Release);
     }
 
     /// Returns the offset to commit, or `None` if it is already committed.
-    pub(in crate::consumer) fn uncommitted(&self) -> Option<i64> {
+    pub(super) fn uncommitted(&self) -> Option<i64> {
         self.frontier().filter(|frontier| *frontier != self.committed.load(Ordering::Acquire))
     }
 
     /// Records that `offset` is committed.
-    pub(in crate::consumer) fn set_committed(&self, offset: i64) {
+    pub(super) fn set_committed(&self, offset: i64) {
         self.committed.store(offset, Ordering::Release);
     }
 
+    /// Returns the end of the log, if it was read from the broker.
+    pub(super) fn end(&self) -> Option<i64> {
+        known(self.end.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn set_end(&self, offset: i64) {
+        self.end.store(offset, Ordering::Relaxed);
+    }
+
     /// Returns whether the runner waits for records and all records that it has polled are finished.
-    pub(in crate::consumer) fn is_idle(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         self.idle.load(Ordering::Acquire)
     }
 
-    pub(in crate::consumer) fn set_idle(&self, idle: bool) {
+    pub(super) fn set_idle(&self, idle: bool) {
         self.idle.store(idle, Ordering::Release);
     }
 
     /// Sets the timestamp of the first unfinished record that was polled, milliseconds since 1970.
-    pub(in crate::consumer) fn set_oldest(&self, timestamp: Option<i64>) {
+    pub(super) fn set_oldest(&self, timestamp: Option<i64>) {
         self.oldest.store(timestamp.unwrap_or(UNKNOWN), Ordering::Relaxed);
     }
 
     /// Returns the timestamp of the first unfinished record that was polled.
-    pub(in crate::consumer) fn oldest(&self) -> Option<i64> {
+    pub(super) fn oldest(&self) -> Option<i64> {
         known(self.oldest.load(Ordering::Relaxed))
     }
 }

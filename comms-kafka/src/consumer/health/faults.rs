@@ -34,7 +34,7 @@ pub enum ClientFault {
 
 impl ClientFault {
     /// Returns the fault of an error with `code`, or `None` if the client recovers from the error by itself.
-    pub(in crate::consumer) const fn of(code: RDKafkaErrorCode) -> Option<Self> {
+    pub(super) const fn of(code: RDKafkaErrorCode) -> Option<Self> {
         use RDKafkaErrorCode as Code;
         Some(match code {
             Code::NotImplemented | Code::BadCompression | Code::UnsupportedCompressionType => Self::Codec,
@@ -66,7 +66,7 @@ impl ClientFault {
     }
 
     /// Returns whether the client stops to read the partition until it is assigned again.
-    pub(in crate::consumer) const fn is_final(self) -> bool {
+    pub(super) const fn is_final(self) -> bool {
         matches!(self, Self::Codec | Self::Position)
     }
 }

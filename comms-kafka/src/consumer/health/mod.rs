@@ -25,7 +25,7 @@ const REFRESH: Duration = Duration::from_secs(1);
 
 /// Reports the worst of three to the health component: the membership in the group, the deployment faults that the
 /// client reports, and the holds.
-pub(in crate::consumer) struct ConsumerHealth {
+pub(super) struct ConsumerHealth {
     component: Option<Component>,
     holds: Holds,
     clock: Clock,
@@ -49,7 +49,7 @@ struct Fault {
 }
 
 impl ConsumerHealth {
-    pub(in crate::consumer) fn new(
+    pub(super) fn new(
         component: Option<Component>,
         holds: Holds,
         clock: Clock,
@@ -62,14 +62,14 @@ impl ConsumerHealth {
     }
 
     /// Sets the state of the membership: ready, or unready with the reason.
-    pub(in crate::consumer) fn set_membership(&self, state: State) {
+    pub(super) fn set_membership(&self, state: State) {
         let mut inputs = self.lock();
         inputs.membership = state;
         self.show(&mut inputs);
     }
 
     /// Clears the fault, because assigned partitions are read again from their positions.
-    pub(in crate::consumer) fn assigned(&self) {
+    pub(super) fn assigned(&self) {
         let mut inputs = self.lock();
         inputs.membership = State::ready();
         inputs.fault = None;
@@ -78,7 +78,7 @@ impl ConsumerHealth {
 
     /// Shows `error`, which the client reported, if it is a deployment fault, and stops the consumer if the fault is
     /// fatal. The client recovers from other errors by itself.
-    pub(in crate::consumer) fn report_error(&self, error: &KafkaError) {
+    pub(super) fn report_error(&self, error: &KafkaError) {
         let Some(fault) = code_of(error).and_then(ClientFault::of) else { return };
         if self.fatal.contains(&fault) {
             self.control.fail(Error::misconfigured(error.clone()).context("a fault of the client"));
@@ -97,7 +97,7 @@ impl ConsumerHealth {
     }
 
     /// Reads the list of holds, once a second, and ends a fault that has expired.
-    pub(in crate::consumer) fn refresh(&self) {
+    pub(super) fn refresh(&self) {
         let mut inputs = self.lock();
         let now = self.clock.now();
         if inputs.refreshed_at.is_none_or(|at| now.saturating_duration_since(at) >= REFRESH) {

@@ -40,27 +40,27 @@ use comms_core::{
 pub(super) use poll::Poll;
 
 /// One member of a consumer group. Its methods run on the poll thread.
-pub(in crate::consumer) struct Member {
+pub(super) struct Member {
     /// The name of the group.
-    pub(in crate::consumer) name: Arc<str>,
-    pub(in crate::consumer) topics: Arc<HashMap<Arc<str>, Arc<Topic>>>,
-    pub(in crate::consumer) assigned: Arc<Assignments>,
-    pub(in crate::consumer) commits: Arc<Commits>,
-    pub(in crate::consumer) runners: Runners,
-    pub(in crate::consumer) control: Arc<Control>,
-    pub(in crate::consumer) health: Arc<ConsumerHealth>,
-    pub(in crate::consumer) heartbeat: Option<Heartbeat>,
-    pub(in crate::consumer) lag: Arc<Lag>,
-    pub(in crate::consumer) clock: Clock,
-    pub(in crate::consumer) drain: Duration,
-    pub(in crate::consumer) start: Start,
-    pub(in crate::consumer) seeks: Arc<Seeks>,
+    pub(super) name: Arc<str>,
+    pub(super) topics: Arc<HashMap<Arc<str>, Arc<Topic>>>,
+    pub(super) assigned: Arc<Assignments>,
+    pub(super) commits: Arc<Commits>,
+    pub(super) runners: Runners,
+    pub(super) control: Arc<Control>,
+    pub(super) health: Arc<ConsumerHealth>,
+    pub(super) heartbeat: Option<Heartbeat>,
+    pub(super) lag: Arc<Lag>,
+    pub(super) clock: Clock,
+    pub(super) drain: Duration,
+    pub(super) start: Start,
+    pub(super) seeks: Arc<Seeks>,
     /// The client that reports to this member.
-    pub(in crate::consumer) client: OnceLock<Weak<Client>>,
+    pub(super) client: OnceLock<Weak<Client>>,
     /// Reads records that arrive on the main queue.
-    pub(in crate::consumer) reader: Mutex<Reader>,
+    pub(super) reader: Mutex<Reader>,
     /// The number of records that have arrived on the main queue.
-    pub(in crate::consumer) on_main: AtomicU64,
+    pub(super) on_main: AtomicU64,
 }
 
 impl Member {
@@ -68,7 +68,7 @@ impl Member {
     ///
     /// A partition has a queue of its own before it is assigned, so this does not happen unless librdkafka changes. The
     /// record is older than all records in that queue.
-    pub(in crate::consumer) fn dispatch(&self, record: &BorrowedMessage<'_>) {
+    pub(super) fn dispatch(&self, record: &BorrowedMessage<'_>) {
         let Some(assignment) = self.assigned.find(record.topic(), record.partition()) else { return };
         if self.on_main.fetch_add(1, Ordering::Relaxed) == 0 {
             tracing::warn!(group = %self.name, topic = record.topic(), partition = record.partition(),
@@ -83,7 +83,7 @@ impl Member {
         }
     }
 
-    pub(in crate::consumer) fn beat(&self) {
+    pub(super) fn beat(&self) {
         if let Some(heartbeat) = &self.heartbeat {
             heartbeat.beat();
         }
@@ -96,7 +96,10 @@ impl Events for Member {
     }
 
     fn measured(&self, statistics: &Statistics) {
-        self.lag.update(&self.name, &self.assigned.all(), statistics, &self.clock);
+        if self.lag.update(&self.name, &self.assigned.all(), statistics, &self.clock) {
+            // The committer reads the ends, because that blocks.
+            self.commits.wake();
+        }
         let Some(group) = &statistics.cgrp else { return };
         self.health.set_membership(if group.state == "up" && group.join_state == "steady" {
             State::ready()

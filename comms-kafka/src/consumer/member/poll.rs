@@ -87,6 +87,7 @@ impl Drop for Poll {
         let member = &*self.member;
         // Empty, unless the client did not revoke the partitions in time.
         drop(member.close(&member.assigned.take_all()));
+        member.lag.reset();
         let references = Arc::strong_count(&self.client);
         if references > 1 {
             // The client is closed by the owner of the last reference, if ever.

@@ -9,7 +9,7 @@ use crate::{
     consumer::{
         assignment::Assignment,
         context::Client,
-        position::{Request, Start, offsets, offsets_of},
+        position::{Start, offsets, offsets_of},
     },
     error::classify,
 };
@@ -77,7 +77,7 @@ impl Member {
         if self.start == Start::Earliest || assignments.is_empty() {
             return Ok(());
         }
-        let committed = self.request(|| client.committed_offsets(partitions.clone(), REQUEST))?;
+        let committed = self.request(|| committed(client, partitions))?;
         let mut fresh = TopicPartitionList::new();
         for element in committed.elements().iter().filter(|element| element.offset() == Offset::Invalid) {
             fresh.add_partition(element.topic(), element.partition());
@@ -98,15 +98,12 @@ impl Member {
         client: &Client,
         fresh: &TopicPartitionList,
     ) -> Result<Vec<(String, i32, i64)>, Error> {
-        offsets_of(&self.start, fresh, |request| match request {
-            Request::Times(times) => self.request(|| client.offsets_for_times(times.clone(), REQUEST)),
-            Request::End(topic, partition) => {
-                let (_, end) = self.request(|| client.fetch_watermarks(topic, partition, REQUEST))?;
-                let mut list = TopicPartitionList::new();
-                list.add_partition_offset(topic, partition, Offset::Offset(end)).map_err(classify)?;
-                Ok(list)
-            }
-        })
+        offsets_of(
+            &self.start,
+            fresh,
+            |times| self.request(|| client.offsets_for_times(times.clone(), REQUEST)),
+            |topic, partition| self.request(|| client.fetch_watermarks(topic, partition, REQUEST)),
+        )
     }
 
     /// Sends a request up to [`ATTEMPTS`] times. Blocks the poll thread.
@@ -126,4 +123,12 @@ impl Member {
 /// Returns the first error of a partition.
 fn check(partitions: &TopicPartitionList) -> Result<(), Error> {
     partitions.elements().iter().try_for_each(|element| element.error().map_err(classify))
+}
+
+/// Returns the committed offsets of `partitions`. A partition whose offset cannot be read, for example because this
+/// process may not read its topic, is an error: it must not be taken for one without a commit.
+fn committed(client: &Client, partitions: &TopicPartitionList) -> Result<TopicPartitionList, KafkaError> {
+    let committed = client.committed_offsets(partitions.clone(), REQUEST)?;
+    committed.elements().iter().try_for_each(|element| element.error())?;
+    Ok(committed)
 }

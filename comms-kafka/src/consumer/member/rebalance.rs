@@ -54,6 +54,8 @@ impl Member {
             self.assigned.insert(assignment.clone());
             self.runners.spawn(assignment);
         }
+        // A start that is not committed is determined again after a crash, and may then be a later one.
+        self.commits.wake();
         tracing::info!(group = %self.name, partitions = partitions.count(), "partitions assigned");
     }
 
@@ -90,7 +92,10 @@ impl Member {
 
     /// Cuts the runners of `assignments`, and returns their queues. Commits nothing.
     pub(super) fn close(&self, assignments: &[Arc<Assignment>]) -> Queues {
-        assignments.iter().for_each(|assignment| assignment.advance(Phase::Cut));
+        for assignment in assignments {
+            assignment.advance(Phase::Cut);
+            lag::reset(&self.name, assignment);
+        }
         assignments.iter().filter_map(|assignment| take_queue(assignment)).collect()
     }
 

@@ -10,7 +10,7 @@ mod seek;
 mod start;
 
 pub(super) use self::{
-    offsets::{Request, offsets, offsets_of},
+    offsets::{offsets, offsets_of},
     requests::{SeekOwner, Seeks},
 };
 pub use self::{seek::seek, start::Start};

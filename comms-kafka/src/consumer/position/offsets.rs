@@ -12,7 +12,7 @@ use crate::error::classify;
 use comms_core::Error;
 
 /// The time limit of one request to the cluster.
-pub(in crate::consumer) const REQUEST: Duration = Duration::from_secs(10);
+pub(super) const REQUEST: Duration = Duration::from_secs(10);
 
 /// Returns the offsets of `start` in `partitions`.
 pub(in crate::consumer) fn offsets<C: ConsumerContext>(
@@ -33,51 +33,32 @@ pub(in crate::consumer) fn offsets<C: ConsumerContext>(
         }
         return Ok(list);
     }
-    let resolved = offsets_of(start, partitions, |request| match request {
-        Request::Times(times) => client.offsets_for_times(times, REQUEST).map_err(classify),
-        Request::End(topic, partition) => {
-            let (_, end) = watermarks(topic, partition)?;
-            let mut list = TopicPartitionList::new();
-            list.add_partition_offset(topic, partition, Offset::Offset(end)).map_err(classify)?;
-            Ok(list)
-        }
-    })?;
+    let times = |times| client.offsets_for_times(times, REQUEST).map_err(classify);
+    let resolved = offsets_of(start, partitions, times, watermarks)?;
     for (topic, partition, offset) in resolved {
         add(&topic, partition, offset)?;
     }
     Ok(list)
 }
 
-/// A request that resolves positions to offsets.
-pub(in crate::consumer) enum Request<'a> {
-    /// The offsets of the timestamps in the list.
-    Times(TopicPartitionList),
-    /// The offset behind the last record.
-    End(&'a str, i32),
-}
-
-/// Returns the offset of `start` for each of `partitions` that it determines.
+/// Returns the offset of `start` for each of `partitions` that it determines. `times` replaces the timestamps in a list
+/// by offsets, and `bounds` returns the offset of the first record, and that behind the last one.
 pub(in crate::consumer) fn offsets_of(
     start: &Start,
     partitions: &TopicPartitionList,
-    resolve: impl Fn(Request<'_>) -> Result<TopicPartitionList, Error>,
+    times: impl Fn(TopicPartitionList) -> Result<TopicPartitionList, Error>,
+    bounds: impl Fn(&str, i32) -> Result<(i64, i64), Error>,
 ) -> Result<Vec<(String, i32, i64)>, Error> {
     if partitions.count() == 0 {
         return Ok(Vec::new());
     }
-    let end = |topic: &str, partition| {
-        let list = resolve(Request::End(topic, partition))?;
-        let offset = list.find_partition(topic, partition).and_then(|element| number(element.offset()));
-        offset.ok_or_else(|| Error::indeterminate(format!("the end of {topic}/{partition} is not known")))
-    };
     let resolved = match start {
         Start::Time(time) => {
             let millis = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-            let mut times = partitions.clone();
-            times
-                .set_all_offsets(Offset::Offset(i64::try_from(millis).unwrap_or(i64::MAX)))
+            let mut list = partitions.clone();
+            list.set_all_offsets(Offset::Offset(i64::try_from(millis).unwrap_or(i64::MAX)))
                 .map_err(classify)?;
-            Some(resolve(Request::Times(times))?)
+            Some(times(list)?)
         }
         _ => None,
     };
@@ -87,13 +68,17 @@ pub(in crate::consumer) fn offsets_of(
         let found = resolved.as_ref().and_then(|list| list.find_partition(topic, partition));
         let offset = match start {
             Start::Earliest => continue,
-            Start::Latest => end(topic, partition)?,
+            Start::Latest => bounds(topic, partition)?.1,
             Start::Time(_) => match found.and_then(|element| number(element.offset())) {
                 Some(offset) => offset,
-                None => end(topic, partition)?,
+                None => bounds(topic, partition)?.1,
             },
             Start::Offsets(offsets) => match offsets.get(&(std::sync::Arc::from(topic), partition)) {
-                Some(offset) => *offset,
+                // The client would take a position that does not exist for none, and read the whole partition.
+                Some(offset) => {
+                    let (first, end) = bounds(topic, partition)?;
+                    (*offset).min(end).max(first)
+                }
                 None => continue,
             },
         };
@@ -120,32 +105,25 @@ mod tests {
         list
     }
 
-    /// Partition 0 has a record at the time 5, at offset 3. Both partitions end at 9.
-    fn resolve(request: Request<'_>) -> Result<TopicPartitionList, Error> {
+    /// Partition 0 has a record at the time 5, at offset 3. Partition 1 has none.
+    fn times(times: TopicPartitionList) -> Result<TopicPartitionList, Error> {
+        assert_eq!(times.find_partition("t", 0).unwrap().offset(), Offset::Offset(5));
         let mut list = TopicPartitionList::new();
-        match request {
-            Request::Times(times) => {
-                let asked = times.find_partition("t", 0).unwrap().offset();
-                assert_eq!(asked, Offset::Offset(5));
-                list.add_partition_offset("t", 0, Offset::Offset(3)).unwrap();
-                list.add_partition_offset("t", 1, Offset::End).unwrap();
-            }
-            Request::End(topic, partition) => {
-                list.add_partition_offset(topic, partition, Offset::Offset(9)).unwrap();
-            }
-        }
+        list.add_partition_offset("t", 0, Offset::Offset(3)).unwrap();
+        list.add_partition_offset("t", 1, Offset::End).unwrap();
         Ok(list)
     }
 
     #[test]
     fn a_start_determines_an_offset_for_each_partition() {
         let offsets = |start| -> Vec<_> {
-            let found = offsets_of(&start, &partitions(), resolve).unwrap();
+            let found = offsets_of(&start, &partitions(), times, |_, _| Ok((2, 9))).unwrap();
             found.into_iter().map(|(_, partition, offset)| (partition, offset)).collect()
         };
         assert_eq!(offsets(Start::Earliest), []);
         assert_eq!(offsets(Start::Latest), [(0, 9), (1, 9)]);
         assert_eq!(offsets(Start::Time(UNIX_EPOCH + Duration::from_millis(5))), [(0, 3), (1, 9)]);
-        assert_eq!(offsets(Start::Offsets(HashMap::from([(("t".into(), 1), 4)]))), [(1, 4)]);
+        let at = |offset| offsets(Start::Offsets(HashMap::from([(("t".into(), 1), offset)])));
+        assert_eq!([at(4), at(1_000), at(0), at(-1)], [[(1, 4)], [(1, 9)], [(1, 2)], [(1, 2)]]);
     }
 }

@@ -8,7 +8,7 @@ const STEP: u32 = 64;
 /// The timestamps of some of the delivered records: one of [`STEP`], because a timestamp per record would cost memory
 /// for nothing but a gauge.
 #[derive(Debug, Default)]
-pub(in crate::consumer) struct Ages {
+pub(super) struct Ages {
     /// Offset and timestamp, milliseconds since 1970, in the order of delivery.
     entries: VecDeque<(i64, i64)>,
     since: u32,
@@ -16,7 +16,7 @@ pub(in crate::consumer) struct Ages {
 
 impl Ages {
     /// Records the delivery of the record at `offset`.
-    pub(in crate::consumer) fn deliver(&mut self, offset: i64, timestamp: Option<i64>) {
+    pub(super) fn deliver(&mut self, offset: i64, timestamp: Option<i64>) {
         if self.since == 0
             && let Some(timestamp) = timestamp
         {
@@ -27,7 +27,7 @@ impl Ages {
 
     /// Returns the timestamp of the first unfinished record, whose offset is `open`, or of a record up to [`STEP`]
     /// records before it. `None` if no record is unfinished or the timestamp is not known. Forgets earlier records.
-    pub(in crate::consumer) fn oldest(&mut self, open: Option<i64>) -> Option<i64> {
+    pub(super) fn oldest(&mut self, open: Option<i64>) -> Option<i64> {
         let Some(open) = open else {
             self.entries.clear();
             self.since = 0;

@@ -40,19 +40,19 @@ const CHUNK: usize = 256;
 const CHUNK_BYTES: usize = 256 * 1024;
 
 /// The parts that the runners of a consumer share.
-pub(in crate::consumer) struct Shared {
-    pub(in crate::consumer) group: Arc<str>,
-    pub(in crate::consumer) max_gap: usize,
-    pub(in crate::consumer) commits: Arc<Commits>,
-    pub(in crate::consumer) control: Arc<Control>,
-    pub(in crate::consumer) health: Arc<ConsumerHealth>,
+pub(super) struct Shared {
+    pub(super) group: Arc<str>,
+    pub(super) max_gap: usize,
+    pub(super) commits: Arc<Commits>,
+    pub(super) control: Arc<Control>,
+    pub(super) health: Arc<ConsumerHealth>,
 }
 
 /// The runner of one assignment.
 ///
 /// It limits itself only by not polling: if the worker has no room, the records stay in the queue of the client, which
 /// stops to fetch.
-pub(in crate::consumer) struct Runner {
+pub(super) struct Runner {
     worker: Worker,
     shared: Arc<Shared>,
     frontier: Frontier,
@@ -79,7 +79,7 @@ enum Next {
 }
 
 impl Runner {
-    pub(in crate::consumer) fn new(worker: Worker, shared: Arc<Shared>, guard: EndGuard) -> Self {
+    pub(super) fn new(worker: Worker, shared: Arc<Shared>, guard: EndGuard) -> Self {
         Self {
             worker,
             shared,
@@ -94,7 +94,7 @@ impl Runner {
     }
 
     /// Runs until the partition is revoked. Run it unconstrained: it yields by itself.
-    pub(in crate::consumer) async fn run(mut self) {
+    pub(super) async fn run(mut self) {
         let assignment = self.guard.assignment.clone();
         loop {
             match assignment.phase() {

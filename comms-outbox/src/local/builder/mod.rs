@@ -234,7 +234,7 @@ impl LocalConsumerBuilder {
             .in_flight_bytes(usize::try_from(self.buffer_bytes).unwrap_or(usize::MAX))
             .poll_interval(self.poll_interval)
             // At shutdown the subscriber ends the attempts before.
-            .drain((self.drain + CANCEL).max(RELAY_DRAIN))
+            .drain(self.drain.saturating_add(CANCEL).max(RELAY_DRAIN))
             .parked_limit(self.parked_limit)
             .commit_signal(self.commit_signal)
             .holds(subscriber.holds().clone())

@@ -91,10 +91,15 @@ impl Queue {
             if settled.is_empty() {
                 return None;
             }
-            if let Some(error) = settled.into_iter().find_map(|one| self.settle(one)) {
-                return Some(error);
+            // All of them are acknowledged, also those that ended beside the one that stops the consumer.
+            let mut stopped = None;
+            for one in settled {
+                stopped = stopped.or(self.settle(one));
             }
             self.worker.flush();
+            if stopped.is_some() {
+                return stopped;
+            }
         }
     }
 

@@ -134,3 +134,35 @@ async fn a_restart_drops_running_attempts() {
     let rows: Vec<_> = unit.rows().into_iter().map(|(name, _)| name).collect();
     assert_eq!(rows, ["call/1"], "the first transaction rolled back");
 }
+
+#[tokio::test]
+async fn a_delivery_that_ends_beside_a_fatal_one_is_acknowledged() {
+    // The first message is polled some times before it ends, and the second one stops the consumer meanwhile.
+    for polls in 1..8 {
+        let fatal = Arc::new(AtomicUsize::new(1));
+        let handler = handler_fn(move |delivery: Delivery| {
+            let (fatal, mut left) = (fatal.clone(), polls);
+            async move {
+                if delivery.message.id() == "b-1" && fatal.swap(0, Ordering::Relaxed) == 1 {
+                    return Err(Error::fatal("stop"));
+                }
+                std::future::poll_fn(|cx| {
+                    left -= 1;
+                    cx.waker().wake_by_ref();
+                    if left == 0 { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+                })
+                .await;
+                Ok(Outcome::Done)
+            }
+        });
+        let broker = TestBroker::memory();
+        let (first, second) = (message("a", 1), message("b", 1));
+        broker.publish(first.clone()).await.unwrap();
+        broker.publish(second).await.unwrap();
+        let consumer = TestConsumer::builder("billing").on(TOPIC, handler).start_on(&broker).await.unwrap();
+        consumer.settle().await.unwrap();
+        let ended = consumer.states_of(&first) == [DeliveryState::Done];
+        consumer.restart().await.unwrap();
+        consumer.calls(TOPIC).assert_called(if ended { 3 } else { 4 });
+    }
+}

@@ -19,7 +19,7 @@ use crate::{
     event::Event,
     handler_fn,
     testing::{CommitFaults, FaultyUnit, MemoryPublisher, MemoryTx, MemoryUnit},
-    transactional,
+    transactional, transactional_batch,
     transport::{AttemptConfig, FailurePolicy},
 };
 

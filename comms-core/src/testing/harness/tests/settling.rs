@@ -1,7 +1,7 @@
 //! Several groups on one broker, orderings, and what counts as settled.
 
 use super::*;
-use crate::{Outbox, event::EventSource, transport::Ordering};
+use crate::{Outbox, UnitOfWork, event::EventSource, transport::Ordering};
 
 #[tokio::test]
 async fn each_group_gets_each_message_and_the_outbox_is_relayed() {
@@ -103,4 +103,38 @@ async fn a_set_up_that_cannot_run_is_refused() {
     let error = builder().start_on(&broker).await.unwrap_err();
     assert!(error.to_string().contains("billing already"), "{error}");
     assert_eq!(first.deliver(message("a", 1)).await.unwrap(), DeliveryState::Done);
+}
+
+#[tokio::test]
+async fn an_outbox_is_relayed_from_its_first_message_after_another_one_was_dropped() {
+    let broker = TestBroker::memory();
+    let builder = TestConsumer::builder("billing").on(TOPIC, scripted([]));
+    let consumer = builder.start_on(&broker).await.unwrap();
+    for n in 0..20 {
+        // The allocator gives the memory of the last database to the next one.
+        let unit = MemoryUnit::new();
+        let mut tx = unit.begin().await.unwrap();
+        unit.enqueue(&mut tx, &[message("a", n)]).await.unwrap();
+        unit.commit(tx).await.unwrap();
+        assert_eq!(broker.relay(&unit).await.unwrap(), 1);
+    }
+    consumer.calls(TOPIC).assert_called(20);
+}
+
+#[tokio::test]
+async fn a_message_that_a_handler_publishes_is_settled_too() {
+    let broker = TestBroker::memory();
+    let cascade = broker.clone();
+    let first = handler_fn(move |delivery: Delivery| {
+        let cascade = cascade.clone();
+        async move { cascade.publish(delivery.message.to("second")).await.map(|()| Outcome::Done) }
+    });
+    let second = handler_fn(|_: Delivery| async {
+        crate::clock::Clock::system().sleep(Duration::from_millis(50)).await;
+        Ok(Outcome::Done)
+    });
+    let builder = TestConsumer::builder("billing").on(TOPIC, first).on("second", second);
+    let consumer = builder.start_on(&broker).await.unwrap();
+    assert_eq!(consumer.deliver(message("a", 1)).await.unwrap(), DeliveryState::Done);
+    consumer.calls("second").assert_results(&[Ok(Outcome::Done)]);
 }

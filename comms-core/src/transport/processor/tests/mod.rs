@@ -17,10 +17,30 @@ use std::{
 
 use super::{run::RETRY_AFTER_LIMIT, *};
 use crate::{
-    Error, ErrorKind, Message, MessageParts, Outcome, handler_fn,
+    Delivery, Error, ErrorKind, Message, MessageParts, Outcome, handler_fn,
     resilience::{Breaker, BreakerConfig},
     transport::Disposition,
+    transport::FailureDecision,
 };
+
+impl Processor {
+    /// Attempts `delivery` until the result is final, as a worker does with a delivery that does not end at once.
+    async fn process(
+        &self,
+        mut delivery: Delivery,
+        stopping: impl Future<Output = ()>,
+        cancelled: impl Future<Output = ()>,
+    ) -> Verdict {
+        let failure_policy = &FailureDecision::default();
+        let rules = Rules { budget: None, failure_policy, blocks: None };
+        let (stopping, cancelled) = (std::pin::pin!(stopping), std::pin::pin!(cancelled));
+        tokio::select! {
+            biased;
+            () = cancelled => Verdict::Abandoned,
+            verdict = self.run(&mut delivery, None, rules, stopping) => verdict,
+        }
+    }
+}
 
 fn delivery() -> Delivery {
     let message = Message::new(MessageParts { source: "s", id: "1", topic: "t", ..MessageParts::default() });

@@ -1,7 +1,10 @@
 //! Deliveries for a batch handler.
 
 use super::{rig::delivery, *};
-use crate::{MessageParts, transport::AttemptConfig};
+use crate::{
+    MessageParts,
+    transport::{AttemptConfig, Budget, BudgetConfig},
+};
 
 const INVALID: Plan = Plan::Err(ErrorKind::Invalid);
 
@@ -246,4 +249,37 @@ fn a_batch_handler_that_is_never_ready_holds_the_batch() {
     assert_eq!((rig.holds.list()[0].kind, rig.budget.running()), (ErrorKind::NotExecuted, 0));
     assert_eq!(rig.drain(), ["1 done", "2 done"]);
     assert_eq!(batches(&rig), [[1, 2]]);
+}
+
+#[test]
+fn a_batch_larger_than_the_room_does_not_wait_to_be_full() {
+    let budget = Budget::new(BudgetConfig::default().records(3)).unwrap();
+    let config = WorkerConfig::default().budget(budget.clone());
+    let mut rig = Rig::batch(AttemptConfig::default(), config);
+    let mut next = 1;
+    let mut settled = Vec::new();
+    while settled.len() < 10 {
+        while next <= 10 && rig.worker.has_room() {
+            push(&mut rig, next, "a", []);
+            next += 1;
+        }
+        let more = rig.settled();
+        assert!(!more.is_empty(), "stands still after {settled:?}");
+        settled.extend(more);
+    }
+    assert_eq!(settled, (1..11).map(|tag| format!("{tag} done")).collect::<Vec<_>>());
+    assert_eq!((budget.running(), budget.records()), (0, 0));
+}
+
+#[test]
+fn each_delivery_of_a_batch_that_always_fails_ends_once() {
+    let mut rig = rig(10);
+    for (tag, key) in [(1, "a"), (2, "b"), (3, "c")] {
+        push(&mut rig, tag, key, [Plan::FailBatch(ErrorKind::Indeterminate); 10]);
+    }
+    let mut settled = rig.drain();
+    settled.sort();
+    let refused = [1, 2, 3].map(|tag| format!("{tag} refused indeterminate 3"));
+    assert_eq!(settled, refused, "the first one too");
+    assert_eq!(rig.worker.len(), 0);
 }

@@ -129,6 +129,20 @@ fn the_policy_decides_about_final_errors_alone() {
 }
 
 #[test]
+fn a_delivery_that_the_policy_holds_is_returned_like_any_other_held_one() {
+    let attempts = AttemptConfig::default().hold_in_place(Duration::from_secs(10));
+    let config = WorkerConfig::default().failure_policy(FailurePolicy::Hold);
+    let mut rig = Rig::with(attempts, config);
+    let invalid = Plan::Err(ErrorKind::Invalid);
+    rig.push(1, "a", [invalid; 100]);
+    rig.push(2, "a", []);
+    let mut settled = rig.settled();
+    (0..10).for_each(|_| settled.extend(rig.after(Duration::from_secs(2))));
+    assert_eq!(settled, ["1 held invalid 1", "2 behind"]);
+    assert_eq!(rig.holds.list()[0].kind, ErrorKind::Invalid, "it stays listed");
+}
+
+#[test]
 fn a_policy_that_panics_holds_the_delivery() {
     let policy = |_: &Error, _: &Delivery| std::panic::resume_unwind(Box::new("policy"));
     let mut rig = Rig::new(WorkerConfig::default().failure_policy_with(policy));

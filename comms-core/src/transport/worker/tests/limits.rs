@@ -1,7 +1,7 @@
 //! Time limits, permits and room.
 
 use super::*;
-use crate::transport::AttemptConfig;
+use crate::{MessageParts, transport::AttemptConfig};
 
 const LIMIT: Duration = Duration::from_secs(30);
 const MOMENT: Duration = Duration::from_millis(1);
@@ -49,6 +49,47 @@ fn the_wait_for_readiness_does_not_count_towards_the_call() {
     assert!(rig.after(LIMIT - MOMENT).is_empty());
     assert_eq!(rig.calls(), [1], "it was called after 30 s of waiting");
     assert_eq!(rig.after(MOMENT), ["1 refused indeterminate 1"]);
+}
+
+#[test]
+fn a_call_that_begins_at_the_end_of_the_wait_for_readiness_has_its_own_time_limit() {
+    let attempts = AttemptConfig::default().max_attempts(1);
+    let rigs = [Rig::with, Rig::batch].map(|rig| rig(attempts.clone(), WorkerConfig::default()));
+    for mut rig in rigs {
+        rig.push(1, "a", [Plan::NotReady, Plan::Stuck]);
+        assert!(rig.settled().is_empty());
+        rig.ready_without_a_wake();
+        assert!(rig.after(LIMIT).is_empty());
+        assert_eq!(rig.calls(), [1], "the timer has found the service ready");
+        assert!(rig.after(LIMIT - MOMENT).is_empty());
+        assert_eq!(rig.after(MOMENT), ["1 refused indeterminate 1"]);
+    }
+}
+
+#[test]
+fn a_time_limit_of_zero_ends_what_is_not_ready_at_once_and_the_longest_one_nothing() {
+    for (limit, expected) in [(Duration::ZERO, vec!["1 refused indeterminate 1"]), (Duration::MAX, vec![])] {
+        let attempts = AttemptConfig::default().max_attempts(1).timeout(limit);
+        for rig in [Rig::with, Rig::batch] {
+            let mut rig = rig(attempts.clone(), WorkerConfig::default());
+            // A batch fails as a whole first.
+            rig.push(1, "a", [Plan::Stuck, Plan::Stuck]);
+            rig.push(2, "b", []);
+            let mut settled = rig.after(LIMIT * 1_000);
+            settled.retain(|text| text.starts_with('1'));
+            assert_eq!(settled, expected);
+        }
+    }
+}
+
+#[test]
+fn a_hold_keeps_no_permit() {
+    let mut rig = Rig::new(budget(1, 100));
+    rig.push(1, "a", [Plan::Err(ErrorKind::NotExecuted), Plan::Err(ErrorKind::NotExecuted)]);
+    assert!(rig.settled().is_empty());
+    assert_eq!((rig.holds.len(), rig.budget.running()), (1, 0));
+    assert_eq!(rig.push(2, "b", []).as_deref(), Some("done"));
+    assert_eq!(rig.drain(), ["1 done"]);
 }
 
 #[test]
@@ -145,4 +186,28 @@ fn a_budget_without_room_is_invalid() {
     {
         assert_eq!(Budget::new(limits).unwrap_err().kind, ErrorKind::Invalid);
     }
+}
+
+/// One delivery of each buffer waits, and keeps no other part of the buffer alive.
+#[test]
+fn the_memory_of_a_long_queue_is_that_of_its_messages() {
+    const BUFFER: usize = 16 * 1024;
+    for (config, key) in [(budget(4_096, 10_000), Some("a")), (budget(1, 10_000), None)] {
+        let mut rig = Rig::new(config);
+        rig.push(0, "a", [Plan::Wait]);
+        let mut buffers: Vec<_> = (1..1_000).map(|tag| waiting(&mut rig, tag, key, BUFFER)).collect();
+        // A buffer that a message shares cannot be reclaimed.
+        let kept = buffers.iter_mut().map(|buffer| u64::from(!buffer.try_reclaim(BUFFER))).sum::<u64>();
+        assert_eq!((kept, rig.worker.len()), (keys::LONG_QUEUE as u64, 1_000));
+        assert_eq!(rig.drain().len(), 1_000);
+    }
+}
+
+/// Pushes a delivery in a buffer of `bytes`, and returns the buffer.
+fn waiting(rig: &mut Rig, tag: u64, key: Option<&str>, bytes: usize) -> bytes::BytesMut {
+    let mut buffer = bytes::BytesMut::with_capacity(bytes);
+    let delivery = rig::delivery(tag, key, MessageParts::default());
+    let message = Message::in_buffer(delivery.message.parts(), &mut buffer);
+    assert_eq!(rig.push_delivery(Delivery { message, ..delivery }, tag), None);
+    buffer
 }

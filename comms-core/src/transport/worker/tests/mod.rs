@@ -4,6 +4,7 @@ mod batch_calls;
 mod batch_script;
 mod batches;
 mod failures;
+mod hostile;
 mod limits;
 mod measured;
 mod properties;

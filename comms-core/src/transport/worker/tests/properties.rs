@@ -140,7 +140,7 @@ fn run(mut rig: Rig, steps: Vec<Step>, dropped: bool, batch: bool) {
             Step::Open => rig.open(),
             Step::Advance(millis) => rig.clock.advance(Duration::from_millis(millis)),
             Step::Release(key) => rig.worker.release("t", Some(name(key).as_bytes())),
-            Step::Stop => rig.worker.stop(),
+            Step::Stop => rig.stop(),
             Step::Flush => rig.worker.flush(),
         }
         assert_eq!(rig.worker.len() + books.settled.len(), books.keys.len(), "a delivery is lost");

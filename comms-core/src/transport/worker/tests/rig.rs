@@ -141,10 +141,21 @@ impl Rig {
         self.settled()
     }
 
+    /// Stops the worker. Its owner polls afterwards.
+    pub(super) fn stop(&mut self) {
+        self.worker.stop();
+        self.woken.0.store(true, SeqCst);
+    }
+
     /// Opens the gate for the attempts that wait now.
     pub(super) fn open(&self) {
         let gates = self.world.lock().open();
         gates.into_iter().for_each(Waker::wake);
+    }
+
+    /// Makes the service ready, and wakes nothing.
+    pub(super) fn ready_without_a_wake(&self) {
+        self.world.lock().not_ready = false;
     }
 
     pub(super) fn is_woken(&self) -> bool {
