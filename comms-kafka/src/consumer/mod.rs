@@ -151,7 +151,9 @@ impl Consumer {
     /// [`Health::gauge`](comms_core::health::Health::gauge).
     ///
     /// The lag of a partition is 0 when all its records are finished, also if aborted transactions follow the last one.
-    /// The client updates the lag every `statistics.interval.ms` (default 5,000). With 0 the lag is not updated.
+    /// It grows also while the topic is paused or the consumer is full: then the end of the partition is read from the
+    /// broker. The client updates the lag every `statistics.interval.ms` (default 5,000). With 0 the lag is not updated.
+    /// It is 0 after the consumer has ended.
     pub fn lag(&self) -> impl Fn() -> f64 + Send + Sync + use<> {
         let lag = self.lag.clone();
         // Exact up to 2^53 messages.

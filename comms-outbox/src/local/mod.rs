@@ -108,7 +108,7 @@ impl LocalConsumer {
     /// for [`Health::gauge`](comms_core::health::Health::gauge).
     ///
     /// The value is updated at least once in a third of the lease. It is 0 while another member of the group has the
-    /// lease.
+    /// lease, and after the consumer has ended.
     pub fn lag_seconds(&self) -> impl Fn() -> f64 + Send + Sync + use<> {
         self.relay.lag()
     }
