@@ -153,7 +153,10 @@ impl<'a> Oracle<'a> {
             log.owner = member;
             log.handled.clear();
             self.report.assignments += 1;
-            self.report.bound += log.uncommitted(&self.finished);
+            // What another member has begun may still end there, after the new owner has begun it as well.
+            let open = self.open.iter().filter(|((at, _), _)| *at == partition).flat_map(|(_, open)| open);
+            let begun = open.filter(|open| open.member != member).count();
+            self.report.bound += log.uncommitted(&self.finished) + begun;
         }
         if offset < log.committed {
             let committed = log.committed;

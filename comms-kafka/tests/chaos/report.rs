@@ -24,7 +24,8 @@ pub struct Report {
     /// of them had been stopped.
     pub again: usize,
     pub again_with_stopped: usize,
-    /// For each new assignment: the records already handled at or above the last committed offset that was read.
+    /// For each new assignment: the records already handled at or above the last committed offset that was read, and
+    /// those that another member has begun and not ended.
     pub bound: usize,
     /// Records begun below a committed offset that was read before, by whether the member was ever stopped.
     pub below_commit: usize,
