@@ -41,9 +41,9 @@ impl Position {
         Self { partition: Some(partition), offset: Some(offset), timestamp: None }
     }
 
-    /// Sets [`Position::timestamp`].
+    /// Returns the position with `millis` as its timestamp.
     #[must_use]
-    pub fn timestamp(self, millis: impl Into<Option<i64>>) -> Self {
+    pub fn with_timestamp(self, millis: impl Into<Option<i64>>) -> Self {
         Self { timestamp: millis.into(), ..self }
     }
 }

@@ -28,7 +28,7 @@ pub(crate) struct Incoming {
 impl Incoming {
     /// Returns the position of the record in `partition`.
     pub(crate) fn position(&self, partition: i32) -> Position {
-        Position::at(partition, self.offset).timestamp(self.timestamp)
+        Position::at(partition, self.offset).with_timestamp(self.timestamp)
     }
 }
 

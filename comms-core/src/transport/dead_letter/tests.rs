@@ -66,7 +66,7 @@ fn delivery(header: usize, payload: usize) -> Delivery {
         headers: headers.view(),
         payload: Some(&vec![0; payload]),
     });
-    Delivery::new(message, "billing").at(Position::at(3, 512).timestamp(1))
+    Delivery::new(message, "billing").at(Position::at(3, 512).with_timestamp(1))
 }
 
 async fn write(publisher: &Arc<LimitedPublisher>, holds: &Holds, delivery: &Delivery) -> Form {
