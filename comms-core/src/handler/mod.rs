@@ -191,14 +191,18 @@ impl<H: Handler> DynHandler for H {
             _ => &received,
         };
         let source = Source::of_message(delivery.message.clone(), clock.clone());
-        // The fields, and with them the context, are made only if a subscriber wants the span.
-        let span = tracing::info_span!(
-            names::PROCESS,
-            { names::MESSAGING_DESTINATION_NAME } = %delivery.message.topic(),
-            { names::MESSAGING_CONSUMER_GROUP_NAME } = %delivery.group,
-            { names::MESSAGING_MESSAGE_ID } = %delivery.message.id(),
-            { names::TRACE_ID } = source.context().and_then(|context| context.trace.as_ref()).map(TraceContext::trace_id),
-        );
+        // With the feature `log` of tracing the macro makes the fields, and with them the context, although no subscriber
+        // wants the span.
+        let span = match tracing::span_enabled!(tracing::Level::INFO) {
+            false => tracing::Span::none(),
+            true => tracing::info_span!(
+                names::PROCESS,
+                { names::MESSAGING_DESTINATION_NAME } = %delivery.message.topic(),
+                { names::MESSAGING_CONSUMER_GROUP_NAME } = %delivery.group,
+                { names::MESSAGING_MESSAGE_ID } = %delivery.message.id(),
+                { names::TRACE_ID } = source.context().and_then(|context| context.trace.as_ref()).map(TraceContext::trace_id),
+            ),
+        };
         Attempt::new(self, received, opened, source, span)
     }
 }
