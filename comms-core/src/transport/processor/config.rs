@@ -37,7 +37,7 @@ pub struct AttemptConfig {
     /// letter with the last error. Default: `None`, which holds the delivery until the cause is gone.
     pub hold_limit: Option<Duration>,
     /// The longest time for which a processor keeps a held delivery before it returns the delivery to the consumer as
-    /// [`Verdict::Held`](super::Verdict::Held). Default: `None`, which keeps the delivery for as long as the hold lasts.
+    /// [`Settlement::Held`](crate::transport::Settlement::Held). Default: `None`, which keeps the delivery for as long as the hold lasts.
     pub hold_in_place: Option<Duration>,
 }
 
@@ -75,7 +75,7 @@ impl AttemptConfig {
         Self { hold_limit: hold_limit.into(), ..self }
     }
 
-    /// Sets the time after which a processor returns a held delivery as [`Verdict::Held`](super::Verdict::Held). Default: `None`, never.
+    /// Sets the time after which a processor returns a held delivery as [`Settlement::Held`](crate::transport::Settlement::Held). Default: `None`, never.
     #[must_use]
     pub fn hold_in_place(self, hold_in_place: impl Into<Option<Duration>>) -> Self {
         Self { hold_in_place: hold_in_place.into(), ..self }
