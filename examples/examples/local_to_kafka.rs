@@ -26,9 +26,8 @@ use comms_outbox::{
     LocalConsumer, Relay, sql_error,
     sqlite::{RelayStore, SqliteUnit, Tables},
 };
-use examples::{Kafka, until};
+use examples::{Kafka, open_sqlite, until};
 use serde::{Deserialize, Serialize};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions};
 use tokio::sync::{mpsc, oneshot};
 
 /// The consumer group.
@@ -70,7 +69,9 @@ fn with_kafka(kafka: &KafkaConfig, handler: BoxHandler) -> Result<Consumer, Erro
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
-    let pool = open(&dir.path().join("shop.db")).await?;
+    let pool = open_sqlite(&dir.path().join("shop.db")).await?;
+    sqlx::raw_sql("CREATE TABLE invoices (order_id TEXT)").execute(&pool).await?;
+    Tables::new().migrate(&pool).await?;
     let unit = SqliteUnit::new(pool.clone(), Tables::new());
     let store = RelayStore::new(pool.clone(), Tables::new());
     let (handled, mut outcomes) = mpsc::channel(8);
@@ -125,17 +126,4 @@ fn billing(unit: &SqliteUnit, handled: mpsc::Sender<()>) -> BoxHandler {
             outcome
         }
     }))
-}
-
-/// Creates the database with the tables of the shop and those of the outbox.
-async fn open(file: &std::path::Path) -> anyhow::Result<SqlitePool> {
-    let options = SqliteConnectOptions::new()
-        .filename(file)
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal);
-    // SQLite has one writer at a time. With one connection the writers queue in the pool.
-    let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
-    sqlx::raw_sql("CREATE TABLE invoices (order_id TEXT)").execute(&pool).await?;
-    Tables::new().migrate(&pool).await?;
-    Ok(pool)
 }

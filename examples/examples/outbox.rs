@@ -25,8 +25,8 @@ use comms_outbox::{
     Relay, Subscriber, sql_error,
     sqlite::{RelayStore, SqliteUnit, Tables},
 };
+use examples::open_sqlite;
 use serde::{Deserialize, Serialize};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions};
 use tokio::sync::mpsc;
 
 #[derive(Serialize, Deserialize)]
@@ -48,7 +48,11 @@ type Tx = Scoped<<SqliteUnit as UnitOfWork>::Tx>;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
-    let pool = open(&dir.path().join("shop.db")).await?;
+    let pool = open_sqlite(&dir.path().join("shop.db")).await?;
+    let tables = "CREATE TABLE orders (id TEXT PRIMARY KEY, cents INTEGER);
+        CREATE TABLE invoices (order_id TEXT, cents INTEGER)";
+    sqlx::raw_sql(tables).execute(&pool).await?;
+    Tables::new().migrate(&pool).await?;
     let unit = SqliteUnit::new(pool.clone(), Tables::new());
 
     // An order and its message are committed together, or neither is.
@@ -113,19 +117,4 @@ fn billing(unit: &SqliteUnit, done: mpsc::Sender<()>) -> BoxHandler {
             outcome
         }
     }))
-}
-
-/// Creates the database with the tables of the shop and those of the outbox.
-async fn open(file: &std::path::Path) -> anyhow::Result<SqlitePool> {
-    let options = SqliteConnectOptions::new()
-        .filename(file)
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal);
-    // SQLite has one writer at a time. With one connection the writers queue in the pool.
-    let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
-    let tables = "CREATE TABLE orders (id TEXT PRIMARY KEY, cents INTEGER);
-        CREATE TABLE invoices (order_id TEXT, cents INTEGER)";
-    sqlx::raw_sql(tables).execute(&pool).await?;
-    Tables::new().migrate(&pool).await?;
-    Ok(pool)
 }

@@ -1,10 +1,10 @@
 //! One runnable example per pattern, in `examples/`. `README.md` lists them in the order to read them.
 //!
-//! The library has what several examples share: a Kafka cluster, the generated code of a gRPC service, and a limit on the
+//! The library has what several examples share: a Kafka cluster, a SQLite database, the generated code of a gRPC service, and a limit on the
 //! time that an example takes. Its documentation tests compile the code blocks of the README, of the guides and of the
 //! crates' READMEs: `cargo test -p examples --doc`.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use anyhow::Context as _;
 use comms_core::clock::Clock;
@@ -15,6 +15,7 @@ use rdkafka::{
     mocking::MockCluster,
     producer::DefaultProducerContext,
 };
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions};
 
 /// No step of an example takes longer.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -78,6 +79,19 @@ impl Kafka {
 /// instead.
 pub async fn until<T>(done: impl Future<Output = T>) {
     let _ = Clock::system().timeout(LIMIT, done).await;
+}
+
+/// Opens the SQLite database in `file`, and creates it if necessary.
+///
+/// # Errors
+/// Returns the error of the database.
+pub async fn open_sqlite(file: &Path) -> anyhow::Result<SqlitePool> {
+    let options = SqliteConnectOptions::new()
+        .filename(file)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal);
+    // SQLite has one writer at a time. With one connection the writers queue in the pool.
+    Ok(SqlitePoolOptions::new().max_connections(1).connect_with(options).await?)
 }
 
 /// The code that tonic generates from `proto/payments.proto`.

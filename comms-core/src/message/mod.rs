@@ -60,7 +60,7 @@ impl Message {
     /// Panics if the parts have more than 4 GiB.
     #[must_use]
     pub fn new(parts: MessageParts<'_>) -> Self {
-        Self::in_buffer(parts, &mut BytesMut::with_capacity(parts.length()))
+        Self::in_buffer(parts, &mut BytesMut::with_capacity(parts.memory()))
     }
 
     /// Creates a message with copies of `parts` at the end of `buffer`, and removes it from `buffer`.

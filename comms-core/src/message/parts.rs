@@ -27,8 +27,9 @@ pub struct MessageParts<'a> {
 }
 
 impl MessageParts<'_> {
-    /// Returns the length of all parts together, with the headers encoded.
-    pub(super) fn length(&self) -> usize {
+    /// Returns the bytes of a message of these parts in memory, as [`Message::memory`](super::Message::memory).
+    #[must_use]
+    pub fn memory(&self) -> usize {
         let key = self.key.unwrap_or_default();
         let payload = self.payload.unwrap_or_default();
         let texts = self.source.len() + self.id.len() + self.topic.len();
@@ -39,7 +40,7 @@ impl MessageParts<'_> {
     #[allow(clippy::expect_used, reason = "a message of 4 GiB is documented to panic")]
     pub(super) fn write(&self, buffer: &mut BytesMut) -> Ends {
         let start = buffer.len();
-        buffer.reserve(self.length());
+        buffer.reserve(self.memory());
         let mut put = |part: &[u8]| {
             buffer.put_slice(part);
             u32::try_from(buffer.len() - start).expect("a message is smaller than 4 GiB")

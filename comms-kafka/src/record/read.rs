@@ -55,12 +55,7 @@ impl Reader {
         let (key, payload) = (record.key(), record.payload());
         let headers = self.headers.view();
         let parts = MessageParts { source, id, topic, key, headers, payload };
-        let size = key.map_or(0, <[u8]>::len)
-            + payload.map_or(0, <[u8]>::len)
-            + headers.encoded().len()
-            + source.len()
-            + id.len()
-            + topic.len();
+        let size = parts.memory();
         if self.buffer.capacity() < size {
             self.buffer = BytesMut::with_capacity(size.max(BUFFER));
         }

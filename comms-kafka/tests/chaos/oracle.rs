@@ -1,7 +1,7 @@
 //! Checks the ledger of one scenario against what the broker has acknowledged.
 //!
 //! The checks need no event about an assignment. A record may begin only after every earlier record of its key in its
-//! partition was handled once, whoever handled it: an assignment starts at a committed offset, and everything below it
+//! partition was handled once, by any member: an assignment starts at a committed offset, and everything below it
 //! was handled. A new assignment of a partition is seen by a record of another member, or by a record that its member
 //! has already handled since the last one.
 

@@ -18,7 +18,6 @@ pub(super) use attempt::AbortOnDrop;
 pub use config::AttemptConfig;
 pub(super) use meters::Meters;
 pub(super) use rules::Rules;
-pub(super) use run::Holding;
 pub(super) use verdict::Verdict;
 
 /// How the deliveries of a topic are attempted: the handler, the limits of its attempts, and the list of the deliveries

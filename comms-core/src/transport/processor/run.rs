@@ -13,16 +13,6 @@ use crate::{
 /// The longest `retry_after` that is honoured: a peer may send any number, and a lane waits for it.
 pub(super) const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(5 * 60);
 
-/// The next step of a hold after a failed attempt.
-pub(in crate::transport) enum Holding {
-    /// The processor waits and attempts the delivery again.
-    Here,
-    /// The processor returns the delivery to the consumer, which presents the delivery again.
-    Elsewhere,
-    /// The hold has reached its limit and ends.
-    Over,
-}
-
 impl Processor {
     /// Attempts `delivery` until the result is final, within the limits of `rules`. `failed` is the error of an attempt
     /// that was made before. When `stopping` resolves, no further attempt begins, and a wait ends at once; an attempt
@@ -74,8 +64,7 @@ impl Processor {
                 Disposition::Hold => {
                     let hold = self.holds.register(delivery, &error, held.take());
                     let delay = self.delay(failures, &error);
-                    let over = matches!(self.holding(&hold, delay), Holding::Over);
-                    match if over {
+                    match if self.is_over(&hold) {
                         rules.failure_policy.decide(&error, delivery)
                     } else {
                         FailurePolicy::Hold
@@ -108,20 +97,14 @@ impl Processor {
         }
     }
 
-    /// Returns the next step of `hold` if the wait before the next attempt is `delay`.
-    pub(in crate::transport) fn holding(&self, hold: &HoldGuard, delay: Duration) -> Holding {
-        if self.config.hold_limit.is_some_and(|limit| hold.lasted(self.clock.now()) >= limit) {
-            return Holding::Over;
-        }
-        match self.is_elsewhere(hold, delay) {
-            true => Holding::Elsewhere,
-            false => Holding::Here,
-        }
+    /// Returns whether `hold` has reached its limit.
+    pub(in crate::transport) fn is_over(&self, hold: &HoldGuard) -> bool {
+        self.config.hold_limit.is_some_and(|limit| hold.lasted(self.clock.now()) >= limit)
     }
 
     /// Returns whether the delivery of `hold` is returned to the consumer, also if its hold has no limit: the wait before
     /// the next attempt is `delay`.
-    fn is_elsewhere(&self, hold: &HoldGuard, delay: Duration) -> bool {
+    pub(in crate::transport) fn is_elsewhere(&self, hold: &HoldGuard, delay: Duration) -> bool {
         let waited = hold.waited(self.clock.now()).saturating_add(delay);
         self.config.hold_in_place.is_some_and(|limit| waited > limit)
     }

@@ -36,7 +36,7 @@ pub(super) enum Phase {
 /// A partition from its assignment to its revocation.
 ///
 /// A partition that is assigned again gets a new `Assignment`. What a late runner of the old one completes changes the
-/// frontier of the old one only, which nobody reads after the revocation.
+/// frontier of the old one only, which is not read after the revocation.
 pub(super) struct Assignment {
     pub(super) topic: Arc<Topic>,
     pub(super) partition: i32,

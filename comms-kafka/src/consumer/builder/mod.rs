@@ -87,7 +87,7 @@ impl ConsumerBuilder {
     /// [`on`](Self::on). If the handler itself fails, the whole batch is held (a cause outside the records), or each of
     /// its records is attempted alone (any other error), see [`BatchHandler`].
     ///
-    /// ```no_run
+    /// ```
     /// use comms_core::{Delivery, Error, Outcome, batch_fn, transport::BatchConfig};
     /// use comms_kafka::{Consumer, KafkaConfig};
     /// # fn consumer() -> Result<Consumer, Error> {
@@ -135,7 +135,7 @@ impl ConsumerBuilder {
     /// Sets a function that decides what follows the final failure of a record. A panic of the function holds the
     /// record.
     ///
-    /// ```no_run
+    /// ```
     /// use comms_core::{ErrorKind, transport::FailurePolicy};
     /// # fn set(builder: comms_kafka::ConsumerBuilder) -> comms_kafka::ConsumerBuilder {
     /// // Dead-letters unreadable records, and stops at all other final failures.

@@ -89,7 +89,7 @@ async fn an_attempt_ends_at_its_time_limit() {
     consumer.assert_states(&[DeliveryState::Done]);
 }
 
-/// The consumer runs on other threads than the test, so the test cannot rely on who is polled first.
+/// The consumer runs on other threads than the test, so the test cannot rely on which of them is polled first.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn retries_are_exact_on_several_threads() {
     for _ in 0..50 {

@@ -8,7 +8,6 @@ use crate::{
     handler::BatchAttempt,
     transport::{
         Disposition,
-        processor::Holding,
         worker::{
             Settlement, Worker,
             keys::{KeyId, Queued, State},
@@ -105,8 +104,9 @@ impl Worker {
         let failures = failures.saturating_add(1);
         let guard = processor.holds().register(&first.delivery, error, guard);
         let delay = processor.delay(failures, error);
-        match (processor.holding(&guard, delay), &mut self.batches) {
-            (Holding::Here, Some(batches)) => {
+        let goes_on = !processor.is_over(&guard) && !processor.is_elsewhere(&guard, delay);
+        match &mut self.batches {
+            Some(batches) if goes_on => {
                 let timer = Box::pin(processor.clock.sleep(delay));
                 batches.wait(batch, Held { guard, failures }, timer);
             }
