@@ -41,7 +41,7 @@ impl Member {
         drop(self.close(&self.assigned.take(partitions)));
         let assignments =
             if self.control.stopping.is_cancelled() { Vec::new() } else { self.split(partitions) };
-        if let Err(error) = self.apply_start(client, partitions, &assignments) {
+        if let Err(error) = self.apply_committed(client, partitions, &assignments) {
             self.control.fail(error.context(format_args!("start positions of group {}", self.name)));
         }
         if let Err(error) = assign(client, partitions) {
