@@ -13,9 +13,14 @@ use codec::Format;
 /// The longest text. A broker refuses more than `offset.metadata.max.bytes` (4,096 by default).
 const MAX_TEXT: usize = 3_000;
 
-/// Offsets of finished records, as ranges in increasing order.
+/// Offsets of finished records.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(super) struct Finished(VecDeque<Range<i64>>);
+pub(super) struct Finished {
+    /// In increasing order.
+    ranges: VecDeque<Range<i64>>,
+    /// The offset with which the list was committed.
+    committed: i64,
+}
 
 impl Finished {
     /// Collects the finished ones of `records` (offset, and whether the record is finished), in the order of delivery.
@@ -35,17 +40,17 @@ impl Finished {
                 None => {}
             }
         }
-        Self(ranges)
+        Self { ranges, committed: 0 }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.ranges.is_empty()
     }
 
     /// Returns the ranges as text of at most [`MAX_TEXT`] bytes, or an empty text if there are none. If they do not fit, the
     /// last ones are left out: those records are handled again.
     pub(super) fn to_text(&self) -> String {
-        let texts = [Format::Runs, Format::Bits].map(|format| codec::encode(&self.0, format, MAX_TEXT));
+        let texts = [Format::Runs, Format::Bits].map(|format| codec::encode(&self.ranges, format, MAX_TEXT));
         let longest =
             texts.into_iter().max_by_key(|(covered, text)| (*covered, std::cmp::Reverse(text.len())));
         longest.map(|(_, text)| text).unwrap_or_default()
@@ -55,26 +60,30 @@ impl Finished {
     pub(super) fn of_text(text: &str, committed: i64) -> Self {
         let ranges = codec::decode(text).unwrap_or_default().into_iter();
         let ranges = ranges.map(|range| range.start.max(committed)..range.end);
-        Self(ranges.filter(|range| !range.is_empty()).collect())
+        Self { ranges: ranges.filter(|range| !range.is_empty()).collect(), committed }
     }
 
     /// Returns whether the record at `offset` is finished. Offsets are asked for in increasing order: forgets all that are
-    /// smaller.
+    /// smaller. Forgets the whole list at an offset before the committed one: the log was truncated, and has
+    /// other records now.
     pub(super) fn take(&mut self, offset: i64) -> bool {
-        while self.0.front().is_some_and(|range| range.end <= offset) {
-            self.0.pop_front();
+        if offset < self.committed {
+            self.ranges.clear();
         }
-        self.0.front().is_some_and(|range| range.contains(&offset))
+        while self.ranges.front().is_some_and(|range| range.end <= offset) {
+            self.ranges.pop_front();
+        }
+        self.ranges.front().is_some_and(|range| range.contains(&offset))
     }
 
     /// Returns one more than the largest offset of the list; 0 for an empty list.
     pub(super) fn end(&self) -> i64 {
-        self.0.back().map_or(0, |range| range.end)
+        self.ranges.back().map_or(0, |range| range.end)
     }
 
     /// Returns the number of offsets in the list.
     pub(super) fn count(&self) -> i64 {
-        self.0.iter().map(|range| range.end - range.start).sum()
+        self.ranges.iter().map(|range| range.end - range.start).sum()
     }
 }
 

@@ -2,7 +2,8 @@ use super::*;
 use proptest::{collection::vec, prelude::*};
 
 fn finished(ranges: &[(i64, i64)]) -> Finished {
-    Finished(ranges.iter().map(|(start, end)| *start..*end).collect())
+    let ranges = ranges.iter().map(|(start, end)| *start..*end);
+    Finished { ranges: ranges.collect(), committed: 0 }
 }
 
 #[test]
@@ -17,9 +18,15 @@ fn ranges_go_on_over_offsets_without_a_record() {
 fn finished_records_are_found_in_the_order_of_their_offsets() {
     let mut list = Finished::of_text(&finished(&[(6, 11), (12, 13), (20, 22)]).to_text(), 8);
     assert_eq!(list.count(), 3 + 1 + 2);
-    let found: Vec<_> = (7..25).filter(|offset| list.take(*offset)).collect();
+    let found: Vec<_> = (8..25).filter(|offset| list.take(*offset)).collect();
     assert_eq!(found, [8, 9, 10, 12, 20, 21]);
     assert!(list.is_empty());
+}
+
+#[test]
+fn a_log_that_was_truncated_has_no_finished_records() {
+    let mut list = Finished::of_text(&finished(&[(6, 11)]).to_text(), 5);
+    assert!((4..11).all(|offset| !list.take(offset)));
 }
 
 #[test]
@@ -37,7 +44,7 @@ fn a_list_without_room_loses_its_end() {
     assert!(text.len() <= MAX_TEXT && text.starts_with('b'), "{}", text.len());
     let read = Finished::of_text(&text, 0);
     assert_eq!(read.count(), 8_984);
-    assert!(read.0.iter().eq(alternating.0.iter().take(8_984)));
+    assert!(read.ranges.iter().eq(alternating.ranges.iter().take(8_984)));
     let long = finished(&(0..5_000).map(|n| (1_000 * n, 1_000 * n + 900)).collect::<Vec<_>>());
     let text = long.to_text();
     assert!(text.len() <= MAX_TEXT && text.starts_with('r'), "{}", text.len());
