@@ -1,6 +1,9 @@
 //! One delivery of a message to a group, from its publication to its end.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::rules::{Rules, Step};
 use crate::{
@@ -25,6 +28,10 @@ pub(super) struct Entry {
     pub(super) identity: (String, String),
     pub(super) calls: Vec<Call>,
     pub(super) step: Step,
+    /// The failed attempts of this delivery, without those that failed with a batch.
+    failures: u32,
+    /// The delivery was in a batch that failed, and is attempted alone.
+    pub(super) is_alone: bool,
     /// The first failed attempt of the current hold.
     held_since: Option<Instant>,
     /// How often the dead letter was refused.
@@ -43,6 +50,8 @@ impl Entry {
             identity,
             calls,
             step,
+            failures: 0,
+            is_alone: false,
             held_since: None,
             refusals: 0,
             error: None,
@@ -63,9 +72,10 @@ impl Entry {
         matches!(self.step, Step::End(DeliveryState::Stopped(_)))
     }
 
-    pub(super) fn begin(&mut self, delivery: Delivery) {
+    /// Records the begin of a call with a number of deliveries, of which this is one.
+    pub(super) fn begin(&mut self, delivery: Delivery, batch: usize) {
         self.place = self.place.or_else(|| delivery.position.partition.zip(delivery.position.offset));
-        self.calls.push(Call::begun(delivery));
+        self.calls.push(Call::begun(delivery, batch));
         self.step = Step::Finish;
     }
 
@@ -77,14 +87,41 @@ impl Entry {
     /// Records a failed attempt.
     pub(super) fn failed(&mut self, error: &Error, rules: &Rules, clock: &Clock) {
         let Some(Call { delivery, .. }) = self.calls.last() else { return };
-        let failures = u32::try_from(self.calls.len()).unwrap_or(u32::MAX);
+        self.failures += 1;
         let now = clock.now();
-        let held = self.held_since.map(|since| now.saturating_duration_since(since));
-        self.step = rules.after(error, (delivery, failures), held, clock);
+        self.step = rules.after(error, (delivery, self.failures), self.held(now), clock);
         self.held_since = match self.step {
             Step::Attempt { held: true, .. } => self.held_since.or(Some(now)),
             _ => None,
         };
+        self.call_failed(error);
+    }
+
+    /// Records the failure of a call that is no failed attempt of this delivery: it is attempted again, without a wait
+    /// of its own. `alone`: not in a batch.
+    pub(super) fn put_back(&mut self, error: &Error, alone: bool) {
+        self.end_hold();
+        (self.step, self.is_alone) = (Step::Begin, alone);
+        self.call_failed(error);
+    }
+
+    /// Records the failure of a batch that is attempted again `at` this time.
+    pub(super) fn wait_with_batch(&mut self, error: &Error, at: Instant) {
+        self.step = Step::Batch { at };
+        self.call_failed(error);
+    }
+
+    /// Ends the hold of a batch of which this delivery was the first one.
+    pub(super) const fn end_hold(&mut self) {
+        (self.failures, self.held_since) = (0, None);
+    }
+
+    /// Returns how long the delivery has been held.
+    pub(super) fn held(&self, now: Instant) -> Option<Duration> {
+        self.held_since.map(|since| now.saturating_duration_since(since))
+    }
+
+    fn call_failed(&mut self, error: &Error) {
         let failure = Failure::of(error);
         self.error = Some(failure.text.clone());
         self.end_call(CallResult::Failed(failure));
@@ -118,7 +155,7 @@ impl Entry {
     pub(super) fn state(&self) -> DeliveryState {
         match self.step {
             Step::End(state) => state,
-            Step::Attempt { held: true, .. } => DeliveryState::Held(self.last_error()),
+            Step::Attempt { held: true, .. } | Step::Batch { .. } => DeliveryState::Held(self.last_error()),
             Step::DeadLetter { at: Some(_) } => DeliveryState::Held(ErrorKind::Misconfigured),
             Step::Attempt { held: false, .. } => DeliveryState::Retrying(self.last_error()),
             Step::Begin | Step::Finish | Step::DeadLetter { at: None } => DeliveryState::Running,

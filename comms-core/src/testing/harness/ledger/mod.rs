@@ -6,12 +6,13 @@
 //! certain. So the same ledger serves every transport.
 //!
 //! - `entry.rs`: one delivery.
-//! - `record.rs`: what the wrappers record.
+//! - `record.rs`: what the wrappers record. `batch.rs`: what the end of a batch means for each of its deliveries.
 //! - `rules.rs`: what follows a failure.
 //! - `find.rs`: to which entry a call or a dead letter belongs.
 //! - `read.rs`: what the assertions read.
 //! - `settle.rs`: whether something can still happen without a step of the clock.
 
+mod batch;
 mod entry;
 mod find;
 mod read;
