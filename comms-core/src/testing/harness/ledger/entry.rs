@@ -21,6 +21,8 @@ use crate::{
 pub(super) struct Entry {
     pub(super) group: Arc<str>,
     pub(super) message: Message,
+    /// The number of the published message. `None` if the test has published no such message.
+    pub(super) published: Option<usize>,
     /// Partition and offset, once they are known.
     pub(super) place: Option<(i32, i64)>,
     /// The identity that the handler sees. It is not that of `message` if `message` is a structured `CloudEvents`
@@ -46,6 +48,7 @@ impl Entry {
         Self {
             group,
             message,
+            published: None,
             place: None,
             identity,
             calls,
@@ -61,7 +64,7 @@ impl Entry {
     /// Returns the entry of the delivery that follows this one after a restart of the consumer.
     pub(super) fn again(&self) -> Self {
         let next = Self::new(self.group.clone(), self.message.clone(), self.identity.clone());
-        Self { place: self.place, ..next }
+        Self { published: self.published, place: self.place, ..next }
     }
 
     pub(super) const fn is_open(&self) -> bool {
@@ -175,9 +178,11 @@ impl Entry {
         }
     }
 
-    /// Returns whether the two are deliveries of one message at one position.
-    pub(super) fn is_at_place_of(&self, other: &Self) -> bool {
-        self.place == other.place && self.is(&other.group, &other.message)
+    /// Returns whether the two are deliveries of one published message, or of one position.
+    pub(super) fn is_same_delivery(&self, other: &Self) -> bool {
+        self.is(&other.group, &other.message)
+            && self.place == other.place
+            && (self.place.is_some() || self.published == other.published)
     }
 
     pub(super) fn is(&self, group: &str, message: &Message) -> bool {

@@ -28,7 +28,15 @@ impl State {
         if let Some((index, _)) = at_place.or_else(unplaced) {
             return EntryId(index);
         }
-        self.entries.push(Entry::new(delivery.group.clone(), message.clone(), identity));
+        let is_repeated = |entry: &&Entry| {
+            entry.group == delivery.group
+                && entry.message.topic() == message.topic()
+                && entry.identity == identity
+        };
+        let published = self.entries.iter().rev().find(is_repeated).and_then(|entry| entry.published);
+        let mut entry = Entry::new(delivery.group.clone(), message.clone(), identity);
+        entry.published = published;
+        self.entries.push(entry);
         EntryId(self.entries.len() - 1)
     }
 
