@@ -12,7 +12,7 @@ use std::{
 use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{CommitMode, Consumer as _},
-    error::KafkaError,
+    error::{KafkaError, KafkaResult},
     types::RDKafkaErrorCode,
 };
 
@@ -95,27 +95,41 @@ impl Commits {
                 return;
             }
             self.finished.store(0, Ordering::Relaxed);
-            let assignments = self.assigned.all();
-            {
-                let _one = self.one.lock();
-                // A partition that was revoked while this thread waited for its turn belongs to another member.
-                let owned: Vec<_> = assignments.into_iter().filter(|one| !one.is_gone()).collect();
-                self.commit(client, &owned);
-            }
+            self.periodic(self.assigned.all(), request(client));
             // This thread may block, and a revocation does not wait for the request.
             lag::read_ends(client, &self.lag.take_behind());
         }
     }
 
-    /// Commits the frontiers of assignments that are being revoked. Waits for a periodic commit that has begun.
-    pub(super) fn last(&self, client: &Client, gone: &[Arc<Assignment>]) {
+    /// Commits the frontiers of those of `assignments` that this member still has.
+    pub(super) fn periodic(
+        &self,
+        mut assignments: Vec<Arc<Assignment>>,
+        send: impl FnOnce(&TopicPartitionList) -> KafkaResult<()>,
+    ) {
         let _one = self.one.lock();
-        self.commit(client, gone);
+        // A partition that was revoked while this thread waited for its turn belongs to another member.
+        assignments.retain(|one| !one.is_gone());
+        self.commit(&assignments, send);
+    }
+
+    /// Commits the frontiers of assignments that are being revoked. Waits for a periodic commit that has begun.
+    pub(super) fn last(
+        &self,
+        gone: &[Arc<Assignment>],
+        send: impl FnOnce(&TopicPartitionList) -> KafkaResult<()>,
+    ) {
+        let _one = self.one.lock();
+        self.commit(gone, send);
     }
 
     /// Commits every frontier of `assignments` that is not committed yet, and waits for the response. During a rebalance of
     /// the classic protocol the response arrives when all members have joined again, and may refuse the commit as too late.
-    fn commit(&self, client: &Client, assignments: &[Arc<Assignment>]) {
+    fn commit(
+        &self,
+        assignments: &[Arc<Assignment>],
+        send: impl FnOnce(&TopicPartitionList) -> KafkaResult<()>,
+    ) {
         use RDKafkaErrorCode as Code;
         let frontiers: Vec<_> = assignments.iter().filter_map(|a| Some((a, a.uncommitted()?))).collect();
         if frontiers.is_empty() {
@@ -127,7 +141,7 @@ impl Commits {
             // Fails only for an offset that cannot be represented. A frontier is an offset of the broker plus 1.
             let _ = offsets.add_partition_offset(topic, partition, Offset::Offset(*offset));
         }
-        let result = client.commit(&offsets, CommitMode::Sync);
+        let result = send(&offsets);
         match result.as_ref().map_err(KafkaError::rdkafka_error_code) {
             Ok(()) => frontiers.iter().for_each(|(assignment, offset)| assignment.set_committed(*offset)),
             // The group has rebalanced meanwhile. Partitions that this member still has are committed again in the next
@@ -146,6 +160,11 @@ impl Commits {
             }
         }
     }
+}
+
+/// Returns the request of a commit, which waits for the response.
+pub(super) fn request(client: &Client) -> impl FnOnce(&TopicPartitionList) -> KafkaResult<()> {
+    move |offsets| client.commit(offsets, CommitMode::Sync)
 }
 
 #[cfg(test)]
