@@ -20,6 +20,7 @@ mod dead_letter;
 mod frontier;
 mod holds;
 mod policy;
+mod position_id;
 mod processor;
 mod worker;
 
@@ -33,5 +34,6 @@ pub use dead_letter::{DeadLetters, Form};
 pub use frontier::Frontier;
 pub use holds::{Hold, HoldGuard, Holds};
 pub use policy::{FailureDecision, FailurePolicy};
+pub use position_id::PositionId;
 pub use processor::{AttemptConfig, Processor};
 pub use worker::{BatchConfig, Ordering, Settled, Settlement, Worker, WorkerConfig};
