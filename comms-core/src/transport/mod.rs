@@ -13,7 +13,8 @@
 //! 5. The worker returns a [`Settlement`]: the delivery is done, is dead-lettered, is refused, is returned for a later
 //!    attempt, is abandoned, or stops the process. The consumer acknowledges up to the [`Frontier`].
 //!
-//! [`Acks`] and [`Receipt`] are the results of a [`Publisher`](crate::Publisher).
+//! A record without an identity gets the id that [`PositionId`] writes. [`Acks`] and [`Receipt`] are the results of a
+//! [`Publisher`](crate::Publisher).
 
 mod budget;
 mod dead_letter;
