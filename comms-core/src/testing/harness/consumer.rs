@@ -148,7 +148,9 @@ impl TestConsumer {
     /// #     fn key(&self) -> String { self.page.clone() }
     /// # }
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
-    /// let count = batch_fn(|batch: Vec<Delivery>| async move { Ok(vec![Ok(Outcome::Done); batch.len()]) });
+    /// let count = batch_fn(|batch: Vec<Delivery>| async move {
+    ///     Ok(batch.iter().map(|_| Ok(Outcome::Done)).collect())
+    /// });
     /// let consumer = TestConsumer::builder("statistics").on_batch("viewed", count).start().await?;
     /// let events = consumer.broker().events("site");
     /// let views = [events.message(&Viewed { page: "a".into() })?, events.message(&Viewed { page: "b".into() })?];
