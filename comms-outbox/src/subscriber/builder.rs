@@ -7,11 +7,11 @@ use std::{
 };
 
 use comms_core::{
-    BatchHandler, Delivery, Error, Handler,
+    BatchHandler, Delivery, Error, Handler, Publisher,
     clock::Clock,
     transport::{
-        AttemptConfig, BatchConfig, BoxBatchHandler, BoxHandler, Budget, BudgetConfig, FailurePolicy, Holds,
-        Ordering, Processor, TopicHandler, WorkerConfig,
+        AttemptConfig, BatchConfig, BoxBatchHandler, BoxHandler, Budget, BudgetConfig, DeadLetters,
+        FailurePolicy, Holds, Ordering, Processor, TopicHandler, WorkerConfig,
     },
 };
 use tokio::sync::Semaphore;
@@ -33,6 +33,7 @@ pub struct SubscriberBuilder {
     handlers: Vec<(Arc<str>, TopicHandler)>,
     attempts: AttemptConfig,
     worker: WorkerConfig,
+    dead_letter: Option<Arc<dyn Publisher>>,
     concurrency: usize,
     in_flight: u32,
     drain: Duration,
@@ -55,6 +56,7 @@ impl Subscriber {
             handlers: Vec::new(),
             attempts: AttemptConfig::default(),
             worker: WorkerConfig::default(),
+            dead_letter: None,
             concurrency: 16,
             in_flight: 10_000,
             drain: Duration::from_secs(1),
@@ -119,7 +121,7 @@ impl SubscriberBuilder {
     }
 
     /// Sets what follows the final failure of a message. Default [`FailurePolicy::DeadLetter`]: the relay parks the
-    /// message, and the later ones of its key behind it.
+    /// message, and the later ones of its key behind it, unless there is a publisher of [dead letters](Self::dead_letter).
     pub fn failure_policy(mut self, policy: FailurePolicy) -> Self {
         self.worker = self.worker.failure_policy(policy);
         self
@@ -132,6 +134,15 @@ impl SubscriberBuilder {
         decide: impl Fn(&Error, &Delivery) -> FailurePolicy + Send + Sync + 'static,
     ) -> Self {
         self.worker = self.worker.failure_policy_with(decide);
+        self
+    }
+
+    /// Sets the publisher of dead letters. Default: none, so that the relay parks a message that failed for good.
+    ///
+    /// The dead letters of a topic `orders` go to `orders.dlq`. When a dead letter is acknowledged, the later messages of
+    /// the key continue. While it cannot be written, the message is held.
+    pub fn dead_letter(mut self, publisher: Arc<dyn Publisher>) -> Self {
+        self.dead_letter = Some(publisher);
         self
     }
 
@@ -218,7 +229,10 @@ impl SubscriberBuilder {
         let holds = self.holds.unwrap_or_else(|| Holds::new(self.clock.clone()));
         // The permits of `room` limit the messages in the workers.
         let budget = BudgetConfig::default().concurrency(self.concurrency).records(u64::MAX).bytes(u64::MAX);
-        let config = self.worker.budget(Budget::new(budget)?);
+        let dead_letters = self.dead_letter.map(|publisher| {
+            DeadLetters::new(publisher, attempts.backoff, self.clock.clone(), holds.clone())
+        });
+        let config = self.worker.budget(Budget::new(budget)?).dead_letters(dead_letters);
         let (mut routes, mut processors) = (HashMap::new(), Vec::new());
         for (topic, handler) in self.handlers {
             let processor = Processor::new(handler, attempts.clone(), self.clock.clone(), SYSTEM);
