@@ -4,6 +4,8 @@ mod ages;
 mod dead_letter;
 mod ended;
 mod spawn;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::VecDeque,
@@ -62,7 +64,8 @@ pub(super) struct Runner {
     hand: VecDeque<Incoming>,
     /// The records that were finished since they were last counted.
     finished: u64,
-    is_stopped: bool,
+    /// No further record is pushed, and the runner ends when the worker is empty.
+    is_finishing: bool,
     /// The last field, so that it is dropped after the worker has cancelled its attempts.
     guard: EndGuard,
 }
@@ -88,7 +91,7 @@ impl Runner {
             reader: Reader::default(),
             hand: VecDeque::with_capacity(CHUNK),
             finished: 0,
-            is_stopped: false,
+            is_finishing: false,
             guard,
         }
     }
@@ -99,11 +102,12 @@ impl Runner {
         loop {
             match assignment.phase() {
                 Phase::Run => {}
+                Phase::Finish => self.finish(),
                 Phase::Stop => self.stop(),
                 Phase::Cut => break,
             }
             let next = poll_fn(|cx| Poll::Ready(self.turn(&assignment, cx))).await;
-            if self.is_stopped && self.worker.is_empty() {
+            if self.is_finishing && self.worker.is_empty() {
                 break;
             }
             match next {
@@ -190,7 +194,7 @@ impl Runner {
     /// Returns whether another record may be pushed. The phase is read for each record, because a handler may block
     /// during a push, and the partition may be revoked meanwhile.
     fn may_push(&self, assignment: &Assignment) -> bool {
-        !self.is_stopped
+        !self.is_finishing
             && assignment.phase() == Phase::Run
             && self.frontier.backlog() < self.shared.max_gap
             && self.worker.has_room()
@@ -211,7 +215,7 @@ impl Runner {
                 self.shared.control.fail(error);
             }
             // The worker has ended its work because the runtime ends.
-            Settlement::Abandoned if !self.is_stopped && assignment.phase() == Phase::Run => {
+            Settlement::Abandoned if !self.is_finishing && assignment.phase() == Phase::Run => {
                 self.stop();
                 self.fail(assignment, "a record was abandoned");
             }
@@ -229,11 +233,16 @@ impl Runner {
         self.shared.control.fail(Error::internal(format!("{what} at {}/{partition}", topic.name)));
     }
 
+    /// Takes no further records.
+    fn finish(&mut self) {
+        self.is_finishing = true;
+        self.hand.clear();
+    }
+
     /// Begins nothing further. Running attempts may finish.
     fn stop(&mut self) {
-        self.is_stopped = true;
+        self.finish();
         self.worker.stop();
-        self.hand.clear();
     }
 
     /// Counts the finished records, and publishes what is measured once per chunk.
