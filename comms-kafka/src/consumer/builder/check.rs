@@ -51,6 +51,9 @@ impl ConsumerBuilder {
     /// - if a bound or the commit interval is zero, or the drain time is not below `max.poll.interval.ms`;
     /// - if [`KafkaConfig`](crate::KafkaConfig) has no valid list of brokers, or a setting that is unknown, has an
     ///   impossible value, or carries a guarantee of this crate.
+    ///
+    /// Returns [`ErrorKind::Misconfigured`](comms_core::ErrorKind::Misconfigured) if a setting needs a feature of this
+    /// crate that this build lacks.
     pub fn build(self) -> Result<Consumer, Error> {
         if self.group.is_empty() {
             return Err(Error::invalid(
