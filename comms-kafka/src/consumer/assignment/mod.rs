@@ -27,9 +27,6 @@ const UNKNOWN: i64 = -1;
 pub(super) enum Phase {
     /// Poll the queue and handle its records.
     Run,
-    /// Take no further records. Those that were taken may begin and finish: a record that has finished is handled again if
-    /// an earlier one has not.
-    Finish,
     /// Begin nothing further. Running attempts may finish.
     Stop,
     /// Drop all running attempts.
@@ -100,8 +97,7 @@ impl Assignment {
     pub(super) fn phase(&self) -> Phase {
         match self.phase.load(Ordering::Acquire) {
             0 => Phase::Run,
-            1 => Phase::Finish,
-            2 => Phase::Stop,
+            1 => Phase::Stop,
             _ => Phase::Cut,
         }
     }

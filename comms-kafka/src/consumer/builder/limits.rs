@@ -94,10 +94,6 @@ impl ConsumerBuilder {
     /// Sets the longest time for running attempts to finish, at shutdown and when partitions are revoked. Default 1 s.
     /// It must be below `max.poll.interval.ms`.
     ///
-    /// In the first 250 ms, and at most half of the drain time, the records that were taken from the client may begin: they
-    /// usually wait for another record of their key, and what has finished behind a record that did not begin is handled
-    /// again.
-    ///
     /// While partitions are revoked, the client receives no records for the other partitions of this member: a long
     /// drain delays them too.
     pub fn drain(mut self, drain: Duration) -> Self {

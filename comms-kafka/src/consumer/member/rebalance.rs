@@ -13,7 +13,7 @@
 
 use std::{
     sync::{Arc, Weak},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rdkafka::{
@@ -31,10 +31,6 @@ use crate::consumer::{
 
 /// The longest time for which a drain does not beat the heartbeat.
 const SLICE: Duration = Duration::from_millis(100);
-
-/// The longest time in which records that were taken may begin. Usually they wait for other records of their keys, and
-/// soon finish. A held record uses all of it.
-const BEGINNING: Duration = Duration::from_millis(250);
 
 type Queues = Vec<PartitionQueue<Context>>;
 
@@ -76,9 +72,9 @@ impl Member {
     /// Ends the runners of `gone`, commits what they have finished unless the partitions are `lost`, and returns their
     /// queues.
     pub(super) fn retire(&self, client: &Client, gone: &[Arc<Assignment>], lost: bool) -> Queues {
-        gone.iter().for_each(|assignment| assignment.advance(if lost { Phase::Cut } else { Phase::Finish }));
+        gone.iter().for_each(|assignment| assignment.advance(if lost { Phase::Cut } else { Phase::Stop }));
         let queues = gone.iter().filter_map(|assignment| take_queue(assignment)).collect();
-        let drained = lost || self.drain(gone);
+        let drained = lost || self.wait_ended(gone);
         for assignment in gone {
             // A runner whose thread is blocked ends later, and changes nothing that is read from here on.
             assignment.advance(Phase::Cut);
@@ -124,17 +120,8 @@ impl Member {
     }
 
     /// Waits for at most the drain time until the runners of `gone` have ended. Returns whether they have.
-    fn drain(&self, gone: &[Arc<Assignment>]) -> bool {
-        let now = self.clock.now();
-        if self.wait_ended(gone, now + BEGINNING.min(self.drain / 2)) {
-            return true;
-        }
-        gone.iter().for_each(|assignment| assignment.advance(Phase::Stop));
-        self.wait_ended(gone, now + self.drain)
-    }
-
-    /// Waits until the runners of `gone` have ended, or the time is `until`. Returns whether they have.
-    fn wait_ended(&self, gone: &[Arc<Assignment>], until: Instant) -> bool {
+    fn wait_ended(&self, gone: &[Arc<Assignment>]) -> bool {
+        let until = self.clock.now() + self.drain;
         loop {
             let left = until.saturating_duration_since(self.clock.now());
             let ended = self.runners.ended.wait(gone, left.min(SLICE));

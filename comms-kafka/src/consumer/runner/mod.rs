@@ -4,8 +4,6 @@ mod ages;
 mod dead_letter;
 mod ended;
 mod spawn;
-#[cfg(test)]
-mod tests;
 
 use std::{
     collections::VecDeque,
@@ -64,8 +62,7 @@ pub(super) struct Runner {
     hand: VecDeque<Incoming>,
     /// The records that were finished since they were last counted.
     finished: u64,
-    /// No further record is pushed, and the runner ends when the worker is empty.
-    is_finishing: bool,
+    is_stopped: bool,
     /// The last field, so that it is dropped after the worker has cancelled its attempts.
     guard: EndGuard,
 }
@@ -91,7 +88,7 @@ impl Runner {
             reader: Reader::default(),
             hand: VecDeque::with_capacity(CHUNK),
             finished: 0,
-            is_finishing: false,
+            is_stopped: false,
             guard,
         }
     }
@@ -102,12 +99,11 @@ impl Runner {
         loop {
             match assignment.phase() {
                 Phase::Run => {}
-                Phase::Finish => self.finish(),
                 Phase::Stop => self.stop(),
                 Phase::Cut => break,
             }
             let next = poll_fn(|cx| Poll::Ready(self.turn(&assignment, cx))).await;
-            if self.is_finishing && self.worker.is_empty() {
+            if self.is_stopped && self.worker.is_empty() {
                 break;
             }
             match next {
@@ -194,7 +190,7 @@ impl Runner {
     /// Returns whether another record may be pushed. The phase is read for each record, because a handler may block
     /// during a push, and the partition may be revoked meanwhile.
     fn may_push(&self, assignment: &Assignment) -> bool {
-        !self.is_finishing
+        !self.is_stopped
             && assignment.phase() == Phase::Run
             && self.frontier.backlog() < self.shared.max_gap
             && self.worker.has_room()
@@ -215,7 +211,7 @@ impl Runner {
                 self.shared.control.fail(error);
             }
             // The worker has ended its work because the runtime ends.
-            Settlement::Abandoned if !self.is_finishing && assignment.phase() == Phase::Run => {
+            Settlement::Abandoned if !self.is_stopped && assignment.phase() == Phase::Run => {
                 self.stop();
                 self.fail(assignment, "a record was abandoned");
             }
@@ -233,16 +229,11 @@ impl Runner {
         self.shared.control.fail(Error::internal(format!("{what} at {}/{partition}", topic.name)));
     }
 
-    /// Takes no further records.
-    fn finish(&mut self) {
-        self.is_finishing = true;
-        self.hand.clear();
-    }
-
     /// Begins nothing further. Running attempts may finish.
     fn stop(&mut self) {
-        self.finish();
+        self.is_stopped = true;
         self.worker.stop();
+        self.hand.clear();
     }
 
     /// Counts the finished records, and publishes what is measured once per chunk.
