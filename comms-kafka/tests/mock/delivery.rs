@@ -191,6 +191,11 @@ fn build_refuses_settings_that_cannot_work() {
     assert!(refused(base().on("t", seen.handler()).commit_records(0)).contains("above zero"));
     assert!(refused(base().on("t", seen.handler()).drain(LIMIT * 10)).contains("max.poll.interval.ms"));
     assert!(base().on("t", seen.handler()).build().is_ok());
+    // The client itself refuses a mechanism only when it is created.
+    let sasl = config.clone().librdkafka("security.protocol", "SASL_PLAINTEXT");
+    let mechanism = sasl.librdkafka("sasl.mechanism", "SCRAM");
+    let unknown = Consumer::builder(&mechanism, "group").dead_letter(dead_letters.clone());
+    assert!(refused(unknown.on("t", seen.handler())).contains("SCRAM-SHA-256"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
