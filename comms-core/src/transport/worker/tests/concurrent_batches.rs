@@ -101,17 +101,19 @@ fn a_batch_that_fails_is_attempted_one_by_one_while_the_other_goes_on() {
 fn a_held_batch_that_waits_for_a_permit_keeps_no_other_one_running() {
     let budget = Budget::new(BudgetConfig::default().concurrency(2)).unwrap();
     let mut rig = rig(WorkerConfig::default().budget(budget));
-    assert_eq!(rig.push(1, "a", [Plan::WaitAndFailBatch(ErrorKind::NotExecuted)]), None);
-    assert_eq!(rig.push(2, "b", []), None);
-    assert_eq!(rig.push(3, "c", [Plan::Stuck]), None);
-    assert_eq!(rig.push(4, "d", []), None);
-    assert_eq!(batches(&rig), [[1, 2], [3, 4]]);
+    let fails = Plan::WaitAndFailBatch(ErrorKind::NotExecuted);
+    for (tag, key, plans) in
+        [(1, "a", vec![fails, Plan::Wait]), (2, "b", vec![]), (3, "c", vec![fails]), (4, "d", vec![])]
+    {
+        assert_eq!(rig.push(tag, key, plans), None);
+    }
     rig.open();
     assert!(rig.settled().is_empty());
-    // Another worker takes the permit of the held batch. The time limit of the second one frees another.
+    assert_eq!((batches(&rig), rig.budget.running()), (vec![vec![1, 2], vec![3, 4]], 0));
+    // Another worker takes a permit, so that one of the two runs, and the other one waits for its permit.
     let permit = rig.budget.try_permit();
-    let mut settled = rig.after(Duration::from_secs(60));
-    settled.sort();
-    assert!(permit.is_some());
-    assert_eq!(settled, ["1 done", "2 done", "3 done", "4 done"]);
+    assert!(permit.is_some() && rig.after(Duration::from_secs(60)).is_empty());
+    assert_eq!(batches(&rig), [[1, 2]]);
+    rig.open();
+    assert_eq!(rig.settled(), ["1 done", "2 done", "3 done", "4 done"]);
 }
