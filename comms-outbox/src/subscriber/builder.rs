@@ -47,6 +47,9 @@ pub struct SubscriberBuilder {
 /// not set.
 const HOLD_IN_PLACE: Duration = Duration::from_secs(10);
 
+/// The batches of a topic that run at the same time: one is applied while the other one is committed.
+const BATCHES: usize = 2;
+
 impl Subscriber {
     /// Returns a builder of a subscriber of the consumer group `group`. The group is part of the inbox key of each
     /// delivery.
@@ -77,9 +80,10 @@ impl SubscriberBuilder {
 
     /// Delivers messages to `topic` to `handler`, several messages at once. A topic has one handler.
     ///
-    /// A batch consists of the messages that have arrived while the handler was busy, up to [`batch`](Self::batch). One
-    /// batch of a topic runs at a time, with one permit of [`concurrency`](Self::concurrency). A message whose result is
-    /// an error is attempted again alone, and parked or held as with [`on`](Self::on), see [`BatchHandler`].
+    /// A batch consists of the messages that have arrived while the handler was busy, up to [`batch`](Self::batch). Full
+    /// batches without a key in common run at the same time, each with one permit of
+    /// [`concurrency`](Self::concurrency). A message whose result is an error is attempted again alone, and parked or
+    /// held as with [`on`](Self::on), see [`BatchHandler`].
     ///
     /// ```
     /// use comms_core::{Delivery, Outcome, batch_fn};
@@ -96,8 +100,8 @@ impl SubscriberBuilder {
         self
     }
 
-    /// Sets the largest batch of the handlers of [`on_batch`](Self::on_batch). Default [`BatchConfig::default`]: 500
-    /// messages, 1 MiB.
+    /// Sets the size and number of the batches of the handlers of [`on_batch`](Self::on_batch). Default: at most 500
+    /// messages and 1 MiB in a batch, and two batches of a topic at the same time ([`BatchConfig::concurrency`]).
     pub fn batch(mut self, batch: BatchConfig) -> Self {
         self.worker = self.worker.batch(batch);
         self
@@ -232,7 +236,8 @@ impl SubscriberBuilder {
         let dead_letters = self.dead_letter.map(|publisher| {
             DeadLetters::new(publisher, attempts.backoff, self.clock.clone(), holds.clone())
         });
-        let config = self.worker.budget(Budget::new(budget)?).dead_letters(dead_letters);
+        let mut config = self.worker.budget(Budget::new(budget)?).dead_letters(dead_letters);
+        config.batch.concurrency.get_or_insert(BATCHES);
         let (mut routes, mut processors) = (HashMap::new(), Vec::new());
         for (topic, handler) in self.handlers {
             let processor = Processor::new(handler, attempts.clone(), self.clock.clone(), SYSTEM);

@@ -92,6 +92,12 @@ async fn a_member_that_is_not_active_holds_no_message() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
+async fn two_full_batches_run_at_the_same_time() {
+    suite::local_batches::two_full_batches_run_at_the_same_time::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
 async fn a_poison_message_of_a_batch_is_parked_and_the_others_are_applied_once() {
     suite::local_batches::a_poison_message_of_a_batch_is_parked_and_the_others_are_applied_once::<Postgres>()
         .await;

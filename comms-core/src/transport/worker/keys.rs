@@ -4,7 +4,7 @@
 //! once. Two keys with the same hash would run in one order, which is harmless.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState},
     sync::Arc,
 };
@@ -88,7 +88,7 @@ pub(super) struct Keys {
 
 /// The hasher of numbers that are hashes already.
 #[derive(Debug, Default)]
-struct Hashed(u64);
+pub(super) struct Hashed(u64);
 
 impl Hasher for Hashed {
     fn finish(&self) -> u64 {
@@ -101,6 +101,9 @@ impl Hasher for Hashed {
         self.0 = hash;
     }
 }
+
+/// Units of order: keys, or a whole source.
+pub(super) type Units = HashSet<u64, BuildHasherDefault<Hashed>>;
 
 impl Keys {
     pub(super) fn new(ordering: Ordering) -> Self {
@@ -228,6 +231,17 @@ impl Keys {
             slot.blocked = None;
             self.free.push(id);
         }
+    }
+
+    /// Returns the unit of order of a delivery, or `None` if it has no order.
+    pub(super) fn unit(&self, queued: &Queued) -> Option<u64> {
+        let message = &queued.delivery.message;
+        self.hash(message.topic_bytes(), message.key())
+    }
+
+    /// Returns the units of order of some deliveries.
+    pub(super) fn units<'a>(&self, queued: impl Iterator<Item = &'a Queued>) -> Units {
+        queued.filter_map(|queued| self.unit(queued)).collect()
     }
 
     /// Returns the hash of the unit of order, or `None` if the message has no order.

@@ -62,9 +62,11 @@ use slow::Shared;
 ///
 /// # Batches
 /// A worker whose processor has a batch handler ([`Processor::new`] with a [`BoxBatchHandler`](crate::transport::BoxBatchHandler)) gathers the deliveries, and runs one batch at a
-/// time (see [`BatchConfig`]) with one permit. A batch begins when it is full, or at the next call of `poll_settled`. The
-/// deliveries that are pushed meanwhile are in the next batch, and those of a key whose delivery failed wait behind that
-/// one, which is attempted again alone. If a whole batch fails for a cause outside the messages, it is held and attempted
+/// time with one permit (see [`BatchConfig`]). A batch begins when it is full, or at the next call of `poll_settled`. The deliveries that
+/// are pushed meanwhile are in the next batch, and those of a key whose delivery failed wait behind that one, which is
+/// attempted again alone. With [`BatchConfig::concurrency`] a full batch runs beside others that have none of its keys:
+/// it leaves out the deliveries of their keys, and is looked for in the first deliveries that wait, twice as many as a
+/// batch has. If a whole batch fails for a cause outside the messages, it is held and attempted
 /// again as a whole, and later batches wait. If it fails for another cause, its deliveries are attempted one by one, and
 /// the failure does not count as an attempt of any of them. Within a batch the order is that of the keys, also with
 /// [`Ordering::Partition`].

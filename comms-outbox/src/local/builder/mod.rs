@@ -91,8 +91,10 @@ impl LocalConsumerBuilder {
     /// for this topic.
     ///
     /// A batch consists of the messages that have arrived while the handler was busy, up to [`batch`](Self::batch): the
-    /// consumer does not wait for more. It has messages of different keys, those of a key in order. One batch of a topic
-    /// runs at a time, with one permit of [`concurrency`](Self::concurrency).
+    /// consumer does not wait for more. It has messages of different keys, those of a key in order. Full batches without a
+    /// key in common run at the same time, each with one permit of [`concurrency`](Self::concurrency). If their
+    /// transactions lock the same rows in different orders, one of them fails with a deadlock and is applied one by one:
+    /// write shared rows in one order, or set [`BatchConfig::concurrency`] to 1.
     ///
     /// A message whose result is an error is attempted again alone, and retried, held or parked as with [`on`](Self::on).
     /// If the handler itself fails, the whole batch is held (a cause outside the messages), or each of its messages is
@@ -113,8 +115,8 @@ impl LocalConsumerBuilder {
         self.subscriber(|subscriber| subscriber.on_batch(topic, handler))
     }
 
-    /// Sets the largest batch of the handlers of [`on_batch`](Self::on_batch). Default [`BatchConfig::default`]: 500
-    /// messages, 1 MiB.
+    /// Sets the size and number of the batches of the handlers of [`on_batch`](Self::on_batch). Default: at most 500
+    /// messages and 1 MiB in a batch, and two batches of a topic at the same time ([`BatchConfig::concurrency`]).
     pub fn batch(self, batch: BatchConfig) -> Self {
         self.subscriber(|subscriber| subscriber.batch(batch))
     }
