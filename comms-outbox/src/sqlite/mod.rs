@@ -8,6 +8,10 @@
 
 mod branches;
 mod changes;
+#[cfg(feature = "event-store")]
+mod event_read;
+#[cfg(feature = "event-store")]
+mod events;
 mod inbox;
 mod migrate;
 mod outbox;
@@ -15,6 +19,8 @@ mod parked;
 mod read;
 mod replies;
 mod row;
+#[cfg(feature = "event-store")]
+mod snapshots;
 mod store;
 mod tables;
 mod tx;

@@ -24,7 +24,7 @@ use crate::CommitSignal;
 #[derive(Debug, Clone)]
 pub struct SqliteUnit {
     pool: SqlitePool,
-    tables: Tables,
+    pub(super) tables: Tables,
     commit_signal: CommitSignal,
     /// One permit: SQLite has one writer at a time.
     writer: Arc<Semaphore>,
