@@ -95,6 +95,7 @@ mod message;
 mod panic;
 mod publisher;
 pub mod resilience;
+pub mod saga;
 pub mod shutdown;
 mod sync;
 pub mod telemetry;

@@ -57,6 +57,7 @@ mod memory_unit;
 pub mod outbox;
 pub mod publisher;
 pub mod replies;
+mod saga;
 
 pub use check::Broken;
 pub use faulty_unit::{CommitFaults, FaultyUnit};
@@ -66,6 +67,7 @@ pub use harness::{
 };
 pub use memory_publisher::MemoryPublisher;
 pub use memory_unit::{MemoryTx, MemoryUnit};
+pub use saga::{Exploration, Explored, SagaTest};
 
 use std::future::Future;
 
