@@ -92,7 +92,8 @@ impl<D: 'static> DefinitionBuilder<D> {
     pub fn build(mut self) -> Result<Definition<D>, SetupError> {
         self.check()?;
         let pivot = self.pivot()?;
-        let replies = self.steps.iter().flat_map(|step| step.replies.iter().chain(&step.compensation_replies));
+        let replies =
+            self.steps.iter().flat_map(|step| step.replies.iter().chain(&step.compensation_replies));
         let all = self.start.iter().map(|(reader, _)| reader).chain(replies.map(|reply| &reply.reader));
         let mut seen = BTreeSet::new();
         let mut readers: Vec<_> = all.filter(|reader| seen.insert(reader.type_id)).cloned().collect();
@@ -100,7 +101,8 @@ impl<D: 'static> DefinitionBuilder<D> {
             let reader = readers.iter_mut().find(|reader| reader.type_id == *type_id);
             change(reader.ok_or(SetupError::UnusedEvent(event))?);
         }
-        let start = self.start.take().zip(readers.first().cloned()).map(|((_, make), reader)| starting(reader, make));
+        let start =
+            self.start.take().zip(readers.first().cloned()).map(|((_, make), reader)| starting(reader, make));
         let Self { name, version, steps, stages, .. } = self;
         Ok(Definition(Arc::new(Plan { name, version, start, readers, steps, stages, pivot })))
     }

@@ -25,7 +25,8 @@ impl<D> Plan<D> {
     pub(super) fn running_label(&self, stage: usize) -> String {
         let default = |step: &Step<D>| step.done.is_none().then(|| step.name.clone());
         let labels = self.labels(stage, |step| step.running.clone().or_else(|| default(step)));
-        labels.unwrap_or_else(|| stage.checked_sub(1).map_or(STARTED.to_owned(), |last| self.done_label(last)))
+        labels
+            .unwrap_or_else(|| stage.checked_sub(1).map_or(STARTED.to_owned(), |last| self.done_label(last)))
     }
 
     /// Returns the name of the state in which a stage is compensated.

@@ -36,7 +36,8 @@ impl<D> Plan<D> {
 
     /// Returns the first stage with a step that is not done.
     pub(super) fn current_stage(&self, steps: &[StepState]) -> Option<usize> {
-        let is_done = |stage: &Range<usize>| steps[stage.clone()].iter().all(|s| s.status == StepStatus::Done);
+        let is_done =
+            |stage: &Range<usize>| steps[stage.clone()].iter().all(|s| s.status == StepStatus::Done);
         self.stages.iter().position(|stage| !is_done(stage))
     }
 
@@ -54,7 +55,8 @@ impl<D> Plan<D> {
         let Instance { saga, version, id, steps, .. } = instance;
         let (name, own) = (&self.name, self.version);
         if (saga, *version) != (name, own) {
-            let text = format!("the instance {id} of {saga} v{version} was given to the definition {name} v{own}");
+            let text =
+                format!("the instance {id} of {saga} v{version} was given to the definition {name} v{own}");
             return Err(Error::misconfigured(text));
         }
         if !steps.iter().map(|step| &step.name).eq(self.steps.iter().map(|step| &step.name)) {

@@ -61,7 +61,8 @@ impl<D: Clone + Serialize + DeserializeOwned> Stored for Definition<D> {
     fn transition(&self, instance: &Instance<Value>, input: &Input<'_>) -> Result<Transition<Value>, Error> {
         let typed = instance.clone().try_map(serde_json::from_value::<D>);
         let typed = typed.map_err(|e| {
-            Error::misconfigured(e).context(format_args!("decode the data of {} v{}", instance.saga, instance.version))
+            Error::misconfigured(e)
+                .context(format_args!("decode the data of {} v{}", instance.saga, instance.version))
         });
         to_json(Self::transition(self, &typed?, input)?)
     }
@@ -132,10 +133,15 @@ impl Definitions {
     /// # Errors
     /// Returns [`ErrorKind::Misconfigured`](crate::ErrorKind::Misconfigured) if the definition is not registered or the
     /// data cannot be decoded, and the errors of [`Definition::transition`].
-    pub fn transition(&self, instance: &Instance<Value>, input: &Input<'_>) -> Result<Transition<Value>, Error> {
+    pub fn transition(
+        &self,
+        instance: &Instance<Value>,
+        input: &Input<'_>,
+    ) -> Result<Transition<Value>, Error> {
         let Instance { saga, version, id, .. } = instance;
         let definition = self.0.get(saga).and_then(|versions| versions.get(version));
-        let missing = || Error::misconfigured(format!("no definition {saga} v{version} for the run {id}: register it"));
+        let missing =
+            || Error::misconfigured(format!("no definition {saga} v{version} for the run {id}: register it"));
         definition.ok_or_else(missing)?.transition(instance, input)
     }
 
@@ -148,7 +154,9 @@ impl Definitions {
 
 impl fmt::Debug for Definitions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let versions = |(name, versions): (&String, &BTreeMap<u32, _>)| (name.clone(), versions.keys().copied().collect());
+        let versions = |(name, versions): (&String, &BTreeMap<u32, _>)| {
+            (name.clone(), versions.keys().copied().collect())
+        };
         f.debug_map().entries(self.0.iter().map(|entry| -> (String, Vec<u32>) { versions(entry) })).finish()
     }
 }

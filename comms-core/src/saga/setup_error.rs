@@ -24,7 +24,9 @@ pub enum SetupError {
     #[error("the step {0} has no reply that ends it: add Step::reply")]
     NoReply(String),
     /// The step has no time limit, or a limit of zero.
-    #[error("the step {0} has no time limit above zero: without one, a lost reply would stop the run for ever")]
+    #[error(
+        "the step {0} has no time limit above zero: without one, a lost reply would stop the run for ever"
+    )]
     NoTimeLimit(String),
     /// The step has zero attempts.
     #[error("the step {0} has zero attempts: it could never run")]

@@ -29,7 +29,8 @@ impl<D: Clone> Machine<'_, D> {
             }
         }
         if let Some(make) = definition.command_of(action) {
-            let encoded = make(&self.saga).map_err(|e| e.context(format_args!("{action} {}", definition.name)))?;
+            let encoded =
+                make(&self.saga).map_err(|e| e.context(format_args!("{action} {}", definition.name)))?;
             let command = self.identify(index, action, encoded);
             self.effects.push(Effect::Send(command));
         }

@@ -75,7 +75,6 @@ impl<'a, D: Clone> Machine<'a, D> {
             }
         }
     }
-
 }
 
 /// Returns the timer of a step, if one is set.

@@ -26,9 +26,13 @@ impl<D: Clone> Machine<'_, D> {
         if self.saga.cause.is_some() {
             return Ok(false);
         }
-        if let Some(pivot) = self.plan.pivot.filter(|pivot| self.saga.steps[*pivot].status != StepStatus::Pending) {
+        if let Some(pivot) =
+            self.plan.pivot.filter(|pivot| self.saga.steps[*pivot].status != StepStatus::Pending)
+        {
             let name = &self.plan.steps[pivot].name;
-            return Err(Error::invalid(format!("too late to cancel: the command of the pivot {name} was sent")));
+            return Err(Error::invalid(format!(
+                "too late to cancel: the command of the pivot {name} was sent"
+            )));
         }
         self.turn_back(None, reason);
         Ok(true)

@@ -36,7 +36,10 @@ fn a_faulty_definition_is_refused() {
     assert_eq!(refused(saga().step(Step::observe("a"))), SetupError::NoReply(name()));
     let reply = a().compensated_by::<Undid<'P'>>(|_, undid| result(undid.1));
     assert_eq!(refused(saga().step(reply)), SetupError::NoCompensation(name()));
-    assert_eq!(refused(saga().step(a()).correlate::<Undid<'X'>>(|_| String::new())), SetupError::UnusedEvent("other.undid"));
+    assert_eq!(
+        refused(saga().step(a()).correlate::<Undid<'X'>>(|_| String::new())),
+        SetupError::UnusedEvent("other.undid")
+    );
 }
 
 #[test]
@@ -48,7 +51,8 @@ fn a_faulty_pivot_is_refused() {
     assert_eq!(refused(saga().parallel([a().pivot(), b()])), SetupError::ParallelPivot(a_name.clone()));
     let later = saga().step(a().pivot()).step(undoable::<'I'>("b"));
     assert_eq!(refused(later), SetupError::CompensationAfterPivot(b_name));
-    let observed = Step::observe("a").reply::<Undid<'P'>>(|_, _| result(true)).time_limit(Duration::from_secs(1));
+    let observed =
+        Step::observe("a").reply::<Undid<'P'>>(|_, _| result(true)).time_limit(Duration::from_secs(1));
     assert_eq!(refused(saga().step(observed.pivot())), SetupError::ObservedPivot(a_name));
 }
 

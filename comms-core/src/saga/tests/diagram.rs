@@ -44,8 +44,13 @@ stateDiagram-v2
     Failed --> [*]
 ";
     assert_eq!(parallel().mermaid(), expected);
-    let quoted = Definition::builder("order", 1).step(step::<'P'>("end").running("a \"b\" #1\nc")).build().unwrap();
-    assert!(quoted.mermaid().contains("state \"a #quot;b#quot; #35;1 c\" as state_1"), "{}", quoted.mermaid());
+    let quoted =
+        Definition::builder("order", 1).step(step::<'P'>("end").running("a \"b\" #1\nc")).build().unwrap();
+    assert!(
+        quoted.mermaid().contains("state \"a #quot;b#quot; #35;1 c\" as state_1"),
+        "{}",
+        quoted.mermaid()
+    );
 }
 
 #[test]

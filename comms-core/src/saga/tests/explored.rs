@@ -74,17 +74,24 @@ fn every_interleaving_of_observed_steps_keeps_the_promises() {
     explored(&late);
 }
 
-fn broken<D: Clone + Serialize + for<'de> Deserialize<'de> + 'static>(definition: &Definition<D>, data: D) -> String {
+fn broken<D: Clone + Serialize + for<'de> Deserialize<'de> + 'static>(
+    definition: &Definition<D>,
+    data: D,
+) -> String {
     let exploration = Exploration::new(definition, ID, data).event(&did::<'P'>(true));
     exploration.run().unwrap_err().to_string()
 }
 
 #[test]
 fn a_step_that_no_event_ends_is_reported() {
-    let definition = Definition::builder("order", 1).step(undoable::<'P'>("payment")).step(step::<'I'>("inventory"));
+    let definition =
+        Definition::builder("order", 1).step(undoable::<'P'>("payment")).step(step::<'I'>("inventory"));
     let report = broken(&definition.build().unwrap(), Order::default());
     assert!(report.contains("none ends `compensate payment`"), "{report}");
-    let report = broken(&Definition::builder("order", 1).step(step::<'I'>("inventory")).build().unwrap(), Order::default());
+    let report = broken(
+        &Definition::builder("order", 1).step(step::<'I'>("inventory")).build().unwrap(),
+        Order::default(),
+    );
     assert!(report.contains("none ends `execute inventory`"), "{report}");
 }
 
@@ -98,7 +105,10 @@ fn a_definition_that_is_not_pure_is_reported() {
         })
         .time_limit(Duration::from_secs(1));
     let report = broken(&Definition::builder("order", 1).step(step).build().unwrap(), Order::default());
-    assert!(report.contains("a repeated transition is the same") && report.contains("payment.did"), "{report}");
+    assert!(
+        report.contains("a repeated transition is the same") && report.contains("payment.did"),
+        "{report}"
+    );
 }
 
 #[test]
@@ -120,6 +130,7 @@ fn data_that_changes_in_its_json_form_is_reported() {
 
 #[test]
 fn an_exploration_ends_at_its_number_of_states() {
-    let exploration = Exploration::new(&order(), ID, Order::default()).event(&did::<'P'>(true)).max_states(3).run();
+    let exploration =
+        Exploration::new(&order(), ID, Order::default()).event(&did::<'P'>(true)).max_states(3).run();
     assert!(exploration.unwrap_err().to_string().contains("at most `max_states` states"));
 }

@@ -19,7 +19,9 @@ fn status(saga: &SagaTest<Order>, step: &str) -> StepStatus {
 #[test]
 fn a_failure_compensates_the_stages_in_reverse_order() {
     let mut saga = shipping_failed();
-    saga.assert_sent(&["compensate inventory"]).assert_state("CompensateInventory").assert_phase(Phase::Compensating);
+    saga.assert_sent(&["compensate inventory"])
+        .assert_state("CompensateInventory")
+        .assert_phase(Phase::Compensating);
     saga.event(&undid::<'P'>(true)).assert_unchanged();
     saga.event(&undid::<'I'>(true)).assert_sent(&["compensate payment"]).assert_state("PaymentCancelled");
     saga.event(&undid::<'P'>(true)).assert_sent(&[]).assert_state("Failed").assert_phase(Phase::Failed);
@@ -132,7 +134,10 @@ fn a_step_after_the_pivot_is_retried_and_then_held() {
     saga.event(&did::<'I'>(false)).assert_sent(&[]).assert_phase(Phase::Running);
     saga.event(&did::<'I'>(false)).assert_unchanged();
     saga.timer("mail/execute/1/retry").assert_sent(&["execute mail"]);
-    saga.timer("mail/execute/2/limit").assert_alarms(&["mail"]).assert_phase(Phase::Held).assert_state("mail");
+    saga.timer("mail/execute/2/limit")
+        .assert_alarms(&["mail"])
+        .assert_phase(Phase::Held)
+        .assert_state("mail");
     saga.event(&did::<'I'>(true)).assert_state("Completed");
 }
 
@@ -154,5 +159,8 @@ fn a_pivot_without_a_reply_is_held_unless_it_has_a_compensation() {
 
     let mut undone = run(undoable::<'S'>("shipping").pivot());
     time_out(&mut undone);
-    undone.assert_sent(&["compensate shipping"]).event(&undid::<'S'>(true)).assert_sent(&["compensate payment"]);
+    undone
+        .assert_sent(&["compensate shipping"])
+        .event(&undid::<'S'>(true))
+        .assert_sent(&["compensate payment"]);
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::data::{ID, Did, Order, Placed, Step, did, order, parallel, result, steady, step, undid, undoable};
+use super::data::{
+    Did, ID, Order, Placed, Step, did, order, parallel, result, steady, step, undid, undoable,
+};
 use crate::{
     ErrorKind, Message, MessageParts,
     clock::Clock,
@@ -43,7 +45,10 @@ fn the_command_and_its_time_limit_are_effects() {
     assert_eq!((command.id.as_str(), command.attempt), ("order/7/payment/execute/1", 1));
     assert_eq!((timer.as_str(), *after), ("payment/execute/1/limit", Duration::from_secs(1)));
     let message = command.message(&EventSource::new("order-service", Clock::system()));
-    assert_eq!((message.source(), message.topic(), message.key()), ("order-service", "payment.commands", Some(&b"7"[..])));
+    assert_eq!(
+        (message.source(), message.topic(), message.key()),
+        ("order-service", "payment.commands", Some(&b"7"[..]))
+    );
     assert_eq!(event::read::<super::data::Do<'P'>>(&message).unwrap().unwrap().0, ID);
     assert_eq!(message.headers().text("idempotency-key"), Some("order/7/payment/execute"));
 }
@@ -66,7 +71,9 @@ fn an_attempt_without_a_reply_is_followed_by_another_with_the_same_idempotency_k
 fn a_reply_during_the_backoff_counts() {
     let mut saga = SagaTest::start(&order(), ID, Order::default());
     saga.timer("payment/execute/1/limit").event(&did::<'P'>(true)).assert_sent(&["execute inventory"]);
-    assert!(saga.effects().contains(&Effect::CancelTimer(TimerId::from("payment/execute/1/retry".to_owned()))));
+    assert!(
+        saga.effects().contains(&Effect::CancelTimer(TimerId::from("payment/execute/1/retry".to_owned())))
+    );
 }
 
 #[test]
@@ -124,7 +131,11 @@ fn tracker() -> Definition<Order> {
     let observe = |name| Step::observe(name).time_limit(Duration::from_secs(1)).attempts(2, steady());
     Definition::builder("tracker", 1)
         .start::<Placed>(|_| Order::default())
-        .step(observe("payment").reply::<Did<'P'>>(|_, did| result(did.1)).compensate(|saga| super::data::Undo::<'P'>(saga.id.clone())))
+        .step(
+            observe("payment")
+                .reply::<Did<'P'>>(|_, did| result(did.1))
+                .compensate(|saga| super::data::Undo::<'P'>(saga.id.clone())),
+        )
         .step(observe("shipping").reply::<Did<'S'>>(|_, did| result(did.1)))
         .build()
         .unwrap()
@@ -159,7 +170,10 @@ fn a_run_starts_on_its_event_with_the_key_as_its_id() {
     assert_eq!(definition.correlate(&placed).unwrap().as_deref(), Some(ID));
     assert_eq!(definition.correlate(&peers().message(&did::<'X'>(true)).unwrap()).unwrap(), None);
     let events: Vec<_> = definition.events().collect();
-    assert_eq!(events, ["order.placed", "payment.did", "payment.undid", "inventory.did", "inventory.undid", "shipping.did"]);
+    assert_eq!(
+        events,
+        ["order.placed", "payment.did", "payment.undid", "inventory.did", "inventory.undid", "shipping.did"]
+    );
 }
 
 #[test]
@@ -178,14 +192,18 @@ fn an_event_is_correlated_and_read_as_the_builder_says() {
     assert_eq!(started.id, "order-7");
     let paid = peers().message(&Did::<'P'>("payment-order-7".into(), true)).unwrap();
     assert_eq!(definition.correlate(&paid).unwrap().as_deref(), Some("order-7"));
-    assert_eq!(definition.transition(&started, &Input::Message(&paid)).unwrap().instance.phase, Phase::Completed);
+    assert_eq!(
+        definition.transition(&started, &Input::Message(&paid)).unwrap().instance.phase,
+        Phase::Completed
+    );
 }
 
 #[test]
 fn a_message_that_cannot_be_read_is_an_error_of_its_kind() {
     let (definition, paid) = (order(), peers().message(&did::<'P'>(true)).unwrap());
     let started = definition.start(ID, Order::default()).unwrap().instance;
-    let kind = |message: &Message| definition.transition(&started, &Input::Message(message)).unwrap_err().kind;
+    let kind =
+        |message: &Message| definition.transition(&started, &Input::Message(message)).unwrap_err().kind;
     let newer = paid.with_headers(|headers| headers.insert("ce_type", "payment.did.v2"));
     assert_eq!(kind(&newer), ErrorKind::Misconfigured);
     assert_eq!(definition.correlate(&newer).unwrap_err().kind, ErrorKind::Misconfigured);

@@ -39,7 +39,10 @@ fn a_cancel_is_refused_once_the_pivot_was_sent() {
     let mut saga = SagaTest::start(&order(), ID, Order::default());
     saga.event(&did::<'P'>(true)).event(&did::<'I'>(true)).assert_sent(&["execute shipping"]);
     let refused = saga.refused(cancel());
-    assert_eq!(refused.to_string(), "invalid: too late to cancel: the command of the pivot shipping was sent");
+    assert_eq!(
+        refused.to_string(),
+        "invalid: too late to cancel: the command of the pivot shipping was sent"
+    );
     saga.event(&did::<'S'>(true)).assert_state("Completed");
 }
 
@@ -49,7 +52,9 @@ fn a_retry_gives_a_held_step_its_attempts_again() {
     saga.operate(Operation::Retry).assert_sent(&["compensate payment"]).assert_phase(Phase::Compensating);
     assert_eq!(saga.instance().step("payment").unwrap().compensations, 3);
     assert_eq!(saga.refused(Operation::Retry).kind, ErrorKind::Invalid);
-    saga.timer("payment/compensate/3/limit").timer("payment/compensate/3/retry").assert_sent(&["compensate payment"]);
+    saga.timer("payment/compensate/3/limit")
+        .timer("payment/compensate/3/retry")
+        .assert_sent(&["compensate payment"]);
     saga.timer("payment/compensate/4/limit").assert_alarms(&["payment"]).assert_phase(Phase::Held);
     saga.operate(Operation::Retry).event(&undid::<'P'>(true)).assert_state("Failed");
 }
@@ -69,7 +74,9 @@ fn a_forced_result_replaces_a_reply() {
     saga.operate(force("payment", Outcome::Done));
     saga.operate(force("inventory", Outcome::Failed)).assert_sent(&["compensate payment"]);
     assert_eq!(saga.instance().step("inventory").unwrap().status, StepStatus::Failed);
-    for (step, outcome) in [("shipping", Outcome::Done), ("inventory", Outcome::Compensated), ("mail", Outcome::Done)] {
+    for (step, outcome) in
+        [("shipping", Outcome::Done), ("inventory", Outcome::Compensated), ("mail", Outcome::Done)]
+    {
         assert_eq!(saga.refused(force(step, outcome)).kind, ErrorKind::Invalid, "{step}");
     }
 }

@@ -47,7 +47,8 @@ fn unknown_fields_are_ignored_and_added_fields_may_be_missing() {
 fn an_instance_of_another_definition_is_refused() {
     let instance = order().start(ID, Order::default()).unwrap().instance;
     let paid = EventSource::new("peers", Clock::system()).message(&did::<'P'>(true)).unwrap();
-    let one_step = |name, version| Definition::builder(name, version).step(undoable::<'P'>("payment")).build().unwrap();
+    let one_step =
+        |name, version| Definition::builder(name, version).step(undoable::<'P'>("payment")).build().unwrap();
     for other in [one_step("order", 2), one_step("return", 1), one_step("order", 1)] {
         let error = other.transition(&instance, &Input::Message(&paid)).unwrap_err();
         assert_eq!(error.kind, ErrorKind::Misconfigured, "{other:?}");
@@ -76,11 +77,17 @@ fn a_run_stays_on_its_version_and_a_new_run_gets_the_newest() {
     assert!(definitions.start_on("return", &placed).unwrap().is_none());
 
     let old = definitions.transition(&json_instance(&order()), &Input::Message(&paid)).unwrap();
-    assert_eq!((old.instance.version, old.instance.phase, &old.instance.data["payment"]), (1, Phase::Running, &json!("7")));
+    assert_eq!(
+        (old.instance.version, old.instance.phase, &old.instance.data["payment"]),
+        (1, Phase::Running, &json!("7"))
+    );
     let new = definitions.transition(&started.instance, &Input::Message(&paid)).unwrap();
     assert_eq!(new.instance.phase, Phase::Completed);
 
-    assert_eq!(definitions.correlate(&paid).unwrap().into_iter().collect::<Vec<_>>(), [("order", ID.to_owned())]);
+    assert_eq!(
+        definitions.correlate(&paid).unwrap().into_iter().collect::<Vec<_>>(),
+        [("order", ID.to_owned())]
+    );
     assert!(definitions.events().contains("inventory.did"));
     assert_eq!(format!("{definitions:?}"), r#"{"order": [1, 2, 9]}"#);
 }

@@ -30,7 +30,8 @@ pub(super) fn of<D>(
         !has_compensation(index) || never_executed || steps[index].status == StepStatus::Compensated
     };
     let waits_for_later_stages = |command: &Command| {
-        let stage = plan.stages.iter().find(|stage| steps[(*stage).clone()].iter().any(|s| s.name == command.step));
+        let stage =
+            plan.stages.iter().find(|stage| steps[(*stage).clone()].iter().any(|s| s.name == command.step));
         stage.is_some_and(|stage| (stage.end..steps.len()).all(|later| is_undone(later)))
     };
     let begins_again = |command: &Command| {
@@ -39,7 +40,8 @@ pub(super) fn of<D>(
     };
     let is_executing = |step: &StepState| step.action() == Some(Action::Execute);
     let alarms: Vec<&str> = effects.iter().filter_map(alarm).collect();
-    let in_progress = steps.iter().filter(|s| matches!(s.status, StepStatus::Running | StepStatus::Compensating));
+    let in_progress =
+        steps.iter().filter(|s| matches!(s.status, StepStatus::Running | StepStatus::Compensating));
     let is_held = steps.iter().any(|step| step.status == StepStatus::Held);
     let is_done = steps.iter().all(|step| step.status == StepStatus::Done && step.compensations == 0);
     let is_past_pivot = plan.pivot.is_some_and(|pivot| steps[pivot].status == StepStatus::Done);
@@ -62,14 +64,27 @@ pub(super) fn of<D>(
             commands().all(|command| !compensates(command)) || !steps.iter().any(is_executing),
             "a compensation waits for the running steps",
         ),
-        (commands().all(|command| !compensates(command)) || !is_past_pivot, "nothing is compensated after the pivot"),
         (
-            steps.iter().filter(|s| is_newly_held(s, before)).map(|s| s.name.as_str()).eq(alarms.iter().copied()),
+            commands().all(|command| !compensates(command)) || !is_past_pivot,
+            "nothing is compensated after the pivot",
+        ),
+        (
+            steps
+                .iter()
+                .filter(|s| is_newly_held(s, before))
+                .map(|s| s.name.as_str())
+                .eq(alarms.iter().copied()),
             "every hold has an alarm",
         ),
-        (after.timers.len() == in_progress.count(), "each step in progress has one timer, and no other step has one"),
+        (
+            after.timers.len() == in_progress.count(),
+            "each step in progress has one timer, and no other step has one",
+        ),
         ((instance.phase == Phase::Held) == is_held, "the run is held if a step is"),
-        (instance.is_ended() || is_held || !after.timers.is_empty(), "a run has a timer, is held, or has ended"),
+        (
+            instance.is_ended() || is_held || !after.timers.is_empty(),
+            "a run has a timer, is held, or has ended",
+        ),
         (instance.phase != Phase::Completed || is_done, "a completed run has executed every step"),
         (
             instance.phase != Phase::Failed || (0..steps.len()).all(is_undone),
@@ -101,7 +116,8 @@ fn is_next_attempt<D>(command: &Command, before: Option<&Instance<D>>, after: &I
 }
 
 fn is_newly_held<D>(step: &StepState, before: Option<&Instance<D>>) -> bool {
-    let was_held = before.and_then(|before| before.step(&step.name)).is_some_and(|s| s.status == StepStatus::Held);
+    let was_held =
+        before.and_then(|before| before.step(&step.name)).is_some_and(|s| s.status == StepStatus::Held);
     step.status == StepStatus::Held && !was_held
 }
 

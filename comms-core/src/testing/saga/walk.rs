@@ -11,7 +11,8 @@ use super::{
 use crate::{
     Error, ErrorKind, Message,
     saga::{
-        Action, Definition, Effect, Input, Instance, Operation, Outcome, Phase, StepStatus, TimerId, Transition,
+        Action, Definition, Effect, Input, Instance, Operation, Outcome, Phase, StepStatus, TimerId,
+        Transition,
     },
     testing::{Broken, check::ensure},
 };
@@ -77,7 +78,9 @@ impl<'a, D: Clone + Serialize + DeserializeOwned> Walk<'a, D> {
     /// Returns the inputs to try: every event, every timer that was ever set, and the operations.
     fn tries(&self, instance: &Instance<D>) -> Vec<Try> {
         let mut tries: Vec<_> = (0..self.events.len()).map(Try::Event).collect();
-        for (step, action) in instance.steps.iter().flat_map(|s| [(s, Action::Execute), (s, Action::Compensate)]) {
+        for (step, action) in
+            instance.steps.iter().flat_map(|s| [(s, Action::Execute), (s, Action::Compensate)])
+        {
             let timers = (1..=step.attempts_of(action)).flat_map(|attempt| {
                 [false, true].map(|waiting| TimerId::of(&step.name, action, attempt, waiting))
             });
@@ -117,14 +120,20 @@ impl<'a, D: Clone + Serialize + DeserializeOwned> Walk<'a, D> {
             (_, transition) => transition?,
         };
         let again = self.definition.transition(&node.instance, &input)?;
-        let is_equal = again.effects == transition.effects && json(&again.instance)? == json(&transition.instance)?;
+        let is_equal =
+            again.effects == transition.effects && json(&again.instance)? == json(&transition.instance)?;
         self.check(is_equal, "a repeated transition is the same", &node.instance)?;
         let is_current = matches!(attempt, Try::Timer(timer) if node.timers.contains(timer));
         let is_retry = matches!(attempt, Try::Operation(Operation::Retry));
         let must_change = is_current || is_retry;
-        self.check(transition.changed || !must_change, "a current timer and a retry change the run", &node.instance)?;
+        self.check(
+            transition.changed || !must_change,
+            "a current timer and a retry change the run",
+            &node.instance,
+        )?;
         if !transition.changed {
-            let is_equal = json(&transition.instance)? == json(&node.instance)? && transition.effects.is_empty();
+            let is_equal =
+                json(&transition.instance)? == json(&node.instance)? && transition.effects.is_empty();
             self.check(is_equal, "an input that changes nothing has no effect", &node.instance)?;
             return Ok(None);
         }
@@ -151,8 +160,12 @@ impl<'a, D: Clone + Serialize + DeserializeOwned> Walk<'a, D> {
         };
         for effect in &transition.effects {
             match effect {
-                Effect::SetTimer(id, _) => self.check(timers.insert(id.clone()), "a timer is set once", &instance)?,
-                Effect::CancelTimer(id) => self.check(timers.remove(id), "a cancelled timer was set", &instance)?,
+                Effect::SetTimer(id, _) => {
+                    self.check(timers.insert(id.clone()), "a timer is set once", &instance)?
+                }
+                Effect::CancelTimer(id) => {
+                    self.check(timers.remove(id), "a cancelled timer was set", &instance)?
+                }
                 Effect::Send(_) | Effect::Alarm { .. } => {}
             }
         }
@@ -168,7 +181,9 @@ impl<'a, D: Clone + Serialize + DeserializeOwned> Walk<'a, D> {
             match after.status {
                 status if status == before.status => {}
                 StepStatus::Done => drop(self.reached.insert((after.name.clone(), Action::Execute))),
-                StepStatus::Compensated => drop(self.reached.insert((after.name.clone(), Action::Compensate))),
+                StepStatus::Compensated => {
+                    drop(self.reached.insert((after.name.clone(), Action::Compensate)))
+                }
                 _ => {}
             }
         }
@@ -186,7 +201,8 @@ impl<'a, D: Clone + Serialize + DeserializeOwned> Walk<'a, D> {
         if holds {
             return Ok(());
         }
-        let steps: Vec<_> = instance.steps.iter().map(|step| format!("{} {:?}", step.name, step.status)).collect();
+        let steps: Vec<_> =
+            instance.steps.iter().map(|step| format!("{} {:?}", step.name, step.status)).collect();
         let (phase, steps, trail) = (instance.phase, steps.join(", "), self.trail.join(", "));
         Err(Broken::new(promise, format!("{phase:?} with {steps}, after: start, {trail}")))
     }
