@@ -13,6 +13,7 @@
 //! - Calls to other services: [`resilience::Policy`] combines deadline, rate limit, retry with a budget, circuit
 //!   breaker and bulkhead.
 //! - Transactions: [`Inbox`] and [`Outbox`] over a [`UnitOfWork`]; [`idempotency`] for requests that may be repeated.
+//! - Sagas: [`saga::Definition`] coordinates steps in several services, and compensates them on a failure.
 //! - Consumers: [`transport::Processor`] calls a handler with a delivery, and retries or holds the delivery on an
 //!   error.
 //! - Processes: [`health::Health`], [`shutdown::Shutdown`], and [`clock::Clock`], the source of time and randomness.

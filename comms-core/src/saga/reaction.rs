@@ -13,6 +13,7 @@ use crate::{
 };
 
 type Read = Arc<dyn Fn(&Message) -> Result<Option<Box<dyn Any>>, Error> + Send + Sync>;
+type Apply<D> = Box<dyn Fn(&mut D, &dyn Any) -> Reply + Send + Sync>;
 type Id = Arc<dyn Fn(&dyn Any) -> Option<String> + Send + Sync>;
 
 /// What an event means for a step.
@@ -62,7 +63,7 @@ pub(super) fn identifying<E: Event>(id: impl Fn(&E) -> String + Send + Sync + 's
 /// A function that is called with one type of event.
 pub(super) struct Reaction<D> {
     pub(super) reader: Reader,
-    apply: Box<dyn Fn(&mut D, &dyn Any) -> Reply + Send + Sync>,
+    apply: Apply<D>,
 }
 
 impl<D> Reaction<D> {

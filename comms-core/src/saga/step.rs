@@ -92,8 +92,9 @@ impl<D: 'static> Step<D> {
 
     /// Sets the compensation: the command that undoes the step. A step without one has nothing to undo.
     ///
-    /// The command is also sent if the outcome of the step is unknown. The participant must therefore accept the
-    /// compensation of an operation that it never executed, and refuse the operation afterwards.
+    /// The command is also sent if the outcome of the step is unknown. The data then lacks what a reply would have
+    /// stored, and the participant must accept the compensation of an operation that it never executed, and refuse
+    /// the operation afterwards.
     #[must_use]
     pub fn compensate<C: Event + Serialize + DeserializeOwned>(
         self,

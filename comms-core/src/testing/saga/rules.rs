@@ -32,7 +32,7 @@ pub(super) fn of<D>(
     let waits_for_later_stages = |command: &Command| {
         let stage =
             plan.stages.iter().find(|stage| steps[(*stage).clone()].iter().any(|s| s.name == command.step));
-        stage.is_some_and(|stage| (stage.end..steps.len()).all(|later| is_undone(later)))
+        stage.is_some_and(|stage| (stage.end..steps.len()).all(&is_undone))
     };
     let begins_again = |command: &Command| {
         let step = instance.step(&command.step);
@@ -55,6 +55,12 @@ pub(super) fn of<D>(
         (
             commands().filter(|command| !compensates(command)).all(|command| !begins_again(command)),
             "no step is executed while the run goes back",
+        ),
+        (
+            before.is_none_or(|before| {
+                before.steps.iter().zip(steps).all(|(before, after)| stays_undone(before, after))
+            }),
+            "a step whose compensation began is not executed or done again",
         ),
         (
             commands().filter(|command| compensates(command)).all(waits_for_later_stages),
@@ -113,6 +119,11 @@ fn is_next_attempt<D>(command: &Command, before: Option<&Instance<D>>, after: &I
     let begun = before.and_then(|before| before.step(step)).map_or(0, |step| step.attempts_of(*action));
     let expected = format!("{}/{}/{step}/{action}/{attempt}", after.saga, after.id);
     *attempt == begun + 1 && *id == expected && expected == format!("{}/{attempt}", command.idempotency_key)
+}
+
+fn stays_undone(before: &StepState, after: &StepState) -> bool {
+    let is_going_back = after.action() == Some(Action::Compensate) || after.status == StepStatus::Compensated;
+    before.compensations == 0 || is_going_back
 }
 
 fn is_newly_held<D>(step: &StepState, before: Option<&Instance<D>>) -> bool {
