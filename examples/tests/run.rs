@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 /// The examples that need no server, and a part of each one's output.
-const EMBEDDED: [(&str, &str); 13] = [
+const EMBEDDED: [(&str, &str); 14] = [
     ("bulkhead", "one more report: rejected: batch: the bulkhead is full"),
     ("circuit_breaker", "-- closed -> open"),
     ("consumer_test", "order.placed/0@2, attempt 1, key order-2: returned duplicate"),
@@ -16,6 +16,7 @@ const EMBEDDED: [(&str, &str); 13] = [
     ("outbox", "1 order, 1 invoice"),
     ("rate_limit", "429 Too Many Requests"),
     ("retry_budget", "1000 attempts, 5.00 per request"),
+    ("saga_diagram", "CompensateInventory --> PaymentCancelled : compensated"),
     ("sockets", "then close code 4408"),
     ("webhook", "a retry: SeenBefore"),
 ];

@@ -2,7 +2,7 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{peers, walk::Walk};
+use super::{explored::Explored, peers, walk::Walk};
 use crate::{Error, Message, event::Event, saga::Definition, testing::Broken};
 
 /// Gives every input to every state of a saga that can be reached, and checks the promises of [`saga`](crate::saga).
@@ -24,24 +24,6 @@ pub struct Exploration<'a, D> {
     data: D,
     events: Vec<Result<Message, Error>>,
     max_states: usize,
-}
-
-/// What an [`Exploration`] has seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct Explored {
-    /// The different states.
-    pub states: usize,
-    /// The changes from one state to another.
-    pub transitions: usize,
-    /// The different sequences of changes from the start to an end. Stops at the highest number.
-    pub paths: u128,
-    /// The different states in which the run is completed.
-    pub completed: usize,
-    /// The different states in which the run has failed.
-    pub failed: usize,
-    /// The different states in which the run is held.
-    pub held: usize,
 }
 
 impl<'a, D: Clone + Serialize + DeserializeOwned> Exploration<'a, D> {

@@ -5,10 +5,12 @@
 //! [`saga`](crate::saga) in each.
 
 mod explore;
+mod explored;
 mod rules;
 mod walk;
 
-pub use explore::{Exploration, Explored};
+pub use explore::Exploration;
+pub use explored::Explored;
 
 use serde::{Serialize, de::DeserializeOwned};
 

@@ -8,12 +8,12 @@ use std::collections::{BTreeMap, HashSet};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    explore::Explored,
+    explored::Explored,
     rules::{self, Node},
 };
 use crate::{
     Error, Message,
-    saga::{Action, Definition, Instance, Phase, Transition},
+    saga::{Action, Definition, Instance, Transition},
     testing::{Broken, check::ensure},
 };
 use inputs::Try;
@@ -126,18 +126,6 @@ impl<'a, D: Clone + Serialize + DeserializeOwned> Walk<'a, D> {
             instance.steps.iter().map(|step| format!("{} {:?}", step.name, step.status)).collect();
         let (phase, steps, trail) = (instance.phase, steps.join(", "), self.trail.join(", "));
         Err(Broken::new(promise, format!("{phase:?} with {steps}, after: start, {trail}")))
-    }
-}
-
-impl Explored {
-    fn count(&mut self, phase: Phase) {
-        self.states += 1;
-        match phase {
-            Phase::Completed => self.completed += 1,
-            Phase::Failed => self.failed += 1,
-            Phase::Held => self.held += 1,
-            Phase::Running | Phase::Compensating => {}
-        }
     }
 }
 
