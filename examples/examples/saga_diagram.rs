@@ -54,22 +54,19 @@ events! {
 }
 
 fn main() -> Result<(), Error> {
-    let definition = order()?;
+    let definition = order_saga()?;
     println!("```mermaid\n{}```", definition.mermaid());
     let events = EventSource::new("peers", Clock::system());
-    let id = || "order-7".to_owned();
-    let paid = || events.message(&PaymentChanged { order: id(), paid: true });
-    let reserved = || events.message(&InventoryChanged { order: id(), reserved: true });
-    let answered = |accepted| events.message(&ShippingAnswered { order: id(), accepted });
-    let delivered = events.message(&Delivered { order: id() })?;
-    let returned = events.message(&PaymentChanged { order: id(), paid: false })?;
-    let released = events.message(&InventoryChanged { order: id(), reserved: false })?;
-    for replies in [
-        [paid()?, reserved()?, answered(true)?, delivered].to_vec(),
-        [paid()?, reserved()?, answered(false)?, released, returned].to_vec(),
-    ] {
+    let order = || "order-7".to_owned();
+    let paid = |paid| events.message(&PaymentChanged { order: order(), paid });
+    let reserved = |reserved| events.message(&InventoryChanged { order: order(), reserved });
+    let accepted = |accepted| events.message(&ShippingAnswered { order: order(), accepted });
+    let delivered = events.message(&Delivered { order: order() })?;
+    let success = vec![paid(true)?, reserved(true)?, accepted(true)?, delivered];
+    let failure = vec![paid(true)?, reserved(true)?, accepted(false)?, reserved(false)?, paid(false)?];
+    for replies in [success, failure] {
         println!("\n{:<24}{:<24}commands", "event", "state");
-        let placed = events.message(&OrderPlaced { order: id(), cents: 4_200 })?;
+        let placed = events.message(&OrderPlaced { order: order(), cents: 4_200 })?;
         let Some(mut saga) = definition.start_on(&placed)? else { return Ok(()) };
         print_line(OrderPlaced::TYPE, &saga);
         for reply in replies {
@@ -80,7 +77,7 @@ fn main() -> Result<(), Error> {
     Ok(())
 }
 
-fn order() -> Result<Definition<Order>, Error> {
+fn order_saga() -> Result<Definition<Order>, Error> {
     let payment = Step::command("payment", |saga| Pay { order: saga.id.clone(), cents: saga.data.cents })
         .reply::<PaymentChanged>(|_, event| result(event.paid, "card declined"))
         .compensate(|saga| CancelPayment { order: saga.id.clone() })

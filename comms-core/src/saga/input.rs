@@ -26,19 +26,19 @@ pub enum Operation {
     },
     /// Attempt every held step again, with the attempts of its definition.
     Retry,
-    /// Set the result of one step that is in progress or held, because the operator knows it.
+    /// Set the status of one step that is in progress or held, because the operator knows it.
     Force {
         /// The step.
         step: String,
-        /// The result.
-        outcome: Outcome,
+        /// The status.
+        status: ForcedStatus,
     },
 }
 
-/// A result that an operator sets.
+/// A status that an operator sets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Outcome {
+pub enum ForcedStatus {
     /// The step was executed.
     Done,
     /// The step was not executed, and will not be. Refused after the pivot, where a run only goes forward.

@@ -105,7 +105,7 @@ mod tests;
 pub use builder::DefinitionBuilder;
 pub use definition::Definition;
 pub use effect::{Command, Effect, TimerId, Transition};
-pub use input::{Input, Operation, Outcome};
+pub use input::{ForcedStatus, Input, Operation};
 pub use instance::{Action, Cause, Instance, Phase, StepState, StepStatus};
 pub use reaction::Reply;
 pub use registry::Definitions;

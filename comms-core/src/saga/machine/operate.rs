@@ -4,7 +4,7 @@ use super::Machine;
 use crate::{
     Error,
     saga::{
-        input::{Operation, Outcome},
+        input::{ForcedStatus, Operation},
         instance::{Action, StepStatus},
     },
 };
@@ -18,7 +18,7 @@ impl<D: Clone> Machine<'_, D> {
         match operation {
             Operation::Cancel { reason } => self.cancel(reason),
             Operation::Retry => self.retry(),
-            Operation::Force { step, outcome } => self.force(step, *outcome),
+            Operation::Force { step, status } => self.force(step, *status),
         }
     }
 
@@ -52,22 +52,22 @@ impl<D: Clone> Machine<'_, D> {
         Ok(true)
     }
 
-    fn force(&mut self, name: &str, outcome: Outcome) -> Result<bool, Error> {
+    fn force(&mut self, name: &str, forced: ForcedStatus) -> Result<bool, Error> {
         let Some(index) = self.saga.steps.iter().position(|step| step.name == name) else {
             return Err(Error::invalid(format!("{} has no step {name}", self.saga.saga)));
         };
         let step = &self.saga.steps[index];
         let is_executing = step.action() == Some(Action::Execute) || step.status == StepStatus::Unknown;
         let is_compensating = step.action() == Some(Action::Compensate);
-        match outcome {
-            Outcome::Done if is_executing => self.settle(index, StepStatus::Done),
-            Outcome::Failed if is_executing && !self.plan.is_after_pivot(index) => {
+        match forced {
+            ForcedStatus::Done if is_executing => self.settle(index, StepStatus::Done),
+            ForcedStatus::Failed if is_executing && !self.plan.is_after_pivot(index) => {
                 self.fail(index, "an operator set the result");
             }
-            Outcome::Compensated if is_compensating => self.settle(index, StepStatus::Compensated),
+            ForcedStatus::Compensated if is_compensating => self.settle(index, StepStatus::Compensated),
             _ => {
                 let status = step.status;
-                let text = format!("the step {name} is {status:?}: it cannot be set to {outcome:?}");
+                let text = format!("the step {name} is {status:?}: it cannot be set to {forced:?}");
                 return Err(Error::invalid(text));
             }
         }

@@ -3,7 +3,7 @@
 use super::data::{ID, Order, did, order, parallel, undid};
 use crate::{
     ErrorKind,
-    saga::{Operation, Outcome, Phase, StepStatus},
+    saga::{ForcedStatus, Operation, Phase, StepStatus},
     testing::SagaTest,
 };
 
@@ -11,8 +11,8 @@ fn cancel() -> Operation {
     Operation::Cancel { reason: "changed mind".into() }
 }
 
-fn force(step: &str, outcome: Outcome) -> Operation {
-    Operation::Force { step: step.into(), outcome }
+fn force(step: &str, status: ForcedStatus) -> Operation {
+    Operation::Force { step: step.into(), status }
 }
 
 fn held_compensation() -> SagaTest<Order> {
@@ -62,22 +62,24 @@ fn a_retry_gives_a_held_step_its_attempts_again() {
 #[test]
 fn a_forced_result_continues_a_held_run() {
     let mut saga = held_compensation();
-    for outcome in [Outcome::Done, Outcome::Failed] {
-        assert_eq!(saga.refused(force("payment", outcome)).kind, ErrorKind::Invalid);
+    for status in [ForcedStatus::Done, ForcedStatus::Failed] {
+        assert_eq!(saga.refused(force("payment", status)).kind, ErrorKind::Invalid);
     }
-    saga.operate(force("payment", Outcome::Compensated)).assert_state("Failed");
+    saga.operate(force("payment", ForcedStatus::Compensated)).assert_state("Failed");
 }
 
 #[test]
 fn a_forced_result_replaces_a_reply() {
     let mut saga = SagaTest::start(&parallel(), ID, Order::default());
-    saga.operate(force("payment", Outcome::Done));
-    saga.operate(force("inventory", Outcome::Failed)).assert_sent(&["compensate payment"]);
+    saga.operate(force("payment", ForcedStatus::Done));
+    saga.operate(force("inventory", ForcedStatus::Failed)).assert_sent(&["compensate payment"]);
     assert_eq!(saga.instance().step("inventory").unwrap().status, StepStatus::Failed);
-    for (step, outcome) in
-        [("shipping", Outcome::Done), ("inventory", Outcome::Compensated), ("mail", Outcome::Done)]
-    {
-        assert_eq!(saga.refused(force(step, outcome)).kind, ErrorKind::Invalid, "{step}");
+    for (step, status) in [
+        ("shipping", ForcedStatus::Done),
+        ("inventory", ForcedStatus::Compensated),
+        ("mail", ForcedStatus::Done),
+    ] {
+        assert_eq!(saga.refused(force(step, status)).kind, ErrorKind::Invalid, "{step}");
     }
 }
 
@@ -92,6 +94,6 @@ fn a_step_after_the_pivot_cannot_be_forced_to_fail() {
         .unwrap();
     let mut saga = SagaTest::start(&definition, ID, Order::default());
     saga.event(&did::<'S'>(true));
-    assert_eq!(saga.refused(force("mail", Outcome::Failed)).kind, ErrorKind::Invalid);
-    saga.operate(force("mail", Outcome::Done)).assert_state("Completed");
+    assert_eq!(saga.refused(force("mail", ForcedStatus::Failed)).kind, ErrorKind::Invalid);
+    saga.operate(force("mail", ForcedStatus::Done)).assert_state("Completed");
 }

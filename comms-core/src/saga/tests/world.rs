@@ -10,8 +10,8 @@ use crate::{
     clock::Clock,
     event::EventSource,
     saga::{
-        Action, Command, Definition, Effect, Input, Instance, Operation, Outcome, Phase, StepStatus, TimerId,
-        Transition,
+        Action, Command, Definition, Effect, ForcedStatus, Input, Instance, Operation, Phase, StepStatus,
+        TimerId, Transition,
     },
 };
 
@@ -132,13 +132,13 @@ impl World {
         let held = self.saga.steps.iter().filter(|step| step.status == StepStatus::Held);
         let held: Vec<_> = held.map(|step| (step.name.clone(), step.action())).collect();
         for (step, action) in held {
-            let (record, outcome) = match (action, step.as_str(), self.ledger.get(&step)) {
-                (Some(Action::Compensate), ..) => (Record::Undone, Outcome::Compensated),
-                (_, "shipping", None | Some(Record::Refused)) => (Record::Refused, Outcome::Failed),
-                _ => (Record::Executed, Outcome::Done),
+            let (record, status) = match (action, step.as_str(), self.ledger.get(&step)) {
+                (Some(Action::Compensate), ..) => (Record::Undone, ForcedStatus::Compensated),
+                (_, "shipping", None | Some(Record::Refused)) => (Record::Refused, ForcedStatus::Failed),
+                _ => (Record::Executed, ForcedStatus::Done),
             };
             self.ledger.insert(step.clone(), record);
-            self.input(&Input::Operator(Operation::Force { step, outcome }));
+            self.input(&Input::Operator(Operation::Force { step, status }));
         }
     }
 

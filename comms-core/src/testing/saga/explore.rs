@@ -8,7 +8,7 @@ use crate::{Error, Message, event::Event, saga::Definition, testing::Broken};
 /// Gives every input to every state of a saga that can be reached, and checks the promises of [`saga`](crate::saga).
 ///
 /// The inputs are the given events, each current timer, timers that are no longer current, a cancel, and in
-/// [`Phase::Held`] a retry and each forced result. So every interleaving of replies, duplicates, late replies and time
+/// [`Phase::Held`](crate::saga::Phase::Held) a retry and each forced result. So every interleaving of replies, duplicates, late replies and time
 /// limits is included. Give the events that end each step, with success and with failure.
 ///
 /// Checked in each state: every run can end; a failed run leaves no executed step without its compensation; no step is

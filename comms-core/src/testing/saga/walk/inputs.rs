@@ -2,7 +2,7 @@
 
 use crate::{
     Message,
-    saga::{Action, Definition, Input, Instance, Operation, Outcome, StepStatus, TimerId},
+    saga::{Action, Definition, ForcedStatus, Input, Instance, Operation, StepStatus, TimerId},
 };
 
 /// An input, by the number of its event.
@@ -52,8 +52,8 @@ pub(super) fn of<D>(definition: &Definition<D>, events: usize, instance: &Instan
         tries.push(Try::Operation(Operation::Retry));
     }
     for (state, _) in held {
-        for outcome in [Outcome::Done, Outcome::Failed, Outcome::Compensated] {
-            tries.push(Try::Operation(Operation::Force { step: state.name.clone(), outcome }));
+        for status in [ForcedStatus::Done, ForcedStatus::Failed, ForcedStatus::Compensated] {
+            tries.push(Try::Operation(Operation::Force { step: state.name.clone(), status }));
         }
     }
     tries
