@@ -1,6 +1,9 @@
 //! The promises that are checked in every state.
 
-use std::collections::{BTreeSet, HashSet};
+use std::{
+    collections::{BTreeSet, HashSet},
+    ops::Range,
+};
 
 use crate::{
     saga::{Action, Command, Definition, Effect, Instance, Phase, StepState, StepStatus, TimerId},
@@ -23,79 +26,54 @@ pub(super) fn of<D>(
 ) -> Vec<(bool, &'static str)> {
     let (instance, plan) = (&after.instance, &definition.0);
     let steps = &instance.steps;
-    let commands = || effects.iter().filter_map(command);
-    let has_compensation = |index: usize| plan.steps[index].has_compensation();
+    let (executions, compensations): (Vec<_>, Vec<_>) =
+        effects.iter().filter_map(command).partition(|command| command.action == Action::Execute);
+
+    let was_ended = before.is_some_and(Instance::is_ended);
+    let is_next = |command: &&Command| is_next_attempt(command, before, instance);
+    let are_next = executions.iter().chain(&compensations).all(is_next);
+    let begins_again = !executions.is_empty() && instance.cause.is_some();
+    let stay_undone = before.is_none_or(|before| before.steps.iter().zip(steps).all(stays_undone));
+    let is_executing = steps.iter().any(|step| step.action() == Some(Action::Execute));
+    let is_past_pivot = plan.pivot.is_some_and(|pivot| steps[pivot].status == StepStatus::Done);
+
     let is_undone = |index: usize| {
         let never_executed = matches!(steps[index].status, StepStatus::Failed | StepStatus::Skipped);
-        !has_compensation(index) || never_executed || steps[index].status == StepStatus::Compensated
+        never_executed
+            || steps[index].status == StepStatus::Compensated
+            || !plan.steps[index].has_compensation()
     };
-    let waits_for_later_stages = |command: &Command| {
-        let stage =
-            plan.stages.iter().find(|stage| steps[(*stage).clone()].iter().any(|s| s.name == command.step));
-        stage.is_some_and(|stage| (stage.end..steps.len()).all(&is_undone))
+    let is_last = |command: &&Command| {
+        let is_own = |stage: &&Range<usize>| steps[(*stage).clone()].iter().any(|s| s.name == command.step);
+        plan.stages.iter().find(is_own).is_some_and(|stage| (stage.end..steps.len()).all(is_undone))
     };
-    let begins_again = |command: &Command| {
-        let step = instance.step(&command.step);
-        step.is_none_or(|step| step.compensations > 0) || instance.cause.is_some()
-    };
-    let is_executing = |step: &StepState| step.action() == Some(Action::Execute);
-    let alarms: Vec<&str> = effects.iter().filter_map(alarm).collect();
-    let in_progress =
-        steps.iter().filter(|s| matches!(s.status, StepStatus::Running | StepStatus::Compensating));
+    let in_reverse_order = compensations.iter().all(is_last);
+
     let is_held = steps.iter().any(|step| step.status == StepStatus::Held);
-    let is_done = steps.iter().all(|step| step.status == StepStatus::Done && step.compensations == 0);
-    let is_past_pivot = plan.pivot.is_some_and(|pivot| steps[pivot].status == StepStatus::Done);
-    let compensates = |command: &Command| command.action == Action::Compensate;
+    let newly_held = steps.iter().filter(|step| is_newly_held(step, before)).map(|step| step.name.as_str());
+    let all_have_alarms = newly_held.eq(effects.iter().filter_map(alarm));
+    let is_in_progress =
+        |step: &&StepState| matches!(step.status, StepStatus::Running | StepStatus::Compensating);
+    let all_have_timers = after.timers.len() == steps.iter().filter(is_in_progress).count();
+    let has_next = is_held || !after.timers.is_empty() || instance.is_ended();
+
+    let all_done = steps.iter().all(|step| step.status == StepStatus::Done && step.compensations == 0);
+    let is_complete = instance.phase != Phase::Completed || all_done;
+    let is_clean = instance.phase != Phase::Failed || (0..steps.len()).all(is_undone);
     vec![
-        (before.is_none_or(|before| !before.is_ended()), "a run that has ended does not change"),
-        (
-            commands().all(|command| is_next_attempt(command, before, instance)),
-            "a command has the identity of the next attempt",
-        ),
-        (
-            commands().filter(|command| !compensates(command)).all(|command| !begins_again(command)),
-            "no step is executed while the run goes back",
-        ),
-        (
-            before.is_none_or(|before| {
-                before.steps.iter().zip(steps).all(|(before, after)| stays_undone(before, after))
-            }),
-            "a step whose compensation began is not executed or done again",
-        ),
-        (
-            commands().filter(|command| compensates(command)).all(waits_for_later_stages),
-            "a compensation waits for those of later stages",
-        ),
-        (
-            commands().all(|command| !compensates(command)) || !steps.iter().any(is_executing),
-            "a compensation waits for the running steps",
-        ),
-        (
-            commands().all(|command| !compensates(command)) || !is_past_pivot,
-            "nothing is compensated after the pivot",
-        ),
-        (
-            steps
-                .iter()
-                .filter(|s| is_newly_held(s, before))
-                .map(|s| s.name.as_str())
-                .eq(alarms.iter().copied()),
-            "every hold has an alarm",
-        ),
-        (
-            after.timers.len() == in_progress.count(),
-            "each step in progress has one timer, and no other step has one",
-        ),
+        (!was_ended, "a run that has ended does not change"),
+        (are_next, "a command has the identity of the next attempt"),
+        (!begins_again, "no step is executed while the run goes back"),
+        (stay_undone, "a step whose compensation began is not executed or done again"),
+        (compensations.is_empty() || !is_executing, "a compensation waits for the running steps"),
+        (compensations.is_empty() || !is_past_pivot, "nothing is compensated after the pivot"),
+        (in_reverse_order, "a compensation waits for those of later stages"),
+        (all_have_alarms, "every hold has an alarm"),
         ((instance.phase == Phase::Held) == is_held, "the run is held if a step is"),
-        (
-            instance.is_ended() || is_held || !after.timers.is_empty(),
-            "a run has a timer, is held, or has ended",
-        ),
-        (instance.phase != Phase::Completed || is_done, "a completed run has executed every step"),
-        (
-            instance.phase != Phase::Failed || (0..steps.len()).all(is_undone),
-            "a failed run leaves no executed step without its compensation",
-        ),
+        (all_have_timers, "each step in progress has one timer, and no other step has one"),
+        (has_next, "a run has a timer, is held, or has ended"),
+        (is_complete, "a completed run has executed every step"),
+        (is_clean, "a failed run leaves no executed step without its compensation"),
     ]
 }
 
@@ -121,7 +99,7 @@ fn is_next_attempt<D>(command: &Command, before: Option<&Instance<D>>, after: &I
     *attempt == begun + 1 && *id == expected && expected == format!("{}/{attempt}", command.idempotency_key)
 }
 
-fn stays_undone(before: &StepState, after: &StepState) -> bool {
+fn stays_undone((before, after): (&StepState, &StepState)) -> bool {
     let is_going_back = after.action() == Some(Action::Compensate) || after.status == StepStatus::Compensated;
     before.compensations == 0 || is_going_back
 }
