@@ -170,7 +170,7 @@ async fn uncommitted_records_of_a_killed_member_are_handled_again() {
     const ALL: usize = 3_000;
     let (config, topic, group) = (config(), topic("crash", 3).await, unique("g"));
     publish(&*publisher(&config), (0..ALL).map(|n| message(&topic, &format!("k{}", n % 50), n))).await;
-    let handled = kill_after(1_000, spawn_child(&topic, &group)).await;
+    let handled = kill_after(1_000, spawn_child(&topic, &group, "")).await;
 
     let seen = Seen::default();
     let clock = Clock::system();
@@ -191,6 +191,30 @@ async fn uncommitted_records_of_a_killed_member_are_handled_again() {
     assert!(again < handled.len(), "some records were committed before the kill");
 }
 
+/// The record that hangs holds the committed offset of the only partition back from the beginning on.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Apache Kafka; run scripts/test"]
+async fn a_killed_member_with_a_hanging_key_repeats_little() {
+    const ALL: usize = 3_000;
+    let (config, topic, group) = (config(), topic("hanging", 1).await, unique("g"));
+    publish(&*publisher(&config), (0..ALL).map(|n| message(&topic, &format!("k{}", n % 50), n))).await;
+    let handled = kill_after(1_500, spawn_child(&topic, &group, "k0")).await;
+
+    let seen = Seen::default();
+    let running = Running::start(consumer(&config, &group).on(&*topic, seen.handler()).build().unwrap());
+    let everything = |seen: &[Delivery]| {
+        let mut ids = handled.clone();
+        ids.extend(seen.iter().map(|delivery| delivery.message.id().to_owned()));
+        ids.len() == ALL
+    };
+    seen.until("every message, by one of the two members", everything).await;
+    running.stop().await;
+    assert_order(&seen.by_key());
+    let again = seen.ids().iter().filter(|id| handled.contains(*id)).count();
+    println!("{again} of {} handled again", handled.len());
+    assert!(again < handled.len(), "finished records were committed before the kill");
+}
+
 /// Kills `child` when it has printed `n` handled records, and returns the ids of all records that it printed.
 async fn kill_after(n: usize, mut child: Child) -> BTreeSet<String> {
     let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
@@ -205,10 +229,11 @@ async fn kill_after(n: usize, mut child: Child) -> BTreeSet<String> {
     handled.await.unwrap()
 }
 
-fn spawn_child(topic: &str, group: &str) -> Child {
+/// Starts the child process. Its handler hangs for the records of the key `hanging`.
+fn spawn_child(topic: &str, group: &str, hanging: &str) -> Child {
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "child_of_the_crash_test", "--ignored", "--nocapture"])
-        .env(CHILD, format!("{topic} {group}"))
+        .env(CHILD, format!("{topic} {group} {hanging}"))
         .stdout(Stdio::piped())
         .spawn()
         .unwrap()
@@ -218,12 +243,15 @@ fn spawn_child(topic: &str, group: &str) -> Child {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Apache Kafka; run scripts/test"]
 async fn child_of_the_crash_test() {
-    let Ok(topic_and_group) = std::env::var(CHILD) else { return };
-    let (topic, group) = topic_and_group.split_once(' ').unwrap();
-    let count = Arc::new(AtomicUsize::new(0));
+    let Ok(arguments) = std::env::var(CHILD) else { return };
+    let [topic, group, hanging] = arguments.splitn(3, ' ').collect::<Vec<_>>().try_into().unwrap();
+    let (count, hanging) = (Arc::new(AtomicUsize::new(0)), Arc::new(hanging.to_owned()));
     let handler = handler_fn(move |delivery: Delivery| {
-        let count = count.clone();
+        let (count, hanging) = (count.clone(), hanging.clone());
         async move {
+            if delivery.message.key() == Some(hanging.as_bytes()) {
+                std::future::pending::<()>().await;
+            }
             println!("handled {}", delivery.message.id());
             if count.fetch_add(1, Ordering::SeqCst) > 500 {
                 tokio::time::sleep(Duration::from_millis(20)).await;

@@ -9,6 +9,7 @@ const EMBEDDED: [(&str, &str); 14] = [
     ("circuit_breaker", "-- closed -> open"),
     ("consumer_test", "order.placed/0@2, attempt 1, key order-2: returned duplicate"),
     ("deadline", "indeterminate: stock: no answer within the time limit"),
+    ("event_sourcing", "conflict: the stream account/a-1 has version 2, expected was version 1"),
     ("event_versions", "order.placed.v3: 2 incompatible"),
     ("grpc", "server: overloaded, refused"),
     ("kafka", "dead letter: invalid: decode order.status.changed"),

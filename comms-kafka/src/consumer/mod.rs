@@ -8,7 +8,7 @@
 //!    [`Worker`](comms_core::transport::Worker), which runs the handler's attempts in the order of the keys.
 //! 3. `runner/dead_letter.rs`: writes a record that cannot be handled to the dead-letter topic.
 //! 4. `assignment/`: the runner publishes the offset that may be committed.
-//! 5. `commits.rs`: the committer, a thread, commits the offset.
+//! 5. `commits.rs`: the committer, a thread, commits the offset, with the finished records beyond it (`finished/`).
 //!
 //! The queues are the only flow control: a runner without room does not poll its queue, and the client fetches no more
 //! when the queue is full. `position/` has the positions of a group, `builder/` checks the settings, `health/` reports
@@ -22,6 +22,7 @@ mod builder;
 mod commits;
 mod context;
 mod control;
+mod finished;
 mod handle;
 mod health;
 mod lag;
@@ -89,11 +90,14 @@ pub use self::{
 /// **Identity.** A record without the headers `ce_id` and `ce_source` gets the source `kafka` and the id
 /// `topic-partition-offset-timestamp` (milliseconds). An inbox therefore does not recognize a fact that such a producer
 /// writes twice. A header with a null value is read as an empty header, and a header whose name is not UTF-8 is dropped
-/// with a warning.
+/// with a warning. rdkafka panics for such a name, and the consumer catches the panic: the record is handled, but each of
+/// these panics reaches the panic hook, which prints it.
 ///
 /// **What breaks it.**
 /// - Records whose attempts outlive the drain time are handled again by another member, and so are uncommitted records
 ///   after a crash. Handlers must be idempotent.
+/// - An unclean election of a leader, which loses records that were committed as finished: the broker gives their offsets to
+///   other records, which are then skipped.
 /// - An attempt that blocks its thread cannot be cancelled. It may still run when the next owner handles the record.
 /// - While partitions are *lost* (this member was silent for longer than the session timeout of the group), two members
 ///   may handle one key at the same time, until this member receives the revocation.
@@ -197,3 +201,6 @@ impl fmt::Debug for Consumer {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -117,8 +117,9 @@ fn poll(settings: Settings, shared: Shared) -> Result<(), Error> {
         client.set(prefetch::SETTING, prefetch::share(limits.prefetch_bytes, partitions).to_string());
     }
     let every = (limits.commit_records, limits.commit_interval);
-    let commits =
-        Arc::new(Commits::new(group.clone(), assigned.clone(), (health.clone(), lag.clone()), every));
+    let parts = (health.clone(), lag.clone());
+    let commits = Commits::new(group.clone(), assigned.clone(), parts, every, clock.clone());
+    let commits = Arc::new(commits);
     let backoff = settings.backoff;
     let dead_letters = settings.dead_letters.map(|publisher| DeadLetterSource {
         publisher,

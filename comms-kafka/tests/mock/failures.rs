@@ -116,9 +116,9 @@ async fn a_refused_dead_letter_keeps_its_offset_and_other_keys_are_handled() {
 
     let again = Seen::default();
     let consumer = Running::start(cluster.consumer().on("t", again.handler()).build().unwrap());
-    again.len(20).await;
+    again.len(1).await;
     consumer.stop().await;
-    assert!(again.ids().contains(&"bad-0".to_owned()));
+    assert_eq!(again.ids(), ["bad-0"], "the finished records beyond it are committed too");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,6 +11,7 @@ mod batches;
 mod common;
 mod delivery;
 mod failures;
+mod finished;
 mod operation;
 mod positions;
 mod provision;

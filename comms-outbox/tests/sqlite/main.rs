@@ -2,6 +2,8 @@
 #![cfg(feature = "sqlite")]
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
+#[cfg(feature = "event-store")]
+mod events;
 mod local;
 mod parked;
 mod relay;
@@ -80,7 +82,7 @@ impl Backend for Sqlite {
 
     async fn drop_tables(&self) {
         let drop = "DROP TABLE comms_outbox; DROP TABLE comms_outbox_cursor; DROP TABLE comms_outbox_branch; DROP TABLE comms_outbox_parked;
-            DROP TABLE comms_inbox; DROP TABLE comms_replies; DROP TABLE comms_outbox_migrations";
+            DROP TABLE comms_inbox; DROP TABLE comms_replies; DROP TABLE comms_event; DROP TABLE comms_snapshot; DROP TABLE comms_outbox_migrations";
         sqlx::raw_sql(drop).execute(&self.pool).await.unwrap();
     }
 
@@ -466,6 +468,40 @@ async fn a_structured_event_is_decoded_and_deduplicated() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_envelope_that_does_not_decode_is_parked() {
     suite::once::an_envelope_that_does_not_decode_is_parked::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_of_many_claims_has_its_own_result() {
+    suite::claims::each_of_many_claims_has_its_own_result::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_claims_are_made_if_their_transaction_commits() {
+    suite::claims::many_claims_are_made_if_their_transaction_commits::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_claims_in_any_order_do_not_deadlock() {
+    suite::claims::many_claims_in_any_order_do_not_deadlock::<Sqlite>().await;
+}
+
+/// A transaction of a unit of work waits for its turn, and not in SQLite's busy loop.
+#[tokio::test(flavor = "multi_thread")]
+async fn transactions_of_a_unit_of_work_take_turns() {
+    let backend = Sqlite::start().await;
+    let options = (*backend.pool.connect_options()).clone().busy_timeout(Duration::ZERO);
+    let pool = SqlitePoolOptions::new().max_connections(3).acquire_timeout(Duration::from_millis(200));
+    let unit = SqliteUnit::new(pool.connect_lazy_with(options), Tables::new());
+    let first = unit.begin().await.unwrap();
+    let error = unit.begin().await.map(drop).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::NotExecuted, "{error}");
+    assert!(error.chain().to_string().contains("transactions of the unit of work"), "{}", error.chain());
+    let second = tokio::spawn({
+        let unit = unit.clone();
+        async move { unit.begin().await.map(drop) }
+    });
+    unit.commit(first).await.unwrap();
+    second.await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

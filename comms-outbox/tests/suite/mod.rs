@@ -3,10 +3,13 @@
 
 pub mod bounds;
 pub mod branches;
+pub mod claims;
 pub mod conformance;
 pub mod crash;
 pub mod damage;
 pub mod delivery;
+#[cfg(feature = "event-store")]
+pub mod events;
 pub mod gate;
 pub mod holds;
 pub mod lease;

@@ -92,6 +92,13 @@ impl Frontier {
         self.ring.len() + usize::from(self.single.is_some())
     }
 
+    /// Returns the records that the frontier does not cover, in the order of delivery: the offset of each, and whether it
+    /// is complete. The first one is incomplete.
+    pub fn records(&self) -> impl Iterator<Item = (i64, bool)> {
+        let single = self.single.map(|offset| (offset, false));
+        single.into_iter().chain(self.ring.iter().map(|slot| (slot.offset, slot.is_complete)))
+    }
+
     /// Returns the offset of the first incomplete record.
     #[must_use]
     pub fn first_open(&self) -> Option<i64> {

@@ -12,8 +12,8 @@ impl Reference {
         let done = self.0.iter().take_while(|(_, done)| *done);
         done.last().map(|(offset, _)| offset + 1)
     }
-    fn backlog(&self) -> usize {
-        self.0.iter().skip_while(|(_, done)| *done).count()
+    fn records(&self) -> Vec<(i64, bool)> {
+        self.0.iter().copied().skip_while(|(_, done)| *done).collect()
     }
 }
 
@@ -61,7 +61,8 @@ proptest! {
                 }
             }
             prop_assert_eq!(frontier.offset(), reference.offset());
-            prop_assert_eq!(frontier.backlog(), reference.backlog());
+            prop_assert_eq!(frontier.backlog(), reference.records().len());
+            prop_assert_eq!(frontier.records().collect::<Vec<_>>(), reference.records());
             let open = reference.0.iter().find(|(_, done)| !done).map(|(offset, _)| *offset);
             if let (Some(frontier), Some(open)) = (frontier.offset(), open) {
                 prop_assert!(frontier <= open);

@@ -14,7 +14,7 @@ use std::{
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use tokio::sync::Notify;
 
-use super::{context::Context, topic::Topic};
+use super::{context::Context, finished::Finished, topic::Topic};
 use crate::record::Incoming;
 pub(super) use all::Assignments;
 
@@ -50,13 +50,34 @@ pub(super) struct Assignment {
     ended: AtomicBool,
     /// The offset that may be committed.
     frontier: AtomicI64,
-    committed: AtomicI64,
+    committed: Mutex<Option<Progress>>,
+    /// The finished records that a former owner has committed beyond the frontier, until the runner takes them.
+    restored: Mutex<Finished>,
+    beyond: Mutex<Beyond>,
+    /// The runner is to publish the finished records beyond the frontier.
+    wants_beyond: AtomicBool,
     /// The end of the log, if it was read from the broker.
     end: AtomicI64,
     /// The runner waits for records, and all records that it has polled are finished.
     idle: AtomicBool,
     /// The timestamp of the first unfinished record, milliseconds since 1970.
     oldest: AtomicI64,
+}
+
+/// What is committed for a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Progress {
+    pub(super) offset: i64,
+    /// The finished records beyond `offset`, as [`Finished::to_text`].
+    pub(super) beyond: Arc<str>,
+}
+
+/// The finished records beyond the frontier, when the runner published them.
+#[derive(Default)]
+struct Beyond {
+    /// One more than the largest offset in `text`.
+    end: i64,
+    text: Arc<str>,
 }
 
 /// The records of the partition that no handler has received yet.
@@ -82,7 +103,10 @@ impl Assignment {
             gone: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             frontier: AtomicI64::new(UNKNOWN),
-            committed: AtomicI64::new(UNKNOWN),
+            committed: Mutex::default(),
+            restored: Mutex::default(),
+            beyond: Mutex::default(),
+            wants_beyond: AtomicBool::new(true),
             end: AtomicI64::new(UNKNOWN),
             idle: AtomicBool::new(false),
             oldest: AtomicI64::new(UNKNOWN),
@@ -91,7 +115,7 @@ impl Assignment {
 
     /// Locks the records that are not polled yet.
     pub(super) fn source(&self) -> MutexGuard<'_, Source> {
-        self.source.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.source)
     }
 
     pub(super) fn phase(&self) -> Phase {
@@ -134,14 +158,44 @@ impl Assignment {
         self.frontier.store(offset, Ordering::Release);
     }
 
-    /// Returns the offset to commit, or `None` if it is already committed.
-    pub(super) fn uncommitted(&self) -> Option<i64> {
-        self.frontier().filter(|frontier| *frontier != self.committed.load(Ordering::Acquire))
+    /// Returns what is to be committed, or `None` if it is already committed.
+    pub(super) fn uncommitted(&self) -> Option<Progress> {
+        let offset = self.frontier()?;
+        let beyond = lock(&self.beyond);
+        let text = if beyond.end > offset { beyond.text.clone() } else { Arc::default() };
+        let progress = Progress { offset, beyond: text };
+        (lock(&self.committed).as_ref() != Some(&progress)).then_some(progress)
     }
 
-    /// Records that `offset` is committed.
-    pub(super) fn set_committed(&self, offset: i64) {
-        self.committed.store(offset, Ordering::Release);
+    /// Records that `progress` is committed.
+    pub(super) fn set_committed(&self, progress: Progress) {
+        *lock(&self.committed) = Some(progress);
+    }
+
+    /// Asks the runner to publish the finished records beyond the frontier.
+    pub(super) fn request_beyond(&self) {
+        self.wants_beyond.store(true, Ordering::Relaxed);
+        self.wake.notify_one();
+    }
+
+    /// Returns whether the finished records beyond the frontier are to be published. The request is taken.
+    pub(super) fn takes_request(&self) -> bool {
+        self.wants_beyond.load(Ordering::Relaxed) && self.wants_beyond.swap(false, Ordering::Relaxed)
+    }
+
+    /// Publishes the finished records beyond the frontier.
+    pub(super) fn set_beyond(&self, finished: &Finished) {
+        *lock(&self.beyond) = Beyond { end: finished.end(), text: finished.to_text().into() };
+    }
+
+    /// Sets the finished records that a former owner has committed beyond its frontier.
+    pub(super) fn restore(&self, finished: Finished) {
+        *lock(&self.restored) = finished;
+    }
+
+    /// Takes the finished records that a former owner has committed beyond its frontier.
+    pub(super) fn take_restored(&self) -> Finished {
+        std::mem::take(&mut *lock(&self.restored))
     }
 
     /// Returns the end of the log, if it was read from the broker.
@@ -173,6 +227,10 @@ impl Assignment {
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn known(value: i64) -> Option<i64> {
     (value >= 0).then_some(value)
 }
@@ -185,17 +243,35 @@ mod tests {
         Assignment::new(Arc::new(Topic::of_test("orders")), 0)
     }
 
+    fn progress(offset: i64, beyond: &str) -> Option<Progress> {
+        Some(Progress { offset, beyond: beyond.into() })
+    }
+
     #[test]
     fn a_frontier_is_committed_once() {
         let assignment = assignment();
         assert_eq!(assignment.uncommitted(), None);
         assignment.set_frontier(7);
-        assert_eq!(assignment.uncommitted(), Some(7));
-        assignment.set_committed(7);
+        assert_eq!(assignment.uncommitted(), progress(7, ""));
+        assignment.set_committed(assignment.uncommitted().unwrap());
         assert_eq!((assignment.frontier(), assignment.uncommitted()), (Some(7), None));
         // The offsets of a topic that was created again begin at 0.
         assignment.set_frontier(1);
-        assert_eq!(assignment.uncommitted(), Some(1));
+        assert_eq!(assignment.uncommitted(), progress(1, ""));
+    }
+
+    #[test]
+    fn finished_records_beyond_the_frontier_are_committed_until_it_has_passed_them() {
+        let assignment = assignment();
+        assignment.set_frontier(7);
+        assignment.set_committed(assignment.uncommitted().unwrap());
+        let finished = Finished::collect([(7, false), (8, true), (9, true)].into_iter());
+        assignment.set_beyond(&finished);
+        assert_eq!(assignment.uncommitted(), progress(7, &finished.to_text()));
+        assignment.set_committed(assignment.uncommitted().unwrap());
+        assert_eq!(assignment.uncommitted(), None);
+        assignment.set_frontier(10);
+        assert_eq!(assignment.uncommitted(), progress(10, ""));
     }
 
     #[test]

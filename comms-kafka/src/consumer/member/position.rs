@@ -1,14 +1,22 @@
 //! The positions of the assigned partitions: where they start, and seeks.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
 
-use rdkafka::{Offset, TopicPartitionList, consumer::Consumer as _, error::KafkaError};
+use rdkafka::{
+    Offset, TopicPartitionList, consumer::Consumer as _, error::KafkaError,
+    topic_partition_list::TopicPartitionListElem,
+};
 
 use super::Member;
 use crate::{
     consumer::{
         assignment::Assignment,
         context::Client,
+        finished::Finished,
         position::{Start, offsets, offsets_of},
     },
     error::classify,
@@ -66,18 +74,34 @@ impl Member {
         Ok(())
     }
 
-    /// Sets the start positions in `partitions` that the group has not committed, and publishes them as the frontiers of
-    /// `assignments`.
-    pub(super) fn apply_start(
+    /// Reads what the group has committed for `partitions`: restores the finished records beyond the committed offsets in
+    /// `assignments`, and sets the start positions of partitions without a commit.
+    pub(super) fn apply_committed(
         &self,
         client: &Client,
         partitions: &mut TopicPartitionList,
         assignments: &[Arc<Assignment>],
     ) -> Result<(), Error> {
-        if self.start == Start::Earliest || assignments.is_empty() {
+        if assignments.is_empty() {
             return Ok(());
         }
-        let committed = self.request(|| committed(client, partitions))?;
+        let read = || committed(client, partitions);
+        let committed = match self.start {
+            // The client reads the offsets itself, and finished records beyond them may be handled again.
+            Start::Earliest => read().map_err(classify),
+            _ => Ok(self.request(read)?),
+        };
+        let committed = match committed {
+            Ok(committed) => committed,
+            Err(error) => {
+                tracing::info!(group = %self.name, %error, "the committed offsets were not read");
+                return Ok(());
+            }
+        };
+        self.restore(&committed, assignments);
+        if self.start == Start::Earliest {
+            return Ok(());
+        }
         let mut fresh = TopicPartitionList::new();
         for element in committed.elements().iter().filter(|element| element.offset() == Offset::Invalid) {
             fresh.add_partition(element.topic(), element.partition());
@@ -91,6 +115,22 @@ impl Member {
             }
         }
         Ok(())
+    }
+
+    /// Sets the finished records beyond the `committed` offsets in `assignments`.
+    fn restore(&self, committed: &TopicPartitionList, assignments: &[Arc<Assignment>]) {
+        for assignment in assignments {
+            let Some(element) = committed.find_partition(&assignment.topic.name, assignment.partition) else {
+                continue;
+            };
+            let Offset::Offset(offset) = element.offset() else { continue };
+            let finished = Finished::of_text(&metadata(&element), offset);
+            if !finished.is_empty() {
+                tracing::info!(group = %self.name, topic = element.topic(), partition = element.partition(), offset,
+                    records = finished.count(), "records beyond the committed offset are finished, and are skipped");
+                assignment.restore(finished);
+            }
+        }
     }
 
     fn start_offsets(
@@ -118,6 +158,11 @@ impl Member {
         }
         result.map_err(classify)
     }
+}
+
+/// Returns the metadata of a commit, or an empty text if it is not UTF-8: `TopicPartitionListElem::metadata` panics then.
+fn metadata(element: &TopicPartitionListElem<'_>) -> String {
+    catch_unwind(AssertUnwindSafe(|| element.metadata().to_owned())).unwrap_or_default()
 }
 
 /// Returns the first error of a partition.

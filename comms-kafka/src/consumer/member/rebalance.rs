@@ -25,6 +25,7 @@ use rdkafka::{
 use super::Member;
 use crate::consumer::{
     assignment::{Assignment, Phase},
+    commits,
     context::{Client, Context},
     lag,
 };
@@ -41,7 +42,7 @@ impl Member {
         drop(self.close(&self.assigned.take(partitions)));
         let assignments =
             if self.control.stopping.is_cancelled() { Vec::new() } else { self.split(partitions) };
-        if let Err(error) = self.apply_start(client, partitions, &assignments) {
+        if let Err(error) = self.apply_committed(client, partitions, &assignments) {
             self.control.fail(error.context(format_args!("start positions of group {}", self.name)));
         }
         if let Err(error) = assign(client, partitions) {
@@ -82,7 +83,7 @@ impl Member {
         }
         // Another member may own lost partitions already. A commit would move its position back.
         if !lost {
-            self.commits.last(client, gone);
+            self.commits.last(gone, commits::request(client));
         }
         if !gone.is_empty() {
             tracing::info!(group = %self.name, partitions = gone.len(), lost, drained, "partitions revoked");

@@ -21,6 +21,7 @@ use super::{
     assignment::{Assignment, Phase},
     commits::Commits,
     control::Control,
+    finished::Finished,
     health::ConsumerHealth,
 };
 use crate::{
@@ -57,11 +58,15 @@ pub(super) struct Runner {
     shared: Arc<Shared>,
     frontier: Frontier,
     ages: Ages,
+    /// Records that a former owner of the partition has finished.
+    restored: Finished,
     reader: Reader,
     /// Records of the last chunk that are not pushed yet.
     hand: VecDeque<Incoming>,
     /// The records that were finished since they were last counted.
     finished: u64,
+    /// A record was finished since the finished records beyond the frontier were published.
+    is_beyond_stale: bool,
     is_stopped: bool,
     /// The last field, so that it is dropped after the worker has cancelled its attempts.
     guard: EndGuard,
@@ -85,9 +90,11 @@ impl Runner {
             shared,
             frontier: Frontier::default(),
             ages: Ages::default(),
+            restored: guard.assignment.take_restored(),
             reader: Reader::default(),
             hand: VecDeque::with_capacity(CHUNK),
             finished: 0,
+            is_beyond_stale: false,
             is_stopped: false,
             guard,
         }
@@ -112,6 +119,7 @@ impl Runner {
             }
         }
         self.publish(&assignment);
+        self.publish_beyond(&assignment);
     }
 
     /// Pushes the records of a chunk into the worker, and takes its settlements.
@@ -174,6 +182,10 @@ impl Runner {
             let position = incoming.position(assignment.partition);
             self.ages.deliver(incoming.offset, incoming.timestamp);
             let tag = self.frontier.deliver(incoming.offset);
+            if !self.restored.is_empty() && self.restored.take(incoming.offset) {
+                self.complete(assignment, tag);
+                continue;
+            }
             let delivery = Delivery {
                 message: incoming.message,
                 group: self.shared.group.clone(),
@@ -199,13 +211,7 @@ impl Runner {
     fn settle(&mut self, assignment: &Assignment, settled: Settled) {
         let Settled { tag, result } = settled;
         match result {
-            Settlement::Done(_) | Settlement::DeadLettered => {
-                self.frontier.complete(tag);
-                self.finished += 1;
-                if let Some(offset) = self.frontier.offset() {
-                    assignment.set_frontier(offset);
-                }
-            }
+            Settlement::Done(_) | Settlement::DeadLettered => self.complete(assignment, tag),
             Settlement::Stopped(error) => {
                 self.stop();
                 self.shared.control.fail(error);
@@ -221,6 +227,14 @@ impl Runner {
                 tracing::error!(error = %error.chain(), "a record is not finished, and its key is blocked");
             }
             _ => {}
+        }
+    }
+
+    fn complete(&mut self, assignment: &Assignment, tag: u64) {
+        self.frontier.complete(tag);
+        self.finished += 1;
+        if let Some(offset) = self.frontier.offset() {
+            assignment.set_frontier(offset);
         }
     }
 
@@ -243,7 +257,25 @@ impl Runner {
         let finished = std::mem::take(&mut self.finished);
         if finished > 0 {
             self.shared.commits.count(finished);
+            self.is_beyond_stale = true;
         }
+        if self.is_beyond_stale && self.frontier.backlog() > 0 && assignment.takes_request() {
+            self.publish_beyond(assignment);
+        }
+    }
+
+    /// Publishes the finished records beyond the frontier.
+    fn publish_beyond(&mut self, assignment: &Assignment) {
+        self.is_beyond_stale = false;
+        let finished = Finished::collect(self.frontier.records());
+        if !finished.is_empty()
+            && assignment.frontier().is_none()
+            && let Some(first) = self.frontier.first_open()
+        {
+            // An offset is needed for a commit.
+            assignment.set_frontier(first);
+        }
+        assignment.set_beyond(&finished);
     }
 
     /// Waits until a record is settled, or something else has changed.
