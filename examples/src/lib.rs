@@ -136,6 +136,7 @@ mod pages {
         grpc: "../../docs/guides/grpc.md",
         outbox: "../../docs/guides/outbox.md",
         resilience: "../../docs/guides/resilience.md",
+        sagas: "../../docs/guides/sagas.md",
         sockets: "../../docs/guides/sockets.md",
         testing: "../../docs/guides/testing.md",
     }

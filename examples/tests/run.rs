@@ -17,6 +17,7 @@ const EMBEDDED: [(&str, &str); 14] = [
     ("outbox", "1 order, 1 invoice"),
     ("rate_limit", "429 Too Many Requests"),
     ("retry_budget", "1000 attempts, 5.00 per request"),
+    ("saga_diagram", "CompensateInventory --> PaymentCancelled : compensated"),
     ("sockets", "then close code 4408"),
     ("webhook", "a retry: SeenBefore"),
 ];
