@@ -12,6 +12,7 @@
 //!   the effect on a circuit breaker, the reaction of a consumer, and the statuses of gRPC and HTTP.
 //! - Calls to other services: [`resilience::Policy`] combines deadline, rate limit, retry with a budget, circuit
 //!   breaker and bulkhead.
+//! - Event sourcing: [`event_sourcing`] has aggregates, the event store and the repository.
 //! - Transactions: [`Inbox`] and [`Outbox`] over a [`UnitOfWork`]; [`idempotency`] for requests that may be repeated.
 //! - Consumers: [`transport::Processor`] calls a handler with a delivery, and retries or holds the delivery on an
 //!   error.
@@ -62,8 +63,8 @@
 //! # }
 //! ```
 //!
-//! A backend implements [`Publisher`] (a broker), [`UnitOfWork`] with [`Inbox`], [`Outbox`] and
-//! [`idempotency::Replies`] (a database), or [`idempotency::IdempotencyStore`]. The module `testing` has a conformance
+//! A backend implements [`Publisher`] (a broker), [`UnitOfWork`] with [`Inbox`], [`Outbox`],
+//! [`idempotency::Replies`] and [`event_sourcing::EventStore`] (a database), or [`idempotency::IdempotencyStore`]. The module `testing` has a conformance
 //! suite for each of these traits, and implementations in memory.
 //!
 //! # Features
@@ -85,6 +86,7 @@ pub mod cloudevents;
 pub mod context;
 mod error;
 pub mod event;
+pub mod event_sourcing;
 mod handler;
 mod headers;
 pub mod health;

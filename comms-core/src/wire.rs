@@ -14,6 +14,13 @@ pub const CE_TIME: &str = "ce_time";
 pub const CE_CORRELATION_ID: &str = "ce_correlationid";
 /// `CloudEvents` extension: causation id, `source/id` of the event that caused this one.
 pub const CE_CAUSATION_ID: &str = "ce_causationid";
+/// `CloudEvents` extension Auth Context: the kind of principal that caused the event, see
+/// [`crate::event_sourcing::AuthType`].
+pub const CE_AUTH_TYPE: &str = "ce_authtype";
+/// `CloudEvents` extension Auth Context: the id of the principal that caused the event.
+pub const CE_AUTH_ID: &str = "ce_authid";
+/// `CloudEvents` extension: why the principal caused the event.
+pub const CE_REASON: &str = "ce_reason";
 /// Content type of the payload.
 pub const CONTENT_TYPE: &str = "content-type";
 /// W3C trace context of the hop.

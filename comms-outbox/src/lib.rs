@@ -92,12 +92,17 @@
 //! Connections to PostgreSQL have no TLS unless the application enables a TLS feature of sqlx 0.9, such as
 //! `tls-rustls-aws-lc-rs`.
 //!
+//! # Event store
+//! With the feature `event-store` the units of work implement `comms_core::event_sourcing::EventStore`: events in streams,
+//! appended in the caller's transaction, with snapshots.
+//!
 //! # Source layout, in the order of the data
 //! - `postgres/outbox.rs`, `sqlite/outbox.rs` write messages, through the units of work in `unit.rs`; `limits` checks
 //!   them.
 //! - `relay/` reads rows and publishes them.
 //! - `subscriber/` is a publisher that calls handlers, which claim messages in `inbox.rs`.
 //! - `local/` is a relay and a subscriber as one consumer.
+//! - `events.rs`, `event_read.rs` and `snapshots.rs` of a backend are the event store.
 //! - `branch`, `parked` describe what waits for an operator.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // Without a backend there is no store for a relay, and parts of the crate are unused.
@@ -106,6 +111,8 @@
 mod branch;
 mod commit_signal;
 mod error;
+#[cfg(feature = "event-store")]
+mod events;
 mod limits;
 mod local;
 mod migrate;

@@ -18,13 +18,13 @@ pub(crate) fn check(messages: &[Message]) -> Result<(), Error> {
     if messages.len() > BATCH_LIMIT {
         let count = messages.len();
         return Err(Error::invalid(format!(
-            "cannot enqueue {count} messages in one call: the limit is {BATCH_LIMIT}"
+            "cannot write {count} messages in one call: the limit is {BATCH_LIMIT}"
         )));
     }
     let total: usize = messages.iter().map(Message::memory).sum();
     if total > BATCH_BYTES {
         return Err(Error::invalid(format!(
-            "cannot enqueue {total} bytes in one call: the limit is {BATCH_BYTES}"
+            "cannot write {total} bytes in one call: the limit is {BATCH_BYTES}"
         )));
     }
     messages.iter().try_for_each(check_one)
@@ -39,16 +39,15 @@ fn check_one(message: &Message) -> Result<(), Error> {
              reference"
         )));
     }
-    check_name("source", message.source())?;
-    check_name("id", message.id())?;
-    check_name("topic", message.topic())
+    check_name("a message's source", message.source())?;
+    check_name("a message's id", message.id())?;
+    check_name("a message's topic", message.topic())
 }
 
-fn check_name(field: &str, text: &str) -> Result<(), Error> {
+/// Returns `Invalid` if `text`, the value of `field`, is empty, too long for an index, or contains NUL.
+pub(crate) fn check_name(field: &str, text: &str) -> Result<(), Error> {
     if text.is_empty() || text.len() > NAME_LIMIT || text.contains('\0') {
-        return Err(Error::invalid(format!(
-            "a message's {field} must have 1 to {NAME_LIMIT} bytes and no NUL"
-        )));
+        return Err(Error::invalid(format!("{field} must have 1 to {NAME_LIMIT} bytes and no NUL")));
     }
     Ok(())
 }

@@ -114,6 +114,7 @@ mod pages {
         comms_outbox: "../../comms-outbox/README.md",
         comms_ws: "../../comms-ws/README.md",
         consumer: "../../docs/guides/consumer.md",
+        event_sourcing: "../../docs/guides/event-sourcing.md",
         extending: "../../docs/guides/extending.md",
         grpc: "../../docs/guides/grpc.md",
         outbox: "../../docs/guides/outbox.md",

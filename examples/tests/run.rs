@@ -4,11 +4,12 @@
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 /// The examples that need no server, and a part of each one's output.
-const EMBEDDED: [(&str, &str); 13] = [
+const EMBEDDED: [(&str, &str); 14] = [
     ("bulkhead", "one more report: rejected: batch: the bulkhead is full"),
     ("circuit_breaker", "-- closed -> open"),
     ("consumer_test", "order.placed/0@2, attempt 1, key order-2: returned duplicate"),
     ("deadline", "indeterminate: stock: no answer within the time limit"),
+    ("event_sourcing", "conflict: the stream account/a-1 has version 2, expected was version 1"),
     ("event_versions", "order.placed.v3: 2 incompatible"),
     ("grpc", "server: overloaded, refused"),
     ("kafka", "dead letter: invalid: decode order.status.changed"),

@@ -9,6 +9,7 @@ use std::{
 use super::MemoryUnit;
 use crate::{
     Claim, Claimed, Error, Inbox, Message, Outbox, UnitOfWork,
+    event_sourcing::{Append, Appended, EventStore, Read, Recorded, Snapshot, Stream},
     idempotency::{Admission, CallKey, Replies, StoredReply},
 };
 
@@ -129,6 +130,24 @@ impl<U: Replies> Replies for FaultyUnit<U> {
 
     async fn complete(&self, tx: &mut U::Tx, key: &CallKey, reply: &StoredReply) -> Result<(), Error> {
         self.unit.complete(tx, key, reply).await
+    }
+}
+
+impl<U: EventStore> EventStore for FaultyUnit<U> {
+    async fn append(&self, tx: &mut U::Tx, append: Append<'_>) -> Result<Appended, Error> {
+        self.unit.append(tx, append).await
+    }
+
+    async fn read(&self, tx: &mut U::Tx, stream: &Stream, read: Read) -> Result<Vec<Recorded>, Error> {
+        self.unit.read(tx, stream, read).await
+    }
+
+    async fn snapshot(&self, tx: &mut U::Tx, stream: &Stream) -> Result<Option<Snapshot>, Error> {
+        self.unit.snapshot(tx, stream).await
+    }
+
+    async fn save_snapshot(&self, tx: &mut U::Tx, stream: &Stream, snapshot: &Snapshot) -> Result<(), Error> {
+        self.unit.save_snapshot(tx, stream, snapshot).await
     }
 }
 

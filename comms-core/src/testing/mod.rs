@@ -8,13 +8,14 @@
 //!   each fault: duplicates, reordering, a crash before the commit or before the acknowledgement, a restart. A
 //!   [`TestBroker`] runs several consumers, on a broker in memory or on another [`Transport`]. [`Calls`] and
 //!   [`Published`] have the assertions.
-//! * **Memory backends.** [`MemoryUnit`] is a database with an inbox, an outbox and stored replies. Its transactions
+//! * **Aggregates under test.** [`aggregate::given`] tests the decisions of an aggregate: events, a command, events.
+//! * **Memory backends.** [`MemoryUnit`] is a database with an inbox, an outbox, stored replies and an event store. Its transactions
 //!   are isolated, roll back, and wait for each other's locks. [`MemoryPublisher`] stores the published messages; a
 //!   test configures its refusals, delays and failures. A [`FaultyUnit`] lets commits of any database fail.
 //!   [`MemoryStore`](crate::idempotency::MemoryStore) is an idempotency store. `MemoryUnit` and `MemoryPublisher` store
 //!   data without a bound.
-//! * **Conformance suites.** There is one for each trait: [`publisher`], [`inbox`], [`outbox`], [`replies`] and
-//!   [`idempotency`], and [`consumer`] for a [`Transport`]. Implement the fixture of the suite, which gives access to the
+//! * **Conformance suites.** There is one for each trait: [`publisher`], [`inbox`], [`outbox`], [`replies`],
+//!   [`event_store`] and [`idempotency`], and [`consumer`] for a [`Transport`]. Implement the fixture of the suite, which gives access to the
 //!   backend and to its effects, and call `all` in a test. `all` checks every guarantee and reports each violated one
 //!   with what was observed.
 //! * **Time and randomness.** A [`Clock::manual`](crate::clock::Clock::manual) advances only when the test advances it.
@@ -46,8 +47,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod aggregate;
 mod check;
 pub mod consumer;
+pub mod event_store;
 mod faulty_unit;
 mod harness;
 pub mod idempotency;

@@ -86,3 +86,30 @@ CREATE TABLE {s}.comms_replies (
     created_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (scope, key)
 );
+
+CREATE TABLE {s}.comms_event (
+    xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    id bigint GENERATED ALWAYS AS IDENTITY (CACHE 1),
+    source text NOT NULL,
+    msg_id text NOT NULL,
+    topic text NOT NULL,
+    key bytea NOT NULL,
+    type text,
+    headers bytea NOT NULL,
+    payload bytea,
+    version bigint NOT NULL,
+    created_at timestamptz NOT NULL,
+    CONSTRAINT comms_event_version PRIMARY KEY (topic, key, version),
+    CONSTRAINT comms_event_identity UNIQUE (source, msg_id)
+);
+CREATE INDEX comms_event_xid_id ON {s}.comms_event (xid, id);
+
+CREATE TABLE {s}.comms_snapshot (
+    topic text NOT NULL,
+    key bytea NOT NULL,
+    schema bigint NOT NULL,
+    version bigint NOT NULL,
+    state bytea NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (topic, key)
+);

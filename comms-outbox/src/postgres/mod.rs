@@ -15,6 +15,10 @@
 
 mod branches;
 mod changes;
+#[cfg(feature = "event-store")]
+mod event_read;
+#[cfg(feature = "event-store")]
+mod events;
 mod inbox;
 mod lease;
 mod migrate;
@@ -26,6 +30,8 @@ mod rebase;
 mod replies;
 mod row;
 mod snapshot;
+#[cfg(feature = "event-store")]
+mod snapshots;
 mod store;
 mod tables;
 mod unit;

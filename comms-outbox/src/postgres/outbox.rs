@@ -1,7 +1,7 @@
 //! Writes messages in the caller's transaction.
 
 use comms_core::{Error, Message};
-use sqlx::PgConnection;
+use sqlx::{PgConnection, Postgres, postgres::PgArguments, query::Query};
 
 use super::Tables;
 use crate::{limits, sql_error};
@@ -35,26 +35,34 @@ impl Tables {
         if messages.is_empty() {
             return Ok(());
         }
-        let text = |f: fn(&Message) -> &str| messages.iter().map(f).collect::<Vec<_>>();
-        let event_type = |m: &'_ Message| m.event_type().filter(|t| !t.contains('\0')).map(str::to_owned);
-        let done = self
-            .query(ENQUEUE)
-            .bind(text(Message::source))
-            .bind(text(Message::id))
-            .bind(text(Message::topic))
-            .bind(messages.iter().map(Message::key).collect::<Vec<_>>())
-            .bind(messages.iter().map(event_type).collect::<Vec<_>>())
-            .bind(messages.iter().map(|m| m.headers().encoded()).collect::<Vec<_>>())
-            .bind(messages.iter().map(Message::payload).collect::<Vec<_>>())
-            .execute(conn)
-            .await
-            .map_err(sql_error)?;
+        let done = bind_messages(self.query(ENQUEUE), messages).execute(conn).await.map_err(sql_error)?;
         if done.rows_affected() != messages.len() as u64 {
-            return Err(Error::misconfigured(
-                "synchronous_commit is off: a message could be delivered whose transaction a crash then loses. \
-                 Switch it on for transactions that enqueue",
-            ));
+            return Err(commit_without_flush());
         }
         Ok(())
     }
+}
+
+/// Binds seven arrays, one for each column of `messages`.
+pub(super) fn bind_messages<'q>(
+    query: Query<'q, Postgres, PgArguments>,
+    messages: &'q [Message],
+) -> Query<'q, Postgres, PgArguments> {
+    let text = |f: fn(&Message) -> &str| messages.iter().map(f).collect::<Vec<_>>();
+    let event_type = |m: &'q Message| m.event_type().filter(|t| !t.contains('\0'));
+    query
+        .bind(text(Message::source))
+        .bind(text(Message::id))
+        .bind(text(Message::topic))
+        .bind(messages.iter().map(Message::key).collect::<Vec<_>>())
+        .bind(messages.iter().map(event_type).collect::<Vec<_>>())
+        .bind(messages.iter().map(|m| m.headers().encoded()).collect::<Vec<_>>())
+        .bind(messages.iter().map(Message::payload).collect::<Vec<_>>())
+}
+
+pub(super) fn commit_without_flush() -> Error {
+    Error::misconfigured(
+        "synchronous_commit is off: a message could be delivered whose transaction a crash then loses. Switch it on \
+         for transactions that enqueue",
+    )
 }

@@ -17,7 +17,7 @@ use crate::{CommitSignal, commit_error, sql_error};
 #[derive(Debug, Clone)]
 pub struct PgUnit {
     pool: PgPool,
-    tables: Tables,
+    pub(super) tables: Tables,
     commit_signal: CommitSignal,
 }
 

@@ -67,3 +67,28 @@ CREATE TABLE comms_replies (
     created_at INTEGER NOT NULL DEFAULT (CAST(unixepoch('subsec') * 1000 AS INTEGER)),
     PRIMARY KEY (scope, key)
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE comms_event (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    source TEXT NOT NULL,
+    msg_id TEXT NOT NULL,
+    topic TEXT NOT NULL,
+    key BLOB NOT NULL,
+    type TEXT,
+    headers BLOB NOT NULL,
+    payload BLOB,
+    version INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    UNIQUE (topic, key, version),
+    UNIQUE (source, msg_id)
+) STRICT;
+
+CREATE TABLE comms_snapshot (
+    topic TEXT NOT NULL,
+    key BLOB NOT NULL,
+    schema INTEGER NOT NULL,
+    version INTEGER NOT NULL,
+    state BLOB NOT NULL,
+    created_at INTEGER NOT NULL DEFAULT (CAST(unixepoch('subsec') * 1000 AS INTEGER)),
+    PRIMARY KEY (topic, key)
+) STRICT;

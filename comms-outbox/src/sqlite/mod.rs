@@ -7,6 +7,10 @@
 
 mod branches;
 mod changes;
+#[cfg(feature = "event-store")]
+mod event_read;
+#[cfg(feature = "event-store")]
+mod events;
 mod inbox;
 mod migrate;
 mod outbox;
@@ -14,6 +18,8 @@ mod parked;
 mod read;
 mod replies;
 mod row;
+#[cfg(feature = "event-store")]
+mod snapshots;
 mod store;
 mod tables;
 mod tx;

@@ -20,7 +20,7 @@ use crate::CommitSignal;
 #[derive(Debug, Clone)]
 pub struct SqliteUnit {
     pool: SqlitePool,
-    tables: Tables,
+    pub(super) tables: Tables,
     commit_signal: CommitSignal,
 }
 

@@ -3,6 +3,8 @@
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
 mod bounds;
+#[cfg(feature = "event-store")]
+mod events;
 mod local;
 mod rebase;
 mod relay;
@@ -88,7 +90,7 @@ impl Backend for Postgres {
     async fn drop_tables(&self) {
         self.sql(
             "DROP TABLE {s}.comms_outbox, {s}.comms_outbox_cursor, {s}.comms_outbox_guard, {s}.comms_outbox_branch, {s}.comms_outbox_parked, {s}.comms_inbox,
-                {s}.comms_replies, {s}.comms_outbox_migrations",
+                {s}.comms_replies, {s}.comms_event, {s}.comms_snapshot, {s}.comms_outbox_migrations",
         )
         .await;
     }

@@ -10,7 +10,7 @@ const NEW_TOKEN: &str = "UPDATE {s}.comms_outbox_cursor SET token = gen_random_u
 /// Empties the guard, as the recovery after a crash does.
 const NO_GUARD: &str = "DELETE FROM {s}.comms_outbox_guard";
 
-fn blob(bytes: &[u8]) -> String {
+pub fn blob(bytes: &[u8]) -> String {
     format!("'\\x{}'", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
 }
 

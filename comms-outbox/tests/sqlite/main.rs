@@ -2,6 +2,8 @@
 #![cfg(feature = "sqlite")]
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
 
+#[cfg(feature = "event-store")]
+mod events;
 mod local;
 mod parked;
 mod relay;
@@ -80,7 +82,7 @@ impl Backend for Sqlite {
 
     async fn drop_tables(&self) {
         let drop = "DROP TABLE comms_outbox; DROP TABLE comms_outbox_cursor; DROP TABLE comms_outbox_branch; DROP TABLE comms_outbox_parked;
-            DROP TABLE comms_inbox; DROP TABLE comms_replies; DROP TABLE comms_outbox_migrations";
+            DROP TABLE comms_inbox; DROP TABLE comms_replies; DROP TABLE comms_event; DROP TABLE comms_snapshot; DROP TABLE comms_outbox_migrations";
         sqlx::raw_sql(drop).execute(&self.pool).await.unwrap();
     }
 

@@ -8,7 +8,7 @@ const WRONG_CLOCK: &str =
 /// Ends the session, as another session or `cover_only` does.
 const NEW_TOKEN: &str = "UPDATE comms_outbox_cursor SET token = hex(randomblob(16))";
 
-fn blob(bytes: &[u8]) -> String {
+pub fn blob(bytes: &[u8]) -> String {
     format!("x'{}'", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
 }
 

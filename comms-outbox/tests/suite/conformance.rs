@@ -55,3 +55,8 @@ pub async fn outbox<B: Backend>() {
 pub async fn replies<B: Backend>() {
     testing::replies::all(&Fixture(B::start().await)).await.unwrap();
 }
+
+#[cfg(feature = "event-store")]
+pub async fn event_store<B: Backend<Unit: comms_core::event_sourcing::EventStore>>() {
+    testing::event_store::all(&Fixture(B::start().await)).await.unwrap();
+}

@@ -7,6 +7,8 @@ pub mod conformance;
 pub mod crash;
 pub mod damage;
 pub mod delivery;
+#[cfg(feature = "event-store")]
+pub mod events;
 pub mod gate;
 pub mod holds;
 pub mod lease;

@@ -3,7 +3,7 @@
 /// Fails the test with `text`.
 #[track_caller]
 #[expect(clippy::panic, reason = "a failed assertion of a test panics")]
-pub(super) fn fail(text: &str) -> ! {
+pub(in crate::testing) fn fail(text: &str) -> ! {
     panic!("{text}")
 }
 

@@ -12,7 +12,7 @@ mod call;
 mod calls;
 mod consumer;
 mod dead_letters;
-mod fail;
+pub(super) mod fail;
 mod faults;
 mod ledger;
 mod memory;

@@ -8,8 +8,11 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use super::events::{Events, Identity};
 use crate::{
     Claim, Error, Message,
+    clock::Clock,
+    event_sourcing::Stream,
     idempotency::{Admission, CallKey, StoredReply},
 };
 
@@ -22,6 +25,9 @@ pub(super) enum Lock {
     Claim(Claim),
     Request(RequestId),
     Row(String),
+    Stream(Stream),
+    Event(Identity),
+    Snapshot(Stream),
 }
 
 /// An admitted request, and its reply once the request is completed.
@@ -51,6 +57,7 @@ pub(super) struct Staged {
     pub(super) claims: HashSet<Claim>,
     pub(super) replies: HashMap<RequestId, Request>,
     pub(super) messages: Vec<Message>,
+    pub(super) events: Events,
     /// `None` deletes the row.
     pub(super) rows: BTreeMap<String, Option<Bytes>>,
 }
@@ -60,6 +67,7 @@ pub(super) struct Committed {
     pub(super) claims: HashSet<Claim>,
     pub(super) replies: HashMap<RequestId, Request>,
     pub(super) messages: Vec<Message>,
+    pub(super) events: Events,
     pub(super) rows: BTreeMap<String, Bytes>,
 }
 
@@ -76,11 +84,17 @@ pub(super) struct State {
 #[derive(Default)]
 pub(super) struct Database {
     state: Mutex<State>,
+    /// The time of recorded events.
+    pub(super) clock: Clock,
     /// Notifies of the end of each transaction.
     ended: watch::Sender<()>,
 }
 
 impl Database {
+    pub(super) fn new(clock: Clock) -> Self {
+        Self { clock, ..Self::default() }
+    }
+
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -115,6 +129,7 @@ impl Database {
         committed.claims.extend(staged.claims);
         committed.replies.extend(staged.replies);
         committed.messages.extend(staged.messages);
+        committed.events.extend(staged.events);
         for (name, value) in staged.rows {
             match value {
                 Some(value) => committed.rows.insert(name, value),

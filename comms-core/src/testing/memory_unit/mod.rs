@@ -1,6 +1,7 @@
 //! A database in memory, with transactions that are isolated and roll back.
 
 mod database;
+mod events;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -19,7 +20,8 @@ use database::{Database, Lock, Request, Staged};
 /// The longest time for which a transaction waits for a lock.
 const LOCK_LIMIT: Duration = Duration::from_secs(5);
 
-/// A [`UnitOfWork`] in memory, with an inbox, an outbox, stored replies and a table of rows. Clones share one database.
+/// A [`UnitOfWork`] in memory, with an inbox, an outbox, stored replies, an event store and a table of rows. Clones share
+/// one database.
 ///
 /// The unit behaves as a database at READ COMMITTED with row locks. Only the transaction itself reads its writes until
 /// it commits, and dropping the transaction discards them. A transaction that uses a claim, an idempotency key or a row
@@ -40,6 +42,12 @@ impl MemoryUnit {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Creates an empty database that takes the time of recorded events from `clock`.
+    #[must_use]
+    pub fn with_clock(clock: Clock) -> Self {
+        Self(Arc::new(Database::new(clock)))
     }
 
     /// Makes the next commit roll back and fail with `error`. Several calls make as many commits fail, in their order.

@@ -1,12 +1,13 @@
 //! Tests of the suites: the memory backends pass them, and backends with a fault do not.
 
+mod faulty_event_store;
 mod memory;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use super::{idempotency::StoreFixture, outbox::OutboxFixture, publisher::PublisherFixture, *};
 use crate::{
-    Claim, Claimed, Inbox, Message, MessageParts, Publisher, async_trait,
+    Claim, Claimed, Inbox, Message, MessageParts, Outbox, Publisher, async_trait,
     clock::Clock,
     idempotency::{Admission, CallKey, IdempotencyStore, LeaseOptions, LeaseToken, MemoryStore, StoredReply},
     transport::Acks,
@@ -40,6 +41,7 @@ async fn the_memory_unit_passes_every_suite() {
     inbox::all(&MemoryUnit::new()).await.unwrap();
     outbox::all(&MemoryUnit::new()).await.unwrap();
     replies::all(&MemoryUnit::new()).await.unwrap();
+    event_store::all(&MemoryUnit::new()).await.unwrap();
 }
 
 /// A unit with its database, on which the suites look at the effects.
@@ -75,6 +77,7 @@ async fn a_faulty_unit_without_faults_passes_every_suite() {
     inbox::all(&unit).await.unwrap();
     outbox::all(&unit).await.unwrap();
     replies::all(&unit).await.unwrap();
+    event_store::all(&unit).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
