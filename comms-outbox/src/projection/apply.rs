@@ -1,6 +1,9 @@
 //! Applies the events of a page, and finds the event that cannot be applied.
 
-use std::{panic::AssertUnwindSafe, time::Duration};
+use std::{
+    panic::AssertUnwindSafe,
+    time::{Duration, Instant},
+};
 
 use comms_core::{Error, ErrorKind, UnitOfWork, lend};
 use futures::FutureExt;
@@ -18,6 +21,9 @@ use crate::{
 
 /// The pause between two looks at the state of a parked event.
 const PARKED_PAUSE: Duration = Duration::from_millis(500);
+
+/// A revision becomes the live one with a page that was read at most this long ago, and not after a long retry.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// Why a batch is not committed.
 enum Failure {
@@ -39,7 +45,7 @@ impl<F: Feed> Session<'_, F> {
         events: &[Event],
         within: &Position,
         after: &Position,
-        caught_up: bool,
+        caught_up: Option<Instant>,
     ) -> Result<bool, Error> {
         let settings = &self.projection.settings;
         // The first `suspects` events contain one that fails; 0 if none is known.
@@ -59,7 +65,8 @@ impl<F: Feed> Session<'_, F> {
             }
             let take = if suspects == 0 { rest.len() } else { (suspects / 2).max(1) };
             let to = rest.get(take).map_or_else(|| after.clone(), |next| within.before(next.id));
-            let go_live = caught_up && take == rest.len() && !self.live;
+            let fresh = caught_up.is_some_and(|read_at| settings.clock.now() - read_at < FRESH);
+            let go_live = fresh && take == rest.len() && !self.live;
             let error = match self.commit_batch(&rest[..take], &to, go_live).await {
                 Ok(()) => {
                     (rest, suspects, failures, holds) = (&rest[take..], suspects.saturating_sub(take), 0, 0);

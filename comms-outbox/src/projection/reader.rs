@@ -1,6 +1,11 @@
 //! Reads pages of events, one page ahead of the transaction that applies them.
 
-use std::{future::pending, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    future::pending,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use comms_core::{
     Error,
@@ -22,6 +27,8 @@ pub(super) struct Reader {
     /// The position of the next read.
     from: Position,
     scan: Option<Scan>,
+    /// When the read that runs was started.
+    started: Instant,
     task: Option<AbortOnDropHandle<Result<Option<Page>, Error>>>,
     commits: watch::Receiver<()>,
     poll_interval: Duration,
@@ -50,12 +57,14 @@ impl Reader {
             max_bytes: i64::try_from(settings.max_bytes).unwrap_or(i64::MAX),
         };
         let (clock, poll_interval) = (settings.clock.clone(), settings.poll_interval);
+        let started = clock.now();
         Self {
             store,
             clock,
             query,
             from,
             scan: None,
+            started,
             task: None,
             commits,
             poll_interval,
@@ -64,9 +73,9 @@ impl Reader {
         }
     }
 
-    /// Returns the next page, and whether it ends at the last committed event. Returns `None` if the session has ended.
-    /// If the page has events, the next page is being read when this function returns. Cancel safe.
-    pub(super) async fn next(&mut self) -> Result<Option<(Page, bool)>, Error> {
+    /// Returns the next page, and when it was read if it ended at the last committed event at that time. Returns `None` if
+    /// the session has ended. If the page has events, the next page is being read when this function returns. Cancel safe.
+    pub(super) async fn next(&mut self) -> Result<Option<(Page, Option<Instant>)>, Error> {
         if let Some(wait) = &mut self.wait {
             tokio::select! {
                 () = wait.as_mut() => {}
@@ -82,7 +91,7 @@ impl Reader {
         self.task = None;
         let Some(mut page) = read.map_err(Error::not_executed)?? else { return Ok(None) };
         // A window of several pages may have ended long before the last committed event.
-        let caught_up = self.from.is_settled() && !page.more;
+        let caught_up = (self.from.is_settled() && !page.more).then_some(self.started);
         self.from = page.after.clone();
         self.scan = page.scan.take();
         if page.more || !page.rows.is_empty() {
@@ -104,6 +113,7 @@ impl Reader {
         let query = Query { from: self.from.clone(), scan: self.scan.take(), ..self.query.clone() };
         let (store, clock) = (self.store.clone(), self.clock.clone());
         let read = async move { limited(&clock, READ_LIMIT, store.read(query)).await };
+        self.started = self.clock.now();
         self.task = Some(AbortOnDropHandle::new(tokio::spawn(read)));
     }
 }

@@ -174,7 +174,7 @@ impl<'a, F: Feed> Session<'a, F> {
     }
 
     /// Applies the events of a page. Returns `false` if the session is lost.
-    async fn accept(&mut self, page: Page, caught_up: bool) -> Result<bool, Error> {
+    async fn accept(&mut self, page: Page, caught_up: Option<Instant>) -> Result<bool, Error> {
         let Page { rows, recorded, age, within, after, .. } = page;
         self.progress = true;
         let last = rows.last().map(|row| row.id);
@@ -183,15 +183,15 @@ impl<'a, F: Feed> Session<'a, F> {
         if let Some(first) = events.first() {
             self.report_lag(first.id - 1, age).await?;
         }
-        if events.is_empty() && !(caught_up && !self.live) {
+        if events.is_empty() && (self.live || caught_up.is_none()) {
             self.position = after;
         } else if !self.apply_all(&events, &within, &after, caught_up).await? {
             return Ok(false);
         }
         let reporter = &self.projection.reporter;
-        reporter.state(if caught_up { ProjectionState::Live } else { ProjectionState::CatchingUp });
+        reporter.state(if caught_up.is_some() { ProjectionState::Live } else { ProjectionState::CatchingUp });
         match last {
-            _ if caught_up => reporter.lag(0, 0, Duration::ZERO),
+            _ if caught_up.is_some() => reporter.lag(0, 0, Duration::ZERO),
             Some(last) => self.report_lag(last, Duration::ZERO).await?,
             None => {}
         }

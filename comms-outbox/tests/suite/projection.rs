@@ -289,6 +289,8 @@ pub async fn a_higher_revision_is_built_beside_the_live_one<B: Projections>() {
     backend.wait_for("p", written).await.unwrap();
     open.store(true, Ordering::SeqCst);
     until("revision 2 is live", async || backend.live_revision("p").await == Some(2)).await;
+    let last = "r2 order/a@21".to_owned();
+    until("revision 2 has the last event", async || backend.effects().await.contains(&last)).await;
     let effects = backend.effects().await;
     for revision in ["", "r2 "] {
         for version in 1..=21 {
