@@ -134,7 +134,7 @@ fn events(count: usize) -> Vec<(Stream, Message)> {
     let clock = Clock::system();
     let mut stream = Stream::new("bench", "");
     let event = |n: usize| {
-        if n % LENGTH == 0 {
+        if n.is_multiple_of(LENGTH) {
             stream = Stream::new("bench", clock.uuid_v7().to_string());
         }
         let (id, payload) = (clock.uuid_v7().to_string(), format!("{n:0>200}"));

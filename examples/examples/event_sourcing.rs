@@ -1,6 +1,6 @@
 //! Event sourcing: an account whose state is the result of its events.
 //!
-//! The problem: a table has the last balance. Who changed it, why, and what it was before, is gone.
+//! The problem: a table has the last balance. The author of a change, the reason, and the balance before are lost.
 //!
 //! The solution: commands decide which events happen, and the events are stored. The state is computed from them, at any
 //! version. Two commands at the same time cannot both rely on one balance: one of them is a conflict.

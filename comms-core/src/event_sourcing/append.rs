@@ -1,4 +1,4 @@
-//! What an append asks for, and what comes of it: the decision is the same for all backends.
+//! The request and the result of an append. The decision between them is the same for all backends.
 
 use std::{collections::HashSet, fmt};
 
@@ -56,8 +56,8 @@ impl Append<'_> {
     /// Checks that the events belong to the stream and differ in their identities. For backends, before a write.
     ///
     /// # Errors
-    /// Returns [`Invalid`](crate::ErrorKind::Invalid) if the topic of an event is not the category, its key is not the id
-    /// of the stream, or two events have one identity.
+    /// Returns [`Invalid`](crate::ErrorKind::Invalid) if the topic of an event is not the category, its key is not the
+    /// id of the stream, or two events have one identity.
     pub fn check(&self) -> Result<(), Error> {
         let mut seen = HashSet::with_capacity(self.events.len());
         for event in self.events {
@@ -99,7 +99,7 @@ impl Append<'_> {
         }
         let first = stored[0].unwrap_or(0);
         let consecutive = stored.iter().zip(first..).all(|(stored, version)| *stored == Some(version));
-        let expected = self.expected.version().is_none_or(|version| version + 1 == first);
+        let expected = self.expected.version().is_none_or(|version| version.checked_add(1) == Some(first));
         if stored.len() == self.events.len() && consecutive && expected {
             return Ok(Appended { first, last: first + count - 1, repeated: true });
         }

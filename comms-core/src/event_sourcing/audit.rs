@@ -1,4 +1,4 @@
-//! Who caused an event, and why.
+//! The principal that caused an event, and the reason.
 
 use std::sync::Arc;
 
@@ -50,7 +50,7 @@ impl AuthType {
     }
 }
 
-/// Who caused the events of a command, and why. Stored in the headers of each event.
+/// The principal that caused the events of a command, and the reason. Stored in the headers of each event.
 ///
 /// The request or event that caused them is in the headers already, as the correlation id and the causation id of the
 /// [`Context`](crate::context::Context).

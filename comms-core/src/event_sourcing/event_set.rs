@@ -11,8 +11,8 @@ use crate::{
 ///
 /// The key of a stored event is the id of its stream, whatever [`Event::key`] returns.
 pub trait EventSet: Sized + Send + Sync + 'static {
-    /// Returns the message that announces the event. Call [`EventSource::message`], or [`Versions::message`] for another
-    /// encoding than JSON.
+    /// Returns the message that announces the event. Call [`EventSource::message`], or [`Versions::message`] for
+    /// another encoding than JSON.
     ///
     /// # Errors
     /// Returns [`Invalid`](crate::ErrorKind::Invalid) if the event cannot be encoded.
@@ -21,8 +21,8 @@ pub trait EventSet: Sized + Send + Sync + 'static {
     /// Reads the event of a stored message. [`one_of`] does it.
     ///
     /// # Errors
-    /// Returns [`Misconfigured`](crate::ErrorKind::Misconfigured) if the message announces an event, or a version of it,
-    /// that this program does not read, and [`Invalid`](crate::ErrorKind::Invalid) if the payload does not decode.
+    /// Returns [`Misconfigured`](crate::ErrorKind::Misconfigured) if the message announces an event, or a version of
+    /// it, that this program does not read, and [`Invalid`](crate::ErrorKind::Invalid) if the payload does not decode.
     fn decode(message: &Message) -> Result<Self, Error>;
 }
 

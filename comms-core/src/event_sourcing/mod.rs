@@ -1,13 +1,13 @@
 //! Event sourcing: the state of an entity is the result of its events, which are stored in a stream.
 //!
 //! # The problem
-//! A table has the last state of an entity: the reasons for it, and the states before, are gone. An audit log beside the
-//! table is written by other code than the table, so the two differ sooner or later.
+//! A table has the last state of an entity. The reasons for that state, and the states before it, are lost. An audit
+//! log beside the table is written by other code than the table, so the two differ sooner or later.
 //!
 //! # The promise
-//! The events are the state. An [`Aggregate`] decides which events a command causes, and evolves by them. An
-//! [`EventStore`] appends the events to the [`Stream`] of the entity in the caller's transaction, and refuses an append
-//! that another one preceded. A [`Repository`] joins both.
+//! The state is computed from the events. An [`Aggregate`] decides which events a command causes, and evolves by them.
+//! An [`EventStore`] appends the events to the [`Stream`] of the entity in the caller's transaction, and refuses an
+//! append that another one preceded. A [`Repository`] joins both.
 //! - An append is stored as a whole, if and only if its transaction commits, together with its messages for the outbox.
 //! - The versions of a stream are 1, 2, 3 and so on, without gaps. Of two appends at one version one fails with
 //!   [`Conflict`](crate::ErrorKind::Conflict).
@@ -17,11 +17,11 @@
 //! The promise does not cover an order between streams, and nothing outside the transaction.
 //!
 //! # The parts
-//! - A stored event is a [`Message`](crate::Message): its topic is the category of the aggregate, and its key is the id of
-//!   the stream. So it has the identity, the trace, the correlation and the versions of every other event.
-//! - An [`EventSet`] encodes the events of an aggregate and reads them back; [`one_of`] makes it short.
+//! - A stored event is a [`Message`](crate::Message): its topic is the category of the aggregate, and its key is the id
+//!   of the stream. A stored event has an identity, a trace, a correlation id and a version, as every other event has.
+//! - An [`EventSet`] encodes the events of an aggregate and reads them back; [`one_of`] shortens the implementation.
 //! - A [`Snapshot`] is an encoded state, so that a load reads few events. It may be lost at any time.
-//! - An [`Audit`] tells who caused an event and why.
+//! - An [`Audit`] names the principal that caused an event, and the reason.
 //!
 //! `comms_core::testing::aggregate` tests an aggregate without a store, and `comms_core::testing::event_store` tests a
 //! store (feature `testing`).

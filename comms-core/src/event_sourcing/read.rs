@@ -72,8 +72,8 @@ impl Default for Read {
 pub struct Recorded {
     /// The version of the event in its stream, from 1.
     pub version: u64,
-    /// When the event was written, by the clock of the database, since 1970. Within a stream a later version has the same
-    /// time or a later one. Its transaction committed after this time.
+    /// When the event was written, by the clock of the database, since 1970. Within a stream a later version has the
+    /// same time or a later one. Its transaction committed after this time.
     pub recorded_at: Duration,
     /// The event as it was appended.
     pub message: Message,

@@ -20,7 +20,7 @@ pub struct Snapshot {
 
 /// When a [`Repository`](super::Repository) stores snapshots, and how it encodes them.
 ///
-/// A snapshot is a copy of what the events say, and is never needed: a snapshot of another schema, or one that does not
+/// A snapshot contains nothing that the events do not contain. A snapshot of another schema, or one that does not
 /// decode, is discarded, and the next one replaces it. Give the schema another number with each change of the state's
 /// type or of `evolve`.
 pub struct Snapshots<A> {
@@ -58,7 +58,7 @@ impl<A: 'static> Snapshots<A> {
         self.every > 0 && version >= last.saturating_add(self.every)
     }
 
-    /// Encodes the state. A state that does not encode has no snapshot: that must not refuse the command.
+    /// Encodes the state. A state that does not encode gets no snapshot, and the command still succeeds.
     pub(super) fn encode(&self, state: &A, version: u64) -> Option<Snapshot> {
         match self.codec.encode(state) {
             Ok(state) => Some(Snapshot { schema: self.schema, version, state }),

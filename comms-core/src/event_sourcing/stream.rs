@@ -24,12 +24,8 @@ impl Stream {
     /// Returns a copy of `message` as an event of this stream: the category is its topic, and the id is its key.
     #[must_use]
     pub fn event(&self, message: &Message) -> Message {
-        Message::new(self.place(message.parts()))
-    }
-
-    /// Returns `parts` with the category as the topic, and the id as the key.
-    pub(super) fn place<'a>(&'a self, parts: MessageParts<'a>) -> MessageParts<'a> {
-        MessageParts { topic: &self.category, key: Some(self.id.as_bytes()), ..parts }
+        let key = Some(self.id.as_bytes());
+        Message::new(MessageParts { topic: &self.category, key, ..message.parts() })
     }
 }
 

@@ -1,4 +1,5 @@
-//! Tests of an aggregate without a store: given some events, when a command comes, then these events follow.
+//! Assertions about an aggregate without a store: given some events, when a command is decided, then these events
+//! follow.
 //!
 //! The events are encoded and decoded as a store does, so a variant that [`EventSet::decode`] forgets fails the test.
 //!
@@ -42,7 +43,7 @@ use crate::{
 #[must_use = "call `when`"]
 pub struct Given<A>(A);
 
-/// What a command has caused, for the assertions.
+/// The events or the error of a command, for the assertions.
 #[derive(Debug)]
 #[must_use = "call `then` or `then_error`"]
 pub struct Then<A: Aggregate> {

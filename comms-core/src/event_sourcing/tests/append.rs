@@ -28,6 +28,8 @@ fn an_append_is_new_repeated_or_a_conflict() {
         (Expected::Any, 2, 9, &[Some(5), Some(4)], None),
         (Expected::Any, 2, 9, &[None, Some(1)], None),
         (Expected::Any, 1, 0, &[None], None),
+        (Expected::Version(u64::MAX), 1, 9, &[Some(4)], None),
+        (Expected::Version(u64::MAX), 1, 9, &[], None),
     ] {
         let result = outcome(expected, events, head, stored);
         let observed = result.as_ref().ok().map(|it| (it.first, it.last, it.repeated));

@@ -10,10 +10,12 @@ use std::{
 
 use super::*;
 use crate::{
-    ErrorKind, MessageParts, UnitOfWork,
+    Delivery, ErrorKind, MessageParts, Outcome, Scoped, UnitOfWork,
     clock::Clock,
     context::Context,
-    testing::{CommitFaults, FaultyUnit, MemoryUnit},
+    testing::{CommitFaults, FaultyUnit, MemoryTx, MemoryUnit},
+    transactional,
+    transport::BoxHandler,
     wire,
 };
 
@@ -235,4 +237,21 @@ impl Aggregate for Refusing {
         Err(Error::conflict("never"))
     }
     fn evolve(&mut self, _: &AccountEvent) {}
+}
+
+/// The command of a message: the inbox and the events commit together.
+#[tokio::test]
+async fn a_handler_executes_the_command_of_a_message_once() {
+    let unit = MemoryUnit::new();
+    let accounts = repository(&unit);
+    let handler = BoxHandler::new(transactional(unit.clone(), move |_: Closed, mut tx: Scoped<MemoryTx>| {
+        let accounts = accounts.clone();
+        async move { accounts.execute(&mut tx, "1", Command::Deposit(vec![5])).await.map(drop) }
+    }));
+    let delivery = Delivery::new(source().message(&Closed {}).unwrap(), "group");
+    unit.fail_next_commit(Error::conflict("deadlock"));
+    assert_eq!(handler.handle(delivery.clone()).await.unwrap_err().kind, ErrorKind::Conflict);
+    assert_eq!(handler.handle(delivery.clone()).await.unwrap(), Outcome::Done);
+    assert_eq!(handler.handle(delivery).await.unwrap(), Outcome::Duplicate);
+    assert_eq!(events(&unit, "1").await.len(), 1);
 }

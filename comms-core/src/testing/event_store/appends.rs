@@ -14,8 +14,8 @@ use crate::{
 const CONFLICT: Option<ErrorKind> = Some(ErrorKind::Conflict);
 const INVALID: Option<ErrorKind> = Some(ErrorKind::Invalid);
 
-/// Checks that the versions of each stream count from 1, over several appends of a transaction, and that each part of an
-/// event is stored unchanged.
+/// Checks that the versions of each stream count from 1, over several appends of a transaction, and that each part of
+/// an event is stored unchanged.
 ///
 /// # Errors
 /// Returns [`Broken`] if a version or an event differs.

@@ -1,9 +1,11 @@
-//! The repository: loads an aggregate, lets it decide, and appends its events.
+//! The repository: loads an aggregate (`load.rs`), lets it decide, and appends its events.
+
+mod load;
 
 use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
 
-use super::{Aggregate, Append, Audit, EventSet, EventStore, Expected, Read, Recorded, Snapshots, Stream};
-use crate::{Error, ErrorKind, Headers, Message, MessageParts, event::EventSource};
+use super::{Aggregate, Append, Audit, EventSet, EventStore, Expected, Read, Snapshots, Stream};
+use crate::{Error, ErrorKind, Message, event::EventSource};
 
 /// How often [`Repository::run`] attempts a command.
 const ATTEMPTS: usize = 5;
@@ -22,7 +24,7 @@ pub struct Repository<A: Aggregate, U> {
     aggregate: PhantomData<fn() -> A>,
 }
 
-/// An aggregate as its events made it.
+/// An aggregate, computed from its events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Loaded<A> {
     /// The state.
@@ -31,7 +33,7 @@ pub struct Loaded<A> {
     pub version: u64,
 }
 
-/// What a command has done.
+/// The result of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Executed<A: Aggregate> {
     /// The state after the events.
@@ -94,8 +96,9 @@ impl<A: Aggregate, U: EventStore> Repository<A, U> {
     /// 0.
     ///
     /// # Errors
-    /// Returns [`Misconfigured`](ErrorKind::Misconfigured) if a newer program has stored an event that this one does not
-    /// read, and [`Internal`](ErrorKind::Internal) if an event does not decode. Returns the errors of [`EventStore`].
+    /// Returns [`Misconfigured`](ErrorKind::Misconfigured) if a newer program has stored an event that this one does
+    /// not read, and [`Internal`](ErrorKind::Internal) if an event does not decode. Returns the errors of
+    /// [`EventStore`].
     pub async fn load(&self, tx: &mut U::Tx, id: &str) -> Result<Loaded<A>, Error> {
         let (stream, read) = (self.stream(id), Read::default());
         let start = self.snapshot_state(tx, &stream, read.up_to).await?;
@@ -198,50 +201,9 @@ impl<A: Aggregate, U: EventStore> Repository<A, U> {
 
     fn encode(&self, stream: &Stream, event: &A::Event) -> Result<Message, Error> {
         let message = event.message(&self.source)?;
-        let mut headers = Headers::from(message.headers());
-        if let Some(audit) = &self.audit {
-            audit.write(&mut headers);
-        }
-        Ok(Message::new(stream.place(MessageParts { headers: headers.view(), ..message.parts() })))
+        let Some(audit) = &self.audit else { return Ok(stream.event(&message)) };
+        Ok(stream.event(&message.with_headers(|headers| audit.write(headers))))
     }
-
-    /// Returns the state of the snapshot of `stream`, if there is one that decodes and is not newer than `up_to`.
-    async fn snapshot_state(&self, tx: &mut U::Tx, stream: &Stream, up_to: u64) -> Result<Loaded<A>, Error> {
-        let Some(snapshots) = &self.snapshots else { return Ok(Loaded::default()) };
-        let snapshot = self.unit.snapshot(tx, stream).await?.filter(|snapshot| snapshot.version <= up_to);
-        let loaded = snapshot.and_then(|s| Some(Loaded { version: s.version, state: snapshots.decode(&s)? }));
-        Ok(loaded.unwrap_or_default())
-    }
-
-    /// Evolves `loaded` by the events that follow it.
-    async fn replay(
-        &self,
-        tx: &mut U::Tx,
-        stream: &Stream,
-        mut loaded: Loaded<A>,
-        read: Read,
-    ) -> Result<Loaded<A>, Error> {
-        let mut next = Some(Read { from: loaded.version + 1, ..read });
-        while let Some(read) = next {
-            let page = self.unit.read(tx, stream, read).await?;
-            for recorded in &page {
-                loaded.state.evolve(&decode(stream, recorded)?);
-                loaded.version = recorded.version;
-            }
-            next = read.next(&page);
-        }
-        Ok(loaded)
-    }
-}
-
-/// Decodes a stored event. One that does not decode is a fault of this service, and not of the command.
-fn decode<S: EventSet>(stream: &Stream, recorded: &Recorded) -> Result<S, Error> {
-    S::decode(&recorded.message).map_err(|mut error| {
-        if error.kind == ErrorKind::Invalid {
-            error.kind = ErrorKind::Internal;
-        }
-        error.context(format_args!("read version {} of the stream {stream}", recorded.version))
-    })
 }
 
 impl<A: Aggregate, U: Clone> Clone for Repository<A, U> {
