@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 /// The examples that need no server, and a part of each one's output.
-const EMBEDDED: [(&str, &str); 14] = [
+const EMBEDDED: [(&str, &str); 15] = [
     ("bulkhead", "one more report: rejected: batch: the bulkhead is full"),
     ("circuit_breaker", "-- closed -> open"),
     ("consumer_test", "order.placed/0@2, attempt 1, key order-2: returned duplicate"),
@@ -15,6 +15,7 @@ const EMBEDDED: [(&str, &str); 14] = [
     ("kafka", "dead letter: invalid: decode order.status.changed"),
     ("local_to_kafka", "2 invoices"),
     ("outbox", "1 order, 1 invoice"),
+    ("projection", "live revision 2, by state: [(\"paid\", 2), (\"placed\", 1)]"),
     ("rate_limit", "429 Too Many Requests"),
     ("retry_budget", "1000 attempts, 5.00 per request"),
     ("sockets", "then close code 4408"),

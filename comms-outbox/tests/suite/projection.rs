@@ -19,6 +19,8 @@ use comms_core::{
 };
 use comms_outbox::{Feed, ParkedEvent, Projection, ProjectionBuilder, ProjectionState, Relay, Written};
 
+use futures::future::BoxFuture;
+
 use super::{Backend, Running, Tx, recorder::Recorder, unique, until};
 
 pub trait Projections: Backend<Unit: EventStore> {
@@ -35,6 +37,8 @@ pub trait Projections: Backend<Unit: EventStore> {
     fn retry_event(&self, name: &str) -> impl Future<Output = bool> + Send;
     fn skip_event(&self, name: &str, event: &str) -> impl Future<Output = bool> + Send;
 }
+
+type Applied = BoxFuture<'static, Result<(), Error>>;
 
 pub fn settings<F: Feed>(builder: ProjectionBuilder<F>) -> ProjectionBuilder<F> {
     let backoff = Backoff::new(Duration::from_millis(5), Duration::from_millis(20)).unwrap();
@@ -60,10 +64,7 @@ pub fn name_of(event: &Recorded) -> String {
 pub fn effects<B: Projections>(
     backend: &B,
     check: impl Fn(&Recorded) -> Result<(), Error> + Send + Sync + 'static,
-) -> impl Fn(Vec<Recorded>, Scoped<Tx<B>>) -> std::pin::Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>
-+ Send
-+ Sync
-+ 'static {
+) -> impl Fn(Vec<Recorded>, Scoped<Tx<B>>) -> Applied + Send + Sync + 'static {
     let (backend, check) = (backend.clone(), Arc::new(check));
     move |events, mut tx| {
         let (backend, check) = (backend.clone(), check.clone());
@@ -79,10 +80,7 @@ pub fn effects<B: Projections>(
 
 pub fn all<B: Projections>(
     backend: &B,
-) -> impl Fn(Vec<Recorded>, Scoped<Tx<B>>) -> std::pin::Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>
-+ Send
-+ Sync
-+ 'static {
+) -> impl Fn(Vec<Recorded>, Scoped<Tx<B>>) -> Applied + Send + Sync + 'static {
     effects(backend, |_| Ok(()))
 }
 
