@@ -113,3 +113,20 @@ async fn a_damaged_event_and_a_panic_park_the_projection() {
 async fn a_fatal_error_ends_the_projection() {
     suite::projection_parks::a_fatal_error_ends_the_projection::<Sqlite>().await;
 }
+
+/// The projection does not keep the connection while it waits for one.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_connection_is_enough_for_a_projection_and_writers() {
+    let backend = super::one_connection().await;
+    let running = suite::projection::project(backend.projection("p").apply(suite::projection::all(&backend)));
+    for _ in 0..100 {
+        let write = suite::projection::append(&backend, "order", "a", 1);
+        tokio::time::timeout(Duration::from_secs(4), write).await.expect("no writer waits for the projection");
+    }
+    super::until("all are applied", async || {
+        super::suite::Backend::effects(&backend).await.len() == 100
+    })
+    .await;
+    running.stop().await;
+    suite::projection::complete(&backend, &["order/a"], 100).await;
+}
