@@ -106,19 +106,21 @@ impl Feed for EventFeed {
         Ok(done.rows_affected() == 1)
     }
 
-    async fn checkpoint(
+    async fn commit(
         &self,
-        tx: &mut Transaction<'static, Postgres>,
+        mut tx: Transaction<'static, Postgres>,
         checkpoint: &Checkpoint<'_>,
     ) -> Result<bool, Error> {
         let Checkpoint { holder, position, name, revision, go_live, unpark } = *checkpoint;
-        if !self.store.save_cursor(tx, holder, position).await? {
+        // It fails if an earlier statement of the transaction has failed, so the commit needs no check of its own.
+        if !self.store.save_cursor(&mut tx, holder, position).await? {
             return Ok(false);
         }
         for (_, text) in [(unpark, UNPARK), (go_live, GO_LIVE)].into_iter().filter(|(due, _)| *due) {
             let query = self.tables.unnamed_query(text).bind(name.to_owned()).bind(i64::from(revision));
-            query.execute(&mut **tx).await.map_err(sql_error)?;
+            query.execute(&mut *tx).await.map_err(sql_error)?;
         }
+        tx.commit().await.map_err(commit_error)?;
         Ok(true)
     }
 

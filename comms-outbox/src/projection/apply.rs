@@ -153,11 +153,11 @@ impl<F: Feed> Session<'_, F> {
             go_live,
             unpark: self.parked.is_some(),
         };
-        let stored = self.projection.feed.checkpoint(&mut tx, &checkpoint);
-        if !limited(&settings.clock, READ_LIMIT, stored).await.map_err(not_committed)? {
-            return Err(Failure::Lost);
+        let commit = self.projection.feed.commit(tx, &checkpoint);
+        match limited(&settings.clock, READ_LIMIT, commit).await.map_err(not_committed)? {
+            true => Ok(()),
+            false => Err(Failure::Lost),
         }
-        limited(&settings.clock, READ_LIMIT, unit.commit(tx)).await.map_err(not_committed)
     }
 
     /// Renews the lease while a transaction is open. Resolves if it is lost.

@@ -16,7 +16,7 @@ pub trait Feed: Send + Sync + 'static {
     /// The unit of work of the projection.
     type Unit: UnitOfWork;
 
-    /// Returns the unit of work, which opens and commits the transactions.
+    /// Returns the unit of work, which opens the transactions.
     fn unit(&self) -> &Self::Unit;
 
     /// Returns the reader of the events, with lease and cursor.
@@ -28,8 +28,8 @@ pub trait Feed: Send + Sync + 'static {
     /// Sets the end of the lease, and leaves the position unchanged. Returns `false` if the session has ended.
     async fn renew(&self, holder: &LeaseHolder) -> Result<bool, Error>;
 
-    /// Writes the position in `tx`. Returns `false` if the session has ended: the caller rolls back.
-    async fn checkpoint(&self, tx: &mut Tx<Self>, checkpoint: &Checkpoint<'_>) -> Result<bool, Error>;
+    /// Writes the position in `tx`, and commits. Returns `false`, and rolls back, if the session has ended.
+    async fn commit(&self, tx: Tx<Self>, checkpoint: &Checkpoint<'_>) -> Result<bool, Error>;
 
     /// Returns the stored state of a revision.
     async fn load(&self, name: &str, revision: u32) -> Result<Stored, Error>;

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use comms_core::{Error, async_trait};
 use sqlx::{Row as _, SqlitePool};
 
-use super::{RelayStore, SqliteTx, SqliteUnit, Tables, changes, store};
+use super::{RelayStore, SqliteTx, SqliteUnit, Tables, changes, store, tx};
 use crate::{
     projection::{Checkpoint, Feed, ParkedEvent, Stored, Written, cursor, wait_for},
     relay::{LeaseHolder, Log, Store},
@@ -100,14 +100,15 @@ impl Feed for EventFeed {
         Ok(done.rows_affected() == 1)
     }
 
-    async fn checkpoint(&self, tx: &mut SqliteTx, checkpoint: &Checkpoint<'_>) -> Result<bool, Error> {
+    async fn commit(&self, mut tx: SqliteTx, checkpoint: &Checkpoint<'_>) -> Result<bool, Error> {
         let Checkpoint { holder, position, name, revision, go_live, unpark } = *checkpoint;
-        if !store::save_cursor(tx, holder, position).await? {
+        if !store::save_cursor(&mut tx, holder, position).await? {
             return Ok(false);
         }
         for (_, text) in [(unpark, UNPARK), (go_live, GO_LIVE)].into_iter().filter(|(due, _)| *due) {
-            sqlx::query(text).bind(name).bind(revision).execute(&mut **tx).await.map_err(sql_error)?;
+            sqlx::query(text).bind(name).bind(revision).execute(&mut *tx).await.map_err(sql_error)?;
         }
+        tx::commit(tx).await?;
         Ok(true)
     }
 

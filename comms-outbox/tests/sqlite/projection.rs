@@ -121,12 +121,12 @@ async fn one_connection_is_enough_for_a_projection_and_writers() {
     let running = suite::projection::project(backend.projection("p").apply(suite::projection::all(&backend)));
     for _ in 0..100 {
         let write = suite::projection::append(&backend, "order", "a", 1);
-        tokio::time::timeout(Duration::from_secs(4), write).await.expect("no writer waits for the projection");
+        tokio::time::timeout(Duration::from_secs(4), write)
+            .await
+            .expect("no writer waits for the projection");
     }
-    super::until("all are applied", async || {
-        super::suite::Backend::effects(&backend).await.len() == 100
-    })
-    .await;
+    super::until("all are applied", async || super::suite::Backend::effects(&backend).await.len() == 100)
+        .await;
     running.stop().await;
     suite::projection::complete(&backend, &["order/a"], 100).await;
 }
