@@ -1,6 +1,7 @@
 //! A database in memory, with transactions that are isolated and roll back.
 
 mod database;
+mod event_store;
 mod events;
 
 use std::{fmt, sync::Arc, time::Duration};
