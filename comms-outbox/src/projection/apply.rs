@@ -47,11 +47,11 @@ impl<F: Feed> Session<'_, F> {
         after: &Position,
         caught_up: Option<Instant>,
     ) -> Result<bool, Error> {
-        let settings = &self.projection.settings;
+        let settings = &self.context.settings;
         // The first `suspects` events contain one that fails; 0 if none is known.
         let (mut rest, mut suspects, mut failures, mut holds) = (events, 0, 0, 0);
         loop {
-            self.projection.beat();
+            self.context.beat();
             if let Some(first) = rest.first().filter(|first| self.is_parked_at(first)) {
                 match self.wait_for_operator().await? {
                     None => return Ok(false),
@@ -101,7 +101,7 @@ impl<F: Feed> Session<'_, F> {
             }
             let chain = error.chain().to_string();
             tracing::warn!(projection = %settings.name, failures, holds, error = %chain, "events were not applied: they are retried");
-            self.projection.reporter.state(ProjectionState::Retrying { reason: chain });
+            self.context.reporter.state(ProjectionState::Retrying { reason: chain });
             let backoff = settings.backoff.delay(failures + holds, &settings.clock);
             let pause = error.retry_after.map_or(backoff, |least| least.min(settings.lease).max(backoff));
             if !self.pause(pause).await? {
@@ -120,13 +120,13 @@ impl<F: Feed> Session<'_, F> {
         self.position = to.clone();
         self.parked = None;
         self.live |= go_live;
-        self.projection.reporter.live(self.live);
-        self.projection.reporter.applied(events.len() as u64);
+        self.context.reporter.live(self.live);
+        self.context.reporter.applied(events.len() as u64);
         Ok(())
     }
 
     async fn transaction(&self, events: &[Event], to: &Position, go_live: bool) -> Result<(), Failure> {
-        let (settings, unit) = (&self.projection.settings, self.projection.feed.unit());
+        let (settings, unit) = (&self.context.settings, self.context.feed.unit());
         let mut recorded = Vec::with_capacity(events.len());
         for event in events {
             match &event.recorded {
@@ -140,7 +140,7 @@ impl<F: Feed> Session<'_, F> {
         let mut tx = unit.begin().await.map_err(Failure::Session)?;
         if !recorded.is_empty() {
             let apply = |tx| {
-                let applied = AssertUnwindSafe(async { (self.projection.apply)(recorded, tx).await });
+                let applied = AssertUnwindSafe(async { (self.context.apply)(recorded, tx).await });
                 applied.catch_unwind().map(|result| result.unwrap_or_else(|_| Err(panicked())))
             };
             (tx, ()) = lend(tx, apply).await.map_err(Failure::RolledBack)?;
@@ -153,7 +153,7 @@ impl<F: Feed> Session<'_, F> {
             go_live,
             unpark: self.parked.is_some(),
         };
-        let commit = self.projection.feed.commit(tx, &checkpoint);
+        let commit = self.context.feed.commit(tx, &checkpoint);
         match limited(&settings.clock, READ_LIMIT, commit).await.map_err(not_committed)? {
             true => Ok(()),
             false => Err(Failure::Lost),
@@ -162,15 +162,14 @@ impl<F: Feed> Session<'_, F> {
 
     /// Renews the lease while a transaction is open. Resolves if it is lost.
     async fn keep_lease(&self) {
-        let settings = &self.projection.settings;
+        let settings = &self.context.settings;
         loop {
             settings.clock.sleep(settings.lease / 3).await;
-            if !self.projection.feed.renews_during_transaction() {
+            if !self.context.feed.renews_during_transaction() {
                 continue;
             }
             // The checkpoint decides, so that a renewal may fail.
-            let renewed =
-                limited(&settings.clock, CALL_LIMIT, self.projection.feed.renew(&self.holder)).await;
+            let renewed = limited(&settings.clock, CALL_LIMIT, self.context.feed.renew(&self.holder)).await;
             if matches!(renewed, Ok(false)) {
                 return;
             }
@@ -182,7 +181,7 @@ impl<F: Feed> Session<'_, F> {
     }
 
     async fn park(&mut self, event: &Event, error: &Error) -> Result<bool, Error> {
-        let (settings, feed) = (&self.projection.settings, &self.projection.feed);
+        let (settings, feed) = (&self.context.settings, &self.context.feed);
         let identity = event.recorded.as_ref().map(|event| (event.message.source(), event.message.id()));
         let (source, id) = identity.unwrap_or_default();
         // An event that does not decode is named by its row.
@@ -210,16 +209,16 @@ impl<F: Feed> Session<'_, F> {
     /// Waits until an operator retries or skips the parked event. Returns `None` if the session is lost.
     async fn wait_for_operator(&mut self) -> Result<Option<ParkedEventState>, Error> {
         let Some(parked) = self.parked.clone() else { return Ok(Some(ParkedEventState::Retry)) };
-        let (settings, feed) = (&self.projection.settings, &self.projection.feed);
-        self.projection.reporter.state(ProjectionState::Parked(Box::new(parked.clone())));
+        let (settings, feed) = (&self.context.settings, &self.context.feed);
+        self.context.reporter.state(ProjectionState::Parked(Box::new(parked.clone())));
         loop {
-            self.projection.beat();
+            self.context.beat();
             let stored = feed.load(&settings.name, settings.revision);
             let stored = limited(&settings.clock, CALL_LIMIT, stored).await?;
             let event = stored.events.into_iter().find(|event| event.row == parked.row);
             let state = event.map_or(ParkedEventState::Retry, |event| event.state);
             if state != ParkedEventState::Parked {
-                self.projection.reporter.state(ProjectionState::CatchingUp);
+                self.context.reporter.state(ProjectionState::CatchingUp);
                 self.parked = Some(ParkedEvent { state, ..parked });
                 return Ok(Some(state));
             }
@@ -231,14 +230,14 @@ impl<F: Feed> Session<'_, F> {
 
     /// Waits, and renews the lease meanwhile. Returns `false` if it is lost.
     async fn pause(&mut self, duration: Duration) -> Result<bool, Error> {
-        let settings = &self.projection.settings;
+        let settings = &self.context.settings;
         let mut end = Box::pin(settings.clock.sleep(duration));
         loop {
             tokio::select! {
                 biased;
                 () = end.as_mut() => return Ok(true),
                 () = self.next_save.as_mut() => {
-                    self.projection.beat();
+                    self.context.beat();
                     if !self.renew().await? {
                         return Ok(false);
                     }

@@ -1,6 +1,6 @@
 //! The settings of a projection.
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use comms_core::{
     Error, Scoped,
@@ -11,38 +11,12 @@ use comms_core::{
 };
 
 use super::{
+    context::{Apply, Context, Settings},
     feed::{Feed, Tx, cursor},
     run::Projection,
     status::Reporter,
 };
 use crate::CommitSignal;
-
-/// The function that applies a batch of events.
-pub(super) type Apply<F> = Box<
-    dyn Fn(Vec<Recorded>, Scoped<Tx<F>>) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>
-        + Send
-        + Sync,
->;
-
-/// Settings of a projection, checked by its builder.
-pub(super) struct Settings {
-    pub(super) name: String,
-    pub(super) revision: u32,
-    /// The name of the cursor.
-    pub(super) cursor: Arc<str>,
-    /// Sorted.
-    pub(super) categories: Option<Arc<[String]>>,
-    pub(super) owner: String,
-    pub(super) lease: Duration,
-    pub(super) max_events: u32,
-    pub(super) max_bytes: usize,
-    pub(super) max_attempts: u32,
-    pub(super) poll_interval: Duration,
-    pub(super) commit_signal: CommitSignal,
-    pub(super) backoff: Backoff,
-    pub(super) clock: Clock,
-    pub(super) heartbeat: Option<health::Heartbeat>,
-}
 
 /// Builder of a [`Projection`]. Every setting except [`apply`](Self::apply) has a default.
 #[must_use]
@@ -55,8 +29,10 @@ pub struct ProjectionBuilder<F: Feed> {
     health: Option<health::Component>,
 }
 
-impl<F: Feed> ProjectionBuilder<F> {
-    pub(super) fn new(feed: F, name: String) -> Self {
+impl<F: Feed> Projection<F> {
+    /// Returns a builder of the projection `name` of the events of `feed` (`postgres::EventFeed` or `sqlite::EventFeed`).
+    pub fn builder(feed: F, name: impl Into<String>) -> ProjectionBuilder<F> {
+        let name = name.into();
         let settings = Settings {
             name,
             revision: 1,
@@ -73,9 +49,11 @@ impl<F: Feed> ProjectionBuilder<F> {
             clock: Clock::system(),
             heartbeat: None,
         };
-        Self { feed, settings, owner: None, categories: None, apply: None, health: None }
+        ProjectionBuilder { feed, settings, owner: None, categories: None, apply: None, health: None }
     }
+}
 
+impl<F: Feed> ProjectionBuilder<F> {
     /// Sets the function that applies a batch of events to the read model.
     ///
     /// It writes in the given transaction, in which the projection then stores its position. The events of a stream come
@@ -232,6 +210,6 @@ impl<F: Feed> ProjectionBuilder<F> {
         });
         settings.cursor = cursor(&settings.name, settings.revision).into();
         let reporter = Reporter::new(&settings.name, settings.revision, health);
-        Ok(Projection { feed: Arc::new(feed), settings, apply, reporter })
+        Ok(Projection { context: Context { feed: Arc::new(feed), settings, apply, reporter } })
     }
 }

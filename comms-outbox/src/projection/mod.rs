@@ -3,13 +3,14 @@
 //! [`Projection`] has the promise and its limits.
 //!
 //! # Files, in the order of the data
-//! - `feed`: the trait that a backend implements; `builder`: the settings.
+//! - `feed`: the trait that a backend implements; `builder`, `context`: the settings.
 //! - `run`: one session after the other; `session`: the lease, and the loop of a session.
 //! - `reader`: pages of events, one ahead; `apply`: batches in transactions, and the search for an event that fails.
 //! - `parked`: an event that cannot be applied; `status`: what is reported; `handle`: reads it, and waits.
 
 mod apply;
 mod builder;
+mod context;
 mod feed;
 mod handle;
 mod parked;

@@ -14,7 +14,7 @@ use comms_core::{
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::builder::Settings;
+use super::context::Settings;
 use crate::relay::{Filter, LeaseHolder, Page, Position, Query, READ_LIMIT, Scan, Store, limited};
 
 /// The pause before the next read after events were found. It doubles up to the poll interval.

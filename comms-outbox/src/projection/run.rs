@@ -1,16 +1,15 @@
 //! The projection: one session after the other, until shutdown.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, time::Duration};
 
 use comms_core::{Error, ErrorKind};
 use futures::FutureExt;
 
 use super::{
-    builder::{Apply, ProjectionBuilder, Settings},
+    context::Context,
     feed::Feed,
     handle::ProjectionHandle,
     session::{End, Session},
-    status::Reporter,
 };
 
 /// Pause between a lost session and the next one.
@@ -33,10 +32,10 @@ const LOST_PAUSE: Duration = Duration::from_millis(20);
 /// - A failure whose cause is outside the events (`NotExecuted`, `Indeterminate`, `Rejected`, `Conflict`,
 ///   `Misconfigured`) is retried without a limit. After any other failure of a batch, smaller batches are attempted, until
 ///   the event that fails is alone. After
-///   [`max_attempts`](ProjectionBuilder::max_attempts) attempts the projection *parks* at that event: everything before it
+///   [`max_attempts`](super::ProjectionBuilder::max_attempts) attempts the projection *parks* at that event: everything before it
 ///   is committed, nothing after it is applied, readiness is degraded, and `Tables::retry_event` or `Tables::skip_event`
 ///   of the backend continue. No event is skipped otherwise.
-/// - A read model is rebuilt beside the old one, see [`revision`](ProjectionBuilder::revision).
+/// - A read model is rebuilt beside the old one, see [`revision`](super::ProjectionBuilder::revision).
 ///
 /// # Limits of the promise
 /// - There is no order between streams, and a rebuild may apply events of different streams in another order.
@@ -92,26 +91,18 @@ const LOST_PAUSE: Duration = Duration::from_millis(20);
 /// # }
 /// ```
 pub struct Projection<F: Feed> {
-    pub(super) feed: Arc<F>,
-    pub(super) settings: Settings,
-    pub(super) apply: Apply<F>,
-    pub(super) reporter: Reporter,
+    pub(super) context: Context<F>,
 }
 
 impl<F: Feed> Projection<F> {
-    /// Returns a builder of the projection `name` of the events of `feed` (`postgres::EventFeed` or `sqlite::EventFeed`).
-    pub fn builder(feed: F, name: impl Into<String>) -> ProjectionBuilder<F> {
-        ProjectionBuilder::new(feed, name.into())
-    }
-
     /// Returns a handle that reads the status, and waits until a transaction is applied.
     #[must_use]
     pub fn handle(&self) -> ProjectionHandle<F> {
         ProjectionHandle {
-            feed: self.feed.clone(),
-            cursor: self.settings.cursor.clone(),
-            clock: self.settings.clock.clone(),
-            status: self.reporter.subscribe(),
+            feed: self.context.feed.clone(),
+            cursor: self.context.settings.cursor.clone(),
+            clock: self.context.settings.clock.clone(),
+            status: self.context.reporter.subscribe(),
         }
     }
 
@@ -125,28 +116,28 @@ impl<F: Feed> Projection<F> {
     /// Returns [`ErrorKind::Fatal`] if the function that applies events returns it. No other kind ends the projection.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
         let mut shutdown = std::pin::pin!(shutdown.fuse());
-        let (settings, name) = (&self.settings, &self.settings.name);
+        let (settings, name) = (&self.context.settings, &self.context.settings.name);
         let mut failures = 0;
         let result = loop {
-            self.beat();
-            let (result, progress) = Session::run(&self, shutdown.as_mut()).await;
+            self.context.beat();
+            let (result, progress) = Session::run(&self.context, shutdown.as_mut()).await;
             failures = if progress { 0 } else { failures };
             let pause = match result {
                 Ok(End::Shutdown) => break Ok(()),
                 Ok(End::Lost) => LOST_PAUSE,
                 Ok(End::NoLease) => {
-                    self.reporter.standby();
+                    self.context.reporter.standby();
                     settings.lease.mul_f64(0.25 + settings.clock.random_unit() / 6.0)
                 }
                 Err(error) if error.kind == ErrorKind::Fatal => {
-                    self.reporter.failed(error.chain().to_string());
+                    self.context.reporter.failed(error.chain().to_string());
                     break Err(error.context(format_args!("projection {name}")));
                 }
                 Err(error) => {
                     failures += 1;
                     let chain = error.chain().to_string();
                     tracing::warn!(projection = %name, failures, error = %chain, "projection session failed: it is repeated");
-                    self.reporter.failed(chain);
+                    self.context.reporter.failed(chain);
                     settings.backoff.delay(failures, &settings.clock)
                 }
             };
@@ -157,20 +148,14 @@ impl<F: Feed> Projection<F> {
             }
         };
         if result.is_ok() {
-            self.reporter.standby();
+            self.context.reporter.standby();
         }
         result
-    }
-
-    pub(super) fn beat(&self) {
-        if let Some(heartbeat) = &self.settings.heartbeat {
-            heartbeat.beat();
-        }
     }
 }
 
 impl<F: Feed> std::fmt::Debug for Projection<F> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Projection").field("name", &self.settings.name).finish_non_exhaustive()
+        f.debug_struct("Projection").field("name", &self.context.settings.name).finish_non_exhaustive()
     }
 }

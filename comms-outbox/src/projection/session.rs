@@ -14,7 +14,7 @@ use comms_core::{
 };
 
 use super::{
-    ParkedEvent, ParkedEventState, feed::Feed, reader::Reader, run::Projection, status::ProjectionState,
+    ParkedEvent, ParkedEventState, context::Context, feed::Feed, reader::Reader, status::ProjectionState,
 };
 use crate::relay::{
     CALL_LIMIT, Changes, LeaseHolder, LeaseRequest, Page, Position, RecordedAt, Row, Start, limited,
@@ -53,7 +53,7 @@ impl Event {
 }
 
 pub(super) struct Session<'a, F: Feed> {
-    pub(super) projection: &'a Projection<F>,
+    pub(super) context: &'a Context<F>,
     pub(super) holder: LeaseHolder,
     reader: Reader,
     /// Every event up to this position is applied.
@@ -72,14 +72,11 @@ pub(super) struct Session<'a, F: Feed> {
 
 impl<'a, F: Feed> Session<'a, F> {
     /// Runs one session. Returns how it ended, and whether it made progress.
-    pub(super) async fn run<S>(
-        projection: &'a Projection<F>,
-        shutdown: Pin<&mut S>,
-    ) -> (Result<End, Error>, bool)
+    pub(super) async fn run<S>(context: &'a Context<F>, shutdown: Pin<&mut S>) -> (Result<End, Error>, bool)
     where
         S: Future<Output = ()> + Send,
     {
-        let mut session = match Self::begin(projection).await {
+        let mut session = match Self::begin(context).await {
             Ok(Some(session)) => session,
             Ok(None) => return (Ok(End::NoLease), true),
             Err(error) => return (Err(error), false),
@@ -97,8 +94,8 @@ impl<'a, F: Feed> Session<'a, F> {
     }
 
     /// Takes the lease. Returns `None` while another owner has it.
-    async fn begin(projection: &'a Projection<F>) -> Result<Option<Self>, Error> {
-        let (settings, feed) = (&projection.settings, &projection.feed);
+    async fn begin(context: &'a Context<F>) -> Result<Option<Self>, Error> {
+        let (settings, feed) = (&context.settings, &context.feed);
         let commits = settings.commit_signal.subscribe();
         let request = LeaseRequest {
             relay: &settings.cursor,
@@ -116,7 +113,7 @@ impl<'a, F: Feed> Session<'a, F> {
         let stored =
             limited(&settings.clock, CALL_LIMIT, feed.load(&settings.name, settings.revision)).await?;
         let mut session = Self {
-            projection,
+            context,
             reader: Reader::new(store, settings, &holder, lease.position.clone(), commits),
             holder,
             position: lease.position,
@@ -144,8 +141,8 @@ impl<'a, F: Feed> Session<'a, F> {
                 _ => session.parked = Some(event),
             }
         }
-        projection.reporter.live(session.live);
-        projection.reporter.state(ProjectionState::CatchingUp);
+        context.reporter.live(session.live);
+        context.reporter.state(ProjectionState::CatchingUp);
         tracing::info!(projection = %settings.name, revision = settings.revision, "projection took the lease");
         Ok(Some(session))
     }
@@ -153,7 +150,7 @@ impl<'a, F: Feed> Session<'a, F> {
     /// Reads and applies events until the session is lost.
     async fn work(&mut self) -> Result<End, Error> {
         loop {
-            self.projection.beat();
+            self.context.beat();
             let (page, caught_up) = tokio::select! {
                 biased;
                 () = self.next_save.as_mut() => {
@@ -188,7 +185,7 @@ impl<'a, F: Feed> Session<'a, F> {
         } else if !self.apply_all(&events, &within, &after, caught_up).await? {
             return Ok(false);
         }
-        let reporter = &self.projection.reporter;
+        let reporter = &self.context.reporter;
         reporter.state(if caught_up.is_some() { ProjectionState::Live } else { ProjectionState::CatchingUp });
         match last {
             _ if caught_up.is_some() => reporter.lag(0, 0, Duration::ZERO),
@@ -200,19 +197,19 @@ impl<'a, F: Feed> Session<'a, F> {
 
     /// Reports the lag, if the events up to `applied` are applied. The last id is read at most once a second.
     async fn report_lag(&mut self, applied: i64, age: Duration) -> Result<(), Error> {
-        let (clock, feed) = (&self.projection.settings.clock, &self.projection.feed);
+        let (clock, feed) = (&self.context.settings.clock, &self.context.feed);
         let now = clock.now();
         if self.last_id.is_none_or(|(_, at)| now.saturating_duration_since(at) >= LAG_INTERVAL) {
             self.last_id = Some((limited(clock, CALL_LIMIT, feed.last_id()).await?, now));
         }
         let last = self.last_id.map_or(applied, |(id, _)| id.max(applied));
-        self.projection.reporter.lag(applied, last, age);
+        self.context.reporter.lag(applied, last, age);
         Ok(())
     }
 
     /// Stores the position, which may have passed events of other categories, and renews the lease.
     pub(super) async fn save(&mut self) -> Result<bool, Error> {
-        let (settings, store) = (&self.projection.settings, self.projection.feed.store());
+        let (settings, store) = (&self.context.settings, self.context.feed.store());
         let changes = Changes::default();
         let save = store.save(&self.holder, &self.position, &changes);
         let saved = limited(&settings.clock, CALL_LIMIT, save).await?;
@@ -222,7 +219,7 @@ impl<'a, F: Feed> Session<'a, F> {
 
     /// Renews the lease, and leaves the stored position unchanged.
     pub(super) async fn renew(&mut self) -> Result<bool, Error> {
-        let (settings, feed) = (&self.projection.settings, &self.projection.feed);
+        let (settings, feed) = (&self.context.settings, &self.context.feed);
         let renewed = limited(&settings.clock, CALL_LIMIT, feed.renew(&self.holder)).await?;
         self.next_save.as_mut().reset(settings.lease / 3);
         Ok(renewed)
@@ -233,7 +230,7 @@ impl<'a, F: Feed> Session<'a, F> {
         self.holder.lease = Duration::ZERO;
         if let Err(error) = self.renew().await {
             let error = error.chain();
-            tracing::warn!(projection = %self.projection.settings.name, %error, "the lease was not released");
+            tracing::warn!(projection = %self.context.settings.name, %error, "the lease was not released");
         }
     }
 }

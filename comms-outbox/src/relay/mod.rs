@@ -39,8 +39,8 @@ pub(crate) use row::{Place, Row, RowBuffer, column, headers};
 pub use run::Relay;
 pub use start::Start;
 #[cfg(feature = "event-store")]
-pub(crate) use store::Scan;
+pub(crate) use store::{CURSOR_OF_PROJECTION, Scan};
 pub(crate) use store::{
-    CURSOR_OF_PROJECTION, Changes, Filter, Lease, LeaseHolder, LeaseRequest, Log, Page, ParkedLanes,
-    Position, Query, RecordedAt, RowToPark, Store, StoredBranch,
+    Changes, Filter, Lease, LeaseHolder, LeaseRequest, Log, Page, ParkedLanes, Position, Query, RecordedAt,
+    RowToPark, Store, StoredBranch,
 };

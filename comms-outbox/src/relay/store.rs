@@ -95,6 +95,7 @@ pub struct Page {
     /// Committed rows, in order.
     pub(crate) rows: Vec<Row>,
     /// The place in its stream of each of these rows; empty for rows of the outbox.
+    #[cfg_attr(not(feature = "event-store"), allow(dead_code, reason = "only projections read it"))]
     pub(crate) recorded: Vec<RecordedAt>,
     /// The age of the oldest of these rows, by the database's clock.
     pub(crate) age: Duration,
@@ -124,6 +125,7 @@ impl Page {
 
 /// The columns that an event has besides those of the outbox.
 #[derive(Debug, Clone, Copy)]
+#[cfg_attr(not(feature = "event-store"), allow(dead_code, reason = "only projections read it"))]
 pub(crate) struct RecordedAt {
     /// The version in its stream.
     pub(crate) version: i64,
