@@ -14,6 +14,7 @@
 //!   breaker and bulkhead.
 //! - Event sourcing: [`event_sourcing`] has aggregates, the event store and the repository.
 //! - Transactions: [`Inbox`] and [`Outbox`] over a [`UnitOfWork`]; [`idempotency`] for requests that may be repeated.
+//! - Sagas: [`saga::Definition`] coordinates steps in several services, and compensates them on a failure.
 //! - Consumers: [`transport::Processor`] calls a handler with a delivery, and retries or holds the delivery on an
 //!   error.
 //! - Processes: [`health::Health`], [`shutdown::Shutdown`], and [`clock::Clock`], the source of time and randomness.
@@ -97,6 +98,7 @@ mod message;
 mod panic;
 mod publisher;
 pub mod resilience;
+pub mod saga;
 pub mod shutdown;
 mod sync;
 pub mod telemetry;

@@ -1,17 +1,19 @@
-//! Throughput compared with the raw client, and latency from `enqueue` to the handler, against a real broker.
+//! Throughput compared with the client of rdkafka, and latency from `enqueue` to the handler, against a real broker.
 //!
 //! Run it with `cargo bench -p comms-kafka`. `COMMS_TEST_KAFKA_BROKERS` names the brokers (required), and
-//! `COMMS_BENCH_RECORDS` the number of records (default 300,000).
+//! `COMMS_BENCH_RECORDS` the number of records (default 300,000). Each number is the median of five rounds, and each ratio
+//! the median of the ratios of each round.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 #![allow(clippy::disallowed_methods, reason = "the benchmark runs in real time")]
 
-use comms_core::{Delivery, Message, MessageParts, Outcome, Publisher, clock::Clock, handler_fn};
+use comms_core::{Delivery, Message, MessageParts, Outcome, Publisher, clock::Clock, handler_fn, wire};
 use comms_kafka::{Consumer, KafkaConfig, KafkaPublisher, TopicSpec, provision};
 use rdkafka::{
     ClientConfig,
     consumer::{BaseConsumer, Consumer as _},
-    producer::{BaseProducer, BaseRecord, Producer},
+    message::{Header, OwnedHeaders},
+    producer::{DeliveryFuture, FutureProducer, FutureRecord},
 };
 use std::{
     collections::VecDeque,
@@ -24,6 +26,7 @@ use std::{
 use tokio::sync::Notify;
 
 const KEYS: usize = 1_000;
+const ROUNDS: usize = 5;
 const PAYLOAD: [u8; 200] = [b'x'; 200];
 
 fn main() {
@@ -35,9 +38,7 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let config = KafkaConfig::new(brokers);
-        for _ in 0..2 {
-            throughput(&config, records).await;
-        }
+        throughput(&config, records).await;
         for wait in ["10", "100", "500"] {
             latency(&config, wait).await;
         }
@@ -45,25 +46,30 @@ fn main() {
 }
 
 async fn throughput(config: &KafkaConfig, records: usize) {
-    let (comms, raw) = (topic(config).await, topic(config).await);
-    report(
-        "produced",
-        records,
-        produce_comms(config, &comms, records).await,
-        produce_raw(config, &raw, records),
-    );
-    let consumed = consume_comms(config, &comms, records).await;
-    report("consumed, no-op handler", records, consumed, consume_raw(config, &comms, records));
+    let (mut produced, mut bare, mut consumed) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let topics = [topic(config).await, topic(config).await, topic(config).await];
+        let comms = produce_comms(config, &topics[0], records).await;
+        produced.push((comms, produce_raw(config, &topics[1], records, true).await));
+        bare.push((comms, produce_raw(config, &topics[2], records, false).await));
+        let comms = consume_comms(config, &topics[0], records).await;
+        consumed.push((comms, consume_raw(config, &topics[0], records)));
+    }
+    report("produced, beside FutureProducer", records, &produced);
+    report("produced, beside FutureProducer without the two headers", records, &bare);
+    report("consumed, no-op handler, beside BaseConsumer", records, &consumed);
 }
 
-fn report(what: &str, records: usize, comms: Duration, raw: Duration) {
-    let rate = |took: Duration| records as f64 / took.as_secs_f64();
-    println!(
-        "{what}: {:.0}/s, raw client {:.0}/s, ratio {:.2}",
-        rate(comms),
-        rate(raw),
-        rate(comms) / rate(raw)
-    );
+fn report(what: &str, records: usize, rounds: &[(Duration, Duration)]) {
+    let median = |value: fn(&(Duration, Duration)) -> f64| {
+        let mut values: Vec<_> = rounds.iter().map(value).collect();
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
+    };
+    let (comms, raw) = (median(|(comms, _)| comms.as_secs_f64()), median(|(_, raw)| raw.as_secs_f64()));
+    let ratio = median(|(comms, raw)| raw.as_secs_f64() / comms.as_secs_f64());
+    let records = records as f64;
+    println!("{what}: {:.0}/s, raw client {:.0}/s, ratio {ratio:.2}", records / comms, records / raw);
 }
 
 fn unique(name: &str) -> String {
@@ -106,26 +112,47 @@ async fn produce_comms(config: &KafkaConfig, topic: &str, records: usize) -> Dur
     clock.now() - start
 }
 
-fn produce_raw(config: &KafkaConfig, topic: &str, records: usize) -> Duration {
+/// Publishes the same records with the same settings. `whole`: with the identity of the message in two headers, and
+/// the timestamp.
+async fn produce_raw(config: &KafkaConfig, topic: &str, records: usize, whole: bool) -> Duration {
     let clock = Clock::system();
-    let producer: BaseProducer = ClientConfig::new()
+    let producer: FutureProducer = ClientConfig::new()
         .set("bootstrap.servers", &config.brokers)
         .set("enable.idempotence", "true")
+        .set("message.timeout.ms", "0")
         .set("linger.ms", "5")
         .set("compression.type", "lz4")
+        .set("partitioner", "murmur2_random")
         .create()
         .unwrap();
-    let keys: Vec<_> = (0..KEYS).map(|key| key.to_string()).collect();
+    let texts: Vec<_> = (0..records).map(|n| ((n % KEYS).to_string(), n.to_string())).collect();
     let start = clock.now();
-    for n in 0..records {
-        let mut record = BaseRecord::to(topic).key(&keys[n % KEYS]).payload(&PAYLOAD);
-        while let Err((_, back)) = producer.send(record) {
-            record = back;
-            producer.poll(Duration::from_millis(1));
+    let mut acks = VecDeque::new();
+    for (key, id) in &texts {
+        let mut record = FutureRecord::to(topic).key(key).payload(&PAYLOAD);
+        if whole {
+            let headers = OwnedHeaders::new_with_capacity(2)
+                .insert(Header { key: wire::CE_ID, value: Some(id) })
+                .insert(Header { key: wire::CE_SOURCE, value: Some("bench") });
+            record = record.headers(headers).timestamp(clock.unix_millis());
+        }
+        loop {
+            match producer.send_result(record) {
+                Ok(ack) => break acks.push_back(ack),
+                // The queue is full.
+                Err((_, back)) => record = back,
+            }
+            acknowledged(acks.pop_front().unwrap()).await;
         }
     }
-    producer.flush(Duration::from_secs(60)).unwrap();
+    for ack in acks {
+        acknowledged(ack).await;
+    }
     clock.now() - start
+}
+
+async fn acknowledged(ack: DeliveryFuture) {
+    ack.await.unwrap().unwrap();
 }
 
 async fn consume_comms(config: &KafkaConfig, topic: &str, records: usize) -> Duration {

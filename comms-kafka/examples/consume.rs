@@ -132,6 +132,9 @@ fn comms(config: &KafkaConfig, topic: &str, records: usize, work: Duration) {
     if let Some(bytes) = std::env::var("PREFETCH").ok().and_then(|bytes| bytes.parse().ok()) {
         consumer = consumer.prefetch_bytes(bytes);
     }
+    if let Some(records) = std::env::var("COMMIT").ok().and_then(|records| records.parse().ok()) {
+        consumer = consumer.commit_records(records);
+    }
     let shutdown = {
         let count = count.clone();
         async move {

@@ -49,15 +49,25 @@
 //! - `testing::KafkaTransport` (feature `testing`): consumers under test on Kafka.
 //!
 //! # Features
-//! librdkafka is built without OpenSSL and zstd. All features are off by default.
-//! - `ssl`: the security protocols `SSL` and `SASL_SSL`, and the SASL mechanisms `SCRAM` and `OAUTHBEARER`. The build
-//!   needs the headers of OpenSSL.
-//! - `zstd`: reads and writes records with the codec zstd. Without it, a partition with such records is not read, and the
-//!   consumer is unready with [`ClientFault::Codec`].
+//! librdkafka is built with gcc and make alone: without TLS, with the SASL mechanism `PLAIN`, and with the codecs gzip,
+//! lz4 and snappy. All features are off by default. A setting that needs a missing feature is refused with the name of
+//! the feature when a publisher or a consumer is built.
 //!
-//! An application that needs another feature of librdkafka depends on `rdkafka` in the version of this crate, 0.39, and
-//! enables the feature there: `sasl` for the mechanism `GSSAPI` (Kerberos), which needs the headers of Cyrus SASL, or
-//! `ssl-vendored`, which compiles OpenSSL.
+//! | feature | adds | the build needs |
+//! |---|---|---|
+//! | `ssl` | the security protocols `SSL` and `SASL_SSL` | the headers of OpenSSL (Debian: `libssl-dev`) |
+//! | `sasl` | the SASL mechanisms `SCRAM-SHA-256`, `SCRAM-SHA-512` and `OAUTHBEARER`, and `ssl` | as `ssl` |
+//! | `gssapi` | the SASL mechanism `GSSAPI` (Kerberos), and `sasl` | also the headers of Cyrus SASL (`libsasl2-dev`); a program needs its plug-in (`libsasl2-modules-gssapi-mit`) |
+//! | `zstd` | the codec zstd | |
+//! | `testing` | `testing::KafkaTransport` | |
+//!
+//! Without `zstd`, a partition with records of that codec is not read, and the consumer is unready with
+//! [`ClientFault::Codec`].
+//!
+//! `OAUTHBEARER` works with the unsecured tokens of `enable.sasl.oauthbearer.unsecure.jwt`, which are for tests. For
+//! tokens of an identity provider (`sasl.oauthbearer.method` = `oidc`) an application depends on `rdkafka` in the version
+//! of this crate, 0.39, and enables its feature `curl`. `ssl-vendored` there compiles OpenSSL instead of using that of
+//! the system.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod client;

@@ -1,10 +1,16 @@
 //! The consumer under test on Kafka: one test, which runs in memory, on the mock cluster and on a real cluster.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::Duration,
+};
 
 use comms_core::{
-    Delivery, Error, ErrorKind, Message, MessageParts, Outcome, Scoped,
+    Delivery, Error, ErrorKind, Message, MessageParts, Outcome, Scoped, batch_fn,
     event::Event,
     handler_fn,
     resilience::Backoff,
@@ -13,7 +19,7 @@ use comms_core::{
         consumer,
     },
     transactional,
-    transport::{AttemptConfig, Ordering},
+    transport::{AttemptConfig, BatchConfig, Ordering},
 };
 use comms_kafka::{KafkaConfig, testing::KafkaTransport};
 use serde::{Deserialize, Serialize};
@@ -141,7 +147,44 @@ async fn a_partition_in_order(broker: &TestBroker) {
     consumer.assert_states(&[DeliveryState::Done; 6]);
 }
 
+/// The sizes of batches are not certain on Kafka, and the ends of the deliveries are.
+async fn batches(broker: &TestBroker) {
+    let is_away = Arc::new(AtomicBool::new(false));
+    let away = is_away.clone();
+    let handler = batch_fn(move |batch: Vec<Delivery>| {
+        let is_away = away.load(SeqCst);
+        async move {
+            let result = |delivery: &Delivery| match delivery.message.id() {
+                "b-1" => Err(Error::invalid("too many")),
+                _ => Ok(Outcome::Done),
+            };
+            if is_away { Err(Error::not_executed("away")) } else { Ok(batch.iter().map(result).collect()) }
+        }
+    });
+    let builder = builder().on_batch(TOPIC, handler).batch(BatchConfig::default().max_records(3));
+    let consumer = builder.start_on(broker).await.unwrap();
+    let orders = ["a", "b", "c", "d", "e"];
+    let states = consumer.deliver_all(orders.map(|order| message(broker, order, 1))).await.unwrap();
+    let (done, dead) = (DeliveryState::Done, DeliveryState::DeadLettered(ErrorKind::Invalid));
+    assert_eq!(states, [done, dead, done, done, done]);
+    let sizes: Vec<_> = consumer.calls(TOPIC).list().iter().map(|call| call.batch).collect();
+    assert!(sizes.len() == 5 && sizes.iter().all(|size| (1..=3).contains(size)), "{sizes:?}");
+
+    is_away.store(true, SeqCst);
+    for n in 2..5 {
+        let states = consumer.deliver_all(orders.map(|order| message(broker, order, n))).await.unwrap();
+        let waits = [DeliveryState::Held(ErrorKind::NotExecuted), DeliveryState::Queued];
+        assert!(states.iter().all(|state| waits.contains(state)), "{states:?}");
+        consumer.advance(SECOND).await.unwrap();
+    }
+    is_away.store(false, SeqCst);
+    consumer.advance(60 * SECOND).await.unwrap();
+    assert_eq!(consumer.states()[5..], [done; 15]);
+    assert!(consumer.holds().is_empty());
+}
+
 async fn all(broker: impl Fn() -> TestBroker) {
+    batches(&broker()).await;
     faults(&broker()).await;
     waits(&broker()).await;
     a_partition_in_order(&broker()).await;

@@ -1,8 +1,8 @@
 //! Throughput of consumer groups without a broker, compared with the inserts of the handler alone.
 //!
 //! Run it with `cargo bench -p comms-outbox --all-features`. `COMMS_TEST_POSTGRES_URL` names a PostgreSQL server (without
-//! it only SQLite runs), `COMMS_BENCH_RECORDS` the number of messages (default 50,000; single deliveries: a tenth), and
-//! `COMMS_BENCH_ROUNDS` the number of rounds (default 3). Every commit is synchronous.
+//! it only SQLite runs), `COMMS_BENCH_RECORDS` the number of messages (default 50,000), `COMMS_BENCH_SINGLE` that of single
+//! deliveries (default: a tenth), and `COMMS_BENCH_ROUNDS` the number of rounds (default 3). Every commit is synchronous.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 #![allow(clippy::disallowed_methods, reason = "the benchmark runs in real time")]
@@ -92,7 +92,7 @@ fn setting(name: &str, default: usize) -> usize {
 /// Measures each variant in each round, and prints the medians.
 async fn measure<B: Backend>(name: &str, backend: B) {
     let (records, rounds) = (setting("COMMS_BENCH_RECORDS", 50_000), setting("COMMS_BENCH_ROUNDS", 3));
-    let single = (records / 10).max(1);
+    let single = setting("COMMS_BENCH_SINGLE", records / 10).clamp(1, records);
     let events: Vec<_> = (0..records).map(viewed).collect();
     fill(&backend, &events[..single], Some(SINGLE)).await;
     fill(&backend, &events, None).await;

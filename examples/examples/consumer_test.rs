@@ -6,7 +6,8 @@
 //!
 //! The solution: `TestConsumer` runs the handlers in the consumer runtime of production, on a broker in memory and with
 //! a manual clock. There is one method for each fault. `bill_each_order_once` is the test. It takes the broker, so that
-//! it runs on Kafka as well: on librdkafka's mock cluster, and on the cluster that `KAFKA_BROKERS` names.
+//! it runs on an outbox in SQLite and on Kafka as well: on librdkafka's mock cluster, and on the cluster that
+//! `KAFKA_BROKERS` names.
 //!
 //! Prints the state of each delivery and the calls of the handler, once for each broker.
 //!
@@ -23,6 +24,7 @@ use comms_core::{
     transport::AttemptConfig,
 };
 use comms_kafka::{KafkaConfig, testing::KafkaTransport};
+use comms_outbox::testing::OutboxTransport;
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -71,6 +73,8 @@ fn billing(unit: &MemoryUnit, events: EventSource) -> impl comms_core::Handler {
 async fn main() -> anyhow::Result<()> {
     println!("== in memory");
     bill_each_order_once(&TestBroker::memory()).await?;
+    println!("== on an outbox");
+    bill_each_order_once(&TestBroker::new(OutboxTransport::sqlite().await?)).await?;
     println!("== on the mock cluster");
     bill_each_order_once(&TestBroker::new(KafkaTransport::mock()?.partitions(1))).await?;
     if let Ok(brokers) = std::env::var(examples::BROKERS) {

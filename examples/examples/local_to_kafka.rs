@@ -15,10 +15,10 @@
 use std::{sync::Arc, time::Duration};
 
 use comms_core::{
-    Delivery, Error, Outbox, Scoped, UnitOfWork,
+    Error, Outbox, Scoped, UnitOfWork,
     clock::Clock,
     event::{Event, EventSource},
-    handler_fn, in_transaction, transactional,
+    in_transaction, transactional,
     transport::{BoxHandler, Ordering},
 };
 use comms_kafka::{Consumer, KafkaConfig, KafkaPublisher, TopicSpec};
@@ -26,7 +26,7 @@ use comms_outbox::{
     LocalConsumer, Relay, sql_error,
     sqlite::{RelayStore, SqliteUnit, Tables},
 };
-use examples::{Kafka, open_sqlite, until};
+use examples::{Kafka, open_sqlite, printed, until};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
@@ -112,18 +112,9 @@ async fn place_order(unit: &SqliteUnit, order_id: &str) -> Result<(), Error> {
 /// Returns the handler, which does not know the transport: it writes an invoice and the inbox row in one transaction,
 /// and prints the outcome of each delivery.
 fn billing(unit: &SqliteUnit, handled: mpsc::Sender<()>) -> BoxHandler {
-    let apply = BoxHandler::new(transactional(unit.clone(), |event: OrderPlaced, mut tx: Tx| async move {
+    let apply = transactional(unit.clone(), |event: OrderPlaced, mut tx: Tx| async move {
         let insert = sqlx::query("INSERT INTO invoices (order_id) VALUES ($1)");
         insert.bind(event.order_id).execute(&mut **tx).await.map(drop).map_err(sql_error)
-    }));
-    BoxHandler::new(handler_fn(move |delivery: Delivery| {
-        let (apply, handled) = (apply.clone(), handled.clone());
-        async move {
-            let origin = delivery.origin().to_string();
-            let outcome = apply.handle(delivery).await;
-            println!("  {origin}: {outcome:?}");
-            let _ = handled.try_send(());
-            outcome
-        }
-    }))
+    });
+    printed(apply, handled)
 }

@@ -15,17 +15,17 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use comms_core::{
-    Delivery, Error, Outbox, Outcome, Scoped, UnitOfWork,
+    Error, Outbox, Scoped, UnitOfWork,
     clock::Clock,
     event::{Event, EventSource},
-    handler_fn, in_transaction, transactional,
+    in_transaction, transactional,
     transport::BoxHandler,
 };
 use comms_outbox::{
     Relay, Subscriber, sql_error,
     sqlite::{RelayStore, SqliteUnit, Tables},
 };
-use examples::open_sqlite;
+use examples::{open_sqlite, printed};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
@@ -103,18 +103,9 @@ async fn place_order(unit: &SqliteUnit, order_id: &str, cents: i64, fail: bool) 
 /// Returns the handler: it writes an invoice and the inbox row in one transaction, and prints the outcome of each
 /// delivery.
 fn billing(unit: &SqliteUnit, done: mpsc::Sender<()>) -> BoxHandler {
-    let apply = BoxHandler::new(transactional(unit.clone(), |event: OrderPlaced, mut tx: Tx| async move {
+    let apply = transactional(unit.clone(), |event: OrderPlaced, mut tx: Tx| async move {
         let insert = sqlx::query("INSERT INTO invoices (order_id, cents) VALUES ($1, $2)");
         insert.bind(event.order_id).bind(event.cents).execute(&mut **tx).await.map(drop).map_err(sql_error)
-    }));
-    BoxHandler::new(handler_fn(move |delivery: Delivery| {
-        let (apply, done) = (apply.clone(), done.clone());
-        async move {
-            let origin = delivery.origin().to_string();
-            let outcome: Result<Outcome, Error> = apply.handle(delivery).await;
-            println!("  {origin}: {outcome:?}");
-            let _ = done.try_send(());
-            outcome
-        }
-    }))
+    });
+    printed(apply, done)
 }

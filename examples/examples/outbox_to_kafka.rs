@@ -16,10 +16,10 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use comms_core::{
-    Delivery, Error, Outbox, Scoped, UnitOfWork,
+    Error, Outbox, Scoped, UnitOfWork,
     clock::Clock,
     event::{Event, EventSource},
-    handler_fn, in_transaction, transactional,
+    in_transaction, transactional,
     transport::BoxHandler,
 };
 use comms_kafka::{Consumer, KafkaPublisher, TopicSpec};
@@ -28,7 +28,7 @@ use comms_outbox::{
     postgres::{PgUnit, RelayStore, Tables},
     sql_error,
 };
-use examples::{Kafka, until};
+use examples::{Kafka, printed, until};
 use serde::{Deserialize, Serialize};
 use sqlx::{AssertSqlSafe, PgPool, postgres::PgConnectOptions};
 use tokio::sync::{mpsc, oneshot};
@@ -126,18 +126,9 @@ async fn place_order(unit: &PgUnit, topic: &str, order_id: &str, declined: bool)
 /// Returns the handler: it writes an invoice and the inbox row in one transaction, and prints the outcome of each
 /// delivery.
 fn billing(unit: &PgUnit, delivered: mpsc::Sender<()>) -> BoxHandler {
-    let apply = BoxHandler::new(transactional(unit.clone(), |event: OrderPlaced, mut tx: Tx| async move {
+    let apply = transactional(unit.clone(), |event: OrderPlaced, mut tx: Tx| async move {
         let insert = sqlx::query("INSERT INTO invoices (order_id, cents) VALUES ($1, $2)");
         insert.bind(event.order_id).bind(event.cents).execute(&mut **tx).await.map(drop).map_err(sql_error)
-    }));
-    BoxHandler::new(handler_fn(move |delivery: Delivery| {
-        let (apply, delivered) = (apply.clone(), delivered.clone());
-        async move {
-            let origin = delivery.origin().to_string();
-            let outcome = apply.handle(delivery).await;
-            println!("billing: {origin}: {outcome:?}");
-            let _ = delivered.send(()).await;
-            outcome
-        }
-    }))
+    });
+    printed(apply, delivered)
 }

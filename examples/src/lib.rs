@@ -1,13 +1,13 @@
 //! One runnable example per pattern, in `examples/`. `README.md` lists them in the order to read them.
 //!
-//! The library has what several examples share: a Kafka cluster, a SQLite database, the generated code of a gRPC service, and a limit on the
-//! time that an example takes. Its documentation tests compile the code blocks of the README, of the guides and of the
+//! The library has what several examples share: a Kafka cluster, a SQLite database, a handler that prints, the generated
+//! code of a gRPC service, and a limit on the time that an example takes. Its documentation tests compile the code blocks of the README, of the guides and of the
 //! crates' READMEs: `cargo test -p examples --doc`.
 
 use std::{path::Path, time::Duration};
 
 use anyhow::Context as _;
-use comms_core::clock::Clock;
+use comms_core::{Delivery, Handler, clock::Clock, handler_fn, transport::BoxHandler};
 use comms_kafka::{KafkaConfig, TopicSpec, provision};
 use rdkafka::{
     ClientConfig,
@@ -16,6 +16,7 @@ use rdkafka::{
     producer::DefaultProducerContext,
 };
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions};
+use tokio::sync::mpsc;
 
 /// No step of an example takes longer.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -94,6 +95,22 @@ pub async fn open_sqlite(file: &Path) -> anyhow::Result<SqlitePool> {
     Ok(SqlitePoolOptions::new().max_connections(1).connect_with(options).await?)
 }
 
+/// Returns `handler` with a line on standard output for each delivery and its outcome, and a signal to `handled` after it.
+pub fn printed(handler: impl Handler, handled: mpsc::Sender<()>) -> BoxHandler {
+    let handler = BoxHandler::new(handler);
+    BoxHandler::new(handler_fn(move |delivery: Delivery| {
+        let (handler, handled) = (handler.clone(), handled.clone());
+        async move {
+            let origin = delivery.origin().to_string();
+            let outcome = handler.handle(delivery).await;
+            println!("  {origin}: {outcome:?}");
+            // Fails if the example has got its signals.
+            let _ = handled.try_send(());
+            outcome
+        }
+    }))
+}
+
 /// The code that tonic generates from `proto/payments.proto`.
 #[allow(missing_docs, clippy::all, clippy::missing_errors_doc)]
 pub mod payments {
@@ -119,6 +136,7 @@ mod pages {
         grpc: "../../docs/guides/grpc.md",
         outbox: "../../docs/guides/outbox.md",
         resilience: "../../docs/guides/resilience.md",
+        sagas: "../../docs/guides/sagas.md",
         sockets: "../../docs/guides/sockets.md",
         testing: "../../docs/guides/testing.md",
     }

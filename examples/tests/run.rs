@@ -18,6 +18,7 @@ const EMBEDDED: [(&str, &str); 15] = [
     ("projection", "live revision 2, by state: [(\"paid\", 2), (\"placed\", 1)]"),
     ("rate_limit", "429 Too Many Requests"),
     ("retry_budget", "1000 attempts, 5.00 per request"),
+    ("saga_diagram", "CompensateInventory --> PaymentCancelled : compensated"),
     ("sockets", "then close code 4408"),
     ("webhook", "a retry: SeenBefore"),
 ];

@@ -14,8 +14,9 @@ kafka_address() { echo "127.0.0.1:$(port_of "$1")"; }
 
 kafka_missing() {
   command -v java >/dev/null || echo default-jre-headless
-  # The feature `ssl` of comms-kafka, which is tested with these servers, needs the headers of OpenSSL.
+  # The features `ssl` and `gssapi` of comms-kafka, which is tested with these servers, need these headers.
   [[ -e /usr/include/openssl/ssl.h ]] || echo libssl-dev
+  [[ -e /usr/include/sasl/sasl.h ]] || echo libsasl2-dev
   kafka_fetched || command -v mvn >/dev/null || echo maven
 }
 

@@ -18,6 +18,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::{StreamExt, stream::FuturesUnordered};
+
 use comms_core::{
     Delivery, Message, MessageParts, Outcome, Position,
     clock::Clock,
@@ -27,6 +29,8 @@ use comms_core::{
 
 /// The number of records after which a consumer flushes.
 const CHUNK: usize = 256;
+/// How long a handler of `sleep` takes.
+const WORK: Duration = Duration::from_millis(1);
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
@@ -35,7 +39,7 @@ fn main() {
     match records {
         Some(records) => drop(run(&mode, records, &Clock::manual(Duration::ZERO))),
         None => {
-            for mode in ["clone", "ready", "yield"] {
+            for mode in ["clone", "ready", "yield", "sleep", "sleeps"] {
                 let records = 1_000_000;
                 let took = run(mode, records, &Clock::system());
                 println!("{mode:6} {:>8.0} ns per record", took.as_secs_f64() * 1e9 / records as f64);
@@ -62,7 +66,8 @@ fn deliveries() -> Vec<Delivery> {
 }
 
 /// Runs `records` records and returns the time. `clone` only makes the deliveries, in `ready` the handler ends at its
-/// first poll, in `yield` at its second.
+/// first poll, in `yield` at its second. In `sleep` it sleeps for a millisecond, and most records wait behind their key;
+/// `sleeps` runs the same timers without a worker. The time of tokio is paused, so that a sleep takes no time.
 fn run(mode: &str, records: usize, clock: &Clock) -> Duration {
     let deliveries = deliveries();
     if mode == "clone" {
@@ -77,12 +82,26 @@ fn run(mode: &str, records: usize, clock: &Clock) -> Duration {
         }
         return started.elapsed();
     }
-    let handler = match mode == "yield" {
-        false => BoxHandler::new(handler_fn(|delivery: Delivery| async move {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(mode.starts_with("sleep"))
+        .build()
+        .unwrap();
+    if mode == "sleeps" {
+        let started = Instant::now();
+        runtime.block_on(tokio::task::unconstrained(sleeps(records)));
+        return started.elapsed();
+    }
+    let handler = match mode {
+        "sleep" => BoxHandler::new(handler_fn(|_: Delivery| async move {
+            tokio::time::sleep(WORK).await;
+            Ok(Outcome::Done)
+        })),
+        "ready" => BoxHandler::new(handler_fn(|delivery: Delivery| async move {
             black_box(&delivery);
             Ok(Outcome::Done)
         })),
-        true => BoxHandler::new(handler_fn(|_: Delivery| async move {
+        _ => BoxHandler::new(handler_fn(|_: Delivery| async move {
             let mut polled = false;
             poll_fn(|cx| match std::mem::replace(&mut polled, true) {
                 true => Poll::Ready(()),
@@ -95,12 +114,21 @@ fn run(mode: &str, records: usize, clock: &Clock) -> Duration {
             Ok(Outcome::Done)
         })),
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let processor = Processor::new(handler, AttemptConfig::default(), clock.clone(), "kafka");
     let worker = Worker::new(processor, WorkerConfig::default());
     let started = Instant::now();
     runtime.block_on(tokio::task::unconstrained(feed(worker, &deliveries, records)));
     started.elapsed()
+}
+
+/// Runs the timers of `records` records, 1,000 at a time.
+async fn sleeps(records: usize) {
+    let start = |_: usize| tokio::time::sleep(WORK);
+    let mut running: FuturesUnordered<_> = (0..1_000).map(start).collect();
+    for _ in 0..records {
+        running.next().await;
+        running.push(start(0));
+    }
 }
 
 /// Feeds the worker as a consumer does.
@@ -109,7 +137,8 @@ async fn feed(mut worker: Worker, deliveries: &[Delivery], records: usize) {
     let mut n = 0;
     while n < records {
         poll_fn(|cx| {
-            for _ in 0..CHUNK.min(records - n) {
+            let mut is_stuck = !worker.has_room();
+            for _ in 0..if is_stuck { 0 } else { CHUNK.min(records - n) } {
                 let ticket = frontier.deliver(n as i64);
                 if let Some(settled) = worker.push(deliveries[n % 1_000].clone(), ticket, cx) {
                     frontier.complete(settled.tag);
@@ -118,8 +147,9 @@ async fn feed(mut worker: Worker, deliveries: &[Delivery], records: usize) {
             }
             while let Poll::Ready(Some(settled)) = worker.poll_settled(cx) {
                 frontier.complete(settled.tag);
+                is_stuck = false;
             }
-            Poll::Ready(())
+            if is_stuck { Poll::Pending } else { Poll::Ready(()) }
         })
         .await;
         worker.flush();

@@ -60,13 +60,7 @@ impl EventSource {
     /// # Errors
     /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the event cannot be encoded.
     pub fn encode<E: Event>(&self, event: &E, codec: &dyn Codec<E>) -> Result<Message, Error> {
-        let mut headers = Headers::new();
-        headers.append(wire::CE_SPECVERSION, "1.0");
-        headers.append(wire::CE_TYPE, type_name::<E>());
-        headers.append(wire::CE_TIME, self.clock.rfc3339());
-        headers.append(wire::CONTENT_TYPE, codec.content_type());
-        let context = Context::current();
-        context.write_event_headers(&mut headers);
+        let headers = self.headers(&type_name::<E>(), codec.content_type());
         Ok(Message::new(MessageParts {
             source: &self.source,
             id: self.clock.uuid_v7().hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()),
@@ -75,6 +69,18 @@ impl EventSource {
             headers: headers.view(),
             payload: Some(&codec.encode(event)?),
         }))
+    }
+
+    /// Returns the headers of a message that announces an event of the type `type_name`, in the current [`Context`].
+    pub(crate) fn headers(&self, type_name: &str, content_type: &str) -> Headers {
+        let mut headers = Headers::new();
+        headers.append(wire::CE_SPECVERSION, "1.0");
+        headers.append(wire::CE_TYPE, type_name);
+        headers.append(wire::CE_TIME, self.clock.rfc3339());
+        headers.append(wire::CONTENT_TYPE, content_type);
+        let context = Context::current();
+        context.write_event_headers(&mut headers);
+        headers
     }
 
     /// Returns the name of the source.

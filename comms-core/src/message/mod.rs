@@ -176,6 +176,12 @@ impl Message {
         Self { buffer: Bytes::copy_from_slice(&self.buffer), ends: self.ends }
     }
 
+    /// Returns the message in memory of its own at the end of the empty `buffer`, and removes it from `buffer`.
+    pub(crate) fn compact_into(&self, buffer: &mut BytesMut) -> Self {
+        buffer.extend_from_slice(&self.buffer);
+        Self { buffer: buffer.split().freeze(), ends: self.ends }
+    }
+
     /// Returns the `CloudEvents` type of the message, if the header `ce_type` is present and UTF-8.
     #[must_use]
     pub fn event_type(&self) -> Option<&str> {

@@ -118,12 +118,18 @@ impl Backoff {
     /// Returns the wait after the `attempt`-th failed attempt (from 1), with jitter drawn from `clock`.
     #[must_use]
     pub fn delay(&self, attempt: u32, clock: &Clock) -> Duration {
+        self.delay_at(attempt, clock.random_unit())
+    }
+
+    /// Returns the wait after the `attempt`-th failed attempt (from 1), with jitter from `random`, a number in
+    /// `0.0..1.0`.
+    pub(crate) fn delay_at(&self, attempt: u32, random: f64) -> Duration {
         let exponent = i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX);
         let exponential = self.base.as_secs_f64() * self.multiplier.powi(exponent);
         let capped = exponential.min(self.cap.as_secs_f64());
         let factor = match self.jitter {
-            Jitter::Ratio(ratio) => 1.0 - ratio + 2.0 * ratio * clock.random_unit(),
-            Jitter::Full => clock.random_unit(),
+            Jitter::Ratio(ratio) => 1.0 - ratio + 2.0 * ratio * random,
+            Jitter::Full => random,
         };
         Duration::try_from_secs_f64(capped * factor).unwrap_or(Duration::MAX)
     }

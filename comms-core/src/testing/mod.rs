@@ -14,6 +14,8 @@
 //!   test configures its refusals, delays and failures. A [`FaultyUnit`] lets commits of any database fail.
 //!   [`MemoryStore`](crate::idempotency::MemoryStore) is an idempotency store. `MemoryUnit` and `MemoryPublisher` store
 //!   data without a bound.
+//! * **Sagas under test.** A [`SagaTest`] gives inputs to one run of a [`saga`](crate::saga). An [`Exploration`] gives
+//!   every input to every state that can be reached.
 //! * **Conformance suites.** There is one for each trait: [`publisher`], [`inbox`], [`outbox`], [`replies`],
 //!   [`event_store`] and [`idempotency`], and [`consumer`] for a [`Transport`]. Implement the fixture of the suite, which gives access to the
 //!   backend and to its effects, and call `all` in a test. `all` checks every guarantee and reports each violated one
@@ -60,6 +62,7 @@ mod memory_unit;
 pub mod outbox;
 pub mod publisher;
 pub mod replies;
+mod saga;
 
 pub use check::Broken;
 pub use faulty_unit::{CommitFaults, FaultyUnit};
@@ -69,6 +72,7 @@ pub use harness::{
 };
 pub use memory_publisher::MemoryPublisher;
 pub use memory_unit::{MemoryTx, MemoryUnit};
+pub use saga::{Exploration, Explored, SagaTest};
 
 use std::future::Future;
 

@@ -13,13 +13,15 @@
 //! 5. The worker returns a [`Settlement`]: the delivery is done, is dead-lettered, is refused, is returned for a later
 //!    attempt, is abandoned, or stops the process. The consumer acknowledges up to the [`Frontier`].
 //!
-//! [`Acks`] and [`Receipt`] are the results of a [`Publisher`](crate::Publisher).
+//! A record without an identity gets the id that [`PositionId`] writes. [`Acks`] and [`Receipt`] are the results of a
+//! [`Publisher`](crate::Publisher).
 
 mod budget;
 mod dead_letter;
 mod frontier;
 mod holds;
 mod policy;
+mod position_id;
 mod processor;
 mod worker;
 
@@ -33,5 +35,6 @@ pub use dead_letter::{DeadLetters, Form};
 pub use frontier::Frontier;
 pub use holds::{Hold, HoldGuard, Holds};
 pub use policy::{FailureDecision, FailurePolicy};
+pub use position_id::PositionId;
 pub use processor::{AttemptConfig, Processor};
 pub use worker::{BatchConfig, Ordering, Settled, Settlement, Worker, WorkerConfig};

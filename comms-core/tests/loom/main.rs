@@ -7,7 +7,7 @@
 mod sync {
     pub(crate) use loom::sync::{
         Arc, Mutex, MutexGuard,
-        atomic::{AtomicU32, AtomicU64, Ordering, fence},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence},
     };
     pub(crate) use std::sync::PoisonError;
 }
@@ -34,10 +34,13 @@ mod resilience {
 
 #[path = "../../src/transport/budget/room.rs"]
 mod room;
+#[path = "../../src/transport/worker/wakeups.rs"]
+mod wakeups;
 
 use std::{
+    collections::VecDeque,
     future::poll_fn,
-    task::{Context, Poll},
+    task::{Context, Poll, Wake},
     time::Duration,
 };
 
@@ -49,9 +52,10 @@ use resilience::{
 };
 use room::{Room, Share, Usage};
 use sync::Arc;
+use wakeups::{Wakeup, Wakeups};
 
 fn main() {
-    let models: [(&str, fn()); 13] = [
+    let models: [(&str, fn()); 15] = [
         ("breaker: failures on two threads are both counted", concurrent_failures),
         ("breaker: a late success does not close what a failure opened", late_success),
         ("breaker: a late failure does not end a probe of a later generation", late_failure),
@@ -65,6 +69,11 @@ fn main() {
         ("bulkhead: the limit holds while it is raised", resize),
         ("room: a record that leaves wakes the worker that was refused", leaving_record_wakes),
         ("room: a worker that is dropped wakes the others, and returns its room", dropped_worker_wakes),
+        (
+            "wake-ups: the task of a set is woken for each wake-up that it did not take",
+            wake_up_wakes_the_task,
+        ),
+        ("wake-ups: a wake-up during a poll is not lost", wake_up_during_a_poll),
     ];
     for (name, model) in models {
         let mut builder = loom::model::Builder::new();
@@ -270,4 +279,55 @@ fn dropped_worker_wakes() {
     both(move || drop(one), || wait_for_room(&mut other));
     drop(other);
     assert_eq!(room.used(), Usage::default());
+}
+
+/// Takes the futures that were woken until `ends` returns `true` for one.
+fn take_until(wakeups: &Wakeups, mut ends: impl FnMut(u32) -> bool) {
+    let mut taken = VecDeque::new();
+    block_on(poll_fn(|cx| {
+        wakeups.take(&mut taken);
+        while let Some(number) = taken.pop_front() {
+            if ends(number) {
+                return Poll::Ready(());
+            }
+        }
+        if wakeups.woken_or_wake(cx.waker()) {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }));
+}
+
+fn wake_up_wakes_the_task() {
+    let wakeups = Arc::new(Wakeups::default());
+    let [one, other] = [1, 2].map(|number| std::sync::Arc::new(Wakeup::new(number, wakeups.clone())));
+    let mut numbers = Vec::new();
+    let take = || {
+        take_until(&wakeups, |number| {
+            numbers.push(number);
+            numbers.len() == 2
+        });
+    };
+    both(move || [one, other].into_iter().for_each(Wake::wake), take);
+    assert_eq!(numbers, [1, 2]);
+}
+
+fn wake_up_during_a_poll() {
+    let (wakeups, state) = (Arc::new(Wakeups::default()), Arc::new(sync::AtomicU32::new(0)));
+    let wakeup = std::sync::Arc::new(Wakeup::new(1, wakeups.clone()));
+    let (other, changed) = (wakeup.clone(), state.clone());
+    let wake_twice = move || {
+        for value in 1..=2 {
+            changed.store(value, sync::Ordering::Relaxed);
+            other.wake_by_ref();
+        }
+    };
+    // The second wake-up may find the future in the queue. The poll after it must see the second value.
+    let poll = || {
+        take_until(&wakeups, |_| {
+            wakeup.reset();
+            state.load(sync::Ordering::Relaxed) == 2
+        });
+    };
+    both(wake_twice, poll);
 }

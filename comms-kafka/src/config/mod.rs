@@ -1,5 +1,7 @@
 //! The connection to a cluster, and the client settings that do not break a guarantee of this crate.
 
+mod built;
+
 use rdkafka::{ClientConfig, config::RDKafkaLogLevel, error::KafkaError};
 use serde::{Deserialize, Deserializer};
 use std::{collections::BTreeMap, fmt, net::Ipv6Addr};
@@ -56,7 +58,8 @@ pub struct KafkaConfig {
     /// A setting that carries a guarantee of this crate is refused with the reason when a client is created: `acks`,
     /// `enable.idempotence`, `message.timeout.ms`, `retries`, `transactional.id`, `enable.auto.commit`,
     /// `enable.auto.offset.store` and their aliases. So are `group.id` and the settings that the other fields of this
-    /// struct replace, and more than 5 requests in flight.
+    /// struct replace, and more than 5 requests in flight. A setting that needs a feature of this crate is refused with
+    /// the name of the feature if this build lacks it.
     ///
     /// When this struct is deserialized, values may be numbers, booleans or text, and dotted keys may be nested tables.
     /// The `Debug` output hides the values of secrets.
@@ -125,6 +128,7 @@ impl KafkaConfig {
         for (key, value) in guarantees {
             client.set(*key, *value);
         }
+        built::check(&client)?;
         // Reports unknown keys and impossible values now, and not when the client is first used.
         client.create_native_config().map_err(|e| without_value(e).context("librdkafka settings"))?;
         Ok(client)

@@ -12,7 +12,7 @@ use std::{
 use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{CommitMode, Consumer as _},
-    error::KafkaError,
+    error::{KafkaError, KafkaResult},
     types::RDKafkaErrorCode,
 };
 
@@ -113,38 +113,49 @@ impl Commits {
                 requested = now;
                 assignments.iter().for_each(|assignment| assignment.request_beyond());
             }
-            {
-                let _one = self.one.lock();
-                // A partition that was revoked while this thread waited for its turn belongs to another member.
-                let owned: Vec<_> = assignments.into_iter().filter(|one| !one.is_gone()).collect();
-                self.commit(client, &owned);
-            }
+            self.periodic(assignments, request(client));
             // This thread may block, and a revocation does not wait for the request.
             lag::read_ends(client, &self.lag.take_behind());
         }
     }
 
-    /// Commits the frontiers of assignments that are being revoked. Waits for a periodic commit that has begun.
-    pub(super) fn last(&self, client: &Client, gone: &[Arc<Assignment>]) {
+    /// Commits the frontiers of those of `assignments` that this member still has.
+    pub(super) fn periodic(
+        &self,
+        mut assignments: Vec<Arc<Assignment>>,
+        send: impl Fn(&TopicPartitionList) -> KafkaResult<()>,
+    ) {
         let _one = self.one.lock();
-        self.commit(client, gone);
+        // A partition that was revoked while this thread waited for its turn belongs to another member.
+        assignments.retain(|one| !one.is_gone());
+        self.commit(&assignments, send);
+    }
+
+    /// Commits the frontiers of assignments that are being revoked. Waits for a periodic commit that has begun.
+    pub(super) fn last(
+        &self,
+        gone: &[Arc<Assignment>],
+        send: impl Fn(&TopicPartitionList) -> KafkaResult<()>,
+    ) {
+        let _one = self.one.lock();
+        self.commit(gone, send);
     }
 
     /// Commits what is not committed yet of `assignments`, and waits for the response. During a rebalance of the classic
     /// protocol the response arrives when all members have joined again, and may refuse the commit as too late.
-    fn commit(&self, client: &Client, assignments: &[Arc<Assignment>]) {
+    fn commit(&self, assignments: &[Arc<Assignment>], send: impl Fn(&TopicPartitionList) -> KafkaResult<()>) {
         use RDKafkaErrorCode as Code;
         let progress: Vec<_> = assignments.iter().filter_map(|a| Some((a, a.uncommitted()?))).collect();
         if progress.is_empty() {
             return;
         }
         let is_bare = self.is_bare.load(Ordering::Relaxed);
-        let mut result = client.commit(&list(&progress, is_bare), CommitMode::Sync);
+        let mut result = send(&list(&progress, is_bare));
         if !is_bare && is_too_large(&result) {
             tracing::warn!(group = %self.group, "the broker refuses the list of finished records beyond the committed \
                 offset, so that they are handled again after a crash: raise offset.metadata.max.bytes to 4096");
             self.is_bare.store(true, Ordering::Relaxed);
-            result = client.commit(&list(&progress, true), CommitMode::Sync);
+            result = send(&list(&progress, true));
         }
         match result.as_ref().map_err(KafkaError::rdkafka_error_code) {
             Ok(()) => {
@@ -185,6 +196,11 @@ fn list(progress: &[(&Arc<Assignment>, Progress)], is_bare: bool) -> TopicPartit
 fn is_too_large(result: &Result<(), KafkaError>) -> bool {
     let code = result.as_ref().err().and_then(KafkaError::rdkafka_error_code);
     code == Some(RDKafkaErrorCode::OffsetMetadataTooLarge)
+}
+
+/// Returns the request of a commit, which waits for the response.
+pub(super) fn request(client: &Client) -> impl Fn(&TopicPartitionList) -> KafkaResult<()> {
+    move |offsets| client.commit(offsets, CommitMode::Sync)
 }
 
 #[cfg(test)]

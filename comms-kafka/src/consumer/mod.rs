@@ -90,7 +90,8 @@ pub use self::{
 /// **Identity.** A record without the headers `ce_id` and `ce_source` gets the source `kafka` and the id
 /// `topic-partition-offset-timestamp` (milliseconds). An inbox therefore does not recognize a fact that such a producer
 /// writes twice. A header with a null value is read as an empty header, and a header whose name is not UTF-8 is dropped
-/// with a warning.
+/// with a warning. rdkafka panics for such a name, and the consumer catches the panic: the record is handled, but each of
+/// these panics reaches the panic hook, which prints it.
 ///
 /// **What breaks it.**
 /// - Records whose attempts outlive the drain time are handled again by another member, and so are uncommitted records
@@ -200,3 +201,6 @@ impl fmt::Debug for Consumer {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

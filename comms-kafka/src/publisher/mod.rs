@@ -120,7 +120,8 @@ impl KafkaPublisher {
     /// - Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) if `config` has no valid list of brokers, or if
     ///   a setting is unknown, has an impossible value, or carries a guarantee of this crate.
     /// - Returns [`ErrorKind::Misconfigured`](comms_core::ErrorKind::Misconfigured) if the settings do not work on this
-    ///   machine, for example because a certificate cannot be read.
+    ///   machine, for example because a certificate cannot be read, or need a feature of this crate that this build
+    ///   lacks.
     /// - Returns [`ErrorKind::NotExecuted`](comms_core::ErrorKind::NotExecuted) if a thread cannot be started.
     pub fn new(config: &KafkaConfig, clock: Clock) -> Result<Self, Error> {
         let number = |key, default| config.number(key).map(|value| value.unwrap_or(default));

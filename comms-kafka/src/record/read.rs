@@ -8,8 +8,8 @@ use rdkafka::{
     message::{BorrowedHeaders, BorrowedMessage, Headers as _},
 };
 
-use super::{POSITION_SOURCE, position_id::PositionId};
-use comms_core::{Headers, Message, MessageParts, Position, wire};
+use super::POSITION_SOURCE;
+use comms_core::{Headers, Message, MessageParts, Position, transport::PositionId, wire};
 
 /// The size of a buffer that messages share, bytes. A larger message has a buffer of its own.
 ///

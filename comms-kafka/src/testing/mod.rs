@@ -30,11 +30,11 @@ use comms_core::{
     Error, Message, Publisher, async_trait,
     clock::Clock,
     testing::{ConsumerSetup, Transport},
-    transport::Receipt,
+    transport::{Receipt, TopicHandler},
 };
 use futures::future::BoxFuture;
 
-use crate::{Consumer, KafkaConfig, KafkaPublisher, TopicSpec, provision};
+use crate::{Consumer, ConsumerBuilder, KafkaConfig, KafkaPublisher, TopicSpec, provision};
 use mock::Mock;
 
 /// The time limit for the creation of topics, and for the deliveries of a test to settle.
@@ -129,16 +129,15 @@ impl Transport for KafkaTransport {
         }
     }
 
-    async fn publish(&self, message: Message) -> Result<Receipt, Error> {
-        let mut batch = VecDeque::from([message]);
-        loop {
+    async fn publish(&self, messages: Vec<Message>) -> Result<Vec<Receipt>, Error> {
+        let (mut batch, mut receipts) = (VecDeque::from(messages), Vec::new());
+        while !batch.is_empty() {
             self.inner.publisher.ready().await?;
-            let acks = self.inner.publisher.enqueue(&mut batch);
-            if batch.is_empty() {
-                let missing = || Err(Error::indeterminate("the publisher returned no acknowledgement"));
-                return acks.await.pop().unwrap_or_else(missing);
+            for result in self.inner.publisher.enqueue(&mut batch).await {
+                receipts.push(result?);
             }
         }
+        Ok(receipts)
     }
 
     fn dead_letters(&self) -> Arc<dyn Publisher> {
@@ -151,6 +150,7 @@ impl Transport for KafkaTransport {
         let builder = Consumer::builder(&self.inner.config, format!("{}-{rewound}", consumer.group))
             .attempts(consumer.attempts)
             .ordering(consumer.ordering)
+            .batch(consumer.batch)
             .failure_policy_with(move |error, delivery| policy.decide(error, delivery))
             .concurrency(consumer.budget.concurrency)
             .buffer_records(consumer.budget.records)
@@ -160,8 +160,12 @@ impl Transport for KafkaTransport {
             .clock(consumer.clock)
             // An attempt that still runs at the end of the consumer is to be dropped.
             .drain(Duration::ZERO);
-        let handlers = consumer.handlers.into_iter();
-        let builder = handlers.fold(builder, |builder, (topic, handler)| builder.on(topic, handler));
+        let on = |builder: ConsumerBuilder, (topic, handler)| match handler {
+            TopicHandler::Batch(handler) => builder.on_batch(topic, handler),
+            TopicHandler::Single(handler) => builder.on(topic, handler),
+            _ => builder,
+        };
+        let builder = consumer.handlers.into_iter().fold(builder, on);
         builder.build()?.run(stop).await
     }
 

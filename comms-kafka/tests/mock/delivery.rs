@@ -72,7 +72,7 @@ async fn a_restart_repeats_only_uncommitted_records() {
     let cluster = Cluster::new(&[("t", 1)]);
     let publisher = cluster.publisher();
     publish(&*publisher, (0..10).map(|n| message("t", &format!("k{n}"), n))).await;
-    // The sixth record never finishes, so its offset is the last one that is committed.
+    // The sixth record never finishes, so its offset is the last one that is committed, with the records beyond it.
     let seen = Seen::default();
     let stuck = seen.handler_with(|delivery| async move {
         if delivery.message.id() == "k5-5" {
@@ -87,13 +87,13 @@ async fn a_restart_repeats_only_uncommitted_records() {
 
     let again = Seen::default();
     let second = Running::start(cluster.consumer().on("t", again.handler()).build().unwrap());
-    again.len(5).await;
+    again.len(1).await;
     publish(&*publisher, [message("t", "k10", 10)]).await;
     again.until("the last record", |seen| seen.iter().any(|d| d.message.id() == "k10-10")).await;
     second.stop().await;
     let mut ids = again.ids();
     ids.sort();
-    assert_eq!(ids, ["k10-10", "k5-5", "k6-6", "k7-7", "k8-8", "k9-9"]);
+    assert_eq!(ids, ["k10-10", "k5-5"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -191,6 +191,11 @@ fn build_refuses_settings_that_cannot_work() {
     assert!(refused(base().on("t", seen.handler()).commit_records(0)).contains("above zero"));
     assert!(refused(base().on("t", seen.handler()).drain(LIMIT * 10)).contains("max.poll.interval.ms"));
     assert!(base().on("t", seen.handler()).build().is_ok());
+    // The client itself refuses a mechanism only when it is created.
+    let sasl = config.clone().librdkafka("security.protocol", "SASL_PLAINTEXT");
+    let mechanism = sasl.librdkafka("sasl.mechanism", "SCRAM");
+    let unknown = Consumer::builder(&mechanism, "group").dead_letter(dead_letters.clone());
+    assert!(refused(unknown.on("t", seen.handler())).contains("SCRAM-SHA-256"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,6 @@
 //! Records handled messages in the handler's transaction.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use comms_core::{Claim, Claimed, Error};
 use sqlx::SqliteConnection;
@@ -11,16 +11,14 @@ use crate::sql_error;
 const CLAIM: &str = "
 INSERT INTO comms_inbox (subscriber, handler, source, id) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
 
+/// $4 is a JSON array of different ids. Claims all of them or none.
+const CLAIM_ALL: &str = "
+INSERT INTO comms_inbox (subscriber, handler, source, id) SELECT $1, $2, $3, value FROM json_each($4)";
+
 /// The claimed ids of $4, a JSON array, as a JSON array. sqlx wakes the caller for each row, so the result is one row.
 const SEEN: &str = "
 SELECT json_group_array(id) FROM comms_inbox
 WHERE subscriber = $1 AND handler = $2 AND source = $3 AND id IN (SELECT value FROM json_each($4))";
-
-/// $4 is a JSON array of ids. `WHERE true` tells the parser that `ON` does not begin a join condition.
-const CLAIM_MANY: &str = "
-INSERT INTO comms_inbox (subscriber, handler, source, id)
-SELECT $1, $2, $3, value FROM json_each($4) WHERE true
-ON CONFLICT DO NOTHING";
 
 /// Claims that differ in their ids only: subscriber, handler and source.
 type Group<'a> = (&'a str, &'a str, &'a str);
@@ -29,7 +27,8 @@ impl Tables {
     /// Claims all of `claims`, and returns one result for each, in order. Of equal claims in one call the first is
     /// `New`. No other transaction can have an open claim, because SQLite has one writer at a time.
     ///
-    /// The claims of one subscriber, handler and source take two statements, whatever their number.
+    /// The claims of one subscriber, handler and source take one statement if all of them are new, whatever their number,
+    /// and three otherwise.
     ///
     /// # Errors
     /// Returns [`ErrorKind::Conflict`](comms_core::ErrorKind::Conflict) if `conn` is in no transaction and another writer
@@ -68,26 +67,47 @@ async fn claim_group(
 
 async fn claim_many(
     conn: &mut SqliteConnection,
-    (subscriber, handler, source): Group<'_>,
+    group: Group<'_>,
     ids: &[&str],
 ) -> Result<Vec<Claimed>, Error> {
+    let mut new: BTreeSet<&str> = ids.iter().copied().collect();
+    if !claim_all(conn, group, &new).await? {
+        let seen = seen(conn, group, &new).await?;
+        new.retain(|id| !seen.contains(*id));
+        if !claim_all(conn, group, &new).await? {
+            // Outside a transaction another writer may come in between.
+            return Err(Error::conflict("another writer has made one of the claims at the same time"));
+        }
+    }
+    Ok(ids.iter().map(|id| if new.remove(id) { Claimed::New } else { Claimed::Seen }).collect())
+}
+
+/// Claims all of `ids`. Returns `false`, and claims none of them, if one is claimed already: SQLite reverts a statement
+/// that fails, and the transaction stays usable.
+async fn claim_all(
+    conn: &mut SqliteConnection,
+    (subscriber, handler, source): Group<'_>,
+    ids: &BTreeSet<&str>,
+) -> Result<bool, Error> {
     let json = serde_json::to_string(ids).map_err(Error::internal)?;
-    let query = sqlx::query_scalar(SEEN).bind(subscriber).bind(handler).bind(source).bind(&json);
-    let seen: String = query.fetch_one(&mut *conn).await.map_err(sql_error)?;
-    let mut seen: HashSet<String> = serde_json::from_str(&seen).map_err(Error::internal)?;
-    let claim = |id: &&str| if seen.insert((*id).to_owned()) { Claimed::New } else { Claimed::Seen };
-    let answers: Vec<_> = ids.iter().map(claim).collect();
-    let new = answers.iter().filter(|claimed| **claimed == Claimed::New).count();
-    if new == 0 {
-        return Ok(answers);
+    let query = sqlx::query(CLAIM_ALL).bind(subscriber).bind(handler).bind(source).bind(json);
+    match query.execute(conn).await {
+        Ok(_) => Ok(true),
+        Err(error) if error.as_database_error().is_some_and(|error| error.is_unique_violation()) => Ok(false),
+        Err(error) => Err(sql_error(error)),
     }
-    let query = sqlx::query(CLAIM_MANY).bind(subscriber).bind(handler).bind(source).bind(&json);
-    let done = query.execute(conn).await.map_err(sql_error)?;
-    if done.rows_affected() != new as u64 {
-        // Outside a transaction another writer may come in between.
-        return Err(Error::conflict("another writer has made one of the claims at the same time"));
-    }
-    Ok(answers)
+}
+
+/// Returns those of `ids` that are claimed.
+async fn seen(
+    conn: &mut SqliteConnection,
+    (subscriber, handler, source): Group<'_>,
+    ids: &BTreeSet<&str>,
+) -> Result<HashSet<String>, Error> {
+    let json = serde_json::to_string(ids).map_err(Error::internal)?;
+    let query = sqlx::query_scalar(SEEN).bind(subscriber).bind(handler).bind(source).bind(json);
+    let seen: String = query.fetch_one(conn).await.map_err(sql_error)?;
+    serde_json::from_str(&seen).map_err(Error::internal)
 }
 
 async fn claim_one(

@@ -2,8 +2,9 @@
 //!
 //! SQLite has one writer at a time, so ids become visible in their order, and the cursor is the last id. Units of work
 //! begin with `BEGIN IMMEDIATE`: a transaction that reads first and writes later would fail if another transaction
-//! wrote in between. With a pool of one connection, writers queue in the process instead of in SQLite's busy loop. What
-//! survives a power failure depends on `synchronous` (use `FULL` in WAL mode).
+//! wrote in between. The transactions of a [`SqliteUnit`] queue in the process instead of in SQLite's busy loop, and so do
+//! all writers with a pool of one connection. What survives a power failure depends on `synchronous` (use `FULL` in WAL
+//! mode).
 
 mod branches;
 mod changes;

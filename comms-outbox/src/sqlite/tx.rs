@@ -21,11 +21,12 @@ use std::{
     },
 };
 
-use comms_core::Error;
+use comms_core::{Error, clock::Clock};
 use sqlx::{
     SqlSafeStr, Sqlite, SqliteConnection, SqlitePool, pool::PoolConnection, sqlite::SqliteTransactionManager,
 };
 use sqlx_core::transaction::TransactionManager;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{commit_error, sql_error};
 
@@ -38,6 +39,8 @@ pub struct SqliteTx {
     committed: bool,
     /// The COMMIT was sent, and it failed or its result is missing.
     commit_unconfirmed: bool,
+    /// Dropped after the connection, when the rollback is queued.
+    _turn: Option<OwnedSemaphorePermit>,
 }
 
 /// The state of the transaction, shared with the hooks of the connection, which outlive the transaction.
@@ -86,6 +89,13 @@ impl SqliteTx {
         result
     }
 
+    async fn begin(mut self) -> Result<Self, Error> {
+        let statement = Some("BEGIN IMMEDIATE".into_sql_str());
+        SqliteTransactionManager::begin(&mut self.conn, statement).await.map_err(sql_error)?;
+        self.state.set(OPEN);
+        Ok(self)
+    }
+
     async fn set_hooks(&mut self) -> Result<(), sqlx::Error> {
         let (commits, rollbacks) = (self.state.clone(), self.state.clone());
         let mut handle = self.conn.lock_handle().await?;
@@ -103,12 +113,30 @@ impl SqliteTx {
 /// than the busy timeout. Otherwise returns an error of the kind that [`sql_error`] lists if no connection is available
 /// or the statement fails.
 pub async fn begin(pool: &SqlitePool) -> Result<SqliteTx, Error> {
+    prepare(pool).await?.begin().await
+}
+
+/// Begins a transaction as [`begin`] does, after the earlier callers with the same `writer`, a semaphore with one permit.
+///
+/// # Errors
+/// Returns `NotExecuted` if the others take longer than the acquire timeout of the pool, as well as in the cases of
+/// [`begin`].
+pub(super) async fn begin_in_turn(pool: &SqlitePool, writer: &Arc<Semaphore>) -> Result<SqliteTx, Error> {
+    let mut tx = prepare(pool).await?;
+    let turn =
+        Clock::system().timeout(pool.options().get_acquire_timeout(), writer.clone().acquire_owned()).await;
+    let turn =
+        turn.map_err(|e| Error::not_executed(e).context("wait for the transactions of the unit of work"))?;
+    tx._turn = Some(turn.map_err(Error::internal)?);
+    tx.begin().await
+}
+
+/// Takes a connection for a transaction.
+async fn prepare(pool: &SqlitePool) -> Result<SqliteTx, Error> {
     let conn = pool.acquire().await.map_err(sql_error)?;
-    let mut tx = SqliteTx { conn, state: Arc::default(), committed: false, commit_unconfirmed: false };
+    let mut tx =
+        SqliteTx { conn, state: Arc::default(), committed: false, commit_unconfirmed: false, _turn: None };
     tx.set_hooks().await.map_err(sql_error)?;
-    let statement = Some("BEGIN IMMEDIATE".into_sql_str());
-    SqliteTransactionManager::begin(&mut tx.conn, statement).await.map_err(sql_error)?;
-    tx.state.set(OPEN);
     Ok(tx)
 }
 

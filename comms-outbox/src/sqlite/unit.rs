@@ -1,19 +1,23 @@
 //! A unit of work on SQLite: implements the transaction traits of comms-core.
 
+use std::sync::Arc;
+
 use comms_core::{
     Claim, Claimed, Error, Inbox, Message, Outbox, UnitOfWork,
     idempotency::{Admission, CallKey, Replies, StoredReply},
 };
 use sqlx::SqlitePool;
+use tokio::sync::Semaphore;
 
 use super::{
     Tables,
-    tx::{SqliteTx, begin, commit},
+    tx::{SqliteTx, begin_in_turn, commit},
 };
 use crate::CommitSignal;
 
 /// A unit of work: opens transactions on a pool, with inbox, outbox and stored replies in each of them. Clones share
-/// the pool and the commit signal.
+/// the pool, the commit signal, and the turn to write: a transaction begins when the earlier ones have ended, and does not
+/// wait for them in SQLite's busy loop, whose pauses are as long as many transactions.
 ///
 /// Implements [`UnitOfWork`], [`Inbox`], [`Outbox`] and [`Replies`], whose documentation has the guarantees. A
 /// transaction that is dropped without a commit is rolled back.
@@ -22,13 +26,16 @@ pub struct SqliteUnit {
     pool: SqlitePool,
     pub(super) tables: Tables,
     commit_signal: CommitSignal,
+    /// One permit: SQLite has one writer at a time.
+    writer: Arc<Semaphore>,
 }
 
 impl SqliteUnit {
     /// Creates a unit of work on `pool` with the outbox of `tables`.
     #[must_use]
     pub fn new(pool: SqlitePool, tables: Tables) -> Self {
-        Self { pool, tables, commit_signal: CommitSignal::new() }
+        let writer = Arc::new(Semaphore::new(1));
+        Self { pool, tables, commit_signal: CommitSignal::new(), writer }
     }
 
     /// Returns the signal that every commit notifies. Pass it to
@@ -43,7 +50,7 @@ impl UnitOfWork for SqliteUnit {
     type Tx = SqliteTx;
 
     async fn begin(&self) -> Result<Self::Tx, Error> {
-        begin(&self.pool).await
+        begin_in_turn(&self.pool, &self.writer).await
     }
 
     async fn commit(&self, tx: Self::Tx) -> Result<(), Error> {

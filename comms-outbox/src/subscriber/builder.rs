@@ -7,11 +7,11 @@ use std::{
 };
 
 use comms_core::{
-    BatchHandler, Delivery, Error, Handler,
+    BatchHandler, Delivery, Error, Handler, Publisher,
     clock::Clock,
     transport::{
-        AttemptConfig, BatchConfig, BoxBatchHandler, BoxHandler, Budget, BudgetConfig, FailurePolicy, Holds,
-        Ordering, Processor, TopicHandler, WorkerConfig,
+        AttemptConfig, BatchConfig, BoxBatchHandler, BoxHandler, Budget, BudgetConfig, DeadLetters,
+        FailurePolicy, Holds, Ordering, Processor, TopicHandler, WorkerConfig,
     },
 };
 use tokio::sync::Semaphore;
@@ -33,6 +33,7 @@ pub struct SubscriberBuilder {
     handlers: Vec<(Arc<str>, TopicHandler)>,
     attempts: AttemptConfig,
     worker: WorkerConfig,
+    dead_letter: Option<Arc<dyn Publisher>>,
     concurrency: usize,
     in_flight: u32,
     drain: Duration,
@@ -46,6 +47,9 @@ pub struct SubscriberBuilder {
 /// not set.
 const HOLD_IN_PLACE: Duration = Duration::from_secs(10);
 
+/// The batches of a topic that run at the same time: one is applied while the other one is committed.
+const BATCHES: usize = 2;
+
 impl Subscriber {
     /// Returns a builder of a subscriber of the consumer group `group`. The group is part of the inbox key of each
     /// delivery.
@@ -55,6 +59,7 @@ impl Subscriber {
             handlers: Vec::new(),
             attempts: AttemptConfig::default(),
             worker: WorkerConfig::default(),
+            dead_letter: None,
             concurrency: 16,
             in_flight: 10_000,
             drain: Duration::from_secs(1),
@@ -75,9 +80,10 @@ impl SubscriberBuilder {
 
     /// Delivers messages to `topic` to `handler`, several messages at once. A topic has one handler.
     ///
-    /// A batch consists of the messages that have arrived while the handler was busy, up to [`batch`](Self::batch). One
-    /// batch of a topic runs at a time, with one permit of [`concurrency`](Self::concurrency). A message whose result is
-    /// an error is attempted again alone, and parked or held as with [`on`](Self::on), see [`BatchHandler`].
+    /// A batch consists of the messages that have arrived while the handler was busy, up to [`batch`](Self::batch). Full
+    /// batches without a key in common run at the same time, each with one permit of
+    /// [`concurrency`](Self::concurrency). A message whose result is an error is attempted again alone, and parked or
+    /// held as with [`on`](Self::on), see [`BatchHandler`].
     ///
     /// ```
     /// use comms_core::{Delivery, Outcome, batch_fn};
@@ -94,8 +100,8 @@ impl SubscriberBuilder {
         self
     }
 
-    /// Sets the largest batch of the handlers of [`on_batch`](Self::on_batch). Default [`BatchConfig::default`]: 500
-    /// messages, 1 MiB.
+    /// Sets the size and number of the batches of the handlers of [`on_batch`](Self::on_batch). Default: at most 500
+    /// messages and 1 MiB in a batch, and two batches of a topic at the same time ([`BatchConfig::concurrency`]).
     pub fn batch(mut self, batch: BatchConfig) -> Self {
         self.worker = self.worker.batch(batch);
         self
@@ -119,7 +125,7 @@ impl SubscriberBuilder {
     }
 
     /// Sets what follows the final failure of a message. Default [`FailurePolicy::DeadLetter`]: the relay parks the
-    /// message, and the later ones of its key behind it.
+    /// message, and the later ones of its key behind it, unless there is a publisher of [dead letters](Self::dead_letter).
     pub fn failure_policy(mut self, policy: FailurePolicy) -> Self {
         self.worker = self.worker.failure_policy(policy);
         self
@@ -132,6 +138,15 @@ impl SubscriberBuilder {
         decide: impl Fn(&Error, &Delivery) -> FailurePolicy + Send + Sync + 'static,
     ) -> Self {
         self.worker = self.worker.failure_policy_with(decide);
+        self
+    }
+
+    /// Sets the publisher of dead letters. Default: none, so that the relay parks a message that failed for good.
+    ///
+    /// The dead letters of a topic `orders` go to `orders.dlq`. When a dead letter is acknowledged, the later messages of
+    /// the key continue. While it cannot be written, the message is held.
+    pub fn dead_letter(mut self, publisher: Arc<dyn Publisher>) -> Self {
+        self.dead_letter = Some(publisher);
         self
     }
 
@@ -218,7 +233,11 @@ impl SubscriberBuilder {
         let holds = self.holds.unwrap_or_else(|| Holds::new(self.clock.clone()));
         // The permits of `room` limit the messages in the workers.
         let budget = BudgetConfig::default().concurrency(self.concurrency).records(u64::MAX).bytes(u64::MAX);
-        let config = self.worker.budget(Budget::new(budget)?);
+        let dead_letters = self.dead_letter.map(|publisher| {
+            DeadLetters::new(publisher, attempts.backoff, self.clock.clone(), holds.clone())
+        });
+        let mut config = self.worker.budget(Budget::new(budget)?).dead_letters(dead_letters);
+        config.batch.concurrency.get_or_insert(BATCHES);
         let (mut routes, mut processors) = (HashMap::new(), Vec::new());
         for (topic, handler) in self.handlers {
             let processor = Processor::new(handler, attempts.clone(), self.clock.clone(), SYSTEM);

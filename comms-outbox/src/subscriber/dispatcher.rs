@@ -166,7 +166,8 @@ impl Dispatcher {
                 continue;
             };
             let (group, handler) = (shared.group.clone(), topic.clone());
-            let delivery = Delivery { message, group, handler, position: Position::default(), attempt: 1 };
+            let (position, attempt) = (Position::default(), shared.held.next_attempt(&message));
+            let delivery = Delivery { message, group, handler, position, attempt };
             if let Some(settled) = worker.push(delivery, tag, cx) {
                 self.ended(settled);
             }
@@ -190,19 +191,19 @@ impl Dispatcher {
             return self.settle(tag, Ok(Receipt::default()));
         }
         let Some(message) = self.open.message(tag).cloned() else { return };
-        match &result {
-            Settlement::Held { .. } => held.insert(&message, &self.shared.group),
+        let first = match &result {
+            Settlement::Held { attempts, .. } => held.insert(&message, &self.shared.group, *attempts),
             // It has not begun, or it is still on the list of holds.
-            Settlement::Behind(_) | Settlement::Abandoned => {}
+            Settlement::Behind(_) | Settlement::Abandoned => None,
             _ => held.remove(&message),
-        }
+        };
         match &result {
             Settlement::Refused { .. } | Settlement::Held { .. } => self.open.refuse(tag),
             // The messages behind it must not run either.
             Settlement::Stopped(_) => self.shared.stop.cancel(),
             _ => {}
         }
-        let result = self.shared.result(result, message.key().is_some());
+        let result = self.shared.result(result, first.unwrap_or(1), message.key().is_some());
         self.settle(tag, result);
     }
 

@@ -17,7 +17,7 @@ const LIMIT: usize = 4_096;
 /// The topic, source and id of a message.
 type Identity = (Box<str>, Box<str>, Box<str>);
 
-/// The deliveries that are parked as held.
+/// The deliveries that are parked as held, each with the number of its next attempt.
 #[derive(Default)]
 pub(super) struct HeldDeliveries {
     deliveries: Mutex<HashMap<Identity, Delivery>>,
@@ -26,9 +26,11 @@ pub(super) struct HeldDeliveries {
 }
 
 impl HeldDeliveries {
-    /// Records that `message` of `group` was returned as held.
-    pub(super) fn insert(&self, message: &Message, group: &Arc<str>) {
+    /// Records that `message` of `group` was returned as held, before its attempt number `attempt`. Returns the attempt
+    /// before which it was returned as held the last time.
+    pub(super) fn insert(&self, message: &Message, group: &Arc<str>, attempt: u32) -> Option<u32> {
         let mut held = self.lock();
+        let before = held.remove(&identity(message));
         if held.len() < LIMIT {
             // The list identifies a delivery without these parts.
             let parts = MessageParts {
@@ -37,16 +39,27 @@ impl HeldDeliveries {
                 topic: message.topic(),
                 ..Default::default()
             };
-            held.insert(identity(message), Delivery::new(Message::new(parts), group.clone()));
+            let delivery = Delivery::new(Message::new(parts), group.clone());
+            held.insert(identity(message), Delivery { attempt, ..delivery });
             self.any.store(true, Ordering::Relaxed);
         }
+        before.map(|before| before.attempt)
     }
 
-    /// Records that `message` has another result.
-    pub(super) fn remove(&self, message: &Message) {
+    /// Records that `message` has another result. Returns the attempt before which it was returned as held.
+    pub(super) fn remove(&self, message: &Message) -> Option<u32> {
         let mut held = self.lock();
-        held.remove(&identity(message));
+        let before = held.remove(&identity(message));
         self.any.store(!held.is_empty(), Ordering::Relaxed);
+        before.map(|before| before.attempt)
+    }
+
+    /// Returns the number of the next attempt of `message`: 1 if it was not returned as held.
+    pub(super) fn next_attempt(&self, message: &Message) -> u32 {
+        match self.is_empty() {
+            true => 1,
+            false => self.lock().get(&identity(message)).map_or(1, |delivery| delivery.attempt),
+        }
     }
 
     /// Returns whether no delivery is parked as held.

@@ -55,14 +55,19 @@ impl Shared {
         self.processors.iter().map(worker).collect()
     }
 
-    /// Returns the result of a settlement for the relay. `keyed`: the message has a key.
-    pub(super) fn result(&self, settlement: Settlement, keyed: bool) -> Result<Receipt, Error> {
+    /// Returns the result of a settlement for the relay. `first`: the number of the first attempt of this delivery, so
+    /// that the relay adds only the attempts that it has not stored. `keyed`: the message has a key.
+    pub(super) fn result(&self, settlement: Settlement, first: u32, keyed: bool) -> Result<Receipt, Error> {
         Err(match settlement {
             Settlement::Done(_) | Settlement::DeadLettered => return Ok(Receipt::default()),
-            Settlement::Refused { error, attempts } => refuse(Refusal::after_attempts(attempts, &error)),
-            Settlement::Held { error, .. } => {
+            Settlement::Refused { error, attempts } => {
+                let counted = attempts.saturating_add(1).saturating_sub(first);
+                refuse(Refusal::after_attempts(counted, &error))
+            }
+            Settlement::Held { error, attempts } => {
+                let counted = attempts.saturating_sub(first);
                 let hold = Some(self.hold_duration(&error));
-                refuse(Refusal { hold, ..Refusal::after_attempts(0, &error) })
+                refuse(Refusal { hold, ..Refusal::after_attempts(counted, &error) })
             }
             Settlement::Behind(reason) if keyed && self.config.ordering == Ordering::Key => {
                 refuse(Refusal::behind(&reason))

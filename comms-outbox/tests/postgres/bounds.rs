@@ -88,11 +88,7 @@ async fn a_read_touches_only_the_rows_that_it_returns() {
     let relay = run(backend.relay(recorder.clone()));
     long("the backlog", || recorder.count() == ROWS).await;
     // A relay that begins within a window scans it once, to find its bounds.
-    let closed = format!("SELECT win IS NULL FROM {}.comms_outbox_cursor", backend.schema);
-    until("the window is closed", async || {
-        sqlx::query_scalar(AssertSqlSafe(closed.clone())).fetch_one(&backend.pool).await.unwrap()
-    })
-    .await;
+    until_window_is_closed(&backend).await;
     relay.stop().await;
     let mut delivered = ROWS;
     for statistics in ["of an empty table", "of a full table"] {
@@ -114,6 +110,14 @@ async fn a_read_touches_only_the_rows_that_it_returns() {
     }
 }
 
+async fn until_window_is_closed(backend: &Postgres) {
+    let closed = format!("SELECT win IS NULL FROM {}.comms_outbox_cursor", backend.schema);
+    until("the window is closed", async || {
+        sqlx::query_scalar(AssertSqlSafe(closed.clone())).fetch_one(&backend.pool).await.unwrap()
+    })
+    .await;
+}
+
 /// Rolled-back rows are scanned once, and cost nothing afterwards.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
@@ -125,7 +129,8 @@ async fn rolled_back_rows_do_not_slow_later_reads() {
     let relay = run(backend.relay(recorder.clone()));
     send(&backend, &[message("k", "1")]).await;
     until("the row behind them", async || recorder.count() == 1).await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    // A relay that begins within a window scans it once more.
+    until_window_is_closed(&backend).await;
     relay.stop().await;
     let before = blocks(&backend).await;
     let (pool, relay) = start(&backend, &recorder).await;

@@ -1,6 +1,9 @@
 //! The suite of the consumer without a broker on PostgreSQL.
 
-use super::{Postgres, suite};
+use super::{
+    Postgres,
+    suite::{self, Backend},
+};
 
 /// Ends the session, as another session does.
 const NEW_TOKEN: &str = "UPDATE {s}.comms_outbox_cursor SET token = gen_random_uuid()";
@@ -89,7 +92,23 @@ async fn a_member_that_is_not_active_holds_no_message() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
+async fn two_full_batches_run_at_the_same_time() {
+    suite::local_batches::two_full_batches_run_at_the_same_time::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
 async fn a_poison_message_of_a_batch_is_parked_and_the_others_are_applied_once() {
     suite::local_batches::a_poison_message_of_a_batch_is_parked_and_the_others_are_applied_once::<Postgres>()
         .await;
+}
+
+#[cfg(feature = "testing")]
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn the_consumer_under_test_passes_the_suite() {
+    let backend = Postgres::start().await;
+    let store = comms_outbox::postgres::RelayStore::new(backend.pool.clone(), backend.tables.clone());
+    let transport = comms_outbox::testing::OutboxTransport::new(backend.unit(), store);
+    comms_core::testing::consumer::all(&transport).await.unwrap();
 }

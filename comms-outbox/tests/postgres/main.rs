@@ -259,6 +259,24 @@ async fn unprepared_tables_prepare_no_named_statement() {
     assert_eq!(named(backend.tables.clone().unprepared()).await, 0);
 }
 
+/// A connection without a transaction has no savepoint.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn many_claims_without_a_transaction_are_made_at_once() {
+    let backend = Postgres::start().await;
+    let claim = |n: usize| Claim {
+        subscriber: "s".into(),
+        handler: "h".into(),
+        source: "t".into(),
+        id: n.to_string().into(),
+    };
+    let claims: Vec<_> = (0..100).map(claim).collect();
+    let mut conn = backend.pool.acquire().await.unwrap();
+    for expected in [Claimed::New, Claimed::Seen] {
+        assert_eq!(backend.tables.claim(&mut conn, &claims).await.unwrap(), [expected; 100]);
+    }
+}
+
 /// Errors of the server have the kinds that decide how a consumer reacts.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
@@ -601,6 +619,24 @@ async fn a_structured_event_is_decoded_and_deduplicated() {
 #[ignore = "needs PostgreSQL; run scripts/test"]
 async fn an_envelope_that_does_not_decode_is_parked() {
     suite::once::an_envelope_that_does_not_decode_is_parked::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn each_of_many_claims_has_its_own_result() {
+    suite::claims::each_of_many_claims_has_its_own_result::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn many_claims_are_made_if_their_transaction_commits() {
+    suite::claims::many_claims_are_made_if_their_transaction_commits::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn many_claims_in_any_order_do_not_deadlock() {
+    suite::claims::many_claims_in_any_order_do_not_deadlock::<Postgres>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

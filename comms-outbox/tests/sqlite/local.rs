@@ -82,6 +82,11 @@ async fn a_member_that_is_not_active_holds_no_message() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn two_full_batches_run_at_the_same_time() {
+    suite::local_batches::two_full_batches_run_at_the_same_time::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_poison_message_of_a_batch_is_parked_and_the_others_are_applied_once() {
     suite::local_batches::a_poison_message_of_a_batch_is_parked_and_the_others_are_applied_once::<Sqlite>()
         .await;

@@ -473,6 +473,40 @@ async fn an_envelope_that_does_not_decode_is_parked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn each_of_many_claims_has_its_own_result() {
+    suite::claims::each_of_many_claims_has_its_own_result::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_claims_are_made_if_their_transaction_commits() {
+    suite::claims::many_claims_are_made_if_their_transaction_commits::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_claims_in_any_order_do_not_deadlock() {
+    suite::claims::many_claims_in_any_order_do_not_deadlock::<Sqlite>().await;
+}
+
+/// A transaction of a unit of work waits for its turn, and not in SQLite's busy loop.
+#[tokio::test(flavor = "multi_thread")]
+async fn transactions_of_a_unit_of_work_take_turns() {
+    let backend = Sqlite::start().await;
+    let options = (*backend.pool.connect_options()).clone().busy_timeout(Duration::ZERO);
+    let pool = SqlitePoolOptions::new().max_connections(3).acquire_timeout(Duration::from_millis(200));
+    let unit = SqliteUnit::new(pool.connect_lazy_with(options), Tables::new());
+    let first = unit.begin().await.unwrap();
+    let error = unit.begin().await.map(drop).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::NotExecuted, "{error}");
+    assert!(error.chain().to_string().contains("transactions of the unit of work"), "{}", error.chain());
+    let second = tokio::spawn({
+        let unit = unit.clone();
+        async move { unit.begin().await.map(drop) }
+    });
+    unit.commit(first).await.unwrap();
+    second.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_commit_after_a_failed_claim_is_refused() {
     suite::once::a_commit_after_a_failed_claim_is_refused::<Sqlite>().await;
 }

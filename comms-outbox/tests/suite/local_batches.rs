@@ -2,11 +2,11 @@
 
 use std::sync::{
     Arc, Mutex,
-    atomic::{AtomicBool, Ordering::SeqCst},
+    atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
 };
 
 use comms_core::{
-    Error, Message, Scoped,
+    Delivery, Error, Message, Outcome, Scoped, batch_fn,
     clock::Clock,
     event::{Event, EventSource},
     transactional_batch,
@@ -14,6 +14,7 @@ use comms_core::{
 };
 use comms_outbox::ParkedState;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Barrier;
 
 use super::{Backend, Tx, consume, local::attempts, send, until};
 
@@ -34,6 +35,29 @@ impl Event for Viewed {
 fn viewed(page: &str, number: usize) -> Message {
     let event = Viewed { page: page.into(), number };
     EventSource::new("site", Clock::system()).message(&event).unwrap()
+}
+
+/// A full batch begins while another one runs. Each of the two calls waits until both have begun.
+pub async fn two_full_batches_run_at_the_same_time<B: Backend>() {
+    let (backend, both) = (B::start().await, Arc::new(Barrier::new(2)));
+    let rows: Vec<_> = (0..20).map(|n| viewed(&format!("page {n}"), n)).collect();
+    send(&backend, &rows).await;
+    let handled = Arc::new(AtomicUsize::new(0));
+    let handler = batch_fn({
+        let handled = handled.clone();
+        move |batch: Vec<Delivery>| {
+            let (both, handled) = (both.clone(), handled.clone());
+            async move {
+                both.wait().await;
+                handled.fetch_add(batch.len(), SeqCst);
+                Ok(batch.iter().map(|_| Ok(Outcome::Done)).collect())
+            }
+        }
+    });
+    let consumer = backend.local("test").on_batch(Viewed::TYPE, handler);
+    let consumer = consume(consumer.batch(BatchConfig::default().max_records(10)));
+    until("both are handled", async || handled.load(SeqCst) == 20).await;
+    consumer.stop().await;
 }
 
 /// A poison message of a batch is parked with its key behind it, and the others are applied once, in order. The release

@@ -3,6 +3,7 @@
 
 pub mod bounds;
 pub mod branches;
+pub mod claims;
 pub mod conformance;
 pub mod crash;
 pub mod damage;

@@ -164,6 +164,21 @@ impl BoxBatchHandler {
     }
 }
 
+impl Service<Vec<Delivery>> for BoxBatchHandler {
+    type Response = BatchResults;
+    type Error = Error;
+    type Future = BoxFuture<'static, Result<BatchResults, Error>>;
+
+    /// Returns ready at once: each call waits for the readiness of its clone of the handler.
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, deliveries: Vec<Delivery>) -> Self::Future {
+        self.0.run(deliveries)
+    }
+}
+
 impl std::fmt::Debug for BoxBatchHandler {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("BoxBatchHandler")

@@ -10,7 +10,7 @@ use crate::{
     clock::Clock,
     resilience::Backoff,
     testing::{Broken, ConsumerSetup, MemoryPublisher, Transport, check::unique},
-    transport::{AttemptConfig, BoxHandler, BudgetConfig, FailurePolicy, Holds, Ordering},
+    transport::{AttemptConfig, BatchConfig, BoxHandler, BudgetConfig, FailurePolicy, Holds, Ordering},
 };
 
 pub(super) struct Bench<T> {
@@ -41,7 +41,8 @@ impl<T: Transport + Clone> Bench<T> {
         let backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(20))?;
         let setup = ConsumerSetup {
             group: transport.qualify(&unique("group")).into(),
-            handlers: vec![(topic.clone(), BoxHandler::new(log.handler(react)))],
+            handlers: vec![(topic.clone(), BoxHandler::new(log.handler(react)).into())],
+            batch: BatchConfig::default(),
             attempts: AttemptConfig::default().backoff(backoff).max_attempts(3),
             ordering: Ordering::Key,
             failure_policy: FailurePolicy::DeadLetter.into(),
@@ -55,18 +56,18 @@ impl<T: Transport + Clone> Bench<T> {
 
     /// Publishes the messages with `ids`. The id of a message is `<key>-<number>`.
     pub(super) async fn publish(&self, ids: impl IntoIterator<Item = String>) -> Result<(), Broken> {
-        for id in ids {
+        let message = |id: String| {
             let key = id.rsplit_once('-').map_or(&*id, |(key, _)| key);
-            let message = Message::new(MessageParts {
+            Message::new(MessageParts {
                 source: "suite",
                 id: &id,
                 topic: &self.topic,
                 key: (!key.is_empty()).then_some(key.as_bytes()),
                 payload: Some(id.as_bytes()),
                 ..MessageParts::default()
-            });
-            self.transport.publish(message).await?;
-        }
+            })
+        };
+        self.transport.publish(ids.into_iter().map(message).collect()).await?;
         Ok(())
     }
 

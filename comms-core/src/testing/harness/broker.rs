@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    ledger::{EntryId, Ledger},
+    ledger::{Ledger, Publication},
     memory::MemoryTransport,
     transport::Transport,
 };
@@ -99,16 +99,21 @@ impl TestBroker {
     /// # Errors
     /// Returns the error of the transport, of any kind.
     pub async fn publish(&self, message: Message) -> Result<(), Error> {
-        self.publish_entries(message).await.map(drop)
+        self.publish_all(vec![message]).await.map(drop)
     }
 
-    pub(super) async fn publish_entries(&self, message: Message) -> Result<Vec<EntryId>, Error> {
-        let publication = self.ledger.published(&message);
-        let theirs = self.transport.qualify(message.topic());
-        let stored = if theirs == message.topic() { message } else { message.to(theirs) };
-        let receipt = self.transport.publish(stored).await?;
-        self.ledger.stored(&publication, receipt.partition.zip(receipt.offset));
-        Ok(publication.entries)
+    /// Publishes `messages` together. Returns the expected deliveries of each.
+    pub(super) async fn publish_all(&self, messages: Vec<Message>) -> Result<Vec<Publication>, Error> {
+        let publications: Vec<_> = messages.iter().map(|message| self.ledger.published(message)).collect();
+        let qualified = |message: Message| {
+            let theirs = self.transport.qualify(message.topic());
+            if theirs == message.topic() { message } else { message.to(theirs) }
+        };
+        let receipts = self.transport.publish(messages.into_iter().map(qualified).collect()).await?;
+        for (publication, receipt) in publications.iter().zip(receipts) {
+            self.ledger.stored(publication, receipt.partition.zip(receipt.offset));
+        }
+        Ok(publications)
     }
 
     /// Waits until each delivery has ended, or waits for the clock: for its next attempt, or behind such a delivery.
@@ -168,9 +173,8 @@ impl TestBroker {
             if next.is_empty() {
                 return Ok(count);
             }
-            for message in next.iter().filter(|message| self.ledger.has_topic(message.topic())) {
-                self.publish(message.clone()).await?;
-            }
+            let handled = next.iter().filter(|message| self.ledger.has_topic(message.topic()));
+            self.publish_all(handled.cloned().collect()).await?;
             count += next.len();
             self.settle().await?;
         }

@@ -18,8 +18,8 @@ use crate::{
     BatchHandler, Delivery, Error, Handler, Publisher,
     resilience::Jitter,
     transport::{
-        AttemptConfig, BoxBatchHandler, BoxHandler, BudgetConfig, FailureDecision, FailurePolicy, Holds,
-        Ordering,
+        AttemptConfig, BatchConfig, BoxBatchHandler, BoxHandler, BudgetConfig, FailureDecision,
+        FailurePolicy, Holds, Ordering, TopicHandler,
     },
 };
 
@@ -30,7 +30,8 @@ use crate::{
 #[must_use]
 pub struct TestConsumerBuilder {
     group: Arc<str>,
-    handlers: Vec<(Arc<str>, BoxHandler)>,
+    handlers: Vec<(Arc<str>, TopicHandler)>,
+    batch: BatchConfig,
     attempts: AttemptConfig,
     ordering: Ordering,
     failure_policy: FailureDecision,
@@ -43,6 +44,7 @@ impl TestConsumer {
         TestConsumerBuilder {
             group: group.into(),
             handlers: Vec::new(),
+            batch: BatchConfig::default(),
             attempts: AttemptConfig::default(),
             ordering: Ordering::default(),
             failure_policy: FailureDecision::default(),
@@ -54,17 +56,26 @@ impl TestConsumer {
 impl TestConsumerBuilder {
     /// Handles the messages of `topic` with `handler`. A consumer has one handler per topic.
     pub fn on(mut self, topic: impl Into<Arc<str>>, handler: impl Handler) -> Self {
-        self.handlers.push((topic.into(), BoxHandler::new(handler)));
+        self.handlers.push((topic.into(), BoxHandler::new(handler).into()));
         self
     }
 
-    /// Handles the messages of `topic` with the batch handler `handler`, one message at a time.
+    /// Handles the messages of `topic` with the batch handler `handler`, several messages at once.
     ///
-    /// The state of each delivery is certain only if no other delivery shares its call. Test a batch of several messages
-    /// with [`BoxBatchHandler::handle`].
+    /// A batch consists of the messages that have arrived while the handler was busy, up to [`batch`](Self::batch), as
+    /// on the consumers. In memory and on an outbox the messages of one
+    /// [`deliver_all`](TestConsumer::deliver_all) arrive together. On Kafka a batch has messages of one partition.
+    ///
+    /// Each delivery of a batch is a [`Call`](super::Call) of its own, with the size of the batch.
     pub fn on_batch(mut self, topic: impl Into<Arc<str>>, handler: impl BatchHandler) -> Self {
-        self.handlers.push((topic.into(), BoxBatchHandler::new(handler).alone()));
+        self.handlers.push((topic.into(), BoxBatchHandler::new(handler).into()));
         self
+    }
+
+    /// Sets the largest batch of the handlers of [`on_batch`](Self::on_batch). Default [`BatchConfig::default`]: 500
+    /// messages, 1 MiB.
+    pub fn batch(self, batch: BatchConfig) -> Self {
+        Self { batch, ..self }
     }
 
     /// Sets the number, backoff and time limit of attempts, and the longest hold. Default: [`AttemptConfig::default`].
@@ -136,13 +147,13 @@ impl TestConsumerBuilder {
             topics: names.clone(),
             written: Mutex::default(),
         });
-        let recorded = |(topic, handler): (Arc<str>, BoxHandler)| {
-            let recorder = Recorder { ledger: ledger.clone(), group: self.group.clone(), topic, handler };
-            recorder.into_handler()
+        let recorded = |(topic, handler): (Arc<str>, TopicHandler)| {
+            Recorder { ledger: ledger.clone(), group: self.group.clone(), topic }.wrap(handler)
         };
         let setup = ConsumerSetup {
             group: qualified(&self.group),
             handlers: theirs.into_iter().zip(self.handlers.into_iter().map(recorded)).collect(),
+            batch: self.batch,
             attempts: self.attempts,
             ordering: self.ordering,
             failure_policy: with_names(self.failure_policy, self.group.clone(), names.clone()),

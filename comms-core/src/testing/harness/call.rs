@@ -11,6 +11,8 @@ use crate::{Delivery, Outcome};
 pub struct Call {
     /// The delivery that the handler got.
     pub delivery: Delivery,
+    /// The number of deliveries in the call: 1, except in a batch of a batch handler.
+    pub batch: usize,
     /// How the call ended.
     pub result: CallResult,
 }
@@ -30,8 +32,8 @@ pub enum CallResult {
 }
 
 impl Call {
-    pub(super) const fn begun(delivery: Delivery) -> Self {
-        Self { delivery, result: CallResult::Running }
+    pub(super) const fn begun(delivery: Delivery, batch: usize) -> Self {
+        Self { delivery, batch, result: CallResult::Running }
     }
 
     /// Returns the error of the call, if it failed.
@@ -50,6 +52,9 @@ impl fmt::Display for Call {
         write!(f, "{}, attempt {}", self.delivery.origin(), self.delivery.attempt)?;
         if let Some(key) = self.delivery.message.key() {
             write!(f, ", key {}", String::from_utf8_lossy(key))?;
+        }
+        if self.batch > 1 {
+            write!(f, ", in a batch of {}", self.batch)?;
         }
         match &self.result {
             CallResult::Running => f.write_str(": still runs"),

@@ -9,8 +9,13 @@ use tokio::{
 };
 
 use super::{
-    broker::TestBroker, calls::Calls, dead_letters::DeadLetters, ledger::EntryId, published::Published,
-    state::DeliveryState, transport::ConsumerSetup,
+    broker::TestBroker,
+    calls::Calls,
+    dead_letters::DeadLetters,
+    ledger::{EntryId, Publication},
+    published::Published,
+    state::DeliveryState,
+    transport::ConsumerSetup,
 };
 use crate::{Error, Message, clock::Clock, event::Event, transport::Hold};
 
@@ -130,14 +135,59 @@ impl TestConsumer {
         self.deliver(self.broker.events("test").message(event)?).await
     }
 
+    /// Publishes `messages` together, waits until they are settled, and returns the states of their deliveries in their
+    /// order. A batch handler gets them as one batch ([`on_batch`](super::TestConsumerBuilder::on_batch)).
+    ///
+    /// ```
+    /// use comms_core::{Delivery, Error, Outcome, batch_fn, testing::{DeliveryState, TestConsumer}};
+    /// # #[derive(serde::Serialize, serde::Deserialize)]
+    /// # struct Viewed { page: String }
+    /// # impl comms_core::event::Event for Viewed {
+    /// #     const TYPE: &'static str = "viewed";
+    /// #     const VERSION: u32 = 1;
+    /// #     fn key(&self) -> String { self.page.clone() }
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+    /// let count = batch_fn(|batch: Vec<Delivery>| async move {
+    ///     Ok(batch.iter().map(|_| Ok(Outcome::Done)).collect())
+    /// });
+    /// let consumer = TestConsumer::builder("statistics").on_batch("viewed", count).start().await?;
+    /// let events = consumer.broker().events("site");
+    /// let views = [events.message(&Viewed { page: "a".into() })?, events.message(&Viewed { page: "b".into() })?];
+    ///
+    /// assert_eq!(consumer.deliver_all(views).await?, [DeliveryState::Done; 2]);
+    /// assert_eq!(consumer.calls("viewed").list()[0].batch, 2);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// Returns the errors of [`deliver`](Self::deliver).
+    pub async fn deliver_all(
+        &self,
+        messages: impl IntoIterator<Item = Message>,
+    ) -> Result<Vec<DeliveryState>, Error> {
+        let entries = self.publish_all(messages.into_iter().collect()).await?;
+        self.settle().await?;
+        Ok(entries.into_iter().map(|entry| self.broker.ledger.state_of(entry)).collect())
+    }
+
     /// Publishes `message`, and does not wait for its delivery. Returns the entry of this group.
     pub(super) async fn publish_one(&self, message: Message) -> Result<EntryId, Error> {
-        let topic = message.topic().to_owned();
-        let entries = self.broker.publish_entries(message).await?;
-        self.broker
-            .ledger
-            .of_group(&entries, &self.group)
-            .ok_or_else(|| Error::invalid(format!("group {} has no handler for topic {topic}", self.group)))
+        let entries = self.publish_all(vec![message]).await?;
+        entries.into_iter().next().ok_or_else(|| Error::internal("a message without a delivery"))
+    }
+
+    /// Publishes `messages` together, and does not wait for their deliveries. Returns the entries of this group.
+    async fn publish_all(&self, messages: Vec<Message>) -> Result<Vec<EntryId>, Error> {
+        let topics: Vec<_> = messages.iter().map(|message| message.topic().to_owned()).collect();
+        let publications = self.broker.publish_all(messages).await?;
+        let of_group = |(publication, topic): (&Publication, String)| {
+            let entry = self.broker.ledger.of_group(&publication.entries, &self.group);
+            entry.ok_or_else(|| {
+                Error::invalid(format!("group {} has no handler for topic {topic}", self.group))
+            })
+        };
+        publications.iter().zip(topics).map(of_group).collect()
     }
 
     /// Publishes `message`, and does not wait for its delivery.

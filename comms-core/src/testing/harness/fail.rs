@@ -8,7 +8,7 @@ pub(in crate::testing) fn fail(text: &str) -> ! {
 }
 
 /// Returns the items with their numbers, one in a line.
-pub(super) fn numbered(items: impl Iterator<Item = String>) -> String {
+pub(in crate::testing) fn numbered(items: impl Iterator<Item = String>) -> String {
     let lines: Vec<_> = items.enumerate().map(|(n, item)| format!("  {}. {item}", n + 1)).collect();
     if lines.is_empty() { "  none".into() } else { lines.join("\n") }
 }

@@ -1,41 +1,73 @@
 //! The wrapper of a handler: it records each call in the ledger, and gives the handler the names of the test.
 
-use std::{future::pending, panic::AssertUnwindSafe, panic::resume_unwind, sync::Arc};
+use std::{
+    future::{Future, pending},
+    panic::AssertUnwindSafe,
+    panic::resume_unwind,
+    sync::Arc,
+};
 
 use futures_util::FutureExt;
 
 use super::ledger::{EntryId, Ledger};
-use crate::{Delivery, Error, Outcome, handler_fn, panic::panic_text, transport::BoxHandler};
+use crate::{
+    BatchResults, Delivery, Error, batch_fn, handler_fn,
+    panic::panic_text,
+    transport::{BoxBatchHandler, BoxHandler, TopicHandler},
+};
 
-/// The handler of a topic, with the names of the test.
+/// Records the calls of the handler of a topic, with the names of the test.
 #[derive(Clone)]
 pub(super) struct Recorder {
     pub(super) ledger: Arc<Ledger>,
     pub(super) group: Arc<str>,
     pub(super) topic: Arc<str>,
-    pub(super) handler: BoxHandler,
 }
 
 impl Recorder {
-    pub(super) fn into_handler(self) -> BoxHandler {
-        BoxHandler::new(handler_fn(move |delivery| self.clone().call(delivery)))
+    /// Returns `handler` with its calls recorded.
+    pub(super) fn wrap(self, handler: TopicHandler) -> TopicHandler {
+        match handler {
+            TopicHandler::Single(handler) => BoxHandler::new(handler_fn(move |delivery| {
+                let (recorder, handler) = (self.clone(), handler.clone());
+                async move {
+                    let delivery = renamed(delivery, &recorder.group, &recorder.topic);
+                    let call = async { Ok(vec![handler.handle(delivery.clone()).await]) };
+                    let result = recorder.record(std::slice::from_ref(&delivery), call).await?.pop();
+                    result.unwrap_or_else(|| Err(Error::internal("a call without a result")))
+                }
+            }))
+            .into(),
+            TopicHandler::Batch(handler) => BoxBatchHandler::new(batch_fn(move |batch: Vec<Delivery>| {
+                let (recorder, handler) = (self.clone(), handler.clone());
+                async move {
+                    let names = |delivery| renamed(delivery, &recorder.group, &recorder.topic);
+                    let batch: Vec<_> = batch.into_iter().map(names).collect();
+                    recorder.record(&batch, handler.handle(batch.clone())).await
+                }
+            }))
+            .into(),
+        }
     }
 
-    async fn call(self, delivery: Delivery) -> Result<Outcome, Error> {
-        let delivery = renamed(delivery, &self.group, &self.topic);
-        let mut call =
-            RunningCall { id: self.ledger.begin(&delivery), ledger: self.ledger.clone(), runs: true };
-        let result = AssertUnwindSafe(self.handler.handle(delivery)).catch_unwind().await;
+    async fn record(
+        &self,
+        deliveries: &[Delivery],
+        call: impl Future<Output = Result<BatchResults, Error>>,
+    ) -> Result<BatchResults, Error> {
+        let ids = self.ledger.begin(deliveries);
+        let mut running = RunningCall { ids, ledger: self.ledger.clone(), runs: true };
+        let result = AssertUnwindSafe(call).catch_unwind().await;
         let panicked;
         let recorded = match &result {
-            Ok(Ok(outcome)) => Ok(*outcome),
+            Ok(Ok(results)) => Ok(results),
             Ok(Err(error)) => Err(error),
             Err(panic) => {
                 panicked = Error::internal(format!("the handler panicked: {}", panic_text(&**panic)));
                 Err(&panicked)
             }
         };
-        if call.end(recorded) {
+        if running.end(recorded) {
             return pending().await;
         }
         result.unwrap_or_else(|panic| resume_unwind(panic))
@@ -54,22 +86,22 @@ pub(super) fn renamed(mut delivery: Delivery, group: &Arc<str>, topic: &Arc<str>
 /// A call that ends when it returns, or when its future is dropped.
 struct RunningCall {
     ledger: Arc<Ledger>,
-    id: EntryId,
+    ids: Vec<EntryId>,
     runs: bool,
 }
 
 impl RunningCall {
     /// Returns whether the process of the test crashes now.
-    fn end(&mut self, result: Result<Outcome, &Error>) -> bool {
+    fn end(&mut self, result: Result<&BatchResults, &Error>) -> bool {
         self.runs = false;
-        self.ledger.end(self.id, result)
+        self.ledger.end(&self.ids, result)
     }
 }
 
 impl Drop for RunningCall {
     fn drop(&mut self) {
         if self.runs {
-            self.ledger.dropped(self.id);
+            self.ledger.dropped(&self.ids);
         }
     }
 }

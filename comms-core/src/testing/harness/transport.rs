@@ -8,13 +8,16 @@ use futures_core::future::BoxFuture;
 use crate::{
     Error, Message, Publisher,
     clock::Clock,
-    transport::{AttemptConfig, BoxHandler, BudgetConfig, FailureDecision, Holds, Ordering, Receipt},
+    transport::{
+        AttemptConfig, BatchConfig, BudgetConfig, FailureDecision, Holds, Ordering, Receipt, TopicHandler,
+    },
 };
 
 /// A broker on which a test runs its consumers.
 ///
-/// [`MemoryTransport`](super::MemoryTransport) is one in memory. `comms_kafka::testing` has those for Kafka. A test
-/// chooses the transport in its set-up, and is otherwise the same on every transport.
+/// [`MemoryTransport`](super::MemoryTransport) is one in memory. `comms_outbox::testing` has one for an outbox in a
+/// database, and `comms_kafka::testing` has those for Kafka. A test chooses the transport in its set-up, and is otherwise
+/// the same on every transport.
 ///
 /// The harness wraps the handlers and the publisher of dead letters, and derives the state of each delivery from what
 /// they see. A transport reports nothing.
@@ -41,11 +44,12 @@ pub trait Transport: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Publishes `message` and returns its position, when the broker has stored it.
+    /// Publishes `messages` in their order, together if the broker can, and returns the position of each when the broker
+    /// has stored all of them.
     ///
     /// # Errors
     /// Returns the error of the publisher, of any kind. The test fails with it.
-    async fn publish(&self, message: Message) -> Result<Receipt, Error>;
+    async fn publish(&self, messages: Vec<Message>) -> Result<Vec<Receipt>, Error>;
 
     /// Returns the publisher of dead letters for consumers that set none.
     fn dead_letters(&self) -> Arc<dyn Publisher>;
@@ -74,7 +78,9 @@ pub struct ConsumerSetup {
     /// The consumer group.
     pub group: Arc<str>,
     /// Each topic with its handler.
-    pub handlers: Vec<(Arc<str>, BoxHandler)>,
+    pub handlers: Vec<(Arc<str>, TopicHandler)>,
+    /// The limits of a batch, for batch handlers.
+    pub batch: BatchConfig,
     /// The limits of attempts. The backoff has no jitter, and `hold_in_place` is `None`.
     pub attempts: AttemptConfig,
     /// The order of the deliveries.

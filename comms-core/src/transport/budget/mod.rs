@@ -124,6 +124,11 @@ impl Budget {
         self.permits.clone().try_acquire_owned().ok()
     }
 
+    /// Returns whether a permit is free, so that no caller waits for one.
+    pub(super) fn has_permit(&self) -> bool {
+        self.permits.available_permits() > 0
+    }
+
     /// Waits for a permit. The future owns what it needs. It resolves to `None` never: the semaphore is not closed.
     pub(super) fn permit(&self) -> impl Future<Output = Option<OwnedSemaphorePermit>> + Send + use<> {
         let permit = self.permits.clone().acquire_owned();

@@ -1,6 +1,8 @@
 //! The message of a dead letter: the complete record, or a reference to the record.
 
-use crate::{Delivery, Error, Headers, Message, MessageParts, Position, clock::Clock, wire};
+use crate::{
+    Delivery, Error, Headers, Message, MessageParts, Position, clock::Clock, transport::PositionId, wire,
+};
 
 /// The longest error text in a header, bytes.
 const ERROR_LIMIT: usize = 1024;
@@ -8,23 +10,6 @@ const ERROR_LIMIT: usize = 1024;
 const PART_LIMIT: usize = 1024;
 /// The largest total of the headers that a reference copies from the record, bytes.
 const HEADERS_LIMIT: usize = 8 * 1024;
-
-/// The headers that [`whole`] and [`without_payload`] write, or remove if an earlier dead letter had them. A header of
-/// the record with such a name is replaced, so these have our values, which are small.
-const OWN: [&str; 12] = [
-    wire::DLQ_TOPIC,
-    wire::DLQ_PARTITION,
-    wire::DLQ_OFFSET,
-    wire::DLQ_TIMESTAMP,
-    wire::DLQ_GROUP,
-    wire::DLQ_ATTEMPTS,
-    wire::DLQ_ERROR_KIND,
-    wire::DLQ_ERROR,
-    wire::DLQ_FAILED_AT,
-    wire::DLQ_PAYLOAD_OMITTED,
-    wire::DLQ_KEY_OMITTED,
-    wire::DLQ_HEADERS_OMITTED,
-];
 
 /// How much of the record a dead letter contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,8 +53,8 @@ impl Form {
     }
 }
 
-/// Returns the complete dead letter of `delivery` for `topic`: key, payload and headers of the record, and the reason in
-/// further headers.
+/// Returns the complete dead letter of `delivery` for `topic`: key, payload and headers of the record, and behind them the
+/// reason in further headers, of which [`wire::DLQ_TOPIC`] is the first.
 pub(super) fn whole(
     delivery: &Delivery,
     topic: &str,
@@ -114,8 +99,10 @@ fn without_payload(message: &Message) -> Message {
 
 fn reference(message: &Message, position: Position, source: &str, clock: &Clock) -> Message {
     let (mut headers, mut size, mut omitted) = (Headers::new(), 0, 0_usize);
+    let mut is_reason = false;
     for (name, value) in message.headers().iter() {
-        let bytes = if OWN.contains(&name) { 0 } else { name.len() + value.len() };
+        is_reason |= name == wire::DLQ_TOPIC;
+        let bytes = if is_reason { 0 } else { name.len() + value.len() };
         if bytes <= PART_LIMIT && size + bytes <= HEADERS_LIMIT {
             size += bytes;
             headers.append(name, value);
@@ -141,11 +128,8 @@ fn reference(message: &Message, position: Position, source: &str, clock: &Clock)
 /// Returns an id for the record at `position`: the same one for each dead letter of the record, if it has a position.
 fn position_id(topic: &str, position: Position, clock: &Clock) -> String {
     match position {
-        Position { partition: Some(partition), offset: Some(offset), timestamp: Some(millis) } => {
-            format!("{topic}-{partition}-{offset}-{millis}")
-        }
-        Position { partition: Some(partition), offset: Some(offset), .. } => {
-            format!("{topic}-{partition}-{offset}")
+        Position { partition: Some(partition), offset: Some(offset), timestamp } => {
+            PositionId::default().write(topic, partition, offset, timestamp).to_owned()
         }
         _ => clock.uuid_v7().to_string(),
     }

@@ -2,7 +2,6 @@
 
 use std::task::{Context, Poll};
 
-use futures_util::StreamExt;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
@@ -23,8 +22,11 @@ impl Worker {
     /// [`has_room`](Self::has_room) was `false`.
     pub fn poll_settled(&mut self, cx: &mut Context<'_>) -> Poll<Option<Settled>> {
         self.mark = None;
-        if let Some(settled) = self.advance(cx) {
-            return Poll::Ready(Some(settled));
+        let settled = self.advance(cx);
+        // The owner may take its time before its next push.
+        self.mark = None;
+        if settled.is_some() {
+            return Poll::Ready(settled);
         }
         self.spare = None;
         if self.ready.is_empty() && !self.batches.as_ref().is_some_and(Batches::waits_for_permit) {
@@ -33,7 +35,8 @@ impl Worker {
         if self.is_empty() {
             return Poll::Ready(None);
         }
-        if !self.share.has_room() && self.share.room_or_wake(cx.waker()) {
+        let is_woken = self.running.woken_or_wake(cx.waker());
+        if is_woken || (!self.share.has_room() && self.share.room_or_wake(cx.waker())) {
             cx.waker().wake_by_ref();
         }
         Poll::Pending
@@ -45,21 +48,16 @@ impl Worker {
             if let Some(settled) = self.settled.pop_front() {
                 return Some(settled);
             }
-            if let Poll::Ready(Some(ended)) = self.running.poll_next_unpin(cx) {
-                self.ended(ended);
-                continue;
+            let ended = self.running.poll().map(|ended| self.ended(ended)).is_ready();
+            // After each attempt that ends, one may begin, with the same permit.
+            let next = self.next_ready(cx);
+            let has_begun = next.is_some();
+            if let Some((Queued { delivery, place }, permit)) = next
+                && let Some(settled) = self.begin(delivery, Begun::Kept(place), permit)
+            {
+                return Some(settled);
             }
-            if self.poll_batch(cx) {
-                continue;
-            }
-            if let Some((queued, permit)) = self.next_ready(cx) {
-                let Queued { delivery, place } = queued;
-                if let Some(settled) = self.begin(delivery, Begun::Kept(place), permit, cx) {
-                    return Some(settled);
-                }
-                continue;
-            }
-            if !self.sweep(cx) {
+            if !ended && !has_begun && !self.poll_batch(cx) && !self.sweep(cx) {
                 return None;
             }
         }
@@ -91,15 +89,27 @@ impl Worker {
         permit
     }
 
+    /// Keeps the permit of an attempt that has ended for the next one, if no other worker waits for it.
+    pub(super) fn spare_permit(&mut self, permit: Option<OwnedSemaphorePermit>) {
+        if self.shared.config.budget.has_permit() {
+            self.spare = permit;
+        }
+    }
+
     fn ended(&mut self, ended: Ended) {
         let Ended { place, end } = ended;
         let (attempt, result, started) = match end {
             End::Settled(settlement) => return self.finish(place, settlement),
-            End::Attempt(AttemptEnd { attempt, result, started }) => (attempt, result, started),
+            End::Attempt(AttemptEnd { attempt, result, started, permit }) => {
+                self.spare_permit(permit);
+                (attempt, result, started)
+            }
         };
         let processor = &self.shared.processor;
         let result = result.unwrap_or_else(|| Err(processor.expired(&attempt)));
-        let took = processor.clock.now().saturating_duration_since(started);
+        let now = processor.clock.now();
+        let took = now.saturating_duration_since(started);
+        self.mark = Some(now);
         self.meter.attempted(attempt.delivery(), &result, took);
         match result {
             Ok(outcome) => self.finish(place, Settlement::Done(outcome)),

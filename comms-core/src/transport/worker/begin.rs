@@ -28,7 +28,6 @@ impl Worker {
         delivery: Delivery,
         begun: Begun,
         permit: OwnedSemaphorePermit,
-        cx: &mut Context<'_>,
     ) -> Option<Settled> {
         let Shared { processor, .. } = &*self.shared;
         let start = self.mark.take().unwrap_or_else(|| processor.clock.now());
@@ -38,10 +37,10 @@ impl Worker {
         {
             let place = begun.place(self, attempt.delivery());
             let task = Task::spawn(&runtime, self.shared.processor.clone(), attempt, permit, start);
-            self.running.push(Running { place, work: Work::Task(task) });
+            self.running.insert_new(Running { place, work: Work::Task(task) });
             return None;
         }
-        let polled = Pin::new(&mut attempt).poll(cx);
+        let polled = Pin::new(&mut attempt).poll(&mut Context::from_waker(self.running.next_waker()));
         let processor = &self.shared.processor;
         let now = processor.clock.now();
         let took = now.saturating_duration_since(start);
@@ -53,7 +52,7 @@ impl Worker {
             let place = begun.place(self, attempt.delivery());
             let pending = PendingAttempt::new(attempt, permit, (start, now), limit, clock);
             self.watch(pending.deadline());
-            self.running.push(Running { place, work: Work::Attempt(pending) });
+            self.running.insert(Running { place, work: Work::Attempt(pending) });
             return None;
         };
         self.spare = Some(permit);
@@ -97,6 +96,6 @@ impl Worker {
         }
         let (shared, stopping) = (self.shared.clone(), self.stopping.subscribe());
         let slow = Slow::new(async move { shared.settle(delivery, failed, stopping).await });
-        self.running.push(Running { place, work: Work::Slow(slow) });
+        self.running.insert_new(Running { place, work: Work::Slow(slow) });
     }
 }

@@ -4,10 +4,13 @@
 //! once. Two keys with the same hash would run in one order, which is harmless.
 
 use std::{
-    collections::{HashMap, VecDeque},
-    hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState},
+    collections::{HashMap, HashSet, VecDeque},
+    hash::{BuildHasher, BuildHasherDefault, Hasher},
     sync::Arc,
 };
+
+use bytes::BytesMut;
+use foldhash::quality::RandomState;
 
 use super::ordering::Ordering;
 use crate::{Delivery, Message};
@@ -21,6 +24,11 @@ pub(super) type KeyId = u32;
 /// the messages only. If one message of each buffer waits, and the others do not, the memory would be far above the
 /// budget. A short queue is not worth the copies: it is a chunk of the owner, whose messages share their buffers.
 pub(super) const LONG_QUEUE: usize = 256;
+/// The number of deliveries for which a free place keeps memory.
+const SHORT_QUEUE: usize = 4;
+/// The most memory that the messages of a long queue share, bytes: a few of them, so that an allocation serves several,
+/// and one that waits for longer than the others keeps little memory alive. A larger message has memory of its own.
+const BUFFER: usize = 2 * 1024;
 
 /// A delivery that waits in the worker.
 #[derive(Debug)]
@@ -32,6 +40,15 @@ pub(super) struct Queued {
 impl Queued {
     pub(super) fn compact(&mut self) {
         self.delivery.message = self.delivery.message.compact();
+    }
+
+    /// Moves the message to `buffer`, which is replaced if it is full.
+    fn compact_into(&mut self, buffer: &mut BytesMut) {
+        let message = &mut self.delivery.message;
+        if buffer.capacity() < message.memory() {
+            *buffer = BytesMut::with_capacity(message.memory().max(BUFFER));
+        }
+        *message = message.compact_into(buffer);
     }
 }
 
@@ -64,7 +81,7 @@ pub(super) enum State {
     Blocked(Arc<str>),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Slot {
     hash: u64,
     queue: VecDeque<Queued>,
@@ -81,6 +98,8 @@ pub(super) struct Keys {
     slots: Vec<Slot>,
     free: Vec<KeyId>,
     queued: usize,
+    /// Memory for the messages of a long queue.
+    buffer: BytesMut,
     hasher: RandomState,
     /// The hash of the last message that was looked up, unless it was not needed.
     looked_up: Option<u64>,
@@ -88,7 +107,7 @@ pub(super) struct Keys {
 
 /// The hasher of numbers that are hashes already.
 #[derive(Debug, Default)]
-struct Hashed(u64);
+pub(super) struct Hashed(u64);
 
 impl Hasher for Hashed {
     fn finish(&self) -> u64 {
@@ -101,6 +120,9 @@ impl Hasher for Hashed {
         self.0 = hash;
     }
 }
+
+/// Units of order: keys, or a whole source.
+pub(super) type Units = HashSet<u64, BuildHasherDefault<Hashed>>;
 
 impl Keys {
     pub(super) fn new(ordering: Ordering) -> Self {
@@ -127,18 +149,12 @@ impl Keys {
     /// last call of [`find`](Self::find), which found nothing.
     pub(super) fn occupy(&mut self, message: &Message) -> Option<KeyId> {
         let hash = self.looked_up.take().or_else(|| self.hash(message.topic_bytes(), message.key()))?;
-        let slot = Slot { hash, queue: VecDeque::new(), waits_long: false, blocked: None };
-        let id = match self.free.pop().and_then(|id| Some((id, self.slots.get_mut(id as usize)?))) {
-            Some((id, free)) => {
-                *free = slot;
-                id
-            }
-            None => {
-                self.slots.push(slot);
-                // The budget bounds the busy keys far below 2^32.
-                (self.slots.len() - 1) as KeyId
-            }
-        };
+        let id = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            // The budget bounds the busy keys far below 2^32.
+            (self.slots.len() - 1) as KeyId
+        });
+        self.slots[id as usize].hash = hash;
         self.ids.insert(hash, id);
         Some(id)
     }
@@ -150,10 +166,13 @@ impl Keys {
     }
 
     /// Adds a delivery behind a busy key.
+    #[inline]
     pub(super) fn queue(&mut self, id: KeyId, mut queued: Queued) {
         if let Some(slot) = self.slots.get_mut(id as usize) {
-            if slot.waits_long || self.queued >= LONG_QUEUE {
+            if slot.waits_long {
                 queued.compact();
+            } else if self.queued >= LONG_QUEUE {
+                queued.compact_into(&mut self.buffer);
             }
             slot.queue.push_back(queued);
             self.queued += 1;
@@ -225,9 +244,21 @@ impl Keys {
     fn remove(&mut self, id: KeyId) {
         if let Some(slot) = self.slots.get_mut(id as usize) {
             self.ids.remove(&slot.hash);
-            slot.blocked = None;
+            (slot.waits_long, slot.blocked) = (false, None);
+            slot.queue.shrink_to(SHORT_QUEUE);
             self.free.push(id);
         }
+    }
+
+    /// Returns the unit of order of a delivery, or `None` if it has no order.
+    pub(super) fn unit(&self, queued: &Queued) -> Option<u64> {
+        let message = &queued.delivery.message;
+        self.hash(message.topic_bytes(), message.key())
+    }
+
+    /// Returns the units of order of some deliveries.
+    pub(super) fn units<'a>(&self, queued: impl Iterator<Item = &'a Queued>) -> Units {
+        queued.filter_map(|queued| self.unit(queued)).collect()
     }
 
     /// Returns the hash of the unit of order, or `None` if the message has no order.
@@ -238,5 +269,31 @@ impl Keys {
             // The lengths are hashed too: no other topic and key have the same bytes.
             (Ordering::Key, Some(key)) => Some(self.hasher.hash_one((topic, key))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::MessageParts;
+
+    #[test]
+    fn the_messages_of_a_long_queue_keep_their_order_and_content() {
+        let message = |number: usize| {
+            let (id, payload) = (number.to_string(), vec![b'x'; number * 7 % (BUFFER + 500)]);
+            let parts = MessageParts { source: "s", topic: "t", key: Some(b"a"), ..MessageParts::default() };
+            Message::new(MessageParts { id: &id, payload: Some(&payload), ..parts })
+        };
+        let (mut keys, count) = (Keys::new(Ordering::Key), LONG_QUEUE + 1_000);
+        let id = keys.occupy(&message(0)).unwrap();
+        for number in 0..count {
+            let message = message(number);
+            let place = Place::new(number as u64, &message);
+            keys.queue(id, Queued { delivery: Delivery::new(message, "g"), place });
+        }
+        for number in 0..count {
+            assert!(keys.next(id).unwrap().delivery.message == message(number), "{number}");
+        }
+        assert!(keys.next(id).is_none() && keys.find(&message(0)).is_none());
     }
 }

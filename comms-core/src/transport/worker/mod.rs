@@ -2,13 +2,15 @@
 //!
 //! - `push.rs`: takes a delivery. `begin.rs`: polls its first attempt. `batch/`: gathers deliveries for a batch handler.
 //! - `advance.rs`: goes on with the work. `finish.rs`: settles a delivery. `sweep.rs`: the time limits.
-//! - `keys.rs`: the order. `pending.rs`, `task.rs`: attempts that did not end at once. `slow.rs`: deliveries that failed.
+//! - `keys.rs`: the order. `pending.rs`, `task.rs`: attempts that did not end at once. `futures.rs`, `wakeups.rs`: their
+//!   wake-ups. `slow.rs`: deliveries that failed.
 
 mod advance;
 mod batch;
 mod begin;
 mod config;
 mod finish;
+mod futures;
 mod handoff;
 mod keys;
 mod meter;
@@ -22,6 +24,7 @@ mod sweep;
 mod task;
 #[cfg(test)]
 mod tests;
+mod wakeups;
 
 use std::{
     collections::VecDeque,
@@ -31,7 +34,7 @@ use std::{
     time::Instant,
 };
 
-use futures_util::{future::BoxFuture, stream::FuturesUnordered};
+use futures_util::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use crate::{
@@ -41,6 +44,7 @@ use crate::{
 pub use batch::BatchConfig;
 use batch::Batches;
 pub use config::WorkerConfig;
+use futures::FutureSet;
 use handoff::Handoff;
 use keys::{Keys, Queued};
 use meter::Meter;
@@ -62,9 +66,11 @@ use slow::Shared;
 ///
 /// # Batches
 /// A worker whose processor has a batch handler ([`Processor::new`] with a [`BoxBatchHandler`](crate::transport::BoxBatchHandler)) gathers the deliveries, and runs one batch at a
-/// time (see [`BatchConfig`]) with one permit. A batch begins when it is full, or at the next call of `poll_settled`. The
-/// deliveries that are pushed meanwhile are in the next batch, and those of a key whose delivery failed wait behind that
-/// one, which is attempted again alone. If a whole batch fails for a cause outside the messages, it is held and attempted
+/// time with one permit (see [`BatchConfig`]). A batch begins when it is full, or at the next call of `poll_settled`. The deliveries that
+/// are pushed meanwhile are in the next batch, and those of a key whose delivery failed wait behind that one, which is
+/// attempted again alone. With [`BatchConfig::concurrency`] a full batch runs beside others that have none of its keys:
+/// it leaves out the deliveries of their keys, and is looked for in the first deliveries that wait, twice as many as a
+/// batch has. If a whole batch fails for a cause outside the messages, it is held and attempted
 /// again as a whole, and later batches wait. If it fails for another cause, its deliveries are attempted one by one, and
 /// the failure does not count as an attempt of any of them. Within a batch the order is that of the keys, also with
 /// [`Ordering::Partition`].
@@ -105,7 +111,7 @@ pub struct Worker {
     shared: Arc<Shared>,
     share: Share,
     keys: Keys,
-    running: FuturesUnordered<Running>,
+    running: FutureSet<Running>,
     /// Deliveries that may run and wait for a permit, or for the next call of `poll_settled`.
     ready: VecDeque<Queued>,
     /// Waits for a permit while `ready` is not empty.
@@ -121,7 +127,7 @@ pub struct Worker {
     /// The last answer of `handoff`.
     blocks: bool,
     meter: Meter,
-    /// The end of the last inline poll, which is the start of the next one of the same chunk.
+    /// The end of the last attempt, which is the start of the next inline poll of the same chunk.
     mark: Option<Instant>,
     stopping: watch::Sender<bool>,
     stopped: bool,
@@ -134,7 +140,7 @@ impl Worker {
         Self {
             share: config.budget.share(),
             keys: Keys::new(config.ordering),
-            running: FuturesUnordered::new(),
+            running: FutureSet::new(),
             ready: VecDeque::new(),
             acquire: None,
             spare: None,

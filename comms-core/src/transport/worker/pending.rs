@@ -2,7 +2,7 @@
 
 use std::{
     pin::Pin,
-    task::{Context as Cx, Poll, Waker},
+    task::{Context as Cx, Poll},
     time::{Duration, Instant},
 };
 
@@ -16,6 +16,8 @@ pub(super) struct AttemptEnd<A: Limited> {
     /// `None` if the time limit of the attempt has passed.
     pub(super) result: Option<A::Output>,
     pub(super) started: Instant,
+    /// `None` if a task has returned it.
+    pub(super) permit: Option<OwnedSemaphorePermit>,
 }
 
 /// An attempt that was pending at its first poll, and its time limit. The worker checks the limits of all attempts with
@@ -30,7 +32,6 @@ pub(super) struct PendingAttempt<A> {
     clock: Clock,
     is_called: bool,
     is_expired: bool,
-    waker: Option<Waker>,
 }
 
 impl<A: Limited> PendingAttempt<A> {
@@ -51,7 +52,6 @@ impl<A: Limited> PendingAttempt<A> {
             clock,
             is_called,
             is_expired: false,
-            waker: None,
         }
     }
 
@@ -65,14 +65,11 @@ impl<A: Limited> PendingAttempt<A> {
         }
     }
 
-    /// Ends the attempt at its next poll if its time limit has passed.
-    pub(super) fn expire(&mut self, now: Instant) {
-        if !self.is_expired && self.deadline.is_some_and(|deadline| deadline <= now) {
-            self.is_expired = true;
-            if let Some(waker) = self.waker.take() {
-                waker.wake();
-            }
-        }
+    /// Ends the attempt at its next poll if its time limit has passed. Returns whether it passed since the last call.
+    pub(super) fn expire(&mut self, now: Instant) -> bool {
+        let expires = !self.is_expired && self.deadline.is_some_and(|deadline| deadline <= now);
+        self.is_expired |= expires;
+        expires
     }
 
     /// Polls the attempt. Resolves once.
@@ -86,20 +83,12 @@ impl<A: Limited> PendingAttempt<A> {
                 // The wait for readiness is over: the time limit of the call begins.
                 (self.is_called, self.is_expired) = (true, false);
                 self.deadline = self.clock.now().checked_add(self.limit);
-                return self.pending(cx);
+                return Poll::Pending;
             }
             Poll::Pending if self.is_expired => None,
-            Poll::Pending => return self.pending(cx),
+            Poll::Pending => return Poll::Pending,
         };
         let (Some(attempt), started) = (self.attempt.take(), self.started) else { return Poll::Pending };
-        self.permit = None;
-        Poll::Ready(AttemptEnd { attempt, result, started })
-    }
-
-    fn pending(&mut self, cx: &Cx<'_>) -> Poll<AttemptEnd<A>> {
-        if self.waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
-            self.waker = Some(cx.waker().clone());
-        }
-        Poll::Pending
+        Poll::Ready(AttemptEnd { attempt, result, started, permit: self.permit.take() })
     }
 }

@@ -36,7 +36,7 @@ impl Worker {
             false => None,
         };
         match permit {
-            Some(permit) => self.begin(delivery, Begun::New { tag }, permit, cx),
+            Some(permit) => self.begin(delivery, Begun::New { tag }, permit),
             None => {
                 let place = self.keep(&delivery.message, tag);
                 match is_held {

@@ -23,9 +23,11 @@ impl Worker {
         }
         let now = self.shared.processor.clock.now();
         let mut next: Option<Instant> = None;
-        for running in &mut self.running {
+        for (running, waker) in self.running.iter_mut() {
             if let Work::Attempt(pending) = &mut running.work {
-                pending.expire(now);
+                if pending.expire(now) {
+                    waker.wake_by_ref();
+                }
                 next = next.into_iter().chain(pending.deadline()).min();
             }
         }

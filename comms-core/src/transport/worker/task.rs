@@ -46,7 +46,12 @@ where
     pub(super) fn poll(&mut self, cx: &mut Cx<'_>) -> Poll<Option<AttemptEnd<A>>> {
         let started = self.started;
         Pin::new(&mut self.handle.0).poll(cx).map(|joined| {
-            joined.ok().map(|(attempt, result)| AttemptEnd { attempt, result: Some(result), started })
+            joined.ok().map(|(attempt, result)| AttemptEnd {
+                attempt,
+                result: Some(result),
+                started,
+                permit: None,
+            })
         })
     }
 }

@@ -81,7 +81,8 @@ impl ConsumerBuilder {
     ///
     /// A batch consists of the records of one partition that have arrived while the handler was busy, up to
     /// [`batch`](Self::batch): the consumer does not wait for more. It has records of different keys, those of a key in
-    /// order. One batch of a partition runs at a time, with one permit of [`concurrency`](Self::concurrency).
+    /// order. One batch of a partition runs at a time, with one permit of [`concurrency`](Self::concurrency), unless
+    /// [`BatchConfig::concurrency`] allows more.
     ///
     /// A record whose result is an error is attempted again alone, and retried, held or dead-lettered as with
     /// [`on`](Self::on). If the handler itself fails, the whole batch is held (a cause outside the records), or each of

@@ -25,6 +25,7 @@ use rdkafka::{
 use super::Member;
 use crate::consumer::{
     assignment::{Assignment, Phase},
+    commits,
     context::{Client, Context},
     lag,
 };
@@ -82,7 +83,7 @@ impl Member {
         }
         // Another member may own lost partitions already. A commit would move its position back.
         if !lost {
-            self.commits.last(client, gone);
+            self.commits.last(gone, commits::request(client));
         }
         if !gone.is_empty() {
             tracing::info!(group = %self.name, partitions = gone.len(), lost, drained, "partitions revoked");

@@ -5,7 +5,7 @@ mod own;
 use std::{fmt, sync::Arc, time::Duration};
 
 use comms_core::{
-    BatchHandler, Delivery, Error, Handler,
+    BatchHandler, Delivery, Error, Handler, Publisher,
     clock::Clock,
     health::{Component, Heartbeat},
     transport::{AttemptConfig, BatchConfig, FailurePolicy, Holds, Ordering},
@@ -24,8 +24,8 @@ const RELAY_DRAIN: Duration = Duration::from_secs(10);
 /// Some settings exist for a local consumer only: [`owner`](Self::owner), [`lease`](Self::lease),
 /// [`commit_signal`](Self::commit_signal), [`poll_interval`](Self::poll_interval), [`hold_retry`](Self::hold_retry) and
 /// [`parked_limit`](Self::parked_limit). Some settings of `comms_kafka::ConsumerBuilder` have no counterpart:
-/// `dead_letter` (messages are parked instead), `commit_interval`, `commit_records` (the position is stored 100 ms after a
-/// message was handled), `prefetch_bytes`, `max_gap` and `fatal_on`.
+/// `commit_interval`, `commit_records` (the position is stored 100 ms after a message was handled), `prefetch_bytes`,
+/// `max_gap` and `fatal_on`.
 #[must_use]
 pub struct LocalConsumerBuilder {
     store: Arc<dyn Store>,
@@ -52,9 +52,13 @@ impl LocalConsumer {
     /// The group is the name of the relay, for `Tables::parked` and `Tables::release`, and part of the inbox key of each
     /// delivery.
     pub fn builder(store: impl Store, group: impl Into<Arc<str>>) -> LocalConsumerBuilder {
-        let group = group.into();
+        Self::of(Arc::new(store), group.into())
+    }
+
+    /// Creates a builder for a consumer of the outbox of `store` in `group`.
+    pub(crate) fn of(store: Arc<dyn Store>, group: Arc<str>) -> LocalConsumerBuilder {
         LocalConsumerBuilder {
-            store: Arc::new(store),
+            store,
             subscriber: Subscriber::builder(group.clone()),
             group,
             buffer_records: 32_768,
@@ -87,8 +91,10 @@ impl LocalConsumerBuilder {
     /// for this topic.
     ///
     /// A batch consists of the messages that have arrived while the handler was busy, up to [`batch`](Self::batch): the
-    /// consumer does not wait for more. It has messages of different keys, those of a key in order. One batch of a topic
-    /// runs at a time, with one permit of [`concurrency`](Self::concurrency).
+    /// consumer does not wait for more. It has messages of different keys, those of a key in order. Full batches without a
+    /// key in common run at the same time, each with one permit of [`concurrency`](Self::concurrency). If their
+    /// transactions lock the same rows in different orders, one of them fails with a deadlock and is applied one by one:
+    /// write shared rows in one order, or set [`BatchConfig::concurrency`] to 1.
     ///
     /// A message whose result is an error is attempted again alone, and retried, held or parked as with [`on`](Self::on).
     /// If the handler itself fails, the whole batch is held (a cause outside the messages), or each of its messages is
@@ -109,8 +115,8 @@ impl LocalConsumerBuilder {
         self.subscriber(|subscriber| subscriber.on_batch(topic, handler))
     }
 
-    /// Sets the largest batch of the handlers of [`on_batch`](Self::on_batch). Default [`BatchConfig::default`]: 500
-    /// messages, 1 MiB.
+    /// Sets the size and number of the batches of the handlers of [`on_batch`](Self::on_batch). Default: at most 500
+    /// messages and 1 MiB in a batch, and two batches of a topic at the same time ([`BatchConfig::concurrency`]).
     pub fn batch(self, batch: BatchConfig) -> Self {
         self.subscriber(|subscriber| subscriber.batch(batch))
     }
@@ -132,7 +138,7 @@ impl LocalConsumerBuilder {
     }
 
     /// Sets what follows the final failure of a message. Default [`FailurePolicy::DeadLetter`]: the message is parked, and
-    /// the later ones of its key behind it.
+    /// the later ones of its key behind it, unless there is a publisher of [dead letters](Self::dead_letter).
     pub fn failure_policy(self, policy: FailurePolicy) -> Self {
         self.subscriber(|subscriber| subscriber.failure_policy(policy))
     }
@@ -144,6 +150,14 @@ impl LocalConsumerBuilder {
         decide: impl Fn(&Error, &Delivery) -> FailurePolicy + Send + Sync + 'static,
     ) -> Self {
         self.subscriber(|subscriber| subscriber.failure_policy_with(decide))
+    }
+
+    /// Sets the publisher of dead letters. Default: none, so that a message that failed for good is parked.
+    ///
+    /// The dead letters of a topic `orders` go to `orders.dlq`. When a dead letter is acknowledged, the later messages of
+    /// the key continue. While it cannot be written, the message is held.
+    pub fn dead_letter(self, publisher: Arc<dyn Publisher>) -> Self {
+        self.subscriber(|subscriber| subscriber.dead_letter(publisher))
     }
 
     /// Sets the largest number of handlers that run at the same time. Default 16.
@@ -180,7 +194,12 @@ impl LocalConsumerBuilder {
     /// Sets the source of time and randomness. Default [`Clock::system`]. With a manual clock the time limits of the
     /// shutdown pass only when the clock is advanced.
     pub fn clock(self, clock: Clock) -> Self {
-        Self { clock, ..self }
+        Self { clock: clock.clone(), ..self.attempt_clock(clock) }
+    }
+
+    /// Sets the clock of attempts and holds alone.
+    pub(crate) fn attempt_clock(self, clock: Clock) -> Self {
+        self.subscriber(|subscriber| subscriber.clock(clock))
     }
 
     /// Sets the list of held deliveries, which several consumers may share. Default: a list for this consumer only,
@@ -221,7 +240,7 @@ impl LocalConsumerBuilder {
     pub fn build(self) -> Result<LocalConsumer, Error> {
         let in_flight = u32::try_from(self.buffer_records)
             .map_err(|_| Error::invalid("a consumer's buffer_records must be at most 2^32 - 1"))?;
-        let subscriber = self.subscriber.in_flight(in_flight).drain(self.drain).clock(self.clock.clone());
+        let subscriber = self.subscriber.in_flight(in_flight).drain(self.drain);
         let subscriber = Arc::new(subscriber.build()?);
         let standby = subscriber.clone();
         let mut relay = Relay::of(self.store, subscriber.clone())

@@ -14,6 +14,7 @@ use comms_core::{
 use super::*;
 use crate::parked::Refusal;
 
+mod attempts;
 mod ends;
 
 type Log = Arc<Mutex<Vec<String>>>;

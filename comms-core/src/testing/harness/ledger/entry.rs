@@ -1,6 +1,9 @@
 //! One delivery of a message to a group, from its publication to its end.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::rules::{Rules, Step};
 use crate::{
@@ -18,6 +21,8 @@ use crate::{
 pub(super) struct Entry {
     pub(super) group: Arc<str>,
     pub(super) message: Message,
+    /// The number of the published message. `None` if the test has published no such message.
+    pub(super) published: Option<usize>,
     /// Partition and offset, once they are known.
     pub(super) place: Option<(i32, i64)>,
     /// The identity that the handler sees. It is not that of `message` if `message` is a structured `CloudEvents`
@@ -25,6 +30,10 @@ pub(super) struct Entry {
     pub(super) identity: (String, String),
     pub(super) calls: Vec<Call>,
     pub(super) step: Step,
+    /// The failed attempts of this delivery, without those that failed with a batch.
+    failures: u32,
+    /// The delivery was in a batch that failed, and is attempted alone.
+    pub(super) is_alone: bool,
     /// The first failed attempt of the current hold.
     held_since: Option<Instant>,
     /// How often the dead letter was refused.
@@ -39,10 +48,13 @@ impl Entry {
         Self {
             group,
             message,
+            published: None,
             place: None,
             identity,
             calls,
             step,
+            failures: 0,
+            is_alone: false,
             held_since: None,
             refusals: 0,
             error: None,
@@ -52,7 +64,7 @@ impl Entry {
     /// Returns the entry of the delivery that follows this one after a restart of the consumer.
     pub(super) fn again(&self) -> Self {
         let next = Self::new(self.group.clone(), self.message.clone(), self.identity.clone());
-        Self { place: self.place, ..next }
+        Self { published: self.published, place: self.place, ..next }
     }
 
     pub(super) const fn is_open(&self) -> bool {
@@ -63,9 +75,10 @@ impl Entry {
         matches!(self.step, Step::End(DeliveryState::Stopped(_)))
     }
 
-    pub(super) fn begin(&mut self, delivery: Delivery) {
+    /// Records the begin of a call with a number of deliveries, of which this is one.
+    pub(super) fn begin(&mut self, delivery: Delivery, batch: usize) {
         self.place = self.place.or_else(|| delivery.position.partition.zip(delivery.position.offset));
-        self.calls.push(Call::begun(delivery));
+        self.calls.push(Call::begun(delivery, batch));
         self.step = Step::Finish;
     }
 
@@ -77,14 +90,41 @@ impl Entry {
     /// Records a failed attempt.
     pub(super) fn failed(&mut self, error: &Error, rules: &Rules, clock: &Clock) {
         let Some(Call { delivery, .. }) = self.calls.last() else { return };
-        let failures = u32::try_from(self.calls.len()).unwrap_or(u32::MAX);
+        self.failures += 1;
         let now = clock.now();
-        let held = self.held_since.map(|since| now.saturating_duration_since(since));
-        self.step = rules.after(error, (delivery, failures), held, clock);
+        self.step = rules.after(error, (delivery, self.failures), self.held(now), clock);
         self.held_since = match self.step {
             Step::Attempt { held: true, .. } => self.held_since.or(Some(now)),
             _ => None,
         };
+        self.call_failed(error);
+    }
+
+    /// Records the failure of a call that is no failed attempt of this delivery: it is attempted again, without a wait
+    /// of its own. `alone`: not in a batch.
+    pub(super) fn put_back(&mut self, error: &Error, alone: bool) {
+        self.end_hold();
+        (self.step, self.is_alone) = (Step::Begin, alone);
+        self.call_failed(error);
+    }
+
+    /// Records the failure of a batch that is attempted again `at` this time.
+    pub(super) fn wait_with_batch(&mut self, error: &Error, at: Instant) {
+        self.step = Step::Batch { at };
+        self.call_failed(error);
+    }
+
+    /// Ends the hold of a batch of which this delivery was the first one.
+    pub(super) const fn end_hold(&mut self) {
+        (self.failures, self.held_since) = (0, None);
+    }
+
+    /// Returns how long the delivery has been held.
+    pub(super) fn held(&self, now: Instant) -> Option<Duration> {
+        self.held_since.map(|since| now.saturating_duration_since(since))
+    }
+
+    fn call_failed(&mut self, error: &Error) {
         let failure = Failure::of(error);
         self.error = Some(failure.text.clone());
         self.end_call(CallResult::Failed(failure));
@@ -118,7 +158,7 @@ impl Entry {
     pub(super) fn state(&self) -> DeliveryState {
         match self.step {
             Step::End(state) => state,
-            Step::Attempt { held: true, .. } => DeliveryState::Held(self.last_error()),
+            Step::Attempt { held: true, .. } | Step::Batch { .. } => DeliveryState::Held(self.last_error()),
             Step::DeadLetter { at: Some(_) } => DeliveryState::Held(ErrorKind::Misconfigured),
             Step::Attempt { held: false, .. } => DeliveryState::Retrying(self.last_error()),
             Step::Begin | Step::Finish | Step::DeadLetter { at: None } => DeliveryState::Running,
@@ -138,9 +178,11 @@ impl Entry {
         }
     }
 
-    /// Returns whether the two are deliveries of one message at one position.
-    pub(super) fn is_at_place_of(&self, other: &Self) -> bool {
-        self.place == other.place && self.is(&other.group, &other.message)
+    /// Returns whether the two are deliveries of one published message, or of one position.
+    pub(super) fn is_same_delivery(&self, other: &Self) -> bool {
+        self.is(&other.group, &other.message)
+            && self.place == other.place
+            && (self.place.is_some() || self.published == other.published)
     }
 
     pub(super) fn is(&self, group: &str, message: &Message) -> bool {

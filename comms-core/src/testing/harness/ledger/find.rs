@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{Entry, EntryId, State, Step};
-use crate::{Delivery, Message, event, testing::harness::state::DeliveryState, wire};
+use crate::{Delivery, Message, event, testing::harness::state::DeliveryState, transport::Ordering, wire};
 
 impl State {
     /// Returns the open entry of `delivery`. A delivery that the test did not publish, or that the transport repeats by
@@ -28,7 +28,15 @@ impl State {
         if let Some((index, _)) = at_place.or_else(unplaced) {
             return EntryId(index);
         }
-        self.entries.push(Entry::new(delivery.group.clone(), message.clone(), identity));
+        let is_repeated = |entry: &&Entry| {
+            entry.group == delivery.group
+                && entry.message.topic() == message.topic()
+                && entry.identity == identity
+        };
+        let published = self.entries.iter().rev().find(is_repeated).and_then(|entry| entry.published);
+        let mut entry = Entry::new(delivery.group.clone(), message.clone(), identity);
+        entry.published = published;
+        self.entries.push(entry);
         EntryId(self.entries.len() - 1)
     }
 
@@ -70,13 +78,19 @@ impl State {
         running.filter_map(|entry| entry.step.waits_until())
     }
 
-    /// Returns whether the delivery has not begun, and an earlier one of its key waits for the clock.
+    /// Returns whether the delivery has not begun, and an earlier one of its key, or a held batch of its partition, waits
+    /// for the clock.
     pub(super) fn is_queued(&self, index: usize) -> bool {
         let entry = &self.entries[index];
         let ordering = self.groups.get(&entry.group).map(|group| group.rules.ordering).unwrap_or_default();
         let waits =
             |other: &Entry| other.step.waits_until().is_some() && other.is_ordered_with(entry, ordering);
-        entry.step == Step::Begin && self.entries[..index].iter().any(waits)
+        let holds_batches = |other: &Entry| {
+            matches!(other.step, Step::Batch { .. }) && other.is_ordered_with(entry, Ordering::Partition)
+        };
+        entry.step == Step::Begin
+            && (self.entries[..index].iter().any(waits)
+                || !entry.is_alone && self.entries.iter().any(holds_batches))
     }
 }
 

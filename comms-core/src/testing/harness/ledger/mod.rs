@@ -6,12 +6,13 @@
 //! certain. So the same ledger serves every transport.
 //!
 //! - `entry.rs`: one delivery.
-//! - `record.rs`: what the wrappers record.
+//! - `record.rs`: what the wrappers record. `batch.rs`: what the end of a batch means for each of its deliveries.
 //! - `rules.rs`: what follows a failure.
 //! - `find.rs`: to which entry a call or a dead letter belongs.
 //! - `read.rs`: what the assertions read.
 //! - `settle.rs`: whether something can still happen without a step of the clock.
 
+mod batch;
 mod entry;
 mod find;
 mod read;
@@ -56,9 +57,10 @@ struct Published {
 }
 
 impl Published {
-    fn to_group(&self, group: &Arc<str>) -> Entry {
+    /// Returns the expected delivery to `group` of this message, which is the `number`-th one.
+    fn to_group(&self, group: &Arc<str>, number: usize) -> Entry {
         let mut entry = Entry::new(group.clone(), self.message.clone(), self.identity.clone());
-        entry.place = self.place;
+        (entry.published, entry.place) = (Some(number), self.place);
         entry
     }
 }
@@ -121,8 +123,9 @@ impl Ledger {
                 return Err(Error::invalid(text));
             }
             // A new group begins at the first message, as it does on Kafka.
-            let earlier = state.published.iter().filter(|one| group.is_subscribed_to(one.message.topic()));
-            let earlier: Vec<_> = earlier.map(|one| one.to_group(name)).collect();
+            let earlier = state.published.iter().enumerate();
+            let earlier = earlier.filter(|(_, one)| group.is_subscribed_to(one.message.topic()));
+            let earlier: Vec<_> = earlier.map(|(number, one)| one.to_group(name, number)).collect();
             state.entries.extend(earlier);
             state.groups.insert(name.clone(), group);
             Ok(())
@@ -135,12 +138,13 @@ impl Ledger {
             Published { message: message.clone(), identity: find::identity(message), place: None };
         self.change(|state| {
             let groups = state.groups.iter().filter(|(_, group)| group.is_subscribed_to(message.topic()));
-            let entries: Vec<_> = groups.map(|(name, _)| published.to_group(name)).collect();
+            let index = state.published.len();
+            let entries: Vec<_> = groups.map(|(name, _)| published.to_group(name, index)).collect();
             let first = state.entries.len();
             state.entries.extend(entries);
             state.published.push(published);
             let entries = (first..state.entries.len()).map(EntryId).collect();
-            Publication { index: state.published.len() - 1, entries }
+            Publication { index, entries }
         })
     }
 
@@ -186,9 +190,9 @@ impl Ledger {
                 }
             }
             for entry in again {
-                // A message comes once again for each of its positions, although it may have come often before.
+                // A message comes once again for each publication, although it may have come often before.
                 let expected =
-                    state.entries.iter().any(|other| other.is_open() && other.is_at_place_of(&entry));
+                    state.entries.iter().any(|other| other.is_open() && other.is_same_delivery(&entry));
                 if !expected {
                     state.entries.push(entry);
                 }

@@ -1,18 +1,21 @@
 //! What the wrappers of the handlers and of the publisher of dead letters record.
 
-use super::{EntryId, Ledger};
+use super::{EntryId, Ledger, State, batch::Batch};
 use crate::{
-    Delivery, Error, ErrorKind, Message, Outcome,
+    BatchResults, Delivery, Error, ErrorKind, Message,
     testing::harness::{call::CallResult, state::Failure},
 };
 
 impl Ledger {
-    /// Records the begin of a handler's call.
-    pub(in crate::testing::harness) fn begin(&self, delivery: &Delivery) -> EntryId {
+    /// Records the begin of a handler's call with `deliveries` of one topic.
+    pub(in crate::testing::harness) fn begin(&self, deliveries: &[Delivery]) -> Vec<EntryId> {
         self.change(|state| {
-            let id = state.find_or_add(delivery);
-            state.entries[id.0].begin(delivery.clone());
-            id
+            let begin = |delivery: &Delivery| {
+                let id = state.find_or_add(delivery);
+                state.entries[id.0].begin(delivery.clone(), deliveries.len());
+                id
+            };
+            deliveries.iter().map(begin).collect()
         })
     }
 
@@ -20,40 +23,46 @@ impl Ledger {
     /// handler then never returns.
     pub(in crate::testing::harness) fn end(
         &self,
-        EntryId(index): EntryId,
-        result: Result<Outcome, &Error>,
+        ids: &[EntryId],
+        result: Result<&BatchResults, &Error>,
     ) -> bool {
-        self.change(|state| {
-            let entry = &mut state.entries[index];
-            let Some(group) = state.groups.get_mut(&entry.group) else { return false };
-            if group.crash_at.take_if(|message| entry.is(&entry.group, message)).is_some() {
-                entry.end_call(match result {
-                    Ok(outcome) => CallResult::Returned(outcome),
-                    Err(error) => CallResult::Failed(Failure::of(error)),
-                });
+        self.change(|State { groups, entries, .. }| {
+            let Some(group) = ids.first().and_then(|id| groups.get_mut(&entries[id.0].group)) else {
+                return false;
+            };
+            let is_any =
+                |message: &mut Message| ids.iter().any(|id| entries[id.0].is(&entries[id.0].group, message));
+            if group.crash_at.take_if(is_any).is_some() {
+                for (number, id) in ids.iter().enumerate() {
+                    entries[id.0].end_call(match result.map(|results| results.get(number)) {
+                        Ok(Some(Ok(outcome))) => CallResult::Returned(*outcome),
+                        Ok(Some(Err(error))) | Err(error) => CallResult::Failed(Failure::of(error)),
+                        Ok(None) => CallResult::Dropped,
+                    });
+                }
                 group.crashed = true;
                 return true;
             }
+            let mut batch = Batch { entries, ids, rules: &group.rules, clock: &self.clock };
             match result {
-                Ok(outcome) => entry.returned(outcome),
-                Err(error) => entry.failed(error, &group.rules, &self.clock),
+                Ok(results) => batch.returned(results),
+                Err(error) => batch.failed(error),
             }
-            group.ending |= entry.has_stopped_the_consumer();
+            group.ending |= ids.iter().any(|id| entries[id.0].has_stopped_the_consumer());
             false
         })
     }
 
     /// Records that the future of a handler's call was dropped: the attempt timed out, or the consumer stops.
-    pub(in crate::testing::harness) fn dropped(&self, EntryId(index): EntryId) {
-        self.change(|state| {
-            let entry = &mut state.entries[index];
-            let Some(group) = state.groups.get(&entry.group) else { return };
+    pub(in crate::testing::harness) fn dropped(&self, ids: &[EntryId]) {
+        self.change(|State { groups, entries, .. }| {
+            let Some(group) = ids.first().and_then(|id| groups.get(&entries[id.0].group)) else { return };
             if group.stopping || group.ending {
-                return entry.end_call(CallResult::Dropped);
+                return ids.iter().for_each(|id| entries[id.0].end_call(CallResult::Dropped));
             }
             let limit = group.rules.attempts.timeout;
             let error = Error::indeterminate(format!("the handler did not finish within {limit:?}"));
-            entry.failed(&error, &group.rules, &self.clock);
+            Batch { entries, ids, rules: &group.rules, clock: &self.clock }.failed(&error);
         });
     }
 

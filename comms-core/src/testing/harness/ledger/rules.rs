@@ -21,6 +21,8 @@ pub(in crate::testing::harness) enum Step {
     Finish,
     /// The next attempt, at this time of the clock.
     Attempt { at: Instant, held: bool },
+    /// The next attempt of the batch whose first delivery waits until this time of the clock.
+    Batch { at: Instant },
     /// The acknowledgement of the dead letter. If the publisher refused it: at this time of the clock.
     DeadLetter { at: Option<Instant> },
     /// Nothing: the delivery has ended.
@@ -56,12 +58,9 @@ impl Rules {
         clock: &Clock,
     ) -> Step {
         let at = |failures| clock.now() + self.delay(error, failures, clock);
-        let limit = self.attempts.hold_limit;
         match error.kind.disposition() {
             Disposition::Stop => Step::End(DeliveryState::Stopped(error.kind)),
-            Disposition::Hold if limit.is_none_or(|limit| held.unwrap_or_default() < limit) => {
-                Step::Attempt { at: at(failures), held: true }
-            }
+            Disposition::Hold if self.may_hold(held) => Step::Attempt { at: at(failures), held: true },
             Disposition::Retry if delivery.attempt < self.attempts.max_attempts => {
                 let soon = error.kind == ErrorKind::Conflict;
                 Step::Attempt { at: at(if soon { 1 } else { failures }), held: false }
@@ -72,6 +71,11 @@ impl Rules {
                 FailurePolicy::Stop => Step::End(DeliveryState::Stopped(error.kind)),
             },
         }
+    }
+
+    /// Returns whether a delivery that has been held for `held` stays held.
+    pub(super) fn may_hold(&self, held: Option<Duration>) -> bool {
+        self.attempts.hold_limit.is_none_or(|limit| held.unwrap_or_default() < limit)
     }
 
     fn delay(&self, error: &Error, failures: u32, clock: &Clock) -> Duration {

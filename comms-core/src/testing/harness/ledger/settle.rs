@@ -88,6 +88,8 @@ impl State {
             Step::End(_) => true,
             Step::Begin => self.is_queued(index),
             Step::Finish | Step::DeadLetter { at: None } => false,
+            // The first delivery of the batch has the wait.
+            Step::Batch { at } => at > clock.now(),
             // The consumer must have begun its wait, or the next step of the clock would not end it in time.
             Step::Attempt { at, .. } | Step::DeadLetter { at: Some(at) } => {
                 let waits = self.waits().filter(|wait| *wait == at).count();

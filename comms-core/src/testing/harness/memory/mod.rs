@@ -41,6 +41,14 @@ struct State {
     positions: BTreeMap<(Arc<str>, Arc<str>), i64>,
 }
 
+impl State {
+    fn append(&mut self, message: Message) -> Receipt {
+        let log = self.logs.entry(message.topic().into()).or_default();
+        log.push(message);
+        Receipt::at(0, i64::try_from(log.len()).unwrap_or(i64::MAX) - 1)
+    }
+}
+
 impl MemoryTransport {
     /// Creates a broker without messages.
     #[must_use]
@@ -55,15 +63,14 @@ impl MemoryTransport {
 
 #[async_trait]
 impl Transport for MemoryTransport {
-    async fn publish(&self, message: Message) -> Result<Receipt, Error> {
-        let offset = {
+    async fn publish(&self, messages: Vec<Message>) -> Result<Vec<Receipt>, Error> {
+        let appended = messages.len();
+        let receipts = {
             let mut state = self.state();
-            let log = state.logs.entry(message.topic().into()).or_default();
-            log.push(message);
-            i64::try_from(log.len()).unwrap_or(i64::MAX) - 1
+            messages.into_iter().map(|message| state.append(message)).collect()
         };
-        self.shared.appended.send_modify(|count| *count += 1);
-        Ok(Receipt::at(0, offset))
+        self.shared.appended.send_modify(|count| *count += appended);
+        Ok(receipts)
     }
 
     fn dead_letters(&self) -> Arc<dyn Publisher> {

@@ -13,7 +13,7 @@ use super::{ConsumerSetup, MemoryTransport};
 use crate::{
     Delivery, Error, Position,
     transport::{
-        BoxHandler, Budget, DeadLetters, Frontier, Processor, Settled, Settlement, Worker, WorkerConfig,
+        Budget, DeadLetters, Frontier, Processor, Settled, Settlement, TopicHandler, Worker, WorkerConfig,
     },
 };
 
@@ -58,10 +58,11 @@ impl Queue {
         let policy = consumer.failure_policy.clone();
         let config = WorkerConfig::default()
             .ordering(consumer.ordering)
+            .batch(consumer.batch)
             .budget(Budget::new(consumer.budget)?)
             .failure_policy_with(move |error, delivery| policy.decide(error, delivery))
             .dead_letters(dead_letters);
-        let queue = |(topic, handler): &(Arc<str>, BoxHandler)| {
+        let queue = |(topic, handler): &(Arc<str>, TopicHandler)| {
             let processor = Processor::new(handler.clone(), attempts.clone(), clock.clone(), "memory");
             Self {
                 broker: broker.clone(),

@@ -1,6 +1,7 @@
 //! Tests of the consumer under test, on the broker in memory.
 
 mod assertions;
+mod batches;
 mod faults;
 mod settling;
 mod states;
@@ -19,7 +20,7 @@ use crate::{
     event::Event,
     handler_fn,
     testing::{CommitFaults, FaultyUnit, MemoryPublisher, MemoryTx, MemoryUnit},
-    transactional, transactional_batch,
+    transactional,
     transport::{AttemptConfig, FailurePolicy},
 };
 

@@ -125,31 +125,6 @@ async fn a_function_decides_on_each_message_that_failed_for_good() {
 }
 
 #[tokio::test]
-async fn a_batch_handler_gets_each_message_alone() {
-    let unit = MemoryUnit::new();
-    let handler =
-        transactional_batch(unit.clone(), |orders: Vec<Placed>, mut tx: Scoped<MemoryTx>| async move {
-            for order in &orders {
-                tx.write(&order.order, orders.len().to_string()).await?;
-            }
-            if orders.iter().any(|order| order.cents == 0) { Err(Error::invalid("no price")) } else { Ok(()) }
-        });
-    let consumer = TestConsumer::builder("billing").on_batch(TOPIC, handler).start().await.unwrap();
-    for (order, cents) in [("a", 1), ("b", 0), ("c", 1)] {
-        consumer.publish(message(order, cents)).await.unwrap();
-    }
-    consumer.settle().await.unwrap();
-    consumer.assert_states(&[
-        DeliveryState::Done,
-        DeliveryState::DeadLettered(ErrorKind::Invalid),
-        DeliveryState::Done,
-    ]);
-    assert_eq!(consumer.deliver(message("a", 1)).await.unwrap(), DeliveryState::Duplicate);
-    let one = |row: &str| (row.to_owned(), bytes::Bytes::from_static(b"1"));
-    assert_eq!(unit.rows(), [one("a"), one("c")]);
-}
-
-#[tokio::test]
 async fn a_dead_letter_that_is_refused_holds_its_message() {
     let publisher = MemoryPublisher::new();
     publisher.judge(|_| Err(Error::misconfigured("no such topic")));

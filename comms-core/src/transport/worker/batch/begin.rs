@@ -8,7 +8,7 @@ use std::{
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Current, Held, Running, Work};
+use super::{Held, Open, Running, Work};
 use crate::{
     Delivery,
     transport::{
@@ -84,7 +84,7 @@ impl Worker {
 
     fn run_batch(&mut self, running: Running) {
         if let Some(batches) = &mut self.batches {
-            batches.current = Current::Running(running);
+            batches.open.push(Open::Running(running));
         }
     }
 

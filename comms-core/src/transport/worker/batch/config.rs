@@ -17,11 +17,15 @@ pub struct BatchConfig {
     pub max_records: usize,
     /// The size of the messages in a batch, in bytes. A message that is larger is a batch of its own. Default: 1 MiB.
     pub max_bytes: u64,
+    /// The number of batches of one source (a partition, a topic of an outbox) that run at the same time. They have no key
+    /// in common, and a further batch begins only if it is full. 0 counts as 1. Default: `None`, which is 1 in a
+    /// [`Worker`](crate::transport::Worker); a consumer may choose more.
+    pub concurrency: Option<usize>,
 }
 
 impl Default for BatchConfig {
     fn default() -> Self {
-        Self { max_records: 500, max_bytes: 1024 * 1024 }
+        Self { max_records: 500, max_bytes: 1024 * 1024, concurrency: None }
     }
 }
 
@@ -37,5 +41,12 @@ impl BatchConfig {
     #[must_use]
     pub const fn max_bytes(self, max_bytes: u64) -> Self {
         Self { max_bytes, ..self }
+    }
+
+    /// Sets the number of batches of one source that run at the same time, with different keys. Default: the consumer's
+    /// choice.
+    #[must_use]
+    pub const fn concurrency(self, batches: usize) -> Self {
+        Self { concurrency: Some(batches), ..self }
     }
 }

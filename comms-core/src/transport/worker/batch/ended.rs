@@ -23,7 +23,8 @@ impl Worker {
         held: Option<Held>,
         ended: AttemptEnd<BatchAttempt>,
     ) {
-        let AttemptEnd { attempt, result, started } = ended;
+        let AttemptEnd { attempt, result, started, permit } = ended;
+        self.spare_permit(permit);
         let processor = &self.shared.processor;
         let result = result.unwrap_or_else(|| Err(processor.expired(&attempt)));
         let took = processor.clock.now().saturating_duration_since(started);
@@ -170,7 +171,10 @@ impl Worker {
     /// Lets a key continue whose delivery was attempted alone.
     pub(in crate::transport::worker) fn continue_key(&mut self, key: KeyId) {
         let Some(batches) = &mut self.batches else {
-            return self.ready.extend(self.keys.next(key));
+            if let Some(next) = self.keys.next(key) {
+                self.ready.push_back(next);
+            }
+            return;
         };
         if let Some(Queued { delivery, place }) = self.keys.next_alone(key) {
             return self.begin_slow(delivery, place, None);

@@ -2,10 +2,13 @@
 
 use std::task::{Context, Poll};
 
-use super::{AttemptEnd, Batches, Current, Held, Running, Waiting};
+use super::{AttemptEnd, Batches, Held, Open, Running, Waiting};
 use crate::{
     handler::BatchAttempt,
-    transport::worker::{Settlement, Worker, keys::Queued},
+    transport::worker::{
+        Settlement, Worker,
+        keys::{Keys, Queued},
+    },
 };
 
 /// The next step of a worker with a batch handler.
@@ -19,14 +22,16 @@ enum Next {
 }
 
 impl Worker {
-    /// Goes on with the current batch, or begins the next one. Returns whether anything happened.
+    /// Goes on with the open batches, or begins the next one. Returns whether anything happened.
     pub(in crate::transport::worker) fn poll_batch(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(batches) = &mut self.batches else { return false };
         match batches.next(cx) {
             Next::Wait => false,
             Next::Begin => {
                 let Some(permit) = self.permit(cx) else { return false };
-                let Some((batch, held)) = self.batches.as_mut().map(|batches| batches.begin()) else {
+                let begun = self.batches.as_mut().and_then(|batches| batches.begin(&self.keys));
+                let Some((batch, held)) = begun else {
+                    self.spare = Some(permit);
                     return false;
                 };
                 self.begin_batch(batch, held, permit, cx);
@@ -51,31 +56,37 @@ impl Worker {
 
 impl Batches {
     fn next(&mut self, cx: &mut Context<'_>) -> Next {
-        match &mut self.current {
-            Current::None if self.gathered.is_empty() => Next::Wait,
-            Current::None => Next::Begin,
-            Current::Waiting(Waiting { timer, .. }) => {
-                if timer.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_pending()) {
-                    return Next::Wait;
+        let mut is_due = false;
+        for at in 0..self.open.len() {
+            match self.open.get_mut(at) {
+                Some(Open::Running(running)) => {
+                    let Poll::Ready(ended) = running.poll(cx) else { continue };
+                    self.keys_are_busy = false;
+                    if let Open::Running(running) = self.open.swap_remove(at) {
+                        return Next::Ended(Box::new(running), ended);
+                    }
                 }
-                *timer = None;
-                Next::Begin
-            }
-            Current::Running(running) => {
-                let Poll::Ready(ended) = running.poll(cx) else { return Next::Wait };
-                match std::mem::replace(&mut self.current, Current::None) {
-                    Current::Running(running) => Next::Ended(Box::new(running), ended),
-                    _ => Next::Wait,
+                Some(Open::Waiting(Waiting { timer, .. })) => {
+                    if timer.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_pending()) {
+                        continue;
+                    }
+                    *timer = None;
+                    // The others are polled first: it may wait for their permits.
+                    is_due = true;
                 }
+                None => {}
             }
         }
+        if is_due || self.next_may_begin() { Next::Begin } else { Next::Wait }
     }
 
     /// Takes the batch that begins, with its hold if it is attempted again.
-    fn begin(&mut self) -> (Vec<Queued>, Option<Held>) {
-        match std::mem::replace(&mut self.current, Current::None) {
-            Current::Waiting(waiting) => (waiting.batch, Some(waiting.held)),
-            _ => (self.take(), None),
+    fn begin(&mut self, keys: &Keys) -> Option<(Vec<Queued>, Option<Held>)> {
+        let is_due = |open: &mut Open| matches!(open, Open::Waiting(waiting) if waiting.timer.is_none());
+        if let Some(Open::Waiting(waiting)) = self.open.extract_if(.., is_due).next() {
+            return Some((waiting.batch, Some(waiting.held)));
         }
+        let batch = if self.open.is_empty() { self.take() } else { self.take_beside(keys)? };
+        Some((batch, None))
     }
 }

@@ -131,6 +131,22 @@ fn an_idle_worker_keeps_no_permit_from_the_other_workers() {
 }
 
 #[test]
+fn the_permit_of_an_attempt_goes_to_the_worker_that_waits_for_one() {
+    let config = budget(1, 100);
+    let (mut one, mut other) = (Rig::new(config.clone()), Rig::new(config));
+    one.push(1, "a", [Plan::Wait]);
+    one.push(2, "b", []);
+    other.push(3, "c", [Plan::Wait]);
+    assert!(other.settled().is_empty());
+    one.open();
+    assert_eq!(one.settled(), ["1 done"], "2 waits behind the other worker");
+    assert!(other.settled().is_empty());
+    assert_eq!((one.calls(), other.calls()), (vec![1], vec![3]));
+    other.open();
+    assert_eq!((other.settled(), one.settled()), (vec!["3 done".into()], vec!["2 done".into()]));
+}
+
+#[test]
 fn a_delivery_that_waits_for_a_permit_is_not_overtaken() {
     let config = budget(1, 100);
     let (mut one, mut other) = (Rig::new(config.clone()), Rig::new(config));

@@ -3,6 +3,7 @@
 mod batch_calls;
 mod batch_script;
 mod batches;
+mod concurrent_batches;
 mod failures;
 mod hostile;
 mod limits;

@@ -173,7 +173,7 @@ proptest! {
         policy in prop::sample::select(vec![FailurePolicy::DeadLetter, FailurePolicy::Hold, FailurePolicy::Stop]),
         returned in any::<bool>(),
         dropped in prop::bool::weighted(0.2),
-        batch in prop::option::of((1usize..6, 1u64..1_000)),
+        batch in prop::option::of((1usize..6, 1u64..1_000, 0usize..4)),
     ) {
         let limits = BudgetConfig::default().concurrency(concurrency).records(records);
         let budget = Budget::new(limits).unwrap();
@@ -182,8 +182,9 @@ proptest! {
         let attempts = attempts.hold_in_place(returned.then_some(Duration::from_millis(300)));
         let rig = match batch {
             None => Rig::with(attempts, config),
-            Some((records, bytes)) => {
-                let limits = BatchConfig::default().max_records(records).max_bytes(bytes);
+            Some((records, bytes, batches)) => {
+                let limits =
+                    BatchConfig::default().max_records(records).max_bytes(bytes).concurrency(batches);
                 Rig::batch(attempts, config.batch(limits))
             }
         };

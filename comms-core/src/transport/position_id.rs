@@ -2,12 +2,22 @@
 
 use itoa::Buffer;
 
-/// Writes ids of the form `topic-partition-offset-timestamp`, and keeps what successive records have in common: writing
-/// the whole text for each record would cost several times as much.
+/// Writes the id of a record without an identity: its position, as `topic-partition-offset-timestamp`.
 ///
-/// No two records of a topic may get the same id, because an inbox drops a record whose id it has seen.
+/// No two records of a topic get the same id, because an inbox drops a record whose id it has seen. The timestamp is part
+/// of the id because the offsets of a topic that is deleted and created again begin at 0.
+///
+/// One writer for the records of a source keeps what successive records have in common: writing the whole text for each
+/// record would cost several times as much.
+///
+/// ```
+/// use comms_core::transport::PositionId;
+/// let mut id = PositionId::default();
+/// assert_eq!(id.write("orders", 3, 512, Some(1_700_000_000_000)), "orders-3-512-1700000000000");
+/// assert_eq!(id.write("orders", 3, 513, None), "orders-3-513");
+/// ```
 #[derive(Debug, Default)]
-pub(super) struct PositionId {
+pub struct PositionId {
     text: String,
     /// The length of the topic at the beginning of `text`.
     topic: usize,
@@ -17,8 +27,9 @@ pub(super) struct PositionId {
 }
 
 impl PositionId {
-    /// Returns the id of a record. A record without a timestamp has the id `topic-partition-offset`.
-    pub(super) fn write(&mut self, topic: &str, partition: i32, offset: i64, timestamp: Option<i64>) -> &str {
+    /// Returns the id of a record. `timestamp`: milliseconds since 1970. A record without a timestamp has the id
+    /// `topic-partition-offset`.
+    pub fn write(&mut self, topic: &str, partition: i32, offset: i64, timestamp: Option<i64>) -> &str {
         let is_same = self.prefix > 0
             && self.partition == partition
             && self.text.as_bytes().get(..self.topic) == Some(topic.as_bytes());

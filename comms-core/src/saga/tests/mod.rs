@@ -1,0 +1,9 @@
+mod build;
+mod data;
+mod diagram;
+mod explored;
+mod going_back;
+mod going_forward;
+mod operator;
+mod stored;
+mod world;

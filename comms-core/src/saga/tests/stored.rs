@@ -1,0 +1,106 @@
+//! The stored form of an instance, and the definitions of running instances.
+
+use serde_json::{Value, json};
+
+use super::data::{ID, Order, Placed, did, order, step, undoable};
+use crate::{
+    ErrorKind,
+    clock::Clock,
+    event::EventSource,
+    saga::{Definition, Definitions, Input, Instance, Phase, SetupError},
+    testing::SagaTest,
+};
+
+/// The JSON form is read by later versions: add fields, and never change these.
+#[test]
+fn the_json_form_of_an_instance_is_stable() {
+    let mut saga = SagaTest::start(&order(), ID, Order::default());
+    saga.event(&did::<'P'>(true)).event(&did::<'I'>(false)).timer("payment/compensate/1/limit");
+    let golden = json!({
+        "saga": "order", "version": 1, "id": "7", "phase": "compensating", "state": "PaymentCancelled",
+        "steps": [
+            {"name": "payment", "status": "compensating", "attempts": 1, "compensations": 1, "waiting": true,
+             "reason": "no reply within 1s, attempt 1"},
+            {"name": "inventory", "status": "failed", "attempts": 1, "compensations": 0, "reason": "refused"},
+            {"name": "shipping", "status": "skipped", "attempts": 0, "compensations": 0},
+        ],
+        "cause": {"step": "inventory", "reason": "refused"},
+        "data": {"payment": "7"},
+    });
+    assert_eq!(serde_json::to_value(saga.instance()).unwrap(), golden);
+    assert_eq!(&serde_json::from_value::<Instance<Order>>(golden).unwrap(), saga.instance());
+}
+
+#[test]
+fn unknown_fields_are_ignored_and_added_fields_may_be_missing() {
+    let mut stored = serde_json::to_value(order().start(ID, Order::default()).unwrap().instance).unwrap();
+    stored["new"] = json!(1);
+    stored["steps"][0]["new"] = json!(1);
+    for optional in ["attempts", "compensations"] {
+        stored["steps"][1].as_object_mut().unwrap().remove(optional);
+    }
+    let instance: Instance<Order> = serde_json::from_value(stored).unwrap();
+    assert_eq!(instance, order().start(ID, Order::default()).unwrap().instance);
+}
+
+#[test]
+fn an_instance_of_another_definition_is_refused() {
+    let instance = order().start(ID, Order::default()).unwrap().instance;
+    let paid = EventSource::new("peers", Clock::system()).message(&did::<'P'>(true)).unwrap();
+    let one_step =
+        |name, version| Definition::builder(name, version).step(undoable::<'P'>("payment")).build().unwrap();
+    for other in [one_step("order", 2), one_step("return", 1), one_step("order", 1)] {
+        let error = other.transition(&instance, &Input::Message(&paid)).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Misconfigured, "{other:?}");
+    }
+}
+
+fn json_instance(definition: &Definition<Order>) -> Instance<Value> {
+    let instance = definition.start(ID, Order::default()).unwrap().instance;
+    serde_json::from_value(serde_json::to_value(instance).unwrap()).unwrap()
+}
+
+#[test]
+fn a_run_stays_on_its_version_and_a_new_run_gets_the_newest() {
+    let shorter = |version| {
+        let start = Definition::builder("order", version).start::<Placed>(|_| Order::default());
+        start.step(step::<'P'>("payment")).build().unwrap()
+    };
+    let definitions = Definitions::new().register(shorter(9)).unwrap();
+    let definitions = definitions.register(order()).unwrap().register(shorter(2)).unwrap();
+    let peers = EventSource::new("peers", Clock::system());
+    let [placed, paid] =
+        [peers.message(&Placed { order: ID.into() }).unwrap(), peers.message(&did::<'P'>(true)).unwrap()];
+    let started = definitions.start_on("order", &placed).unwrap().unwrap();
+    assert_eq!(started.instance.version, 9);
+    assert!(definitions.start_on("order", &paid).unwrap().is_none());
+    assert!(definitions.start_on("return", &placed).unwrap().is_none());
+
+    let old = definitions.transition(&json_instance(&order()), &Input::Message(&paid)).unwrap();
+    assert_eq!(
+        (old.instance.version, old.instance.phase, &old.instance.data["payment"]),
+        (1, Phase::Running, &json!("7"))
+    );
+    let new = definitions.transition(&started.instance, &Input::Message(&paid)).unwrap();
+    assert_eq!(new.instance.phase, Phase::Completed);
+
+    assert_eq!(
+        definitions.correlate(&paid).unwrap().into_iter().collect::<Vec<_>>(),
+        [("order", ID.to_owned())]
+    );
+    assert!(definitions.events().contains("inventory.did"));
+    assert_eq!(format!("{definitions:?}"), r#"{"order": [1, 2, 9]}"#);
+}
+
+#[test]
+fn a_definition_is_registered_once_and_a_missing_one_is_reported() {
+    let definitions = Definitions::new().register(order()).unwrap();
+    let twice = definitions.clone().register(order()).unwrap_err();
+    assert_eq!(twice, SetupError::DuplicateDefinition("order".into(), 1));
+    let paid = EventSource::new("peers", Clock::system()).message(&did::<'P'>(true)).unwrap();
+    let transition = |instance: Instance<Value>| definitions.transition(&instance, &Input::Message(&paid));
+    let newer = Instance { version: 2, ..json_instance(&order()) };
+    assert_eq!(transition(newer).unwrap_err().kind, ErrorKind::Misconfigured);
+    let other = Instance { data: json!([1]), ..json_instance(&order()) };
+    assert_eq!(transition(other).unwrap_err().kind, ErrorKind::Misconfigured);
+}
