@@ -122,6 +122,6 @@ pub use http;
 pub use message::{Delivery, Message, MessageParts, Position};
 pub use publisher::Publisher;
 pub use transaction::{
-    Claim, Claimed, Inbox, Outbox, Scoped, UnitOfWork, in_transaction, once, transactional,
+    Claim, Claimed, Inbox, Outbox, Scoped, UnitOfWork, in_transaction, lend, once, transactional,
     transactional_batch, transactional_versions,
 };

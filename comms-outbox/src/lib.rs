@@ -94,7 +94,7 @@
 //!
 //! # Event store
 //! With the feature `event-store` the units of work implement `comms_core::event_sourcing::EventStore`: events in streams,
-//! appended in the caller's transaction, with snapshots.
+//! appended in the caller's transaction, with snapshots. A `Projection` applies the events to a read model.
 //!
 //! # Source layout, in the order of the data
 //! - `postgres/outbox.rs`, `sqlite/outbox.rs` write messages, through the units of work in `unit.rs`; `limits` checks
@@ -102,7 +102,8 @@
 //! - `relay/` reads rows and publishes them.
 //! - `subscriber/` is a publisher that calls handlers, which claim messages in `inbox.rs`.
 //! - `local/` is a relay and a subscriber as one consumer.
-//! - `events.rs`, `event_read.rs` and `snapshots.rs` of a backend are the event store.
+//! - `events.rs`, `event_read.rs` and `snapshots.rs` of a backend are the event store. `projection/` reads its events
+//!   through the backend's `feed.rs`; `projections.rs` is for operators and queries.
 //! - `branch`, `parked` describe what waits for an operator.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // Without a backend there is no store for a relay, and parts of the crate are unused.
@@ -120,6 +121,8 @@ mod parked;
 #[cfg(feature = "postgres")]
 #[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
 pub mod postgres;
+#[cfg(feature = "event-store")]
+mod projection;
 mod relay;
 mod replies;
 #[cfg(feature = "sqlite")]
@@ -136,6 +139,16 @@ pub use error::{commit_error, sql_error};
 pub use limits::{BATCH_LIMIT, MESSAGE_LIMIT};
 pub use local::{LocalConsumer, LocalConsumerBuilder};
 pub use parked::{Parked, ParkedState};
+// A sealed trait, which generic code has to name.
+#[cfg(feature = "event-store")]
+#[doc(hidden)]
+pub use projection::Feed;
+#[cfg(feature = "event-store")]
+#[cfg_attr(docsrs, doc(cfg(feature = "event-store")))]
+pub use projection::{
+    ParkedEvent, ParkedEventState, Projection, ProjectionBuilder, ProjectionHandle, ProjectionState,
+    ProjectionStatus, Written,
+};
 pub use relay::{Relay, RelayBuilder, Start};
 pub use sqlx;
 pub use subscriber::{Subscriber, SubscriberBuilder};

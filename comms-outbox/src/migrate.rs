@@ -32,8 +32,8 @@ pub(crate) fn missing<'a>(
             return Err(Error::misconfigured(format!(
                 "migration {version} of the outbox tables has another checksum than in this program: before version \
                  0.1.0, drop the tables comms_outbox, comms_outbox_cursor, comms_outbox_guard, comms_outbox_branch, \
-                 comms_outbox_parked, comms_inbox, comms_replies, comms_event, comms_snapshot and \
-                 comms_outbox_migrations, and migrate again"
+                 comms_outbox_parked, comms_inbox, comms_replies, comms_event, comms_snapshot, \
+                 comms_projection, comms_projection_parked and comms_outbox_migrations, and migrate again"
             )));
         }
     }

@@ -15,6 +15,7 @@ const EMBEDDED: &[(&str, &str)] = &[
     ("kafka", "dead letter: invalid: decode order.status.changed"),
     ("local_to_kafka", "2 invoices"),
     ("outbox", "1 order, 1 invoice"),
+    ("projection", "live revision 2, by state: [(\"paid\", 2), (\"placed\", 1)]"),
     ("rate_limit", "429 Too Many Requests"),
     ("retry_budget", "1000 attempts, 5.00 per request"),
     ("saga_diagram", "CompensateInventory --> PaymentCancelled : compensated"),

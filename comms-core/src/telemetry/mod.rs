@@ -38,6 +38,14 @@ pub const OUTBOX_RELAYED: &str = "comms_outbox_relayed_total";
 pub const OUTBOX_HELD: &str = "comms_outbox_held_topics";
 /// Gauge: keys of which a relay has parked or held a message, so that the later messages of the key wait.
 pub const OUTBOX_PARKED: &str = "comms_outbox_parked_keys";
+/// Gauge: events that are newer than the last one that a projection has applied, estimated by their ids.
+pub const PROJECTION_LAG: &str = "comms_projection_lag_events";
+/// Gauge, seconds: age of the oldest event that a projection has read and not applied.
+pub const PROJECTION_LAG_SECONDS: &str = "comms_projection_lag_seconds";
+/// Counter: events that a projection has applied.
+pub const PROJECTION_APPLIED: &str = "comms_projection_applied_total";
+/// Gauge: 1 while a projection is parked at an event, otherwise 0.
+pub const PROJECTION_PARKED: &str = "comms_projection_parked";
 /// Histogram, seconds: HTTP requests served. `http.server.request.duration`.
 pub const HTTP_SERVER_DURATION: &str = "http_server_request_duration_seconds";
 /// Histogram, seconds: gRPC calls served. `rpc.server.call.duration`.

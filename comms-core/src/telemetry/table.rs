@@ -56,6 +56,18 @@ pub const METRICS: &[Metric] = &[
         "Topics that a relay does not publish: refused, or not named by the process with the lease",
     ),
     gauge(OUTBOX_PARKED, "Keys of which a relay has parked or held a message"),
+    gauge(
+        PROJECTION_LAG,
+        "Events newer than the last one that a projection has applied, estimated by their ids",
+    ),
+    Metric {
+        name: PROJECTION_LAG_SECONDS,
+        kind: MetricKind::Gauge,
+        unit: Unit::Seconds,
+        description: "Age of the oldest event that a projection has read and not applied",
+    },
+    counter(PROJECTION_APPLIED, "Events applied by a projection"),
+    gauge(PROJECTION_PARKED, "1 while a projection is parked at an event"),
     seconds(HTTP_SERVER_DURATION, "Duration of HTTP requests served"),
     seconds(RPC_SERVER_DURATION, "Duration of gRPC calls served, to the end of their stream"),
     seconds(RPC_CLIENT_DURATION, "Duration of gRPC calls made, to the end of their stream"),

@@ -85,11 +85,16 @@ where
     Ok(result)
 }
 
-/// Lends `tx` to `work`, and returns `tx` with the result of `work`.
+/// Lends `tx` to `work`, and returns `tx` with the result of `work`, so that the caller can write more before the commit.
+/// Most applications call [`in_transaction`].
 ///
-/// The mutex is never contended. Its guard owns the loan, so that `work` can be `'static`, as a spawned future must be.
-/// The transaction itself stays in this function, so that `work` cannot commit it.
-pub(crate) async fn lend<Tx, F, Fut, T>(tx: Tx, work: F) -> Result<(Tx, T), Error>
+/// # Errors
+/// Returns the error of `work`, and [`Internal`](crate::ErrorKind::Internal) if the [`Scoped`] transaction is not dropped
+/// when `work` returns. `tx` is then dropped, which rolls it back.
+//
+// The mutex is never contended. Its guard owns the loan, so that `work` can be `'static`, as a spawned future must be. The
+// transaction itself stays in this function, so that `work` cannot commit it.
+pub async fn lend<Tx, F, Fut, T>(tx: Tx, work: F) -> Result<(Tx, T), Error>
 where
     F: FnOnce(Scoped<Tx>) -> Fut,
     Fut: Future<Output = Result<T, Error>>,

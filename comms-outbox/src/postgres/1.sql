@@ -103,6 +103,7 @@ CREATE TABLE {s}.comms_event (
     CONSTRAINT comms_event_identity UNIQUE (source, msg_id)
 );
 CREATE INDEX comms_event_xid_id ON {s}.comms_event (xid, id);
+CREATE INDEX comms_event_id ON {s}.comms_event (id);
 
 CREATE TABLE {s}.comms_snapshot (
     topic text NOT NULL,
@@ -112,4 +113,27 @@ CREATE TABLE {s}.comms_snapshot (
     state bytea NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (topic, key)
+);
+
+CREATE TABLE {s}.comms_projection (
+    name text PRIMARY KEY,
+    live_revision bigint NOT NULL
+);
+
+CREATE TABLE {s}.comms_projection_parked (
+    name text NOT NULL,
+    revision bigint NOT NULL,
+    event_id bigint NOT NULL,
+    source text NOT NULL,
+    msg_id text NOT NULL,
+    topic text NOT NULL,
+    key text NOT NULL,
+    version bigint NOT NULL,
+    state text NOT NULL DEFAULT 'parked' CHECK (state IN ('parked', 'retry', 'skipped')),
+    error_kind text NOT NULL,
+    error text NOT NULL,
+    parked_at timestamptz NOT NULL DEFAULT now(),
+    reason text,
+    skipped_at timestamptz,
+    PRIMARY KEY (name, revision, event_id)
 );

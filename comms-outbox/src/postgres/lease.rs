@@ -19,7 +19,7 @@ pub(super) const BEGIN: &str = "BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL
 const CHECK: &str = "
 SELECT pg_is_in_recovery() AS standby,
     (SELECT relpersistence = 'u' FROM pg_class WHERE oid = to_regclass($1 || '.comms_outbox_guard')) AS unlogged,
-    EXISTS (SELECT FROM {s}.comms_outbox WHERE xid >= pg_snapshot_xmax(pg_current_snapshot()))
+    EXISTS (SELECT FROM {s}.{log} WHERE xid >= pg_snapshot_xmax(pg_current_snapshot()))
     OR EXISTS (SELECT FROM {s}.comms_outbox_cursor
                WHERE relay = $2 AND pg_snapshot_xmax(snap) > pg_snapshot_xmax(pg_current_snapshot())) AS future";
 
@@ -98,7 +98,7 @@ async fn check(conn: &mut PgConnection, tables: &Tables, relay: &str) -> Result<
     }
     if column("future")? {
         return Err(foreign(
-            "rows or the cursor of the outbox name transactions that this server has not begun, so they come from \
+            "rows or the cursor name transactions that this server has not begun, so they come from \
              another server",
         ));
     }

@@ -19,12 +19,16 @@ mod changes;
 mod event_read;
 #[cfg(feature = "event-store")]
 mod events;
+#[cfg(feature = "event-store")]
+mod feed;
 mod inbox;
 mod lease;
 mod migrate;
 mod outbox;
 mod parked;
 mod pool;
+#[cfg(feature = "event-store")]
+mod projections;
 mod read;
 mod rebase;
 mod replies;
@@ -36,6 +40,8 @@ mod store;
 mod tables;
 mod unit;
 
+#[cfg(feature = "event-store")]
+pub use feed::EventFeed;
 pub use pool::writable;
 pub use store::RelayStore;
 pub use tables::Tables;

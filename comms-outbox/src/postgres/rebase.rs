@@ -1,11 +1,11 @@
-//! Rebases an outbox whose rows come from another server (dump and restore, `pg_upgrade`, logical replication). Its
+//! Rebases outbox and event store whose rows come from another server (dump and restore, `pg_upgrade`, logical replication). Its
 //! rows and cursors name transactions that this server does not have.
 
 use comms_core::Error;
 use sqlx::{PgPool, Row as _};
 
 use super::{Tables, unit};
-use crate::{commit_error, sql_error};
+use crate::{commit_error, relay::Log, sql_error};
 
 /// The most rows that one transaction rewrites.
 const PAGE: i64 = 5_000;
@@ -16,7 +16,7 @@ const FOREIGN: &str = "
 SELECT EXISTS (SELECT FROM {s}.comms_outbox_cursor c, pg_control_system() k
                WHERE c.system_identifier <> k.system_identifier
                   OR pg_snapshot_xmax(c.snap) > pg_snapshot_xmax(pg_current_snapshot())) AS cursors,
-       EXISTS (SELECT FROM {s}.comms_outbox WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())) AS rows";
+       EXISTS (SELECT FROM {s}.{log} WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())) AS rows";
 
 /// Every row gets the transaction id 3, which is older than all others. The window from `3:3:` to `4:4:` contains
 /// exactly these rows, and is read by id like any other. A cursor begins in it before the first row that the relay had
@@ -28,27 +28,28 @@ LOCK TABLE {s}.comms_outbox_cursor, {s}.comms_outbox_branch IN EXCLUSIVE MODE;
 DELETE FROM {s}.comms_outbox_guard;
 UPDATE {s}.comms_outbox_branch b
 SET last_id = coalesce(
-        (SELECT min(o.id) - 1 FROM {s}.comms_outbox o
+        (SELECT min(o.id) - 1 FROM {s}.{log} o
          WHERE o.topic = b.topic AND NOT pg_visible_in_snapshot(o.xid, b.snap)
            AND NOT (b.win IS NOT NULL AND pg_visible_in_snapshot(o.xid, b.win) AND o.id <= b.last_id)),
-        (SELECT max(o.id) FROM {s}.comms_outbox o), 0),
+        (SELECT max(o.id) FROM {s}.{log} o), 0),
     snap = '3:3:', win = '4:4:'
-WHERE b.win::text IS DISTINCT FROM '4:4:';
+WHERE b.win::text IS DISTINCT FROM '4:4:' AND starts_with(b.relay, 'projection:') = ('{log}' = 'comms_event');
 UPDATE {s}.comms_outbox_cursor c
 SET last_id = coalesce(
-        (SELECT min(o.id) - 1 FROM {s}.comms_outbox o
+        (SELECT min(o.id) - 1 FROM {s}.{log} o
          WHERE NOT pg_visible_in_snapshot(o.xid, c.snap)
            AND NOT (c.win IS NOT NULL AND pg_visible_in_snapshot(o.xid, c.win) AND o.id <= c.last_id)),
-        (SELECT max(o.id) FROM {s}.comms_outbox o), 0),
+        (SELECT max(o.id) FROM {s}.{log} o), 0),
     snap = '3:3:', win = '4:4:', token = gen_random_uuid(), lease_until = clock_timestamp(),
     system_identifier = 0
-WHERE c.system_identifier <> 0 AND c.win::text IS DISTINCT FROM '4:4:'";
+WHERE c.system_identifier <> 0 AND c.win::text IS DISTINCT FROM '4:4:'
+  AND starts_with(c.relay, 'projection:') = ('{log}' = 'comms_event')";
 
 /// $1 the last id of the page before, $2 the most rows, $3 the transaction id, $4 whether every row gets it.
 const ROWS: &str = "
-WITH page AS MATERIALIZED (SELECT id FROM {s}.comms_outbox WHERE id > $1 ORDER BY id LIMIT $2),
+WITH page AS MATERIALIZED (SELECT id FROM {s}.{log} WHERE id > $1 ORDER BY id LIMIT $2),
 changed AS (
-    UPDATE {s}.comms_outbox o SET xid = $3::text::xid8 FROM page
+    UPDATE {s}.{log} o SET xid = $3::text::xid8 FROM page
     WHERE o.id = page.id AND o.xid <> $3::text::xid8 AND ($4 OR o.xid >= pg_snapshot_xmax(pg_current_snapshot()))
     RETURNING 1
 )
@@ -58,10 +59,10 @@ const DONE: &str = "UPDATE {s}.comms_outbox_cursor
 SET system_identifier = (SELECT system_identifier FROM pg_control_system()) WHERE system_identifier = 0";
 
 impl Tables {
-    /// Makes an outbox usable whose rows were written by another server. Does nothing if there are no such rows or
-    /// cursors.
+    /// Makes an outbox and an event store usable whose rows were written by another server. Does nothing if there are no
+    /// such rows or cursors.
     ///
-    /// Stop writers and relays before the call: rows that are written meanwhile may be treated as delivered. The outbox
+    /// Stop writers and relays before the call: rows that are written meanwhile may be treated as delivered. Each table
     /// is rewritten in pages of 5,000 rows, each in a separate transaction. Repeat the call if it was interrupted.
     /// Afterwards every undelivered row is delivered, and some delivered rows are delivered again.
     ///
@@ -69,22 +70,30 @@ impl Tables {
     /// Returns an error of the kind that [`sql_error`] lists if a statement fails, or that [`commit_error`] lists if a
     /// commit fails.
     pub async fn rebase(&self, pool: &PgPool) -> Result<(), Error> {
-        let found = sqlx::raw_sql(self.sql(FOREIGN)).fetch_one(pool).await;
-        let found = found.map_err(sql_error)?;
-        let column = |name| found.try_get::<bool, _>(name).map_err(sql_error);
-        match (column("cursors")?, column("rows")?) {
-            (true, _) => {
-                let mut tx = unit::begin(pool).await?;
-                sqlx::raw_sql(self.sql(CURSORS)).execute(&mut *tx).await.map_err(sql_error)?;
-                tx.commit().await.map_err(commit_error)?;
-                self.rewrite(pool, Some("3")).await?;
-                let done = sqlx::raw_sql(self.sql(DONE)).execute(pool).await;
-                done.map(drop).map_err(sql_error)
-            }
-            // The cursors belong to this server and do not cover these rows, so the rows are read as new ones.
-            (false, true) => self.rewrite(pool, None).await,
-            (false, false) => Ok(()),
+        let logs = [Log::Outbox, Log::Events].map(|log| self.reading(log));
+        let (mut cursors, mut rows) = (false, [false; 2]);
+        for (log, rows) in logs.iter().zip(&mut rows) {
+            let found = sqlx::raw_sql(log.sql(FOREIGN)).fetch_one(pool).await.map_err(sql_error)?;
+            let column = |name| found.try_get::<bool, _>(name).map_err(sql_error);
+            cursors |= column("cursors")?;
+            *rows = column("rows")?;
         }
+        if !cursors {
+            // The cursors belong to this server and do not cover these rows, so the rows are read as new ones.
+            for (log, _) in logs.iter().zip(rows).filter(|(_, found)| *found) {
+                log.rewrite(pool, None).await?;
+            }
+            return Ok(());
+        }
+        let mut tx = unit::begin(pool).await?;
+        for log in &logs {
+            sqlx::raw_sql(log.sql(CURSORS)).execute(&mut *tx).await.map_err(sql_error)?;
+        }
+        tx.commit().await.map_err(commit_error)?;
+        for log in &logs {
+            log.rewrite(pool, Some("3")).await?;
+        }
+        sqlx::raw_sql(self.sql(DONE)).execute(pool).await.map(drop).map_err(sql_error)
     }
 
     /// Gives all rows the transaction id `xid`. If it is `None`, gives rows from another server the id of the

@@ -152,7 +152,7 @@ impl Store for RelayStore {
 }
 
 impl RelayStore {
-    async fn save_cursor(
+    pub(super) async fn save_cursor(
         &self,
         conn: &mut PgConnection,
         holder: &LeaseHolder,

@@ -8,6 +8,8 @@ use std::{
 use comms_core::Error;
 use sqlx::{AssertSqlSafe, Postgres, SqlSafeStr, SqlStr, postgres::PgArguments, query::Query};
 
+use crate::relay::Log;
+
 /// The outbox tables in the schema of one service.
 ///
 /// Cheap to clone. It holds no connection: each call takes the caller's connection, and its writes are part of the
@@ -21,8 +23,17 @@ use sqlx::{AssertSqlSafe, Postgres, SqlSafeStr, SqlStr, postgres::PgArguments, q
 #[derive(Debug, Clone)]
 pub struct Tables {
     pub(super) schema: Arc<str>,
+    log: Log,
     statements: Arc<Statements>,
     prepared: bool,
+}
+
+/// Returns the columns of a page of `log` behind those of the outbox.
+const fn more_columns(log: Log) -> &'static str {
+    match log {
+        Log::Outbox => "",
+        Log::Events => ", version, (date_part('epoch', created_at) * 1000000)::bigint AS micros",
+    }
 }
 
 /// Statements with the name of the schema in place of `{s}`, by their text. Each is rendered once.
@@ -45,7 +56,7 @@ impl Tables {
                 "{schema:?} is not a valid schema name: use 1 to 48 of a-z, 0-9 and _, and no digit at the beginning"
             )));
         }
-        Ok(Self { schema: schema.into(), statements: Arc::default(), prepared: true })
+        Ok(Self { schema: schema.into(), log: Log::Outbox, statements: Arc::default(), prepared: true })
     }
 
     /// Returns the tables with a setting for a pooler in transaction mode that keeps no prepared statements (PgBouncer
@@ -84,16 +95,27 @@ impl Tables {
         AssertSqlSafe(text).into_sql_str()
     }
 
-    /// Returns `text` with the name of the schema in place of `{s}`.
+    /// Returns these tables for a reader of `log`.
+    pub(super) fn reading(&self, log: Log) -> Self {
+        Self { log, statements: Arc::default(), ..self.clone() }
+    }
+
+    pub(super) fn log(&self) -> Log {
+        self.log
+    }
+
+    /// Returns `text` with the name of the schema in place of `{s}`, the table of the log in place of `{log}`, and its
+    /// further columns in place of `{more}`.
     ///
-    /// The name is checked, and nothing else is replaced. It is quoted, because a service may be named after a reserved
-    /// word (`order`).
+    /// The name of the schema is checked. It is quoted, because a service may be named after a reserved word (`order`).
     pub(super) fn sql(&self, text: &'static str) -> SqlStr {
         let Statements(rendered) = &*self.statements;
         if let Some(sql) = rendered.read().unwrap_or_else(PoisonError::into_inner).get(text) {
             return sql.clone();
         }
-        let sql: Arc<str> = text.replace("{s}", &format!("\"{}\"", self.schema)).into();
+        let sql = text.replace("{s}", &format!("\"{}\"", self.schema));
+        let sql = sql.replace("{log}", self.log.table()).replace("{more}", more_columns(self.log));
+        let sql: Arc<str> = sql.into();
         let sql = AssertSqlSafe(sql).into_sql_str();
         rendered.write().unwrap_or_else(PoisonError::into_inner).insert(text, sql.clone());
         sql
@@ -117,6 +139,10 @@ mod tests {
             );
         }
         assert_eq!(one.sql("SELECT 1").as_str(), "SELECT 1");
+        let log = "SELECT id{more} FROM {s}.{log}";
+        assert_eq!(one.sql(log).as_str(), "SELECT id FROM \"one\".comms_outbox");
+        let events = one.reading(Log::Events);
+        assert!(events.sql(log).as_str().ends_with("AS micros FROM \"one\".comms_event"));
         let inline = order.inline_values(TEXT, &[Some(r"it's \"), None]);
         assert_eq!(inline.as_str(), r#"SELECT "order".f(E'it''s \\'::text, NULL::text)"#);
         assert_eq!(order.sql(TEXT).as_str(), "SELECT \"order\".f($1::text, $2::text)");

@@ -12,7 +12,7 @@ use super::{
     metrics::Metrics,
     run::Relay,
     start::Start,
-    store::Store,
+    store::{CURSOR_OF_PROJECTION, Store},
 };
 use crate::CommitSignal;
 
@@ -217,7 +217,7 @@ impl RelayBuilder {
     ///
     /// # Errors
     /// Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) if
-    /// - the name or the owner is empty or longer than 200 bytes,
+    /// - the name or the owner is empty or longer than 200 bytes, or the name begins with `projection:`,
     /// - the list of topics is empty,
     /// - the lease is not between 300 ms and 1 h,
     /// - the page is not between 1 and 10,000 rows,
@@ -227,6 +227,10 @@ impl RelayBuilder {
         let refuse_if = |wrong: bool, text: &str| if wrong { Err(Error::invalid(text)) } else { Ok(()) };
         let owner = self.owner.unwrap_or_else(|| self.clock.uuid_v7().to_string());
         refuse_if(self.name.is_empty() || self.name.len() > 200, "a relay's name must have 1 to 200 bytes")?;
+        refuse_if(
+            self.name.starts_with(CURSOR_OF_PROJECTION),
+            "a relay's name must not begin with \"projection:\": the cursors of projections do",
+        )?;
         refuse_if(owner.is_empty() || owner.len() > 200, "a relay's owner must have 1 to 200 bytes")?;
         refuse_if(
             self.topics.as_ref().is_some_and(Vec::is_empty),

@@ -5,12 +5,12 @@ use std::{future::Future, time::Duration};
 use comms_core::{Error, clock::Clock};
 
 /// Time limit of one call to the database, except a read.
-pub(super) const CALL_LIMIT: Duration = Duration::from_secs(10);
+pub(crate) const CALL_LIMIT: Duration = Duration::from_secs(10);
 /// Time limit of one read, which may consist of several bounded statements.
-pub(super) const READ_LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const READ_LIMIT: Duration = Duration::from_secs(30);
 
 /// Runs `call`, and fails with `NotExecuted` if it takes longer than `limit`.
-pub(super) async fn limited<T>(
+pub(crate) async fn limited<T>(
     clock: &Clock,
     limit: Duration,
     call: impl Future<Output = Result<T, Error>> + Send,

@@ -33,10 +33,14 @@ mod track;
 mod tracks;
 
 pub use builder::RelayBuilder;
+#[cfg(feature = "event-store")]
+pub(crate) use call::{CALL_LIMIT, READ_LIMIT, limited};
 pub(crate) use row::{Place, Row, RowBuffer, column, headers};
 pub use run::Relay;
 pub use start::Start;
+#[cfg(feature = "event-store")]
+pub(crate) use store::{CURSOR_OF_PROJECTION, Scan};
 pub(crate) use store::{
-    Changes, Filter, Lease, LeaseHolder, LeaseRequest, Page, ParkedLanes, Position, Query, RowToPark, Store,
-    StoredBranch,
+    Changes, Filter, Lease, LeaseHolder, LeaseRequest, Log, Page, ParkedLanes, Position, Query, RecordedAt,
+    RowToPark, Store, StoredBranch,
 };

@@ -8,10 +8,30 @@ use comms_core::{Error, ErrorKind, async_trait};
 use super::{row::Row, start::Start};
 use crate::parked::Refusal;
 
+/// What the name of a projection's cursor begins with. A relay has no such name.
+pub(crate) const CURSOR_OF_PROJECTION: &str = "projection:";
+
 /// The unit of order: a topic and a key.
 pub(crate) type Lane = (Arc<str>, Bytes);
 
-/// A position in the outbox. Only the backend can tell which rows come after it.
+/// The table that a reader reads. Both have the columns of the outbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Log {
+    Outbox,
+    /// The events of the event store, which have a version as well.
+    Events,
+}
+
+impl Log {
+    pub(crate) const fn table(self) -> &'static str {
+        match self {
+            Self::Outbox => "comms_outbox",
+            Self::Events => "comms_event",
+        }
+    }
+}
+
+/// A position in a log. Only the backend can tell which rows come after it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Position {
     /// PostgreSQL: every row that is visible in this snapshot is done. Empty on SQLite.
@@ -74,6 +94,9 @@ pub struct Query {
 pub struct Page {
     /// Committed rows, in order.
     pub(crate) rows: Vec<Row>,
+    /// The place in its stream of each of these rows; empty for rows of the outbox.
+    #[cfg_attr(not(feature = "event-store"), allow(dead_code, reason = "only projections read it"))]
+    pub(crate) recorded: Vec<RecordedAt>,
     /// The age of the oldest of these rows, by the database's clock.
     pub(crate) age: Duration,
     /// A position in the window of these rows, from which the position before each of them is made.
@@ -88,8 +111,26 @@ pub struct Page {
 impl Page {
     /// A page without rows that leaves the position at `at`.
     pub(crate) fn empty(at: Position) -> Self {
-        Self { rows: Vec::new(), age: Duration::ZERO, within: at.clone(), after: at, scan: None, more: false }
+        Self {
+            rows: Vec::new(),
+            recorded: Vec::new(),
+            age: Duration::ZERO,
+            within: at.clone(),
+            after: at,
+            scan: None,
+            more: false,
+        }
     }
+}
+
+/// The columns that an event has besides those of the outbox.
+#[derive(Debug, Clone, Copy)]
+#[cfg_attr(not(feature = "event-store"), allow(dead_code, reason = "only projections read it"))]
+pub(crate) struct RecordedAt {
+    /// The version in its stream.
+    pub(crate) version: i64,
+    /// The time of the write, in microseconds since 1970.
+    pub(crate) micros: i64,
 }
 
 /// A request for the lease of a relay.

@@ -92,3 +92,26 @@ CREATE TABLE comms_snapshot (
     created_at INTEGER NOT NULL DEFAULT (CAST(unixepoch('subsec') * 1000 AS INTEGER)),
     PRIMARY KEY (topic, key)
 ) STRICT;
+
+CREATE TABLE comms_projection (
+    name TEXT PRIMARY KEY,
+    live_revision INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE comms_projection_parked (
+    name TEXT NOT NULL,
+    revision INTEGER NOT NULL,
+    event_id INTEGER NOT NULL,
+    source TEXT NOT NULL,
+    msg_id TEXT NOT NULL,
+    topic TEXT NOT NULL,
+    key TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    state TEXT NOT NULL DEFAULT 'parked' CHECK (state IN ('parked', 'retry', 'skipped')),
+    error_kind TEXT NOT NULL,
+    error TEXT NOT NULL,
+    parked_at INTEGER NOT NULL DEFAULT (CAST(unixepoch('subsec') * 1000 AS INTEGER)),
+    reason TEXT,
+    skipped_at INTEGER,
+    PRIMARY KEY (name, revision, event_id)
+) STRICT, WITHOUT ROWID;

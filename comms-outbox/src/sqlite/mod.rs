@@ -12,10 +12,14 @@ mod changes;
 mod event_read;
 #[cfg(feature = "event-store")]
 mod events;
+#[cfg(feature = "event-store")]
+mod feed;
 mod inbox;
 mod migrate;
 mod outbox;
 mod parked;
+#[cfg(feature = "event-store")]
+mod projections;
 mod read;
 mod replies;
 mod row;
@@ -26,6 +30,8 @@ mod tables;
 mod tx;
 mod unit;
 
+#[cfg(feature = "event-store")]
+pub use feed::EventFeed;
 pub use store::RelayStore;
 pub use tables::Tables;
 pub use tx::{SqliteTx, begin, commit};

@@ -11,7 +11,7 @@ use super::{Tables, changes, read, row, tx};
 use crate::{
     branch::hold_reason,
     relay::{
-        Changes, Filter, Lease, LeaseHolder, LeaseRequest, Page, ParkedLanes, Position, Query, Row,
+        Changes, Filter, Lease, LeaseHolder, LeaseRequest, Log, Page, ParkedLanes, Position, Query, Row,
         RowBuffer, Start, Store, StoredBranch,
     },
     sql_error,
@@ -77,13 +77,21 @@ FROM summed s CROSS JOIN comms_outbox o ON o.id = s.id WHERE before < $3 ORDER B
 pub struct RelayStore {
     pool: SqlitePool,
     tables: Tables,
+    statements: Arc<read::Statements>,
 }
 
 impl RelayStore {
     /// Creates a store for the outbox of `tables` that uses connections of `pool`.
     #[must_use]
     pub fn new(pool: SqlitePool, tables: Tables) -> Self {
-        Self { pool, tables }
+        Self::reading(pool, tables, Log::Outbox)
+    }
+}
+
+impl RelayStore {
+    /// Creates a store for the rows of `log`.
+    pub(super) fn reading(pool: SqlitePool, tables: Tables, log: Log) -> Self {
+        Self { pool, tables, statements: Arc::new(read::Statements::new(log)) }
     }
 }
 
@@ -114,7 +122,7 @@ impl Store for RelayStore {
     }
 
     async fn read(&self, query: Query) -> Result<Option<Page>, Error> {
-        read::read(&self.pool, query).await
+        read::read(&self.pool, &self.statements, query).await
     }
 
     async fn save(
@@ -165,7 +173,7 @@ impl Store for RelayStore {
     }
 }
 
-async fn save_cursor(
+pub(super) async fn save_cursor(
     conn: &mut SqliteConnection,
     holder: &LeaseHolder,
     position: &Position,

@@ -6,6 +6,8 @@ mod bounds;
 #[cfg(feature = "event-store")]
 mod events;
 mod local;
+#[cfg(feature = "event-store")]
+mod projection;
 mod rebase;
 mod relay;
 #[path = "../suite/mod.rs"]
@@ -90,7 +92,7 @@ impl Backend for Postgres {
     async fn drop_tables(&self) {
         self.sql(
             "DROP TABLE {s}.comms_outbox, {s}.comms_outbox_cursor, {s}.comms_outbox_guard, {s}.comms_outbox_branch, {s}.comms_outbox_parked, {s}.comms_inbox,
-                {s}.comms_replies, {s}.comms_event, {s}.comms_snapshot, {s}.comms_outbox_migrations",
+                {s}.comms_replies, {s}.comms_event, {s}.comms_snapshot, {s}.comms_projection, {s}.comms_projection_parked, {s}.comms_outbox_migrations",
         )
         .await;
     }

@@ -6,6 +6,8 @@
 mod events;
 mod local;
 mod parked;
+#[cfg(feature = "event-store")]
+mod projection;
 mod relay;
 #[path = "../suite/mod.rs"]
 mod suite;
@@ -82,7 +84,7 @@ impl Backend for Sqlite {
 
     async fn drop_tables(&self) {
         let drop = "DROP TABLE comms_outbox; DROP TABLE comms_outbox_cursor; DROP TABLE comms_outbox_branch; DROP TABLE comms_outbox_parked;
-            DROP TABLE comms_inbox; DROP TABLE comms_replies; DROP TABLE comms_event; DROP TABLE comms_snapshot; DROP TABLE comms_outbox_migrations";
+            DROP TABLE comms_inbox; DROP TABLE comms_replies; DROP TABLE comms_event; DROP TABLE comms_snapshot; DROP TABLE comms_projection; DROP TABLE comms_projection_parked; DROP TABLE comms_outbox_migrations";
         sqlx::raw_sql(drop).execute(&self.pool).await.unwrap();
     }
 

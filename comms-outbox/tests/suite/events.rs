@@ -148,7 +148,8 @@ pub async fn a_stream_with_a_damaged_event_cannot_be_read<B: Backend<Unit: Event
 }
 
 pub async fn names_and_events_beyond_the_limits_are_refused<B: Backend<Unit: EventStore>>() {
-    let unit = B::start().await.unit();
+    let backend = B::start().await;
+    let unit = backend.unit();
     let long = "x".repeat(513);
     let longest = Stream::new(&*"c".repeat(512), "i".repeat(512));
     assert_eq!(append(&unit, &longest, &[event(&longest)]).await.unwrap(), 1);

@@ -20,6 +20,10 @@ pub mod migrations;
 pub mod once;
 pub mod parking;
 pub mod peers;
+#[cfg(feature = "event-store")]
+pub mod projection;
+#[cfg(feature = "event-store")]
+pub mod projection_parks;
 pub mod reconfigure;
 pub mod recorder;
 pub mod released;
@@ -118,7 +122,7 @@ pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     }
 }
 
-/// A relay that runs in the background until it is stopped or dropped.
+/// A relay, consumer or projection that runs in the background until it is stopped or dropped.
 pub struct Running {
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     task: tokio::task::JoinHandle<Result<(), Error>>,

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     postgres::{Tables, row},
-    relay::{Page, Position, Query, RowBuffer, column},
+    relay::{Log, Page, Position, Query, RecordedAt, RowBuffer, column},
 };
 
 /// $1 A, $2 B, $3 and $4 ranges of ids, $5 only these topics or NULL, $6 none of these topics, $7 most rows, $8 most
@@ -20,7 +20,7 @@ use crate::{
 /// limit. `octet_length` of a value that is stored out of line does not read the value.
 const PAGE: &str = "
 SELECT id, source, msg_id, topic, key, headers, payload, g.same, before + size AS bytes,
-       date_part('epoch', clock_timestamp() - created_at) AS age
+       date_part('epoch', clock_timestamp() - created_at) AS age{more}
 FROM (SELECT EXISTS (SELECT FROM {s}.comms_outbox_guard WHERE relay = $9 AND token = $10::text::uuid) AS same) g
 LEFT JOIN (
     SELECT *, sum(size) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) - size AS before
@@ -29,7 +29,7 @@ LEFT JOIN (
                      + octet_length(source) + octet_length(msg_id) + octet_length(topic)) AS size
         FROM unnest($3::bigint[], $4::bigint[]) AS r (lo, hi),
         LATERAL (
-            SELECT * FROM {s}.comms_outbox o
+            SELECT * FROM {s}.{log} o
             WHERE id >= r.lo AND id <= r.hi
               AND pg_visible_in_snapshot(xid, $2::text::pg_snapshot)
               AND NOT pg_visible_in_snapshot(xid, $1::text::pg_snapshot)
@@ -42,6 +42,8 @@ ORDER BY id";
 
 const BYTES: usize = column::NEXT + 1;
 const AGE: usize = BYTES + 1;
+const VERSION: usize = AGE + 1;
+const MICROS: usize = VERSION + 1;
 
 /// Reads the next ranges of `window`, and records in it what was read. Returns `None` if the guard is gone: under a
 /// snapshot of another history some rows of a key may be missing, so a later row could be delivered before an earlier
@@ -76,7 +78,7 @@ pub(super) async fn page(
     let bytes =
         rows.last().map(|row| row.try_get::<Option<i64>, _>(BYTES)).transpose()?.flatten().unwrap_or(0);
     let mut buffer = RowBuffer::new(usize::try_from(bytes).unwrap_or(0));
-    let (mut oldest, mut found) = (0.0_f64, Vec::with_capacity(rows.len()));
+    let (mut oldest, mut found, mut recorded) = (0.0_f64, Vec::with_capacity(rows.len()), Vec::new());
     for row in &rows {
         // By name, which another statement does not have.
         if !row.try_get::<bool, _>("same")? {
@@ -86,6 +88,9 @@ pub(super) async fn page(
         let Some(age) = row.try_get::<Option<f64>, _>(AGE)? else { continue };
         oldest = oldest.max(age);
         found.push(row::decode(row, &mut buffer)?);
+        if tables.log() == Log::Events {
+            recorded.push(RecordedAt { version: row.try_get(VERSION)?, micros: row.try_get(MICROS)? });
+        }
     }
     let rows = found;
     let filled = bytes >= max_bytes || i64::try_from(rows.len()).is_ok_and(|n| n >= limit);
@@ -93,6 +98,7 @@ pub(super) async fn page(
     window.done(read);
     Ok(Some(Page {
         rows,
+        recorded,
         age: Duration::try_from_secs_f64(oldest).unwrap_or_default(),
         after: Position { last_id: read, ..within.clone() },
         within,

@@ -20,7 +20,7 @@ const SCAN: &str = "
 WITH k AS MATERIALIZED (
     SELECT l.xid, l.id FROM unnest($1::text[]::xid8[], $2::text[]::xid8[], $3::bigint[]) AS r (lo, hi, after),
     LATERAL (
-        SELECT o.xid, o.id FROM {s}.comms_outbox o
+        SELECT o.xid, o.id FROM {s}.{log} o
         WHERE (o.xid, o.id) > (r.lo, r.after) AND o.xid < r.hi ORDER BY o.xid, o.id LIMIT $4
     ) l LIMIT $4
 )

@@ -38,7 +38,7 @@ impl Session<'_> {
 
     /// Accepts the page that a read of the track at index `at` returned, and schedules the next read.
     pub(super) fn accept_page(&mut self, at: usize, page: Page) {
-        let Page { rows, age, within, after, scan, more } = page;
+        let Page { rows, age, within, after, scan, more, .. } = page;
         if self.context.read_succeeded() {
             self.report();
         }

@@ -1,0 +1,171 @@
+//! The events of one schema, as the source of a projection.
+
+use std::{sync::Arc, time::Duration};
+
+use comms_core::{Error, async_trait};
+use sqlx::{PgPool, Postgres, Row as _, Transaction};
+
+use super::{PgUnit, RelayStore, Tables, unit};
+use crate::{
+    commit_error,
+    projection::{Checkpoint, Feed, ParkedEvent, Stored, Written, cursor, wait_for},
+    relay::{LeaseHolder, Log, Store},
+    sql_error,
+};
+
+/// $1 cursor, $2 token, $3 milliseconds.
+const RENEW: &str = "
+UPDATE {s}.comms_outbox_cursor SET lease_until = clock_timestamp() + $3::float8 * interval '1 millisecond'
+WHERE relay = $1 AND token = $2::uuid
+  AND EXISTS (SELECT FROM {s}.comms_outbox_guard WHERE relay = $1 AND token = $2::uuid)";
+
+const UNPARK: &str = "
+DELETE FROM {s}.comms_projection_parked WHERE name = $1 AND revision = $2 AND state <> 'skipped'";
+
+const GO_LIVE: &str = "
+INSERT INTO {s}.comms_projection AS p (name, live_revision) VALUES ($1, $2)
+ON CONFLICT (name) DO UPDATE SET live_revision = excluded.live_revision
+WHERE p.live_revision < excluded.live_revision";
+
+const PARK: &str = "
+INSERT INTO {s}.comms_projection_parked
+    (name, revision, event_id, source, msg_id, topic, key, version, error_kind, error)
+SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10
+WHERE EXISTS (SELECT FROM {s}.comms_outbox_cursor WHERE relay = $11 AND token = $12::text::uuid)
+ON CONFLICT (name, revision, event_id) DO UPDATE
+SET state = 'parked', error_kind = excluded.error_kind, error = excluded.error, parked_at = now()";
+
+const LAST_ID: &str = "SELECT coalesce(max(id), 0) AS last FROM {s}.comms_event";
+
+/// $1 cursor, $2 transaction.
+const IS_APPLIED: &str = "
+SELECT EXISTS (SELECT FROM {s}.comms_outbox_cursor
+               WHERE relay = $1 AND pg_visible_in_snapshot($2::text::xid8, snap)) AS applied";
+
+/// The events of one schema, as the source of a [`Projection`](crate::Projection).
+///
+/// A projection uses up to three connections of the pool: one for the transaction, one for the read ahead of it, and one
+/// that renews the lease. Its transactions are in the database of the events, which has the read model as well.
+#[derive(Debug, Clone)]
+pub struct EventFeed {
+    pool: PgPool,
+    tables: Tables,
+    unit: PgUnit,
+    store: RelayStore,
+}
+
+impl EventFeed {
+    /// Creates a feed of the events of `tables` that uses connections of `pool`.
+    #[must_use]
+    pub fn new(pool: PgPool, tables: Tables) -> Self {
+        let unit = PgUnit::new(pool.clone(), tables.clone());
+        let store = RelayStore::new(pool.clone(), tables.reading(Log::Events));
+        Self { pool, tables, unit, store }
+    }
+
+    /// Waits until the live revision of the projection `name`, in any process, has applied the events of the transaction
+    /// `written`, at most `limit`. [`ProjectionHandle::wait_for`](crate::ProjectionHandle::wait_for) is faster in the
+    /// process of the projection.
+    ///
+    /// # Errors
+    /// Returns [`ErrorKind::NotExecuted`](comms_core::ErrorKind::NotExecuted) if the limit is reached first, and
+    /// [`ErrorKind::NotFound`](comms_core::ErrorKind::NotFound) if the projection has no live revision. Otherwise returns an
+    /// error of the kind that [`sql_error`] lists if a statement fails.
+    pub async fn wait_for(&self, name: &str, written: Written, limit: Duration) -> Result<(), Error> {
+        let mut conn = self.pool.acquire().await.map_err(sql_error)?;
+        let revision = self.tables.live_revision(&mut conn, name).await?;
+        drop(conn);
+        let revision =
+            revision.ok_or_else(|| Error::not_found(format!("projection {name} has no live revision")))?;
+        let clock = comms_core::clock::Clock::system();
+        wait_for(self, &cursor(name, revision), &clock, written, limit, None).await
+    }
+}
+
+#[async_trait]
+impl Feed for EventFeed {
+    type Unit = PgUnit;
+
+    fn unit(&self) -> &PgUnit {
+        &self.unit
+    }
+
+    fn store(&self) -> Arc<dyn Store> {
+        Arc::new(self.store.clone())
+    }
+
+    fn renews_during_transaction(&self) -> bool {
+        true
+    }
+
+    async fn renew(&self, holder: &LeaseHolder) -> Result<bool, Error> {
+        let millis = (holder.lease.as_secs_f64() * 1e3).to_string();
+        let renew =
+            self.tables.inline_values(RENEW, &[Some(&holder.relay), Some(&holder.token), Some(&millis)]);
+        let done = sqlx::raw_sql(renew).execute(&self.pool).await.map_err(sql_error)?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    async fn commit(
+        &self,
+        mut tx: Transaction<'static, Postgres>,
+        checkpoint: &Checkpoint<'_>,
+    ) -> Result<bool, Error> {
+        let Checkpoint { holder, position, name, revision, go_live, unpark } = *checkpoint;
+        // It fails if an earlier statement of the transaction has failed, so the commit needs no check of its own.
+        if !self.store.save_cursor(&mut tx, holder, position).await? {
+            return Ok(false);
+        }
+        for (_, text) in [(unpark, UNPARK), (go_live, GO_LIVE)].into_iter().filter(|(due, _)| *due) {
+            let query = self.tables.unnamed_query(text).bind(name.to_owned()).bind(i64::from(revision));
+            query.execute(&mut *tx).await.map_err(sql_error)?;
+        }
+        tx.commit().await.map_err(commit_error)?;
+        Ok(true)
+    }
+
+    async fn load(&self, name: &str, revision: u32) -> Result<Stored, Error> {
+        // In a transaction, because a pooler may otherwise execute each message of a statement in another session.
+        let mut tx = unit::begin(&self.pool).await?;
+        let live_revision = self.tables.live_revision(&mut tx, name).await?;
+        let mut events = self.tables.parked_events(&mut tx, name).await?;
+        tx.commit().await.map_err(sql_error)?;
+        events.retain(|event| event.revision == revision);
+        Ok(Stored { live_revision, events })
+    }
+
+    async fn park(&self, holder: &LeaseHolder, event: &ParkedEvent) -> Result<bool, Error> {
+        let mut tx = unit::begin(&self.pool).await?;
+        let done = self
+            .tables
+            .unnamed_query(PARK)
+            .bind(event.projection.clone())
+            .bind(i64::from(event.revision))
+            .bind(event.row)
+            .bind(event.source.clone())
+            .bind(event.id.clone())
+            .bind(event.stream.category.to_string())
+            .bind(event.stream.id.to_string())
+            .bind(crate::events::signed(event.version))
+            .bind(event.error_kind.clone())
+            .bind(event.error.clone())
+            .bind(holder.relay.to_string())
+            .bind(holder.token.clone())
+            .execute(&mut *tx)
+            .await
+            .map_err(sql_error)?;
+        tx.commit().await.map_err(commit_error)?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    async fn last_id(&self) -> Result<i64, Error> {
+        let row = sqlx::raw_sql(self.tables.sql(LAST_ID)).fetch_one(&self.pool).await;
+        row.map_err(sql_error)?.try_get("last").map_err(sql_error)
+    }
+
+    async fn is_applied(&self, cursor: &str, written: Written) -> Result<bool, Error> {
+        let look = self.tables.inline_values(IS_APPLIED, &[Some(cursor), Some(&written.to_string())]);
+        let row = sqlx::raw_sql(look).fetch_one(&self.pool).await.map_err(sql_error)?;
+        row.try_get("applied").map_err(sql_error)
+    }
+}

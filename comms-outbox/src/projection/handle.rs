@@ -1,0 +1,88 @@
+//! Reads the status of a projection, and waits for it.
+
+use std::{sync::Arc, time::Duration};
+
+use comms_core::{Error, clock::Clock};
+use tokio::sync::watch;
+
+use super::{
+    feed::{Feed, Written},
+    status::ProjectionStatus,
+};
+
+/// The longest pause between two looks at the position.
+const MAX_PAUSE: Duration = Duration::from_millis(20);
+
+/// Reads the status of a projection of this process, and waits until a transaction is applied. Clones share the
+/// projection.
+pub struct ProjectionHandle<F: Feed> {
+    pub(super) feed: Arc<F>,
+    pub(super) cursor: Arc<str>,
+    pub(super) clock: Clock,
+    pub(super) status: watch::Receiver<ProjectionStatus>,
+}
+
+impl<F: Feed> ProjectionHandle<F> {
+    /// Returns the status of the projection in this process.
+    #[must_use]
+    pub fn status(&self) -> ProjectionStatus {
+        self.status.borrow().clone()
+    }
+
+    /// Waits until the projection has applied the events of the transaction `written`, at most `limit`, so that a query of
+    /// the read model returns what the transaction wrote. Any process may have the lease.
+    ///
+    /// If the transaction has no event of the categories, the wait may take a third of the lease.
+    ///
+    /// # Errors
+    /// Returns [`ErrorKind::NotExecuted`](comms_core::ErrorKind::NotExecuted) if the limit is reached first. Otherwise
+    /// returns an error of the kind that [`sql_error`](crate::sql_error) lists if a statement fails.
+    pub async fn wait_for(&self, written: Written, limit: Duration) -> Result<(), Error> {
+        wait_for(&*self.feed, &self.cursor, &self.clock, written, limit, Some(self.status.clone())).await
+    }
+}
+
+/// Waits until the cursor is behind `written`. Looks when `status` changes, and after a pause that grows.
+pub(crate) async fn wait_for<F: Feed>(
+    feed: &F,
+    cursor: &str,
+    clock: &Clock,
+    written: Written,
+    limit: Duration,
+    mut status: Option<watch::Receiver<ProjectionStatus>>,
+) -> Result<(), Error> {
+    let wait = async {
+        let mut pause = Duration::from_millis(1);
+        while !feed.is_applied(cursor, written).await? {
+            let changed = async {
+                match &mut status {
+                    Some(status) => status.changed().await.is_ok(),
+                    None => false,
+                }
+            };
+            tokio::select! {
+                true = changed => {}
+                () = clock.sleep(pause) => pause = (pause * 2).min(MAX_PAUSE),
+            }
+        }
+        Ok(())
+    };
+    clock.timeout(limit, wait).await.unwrap_or_else(|_| {
+        Err(Error::not_executed(format!(
+            "{cursor} has not applied the transaction {written} within {limit:?}"
+        )))
+    })
+}
+
+impl<F: Feed> Clone for ProjectionHandle<F> {
+    fn clone(&self) -> Self {
+        let Self { feed, cursor, clock, status } = self;
+        Self { feed: feed.clone(), cursor: cursor.clone(), clock: clock.clone(), status: status.clone() }
+    }
+}
+
+impl<F: Feed> std::fmt::Debug for ProjectionHandle<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ProjectionHandle").field("cursor", &self.cursor).finish_non_exhaustive()
+    }
+}
