@@ -19,6 +19,7 @@ use rdkafka::{
 use super::{
     assignment::{Assignment, Assignments, Progress},
     context::Client,
+    finished,
     health::ConsumerHealth,
     lag::{self, Lag},
 };
@@ -187,7 +188,7 @@ fn list(progress: &[(&Arc<Assignment>, Progress)], is_bare: bool) -> TopicPartit
         // Fails only for an offset that cannot be represented. A frontier is an offset of the broker plus 1.
         let _ = element.set_offset(Offset::Offset(*offset));
         if !is_bare && !beyond.is_empty() {
-            element.set_metadata(beyond);
+            element.set_metadata(finished::metadata(*offset, beyond));
         }
     }
     offsets

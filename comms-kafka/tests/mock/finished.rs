@@ -87,7 +87,7 @@ async fn finished_records_are_committed_while_a_record_hangs_and_no_other_comes(
     let consumer = Running::start(hangs_at_the_first(&cluster, &seen).build().unwrap());
     seen.len(49).await;
     // The next owner after a crash reads what is committed now.
-    let finished = "rATE";
+    let finished = "comms1:0:rATE";
     until("49 records from offset 1 on", || metadata(&cluster) == finished).await;
     consumer.stop().await;
     assert_eq!(metadata(&cluster), finished);
@@ -103,17 +103,19 @@ fn commit(cluster: &Cluster, offset: i64, metadata: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_metadata_of_another_program_is_ignored() {
-    let cluster = cluster_with_records().await;
-    commit(&cluster, 40, "committed by hand");
-    seen_by_the_next_owner(&cluster, 11).await;
+async fn the_metadata_of_another_program_and_of_another_offset_is_ignored() {
+    for metadata in ["committed by hand", "rebalance", "comms1:0:rATE"] {
+        let cluster = cluster_with_records().await;
+        commit(&cluster, 40, metadata);
+        seen_by_the_next_owner(&cluster, 11).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_records_from_the_committed_offset_on_are_skipped() {
     let cluster = cluster_with_records().await;
     // The records 1 to 49 are finished.
-    commit(&cluster, 40, "rATE");
+    commit(&cluster, 40, "comms1:40:rATE");
     let seen = seen_by_the_next_owner(&cluster, 1).await;
     assert_eq!(seen.ids(), ["last-50"]);
 }

@@ -122,11 +122,12 @@ pub async fn begin(pool: &SqlitePool) -> Result<SqliteTx, Error> {
 /// Returns `NotExecuted` if the others take longer than the acquire timeout of the pool, as well as in the cases of
 /// [`begin`].
 pub(super) async fn begin_in_turn(pool: &SqlitePool, writer: &Arc<Semaphore>) -> Result<SqliteTx, Error> {
-    let mut tx = prepare(pool).await?;
+    // Before the connection: who waits must not keep one from the transaction that has the turn.
     let turn =
         Clock::system().timeout(pool.options().get_acquire_timeout(), writer.clone().acquire_owned()).await;
     let turn =
         turn.map_err(|e| Error::not_executed(e).context("wait for the transactions of the unit of work"))?;
+    let mut tx = prepare(pool).await?;
     tx._turn = Some(turn.map_err(Error::internal)?);
     tx.begin().await
 }

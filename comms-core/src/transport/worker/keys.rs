@@ -191,7 +191,7 @@ impl Keys {
     /// Returns the next delivery of a key whose delivery has a result. The key is free if there is none.
     pub(super) fn next(&mut self, id: KeyId) -> Option<Queued> {
         let slot = self.slots.get_mut(id as usize)?;
-        slot.waits_long = false;
+        // The others were prepared for a long wait, and are not prepared again if the next one fails too.
         let next = slot.queue.pop_front();
         match next {
             Some(_) => self.queued -= 1,

@@ -188,8 +188,10 @@ impl Assignment {
         *lock(&self.beyond) = Beyond { end: finished.end(), text: finished.to_text().into() };
     }
 
-    /// Sets the finished records that a former owner has committed beyond its frontier.
+    /// Sets the finished records that a former owner has committed beyond its frontier. They are committed again until the
+    /// runner publishes its own.
     pub(super) fn restore(&self, finished: Finished) {
+        self.set_beyond(&finished);
         *lock(&self.restored) = finished;
     }
 

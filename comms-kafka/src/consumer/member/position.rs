@@ -124,7 +124,7 @@ impl Member {
                 continue;
             };
             let Offset::Offset(offset) = element.offset() else { continue };
-            let finished = Finished::of_text(&metadata(&element), offset);
+            let finished = Finished::of_metadata(&metadata(&element), offset);
             if !finished.is_empty() {
                 tracing::info!(group = %self.name, topic = element.topic(), partition = element.partition(), offset,
                     records = finished.count(), "records beyond the committed offset are finished, and are skipped");

@@ -233,9 +233,12 @@ impl Runner {
     fn complete(&mut self, assignment: &Assignment, tag: u64) {
         self.frontier.complete(tag);
         self.finished += 1;
-        if let Some(offset) = self.frontier.offset() {
-            assignment.set_frontier(offset);
+        let Some(offset) = self.frontier.offset() else { return };
+        if assignment.frontier().is_some_and(|frontier| offset < frontier) {
+            // The log was truncated, and has other records at the offsets of the list.
+            assignment.set_beyond(&Finished::default());
         }
+        assignment.set_frontier(offset);
     }
 
     fn fail(&self, assignment: &Assignment, what: &str) {
@@ -259,7 +262,7 @@ impl Runner {
             self.shared.commits.count(finished);
             self.is_beyond_stale = true;
         }
-        if self.is_beyond_stale && self.frontier.backlog() > 0 && assignment.takes_request() {
+        if self.is_beyond_stale && assignment.takes_request() {
             self.publish_beyond(assignment);
         }
     }
@@ -267,7 +270,8 @@ impl Runner {
     /// Publishes the finished records beyond the frontier.
     fn publish_beyond(&mut self, assignment: &Assignment) {
         self.is_beyond_stale = false;
-        let finished = Finished::collect(self.frontier.records());
+        let mut finished = Finished::collect(self.frontier.records());
+        finished.append(&self.restored);
         if !finished.is_empty()
             && assignment.frontier().is_none()
             && let Some(first) = self.frontier.first_open()

@@ -150,7 +150,7 @@ impl Group {
         }
         let (next, finished) = self.log(partition, |log| {
             log.is_ours = true;
-            (log.committed, Finished::of_text(&log.beyond, log.committed))
+            (log.committed, Finished::of_metadata(&log.beyond, log.committed))
         });
         let assignment = Arc::new(Assignment::new(self.topic.clone(), partition));
         assignment.restore(finished);
@@ -284,7 +284,7 @@ impl Group {
             let unfinished = (log.committed..offset).find(|offset| !handled.contains(&(partition, *offset)));
             assert_eq!(unfinished, None, "{partition} is committed up to {offset}");
             assert!((log.committed..=log.end).contains(&offset), "{offset} of {log:?}");
-            let mut finished = Finished::of_text(element.metadata(), offset);
+            let mut finished = Finished::of_metadata(element.metadata(), offset);
             let unfinished = (offset..log.end + 9)
                 .find(|offset| finished.take(*offset) && !handled.contains(&(partition, *offset)));
             assert_eq!(unfinished, None, "{partition} is committed with {}", element.metadata());
