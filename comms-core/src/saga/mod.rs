@@ -20,7 +20,7 @@
 //! - A compensation without a result is retried, then held. [`Effect::Alarm`] reports every hold, and an
 //!   [`Operation`] or a late reply ends it. A run that has not ended has a timer or an alarm.
 //! - A step is never executed after its compensation began. A late reply settles a step until its compensation begins,
-//!   and changes nothing afterwards. Repeated messages and timers change nothing.
+//!   and changes nothing afterwards. A repeated timer, and a repeated reply to a settled step, change nothing.
 //! - A transition that is repeated after a crash returns the same commands with the same identities ([`Command`]).
 //!
 //! # What breaks the promise
@@ -28,6 +28,10 @@
 //!   reply again to a repeated command.
 //! - A compensation that a participant refuses because it never saw the command, or that overtakes the command: send both
 //!   to one [topic](Step::topic) with one key.
+//! - A reply is not tied to an attempt: after the pivot, and for a compensation, a repeated or late failure counts as the
+//!   failure of the attempt in progress. The step is then attempted again, or held, earlier than needed.
+//! - Two steps that take the same event: a repeated reply to the first one settles the second, unless its function tells
+//!   them apart.
 //! - A function of the definition that reads a clock, a random number or a variable.
 //! - A change of the steps without a new version.
 //! - An [observed](Step::observe) step whose event comes after the run has failed: nothing compensates it.

@@ -107,16 +107,25 @@ impl Definitions {
 
     /// Returns the runs that `message` belongs to or starts: the name of the definition and the id, without duplicates.
     ///
+    /// A version of a definition that cannot read the message, for example because the message announces a newer version
+    /// of the event, does not hide the runs of another one that can.
+    ///
     /// # Errors
-    /// Returns the errors of [`Definition::correlate`].
+    /// Returns the first error of [`Definition::correlate`] if no definition can read the message.
     pub fn correlate(&self, message: &Message) -> Result<BTreeSet<(&str, String)>, Error> {
-        let mut runs = BTreeSet::new();
-        for (name, versions) in &self.0 {
-            for definition in versions.values() {
-                runs.extend(definition.correlate(message)?.map(|id| (name.as_str(), id)));
+        let (mut runs, mut unread) = (BTreeSet::new(), None);
+        let definitions =
+            self.0.iter().flat_map(|(name, versions)| versions.values().map(move |one| (name, one)));
+        for (name, definition) in definitions {
+            match definition.correlate(message) {
+                Ok(id) => runs.extend(id.map(|id| (name.as_str(), id))),
+                Err(error) => unread = unread.or(Some(error)),
             }
         }
-        Ok(runs)
+        match unread.filter(|_| runs.is_empty()) {
+            None => Ok(runs),
+            Some(error) => Err(error),
+        }
     }
 
     /// Starts a run of the newest version of the definition named `name` if the message starts one.

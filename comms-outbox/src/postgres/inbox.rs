@@ -31,7 +31,9 @@ const MANY: usize = 32;
 
 impl Tables {
     /// Claims all of `claims`, and returns one result for each, in order. Many claims take three round trips if all of
-    /// them are new, and one more otherwise; few claims take one.
+    /// them are new, and one more otherwise; few claims take one. If some of many claims are made already, the server logs
+    /// an error `duplicate key value violates unique constraint "comms_inbox_pkey"`, which is harmless: a batch was
+    /// delivered again.
     ///
     /// Of equal claims in one call the first is `New`. If another open transaction has made a claim, this call waits
     /// until that transaction ends: the result is `Seen` if it committed, and `New` if it rolled back.

@@ -4,7 +4,9 @@ mod load;
 
 use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
 
-use super::{Aggregate, Append, Audit, EventSet, EventStore, Expected, Read, Snapshots, Stream};
+use super::{
+    Aggregate, Append, Audit, EventSet, EventStore, Expected, Read, Snapshots, Stream, VersionConflict,
+};
 use crate::{Error, ErrorKind, Message, event::EventSource};
 
 /// How often [`Repository::run`] attempts a command.
@@ -129,7 +131,8 @@ impl<A: Aggregate, U: EventStore> Repository<A, U> {
     /// # Errors
     /// Returns the error of [`Aggregate::decide`] if the command is refused. Returns
     /// [`Conflict`](ErrorKind::Conflict) if another command on the aggregate commits first: repeat the transaction, or
-    /// use [`run`](Self::run). Returns the errors of [`load`](Self::load), of [`EventStore::append`], and of the
+    /// use [`run`](Self::run). Returns [`Misconfigured`](ErrorKind::Misconfigured) if the snapshot is newer than the
+    /// stream. Returns the errors of [`load`](Self::load), of [`EventStore::append`], and of the
     /// function of [`announce`](Self::announce).
     pub async fn execute(&self, tx: &mut U::Tx, id: &str, command: A::Command) -> Result<Executed<A>, Error> {
         self.attempt(tx, id, command).await?
@@ -189,7 +192,8 @@ impl<A: Aggregate, U: EventStore> Repository<A, U> {
             events: &encoded,
             messages: &messages.unwrap_or_default(),
         };
-        let version = self.unit.append(tx, append).await?.last;
+        let appended = self.unit.append(tx, append).await;
+        let version = appended.map_err(|error| newer_snapshot(error, snapshot))?.last;
         if let Some(snapshots) = &self.snapshots
             && snapshots.is_due(snapshot, version)
             && let Some(snapshot) = snapshots.encode(&state, version)
@@ -203,6 +207,20 @@ impl<A: Aggregate, U: EventStore> Repository<A, U> {
         let message = event.message(&self.source)?;
         let Some(audit) = &self.audit else { return Ok(stream.event(&message)) };
         Ok(stream.event(&message.with_headers(|headers| audit.write(headers))))
+    }
+}
+
+/// Explains a conflict with a stream that ends before the snapshot: its events were restored from an older copy. The command
+/// would conflict for ever.
+fn newer_snapshot(error: Error, snapshot: u64) -> Error {
+    match VersionConflict::of(&error) {
+        Some(VersionConflict { stream, actual: Some(actual), .. }) if *actual < snapshot => {
+            Error::misconfigured(format!(
+                "the snapshot of the stream {stream} is of version {snapshot}, and the stream has version {actual}: its \
+                 events were restored from an older copy. Delete the snapshot, the row of comms_snapshot"
+            ))
+        }
+        _ => error,
     }
 }
 

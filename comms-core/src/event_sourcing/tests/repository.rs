@@ -141,6 +141,21 @@ async fn a_snapshot_is_used_if_it_has_the_schema_and_decodes() {
 }
 
 #[tokio::test]
+async fn a_snapshot_that_is_newer_than_its_stream_is_named() {
+    let unit = MemoryUnit::new();
+    let accounts = repository(&unit).snapshots(Snapshots::json(1));
+    accounts.run("1", Command::Deposit(vec![1, 2])).await.unwrap();
+    let mut tx = unit.begin().await.unwrap();
+    let state = serde_json::to_vec(&Account { cents: 9, closed: false }).unwrap();
+    let snapshot = Snapshot { schema: 1, version: 9, state: state.into() };
+    unit.save_snapshot(&mut tx, &Stream::new("account", "1"), &snapshot).await.unwrap();
+    unit.commit(tx).await.unwrap();
+    let error = accounts.run("1", Command::Deposit(vec![1])).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Misconfigured);
+    assert!(error.to_string().contains("Delete the snapshot"), "{error}");
+}
+
+#[tokio::test]
 async fn a_snapshot_is_stored_when_it_is_due() {
     let unit = MemoryUnit::new();
     let mut stored = Vec::new();

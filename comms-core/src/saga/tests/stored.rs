@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::data::{ID, Order, Placed, did, order, step, undoable};
+use super::data::{Do, ID, Order, Placed, did, order, result, step, undoable};
 use crate::{
     ErrorKind,
     clock::Clock,
-    event::EventSource,
+    event::{Event, EventSource},
     saga::{Definition, Definitions, Input, Instance, Phase, SetupError},
     testing::SagaTest,
 };
@@ -90,6 +90,36 @@ fn a_run_stays_on_its_version_and_a_new_run_gets_the_newest() {
     );
     assert!(definitions.events().contains("inventory.did"));
     assert_eq!(format!("{definitions:?}"), r#"{"order": [1, 2, 9]}"#);
+}
+
+/// The answer of the participant in a second version.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct NewDid(String, bool);
+
+impl Event for NewDid {
+    const TYPE: &'static str = "payment.did";
+    const VERSION: u32 = 2;
+    fn key(&self) -> String {
+        self.0.clone()
+    }
+}
+
+#[test]
+fn a_version_that_cannot_read_a_message_does_not_hide_the_runs_of_another() {
+    let reply = crate::saga::Step::<Order>::command("payment", |saga| Do::<'P'>(saga.id.clone()))
+        .reply::<NewDid>(|_, did| result(did.1))
+        .time_limit(std::time::Duration::from_secs(1));
+    let newer = Definition::builder("order", 2).step(reply).build().unwrap();
+    let definitions = Definitions::new().register(order()).unwrap().register(newer).unwrap();
+    let peers = EventSource::new("peers", Clock::system());
+    let run = || vec![("order", ID.to_owned())];
+    let [old, new] =
+        [peers.message(&did::<'P'>(true)).unwrap(), peers.message(&NewDid(ID.into(), true)).unwrap()];
+    for message in [&old, &new] {
+        assert_eq!(definitions.correlate(message).unwrap().into_iter().collect::<Vec<_>>(), run());
+    }
+    let only_old = Definitions::new().register(order()).unwrap();
+    assert_eq!(only_old.correlate(&new).unwrap_err().kind, ErrorKind::Misconfigured);
 }
 
 #[test]
