@@ -28,12 +28,13 @@ ON CONFLICT (name) DO UPDATE SET live_revision = excluded.live_revision
 WHERE p.live_revision < excluded.live_revision";
 
 const PARK: &str = "
-INSERT INTO {s}.comms_projection_parked
+INSERT INTO {s}.comms_projection_parked AS p
     (name, revision, event_id, source, msg_id, topic, key, version, error_kind, error)
 SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10
 WHERE EXISTS (SELECT FROM {s}.comms_outbox_cursor WHERE relay = $11 AND token = $12::text::uuid)
 ON CONFLICT (name, revision, event_id) DO UPDATE
-SET state = 'parked', error_kind = excluded.error_kind, error = excluded.error, parked_at = now()";
+SET state = CASE WHEN p.state = 'skipped' THEN 'skipped' ELSE 'parked' END,
+    error_kind = excluded.error_kind, error = excluded.error, parked_at = now()";
 
 const LAST_ID: &str = "SELECT coalesce(max(id), 0) AS last FROM {s}.comms_event";
 

@@ -25,12 +25,13 @@ ON CONFLICT (name) DO UPDATE SET live_revision = excluded.live_revision
 WHERE p.live_revision < excluded.live_revision";
 
 const PARK: &str = "
-INSERT INTO comms_projection_parked
+INSERT INTO comms_projection_parked AS p
     (name, revision, event_id, source, msg_id, topic, key, version, error_kind, error)
 SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10
 WHERE EXISTS (SELECT 1 FROM comms_outbox_cursor WHERE relay = $11 AND token = $12)
 ON CONFLICT (name, revision, event_id) DO UPDATE
-SET state = 'parked', error_kind = excluded.error_kind, error = excluded.error,
+SET state = CASE WHEN p.state = 'skipped' THEN 'skipped' ELSE 'parked' END,
+    error_kind = excluded.error_kind, error = excluded.error,
     parked_at = CAST(unixepoch('subsec') * 1000 AS INTEGER)";
 
 const LAST_ID: &str = "SELECT coalesce(max(id), 0) FROM comms_event";

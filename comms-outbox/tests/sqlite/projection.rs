@@ -100,6 +100,11 @@ async fn an_operator_skips_an_event() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_event_is_skipped_while_it_is_attempted_again() {
+    suite::projection_parks::an_event_is_skipped_while_it_is_attempted_again::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn failures_outside_the_events_are_retried_without_a_limit() {
     suite::projection_parks::failures_outside_the_events_are_retried_without_a_limit::<Sqlite>().await;
 }

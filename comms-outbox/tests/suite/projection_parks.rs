@@ -112,6 +112,30 @@ pub async fn an_operator_skips_an_event<B: Projections>() {
     }
 }
 
+/// The operator skips the event while the projection attempts it again. The next park does not undo this.
+pub async fn an_event_is_skipped_while_it_is_attempted_again<B: Projections>() {
+    let backend = B::start().await;
+    append(&backend, "order", "a", 5).await;
+    let attempts = Arc::new(AtomicUsize::new(0));
+    let count = attempts.clone();
+    let check = move |event: &Recorded| match event.version {
+        3 => {
+            count.fetch_add(1, Ordering::SeqCst);
+            Err(Error::invalid("not a number"))
+        }
+        _ => Ok(()),
+    };
+    let running = project(backend.projection("p").max_attempts(30).apply(effects(&backend, check)));
+    until("it is parked", async || backend.parked_events("p").await.len() == 1).await;
+    let (parked, before) = (backend.parked_events("p").await.remove(0), attempts.load(Ordering::SeqCst));
+    assert!(backend.retry_event("p").await);
+    until("it is attempted again", async || attempts.load(Ordering::SeqCst) > before).await;
+    assert!(backend.skip_event("p", &parked.id).await);
+    until("what follows", async || backend.effects().await.len() == 4).await;
+    running.stop().await;
+    assert_eq!(backend.parked_events("p").await[0].state, ParkedEventState::Skipped);
+}
+
 /// No event is parked because of them, however often they fail.
 pub async fn failures_outside_the_events_are_retried_without_a_limit<B: Projections>() {
     let (backend, calls) = (B::start().await, Arc::new(AtomicUsize::new(0)));
