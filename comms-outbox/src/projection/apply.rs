@@ -38,8 +38,8 @@ enum Failure {
 impl<F: Feed> Session<'_, F> {
     /// Applies `events`, which lie between the current position and `after`. Returns `false` if the session is lost.
     ///
-    /// After a failure that an event causes, half of the batch is attempted, so that the event is alone after a logarithmic
-    /// number of attempts.
+    /// After a failure, half of the batch is attempted: an event that causes the failure is alone after a logarithmic number
+    /// of attempts, and a batch that is too large for the database becomes smaller.
     pub(super) async fn apply_all(
         &mut self,
         events: &[Event],
@@ -48,7 +48,7 @@ impl<F: Feed> Session<'_, F> {
         caught_up: Option<Instant>,
     ) -> Result<bool, Error> {
         let settings = &self.context.settings;
-        // The first `suspects` events contain one that fails; 0 if none is known.
+        // The first `suspects` events failed as a batch; 0 if none is known.
         let (mut rest, mut suspects, mut failures, mut holds) = (events, 0, 0, 0);
         loop {
             self.context.beat();
@@ -81,8 +81,10 @@ impl<F: Feed> Session<'_, F> {
                 Err(Failure::RolledBack(error)) if error.kind == ErrorKind::Fatal => return Err(error),
                 Err(Failure::RolledBack(error)) => error,
             };
-            if is_of_event(error.kind) && take > 1 {
+            if take > 1 {
                 suspects = take;
+            }
+            if is_of_event(error.kind) && take > 1 {
                 continue;
             }
             if is_of_event(error.kind) {

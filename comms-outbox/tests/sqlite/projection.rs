@@ -105,6 +105,11 @@ async fn an_event_is_skipped_while_it_is_attempted_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_is_too_large_is_divided() {
+    suite::projection_parks::a_batch_that_is_too_large_is_divided::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn failures_outside_the_events_are_retried_without_a_limit() {
     suite::projection_parks::failures_outside_the_events_are_retried_without_a_limit::<Sqlite>().await;
 }

@@ -136,6 +136,24 @@ pub async fn an_event_is_skipped_while_it_is_attempted_again<B: Projections>() {
     assert_eq!(backend.parked_events("p").await[0].state, ParkedEventState::Skipped);
 }
 
+/// As with too many parameters of a statement, or a limit of its duration: smaller batches succeed.
+pub async fn a_batch_that_is_too_large_is_divided<B: Projections>() {
+    let (backend, calls) = (B::start().await, Arc::new(AtomicUsize::new(0)));
+    append(&backend, "order", "a", 20).await;
+    let apply = all(&backend);
+    let apply = move |events: Vec<Recorded>, tx| {
+        let kinds = [ErrorKind::NotExecuted, ErrorKind::Indeterminate, ErrorKind::Conflict];
+        let kind = kinds[calls.fetch_add(1, Ordering::SeqCst) % 3];
+        let applied = if events.len() > 6 { Err(Error::new(kind, "too many")) } else { Ok(apply(events, tx)) };
+        async move { applied?.await }
+    };
+    let running = project(backend.projection("p").max_attempts(1).apply(apply));
+    until("all", async || backend.effects().await.len() == 20).await;
+    running.stop().await;
+    complete(&backend, &["order/a"], 20).await;
+    assert!(backend.parked_events("p").await.is_empty());
+}
+
 /// No event is parked because of them, however often they fail.
 pub async fn failures_outside_the_events_are_retried_without_a_limit<B: Projections>() {
     let (backend, calls) = (B::start().await, Arc::new(AtomicUsize::new(0)));
