@@ -117,7 +117,8 @@ CREATE TABLE {s}.comms_snapshot (
 
 CREATE TABLE {s}.comms_projection (
     name text PRIMARY KEY,
-    live_revision bigint NOT NULL
+    live_revision bigint NOT NULL,
+    highest_live bigint NOT NULL
 );
 
 CREATE TABLE {s}.comms_projection_parked (

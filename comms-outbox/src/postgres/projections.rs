@@ -12,9 +12,12 @@ const WRITTEN: &str = "SELECT pg_current_xact_id()::text AS written";
 
 const LIVE: &str = "SELECT live_revision FROM {s}.comms_projection WHERE name = $1";
 
+const HIGHEST_LIVE: &str = "SELECT highest_live FROM {s}.comms_projection WHERE name = $1";
+
 const SET_LIVE: &str = "
-INSERT INTO {s}.comms_projection (name, live_revision) VALUES ($1, $2)
-ON CONFLICT (name) DO UPDATE SET live_revision = excluded.live_revision";
+INSERT INTO {s}.comms_projection AS p (name, live_revision, highest_live) VALUES ($1, $2, $2)
+ON CONFLICT (name) DO UPDATE
+SET live_revision = excluded.live_revision, highest_live = greatest(p.highest_live, excluded.highest_live)";
 
 const PARKED: &str = "
 SELECT name, revision, event_id, source, msg_id, topic, key, version, state, error_kind, error,
@@ -45,13 +48,32 @@ impl Tables {
     /// # Errors
     /// Returns an error of the kind that [`sql_error`] lists if the statement fails.
     pub async fn live_revision(&self, conn: &mut PgConnection, name: &str) -> Result<Option<u32>, Error> {
-        let row =
-            self.unnamed_query(LIVE).bind(name.to_owned()).fetch_optional(conn).await.map_err(sql_error)?;
+        self.revision(conn, LIVE, name).await
+    }
+
+    /// Returns the highest revision that was the live one.
+    pub(super) async fn highest_live(
+        &self,
+        conn: &mut PgConnection,
+        name: &str,
+    ) -> Result<Option<u32>, Error> {
+        self.revision(conn, HIGHEST_LIVE, name).await
+    }
+
+    async fn revision(
+        &self,
+        conn: &mut PgConnection,
+        text: &'static str,
+        name: &str,
+    ) -> Result<Option<u32>, Error> {
+        let query = self.unnamed_query(text).bind(name.to_owned());
+        let row = query.fetch_optional(conn).await.map_err(sql_error)?;
         let revision = row.map(|row| row.try_get::<i64, _>(0)).transpose().map_err(sql_error)?;
         Ok(revision.map(|revision| u32::try_from(revision).unwrap_or(u32::MAX)))
     }
 
-    /// Makes `revision` the live one, for example the older one after its program was started again.
+    /// Makes `revision` the live one, for example the older one after its program was started again. Afterwards only a
+    /// revision that is higher than all that were live becomes the live one by itself.
     ///
     /// # Errors
     /// Returns an error of the kind that [`sql_error`] lists if the statement fails.

@@ -60,7 +60,8 @@ pub struct Checkpoint<'a> {
 /// The stored state of a projection.
 #[derive(Debug)]
 pub struct Stored {
-    pub(crate) live_revision: Option<u32>,
+    /// The highest revision that was the live one.
+    pub(crate) highest_live: Option<u32>,
     /// The event at which the revision is parked, and the events that an operator has skipped.
     pub(crate) events: Vec<ParkedEvent>,
 }

@@ -20,9 +20,9 @@ const UNPARK: &str =
     "DELETE FROM comms_projection_parked WHERE name = $1 AND revision = $2 AND state <> 'skipped'";
 
 const GO_LIVE: &str = "
-INSERT INTO comms_projection AS p (name, live_revision) VALUES ($1, $2)
-ON CONFLICT (name) DO UPDATE SET live_revision = excluded.live_revision
-WHERE p.live_revision < excluded.live_revision";
+INSERT INTO comms_projection AS p (name, live_revision, highest_live) VALUES ($1, $2, $2)
+ON CONFLICT (name) DO UPDATE SET live_revision = excluded.live_revision, highest_live = excluded.highest_live
+WHERE p.highest_live < excluded.highest_live";
 
 const PARK: &str = "
 INSERT INTO comms_projection_parked AS p
@@ -115,10 +115,10 @@ impl Feed for EventFeed {
 
     async fn load(&self, name: &str, revision: u32) -> Result<Stored, Error> {
         let mut conn = self.pool.acquire().await.map_err(sql_error)?;
-        let live_revision = self.tables.live_revision(&mut conn, name).await?;
+        let highest_live = self.tables.highest_live(&mut conn, name).await?;
         let mut events = self.tables.parked_events(&mut conn, name).await?;
         events.retain(|event| event.revision == revision);
-        Ok(Stored { live_revision, events })
+        Ok(Stored { highest_live, events })
     }
 
     async fn park(&self, holder: &LeaseHolder, event: &ParkedEvent) -> Result<bool, Error> {

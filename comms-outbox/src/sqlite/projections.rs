@@ -12,9 +12,12 @@ const WRITTEN: &str = "SELECT coalesce(max(id), 0) FROM comms_event";
 
 const LIVE: &str = "SELECT live_revision FROM comms_projection WHERE name = $1";
 
+const HIGHEST_LIVE: &str = "SELECT highest_live FROM comms_projection WHERE name = $1";
+
 const SET_LIVE: &str = "
-INSERT INTO comms_projection (name, live_revision) VALUES ($1, $2)
-ON CONFLICT (name) DO UPDATE SET live_revision = excluded.live_revision";
+INSERT INTO comms_projection AS p (name, live_revision, highest_live) VALUES ($1, $2, $2)
+ON CONFLICT (name) DO UPDATE
+SET live_revision = excluded.live_revision, highest_live = max(p.highest_live, excluded.highest_live)";
 
 const PARKED: &str = "
 SELECT name, revision, event_id, source, msg_id, topic, key, version, state, error_kind, error,
@@ -45,11 +48,20 @@ impl Tables {
     /// # Errors
     /// Returns an error of the kind that [`sql_error`] lists if the statement fails.
     pub async fn live_revision(&self, conn: &mut SqliteConnection, name: &str) -> Result<Option<u32>, Error> {
-        let row = sqlx::query(LIVE).bind(name).fetch_optional(conn).await.map_err(sql_error)?;
-        row.map(|row| row.try_get(0)).transpose().map_err(sql_error)
+        revision(conn, LIVE, name).await
     }
 
-    /// Makes `revision` the live one, for example the older one after its program was started again.
+    /// Returns the highest revision that was the live one.
+    pub(super) async fn highest_live(
+        &self,
+        conn: &mut SqliteConnection,
+        name: &str,
+    ) -> Result<Option<u32>, Error> {
+        revision(conn, HIGHEST_LIVE, name).await
+    }
+
+    /// Makes `revision` the live one, for example the older one after its program was started again. Afterwards only a
+    /// revision that is higher than all that were live becomes the live one by itself.
     ///
     /// # Errors
     /// Returns an error of the kind that [`sql_error`] lists if the statement fails.
@@ -102,6 +114,11 @@ impl Tables {
         let query = sqlx::query(SKIP).bind(name).bind(event).bind(reason);
         query.execute(conn).await.map(|done| done.rows_affected() > 0).map_err(sql_error)
     }
+}
+
+async fn revision(conn: &mut SqliteConnection, text: &'static str, name: &str) -> Result<Option<u32>, Error> {
+    let row = sqlx::query(text).bind(name).fetch_optional(conn).await.map_err(sql_error)?;
+    row.map(|row| row.try_get(0)).transpose().map_err(sql_error)
 }
 
 fn parked(row: &SqliteRow) -> Result<ParkedEvent, sqlx::Error> {

@@ -306,6 +306,23 @@ pub async fn a_higher_revision_is_built_beside_the_live_one<B: Projections>() {
     backend.set_live_revision("p", 1).await;
     assert_eq!(backend.live_revision("p").await, Some(1));
     first.stop().await;
+    // A new session of revision 2 does not undo this, and revision 3 becomes the live one as usual.
+    let caught_up = |revision: u32| {
+        let nothing = |_: Vec<Recorded>, _: Scoped<Tx<B>>| async { Ok(()) };
+        let built = backend.projection("p").revision(revision).apply(nothing).build().unwrap();
+        let handle = built.handle();
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let task = tokio::spawn(built.run(async { drop(stopped.await) }));
+        async move {
+            until("it has the last event", async || handle.status().state == ProjectionState::Live).await;
+            drop(stop);
+            task.await.unwrap().unwrap();
+        }
+    };
+    caught_up(2).await;
+    assert_eq!(backend.live_revision("p").await, Some(1));
+    caught_up(3).await;
+    assert_eq!(backend.live_revision("p").await, Some(3));
 }
 
 pub async fn names_and_settings_that_cannot_work_are_refused<B: Projections>() {

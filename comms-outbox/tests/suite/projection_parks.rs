@@ -144,7 +144,8 @@ pub async fn a_batch_that_is_too_large_is_divided<B: Projections>() {
     let apply = move |events: Vec<Recorded>, tx| {
         let kinds = [ErrorKind::NotExecuted, ErrorKind::Indeterminate, ErrorKind::Conflict];
         let kind = kinds[calls.fetch_add(1, Ordering::SeqCst) % 3];
-        let applied = if events.len() > 6 { Err(Error::new(kind, "too many")) } else { Ok(apply(events, tx)) };
+        let applied =
+            if events.len() > 6 { Err(Error::new(kind, "too many")) } else { Ok(apply(events, tx)) };
         async move { applied?.await }
     };
     let running = project(backend.projection("p").max_attempts(1).apply(apply));
