@@ -103,7 +103,7 @@ CREATE TABLE {s}.comms_event (
     CONSTRAINT comms_event_identity UNIQUE (source, msg_id)
 );
 CREATE INDEX comms_event_xid_id ON {s}.comms_event (xid, id);
-CREATE INDEX comms_event_id ON {s}.comms_event (id);
+CREATE UNIQUE INDEX comms_event_id ON {s}.comms_event (id);
 
 CREATE TABLE {s}.comms_snapshot (
     topic text NOT NULL,
