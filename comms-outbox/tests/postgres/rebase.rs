@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use comms_core::{Error, health::Health};
+use comms_core::{
+    Error, ErrorKind, Message, MessageParts, UnitOfWork,
+    event_sourcing::{Append, EventStore, Expected, Stream},
+    health::Health,
+};
 use sqlx::AssertSqlSafe;
 
 use super::{
@@ -10,7 +14,9 @@ use super::{
     suite::{
         Backend,
         gate::{Accepted, Gate},
-        message_to, projection::append, run, send, until,
+        message_to,
+        projection::append,
+        run, send, until,
     },
 };
 
@@ -131,7 +137,7 @@ async fn rows_of_another_server_beside_a_cursor_of_this_one_are_rebased() {
 }
 
 /// As after a switch-over to the target of logical replication: the rows are there, and the sequences are at their start.
-/// Some rows have transaction ids that this server has not begun, or none has.
+/// The cursor is of this server, or of another one.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
 async fn a_rebase_sets_the_sequences_behind_the_highest_id() {
@@ -147,6 +153,15 @@ async fn a_rebase_sets_the_sequences_behind_the_highest_id() {
             ALTER TABLE {s}.comms_event ALTER COLUMN id RESTART;
             UPDATE {s}.comms_outbox_cursor SET system_identifier = {from}";
         backend.sql(&reset.replace("{from}", from)).await;
+        let stream = Stream::new("order", "a");
+        let event = MessageParts { source: "suite", id: "next", ..MessageParts::default() };
+        let event = [stream.event(&Message::new(event))];
+        let (unit, expected) = (backend.unit(), Expected::Version(10));
+        let next = Append { stream: &stream, expected, events: &event, messages: &[] };
+        let error = unit.append(&mut unit.begin().await.unwrap(), next).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Misconfigured, "{}", error.chain());
+        assert!(error.chain().to_string().contains("Tables::rebase"), "{}", error.chain());
+        backend.sql("ALTER TABLE {s}.comms_event ALTER COLUMN id RESTART").await;
         // The repeated call does not move them.
         for _ in 0..2 {
             backend.tables.rebase(&backend.pool).await.unwrap();
@@ -155,7 +170,8 @@ async fn a_rebase_sets_the_sequences_behind_the_highest_id() {
         write(&backend, 10, 1).await;
         for table in ["comms_event", "comms_outbox"] {
             let last = format!("SELECT max(id) FROM {}.{table}", backend.schema);
-            let last = sqlx::query_scalar::<_, i64>(AssertSqlSafe(last)).fetch_one(&backend.pool).await.unwrap();
+            let last =
+                sqlx::query_scalar::<_, i64>(AssertSqlSafe(last)).fetch_one(&backend.pool).await.unwrap();
             assert_eq!(last, 11, "{table}");
         }
     }
