@@ -46,12 +46,11 @@ SELECT EXISTS (SELECT FROM {s}.comms_outbox_cursor
 /// The events of one schema, as the source of a [`Projection`](crate::Projection).
 ///
 /// A projection uses up to three connections of the pool: one for the transaction, one for the read ahead of it, and one
-/// that renews the lease. Its transactions are in the database of the events, which has the read model as well.
+/// that renews the lease. Its transactions are at READ COMMITTED, in the database of the events, which has the read model as well.
 #[derive(Debug, Clone)]
 pub struct EventFeed {
     pool: PgPool,
     tables: Tables,
-    unit: PgUnit,
     store: RelayStore,
 }
 
@@ -59,9 +58,8 @@ impl EventFeed {
     /// Creates a feed of the events of `tables` that uses connections of `pool`.
     #[must_use]
     pub fn new(pool: PgPool, tables: Tables) -> Self {
-        let unit = PgUnit::new(pool.clone(), tables.clone());
         let store = RelayStore::new(pool.clone(), tables.reading(Log::Events));
-        Self { pool, tables, unit, store }
+        Self { pool, tables, store }
     }
 
     /// Waits until the live revision of the projection `name`, in any process, has applied the events of the transaction
@@ -87,8 +85,9 @@ impl EventFeed {
 impl Feed for EventFeed {
     type Unit = PgUnit;
 
-    fn unit(&self) -> &PgUnit {
-        &self.unit
+    /// At a higher level the checkpoint would fail with a serialization failure after each renewal of the lease.
+    async fn begin(&self) -> Result<Transaction<'static, Postgres>, Error> {
+        unit::begin_with(&self.pool, "BEGIN ISOLATION LEVEL READ COMMITTED").await
     }
 
     fn store(&self) -> Arc<dyn Store> {

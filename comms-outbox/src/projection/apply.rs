@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use comms_core::{Error, ErrorKind, UnitOfWork, lend};
+use comms_core::{Error, ErrorKind, lend};
 use futures::FutureExt;
 
 use super::{
@@ -128,7 +128,7 @@ impl<F: Feed> Session<'_, F> {
     }
 
     async fn transaction(&self, events: &[Event], to: &Position, go_live: bool) -> Result<(), Failure> {
-        let (settings, unit) = (&self.context.settings, self.context.feed.unit());
+        let (settings, feed) = (&self.context.settings, &self.context.feed);
         let mut recorded = Vec::with_capacity(events.len());
         for event in events {
             match &event.recorded {
@@ -139,7 +139,7 @@ impl<F: Feed> Session<'_, F> {
                 }
             }
         }
-        let mut tx = unit.begin().await.map_err(Failure::Session)?;
+        let mut tx = feed.begin().await.map_err(Failure::Session)?;
         if !recorded.is_empty() {
             let apply = |tx| {
                 let applied = AssertUnwindSafe(async { (self.context.apply)(recorded, tx).await });
@@ -155,7 +155,7 @@ impl<F: Feed> Session<'_, F> {
             go_live,
             unpark: self.parked.is_some(),
         };
-        let commit = self.context.feed.commit(tx, &checkpoint);
+        let commit = feed.commit(tx, &checkpoint);
         match limited(&settings.clock, READ_LIMIT, commit).await.map_err(not_committed)? {
             true => Ok(()),
             false => Err(Failure::Lost),

@@ -16,8 +16,8 @@ pub trait Feed: Send + Sync + 'static {
     /// The unit of work of the projection.
     type Unit: UnitOfWork;
 
-    /// Returns the unit of work, which opens the transactions.
-    fn unit(&self) -> &Self::Unit;
+    /// Begins a transaction, in which a renewal of the lease does not make the checkpoint fail.
+    async fn begin(&self) -> Result<Tx<Self>, Error>;
 
     /// Returns the reader of the events, with lease and cursor.
     fn store(&self) -> Arc<dyn Store>;

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use comms_core::{Error, async_trait};
+use comms_core::{Error, UnitOfWork, async_trait};
 use sqlx::{Row as _, SqlitePool};
 
 use super::{RelayStore, SqliteTx, SqliteUnit, Tables, changes, store, tx};
@@ -82,8 +82,8 @@ impl EventFeed {
 impl Feed for EventFeed {
     type Unit = SqliteUnit;
 
-    fn unit(&self) -> &SqliteUnit {
-        &self.unit
+    async fn begin(&self) -> Result<SqliteTx, Error> {
+        self.unit.begin().await
     }
 
     fn store(&self) -> Arc<dyn Store> {
