@@ -64,6 +64,8 @@ impl<F: Feed> Session<'_, F> {
                 (suspects, failures) = (0, 0);
             }
             let take = if suspects == 0 { rest.len() } else { (suspects / 2).max(1) };
+            // A batch ends before the parked event.
+            let take = rest.iter().position(|event| self.is_parked_at(event)).map_or(take, |at| take.min(at));
             let to = rest.get(take).map_or_else(|| after.clone(), |next| within.before(next.id));
             let fresh = caught_up.is_some_and(|read_at| settings.clock.now() - read_at < FRESH);
             let go_live = fresh && take == rest.len() && !self.live;
@@ -120,7 +122,9 @@ impl<F: Feed> Session<'_, F> {
             () = self.keep_lease() => return Err(Failure::Lost),
         }
         self.position = to.clone();
-        self.parked = None;
+        if self.passes_parked(events) {
+            self.parked = None;
+        }
         self.live |= go_live;
         self.context.reporter.live(self.live);
         self.context.reporter.applied(events.len() as u64);
@@ -153,7 +157,7 @@ impl<F: Feed> Session<'_, F> {
             name: &settings.name,
             revision: settings.revision,
             go_live,
-            unpark: self.parked.is_some(),
+            unpark: self.passes_parked(events),
         };
         let commit = feed.commit(tx, &checkpoint);
         match limited(&settings.clock, READ_LIMIT, commit).await.map_err(not_committed)? {
@@ -180,6 +184,12 @@ impl<F: Feed> Session<'_, F> {
 
     fn is_parked_at(&self, event: &Event) -> bool {
         self.parked.as_ref().is_some_and(|p| p.row == event.id && p.state == ParkedEventState::Parked)
+    }
+
+    /// Whether `events` contain the parked event, or one behind it.
+    fn passes_parked(&self, events: &[Event]) -> bool {
+        let last = events.last().map(|last| last.id);
+        self.parked.as_ref().is_some_and(|parked| last >= Some(parked.row))
     }
 
     async fn park(&mut self, event: &Event, error: &Error) -> Result<bool, Error> {

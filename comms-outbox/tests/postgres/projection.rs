@@ -131,6 +131,15 @@ async fn a_batch_that_is_too_large_is_divided() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
+async fn events_before_the_parked_one_are_applied_without_it() {
+    suite::projection_parks::events_before_the_parked_one_are_applied_without_it::<Postgres>(
+        "UPDATE {s}.comms_outbox_cursor SET last_id = 0",
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
 async fn failures_outside_the_events_are_retried_without_a_limit() {
     suite::projection_parks::failures_outside_the_events_are_retried_without_a_limit::<Postgres>().await;
 }

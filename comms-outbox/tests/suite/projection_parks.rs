@@ -155,6 +155,41 @@ pub async fn a_batch_that_is_too_large_is_divided<B: Projections>() {
     assert!(backend.parked_events("p").await.is_empty());
 }
 
+/// As after a rebase: the position lies further before the parked event than at the time of the park.
+pub async fn events_before_the_parked_one_are_applied_without_it<B: Projections>(back: &str) {
+    let backend = B::start().await;
+    append(&backend, "order", "a", 10).await;
+    let check = |event: &Recorded| match event.version {
+        5 => Err(Error::invalid("not a number")),
+        _ => Ok(()),
+    };
+    let calls = Arc::new(AtomicUsize::new(0));
+    let builder = || {
+        let (calls, apply) = (calls.clone(), effects(&backend, check));
+        let apply = move |events: Vec<Recorded>, tx| {
+            calls.fetch_add(usize::from(events.iter().any(|event| event.version == 5)), Ordering::SeqCst);
+            apply(events, tx)
+        };
+        backend.projection("p").max_attempts(1).apply(apply)
+    };
+    let running = project(builder());
+    until("it is parked", async || !backend.parked_events("p").await.is_empty()).await;
+    running.stop().await;
+    assert_eq!(backend.effects().await.len(), 4);
+    backend.sql(back).await;
+    let attempts = calls.load(Ordering::SeqCst);
+    let running = project(builder());
+    until("what is before it", async || backend.effects().await.len() == 8).await;
+    running.stop().await;
+    assert_eq!(calls.load(Ordering::SeqCst), attempts, "the parked event is not attempted");
+    assert_eq!(backend.parked_events("p").await[0].state, ParkedEventState::Parked);
+    assert!(backend.retry_event("p").await);
+    let running = project(backend.projection("p").apply(all(&backend)));
+    until("what follows", async || backend.effects().await.len() == 14).await;
+    running.stop().await;
+    assert!(backend.parked_events("p").await.is_empty());
+}
+
 /// No event is parked because of them, however often they fail.
 pub async fn failures_outside_the_events_are_retried_without_a_limit<B: Projections>() {
     let (backend, calls) = (B::start().await, Arc::new(AtomicUsize::new(0)));
