@@ -22,9 +22,6 @@ use crate::{
 /// The pause between two looks at the state of a parked event.
 const PARKED_PAUSE: Duration = Duration::from_millis(500);
 
-/// A revision becomes the live one with a page that was read at most this long ago, and not after a long retry.
-const FRESH: Duration = Duration::from_secs(1);
-
 /// Why a batch is not committed.
 enum Failure {
     /// The batch was rolled back.
@@ -67,7 +64,8 @@ impl<F: Feed> Session<'_, F> {
             // A batch ends before the parked event.
             let take = rest.iter().position(|event| self.is_parked_at(event)).map_or(take, |at| take.min(at));
             let to = rest.get(take).map_or_else(|| after.clone(), |next| within.before(next.id));
-            let fresh = caught_up.is_some_and(|read_at| settings.clock.now() - read_at < FRESH);
+            // A revision becomes the live one soon after the read, and not after a long retry.
+            let fresh = caught_up.is_some_and(|read_at| settings.clock.now() - read_at < settings.lease);
             let go_live = fresh && take == rest.len() && !self.live;
             let error = match self.commit_batch(&rest[..take], &to, go_live).await {
                 Ok(()) => {
