@@ -49,13 +49,13 @@ impl Projections for Sqlite {
         Tables::new().parked_events(&mut self.pool.acquire().await.unwrap(), name).await.unwrap()
     }
 
-    async fn retry_event(&self, name: &str) -> bool {
-        Tables::new().retry_event(&mut self.pool.acquire().await.unwrap(), name).await.unwrap()
+    async fn retry_event(&self, event: &ParkedEvent) -> bool {
+        Tables::new().retry_event(&mut self.pool.acquire().await.unwrap(), event).await.unwrap()
     }
 
-    async fn skip_event(&self, name: &str, event: &str) -> bool {
+    async fn skip_event(&self, event: &ParkedEvent) -> bool {
         let mut conn = self.pool.acquire().await.unwrap();
-        Tables::new().skip_event(&mut conn, name, event, "known").await.unwrap()
+        Tables::new().skip_event(&mut conn, event, "known").await.unwrap()
     }
 }
 

@@ -34,8 +34,8 @@ pub trait Projections: Backend<Unit: EventStore> {
     fn live_revision(&self, name: &str) -> impl Future<Output = Option<u32>> + Send;
     fn set_live_revision(&self, name: &str, revision: u32) -> impl Future<Output = ()> + Send;
     fn parked_events(&self, name: &str) -> impl Future<Output = Vec<ParkedEvent>> + Send;
-    fn retry_event(&self, name: &str) -> impl Future<Output = bool> + Send;
-    fn skip_event(&self, name: &str, event: &str) -> impl Future<Output = bool> + Send;
+    fn retry_event(&self, event: &ParkedEvent) -> impl Future<Output = bool> + Send;
+    fn skip_event(&self, event: &ParkedEvent) -> impl Future<Output = bool> + Send;
 }
 
 type Applied = BoxFuture<'static, Result<(), Error>>;
