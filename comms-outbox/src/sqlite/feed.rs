@@ -7,7 +7,7 @@ use sqlx::{Row as _, SqlitePool};
 
 use super::{RelayStore, SqliteTx, SqliteUnit, Tables, changes, store, tx};
 use crate::{
-    projection::{Checkpoint, Feed, ParkedEvent, Stored, Written, cursor, wait_for},
+    projection::{Checkpoint, Feed, ParkedEvent, Stored, Written, cursor, no_live_revision, wait_for},
     relay::{LeaseHolder, Log, Store},
     sql_error,
 };
@@ -71,8 +71,7 @@ impl EventFeed {
         let mut conn = self.pool.acquire().await.map_err(sql_error)?;
         let revision = self.tables.live_revision(&mut conn, name).await?;
         drop(conn);
-        let revision =
-            revision.ok_or_else(|| Error::not_found(format!("projection {name} has no live revision")))?;
+        let revision = revision.ok_or_else(|| no_live_revision(name))?;
         let clock = comms_core::clock::Clock::system();
         wait_for(self, &cursor(name, revision), &clock, written, limit, None).await
     }

@@ -224,6 +224,7 @@ pub async fn a_query_waits_for_what_it_has_written<B: Projections>() {
     let written = append(&backend, "order", "a", 1).await;
     let error = backend.wait_for("p", written).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::NotFound, "{error}");
+    assert!(error.to_string().contains("run it"), "{error}");
     let projection = backend.projection("p").apply(all(&backend)).build().unwrap();
     let handle = projection.handle();
     let error = handle.wait_for(written, Duration::from_millis(20)).await.unwrap_err();
