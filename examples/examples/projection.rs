@@ -114,7 +114,7 @@ async fn main() -> anyhow::Result<()> {
         clock.sleep(Duration::from_millis(5)).await;
     };
     println!("parked at {}: {}", parked.id, parked.error);
-    Tables::new().skip_event(&mut *pool.acquire().await?, "orders", &parked.id, "no returns yet").await?;
+    Tables::new().skip_event(&mut *pool.acquire().await?, &parked, "no returns yet").await?;
     handle.wait_for(written, LIMIT).await?;
     println!("live revision, orders by state: {:?}", by_state(&pool).await?);
     drop(stop);

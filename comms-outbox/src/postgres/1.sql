@@ -103,7 +103,7 @@ CREATE TABLE {s}.comms_event (
     CONSTRAINT comms_event_identity UNIQUE (source, msg_id)
 );
 CREATE INDEX comms_event_xid_id ON {s}.comms_event (xid, id);
-CREATE INDEX comms_event_id ON {s}.comms_event (id);
+CREATE UNIQUE INDEX comms_event_id ON {s}.comms_event (id);
 
 CREATE TABLE {s}.comms_snapshot (
     topic text NOT NULL,
@@ -117,7 +117,8 @@ CREATE TABLE {s}.comms_snapshot (
 
 CREATE TABLE {s}.comms_projection (
     name text PRIMARY KEY,
-    live_revision bigint NOT NULL
+    live_revision bigint NOT NULL,
+    highest_live bigint NOT NULL
 );
 
 CREATE TABLE {s}.comms_projection_parked (

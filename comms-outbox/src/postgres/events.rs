@@ -72,6 +72,9 @@ WITH event AS MATERIALIZED (
 )
 SELECT version, durable, ARRAY(SELECT version FROM stored ORDER BY n) FROM head";
 
+const BEHIND: &str = "the sequence of comms_event.id is behind the ids of stored events, as after logical replication: stop \
+                      the writers and relays, call Tables::rebase, and start again";
+
 impl Tables {
     /// Appends events to a stream, and writes messages to the outbox, in the caller's transaction, as
     /// [`EventStore::append`] describes. One round trip; two at
@@ -90,7 +93,8 @@ impl Tables {
     /// to another stream, two events have the same identity, the category or the id of the stream is empty, longer than
     /// 512 bytes or contains NUL, or the events or the messages exceed a limit of [`enqueue`](Self::enqueue).
     ///
-    /// Returns [`ErrorKind::Misconfigured`](comms_core::ErrorKind::Misconfigured) if `synchronous_commit` is off.
+    /// Returns [`ErrorKind::Misconfigured`](comms_core::ErrorKind::Misconfigured) if `synchronous_commit` is off, or if the
+    /// next id belongs to a stored event: see [`rebase`](Self::rebase).
     /// Otherwise returns an error of the kind that [`sql_error`] lists if a statement fails.
     pub async fn append(&self, conn: &mut PgConnection, append: Append<'_>) -> Result<Appended, Error> {
         events::check(&append)?;
@@ -141,6 +145,7 @@ fn refused(error: sqlx::Error, append: &Append<'_>) -> Error {
     match error.as_database_error().and_then(|database| database.constraint()) {
         Some("comms_event_version") => append.conflict(None),
         Some("comms_event_identity") => append.identity_conflict(),
+        Some("comms_event_id") => Error::misconfigured(error).context(BEHIND),
         _ => sql_error(error),
     }
 }

@@ -8,7 +8,7 @@ use sqlx::{PgPool, Postgres, Row as _, Transaction};
 use super::{PgUnit, RelayStore, Tables, unit};
 use crate::{
     commit_error,
-    projection::{Checkpoint, Feed, ParkedEvent, Stored, Written, cursor, wait_for},
+    projection::{Checkpoint, Feed, ParkedEvent, Stored, Written, cursor, no_live_revision, wait_for},
     relay::{LeaseHolder, Log, Store},
     sql_error,
 };
@@ -23,17 +23,18 @@ const UNPARK: &str = "
 DELETE FROM {s}.comms_projection_parked WHERE name = $1 AND revision = $2 AND state <> 'skipped'";
 
 const GO_LIVE: &str = "
-INSERT INTO {s}.comms_projection AS p (name, live_revision) VALUES ($1, $2)
-ON CONFLICT (name) DO UPDATE SET live_revision = excluded.live_revision
-WHERE p.live_revision < excluded.live_revision";
+INSERT INTO {s}.comms_projection AS p (name, live_revision, highest_live) VALUES ($1, $2, $2)
+ON CONFLICT (name) DO UPDATE SET live_revision = excluded.live_revision, highest_live = excluded.highest_live
+WHERE p.highest_live < excluded.highest_live";
 
 const PARK: &str = "
-INSERT INTO {s}.comms_projection_parked
+INSERT INTO {s}.comms_projection_parked AS p
     (name, revision, event_id, source, msg_id, topic, key, version, error_kind, error)
 SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10
 WHERE EXISTS (SELECT FROM {s}.comms_outbox_cursor WHERE relay = $11 AND token = $12::text::uuid)
 ON CONFLICT (name, revision, event_id) DO UPDATE
-SET state = 'parked', error_kind = excluded.error_kind, error = excluded.error, parked_at = now()";
+SET state = CASE WHEN p.state = 'skipped' THEN 'skipped' ELSE 'parked' END,
+    error_kind = excluded.error_kind, error = excluded.error, parked_at = now()";
 
 const LAST_ID: &str = "SELECT coalesce(max(id), 0) AS last FROM {s}.comms_event";
 
@@ -45,12 +46,11 @@ SELECT EXISTS (SELECT FROM {s}.comms_outbox_cursor
 /// The events of one schema, as the source of a [`Projection`](crate::Projection).
 ///
 /// A projection uses up to three connections of the pool: one for the transaction, one for the read ahead of it, and one
-/// that renews the lease. Its transactions are in the database of the events, which has the read model as well.
+/// that renews the lease. Its transactions are at READ COMMITTED, in the database of the events, which has the read model as well.
 #[derive(Debug, Clone)]
 pub struct EventFeed {
     pool: PgPool,
     tables: Tables,
-    unit: PgUnit,
     store: RelayStore,
 }
 
@@ -58,9 +58,8 @@ impl EventFeed {
     /// Creates a feed of the events of `tables` that uses connections of `pool`.
     #[must_use]
     pub fn new(pool: PgPool, tables: Tables) -> Self {
-        let unit = PgUnit::new(pool.clone(), tables.clone());
         let store = RelayStore::new(pool.clone(), tables.reading(Log::Events));
-        Self { pool, tables, unit, store }
+        Self { pool, tables, store }
     }
 
     /// Waits until the live revision of the projection `name`, in any process, has applied the events of the transaction
@@ -75,8 +74,7 @@ impl EventFeed {
         let mut conn = self.pool.acquire().await.map_err(sql_error)?;
         let revision = self.tables.live_revision(&mut conn, name).await?;
         drop(conn);
-        let revision =
-            revision.ok_or_else(|| Error::not_found(format!("projection {name} has no live revision")))?;
+        let revision = revision.ok_or_else(|| no_live_revision(name))?;
         let clock = comms_core::clock::Clock::system();
         wait_for(self, &cursor(name, revision), &clock, written, limit, None).await
     }
@@ -86,8 +84,9 @@ impl EventFeed {
 impl Feed for EventFeed {
     type Unit = PgUnit;
 
-    fn unit(&self) -> &PgUnit {
-        &self.unit
+    /// At a higher level the checkpoint would fail with a serialization failure after each renewal of the lease.
+    async fn begin(&self) -> Result<Transaction<'static, Postgres>, Error> {
+        unit::begin_with(&self.pool, "BEGIN ISOLATION LEVEL READ COMMITTED").await
     }
 
     fn store(&self) -> Arc<dyn Store> {
@@ -127,11 +126,11 @@ impl Feed for EventFeed {
     async fn load(&self, name: &str, revision: u32) -> Result<Stored, Error> {
         // In a transaction, because a pooler may otherwise execute each message of a statement in another session.
         let mut tx = unit::begin(&self.pool).await?;
-        let live_revision = self.tables.live_revision(&mut tx, name).await?;
+        let highest_live = self.tables.highest_live(&mut tx, name).await?;
         let mut events = self.tables.parked_events(&mut tx, name).await?;
         tx.commit().await.map_err(sql_error)?;
         events.retain(|event| event.revision == revision);
-        Ok(Stored { live_revision, events })
+        Ok(Stored { highest_live, events })
     }
 
     async fn park(&self, holder: &LeaseHolder, event: &ParkedEvent) -> Result<bool, Error> {

@@ -62,7 +62,7 @@ pub(super) fn bind_messages<'q>(
 
 pub(super) fn commit_without_flush() -> Error {
     Error::misconfigured(
-        "synchronous_commit is off: a message could be delivered whose transaction a crash then loses. Switch it on \
-         for transactions that enqueue",
+        "synchronous_commit is off: a message or an event could be read whose transaction a crash then loses. Switch it on \
+         for transactions that enqueue or append",
     )
 }

@@ -12,9 +12,12 @@ const WRITTEN: &str = "SELECT pg_current_xact_id()::text AS written";
 
 const LIVE: &str = "SELECT live_revision FROM {s}.comms_projection WHERE name = $1";
 
+const HIGHEST_LIVE: &str = "SELECT highest_live FROM {s}.comms_projection WHERE name = $1";
+
 const SET_LIVE: &str = "
-INSERT INTO {s}.comms_projection (name, live_revision) VALUES ($1, $2)
-ON CONFLICT (name) DO UPDATE SET live_revision = excluded.live_revision";
+INSERT INTO {s}.comms_projection AS p (name, live_revision, highest_live) VALUES ($1, $2, $2)
+ON CONFLICT (name) DO UPDATE
+SET live_revision = excluded.live_revision, highest_live = greatest(p.highest_live, excluded.highest_live)";
 
 const PARKED: &str = "
 SELECT name, revision, event_id, source, msg_id, topic, key, version, state, error_kind, error,
@@ -22,11 +25,12 @@ SELECT name, revision, event_id, source, msg_id, topic, key, version, state, err
 FROM {s}.comms_projection_parked WHERE name = $1 ORDER BY revision, event_id";
 
 const RETRY: &str = "
-UPDATE {s}.comms_projection_parked SET state = 'retry' WHERE name = $1 AND state = 'parked'";
+UPDATE {s}.comms_projection_parked SET state = 'retry'
+WHERE name = $1 AND revision = $2 AND event_id = $3 AND state = 'parked'";
 
 const SKIP: &str = "
-UPDATE {s}.comms_projection_parked SET state = 'skipped', reason = $3, skipped_at = now()
-WHERE name = $1 AND msg_id = $2 AND state <> 'skipped'";
+UPDATE {s}.comms_projection_parked SET state = 'skipped', reason = $4, skipped_at = now()
+WHERE name = $1 AND revision = $2 AND event_id = $3 AND state <> 'skipped'";
 
 impl Tables {
     /// Returns the transaction of `conn`, which has appended events, for
@@ -45,13 +49,32 @@ impl Tables {
     /// # Errors
     /// Returns an error of the kind that [`sql_error`] lists if the statement fails.
     pub async fn live_revision(&self, conn: &mut PgConnection, name: &str) -> Result<Option<u32>, Error> {
-        let row =
-            self.unnamed_query(LIVE).bind(name.to_owned()).fetch_optional(conn).await.map_err(sql_error)?;
+        self.revision(conn, LIVE, name).await
+    }
+
+    /// Returns the highest revision that was the live one.
+    pub(super) async fn highest_live(
+        &self,
+        conn: &mut PgConnection,
+        name: &str,
+    ) -> Result<Option<u32>, Error> {
+        self.revision(conn, HIGHEST_LIVE, name).await
+    }
+
+    async fn revision(
+        &self,
+        conn: &mut PgConnection,
+        text: &'static str,
+        name: &str,
+    ) -> Result<Option<u32>, Error> {
+        let query = self.unnamed_query(text).bind(name.to_owned());
+        let row = query.fetch_optional(conn).await.map_err(sql_error)?;
         let revision = row.map(|row| row.try_get::<i64, _>(0)).transpose().map_err(sql_error)?;
         Ok(revision.map(|revision| u32::try_from(revision).unwrap_or(u32::MAX)))
     }
 
-    /// Makes `revision` the live one, for example the older one after its program was started again.
+    /// Makes `revision` the live one, for example the older one after its program was started again. Afterwards only a
+    /// revision that is higher than all that were live becomes the live one by itself.
     ///
     /// # Errors
     /// Returns an error of the kind that [`sql_error`] lists if the statement fails.
@@ -79,31 +102,38 @@ impl Tables {
         rows.iter().map(parked).collect::<Result<_, _>>().map_err(sql_error)
     }
 
-    /// Makes the projection `name` attempt the event at which it is parked again, within a second or when it starts.
-    /// Returns `false` if it is not parked.
+    /// Makes the projection attempt `event`, at which it is parked, again, within a second or when it starts. Returns `false`
+    /// if it is not parked at this event. [`parked_events`](Self::parked_events) returns the event, with its revision.
     ///
     /// # Errors
     /// Returns an error of the kind that [`sql_error`] lists if the statement fails.
-    pub async fn retry_event(&self, conn: &mut PgConnection, name: &str) -> Result<bool, Error> {
-        let query = self.unnamed_query(RETRY).bind(name.to_owned());
+    pub async fn retry_event(&self, conn: &mut PgConnection, event: &ParkedEvent) -> Result<bool, Error> {
+        let query = self
+            .unnamed_query(RETRY)
+            .bind(event.projection.clone())
+            .bind(i64::from(event.revision))
+            .bind(event.row);
         query.execute(conn).await.map(|done| done.rows_affected() > 0).map_err(sql_error)
     }
 
-    /// Makes the projection `name` pass over the event with the id `event`, at which it is parked, within a second or when
-    /// it starts. The event, the failure and `reason` stay in `comms_projection_parked`. Returns `false` if the projection
-    /// is not parked at this event.
+    /// Makes the projection pass over `event`, at which it is parked, within a second or when it starts. Other revisions do
+    /// not pass over it. The event, the failure and `reason` stay in `comms_projection_parked`. Returns `false` if the
+    /// projection is not parked at this event. [`parked_events`](Self::parked_events) returns the event, with its revision.
     ///
     /// # Errors
     /// Returns an error of the kind that [`sql_error`] lists if the statement fails.
     pub async fn skip_event(
         &self,
         conn: &mut PgConnection,
-        name: &str,
-        event: &str,
+        event: &ParkedEvent,
         reason: &str,
     ) -> Result<bool, Error> {
-        let query =
-            self.unnamed_query(SKIP).bind(name.to_owned()).bind(event.to_owned()).bind(reason.to_owned());
+        let query = self
+            .unnamed_query(SKIP)
+            .bind(event.projection.clone())
+            .bind(i64::from(event.revision))
+            .bind(event.row)
+            .bind(reason.to_owned());
         query.execute(conn).await.map(|done| done.rows_affected() > 0).map_err(sql_error)
     }
 }

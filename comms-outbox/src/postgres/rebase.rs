@@ -18,6 +18,12 @@ SELECT EXISTS (SELECT FROM {s}.comms_outbox_cursor c, pg_control_system() k
                   OR pg_snapshot_xmax(c.snap) > pg_snapshot_xmax(pg_current_snapshot())) AS cursors,
        EXISTS (SELECT FROM {s}.{log} WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())) AS rows";
 
+/// Sets the sequence of the ids behind the highest id: logical replication copies rows, and not their sequences.
+const SEQUENCE: &str = "
+SELECT setval(seq, last)
+FROM (SELECT pg_get_serial_sequence('{s}.{log}', 'id')::regclass AS seq, max(id) AS last FROM {s}.{log}) l
+WHERE last > coalesce(pg_sequence_last_value(seq), 0)";
+
 /// Every row gets the transaction id 3, which is older than all others. The window from `3:3:` to `4:4:` contains
 /// exactly these rows, and is read by id like any other. A cursor begins in it before the first row that the relay had
 /// not delivered, so rows that it had delivered after that are delivered again. A cursor of this server begins at the
@@ -59,8 +65,10 @@ const DONE: &str = "UPDATE {s}.comms_outbox_cursor
 SET system_identifier = (SELECT system_identifier FROM pg_control_system()) WHERE system_identifier = 0";
 
 impl Tables {
-    /// Makes an outbox and an event store usable whose rows were written by another server. Does nothing if there are no
-    /// such rows or cursors.
+    /// Makes an outbox and an event store usable whose rows were written by another server, and sets the sequences of their
+    /// ids behind the highest id. Changes nothing else if there are no such rows or cursors.
+    ///
+    /// Call it after a switch-over to the target of logical replication, which does not copy sequences.
     ///
     /// Stop writers and relays before the call: rows that are written meanwhile may be treated as delivered. Each table
     /// is rewritten in pages of 5,000 rows, each in a separate transaction. Repeat the call if it was interrupted.
@@ -73,6 +81,7 @@ impl Tables {
         let logs = [Log::Outbox, Log::Events].map(|log| self.reading(log));
         let (mut cursors, mut rows) = (false, [false; 2]);
         for (log, rows) in logs.iter().zip(&mut rows) {
+            sqlx::raw_sql(log.sql(SEQUENCE)).execute(pool).await.map_err(sql_error)?;
             let found = sqlx::raw_sql(log.sql(FOREIGN)).fetch_one(pool).await.map_err(sql_error)?;
             let column = |name| found.try_get::<bool, _>(name).map_err(sql_error);
             cursors |= column("cursors")?;

@@ -1,4 +1,4 @@
-//! Converts a row of the outbox to a message.
+//! Converts a row of the outbox or the event store to a message.
 
 use comms_core::{Error, MessageParts};
 use sqlx::{Row as _, postgres::PgRow};
@@ -10,7 +10,7 @@ pub(super) fn decode(row: &PgRow, buffer: &mut RowBuffer) -> Result<Row, sqlx::E
     let (topic, key) = (row.try_get(column::TOPIC)?, row.try_get(column::KEY)?);
     let place = Place { id: row.try_get(column::ID)?, topic, key };
     let parts = || -> Result<MessageParts<'_>, Error> {
-        let damaged = |e: sqlx::Error| Error::internal(e).context("decode a row of the outbox");
+        let damaged = |e: sqlx::Error| Error::internal(e).context("decode the columns of a row");
         Ok(MessageParts {
             source: row.try_get(column::SOURCE).map_err(damaged)?,
             id: row.try_get(column::MSG_ID).map_err(damaged)?,

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use comms_core::{Error, ErrorKind, UnitOfWork, lend};
+use comms_core::{Error, ErrorKind, lend};
 use futures::FutureExt;
 
 use super::{
@@ -22,9 +22,6 @@ use crate::{
 /// The pause between two looks at the state of a parked event.
 const PARKED_PAUSE: Duration = Duration::from_millis(500);
 
-/// A revision becomes the live one with a page that was read at most this long ago, and not after a long retry.
-const FRESH: Duration = Duration::from_secs(1);
-
 /// Why a batch is not committed.
 enum Failure {
     /// The batch was rolled back.
@@ -38,8 +35,8 @@ enum Failure {
 impl<F: Feed> Session<'_, F> {
     /// Applies `events`, which lie between the current position and `after`. Returns `false` if the session is lost.
     ///
-    /// After a failure that an event causes, half of the batch is attempted, so that the event is alone after a logarithmic
-    /// number of attempts.
+    /// After a failure, half of the batch is attempted: an event that causes the failure is alone after a logarithmic number
+    /// of attempts, and a batch that is too large for the database becomes smaller.
     pub(super) async fn apply_all(
         &mut self,
         events: &[Event],
@@ -48,7 +45,7 @@ impl<F: Feed> Session<'_, F> {
         caught_up: Option<Instant>,
     ) -> Result<bool, Error> {
         let settings = &self.context.settings;
-        // The first `suspects` events contain one that fails; 0 if none is known.
+        // The first `suspects` events failed as a batch; 0 if none is known.
         let (mut rest, mut suspects, mut failures, mut holds) = (events, 0, 0, 0);
         loop {
             self.context.beat();
@@ -64,8 +61,11 @@ impl<F: Feed> Session<'_, F> {
                 (suspects, failures) = (0, 0);
             }
             let take = if suspects == 0 { rest.len() } else { (suspects / 2).max(1) };
+            // A batch ends before the parked event.
+            let take = rest.iter().position(|event| self.is_parked_at(event)).map_or(take, |at| take.min(at));
             let to = rest.get(take).map_or_else(|| after.clone(), |next| within.before(next.id));
-            let fresh = caught_up.is_some_and(|read_at| settings.clock.now() - read_at < FRESH);
+            // A revision becomes the live one soon after the read, and not after a long retry.
+            let fresh = caught_up.is_some_and(|read_at| settings.clock.now() - read_at < settings.lease);
             let go_live = fresh && take == rest.len() && !self.live;
             let error = match self.commit_batch(&rest[..take], &to, go_live).await {
                 Ok(()) => {
@@ -81,8 +81,10 @@ impl<F: Feed> Session<'_, F> {
                 Err(Failure::RolledBack(error)) if error.kind == ErrorKind::Fatal => return Err(error),
                 Err(Failure::RolledBack(error)) => error,
             };
-            if is_of_event(error.kind) && take > 1 {
+            if take > 1 {
                 suspects = take;
+            }
+            if is_of_event(error.kind) && take > 1 {
                 continue;
             }
             if is_of_event(error.kind) {
@@ -118,7 +120,9 @@ impl<F: Feed> Session<'_, F> {
             () = self.keep_lease() => return Err(Failure::Lost),
         }
         self.position = to.clone();
-        self.parked = None;
+        if self.passes_parked(events) {
+            self.parked = None;
+        }
         self.live |= go_live;
         self.context.reporter.live(self.live);
         self.context.reporter.applied(events.len() as u64);
@@ -126,7 +130,7 @@ impl<F: Feed> Session<'_, F> {
     }
 
     async fn transaction(&self, events: &[Event], to: &Position, go_live: bool) -> Result<(), Failure> {
-        let (settings, unit) = (&self.context.settings, self.context.feed.unit());
+        let (settings, feed) = (&self.context.settings, &self.context.feed);
         let mut recorded = Vec::with_capacity(events.len());
         for event in events {
             match &event.recorded {
@@ -137,7 +141,7 @@ impl<F: Feed> Session<'_, F> {
                 }
             }
         }
-        let mut tx = unit.begin().await.map_err(Failure::Session)?;
+        let mut tx = feed.begin().await.map_err(Failure::Session)?;
         if !recorded.is_empty() {
             let apply = |tx| {
                 let applied = AssertUnwindSafe(async { (self.context.apply)(recorded, tx).await });
@@ -151,9 +155,9 @@ impl<F: Feed> Session<'_, F> {
             name: &settings.name,
             revision: settings.revision,
             go_live,
-            unpark: self.parked.is_some(),
+            unpark: self.passes_parked(events),
         };
-        let commit = self.context.feed.commit(tx, &checkpoint);
+        let commit = feed.commit(tx, &checkpoint);
         match limited(&settings.clock, READ_LIMIT, commit).await.map_err(not_committed)? {
             true => Ok(()),
             false => Err(Failure::Lost),
@@ -178,6 +182,12 @@ impl<F: Feed> Session<'_, F> {
 
     fn is_parked_at(&self, event: &Event) -> bool {
         self.parked.as_ref().is_some_and(|p| p.row == event.id && p.state == ParkedEventState::Parked)
+    }
+
+    /// Whether `events` contain the parked event, or one behind it.
+    fn passes_parked(&self, events: &[Event]) -> bool {
+        let last = events.last().map(|last| last.id);
+        self.parked.as_ref().is_some_and(|parked| last >= Some(parked.row))
     }
 
     async fn park(&mut self, event: &Event, error: &Error) -> Result<bool, Error> {

@@ -16,8 +16,8 @@ pub trait Feed: Send + Sync + 'static {
     /// The unit of work of the projection.
     type Unit: UnitOfWork;
 
-    /// Returns the unit of work, which opens the transactions.
-    fn unit(&self) -> &Self::Unit;
+    /// Begins a transaction, in which a renewal of the lease does not make the checkpoint fail.
+    async fn begin(&self) -> Result<Tx<Self>, Error>;
 
     /// Returns the reader of the events, with lease and cursor.
     fn store(&self) -> Arc<dyn Store>;
@@ -60,7 +60,8 @@ pub struct Checkpoint<'a> {
 /// The stored state of a projection.
 #[derive(Debug)]
 pub struct Stored {
-    pub(crate) live_revision: Option<u32>,
+    /// The highest revision that was the live one.
+    pub(crate) highest_live: Option<u32>,
     /// The event at which the revision is parked, and the events that an operator has skipped.
     pub(crate) events: Vec<ParkedEvent>,
 }

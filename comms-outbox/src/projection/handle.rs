@@ -42,6 +42,12 @@ impl<F: Feed> ProjectionHandle<F> {
     }
 }
 
+pub(crate) fn no_live_revision(name: &str) -> Error {
+    Error::not_found(format!(
+        "projection {name} has no live revision: run it, and call again when it has come to the last event"
+    ))
+}
+
 /// Waits until the cursor is behind `written`. Looks when `status` changes, and after a pause that grows.
 pub(crate) async fn wait_for<F: Feed>(
     feed: &F,

@@ -20,6 +20,9 @@ use crate::relay::{Filter, LeaseHolder, Page, Position, Query, READ_LIMIT, Scan,
 /// The pause before the next read after events were found. It doubles up to the poll interval.
 const MIN_PAUSE: Duration = Duration::from_millis(1);
 
+/// A page, and when its read ended. `None` if the session has ended.
+type Read = Result<Option<(Page, Instant)>, Error>;
+
 pub(super) struct Reader {
     store: Arc<dyn Store>,
     clock: Clock,
@@ -27,9 +30,7 @@ pub(super) struct Reader {
     /// The position of the next read.
     from: Position,
     scan: Option<Scan>,
-    /// When the read that runs was started.
-    started: Instant,
-    task: Option<AbortOnDropHandle<Result<Option<Page>, Error>>>,
+    task: Option<AbortOnDropHandle<Read>>,
     commits: watch::Receiver<()>,
     poll_interval: Duration,
     pause: Duration,
@@ -57,14 +58,12 @@ impl Reader {
             max_bytes: i64::try_from(settings.max_bytes).unwrap_or(i64::MAX),
         };
         let (clock, poll_interval) = (settings.clock.clone(), settings.poll_interval);
-        let started = clock.now();
         Self {
             store,
             clock,
             query,
             from,
             scan: None,
-            started,
             task: None,
             commits,
             poll_interval,
@@ -73,7 +72,7 @@ impl Reader {
         }
     }
 
-    /// Returns the next page, and when it was read if it ended at the last committed event at that time. Returns `None` if
+    /// Returns the next page, and when it was read if it ended at the last committed event then. Returns `None` if
     /// the session has ended. If the page has events, the next page is being read when this function returns. Cancel safe.
     pub(super) async fn next(&mut self) -> Result<Option<(Page, Option<Instant>)>, Error> {
         if let Some(wait) = &mut self.wait {
@@ -89,9 +88,9 @@ impl Reader {
             None => pending().await,
         };
         self.task = None;
-        let Some(mut page) = read.map_err(Error::not_executed)?? else { return Ok(None) };
+        let Some((mut page, read_at)) = read.map_err(Error::not_executed)?? else { return Ok(None) };
         // A window of several pages may have ended long before the last committed event.
-        let caught_up = (self.from.is_settled() && !page.more).then_some(self.started);
+        let caught_up = (self.from.is_settled() && !page.more).then_some(read_at);
         self.from = page.after.clone();
         self.scan = page.scan.take();
         if page.more || !page.rows.is_empty() {
@@ -112,8 +111,10 @@ impl Reader {
         self.commits.mark_unchanged();
         let query = Query { from: self.from.clone(), scan: self.scan.take(), ..self.query.clone() };
         let (store, clock) = (self.store.clone(), self.clock.clone());
-        let read = async move { limited(&clock, READ_LIMIT, store.read(query)).await };
-        self.started = self.clock.now();
+        let read = async move {
+            let page = limited(&clock, READ_LIMIT, store.read(query)).await?;
+            Ok(page.map(|page| (page, clock.now())))
+        };
         self.task = Some(AbortOnDropHandle::new(tokio::spawn(read)));
     }
 }

@@ -30,8 +30,8 @@ const LOST_PAUSE: Duration = Duration::from_millis(20);
 /// - One process of a name and revision applies events at a time. It has a lease by the database's clock, and every commit
 ///   checks a fencing token.
 /// - A failure whose cause is outside the events (`NotExecuted`, `Indeterminate`, `Rejected`, `Conflict`,
-///   `Misconfigured`) is retried without a limit. After any other failure of a batch, smaller batches are attempted, until
-///   the event that fails is alone. After
+///   `Misconfigured`) is retried without a limit, in smaller batches. After any other failure of a batch, smaller batches
+///   are attempted as well, until the event that fails is alone. After
 ///   [`max_attempts`](super::ProjectionBuilder::max_attempts) attempts the projection *parks* at that event: everything before it
 ///   is committed, nothing after it is applied, readiness is degraded, and `Tables::retry_event` or `Tables::skip_event`
 ///   of the backend continue. No event is skipped otherwise.

@@ -58,7 +58,7 @@ pub(super) struct Session<'a, F: Feed> {
     reader: Reader,
     /// Every event up to this position is applied.
     pub(super) position: Position,
-    /// The revision has become the live one.
+    /// The revision, or a higher one, has become the live one, which happens once without an operator.
     pub(super) live: bool,
     /// The stored event at which the projection is parked.
     pub(super) parked: Option<ParkedEvent>,
@@ -117,7 +117,7 @@ impl<'a, F: Feed> Session<'a, F> {
             reader: Reader::new(store, settings, &holder, lease.position.clone(), commits),
             holder,
             position: lease.position,
-            live: stored.live_revision.is_some_and(|live| live >= settings.revision),
+            live: stored.highest_live.is_some_and(|highest| highest >= settings.revision),
             parked: None,
             skipped: HashSet::new(),
             progress: false,

@@ -72,12 +72,13 @@ impl RowBuffer {
     }
 }
 
-/// Reads the column `headers`.
+/// Reads the column `headers` of a message or an event.
 ///
 /// # Errors
 /// Returns `Internal` if the bytes are not encoded headers: this row is damaged.
 pub(crate) fn headers(column: &[u8]) -> Result<HeadersRef<'_>, Error> {
-    let damaged = "the column comms_outbox.headers does not decode: another program has written to this row";
+    let damaged = "the column headers does not decode: another program has written to this row. Restore \
+                   the column, then release the parked message or retry the parked event";
     HeadersRef::decode(column).map_err(|error| error.context(damaged))
 }
 
@@ -111,6 +112,6 @@ mod tests {
         let row = RowBuffer::new(0).row(place(1), damaged);
         assert_eq!((&*row.topic, row.key.as_deref()), ("t", Some(&b"k"[..])));
         let error = row.message.unwrap_err().chain().to_string();
-        assert!(error.contains("comms_outbox.headers does not decode"), "{error}");
+        assert!(error.contains("the column headers does not decode"), "{error}");
     }
 }

@@ -95,7 +95,8 @@ CREATE TABLE comms_snapshot (
 
 CREATE TABLE comms_projection (
     name TEXT PRIMARY KEY,
-    live_revision INTEGER NOT NULL
+    live_revision INTEGER NOT NULL,
+    highest_live INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE comms_projection_parked (

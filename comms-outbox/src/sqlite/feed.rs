@@ -2,12 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use comms_core::{Error, async_trait};
+use comms_core::{Error, UnitOfWork, async_trait};
 use sqlx::{Row as _, SqlitePool};
 
 use super::{RelayStore, SqliteTx, SqliteUnit, Tables, changes, store, tx};
 use crate::{
-    projection::{Checkpoint, Feed, ParkedEvent, Stored, Written, cursor, wait_for},
+    projection::{Checkpoint, Feed, ParkedEvent, Stored, Written, cursor, no_live_revision, wait_for},
     relay::{LeaseHolder, Log, Store},
     sql_error,
 };
@@ -20,17 +20,18 @@ const UNPARK: &str =
     "DELETE FROM comms_projection_parked WHERE name = $1 AND revision = $2 AND state <> 'skipped'";
 
 const GO_LIVE: &str = "
-INSERT INTO comms_projection AS p (name, live_revision) VALUES ($1, $2)
-ON CONFLICT (name) DO UPDATE SET live_revision = excluded.live_revision
-WHERE p.live_revision < excluded.live_revision";
+INSERT INTO comms_projection AS p (name, live_revision, highest_live) VALUES ($1, $2, $2)
+ON CONFLICT (name) DO UPDATE SET live_revision = excluded.live_revision, highest_live = excluded.highest_live
+WHERE p.highest_live < excluded.highest_live";
 
 const PARK: &str = "
-INSERT INTO comms_projection_parked
+INSERT INTO comms_projection_parked AS p
     (name, revision, event_id, source, msg_id, topic, key, version, error_kind, error)
 SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10
 WHERE EXISTS (SELECT 1 FROM comms_outbox_cursor WHERE relay = $11 AND token = $12)
 ON CONFLICT (name, revision, event_id) DO UPDATE
-SET state = 'parked', error_kind = excluded.error_kind, error = excluded.error,
+SET state = CASE WHEN p.state = 'skipped' THEN 'skipped' ELSE 'parked' END,
+    error_kind = excluded.error_kind, error = excluded.error,
     parked_at = CAST(unixepoch('subsec') * 1000 AS INTEGER)";
 
 const LAST_ID: &str = "SELECT coalesce(max(id), 0) FROM comms_event";
@@ -70,8 +71,7 @@ impl EventFeed {
         let mut conn = self.pool.acquire().await.map_err(sql_error)?;
         let revision = self.tables.live_revision(&mut conn, name).await?;
         drop(conn);
-        let revision =
-            revision.ok_or_else(|| Error::not_found(format!("projection {name} has no live revision")))?;
+        let revision = revision.ok_or_else(|| no_live_revision(name))?;
         let clock = comms_core::clock::Clock::system();
         wait_for(self, &cursor(name, revision), &clock, written, limit, None).await
     }
@@ -81,8 +81,8 @@ impl EventFeed {
 impl Feed for EventFeed {
     type Unit = SqliteUnit;
 
-    fn unit(&self) -> &SqliteUnit {
-        &self.unit
+    async fn begin(&self) -> Result<SqliteTx, Error> {
+        self.unit.begin().await
     }
 
     fn store(&self) -> Arc<dyn Store> {
@@ -114,10 +114,10 @@ impl Feed for EventFeed {
 
     async fn load(&self, name: &str, revision: u32) -> Result<Stored, Error> {
         let mut conn = self.pool.acquire().await.map_err(sql_error)?;
-        let live_revision = self.tables.live_revision(&mut conn, name).await?;
+        let highest_live = self.tables.highest_live(&mut conn, name).await?;
         let mut events = self.tables.parked_events(&mut conn, name).await?;
         events.retain(|event| event.revision == revision);
-        Ok(Stored { live_revision, events })
+        Ok(Stored { highest_live, events })
     }
 
     async fn park(&self, holder: &LeaseHolder, event: &ParkedEvent) -> Result<bool, Error> {

@@ -12,9 +12,12 @@ const WRITTEN: &str = "SELECT coalesce(max(id), 0) FROM comms_event";
 
 const LIVE: &str = "SELECT live_revision FROM comms_projection WHERE name = $1";
 
+const HIGHEST_LIVE: &str = "SELECT highest_live FROM comms_projection WHERE name = $1";
+
 const SET_LIVE: &str = "
-INSERT INTO comms_projection (name, live_revision) VALUES ($1, $2)
-ON CONFLICT (name) DO UPDATE SET live_revision = excluded.live_revision";
+INSERT INTO comms_projection AS p (name, live_revision, highest_live) VALUES ($1, $2, $2)
+ON CONFLICT (name) DO UPDATE
+SET live_revision = excluded.live_revision, highest_live = max(p.highest_live, excluded.highest_live)";
 
 const PARKED: &str = "
 SELECT name, revision, event_id, source, msg_id, topic, key, version, state, error_kind, error,
@@ -22,11 +25,12 @@ SELECT name, revision, event_id, source, msg_id, topic, key, version, state, err
 FROM comms_projection_parked WHERE name = $1 ORDER BY revision, event_id";
 
 const RETRY: &str = "
-UPDATE comms_projection_parked SET state = 'retry' WHERE name = $1 AND state = 'parked'";
+UPDATE comms_projection_parked SET state = 'retry'
+WHERE name = $1 AND revision = $2 AND event_id = $3 AND state = 'parked'";
 
 const SKIP: &str = "
-UPDATE comms_projection_parked SET state = 'skipped', reason = $3, skipped_at = CAST(unixepoch('subsec') * 1000 AS INTEGER)
-WHERE name = $1 AND msg_id = $2 AND state <> 'skipped'";
+UPDATE comms_projection_parked SET state = 'skipped', reason = $4, skipped_at = CAST(unixepoch('subsec') * 1000 AS INTEGER)
+WHERE name = $1 AND revision = $2 AND event_id = $3 AND state <> 'skipped'";
 
 impl Tables {
     /// Returns the transaction of `conn`, which has appended events, for
@@ -45,11 +49,20 @@ impl Tables {
     /// # Errors
     /// Returns an error of the kind that [`sql_error`] lists if the statement fails.
     pub async fn live_revision(&self, conn: &mut SqliteConnection, name: &str) -> Result<Option<u32>, Error> {
-        let row = sqlx::query(LIVE).bind(name).fetch_optional(conn).await.map_err(sql_error)?;
-        row.map(|row| row.try_get(0)).transpose().map_err(sql_error)
+        revision(conn, LIVE, name).await
     }
 
-    /// Makes `revision` the live one, for example the older one after its program was started again.
+    /// Returns the highest revision that was the live one.
+    pub(super) async fn highest_live(
+        &self,
+        conn: &mut SqliteConnection,
+        name: &str,
+    ) -> Result<Option<u32>, Error> {
+        revision(conn, HIGHEST_LIVE, name).await
+    }
+
+    /// Makes `revision` the live one, for example the older one after its program was started again. Afterwards only a
+    /// revision that is higher than all that were live becomes the live one by itself.
     ///
     /// # Errors
     /// Returns an error of the kind that [`sql_error`] lists if the statement fails.
@@ -76,32 +89,37 @@ impl Tables {
         rows.iter().map(parked).collect::<Result<_, _>>().map_err(sql_error)
     }
 
-    /// Makes the projection `name` attempt the event at which it is parked again, within a second or when it starts.
-    /// Returns `false` if it is not parked.
+    /// Makes the projection attempt `event`, at which it is parked, again, within a second or when it starts. Returns `false`
+    /// if it is not parked at this event. [`parked_events`](Self::parked_events) returns the event, with its revision.
     ///
     /// # Errors
     /// Returns an error of the kind that [`sql_error`] lists if the statement fails.
-    pub async fn retry_event(&self, conn: &mut SqliteConnection, name: &str) -> Result<bool, Error> {
-        let query = sqlx::query(RETRY).bind(name);
+    pub async fn retry_event(&self, conn: &mut SqliteConnection, event: &ParkedEvent) -> Result<bool, Error> {
+        let query = sqlx::query(RETRY).bind(&event.projection).bind(event.revision).bind(event.row);
         query.execute(conn).await.map(|done| done.rows_affected() > 0).map_err(sql_error)
     }
 
-    /// Makes the projection `name` pass over the event with the id `event`, at which it is parked, within a second or when
-    /// it starts. The event, the failure and `reason` stay in `comms_projection_parked`. Returns `false` if the projection
-    /// is not parked at this event.
+    /// Makes the projection pass over `event`, at which it is parked, within a second or when it starts. Other revisions do
+    /// not pass over it. The event, the failure and `reason` stay in `comms_projection_parked`. Returns `false` if the
+    /// projection is not parked at this event. [`parked_events`](Self::parked_events) returns the event, with its revision.
     ///
     /// # Errors
     /// Returns an error of the kind that [`sql_error`] lists if the statement fails.
     pub async fn skip_event(
         &self,
         conn: &mut SqliteConnection,
-        name: &str,
-        event: &str,
+        event: &ParkedEvent,
         reason: &str,
     ) -> Result<bool, Error> {
-        let query = sqlx::query(SKIP).bind(name).bind(event).bind(reason);
+        let query =
+            sqlx::query(SKIP).bind(&event.projection).bind(event.revision).bind(event.row).bind(reason);
         query.execute(conn).await.map(|done| done.rows_affected() > 0).map_err(sql_error)
     }
+}
+
+async fn revision(conn: &mut SqliteConnection, text: &'static str, name: &str) -> Result<Option<u32>, Error> {
+    let row = sqlx::query(text).bind(name).fetch_optional(conn).await.map_err(sql_error)?;
+    row.map(|row| row.try_get(0)).transpose().map_err(sql_error)
 }
 
 fn parked(row: &SqliteRow) -> Result<ParkedEvent, sqlx::Error> {

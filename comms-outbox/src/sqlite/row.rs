@@ -1,4 +1,4 @@
-//! Converts a row of the outbox to a message.
+//! Converts a row of the outbox or the event store to a message.
 
 use std::str;
 
@@ -25,7 +25,7 @@ impl Columns<'_> {
         let Self { id, source, msg_id, topic, key, headers: encoded, payload } = self;
         let place = Place { id, topic: &String::from_utf8_lossy(topic), key };
         let text = |column| {
-            str::from_utf8(column).map_err(|e| Error::internal(e).context("decode a row of the outbox"))
+            str::from_utf8(column).map_err(|e| Error::internal(e).context("decode the columns of a row"))
         };
         let parts = || -> Result<MessageParts<'_>, Error> {
             Ok(MessageParts {

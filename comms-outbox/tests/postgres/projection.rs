@@ -14,7 +14,7 @@ use comms_core::{
     health::Health,
 };
 use comms_outbox::{ParkedEvent, Projection, ProjectionBuilder, Written, postgres::EventFeed};
-use sqlx::AssertSqlSafe;
+use sqlx::{AssertSqlSafe, postgres::PgConnectOptions};
 use tokio::sync::Notify;
 
 use super::{
@@ -24,7 +24,7 @@ use super::{
         self, Backend, Tx,
         projection::{Projections, all, append, complete, name_of, project, settings},
     },
-    unique, until,
+    unique, until, url,
 };
 
 impl Projections for Postgres {
@@ -59,13 +59,13 @@ impl Projections for Postgres {
         self.tables.parked_events(&mut self.pool.acquire().await.unwrap(), name).await.unwrap()
     }
 
-    async fn retry_event(&self, name: &str) -> bool {
-        self.tables.retry_event(&mut self.pool.acquire().await.unwrap(), name).await.unwrap()
+    async fn retry_event(&self, event: &ParkedEvent) -> bool {
+        self.tables.retry_event(&mut self.pool.acquire().await.unwrap(), event).await.unwrap()
     }
 
-    async fn skip_event(&self, name: &str, event: &str) -> bool {
+    async fn skip_event(&self, event: &ParkedEvent) -> bool {
         let mut conn = self.pool.acquire().await.unwrap();
-        self.tables.skip_event(&mut conn, name, event, "known").await.unwrap()
+        self.tables.skip_event(&mut conn, event, "known").await.unwrap()
     }
 }
 
@@ -115,6 +115,27 @@ async fn a_projection_parks_at_exactly_the_event_that_fails() {
 #[ignore = "needs PostgreSQL; run scripts/test"]
 async fn an_operator_skips_an_event() {
     suite::projection_parks::an_operator_skips_an_event::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn an_event_is_skipped_while_it_is_attempted_again() {
+    suite::projection_parks::an_event_is_skipped_while_it_is_attempted_again::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_batch_that_is_too_large_is_divided() {
+    suite::projection_parks::a_batch_that_is_too_large_is_divided::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn events_before_the_parked_one_are_applied_without_it() {
+    suite::projection_parks::events_before_the_parked_one_are_applied_without_it::<Postgres>(
+        "UPDATE {s}.comms_outbox_cursor SET last_id = 0",
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -199,20 +220,28 @@ async fn a_transaction_that_was_overtaken_is_rolled_back() {
     running.stop().await;
 }
 
-/// The lease is renewed during a transaction that takes longer than the lease.
+/// The lease is renewed during a transaction that takes longer than the lease, at every default isolation level.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
 async fn a_long_transaction_keeps_the_lease() {
-    let backend = Postgres::start().await;
-    append(&backend, "order", "a", 3).await;
+    let options: PgConnectOptions = url().parse().unwrap();
+    let strict = options.options([("default_transaction_isolation", "serializable")]);
+    for backend in [Postgres::start().await, Postgres::with(strict).await] {
+        long_transaction(&backend).await;
+    }
+}
+
+async fn long_transaction(backend: &Postgres) {
+    append(backend, "order", "a", 3).await;
     let writer = backend.clone();
     let slow = move |events: Vec<Recorded>, mut tx: Scoped<Tx<Postgres>>| {
         let writer = writer.clone();
         async move {
-            tokio::time::sleep(Duration::from_millis(2_500)).await;
+            // The snapshot of a transaction begins with its first statement.
             for event in &events {
                 writer.add_effect(&mut tx, &name_of(event)).await;
             }
+            tokio::time::sleep(Duration::from_millis(2_500)).await;
             Ok(())
         }
     };
@@ -223,10 +252,10 @@ async fn a_long_transaction_keeps_the_lease() {
         sqlx::query_scalar::<_, i64>(AssertSqlSafe(held.clone())).fetch_one(&backend.pool).await.unwrap() == 1
     })
     .await;
-    let other =
-        project(backend.projection("p").owner("other").apply(|_, _| async { panic!("took the lease") }));
+    let took = |_, _| async { Err(Error::fatal("took the lease")) };
+    let other = project(backend.projection("p").owner("other").apply(took));
     until("it commits", async || backend.effects().await.len() == 3).await;
-    complete(&backend, &["order/a"], 3).await;
+    complete(backend, &["order/a"], 3).await;
     other.stop().await;
     running.stop().await;
 }

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use comms_core::{Error, health::Health};
+use comms_core::{
+    Error, ErrorKind, Message, MessageParts, UnitOfWork,
+    event_sourcing::{Append, EventStore, Expected, Stream},
+    health::Health,
+};
 use sqlx::AssertSqlSafe;
 
 use super::{
@@ -10,7 +14,9 @@ use super::{
     suite::{
         Backend,
         gate::{Accepted, Gate},
-        message_to, run, send, until,
+        message_to,
+        projection::append,
+        run, send, until,
     },
 };
 
@@ -128,6 +134,47 @@ async fn rows_of_another_server_beside_a_cursor_of_this_one_are_rebased() {
     until("every row", async || delivered(&accepted) == 6_010).await;
     relay.stop().await;
     in_order(&accepted, 6_010);
+}
+
+/// As after a switch-over to the target of logical replication: the rows are there, and the sequences are at their start.
+/// The cursor is of this server, or of another one.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_rebase_sets_the_sequences_behind_the_highest_id() {
+    for from in ["system_identifier", "system_identifier + 1"] {
+        let (backend, accepted) = (Postgres::start().await, Accepted::default());
+        let relay = run(backend.relay(Gate::new(&accepted, Duration::ZERO)));
+        write(&backend, 0, 10).await;
+        until("the first rows", async || accepted.count() == 10).await;
+        relay.stop().await;
+        append(&backend, "order", "a", 10).await;
+        let reset = "
+            ALTER TABLE {s}.comms_outbox ALTER COLUMN id RESTART;
+            ALTER TABLE {s}.comms_event ALTER COLUMN id RESTART;
+            UPDATE {s}.comms_outbox_cursor SET system_identifier = {from}";
+        backend.sql(&reset.replace("{from}", from)).await;
+        let stream = Stream::new("order", "a");
+        let event = MessageParts { source: "suite", id: "next", ..MessageParts::default() };
+        let event = [stream.event(&Message::new(event))];
+        let (unit, expected) = (backend.unit(), Expected::Version(10));
+        let next = Append { stream: &stream, expected, events: &event, messages: &[] };
+        let error = unit.append(&mut unit.begin().await.unwrap(), next).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Misconfigured, "{}", error.chain());
+        assert!(error.chain().to_string().contains("Tables::rebase"), "{}", error.chain());
+        backend.sql("ALTER TABLE {s}.comms_event ALTER COLUMN id RESTART").await;
+        // The repeated call does not move them.
+        for _ in 0..2 {
+            backend.tables.rebase(&backend.pool).await.unwrap();
+        }
+        append(&backend, "order", "a", 1).await;
+        write(&backend, 10, 1).await;
+        for table in ["comms_event", "comms_outbox"] {
+            let last = format!("SELECT max(id) FROM {}.{table}", backend.schema);
+            let last =
+                sqlx::query_scalar::<_, i64>(AssertSqlSafe(last)).fetch_one(&backend.pool).await.unwrap();
+            assert_eq!(last, 11, "{table}");
+        }
+    }
 }
 
 /// The process crashes during the rebase, several times. Relays are refused until a call has completed.

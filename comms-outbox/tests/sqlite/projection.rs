@@ -49,13 +49,13 @@ impl Projections for Sqlite {
         Tables::new().parked_events(&mut self.pool.acquire().await.unwrap(), name).await.unwrap()
     }
 
-    async fn retry_event(&self, name: &str) -> bool {
-        Tables::new().retry_event(&mut self.pool.acquire().await.unwrap(), name).await.unwrap()
+    async fn retry_event(&self, event: &ParkedEvent) -> bool {
+        Tables::new().retry_event(&mut self.pool.acquire().await.unwrap(), event).await.unwrap()
     }
 
-    async fn skip_event(&self, name: &str, event: &str) -> bool {
+    async fn skip_event(&self, event: &ParkedEvent) -> bool {
         let mut conn = self.pool.acquire().await.unwrap();
-        Tables::new().skip_event(&mut conn, name, event, "known").await.unwrap()
+        Tables::new().skip_event(&mut conn, event, "known").await.unwrap()
     }
 }
 
@@ -97,6 +97,24 @@ async fn a_projection_parks_at_exactly_the_event_that_fails() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_skips_an_event() {
     suite::projection_parks::an_operator_skips_an_event::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_is_skipped_while_it_is_attempted_again() {
+    suite::projection_parks::an_event_is_skipped_while_it_is_attempted_again::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_is_too_large_is_divided() {
+    suite::projection_parks::a_batch_that_is_too_large_is_divided::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_before_the_parked_one_are_applied_without_it() {
+    suite::projection_parks::events_before_the_parked_one_are_applied_without_it::<Sqlite>(
+        "UPDATE {s}.comms_outbox_cursor SET last_id = 0",
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

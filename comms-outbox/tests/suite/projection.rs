@@ -34,8 +34,8 @@ pub trait Projections: Backend<Unit: EventStore> {
     fn live_revision(&self, name: &str) -> impl Future<Output = Option<u32>> + Send;
     fn set_live_revision(&self, name: &str, revision: u32) -> impl Future<Output = ()> + Send;
     fn parked_events(&self, name: &str) -> impl Future<Output = Vec<ParkedEvent>> + Send;
-    fn retry_event(&self, name: &str) -> impl Future<Output = bool> + Send;
-    fn skip_event(&self, name: &str, event: &str) -> impl Future<Output = bool> + Send;
+    fn retry_event(&self, event: &ParkedEvent) -> impl Future<Output = bool> + Send;
+    fn skip_event(&self, event: &ParkedEvent) -> impl Future<Output = bool> + Send;
 }
 
 type Applied = BoxFuture<'static, Result<(), Error>>;
@@ -224,6 +224,7 @@ pub async fn a_query_waits_for_what_it_has_written<B: Projections>() {
     let written = append(&backend, "order", "a", 1).await;
     let error = backend.wait_for("p", written).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::NotFound, "{error}");
+    assert!(error.to_string().contains("run it"), "{error}");
     let projection = backend.projection("p").apply(all(&backend)).build().unwrap();
     let handle = projection.handle();
     let error = handle.wait_for(written, Duration::from_millis(20)).await.unwrap_err();
@@ -306,6 +307,23 @@ pub async fn a_higher_revision_is_built_beside_the_live_one<B: Projections>() {
     backend.set_live_revision("p", 1).await;
     assert_eq!(backend.live_revision("p").await, Some(1));
     first.stop().await;
+    // A new session of revision 2 does not undo this, and revision 3 becomes the live one as usual.
+    let caught_up = |revision: u32| {
+        let nothing = |_: Vec<Recorded>, _: Scoped<Tx<B>>| async { Ok(()) };
+        let built = backend.projection("p").revision(revision).apply(nothing).build().unwrap();
+        let handle = built.handle();
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let task = tokio::spawn(built.run(async { drop(stopped.await) }));
+        async move {
+            until("it has the last event", async || handle.status().state == ProjectionState::Live).await;
+            drop(stop);
+            task.await.unwrap().unwrap();
+        }
+    };
+    caught_up(2).await;
+    assert_eq!(backend.live_revision("p").await, Some(1));
+    caught_up(3).await;
+    assert_eq!(backend.live_revision("p").await, Some(3));
 }
 
 pub async fn names_and_settings_that_cannot_work_are_refused<B: Projections>() {
