@@ -26,6 +26,7 @@ pub(crate) mod column {
     pub(crate) const HEADERS: usize = 5;
     pub(crate) const PAYLOAD: usize = 6;
     /// The first column behind those of the outbox.
+    #[cfg(feature = "postgres")]
     pub(crate) const NEXT: usize = 7;
 }
 

@@ -19,6 +19,7 @@ pub(crate) type Lane = (Arc<str>, Bytes);
 pub(crate) enum Log {
     Outbox,
     /// The events of the event store, which have a version as well.
+    #[cfg_attr(not(feature = "event-store"), allow(dead_code, reason = "only projections read events"))]
     Events,
 }
 
