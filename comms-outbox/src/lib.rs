@@ -96,6 +96,8 @@
 //! With the feature `event-store` the units of work implement `comms_core::event_sourcing::EventStore`: events in streams,
 //! appended in the caller's transaction, with snapshots. A `Projection` applies the events to a read model.
 //!
+//! With the feature `testing` the module `testing` has `OutboxTransport`: consumers under test on an outbox.
+//!
 //! # Source layout, in the order of the data
 //! - `postgres/outbox.rs`, `sqlite/outbox.rs` write messages, through the units of work in `unit.rs`; `limits` checks
 //!   them.
