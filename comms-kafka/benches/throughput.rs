@@ -7,13 +7,14 @@
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 #![allow(clippy::disallowed_methods, reason = "the benchmark runs in real time")]
 
-use comms_core::{Delivery, Message, MessageParts, Outcome, Publisher, clock::Clock, handler_fn, wire};
+#[path = "throughput/produce.rs"]
+mod produce;
+
+use comms_core::{Delivery, Outcome, Publisher, clock::Clock, handler_fn};
 use comms_kafka::{Consumer, KafkaConfig, KafkaPublisher, TopicSpec, provision};
 use rdkafka::{
     ClientConfig,
     consumer::{BaseConsumer, Consumer as _},
-    message::{Header, OwnedHeaders},
-    producer::{DeliveryFuture, FutureProducer, FutureRecord},
 };
 use std::{
     collections::VecDeque,
@@ -25,9 +26,9 @@ use std::{
 };
 use tokio::sync::Notify;
 
-const KEYS: usize = 1_000;
+use produce::{CHUNK, message};
+
 const ROUNDS: usize = 5;
-const PAYLOAD: [u8; 200] = [b'x'; 200];
 
 fn main() {
     let Ok(brokers) = std::env::var("COMMS_TEST_KAFKA_BROKERS") else {
@@ -82,77 +83,17 @@ async fn topic(config: &KafkaConfig) -> String {
     spec.name
 }
 
-fn message(topic: &str, n: usize) -> Message {
-    Message::new(MessageParts {
-        source: "bench",
-        id: &n.to_string(),
-        topic,
-        key: Some((n % KEYS).to_string().as_bytes()),
-        payload: Some(&PAYLOAD),
-        ..MessageParts::default()
-    })
-}
-
 async fn produce_comms(config: &KafkaConfig, topic: &str, records: usize) -> Duration {
-    let clock = Clock::system();
-    let publisher = KafkaPublisher::new(config, clock.clone()).unwrap();
+    let publisher = KafkaPublisher::new(config, Clock::system()).unwrap();
     let messages: Vec<_> = (0..records).map(|n| message(topic, n)).collect();
-    let start = clock.now();
-    let mut acks = Vec::new();
-    for chunk in messages.chunks(1_000) {
-        let mut batch: VecDeque<_> = chunk.iter().cloned().collect();
-        while !batch.is_empty() {
-            publisher.ready().await.unwrap();
-            acks.push(publisher.enqueue(&mut batch));
-        }
-    }
-    for acks in acks {
-        assert!(acks.await.iter().all(Result::is_ok));
-    }
-    clock.now() - start
+    produce::with_comms(&publisher, messages.chunks(CHUNK).map(|chunk| chunk.iter().cloned().collect())).await
 }
 
-/// Publishes the same records with the same settings. `whole`: with the identity of the message in two headers, and
-/// the timestamp.
+/// Publishes the same records with the same settings.
 async fn produce_raw(config: &KafkaConfig, topic: &str, records: usize, whole: bool) -> Duration {
-    let clock = Clock::system();
-    let producer: FutureProducer = ClientConfig::new()
-        .set("bootstrap.servers", &config.brokers)
-        .set("enable.idempotence", "true")
-        .set("message.timeout.ms", "0")
-        .set("linger.ms", "5")
-        .set("compression.type", "lz4")
-        .set("partitioner", "murmur2_random")
-        .create()
-        .unwrap();
-    let texts: Vec<_> = (0..records).map(|n| ((n % KEYS).to_string(), n.to_string())).collect();
-    let start = clock.now();
-    let mut acks = VecDeque::new();
-    for (key, id) in &texts {
-        let mut record = FutureRecord::to(topic).key(key).payload(&PAYLOAD);
-        if whole {
-            let headers = OwnedHeaders::new_with_capacity(2)
-                .insert(Header { key: wire::CE_ID, value: Some(id) })
-                .insert(Header { key: wire::CE_SOURCE, value: Some("bench") });
-            record = record.headers(headers).timestamp(clock.unix_millis());
-        }
-        loop {
-            match producer.send_result(record) {
-                Ok(ack) => break acks.push_back(ack),
-                // The queue is full.
-                Err((_, back)) => record = back,
-            }
-            acknowledged(acks.pop_front().unwrap()).await;
-        }
-    }
-    for ack in acks {
-        acknowledged(ack).await;
-    }
-    clock.now() - start
-}
-
-async fn acknowledged(ack: DeliveryFuture) {
-    ack.await.unwrap().unwrap();
+    let names: Vec<_> = (0..records).map(produce::names).collect();
+    produce::with_raw(&produce::raw_producer(config), topic, names.iter().map(|(key, id)| (key, id)), whole)
+        .await
 }
 
 async fn consume_comms(config: &KafkaConfig, topic: &str, records: usize) -> Duration {

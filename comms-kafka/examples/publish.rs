@@ -9,18 +9,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
-use comms_core::{Message, MessageParts, Publisher, clock::Clock, wire};
+#[path = "../benches/throughput/produce.rs"]
+mod produce;
+
+use comms_core::{Publisher, clock::Clock};
 use comms_kafka::{KafkaConfig, KafkaPublisher, TopicSpec, provision};
-use rdkafka::{
-    ClientConfig,
-    message::{Header, OwnedHeaders},
-    producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer as _},
-};
+use rdkafka::producer::{FutureRecord, Producer as _};
 use std::{collections::VecDeque, time::Duration};
 
-const KEYS: usize = 1_000;
-const CHUNK: usize = 1_000;
-const PAYLOAD: [u8; 200] = [b'x'; 200];
+use produce::{CHUNK, PAYLOAD, message};
 
 fn main() {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
@@ -50,77 +47,18 @@ fn main() {
 }
 
 async fn comms(config: &KafkaConfig, topic: &str, records: usize) -> Duration {
-    let clock = Clock::system();
-    let publisher = KafkaPublisher::new(config, clock.clone()).unwrap();
+    let publisher = KafkaPublisher::new(config, Clock::system()).unwrap();
     // Reads the limit of the topic, and opens the connections.
     let _ = publisher.enqueue(&mut VecDeque::from([message(topic, 0)])).await;
-    let start = clock.now();
-    let mut acks = Vec::new();
-    for chunk in 0..records.div_ceil(CHUNK) {
-        let numbers = chunk * CHUNK..records.min((chunk + 1) * CHUNK);
-        let mut batch: VecDeque<_> = numbers.map(|n| message(topic, n)).collect();
-        while !batch.is_empty() {
-            publisher.ready().await.unwrap();
-            acks.push(publisher.enqueue(&mut batch));
-        }
-    }
-    for acks in acks {
-        assert!(acks.await.iter().all(Result::is_ok));
-    }
-    clock.now() - start
-}
-
-fn message(topic: &str, n: usize) -> Message {
-    Message::new(MessageParts {
-        source: "bench",
-        id: &n.to_string(),
-        topic,
-        key: Some((n % KEYS).to_string().as_bytes()),
-        payload: Some(&PAYLOAD),
-        ..MessageParts::default()
-    })
+    let numbers = |chunk| chunk * CHUNK..records.min((chunk + 1) * CHUNK);
+    let batches =
+        (0..records.div_ceil(CHUNK)).map(|chunk| numbers(chunk).map(|n| message(topic, n)).collect());
+    produce::with_comms(&publisher, batches).await
 }
 
 async fn raw(config: &KafkaConfig, topic: &str, records: usize, whole: bool) -> Duration {
-    let clock = Clock::system();
-    let producer: FutureProducer = ClientConfig::new()
-        .set("bootstrap.servers", &config.brokers)
-        .set("enable.idempotence", "true")
-        .set("acks", "all")
-        .set("message.timeout.ms", "0")
-        .set("linger.ms", "5")
-        .set("compression.type", "lz4")
-        .set("partitioner", "murmur2_random")
-        .create()
-        .unwrap();
+    let producer = produce::raw_producer(config);
     producer.client().fetch_metadata(Some(topic), Duration::from_secs(10)).unwrap();
     let _ = producer.send(FutureRecord::to(topic).key("0").payload(&PAYLOAD), Duration::ZERO).await.unwrap();
-    let start = clock.now();
-    let mut acks = VecDeque::new();
-    for n in 0..records {
-        let (key, id) = ((n % KEYS).to_string(), n.to_string());
-        let mut record = FutureRecord::to(topic).key(&key).payload(&PAYLOAD);
-        if whole {
-            let headers = OwnedHeaders::new_with_capacity(2)
-                .insert(Header { key: wire::CE_ID, value: Some(&id) })
-                .insert(Header { key: wire::CE_SOURCE, value: Some("bench") });
-            record = record.headers(headers).timestamp(clock.unix_millis());
-        }
-        loop {
-            match producer.send_result(record) {
-                Ok(ack) => break acks.push_back(ack),
-                Err((_, back)) => record = back,
-            }
-            // The queue is full.
-            acknowledged(acks.pop_front().unwrap()).await;
-        }
-    }
-    for ack in acks {
-        acknowledged(ack).await;
-    }
-    clock.now() - start
-}
-
-async fn acknowledged(ack: DeliveryFuture) {
-    ack.await.unwrap().unwrap();
+    produce::with_raw(&producer, topic, (0..records).map(produce::names), whole).await
 }
