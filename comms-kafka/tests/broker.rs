@@ -178,16 +178,7 @@ async fn uncommitted_records_of_a_killed_member_are_handled_again() {
     let running = Running::start(consumer(&config, &group).on(&*topic, seen.handler()).build().unwrap());
     seen.len(1).await;
     println!("partitions reassigned after {:?}", clock.now() - start);
-    let everything = |seen: &[Delivery]| {
-        let mut ids = handled.clone();
-        ids.extend(seen.iter().map(|delivery| delivery.message.id().to_owned()));
-        ids.len() == ALL
-    };
-    seen.until("every message, by one of the two members", everything).await;
-    running.stop().await;
-    assert_order(&seen.by_key());
-    let again = seen.ids().iter().filter(|id| handled.contains(*id)).count();
-    println!("{again} of {} handled again", handled.len());
+    let again = handled_again(&seen, running, &handled, ALL).await;
     assert!(again < handled.len(), "some records were committed before the kill");
 }
 
@@ -202,17 +193,24 @@ async fn a_killed_member_with_a_hanging_key_repeats_little() {
 
     let seen = Seen::default();
     let running = Running::start(consumer(&config, &group).on(&*topic, seen.handler()).build().unwrap());
+    let again = handled_again(&seen, running, &handled, ALL).await;
+    assert!(again < handled.len(), "finished records were committed before the kill");
+}
+
+/// Waits until each of `all` messages is handled, by the killed member or by `running`, and stops `running`. Returns the
+/// number of messages that both have handled.
+async fn handled_again(seen: &Seen, running: Running, handled: &BTreeSet<String>, all: usize) -> usize {
     let everything = |seen: &[Delivery]| {
         let mut ids = handled.clone();
         ids.extend(seen.iter().map(|delivery| delivery.message.id().to_owned()));
-        ids.len() == ALL
+        ids.len() == all
     };
     seen.until("every message, by one of the two members", everything).await;
     running.stop().await;
     assert_order(&seen.by_key());
     let again = seen.ids().iter().filter(|id| handled.contains(*id)).count();
     println!("{again} of {} handled again", handled.len());
-    assert!(again < handled.len(), "finished records were committed before the kill");
+    again
 }
 
 /// Kills `child` when it has printed `n` handled records, and returns the ids of all records that it printed.

@@ -2,10 +2,15 @@
 
 use comms_core::{Message, resilience::Backoff, transport::AttemptConfig};
 use comms_kafka::{Consumer, ConsumerBuilder, KafkaConfig, KafkaPublisher};
-use rdkafka::{mocking::MockCluster, producer::DefaultProducerContext};
+use rdkafka::{
+    ClientConfig, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer as _},
+    mocking::MockCluster,
+    producer::DefaultProducerContext,
+};
 use std::{sync::Arc, time::Duration};
 
-use super::{Running, Seen, publisher, unique};
+use super::{LIMIT, Running, Seen, publisher, unique};
 
 pub(crate) struct Cluster {
     pub(crate) mock: MockCluster<'static, DefaultProducerContext>,
@@ -31,6 +36,27 @@ impl Cluster {
     pub(crate) fn consumer(&self) -> ConsumerBuilder {
         let attempts = attempts(3, Duration::from_millis(20));
         Consumer::builder(&self.config, "group").attempts(attempts).dead_letter(self.publisher())
+    }
+
+    /// Returns a client of the group `group`, which is no member of it.
+    pub(crate) fn group_client(&self) -> BaseConsumer {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.config.brokers).set("group.id", "group");
+        config.create().unwrap()
+    }
+
+    /// Returns the offset that `group` has committed for partition 0 of `t`, or 0, and the metadata of the commit.
+    pub(crate) fn committed(&self) -> (i64, String) {
+        let mut list = TopicPartitionList::new();
+        list.add_partition("t", 0);
+        let read = || self.group_client().committed_offsets(list, LIMIT).unwrap();
+        let committed = tokio::task::block_in_place(read);
+        let element = &committed.elements()[0];
+        let offset = match element.offset() {
+            Offset::Offset(offset) => offset,
+            _ => 0,
+        };
+        (offset, element.metadata().to_owned())
     }
 
     /// Reads `topic` with a new group until `n` messages have arrived, and returns the messages.

@@ -65,6 +65,16 @@ pub(crate) async fn publish(publisher: &dyn Publisher, messages: impl IntoIterat
     }
 }
 
+/// Waits until `reached` returns true.
+pub(crate) async fn until(what: &str, reached: impl Fn() -> bool) {
+    let reached = timeout(LIMIT, async {
+        while !reached() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    assert!(reached.await.is_ok(), "{what}");
+}
+
 /// The deliveries that handlers have handled, in the order in which the handlers finished.
 #[derive(Clone, Default)]
 pub(crate) struct Seen(Arc<Mutex<Vec<Delivery>>>);

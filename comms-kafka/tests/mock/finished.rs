@@ -1,40 +1,16 @@
 //! Records that were finished beyond the committed offset: the next owner of the partition skips them.
 
-use super::revocation::committed;
 use crate::common::{cluster::*, *};
 use comms_core::Delivery;
 use comms_kafka::{ConsumerBuilder, Start};
 use rdkafka::{
-    ClientConfig, Offset, TopicPartitionList,
-    consumer::{BaseConsumer, CommitMode, Consumer as _},
+    Offset, TopicPartitionList,
+    consumer::{CommitMode, Consumer as _},
     types::{RDKafkaApiKey, RDKafkaRespErr},
 };
 use std::{future::pending, time::Duration};
 
 const SHORT: Duration = Duration::from_millis(100);
-
-fn client(cluster: &Cluster) -> BaseConsumer {
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", &cluster.config.brokers).set("group.id", "group");
-    config.create().unwrap()
-}
-
-/// Returns the metadata that the group has committed for partition 0 of `t`.
-fn metadata(cluster: &Cluster) -> String {
-    let mut list = TopicPartitionList::new();
-    list.add_partition("t", 0);
-    let read = || client(cluster).committed_offsets(list.clone(), LIMIT).unwrap();
-    tokio::task::block_in_place(read).elements()[0].metadata().to_owned()
-}
-
-async fn until(what: &str, reached: impl Fn() -> bool) {
-    let reached = tokio::time::timeout(LIMIT, async {
-        while !reached() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    });
-    assert!(reached.await.is_ok(), "{what}");
-}
 
 /// A consumer whose handler hangs for the message `slow-0`, and records the others in `seen`.
 fn hangs_at_the_first(cluster: &Cluster, seen: &Seen) -> ConsumerBuilder {
@@ -61,10 +37,10 @@ async fn seen_by_the_next_owner(cluster: &Cluster, n: usize) -> Seen {
     let next = Running::start(cluster.consumer().on("t", seen.handler()).build().unwrap());
     publish(&*cluster.publisher(), [message("t", "last", 50)]).await;
     seen.len(n).await;
-    until("committed", || tokio::task::block_in_place(|| committed(cluster)) == 51).await;
+    until("committed", || cluster.committed().0 == 51).await;
     next.stop().await;
     assert_eq!(seen.lock().len(), n);
-    assert_eq!(metadata(cluster), "", "nothing is finished beyond the last record");
+    assert_eq!(cluster.committed().1, "", "nothing is finished beyond the last record");
     seen
 }
 
@@ -75,7 +51,7 @@ async fn finished_records_beyond_a_hanging_one_are_not_handled_again() {
     let consumer = Running::start(hangs_at_the_first(&cluster, &seen).build().unwrap());
     seen.len(49).await;
     consumer.stop().await;
-    assert_eq!(committed(&cluster), 0);
+    assert_eq!(cluster.committed().0, 0);
     let again = seen_by_the_next_owner(&cluster, 2).await;
     assert_eq!(again.ids(), ["slow-0", "last-50"]);
 }
@@ -88,9 +64,9 @@ async fn finished_records_are_committed_while_a_record_hangs_and_no_other_comes(
     seen.len(49).await;
     // The next owner after a crash reads what is committed now.
     let finished = "comms1:0:rATE";
-    until("49 records from offset 1 on", || metadata(&cluster) == finished).await;
+    until("49 records from offset 1 on", || cluster.committed().1 == finished).await;
     consumer.stop().await;
-    assert_eq!(metadata(&cluster), finished);
+    assert_eq!(cluster.committed().1, finished);
 }
 
 /// Commits as another program would.
@@ -99,7 +75,7 @@ fn commit(cluster: &Cluster, offset: i64, metadata: &str) {
     let mut element = list.add_partition("t", 0);
     element.set_offset(Offset::Offset(offset)).unwrap();
     element.set_metadata(metadata);
-    tokio::task::block_in_place(|| client(cluster).commit(&list, CommitMode::Sync)).unwrap();
+    tokio::task::block_in_place(|| cluster.group_client().commit(&list, CommitMode::Sync)).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,7 +111,7 @@ async fn a_seek_handles_finished_records_again() {
     handle.seek("t", Start::Earliest).await.unwrap();
     again.len(51).await;
     next.stop().await;
-    assert_eq!((committed(&cluster), metadata(&cluster)), (50, String::new()));
+    assert_eq!(cluster.committed(), (50, String::new()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -151,5 +127,5 @@ async fn a_broker_that_refuses_the_metadata_gets_the_offsets_alone() {
     seen.len(50).await;
     tokio::time::sleep(5 * SHORT).await;
     consumer.stop().await;
-    assert_eq!((committed(&cluster), metadata(&cluster)), (0, String::new()));
+    assert_eq!(cluster.committed(), (0, String::new()));
 }

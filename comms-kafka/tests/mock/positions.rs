@@ -10,15 +10,6 @@ fn at(offset: i64) -> Start {
     Start::Offsets(HashMap::from([(("t".into(), 0), offset)]))
 }
 
-async fn until(what: &str, reached: impl Fn() -> bool) {
-    let reached = tokio::time::timeout(LIMIT, async {
-        while !reached() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    });
-    assert!(reached.await.is_ok(), "{what}");
-}
-
 fn records(range: std::ops::Range<usize>) -> impl Iterator<Item = comms_core::Message> {
     range.map(|n| message("t", "k", n))
 }
@@ -33,7 +24,7 @@ async fn a_start_behind_the_last_record_is_the_end() {
     let consumer = Running::start(consumer);
     // Returns when the partition is assigned, or has moved no partition because none is assigned yet.
     handle.seek("t", at(5_000)).await.unwrap();
-    until("committed", || tokio::task::block_in_place(|| super::revocation::committed(&cluster)) == 10).await;
+    until("committed", || cluster.committed().0 == 10).await;
     publish(&*cluster.publisher(), records(10..11)).await;
     seen.len(1).await;
     handle.seek("t", at(5_000)).await.unwrap();
@@ -50,7 +41,7 @@ async fn a_start_is_committed_without_waiting_for_a_record_or_an_interval() {
     let seen = Seen::default();
     let consumer = cluster.consumer().on("t", seen.handler()).start_at(Start::Latest);
     let consumer = Running::start(consumer.commit_interval(LIMIT * 60).build().unwrap());
-    until("committed", || tokio::task::block_in_place(|| super::revocation::committed(&cluster)) == 10).await;
+    until("committed", || cluster.committed().0 == 10).await;
     consumer.stop().await;
 }
 

@@ -2,10 +2,6 @@
 
 use crate::common::{cluster::*, *};
 use comms_core::{Error, clock::Clock};
-use rdkafka::{
-    ClientConfig, Offset, TopicPartitionList,
-    consumer::{BaseConsumer, Consumer as _},
-};
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex, mpsc},
@@ -14,29 +10,9 @@ use std::{
 
 const SHORT: Duration = Duration::from_millis(200);
 
-/// Returns the offset that `group` of the fixture has committed for partition 0 of `t`, or 0.
-pub(crate) fn committed(cluster: &Cluster) -> i64 {
-    let client: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", &cluster.config.brokers)
-        .set("group.id", "group")
-        .create()
-        .unwrap();
-    let mut list = TopicPartitionList::new();
-    list.add_partition("t", 0);
-    match client.committed_offsets(list, LIMIT).unwrap().elements()[0].offset() {
-        Offset::Offset(offset) => offset,
-        _ => 0,
-    }
-}
-
-/// Waits until `committed` is `offset`.
+/// Waits until `offset` is committed.
 async fn until_committed(cluster: &Cluster, offset: i64) {
-    let reached = tokio::time::timeout(LIMIT, async {
-        while tokio::task::block_in_place(|| committed(cluster)) != offset {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    });
-    assert!(reached.await.is_ok(), "{offset} is not committed");
+    until(&format!("{offset} is committed"), || cluster.committed().0 == offset).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -79,7 +55,7 @@ async fn a_handler_that_blocks_its_thread_delays_no_other_partition_and_not_the_
     open.send(()).unwrap();
     seen.len(12).await;
     second.stop().await;
-    assert_eq!(committed(&cluster), 3);
+    assert_eq!(cluster.committed().0, 3);
     assert_eq!(seen.by_key()["t"], [0, 1]);
 }
 
@@ -145,7 +121,7 @@ async fn no_commit_passes_an_unfinished_record_when_handlers_finish_in_any_order
     let consumer = Running::start(consumer.build().unwrap());
     let (mut offset, mut checks) = (0, 0);
     while offset < RECORDS as i64 {
-        offset = tokio::task::block_in_place(|| committed(&cluster));
+        offset = cluster.committed().0;
         let finished = finished.lock().unwrap();
         let open = (0..offset).find(|offset| !finished.contains(offset));
         assert_eq!(open, None, "{offset} is committed");
