@@ -3,6 +3,7 @@
 mod ages;
 mod dead_letter;
 mod ended;
+mod progress;
 mod spawn;
 
 use std::{
@@ -230,17 +231,6 @@ impl Runner {
         }
     }
 
-    fn complete(&mut self, assignment: &Assignment, tag: u64) {
-        self.frontier.complete(tag);
-        self.finished += 1;
-        let Some(offset) = self.frontier.offset() else { return };
-        if assignment.frontier().is_some_and(|frontier| offset < frontier) {
-            // The log was truncated, and has other records at the offsets of the list.
-            assignment.set_beyond(&Finished::default());
-        }
-        assignment.set_frontier(offset);
-    }
-
     fn fail(&self, assignment: &Assignment, what: &str) {
         let Assignment { topic, partition, .. } = assignment;
         self.shared.control.fail(Error::internal(format!("{what} at {}/{partition}", topic.name)));
@@ -251,35 +241,6 @@ impl Runner {
         self.is_stopped = true;
         self.worker.stop();
         self.hand.clear();
-    }
-
-    /// Counts the finished records, and publishes what is measured once per chunk.
-    fn publish(&mut self, assignment: &Assignment) {
-        assignment.set_oldest(self.ages.oldest(self.frontier.first_open()));
-        self.worker.flush();
-        let finished = std::mem::take(&mut self.finished);
-        if finished > 0 {
-            self.shared.commits.count(finished);
-            self.is_beyond_stale = true;
-        }
-        if self.is_beyond_stale && assignment.takes_request() {
-            self.publish_beyond(assignment);
-        }
-    }
-
-    /// Publishes the finished records beyond the frontier.
-    fn publish_beyond(&mut self, assignment: &Assignment) {
-        self.is_beyond_stale = false;
-        let mut finished = Finished::collect(self.frontier.records());
-        finished.append(&self.restored);
-        if !finished.is_empty()
-            && assignment.frontier().is_none()
-            && let Some(first) = self.frontier.first_open()
-        {
-            // An offset is needed for a commit.
-            assignment.set_frontier(first);
-        }
-        assignment.set_beyond(&finished);
     }
 
     /// Waits until a record is settled, or something else has changed.
