@@ -1,7 +1,7 @@
 //! Projection: a read model that follows the events.
 //!
 //! The problem: a query over all orders cannot read their streams. A table that is updated beside the events differs from
-//! them after a crash, and a new column needs a migration that nobody can repeat.
+//! them after a crash, and a new column cannot be filled for orders whose history is lost.
 //!
 //! The solution: a projection applies the events to the table, and stores its position in the same transaction. A new form
 //! of the table is a higher revision, which is built from the first event beside the old one.

@@ -122,7 +122,8 @@ pub async fn begin(pool: &SqlitePool) -> Result<SqliteTx, Error> {
 /// Returns `NotExecuted` if the others take longer than the acquire timeout of the pool, as well as in the cases of
 /// [`begin`].
 pub(super) async fn begin_in_turn(pool: &SqlitePool, writer: &Arc<Semaphore>) -> Result<SqliteTx, Error> {
-    // Before the connection: who waits must not keep one from the transaction that has the turn.
+    // The turn is taken before the connection. A transaction that waited with a connection could leave none for the
+    // transaction that has the turn.
     let turn =
         Clock::system().timeout(pool.options().get_acquire_timeout(), writer.clone().acquire_owned()).await;
     let turn =

@@ -130,7 +130,7 @@ mod tests {
         }
     }
 
-    /// A future that counts its polls, keeps its waker, and ends when it is told to.
+    /// A future that counts its polls, keeps the waker of the last one, and ends when its test sets a flag.
     #[derive(Default)]
     struct Script {
         polls: AtomicU32,
