@@ -1,9 +1,9 @@
 //! A saga's definition and its transitions.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use super::{
-    effect::Transition,
+    effect::{TimerId, Transition},
     input::Input,
     instance::{Instance, Phase, StepState},
     labels::STARTED,
@@ -79,6 +79,20 @@ impl<D: Clone> Definition<D> {
         };
         machine.finish(changed)
     }
+
+    /// Returns the timers that `instance` must have, each with the whole wait of its attempt, as
+    /// [`Effect::SetTimer`](super::Effect::SetTimer) has set them. A coordinator compares them with the stored timers, and
+    /// sets a timer again that was lost.
+    ///
+    /// A run that has ended, and a held step, have none.
+    ///
+    /// # Errors
+    /// Returns [`ErrorKind::Misconfigured`](crate::ErrorKind::Misconfigured) if the instance was made by another
+    /// definition, version or list of steps.
+    pub fn timers(&self, instance: &Instance<D>) -> Result<Vec<(TimerId, Duration)>, Error> {
+        self.0.check(instance)?;
+        Ok(Machine::new(&self.0, instance.clone()).timers())
+    }
 }
 
 impl<D> Definition<D> {
@@ -93,6 +107,23 @@ impl<D> Definition<D> {
             }
         }
         Ok(None)
+    }
+
+    /// Returns whether `message` announces a reply of an [observed](super::Step::observe) step, which can come before the
+    /// run has started, because topics have no order between them. A reply to a command cannot.
+    ///
+    /// # Errors
+    /// Returns the errors of [`event::read`](crate::event::read) or [`Versions::read`](crate::event::Versions::read).
+    pub fn observes(&self, message: &Message) -> Result<bool, Error> {
+        let observed = self.0.steps.iter().filter(|step| step.command.is_none());
+        let types: Vec<_> =
+            observed.flat_map(|step| &step.replies).map(|reply| reply.reader.type_id).collect();
+        for reader in self.0.readers.iter().filter(|reader| types.contains(&reader.type_id)) {
+            if (reader.read)(message)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Returns the name.

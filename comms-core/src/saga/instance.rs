@@ -115,6 +115,20 @@ pub enum Action {
     Compensate,
 }
 
+impl Phase {
+    /// Returns the name in JSON and in metrics, such as `running`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Compensating => "compensating",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Held => "held",
+        }
+    }
+}
+
 impl<D> Instance<D> {
     /// Returns the state of the step named `name`.
     #[must_use]

@@ -4,13 +4,18 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     sync::Arc,
+    time::Duration,
 };
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{
-    definition::Definition, effect::Transition, input::Input, instance::Instance, setup_error::SetupError,
+    definition::Definition,
+    effect::{TimerId, Transition},
+    input::Input,
+    instance::Instance,
+    setup_error::SetupError,
 };
 use crate::{Error, Message};
 
@@ -49,7 +54,9 @@ pub struct Definitions(BTreeMap<String, BTreeMap<u32, Arc<dyn Stored>>>);
 trait Stored: Send + Sync {
     fn start_on(&self, message: &Message) -> Result<Option<Transition<Value>>, Error>;
     fn transition(&self, instance: &Instance<Value>, input: &Input<'_>) -> Result<Transition<Value>, Error>;
+    fn timers(&self, instance: &Instance<Value>) -> Result<Vec<(TimerId, Duration)>, Error>;
     fn correlate(&self, message: &Message) -> Result<Option<String>, Error>;
+    fn observes(&self, message: &Message) -> Result<bool, Error>;
     fn events(&self) -> Vec<&'static str>;
 }
 
@@ -59,21 +66,30 @@ impl<D: Clone + Serialize + DeserializeOwned> Stored for Definition<D> {
     }
 
     fn transition(&self, instance: &Instance<Value>, input: &Input<'_>) -> Result<Transition<Value>, Error> {
-        let typed = instance.clone().try_map(serde_json::from_value::<D>);
-        let typed = typed.map_err(|e| {
-            Error::misconfigured(e)
-                .context(format_args!("decode the data of {} v{}", instance.saga, instance.version))
-        });
-        to_json(Self::transition(self, &typed?, input)?)
+        to_json(Self::transition(self, &typed(instance)?, input)?)
+    }
+
+    fn timers(&self, instance: &Instance<Value>) -> Result<Vec<(TimerId, Duration)>, Error> {
+        Self::timers(self, &typed(instance)?)
     }
 
     fn correlate(&self, message: &Message) -> Result<Option<String>, Error> {
         Self::correlate(self, message)
     }
 
+    fn observes(&self, message: &Message) -> Result<bool, Error> {
+        Self::observes(self, message)
+    }
+
     fn events(&self) -> Vec<&'static str> {
         Self::events(self).collect()
     }
+}
+
+fn typed<D: DeserializeOwned>(instance: &Instance<Value>) -> Result<Instance<D>, Error> {
+    let Instance { saga, version, .. } = instance;
+    let typed = instance.clone().try_map(serde_json::from_value::<D>);
+    typed.map_err(|e| Error::misconfigured(e).context(format_args!("decode the data of {saga} v{version}")))
 }
 
 fn to_json<D: Serialize>(transition: Transition<D>) -> Result<Transition<Value>, Error> {
@@ -133,8 +149,36 @@ impl Definitions {
     /// # Errors
     /// Returns the errors of [`Definition::start_on`].
     pub fn start_on(&self, name: &str, message: &Message) -> Result<Option<Transition<Value>>, Error> {
-        let newest = self.0.get(name).and_then(|versions| versions.values().next_back());
-        newest.map_or(Ok(None), |definition| definition.start_on(message))
+        self.newest(name).map_or(Ok(None), |definition| definition.start_on(message))
+    }
+
+    /// Starts a run of `definition` with the id `id`.
+    ///
+    /// # Errors
+    /// Returns [`ErrorKind::Misconfigured`](crate::ErrorKind::Misconfigured) if no definition of this name and version is
+    /// registered, so that no input would reach the run. Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the
+    /// data or a command cannot be encoded.
+    pub fn start<D: Clone + Serialize>(
+        &self,
+        definition: &Definition<D>,
+        id: impl Into<String>,
+        data: D,
+    ) -> Result<Transition<Value>, Error> {
+        if !self.contains(definition.name(), definition.version()) {
+            let (name, version) = (definition.name(), definition.version());
+            let text = format!("cannot start a run of {name} v{version}: register the definition");
+            return Err(Error::misconfigured(text));
+        }
+        to_json(definition.start(id, data)?)
+    }
+
+    /// Returns whether `message` can belong to a run of the newest definition named `name` that has not started yet, see
+    /// [`Definition::observes`].
+    ///
+    /// # Errors
+    /// Returns the errors of [`Definition::observes`].
+    pub fn observes(&self, name: &str, message: &Message) -> Result<bool, Error> {
+        self.newest(name).map_or(Ok(false), |definition| definition.observes(message))
     }
 
     /// Returns the next state of `instance` after `input`, by the definition of its name and version.
@@ -147,11 +191,34 @@ impl Definitions {
         instance: &Instance<Value>,
         input: &Input<'_>,
     ) -> Result<Transition<Value>, Error> {
+        self.of(instance)?.transition(instance, input)
+    }
+
+    /// Returns the timers that `instance` must have, by the definition of its name and version.
+    ///
+    /// # Errors
+    /// Returns [`ErrorKind::Misconfigured`](crate::ErrorKind::Misconfigured) if the definition is not registered or the
+    /// data cannot be decoded, and the errors of [`Definition::timers`].
+    pub fn timers(&self, instance: &Instance<Value>) -> Result<Vec<(TimerId, Duration)>, Error> {
+        self.of(instance)?.timers(instance)
+    }
+
+    /// Returns whether a definition with this name and version is registered.
+    #[must_use]
+    pub fn contains(&self, name: &str, version: u32) -> bool {
+        self.0.get(name).is_some_and(|versions| versions.contains_key(&version))
+    }
+
+    fn of(&self, instance: &Instance<Value>) -> Result<&dyn Stored, Error> {
         let Instance { saga, version, id, .. } = instance;
         let definition = self.0.get(saga).and_then(|versions| versions.get(version));
         let missing =
             || Error::misconfigured(format!("no definition {saga} v{version} for the run {id}: register it"));
-        definition.ok_or_else(missing)?.transition(instance, input)
+        definition.map(|definition| &**definition).ok_or_else(missing)
+    }
+
+    fn newest(&self, name: &str) -> Option<&Arc<dyn Stored>> {
+        self.0.get(name).and_then(|versions| versions.values().next_back())
     }
 
     /// Returns the names of all events that start a run or are replies, without versions.

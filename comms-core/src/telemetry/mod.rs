@@ -46,6 +46,20 @@ pub const PROJECTION_LAG_SECONDS: &str = "comms_projection_lag_seconds";
 pub const PROJECTION_APPLIED: &str = "comms_projection_applied_total";
 /// Gauge: 1 while a projection is parked at an event, otherwise 0.
 pub const PROJECTION_PARKED: &str = "comms_projection_parked";
+/// Counter: changes of a saga's run, by `saga` and `input`: `start`, `message`, `timer`, `operator`, `repair`.
+pub const SAGA_TRANSITIONS: &str = "comms_saga_transitions_total";
+/// Counter: steps of a saga that are held for an operator, by `saga`.
+pub const SAGA_ALARMS: &str = "comms_saga_alarms_total";
+/// Counter: inputs of a run that failed and are repeated, by `saga`.
+pub const SAGA_FAILURES: &str = "comms_saga_failures_total";
+/// Counter: messages that belonged to no run, by `saga`.
+pub const SAGA_UNMATCHED: &str = "comms_saga_unmatched_total";
+/// Gauge: runs that have not ended, by `saga` and `phase`: `running`, `compensating`, `held`.
+pub const SAGA_RUNS: &str = "comms_saga_runs";
+/// Gauge: runs that have not ended and whose definition is not registered, by `saga` and `version`.
+pub const SAGA_UNREGISTERED: &str = "comms_saga_unregistered_runs";
+/// Gauge, seconds: how long the oldest timer of a saga that is due has been due.
+pub const SAGA_TIMER_LAG_SECONDS: &str = "comms_saga_timer_lag_seconds";
 /// Histogram, seconds: HTTP requests served. `http.server.request.duration`.
 pub const HTTP_SERVER_DURATION: &str = "http_server_request_duration_seconds";
 /// Histogram, seconds: gRPC calls served. `rpc.server.call.duration`.

@@ -39,7 +39,7 @@ impl<D: Clone> Machine<'_, D> {
             self.step(index).status = StepStatus::Compensated;
             return Ok(());
         }
-        self.set_timer(index, action, definition.time_limit);
+        self.set_timer(index, action);
         Ok(())
     }
 
@@ -55,8 +55,7 @@ impl<D: Clone> Machine<'_, D> {
         step.reason = Some(reason.to_owned());
         if number > 0 && (action == Action::Compensate || !goes_back) {
             step.waiting = true;
-            let wait = definition.backoff.delay_at(number, self.jitter(index));
-            self.set_timer(index, action, wait);
+            self.set_timer(index, action);
         } else if action == Action::Compensate || plan.is_held_if_unknown(index) {
             step.status = StepStatus::Held;
             let step = definition.name.clone();
@@ -67,10 +66,23 @@ impl<D: Clone> Machine<'_, D> {
         }
     }
 
-    fn set_timer(&mut self, index: usize, action: Action, after: Duration) {
+    fn set_timer(&mut self, index: usize, action: Action) {
         let step = &self.saga.steps[index];
         let id = TimerId::of(&step.name, action, step.attempts_of(action), step.waiting);
-        self.effects.push(Effect::SetTimer(id, after));
+        let wait = self.wait(index);
+        self.effects.push(Effect::SetTimer(id, wait));
+    }
+
+    /// Returns the wait of the current timer of a step in progress: the backoff before the next attempt, or the time limit.
+    pub(super) fn wait(&self, index: usize) -> Duration {
+        let (definition, step) = (&self.plan.steps[index], &self.saga.steps[index]);
+        match step.action().filter(|_| step.waiting) {
+            None => definition.time_limit,
+            Some(action) => {
+                let number = step.attempts_of(action) % definition.max_attempts_of(action);
+                definition.backoff.delay_at(number, self.jitter(index))
+            }
+        }
     }
 
     fn identify(&self, index: usize, action: Action, encoded: Encoded) -> Command {

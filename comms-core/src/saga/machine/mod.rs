@@ -10,6 +10,8 @@ mod operate;
 mod reply;
 mod timer;
 
+use std::time::Duration;
+
 use super::{
     effect::{Effect, TimerId, Transition},
     instance::{Cause, Instance, StepState, StepStatus},
@@ -36,6 +38,12 @@ impl<'a, D: Clone> Machine<'a, D> {
             self.saga.state = self.plan.label(&self.saga);
         }
         Ok(Transition { instance: self.saga, effects: self.effects, changed })
+    }
+
+    /// Returns the timers that the run must have, each with the whole wait of its attempt.
+    pub(super) fn timers(&self) -> Vec<(TimerId, Duration)> {
+        let timer = |(index, step)| current_timer(step).map(|timer| (timer, self.wait(index)));
+        self.saga.steps.iter().enumerate().filter_map(timer).collect()
     }
 
     fn step(&mut self, index: usize) -> &mut StepState {

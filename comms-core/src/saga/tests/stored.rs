@@ -134,3 +134,37 @@ fn a_definition_is_registered_once_and_a_missing_one_is_reported() {
     let other = Instance { data: json!([1]), ..json_instance(&order()) };
     assert_eq!(transition(other).unwrap_err().kind, ErrorKind::Misconfigured);
 }
+
+#[test]
+fn timers_are_those_of_the_registered_version() {
+    let definitions = Definitions::new().register(order()).unwrap();
+    let mut instance = json_instance(&order());
+    let timers = definitions.timers(&instance).unwrap();
+    let named: Vec<_> = timers.iter().map(|(timer, wait)| (timer.as_str(), wait.as_secs())).collect();
+    assert_eq!(named, [("payment/execute/1/limit", 1)]);
+    instance.version = 9;
+    assert_eq!(definitions.timers(&instance).unwrap_err().kind, ErrorKind::Misconfigured);
+}
+
+/// Only an event of another service can come before its run: a reply to a command follows the command.
+#[test]
+fn only_replies_of_observed_steps_can_come_before_the_start() {
+    let observed = super::data::Step::observe("stock").reply::<super::data::Did<'I'>>(|_, did| result(did.1));
+    let observed = observed.time_limit(std::time::Duration::from_secs(1));
+    let definition = Definition::builder("order", 1).step(undoable::<'P'>("payment")).step(observed);
+    let definitions = Definitions::new().register(definition.build().unwrap()).unwrap();
+    let peers = EventSource::new("peers", Clock::system());
+    assert!(definitions.observes("order", &peers.message(&did::<'I'>(true)).unwrap()).unwrap());
+    assert!(!definitions.observes("order", &peers.message(&did::<'P'>(true)).unwrap()).unwrap());
+    assert!(!definitions.observes("other", &peers.message(&did::<'I'>(true)).unwrap()).unwrap());
+}
+
+#[test]
+fn a_run_of_a_definition_that_is_not_registered_does_not_start() {
+    let definitions = Definitions::new().register(order()).unwrap();
+    let started = definitions.start(&order(), ID, Order::default()).unwrap();
+    assert_eq!(started.instance, json_instance(&order()));
+    let other = Definition::builder("order", 2).step(step::<'P'>("payment")).build().unwrap();
+    let error = definitions.start(&other, ID, Order::default()).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Misconfigured);
+}

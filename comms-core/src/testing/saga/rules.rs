@@ -1,7 +1,7 @@
 //! The promises that are checked in every state.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     ops::Range,
 };
 
@@ -18,7 +18,7 @@ pub(super) struct Node<D> {
 
 /// Returns each promise about a change from `before` to `after`, and whether it holds. A run that starts has no
 /// `before`.
-pub(super) fn of<D>(
+pub(super) fn of<D: Clone>(
     definition: &Definition<D>,
     before: Option<&Instance<D>>,
     after: &Node<D>,
@@ -55,6 +55,12 @@ pub(super) fn of<D>(
     let is_in_progress =
         |step: &&StepState| matches!(step.status, StepStatus::Running | StepStatus::Compensating);
     let all_have_timers = after.timers.len() == steps.iter().filter(is_in_progress).count();
+    let timers: BTreeMap<_, _> = definition.timers(instance).unwrap_or_default().into_iter().collect();
+    let is_own_wait = |effect: &Effect| match effect {
+        Effect::SetTimer(timer, wait) => timers.get(timer) == Some(wait),
+        _ => true,
+    };
+    let are_known = timers.keys().eq(&after.timers) && effects.iter().all(is_own_wait);
     let has_next = is_held || !after.timers.is_empty() || instance.is_ended();
 
     let all_done = steps.iter().all(|step| step.status == StepStatus::Done && step.compensations == 0);
@@ -71,6 +77,7 @@ pub(super) fn of<D>(
         (all_have_alarms, "every hold has an alarm"),
         ((instance.phase == Phase::Held) == is_held, "the run is held if a step is"),
         (all_have_timers, "each step in progress has one timer, and no other step has one"),
+        (are_known, "`Definition::timers` returns the timers that are set"),
         (has_next, "a run has a timer, is held, or has ended"),
         (is_complete, "a completed run has executed every step"),
         (is_clean, "a failed run leaves no executed step without its compensation"),
