@@ -96,6 +96,10 @@
 //! With the feature `event-store` the units of work implement `comms_core::event_sourcing::EventStore`: events in streams,
 //! appended in the caller's transaction, with snapshots. A `Projection` applies the events to a read model.
 //!
+//! # Sagas
+//! With the feature `saga` the module `saga` has the coordinator, which stores and drives the runs of
+//! [`comms_core::saga`].
+//!
 //! With the feature `testing` the module `testing` has `OutboxTransport`: consumers under test on an outbox.
 //!
 //! # Source layout, in the order of the data
@@ -106,6 +110,8 @@
 //! - `local/` is a relay and a subscriber as one consumer.
 //! - `events.rs`, `event_read.rs` and `snapshots.rs` of a backend are the event store. `projection/` reads its events
 //!   through the backend's `feed.rs`; `projections.rs` is for operators and queries.
+//! - `saga/` is the coordinator of sagas, whose rows `saga.rs`, `saga_timers.rs` and `saga_read.rs` of a backend write and
+//!   read.
 //! - `branch`, `parked` describe what waits for an operator.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // Without a backend there is no store for a relay, and parts of the crate are unused.
@@ -127,6 +133,9 @@ pub mod postgres;
 mod projection;
 mod relay;
 mod replies;
+#[cfg(feature = "saga")]
+#[cfg_attr(docsrs, doc(cfg(feature = "saga")))]
+pub mod saga;
 #[cfg(feature = "sqlite")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sqlite")))]
 pub mod sqlite;

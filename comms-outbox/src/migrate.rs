@@ -33,7 +33,8 @@ pub(crate) fn missing<'a>(
                 "migration {version} of the outbox tables has another checksum than in this program: before version \
                  0.1.0, drop the tables comms_outbox, comms_outbox_cursor, comms_outbox_guard, comms_outbox_branch, \
                  comms_outbox_parked, comms_inbox, comms_replies, comms_event, comms_snapshot, \
-                 comms_projection, comms_projection_parked and comms_outbox_migrations, and migrate again"
+                 comms_projection, comms_projection_parked, comms_saga, comms_saga_timer, comms_saga_log, \
+                 comms_saga_early and comms_outbox_migrations, and migrate again"
             )));
         }
     }

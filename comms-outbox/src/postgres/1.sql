@@ -138,3 +138,56 @@ CREATE TABLE {s}.comms_projection_parked (
     skipped_at timestamptz,
     PRIMARY KEY (name, revision, event_id)
 );
+
+CREATE TABLE {s}.comms_saga (
+    saga text NOT NULL,
+    id text NOT NULL,
+    version bigint NOT NULL,
+    phase text NOT NULL CHECK (phase IN ('running', 'compensating', 'held', 'completed', 'failed')),
+    state text NOT NULL,
+    revision bigint NOT NULL,
+    instance json NOT NULL,
+    headers bytea NOT NULL,
+    failures integer NOT NULL DEFAULT 0,
+    error text,
+    started_at timestamptz NOT NULL DEFAULT statement_timestamp(),
+    updated_at timestamptz NOT NULL DEFAULT statement_timestamp(),
+    PRIMARY KEY (saga, id)
+) WITH (fillfactor = 50);
+CREATE INDEX comms_saga_open ON {s}.comms_saga (saga, version, phase) WHERE phase IN ('running', 'compensating', 'held');
+CREATE INDEX comms_saga_ended ON {s}.comms_saga (updated_at) WHERE phase IN ('completed', 'failed');
+
+CREATE TABLE {s}.comms_saga_timer (
+    saga text NOT NULL,
+    id text NOT NULL,
+    timer text NOT NULL,
+    due_at timestamptz NOT NULL,
+    PRIMARY KEY (saga, id, timer)
+);
+CREATE INDEX comms_saga_timer_due ON {s}.comms_saga_timer (due_at);
+
+CREATE TABLE {s}.comms_saga_log (
+    saga text NOT NULL,
+    id text NOT NULL,
+    sequence bigint NOT NULL,
+    at timestamptz NOT NULL DEFAULT statement_timestamp(),
+    phase text NOT NULL,
+    state text NOT NULL,
+    entry json NOT NULL,
+    PRIMARY KEY (saga, id, sequence)
+);
+
+CREATE TABLE {s}.comms_saga_early (
+    n bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    saga text NOT NULL,
+    id text NOT NULL,
+    source text NOT NULL,
+    msg_id text NOT NULL,
+    topic text NOT NULL,
+    key bytea,
+    headers bytea NOT NULL,
+    payload bytea,
+    kept_at timestamptz NOT NULL DEFAULT statement_timestamp(),
+    UNIQUE (saga, id, source, msg_id)
+);
+CREATE INDEX comms_saga_early_kept ON {s}.comms_saga_early (kept_at);

@@ -33,6 +33,16 @@ mod read;
 mod rebase;
 mod replies;
 mod row;
+#[cfg(feature = "saga")]
+mod saga;
+#[cfg(feature = "saga")]
+mod saga_early;
+#[cfg(feature = "saga")]
+mod saga_read;
+#[cfg(feature = "saga")]
+mod saga_timers;
+#[cfg(feature = "saga")]
+mod saga_unit;
 mod snapshot;
 #[cfg(feature = "event-store")]
 mod snapshots;

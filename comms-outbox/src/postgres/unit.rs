@@ -16,7 +16,7 @@ use crate::{CommitSignal, commit_error, sql_error};
 /// transaction that is dropped without a commit is rolled back.
 #[derive(Debug, Clone)]
 pub struct PgUnit {
-    pool: PgPool,
+    pub(super) pool: PgPool,
     pub(super) tables: Tables,
     commit_signal: CommitSignal,
 }

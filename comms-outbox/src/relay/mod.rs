@@ -34,7 +34,9 @@ mod tracks;
 
 pub use builder::RelayBuilder;
 #[cfg(feature = "event-store")]
-pub(crate) use call::{CALL_LIMIT, READ_LIMIT, limited};
+pub(crate) use call::READ_LIMIT;
+#[cfg(any(feature = "event-store", feature = "saga"))]
+pub(crate) use call::{CALL_LIMIT, limited};
 pub(crate) use row::{Place, Row, RowBuffer, column, headers};
 pub use run::Relay;
 pub use start::Start;

@@ -116,3 +116,56 @@ CREATE TABLE comms_projection_parked (
     skipped_at INTEGER,
     PRIMARY KEY (name, revision, event_id)
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE comms_saga (
+    saga TEXT NOT NULL,
+    id TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    phase TEXT NOT NULL CHECK (phase IN ('running', 'compensating', 'held', 'completed', 'failed')),
+    state TEXT NOT NULL,
+    revision INTEGER NOT NULL,
+    instance TEXT NOT NULL,
+    headers BLOB NOT NULL,
+    failures INTEGER NOT NULL DEFAULT 0,
+    error TEXT,
+    started_at INTEGER NOT NULL DEFAULT (CAST(unixepoch('subsec') * 1000 AS INTEGER)),
+    updated_at INTEGER NOT NULL DEFAULT (CAST(unixepoch('subsec') * 1000 AS INTEGER)),
+    PRIMARY KEY (saga, id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX comms_saga_open ON comms_saga (saga, version, phase) WHERE phase IN ('running', 'compensating', 'held');
+CREATE INDEX comms_saga_ended ON comms_saga (updated_at) WHERE phase IN ('completed', 'failed');
+
+CREATE TABLE comms_saga_timer (
+    saga TEXT NOT NULL,
+    id TEXT NOT NULL,
+    timer TEXT NOT NULL,
+    due_at INTEGER NOT NULL,
+    PRIMARY KEY (saga, id, timer)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX comms_saga_timer_due ON comms_saga_timer (due_at);
+
+CREATE TABLE comms_saga_log (
+    saga TEXT NOT NULL,
+    id TEXT NOT NULL,
+    sequence INTEGER NOT NULL,
+    at INTEGER NOT NULL DEFAULT (CAST(unixepoch('subsec') * 1000 AS INTEGER)),
+    phase TEXT NOT NULL,
+    state TEXT NOT NULL,
+    entry TEXT NOT NULL,
+    PRIMARY KEY (saga, id, sequence)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE comms_saga_early (
+    n INTEGER PRIMARY KEY AUTOINCREMENT,
+    saga TEXT NOT NULL,
+    id TEXT NOT NULL,
+    source TEXT NOT NULL,
+    msg_id TEXT NOT NULL,
+    topic TEXT NOT NULL,
+    key BLOB,
+    headers BLOB NOT NULL,
+    payload BLOB,
+    kept_at INTEGER NOT NULL DEFAULT (CAST(unixepoch('subsec') * 1000 AS INTEGER)),
+    UNIQUE (saga, id, source, msg_id)
+) STRICT;
+CREATE INDEX comms_saga_early_kept ON comms_saga_early (kept_at);

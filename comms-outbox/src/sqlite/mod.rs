@@ -23,6 +23,16 @@ mod projections;
 mod read;
 mod replies;
 mod row;
+#[cfg(feature = "saga")]
+mod saga;
+#[cfg(feature = "saga")]
+mod saga_early;
+#[cfg(feature = "saga")]
+mod saga_read;
+#[cfg(feature = "saga")]
+mod saga_timers;
+#[cfg(feature = "saga")]
+mod saga_unit;
 #[cfg(feature = "event-store")]
 mod snapshots;
 mod store;

@@ -23,7 +23,7 @@ use crate::CommitSignal;
 /// transaction that is dropped without a commit is rolled back.
 #[derive(Debug, Clone)]
 pub struct SqliteUnit {
-    pool: SqlitePool,
+    pub(super) pool: SqlitePool,
     pub(super) tables: Tables,
     commit_signal: CommitSignal,
     /// One permit: SQLite has one writer at a time.

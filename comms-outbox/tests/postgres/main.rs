@@ -92,7 +92,7 @@ impl Backend for Postgres {
     async fn drop_tables(&self) {
         self.sql(
             "DROP TABLE {s}.comms_outbox, {s}.comms_outbox_cursor, {s}.comms_outbox_guard, {s}.comms_outbox_branch, {s}.comms_outbox_parked, {s}.comms_inbox,
-                {s}.comms_replies, {s}.comms_event, {s}.comms_snapshot, {s}.comms_projection, {s}.comms_projection_parked, {s}.comms_outbox_migrations",
+                {s}.comms_replies, {s}.comms_event, {s}.comms_snapshot, {s}.comms_projection, {s}.comms_projection_parked, {s}.comms_saga, {s}.comms_saga_timer, {s}.comms_saga_log, {s}.comms_saga_early, {s}.comms_outbox_migrations",
         )
         .await;
     }

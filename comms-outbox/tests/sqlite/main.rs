@@ -84,7 +84,7 @@ impl Backend for Sqlite {
 
     async fn drop_tables(&self) {
         let drop = "DROP TABLE comms_outbox; DROP TABLE comms_outbox_cursor; DROP TABLE comms_outbox_branch; DROP TABLE comms_outbox_parked;
-            DROP TABLE comms_inbox; DROP TABLE comms_replies; DROP TABLE comms_event; DROP TABLE comms_snapshot; DROP TABLE comms_projection; DROP TABLE comms_projection_parked; DROP TABLE comms_outbox_migrations";
+            DROP TABLE comms_inbox; DROP TABLE comms_replies; DROP TABLE comms_event; DROP TABLE comms_snapshot; DROP TABLE comms_projection; DROP TABLE comms_projection_parked; DROP TABLE comms_saga; DROP TABLE comms_saga_timer; DROP TABLE comms_saga_log; DROP TABLE comms_saga_early; DROP TABLE comms_outbox_migrations";
         sqlx::raw_sql(drop).execute(&self.pool).await.unwrap();
     }
 
