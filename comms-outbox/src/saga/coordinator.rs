@@ -3,11 +3,11 @@
 use std::{fmt, future::Future, sync::Arc};
 
 use comms_core::{
-    Delivery, Error, Handler,
+    BatchHandler, Delivery, Error, Handler, batch_fn,
     clock::Clock,
     context::Context,
     event::EventSource,
-    handler_fn, named,
+    handler_fn, named, named_batch,
     saga::{Definition, Definitions, Input, Instance, Operation},
 };
 use serde::Serialize;
@@ -66,6 +66,22 @@ impl<U: SagaStore> Coordinator<U> {
             async move { inner.handle(&delivery).await }
         };
         named("saga", handler_fn(handle))
+    }
+
+    /// Returns the handler of batches of messages, under the name `saga`: as [`handler`](Self::handler), with one transaction
+    /// for many messages. If the transaction fails, the messages are handled one by one, so that one bad message or run does
+    /// not fail the others.
+    ///
+    /// # Errors
+    /// The result of a delivery is the error of [`handler`](Self::handler). The call fails if the database is away.
+    #[must_use]
+    pub fn batch_handler(&self) -> impl BatchHandler + use<U> {
+        let inner = self.inner.clone();
+        let handle = move |deliveries: Vec<Delivery>| {
+            let inner = inner.clone();
+            async move { inner.handle_batch(&deliveries).await }
+        };
+        named_batch("saga", batch_fn(handle))
     }
 
     /// Starts a run of `definition` in the caller's transaction. Returns `false`, and writes nothing, if a run with this id
@@ -149,15 +165,6 @@ impl<U: SagaStore> Coordinator<U> {
 impl<U: SagaStore> Inner<U> {
     pub(super) fn clock(&self) -> &Clock {
         self.events.clock()
-    }
-
-    /// Returns the context of a message, also if the consumer did not set it.
-    pub(super) fn context_of(&self, delivery: &Delivery) -> Context {
-        let current = Context::current();
-        match current.trace {
-            Some(_) => current,
-            None => Context::of_message(&delivery.message, self.clock()),
-        }
     }
 
     /// Returns `context` with everything that the commands of `run` carry.

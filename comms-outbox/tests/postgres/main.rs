@@ -10,6 +10,8 @@ mod local;
 mod projection;
 mod rebase;
 mod relay;
+#[cfg(feature = "saga")]
+mod saga;
 #[path = "../suite/mod.rs"]
 mod suite;
 

@@ -9,6 +9,8 @@ mod parked;
 #[cfg(feature = "event-store")]
 mod projection;
 mod relay;
+#[cfg(feature = "saga")]
+mod saga;
 #[path = "../suite/mod.rs"]
 mod suite;
 

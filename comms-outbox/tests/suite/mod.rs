@@ -28,6 +28,14 @@ pub mod reconfigure;
 pub mod recorder;
 pub mod released;
 pub mod rolling;
+#[cfg(feature = "saga")]
+pub mod saga;
+#[cfg(feature = "saga")]
+pub mod saga_messages;
+#[cfg(feature = "saga")]
+pub mod saga_operators;
+#[cfg(feature = "saga")]
+pub mod saga_timers;
 pub mod sessions;
 pub mod starts;
 pub mod visibility;
