@@ -178,7 +178,6 @@ CREATE TABLE {s}.comms_saga_log (
 );
 
 CREATE TABLE {s}.comms_saga_early (
-    n bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     saga text NOT NULL,
     id text NOT NULL,
     source text NOT NULL,
@@ -188,6 +187,6 @@ CREATE TABLE {s}.comms_saga_early (
     headers bytea NOT NULL,
     payload bytea,
     kept_at timestamptz NOT NULL DEFAULT statement_timestamp(),
-    UNIQUE (saga, id, source, msg_id)
+    PRIMARY KEY (saga, id, source, msg_id)
 );
 CREATE INDEX comms_saga_early_kept ON {s}.comms_saga_early (kept_at);

@@ -21,12 +21,12 @@ const COUNT: &str = "SELECT count(*) FROM {s}.comms_saga_early WHERE saga = $1 A
 const TAKE: &str = "
 WITH taken AS (
     DELETE FROM {s}.comms_saga_early WHERE saga = $1 AND id = $2
-    RETURNING n, source, msg_id, topic, key, headers, payload)
-SELECT source, msg_id, topic, key, headers, payload FROM taken ORDER BY n";
+    RETURNING kept_at, source, msg_id, topic, key, headers, payload)
+SELECT source, msg_id, topic, key, headers, payload FROM taken ORDER BY kept_at, source, msg_id";
 
 const DELETE_OLD: &str = "
-DELETE FROM {s}.comms_saga_early WHERE n IN (
-    SELECT n FROM {s}.comms_saga_early WHERE kept_at < statement_timestamp() - make_interval(secs => $1) LIMIT 1000)";
+DELETE FROM {s}.comms_saga_early WHERE (saga, id, source, msg_id) IN (
+    SELECT saga, id, source, msg_id FROM {s}.comms_saga_early WHERE kept_at < statement_timestamp() - make_interval(secs => $1) LIMIT 1000)";
 
 impl Tables {
     /// Keeps `message` for `run`, which has not started. A message that is kept already is not kept twice.

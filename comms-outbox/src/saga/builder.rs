@@ -63,6 +63,7 @@ impl<U: SagaStore> CoordinatorBuilder<U> {
     /// outside the transaction may be repeated.
     ///
     /// ```
+    /// # #[cfg(feature = "sqlite")]
     /// # fn check(builder: comms_outbox::saga::CoordinatorBuilder<comms_outbox::sqlite::SqliteUnit>) {
     /// let builder = builder.on_transition(|changes, tx| {
     ///     Box::pin(async move {

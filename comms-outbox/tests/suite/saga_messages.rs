@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use comms_core::{
-    Delivery, ErrorKind, Outcome, UnitOfWork,
+    Delivery, ErrorKind, Outcome,
     saga::{Definition, Definitions, Phase},
 };
 use comms_outbox::saga::Coordinator;
@@ -42,9 +42,13 @@ pub async fn concurrent_starts_make_one_run<B: Sagas>() {
     let backend = B::start().await;
     let (definition, unit) = (slow(1), backend.unit());
     let coordinator = coordinator(&backend, &definition);
-    let starts = (0..4).map(|_| start(&unit, &coordinator, &definition, "7"));
+    let starts = (0..4).map(|_| {
+        let (unit, coordinator, definition) = (unit.clone(), coordinator.clone(), definition.clone());
+        tokio::spawn(async move { start(&unit, &coordinator, &definition, "7").await })
+    });
     let messages = (0..4).map(|_| async { give(&coordinator, &placed("7")).await });
     let (starts, messages) = futures::join!(join_all(starts), join_all(messages));
+    let starts: Vec<bool> = starts.into_iter().map(Result::unwrap).collect();
     assert!(starts.iter().filter(|is_new| **is_new).count() <= 1);
     assert!(messages.iter().all(|outcome| *outcome == Outcome::Done));
     assert_eq!(backend.sent().await, ["order/7/payment/execute/1"]);
@@ -176,6 +180,5 @@ pub async fn a_message_whose_transaction_fails_is_handled_again<B: Sagas>() {
     assert_eq!(backend.count("comms_saga_log").await, 0);
     let coordinator = coordinator(&backend, &slow(1));
     assert_eq!(handle(&coordinator, &start).await.unwrap(), Outcome::Done);
-    drop(backend.unit().begin().await.unwrap());
     assert_eq!(backend.sent().await, ["order/7/payment/execute/1"]);
 }
