@@ -145,3 +145,8 @@ async fn a_held_run_is_reported_and_continued() {
 async fn runs_are_listed_and_old_ones_deleted() {
     suite::saga_operators::runs_are_listed_and_old_ones_deleted::<Sqlite>().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_loses_and_repeats_nothing() {
+    suite::saga_timers::a_crash_loses_and_repeats_nothing::<Sqlite>().await;
+}

@@ -7,7 +7,7 @@ use comms_core::{
     health::{Health, Status},
     saga::{ForcedStatus, Operation, Phase},
 };
-use comms_outbox::saga::{LoggedEffect, RunFilter, RunId, RunInput};
+use comms_outbox::saga::{LoggedEffect, RunFilter, RunId};
 
 use super::{
     saga::{Sagas, builder, coordinator, drive, give, order, paid, phase, placed, registered, shipped, slow},
@@ -41,13 +41,9 @@ pub async fn an_operator_cancels_a_run<B: Sagas>() {
     assert_eq!(backend.sent().await, sent);
     let timeline = backend.timeline("7").await.unwrap();
     assert_eq!(timeline.log.len(), 3, "a second cancel changes nothing");
-    let RunInput::Operator { operator, operation, reason, .. } = &timeline.log[1].input else {
-        panic!("{timeline:?}")
-    };
-    assert_eq!(
-        (operator.as_str(), operation.as_str(), reason.as_deref()),
-        ("ann", "cancel", Some("the buyer"))
-    );
+    let input = serde_json::to_value(&timeline.log[1].input).unwrap();
+    let fields = ["operator", "operation", "reason"].map(|field| input[field].as_str().unwrap());
+    assert_eq!(fields, ["ann", "cancel", "the buyer"]);
     assert_eq!(backend.effects().await.len(), 3);
 }
 

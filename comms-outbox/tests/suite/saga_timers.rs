@@ -131,7 +131,7 @@ pub async fn a_failing_function_stops_no_other_run<B: Sagas>() {
             Box::pin(async move {
                 match changes[0].instance.id.as_str() {
                     "fails" if is_broken => Err(Error::invalid("no such order")),
-                    "panics" if is_broken => panic!("a bug"),
+                    "panics" if is_broken => unreachable!("a bug"),
                     _ => Ok(()),
                 }
             })
@@ -185,4 +185,37 @@ pub async fn the_loop_waits_for_the_database<B: Sagas>() {
     until("the run fails", async || phase(&backend, "7").await == Some(Phase::Failed)).await;
     until("it is ready", async || health.readiness().status == Status::Ready).await;
     running.stop().await;
+}
+
+/// The loop is dropped at any moment, also between the writes and the commit.
+pub async fn a_crash_loses_and_repeats_nothing<B: Sagas>() {
+    let backend = B::start().await;
+    let coordinator = coordinator(&backend, &order(1, SHORT));
+    let names: Vec<_> = (0..12).map(|n| format!("{n:02}")).collect();
+    for id in &names {
+        give(&coordinator, &placed(id)).await;
+    }
+    for n in 0..30 {
+        let running = drive(&coordinator);
+        tokio::time::sleep(Duration::from_millis(n)).await;
+        running.crash().await;
+    }
+    let running = drive(&coordinator);
+    for id in &names {
+        until("the run fails", async || phase(&backend, id).await == Some(Phase::Failed)).await;
+        let timeline = backend.timeline(id).await.unwrap();
+        let sequences: Vec<_> = timeline.log.iter().map(|line| line.sequence).collect();
+        assert_eq!(sequences, Vec::from_iter(1..=sequences.len() as u64));
+        assert!(
+            timeline.log.iter().all(|line| line.input != RunInput::Repair),
+            "no timer is lost: {timeline:?}"
+        );
+    }
+    running.stop().await;
+    let mut sent = backend.sent().await;
+    sent.sort();
+    let command = |id: &String| {
+        ["compensate/1", "execute/1", "execute/2"].map(|attempt| format!("order/{id}/payment/{attempt}"))
+    };
+    assert_eq!(sent, names.iter().flat_map(command).collect::<Vec<_>>());
 }
