@@ -8,7 +8,9 @@ use sqlx::{PgPool, Postgres, Row as _, Transaction};
 use super::{PgUnit, RelayStore, Tables, unit};
 use crate::{
     commit_error,
-    projection::{Checkpoint, Committed, Feed, ParkedEvent, Stored, Written, cursor, no_live_revision, wait_for},
+    projection::{
+        Checkpoint, Committed, Feed, ParkedEvent, Stored, Written, cursor, no_live_revision, wait_for,
+    },
     relay::{LeaseHolder, Log, Store},
     sql_error,
 };

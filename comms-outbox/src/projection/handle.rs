@@ -57,7 +57,9 @@ impl<F: Feed> ProjectionHandle<F> {
             poll(&self.clock, Some(self.status.clone()), || feed.are_applied(cursor, committed)).await
         };
         self.clock.timeout(limit, wait).await.unwrap_or_else(|_| {
-            Err(Error::not_executed(format!("{cursor} has not applied the committed events within {limit:?}")))
+            Err(Error::not_executed(format!(
+                "{cursor} has not applied the committed events within {limit:?}"
+            )))
         })
     }
 }

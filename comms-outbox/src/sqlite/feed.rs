@@ -7,7 +7,9 @@ use sqlx::{Row as _, SqlitePool};
 
 use super::{RelayStore, SqliteTx, SqliteUnit, Tables, changes, store, tx};
 use crate::{
-    projection::{Checkpoint, Committed, Feed, ParkedEvent, Stored, Written, cursor, no_live_revision, wait_for},
+    projection::{
+        Checkpoint, Committed, Feed, ParkedEvent, Stored, Written, cursor, no_live_revision, wait_for,
+    },
     relay::{LeaseHolder, Log, Store},
     sql_error,
 };

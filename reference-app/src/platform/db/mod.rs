@@ -109,6 +109,24 @@ impl Db {
         }
     }
 
+    /// Begins a transaction that only reads. On SQLite the transaction refuses writes, and neither waits for writers nor
+    /// delays them.
+    ///
+    /// # Errors
+    /// Returns `NotExecuted` at once if the database is not open yet. Otherwise returns the kind that [`sql_error`]
+    /// derives from the database's error.
+    pub async fn begin_read(&self) -> Result<Tx, Error> {
+        match &self.0.backend {
+            Backend::Postgres { .. } => self.begin_now().await,
+            Backend::Sqlite { reader, .. } => {
+                self.check_open()?;
+                // The connections of the pool are read-only, for which SQLite begins a transaction without a lock.
+                let backend = TxBackend::Sqlite(sqlite::begin(reader).await?.into());
+                Ok(Tx { schema: self.0.schema, backend })
+            }
+        }
+    }
+
     async fn begin_now(&self) -> Result<Tx, Error> {
         self.check_open()?;
         let backend = match &self.0.backend {

@@ -31,6 +31,21 @@ async fn a_transaction_that_cannot_begin_is_refused_before_the_deadline() {
     assert!(!deadline.has_passed(&clock));
 }
 
+/// A transaction that reads does not wait for the writer of the file, sees the last commit, and cannot write.
+#[tokio::test]
+async fn a_reading_transaction_does_not_wait_for_a_writer() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Db::sqlite(dir.path(), SCHEMA, migrations(), &Clock::system()).await.unwrap();
+    let mut writer = db.begin().await.unwrap();
+    writer.execute("CREATE TABLE {s}.seen (id BIGINT NOT NULL)", &[]).await.unwrap();
+    db.commit(writer).await.unwrap();
+    let _writer = db.begin().await.unwrap();
+    let mut reader = db.begin_read().await.unwrap();
+    assert_eq!(reader.fetch("SELECT id FROM {s}.seen", &[]).await.unwrap().len(), 0);
+    let refused = reader.execute("INSERT INTO {s}.seen (id) VALUES (1)", &[]).await.unwrap_err();
+    assert!(refused.chain().to_string().contains("readonly"), "{}", refused.chain());
+}
+
 pub(super) mod postgres {
     use std::sync::Arc;
 

@@ -162,6 +162,19 @@ impl ProjectionHandle {
             Self::Sqlite(handle) => handle.wait_for(written, limit).await,
         }
     }
+
+    /// Waits until the projection has applied every event that was committed before this call, at most `limit`. Any
+    /// process may have the lease.
+    ///
+    /// # Errors
+    /// Returns `NotExecuted` if the limit is reached first. Otherwise returns the kind that [`sql_error`] derives from
+    /// the database's error.
+    pub async fn wait_for_committed(&self, limit: Duration) -> Result<(), Error> {
+        match self {
+            Self::Postgres(handle) => handle.wait_for_committed(limit).await,
+            Self::Sqlite(handle) => handle.wait_for_committed(limit).await,
+        }
+    }
 }
 
 fn build<F, A, Fut>(
