@@ -8,7 +8,9 @@ use sqlx::{PgPool, Postgres, Row as _, Transaction};
 use super::{PgUnit, RelayStore, Tables, unit};
 use crate::{
     commit_error,
-    projection::{Checkpoint, Feed, ParkedEvent, Stored, Written, cursor, no_live_revision, wait_for},
+    projection::{
+        Checkpoint, Committed, Feed, ParkedEvent, Stored, Written, cursor, no_live_revision, wait_for,
+    },
     relay::{LeaseHolder, Log, Store},
     sql_error,
 };
@@ -42,6 +44,26 @@ const LAST_ID: &str = "SELECT coalesce(max(id), 0) AS last FROM {s}.comms_event"
 const IS_APPLIED: &str = "
 SELECT EXISTS (SELECT FROM {s}.comms_outbox_cursor
                WHERE relay = $1 AND pg_visible_in_snapshot($2::text::xid8, snap)) AS applied";
+
+const SNAPSHOT: &str = "SELECT pg_current_snapshot()::text AS snap";
+
+/// $1 cursor, $2 snapshot. The events that are not applied are those of the transactions that the snapshot of the cursor
+/// does not contain: the later ones, and those in progress. Both are ranges of the index; the planner takes it for the
+/// sake of the order.
+const ARE_APPLIED: &str = "
+WITH applied AS MATERIALIZED (
+    SELECT coalesce((SELECT snap FROM {s}.comms_outbox_cursor WHERE relay = $1), '1:1:'::pg_snapshot) AS snap
+), later AS (
+    SELECT xid FROM {s}.comms_event
+    WHERE xid >= (SELECT pg_snapshot_xmax(snap) FROM applied) AND pg_visible_in_snapshot(xid, $2::pg_snapshot)
+    ORDER BY xid, id LIMIT 1
+), in_progress AS (
+    SELECT xid FROM {s}.comms_event
+    WHERE xid = ANY (ARRAY(SELECT pg_snapshot_xip(snap) FROM applied))
+      AND pg_visible_in_snapshot(xid, $2::pg_snapshot)
+    ORDER BY xid, id LIMIT 1
+)
+SELECT NOT EXISTS (SELECT FROM later) AND NOT EXISTS (SELECT FROM in_progress) AS applied";
 
 /// The events of one schema, as the source of a [`Projection`](crate::Projection).
 ///
@@ -164,6 +186,17 @@ impl Feed for EventFeed {
 
     async fn is_applied(&self, cursor: &str, written: Written) -> Result<bool, Error> {
         let look = self.tables.inline_values(IS_APPLIED, &[Some(cursor), Some(&written.to_string())]);
+        let row = sqlx::raw_sql(look).fetch_one(&self.pool).await.map_err(sql_error)?;
+        row.try_get("applied").map_err(sql_error)
+    }
+
+    async fn committed(&self) -> Result<Committed, Error> {
+        let row = sqlx::raw_sql(SNAPSHOT).fetch_one(&self.pool).await.map_err(sql_error)?;
+        row.try_get("snap").map(Committed).map_err(sql_error)
+    }
+
+    async fn are_applied(&self, cursor: &str, Committed(snap): &Committed) -> Result<bool, Error> {
+        let look = self.tables.inline_values(ARE_APPLIED, &[Some(cursor), Some(snap)]);
         let row = sqlx::raw_sql(look).fetch_one(&self.pool).await.map_err(sql_error)?;
         row.try_get("applied").map_err(sql_error)
     }

@@ -42,7 +42,17 @@ pub trait Feed: Send + Sync + 'static {
 
     /// Returns whether the events of the transaction are applied up to the cursor.
     async fn is_applied(&self, cursor: &str, written: Written) -> Result<bool, Error>;
+
+    /// Returns the events that are committed now.
+    async fn committed(&self) -> Result<Committed, Error>;
+
+    /// Returns whether the events of `committed` are applied up to the cursor.
+    async fn are_applied(&self, cursor: &str, committed: &Committed) -> Result<bool, Error>;
 }
+
+/// The events that were committed at a moment: a snapshot of PostgreSQL, or the id of the last event of SQLite.
+#[derive(Debug)]
+pub struct Committed(pub(crate) String);
 
 /// What a projection writes in the transaction of a batch.
 #[derive(Debug, Clone, Copy)]

@@ -40,6 +40,28 @@ impl<F: Feed> ProjectionHandle<F> {
     pub async fn wait_for(&self, written: Written, limit: Duration) -> Result<(), Error> {
         wait_for(&*self.feed, &self.cursor, &self.clock, written, limit, Some(self.status.clone())).await
     }
+
+    /// Waits until the projection has applied every event that was committed before this call, at most `limit`, so that
+    /// a query of the read model returns what any earlier transaction wrote. Any process may have the lease.
+    ///
+    /// If the last events belong to other categories, the wait may take a third of the lease.
+    ///
+    /// # Errors
+    /// Returns [`ErrorKind::NotExecuted`](comms_core::ErrorKind::NotExecuted) if the limit is reached first. Otherwise
+    /// returns an error of the kind that [`sql_error`](crate::sql_error) lists if a statement fails.
+    pub async fn wait_for_committed(&self, limit: Duration) -> Result<(), Error> {
+        let (feed, cursor) = (&*self.feed, &*self.cursor);
+        let wait = async {
+            let committed = feed.committed().await?;
+            let committed = &committed;
+            poll(&self.clock, Some(self.status.clone()), || feed.are_applied(cursor, committed)).await
+        };
+        self.clock.timeout(limit, wait).await.unwrap_or_else(|_| {
+            Err(Error::not_executed(format!(
+                "{cursor} has not applied the committed events within {limit:?}"
+            )))
+        })
+    }
 }
 
 pub(crate) fn no_live_revision(name: &str) -> Error {
@@ -48,36 +70,43 @@ pub(crate) fn no_live_revision(name: &str) -> Error {
     ))
 }
 
-/// Waits until the cursor is behind `written`. Looks when `status` changes, and after a pause that grows.
+/// Waits until the cursor is behind `written`.
 pub(crate) async fn wait_for<F: Feed>(
     feed: &F,
     cursor: &str,
     clock: &Clock,
     written: Written,
     limit: Duration,
-    mut status: Option<watch::Receiver<ProjectionStatus>>,
+    status: Option<watch::Receiver<ProjectionStatus>>,
 ) -> Result<(), Error> {
-    let wait = async {
-        let mut pause = Duration::from_millis(1);
-        while !feed.is_applied(cursor, written).await? {
-            let changed = async {
-                match &mut status {
-                    Some(status) => status.changed().await.is_ok(),
-                    None => false,
-                }
-            };
-            tokio::select! {
-                true = changed => {}
-                () = clock.sleep(pause) => pause = (pause * 2).min(MAX_PAUSE),
-            }
-        }
-        Ok(())
-    };
+    let wait = poll(clock, status, || feed.is_applied(cursor, written));
     clock.timeout(limit, wait).await.unwrap_or_else(|_| {
         Err(Error::not_executed(format!(
             "{cursor} has not applied the transaction {written} within {limit:?}"
         )))
     })
+}
+
+/// Waits until `is_applied` returns `true`. Calls it when `status` changes, and after a pause that grows.
+async fn poll<Fut: Future<Output = Result<bool, Error>>>(
+    clock: &Clock,
+    mut status: Option<watch::Receiver<ProjectionStatus>>,
+    is_applied: impl Fn() -> Fut,
+) -> Result<(), Error> {
+    let mut pause = Duration::from_millis(1);
+    while !is_applied().await? {
+        let changed = async {
+            match &mut status {
+                Some(status) => status.changed().await.is_ok(),
+                None => false,
+            }
+        };
+        tokio::select! {
+            true = changed => {}
+            () = clock.sleep(pause) => pause = (pause * 2).min(MAX_PAUSE),
+        }
+    }
+    Ok(())
 }
 
 impl<F: Feed> Clone for ProjectionHandle<F> {

@@ -7,7 +7,9 @@ use sqlx::{Row as _, SqlitePool};
 
 use super::{RelayStore, SqliteTx, SqliteUnit, Tables, changes, store, tx};
 use crate::{
-    projection::{Checkpoint, Feed, ParkedEvent, Stored, Written, cursor, no_live_revision, wait_for},
+    projection::{
+        Checkpoint, Committed, Feed, ParkedEvent, Stored, Written, cursor, no_live_revision, wait_for,
+    },
     relay::{LeaseHolder, Log, Store},
     sql_error,
 };
@@ -38,6 +40,9 @@ const LAST_ID: &str = "SELECT coalesce(max(id), 0) FROM comms_event";
 
 const IS_APPLIED: &str =
     "SELECT EXISTS (SELECT 1 FROM comms_outbox_cursor WHERE relay = $1 AND last_id >= $2)";
+
+const ARE_APPLIED: &str = "
+SELECT coalesce((SELECT last_id FROM comms_outbox_cursor WHERE relay = $1), 0) >= CAST($2 AS INTEGER)";
 
 /// The events of one file, as the source of a [`Projection`](crate::Projection). One connection is enough.
 ///
@@ -147,6 +152,15 @@ impl Feed for EventFeed {
 
     async fn is_applied(&self, cursor: &str, written: Written) -> Result<bool, Error> {
         let query = sqlx::query(IS_APPLIED).bind(cursor).bind(written.0);
+        query.fetch_one(&self.pool).await.map_err(sql_error)?.try_get(0).map_err(sql_error)
+    }
+
+    async fn committed(&self) -> Result<Committed, Error> {
+        Ok(Committed(self.last_id().await?.to_string()))
+    }
+
+    async fn are_applied(&self, cursor: &str, Committed(last): &Committed) -> Result<bool, Error> {
+        let query = sqlx::query(ARE_APPLIED).bind(cursor).bind(last);
         query.fetch_one(&self.pool).await.map_err(sql_error)?.try_get(0).map_err(sql_error)
     }
 }

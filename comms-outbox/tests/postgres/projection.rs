@@ -95,6 +95,12 @@ async fn a_query_waits_for_what_it_has_written() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_query_waits_for_what_was_committed_before_it() {
+    suite::projection::a_query_waits_for_what_was_committed_before_it::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
 async fn a_higher_revision_is_built_beside_the_live_one() {
     suite::projection::a_higher_revision_is_built_beside_the_live_one::<Postgres>().await;
 }
@@ -183,6 +189,34 @@ async fn an_event_that_commits_late_is_applied() {
 async fn backend_applied(backend: &Postgres, written: Written) {
     until("live", async || backend.live_revision("p").await == Some(1)).await;
     backend.wait_for("p", written).await.unwrap();
+}
+
+/// A query does not wait for an open transaction, and waits for its event after the commit, although newer ones are
+/// applied.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_query_waits_for_an_event_that_was_committed_late() {
+    let backend = Postgres::start().await;
+    let projection = backend.projection("p").apply(all(&backend)).build().unwrap();
+    let handle = projection.handle();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let running = tokio::spawn(projection.run(async { drop(stopped.await) }));
+    let (unit, stream) = (backend.unit(), Stream::new("order", "late"));
+    for round in 1..=5 {
+        let event = MessageParts { source: "suite", id: &unique(), ..MessageParts::default() };
+        let event = [stream.event(&Message::new(event))];
+        let append_late = Append { stream: &stream, expected: Expected::Any, events: &event, messages: &[] };
+        let mut late = unit.begin().await.unwrap();
+        unit.append(&mut late, append_late).await.unwrap();
+        append(&backend, "order", "a", 1).await;
+        handle.wait_for_committed(Duration::from_secs(5)).await.unwrap();
+        assert_eq!(backend.effects().await.len(), 2 * round - 1);
+        unit.commit(late).await.unwrap();
+        handle.wait_for_committed(Duration::from_secs(5)).await.unwrap();
+        assert_eq!(backend.effects().await.len(), 2 * round);
+    }
+    drop(stop);
+    running.await.unwrap().unwrap();
 }
 
 /// A process is suspended inside its transaction, before the commit. Its successor does not wait for it, and its commit is

@@ -80,6 +80,11 @@ async fn a_query_waits_for_what_it_has_written() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_query_waits_for_what_was_committed_before_it() {
+    suite::projection::a_query_waits_for_what_was_committed_before_it::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_higher_revision_is_built_beside_the_live_one() {
     suite::projection::a_higher_revision_is_built_beside_the_live_one::<Sqlite>().await;
 }

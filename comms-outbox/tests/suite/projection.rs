@@ -253,6 +253,27 @@ pub async fn a_query_waits_for_what_it_has_written<B: Projections>() {
     assert_eq!(handle.status().state, ProjectionState::Standby);
 }
 
+pub async fn a_query_waits_for_what_was_committed_before_it<B: Projections>() {
+    let backend = B::start().await;
+    let projection = backend.projection("p").apply(all(&backend)).build().unwrap();
+    let handle = projection.handle();
+    handle.wait_for_committed(Duration::from_secs(5)).await.expect("there is no event to apply");
+    append(&backend, "order", "a", 1).await;
+    let error = handle.wait_for_committed(Duration::from_millis(20)).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::NotExecuted, "{error}");
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let running = tokio::spawn(projection.run(async { drop(stopped.await) }));
+    for n in 1..=20 {
+        if n > 1 {
+            append(&backend, "order", &n.to_string(), 1).await;
+        }
+        handle.wait_for_committed(Duration::from_secs(5)).await.unwrap();
+        assert_eq!(backend.effects().await.len(), n);
+    }
+    drop(stop);
+    running.await.unwrap().unwrap();
+}
+
 /// A second revision is built beside the first, and becomes the live one when it has come to the last event.
 pub async fn a_higher_revision_is_built_beside_the_live_one<B: Projections>() {
     let backend = B::start().await;

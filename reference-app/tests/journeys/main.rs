@@ -16,6 +16,7 @@ mod edge;
 mod faults;
 mod faulty_peer;
 mod first_use;
+mod history;
 mod hostile;
 mod metrics;
 mod order;

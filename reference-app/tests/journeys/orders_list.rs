@@ -1,9 +1,11 @@
 //! The list of a buyer's orders: newest first, in pages, and without the orders of other buyers.
 
+use std::time::Duration;
+
 use reqwest::StatusCode;
 use serde_json::Value;
 
-use crate::support::{Buyer, Deployment, Marketplace};
+use crate::support::{Buyer, Deployment, Marketplace, eventually};
 
 #[tokio::test]
 async fn orders_are_listed_newest_first_and_by_pages_embedded() {
@@ -94,10 +96,15 @@ async fn bad_queries(ann: &Buyer, gateway: &str) {
     assert_eq!(anonymous.status(), StatusCode::UNAUTHORIZED);
 }
 
+/// Returns a page that has every order that was placed before.
 async fn body(buyer: &Buyer, query: &str) -> Value {
-    let response = buyer.get(&format!("/v1/orders{query}")).await.unwrap();
-    assert_eq!(response.status(), StatusCode::OK, "{query}");
-    response.json().await.unwrap()
+    eventually("the list is up to date", Duration::from_secs(20), async || {
+        let response = buyer.get(&format!("/v1/orders{query}")).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK, "{query}");
+        let body: Value = response.json().await.unwrap();
+        body["up_to_date"].as_bool().unwrap().then_some(body)
+    })
+    .await
 }
 
 /// Returns the order ids of a page, and the cursor of the next page.

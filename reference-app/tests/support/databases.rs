@@ -20,6 +20,8 @@ pub enum Databases {
 pub struct Counts {
     pub orders: usize,
     pub paid: usize,
+    /// Orders that their buyers' lists show as paid.
+    pub listed_as_paid: usize,
     pub payments: usize,
     pub charges: usize,
     pub notifications: usize,
@@ -29,7 +31,7 @@ pub struct Counts {
     pub broken_notifications: usize,
     /// Orders with more than one charge.
     pub broken_charges: usize,
-    /// Messages that a relay has parked.
+    /// Messages that a relay has parked, and events at which a projection is parked.
     pub parked: usize,
 }
 
@@ -79,10 +81,13 @@ impl Databases {
         let mut parked = 0;
         for service in [order, payment, notification] {
             parked += self.number(service, "SELECT COUNT(*) FROM {s}.comms_outbox_parked").await?;
+            parked += self.number(service, "SELECT COUNT(*) FROM {s}.comms_projection_parked").await?;
         }
+        let events = "SELECT COUNT(*) FROM {s}.comms_event WHERE topic = 'order' AND type =";
         Ok(Counts {
-            orders: self.number(order, "SELECT COUNT(*) FROM {s}.orders").await?,
-            paid: self
+            orders: self.number(order, &format!("{events} 'order.placed.v1'")).await?,
+            paid: self.number(order, &format!("{events} 'order.paid.v1'")).await?,
+            listed_as_paid: self
                 .number(order, "SELECT COUNT(*) FROM {s}.orders WHERE status = 'PAID' AND sequence = 2")
                 .await?,
             payments: self.number(payment, "SELECT COUNT(*) FROM {s}.payments").await?,

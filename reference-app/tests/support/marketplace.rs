@@ -155,11 +155,12 @@ impl Marketplace {
         Buyer::new(user, self.token(user, Duration::from_secs(3_600)), &self.gateway, &self.socket)
     }
 
-    /// Waits until `orders` orders are PAID and their buyers notified.
+    /// Waits until `orders` orders are PAID, also in the lists of their buyers, and their buyers notified.
     pub async fn settled(&self, orders: usize, limit: Duration) {
         eventually(&format!("{orders} orders are PAID and their buyers notified"), limit, async || {
             let counts = self.databases.counts().await.ok()?;
-            (counts.paid >= orders && counts.notifications >= 2 * orders).then_some(())
+            let paid = counts.paid.min(counts.listed_as_paid);
+            (paid >= orders && counts.notifications >= 2 * orders).then_some(())
         })
         .await;
     }

@@ -4,6 +4,7 @@
 //! each table name. `{s}` is replaced by the service's schema, or by `main` in SQLite.
 //!
 //! - [`Db`] and [`Tx`]: queries and transactions. [`Value`] and [`Row`]: their parameters and results.
+//! - [`Projection`]: a read model that follows the events in the database.
 //! - `constructors`: creates a [`Db`] and its relay. `url` checks `database.url`.
 //! - `startup`: opens a PostgreSQL database while its server may be unreachable. `migrate` checks the server and
 //!   migrates the tables.
@@ -11,9 +12,11 @@
 
 mod constructors;
 mod migrate;
+mod projection;
 mod relay_tables;
 mod startup;
 mod traits;
+mod tx;
 pub(crate) mod url;
 mod value;
 
@@ -24,7 +27,11 @@ use comms_outbox::{CommitSignal, postgres, sql_error, sqlite};
 use sqlx::{AssertSqlSafe, PgPool, SqlitePool};
 use tokio::sync::watch;
 
+pub use projection::{Projection, ProjectionHandle, ProjectionOptions};
+pub use tx::Tx;
 pub use value::{Row, Value};
+
+use tx::TxBackend;
 
 /// A service's database. Clones share it.
 #[derive(Clone)]
@@ -61,75 +68,9 @@ enum Backend {
     },
 }
 
-/// An open transaction. Dropping it rolls it back.
-pub struct Tx {
-    schema: &'static str,
-    backend: TxBackend,
-}
-
-enum TxBackend {
-    Postgres(sqlx::Transaction<'static, sqlx::Postgres>),
-    Sqlite(sqlite::SqliteTx),
-}
-
 /// Replaces `{s}` by `schema`. Safe, because this program chose the schema's name.
 fn render(schema: &str, sql: &'static str) -> AssertSqlSafe<String> {
     AssertSqlSafe(sql.replace("{s}", schema))
-}
-
-impl Tx {
-    /// Runs a statement and returns the number of changed rows.
-    ///
-    /// # Errors
-    /// Returns the kind that [`sql_error`] derives from the database's error.
-    pub async fn execute(&mut self, sql: &'static str, args: &[Value]) -> Result<u64, Error> {
-        let sql = render(self.schema, sql);
-        let result = match &mut self.backend {
-            TxBackend::Postgres(tx) => {
-                let done = value::bind_pg(sqlx::query(sql), args).execute(&mut **tx).await;
-                done.map(|d| d.rows_affected()).map_err(sql_error)
-            }
-            TxBackend::Sqlite(tx) => {
-                let done = value::bind_sqlite(sqlx::query(sql), args).execute(&mut **tx).await;
-                done.map(|d| d.rows_affected()).map_err(sql_error)
-            }
-        };
-        self.checked(result)
-    }
-
-    /// Runs a query and returns its rows.
-    ///
-    /// # Errors
-    /// Returns the kind that [`sql_error`] derives from the database's error.
-    pub async fn fetch(&mut self, sql: &'static str, args: &[Value]) -> Result<Vec<Row>, Error> {
-        let sql = render(self.schema, sql);
-        let result = match &mut self.backend {
-            TxBackend::Postgres(tx) => {
-                let rows = value::bind_pg(sqlx::query(sql), args).fetch_all(&mut **tx).await;
-                rows.map(|rows| rows.into_iter().map(Row::Postgres).collect()).map_err(sql_error)
-            }
-            TxBackend::Sqlite(tx) => {
-                let rows = value::bind_sqlite(sqlx::query(sql), args).fetch_all(&mut **tx).await;
-                rows.map(|rows| rows.into_iter().map(Row::Sqlite).collect()).map_err(sql_error)
-            }
-        };
-        self.checked(result)
-    }
-
-    /// Makes the commit fail if a statement failed, so that a handler that ignores the failure commits nothing.
-    /// PostgreSQL does this itself.
-    fn checked<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
-        if let (Err(_), TxBackend::Sqlite(tx)) = (&result, &self.backend) {
-            tx.refuse_commit();
-        }
-        result
-    }
-
-    /// Returns whether rows must be locked one by one. An SQLite transaction locks the whole file.
-    #[must_use]
-    pub fn is_postgres(&self) -> bool {
-        matches!(self.backend, TxBackend::Postgres(_))
-    }
 }
 
 impl Db {
@@ -168,11 +109,29 @@ impl Db {
         }
     }
 
+    /// Begins a transaction that only reads. On SQLite the transaction refuses writes, and neither waits for writers nor
+    /// delays them.
+    ///
+    /// # Errors
+    /// Returns `NotExecuted` at once if the database is not open yet. Otherwise returns the kind that [`sql_error`]
+    /// derives from the database's error.
+    pub async fn begin_read(&self) -> Result<Tx, Error> {
+        match &self.0.backend {
+            Backend::Postgres { .. } => self.begin_now().await,
+            Backend::Sqlite { reader, .. } => {
+                self.check_open()?;
+                // The connections of the pool are read-only, for which SQLite begins a transaction without a lock.
+                let backend = TxBackend::Sqlite(sqlite::begin(reader).await?.into());
+                Ok(Tx { schema: self.0.schema, backend })
+            }
+        }
+    }
+
     async fn begin_now(&self) -> Result<Tx, Error> {
         self.check_open()?;
         let backend = match &self.0.backend {
-            Backend::Postgres { pool, .. } => TxBackend::Postgres(postgres::begin(pool).await?),
-            Backend::Sqlite { writer, .. } => TxBackend::Sqlite(sqlite::begin(writer).await?),
+            Backend::Postgres { pool, .. } => TxBackend::Postgres(postgres::begin(pool).await?.into()),
+            Backend::Sqlite { writer, .. } => TxBackend::Sqlite(sqlite::begin(writer).await?.into()),
         };
         Ok(Tx { schema: self.0.schema, backend })
     }
@@ -205,8 +164,8 @@ impl UnitOfWork for Db {
 
     async fn commit(&self, tx: Tx) -> Result<(), Error> {
         match tx.backend {
-            TxBackend::Postgres(tx) => postgres::commit(tx).await?,
-            TxBackend::Sqlite(tx) => sqlite::commit(tx).await?,
+            TxBackend::Postgres(tx) => postgres::commit(tx.owned()?).await?,
+            TxBackend::Sqlite(tx) => sqlite::commit(tx.owned()?).await?,
         }
         self.0.commit_signal.notify();
         Ok(())

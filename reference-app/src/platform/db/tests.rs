@@ -11,9 +11,9 @@ use comms_core::{
 use super::*;
 use crate::services;
 
-const SCHEMA: &str = "order_service";
+pub(super) const SCHEMA: &str = "order_service";
 
-fn migrations() -> &'static sqlx::migrate::Migrator {
+pub(super) fn migrations() -> &'static sqlx::migrate::Migrator {
     let databases = services::ALL.iter().filter_map(|service| service.database.as_ref());
     databases.filter(|database| database.schema == SCHEMA).map(|database| database.migrations).next().unwrap()
 }
@@ -31,7 +31,22 @@ async fn a_transaction_that_cannot_begin_is_refused_before_the_deadline() {
     assert!(!deadline.has_passed(&clock));
 }
 
-mod postgres {
+/// A transaction that reads does not wait for the writer of the file, sees the last commit, and cannot write.
+#[tokio::test]
+async fn a_reading_transaction_does_not_wait_for_a_writer() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = Db::sqlite(dir.path(), SCHEMA, migrations(), &Clock::system()).await.unwrap();
+    let mut writer = db.begin().await.unwrap();
+    writer.execute("CREATE TABLE {s}.seen (id BIGINT NOT NULL)", &[]).await.unwrap();
+    db.commit(writer).await.unwrap();
+    let _writer = db.begin().await.unwrap();
+    let mut reader = db.begin_read().await.unwrap();
+    assert_eq!(reader.fetch("SELECT id FROM {s}.seen", &[]).await.unwrap().len(), 0);
+    let refused = reader.execute("INSERT INTO {s}.seen (id) VALUES (1)", &[]).await.unwrap_err();
+    assert!(refused.chain().to_string().contains("readonly"), "{}", refused.chain());
+}
+
+pub(super) mod postgres {
     use std::sync::Arc;
 
     use comms_core::{Error, health::Health};
@@ -58,19 +73,19 @@ mod postgres {
         (name, url)
     }
 
-    async fn created() -> String {
+    pub(crate) async fn created() -> String {
         let (name, url) = missing();
         run(&server(), format!("CREATE DATABASE {name}")).await;
         url
     }
 
-    struct Opened {
-        db: Db,
+    pub(crate) struct Opened {
+        pub(crate) db: Db,
         health: Health,
         task: tokio::task::JoinHandle<Result<(), Error>>,
     }
 
-    fn open(url: &str) -> Opened {
+    pub(crate) fn open(url: &str) -> Opened {
         let db = Db::postgres(url, SCHEMA, 2, migrations(), &Clock::system()).unwrap();
         let health = Health::new();
         let (opening, component) = (db.clone(), health.component("database"));
@@ -89,7 +104,7 @@ mod postgres {
             assert!(shown.is_ok(), "no {part:?} in {:?}", self.health.readiness());
         }
 
-        async fn ready(&self) {
+        pub(crate) async fn ready(&self) {
             tokio::time::timeout(LIMIT, self.db.opened()).await.unwrap();
             while !self.health.is_ready() {
                 tokio::time::sleep(Duration::from_millis(20)).await;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use comms_core::{Error, Publisher, health::State, health::Status};
 use comms_kafka::{Consumer, KafkaConfig, KafkaPublisher};
 
-use super::{Delivery, GroupHandler, Source};
+use super::{Delivery, GroupHandler, Source, wiring::heartbeat};
 use crate::platform::{config, service::Subscription, topic_prefix::PrefixedPublisher};
 
 impl Delivery<'_> {
@@ -49,7 +49,7 @@ impl Delivery<'_> {
                 .holds(self.register_holds())
                 .clock(self.clock.clone())
                 .health(self.health.component(group))
-                .heartbeat(self.heartbeat(group))
+                .heartbeat(heartbeat(self.config, self.health, group))
                 .build()?;
             let lag = consumer.lag();
             let part = format!("{group}, lag in messages");

@@ -2,7 +2,10 @@
 
 use comms_core::Error;
 
-use super::{Delivery, GroupHandler, Source};
+use super::{
+    Delivery, GroupHandler, Source,
+    wiring::{heartbeat, lease_owner, watch_lag_seconds},
+};
 use crate::platform::service::Subscription;
 
 impl Delivery<'_> {
@@ -26,14 +29,14 @@ impl Delivery<'_> {
                 .holds(self.register_holds())
                 .clock(self.clock.clone())
                 .health(self.health.component(group))
-                .heartbeat(self.heartbeat(group))
+                .heartbeat(heartbeat(self.config, self.health, group))
                 .lease(self.config.relay.lease)
                 .parked_limit(self.config.health.parked_keys);
-            let consumer = match self.lease_owner(&owner.db) {
+            let consumer = match lease_owner(self.config, &owner.db) {
                 Some(owner) => consumer.owner(owner).build()?,
                 None => consumer.build()?,
             };
-            self.watch_lag_seconds(group, consumer.lag_seconds());
+            watch_lag_seconds(self.config, self.health, group, consumer.lag_seconds());
             self.run(&self.stages.consumers, group, vec![owner.db.clone(), db], None, |signal| {
                 consumer.run(signal.wait())
             });

@@ -2,12 +2,14 @@
 //!
 //! - `local`: without a broker, consumers read the outbox of the service that owns their topic.
 //! - `kafka`: relays publish to Kafka, and consumers read from it. `topics` creates their topics.
-//! - `wiring`: what both need.
+//! - `wiring`: what both need, and [`projections`](super::service::Host::projection) as well.
 
 mod kafka;
 mod local;
 mod topics;
 mod wiring;
+
+pub use wiring::{heartbeat, lease_owner, watch_lag_seconds};
 
 use comms_core::{Error, clock::Clock, health::Health, transport::BoxHandler};
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use comms_core::{
     Error, Publisher,
-    health::{Heartbeat, State, Status},
+    health::{Health, Heartbeat, State, Status},
     resilience::Backoff,
     shutdown::{ShutdownSignal, Stage},
     transport::{AttemptConfig, Holds},
@@ -13,7 +13,7 @@ use comms_outbox::Relay;
 use tokio::sync::watch;
 
 use super::{Delivery, Source};
-use crate::platform::db::Db;
+use crate::platform::{config::Config, db::Db};
 
 /// The owner of every lease in a database in the data directory, which one process at a time has locked.
 const DATA_DIR_OWNER: &str = "the process that has locked the data directory";
@@ -56,20 +56,13 @@ impl Delivery<'_> {
             .parked_limit(self.config.health.parked_keys)
             .clock(self.clock.clone())
             .health(self.health.component(&part))
-            .heartbeat(self.heartbeat(&part));
-        let relay = match self.lease_owner(&source.db) {
+            .heartbeat(heartbeat(self.config, self.health, &part));
+        let relay = match lease_owner(self.config, &source.db) {
             Some(owner) => relay.owner(owner).build()?,
             None => relay.build()?,
         };
-        self.watch_lag_seconds(&part, relay.lag());
+        watch_lag_seconds(self.config, self.health, &part, relay.lag());
         Ok(relay)
-    }
-
-    /// Returns the owner of the leases in `db`: the configured owner, or for a database in the data directory a fixed
-    /// owner. `None`: each start generates a random owner.
-    pub(super) fn lease_owner<'a>(&'a self, db: &Db) -> Option<&'a str> {
-        let configured = self.config.relay.owner.as_deref();
-        configured.or_else(|| db.is_embedded().then_some(DATA_DIR_OWNER))
     }
 
     /// Creates the hold list of a new consumer, and registers it so that the admin listener shows it.
@@ -79,28 +72,40 @@ impl Delivery<'_> {
         holds
     }
 
-    /// Degrades readiness while the lag of `part` exceeds its limit. Lagging messages are safe, and a process that is
-    /// taken out of rotation would refuse requests that it can still serve.
-    pub(super) fn watch_lag_seconds(&self, part: &str, lag: impl Fn() -> f64 + Send + Sync + 'static) {
-        let limit = self.config.health.relay_lag.as_secs() as f64;
-        let name = format!("{part}, lag in seconds");
-        self.health.check(&name, move || State::over(Status::Degraded, lag(), limit));
-    }
-
-    /// Returns the liveness heartbeat of a loop. The time limit applies from the first turn, because a loop may wait
-    /// for its database or its topics for longer than the limit.
-    pub(super) fn heartbeat(&self, part: &str) -> Heartbeat {
-        let heartbeat = self.health.heartbeat(part, self.config.health.silence);
-        heartbeat.pause();
-        heartbeat
-    }
-
     pub(super) fn attempts(&self) -> Result<AttemptConfig, Error> {
         let consumer = &self.config.consumer;
         let backoff = Backoff::new(consumer.backoff, consumer.backoff_cap)
             .map_err(|e| e.context("configuration: consumer.backoff, consumer.backoff_cap"))?;
         Ok(AttemptConfig::default().max_attempts(consumer.max_attempts).backoff(backoff))
     }
+}
+
+/// Returns the owner of the leases in `db`: the configured owner, or for a database in the data directory a fixed owner.
+/// `None`: each start generates a random owner.
+pub fn lease_owner<'a>(config: &'a Config, db: &Db) -> Option<&'a str> {
+    let configured = config.relay.owner.as_deref();
+    configured.or_else(|| db.is_embedded().then_some(DATA_DIR_OWNER))
+}
+
+/// Degrades readiness while the lag of `part` exceeds its limit. Lagging messages are safe, and a process that is taken
+/// out of rotation would refuse requests that it can still serve.
+pub fn watch_lag_seconds(
+    config: &Config,
+    health: &Health,
+    part: &str,
+    lag: impl Fn() -> f64 + Send + Sync + 'static,
+) {
+    let limit = config.health.relay_lag.as_secs() as f64;
+    let name = format!("{part}, lag in seconds");
+    health.check(&name, move || State::over(Status::Degraded, lag(), limit));
+}
+
+/// Returns the liveness heartbeat of a loop. The time limit applies from the first turn, because a loop may wait for its
+/// database or its topics for longer than the limit.
+pub fn heartbeat(config: &Config, health: &Health, part: &str) -> Heartbeat {
+    let heartbeat = health.heartbeat(part, config.health.silence);
+    heartbeat.pause();
+    heartbeat
 }
 
 /// Returns true when the databases are open and the topics exist, and false when the shutdown signal fires first.

@@ -7,13 +7,14 @@
 //! - [`Service`]: the registration. Its parts ([`Database`], [`Topic`], [`Subscription`], [`Call`]) are in
 //!   `registration`.
 //! - [`Section`]: the service's section of the configuration.
-//! - [`Host`]: what a service receives from the platform when it starts.
+//! - [`Host`]: what a service receives from the platform when it starts. `projection` builds its projections.
 //! - [`Parts`]: what a service returns when it starts.
 //! - [`check`](check()): the rules that registrations must fulfill together.
 
 mod check;
 mod host;
 mod parts;
+mod projection;
 mod registration;
 mod section;
 

@@ -4,8 +4,9 @@
 //! - Publishes and consumes: nothing.
 //! - Calls: order-service over gRPC, under the policy `order`.
 //!
-//! `orders` places and shows orders, `order_list` lists them, `page` serves the web page and its token endpoint.
+//! `orders` places and shows orders, `order_list` lists them, `order_history` shows the events of one, `page` serves the web page and its token endpoint.
 
+mod order_history;
 mod order_list;
 mod orders;
 mod page;
@@ -111,6 +112,7 @@ fn routes(gateway: Gateway) -> Router {
     let mut routes = Router::new()
         .route("/v1/orders", get(order_list::list).post(orders::place))
         .route("/v1/orders/{order_id}", get(orders::show))
+        .route("/v1/orders/{order_id}/history", get(order_history::show))
         .route("/v1/realtime", get(page::realtime));
     if gateway.issuer.is_some() {
         routes = routes

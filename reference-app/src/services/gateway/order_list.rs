@@ -25,6 +25,8 @@ pub(super) struct Page {
     orders: Vec<OrderBody>,
     /// The `cursor` of the next page; null on the last page.
     next: Option<String>,
+    /// Whether the page contains every change that was committed before the request.
+    up_to_date: bool,
 }
 
 /// `GET /v1/orders?limit=20&cursor=...`: returns a page of orders, newest first.
@@ -41,7 +43,8 @@ pub(super) async fn list(
     };
     let reply = gateway.call_order(list).await?;
     let next = reply.next.as_deref().map(encode_cursor).transpose()?;
-    Ok(Json(Page { orders: reply.orders.into_iter().map(OrderBody::from).collect(), next }))
+    let orders = reply.orders.into_iter().map(OrderBody::from).collect();
+    Ok(Json(Page { orders, next, up_to_date: reply.up_to_date }))
 }
 
 /// Returns the limit, and the order id before which the page begins. Refuses an unknown or repeated parameter: a client

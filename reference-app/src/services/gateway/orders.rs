@@ -63,16 +63,19 @@ pub(super) async fn show(
     Principal(buyer_id): Principal,
     order_id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<OrderBody>, Problem> {
-    // A path that is not a UUID is 404, as the id of an order that does not exist.
-    let id = order_id.ok().and_then(|Path(text)| Uuid::try_parse(&text).ok());
-    let order_id = id.ok_or_else(|| Error::not_found("no such order"))?.to_string();
-    let request = orders::GetOrderRequest { buyer_id, order_id };
+    let request = orders::GetOrderRequest { buyer_id, order_id: parse_id(order_id)? };
     let get = |mut orders: OrdersClient<_>| {
         let request = request.clone();
         async move { orders.get_order(request).await }
     };
     let order = gateway.call_order(get).await?;
     Ok(Json(order.into()))
+}
+
+/// Returns the order id of a path. A path that is not a UUID is 404, as the id of an order that does not exist.
+pub(super) fn parse_id(order_id: Result<Path<String>, PathRejection>) -> Result<String, Error> {
+    let id = order_id.ok().and_then(|Path(text)| Uuid::try_parse(&text).ok());
+    Ok(id.ok_or_else(|| Error::not_found("no such order"))?.to_string())
 }
 
 /// Returns the Idempotency-Key. It may be quoted, as in the IETF draft (a structured field), or a plain text.

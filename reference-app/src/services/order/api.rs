@@ -1,8 +1,11 @@
 //! The gRPC server of order-service.
 
+use std::time::Duration;
+
 use comms_core::{
     Error,
     clock::Clock,
+    event_sourcing::{Audit, AuthType},
     idempotency::{CallKey, StoredReply, reply_once},
 };
 use comms_grpc::{key_of, refused, to_status};
@@ -11,26 +14,33 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::{
+    change::{Change, Placement},
     domain::Order,
-    store::{Store, timestamp},
+    history,
+    store::{REVISION, Store, timestamp},
 };
 use crate::{
     contracts::{
-        self, OrderStatus,
+        self,
         order::{
             MAX_PAGE,
             proto::{
-                GetOrderRequest, ListOrdersReply, ListOrdersRequest, PlaceOrderReply, PlaceOrderRequest,
-                orders_server::Orders,
+                GetOrderHistoryReply, GetOrderHistoryRequest, GetOrderRequest, ListOrdersReply,
+                ListOrdersRequest, PlaceOrderReply, PlaceOrderRequest, orders_server::Orders,
             },
         },
     },
-    platform::db::Db,
+    platform::db::{Db, ProjectionHandle},
 };
+
+/// How long a list waits for the changes that were committed before it.
+const LIST_WAIT: Duration = Duration::from_millis(200);
 
 pub(super) struct Api {
     pub(super) db: Db,
     pub(super) store: Store,
+    /// The projection that writes the rows of lists.
+    pub(super) list: ProjectionHandle,
     pub(super) clock: Clock,
 }
 
@@ -59,6 +69,17 @@ impl Orders for Api {
         Ok(Response::new(message(&order).map_err(|e| to_status(&e))?))
     }
 
+    async fn get_order_history(
+        &self,
+        request: Request<GetOrderHistoryRequest>,
+    ) -> Result<Response<GetOrderHistoryReply>, Status> {
+        let request = request.into_inner();
+        let events = self.store.history(&request.order_id).await.map_err(|e| to_status(&e))?;
+        let reply = history::of_buyer(&events, &request.buyer_id)
+            .map_err(|e| to_status(&e.context(format_args!("history of order {}", request.order_id))))?;
+        Ok(Response::new(reply.ok_or_else(|| Status::not_found("no such order"))?))
+    }
+
     async fn list_orders(
         &self,
         request: Request<ListOrdersRequest>,
@@ -69,14 +90,15 @@ impl Orders for Api {
 }
 
 impl Api {
-    /// Commits the order, its event and the reply in one transaction. A second call with the same key returns the
-    /// stored reply.
+    /// Commits the order, its message for other services and the reply in one transaction. A second call with the same
+    /// key returns the stored reply.
     async fn place(&self, key: &str, request: PlaceOrderRequest) -> Result<PlaceOrderReply, Error> {
         let call = CallKey::new(&request.buyer_id, "place-order", key, &request.encode_to_vec())?;
-        let order = self.new_order(request);
-        order.validate()?;
+        let audit = Audit::new(AuthType::AppUser, &*request.buyer_id).reason("the buyer placed the order");
+        let new = self.placement(request);
         let replied = reply_once(&self.db, &call, async |mut tx| {
-            self.store.insert(&mut tx, &order).await?;
+            let order_id = new.order_id.clone();
+            let order = self.store.change(&mut tx, &order_id, Change::Place(new), audit).await?;
             Ok(StoredReply::new(0, message(&order)?.encode_to_vec()))
         })
         .await?;
@@ -84,34 +106,30 @@ impl Api {
         Ok(PlaceOrderReply { order: Some(order), replayed: replied.replayed })
     }
 
-    /// Returns one page of the buyer's orders. An order whose row is corrupt is logged and left out.
+    /// Returns one page of the buyer's orders, after the projection has applied the changes that were committed before
+    /// the call. If this takes too long, the page is not marked as up to date. An order whose row is corrupt is logged and left out.
     async fn list(&self, request: ListOrdersRequest) -> Result<ListOrdersReply, Error> {
         if !(1..=MAX_PAGE).contains(&request.limit) {
             return Err(Error::invalid(format!("the limit must be from 1 to {MAX_PAGE}")));
         }
         let before = request.before.as_deref().map(Uuid::try_parse).transpose();
         let before = before.map_err(|_| Error::invalid("before must be the id of an order"))?;
+        let applied = self.list.wait_for_committed(LIST_WAIT).await;
         let page = self.store.page(&request.buyer_id, before, request.limit).await?;
         let messages = page.orders.into_iter().map(|order| order.and_then(|order| message(&order)));
         let orders = messages.filter_map(|message| message.inspect_err(log_corrupt_order).ok()).collect();
-        Ok(ListOrdersReply { orders, next: page.next })
+        let up_to_date = applied.is_ok() && page.revision == REVISION;
+        Ok(ListOrdersReply { orders, next: page.next, up_to_date })
     }
 
-    fn new_order(&self, request: PlaceOrderRequest) -> Order {
+    fn placement(&self, request: PlaceOrderRequest) -> Placement {
         let price = request.unit_price.unwrap_or_default();
-        let now = self.clock.unix_millis();
-        Order {
+        Placement {
             order_id: self.clock.uuid_v7().to_string(),
             buyer_id: request.buyer_id,
             ad_id: request.ad_id,
             quantity: request.quantity,
             unit_price: contracts::Money { minor: price.minor, currency: price.currency },
-            status: OrderStatus::Created,
-            sequence: 1,
-            payment_id: None,
-            reason: None,
-            created_at: now,
-            updated_at: now,
         }
     }
 }

@@ -1,15 +1,19 @@
 //! The handlers of the events that order-service consumes: the saga from a created order to a paid or failed one.
 
 use comms_core::{
-    Delivery, Error, Outcome, Scoped, event, handler_fn, once, resilience::Policy, transactional,
+    Delivery, Error, Outcome, Scoped, event,
+    event_sourcing::{Audit, AuthType},
+    handler_fn, once,
+    resilience::Policy,
+    transactional,
     transport::BoxHandler,
 };
 use comms_grpc::{Channel, from_status, keyed};
 
-use super::store::Store;
+use super::{PAYMENTS, SAGA, change::Change, store::Store};
 use crate::{
     contracts::{
-        OrderStatus, OrderStatusChanged, PaymentStatusChanged,
+        OrderStatus, OrderStatusChanged, PaymentStatus, PaymentStatusChanged,
         payment::proto::{Amount, Payment, RequestPaymentRequest, payments_client::PaymentsClient},
     },
     platform::db::{Db, Tx},
@@ -33,8 +37,10 @@ pub(super) fn request_payment(db: Db, store: Store, payments: Channel, policy: P
             }
             let payment = policy.run_idempotent(|| call_payment(client.clone(), &order)).await;
             let payment = payment.map_err(|e| e.context("request the payment from payment-service"))?;
+            let audit = Audit::new(AuthType::System, SAGA).reason("the order was created");
+            let start = Change::StartPayment { payment_id: payment.payment_id };
             once(&db, &delivery, async |mut tx| {
-                store.set_payment(&mut tx, &order.order_id, &payment.payment_id).await
+                store.change(&mut tx, &order.order_id, start, audit).await.map(drop)
             })
             .await
         }
@@ -56,19 +62,24 @@ async fn call_payment(
     reply.map(tonic::Response::into_inner).map_err(|status| from_status(&status))
 }
 
-/// Handles `payment.status.changed`: stores the order's next status with its event, in one transaction with the inbox.
+/// Handles `payment.status.changed`: changes the order, in one transaction with the inbox. A pending payment changes
+/// nothing.
 ///
 /// The handler fails with `NotFound` if there is no such order.
 pub(super) fn apply_payment(db: Db, store: Store) -> BoxHandler {
     BoxHandler::new(transactional(db, move |payment: PaymentStatusChanged, mut tx: Scoped<Tx>| {
         let store = store.clone();
         async move {
-            let order = store.lock(&mut tx, &payment.order_id).await?;
-            let Some(mut order) = order else {
-                return Err(Error::not_found(format!("no order {} for this payment", payment.order_id)));
+            let why = format!("the payment {} is {}", payment.payment_id, <&str>::from(payment.status));
+            let audit = Audit::new(AuthType::System, PAYMENTS).reason(why);
+            let result = match payment.status {
+                PaymentStatus::Pending => return Ok(()),
+                PaymentStatus::Succeeded => Change::Pay,
+                PaymentStatus::Declined => Change::FailPayment { reason: payment.reason },
             };
-            if order.apply_payment(payment.status, payment.reason, store.now()) {
-                store.update_status(&mut tx, &order).await?;
+            let start = Change::StartPayment { payment_id: payment.payment_id };
+            for change in [start, result] {
+                store.change(&mut tx, &payment.order_id, change, audit.clone()).await?;
             }
             Ok(())
         }

@@ -10,6 +10,7 @@ use comms_core::{
     ErrorKind,
     clock::Clock,
     event::{Event as _, EventSource},
+    in_transaction,
     resilience::PolicyConfig,
     testing::{DeliveryState, TestConsumer},
 };
@@ -23,7 +24,7 @@ use crate::{
         Money,
         payment::proto::payments_server::{Payments, PaymentsServer},
     },
-    services::order::{MIGRATIONS, SERVICE},
+    services::order::{MIGRATIONS, SERVICE, change::Placement},
 };
 
 /// A payment-service that answers every request with a pending payment.
@@ -62,7 +63,22 @@ async fn an_order_is_held_until_payment_service_has_the_method() {
         total: Money { minor: 100, currency: "RUB".into() },
         reason: None,
         changed_at: "2026-11-26T00:00:00.000Z".into(),
+        item: None,
+        choreographed: false,
     };
+    let new = Placement {
+        order_id: created.order_id.clone(),
+        buyer_id: "ann".into(),
+        ad_id: "bike".into(),
+        quantity: 1,
+        unit_price: created.total.clone(),
+    };
+    let audit = Audit::new(AuthType::AppUser, "ann");
+    in_transaction(&db, async |mut tx| {
+        store.change(&mut tx, &created.order_id, Change::Place(new), audit).await
+    })
+    .await
+    .unwrap();
     let policy = || Policy::new("payment", PolicyConfig::none()).unwrap();
     let handler = request_payment(db.clone(), store.clone(), serve(Routes::default()).await, policy());
     let deployed = Arc::new(Mutex::new(handler));
@@ -78,8 +94,10 @@ async fn an_order_is_held_until_payment_service_has_the_method() {
     assert!(consumer.holds()[0].reason.contains("request the payment"), "{:?}", consumer.holds());
 
     let repaired = serve(Routes::new(PaymentsServer::new(PendingPayments))).await;
-    *deployed.lock().unwrap() = request_payment(db, store, repaired, policy());
+    *deployed.lock().unwrap() = request_payment(db, store.clone(), repaired, policy());
     consumer.advance(Duration::from_secs(1)).await.unwrap();
     consumer.assert_states(&[DeliveryState::Done]);
     assert!(consumer.holds().is_empty());
+    let order = store.find(&created.order_id).await.unwrap().unwrap();
+    assert_eq!(order.payment_id.as_deref(), Some("p-1"));
 }

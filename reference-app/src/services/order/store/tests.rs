@@ -1,24 +1,27 @@
-//! Corrupt rows, refusals of the database, and pages of orders.
+//! Changes with their messages, corrupt events and rows, refusals of the database, and pages of orders.
 
-use std::time::Duration;
+use std::{future::pending, time::Duration};
 
 use comms_core::{
     ErrorKind, UnitOfWork as _,
-    clock::Clock,
     event::Event as _,
+    event_sourcing::AuthType,
+    health::Health,
     in_transaction,
+    shutdown::Shutdown,
     testing::{DeliveryState, TestConsumer},
     transport::AttemptConfig,
 };
 use comms_grpc::to_status;
 use tonic::Code;
 
-use super::*;
+use super::{super::change::Placement, *};
 use crate::{
     contracts::{
-        PaymentStatus, PaymentStatusChanged,
-        order::proto::{ListOrdersRequest, orders_server::Orders as _},
+        Money, PaymentStatus, PaymentStatusChanged,
+        order::proto::{GetOrderHistoryRequest, ListOrdersRequest, orders_server::Orders as _},
     },
+    platform::db::{Projection, ProjectionOptions},
     services::order::{MIGRATIONS, SERVICE, api::Api, handlers},
 };
 
@@ -29,42 +32,92 @@ async fn store() -> (tempfile::TempDir, Db, Store) {
     (dir, db, store)
 }
 
-fn an_order() -> Order {
-    Order {
-        order_id: "o-1".into(),
+fn audit() -> Audit {
+    Audit::new(AuthType::AppUser, "ann").reason("a test")
+}
+
+async fn change(db: &Db, store: &Store, order_id: &str, change: Change) -> Result<Order, Error> {
+    in_transaction(db, async |mut tx| store.change(&mut tx, order_id, change, audit()).await).await
+}
+
+async fn place(db: &Db, store: &Store, order_id: &str) -> Result<Order, Error> {
+    let new = Placement {
+        order_id: order_id.into(),
         buyer_id: "ann".into(),
         ad_id: "bike".into(),
         quantity: 2,
         unit_price: Money { minor: 50, currency: "RUB".into() },
-        status: OrderStatus::Created,
-        sequence: 1,
-        payment_id: None,
-        reason: None,
-        created_at: 0,
-        updated_at: 0,
-    }
+    };
+    change(db, store, order_id, Change::Place(new)).await
 }
 
-async fn insert(db: &Db, store: &Store) -> Result<(), Error> {
-    in_transaction(db, async |mut tx| store.insert(&mut tx, &an_order()).await).await
-}
-
-async fn corrupt(db: &Db) {
+async fn execute(db: &Db, sql: &'static str) {
     let mut tx = db.begin().await.unwrap();
-    tx.execute("UPDATE {s}.orders SET status = 'SHREDDED'", &[]).await.unwrap();
+    tx.execute(sql, &[]).await.unwrap();
     db.commit(tx).await.unwrap();
 }
 
+fn projection(db: &Db, store: &Store) -> Projection {
+    let health = Health::new();
+    let options = ProjectionOptions {
+        name: LIST,
+        revision: REVISION,
+        categories: &["order"],
+        lease: Duration::from_secs(2),
+        owner: None,
+        health: health.component(LIST),
+        heartbeat: health.heartbeat(LIST, Duration::from_secs(60)),
+    };
+    let store = store.clone();
+    let apply = move |events: Vec<Recorded>, mut tx: Tx| {
+        let store = store.clone();
+        async move { store.project(&mut tx, &events).await }
+    };
+    db.projection(options, apply).unwrap()
+}
+
+fn api(db: &Db, store: &Store, projection: &Projection) -> Api {
+    Api { db: db.clone(), store: store.clone(), list: projection.handle(), clock: Clock::system() }
+}
+
 #[tokio::test]
-async fn a_corrupt_row_is_an_internal_error_and_its_event_a_dead_letter() {
+async fn a_change_and_its_message_are_written_once() {
     let (_dir, db, store) = store().await;
-    insert(&db, &store).await.unwrap();
-    corrupt(&db).await;
+    place(&db, &store, "o-1").await.unwrap();
+    for _ in 0..2 {
+        change(&db, &store, "o-1", Change::StartPayment { payment_id: "p-1".into() }).await.unwrap();
+        change(&db, &store, "o-1", Change::Pay).await.unwrap();
+    }
+    let refused = change(&db, &store, "o-1", Change::Ship).await.unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::Invalid);
+    let order = store.find("o-1").await.unwrap().unwrap();
+    assert_eq!((order.sequence, order.payment_id.as_deref()), (2, Some("p-1")));
+
+    let events = store.history("o-1").await.unwrap();
+    let events: Vec<_> = events.iter().map(|e| (e.version, e.message.event_type().unwrap())).collect();
+    assert_eq!(events, [(1, "order.placed.v1"), (2, "order.payment.started.v1"), (3, "order.paid.v1")]);
+    let rows = db.fetch("SELECT CAST(payload AS TEXT) AS event FROM {s}.comms_outbox ORDER BY id", &[]).await;
+    let sent: Vec<OrderStatusChanged> =
+        rows.unwrap().iter().map(|row| serde_json::from_str(&row.text("event").unwrap()).unwrap()).collect();
+    let statuses: Vec<_> = sent.iter().map(|event| (<&str>::from(event.status), event.sequence)).collect();
+    assert_eq!(statuses, [("CREATED", 1), ("PAID", 2)]);
+    assert_eq!(sent[0].item.as_ref().unwrap().ad_id, "bike");
+}
+
+#[tokio::test]
+async fn a_corrupt_event_is_an_internal_error_and_a_message_for_it_a_dead_letter() {
+    let (_dir, db, store) = store().await;
+    place(&db, &store, "o-1").await.unwrap();
+    execute(&db, "UPDATE {s}.comms_event SET payload = x'7b'").await;
     let error = store.find("o-1").await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Internal);
-    let status = to_status(&error);
-    assert_eq!(status.code(), Code::Internal);
-    assert!(!status.message().contains("row"), "{status}");
+    let projection = projection(&db, &store);
+    let request = GetOrderHistoryRequest { buyer_id: "ann".into(), order_id: "o-1".into() };
+    let history = api(&db, &store, &projection).get_order_history(tonic::Request::new(request)).await;
+    for status in [to_status(&error), history.unwrap_err()] {
+        assert_eq!(status.code(), Code::Internal);
+        assert!(!status.message().contains("version"), "{status}");
+    }
 
     let changed = PaymentStatusChanged {
         payment_id: "p-1".into(),
@@ -87,12 +140,16 @@ async fn a_corrupt_row_is_an_internal_error_and_its_event_a_dead_letter() {
 #[tokio::test]
 async fn a_grpc_status_does_not_repeat_the_text_of_the_database() {
     let (_dir, db, store) = store().await;
-    insert(&db, &store).await.unwrap();
-    let error = insert(&db, &store).await.unwrap_err();
-    assert!(error.chain().to_string().contains("UNIQUE"), "the log shows the cause: {}", error.chain());
-    assert_eq!((error.kind, error.public_text()), (ErrorKind::Invalid, None));
+    execute(&db, "DROP TABLE {s}.comms_event").await;
+    let error = place(&db, &store, "o-1").await.unwrap_err();
+    assert!(
+        error.chain().to_string().contains("no such table"),
+        "the log shows the cause: {}",
+        error.chain()
+    );
+    assert_eq!(error.public_text(), None);
     let status = to_status(&error);
-    assert!(!status.message().contains("orders"), "{status}");
+    assert!(!status.message().contains("table"), "{status}");
 }
 
 const IDS: [&str; 3] = [
@@ -110,18 +167,20 @@ fn list(before: Option<&str>, limit: u32) -> tonic::Request<ListOrdersRequest> {
 async fn a_corrupt_order_is_left_out_of_its_page() {
     let (_dir, db, store) = store().await;
     for id in IDS {
-        let order = Order { order_id: id.into(), ..an_order() };
-        in_transaction(&db, async |mut tx| store.insert(&mut tx, &order).await).await.unwrap();
+        place(&db, &store, id).await.unwrap();
+        let events = store.history(id).await.unwrap();
+        in_transaction(&db, async |mut tx| store.project(&mut tx, &events).await).await.unwrap();
     }
     let mut tx = db.begin().await.unwrap();
     let sql = "UPDATE {s}.orders SET status = 'SHREDDED' WHERE order_id = $1";
     tx.execute(sql, &[IDS[1].into()]).await.unwrap();
     db.commit(tx).await.unwrap();
 
-    let api = Api { db, store, clock: Clock::system() };
+    let api = api(&db, &store, &projection(&db, &store));
     let first = api.list_orders(list(None, 2)).await.unwrap().into_inner();
     assert_eq!(first.orders.iter().map(|order| &*order.order_id).collect::<Vec<_>>(), [IDS[2]]);
     assert_eq!(first.next.as_deref(), Some(IDS[1]), "the next page begins after the order that was left out");
+    assert!(!first.up_to_date, "the projection does not run");
     let second = api.list_orders(list(first.next.as_deref(), 2)).await.unwrap().into_inner();
     assert_eq!(second.orders.iter().map(|order| &*order.order_id).collect::<Vec<_>>(), [IDS[0]]);
     assert_eq!(second.next, None);
@@ -131,12 +190,34 @@ async fn a_corrupt_order_is_left_out_of_its_page() {
     }
 }
 
+#[tokio::test]
+async fn a_list_that_is_up_to_date_has_each_change_that_was_committed_before() {
+    let (_dir, db, store) = store().await;
+    let (projection, shutdown) = (projection(&db, &store), Shutdown::new(Clock::system()));
+    let api = api(&db, &store, &projection);
+    shutdown.stage("consumers").spawn(LIST, |signal| projection.run(signal));
+    for (number, id) in IDS.into_iter().enumerate() {
+        place(&db, &store, id).await.unwrap();
+        change(&db, &store, id, Change::Pay).await.unwrap();
+        let page = loop {
+            let page = api.list_orders(list(None, 10)).await.unwrap().into_inner();
+            if page.up_to_date {
+                break page;
+            }
+        };
+        assert_eq!(page.orders.len(), number + 1);
+        assert_eq!((&*page.orders[0].order_id, &*page.orders[0].status), (id, "PAID"));
+    }
+    assert!(shutdown.end(Duration::from_secs(10), pending()).await.is_clean());
+}
+
 /// Each page is read from a range of the index, so that a later page costs as much as the first.
 #[tokio::test]
 async fn a_page_is_read_from_a_range_of_the_index() {
     let (_dir, db, _) = store().await;
-    let explain: &'static str = Box::leak(format!("EXPLAIN QUERY PLAN {PAGE}").into_boxed_str());
-    let plan = db.fetch(explain, &["ann".into(), IDS[0].into(), 2.into()]).await.unwrap();
+    let explain: &'static str = Box::leak(format!("EXPLAIN QUERY PLAN {}", list::PAGE).into_boxed_str());
+    let plan = db.fetch(explain, &[1.into(), "ann".into(), IDS[0].into(), 2.into()]).await.unwrap();
     let steps: Vec<String> = plan.iter().map(|row| row.text("detail").unwrap()).collect();
-    assert_eq!(steps, ["SEARCH main.orders USING INDEX orders_by_buyer (buyer_id=? AND order_id<?)"]);
+    let range = "(revision=? AND buyer_id=? AND order_id<?)";
+    assert_eq!(steps, [format!("SEARCH main.orders USING INDEX orders_by_buyer {range}")]);
 }
