@@ -155,4 +155,4 @@ impl UnitOfWork for Db {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -70,8 +70,12 @@ impl EventStore for Db {
 
     async fn read(&self, tx: &mut Tx, stream: &Stream, read: Read) -> Result<Vec<Recorded>, Error> {
         let result = match (&self.0.backend, &mut tx.backend) {
-            (Backend::Postgres { tables, .. }, TxBackend::Postgres(tx)) => tables.read_stream(tx, stream, read).await,
-            (Backend::Sqlite { tables, .. }, TxBackend::Sqlite(tx)) => tables.read_stream(tx, stream, read).await,
+            (Backend::Postgres { tables, .. }, TxBackend::Postgres(tx)) => {
+                tables.read_stream(tx, stream, read).await
+            }
+            (Backend::Sqlite { tables, .. }, TxBackend::Sqlite(tx)) => {
+                tables.read_stream(tx, stream, read).await
+            }
             _ => Err(wrong_database()),
         };
         tx.checked(result)
@@ -88,8 +92,12 @@ impl EventStore for Db {
 
     async fn save_snapshot(&self, tx: &mut Tx, stream: &Stream, snapshot: &Snapshot) -> Result<(), Error> {
         let result = match (&self.0.backend, &mut tx.backend) {
-            (Backend::Postgres { tables, .. }, TxBackend::Postgres(tx)) => tables.save_snapshot(tx, stream, snapshot).await,
-            (Backend::Sqlite { tables, .. }, TxBackend::Sqlite(tx)) => tables.save_snapshot(tx, stream, snapshot).await,
+            (Backend::Postgres { tables, .. }, TxBackend::Postgres(tx)) => {
+                tables.save_snapshot(tx, stream, snapshot).await
+            }
+            (Backend::Sqlite { tables, .. }, TxBackend::Sqlite(tx)) => {
+                tables.save_snapshot(tx, stream, snapshot).await
+            }
             _ => Err(wrong_database()),
         };
         tx.checked(result)

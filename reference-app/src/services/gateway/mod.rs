@@ -2,10 +2,11 @@
 //!
 //! - Owns: nothing. The gateway has no database.
 //! - Publishes and consumes: nothing.
-//! - Calls: order-service over gRPC, under the policy `order`.
+//! - Calls: order-service over gRPC, under the policy `order`, and analytics-service, under the policy `analytics`.
 //!
-//! `orders` places and shows orders, `order_list` lists them, `page` serves the web page and its token endpoint.
+//! `orders` places and shows orders, `order_list` lists them, `analytics` shows figures, `page` serves the web page and its token endpoint.
 
+mod analytics;
 mod order_list;
 mod orders;
 mod page;
@@ -33,6 +34,8 @@ use crate::{
 
 /// The service that the gateway calls, and the name of the policy for the calls.
 const ORDER: &str = "order";
+/// The service that has the figures, and the name of the policy for the calls.
+const ANALYTICS: &str = "analytics";
 /// The service whose sockets the clients open.
 const NOTIFICATION: &str = "notification";
 
@@ -48,7 +51,7 @@ pub static SERVICE: Service = Service {
     database: None,
     topics: &[],
     subscriptions: &[],
-    calls: &[Call { service: ORDER, policy: ORDER }],
+    calls: &[Call { service: ORDER, policy: ORDER }, Call { service: ANALYTICS, policy: ANALYTICS }],
     refers_to: &[NOTIFICATION],
     start,
 };
@@ -79,6 +82,7 @@ struct Gateway {
     orders: OrdersClient<Channel>,
     /// The policy of the calls to `orders`.
     policy: Policy,
+    analytics: analytics::Client,
     /// The development issuer. Without it there is neither a page nor a token endpoint.
     issuer: Option<DevIssuer>,
     /// The hosts under which the page and the token endpoint are served.
@@ -92,6 +96,7 @@ fn start(host: &Host<'_>) -> Result<Parts, Error> {
     let gateway = Gateway {
         orders: OrdersClient::new(order.channel),
         policy: order.policy,
+        analytics: analytics::Client::new(host.peer(ANALYTICS)?, host.clock()),
         issuer: host.identity.issuer.clone(),
         hosts: Hosts::new(host.configured_url()?.as_deref()).map_err(|error| error.context("gateway.url"))?,
         websocket_url: host.public_url(NOTIFICATION)?,
@@ -111,6 +116,8 @@ fn routes(gateway: Gateway) -> Router {
     let mut routes = Router::new()
         .route("/v1/orders", get(order_list::list).post(orders::place))
         .route("/v1/orders/{order_id}", get(orders::show))
+        .route("/v1/analytics/orders", get(analytics::orders))
+        .route("/v1/analytics/revenue", get(analytics::revenue))
         .route("/v1/realtime", get(page::realtime));
     if gateway.issuer.is_some() {
         routes = routes
