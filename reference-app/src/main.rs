@@ -65,6 +65,9 @@ enum Command {
         /// The subject of the token.
         #[arg(long, default_value = "ann")]
         user: String,
+        /// The scopes of the token, separated by spaces: `admin` for an administrator.
+        #[arg(long, default_value = "")]
+        scope: String,
     },
 }
 
@@ -95,10 +98,10 @@ fn main() -> ExitCode {
 fn execute(cli: Cli) -> Result<(), Error> {
     let Cli { profile, role, config, data_dir, print_config, command } = cli;
     let overrides = Overrides { roles: role, data_dir };
-    if let Some(Command::DevIssuer { user }) = command {
+    if let Some(Command::DevIssuer { user, scope }) = command {
         // `read` leaves out the checks of a start: the profile `full` requires the key that is created here.
         let config = config::read(services::ALL, profile, config.as_deref(), overrides)?;
-        return print_result(&dev_issuer(&config, &user)?);
+        return print_result(&dev_issuer(&config, &user, &scope)?);
     }
     let config = config::load(services::ALL, profile, config.as_deref(), overrides)?;
     if print_config {
@@ -113,13 +116,13 @@ fn execute(cli: Cli) -> Result<(), Error> {
 }
 
 /// Creates the development issuer if there is none, and returns the lines that export its settings and a token of
-/// `user`.
-fn dev_issuer(config: &Config, user: &str) -> Result<String, Error> {
+/// `user` with the scopes `scope`.
+fn dev_issuer(config: &Config, user: &str, scope: &str) -> Result<String, Error> {
     let clock = Clock::system();
     DataDir::create(&config.data_dir)?;
     let issuer = DevIssuer::load(&config.data_dir, &config.auth, &clock)?;
     let public = issuer.write_public_key(&config.data_dir)?;
-    let token = issuer.token(user, TOKEN_LIFE)?;
+    let token = issuer.token_with_scope(user, scope, TOKEN_LIFE)?;
     let verifier = identity::verifier(issuer.public_pem(), &config.auth, &clock)?;
     verifier.verify(&token).map_err(|e| Error::invalid(e).context(format_args!("--user {user:?}")))?;
     let quoted = |text: &str| format!("'{}'", text.replace('\'', "'\\''"));

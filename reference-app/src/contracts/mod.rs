@@ -1,6 +1,7 @@
 //! The contracts between services: event types and gRPC calls, in a module for the service that owns them. [`Money`] is
 //! common to all.
 
+pub mod analytics;
 mod money;
 pub mod order;
 pub mod payment;

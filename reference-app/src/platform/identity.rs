@@ -92,13 +92,21 @@ impl DevIssuer {
     /// # Errors
     /// Returns `Internal` if signing fails.
     pub fn token(&self, user: &str, life: Duration) -> Result<String, Error> {
+        self.token_with_scope(user, "", life)
+    }
+
+    /// Returns a token for `user` with the scopes `scope`, separated by spaces, that is valid for `life` from now.
+    ///
+    /// # Errors
+    /// Returns `Internal` if signing fails.
+    pub fn token_with_scope(&self, user: &str, scope: &str, life: Duration) -> Result<String, Error> {
         let claims = Claims {
             sub: user.to_owned(),
             iss: self.issuer.to_string(),
             aud: vec![self.audience.to_string()],
             exp: (self.clock.unix() + life).as_secs(),
             nbf: None,
-            scope: String::new(),
+            scope: scope.to_owned(),
         };
         jsonwebtoken::encode(&Header::new(Algorithm::ES256), &claims, &self.key).map_err(Error::internal)
     }

@@ -14,6 +14,7 @@
 //! - [`admin`]: the admin listener: health, metrics, policies, holds. `admin/token.rs` checks the admin token.
 //! - [`shutdown`]: the stages of the shutdown, in their order.
 //! - [`telemetry`]: logs and metrics.
+//! - [`rfc3339`]: reads times in requests and events.
 //! - [`data_dir`]: the locked data directory, and secrets generated in it.
 
 pub mod admin;
@@ -28,6 +29,7 @@ pub mod identity;
 pub mod listeners;
 pub mod message_key;
 pub mod policies;
+pub mod rfc3339;
 pub mod service;
 pub mod shutdown;
 pub mod telemetry;

@@ -69,3 +69,22 @@ async fn the_token_endpoint_checks_host_and_origin_embedded() {
     assert_eq!(page(&[("sec-fetch-site", "cross-site")]).await.unwrap().status(), StatusCode::OK);
     assert_eq!(page(&[("host", &foreign)]).await.unwrap().status(), StatusCode::FORBIDDEN);
 }
+
+/// A development token has the scope `admin` on request, and the figures need it.
+#[tokio::test]
+async fn a_development_token_has_the_scope_that_is_asked_for_embedded() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_process, port) = start(dir.path()).await;
+    let client = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().unwrap();
+    let base = format!("http://127.0.0.1:{port}");
+    let request = |body: Value| client.post(format!("{base}/dev/token")).json(&body).send();
+    for (scope, status) in [(Value::Null, StatusCode::FORBIDDEN), ("admin".into(), StatusCode::OK)] {
+        let answer = request(serde_json::json!({"user": "ann", "scope": scope})).await.unwrap();
+        let token = answer.json::<Value>().await.unwrap()["token"].as_str().unwrap().to_owned();
+        let figures = client.get(format!("{base}/v1/analytics/orders")).bearer_auth(token);
+        assert_eq!(figures.send().await.unwrap().status(), status, "{scope}");
+    }
+    let refused = request(serde_json::json!({"user": "ann", "scope": "root"})).await.unwrap();
+    assert_eq!(refused.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(refused.json::<Value>().await.unwrap()["errors"][0]["pointer"], "/scope");
+}

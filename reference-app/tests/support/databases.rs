@@ -64,6 +64,23 @@ impl Databases {
         }
     }
 
+    /// Runs a statement on one service's database. `{s}` in the statement becomes the schema.
+    pub async fn execute(&self, service: &str, sql: &str) -> sqlx::Result<()> {
+        match self {
+            Self::Sqlite(dir) => {
+                let options = SqliteConnectOptions::new().filename(dir.join(format!("{service}.db")));
+                let mut connection = SqliteConnection::connect_with(&options).await?;
+                sqlx::query(AssertSqlSafe(sql.replace("{s}", "main"))).execute(&mut connection).await?;
+                connection.close().await
+            }
+            Self::Postgres(url) => {
+                let mut connection = PgConnection::connect(url).await?;
+                sqlx::query(AssertSqlSafe(sql.replace("{s}", service))).execute(&mut connection).await?;
+                connection.close().await
+            }
+        }
+    }
+
     /// Returns the first number of a query, or 0 if there is no row.
     pub async fn number(&self, service: &str, sql: &str) -> sqlx::Result<usize> {
         let rows = self.numbers(service, sql).await?;

@@ -155,6 +155,12 @@ impl Marketplace {
         Buyer::new(user, self.token(user, Duration::from_secs(3_600)), &self.gateway, &self.socket)
     }
 
+    /// Returns an administrator, who can read the figures of all buyers.
+    pub fn admin(&self) -> Buyer {
+        let token = self.issuer.token_with_scope("root", "orders admin", Duration::from_secs(3_600)).unwrap();
+        Buyer::new("root", token, &self.gateway, &self.socket)
+    }
+
     /// Waits until `orders` orders are PAID, also in the lists of their buyers, and their buyers notified.
     pub async fn settled(&self, orders: usize, limit: Duration) {
         eventually(&format!("{orders} orders are PAID and their buyers notified"), limit, async || {

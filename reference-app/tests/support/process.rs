@@ -33,6 +33,11 @@ impl Process {
         self.shell = Some(script.to_owned());
     }
 
+    /// From the next start, sets an environment variable.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.env.push((name.to_owned(), value.to_owned()));
+    }
+
     /// Creates a process without starting it. Its output goes to `dir/<name>.log`.
     pub fn new(name: &str, dir: &Path, admin: u16, args: &[&str], env: Vec<(String, String)>) -> Self {
         let args = args.iter().map(ToString::to_string).collect();

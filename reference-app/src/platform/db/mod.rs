@@ -173,4 +173,4 @@ impl UnitOfWork for Db {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

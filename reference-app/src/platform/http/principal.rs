@@ -16,21 +16,48 @@ use super::Problem;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal(pub String);
 
+/// As [`Principal`], for routes that only administrators may use. A request whose token does not have the scope `admin`
+/// is answered with 403 (RFC 6750).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admin(pub String);
+
+/// The scope of administrators.
+pub const ADMIN_SCOPE: &str = "admin";
+
 impl<S: Send + Sync> FromRequestParts<S> for Principal {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let verifier = parts.extensions.get::<Verifier>();
-        let verifier = verifier
-            .ok_or_else(|| Error::internal("a route that extracts Principal is not wrapped by http::edge"))?;
-        let header = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let token = header.and_then(|text| {
-            let (scheme, token) = text.split_once(' ')?;
-            scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-        });
-        let token = token.ok_or_else(|| unauthenticated("Send the header Authorization: Bearer <token>."))?;
-        verified(verifier, token).map(|claims| Self(claims.sub))
+        claims(parts).map(|claims| Self(claims.sub))
     }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Admin {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let claims = claims(parts)?;
+        if claims.has_scope(ADMIN_SCOPE) {
+            return Ok(Self(claims.sub));
+        }
+        let challenge = HeaderValue::from_static("Bearer error=\"insufficient_scope\", scope=\"admin\"");
+        let error = Error::permission_denied("This request needs a token with the scope admin.");
+        Err(Problem::from(error).with_header(header::WWW_AUTHENTICATE, challenge))
+    }
+}
+
+/// Returns the claims of the request's bearer token.
+fn claims(parts: &Parts) -> Result<Claims, Problem> {
+    let verifier = parts.extensions.get::<Verifier>();
+    let verifier = verifier
+        .ok_or_else(|| Error::internal("a route that extracts a principal is not wrapped by http::edge"))?;
+    let header = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let token = header.and_then(|text| {
+        let (scheme, token) = text.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    });
+    let token = token.ok_or_else(|| unauthenticated("Send the header Authorization: Bearer <token>."))?;
+    verified(verifier, token)
 }
 
 /// Returns the claims of `token`.

@@ -2,10 +2,12 @@
 //!
 //! - Owns: nothing. The gateway has no database.
 //! - Publishes and consumes: nothing.
-//! - Calls: order-service over gRPC, under the policy `order`.
+//! - Calls: order-service over gRPC, under the policy `order`, and analytics-service, under the policy `analytics`.
 //!
-//! `orders` places and shows orders, `order_list` lists them, `order_history` shows the events of one, `page` serves the web page and its token endpoint.
+//! `orders` places and shows orders, `order_list` lists them, `order_history` shows the events of one, `analytics` shows
+//! figures, and `page` serves the web page and its token endpoint.
 
+mod analytics;
 mod order_history;
 mod order_list;
 mod orders;
@@ -34,6 +36,8 @@ use crate::{
 
 /// The service that the gateway calls, and the name of the policy for the calls.
 const ORDER: &str = "order";
+/// The service that has the figures, and the name of the policy for the calls.
+const ANALYTICS: &str = "analytics";
 /// The service whose sockets the clients open.
 const NOTIFICATION: &str = "notification";
 
@@ -49,7 +53,7 @@ pub static SERVICE: Service = Service {
     database: None,
     topics: &[],
     subscriptions: &[],
-    calls: &[Call { service: ORDER, policy: ORDER }],
+    calls: &[Call { service: ORDER, policy: ORDER }, Call { service: ANALYTICS, policy: ANALYTICS }],
     refers_to: &[NOTIFICATION],
     start,
 };
@@ -80,6 +84,7 @@ struct Gateway {
     orders: OrdersClient<Channel>,
     /// The policy of the calls to `orders`.
     policy: Policy,
+    analytics: analytics::Client,
     /// The development issuer. Without it there is neither a page nor a token endpoint.
     issuer: Option<DevIssuer>,
     /// The hosts under which the page and the token endpoint are served.
@@ -93,6 +98,7 @@ fn start(host: &Host<'_>) -> Result<Parts, Error> {
     let gateway = Gateway {
         orders: OrdersClient::new(order.channel),
         policy: order.policy,
+        analytics: analytics::Client::new(host.peer(ANALYTICS)?, host.clock()),
         issuer: host.identity.issuer.clone(),
         hosts: Hosts::new(host.configured_url()?.as_deref()).map_err(|error| error.context("gateway.url"))?,
         websocket_url: host.public_url(NOTIFICATION)?,
@@ -113,6 +119,8 @@ fn routes(gateway: Gateway) -> Router {
         .route("/v1/orders", get(order_list::list).post(orders::place))
         .route("/v1/orders/{order_id}", get(orders::show))
         .route("/v1/orders/{order_id}/history", get(order_history::show))
+        .route("/v1/analytics/orders", get(analytics::orders))
+        .route("/v1/analytics/revenue", get(analytics::revenue))
         .route("/v1/realtime", get(page::realtime));
     if gateway.issuer.is_some() {
         routes = routes

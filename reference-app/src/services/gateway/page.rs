@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Gateway;
 use crate::platform::{
-    http::{Json, Problem},
+    http::{ADMIN_SCOPE, Json, Problem},
     identity::TOKEN_LIFE,
 };
 
@@ -83,6 +83,17 @@ pub(super) async fn realtime(State(gateway): State<Arc<Gateway>>) -> Json<Realti
 pub(super) struct TokenRequest {
     #[garde(length(min = 1, max = 64), custom(super::orders::identifier))]
     user: String,
+    /// The scope of the token: `admin`, or none.
+    #[garde(inner(custom(known_scope)))]
+    #[serde(default)]
+    scope: Option<String>,
+}
+
+fn known_scope(scope: &str, _: &()) -> garde::Result {
+    match scope {
+        ADMIN_SCOPE => Ok(()),
+        _ => Err(garde::Error::new("the only scope is admin")),
+    }
 }
 
 #[derive(Serialize)]
@@ -100,9 +111,9 @@ pub(super) async fn token(
     body: Result<Json<TokenRequest>, Problem>,
 ) -> Result<Json<Token>, Problem> {
     gateway.hosts.check_origin(&uri, &headers)?;
-    let Json(TokenRequest { user }) = body?;
+    let Json(TokenRequest { user, scope }) = body?;
     let issuer = gateway.issuer.as_ref().ok_or_else(|| Error::not_found("no development issuer"))?;
-    let token = issuer.token(&user, TOKEN_LIFE)?;
+    let token = issuer.token_with_scope(&user, scope.as_deref().unwrap_or_default(), TOKEN_LIFE)?;
     Ok(Json(Token { token, expires_in: TOKEN_LIFE.as_secs() }))
 }
 

@@ -244,6 +244,7 @@ fn a_role_without_events_needs_no_kafka_and_no_database() {
         for (key, value) in [
             ("COMMS_ROLES", "[gateway]"),
             ("COMMS_ORDER__URL", "http://o:7101"),
+            ("COMMS_ANALYTICS__URL", "http://a:7104"),
             ("COMMS_NOTIFICATION__URL", "ws://n:8081"),
             ("COMMS_AUTH__PUBLIC_KEY_FILE", "key.pem"),
         ] {

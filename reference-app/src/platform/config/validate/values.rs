@@ -83,9 +83,9 @@ impl Config {
                 "must be more than 0s and at most consumer.backoff_cap",
             ),
             (
-                owner.is_some_and(|owner| owner.is_empty() || owner.len() > 200),
+                owner.is_some_and(|owner| owner.is_empty() || owner.len() > 150),
                 &["relay", "owner"],
-                "must have 1 to 200 bytes; remove the key to use the default owner",
+                "must have 1 to 150 bytes; remove the key to use the default owner",
             ),
             (
                 !(Duration::from_millis(300)..=HOUR).contains(&relay.lease),

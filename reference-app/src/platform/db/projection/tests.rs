@@ -114,17 +114,13 @@ async fn a_file_stores_an_event_once() {
 #[tokio::test]
 #[ignore = "needs PostgreSQL; run scripts/test"]
 async fn a_projection_follows_the_events_of_a_schema() {
-    let opened = postgres::open(&postgres::created().await);
-    opened.ready().await;
-    follows_the_events(opened.db).await;
+    follows_the_events(postgres::opened(SCHEMA, migrations()).await).await;
 }
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL; run scripts/test"]
 async fn a_schema_stores_an_event_once() {
-    let opened = postgres::open(&postgres::created().await);
-    opened.ready().await;
-    stores_events(opened.db).await;
+    stores_events(postgres::opened(SCHEMA, migrations()).await).await;
 }
 
 /// A projection of a database that is not open waits, and ends with the shutdown.
