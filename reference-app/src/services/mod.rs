@@ -2,8 +2,10 @@
 //!
 //! An order goes through them in this order: [`gateway`] receives the HTTP request and calls [`order`] over gRPC,
 //! [`order`] publishes the order's event and calls [`payment`], [`payment`] publishes the result of the payment,
-//! [`order`] applies it, and [`notification`] pushes each change to the buyer's sockets.
+//! [`order`] applies it, and [`notification`] pushes each change to the buyer's sockets. [`ad`] keeps the ads that are
+//! ordered, and reserves their stock.
 
+pub mod ad;
 pub mod gateway;
 pub mod notification;
 pub mod order;
@@ -13,4 +15,4 @@ use crate::platform::service::Service;
 
 /// The registrations of all services. Help texts and the list of listeners show them in this order.
 pub static ALL: &[&Service] =
-    &[&gateway::SERVICE, &order::SERVICE, &payment::SERVICE, &notification::SERVICE];
+    &[&gateway::SERVICE, &order::SERVICE, &payment::SERVICE, &notification::SERVICE, &ad::SERVICE];

@@ -2,13 +2,17 @@
 //!
 //! - Owns: nothing. The gateway has no database.
 //! - Publishes and consumes: nothing.
-//! - Calls: order-service over gRPC, under the policy `order`.
+//! - Calls: order-service over gRPC, under the policy `order`, and ad-service, under the policy `ad`.
 //!
-//! `orders` places and shows orders, `order_list` lists them, `page` serves the web page and its token endpoint.
+//! `orders` places and shows orders, `order_list` lists them. `ads` creates, shows and lists ads, and `caching` answers
+//! conditional requests for them. `paging` reads the query of a list, `page` serves the web page and its token endpoint.
 
+mod ads;
+mod caching;
 mod order_list;
 mod orders;
 mod page;
+mod paging;
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,7 +25,7 @@ use comms_grpc::{Channel, from_status};
 use serde::Deserialize;
 
 use crate::{
-    contracts::order::proto::orders_client::OrdersClient,
+    contracts::{ad::proto::ads_client::AdsClient, order::proto::orders_client::OrdersClient},
     platform::{
         config::duration,
         grpc,
@@ -31,8 +35,9 @@ use crate::{
     },
 };
 
-/// The service that the gateway calls, and the name of the policy for the calls.
+/// The services that the gateway calls, and the names of the policies for the calls.
 const ORDER: &str = "order";
+const AD: &str = "ad";
 /// The service whose sockets the clients open.
 const NOTIFICATION: &str = "notification";
 
@@ -48,7 +53,7 @@ pub static SERVICE: Service = Service {
     database: None,
     topics: &[],
     subscriptions: &[],
-    calls: &[Call { service: ORDER, policy: ORDER }],
+    calls: &[Call { service: ORDER, policy: ORDER }, Call { service: AD, policy: AD }],
     refers_to: &[NOTIFICATION],
     start,
 };
@@ -78,7 +83,10 @@ fn check(section: &Section) -> Result<(), Error> {
 struct Gateway {
     orders: OrdersClient<Channel>,
     /// The policy of the calls to `orders`.
-    policy: Policy,
+    order_policy: Policy,
+    ads: AdsClient<Channel>,
+    /// The policy of the calls to `ads`.
+    ad_policy: Policy,
     /// The development issuer. Without it there is neither a page nor a token endpoint.
     issuer: Option<DevIssuer>,
     /// The hosts under which the page and the token endpoint are served.
@@ -88,10 +96,12 @@ struct Gateway {
 }
 
 fn start(host: &Host<'_>) -> Result<Parts, Error> {
-    let (config, order): (Config, _) = (host.section()?, host.peer(ORDER)?);
+    let (config, order, ad): (Config, _, _) = (host.section()?, host.peer(ORDER)?, host.peer(AD)?);
     let gateway = Gateway {
         orders: OrdersClient::new(order.channel),
-        policy: order.policy,
+        order_policy: order.policy,
+        ads: AdsClient::new(ad.channel),
+        ad_policy: ad.policy,
         issuer: host.identity.issuer.clone(),
         hosts: Hosts::new(host.configured_url()?.as_deref()).map_err(|error| error.context("gateway.url"))?,
         websocket_url: host.public_url(NOTIFICATION)?,
@@ -111,6 +121,8 @@ fn routes(gateway: Gateway) -> Router {
     let mut routes = Router::new()
         .route("/v1/orders", get(order_list::list).post(orders::place))
         .route("/v1/orders/{order_id}", get(orders::show))
+        .route("/v1/ads", get(ads::list).post(ads::create))
+        .route("/v1/ads/{ad_id}", get(ads::show))
         .route("/v1/realtime", get(page::realtime));
     if gateway.issuer.is_some() {
         routes = routes
@@ -128,11 +140,27 @@ impl Gateway {
     where
         F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
     {
-        let attempt = || {
-            let reply = call(self.orders.clone());
-            async { reply.await.map(tonic::Response::into_inner).map_err(|status| from_status(&status)) }
-        };
-        let reply = self.policy.run_idempotent(attempt).await;
-        reply.map_err(|error| grpc::for_client(error).into())
+        run(&self.order_policy, || call(self.orders.clone())).await
     }
+
+    /// Calls ad-service under the policy `ad`, which may repeat the call, as in [`call_order`](Self::call_order).
+    async fn call_ad<T, F>(&self, mut call: impl FnMut(AdsClient<Channel>) -> F) -> Result<T, Problem>
+    where
+        F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+    {
+        run(&self.ad_policy, || call(self.ads.clone())).await
+    }
+}
+
+/// Makes a call under `policy`.
+async fn run<T, F>(policy: &Policy, mut call: impl FnMut() -> F) -> Result<T, Problem>
+where
+    F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+{
+    let attempt = || {
+        let reply = call();
+        async { reply.await.map(tonic::Response::into_inner).map_err(|status| from_status(&status)) }
+    };
+    let reply = policy.run_idempotent(attempt).await;
+    reply.map_err(|error| grpc::for_client(error).into())
 }

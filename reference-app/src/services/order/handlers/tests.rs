@@ -62,6 +62,8 @@ async fn an_order_is_held_until_payment_service_has_the_method() {
         total: Money { minor: 100, currency: "RUB".into() },
         reason: None,
         changed_at: "2026-11-26T00:00:00.000Z".into(),
+        item: None,
+        choreographed: false,
     };
     let policy = || Policy::new("payment", PolicyConfig::none()).unwrap();
     let handler = request_payment(db.clone(), store.clone(), serve(Routes::default()).await, policy());
