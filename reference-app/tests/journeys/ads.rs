@@ -154,7 +154,9 @@ async fn bad_input(marketplace: &Marketplace, sam: &Buyer) {
         assert_eq!(response.headers()["content-type"], "application/problem+json", "{path}");
     }
     // The last cursor is well-formed, and names no ad.
-    for query in ["limit=0", "limit=101", "cursor=", "cursor=%00", "cursor=bm8gYWQ", "page=2", "cursor=bm90aGluZw"] {
+    for query in
+        ["limit=0", "limit=101", "cursor=", "cursor=%00", "cursor=bm8gYWQ", "page=2", "cursor=bm90aGluZw"]
+    {
         let response = get(marketplace, &format!("/v1/ads?{query}"), None).await;
         assert_eq!(response.status(), StatusCode::UNPROCESSABLE_ENTITY, "{query}");
     }

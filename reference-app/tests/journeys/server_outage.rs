@@ -15,7 +15,7 @@ use crate::{
 
 const LIMIT: Duration = Duration::from_secs(30);
 /// The services with a database.
-const DATABASES: [&str; 3] = ["payment", "order", "notification"];
+const DATABASES: [&str; 4] = ["payment", "order", "notification", "ad"];
 
 /// Returns the status and the body of `/readyz`, or `None` if the process does not answer.
 async fn readiness(process: &Process) -> Option<(u16, Value)> {
@@ -127,6 +127,7 @@ fn without_servers(role: &str, dir: &std::path::Path, more: &[(&str, &str)]) -> 
         ("COMMS_DATA_DIR", &*data),
         ("COMMS_ORDER__URL", "http://127.0.0.1:1"),
         ("COMMS_PAYMENT__URL", "http://127.0.0.1:1"),
+        ("COMMS_AD__URL", "http://127.0.0.1:1"),
         ("COMMS_NOTIFICATION__URL", "ws://127.0.0.1:1"),
         ("COMMS_KAFKA__BROKERS", "127.0.0.1:1"),
     ];
