@@ -139,7 +139,9 @@ fn no_file_outside_its_folder_names_a_service() {
             let words = line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '-');
             // "order" alone is also a word of comments: "in order".
             let named = name != "order" && words.clone().any(|word| word == name);
-            let quoted = line.contains(&format!("\"{name}\"")) || line.contains(&format!("{name}::"));
+            let is_whole = |at: usize| !line[..at].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
+            let is_path = line.match_indices(&format!("{name}::")).any(|(at, _)| is_whole(at));
+            let quoted = line.contains(&format!("\"{name}\"")) || is_path;
             let full = words
                 .clone()
                 .any(|word| word == format!("{name}-service") || word == format!("{name}_service"));

@@ -104,6 +104,7 @@ impl Load {
             "orders with missing, repeated or unordered notifications"
         );
         assert_eq!(counts.broken_charges, 0, "orders with more than one charge");
+        assert_eq!(counts.broken_stocks, 0, "ads whose stock is not conserved");
         assert_eq!(counts.parked, 0, "parked messages");
     }
 }

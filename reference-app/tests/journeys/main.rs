@@ -10,6 +10,7 @@ mod support;
 
 mod added;
 mod admin;
+mod ads;
 mod analytics;
 mod bad_input;
 mod dev_token;

@@ -15,7 +15,7 @@ use crate::{
 
 const LIMIT: Duration = Duration::from_secs(30);
 /// The services with a database.
-const DATABASES: [&str; 4] = ["payment", "order", "notification", "analytics"];
+const DATABASES: [&str; 5] = ["payment", "order", "notification", "ad", "analytics"];
 
 /// Returns the status and the body of `/readyz`, or `None` if the process does not answer.
 async fn readiness(process: &Process) -> Option<(u16, Value)> {
@@ -128,6 +128,7 @@ fn without_servers(role: &str, dir: &std::path::Path, more: &[(&str, &str)]) -> 
         ("COMMS_ORDER__URL", "http://127.0.0.1:1"),
         ("COMMS_PAYMENT__URL", "http://127.0.0.1:1"),
         ("COMMS_ANALYTICS__URL", "http://127.0.0.1:1"),
+        ("COMMS_AD__URL", "http://127.0.0.1:1"),
         ("COMMS_NOTIFICATION__URL", "ws://127.0.0.1:1"),
         ("COMMS_KAFKA__BROKERS", "127.0.0.1:1"),
     ];

@@ -31,6 +31,8 @@ pub struct Counts {
     pub broken_notifications: usize,
     /// Orders with more than one charge.
     pub broken_charges: usize,
+    /// Ads whose available and held pieces are not the pieces that the seller has offered.
+    pub broken_stocks: usize,
     /// Messages that a relay has parked, and events at which a projection is parked.
     pub parked: usize,
 }
@@ -89,14 +91,18 @@ impl Databases {
 
     pub async fn counts(&self) -> sqlx::Result<Counts> {
         let (order, payment, notification) = ("order_service", "payment_service", "notification_service");
+        let ad = "ad_service";
         let wrongly_notified =
             "SELECT COUNT(*) FROM (SELECT order_id, COUNT(*) AS n, MIN(sequence) AS a, MAX(sequence) AS b
              FROM {s}.notifications GROUP BY order_id) t WHERE NOT (n = 2 AND a = 1 AND b = 2)";
         let wrongly_charged =
             "SELECT COUNT(*) FROM (SELECT order_id, COUNT(*) AS n FROM {s}.charges GROUP BY order_id) t
              WHERE n <> 1";
+        let wrongly_stocked = "SELECT COUNT(*) FROM {s}.ads a WHERE a.stock <> a.available + (
+             SELECT COALESCE(SUM(r.quantity), 0) FROM {s}.reservations r
+             WHERE r.ad_id = a.ad_id AND r.status IN ('RESERVED', 'CONFIRMED'))";
         let mut parked = 0;
-        for service in [order, payment, notification] {
+        for service in [order, payment, notification, ad] {
             parked += self.number(service, "SELECT COUNT(*) FROM {s}.comms_outbox_parked").await?;
             parked += self.number(service, "SELECT COUNT(*) FROM {s}.comms_projection_parked").await?;
         }
@@ -114,6 +120,7 @@ impl Databases {
             broken_notifications: self.number(notification, wrongly_notified).await?
                 + self.out_of_order(notification).await?,
             broken_charges: self.number(payment, wrongly_charged).await?,
+            broken_stocks: self.number(ad, wrongly_stocked).await?,
             parked,
         })
     }

@@ -34,6 +34,17 @@ pub enum OrderStatus {
     Cancelled,
 }
 
+/// What an order is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderItem {
+    /// The ad that is ordered.
+    pub ad_id: String,
+    /// The number of pieces.
+    pub quantity: u32,
+    /// The price of one piece.
+    pub unit_price: Money,
+}
+
 /// The event that an order entered a status.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderStatusChanged {
@@ -51,23 +62,12 @@ pub struct OrderStatusChanged {
     pub reason: Option<String>,
     /// The time of the change (RFC 3339).
     pub changed_at: String,
-    /// The ordered pieces. Absent in an event of an older program.
+    /// What the order is for. `None` in an event of a writer that does not name it.
     #[serde(default)]
     pub item: Option<OrderItem>,
-    /// Whether the services react to the events of this order, instead of commands of the saga. Default: `false`.
+    /// Whether the services that take part in the order act on its events. Without it, a coordinator sends them commands.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub choreographed: bool,
-}
-
-/// The pieces of an order.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OrderItem {
-    /// The ad.
-    pub ad_id: String,
-    /// The number of pieces.
-    pub quantity: u32,
-    /// The price of one piece.
-    pub unit_price: Money,
 }
 
 impl Event for OrderStatusChanged {

@@ -2,16 +2,20 @@
 //!
 //! - Owns: nothing. The gateway has no database.
 //! - Publishes and consumes: nothing.
-//! - Calls: order-service over gRPC, under the policy `order`, and analytics-service, under the policy `analytics`.
+//! - Calls: order-service, ad-service and analytics-service over gRPC, under the policies `order`, `ad` and `analytics`.
 //!
-//! `orders` places and shows orders, `order_list` lists them, `order_history` shows the events of one, `analytics` shows
-//! figures, and `page` serves the web page and its token endpoint.
+//! `orders` places and shows orders, `order_list` lists them, `order_history` shows the events of one. `ads` creates, shows
+//! and lists ads, and `caching` answers conditional requests for them. `analytics` shows figures. `paging` reads the query
+//! of a list, `page` serves the web page and its token endpoint.
 
+mod ads;
 mod analytics;
+mod caching;
 mod order_history;
 mod order_list;
 mod orders;
 mod page;
+mod paging;
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,7 +28,7 @@ use comms_grpc::{Channel, from_status};
 use serde::Deserialize;
 
 use crate::{
-    contracts::order::proto::orders_client::OrdersClient,
+    contracts::{ad::proto::ads_client::AdsClient, order::proto::orders_client::OrdersClient},
     platform::{
         config::duration,
         grpc,
@@ -34,9 +38,9 @@ use crate::{
     },
 };
 
-/// The service that the gateway calls, and the name of the policy for the calls.
+/// The services that the gateway calls, and the names of the policies for the calls.
 const ORDER: &str = "order";
-/// The service that has the figures, and the name of the policy for the calls.
+const AD: &str = "ad";
 const ANALYTICS: &str = "analytics";
 /// The service whose sockets the clients open.
 const NOTIFICATION: &str = "notification";
@@ -53,7 +57,11 @@ pub static SERVICE: Service = Service {
     database: None,
     topics: &[],
     subscriptions: &[],
-    calls: &[Call { service: ORDER, policy: ORDER }, Call { service: ANALYTICS, policy: ANALYTICS }],
+    calls: &[
+        Call { service: ORDER, policy: ORDER },
+        Call { service: AD, policy: AD },
+        Call { service: ANALYTICS, policy: ANALYTICS },
+    ],
     refers_to: &[NOTIFICATION],
     start,
 };
@@ -83,7 +91,10 @@ fn check(section: &Section) -> Result<(), Error> {
 struct Gateway {
     orders: OrdersClient<Channel>,
     /// The policy of the calls to `orders`.
-    policy: Policy,
+    order_policy: Policy,
+    ads: AdsClient<Channel>,
+    /// The policy of the calls to `ads`.
+    ad_policy: Policy,
     analytics: analytics::Client,
     /// The development issuer. Without it there is neither a page nor a token endpoint.
     issuer: Option<DevIssuer>,
@@ -94,10 +105,12 @@ struct Gateway {
 }
 
 fn start(host: &Host<'_>) -> Result<Parts, Error> {
-    let (config, order): (Config, _) = (host.section()?, host.peer(ORDER)?);
+    let (config, order, ad): (Config, _, _) = (host.section()?, host.peer(ORDER)?, host.peer(AD)?);
     let gateway = Gateway {
         orders: OrdersClient::new(order.channel),
-        policy: order.policy,
+        order_policy: order.policy,
+        ads: AdsClient::new(ad.channel),
+        ad_policy: ad.policy,
         analytics: analytics::Client::new(host.peer(ANALYTICS)?, host.clock()),
         issuer: host.identity.issuer.clone(),
         hosts: Hosts::new(host.configured_url()?.as_deref()).map_err(|error| error.context("gateway.url"))?,
@@ -121,6 +134,8 @@ fn routes(gateway: Gateway) -> Router {
         .route("/v1/orders/{order_id}/history", get(order_history::show))
         .route("/v1/analytics/orders", get(analytics::orders))
         .route("/v1/analytics/revenue", get(analytics::revenue))
+        .route("/v1/ads", get(ads::list).post(ads::create))
+        .route("/v1/ads/{ad_id}", get(ads::show))
         .route("/v1/realtime", get(page::realtime));
     if gateway.issuer.is_some() {
         routes = routes
@@ -138,11 +153,27 @@ impl Gateway {
     where
         F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
     {
-        let attempt = || {
-            let reply = call(self.orders.clone());
-            async { reply.await.map(tonic::Response::into_inner).map_err(|status| from_status(&status)) }
-        };
-        let reply = self.policy.run_idempotent(attempt).await;
-        reply.map_err(|error| grpc::for_client(error).into())
+        run(&self.order_policy, || call(self.orders.clone())).await
     }
+
+    /// Calls ad-service under the policy `ad`, which may repeat the call, as in [`call_order`](Self::call_order).
+    async fn call_ad<T, F>(&self, mut call: impl FnMut(AdsClient<Channel>) -> F) -> Result<T, Problem>
+    where
+        F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+    {
+        run(&self.ad_policy, || call(self.ads.clone())).await
+    }
+}
+
+/// Makes a call under `policy`.
+async fn run<T, F>(policy: &Policy, mut call: impl FnMut() -> F) -> Result<T, Problem>
+where
+    F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+{
+    let attempt = || {
+        let reply = call();
+        async { reply.await.map(tonic::Response::into_inner).map_err(|status| from_status(&status)) }
+    };
+    let reply = policy.run_idempotent(attempt).await;
+    reply.map_err(|error| grpc::for_client(error).into())
 }

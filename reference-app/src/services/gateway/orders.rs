@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     extract::{Path, State, rejection::PathRejection},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use comms_core::{
@@ -48,13 +48,8 @@ pub(super) async fn place(
     let reply = gateway.call_order(place).await?;
     let order = reply.order.ok_or_else(|| Error::internal("order-service replied without an order"))?;
     let location = url(&order.order_id);
-    let mut response =
-        (StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(OrderBody::from(order))).into_response();
-    if reply.replayed {
-        let replayed = axum::http::HeaderValue::from_static("true");
-        response.headers_mut().insert(comms_core::wire::IDEMPOTENT_REPLAYED, replayed);
-    }
-    Ok(response)
+    let response = (StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(OrderBody::from(order)));
+    Ok(marked(response.into_response(), reply.replayed))
 }
 
 /// `GET /v1/orders/{order_id}`: returns an order of the principal, and 404 for the order of another buyer.
@@ -78,8 +73,16 @@ pub(super) fn parse_id(order_id: Result<Path<String>, PathRejection>) -> Result<
     Ok(id.ok_or_else(|| Error::not_found("no such order"))?.to_string())
 }
 
+/// Marks `response` as a stored reply if it is `replayed`.
+pub(super) fn marked(mut response: Response, replayed: bool) -> Response {
+    if replayed {
+        response.headers_mut().insert(wire::IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
+    }
+    response
+}
+
 /// Returns the Idempotency-Key. It may be quoted, as in the IETF draft (a structured field), or a plain text.
-fn idempotency_key(headers: &HeaderMap) -> Result<&str, Problem> {
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<&str, Problem> {
     let refusal = |detail: &str| {
         Problem::new(
             StatusCode::BAD_REQUEST,
@@ -91,7 +94,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<&str, Problem> {
     let mut sent = headers.get_all(wire::IDEMPOTENCY_KEY).iter();
     let (Some(header), None) = (sent.next(), sent.next()) else {
         return Err(refusal(
-            "Send one Idempotency-Key header: a new UUID for each order, the same UUID at each retry.",
+            "Send one Idempotency-Key header: a new UUID for each order or ad, the same UUID at each retry.",
         ));
     };
     let text = header.to_str().unwrap_or_default().trim();
@@ -118,11 +121,11 @@ pub(super) struct NewOrder {
 
 /// Money in a request. The checks are stricter than those of an event, whose money is taken as it was published.
 #[derive(Debug, Deserialize, Validate)]
-struct Price {
+pub(super) struct Price {
     #[garde(range(min = 1))]
-    minor: i64,
+    pub(super) minor: i64,
     #[garde(custom(known_currency))]
-    currency: String,
+    pub(super) currency: String,
 }
 
 /// Checks that `text` has only letters, digits, `-` and `_`.

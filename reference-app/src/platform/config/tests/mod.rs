@@ -157,6 +157,7 @@ fn a_role_needs_the_urls_of_the_services_that_it_calls() {
         jail.set_env("COMMS_KAFKA__BROKERS", "k:9092");
         jail.set_env("COMMS_NOTIFICATION__URL", "ws://n");
         jail.set_env("COMMS_AUTH__PUBLIC_KEY_FILE", "key.pem");
+        jail.set_env("COMMS_AD__URL", "http://a:7103");
         for (role, key) in [("gateway", "order.url"), ("order", "payment.url")] {
             jail.set_env("COMMS_ROLES", format!("[{role}]"));
             let error = load(None, None, NoOverrides {}).unwrap_err().chain().to_string();
@@ -245,6 +246,7 @@ fn a_role_without_events_needs_no_kafka_and_no_database() {
             ("COMMS_ROLES", "[gateway]"),
             ("COMMS_ORDER__URL", "http://o:7101"),
             ("COMMS_ANALYTICS__URL", "http://a:7104"),
+            ("COMMS_AD__URL", "http://a:7103"),
             ("COMMS_NOTIFICATION__URL", "ws://n:8081"),
             ("COMMS_AUTH__PUBLIC_KEY_FILE", "key.pem"),
         ] {
