@@ -10,4 +10,5 @@ mod masstransit;
 mod nservicebus;
 mod participants;
 mod table;
-mod temporal;
+mod temporal_transfer;
+mod temporal_trip;

@@ -1,4 +1,4 @@
-//! Temporal: the money transfer of the Go samples, and the trip booking of the Java samples with `Saga.Options`.
+//! Temporal: the money transfer of the Go samples, with the options of the class `Saga` of the Java SDK.
 //!
 //! Temporal retries an activity that fails, unless the failure is marked as final. Here a reply that reports a failure is
 //! final: the participant retries what it can retry, and answers once. Temporal discards the result of an attempt that
@@ -46,6 +46,19 @@ fn the_money_transfer() {
                 ("withdraw undone", ""),
             ],
         ),
+        Row::at(
+            "the attempts of the step do not count for its compensation",
+            "compensating withdraw",
+            Phase::Compensating,
+            &[
+                ("timer withdraw/execute/1/limit", ""),
+                ("timer withdraw/execute/1/retry", "execute withdraw"),
+                ("timer withdraw/execute/2/limit", "compensate withdraw"),
+                ("timer withdraw/compensate/1/limit", ""),
+                ("timer withdraw/compensate/1/retry", "compensate withdraw"),
+            ],
+        )
+        .because("withdraw"),
         Row::completed(
             "the second attempt succeeds",
             &[
@@ -136,85 +149,4 @@ fn the_money_transfer() {
     ];
     check(&transfer(), "execute withdraw", &rows);
     assert!(explore(&transfer()).held > 0);
-}
-
-/// The sample books one after the other and compensates together (`parallelCompensation`). Here the compensations of a
-/// parallel stage run together.
-fn trip() -> Definition<Data> {
-    Definition::builder("trip", 1)
-        .parallel(["car", "hotel", "flight"].map(|name| undoable(step(name), name)))
-        .build()
-        .unwrap()
-}
-
-#[test]
-fn the_trip_booking_with_parallel_compensations() {
-    let rows = [
-        Row::failed(
-            "a refused flight cancels the car and the hotel together",
-            "flight",
-            &[
-                ("car done", ""),
-                ("hotel done", ""),
-                ("flight failed", "compensate car, compensate hotel"),
-                ("hotel undone", ""),
-                ("car undone", ""),
-            ],
-        ),
-        Row::failed(
-            "the bookings in progress are awaited before the first compensation",
-            "flight",
-            &[
-                ("car done", ""),
-                ("flight failed", ""),
-                ("hotel done", "compensate car, compensate hotel"),
-                ("car undone", ""),
-                ("car undone", "ignored"),
-                ("hotel undone", ""),
-            ],
-        ),
-        // As in the Java sample, which registers a compensation before its activity.
-        Row::failed(
-            "a booking whose outcome is unknown is cancelled too",
-            "car",
-            &[
-                ("car failed", ""),
-                ("timer hotel/execute/1/limit", ""),
-                ("flight done", "compensate hotel, compensate flight"),
-                ("hotel done", "ignored"),
-                ("flight undone", ""),
-                ("hotel undone", ""),
-            ],
-        ),
-        Row::failed(
-            "the second failure keeps the first cause",
-            "hotel",
-            &[
-                ("hotel failed", ""),
-                ("flight failed", ""),
-                ("car done", "compensate car"),
-                ("car undone", ""),
-            ],
-        ),
-        Row::failed(
-            "every compensation that fails is reported, and none stops the others",
-            "flight",
-            &[
-                ("car done", ""),
-                ("hotel done", ""),
-                ("flight failed", "compensate car, compensate hotel"),
-                ("car not-undone", ""),
-                ("hotel not-undone", ""),
-                ("timer car/compensate/1/retry", "compensate car"),
-                ("timer hotel/compensate/1/retry", "compensate hotel"),
-                ("car not-undone", ""),
-                ("hotel not-undone", ""),
-                ("retry", "compensate car, compensate hotel"),
-                ("car undone", ""),
-                ("hotel undone", ""),
-            ],
-        )
-        .alarms(&["car", "hotel"]),
-    ];
-    check(&trip(), "execute car, execute hotel, execute flight", &rows);
 }
