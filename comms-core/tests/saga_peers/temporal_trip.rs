@@ -56,6 +56,19 @@ fn the_trip_booking_with_parallel_compensations() {
             ],
         ),
         Row::failed(
+            "a late refusal of an unknown booking saves its cancellation while another is awaited",
+            "car",
+            &[
+                ("timer hotel/execute/1/limit", ""),
+                ("car failed", ""),
+                ("timer hotel/execute/1/retry", "ignored"),
+                ("hotel failed", ""),
+                ("hotel done", "ignored"),
+                ("flight done", "compensate flight"),
+                ("flight undone", ""),
+            ],
+        ),
+        Row::failed(
             "the second failure keeps the first cause",
             "hotel",
             &[
