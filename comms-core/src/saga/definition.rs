@@ -45,6 +45,19 @@ impl<D: Clone> Definition<D> {
         machine.finish(true).map(Some)
     }
 
+    fn instance(&self, id: String, data: D) -> Instance<D> {
+        Instance {
+            saga: self.0.name.clone(),
+            version: self.0.version,
+            id,
+            phase: Phase::Running,
+            state: STARTED.to_owned(),
+            steps: self.0.steps.iter().map(|step| StepState::new(&step.name)).collect(),
+            cause: None,
+            data,
+        }
+    }
+
     /// Returns the next state of `instance` after `input`, and the effects to commit with it.
     ///
     /// Repeated, late and foreign messages and timers are no errors: they return a transition that is not
@@ -69,19 +82,6 @@ impl<D: Clone> Definition<D> {
             Input::Operator(operation) => machine.operate(operation)?,
         };
         machine.finish(changed)
-    }
-
-    fn instance(&self, id: String, data: D) -> Instance<D> {
-        Instance {
-            saga: self.0.name.clone(),
-            version: self.0.version,
-            id,
-            phase: Phase::Running,
-            state: STARTED.to_owned(),
-            steps: self.0.steps.iter().map(|step| StepState::new(&step.name)).collect(),
-            cause: None,
-            data,
-        }
     }
 }
 
