@@ -24,21 +24,11 @@ impl<D: Clone> Definition<D> {
     /// # Errors
     /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if a command cannot be encoded.
     pub fn start(&self, id: impl Into<String>, data: D) -> Result<Transition<D>, Error> {
-        let instance = Instance {
-            saga: self.0.name.clone(),
-            version: self.0.version,
-            id: id.into(),
-            phase: Phase::Running,
-            state: STARTED.to_owned(),
-            steps: self.0.steps.iter().map(|step| StepState::new(&step.name)).collect(),
-            cause: None,
-            data,
-        };
-        Machine::new(&self.0, instance).finish(true)
+        Machine::new(&self.0, self.instance(id.into(), data)).finish(true)
     }
 
     /// Starts a run if `message` announces the event of [`DefinitionBuilder::start`](super::DefinitionBuilder::start).
-    /// Returns `None` for any other message.
+    /// Returns `None` for any other message. A step that [observes](super::Step::observe) this event is settled by it.
     ///
     /// The caller must check that no run with this id exists: the start of a run is not idempotent, because a run with
     /// the same id may have ended already.
@@ -48,9 +38,23 @@ impl<D: Clone> Definition<D> {
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if a command cannot be encoded.
     pub fn start_on(&self, message: &Message) -> Result<Option<Transition<D>>, Error> {
         let Some(start) = &self.0.start else { return Ok(None) };
-        match start(message)? {
-            Some((id, data)) => self.start(id, data).map(Some),
-            None => Ok(None),
+        let Some((id, data)) = start(message)? else { return Ok(None) };
+        let mut machine = Machine::new(&self.0, self.instance(id, data));
+        // The event comes only once, so that a step that observes it would wait in vain.
+        machine.message(message)?;
+        machine.finish(true).map(Some)
+    }
+
+    fn instance(&self, id: String, data: D) -> Instance<D> {
+        Instance {
+            saga: self.0.name.clone(),
+            version: self.0.version,
+            id,
+            phase: Phase::Running,
+            state: STARTED.to_owned(),
+            steps: self.0.steps.iter().map(|step| StepState::new(&step.name)).collect(),
+            cause: None,
+            data,
         }
     }
 

@@ -31,7 +31,8 @@
 //! - A reply is not tied to an attempt: after the pivot, and for a compensation, a repeated or late failure counts as the
 //!   failure of the attempt in progress. The step is then attempted again, or held, earlier than needed.
 //! - Two steps that take the same event: a repeated reply to the first one settles the second, unless its function tells
-//!   them apart.
+//!   them apart. A step and its own compensation that take the same event: a late reply to the step settles the
+//!   compensation.
 //! - A function of the definition that reads a clock, a random number or a variable.
 //! - A change of the steps without a new version.
 //! - An [observed](Step::observe) step whose event comes after the run has failed: nothing compensates it.

@@ -59,7 +59,8 @@ impl<D: 'static> Step<D> {
     /// Creates a step that sends nothing and waits for an event of another service, as in a choreographed saga.
     ///
     /// The event counts from the start of the run, also before the step's turn, because topics have no order between
-    /// them. The step has one attempt.
+    /// them. The event that starts the run counts too. The step has one attempt. A run that goes back awaits the event of a
+    /// step in progress until its time limit, because nothing can stop the other service.
     #[must_use]
     pub fn observe(name: impl Into<String>) -> Self {
         let RetryConfig { max_attempts, backoff, .. } = RetryConfig::default();

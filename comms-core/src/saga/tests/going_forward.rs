@@ -176,6 +176,40 @@ fn a_run_starts_on_its_event_with_the_key_as_its_id() {
     );
 }
 
+/// The first step has only a compensation: the service that starts the run has executed it.
+#[test]
+fn the_event_that_starts_a_run_settles_the_step_that_observes_it() {
+    let order = Step::observe("order")
+        .reply::<Placed>(
+            |_, placed| if placed.order == ID { Reply::Done } else { Reply::Failed("old".into()) },
+        )
+        .compensate(|saga| super::data::Undo::<'X'>(saga.id.clone()))
+        .time_limit(Duration::from_secs(1));
+    let definition = Definition::builder("order", 1)
+        .start::<Placed>(|_| Order::default())
+        .step(order)
+        .step(step::<'P'>("payment"))
+        .build()
+        .unwrap();
+    let start = |order: &str| {
+        let placed = peers().message(&Placed { order: order.into() }).unwrap();
+        definition.start_on(&placed).unwrap().unwrap()
+    };
+    let started = start(ID);
+    let [Effect::Send(command), Effect::SetTimer(timer, _)] = &started.effects[..] else {
+        panic!("{:?}", started.effects)
+    };
+    assert_eq!((command.step.as_str(), timer.as_str()), ("payment", "payment/execute/1/limit"));
+    SagaTest::given(&definition, started.instance)
+        .event(&Placed { order: ID.into() })
+        .assert_unchanged()
+        .event(&did::<'P'>(false))
+        .assert_sent(&["compensate order"])
+        .assert_state("Failed");
+    let ended = start("8");
+    assert_eq!((ended.instance.phase, &ended.effects[..]), (Phase::Failed, &[][..]));
+}
+
 #[test]
 fn an_event_is_correlated_and_read_as_the_builder_says() {
     let old = Versions::<Did<'P'>>::json().build().unwrap();
