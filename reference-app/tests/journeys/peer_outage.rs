@@ -161,7 +161,7 @@ async fn while_a_breaker_is_forced_open_the_gateway_answers_503() {
     ann.place("refused", 100).await;
 
     for (path, status, what) in [
-        ("/policies/mail/breaker/open", 404, r#"the policies are ["order", "ad", "payment""#),
+        ("/policies/mail/breaker/open", 404, r#"the policies are ["ad", "order", "payment""#),
         ("/policies/order/breaker/ajar", 400, "open, closed or reset"),
     ] {
         let answer = marketplace.operate(path, None).await;
