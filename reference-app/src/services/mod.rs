@@ -15,8 +15,7 @@ pub mod payment;
 use crate::platform::service::Service;
 
 /// The registrations of all services. Help texts and the list of listeners show them in this order.
-pub static ALL: &[&Service] =
-    &[
+pub static ALL: &[&Service] = &[
     &gateway::SERVICE,
     &order::SERVICE,
     &payment::SERVICE,

@@ -70,3 +70,18 @@ async fn demonstrate(world: World) {
     create().await.unwrap();
     assert_eq!(page(&world, None, 100).await.0.len(), 2, "a later start adds nothing");
 }
+
+/// Each page is read from a range of the index, so that a later page costs as much as the first.
+#[tokio::test]
+async fn a_page_of_ads_is_read_from_a_range_of_the_index() {
+    let world = World::sqlite().await;
+    for (query, args, step) in
+        [(PAGE, vec![1.into(), "a".into(), 2.into()], "SEARCH"), (NEWEST, vec![2.into()], "SCAN")]
+    {
+        let explain: &'static str = Box::leak(format!("EXPLAIN QUERY PLAN {query}").into_boxed_str());
+        let plan = world.db.fetch(explain, &args).await.unwrap();
+        let steps: Vec<String> = plan.iter().map(|row| row.text("detail").unwrap()).collect();
+        assert_eq!(steps.len(), 1, "no sorting: {steps:?}");
+        assert!(steps[0].starts_with(step) && steps[0].contains("USING INDEX ads_by_age"), "{steps:?}");
+    }
+}
