@@ -20,7 +20,7 @@ pub type CommandFuture<R> = Pin<Box<dyn Future<Output = Result<R, Error>> + Send
 /// The transaction commits if the function returns `Ok`, and rolls back otherwise. The function loads what it decides on
 /// in the transaction that it gets, and makes no call to another service.
 ///
-/// The service ignores an idempotency key: [`CommandFn::idempotent`] executes each key once.
+/// The service ignores an idempotency key. `CommandFn::idempotent` (feature `fingerprint`) executes each key once.
 ///
 /// # Errors
 /// The service returns the errors of [`in_transaction`].

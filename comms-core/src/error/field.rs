@@ -19,9 +19,10 @@ pub struct FieldError {
 ///
 /// ```
 /// use comms_core::{ErrorKind, command::FieldErrors};
+/// let (cents, account) = (3, "");
 /// let mut errors = FieldErrors::default();
-/// errors.require(3 > 0, "/cents", "must be above 0");
-/// errors.require("".len() > 0, "/account", "must not be empty");
+/// errors.require(cents > 0, "/cents", "must be above 0");
+/// errors.require(!account.is_empty(), "/account", "must not be empty");
 /// let error = errors.into_result().unwrap_err();
 /// assert_eq!(error.kind, ErrorKind::Invalid);
 /// assert_eq!(error.public_text().as_deref(), Some("/account must not be empty"));

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use comms_core::{Error, clock::Clock};
+use comms_core::{Error, clock::Clock, context::Context};
 use tokio::sync::watch;
 
 use super::{
@@ -30,15 +30,17 @@ impl<F: Feed> ProjectionHandle<F> {
     }
 
     /// Waits until the projection has applied the events of the transaction `written`, at most `limit`, so that a query of
-    /// the read model returns what the transaction wrote. Any process may have the lease.
+    /// the read model returns what the transaction wrote. Any process may have the lease. The wait ends at the deadline of
+    /// the current [`Context`], if that is earlier.
     ///
     /// If the transaction has no event of the categories, the wait may take a third of the lease.
     ///
     /// # Errors
-    /// Returns [`ErrorKind::NotExecuted`](comms_core::ErrorKind::NotExecuted) if the limit is reached first. Otherwise
-    /// returns an error of the kind that [`sql_error`](crate::sql_error) lists if a statement fails.
+    /// Returns [`ErrorKind::NotExecuted`](comms_core::ErrorKind::NotExecuted) if the limit or the deadline is reached first.
+    /// Otherwise returns an error of the kind that [`sql_error`](crate::sql_error) lists if a statement fails.
     pub async fn wait_for(&self, written: Written, limit: Duration) -> Result<(), Error> {
-        wait_for(&*self.feed, &self.cursor, &self.clock, written, limit, Some(self.status.clone())).await
+        let applied = applied(&*self.feed, &self.cursor, &self.clock, written, Some(self.status.clone()));
+        wait_within(limit, &self.clock, &self.cursor, written, applied).await
     }
 }
 
@@ -48,36 +50,43 @@ pub(crate) fn no_live_revision(name: &str) -> Error {
     ))
 }
 
+/// Runs `wait` for at most `limit`, and not beyond the deadline of the current context.
+pub(crate) async fn wait_within(
+    limit: Duration,
+    clock: &Clock,
+    name: &str,
+    written: Written,
+    wait: impl Future<Output = Result<(), Error>>,
+) -> Result<(), Error> {
+    let deadline = Context::current().deadline.map(|deadline| deadline.remaining(clock).unwrap_or_default());
+    let limit = deadline.map_or(limit, |left| left.min(limit));
+    clock.timeout(limit, wait).await.unwrap_or_else(|_| {
+        Err(Error::not_executed(format!("{name} has not applied the transaction {written} within {limit:?}")))
+    })
+}
+
 /// Waits until the cursor is behind `written`. Looks when `status` changes, and after a pause that grows.
-pub(crate) async fn wait_for<F: Feed>(
+pub(crate) async fn applied<F: Feed>(
     feed: &F,
     cursor: &str,
     clock: &Clock,
     written: Written,
-    limit: Duration,
     mut status: Option<watch::Receiver<ProjectionStatus>>,
 ) -> Result<(), Error> {
-    let wait = async {
-        let mut pause = Duration::from_millis(1);
-        while !feed.is_applied(cursor, written).await? {
-            let changed = async {
-                match &mut status {
-                    Some(status) => status.changed().await.is_ok(),
-                    None => false,
-                }
-            };
-            tokio::select! {
-                true = changed => {}
-                () = clock.sleep(pause) => pause = (pause * 2).min(MAX_PAUSE),
+    let mut pause = Duration::from_millis(1);
+    while !feed.is_applied(cursor, written).await? {
+        let changed = async {
+            match &mut status {
+                Some(status) => status.changed().await.is_ok(),
+                None => false,
             }
+        };
+        tokio::select! {
+            true = changed => {}
+            () = clock.sleep(pause) => pause = (pause * 2).min(MAX_PAUSE),
         }
-        Ok(())
-    };
-    clock.timeout(limit, wait).await.unwrap_or_else(|_| {
-        Err(Error::not_executed(format!(
-            "{cursor} has not applied the transaction {written} within {limit:?}"
-        )))
-    })
+    }
+    Ok(())
 }
 
 impl<F: Feed> Clone for ProjectionHandle<F> {
