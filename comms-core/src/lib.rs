@@ -12,6 +12,7 @@
 //!   the effect on a circuit breaker, the reaction of a consumer, and the statuses of gRPC and HTTP.
 //! - Calls to other services: [`resilience::Policy`] combines deadline, rate limit, retry with a budget, circuit
 //!   breaker and bulkhead.
+//! - Commands: [`command`] has layers that authorize, validate and retry, around a handler with a transaction.
 //! - Event sourcing: [`event_sourcing`] has aggregates, the event store and the repository.
 //! - Transactions: [`Inbox`] and [`Outbox`] over a [`UnitOfWork`]; [`idempotency`] for requests that may be repeated.
 //! - Sagas: [`saga::Definition`] coordinates steps in several services, and compensates them on a failure.
@@ -84,6 +85,7 @@
 pub mod clock;
 #[cfg(feature = "cloudevents")]
 pub mod cloudevents;
+pub mod command;
 pub mod context;
 mod error;
 pub mod event;

@@ -23,46 +23,27 @@ use comms_outbox::sqlite::{SqliteUnit, Tables};
 use examples::open_sqlite;
 use serde::{Deserialize, Serialize};
 
-#[derive(Serialize, Deserialize)]
-struct Deposited {
-    cents: u64,
+/// One type of event with two variants. With a type for each event, each has a version of its own.
+#[derive(Debug, Serialize, Deserialize)]
+enum AccountEvent {
+    Deposited { cents: u64 },
+    Withdrawn { cents: u64 },
 }
 
-impl Event for Deposited {
-    const TYPE: &'static str = "account.deposited";
+impl Event for AccountEvent {
+    const TYPE: &'static str = "account.changed";
     const VERSION: u32 = 1;
     fn key(&self) -> String {
         String::new() // The repository sets the id of the account.
     }
 }
 
-#[derive(Serialize, Deserialize)]
-struct Withdrawn {
-    cents: u64,
-}
-
-impl Event for Withdrawn {
-    const TYPE: &'static str = "account.withdrawn";
-    const VERSION: u32 = 1;
-    fn key(&self) -> String {
-        String::new()
-    }
-}
-
-enum AccountEvent {
-    Deposited(Deposited),
-    Withdrawn(Withdrawn),
-}
-
 impl EventSet for AccountEvent {
     fn message(&self, source: &EventSource) -> Result<Message, Error> {
-        match self {
-            Self::Deposited(event) => source.message(event),
-            Self::Withdrawn(event) => source.message(event),
-        }
+        source.message(self)
     }
     fn decode(message: &Message) -> Result<Self, Error> {
-        one_of(message).event(Self::Deposited).event(Self::Withdrawn).decode()
+        one_of(message).event(|event: Self| event).decode()
     }
 }
 
@@ -84,15 +65,15 @@ impl Aggregate for Account {
 
     fn decide(&self, command: Command) -> Result<Vec<AccountEvent>, Error> {
         match command {
-            Command::Deposit(cents) => Ok(vec![AccountEvent::Deposited(Deposited { cents })]),
+            Command::Deposit(cents) => Ok(vec![AccountEvent::Deposited { cents }]),
             Command::Withdraw(cents) if cents > self.cents => Err(Error::invalid("the balance is too low")),
-            Command::Withdraw(cents) => Ok(vec![AccountEvent::Withdrawn(Withdrawn { cents })]),
+            Command::Withdraw(cents) => Ok(vec![AccountEvent::Withdrawn { cents }]),
         }
     }
     fn evolve(&mut self, event: &AccountEvent) {
         match event {
-            AccountEvent::Deposited(event) => self.cents += event.cents,
-            AccountEvent::Withdrawn(event) => self.cents -= event.cents,
+            AccountEvent::Deposited { cents } => self.cents += cents,
+            AccountEvent::Withdrawn { cents } => self.cents -= cents,
         }
     }
 }
@@ -104,7 +85,8 @@ async fn main() -> anyhow::Result<()> {
     Tables::new().migrate(&pool).await?;
     let unit = SqliteUnit::new(pool, Tables::new());
     let source = EventSource::new("bank", Clock::system());
-    let accounts = Repository::<Account, _>::new(unit.clone(), source).snapshots(Snapshots::json(1).every(2));
+    let accounts =
+        Repository::<Account, _>::new(unit.clone(), source.clone()).snapshots(Snapshots::json(1).every(2));
 
     let by = |user: &str, reason: &str| accounts.audited(Audit::new(AuthType::AppUser, user).reason(reason));
     by("ann", "salary").run("a-1", Command::Deposit(500)).await?;
@@ -115,8 +97,7 @@ async fn main() -> anyhow::Result<()> {
 
     // A writer that has read version 1 comes too late.
     let mut tx = unit.begin().await?;
-    let stale = AccountEvent::Withdrawn(Withdrawn { cents: 400 })
-        .message(&EventSource::new("bank", Clock::system()))?;
+    let stale = AccountEvent::Withdrawn { cents: 400 }.message(&source)?;
     let (stream, expected) = (accounts.stream("a-1"), Expected::Version(1));
     let append = Append { stream: &stream, expected, events: &[stream.event(&stale)], messages: &[] };
     println!("{}", unit.append(&mut tx, append).await.err().context("version 2 exists")?);
@@ -129,8 +110,8 @@ async fn main() -> anyhow::Result<()> {
     }
     for event in unit.read(&mut tx, &stream, Read::default()).await? {
         let audit = Audit::of(&event.message).context("each event has an author")?;
-        let (kind, reason) = (event.message.event_type().unwrap_or(""), audit.reason.unwrap_or_default());
-        println!("{} {kind} by {}: {reason}", rfc3339(event.recorded_at), audit.auth_id);
+        let (changed, reason) = (AccountEvent::decode(&event.message)?, audit.reason.unwrap_or_default());
+        println!("{} {changed:?} by {}: {reason}", rfc3339(event.recorded_at), audit.auth_id);
     }
     let snapshot = unit.snapshot(&mut tx, &stream).await?.context("a snapshot every 2 events")?;
     println!("snapshot at version {}: {}", snapshot.version, String::from_utf8_lossy(&snapshot.state));

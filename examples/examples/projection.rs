@@ -20,19 +20,15 @@ use comms_core::{
     event_sourcing::{Append, EventStore, Expected, Recorded, Stream},
 };
 use comms_outbox::{
-    Projection, ProjectionState, Written, sql_error,
+    Projection, ProjectionHandle, ProjectionState, Written, sql_error,
     sqlite::{EventFeed, SqliteTx, SqliteUnit, Tables},
 };
 use examples::open_sqlite;
 use sqlx::{AssertSqlSafe, SqlitePool};
-use tokio::{sync::oneshot, task::JoinHandle};
-
-const LIMIT: Duration = Duration::from_secs(5);
 
 /// Appends an event to the stream of an order. The payload is the new state of the order.
 async fn append(unit: &SqliteUnit, order: &str, state: &str) -> Result<Written, Error> {
-    let stream = Stream::new("order", order);
-    let id = format!("{order}-{state}");
+    let (stream, id) = (Stream::new("order", order), format!("{order}-{state}"));
     let event =
         MessageParts { source: "shop", id: &id, payload: Some(state.as_bytes()), ..Default::default() };
     let events = [stream.event(&Message::new(event))];
@@ -66,10 +62,14 @@ fn orders(pool: &SqlitePool, unit: &SqliteUnit, revision: u32) -> Result<Project
         .build()
 }
 
-/// Runs a projection until the sender is dropped.
-fn start(projection: Projection<EventFeed>) -> (oneshot::Sender<()>, JoinHandle<Result<(), Error>>) {
-    let (stop, stopped) = oneshot::channel::<()>();
-    (stop, tokio::spawn(projection.run(async { drop(stopped.await) })))
+/// Starts a projection, and waits until its revision is the live one.
+async fn start(projection: Projection<EventFeed>) -> ProjectionHandle<EventFeed> {
+    let handle = projection.handle();
+    tokio::spawn(projection.run(std::future::pending()));
+    while !handle.status().live {
+        Clock::system().sleep(Duration::from_millis(5)).await;
+    }
+    handle
 }
 
 /// Counts the orders by state in the table of the live revision.
@@ -89,19 +89,13 @@ async fn main() -> anyhow::Result<()> {
         let create = format!("CREATE TABLE orders_r{revision} (id BLOB PRIMARY KEY, state TEXT NOT NULL)");
         sqlx::query(AssertSqlSafe(create)).execute(&pool).await?;
     }
-    let (unit, clock) = (SqliteUnit::new(pool.clone(), Tables::new()), Clock::system());
-
-    let first = orders(&pool, &unit, 1)?;
-    let handle = first.handle();
-    let (stop, running) = start(first);
+    let unit = SqliteUnit::new(pool.clone(), Tables::new());
     for order in ["o-1", "o-2", "o-3"] {
         append(&unit, order, "placed").await?;
     }
+    let handle = start(orders(&pool, &unit, 1)?).await;
     let written = append(&unit, "o-1", "paid").await?;
-    handle.wait_for(written, LIMIT).await?;
-    while !handle.status().live {
-        clock.sleep(Duration::from_millis(5)).await;
-    }
+    handle.wait_for(written, Duration::from_secs(5)).await?;
     println!("live revision, orders by state: {:?}", by_state(&pool).await?);
 
     // The program cannot apply this event: the projection parks at it.
@@ -111,25 +105,15 @@ async fn main() -> anyhow::Result<()> {
         if let ProjectionState::Parked(event) = handle.status().state {
             break event;
         }
-        clock.sleep(Duration::from_millis(5)).await;
+        Clock::system().sleep(Duration::from_millis(5)).await;
     };
     println!("parked at {}: {}", parked.id, parked.error);
     Tables::new().skip_event(&mut *pool.acquire().await?, &parked, "no returns yet").await?;
-    handle.wait_for(written, LIMIT).await?;
+    handle.wait_for(written, Duration::from_secs(5)).await?;
     println!("live revision, orders by state: {:?}", by_state(&pool).await?);
-    drop(stop);
-    running.await??;
 
-    // The next program knows returns, and builds its table from the first event.
-    let second = orders(&pool, &unit, 2)?;
-    let handle = second.handle();
-    let (stop, running) = start(second);
-    while !handle.status().live {
-        clock.sleep(Duration::from_millis(5)).await;
-    }
-    let (revision, states) = by_state(&pool).await?;
-    println!("live revision {revision}, by state: {states:?}");
-    drop(stop);
-    running.await??;
+    // The next program knows returns, and builds its table from the first event, beside the old program.
+    start(orders(&pool, &unit, 2)?).await;
+    println!("live revision, orders by state: {:?}", by_state(&pool).await?);
     Ok(())
 }

@@ -131,6 +131,7 @@ mod pages {
         comms_outbox: "../../comms-outbox/README.md",
         comms_ws: "../../comms-ws/README.md",
         consumer: "../../docs/guides/consumer.md",
+        cqrs: "../../docs/guides/cqrs.md",
         event_sourcing: "../../docs/guides/event-sourcing.md",
         extending: "../../docs/guides/extending.md",
         grpc: "../../docs/guides/grpc.md",

@@ -1,6 +1,7 @@
 //! The error type of all crates: a kind, a wait before the next attempt, and a cause.
 
 mod chain;
+mod field;
 mod kind;
 mod rejection;
 #[cfg(test)]
@@ -9,6 +10,7 @@ mod tests;
 use std::{error::Error as StdError, fmt, sync::OnceLock, time::Duration};
 
 use chain::{Chain, Link, text};
+pub use field::{FieldError, FieldErrors};
 pub use kind::{Disposition, ErrorKind, Retry};
 pub use rejection::{Guard, Rejection};
 
@@ -151,14 +153,14 @@ impl Error {
     }
 
     /// Returns the text that a client may read: the text of the cause, if the kind is public ([`ErrorKind::is_public`])
-    /// and the error was created from a text or by a guard.
+    /// and the error was created from a text, from [`FieldErrors`](crate::command::FieldErrors) or by a guard.
     ///
     /// Returns `None` for every other error: the text of a database, a peer or a library is not meant for clients.
     #[must_use]
     pub fn public_text(&self) -> Option<String> {
         let for_clients = match &self.cause {
             Cause::Rejection(_) => true,
-            Cause::Other(other) => is_text(&**other),
+            Cause::Other(other) => other.is::<FieldErrors>() || is_text(&**other),
         };
         (for_clients && self.kind.is_public()).then(|| text(self.cause()))
     }

@@ -2,14 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use comms_core::{Error, async_trait};
+use comms_core::{Error, async_trait, clock::Clock};
 use sqlx::{PgPool, Postgres, Row as _, Transaction};
 
 use super::{PgUnit, RelayStore, Tables, unit};
 use crate::{
     commit_error,
     projection::{
-        Checkpoint, Committed, Feed, ParkedEvent, Stored, Written, cursor, no_live_revision, wait_for,
+        Checkpoint, Committed, Feed, ParkedEvent, Stored, Written, applied, cursor, no_live_revision, wait_within,
     },
     relay::{LeaseHolder, Log, Store},
     sql_error,
@@ -86,19 +86,23 @@ impl EventFeed {
 
     /// Waits until the live revision of the projection `name`, in any process, has applied the events of the transaction
     /// `written`, at most `limit`. [`ProjectionHandle::wait_for`](crate::ProjectionHandle::wait_for) is faster in the
-    /// process of the projection.
+    /// process of the projection. The wait ends at the deadline of the current [`Context`](comms_core::context::Context), if
+    /// that is earlier.
     ///
     /// # Errors
-    /// Returns [`ErrorKind::NotExecuted`](comms_core::ErrorKind::NotExecuted) if the limit is reached first, and
-    /// [`ErrorKind::NotFound`](comms_core::ErrorKind::NotFound) if the projection has no live revision. Otherwise returns an
+    /// Returns [`ErrorKind::NotExecuted`](comms_core::ErrorKind::NotExecuted) if the limit or the deadline is reached first,
+    /// and [`ErrorKind::NotFound`](comms_core::ErrorKind::NotFound) if the projection has no live revision. Otherwise returns an
     /// error of the kind that [`sql_error`] lists if a statement fails.
     pub async fn wait_for(&self, name: &str, written: Written, limit: Duration) -> Result<(), Error> {
-        let mut conn = self.pool.acquire().await.map_err(sql_error)?;
-        let revision = self.tables.live_revision(&mut conn, name).await?;
-        drop(conn);
-        let revision = revision.ok_or_else(|| no_live_revision(name))?;
-        let clock = comms_core::clock::Clock::system();
-        wait_for(self, &cursor(name, revision), &clock, written, limit, None).await
+        let clock = Clock::system();
+        let wait = async {
+            let mut conn = self.pool.acquire().await.map_err(sql_error)?;
+            let revision = self.tables.live_revision(&mut conn, name).await?;
+            drop(conn);
+            let revision = revision.ok_or_else(|| no_live_revision(name))?;
+            applied(self, &cursor(name, revision), &clock, written, None).await
+        };
+        wait_within(limit, &clock, name, format_args!("the transaction {written}"), wait).await
     }
 }
 

@@ -1,8 +1,8 @@
 //! Reads the status of a projection, and waits for it.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
-use comms_core::{Error, clock::Clock};
+use comms_core::{Error, clock::Clock, context::Context};
 use tokio::sync::watch;
 
 use super::{
@@ -30,25 +30,28 @@ impl<F: Feed> ProjectionHandle<F> {
     }
 
     /// Waits until the projection has applied the events of the transaction `written`, at most `limit`, so that a query of
-    /// the read model returns what the transaction wrote. Any process may have the lease.
+    /// the read model returns what the transaction wrote. Any process may have the lease. The wait ends at the deadline of
+    /// the current [`Context`], if that is earlier.
     ///
     /// If the transaction has no event of the categories, the wait may take a third of the lease.
     ///
     /// # Errors
-    /// Returns [`ErrorKind::NotExecuted`](comms_core::ErrorKind::NotExecuted) if the limit is reached first. Otherwise
-    /// returns an error of the kind that [`sql_error`](crate::sql_error) lists if a statement fails.
+    /// Returns [`ErrorKind::NotExecuted`](comms_core::ErrorKind::NotExecuted) if the limit or the deadline is reached first.
+    /// Otherwise returns an error of the kind that [`sql_error`](crate::sql_error) lists if a statement fails.
     pub async fn wait_for(&self, written: Written, limit: Duration) -> Result<(), Error> {
-        wait_for(&*self.feed, &self.cursor, &self.clock, written, limit, Some(self.status.clone())).await
+        let applied = applied(&*self.feed, &self.cursor, &self.clock, written, Some(self.status.clone()));
+        wait_within(limit, &self.clock, &self.cursor, format_args!("the transaction {written}"), applied).await
     }
 
-    /// Waits until the projection has applied every event that was committed before this call, at most `limit`, so that
-    /// a query of the read model returns what any earlier transaction wrote. Any process may have the lease.
+    /// Waits until the projection has applied every event that was committed before this call, so that a query of the read
+    /// model returns what any earlier transaction wrote. Waits at most `limit`, and not beyond the deadline of the current
+    /// context. Any process may have the lease.
     ///
     /// If the last events belong to other categories, the wait may take a third of the lease.
     ///
     /// # Errors
-    /// Returns [`ErrorKind::NotExecuted`](comms_core::ErrorKind::NotExecuted) if the limit is reached first. Otherwise
-    /// returns an error of the kind that [`sql_error`](crate::sql_error) lists if a statement fails.
+    /// Returns [`ErrorKind::NotExecuted`](comms_core::ErrorKind::NotExecuted) if the limit or the deadline is reached first.
+    /// Otherwise returns an error of the kind that [`sql_error`](crate::sql_error) lists if a statement fails.
     pub async fn wait_for_committed(&self, limit: Duration) -> Result<(), Error> {
         let (feed, cursor) = (&*self.feed, &*self.cursor);
         let wait = async {
@@ -56,11 +59,7 @@ impl<F: Feed> ProjectionHandle<F> {
             let committed = &committed;
             poll(&self.clock, Some(self.status.clone()), || feed.are_applied(cursor, committed)).await
         };
-        self.clock.timeout(limit, wait).await.unwrap_or_else(|_| {
-            Err(Error::not_executed(format!(
-                "{cursor} has not applied the committed events within {limit:?}"
-            )))
-        })
+        wait_within(limit, &self.clock, cursor, "the committed events", wait).await
     }
 }
 
@@ -70,21 +69,30 @@ pub(crate) fn no_live_revision(name: &str) -> Error {
     ))
 }
 
+/// Runs `wait` for at most `limit`, and not beyond the deadline of the current context. `name` and `what` are for the error.
+pub(crate) async fn wait_within(
+    limit: Duration,
+    clock: &Clock,
+    name: &str,
+    what: impl fmt::Display,
+    wait: impl Future<Output = Result<(), Error>>,
+) -> Result<(), Error> {
+    let deadline = Context::current().deadline.map(|deadline| deadline.remaining(clock).unwrap_or_default());
+    let limit = deadline.map_or(limit, |left| left.min(limit));
+    clock.timeout(limit, wait).await.unwrap_or_else(|_| {
+        Err(Error::not_executed(format!("{name} has not applied {what} within {limit:?}")))
+    })
+}
+
 /// Waits until the cursor is behind `written`.
-pub(crate) async fn wait_for<F: Feed>(
+pub(crate) async fn applied<F: Feed>(
     feed: &F,
     cursor: &str,
     clock: &Clock,
     written: Written,
-    limit: Duration,
     status: Option<watch::Receiver<ProjectionStatus>>,
 ) -> Result<(), Error> {
-    let wait = poll(clock, status, || feed.is_applied(cursor, written));
-    clock.timeout(limit, wait).await.unwrap_or_else(|_| {
-        Err(Error::not_executed(format!(
-            "{cursor} has not applied the transaction {written} within {limit:?}"
-        )))
-    })
+    poll(clock, status, || feed.is_applied(cursor, written)).await
 }
 
 /// Waits until `is_applied` returns `true`. Calls it when `status` changes, and after a pause that grows.
@@ -116,8 +124,8 @@ impl<F: Feed> Clone for ProjectionHandle<F> {
     }
 }
 
-impl<F: Feed> std::fmt::Debug for ProjectionHandle<F> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl<F: Feed> fmt::Debug for ProjectionHandle<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ProjectionHandle").field("cursor", &self.cursor).finish_non_exhaustive()
     }
 }

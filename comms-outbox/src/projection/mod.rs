@@ -24,7 +24,7 @@ pub use feed::Feed;
 pub use feed::Written;
 pub(crate) use feed::{Checkpoint, Committed, Stored, cursor};
 pub use handle::ProjectionHandle;
-pub(crate) use handle::{no_live_revision, wait_for};
+pub(crate) use handle::{applied, no_live_revision, wait_within};
 pub use parked::{ParkedEvent, ParkedEventState};
 pub use run::Projection;
 pub use status::{ProjectionState, ProjectionStatus};

@@ -21,6 +21,12 @@ async fn concurrent_commands_lose_no_update() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
+async fn concurrent_commands_have_one_effect_for_each_key() {
+    suite::commands::concurrent_commands_have_one_effect_for_each_key::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
 async fn recorded_times_do_not_decrease() {
     suite::events::recorded_times_do_not_decrease::<Postgres>("now() + interval '1 hour'").await;
 }

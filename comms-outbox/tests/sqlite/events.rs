@@ -13,6 +13,11 @@ async fn concurrent_commands_lose_no_update() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn concurrent_commands_have_one_effect_for_each_key() {
+    suite::commands::concurrent_commands_have_one_effect_for_each_key::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn recorded_times_do_not_decrease() {
     suite::events::recorded_times_do_not_decrease::<Sqlite>("(unixepoch() + 3600) * 1000").await;
 }

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::{Backend, recorder::Recorder, run, unique, until};
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Counted {
+pub(super) struct Counted {
     by: u64,
 }
 
@@ -38,7 +38,7 @@ impl EventSet for Counted {
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-struct Counter(u64);
+pub(super) struct Counter(pub(super) u64);
 
 impl Aggregate for Counter {
     const CATEGORY: &'static str = "counter";
@@ -52,7 +52,7 @@ impl Aggregate for Counter {
     }
 }
 
-fn counters<U: EventStore>(unit: U) -> Repository<Counter, U> {
+pub(super) fn counters<U: EventStore>(unit: U) -> Repository<Counter, U> {
     Repository::new(unit, EventSource::new("suite", Clock::system()))
 }
 

@@ -4,6 +4,8 @@
 pub mod bounds;
 pub mod branches;
 pub mod claims;
+#[cfg(feature = "event-store")]
+pub mod commands;
 pub mod conformance;
 pub mod crash;
 pub mod damage;

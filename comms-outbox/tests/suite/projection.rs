@@ -13,6 +13,7 @@ use std::{
 use comms_core::{
     Error, ErrorKind, Message, MessageParts, Scoped, UnitOfWork,
     clock::Clock,
+    context::{Context, Deadline},
     event_sourcing::{Append, EventStore, Expected, Recorded, Stream},
     health::Health,
     resilience::Backoff,
@@ -229,6 +230,7 @@ pub async fn a_query_waits_for_what_it_has_written<B: Projections>() {
     let handle = projection.handle();
     let error = handle.wait_for(written, Duration::from_millis(20)).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::NotExecuted, "{error}");
+    ends_at_the_deadline(|| handle.wait_for(written, Duration::from_secs(60))).await;
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let running = tokio::spawn(projection.run(async { drop(stopped.await) }));
     for n in 1..=20 {
@@ -251,6 +253,19 @@ pub async fn a_query_waits_for_what_it_has_written<B: Projections>() {
     drop(stop);
     running.await.unwrap().unwrap();
     assert_eq!(handle.status().state, ProjectionState::Standby);
+    let written = append(&backend, "order", "a", 1).await;
+    ends_at_the_deadline(|| backend.wait_for("p", written)).await;
+}
+
+/// The limit of `wait` is longer than the deadline of its caller, which may have passed already.
+async fn ends_at_the_deadline<Fut: Future<Output = Result<(), Error>>>(wait: impl Fn() -> Fut) {
+    let clock = Clock::system();
+    for left in [Duration::ZERO, Duration::from_millis(50)] {
+        let context = Context::default().with_deadline(Deadline::after(left, &clock));
+        let ended = clock.timeout(Duration::from_secs(5), context.scope(wait())).await;
+        let error = ended.expect("the wait ends at the deadline").unwrap_err();
+        assert_eq!(error.kind, ErrorKind::NotExecuted, "{error}");
+    }
 }
 
 pub async fn a_query_waits_for_what_was_committed_before_it<B: Projections>() {

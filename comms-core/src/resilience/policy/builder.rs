@@ -64,7 +64,7 @@ impl PolicyBuilder {
     }
 
     /// Builds the policy from validated settings.
-    pub(super) fn build_unchecked(self) -> Policy {
+    pub(crate) fn build_unchecked(self) -> Policy {
         let Self { name, config, clock, shared_guards } = self;
         let version = PolicyVersion::new(name, config, &clock, &shared_guards, None);
         let (version, version_number) = (RwLock::new(Arc::new(version)), AtomicU64::new(0));
