@@ -10,5 +10,5 @@ pub mod payment;
 pub const MAX_REQUEST: usize = 128 * 1024;
 
 pub use money::Money;
-pub use order::{OrderStatus, OrderStatusChanged};
+pub use order::{OrderItem, OrderStatus, OrderStatusChanged};
 pub use payment::{PaymentStatus, PaymentStatusChanged};

@@ -51,6 +51,23 @@ pub struct OrderStatusChanged {
     pub reason: Option<String>,
     /// The time of the change (RFC 3339).
     pub changed_at: String,
+    /// The ordered pieces. Absent in an event of an older program.
+    #[serde(default)]
+    pub item: Option<OrderItem>,
+    /// Whether the services react to the events of this order, instead of commands of the saga. Default: `false`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub choreographed: bool,
+}
+
+/// The pieces of an order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderItem {
+    /// The ad.
+    pub ad_id: String,
+    /// The number of pieces.
+    pub quantity: u32,
+    /// The price of one piece.
+    pub unit_price: Money,
 }
 
 impl Event for OrderStatusChanged {

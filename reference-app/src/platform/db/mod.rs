@@ -13,6 +13,8 @@ mod constructors;
 mod migrate;
 mod relay_tables;
 mod startup;
+#[cfg(test)]
+pub(crate) mod testing;
 mod traits;
 pub(crate) mod url;
 mod value;

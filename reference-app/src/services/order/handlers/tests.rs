@@ -21,7 +21,10 @@ use super::*;
 use crate::{
     contracts::{
         Money,
-        payment::proto::payments_server::{Payments, PaymentsServer},
+        payment::proto::{
+            CancelPaymentRequest,
+            payments_server::{Payments, PaymentsServer},
+        },
     },
     services::order::{MIGRATIONS, SERVICE},
 };
@@ -38,6 +41,13 @@ impl Payments for PendingPayments {
         let order_id = request.into_inner().order_id;
         let (payment_id, status) = ("p-1".to_owned(), "PENDING".to_owned());
         Ok(tonic::Response::new(Payment { payment_id, order_id, status }))
+    }
+
+    async fn cancel_payment(
+        &self,
+        _: tonic::Request<CancelPaymentRequest>,
+    ) -> Result<tonic::Response<Payment>, tonic::Status> {
+        Err(tonic::Status::unimplemented("this test cancels no payment"))
     }
 }
 
@@ -62,6 +72,8 @@ async fn an_order_is_held_until_payment_service_has_the_method() {
         total: Money { minor: 100, currency: "RUB".into() },
         reason: None,
         changed_at: "2026-11-26T00:00:00.000Z".into(),
+        item: None,
+        choreographed: false,
     };
     let policy = || Policy::new("payment", PolicyConfig::none()).unwrap();
     let handler = request_payment(db.clone(), store.clone(), serve(Routes::default()).await, policy());

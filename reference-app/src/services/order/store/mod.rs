@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::domain::Order;
 use crate::{
-    contracts::{Money, OrderStatus, OrderStatusChanged},
+    contracts::{Money, OrderItem, OrderStatus, OrderStatusChanged},
     platform::db::{Db, Row, Tx},
 };
 
@@ -130,6 +130,12 @@ impl Store {
             total: order.total().map_err(Error::internal)?,
             reason: order.reason.clone(),
             changed_at: timestamp(order.updated_at),
+            item: Some(OrderItem {
+                ad_id: order.ad_id.clone(),
+                quantity: order.quantity,
+                unit_price: order.unit_price.clone(),
+            }),
+            choreographed: false,
         };
         let message = self.events.message(&event)?;
         self.db.enqueue(tx, &[message]).await
