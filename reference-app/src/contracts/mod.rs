@@ -1,6 +1,8 @@
 //! The contracts between services: event types and gRPC calls, in a module for the service that owns them. [`Money`] is
 //! common to all.
 
+pub mod ad;
+pub mod delivery;
 mod money;
 pub mod order;
 pub mod payment;
@@ -9,6 +11,8 @@ pub mod payment;
 /// by default). With tonic's default of 4 MiB, the streams of one connection could make a service hold 1 GiB.
 pub const MAX_REQUEST: usize = 128 * 1024;
 
+pub use ad::{ReservationChanged, ReservationStatus};
+pub use delivery::{DeliveryStatus, DeliveryStatusChanged};
 pub use money::Money;
 pub use order::{OrderItem, OrderStatus, OrderStatusChanged};
 pub use payment::{PaymentStatus, PaymentStatusChanged};

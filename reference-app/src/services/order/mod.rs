@@ -9,8 +9,15 @@
 //! with its event, and `handlers` request the payment and apply its result.
 
 mod api;
+#[cfg_attr(not(test), expect(dead_code, reason = "no coordinator sends commands"))]
+mod commands;
 mod domain;
 mod handlers;
+#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "no coordinator runs the saga"))]
+mod saga;
+mod settings;
+#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "no coordinator sends commands"))]
+mod shipping;
 mod store;
 
 use comms_core::{
@@ -23,9 +30,7 @@ use crate::{
     contracts::{
         MAX_REQUEST, OrderStatusChanged, PaymentStatusChanged, order::proto::orders_server::OrdersServer,
     },
-    platform::service::{
-        Call, Database, Host, Parts, Protocol, Serves, Service, Subscription, Topic, no_settings,
-    },
+    platform::service::{Call, Database, Host, Parts, Protocol, Serves, Service, Subscription, Topic},
 };
 
 /// The consumer group that requests the payment of each new order.
@@ -41,8 +46,8 @@ pub static SERVICE: Service = Service {
     about: "Takes orders, and runs the saga that gets them paid.",
     source: "order-service",
     defaults: include_str!("defaults.toml"),
-    check: no_settings,
-    shown: &[],
+    check: settings::check,
+    shown: settings::SHOWN,
     protocol: Some(Protocol::Grpc),
     database: Some(Database { schema: "order_service", migrations: &MIGRATIONS }),
     topics: &[Topic::of::<OrderStatusChanged>()],
