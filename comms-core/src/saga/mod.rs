@@ -35,7 +35,8 @@
 //!   compensation.
 //! - A function of the definition that reads a clock, a random number or a variable.
 //! - A change of the steps without a new version.
-//! - An [observed](Step::observe) step whose event comes after the run has failed: nothing compensates it.
+//! - An [observed](Step::observe) step whose event comes after the run has failed: nothing compensates it. One whose event
+//!   comes while an earlier stage is compensated is compensated at the same time as that stage.
 //!
 //! # Example
 //! ```

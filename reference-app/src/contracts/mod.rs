@@ -3,6 +3,7 @@
 
 pub mod ad;
 pub mod analytics;
+pub mod delivery;
 mod money;
 pub mod order;
 pub mod payment;
@@ -12,6 +13,7 @@ pub mod payment;
 pub const MAX_REQUEST: usize = 128 * 1024;
 
 pub use ad::{ReservationChanged, ReservationStatus};
+pub use delivery::{DeliveryStatus, DeliveryStatusChanged};
 pub use money::Money;
 pub use order::{OrderItem, OrderStatus, OrderStatusChanged};
 pub use payment::{PaymentStatus, PaymentStatusChanged};

@@ -41,13 +41,14 @@ impl<D: Clone> Machine<'_, D> {
             }
         }
         let plan = self.plan;
-        for stage in plan.stages.iter().rev() {
+        for (number, stage) in plan.stages.iter().enumerate().rev() {
             for index in stage.clone() {
                 if self.must_be_compensated(index) {
                     self.attempt(index, Action::Compensate)?;
                 }
             }
-            if plan.compensated_stage(&self.saga.steps).is_some() {
+            // An observed event can execute a step while an earlier stage is compensated. The step does not wait for it.
+            if plan.compensated_stage(&self.saga.steps) >= Some(number) {
                 return Ok(Phase::Compensating);
             }
         }

@@ -7,7 +7,9 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::data::{Did, Do, ID, Order, Step, did, order, parallel, result, steady, step, undid, undoable};
+use super::data::{
+    Did, Do, ID, Order, Step, Undid, did, order, parallel, result, steady, step, undid, undoable,
+};
 use crate::{
     saga::{Definition, Reply},
     testing::{Exploration, Explored},
@@ -72,6 +74,18 @@ fn every_interleaving_of_observed_steps_keeps_the_promises() {
         .build()
         .unwrap();
     explored(&late);
+    let early = Definition::builder("tracker", 1)
+        .step(undoable::<'P'>("payment"))
+        .step(observe("inventory").reply::<Did<'I'>>(|_, did| result(did.1)).compensate(undo))
+        .step(
+            observe("shipping")
+                .reply::<Did<'S'>>(|_, did| result(did.1))
+                .compensate(undo)
+                .compensated_by::<Undid<'I'>>(|_, undid| result(undid.1)),
+        )
+        .build()
+        .unwrap();
+    explored(&early);
 }
 
 fn broken<D: Clone + Serialize + for<'de> Deserialize<'de> + 'static>(

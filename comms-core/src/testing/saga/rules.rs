@@ -47,7 +47,8 @@ pub(super) fn of<D: Clone>(
         let is_own = |stage: &&Range<usize>| steps[(*stage).clone()].iter().any(|s| s.name == command.step);
         plan.stages.iter().find(is_own).is_some_and(|stage| (stage.end..steps.len()).all(is_undone))
     };
-    let in_reverse_order = compensations.iter().all(is_last);
+    // A later attempt does not wait: an observed event can have executed a later step since the first one.
+    let in_reverse_order = compensations.iter().filter(|command| command.attempt == 1).all(is_last);
 
     let is_held = steps.iter().any(|step| step.status == StepStatus::Held);
     let newly_held = steps.iter().filter(|step| is_newly_held(step, before)).map(|step| step.name.as_str());

@@ -19,13 +19,18 @@ pub mod proto {
 pub enum PaymentStatus {
     /// The payment is requested and not settled yet.
     Pending,
-    /// The buyer was charged. This status is final.
+    /// The buyer was charged. A cancellation turns this status into [`Refunded`](Self::Refunded).
     Succeeded,
     /// The payment was refused. This status is final.
     Declined,
+    /// The payment was cancelled before the buyer was charged. This status is final.
+    Cancelled,
+    /// The buyer was charged, and has the money back. This status is final.
+    Refunded,
 }
 
-/// The event that a payment entered a status.
+/// The event that a payment entered a status. A repeated request or cancellation publishes the current status again, as
+/// another message with the same [`sequence`](Self::sequence).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentStatusChanged {
     /// The id of the payment.

@@ -15,6 +15,8 @@ mod migrate;
 mod projection;
 mod relay_tables;
 mod startup;
+#[cfg(test)]
+pub(crate) mod testing;
 mod traits;
 mod tx;
 pub(crate) mod url;

@@ -48,11 +48,12 @@ impl Section {
         self.tree.section(self.name, &[])
     }
 
-    /// Returns the `Invalid` error for the value of `key`. The error names the key in the form in which it was set.
-    /// `text` begins with "must".
+    /// Returns the `Invalid` error for the value of `key`, with `.` before the key of an inner table. The error names the
+    /// key in the form in which it was set. `text` begins with "must".
     #[must_use]
     pub fn refusal(&self, key: &str, text: &str) -> Error {
-        Error::invalid(format!("{}: {text}", self.tree.key_as_set(&[self.name, key])))
+        let path: Vec<&str> = [self.name].into_iter().chain(key.split('.')).collect();
+        Error::invalid(format!("{}: {text}", self.tree.key_as_set(&path)))
     }
 }
 

@@ -11,10 +11,14 @@
 
 mod api;
 mod change;
+mod commands;
 mod domain;
 mod events;
 mod handlers;
 mod history;
+mod saga;
+mod settings;
+mod shipping;
 mod store;
 
 use comms_core::{
@@ -30,7 +34,7 @@ use crate::{
     },
     platform::{
         db::Tx,
-        service::{Call, Database, Host, Parts, Protocol, Serves, Service, Subscription, Topic, no_settings},
+        service::{Call, Database, Host, Parts, Protocol, Serves, Service, Subscription, Topic},
     },
 };
 
@@ -47,8 +51,8 @@ pub static SERVICE: Service = Service {
     about: "Takes orders, and runs the saga that gets them paid.",
     source: "order-service",
     defaults: include_str!("defaults.toml"),
-    check: no_settings,
-    shown: &[],
+    check: settings::check,
+    shown: settings::SHOWN,
     protocol: Some(Protocol::Grpc),
     database: Some(Database { schema: "order_service", migrations: &MIGRATIONS }),
     topics: &[Topic::of::<OrderStatusChanged>()],

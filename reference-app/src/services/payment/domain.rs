@@ -1,4 +1,6 @@
-//! A payment and the rule that settles it. This module does no I/O.
+//! A payment, and the rules that settle and cancel it. This module does no I/O.
+
+use comms_core::Error;
 
 use crate::contracts::{Money, PaymentStatus};
 
@@ -19,8 +21,49 @@ pub(super) struct Payment {
 }
 
 impl Payment {
+    /// Creates a pending payment.
+    ///
+    /// # Errors
+    /// Returns `Invalid` if the amount is not positive, or its currency is not an active code of ISO 4217.
+    pub(super) fn new(
+        payment_id: String,
+        order_id: String,
+        buyer_id: String,
+        amount: Money,
+        now: i64,
+    ) -> Result<Self, Error> {
+        if amount.minor <= 0 || !Money::is_currency(&amount.currency) {
+            return Err(Error::invalid("the amount must be positive, in an ISO 4217 currency"));
+        }
+        let (status, sequence, reason) = (PaymentStatus::Pending, 1, None);
+        Ok(Self {
+            payment_id,
+            order_id,
+            buyer_id,
+            amount,
+            status,
+            sequence,
+            reason,
+            created_at: now,
+            updated_at: now,
+        })
+    }
+
+    /// Cancels a pending payment, and refunds one that has succeeded. Returns `false` if the payment stays as it is,
+    /// because it was declined, cancelled or refunded before.
+    pub(super) fn cancel(&mut self, now: i64) -> bool {
+        self.status = match self.status {
+            PaymentStatus::Pending => PaymentStatus::Cancelled,
+            PaymentStatus::Succeeded => PaymentStatus::Refunded,
+            PaymentStatus::Declined | PaymentStatus::Cancelled | PaymentStatus::Refunded => return false,
+        };
+        self.sequence += 1;
+        self.updated_at = now;
+        true
+    }
+
     /// Settles a pending payment: it succeeds, or is declined if the amount is above the limit. Returns `false` if the
-    /// payment was settled before.
+    /// payment was settled or cancelled before.
     pub(super) fn settle(&mut self, limit_minor: i64, now: i64) -> bool {
         if self.status != PaymentStatus::Pending {
             return false;
@@ -42,17 +85,26 @@ mod tests {
     use super::*;
 
     fn payment(minor: i64) -> Payment {
-        Payment {
-            payment_id: "p".into(),
-            order_id: "o".into(),
-            buyer_id: "ann".into(),
-            amount: Money { minor, currency: "RUB".into() },
-            status: PaymentStatus::Pending,
-            sequence: 1,
-            reason: None,
-            created_at: 0,
-            updated_at: 0,
-        }
+        let amount = Money { minor, currency: "RUB".into() };
+        Payment::new("p".into(), "o".into(), "ann".into(), amount, 0).unwrap()
+    }
+
+    #[test]
+    fn a_cancelled_payment_is_not_settled_and_a_settled_one_is_refunded_once() {
+        let mut pending = payment(100);
+        assert!(pending.cancel(1));
+        assert_eq!((pending.status, pending.sequence), (PaymentStatus::Cancelled, 2));
+        assert!(!pending.settle(100, 2) && !pending.cancel(2));
+        assert_eq!((pending.status, pending.sequence, pending.updated_at), (PaymentStatus::Cancelled, 2, 1));
+
+        let mut paid = payment(100);
+        assert!(paid.settle(100, 1) && paid.cancel(2));
+        assert_eq!((paid.status, paid.sequence), (PaymentStatus::Refunded, 3));
+        assert!(!paid.cancel(3) && !paid.settle(100, 3));
+
+        let mut declined = payment(101);
+        assert!(declined.settle(100, 1) && !declined.cancel(2));
+        assert_eq!((declined.status, declined.sequence), (PaymentStatus::Declined, 2));
     }
 
     #[test]

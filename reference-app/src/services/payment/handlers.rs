@@ -1,10 +1,13 @@
-//! The handler of the events that payment-service consumes.
+//! The handlers of the events that payment-service consumes.
 
-use comms_core::{Error, Scoped, clock::Clock, transactional, transport::BoxHandler};
+use comms_core::{
+    Delivery, Error, Outcome, Scoped, clock::Clock, event, handler_fn, once, transactional,
+    transport::BoxHandler,
+};
 
 use super::store::Store;
 use crate::{
-    contracts::{PaymentStatus, PaymentStatusChanged},
+    contracts::{OrderStatus, OrderStatusChanged, PaymentStatus, PaymentStatusChanged},
     platform::db::{Db, Tx},
 };
 
@@ -30,6 +33,33 @@ pub(super) fn settle(db: Db, store: Store, limit_minor: i64, clock: Clock) -> Bo
                 store.charge(&mut tx, &payment).await?;
             }
             store.update_status(&mut tx, &payment).await
+        }
+    }))
+}
+
+/// Handles `order.status.changed` of a choreographed order: CREATED requests the payment, and CANCELLED cancels it.
+///
+/// The events of other orders are skipped without a transaction: their saga sends commands.
+pub(super) fn follow_order(db: Db, store: Store) -> BoxHandler {
+    BoxHandler::new(handler_fn(move |delivery: Delivery| {
+        let (db, store) = (db.clone(), store.clone());
+        async move {
+            let Some(order) = event::read::<OrderStatusChanged>(&delivery.message)? else {
+                return Ok(Outcome::Skipped);
+            };
+            let is_followed = matches!(order.status, OrderStatus::Created | OrderStatus::Cancelled);
+            if !order.choreographed || !is_followed {
+                return Ok(Outcome::Skipped);
+            }
+            let payment = store.new_payment(order.order_id, order.buyer_id, order.total)?;
+            once(&db, &delivery, async |mut tx| {
+                let payment = match order.status {
+                    OrderStatus::Cancelled => store.cancel(&mut tx, payment).await,
+                    _ => store.request(&mut tx, payment).await,
+                };
+                payment.map(drop)
+            })
+            .await
         }
     }))
 }

@@ -1,12 +1,16 @@
 //! payment-service: takes the payment of each order, once.
 //!
-//! - Owns: the payments and the charges (`migrations/`).
-//! - Publishes: `payment.status.changed`, one event for each change of a payment's status.
-//! - Consumes: `payment.status.changed` (group `payment-settlement`).
+//! - Owns: the payments, the charges and the refunds (`migrations/`).
+//! - Publishes: `payment.status.changed`, one event for each change of a payment's status, and the current status again
+//!   for each repeated request.
+//! - Consumes: `payment.status.changed` (group `payment-settlement`), and `order.status.changed` of choreographed orders
+//!   (group `payment-orders`).
 //! - Calls: nothing.
 //!
 //! `api` receives order-service's call, `store` inserts the payment with its event, and the reply is PENDING.
-//! `handlers` consume that event and settle the payment by the rule in `domain`. The result is the next event.
+//! `handlers` consume that event and settle the payment by the rule in `domain`. The result is the next event. A
+//! cancellation takes the same way: a payment is locked while it is settled or cancelled, so a cancelled payment is
+//! never charged, and a charged one is refunded.
 
 mod api;
 mod domain;
@@ -21,12 +25,17 @@ use serde::Deserialize;
 use tonic::service::Routes;
 
 use crate::{
-    contracts::{MAX_REQUEST, PaymentStatusChanged, payment::proto::payments_server::PaymentsServer},
+    contracts::{
+        MAX_REQUEST, OrderStatusChanged, PaymentStatusChanged,
+        payment::proto::payments_server::PaymentsServer,
+    },
     platform::service::{Database, Host, Parts, Protocol, Section, Serves, Service, Subscription, Topic},
 };
 
 /// The consumer group that settles payments.
 const SETTLEMENT: &str = "payment-settlement";
+/// The consumer group that takes and cancels the payments of choreographed orders.
+const ORDERS: &str = "payment-orders";
 
 /// The registration of payment-service.
 pub static SERVICE: Service = Service {
@@ -39,7 +48,10 @@ pub static SERVICE: Service = Service {
     protocol: Some(Protocol::Grpc),
     database: Some(Database { schema: "payment_service", migrations: &MIGRATIONS }),
     topics: &[Topic::of::<PaymentStatusChanged>()],
-    subscriptions: &[Subscription { group: SETTLEMENT, topic: PaymentStatusChanged::TYPE }],
+    subscriptions: &[
+        Subscription { group: SETTLEMENT, topic: PaymentStatusChanged::TYPE },
+        Subscription { group: ORDERS, topic: OrderStatusChanged::TYPE },
+    ],
     calls: &[],
     refers_to: &[],
     start,
@@ -65,11 +77,12 @@ fn start(host: &Host<'_>) -> Result<Parts, Error> {
     let config: Config = host.section()?;
     let (db, clock) = (host.db()?, host.clock());
     let store = store::Store::new(db.clone(), EventSource::new(SERVICE.source, clock.clone()));
-    let settle = handlers::settle(db.clone(), store.clone(), config.limit_minor, clock.clone());
-    let server = PaymentsServer::new(api::Api { db, store, clock }).max_decoding_message_size(MAX_REQUEST);
+    let settle = handlers::settle(db.clone(), store.clone(), config.limit_minor, clock);
+    let orders = handlers::follow_order(db.clone(), store.clone());
+    let server = PaymentsServer::new(api::Api { db, store }).max_decoding_message_size(MAX_REQUEST);
     Ok(Parts {
         serves: Serves::Grpc(Routes::new(server)),
-        handlers: vec![(SETTLEMENT, settle)],
+        handlers: vec![(SETTLEMENT, settle), (ORDERS, orders)],
         ..Parts::default()
     })
 }

@@ -22,7 +22,10 @@ use super::*;
 use crate::{
     contracts::{
         Money,
-        payment::proto::payments_server::{Payments, PaymentsServer},
+        payment::proto::{
+            CancelPaymentRequest,
+            payments_server::{Payments, PaymentsServer},
+        },
     },
     services::order::{MIGRATIONS, SERVICE, change::Placement},
 };
@@ -39,6 +42,13 @@ impl Payments for PendingPayments {
         let order_id = request.into_inner().order_id;
         let (payment_id, status) = ("p-1".to_owned(), "PENDING".to_owned());
         Ok(tonic::Response::new(Payment { payment_id, order_id, status }))
+    }
+
+    async fn cancel_payment(
+        &self,
+        _: tonic::Request<CancelPaymentRequest>,
+    ) -> Result<tonic::Response<Payment>, tonic::Status> {
+        Err(tonic::Status::unimplemented("this test cancels no payment"))
     }
 }
 

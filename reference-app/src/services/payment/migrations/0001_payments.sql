@@ -21,3 +21,13 @@ CREATE TABLE charges (
     charged_at   BIGINT NOT NULL
 );
 CREATE INDEX charges_by_order ON charges (order_id);
+-- Money that was given back: one row a refund. No uniqueness beyond the key, for the same reason.
+CREATE TABLE refunds (
+    refund_id    TEXT   NOT NULL PRIMARY KEY,
+    payment_id   TEXT   NOT NULL,
+    order_id     TEXT   NOT NULL,
+    amount_minor BIGINT NOT NULL,
+    currency     TEXT   NOT NULL,
+    refunded_at  BIGINT NOT NULL
+);
+CREATE INDEX refunds_by_order ON refunds (order_id);
