@@ -9,7 +9,8 @@ use super::{PgUnit, RelayStore, Tables, unit};
 use crate::{
     commit_error,
     projection::{
-        Checkpoint, Committed, Feed, ParkedEvent, Stored, Written, applied, cursor, no_live_revision, wait_within,
+        Checkpoint, Committed, Feed, ParkedEvent, Stored, Written, applied, cursor, no_live_revision,
+        wait_within,
     },
     relay::{LeaseHolder, Log, Store},
     sql_error,

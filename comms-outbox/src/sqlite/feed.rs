@@ -8,7 +8,8 @@ use sqlx::{Row as _, SqlitePool};
 use super::{RelayStore, SqliteTx, SqliteUnit, Tables, changes, store, tx};
 use crate::{
     projection::{
-        Checkpoint, Committed, Feed, ParkedEvent, Stored, Written, applied, cursor, no_live_revision, wait_within,
+        Checkpoint, Committed, Feed, ParkedEvent, Stored, Written, applied, cursor, no_live_revision,
+        wait_within,
     },
     relay::{LeaseHolder, Log, Store},
     sql_error,
