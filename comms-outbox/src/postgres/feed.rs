@@ -103,7 +103,7 @@ impl EventFeed {
             let revision = revision.ok_or_else(|| no_live_revision(name))?;
             applied(self, &cursor(name, revision), &clock, written, None).await
         };
-        wait_within(limit, &clock, name, format_args!("the transaction {written}"), wait).await
+        wait_within(limit, &clock, name, &format!("the transaction {written}"), wait).await
     }
 }
 

@@ -40,7 +40,7 @@ impl<F: Feed> ProjectionHandle<F> {
     /// Otherwise returns an error of the kind that [`sql_error`](crate::sql_error) lists if a statement fails.
     pub async fn wait_for(&self, written: Written, limit: Duration) -> Result<(), Error> {
         let applied = applied(&*self.feed, &self.cursor, &self.clock, written, Some(self.status.clone()));
-        wait_within(limit, &self.clock, &self.cursor, format_args!("the transaction {written}"), applied)
+        wait_within(limit, &self.clock, &self.cursor, &format!("the transaction {written}"), applied)
             .await
     }
 
@@ -75,7 +75,7 @@ pub(crate) async fn wait_within(
     limit: Duration,
     clock: &Clock,
     name: &str,
-    what: impl fmt::Display,
+    what: &str,
     wait: impl Future<Output = Result<(), Error>>,
 ) -> Result<(), Error> {
     let deadline = Context::current().deadline.map(|deadline| deadline.remaining(clock).unwrap_or_default());
