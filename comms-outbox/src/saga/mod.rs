@@ -119,7 +119,7 @@ mod run;
 mod store;
 mod timeline;
 mod timers;
-mod writes;
+pub(crate) mod writes;
 
 pub use builder::CoordinatorBuilder;
 pub use change::{LogLine, LoggedEffect, RunChange, RunInput};
@@ -128,7 +128,7 @@ pub(crate) use run::phase;
 pub use run::{DueRuns, LockedRun, RunCount, RunId, StoredRun, StoredTimer, Swept};
 pub use store::SagaStore;
 pub use timeline::{RunFilter, Timeline, TimelineTimer};
-pub(crate) use writes::{LogRow, RunRow, Writes};
+pub(crate) use writes::Writes;
 
 /// The most messages that are kept for a run that has not started.
 pub(crate) const EARLY_LIMIT: i64 = 100;

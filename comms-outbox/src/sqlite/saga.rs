@@ -7,7 +7,10 @@ use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 
 use super::Tables;
 use crate::{
-    saga::{LogRow, RunChange, RunId, RunRow, StoredRun, Writes, phase},
+    saga::{
+        RunChange, RunId, StoredRun, Writes, phase,
+        writes::{LogRow, RunRow},
+    },
     sql_error,
 };
 
