@@ -156,7 +156,8 @@ impl<U: SagaStore> Coordinator<U> {
     /// reason. Dropping the future has the effect of a crash.
     ///
     /// # Errors
-    /// Returns no error.
+    /// Never fails: every failure is repeated. The result has the type of the other `run` functions, for the stages of a
+    /// shutdown.
     pub async fn run(&self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
         self.inner.drive(shutdown).await
     }
