@@ -20,6 +20,8 @@ const EMBEDDED: &[(&str, &str)] = &[
     ("rate_limit", "429 Too Many Requests"),
     ("retry_budget", "1000 attempts, 5.00 per request"),
     ("saga_diagram", "CompensateInventory --> PaymentCancelled : compensated"),
+    ("saga_choreography", "order-3 | Failed"),
+    ("saga_orchestration", "order-1 | Completed"),
     ("sockets", "then close code 4408"),
     ("webhook", "a retry: SeenBefore"),
 ];

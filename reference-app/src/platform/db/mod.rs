@@ -14,6 +14,7 @@ mod constructors;
 mod migrate;
 mod projection;
 mod relay_tables;
+mod saga;
 mod startup;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -16,6 +16,7 @@ mod host;
 mod parts;
 mod projection;
 mod registration;
+mod saga;
 mod section;
 
 pub use check::check;

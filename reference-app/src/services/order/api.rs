@@ -9,6 +9,7 @@ use comms_core::{
     idempotency::{CallKey, StoredReply, reply_once},
 };
 use comms_grpc::{key_of, refused, to_status};
+use comms_outbox::saga::Coordinator;
 use prost::Message as _;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
@@ -17,6 +18,7 @@ use super::{
     change::{Change, Placement},
     domain::Order,
     history,
+    runs::Variants,
     store::{REVISION, Store, timestamp},
 };
 use crate::{
@@ -41,6 +43,10 @@ pub(super) struct Api {
     pub(super) store: Store,
     /// The projection that writes the rows of lists.
     pub(super) list: ProjectionHandle,
+    pub(super) variants: Variants,
+    pub(super) runs: Coordinator<Db>,
+    /// Whether new orders are choreographed.
+    pub(super) choreographed: bool,
     pub(super) clock: Clock,
 }
 
@@ -90,7 +96,7 @@ impl Orders for Api {
 }
 
 impl Api {
-    /// Commits the order, its message for other services and the reply in one transaction. A second call with the same
+    /// Commits the order, the start of its saga, the messages for other services and the reply in one transaction. A second call with the same
     /// key returns the stored reply.
     async fn place(&self, key: &str, request: PlaceOrderRequest) -> Result<PlaceOrderReply, Error> {
         let call = CallKey::new(&request.buyer_id, "place-order", key, &request.encode_to_vec())?;
@@ -98,7 +104,8 @@ impl Api {
         let new = self.placement(request);
         let replied = reply_once(&self.db, &call, async |mut tx| {
             let order_id = new.order_id.clone();
-            let order = self.store.change(&mut tx, &order_id, Change::Place(new), audit).await?;
+            let order = self.store.change(&mut tx, &order_id, vec![Change::Place(new)], audit).await?;
+            self.variants.start(&self.runs, &mut tx, &order).await?;
             Ok(StoredReply::new(0, message(&order)?.encode_to_vec()))
         })
         .await?;
@@ -130,6 +137,7 @@ impl Api {
             ad_id: request.ad_id,
             quantity: request.quantity,
             unit_price: contracts::Money { minor: price.minor, currency: price.currency },
+            choreographed: self.choreographed,
         }
     }
 }

@@ -11,20 +11,16 @@ const MAX_QUANTITY: u32 = 1_000;
 /// The longest ad id, in bytes.
 const MAX_AD_ID: usize = 100;
 
-/// A change of an order, requested at the time `at`.
+/// Changes of an order, in their order, requested at the time `at`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Command {
-    pub(super) change: Change,
+    pub(super) changes: Vec<Change>,
     /// Milliseconds since the Unix epoch.
     pub(super) at: i64,
 }
 
-/// What a command changes. A change that has happened already causes no event.
+/// A change of an order. A change that has happened already causes no event.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the whole life of an order; its handlers request a part of it")
-)]
 pub(super) enum Change {
     Place(Placement),
     /// payment-service has created the payment. Possible in each status: the answer may come late.
@@ -53,6 +49,8 @@ pub(super) struct Placement {
     pub(super) ad_id: String,
     pub(super) quantity: u32,
     pub(super) unit_price: Money,
+    /// Whether other services react to the events of the order, instead of commands of its saga.
+    pub(super) choreographed: bool,
 }
 
 impl fmt::Display for Change {

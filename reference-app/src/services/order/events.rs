@@ -11,7 +11,7 @@ use comms_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::contracts::Money;
+use crate::contracts::{Money, OrderStatus};
 
 /// An event of an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,10 +28,28 @@ pub(super) enum OrderEvent {
 }
 
 impl OrderEvent {
-    /// Returns whether the order enters another status by this event.
-    pub(super) const fn changes_status(&self) -> bool {
-        !matches!(self, Self::PaymentStarted(_) | Self::Reserved(_) | Self::Refunded(_))
+    /// Returns the status that the order enters by this event. `None` if its status stays.
+    pub(super) fn entered(&self) -> Option<Entered> {
+        let (status, reason, at) = match self {
+            Self::Placed(event) => (OrderStatus::Created, None, event.at),
+            Self::Paid(event) => (OrderStatus::Paid, None, event.at),
+            Self::PaymentFailed(event) => (OrderStatus::PaymentFailed, event.reason.clone(), event.at),
+            Self::Shipped(event) => (OrderStatus::Shipped, None, event.at),
+            Self::Delivered(event) => (OrderStatus::Delivered, None, event.at),
+            Self::Cancelled(event) => (OrderStatus::Cancelled, Some(event.reason.clone()), event.at),
+            Self::PaymentStarted(_) | Self::Reserved(_) | Self::Refunded(_) => return None,
+        };
+        Some(Entered { status, reason, at })
     }
+}
+
+/// A status that an order has entered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Entered {
+    pub(super) status: OrderStatus,
+    /// The cause of a failure.
+    pub(super) reason: Option<String>,
+    pub(super) at: i64,
 }
 
 impl EventSet for OrderEvent {
@@ -73,6 +91,9 @@ pub(super) struct Placed {
     pub(super) ad_id: String,
     pub(super) quantity: u32,
     pub(super) unit_price: Money,
+    /// Whether other services react to the events of the order, instead of commands of its saga.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) choreographed: bool,
     pub(super) at: i64,
 }
 

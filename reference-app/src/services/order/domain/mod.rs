@@ -6,11 +6,11 @@ use comms_core::{Error, event_sourcing::Aggregate};
 use super::{
     change::{Change, Command, Placement},
     events::{
-        Cancelled, Delivered, OrderEvent, Paid, PaymentFailed, PaymentStarted, Placed, Refunded, Reserved,
-        Shipped,
+        Cancelled, Delivered, Entered, OrderEvent, Paid, PaymentFailed, PaymentStarted, Placed, Refunded,
+        Reserved, Shipped,
     },
 };
-use crate::contracts::{Money, OrderStatus};
+use crate::contracts::{Money, OrderItem, OrderStatus};
 
 /// The state of an order, as the result of its events.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub(super) struct Order {
     pub(super) ad_id: String,
     pub(super) quantity: u32,
     pub(super) unit_price: Money,
+    /// Whether other services react to the events of the order, instead of commands of its saga.
+    pub(super) choreographed: bool,
     pub(super) status: OrderStatus,
     /// The number of changes of the status, from 1. 0: the order does not exist.
     pub(super) sequence: i64,
@@ -44,6 +46,7 @@ impl Default for Order {
             ad_id: String::new(),
             quantity: 0,
             unit_price: Money { minor: 0, currency: String::new() },
+            choreographed: false,
             status: OrderStatus::Created,
             sequence: 0,
             payment_id: None,
@@ -63,6 +66,12 @@ impl Order {
         self.sequence > 0
     }
 
+    /// Returns what was ordered.
+    pub(super) fn item(&self) -> OrderItem {
+        let Self { ad_id, quantity, unit_price, .. } = self;
+        OrderItem { ad_id: ad_id.clone(), quantity: *quantity, unit_price: unit_price.clone() }
+    }
+
     /// Returns the price of all pieces.
     ///
     /// # Errors
@@ -74,13 +83,14 @@ impl Order {
     fn place(&self, new: Placement, at: i64) -> Result<Option<OrderEvent>, Error> {
         if !self.exists() {
             new.validate()?;
-            let Placement { order_id, buyer_id, ad_id, quantity, unit_price } = new;
+            let Placement { order_id, buyer_id, ad_id, quantity, unit_price, choreographed } = new;
             return Ok(Some(OrderEvent::Placed(Placed {
                 order_id,
                 buyer_id,
                 ad_id,
                 quantity,
                 unit_price,
+                choreographed,
                 at,
             })));
         }
@@ -101,36 +111,13 @@ impl Order {
         }
     }
 
-    fn impossible(&self, change: &Change) -> Error {
-        let held = [(self.paid, "paid"), (self.reserved, "reserved"), (self.refunded, "refunded")];
-        let held: Vec<&str> = held.into_iter().filter_map(|(is, name)| is.then_some(name)).collect();
-        let facts = if held.is_empty() { String::new() } else { format!(" ({})", held.join(", ")) };
-        Error::invalid(format!("the order is {}{facts} and cannot {change}", <&str>::from(self.status)))
-    }
-
-    /// Stores a change of the status.
-    fn enter(&mut self, status: OrderStatus, reason: Option<String>, at: i64) {
-        self.status = status;
-        self.sequence += 1;
-        self.reason = reason;
-        self.updated_at = at;
-    }
-}
-
-impl Aggregate for Order {
-    const CATEGORY: &'static str = "order";
-    type Command = Command;
-    type Event = OrderEvent;
-
-    /// A command causes one event at most.
-    ///
-    /// Returns `NotFound` if the order does not exist, and `Invalid` if the change is impossible in this state.
-    fn decide(&self, Command { change, at }: Command) -> Result<Vec<OrderEvent>, Error> {
+    /// Returns the event that `change` causes. `None` if the change has happened already.
+    fn decide_one(&self, change: Change, at: i64) -> Result<Option<OrderEvent>, Error> {
         use OrderStatus as S;
         if !self.exists() && !matches!(change, Change::Place(_)) {
             return Err(Error::not_found("the order does not exist"));
         }
-        let event = match (change, self.status) {
+        Ok(match (change, self.status) {
             (Change::Place(new), _) => self.place(new, at)?,
             (Change::StartPayment { payment_id }, _) => self.start_payment(payment_id, at)?,
             (Change::Pay, S::Created) => Some(OrderEvent::Paid(Paid { at })),
@@ -152,31 +139,64 @@ impl Aggregate for Order {
             (Change::Refund, _) if self.refunded => None,
             (Change::Refund, S::Cancelled) if self.paid => Some(OrderEvent::Refunded(Refunded { at })),
             (change, _) => return Err(self.impossible(&change)),
-        };
-        Ok(event.into_iter().collect())
+        })
+    }
+
+    fn impossible(&self, change: &Change) -> Error {
+        let held = [(self.paid, "paid"), (self.reserved, "reserved"), (self.refunded, "refunded")];
+        let held: Vec<&str> = held.into_iter().filter_map(|(is, name)| is.then_some(name)).collect();
+        let facts = if held.is_empty() { String::new() } else { format!(" ({})", held.join(", ")) };
+        Error::invalid(format!("the order is {}{facts} and cannot {change}", <&str>::from(self.status)))
+    }
+}
+
+impl Aggregate for Order {
+    const CATEGORY: &'static str = "order";
+    type Command = Command;
+    type Event = OrderEvent;
+
+    /// Returns `NotFound` if the order does not exist, and `Invalid` if a change is impossible in its state.
+    fn decide(&self, Command { changes, at }: Command) -> Result<Vec<OrderEvent>, Error> {
+        let (mut order, mut events) = (self.clone(), Vec::new());
+        for change in changes {
+            if let Some(event) = order.decide_one(change, at)? {
+                order.evolve(&event);
+                events.push(event);
+            }
+        }
+        Ok(events)
     }
 
     fn evolve(&mut self, event: &OrderEvent) {
-        use OrderStatus as S;
         match event {
             OrderEvent::Placed(placed) => {
-                let Placed { order_id, buyer_id, ad_id, quantity, unit_price, at } = placed.clone();
-                let created_at = at;
-                *self =
-                    Self { order_id, buyer_id, ad_id, quantity, unit_price, created_at, ..Self::default() };
-                self.enter(S::Created, None, at);
+                let Placed { order_id, buyer_id, ad_id, quantity, unit_price, choreographed, at } =
+                    placed.clone();
+                *self = Self {
+                    order_id,
+                    buyer_id,
+                    ad_id,
+                    quantity,
+                    unit_price,
+                    choreographed,
+                    created_at: at,
+                    ..Self::default()
+                };
             }
             OrderEvent::PaymentStarted(event) => self.payment_id = Some(event.payment_id.clone()),
-            OrderEvent::Paid(event) => {
-                self.paid = true;
-                self.enter(S::Paid, None, event.at);
-            }
-            OrderEvent::PaymentFailed(event) => self.enter(S::PaymentFailed, event.reason.clone(), event.at),
+            OrderEvent::Paid(_) => self.paid = true,
             OrderEvent::Reserved(_) => self.reserved = true,
-            OrderEvent::Shipped(event) => self.enter(S::Shipped, None, event.at),
-            OrderEvent::Delivered(event) => self.enter(S::Delivered, None, event.at),
-            OrderEvent::Cancelled(event) => self.enter(S::Cancelled, Some(event.reason.clone()), event.at),
             OrderEvent::Refunded(_) => self.refunded = true,
+            OrderEvent::PaymentFailed(_)
+            | OrderEvent::Shipped(_)
+            | OrderEvent::Delivered(_)
+            | OrderEvent::Cancelled(_) => {}
+        }
+        if let Some(Entered { status, reason, at }) = event.entered() {
+            self.status = status;
+            self.sequence += 1;
+            self.reason = reason;
+            self.updated_at = at;
         }
     }
 }

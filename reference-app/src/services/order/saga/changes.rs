@@ -3,26 +3,7 @@
 use comms_core::saga::{Instance, StepState, StepStatus};
 
 use super::OrderData;
-
-/// A change of the order that follows from the state of its run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::services::order) enum OrderChange {
-    StartPayment {
-        payment_id: String,
-    },
-    Pay,
-    Reserve,
-    Ship,
-    Deliver,
-    FailPayment {
-        reason: Option<String>,
-    },
-    Cancel {
-        reason: String,
-    },
-    /// The buyer of a cancelled order has the money back.
-    Refund,
-}
+use crate::services::order::change::Change;
 
 /// Returns every change that follows from the state of a run, in their order. `data` is the data of `instance`.
 ///
@@ -31,18 +12,18 @@ pub(in crate::services::order) enum OrderChange {
 ///
 /// An order goes back as soon as its run does, not when the run has ended: in a choreographed saga, the other services
 /// undo their parts because of the event that the order is cancelled.
-pub(in crate::services::order) fn changes<D>(instance: &Instance<D>, data: &OrderData) -> Vec<OrderChange> {
+pub(in crate::services::order) fn changes<D>(instance: &Instance<D>, data: &OrderData) -> Vec<Change> {
     let is = |name: &str, status| instance.step(name).is_some_and(|step| step.status == status);
     let mut changes = Vec::new();
     if let Some(payment_id) = data.payment_id.clone() {
-        changes.push(OrderChange::StartPayment { payment_id });
+        changes.push(Change::StartPayment { payment_id });
     }
     let Some(cause) = &instance.cause else {
         let steps = [
-            ("payment", OrderChange::Pay),
-            ("inventory", OrderChange::Reserve),
-            ("shipping", OrderChange::Ship),
-            ("delivery", OrderChange::Deliver),
+            ("payment", Change::Pay),
+            ("inventory", Change::Reserve),
+            ("shipping", Change::Ship),
+            ("delivery", Change::Deliver),
         ];
         // An observed event may come before the turn of its step.
         let done = steps.into_iter().take_while(|(step, _)| is(step, StepStatus::Done));
@@ -55,7 +36,7 @@ pub(in crate::services::order) fn changes<D>(instance: &Instance<D>, data: &Orde
         step.status == StepStatus::Failed && step.reason.as_deref() == Some(cause.reason.as_str())
     });
     if has_failed.is_some_and(|step| step.name == "payment") {
-        changes.push(OrderChange::FailPayment { reason: Some(cause.reason.clone()) });
+        changes.push(Change::FailPayment { reason: Some(cause.reason.clone()) });
         return changes;
     }
     // The steps after the payment begin in the transition in which the order is paid. A payment that succeeds while its
@@ -63,15 +44,15 @@ pub(in crate::services::order) fn changes<D>(instance: &Instance<D>, data: &Orde
     let begun = |step: &StepState| step.name != "payment" && step.attempts > 0;
     let was_paid = instance.steps.iter().any(begun);
     if was_paid {
-        changes.push(OrderChange::Pay);
+        changes.push(Change::Pay);
     }
     let reason = match failed {
         Some(step) if has_failed.is_none() => format!("{}_timeout", step.name),
         _ => cause.reason.clone(),
     };
-    changes.push(OrderChange::Cancel { reason });
+    changes.push(Change::Cancel { reason });
     if was_paid && data.refunded {
-        changes.push(OrderChange::Refund);
+        changes.push(Change::Refund);
     }
     changes
 }

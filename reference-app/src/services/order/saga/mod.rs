@@ -18,7 +18,7 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
-pub(super) use changes::{OrderChange, changes};
+pub(super) use changes::changes;
 pub(super) use definition::{choreographed, orchestrated};
 pub(super) use limits::Limits;
 

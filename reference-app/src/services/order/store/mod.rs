@@ -13,10 +13,10 @@ use comms_core::{
 use super::{
     change::{Change, Command},
     domain::Order,
-    events::OrderEvent,
+    events::{Entered, OrderEvent},
 };
 use crate::{
-    contracts::{OrderItem, OrderStatusChanged},
+    contracts::OrderStatusChanged,
     platform::db::{Db, Tx},
 };
 
@@ -37,7 +37,7 @@ impl Store {
         Self { db, clock, orders }
     }
 
-    /// Changes an order, and returns its state. A change that has happened already writes nothing.
+    /// Makes `changes` of an order, and returns its state. A change that has happened already writes nothing.
     ///
     /// # Errors
     /// Returns `NotFound` if the order does not exist, `Invalid` if the change is impossible, `Conflict` if another
@@ -46,10 +46,10 @@ impl Store {
         &self,
         tx: &mut Tx,
         order_id: &str,
-        change: Change,
+        changes: Vec<Change>,
         audit: Audit,
     ) -> Result<Order, Error> {
-        let command = Command { change, at: self.clock.unix_millis() };
+        let command = Command { changes, at: self.clock.unix_millis() };
         let executed = self.orders.audited(audit).execute(tx, order_id, command).await;
         Ok(executed.map_err(|error| error.context(format_args!("change order {order_id}")))?.state)
     }
@@ -68,28 +68,26 @@ impl Store {
     }
 }
 
-/// Returns the message for other services if the order has entered another status. A command has one such event at
-/// most.
+/// Returns a message for other services for each status that the order has entered by `events`. `order` is the state after
+/// them.
 fn announce(source: &EventSource, order: &Order, events: &[OrderEvent]) -> Result<Vec<Message>, Error> {
-    if !events.iter().any(OrderEvent::changes_status) {
-        return Ok(Vec::new());
-    }
-    let event = OrderStatusChanged {
-        order_id: order.order_id.clone(),
-        buyer_id: order.buyer_id.clone(),
-        status: order.status,
-        sequence: order.sequence,
-        total: order.total().map_err(Error::internal)?,
-        reason: order.reason.clone(),
-        changed_at: timestamp(order.updated_at),
-        item: Some(OrderItem {
-            ad_id: order.ad_id.clone(),
-            quantity: order.quantity,
-            unit_price: order.unit_price.clone(),
-        }),
-        choreographed: false,
+    let entered: Vec<Entered> = events.iter().filter_map(OrderEvent::entered).collect();
+    let before = order.sequence - i64::try_from(entered.len()).map_err(Error::internal)?;
+    let total = order.total().map_err(Error::internal)?;
+    let message = |(sequence, entered): (i64, Entered)| {
+        source.message(&OrderStatusChanged {
+            order_id: order.order_id.clone(),
+            buyer_id: order.buyer_id.clone(),
+            status: entered.status,
+            sequence,
+            total: total.clone(),
+            reason: entered.reason,
+            changed_at: timestamp(entered.at),
+            item: Some(order.item()),
+            choreographed: order.choreographed,
+        })
     };
-    Ok(vec![source.message(&event)?])
+    (before + 1..).zip(entered).map(message).collect()
 }
 
 /// Formats a stored time by RFC 3339.

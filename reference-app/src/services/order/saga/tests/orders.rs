@@ -10,38 +10,11 @@ use comms_core::{
 };
 
 use super::*;
-use crate::services::order::saga::{OrderChange, changes};
-
-/// An order that makes each change once, and refuses a change that is impossible in its status.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Order {
-    status: &'static str,
-    is_paid: bool,
-    is_reserved: bool,
-    is_refunded: bool,
-}
-
-impl Order {
-    fn apply(&mut self, change: &OrderChange) {
-        match (change, self.status) {
-            (OrderChange::StartPayment { payment_id }, _) => assert_eq!(payment_id, "p-1"),
-            (OrderChange::Pay, "CREATED") => (self.status, self.is_paid) = ("PAID", true),
-            (OrderChange::Pay, _) if self.is_paid => {}
-            (OrderChange::Reserve, _) if self.is_reserved => {}
-            (OrderChange::Reserve, "PAID") => self.is_reserved = true,
-            (OrderChange::Ship, "PAID") if self.is_reserved => self.status = "SHIPPED",
-            (OrderChange::Ship, "SHIPPED" | "DELIVERED") => {}
-            (OrderChange::Deliver, "SHIPPED" | "DELIVERED") => self.status = "DELIVERED",
-            (OrderChange::FailPayment { .. }, "CREATED" | "PAYMENT_FAILED") => self.status = "PAYMENT_FAILED",
-            (OrderChange::Cancel { reason }, "CREATED" | "PAID" | "CANCELLED") => {
-                assert!(!reason.is_empty());
-                self.status = "CANCELLED";
-            }
-            (OrderChange::Refund, "CANCELLED") if self.is_paid => self.is_refunded = true,
-            (change, status) => panic!("{change:?} is impossible for {status}: {self:?}"),
-        }
-    }
-}
+use crate::services::order::{
+    change::{Change, Command, Placement},
+    domain::Order,
+    saga::changes,
+};
 
 #[derive(Clone)]
 struct Node {
@@ -72,7 +45,7 @@ fn inputs<'a>(events: &'a [Message], node: &Node) -> Vec<Input<'a>> {
 
 /// Every order that can exist beside every state of its run.
 fn all(definition: &Definition<OrderData>) -> Vec<Node> {
-    let order = Order { status: "CREATED", is_paid: false, is_reserved: false, is_refunded: false };
+    let order = placed();
     let started = definition.start(ORDER, data()).unwrap();
     let mut timers = BTreeSet::new();
     set_timers(&mut timers, &started.effects);
@@ -86,16 +59,31 @@ fn all(definition: &Definition<OrderData>) -> Vec<Node> {
             }
             let mut next = Node { run: transition.instance, ..node.clone() };
             set_timers(&mut next.timers, &transition.effects);
-            for change in changes(&next.run, &next.run.data) {
-                next.order.apply(&change);
-            }
-            if seen.insert((serde_json::to_string(&next.run).unwrap(), next.order.clone())) {
+            change(&mut next.order, changes(&next.run, &next.run.data));
+            if seen.insert((serde_json::to_string(&next.run).unwrap(), format!("{:?}", next.order))) {
                 open.push(next);
             }
         }
         found.push(node);
     }
     found
+}
+
+/// Returns the order of the run.
+fn placed() -> Order {
+    let OrderData { buyer_id, item, .. } = data();
+    let OrderItem { ad_id, quantity, unit_price } = item;
+    let order_id = ORDER.to_owned();
+    let placement = Placement { order_id, buyer_id, ad_id, quantity, unit_price, choreographed: false };
+    let mut order = Order::default();
+    change(&mut order, vec![Change::Place(placement)]);
+    order
+}
+
+/// Changes `order`, which refuses a change that is impossible in its status.
+fn change(order: &mut Order, changes: Vec<Change>) {
+    let events = order.decide(Command { changes, at: 0 }).unwrap();
+    events.iter().for_each(|event| order.evolve(event));
 }
 
 fn set_timers(timers: &mut BTreeSet<TimerId>, effects: &[Effect]) {
@@ -128,10 +116,10 @@ fn the_order_follows_every_run() {
                 (_, "ShippingProcessing") => &["SHIPPED", "DELIVERED"],
                 (phase, state) => panic!("{phase:?} {state}"),
             };
-            assert!(expected.contains(&order.status), "{order:?} beside {run:?}");
-            assert!(!order.is_refunded || run.data.refunded, "{order:?} beside {run:?}");
+            assert!(expected.contains(&<&str>::from(order.status)), "{order:?} beside {run:?}");
+            assert!(!order.refunded || run.data.refunded, "{order:?} beside {run:?}");
         }
-        let is_refunded = |node: &&Node| node.order.is_refunded && node.run.phase == Phase::Failed;
+        let is_refunded = |node: &&Node| node.order.refunded && node.run.phase == Phase::Failed;
         assert!(nodes.iter().any(|node| is_refunded(&node)));
     }
 }
@@ -145,21 +133,21 @@ fn the_reason_of_a_cancelled_order_is_that_of_the_step() {
     };
     let mut declined = start(&definition);
     declined.event(&payment(PaymentStatus::Declined));
-    assert_eq!(last(&declined), OrderChange::FailPayment { reason: Some("limit_exceeded".into()) });
+    assert_eq!(last(&declined), Change::FailPayment { reason: Some("limit_exceeded".into()) });
 
     let mut rejected = start(&definition);
     rejected.event(&payment(PaymentStatus::Succeeded)).event(&stock(ReservationStatus::Rejected));
-    assert_eq!(last(&rejected), OrderChange::Cancel { reason: "out_of_stock".into() });
+    assert_eq!(last(&rejected), Change::Cancel { reason: "out_of_stock".into() });
     rejected.event(&payment(PaymentStatus::Refunded));
-    assert_eq!(last(&rejected), OrderChange::Refund);
+    assert_eq!(last(&rejected), Change::Refund);
 
     let mut late = start(&definition);
     late.timer("payment/execute/1/limit").timer("payment/execute/1/retry").timer("payment/execute/2/limit");
-    assert_eq!(last(&late), OrderChange::Cancel { reason: "payment_timeout".into() });
+    assert_eq!(last(&late), Change::Cancel { reason: "payment_timeout".into() });
 
     let mut cancelled = start(&definition);
     cancelled.operate(Operation::Cancel { reason: "asked by the buyer".into() });
-    assert_eq!(last(&cancelled), OrderChange::Cancel { reason: "asked by the buyer".into() });
+    assert_eq!(last(&cancelled), Change::Cancel { reason: "asked by the buyer".into() });
     cancelled.event(&payment(PaymentStatus::Succeeded)).event(&payment(PaymentStatus::Refunded));
-    assert_eq!(last(&cancelled), OrderChange::Cancel { reason: "asked by the buyer".into() });
+    assert_eq!(last(&cancelled), Change::Cancel { reason: "asked by the buyer".into() });
 }

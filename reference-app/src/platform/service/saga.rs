@@ -1,0 +1,39 @@
+//! Builds the saga coordinator of a service, with the settings that the platform gives every loop.
+
+use comms_core::Error;
+use comms_outbox::saga::{Coordinator, CoordinatorBuilder};
+
+use super::{Host, Loop};
+use crate::platform::{db::Db, delivery::heartbeat};
+
+impl Host<'_> {
+    /// Builds the coordinator `name` of the sagas in the service's database, and returns its loop for
+    /// [`Parts::loops`](super::Parts::loops), and the coordinator itself.
+    ///
+    /// Readiness is degraded while a run is held, a timer fails, or a run has a version that is not registered.
+    ///
+    /// # Errors
+    /// Returns `Internal` if the service registered no database, and `Misconfigured` if a setting is outside its bounds.
+    pub fn coordinator(
+        &self,
+        name: &'static str,
+        builder: CoordinatorBuilder<Db>,
+    ) -> Result<(Loop, Coordinator<Db>), Error> {
+        let (db, part) = (self.db()?, format!("sagas {name}"));
+        // SQLite has one writer.
+        let builder = if db.is_embedded() { builder.concurrency(1) } else { builder };
+        let coordinator = builder
+            .health(self.health.component(&part))
+            .heartbeat(heartbeat(self.config, self.health, &part))
+            .build()
+            .map_err(|error| error.context(part))?;
+        let running = coordinator.clone();
+        let run = Box::new(move |shutdown: comms_core::shutdown::ShutdownSignal| {
+            Box::pin(async move {
+                db.opened().await;
+                running.run(shutdown.wait()).await
+            }) as super::Run
+        });
+        Ok((Loop { name, run }, coordinator))
+    }
+}
