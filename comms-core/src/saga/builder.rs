@@ -21,6 +21,8 @@ pub struct DefinitionBuilder<D> {
     name: String,
     version: u32,
     start: Option<(Reader, MakeData<D>)>,
+    /// Names both events if a second one was set to start a run.
+    second_start: Option<[&'static str; 2]>,
     /// Replace how an event is read or correlated, in this order.
     overrides: Vec<Override>,
     steps: Vec<Step<D>>,
@@ -39,7 +41,8 @@ impl<D: 'static> Definition<D> {
     #[must_use]
     pub fn builder(name: impl Into<String>, version: u32) -> DefinitionBuilder<D> {
         let (overrides, steps, stages) = (Vec::new(), Vec::new(), Vec::new());
-        DefinitionBuilder { name: name.into(), version, start: None, overrides, steps, stages }
+        let (name, start, second_start) = (name.into(), None, None);
+        DefinitionBuilder { name, version, start, second_start, overrides, steps, stages }
     }
 }
 
@@ -52,7 +55,8 @@ impl<D: 'static> DefinitionBuilder<D> {
         data: impl Fn(&E) -> D + Send + Sync + 'static,
     ) -> Self {
         let make: MakeData<D> = Box::new(move |event| event.downcast_ref().map(&data));
-        Self { start: Some((Reader::json::<E>(), make)), ..self }
+        let second_start = self.start.as_ref().map(|(first, _)| [first.event, E::TYPE]).or(self.second_start);
+        Self { start: Some((Reader::json::<E>(), make)), second_start, ..self }
     }
 
     /// Sets how the id of the run is found in an event. Default: [`Event::key`].
@@ -116,6 +120,9 @@ impl<D: 'static> DefinitionBuilder<D> {
     fn check(&self) -> Result<(), SetupError> {
         if self.version == 0 {
             return Err(SetupError::VersionZero);
+        }
+        if let Some([first, second]) = self.second_start {
+            return Err(SetupError::TwoStarts(first, second));
         }
         if self.stages.is_empty() || self.stages.iter().any(Range::is_empty) {
             return Err(SetupError::NoStep);

@@ -113,12 +113,16 @@ impl<D> Definition<D> {
         Ok(None)
     }
 
-    /// Returns whether `message` announces a reply of an [observed](super::Step::observe) step, which can come before the
-    /// run has started, because topics have no order between them. A reply to a command cannot.
+    /// Returns whether `message` announces a reply that can come before its run has started: a reply of an
+    /// [observed](super::Step::observe) step, if an event starts the run, because topics have no order between them. A reply
+    /// to a command cannot, and an application that starts a run itself must do so before other services can react.
     ///
     /// # Errors
     /// Returns the errors of [`event::read`](crate::event::read) or [`Versions::read`](crate::event::Versions::read).
     pub fn observes(&self, message: &Message) -> Result<bool, Error> {
+        if self.0.start.is_none() {
+            return Ok(false);
+        }
         let observed = self.0.steps.iter().filter(|step| step.command.is_none());
         let types: Vec<_> =
             observed.flat_map(|step| &step.replies).map(|reply| reply.reader.type_id).collect();

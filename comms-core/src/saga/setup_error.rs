@@ -14,6 +14,9 @@ pub enum SetupError {
     /// The version is 0. Versions start at 1.
     #[error("version 0: versions start at 1")]
     VersionZero,
+    /// Two events start a run.
+    #[error("the events {0} and {1} both start a run: one event starts a run")]
+    TwoStarts(&'static str, &'static str),
     /// The definition, or one of its parallel stages, has no step.
     #[error("a saga and a parallel stage need at least one step")]
     NoStep,

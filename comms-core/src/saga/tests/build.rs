@@ -28,6 +28,9 @@ fn a_faulty_definition_is_refused() {
         assert_eq!(refused(Definition::builder(text, 1).step(a())), SetupError::Name(text.into()));
         assert_eq!(refused(saga().step(step::<'P'>(text))), SetupError::Name(text.into()));
     }
+    let start = |saga: DefinitionBuilder<Order>| saga.start::<Undid<'P'>>(|_| Order::default());
+    let twice = refused(start(start(saga())).step(a()));
+    assert_eq!(twice, SetupError::TwoStarts("payment.undid", "payment.undid"));
     assert_eq!(refused(saga()), SetupError::NoStep);
     assert_eq!(refused(saga().step(a()).parallel([])), SetupError::NoStep);
     assert_eq!(refused(saga().step(a()).step(a())), SetupError::DuplicateStep(name()));

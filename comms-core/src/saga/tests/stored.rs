@@ -146,17 +146,23 @@ fn timers_are_those_of_the_registered_version() {
     assert_eq!(definitions.timers(&instance).unwrap_err().kind, ErrorKind::Misconfigured);
 }
 
-/// Only an event of another service can come before its run: a reply to a command follows the command.
+/// Only an event of another service can come before its run, and only if an event starts the run.
 #[test]
 fn only_replies_of_observed_steps_can_come_before_the_start() {
-    let observed = super::data::Step::observe("stock").reply::<super::data::Did<'I'>>(|_, did| result(did.1));
-    let observed = observed.time_limit(std::time::Duration::from_secs(1));
-    let definition = Definition::builder("order", 1).step(undoable::<'P'>("payment")).step(observed);
-    let definitions = Definitions::new().register(definition.build().unwrap()).unwrap();
+    use super::data::{Did, Step};
+    let steps = || {
+        let observed = Step::observe("stock").reply::<Did<'I'>>(|_, did| result(did.1));
+        let observed = observed.time_limit(std::time::Duration::from_secs(1));
+        Definition::builder("order", 1).step(undoable::<'P'>("payment")).step(observed)
+    };
+    let by_event = steps().start::<Did<'S'>>(|_| Order::default());
+    let definitions = Definitions::new().register(by_event.build().unwrap()).unwrap();
     let peers = EventSource::new("peers", Clock::system());
     assert!(definitions.observes("order", &peers.message(&did::<'I'>(true)).unwrap()).unwrap());
     assert!(!definitions.observes("order", &peers.message(&did::<'P'>(true)).unwrap()).unwrap());
     assert!(!definitions.observes("other", &peers.message(&did::<'I'>(true)).unwrap()).unwrap());
+    let by_application = Definitions::new().register(steps().build().unwrap()).unwrap();
+    assert!(!by_application.observes("order", &peers.message(&did::<'I'>(true)).unwrap()).unwrap());
 }
 
 #[test]
