@@ -123,25 +123,31 @@ impl Definitions {
 
     /// Returns the runs that `message` belongs to or starts: the name of the definition and the id, without duplicates.
     ///
-    /// A version of a definition that cannot read the message, for example because the message announces a newer version
-    /// of the event, does not hide the runs of another one that can.
+    /// A version that cannot read the message, for example because the message announces a newer version of the event, does
+    /// not hide the runs of another version of the same name that can.
     ///
     /// # Errors
-    /// Returns the first error of [`Definition::correlate`] if no definition can read the message.
+    /// Returns the first error of [`Definition::correlate`] of a name of which no version can read the message. The message
+    /// is then lost for no run: it is handled again when a version that can read it is registered.
     pub fn correlate(&self, message: &Message) -> Result<BTreeSet<(&str, String)>, Error> {
-        let (mut runs, mut unread) = (BTreeSet::new(), None);
-        let definitions =
-            self.0.iter().flat_map(|(name, versions)| versions.values().map(move |one| (name, one)));
-        for (name, definition) in definitions {
-            match definition.correlate(message) {
-                Ok(id) => runs.extend(id.map(|id| (name.as_str(), id))),
-                Err(error) => unread = unread.or(Some(error)),
+        let mut runs = BTreeSet::new();
+        for (name, versions) in &self.0 {
+            let (mut is_read, mut unread) = (false, None);
+            for definition in versions.values() {
+                match definition.correlate(message) {
+                    Ok(Some(id)) => {
+                        is_read = true;
+                        runs.insert((name.as_str(), id));
+                    }
+                    Ok(None) => {}
+                    Err(error) => unread = unread.or(Some(error)),
+                }
+            }
+            if let Some(error) = unread.filter(|_| !is_read) {
+                return Err(error.context(format_args!("saga {name}")));
             }
         }
-        match unread.filter(|_| runs.is_empty()) {
-            None => Ok(runs),
-            Some(error) => Err(error),
-        }
+        Ok(runs)
     }
 
     /// Starts a run of the newest version of the definition named `name` if the message starts one.

@@ -122,6 +122,22 @@ fn a_version_that_cannot_read_a_message_does_not_hide_the_runs_of_another() {
     assert_eq!(only_old.correlate(&new).unwrap_err().kind, ErrorKind::Misconfigured);
 }
 
+/// Otherwise the message would count as handled, and the run of the saga that cannot read it would miss its reply.
+#[test]
+fn a_saga_that_reads_a_message_does_not_hide_another_that_cannot() {
+    let reply = crate::saga::Step::<Order>::observe("payment").reply::<NewDid>(|_, did| result(did.1));
+    let reader = Definition::builder("audit", 1).step(reply.time_limit(std::time::Duration::from_secs(1)));
+    let definitions =
+        Definitions::new().register(order()).unwrap().register(reader.build().unwrap()).unwrap();
+    let newer = EventSource::new("peers", Clock::system()).message(&NewDid(ID.into(), true)).unwrap();
+    let error = definitions.correlate(&newer).unwrap_err();
+    assert_eq!(
+        (error.kind, error.to_string().contains("saga order")),
+        (ErrorKind::Misconfigured, true),
+        "{error}"
+    );
+}
+
 #[test]
 fn a_definition_is_registered_once_and_a_missing_one_is_reported() {
     let definitions = Definitions::new().register(order()).unwrap();
