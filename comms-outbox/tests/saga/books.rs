@@ -134,7 +134,7 @@ pub async fn check<B: Books>(books: &B, run: &str, services: &[char]) {
     let phase = column("SELECT phase FROM comms_saga WHERE id = $1").await;
     let effects = counted(column("SELECT what FROM effect WHERE run = $1").await);
     let sequences =
-        column("SELECT CAST(sequence AS TEXT) FROM comms_saga_log WHERE id = $1 ORDER BY sequence").await;
+        column("SELECT CAST(sequence AS TEXT) FROM comms_saga_log WHERE id = $1 ORDER BY comms_saga_log.sequence").await;
     // Repaired timers are no change of the run.
     let repairs = column("SELECT id FROM comms_saga_log WHERE id = $1 AND CAST(entry AS TEXT) LIKE '%\"repair\"%'").await;
     let sent = counted(column("SELECT msg_id FROM comms_outbox WHERE msg_id LIKE 'order/' || $1 || '/%'").await);

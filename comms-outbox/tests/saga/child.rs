@@ -2,7 +2,6 @@
 //! handled. The parent describes it by environment variables.
 
 use std::{
-    future::pending,
     process::{Command, Output, Stdio},
     sync::Arc,
     time::{Duration, Instant},
@@ -10,6 +9,7 @@ use std::{
 
 use comms_core::{Message, clock::Clock, transport::BoxHandler};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     backend::{Database, Postgres, Sqlite, coordinator},
@@ -108,7 +108,7 @@ async fn work<D: Database>(task: &Task) {
     points.faults.set(task.kill_at, Fault::Kill);
     let times = Times { limit: task.limit, attempts: 1_000, backoff: Duration::from_millis(20) };
     let coordinator = coordinator(&points, &definition(task.style, times)).concurrency(2).build().unwrap();
-    let mut loops = JoinSet::new();
+    let (mut loops, stop) = (JoinSet::new(), CancellationToken::new());
     for (group, topics) in groups(task) {
         let letter = SERVICES.into_iter().find(|letter| service(*letter) == group);
         let member = format!("member {}", task.process);
@@ -126,13 +126,18 @@ async fn work<D: Database>(task: &Task) {
             };
             consumer = consumer.on(topic, handler);
         }
-        loops.spawn(consumer.build().unwrap().run(pending()));
+        loops.spawn(consumer.build().unwrap().run(stop.clone().cancelled_owned()));
     }
-    let (timers, unit) = (coordinator.clone(), database.unit());
-    loops.spawn(async move { timers.run(pending()).await });
+    let (timers, unit, stopped) = (coordinator.clone(), database.unit(), stop.clone());
+    loops.spawn(async move { timers.run(stopped.cancelled_owned()).await });
     tokio::select! {
         () = finished(&unit, task) => {}
         ended = loops.join_next() => panic!("a loop has ended: {ended:?}"),
+    }
+    // The groups store their positions, so that the next process does not get every message again.
+    stop.cancel();
+    while let Some(ended) = loops.join_next().await {
+        ended.unwrap().unwrap();
     }
 }
 
