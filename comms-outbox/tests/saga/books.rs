@@ -133,18 +133,27 @@ pub async fn check<B: Books>(books: &B, run: &str, services: &[char]) {
     let mut column = async |text: &str| books.column(&mut tx, text, &[run]).await.unwrap();
     let phase = column("SELECT phase FROM comms_saga WHERE id = $1").await;
     let effects = counted(column("SELECT what FROM effect WHERE run = $1").await);
-    let sequences =
-        column("SELECT CAST(sequence AS TEXT) FROM comms_saga_log WHERE id = $1 ORDER BY comms_saga_log.sequence").await;
+    let sequences = column(
+        "SELECT CAST(sequence AS TEXT) FROM comms_saga_log WHERE id = $1 ORDER BY comms_saga_log.sequence",
+    )
+    .await;
     // Repaired timers are no change of the run.
-    let repairs = column("SELECT id FROM comms_saga_log WHERE id = $1 AND CAST(entry AS TEXT) LIKE '%\"repair\"%'").await;
-    let sent = counted(column("SELECT msg_id FROM comms_outbox WHERE msg_id LIKE 'order/' || $1 || '/%'").await);
+    let repairs =
+        column("SELECT id FROM comms_saga_log WHERE id = $1 AND CAST(entry AS TEXT) LIKE '%\"repair\"%'")
+            .await;
+    let sent =
+        counted(column("SELECT msg_id FROM comms_outbox WHERE msg_id LIKE 'order/' || $1 || '/%'").await);
     let timers = column("SELECT timer FROM comms_saga_timer WHERE id = $1").await;
     let repeated: Vec<_> = effects.iter().chain(&sent).filter(|(_, count)| **count > 1).collect();
     assert!(repeated.is_empty(), "run {run}: more than once: {repeated:?}");
     let expected: Vec<_> = (1..=sequences.len()).map(|n| n.to_string()).collect();
     assert_eq!(sequences, expected, "run {run}: one line for each change");
     let changes = effects.keys().filter(|what| what.starts_with("change")).count();
-    assert_eq!(changes, sequences.len() - repairs.len(), "run {run}: one call of on_transition for each change");
+    assert_eq!(
+        changes,
+        sequences.len() - repairs.len(),
+        "run {run}: one call of on_transition for each change"
+    );
     assert!(timers.is_empty(), "run {run}: an ended run has no timer: {timers:?}");
     let did = |what: &str| effects.contains_key(what);
     for letter in [PAYMENT, STOCK, SHIPPING] {

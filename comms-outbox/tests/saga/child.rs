@@ -21,7 +21,7 @@ use super::{
 
 const VARIABLE: &str = "COMMS_SAGA_CHILD";
 /// The time limit of a process.
-const LIMIT: Duration = Duration::from_secs(100);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// What a process does.
 #[derive(Debug, Clone)]

@@ -125,7 +125,10 @@ pub fn definition(style: Style, times: Times) -> Definition<()> {
     let builder = Definition::builder("order", 1).start::<Placed>(|_| ());
     let builder = match style {
         Style::Orchestrated => builder
-            .parallel([undoable::<PAYMENT>(command::<PAYMENT>(times)), undoable::<STOCK>(command::<STOCK>(times))])
+            .parallel([
+                undoable::<PAYMENT>(command::<PAYMENT>(times)),
+                undoable::<STOCK>(command::<STOCK>(times)),
+            ])
             .step(command::<SHIPPING>(times).pivot()),
         Style::Choreographed => builder
             .step(undoable::<PAYMENT>(observe::<PAYMENT>(times)))

@@ -42,7 +42,8 @@ async fn two_processes<D: Database>(is_postgres: bool, style: Style) {
     let seed = super::number("COMMS_SAGA_SEED", std::process::id());
     println!("COMMS_SAGA_SEED={seed}");
     let rng = Rng::new(seed.into());
-    let (runs, kills) = (super::number("COMMS_SAGA_RUNS", 200), super::number("COMMS_SAGA_KILLS", 6) as usize);
+    let (runs, kills) =
+        (super::number("COMMS_SAGA_RUNS", 200), super::number("COMMS_SAGA_KILLS", 6) as usize);
     let database = D::create().await;
     let kind = |n: u32| if n.is_multiple_of(3) { "refused" } else { "done" };
     let orders: Vec<_> = (0..runs).map(|n| format!("{}-{n}", kind(n))).collect();

@@ -6,9 +6,10 @@ use proptest::prelude::*;
 use super::{
     backend::Sqlite,
     books::Answer,
-    orders::{PAYMENT, SHIPPING, STOCK, Style, definition},
+    orders::{Style, definition},
     points::Fault,
-    world::{NEVER, World},
+    services::SERVICES,
+    world::{NEVER, Planned, World},
 };
 
 /// A kind of step, a choice, and the fault at one of the next calls.
@@ -16,11 +17,15 @@ type Step = (u8, usize, Option<(usize, bool)>);
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let fault = proptest::option::weighted(0.3, (1..14usize, any::<bool>()));
-    proptest::collection::vec((0..20u8, any::<usize>(), fault), 0..60)
+    proptest::collection::vec((0..22u8, any::<usize>(), fault), 0..60)
 }
 
-async fn play(world: &mut World, (kind, pick, fault): Step) {
-    let planned = fault.map(|(at, crash)| (at, if crash { Fault::Crash } else { Fault::Error }));
+fn planned(fault: Option<(usize, bool)>) -> Planned {
+    fault.map(|(at, crash)| (at, if crash { Fault::Crash } else { Fault::Error }))
+}
+
+async fn orchestrated(world: &mut World, (kind, pick, fault): Step) {
+    let planned = planned(fault);
     match kind {
         0..=3 => _ = world.deliver(pick, Answer::Accept, false, planned).await,
         4 => _ = world.deliver(pick, Answer::Refuse, false, planned).await,
@@ -38,17 +43,34 @@ async fn play(world: &mut World, (kind, pick, fault): Step) {
             let reason = "random".into();
             _ = world.operate(Operation::Cancel { reason }, planned).await;
         }
-        _ => world.force(pick, planned).await,
+        19 => world.force(pick, planned).await,
+        _ => world.reply_all(planned).await,
     }
 }
 
-/// `COMMS_SAGA_CASES` is the number of the cases.
-#[test]
-fn random_runs_end_with_everything_done_or_undone() {
+/// Events are neither lost nor cancelled, because no command repeats them. They overtake each other.
+async fn choreographed(world: &mut World, (kind, pick, fault): Step) {
+    let planned = planned(fault);
+    match kind {
+        0..=5 => _ = world.deliver(pick, Answer::Accept, false, planned).await,
+        6 => _ = world.deliver(pick, Answer::Refuse, false, planned).await,
+        7 => _ = world.deliver(pick, Answer::Accept, true, planned).await,
+        8..=13 => _ = world.reply(pick, false, planned).await,
+        14 => _ = world.reply(pick, true, planned).await,
+        15 => world.again(pick, planned).await,
+        16 => _ = world.fire(pick, pick.is_multiple_of(3), planned).await,
+        17 => world.lose_timers(planned).await,
+        18 => _ = world.operate(Operation::Retry, planned).await,
+        _ => world.reply_all(planned).await,
+    }
+}
+
+/// Plays `COMMS_SAGA_CASES` random runs to their end.
+fn random_runs(style: Style, play: impl AsyncFn(&mut World, Step)) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let directory = tempfile::tempdir().unwrap();
     let database = runtime.block_on(Sqlite::create_in(directory.path()));
-    let definition = definition(Style::Orchestrated, NEVER);
+    let definition = definition(style, NEVER);
     let config = ProptestConfig {
         cases: super::number("COMMS_SAGA_CASES", 48),
         failure_persistence: None,
@@ -57,7 +79,7 @@ fn random_runs_end_with_everything_done_or_undone() {
     };
     proptest!(config, |(steps in steps())| {
         runtime.block_on(async {
-            let mut world = World::new(&database, &definition, &[PAYMENT, STOCK, SHIPPING]).await;
+            let mut world = World::new(&database, style, &definition, &SERVICES).await;
             for step in steps {
                 play(&mut world, step).await;
             }
@@ -65,4 +87,14 @@ fn random_runs_end_with_everything_done_or_undone() {
             world.check().await;
         });
     });
+}
+
+#[test]
+fn random_runs_end_with_everything_done_or_undone() {
+    random_runs(Style::Orchestrated, orchestrated);
+}
+
+#[test]
+fn random_choreographed_runs_end_with_everything_done_or_undone() {
+    random_runs(Style::Choreographed, choreographed);
 }

@@ -42,11 +42,9 @@ async fn handle<B: Books, const SERVICE: char>(
 ) -> Result<Outcome, Error> {
     let Some(request) = request::<SERVICE>(&delivery.message)? else { return Ok(Outcome::Skipped) };
     let answer = judge(SERVICE, &delivery.message);
-    once(books, delivery, async |mut tx| {
-        match reply::<B, SERVICE>(books, &mut tx, request, answer).await? {
-            Some(reply) if answer != Answer::Silent => books.enqueue(&mut tx, &[reply]).await,
-            _ => Ok(()),
-        }
+    once(books, delivery, async |mut tx| match reply::<B, SERVICE>(books, &mut tx, request, answer).await? {
+        Some(reply) if answer != Answer::Silent => books.enqueue(&mut tx, &[reply]).await,
+        _ => Ok(()),
     })
     .await
 }

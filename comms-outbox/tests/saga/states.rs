@@ -7,7 +7,7 @@ use comms_core::saga::Operation;
 use super::{
     backend::Sqlite,
     books::Answer,
-    orders::{PAYMENT, SHIPPING, two_steps},
+    orders::{PAYMENT, SHIPPING, Style, two_steps},
     points::Fault,
     world::{NEVER, Planned, World},
 };
@@ -60,7 +60,8 @@ impl Explorer {
 
     /// Returns the world after `path`, which began with the start of the run, or `None` if an action is not possible.
     async fn world(&self, path: &[Action]) -> Option<World> {
-        let mut world = World::new(&self.database, &two_steps(NEVER), &[PAYMENT, SHIPPING]).await;
+        let mut world =
+            World::new(&self.database, Style::Orchestrated, &two_steps(NEVER), &[PAYMENT, SHIPPING]).await;
         assert!(world.reply(0, false, None).await);
         for action in path {
             if !act(&mut world, *action, None).await {
@@ -79,17 +80,14 @@ async fn every_interleaving_of_two_steps_ends() {
     let (mut paths, mut seen, mut worlds) = (vec![Vec::new()], BTreeSet::new(), 0);
     for _ in 0..super::number("COMMS_SAGA_DEPTH", 5) {
         let mut next = Vec::new();
-        for path in &paths {
-            for action in ACTIONS {
-                let path: Vec<_> = path.iter().copied().chain([action]).collect();
-                let Some(mut world) = explorer.world(&path).await else { continue };
-                worlds += 1;
-                if seen.insert(world.state().await) {
-                    println!("{path:?}");
-                    world.drain().await;
-                    world.check().await;
-                    next.push(path);
-                }
+        for (path, action) in paths.iter().flat_map(|path: &Vec<_>| ACTIONS.map(|action| (path, action))) {
+            let path: Vec<_> = path.iter().copied().chain([action]).collect();
+            let Some(mut world) = explorer.world(&path).await else { continue };
+            worlds += 1;
+            if seen.insert(world.state().await) {
+                world.drain().await;
+                world.check().await;
+                next.push(path);
             }
         }
         paths = next;
@@ -114,7 +112,10 @@ async fn a_crash_or_an_error_at_every_call_loses_and_repeats_nothing() {
             for fault in [Fault::Crash, Fault::Error] {
                 for call in 1.. {
                     let mut world = explorer.world(&path[..index]).await.unwrap();
-                    assert!(act(&mut world, path[index], Some((call, fault))).await || matches!(path[index], Action::Cancel));
+                    assert!(
+                        act(&mut world, path[index], Some((call, fault))).await
+                            || matches!(path[index], Action::Cancel)
+                    );
                     let happened = world.happened();
                     world.drain().await;
                     world.check().await;

@@ -23,13 +23,16 @@ use tower_service::Service;
 use super::{
     backend::{Database, Sqlite, coordinator},
     books::{self, Answer, Books},
-    orders::{PAYMENT, Placed, SHIPPING, STOCK, Times, service},
+    orders::{EVENTS, PAYMENT, Placed, SHIPPING, STOCK, Style, Times, service},
     points::{Fault, Faults, Points},
-    services::handler,
+    services::{SERVICES, handler, trigger},
 };
 
 /// The id of the run of a world.
 pub const RUN: &str = "7";
+
+/// The receiver of events for the saga.
+const SAGA: &str = "saga";
 
 /// Waits that end only when a test ends them.
 pub const NEVER: Times =
@@ -43,15 +46,18 @@ pub type Planned = Option<(usize, Fault)>;
 pub struct World {
     pub database: Sqlite,
     services: Vec<char>,
+    is_choreographed: bool,
     handlers: BTreeMap<&'static str, BoxHandler>,
     /// Two processes, which handle the inputs in turns.
     coordinators: [Saga; 2],
     answer: Arc<Mutex<Answer>>,
     faults: Arc<Faults>,
-    /// The commands of each topic, in order.
-    pub commands: BTreeMap<String, VecDeque<Message>>,
-    pub replies: Vec<Message>,
-    history: Vec<Message>,
+    /// The messages to each service, in order.
+    requests: BTreeMap<&'static str, VecDeque<Message>>,
+    /// The events for the saga. Topics have no order between them.
+    replies: Vec<Message>,
+    /// Every message with its receiver.
+    history: Vec<(&'static str, Message)>,
     /// The last row of the outbox that was read.
     position: i64,
     inputs: usize,
@@ -59,7 +65,12 @@ pub struct World {
 
 impl World {
     /// Creates the world of the run [`RUN`], which has not started. The tables are empty then.
-    pub async fn new(database: &Sqlite, definition: &Definition<()>, services: &[char]) -> Self {
+    pub async fn new(
+        database: &Sqlite,
+        style: Style,
+        definition: &Definition<()>,
+        services: &[char],
+    ) -> Self {
         let clear = "DELETE FROM comms_outbox; DELETE FROM comms_inbox; DELETE FROM comms_saga; DELETE FROM comms_saga_timer;
             DELETE FROM comms_saga_log; DELETE FROM comms_saga_early; DELETE FROM record; DELETE FROM effect";
         sqlx::raw_sql(clear).execute(&database.pool).await.unwrap();
@@ -79,29 +90,33 @@ impl World {
             builder.sweep_interval(Duration::from_millis(20)).concurrency(1).build().unwrap()
         };
         let coordinators = [build(), build()];
-        Self {
+        let mut world = Self {
             database: database.clone(),
             services: services.to_vec(),
-            handlers: [PAYMENT, STOCK, SHIPPING].map(service).into_iter().zip(handlers).collect(),
+            is_choreographed: style == Style::Choreographed,
+            handlers: SERVICES.map(service).into_iter().zip(handlers).collect(),
             coordinators,
             answer,
             faults: points.faults.clone(),
-            commands: BTreeMap::new(),
-            replies: vec![event()],
+            requests: BTreeMap::new(),
+            replies: Vec::new(),
             history: Vec::new(),
             position: 0,
             inputs: 0,
-        }
+        };
+        let placed = EventSource::new("shop", Clock::system()).message(&Placed(RUN.into()));
+        world.route(&placed.unwrap());
+        world
     }
 
-    /// Delivers the oldest command of a topic. It stays in the topic if `keep`, or if it was not acknowledged.
+    /// Delivers the oldest message of a service. It stays if `keep`, or if it was not acknowledged.
     pub async fn deliver(&mut self, pick: usize, answer: Answer, keep: bool, planned: Planned) -> bool {
-        let queues: Vec<_> = self.commands.iter().filter(|(_, queue)| !queue.is_empty()).collect();
-        let Some((topic, queue)) = queues.get(pick % queues.len().max(1)) else { return false };
-        let (topic, message) = ((*topic).clone(), queue[0].clone());
+        let queues: Vec<_> = self.requests.iter().filter(|(_, queue)| !queue.is_empty()).collect();
+        let Some((service, queue)) = queues.get(pick % queues.len().max(1)) else { return false };
+        let (service, message) = (**service, queue[0].clone());
         *self.answer.lock().unwrap() = answer;
-        if self.hand(&message, planned).await && !keep {
-            self.commands.get_mut(&topic).unwrap().pop_front();
+        if self.hand(service, &message, planned).await && !keep {
+            self.requests.get_mut(service).unwrap().pop_front();
         }
         true
     }
@@ -113,23 +128,41 @@ impl World {
         }
         let index = pick % self.replies.len();
         let message = self.replies[index].clone();
-        if self.hand(&message, planned).await && !keep {
+        if self.hand(SAGA, &message, planned).await && !keep {
             self.replies.remove(index);
         }
         true
     }
 
+    /// Delivers all replies in one batch. Those that were not acknowledged stay.
+    pub async fn reply_all(&mut self, planned: Planned) {
+        self.plan(planned);
+        let batch: Vec<_> = self.replies.iter().map(|reply| Delivery::new(reply.clone(), SAGA)).collect();
+        let result = self.faults.crash(self.coordinator().batch_handler().call(batch)).await;
+        self.faults.clear();
+        let results = match result {
+            Some(Ok(results)) => results,
+            Some(Err(error)) => vec![Err(error)],
+            None => Vec::new(),
+        };
+        let failed = results.iter().find_map(|result| result.as_ref().err());
+        assert!(failed.is_none() || self.happened(), "{failed:?}");
+        let mut acknowledged = results.iter().map(Result::is_ok);
+        self.replies.retain(|_| !acknowledged.next().unwrap_or(false));
+        self.read().await;
+    }
+
     /// Delivers a message again that was sent at any time before.
     pub async fn again(&mut self, pick: usize, planned: Planned) {
         if !self.history.is_empty() {
-            let message = self.history[pick % self.history.len()].clone();
-            self.hand(&message, planned).await;
+            let (receiver, message) = self.history[pick % self.history.len()].clone();
+            self.hand(receiver, &message, planned).await;
         }
     }
 
-    /// Loses the oldest command of a topic.
+    /// Loses the oldest command to a service.
     pub fn lose_command(&mut self, pick: usize) -> bool {
-        let mut queues: Vec<_> = self.commands.values_mut().filter(|queue| !queue.is_empty()).collect();
+        let mut queues: Vec<_> = self.requests.values_mut().filter(|queue| !queue.is_empty()).collect();
         let count = queues.len().max(1);
         queues.get_mut(pick % count).is_some_and(|queue| queue.pop_front().is_some())
     }
@@ -143,18 +176,13 @@ impl World {
         true
     }
 
-    /// Gives a message to its handler. Returns whether it was acknowledged.
-    async fn hand(&mut self, message: &Message, planned: Planned) -> bool {
+    /// Gives a message to a handler. Returns whether it was acknowledged.
+    async fn hand(&mut self, receiver: &str, message: &Message, planned: Planned) -> bool {
         self.plan(planned);
-        let result: Option<Result<Outcome, Error>> = match self.handlers.get(message.topic()) {
-            Some(handler) => {
-                let call = handler.clone().call(Delivery::new(message.clone(), message.topic()));
-                self.faults.crash(call).await
-            }
-            None => {
-                let call = self.coordinator().handler().call(Delivery::new(message.clone(), "saga"));
-                self.faults.crash(call).await
-            }
+        let delivery = Delivery::new(message.clone(), receiver);
+        let result: Option<Result<Outcome, Error>> = match self.handlers.get(receiver) {
+            Some(handler) => self.faults.crash(handler.clone().call(delivery)).await,
+            None => self.faults.crash(self.coordinator().handler().call(delivery)).await,
         };
         self.faults.clear();
         if let Some(Err(error)) = &result {
@@ -166,8 +194,11 @@ impl World {
 
     /// Makes a timer due, however long its wait is, and runs the coordinators until it is handled or they crash.
     pub async fn fire(&mut self, pick: usize, both: bool, planned: Planned) -> bool {
-        let text = "SELECT timer FROM comms_saga_timer ORDER BY timer";
-        let timers: Vec<String> = sqlx::query_scalar(text).fetch_all(&self.database.pool).await.unwrap();
+        // An observed event that comes after its time limit breaks the promise.
+        let of = if self.is_choreographed { "compensate" } else { "" };
+        let text = "SELECT timer FROM comms_saga_timer WHERE timer LIKE '%' || $1 || '%' ORDER BY timer";
+        let timers: Vec<String> =
+            sqlx::query_scalar(text).bind(of).fetch_all(&self.database.pool).await.unwrap();
         let Some(timer) = timers.get(pick % timers.len().max(1)) else { return false };
         let due = sqlx::query("UPDATE comms_saga_timer SET due_at = 0 WHERE timer = $1").bind(timer);
         due.execute(&self.database.pool).await.unwrap();
@@ -242,7 +273,7 @@ impl World {
     pub async fn force(&mut self, pick: usize, planned: Planned) {
         let steps: Vec<StepState> = self.steps().await.into_iter().filter(is_in_progress).collect();
         let Some(step) = steps.get(pick % steps.len().max(1)) else { return };
-        let letter = [PAYMENT, STOCK, SHIPPING].into_iter().find(|letter| service(*letter) == step.name).unwrap();
+        let letter = SERVICES.into_iter().find(|letter| service(*letter) == step.name).unwrap();
         let status = self.complete(letter, step.compensations > 0).await;
         self.operate(Operation::Force { step: step.name.clone(), status }, planned).await;
     }
@@ -277,7 +308,11 @@ impl World {
                 return;
             }
             let retried = self.operate(Operation::Retry, None).await;
-            assert!(retried || self.fire(round, false, None).await, "the run is stuck: {:?}", self.steps().await);
+            assert!(
+                retried || self.fire(round, false, None).await,
+                "the run is stuck: {:?}",
+                self.steps().await
+            );
         }
         panic!("the run does not end: {:?}", self.steps().await);
     }
@@ -317,12 +352,23 @@ impl World {
                 headers: HeadersRef::decode(row.get("headers")).unwrap(),
                 payload: row.get("payload"),
             });
-            self.history.push(message.clone());
-            if self.handlers.contains_key(message.topic()) {
-                self.commands.entry(message.topic().to_owned()).or_default().push_back(message);
-            } else {
-                self.replies.push(message);
-            }
+            self.route(&message);
+        }
+    }
+
+    /// Adds a message for each of its receivers.
+    fn route(&mut self, message: &Message) {
+        let is_for = |letter: &char| {
+            let topic = message.topic();
+            topic == service(*letter) || (self.is_choreographed && topic == trigger(*letter))
+        };
+        for name in SERVICES.into_iter().filter(is_for).map(service) {
+            self.history.push((name, message.clone()));
+            self.requests.entry(name).or_default().push_back(message.clone());
+        }
+        if EVENTS.contains(&message.topic()) {
+            self.history.push((SAGA, message.clone()));
+            self.replies.push(message.clone());
         }
     }
 
@@ -342,11 +388,13 @@ impl World {
     pub async fn state(&self) -> String {
         let unit = self.database.unit();
         let mut tx = unit.begin().await.unwrap();
-        let records = unit.column(&mut tx, "SELECT service || ' ' || status FROM record ORDER BY service", &[]);
+        let records =
+            unit.column(&mut tx, "SELECT service || ' ' || status FROM record ORDER BY service", &[]);
         let records = records.await.unwrap();
-        let timers = unit.column(&mut tx, "SELECT timer FROM comms_saga_timer ORDER BY timer", &[]).await.unwrap();
+        let timers =
+            unit.column(&mut tx, "SELECT timer FROM comms_saga_timer ORDER BY timer", &[]).await.unwrap();
         drop(tx);
-        let ids: Vec<_> = self.commands.values().flatten().map(Message::id).collect();
+        let ids: Vec<_> = self.requests.values().flatten().map(Message::id).collect();
         let mut replies: Vec<_> = self.replies.iter().map(|reply| (reply.topic(), reply.payload())).collect();
         replies.sort_unstable();
         let (steps, phase) = (self.steps().await, self.phase().await);
@@ -356,8 +404,4 @@ impl World {
 
 fn is_in_progress(step: &StepState) -> bool {
     matches!(step.status, StepStatus::Running | StepStatus::Compensating | StepStatus::Held)
-}
-
-fn event() -> Message {
-    EventSource::new("shop", Clock::system()).message(&Placed(RUN.into())).unwrap()
 }
