@@ -40,8 +40,7 @@ impl<F: Feed> ProjectionHandle<F> {
     /// Otherwise returns an error of the kind that [`sql_error`](crate::sql_error) lists if a statement fails.
     pub async fn wait_for(&self, written: Written, limit: Duration) -> Result<(), Error> {
         let applied = applied(&*self.feed, &self.cursor, &self.clock, written, Some(self.status.clone()));
-        wait_within(limit, &self.clock, &self.cursor, &format!("the transaction {written}"), applied)
-            .await
+        wait_within(limit, &self.clock, &self.cursor, &format!("the transaction {written}"), applied).await
     }
 
     /// Waits until the projection has applied every event that was committed before this call, so that a query of the read
