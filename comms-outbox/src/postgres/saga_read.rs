@@ -111,7 +111,8 @@ impl Tables {
     /// Deletes at most `limit` runs that ended more than `older_than` ago, with their logs, and returns how many. Call it
     /// until it returns 0.
     ///
-    /// A run with a deleted id can start again.
+    /// A start that is announced again after that starts another run, with the commands of the deleted one: keep runs for
+    /// longer than that.
     ///
     /// # Errors
     /// Returns an error of the kind that [`sql_error`] lists if the statement fails.

@@ -84,10 +84,12 @@ impl Ads for Api {
         &self,
         request: Request<ConfirmRequest>,
     ) -> Result<Response<proto::Reservation>, Status> {
-        let key = key_of(&request)?;
-        let request = request.into_inner();
-        let work = async |mut tx: Scoped<Tx>| self.store.confirm(&mut tx, &request.order_id).await;
-        self.command("confirm", &key, &request.order_id, &request, work).await
+        key_of(&request)?;
+        let order_id = request.into_inner().order_id;
+        // Without a stored reply: a repetition confirms a reservation that was rejected because its pieces were gone.
+        let confirm = async |mut tx: Scoped<Tx>| self.store.confirm(&mut tx, &order_id).await;
+        let reservation = in_transaction(&self.db, confirm).await.map_err(|e| refused(&e))?;
+        Ok(Response::new(reservation_message(reservation).map_err(|e| to_status(&e))?))
     }
 
     async fn release(

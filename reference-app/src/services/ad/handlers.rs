@@ -14,7 +14,8 @@ use crate::{
 /// reservation when it is shipped, and releases it when the order is cancelled or its payment failed.
 ///
 /// The reservation, its event and the inbox row are in one transaction. An order that is not choreographed has a
-/// coordinator that sends the commands.
+/// coordinator that sends the commands. The release of a cancelled order is a command in both cases, because the shipment
+/// must be withdrawn before: pieces on their way are not sold again.
 pub(super) fn follow_order(db: Db, store: Store, ttl: Duration) -> BoxHandler {
     BoxHandler::new(transactional(db, move |order: OrderStatusChanged, mut tx: Scoped<Tx>| {
         let store = store.clone();
@@ -30,10 +31,10 @@ pub(super) fn follow_order(db: Db, store: Store, ttl: Duration) -> BoxHandler {
                     store.reserve(&mut tx, &order.order_id, &wanted, ttl).await?;
                 }
                 OrderStatus::Shipped => drop(store.confirm(&mut tx, &order.order_id).await?),
-                OrderStatus::Cancelled | OrderStatus::PaymentFailed => {
-                    store.release(&mut tx, &order.order_id).await?;
-                }
-                OrderStatus::Created | OrderStatus::Delivered => {}
+                OrderStatus::Created
+                | OrderStatus::PaymentFailed
+                | OrderStatus::Delivered
+                | OrderStatus::Cancelled => {}
             }
             Ok(())
         }

@@ -7,6 +7,8 @@ use crate::contracts::{Money, ReservationStatus};
 
 /// The largest quantity of a reservation.
 const MAX_QUANTITY: u32 = 1_000;
+/// Why a confirmation that came too late is rejected.
+const EXPIRED: &str = "expired";
 
 /// The reservation of one order, as it is stored.
 ///
@@ -104,17 +106,18 @@ impl Reservation {
         Ok(self.change(ReservationStatus::Reserved, None, now))
     }
 
-    /// Makes a reservation permanent. An expired one takes its pieces again, or is rejected if fewer than its quantity
-    /// are `available`. A rejected and a released one stay as they are.
+    /// Makes a reservation permanent. An expired one takes its pieces again, or is rejected as `expired` if fewer than its
+    /// quantity are `available`; a later confirmation then finds them, because an order that needs no confirmation any more
+    /// is released. A reservation that was rejected for another reason, or released, stays as it is.
     pub(in crate::services::ad) fn confirm(&mut self, available: u32, now: i64) -> i64 {
+        let came_too_late =
+            self.status == ReservationStatus::Rejected && self.reason.as_deref() == Some(EXPIRED);
         match self.status {
-            ReservationStatus::Expired if available < self.quantity => {
-                self.change(ReservationStatus::Rejected, Some("expired"), now)
-            }
-            ReservationStatus::Reserved | ReservationStatus::Expired => {
-                self.change(ReservationStatus::Confirmed, None, now)
-            }
-            _ => 0,
+            ReservationStatus::Reserved => self.change(ReservationStatus::Confirmed, None, now),
+            _ if !came_too_late && self.status != ReservationStatus::Expired => 0,
+            _ if available >= self.quantity => self.change(ReservationStatus::Confirmed, None, now),
+            _ if came_too_late => 0,
+            _ => self.change(ReservationStatus::Rejected, Some(EXPIRED), now),
         }
     }
 
