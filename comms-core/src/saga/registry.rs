@@ -58,6 +58,7 @@ trait Stored: Send + Sync {
     fn correlate(&self, message: &Message) -> Result<Option<String>, Error>;
     fn observes(&self, message: &Message) -> Result<bool, Error>;
     fn events(&self) -> Vec<&'static str>;
+    fn mermaid(&self) -> String;
 }
 
 impl<D: Clone + Serialize + DeserializeOwned> Stored for Definition<D> {
@@ -83,6 +84,10 @@ impl<D: Clone + Serialize + DeserializeOwned> Stored for Definition<D> {
 
     fn events(&self) -> Vec<&'static str> {
         Self::events(self).collect()
+    }
+
+    fn mermaid(&self) -> String {
+        Self::mermaid(self)
     }
 }
 
@@ -213,6 +218,19 @@ impl Definitions {
     #[must_use]
     pub fn contains(&self, name: &str, version: u32) -> bool {
         self.0.get(name).is_some_and(|versions| versions.contains_key(&version))
+    }
+
+    /// Returns the names of the registered definitions, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// Returns the diagram of each registered version of the definition named `name`, see [`Definition::mermaid`]. The map
+    /// is empty if no version is registered.
+    #[must_use]
+    pub fn diagrams(&self, name: &str) -> BTreeMap<u32, String> {
+        let versions = self.0.get(name).into_iter().flatten();
+        versions.map(|(version, definition)| (*version, definition.mermaid())).collect()
     }
 
     fn of(&self, instance: &Instance<Value>) -> Result<&dyn Stored, Error> {

@@ -42,6 +42,12 @@ pub(super) struct Inner<U: SagaStore> {
 }
 
 impl<U: SagaStore> Coordinator<U> {
+    /// Returns the definitions of the sagas whose runs the coordinator drives.
+    #[must_use]
+    pub fn definitions(&self) -> &Definitions {
+        &self.inner.definitions
+    }
+
     /// Returns the handler of messages, under the name `saga`. Register it for every topic on which an event of
     /// [`Definitions::events`] comes.
     ///

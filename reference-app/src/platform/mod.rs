@@ -11,7 +11,8 @@
 //! - [`db`]: the database of a service, on PostgreSQL or SQLite.
 //! - [`delivery`]: relays and consumers, with and without Kafka. [`topic_prefix`] prefixes topics on a shared cluster.
 //! - [`holds`]: the deliveries that consumers hold and relays park. [`message_key`] prints their keys.
-//! - [`admin`]: the admin listener: health, metrics, policies, holds. `admin/token.rs` checks the admin token.
+//! - [`sagas`], [`projections`]: the sagas and projections of the process, for operators.
+//! - [`admin`]: the admin listener: health, metrics, policies, holds, sagas, projections. `admin/token.rs` checks the admin token.
 //! - [`shutdown`]: the stages of the shutdown, in their order.
 //! - [`telemetry`]: logs and metrics.
 //! - [`rfc3339`]: reads times in requests and events.
@@ -29,7 +30,9 @@ pub mod identity;
 pub mod listeners;
 pub mod message_key;
 pub mod policies;
+pub mod projections;
 pub mod rfc3339;
+pub mod sagas;
 pub mod service;
 pub mod shutdown;
 pub mod telemetry;

@@ -21,6 +21,7 @@ mod first_use;
 mod history;
 mod hostile;
 mod metrics;
+mod operator;
 mod order;
 mod orders_list;
 mod page;

@@ -139,6 +139,23 @@ fn a_saga_that_reads_a_message_does_not_hide_another_that_cannot() {
 }
 
 #[test]
+fn each_registered_version_has_a_name_and_a_diagram() {
+    let newer = Definition::builder("order", 2)
+        .step(
+            super::data::Step::observe("delivery")
+                .reply::<super::data::Did<'D'>>(|_, did| result(did.1))
+                .time_limit(std::time::Duration::from_secs(1)),
+        )
+        .build()
+        .unwrap();
+    let expected = [(1, order().mermaid()), (2, newer.mermaid())];
+    let definitions = Definitions::new().register(newer).unwrap().register(order()).unwrap();
+    assert_eq!(definitions.names().collect::<Vec<_>>(), ["order"]);
+    assert_eq!(definitions.diagrams("order").into_iter().collect::<Vec<_>>(), expected);
+    assert!(definitions.diagrams("orders").is_empty());
+}
+
+#[test]
 fn a_definition_is_registered_once_and_a_missing_one_is_reported() {
     let definitions = Definitions::new().register(order()).unwrap();
     let twice = definitions.clone().register(order()).unwrap_err();

@@ -1,4 +1,5 @@
-//! The admin listener: `/livez`, `/readyz`, `/metrics`, `/policies`, `/holds`.
+//! The admin listener: `/livez`, `/readyz`, `/metrics`, `/policies`, `/holds`, `/sagas` (`admin/sagas.rs`) and `/projections`
+//! (`admin/projections.rs`).
 //!
 //! Reading needs no credentials. Every operation that changes state requires the admin token ([`AdminToken`], in
 //! `admin/token.rs`). A listener on a loopback address refuses requests whose `Host` names another
@@ -6,6 +7,8 @@
 
 mod loopback;
 mod problems;
+mod projections;
+mod sagas;
 mod token;
 
 use std::time::Duration;
@@ -38,6 +41,8 @@ use super::{
     http::{self, Guarded, Json as Body, Problem},
     message_key,
     policies::Policies,
+    projections::ProjectionRegistry,
+    sagas::SagaRegistry,
 };
 
 /// The parts of the process that the admin listener shows and changes.
@@ -48,6 +53,10 @@ pub struct Admin {
     pub policies: Policies,
     /// The held and parked messages of this process.
     pub holds: HoldRegistry,
+    /// The sagas of this process.
+    pub sagas: SagaRegistry,
+    /// The projections of this process.
+    pub projections: ProjectionRegistry,
     /// The admin token.
     pub token: AdminToken,
     /// The metrics of this process.
@@ -77,7 +86,7 @@ impl Admin {
     }
 
     fn routes(self, is_local: bool) -> Guarded {
-        let Self { health, policies, holds, token, metrics, clock } = self;
+        let Self { health, policies, holds, sagas, projections, token, metrics, clock } = self;
         let scrape = async move || ([("content-type", "text/plain; version=0.0.4")], metrics.render());
         let probes = Router::new().route("/livez", get(live)).route("/readyz", get(ready)).with_state(health);
         let settings = Router::new().route("/policies", get(show_policies)).with_state(policies.clone());
@@ -88,7 +97,10 @@ impl Admin {
         let releases =
             Router::new().route("/holds/{service}/{relay}/release", post(release)).with_state(holds);
         let changes = token.require(breakers.merge(releases));
-        let routes = probes.merge(settings).merge(held).merge(changes).route("/metrics", get(scrape));
+        let runs = sagas::routes(sagas, &token);
+        let read_models = projections::routes(projections, &token);
+        let routes = probes.merge(settings).merge(held).merge(runs).merge(read_models).merge(changes);
+        let routes = routes.route("/metrics", get(scrape));
         let routes = if is_local { loopback::only(routes) } else { routes };
         http::checked(routes, &clock)
     }
@@ -113,6 +125,14 @@ async fn ready(State(health): State<Health>) -> impl IntoResponse {
 
 fn answer(is_healthy: bool, report: Report) -> impl IntoResponse {
     (if is_healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(report))
+}
+
+/// Checks the text of an operator, which is stored and logged. PostgreSQL stores no NUL.
+fn text(text: &str, _: &()) -> garde::Result {
+    match text.trim().is_empty() || text.contains(char::is_control) {
+        true => Err(garde::Error::new("must be one line of text")),
+        false => Ok(()),
+    }
 }
 
 async fn show_policies(State(policies): State<Policies>) -> Json<Vec<PolicySnapshot>> {

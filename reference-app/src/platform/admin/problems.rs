@@ -18,6 +18,7 @@ pub(super) fn unauthenticated(detail: &str, challenge: &'static str) -> Problem 
 pub(super) fn of_error(error: Error) -> Problem {
     let status = match error.kind {
         ErrorKind::NotFound => StatusCode::NOT_FOUND,
+        ErrorKind::Conflict => StatusCode::CONFLICT,
         ErrorKind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     };

@@ -1,10 +1,12 @@
-//! Implements the store of sagas for both databases, with the tables of comms-outbox.
+//! Implements the store of sagas for both databases, with the tables of comms-outbox, and reads runs for operators.
 
 use std::time::Duration;
 
 use comms_core::{Error, Message, saga::TimerId};
 use comms_outbox::{
-    saga::{DueRuns, LockedRun, RunChange, RunId, SagaStore, StoredRun, Swept},
+    saga::{
+        DueRuns, LockedRun, RunChange, RunCount, RunFilter, RunId, SagaStore, StoredRun, Swept, Timeline,
+    },
     sql_error,
 };
 
@@ -118,6 +120,66 @@ impl SagaStore for Db {
             }
             Backend::Sqlite { writer, tables, .. } => {
                 tables.sweep_runs(&mut *writer.acquire().await.map_err(sql_error)?, retention).await
+            }
+        }
+    }
+}
+
+impl Db {
+    /// Counts the runs that have not ended, by saga, version and phase.
+    ///
+    /// # Errors
+    /// Returns `NotExecuted` if the database is not open yet. Otherwise returns the kind that [`sql_error`] derives
+    /// from the database's error.
+    pub async fn saga_counts(&self) -> Result<Vec<RunCount>, Error> {
+        self.check_open()?;
+        match &self.0.backend {
+            Backend::Postgres { pool, tables, .. } => {
+                tables.saga_counts(&mut *pool.acquire().await.map_err(sql_error)?).await
+            }
+            Backend::Sqlite { reader, tables, .. } => {
+                tables.saga_counts(&mut *reader.acquire().await.map_err(sql_error)?).await
+            }
+        }
+    }
+
+    /// Returns at most `limit` runs behind `after` that pass `filter`, in the order of their identities.
+    ///
+    /// # Errors
+    /// Returns `NotExecuted` if the database is not open yet. Otherwise returns the kind that [`sql_error`] derives
+    /// from the database's error.
+    pub async fn saga_runs(
+        &self,
+        filter: &RunFilter,
+        after: Option<&RunId>,
+        limit: u32,
+    ) -> Result<Vec<StoredRun>, Error> {
+        self.check_open()?;
+        match &self.0.backend {
+            Backend::Postgres { pool, tables, .. } => {
+                let mut conn = pool.acquire().await.map_err(sql_error)?;
+                tables.saga_runs(&mut conn, filter, after, limit).await
+            }
+            Backend::Sqlite { reader, tables, .. } => {
+                let mut conn = reader.acquire().await.map_err(sql_error)?;
+                tables.saga_runs(&mut conn, filter, after, limit).await
+            }
+        }
+    }
+
+    /// Returns everything that is stored about `run`.
+    ///
+    /// # Errors
+    /// Returns `NotExecuted` if the database is not open yet, and `Internal` if a line of the log does not decode.
+    /// Otherwise returns the kind that [`sql_error`] derives from the database's error.
+    pub async fn saga_timeline(&self, run: &RunId) -> Result<Option<Timeline>, Error> {
+        self.check_open()?;
+        match &self.0.backend {
+            Backend::Postgres { pool, tables, .. } => {
+                tables.saga_timeline(&mut *pool.acquire().await.map_err(sql_error)?, run).await
+            }
+            Backend::Sqlite { reader, tables, .. } => {
+                tables.saga_timeline(&mut *reader.acquire().await.map_err(sql_error)?, run).await
             }
         }
     }

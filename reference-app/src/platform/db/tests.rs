@@ -11,9 +11,9 @@ use comms_core::{
 use super::*;
 use crate::services;
 
-pub(super) const SCHEMA: &str = "order_service";
+pub(crate) const SCHEMA: &str = "order_service";
 
-pub(super) fn migrations() -> &'static sqlx::migrate::Migrator {
+pub(crate) fn migrations() -> &'static sqlx::migrate::Migrator {
     let databases = services::ALL.iter().filter_map(|service| service.database.as_ref());
     databases.filter(|database| database.schema == SCHEMA).map(|database| database.migrations).next().unwrap()
 }

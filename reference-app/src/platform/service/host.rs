@@ -12,7 +12,10 @@ use comms_grpc::Channel;
 use serde::de::DeserializeOwned;
 
 use super::registration::{Call, Protocol};
-use crate::platform::{config::Config, db::Db, identity::Identity, policies::Policies};
+use crate::platform::{
+    config::Config, db::Db, identity::Identity, policies::Policies, projections::ProjectionRegistry,
+    sagas::SagaRegistry,
+};
 
 /// The time limit of a call whose policy sets none.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -37,6 +40,10 @@ pub struct Host<'a> {
     pub identity: &'a Identity,
     /// The policies of this process.
     pub policies: &'a Policies,
+    /// The sagas of this process, for operators.
+    pub sagas: &'a SagaRegistry,
+    /// The projections of this process, for operators.
+    pub projections: &'a ProjectionRegistry,
     /// Readiness and liveness.
     pub health: &'a Health,
     /// The clock.

@@ -22,7 +22,8 @@ impl Host<'_> {
     /// Readiness is degraded while the projection is parked, retries, or lags by more than `health.relay_lag`.
     ///
     /// # Errors
-    /// Returns `Internal` if the service registered no database, and `Misconfigured` if a setting is outside its bounds.
+    /// Returns `Internal` if the service registered no database or another projection of this process has this name and
+    /// revision, and `Misconfigured` if a setting is outside its bounds.
     pub fn projection<A, Fut>(
         &self,
         name: &'static str,
@@ -46,6 +47,7 @@ impl Host<'_> {
         };
         let projection = db.projection(options, apply).map_err(|error| error.context(part.clone()))?;
         let handle = projection.handle();
+        self.projections.add(self.name, name, handle.clone(), db.clone())?;
         let status = handle.clone();
         let lag = move || status.status().lag.as_secs_f64();
         watch_lag_seconds(self.config, self.health, &part, lag);

@@ -8,12 +8,13 @@ use crate::platform::{db::Db, delivery::heartbeat};
 
 impl Host<'_> {
     /// Builds the coordinator `name` of the sagas in the service's database, and returns its loop for
-    /// [`Parts::loops`](super::Parts::loops), and the coordinator itself.
+    /// [`Parts::loops`](super::Parts::loops), and the coordinator itself. Operators see and change its runs at `/sagas`.
     ///
     /// Readiness is degraded while a run is held, a timer fails, or a run has a version that is not registered.
     ///
     /// # Errors
-    /// Returns `Internal` if the service registered no database, and `Misconfigured` if a setting is outside its bounds.
+    /// Returns `Internal` if the service registered no database or another coordinator of this process has a saga of the
+    /// same name, and `Misconfigured` if a setting is outside its bounds.
     pub fn coordinator(
         &self,
         name: &'static str,
@@ -27,6 +28,7 @@ impl Host<'_> {
             .heartbeat(heartbeat(self.config, self.health, &part))
             .build()
             .map_err(|error| error.context(part))?;
+        self.sagas.add(self.name, coordinator.clone(), db.clone())?;
         let running = coordinator.clone();
         let run = Box::new(move |shutdown: comms_core::shutdown::ShutdownSignal| {
             Box::pin(async move {

@@ -1,4 +1,7 @@
-//! Projections: read models in a service's database that follow the events in it.
+//! Projections: read models in a service's database that follow the events in it. `parked` reads and settles the events at
+//! which they are parked.
+
+mod parked;
 
 use std::{future::Future, pin::Pin, time::Duration};
 
