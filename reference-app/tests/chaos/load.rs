@@ -1,7 +1,7 @@
-//! Places orders in the background, and checks the databases at the end.
+//! Places orders in the background, some of which must fail, and checks the books at the end.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashMap},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -9,30 +9,57 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::Semaphore, task::JoinSet};
+use serde_json::{Value, json};
+use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
 
-use crate::support::{Marketplace, eventually};
+use crate::{
+    account::{End, Purchase},
+    books::Books,
+    support::{Buyer, Deployment, Marketplace, eventually},
+};
 
 /// The largest number of requests in flight.
 const CONCURRENCY: usize = 16;
 const USERS: usize = 20;
+/// The pieces of the ad that runs out of stock.
+const STOCK: i64 = 20;
+/// How long the orders may take to end after the last one is acknowledged.
+const LIMIT: Duration = Duration::from_secs(180);
+
+/// The settings of each marketplace: ads with known ids, a quick courier that refuses one of them, and breakers that do not
+/// stay open for longer than the processes are away.
+const SETTINGS: [(&str, &str); 5] = [
+    ("COMMS_AD__DEMO", "true"),
+    ("COMMS_ORDER__SHIPPING__DELIVERED_AFTER", "200ms"),
+    ("COMMS_ORDER__SHIPPING__REFUSE_ADS", "[\"lamp-7\"]"),
+    ("COMMS_POLICIES__PAYMENT__BREAKER__MAX_OPEN_DURATION", "5s"),
+    ("COMMS_POLICIES__STOCK__BREAKER__MAX_OPEN_DURATION", "5s"),
+];
+
+/// Starts a marketplace for a load. `more` are more environment variables.
+pub(crate) async fn marketplace(deployment: Deployment, more: &[(&str, &str)]) -> Marketplace {
+    Marketplace::start_with(deployment, &[&SETTINGS, more].concat()).await
+}
 
 /// A task that places orders.
 pub(crate) struct Load {
     acknowledged: Arc<AtomicUsize>,
     paused: Arc<AtomicBool>,
-    task: tokio::task::JoinHandle<Vec<String>>,
+    task: tokio::task::JoinHandle<Vec<(String, Purchase)>>,
     orders: usize,
+    /// The ad that runs out of stock.
+    scarce: String,
 }
 
 impl Load {
     /// Places `orders` orders, one every `pace`, each with retries under a key of its own.
-    pub(crate) fn start(marketplace: &Marketplace, orders: usize, pace: Duration) -> Self {
+    pub(crate) async fn start(marketplace: &Marketplace, orders: usize, pace: Duration) -> Self {
         let buyers: Vec<_> = (0..USERS).map(|n| marketplace.buyer(&format!("user-{n}"))).collect();
+        let scarce = create_scarce(marketplace, &buyers[0]).await;
         let acknowledged = Arc::new(AtomicUsize::new(0));
         let count = acknowledged.clone();
         let paused = Arc::new(AtomicBool::new(false));
-        let idle = paused.clone();
+        let (idle, ad_id) = (paused.clone(), scarce.clone());
         let task = tokio::spawn(async move {
             let (gate, mut tasks) = (Arc::new(Semaphore::new(CONCURRENCY)), JoinSet::new());
             for n in 0..orders {
@@ -41,17 +68,18 @@ impl Load {
                 }
                 let permit = gate.clone().acquire_owned().await.unwrap();
                 let (buyer, count) = (buyers[n % USERS].clone(), count.clone());
+                let purchase = purchase(n, &ad_id);
                 tasks.spawn(async move {
-                    let placed = buyer.place_with_retries(&format!("order-{n}"), 100 + n as i64).await;
+                    let order = place(&buyer, &format!("order-{n}"), &purchase).await;
                     count.fetch_add(1, Ordering::SeqCst);
                     drop(permit);
-                    placed.order_id
+                    (order, purchase)
                 });
                 tokio::time::sleep(pace).await;
             }
             tasks.join_all().await
         });
-        Self { acknowledged, paused, task, orders }
+        Self { acknowledged, paused, task, orders, scarce }
     }
 
     pub(crate) fn acknowledged(&self) -> usize {
@@ -80,31 +108,82 @@ impl Load {
         self.task.is_finished()
     }
 
-    /// Waits until all orders are acknowledged and settled, then checks and prints the counts of the databases.
-    /// `faults` is the number of injected faults.
-    pub(crate) async fn check(self, marketplace: &Marketplace, what: &str, faults: usize) {
+    /// Waits until all orders are acknowledged and have ended, then checks the books and prints the numbers of orders.
+    /// `sagas` are the variants that the orders must have, and `faults` is the number of injected faults.
+    pub(crate) async fn check(self, marketplace: &Marketplace, sagas: &[&str], what: &str, faults: usize) {
         let placed =
             tokio::time::timeout(Duration::from_secs(300), self.task).await.expect("acknowledged in time");
-        let placed: HashSet<String> = placed.unwrap().into_iter().collect();
-        let orders = self.orders;
-        assert_eq!(placed.len(), orders, "one order per key");
-        marketplace.settled(orders, Duration::from_secs(180)).await;
+        let placed: HashMap<String, Purchase> = placed.unwrap().into_iter().collect();
+        assert_eq!(placed.len(), self.orders, "one order per key");
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let wrong = match Books::read(&marketplace.databases).await {
+                Ok(books) => books.faults(&placed, &self.scarce),
+                Err(error) => vec![error.to_string()],
+            };
+            if wrong.is_empty() {
+                break;
+            }
+            assert!(Instant::now() < deadline, "not within {LIMIT:?}:\n{}", wrong.join("\n"));
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
         // Time for redeliveries, which must have no second effect.
         tokio::time::sleep(Duration::from_secs(3)).await;
-        let counts = marketplace.databases.counts().await.unwrap();
-        println!("{what}: {faults} times, {orders} orders acknowledged: {counts:?}");
-        assert_eq!(counts.orders, orders, "stored orders");
-        assert_eq!(counts.paid, orders, "acknowledged orders that reached PAID");
-        assert_eq!(counts.payments, orders, "payments");
-        assert_eq!(counts.charges, orders, "charges");
-        assert_eq!(counts.notifications, 2 * orders, "notifications");
-        assert_eq!(counts.broken_sequences, 0, "orders with a broken sequence of statuses");
-        assert_eq!(
-            counts.broken_notifications, 0,
-            "orders with missing, repeated or unordered notifications"
-        );
-        assert_eq!(counts.broken_charges, 0, "orders with more than one charge");
-        assert_eq!(counts.broken_stocks, 0, "ads whose stock is not conserved");
-        assert_eq!(counts.parked, 0, "parked messages");
+        let books = Books::read(&marketplace.databases).await.unwrap();
+        let wrong = books.faults(&placed, &self.scarce);
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        assert_eq!(books.sagas(), BTreeSet::from_iter(sagas.iter().copied()), "the variants of the orders");
+        println!("{what}: {faults} times, {} orders acknowledged: {:?}", self.orders, books.statuses());
     }
+}
+
+/// Returns the purchase of the order `n`. Every 5th one is of the ad `scarce`, every 7th is above the limit of a payment, and
+/// every 11th of an ad whose shipment is refused.
+fn purchase(n: usize, scarce: &str) -> Purchase {
+    let (ad_id, quantity, price, end) = match n {
+        _ if n % 5 == 4 => (scarce, 1, 100, None),
+        _ if n % 7 == 6 => ("tent-3", 200, 899_000, Some(End::Declined)),
+        _ if n % 11 == 10 => ("lamp-7", 1, 4_990, Some(End::Refused)),
+        _ => ("bike-42", 1 + n as i64 % 3, 129_900, Some(End::Delivered)),
+    };
+    Purchase { ad_id: ad_id.to_owned(), quantity, price, end }
+}
+
+/// Creates the ad that runs out of stock, and returns its id.
+async fn create_scarce(marketplace: &Marketplace, seller: &Buyer) -> String {
+    let ad = json!({"title": "Scarce", "price": {"minor": 100, "currency": "RUB"}, "stock": STOCK});
+    let request = reqwest::Client::new().post(format!("{}/v1/ads", marketplace.gateway));
+    let request = request.bearer_auth(&seller.token).header("idempotency-key", "scarce").json(&ad);
+    let response = request.send().await.unwrap().error_for_status().unwrap();
+    id_of(&response.json().await.unwrap(), "ad_id")
+}
+
+/// Places an order with retries under the same key, and returns its id. Retries server errors, 409 and requests without a
+/// response; any other refusal fails the test.
+async fn place(buyer: &Buyer, key: &str, purchase: &Purchase) -> String {
+    let body = json!({
+        "ad_id": purchase.ad_id,
+        "quantity": purchase.quantity,
+        "price": {"minor": purchase.price, "currency": "RUB"},
+    });
+    for _ in 0..1_200 {
+        if let Ok(response) = buyer.post(Some(key), body.to_string()).await {
+            match response.status().as_u16() {
+                202 => {
+                    if let Ok(body) = response.json::<Value>().await {
+                        return id_of(&body, "order_id");
+                    }
+                }
+                409 | 500.. => {}
+                status => panic!("{status}: {:?}", response.text().await),
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("the order {key} was not accepted in 1,200 attempts");
+}
+
+/// Returns an id in the body of a response.
+fn id_of(body: &Value, field: &str) -> String {
+    body[field].as_str().unwrap().to_owned()
 }

@@ -1,4 +1,5 @@
-//! Processes of different releases side by side. Their relays have the same name and other lists of topics.
+//! Processes of different releases side by side. Their relays have the same name and other lists of topics, and their orders
+//! the other variant of the saga.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,7 +11,8 @@ use sqlx::postgres::PgPoolOptions;
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
-    load::Load,
+    account::{CHOREOGRAPHED, ORCHESTRATED},
+    load::{self, Load},
     support::{Databases, Deployment, Marketplace, eventually, server},
 };
 
@@ -20,11 +22,14 @@ const OWNER: &str = "another release";
 
 /// The topics that the relays of each release publish. The relays of the system name none, and publish all topics.
 const RELEASES: [&[&str]; 4] = [
-    &["order.status.changed", "payment.status.changed"],
-    &["order.status.changed", "refund.requested"],
+    &["order.status.changed", "payment.status.changed", "order.commands"],
+    &["order.status.changed", "refund.requested", "ad.reservation.changed"],
     &["refund.requested"],
-    &["refund.requested", "payment.status.changed", "order.status.changed"],
+    &["refund.requested", "payment.status.changed", "delivery.status.changed", "order.commands"],
 ];
+
+/// The services whose events and commands the orders need.
+const PUBLISHERS: [&str; 3] = ["order_service", "payment_service", "ad_service"];
 
 /// The relays of another release, in this process.
 struct Release {
@@ -42,7 +47,7 @@ impl Release {
         let inner = Arc::new(KafkaPublisher::new(&kafka, Clock::system()).unwrap());
         let (stop, stopped) = watch::channel(false);
         let mut relays = JoinSet::new();
-        for schema in ["order_service", "payment_service"] {
+        for schema in PUBLISHERS {
             let tables = postgres::Tables::in_schema(schema).unwrap();
             let publisher = PrefixedPublisher { prefix: marketplace.prefix.clone(), inner: inner.clone() };
             let relay = Relay::builder(postgres::RelayStore::new(pool.clone(), tables), Arc::new(publisher))
@@ -71,14 +76,17 @@ impl Release {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL and Apache Kafka; run scripts/test"]
 async fn chaos_topics_change_while_it_runs() {
-    let mut marketplace = Marketplace::start(Deployment::Full).await;
-    let load = Load::start(&marketplace, 250, Duration::from_millis(60));
+    let mut marketplace = load::marketplace(Deployment::Full, &[]).await;
+    let load = Load::start(&marketplace, 250, Duration::from_millis(60)).await;
     let mut changes = 0;
     while !load.is_finished() || changes < RELEASES.len() {
         let release = Release::start(&marketplace, RELEASES[changes % RELEASES.len()]).await;
         marketplace.processes[0].kill();
         // The other release takes the leases after their expiry, and publishes the events of the next orders.
         tokio::time::sleep(LEASE + Duration::from_millis(700)).await;
+        // Orders of the variant before end in it.
+        let choreographed = if changes % 2 == 0 { "true" } else { "false" };
+        marketplace.processes[0].set("COMMS_ORDER__CHOREOGRAPHED", choreographed);
         marketplace.processes[0].spawn();
         tokio::time::sleep(Duration::from_secs(3)).await;
         let leases = "SELECT COUNT(*) FROM {s}.comms_outbox_cursor WHERE owner = 'another release'";
@@ -90,12 +98,13 @@ async fn chaos_topics_change_while_it_runs() {
         changes += 1;
     }
     marketplace.ready().await;
-    for service in ["order_service", "payment_service"] {
+    for service in PUBLISHERS {
         let branches = "SELECT COUNT(*) FROM {s}.comms_outbox_branch WHERE relay = 'kafka'";
         eventually("every topic is at its relay's position", Duration::from_secs(60), async || {
             (marketplace.databases.number(service, branches).await.ok()? == 0).then_some(())
         })
         .await;
     }
-    load.check(&marketplace, "topics of the relay changed", changes).await;
+    let both = [ORCHESTRATED, CHOREOGRAPHED];
+    load.check(&marketplace, &both, "topics of the relay and the variant of the saga changed", changes).await;
 }

@@ -5,8 +5,9 @@ use std::{process::Command, time::Duration};
 use sqlx::{Connection, PgConnection};
 
 use crate::{
-    load::Load,
-    support::{Deployment, Marketplace, server},
+    account::ORCHESTRATED,
+    load::{self, Load},
+    support::{Deployment, server},
 };
 
 const CRASHES: usize = 4;
@@ -22,9 +23,9 @@ async fn services(verb: &'static str, name: &'static str) {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL and Apache Kafka; run scripts/test"]
 async fn chaos_broker_killed() {
-    let marketplace = Marketplace::start(Deployment::Full).await;
+    let marketplace = load::marketplace(Deployment::Full, &[]).await;
     // The load lasts 40 s: a broker needs up to 15 s to restart, and several kills must happen during the load.
-    let load = Load::start(&marketplace, 800, Duration::from_millis(50));
+    let load = Load::start(&marketplace, 800, Duration::from_millis(50)).await;
     let mut kills = 0;
     while !load.is_finished() {
         tokio::time::sleep(Duration::from_secs(4)).await;
@@ -34,7 +35,7 @@ async fn chaos_broker_killed() {
         kills += 1;
     }
     assert!(kills >= 2, "only {kills} kills happened during the load");
-    load.check(&marketplace, "kafka killed and restarted", kills).await;
+    load.check(&marketplace, &[ORCHESTRATED], "kafka killed and restarted", kills).await;
 }
 
 /// Crashes PostgreSQL by immediate shutdowns and SIGKILLs in turn. Before each crash but one, no orders are placed, and
@@ -51,8 +52,8 @@ async fn chaos_database_crashed_after_idle_phases() {
         // Several crashes in a minute: a breaker that is open for longer would refuse the orders before the next crash.
         ("COMMS_POLICIES__ORDER__BREAKER__MAX_OPEN_DURATION", "2s"),
     ];
-    let marketplace = Marketplace::start_with(Deployment::Full, &few).await;
-    let load = Load::start(&marketplace, 500, Duration::from_millis(40));
+    let marketplace = load::marketplace(Deployment::Full, &few).await;
+    let load = Load::start(&marketplace, 500, Duration::from_millis(40)).await;
     for crashes in 0..CRASHES {
         load.progress(60).await;
         // The second crash comes while orders are placed.
@@ -72,7 +73,7 @@ async fn chaos_database_crashed_after_idle_phases() {
         }
         assert!(!load.is_finished(), "the load ended before crash {crashes}");
     }
-    load.check(&marketplace, "postgres crashed and restarted", CRASHES).await;
+    load.check(&marketplace, &[ORCHESTRATED], "postgres crashed and restarted", CRASHES).await;
 }
 
 /// Begins transactions with an id and rolls them back, until the server goes down. Returns their number.
