@@ -23,6 +23,7 @@ mod hostile;
 mod metrics;
 mod operator;
 mod order;
+mod order_saga;
 mod orders_list;
 mod page;
 mod peer_outage;
