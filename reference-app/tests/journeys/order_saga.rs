@@ -18,7 +18,6 @@ enum Variant {
     Choreographed,
 }
 use Variant::{Choreographed, Orchestrated};
-
 impl Variant {
     const fn setting(self) -> (&'static str, &'static str) {
         ("COMMS_ORDER__CHOREOGRAPHED", if matches!(self, Choreographed) { "true" } else { "false" })
