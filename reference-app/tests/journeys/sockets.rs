@@ -37,7 +37,7 @@ async fn a_token_within_the_clock_skew_is_accepted_by_requests_and_sockets() {
     let ann = buyer_with_expired_token(&marketplace, Duration::from_secs(10));
     let mut socket = ann.socket().await;
     let placed = ann.place("k", 100).await;
-    socket.until(&placed.order_id, "PAID").await;
+    socket.until(&placed.order_id, "DELIVERED").await;
     let closed = tokio::time::timeout(Duration::from_secs(2), socket.event()).await;
     assert!(closed.is_err(), "the session stays open for the rest of the skew: {closed:?}");
 }

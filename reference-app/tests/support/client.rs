@@ -101,11 +101,6 @@ impl Buyer {
     /// Places an order of an ad with this price. The first attempt must be accepted.
     pub async fn place(&self, key: &str, minor: i64) -> Placed {
         let order = self.order(minor).await;
-        self.place_order(key, &order).await
-    }
-
-    /// Places an order with this body. The first attempt must be accepted.
-    pub async fn place_order(&self, key: &str, order: &Value) -> Placed {
         let response = self.post(Some(key), order.to_string()).await.unwrap();
         assert_eq!(response.status(), StatusCode::ACCEPTED, "{:?}", response.text().await);
         placed(response).await
@@ -113,8 +108,13 @@ impl Buyer {
 
     /// Places an order of an ad with this price, with retries under the same key, for tests with crashes and outages.
     pub async fn place_with_retries(&self, key: &str, minor: i64) -> Placed {
-        let order = self.order(minor).await.to_string();
-        placed(self.retried("/v1/orders", key, &order, StatusCode::ACCEPTED).await).await
+        let order = self.order(minor).await;
+        self.place_order(key, &order).await
+    }
+
+    /// Places an order with this body, with retries under the same key.
+    pub async fn place_order(&self, key: &str, order: &Value) -> Placed {
+        placed(self.retried("/v1/orders", key, &order.to_string(), StatusCode::ACCEPTED).await).await
     }
 
     /// Sends a request until its response has the status `done`. Retries server errors, 409 and requests without a

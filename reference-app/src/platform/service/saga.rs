@@ -32,7 +32,11 @@ impl Host<'_> {
         let running = coordinator.clone();
         let run = Box::new(move |shutdown: comms_core::shutdown::ShutdownSignal| {
             Box::pin(async move {
-                db.opened().await;
+                tokio::select! {
+                    biased;
+                    () = shutdown.clone().wait() => return Ok(()),
+                    () = db.opened() => {}
+                }
                 running.run(shutdown.wait()).await
             }) as super::Run
         });
