@@ -11,13 +11,13 @@ use crate::{
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "kills processes for a minute; run scripts/test"]
 async fn chaos_processes_killed_embedded() {
-    killed_in_a_loop(Deployment::Embedded, ORCHESTRATED, 1_000, 20).await;
+    killed_in_a_loop(Deployment::Embedded, ORCHESTRATED, 600, 20).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL and Apache Kafka; run scripts/test"]
 async fn chaos_processes_killed_full_by_role() {
-    killed_in_a_loop(Deployment::FullByRole, ORCHESTRATED, 1_000, 20).await;
+    killed_in_a_loop(Deployment::FullByRole, ORCHESTRATED, 600, 20).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
