@@ -1,6 +1,6 @@
 //! The databases of the tests, which a process opens by an address.
 
-use std::{future::Future, path::Path, time::Duration};
+use std::{future::Future, path::Path, sync::Arc, time::Duration};
 
 use comms_core::{
     Error,
@@ -19,6 +19,8 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
 };
+
+use tempfile::TempDir;
 
 use super::books::{Books, TABLES, effect};
 
@@ -39,6 +41,8 @@ pub struct Sqlite {
     pub pool: SqlitePool,
     unit: sqlite::SqliteUnit,
     file: String,
+    /// Removed with the last clone of the database that was created in it.
+    directory: Option<Arc<TempDir>>,
 }
 
 impl Sqlite {
@@ -52,7 +56,7 @@ impl Sqlite {
             .busy_timeout(Duration::from_secs(20));
         let pool = SqlitePoolOptions::new().max_connections(6).connect_lazy_with(options);
         let unit = sqlite::SqliteUnit::new(pool.clone(), sqlite::Tables::new());
-        Self { pool, unit, file: file.to_owned() }
+        Self { pool, unit, file: file.to_owned(), directory: None }
     }
 
     /// Creates a database in `directory`.
@@ -69,10 +73,10 @@ impl Sqlite {
 impl Database for Sqlite {
     type Unit = sqlite::SqliteUnit;
 
-    /// The files stay in the directory of the target.
     async fn create() -> Self {
-        let directory = tempfile::Builder::new().prefix("saga-").tempdir_in(env!("CARGO_TARGET_TMPDIR"));
-        Self::create_in(&directory.unwrap().keep()).await
+        let directory = Arc::new(tempfile::tempdir().unwrap());
+        let database = Self::create_in(directory.path()).await;
+        Self { directory: Some(directory), ..database }
     }
 
     async fn open(address: &str) -> Self {

@@ -20,8 +20,9 @@ use super::{
 };
 
 const VARIABLE: &str = "COMMS_SAGA_CHILD";
-/// The time limit of a process.
-const LIMIT: Duration = Duration::from_secs(60);
+/// The time limit of a process. Two processes wait for each other in the busy loop of SQLite, whose pauses become long on a
+/// busy machine.
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// What a process does.
 #[derive(Debug, Clone)]

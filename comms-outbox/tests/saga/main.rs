@@ -7,8 +7,8 @@
 //! - `kills.rs`: a process that kills itself with SIGKILL at each of its calls, on SQLite and PostgreSQL.
 //! - `peers.rs`: two processes that are killed at random moments.
 //!
-//! `COMMS_SAGA_CASES`, `_DEPTH`, `_STRIDE`, `_RUNS` and `_KILLS` make the tests longer or shorter.
-#![cfg(all(feature = "saga", feature = "sqlite", feature = "postgres"))]
+//! `COMMS_SAGA_CASES`, `COMMS_SAGA_DEPTH`, `COMMS_SAGA_STRIDE`, `COMMS_SAGA_RUNS` and `COMMS_SAGA_KILLS` make the tests longer
+//! or shorter.
 #![allow(
     unreachable_pub,
     dead_code,
