@@ -133,6 +133,7 @@ fn definition() -> Definition<()> {
     let step = |n: usize| {
         Step::command(format!("step-{n}"), move |saga| Work { order: saga.id.clone(), step: n })
             .reply::<Worked>(move |(), worked| if worked.step == n { Reply::Done } else { Reply::Ignored })
+            .time_limit(Duration::from_secs(30))
     };
     let builder = Definition::builder("bench", 1).start::<Placed>(|_| ());
     (0..STEPS).fold(builder, |builder, n| builder.step(step(n))).build().unwrap()
