@@ -8,6 +8,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
+#[path = "support/cpu.rs"]
+mod cpu;
+
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use comms_core::{
@@ -20,7 +23,10 @@ use comms_outbox::{
     postgres::{EventFeed, PgUnit, Tables},
     sql_error,
 };
-use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, Row, Transaction, postgres::PgPoolOptions};
+use sqlx::{
+    AssertSqlSafe, PgConnection, PgPool, Postgres, Row, Transaction,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
 
 /// The events of a stream.
 const LENGTH: i64 = 20;
@@ -50,10 +56,18 @@ fn setting(name: &str, default: i64) -> i64 {
     std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default)
 }
 
+/// Returns the CPU time of the client and of the server for each event.
+fn per_event(before: [Duration; 2], after: [Duration; 2], events: i64) -> String {
+    let micros = |n: usize| (after[n] - before[n]).as_secs_f64() * 1e6 / events as f64;
+    format!("{:.1} + {:.1} us", micros(0), micros(1))
+}
+
 impl Bench {
     async fn start(url: &str) -> Self {
-        let pool = PgPoolOptions::new().max_connections(16).connect(url).await.unwrap();
         let schema = format!("bench_{}", Clock::system().uuid_v7().simple());
+        let options = url.parse::<PgConnectOptions>().unwrap().application_name(&schema);
+        let pool = PgPoolOptions::new().max_connections(16).min_connections(16);
+        let pool = pool.connect_with(options).await.unwrap();
         let tables = Tables::in_schema(&schema).unwrap();
         tables.migrate(&pool).await.unwrap();
         let bench = Self { pool, tables, schema: schema.into() };
@@ -68,6 +82,12 @@ impl Bench {
 
     async fn execute(&self, text: &str) {
         sqlx::raw_sql(self.text(text)).execute(&self.pool).await.unwrap();
+    }
+
+    /// Returns the CPU time of this process, and that of the server's end of its connections.
+    async fn cpu(&self) -> [Duration; 2] {
+        let pids = self.text("SELECT pid FROM pg_stat_activity WHERE application_name = '{s}'");
+        cpu::cpu(&sqlx::query_scalar(pids).fetch_all(&self.pool).await.unwrap())
     }
 
     async fn fill(&self, events: i64) {
@@ -144,24 +164,28 @@ impl Bench {
         for round in 1..=rounds {
             self.execute("TRUNCATE {s}.counts; TRUNCATE {s}.position; INSERT INTO {s}.position VALUES (0)")
                 .await;
-            let start = clock.now();
+            let (start, cpu) = (clock.now(), self.cpu().await);
             self.plain_loop().await;
-            let plain = clock.now() - start;
+            let (plain, cpu_plain) = (clock.now() - start, per_event(cpu, self.cpu().await, events));
             self.check(events).await;
             self.execute("TRUNCATE {s}.counts").await;
             let projection = self.projection(u32::try_from(round + 1).unwrap(), CommitSignal::new());
             let handle = projection.handle();
-            let start = clock.now();
+            let (start, cpu) = (clock.now(), self.cpu().await);
             let done = async {
                 while handle.status().state != ProjectionState::Live {
                     clock.sleep(Duration::from_millis(5)).await;
                 }
             };
             projection.run(done).await.unwrap();
-            let took = clock.now() - start;
+            let (took, cpu) = (clock.now() - start, per_event(cpu, self.cpu().await, events));
             self.check(events).await;
             let rate = |took: Duration| events as f64 / took.as_secs_f64();
-            println!("rebuild: plain loop {:.0}/s, projection {:.0}/s", rate(plain), rate(took));
+            println!(
+                "rebuild: plain loop {:.0}/s, CPU {cpu_plain}, projection {:.0}/s, CPU {cpu}",
+                rate(plain),
+                rate(took)
+            );
             ratios.push(rate(took) / rate(plain));
         }
         ratios.sort_by(f64::total_cmp);

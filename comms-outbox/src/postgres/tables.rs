@@ -32,7 +32,7 @@ pub struct Tables {
 const fn more_columns(log: Log) -> &'static str {
     match log {
         Log::Outbox => "",
-        Log::Events => ", version, (date_part('epoch', created_at) * 1000000)::bigint AS micros",
+        Log::Events => ", version",
     }
 }
 
@@ -142,7 +142,7 @@ mod tests {
         let log = "SELECT id{more} FROM {s}.{log}";
         assert_eq!(one.sql(log).as_str(), "SELECT id FROM \"one\".comms_outbox");
         let events = one.reading(Log::Events);
-        assert!(events.sql(log).as_str().ends_with("AS micros FROM \"one\".comms_event"));
+        assert!(events.sql(log).as_str().ends_with(", version FROM \"one\".comms_event"));
         let inline = order.inline_values(TEXT, &[Some(r"it's \"), None]);
         assert_eq!(inline.as_str(), r#"SELECT "order".f(E'it''s \\'::text, NULL::text)"#);
         assert_eq!(order.sql(TEXT).as_str(), "SELECT \"order\".f($1::text, $2::text)");

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::{
     feed::{Feed, Written},
-    status::ProjectionStatus,
+    status::{ProjectionState, ProjectionStatus},
 };
 
 /// The longest pause between two looks at the position.
@@ -95,26 +95,32 @@ pub(crate) async fn applied<F: Feed>(
     poll(clock, status, || feed.is_applied(cursor, written)).await
 }
 
-/// Waits until `is_applied` returns `true`. Calls it when `status` changes, and after a pause that grows.
+/// Waits until `is_applied` returns `true`. Calls it after each batch that this process commits, and after a pause, which
+/// is short at first if another process may have the lease.
 async fn poll<Fut: Future<Output = Result<bool, Error>>>(
     clock: &Clock,
     mut status: Option<watch::Receiver<ProjectionStatus>>,
     is_applied: impl Fn() -> Fut,
 ) -> Result<(), Error> {
-    let mut pause = Duration::from_millis(1);
-    while !is_applied().await? {
-        let changed = async {
+    let is_here = status.as_ref().is_some_and(|status| status.borrow().state != ProjectionState::Standby);
+    let mut pause = if is_here { MAX_PAUSE } else { Duration::from_millis(1) };
+    loop {
+        // Read before the look at the position, so that a batch that commits during the look is not missed.
+        let before = status.as_ref().map(|status| status.borrow().applied);
+        if is_applied().await? {
+            return Ok(());
+        }
+        let committed = async {
             match &mut status {
-                Some(status) => status.changed().await.is_ok(),
+                Some(status) => status.wait_for(|now| Some(now.applied) != before).await.is_ok(),
                 None => false,
             }
         };
         tokio::select! {
-            true = changed => {}
+            true = committed => {}
             () = clock.sleep(pause) => pause = (pause * 2).min(MAX_PAUSE),
         }
     }
-    Ok(())
 }
 
 impl<F: Feed> Clone for ProjectionHandle<F> {

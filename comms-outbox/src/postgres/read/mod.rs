@@ -107,7 +107,8 @@ pub(super) async fn read(
         unanswered.answered();
         match step {
             Ok(page) => {
-                tx.commit().await.map_err(sql_error)?;
+                // The page is complete: the end of a transaction that only reads is not awaited.
+                drop(tokio::spawn(tx.commit()));
                 piece.grow();
                 return Ok(page);
             }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sqlx::{PgConnection, Row as _};
+use sqlx::{PgConnection, Row as _, ValueRef as _, postgres::PgRow};
 
 use super::{
     piece::{Piece, SPAN},
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     postgres::{Tables, row},
-    relay::{Log, Page, Position, Query, RecordedAt, RowBuffer, column},
+    relay::{Log, Page, Position, Query, RecordedAt, Row, RowBuffer, column},
 };
 
 /// $1 A, $2 B, $3 and $4 ranges of ids, $5 only these topics or NULL, $6 none of these topics, $7 most rows, $8 most
@@ -18,32 +18,40 @@ use crate::{
 ///
 /// The sizes are summed before the values of the rows are read, so that the server sends at most one row beyond the
 /// limit. `octet_length` of a value that is stored out of line does not read the value.
+///
+/// No step sorts: the ranges ascend, the rows of a range come in the order of the index, and only nested loops can join
+/// them. [`page`] fails if a row comes out of order, because the sum would then be wrong. The times are sent as they are
+/// stored, without a function call for each row. The snapshots are selected, because a generic plan would otherwise parse
+/// their text for each row.
 const PAGE: &str = "
 SELECT id, source, msg_id, topic, key, headers, payload, g.same, before + size AS bytes,
-       date_part('epoch', clock_timestamp() - created_at) AS age{more}
+       statement_timestamp() AS now, created_at{more}
 FROM (SELECT EXISTS (SELECT FROM {s}.comms_outbox_guard WHERE relay = $9 AND token = $10::text::uuid) AS same) g
 LEFT JOIN (
-    SELECT *, sum(size) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) - size AS before
+    SELECT *, sum(size) OVER (ROWS UNBOUNDED PRECEDING) - size AS before
     FROM (
-        SELECT o.*, (coalesce(octet_length(payload), 0) + octet_length(headers) + coalesce(octet_length(key), 0)
-                     + octet_length(source) + octet_length(msg_id) + octet_length(topic)) AS size
+        SELECT id, source, msg_id, topic, key, headers, payload, created_at{more},
+               (coalesce(octet_length(payload), 0) + octet_length(headers) + coalesce(octet_length(key), 0)
+                + octet_length(source) + octet_length(msg_id) + octet_length(topic)) AS size
         FROM unnest($3::bigint[], $4::bigint[]) AS r (lo, hi),
         LATERAL (
             SELECT * FROM {s}.{log} o
             WHERE id >= r.lo AND id <= r.hi
-              AND pg_visible_in_snapshot(xid, $2::text::pg_snapshot)
-              AND NOT pg_visible_in_snapshot(xid, $1::text::pg_snapshot)
+              AND pg_visible_in_snapshot(xid, (SELECT $2::text::pg_snapshot))
+              AND NOT pg_visible_in_snapshot(xid, (SELECT $1::text::pg_snapshot))
               AND ($5::text[] IS NULL OR topic = ANY ($5)) AND topic <> ALL ($6::text[])
             ORDER BY id LIMIT $7
         ) o LIMIT $7
     ) sized
-) summed ON before < $8
-ORDER BY id";
+) summed ON before < $8";
 
 const BYTES: usize = column::NEXT + 1;
-const AGE: usize = BYTES + 1;
-const VERSION: usize = AGE + 1;
-const MICROS: usize = VERSION + 1;
+const NOW: usize = BYTES + 1;
+const CREATED_AT: usize = NOW + 1;
+const VERSION: usize = CREATED_AT + 1;
+
+/// 2000-01-01, from which PostgreSQL counts, in microseconds since 1970.
+const EPOCH: i64 = 946_684_800_000_000;
 
 /// Reads the next ranges of `window`, and records in it what was read. Returns `None` if the guard is gone: under a
 /// snapshot of another history some rows of a key may be missing, so a later row could be delivered before an earlier
@@ -78,18 +86,23 @@ pub(super) async fn page(
     let bytes =
         rows.last().map(|row| row.try_get::<Option<i64>, _>(BYTES)).transpose()?.flatten().unwrap_or(0);
     let mut buffer = RowBuffer::new(usize::try_from(bytes).unwrap_or(0));
-    let (mut oldest, mut found, mut recorded) = (0.0_f64, Vec::with_capacity(rows.len()), Vec::new());
+    let (mut oldest, mut found, mut recorded) = (0, Vec::<Row>::with_capacity(rows.len()), Vec::new());
     for row in &rows {
         // By name, which another statement does not have.
         if !row.try_get::<bool, _>("same")? {
             return Ok(None);
         }
         // A single row without values means that the page is empty.
-        let Some(age) = row.try_get::<Option<f64>, _>(AGE)? else { continue };
-        oldest = oldest.max(age);
-        found.push(row::decode(row, &mut buffer)?);
+        let Some(created_at) = micros(row, CREATED_AT)? else { continue };
+        oldest = micros(row, NOW)?.unwrap_or(created_at).saturating_sub(created_at).max(oldest);
+        let decoded = row::decode(row, &mut buffer)?;
+        if found.last().is_some_and(|last| last.id >= decoded.id) {
+            return Err(sqlx::Error::Protocol("the rows of a page came out of order".to_owned()));
+        }
+        found.push(decoded);
         if tables.log() == Log::Events {
-            recorded.push(RecordedAt { version: row.try_get(VERSION)?, micros: row.try_get(MICROS)? });
+            let micros = created_at.saturating_add(EPOCH);
+            recorded.push(RecordedAt { version: row.try_get(VERSION)?, micros });
         }
     }
     let rows = found;
@@ -99,10 +112,21 @@ pub(super) async fn page(
     Ok(Some(Page {
         rows,
         recorded,
-        age: Duration::try_from_secs_f64(oldest).unwrap_or_default(),
+        age: Duration::from_micros(oldest.unsigned_abs()),
         after: Position { last_id: read, ..within.clone() },
         within,
         scan: None,
         more: true,
     }))
+}
+
+/// Returns a time in microseconds since 2000, as the binary protocol has it.
+fn micros(row: &PgRow, column: usize) -> Result<Option<i64>, sqlx::Error> {
+    let value = row.try_get_raw(column)?;
+    if value.is_null() {
+        return Ok(None);
+    }
+    let bytes = value.as_bytes().map_err(sqlx::Error::Decode)?;
+    let bytes = bytes.try_into().map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+    Ok(Some(i64::from_be_bytes(bytes)))
 }
