@@ -72,10 +72,10 @@ async fn worker<D: Database>(
     }
 }
 
-/// `COMMS_SAGA_STRIDE` is the distance of the calls at which a process is killed: 1 on SQLite, and 3 on PostgreSQL, where
+/// `COMMS_SAGA_STRIDE` is the distance of the calls at which a process is killed: 3 on SQLite, and 5 on PostgreSQL, where
 /// a process takes longer to connect. A handler makes about eight calls, so that every kind of call has its turn.
 async fn kill_at_every_call<D: Database>(is_postgres: bool, style: Style) {
-    let stride = super::number("COMMS_SAGA_STRIDE", if is_postgres { 3 } else { 1 }) as usize;
+    let stride = super::number("COMMS_SAGA_STRIDE", if is_postgres { 5 } else { 3 }) as usize;
     let mut kills = 0;
     for kind in ["refused", "done"] {
         let workers =

@@ -91,10 +91,7 @@ impl Books {
         {
             self.account(order).shipments.push(status);
         }
-        // An event that is kept for a run which has started was not given to the run. An event of an order is also kept for
-        // the variant that the order does not have, until its retention ends.
-        let kept = "SELECT COUNT(*) FROM {s}.comms_saga_early e JOIN {s}.comms_saga r ON r.saga = e.saga AND r.id = e.id";
-        for sql in ["SELECT COUNT(*) FROM {s}.comms_saga_timer", kept] {
+        for sql in ["SELECT COUNT(*) FROM {s}.comms_saga_timer", "SELECT COUNT(*) FROM {s}.comms_saga_early"] {
             self.waiting += databases.number(ORDER, sql).await?;
         }
         Ok(())

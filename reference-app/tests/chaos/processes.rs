@@ -11,25 +11,25 @@ use crate::{
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "kills processes for a minute; run scripts/test"]
 async fn chaos_processes_killed_embedded() {
-    killed_in_a_loop(Deployment::Embedded, ORCHESTRATED, 600, 20).await;
+    killed_in_a_loop(Deployment::Embedded, ORCHESTRATED, 400, 14).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL and Apache Kafka; run scripts/test"]
 async fn chaos_processes_killed_full_by_role() {
-    killed_in_a_loop(Deployment::FullByRole, ORCHESTRATED, 600, 20).await;
+    killed_in_a_loop(Deployment::FullByRole, ORCHESTRATED, 400, 14).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "kills processes for half a minute; run scripts/test"]
 async fn chaos_processes_killed_choreographed_embedded() {
-    killed_in_a_loop(Deployment::Embedded, CHOREOGRAPHED, 300, 8).await;
+    killed_in_a_loop(Deployment::Embedded, CHOREOGRAPHED, 200, 6).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL and Apache Kafka; run scripts/test"]
 async fn chaos_processes_killed_choreographed_full_by_role() {
-    killed_in_a_loop(Deployment::FullByRole, CHOREOGRAPHED, 300, 8).await;
+    killed_in_a_loop(Deployment::FullByRole, CHOREOGRAPHED, 200, 6).await;
 }
 
 /// Kills the processes at least `kills` times while `orders` orders are placed.

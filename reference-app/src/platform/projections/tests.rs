@@ -1,7 +1,7 @@
 use std::{future::pending, time::Duration};
 
 use comms_core::{
-    ErrorKind, Message, MessageParts,
+    ErrorKind, Message, MessageParts, Scoped,
     clock::Clock,
     event_sourcing::{Append, EventStore, Expected, Recorded, Stream},
     health::Health,
@@ -21,7 +21,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 async fn append(db: &Db, id: &str) {
     let stream = Stream::new("order", "o-1");
     let event = stream.event(&Message::new(MessageParts { source: "/tests", id, ..Default::default() }));
-    let append = async |mut tx| {
+    let append = async |mut tx: Scoped<Tx>| {
         let append =
             Append { stream: &stream, expected: Expected::Any, events: &[event.clone()], messages: &[] };
         db.append(&mut tx, append).await
