@@ -89,8 +89,8 @@ fn a_violated_rule_is_reported_with_the_services_concerned() {
             &["topic", "order and refunds"],
         ),
         (
-            |s| s.subscriptions = &[Subscription { group: "order-saga", topic: "order.status.changed" }],
-            &["consumer group order-saga", "order and refunds"],
+            |s| s.subscriptions = &[Subscription { group: "order-payments", topic: "order.status.changed" }],
+            &["consumer group order-payments", "order and refunds"],
         ),
         (
             |s| s.subscriptions = &[Subscription { group: "g", topic: "courier.moved" }],
