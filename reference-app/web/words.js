@@ -19,15 +19,23 @@ export const dateAndTime = (iso) =>
 
 export const timeOfDay = (iso) => new Intl.DateTimeFormat(undefined, { timeStyle: "medium" }).format(new Date(iso));
 
-const REASONS = { limit_exceeded: "The total is above the payment limit." };
+const REFUNDED = "A payment is given back.";
+
+const REASONS = {
+  limit_exceeded: "The total is above the payment limit.",
+  out_of_stock: `Too few pieces were left. ${REFUNDED}`,
+  price_changed: `The ad has another price. ${REFUNDED}`,
+  unknown_ad: `There is no such ad. ${REFUNDED}`,
+  no_courier: `No courier takes the order. ${REFUNDED}`,
+};
 
 const STATUSES = {
   CREATED: ["wait", "Created", "Waiting for the payment."],
-  PAID: ["good", "Paid", "The payment went through."],
-  PAYMENT_FAILED: ["bad", "Payment failed", "The payment was declined."],
-  SHIPPED: ["good", "Shipped", "The order is on its way."],
+  PAID: ["wait", "Paid", "The payment went through. The pieces are being reserved and shipped."],
+  SHIPPED: ["wait", "Shipped", "The order is on its way."],
   DELIVERED: ["good", "Delivered", "The order has arrived."],
-  CANCELLED: ["bad", "Cancelled", "The order was cancelled."],
+  PAYMENT_FAILED: ["bad", "Payment failed", "The payment was declined."],
+  CANCELLED: ["bad", "Cancelled", `The order was cancelled. ${REFUNDED}`],
 };
 
 const plain = (code) => code.replaceAll("_", " ").toLowerCase();

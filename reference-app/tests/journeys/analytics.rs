@@ -68,7 +68,7 @@ async fn shows(admin: &Buyer, expected: [i64; 5]) {
     .await;
 }
 
-/// Returns the orders that are PAID, the transitions to CREATED and to PAID, the revenue, and the number of paid orders.
+/// Returns the orders that are DELIVERED, the transitions to CREATED and to PAID, the revenue, and the number of paid orders.
 async fn sums(admin: &Buyer) -> Option<[i64; 5]> {
     let orders: Value = admin.get("/v1/analytics/orders").await.ok()?.json().await.ok()?;
     let revenue: Value = admin.get("/v1/analytics/revenue").await.ok()?.json().await.ok()?;
@@ -77,7 +77,7 @@ async fn sums(admin: &Buyer) -> Option<[i64; 5]> {
         Some(numbers.sum::<i64>())
     };
     Some([
-        sum(&orders["hours"], "/orders/PAID")?,
+        sum(&orders["hours"], "/orders/DELIVERED")?,
         sum(&orders["hours"], "/transitions/CREATED")?,
         sum(&orders["hours"], "/transitions/PAID")?,
         sum(&revenue["days"], "/revenue/minor")?,

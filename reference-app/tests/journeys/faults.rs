@@ -9,7 +9,7 @@ use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 
 use crate::{
     faulty_peer::{FaultyPeer, Mode},
-    support::{Buyer, Deployment, Marketplace, eventually},
+    support::{Deployment, Marketplace, eventually},
 };
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -66,14 +66,14 @@ async fn a_deployment_fault_of_a_peer_holds_orders_until_it_is_repaired_embedded
         .await;
         assert_eq!(
             (&hold["group"], &hold["kind"]),
-            (&"order-saga".into(), &"misconfigured".into()),
+            (&"order-commands".into(), &"misconfigured".into()),
             "{hold}"
         );
         assert_eq!(hold["key"], placed.order_id.as_str());
         assert!(hold["reason"].as_str().unwrap().contains("request the payment"), "{hold}");
         let part = eventually(&format!("{mode:?}: degraded"), LIMIT, async || {
             let (status, report) = admin(&marketplace, "/readyz").await;
-            let part = report["parts"]["order-saga"].clone();
+            let part = report["parts"]["order-commands"].clone();
             (status == 200 && report["status"] == "degraded" && part["status"] == "degraded").then_some(part)
         })
         .await;
@@ -85,8 +85,8 @@ async fn a_deployment_fault_of_a_peer_holds_orders_until_it_is_repaired_embedded
             eventually("the relay holds the key", LIMIT, async || {
                 let (_, holds) = admin(&marketplace, "/holds").await;
                 let relays = holds["relays"].as_array().unwrap();
-                let saga = relays.iter().find(|relay| relay["relay"] == "order-saga").unwrap();
-                let parked = saga["parked"].as_array().unwrap().first()?;
+                let commands = relays.iter().find(|relay| relay["relay"] == "order-commands").unwrap();
+                let parked = commands["parked"].as_array().unwrap().first()?;
                 (parked["state"] == "held" && parked["key"] == placed.order_id.as_str()).then_some(())
             })
             .await;
@@ -123,7 +123,8 @@ async fn a_lost_response_is_answered_504_and_the_retry_replays_the_order() {
     let more = [("COMMS_ORDER__LISTEN", &*order), ("COMMS_ORDER__URL", peer.url())];
     let marketplace = Marketplace::start_with(Deployment::Embedded, &more).await;
     let ann = marketplace.buyer("ann");
-    let answer = ann.post(Some("k"), Buyer::body(100).to_string()).await.unwrap();
+    let order = ann.order(100).await;
+    let answer = ann.post(Some("k"), order.to_string()).await.unwrap();
     let (status, text) = (answer.status(), answer.text().await.unwrap());
     assert_eq!(status, 504, "{text}");
     assert!(!text.to_lowercase().contains("nothing happened") && !text.contains("upstream"), "{text}");

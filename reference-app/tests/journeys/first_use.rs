@@ -1,4 +1,4 @@
-//! The commands that the program prints and the README lists, run in shells: they place an order that is paid.
+//! The commands that the program prints and the README lists, run in shells: they place an order that is delivered.
 
 use std::{
     process::{Command, Stdio},
@@ -22,7 +22,7 @@ fn blocks(log: &str) -> Vec<String> {
     blocks.map(str::to_owned).collect()
 }
 
-/// Runs the printed blocks of `process`: opens a socket, places an order, and waits until the socket shows it as PAID.
+/// Runs the printed blocks of `process`: opens a socket, places an order, and waits until the socket shows it as DELIVERED.
 async fn run_printed_commands(process: &Process, before: &str) {
     let log = process.log();
     let blocks = blocks(&log);
@@ -43,8 +43,8 @@ async fn run_printed_commands(process: &Process, before: &str) {
     let placed = shell(&format!("{before}\n{place}")).output().unwrap();
     let placed = String::from_utf8(placed.stdout).unwrap();
     assert!(placed.starts_with("HTTP/1.1 202"), "{placed}");
-    eventually("the watcher prints PAID", Duration::from_secs(60), async || {
-        lines().iter().any(|frame| frame["data"]["status"] == "PAID").then_some(())
+    eventually("the watcher prints DELIVERED", Duration::from_secs(60), async || {
+        lines().iter().any(|frame| frame["data"]["status"] == "DELIVERED").then_some(())
     })
     .await;
     assert!(!shown().contains("\u{fffd}"), "only JSON lines: {}", shown());
@@ -83,7 +83,8 @@ fn dev_issuer_needs_no_settings_of_a_start_and_refuses_invalid_users() {
     }
 }
 
-/// The commands of the README for the profile `full`: `dev-issuer` creates the issuer and a token.
+/// The commands of the README for the profile `full`: `dev-issuer` creates the issuer and a token, and the first
+/// start creates the demonstration ads.
 #[tokio::test]
 #[ignore = "needs PostgreSQL and Apache Kafka; run scripts/test"]
 async fn the_printed_commands_place_an_order_with_the_development_issuer_full() {
@@ -101,7 +102,8 @@ async fn the_printed_commands_place_an_order_with_the_development_issuer_full() 
     };
     let variables = ["COMMS_AUTH__ISSUER", "COMMS_AUTH__AUDIENCE", "COMMS_AUTH__PUBLIC_KEY_FILE"];
     let values = variables.map(|name| (name, value(name)));
-    let more: Vec<(&str, &str)> = values.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let mut more: Vec<(&str, &str)> = values.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    more.push(("COMMS_AD__DEMO", "true"));
     let marketplace = Marketplace::start_with(Deployment::Full, &more).await;
     run_printed_commands(&marketplace.processes[0], &exports).await;
 }

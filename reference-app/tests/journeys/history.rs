@@ -21,27 +21,31 @@ async fn history(deployment: Deployment) {
     let (ann, bob) = (marketplace.buyer("ann"), marketplace.buyer("bob"));
     let mut socket = ann.socket().await;
 
-    let paid = ann.place("paid", 129_900).await;
-    assert_eq!(events(&ann, &paid.location).await[0]["type"], "order.placed.v1", "readable at once");
-    socket.until(&paid.order_id, "PAID").await;
-    let order: Value = ann.get(&paid.location).await.unwrap().json().await.unwrap();
-    let events_of_paid = events(&ann, &paid.location).await;
-    let types: Vec<_> = events_of_paid.iter().map(|event| (&event["version"], &event["type"])).collect();
-    let (one, two, three) = (json!(1), json!(2), json!(3));
+    let placed = ann.place("delivered", 129_900).await;
+    assert_eq!(events(&ann, &placed.location).await[0]["type"], "order.placed.v1", "readable at once");
+    socket.until(&placed.order_id, "DELIVERED").await;
+    let order: Value = ann.get(&placed.location).await.unwrap().json().await.unwrap();
+    let delivered = events(&ann, &placed.location).await;
+    let types: Vec<_> = delivered.iter().map(|event| event["type"].as_str().unwrap()).collect();
     assert_eq!(
         types,
         [
-            (&one, &json!("order.placed.v1")),
-            (&two, &json!("order.payment.started.v1")),
-            (&three, &json!("order.paid.v1")),
+            "order.placed.v1",
+            "order.payment.started.v1",
+            "order.paid.v1",
+            "order.reserved.v1",
+            "order.shipped.v1",
+            "order.delivered.v1"
         ]
     );
+    let versions = delivered.iter().map(|event| event["version"].as_u64().unwrap());
+    assert!(versions.eq(1..=6), "{delivered:?}");
     let price = json!({"minor": 129_900, "currency": "RUB"});
-    assert_eq!(events_of_paid[0]["data"], json!({"ad_id": "bike-42", "quantity": 1, "price": price}));
-    assert_eq!(events_of_paid[0]["actor"], json!({"type": "app_user", "id": "ann"}));
-    assert_eq!(events_of_paid[1]["data"], json!({"payment_id": order["payment_id"]}));
-    assert_eq!(events_of_paid[2]["actor"], json!({"type": "system", "id": "order-payments"}));
-    for event in &events_of_paid {
+    assert_eq!(delivered[0]["data"], json!({"ad_id": order["ad_id"], "quantity": 1, "price": price}));
+    assert_eq!(delivered[0]["actor"], json!({"type": "app_user", "id": "ann"}));
+    assert_eq!(delivered[1]["data"], json!({"payment_id": order["payment_id"]}));
+    assert_eq!(delivered[2]["actor"], json!({"type": "system", "id": "order"}), "the saga");
+    for event in &delivered {
         assert!(event["time"].as_str().unwrap().ends_with('Z') && event["why"].is_string(), "{event}");
     }
 
@@ -51,12 +55,13 @@ async fn history(deployment: Deployment) {
     assert_eq!(last["type"], "order.payment.failed.v1");
     assert_eq!(last["data"], json!({"reason": "limit_exceeded"}));
 
-    for path in [&*paid.location, "/v1/orders/0193c3a0-0000-7000-8000-000000000001", "/v1/orders/x"] {
+    for path in [&*placed.location, "/v1/orders/0193c3a0-0000-7000-8000-000000000001", "/v1/orders/x"] {
         let response = bob.get(&format!("{path}/history")).await.unwrap();
         assert_eq!(response.status(), StatusCode::NOT_FOUND, "{path}");
         assert_eq!(response.headers()["content-type"], "application/problem+json", "{path}");
     }
-    let anonymous = reqwest::get(format!("{}{}/history", marketplace.gateway, paid.location)).await.unwrap();
+    let anonymous =
+        reqwest::get(format!("{}{}/history", marketplace.gateway, placed.location)).await.unwrap();
     assert_eq!(anonymous.status(), StatusCode::UNAUTHORIZED);
 }
 

@@ -22,6 +22,7 @@ mod history;
 mod hostile;
 mod metrics;
 mod order;
+mod order_saga;
 mod orders_list;
 mod page;
 mod peer_outage;

@@ -1,4 +1,4 @@
-//! An order from the request to the socket: paid, and declined.
+//! An order from the request to the socket: delivered, and declined.
 
 use serde_json::Value;
 
@@ -31,18 +31,21 @@ async fn journey(deployment: Deployment) {
 
     let placed = ann.place("key-1", 129_900).await;
     assert_eq!(placed.location, format!("/v1/orders/{}", placed.order_id));
-    let events = anns.until(&placed.order_id, "PAID").await;
+    let events = anns.until(&placed.order_id, "DELIVERED").await;
     let statuses: Vec<&str> = events.iter().map(|event| event["data"]["status"].as_str().unwrap()).collect();
-    assert_eq!(statuses, ["CREATED", "PAID"]);
+    assert_eq!(statuses, ["CREATED", "PAID", "SHIPPED", "DELIVERED"]);
     for event in &events {
         assert_eq!(event["topic"], "user/ann");
         assert_eq!(event["event"], "order.status.changed.v1");
+    }
+    // The courier's report of the delivery begins a trace of its own.
+    for event in &events[..3] {
         let traceparent = event["traceparent"].as_str().unwrap();
         assert!(traceparent.contains(&placed.trace_id), "the push has the trace of the request: {event}");
     }
 
     let order: Value = ann.get(&placed.location).await.unwrap().json().await.unwrap();
-    assert_eq!(order["status"], "PAID");
+    assert_eq!(order["status"], "DELIVERED");
     assert_eq!(order["total"]["minor"], 129_900);
     assert!(order["payment_id"].is_string());
 

@@ -69,6 +69,13 @@ async fn orders_wait_for_an_unavailable_payment_service_and_none_is_lost_embedde
         (report["status"] == "degraded" && part["status"] == "degraded" && has_reason).then_some(())
     })
     .await;
+    eventually("the consumer of the commands holds orders", LIMIT, async || {
+        let (_, holds) = admin(&marketplace, "/holds").await;
+        let held = holds["consumers"].as_array().unwrap();
+        assert!(held.iter().all(|hold| hold["group"] == "order-commands"), "{holds}");
+        (!held.is_empty()).then_some(())
+    })
+    .await;
     // New orders are accepted during the outage.
     let late = ann.place("late", 100).await;
     let order: Value = ann.get(&late.location).await.unwrap().json().await.unwrap();
@@ -92,7 +99,7 @@ async fn orders_wait_for_an_unavailable_payment_service_and_none_is_lost_embedde
     assert_eq!((status, &report["status"]), (200, &"ready".into()), "{report}");
     let counts = marketplace.databases.counts().await.unwrap();
     assert_eq!((counts.orders, counts.paid, counts.payments, counts.charges), (12, 12, 12, 12));
-    assert_eq!((counts.notifications, counts.parked, counts.broken_sequences), (24, 0, 0));
+    assert_eq!((counts.notifications, counts.parked, counts.broken_sequences), (48, 0, 0));
 }
 
 /// Returns how many times the breaker of the policy `payment` has changed to `state`.

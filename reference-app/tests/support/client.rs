@@ -1,11 +1,15 @@
 //! A client of the marketplace: places orders over HTTP, and receives their events over a WebSocket.
 
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use futures::StreamExt;
 use reqwest::{Response, StatusCode, header};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, sync::OnceCell};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
     tungstenite::{self, Message, client::IntoClientRequest},
@@ -18,7 +22,13 @@ pub struct Buyer {
     gateway: String,
     socket: String,
     http: reqwest::Client,
+    /// The ads that the buyers of this marketplace order.
+    pub ads: Ads,
 }
+
+/// The ids of the ads that were created for orders, by price. Clones share them.
+#[derive(Clone, Default)]
+pub struct Ads(Arc<Mutex<HashMap<i64, Arc<OnceCell<String>>>>>);
 
 /// An acknowledged order.
 #[derive(Debug, Clone)]
@@ -34,18 +44,47 @@ pub struct Socket(pub WebSocketStream<MaybeTlsStream<TcpStream>>);
 impl Buyer {
     pub fn new(user: &str, token: String, gateway: &str, socket: &str) -> Self {
         let http = reqwest::Client::builder().timeout(Duration::from_secs(10)).build().unwrap();
-        Self { user: user.to_owned(), token, gateway: gateway.to_owned(), socket: socket.to_owned(), http }
+        Self {
+            user: user.to_owned(),
+            token,
+            gateway: gateway.to_owned(),
+            socket: socket.to_owned(),
+            http,
+            ads: Ads::default(),
+        }
     }
 
+    /// Returns a valid order of a demonstration ad, whose price is another one unless `minor` is 129,900.
     pub fn body(minor: i64) -> Value {
-        json!({"ad_id": "bike-42", "quantity": 1, "price": {"minor": minor, "currency": "RUB"}})
+        order_of("bike-42", minor)
+    }
+
+    /// Returns an order of an ad with this price, which is created at the first call.
+    pub async fn order(&self, minor: i64) -> Value {
+        let ad = self.ads.0.lock().unwrap().entry(minor).or_default().clone();
+        let key = format!("ad-{minor}");
+        let create = || self.create_ad(&key, minor, 1_000_000);
+        order_of(ad.get_or_init(create).await, minor)
+    }
+
+    /// Creates an ad with `stock` pieces, with retries under the same key. Returns its id.
+    pub async fn create_ad(&self, key: &str, minor: i64, stock: u32) -> String {
+        let price = json!({"minor": minor, "currency": "RUB"});
+        let body = json!({"title": key, "price": price, "stock": stock}).to_string();
+        let created = self.retried("/v1/ads", key, &body, StatusCode::CREATED).await;
+        let ad: Value = created.json().await.unwrap();
+        ad["ad_id"].as_str().unwrap().to_owned()
     }
 
     /// Sends one `POST /v1/orders`.
     pub async fn post(&self, key: Option<&str>, body: String) -> reqwest::Result<Response> {
+        self.post_to("/v1/orders", key, body).await
+    }
+
+    async fn post_to(&self, path: &str, key: Option<&str>, body: String) -> reqwest::Result<Response> {
         let mut request = self
             .http
-            .post(format!("{}/v1/orders", self.gateway))
+            .post(format!("{}{path}", self.gateway))
             .bearer_auth(&self.token)
             .header(header::CONTENT_TYPE, "application/json")
             .body(body);
@@ -59,27 +98,39 @@ impl Buyer {
         self.http.get(format!("{}{path}", self.gateway)).bearer_auth(&self.token).send().await
     }
 
-    /// Places an order. The first attempt must be accepted.
+    /// Places an order of an ad with this price. The first attempt must be accepted.
     pub async fn place(&self, key: &str, minor: i64) -> Placed {
-        let response = self.post(Some(key), Self::body(minor).to_string()).await.unwrap();
+        let order = self.order(minor).await;
+        self.place_order(key, &order).await
+    }
+
+    /// Places an order with this body. The first attempt must be accepted.
+    pub async fn place_order(&self, key: &str, order: &Value) -> Placed {
+        let response = self.post(Some(key), order.to_string()).await.unwrap();
         assert_eq!(response.status(), StatusCode::ACCEPTED, "{:?}", response.text().await);
         placed(response).await
     }
 
-    /// Places an order with retries under the same key, for tests with crashes and outages. Retries server errors, 409
-    /// and requests without a response; any other refusal fails the test.
+    /// Places an order of an ad with this price, with retries under the same key, for tests with crashes and outages.
     pub async fn place_with_retries(&self, key: &str, minor: i64) -> Placed {
+        let order = self.order(minor).await.to_string();
+        placed(self.retried("/v1/orders", key, &order, StatusCode::ACCEPTED).await).await
+    }
+
+    /// Sends a request until its response has the status `done`. Retries server errors, 409 and requests without a
+    /// response; any other refusal fails the test.
+    async fn retried(&self, path: &str, key: &str, body: &str, done: StatusCode) -> Response {
         for _ in 0..1_200 {
-            if let Ok(response) = self.post(Some(key), Self::body(minor).to_string()).await {
+            if let Ok(response) = self.post_to(path, Some(key), body.to_owned()).await {
                 match response.status() {
-                    StatusCode::ACCEPTED => return placed(response).await,
+                    status if status == done => return response,
                     status if status.is_server_error() || status == StatusCode::CONFLICT => {}
-                    status => panic!("{status}: {:?}", response.text().await),
+                    status => panic!("{path}: {status}: {:?}", response.text().await),
                 }
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        panic!("the order {key} was not accepted in 1,200 attempts");
+        panic!("{path}: {key} was not accepted in 1,200 attempts");
     }
 
     /// Opens a socket, with the buyer's token in the header.
@@ -145,6 +196,11 @@ impl Socket {
         tokio::time::timeout(Duration::from_secs(30), all).await.unwrap_or_else(|_| panic!("no {status}"));
         seen
     }
+}
+
+/// Returns the body of an order of one piece.
+fn order_of(ad_id: &str, minor: i64) -> Value {
+    json!({"ad_id": ad_id, "quantity": 1, "price": {"minor": minor, "currency": "RUB"}})
 }
 
 /// Reads an accepted order from the response.

@@ -14,7 +14,7 @@ use reference_app::{
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use tempfile::TempDir;
 
-use super::{Buyer, Databases, Process, eventually, server};
+use super::{Ads, Buyer, Databases, Process, eventually, server};
 
 /// The processes and the servers of a marketplace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +35,7 @@ pub struct Marketplace {
     pub databases: Databases,
     /// The prefix of its topics and groups on the Kafka cluster.
     pub prefix: String,
+    ads: Ads,
     issuer: DevIssuer,
     dir: TempDir,
 }
@@ -105,6 +106,7 @@ impl Marketplace {
             socket: url("notification"),
             databases,
             prefix,
+            ads: Ads::default(),
             issuer,
             dir,
         };
@@ -151,8 +153,12 @@ impl Marketplace {
         self.issuer.token(user, life).unwrap()
     }
 
+    /// Returns a buyer, who orders the same ads as the other buyers of this marketplace.
     pub fn buyer(&self, user: &str) -> Buyer {
-        Buyer::new(user, self.token(user, Duration::from_secs(3_600)), &self.gateway, &self.socket)
+        let token = self.token(user, Duration::from_secs(3_600));
+        let mut buyer = Buyer::new(user, token, &self.gateway, &self.socket);
+        buyer.ads = self.ads.clone();
+        buyer
     }
 
     /// Returns an administrator, who can read the figures of all buyers.
@@ -161,12 +167,18 @@ impl Marketplace {
         Buyer::new("root", token, &self.gateway, &self.socket)
     }
 
-    /// Waits until `orders` orders are PAID, also in the lists of their buyers, and their buyers notified.
+    /// Waits until `orders` orders are DELIVERED, also in the lists of their buyers, and their buyers notified of each
+    /// of the four changes of status.
     pub async fn settled(&self, orders: usize, limit: Duration) {
-        eventually(&format!("{orders} orders are PAID and their buyers notified"), limit, async || {
-            let counts = self.databases.counts().await.ok()?;
-            let paid = counts.paid.min(counts.listed_as_paid);
-            (paid >= orders && counts.notifications >= 2 * orders).then_some(())
+        let delivered = "SELECT COUNT(*) FROM {s}.comms_event
+            WHERE topic = 'order' AND type = 'order.delivered.v1'";
+        let listed = "SELECT COUNT(*) FROM {s}.orders WHERE status = 'DELIVERED' AND sequence = 4";
+        let notified = "SELECT COUNT(*) FROM {s}.notifications";
+        eventually(&format!("{orders} orders are DELIVERED and their buyers notified"), limit, async || {
+            let delivered = self.databases.number("order_service", delivered).await.ok()?;
+            let listed = self.databases.number("order_service", listed).await.ok()?;
+            let notified = self.databases.number("notification_service", notified).await.ok()?;
+            (delivered.min(listed) >= orders && notified >= 4 * orders).then_some(())
         })
         .await;
     }
@@ -180,6 +192,8 @@ fn environment(dir: &TempDir, issuer: &DevIssuer) -> Vec<(String, String)> {
         ("COMMS_AUTH__PUBLIC_KEY_FILE".into(), key.display().to_string()),
         // A short lease, so that another relay takes over soon after a kill.
         ("COMMS_RELAY__LEASE".into(), "1500ms".into()),
+        // An order is delivered soon after its payment.
+        ("COMMS_ORDER__SHIPPING__DELIVERED_AFTER".into(), "100ms".into()),
     ]
 }
 

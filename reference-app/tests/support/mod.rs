@@ -7,7 +7,7 @@ mod databases;
 mod marketplace;
 mod process;
 
-pub use client::Buyer;
+pub use client::{Ads, Buyer};
 pub use databases::Databases;
 pub use marketplace::{Deployment, Marketplace};
 pub use process::Process;

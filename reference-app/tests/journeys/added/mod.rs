@@ -62,9 +62,9 @@ async fn a_service_is_added_by_one_folder_and_one_line() {
     let ann =
         Buyer::new("ann", token["token"].as_str().unwrap().to_owned(), &url("gateway"), &url("notification"));
     ann.place("key", 100).await;
-    eventually("audit has seen CREATED and PAID", Duration::from_secs(20), async || {
+    eventually("audit has seen all four statuses", Duration::from_secs(20), async || {
         let seen = reqwest::get(format!("{}/v1/seen", url("audit"))).await.unwrap().text().await.unwrap();
-        (seen == "2 of 10").then_some(())
+        (seen == "4 of 10").then_some(())
     })
     .await;
     let ready: Value = reqwest::get(format!("{}/readyz", url("admin"))).await.unwrap().json().await.unwrap();

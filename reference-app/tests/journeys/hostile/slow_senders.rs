@@ -58,7 +58,7 @@ async fn an_idle_kept_alive_connection_is_closed_embedded() {
 #[tokio::test]
 async fn a_connection_without_the_announced_request_body_is_closed_embedded() {
     let attacked = Attacked::start_strict().await;
-    let head = "POST /holds/order-service/order-saga/release HTTP/1.1\r\nhost: localhost\r\n\
+    let head = "POST /holds/order-service/order-commands/release HTTP/1.1\r\nhost: localhost\r\n\
         content-type: application/json\r\ncontent-length: 10\r\n\r\n";
     for target in attacked.http() {
         let mut peer = target.send(head.as_bytes()).await;

@@ -10,9 +10,10 @@ use comms_core::{
     in_transaction,
     shutdown::Shutdown,
     testing::{DeliveryState, TestConsumer},
-    transport::AttemptConfig,
+    transport::{AttemptConfig, BoxHandler},
 };
 use comms_grpc::to_status;
+use comms_outbox::saga::Coordinator;
 use tonic::Code;
 
 use super::{super::change::Placement, *};
@@ -22,7 +23,7 @@ use crate::{
         order::proto::{GetOrderHistoryRequest, ListOrdersRequest, orders_server::Orders as _},
     },
     platform::db::{Projection, ProjectionOptions},
-    services::order::{MIGRATIONS, SERVICE, api::Api, handlers},
+    services::order::{MIGRATIONS, SERVICE, api::Api, runs::Variants, settings::Settings},
 };
 
 async fn store() -> (tempfile::TempDir, Db, Store) {
@@ -36,8 +37,8 @@ fn audit() -> Audit {
     Audit::new(AuthType::AppUser, "ann").reason("a test")
 }
 
-async fn change(db: &Db, store: &Store, order_id: &str, change: Change) -> Result<Order, Error> {
-    in_transaction(db, async |mut tx| store.change(&mut tx, order_id, change, audit()).await).await
+async fn change(db: &Db, store: &Store, order_id: &str, changes: Vec<Change>) -> Result<Order, Error> {
+    in_transaction(db, async |mut tx| store.change(&mut tx, order_id, changes, audit()).await).await
 }
 
 async fn place(db: &Db, store: &Store, order_id: &str) -> Result<Order, Error> {
@@ -47,8 +48,9 @@ async fn place(db: &Db, store: &Store, order_id: &str) -> Result<Order, Error> {
         ad_id: "bike".into(),
         quantity: 2,
         unit_price: Money { minor: 50, currency: "RUB".into() },
+        choreographed: false,
     };
-    change(db, store, order_id, Change::Place(new)).await
+    change(db, store, order_id, vec![Change::Place(new)]).await
 }
 
 async fn execute(db: &Db, sql: &'static str) {
@@ -76,8 +78,22 @@ fn projection(db: &Db, store: &Store) -> Projection {
     db.projection(options, apply).unwrap()
 }
 
+/// The runs of the orders, with the default settings.
+fn runs(db: &Db, store: &Store) -> (Variants, Coordinator<Db>) {
+    let defaults: toml::Table = toml::from_str(SERVICE.defaults).unwrap();
+    let mut section = defaults["order"].as_table().unwrap().clone();
+    section.remove("listen");
+    let settings: Settings = section.try_into().unwrap();
+    let variants = Variants::new(&settings.saga).unwrap();
+    let events = EventSource::new(SERVICE.source, Clock::system());
+    let builder = variants.coordinator(db.clone(), store.clone(), events).unwrap();
+    (variants, builder.build().unwrap())
+}
+
 fn api(db: &Db, store: &Store, projection: &Projection) -> Api {
-    Api { db: db.clone(), store: store.clone(), list: projection.handle(), clock: Clock::system() }
+    let (variants, runs) = runs(db, store);
+    let (list, clock) = (projection.handle(), Clock::system());
+    Api { db: db.clone(), store: store.clone(), list, variants, runs, choreographed: false, clock }
 }
 
 #[tokio::test]
@@ -85,10 +101,10 @@ async fn a_change_and_its_message_are_written_once() {
     let (_dir, db, store) = store().await;
     place(&db, &store, "o-1").await.unwrap();
     for _ in 0..2 {
-        change(&db, &store, "o-1", Change::StartPayment { payment_id: "p-1".into() }).await.unwrap();
-        change(&db, &store, "o-1", Change::Pay).await.unwrap();
+        let started = Change::StartPayment { payment_id: "p-1".into() };
+        change(&db, &store, "o-1", vec![started, Change::Pay]).await.unwrap();
     }
-    let refused = change(&db, &store, "o-1", Change::Ship).await.unwrap_err();
+    let refused = change(&db, &store, "o-1", vec![Change::Ship]).await.unwrap_err();
     assert_eq!(refused.kind, ErrorKind::Invalid);
     let order = store.find("o-1").await.unwrap().unwrap();
     assert_eq!((order.sequence, order.payment_id.as_deref()), (2, Some("p-1")));
@@ -101,13 +117,16 @@ async fn a_change_and_its_message_are_written_once() {
         rows.unwrap().iter().map(|row| serde_json::from_str(&row.text("event").unwrap()).unwrap()).collect();
     let statuses: Vec<_> = sent.iter().map(|event| (<&str>::from(event.status), event.sequence)).collect();
     assert_eq!(statuses, [("CREATED", 1), ("PAID", 2)]);
+    assert!(sent.iter().all(|event| !event.choreographed), "{sent:?}");
     assert_eq!(sent[0].item.as_ref().unwrap().ad_id, "bike");
 }
 
 #[tokio::test]
 async fn a_corrupt_event_is_an_internal_error_and_a_message_for_it_a_dead_letter() {
     let (_dir, db, store) = store().await;
-    place(&db, &store, "o-1").await.unwrap();
+    let (variants, runs) = runs(&db, &store);
+    let order = place(&db, &store, "o-1").await.unwrap();
+    in_transaction(&db, async |mut tx| variants.start(&runs, &mut tx, &order).await).await.unwrap();
     execute(&db, "UPDATE {s}.comms_event SET payload = x'7b'").await;
     let error = store.find("o-1").await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Internal);
@@ -129,7 +148,7 @@ async fn a_corrupt_event_is_an_internal_error_and_a_message_for_it_a_dead_letter
         changed_at: timestamp(0),
     };
     let builder = TestConsumer::builder("g").attempts(AttemptConfig::default().max_attempts(2));
-    let builder = builder.on(PaymentStatusChanged::TYPE, handlers::apply_payment(db, store));
+    let builder = builder.on(PaymentStatusChanged::TYPE, BoxHandler::new(runs.handler()));
     let consumer = builder.start().await.unwrap();
     consumer.deliver_event(&changed).await.unwrap();
     consumer.advance(Duration::from_secs(1)).await.unwrap();
@@ -198,7 +217,7 @@ async fn a_list_that_is_up_to_date_has_each_change_that_was_committed_before() {
     shutdown.stage("consumers").spawn(LIST, |signal| projection.run(signal));
     for (number, id) in IDS.into_iter().enumerate() {
         place(&db, &store, id).await.unwrap();
-        change(&db, &store, id, Change::Pay).await.unwrap();
+        change(&db, &store, id, vec![Change::Pay]).await.unwrap();
         let page = loop {
             let page = api.list_orders(list(None, 10)).await.unwrap().into_inner();
             if page.up_to_date {

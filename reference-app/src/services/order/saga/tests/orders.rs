@@ -6,6 +6,7 @@ use comms_core::{
     Message,
     clock::Clock,
     event::EventSource,
+    event_sourcing::Aggregate as _,
     saga::{Effect, ForcedStatus, Input, Instance, Operation, Phase, TimerId},
 };
 
