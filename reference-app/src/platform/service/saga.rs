@@ -1,6 +1,6 @@
 //! Builds the saga coordinator of a service, with the settings that the platform gives every loop.
 
-use comms_core::Error;
+use comms_core::{Error, shutdown::ShutdownSignal};
 use comms_outbox::saga::{Coordinator, CoordinatorBuilder};
 
 use super::{Host, Loop};
@@ -28,9 +28,13 @@ impl Host<'_> {
             .build()
             .map_err(|error| error.context(part))?;
         let running = coordinator.clone();
-        let run = Box::new(move |shutdown: comms_core::shutdown::ShutdownSignal| {
+        let run = Box::new(move |shutdown: ShutdownSignal| {
             Box::pin(async move {
-                db.opened().await;
+                tokio::select! {
+                    biased;
+                    () = shutdown.clone().wait() => return Ok(()),
+                    () = db.opened() => {}
+                }
                 running.run(shutdown.wait()).await
             }) as super::Run
         });
