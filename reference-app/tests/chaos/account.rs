@@ -97,24 +97,22 @@ impl Account {
             ),
         };
         let commands = match (end, orchestrated) {
-            (End::Delivered, true) => "payment.request stock.reserve shipment.create stock.confirm",
-            (End::Delivered, false) => "shipment.create",
+            (End::Delivered, true) => "payment.request stock.reserve stock.confirm shipment.create",
+            (End::Delivered, false) => "stock.confirm shipment.create",
             (End::Declined, true) => "payment.request",
             (End::Declined, false) => "",
             (End::OutOfStock, true) => "payment.request stock.reserve payment.cancel",
             (End::OutOfStock, false) => "payment.cancel",
             (End::Refused, true) => {
-                "payment.request stock.reserve shipment.create stock.release payment.cancel"
+                "payment.request stock.reserve stock.confirm shipment.create stock.release payment.cancel"
             }
-            (End::Refused, false) => "shipment.create stock.release payment.cancel",
+            (End::Refused, false) => "stock.confirm shipment.create stock.release payment.cancel",
         };
-        // In the choreography, ad-service releases the stock of every order that failed, also if the order has none.
-        let reservation = match (end, orchestrated) {
-            (End::Delivered, _) => Some(("CONFIRMED", purchase.quantity)),
-            (End::Declined, true) => None,
-            (End::Declined, false) => Some(("RELEASED", 0)),
-            (End::OutOfStock, true) => Some(("REJECTED", purchase.quantity)),
-            (End::OutOfStock, false) | (End::Refused, _) => Some(("RELEASED", purchase.quantity)),
+        let reservation = match end {
+            End::Delivered => Some(("CONFIRMED", purchase.quantity)),
+            End::Declined => None,
+            End::OutOfStock => Some(("REJECTED", purchase.quantity)),
+            End::Refused => Some(("RELEASED", purchase.quantity)),
         };
         let shipment = match end {
             End::Delivered => Some("DELIVERED"),

@@ -1,6 +1,6 @@
 //! Builds the saga coordinator of a service, with the settings that the platform gives every loop.
 
-use comms_core::Error;
+use comms_core::{Error, shutdown::ShutdownSignal};
 use comms_outbox::saga::{Coordinator, CoordinatorBuilder};
 
 use super::{Host, Loop};
@@ -30,7 +30,7 @@ impl Host<'_> {
             .map_err(|error| error.context(part))?;
         self.sagas.add(self.name, coordinator.clone(), db.clone())?;
         let running = coordinator.clone();
-        let run = Box::new(move |shutdown: comms_core::shutdown::ShutdownSignal| {
+        let run = Box::new(move |shutdown: ShutdownSignal| {
             Box::pin(async move {
                 tokio::select! {
                     biased;

@@ -44,10 +44,25 @@ fn entity_tag(body: &[u8]) -> String {
 /// Returns whether `If-None-Match` is `*` or lists `tag`. RFC 9110, section 13.1.2: by weak comparison, in which `W/"a"`
 /// equals `"a"`.
 fn is_none_match_of(request: &HeaderMap, tag: &str) -> bool {
-    let values = request.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-    // A comma may be part of another tag. Its pieces do not equal `tag`, which has quotes at both ends and none between.
-    let mut listed = values.flat_map(|value| value.split(',')).map(str::trim);
-    listed.any(|listed| listed == "*" || listed.strip_prefix("W/").unwrap_or(listed) == tag)
+    let mut values = request.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    values.any(|value| value.trim() == "*" || lists(value, tag))
+}
+
+/// Returns whether the list `value` of entity tags has `tag`. A comma may be part of a tag, so the list is read tag by tag.
+/// The rest of a list behind a part that is no tag is not read.
+fn lists(value: &str, tag: &str) -> bool {
+    let mut rest = value;
+    loop {
+        rest = rest.trim_start_matches([' ', '\t', ',']);
+        rest = rest.strip_prefix("W/").unwrap_or(rest);
+        // The tag from its first quote to its second one.
+        let Some(end) = rest.strip_prefix('"').and_then(|opaque| opaque.find('"')) else { return false };
+        let (listed, behind) = rest.split_at(end + 2);
+        if listed == tag {
+            return true;
+        }
+        rest = behind;
+    }
 }
 
 #[cfg(test)]
@@ -81,7 +96,8 @@ mod tests {
             assert!(!answer.headers().contains_key(header::CONTENT_TYPE), "{known:?}");
         }
         let unquoted: &'static str = tag.trim_matches('"').to_owned().leak();
-        for other in [&[][..], &["\"other\""], &[unquoted], &["", ","]] {
+        let inside: &'static str = format!("\"x,{unquoted},y\"").leak();
+        for other in [&[][..], &["\"other\""], &[unquoted], &["", ","], &["\"a,*,b\""], &[inside], &["\"*"]] {
             assert_eq!(answer(other, "a bike").status(), StatusCode::OK, "{other:?}");
         }
         assert_eq!(answer(&[tag], "a red bike").status(), StatusCode::OK, "the body has changed");

@@ -24,7 +24,7 @@ impl Payment {
     /// Creates a pending payment.
     ///
     /// # Errors
-    /// Returns `Invalid` if the amount is not positive, or its currency is not an active code of ISO 4217.
+    /// Returns `Invalid` if the amount is not positive.
     pub(super) fn new(
         payment_id: String,
         order_id: String,
@@ -32,8 +32,8 @@ impl Payment {
         amount: Money,
         now: i64,
     ) -> Result<Self, Error> {
-        if amount.minor <= 0 || !Money::is_currency(&amount.currency) {
-            return Err(Error::invalid("the amount must be positive, in an ISO 4217 currency"));
+        if amount.minor <= 0 {
+            return Err(Error::invalid("the amount must be positive"));
         }
         let (status, sequence, reason) = (PaymentStatus::Pending, 1, None);
         Ok(Self {
@@ -47,6 +47,18 @@ impl Payment {
             created_at: now,
             updated_at: now,
         })
+    }
+
+    /// Checks the currency of a payment that is requested for the first time. A payment that is stored is settled and
+    /// refunded in its currency, also after the code was withdrawn from the standard.
+    ///
+    /// # Errors
+    /// Returns `Invalid` if the currency is not an active code of ISO 4217.
+    pub(super) fn check_currency(&self) -> Result<(), Error> {
+        match Money::is_currency(&self.amount.currency) {
+            true => Ok(()),
+            false => Err(Error::invalid("the currency must be an active code of ISO 4217")),
+        }
     }
 
     /// Cancels a pending payment, and refunds one that has succeeded. Returns `false` if the payment stays as it is,

@@ -107,8 +107,8 @@ impl Reservation {
     }
 
     /// Makes a reservation permanent. An expired one takes its pieces again, or is rejected as `expired` if fewer than its
-    /// quantity are `available`; a later confirmation then finds them, because an order that needs no confirmation any more
-    /// is released. A reservation that was rejected for another reason, or released, stays as it is.
+    /// quantity are `available`. A later confirmation takes pieces that are available again, and the release of the order
+    /// gives them back. A reservation that was rejected for another reason, or released, stays as it is.
     pub(in crate::services::ad) fn confirm(&mut self, available: u32, now: i64) -> i64 {
         let came_too_late =
             self.status == ReservationStatus::Rejected && self.reason.as_deref() == Some(EXPIRED);

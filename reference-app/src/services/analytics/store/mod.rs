@@ -15,6 +15,12 @@ use crate::{
 
 /// The rows that one transaction deletes.
 const CHUNK: i64 = 1_000;
+/// The statements of the deletion. Each reads a range of the primary key.
+const OLDEST_ORDER: &str =
+    "SELECT revision, order_id FROM {s}.orders WHERE revision < $1 ORDER BY revision, order_id LIMIT 1";
+const LAST_OF_CHUNK: &str = "SELECT order_id FROM {s}.orders WHERE revision = $1 AND order_id >= $2
+    ORDER BY order_id LIMIT $3";
+const DELETE_RANGE: &str = "DELETE FROM {s}.orders WHERE revision = $1 AND order_id >= $2 AND order_id <= $3";
 
 /// Returns the live revision of the figures, as `tx` sees it.
 pub(super) async fn live_revision(tx: &mut Tx) -> Result<Option<i64>, Error> {
@@ -182,12 +188,7 @@ pub(super) async fn has_older(db: &Db, live: u32) -> Result<bool, Error> {
 /// that an interrupted deletion is continued.
 pub(super) async fn delete_older(db: &Db, live: u32) -> Result<(), Error> {
     let live = i64::from(live);
-    let some_orders = "DELETE FROM {s}.orders WHERE revision < $1
-         AND order_id IN (SELECT order_id FROM {s}.orders WHERE revision < $1 LIMIT $2)";
-    let chunk = async || {
-        in_transaction(db, async |mut tx| tx.execute(some_orders, &[live.into(), CHUNK.into()]).await).await
-    };
-    while chunk().await? > 0 {}
+    while delete_some_orders(db, live).await? {}
     in_transaction(db, async |mut tx| {
         for sql in [
             "DELETE FROM {s}.hours WHERE revision < $1",
@@ -197,6 +198,21 @@ pub(super) async fn delete_older(db: &Db, live: u32) -> Result<(), Error> {
             tx.execute(sql, &[live.into()]).await?;
         }
         Ok(())
+    })
+    .await
+}
+
+/// Deletes the first [`CHUNK`] orders of the oldest revision below `live`. Returns whether there were any.
+async fn delete_some_orders(db: &Db, live: i64) -> Result<bool, Error> {
+    in_transaction(db, async |mut tx| {
+        let oldest = tx.fetch(OLDEST_ORDER, &[live.into()]).await?;
+        let Some(oldest) = oldest.first() else { return Ok(false) };
+        let (revision, first) = (oldest.int("revision")?, oldest.text("order_id")?);
+        // The last order of the chunk. A chunk that is not full ends at the last order of the revision.
+        let last = tx.fetch(LAST_OF_CHUNK, &[revision.into(), (&first).into(), CHUNK.into()]).await?;
+        let last = last.last().map_or(Ok(first.clone()), |row| row.text("order_id"))?;
+        tx.execute(DELETE_RANGE, &[revision.into(), (&first).into(), (&last).into()]).await?;
+        Ok(true)
     })
     .await
 }

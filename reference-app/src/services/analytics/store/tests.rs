@@ -154,6 +154,8 @@ async fn figures_are_rebuilt(db: Db) {
     assert_eq!(figures(&db).await, (expected_hours(), expected_revenue()));
     projection::purge(&db).await.unwrap();
     assert!(!has_older(&db, 2).await.unwrap());
+    let kept = db.fetch("SELECT order_id FROM {s}.orders WHERE revision = 2", &[]).await.unwrap();
+    assert_eq!(kept.len(), 2, "the orders of the live revision are not deleted");
     for table in ["SELECT * FROM {s}.orders WHERE revision = 1", "SELECT * FROM {s}.hours WHERE revision = 1"]
     {
         assert!(db.fetch(table, &[]).await.unwrap().is_empty(), "{table}");
@@ -222,6 +224,37 @@ async fn figures_that_were_never_built_are_unavailable() {
     execute(&db, "DELETE FROM {s}.comms_projection").await;
     let status = Api { db, handle }.get_orders(Request::new(Range { from: 0, to: 1 })).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable, "{status}");
+}
+
+/// A deletion of many orders costs as much for each order as that of a few.
+#[tokio::test]
+async fn the_orders_of_older_revisions_are_deleted_by_ranges_of_their_key() {
+    let (_dir, db) = sqlite().await;
+    for (query, args, range) in [
+        (OLDEST_ORDER, vec![2.into()], "(revision<?)"),
+        (LAST_OF_CHUNK, vec![1.into(), "o".into(), CHUNK.into()], "(revision=? AND order_id>?)"),
+        (DELETE_RANGE, vec![1.into(), "o".into(), "p".into()], "(revision=? AND order_id>? AND order_id<?)"),
+    ] {
+        let explain: &'static str = Box::leak(format!("EXPLAIN QUERY PLAN {query}").into_boxed_str());
+        let plan = db.fetch(explain, &args).await.unwrap();
+        let steps: Vec<String> = plan.iter().map(|row| row.text("detail").unwrap()).collect();
+        assert_eq!(steps.len(), 1, "no sorting: {steps:?}");
+        assert!(steps[0].starts_with("SEARCH") && steps[0].ends_with(range), "{steps:?}");
+    }
+
+    execute(
+        &db,
+        "INSERT INTO {s}.orders (revision, order_id, sequence, status, created_hour, payment)
+         WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2001)
+         SELECT r.v, 'o-' || n.i, 1, 'CREATED', 0, 'NONE' FROM n, (SELECT 1 AS v UNION SELECT 2 UNION SELECT 3) AS r",
+    )
+    .await;
+    delete_older(&db, 3).await.unwrap();
+    let left = db.fetch("SELECT DISTINCT revision FROM {s}.orders", &[]).await.unwrap();
+    let left: Vec<i64> = left.iter().map(|row| row.int("revision").unwrap()).collect();
+    assert_eq!(left, [3]);
+    let kept = db.fetch("SELECT COUNT(*) AS n FROM {s}.orders", &[]).await.unwrap();
+    assert_eq!(kept[0].int("n").unwrap(), 2_001);
 }
 
 #[tokio::test]

@@ -30,12 +30,11 @@ pub(in crate::services::order) fn orchestrated(limits: &Limits) -> Result<Defini
         order_id: saga.id.clone(),
         item: saga.data.item.clone(),
     });
-    let confirmation = Step::command("confirmation", |saga| ConfirmStock { order_id: saga.id.clone() });
     Definition::builder("order", 1)
         .step(payment_step(payment.time_limit(limits.payment), limits))
         .step(inventory_step(inventory.time_limit(limits.inventory), limits))
+        .step(confirmation_step(limits))
         .step(shipping_step(limits))
-        .step(confirmation_step(confirmation.time_limit(limits.confirmation), limits))
         .step(delivery_step(limits))
         .build()
 }
@@ -43,8 +42,9 @@ pub(in crate::services::order) fn orchestrated(limits: &Limits) -> Result<Defini
 /// Returns the choreographed saga: payment-service and ad-service react to the events of the order, and the saga observes
 /// their events.
 ///
-/// An observed step has one attempt, so its limit is that of all attempts of a command. The shipment is a command here
-/// too: a courier follows no events, and the point of no return of a run must be a command. The compensations are
+/// An observed step has one attempt, so its limit is that of all attempts of a command. The confirmation is a command here
+/// too: an order enters no status between the reservation and the shipment, so no event of the order causes it. So is the
+/// shipment: a courier follows no events, and the point of no return of a run must be a command. The compensations are
 /// commands as well. They have the same effect once as the event that the order is cancelled, and they add what an event
 /// lacks: attempts, a time limit and an alarm.
 ///
@@ -58,8 +58,8 @@ pub(in crate::services::order) fn choreographed(
     Definition::builder("order-choreographed", 1)
         .step(payment_step(observe("payment", limits.payment), limits))
         .step(inventory_step(observe("inventory", limits.inventory), limits))
+        .step(confirmation_step(limits))
         .step(shipping_step(limits))
-        .step(confirmation_step(observe("confirmation", limits.confirmation), limits))
         .step(delivery_step(limits))
         .build()
 }
@@ -88,6 +88,17 @@ fn inventory_step(step: Step, limits: &Limits) -> Step {
         .compensating("CompensateInventory")
 }
 
+/// Makes the reservation permanent before the order is shipped: a reservation that has expired may be sold again. The
+/// compensation of the inventory undoes a confirmed reservation too.
+fn confirmation_step(limits: &Limits) -> Step {
+    Step::command("confirmation", |saga| ConfirmStock { order_id: saga.id.clone() })
+        .reply(replies::confirmed)
+        .topic(TOPIC)
+        .time_limit(limits.confirmation)
+        .attempts(limits.attempts, Backoff::default())
+        .running("InventoryReserved")
+}
+
 /// The pivot: an accepted shipment is not called back. Without an answer the run is held, because the courier may have the
 /// order.
 fn shipping_step(limits: &Limits) -> Step {
@@ -103,13 +114,6 @@ fn shipping_step(limits: &Limits) -> Step {
         .attempts(limits.attempts, Backoff::default())
         .done("ShippingProcessing")
         .pivot()
-}
-
-fn confirmation_step(step: Step, limits: &Limits) -> Step {
-    step.reply(replies::confirmed)
-        .topic(TOPIC)
-        .attempts(limits.attempts, Backoff::default())
-        .running("ShippingProcessing")
 }
 
 fn delivery_step(limits: &Limits) -> Step {

@@ -26,7 +26,7 @@ pub(in crate::services::order) struct Limits {
     pub(super) shipping: Duration,
     #[serde(rename = "confirmation_limit", with = "duration")]
     pub(super) confirmation: Duration,
-    /// The time from the confirmation to the delivery.
+    /// The time from the acceptance of the shipment to the delivery.
     #[serde(rename = "delivery_limit", with = "duration")]
     pub(super) delivery: Duration,
 }

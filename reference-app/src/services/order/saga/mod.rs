@@ -1,4 +1,4 @@
-//! The saga of an order: payment, stock, shipment, confirmation of the stock, delivery. This module does no I/O.
+//! The saga of an order: payment, stock, confirmation of the stock, shipment, delivery. This module does no I/O.
 //!
 //! - `definition`: the steps of both variants, `order` and `order-choreographed`.
 //! - `replies`: what an event of a participant means for a step.

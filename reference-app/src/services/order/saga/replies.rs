@@ -49,20 +49,13 @@ pub(super) fn reserved(_: &mut OrderData, reservation: &ReservationChanged) -> R
 /// The reply to the release of the stock.
 pub(super) fn released(_: &mut OrderData, reservation: &ReservationChanged) -> Reply {
     match reservation.status {
-        // Late replies to the reservation.
-        ReservationStatus::Reserved | ReservationStatus::Confirmed => Reply::Ignored,
-        // In each of these states the order has no pieces.
-        ReservationStatus::Released | ReservationStatus::Rejected | ReservationStatus::Expired => Reply::Done,
-    }
-}
-
-/// The reply to the shipment.
-pub(super) fn accepted(_: &mut OrderData, delivery: &DeliveryStatusChanged) -> Reply {
-    match delivery.status {
-        DeliveryStatus::Accepted => Reply::Done,
-        DeliveryStatus::Refused => failed(delivery.reason.as_ref(), "shipment_refused"),
-        // The event of the last step.
-        DeliveryStatus::Delivered => Reply::Ignored,
+        ReservationStatus::Released => Reply::Done,
+        // Events from before the release. A confirmation that is under way takes the pieces of a reservation that has
+        // expired again, so only RELEASED shows that the order has no pieces.
+        ReservationStatus::Reserved
+        | ReservationStatus::Rejected
+        | ReservationStatus::Confirmed
+        | ReservationStatus::Expired => Reply::Ignored,
     }
 }
 
@@ -74,6 +67,16 @@ pub(super) fn confirmed(_: &mut OrderData, reservation: &ReservationChanged) -> 
         ReservationStatus::Released => failed(None, "reservation_released"),
         // A reservation that has expired is confirmed if there is stock left, so its end is not the reply.
         ReservationStatus::Reserved | ReservationStatus::Expired => Reply::Ignored,
+    }
+}
+
+/// The reply to the shipment.
+pub(super) fn accepted(_: &mut OrderData, delivery: &DeliveryStatusChanged) -> Reply {
+    match delivery.status {
+        DeliveryStatus::Accepted => Reply::Done,
+        DeliveryStatus::Refused => failed(delivery.reason.as_ref(), "shipment_refused"),
+        // The event of the last step.
+        DeliveryStatus::Delivered => Reply::Ignored,
     }
 }
 

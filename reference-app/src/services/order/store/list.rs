@@ -83,8 +83,10 @@ impl Store {
         before: Option<Uuid>,
         limit: u32,
     ) -> Result<Page, Error> {
-        // Before a revision is live, the first one is being built.
-        let revision = self.db.live_revision(LIST).await?.unwrap_or(REVISION);
+        // Before a revision is live, the first one is being built. After a rollback from a higher revision, the rows of
+        // this program's revision are those that are written.
+        let live = self.db.live_revision(LIST).await?;
+        let revision = live.map_or(REVISION, |live| live.min(REVISION));
         // The largest UUID is greater than the id of every order.
         let before = before.unwrap_or(Uuid::max()).to_string();
         // One row more than the limit shows whether there is a next page.

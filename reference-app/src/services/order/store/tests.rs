@@ -209,6 +209,23 @@ async fn a_corrupt_order_is_left_out_of_its_page() {
     }
 }
 
+/// A program with a higher revision has made its rows live, and was replaced by this one.
+#[tokio::test]
+async fn a_list_shows_new_orders_after_a_rollback_from_a_higher_revision() {
+    let (_dir, db, store) = store().await;
+    execute(
+        &db,
+        "INSERT INTO {s}.comms_projection (name, live_revision, highest_live) VALUES ('orders', 2, 2)",
+    )
+    .await;
+    place(&db, &store, IDS[0]).await.unwrap();
+    let events = store.history(IDS[0]).await.unwrap();
+    in_transaction(&db, async |mut tx| store.project(&mut tx, &events).await).await.unwrap();
+    let page = store.page("ann", None, 10).await.unwrap();
+    let ids: Vec<_> = page.orders.into_iter().map(|order| order.unwrap().order_id).collect();
+    assert_eq!((ids, page.revision), (vec![IDS[0].to_owned()], REVISION));
+}
+
 #[tokio::test]
 async fn a_list_that_is_up_to_date_has_each_change_that_was_committed_before() {
     let (_dir, db, store) = store().await;

@@ -106,6 +106,46 @@ async fn a_payment_in_an_unknown_currency_is_refused() {
         let reply = bench.api.request_payment(keyed(Request::new(request), currency).unwrap()).await;
         assert_eq!(reply.map_or_else(|status| status.code(), |_| Code::Ok), code, "{currency}");
     }
+    assert_eq!(bench.money().await, [1, 0, 0], "a refused payment is not stored");
+}
+
+/// The standard withdraws a code while a buyer is charged in it.
+#[tokio::test]
+async fn a_payment_in_a_currency_that_was_withdrawn_is_refunded() {
+    let bench = sqlite().await;
+    let amount = Money { minor: 100, currency: "BGN".into() };
+    for order in ["o-1", "o-2"] {
+        assert_eq!(bench.request(order, order).await, Ok("PENDING".into()));
+    }
+    bench.settle(LIMIT).await;
+    let withdrawn = "UPDATE {s}.payments SET currency = 'BGN'";
+    in_transaction(&bench.db.db, async |mut tx| tx.execute(withdrawn, &[]).await).await.unwrap();
+
+    let (order_id, buyer_id) = ("o-1".to_owned(), "ann".to_owned());
+    let wanted = Some(Amount { minor: amount.minor, currency: amount.currency.clone() });
+    let request = RequestPaymentRequest { order_id, buyer_id, amount: wanted.clone() };
+    let reply = bench.api.request_payment(keyed(Request::new(request.clone()), "again").unwrap()).await;
+    assert_eq!(reply.unwrap().into_inner().status, "SUCCEEDED", "the order has this payment");
+    let RequestPaymentRequest { order_id, buyer_id, .. } = request;
+    let request = CancelPaymentRequest { order_id, buyer_id, amount: wanted };
+    let reply = bench.api.cancel_payment(keyed(Request::new(request), "undo").unwrap()).await;
+    assert_eq!(reply.unwrap().into_inner().status, "REFUNDED");
+
+    let cancelled = OrderStatusChanged {
+        order_id: "o-2".into(),
+        buyer_id: "ann".into(),
+        status: OrderStatus::Cancelled,
+        sequence: 3,
+        total: amount,
+        reason: None,
+        changed_at: String::new(),
+        item: None,
+        choreographed: true,
+    };
+    let follow = handlers::follow_order(bench.db.db.clone(), bench.api.store.clone());
+    assert!(matches!(follow.handle(delivery(&cancelled)).await, Ok(Outcome::Done)));
+    assert_eq!(bench.published("o-2").await.last().unwrap(), "REFUNDED 3");
+    assert_eq!(bench.money().await, [2, 2, 2]);
 }
 
 /// A saga that got no event repeats its command. It must get an event for the repetition, or it would give up.

@@ -38,9 +38,15 @@ impl Store {
 
     /// Stores `payment` with its event. An order that has a payment keeps it, and its current status is published again.
     /// Returns the payment of the order.
+    ///
+    /// # Errors
+    /// Returns the error of [`Payment::check_currency`] for an order without a payment. Roll the transaction back then.
     pub(super) async fn request(&self, tx: &mut Tx, payment: Payment) -> Result<Payment, Error> {
         let payment = match self.insert(tx, &payment).await? {
-            true => payment,
+            true => {
+                payment.check_currency()?;
+                payment
+            }
             false => self.lock_of_order(tx, &payment.order_id).await?,
         };
         self.enqueue_status(tx, &payment).await?;

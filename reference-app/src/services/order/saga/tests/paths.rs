@@ -7,28 +7,34 @@ use DeliveryStatus as D;
 use PaymentStatus as P;
 use ReservationStatus as R;
 
+/// Brings a run to the command of the shipment.
+fn until_shipping(saga: &mut SagaTest<OrderData>) -> &mut SagaTest<OrderData> {
+    saga.event(&payment(P::Succeeded)).event(&stock(R::Reserved)).event(&stock(R::Confirmed));
+    saga.assert_sent(&["execute shipping"])
+}
+
 #[test]
 fn an_orchestrated_order_sends_each_command_after_the_reply_to_the_one_before() {
     let mut saga = start(&orchestrated(&limits()).unwrap());
     saga.assert_sent(&["execute payment"]).assert_state("PaymentProcessing");
     saga.event(&payment(P::Pending)).assert_unchanged();
     saga.event(&payment(P::Succeeded)).assert_sent(&["execute inventory"]).assert_state("PaymentProcessing");
-    saga.event(&stock(R::Reserved)).assert_sent(&["execute shipping"]).assert_state("InventoryReserved");
-    saga.event(&shipment(D::Accepted)).assert_sent(&["execute confirmation"]);
-    saga.assert_state("ShippingProcessing");
-    saga.event(&stock(R::Confirmed)).assert_sent(&[]).assert_state("ShippingProcessing");
+    saga.event(&stock(R::Reserved)).assert_sent(&["execute confirmation"]);
+    saga.assert_state("InventoryReserved");
+    saga.event(&stock(R::Confirmed)).assert_sent(&["execute shipping"]).assert_state("InventoryReserved");
+    saga.event(&shipment(D::Accepted)).assert_sent(&[]).assert_state("ShippingProcessing");
     saga.event(&shipment(D::Delivered)).assert_state("Completed").assert_phase(Phase::Completed);
     assert_eq!(saga.instance().data.payment_id.as_deref(), Some("p-1"));
 }
 
 #[test]
-fn a_choreographed_order_commands_the_shipment_alone() {
+fn a_choreographed_order_commands_the_confirmation_and_the_shipment_alone() {
     let mut saga = start(&choreographed(&limits()).unwrap());
     saga.assert_sent(&[]).assert_state("PaymentProcessing");
     saga.event(&payment(P::Succeeded)).assert_sent(&[]).assert_state("PaymentProcessing");
-    saga.event(&stock(R::Reserved)).assert_sent(&["execute shipping"]).assert_state("InventoryReserved");
+    saga.event(&stock(R::Reserved)).assert_sent(&["execute confirmation"]).assert_state("InventoryReserved");
+    saga.event(&stock(R::Confirmed)).assert_sent(&["execute shipping"]).assert_state("InventoryReserved");
     saga.event(&shipment(D::Accepted)).assert_sent(&[]).assert_state("ShippingProcessing");
-    saga.event(&stock(R::Confirmed)).assert_sent(&[]);
     saga.event(&shipment(D::Delivered)).assert_phase(Phase::Completed);
 }
 
@@ -57,9 +63,11 @@ fn an_order_without_stock_is_paid_back() {
 fn a_refused_shipment_gives_back_the_stock_and_then_the_money() {
     for definition in both() {
         let mut saga = start(&definition);
-        saga.event(&payment(P::Succeeded)).event(&stock(R::Reserved)).event(&shipment(D::Refused));
+        until_shipping(&mut saga).event(&shipment(D::Refused));
         saga.assert_sent(&["compensate inventory"]).assert_state("CompensateInventory");
-        saga.event(&stock(R::Reserved)).assert_unchanged();
+        for late in [R::Reserved, R::Confirmed] {
+            saga.event(&stock(late)).assert_unchanged();
+        }
         saga.event(&stock(R::Released)).assert_sent(&["compensate payment"]).assert_state("PaymentCancelled");
         saga.event(&payment(P::Refunded)).assert_state("Failed").assert_phase(Phase::Failed);
     }
@@ -89,26 +97,49 @@ fn a_payment_without_a_reply_is_cancelled() {
     observed.event(&payment(P::Cancelled)).assert_phase(Phase::Failed);
 }
 
-/// The reply to the reservation comes again, or the reservation ends: neither is the reply to the confirmation.
+/// The pieces of a reservation that has expired may be sold to another order, so no order is shipped without its
+/// confirmation. The reply to the reservation that comes again is not the reply to the confirmation.
 #[test]
-fn events_of_the_reservation_do_not_settle_the_confirmation() {
+fn a_reservation_that_expires_is_not_shipped_before_it_is_confirmed() {
     for definition in both() {
         let mut saga = start(&definition);
-        saga.event(&payment(P::Succeeded)).event(&stock(R::Reserved)).event(&shipment(D::Accepted));
+        saga.event(&payment(P::Succeeded)).event(&stock(R::Reserved)).assert_sent(&["execute confirmation"]);
         saga.event(&stock(R::Reserved)).assert_unchanged();
         saga.event(&stock(R::Expired)).assert_unchanged();
-        saga.event(&stock(R::Confirmed)).event(&shipment(D::Delivered)).assert_phase(Phase::Completed);
+        saga.event(&shipment(D::Accepted)).assert_sent(&[]).assert_state("InventoryReserved");
+        saga.event(&stock(R::Confirmed)).assert_sent(&["execute shipping"]);
     }
 }
 
-/// The delivery may be reported before the confirmation, or even before the acceptance is.
+/// A confirmation that is under way may take the pieces again after the reservation has expired, so the end of the
+/// reservation is not the reply to its release.
+#[test]
+fn an_order_that_cannot_be_confirmed_gives_back_the_stock_and_then_the_money() {
+    for definition in both() {
+        let mut rejected = start(&definition);
+        rejected.event(&payment(P::Succeeded)).event(&stock(R::Reserved)).event(&stock(R::Rejected));
+        let mut late = start(&definition);
+        late.event(&payment(P::Succeeded)).event(&stock(R::Reserved));
+        late.timer("confirmation/execute/1/limit").timer("confirmation/execute/1/retry");
+        late.assert_sent(&["execute confirmation"]).timer("confirmation/execute/2/limit");
+        for saga in [&mut rejected, &mut late] {
+            saga.assert_sent(&["compensate inventory"]).assert_state("CompensateInventory");
+            for ignored in [R::Expired, R::Rejected, R::Confirmed] {
+                saga.event(&stock(ignored)).assert_sent(&[]).assert_state("CompensateInventory");
+            }
+            saga.event(&stock(R::Released)).assert_sent(&["compensate payment"]);
+            saga.event(&payment(P::Refunded)).assert_phase(Phase::Failed);
+        }
+    }
+}
+
+/// The delivery may be reported before the acceptance is.
 #[test]
 fn an_early_delivery_counts() {
     for definition in both() {
         let mut saga = start(&definition);
-        saga.event(&payment(P::Succeeded)).event(&stock(R::Reserved)).event(&shipment(D::Delivered));
-        saga.assert_state("InventoryReserved");
-        saga.event(&shipment(D::Accepted)).event(&stock(R::Confirmed)).assert_phase(Phase::Completed);
+        until_shipping(&mut saga).event(&shipment(D::Delivered)).assert_state("InventoryReserved");
+        saga.event(&shipment(D::Accepted)).assert_phase(Phase::Completed);
     }
 }
 
@@ -117,20 +148,10 @@ fn an_early_delivery_counts() {
 fn a_shipment_without_an_answer_is_held_until_the_answer_comes() {
     for definition in both() {
         let mut saga = start(&definition);
-        saga.event(&payment(P::Succeeded)).event(&stock(R::Reserved));
+        until_shipping(&mut saga);
         saga.timer("shipping/execute/1/limit").timer("shipping/execute/1/retry");
         saga.timer("shipping/execute/2/limit").assert_alarms(&["shipping"]).assert_phase(Phase::Held);
         saga.refused(Operation::Cancel { reason: "late".into() });
         saga.event(&shipment(D::Accepted)).assert_phase(Phase::Running).assert_state("ShippingProcessing");
     }
-}
-
-#[test]
-fn a_confirmation_that_is_rejected_is_held_and_never_undoes_the_order() {
-    let mut saga = start(&orchestrated(&limits()).unwrap());
-    saga.event(&payment(P::Succeeded)).event(&stock(R::Reserved)).event(&shipment(D::Accepted));
-    saga.event(&stock(R::Rejected)).timer("confirmation/execute/1/retry").event(&stock(R::Rejected));
-    saga.assert_alarms(&["confirmation"]).assert_phase(Phase::Held);
-    saga.operate(Operation::Retry).assert_sent(&["execute confirmation"]);
-    saga.event(&stock(R::Confirmed)).assert_phase(Phase::Running);
 }
