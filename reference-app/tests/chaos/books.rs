@@ -91,7 +91,8 @@ impl Books {
         {
             self.account(order).shipments.push(status);
         }
-        for sql in ["SELECT COUNT(*) FROM {s}.comms_saga_timer", "SELECT COUNT(*) FROM {s}.comms_saga_early"] {
+        for sql in ["SELECT COUNT(*) FROM {s}.comms_saga_timer", "SELECT COUNT(*) FROM {s}.comms_saga_early"]
+        {
             self.waiting += databases.number(ORDER, sql).await?;
         }
         Ok(())
