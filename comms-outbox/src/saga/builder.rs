@@ -92,7 +92,8 @@ impl<U: SagaStore> CoordinatorBuilder<U> {
     }
 
     /// Sets the longest pause between two reads of the timers. Default 500 ms. A timer that this process sets for an
-    /// earlier time ends the pause.
+    /// earlier time ends the pause, except for one of [`Coordinator::start`]: the caller commits later, so that the timer can
+    /// fire up to this interval late.
     pub fn poll_interval(mut self, interval: Duration) -> Self {
         self.settings.poll_interval = interval;
         self
@@ -104,7 +105,8 @@ impl<U: SagaStore> CoordinatorBuilder<U> {
         self
     }
 
-    /// Sets how many runs whose timers are due are handled at the same time, each with a connection. Default 8. On SQLite
+    /// Sets how many runs whose timers are due are handled at the same time, each with a connection. A sweep uses one more.
+    /// Default 8. On SQLite
     /// the transactions wait for each other: set 1.
     pub fn concurrency(mut self, runs: usize) -> Self {
         self.settings.concurrency = runs;

@@ -87,12 +87,13 @@ impl<U: SagaStore> Coordinator<U> {
     /// Starts a run of `definition` in the caller's transaction. Returns `false`, and writes nothing, if a run with this id
     /// exists, ended or not.
     ///
-    /// The trace and the correlation id of the run are those of the current context.
+    /// The trace and the correlation id of the run are those of the current context. A timer that is due earlier than
+    /// [`poll_interval`](super::CoordinatorBuilder::poll_interval) can fire up to that interval late.
     ///
     /// # Errors
     /// Returns [`ErrorKind::Misconfigured`](comms_core::ErrorKind::Misconfigured) if the definition is not registered, and
     /// [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) if the data or a command cannot be encoded, or the id is
-    /// empty, longer than 512 bytes or contains NUL. Otherwise returns the errors of the function
+    /// refused by [`Definition::start`], is empty, longer than 512 bytes or contains NUL. Otherwise returns the errors of the function
     /// [`on_transition`](super::CoordinatorBuilder::on_transition) and of the database. Roll the transaction back after an
     /// error.
     pub async fn start<D: Clone + Serialize + Send>(
