@@ -31,10 +31,7 @@ impl<U: SagaStore> Inner<U> {
 
     async fn drive_timers(&self, mut shutdown: Shared<impl Future<Output = ()> + Send>) {
         let mut failures = 0;
-        while !shutdown.is_terminated() {
-            if let Some(heartbeat) = &self.settings.heartbeat {
-                heartbeat.beat();
-            }
+        while !has_resolved(&shutdown) {
             let pause = match self.turn(&shutdown).await {
                 Ok(pause) => {
                     failures = 0;
@@ -49,7 +46,7 @@ impl<U: SagaStore> Inner<U> {
                     self.settings.backoff.delay(failures, self.clock())
                 }
             };
-            if shutdown.is_terminated() || pause.is_zero() {
+            if pause.is_zero() {
                 continue;
             }
             tokio::select! {
@@ -65,6 +62,9 @@ impl<U: SagaStore> Inner<U> {
     async fn turn(&self, shutdown: &Shared<impl Future<Output = ()> + Send>) -> Result<Duration, Error> {
         let (mut limit, mut skipped) = (self.settings.page, HashSet::new());
         loop {
+            if let Some(heartbeat) = &self.settings.heartbeat {
+                heartbeat.beat();
+            }
             let due: DueRuns = limited(self.clock(), CALL_LIMIT, self.store.due_runs(limit)).await?;
             self.reporter.lag(due.lag);
             let runs: Vec<_> = due.runs.into_iter().filter(|run| !skipped.contains(run)).collect();
@@ -74,7 +74,7 @@ impl<U: SagaStore> Inner<U> {
                 return Ok(Duration::ZERO);
             }
             // If other processes handle all of them, a pause lets them finish.
-            if is_last || shutdown.is_terminated() {
+            if is_last || has_resolved(shutdown) {
                 return Ok(self.settings.poll_interval.min(due.next.unwrap_or(Duration::MAX)));
             }
             // Runs that others have locked must not hide the later ones.
@@ -96,7 +96,7 @@ impl<U: SagaStore> Inner<U> {
     }
 
     async fn drive_sweeps(&self, mut shutdown: Shared<impl Future<Output = ()> + Send>) {
-        while !shutdown.is_terminated() {
+        while !has_resolved(&shutdown) {
             let swept = async {
                 let runs = self.sweep().await?;
                 self.visit_all(runs, 1, &shutdown).await
@@ -197,4 +197,9 @@ impl<U: SagaStore> Inner<U> {
         self.reporter.counts(&swept.counts, &self.definitions);
         Ok(swept.without_timer)
     }
+}
+
+/// Returns whether a clone of `shutdown` has resolved, polled through this one or not.
+fn has_resolved(shutdown: &Shared<impl Future<Output = ()>>) -> bool {
+    shutdown.is_terminated() || shutdown.peek().is_some()
 }
