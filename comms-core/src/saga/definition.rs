@@ -22,9 +22,12 @@ impl<D: Clone> Definition<D> {
     /// Starts a run with the id `id`: begins the first stage.
     ///
     /// # Errors
-    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if a command cannot be encoded.
+    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if a command cannot be encoded, or the idempotency key
+    /// `saga/id/step/action` of a command would not be one of 1 to 255 printable ASCII characters.
     pub fn start(&self, id: impl Into<String>, data: D) -> Result<Transition<D>, Error> {
-        Machine::new(&self.0, self.instance(id.into(), data)).finish(true)
+        let id = id.into();
+        self.0.check_id(&id)?;
+        Machine::new(&self.0, self.instance(id, data)).finish(true)
     }
 
     /// Starts a run if `message` announces the event of [`DefinitionBuilder::start`](super::DefinitionBuilder::start).
@@ -35,10 +38,12 @@ impl<D: Clone> Definition<D> {
     ///
     /// # Errors
     /// Returns the errors of [`event::read`](crate::event::read) or [`Versions::read`](crate::event::Versions::read), and
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if a command cannot be encoded.
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if a command cannot be encoded, or the id is refused as by
+    /// [`start`](Self::start).
     pub fn start_on(&self, message: &Message) -> Result<Option<Transition<D>>, Error> {
         let Some(start) = &self.0.start else { return Ok(None) };
         let Some((id, data)) = start(message)? else { return Ok(None) };
+        self.0.check_id(&id)?;
         let mut machine = Machine::new(&self.0, self.instance(id, data));
         // The event comes only once, so that a step that observes it would wait in vain.
         machine.message(message)?;

@@ -72,6 +72,10 @@ pub struct StepState {
     /// The attempts to compensate the step that have begun.
     #[serde(default)]
     pub compensations: u32,
+    /// The attempts at the action in progress that began before an operator's last retry. They do not count towards the
+    /// number of attempts of the definition.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub earlier_attempts: u32,
     /// Whether the last attempt got no result and the next one is due after the backoff.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub waiting: bool,
@@ -152,7 +156,15 @@ impl<D> Instance<D> {
 impl StepState {
     pub(super) fn new(name: &str) -> Self {
         let status = StepStatus::Pending;
-        Self { name: name.to_owned(), status, attempts: 0, compensations: 0, waiting: false, reason: None }
+        Self {
+            name: name.to_owned(),
+            status,
+            attempts: 0,
+            compensations: 0,
+            earlier_attempts: 0,
+            waiting: false,
+            reason: None,
+        }
     }
 
     /// Returns what is in progress or held.
@@ -173,6 +185,16 @@ impl StepState {
             Action::Compensate => self.compensations,
         }
     }
+
+    /// Returns the number of attempts at `action` since the action began or an operator retried it.
+    pub(crate) const fn recent_attempts_of(&self, action: Action) -> u32 {
+        self.attempts_of(action).saturating_sub(self.earlier_attempts)
+    }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl fmt::Display for Action {

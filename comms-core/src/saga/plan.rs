@@ -7,7 +7,10 @@ use super::{
     reaction::Reader,
     step::Step,
 };
-use crate::{Error, Message};
+use crate::{
+    Error, Message,
+    context::key::{KEY_LIMIT, is_key},
+};
 
 pub(super) type Start<D> = Box<dyn Fn(&Message) -> Result<Option<(String, D)>, Error> + Send + Sync>;
 
@@ -45,6 +48,35 @@ impl<D> Plan<D> {
     pub(super) fn compensated_stage(&self, steps: &[StepState]) -> Option<usize> {
         let is_active = |step: &StepState| step.action() == Some(Action::Compensate);
         self.stages.iter().rposition(|stage| steps[stage.clone()].iter().any(is_active))
+    }
+
+    /// Checks that each command of a run with this id has a valid idempotency key.
+    ///
+    /// # Errors
+    /// Returns `Invalid` if a key is longer than 255 bytes or has other than printable ASCII characters.
+    pub(super) fn check_id(&self, id: &str) -> Result<(), Error> {
+        let has_command = |action: Action| {
+            self.steps
+                .iter()
+                .filter(move |step| step.command_of(action).is_some())
+                .map(move |step| (step, action))
+        };
+        for (step, action) in [Action::Execute, Action::Compensate].into_iter().flat_map(has_command) {
+            let key = format!("{}/{id}/{}/{action}", self.name, step.name);
+            if !is_key(&key) {
+                let text = format!(
+                    "the id of a run of {} makes an invalid idempotency key of the step {}: the key {}/id/{}/{action} \
+                     has {} bytes, but must have at most {KEY_LIMIT}, all printable ASCII characters",
+                    self.name,
+                    step.name,
+                    self.name,
+                    step.name,
+                    key.len()
+                );
+                return Err(Error::invalid(text));
+            }
+        }
+        Ok(())
     }
 
     /// Checks that the instance was made by this definition.

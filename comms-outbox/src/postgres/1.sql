@@ -154,7 +154,8 @@ CREATE TABLE {s}.comms_saga (
     updated_at timestamptz NOT NULL DEFAULT statement_timestamp(),
     PRIMARY KEY (saga, id)
 ) WITH (fillfactor = 50);
-CREATE INDEX comms_saga_open ON {s}.comms_saga (saga, version, phase) WHERE phase IN ('running', 'compensating', 'held');
+CREATE INDEX comms_saga_open ON {s}.comms_saga (saga, version, phase) INCLUDE (id, failures)
+    WHERE phase IN ('running', 'compensating', 'held');
 CREATE INDEX comms_saga_ended ON {s}.comms_saga (updated_at) WHERE phase IN ('completed', 'failed');
 
 CREATE TABLE {s}.comms_saga_timer (

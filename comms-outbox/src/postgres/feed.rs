@@ -9,8 +9,8 @@ use super::{PgUnit, RelayStore, Tables, unit};
 use crate::{
     commit_error,
     projection::{
-        Checkpoint, Committed, Feed, ParkedEvent, Stored, Written, applied, cursor, no_live_revision,
-        wait_within,
+        Checkpoint, Committed, Feed, ParkedEvent, Stored, Written, applied, cursor, never_written,
+        no_live_revision, wait_within,
     },
     relay::{LeaseHolder, Log, Store},
     sql_error,
@@ -44,7 +44,8 @@ const LAST_ID: &str = "SELECT coalesce(max(id), 0) AS last FROM {s}.comms_event"
 /// $1 cursor, $2 transaction.
 const IS_APPLIED: &str = "
 SELECT EXISTS (SELECT FROM {s}.comms_outbox_cursor
-               WHERE relay = $1 AND pg_visible_in_snapshot($2::text::xid8, snap)) AS applied";
+               WHERE relay = $1 AND pg_visible_in_snapshot($2::text::xid8, snap)) AS applied,
+       $2::text::xid8 >= pg_snapshot_xmax(pg_current_snapshot()) AS future";
 
 const SNAPSHOT: &str = "SELECT pg_current_snapshot()::text AS snap";
 
@@ -190,8 +191,14 @@ impl Feed for EventFeed {
     }
 
     async fn is_applied(&self, cursor: &str, written: Written) -> Result<bool, Error> {
+        if written.0 < 0 {
+            return Err(never_written(written));
+        }
         let look = self.tables.inline_values(IS_APPLIED, &[Some(cursor), Some(&written.to_string())]);
         let row = sqlx::raw_sql(look).fetch_one(&self.pool).await.map_err(sql_error)?;
+        if row.try_get("future").map_err(sql_error)? {
+            return Err(never_written(written));
+        }
         row.try_get("applied").map_err(sql_error)
     }
 

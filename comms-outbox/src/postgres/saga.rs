@@ -18,10 +18,11 @@ SELECT s.saga, s.id, version, phase, state, revision, instance::text AS instance
 FROM {s}.comms_saga AS s JOIN unnest($1::text[], $2::text[]) AS r (saga, id) ON s.saga = r.saga AND s.id = r.id
 ORDER BY s.saga, s.id FOR UPDATE OF s";
 
-/// Locks the identities of runs that do not exist, until the transaction ends.
+/// Locks the identities of runs that do not exist, until the transaction ends. Identities share 1,024 locks, so that a
+/// large batch does not fill the lock table of the server.
 const LOCK_MISSING: &str = "
-SELECT pg_advisory_xact_lock(key) FROM (
-    SELECT DISTINCT hashtextextended('comms_saga ' || $3 || ' ' || saga || ' ' || id, 0) AS key
+SELECT pg_advisory_xact_lock(hashtext('comms_saga ' || $3), key) FROM (
+    SELECT DISTINCT (hashtextextended(saga || ' ' || id, 0) & 1023)::integer AS key
     FROM unnest($1::text[], $2::text[]) AS r (saga, id) ORDER BY key) AS k";
 
 /// One round trip for any number of runs, log lines and timers. The log and the timers of a run are written if its row is.
@@ -64,8 +65,8 @@ SELECT count(*) FROM saved";
 impl Tables {
     /// Locks the rows of `runs` until the transaction ends, and returns one result for each of `runs`, in their order.
     ///
-    /// An advisory lock of the transaction keeps the identity of a run that does not exist, so that no other transaction that
-    /// calls this method starts the run meanwhile. The isolation level must be READ COMMITTED, PostgreSQL's default, or
+    /// An advisory lock of the transaction, one of 1,024 that the identities share, keeps the identity of a run that does
+    /// not exist, so that no other transaction that calls this method starts the run meanwhile. The isolation level must be READ COMMITTED, PostgreSQL's default, or
     /// SERIALIZABLE.
     ///
     /// # Errors

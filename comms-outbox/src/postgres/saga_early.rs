@@ -67,14 +67,21 @@ impl Tables {
         query.fetch_all(conn).await.map_err(sql_error)?.iter().map(message).collect()
     }
 
-    /// Deletes messages that have been kept for longer than `retention`, at most 1,000 of them.
+    /// Deletes messages that have been kept for longer than `retention`, at most 1,000 with a statement.
     pub(super) async fn delete_early(
         &self,
         conn: &mut PgConnection,
         retention: Duration,
     ) -> Result<u64, Error> {
-        let query = self.unnamed_query(DELETE_OLD).bind(seconds(retention));
-        query.execute(conn).await.map(|done| done.rows_affected()).map_err(sql_error)
+        let mut deleted = 0;
+        loop {
+            let query = self.unnamed_query(DELETE_OLD).bind(seconds(retention));
+            let count = query.execute(&mut *conn).await.map_err(sql_error)?.rows_affected();
+            deleted += count;
+            if count < 1000 {
+                return Ok(deleted);
+            }
+        }
     }
 }
 

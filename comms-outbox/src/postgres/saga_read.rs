@@ -32,7 +32,7 @@ SELECT sequence, date_part('epoch', at) AS at, phase, state, entry::text AS entr
 FROM {s}.comms_saga_log WHERE saga = $1 AND id = $2 ORDER BY sequence";
 
 const COUNTS: &str = "
-SELECT saga, version, phase, count(*) AS runs, count(error) AS failing FROM {s}.comms_saga
+SELECT saga, version, phase, count(*) AS runs, count(nullif(failures, 0)) AS failing FROM {s}.comms_saga
 WHERE phase IN ('running', 'compensating', 'held')
 GROUP BY saga, version, phase ORDER BY saga, version, phase";
 

@@ -43,7 +43,7 @@ WHERE saga = $1 AND id = $2 AND due_at <= statement_timestamp()";
 
 const WITHOUT_TIMER: &str = "
 SELECT saga, id FROM {s}.comms_saga AS s
-WHERE phase IN ('running', 'compensating')
+WHERE phase IN ('running', 'compensating', 'held') AND phase <> 'held'
   AND NOT EXISTS (SELECT FROM {s}.comms_saga_timer AS t WHERE t.saga = s.saga AND t.id = s.id)
 ORDER BY failures LIMIT 1000";
 

@@ -88,6 +88,11 @@ pub(crate) fn cursor(name: &str, revision: u32) -> String {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Written(pub(crate) i64);
 
+/// Returns the error of a transaction that has not committed, or does not exist.
+pub(crate) fn never_written(written: Written) -> Error {
+    Error::invalid(format!("no transaction {written} has committed in this database"))
+}
+
 impl fmt::Display for Written {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

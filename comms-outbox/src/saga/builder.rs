@@ -8,24 +8,10 @@ use tokio::sync::Notify;
 
 use super::{
     RunChange, SagaStore,
-    coordinator::{Coordinator, Inner},
+    coordinator::Coordinator,
+    inner::{Inner, OnTransition, Settings},
     report::Reporter,
 };
-
-/// The application's writes after a change of a run.
-pub(super) type OnTransition<Tx> =
-    Box<dyn for<'a> Fn(&'a [RunChange], &'a mut Tx) -> BoxFuture<'a, Result<(), Error>> + Send + Sync>;
-
-/// Settings of a coordinator, checked by its builder.
-pub(super) struct Settings {
-    pub(super) poll_interval: Duration,
-    pub(super) page: u32,
-    pub(super) concurrency: usize,
-    pub(super) sweep_interval: Duration,
-    pub(super) early_retention: Duration,
-    pub(super) backoff: Backoff,
-    pub(super) heartbeat: Option<health::Heartbeat>,
-}
 
 /// Builder of a [`Coordinator`]. Every setting has a default.
 #[must_use]
@@ -92,7 +78,8 @@ impl<U: SagaStore> CoordinatorBuilder<U> {
     }
 
     /// Sets the longest pause between two reads of the timers. Default 500 ms. A timer that this process sets for an
-    /// earlier time ends the pause.
+    /// earlier time ends the pause, except for one of [`Coordinator::start`]: the caller commits later, so that the timer can
+    /// fire up to this interval late.
     pub fn poll_interval(mut self, interval: Duration) -> Self {
         self.settings.poll_interval = interval;
         self
@@ -104,7 +91,8 @@ impl<U: SagaStore> CoordinatorBuilder<U> {
         self
     }
 
-    /// Sets how many runs whose timers are due are handled at the same time, each with a connection. Default 8. On SQLite
+    /// Sets how many runs whose timers are due are handled at the same time, each with a connection. A sweep uses one more.
+    /// Default 8. On SQLite
     /// the transactions wait for each other: set 1.
     pub fn concurrency(mut self, runs: usize) -> Self {
         self.settings.concurrency = runs;

@@ -4,22 +4,17 @@ use std::{fmt, future::Future, sync::Arc};
 
 use comms_core::{
     BatchHandler, Delivery, Error, Handler, batch_fn,
-    clock::Clock,
     context::Context,
-    event::EventSource,
     handler_fn, named, named_batch,
     saga::{Definition, Definitions, Input, Instance, Operation},
 };
 use serde::Serialize;
 use serde_json::Value;
-use tokio::sync::Notify;
 
 use super::{
     RunId, RunInput, SagaStore,
-    builder::{OnTransition, Settings},
-    context,
+    inner::Inner,
     progress::{Progress, first},
-    report::Reporter,
 };
 
 /// Stores and drives the runs of sagas. Clones share the settings.
@@ -27,18 +22,6 @@ use super::{
 /// The [module](super) has the promise and an example.
 pub struct Coordinator<U: SagaStore> {
     pub(super) inner: Arc<Inner<U>>,
-}
-
-/// Settings and collaborators, which all transactions use.
-pub(super) struct Inner<U: SagaStore> {
-    pub(super) store: U,
-    pub(super) events: EventSource,
-    pub(super) definitions: Definitions,
-    pub(super) on_transition: Option<OnTransition<U::Tx>>,
-    pub(super) settings: Settings,
-    /// Ends the pause of the timer loop.
-    pub(super) wake: Notify,
-    pub(super) reporter: Reporter,
 }
 
 impl<U: SagaStore> Coordinator<U> {
@@ -93,12 +76,13 @@ impl<U: SagaStore> Coordinator<U> {
     /// Starts a run of `definition` in the caller's transaction. Returns `false`, and writes nothing, if a run with this id
     /// exists, ended or not.
     ///
-    /// The trace and the correlation id of the run are those of the current context.
+    /// The trace and the correlation id of the run are those of the current context. A timer that is due earlier than
+    /// [`poll_interval`](super::CoordinatorBuilder::poll_interval) can fire up to that interval late.
     ///
     /// # Errors
     /// Returns [`ErrorKind::Misconfigured`](comms_core::ErrorKind::Misconfigured) if the definition is not registered, and
     /// [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) if the data or a command cannot be encoded, or the id is
-    /// empty, longer than 512 bytes or contains NUL. Otherwise returns the errors of the function
+    /// refused by [`Definition::start`], is empty, longer than 512 bytes or contains NUL. Otherwise returns the errors of the function
     /// [`on_transition`](super::CoordinatorBuilder::on_transition) and of the database. Roll the transaction back after an
     /// error.
     pub async fn start<D: Clone + Serialize + Send>(
@@ -166,17 +150,6 @@ impl<U: SagaStore> Coordinator<U> {
     /// shutdown.
     pub async fn run(&self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
         self.inner.drive(shutdown).await
-    }
-}
-
-impl<U: SagaStore> Inner<U> {
-    pub(super) fn clock(&self) -> &Clock {
-        self.events.clock()
-    }
-
-    /// Returns `context` with everything that the commands of `run` carry.
-    pub(super) fn complete(&self, context: Context, run: &RunId) -> Context {
-        context::complete(context, run, self.clock())
     }
 }
 

@@ -8,7 +8,7 @@ use comms_core::{
 
 use super::{
     RunChange, RunId, SagaStore,
-    coordinator::Inner,
+    inner::Inner,
     progress::{Progress, message_input},
 };
 
@@ -22,6 +22,10 @@ struct Given<'a> {
 impl<U: SagaStore> Inner<U> {
     /// Handles one delivery.
     pub(super) async fn handle(&self, delivery: &Delivery) -> Result<Outcome, Error> {
+        self.handle_one(delivery).await.map_err(|failed| failed.error)
+    }
+
+    async fn handle_one(&self, delivery: &Delivery) -> Result<Outcome, Failed> {
         let context = Context::current();
         let context = match context.trace {
             Some(_) => context,
@@ -39,7 +43,7 @@ impl<U: SagaStore> Inner<U> {
             let given = deliveries.iter().map(|delivery| (delivery, context(delivery))).collect();
             match self.together(given).await {
                 Ok(outcomes) => return Ok(outcomes.into_iter().map(Ok).collect()),
-                Err(error) if is_away(&error) => return Err(error),
+                Err(failed) if failed.is_away => return Err(failed.error),
                 Err(_) => {}
             }
         }
@@ -49,21 +53,21 @@ impl<U: SagaStore> Inner<U> {
             let key = delivery.message.key();
             let is_behind = away || key.is_some_and(|key| failed.contains(key));
             let result = if is_behind {
-                Err(Error::not_executed("the delivery waits behind a failed one of the same batch"))
+                Err(Error::not_executed("the delivery waits behind a failed one of the same batch").into())
             } else {
-                self.handle(delivery).await
+                self.handle_one(delivery).await
             };
-            if let Err(error) = &result {
+            if let Err(failure) = &result {
                 failed.extend(key);
-                away |= !is_behind && is_away(error);
+                away |= failure.is_away;
             }
-            results.push(result);
+            results.push(result.map_err(|failure| failure.error));
         }
         Ok(results)
     }
 
     /// Claims and applies deliveries in one transaction. Returns one outcome for each.
-    async fn together(&self, deliveries: Vec<(&Delivery, Context)>) -> Result<Vec<Outcome>, Error> {
+    async fn together(&self, deliveries: Vec<(&Delivery, Context)>) -> Result<Vec<Outcome>, Failed> {
         let (mut outcomes, mut given) = (vec![Outcome::Skipped; deliveries.len()], Vec::new());
         for (index, (delivery, context)) in deliveries.into_iter().enumerate() {
             let runs = self.runs_of(delivery)?;
@@ -74,7 +78,7 @@ impl<U: SagaStore> Inner<U> {
         if given.is_empty() {
             return Ok(outcomes);
         }
-        let mut tx = self.store.begin().await?;
+        let mut tx = self.store.begin().await.map_err(Failed::at_transaction)?;
         let claims: Vec<_> = given.iter().map(|(_, given)| Claim::of(given.delivery)).collect();
         let claimed = self.store.claim(&mut tx, &claims).await?;
         let mut new = Vec::with_capacity(given.len());
@@ -85,7 +89,7 @@ impl<U: SagaStore> Inner<U> {
         }
         if !new.is_empty() {
             let changes = self.apply(&mut tx, &new).await?;
-            self.store.commit(tx).await?;
+            self.store.commit(tx).await.map_err(Failed::at_transaction)?;
             self.committed(&changes);
         }
         Ok(outcomes)
@@ -107,40 +111,64 @@ impl<U: SagaStore> Inner<U> {
             progress.load(stored);
         }
         for given in given {
+            let mut unmatched = Vec::new();
             for run in &given.runs {
-                self.give(tx, &mut progress, given, run).await?;
+                if !self.give(tx, &mut progress, given, run).await? {
+                    unmatched.push(run);
+                }
+            }
+            if unmatched.len() == given.runs.len() {
+                unmatched.into_iter().for_each(|run| self.reporter.unmatched(run));
             }
         }
         progress.save(tx).await
     }
 
-    /// Gives a delivery to one run, which it may start.
+    /// Gives a delivery to one run, which it may start. Returns `false` if there is no such run.
     async fn give(
         &self,
         tx: &mut U::Tx,
         progress: &mut Progress<'_, U>,
         given: &Given<'_>,
         run: &RunId,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let (message, context) = (&given.delivery.message, &given.context);
         if progress.exists(run) {
             progress.advance(run, &Input::Message(message), message_input(message), context)?;
-            return Ok(());
+            return Ok(true);
         }
         let started = self.definitions.start_on(&run.saga, message)?;
         // Another version of the definition may find another id in the message.
         if let Some(started) = started.filter(|started| started.instance.id == run.id) {
-            return progress.start(tx, started, message_input(message), context.clone()).await;
+            progress.start(tx, started, message_input(message), context.clone()).await?;
+            return Ok(true);
         }
         if self.definitions.observes(&run.saga, message)? {
-            return self.store.keep_early(tx, run, message).await;
+            self.store.keep_early(tx, run, message).await?;
+            return Ok(true);
         }
-        self.reporter.unmatched(run);
-        Ok(())
+        Ok(false)
     }
 }
 
-/// Returns whether the database is away, so that the other deliveries of a batch would fail too.
-const fn is_away(error: &Error) -> bool {
-    matches!(error.kind, ErrorKind::NotExecuted | ErrorKind::Indeterminate)
+/// Why a transaction failed.
+struct Failed {
+    error: Error,
+    /// The database is away, so that the other deliveries of a batch would fail too.
+    is_away: bool,
+}
+
+impl Failed {
+    /// A transaction that could not begin or commit. An error between them, such as that of `on_transition` or of a
+    /// locked row, can be that of one delivery.
+    fn at_transaction(error: Error) -> Self {
+        let is_away = matches!(error.kind, ErrorKind::NotExecuted | ErrorKind::Indeterminate);
+        Self { error, is_away }
+    }
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self { error, is_away: false }
+    }
 }

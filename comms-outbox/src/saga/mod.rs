@@ -113,6 +113,7 @@ mod change;
 mod context;
 mod coordinator;
 mod handle;
+mod inner;
 mod progress;
 mod report;
 mod run;

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use comms_core::{
-    Error, Message,
+    Error, ErrorKind, Message,
     context::Context,
     saga::{Input, Instance, Transition},
 };
 use serde_json::Value;
 
-use super::{RunChange, RunId, RunInput, SagaStore, StoredRun, context, coordinator::Inner};
+use super::{RunChange, RunId, RunInput, SagaStore, StoredRun, context, inner::Inner};
 
 /// The locked runs of a transaction.
 pub(super) struct Progress<'a, U: SagaStore> {
@@ -83,6 +83,10 @@ impl<'a, U: SagaStore> Progress<'a, U> {
     }
 
     /// Starts a run, and gives it the messages that came before it.
+    ///
+    /// # Errors
+    /// Returns the error of a message that cannot be handled, unless the kind is `Invalid`: another version of the
+    /// definition, or a repaired row, can handle the message, so the start waits.
     pub(super) async fn start(
         &mut self,
         tx: &mut U::Tx,
@@ -97,7 +101,10 @@ impl<'a, U: SagaStore> Progress<'a, U> {
             let context = Context::of_message(&message, self.inner.clock());
             let taken = self.advance(&run, &Input::Message(&message), message_input(&message), &context);
             if let Err(error) = taken {
-                // The message must not stop the start of the run. It stays in the table for an operator.
+                if error.kind != ErrorKind::Invalid {
+                    return Err(error.context(format_args!("the early message {}", message.id())));
+                }
+                // A damaged message must not stop the start of the run. It stays in the table for an operator.
                 let (id, error) = (message.id(), error.chain());
                 tracing::error!(%run, message = %id, %error, "an early message could not be handled");
                 self.inner.store.keep_early(tx, &run, &message).await?;

@@ -12,7 +12,7 @@ use comms_core::{
     telemetry,
 };
 
-use super::{RunChange, RunCount, RunId, SagaStore, coordinator::Inner};
+use super::{RunChange, RunCount, RunId};
 
 /// Reports to metrics and health.
 pub(super) struct Reporter {
@@ -77,7 +77,7 @@ impl Reporter {
     }
 
     /// Counts a change, and reports its alarms.
-    fn transition(&self, change: &RunChange) {
+    pub(super) fn transition(&self, change: &RunChange) {
         let (saga, id) = (&change.instance.saga, &change.instance.id);
         let labels = [("saga", saga.clone()), ("input", change.input.label().to_owned())];
         metrics::counter!(telemetry::SAGA_TRANSITIONS, &labels).increment(1);
@@ -145,22 +145,6 @@ impl State {
             let runs = unregistered.get(&(saga.clone(), version)).copied().unwrap_or(0);
             let labels = [("saga", saga), ("version", version.to_string())];
             metrics::gauge!(telemetry::SAGA_UNREGISTERED, &labels).set(runs as f64);
-        }
-    }
-}
-
-impl<U: SagaStore> Inner<U> {
-    /// Reports committed changes, and ends the pause of the timer loop if one of them set an early timer.
-    pub(super) fn committed(&self, changes: &[RunChange]) {
-        let is_early = |effect: &Effect| match effect {
-            Effect::SetTimer(_, after) => *after < self.settings.poll_interval,
-            _ => false,
-        };
-        for change in changes {
-            self.reporter.transition(change);
-        }
-        if changes.iter().flat_map(|change| &change.effects).any(is_early) {
-            self.wake.notify_one();
         }
     }
 }

@@ -1,11 +1,6 @@
 //! The loop that handles due timers, and repairs runs without one.
 
-use std::{
-    future::Future,
-    panic::AssertUnwindSafe,
-    pin::{Pin, pin},
-    time::{Duration, Instant},
-};
+use std::{collections::HashSet, future::Future, panic::AssertUnwindSafe, time::Duration};
 
 use comms_core::{
     Error,
@@ -13,11 +8,11 @@ use comms_core::{
 };
 use futures::{
     FutureExt, StreamExt,
-    future::{Fuse, FusedFuture},
+    future::{FusedFuture, Shared},
     stream,
 };
 
-use super::{DueRuns, RunChange, RunId, RunInput, SagaStore, coordinator::Inner, progress::Progress};
+use super::{DueRuns, RunChange, RunId, RunInput, SagaStore, inner::Inner, progress::Progress};
 use crate::{
     parked::sanitize,
     relay::{CALL_LIMIT, limited},
@@ -28,13 +23,16 @@ const RUN_LIMIT: Duration = Duration::from_secs(30);
 
 impl<U: SagaStore> Inner<U> {
     pub(super) async fn drive(&self, shutdown: impl Future<Output = ()> + Send) -> Result<(), Error> {
-        let mut shutdown = pin!(shutdown.fuse());
-        let (mut next_sweep, mut failures) = (self.clock().now(), 0);
-        while !shutdown.is_terminated() {
-            if let Some(heartbeat) = &self.settings.heartbeat {
-                heartbeat.beat();
-            }
-            let pause = match self.turn(&mut next_sweep, shutdown.as_mut()).await {
+        let shutdown = shutdown.shared();
+        // A sweep that fails or is slow delays no timer.
+        futures::join!(self.drive_timers(shutdown.clone()), self.drive_sweeps(shutdown));
+        Ok(())
+    }
+
+    async fn drive_timers(&self, mut shutdown: Shared<impl Future<Output = ()> + Send>) {
+        let mut failures = 0;
+        while !has_resolved(&shutdown) {
+            let pause = match self.turn(&shutdown).await {
                 Ok(pause) => {
                     failures = 0;
                     self.reporter.answered();
@@ -48,41 +46,71 @@ impl<U: SagaStore> Inner<U> {
                     self.settings.backoff.delay(failures, self.clock())
                 }
             };
-            if shutdown.is_terminated() || pause.is_zero() {
+            if pause.is_zero() {
                 continue;
             }
             tokio::select! {
                 biased;
-                () = shutdown.as_mut() => {}
+                () = &mut shutdown => {}
                 () = self.clock().sleep(pause) => {}
                 () = self.wake.notified(), if failures == 0 => {}
             }
         }
-        Ok(())
     }
 
     /// Handles a page of due timers. Returns the pause before the next one.
-    async fn turn(
-        &self,
-        next_sweep: &mut Instant,
-        shutdown: Pin<&mut Fuse<impl Future<Output = ()> + Send>>,
-    ) -> Result<Duration, Error> {
-        let now = self.clock().now();
-        let mut runs = Vec::new();
-        if *next_sweep <= now {
-            runs = self.sweep().await?;
-            *next_sweep = now + self.settings.sweep_interval;
+    async fn turn(&self, shutdown: &Shared<impl Future<Output = ()> + Send>) -> Result<Duration, Error> {
+        let (mut limit, mut skipped) = (self.settings.page, HashSet::new());
+        loop {
+            if let Some(heartbeat) = &self.settings.heartbeat {
+                heartbeat.beat();
+            }
+            let due: DueRuns = limited(self.clock(), CALL_LIMIT, self.store.due_runs(limit)).await?;
+            self.reporter.lag(due.lag);
+            let runs: Vec<_> = due.runs.into_iter().filter(|run| !skipped.contains(run)).collect();
+            let is_last = runs.is_empty() || due.next.is_some();
+            let concurrency = self.settings.concurrency;
+            if self.visit_all(runs.clone(), concurrency, shutdown).await?.contains(&true) {
+                return Ok(Duration::ZERO);
+            }
+            // If other processes handle all of them, a pause lets them finish.
+            if is_last || has_resolved(shutdown) {
+                return Ok(self.settings.poll_interval.min(due.next.unwrap_or(Duration::MAX)));
+            }
+            // Runs that others have locked must not hide the later ones.
+            skipped.extend(runs);
+            limit = limit.saturating_mul(2);
         }
-        let due: DueRuns = limited(self.clock(), CALL_LIMIT, self.store.due_runs(self.settings.page)).await?;
-        self.reporter.lag(due.lag);
-        runs.extend(due.runs);
-        let visits = stream::iter(runs).take_until(shutdown).map(|run| async move { self.visit(&run).await });
-        let results: Vec<_> = visits.buffer_unordered(self.settings.concurrency).collect().await;
-        let results: Vec<bool> = results.into_iter().collect::<Result<_, _>>()?;
-        // If other processes handle all of them, a pause lets them finish.
-        let until_next = if results.contains(&true) { Some(Duration::ZERO) } else { due.next };
-        let until_sweep = next_sweep.saturating_duration_since(self.clock().now());
-        Ok(self.settings.poll_interval.min(until_sweep).min(until_next.unwrap_or(Duration::MAX)))
+    }
+
+    async fn visit_all(
+        &self,
+        runs: Vec<RunId>,
+        concurrency: usize,
+        shutdown: &Shared<impl Future<Output = ()> + Send>,
+    ) -> Result<Vec<bool>, Error> {
+        let visits = stream::iter(runs).take_until(shutdown.clone());
+        let visits = visits.map(|run| async move { self.visit(&run).await });
+        let results: Vec<_> = visits.buffer_unordered(concurrency).collect().await;
+        results.into_iter().collect()
+    }
+
+    async fn drive_sweeps(&self, mut shutdown: Shared<impl Future<Output = ()> + Send>) {
+        while !has_resolved(&shutdown) {
+            let swept = async {
+                let runs = self.sweep().await?;
+                self.visit_all(runs, 1, &shutdown).await
+            };
+            if let Err(error) = swept.await {
+                let error = error.chain();
+                tracing::warn!(%error, "the sweep of the saga coordinator failed: it is repeated after the interval");
+            }
+            tokio::select! {
+                biased;
+                () = &mut shutdown => {}
+                () = self.clock().sleep(self.settings.sweep_interval) => {}
+            }
+        }
     }
 
     /// Handles the due timers of a run in one transaction. Returns `false` if another transaction has locked the run.
@@ -169,4 +197,9 @@ impl<U: SagaStore> Inner<U> {
         self.reporter.counts(&swept.counts, &self.definitions);
         Ok(swept.without_timer)
     }
+}
+
+/// Returns whether a clone of `shutdown` has resolved, polled through this one or not.
+fn has_resolved(shutdown: &Shared<impl Future<Output = ()>>) -> bool {
+    shutdown.is_terminated() || shutdown.peek().is_some()
 }

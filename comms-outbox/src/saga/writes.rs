@@ -1,6 +1,9 @@
 //! The rows that changes of runs write, for both backends.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use comms_core::{
     Error,
@@ -74,7 +77,7 @@ impl Writes {
                 Effect::SetTimer(timer, after) => {
                     let key = (run.clone(), timer.clone());
                     self.deleted.remove(&key);
-                    self.set.insert(key, i64::try_from(millis(*after)).unwrap_or(i64::MAX));
+                    self.set.insert(key, wait_millis(*after));
                 }
                 Effect::CancelTimer(timer) => self.delete(run, timer),
                 _ => {}
@@ -87,6 +90,13 @@ impl Writes {
         self.set.remove(&key);
         self.deleted.insert(key);
     }
+}
+
+/// The longest wait of a timer, about 100 years, in milliseconds: a later time does not fit into the database.
+const LONGEST_WAIT: i64 = 3_200_000_000_000;
+
+pub(crate) fn wait_millis(wait: Duration) -> i64 {
+    i64::try_from(millis(wait)).unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT)
 }
 
 fn row(change: &RunChange) -> Result<RunRow, Error> {

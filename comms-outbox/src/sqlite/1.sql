@@ -132,7 +132,7 @@ CREATE TABLE comms_saga (
     updated_at INTEGER NOT NULL DEFAULT (CAST(unixepoch('subsec') * 1000 AS INTEGER)),
     PRIMARY KEY (saga, id)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX comms_saga_open ON comms_saga (saga, version, phase) WHERE phase IN ('running', 'compensating', 'held');
+CREATE INDEX comms_saga_open ON comms_saga (saga, version, phase, failures) WHERE phase IN ('running', 'compensating', 'held');
 CREATE INDEX comms_saga_ended ON comms_saga (updated_at) WHERE phase IN ('completed', 'failed');
 
 CREATE TABLE comms_saga_timer (

@@ -8,8 +8,8 @@ use sqlx::{Row as _, SqlitePool};
 use super::{RelayStore, SqliteTx, SqliteUnit, Tables, changes, store, tx};
 use crate::{
     projection::{
-        Checkpoint, Committed, Feed, ParkedEvent, Stored, Written, applied, cursor, no_live_revision,
-        wait_within,
+        Checkpoint, Committed, Feed, ParkedEvent, Stored, Written, applied, cursor, never_written,
+        no_live_revision, wait_within,
     },
     relay::{LeaseHolder, Log, Store},
     sql_error,
@@ -39,8 +39,9 @@ SET state = CASE WHEN p.state = 'skipped' THEN 'skipped' ELSE 'parked' END,
 
 const LAST_ID: &str = "SELECT coalesce(max(id), 0) FROM comms_event";
 
-const IS_APPLIED: &str =
-    "SELECT EXISTS (SELECT 1 FROM comms_outbox_cursor WHERE relay = $1 AND last_id >= $2)";
+const IS_APPLIED: &str = "
+SELECT EXISTS (SELECT 1 FROM comms_outbox_cursor WHERE relay = $1 AND last_id >= $2) AS applied,
+       $2 < 0 OR $2 > (SELECT coalesce(max(id), 0) FROM comms_event) AS never";
 
 const ARE_APPLIED: &str = "
 SELECT coalesce((SELECT last_id FROM comms_outbox_cursor WHERE relay = $1), 0) >= CAST($2 AS INTEGER)";
@@ -157,7 +158,10 @@ impl Feed for EventFeed {
 
     async fn is_applied(&self, cursor: &str, written: Written) -> Result<bool, Error> {
         let query = sqlx::query(IS_APPLIED).bind(cursor).bind(written.0);
-        query.fetch_one(&self.pool).await.map_err(sql_error)?.try_get(0).map_err(sql_error)
+        let row = query.fetch_one(&self.pool).await.map_err(sql_error)?;
+        let (applied, never): (bool, bool) =
+            (row.try_get("applied").map_err(sql_error)?, row.try_get("never").map_err(sql_error)?);
+        if never && !applied { Err(never_written(written)) } else { Ok(applied) }
     }
 
     async fn committed(&self) -> Result<Committed, Error> {

@@ -68,15 +68,22 @@ impl Tables {
         rows.iter().map(message).collect()
     }
 
-    /// Deletes messages that have been kept for longer than `retention`, at most 1,000 of them.
+    /// Deletes messages that have been kept for longer than `retention`, at most 1,000 with a statement.
     pub(super) async fn delete_early(
         &self,
         conn: &mut SqliteConnection,
         retention: Duration,
     ) -> Result<u64, Error> {
         let retention = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
-        let query = sqlx::query(DELETE_OLD).bind(retention);
-        query.execute(conn).await.map(|done| done.rows_affected()).map_err(sql_error)
+        let mut deleted = 0;
+        loop {
+            let query = sqlx::query(DELETE_OLD).bind(retention);
+            let count = query.execute(&mut *conn).await.map_err(sql_error)?.rows_affected();
+            deleted += count;
+            if count < 1000 {
+                return Ok(deleted);
+            }
+        }
     }
 }
 

@@ -24,8 +24,8 @@ ORDER BY saga, id LIMIT $5";
 const LOG: &str = "
 SELECT sequence, at, phase, state, entry FROM comms_saga_log WHERE saga = $1 AND id = $2 ORDER BY sequence";
 
-const COUNTS: &str = "
-SELECT saga, version, phase, count(*) AS runs, count(error) AS failing FROM comms_saga
+pub(super) const COUNTS: &str = "
+SELECT saga, version, phase, count(*) AS runs, count(nullif(failures, 0)) AS failing FROM comms_saga
 WHERE phase IN ('running', 'compensating', 'held')
 GROUP BY saga, version, phase ORDER BY saga, version, phase";
 

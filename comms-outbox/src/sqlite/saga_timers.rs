@@ -7,7 +7,7 @@ use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 
 use super::{Tables, saga::time};
 use crate::{
-    saga::{DueRuns, LockedRun, RunId, StoredTimer, Swept},
+    saga::{DueRuns, LockedRun, RunId, StoredTimer, Swept, writes::wait_millis},
     sql_error,
 };
 
@@ -31,7 +31,7 @@ const FAILED: &str = "UPDATE comms_saga SET failures = failures + 1, error = $3 
 
 const WITHOUT_TIMER: &str = "
 SELECT saga, id FROM comms_saga AS s
-WHERE phase IN ('running', 'compensating')
+WHERE phase IN ('running', 'compensating', 'held') AND phase <> 'held'
   AND NOT EXISTS (SELECT 1 FROM comms_saga_timer AS t WHERE t.saga = s.saga AND t.id = s.id)
 ORDER BY failures LIMIT 1000";
 
@@ -93,7 +93,7 @@ impl Tables {
         delay: Duration,
         error: &str,
     ) -> Result<(), Error> {
-        let delay = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
+        let delay = wait_millis(delay);
         let failed = sqlx::query(FAILED).bind(&run.saga).bind(&run.id).bind(error);
         failed.execute(&mut *conn).await.map_err(sql_error)?;
         let postpone = sqlx::query(POSTPONE).bind(&run.saga).bind(&run.id).bind(delay);
@@ -131,4 +131,23 @@ pub(super) fn run_id(row: &SqliteRow) -> Result<RunId, sqlx::Error> {
 fn timer(row: &SqliteRow) -> Result<StoredTimer, sqlx::Error> {
     let id = TimerId::from(row.try_get::<String, _>("timer")?);
     Ok(StoredTimer { id, due_at: time(row, "due_at")?, is_due: row.try_get("is_due")? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sqlite::saga_read::COUNTS;
+
+    #[tokio::test]
+    async fn a_sweep_reads_the_index_of_open_runs() {
+        let options = sqlx::sqlite::SqlitePoolOptions::new().max_connections(1);
+        let pool = options.connect("sqlite::memory:").await.unwrap();
+        Tables::new().migrate(&pool).await.unwrap();
+        for text in [WITHOUT_TIMER, COUNTS] {
+            let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {text}"));
+            let rows = sqlx::query(explain).fetch_all(&pool).await.unwrap();
+            let plan: Vec<String> = rows.iter().map(|row| row.get("detail")).collect();
+            assert!(plan[0].contains("USING COVERING INDEX comms_saga_open"), "{plan:?}");
+        }
+    }
 }

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use comms_core::UnitOfWork;
+use comms_core::{UnitOfWork, saga::Phase};
 use comms_outbox::saga::{RunCount, RunFilter, RunId, StoredRun, Timeline};
 use sqlx::AssertSqlSafe;
 
 use super::{
     Postgres,
-    suite::{self, saga::Sagas},
+    suite::{self, Backend, saga::Sagas},
 };
 
 impl Sagas for Postgres {
@@ -41,6 +41,10 @@ impl Sagas for Postgres {
     async fn sent(&self) -> Vec<String> {
         let text = format!("SELECT msg_id FROM {}.comms_outbox ORDER BY id", self.schema);
         sqlx::query_scalar(AssertSqlSafe(text)).fetch_all(&self.pool).await.unwrap()
+    }
+
+    fn is_postgres(&self) -> bool {
+        true
     }
 
     async fn count(&self, table: &str) -> i64 {
@@ -167,4 +171,75 @@ async fn runs_are_listed_and_old_ones_deleted() {
 #[ignore = "needs PostgreSQL; run scripts/test"]
 async fn a_crash_loses_and_repeats_nothing() {
     suite::saga_timers::a_crash_loses_and_repeats_nothing::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_failing_sweep_delays_no_timer() {
+    suite::saga_faults::a_failing_sweep_delays_no_timer::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_start_waits_for_the_reader_of_an_early_event() {
+    suite::saga_faults::a_start_waits_for_the_reader_of_an_early_event::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_run_that_is_not_executed_holds_no_other_run_of_its_batch() {
+    suite::saga_faults::a_run_that_is_not_executed_holds_no_other_run_of_its_batch::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn an_id_that_makes_no_idempotency_key_is_refused() {
+    suite::saga_faults::an_id_that_makes_no_idempotency_key_is_refused::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn one_sweep_deletes_all_expired_events() {
+    suite::saga_faults::one_sweep_deletes_all_expired_events::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn the_longest_wait_is_stored() {
+    suite::saga_faults::the_longest_wait_is_stored::<Postgres>().await;
+}
+
+/// Another transaction has locked the runs of a whole page.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn locked_runs_do_not_hide_the_others() {
+    use suite::saga::{builder, coordinator, drive, give, order, phase, placed, registered};
+    let backend = Postgres::start().await;
+    let definition = order(1, Duration::from_millis(40));
+    let starter = coordinator(&backend, &definition);
+    for id in ["1", "2", "3"] {
+        give(&starter, &placed(id)).await;
+    }
+    let mut tx = backend.unit.begin().await.unwrap();
+    let locked = ["1", "2"].map(|id| RunId::new("order", id));
+    backend.tables.lock_runs(&mut tx, &locked).await.unwrap();
+    let running = drive(&builder(&backend, registered(&definition)).page(2).build().unwrap());
+    suite::until("the third run fails", async || phase(&backend, "3").await == Some(Phase::Failed)).await;
+    assert_eq!(phase(&backend, "1").await, Some(Phase::Running));
+    drop(tx);
+    suite::until("the first run fails", async || phase(&backend, "1").await == Some(Phase::Failed)).await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn unknown_runs_share_a_bounded_number_of_locks() {
+    let backend = Postgres::start().await;
+    let mut tx = backend.unit.begin().await.unwrap();
+    let runs: Vec<_> = (0..5_000).map(|n| RunId::new("order", n.to_string())).collect();
+    let found = backend.tables.lock_runs(&mut tx, &runs).await.unwrap();
+    assert!(found.len() == 5_000 && found.iter().all(Option::is_none));
+    let text = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()";
+    let locks: i64 = sqlx::query_scalar(text).fetch_one(&mut *tx).await.unwrap();
+    assert!((1..=1024).contains(&locks), "{locks}");
 }

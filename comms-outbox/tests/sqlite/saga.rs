@@ -45,6 +45,10 @@ impl Sagas for Sqlite {
         sqlx::query_scalar("SELECT msg_id FROM comms_outbox ORDER BY id").fetch_all(&self.pool).await.unwrap()
     }
 
+    fn is_postgres(&self) -> bool {
+        false
+    }
+
     async fn count(&self, table: &str) -> i64 {
         let text = AssertSqlSafe(format!("SELECT count(*) FROM {table}"));
         sqlx::query_scalar(text).fetch_one(&self.pool).await.unwrap()
@@ -149,4 +153,34 @@ async fn runs_are_listed_and_old_ones_deleted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_loses_and_repeats_nothing() {
     suite::saga_timers::a_crash_loses_and_repeats_nothing::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failing_sweep_delays_no_timer() {
+    suite::saga_faults::a_failing_sweep_delays_no_timer::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_waits_for_the_reader_of_an_early_event() {
+    suite::saga_faults::a_start_waits_for_the_reader_of_an_early_event::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_not_executed_holds_no_other_run_of_its_batch() {
+    suite::saga_faults::a_run_that_is_not_executed_holds_no_other_run_of_its_batch::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_id_that_makes_no_idempotency_key_is_refused() {
+    suite::saga_faults::an_id_that_makes_no_idempotency_key_is_refused::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_sweep_deletes_all_expired_events() {
+    suite::saga_faults::one_sweep_deletes_all_expired_events::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_longest_wait_is_stored() {
+    suite::saga_faults::the_longest_wait_is_stored::<Sqlite>().await;
 }

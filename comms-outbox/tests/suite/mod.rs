@@ -33,6 +33,8 @@ pub mod rolling;
 #[cfg(feature = "saga")]
 pub mod saga;
 #[cfg(feature = "saga")]
+pub mod saga_faults;
+#[cfg(feature = "saga")]
 pub mod saga_messages;
 #[cfg(feature = "saga")]
 pub mod saga_operators;

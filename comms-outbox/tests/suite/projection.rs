@@ -228,6 +228,10 @@ pub async fn a_query_waits_for_what_it_has_written<B: Projections>() {
     assert!(error.to_string().contains("run it"), "{error}");
     let projection = backend.projection("p").apply(all(&backend)).build().unwrap();
     let handle = projection.handle();
+    for never in ["-1", "1000000000000"] {
+        let wait = handle.wait_for(never.parse().unwrap(), Duration::from_secs(60));
+        assert_eq!(wait.await.unwrap_err().kind, ErrorKind::Invalid, "{never}");
+    }
     let error = handle.wait_for(written, Duration::from_millis(20)).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::NotExecuted, "{error}");
     ends_at_the_deadline(|| handle.wait_for(written, Duration::from_secs(60))).await;

@@ -31,6 +31,7 @@ pub trait Sagas: Backend<Unit: SagaStore> {
     fn delete_ended(&self, older_than: Duration, limit: u32) -> impl Future<Output = u64> + Send;
     /// Returns the ids of the messages in the outbox, in their order.
     fn sent(&self) -> impl Future<Output = Vec<String>> + Send;
+    fn is_postgres(&self) -> bool;
     /// Returns the number of rows of a table.
     fn count(&self, table: &str) -> impl Future<Output = i64> + Send;
 }

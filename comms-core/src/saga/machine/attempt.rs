@@ -25,6 +25,9 @@ impl<D: Clone> Machine<'_, D> {
         match action {
             Action::Execute => (step.status, step.attempts) = (StepStatus::Running, step.attempts + 1),
             Action::Compensate => {
+                if step.compensations == 0 {
+                    step.earlier_attempts = 0;
+                }
                 (step.status, step.compensations) = (StepStatus::Compensating, step.compensations + 1);
             }
         }
@@ -50,10 +53,10 @@ impl<D: Clone> Machine<'_, D> {
         let definition = &plan.steps[index];
         let goes_back = self.saga.cause.is_some();
         let step = self.step(index);
-        // An operator who retries a held step allows as many attempts again.
-        let number = step.attempts_of(action) % definition.max_attempts_of(action);
+        // The number of attempts may be another one than at the last attempt.
+        let is_last = step.recent_attempts_of(action) >= definition.max_attempts_of(action);
         step.reason = Some(reason.to_owned());
-        if number > 0 && (action == Action::Compensate || !goes_back) {
+        if !is_last && (action == Action::Compensate || !goes_back) {
             step.waiting = true;
             self.set_timer(index, action);
         } else if action == Action::Compensate || plan.is_held_if_unknown(index) {
@@ -78,10 +81,7 @@ impl<D: Clone> Machine<'_, D> {
         let (definition, step) = (&self.plan.steps[index], &self.saga.steps[index]);
         match step.action().filter(|_| step.waiting) {
             None => definition.time_limit,
-            Some(action) => {
-                let number = step.attempts_of(action) % definition.max_attempts_of(action);
-                definition.backoff.delay_at(number, self.jitter(index))
-            }
+            Some(action) => definition.backoff.delay_at(step.recent_attempts_of(action), self.jitter(index)),
         }
     }
 

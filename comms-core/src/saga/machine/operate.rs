@@ -46,6 +46,9 @@ impl<D: Clone> Machine<'_, D> {
         }
         for index in held {
             if let Some(action) = self.saga.steps[index].action() {
+                // As many attempts again.
+                let step = self.step(index);
+                step.earlier_attempts = step.attempts_of(action);
                 self.attempt(index, action)?;
             }
         }

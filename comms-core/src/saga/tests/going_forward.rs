@@ -244,3 +244,36 @@ fn a_message_that_cannot_be_read_is_an_error_of_its_kind() {
     let broken = Message::new(MessageParts { payload: Some(b"{"), ..paid.parts() });
     assert_eq!(kind(&broken), ErrorKind::Invalid);
 }
+
+#[test]
+fn an_id_that_makes_no_idempotency_key_is_refused() {
+    let longest = "x".repeat(255 - "order//inventory/compensate".len());
+    assert!(order().start(longest.as_str(), Order::default()).is_ok());
+    for id in [longest + "x", "x".repeat(300), "ü".into(), "a\nb".into()] {
+        let error = order().start(id.as_str(), Order::default()).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Invalid);
+        assert!(error.to_string().contains("idempotency key"), "{error}");
+        let message = peers().message(&Placed { order: id }).unwrap();
+        assert_eq!(order().start_on(&message).unwrap_err().kind, ErrorKind::Invalid);
+    }
+}
+
+/// The number of attempts is reduced while the fourth one runs.
+#[test]
+fn fewer_attempts_than_have_begun_end_the_step() {
+    let definition = |attempts| {
+        let mail = step::<'I'>("mail").attempts(attempts, steady());
+        Definition::builder("order", 1).step(mail).build().unwrap()
+    };
+    let mut saga = definition(5).start(ID, Order::default()).unwrap().instance;
+    let timer = |name: &str| Input::Timer(TimerId::from(format!("mail/execute/{name}")));
+    for name in ["1/limit", "1/retry", "2/limit", "2/retry", "3/limit", "3/retry"] {
+        let next = definition(5).transition(&saga, &timer(name)).unwrap();
+        assert!(next.changed, "{name}");
+        saga = next.instance;
+    }
+    let ended = definition(3).transition(&saga, &timer("4/limit")).unwrap().instance;
+    assert_eq!((ended.phase, ended.steps[0].status), (Phase::Failed, StepStatus::Unknown));
+    let waits = definition(5).transition(&saga, &timer("4/limit")).unwrap().instance;
+    assert!(waits.steps[0].waiting);
+}
