@@ -22,8 +22,12 @@ async fn append(db: &Db, id: &str) {
     let stream = Stream::new("order", "o-1");
     let event = stream.event(&Message::new(MessageParts { source: "/tests", id, ..Default::default() }));
     let append = async |mut tx: Scoped<Tx>| {
-        let append =
-            Append { stream: &stream, expected: Expected::Any, events: &[event.clone()], messages: &[] };
+        let append = Append {
+            stream: &stream,
+            expected: Expected::Any,
+            events: std::slice::from_ref(&event),
+            messages: &[],
+        };
         db.append(&mut tx, append).await
     };
     in_transaction(db, append).await.unwrap();
