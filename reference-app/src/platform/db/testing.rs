@@ -1,6 +1,7 @@
 //! Open databases for the tests of stores, which run on both.
 
 use comms_core::{clock::Clock, health::Health};
+use figment::Jail;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, migrate::Migrator};
 use tempfile::TempDir;
 
@@ -10,6 +11,35 @@ use super::{Db, Row};
 pub(crate) struct TestDb {
     pub(crate) db: Db,
     _dir: Option<TempDir>,
+}
+
+/// Returns the URL of the PostgreSQL server of the tests.
+///
+/// The tests of the configuration clear the environment while they hold the lock of [`Jail`], so it is read under this lock.
+pub(crate) fn server() -> String {
+    let variable = "COMMS_TEST_POSTGRES_URL";
+    let mut url = None;
+    Jail::expect_with(|_| {
+        url = std::env::var(variable).ok();
+        Ok(())
+    });
+    url.unwrap_or_else(|| panic!("{variable} is not set: run scripts/test"))
+}
+
+/// Opens a new database on the PostgreSQL server of the tests. It is opened under the system's clock, because opening it
+/// waits.
+pub(crate) async fn postgres(schema: &'static str, migrations: &'static Migrator) -> Db {
+    let server = server();
+    let name = format!("t_{}", Clock::system().uuid_v7().simple());
+    let mut connection = PgConnection::connect(&server).await.unwrap();
+    let create = AssertSqlSafe(format!("CREATE DATABASE {name}"));
+    connection.execute(sqlx::raw_sql(create)).await.unwrap();
+    let url = format!("{}/{name}", server.rsplit_once('/').unwrap().0);
+    let db = Db::postgres(&url, schema, 16, migrations, &Clock::system()).unwrap();
+    let (opening, component) = (db.clone(), Health::new().component("database"));
+    tokio::spawn(async move { opening.open(component).await });
+    db.opened().await;
+    db
 }
 
 impl TestDb {
@@ -22,19 +52,7 @@ impl TestDb {
 
     /// Opens a new database on the PostgreSQL server of the tests.
     pub(crate) async fn postgres(schema: &'static str, migrations: &'static Migrator) -> Self {
-        let variable = "COMMS_TEST_POSTGRES_URL";
-        let server =
-            std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: run scripts/test"));
-        let name = format!("t_{}", Clock::system().uuid_v7().simple());
-        let mut connection = PgConnection::connect(&server).await.unwrap();
-        let create = AssertSqlSafe(format!("CREATE DATABASE {name}"));
-        connection.execute(sqlx::raw_sql(create)).await.unwrap();
-        let url = format!("{}/{name}", server.rsplit_once('/').unwrap().0);
-        let db = Db::postgres(&url, schema, 8, migrations, &Clock::system()).unwrap();
-        let (opening, component) = (db.clone(), Health::new().component("database"));
-        tokio::spawn(async move { opening.open(component).await });
-        db.opened().await;
-        Self { db, _dir: None }
+        Self { db: postgres(schema, migrations).await, _dir: None }
     }
 
     /// Returns the messages of the outbox in their order: the id and the decoded payload.

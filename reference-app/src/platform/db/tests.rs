@@ -52,14 +52,9 @@ pub(crate) mod postgres {
     use comms_core::{Error, health::Health};
     use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
-    use super::*;
+    use super::{super::testing::server, *};
 
     const LIMIT: Duration = Duration::from_secs(60);
-
-    fn server() -> String {
-        let variable = "COMMS_TEST_POSTGRES_URL";
-        std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: run scripts/test"))
-    }
 
     async fn run(url: &str, statement: String) {
         let mut connection = PgConnection::connect(url).await.unwrap();

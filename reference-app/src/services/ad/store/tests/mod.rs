@@ -8,11 +8,11 @@ mod orders;
 use std::time::Duration;
 
 use comms_core::{Scoped, UnitOfWork as _, clock::Clock, health::Health, in_transaction};
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
 use super::*;
 use crate::{
     contracts::ReservationStatus as Status,
+    platform::db::testing,
     services::ad::{
         MIGRATIONS, SERVICE,
         domain::{Reservation, Wanted},
@@ -47,19 +47,8 @@ impl World {
         Self::new(db, clock, dir)
     }
 
-    /// A new database on the server of the tests. It is opened under the system's clock, because opening it waits.
     async fn postgres() -> Self {
-        let variable = "COMMS_TEST_POSTGRES_URL";
-        let server =
-            std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set: run scripts/test"));
-        let name = format!("t_{}", Clock::system().uuid_v7().simple());
-        let mut connection = PgConnection::connect(&server).await.unwrap();
-        connection.execute(sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}")))).await.unwrap();
-        let url = format!("{}/{name}", server.rsplit_once('/').unwrap().0);
-        let db = Db::postgres(&url, "ad_service", 16, &MIGRATIONS, &Clock::system()).unwrap();
-        let (opening, component) = (db.clone(), Health::new().component("database"));
-        tokio::spawn(async move { opening.open(component).await });
-        db.opened().await;
+        let db = testing::postgres("ad_service", &MIGRATIONS).await;
         Self::new(db, Clock::manual(Duration::from_secs(1_000)), tempfile::tempdir().unwrap())
     }
 
