@@ -16,6 +16,7 @@ pub(crate) struct TestDb {
 /// Returns the URL of the PostgreSQL server of the tests.
 ///
 /// The tests of the configuration clear the environment while they hold the lock of [`Jail`], so it is read under this lock.
+#[expect(clippy::result_large_err, reason = "the signature of Jail")]
 pub(crate) fn server() -> String {
     let variable = "COMMS_TEST_POSTGRES_URL";
     let mut url = None;
