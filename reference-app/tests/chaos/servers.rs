@@ -24,8 +24,8 @@ async fn services(verb: &'static str, name: &'static str) {
 #[ignore = "needs PostgreSQL and Apache Kafka; run scripts/test"]
 async fn chaos_broker_killed() {
     let marketplace = load::marketplace(Deployment::Full, &[]).await;
-    // The load lasts 40 s: a broker needs up to 15 s to restart, and several kills must happen during the load.
-    let load = Load::start(&marketplace, 800, Duration::from_millis(50)).await;
+    // The load lasts 72 s: a broker needs up to 30 s to restart, and several kills must happen during the load.
+    let load = Load::start(&marketplace, 600, Duration::from_millis(120)).await;
     let mut kills = 0;
     while !load.is_finished() {
         tokio::time::sleep(Duration::from_secs(4)).await;
