@@ -46,7 +46,7 @@ async fn a_reading_transaction_does_not_wait_for_a_writer() {
     assert!(refused.chain().to_string().contains("readonly"), "{}", refused.chain());
 }
 
-pub(crate) mod postgres {
+mod postgres {
     use std::sync::Arc;
 
     use comms_core::{Error, health::Health};
@@ -81,23 +81,10 @@ pub(crate) mod postgres {
     }
 
     fn open(url: &str) -> Opened {
-        open_as(url, SCHEMA, migrations())
-    }
-
-    fn open_as(url: &str, schema: &'static str, migrations: &'static sqlx::migrate::Migrator) -> Opened {
-        let db = Db::postgres(url, schema, 2, migrations, &Clock::system()).unwrap();
+        let db = Db::postgres(url, SCHEMA, 2, migrations(), &Clock::system()).unwrap();
         let health = Health::new();
         let (opening, component) = (db.clone(), health.component("database"));
         Opened { db, health, task: tokio::spawn(async move { opening.open(component).await }) }
-    }
-
-    /// Returns a new database with the tables of a service.
-    pub(crate) async fn opened(schema: &'static str, migrations: &'static sqlx::migrate::Migrator) -> Db {
-        let opened = open_as(&created().await, schema, migrations);
-        while !opened.health.is_ready() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        opened.db
     }
 
     impl Opened {

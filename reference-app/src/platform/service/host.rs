@@ -7,14 +7,20 @@ use std::{
 };
 
 use axum::http::Uri;
-use comms_core::{Error, clock::Clock, health::Health, jwt::Verifier, resilience::Policy};
+use comms_core::{
+    Error,
+    clock::Clock,
+    health::{Health, Heartbeat},
+    jwt::Verifier,
+    resilience::Policy,
+};
 use comms_grpc::Channel;
 use serde::de::DeserializeOwned;
 
 use super::registration::{Call, Protocol};
 use crate::platform::{
-    config::Config, db::Db, identity::Identity, policies::Policies, projections::ProjectionRegistry,
-    sagas::SagaRegistry,
+    config::Config, db::Db, delivery, identity::Identity, policies::Policies,
+    projections::ProjectionRegistry, sagas::SagaRegistry,
 };
 
 /// The time limit of a call whose policy sets none.
@@ -74,6 +80,12 @@ impl Host<'_> {
     /// Returns `Internal` if the service registered no database.
     pub fn db(&self) -> Result<Db, Error> {
         self.database.clone().ok_or_else(|| self.unregistered("a database"))
+    }
+
+    /// Returns the liveness heartbeat of a loop of the service, which counts as live until its first turn.
+    #[must_use]
+    pub fn heartbeat(&self, part: &str) -> Heartbeat {
+        delivery::heartbeat(self.config, self.health, part)
     }
 
     /// Returns the clock of the process.

@@ -7,7 +7,7 @@ use comms_core::{Error, event_sourcing::Recorded};
 use super::{Host, Loop};
 use crate::platform::{
     db::{ProjectionHandle, ProjectionOptions, Tx},
-    delivery::{heartbeat, lease_owner, watch_lag_seconds},
+    delivery::{lease_owner, watch_lag_seconds},
 };
 
 impl Host<'_> {
@@ -43,7 +43,7 @@ impl Host<'_> {
             lease: self.config.relay.lease,
             owner: lease_owner(self.config, &db),
             health: self.health.component(&part),
-            heartbeat: heartbeat(self.config, self.health, &part),
+            heartbeat: self.heartbeat(&part),
         };
         let projection = db.projection(options, apply).map_err(|error| error.context(part.clone()))?;
         let handle = projection.handle();

@@ -4,7 +4,7 @@ use comms_core::{Error, shutdown::ShutdownSignal};
 use comms_outbox::saga::{Coordinator, CoordinatorBuilder};
 
 use super::{Host, Loop};
-use crate::platform::{db::Db, delivery::heartbeat};
+use crate::platform::db::Db;
 
 impl Host<'_> {
     /// Builds the coordinator `name` of the sagas in the service's database, and returns its loop for
@@ -25,7 +25,7 @@ impl Host<'_> {
         let builder = if db.is_embedded() { builder.concurrency(1) } else { builder };
         let coordinator = builder
             .health(self.health.component(&part))
-            .heartbeat(heartbeat(self.config, self.health, &part))
+            .heartbeat(self.heartbeat(&part))
             .build()
             .map_err(|error| error.context(part))?;
         self.sagas.add(self.name, coordinator.clone(), db.clone())?;

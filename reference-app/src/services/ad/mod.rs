@@ -7,7 +7,7 @@
 //!
 //! `api` receives the calls of the gateway and of a coordinator of orders, `handlers` the events of choreographed orders.
 //! `domain` has the transitions of a reservation, and `store` makes them in the transaction of a command. `expiry` gives
-//! back the stock of reservations that nobody confirms. `demonstration` creates the first ads.
+//! back the stock of reservations that are not confirmed in time. `demonstration` creates the first ads.
 
 mod api;
 mod demonstration;
@@ -79,9 +79,7 @@ fn start(host: &Host<'_>) -> Result<Parts, Error> {
     let (db, clock, ttl) = (host.db()?, host.clock(), config.reservation_ttl);
     let store = store::Store::new(db.clone(), EventSource::new(SERVICE.source, clock.clone()));
     let follow_order = handlers::follow_order(db.clone(), store.clone(), ttl);
-    let heartbeat = host.health.heartbeat("ad reservations", host.config.health.silence);
-    // The loop counts as live until the database is open.
-    heartbeat.pause();
+    let heartbeat = host.heartbeat("ad reservations");
     let expiry = expiry::Expiry { db: db.clone(), store: store.clone(), clock: clock.clone(), heartbeat };
     let mut loops =
         vec![Loop { name: "ad reservations", run: Box::new(|shutdown| Box::pin(expiry.run(shutdown))) }];

@@ -105,8 +105,7 @@ fn start(host: &Host<'_>) -> Result<Parts, Error> {
     let (runs_loop, runs) = host.coordinator("orders", builder)?;
 
     let stand_in = shipping::LocalStandIn::new(db.clone(), source, settings.shipping);
-    let (shipping, heartbeat) =
-        (stand_in.clone(), host.health.heartbeat("shipping stand-in", host.config.health.silence));
+    let (shipping, heartbeat) = (stand_in.clone(), host.heartbeat("shipping stand-in"));
     let deliver = move |shutdown: ShutdownSignal| Box::pin(stand_in.run(heartbeat, shutdown)) as Run;
     let participants = commands::Participants::new(host.peer(PAYMENT)?, host.peer(AD)?, Arc::new(shipping));
 

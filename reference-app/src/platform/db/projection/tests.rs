@@ -12,7 +12,10 @@ use comms_core::{
 };
 
 use super::{
-    super::tests::{SCHEMA, migrations, postgres},
+    super::{
+        testing,
+        tests::{SCHEMA, migrations},
+    },
     *,
 };
 
@@ -114,13 +117,13 @@ async fn a_file_stores_an_event_once() {
 #[tokio::test]
 #[ignore = "needs PostgreSQL; run scripts/test"]
 async fn a_projection_follows_the_events_of_a_schema() {
-    follows_the_events(postgres::opened(SCHEMA, migrations()).await).await;
+    follows_the_events(testing::postgres(SCHEMA, migrations()).await).await;
 }
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL; run scripts/test"]
 async fn a_schema_stores_an_event_once() {
-    stores_events(postgres::opened(SCHEMA, migrations()).await).await;
+    stores_events(testing::postgres(SCHEMA, migrations()).await).await;
 }
 
 /// A projection of a database that is not open waits, and ends with the shutdown.

@@ -280,17 +280,17 @@ async fn a_revenue_that_exceeds_the_largest_amount_is_refused() {
 
 mod postgres {
     use super::*;
-    use crate::platform::db::tests::postgres::opened;
+    use crate::platform::db::testing;
 
     #[tokio::test]
     #[ignore = "needs PostgreSQL; run scripts/test"]
     async fn figures_that_were_damaged_are_rebuilt_by_a_higher_revision() {
-        figures_are_rebuilt(opened("analytics_service", &MIGRATIONS).await).await;
+        figures_are_rebuilt(testing::postgres("analytics_service", &MIGRATIONS).await).await;
     }
 
     #[tokio::test]
     #[ignore = "needs PostgreSQL; run scripts/test"]
     async fn a_reply_says_how_recent_its_figures_are() {
-        replies_are_fresh(opened("analytics_service", &MIGRATIONS).await).await;
+        replies_are_fresh(testing::postgres("analytics_service", &MIGRATIONS).await).await;
     }
 }

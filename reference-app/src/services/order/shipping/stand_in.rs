@@ -53,7 +53,6 @@ impl LocalStandIn {
         heartbeat: Heartbeat,
         shutdown: ShutdownSignal,
     ) -> Result<(), Error> {
-        heartbeat.pause();
         tokio::select! {
             biased;
             () = shutdown.wait() => {}
