@@ -1,6 +1,6 @@
 //! The duration and the status code of a call, recorded once, when the last part of the call is dropped.
 
-use std::{sync::Arc, time::Instant};
+use std::time::Instant;
 
 use comms_core::clock::Clock;
 use http::HeaderMap;
@@ -15,7 +15,6 @@ pub(crate) struct CallMetrics {
     histogram: &'static str,
     /// `None` until the path is known to be a method of this server, so that a peer cannot create label values.
     method: Option<String>,
-    peer: Option<Arc<str>>,
     code: Option<Code>,
     started: Instant,
     clock: Clock,
@@ -23,18 +22,13 @@ pub(crate) struct CallMetrics {
 
 impl CallMetrics {
     pub(crate) fn start(histogram: &'static str, clock: &Clock) -> Self {
-        Self { histogram, method: None, peer: None, code: None, started: clock.now(), clock: clock.clone() }
+        Self { histogram, method: None, code: None, started: clock.now(), clock: clock.clone() }
     }
 
     pub(crate) fn set_method(&mut self, path: &str) {
         self.method = Some(path.trim_start_matches('/').to_owned());
     }
 
-    pub(crate) fn set_peer(&mut self, peer: &Arc<str>) {
-        self.peer = Some(peer.clone());
-    }
-
-    #[cfg(feature = "server")]
     pub(crate) fn code(&self) -> Option<Code> {
         self.code
     }
@@ -58,16 +52,13 @@ impl CallMetrics {
 impl Drop for CallMetrics {
     fn drop(&mut self) {
         let method = self.method.take().map_or_else(|| "_OTHER".into(), metrics::SharedString::from);
-        let mut labels = vec![
+        let labels = vec![
             Label::new("rpc.method", method),
             Label::from_static_parts(
                 "rpc.response.status_code",
                 code_name(self.code.unwrap_or(Code::Cancelled)),
             ),
         ];
-        if let Some(peer) = self.peer.take() {
-            labels.push(Label::new("server.address", peer));
-        }
         let duration = self.clock.now().saturating_duration_since(self.started);
         metrics::histogram!(self.histogram, labels).record(duration.as_secs_f64());
     }

@@ -11,46 +11,62 @@
 //! |---|---|
 //! | the deadline passed before the request was sent | nothing was sent |
 //! | the connection could not be made | nothing was sent |
-//! | hyper cancelled the request | the request was still queued in this process when its connection ended |
+//! | hyper cancelled the request, or gave it back | the request was still queued in this process when its connection ended |
+//! | hyper dropped the request before it read the body | the peer has not received a message |
 //! | RST_STREAM with REFUSED_STREAM, before response headers | RFC 9113, section 8.7 |
 //! | GOAWAY with a last stream id below the id of the call's stream | RFC 9113, section 6.8. h2 reports a peer's GOAWAY as the error of a stream only to streams above that id. Other streams continue, and fail with an I/O error if the connection is cut |
 //! | the header [`NOT_EXECUTED`](comms_core::wire::NOT_EXECUTED) in a response without a body | the server of comms-grpc sets it on a call that it refuses before a handler runs |
 //!
-//! One proof is weaker: if a GOAWAY arrives in the instant in which hyper opens the stream, the peer may have received
-//! the headers of the request. The peer has not received a message then, so only the handler of a client-streaming
-//! method can have started, and that handler was cancelled before its first message.
+//! One proof is weaker: if a GOAWAY arrives in the instant in which hyper opens the stream, or while the stream waits
+//! for a free place among the streams that the peer allows, the peer may have received the headers of the request. The
+//! peer has not received a message then, so only the handler of a client-streaming method can have started, and that
+//! handler was cancelled before its first message.
 
-use std::{error::Error as StdError, fmt, iter, sync::Arc};
+use std::{error::Error as StdError, fmt, iter, sync::Arc, time::Duration};
 
-use comms_core::ErrorKind;
+use comms_core::{ErrorKind, resilience::Rejection};
 use h2::Reason;
-use tonic::{ConnectError, Status};
+use tonic::Status;
 
-/// The error kind of a failed call, for a kind that does not follow from the status code.
-pub(crate) struct Evidence(ErrorKind);
+/// What is known about a failed call and does not follow from its status.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Evidence {
+    pub(crate) kind: ErrorKind,
+    /// The wait until another attempt can succeed, if this process determined it.
+    pub(crate) retry_after: Option<Duration>,
+    /// The guard of this process that refused the call or ended it.
+    pub(crate) rejection: Option<Rejection>,
+}
 
-impl Evidence {
-    /// Attaches `kind` to `status`.
-    pub(crate) fn attach(mut status: Status, kind: ErrorKind) -> Status {
-        status.set_source(Arc::new(Self(kind)));
-        status
-    }
-
-    /// Returns the kind that is attached to `status`, if there is one.
-    pub(crate) fn of(status: &Status) -> Option<ErrorKind> {
-        error_chain(status).find_map(|error| error.downcast_ref().map(|Self(kind)| *kind))
+impl From<ErrorKind> for Evidence {
+    fn from(kind: ErrorKind) -> Self {
+        Self { kind, retry_after: None, rejection: None }
     }
 }
 
-impl fmt::Debug for Evidence {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "evidence for {}", self.0)
+impl From<Rejection> for Evidence {
+    fn from(rejection: Rejection) -> Self {
+        let retry_after = rejection.retry_after;
+        Self { kind: rejection.guard.kind(), retry_after, rejection: Some(rejection) }
+    }
+}
+
+impl Evidence {
+    /// Attaches `evidence` to `status`.
+    pub(crate) fn attach(mut status: Status, evidence: impl Into<Self>) -> Status {
+        status.set_source(Arc::new(evidence.into()));
+        status
+    }
+
+    /// Returns the evidence that is attached to `status`, if there is any.
+    pub(crate) fn of(status: &Status) -> Option<Self> {
+        error_chain(status).find_map(|error| error.downcast_ref().copied())
     }
 }
 
 impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, f)
+        write!(f, "evidence for {}", self.kind)
     }
 }
 
@@ -59,8 +75,7 @@ impl StdError for Evidence {}
 /// Returns whether `error`, a failure of the transport before response headers, proves that no handler ran.
 pub(crate) fn proves_not_executed(error: &(dyn StdError + 'static)) -> bool {
     error_chain(error).any(|error| {
-        error.is::<ConnectError>()
-            || error.downcast_ref().is_some_and(hyper::Error::is_canceled)
+        error.downcast_ref().is_some_and(hyper::Error::is_canceled)
             || error.downcast_ref().is_some_and(is_refused_stream)
     })
 }

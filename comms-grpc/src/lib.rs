@@ -74,8 +74,10 @@
 )]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "server")]
 mod call_metrics;
 mod client;
+#[cfg(feature = "server")]
 mod deadline_body;
 mod evidence;
 mod idempotency_key;
@@ -84,7 +86,7 @@ mod server;
 mod status;
 mod status_headers;
 
-pub use client::{Channel, ChannelBuilder};
+pub use client::{Balance, Channel, ChannelBuilder, ChannelSnapshot, EndpointSnapshot, EndpointState};
 pub use idempotency_key::{key_of, keyed};
 #[cfg(feature = "server")]
 pub use server::{

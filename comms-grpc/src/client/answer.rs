@@ -1,15 +1,13 @@
 //! The failure that the response of a peer reports.
 
-use bytes::Bytes;
 use comms_core::{
     ErrorKind,
     wire::{GRPC_RETRY_PUSHBACK_MS as PUSHBACK, NOT_EXECUTED},
 };
 use http::{HeaderMap, Response, StatusCode, header};
-use http_body::Frame;
 use tonic::{Code, Status};
 
-use crate::{deadline_body::ReportFailure, evidence::Evidence, status_headers::limit_status};
+use crate::{evidence::Evidence, status_headers::limit_status};
 
 /// Returns the failure that the head of `response` reports, if there is one.
 ///
@@ -31,24 +29,8 @@ pub(super) fn failure<B>(response: &mut Response<B>, forwards_credentials: bool)
     })
 }
 
-/// Reports failures in the middle of a response as errors of the body, which the generated client returns as the status
-/// of the call.
-pub(super) struct ReportAsError {
-    pub(super) forwards_credentials: bool,
-}
-
-impl ReportFailure for ReportAsError {
-    fn take_failure(&self, trailers: &mut HeaderMap) -> Option<Status> {
-        reported(trailers, self.forwards_credentials)
-    }
-
-    fn last_item(&self, status: Status) -> Result<Frame<Bytes>, Status> {
-        Err(status)
-    }
-}
-
 /// Returns the failure that `grpc-status` in `headers` or trailers reports, if there is one.
-fn reported(headers: &mut HeaderMap, forwards_credentials: bool) -> Option<Status> {
+pub(super) fn reported(headers: &mut HeaderMap, forwards_credentials: bool) -> Option<Status> {
     let ok = headers.get(Status::GRPC_STATUS)? == "0";
     headers.remove(NOT_EXECUTED);
     // Also for a success, because tonic reads the message and details of a success as well.

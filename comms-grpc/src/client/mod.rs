@@ -1,62 +1,100 @@
-//! The client side: a channel around the channel of tonic, so that the deadline covers queueing and connecting as well.
+//! The client side: a channel whose calls have a deadline, retry what is safe, and go to one or more endpoints.
 //!
 //! A call passes through the files in this order:
-//! 1. `mod.rs`: [`Channel`] takes the caller's context, derives the deadline, and writes the remaining time and the
-//!    trace on the request.
-//! 2. `call.rs`: sends the request and waits for response headers, until the deadline.
-//! 3. `transport/`: opens the connection and detects a peer that is gone.
-//! 4. `answer.rs`: reads the status that headers or trailers report.
-//! 5. `crate::deadline_body`: ends the response stream at the deadline.
-//! 6. `crate::evidence`: attaches the proof that the call was not executed.
-//! 7. `crate::status`: [`from_status`](crate::from_status) converts the status to an error kind.
+//! 1. `mod.rs`: [`Channel`] starts the call. `methods/` has the metrics and settings of its method.
+//! 2. `prepare.rs`: takes the caller's context, derives the deadline, and writes the trace on the request.
+//! 3. `call/`: runs the attempts of `request/` under the policy, and bounds the response body by the deadline.
+//! 4. `retry/`: how the policy of comms-core sees an attempt.
+//! 5. `attempt.rs`: chooses an endpoint, sends the request, and repeats it if the peer has not processed it.
+//! 6. `balance/`: the endpoints and the choice among them.
+//! 7. `endpoint/`: the state of one endpoint, and its connection attempts.
+//! 8. `connect.rs`, `connection/`: the socket, and HTTP/2 on it.
+//! 9. `answer.rs`, `failure.rs`: the status that headers or trailers report, or that stands for a lost connection.
+//! 10. `crate::evidence`: attaches the proof that the call was not executed.
+//! 11. `crate::status`: [`from_status`](crate::from_status) converts the status to an error kind.
 
 mod answer;
+mod attempt;
+mod balance;
 mod builder;
 mod call;
-mod transport;
+mod connect;
+mod connection;
+mod endpoint;
+mod failure;
+mod keep_alive;
+mod methods;
+mod prepare;
+mod request;
+mod retry;
+mod snapshot;
 
+pub use balance::Balance;
 pub use builder::ChannelBuilder;
+pub use snapshot::{ChannelSnapshot, EndpointSnapshot, EndpointState};
 
 use std::{
+    fmt,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use call::Call;
 use comms_core::{
-    ErrorKind,
     clock::Clock,
-    context::{Context as CallContext, Deadline, Protocol},
-    telemetry,
+    resilience::{Policy, PolicyService},
 };
 use futures::future::BoxFuture;
-use http::{HeaderMap, Request, Response};
+use http::{Request, Response};
 use tonic::{Status, body::Body};
+use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::{call_metrics::CallMetrics, evidence::Evidence, status::to_status};
+use attempt::Attempts;
+use call::Call;
+use methods::Methods;
+use prepare::{Limits, prepare};
+use request::IDEMPOTENCY_KEY;
+use retry::ByEvidence;
 
 /// A gRPC channel to one peer, for use with any client that tonic generates.
 ///
-/// The first call opens the connection, and a call after the loss of the connection opens a new one. Cheap to clone;
-/// clones share the connection.
+/// Cheap to clone; clones share the connections and the policy. The first call opens the connection, and a call after
+/// the loss of the connection opens a new one. A peer with several endpoints gets a connection to each
+/// ([`ChannelBuilder::endpoints`], [`ChannelBuilder::resolve`]).
 ///
+/// # Deadline
 /// A call ends with DEADLINE_EXCEEDED at the earliest of three deadlines: the deadline of the caller's
 /// [`Context`](comms_core::context::Context), the `grpc-timeout` of the request, and the [`timeout`](ChannelBuilder::timeout) of
-/// the channel. The deadline covers queueing, connecting, the response headers and the response stream. If the deadline
-/// has already passed, nothing is sent. The request carries the remaining time, a `traceparent` with a new span in the
-/// caller's trace, and the correlation, cause and priority of the context.
+/// the channel. The deadline covers queueing, connecting, all attempts and the waits between them, the response headers
+/// and the response stream. If the deadline has already passed, nothing is sent. Each attempt carries its remaining
+/// time, a `traceparent` with a new span in the caller's trace, and the correlation, cause and priority of the context.
 ///
+/// # Retries
+/// Calls run under a [`Policy`] ([`ChannelBuilder::policy`] has the defaults). An attempt that failed is retried if
+/// - the call was provably not executed, or
+/// - executing the call twice is harmless: it has an [idempotency key](crate::keyed), or its method is one of the
+///   [`idempotent_methods`](ChannelBuilder::idempotent_methods),
+///
+/// and the policy permits it. The peer can name the wait with `grpc-retry-pushback-ms`; a negative or malformed value
+/// forbids the retry (gRFC A6). The header `grpc-previous-rpc-attempts` counts the earlier attempts. A call whose
+/// response has begun, and a call that has sent more than [`replay_limit`](ChannelBuilder::replay_limit), is not
+/// retried.
+///
+/// A request that the peer has provably not processed, because its connection was closed in order or because the peer
+/// refused the stream, is sent again at once. This does not count as an attempt.
+///
+/// # Errors
 /// [`from_status`](crate::from_status) converts the status of a failed call to an error:
-/// - `NotExecuted`: the connection could not be made, or the peer refused the call before a handler ran and the
-///   protocol proves it.
-/// - `Rejected`: the deadline had passed before the call was sent, or a comms-grpc server rejected the call before a
-///   handler ran.
+/// - `NotExecuted`: no connection could be made, or the peer refused the call before a handler ran and the protocol
+///   proves it.
+/// - `Rejected`: a guard of the policy refused the call, the deadline had passed before the call was sent, too many calls
+///   wait for the connection, or a comms-grpc server rejected the call before a handler ran.
 /// - `Indeterminate`: the deadline passed or the connection failed during the call.
 /// - `Misconfigured`, `Indeterminate` or `Invalid`, by HTTP status: the response was not gRPC, such as that of a proxy.
 ///
-/// A status message is truncated to 4 KiB. A message of more than about 1 MiB on the wire costs the connection.
+/// A response that ends in the middle of a message is an error. A status message is truncated to 4 KiB. A message of
+/// more than about 1 MiB on the wire costs the connection.
 ///
 /// ```
 /// use comms_grpc::Channel;
@@ -74,28 +112,59 @@ use crate::{call_metrics::CallMetrics, evidence::Evidence, status::to_status};
 ///     Ok(())
 /// }
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Channel {
-    transport: tonic::transport::Channel,
-    timeout: Duration,
+    core: Arc<Core>,
+    service: PolicyService<Attempts, ByEvidence>,
+}
+
+/// The parts that the clones of a channel share.
+#[derive(Debug)]
+struct Core {
     peer: Arc<str>,
+    methods: Methods,
+    attempts: Attempts,
+    classify: ByEvidence,
+    policy: Policy,
+    policy_has_timeout: bool,
+    timeout: Duration,
+    replay_limit: usize,
     forwards_credentials: bool,
     clock: Clock,
 }
 
+impl Core {
+    fn service(&self, policy: &Policy) -> PolicyService<Attempts, ByEvidence> {
+        policy.layer_with(self.classify.clone()).layer(self.attempts.clone())
+    }
+}
+
 impl Channel {
-    /// Writes the running work's context on the request. Returns the time that remains, or why the call is not made.
-    fn prepare(&self, headers: &mut HeaderMap) -> Result<Duration, Status> {
-        let own = Deadline::after(self.timeout, &self.clock);
-        let asked = Deadline::of_request(headers, Protocol::Grpc, &self.clock).map_err(|e| to_status(&e))?;
-        let deadline = asked.map_or(own, |asked| asked.earlier(own));
-        let context = CallContext::current().child(&self.clock).with_deadline(deadline);
-        let Some(left) = context.deadline.and_then(|deadline| deadline.remaining(&self.clock)) else {
-            let text = format!("{}: the deadline passed before the call was sent", self.peer);
-            return Err(Evidence::attach(Status::deadline_exceeded(text), ErrorKind::Rejected));
-        };
-        context.write_request(headers, Protocol::Grpc, &self.clock).map_err(|e| to_status(&e))?;
-        Ok(left)
+    fn new(core: Core) -> Self {
+        let service = core.service(&core.policy);
+        Self { core: Arc::new(core), service }
+    }
+
+    /// Returns the state of the policy, and of each endpoint and its connection.
+    #[must_use]
+    pub fn snapshot(&self) -> ChannelSnapshot {
+        let endpoints = self.core.attempts.shared().balancer.current();
+        let endpoints = endpoints.iter().map(|endpoint| {
+            let (started, failed) = endpoint.counts();
+            EndpointSnapshot {
+                address: endpoint.address.clone(),
+                state: endpoint.link_state(),
+                in_flight: endpoint.in_flight(),
+                started,
+                failed,
+                breaker: endpoint.breaker_snapshot(),
+            }
+        });
+        ChannelSnapshot {
+            peer: self.core.peer.to_string(),
+            policy: self.core.policy.snapshot(),
+            endpoints: endpoints.collect(),
+        }
     }
 }
 
@@ -105,26 +174,53 @@ impl Service<Request<Body>> for Channel {
     // Boxed, so that the call is one async function. The allocation is negligible beside a network call.
     type Future = BoxFuture<'static, Result<Response<Body>, Status>>;
 
-    /// Returns ready at once. The wait for the transport is part of the call, so that the deadline covers it.
+    /// Returns ready at once. The wait for a connection is part of the call, so that the deadline covers it.
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let mut metrics = CallMetrics::start(telemetry::RPC_CLIENT_DURATION, &self.clock);
-        metrics.set_method(request.uri().path());
-        metrics.set_peer(&self.peer);
-        match self.prepare(request.headers_mut()) {
-            Ok(left) => {
-                let Self { forwards_credentials, .. } = *self;
-                let (transport, clock, peer) =
-                    (self.transport.clone(), self.clock.clone(), self.peer.clone());
-                Box::pin(Call { transport, request, left, clock, peer, forwards_credentials, metrics }.run())
-            }
+        let core = &*self.core;
+        let method = core.methods.get(request.uri().path());
+        let mut meter = method.start(&core.clock);
+        let limits = Limits {
+            timeout: core.timeout,
+            policy_has_timeout: core.policy_has_timeout && method.policy.is_none(),
+            started: meter.started(),
+            peer: &core.peer,
+            clock: &core.clock,
+        };
+        let prepared = match prepare(request.headers_mut(), &limits) {
+            Ok(prepared) => prepared,
             Err(status) => {
-                metrics.set_code(status.code());
-                Box::pin(std::future::ready(Err(status)))
+                meter.set_code(status.code());
+                return Box::pin(std::future::ready(Err(status)));
             }
-        }
+        };
+        let policy = match &method.policy {
+            Some(policy) => core.service(policy),
+            None => self.service.clone(),
+        };
+        let span =
+            tracing::debug_span!("call", rpc.method = request.uri().path(), server.address = %core.peer);
+        let idempotent = method.idempotent || request.headers().contains_key(IDEMPOTENCY_KEY);
+        let call = Call {
+            policy,
+            request,
+            prepared,
+            replay_limit: core.replay_limit,
+            idempotent,
+            forwards_credentials: core.forwards_credentials,
+            clock: core.clock.clone(),
+            meter,
+            span,
+        };
+        Box::pin(call.run())
+    }
+}
+
+impl fmt::Debug for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Channel").field("peer", &self.core.peer).finish_non_exhaustive()
     }
 }

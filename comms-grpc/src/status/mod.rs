@@ -105,17 +105,30 @@ pub fn refused(error: &Error) -> Status {
 /// never becomes `NotExecuted` or `Rejected`: the peer may have done the work before it sent UNAVAILABLE.
 ///
 /// [`Error::retry_after`] is the `grpc-retry-pushback-ms` of the peer. A value that is negative, or is not a number, is
-/// [`Duration::MAX`]: the peer allows no further attempt (gRFC A6).
+/// [`Duration::MAX`]: the peer allows no further attempt (gRFC A6). For a call that a guard of this process refused, or
+/// that found no connection, it is the wait until the guard, or the next connection attempt, can permit a call.
+/// [`Error::rejection`] is the guard of the [`Channel`](crate::Channel) that refused the call.
 ///
 /// `status` becomes the cause of the error, with its message truncated to 4 KiB:
 /// `error.cause().downcast_ref::<Status>()` has the code and the details.
 #[must_use]
 pub fn from_status(status: &Status) -> Error {
-    let evidence = Evidence::of(status).or_else(|| Refusal::of(status));
-    let kind = evidence.unwrap_or_else(|| ErrorKind::from_grpc_code(status.code().into()));
-    let mut error = Error::new(kind, without_evidence(status, evidence.is_some()));
-    error.retry_after = pushback_of(status);
+    let evidence = Evidence::of(status);
+    let (kind, retry_after) = kind_and_wait(status, evidence.as_ref());
+    let mut cause = without_evidence(status, evidence.is_some() || Refusal::of(status).is_some());
+    if let Some(rejection) = evidence.and_then(|evidence| evidence.rejection) {
+        cause.set_source(Arc::new(rejection));
+    }
+    let mut error = Error::new(kind, cause);
+    error.retry_after = retry_after;
     error
+}
+
+/// Returns the kind of the error that `status` with `evidence` stands for, and the wait before another attempt.
+pub(crate) fn kind_and_wait(status: &Status, evidence: Option<&Evidence>) -> (ErrorKind, Option<Duration>) {
+    let kind = evidence.map(|evidence| evidence.kind).or_else(|| Refusal::of(status));
+    let kind = kind.unwrap_or_else(|| ErrorKind::from_grpc_code(status.code().into()));
+    (kind, evidence.and_then(|evidence| evidence.retry_after).or_else(|| pushback_of(status)))
 }
 
 /// Returns `status` with a truncated message, and without the evidence, which is now the kind of the error.

@@ -1,0 +1,180 @@
+//! Chooses the endpoint of an attempt.
+
+mod resolver;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use comms_core::clock::Clock;
+use futures::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::watch;
+
+use super::{
+    connection::Connection,
+    endpoint::{Admission, Endpoint, Readiness, Unreachable},
+};
+
+pub(super) use resolver::{Resolver, Settings as ResolverSettings, system_lookup};
+
+/// How a channel with several endpoints chooses the endpoint of a call.
+///
+/// Endpoints without a connection, in backoff, with an open breaker, or at their limit of calls in flight are skipped
+/// while any other endpoint is usable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Balance {
+    /// Each endpoint in turn.
+    #[default]
+    RoundRobin,
+    /// The endpoint with fewer calls in flight of two that are chosen at random. A call is in flight until its response
+    /// has ended. Suited to calls of different cost.
+    LeastLoaded,
+}
+
+/// The endpoints of a channel.
+#[derive(Debug, Clone)]
+pub(super) struct EndpointSet {
+    pub(super) endpoints: Arc<[Arc<Endpoint>]>,
+    /// Why there are no endpoints.
+    pub(super) problem: Option<Arc<str>>,
+}
+
+impl EndpointSet {
+    pub(super) fn of(endpoints: Vec<Arc<Endpoint>>) -> Self {
+        Self { endpoints: endpoints.into(), problem: None }
+    }
+}
+
+/// Chooses endpoints. The set of endpoints changes with each resolution of the host.
+#[derive(Debug)]
+pub(super) struct Balancer {
+    set: watch::Receiver<EndpointSet>,
+    mode: Balance,
+    next: AtomicUsize,
+    clock: Clock,
+    /// Ends the resolution when the channel is dropped.
+    _resolver: Option<Resolver>,
+}
+
+/// The endpoint of an attempt.
+pub(super) struct Choice<'a> {
+    pub(super) endpoint: &'a Arc<Endpoint>,
+    pub(super) connection: Connection,
+    pub(super) admission: Admission<'a>,
+}
+
+/// Why no endpoint takes a call now.
+pub(super) struct Unusable<'a> {
+    connecting: Vec<&'a Arc<Endpoint>>,
+    /// The reason that lasts for the shortest time.
+    reason: Option<Unreachable>,
+}
+
+impl Unusable<'_> {
+    fn add(&mut self, endpoint: &Endpoint, mut reason: Unreachable) {
+        let wait = |reason: &Unreachable| reason.retry_after.unwrap_or(Duration::MAX);
+        if self.reason.as_ref().is_none_or(|known| wait(&reason) < wait(known)) {
+            reason.reason = format!("{}: {}", endpoint.address, reason.reason).into();
+            self.reason = Some(reason);
+        }
+    }
+}
+
+impl Balancer {
+    pub(super) fn new(
+        set: watch::Receiver<EndpointSet>,
+        mode: Balance,
+        clock: Clock,
+        resolver: Option<Resolver>,
+    ) -> Self {
+        Self { set, mode, next: AtomicUsize::new(0), clock, _resolver: resolver }
+    }
+
+    /// Returns the endpoints now. Empty before the first resolution of the host.
+    pub(super) fn current(&self) -> Arc<[Arc<Endpoint>]> {
+        self.set.borrow().endpoints.clone()
+    }
+
+    /// Returns the endpoints, and waits for the first resolution.
+    pub(super) async fn resolved(&self) -> Result<Arc<[Arc<Endpoint>]>, Unreachable> {
+        let mut changes = self.set.clone();
+        let known = |set: &EndpointSet| !set.endpoints.is_empty() || set.problem.is_some();
+        let set = match changes.wait_for(known).await {
+            Ok(set) => set.clone(),
+            Err(_) => return Err(because("the runtime of the channel has ended")),
+        };
+        match set.problem {
+            Some(problem) if set.endpoints.is_empty() => Err(because(&problem)),
+            _ => Ok(set.endpoints),
+        }
+    }
+
+    /// Chooses an endpoint that has a connection. Starts connection attempts where the connection is missing. Never
+    /// waits.
+    pub(super) fn choose<'a>(&self, endpoints: &'a [Arc<Endpoint>]) -> Result<Choice<'a>, Unusable<'a>> {
+        let first = self.first(endpoints);
+        let mut unusable = Unusable { connecting: Vec::new(), reason: None };
+        for offset in 0..endpoints.len() {
+            let endpoint = &endpoints[(first + offset) % endpoints.len()];
+            match endpoint.readiness() {
+                Readiness::Ready(connection) => match endpoint.admit() {
+                    Ok(admission) => return Ok(Choice { endpoint, connection, admission }),
+                    Err(reason) => unusable.add(endpoint, because(&reason)),
+                },
+                Readiness::Connecting => unusable.connecting.push(endpoint),
+                Readiness::Unreachable(reason) => unusable.add(endpoint, reason),
+            }
+        }
+        Err(unusable)
+    }
+
+    /// Waits for the first endpoint that becomes ready.
+    pub(super) async fn wait<'a>(
+        &self,
+        endpoints: &'a [Arc<Endpoint>],
+        mut unusable: Unusable<'a>,
+    ) -> Result<Choice<'a>, Unreachable> {
+        if unusable.connecting.is_empty() && endpoints.first().is_some_and(|any| any.waits_for_ready()) {
+            unusable.connecting.extend(endpoints);
+        }
+        let connecting = std::mem::take(&mut unusable.connecting).into_iter();
+        let mut ready: FuturesUnordered<_> =
+            connecting.map(|endpoint| async move { (endpoint, endpoint.ready().await) }).collect();
+        while let Some((endpoint, outcome)) = ready.next().await {
+            match outcome.map(|connection| (connection, endpoint.admit())) {
+                Ok((connection, Ok(admission))) => return Ok(Choice { endpoint, connection, admission }),
+                Ok((_, Err(reason))) => unusable.add(endpoint, because(&reason)),
+                Err(reason) => unusable.add(endpoint, reason),
+            }
+        }
+        Err(unusable.reason.unwrap_or_else(|| because("there is no endpoint")))
+    }
+
+    /// Returns the index of the endpoint that is considered first.
+    fn first(&self, endpoints: &[Arc<Endpoint>]) -> usize {
+        let count = endpoints.len();
+        if count < 2 {
+            return 0;
+        }
+        match self.mode {
+            Balance::RoundRobin => self.next.fetch_add(1, Relaxed) % count,
+            Balance::LeastLoaded => {
+                let random = u64::from_le_bytes(self.clock.random()) as usize;
+                let (one, distance) = (random % count, 1 + (random / count) % (count - 1));
+                let other = (one + distance) % count;
+                // An endpoint that is not connected has no calls in flight and would win every comparison.
+                let load = |index: usize| (!endpoints[index].is_connected(), endpoints[index].in_flight());
+                if load(other) < load(one) { other } else { one }
+            }
+        }
+    }
+}
+
+fn because(reason: &str) -> Unreachable {
+    Unreachable { reason: reason.into(), retry_after: None, crowded: false }
+}

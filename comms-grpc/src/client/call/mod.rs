@@ -1,0 +1,90 @@
+//! One call: runs its attempts under the policy, and bounds its response body by the deadline.
+
+mod framing;
+mod response;
+
+use std::{future::poll_fn, task::Poll, time::Instant};
+
+use comms_core::{clock::Clock, context::Context, resilience::PolicyService};
+use http::{Request, Response, request::Parts};
+use tonic::{Status, body::Body};
+use tower_service::Service;
+use tracing::{Instrument, Span};
+
+use self::response::ResponseBody;
+use super::{
+    attempt::{Answer, Attempts},
+    failure::Failure,
+    methods::CallMeter,
+    prepare::Prepared,
+    request::{CallRequest, Head, RequestBody},
+    retry::ByEvidence,
+};
+
+/// A call before it is sent.
+pub(super) struct Call {
+    pub(super) policy: PolicyService<Attempts, ByEvidence>,
+    pub(super) request: Request<Body>,
+    pub(super) prepared: Prepared,
+    pub(super) replay_limit: usize,
+    pub(super) idempotent: bool,
+    pub(super) forwards_credentials: bool,
+    pub(super) clock: Clock,
+    pub(super) meter: CallMeter,
+    pub(super) span: Span,
+}
+
+impl Call {
+    pub(super) async fn run(self) -> Result<Response<Body>, Status> {
+        let Self {
+            policy,
+            request,
+            prepared,
+            replay_limit,
+            idempotent,
+            forwards_credentials,
+            clock,
+            mut meter,
+            span,
+        } = self;
+        let Prepared { deadline, scope } = prepared;
+        let attempts = attempts(policy, request, deadline, replay_limit, idempotent).instrument(span);
+        let answer = match scope {
+            // The policy takes the deadline from the context.
+            Some(scope) => Context::default().with_deadline(scope).scope(attempts).await,
+            None => attempts.await,
+        };
+        match answer {
+            Ok(response) => {
+                meter.set_code_from(response.headers());
+                Ok(response.map(|(body, in_flight)| {
+                    let body =
+                        ResponseBody::new(body, in_flight, deadline, clock, meter, forwards_credentials);
+                    Body::new(body)
+                }))
+            }
+            Err(status) => {
+                meter.set_code(status.code());
+                Err(status)
+            }
+        }
+    }
+}
+
+/// Runs the attempts of the call under its policy.
+async fn attempts(
+    mut policy: PolicyService<Attempts, ByEvidence>,
+    request: Request<Body>,
+    deadline: Instant,
+    replay_limit: usize,
+    idempotent: bool,
+) -> Result<Answer, Status> {
+    let (Parts { method, uri, headers, .. }, body) = request.into_parts();
+    let mut body = Some(body);
+    let body =
+        poll_fn(|cx| Poll::Ready(RequestBody::read(body.take().unwrap_or_default(), replay_limit, cx)))
+            .await?;
+    let head = Head { method, path: uri.into_parts().path_and_query, headers, deadline, idempotent };
+    let request = CallRequest::new(head, body);
+    policy.call(request).await.map_err(Failure::into_status)
+}

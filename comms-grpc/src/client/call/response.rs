@@ -1,0 +1,118 @@
+//! A response body that ends at the deadline of its call.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use bytes::Bytes;
+use comms_core::clock::{Clock, Sleep};
+use http_body::{Body, Frame};
+use hyper::body::Incoming;
+use tonic::Status;
+
+use super::framing::Framing;
+use crate::client::{answer::reported, endpoint::InFlight, failure::of_body, methods::CallMeter};
+
+/// Passes the frames of a response body through until its end, an error, or the deadline. A failure in the middle of a
+/// response is an error of the body, which the generated client returns as the status of the call.
+///
+/// The inner body is then dropped, which ends the HTTP/2 stream, and the call is no longer in flight.
+pub(super) struct ResponseBody {
+    inner: Option<(Incoming, InFlight)>,
+    framing: Framing,
+    deadline: Instant,
+    /// Created when the body is waited for.
+    timer: Option<Pin<Box<Sleep>>>,
+    clock: Clock,
+    meter: CallMeter,
+    forwards_credentials: bool,
+}
+
+impl ResponseBody {
+    pub(super) fn new(
+        inner: Incoming,
+        in_flight: InFlight,
+        deadline: Instant,
+        clock: Clock,
+        meter: CallMeter,
+        forwards_credentials: bool,
+    ) -> Self {
+        let framing = Framing::default();
+        Self {
+            inner: Some((inner, in_flight)),
+            framing,
+            deadline,
+            timer: None,
+            clock,
+            meter,
+            forwards_credentials,
+        }
+    }
+
+    /// Returns the next frame of the inner body, or the failure that ends the body.
+    fn poll_inner(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let Some((inner, _)) = &mut self.inner else { return Poll::Ready(None) };
+        // The deadline is checked first, because a stream that always has a frame ready must end as well.
+        if self.clock.now() >= self.deadline {
+            return Poll::Ready(Some(Err(late())));
+        }
+        let frame = match Pin::new(inner).poll_frame(cx) {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => {
+                let timer = self.timer.get_or_insert_with(|| Box::pin(self.clock.sleep_until(self.deadline)));
+                return timer.as_mut().poll(cx).map(|()| Some(Err(late())));
+            }
+        };
+        Poll::Ready(frame.map(|frame| {
+            let mut frame = frame.map_err(|error| of_body(&error))?;
+            if let Some(data) = frame.data_ref() {
+                self.framing.add(data);
+            }
+            if let Some(trailers) = frame.trailers_mut() {
+                self.meter.set_code_from(trailers);
+                if let Some(status) = reported(trailers, self.forwards_credentials) {
+                    return Err(status);
+                }
+                if let Some(status) = self.framing.truncated() {
+                    return Err(status);
+                }
+            }
+            Ok(frame)
+        }))
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let frame = std::task::ready!(self.poll_inner(cx));
+        match &frame {
+            Some(Ok(_)) => {}
+            Some(Err(status)) => {
+                self.meter.set_code(status.code());
+                self.inner = None;
+            }
+            None => {
+                self.meter.end_of_stream();
+                self.inner = None;
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.as_ref().is_none_or(|(inner, _)| inner.is_end_stream())
+    }
+}
+
+fn late() -> Status {
+    Status::deadline_exceeded("the deadline passed while the response was streamed")
+}

@@ -1,0 +1,77 @@
+//! One connection attempt, shared by all calls that wait for it.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::{Endpoint, Link, Outcome, Unreachable, load::Waiting};
+use crate::{client::connection::Connection, evidence::error_chain};
+
+/// Starts a connection attempt on the runtime of the channel. The caller holds the lock of the state.
+pub(super) fn start(endpoint: &Arc<Endpoint>) -> watch::Receiver<Option<Outcome>> {
+    let (report, outcome) = watch::channel(None);
+    let attempt = endpoint.clone();
+    endpoint.settings.runtime.spawn(async move {
+        let opened = open(&attempt).await;
+        let outcome = attempt.store(opened);
+        report.send_replace(Some(outcome));
+    });
+    outcome
+}
+
+/// Opens the connection within the connect timeout.
+async fn open(endpoint: &Endpoint) -> Result<Connection, Arc<str>> {
+    let settings = &endpoint.settings;
+    let started = settings.clock.now();
+    let connect = async {
+        let stream = settings.connector.connect(endpoint.target.clone()).await?;
+        Connection::open(stream, settings.keep_alive, &settings.runtime, started).await
+    };
+    match settings.clock.timeout(settings.connect_timeout, connect).await {
+        Ok(Ok(connection)) => Ok(connection),
+        // The last source has the cause.
+        Ok(Err(error)) => {
+            Err(error_chain(&*error).last().map(ToString::to_string).unwrap_or_default().into())
+        }
+        Err(elapsed) => Err(format!("no connection: {elapsed}").into()),
+    }
+}
+
+impl Endpoint {
+    /// Makes the end of a connection attempt the state of the endpoint.
+    fn store(&self, opened: Result<Connection, Arc<str>>) -> Outcome {
+        let mut state = self.lock();
+        let reason = match opened {
+            Ok(connection) => {
+                state.link = Link::Ready(connection.clone());
+                return Ok(connection);
+            }
+            Err(reason) => reason,
+        };
+        let delay = self.back_off(&mut state, self.settings.clock.now(), reason.clone());
+        drop(state);
+        tracing::debug!(endpoint = %self.address, %reason, ?delay, "a connection attempt failed");
+        self.settings.trouble.notify_one();
+        Err(Unreachable { reason, retry_after: Some(delay), crowded: false })
+    }
+}
+
+/// Waits for the running connection attempt.
+pub(super) async fn outcome(endpoint: &Arc<Endpoint>) -> Outcome {
+    let running = match &endpoint.lock().link {
+        Link::Connecting(outcome) => outcome.clone(),
+        Link::Ready(connection) => return Ok(connection.clone()),
+        Link::Idle => return Err(unreachable_because("the connection was lost at once")),
+        Link::Backoff { reason, .. } => return Err(unreachable_because(reason)),
+    };
+    let _waiting = Waiting::enter(endpoint)?;
+    let mut running = running;
+    match running.wait_for(Option::is_some).await {
+        Ok(outcome) => outcome.clone().unwrap_or_else(|| Err(unreachable_because("no outcome"))),
+        Err(_) => Err(unreachable_because("the runtime of the channel has ended")),
+    }
+}
+
+fn unreachable_because(reason: &str) -> Unreachable {
+    Unreachable { reason: reason.into(), retry_after: None, crowded: false }
+}

@@ -1,0 +1,106 @@
+//! The calls in flight on an endpoint, the calls that wait for its connection, and the guards of the endpoint.
+
+use std::sync::{
+    Arc,
+    atomic::Ordering::{AcqRel, Relaxed},
+};
+
+use comms_core::{
+    ErrorKind,
+    resilience::{BreakerPermit, BreakerSnapshot},
+};
+
+use super::{Endpoint, Unreachable};
+
+/// The maximum number of calls in flight on one endpoint, unless the guards of the endpoints have a bulkhead.
+pub(super) const MAX_IN_FLIGHT: usize = 4_096;
+
+/// The permission to send one call to an endpoint.
+pub(in crate::client) struct Admission<'a> {
+    breaker: Option<BreakerPermit<'a>>,
+    in_flight: InFlight,
+}
+
+impl Endpoint {
+    /// Admits a call, or returns why the guards of the endpoint refuse it.
+    pub(in crate::client) fn admit(self: &Arc<Self>) -> Result<Admission<'_>, String> {
+        let in_flight = self.enter().ok_or_else(|| format!("{} calls in flight", self.max_in_flight))?;
+        let breaker = self.breaker.as_ref().map(|breaker| breaker.acquire()).transpose();
+        let breaker = breaker.map_err(|rejection| rejection.to_string())?;
+        Ok(Admission { breaker, in_flight })
+    }
+
+    fn enter(self: &Arc<Self>) -> Option<InFlight> {
+        let before = self.in_flight.fetch_add(1, AcqRel);
+        let entered = InFlight(self.clone());
+        (before < self.max_in_flight).then_some(entered)
+    }
+
+    /// Returns the number of calls in flight. A call is in flight until its response body has ended.
+    pub(in crate::client) fn in_flight(&self) -> usize {
+        self.in_flight.load(Relaxed)
+    }
+
+    /// Returns the number of calls that were sent, and that of those that failed through a fault of the peer.
+    pub(in crate::client) fn counts(&self) -> (u64, u64) {
+        (self.started.load(Relaxed), self.failed.load(Relaxed))
+    }
+
+    pub(in crate::client) fn breaker_snapshot(&self) -> Option<BreakerSnapshot> {
+        self.breaker.as_ref().map(|breaker| breaker.snapshot())
+    }
+}
+
+impl Admission<'_> {
+    /// Records that the call was sent.
+    pub(in crate::client) fn count_start(&self) {
+        self.in_flight.0.started.fetch_add(1, Relaxed);
+    }
+
+    /// Records the end of the attempt: its failure, or that response headers arrived. The call stays in flight while
+    /// the returned value lives.
+    pub(in crate::client) fn end(self, failure: Option<ErrorKind>) -> InFlight {
+        let failed = failure.is_some_and(ErrorKind::is_peer_failure);
+        if failed {
+            self.in_flight.0.failed.fetch_add(1, Relaxed);
+        }
+        match self.breaker {
+            Some(permit) if failed => permit.failure(),
+            Some(permit) if failure.is_none() => permit.success(),
+            // Dropping the permit is neutral.
+            _ => {}
+        }
+        self.in_flight
+    }
+}
+
+/// A call in flight, until it is dropped.
+#[derive(Debug)]
+pub(in crate::client) struct InFlight(Arc<Endpoint>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, AcqRel);
+    }
+}
+
+/// A call that waits for a connection, until it is dropped.
+pub(super) struct Waiting<'a>(&'a Endpoint);
+
+impl<'a> Waiting<'a> {
+    pub(super) fn enter(endpoint: &'a Endpoint) -> Result<Self, Unreachable> {
+        let before = endpoint.waiting.fetch_add(1, AcqRel);
+        let waiting = Self(endpoint);
+        if before < endpoint.settings.max_waiting {
+            return Ok(waiting);
+        }
+        let reason = format!("{before} calls wait for the connection").into();
+        Err(Unreachable { reason, retry_after: None, crowded: true })
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, AcqRel);
+    }
+}

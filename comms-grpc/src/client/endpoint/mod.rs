@@ -1,0 +1,235 @@
+//! An endpoint: an address, its connection, and the calls in flight on it.
+//!
+//! The files:
+//! - `mod.rs`: the state of the connection, and its changes;
+//! - `dial.rs`: one connection attempt, shared by all calls that wait for it;
+//! - `load.rs`: the calls in flight and the guards of the endpoint.
+
+mod dial;
+mod load;
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize},
+    },
+    time::{Duration, Instant},
+};
+
+use comms_core::{
+    clock::Clock,
+    resilience::{Backoff, Breaker, PolicyConfig},
+};
+use http::Uri;
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, watch},
+};
+
+use super::{
+    connect::Connector, connection::Connection, keep_alive::KeepAlive, request::Origin,
+    snapshot::EndpointState,
+};
+
+pub(super) use load::{Admission, InFlight};
+
+/// A connection that ends within this time, without an answer of the peer, counts as a failed connection attempt.
+const TRIAL: Duration = Duration::from_secs(1);
+
+/// The settings that all endpoints of a channel share.
+#[derive(Debug)]
+pub(super) struct Settings {
+    pub(super) peer: Arc<str>,
+    pub(super) connector: Connector,
+    pub(super) connect_timeout: Duration,
+    pub(super) keep_alive: KeepAlive,
+    pub(super) backoff: Backoff,
+    pub(super) wait_for_ready: bool,
+    /// The maximum number of calls that wait for one connection.
+    pub(super) max_waiting: usize,
+    /// The guards of each endpoint.
+    pub(super) guards: PolicyConfig,
+    pub(super) clock: Clock,
+    /// The runtime of the connections.
+    pub(super) runtime: Handle,
+    /// Notified when a connection is lost or cannot be made.
+    pub(super) trouble: Notify,
+}
+
+/// An address of the peer.
+pub(super) struct Endpoint {
+    /// The address in logs and snapshots.
+    pub(super) address: String,
+    pub(super) origin: Origin,
+    target: Uri,
+    settings: Arc<Settings>,
+    state: Mutex<State>,
+    waiting: AtomicUsize,
+    in_flight: AtomicUsize,
+    max_in_flight: usize,
+    started: AtomicU64,
+    failed: AtomicU64,
+    breaker: Option<Breaker>,
+}
+
+struct State {
+    link: Link,
+    /// Connection attempts that failed since the last connection that the peer answered on.
+    failures: u32,
+}
+
+enum Link {
+    Idle,
+    Connecting(watch::Receiver<Option<Outcome>>),
+    Ready(Connection),
+    Backoff { until: Instant, reason: Arc<str> },
+}
+
+/// The outcome of a connection attempt.
+type Outcome = Result<Connection, Unreachable>;
+
+/// Why an endpoint has no connection.
+#[derive(Debug, Clone)]
+pub(super) struct Unreachable {
+    pub(super) reason: Arc<str>,
+    /// The wait until the next connection attempt.
+    pub(super) retry_after: Option<Duration>,
+    /// Whether too many calls wait for the connection.
+    pub(super) crowded: bool,
+}
+
+/// Whether a call can be sent to an endpoint.
+pub(super) enum Readiness {
+    Ready(Connection),
+    /// A connection attempt is running.
+    Connecting,
+    Unreachable(Unreachable),
+}
+
+impl Endpoint {
+    pub(super) fn new(address: String, origin: Origin, target: Uri, settings: Arc<Settings>) -> Self {
+        let breaker = settings.guards.breaker.clone().and_then(|config| {
+            // The configuration was validated when the channel was built.
+            Breaker::new(&settings.peer, config, settings.clock.clone()).ok()
+        });
+        let max = settings.guards.bulkhead.as_ref().map(|bulkhead| bulkhead.max_concurrent as usize);
+        Self {
+            address,
+            origin,
+            target,
+            state: Mutex::new(State { link: Link::Idle, failures: 0 }),
+            waiting: AtomicUsize::new(0),
+            in_flight: AtomicUsize::new(0),
+            max_in_flight: max.unwrap_or(load::MAX_IN_FLIGHT),
+            started: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            breaker,
+            settings,
+        }
+    }
+
+    /// Returns the connection, and starts a connection attempt if there is none and the backoff has passed. Never
+    /// waits.
+    pub(super) fn readiness(self: &Arc<Self>) -> Readiness {
+        let mut state = self.lock();
+        if let Link::Ready(connection) = &state.link {
+            if !connection.is_closed() {
+                return Readiness::Ready(connection.clone());
+            }
+            self.lose_connection(&mut state);
+        }
+        if let Link::Backoff { until, reason } = &state.link {
+            let left = until.saturating_duration_since(self.settings.clock.now());
+            if !left.is_zero() {
+                let reason = reason.clone();
+                return Readiness::Unreachable(Unreachable {
+                    reason,
+                    retry_after: Some(left),
+                    crowded: false,
+                });
+            }
+        }
+        if let Link::Connecting(outcome) = &state.link
+            && outcome.has_changed().is_ok()
+        {
+            return Readiness::Connecting;
+        }
+        // A connection attempt whose runtime has ended is replaced as well.
+        state.link = Link::Connecting(dial::start(self));
+        Readiness::Connecting
+    }
+
+    /// Ends the use of a connection that the peer closed.
+    fn lose_connection(&self, state: &mut State) {
+        let Link::Ready(connection) = &state.link else { return };
+        let (answered, opened) = (connection.has_answered(), connection.opened);
+        let now = self.settings.clock.now();
+        if answered || now.saturating_duration_since(opened) >= TRIAL {
+            state.failures = 0;
+            state.link = Link::Idle;
+        } else {
+            self.back_off(state, now, "the peer closed the connection before it answered a call".into());
+        }
+        self.settings.trouble.notify_one();
+    }
+
+    fn back_off(&self, state: &mut State, now: Instant, reason: Arc<str>) -> Duration {
+        state.failures = state.failures.saturating_add(1);
+        let delay = self.settings.backoff.delay(state.failures, &self.settings.clock);
+        state.link = Link::Backoff { until: now + delay, reason };
+        delay
+    }
+
+    /// Returns the connection, and waits for the connection attempt if one is needed.
+    ///
+    /// During the backoff after a failed attempt the wait fails at once, unless the channel waits for readiness. A call
+    /// that is dropped while it waits does not stop the attempt.
+    pub(super) async fn ready(self: &Arc<Self>) -> Result<Connection, Unreachable> {
+        loop {
+            let failure = match self.readiness() {
+                Readiness::Ready(connection) => return Ok(connection),
+                Readiness::Unreachable(failure) => failure,
+                Readiness::Connecting => match dial::outcome(self).await {
+                    Ok(connection) => return Ok(connection),
+                    Err(failure) => failure,
+                },
+            };
+            if !self.settings.wait_for_ready || failure.crowded {
+                return Err(failure);
+            }
+            let _waiting = load::Waiting::enter(self)?;
+            self.settings.clock.sleep(failure.retry_after.unwrap_or(TRIAL)).await;
+        }
+    }
+
+    /// Returns whether calls wait for a connection instead of failing.
+    pub(super) fn waits_for_ready(&self) -> bool {
+        self.settings.wait_for_ready
+    }
+
+    /// Returns whether there is a connection.
+    pub(super) fn is_connected(&self) -> bool {
+        matches!(&self.lock().link, Link::Ready(connection) if !connection.is_closed())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the state of the connection, for a snapshot.
+    pub(super) fn link_state(&self) -> EndpointState {
+        match &self.lock().link {
+            Link::Ready(connection) if !connection.is_closed() => EndpointState::Ready,
+            Link::Idle | Link::Ready(_) => EndpointState::Idle,
+            Link::Connecting(_) => EndpointState::Connecting,
+            Link::Backoff { .. } => EndpointState::Backoff,
+        }
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint").field("address", &self.address).finish_non_exhaustive()
+    }
+}

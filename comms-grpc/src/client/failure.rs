@@ -1,0 +1,106 @@
+//! The failure of an attempt: its status, and what the policy needs to know about it.
+
+use std::time::Duration;
+
+use comms_core::{
+    ErrorKind,
+    resilience::{Class, Rejection},
+};
+use h2::Reason;
+use tonic::{Code, Status};
+
+use crate::{
+    evidence::{Evidence, error_chain},
+    status::kind_and_wait,
+    status_headers::truncate,
+};
+
+/// The failure of an attempt.
+#[derive(Debug)]
+pub(super) struct Failure {
+    status: Status,
+    kind: ErrorKind,
+    retry_after: Option<Duration>,
+}
+
+impl Failure {
+    /// Returns a failure without proof that the call was not executed, unless `status` carries one.
+    pub(super) fn of(status: Status) -> Self {
+        let (kind, retry_after) = kind_and_wait(&status, Evidence::of(&status).as_ref());
+        Self { status, kind, retry_after }
+    }
+
+    /// Returns the failure of a call that was provably not executed.
+    pub(super) fn not_executed(code: Code, text: &str, retry_after: Option<Duration>) -> Self {
+        let evidence = Evidence { kind: ErrorKind::NotExecuted, retry_after, rejection: None };
+        Self::of(Evidence::attach(Status::new(code, truncate(text)), evidence))
+    }
+
+    /// Returns the failure of a call that a guard of the channel refused or ended.
+    pub(super) fn rejected(peer: &str, rejection: Rejection) -> Self {
+        let code = Code::from_i32(rejection.guard.grpc_code());
+        let text = match rejection.to_string() {
+            text if text.starts_with(peer) => text,
+            text => format!("{peer}: {text}"),
+        };
+        Self::of(Evidence::attach(Status::new(code, truncate(&text)), rejection))
+    }
+
+    /// Returns the failure of a connection before the response headers. The code is UNAVAILABLE only for a call that
+    /// was provably not executed.
+    pub(super) fn of_connection(error: &hyper::Error, peer: &str, unexecuted: bool) -> Self {
+        // The last source has the cause. The outer errors only report that the connection failed.
+        let cause = error_chain(error).last().map(ToString::to_string).unwrap_or_default();
+        let text = format!("{peer}: {cause}");
+        match unexecuted {
+            true => Self::not_executed(Code::Unavailable, &text, None),
+            false => Self::of(Status::new(code_of(error), truncate(&text))),
+        }
+    }
+
+    /// Forbids a retry, because the request cannot be sent again.
+    pub(super) fn without_retry(self) -> Self {
+        // The policy does not retry if the wait is longer than the longest one that it grants.
+        Self { retry_after: Some(Duration::MAX), ..self }
+    }
+
+    pub(super) const fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    pub(super) const fn class(&self) -> Class {
+        Class::Failure { kind: self.kind, retry_after: self.retry_after }
+    }
+
+    pub(super) fn into_status(self) -> Status {
+        self.status
+    }
+}
+
+/// Returns the status of a connection that failed in the middle of a response.
+pub(super) fn of_body(error: &hyper::Error) -> Status {
+    let cause = error_chain(error).last().map(ToString::to_string).unwrap_or_default();
+    Status::new(code_of(error), truncate(&cause))
+}
+
+/// Returns the code of the gRPC mapping of HTTP/2 errors. UNKNOWN replaces UNAVAILABLE, which servers send for calls
+/// that they refuse.
+fn code_of(error: &hyper::Error) -> Code {
+    let reason = error_chain(error).find_map(|e| e.downcast_ref::<h2::Error>()).and_then(h2::Error::reason);
+    match reason {
+        Some(
+            Reason::NO_ERROR
+            | Reason::PROTOCOL_ERROR
+            | Reason::INTERNAL_ERROR
+            | Reason::FLOW_CONTROL_ERROR
+            | Reason::SETTINGS_TIMEOUT
+            | Reason::FRAME_SIZE_ERROR
+            | Reason::COMPRESSION_ERROR
+            | Reason::CONNECT_ERROR,
+        ) => Code::Internal,
+        Some(Reason::CANCEL) => Code::Cancelled,
+        Some(Reason::ENHANCE_YOUR_CALM) => Code::ResourceExhausted,
+        Some(Reason::INADEQUATE_SECURITY) => Code::PermissionDenied,
+        _ => Code::Unknown,
+    }
+}

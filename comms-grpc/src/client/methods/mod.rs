@@ -1,0 +1,76 @@
+//! What a channel keeps for each method: its metrics, and its settings.
+
+mod meter;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use comms_core::{clock::Clock, resilience::Policy};
+
+pub(super) use meter::CallMeter;
+use meter::MethodMeter;
+
+/// Methods that are kept. The metrics of further methods are looked up in each call.
+const MAX_KEPT: usize = 1_024;
+
+/// A method of the peer.
+pub(super) struct Method {
+    meter: MethodMeter,
+    /// Whether executing a call twice is harmless.
+    pub(super) idempotent: bool,
+    /// The policy, if it is not that of the channel.
+    pub(super) policy: Option<Policy>,
+}
+
+/// The settings of one method.
+#[derive(Debug, Clone, Default)]
+pub(super) struct MethodSettings {
+    pub(super) idempotent: bool,
+    pub(super) policy: Option<Policy>,
+}
+
+/// The methods of a channel.
+pub(super) struct Methods {
+    peer: Arc<str>,
+    settings: HashMap<String, MethodSettings>,
+    known: RwLock<HashMap<Box<str>, Arc<Method>>>,
+}
+
+impl Methods {
+    pub(super) fn new(peer: Arc<str>, settings: HashMap<String, MethodSettings>) -> Self {
+        Self { peer, settings, known: RwLock::default() }
+    }
+
+    /// Returns the method of `path`, which is `/package.Service/Method`.
+    pub(super) fn get(&self, path: &str) -> Arc<Method> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner).get(path).cloned();
+        known.unwrap_or_else(|| self.add(path))
+    }
+
+    fn add(&self, path: &str) -> Arc<Method> {
+        let MethodSettings { idempotent, policy } = self.settings.get(path).cloned().unwrap_or_default();
+        let method = Method { meter: MethodMeter::new(path, &self.peer), idempotent, policy };
+        let method = Arc::new(method);
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if known.len() < MAX_KEPT {
+            known.insert(path.into(), method.clone());
+        }
+        method
+    }
+}
+
+impl fmt::Debug for Methods {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Methods").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl Method {
+    /// Starts the measurement of a call.
+    pub(super) fn start(self: &Arc<Self>, clock: &Clock) -> CallMeter {
+        CallMeter::start(self.clone(), clock)
+    }
+}
