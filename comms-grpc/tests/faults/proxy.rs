@@ -26,8 +26,9 @@ pub(crate) enum Fault {
     CutResponse(usize, bool),
     /// The connection is closed when it is accepted.
     Refuse,
-    /// The proxy sends these frames as the answer to the first call, passes nothing on, and closes the connection.
-    Answer(Vec<u8>),
+    /// The proxy answers each call with the frames for its stream, and passes nothing on. If `true`, it closes the
+    /// connection after the first answer.
+    Answer(fn(u32) -> Vec<u8>, bool),
     /// A graceful GOAWAY that includes the first call arrives before the answer of the server.
     GoawayBeforeAnswer,
 }
@@ -63,8 +64,8 @@ pub(crate) async fn start(upstream: SocketAddr, fault: Fault) -> Proxy {
                 let _ = match (is_first, fault) {
                     (false, _) => pass(client, upstream).await,
                     (true, Fault::Refuse) => Ok(()),
-                    (true, Fault::Answer(bytes)) => {
-                        serve_frames(client, |_| (bytes.clone(), true)).await;
+                    (true, Fault::Answer(frames, close)) => {
+                        serve_frames(client, |stream| (frames(stream), close)).await;
                         Ok(())
                     }
                     (true, Fault::CutRequest(after, reset)) => {
