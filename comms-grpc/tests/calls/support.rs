@@ -71,6 +71,7 @@ impl TestService {
             "report" => {}
             "sleep" => sleep(time).await,
             "hang" => std::future::pending().await,
+            "spend" => spend_budget().await,
             "panic" => panic!("requested by the test"),
             "busy" => return Err(to_status(&Error::rejected("busy", Some(time)))),
             "refuse" => return Err(refused(&Error::rejected("full", Some(time)))),
@@ -107,6 +108,12 @@ impl TestService {
                 Some((Ok(observe()), held))
             })
             .boxed(),
+            "spend" => stream::once(async move {
+                let _held = unfinished;
+                spend_budget().await;
+                Ok(observe())
+            })
+            .boxed(),
             "flood" => stream::repeat_with(move || {
                 let _ = &unfinished;
                 Ok(observe())
@@ -118,6 +125,15 @@ impl TestService {
             _ => stream::once(async { panic!("requested by the test") }).boxed(),
         };
         Ok(Response::new(observations))
+    }
+}
+
+/// Never resolves, and uses up tokio's cooperative budget in every poll. No receive of the channel waits for a sender.
+async fn spend_budget() {
+    let (sender, mut receiver) = tokio::sync::mpsc::channel(1);
+    while sender.try_send(()).is_ok() {
+        receiver.recv().await;
+        tokio::task::coop::consume_budget().await;
     }
 }
 
