@@ -30,7 +30,7 @@ use crate::{
     call_metrics::CallMetrics,
     deadline_body::{DeadlineBody, ReportFailure},
     status::{Refusal, to_status},
-    status_headers::limit_status,
+    status_headers::{limit_status, restate},
 };
 
 /// A tower layer that runs each call in the [`Context`](comms_core::context::Context) of its caller and ends it at its deadline.
@@ -48,8 +48,11 @@ use crate::{
 ///   unknown type is INTERNAL with a fixed message.
 /// - **Size.** A status message is truncated to 4 KiB (6 KiB percent-encoded), including that of a status that the
 ///   handler created. Details that exceed 7 KiB together with the message are removed.
+/// - **Codes of tonic.** A message over a limit of tonic is RESOURCE_EXHAUSTED instead of OUT_OF_RANGE, and a unary call
+///   without a message is UNIMPLEMENTED instead of INTERNAL.
 /// - **Proof.** The header [`NOT_EXECUTED`](comms_core::wire::NOT_EXECUTED) is sent on calls that arrive after their
-///   deadline and on statuses from [`refused`](crate::refused). It is removed from all other responses.
+///   deadline, on calls that [`Access`](crate::Access) refuses, and on statuses from [`refused`](crate::refused). It is
+///   removed from all other responses.
 ///
 /// [`serve`](crate::serve) applies this layer. Use it directly only for a server that is assembled from tonic's parts.
 /// The server of tonic has a timer for `grpc-timeout` outside of all layers, which may answer CANCELLED first.
@@ -198,7 +201,7 @@ where
 }
 
 /// Returns the response that ends a call with `status`, with the proof if the status is a refusal.
-fn failure_response(status: Status) -> Response<Body> {
+pub(super) fn failure_response(status: Status) -> Response<Body> {
     let refusal = Refusal::of(&status);
     let mut response = status.into_http();
     set_proof(response.headers_mut(), refusal);
@@ -217,6 +220,7 @@ fn set_proof(headers: &mut HeaderMap, refusal: Option<ErrorKind>) {
 /// forwards.
 fn remove_proof(headers: &mut HeaderMap) {
     headers.remove(NOT_EXECUTED);
+    restate(headers);
     limit_status(headers);
 }
 
