@@ -1,6 +1,6 @@
 //! The server of gRPC routes, with its health service, its checks and its accept loop.
 
-use std::{collections::BTreeSet, convert::Infallible, fmt, future::Future, sync::Arc};
+use std::{collections::BTreeSet, convert::Infallible, fmt, future::Future};
 
 use bytes::Bytes;
 use comms_core::{Error, clock::Clock, health::Health};
@@ -10,8 +10,15 @@ use tonic::{body::Body, server::NamedService, service::Routes, transport::server
 use tower::{Service, ServiceBuilder, ServiceExt};
 
 use super::{
-    Peer, RequestBody, ServerConfig, ServerLayer, access::Access, guards::Guards, health::HealthState,
-    listen, message_check::MessageLimits, methods::Methods, protocol::ProtocolCheck, replay::Replay,
+    Peer, RequestBody, ServerConfig, ServerLayer,
+    access::Access,
+    guards::{GuardLayer, Guards},
+    health::HealthState,
+    listen,
+    message_check::MessageLimits,
+    methods::Methods,
+    protocol::ProtocolCheck,
+    replay::Replay,
 };
 
 /// A gRPC server: routes under a [`ServerLayer`], with health, limits, authorization and replay.
@@ -154,13 +161,13 @@ impl Server {
 
     /// Serves on `listener` until `shutdown` resolves.
     ///
-    /// When `shutdown` resolves, the health service reports NOT_SERVING and ends its watches, the listener closes, and
-    /// each peer gets a GOAWAY. Calls in flight continue for at most [`ServerConfig::drain`]. The calls that still run
+    /// When `shutdown` resolves, the health service reports NOT_SERVING and ends its watches. After
+    /// [`ServerConfig::shutdown_delay`] the listener closes, and each peer gets a GOAWAY. Calls in flight continue for at most [`ServerConfig::drain`]. The calls that still run
     /// then are cut, and a warning is logged. Dropping the future cuts all calls at once.
     ///
     /// # Errors
     /// Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) if a limit of the configuration other than
-    /// [`ServerConfig::drain`] is zero, or if descriptors cannot be decoded. An accept that fails is logged and repeated.
+    /// [`ServerConfig::drain`] and [`ServerConfig::shutdown_delay`] is zero, or if descriptors cannot be decoded. An accept that fails is logged and repeated.
     pub async fn serve(
         self,
         listener: TcpListener,
@@ -172,7 +179,7 @@ impl Server {
         let limits = MessageLimits::of(&config)?;
         let mut methods = Methods::default();
         descriptors.iter().try_for_each(|descriptors| methods.add(descriptors))?;
-        let guards = Guards { limits, methods: Arc::new(methods), access, replay };
+        let guards = GuardLayer::new(Guards { limits, methods, access, replay });
         let layers = ServiceBuilder::new().layer(layer).layer(guards);
         let health = HealthState::new(health);
         // The health service is outside the layers, because a watch has no deadline.
@@ -186,10 +193,13 @@ impl Server {
                 request
             })
         };
-        let state = health.clone();
+        let (state, timer, delay) = (health.clone(), clock.clone(), config.shutdown_delay);
         let shutdown = async move {
             shutdown.await;
             state.stop();
+            if !delay.is_zero() {
+                timer.sleep(delay).await;
+            }
         };
         let served = listen(listener, service, config.into(), clock.clone(), shutdown);
         tokio::select! {

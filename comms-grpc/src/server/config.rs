@@ -48,7 +48,10 @@ pub struct ServerConfig {
     /// spread over new servers. Calls in flight on the old connection continue for at most `max_timeout`. Default 30
     /// min.
     pub max_connection_age: Duration,
-    /// The time for which calls in flight may continue after shutdown was requested. Calls that still run then are cut.
+    /// The time between the report of NOT_SERVING and the close of the listener, for clients and load balancers that watch
+    /// the health of the server. Calls are accepted during this time. Default zero.
+    pub shutdown_delay: Duration,
+    /// The time for which calls in flight may continue after the listener has closed. Calls that still run then are cut.
     /// Default 10 s.
     pub drain: Duration,
 }
@@ -70,6 +73,7 @@ impl Default for ServerConfig {
             max_streams: 256,
             keep_alive: Duration::from_secs(20),
             max_connection_age: Duration::from_secs(30 * 60),
+            shutdown_delay: Duration::ZERO,
             drain: Duration::from_secs(10),
         }
     }
@@ -157,6 +161,13 @@ impl ServerConfig {
     #[must_use]
     pub const fn max_connection_age(mut self, max_connection_age: Duration) -> Self {
         self.max_connection_age = max_connection_age;
+        self
+    }
+
+    /// Sets the time between NOT_SERVING and the close of the listener ([`shutdown_delay`](#structfield.shutdown_delay)).
+    #[must_use]
+    pub const fn shutdown_delay(mut self, delay: Duration) -> Self {
+        self.shutdown_delay = delay;
         self
     }
 

@@ -17,26 +17,36 @@ use tower_service::Service;
 use super::{
     access::Access,
     context_body::status_of_error,
-    layer::failure_response,
     message_check::{CheckedRequest, CheckedResponse, MessageLimits},
     methods::Methods,
     replay::Replay,
+    response::{UnknownMethod, failure_response},
 };
 
 /// The checks of all calls of a server.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Guards {
     pub(super) limits: MessageLimits,
-    pub(super) methods: Arc<Methods>,
+    pub(super) methods: Methods,
     pub(super) access: Option<Access>,
     pub(super) replay: Option<Replay>,
 }
 
-impl<S> Layer<S> for Guards {
+/// The layer that puts [`Guards`] around a service.
+#[derive(Debug, Clone)]
+pub(super) struct GuardLayer(Arc<Guards>);
+
+impl GuardLayer {
+    pub(super) fn new(guards: Guards) -> Self {
+        Self(Arc::new(guards))
+    }
+}
+
+impl<S> Layer<S> for GuardLayer {
     type Service = GuardedService<S>;
 
     fn layer(&self, inner: S) -> GuardedService<S> {
-        GuardedService { inner, guards: self.clone() }
+        GuardedService { inner, guards: self.0.clone() }
     }
 }
 
@@ -44,7 +54,7 @@ impl<S> Layer<S> for Guards {
 #[derive(Debug, Clone)]
 pub(super) struct GuardedService<S> {
     inner: S,
-    guards: Guards,
+    guards: Arc<Guards>,
 }
 
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for GuardedService<S>
@@ -74,7 +84,7 @@ where
 
 impl Guards {
     async fn call<S, ReqBody, ResBody>(
-        self,
+        &self,
         mut inner: S,
         mut request: Request<ReqBody>,
     ) -> Result<Response<Body>, Status>
@@ -85,9 +95,15 @@ impl Guards {
     {
         if let Some(access) = &self.access {
             let mut extensions = std::mem::take(request.extensions_mut());
-            let checked = access.check(request.uri().path(), request.headers(), &mut extensions);
+            let path = request.uri().path();
+            if let Err(status) = access.check(path, request.headers(), &mut extensions) {
+                let mut response = failure_response(status);
+                if !access.names(path) {
+                    response.extensions_mut().insert(UnknownMethod);
+                }
+                return Ok(response);
+            }
             *request.extensions_mut() = extensions;
-            checked?;
         }
         std::future::poll_fn(|cx| inner.poll_ready(cx))
             .await

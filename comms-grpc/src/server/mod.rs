@@ -23,6 +23,8 @@ mod message_check;
 mod methods;
 mod protocol;
 mod replay;
+mod response;
+mod restate;
 
 pub use access::{Access, AccessBuilder, Caller};
 pub use builder::Server;

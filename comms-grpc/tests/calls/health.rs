@@ -1,14 +1,14 @@
 //! The health service reports the readiness of the process, by the names of services.
 
 use comms_core::health::Health;
-use comms_grpc::{Server, tonic};
+use comms_grpc::{Server, ServerConfig, tonic};
 use tokio::time::timeout;
 use tonic::{Code, service::Routes, transport::Channel};
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 
-use crate::support::{RunningServer, SECOND, TestService, start_server};
+use crate::support::{RunningServer, SECOND, TestService, call, channel, start_server};
 
 async fn client(server: &RunningServer) -> HealthClient<Channel> {
     let plain = tonic::transport::Endpoint::from_shared(format!("http://{}", server.address)).unwrap();
@@ -67,4 +67,24 @@ async fn a_watch_sees_each_change_and_the_shutdown_first() {
         assert!(timeout(SECOND * 5, watch.message()).await.expect("the watch ends").unwrap().is_none());
     }
     timeout(SECOND * 5, server.ended).await.expect("the watches do not delay the shutdown").unwrap().unwrap();
+}
+
+/// Clients that watch the health stop sending before the listener closes.
+#[tokio::test]
+async fn calls_are_accepted_between_not_serving_and_the_close_of_the_listener() {
+    let config = ServerConfig::default().shutdown_delay(SECOND);
+    let server = Server::new(Routes::default()).add_service(TestService::default()).config(config);
+    let server = start_server(server).await;
+    let mut watcher = client(&server).await;
+    let mut watch = watcher.watch(named("")).await.unwrap().into_inner();
+    assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
+    let address = server.address;
+    server.stop.send(()).unwrap();
+    assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::NotServing);
+    // A new connection.
+    call(&channel(address, SECOND), "report", 0).await.unwrap();
+    let status = watcher.check(named("")).await.unwrap().into_inner().status();
+    assert_eq!(status, ServingStatus::NotServing);
+    timeout(SECOND * 5, server.ended).await.expect("the server ends after the delay").unwrap().unwrap();
+    call(&channel(address, SECOND), "report", 0).await.unwrap_err();
 }

@@ -66,6 +66,12 @@ impl Access {
         AccessBuilder::default()
     }
 
+    /// Returns whether a rule names the method at `path`, so that the path is not made up by a peer.
+    pub(super) fn names(&self, path: &str) -> bool {
+        let rules = split(path).and_then(|(service, method)| Some((self.0.services.get(service)?, method)));
+        rules.is_some_and(|(rules, method)| rules.methods.contains_key(method))
+    }
+
     /// Checks that the caller may call the method at `path`. Adds the claims of a token that a rule needs to
     /// `extensions`.
     ///

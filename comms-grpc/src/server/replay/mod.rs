@@ -16,11 +16,8 @@ use http::{HeaderMap, Request, Response, request::Parts};
 use tonic::{Code, Status, body::Body};
 use tower_service::Service;
 
-use super::{context_body::status_of_error, identity::PeerIdentity};
-use crate::{
-    status::{Refusal, refused, to_status},
-    status_headers::restate,
-};
+use super::{context_body::status_of_error, identity::PeerIdentity, restate::restate};
+use crate::status::{Refusal, refused, to_status};
 use body::{Collected, Stored, collect};
 
 /// Executes unary calls with an idempotency key once, and answers a repetition with the stored response.
@@ -205,12 +202,15 @@ fn unstored() -> StoredReply {
 /// Returns the key of the call, in the scope of its caller.
 fn call_key(parts: &Parts, message: &[u8]) -> Result<CallKey, Error> {
     let key = parts.headers.get(IDEMPOTENCY_KEY).and_then(|key| key.to_str().ok()).unwrap_or_default();
-    let mut principal = parts.extensions.get::<PeerIdentity>().map(ToString::to_string).unwrap_or_default();
+    let identity = parts.extensions.get::<PeerIdentity>().map(ToString::to_string).unwrap_or_default();
     #[cfg(feature = "jwt")]
-    if let Some(claims) = parts.extensions.get::<comms_core::jwt::Claims>() {
-        // A verified subject has no control characters.
-        principal = format!("{principal}\n{}\n{}", claims.iss, claims.sub);
-    }
+    let subject = parts.extensions.get::<comms_core::jwt::Claims>();
+    #[cfg(feature = "jwt")]
+    let subject = subject.map(|claims| format!("{}\n{}", claims.iss, claims.sub)).unwrap_or_default();
+    #[cfg(not(feature = "jwt"))]
+    let subject = "";
+    // A verified issuer and subject have no line feeds.
+    let principal = format!("{identity}\n{subject}");
     CallKey::new(&principal, parts.uri.path(), key, message)
 }
 
