@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, convert::Infallible, fmt, future::Future};
 
 use bytes::Bytes;
-use comms_core::{Error, clock::Clock, health::Health};
+use comms_core::{Error, clock::Clock, health::Health, resilience::Shedder};
 use http::{Request, Response};
 use tokio::net::TcpListener;
 use tonic::{body::Body, server::NamedService, service::Routes, transport::server::TcpConnectInfo};
@@ -32,11 +32,12 @@ use super::{
 /// 1. HTTP method and content type: 405 and 415. `application/grpc` and `application/grpc+proto` are accepted.
 /// 2. [`ServerLayer`]: context, deadline, panics, metrics.
 /// 3. [`authorize`](Self::authorize): UNAUTHENTICATED, PERMISSION_DENIED.
-/// 4. Messages: a message over [`ServerConfig::max_request_message`] or
+/// 4. [`shed`](Self::shed): the calls of the lowest priority are refused first.
+/// 5. Messages: a message over [`ServerConfig::max_request_message`] or
 ///    [`max_response_message`](ServerConfig::max_response_message) is RESOURCE_EXHAUSTED. A request that ends in the
 ///    middle of a message is INTERNAL. With [`descriptors`](Self::descriptors), a call of a unary or server-streaming
 ///    method with no or a second message is UNIMPLEMENTED.
-/// 5. [`replay`](Self::replay): a call with an idempotency key is executed once.
+/// 6. [`replay`](Self::replay): a call with an idempotency key is executed once.
 ///
 /// The standard health service (`grpc.health.v1.Health`) has no deadline, and [`authorize`](Self::authorize) does not
 /// apply to it.
@@ -71,6 +72,7 @@ pub struct Server {
     #[cfg(feature = "reflection")]
     reflected: Vec<Bytes>,
     access: Option<Access>,
+    shedder: Option<Shedder>,
     replay: Option<Replay>,
 }
 
@@ -88,6 +90,7 @@ impl Server {
             #[cfg(feature = "reflection")]
             reflected: Vec::new(),
             access: None,
+            shedder: None,
             replay: None,
         }
     }
@@ -153,6 +156,16 @@ impl Server {
         self
     }
 
+    /// Sheds calls by their priority while the server is overloaded. A call holds its permit until its response has ended.
+    /// A shed call gets the wait of the rejection as pushback, and is marked as not executed. Default: none.
+    ///
+    /// The priority is that of the caller's [`Context`](comms_core::context::Context). A server at a public edge caps it,
+    /// because a client can claim any priority.
+    pub fn shed(mut self, shedder: Shedder) -> Self {
+        self.shedder = Some(shedder);
+        self
+    }
+
     /// Executes calls with an idempotency key once, for the methods of `replay`. Default: none.
     pub fn replay(mut self, replay: Replay) -> Self {
         self.replay = Some(replay);
@@ -174,12 +187,13 @@ impl Server {
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<(), Error> {
         let routes = self.reflecting()?;
-        let Self { names, config, clock, health, descriptors, access, replay, .. } = self;
+        let Self { names, config, clock, health, descriptors, access, shedder, replay, .. } = self;
         let layer = ServerLayer::new(config.max_timeout, clock.clone())?;
         let limits = MessageLimits::of(&config)?;
         let mut methods = Methods::default();
         descriptors.iter().try_for_each(|descriptors| methods.add(descriptors))?;
-        let guards = GuardLayer::new(Guards { limits, methods, access, replay });
+        let guards =
+            GuardLayer::new(Guards { limits, methods, access, shedder, replay, clock: clock.clone() });
         let layers = ServiceBuilder::new().layer(layer).layer(guards);
         let health = HealthState::new(health);
         // The health service is outside the layers, because a watch has no deadline.

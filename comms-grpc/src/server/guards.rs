@@ -1,4 +1,4 @@
-//! The checks of a call between the server layer and the handler: access, message limits and replay.
+//! The checks of a call between the server layer and the handler: access, load shedding, message limits and replay.
 
 use std::{
     convert::Infallible,
@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use comms_core::BoxError;
+use comms_core::{BoxError, clock::Clock, resilience::Shedder};
 use futures::future::BoxFuture;
 use http::{Request, Response};
 use tonic::{Status, body::Body};
@@ -21,6 +21,7 @@ use super::{
     methods::Methods,
     replay::Replay,
     response::{UnknownMethod, failure_response},
+    shed::CallPermit,
 };
 
 /// The checks of all calls of a server.
@@ -29,7 +30,9 @@ pub(super) struct Guards {
     pub(super) limits: MessageLimits,
     pub(super) methods: Methods,
     pub(super) access: Option<Access>,
+    pub(super) shedder: Option<Shedder>,
     pub(super) replay: Option<Replay>,
+    pub(super) clock: Clock,
 }
 
 /// The layer that puts [`Guards`] around a service.
@@ -105,6 +108,8 @@ impl Guards {
             }
             *request.extensions_mut() = extensions;
         }
+        let shedder = self.shedder.as_ref();
+        let mut permit = shedder.map(|shedder| CallPermit::acquire(shedder, &self.clock)).transpose()?;
         std::future::poll_fn(|cx| inner.poll_ready(cx))
             .await
             .map_err(|error| status_of_error(error.into()))?;
@@ -119,6 +124,11 @@ impl Guards {
                 Err(error) => return Err(status_of_error(error.into())),
             },
         };
-        Ok(response.map(|body| Body::new(CheckedResponse::new(body, self.limits.response))))
+        if response.headers().contains_key(Status::GRPC_STATUS)
+            && let Some(permit) = &mut permit
+        {
+            permit.end(response.headers(), 0);
+        }
+        Ok(response.map(|body| Body::new(CheckedResponse::new(body, self.limits.response, permit))))
     }
 }

@@ -10,7 +10,7 @@ use comms_core::{BoxError, Error};
 use http_body::{Body, Frame};
 use tonic::{Code, Status};
 
-use super::config::ServerConfig;
+use super::{config::ServerConfig, shed::CallPermit};
 use crate::message_frames::MessageFrames;
 
 /// The limits of the messages of a server, in bytes without the prefix of a message.
@@ -118,17 +118,19 @@ fn reset_by_client(status: Status) -> Status {
     }
 }
 
-/// A response body that ends with RESOURCE_EXHAUSTED before a message that is too large.
+/// A response body that ends with RESOURCE_EXHAUSTED before a message that is too large, and holds the permit of its
+/// call.
 #[pin_project::pin_project]
 pub(super) struct CheckedResponse<B> {
     #[pin]
     inner: Option<B>,
     frames: MessageFrames,
+    permit: Option<CallPermit>,
 }
 
 impl<B> CheckedResponse<B> {
-    pub(super) const fn new(inner: B, limit: usize) -> Self {
-        Self { inner: Some(inner), frames: MessageFrames::new(limit) }
+    pub(super) const fn new(inner: B, limit: usize, permit: Option<CallPermit>) -> Self {
+        Self { inner: Some(inner), frames: MessageFrames::new(limit), permit }
     }
 }
 
@@ -151,7 +153,13 @@ where
         {
             tracing::warn!(error = status.message(), "a response exceeds max_response_message");
             this.inner.set(None);
+            *this.permit = None;
             return Poll::Ready(Some(Err(status.into())));
+        }
+        if let Some(trailers) = frame.as_ref().and_then(Frame::trailers_ref)
+            && let Some(permit) = this.permit
+        {
+            permit.end(trailers, this.frames.messages());
         }
         Poll::Ready(frame.map(Ok))
     }

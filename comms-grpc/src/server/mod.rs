@@ -5,8 +5,8 @@
 //! 2. `listener/`: accepts the connection and reads the request within the limits of [`ListenerConfig`].
 //! 3. `protocol.rs`: answers a request that is not gRPC.
 //! 4. `layer.rs`: runs the handler in the caller's context, until the deadline.
-//! 5. `guards.rs`: checks access (`access/`) and messages (`message_check.rs`, `methods.rs`), and replays stored
-//!    responses (`replay/`).
+//! 5. `guards.rs`: checks access (`access/`), sheds load (`shed.rs`), checks messages (`message_check.rs`,
+//!    `methods.rs`), and replays stored responses (`replay/`).
 //! 6. `context_body.rs`: polls the response stream in the same context.
 //! 7. `crate::deadline_body`: ends the response stream at the deadline.
 
@@ -25,6 +25,7 @@ mod protocol;
 mod replay;
 mod response;
 mod restate;
+mod shed;
 
 pub use access::{Access, AccessBuilder, Caller};
 pub use builder::Server;

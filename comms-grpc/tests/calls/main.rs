@@ -19,4 +19,5 @@ mod refusals;
 mod replay;
 mod response_ends;
 mod server;
+mod shed;
 mod support;
