@@ -80,6 +80,6 @@ pub const DLQ_HEADERS_OMITTED: &str = "dlq_headers_omitted";
 /// Dead letter: time at which the dead letter was made, RFC 3339.
 pub const DLQ_FAILED_AT: &str = "dlq_failed_at";
 
-/// On a gRPC response without a body: no handler ran. The value is the kind of the refusal, `not_executed` or
-/// `rejected`.
+/// On a response without a body: no handler ran. The value is the kind of the refusal: `not_executed` or `rejected`, which
+/// a caller may repeat, or `unauthenticated` or `permission_denied`.
 pub const NOT_EXECUTED: &str = "comms-not-executed";

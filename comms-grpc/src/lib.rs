@@ -51,9 +51,9 @@
 //! # Main types
 //! | side | items |
 //! |---|---|
-//! | client | [`Channel`], [`ChannelBuilder`], [`keyed`], [`from_status`] |
+//! | client | [`Channel`], [`ChannelBuilder`], [`keyed`], [`from_status`], [`field_errors`] |
 //! | handler | [`key_of`], [`to_status`], [`refused`] |
-//! | server (feature `server`) | [`serve`], [`ServerConfig`], [`ServerLayer`] |
+//! | server (feature `server`) | [`Server`], [`serve`], [`ServerConfig`], [`ServerLayer`], [`Access`], [`Replay`] |
 //! | listener for any HTTP service (feature `server`) | [`listen`], [`ListenerConfig`], [`Protocols`], [`Peer`], [`RequestBody`] |
 //!
 //! # Limitations
@@ -65,6 +65,9 @@
     doc = "",
     doc = "[`ServerLayer`]: #main-types",
     doc = "[`serve`]: #main-types",
+    doc = "[`Server`]: #main-types",
+    doc = "[`Access`]: #main-types",
+    doc = "[`Replay`]: #main-types",
     doc = "[`ServerConfig`]: #main-types",
     doc = "[`listen`]: #main-types",
     doc = "[`ListenerConfig`]: #main-types",
@@ -82,6 +85,8 @@ mod deadline_body;
 mod evidence;
 mod idempotency_key;
 #[cfg(feature = "server")]
+mod message_frames;
+#[cfg(feature = "server")]
 mod server;
 mod status;
 mod status_headers;
@@ -90,7 +95,8 @@ pub use client::{Balance, Channel, ChannelBuilder, ChannelSnapshot, EndpointSnap
 pub use idempotency_key::{key_of, keyed};
 #[cfg(feature = "server")]
 pub use server::{
-    ListenerConfig, Peer, Protocols, RequestBody, ServerConfig, ServerLayer, ServerService, listen, serve,
+    Access, AccessBuilder, Caller, ListenerConfig, Peer, PeerIdentity, Protocols, Replay, RequestBody,
+    Server, ServerConfig, ServerLayer, ServerService, listen, serve,
 };
-pub use status::{from_status, refused, to_status};
+pub use status::{field_errors, from_status, refused, to_status};
 pub use tonic;

@@ -19,7 +19,7 @@ pub(crate) const MAX_MESSAGE: usize = 4 * 1024;
 const MAX_ENCODED_MESSAGE: usize = 6 * 1024;
 /// The maximum length of message and details together on the wire: grpc-java's limit of 8 KiB minus room for other
 /// headers.
-const MAX_STATUS: usize = 7 * 1024;
+pub(crate) const MAX_STATUS: usize = 7 * 1024;
 
 /// The bytes that tonic percent-encodes, which are more than the gRPC specification requires.
 const ESCAPED: &AsciiSet = &CONTROLS

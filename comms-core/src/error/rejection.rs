@@ -15,6 +15,9 @@ pub enum Guard {
     Bulkhead,
     /// The rate limit is exhausted.
     RateLimit,
+    /// The service is overloaded: the concurrency that a [`Shedder`](crate::resilience::Shedder) permits for the
+    /// priority of the request is in use.
+    Shed,
     /// The deadline had passed before anything was sent.
     Deadline,
     /// The time limit of the attempt, or the deadline, passed while the call was in flight.
@@ -31,16 +34,18 @@ impl Guard {
         match self {
             Self::Timeout => ErrorKind::Indeterminate,
             Self::Unready => ErrorKind::NotExecuted,
-            Self::Breaker | Self::Bulkhead | Self::RateLimit | Self::Deadline => ErrorKind::Rejected,
+            Self::Breaker | Self::Bulkhead | Self::RateLimit | Self::Shed | Self::Deadline => {
+                ErrorKind::Rejected
+            }
         }
     }
 
     /// Returns the gRPC status code: RESOURCE_EXHAUSTED (8) for a rate limit, DEADLINE_EXCEEDED (4) for a deadline or
-    /// time limit, UNAVAILABLE (14) for a breaker, a bulkhead and a service that is not ready.
+    /// time limit, UNAVAILABLE (14) for a breaker, a bulkhead, a shedder and a service that is not ready.
     #[must_use]
     pub const fn grpc_code(self) -> i32 {
         match self {
-            Self::Breaker | Self::Bulkhead | Self::Unready => 14,
+            Self::Breaker | Self::Bulkhead | Self::Shed | Self::Unready => 14,
             Self::RateLimit => 8,
             Self::Deadline | Self::Timeout => 4,
         }
@@ -50,7 +55,9 @@ impl Guard {
     #[must_use]
     pub const fn http_status(self) -> http::StatusCode {
         match self {
-            Self::Breaker | Self::Bulkhead | Self::Unready => http::StatusCode::SERVICE_UNAVAILABLE,
+            Self::Breaker | Self::Bulkhead | Self::Shed | Self::Unready => {
+                http::StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::RateLimit => http::StatusCode::TOO_MANY_REQUESTS,
             Self::Deadline | Self::Timeout => http::StatusCode::GATEWAY_TIMEOUT,
         }
@@ -63,6 +70,7 @@ impl Guard {
             Self::Breaker => "breaker",
             Self::Bulkhead => "bulkhead",
             Self::RateLimit => "rate_limit",
+            Self::Shed => "shed",
             Self::Deadline => "deadline",
             Self::Timeout => "timeout",
             Self::Unready => "unready",
@@ -80,6 +88,7 @@ impl Guard {
             Self::Breaker => "the circuit breaker is open",
             Self::Bulkhead => "the bulkhead is full",
             Self::RateLimit => "the rate limit is reached",
+            Self::Shed => "overloaded: a request of this priority is shed",
             Self::Deadline => "the deadline had passed before the call was sent",
             Self::Timeout => "no answer within the time limit",
             Self::Unready => "the service was not ready within the time limit",
@@ -141,6 +150,7 @@ mod tests {
             (Guard::Breaker, 14, 503),
             (Guard::Bulkhead, 14, 503),
             (Guard::RateLimit, 8, 429),
+            (Guard::Shed, 14, 503),
             (Guard::Deadline, 4, 504),
             (Guard::Timeout, 4, 504),
             (Guard::Unready, 14, 503),

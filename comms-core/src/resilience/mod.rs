@@ -10,6 +10,9 @@
 //! | [`Breaker`] | rejects calls while the peer fails |
 //! | [`Bulkhead`] | rejects or queues calls beyond a number of calls in flight |
 //! | `RateLimiter`, `KeyedRateLimiter` | reject calls beyond a rate (feature `rate-limit`) |
+//! | [`Shedder`] | sheds requests by priority beyond a fixed or adaptive number in flight |
+//! | [`OutlierDetector`] | takes a host that fails more than the others out of rotation for a time |
+//! | [`Hedge`] | sends a second attempt of an idempotent call that takes long |
 //! | [`FallbackLayer`] | replaces an error by a substitute response |
 //!
 //! All guards classify failures by [`ErrorKind`](crate::ErrorKind). A guard refuses a call with a [`Rejection`], which
@@ -25,11 +28,14 @@ mod bulkhead;
 mod classify;
 mod config;
 mod fallback;
+mod hedge;
 mod name;
+mod outlier;
 mod policy;
 #[cfg(feature = "rate-limit")]
 mod rate_limit;
 mod retry;
+mod shed;
 
 pub use crate::error::{Guard, Rejection, Retry};
 pub use backoff::{Backoff, Jitter};
@@ -41,9 +47,18 @@ pub use budget::{RetryBudget, RetryBudgetConfig};
 pub use bulkhead::{Bulkhead, BulkheadConfig, BulkheadPermit, BulkheadRegistry, BulkheadSnapshot};
 pub use classify::{ByKind, Class, Classify};
 pub use fallback::{Fallback, FallbackCall, FallbackLayer};
+pub use hedge::{Hedge, HedgeCall, HedgeConfig, HedgeDelay, HedgeLayer, HedgeService, HedgeSnapshot};
+pub use outlier::{
+    ConsecutiveFailuresConfig, EjectionReason, FailurePercentageConfig, HostSnapshot, OutlierChange,
+    OutlierConfig, OutlierDetector, OutlierHost, SuccessRateConfig,
+};
 pub use policy::{Call, Policy, PolicyBuilder, PolicyConfig, PolicyLayer, PolicyService, PolicySnapshot};
 #[cfg(feature = "rate-limit")]
 pub use rate_limit::{
     KeyedRateLimiter, RateLimit, RateLimitCall, RateLimitConfig, RateLimitKey, RateLimitLayer, RateLimiter,
 };
 pub use retry::RetryConfig;
+pub use shed::{
+    AdaptiveLimitConfig, InFlight, Shed, ShedCall, ShedConfig, ShedLayer, ShedLimit, ShedPermit,
+    ShedSnapshot, Shedder,
+};

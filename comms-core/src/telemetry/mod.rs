@@ -92,6 +92,20 @@ pub const CALL_REJECTIONS: &str = "comms_call_rejections_total";
 pub const CALL_FALLBACKS: &str = "comms_call_fallbacks_total";
 /// Counter: changes of a breaker's state, by `name` and the new `state`.
 pub const BREAKER_TRANSITIONS: &str = "comms_breaker_transitions_total";
+/// Counter: requests that a shedder refused, by `name` and `priority`.
+pub const SHED_REQUESTS: &str = "comms_shed_requests_total";
+/// Gauge: the concurrency limit of a shedder, by `name`.
+pub const SHED_LIMIT: &str = "comms_shed_limit";
+/// Gauge: hosts that an outlier detector has ejected now, by `name`.
+pub const OUTLIER_EJECTED: &str = "comms_outlier_ejected_hosts";
+/// Counter: ejections of hosts, by `name` and `reason`: `success_rate`, `failure_percentage`, `consecutive_failures`.
+pub const OUTLIER_EJECTIONS: &str = "comms_outlier_ejections_total";
+/// Counter: hedged attempts, which are the attempts after the first one of a call, by `name`.
+pub const HEDGES: &str = "comms_hedges_total";
+/// Counter: calls whose result is that of a hedged attempt, by `name`.
+pub const HEDGE_WINS: &str = "comms_hedge_wins_total";
+/// Counter: hedged attempts that were due and not made, by `name` and `reason`: `budget`, `pushback`.
+pub const HEDGES_DENIED: &str = "comms_hedges_denied_total";
 
 /// Span, and the value of `messaging.operation.name`: one attempt of a handler.
 pub const PROCESS: &str = "process";

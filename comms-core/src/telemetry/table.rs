@@ -100,6 +100,13 @@ pub const METRICS: &[Metric] = &[
     counter(CALL_REJECTIONS, "Calls rejected by a guard"),
     counter(CALL_FALLBACKS, "Calls answered by a fallback"),
     counter(BREAKER_TRANSITIONS, "Changes of the state of a circuit breaker"),
+    counter(SHED_REQUESTS, "Requests that a shedder refused because of overload"),
+    gauge(SHED_LIMIT, "Concurrency limit of a shedder"),
+    gauge(OUTLIER_EJECTED, "Hosts that an outlier detector has ejected"),
+    counter(OUTLIER_EJECTIONS, "Ejections of hosts by an outlier detector"),
+    counter(HEDGES, "Hedged attempts of calls"),
+    counter(HEDGE_WINS, "Calls that a hedged attempt answered"),
+    counter(HEDGES_DENIED, "Hedged attempts that were due and not made"),
 ];
 
 /// Registers the description and the unit of every metric of [`METRICS`] with the recorder of this process.

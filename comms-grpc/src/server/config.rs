@@ -20,6 +20,15 @@ pub struct ServerConfig {
     /// The maximum duration of a call, including its response stream. Applies if the caller sends no `grpc-timeout` or
     /// a longer one. Default 30 s.
     pub max_timeout: Duration,
+    /// The maximum size of a request message in bytes, before decompression. A larger message is RESOURCE_EXHAUSTED, and
+    /// is not read. Default 4 MiB.
+    ///
+    /// The code that tonic generates has a limit of its own, also 4 MiB by default: to raise the limit, set
+    /// `max_decoding_message_size` of each service as well.
+    pub max_request_message: usize,
+    /// The maximum size of a response message in bytes, after compression. A larger message ends its call with
+    /// RESOURCE_EXHAUSTED. Default 4 MiB, which is what clients accept by default.
+    pub max_response_message: usize,
     /// The time that a peer has to send the HTTP/2 preface and its SETTINGS frame, from the accept. Default 10 s.
     pub head_timeout: Duration,
     /// The time without progress after which a connection with unsent response data is cut, see
@@ -39,16 +48,24 @@ pub struct ServerConfig {
     /// spread over new servers. Calls in flight on the old connection continue for at most `max_timeout`. Default 30
     /// min.
     pub max_connection_age: Duration,
-    /// The time for which calls in flight may continue after shutdown was requested. Calls that still run then are cut.
+    /// The time between the report of NOT_SERVING and the close of the listener, for clients and load balancers that watch
+    /// the health of the server. Calls are accepted during this time. Default zero.
+    pub shutdown_delay: Duration,
+    /// The time for which calls in flight may continue after the listener has closed. Calls that still run then are cut.
     /// Default 10 s.
     pub drain: Duration,
 }
+
+/// The default limit of a message.
+const MESSAGE: usize = 4 * 1024 * 1024;
 
 impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             name: "grpc".to_owned(),
             max_timeout: Duration::from_secs(30),
+            max_request_message: MESSAGE,
+            max_response_message: MESSAGE,
             head_timeout: Duration::from_secs(10),
             progress_timeout: Duration::from_secs(10),
             max_connections: 1_024,
@@ -56,6 +73,7 @@ impl Default for ServerConfig {
             max_streams: 256,
             keep_alive: Duration::from_secs(20),
             max_connection_age: Duration::from_secs(30 * 60),
+            shutdown_delay: Duration::ZERO,
             drain: Duration::from_secs(10),
         }
     }
@@ -73,6 +91,21 @@ impl ServerConfig {
     #[must_use]
     pub const fn max_timeout(mut self, max_timeout: Duration) -> Self {
         self.max_timeout = max_timeout;
+        self
+    }
+
+    /// Sets the maximum size of a request message in bytes ([`max_request_message`](#structfield.max_request_message)).
+    #[must_use]
+    pub const fn max_request_message(mut self, bytes: usize) -> Self {
+        self.max_request_message = bytes;
+        self
+    }
+
+    /// Sets the maximum size of a response message in bytes
+    /// ([`max_response_message`](#structfield.max_response_message)).
+    #[must_use]
+    pub const fn max_response_message(mut self, bytes: usize) -> Self {
+        self.max_response_message = bytes;
         self
     }
 
@@ -128,6 +161,13 @@ impl ServerConfig {
     #[must_use]
     pub const fn max_connection_age(mut self, max_connection_age: Duration) -> Self {
         self.max_connection_age = max_connection_age;
+        self
+    }
+
+    /// Sets the time between NOT_SERVING and the close of the listener ([`shutdown_delay`](#structfield.shutdown_delay)).
+    #[must_use]
+    pub const fn shutdown_delay(mut self, delay: Duration) -> Self {
+        self.shutdown_delay = delay;
         self
     }
 

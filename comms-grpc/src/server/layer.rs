@@ -15,22 +15,23 @@ use comms_core::{
     clock::{Clock, Sleep},
     context::{Context as CallContext, Deadline, Protocol},
     telemetry,
-    wire::NOT_EXECUTED,
 };
 use futures::{FutureExt, future::BoxFuture};
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body::Frame;
 use tonic::{Code, Status, body::Body};
 use tower_layer::Layer;
 use tower_service::Service;
 use tracing::Instrument;
 
-use super::context_body::{ContextBody, status_of_error, status_of_panic};
+use super::{
+    context_body::{ContextBody, status_of_error, status_of_panic},
+    response::{UnknownMethod, failure_response, remove_proof, set_proof},
+};
 use crate::{
     call_metrics::CallMetrics,
     deadline_body::{DeadlineBody, ReportFailure},
     status::{Refusal, to_status},
-    status_headers::limit_status,
 };
 
 /// A tower layer that runs each call in the [`Context`](comms_core::context::Context) of its caller and ends it at its deadline.
@@ -48,8 +49,11 @@ use crate::{
 ///   unknown type is INTERNAL with a fixed message.
 /// - **Size.** A status message is truncated to 4 KiB (6 KiB percent-encoded), including that of a status that the
 ///   handler created. Details that exceed 7 KiB together with the message are removed.
+/// - **Codes of tonic.** A message over a limit of tonic is RESOURCE_EXHAUSTED instead of OUT_OF_RANGE, and a unary call
+///   without a message is UNIMPLEMENTED instead of INTERNAL.
 /// - **Proof.** The header [`NOT_EXECUTED`](comms_core::wire::NOT_EXECUTED) is sent on calls that arrive after their
-///   deadline and on statuses from [`refused`](crate::refused). It is removed from all other responses.
+///   deadline, on calls that [`Access`](crate::Access) refuses, and on statuses from [`refused`](crate::refused). It is
+///   removed from all other responses.
 ///
 /// [`serve`](crate::serve) applies this layer. Use it directly only for a server that is assembled from tonic's parts.
 /// The server of tonic has a timer for `grpc-timeout` outside of all layers, which may answer CANCELLED first.
@@ -181,7 +185,8 @@ where
             set_proof(response.headers_mut(), refusal);
             metrics.set_code_from(response.headers());
             // The path of a route that does not exist is not a label, because a peer can send any path.
-            if metrics.code() != Some(Code::Unimplemented) {
+            let unknown = response.extensions().get::<UnknownMethod>().is_some();
+            if metrics.code() != Some(Code::Unimplemented) && !unknown {
                 metrics.set_method(&path);
             }
             response.map(|inner| {
@@ -195,29 +200,6 @@ where
             failure_response(status)
         }
     }
-}
-
-/// Returns the response that ends a call with `status`, with the proof if the status is a refusal.
-fn failure_response(status: Status) -> Response<Body> {
-    let refusal = Refusal::of(&status);
-    let mut response = status.into_http();
-    set_proof(response.headers_mut(), refusal);
-    response
-}
-
-/// Limits the status in `headers`, and sets the proof header if the call is refused with the kind `refusal`.
-fn set_proof(headers: &mut HeaderMap, refusal: Option<ErrorKind>) {
-    remove_proof(headers);
-    if let Some(kind) = refusal {
-        headers.insert(NOT_EXECUTED, HeaderValue::from_static(kind.as_str()));
-    }
-}
-
-/// Limits the status in `headers`, and removes a proof header, which stems from a peer whose status the handler
-/// forwards.
-fn remove_proof(headers: &mut HeaderMap) {
-    headers.remove(NOT_EXECUTED);
-    limit_status(headers);
 }
 
 /// Reports failures in the middle of a response in trailers, without a proof, because the handler has run.

@@ -1,38 +1,50 @@
-//! The server side: a listener with limits, and the server of gRPC routes under the [`ServerLayer`].
+//! The server side: a listener with limits, and the server of gRPC routes with its checks.
 //!
 //! A call passes through the files in this order:
-//! 1. `mod.rs`: [`serve`] puts the layer around the routes and adds the health service.
+//! 1. `builder.rs`: [`Server`] puts the checks around the routes and adds the health service of `health.rs`.
 //! 2. `listener/`: accepts the connection and reads the request within the limits of [`ListenerConfig`].
-//! 3. `layer.rs`: runs the handler in the caller's context, until the deadline.
-//! 4. `context_body.rs`: polls the response stream in the same context.
-//! 5. `crate::deadline_body`: ends the response stream at the deadline.
+//! 3. `protocol.rs`: answers a request that is not gRPC.
+//! 4. `layer.rs`: runs the handler in the caller's context, until the deadline.
+//! 5. `guards.rs`: checks access (`access/`), sheds load (`shed.rs`), checks messages (`message_check.rs`,
+//!    `methods.rs`), and replays stored responses (`replay/`).
+//! 6. `context_body.rs`: polls the response stream in the same context.
+//! 7. `crate::deadline_body`: ends the response stream at the deadline.
 
+mod access;
+mod builder;
 mod config;
 mod context_body;
+mod guards;
+mod health;
+mod identity;
 mod layer;
 mod listener;
+mod message_check;
+mod methods;
+mod protocol;
+mod replay;
+mod response;
+mod restate;
+mod shed;
 
+pub use access::{Access, AccessBuilder, Caller};
+pub use builder::Server;
 pub use config::ServerConfig;
+pub use identity::PeerIdentity;
 pub use layer::{ServerLayer, ServerService};
 pub use listener::{ListenerConfig, Peer, Protocols, RequestBody, listen};
+pub use replay::Replay;
 
 use std::future::Future;
 
 use comms_core::{Error, clock::Clock};
-use http::Request;
 use tokio::net::TcpListener;
-use tonic::{service::Routes, transport::server::TcpConnectInfo};
-use tonic_health::{ServingStatus, server::HealthReporter};
-use tower::ServiceExt;
+use tonic::service::Routes;
 
 /// Serves gRPC `routes` on `listener` until `shutdown` resolves, each call under a [`ServerLayer`].
 ///
-/// The standard health service (`grpc.health.v1.Health`, for the server as a whole) is served beside the routes. The
-/// accept loop and its limits are those of [`listen`].
-///
-/// When `shutdown` resolves, the health service reports NOT_SERVING and ends its watches, the listener closes, and each
-/// peer gets a GOAWAY. Calls in flight continue for at most [`ServerConfig::drain`]. The calls that still run then are
-/// cut, and a warning is logged. Dropping the future cuts all calls at once.
+/// The short form of [`Server`], without authorization, replay and reflection. The standard health service
+/// (`grpc.health.v1.Health`) is served for the server as a whole.
 ///
 /// ```
 /// use comms_core::clock::Clock;
@@ -49,8 +61,7 @@ use tower::ServiceExt;
 /// ```
 ///
 /// # Errors
-/// Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) if a limit of `config` other than
-/// [`ServerConfig::drain`] is zero. An accept that fails is logged and repeated.
+/// Returns the errors of [`Server::serve`].
 pub async fn serve(
     listener: TcpListener,
     routes: Routes,
@@ -58,28 +69,5 @@ pub async fn serve(
     clock: Clock,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), Error> {
-    let layer = ServerLayer::new(config.max_timeout, clock.clone())?;
-    // The health service is outside the layer, because a watch has no deadline.
-    let (health, health_service) = tonic_health::server::health_reporter();
-    let routes = Routes::from(routes.into_axum_router().layer(layer)).add_service(health_service).prepare();
-    let service = move |peer: Peer| {
-        // tonic's `Request::remote_addr` reads this extension.
-        let info = TcpConnectInfo { local_addr: peer.local, remote_addr: Some(peer.remote) };
-        routes.clone().map_request(move |mut request: Request<RequestBody>| {
-            request.extensions_mut().insert(info.clone());
-            request
-        })
-    };
-    let shutdown = async move {
-        shutdown.await;
-        report_not_serving(health).await;
-    };
-    listen(listener, service, config.into(), clock, shutdown).await
-}
-
-/// Reports NOT_SERVING, and then ends the watches, which would otherwise keep their connections open for the whole
-/// drain.
-async fn report_not_serving(mut health: HealthReporter) {
-    health.set_service_status("", ServingStatus::NotServing).await;
-    health.clear_service_status("").await;
+    Server::new(routes).config(config).clock(clock).serve(listener, shutdown).await
 }

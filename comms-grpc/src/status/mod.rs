@@ -9,6 +9,10 @@ use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 use comms_core::{Error, ErrorKind, wire::GRPC_RETRY_PUSHBACK_MS as PUSHBACK};
 use tonic::{Code, Status};
 
+mod details;
+
+pub use details::field_errors;
+
 use crate::{
     evidence::Evidence,
     status_headers::{MAX_MESSAGE, truncate},
@@ -21,6 +25,10 @@ use crate::{
 ///
 /// The message is [`Error::public_text`], truncated to 4 KiB of UTF-8 and 6 KiB percent-encoded. An error without a
 /// public text, and an error made from the status of a peer, gets a fixed message, and its text is logged here.
+///
+/// The details (`google.rpc.Status`) are `ErrorInfo` with the kind as reason, such as `CONFLICT`, and the domain `comms`;
+/// `RetryInfo` for the wait; and `BadRequest` for [`FieldErrors`](comms_core::command::FieldErrors), whose fields are
+/// JSON pointers. Details that exceed 7 KiB together with the message are left out, `BadRequest` first.
 ///
 /// The status is no proof that the call was not executed, not even for `NotExecuted` and `Rejected`, because the
 /// handler that returns it has run. A handler that has not begun its work uses [`refused`].
@@ -35,11 +43,12 @@ use crate::{
 #[must_use]
 pub fn to_status(error: &Error) -> Status {
     let code = Code::from_i32(error.grpc_code());
-    let mut status = match error.public_text() {
-        Some(text) => Status::new(code, truncate(&text)),
+    let text = error.public_text();
+    let mut status = match &text {
+        Some(text) => details::status(code, truncate(text), error),
         None => {
             log(error);
-            Status::new(code, fixed_text(error.kind))
+            details::status(code, fixed_text(error.kind), error)
         }
     };
     if let Some(wait) = error.retry_after {
@@ -105,9 +114,13 @@ pub fn refused(error: &Error) -> Status {
 /// never becomes `NotExecuted` or `Rejected`: the peer may have done the work before it sent UNAVAILABLE.
 ///
 /// [`Error::retry_after`] is the `grpc-retry-pushback-ms` of the peer. A value that is negative, or is not a number, is
-/// [`Duration::MAX`]: the peer allows no further attempt (gRFC A6). For a call that a guard of this process refused, or
-/// that found no connection, it is the wait until the guard, or the next connection attempt, can permit a call.
-/// [`Error::rejection`] is the guard of the [`Channel`](crate::Channel) that refused the call.
+/// [`Duration::MAX`]: the peer allows no further attempt (gRFC A6). Without that metadata it is the delay of `RetryInfo`
+/// in the details. For a call that a guard of this process refused, or that found no connection, it is the wait until the
+/// guard, or the next connection attempt, can permit a call. [`Error::rejection`] is the guard of the
+/// [`Channel`](crate::Channel) that refused the call. [`field_errors`] reads `BadRequest`.
+///
+/// A message that tonic did not decode because of its size (OUT_OF_RANGE with tonic's text) is `Indeterminate`: the
+/// handler has run if the message was the response.
 ///
 /// `status` becomes the cause of the error, with its message truncated to 4 KiB:
 /// `error.cause().downcast_ref::<Status>()` has the code and the details.
@@ -127,9 +140,15 @@ pub fn from_status(status: &Status) -> Error {
 /// Returns the kind of the error that `status` with `evidence` stands for, and the wait before another attempt.
 pub(crate) fn kind_and_wait(status: &Status, evidence: Option<&Evidence>) -> (ErrorKind, Option<Duration>) {
     let kind = evidence.map(|evidence| evidence.kind).or_else(|| Refusal::of(status));
-    let kind = kind.unwrap_or_else(|| ErrorKind::from_grpc_code(status.code().into()));
+    let kind = kind.unwrap_or_else(|| match status.code() {
+        Code::OutOfRange if status.message().starts_with(TOO_LARGE) => ErrorKind::Indeterminate,
+        code => ErrorKind::from_grpc_code(code.into()),
+    });
     (kind, evidence.and_then(|evidence| evidence.retry_after).or_else(|| pushback_of(status)))
 }
+
+/// The text of tonic for a message over its limit.
+const TOO_LARGE: &str = "Error, decoded message length too large";
 
 /// Returns `status` with a truncated message, and without the evidence, which is now the kind of the error.
 fn without_evidence(status: &Status, has_evidence: bool) -> Status {
@@ -144,19 +163,20 @@ fn without_evidence(status: &Status, has_evidence: bool) -> Status {
 /// Returns the wait that `status` requests. A value that is negative or not a number allows no further attempt (gRFC
 /// A6).
 fn pushback_of(status: &Status) -> Option<Duration> {
-    let value = status.metadata().get(PUSHBACK)?;
+    let Some(value) = status.metadata().get(PUSHBACK) else { return details::retry_delay(status) };
     let millis = value.to_str().ok().and_then(|text| text.parse().ok());
     Some(millis.map_or(Duration::MAX, Duration::from_millis))
 }
 
-/// The proof that [`refused`] attaches to a status of this process.
+/// The proof that [`refused`] and [`Access`](crate::Access) attach to a status of this process.
 ///
 /// It is another type than the [`Evidence`] of a channel, so that a forwarded status of a peer proves nothing.
 #[derive(Debug)]
 pub(crate) struct Refusal(ErrorKind);
 
 impl Refusal {
-    /// Attaches `kind`, which is `NotExecuted` or `Rejected`, to `status`.
+    /// Attaches `kind` to `status`. A receiver takes `NotExecuted` and `Rejected` for a reason to repeat the call; with
+    /// another kind the code of the status decides.
     pub(crate) fn attach(mut status: Status, kind: ErrorKind) -> Status {
         status.set_source(Arc::new(Self(kind)));
         status

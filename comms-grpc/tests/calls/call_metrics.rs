@@ -3,13 +3,16 @@
 use std::sync::{Arc, Mutex};
 
 use comms_core::telemetry::{RPC_CLIENT_DURATION, RPC_SERVER_DURATION};
-use comms_grpc::ServerConfig;
+use comms_grpc::{Access, Caller, Server, ServerConfig};
 use http::uri::PathAndQuery;
 use metrics::{Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit};
-use tonic::{Code, Request};
+use tonic::{Code, Request, service::Routes};
 use tonic_prost::ProstCodec;
 
-use crate::support::{Observation, SECOND, TestRequest, TestService, call, millis, server_streaming, start};
+use crate::support::{
+    Observation, SECOND, TestRequest, TestService, call, millis, raw_call, server_streaming, start,
+    start_server,
+};
 
 /// A recorder with one line per recorded call: metric, method, code.
 #[derive(Clone, Default)]
@@ -65,6 +68,30 @@ fn every_call_is_recorded_once_with_its_status_code() {
     expected.push(format!("{RPC_SERVER_DURATION} _OTHER UNIMPLEMENTED"));
     expected.sort();
     assert_eq!(lines, expected);
+}
+
+#[test]
+fn a_refused_path_is_a_label_only_if_a_rule_names_it() {
+    let log = CallLog::default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    metrics::with_local_recorder(&log, || runtime.block_on(refused_calls()));
+    let mut lines = log.0.lock().unwrap().clone();
+    lines.sort();
+    let expected =
+        ["_OTHER PERMISSION_DENIED", "_OTHER UNAUTHENTICATED", "test.Service/Unary UNAUTHENTICATED"];
+    assert_eq!(lines, expected.map(|line| format!("{RPC_SERVER_DURATION} {line}")));
+}
+
+async fn refused_calls() {
+    let caller = || [Caller::spiffe_id("spiffe://shop/order")];
+    let access = Access::builder().allow("/test.Service/Unary", caller()).allow("/test.Other/*", caller());
+    let server = Server::new(Routes::new(TestService::default())).authorize(access.build().unwrap());
+    let server = start_server(server).await;
+    for path in ["/test.Service/Unary", "/test.Service/Made-up", "/test.Other/Made-up"] {
+        let fields = [("content-type", "application/grpc")];
+        raw_call(server.address, "POST", path, &fields, b"\0\0\0\0\0").await;
+    }
+    tokio::time::sleep(millis(100)).await;
 }
 
 async fn calls() {

@@ -267,3 +267,20 @@ async fn the_settings_of_a_channel_are_checked_when_it_is_built() {
     let outside = std::thread::spawn(|| Channel::builder("http://h:1").build().is_err());
     assert!(outside.join().unwrap(), "outside a runtime");
 }
+
+/// A handler that never waits uses up the cooperative budget of its task before the timer is polled. The client has no
+/// timer of its own.
+#[tokio::test]
+async fn a_handler_and_a_stream_that_spend_the_budget_of_their_task_end_at_the_deadline() {
+    let service = TestService::default();
+    let server = start(service.clone(), ServerConfig::default().max_timeout(millis(300))).await;
+    let plain = tonic::transport::Endpoint::from_shared(format!("http://{}", server.address)).unwrap();
+    let plain = plain.connect().await.unwrap();
+    let request = Request::new(TestRequest { action: "spend".into(), millis: 0 });
+    let ended = timeout(SECOND * 10, unary(plain.clone(), request)).await.expect("the handler is dropped");
+    expect_deadline_exceeded(ended);
+    let mut stream = server_streaming(plain, "spend", 0).await.unwrap();
+    let ended = timeout(SECOND * 10, stream.message()).await.expect("the stream is dropped");
+    expect_deadline_exceeded(ended);
+    eventually("handler and stream are dropped", || service.dropped.load(SeqCst) == 2).await;
+}

@@ -2,13 +2,22 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panic")]
 #![allow(clippy::disallowed_methods, reason = "the tests run in real time")]
 
+#[cfg(feature = "jwt")]
+mod access;
 mod call_metrics;
 mod connection_failures;
 mod deadline;
 mod frames;
+mod health;
+mod message_limits;
 mod messages;
+mod protocol;
 mod protocol_proofs;
+#[cfg(feature = "reflection")]
+mod reflection;
 mod refusals;
+mod replay;
 mod response_ends;
 mod server;
+mod shed;
 mod support;

@@ -14,11 +14,17 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use comms_core::{Error, clock::Clock, context::Context, wire::NOT_EXECUTED};
-use comms_grpc::{Channel, ServerConfig, refused, serve, to_status, tonic};
+use comms_grpc::{Channel, Server, ServerConfig, refused, serve, to_status, tonic};
 use futures::{Stream, StreamExt, stream};
-use http::uri::PathAndQuery;
-use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::sleep};
+use http::{HeaderMap, uri::PathAndQuery};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::oneshot,
+    task::JoinHandle,
+    time::sleep,
+};
 use tonic::{Request, Response, Status, Streaming, body::Body, server::NamedService, service::Routes};
 use tonic_prost::ProstCodec;
 
@@ -71,6 +77,7 @@ impl TestService {
             "report" => {}
             "sleep" => sleep(time).await,
             "hang" => std::future::pending().await,
+            "spend" => spend_budget().await,
             "panic" => panic!("requested by the test"),
             "busy" => return Err(to_status(&Error::rejected("busy", Some(time)))),
             "refuse" => return Err(refused(&Error::rejected("full", Some(time)))),
@@ -80,6 +87,7 @@ impl TestService {
                 status.metadata_mut().insert(NOT_EXECUTED, "not_executed".parse().expect("ASCII"));
                 return Err(status);
             }
+            "internal" => return Err(to_status(&Error::internal("a defect"))),
             "long" => return Err(Status::invalid_argument("ж".repeat(100_000))),
             "forward" => {
                 let next = self.next.clone().expect("a next service");
@@ -107,6 +115,12 @@ impl TestService {
                 Some((Ok(observe()), held))
             })
             .boxed(),
+            "spend" => stream::once(async move {
+                let _held = unfinished;
+                spend_budget().await;
+                Ok(observe())
+            })
+            .boxed(),
             "flood" => stream::repeat_with(move || {
                 let _ = &unfinished;
                 Ok(observe())
@@ -118,6 +132,15 @@ impl TestService {
             _ => stream::once(async { panic!("requested by the test") }).boxed(),
         };
         Ok(Response::new(observations))
+    }
+}
+
+/// Never resolves, and uses up tokio's cooperative budget in every poll. No receive of the channel waits for a sender.
+async fn spend_budget() {
+    let (sender, mut receiver) = tokio::sync::mpsc::channel(1);
+    while sender.try_send(()).is_ok() {
+        receiver.recv().await;
+        tokio::task::coop::consume_budget().await;
     }
 }
 
@@ -228,6 +251,49 @@ pub(crate) fn start_on(listener: TcpListener, service: TestService, config: Serv
     let shutdown = async move { drop(stopped.await) };
     let ended = tokio::spawn(serve(listener, Routes::new(service), config, Clock::system(), shutdown));
     RunningServer { address, stop, ended }
+}
+
+/// Starts `server` on a free port.
+pub(crate) async fn start_server(server: Server) -> RunningServer {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel();
+    let shutdown = async move { drop(stopped.await) };
+    RunningServer { address, stop, ended: tokio::spawn(server.serve(listener, shutdown)) }
+}
+
+/// The response to a request that a test writes by hand.
+pub(crate) struct RawResponse {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    /// The status of the call, from the headers or the trailers.
+    pub(crate) grpc: Option<Status>,
+}
+
+/// Sends a request with `fields` and the bytes `body`.
+pub(crate) async fn raw_call(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    fields: &[(&str, &str)],
+    body: &'static [u8],
+) -> RawResponse {
+    let socket = TcpStream::connect(address).await.unwrap();
+    let (client, connection) = h2::client::handshake(socket).await.unwrap();
+    tokio::spawn(connection);
+    let mut request = http::Request::builder().method(method).uri(format!("http://test{path}"));
+    for (name, value) in fields {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(()).unwrap();
+    let (response, mut sent) = client.ready().await.unwrap().send_request(request, false).unwrap();
+    // The server may have answered and reset the stream.
+    let _ = sent.send_data(Bytes::from_static(body), true);
+    let (parts, mut received) = response.await.unwrap().into_parts();
+    while received.data().await.is_some() {}
+    let trailers = received.trailers().await.unwrap().unwrap_or_default();
+    let grpc = Status::from_header_map(&parts.headers).or_else(|| Status::from_header_map(&trailers));
+    RawResponse { status: parts.status.as_u16(), headers: parts.headers, grpc }
 }
 
 pub(crate) fn channel(address: SocketAddr, timeout: Duration) -> Channel {

@@ -17,7 +17,7 @@ pub(super) struct Meter {
     failures: [OnceLock<Histogram>; ErrorKind::ALL.len()],
     retries: OnceLock<Counter>,
     denials: [OnceLock<Counter>; 4],
-    rejections: [OnceLock<Counter>; 6],
+    rejections: [OnceLock<Counter>; 7],
 }
 
 impl Meter {

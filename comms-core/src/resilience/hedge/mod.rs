@@ -1,0 +1,270 @@
+//! Hedged calls: a second attempt of an idempotent call that takes long, while the first one goes on (gRFC A6).
+//!
+//! - `config.rs`: the settings.
+//! - `window.rs`: percentiles of recent durations.
+//! - `service.rs`: the tower layer and service; `attempt.rs`: one attempt.
+//! - `call.rs`: the attempts of a call and the decisions after each of them.
+
+mod attempt;
+mod call;
+mod config;
+mod service;
+mod window;
+
+pub use call::HedgeCall;
+pub use config::{HedgeConfig, HedgeDelay};
+pub use service::{HedgeLayer, HedgeService};
+
+use metrics::Counter;
+use std::{
+    fmt,
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
+use window::Window;
+
+use super::{RetryBudget, name::intern};
+use crate::{
+    Error,
+    clock::Clock,
+    sync::{Arc, AtomicU64, Mutex, MutexGuard, Ordering, PoisonError},
+    telemetry,
+};
+
+/// Hedges the idempotent calls to one service: sends another attempt when the attempts in flight take long, and returns
+/// the first success.
+///
+/// - A call is hedged only if [`Classify::is_idempotent`](super::Classify::is_idempotent) returns true for its request,
+///   because several attempts may be executed.
+/// - Each attempt after the first one is paid from a [`RetryBudget`], so that hedges do not multiply the load of an
+///   overloaded peer. Without a token the call goes on with the attempts in flight.
+/// - A failure of kind `NotExecuted`, `Indeterminate` or `Rejected` sends the next attempt at once, or after the wait
+///   that the peer requests (pushback). A pushback of [`Duration::MAX`], or of more than 5 min, stops further attempts.
+///   Any other failure is an answer: it ends the call.
+/// - The first success, or answer, drops the other attempts, which cancels them. If all attempts fail, the result is the
+///   last failure, or an `Indeterminate` one if there was any.
+/// - No attempt is sent whose delay reaches the deadline of the [`Context`](crate::context::Context).
+///
+/// Use hedges or retries for a call, not both: place the layer around a [`Policy`](super::Policy) with `retry` off, so
+/// that the breaker and the bulkhead of the policy see each attempt. The first attempt allocates nothing, a hedge
+/// allocates its future. Clones share their measurements.
+///
+/// ```
+/// use comms_core::{Error, clock::Clock};
+/// use comms_core::resilience::{ByKind, Hedge, HedgeConfig, HedgeDelay, RetryBudget, RetryBudgetConfig};
+/// use std::{sync::atomic::{AtomicU32, Ordering}, time::Duration};
+/// use tower::{Layer, ServiceExt, service_fn};
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Error> {
+/// let clock = Clock::system();
+/// let budget = RetryBudget::new(&RetryBudgetConfig::default(), clock.clone())?;
+/// let config = HedgeConfig::default().delay(HedgeDelay::Fixed(Duration::from_millis(50)));
+/// let hedge = Hedge::new("prices", config, budget, clock.clone())?;
+/// // The first attempt hangs.
+/// static ATTEMPTS: AtomicU32 = AtomicU32::new(0);
+/// let price = service_fn(|_book: &'static str| async {
+///     match ATTEMPTS.fetch_add(1, Ordering::Relaxed) {
+///         0 => std::future::pending().await,
+///         _ => Ok::<u32, Error>(42),
+///     }
+/// });
+/// let service = hedge.layer(ByKind::idempotent()).layer(price);
+/// assert_eq!(service.oneshot("atlas").await?, 42);
+/// assert_eq!(hedge.snapshot().wins, 1);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Hedge(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    budget: RetryBudget,
+    hedges: AtomicU64,
+    wins: AtomicU64,
+    meter: Meter,
+    name: &'static str,
+    clock: Clock,
+}
+
+struct State {
+    config: HedgeConfig,
+    /// Present if the delay is a percentile.
+    window: Option<Window>,
+}
+
+/// The metric handles. A handle is created at its first use.
+#[derive(Default)]
+struct Meter {
+    hedges: OnceLock<Counter>,
+    wins: OnceLock<Counter>,
+    denied: [OnceLock<Counter>; 2],
+}
+
+/// Why a hedge that was due is not sent.
+#[derive(Clone, Copy)]
+enum DenialReason {
+    Budget,
+    Pushback,
+}
+
+/// The settings of one call.
+struct Plan {
+    delay: Option<Duration>,
+    max_attempts: u32,
+    is_measured: bool,
+}
+
+/// The measurements of a hedge at one moment, for an admin endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub struct HedgeSnapshot {
+    /// The name of the hedge.
+    pub name: String,
+    /// The current delay in microseconds. `None` while the window has too few samples.
+    pub delay_micros: Option<u64>,
+    /// First attempts in the window. 0 if the delay is fixed.
+    pub samples: u32,
+    /// Hedged attempts since the creation.
+    pub hedges: u64,
+    /// Calls since the creation that succeeded with a hedged attempt.
+    pub wins: u64,
+}
+
+impl Hedge {
+    /// Creates a hedge without samples. `name` identifies it in metrics, and is never freed. Share `budget` with the
+    /// policies of the same peer ([`Policy::retry_budget`](super::Policy::retry_budget)).
+    ///
+    /// # Errors
+    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if [`HedgeConfig::validate`] fails.
+    pub fn new(name: &str, config: HedgeConfig, budget: RetryBudget, clock: Clock) -> Result<Self, Error> {
+        config.validate()?;
+        let state = Mutex::new(State { window: window_of(&config, clock.now()), config });
+        Ok(Self(Arc::new(Shared {
+            state,
+            budget,
+            hedges: AtomicU64::new(0),
+            wins: AtomicU64::new(0),
+            meter: Meter::default(),
+            name: intern(name),
+            clock,
+        })))
+    }
+
+    /// Returns the tower layer. `classify` decides which requests are idempotent and which results are failures, for
+    /// example [`ByKind::idempotent()`](super::ByKind::idempotent).
+    pub fn layer<C>(&self, classify: C) -> HedgeLayer<C> {
+        HedgeLayer::new(self.clone(), classify)
+    }
+
+    /// Replaces the settings for calls that start afterwards. The samples are kept if `window` is the same.
+    ///
+    /// # Errors
+    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if [`HedgeConfig::validate`] fails; the old settings
+    /// stay in effect.
+    pub fn configure(&self, config: HedgeConfig) -> Result<(), Error> {
+        config.validate()?;
+        let now = self.0.clock.now();
+        let mut state = self.lock();
+        let keeps_samples = matches!(config.delay, HedgeDelay::Percentile(_))
+            && state.window.is_some()
+            && config.window == state.config.window;
+        match &mut state.window {
+            Some(window) if keeps_samples => window.recalculate(),
+            window => *window = window_of(&config, now),
+        }
+        state.config = config;
+        Ok(())
+    }
+
+    /// Returns the measurements.
+    #[must_use]
+    pub fn snapshot(&self) -> HedgeSnapshot {
+        let now = self.0.clock.now();
+        let delay = self.plan(now).delay;
+        let samples = self.lock().window.as_mut().map_or(0, |window| window.samples(now));
+        HedgeSnapshot {
+            name: self.0.name.to_owned(),
+            delay_micros: delay.map(|delay| delay.as_micros() as u64),
+            samples,
+            hedges: self.0.hedges.load(Ordering::Relaxed),
+            wins: self.0.wins.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Returns the name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.0.name
+    }
+
+    fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    fn plan(&self, now: Instant) -> Plan {
+        let state = &mut *self.lock();
+        let (max_attempts, min_samples) = (state.config.max_attempts, state.config.min_samples);
+        let delay = match (state.config.delay, &mut state.window) {
+            (HedgeDelay::Fixed(delay), _) => Some(delay),
+            (HedgeDelay::Percentile(share), Some(window)) => window.percentile(share, min_samples, now),
+            (HedgeDelay::Percentile(_), None) => None,
+        };
+        Plan { delay, max_attempts, is_measured: state.window.is_some() }
+    }
+
+    /// Records the duration of a first attempt.
+    fn record(&self, duration: Duration, now: Instant) {
+        if let Some(window) = &mut self.lock().window {
+            window.record(duration, now);
+        }
+    }
+
+    /// Records the success of a call.
+    fn succeeded(&self, first_attempt: bool) {
+        self.0.budget.deposit();
+        if !first_attempt {
+            self.0.wins.fetch_add(1, Ordering::Relaxed);
+            let handle = || metrics::counter!(telemetry::HEDGE_WINS, "name" => self.0.name);
+            self.0.meter.wins.get_or_init(handle).increment(1);
+        }
+    }
+
+    /// Withdraws the token of a hedge. Returns whether there was one.
+    fn withdraw(&self) -> bool {
+        if !self.0.budget.try_withdraw() {
+            self.denied(DenialReason::Budget);
+            return false;
+        }
+        self.0.hedges.fetch_add(1, Ordering::Relaxed);
+        let handle = || metrics::counter!(telemetry::HEDGES, "name" => self.0.name);
+        self.0.meter.hedges.get_or_init(handle).increment(1);
+        true
+    }
+
+    fn denied(&self, reason: DenialReason) {
+        let label = match reason {
+            DenialReason::Budget => "budget",
+            DenialReason::Pushback => "pushback",
+        };
+        let handle = || metrics::counter!(telemetry::HEDGES_DENIED, "name" => self.0.name, "reason" => label);
+        self.0.meter.denied[reason as usize].get_or_init(handle).increment(1);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn window_of(config: &HedgeConfig, now: Instant) -> Option<Window> {
+    matches!(config.delay, HedgeDelay::Percentile(_)).then(|| Window::new(config.window, now))
+}
+
+impl fmt::Debug for Hedge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.snapshot().fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,307 @@
+//! The settings of an outlier detector.
+
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+use crate::{
+    Error,
+    resilience::config::{bounded, duration, switch},
+};
+
+/// The settings of an [`OutlierDetector`](super::OutlierDetector), with the names and defaults of gRFC A50.
+///
+/// Default: the success-rate and the failure-percentage rule are on, and consecutive failures are not counted. Both
+/// rules need at least five hosts with traffic. For fewer hosts set `consecutive_failures`.
+///
+/// ```
+/// use comms_core::resilience::{ConsecutiveFailuresConfig, OutlierConfig};
+/// let small = OutlierConfig::default()
+///     .consecutive_failures(ConsecutiveFailuresConfig::default())
+///     .max_ejection_percent(50);
+/// small.validate()?;
+/// # Ok::<(), comms_core::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct OutlierConfig {
+    /// The time between two sweeps, which evaluate the calls since the sweep before. Above zero. Default 10 s.
+    #[serde(with = "duration")]
+    pub interval: Duration,
+    /// How long a host is ejected, times the number of its recent ejections. Above zero. Default 30 s.
+    #[serde(with = "duration")]
+    pub base_ejection_time: Duration,
+    /// The longest ejection. `base_ejection_time` is used if that is longer. Default 300 s.
+    #[serde(with = "duration")]
+    pub max_ejection_time: Duration,
+    /// The share of hosts in percent that may be ejected at once, `0..=100`. One host may always be ejected, but never
+    /// the last one. Default 10.
+    pub max_ejection_percent: u32,
+    /// Ejects hosts whose success rate is far below that of the others. `None`, or `false` in configuration, turns the
+    /// rule off. Default on.
+    #[serde(with = "switch")]
+    pub success_rate: Option<SuccessRateConfig>,
+    /// Ejects hosts that fail most calls, whatever the others do. `None`, or `false` in configuration, turns the rule
+    /// off. Default on.
+    #[serde(with = "switch")]
+    pub failure_percentage: Option<FailurePercentageConfig>,
+    /// Ejects a host at once after failures in a row (`consecutive_5xx` of Envoy). `None`, or `false` in configuration,
+    /// turns the rule off. Default off.
+    #[serde(with = "switch")]
+    pub consecutive_failures: Option<ConsecutiveFailuresConfig>,
+}
+
+/// The rule of success rates: a host is an outlier if its success rate is below the mean of the hosts minus
+/// `stdev_factor` standard deviations.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct SuccessRateConfig {
+    /// Standard deviations below the mean. At least 0, default 1.9 (1,900 in gRFC A50).
+    pub stdev_factor: f64,
+    /// The chance in percent that an outlier is ejected. `0..=100`, default 100.
+    pub enforcement_percentage: u32,
+    /// Hosts that need `request_volume` calls in the interval, or the rule ejects none. Default 5.
+    pub minimum_hosts: u32,
+    /// Calls that a host needs in the interval to be considered. At least 1, default 100.
+    pub request_volume: u32,
+}
+
+/// The rule of failure percentages: a host is an outlier if more than `threshold` percent of its calls failed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct FailurePercentageConfig {
+    /// Failures in percent that a host may have. `0..=100`, default 85.
+    pub threshold: u32,
+    /// The chance in percent that an outlier is ejected. `0..=100`, default 100.
+    pub enforcement_percentage: u32,
+    /// Hosts that the detector must have, or the rule ejects none. Default 5.
+    pub minimum_hosts: u32,
+    /// Calls that a host needs in the interval to be considered. At least 1, default 50.
+    pub request_volume: u32,
+}
+
+/// The rule of consecutive failures, which does not wait for a sweep.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ConsecutiveFailuresConfig {
+    /// Failures in a row that make a host an outlier. At least 1, default 5.
+    pub threshold: u32,
+    /// The chance in percent that an outlier is ejected. `0..=100`, default 100.
+    pub enforcement_percentage: u32,
+}
+
+impl Default for OutlierConfig {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(10),
+            base_ejection_time: Duration::from_secs(30),
+            max_ejection_time: Duration::from_secs(300),
+            max_ejection_percent: 10,
+            success_rate: Some(SuccessRateConfig::default()),
+            failure_percentage: Some(FailurePercentageConfig::default()),
+            consecutive_failures: None,
+        }
+    }
+}
+
+impl Default for SuccessRateConfig {
+    fn default() -> Self {
+        Self { stdev_factor: 1.9, enforcement_percentage: 100, minimum_hosts: 5, request_volume: 100 }
+    }
+}
+
+impl Default for FailurePercentageConfig {
+    fn default() -> Self {
+        Self { threshold: 85, enforcement_percentage: 100, minimum_hosts: 5, request_volume: 50 }
+    }
+}
+
+impl Default for ConsecutiveFailuresConfig {
+    fn default() -> Self {
+        Self { threshold: 5, enforcement_percentage: 100 }
+    }
+}
+
+impl OutlierConfig {
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid), naming the setting, if
+    /// - no rule is on;
+    /// - `interval` or `base_ejection_time` is zero, or a duration is above 99,999,999 s;
+    /// - a percentage is above 100, or `stdev_factor` is negative or not finite;
+    /// - a `request_volume`, or the `threshold` of consecutive failures, is 0.
+    pub fn validate(&self) -> Result<(), Error> {
+        bounded("interval", self.interval)?;
+        bounded("base_ejection_time", self.base_ejection_time)?;
+        bounded("max_ejection_time", self.max_ejection_time)?;
+        let (rate, percentage) = (self.success_rate.as_ref(), self.failure_percentage.as_ref());
+        let consecutive = self.consecutive_failures.as_ref();
+        let percentages = [
+            Some(self.max_ejection_percent),
+            rate.map(|rule| rule.enforcement_percentage),
+            percentage.map(|rule| rule.enforcement_percentage),
+            percentage.map(|rule| rule.threshold),
+            consecutive.map(|rule| rule.enforcement_percentage),
+        ];
+        let volumes = [
+            rate.map(|rule| rule.request_volume),
+            percentage.map(|rule| rule.request_volume),
+            consecutive.map(|rule| rule.threshold),
+        ];
+        let checks = [
+            (
+                volumes.iter().all(Option::is_none),
+                "turn on `success_rate`, `failure_percentage` or `consecutive_failures`, or no host is ever ejected",
+            ),
+            (self.interval.is_zero(), "`interval` must be above zero"),
+            (self.base_ejection_time.is_zero(), "`base_ejection_time` must be above zero"),
+            (
+                percentages.into_iter().flatten().any(|percent| percent > 100),
+                "`max_ejection_percent`, `enforcement_percentage` and the `threshold` of `failure_percentage` must be \
+                 at most 100",
+            ),
+            (
+                rate.is_some_and(|rule| !(rule.stdev_factor >= 0.0 && rule.stdev_factor.is_finite())),
+                "`stdev_factor` must be a finite number of at least 0",
+            ),
+            (
+                volumes.into_iter().flatten().any(|volume| volume == 0),
+                "`request_volume`, and the `threshold` of `consecutive_failures`, must be at least 1",
+            ),
+        ];
+        match checks.iter().find(|(violated, _)| *violated) {
+            Some((_, requirement)) => Err(Error::invalid(format!("outlier detection: {requirement}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns how long a host is ejected that was ejected `multiplier` times.
+    pub(super) fn ejection_time(&self, multiplier: u32) -> Duration {
+        let longest = self.max_ejection_time.max(self.base_ejection_time);
+        self.base_ejection_time.saturating_mul(multiplier).min(longest)
+    }
+
+    /// Returns how many of `hosts` may be ejected at once.
+    pub(super) fn max_ejected(&self, hosts: usize) -> usize {
+        let share = hosts.saturating_mul(self.max_ejection_percent as usize) / 100;
+        share.max(1).min(hosts.saturating_sub(1))
+    }
+}
+
+/// Setters: each takes the configuration and returns it with one setting changed.
+impl OutlierConfig {
+    /// Sets the time between two sweeps. Default 10 s.
+    #[must_use]
+    pub fn interval(self, interval: Duration) -> Self {
+        Self { interval, ..self }
+    }
+
+    /// Sets how long a host is ejected the first time. Default 30 s.
+    #[must_use]
+    pub fn base_ejection_time(self, base_ejection_time: Duration) -> Self {
+        Self { base_ejection_time, ..self }
+    }
+
+    /// Sets the longest ejection. Default 300 s.
+    #[must_use]
+    pub fn max_ejection_time(self, max_ejection_time: Duration) -> Self {
+        Self { max_ejection_time, ..self }
+    }
+
+    /// Sets the share of hosts in percent that may be ejected at once. Default 10.
+    #[must_use]
+    pub fn max_ejection_percent(self, max_ejection_percent: u32) -> Self {
+        Self { max_ejection_percent, ..self }
+    }
+
+    /// Sets the rule of success rates; `None` turns it off. Default on.
+    #[must_use]
+    pub fn success_rate(self, success_rate: impl Into<Option<SuccessRateConfig>>) -> Self {
+        Self { success_rate: success_rate.into(), ..self }
+    }
+
+    /// Sets the rule of failure percentages; `None` turns it off. Default on.
+    #[must_use]
+    pub fn failure_percentage(self, failure_percentage: impl Into<Option<FailurePercentageConfig>>) -> Self {
+        Self { failure_percentage: failure_percentage.into(), ..self }
+    }
+
+    /// Sets the rule of consecutive failures; `None` turns it off. Default off.
+    #[must_use]
+    pub fn consecutive_failures(self, rule: impl Into<Option<ConsecutiveFailuresConfig>>) -> Self {
+        Self { consecutive_failures: rule.into(), ..self }
+    }
+}
+
+/// Setters: each takes the configuration and returns it with one setting changed.
+impl SuccessRateConfig {
+    /// Sets the standard deviations below the mean that make an outlier. Default 1.9.
+    #[must_use]
+    pub fn stdev_factor(self, stdev_factor: f64) -> Self {
+        Self { stdev_factor, ..self }
+    }
+
+    /// Sets the chance in percent that an outlier is ejected. Default 100.
+    #[must_use]
+    pub fn enforcement_percentage(self, enforcement_percentage: u32) -> Self {
+        Self { enforcement_percentage, ..self }
+    }
+
+    /// Sets the number of hosts with traffic that the rule needs. Default 5.
+    #[must_use]
+    pub fn minimum_hosts(self, minimum_hosts: u32) -> Self {
+        Self { minimum_hosts, ..self }
+    }
+
+    /// Sets the number of calls in an interval that a host needs to be considered. Default 100.
+    #[must_use]
+    pub fn request_volume(self, request_volume: u32) -> Self {
+        Self { request_volume, ..self }
+    }
+}
+
+/// Setters: each takes the configuration and returns it with one setting changed.
+impl FailurePercentageConfig {
+    /// Sets the failures in percent that a host may have. Default 85.
+    #[must_use]
+    pub fn threshold(self, threshold: u32) -> Self {
+        Self { threshold, ..self }
+    }
+
+    /// Sets the chance in percent that an outlier is ejected. Default 100.
+    #[must_use]
+    pub fn enforcement_percentage(self, enforcement_percentage: u32) -> Self {
+        Self { enforcement_percentage, ..self }
+    }
+
+    /// Sets the number of hosts that the rule needs. Default 5.
+    #[must_use]
+    pub fn minimum_hosts(self, minimum_hosts: u32) -> Self {
+        Self { minimum_hosts, ..self }
+    }
+
+    /// Sets the number of calls in an interval that a host needs to be considered. Default 50.
+    #[must_use]
+    pub fn request_volume(self, request_volume: u32) -> Self {
+        Self { request_volume, ..self }
+    }
+}
+
+/// Setters: each takes the configuration and returns it with one setting changed.
+impl ConsecutiveFailuresConfig {
+    /// Sets the number of failures in a row that make an outlier. Default 5.
+    #[must_use]
+    pub fn threshold(self, threshold: u32) -> Self {
+        Self { threshold, ..self }
+    }
+
+    /// Sets the chance in percent that an outlier is ejected. Default 100.
+    #[must_use]
+    pub fn enforcement_percentage(self, enforcement_percentage: u32) -> Self {
+        Self { enforcement_percentage, ..self }
+    }
+}

@@ -1,0 +1,124 @@
+//! One host: its counts, which a call updates without a lock, and the handle through which a call does so.
+
+use std::fmt;
+
+use super::{OutlierDetector, machine::Machine};
+use crate::sync::{Arc, AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+/// One success in the word of counts. The failures are in the low half.
+const SUCCESS: u64 = 1 << 32;
+
+/// The counts of a host. The machine and the handle share them.
+#[derive(Debug, Default)]
+pub(super) struct HostState {
+    /// Successes and failures since the last sweep.
+    counts: AtomicU64,
+    consecutive_failures: AtomicU32,
+    ejected: AtomicBool,
+}
+
+/// The calls of a host in one interval.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Calls {
+    pub(super) successes: u32,
+    pub(super) failures: u32,
+}
+
+impl Calls {
+    pub(super) const fn total(self) -> u64 {
+        self.successes as u64 + self.failures as u64
+    }
+
+    pub(super) fn success_rate(self) -> f64 {
+        f64::from(self.successes) / self.total() as f64
+    }
+}
+
+impl HostState {
+    /// Returns the calls since the last one, and starts counting anew.
+    pub(super) fn take_calls(&self) -> Calls {
+        let word = self.counts.swap(0, Ordering::Relaxed);
+        Calls { successes: (word >> 32) as u32, failures: word as u32 }
+    }
+
+    pub(super) fn set_ejected(&self, ejected: bool) {
+        self.consecutive_failures.store(0, Ordering::Relaxed);
+        self.ejected.store(ejected, Ordering::Relaxed);
+    }
+
+    pub(super) fn restart_consecutive(&self) {
+        self.consecutive_failures.store(0, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_ejected(&self) -> bool {
+        self.ejected.load(Ordering::Relaxed)
+    }
+
+    fn count_success(&self) {
+        self.counts.fetch_add(SUCCESS, Ordering::Relaxed);
+        // Read first: while a host succeeds, the line is not written twice for each call.
+        if self.consecutive_failures.load(Ordering::Relaxed) != 0 {
+            self.consecutive_failures.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts a failure and returns the failures in a row.
+    fn count_failure(&self) -> u32 {
+        self.counts.fetch_add(1, Ordering::Relaxed);
+        self.consecutive_failures.fetch_add(1, Ordering::Relaxed).saturating_add(1)
+    }
+}
+
+/// A host of an [`OutlierDetector`], created by [`OutlierDetector::add`].
+///
+/// Keep the handle beside the connection to the host, in an `Arc` if several tasks use it. Dropping the handle removes
+/// the host: a host that is added again starts without a history.
+pub struct OutlierHost {
+    pub(super) detector: OutlierDetector,
+    pub(super) id: u64,
+    pub(super) name: std::sync::Arc<str>,
+    pub(super) state: Arc<HostState>,
+}
+
+impl OutlierHost {
+    /// Records the result of a call to this host: whether the host answered as a healthy one does.
+    ///
+    /// Costs one or two atomic operations. With the rule of consecutive failures, the call that makes the host an
+    /// outlier ejects it. Do not record calls that were cancelled or refused by a guard of this process.
+    pub fn record(&self, success: bool) {
+        if success {
+            return self.state.count_success();
+        }
+        let failures = self.state.count_failure();
+        if self.detector.ejects_after(failures) && !self.is_ejected() {
+            self.detector.change(|machine, now, clock| {
+                machine.eject_for_consecutive_failures(self.id, now, clock).into_iter().collect()
+            });
+        }
+    }
+
+    /// Returns whether the host is ejected: send no call to it, unless every other host is unusable. One atomic read.
+    #[must_use]
+    pub fn is_ejected(&self) -> bool {
+        self.state.is_ejected()
+    }
+
+    /// Returns the name that was given to [`OutlierDetector::add`].
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Drop for OutlierHost {
+    fn drop(&mut self) {
+        self.detector.change(|machine: &mut Machine, _, _| machine.remove(self.id).into_iter().collect());
+    }
+}
+
+impl fmt::Debug for OutlierHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ejected = self.is_ejected();
+        f.debug_struct("OutlierHost").field("name", &self.name).field("ejected", &ejected).finish()
+    }
+}

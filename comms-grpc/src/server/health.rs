@@ -1,0 +1,147 @@
+//! The standard health service (`grpc.health.v1.Health`), which reports the readiness of the process.
+
+use std::{collections::BTreeSet, convert::Infallible, pin::Pin, sync::Arc, time::Duration};
+
+use comms_core::{clock::Clock, health::Health as Readiness};
+use futures::{Stream, StreamExt, stream};
+use tokio::sync::watch;
+use tonic::{Request, Response, Status, async_trait};
+use tonic_health::pb::{
+    HealthCheckRequest, HealthCheckResponse,
+    health_check_response::ServingStatus,
+    health_server::{Health, HealthServer},
+};
+
+/// The interval at which the readiness is read for watches.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Serving,
+    NotServing,
+    /// Shutdown was requested: NOT_SERVING, and the watches end.
+    Stopping,
+}
+
+impl Phase {
+    const fn status(self) -> ServingStatus {
+        match self {
+            Self::Serving => ServingStatus::Serving,
+            Self::NotServing | Self::Stopping => ServingStatus::NotServing,
+        }
+    }
+}
+
+/// The state that all services of the server report.
+#[derive(Debug, Clone)]
+pub(super) struct HealthState {
+    phase: Arc<watch::Sender<Phase>>,
+    readiness: Option<Readiness>,
+}
+
+impl HealthState {
+    /// Returns the state of a server that is ready while `readiness` is, or always.
+    pub(super) fn new(readiness: Option<Readiness>) -> Self {
+        let state = Self { phase: Arc::new(watch::Sender::new(Phase::Serving)), readiness };
+        state.refresh();
+        state
+    }
+
+    /// Returns the service that reports the state under `names`, and for the server as a whole.
+    pub(super) fn service(&self, names: BTreeSet<String>) -> HealthServer<HealthService> {
+        HealthServer::new(HealthService { state: self.clone(), names: Arc::new(names) })
+    }
+
+    /// Reports NOT_SERVING from now on, and ends the watches, which would otherwise keep their connections open for the
+    /// whole drain.
+    pub(super) fn stop(&self) {
+        self.phase.send_replace(Phase::Stopping);
+    }
+
+    /// Reads the readiness at each interval, so that watches see a change. Never resolves.
+    pub(super) async fn observe(&self, clock: &Clock) -> Infallible {
+        if self.readiness.is_none() {
+            std::future::pending::<()>().await;
+        }
+        loop {
+            clock.sleep(INTERVAL).await;
+            self.refresh();
+        }
+    }
+
+    fn refresh(&self) -> Phase {
+        let ready = self.readiness.as_ref().is_none_or(Readiness::is_ready);
+        let next = if ready { Phase::Serving } else { Phase::NotServing };
+        self.phase.send_if_modified(|phase| {
+            let changes = *phase != Phase::Stopping && *phase != next;
+            if changes {
+                *phase = next;
+            }
+            changes
+        });
+        *self.phase.borrow()
+    }
+}
+
+/// The health service. A name that is not registered is NOT_FOUND (`Check`) or SERVICE_UNKNOWN (`Watch`).
+#[derive(Debug)]
+pub(super) struct HealthService {
+    state: HealthState,
+    names: Arc<BTreeSet<String>>,
+}
+
+impl HealthService {
+    fn is_known(&self, name: &str) -> bool {
+        name.is_empty() || self.names.contains(name)
+    }
+}
+
+fn response(status: ServingStatus) -> HealthCheckResponse {
+    HealthCheckResponse { status: status.into() }
+}
+
+#[async_trait]
+impl Health for HealthService {
+    async fn check(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<HealthCheckResponse>, Status> {
+        if !self.is_known(&request.get_ref().service) {
+            return Err(Status::not_found("the server has no service of this name"));
+        }
+        Ok(Response::new(response(self.state.refresh().status())))
+    }
+
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
+
+    async fn watch(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let known = self.is_known(&request.get_ref().service);
+        self.state.refresh();
+        let mut phases = self.state.phase.subscribe();
+        phases.mark_changed();
+        let changes = stream::unfold(Some(phases), next_phase);
+        let statuses = changes.map(move |phase| match known {
+            true => phase.status(),
+            false => ServingStatus::ServiceUnknown,
+        });
+        // A status is sent once: SERVICE_UNKNOWN does not change, and NOT_SERVING stays at shutdown.
+        let mut last = None;
+        let statuses = statuses
+            .filter(move |status| std::future::ready(last.replace(*status) != Some(*status)))
+            .map(|status| Ok(response(status)));
+        Ok(Response::new(Box::pin(statuses)))
+    }
+}
+
+/// Returns the current phase at the first call, then each change. Ends after [`Phase::Stopping`].
+async fn next_phase(
+    state: Option<watch::Receiver<Phase>>,
+) -> Option<(Phase, Option<watch::Receiver<Phase>>)> {
+    let mut receiver = state?;
+    receiver.changed().await.ok()?;
+    let phase = *receiver.borrow_and_update();
+    Some((phase, (phase != Phase::Stopping).then_some(receiver)))
+}
