@@ -11,7 +11,7 @@ use tokio::{
 
 use crate::{
     log::Log,
-    support::{Client, LARGE, LIMIT, Pki, Server, WAIT, closed, eventually, get, http2_only},
+    support::{Client, LARGE, LIMIT, Pki, Server, WAIT, closed, get, http2_only},
 };
 
 /// The first bytes of a ClientHello that announces 512 bytes.
@@ -28,7 +28,7 @@ async fn a_peer_that_does_not_complete_the_handshake_is_disconnected_at_the_limi
         assert!(!closed(&mut socket, LIMIT / 2).await, "not before the limit");
         assert!(closed(&mut socket, WAIT).await);
     }
-    eventually("all are logged", || log.lines("reason=timeout").len() == 3).await;
+    log.wait_for("reason=timeout", 3).await;
 }
 
 #[tokio::test]
@@ -156,7 +156,7 @@ async fn a_peer_that_leaves_the_last_bytes_unread_is_cut() {
         Ok::<(), std::io::Error>(())
     };
     timeout(WAIT * 2, requests).await.expect("cut").unwrap_err();
-    eventually("the reason", || log.has("a connection without progress was cut")).await;
+    log.wait_for("a connection without progress was cut", 1).await;
 }
 
 #[tokio::test]

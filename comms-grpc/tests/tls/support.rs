@@ -23,6 +23,7 @@ use tokio_rustls::{
     rustls::{
         self, ClientConfig, RootCertStore, SupportedProtocolVersion,
         pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+        sign::{CertifiedKey, SingleCertAndKey},
     },
 };
 
@@ -60,6 +61,8 @@ impl Server {
         let shutdown = async move { drop(stopped.await) };
         let service = |peer: Peer| tower::service_fn(move |request| respond(request, peer.clone()));
         let ended = tokio::spawn(listen(listener, service, config, Clock::system(), shutdown));
+        // The listener loads its files when it is polled first.
+        tokio::task::yield_now().await;
         Self { address, stop, ended }
     }
 }
@@ -135,7 +138,10 @@ impl Client {
             Some(leaf) => {
                 let chain = CertificateDer::pem_slice_iter(leaf.certificate.as_bytes());
                 let key = PrivateKeyDer::from_pem_slice(leaf.key.as_bytes()).unwrap();
-                builder.with_client_auth_cert(chain.map(Result::unwrap).collect(), key).unwrap()
+                // Without the check that the key fits.
+                let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).unwrap();
+                let certified = CertifiedKey::new(chain.map(Result::unwrap).collect(), key);
+                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified)))
             }
             None => builder.with_no_client_auth(),
         };
