@@ -90,6 +90,8 @@ mod message_frames;
 mod server;
 mod status;
 mod status_headers;
+#[cfg(feature = "tls")]
+pub mod tls;
 
 pub use client::{Balance, Channel, ChannelBuilder, ChannelSnapshot, EndpointSnapshot, EndpointState};
 pub use idempotency_key::{key_of, keyed};

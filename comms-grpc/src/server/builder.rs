@@ -180,7 +180,9 @@ impl Server {
     ///
     /// # Errors
     /// Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) if a limit of the configuration other than
-    /// [`ServerConfig::drain`] and [`ServerConfig::shutdown_delay`] is zero, or if descriptors cannot be decoded. An accept that fails is logged and repeated.
+    /// [`ServerConfig::drain`] and [`ServerConfig::shutdown_delay`] is zero, or if descriptors cannot be decoded.
+    /// Returns [`ErrorKind::Misconfigured`](comms_core::ErrorKind::Misconfigured) if TLS is set and its certificates cannot
+    /// be loaded, or no cryptography provider is installed. An accept that fails is logged and repeated.
     pub async fn serve(
         self,
         listener: TcpListener,
@@ -204,6 +206,9 @@ impl Server {
             let info = TcpConnectInfo { local_addr: peer.local, remote_addr: Some(peer.remote) };
             routes.clone().map_request(move |mut request: Request<RequestBody>| {
                 request.extensions_mut().insert(info.clone());
+                if let Some(identity) = &peer.identity {
+                    request.extensions_mut().insert(identity.clone());
+                }
                 request
             })
         };

@@ -16,7 +16,6 @@ mod config;
 mod context_body;
 mod guards;
 mod health;
-mod identity;
 mod layer;
 mod listener;
 mod message_check;
@@ -30,9 +29,8 @@ mod shed;
 pub use access::{Access, AccessBuilder, Caller};
 pub use builder::Server;
 pub use config::ServerConfig;
-pub use identity::PeerIdentity;
 pub use layer::{ServerLayer, ServerService};
-pub use listener::{ListenerConfig, Peer, Protocols, RequestBody, listen};
+pub use listener::{ListenerConfig, Peer, PeerIdentity, Protocols, RequestBody, listen};
 pub use replay::Replay;
 
 use std::future::Future;
