@@ -51,7 +51,7 @@
 //! # Main types
 //! | side | items |
 //! |---|---|
-//! | client | [`Channel`], [`ChannelBuilder`], [`keyed`], [`from_status`] |
+//! | client | [`Channel`], [`ChannelBuilder`], [`keyed`], [`from_status`], [`Resume`] |
 //! | handler | [`key_of`], [`to_status`], [`refused`] |
 //! | server (feature `server`) | [`serve`], [`ServerConfig`], [`ServerLayer`] |
 //! | listener for any HTTP service (feature `server`) | [`listen`], [`ListenerConfig`], [`Protocols`], [`Peer`], [`RequestBody`] |
@@ -84,7 +84,7 @@ mod server;
 mod status;
 mod status_headers;
 
-pub use client::{Channel, ChannelBuilder};
+pub use client::{Channel, ChannelBuilder, Resume, ResumeConfig, Resuming};
 pub use idempotency_key::{key_of, keyed};
 #[cfg(feature = "server")]
 pub use server::{

@@ -9,13 +9,17 @@
 //! 5. `crate::deadline_body`: ends the response stream at the deadline.
 //! 6. `crate::evidence`: attaches the proof that the call was not executed.
 //! 7. `crate::status`: [`from_status`](crate::from_status) converts the status to an error kind.
+//!
+//! `resume/` stands around the calls of a generated client: it opens a server stream again after a break.
 
 mod answer;
 mod builder;
 mod call;
+mod resume;
 mod transport;
 
 pub use builder::ChannelBuilder;
+pub use resume::{Resume, ResumeConfig, Resuming};
 
 use std::{
     sync::Arc,
