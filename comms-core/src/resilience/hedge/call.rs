@@ -44,6 +44,12 @@ pin_project! {
     }
 }
 
+/// An attempt that finished.
+struct Finished<T, E> {
+    result: Result<T, E>,
+    is_first: bool,
+}
+
 impl<S: Service<R>, R, C> HedgeCall<S, R, C> {
     pub(super) const fn new(hedge: Hedge, service: S, request: R, classify: C) -> Self {
         Self {
@@ -94,22 +100,19 @@ where
         this.timer.set(state.delay.and_then(|delay| state.timer(delay)));
     }
 
-    /// Polls the attempts in flight. Returns the result of one that finished, and whether it is the first attempt.
-    fn poll_attempts(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Option<(Result<S::Response, S::Error>, bool)> {
+    /// Polls the attempts in flight, and returns one that finished.
+    fn poll_attempts(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Option<Finished<S::Response, S::Error>> {
         let mut this = self.project();
         if let Some(first) = this.first.as_mut().as_pin_mut()
             && let Poll::Ready(result) = first.poll(cx)
         {
             this.first.set(None);
-            return Some((result, true));
+            return Some(Finished { result, is_first: true });
         }
         for index in 0..this.hedges.len() {
             if let Poll::Ready(result) = this.hedges[index].as_mut().poll(cx) {
                 drop(this.hedges.swap_remove(index));
-                return Some((result, false));
+                return Some(Finished { result, is_first: false });
             }
         }
         None
@@ -151,7 +154,7 @@ where
             Stage::Done => return Poll::Pending,
         }
         loop {
-            while let Some((result, is_first)) = self.as_mut().poll_attempts(cx) {
+            while let Some(Finished { result, is_first }) = self.as_mut().poll_attempts(cx) {
                 let class = self.classify.classify(&result);
                 match self.as_mut().project().state.after(class, is_first) {
                     Next::End => {
