@@ -10,11 +10,12 @@ use std::{alloc::System, time::Duration};
 use comms_core::{
     Delivery, Error, Message, MessageParts, Outcome, batch_fn,
     clock::Clock,
-    context::{Context, Deadline},
+    context::{Context, Deadline, Priority},
     handler_fn,
     resilience::{
-        Breaker, BreakerConfig, BulkheadConfig, Guard, Policy, PolicyConfig, RateLimitConfig, RateLimiter,
-        WindowConfig, WindowKind,
+        Breaker, BreakerConfig, BulkheadConfig, ByKind, ConsecutiveFailuresConfig, Guard, Hedge, HedgeConfig,
+        OutlierConfig, OutlierDetector, Policy, PolicyConfig, RateLimitConfig, RateLimiter, RetryBudget,
+        RetryBudgetConfig, ShedConfig, Shedder, WindowConfig, WindowKind,
     },
     transport::{AttemptConfig, BoxBatchHandler, BoxHandler, Frontier, Processor, Worker, WorkerConfig},
 };
@@ -30,6 +31,9 @@ fn main() {
     a_policy_allocates_nothing();
     a_rate_limiter_allocates_nothing();
     a_window_allocates_nothing();
+    a_shedder_allocates_nothing();
+    an_outlier_detector_allocates_nothing_for_a_call();
+    the_first_attempt_of_a_hedged_call_allocates_nothing();
     a_record_in_a_worker_is_one_allocation();
     a_batch_in_a_worker_is_a_few_allocations();
     let counted = allocations(|| drop(std::hint::black_box(Box::new(1))));
@@ -97,6 +101,45 @@ fn a_rate_limiter_allocates_nothing() {
     let limiter = RateLimiter::new("l", &rate, Clock::system()).unwrap();
     limiter.check().unwrap();
     assert_eq!(allocations(|| assert!(limiter.check().is_err())), 0, "an exhausted rate limit");
+}
+
+fn a_shedder_allocates_nothing() {
+    for config in [ShedConfig::fixed(10), ShedConfig::adaptive()] {
+        let shedder = Shedder::new("s", config, Clock::system()).unwrap();
+        let admit = || shedder.try_acquire(Priority::Standard).unwrap().success();
+        assert_eq!(allocations(admit), 0, "an admitted request");
+        let _held: Vec<_> = (0..6).map(|_| shedder.try_acquire(Priority::Critical).unwrap()).collect();
+        let _rest: Vec<_> = std::iter::from_fn(|| shedder.try_acquire(Priority::Batch).ok()).collect();
+        let shed = || assert!(shedder.try_acquire(Priority::Batch).unwrap_err().retry_after.is_some());
+        assert_eq!(allocations(shed), 0, "a shed request");
+    }
+}
+
+fn an_outlier_detector_allocates_nothing_for_a_call() {
+    let config = OutlierConfig::default().consecutive_failures(ConsecutiveFailuresConfig::default());
+    let detector = OutlierDetector::new("d", config, Clock::system()).unwrap();
+    let (failing, _other) = (detector.add("a"), detector.add("b"));
+    let call = || {
+        failing.record(false);
+        failing.record(true);
+        assert!(!failing.is_ejected());
+    };
+    assert_eq!(allocations(call), 0);
+}
+
+fn the_first_attempt_of_a_hedged_call_allocates_nothing() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let budget = RetryBudget::new(&RetryBudgetConfig::default(), Clock::system()).unwrap();
+    let hedge = Hedge::new("h", HedgeConfig::default(), budget, Clock::system()).unwrap();
+    let answer = service_fn(|n: u64| std::future::ready(Ok::<_, Error>(n)));
+    let mut service = hedge.layer(ByKind::idempotent()).layer(answer);
+    let mut call = || {
+        assert_eq!(runtime.block_on(async { service.ready().await?.call(7).await }).unwrap(), 7);
+    };
+    // The timer of a call exists once the percentile has enough samples.
+    (0..200).for_each(|_| call());
+    assert!(hedge.snapshot().delay_micros.is_some());
+    assert_eq!(allocations(call), 0);
 }
 
 /// A window that stored calls without a bound would have to grow.

@@ -51,7 +51,7 @@
 //! # Main types
 //! | side | items |
 //! |---|---|
-//! | client | [`Channel`], [`ChannelBuilder`], [`keyed`], [`from_status`], [`field_errors`] |
+//! | client | [`Channel`], [`ChannelBuilder`], [`keyed`], [`from_status`], [`field_errors`], [`Resume`] |
 //! | handler | [`key_of`], [`to_status`], [`refused`] |
 //! | server (feature `server`) | [`Server`], [`serve`], [`ServerConfig`], [`ServerLayer`], [`Access`], [`Replay`] |
 //! | listener for any HTTP service (feature `server`) | [`listen`], [`ListenerConfig`], [`Protocols`], [`Peer`], [`RequestBody`] |
@@ -93,7 +93,9 @@ mod status_headers;
 #[cfg(feature = "tls")]
 pub mod tls;
 
-pub use client::{Balance, Channel, ChannelBuilder, ChannelSnapshot, EndpointSnapshot, EndpointState};
+pub use client::{
+    Balance, Channel, ChannelBuilder, ChannelSnapshot, EndpointSnapshot, EndpointState, Resume, ResumeConfig, Resuming,
+};
 pub use idempotency_key::{key_of, keyed};
 #[cfg(feature = "server")]
 pub use server::{

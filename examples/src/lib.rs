@@ -120,6 +120,12 @@ pub mod payments {
     tonic::include_proto!("shop.payments.v1");
 }
 
+/// The code that tonic generates from `proto/feed.proto`.
+#[allow(missing_docs, clippy::all, clippy::missing_errors_doc)]
+pub mod feed {
+    tonic::include_proto!("shop.feed.v1");
+}
+
 /// Compiles the code blocks of the Markdown files as documentation tests, and runs those with a `main`.
 #[cfg(doctest)]
 mod pages {

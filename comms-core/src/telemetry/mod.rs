@@ -115,6 +115,9 @@ pub const HEDGES: &str = "comms_hedges_total";
 pub const HEDGE_WINS: &str = "comms_hedge_wins_total";
 /// Counter: hedged attempts that were due and not made, by `name` and `reason`: `budget`, `pushback`.
 pub const HEDGES_DENIED: &str = "comms_hedges_denied_total";
+/// Counter: server streams that were opened again after a break, by `name` and the `reason`: an
+/// [`ErrorKind`](crate::ErrorKind) as text, `silence` or `end`.
+pub const STREAM_RESUMES: &str = "comms_grpc_stream_resumes_total";
 
 /// Span, and the value of `messaging.operation.name`: one attempt of a handler.
 pub const PROCESS: &str = "process";

@@ -114,6 +114,7 @@ pub const METRICS: &[Metric] = &[
     counter(OUTLIER_EJECTIONS, "Ejections of hosts by an outlier detector"),
     counter(HEDGES, "Hedged attempts of calls"),
     counter(HEDGE_WINS, "Calls that a hedged attempt answered"),
+    counter(STREAM_RESUMES, "Server streams that were opened again after a break"),
     counter(HEDGES_DENIED, "Hedged attempts that were due and not made"),
 ];
 

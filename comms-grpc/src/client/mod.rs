@@ -12,6 +12,8 @@
 //! 9. `answer.rs`, `failure.rs`: the status that headers or trailers report, or that stands for a lost connection.
 //! 10. `crate::evidence`: attaches the proof that the call was not executed.
 //! 11. `crate::status`: [`from_status`](crate::from_status) converts the status to an error kind.
+//!
+//! `resume/` stands around the calls of a generated client: it opens a server stream again after a break.
 
 mod answer;
 mod attempt;
@@ -26,11 +28,13 @@ mod keep_alive;
 mod methods;
 mod prepare;
 mod request;
+mod resume;
 mod retry;
 mod snapshot;
 
 pub use balance::Balance;
 pub use builder::ChannelBuilder;
+pub use resume::{Resume, ResumeConfig, Resuming};
 pub use snapshot::{ChannelSnapshot, EndpointSnapshot, EndpointState};
 
 use std::{

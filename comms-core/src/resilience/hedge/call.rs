@@ -5,20 +5,18 @@ use std::{
     future::Future,
     pin::Pin,
     task::{Context, Poll},
-    time::{Duration, Instant},
 };
 use tower_service::Service;
 
-use super::{DenialReason, Hedge, attempt::Attempt};
+use super::{
+    Hedge,
+    attempt::Attempt,
+    call_state::{CallState, Next, Stage},
+};
 use crate::{
     ErrorKind, clock,
-    context::{Context as CallContext, Deadline},
     resilience::{Class, Classify},
 };
-
-/// The longest wait of a peer (pushback) after which a hedge is sent. Also the default of
-/// [`RetryConfig::max_pushback`](crate::resilience::RetryConfig::max_pushback).
-const MAX_PUSHBACK: Duration = Duration::from_secs(300);
 
 pin_project! {
     /// The future of a [`HedgeService`](super::HedgeService).
@@ -46,153 +44,14 @@ pin_project! {
     }
 }
 
-/// The decisions of one call.
-struct CallState {
-    hedge: Hedge,
-    stage: Stage,
-    /// The wait before a hedge; `None`: there are too few samples.
-    delay: Option<Duration>,
-    max_attempts: u32,
-    attempts: u32,
-    deadline: Option<Deadline>,
-    sample: Option<FirstAttempt>,
-}
-
-#[derive(PartialEq)]
-enum Stage {
-    Start,
-    Running,
-    Done,
-}
-
-/// What follows a finished attempt.
-enum Next {
-    /// The call ends with this result.
-    End,
-    /// Another attempt is sent at once.
-    Hedge,
-    /// Another attempt is sent after this wait.
-    HedgeAfter(Duration),
-    /// The call goes on with the attempts in flight.
-    Wait,
-}
-
-/// The duration of the first attempt. If the attempt is dropped after the delay, because a hedge was faster or the
-/// caller has gone, the time until then is its sample. Without it a percentile would count fast attempts only, and fall.
-struct FirstAttempt {
-    hedge: Hedge,
-    started: Instant,
-    delay: Option<Duration>,
-}
-
-impl FirstAttempt {
-    fn succeeded(self) {
-        let now = self.hedge.clock().now();
-        self.hedge.record(now.saturating_duration_since(self.started), now);
-        self.discard();
-    }
-
-    /// Drops the attempt without a sample.
-    fn discard(mut self) {
-        self.delay = None;
-    }
-}
-
-impl Drop for FirstAttempt {
-    fn drop(&mut self) {
-        let now = self.hedge.clock().now();
-        let elapsed = now.saturating_duration_since(self.started);
-        if self.delay.is_some_and(|delay| elapsed >= delay) {
-            self.hedge.record(elapsed, now);
-        }
-    }
-}
-
-impl CallState {
-    fn may_hedge(&self) -> bool {
-        self.attempts < self.max_attempts
-    }
-
-    /// Sends no further attempt.
-    fn stop(&mut self) {
-        self.max_attempts = self.attempts;
-    }
-
-    /// Returns the timer of the next attempt, unless it would fire after the deadline.
-    fn timer(&self, wait: Duration) -> Option<clock::Sleep> {
-        let clock = self.hedge.clock();
-        let in_time = match self.deadline {
-            Some(deadline) => deadline.remaining(clock).is_some_and(|left| wait < left),
-            None => true,
-        };
-        (self.may_hedge() && in_time).then(|| clock.sleep(wait))
-    }
-
-    /// Withdraws the token of another attempt. If there is none, no further attempt is sent.
-    fn pay(&mut self) -> bool {
-        if !self.may_hedge() {
-            return false;
-        }
-        let paid = self.hedge.withdraw();
-        if !paid {
-            self.stop();
-        }
-        paid
-    }
-
-    /// Decides what follows the result of an attempt.
-    fn after(&mut self, class: Class, is_first: bool) -> Next {
-        match class {
-            Class::Success => {
-                if let Some(sample) = self.sample.take_if(|_| is_first) {
-                    sample.succeeded();
-                }
-                self.hedge.succeeded(is_first);
-                Next::End
-            }
-            Class::Failure { kind, retry_after } => {
-                if let Some(sample) = self.sample.take_if(|_| is_first) {
-                    sample.discard();
-                }
-                self.after_failure(kind, retry_after)
-            }
-        }
-    }
-
-    fn after_failure(&mut self, kind: ErrorKind, retry_after: Option<Duration>) -> Next {
-        if !may_succeed_elsewhere(kind) {
-            return Next::End;
-        }
-        match retry_after {
-            _ if !self.may_hedge() => Next::Wait,
-            Some(wait) if wait > MAX_PUSHBACK => {
-                self.hedge.denied(DenialReason::Pushback);
-                self.stop();
-                Next::Wait
-            }
-            Some(wait) => Next::HedgeAfter(wait),
-            None => Next::Hedge,
-        }
-    }
-}
-
-/// Returns whether another attempt may succeed after a failure of this kind. The other kinds are answers: they are the
-/// result of the call.
-const fn may_succeed_elsewhere(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::NotExecuted | ErrorKind::Indeterminate | ErrorKind::Rejected)
+/// An attempt that finished.
+struct Finished<T, E> {
+    result: Result<T, E>,
+    is_first: bool,
 }
 
 impl<S: Service<R>, R, C> HedgeCall<S, R, C> {
     pub(super) const fn new(hedge: Hedge, service: S, request: R, classify: C) -> Self {
-        let state = CallState {
-            hedge,
-            stage: Stage::Start,
-            delay: None,
-            max_attempts: 1,
-            attempts: 0,
-            deadline: None,
-            sample: None,
-        };
         Self {
             first: None,
             hedges: Vec::new(),
@@ -200,7 +59,7 @@ impl<S: Service<R>, R, C> HedgeCall<S, R, C> {
             service,
             request: Some(request),
             classify,
-            state,
+            state: CallState::new(hedge),
             failure: None,
             failure_is_indeterminate: false,
         }
@@ -215,19 +74,8 @@ where
     /// Begins the call with its first attempt.
     fn start(mut self: Pin<&mut Self>) {
         let this = self.as_mut().project();
-        let state = this.state;
-        state.stage = Stage::Running;
-        let now = state.hedge.clock().now();
         let idempotent = this.request.as_ref().is_some_and(|request| this.classify.is_idempotent(request));
-        let plan = state.hedge.plan(now);
-        state.delay = plan.delay;
-        state.max_attempts = if idempotent { plan.max_attempts } else { 1 };
-        state.deadline = CallContext::current().deadline;
-        state.sample = plan.is_measured.then(|| FirstAttempt {
-            hedge: state.hedge.clone(),
-            started: now,
-            delay: plan.delay,
-        });
+        this.state.start(idempotent);
         self.send();
     }
 
@@ -252,22 +100,19 @@ where
         this.timer.set(state.delay.and_then(|delay| state.timer(delay)));
     }
 
-    /// Polls the attempts in flight. Returns the result of one that finished, and whether it is the first attempt.
-    fn poll_attempts(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Option<(Result<S::Response, S::Error>, bool)> {
+    /// Polls the attempts in flight, and returns one that finished.
+    fn poll_attempts(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Option<Finished<S::Response, S::Error>> {
         let mut this = self.project();
         if let Some(first) = this.first.as_mut().as_pin_mut()
             && let Poll::Ready(result) = first.poll(cx)
         {
             this.first.set(None);
-            return Some((result, true));
+            return Some(Finished { result, is_first: true });
         }
         for index in 0..this.hedges.len() {
             if let Poll::Ready(result) = this.hedges[index].as_mut().poll(cx) {
                 drop(this.hedges.swap_remove(index));
-                return Some((result, false));
+                return Some(Finished { result, is_first: false });
             }
         }
         None
@@ -276,12 +121,11 @@ where
     /// Ends the call: drops the other attempts.
     fn end(self: Pin<&mut Self>) {
         let mut this = self.project();
-        this.state.stage = Stage::Done;
+        this.state.end();
         this.timer.set(None);
         this.first.set(None);
         this.hedges.clear();
         *this.request = None;
-        this.state.sample = None;
     }
 
     /// Keeps the failure of an attempt. An attempt that may have been executed outweighs one that was refused.
@@ -310,7 +154,7 @@ where
             Stage::Done => return Poll::Pending,
         }
         loop {
-            while let Some((result, is_first)) = self.as_mut().poll_attempts(cx) {
+            while let Some(Finished { result, is_first }) = self.as_mut().poll_attempts(cx) {
                 let class = self.classify.classify(&result);
                 match self.as_mut().project().state.after(class, is_first) {
                     Next::End => {

@@ -3,10 +3,11 @@
 //! - `config.rs`: the settings.
 //! - `window.rs`: percentiles of recent durations.
 //! - `service.rs`: the tower layer and service; `attempt.rs`: one attempt.
-//! - `call.rs`: the attempts of a call and the decisions after each of them.
+//! - `call.rs`: the attempts of a call; `call_state.rs`: the decisions after each of them.
 
 mod attempt;
 mod call;
+mod call_state;
 mod config;
 mod service;
 mod window;

@@ -3,8 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    EjectionReason, HostSnapshot, OutlierChange, OutlierConfig,
-    config::{FailurePercentageConfig, SuccessRateConfig},
+    EjectionReason, FailurePercentageConfig, HostSnapshot, OutlierChange, OutlierConfig, SuccessRateConfig,
     host::{Calls, HostState},
 };
 use crate::{clock::Clock, sync::Arc};

@@ -1,15 +1,17 @@
 //! Outlier detection: takes hosts that fail more than the others out of rotation for a time (gRFC A50).
 //!
-//! - `config.rs`: the settings.
+//! - `config.rs`: the settings; `rules.rs`: the settings of each rule.
 //! - `host.rs`: the counts of one host, which calls update without a lock.
 //! - `machine.rs`: the rules, a pure state machine under a lock that sweeps and ejections take.
 
 mod config;
 mod host;
 mod machine;
+mod rules;
 
-pub use config::{ConsecutiveFailuresConfig, FailurePercentageConfig, OutlierConfig, SuccessRateConfig};
+pub use config::OutlierConfig;
 pub use host::OutlierHost;
+pub use rules::{ConsecutiveFailuresConfig, FailurePercentageConfig, SuccessRateConfig};
 
 use futures_util::future::{Either, select};
 use machine::Machine;

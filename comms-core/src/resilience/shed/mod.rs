@@ -3,17 +3,19 @@
 //! - `config.rs`: the settings.
 //! - `counts.rs`: the requests in flight of each priority in one atomic word, and the bound of each priority in another.
 //! - `gradient.rs`: the adaptive limit, a pure state machine under a lock that only completed requests take.
-//! - `permit.rs`: the permit of one request; `layer.rs`: the tower layer.
+//! - `permit.rs`: the permit of one request; `layer.rs`: the tower layer; `snapshot.rs`: the usage for operators.
 
 mod config;
 mod counts;
 mod gradient;
 mod layer;
 mod permit;
+mod snapshot;
 
 pub use config::{AdaptiveLimitConfig, ShedConfig, ShedLimit};
 pub use layer::{Shed, ShedCall, ShedLayer};
 pub use permit::ShedPermit;
+pub use snapshot::{InFlight, ShedSnapshot};
 
 use gradient::{Gradient, Sample};
 use metrics::{Counter, Gauge};
@@ -80,46 +82,6 @@ struct Settings {
 struct Meter {
     shed: [OnceLock<Counter>; 3],
     limit: OnceLock<Gauge>,
-}
-
-/// Requests in flight by priority.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
-#[non_exhaustive]
-pub struct InFlight {
-    /// Requests of [`Priority::Batch`].
-    pub batch: u32,
-    /// Requests of [`Priority::Standard`].
-    pub standard: u32,
-    /// Requests of [`Priority::Critical`].
-    pub critical: u32,
-}
-
-impl InFlight {
-    /// Returns the requests in flight of all priorities.
-    #[must_use]
-    pub const fn total(&self) -> u32 {
-        self.batch + self.standard + self.critical
-    }
-}
-
-/// The usage of a shedder at one moment, for an admin endpoint.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
-#[non_exhaustive]
-pub struct ShedSnapshot {
-    /// The name of the shedder.
-    pub name: String,
-    /// The limit of requests in flight. `in_flight` is above it for a while after the limit was lowered.
-    pub limit: u32,
-    /// Requests in flight.
-    pub in_flight: InFlight,
-    /// Requests of [`Priority::Batch`] that were shed since the creation.
-    pub shed_batch: u64,
-    /// Requests of [`Priority::Standard`] that were shed since the creation.
-    pub shed_standard: u64,
-    /// Requests of [`Priority::Critical`] that were shed since the creation.
-    pub shed_critical: u64,
-    /// The long-term average duration of requests in microseconds, if the limit is adaptive and was measured.
-    pub average_micros: Option<u64>,
 }
 
 impl Shedder {

@@ -16,7 +16,7 @@ use http::{HeaderMap, Request, Response, request::Parts};
 use tonic::{Code, Status, body::Body};
 use tower_service::Service;
 
-use super::{context_body::status_of_error, identity::PeerIdentity, restate::restate};
+use super::{PeerIdentity, context_body::status_of_error, restate::restate};
 use crate::status::{Refusal, refused, to_status};
 use body::{Collected, Stored, collect};
 

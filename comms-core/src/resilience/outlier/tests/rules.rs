@@ -2,13 +2,16 @@
 
 use super::*;
 
+/// The name, the calls of each host, and the ejected hosts.
+type Case = (&'static str, &'static [(u32, u32)], &'static [usize]);
+
 const GOOD: (u32, u32) = (99, 1);
 const BAD: (u32, u32) = (50, 50);
 const DOWN: (u32, u32) = (0, 100);
 
 #[test]
 fn success_rate_ejects_hosts_far_below_the_mean() {
-    let table: &[(&str, &[(u32, u32)], &[usize])] = &[
+    let table: &[Case] = &[
         ("one outlier of five", &[GOOD, GOOD, GOOD, GOOD, BAD], &[4]),
         ("equal hosts", &[GOOD; 5], &[]),
         ("equally bad hosts", &[BAD; 5], &[]),
@@ -43,7 +46,7 @@ fn the_standard_deviation_factor_moves_the_bound() {
 
 #[test]
 fn failure_percentage_ejects_hosts_above_the_threshold() {
-    let table: &[(&str, &[(u32, u32)], &[usize])] = &[
+    let table: &[Case] = &[
         ("one of five", &[GOOD, GOOD, DOWN, GOOD, GOOD], &[2]),
         ("exactly 85 % may fail", &[GOOD, GOOD, (15, 85), GOOD, GOOD], &[]),
         ("86 % may not", &[GOOD, GOOD, (14, 86), GOOD, GOOD], &[2]),
