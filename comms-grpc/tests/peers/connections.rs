@@ -1,4 +1,4 @@
-//! Connections between the channel and a server of grpcio that end, and those that must not.
+//! Connections between the channel and a server of a peer that end, and those that must not.
 
 use std::{
     collections::HashMap,
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::{
     calls::{ask, stream},
-    python::Server,
+    programs::Kind,
 };
 
 /// Makes calls with the keys `{worker}-{n}` until `until`. Returns the kinds of the failed ones, by key.
@@ -31,11 +31,9 @@ async fn calls(channel: Channel, worker: usize, until: Instant) -> (Vec<String>,
 }
 
 /// The server ends each connection after about one second, with a GOAWAY.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs Python packages; run scripts/test"]
-async fn the_result_of_a_call_is_true_when_connections_reach_their_maximum_age() {
+pub(crate) async fn the_result_of_a_call_is_true_when_connections_reach_their_maximum_age(kind: Kind) {
     let age = json!({ "grpc.max_connection_age_ms": 1_000, "grpc.max_connection_age_grace_ms": 2_000 });
-    let server = Server::start(age).await;
+    let server = kind.server(age).await;
     let (channel, until) = (server.channel(), Instant::now() + Duration::from_secs(6));
     let workers: Vec<_> = (0..8).map(|worker| tokio::spawn(calls(channel.clone(), worker, until))).collect();
     let (mut done, mut failed) = (Vec::new(), HashMap::new());
@@ -63,10 +61,8 @@ async fn the_result_of_a_call_is_true_when_connections_reach_their_maximum_age()
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs Python packages; run scripts/test"]
-async fn a_killed_server_makes_calls_indeterminate_and_then_not_executed() {
-    let mut server = Server::start(json!({})).await;
+pub(crate) async fn a_killed_server_makes_calls_indeterminate_and_then_not_executed(kind: Kind) {
+    let mut server = kind.server(json!({})).await;
     let channel = server.channel();
     let running = tokio::spawn(ask(channel.clone(), json!({ "action": "sleep", "ms": 20_000 })));
     while ask(channel.clone(), json!({ "action": "seen" })).await.unwrap()["begun"] != 1 {
@@ -78,7 +74,7 @@ async fn a_killed_server_makes_calls_indeterminate_and_then_not_executed() {
     let error = from_status(&ask(channel.clone(), json!({ "action": "echo" })).await.unwrap_err());
     assert_eq!(error.kind, ErrorKind::NotExecuted, "{error:?}");
 
-    let _restarted = Server::start_on(server.address.port(), json!({})).await;
+    let _restarted = kind.server_on(server.address.port(), json!({})).await;
     succeeds_again(&channel).await;
 }
 
@@ -94,12 +90,11 @@ async fn succeeds_again(channel: &Channel) {
     panic!("no call succeeded within 10 s after the restart");
 }
 
-/// A server with default settings counts pings without data and more than one in five minutes, and then ends the
-/// connection with GOAWAY `too_many_pings`. This one does so at the second such ping.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs Python packages; run scripts/test"]
-async fn a_channel_with_default_settings_keeps_its_connection() {
-    let server = Server::start(json!({ "grpc.http2.max_ping_strikes": 1 })).await;
+/// A server with default settings counts pings that come without data and more often than every five minutes, and ends the
+/// connection with GOAWAY `too_many_pings`. This one does so at the second such ping, so the test finds pings during a
+/// call that come more often than every two seconds.
+pub(crate) async fn a_channel_with_default_settings_keeps_its_connection(kind: Kind) {
+    let server = kind.server(json!({ "grpc.http2.max_ping_strikes": 1 })).await;
     let channel = server.channel();
     let connection = connection(&channel).await;
     let flood = json!({ "count": 300, "size": 50_000, "ms": 10 });
@@ -109,7 +104,7 @@ async fn a_channel_with_default_settings_keeps_its_connection() {
         count += 1;
     }
     assert_eq!(count, 300);
-    ask(channel.clone(), json!({ "action": "sleep", "ms": 3_000 })).await.unwrap();
+    ask(channel.clone(), json!({ "action": "sleep", "ms": 6_000 })).await.unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(self::connection(&channel).await, connection, "the connection was replaced");
 }

@@ -1,5 +1,5 @@
 //! Interoperability with other implementations of gRPC: clients and servers of the Python package grpcio, which is built
-//! on the C core.
+//! on the C core, and of the npm package @grpc/grpc-js.
 
 #![allow(
     unreachable_pub,
@@ -12,7 +12,9 @@
 
 mod calls;
 mod connections;
-mod from_grpcio;
-mod python;
+mod from_peers;
+mod grpc_js;
+mod grpcio;
+mod programs;
 mod service;
-mod to_grpcio;
+mod to_peers;

@@ -24,6 +24,8 @@ use tonic_prost::ProstCodec;
 
 use crate::calls::Text;
 
+/// The time and the `grpc-previous-rpc-attempts` of an attempt of the action `refuse`.
+type Attempt = (Instant, Option<String>);
 type Texts = BoxStream<'static, Result<Text, Status>>;
 
 /// The service, and what its handlers have observed.
@@ -32,8 +34,7 @@ pub(crate) struct Peer {
     /// The number of handlers that began, and of those that were dropped before their end.
     pub(crate) begun: Arc<AtomicUsize>,
     pub(crate) dropped: Arc<AtomicUsize>,
-    /// The time and the `grpc-previous-rpc-attempts` of each attempt of the action `refuse`.
-    attempts: Arc<Mutex<Vec<(Instant, Option<String>)>>>,
+    attempts: Arc<Mutex<Vec<Attempt>>>,
 }
 
 impl NamedService for Peer {

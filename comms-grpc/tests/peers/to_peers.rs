@@ -1,4 +1,4 @@
-//! Calls from the channel to a server of grpcio.
+//! Calls from the channel to the server of a peer.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use tonic::{Code, Request, Status};
 
 use crate::{
     calls::{ask, stream, unary},
-    python::Server,
+    programs::{Kind, Server},
 };
 
 /// Makes a call under a policy that retries it as a call with an idempotency key.
@@ -30,19 +30,15 @@ async fn failure(channel: Channel, request: Value) -> Status {
     ask(channel, request).await.unwrap_err()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs Python packages; run scripts/test"]
-async fn an_unavailable_call_with_an_idempotency_key_is_retried() {
-    let server = Server::start(json!({})).await;
+pub(crate) async fn an_unavailable_call_with_an_idempotency_key_is_retried(kind: Kind) {
+    let server = kind.server(json!({})).await;
     let request = json!({ "action": "fail", "key": "k", "times": 1, "code": "UNAVAILABLE" });
     let response = with_retries(&server.channel(), &request).await;
     assert_eq!(response["attempts"], 2);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs Python packages; run scripts/test"]
-async fn a_retry_waits_as_long_as_the_server_asks() {
-    let server = Server::start(json!({})).await;
+pub(crate) async fn a_retry_waits_as_long_as_the_server_asks(kind: Kind) {
+    let server = kind.server(json!({})).await;
     let request =
         json!({ "action": "fail", "key": "k", "times": 1, "code": "UNAVAILABLE", "pushback": "700" });
     let response = with_retries(&server.channel(), &request).await;
@@ -50,10 +46,8 @@ async fn a_retry_waits_as_long_as_the_server_asks() {
     assert!(response["gaps_ms"][0].as_u64().unwrap() >= 700, "{response}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs Python packages; run scripts/test"]
-async fn an_unavailable_call_without_a_proof_is_attempted_once() {
-    let server = Server::start(json!({})).await;
+pub(crate) async fn an_unavailable_call_without_a_proof_is_attempted_once(kind: Kind) {
+    let server = kind.server(json!({})).await;
     let request = json!({ "action": "fail", "key": "k", "times": 1, "code": "UNAVAILABLE", "pushback": "1" });
     let status = failure(server.channel(), request.clone()).await;
     let error = from_status(&status);
@@ -63,10 +57,8 @@ async fn an_unavailable_call_without_a_proof_is_attempted_once() {
     assert_eq!(ask(server.channel(), request).await.unwrap()["attempts"], 2);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs Python packages; run scripts/test"]
-async fn a_negative_or_malformed_pushback_allows_no_retry() {
-    let server = Server::start(json!({})).await;
+pub(crate) async fn a_negative_or_malformed_pushback_allows_no_retry(kind: Kind) {
+    let server = kind.server(json!({})).await;
     for pushback in ["-1", "soon"] {
         let request = json!({
             "action": "fail", "key": pushback, "times": 1, "code": "UNAVAILABLE", "pushback": pushback,
@@ -76,10 +68,8 @@ async fn a_negative_or_malformed_pushback_allows_no_retry() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs Python packages; run scripts/test"]
-async fn the_server_observes_the_deadline_and_the_end_of_the_call() {
-    let server = Server::start(json!({})).await;
+pub(crate) async fn the_server_observes_the_deadline_and_the_end_of_the_call(kind: Kind) {
+    let server = kind.server(json!({})).await;
     let address = format!("http://{}", server.address);
     let channel = Channel::builder(address).timeout(Duration::from_millis(700)).build().unwrap();
     let remaining = ask(channel.clone(), json!({ "action": "echo" })).await.unwrap()["remaining_ms"].clone();
@@ -91,20 +81,16 @@ async fn the_server_observes_the_deadline_and_the_end_of_the_call() {
     seen(&server, "the handler is cancelled", |seen| seen["cancelled"] == 1).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs Python packages; run scripts/test"]
-async fn a_dropped_call_is_cancelled_at_the_server() {
-    let server = Server::start(json!({})).await;
+pub(crate) async fn a_dropped_call_is_cancelled_at_the_server(kind: Kind) {
+    let server = kind.server(json!({})).await;
     let call = tokio::spawn(ask(server.channel(), json!({ "action": "sleep", "ms": 20_000 })));
     seen(&server, "the handler begins", |seen| seen["begun"] == 1).await;
     call.abort();
     seen(&server, "the handler is cancelled", |seen| seen["cancelled"] == 1).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs Python packages; run scripts/test"]
-async fn the_details_of_a_status_are_read() {
-    let server = Server::start(json!({})).await;
+pub(crate) async fn the_details_of_a_status_are_read(kind: Kind) {
+    let server = kind.server(json!({})).await;
     let status = failure(server.channel(), json!({ "action": "details" })).await;
     assert_eq!((status.code(), status.message()), (Code::ResourceExhausted, "no quota: щедро"));
     // The bytes of google.rpc.Status hold the type of the detail.
@@ -112,10 +98,8 @@ async fn the_details_of_a_status_are_read() {
     assert!(status.details().windows(type_url.len()).any(|part| part == type_url), "{:?}", status.details());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs Python packages; run scripts/test"]
-async fn messages_of_megabytes_pass_in_both_directions() {
-    let server = Server::start(json!({})).await;
+pub(crate) async fn messages_of_megabytes_pass_in_both_directions(kind: Kind) {
+    let server = kind.server(json!({})).await;
     let request = json!({ "action": "echo", "size": 3_000_000, "text": "y".repeat(3_000_000) });
     let response = ask(server.channel(), request).await.unwrap();
     assert_eq!(response["text"].as_str().unwrap().len(), 3_000_000);

@@ -1,4 +1,4 @@
-//! Calls from clients of grpcio to the server of this crate.
+//! Calls from the clients of peers to the server of this crate.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering::SeqCst},
@@ -9,7 +9,7 @@ use comms_grpc::ServerConfig;
 use serde_json::json;
 
 use crate::{
-    python::{asking, call, client},
+    programs::{Kind, asking},
     service::Running,
 };
 
@@ -28,62 +28,53 @@ async fn reaches(counter: &AtomicUsize, value: usize, what: &str) {
     panic!("not within 5 s: {what}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs Python packages; run scripts/test"]
-async fn the_deadline_of_a_client_reaches_the_handler_and_ends_it() {
+pub(crate) async fn the_deadline_of_a_client_reaches_the_handler_and_ends_it(kind: Kind) {
     let server = start().await;
     let request = json!({ "request": { "action": "echo" }, "timeout_ms": 900 });
-    let result = call(server.address, request).await;
+    let result = kind.call(server.address, request).await;
     let remaining = result["remaining_ms"].as_i64().unwrap();
     assert!((1..=900).contains(&remaining), "{result}");
 
-    let result = call(server.address, json!({ "request": { "action": "hang" }, "timeout_ms": 300 })).await;
+    let result =
+        kind.call(server.address, json!({ "request": { "action": "hang" }, "timeout_ms": 300 })).await;
     assert_eq!(result["code"], "DEADLINE_EXCEEDED", "{result}");
     reaches(&server.peer.dropped, 1, "the handler is dropped").await;
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs Python packages; run scripts/test"]
-async fn the_limit_of_the_server_ends_a_call_without_a_deadline() {
+pub(crate) async fn the_limit_of_the_server_ends_a_call_without_a_deadline(kind: Kind) {
     let server = Running::start(ServerConfig::default().max_timeout(Duration::from_millis(300))).await;
-    let result = call(server.address, asking(json!({ "action": "hang" }))).await;
+    let result = kind.call(server.address, asking(json!({ "action": "hang" }))).await;
     assert_eq!(result["code"], "DEADLINE_EXCEEDED", "{result}");
     reaches(&server.peer.dropped, 1, "the handler is dropped").await;
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs Python packages; run scripts/test"]
-async fn a_cancelled_call_drops_the_handler() {
+pub(crate) async fn a_cancelled_call_drops_the_handler(kind: Kind) {
     let server = start().await;
     let cancelled = json!({ "request": { "action": "hang" }, "cancel_after_ms": 200 });
-    let result = call(server.address, cancelled).await;
+    let result = kind.call(server.address, cancelled).await;
     assert_eq!((&result["code"], &result["by"]), (&json!("CANCELLED"), &json!("client")));
     reaches(&server.peer.dropped, 1, "the handler is dropped").await;
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs Python packages; run scripts/test"]
-async fn the_details_of_a_status_are_read_by_grpcio_status() {
+pub(crate) async fn the_details_of_a_status_reach_the_peer(kind: Kind) {
     let server = start().await;
-    let result = call(server.address, asking(json!({ "action": "details" }))).await;
+    let result = kind.call(server.address, asking(json!({ "action": "details" }))).await;
     assert_eq!(result["code"], "RESOURCE_EXHAUSTED", "{result}");
     assert_eq!(result["message"], "no quota: щедро");
     let detail = &result["details"][0];
     assert_eq!(detail["@type"], "type.googleapis.com/google.rpc.ErrorInfo", "{result}");
     assert_eq!((&detail["reason"], &detail["domain"]), (&json!("QUOTA"), &json!("peers.example")));
 
-    let result = call(server.address, asking(json!({ "action": "conflict" }))).await;
+    let result = kind.call(server.address, asking(json!({ "action": "conflict" }))).await;
     assert_eq!(result["code"], "ABORTED", "{result}");
     assert_eq!(result["message"], "the order has changed: щедро");
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs Python packages; run scripts/test"]
-async fn retries_of_a_client_wait_as_long_as_the_server_asks() {
+pub(crate) async fn retries_of_a_client_wait_as_long_as_the_server_asks(kind: Kind) {
     let server = start().await;
     // Without the pushback of the server, the client would wait for at most 10 ms.
     let retry = json!({
@@ -94,7 +85,7 @@ async fn retries_of_a_client_wait_as_long_as_the_server_asks() {
         "request": { "action": "refuse", "times": 2, "ms": 400 },
         "service_config": { "methodConfig": [{ "name": [{ "service": "peers.Peer" }], "retryPolicy": retry }] },
     });
-    let result = call(server.address, refused).await;
+    let result = kind.call(server.address, refused).await;
     assert_eq!(result["code"], "OK", "{result}");
     let gaps: Vec<_> =
         result["gaps_ms"].as_array().unwrap().iter().map(|gap| gap.as_u64().unwrap()).collect();
@@ -103,33 +94,35 @@ async fn retries_of_a_client_wait_as_long_as_the_server_asks() {
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs Python packages; run scripts/test"]
-async fn messages_of_megabytes_pass_in_both_directions() {
+pub(crate) async fn messages_of_megabytes_pass_in_both_directions(kind: Kind) {
     let server = start().await;
     let big = json!({ "action": "echo", "size": 3_000_000, "text": "y".repeat(100_000) });
-    let result = call(server.address, asking(big)).await;
+    let result = kind.call(server.address, asking(big)).await;
     assert_eq!((&result["code"], &result["received"]), (&json!("OK"), &json!(100_000)));
     assert_eq!(result["text"].as_str().unwrap().len(), 3_000_000);
 
     let flood = json!({ "count": 200, "size": 100_000, "ms": 0 });
-    let result = client(server.address, "stream", asking(flood)).next().await;
+    let result = kind.client(server.address, "stream", asking(flood)).next().await;
     assert_eq!(result, json!({ "code": "OK", "count": 200, "size": 20_000_000 }));
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs Python packages; run scripts/test"]
-async fn a_shutdown_ends_health_watches_and_lets_calls_finish() {
+pub(crate) async fn a_shutdown_lets_calls_finish(kind: Kind) {
     let server = start().await;
-    let mut health = client(server.address, "health", json!({ "services": ["", "no.Such"], "watch": "" }));
+    let sleep = json!({ "action": "sleep", "ms": 1_500 });
+    let mut running = kind.client(server.address, "unary", asking(sleep));
+    reaches(&server.peer.begun, 1, "the call begins").await;
+    server.stop().await;
+    assert_eq!(running.next().await, json!({ "code": "OK" }));
+}
+
+pub(crate) async fn a_shutdown_ends_health_watches(kind: Kind) {
+    let server = start().await;
+    let states = json!({ "services": ["", "no.Such"], "watch": "" });
+    let mut health = kind.client(server.address, "health", states);
     assert_eq!(health.next().await, json!({ "check": "", "status": "SERVING" }));
     assert_eq!(health.next().await, json!({ "check": "no.Such", "status": "NOT_FOUND" }));
     assert_eq!(health.next().await, json!({ "watch": "SERVING" }));
-
-    let mut running = client(server.address, "unary", asking(json!({ "action": "sleep", "ms": 1_500 })));
-    reaches(&server.peer.begun, 1, "the call begins").await;
     server.stop().await;
     assert_eq!(health.next().await, json!({ "watch": "NOT_SERVING" }));
-    assert_eq!(running.next().await, json!({ "code": "OK" }));
 }
