@@ -94,7 +94,7 @@ pub(crate) async fn retries_of_a_client_wait_as_long_as_the_server_asks(kind: Ki
     server.stop().await;
 }
 
-pub(crate) async fn messages_of_megabytes_pass_in_both_directions(kind: Kind) {
+pub(crate) async fn big_messages_pass_between_the_peer_and_the_server(kind: Kind) {
     let server = start().await;
     let big = json!({ "action": "echo", "size": 3_000_000, "text": "y".repeat(100_000) });
     let result = kind.call(server.address, asking(big)).await;

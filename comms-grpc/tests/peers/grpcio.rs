@@ -46,8 +46,8 @@ async fn the_details_of_a_status_are_read() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Python packages; run scripts/test"]
-async fn messages_of_megabytes_pass_in_both_directions_to_the_peer() {
-    to_peers::messages_of_megabytes_pass_in_both_directions(Kind::Grpcio).await;
+async fn big_messages_pass_between_the_channel_and_the_peer() {
+    to_peers::big_messages_pass_between_the_channel_and_the_peer(Kind::Grpcio).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,8 +82,8 @@ async fn retries_of_a_client_wait_as_long_as_the_server_asks() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Python packages; run scripts/test"]
-async fn messages_of_megabytes_pass_in_both_directions_from_the_peer() {
-    from_peers::messages_of_megabytes_pass_in_both_directions(Kind::Grpcio).await;
+async fn big_messages_pass_between_the_peer_and_the_server() {
+    from_peers::big_messages_pass_between_the_peer_and_the_server(Kind::Grpcio).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

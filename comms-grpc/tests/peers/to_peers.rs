@@ -98,7 +98,7 @@ pub(crate) async fn the_details_of_a_status_are_read(kind: Kind) {
     assert!(status.details().windows(type_url.len()).any(|part| part == type_url), "{:?}", status.details());
 }
 
-pub(crate) async fn messages_of_megabytes_pass_in_both_directions(kind: Kind) {
+pub(crate) async fn big_messages_pass_between_the_channel_and_the_peer(kind: Kind) {
     let server = kind.server(json!({})).await;
     let request = json!({ "action": "echo", "size": 3_000_000, "text": "y".repeat(3_000_000) });
     let response = ask(server.channel(), request).await.unwrap();
