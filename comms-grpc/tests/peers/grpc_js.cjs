@@ -168,11 +168,12 @@ function makeUnary(client, call, timeout) {
     else show(error ? failure(error) : { code: 'OK', ...reply });
     client.close();
   });
-  if ('cancel_after_ms' in call) {
-    setTimeout(() => {
+  if (call.cancel) {
+    process.stdin.once('data', () => {
       byClient = true;
       running.cancel();
-    }, call.cancel_after_ms);
+      process.stdin.destroy();
+    });
   }
 }
 

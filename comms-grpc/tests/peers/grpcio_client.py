@@ -3,7 +3,7 @@
     grpcio_client.py ADDRESS WHAT CALL
 
 CALL is a JSON object: `request` (for the handler), `timeout_ms`, `service_config` and `options` of the channel, and
-`cancel_after_ms`. Prints the results as JSON, each on a line.
+`cancel` (cancel the call when a line is read from standard input). Prints the results as JSON, each on a line.
 """
 
 import json
@@ -65,8 +65,9 @@ def message(call):
 
 def unary(channel, call):
     future = method(channel, "unary_unary", "Unary").future(message(call), timeout=timeout_of(call))
-    if "cancel_after_ms" in call:
-        threading.Timer(call["cancel_after_ms"] / 1000, future.cancel).start()
+    if call.get("cancel"):
+        cancel = lambda: sys.stdin.readline() and future.cancel()
+        threading.Thread(target=cancel, daemon=True).start()
     try:
         response = future.result()
     except grpc.FutureCancelledError:

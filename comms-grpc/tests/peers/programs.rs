@@ -1,7 +1,7 @@
 //! The programs of the peers, as processes that end with the test.
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
     net::SocketAddr,
     process::{Child, ChildStdout, Command, Stdio},
 };
@@ -49,7 +49,7 @@ impl Program {
     fn start(mut command: Command, arguments: &[&str]) -> Self {
         let mut child = command
             .args(arguments)
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap_or_else(|e| panic!("{command:?}: {e}"));
@@ -68,6 +68,11 @@ impl Program {
         let (line, lines) = tokio::time::timeout(LIMIT, read).await.expect("the program prints").unwrap();
         self.lines = Some(lines);
         serde_json::from_str(&line).unwrap_or_else(|e| panic!("the program has failed: {e}: {line:?}"))
+    }
+
+    /// Writes a line to the standard input of the program.
+    pub(crate) fn write_line(&mut self) {
+        self.child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
     }
 
     /// Kills the program with SIGKILL and waits for its end.

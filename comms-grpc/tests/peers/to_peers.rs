@@ -71,9 +71,9 @@ pub(crate) async fn a_negative_or_malformed_pushback_allows_no_retry(kind: Kind)
 pub(crate) async fn the_server_observes_the_deadline_and_the_end_of_the_call(kind: Kind) {
     let server = kind.server(json!({})).await;
     let address = format!("http://{}", server.address);
-    let channel = Channel::builder(address).timeout(Duration::from_millis(700)).build().unwrap();
+    let channel = Channel::builder(address).timeout(Duration::from_secs(2)).build().unwrap();
     let remaining = ask(channel.clone(), json!({ "action": "echo" })).await.unwrap()["remaining_ms"].clone();
-    assert!((1..=700).contains(&remaining.as_i64().unwrap()), "{remaining}");
+    assert!((1..=2_000).contains(&remaining.as_i64().unwrap()), "{remaining}");
 
     let status = failure(channel, json!({ "action": "sleep", "ms": 20_000 })).await;
     let error = from_status(&status);
@@ -115,12 +115,12 @@ pub(crate) async fn big_messages_pass_between_the_channel_and_the_peer(kind: Kin
 
 /// Waits until the server reports what `test` accepts.
 async fn seen(server: &Server, what: &str, test: impl Fn(&Value) -> bool) {
-    for _ in 0..200 {
+    for _ in 0..400 {
         let seen = ask(server.channel(), json!({ "action": "seen" })).await.unwrap();
         if test(&seen) {
             return;
         }
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
-    panic!("not within 5 s: {what}");
+    panic!("not within 10 s: {what}");
 }
