@@ -11,7 +11,7 @@
 //! - [`db`]: the database of a service, on PostgreSQL or SQLite.
 //! - [`delivery`]: relays and consumers, with and without Kafka. [`topic_prefix`] prefixes topics on a shared cluster.
 //! - [`holds`]: the deliveries that consumers hold and relays park. [`message_key`] prints their keys.
-//! - [`sagas`], [`projections`]: the sagas and projections of the process, for operators.
+//! - [`sagas`], [`projections`]: the sagas and projections of the process, for operators. Each is a [`registry`].
 //! - [`admin`]: the admin listener: health, metrics, policies, holds, sagas, projections. `admin/token.rs` checks the admin token.
 //! - [`shutdown`]: the stages of the shutdown, in their order.
 //! - [`telemetry`]: logs and metrics.
@@ -31,6 +31,7 @@ pub mod listeners;
 pub mod message_key;
 pub mod policies;
 pub mod projections;
+pub mod registry;
 pub mod rfc3339;
 pub mod sagas;
 pub mod service;

@@ -1,7 +1,5 @@
 //! The registry of saga coordinators, for `/sagas` of the admin listener.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
 use comms_core::{
     Error,
     clock::rfc3339,
@@ -10,11 +8,11 @@ use comms_core::{
 use comms_outbox::saga::{Coordinator, RunCount, RunFilter, RunId, StoredRun, Timeline};
 use serde::Serialize;
 
-use super::db::Db;
+use super::{db::Db, registry::Registry};
 
 /// The saga coordinators of this process, with their databases. Clones share them.
 #[derive(Clone, Default)]
-pub struct SagaRegistry(Arc<Mutex<Vec<Registered>>>);
+pub struct SagaRegistry(Registry<Registered>);
 
 /// A coordinator of one service.
 #[derive(Clone)]
@@ -91,14 +89,14 @@ impl SagaRegistry {
     /// Returns `Internal` if a definition has the name of another coordinator's definition: an operator addresses a run by
     /// this name.
     pub fn add(&self, service: &'static str, coordinator: Coordinator<Db>, db: Db) -> Result<(), Error> {
-        let mut registered = self.lock();
-        let mut names = coordinator.definitions().names();
-        if let Some(name) = names.find(|name| registered.iter().any(|other| other.has(name))) {
-            return Err(Error::internal(format!("two coordinators of this process have a saga {name}")));
+        let names: Vec<_> = coordinator.definitions().names().map(str::to_owned).collect();
+        let collides = |other: &Registered| names.iter().any(|name| other.has(name));
+        match self.0.add(Registered { service, coordinator, db }, collides) {
+            true => Ok(()),
+            false => Err(Error::internal(format!(
+                "another coordinator of this process has one of the sagas {names:?}"
+            ))),
         }
-        drop(names);
-        registered.push(Registered { service, coordinator, db });
-        Ok(())
     }
 
     /// Returns the coordinator that has a definition named `saga`.
@@ -106,7 +104,7 @@ impl SagaRegistry {
     /// # Errors
     /// Returns `NotFound`, with the names of the sagas, if this process has no such definition.
     pub fn coordinator(&self, saga: &str) -> Result<Registered, Error> {
-        let registered = self.lock();
+        let registered = self.0.all();
         registered.iter().find(|one| one.has(saga)).cloned().ok_or_else(|| {
             let names = registered.iter().flat_map(|one| one.coordinator.definitions().names());
             let names = names.collect::<Vec<_>>();
@@ -118,7 +116,7 @@ impl SagaRegistry {
     /// order of their sagas and ids. If the database of a service does not answer, the report contains the reason, and none
     /// of its runs.
     pub async fn report(&self, filter: &RunFilter, after: Option<&Position>, limit: u32) -> SagaReport {
-        let mut databases: Vec<_> = self.lock().iter().map(|one| (one.service, one.db.clone())).collect();
+        let mut databases: Vec<_> = self.0.all().into_iter().map(|one| (one.service, one.db)).collect();
         databases.sort_by_key(|(service, _)| *service);
         databases.dedup_by_key(|(service, _)| *service);
         let mut report = SagaReport { services: Vec::new(), runs: Vec::new(), next: None };
@@ -134,10 +132,6 @@ impl SagaRegistry {
             report.next = report.runs.last().map(Run::position);
         }
         report
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Registered>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

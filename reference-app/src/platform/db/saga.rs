@@ -1,4 +1,5 @@
-//! Implements the store of sagas for both databases, with the tables of comms-outbox, and reads runs for operators.
+//! Implements the store of sagas for both databases, with the tables of comms-outbox, reads runs for operators, and
+//! deletes those that have ended.
 
 use std::time::Duration;
 
@@ -126,6 +127,28 @@ impl SagaStore for Db {
 }
 
 impl Db {
+    /// Deletes at most `limit` runs that ended more than `older_than` ago, with their logs, in `tx`. Returns their number.
+    ///
+    /// # Errors
+    /// Returns the kind that [`sql_error`] derives from the database's error.
+    pub async fn delete_ended_sagas(
+        &self,
+        tx: &mut Tx,
+        older_than: Duration,
+        limit: u32,
+    ) -> Result<u64, Error> {
+        let result = match (&self.0.backend, &mut tx.backend) {
+            (Backend::Postgres { tables, .. }, TxBackend::Postgres(tx)) => {
+                tables.delete_ended_sagas(tx, older_than, limit).await
+            }
+            (Backend::Sqlite { tables, .. }, TxBackend::Sqlite(tx)) => {
+                tables.delete_ended_sagas(tx, older_than, limit).await
+            }
+            _ => Err(wrong_database()),
+        };
+        tx.checked(result)
+    }
+
     /// Counts the runs that have not ended, by saga, version and phase.
     ///
     /// # Errors

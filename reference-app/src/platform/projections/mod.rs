@@ -1,16 +1,17 @@
 //! The registry of projections, for `/projections` of the admin listener.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
 use comms_core::{Error, clock::rfc3339};
 use comms_outbox::{ParkedEvent, ParkedEventState, ProjectionState};
 use serde::Serialize;
 
-use super::db::{Db, ProjectionHandle};
+use super::{
+    db::{Db, ProjectionHandle},
+    registry::Registry,
+};
 
 /// The projections of this process. Clones share them.
 #[derive(Clone, Default)]
-pub struct ProjectionRegistry(Arc<Mutex<Vec<Registered>>>);
+pub struct ProjectionRegistry(Registry<Registered>);
 
 /// One revision of a projection.
 #[derive(Clone)]
@@ -69,20 +70,20 @@ impl ProjectionRegistry {
         handle: ProjectionHandle,
         db: Db,
     ) -> Result<(), Error> {
-        let (new, mut registered) = (Registered { service, name, handle, db }, self.lock());
-        if registered.iter().any(|other| other.is(new.name, new.revision())) {
-            let text = format!("two projections of this process are {name}, revision {}", new.revision());
-            return Err(Error::internal(text));
+        let new = Registered { service, name, handle, db };
+        let revision = new.revision();
+        match self.0.add(new, |other| other.is(name, revision)) {
+            true => Ok(()),
+            false => Err(Error::internal(format!(
+                "two projections of this process are {name}, revision {revision}"
+            ))),
         }
-        registered.push(new);
-        Ok(())
     }
 
     /// Returns the state of each projection. If a database does not answer, the report contains the reason.
     pub async fn report(&self) -> Vec<ProjectionReport> {
-        let registered = self.lock().clone();
-        let mut reports = Vec::with_capacity(registered.len());
-        for projection in registered {
+        let mut reports = Vec::new();
+        for projection in self.0.all() {
             reports.push(projection.report().await);
         }
         reports
@@ -93,7 +94,7 @@ impl ProjectionRegistry {
     /// # Errors
     /// Returns `NotFound`, with the projections of this process, if it is not one of them.
     pub fn projection(&self, name: &str, revision: u32) -> Result<Registered, Error> {
-        let registered = self.lock();
+        let registered = self.0.all();
         registered.iter().find(|projection| projection.is(name, revision)).cloned().ok_or_else(|| {
             let names = registered.iter().map(|one| format!("{} v{}", one.name, one.revision()));
             let names = names.collect::<Vec<_>>();
@@ -101,10 +102,6 @@ impl ProjectionRegistry {
                 "no projection {name} v{revision} in this process; the projections are {names:?}"
             ))
         })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Registered>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

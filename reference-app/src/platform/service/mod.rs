@@ -8,7 +8,7 @@
 //!   `registration`.
 //! - [`Section`]: the service's section of the configuration.
 //! - [`Host`]: what a service receives from the platform when it starts. `projection` builds its projections.
-//! - [`Parts`]: what a service returns when it starts.
+//! - [`Parts`]: what a service returns when it starts. A [`Sweep`] becomes one of its loops.
 //! - [`check`](check()): the rules that registrations must fulfill together.
 
 mod check;
@@ -18,12 +18,14 @@ mod projection;
 mod registration;
 mod saga;
 mod section;
+mod sweep;
 
 pub use check::check;
 pub use host::{Host, Peer};
 pub use parts::{Loop, Parts, Run, Serves};
 pub use registration::{Call, Database, Protocol, Subscription, Topic};
 pub use section::{Section, no_settings};
+pub use sweep::{DueRows, PAGE, Sweep, settle_due};
 
 use comms_core::Error;
 

@@ -38,6 +38,9 @@ const ORDERS: &str = "ad-orders";
 /// The bounds of `reservation_ttl`.
 const TTL: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30 * 86_400);
 
+/// The pause between two searches for reservations whose time is over.
+const EXPIRY_PAUSE: Duration = Duration::from_secs(1);
+
 /// The registration of ad-service.
 pub static SERVICE: Service = Service {
     name: "ad",
@@ -79,10 +82,8 @@ fn start(host: &Host<'_>) -> Result<Parts, Error> {
     let (db, clock, ttl) = (host.db()?, host.clock(), config.reservation_ttl);
     let store = store::Store::new(db.clone(), EventSource::new(SERVICE.source, clock.clone()));
     let follow_order = handlers::follow_order(db.clone(), store.clone(), ttl);
-    let heartbeat = host.heartbeat("ad reservations");
-    let expiry = expiry::Expiry { db: db.clone(), store: store.clone(), clock: clock.clone(), heartbeat };
-    let mut loops =
-        vec![Loop { name: "ad reservations", run: Box::new(|shutdown| Box::pin(expiry.run(shutdown))) }];
+    let expiry = expiry::Expiry { db: db.clone(), store: store.clone() };
+    let mut loops = vec![host.sweep("ad reservations", EXPIRY_PAUSE, expiry)?];
     if config.demo.unwrap_or(host.config.profile == Profile::Embedded) {
         let (parts, clock) = ((db.clone(), store.clone()), clock.clone());
         let component = host.health.component("demonstration ads");

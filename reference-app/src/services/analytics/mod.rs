@@ -15,6 +15,8 @@ mod handlers;
 mod projection;
 mod store;
 
+use std::time::Duration;
+
 use comms_core::{Error, event::Event};
 use serde::Deserialize;
 use tonic::service::Routes;
@@ -30,6 +32,8 @@ const GROUP: &str = "analytics";
 const PROJECTION: &str = "figures";
 /// The category of the stored events: a stream for each order.
 const CATEGORY: &str = "order";
+/// The pause between two searches for figures that were replaced.
+const PURGE_PAUSE: Duration = Duration::from_secs(5);
 
 /// The registration of analytics-service.
 pub static SERVICE: Service = Service {
@@ -68,7 +72,7 @@ fn start(host: &Host<'_>) -> Result<Parts, Error> {
     let (db, revision) = (host.db()?, host.section::<Config>()?.revision);
     let apply = move |events, tx| projection::apply(revision, events, tx);
     let (figures, handle) = host.projection(PROJECTION, revision, &[CATEGORY], apply)?;
-    let purge = projection::purge_loop(db.clone(), host.clock());
+    let purge = host.sweep("analytics purge", PURGE_PAUSE, projection::Replaced(db.clone()))?;
     let server = AnalyticsServer::new(api::Api { db: db.clone(), handle });
     Ok(Parts {
         serves: Serves::Grpc(Routes::new(server.max_decoding_message_size(MAX_REQUEST))),

@@ -2,19 +2,16 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use comms_core::{Error, clock::Clock, event, event_sourcing::Recorded, shutdown::ShutdownSignal};
+use comms_core::{Error, event, event_sourcing::Recorded, health::Heartbeat};
 
 use super::{PROJECTION, domain::Changes, store};
 use crate::{
     contracts::OrderStatusChanged,
     platform::{
         db::{Db, Tx},
-        service::{Loop, Run},
+        service::Sweep,
     },
 };
-
-/// The interval between two searches for figures that were replaced.
-const PURGE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Applies a batch of events to the figures of `revision`.
 ///
@@ -49,35 +46,16 @@ pub(super) async fn apply(revision: u32, events: Vec<Recorded>, mut tx: Tx) -> R
     store::save_applied(&mut tx, revision, recorded_at).await
 }
 
-/// Returns the loop that deletes the figures of revisions below the live one.
-pub(super) fn purge_loop(db: Db, clock: Clock) -> Loop {
-    let run = move |shutdown: ShutdownSignal| Box::pin(purge_until(db, clock, shutdown)) as Run;
-    Loop { name: "analytics purge", run: Box::new(run) }
-}
+/// The figures of revisions below the live one.
+pub(super) struct Replaced(pub(super) Db);
 
-async fn purge_until(db: Db, clock: Clock, shutdown: ShutdownSignal) -> Result<(), Error> {
-    let purge = async {
-        db.opened().await;
-        loop {
-            if let Err(error) = purge(&db).await {
-                tracing::warn!(error = %error.chain(), "figures that were replaced are not deleted yet");
-            }
-            clock.sleep(PURGE_INTERVAL).await;
+impl Sweep for Replaced {
+    async fn sweep(&self, heartbeat: &Heartbeat) -> Result<(), Error> {
+        let Some(live) = self.0.live_revision(PROJECTION).await? else { return Ok(()) };
+        if store::has_older(&self.0, live).await? {
+            store::delete_older(&self.0, live, heartbeat).await?;
+            tracing::info!(live, "deleted the figures of older revisions");
         }
-    };
-    tokio::select! {
-        biased;
-        () = shutdown.wait() => Ok(()),
-        () = purge => Ok(()),
+        Ok(())
     }
-}
-
-/// Deletes the figures of revisions below the live one.
-pub(super) async fn purge(db: &Db) -> Result<(), Error> {
-    let Some(live) = db.live_revision(PROJECTION).await? else { return Ok(()) };
-    if store::has_older(db, live).await? {
-        store::delete_older(db, live).await?;
-        tracing::info!(live, "deleted the figures of older revisions");
-    }
-    Ok(())
 }

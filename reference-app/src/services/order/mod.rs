@@ -25,13 +25,12 @@ mod settings;
 mod shipping;
 mod store;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use comms_core::{
     Error,
     event::{Event, EventSource},
     event_sourcing::{Aggregate, Recorded},
-    shutdown::ShutdownSignal,
     transport::BoxHandler,
 };
 use tonic::service::Routes;
@@ -43,7 +42,7 @@ use crate::{
     },
     platform::{
         db::Tx,
-        service::{Call, Database, Host, Loop, Parts, Protocol, Run, Serves, Service, Subscription, Topic},
+        service::{Call, Database, Host, Parts, Protocol, Serves, Service, Subscription, Topic},
     },
 };
 
@@ -57,6 +56,11 @@ const COMMANDS: &str = "order-commands";
 const PAYMENT: &str = "payment";
 const AD: &str = "ad";
 const STOCK: &str = "stock";
+
+/// The pause between two searches for shipments that are due.
+const DELIVERY_PAUSE: Duration = Duration::from_millis(500);
+/// The pause between two searches for rows of lists that were replaced.
+const RETIRED_PAUSE: Duration = Duration::from_secs(600);
 
 /// The registration of order-service.
 pub static SERVICE: Service = Service {
@@ -104,10 +108,13 @@ fn start(host: &Host<'_>) -> Result<Parts, Error> {
     let builder = variants.coordinator(db.clone(), store.clone(), source.clone())?;
     let (runs_loop, runs) = host.coordinator("orders", builder)?;
 
+    let ended_runs = host.delete_ended_runs("ended order sagas", settings.retention.ended_runs)?;
+    let retired = store::RetiredLists::new(db.clone(), store::REVISION, settings.retention.replaced_lists);
+    let retired = host.sweep("replaced order lists", RETIRED_PAUSE, retired)?;
+
     let stand_in = shipping::LocalStandIn::new(db.clone(), source, settings.shipping);
-    let (shipping, heartbeat) = (stand_in.clone(), host.heartbeat("shipping stand-in"));
-    let deliver = move |shutdown: ShutdownSignal| Box::pin(stand_in.run(heartbeat, shutdown)) as Run;
-    let participants = commands::Participants::new(host.peer(PAYMENT)?, host.peer(AD)?, Arc::new(shipping));
+    let deliver = host.sweep("shipping stand-in", DELIVERY_PAUSE, stand_in.clone())?;
+    let participants = commands::Participants::new(host.peer(PAYMENT)?, host.peer(AD)?, Arc::new(stand_in));
 
     let replies = [PAYMENTS, RESERVATIONS, DELIVERIES].map(|group| (group, BoxHandler::new(runs.handler())));
     let commands = (COMMANDS, commands::execute(participants));
@@ -116,7 +123,7 @@ fn start(host: &Host<'_>) -> Result<Parts, Error> {
     Ok(Parts {
         serves: Serves::Grpc(Routes::new(server)),
         handlers: replies.into_iter().chain([commands]).collect(),
-        loops: vec![list_loop, runs_loop, Loop { name: "shipping stand-in", run: Box::new(deliver) }],
+        loops: vec![list_loop, runs_loop, ended_runs, retired, deliver],
         ..Parts::default()
     })
 }

@@ -1,7 +1,8 @@
 //! Projections: read models in a service's database that follow the events in it. `parked` reads and settles the events at
-//! which they are parked.
+//! which they are parked, and `retired` deletes the positions of revisions that are no longer used.
 
 mod parked;
+mod retired;
 
 use std::{future::Future, pin::Pin, time::Duration};
 

@@ -7,8 +7,6 @@ use crate::contracts::{Money, ReservationStatus};
 
 /// The largest quantity of a reservation.
 const MAX_QUANTITY: u32 = 1_000;
-/// Why a confirmation that came too late is rejected.
-const EXPIRED: &str = "expired";
 
 /// The reservation of one order, as it is stored.
 ///
@@ -107,17 +105,15 @@ impl Reservation {
     }
 
     /// Makes a reservation permanent. An expired one takes its pieces again, or is rejected as `expired` if fewer than its
-    /// quantity are `available`. A later confirmation takes pieces that are available again, and the release of the order
-    /// gives them back. A reservation that was rejected for another reason, or released, stays as it is.
+    /// quantity are `available`. A reservation that was rejected or released stays as it is: its order is cancelled.
     pub(in crate::services::ad) fn confirm(&mut self, available: u32, now: i64) -> i64 {
-        let came_too_late =
-            self.status == ReservationStatus::Rejected && self.reason.as_deref() == Some(EXPIRED);
         match self.status {
             ReservationStatus::Reserved => self.change(ReservationStatus::Confirmed, None, now),
-            _ if !came_too_late && self.status != ReservationStatus::Expired => 0,
-            _ if available >= self.quantity => self.change(ReservationStatus::Confirmed, None, now),
-            _ if came_too_late => 0,
-            _ => self.change(ReservationStatus::Rejected, Some(EXPIRED), now),
+            ReservationStatus::Expired if available >= self.quantity => {
+                self.change(ReservationStatus::Confirmed, None, now)
+            }
+            ReservationStatus::Expired => self.change(ReservationStatus::Rejected, Some("expired"), now),
+            ReservationStatus::Confirmed | ReservationStatus::Rejected | ReservationStatus::Released => 0,
         }
     }
 

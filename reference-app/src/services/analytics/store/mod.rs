@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use comms_core::{BoxError, Error, in_transaction};
+use comms_core::{BoxError, Error, health::Heartbeat, in_transaction};
 
 use super::{
     PROJECTION,
@@ -186,9 +186,11 @@ pub(super) async fn has_older(db: &Db, live: u32) -> Result<bool, Error> {
 
 /// Deletes the figures of the revisions below `live`, in short transactions. The rows of `applied` are deleted last, so
 /// that an interrupted deletion is continued.
-pub(super) async fn delete_older(db: &Db, live: u32) -> Result<(), Error> {
+pub(super) async fn delete_older(db: &Db, live: u32, heartbeat: &Heartbeat) -> Result<(), Error> {
     let live = i64::from(live);
-    while delete_some_orders(db, live).await? {}
+    while delete_some_orders(db, live).await? {
+        heartbeat.beat();
+    }
     in_transaction(db, async |mut tx| {
         for sql in [
             "DELETE FROM {s}.hours WHERE revision < $1",

@@ -16,12 +16,20 @@ use crate::{
         Money, OrderStatus, OrderStatusChanged,
         analytics::proto::{Range, analytics_server::Analytics as _},
     },
-    platform::db::{ProjectionHandle, ProjectionOptions},
+    platform::{
+        db::{ProjectionHandle, ProjectionOptions},
+        service::Sweep as _,
+    },
     services::analytics::{CATEGORY, MIGRATIONS, api::Api, handlers, projection},
 };
 
 const LIMIT: Duration = Duration::from_secs(20);
 const HOUR: i64 = 3_600;
+
+async fn purge(db: &Db) {
+    let heartbeat = Health::new().heartbeat("purge", LIMIT);
+    projection::Replaced(db.clone()).sweep(&heartbeat).await.unwrap();
+}
 
 fn change(order_id: &str, sequence: i64, status: OrderStatus, changed_at: &str) -> OrderStatusChanged {
     let total = Money { minor: 250, currency: "RUB".into() };
@@ -146,13 +154,13 @@ async fn figures_are_rebuilt(db: Db) {
     execute(&db, "DELETE FROM {s}.revenue").await;
     let damaged = figures(&db).await;
     assert_ne!(damaged, (expected_hours(), expected_revenue()));
-    projection::purge(&db).await.unwrap();
+    purge(&db).await;
     assert_eq!(figures(&db).await, damaged, "the live figures are not deleted");
 
     let second = Process::start(&db, 2);
     second.applied(&db).await;
     assert_eq!(figures(&db).await, (expected_hours(), expected_revenue()));
-    projection::purge(&db).await.unwrap();
+    purge(&db).await;
     assert!(!has_older(&db, 2).await.unwrap());
     let kept = db.fetch("SELECT order_id FROM {s}.orders WHERE revision = 2", &[]).await.unwrap();
     assert_eq!(kept.len(), 2, "the orders of the live revision are not deleted");
@@ -249,7 +257,7 @@ async fn the_orders_of_older_revisions_are_deleted_by_ranges_of_their_key() {
          SELECT r.v, 'o-' || n.i, 1, 'CREATED', 0, 'NONE' FROM n, (SELECT 1 AS v UNION SELECT 2 UNION SELECT 3) AS r",
     )
     .await;
-    delete_older(&db, 3).await.unwrap();
+    delete_older(&db, 3, &Health::new().heartbeat("purge", LIMIT)).await.unwrap();
     let left = db.fetch("SELECT DISTINCT revision FROM {s}.orders", &[]).await.unwrap();
     let left: Vec<i64> = left.iter().map(|row| row.int("revision").unwrap()).collect();
     assert_eq!(left, [3]);

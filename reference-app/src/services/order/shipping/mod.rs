@@ -5,7 +5,7 @@
 //!
 //! - `domain`: a shipment and its transitions.
 //! - `store`: the SQL.
-//! - `stand_in`: the calls and the loop that delivers.
+//! - `stand_in`: the calls, and the sweep that delivers.
 //! - `settings`: the section `[order.shipping]` of the configuration.
 
 mod domain;

@@ -8,9 +8,6 @@ use crate::{
     platform::db::{Db, Row, Tx},
 };
 
-/// The largest number of shipments that are read at once.
-pub(super) const PAGE: usize = 100;
-
 /// The position of a due shipment: its due time and its order.
 pub(super) type Due = (i64, String);
 
@@ -78,11 +75,12 @@ impl Store {
     }
 
     /// Returns the first shipments after `after` that are due at `now`.
-    pub(super) async fn due(&self, now: i64, after: &Due) -> Result<Vec<Due>, Error> {
+    pub(super) async fn due(&self, now: i64, after: Option<&Due>) -> Result<Vec<Due>, Error> {
+        let (due_at, order_id) = after.map_or((i64::MIN, ""), |(due_at, order_id)| (*due_at, order_id));
         // The limit is `PAGE`. It stands in the text, because a plan for an unknown limit may read the whole index.
         let sql = "SELECT due_at, order_id FROM {s}.shipments WHERE status = 'ACCEPTED' AND due_at <= $1
              AND (due_at > $2 OR (due_at = $2 AND order_id > $3)) ORDER BY due_at, order_id LIMIT 100";
-        let rows = self.db.fetch(sql, &[now.into(), after.0.into(), (&after.1).into()]).await?;
+        let rows = self.db.fetch(sql, &[now.into(), due_at.into(), order_id.into()]).await?;
         rows.iter().map(|row| Ok((row.int("due_at")?, row.text("order_id")?))).collect()
     }
 }

@@ -1,14 +1,12 @@
 //! The stand-in on both databases.
 
-use std::{collections::HashSet, future::pending, time::Duration};
+use std::{collections::HashSet, time::Duration};
 
-use comms_core::{
-    ErrorKind, UnitOfWork as _, clock::Clock, event::EventSource, health::Health, shutdown::Shutdown,
-};
+use comms_core::{ErrorKind, UnitOfWork as _, clock::Clock, event::EventSource, health::Health};
 
 use super::*;
 use crate::{
-    platform::db::testing::TestDb,
+    platform::{db::testing::TestDb, service::Sweep as _},
     services::order::{MIGRATIONS, SERVICE},
 };
 
@@ -45,7 +43,7 @@ impl Bench {
     }
 
     async fn deliver_due(&self) -> Result<(), Error> {
-        self.stand_in.deliver_due(&Health::new().heartbeat("shipments", WAIT)).await
+        self.stand_in.sweep(&Health::new().heartbeat("shipments", WAIT)).await
     }
 
     /// The statuses and sequences that were published for an order. Each message has an id of its own.
@@ -110,22 +108,6 @@ async fn two_processes(bench: Bench) {
     for number in (0..120).filter(|number| *number != 7) {
         assert_eq!(bench.published(&format!("o-{number}")).await, ["ACCEPTED 1", "DELIVERED 2"]);
     }
-}
-
-#[tokio::test]
-async fn the_loop_delivers_until_the_shutdown() {
-    let bench = sqlite().await;
-    bench.create("o", "bike").await;
-    let shutdown = Shutdown::new(Clock::system());
-    let stand_in = bench.stand_in.clone();
-    let heartbeat = Health::new().heartbeat("shipments", WAIT);
-    shutdown.stage("loops").spawn("shipments", |signal| stand_in.run(heartbeat, signal));
-    while bench.published("o").await.len() < 2 {
-        bench.clock.advance(Duration::from_millis(500));
-        tokio::task::yield_now().await;
-    }
-    assert_eq!(bench.published("o").await, ["ACCEPTED 1", "DELIVERED 2"]);
-    assert!(shutdown.end(Duration::from_secs(10), pending()).await.is_clean());
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! The orders as streams of events. Each change is appended together with its message for other services, in the
-//! caller's transaction. `list` is the read model of lists.
+//! caller's transaction. `list` is the read model of lists, and `retired` deletes its rows that were replaced.
 
 mod list;
+mod retired;
 
 use comms_core::{
     Error, Message,
@@ -21,6 +22,7 @@ use crate::{
 };
 
 pub(super) use list::{LIST, REVISION};
+pub(super) use retired::RetiredLists;
 
 #[derive(Clone)]
 pub(super) struct Store {

@@ -153,10 +153,10 @@ async fn a_repeated_command_publishes_its_reply_again() {
     assert_eq!(world.available().await, 10);
 }
 
-/// Of two orders of one piece, the one whose reservation has expired is refused, and confirmed when the piece is there
-/// again.
+/// Of two orders of one piece, the one whose reservation has expired is refused. It stays refused when the piece is there
+/// again, because its order is cancelled, and the refusal is published for each call.
 #[tokio::test]
-async fn a_repeated_confirmation_finds_the_pieces_that_were_gone() {
+async fn a_confirmation_that_came_too_late_stays_refused() {
     let world = World::sqlite().await;
     world.offer("bike", 1).await;
     let api = Api { db: world.db.clone(), store: world.store.clone(), clock: world.clock.clone(), ttl: TTL };
@@ -170,8 +170,10 @@ async fn a_repeated_confirmation_finds_the_pieces_that_were_gone() {
     assert_eq!(world.reserve("o-2", 1).await.status, Status::Reserved);
     assert_eq!(confirm().await, "REJECTED");
     world.release("o-2").await;
-    assert_eq!(confirm().await, "CONFIRMED");
-    assert_eq!((confirm().await, world.available().await), ("CONFIRMED".to_owned(), 0));
+    assert_eq!((confirm().await, world.available().await), ("REJECTED".to_owned(), 1));
+    let events = published(&world).await;
+    let refused = events.iter().filter(|(_, event)| event.reason.as_deref() == Some("expired"));
+    assert_eq!(refused.count(), 2);
 }
 
 /// Returns the ids and events of the outbox, in their order.

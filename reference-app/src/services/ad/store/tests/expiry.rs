@@ -1,7 +1,7 @@
 //! The expiry of reservations.
 
 use super::*;
-use crate::services::ad::expiry::Expiry;
+use crate::{platform::service::settle_due, services::ad::expiry::Expiry};
 
 #[tokio::test]
 async fn reservations_that_are_not_confirmed_in_time_are_given_back_once_sqlite() {
@@ -21,23 +21,19 @@ async fn expire(world: World) {
         world.reserve(&format!("o-{order}"), 2).await;
     }
     world.confirm("o-7").await;
-    let expiry = || Expiry {
-        db: world.db.clone(),
-        store: world.store.clone(),
-        clock: world.clock.clone(),
-        heartbeat: Health::new().heartbeat("expiry", TTL),
-    };
+    let expiry = Expiry { db: world.db.clone(), store: world.store.clone() };
+    let heartbeat = Health::new().heartbeat("expiry", TTL);
+    let sweep = || settle_due(&world.db, &expiry, &heartbeat);
     world.clock.advance(TTL - Duration::from_millis(1));
-    assert_eq!(expiry().sweep().await.unwrap(), 0, "one millisecond before the time");
+    assert_eq!(sweep().await.unwrap(), 0, "one millisecond before the time");
     world.clock.advance(Duration::from_millis(1));
     world.reserve("late", 2).await;
     corrupt(&world, "-2").await;
-    let (one, two) = (expiry(), expiry());
-    let (first, second) = tokio::join!(one.sweep(), two.sweep());
+    let (first, second) = tokio::join!(sweep(), sweep());
     assert_eq!(first.unwrap() + second.unwrap(), 228, "each due reservation but the corrupt one, once");
     assert_eq!(world.store.find("bike").await.unwrap().unwrap().available, 1_000 - 2 - 2 - 2);
     corrupt(&world, "2").await;
-    assert_eq!(expiry().sweep().await.unwrap(), 1, "the repaired row");
+    assert_eq!(sweep().await.unwrap(), 1, "the repaired row");
     assert_eq!(world.available().await, 1_000 - 2 - 2, "the confirmed and the late one hold their pieces");
     assert_eq!(world.events().await, 230 + 1 + 1 + 229);
 

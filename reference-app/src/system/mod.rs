@@ -2,15 +2,16 @@
 //!
 //! [`System::start`] binds all listeners, then starts each service (its database, its handlers, its background loops),
 //! then the relays and consumers, and serves requests last. [`System::shut_down`] ends the stages of [`Stages`] in
-//! order.
+//! order. `serve` serves the listeners.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+mod serve;
+
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use comms_core::{Error, clock::Clock, health::Health, transport::BoxHandler};
 use tokio::net::TcpListener;
 
 use crate::platform::{
-    admin::{Admin, AdminToken},
     config::Config,
     data_dir::DataDir,
     db::Db,
@@ -25,15 +26,12 @@ use crate::platform::{
     policies::Policies,
     projections::ProjectionRegistry,
     sagas::SagaRegistry,
-    service::{Database, Host, Parts, Protocol, Serves, Service},
+    service::{Database, Host, Parts, Protocol, Service},
     shutdown::Stages,
-    telemetry,
 };
 
 /// The name of the admin listener in the configuration, in logs and in metrics.
 const ADMIN: &str = "admin";
-/// The longest time that the sessions of a hub may take to close.
-const HUB_DRAIN: Duration = Duration::from_secs(5);
 
 /// A running set of services with their listeners, relays and consumers.
 pub struct System {
@@ -244,55 +242,6 @@ impl System {
             Ok(())
         });
         Ok(db)
-    }
-
-    fn serve_admin(&self, listener: Option<TcpListener>, limits: &Limits) -> Result<(), Error> {
-        let admin = Admin {
-            health: self.health.clone(),
-            policies: self.policies.clone(),
-            holds: self.holds.clone(),
-            sagas: self.sagas.clone(),
-            projections: self.projections.clone(),
-            token: AdminToken::load(&self.config)?,
-            metrics: telemetry::init_metrics()?,
-            clock: self.clock.clone(),
-        };
-        if let Some(listener) = listener {
-            let limits = limits.admin();
-            self.stages.admin.spawn(ADMIN, move |shutdown| admin.serve(listener, limits, shutdown));
-        }
-        Ok(())
-    }
-
-    /// Serves the routes of a service at its listener, in the stage for the listener's protocol.
-    fn serve(&self, name: &'static str, listener: TcpListener, limits: &Limits, serves: Serves) {
-        match serves {
-            Serves::Nothing => {}
-            Serves::Grpc(routes) => {
-                let (limits, clock) = (limits.grpc(name), self.clock.clone());
-                self.stages.calls.spawn(name, move |shutdown| {
-                    comms_grpc::serve(listener, routes, limits, clock, shutdown.wait())
-                });
-            }
-            Serves::Http(routes) => {
-                let (limits, clock) = (limits.http(name), self.clock.clone());
-                let routes = self.draining.layer(routes);
-                self.stages.edge.spawn(name, move |shutdown| {
-                    http::serve(listener, routes, limits, clock, shutdown.wait())
-                });
-            }
-            Serves::Sockets(routes, hub) => {
-                let (limits, clock) = (limits.http(name), self.clock.clone());
-                let routes = self.draining.layer(routes);
-                self.stages.sockets.spawn(name, move |shutdown| async move {
-                    let drained = async move {
-                        shutdown.wait().await;
-                        hub.drain(HUB_DRAIN).await;
-                    };
-                    http::serve(listener, routes, limits, clock, drained).await
-                });
-            }
-        }
     }
 }
 

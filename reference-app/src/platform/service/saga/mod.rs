@@ -1,10 +1,18 @@
-//! Builds the saga coordinator of a service, with the settings that the platform gives every loop.
+//! Builds the saga coordinator of a service, with the settings that the platform gives every loop, and deletes the runs
+//! that have ended.
 
-use comms_core::{Error, shutdown::ShutdownSignal};
+use std::time::Duration;
+
+use comms_core::{Error, Scoped, health::Heartbeat, in_transaction, shutdown::ShutdownSignal};
 use comms_outbox::saga::{Coordinator, CoordinatorBuilder};
 
-use super::{Host, Loop};
-use crate::platform::db::Db;
+use super::{Host, Loop, Sweep};
+use crate::platform::db::{Db, Tx};
+
+/// The number of ended runs that one transaction deletes.
+const CHUNK: u32 = 500;
+/// The pause between two searches for ended runs.
+const PAUSE: Duration = Duration::from_secs(600);
 
 impl Host<'_> {
     /// Builds the coordinator `name` of the sagas in the service's database, and returns its loop for
@@ -42,4 +50,37 @@ impl Host<'_> {
         });
         Ok((Loop { name, run }, coordinator))
     }
+
+    /// Returns a loop that deletes the runs in the service's database that ended more than `kept` ago, with their logs.
+    ///
+    /// A start that is announced again after the deletion of its run starts another run, with the commands of the first
+    /// one. So keep runs for longer than messages can be repeated.
+    ///
+    /// # Errors
+    /// Returns `Internal` if the service registered no database.
+    pub fn delete_ended_runs(&self, name: &'static str, kept: Duration) -> Result<Loop, Error> {
+        self.sweep(name, PAUSE, EndedRuns { db: self.db()?, kept })
+    }
 }
+
+/// The runs that ended more than `kept` ago.
+struct EndedRuns {
+    db: Db,
+    kept: Duration,
+}
+
+impl Sweep for EndedRuns {
+    async fn sweep(&self, heartbeat: &Heartbeat) -> Result<(), Error> {
+        loop {
+            heartbeat.beat();
+            let delete =
+                async |mut tx: Scoped<Tx>| self.db.delete_ended_sagas(&mut tx, self.kept, CHUNK).await;
+            if in_transaction(&self.db, delete).await? < u64::from(CHUNK) {
+                return Ok(());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! Changes with their messages, corrupt events and rows, refusals of the database, and pages of orders.
 
+mod retired;
+
 use std::{future::pending, time::Duration};
 
 use comms_core::{

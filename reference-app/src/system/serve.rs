@@ -1,0 +1,70 @@
+//! Serves the listeners of the system.
+
+use std::time::Duration;
+
+use comms_core::Error;
+use tokio::net::TcpListener;
+
+use super::{ADMIN, System};
+use crate::platform::{
+    admin::{Admin, AdminToken},
+    http,
+    listeners::Limits,
+    service::Serves,
+    telemetry,
+};
+
+/// The longest time that the sessions of a hub may take to close.
+const HUB_DRAIN: Duration = Duration::from_secs(5);
+
+impl System {
+    /// Serves the admin listener, in the stage that ends last but the databases.
+    pub(super) fn serve_admin(&self, listener: Option<TcpListener>, limits: &Limits) -> Result<(), Error> {
+        let admin = Admin {
+            health: self.health.clone(),
+            policies: self.policies.clone(),
+            holds: self.holds.clone(),
+            sagas: self.sagas.clone(),
+            projections: self.projections.clone(),
+            token: AdminToken::load(&self.config)?,
+            metrics: telemetry::init_metrics()?,
+            clock: self.clock.clone(),
+        };
+        if let Some(listener) = listener {
+            let limits = limits.admin();
+            self.stages.admin.spawn(ADMIN, move |shutdown| admin.serve(listener, limits, shutdown));
+        }
+        Ok(())
+    }
+
+    /// Serves the routes of a service at its listener, in the stage for the listener's protocol.
+    pub(super) fn serve(&self, name: &'static str, listener: TcpListener, limits: &Limits, serves: Serves) {
+        match serves {
+            Serves::Nothing => {}
+            Serves::Grpc(routes) => {
+                let (limits, clock) = (limits.grpc(name), self.clock.clone());
+                self.stages.calls.spawn(name, move |shutdown| {
+                    comms_grpc::serve(listener, routes, limits, clock, shutdown.wait())
+                });
+            }
+            Serves::Http(routes) => {
+                let (limits, clock) = (limits.http(name), self.clock.clone());
+                let routes = self.draining.layer(routes);
+                self.stages.edge.spawn(name, move |shutdown| {
+                    http::serve(listener, routes, limits, clock, shutdown.wait())
+                });
+            }
+            Serves::Sockets(routes, hub) => {
+                let (limits, clock) = (limits.http(name), self.clock.clone());
+                let routes = self.draining.layer(routes);
+                self.stages.sockets.spawn(name, move |shutdown| async move {
+                    let drained = async move {
+                        shutdown.wait().await;
+                        hub.drain(HUB_DRAIN).await;
+                    };
+                    http::serve(listener, routes, limits, clock, drained).await
+                });
+            }
+        }
+    }
+}
