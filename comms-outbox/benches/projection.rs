@@ -46,8 +46,14 @@ fn main() {
             return println!("skipped: COMMS_TEST_POSTGRES_URL is not set");
         };
         let bench = Bench::start(&url).await;
-        bench.follow().await;
-        bench.rebuild().await;
+        // `-- follow` or `-- rebuild` runs one of both.
+        let only = |name: &str| std::env::args().skip(1).all(|arg| arg.starts_with('-') || arg == name);
+        if only("follow") {
+            bench.follow().await;
+        }
+        if only("rebuild") {
+            bench.rebuild().await;
+        }
         bench.execute("DROP SCHEMA {s} CASCADE").await;
     });
 }

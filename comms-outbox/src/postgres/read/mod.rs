@@ -63,9 +63,13 @@ use std::sync::Arc;
 use comms_core::Error;
 use sqlx::{PgPool, Row};
 
-use super::{Tables, snapshot::Snapshot, unit};
+use super::{
+    Tables,
+    snapshot::{OLDEST, Snapshot},
+    unit,
+};
 use crate::{
-    relay::{Page, Position, Query},
+    relay::{Log, Page, Position, Query},
     sql_error,
 };
 pub(super) use piece::Piece;
@@ -155,7 +159,14 @@ async fn step(
         window: Some(up_to.clone()),
         last_id: if query.from.is_settled() { 0 } else { query.from.last_id },
     };
-    if !window.is_scanned() {
+    // A rebuild reads every event, and the ids of events have few gaps, so a scan would only list them. After a statement
+    // that the server cancelled, the window is scanned in pieces.
+    let is_rebuild = tables.log() == Log::Events && *within.snapshot == *OLDEST && piece.is_full();
+    if !window.is_scanned() && is_rebuild {
+        if !window.take_all(conn, tables, query, within.last_id).await? {
+            return Ok(None);
+        }
+    } else if !window.is_scanned() {
         if !window.scan(conn, tables, piece.get(), query, within.last_id).await? {
             return Ok(None);
         }
@@ -166,6 +177,10 @@ async fn step(
     }
     let page = page::page(conn, tables, piece, query, within, window).await?;
     let Some(mut page) = page else { return Ok(None) };
+    let is_gap = page.rows.is_empty() && window.is_all() && !window.is_read();
+    if is_gap && is_rebuild && !window.take_all(conn, tables, query, page.after.last_id).await? {
+        return Ok(None);
+    }
     if window.is_read() {
         page.after = Position { snapshot: up_to.clone(), window: None, last_id: 0 };
         page.more = false;

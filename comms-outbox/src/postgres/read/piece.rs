@@ -7,19 +7,40 @@ pub(super) const SPAN: i64 = 5_000;
 /// The most rows or index entries that one statement examines, as long as the server does not cancel it.
 const PIECE: u32 = 10_000;
 pub(super) const MIN_PIECE: u32 = 50;
+/// The pages after a large row that expect another one.
+const LARGE_PAGES: u32 = 16;
 
 /// How much one statement may examine. It shrinks after the server has cancelled a statement, and grows after each
 /// success.
 #[derive(Debug)]
-pub(in crate::postgres) struct Piece(AtomicU32);
+pub(in crate::postgres) struct Piece {
+    rows: AtomicU32,
+    /// The pages that are still read in the way for large rows.
+    large: AtomicU32,
+}
 
 impl Piece {
     pub(in crate::postgres) const fn new() -> Self {
-        Self(AtomicU32::new(PIECE))
+        Self { rows: AtomicU32::new(PIECE), large: AtomicU32::new(0) }
     }
 
     pub(super) fn get(&self) -> i64 {
-        self.0.load(Ordering::Relaxed).into()
+        self.rows.load(Ordering::Relaxed).into()
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.rows.load(Ordering::Relaxed) == PIECE
+    }
+
+    /// Records that a row had more bytes than the share of a row in its page.
+    pub(super) fn found_large_row(&self) {
+        self.large.store(LARGE_PAGES, Ordering::Relaxed);
+    }
+
+    /// Returns whether the next page probably has large rows, because one of the last pages had one.
+    pub(super) fn expects_large_rows(&self) -> bool {
+        let left = |left: u32| left.checked_sub(1);
+        self.large.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).is_ok()
     }
 
     /// Returns the most bytes of a page, if a full piece may have `most`. Sending the bytes is part of the statement's
@@ -30,12 +51,12 @@ impl Piece {
     }
 
     pub(super) fn shrink(&self) {
-        self.0.store((self.0.load(Ordering::Relaxed) / 4).max(MIN_PIECE), Ordering::Relaxed);
+        self.rows.store((self.rows.load(Ordering::Relaxed) / 4).max(MIN_PIECE), Ordering::Relaxed);
     }
 
     pub(super) fn grow(&self) {
-        let piece = self.0.load(Ordering::Relaxed);
-        self.0.store((piece + piece / 8 + 1).min(PIECE), Ordering::Relaxed);
+        let piece = self.rows.load(Ordering::Relaxed);
+        self.rows.store((piece + piece / 8 + 1).min(PIECE), Ordering::Relaxed);
     }
 }
 
