@@ -140,7 +140,7 @@ impl Feed for EventFeed {
     ) -> Result<bool, Error> {
         let Checkpoint { holder, position, name, revision, go_live, unpark } = *checkpoint;
         // It fails if an earlier statement of the transaction has failed, so the commit needs no check of its own.
-        if !self.store.save_cursor(&mut tx, holder, position).await? {
+        if !self.store.save_in_transaction(&mut tx, holder, position).await? {
             return Ok(false);
         }
         for (_, text) in [(unpark, UNPARK), (go_live, GO_LIVE)].into_iter().filter(|(due, _)| *due) {

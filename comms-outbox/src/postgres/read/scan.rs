@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use sqlx::{PgConnection, Row};
+use sqlx::{PgConnection, Row, postgres::PgRow};
 
 use super::piece::SPAN;
 use crate::{
@@ -24,7 +24,7 @@ WITH k AS MATERIALIZED (
         WHERE (o.xid, o.id) > (r.lo, r.after) AND o.xid < r.hi ORDER BY o.xid, o.id LIMIT $4
     ) l LIMIT $4
 )
-SELECT g.same, b.lo, b.hi, b.n, l.xid::text AS xid, l.id
+SELECT g.same AS {log}_scan, b.lo, b.hi, b.n, l.xid::text AS xid, l.id
 FROM (SELECT EXISTS (SELECT FROM {s}.comms_outbox_guard WHERE relay = $5 AND token = $6::text::uuid) AS same) g
 LEFT JOIN (SELECT min(id) AS lo, max(id) AS hi, count(*) AS n FROM k GROUP BY id / 256) b ON true
 LEFT JOIN (SELECT xid, id FROM k ORDER BY xid DESC, id DESC LIMIT 1) l ON true
@@ -32,7 +32,7 @@ ORDER BY b.lo";
 
 /// $1 the last id that is read, $2 relay, $3 token.
 const ALL: &str = "
-SELECT EXISTS (SELECT FROM {s}.comms_outbox_guard WHERE relay = $2 AND token = $3::text::uuid) AS same,
+SELECT EXISTS (SELECT FROM {s}.comms_outbox_guard WHERE relay = $2 AND token = $3::text::uuid) AS {log}_all,
        (SELECT min(id) FROM {s}.{log} WHERE id > $1) AS lo, (SELECT max(id) FROM {s}.{log} WHERE id > $1) AS hi";
 
 /// The state of reading a window: transactions that are not scanned yet, and ranges of ids that are not read yet.
@@ -70,7 +70,7 @@ impl Window {
     ) -> Result<bool, sqlx::Error> {
         let all = tables.query(ALL).bind(done).bind(&*query.relay).bind(&query.token);
         let row = all.fetch_one(conn).await?;
-        if !row.try_get::<bool, _>("same")? {
+        if !is_same(&row, tables, "all")? {
             return Ok(false);
         }
         let (low, high) = (row.try_get("lo")?, row.try_get("hi")?);
@@ -114,7 +114,7 @@ impl Window {
             .await?;
         let mut count = 0;
         for row in &rows {
-            if !row.try_get::<bool, _>("same")? {
+            if !is_same(row, tables, "scan")? {
                 return Ok(false);
             }
             if row.try_get::<Option<i64>, _>("lo")?.is_none() {
@@ -176,6 +176,11 @@ impl Window {
             first.0 = first.0.max(id + 1);
         }
     }
+}
+
+/// Returns whether the guard exists. The column has a name that the result of another statement does not have.
+pub(super) fn is_same(row: &PgRow, tables: &Tables, statement: &str) -> Result<bool, sqlx::Error> {
+    row.try_get(&*format!("{}_{statement}", tables.log().table()))
 }
 
 /// Sorts the ranges and merges neighbors, up to [`SPAN`] ids each.

@@ -37,21 +37,24 @@ pub(super) async fn page(
     };
     let most = max_bytes / limit.max(1);
     let mut bound = if piece.expects_large_rows() { Bound::Sum(max_bytes) } else { Bound::Rows(most) };
-    let mut rows = fetch(conn, tables, query, &within, &ranges, limit, bound).await?;
+    let mut fetched = fetch(conn, tables, query, &within, &ranges, limit, bound).await?;
     let mut large = None;
     if let Bound::Rows(most) = bound {
-        large = rows.iter().position(|row| size(row).is_ok_and(|size| size > most));
+        large = fetched.rows.iter().position(|row| size(row).is_ok_and(|size| size > most));
     }
     if large.is_some() {
         piece.found_large_row();
     }
     if large == Some(0) {
         (bound, large) = (Bound::Sum(max_bytes), None);
-        rows = fetch(conn, tables, query, &within, &ranges, limit, bound).await?;
+        fetched = fetch(conn, tables, query, &within, &ranges, limit, bound).await?;
+    }
+    if !fetched.same {
+        return Ok(None);
     }
     // The next page begins with the large row.
-    rows.truncate(large.unwrap_or(rows.len()));
-    let Some(Decoded { rows, recorded, age, bytes }) = decode(tables, &rows)? else { return Ok(None) };
+    fetched.rows.truncate(large.unwrap_or(fetched.rows.len()));
+    let Decoded { rows, recorded, age, bytes } = decode(tables, &fetched.rows)?;
     let filled = large.is_some()
         || i64::try_from(rows.len()).is_ok_and(|n| n >= limit)
         || matches!(bound, Bound::Sum(_)) && bytes >= max_bytes;
@@ -75,8 +78,7 @@ struct Decoded {
     bytes: i64,
 }
 
-/// Returns `None` if the guard is gone.
-fn decode(tables: &Tables, rows: &[PgRow]) -> Result<Option<Decoded>, sqlx::Error> {
+fn decode(tables: &Tables, rows: &[PgRow]) -> Result<Decoded, sqlx::Error> {
     let mut bytes = 0_i64;
     for row in rows {
         bytes += size(row)?;
@@ -87,10 +89,6 @@ fn decode(tables: &Tables, rows: &[PgRow]) -> Result<Option<Decoded>, sqlx::Erro
     let mut recorded = Vec::with_capacity(if is_of_events { rows.len() } else { 0 });
     let mut oldest = 0;
     for row in rows {
-        // By name, which another statement does not have.
-        if !row.try_get::<bool, _>("same")? {
-            return Ok(None);
-        }
         // A single row without values means that the page is empty.
         let Some(created_at) = micros(row, CREATED_AT)? else { continue };
         oldest = micros(row, NOW)?.unwrap_or(created_at).saturating_sub(created_at).max(oldest);
@@ -101,16 +99,16 @@ fn decode(tables: &Tables, rows: &[PgRow]) -> Result<Option<Decoded>, sqlx::Erro
         found.push(decoded);
         if is_of_events {
             let micros = created_at.saturating_add(EPOCH);
-            recorded.push(RecordedAt { version: row.try_get(VERSION)?, micros });
+            recorded.push(RecordedAt { version: row.try_get_unchecked(VERSION)?, micros });
         }
     }
     let age = Duration::from_micros(oldest.unsigned_abs());
-    Ok(Some(Decoded { rows: found, recorded, age, bytes }))
+    Ok(Decoded { rows: found, recorded, age, bytes })
 }
 
 /// Returns the bytes of the values of `row`.
 fn size(row: &PgRow) -> Result<i64, sqlx::Error> {
-    Ok(row.try_get::<Option<i32>, _>(SIZE)?.unwrap_or(0).into())
+    Ok(row.try_get_unchecked::<Option<i32>, _>(SIZE)?.unwrap_or(0).into())
 }
 
 /// Returns a time in microseconds since 2000, as the binary protocol has it.

@@ -3,7 +3,7 @@
 use sqlx::{PgConnection, postgres::PgRow};
 
 use crate::{
-    postgres::Tables,
+    postgres::{Tables, read::scan::is_same},
     relay::{Position, Query, column},
 };
 
@@ -24,7 +24,7 @@ const BOUNDED_ROWS: &str = "
 SELECT id, CASE WHEN size <= $8 THEN source END AS source, CASE WHEN size <= $8 THEN msg_id END AS msg_id,
        CASE WHEN size <= $8 THEN topic END AS topic, CASE WHEN size <= $8 THEN key END AS key,
        CASE WHEN size <= $8 THEN headers END AS headers, CASE WHEN size <= $8 THEN payload END AS payload,
-       g.same, size, statement_timestamp() AS now, created_at{more}
+       g.same AS {log}_rows, size, statement_timestamp() AS now, created_at{more}
 FROM (SELECT EXISTS (SELECT FROM {s}.comms_outbox_guard WHERE relay = $9 AND token = $10::text::uuid) AS same) g
 LEFT JOIN (
     SELECT id, source, msg_id, topic, key, headers, payload, created_at{more},
@@ -47,7 +47,7 @@ LEFT JOIN (
 /// values of the rows are sent. For that the server copies each row, which costs more than to read it.
 const BOUNDED_SUM: &str = "
 SELECT id, source, msg_id, topic, key, headers, payload,
-       g.same, size, statement_timestamp() AS now, created_at{more}
+       g.same AS {log}_sum, size, statement_timestamp() AS now, created_at{more}
 FROM (SELECT EXISTS (SELECT FROM {s}.comms_outbox_guard WHERE relay = $9 AND token = $10::text::uuid) AS same) g
 LEFT JOIN (
     SELECT *, sum(size) OVER (ROWS UNBOUNDED PRECEDING) - size AS before
@@ -69,11 +69,17 @@ LEFT JOIN (
     ) sized
 ) summed ON before < $8";
 
-pub(super) const SAME: usize = column::NEXT;
-pub(super) const SIZE: usize = SAME + 1;
+pub(super) const SIZE: usize = column::NEXT + 1;
 pub(super) const NOW: usize = SIZE + 1;
 pub(super) const CREATED_AT: usize = NOW + 1;
 pub(super) const VERSION: usize = CREATED_AT + 1;
+
+/// Rows of a page, or one row without values if there are none.
+pub(super) struct Fetched {
+    pub(super) rows: Vec<PgRow>,
+    /// Whether the guard exists.
+    pub(super) same: bool,
+}
 
 /// How the bytes of a page are bounded.
 #[derive(Debug, Clone, Copy)]
@@ -84,7 +90,7 @@ pub(super) enum Bound {
     Sum(i64),
 }
 
-/// Returns the rows of `ranges`, at most `limit`, or one row without values if there are none.
+/// Reads the rows of `ranges`, at most `limit`.
 pub(super) async fn fetch(
     conn: &mut PgConnection,
     tables: &Tables,
@@ -93,12 +99,12 @@ pub(super) async fn fetch(
     ranges: &[(i64, i64)],
     limit: i64,
     bound: Bound,
-) -> Result<Vec<PgRow>, sqlx::Error> {
-    let (text, bytes) = match bound {
-        Bound::Rows(bytes) => (BOUNDED_ROWS, bytes),
-        Bound::Sum(bytes) => (BOUNDED_SUM, bytes),
+) -> Result<Fetched, sqlx::Error> {
+    let (text, name, bytes) = match bound {
+        Bound::Rows(bytes) => (BOUNDED_ROWS, "rows", bytes),
+        Bound::Sum(bytes) => (BOUNDED_SUM, "sum", bytes),
     };
-    tables
+    let rows = tables
         .query(text)
         .bind(&*within.snapshot)
         .bind(within.window.as_deref())
@@ -111,5 +117,7 @@ pub(super) async fn fetch(
         .bind(&*query.relay)
         .bind(&query.token)
         .fetch_all(conn)
-        .await
+        .await?;
+    let same = rows.first().map(|row| is_same(row, tables, name)).transpose()?;
+    Ok(Fetched { rows, same: same == Some(true) })
 }
