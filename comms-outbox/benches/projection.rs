@@ -239,7 +239,8 @@ impl Bench {
                         messages: &[],
                     };
                     unit.append(&mut tx, append).await.unwrap();
-                    let written = (n >= WARM_UP && n % 20 == 0).then_some(tables.written(&mut tx).await.unwrap());
+                    let written =
+                        (n >= WARM_UP && n % 20 == 0).then_some(tables.written(&mut tx).await.unwrap());
                     let before = clock.now();
                     unit.commit(tx).await.unwrap();
                     let committed = clock.now();

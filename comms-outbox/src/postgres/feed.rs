@@ -9,7 +9,7 @@ use super::{PgUnit, RelayStore, Tables, unit};
 use crate::{
     commit_error,
     projection::{
-        Checkpoint, Committed, Feed, ParkedEvent, Stored, Written, applied, cursor, never_written,
+        Checkpoint, Committed, Feed, ParkedEvent, Revisions, Stored, Written, applied, never_written,
         no_live_revision, wait_within,
     },
     relay::{LeaseHolder, Log, Store},
@@ -41,28 +41,34 @@ SET state = CASE WHEN p.state = 'skipped' THEN 'skipped' ELSE 'parked' END,
 
 const LAST_ID: &str = "SELECT coalesce(max(id), 0) AS last FROM {s}.comms_event";
 
-/// $1 cursor, $2 transaction.
+/// $1 name of the projection, $2 revision if none is live, $3 transaction.
 const IS_APPLIED: &str = "
 SELECT EXISTS (SELECT FROM {s}.comms_outbox_cursor
-               WHERE relay = $1 AND pg_visible_in_snapshot($2::text::xid8, snap)) AS applied,
-       $2::text::xid8 >= pg_snapshot_xmax(pg_current_snapshot()) AS future";
+               WHERE relay = 'projection:' || $1::text || ':'
+                     || coalesce((SELECT live_revision FROM {s}.comms_projection WHERE name = $1::text), $2::text::bigint)
+                 AND pg_visible_in_snapshot($3::text::xid8, snap)) AS applied,
+       $3::text::xid8 >= pg_snapshot_xmax(pg_current_snapshot()) AS future";
 
 const SNAPSHOT: &str = "SELECT pg_current_snapshot()::text AS snap";
 
-/// $1 cursor, $2 snapshot. The events that are not applied are those of the transactions that the snapshot of the cursor
+/// $1 name of the projection, $2 revision if none is live, $3 snapshot. The events that are not applied are those of the transactions that the snapshot of the cursor
 /// does not contain: the later ones, and those in progress. Both are ranges of the index; the planner takes it for the
 /// sake of the order.
 const ARE_APPLIED: &str = "
 WITH applied AS MATERIALIZED (
-    SELECT coalesce((SELECT snap FROM {s}.comms_outbox_cursor WHERE relay = $1), '1:1:'::pg_snapshot) AS snap
+    SELECT coalesce((
+        SELECT snap FROM {s}.comms_outbox_cursor
+        WHERE relay = 'projection:' || $1::text || ':'
+              || coalesce((SELECT live_revision FROM {s}.comms_projection WHERE name = $1::text), $2::text::bigint)
+    ), '1:1:'::pg_snapshot) AS snap
 ), later AS (
     SELECT xid FROM {s}.comms_event
-    WHERE xid >= (SELECT pg_snapshot_xmax(snap) FROM applied) AND pg_visible_in_snapshot(xid, $2::pg_snapshot)
+    WHERE xid >= (SELECT pg_snapshot_xmax(snap) FROM applied) AND pg_visible_in_snapshot(xid, $3::pg_snapshot)
     ORDER BY xid, id LIMIT 1
 ), in_progress AS (
     SELECT xid FROM {s}.comms_event
     WHERE xid = ANY (ARRAY(SELECT pg_snapshot_xip(snap) FROM applied))
-      AND pg_visible_in_snapshot(xid, $2::pg_snapshot)
+      AND pg_visible_in_snapshot(xid, $3::pg_snapshot)
     ORDER BY xid, id LIMIT 1
 )
 SELECT NOT EXISTS (SELECT FROM later) AND NOT EXISTS (SELECT FROM in_progress) AS applied";
@@ -101,8 +107,8 @@ impl EventFeed {
             let mut conn = self.pool.acquire().await.map_err(sql_error)?;
             let revision = self.tables.live_revision(&mut conn, name).await?;
             drop(conn);
-            let revision = revision.ok_or_else(|| no_live_revision(name))?;
-            applied(self, &cursor(name, revision), &clock, written, None).await
+            let own = revision.ok_or_else(|| no_live_revision(name))?;
+            applied(self, Revisions { name, own }, &clock, written, None).await
         };
         wait_within(limit, &clock, name, &format!("the transaction {written}"), wait).await
     }
@@ -190,11 +196,13 @@ impl Feed for EventFeed {
         row.map_err(sql_error)?.try_get("last").map_err(sql_error)
     }
 
-    async fn is_applied(&self, cursor: &str, written: Written) -> Result<bool, Error> {
+    async fn is_applied(&self, revisions: Revisions<'_>, written: Written) -> Result<bool, Error> {
         if written.0 < 0 {
             return Err(never_written(written));
         }
-        let look = self.tables.inline_values(IS_APPLIED, &[Some(cursor), Some(&written.to_string())]);
+        let (own, xid) = (revisions.own.to_string(), written.to_string());
+        let values = [Some(revisions.name), Some(&own), Some(&xid)];
+        let look = self.tables.inline_values(IS_APPLIED, &values);
         let row = sqlx::raw_sql(look).fetch_one(&self.pool).await.map_err(sql_error)?;
         if row.try_get("future").map_err(sql_error)? {
             return Err(never_written(written));
@@ -207,8 +215,13 @@ impl Feed for EventFeed {
         row.try_get("snap").map(Committed).map_err(sql_error)
     }
 
-    async fn are_applied(&self, cursor: &str, Committed(snap): &Committed) -> Result<bool, Error> {
-        let look = self.tables.inline_values(ARE_APPLIED, &[Some(cursor), Some(snap)]);
+    async fn are_applied(
+        &self,
+        revisions: Revisions<'_>,
+        Committed(snap): &Committed,
+    ) -> Result<bool, Error> {
+        let own = revisions.own.to_string();
+        let look = self.tables.inline_values(ARE_APPLIED, &[Some(revisions.name), Some(&own), Some(snap)]);
         let row = sqlx::raw_sql(look).fetch_one(&self.pool).await.map_err(sql_error)?;
         row.try_get("applied").map_err(sql_error)
     }
