@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use comms_core::{Error, async_trait, clock::Clock};
-use sqlx::{PgPool, Postgres, Row as _, Transaction};
+use sqlx::{PgConnection, PgPool, Postgres, Row as _, Transaction};
 
 use super::{PgUnit, RelayStore, Tables, unit};
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
         Checkpoint, Committed, Feed, ParkedEvent, Revisions, Stored, Written, applied, never_written,
         no_live_revision, wait_within,
     },
-    relay::{LeaseHolder, Log, Store},
+    relay::{LeaseHolder, Log, Position, Store},
     sql_error,
 };
 
@@ -21,6 +21,17 @@ const RENEW: &str = "
 UPDATE {s}.comms_outbox_cursor SET lease_until = clock_timestamp() + $3::float8 * interval '1 millisecond'
 WHERE relay = $1 AND token = $2::uuid
   AND EXISTS (SELECT FROM {s}.comms_outbox_guard WHERE relay = $1 AND token = $2::uuid)";
+
+/// $1 cursor, $2 token, $3 snapshot, $4 window, $5 last id, $6 milliseconds. Within a transaction it can be a named
+/// statement, which costs a fraction of one that is parsed each time. Its column has a name that the result of another
+/// statement does not have, see [`Tables::unprepared`].
+const SAVE: &str = "
+UPDATE {s}.comms_outbox_cursor
+SET snap = $3::text::pg_snapshot, win = $4::text::pg_snapshot, last_id = $5,
+    lease_until = clock_timestamp() + $6 * interval '1 millisecond'
+WHERE relay = $1 AND token = $2::text::uuid
+  AND EXISTS (SELECT FROM {s}.comms_outbox_guard WHERE relay = $1 AND token = $2::text::uuid)
+RETURNING true AS saved_cursor";
 
 const UNPARK: &str = "
 DELETE FROM {s}.comms_projection_parked WHERE name = $1 AND revision = $2 AND state <> 'skipped'";
@@ -112,6 +123,31 @@ impl EventFeed {
         };
         wait_within(limit, &clock, name, &format!("the transaction {written}"), wait).await
     }
+
+    /// Writes the position. If a pooler has another statement under this name, returns an error, so that the transaction is
+    /// rolled back.
+    async fn save(
+        &self,
+        conn: &mut PgConnection,
+        holder: &LeaseHolder,
+        position: &Position,
+    ) -> Result<bool, Error> {
+        // To the end of the statement, whose failure would otherwise be lost.
+        let rows = self
+            .tables
+            .query(SAVE)
+            .bind(&*holder.relay)
+            .bind(&holder.token)
+            .bind(&*position.snapshot)
+            .bind(position.window.as_deref())
+            .bind(position.last_id)
+            .bind(holder.lease.as_secs_f64() * 1e3)
+            .fetch_all(conn)
+            .await
+            .map_err(sql_error)?;
+        let saved = rows.first().map(|row| row.try_get("saved_cursor")).transpose().map_err(sql_error)?;
+        Ok(saved == Some(true))
+    }
 }
 
 #[async_trait]
@@ -146,7 +182,7 @@ impl Feed for EventFeed {
     ) -> Result<bool, Error> {
         let Checkpoint { holder, position, name, revision, go_live, unpark } = *checkpoint;
         // It fails if an earlier statement of the transaction has failed, so the commit needs no check of its own.
-        if !self.store.save_in_transaction(&mut tx, holder, position).await? {
+        if !self.save(&mut tx, holder, position).await? {
             return Ok(false);
         }
         for (_, text) in [(unpark, UNPARK), (go_live, GO_LIVE)].into_iter().filter(|(due, _)| *due) {

@@ -30,16 +30,6 @@ SET snap = $3::pg_snapshot, win = $4::pg_snapshot, last_id = $5::bigint,
 WHERE relay = $1 AND token = $2::uuid
   AND EXISTS (SELECT FROM {s}.comms_outbox_guard WHERE relay = $1 AND token = $2::uuid)";
 
-/// [`SAVE`] within a transaction, as a named statement, which costs a fraction. Its column has a name that the result of
-/// another statement does not have, see [`Tables::query`].
-const SAVE_IN_TRANSACTION: &str = "
-UPDATE {s}.comms_outbox_cursor
-SET snap = $3::text::pg_snapshot, win = $4::text::pg_snapshot, last_id = $5,
-    lease_until = clock_timestamp() + $6 * interval '1 millisecond'
-WHERE relay = $1 AND token = $2::text::uuid
-  AND EXISTS (SELECT FROM {s}.comms_outbox_guard WHERE relay = $1 AND token = $2::text::uuid)
-RETURNING true AS saved_cursor";
-
 /// Releases held rows whose time has come.
 const DUE: &str = "
 UPDATE {s}.comms_outbox_parked SET state = 'released'
@@ -163,7 +153,7 @@ impl Store for RelayStore {
 }
 
 impl RelayStore {
-    pub(super) async fn save_cursor(
+    async fn save_cursor(
         &self,
         conn: &mut PgConnection,
         holder: &LeaseHolder,
@@ -183,28 +173,5 @@ impl RelayStore {
         );
         let done = sqlx::raw_sql(save).execute(conn).await.map_err(sql_error)?;
         Ok(done.rows_affected() == 1)
-    }
-    /// As [`save_cursor`](Self::save_cursor), within a transaction, whose messages a pooler gives to one session. If the result
-    /// is that of another statement, returns an error, so that the caller rolls back.
-    pub(super) async fn save_in_transaction(
-        &self,
-        conn: &mut PgConnection,
-        holder: &LeaseHolder,
-        position: &Position,
-    ) -> Result<bool, Error> {
-        let row = self
-            .tables
-            .query(SAVE_IN_TRANSACTION)
-            .bind(&*holder.relay)
-            .bind(&holder.token)
-            .bind(&*position.snapshot)
-            .bind(position.window.as_deref())
-            .bind(position.last_id)
-            .bind(holder.lease.as_secs_f64() * 1e3)
-            .fetch_optional(conn)
-            .await
-            .map_err(sql_error)?;
-        let saved = row.map(|row| row.try_get("saved_cursor")).transpose().map_err(sql_error)?;
-        Ok(saved == Some(true))
     }
 }

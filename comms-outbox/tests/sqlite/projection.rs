@@ -91,12 +91,12 @@ async fn a_higher_revision_is_built_beside_the_live_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wait_is_for_the_live_revision() {
-    suite::projection::a_wait_is_for_the_live_revision::<Sqlite>().await;
+    suite::projection_reads::a_wait_is_for_the_live_revision::<Sqlite>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn events_of_all_sizes_are_applied_in_order() {
-    suite::projection::events_of_all_sizes_are_applied_in_order::<Sqlite>().await;
+    suite::projection_reads::events_of_all_sizes_are_applied_in_order::<Sqlite>().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

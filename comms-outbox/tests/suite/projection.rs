@@ -293,69 +293,6 @@ pub async fn a_query_waits_for_what_was_committed_before_it<B: Projections>() {
     running.await.unwrap().unwrap();
 }
 
-/// Events of different sizes, also larger than a page, in pages of a few events: each is applied once, in order.
-pub async fn events_of_all_sizes_are_applied_in_order<B: Projections>() {
-    const BYTES: usize = 4_000;
-    let backend = B::start().await;
-    let unit = backend.unit();
-    for n in 0..120 {
-        // Large ones alone, several behind one another, and at the edges of pages; then many small ones.
-        let size =
-            if n < 60 { [10, 10, 10, 900, 10, BYTES + 1, BYTES, 10, 10, 10, 3 * BYTES][n % 11] } else { 10 };
-        let stream = Stream::new("order", "a");
-        let payload = vec![b'x'; size];
-        let parts = MessageParts { source: "suite", payload: Some(&payload), ..MessageParts::default() };
-        let event = [stream.event(&Message::new(MessageParts { id: &unique(), ..parts }))];
-        let mut tx = unit.begin().await.unwrap();
-        let append = Append { stream: &stream, expected: Expected::Any, events: &event, messages: &[] };
-        unit.append(&mut tx, append).await.unwrap();
-        unit.commit(tx).await.unwrap();
-    }
-    let most = Arc::new(std::sync::Mutex::new(Vec::new()));
-    let (pages, effects) = (most.clone(), all(&backend));
-    let apply = move |events: Vec<Recorded>, tx: Scoped<Tx<B>>| {
-        pages.lock().unwrap().push(events.iter().map(|event| event.message.size()).collect::<Vec<_>>());
-        effects(events, tx)
-    };
-    let running = project(backend.projection("p").batch(8, BYTES).apply(apply));
-    until("every event", async || backend.effects().await.len() >= 120).await;
-    running.stop().await;
-    let expected: Vec<_> = (1..=120).map(|version| format!("order/a@{version}")).collect();
-    assert_eq!(backend.effects().await, expected);
-    for page in most.lock().unwrap().iter() {
-        let before_last = page.iter().rev().skip(1).sum::<usize>();
-        assert!(page.len() <= 8 && before_last < BYTES, "{page:?}");
-    }
-}
-
-/// The handle waits for the live revision also when a higher one has become the live one, and while it changes.
-pub async fn a_wait_is_for_the_live_revision<B: Projections>() {
-    let backend = B::start().await;
-    let built =
-        |revision: u32| backend.projection("p").revision(revision).apply(all(&backend)).build().unwrap();
-    let (first, second) = (built(1).handle(), built(2).handle());
-    let short = Duration::from_millis(50);
-    let written = append(&backend, "order", "a", 1).await;
-    let running = project(backend.projection("p").revision(2).apply(all(&backend)));
-    until("revision 2 is live", async || backend.live_revision("p").await == Some(2)).await;
-    // Revision 1 has never run.
-    first.wait_for(written, Duration::from_secs(5)).await.unwrap();
-    first.wait_for_committed(Duration::from_secs(5)).await.unwrap();
-    backend.set_live_revision("p", 1).await;
-    for handle in [&first, &second] {
-        assert_eq!(handle.wait_for(written, short).await.unwrap_err().kind, ErrorKind::NotExecuted);
-        assert_eq!(handle.wait_for_committed(short).await.unwrap_err().kind, ErrorKind::NotExecuted);
-    }
-    // It becomes the live one again during the wait.
-    let (wait, live) = tokio::join!(first.wait_for(written, Duration::from_secs(5)), async {
-        tokio::time::sleep(short).await;
-        backend.set_live_revision("p", 2).await;
-    });
-    wait.unwrap();
-    let () = live;
-    running.stop().await;
-}
-
 /// A second revision is built beside the first, and becomes the live one when it has come to the last event.
 pub async fn a_higher_revision_is_built_beside_the_live_one<B: Projections>() {
     let backend = B::start().await;
