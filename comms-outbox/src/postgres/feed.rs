@@ -52,17 +52,17 @@ SET state = CASE WHEN p.state = 'skipped' THEN 'skipped' ELSE 'parked' END,
 
 const LAST_ID: &str = "SELECT coalesce(max(id), 0) AS last FROM {s}.comms_event";
 
-/// $1 name of the projection, $2 revision if none is live, $3 transaction.
+/// $1 name of the projection, $2 own revision, $3 transaction. `least` ignores NULL.
 const IS_APPLIED: &str = "
 SELECT EXISTS (SELECT FROM {s}.comms_outbox_cursor
                WHERE relay = 'projection:' || $1::text || ':'
-                     || coalesce((SELECT live_revision FROM {s}.comms_projection WHERE name = $1::text), $2::text::bigint)
+                     || least((SELECT live_revision FROM {s}.comms_projection WHERE name = $1::text), $2::text::bigint)
                  AND pg_visible_in_snapshot($3::text::xid8, snap)) AS applied,
        $3::text::xid8 >= pg_snapshot_xmax(pg_current_snapshot()) AS future";
 
 const SNAPSHOT: &str = "SELECT pg_current_snapshot()::text AS snap";
 
-/// $1 name of the projection, $2 revision if none is live, $3 snapshot. The events that are not applied are those of the transactions that the snapshot of the cursor
+/// $1 name of the projection, $2 own revision, $3 snapshot. The events that are not applied are those of the transactions that the snapshot of the cursor
 /// does not contain: the later ones, and those in progress. Both are ranges of the index; the planner takes it for the
 /// sake of the order.
 const ARE_APPLIED: &str = "
@@ -70,7 +70,7 @@ WITH applied AS MATERIALIZED (
     SELECT coalesce((
         SELECT snap FROM {s}.comms_outbox_cursor
         WHERE relay = 'projection:' || $1::text || ':'
-              || coalesce((SELECT live_revision FROM {s}.comms_projection WHERE name = $1::text), $2::text::bigint)
+              || least((SELECT live_revision FROM {s}.comms_projection WHERE name = $1::text), $2::text::bigint)
     ), '1:1:'::pg_snapshot) AS snap
 ), later AS (
     SELECT xid FROM {s}.comms_event

@@ -50,7 +50,8 @@ pub trait Feed: Send + Sync + 'static {
     async fn are_applied(&self, revisions: Revisions<'_>, committed: &Committed) -> Result<bool, Error>;
 }
 
-/// The revisions of a projection that a query may read: the live one, or `own` while none is live.
+/// The revisions of a projection that a query of this program may read: the live one, or `own` if none or a higher one is
+/// live.
 #[derive(Debug, Clone, Copy)]
 pub struct Revisions<'a> {
     pub(crate) name: &'a str,

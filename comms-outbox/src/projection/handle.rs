@@ -34,11 +34,12 @@ impl<F: Feed> ProjectionHandle<F> {
     /// `written`, at most `limit`, so that a query of the read model returns what the transaction wrote. Any process may have
     /// the lease. The wait ends at the deadline of the current [`Context`], if that is earlier.
     ///
-    /// The live revision may be another one than that of this projection: during a rebuild the older one is, and the wait is
-    /// not longer than before the rebuild. If another revision becomes the live one during the wait, the wait continues for
-    /// that one. While no revision is live, the wait is for the revision of this projection.
+    /// The live revision may be another one than that of this projection. During a rebuild the older one is, and the wait is
+    /// not longer than before the rebuild; if the revision of this projection becomes the live one during the wait, the wait
+    /// continues for that one. While none or a higher one is live, the wait is for the revision of this projection: a program
+    /// does not have the tables of a higher revision, which another program may have made live before a rollback.
     ///
-    /// If another revision becomes the live one between the wait and the query, the query may miss the last events, which that
+    /// If this revision becomes the live one between the wait and the query, the query may miss the last events, which this
     /// revision applies next.
     ///
     /// If the transaction has no event of the categories, the wait may take a third of the lease.

@@ -110,6 +110,8 @@ mod tests {
         assert_eq!(messages.map(Message::parts), [parts, parts]);
         assert!(Arc::ptr_eq(&rows[0].topic, &rows[1].topic));
         assert_eq!(rows[1].key.as_deref(), Some(&b"k"[..]));
+        let topics = ["u", "t", "u"].map(|topic| buffer.row(Place { topic, ..place(3) }, Ok(parts)).topic);
+        assert!(Arc::ptr_eq(&topics[0], &topics[2]) && Arc::ptr_eq(&topics[1], &rows[0].topic));
     }
 
     #[test]

@@ -39,20 +39,20 @@ SET state = CASE WHEN p.state = 'skipped' THEN 'skipped' ELSE 'parked' END,
 
 const LAST_ID: &str = "SELECT coalesce(max(id), 0) FROM comms_event";
 
-/// $1 name of the projection, $2 revision if none is live, $3 last event of the transaction.
+/// $1 name of the projection, $2 own revision, $3 last event of the transaction.
 const IS_APPLIED: &str = "
 SELECT EXISTS (SELECT 1 FROM comms_outbox_cursor
                WHERE relay = 'projection:' || $1 || ':'
-                     || coalesce((SELECT live_revision FROM comms_projection WHERE name = $1), $2)
+                     || min(coalesce((SELECT live_revision FROM comms_projection WHERE name = $1), $2), $2)
                  AND last_id >= $3) AS applied,
        $3 < 0 OR $3 > (SELECT coalesce(max(id), 0) FROM comms_event) AS never";
 
-/// $1 name of the projection, $2 revision if none is live, $3 last event.
+/// $1 name of the projection, $2 own revision, $3 last event.
 const ARE_APPLIED: &str = "
 SELECT coalesce((
     SELECT last_id FROM comms_outbox_cursor
     WHERE relay = 'projection:' || $1 || ':'
-          || coalesce((SELECT live_revision FROM comms_projection WHERE name = $1), $2)
+          || min(coalesce((SELECT live_revision FROM comms_projection WHERE name = $1), $2), $2)
 ), 0) >= CAST($3 AS INTEGER)";
 
 /// The events of one file, as the source of a [`Projection`](crate::Projection). One connection is enough.

@@ -51,30 +51,35 @@ pub async fn events_of_all_sizes_are_applied_in_order<B: Projections>() {
     }
 }
 
-/// The handle waits for the live revision also when a higher one has become the live one, and while it changes.
+/// The handle waits for the live revision, also while it changes, and for its own if a higher one is live, as after the
+/// rollback of a program.
 pub async fn a_wait_is_for_the_live_revision<B: Projections>() {
     let backend = B::start().await;
-    let built =
-        |revision: u32| backend.projection("p").revision(revision).apply(all(&backend)).build().unwrap();
-    let (first, second) = (built(1).handle(), built(2).handle());
-    let short = Duration::from_millis(50);
+    let builder = |revision: u32| backend.projection("p").revision(revision).apply(all(&backend));
+    let (first, second) = (builder(1).build().unwrap().handle(), builder(2).build().unwrap().handle());
+    let (short, long) = (Duration::from_millis(50), Duration::from_secs(5));
     let written = append(&backend, "order", "a", 1).await;
-    let running = project(backend.projection("p").revision(2).apply(all(&backend)));
+    let running = project(builder(2));
     until("revision 2 is live", async || backend.live_revision("p").await == Some(2)).await;
-    // Revision 1 has never run.
-    first.wait_for(written, Duration::from_secs(5)).await.unwrap();
-    first.wait_for_committed(Duration::from_secs(5)).await.unwrap();
+    second.wait_for(written, long).await.unwrap();
+    second.wait_for_committed(long).await.unwrap();
+    assert_eq!(first.wait_for(written, short).await.unwrap_err().kind, ErrorKind::NotExecuted);
+    assert_eq!(first.wait_for_committed(short).await.unwrap_err().kind, ErrorKind::NotExecuted);
     backend.set_live_revision("p", 1).await;
-    for handle in [&first, &second] {
-        assert_eq!(handle.wait_for(written, short).await.unwrap_err().kind, ErrorKind::NotExecuted);
-        assert_eq!(handle.wait_for_committed(short).await.unwrap_err().kind, ErrorKind::NotExecuted);
-    }
+    assert_eq!(second.wait_for(written, short).await.unwrap_err().kind, ErrorKind::NotExecuted);
+    assert_eq!(second.wait_for_committed(short).await.unwrap_err().kind, ErrorKind::NotExecuted);
     // It becomes the live one again during the wait.
-    let (wait, live) = tokio::join!(first.wait_for(written, Duration::from_secs(5)), async {
+    let (wait, ()) = tokio::join!(second.wait_for(written, long), async {
         tokio::time::sleep(short).await;
         backend.set_live_revision("p", 2).await;
     });
     wait.unwrap();
-    let () = live;
+    running.stop().await;
+    let running = project(builder(1));
+    let written = append(&backend, "order", "a", 1).await;
+    first.wait_for(written, long).await.unwrap();
+    first.wait_for_committed(long).await.unwrap();
+    assert_eq!(backend.live_revision("p").await, Some(2));
+    assert_eq!(second.wait_for(written, short).await.unwrap_err().kind, ErrorKind::NotExecuted);
     running.stop().await;
 }

@@ -15,7 +15,7 @@ const LARGE_PAGES: u32 = 16;
 #[derive(Debug)]
 pub(in crate::postgres) struct Piece {
     rows: AtomicU32,
-    /// The pages that are still read in the way for large rows.
+    /// How many of the next pages are read with a bound of the sum.
     large: AtomicU32,
 }
 
@@ -32,7 +32,7 @@ impl Piece {
         self.rows.load(Ordering::Relaxed) == PIECE
     }
 
-    /// Records that a row had more bytes than the share of a row in its page.
+    /// Records that a row had more bytes than its share of the page.
     pub(super) fn found_large_row(&self) {
         self.large.store(LARGE_PAGES, Ordering::Relaxed);
     }
@@ -93,5 +93,15 @@ mod tests {
         assert_eq!((piece.get(), piece.bytes(8_000_000), piece.bytes(10)), (50, 40_000, 1));
         (0..100).for_each(|_| piece.grow());
         assert_eq!(piece.bytes(8_000_000), 8_000_000);
+    }
+
+    #[test]
+    fn some_pages_after_a_large_row_expect_another() {
+        let piece = Piece::new();
+        assert!(!piece.expects_large_rows());
+        (0..2).for_each(|_| piece.found_large_row());
+        let expecting = (0..100).take_while(|_| piece.expects_large_rows()).count();
+        assert_eq!(expecting, 16);
+        assert!(!piece.expects_large_rows());
     }
 }
