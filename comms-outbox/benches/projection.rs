@@ -46,8 +46,14 @@ fn main() {
             return println!("skipped: COMMS_TEST_POSTGRES_URL is not set");
         };
         let bench = Bench::start(&url).await;
-        bench.follow().await;
-        bench.rebuild().await;
+        // `-- follow` or `-- rebuild` runs one of both.
+        let only = |name: &str| std::env::args().skip(1).all(|arg| arg.starts_with('-') || arg == name);
+        if only("follow") {
+            bench.follow().await;
+        }
+        if only("rebuild") {
+            bench.rebuild().await;
+        }
         bench.execute("DROP SCHEMA {s} CASCADE").await;
     });
 }
@@ -198,10 +204,11 @@ impl Bench {
         assert_eq!(sum.fetch_one(&self.pool).await.unwrap(), Some(events));
     }
 
-    /// Appends 1,000 events a second for 10 s, and measures for every 20th the time from its commit until the projection
-    /// has applied it.
+    /// Appends 1,000 events a second for 21 s, and measures for every 20th the time from its commit until the projection
+    /// has applied it. The first second is not counted: each connection then prepares its statements.
     async fn follow(&self) {
         const WRITERS: usize = 8;
+        const WARM_UP: usize = 1_000 / WRITERS;
         let (unit, clock) = (PgUnit::new(self.pool.clone(), self.tables.clone()), Clock::system());
         let projection = self.projection(1, unit.commit_signal());
         let handle = projection.handle();
@@ -211,8 +218,8 @@ impl Bench {
             let (unit, tables, clock, handle) =
                 (unit.clone(), self.tables.clone(), clock.clone(), handle.clone());
             tokio::spawn(async move {
-                let (start, mut delays) = (clock.now(), Vec::new());
-                for n in 0..10_000 / WRITERS {
+                let (start, mut commits, mut delays) = (clock.now(), Vec::new(), Vec::new());
+                for n in 0..21_000 / WRITERS {
                     let due = start + Duration::from_millis((n * WRITERS) as u64);
                     clock.sleep(due.saturating_duration_since(clock.now())).await;
                     let stream = Stream::new("bench", format!("{writer}-{n}"));
@@ -232,10 +239,16 @@ impl Bench {
                         messages: &[],
                     };
                     unit.append(&mut tx, append).await.unwrap();
-                    let written = (n % 20 == 0).then_some(tables.written(&mut tx).await.unwrap());
+                    let written =
+                        (n >= WARM_UP && n % 20 == 0).then_some(tables.written(&mut tx).await.unwrap());
+                    let before = clock.now();
                     unit.commit(tx).await.unwrap();
+                    let committed = clock.now();
+                    if n >= WARM_UP {
+                        commits.push(committed - before);
+                    }
                     let Some(written) = written else { continue };
-                    let (clock, handle, committed) = (clock.clone(), handle.clone(), clock.now());
+                    let (clock, handle) = (clock.clone(), handle.clone());
                     delays.push(tokio::spawn(async move {
                         handle.wait_for(written, Duration::from_secs(30)).await.unwrap();
                         clock.now() - committed
@@ -245,16 +258,22 @@ impl Bench {
                 for delay in delays {
                     measured.push(delay.await.unwrap());
                 }
-                measured
+                (commits, measured)
             })
         };
-        let mut delays = Vec::new();
+        let (mut commits, mut delays) = (Vec::new(), Vec::new());
         for writer in (0..WRITERS).map(write).collect::<Vec<_>>() {
-            delays.extend(writer.await.unwrap());
+            let (commit, delay) = writer.await.unwrap();
+            commits.extend(commit);
+            delays.extend(delay);
         }
-        delays.sort();
-        let at = |part: usize| delays[delays.len() * part / 100].as_secs_f64() * 1e3;
-        println!("1,000 appends/s: from commit to applied, p50 {:.1} ms, p99 {:.1} ms", at(50), at(99));
+        let percentiles = |mut times: Vec<Duration>| {
+            times.sort();
+            let at = |part: usize| times[times.len() * part / 100].as_secs_f64() * 1e3;
+            format!("p50 {:.1} ms, p95 {:.1} ms, p99 {:.1} ms", at(50), at(95), at(99))
+        };
+        println!("1,000 appends/s: from commit to applied, {}", percentiles(delays));
+        println!("1,000 appends/s: the commit of an append alone, {}", percentiles(commits));
         drop(stop);
         running.await.unwrap().unwrap();
     }

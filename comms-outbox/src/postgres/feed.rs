@@ -3,16 +3,16 @@
 use std::{sync::Arc, time::Duration};
 
 use comms_core::{Error, async_trait, clock::Clock};
-use sqlx::{PgPool, Postgres, Row as _, Transaction};
+use sqlx::{PgConnection, PgPool, Postgres, Row as _, Transaction};
 
 use super::{PgUnit, RelayStore, Tables, unit};
 use crate::{
     commit_error,
     projection::{
-        Checkpoint, Committed, Feed, ParkedEvent, Stored, Written, applied, cursor, never_written,
+        Checkpoint, Committed, Feed, ParkedEvent, Revisions, Stored, Written, applied, never_written,
         no_live_revision, wait_within,
     },
-    relay::{LeaseHolder, Log, Store},
+    relay::{LeaseHolder, Log, Position, Store},
     sql_error,
 };
 
@@ -21,6 +21,17 @@ const RENEW: &str = "
 UPDATE {s}.comms_outbox_cursor SET lease_until = clock_timestamp() + $3::float8 * interval '1 millisecond'
 WHERE relay = $1 AND token = $2::uuid
   AND EXISTS (SELECT FROM {s}.comms_outbox_guard WHERE relay = $1 AND token = $2::uuid)";
+
+/// $1 cursor, $2 token, $3 snapshot, $4 window, $5 last id, $6 milliseconds. Within a transaction it can be a named
+/// statement, which costs a fraction of one that is parsed each time. Its column has a name that the result of another
+/// statement does not have, see [`Tables::unprepared`].
+const SAVE: &str = "
+UPDATE {s}.comms_outbox_cursor
+SET snap = $3::text::pg_snapshot, win = $4::text::pg_snapshot, last_id = $5,
+    lease_until = clock_timestamp() + $6 * interval '1 millisecond'
+WHERE relay = $1 AND token = $2::text::uuid
+  AND EXISTS (SELECT FROM {s}.comms_outbox_guard WHERE relay = $1 AND token = $2::text::uuid)
+RETURNING true AS saved_cursor";
 
 const UNPARK: &str = "
 DELETE FROM {s}.comms_projection_parked WHERE name = $1 AND revision = $2 AND state <> 'skipped'";
@@ -41,28 +52,34 @@ SET state = CASE WHEN p.state = 'skipped' THEN 'skipped' ELSE 'parked' END,
 
 const LAST_ID: &str = "SELECT coalesce(max(id), 0) AS last FROM {s}.comms_event";
 
-/// $1 cursor, $2 transaction.
+/// $1 name of the projection, $2 own revision, $3 transaction. `least` ignores NULL.
 const IS_APPLIED: &str = "
 SELECT EXISTS (SELECT FROM {s}.comms_outbox_cursor
-               WHERE relay = $1 AND pg_visible_in_snapshot($2::text::xid8, snap)) AS applied,
-       $2::text::xid8 >= pg_snapshot_xmax(pg_current_snapshot()) AS future";
+               WHERE relay = 'projection:' || $1::text || ':'
+                     || least((SELECT live_revision FROM {s}.comms_projection WHERE name = $1::text), $2::text::bigint)
+                 AND pg_visible_in_snapshot($3::text::xid8, snap)) AS applied,
+       $3::text::xid8 >= pg_snapshot_xmax(pg_current_snapshot()) AS future";
 
 const SNAPSHOT: &str = "SELECT pg_current_snapshot()::text AS snap";
 
-/// $1 cursor, $2 snapshot. The events that are not applied are those of the transactions that the snapshot of the cursor
+/// $1 name of the projection, $2 own revision, $3 snapshot. The events that are not applied are those of the transactions that the snapshot of the cursor
 /// does not contain: the later ones, and those in progress. Both are ranges of the index; the planner takes it for the
 /// sake of the order.
 const ARE_APPLIED: &str = "
 WITH applied AS MATERIALIZED (
-    SELECT coalesce((SELECT snap FROM {s}.comms_outbox_cursor WHERE relay = $1), '1:1:'::pg_snapshot) AS snap
+    SELECT coalesce((
+        SELECT snap FROM {s}.comms_outbox_cursor
+        WHERE relay = 'projection:' || $1::text || ':'
+              || least((SELECT live_revision FROM {s}.comms_projection WHERE name = $1::text), $2::text::bigint)
+    ), '1:1:'::pg_snapshot) AS snap
 ), later AS (
     SELECT xid FROM {s}.comms_event
-    WHERE xid >= (SELECT pg_snapshot_xmax(snap) FROM applied) AND pg_visible_in_snapshot(xid, $2::pg_snapshot)
+    WHERE xid >= (SELECT pg_snapshot_xmax(snap) FROM applied) AND pg_visible_in_snapshot(xid, $3::pg_snapshot)
     ORDER BY xid, id LIMIT 1
 ), in_progress AS (
     SELECT xid FROM {s}.comms_event
     WHERE xid = ANY (ARRAY(SELECT pg_snapshot_xip(snap) FROM applied))
-      AND pg_visible_in_snapshot(xid, $2::pg_snapshot)
+      AND pg_visible_in_snapshot(xid, $3::pg_snapshot)
     ORDER BY xid, id LIMIT 1
 )
 SELECT NOT EXISTS (SELECT FROM later) AND NOT EXISTS (SELECT FROM in_progress) AS applied";
@@ -101,10 +118,35 @@ impl EventFeed {
             let mut conn = self.pool.acquire().await.map_err(sql_error)?;
             let revision = self.tables.live_revision(&mut conn, name).await?;
             drop(conn);
-            let revision = revision.ok_or_else(|| no_live_revision(name))?;
-            applied(self, &cursor(name, revision), &clock, written, None).await
+            let own = revision.ok_or_else(|| no_live_revision(name))?;
+            applied(self, Revisions { name, own }, &clock, written, None).await
         };
         wait_within(limit, &clock, name, &format!("the transaction {written}"), wait).await
+    }
+
+    /// Writes the position. If a pooler has another statement under this name, returns an error, so that the transaction is
+    /// rolled back.
+    async fn save(
+        &self,
+        conn: &mut PgConnection,
+        holder: &LeaseHolder,
+        position: &Position,
+    ) -> Result<bool, Error> {
+        // To the end of the statement, whose failure would otherwise be lost.
+        let rows = self
+            .tables
+            .query(SAVE)
+            .bind(&*holder.relay)
+            .bind(&holder.token)
+            .bind(&*position.snapshot)
+            .bind(position.window.as_deref())
+            .bind(position.last_id)
+            .bind(holder.lease.as_secs_f64() * 1e3)
+            .fetch_all(conn)
+            .await
+            .map_err(sql_error)?;
+        let saved = rows.first().map(|row| row.try_get("saved_cursor")).transpose().map_err(sql_error)?;
+        Ok(saved == Some(true))
     }
 }
 
@@ -140,7 +182,7 @@ impl Feed for EventFeed {
     ) -> Result<bool, Error> {
         let Checkpoint { holder, position, name, revision, go_live, unpark } = *checkpoint;
         // It fails if an earlier statement of the transaction has failed, so the commit needs no check of its own.
-        if !self.store.save_cursor(&mut tx, holder, position).await? {
+        if !self.save(&mut tx, holder, position).await? {
             return Ok(false);
         }
         for (_, text) in [(unpark, UNPARK), (go_live, GO_LIVE)].into_iter().filter(|(due, _)| *due) {
@@ -190,11 +232,13 @@ impl Feed for EventFeed {
         row.map_err(sql_error)?.try_get("last").map_err(sql_error)
     }
 
-    async fn is_applied(&self, cursor: &str, written: Written) -> Result<bool, Error> {
+    async fn is_applied(&self, revisions: Revisions<'_>, written: Written) -> Result<bool, Error> {
         if written.0 < 0 {
             return Err(never_written(written));
         }
-        let look = self.tables.inline_values(IS_APPLIED, &[Some(cursor), Some(&written.to_string())]);
+        let (own, xid) = (revisions.own.to_string(), written.to_string());
+        let values = [Some(revisions.name), Some(&own), Some(&xid)];
+        let look = self.tables.inline_values(IS_APPLIED, &values);
         let row = sqlx::raw_sql(look).fetch_one(&self.pool).await.map_err(sql_error)?;
         if row.try_get("future").map_err(sql_error)? {
             return Err(never_written(written));
@@ -207,8 +251,13 @@ impl Feed for EventFeed {
         row.try_get("snap").map(Committed).map_err(sql_error)
     }
 
-    async fn are_applied(&self, cursor: &str, Committed(snap): &Committed) -> Result<bool, Error> {
-        let look = self.tables.inline_values(ARE_APPLIED, &[Some(cursor), Some(snap)]);
+    async fn are_applied(
+        &self,
+        revisions: Revisions<'_>,
+        Committed(snap): &Committed,
+    ) -> Result<bool, Error> {
+        let own = revisions.own.to_string();
+        let look = self.tables.inline_values(ARE_APPLIED, &[Some(revisions.name), Some(&own), Some(snap)]);
         let row = sqlx::raw_sql(look).fetch_one(&self.pool).await.map_err(sql_error)?;
         row.try_get("applied").map_err(sql_error)
     }

@@ -2,6 +2,9 @@
 
 use comms_core::Error;
 
+/// The least snapshot, in which nothing is visible.
+pub(super) const OLDEST: &str = "3:3:";
+
 /// A `pg_snapshot`: transactions below `xmax` have ended, except those in `xip`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Snapshot {

@@ -9,7 +9,9 @@ use sqlx::{PgConnection, PgPool, Row as _};
 use super::{
     Tables, changes, lease,
     read::{self, Piece},
-    row, unit,
+    row,
+    snapshot::OLDEST,
+    unit,
 };
 use crate::{
     commit_error,
@@ -85,8 +87,7 @@ impl RelayStore {
 #[async_trait]
 impl Store for RelayStore {
     fn oldest(&self) -> Position {
-        // The least snapshot, in which nothing is visible.
-        Position { snapshot: "3:3:".into(), ..Position::default() }
+        Position { snapshot: OLDEST.into(), ..Position::default() }
     }
 
     async fn acquire(&self, request: &LeaseRequest<'_>) -> Result<Option<Lease>, Error> {
@@ -152,7 +153,7 @@ impl Store for RelayStore {
 }
 
 impl RelayStore {
-    pub(super) async fn save_cursor(
+    async fn save_cursor(
         &self,
         conn: &mut PgConnection,
         holder: &LeaseHolder,

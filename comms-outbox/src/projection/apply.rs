@@ -202,7 +202,7 @@ impl<F: Feed> Session<'_, F> {
             row: event.id,
             source: source.to_owned(),
             id,
-            stream: event.stream.clone(),
+            stream: event.stream(),
             version: event.version,
             state: ParkedEventState::Parked,
             error_kind: error.kind.as_str().to_owned(),

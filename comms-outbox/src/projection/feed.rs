@@ -40,14 +40,22 @@ pub trait Feed: Send + Sync + 'static {
     /// Returns the id of the last event.
     async fn last_id(&self) -> Result<i64, Error>;
 
-    /// Returns whether the events of the transaction are applied up to the cursor.
-    async fn is_applied(&self, cursor: &str, written: Written) -> Result<bool, Error>;
+    /// Returns whether the events of the transaction are applied by `revisions`.
+    async fn is_applied(&self, revisions: Revisions<'_>, written: Written) -> Result<bool, Error>;
 
     /// Returns the events that are committed now.
     async fn committed(&self) -> Result<Committed, Error>;
 
-    /// Returns whether the events of `committed` are applied up to the cursor.
-    async fn are_applied(&self, cursor: &str, committed: &Committed) -> Result<bool, Error>;
+    /// Returns whether the events of `committed` are applied by `revisions`.
+    async fn are_applied(&self, revisions: Revisions<'_>, committed: &Committed) -> Result<bool, Error>;
+}
+
+/// The revisions of a projection that a query of this program may read: the live one, or `own` if none or a higher one is
+/// live.
+#[derive(Debug, Clone, Copy)]
+pub struct Revisions<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) own: u32,
 }
 
 /// The events that were committed at a moment: a snapshot of PostgreSQL, or the id of the last event of SQLite.

@@ -22,7 +22,7 @@ mod status;
 pub use builder::ProjectionBuilder;
 pub use feed::Feed;
 pub use feed::Written;
-pub(crate) use feed::{Checkpoint, Committed, Stored, cursor, never_written};
+pub(crate) use feed::{Checkpoint, Committed, Revisions, Stored, never_written};
 pub use handle::ProjectionHandle;
 pub(crate) use handle::{applied, no_live_revision, wait_within};
 pub use parked::{ParkedEvent, ParkedEventState};

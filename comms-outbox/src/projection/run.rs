@@ -100,7 +100,8 @@ impl<F: Feed> Projection<F> {
     pub fn handle(&self) -> ProjectionHandle<F> {
         ProjectionHandle {
             feed: self.context.feed.clone(),
-            cursor: self.context.settings.cursor.clone(),
+            name: self.context.settings.name.as_str().into(),
+            revision: self.context.settings.revision,
             clock: self.context.settings.clock.clone(),
             status: self.context.reporter.subscribe(),
         }

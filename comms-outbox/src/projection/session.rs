@@ -4,9 +4,11 @@ use std::{
     collections::HashSet,
     future::Future,
     pin::Pin,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use comms_core::{
     Error, ErrorKind,
     clock::Sleep,
@@ -36,7 +38,8 @@ pub(super) enum End {
 /// An event of a page. A row that does not decode has the error instead.
 pub(super) struct Event {
     pub(super) id: i64,
-    pub(super) stream: Stream,
+    category: Arc<str>,
+    key: Option<Bytes>,
     pub(super) version: u64,
     pub(super) recorded: Result<Recorded, Error>,
 }
@@ -45,10 +48,13 @@ impl Event {
     fn new(row: Row, at: RecordedAt) -> Self {
         let version = u64::try_from(at.version).unwrap_or(0);
         let recorded_at = Duration::from_micros(u64::try_from(at.micros).unwrap_or(0));
-        let key = String::from_utf8_lossy(row.key.as_deref().unwrap_or_default());
-        let stream = Stream::new(row.topic, &*key);
         let recorded = row.message.map(|message| Recorded { version, recorded_at, message });
-        Self { id: row.id, stream, version, recorded }
+        Self { id: row.id, category: row.topic, key: row.key, version, recorded }
+    }
+
+    pub(super) fn stream(&self) -> Stream {
+        let key = String::from_utf8_lossy(self.key.as_deref().unwrap_or_default());
+        Stream::new(self.category.clone(), &*key)
     }
 }
 

@@ -44,12 +44,14 @@ pub(crate) struct Place<'a> {
 pub(crate) struct RowBuffer {
     messages: BytesMut,
     topics: HashSet<Arc<str>>,
+    /// The topic of the last row, which the next one often has.
+    last: Arc<str>,
 }
 
 impl RowBuffer {
     /// Creates a buffer for messages of `bytes` bytes in total. It grows if they have more.
     pub(crate) fn new(bytes: usize) -> Self {
-        Self { messages: BytesMut::with_capacity(bytes), topics: HashSet::new() }
+        Self { messages: BytesMut::with_capacity(bytes), topics: HashSet::new(), last: "".into() }
     }
 
     /// Makes a row at `place` with the message of `parts`. If the columns of the message do not decode, the error becomes
@@ -64,12 +66,15 @@ impl RowBuffer {
     }
 
     fn topic(&mut self, topic: &str) -> Arc<str> {
-        if let Some(known) = self.topics.get(topic) {
-            return known.clone();
+        if *self.last == *topic {
+            return self.last.clone();
         }
-        let topic = Arc::<str>::from(topic);
-        self.topics.insert(topic.clone());
-        topic
+        self.last = match self.topics.get(topic) {
+            Some(known) => known.clone(),
+            None => topic.into(),
+        };
+        self.topics.insert(self.last.clone());
+        self.last.clone()
     }
 }
 
@@ -105,6 +110,8 @@ mod tests {
         assert_eq!(messages.map(Message::parts), [parts, parts]);
         assert!(Arc::ptr_eq(&rows[0].topic, &rows[1].topic));
         assert_eq!(rows[1].key.as_deref(), Some(&b"k"[..]));
+        let topics = ["u", "t", "u"].map(|topic| buffer.row(Place { topic, ..place(3) }, Ok(parts)).topic);
+        assert!(Arc::ptr_eq(&topics[0], &topics[2]) && Arc::ptr_eq(&topics[1], &rows[0].topic));
     }
 
     #[test]

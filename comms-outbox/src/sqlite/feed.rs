@@ -8,7 +8,7 @@ use sqlx::{Row as _, SqlitePool};
 use super::{RelayStore, SqliteTx, SqliteUnit, Tables, changes, store, tx};
 use crate::{
     projection::{
-        Checkpoint, Committed, Feed, ParkedEvent, Stored, Written, applied, cursor, never_written,
+        Checkpoint, Committed, Feed, ParkedEvent, Revisions, Stored, Written, applied, never_written,
         no_live_revision, wait_within,
     },
     relay::{LeaseHolder, Log, Store},
@@ -39,12 +39,21 @@ SET state = CASE WHEN p.state = 'skipped' THEN 'skipped' ELSE 'parked' END,
 
 const LAST_ID: &str = "SELECT coalesce(max(id), 0) FROM comms_event";
 
+/// $1 name of the projection, $2 own revision, $3 last event of the transaction.
 const IS_APPLIED: &str = "
-SELECT EXISTS (SELECT 1 FROM comms_outbox_cursor WHERE relay = $1 AND last_id >= $2) AS applied,
-       $2 < 0 OR $2 > (SELECT coalesce(max(id), 0) FROM comms_event) AS never";
+SELECT EXISTS (SELECT 1 FROM comms_outbox_cursor
+               WHERE relay = 'projection:' || $1 || ':'
+                     || min(coalesce((SELECT live_revision FROM comms_projection WHERE name = $1), $2), $2)
+                 AND last_id >= $3) AS applied,
+       $3 < 0 OR $3 > (SELECT coalesce(max(id), 0) FROM comms_event) AS never";
 
+/// $1 name of the projection, $2 own revision, $3 last event.
 const ARE_APPLIED: &str = "
-SELECT coalesce((SELECT last_id FROM comms_outbox_cursor WHERE relay = $1), 0) >= CAST($2 AS INTEGER)";
+SELECT coalesce((
+    SELECT last_id FROM comms_outbox_cursor
+    WHERE relay = 'projection:' || $1 || ':'
+          || min(coalesce((SELECT live_revision FROM comms_projection WHERE name = $1), $2), $2)
+), 0) >= CAST($3 AS INTEGER)";
 
 /// The events of one file, as the source of a [`Projection`](crate::Projection). One connection is enough.
 ///
@@ -81,8 +90,8 @@ impl EventFeed {
             let mut conn = self.pool.acquire().await.map_err(sql_error)?;
             let revision = self.tables.live_revision(&mut conn, name).await?;
             drop(conn);
-            let revision = revision.ok_or_else(|| no_live_revision(name))?;
-            applied(self, &cursor(name, revision), &clock, written, None).await
+            let own = revision.ok_or_else(|| no_live_revision(name))?;
+            applied(self, Revisions { name, own }, &clock, written, None).await
         };
         wait_within(limit, &clock, name, &format!("the transaction {written}"), wait).await
     }
@@ -156,8 +165,8 @@ impl Feed for EventFeed {
         row.try_get(0).map_err(sql_error)
     }
 
-    async fn is_applied(&self, cursor: &str, written: Written) -> Result<bool, Error> {
-        let query = sqlx::query(IS_APPLIED).bind(cursor).bind(written.0);
+    async fn is_applied(&self, revisions: Revisions<'_>, written: Written) -> Result<bool, Error> {
+        let query = sqlx::query(IS_APPLIED).bind(revisions.name).bind(revisions.own).bind(written.0);
         let row = query.fetch_one(&self.pool).await.map_err(sql_error)?;
         let (applied, never): (bool, bool) =
             (row.try_get("applied").map_err(sql_error)?, row.try_get("never").map_err(sql_error)?);
@@ -168,8 +177,12 @@ impl Feed for EventFeed {
         Ok(Committed(self.last_id().await?.to_string()))
     }
 
-    async fn are_applied(&self, cursor: &str, Committed(last): &Committed) -> Result<bool, Error> {
-        let query = sqlx::query(ARE_APPLIED).bind(cursor).bind(last);
+    async fn are_applied(
+        &self,
+        revisions: Revisions<'_>,
+        Committed(last): &Committed,
+    ) -> Result<bool, Error> {
+        let query = sqlx::query(ARE_APPLIED).bind(revisions.name).bind(revisions.own).bind(last);
         query.fetch_one(&self.pool).await.map_err(sql_error)?.try_get(0).map_err(sql_error)
     }
 }

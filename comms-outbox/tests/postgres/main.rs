@@ -9,6 +9,8 @@ mod local;
 #[cfg(feature = "event-store")]
 mod projection;
 mod rebase;
+#[cfg(feature = "event-store")]
+mod rebuild;
 mod relay;
 #[cfg(feature = "saga")]
 mod saga;

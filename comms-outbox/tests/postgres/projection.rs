@@ -107,6 +107,18 @@ async fn a_higher_revision_is_built_beside_the_live_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
+async fn a_wait_is_for_the_live_revision() {
+    suite::projection_reads::a_wait_is_for_the_live_revision::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
+async fn events_of_all_sizes_are_applied_in_order() {
+    suite::projection_reads::events_of_all_sizes_are_applied_in_order::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
 async fn names_and_settings_that_cannot_work_are_refused() {
     suite::projection::names_and_settings_that_cannot_work_are_refused::<Postgres>().await;
 }

@@ -161,6 +161,12 @@ async fn large_rows_take_little_memory() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL; run scripts/test"]
+async fn rows_of_all_sizes_are_delivered_in_order() {
+    suite::bounds::rows_of_all_sizes_are_delivered_in_order::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL; run scripts/test"]
 async fn a_row_larger_than_a_page_is_delivered() {
     suite::bounds::a_row_larger_than_a_page_is_delivered::<Postgres>().await;
 }

@@ -90,6 +90,16 @@ async fn a_higher_revision_is_built_beside_the_live_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_wait_is_for_the_live_revision() {
+    suite::projection_reads::a_wait_is_for_the_live_revision::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_of_all_sizes_are_applied_in_order() {
+    suite::projection_reads::events_of_all_sizes_are_applied_in_order::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn names_and_settings_that_cannot_work_are_refused() {
     suite::projection::names_and_settings_that_cannot_work_are_refused::<Sqlite>().await;
 }

@@ -131,6 +131,11 @@ async fn large_rows_take_little_memory() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rows_of_all_sizes_are_delivered_in_order() {
+    suite::bounds::rows_of_all_sizes_are_delivered_in_order::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_row_larger_than_a_page_is_delivered() {
     suite::bounds::a_row_larger_than_a_page_is_delivered::<Sqlite>().await;
 }

@@ -111,3 +111,20 @@ pub async fn a_row_larger_than_a_page_is_delivered<B: Backend>() {
     let lengths: Vec<_> = recorder.payloads().iter().map(String::len).collect();
     assert_eq!(lengths, [1, 100_001].repeat(5));
 }
+
+/// Rows of different sizes, also larger than a page, in pages of a few rows: each is delivered once, in order.
+pub async fn rows_of_all_sizes_are_delivered_in_order<B: Backend>() {
+    const BYTES: usize = 4_000;
+    let (backend, recorder) = (B::start().await, Recorder::new());
+    let sizes = [0, 0, 0, 900, 0, BYTES + 1, BYTES, 0, 0, 0, 3 * BYTES];
+    let mut expected = Vec::new();
+    for n in 0..200 {
+        let size = if n < 60 { sizes[n % sizes.len()] } else { 0 };
+        expected.push(format!("{n}{}", "x".repeat(size)));
+        send(&backend, &[message("k", &expected[n])]).await;
+    }
+    let relay = run(backend.relay(recorder.clone()).page(8).page_bytes(BYTES));
+    until("every row", async || recorder.count() >= expected.len()).await;
+    relay.stop().await;
+    assert_eq!(recorder.payloads(), expected);
+}

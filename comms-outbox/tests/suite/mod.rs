@@ -26,6 +26,8 @@ pub mod peers;
 pub mod projection;
 #[cfg(feature = "event-store")]
 pub mod projection_parks;
+#[cfg(feature = "event-store")]
+pub mod projection_reads;
 pub mod reconfigure;
 pub mod recorder;
 pub mod released;

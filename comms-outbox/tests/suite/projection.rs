@@ -326,8 +326,14 @@ pub async fn a_higher_revision_is_built_beside_the_live_one<B: Projections>() {
     assert_eq!(backend.live_revision("p").await, Some(1));
     let written = append(&backend, "order", "a", 1).await;
     backend.wait_for("p", written).await.unwrap();
+    // Queries read revision 1, so the handle of revision 2 waits for that one.
+    handle.wait_for(written, Duration::from_secs(5)).await.unwrap();
+    handle.wait_for_committed(Duration::from_secs(5)).await.unwrap();
+    assert!(!backend.effects().await.contains(&"r2 order/a@16".to_owned()));
     open.store(true, Ordering::SeqCst);
     until("revision 2 is live", async || backend.live_revision("p").await == Some(2)).await;
+    handle.wait_for(written, Duration::from_secs(5)).await.unwrap();
+    assert!(backend.effects().await.contains(&"r2 order/a@21".to_owned()));
     let last = "r2 order/a@21".to_owned();
     until("revision 2 has the last event", async || backend.effects().await.contains(&last)).await;
     let effects = backend.effects().await;

@@ -36,8 +36,8 @@
 //! that were given out again may be in progress in B and ended in the new history, so a page could contain a later row
 //! of a key without an earlier one. So a scan and a page check the guard too. Their result also proves that no other
 //! statement was executed under their name: a pooler in transaction mode may provide a session in which another
-//! statement is prepared under this name. Advancing over an empty window in memory is safe for the same reason as
-//! taking a snapshot.
+//! statement is prepared under this name. The column of the guard therefore has the name of its log and statement.
+//! Advancing over an empty window in memory is safe for the same reason as taking a snapshot.
 //!
 //! The token is a fencing token too. It is drawn anew in each acquisition, so a session that was overtaken, or whose
 //! lease a failover granted a second time, changes nothing. On a hot standby, reading an unlogged table is an error, so
@@ -51,8 +51,17 @@
 //! The planner's statistics of an outbox are stale, and one transaction may have written a million rows. So no
 //! statement relies on a plan that statistics could change. [`scan`] walks the index (xid, id) in pieces by row
 //! comparison, and returns the ranges of ids that contain the window's rows. [`page`] then reads the table by those
-//! ranges, over at most [`SPAN`](piece::SPAN) ids. A page may be empty and still advance the position. If the server
-//! cancels a statement (`statement_timeout`), it is repeated with a smaller piece, which also has fewer bytes.
+//! ranges, over at most [`SPAN`](piece::SPAN) ids. A page may be empty and still advance the position.
+//!
+//! A window of events that begins with the first transaction is not scanned: its range has every id of the table. The scan
+//! only decides which ids a page looks at. A page compares the transaction of each row with both snapshots, whatever the
+//! ranges are.
+//!
+//! The bytes of a page are bounded by a limit for each row, its share of the page. The values of a larger row are not
+//! sent. The next page begins with that row, and some pages sum the sizes instead, which costs more.
+//!
+//! If the server cancels a statement (`statement_timeout`), it is repeated with a smaller piece, which also has fewer
+//! bytes.
 
 mod page;
 mod piece;
@@ -63,9 +72,13 @@ use std::sync::Arc;
 use comms_core::Error;
 use sqlx::{PgPool, Row};
 
-use super::{Tables, snapshot::Snapshot, unit};
+use super::{
+    Tables,
+    snapshot::{OLDEST, Snapshot},
+    unit,
+};
 use crate::{
-    relay::{Page, Position, Query},
+    relay::{Log, Page, Position, Query},
     sql_error,
 };
 pub(super) use piece::Piece;
@@ -155,7 +168,14 @@ async fn step(
         window: Some(up_to.clone()),
         last_id: if query.from.is_settled() { 0 } else { query.from.last_id },
     };
-    if !window.is_scanned() {
+    // A rebuild reads every event, and the ids of events have few gaps, so a scan would only list them. After a statement
+    // that the server cancelled, the window is scanned in pieces.
+    let is_rebuild = tables.log() == Log::Events && *within.snapshot == *OLDEST && piece.is_full();
+    if !window.is_scanned() && is_rebuild {
+        if !window.take_all(conn, tables, query, within.last_id).await? {
+            return Ok(None);
+        }
+    } else if !window.is_scanned() {
         if !window.scan(conn, tables, piece.get(), query, within.last_id).await? {
             return Ok(None);
         }
@@ -166,6 +186,10 @@ async fn step(
     }
     let page = page::page(conn, tables, piece, query, within, window).await?;
     let Some(mut page) = page else { return Ok(None) };
+    let is_gap = page.rows.is_empty() && window.is_all() && !window.is_read();
+    if is_gap && is_rebuild && !window.take_all(conn, tables, query, page.after.last_id).await? {
+        return Ok(None);
+    }
     if window.is_read() {
         page.after = Position { snapshot: up_to.clone(), window: None, last_id: 0 };
         page.more = false;

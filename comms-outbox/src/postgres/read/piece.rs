@@ -7,19 +7,40 @@ pub(super) const SPAN: i64 = 5_000;
 /// The most rows or index entries that one statement examines, as long as the server does not cancel it.
 const PIECE: u32 = 10_000;
 pub(super) const MIN_PIECE: u32 = 50;
+/// The pages after a large row that expect another one.
+const LARGE_PAGES: u32 = 16;
 
 /// How much one statement may examine. It shrinks after the server has cancelled a statement, and grows after each
 /// success.
 #[derive(Debug)]
-pub(in crate::postgres) struct Piece(AtomicU32);
+pub(in crate::postgres) struct Piece {
+    rows: AtomicU32,
+    /// How many of the next pages are read with a bound of the sum.
+    large: AtomicU32,
+}
 
 impl Piece {
     pub(in crate::postgres) const fn new() -> Self {
-        Self(AtomicU32::new(PIECE))
+        Self { rows: AtomicU32::new(PIECE), large: AtomicU32::new(0) }
     }
 
     pub(super) fn get(&self) -> i64 {
-        self.0.load(Ordering::Relaxed).into()
+        self.rows.load(Ordering::Relaxed).into()
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.rows.load(Ordering::Relaxed) == PIECE
+    }
+
+    /// Records that a row had more bytes than its share of the page.
+    pub(super) fn found_large_row(&self) {
+        self.large.store(LARGE_PAGES, Ordering::Relaxed);
+    }
+
+    /// Returns whether the next page probably has large rows, because one of the last pages had one.
+    pub(super) fn expects_large_rows(&self) -> bool {
+        let left = |left: u32| left.checked_sub(1);
+        self.large.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left).is_ok()
     }
 
     /// Returns the most bytes of a page, if a full piece may have `most`. Sending the bytes is part of the statement's
@@ -30,12 +51,12 @@ impl Piece {
     }
 
     pub(super) fn shrink(&self) {
-        self.0.store((self.0.load(Ordering::Relaxed) / 4).max(MIN_PIECE), Ordering::Relaxed);
+        self.rows.store((self.rows.load(Ordering::Relaxed) / 4).max(MIN_PIECE), Ordering::Relaxed);
     }
 
     pub(super) fn grow(&self) {
-        let piece = self.0.load(Ordering::Relaxed);
-        self.0.store((piece + piece / 8 + 1).min(PIECE), Ordering::Relaxed);
+        let piece = self.rows.load(Ordering::Relaxed);
+        self.rows.store((piece + piece / 8 + 1).min(PIECE), Ordering::Relaxed);
     }
 }
 
@@ -72,5 +93,15 @@ mod tests {
         assert_eq!((piece.get(), piece.bytes(8_000_000), piece.bytes(10)), (50, 40_000, 1));
         (0..100).for_each(|_| piece.grow());
         assert_eq!(piece.bytes(8_000_000), 8_000_000);
+    }
+
+    #[test]
+    fn some_pages_after_a_large_row_expect_another() {
+        let piece = Piece::new();
+        assert!(!piece.expects_large_rows());
+        (0..2).for_each(|_| piece.found_large_row());
+        let expecting = (0..100).take_while(|_| piece.expects_large_rows()).count();
+        assert_eq!(expecting, 16);
+        assert!(!piece.expects_large_rows());
     }
 }

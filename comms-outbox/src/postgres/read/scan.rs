@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use sqlx::{PgConnection, Row};
+use sqlx::{PgConnection, Row, postgres::PgRow};
 
 use super::piece::SPAN;
 use crate::{
@@ -24,11 +24,16 @@ WITH k AS MATERIALIZED (
         WHERE (o.xid, o.id) > (r.lo, r.after) AND o.xid < r.hi ORDER BY o.xid, o.id LIMIT $4
     ) l LIMIT $4
 )
-SELECT g.same, b.lo, b.hi, b.n, l.xid::text AS xid, l.id
+SELECT g.same AS {log}_scan, b.lo, b.hi, b.n, l.xid::text AS xid, l.id
 FROM (SELECT EXISTS (SELECT FROM {s}.comms_outbox_guard WHERE relay = $5 AND token = $6::text::uuid) AS same) g
 LEFT JOIN (SELECT min(id) AS lo, max(id) AS hi, count(*) AS n FROM k GROUP BY id / 256) b ON true
 LEFT JOIN (SELECT xid, id FROM k ORDER BY xid DESC, id DESC LIMIT 1) l ON true
 ORDER BY b.lo";
+
+/// $1 the last id that is read, $2 relay, $3 token.
+const ALL: &str = "
+SELECT EXISTS (SELECT FROM {s}.comms_outbox_guard WHERE relay = $2 AND token = $3::text::uuid) AS {log}_all,
+       (SELECT min(id) FROM {s}.{log} WHERE id > $1) AS lo, (SELECT max(id) FROM {s}.{log} WHERE id > $1) AS hi";
 
 /// The state of reading a window: transactions that are not scanned yet, and ranges of ids that are not read yet.
 #[derive(Debug, Clone)]
@@ -37,12 +42,45 @@ pub(super) struct Window {
     transactions: VecDeque<(u64, u64, i64)>,
     /// Inclusive ranges of ids, ascending once all transactions are scanned.
     ranges: VecDeque<(i64, i64)>,
+    /// Every row of the log may belong to the window, which is not scanned. The only range has every id of the log.
+    is_all: bool,
 }
 
 impl Window {
     pub(super) fn new(before: &Snapshot, up_to: &Snapshot) -> Self {
         let transactions = up_to.since(before).into_iter().map(|(low, high)| (low, high, -1)).collect();
-        Self { transactions, ranges: VecDeque::new() }
+        Self { transactions, ranges: VecDeque::new(), is_all: false }
+    }
+
+    pub(super) fn is_all(&self) -> bool {
+        self.is_all
+    }
+
+    /// Takes the ids behind `done` of the whole log as the range to read, instead of a scan: for a window that begins with
+    /// the first transaction. No row of the window is missing, because it was committed before its snapshot, which is older
+    /// than this statement. Returns `false` if the guard is gone.
+    ///
+    /// Called again after a page without rows, it passes a gap in the ids.
+    pub(super) async fn take_all(
+        &mut self,
+        conn: &mut PgConnection,
+        tables: &Tables,
+        query: &Query,
+        done: i64,
+    ) -> Result<bool, sqlx::Error> {
+        let all = tables.query(ALL).bind(done).bind(&*query.relay).bind(&query.token);
+        let row = all.fetch_one(conn).await?;
+        if !is_same(&row, tables, "all")? {
+            return Ok(false);
+        }
+        let (low, high) = (row.try_get("lo")?, row.try_get("hi")?);
+        // The end of the first look stays, so that the window ends while others append.
+        let end = self.ranges.back().filter(|_| self.is_all).map(|range| range.1);
+        let range = Option::zip(low, high).map(|(low, high): (i64, i64)| (low, end.unwrap_or(high)));
+        self.ranges = range.into_iter().filter(|(low, high)| low <= high).collect();
+        self.transactions.clear();
+        self.is_all = true;
+        Ok(true)
     }
 
     pub(super) fn is_scanned(&self) -> bool {
@@ -76,7 +114,7 @@ impl Window {
             .await?;
         let mut count = 0;
         for row in &rows {
-            if !row.try_get::<bool, _>("same")? {
+            if !is_same(row, tables, "scan")? {
                 return Ok(false);
             }
             if row.try_get::<Option<i64>, _>("lo")?.is_none() {
@@ -140,6 +178,11 @@ impl Window {
     }
 }
 
+/// Returns whether the guard exists. The column has a name that the result of another statement does not have.
+pub(super) fn is_same(row: &PgRow, tables: &Tables, statement: &str) -> Result<bool, sqlx::Error> {
+    row.try_get(&*format!("{}_{statement}", tables.log().table()))
+}
+
 /// Sorts the ranges and merges neighbors, up to [`SPAN`] ids each.
 fn merge(mut ranges: Vec<(i64, i64)>) -> VecDeque<(i64, i64)> {
     ranges.sort_unstable();
@@ -161,7 +204,7 @@ mod tests {
     use super::*;
 
     fn window(ranges: &[(i64, i64)]) -> Window {
-        Window { transactions: VecDeque::new(), ranges: ranges.iter().copied().collect() }
+        Window { transactions: VecDeque::new(), ranges: ranges.iter().copied().collect(), is_all: false }
     }
 
     #[test]
@@ -191,6 +234,7 @@ mod tests {
         let mut window = Window {
             transactions: VecDeque::from([(5, 6, -1), (9, 20, -1), (30, 40, -1)]),
             ranges: VecDeque::new(),
+            is_all: false,
         };
         window.go_on_after(12, 77);
         assert_eq!(window.transactions, [(12, 20, 77), (30, 40, -1)]);

@@ -154,8 +154,8 @@ impl ProjectionHandle {
         }
     }
 
-    /// Waits until the projection has applied the events of the transaction `written`, at most `limit`. Any process may
-    /// have the lease.
+    /// Waits until the live revision of the projection has applied the events of the transaction `written`, at most
+    /// `limit`. Any process may have the lease.
     ///
     /// # Errors
     /// Returns `NotExecuted` if the limit is reached first. Otherwise returns the kind that [`sql_error`] derives from
@@ -167,8 +167,8 @@ impl ProjectionHandle {
         }
     }
 
-    /// Waits until the projection has applied every event that was committed before this call, at most `limit`. Any
-    /// process may have the lease.
+    /// Waits until the live revision of the projection has applied every event that was committed before this call, at
+    /// most `limit`. Any process may have the lease.
     ///
     /// # Errors
     /// Returns `NotExecuted` if the limit is reached first. Otherwise returns the kind that [`sql_error`] derives from
