@@ -94,7 +94,8 @@ mod status_headers;
 pub mod tls;
 
 pub use client::{
-    Balance, Channel, ChannelBuilder, ChannelSnapshot, EndpointSnapshot, EndpointState, Resume, ResumeConfig, Resuming,
+    Balance, Channel, ChannelBuilder, ChannelSnapshot, EndpointSnapshot, EndpointState, Resume, ResumeConfig,
+    Resuming,
 };
 pub use idempotency_key::{key_of, keyed};
 #[cfg(feature = "server")]

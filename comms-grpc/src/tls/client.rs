@@ -84,7 +84,6 @@ impl ClientTls {
     /// # Errors
     /// Returns `Misconfigured` if the files cannot be loaded or no provider is installed, and `Invalid` if the name of
     /// the server is neither a DNS name nor an address.
-    #[allow(dead_code, reason = "the client channel calls this")]
     pub(crate) fn start(&self, clock: &Clock) -> Result<ClientHandshake, Error> {
         let provider = provider::installed()?;
         if let Some(name) = &self.server_name {
@@ -119,7 +118,6 @@ struct Version {
     config: Arc<ClientConfig>,
 }
 
-#[allow(dead_code, reason = "the client channel calls this")]
 impl ClientHandshake {
     /// Makes the handshake on `stream`, for the host of the URI. The caller limits its time.
     ///

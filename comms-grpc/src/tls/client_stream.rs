@@ -3,7 +3,6 @@
 use std::{
     io::{self, IoSlice},
     pin::Pin,
-    sync::{Arc, OnceLock},
     task::{Context, Poll},
 };
 
@@ -19,31 +18,18 @@ use super::failure::HandshakeFailure;
 #[derive(Debug)]
 pub(crate) struct ClientStream<S> {
     inner: TlsStream<S>,
-    /// Whether the server has sent anything but an alert.
-    admitted: bool,
-    refusal: Arc<OnceLock<HandshakeFailure>>,
 }
 
 impl<S> ClientStream<S> {
     pub(super) fn new(inner: TlsStream<S>) -> Self {
-        Self { inner, admitted: false, refusal: Arc::default() }
+        Self { inner }
     }
+}
 
-    /// Returns where the refusal by the server is stored, if it refuses this client before it sends anything else. A
-    /// refusal proves that the server executed no request of this connection.
-    #[allow(dead_code, reason = "the client channel calls this")]
-    pub(crate) fn refusal(&self) -> Arc<OnceLock<HandshakeFailure>> {
-        self.refusal.clone()
-    }
-
-    /// Replaces an error of TLS.
-    fn explain(&self, error: io::Error) -> io::Error {
-        let Some(failure) = HandshakeFailure::of_client(&error) else { return error };
-        if !self.admitted && failure.is_refusal() {
-            let _ = self.refusal.set(failure.clone());
-        }
-        io::Error::new(error.kind(), failure)
-    }
+/// Replaces an error of TLS.
+fn explain(error: io::Error) -> io::Error {
+    let Some(failure) = HandshakeFailure::of_client(&error) else { return error };
+    io::Error::new(error.kind(), failure)
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for ClientStream<S> {
@@ -52,17 +38,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for ClientStream<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
         let poll = Pin::new(&mut self.inner).poll_read(cx, buf);
-        self.admitted |= buf.filled().len() > before;
-        poll.map_err(|error| self.explain(error))
+        poll.map_err(explain)
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let poll = Pin::new(&mut self.inner).poll_write(cx, buf);
-        poll.map_err(|error| self.explain(error))
+        poll.map_err(explain)
     }
 
     fn poll_write_vectored(
@@ -71,7 +55,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let poll = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
-        poll.map_err(|error| self.explain(error))
+        poll.map_err(explain)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -80,7 +64,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let poll = Pin::new(&mut self.inner).poll_flush(cx);
-        poll.map_err(|error| self.explain(error))
+        poll.map_err(explain)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

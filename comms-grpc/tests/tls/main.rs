@@ -2,6 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panic")]
 #![allow(clippy::disallowed_methods, reason = "the tests run in real time")]
 
+#[path = "../calls/support.rs"]
+#[allow(dead_code, reason = "the tests of calls use the rest")]
+mod calls;
+mod channel;
 mod identity;
 mod limits;
 mod log;

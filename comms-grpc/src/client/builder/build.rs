@@ -33,15 +33,20 @@ impl ChannelBuilder {
     ///
     /// # Errors
     /// Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) if:
-    /// - a URI is not `http://host:port`, or further [`endpoints`](Self::endpoints) are set together with
+    /// - a URI is not `http://host:port` (`https://host:port` with TLS), or further [`endpoints`](Self::endpoints) are set together with
     ///   [`resolve`](Self::resolve);
     /// - [`timeout`](Self::timeout), [`connect_timeout`](Self::connect_timeout) or the interval of
     ///   [`resolve`](Self::resolve) is zero;
     /// - [`keep_alive`](Self::keep_alive) or [`keep_alive_timeout`](Self::keep_alive_timeout) is below its minimum;
     /// - [`endpoint_policy`](Self::endpoint_policy) is invalid or has other settings than a breaker and a bulkhead;
     /// - no tokio runtime is current.
+    ///
+    /// Returns [`ErrorKind::Misconfigured`](comms_core::ErrorKind::Misconfigured) if the certificates of TLS cannot be
+    /// loaded, or no cryptography provider is installed.
     pub fn build(self) -> Result<Channel, Error> {
-        let targets = self.uris.iter().map(|uri| Target::parse(uri)).collect::<Result<Vec<_>, _>>()?;
+        let scheme = self.scheme();
+        let targets =
+            self.uris.iter().map(|uri| Target::parse(uri, scheme)).collect::<Result<Vec<_>, _>>()?;
         let Some(first) = targets.first().cloned() else { return Err(Error::invalid("no URI")) };
         let (authority, peer) = (first.authority().clone(), self.peer.clone());
         let peer: Arc<str> = peer.unwrap_or_else(|| authority.to_string()).into();
@@ -49,7 +54,9 @@ impl ChannelBuilder {
             .check(&targets)
             .map_err(|error| error.context(format_args!("gRPC channel to {authority}")))?;
         let (policy, policy_has_timeout) = self.call_policy(&peer)?;
-        let settings = self.endpoint_settings(&peer, targets.len(), runtime);
+        let connector =
+            self.connector().map_err(|e| e.context(format_args!("gRPC channel to {authority}")))?;
+        let settings = self.endpoint_settings(&peer, targets.len(), connector, runtime);
         let balancer = self.balancer(targets, first, settings);
         let shared = Shared {
             balancer,
@@ -106,11 +113,32 @@ impl ChannelBuilder {
         Ok((Policy::builder(peer, config).clock(self.clock.clone()).build()?, true))
     }
 
-    fn endpoint_settings(&self, peer: &Arc<str>, targets: usize, runtime: Handle) -> Arc<Settings> {
+    const fn scheme(&self) -> &'static str {
+        #[cfg(feature = "tls")]
+        if self.tls.is_some() {
+            return "https";
+        }
+        "http"
+    }
+
+    fn connector(&self) -> Result<Connector, Error> {
+        let connector = Connector::new(self.connect_timeout, self.keep_alive);
+        #[cfg(feature = "tls")]
+        let connector = connector.with_tls(self.tls.as_ref().map(|tls| tls.start(&self.clock)).transpose()?);
+        Ok(connector)
+    }
+
+    fn endpoint_settings(
+        &self,
+        peer: &Arc<str>,
+        targets: usize,
+        connector: Connector,
+        runtime: Handle,
+    ) -> Arc<Settings> {
         let several = targets > 1 || self.resolve.is_some();
         Arc::new(Settings {
             peer: peer.clone(),
-            connector: Connector::new(self.connect_timeout, self.keep_alive),
+            connector,
             connect_timeout: self.connect_timeout,
             keep_alive: self.keep_alive,
             backoff: self.backoff,

@@ -11,6 +11,8 @@ use comms_core::{
 };
 
 use super::{Balance, Channel, keep_alive::KeepAlive, methods::MethodSettings};
+#[cfg(feature = "tls")]
+use crate::tls::ClientTls;
 
 /// The settings of a [`Channel`], from [`Channel::builder`].
 #[derive(Clone)]
@@ -31,6 +33,8 @@ pub struct ChannelBuilder {
     replay_limit: usize,
     peer: Option<String>,
     forwards_credentials: bool,
+    #[cfg(feature = "tls")]
+    tls: Option<ClientTls>,
     clock: Clock,
 }
 
@@ -44,7 +48,8 @@ enum Guarding {
 }
 
 impl Channel {
-    /// Returns a builder of a channel to `uri`, which is `http://host:port`.
+    /// Returns a builder of a channel to `uri`, which is `http://host:port`, or `https://host:port` with TLS
+    /// (`ChannelBuilder::tls`, feature `tls`).
     pub fn builder(uri: impl Into<String>) -> ChannelBuilder {
         ChannelBuilder {
             uris: vec![uri.into()],
@@ -62,6 +67,8 @@ impl Channel {
             replay_limit: 64 * 1024,
             peer: None,
             forwards_credentials: false,
+            #[cfg(feature = "tls")]
+            tls: None,
             clock: Clock::system(),
         }
     }
@@ -171,7 +178,18 @@ impl ChannelBuilder {
 
 /// Endpoints and connections.
 impl ChannelBuilder {
-    /// Adds endpoints: further URIs of the form `http://host:port`, where the same service listens.
+    /// Encrypts the connections, and authenticates the peer, and with an identity this process (mutual TLS). The URIs must
+    /// then be `https://host:port`. Default: plain text.
+    ///
+    /// A handshake that fails is a connection that could not be made: the calls are `NotExecuted`, and their message has
+    /// the reason. The certificates are read again while the channel lives, see [`tls`](crate::tls).
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: ClientTls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// Adds endpoints: further URIs of the form of the first, where the same service listens.
     ///
     /// A channel with several endpoints opens a connection to each of them and distributes its calls, see
     /// [`balance`](Self::balance).

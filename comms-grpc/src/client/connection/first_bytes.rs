@@ -14,7 +14,7 @@ use tokio::{
 /// The type of an HTTP/2 SETTINGS frame, the fourth byte of the frame.
 const SETTINGS: u8 = 4;
 
-/// Resolves to an error if the first frame of the peer is not SETTINGS.
+/// Resolves to an error if the first frame of the peer is not SETTINGS, or the first read fails.
 pub(super) type PeerSpoke = oneshot::Receiver<io::Result<()>>;
 
 /// A byte stream that reports the first bytes that it receives.
@@ -50,7 +50,13 @@ impl<T: AsyncRead + Unpin> AsyncRead for FirstBytes<T> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+        if let Err(error) = ready!(Pin::new(&mut self.io).poll_read(cx, buf)) {
+            // The reason for which the peer refuses the connection, such as an alert of TLS.
+            if let Some(report) = self.report.take() {
+                let _ = report.send(Err(io::Error::new(error.kind(), error.to_string())));
+            }
+            return Poll::Ready(Err(error));
+        }
         let received = &buf.filled()[before..];
         if !received.is_empty() && self.report.is_some() {
             self.report(received);

@@ -24,7 +24,8 @@ async fn open(endpoint: &Endpoint) -> Result<Connection, Arc<str>> {
     let settings = &endpoint.settings;
     let started = settings.clock.now();
     let connect = async {
-        let stream = settings.connector.connect(endpoint.target.clone()).await?;
+        let stream =
+            settings.connector.connect(endpoint.target.clone(), endpoint.origin.authority.host()).await?;
         Connection::open(stream, settings.keep_alive, &settings.runtime, started).await
     };
     match settings.clock.timeout(settings.connect_timeout, connect).await {
