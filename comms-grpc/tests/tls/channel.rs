@@ -97,7 +97,7 @@ async fn another_role_may_connect_and_may_not_call() {
     let (kind, message) = outcome(&ad).await.unwrap_err();
     assert_eq!(
         (kind, message.as_str()),
-        (ErrorKind::PermissionDenied, "the caller may not call this method")
+        (ErrorKind::Misconfigured, "the caller may not call this method")
     );
 }
 
