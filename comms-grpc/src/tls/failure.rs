@@ -6,10 +6,6 @@ use std::{error::Error as StdError, fmt, io};
 use tokio_rustls::rustls::InvalidMessage;
 use tokio_rustls::rustls::{AlertDescription as Alert, CertificateError, Error as TlsError, OtherError};
 
-/// The reasons that concern a certificate.
-const CERTIFICATE_REASONS: [&str; 5] =
-    ["no_certificate", "unknown_authority", "bad_signature", "expired", "bad_certificate"];
-
 /// A failed handshake.
 #[derive(Debug, Clone)]
 pub(crate) struct HandshakeFailure {
@@ -18,8 +14,6 @@ pub(crate) struct HandshakeFailure {
     pub(crate) reason: &'static str,
     /// What failed, and what repairs it.
     pub(crate) text: String,
-    /// Whether the server refused the certificate of this process, or the lack of one.
-    refusal: bool,
 }
 
 impl fmt::Display for HandshakeFailure {
@@ -32,7 +26,7 @@ impl StdError for HandshakeFailure {}
 
 impl HandshakeFailure {
     pub(crate) fn new(reason: &'static str, text: impl Into<String>) -> Self {
-        Self { reason, text: text.into(), refusal: false }
+        Self { reason, text: text.into() }
     }
 
     /// Returns the failure of a handshake that this process made as a server.
@@ -67,11 +61,6 @@ impl HandshakeFailure {
         Self::new(reason, format!("{text} ({tls})"))
     }
 
-    /// Returns whether the server refused the certificate of this process, or the lack of one.
-    pub(crate) fn is_refusal(&self) -> bool {
-        self.refusal
-    }
-
     /// Returns the failure of a connection that this process made as a client. `None` if `error` is not of TLS.
     pub(crate) fn of_client(error: &(dyn StdError + 'static)) -> Option<Self> {
         if let Some(failure) = find::<Self>(error) {
@@ -89,8 +78,7 @@ impl HandshakeFailure {
             TlsError::InvalidMessage(_) => ("plain_text", "the server does not use TLS on this port"),
             _ => ("protocol", "the server violated the protocol"),
         };
-        let refusal = matches!(tls, TlsError::AlertReceived(_)) && CERTIFICATE_REASONS.contains(&reason);
-        Some(Self { refusal, ..Self::new(reason, format!("{text} ({tls})")) })
+        Some(Self::new(reason, format!("{text} ({tls})")))
     }
 }
 
