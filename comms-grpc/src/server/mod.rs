@@ -16,6 +16,7 @@ mod config;
 mod context_body;
 mod guards;
 mod health;
+mod identity;
 mod layer;
 mod listener;
 mod message_check;
@@ -29,8 +30,9 @@ mod shed;
 pub use access::{Access, AccessBuilder, Caller};
 pub use builder::Server;
 pub use config::ServerConfig;
+pub use identity::PeerIdentity;
 pub use layer::{ServerLayer, ServerService};
-pub use listener::{ListenerConfig, Peer, PeerIdentity, Protocols, RequestBody, listen};
+pub use listener::{ListenerConfig, Peer, Protocols, RequestBody, listen};
 pub use replay::Replay;
 
 use std::future::Future;

@@ -123,7 +123,7 @@ impl ClientHandshake {
     ///
     /// # Errors
     /// The error of a handshake that TLS refused is a [`HandshakeFailure`] in an `io::Error`. With TLS 1.3, a server
-    /// refuses the certificate of this process later, at the first read: see [`ClientStream::refusal`].
+    /// refuses the certificate of this process later, at the first read: see [`ClientStream`].
     pub(crate) async fn connect<S>(&self, host: &str, stream: S) -> io::Result<ClientStream<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,

@@ -28,7 +28,8 @@ mod server;
 mod server_verifier;
 #[cfg(test)]
 mod test_pki;
-#[cfg(all(test, feature = "server"))]
+#[cfg(test)]
+#[cfg(feature = "server")]
 mod tests;
 mod trust;
 

@@ -95,10 +95,7 @@ async fn another_role_may_connect_and_may_not_call() {
     let address = payment(&pki).await;
     let ad = channel(address, ClientTls::new(pki.trust()).identity(pki.leaf("ad").identity()));
     let (kind, message) = outcome(&ad).await.unwrap_err();
-    assert_eq!(
-        (kind, message.as_str()),
-        (ErrorKind::Misconfigured, "the caller may not call this method")
-    );
+    assert_eq!((kind, message.as_str()), (ErrorKind::Misconfigured, "the caller may not call this method"));
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ mod channel;
 mod identity;
 mod limits;
 mod log;
+mod metrics;
 mod refusals;
 mod rotation;
 mod shutdown;

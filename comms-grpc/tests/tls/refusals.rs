@@ -52,6 +52,18 @@ async fn a_wrong_certificate_is_refused_and_both_sides_learn_why() {
     assert_eq!(admitted, "id: spiffe://shop.test/order");
 }
 
+/// The client has another trust.
+#[tokio::test]
+async fn a_client_that_refuses_the_listener_is_named_in_the_log() {
+    let (pki, other) = (Pki::new("a"), Pki::new("b"));
+    let server = Server::mutual(&pki, http2_only).await;
+    let (log, _guard) = Log::record();
+    let error = Client::new(&other, pki.leaf("order")).connect(server.address).await.unwrap_err();
+    assert!(error.to_string().contains("UnknownIssuer"), "{error}");
+    log.wait_for("reason=refused_by_peer", 1).await;
+    assert!(log.has("the client refused the certificate of the listener"));
+}
+
 #[tokio::test]
 async fn a_client_without_a_shared_version_is_refused() {
     let pki = Pki::new("a");

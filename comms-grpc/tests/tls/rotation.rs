@@ -11,7 +11,8 @@ use std::{
 };
 
 use comms_grpc::tls::{Identity, ServerTls, Trust};
-use tokio::task::JoinSet;
+use tokio::{net::TcpStream, task::JoinSet};
+use tokio_rustls::rustls;
 
 use crate::{
     log::Log,
@@ -117,7 +118,28 @@ async fn a_certificate_and_its_authority_are_replaced_under_load_without_a_faile
     assert!(refusal.contains("UnknownCA"), "{refusal}");
 }
 
-/// A certificate whose authority was removed is refused at the next handshake, also of a client with a ticket.
+/// A shortened handshake would not check the certificate again.
+#[tokio::test]
+async fn no_session_is_resumed() {
+    let pki = Pki::new("a");
+    let server = Server::mutual(&pki, http2_only).await;
+    for version in rustls::ALL_VERSIONS {
+        let mut client = Client::new(&pki, pki.leaf("order"));
+        client.versions = vec![version];
+        let session_store = client.connector();
+        for _ in 0..3 {
+            let socket = TcpStream::connect(server.address).await.unwrap();
+            let name = "localhost".try_into().unwrap();
+            let stream = session_store.connect(name, socket).await.unwrap();
+            assert_eq!(stream.get_ref().1.handshake_kind(), Some(rustls::HandshakeKind::Full));
+            let (http2, connection) = h2::client::handshake(stream).await.unwrap();
+            tokio::spawn(connection);
+            get(&http2, "/").await.unwrap();
+        }
+    }
+}
+
+/// A certificate whose authority was removed is refused at the next handshake.
 #[tokio::test]
 async fn a_removed_authority_is_refused_at_once_and_open_connections_stay() {
     let (old, new) = (Pki::new("old"), Pki::new("new"));

@@ -37,6 +37,8 @@ pub(crate) const LIMIT: Duration = Duration::from_millis(500);
 /// Far above [`LIMIT`].
 pub(crate) const WAIT: Duration = Duration::from_secs(10);
 pub(crate) const LARGE: usize = 16 << 20;
+/// Fits into the buffer of TLS, and not into that of the kernel.
+pub(crate) const MEDIUM: usize = 60 << 10;
 
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
@@ -71,6 +73,7 @@ impl Server {
 async fn respond(mut request: Request<RequestBody>, peer: Peer) -> Result<Response<String>, Infallible> {
     let body = match request.uri().path() {
         "/large" => "x".repeat(LARGE),
+        "/medium" => "x".repeat(MEDIUM),
         "/hang" => std::future::pending().await,
         "/late" => {
             sleep(LIMIT).await;
@@ -85,7 +88,7 @@ async fn respond(mut request: Request<RequestBody>, peer: Peer) -> Result<Respon
             return Ok(response);
         }
         _ => {
-            let id = peer.identity.as_ref().and_then(|identity| identity.spiffe_id());
+            let id = peer.identity.as_ref().and_then(|identity| identity.spiffe_id.as_deref());
             format!("id: {}", id.unwrap_or("none"))
         }
     };
@@ -149,13 +152,17 @@ impl Client {
         config
     }
 
+    /// Returns a connector with a store of sessions of its own.
+    pub(crate) fn connector(&self) -> TlsConnector {
+        TlsConnector::from(Arc::new(self.config()))
+    }
+
     pub(crate) async fn connect(&self, address: SocketAddr) -> io::Result<TlsStream<TcpStream>> {
         self.handshake(TcpStream::connect(address).await?).await
     }
 
     pub(crate) async fn handshake(&self, socket: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-        let connector = TlsConnector::from(Arc::new(self.config()));
-        connector.connect("localhost".try_into().unwrap(), socket).await
+        self.connector().connect("localhost".try_into().unwrap(), socket).await
     }
 
     /// Connects, and returns how the server refused this client: in the handshake (TLS 1.2), or at the first read (TLS

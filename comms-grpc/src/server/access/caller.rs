@@ -4,7 +4,7 @@ use comms_core::Error;
 #[cfg(feature = "jwt")]
 use comms_core::jwt::Claims;
 
-use crate::server::PeerIdentity;
+use crate::server::identity::PeerIdentity;
 
 /// What is known about the caller of a call.
 pub(super) struct Credentials<'a> {
@@ -78,11 +78,11 @@ impl Caller {
 
     pub(super) fn matches(&self, caller: &Credentials<'_>) -> bool {
         let has_id = self.spiffe_id.as_deref().is_none_or(|pattern| {
-            let id = caller.identity.and_then(|identity| identity.spiffe_id());
+            let id = caller.identity.and_then(|identity| identity.spiffe_id.as_deref());
             id.is_some_and(|id| matches_id(pattern, id))
         });
         let has_name = self.dns_name.as_deref().is_none_or(|expected| {
-            let names = caller.identity.map(PeerIdentity::dns_names).unwrap_or_default();
+            let names = caller.identity.map(|identity| &identity.dns_names[..]).unwrap_or_default();
             names.iter().any(|name| name.eq_ignore_ascii_case(expected))
         });
         has_id && has_name && self.has_scope(caller)

@@ -15,7 +15,7 @@ use tonic::Status;
 pub use caller::Caller;
 use caller::Credentials;
 
-use super::PeerIdentity;
+use super::identity::PeerIdentity;
 use crate::status::{Refusal, to_status};
 
 /// The rules of access of a server, per method.

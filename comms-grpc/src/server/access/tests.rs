@@ -6,7 +6,7 @@ const CHARGE: &str = "/shop.Payments/Charge";
 
 fn identity(spiffe_id: &str, dns_names: &[&str]) -> PeerIdentity {
     let spiffe_id = (!spiffe_id.is_empty()).then(|| spiffe_id.into());
-    PeerIdentity::new(spiffe_id, dns_names.iter().map(|name| (*name).into()).collect())
+    PeerIdentity { spiffe_id, dns_names: dns_names.iter().map(|name| (*name).into()).collect() }
 }
 
 /// Returns the code of the refusal, or `Ok`.

@@ -103,6 +103,13 @@ impl<T: Material> Reloader<T> {
         lock(&self.state).as_ref().map(|state| state.value.clone())
     }
 
+    /// Observes what is in use.
+    fn observe(&self, clock: &Clock) {
+        if let Some(value) = self.current() {
+            value.observe(clock);
+        }
+    }
+
     /// Decides about the result of a reading: uses it, or keeps what is in use.
     fn apply(&self, files: Result<Vec<Vec<u8>>, String>, clock: &Clock) {
         let mut state = lock(&self.state);
