@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, convert::Infallible, fmt, future::Future};
 
 use bytes::Bytes;
-use comms_core::{Error, clock::Clock, health::Health, resilience::Shedder};
+use comms_core::{BoxError, Error, clock::Clock, health::Health, resilience::Shedder};
 use http::{Request, Response};
 use tokio::net::TcpListener;
 use tonic::{body::Body, server::NamedService, service::Routes, transport::server::TcpConnectInfo};
@@ -95,11 +95,12 @@ impl Server {
         }
     }
 
-    /// Adds a service that tonic generated, and its name in the health service.
-    pub fn add_service<S>(mut self, service: S) -> Self
+    /// Adds a service that tonic generated, also one with an interceptor, and its name in the health service.
+    pub fn add_service<S, B>(mut self, service: S) -> Self
     where
-        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>,
+        S: Service<Request<Body>, Response = Response<B>, Error = Infallible, Future: Send>,
         S: NamedService + Clone + Send + Sync + 'static,
+        B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
         self.names.insert(S::NAME.to_owned());
         self.routes = self.routes.add_service(service);
