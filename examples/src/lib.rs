@@ -144,6 +144,7 @@ mod pages {
         event_sourcing: "../../docs/guides/event-sourcing.md",
         extending: "../../docs/guides/extending.md",
         grpc: "../../docs/guides/grpc.md",
+        grpc_server: "../../docs/guides/grpc-server.md",
         mtls: "../../docs/guides/mtls.md",
         outbox: "../../docs/guides/outbox.md",
         resilience: "../../docs/guides/resilience.md",

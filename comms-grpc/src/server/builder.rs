@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, convert::Infallible, fmt, future::Future};
 
 use bytes::Bytes;
-use comms_core::{Error, clock::Clock, health::Health, resilience::Shedder};
+use comms_core::{BoxError, Error, clock::Clock, health::Health, resilience::Shedder};
 use http::{Request, Response};
 use tokio::net::TcpListener;
 use tonic::{body::Body, server::NamedService, service::Routes, transport::server::TcpConnectInfo};
@@ -43,21 +43,27 @@ use super::{
 /// apply to it.
 ///
 /// ```
-/// use comms_core::{clock::Clock, health::Health};
-/// use comms_grpc::{Access, Caller, Server, ServerConfig, tonic::service::Routes};
+/// use comms_core::{clock::Clock, health::Health, idempotency::MemoryStore, resilience::{ShedConfig, Shedder}};
+/// use comms_grpc::{Access, Caller, Replay, Server, ServerConfig, tonic::service::Routes};
+/// use std::sync::Arc;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-/// let access = Access::builder().allow("/shop.Payments/*", [Caller::spiffe_id("spiffe://shop/order")]).build()?;
-/// let shutdown = async { /* SIGTERM */ };
-/// Server::new(Routes::default()) // .add_service(PaymentsServer::new(payments))
-///     .config(ServerConfig::default().name("payment"))
-///     .health(Health::new())
+/// let clock = Clock::system();
+/// let health = Health::new();
+/// let database = health.component("database"); // NOT_SERVING until `ready`
+/// let order = Caller::spiffe_id("spiffe://shop.example/order");
+/// let server = Server::new(Routes::default()) // .add_service(PaymentsServer::new(payments))
 ///     .service_names(["shop.Payments"])
-///     .authorize(access)
-///     .serve(listener, shutdown)
-///     .await?;
+///     .config(ServerConfig::default().name("payment").max_request_message(64 * 1024))
+///     .authorize(Access::builder().allow("/shop.Payments/Charge", [order]).build()?)
+///     .shed(Shedder::new("payment", ShedConfig::adaptive(), clock.clone())?)
+///     .replay(Replay::new(Arc::new(MemoryStore::new(clock))).method("/shop.Payments/Charge"))
+///     .health(health);
+/// database.ready();
+/// let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+/// let shutdown = async { /* SIGTERM */ };
+/// server.serve(listener, shutdown).await?;
 /// # Ok(())
 /// # }
 /// ```
@@ -95,11 +101,12 @@ impl Server {
         }
     }
 
-    /// Adds a service that tonic generated, and its name in the health service.
-    pub fn add_service<S>(mut self, service: S) -> Self
+    /// Adds a service that tonic generated, also one with an interceptor, and its name in the health service.
+    pub fn add_service<S, B>(mut self, service: S) -> Self
     where
-        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>,
+        S: Service<Request<Body>, Response = Response<B>, Error = Infallible, Future: Send>,
         S: NamedService + Clone + Send + Sync + 'static,
+        B: http_body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
         self.names.insert(S::NAME.to_owned());
         self.routes = self.routes.add_service(service);
@@ -180,9 +187,10 @@ impl Server {
     ///
     /// # Errors
     /// Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) if a limit of the configuration other than
-    /// [`ServerConfig::drain`] and [`ServerConfig::shutdown_delay`] is zero, or if descriptors cannot be decoded.
-    /// Returns [`ErrorKind::Misconfigured`](comms_core::ErrorKind::Misconfigured) if TLS is set and its certificates cannot
-    /// be loaded, or no cryptography provider is installed. An accept that fails is logged and repeated.
+    /// [`ServerConfig::drain`] and [`ServerConfig::shutdown_delay`] is zero, if descriptors cannot be decoded, or if the
+    /// lease of the replay is shorter than [`ServerConfig::max_timeout`]. Returns
+    /// [`ErrorKind::Misconfigured`](comms_core::ErrorKind::Misconfigured) if TLS is set and its certificates cannot be
+    /// loaded, or no cryptography provider is installed. An accept that fails is logged and repeated.
     pub async fn serve(
         self,
         listener: TcpListener,
@@ -192,6 +200,7 @@ impl Server {
         let Self { names, config, clock, health, descriptors, access, shedder, replay, .. } = self;
         let layer = ServerLayer::new(config.max_timeout, clock.clone())?;
         let limits = MessageLimits::of(&config)?;
+        replay.as_ref().map_or(Ok(()), |replay| replay.check(config.max_timeout))?;
         let mut methods = Methods::default();
         descriptors.iter().try_for_each(|descriptors| methods.add(descriptors))?;
         let guards =

@@ -57,3 +57,62 @@ impl Drop for CallPermit {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use comms_core::resilience::{AdaptiveLimitConfig, ShedConfig, ShedLimit};
+    use futures::FutureExt;
+    use std::time::Duration;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Returns the limit after a window in which one call ended as `end` does, from a limit of 20.
+    fn limit_after(end: impl FnOnce(CallPermit, &Clock)) -> u32 {
+        let clock = Clock::manual(SECOND);
+        let mut adaptive = AdaptiveLimitConfig::default();
+        adaptive.min_samples = 1;
+        let config = ShedConfig::default().limit(ShedLimit::Adaptive(adaptive));
+        let shedder = Shedder::new("unit-test", config, clock.clone()).unwrap();
+        let context = Context::root(&clock).with_deadline(Deadline::after(SECOND * 5, &clock));
+        let acquire = || {
+            let acquire = context.clone().scope(async { CallPermit::acquire(&shedder, &clock) });
+            acquire.now_or_never().unwrap().unwrap()
+        };
+        end(acquire(), &clock);
+        assert_eq!(shedder.in_flight().total(), 0, "the permit is released");
+        clock.advance(SECOND);
+        acquire().end(&status(Code::Ok), 1);
+        shedder.limit()
+    }
+
+    fn status(code: Code) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        Status::new(code, "").add_header(&mut headers).unwrap();
+        headers
+    }
+
+    #[test]
+    fn only_a_deadline_or_an_exhausted_resource_is_an_overload() {
+        for (code, shrinks) in [
+            (Code::Ok, false),
+            (Code::Internal, false),
+            (Code::Cancelled, false),
+            (Code::ResourceExhausted, true),
+            (Code::DeadlineExceeded, true),
+        ] {
+            let limit = limit_after(|mut permit, _| permit.end(&status(code), 1));
+            assert_eq!(limit < 20, shrinks, "{code:?}: {limit}");
+        }
+    }
+
+    #[test]
+    fn a_call_that_is_dropped_at_its_deadline_is_an_overload_and_before_it_no_sample() {
+        let late = |permit: CallPermit, clock: &Clock| {
+            clock.advance(SECOND * 5);
+            drop(permit);
+        };
+        assert!(limit_after(late) < 20);
+        assert_eq!(limit_after(|permit, _| drop(permit)), 20);
+    }
+}

@@ -146,3 +146,12 @@ async fn a_call_that_its_caller_cancels_keeps_its_key() {
     assert_eq!(status.code(), Code::Aborted, "{status}");
     assert_eq!(service.begun.load(SeqCst), 1);
 }
+
+#[tokio::test]
+async fn a_lease_shorter_than_the_longest_call_is_invalid() {
+    let lease = LeaseOptions::new(SECOND * 9, SECOND * 60).unwrap();
+    let replay = Replay::new(Arc::new(MemoryStore::new(Clock::system()))).lease(lease);
+    let config = ServerConfig::default().max_timeout(SECOND * 10);
+    let server = start_server(Server::new(Routes::default()).config(config).replay(replay)).await;
+    assert_eq!(server.ended.await.unwrap().unwrap_err().kind, ErrorKind::Invalid);
+}

@@ -5,7 +5,7 @@
 mod body;
 mod reply;
 
-use std::{collections::HashSet, fmt, sync::Arc};
+use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
 
 use comms_core::{
     BoxError, Error, ErrorKind,
@@ -45,9 +45,8 @@ use body::{Collected, Stored, collect};
 /// subject of a token that [`Access`](crate::Access) verified. Callers without an identity share one scope.
 ///
 /// The guarantee is that of [`run_once`]: the handler can run again after a crash of the process, or after its lease.
-/// The default lease of 30 s is the default of [`ServerConfig::max_timeout`](crate::ServerConfig::max_timeout); keep the
-/// lease longer than that maximum. For effects in one database use
-/// [`reply_once`](comms_core::idempotency::reply_once) instead.
+/// The lease must be at least as long as [`ServerConfig::max_timeout`](crate::ServerConfig::max_timeout), which ends the
+/// handler. For effects in one database use [`reply_once`](comms_core::idempotency::reply_once) instead.
 ///
 /// ```
 /// use comms_core::{clock::Clock, idempotency::MemoryStore};
@@ -103,6 +102,16 @@ impl Replay {
     pub fn max_response(mut self, bytes: usize) -> Self {
         self.max_response = bytes;
         self
+    }
+
+    /// Checks that a handler that runs for `max_timeout` ends within its lease.
+    pub(super) fn check(&self, max_timeout: Duration) -> Result<(), Error> {
+        if self.lease.lease() < max_timeout {
+            return Err(Error::invalid(
+                "gRPC server: the lease of the replay must be at least max_timeout, or a call could run twice at once",
+            ));
+        }
+        Ok(())
     }
 
     /// Returns whether the call with `headers` to the method at `path` is executed once.
