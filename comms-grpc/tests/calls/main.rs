@@ -5,10 +5,13 @@
 mod call_metrics;
 mod connection_failures;
 mod deadline;
+mod endpoints;
 mod frames;
+mod h2_peer;
 mod messages;
 mod protocol_proofs;
 mod refusals;
 mod response_ends;
+mod retries;
 mod server;
 mod support;
