@@ -2,7 +2,10 @@
 
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
-use comms_core::{ErrorKind, resilience::{Backoff, BreakerState, PolicyConfig, BulkheadConfig}};
+use comms_core::{
+    ErrorKind,
+    resilience::{Backoff, BreakerState, BulkheadConfig, PolicyConfig},
+};
 use comms_grpc::{Balance, Channel, ChannelBuilder, EndpointState, ServerConfig, from_status, tonic};
 use tokio::net::TcpListener;
 use tonic::Code;
@@ -93,7 +96,8 @@ async fn an_endpoint_with_an_open_breaker_is_skipped() {
     assert_eq!(states, [BreakerState::Open, BreakerState::Closed]);
     assert_eq!(snapshot.endpoints[0].failed, 5);
 
-    let all_bad = builder(&[&bad, &bad]).endpoint_policy(PolicyConfig::none().bulkhead(BulkheadConfig::new(1)));
+    let all_bad =
+        builder(&[&bad, &bad]).endpoint_policy(PolicyConfig::none().bulkhead(BulkheadConfig::new(1)));
     let all_bad = all_bad.build().unwrap();
     let status = call(&all_bad, "report", 0).await.unwrap_err();
     assert_eq!(from_status(&status).kind, ErrorKind::Indeterminate, "an answer of the peer: {status:?}");
@@ -102,8 +106,10 @@ async fn an_endpoint_with_an_open_breaker_is_skipped() {
 #[tokio::test]
 async fn an_endpoint_at_its_limit_of_calls_is_skipped_until_the_body_has_ended() {
     let (one, two) = (TestService::default(), TestService::default());
-    let servers =
-        [start(one.clone(), ServerConfig::default()).await, start(two.clone(), ServerConfig::default()).await];
+    let servers = [
+        start(one.clone(), ServerConfig::default()).await,
+        start(two.clone(), ServerConfig::default()).await,
+    ];
     let builder = Channel::builder(format!("http://{}", servers[0].address));
     let builder = builder.endpoints([format!("http://{}", servers[1].address)]).without_policy();
     let limit = PolicyConfig::none().bulkhead(BulkheadConfig::new(1));
@@ -132,10 +138,12 @@ async fn the_less_loaded_endpoint_gets_the_call() {
     let fast = H2Peer::start(|_| Answer::Success).await;
     let channel = builder(&[&slow, &fast]).balance(Balance::LeastLoaded).timeout(SECOND * 2);
     let channel = channel.endpoint_policy(PolicyConfig::none()).build().unwrap();
-    let warm_up: Vec<_> = (0..2).map(|_| {
-        let channel = channel.clone();
-        tokio::spawn(async move { call(&channel, "report", 0).await })
-    }).collect();
+    let warm_up: Vec<_> = (0..2)
+        .map(|_| {
+            let channel = channel.clone();
+            tokio::spawn(async move { call(&channel, "report", 0).await })
+        })
+        .collect();
     connect_all(&channel).await;
     let calls = futures::future::join_all((0..100).map(|_| call(&channel, "report", 0))).await;
     let done = calls.iter().filter(|result| result.is_ok()).count();
@@ -165,7 +173,8 @@ async fn the_snapshot_of_a_channel_can_be_serialized() {
 async fn the_host_is_resolved_to_endpoints() {
     let peer = H2Peer::start(|_| Answer::Success).await;
     let builder = Channel::builder(format!("http://localhost:{}", peer.address.port())).without_policy();
-    let channel = builder.reconnect_backoff(Backoff::new(SECOND, SECOND).unwrap()).resolve(SECOND * 30).build();
+    let channel =
+        builder.reconnect_backoff(Backoff::new(SECOND, SECOND).unwrap()).resolve(SECOND * 30).build();
     let channel = channel.unwrap();
     call(&channel, "report", 0).await.unwrap();
     assert!(channel.snapshot().endpoints.iter().any(|e| e.address == peer.address.to_string()));

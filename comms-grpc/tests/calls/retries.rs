@@ -86,7 +86,8 @@ async fn a_call_with_a_proof_is_retried() {
 /// A refused stream is sent again at once, which is not an attempt (gRFC A6). A second refusal is a failed attempt.
 #[tokio::test]
 async fn a_transparent_retry_is_not_an_attempt() {
-    let refused = |count| move |n| if n < count { Answer::Reset(Reason::REFUSED_STREAM) } else { Answer::Success };
+    let refused =
+        |count| move |n| if n < count { Answer::Reset(Reason::REFUSED_STREAM) } else { Answer::Success };
     let peer = H2Peer::start(refused(1)).await;
     call(&builder(&peer).without_policy().build().unwrap(), "report", 0).await.unwrap();
     assert_eq!(peer.received().len(), 2);
@@ -110,8 +111,10 @@ fn previous_attempts(headers: &http::HeaderMap) -> u32 {
 async fn each_attempt_carries_its_number_and_its_remaining_time() {
     let peer = H2Peer::start(|n| if n < 2 { Answer::Status("14", vec![]) } else { Answer::Success }).await;
     let backoff = Backoff::new(millis(100), millis(100)).unwrap();
-    let config = PolicyConfig::none().retry(RetryConfig::default().backoff(backoff)).attempt_timeout(SECOND * 3);
-    let channel = builder(&peer).policy(Policy::new("slow", config).unwrap()).timeout(SECOND * 2).build().unwrap();
+    let config =
+        PolicyConfig::none().retry(RetryConfig::default().backoff(backoff)).attempt_timeout(SECOND * 3);
+    let channel =
+        builder(&peer).policy(Policy::new("slow", config).unwrap()).timeout(SECOND * 2).build().unwrap();
     keyed_call(&channel).await.unwrap();
     let received = peer.received();
     let timeouts: Vec<_> = received
@@ -129,7 +132,10 @@ async fn each_attempt_carries_its_number_and_its_remaining_time() {
     let channel = builder(&peer).policy(Policy::new("short", config).unwrap()).build().unwrap();
     call(&channel, "report", 0).await.unwrap();
     let timeout = peer.received()[3].headers["grpc-timeout"].clone();
-    assert!(comms_core::context::parse_grpc_timeout(timeout.as_bytes()).unwrap() <= millis(300), "{timeout:?}");
+    assert!(
+        comms_core::context::parse_grpc_timeout(timeout.as_bytes()).unwrap() <= millis(300),
+        "{timeout:?}"
+    );
 }
 
 /// gRFC A6: the peer names the wait, or forbids another attempt.
@@ -217,7 +223,8 @@ async fn the_default_policy_opens_its_breaker_when_the_peer_does_not_answer() {
 async fn a_call_that_a_bulkhead_refuses_is_rejected_with_the_guard() {
     let peer = H2Peer::start(|_| Answer::Silence).await;
     let config = PolicyConfig::none().bulkhead(BulkheadConfig::new(1));
-    let channel = builder(&peer).timeout(SECOND).policy(Policy::new("full", config).unwrap()).build().unwrap();
+    let channel =
+        builder(&peer).timeout(SECOND).policy(Policy::new("full", config).unwrap()).build().unwrap();
     let (first, second) = tokio::join!(call(&channel, "report", 0), call(&channel, "report", 0));
     assert_eq!(first.unwrap_err().code(), Code::DeadlineExceeded);
     let error = from_status(&second.unwrap_err());
