@@ -4,7 +4,9 @@ use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
 use comms_core::{
     ErrorKind,
-    resilience::{Backoff, BreakerState, BulkheadConfig, PolicyConfig},
+    clock::Clock,
+    context::{Context, Deadline},
+    resilience::{Backoff, BreakerState, BulkheadConfig, Policy, PolicyConfig, RetryConfig},
 };
 use comms_grpc::{Balance, Channel, ChannelBuilder, EndpointState, ServerConfig, from_status, tonic};
 use tokio::net::TcpListener;
@@ -131,26 +133,25 @@ async fn an_endpoint_at_its_limit_of_calls_is_skipped_until_the_body_has_ended()
     assert_eq!(in_flight(&channel), [0, 0]);
 }
 
-/// One endpoint does not answer. Its calls in flight keep new calls away from it.
+/// One endpoint does not answer. Its call in flight keeps new calls away from it.
 #[tokio::test]
 async fn the_less_loaded_endpoint_gets_the_call() {
     let slow = H2Peer::start(|_| Answer::Silence).await;
     let fast = H2Peer::start(|_| Answer::Success).await;
-    let channel = builder(&[&slow, &fast]).balance(Balance::LeastLoaded).timeout(SECOND * 2);
-    let channel = channel.endpoint_policy(PolicyConfig::none()).build().unwrap();
-    let warm_up: Vec<_> = (0..2)
-        .map(|_| {
-            let channel = channel.clone();
-            tokio::spawn(async move { call(&channel, "report", 0).await })
-        })
-        .collect();
-    connect_all(&channel).await;
-    let calls = futures::future::join_all((0..100).map(|_| call(&channel, "report", 0))).await;
-    let done = calls.iter().filter(|result| result.is_ok()).count();
-    assert!(slow.received().len() < fast.received().len(), "{done} of 100 done");
-    for call in warm_up {
-        let _ = call.await.unwrap();
+    let channel =
+        builder(&[&slow, &fast]).balance(Balance::LeastLoaded).timeout(SECOND * 60).build().unwrap();
+    let mut calls = Vec::new();
+    while slow.received().is_empty() {
+        assert!(calls.len() < 200, "two idle endpoints are chosen at random");
+        let channel = channel.clone();
+        calls.push(tokio::spawn(async move { call(&channel, "report", 0).await }));
+        tokio::time::sleep(millis(20)).await;
     }
+    for _ in 0..20 {
+        call(&channel, "report", 0).await.unwrap();
+    }
+    assert_eq!(slow.received().len(), 1);
+    calls.iter().for_each(|call| call.abort());
 }
 
 #[tokio::test]
@@ -183,4 +184,30 @@ async fn the_host_is_resolved_to_endpoints() {
     let status = call(&unknown, "report", 0).await.unwrap_err();
     assert_eq!(from_status(&status).kind, ErrorKind::NotExecuted, "{status:?}");
     tokio::time::sleep(millis(1)).await;
+}
+
+/// An attempt that takes longer than the policy grants counts against the endpoint. The deadline of a caller does not.
+#[tokio::test]
+async fn an_endpoint_that_does_not_answer_gets_an_open_breaker() {
+    let (silent, good) = (H2Peer::start(|_| Answer::Silence).await, H2Peer::start(|_| Answer::Success).await);
+    let config = PolicyConfig::none().attempt_timeout(millis(100)).retry(RetryConfig::default());
+    let uris = [&silent, &good].map(|peer| format!("http://{}", peer.address));
+    let builder = Channel::builder(uris[0].clone()).endpoints([uris[1].clone()]).timeout(SECOND * 60);
+    let policy = Policy::new("slow", config).unwrap();
+    let channel = builder.policy(policy).idempotent_methods(["/test.Service/Unary"]).build().unwrap();
+    connect_all(&channel).await;
+    let breaker = || channel.snapshot().endpoints[0].breaker.as_ref().unwrap().state;
+
+    let clock = Clock::system();
+    for _ in 0..12 {
+        let deadline = Deadline::after(millis(50), &clock);
+        let _ = Context::root(&clock).with_deadline(deadline).scope(call(&channel, "report", 0)).await;
+    }
+    assert_eq!(breaker(), BreakerState::Closed, "the callers were impatient");
+
+    for _ in 0..12 {
+        call(&channel, "report", 0).await.unwrap();
+    }
+    assert_eq!(breaker(), BreakerState::Open);
+    assert_eq!(channel.snapshot().endpoints[0].in_flight, 0);
 }

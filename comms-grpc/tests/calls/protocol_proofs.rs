@@ -61,7 +61,7 @@ async fn a_failure_with_a_proof_is_not_executed_and_any_other_is_indeterminate()
             (bytes, cut)
         })
         .await;
-        let status = call(&single_attempt(address, SECOND * 5), "report", 0).await.unwrap_err();
+        let status = call(&single_attempt(address, SECOND * 60), "report", 0).await.unwrap_err();
         assert_ne!(status.code(), Code::DeadlineExceeded, "{name}: {status}");
         assert_eq!(from_status(&status).kind, kind, "{name}: {status:?}");
         let proven = kind == ErrorKind::NotExecuted;
@@ -79,7 +79,7 @@ async fn a_goaway_between_two_calls_is_a_proof_only_for_the_later_call() {
         (_, stream) => (success(stream), false),
     })
     .await;
-    let channel = single_attempt(address, SECOND * 5);
+    let channel = single_attempt(address, SECOND * 60);
     let first = tokio::spawn({
         let channel = channel.clone();
         async move { call(&channel, "report", 0).await.unwrap_err() }
@@ -121,7 +121,7 @@ async fn no_frame_after_the_response_headers_is_a_proof() {
         let head = headers(1, 0, &[("content-type", "application/grpc")]);
         let bytes = [head, end].concat();
         let address = peer(move |_| (bytes.clone(), false)).await;
-        let status = match server_streaming(channel(address, SECOND * 5), "three", 0).await {
+        let status = match server_streaming(channel(address, SECOND * 60), "three", 0).await {
             Ok(mut stream) => stream.message().await.unwrap_err(),
             Err(status) => status,
         };
@@ -140,7 +140,7 @@ async fn malformed_details_and_messages_neither_panic_nor_lose_the_code() {
         for bytes in [bytes.concat(), in_head.concat()] {
             let address = peer(move |_| (bytes.clone(), false)).await;
             // A success without a message is an error as well.
-            let status = call(&channel(address, SECOND * 5), "report", 0).await.unwrap_err();
+            let status = call(&channel(address, SECOND * 60), "report", 0).await.unwrap_err();
             assert_eq!(from_status(&status).kind, kind, "{code}: {status:?}");
         }
     }

@@ -113,7 +113,11 @@ async fn a_connection_that_is_closed_in_order_loses_no_call() {
     let mut config = ServerConfig::default();
     config.max_connection_age = crate::support::millis(20);
     let server = start(service.clone(), config).await;
-    let channel = Channel::builder(format!("http://{}", server.address)).without_policy().build().unwrap();
+    let channel = Channel::builder(format!("http://{}", server.address))
+        .timeout(SECOND * 60)
+        .without_policy()
+        .build()
+        .unwrap();
     let callers = (0..16).map(|_| {
         let channel = channel.clone();
         tokio::spawn(async move {
@@ -132,4 +136,25 @@ async fn a_connection_that_is_closed_in_order_loses_no_call() {
     }
     assert!(failures.len() < 100, "{}", failures.len());
     assert_eq!(service.begun.load(SeqCst), 4_800 - failures.len());
+}
+
+/// Without a policy, each call has one attempt. The server closes each connection after at most 330 ms.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_call_fails_while_twelve_connections_are_closed_in_order() {
+    let mut config = ServerConfig::default();
+    config.max_connection_age = crate::support::millis(300);
+    let server = start(TestService::default(), config).await;
+    let channel = crate::support::single_attempt(server.address, SECOND * 60);
+    let started = std::time::Instant::now();
+    let callers = (0..4).map(|_| {
+        let channel = channel.clone();
+        tokio::spawn(async move {
+            while started.elapsed() < crate::support::millis(13 * 330) {
+                call(&channel, "report", 0).await.unwrap();
+            }
+        })
+    });
+    for caller in futures::future::join_all(callers).await {
+        caller.unwrap();
+    }
 }
