@@ -1,6 +1,8 @@
 //! Unary calls per second through [`Channel`] and [`serve`], and, in the same run, through the channel and the server
 //! of tonic. Client and server share the machine.
 //!
+//! The processor time of a call, of both sides together, depends less on other load of the machine (Linux only).
+//!
 //! `cargo bench -p comms-grpc --all-features`
 #![allow(clippy::unwrap_used, missing_docs, reason = "a benchmark")]
 
@@ -67,20 +69,34 @@ async fn main() {
     let plain = Endpoint::from_shared(plain).unwrap().connect().await.unwrap();
     println!("unary calls/s, 64 bytes, one connection");
     for in_flight in [1, 16, 64] {
-        let (ours, plain) = (calls(&ours, in_flight).await, calls(&plain, in_flight).await);
-        println!("in flight {in_flight:>2}: ours {ours:>7.0}, tonic {plain:>7.0}, ratio {:.2}", ours / plain);
+        let ((ours, ours_cpu), (plain, plain_cpu)) =
+            (calls(&ours, in_flight).await, calls(&plain, in_flight).await);
+        println!(
+            "in flight {in_flight:>2}: ours {ours:>7.0}, tonic {plain:>7.0}, ratio {:.2}; \
+             processor time {ours_cpu:.1} us, tonic {plain_cpu:.1} us, ratio {:.2}",
+            ours / plain,
+            ours_cpu / plain_cpu
+        );
     }
 }
 
-/// Returns the calls per second with `in_flight` concurrent callers.
-async fn calls<T>(transport: &T, in_flight: usize) -> f64
+/// Returns the processor time of this process in microseconds, or 0 where it is not known. The kernel counts in
+/// hundredths of a second.
+fn processor_time() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
+    fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() * 10_000.0
+}
+
+/// Returns the calls per second with `in_flight` concurrent callers, and the processor time of a call in microseconds.
+async fn calls<T>(transport: &T, in_flight: usize) -> (f64, f64)
 where
     T: GrpcService<Body> + Clone,
     T::ResponseBody: http_body::Body + Send + 'static,
     <T::ResponseBody as http_body::Body>::Error: Into<BoxError>,
 {
     let clock = Clock::system();
-    let started = clock.now();
+    let (started, processor_started) = (clock.now(), processor_time());
     let callers = (0..in_flight).map(|_| async {
         let mut grpc = tonic::client::Grpc::new(transport.clone());
         let mut done = 0u32;
@@ -95,5 +111,6 @@ where
         done
     });
     let done: u32 = join_all(callers).await.iter().sum();
-    f64::from(done) / (clock.now() - started).as_secs_f64()
+    let done = f64::from(done);
+    (done / (clock.now() - started).as_secs_f64(), (processor_time() - processor_started) / done)
 }

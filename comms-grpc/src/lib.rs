@@ -12,6 +12,9 @@
 //!   request carries the remaining time and the trace.
 //! - The [`ServerLayer`] (feature `server`) runs the handler in the context of the caller, and enforces the deadline on
 //!   the handler and on the response stream.
+//! - A [`Channel`] retries a call only if the call was provably not executed, or if executing it twice is harmless, and
+//!   within a retry budget. It sends a call again at once if the peer has provably not processed it, distributes calls
+//!   over several endpoints, and skips endpoints that fail.
 //! - [`from_status`] converts every status to an [`ErrorKind`](comms_core::ErrorKind). The kinds `NotExecuted` and
 //!   `Rejected` come only with a proof that no handler ran.
 //! - [`serve`] and [`listen`] (feature `server`) accept connections within limits: silent, slow and hostile peers hold
@@ -51,15 +54,15 @@
 //! # Main types
 //! | side | items |
 //! |---|---|
-//! | client | [`Channel`], [`ChannelBuilder`], [`keyed`], [`from_status`], [`field_errors`], [`Resume`] |
+//! | client | [`Channel`], [`ChannelBuilder`], [`Balance`], [`ChannelSnapshot`], [`keyed`], [`from_status`], [`field_errors`], [`Resume`] |
 //! | handler | [`key_of`], [`to_status`], [`refused`] |
 //! | server (feature `server`) | [`Server`], [`serve`], [`ServerConfig`], [`ServerLayer`], [`Access`], [`Replay`] |
 //! | TLS (feature `tls`) | [`tls`] |
 //! | listener for any HTTP service (feature `server`) | [`listen`], [`ListenerConfig`], [`Protocols`], [`Peer`], [`RequestBody`] |
 //!
 //! # Limitations
-//! Retry, circuit breaker and bulkhead are not part of the channel: run a call inside a policy of
-//! `comms_core::resilience`.
+//! A call whose response has begun is not retried. The endpoints of a channel are given as URIs or by DNS. Hedged calls are
+//! not part of the channel: put a `comms_core::resilience::Hedge` around the client.
 // Without the feature, the names of its items lead to the table above.
 #![cfg_attr(
     not(feature = "server"),

@@ -104,7 +104,9 @@ async fn main() -> anyhow::Result<()> {
     let clock = Clock::system();
     let service = PaymentService::default();
     let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let channel = Channel::builder(format!("http://{}", listener.local_addr()?)).peer("payments").build()?;
+    // Each call is one attempt, so that the example can show it. By default, the channel retries by itself.
+    let uri = format!("http://{}", listener.local_addr()?);
+    let channel = Channel::builder(uri).peer("payments").without_policy().build()?;
     let routes = Routes::new(pb::payments_server::PaymentsServer::new(service.clone()));
     let (stop, stopped) = oneshot::channel::<()>();
     let shutdown = async { drop(stopped.await) };

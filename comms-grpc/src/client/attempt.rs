@@ -42,7 +42,7 @@ pub(super) struct Shared {
 }
 
 /// The response of an attempt: its headers, its body, and the call that it keeps in flight.
-pub(super) type Answer = Response<(Incoming, InFlight)>;
+pub(super) type Answer = Response<(Incoming, Option<InFlight>)>;
 
 /// The end of a request on a connection.
 enum Sent {
@@ -143,12 +143,14 @@ impl Shared {
 
     /// Sends `request` to the chosen endpoint.
     async fn send(&self, choice: Choice<'_>, request: &mut CallRequest, deadline: Instant) -> Sent {
-        let Choice { endpoint, mut connection, admission } = choice;
+        let Choice { endpoint, mut connection, mut admission } = choice;
         let Some(http) = request.http(&endpoint.origin, deadline, &self.clock) else {
             let text = format!("{}: the deadline passed before the call was sent", self.peer);
             return Sent::Failed(Failure::not_executed(Code::DeadlineExceeded, &text, None));
         };
-        admission.count_start();
+        // The deadline of the caller is no evidence about the endpoint.
+        let is_own = request.head.caller_deadline.is_none_or(|caller| deadline < caller);
+        admission.count_start(is_own.then_some(deadline));
         let body_polled = http.body().polled();
         match connection.send(http).await {
             Ok(mut response) => {

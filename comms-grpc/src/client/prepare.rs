@@ -17,6 +17,8 @@ use crate::{evidence::Evidence, status::to_status};
 pub(super) struct Prepared {
     /// When the call ends, including its response body.
     pub(super) deadline: Instant,
+    /// The deadline of the caller, if there is one.
+    pub(super) caller: Option<Instant>,
     /// The deadline that the policy must observe and does not know: that of the caller, and that of the channel if the
     /// policy has no time limit.
     pub(super) scope: Option<Deadline>,
@@ -49,5 +51,6 @@ pub(super) fn prepare(headers: &mut HeaderMap, limits: &Limits<'_>) -> Result<Pr
     }
     write_context(context.child(clock), headers, clock).map_err(|e| to_status(&e))?;
     let scope = if policy_has_timeout { caller } else { Some(deadline) };
-    Ok(Prepared { deadline: deadline.instant(), scope })
+    let caller = caller.map(|caller| caller.instant());
+    Ok(Prepared { deadline: deadline.instant(), caller, scope })
 }

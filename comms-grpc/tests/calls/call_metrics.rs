@@ -40,6 +40,10 @@ impl Recorder for CallLog {
     fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
         let label = |name| key.labels().find(|l| l.key() == name).map_or("-", |l| l.value());
         let (method, code) = (label("rpc.method"), label("rpc.response.status_code"));
+        // The policy of the channel has metrics of its own.
+        if !key.name().starts_with("rpc_") {
+            return Histogram::noop();
+        }
         let line = format!("{} {method} {code}", key.name());
         Histogram::from_arc(Arc::new(Line(self.clone(), line)))
     }

@@ -82,10 +82,31 @@ pub(crate) async fn serve_frames(mut socket: TcpStream, mut reply: impl FnMut(u3
     }
 }
 
-/// Starts a peer that serves one connection with [`serve_frames`].
-pub(crate) async fn peer(reply: impl FnMut(u32) -> (Vec<u8>, bool) + Send + 'static) -> SocketAddr {
+/// Starts a peer that serves each connection with [`serve_frames`]. `reply` is called with the number of the connection,
+/// from 0, and the id of the stream.
+pub(crate) async fn peers(
+    reply: impl Fn(usize, u32) -> (Vec<u8>, bool) + Clone + Send + 'static,
+) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(async move { serve_frames(listener.accept().await.unwrap().0, reply).await });
+    tokio::spawn(async move {
+        for connection in 0.. {
+            let socket = listener.accept().await.unwrap().0;
+            let reply = reply.clone();
+            tokio::spawn(serve_frames(socket, move |stream| reply(connection, stream)));
+        }
+    });
     address
+}
+
+/// Starts a peer that answers the same on all connections.
+pub(crate) async fn peer(reply: impl Fn(u32) -> (Vec<u8>, bool) + Clone + Send + 'static) -> SocketAddr {
+    peers(move |_, stream| reply(stream)).await
+}
+
+/// Returns the response to a successful call: an empty message.
+pub(crate) fn success(stream: u32) -> Vec<u8> {
+    let head = headers(stream, 0, &[("content-type", "application/grpc")]);
+    let trailers = headers(stream, END_STREAM, &[("grpc-status", "0")]);
+    [head, frame(DATA, 0, stream, &[0; 5]), trailers].concat()
 }

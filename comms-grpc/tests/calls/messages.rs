@@ -74,7 +74,7 @@ async fn peer(replies: [Reply; 2]) -> SocketAddr {
 /// Makes two calls on one connection. Returns the status of the first call, which is in flight while the second call
 /// gets the reply `second`, and the status of the second call.
 async fn two_calls(second: Reply) -> (Status, Status) {
-    let channel = channel(peer([Reply::Headers(5), second]).await, SECOND * 5);
+    let channel = channel(peer([Reply::Headers(5), second]).await, SECOND * 60);
     let first = tokio::spawn({
         let channel = channel.clone();
         async move { call(&channel, "report", 0).await.unwrap_err() }
@@ -150,7 +150,7 @@ async fn a_channel_that_forwards_credentials_reports_their_refusal_as_the_caller
     for (forwards, kind) in [(false, ErrorKind::Misconfigured), (true, ErrorKind::Unauthenticated)] {
         let address = peer([Reply::Http(403), Reply::Http(401)]).await;
         let channel = Channel::builder(format!("http://{address}"))
-            .timeout(SECOND * 5)
+            .timeout(SECOND * 60)
             .forwards_credentials(forwards)
             .build()
             .unwrap();

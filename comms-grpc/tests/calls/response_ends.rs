@@ -47,7 +47,7 @@ fn early_hints() -> Vec<u8> {
 async fn informational_responses_are_skipped() {
     let bytes = [early_hints(), early_hints(), head(), message(0), trailers("0")].concat();
     let address = peer(move |_| (bytes.clone(), false)).await;
-    call(&channel(address, SECOND * 5), "report", 0).await.unwrap();
+    call(&channel(address, SECOND * 60), "report", 0).await.unwrap();
 }
 
 /// Serves one connection: sends `response` after the headers of each request, and never extends the window for its
@@ -84,10 +84,10 @@ async fn a_response_before_the_end_of_the_request_is_accepted() {
     let large = "x".repeat(200_000);
     for end in [vec![], reset(1, NO_ERROR)] {
         let address = early_peer([trailers_only("3"), end.clone()].concat()).await;
-        let status = call(&channel(address, SECOND * 5), &large, 0).await.unwrap_err();
+        let status = call(&channel(address, SECOND * 60), &large, 0).await.unwrap_err();
         assert_eq!(from_status(&status).kind, ErrorKind::Invalid, "{status:?}");
         let address = early_peer([head(), message(0), trailers("0"), end].concat()).await;
-        call(&channel(address, SECOND * 5), &large, 0).await.unwrap();
+        call(&channel(address, SECOND * 60), &large, 0).await.unwrap();
     }
 }
 
@@ -102,9 +102,9 @@ async fn a_response_that_ends_without_a_status_is_indeterminate() {
     for (name, bytes) in ends {
         let response = bytes.clone();
         let address = peer(move |_| (response.clone(), false)).await;
-        let unary = call(&channel(address, SECOND * 5), "report", 0).await;
+        let unary = call(&channel(address, SECOND * 60), "report", 0).await;
         let address = peer(move |_| (bytes.clone(), false)).await;
-        let mut stream = server_streaming(channel(address, SECOND * 5), "three", 0).await.unwrap();
+        let mut stream = server_streaming(channel(address, SECOND * 60), "three", 0).await.unwrap();
         let first = stream.message().await;
         let second = match &first {
             Ok(_) => stream.message().await.map(drop),
@@ -115,4 +115,17 @@ async fn a_response_that_ends_without_a_status_is_indeterminate() {
             assert_eq!(from_status(&status).kind, ErrorKind::Indeterminate, "{name}, {kind}: {status:?}");
         }
     }
+}
+
+/// An empty message, and then the prefix of a message of ten bytes with three of them.
+#[tokio::test]
+async fn a_body_that_ends_in_a_message_is_an_error() {
+    let part = frame(DATA, 0, 1, b"\0\0\0\0\x0aabc");
+    let bytes = [head(), message(0), part, trailers("0")].concat();
+    let address = peer(move |_| (bytes.clone(), false)).await;
+    let mut stream = server_streaming(channel(address, SECOND * 60), "three", 0).await.unwrap();
+    stream.message().await.unwrap().unwrap();
+    let status = stream.message().await.unwrap_err();
+    assert_eq!(from_status(&status).kind, ErrorKind::Indeterminate, "{status:?}");
+    assert!(status.message().contains("middle of a message"), "{status}");
 }

@@ -16,7 +16,7 @@ use crate::support::{SECOND, TestService, call, channel, eventually, millis, ser
 async fn shutdown_finishes_calls_in_flight_and_accepts_no_others() {
     let service = TestService::default();
     let server = start(service.clone(), ServerConfig::default()).await;
-    let open = server.channel(SECOND * 5);
+    let open = server.channel(SECOND * 60);
     let in_flight = tokio::spawn({
         let open = open.clone();
         async move { call(&open, "sleep", 500).await }
@@ -36,7 +36,7 @@ async fn shutdown_cuts_calls_at_the_end_of_the_drain() {
     let mut config = ServerConfig::default();
     config.drain = millis(200);
     let server = start(service.clone(), config).await;
-    let open = server.channel(SECOND * 5);
+    let open = server.channel(SECOND * 60);
     let in_flight = tokio::spawn(async move { call(&open, "hang", 0).await });
     eventually("the call runs", || service.begun.load(SeqCst) == 1).await;
     server.stop.send(()).unwrap();
@@ -119,10 +119,10 @@ async fn connections_are_limited_in_number_and_age() {
     config.max_connections = 1;
     config.max_connection_age = millis(500);
     let server = start(TestService::default(), config).await;
-    let first = server.channel(SECOND * 5);
+    let first = server.channel(SECOND * 60);
     call(&first, "report", 0).await.unwrap();
     let second = server.channel(millis(200));
     call(&second, "report", 0).await.unwrap_err();
     tokio::time::sleep(millis(600)).await;
-    call(&server.channel(SECOND * 5), "report", 0).await.unwrap();
+    call(&server.channel(SECOND * 60), "report", 0).await.unwrap();
 }

@@ -300,6 +300,12 @@ pub(crate) fn channel(address: SocketAddr, timeout: Duration) -> Channel {
     Channel::builder(format!("http://{address}")).peer("test-service").timeout(timeout).build().unwrap()
 }
 
+/// Returns a channel that makes one attempt of each call.
+pub(crate) fn single_attempt(address: SocketAddr, timeout: Duration) -> Channel {
+    let builder = Channel::builder(format!("http://{address}")).peer("test-service").timeout(timeout);
+    builder.without_policy().build().unwrap()
+}
+
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
 pub(crate) fn millis(millis: u64) -> Duration {

@@ -178,3 +178,6 @@ impl Balancer {
 fn because(reason: &str) -> Unreachable {
     Unreachable { reason: reason.into(), retry_after: None, crowded: false }
 }
+
+#[cfg(test)]
+mod tests;

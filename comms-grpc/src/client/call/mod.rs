@@ -13,7 +13,7 @@ use tracing::{Instrument, Span};
 
 use self::response::ResponseBody;
 use super::{
-    attempt::{Answer, Attempts},
+    attempt::Attempts,
     failure::Failure,
     methods::CallMeter,
     prepare::Prepared,
@@ -37,7 +37,7 @@ pub(super) struct Call {
 impl Call {
     pub(super) async fn run(self) -> Result<Response<Body>, Status> {
         let Self {
-            policy,
+            mut policy,
             request,
             prepared,
             replay_limit,
@@ -47,8 +47,12 @@ impl Call {
             mut meter,
             span,
         } = self;
-        let Prepared { deadline, scope } = prepared;
-        let attempts = attempts(policy, request, deadline, replay_limit, idempotent).instrument(span);
+        let Prepared { deadline, caller, scope } = prepared;
+        let attempts = async move {
+            let request = read(request, replay_limit, deadline, caller, idempotent).await?;
+            policy.call(request).await.map_err(Failure::into_status)
+        };
+        let attempts = attempts.instrument(span);
         let answer = match scope {
             // The policy takes the deadline from the context.
             Some(scope) => Context::default().with_deadline(scope).scope(attempts).await,
@@ -71,20 +75,19 @@ impl Call {
     }
 }
 
-/// Runs the attempts of the call under its policy.
-async fn attempts(
-    mut policy: PolicyService<Attempts, ByEvidence>,
+/// Reads what is available of the body of `request`.
+async fn read(
     request: Request<Body>,
-    deadline: Instant,
     replay_limit: usize,
+    deadline: Instant,
+    caller_deadline: Option<Instant>,
     idempotent: bool,
-) -> Result<Answer, Status> {
+) -> Result<CallRequest, Status> {
     let (Parts { method, uri, headers, .. }, body) = request.into_parts();
     let mut body = Some(body);
     let body =
         poll_fn(|cx| Poll::Ready(RequestBody::read(body.take().unwrap_or_default(), replay_limit, cx)))
             .await?;
-    let head = Head { method, path: uri.into_parts().path_and_query, headers, deadline, idempotent };
-    let request = CallRequest::new(head, body);
-    policy.call(request).await.map_err(Failure::into_status)
+    let path = uri.into_parts().path_and_query;
+    Ok(CallRequest::new(Head { method, path, headers, deadline, caller_deadline, idempotent }, body))
 }

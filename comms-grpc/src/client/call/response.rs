@@ -21,7 +21,7 @@ use crate::client::{answer::reported, endpoint::InFlight, failure::of_body, meth
 ///
 /// The inner body is then dropped, which ends the HTTP/2 stream, and the call is no longer in flight.
 pub(super) struct ResponseBody {
-    inner: Option<(Incoming, InFlight)>,
+    inner: Option<(Incoming, Option<InFlight>)>,
     framing: Framing,
     deadline: Instant,
     /// Created when the body is waited for.
@@ -34,7 +34,7 @@ pub(super) struct ResponseBody {
 impl ResponseBody {
     pub(super) fn new(
         inner: Incoming,
-        in_flight: InFlight,
+        in_flight: Option<InFlight>,
         deadline: Instant,
         clock: Clock,
         meter: CallMeter,

@@ -134,16 +134,15 @@ async fn a_connection_is_not_open_before_the_peer_has_spoken() {
 #[tokio::test]
 async fn a_peer_with_another_protocol_or_that_closes_is_an_error() {
     for (answer, text) in
-        [(&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], "does not speak HTTP/2"), (b"", "closed")]
+        [(&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], "does not speak HTTP/2"), (b"", "closed the connection")]
     {
         let (client, mut server) = tokio::io::duplex(64 * 1024);
-        server.write_all(answer).await.unwrap();
-        if answer.is_empty() {
-            drop(server);
-        }
-        let now = Clock::system().now();
-        let error =
-            Connection::open(client, KeepAlive::default(), &Handle::current(), now).await.unwrap_err();
+        tokio::spawn(async move {
+            server.read_exact(&mut [0; 24]).await.unwrap();
+            server.write_all(answer).await.unwrap();
+        });
+        let (now, runtime) = (Clock::system().now(), Handle::current());
+        let error = Connection::open(client, KeepAlive::default(), &runtime, now).await.unwrap_err();
         assert!(error.to_string().contains(text), "{error}");
     }
 }

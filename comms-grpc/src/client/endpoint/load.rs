@@ -1,8 +1,11 @@
 //! The calls in flight on an endpoint, the calls that wait for its connection, and the guards of the endpoint.
 
-use std::sync::{
-    Arc,
-    atomic::Ordering::{AcqRel, Relaxed},
+use std::{
+    sync::{
+        Arc,
+        atomic::Ordering::{AcqRel, Relaxed},
+    },
+    time::Instant,
 };
 
 use comms_core::{
@@ -17,8 +20,11 @@ pub(super) const MAX_IN_FLIGHT: usize = 4_096;
 
 /// The permission to send one call to an endpoint.
 pub(in crate::client) struct Admission<'a> {
+    endpoint: &'a Arc<Endpoint>,
     breaker: Option<BreakerPermit<'a>>,
-    in_flight: InFlight,
+    in_flight: Option<InFlight>,
+    /// When the attempt is too slow for the channel, although its caller still waits.
+    time_limit: Option<Instant>,
 }
 
 impl Endpoint {
@@ -27,7 +33,7 @@ impl Endpoint {
         let in_flight = self.enter().ok_or_else(|| format!("{} calls in flight", self.max_in_flight))?;
         let breaker = self.breaker.as_ref().map(|breaker| breaker.acquire()).transpose();
         let breaker = breaker.map_err(|rejection| rejection.to_string())?;
-        Ok(Admission { breaker, in_flight })
+        Ok(Admission { endpoint: self, breaker, in_flight: Some(in_flight), time_limit: None })
     }
 
     fn enter(self: &Arc<Self>) -> Option<InFlight> {
@@ -52,25 +58,40 @@ impl Endpoint {
 }
 
 impl Admission<'_> {
-    /// Records that the call was sent.
-    pub(in crate::client) fn count_start(&self) {
-        self.in_flight.0.started.fetch_add(1, Relaxed);
+    /// Records that the call was sent. If the attempt is dropped after `time_limit`, the endpoint was too slow.
+    pub(in crate::client) fn count_start(&mut self, time_limit: Option<Instant>) {
+        self.endpoint.started.fetch_add(1, Relaxed);
+        self.time_limit = time_limit;
     }
 
     /// Records the end of the attempt: its failure, or that response headers arrived. The call stays in flight while
     /// the returned value lives.
-    pub(in crate::client) fn end(self, failure: Option<ErrorKind>) -> InFlight {
+    pub(in crate::client) fn end(mut self, failure: Option<ErrorKind>) -> Option<InFlight> {
+        self.record(failure);
+        self.time_limit = None;
+        self.in_flight.take()
+    }
+
+    fn record(&mut self, failure: Option<ErrorKind>) {
         let failed = failure.is_some_and(ErrorKind::is_peer_failure);
         if failed {
-            self.in_flight.0.failed.fetch_add(1, Relaxed);
+            self.endpoint.failed.fetch_add(1, Relaxed);
         }
-        match self.breaker {
+        match self.breaker.take() {
             Some(permit) if failed => permit.failure(),
             Some(permit) if failure.is_none() => permit.success(),
             // Dropping the permit is neutral.
             _ => {}
         }
-        self.in_flight
+    }
+}
+
+/// The policy ends an attempt that is too slow by dropping it.
+impl Drop for Admission<'_> {
+    fn drop(&mut self) {
+        if self.time_limit.is_some_and(|limit| limit <= self.endpoint.settings.clock.now()) {
+            self.record(Some(ErrorKind::Indeterminate));
+        }
     }
 }
 

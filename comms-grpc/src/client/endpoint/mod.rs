@@ -34,8 +34,11 @@ use super::{
 
 pub(super) use load::{Admission, InFlight};
 
-/// A connection that ends within this time, without an answer of the peer, counts as a failed connection attempt.
+/// A connection that ends within this time, without an answer of the peer, is a useless connection.
 const TRIAL: Duration = Duration::from_secs(1);
+/// The number of useless connections in a row from which on each counts as a failed connection attempt. A server that
+/// limits the age of its connections may close one at any time.
+const USELESS: u32 = 4;
 
 /// The settings that all endpoints of a channel share.
 #[derive(Debug)]
@@ -75,8 +78,10 @@ pub(super) struct Endpoint {
 
 struct State {
     link: Link,
-    /// Connection attempts that failed since the last connection that the peer answered on.
+    /// Connection attempts that failed in a row.
     failures: u32,
+    /// Useless connections in a row.
+    useless: u32,
 }
 
 enum Link {
@@ -118,7 +123,7 @@ impl Endpoint {
             address,
             origin,
             target,
-            state: Mutex::new(State { link: Link::Idle, failures: 0 }),
+            state: Mutex::new(State { link: Link::Idle, failures: 0, useless: 0 }),
             waiting: AtomicUsize::new(0),
             in_flight: AtomicUsize::new(0),
             max_in_flight: max.unwrap_or(load::MAX_IN_FLIGHT),
@@ -165,11 +170,13 @@ impl Endpoint {
         let Link::Ready(connection) = &state.link else { return };
         let (answered, opened) = (connection.has_answered(), connection.opened);
         let now = self.settings.clock.now();
-        if answered || now.saturating_duration_since(opened) >= TRIAL {
+        let useful = answered || now.saturating_duration_since(opened) >= TRIAL;
+        state.useless = if useful { 0 } else { state.useless.saturating_add(1) };
+        if state.useless < USELESS {
             state.failures = 0;
             state.link = Link::Idle;
         } else {
-            self.back_off(state, now, "the peer closed the connection before it answered a call".into());
+            self.back_off(state, now, "the peer closes connections before it answers a call".into());
         }
         self.settings.trouble.notify_one();
     }

@@ -22,7 +22,8 @@ use super::stream::{Source, StreamBody};
 /// a retry sends it again.
 pub(in crate::client) struct RequestBody {
     kind: Kind,
-    polled: Arc<AtomicBool>,
+    /// Set when the connection starts to read the body. Only a body that is sent has it.
+    polled: Option<Arc<AtomicBool>>,
 }
 
 enum Kind {
@@ -33,7 +34,7 @@ enum Kind {
 
 impl RequestBody {
     fn new(kind: Kind) -> Self {
-        Self { kind, polled: Arc::default() }
+        Self { kind, polled: None }
     }
 
     /// Reads the messages of `body` that are available at once. At most `limit` bytes can be sent again.
@@ -73,12 +74,13 @@ impl RequestBody {
 
     /// Returns the body to send. This body stays, unless it cannot be sent again.
     pub(super) fn next(&mut self) -> Self {
-        self.replay().unwrap_or_else(|| std::mem::replace(self, Self::new(Kind::Whole(None))))
+        let body = self.replay().unwrap_or_else(|| std::mem::replace(self, Self::new(Kind::Whole(None))));
+        Self { polled: Some(Arc::default()), ..body }
     }
 
-    /// Returns a flag that is set when the connection starts to read the body.
+    /// Returns a flag that is set when the connection starts to read this body, which is sent.
     pub(in crate::client) fn polled(&self) -> Arc<AtomicBool> {
-        self.polled.clone()
+        self.polled.clone().unwrap_or_default()
     }
 }
 
@@ -96,7 +98,7 @@ impl HttpBody for RequestBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        self.polled.store(true, Relaxed);
+        self.polled.iter().for_each(|polled| polled.store(true, Relaxed));
         match &mut self.kind {
             Kind::Whole(data) => Poll::Ready(data.take().map(|data| Ok(Frame::data(data)))),
             Kind::Stream(stream) => stream.poll_next(cx).map(|next| next.map(|data| data.map(Frame::data))),

@@ -39,6 +39,8 @@ pub(super) struct Head {
     pub(super) headers: HeaderMap,
     /// When the call ends.
     pub(super) deadline: Instant,
+    /// When the caller no longer waits, if the caller has a deadline.
+    pub(super) caller_deadline: Option<Instant>,
     /// Whether executing this call twice is harmless.
     pub(super) idempotent: bool,
 }
@@ -104,3 +106,6 @@ impl Origin {
         Uri::from_parts(parts).unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -128,10 +128,11 @@ impl Activity {
     }
 
     /// Records that the sending side is closed. A lingering close follows if a handler left a part of its request
-    /// unread.
+    /// unread, and for HTTP/2: a call that crosses the GOAWAY would otherwise reset the socket, and the peer would lose
+    /// the GOAWAY, which proves that the call was not executed.
     pub(super) fn close_writes(&self) {
         self.receive();
-        self.lingering.store(self.unread.load(Relaxed) && !self.is_http2(), Relaxed);
+        self.lingering.store(self.is_http2() || self.unread.load(Relaxed), Relaxed);
     }
 
     /// Returns whether the connection only discards what the peer still sends.

@@ -102,7 +102,8 @@ impl AsyncWrite for Socket {
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
-    /// Closes the socket with a lingering close if a part of a request was not read (RFC 9112, section 9.6). The kernel
+    /// Closes the socket with a lingering close if a part of a request was not read (RFC 9112, section 9.6), and a socket
+    /// of HTTP/2, whose peer may send until it has received the GOAWAY. The kernel
     /// resets a socket that is closed with unread bytes, and the peer may then lose the response.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.write_closed {

@@ -9,7 +9,8 @@ use super::{
     config::{ListenerConfig, Protocols},
 };
 
-/// The time that an HTTP/2 peer without a request in flight has to answer the GOAWAY at shutdown.
+/// The time that an HTTP/2 peer without a request in flight has to answer the GOAWAY at shutdown, and to close a
+/// connection that this side has closed.
 const GOAWAY_TIMEOUT: Duration = Duration::from_millis(500);
 /// The maximum of every time limit. It is longer than any connection lives, and can be added to an instant without
 /// overflow.
@@ -52,6 +53,8 @@ pub(super) struct Watchdog {
     chunks: StallTimer,
     writes: StallTimer,
     uploads: StallTimer,
+    /// Since when a connection of HTTP/2 only discards what the peer still sends.
+    lingers_since: Option<Instant>,
 }
 
 impl Watchdog {
@@ -71,6 +74,7 @@ impl Watchdog {
             chunks: StallTimer::default(),
             writes: StallTimer::default(),
             uploads: StallTimer::default(),
+            lingers_since: None,
             clock,
         }
     }
@@ -114,6 +118,8 @@ impl Watchdog {
         let uploads_since = self.uploads.stalled_since(&activity.uploads, all_await_uploads, clock);
         let stalled_since = [chunks_since, writes_since, uploads_since].into_iter().flatten().min();
 
+        let lingers = http2 && activity.is_lingering();
+        let linger = lingers.then(|| *self.lingers_since.get_or_insert_with(|| clock.now()));
         let drain = self.drain_until.map(|until| match idle_since.map(|since| since + GOAWAY_TIMEOUT) {
             Some(goaway) if goaway < until => (goaway, Limit::Goaway),
             _ => (until, Limit::Drain),
@@ -125,6 +131,7 @@ impl Watchdog {
             expiry(head_since, self.head_timeout, Limit::Head),
             expiry(between_requests_since, self.idle_timeout, Limit::Idle),
             expiry(stalled_since, self.progress_timeout, Limit::Progress),
+            expiry(linger, GOAWAY_TIMEOUT, Limit::Goaway),
             self.max_age_at.map(|at| (at, Limit::Age)),
             drain,
         ]

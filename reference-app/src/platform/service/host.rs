@@ -111,6 +111,8 @@ impl Host<'_> {
             .peer(name)
             .timeout(CALL_TIMEOUT)
             .clock(self.clock())
+            // The caller runs the call inside of the policy of the peer.
+            .without_policy()
             .build()
             .map_err(|error| error.context(format_args!("{name}.url")))?;
         if let Some(policy) = self.policies.get(call.policy) {

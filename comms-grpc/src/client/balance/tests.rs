@@ -1,0 +1,185 @@
+//! The resolution of a host, with a manual clock and answers of the test.
+
+use std::{
+    collections::VecDeque,
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use comms_core::{
+    clock::Clock,
+    resilience::{Backoff, PolicyConfig},
+};
+use http::{Uri, uri};
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, watch},
+};
+
+use super::{Balance, Balancer, EndpointSet, Resolver, ResolverSettings};
+use crate::client::{
+    connect::Connector,
+    endpoint::{Endpoint, Settings},
+    keep_alive::KeepAlive,
+    request::Origin,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+type Answers = Arc<Mutex<VecDeque<io::Result<Vec<SocketAddr>>>>>;
+
+/// A resolution whose answers the test gives. Without an answer, a look-up fails.
+struct Rig {
+    clock: Clock,
+    shared: Arc<Settings>,
+    answers: Answers,
+    lookups: Arc<Mutex<u32>>,
+    set: watch::Receiver<EndpointSet>,
+    resolver: Resolver,
+}
+
+impl Rig {
+    fn new(first: io::Result<Vec<SocketAddr>>) -> Self {
+        let clock = Clock::manual(SECOND);
+        let shared = settings(&clock);
+        let answers: Answers = Arc::new(Mutex::new([first].into()));
+        let lookups = Arc::new(Mutex::new(0));
+        let (given, counted, endpoints) = (answers.clone(), lookups.clone(), shared.clone());
+        let resolution = ResolverSettings {
+            lookup: Box::new(move || {
+                *counted.lock().unwrap() += 1;
+                let answer = given.lock().unwrap().pop_front();
+                Box::pin(async move { answer.unwrap_or_else(|| Err(io::Error::other("no answer"))) })
+            }),
+            endpoint: Box::new(move |address| endpoint(address, &endpoints)),
+            interval: SECOND * 30,
+            shared: shared.clone(),
+        };
+        let (resolver, set) = Resolver::start(resolution, &Handle::current());
+        Self { clock, shared, answers, lookups, set, resolver }
+    }
+
+    fn answer(&self, answer: io::Result<Vec<SocketAddr>>) {
+        self.answers.lock().unwrap().push_back(answer);
+    }
+
+    /// Moves the clock, and lets the resolution go on until it waits.
+    async fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+        settle().await;
+    }
+
+    fn lookups(&self) -> u32 {
+        *self.lookups.lock().unwrap()
+    }
+
+    fn endpoints(&self) -> Arc<[Arc<Endpoint>]> {
+        self.set.borrow().endpoints.clone()
+    }
+
+    fn ports(&self) -> Vec<u16> {
+        self.endpoints().iter().map(|e| e.address.parse::<SocketAddr>().unwrap().port()).collect()
+    }
+}
+
+async fn settle() {
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+}
+
+fn settings(clock: &Clock) -> Arc<Settings> {
+    let keep_alive = KeepAlive::default();
+    Arc::new(Settings {
+        peer: "peer".into(),
+        connector: Connector::new(SECOND, keep_alive),
+        connect_timeout: SECOND,
+        keep_alive,
+        backoff: Backoff::default(),
+        wait_for_ready: false,
+        max_waiting: 16,
+        guards: PolicyConfig::none(),
+        clock: clock.clone(),
+        runtime: Handle::current(),
+        trouble: Notify::new(),
+    })
+}
+
+fn endpoint(address: SocketAddr, shared: &Arc<Settings>) -> Arc<Endpoint> {
+    let authority = uri::Authority::from_static("peer:1");
+    let origin = Origin { scheme: uri::Scheme::HTTP, authority };
+    let uri = Uri::try_from(format!("http://{address}")).unwrap();
+    Arc::new(Endpoint::new(address.to_string(), origin, uri, shared.clone()))
+}
+
+fn addresses(ports: &[u16]) -> io::Result<Vec<SocketAddr>> {
+    Ok(ports.iter().map(|port| SocketAddr::from(([127, 0, 0, 1], *port))).collect())
+}
+
+#[tokio::test]
+async fn an_endpoint_that_stays_is_kept_and_the_others_are_replaced() {
+    let rig = Rig::new(addresses(&[2, 1, 2]));
+    settle().await;
+    assert_eq!(rig.ports(), [1, 2], "in the order of the addresses, each once");
+    let before = rig.endpoints();
+    rig.answer(addresses(&[3, 2]));
+    rig.advance(SECOND * 5).await;
+    rig.advance(SECOND * 25).await;
+    assert_eq!(rig.ports(), [2, 3]);
+    assert!(Arc::ptr_eq(&before[1], &rig.endpoints()[0]), "with its connection");
+}
+
+#[tokio::test]
+async fn a_failed_or_empty_resolution_keeps_the_endpoints() {
+    let rig = Rig::new(addresses(&[1]));
+    settle().await;
+    for answer in [Err(io::Error::other("no server")), addresses(&[])] {
+        rig.answer(answer);
+        let lookups = rig.lookups();
+        rig.advance(SECOND * 5).await;
+        rig.advance(SECOND * 25).await;
+        assert_eq!((rig.lookups(), rig.ports()), (lookups + 1, vec![1]));
+        assert!(rig.set.borrow().problem.is_some());
+    }
+}
+
+#[tokio::test]
+async fn trouble_resolves_again_but_not_within_five_seconds() {
+    let rig = Rig::new(addresses(&[1]));
+    settle().await;
+    rig.shared.trouble.notify_one();
+    rig.advance(SECOND * 4).await;
+    assert_eq!(rig.lookups(), 1);
+    rig.advance(SECOND).await;
+    assert_eq!(rig.lookups(), 2);
+    // Without trouble, the next resolution comes after the interval.
+    rig.advance(SECOND * 5).await;
+    rig.advance(SECOND * 24).await;
+    assert_eq!(rig.lookups(), 2);
+    rig.advance(SECOND).await;
+    assert_eq!(rig.lookups(), 3);
+}
+
+#[tokio::test]
+async fn calls_wait_for_the_first_resolution_and_fail_with_its_reason() {
+    let rig = Rig::new(Err(io::Error::other("no server")));
+    let balancer = Balancer::new(rig.set.clone(), Balance::RoundRobin, rig.clock.clone(), None);
+    let reason = balancer.resolved().await.unwrap_err().reason;
+    assert!(reason.contains("no server"), "{reason}");
+    rig.answer(addresses(&[1]));
+    rig.advance(SECOND * 5).await;
+    rig.advance(SECOND * 25).await;
+    assert_eq!(balancer.resolved().await.map(|endpoints| endpoints.len()).ok(), Some(1));
+}
+
+#[tokio::test]
+async fn the_resolution_ends_with_the_channel() {
+    let rig = Rig::new(addresses(&[1]));
+    settle().await;
+    let (resolver, set) = (rig.resolver, rig.set);
+    drop(resolver);
+    settle().await;
+    assert!(set.has_changed().is_err(), "the task has ended");
+}

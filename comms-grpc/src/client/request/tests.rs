@@ -1,0 +1,102 @@
+//! Request bodies that are sent again.
+
+use std::{
+    collections::VecDeque,
+    pin::Pin,
+    task::{Context, Poll, Waker},
+};
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame};
+use tonic::{Status, body::Body};
+
+use super::RequestBody;
+
+/// Messages of a body; `None` is a message that is not available yet.
+struct Messages(VecDeque<Option<Bytes>>);
+
+impl HttpBody for Messages {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        match self.0.pop_front() {
+            Some(Some(message)) => Poll::Ready(Some(Ok(Frame::data(message)))),
+            Some(None) => Poll::Pending,
+            None => Poll::Ready(None),
+        }
+    }
+}
+
+fn body(messages: &[Option<&'static str>], limit: usize) -> RequestBody {
+    let messages = messages.iter().map(|message| message.map(|text| Bytes::from_static(text.as_bytes())));
+    let mut cx = Context::from_waker(Waker::noop());
+    RequestBody::read(Body::new(Messages(messages.collect())), limit, &mut cx).unwrap()
+}
+
+/// Reads the messages that are available. The last item is an error, if there is one.
+fn read(body: &mut RequestBody) -> Vec<Result<Bytes, Status>> {
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut read = Vec::new();
+    while let Poll::Ready(Some(frame)) = Pin::new(&mut *body).poll_frame(&mut cx) {
+        read.push(frame.map(|frame| frame.into_data().unwrap()));
+        if read.last().is_some_and(Result::is_err) {
+            break;
+        }
+    }
+    read
+}
+
+fn text(body: &mut RequestBody) -> String {
+    read(body).into_iter().map(|data| String::from_utf8(data.unwrap().to_vec()).unwrap()).collect()
+}
+
+#[test]
+fn a_body_of_one_message_is_sent_again_however_often() {
+    let mut original = body(&[Some("one")], 3);
+    for _ in 0..3 {
+        let mut sent = original.next();
+        assert_eq!(text(&mut sent), "one");
+        assert!(sent.is_end_stream());
+    }
+    assert!(body(&[], 3).is_end_stream());
+}
+
+#[test]
+fn a_stream_is_sent_again_from_its_beginning() {
+    let mut original = body(&[Some("one"), Some("two"), None, Some("three")], 11);
+    let mut first = original.next();
+    assert_eq!(text(&mut first), "onetwo", "the third message is not available");
+    let mut second = original.next();
+    assert_eq!(text(&mut second), "onetwothree");
+    assert_eq!(text(&mut original.next()), "onetwothree");
+}
+
+#[test]
+fn a_stream_that_has_sent_more_than_the_limit_cannot_be_sent_again() {
+    let mut original = body(&[Some("one"), Some("two"), None, Some("three"), Some("four")], 8);
+    let mut first = original.next();
+    assert_eq!(text(&mut first), "onetwo");
+    assert!(original.replay().is_some(), "within the limit");
+    assert_eq!(text(&mut first), "threefour", "the attempt itself goes on");
+    assert!(original.replay().is_none());
+
+    let mut long = body(&[Some("a message over the limit")], 3);
+    assert!(long.replay().is_some(), "nothing is sent yet");
+    assert_eq!(text(&mut long.next()), "a message over the limit");
+    assert!(long.replay().is_none());
+}
+
+/// The connection of an earlier attempt may still read its body. It must not take messages from the newest attempt.
+#[test]
+fn the_body_of_an_earlier_attempt_reads_no_further() {
+    let mut original = body(&[Some("one"), Some("two"), None, Some("three")], 100);
+    let mut first = original.next();
+    assert_eq!(text(&mut first), "onetwo");
+    let mut second = original.next();
+    assert_eq!(text(&mut second), "onetwothree");
+    assert!(read(&mut first).pop().unwrap().is_err());
+}
