@@ -126,3 +126,23 @@ async fn connections_are_limited_in_number_and_age() {
     tokio::time::sleep(millis(600)).await;
     call(&server.channel(SECOND * 60), "report", 0).await.unwrap();
 }
+
+/// The server waits half a second for the peer to close a connection that the server has closed.
+#[tokio::test]
+async fn a_peer_that_does_not_close_its_connection_loses_it() {
+    use tokio::io::AsyncWriteExt;
+    let server = start(TestService::default(), ServerConfig::default()).await;
+    let mut socket = tokio::net::TcpStream::connect(server.address).await.unwrap();
+    // DATA on stream 0 is a connection error.
+    let settings = crate::frames::frame(crate::frames::SETTINGS, 0, 0, &[]);
+    let wrong = crate::frames::frame(crate::frames::DATA, 0, 0, b"x");
+    let bytes = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &settings, &wrong].concat();
+    socket.write_all(&bytes).await.unwrap();
+    for _ in 0..200 {
+        tokio::time::sleep(crate::support::millis(50)).await;
+        if socket.write_all(b"more").await.is_err() {
+            return;
+        }
+    }
+    panic!("the connection is still open after 10 s");
+}
