@@ -8,12 +8,17 @@ use comms_grpc::{
 use http::{Request, Response};
 use rcgen::ExtendedKeyUsagePurpose;
 use time::Duration;
-use tokio::{io::AsyncWriteExt, net::TcpListener};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 use tokio_rustls::rustls;
 
 use crate::{
     log::Log,
-    support::{Client, Leaf, Pki, Server, WAIT, closed, http2_only, install_provider, now, self_signed},
+    support::{
+        Client, LARGE, Leaf, Pki, Server, WAIT, closed, http2_only, install_provider, now, self_signed,
+    },
 };
 
 /// Each client gets an alert that names the fault, and the listener logs the reason and the address.
@@ -50,6 +55,20 @@ async fn a_wrong_certificate_is_refused_and_both_sides_learn_why() {
     }
     let admitted = Client::new(&pki, pki.leaf("order")).get(server.address, "/").await;
     assert_eq!(admitted, "id: spiffe://shop.test/order");
+}
+
+/// The kernel resets a socket that is closed with unread bytes: the client would fail to write, and not read the alert.
+#[tokio::test]
+async fn a_client_that_sends_before_it_reads_gets_the_alert() {
+    let pki = Pki::new("a");
+    let server = Server::mutual(&pki, |config| config.head_timeout = WAIT).await;
+    let mut stream = Client::new(&pki, None).connect(server.address).await.unwrap();
+    // More than the buffers of the kernel hold.
+    for _ in 0..LARGE / (64 * 1024) {
+        stream.write_all(&[b'x'; 64 * 1024]).await.unwrap();
+    }
+    let error = stream.read_u8().await.unwrap_err();
+    assert!(error.to_string().contains("CertificateRequired"), "{error}");
 }
 
 /// The client has another trust.
