@@ -29,6 +29,7 @@ impl MessageFrames {
     }
 
     /// Returns the number of messages that have begun.
+    #[cfg(any(feature = "server", test))]
     pub(crate) const fn messages(&self) -> u64 {
         self.messages
     }

@@ -5,6 +5,7 @@ use comms_core::{
     wire::{GRPC_RETRY_PUSHBACK_MS as PUSHBACK, NOT_EXECUTED},
 };
 use http::{HeaderMap, Response, StatusCode, header};
+use http_body::Body;
 use tonic::{Code, Status};
 
 use crate::{evidence::Evidence, status_headers::limit_status};
@@ -13,13 +14,18 @@ use crate::{evidence::Evidence, status_headers::limit_status};
 ///
 /// The proof of a refusal counts only here, in a response that consists of headers alone. A server that sent anything
 /// else has run a handler.
-pub(super) fn failure<B>(response: &mut Response<B>, forwards_credentials: bool) -> Option<Status> {
-    let status = response.status();
+pub(super) fn failure<B: Body>(response: &mut Response<B>, forwards_credentials: bool) -> Option<Status> {
+    let (status, is_whole) = (response.status(), response.body().is_end_stream());
     let headers = response.headers_mut();
     let marker = headers.remove(NOT_EXECUTED);
     if !headers.contains_key(Status::GRPC_STATUS) {
         let status = of_http(status, headers)?;
         return Some(of_caller(status, forwards_credentials));
+    }
+    if !is_whole {
+        let head = HeadStatus::take(headers);
+        response.extensions_mut().insert(head);
+        return None;
     }
     let status = reported(headers, forwards_credentials)?;
     Some(match marker.as_ref().map(header::HeaderValue::as_bytes) {
@@ -27,6 +33,33 @@ pub(super) fn failure<B>(response: &mut Response<B>, forwards_credentials: bool)
         Some(b"rejected") => Evidence::attach(status, ErrorKind::Rejected),
         _ => status,
     })
+}
+
+/// The status in the head of a response whose head does not end the stream. Trailers, and messages, replace it: the status
+/// of a call is in its last headers. tonic would read the status in the head first.
+#[derive(Debug, Clone)]
+pub(super) struct HeadStatus(pub(super) HeaderMap);
+
+impl HeadStatus {
+    fn take(headers: &mut HeaderMap) -> Self {
+        let names = [Status::GRPC_STATUS, Status::GRPC_MESSAGE, Status::GRPC_STATUS_DETAILS];
+        Self(
+            names
+                .into_iter()
+                .filter_map(|name| { let value = headers.remove(&name)?; Some((name, value)) })
+                .collect(),
+        )
+    }
+}
+
+/// Returns the failure of a response whose messages are compressed in a way that the request did not offer.
+pub(super) fn unknown_encoding(response: &HeaderMap, request: &HeaderMap) -> Option<Status> {
+    let encoding = response.get("grpc-encoding").filter(|encoding| *encoding != "identity")?;
+    let offered =
+        request.get("grpc-accept-encoding").and_then(|offered| offered.to_str().ok()).unwrap_or_default();
+    let is_offered = offered.split(',').any(|name| name.trim().as_bytes() == encoding.as_bytes());
+    (!is_offered)
+        .then(|| Status::internal("the response is compressed in a way that the request did not offer"))
 }
 
 /// Returns the failure that `grpc-status` in `headers` or trailers reports, if there is one.
@@ -104,7 +137,7 @@ mod tests {
         for (name, value) in headers {
             response = response.header(*name, *value);
         }
-        failure(&mut response.body(()).unwrap(), forwards)
+        failure(&mut response.body(String::new()).unwrap(), forwards)
     }
 
     #[test]

@@ -15,7 +15,7 @@ use tonic::{Code, Status};
 use tower_service::Service;
 
 use super::{
-    answer::failure,
+    answer::{failure, unknown_encoding},
     balance::{Balancer, Choice},
     connection::Unanswered,
     endpoint::{InFlight, Unreachable},
@@ -154,7 +154,9 @@ impl Shared {
         let body_polled = http.body().polled();
         match connection.send(http).await {
             Ok(mut response) => {
-                let failure = failure(&mut response, self.forwards_credentials).map(Failure::of);
+                let failure = failure(&mut response, self.forwards_credentials)
+                    .or_else(|| unknown_encoding(response.headers(), &request.head.headers))
+                    .map(Failure::of);
                 let in_flight = admission.end(failure.as_ref().map(Failure::kind));
                 match failure {
                     Some(failure) => Sent::Failed(failure),
@@ -162,7 +164,7 @@ impl Shared {
                 }
             }
             Err(unanswered) => {
-                let sent = self.unanswered(&unanswered, body_polled.load(Relaxed));
+                let sent = self.unanswered(&unanswered, body_polled.load(Relaxed), deadline);
                 let (Sent::Failed(failure) | Sent::Unsent(failure) | Sent::Refused(failure)) = &sent else {
                     return sent;
                 };
@@ -175,13 +177,14 @@ impl Shared {
     }
 
     /// Classifies a request without response headers.
-    fn unanswered(&self, unanswered: &Unanswered, body_polled: bool) -> Sent {
+    fn unanswered(&self, unanswered: &Unanswered, body_polled: bool, deadline: Instant) -> Sent {
         let error = unanswered.error();
         // hyper drops a request that waits for a free stream, with this error, when the connection ends.
         let dropped = error.is_user() && !body_polled;
         let unsent = unanswered.message().is_some() || error.is_canceled() || dropped;
         let refused = proves_not_executed(error);
-        let failure = Failure::of_connection(error, &self.peer, unsent || refused);
+        let failure =
+            Failure::of_connection(error, &self.peer, unsent || refused, self.clock.now() >= deadline);
         match (unsent, refused) {
             (true, _) => Sent::Unsent(failure),
             (false, true) => Sent::Refused(failure),

@@ -47,14 +47,14 @@ impl Failure {
     }
 
     /// Returns the failure of a connection before the response headers. The code is UNAVAILABLE only for a call that
-    /// was provably not executed.
-    pub(super) fn of_connection(error: &hyper::Error, peer: &str, unexecuted: bool) -> Self {
+    /// was provably not executed. `late`: the deadline has passed.
+    pub(super) fn of_connection(error: &hyper::Error, peer: &str, unexecuted: bool, late: bool) -> Self {
         // The last source has the cause. The outer errors only report that the connection failed.
         let cause = error_chain(error).last().map(ToString::to_string).unwrap_or_default();
         let text = format!("{peer}: {cause}");
         match unexecuted {
             true => Self::not_executed(Code::Unavailable, &text, None),
-            false => Self::of(Status::new(code_of(error), truncate(&text))),
+            false => Self::of(Status::new(code_of(error, late), truncate(&text))),
         }
     }
 
@@ -77,17 +77,18 @@ impl Failure {
     }
 }
 
-/// Returns the status of a connection that failed in the middle of a response.
-pub(super) fn of_body(error: &hyper::Error) -> Status {
+/// Returns the status of a connection that failed in the middle of a response. `late`: the deadline has passed.
+pub(super) fn of_body(error: &hyper::Error, late: bool) -> Status {
     let cause = error_chain(error).last().map(ToString::to_string).unwrap_or_default();
-    Status::new(code_of(error), truncate(&cause))
+    Status::new(code_of(error, late), truncate(&cause))
 }
 
 /// Returns the code of the gRPC mapping of HTTP/2 errors. UNKNOWN replaces UNAVAILABLE, which servers send for calls
-/// that they refuse.
-fn code_of(error: &hyper::Error) -> Code {
+/// that they refuse. A server that ends the stream at the deadline of the call may be faster than the timer of this process.
+fn code_of(error: &hyper::Error, late: bool) -> Code {
     let reason = error_chain(error).find_map(|e| e.downcast_ref::<h2::Error>()).and_then(h2::Error::reason);
     match reason {
+        Some(Reason::CANCEL | Reason::NO_ERROR) if late => Code::DeadlineExceeded,
         Some(
             Reason::NO_ERROR
             | Reason::PROTOCOL_ERROR

@@ -29,12 +29,12 @@ fn request(action: &str, key: &str, millis: u64) -> Request<TestRequest> {
 }
 
 async fn call(server: &RunningServer, action: &str, key: &str) -> Result<Observation, Status> {
-    unary(server.channel(SECOND * 5), request(action, key, 0)).await
+    unary(single_attempt(server.address, SECOND * 5), request(action, key, 0)).await
 }
 
 /// Calls and returns the metadata of the response.
 async fn metadata(server: &RunningServer, action: &str, key: &str) -> (MetadataMap, Observation) {
-    let mut grpc = tonic::client::Grpc::new(server.channel(SECOND));
+    let mut grpc = tonic::client::Grpc::new(single_attempt(server.address, SECOND));
     grpc.ready().await.unwrap();
     let codec = tonic_prost::ProstCodec::<TestRequest, Observation>::default();
     let response = grpc.unary(request(action, key, 0), UNARY.parse().unwrap(), codec).await.unwrap();
@@ -65,7 +65,7 @@ async fn a_key_of_another_request_is_an_invalid_argument() {
     let service = TestService::default();
     let server = start(&service, |replay| replay, &Clock::system()).await;
     call(&server, "report", "order-7").await.unwrap();
-    let status = unary(server.channel(SECOND), request("report", "order-7", 1)).await.unwrap_err();
+    let status = unary(single_attempt(server.address, SECOND), request("report", "order-7", 1)).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument, "{status}");
     assert!(status.message().contains("another request"), "{status}");
     assert_eq!(service.begun.load(SeqCst), 1);
@@ -75,7 +75,7 @@ async fn a_key_of_another_request_is_an_invalid_argument() {
 async fn a_repetition_while_the_call_runs_is_aborted_with_a_wait() {
     let service = TestService::default();
     let server = start(&service, |replay| replay, &Clock::system()).await;
-    let channel = server.channel(SECOND * 5);
+    let channel = single_attempt(server.address, SECOND * 5);
     let first = tokio::spawn(unary(channel.clone(), request("sleep", "order-7", 500)));
     eventually("the call runs", || service.begun.load(SeqCst) == 1).await;
     let status = unary(channel.clone(), request("sleep", "order-7", 500)).await.unwrap_err();
@@ -139,7 +139,7 @@ async fn requests_and_responses_are_limited() {
 async fn a_call_that_its_caller_cancels_keeps_its_key() {
     let service = TestService::default();
     let server = start(&service, |replay| replay, &Clock::system()).await;
-    let status = unary(server.channel(millis(100)), request("hang", "order-7", 0)).await.unwrap_err();
+    let status = unary(single_attempt(server.address, millis(100)), request("hang", "order-7", 0)).await.unwrap_err();
     assert_eq!(status.code(), Code::DeadlineExceeded);
     eventually("the handler is dropped", || service.dropped.load(SeqCst) == 1).await;
     let status = call(&server, "hang", "order-7").await.unwrap_err();

@@ -25,7 +25,7 @@ async fn a_shed_call_is_rejected_with_its_wait_and_a_proof() {
     let shedder = Shedder::new("test-calls", ShedConfig::fixed(10), Clock::system()).unwrap();
     let server = Server::new(Routes::new(service.clone())).shed(shedder.clone());
     let server = start_server(server.config(ServerConfig::default().max_timeout(SECOND * 2))).await;
-    let channel = server.channel(SECOND * 5);
+    let channel = single_attempt(server.address, SECOND * 5);
     // Six of the ten permits, the share of batch work.
     let mut streams = Vec::new();
     for _ in 0..6 {

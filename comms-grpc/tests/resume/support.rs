@@ -102,9 +102,14 @@ impl Log {
     fn items(&self, after: u64, count: u64) -> impl Stream<Item = Result<Item, Status>> + Send + use<> {
         let (produced, payload) = (self.produced.clone(), self.payload);
         let last = self.length.min(after.saturating_add(count));
-        stream::iter(after + 1..=last).map(move |position| {
-            produced.fetch_add(1, SeqCst);
-            Ok(Item { position, payload: vec![0; payload] })
+        stream::iter(after + 1..=last).then(move |position| {
+            let produced = produced.clone();
+            async move {
+                // tonic puts the items that are ready at once into one frame.
+                tokio::task::yield_now().await;
+                produced.fetch_add(1, SeqCst);
+                Ok(Item { position, payload: vec![0; payload] })
+            }
         })
     }
 
@@ -195,7 +200,12 @@ impl Running {
 }
 
 pub(crate) fn channel(address: SocketAddr, timeout: Duration) -> Channel {
-    Channel::builder(format!("http://{address}")).peer("log").timeout(timeout).build().unwrap()
+    Channel::builder(format!("http://{address}"))
+        .peer("log")
+        .timeout(timeout)
+        .without_policy()
+        .build()
+        .unwrap()
 }
 
 /// Settings with waits of about 10 ms.

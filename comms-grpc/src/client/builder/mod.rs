@@ -97,7 +97,8 @@ impl ChannelBuilder {
     /// The default is a policy with the name of the peer and these settings:
     /// - five attempts in all, with a backoff of 50 ms that doubles up to 1 s, +-20 %;
     /// - a retry budget of 20 % of the calls and 10 retries per second;
-    /// - the default breaker: opens after 5 failures in a row, or if 50 % of at least 20 calls fail;
+    /// - a breaker that opens if 50 % of at least 20 attempts of the last 10 s fail, for 5 s at first and up to 60 s while
+    ///   the peer keeps failing;
     /// - a bulkhead of 1,024 calls in flight, without a queue;
     /// - no time limit of an attempt other than [`timeout`](Self::timeout), which also ends the waits between attempts.
     ///

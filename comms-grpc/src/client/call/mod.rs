@@ -1,6 +1,5 @@
 //! One call: runs its attempts under the policy, and bounds its response body by the deadline.
 
-mod framing;
 mod response;
 
 use std::{future::poll_fn, task::Poll, time::Instant};
@@ -13,6 +12,7 @@ use tracing::{Instrument, Span};
 
 use self::response::ResponseBody;
 use super::{
+    answer::HeadStatus,
     attempt::Attempts,
     failure::Failure,
     methods::CallMeter,
@@ -61,11 +61,11 @@ impl Call {
         match answer {
             Ok(response) => {
                 meter.set_code_from(response.headers());
-                Ok(response.map(|(body, in_flight)| {
-                    let body =
-                        ResponseBody::new(body, in_flight, deadline, clock, meter, forwards_credentials);
-                    Body::new(body)
-                }))
+                let (mut parts, (body, in_flight)) = response.into_parts();
+                let head = parts.extensions.remove::<HeadStatus>();
+                let body =
+                    ResponseBody::new(body, in_flight, head, deadline, clock, meter, forwards_credentials);
+                Ok(Response::from_parts(parts, Body::new(body)))
             }
             Err(status) => {
                 meter.set_code(status.code());

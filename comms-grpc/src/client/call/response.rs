@@ -13,8 +13,15 @@ use http_body::{Body, Frame};
 use hyper::body::Incoming;
 use tonic::Status;
 
-use super::framing::Framing;
-use crate::client::{answer::reported, endpoint::InFlight, failure::of_body, methods::CallMeter};
+use crate::{
+    client::{
+        answer::{HeadStatus, reported},
+        endpoint::InFlight,
+        failure::of_body,
+        methods::CallMeter,
+    },
+    message_frames::MessageFrames,
+};
 
 /// Passes the frames of a response body through until its end, an error, or the deadline. A failure in the middle of a
 /// response is an error of the body, which the generated client returns as the status of the call.
@@ -22,7 +29,9 @@ use crate::client::{answer::reported, endpoint::InFlight, failure::of_body, meth
 /// The inner body is then dropped, which ends the HTTP/2 stream, and the call is no longer in flight.
 pub(super) struct ResponseBody {
     inner: Option<(Incoming, Option<InFlight>)>,
-    framing: Framing,
+    frames: MessageFrames,
+    /// The status in the head of a response whose head does not end the stream. It counts if nothing follows.
+    head: Option<HeadStatus>,
     deadline: Instant,
     /// Created when the body is waited for.
     timer: Option<Pin<Box<Sleep>>>,
@@ -35,15 +44,17 @@ impl ResponseBody {
     pub(super) fn new(
         inner: Incoming,
         in_flight: Option<InFlight>,
+        head: Option<HeadStatus>,
         deadline: Instant,
         clock: Clock,
         meter: CallMeter,
         forwards_credentials: bool,
     ) -> Self {
-        let framing = Framing::default();
         Self {
             inner: Some((inner, in_flight)),
-            framing,
+            // The generated client limits the size of a message.
+            frames: MessageFrames::new(usize::MAX),
+            head,
             deadline,
             timer: None,
             clock,
@@ -66,19 +77,19 @@ impl ResponseBody {
                 return timer.as_mut().poll(cx).map(|()| Some(Err(late())));
             }
         };
+        let frame = frame.or_else(|| self.head.take().map(|HeadStatus(status)| Ok(Frame::trailers(status))));
         Poll::Ready(frame.map(|frame| {
-            let mut frame = frame.map_err(|error| of_body(&error))?;
+            let mut frame = frame.map_err(|error| of_body(&error, self.clock.now() >= self.deadline))?;
+            self.head = None;
             if let Some(data) = frame.data_ref() {
-                self.framing.add(data);
+                self.frames.read(data)?;
             }
             if let Some(trailers) = frame.trailers_mut() {
                 self.meter.set_code_from(trailers);
                 if let Some(status) = reported(trailers, self.forwards_credentials) {
                     return Err(status);
                 }
-                if let Some(status) = self.framing.truncated() {
-                    return Err(status);
-                }
+                self.frames.end()?;
             }
             Ok(frame)
         }))
