@@ -46,7 +46,10 @@ impl HeadStatus {
         Self(
             names
                 .into_iter()
-                .filter_map(|name| { let value = headers.remove(&name)?; Some((name, value)) })
+                .filter_map(|name| {
+                    let value = headers.remove(&name)?;
+                    Some((name, value))
+                })
                 .collect(),
         )
     }

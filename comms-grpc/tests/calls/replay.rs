@@ -11,7 +11,8 @@ use comms_grpc::{Replay, Server, ServerConfig, from_status, keyed, tonic};
 use tonic::{Code, Request, Status, metadata::MetadataMap, service::Routes};
 
 use crate::support::{
-    Observation, RunningServer, SECOND, TestRequest, TestService, eventually, millis, start_server, unary,
+    Observation, RunningServer, SECOND, TestRequest, TestService, eventually, millis, single_attempt,
+    start_server, unary,
 };
 
 const UNARY: &str = "/test.Service/Unary";
@@ -65,7 +66,8 @@ async fn a_key_of_another_request_is_an_invalid_argument() {
     let service = TestService::default();
     let server = start(&service, |replay| replay, &Clock::system()).await;
     call(&server, "report", "order-7").await.unwrap();
-    let status = unary(single_attempt(server.address, SECOND), request("report", "order-7", 1)).await.unwrap_err();
+    let status =
+        unary(single_attempt(server.address, SECOND), request("report", "order-7", 1)).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument, "{status}");
     assert!(status.message().contains("another request"), "{status}");
     assert_eq!(service.begun.load(SeqCst), 1);
@@ -139,7 +141,8 @@ async fn requests_and_responses_are_limited() {
 async fn a_call_that_its_caller_cancels_keeps_its_key() {
     let service = TestService::default();
     let server = start(&service, |replay| replay, &Clock::system()).await;
-    let status = unary(single_attempt(server.address, millis(100)), request("hang", "order-7", 0)).await.unwrap_err();
+    let status =
+        unary(single_attempt(server.address, millis(100)), request("hang", "order-7", 0)).await.unwrap_err();
     assert_eq!(status.code(), Code::DeadlineExceeded);
     eventually("the handler is dropped", || service.dropped.load(SeqCst) == 1).await;
     let status = call(&server, "hang", "order-7").await.unwrap_err();

@@ -11,7 +11,7 @@ use comms_core::{
 use comms_grpc::{Channel, Server, ServerConfig, from_status, tonic};
 use tonic::{Code, service::Routes};
 
-use crate::support::{SECOND, TestService, call, eventually, server_streaming, start_server};
+use crate::support::{SECOND, TestService, call, eventually, server_streaming, single_attempt, start_server};
 
 async fn call_as(channel: &Channel, priority: Priority) -> Result<(), tonic::Status> {
     let mut context = Context::root(&Clock::system());

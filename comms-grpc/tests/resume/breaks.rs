@@ -39,7 +39,7 @@ async fn breaks_after_every_item_are_resumed_without_an_end() {
 /// A proxy that cuts the first connection after some bytes, in the middle of frames.
 #[tokio::test]
 async fn a_connection_that_is_cut_at_any_byte_loses_and_repeats_nothing() {
-    let log = Log { payload: 10, ..Log::new(LENGTH, []) };
+    let log = Log { payload: 10, pace: Duration::from_millis(2), ..Log::new(LENGTH, []) };
     let server = start(log).await;
     for bytes in (0..400).step_by(13) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -66,6 +66,8 @@ pub(crate) enum Line {
 pub(crate) struct Log {
     pub(crate) length: u64,
     pub(crate) payload: usize,
+    /// The pause before each item. Without a pause several items are sent in one frame.
+    pub(crate) pace: Duration,
     pub(crate) script: Arc<Mutex<VecDeque<Line>>>,
     /// The position that each call requested.
     pub(crate) calls: Arc<Mutex<Vec<u64>>>,
@@ -92,7 +94,7 @@ impl Log {
     pub(crate) fn new(length: u64, script: impl IntoIterator<Item = Line>) -> Self {
         let script = Arc::new(Mutex::new(script.into_iter().collect()));
         let (produced, dropped) = (Arc::default(), Arc::default());
-        Self { length, payload: 0, script, calls: Arc::default(), produced, dropped }
+        Self { length, payload: 0, pace: Duration::ZERO, script, calls: Arc::default(), produced, dropped }
     }
 
     pub(crate) fn calls(&self) -> Vec<u64> {
@@ -100,13 +102,14 @@ impl Log {
     }
 
     fn items(&self, after: u64, count: u64) -> impl Stream<Item = Result<Item, Status>> + Send + use<> {
-        let (produced, payload) = (self.produced.clone(), self.payload);
+        let (produced, payload, pace) = (self.produced.clone(), self.payload, self.pace);
         let last = self.length.min(after.saturating_add(count));
         stream::iter(after + 1..=last).then(move |position| {
             let produced = produced.clone();
             async move {
-                // tonic puts the items that are ready at once into one frame.
-                tokio::task::yield_now().await;
+                if !pace.is_zero() {
+                    tokio::time::sleep(pace).await;
+                }
                 produced.fetch_add(1, SeqCst);
                 Ok(Item { position, payload: vec![0; payload] })
             }
@@ -200,12 +203,7 @@ impl Running {
 }
 
 pub(crate) fn channel(address: SocketAddr, timeout: Duration) -> Channel {
-    Channel::builder(format!("http://{address}"))
-        .peer("log")
-        .timeout(timeout)
-        .without_policy()
-        .build()
-        .unwrap()
+    Channel::builder(format!("http://{address}")).peer("log").timeout(timeout).without_policy().build().unwrap()
 }
 
 /// Settings with waits of about 10 ms.

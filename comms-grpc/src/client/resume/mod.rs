@@ -34,7 +34,7 @@ use tonic::{Response, Status, Streaming};
 /// /// Streams the numbers after `position`. The items are their own positions.
 /// fn numbers(channel: Channel, position: u64) -> Result<Resuming<u64>, comms_core::Error> {
 ///     let resume = Resume::new("numbers", ResumeConfig::default(), Clock::system())?;
-///     Ok(resume.after(position).drop_duplicates().open(|number| Some(*number), move |after| {
+///     Ok(resume.after(position).drop_duplicates().open(|number: &u64| Some(*number), move |after| {
 ///         // With generated code: NumbersClient::new(channel).list(ListRequest { after }).await
 ///         let mut client = tonic::client::Grpc::new(channel.clone());
 ///         async move {
