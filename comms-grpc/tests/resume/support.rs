@@ -203,7 +203,12 @@ impl Running {
 }
 
 pub(crate) fn channel(address: SocketAddr, timeout: Duration) -> Channel {
-    Channel::builder(format!("http://{address}")).peer("log").timeout(timeout).without_policy().build().unwrap()
+    Channel::builder(format!("http://{address}"))
+        .peer("log")
+        .timeout(timeout)
+        .without_policy()
+        .build()
+        .unwrap()
 }
 
 /// Settings with waits of about 10 ms.
