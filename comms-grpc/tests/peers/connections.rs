@@ -79,7 +79,7 @@ pub(crate) async fn the_result_of_a_call_is_true_when_connections_reach_their_ma
 
 pub(crate) async fn a_killed_server_makes_calls_indeterminate_and_then_not_executed(kind: Kind) {
     let mut server = kind.server(json!({})).await;
-    let channel = server.channel();
+    let channel = server.bare_channel();
     let running = tokio::spawn(ask(channel.clone(), json!({ "action": "sleep", "ms": 20_000 })));
     while ask(channel.clone(), json!({ "action": "seen" })).await.unwrap()["begun"] != 1 {
         tokio::time::sleep(Duration::from_millis(10)).await;

@@ -1,6 +1,6 @@
 //! The npm package @grpc/grpc-js.
 
-use crate::{connections, from_peers, programs::Kind, to_peers};
+use crate::{connections, from_peers, programs::Kind, retries, to_peers};
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Node.js; run scripts/test"]
@@ -102,4 +102,52 @@ async fn the_result_of_a_call_is_true_when_connections_reach_their_maximum_age()
 #[ignore = "needs Node.js; run scripts/test"]
 async fn a_killed_server_makes_calls_indeterminate_and_then_not_executed() {
     connections::a_killed_server_makes_calls_indeterminate_and_then_not_executed(Kind::GrpcJs).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Node.js; run scripts/test"]
+async fn no_call_is_lost_when_connections_reach_their_maximum_age() {
+    retries::no_call_is_lost_when_connections_reach_their_maximum_age(Kind::GrpcJs).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Node.js; run scripts/test"]
+async fn the_channel_retries_a_call_with_an_idempotency_key() {
+    retries::the_channel_retries_a_call_with_an_idempotency_key(Kind::GrpcJs).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Node.js; run scripts/test"]
+async fn the_channel_retries_a_call_of_an_idempotent_method() {
+    retries::the_channel_retries_a_call_of_an_idempotent_method(Kind::GrpcJs).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Node.js; run scripts/test"]
+async fn the_channel_waits_as_long_as_the_server_asks() {
+    retries::the_channel_waits_as_long_as_the_server_asks(Kind::GrpcJs).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Node.js; run scripts/test"]
+async fn a_negative_or_malformed_pushback_ends_the_call() {
+    retries::a_negative_or_malformed_pushback_ends_the_call(Kind::GrpcJs).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Node.js; run scripts/test"]
+async fn the_deadline_of_an_attempt_is_that_of_the_server() {
+    retries::the_deadline_of_an_attempt_is_that_of_the_server(Kind::GrpcJs).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Node.js; run scripts/test"]
+async fn calls_with_a_key_survive_the_end_of_one_of_two_servers() {
+    retries::calls_with_a_key_survive_the_end_of_one_of_two_servers(Kind::GrpcJs).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Node.js; run scripts/test"]
+async fn a_call_waits_for_a_server_that_is_not_there_yet() {
+    retries::a_call_waits_for_a_server_that_is_not_there_yet(Kind::GrpcJs).await;
 }

@@ -1,6 +1,6 @@
 //! The Python package grpcio.
 
-use crate::{connections, from_peers, programs::Kind, to_peers};
+use crate::{connections, from_peers, programs::Kind, retries, server_details, to_peers};
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Python packages; run scripts/test"]
@@ -114,4 +114,64 @@ async fn a_killed_server_makes_calls_indeterminate_and_then_not_executed() {
 #[ignore = "needs Python packages; run scripts/test"]
 async fn a_channel_with_default_settings_keeps_its_connection() {
     connections::a_channel_with_default_settings_keeps_its_connection(Kind::Grpcio).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Python packages; run scripts/test"]
+async fn no_call_is_lost_when_connections_reach_their_maximum_age() {
+    retries::no_call_is_lost_when_connections_reach_their_maximum_age(Kind::Grpcio).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Python packages; run scripts/test"]
+async fn the_channel_retries_a_call_with_an_idempotency_key() {
+    retries::the_channel_retries_a_call_with_an_idempotency_key(Kind::Grpcio).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Python packages; run scripts/test"]
+async fn the_channel_retries_a_call_of_an_idempotent_method() {
+    retries::the_channel_retries_a_call_of_an_idempotent_method(Kind::Grpcio).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Python packages; run scripts/test"]
+async fn the_channel_waits_as_long_as_the_server_asks() {
+    retries::the_channel_waits_as_long_as_the_server_asks(Kind::Grpcio).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Python packages; run scripts/test"]
+async fn a_negative_or_malformed_pushback_ends_the_call() {
+    retries::a_negative_or_malformed_pushback_ends_the_call(Kind::Grpcio).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Python packages; run scripts/test"]
+async fn the_deadline_of_an_attempt_is_that_of_the_server() {
+    retries::the_deadline_of_an_attempt_is_that_of_the_server(Kind::Grpcio).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Python packages; run scripts/test"]
+async fn calls_with_a_key_survive_the_end_of_one_of_two_servers() {
+    retries::calls_with_a_key_survive_the_end_of_one_of_two_servers(Kind::Grpcio).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Python packages; run scripts/test"]
+async fn a_call_waits_for_a_server_that_is_not_there_yet() {
+    retries::a_call_waits_for_a_server_that_is_not_there_yet(Kind::Grpcio).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Python packages; run scripts/test"]
+async fn the_wait_of_a_refusal_is_read_as_retry_info() {
+    server_details::the_wait_of_a_refusal_is_read_as_retry_info(Kind::Grpcio).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Python packages; run scripts/test"]
+async fn the_health_of_a_service_is_that_of_the_server() {
+    server_details::the_health_of_a_service_is_that_of_the_server(Kind::Grpcio).await;
 }

@@ -16,5 +16,7 @@ mod from_peers;
 mod grpc_js;
 mod grpcio;
 mod programs;
+mod retries;
+mod server_details;
 mod service;
 mod to_peers;

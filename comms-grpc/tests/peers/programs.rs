@@ -128,6 +128,13 @@ impl Server {
     }
 }
 
+impl Server {
+    /// Returns a channel whose calls have one attempt and no guards.
+    pub(crate) fn bare_channel(&self) -> Channel {
+        Channel::builder(format!("http://{}", self.address)).without_policy().timeout(LIMIT).build().unwrap()
+    }
+}
+
 /// Returns a call with `request` for [`Kind::call`].
 pub(crate) fn asking(request: Value) -> Value {
     json!({ "request": request })

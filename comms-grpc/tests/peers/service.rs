@@ -14,7 +14,7 @@ use std::{
 };
 
 use comms_core::{Error, clock::Clock, context::Context};
-use comms_grpc::{ServerConfig, refused, serve, to_status, tonic};
+use comms_grpc::{Server, ServerConfig, refused, to_status, tonic};
 use futures::{StreamExt, stream, stream::BoxStream};
 use prost::Message;
 use serde_json::{Value, json};
@@ -201,8 +201,8 @@ impl Running {
         let (address, peer) = (listener.local_addr().unwrap(), Peer::default());
         let (stop, stopped) = oneshot::channel();
         let shutdown = async move { drop(stopped.await) };
-        let routes = Routes::new(peer.clone());
-        let ended = tokio::spawn(serve(listener, routes, config, Clock::system(), shutdown));
+        let server = Server::new(Routes::new(peer.clone())).service_names([Peer::NAME]).config(config);
+        let ended = tokio::spawn(server.serve(listener, shutdown));
         Self { address, peer, stop, ended }
     }
 
