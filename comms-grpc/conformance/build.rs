@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use prost::Message;
+
 /// The folder of the .proto files. `scripts/conformance` sets it.
 const PROTOS: &str = "COMMS_CONFORMANCE_PROTOS";
 const PACKAGE: &str = "connectrpc/conformance/v1";
@@ -16,10 +18,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for file in &files {
         println!("cargo:rerun-if-changed={}", file.display());
     }
+    let descriptors = protox::compile(&files, [&folder])?;
+    let out = std::env::var("OUT_DIR")?;
+    std::fs::write(Path::new(&out).join("descriptors.bin"), descriptors.encode_to_vec())?;
     let mut config = tonic_prost_build::Config::new();
     config.enable_type_names().type_name_domain(["."], "type.googleapis.com");
-    tonic_prost_build::configure()
-        .bytes(".")
-        .compile_fds_with_config(protox::compile(&files, [&folder])?, config)?;
+    tonic_prost_build::configure().bytes(".").compile_fds_with_config(descriptors, config)?;
     Ok(())
 }

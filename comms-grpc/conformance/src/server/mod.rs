@@ -5,7 +5,7 @@ mod responses;
 mod trailers;
 
 use comms_core::{clock::Clock, context::Context};
-use comms_grpc::{ServerConfig, serve};
+use comms_grpc::{Server, ServerConfig};
 use futures::StreamExt;
 use prost::Name;
 use tokio::net::TcpListener;
@@ -28,10 +28,13 @@ use crate::{
     },
 };
 
+/// The descriptor set of the suite, from which the server takes the number of request messages of each method.
+const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
 /// Serves until `shutdown` resolves. A request message of more than `receive_limit` bytes is refused.
 ///
 /// # Errors
-/// As [`serve`].
+/// As [`Server::serve`].
 pub async fn run(
     listener: TcpListener,
     receive_limit: Option<usize>,
@@ -40,11 +43,14 @@ pub async fn run(
     let mut service = ConformanceServiceServer::new(Service)
         .accept_compressed(CompressionEncoding::Gzip)
         .send_compressed(CompressionEncoding::Gzip);
+    let mut config = ServerConfig::default();
     if let Some(limit) = receive_limit {
+        // The limit of the library is for the message as it is sent, that of tonic for the decompressed one.
+        config = config.max_request_message(limit);
         service = service.max_decoding_message_size(limit);
     }
     let routes = Routes::new(WithTrailers(service));
-    serve(listener, routes, ServerConfig::default(), Clock::system(), shutdown).await
+    Server::new(routes).config(config).descriptors(DESCRIPTORS).serve(listener, shutdown).await
 }
 
 struct Service;
