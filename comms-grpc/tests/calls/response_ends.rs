@@ -127,5 +127,5 @@ async fn a_body_that_ends_in_a_message_is_an_error() {
     stream.message().await.unwrap().unwrap();
     let status = stream.message().await.unwrap_err();
     assert_eq!(from_status(&status).kind, ErrorKind::Indeterminate, "{status:?}");
-    assert!(status.message().contains("middle of a message"), "{status}");
+    assert!(status.message().contains("before the end of a message"), "{status}");
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
@@ -23,8 +23,15 @@ use crate::{
 const POLL: Duration = Duration::from_millis(20);
 
 fn write(directory: &Path, leaf: &Leaf) {
-    fs::write(directory.join("tls.crt"), &leaf.certificate).unwrap();
-    fs::write(directory.join("tls.key"), &leaf.key).unwrap();
+    replace(directory.join("tls.crt"), &leaf.certificate);
+    replace(directory.join("tls.key"), &leaf.key);
+}
+
+/// Replaces a file at once: a reader never sees a part of it.
+fn replace(path: PathBuf, text: &str) {
+    let new = path.with_extension("new");
+    fs::write(&new, text).unwrap();
+    fs::rename(new, path).unwrap();
 }
 
 fn watched(directory: &Path) -> ServerTls {
@@ -173,11 +180,11 @@ async fn broken_files_keep_the_last_certificate_and_are_reported_once() {
     let next = pki.leaf("payment");
     let expired = pki.leaf_with("payment", |p| p.not_after = now() - time::Duration::seconds(1));
     let faults: [(&str, &dyn Fn()); 5] = [
-        ("the key does not fit", &|| fs::write(path.join("tls.crt"), &next.certificate).unwrap()),
+        ("the key does not fit", &|| replace(path.join("tls.crt"), &next.certificate)),
         ("cannot read", &|| fs::remove_file(path.join("tls.key")).unwrap()),
-        ("BEGIN PRIVATE KEY", &|| fs::write(path.join("tls.key"), &next.key[..next.key.len() / 2]).unwrap()),
+        ("BEGIN PRIVATE KEY", &|| replace(path.join("tls.key"), &next.key[..next.key.len() / 2])),
         ("expired at", &|| write(path, &expired)),
-        ("BEGIN CERTIFICATE", &|| fs::write(path.join("tls.crt"), "").unwrap()),
+        ("BEGIN CERTIFICATE", &|| replace(path.join("tls.crt"), "")),
     ];
     for (text, fault) in faults {
         fault();

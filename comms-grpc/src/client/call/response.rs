@@ -80,11 +80,12 @@ impl ResponseBody {
         let frame = frame.or_else(|| self.head.take().map(|HeadStatus(status)| Ok(Frame::trailers(status))));
         Poll::Ready(frame.map(|frame| {
             let mut frame = frame.map_err(|error| of_body(&error, self.clock.now() >= self.deadline))?;
-            self.head = None;
             if let Some(data) = frame.data_ref() {
+                self.head = self.head.take().filter(|_| data.is_empty());
                 self.frames.read(data)?;
             }
             if let Some(trailers) = frame.trailers_mut() {
+                self.head = None;
                 self.meter.set_code_from(trailers);
                 if let Some(status) = reported(trailers, self.forwards_credentials) {
                     return Err(status);
