@@ -30,7 +30,7 @@ use comms_core::Error;
 pub use load::{load, read};
 pub use sections::{
     Admin, Auth, Consumer, Database, Health, Kafka, Listeners, Log, LogFormat, Platform, Profile, RESERVED,
-    Relay, Shutdown,
+    Relay, Shutdown, Tls, TlsFiles, TlsMode,
 };
 
 pub use self::tree::Tree;
@@ -81,6 +81,17 @@ impl Config {
     #[must_use]
     pub fn protocol(&self, name: &str) -> Option<Protocol> {
         self.services.iter().find(|service| service.name == name)?.protocol
+    }
+
+    /// Returns the scheme of the URL of a listener with `protocol`.
+    #[must_use]
+    pub fn scheme(&self, protocol: Protocol) -> &'static str {
+        match protocol {
+            Protocol::Grpc if self.tls.mode == TlsMode::Off => "http",
+            Protocol::Grpc => "https",
+            Protocol::Http => "http",
+            Protocol::Sockets => "ws",
+        }
     }
 
     /// Returns the topics of all services.
