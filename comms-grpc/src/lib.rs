@@ -83,12 +83,15 @@ mod idempotency_key;
 mod server;
 mod status;
 mod status_headers;
+#[cfg(feature = "tls")]
+pub mod tls;
 
 pub use client::{Channel, ChannelBuilder};
 pub use idempotency_key::{key_of, keyed};
 #[cfg(feature = "server")]
 pub use server::{
-    ListenerConfig, Peer, Protocols, RequestBody, ServerConfig, ServerLayer, ServerService, listen, serve,
+    ListenerConfig, Peer, PeerIdentity, Protocols, RequestBody, ServerConfig, ServerLayer, ServerService,
+    listen, serve,
 };
 pub use status::{from_status, refused, to_status};
 pub use tonic;

@@ -71,6 +71,15 @@ pub const CONNECTIONS: &str = "comms_connections";
 /// Counter: connections that a listener closed because of a limit, by `reason`: `address_limit`, `head_timeout`,
 /// `progress_timeout`.
 pub const CONNECTIONS_CLOSED: &str = "comms_connections_closed_total";
+/// Counter: TLS handshakes of a listener that failed, by `reason`: `timeout`, `closed`, `plain_text`, `no_certificate`,
+/// `unknown_authority`, `expired`, `not_yet_valid`, `wrong_purpose`, `bad_certificate`, `incompatible`, `alpn`,
+/// `refused_by_peer`, `protocol`.
+pub const TLS_HANDSHAKE_FAILURES: &str = "comms_tls_handshake_failures_total";
+/// Counter: changed files of a certificate or of authorities, by `material` (`identity`, `trust`) and `outcome`:
+/// `loaded`, `refused`.
+pub const TLS_RELOADS: &str = "comms_tls_reloads_total";
+/// Gauge, seconds: time until the certificate of this process expires, by `certificate`, its first name.
+pub const TLS_CERTIFICATE_EXPIRY: &str = "comms_tls_certificate_expiry_seconds";
 /// Gauge: open WebSocket sessions.
 pub const WS_SESSIONS: &str = "comms_ws_sessions";
 /// Counter: frames written to sockets.

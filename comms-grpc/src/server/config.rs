@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::listener::{ListenerConfig, Protocols};
+#[cfg(feature = "tls")]
+use crate::tls::ServerTls;
 
 /// The limits of a gRPC server, which [`serve`](crate::serve) checks.
 ///
@@ -20,7 +22,8 @@ pub struct ServerConfig {
     /// The maximum duration of a call, including its response stream. Applies if the caller sends no `grpc-timeout` or
     /// a longer one. Default 30 s.
     pub max_timeout: Duration,
-    /// The time that a peer has to send the HTTP/2 preface and its SETTINGS frame, from the accept. Default 10 s.
+    /// The time that a peer has for the TLS handshake, the HTTP/2 preface and its SETTINGS frame together, from the
+    /// accept. Default 10 s.
     pub head_timeout: Duration,
     /// The time without progress after which a connection with unsent response data is cut, see
     /// [`listen`](crate::listen). Default 10 s.
@@ -42,6 +45,9 @@ pub struct ServerConfig {
     /// The time for which calls in flight may continue after shutdown was requested. Calls that still run then are cut.
     /// Default 10 s.
     pub drain: Duration,
+    /// TLS of all connections. `None` is plain text. Default `None`.
+    #[cfg(feature = "tls")]
+    pub tls: Option<ServerTls>,
 }
 
 impl Default for ServerConfig {
@@ -57,6 +63,8 @@ impl Default for ServerConfig {
             keep_alive: Duration::from_secs(20),
             max_connection_age: Duration::from_secs(30 * 60),
             drain: Duration::from_secs(10),
+            #[cfg(feature = "tls")]
+            tls: None,
         }
     }
 }
@@ -137,6 +145,14 @@ impl ServerConfig {
         self.drain = drain;
         self
     }
+
+    /// Sets TLS of all connections ([`tls`](#structfield.tls)).
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(mut self, tls: impl Into<Option<ServerTls>>) -> Self {
+        self.tls = tls.into();
+        self
+    }
 }
 
 impl From<ServerConfig> for ListenerConfig {
@@ -155,6 +171,8 @@ impl From<ServerConfig> for ListenerConfig {
             // No call is longer.
             max_connection_age_grace: config.max_timeout,
             drain: config.drain,
+            #[cfg(feature = "tls")]
+            tls: config.tls,
             ..Self::default()
         }
     }

@@ -14,7 +14,7 @@ mod listener;
 
 pub use config::ServerConfig;
 pub use layer::{ServerLayer, ServerService};
-pub use listener::{ListenerConfig, Peer, Protocols, RequestBody, listen};
+pub use listener::{ListenerConfig, Peer, PeerIdentity, Protocols, RequestBody, listen};
 
 use std::future::Future;
 
@@ -50,7 +50,8 @@ use tower::ServiceExt;
 ///
 /// # Errors
 /// Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) if a limit of `config` other than
-/// [`ServerConfig::drain`] is zero. An accept that fails is logged and repeated.
+/// [`ServerConfig::drain`] is zero, and [`ErrorKind::Misconfigured`](comms_core::ErrorKind::Misconfigured) if TLS is set
+/// and its certificates cannot be loaded, or no cryptography provider is installed. An accept that fails is logged and repeated.
 pub async fn serve(
     listener: TcpListener,
     routes: Routes,
@@ -67,6 +68,9 @@ pub async fn serve(
         let info = TcpConnectInfo { local_addr: peer.local, remote_addr: Some(peer.remote) };
         routes.clone().map_request(move |mut request: Request<RequestBody>| {
             request.extensions_mut().insert(info.clone());
+            if let Some(identity) = &peer.identity {
+                request.extensions_mut().insert(identity.clone());
+            }
             request
         })
     };

@@ -1,14 +1,14 @@
-//! The accept loop: accepts sockets within the connection limits and spawns the task of each connection.
+//! The accept loop: accepts sockets within the connection limits, spawns their handshakes if the listener has TLS, and
+//! spawns the task of each connection.
 
 use std::{
     io,
-    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use comms_core::{BoxError, clock::Clock, telemetry};
+use comms_core::{BoxError, Error, clock::Clock, telemetry};
 use http::{Request, Response};
 use http_body::Body;
 use hyper_util::{
@@ -29,8 +29,10 @@ use super::{
     connection::{self, ConnectionEnd},
     connection_limits::{ConnectionLimits, ConnectionPermit},
     counting_service::{CountingService, RequestBody},
+    peer::Peer,
     problem_details::ProblemDetails,
     socket::Socket,
+    transport::{Stream, Transport},
     watchdog::Limit,
 };
 
@@ -47,20 +49,18 @@ const DRAIN_GRACE: Duration = Duration::from_secs(1);
 #[cfg(any(target_os = "android", target_os = "linux"))]
 const MAX_UNSENT: u32 = 32 * 1024;
 
-/// The addresses of an accepted connection.
-#[derive(Debug, Clone, Copy)]
-#[non_exhaustive]
-pub struct Peer {
-    /// The address of the peer.
-    pub remote: SocketAddr,
-    /// The address that the peer connected to, if the operating system reports it.
-    pub local: Option<SocketAddr>,
-}
-
 /// A socket with its permit.
-pub(super) struct AcceptedSocket {
+struct AcceptedSocket {
     stream: TcpStream,
     permit: ConnectionPermit,
+}
+
+/// A connection whose next bytes are HTTP.
+pub(super) struct AcceptedConnection {
+    pub(super) stream: Stream,
+    pub(super) activity: Arc<Activity>,
+    /// The time of the accept, from which the time for the head runs.
+    pub(super) accepted: Instant,
 }
 
 pub(super) struct Acceptor {
@@ -73,34 +73,50 @@ pub(super) struct Acceptor {
     last_warning: Option<Instant>,
     /// The tasks of the connections. Each returns the number of requests that the end of the drain cut.
     connections: JoinSet<u32>,
+    /// The tasks of the TLS handshakes. Empty without TLS.
+    handshakes: JoinSet<Option<(AcceptedConnection, Peer)>>,
+    #[cfg(feature = "tls")]
+    tls: Option<Arc<super::handshake::Handshakes>>,
     shutdown: watch::Sender<bool>,
 }
 
 impl Acceptor {
-    pub(super) fn new(listener: TcpListener, config: ListenerConfig, clock: Clock) -> Self {
+    pub(super) fn new(listener: TcpListener, config: ListenerConfig, clock: Clock) -> Result<Self, Error> {
+        let config = Arc::new(config);
         let gauge = metrics::gauge!(telemetry::CONNECTIONS, "listener" => config.name.clone());
-        Self {
+        Ok(Self {
             listener,
             limits: ConnectionLimits::new(config.max_connections, config.per_address(), gauge),
             builder: Arc::new(connection::builder(&config)),
             counters: Arc::new(CloseCounters::new(&config.name)),
-            config: Arc::new(config),
+            #[cfg(feature = "tls")]
+            tls: super::handshake::Handshakes::start(&config, &clock)?,
+            config,
             clock,
             last_warning: None,
             connections: JoinSet::new(),
+            handshakes: JoinSet::new(),
             shutdown: watch::Sender::new(false),
-        }
+        })
     }
 
-    /// Waits for the next connection within the limits. No error ends the loop. Cancel safe.
-    pub(super) async fn accept(&mut self) -> (AcceptedSocket, Peer) {
+    /// Waits for the next connection within the limits, after its TLS handshake. No error ends the loop. Cancel safe.
+    pub(super) async fn accept(&mut self) -> (AcceptedConnection, Peer) {
         loop {
             let accepted = tokio::select! {
                 Some(_) = self.connections.join_next() => continue,
+                Some(ended) = self.handshakes.join_next() => match ended {
+                    Ok(Some(ready)) => return ready,
+                    Ok(None) | Err(_) => continue,
+                },
                 accepted = accept(&self.listener, &self.limits) => accepted,
             };
             match accepted {
-                Ok(Some(accepted)) => return accepted,
+                Ok(Some((socket, peer))) => {
+                    if let Some(ready) = self.begin(socket, peer) {
+                        return ready;
+                    }
+                }
                 Ok(None) => self.counters.address.increment(1),
                 Err(error) if concerns_one_connection(&error) => {
                     tracing::debug!(listener = self.config.name, %error, "an accept failed");
@@ -113,6 +129,20 @@ impl Acceptor {
         }
     }
 
+    /// Returns the connection, or spawns its handshake.
+    #[allow(clippy::unnecessary_wraps, reason = "without the feature `tls` there is no handshake")]
+    fn begin(&mut self, socket: AcceptedSocket, peer: Peer) -> Option<(AcceptedConnection, Peer)> {
+        let activity = Arc::new(Activity::default());
+        let socket = Socket::new(socket.stream, socket.permit, activity.clone());
+        let accepted = self.clock.now();
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            self.handshakes.spawn(tls.clone().run(socket, activity, accepted, peer));
+            return None;
+        }
+        Some((AcceptedConnection { stream: Stream::Plain(socket), activity, accepted }, peer))
+    }
+
     fn warn(&mut self, error: &io::Error) {
         let now = self.clock.now();
         if self.last_warning.is_none_or(|last| now.saturating_duration_since(last) >= WARNING_INTERVAL) {
@@ -122,17 +152,16 @@ impl Acceptor {
     }
 
     /// Spawns the task of a connection.
-    pub(super) fn serve<S, B>(&mut self, accepted: AcceptedSocket, service: S)
+    pub(super) fn serve<S, B>(&mut self, connection: AcceptedConnection, service: S)
     where
         S: Service<Request<RequestBody>, Response = Response<B>, Error: Into<BoxError>>,
         S: Clone + Send + 'static,
         S::Future: Send + 'static,
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
-        let AcceptedSocket { stream, permit } = accepted;
-        let activity = Arc::new(Activity::default());
+        let AcceptedConnection { stream, activity, accepted } = connection;
         let clock = self.config.problem_details.then(|| self.clock.clone());
-        let socket = ProblemDetails::new(Socket::new(stream, permit, activity.clone()), clock);
+        let socket = ProblemDetails::new(Transport::new(stream, activity.clone()), clock);
         let socket = TokioIo::new(socket);
         let service = CountingService::new(service, activity.clone());
         let (builder, config, clock) = (self.builder.clone(), self.config.clone(), self.clock.clone());
@@ -141,11 +170,11 @@ impl Acceptor {
             let end = match config.protocols {
                 Protocols::Http => {
                     let connection = builder.serve_connection_with_upgrades(socket, service);
-                    connection::drive(connection, &activity, &config, &clock, shutdown).await
+                    connection::drive(connection, &activity, accepted, &config, &clock, shutdown).await
                 }
                 Protocols::Http2 => {
                     let connection = builder.serve_connection(socket, service);
-                    connection::drive(connection, &activity, &config, &clock, shutdown).await
+                    connection::drive(connection, &activity, accepted, &config, &clock, shutdown).await
                 }
             };
             counters.record(&config.name, end)
@@ -157,6 +186,8 @@ impl Acceptor {
     pub(super) async fn drain(mut self) {
         drop(self.listener);
         self.shutdown.send_replace(true);
+        // No request of these connections was read.
+        self.handshakes.shutdown().await;
         let mut cut = 0;
         let ends = async {
             while let Some(end) = self.connections.join_next().await {
@@ -228,7 +259,7 @@ async fn accept(
     if let Err(error) = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(MAX_UNSENT) {
         tracing::debug!(%error, "cannot set TCP_NOTSENT_LOWAT");
     }
-    let peer = Peer { remote, local: stream.local_addr().ok() };
+    let peer = Peer { remote, local: stream.local_addr().ok(), identity: None };
     Ok(Some((AcceptedSocket { stream, permit }, peer)))
 }
 

@@ -4,12 +4,16 @@ use std::time::Duration;
 
 use comms_core::Error;
 
+#[cfg(feature = "tls")]
+use crate::tls::ServerTls;
+
 /// The protocols that a listener serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocols {
-    /// HTTP/1.1 with upgrades, and HTTP/2 by prior knowledge.
+    /// HTTP/1.1 with upgrades, and HTTP/2 by prior knowledge. With TLS, a client may select `h2` or `http/1.1` by ALPN.
     Http,
-    /// Only HTTP/2 by prior knowledge, the protocol of gRPC.
+    /// Only HTTP/2 by prior knowledge, the protocol of gRPC. With TLS, a client must select `h2` by ALPN: one that offers
+    /// no ALPN is refused, as gRPC requires.
     Http2,
 }
 
@@ -33,8 +37,8 @@ pub struct ListenerConfig {
     /// The listener replaces every empty response that has one of these statuses and no `trace-id`. Set this only if
     /// the service sets `trace-id` on all its responses.
     pub problem_details: bool,
-    /// The time that a peer has to send a request head (HTTP/1) or the preface and a SETTINGS frame (HTTP/2). It runs
-    /// from the accept, and for a further request of an HTTP/1 connection from the first byte of the head. Default 10
+    /// The time that a peer has for the TLS handshake and for a request head (HTTP/1) or the preface and a SETTINGS
+    /// frame (HTTP/2) together. It runs from the accept, and for a further request of an HTTP/1 connection from the first byte of the head. Default 10
     /// s.
     pub head_timeout: Duration,
     /// The time for which an HTTP/1 connection stays open after a response if its peer sends nothing. Default 75 s.
@@ -63,6 +67,9 @@ pub struct ListenerConfig {
     /// The time for which requests in flight may continue after shutdown was requested. Requests that still run then
     /// are cut. Default 10 s.
     pub drain: Duration,
+    /// TLS of all connections. `None` is plain text. Default `None`.
+    #[cfg(feature = "tls")]
+    pub tls: Option<ServerTls>,
 }
 
 impl Default for ListenerConfig {
@@ -81,6 +88,8 @@ impl Default for ListenerConfig {
             max_connection_age: None,
             max_connection_age_grace: Duration::from_secs(30),
             drain: Duration::from_secs(10),
+            #[cfg(feature = "tls")]
+            tls: None,
         }
     }
 }
@@ -183,6 +192,14 @@ impl ListenerConfig {
     #[must_use]
     pub const fn drain(mut self, drain: Duration) -> Self {
         self.drain = drain;
+        self
+    }
+
+    /// Sets TLS of all connections ([`tls`](#structfield.tls)).
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(mut self, tls: impl Into<Option<ServerTls>>) -> Self {
+        self.tls = tls.into();
         self
     }
 }

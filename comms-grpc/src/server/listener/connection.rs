@@ -4,6 +4,7 @@ use std::{
     future::Future,
     pin::pin,
     task::{Poll, ready},
+    time::Instant,
 };
 
 use comms_core::{BoxError, clock::Clock};
@@ -59,10 +60,12 @@ pub(super) fn builder(config: &ListenerConfig) -> Builder<TokioExecutor> {
     builder
 }
 
-/// Drives `connection` until it ends by itself or by a limit. Dropping the connection closes its socket.
+/// Drives `connection`, whose socket was accepted at `accepted`, until it ends by itself or by a limit. Dropping the
+/// connection closes its socket.
 pub(super) async fn drive<C>(
     connection: C,
     activity: &Activity,
+    accepted: Instant,
     config: &ListenerConfig,
     clock: &Clock,
     mut shutdown: watch::Receiver<bool>,
@@ -73,7 +76,7 @@ where
     let mut connection = pin!(connection);
     let mut shutdown = pin!(async move { drop(shutdown.wait_for(|shutdown| *shutdown).await) });
     let mut shutting_down = false;
-    let mut watchdog = Watchdog::new(config, clock.clone());
+    let mut watchdog = Watchdog::new(config, accepted, clock.clone());
     // One timer serves all limits. It is armed again when it fires, and for a limit that expires earlier.
     let mut timer = pin!(clock.sleep(config.head_timeout));
     let mut armed = None;

@@ -4,11 +4,13 @@
 //!
 //! A connection passes through the files in this order:
 //! 1. `accept.rs`: accepts the socket, within the limits of `connection_limits.rs`.
-//! 2. `socket.rs`: wraps the socket, detects the HTTP version with `preface.rs`, and records reads and writes.
-//! 3. `problem_details.rs`: replaces responses that hyper sends by itself.
-//! 4. `counting_service.rs`: calls the service, and counts requests and bodies.
-//! 5. `connection.rs`: drives hyper until the connection ends.
-//! 6. `watchdog.rs`: derives the time limits of the connection from the counters in `activity.rs`.
+//! 2. `socket.rs`: wraps the socket, and records blocked writes.
+//! 3. `handshake.rs`: makes the TLS handshake, and finds the identity of the peer for `peer.rs` (feature `tls`).
+//! 4. `transport.rs`: detects the HTTP version with `preface.rs`, and records reads.
+//! 5. `problem_details.rs`: replaces responses that hyper sends by itself.
+//! 6. `counting_service.rs`: calls the service, and counts requests and bodies.
+//! 7. `connection.rs`: drives hyper until the connection ends.
+//! 8. `watchdog.rs`: derives the time limits of the connection from the counters in `activity.rs`.
 
 mod accept;
 mod activity;
@@ -16,9 +18,13 @@ mod config;
 mod connection;
 mod connection_limits;
 mod counting_service;
+#[cfg(feature = "tls")]
+mod handshake;
+mod peer;
 mod preface;
 mod problem_details;
 mod socket;
+mod transport;
 mod watchdog;
 
 use std::{future::Future, pin::pin};
@@ -31,13 +37,14 @@ use tokio::net::TcpListener;
 use tower_service::Service;
 
 use accept::Acceptor;
-pub use accept::Peer;
 pub use config::{ListenerConfig, Protocols};
 pub use counting_service::RequestBody;
+pub use peer::{Peer, PeerIdentity};
 
 /// Serves an HTTP service on `listener`, within the limits of `config`, until `shutdown` resolves.
 ///
-/// `service` is called once for each accepted connection and returns the service of that connection.
+/// `service` is called once for each accepted connection, after its TLS handshake if the listener has TLS, and returns the
+/// service of that connection.
 ///
 /// When `shutdown` resolves, the listener is closed, connections without a request in flight are closed, and HTTP/2
 /// peers get a GOAWAY. Requests in flight continue for at most [`ListenerConfig::drain`]. The requests that still run
@@ -50,8 +57,8 @@ pub use counting_service::RequestBody;
 ///
 /// # The promise
 /// For every peer, whatever it sends:
-/// - **Head.** A peer that has not sent a complete request head (HTTP/1), or the preface and a SETTINGS frame (HTTP/2),
-///   within [`ListenerConfig::head_timeout`] is disconnected. The limit starts again at the first byte of each further
+/// - **Head.** A peer that has not completed the TLS handshake, and sent a complete request head (HTTP/1) or the preface
+///   and a SETTINGS frame (HTTP/2), within [`ListenerConfig::head_timeout`] is disconnected. The limit starts again at the first byte of each further
 ///   request of an HTTP/1 connection. Until that byte, [`ListenerConfig::idle_timeout`] applies.
 /// - **Progress.** A connection is cut if it has pending data and nothing moves for
 ///   [`ListenerConfig::progress_timeout`]. Pending data are bytes that the socket does not accept, response data that
@@ -62,13 +69,14 @@ pub use counting_service::RequestBody;
 ///   other systems), so a peer that reads less than that within the limit is cut.
 /// - **Bytes.** One connection holds at most `max_streams` responses. Of each response it holds at most 64 KiB and two
 ///   chunks as the handler produced them. Request heads are limited to 64 KiB (16 KiB with [`Protocols::Http2`]), and
-///   request bodies that no handler has read to 1 MiB for each HTTP/2 connection.
+///   request bodies that no handler has read to 1 MiB for each HTTP/2 connection. TLS adds at most 64 KiB in each
+///   direction.
 /// - **Connections.** Their number is limited in total and by address, from the accept to the close of the socket, also
 ///   after an upgrade.
 /// - **Lingering close.** If a handler does not read the whole request, the response is sent and the sending side is
 ///   closed. Then received bytes are discarded until the peer closes, or for [`ListenerConfig::head_timeout`]. A client
 ///   that sends its whole request before it reads gets the response, and no reset.
-/// - **Shutdown.** Connections without a request in flight are closed at once. Requests in flight may continue for
+/// - **Shutdown.** Handshakes and connections without a request in flight are closed at once. Requests in flight may continue for
 ///   [`ListenerConfig::drain`].
 ///
 /// # What breaks it
@@ -103,8 +111,9 @@ pub use counting_service::RequestBody;
 ///
 /// # Errors
 /// Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) if a limit of `config` is zero, other than
-/// [`ListenerConfig::drain`] and [`ListenerConfig::max_connection_age_grace`]. An accept that fails is logged and
-/// repeated.
+/// [`ListenerConfig::drain`] and [`ListenerConfig::max_connection_age_grace`], and
+/// [`ErrorKind::Misconfigured`](comms_core::ErrorKind::Misconfigured) if TLS is set and its certificates cannot be
+/// loaded, or no cryptography provider is installed. An accept that fails is logged and repeated.
 pub async fn listen<S, B>(
     listener: TcpListener,
     mut service: impl FnMut(Peer) -> S + Send,
@@ -118,15 +127,15 @@ where
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     config.validate()?;
-    let mut acceptor = Acceptor::new(listener, config, clock);
+    let mut acceptor = Acceptor::new(listener, config, clock)?;
     let mut shutdown = pin!(shutdown);
     loop {
-        let (socket, peer) = tokio::select! {
+        let (connection, peer) = tokio::select! {
             biased;
             () = &mut shutdown => break,
             accepted = acceptor.accept() => accepted,
         };
-        acceptor.serve(socket, service(peer));
+        acceptor.serve(connection, service(peer));
     }
     acceptor.drain().await;
     Ok(())

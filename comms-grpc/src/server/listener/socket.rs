@@ -1,4 +1,4 @@
-//! The socket of a connection: records reads and blocked writes, and detects the HTTP version.
+//! The socket of a connection: records blocked writes, and closes with a lingering close.
 
 use std::{
     io::{self, IoSlice},
@@ -12,14 +12,13 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{activity::Activity, connection_limits::ConnectionPermit, preface::Preface};
+use super::{activity::Activity, connection_limits::ConnectionPermit};
 
-/// A socket that records the activity of its connection.
+/// A socket that records the blocked writes of its connection.
 ///
 /// The socket holds the permit of the connection until the descriptor is closed, also after an upgrade.
 pub(super) struct Socket {
     stream: TcpStream,
-    preface: Preface,
     /// Whether the kernel did not accept the last write.
     blocked: bool,
     /// Whether the sending side is closed.
@@ -30,8 +29,7 @@ pub(super) struct Socket {
 
 impl Socket {
     pub(super) fn new(stream: TcpStream, permit: ConnectionPermit, activity: Arc<Activity>) -> Self {
-        let preface = Preface::Version(0);
-        Self { stream, preface, blocked: false, write_closed: false, activity, _permit: permit }
+        Self { stream, blocked: false, write_closed: false, activity, _permit: permit }
     }
 
     /// Records the result of a write, and returns it.
@@ -44,6 +42,17 @@ impl Socket {
         }
         self.blocked = poll.is_pending();
         poll
+    }
+
+    /// Closes the sending side, and discards what the peer sends until the peer closes. The caller limits the time.
+    ///
+    /// A refused handshake ends so: the kernel resets a socket that is closed with unread bytes, and the peer may then
+    /// lose the alert.
+    #[cfg(feature = "tls")]
+    pub(super) async fn linger(mut self) {
+        if tokio::io::AsyncWriteExt::shutdown(&mut self.stream).await.is_ok() {
+            let _ = std::future::poll_fn(|cx| self.discard(cx)).await;
+        }
     }
 
     /// Reads and discards what the peer sends until the peer closes. The watchdog limits the time.
@@ -65,18 +74,7 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let poll = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if buf.filled().len() > before {
-            self.activity.receive();
-        }
-        if !self.preface.is_decided() && poll.is_ready() {
-            self.preface = self.preface.read(&buf.filled()[before..]);
-            if self.preface == Preface::Http2 {
-                self.activity.complete_handshake();
-            }
-        }
-        poll
+        Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 

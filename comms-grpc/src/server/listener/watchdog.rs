@@ -55,8 +55,7 @@ pub(super) struct Watchdog {
 }
 
 impl Watchdog {
-    pub(super) fn new(config: &ListenerConfig, clock: Clock) -> Self {
-        let accepted = clock.now();
+    pub(super) fn new(config: &ListenerConfig, accepted: Instant, clock: Clock) -> Self {
         // Spread by 10%, so that peers that connected together do not reconnect together.
         let spread = 0.9 + 0.2 * clock.random_unit();
         Self {

@@ -1,0 +1,76 @@
+//! The TLS handshake of an accepted socket, in a task of its own.
+
+use std::{sync::Arc, time::Instant};
+
+use comms_core::{Error, clock::Clock, telemetry};
+
+use super::{
+    accept::AcceptedConnection,
+    activity::Activity,
+    config::{ListenerConfig, Protocols},
+    peer::Peer,
+    socket::Socket,
+    transport::Stream,
+};
+use crate::tls::{HandshakeFailure, ServerHandshake};
+
+/// Makes the TLS handshakes of a listener.
+pub(super) struct Handshakes {
+    tls: ServerHandshake,
+    config: Arc<ListenerConfig>,
+    clock: Clock,
+}
+
+impl Handshakes {
+    /// Loads the certificates of `config`. Returns `None` for a listener in plain text.
+    pub(super) fn start(config: &Arc<ListenerConfig>, clock: &Clock) -> Result<Option<Arc<Self>>, Error> {
+        let Some(tls) = &config.tls else { return Ok(None) };
+        let (protocols, requires_alpn): (&[&[u8]], _) = match config.protocols {
+            Protocols::Http => (&[b"h2", b"http/1.1"], false),
+            Protocols::Http2 => (&[b"h2"], true),
+        };
+        let tls = tls
+            .start(protocols, requires_alpn, clock)
+            .map_err(|e| e.context(format_args!("listener {}", config.name)))?;
+        Ok(Some(Arc::new(Self { tls, config: config.clone(), clock: clock.clone() })))
+    }
+
+    /// Makes the handshake within the time for the head. Returns `None` if it fails, after the socket is closed.
+    pub(super) async fn run(
+        self: Arc<Self>,
+        socket: Socket,
+        activity: Arc<Activity>,
+        accepted: Instant,
+        mut peer: Peer,
+    ) -> Option<(AcceptedConnection, Peer)> {
+        let left = |clock: &Clock| {
+            self.config.head_timeout.saturating_sub(clock.now().saturating_duration_since(accepted))
+        };
+        match self.clock.timeout(left(&self.clock), self.tls.accept(socket)).await {
+            Ok(Ok((stream, identity))) => {
+                peer.identity = identity;
+                let stream = Stream::Tls(Box::new(stream));
+                Some((AcceptedConnection { stream, activity, accepted }, peer))
+            }
+            Ok(Err((failure, socket))) => {
+                self.record(&peer, &failure);
+                // The time for the head bounds this wait too.
+                let _ = self.clock.timeout(left(&self.clock), socket.linger()).await;
+                None
+            }
+            Err(_) => {
+                let text = "the client did not complete the handshake within head_timeout";
+                self.record(&peer, &HandshakeFailure { reason: "timeout", text: text.to_owned() });
+                None
+            }
+        }
+    }
+
+    fn record(&self, peer: &Peer, failure: &HandshakeFailure) {
+        let HandshakeFailure { reason, text } = failure;
+        let (listener, remote) = (&self.config.name, peer.remote);
+        tracing::debug!(listener, %remote, reason, text, "a TLS handshake failed");
+        let labels = [("listener", listener.clone()), ("reason", (*reason).to_owned())];
+        metrics::counter!(telemetry::TLS_HANDSHAKE_FAILURES, &labels).increment(1);
+    }
+}

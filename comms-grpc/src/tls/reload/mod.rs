@@ -1,0 +1,158 @@
+//! Certificates and authorities that are read again while the process runs.
+//!
+//! `mod.rs` keeps what is in use, and decides about each reading. `source.rs` reads the files. `task.rs` is the loop.
+
+mod source;
+mod task;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fmt,
+    hash::RandomState,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use comms_core::{BoxError, Error, clock::Clock, telemetry};
+use tokio::task::AbortHandle;
+
+pub(super) use source::Source;
+use source::{fingerprint, names, read_all};
+
+/// The default interval between two readings.
+const INTERVAL: Duration = Duration::from_secs(30);
+/// The minimum interval. A shorter one would be a busy loop.
+const MIN_INTERVAL: Duration = Duration::from_millis(1);
+
+/// What is loaded from sources: an identity or authorities.
+pub(super) trait Material: fmt::Debug + Sized + Send + Sync + 'static {
+    /// The label `material` of the metric, and the name in logs.
+    const NAME: &'static str;
+
+    /// Loads the content of all sources, in their order. The text of an error is the same at each time, so that it is
+    /// logged once, and has no secret.
+    fn load(files: &[Vec<u8>], clock: &Clock) -> Result<Self, BoxError>;
+
+    /// Returns the loaded names, for logs.
+    fn describe(&self) -> String;
+
+    /// Called once at each interval.
+    fn observe(&self, _: &Clock) {}
+}
+
+/// What is in use, and what was read last.
+pub(super) struct Reloader<T> {
+    sources: Vec<Source>,
+    interval: Duration,
+    hasher: RandomState,
+    state: Mutex<Option<State<T>>>,
+    task: Mutex<Option<AbortHandle>>,
+}
+
+struct State<T> {
+    value: Arc<T>,
+    /// The hash of the content of `value`.
+    loaded: u64,
+    /// The hash of the last refused content and of its reason.
+    refused: Option<u64>,
+}
+
+impl<T: Material> Reloader<T> {
+    pub(super) fn new(sources: Vec<Source>) -> Self {
+        let (state, task) = (Mutex::new(None), Mutex::new(None));
+        Self { sources, interval: INTERVAL, hasher: RandomState::new(), state, task }
+    }
+
+    /// Returns a reloader of the same sources that has loaded nothing.
+    pub(super) fn with_interval(&self, interval: Duration) -> Self {
+        let mut other = Self::new(self.sources.clone());
+        other.interval = interval.max(MIN_INTERVAL);
+        other
+    }
+
+    /// Loads the sources, if no clone has, and starts the task that reads them again, unless it runs. The task ends when
+    /// the last clone is dropped. Blocks for the file system.
+    ///
+    /// # Errors
+    /// Returns `Misconfigured` if the sources cannot be loaded.
+    pub(super) fn start(self: &Arc<Self>, clock: &Clock) -> Result<(), Error> {
+        let mut state = lock(&self.state);
+        if state.is_none() {
+            let text = || format!("TLS {}: {}", T::NAME, names(&self.sources));
+            let files = read_all(&self.sources).map_err(|e| Error::misconfigured(e).context(text()))?;
+            let value = T::load(&files, clock).map_err(|e| Error::misconfigured(e).context(text()))?;
+            tracing::info!(material = T::NAME, loaded = value.describe(), "loaded for TLS");
+            value.observe(clock);
+            let loaded = fingerprint(&self.hasher, &files);
+            *state = Some(State { value: Arc::new(value), loaded, refused: None });
+        }
+        drop(state);
+        let mut running = lock(&self.task);
+        // The task of a runtime that ended is replaced.
+        if running.as_ref().is_none_or(AbortHandle::is_finished) {
+            let task = task::run(Arc::downgrade(self), clock.clone(), self.interval);
+            *running = Some(tokio::spawn(task).abort_handle());
+        }
+        Ok(())
+    }
+
+    /// Returns what is in use. Returns `None` before [`start`](Self::start).
+    pub(super) fn current(&self) -> Option<Arc<T>> {
+        lock(&self.state).as_ref().map(|state| state.value.clone())
+    }
+
+    /// Decides about the result of a reading: uses it, or keeps what is in use.
+    fn apply(&self, files: Result<Vec<Vec<u8>>, String>, clock: &Clock) {
+        let mut state = lock(&self.state);
+        let Some(state) = state.as_mut() else { return };
+        let read = fingerprint(&self.hasher, &files);
+        if read == state.loaded {
+            state.refused = None;
+            state.value.observe(clock);
+            return;
+        }
+        match files.map_err(BoxError::from).and_then(|files| T::load(&files, clock)) {
+            Ok(value) => {
+                tracing::info!(material = T::NAME, loaded = value.describe(), "replaced for TLS");
+                count::<T>("loaded");
+                *state = State { value: Arc::new(value), loaded: read, refused: None };
+            }
+            // The same content is loaded again at each interval, because a certificate may become valid.
+            Err(error) => {
+                let refused = Some(fingerprint(&self.hasher, &(read, error.to_string())));
+                if state.refused != refused {
+                    let (source, in_use) = (names(&self.sources), state.value.describe());
+                    let material = T::NAME;
+                    tracing::warn!(material, source, error, in_use, "not replaced for TLS: repair the files");
+                    count::<T>("refused");
+                    state.refused = refused;
+                }
+            }
+        }
+        state.value.observe(clock);
+    }
+}
+
+impl<T> Drop for Reloader<T> {
+    fn drop(&mut self) {
+        if let Some(task) = lock(&self.task).take() {
+            task.abort();
+        }
+    }
+}
+
+/// Prints the sources, and no key.
+impl<T> fmt::Debug for Reloader<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(&self.sources).finish()
+    }
+}
+
+fn count<T: Material>(outcome: &'static str) {
+    metrics::counter!(telemetry::TLS_RELOADS, "material" => T::NAME, "outcome" => outcome).increment(1);
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,201 @@
+//! Certificates and authorities that are replaced while calls run.
+
+use std::{
+    fs,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use comms_grpc::tls::{Identity, ServerTls, Trust};
+use tokio::task::JoinSet;
+
+use crate::{
+    log::Log,
+    support::{Client, Leaf, Pki, Server, eventually, get, http2_only, now},
+};
+
+/// The interval at which the files are read.
+const POLL: Duration = Duration::from_millis(20);
+
+fn write(directory: &Path, leaf: &Leaf) {
+    fs::write(directory.join("tls.crt"), &leaf.certificate).unwrap();
+    fs::write(directory.join("tls.key"), &leaf.key).unwrap();
+}
+
+fn watched(directory: &Path) -> ServerTls {
+    let identity = Identity::from_pem_files(directory.join("tls.crt"), directory.join("tls.key"));
+    ServerTls::new(identity.check_every(POLL))
+        .client_trust(Trust::from_pem_file(directory.join("ca.crt")).check_every(POLL))
+}
+
+/// Calls that run all the time: some on one connection, some on a new connection each.
+struct Load {
+    stop: Arc<AtomicBool>,
+    calls: Arc<AtomicUsize>,
+    tasks: JoinSet<()>,
+}
+
+impl Load {
+    /// Starts callers that read their trust and certificate from `client` before each connection.
+    fn start(address: std::net::SocketAddr, client: Arc<std::sync::Mutex<Client>>) -> Self {
+        let (stop, calls) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
+        let mut tasks = JoinSet::new();
+        for keeps_connection in [true, true, false, false] {
+            let (stop, calls, client) = (stop.clone(), calls.clone(), client.clone());
+            tasks.spawn(async move {
+                while !stop.load(SeqCst) {
+                    let current = client.lock().unwrap().clone();
+                    let (http2, _connection) = current.http2(address, 65_535).await;
+                    loop {
+                        assert_eq!(get(&http2, "/").await.unwrap(), "id: spiffe://shop.test/order");
+                        calls.fetch_add(1, SeqCst);
+                        if !keeps_connection || stop.load(SeqCst) {
+                            break;
+                        }
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                }
+            });
+        }
+        Self { stop, calls, tasks }
+    }
+
+    /// Waits until more calls have succeeded.
+    async fn proceed(&self) {
+        let before = self.calls.load(SeqCst);
+        eventually("calls succeed", || self.calls.load(SeqCst) > before + 50).await;
+    }
+
+    async fn end(mut self) {
+        self.stop.store(true, SeqCst);
+        while let Some(ended) = self.tasks.join_next().await {
+            ended.expect("no call failed");
+        }
+    }
+}
+
+/// The steps of the guide: trust both, replace certificates, trust the new one alone. No call fails.
+#[tokio::test]
+async fn a_certificate_and_its_authority_are_replaced_under_load_without_a_failed_call() {
+    let (old, new) = (Pki::new("old"), Pki::new("new"));
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    write(path, &old.leaf("payment"));
+    fs::write(path.join("ca.crt"), &old.pem).unwrap();
+    let (log, _guard) = Log::record();
+    let server = Server::start(watched(path), http2_only).await;
+    let client = Arc::new(std::sync::Mutex::new(Client::new(&old, old.leaf("order"))));
+    let load = Load::start(server.address, client.clone());
+    let replaced = |count: usize| {
+        let log = log.clone();
+        async move { eventually("the files are used", || log.lines("replaced for TLS").len() == count).await }
+    };
+    load.proceed().await;
+    // 1. Every side trusts both authorities.
+    let both = format!("{}{}", old.pem, new.pem);
+    fs::write(path.join("ca.crt"), &both).unwrap();
+    client.lock().unwrap().trust = both;
+    replaced(1).await;
+    load.proceed().await;
+    // 2. Every side gets a certificate of the new authority. Callers that already connect may use the old one.
+    write(path, &new.leaf("payment"));
+    client.lock().unwrap().leaf = Some(new.leaf("order"));
+    replaced(2).await;
+    load.proceed().await;
+    // 3. The old authority is removed.
+    fs::write(path.join("ca.crt"), &new.pem).unwrap();
+    client.lock().unwrap().trust = new.pem.clone();
+    replaced(3).await;
+    load.proceed().await;
+    load.end().await;
+    let refusal = Client { trust: new.pem.clone(), ..Client::new(&old, old.leaf("order")) };
+    let refusal = refusal.refusal(server.address).await;
+    assert!(refusal.contains("UnknownCA"), "{refusal}");
+}
+
+/// A certificate whose authority was removed is refused at the next handshake, also of a client with a ticket.
+#[tokio::test]
+async fn a_removed_authority_is_refused_at_once_and_open_connections_stay() {
+    let (old, new) = (Pki::new("old"), Pki::new("new"));
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    write(path, &new.leaf("payment"));
+    fs::write(path.join("ca.crt"), format!("{}{}", old.pem, new.pem)).unwrap();
+    let (log, _guard) = Log::record();
+    let server = Server::start(watched(path), http2_only).await;
+    let client = Client { trust: new.pem.clone(), ..Client::new(&old, old.leaf("order")) };
+    let (open, _connection) = client.http2(server.address, 65_535).await;
+    get(&open, "/").await.unwrap();
+    fs::write(path.join("ca.crt"), &new.pem).unwrap();
+    eventually("the trust is replaced", || log.has("replaced for TLS")).await;
+    let refusal = client.refusal(server.address).await;
+    assert!(refusal.contains("UnknownCA"), "{refusal}");
+    assert_eq!(get(&open, "/").await.unwrap(), "id: spiffe://shop.test/order");
+}
+
+/// No broken file takes the listener down: the last usable certificate stays, and each change is reported once.
+#[tokio::test]
+async fn broken_files_keep_the_last_certificate_and_are_reported_once() {
+    let pki = Pki::new("a");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    write(path, &pki.leaf("payment"));
+    fs::write(path.join("ca.crt"), &pki.pem).unwrap();
+    let (log, _guard) = Log::record();
+    let server = Server::start(watched(path), http2_only).await;
+    let client = Client::new(&pki, pki.leaf("order"));
+    let next = pki.leaf("payment");
+    let expired = pki.leaf_with("payment", |p| p.not_after = now() - time::Duration::seconds(1));
+    let faults: [(&str, &dyn Fn()); 5] = [
+        ("the key does not fit", &|| fs::write(path.join("tls.crt"), &next.certificate).unwrap()),
+        ("cannot read", &|| fs::remove_file(path.join("tls.key")).unwrap()),
+        ("BEGIN PRIVATE KEY", &|| fs::write(path.join("tls.key"), &next.key[..next.key.len() / 2]).unwrap()),
+        ("expired at", &|| write(path, &expired)),
+        ("BEGIN CERTIFICATE", &|| fs::write(path.join("tls.crt"), "").unwrap()),
+    ];
+    for (text, fault) in faults {
+        fault();
+        eventually(text, || log.lines("not replaced for TLS").iter().any(|line| line.contains(text))).await;
+        let reports = log.lines("not replaced for TLS").len();
+        tokio::time::sleep(POLL * 5).await;
+        assert_eq!(log.lines("not replaced for TLS").len(), reports, "one report for each change");
+        assert_eq!(client.get(server.address, "/").await, "id: spiffe://shop.test/order");
+    }
+    assert!(log.lines("PRIVATE KEY-----").is_empty(), "no key is logged");
+    write(path, &next);
+    eventually("the repaired files are used", || log.has("replaced for TLS loaded")).await;
+}
+
+/// A volume of Kubernetes replaces all files at once, by a symbolic link to another folder.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_replaced_symbolic_link_is_followed() {
+    use std::os::unix::fs::symlink;
+    let pki = Pki::new("a");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    for (folder, leaf) in [("one", pki.leaf("payment")), ("two", pki.leaf("payment-2"))] {
+        fs::create_dir(path.join(folder)).unwrap();
+        write(&path.join(folder), &leaf);
+        fs::write(path.join(folder).join("ca.crt"), &pki.pem).unwrap();
+    }
+    symlink("one", path.join("..data")).unwrap();
+    for file in ["tls.crt", "tls.key", "ca.crt"] {
+        symlink(Path::new("..data").join(file), path.join(file)).unwrap();
+    }
+    let (log, _guard) = Log::record();
+    let server = Server::start(watched(path), http2_only).await;
+    symlink("two", path.join("..data_tmp")).unwrap();
+    fs::rename(path.join("..data_tmp"), path.join("..data")).unwrap();
+    eventually("the files are used", || {
+        log.lines("replaced for TLS").iter().any(|l| l.contains("payment-2"))
+    })
+    .await;
+    assert!(!log.has("not replaced"), "{:?}", log.lines("not replaced"));
+    let client = Client::new(&pki, pki.leaf("order"));
+    assert_eq!(client.get(server.address, "/").await, "id: spiffe://shop.test/order");
+}

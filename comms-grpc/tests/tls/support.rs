@@ -1,0 +1,228 @@
+//! A listener with TLS, and a raw TLS client.
+
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use comms_core::{Error, clock::Clock};
+use comms_grpc::{
+    ListenerConfig, Peer, Protocols, RequestBody, listen,
+    tls::{Identity, ServerTls, Trust},
+};
+use http::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::oneshot,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+use tokio_rustls::{
+    TlsConnector,
+    client::TlsStream,
+    rustls::{
+        self, ClientConfig, RootCertStore, SupportedProtocolVersion,
+        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    },
+};
+
+pub(crate) use test_pki::{Leaf, Pki, install_provider, now, self_signed};
+
+#[path = "../../src/tls/test_pki.rs"]
+mod test_pki;
+
+/// The value of the time limits under test.
+pub(crate) const LIMIT: Duration = Duration::from_millis(500);
+/// Far above [`LIMIT`].
+pub(crate) const WAIT: Duration = Duration::from_secs(10);
+pub(crate) const LARGE: usize = 16 << 20;
+
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) stop: oneshot::Sender<()>,
+    pub(crate) ended: JoinHandle<Result<(), Error>>,
+}
+
+impl Server {
+    /// Starts a listener with short limits that requires certificates of `pki`.
+    pub(crate) async fn mutual(pki: &Pki, change: impl FnOnce(&mut ListenerConfig)) -> Self {
+        let tls = ServerTls::new(pki.leaf("payment").identity()).client_trust(pki.trust());
+        Self::start(tls, change).await
+    }
+
+    pub(crate) async fn start(tls: ServerTls, change: impl FnOnce(&mut ListenerConfig)) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut config = ListenerConfig::default().name("test").tls(tls);
+        (config.head_timeout, config.progress_timeout) = (LIMIT, LIMIT);
+        change(&mut config);
+        let (stop, stopped) = oneshot::channel();
+        let shutdown = async move { drop(stopped.await) };
+        let service = |peer: Peer| tower::service_fn(move |request| respond(request, peer.clone()));
+        let ended = tokio::spawn(listen(listener, service, config, Clock::system(), shutdown));
+        Self { address, stop, ended }
+    }
+}
+
+/// The route `/` returns the identity of the client.
+async fn respond(mut request: Request<RequestBody>, peer: Peer) -> Result<Response<String>, Infallible> {
+    let body = match request.uri().path() {
+        "/large" => "x".repeat(LARGE),
+        "/hang" => std::future::pending().await,
+        "/late" => {
+            sleep(LIMIT).await;
+            "late".to_owned()
+        }
+        "/upgrade" => {
+            tokio::spawn(echo(hyper::upgrade::on(&mut request)));
+            let mut response = Response::new(String::new());
+            *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+            response.headers_mut().insert("upgrade", "echo".parse().unwrap());
+            response.headers_mut().insert("connection", "upgrade".parse().unwrap());
+            return Ok(response);
+        }
+        _ => {
+            let id = peer.identity.as_ref().and_then(|identity| identity.spiffe_id());
+            format!("id: {}", id.unwrap_or("none"))
+        }
+    };
+    Ok(Response::new(body))
+}
+
+async fn echo(upgrade: hyper::upgrade::OnUpgrade) {
+    let mut socket = TokioIo::new(upgrade.await.unwrap());
+    let mut byte = [0];
+    while socket.read_exact(&mut byte).await.is_ok() {
+        socket.write_all(&byte).await.unwrap();
+    }
+}
+
+/// A raw TLS client.
+#[derive(Clone)]
+pub(crate) struct Client {
+    pub(crate) trust: String,
+    pub(crate) leaf: Option<Leaf>,
+    pub(crate) alpn: Vec<&'static str>,
+    pub(crate) versions: Vec<&'static SupportedProtocolVersion>,
+}
+
+impl Client {
+    pub(crate) fn new(pki: &Pki, leaf: impl Into<Option<Leaf>>) -> Self {
+        Self {
+            trust: pki.pem.clone(),
+            leaf: leaf.into(),
+            alpn: vec!["h2"],
+            versions: rustls::ALL_VERSIONS.to_vec(),
+        }
+    }
+
+    pub(crate) fn http1(mut self) -> Self {
+        self.alpn = vec!["http/1.1"];
+        self
+    }
+
+    fn config(&self) -> ClientConfig {
+        let mut roots = RootCertStore::empty();
+        for root in CertificateDer::pem_slice_iter(self.trust.as_bytes()) {
+            roots.add(root.unwrap()).unwrap();
+        }
+        let provider = rustls::crypto::CryptoProvider::get_default().unwrap().clone();
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&self.versions)
+            .unwrap()
+            .with_root_certificates(roots);
+        let mut config = match &self.leaf {
+            Some(leaf) => {
+                let chain = CertificateDer::pem_slice_iter(leaf.certificate.as_bytes());
+                let key = PrivateKeyDer::from_pem_slice(leaf.key.as_bytes()).unwrap();
+                builder.with_client_auth_cert(chain.map(Result::unwrap).collect(), key).unwrap()
+            }
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = self.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        config
+    }
+
+    pub(crate) async fn connect(&self, address: SocketAddr) -> io::Result<TlsStream<TcpStream>> {
+        self.handshake(TcpStream::connect(address).await?).await
+    }
+
+    pub(crate) async fn handshake(&self, socket: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        let connector = TlsConnector::from(Arc::new(self.config()));
+        connector.connect("localhost".try_into().unwrap(), socket).await
+    }
+
+    /// Connects, and returns how the server refused this client: in the handshake (TLS 1.2), or at the first read (TLS
+    /// 1.3).
+    pub(crate) async fn refusal(&self, address: SocketAddr) -> String {
+        let refusal = async {
+            let mut stream = match self.connect(address).await {
+                Ok(stream) => stream,
+                Err(error) => return error.to_string(),
+            };
+            // A client does not wait before it sends its first bytes.
+            stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+            match stream.read_u8().await {
+                Ok(_) => "admitted".to_owned(),
+                Err(error) => error.to_string(),
+            }
+        };
+        timeout(WAIT, refusal).await.expect("the server decides")
+    }
+
+    /// Returns the body of `path` over HTTP/2.
+    pub(crate) async fn get(&self, address: SocketAddr, path: &str) -> String {
+        let (client, connection) = self.http2(address, 65_535).await;
+        let text = get(&client, path).await.unwrap();
+        drop(client);
+        connection.await.unwrap().unwrap();
+        text
+    }
+
+    /// Connects over HTTP/2, with streams whose window is `window` bytes.
+    pub(crate) async fn http2(
+        &self,
+        address: SocketAddr,
+        window: u32,
+    ) -> (h2::client::SendRequest<Bytes>, JoinHandle<Result<(), h2::Error>>) {
+        let stream = self.connect(address).await.unwrap();
+        let mut builder = h2::client::Builder::new();
+        builder.initial_window_size(window);
+        let (client, connection) = builder.handshake(stream).await.unwrap();
+        (client, tokio::spawn(connection))
+    }
+}
+
+/// Returns the body of `path`.
+pub(crate) async fn get(client: &h2::client::SendRequest<Bytes>, path: &str) -> Result<String, h2::Error> {
+    let request = Request::get(format!("https://localhost{path}")).body(()).unwrap();
+    let mut body = client.clone().ready().await?.send_request(request, true)?.0.await?.into_body();
+    let mut bytes = Vec::new();
+    while let Some(data) = body.data().await {
+        let data = data?;
+        body.flow_control().release_capacity(data.len())?;
+        bytes.extend_from_slice(&data);
+    }
+    Ok(String::from_utf8(bytes).unwrap())
+}
+
+/// Reads until the server closes the socket. Returns whether the server did so within `limit`.
+pub(crate) async fn closed(socket: &mut (impl tokio::io::AsyncRead + Unpin), limit: Duration) -> bool {
+    let mut buffer = [0; 1024];
+    let reads = async { while socket.read(&mut buffer).await.is_ok_and(|read| read > 0) {} };
+    timeout(limit, reads).await.is_ok()
+}
+
+pub(crate) async fn eventually(what: &str, test: impl Fn() -> bool) {
+    for _ in 0..1_000 {
+        if test() {
+            return;
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+    panic!("not within 10 s: {what}");
+}
+
+pub(crate) const fn http2_only(config: &mut ListenerConfig) {
+    config.protocols = Protocols::Http2;
+}
