@@ -5,10 +5,14 @@ use std::{fmt, time::Duration};
 use comms_core::{Error, clock::Clock};
 use http::Uri;
 
+#[cfg(feature = "tls")]
+use super::transport::tls::TlsConnector;
 use super::{
     Channel,
     transport::{self, KeepAlive},
 };
+#[cfg(feature = "tls")]
+use crate::tls::ClientTls;
 
 /// The settings of a [`Channel`], from [`Channel::builder`].
 #[derive(Clone)]
@@ -21,10 +25,13 @@ pub struct ChannelBuilder {
     peer: Option<String>,
     forwards_credentials: bool,
     clock: Clock,
+    #[cfg(feature = "tls")]
+    tls: Option<ClientTls>,
 }
 
 impl Channel {
-    /// Returns a builder of a channel to `uri`, which is `http://host:port`.
+    /// Returns a builder of a channel to `uri`, which is `http://host:port`, or `https://host:port` with
+    /// `ChannelBuilder::tls`.
     pub fn builder(uri: impl Into<String>) -> ChannelBuilder {
         ChannelBuilder {
             uri: uri.into(),
@@ -34,6 +41,8 @@ impl Channel {
             peer: None,
             forwards_credentials: false,
             clock: Clock::system(),
+            #[cfg(feature = "tls")]
+            tls: None,
         }
     }
 }
@@ -97,23 +106,31 @@ impl ChannelBuilder {
         self
     }
 
+    /// Sets TLS. The URI must be `https://host:port` then. Default: plain text.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: impl Into<Option<ClientTls>>) -> Self {
+        self.tls = tls.into();
+        self
+    }
+
     /// Creates the channel. The first call opens the connection. The current tokio runtime drives the connection.
     ///
     /// # Errors
     /// Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) if:
-    /// - the URI is not `http://host:port`;
+    /// - the URI is not `http://host:port`, or with TLS not `https://host:port`;
     /// - [`timeout`](Self::timeout) or [`connect_timeout`](Self::connect_timeout) is zero;
     /// - [`keep_alive`](Self::keep_alive) or [`keep_alive_timeout`](Self::keep_alive_timeout) is below its minimum;
     /// - no tokio runtime is current.
     pub fn build(self) -> Result<Channel, Error> {
-        let Self { uri, timeout, connect_timeout, keep_alive, peer, forwards_credentials, clock } = self;
+        let scheme = self.scheme();
+        let Self { uri, timeout, connect_timeout, keep_alive, peer, forwards_credentials, clock, .. } = self;
         // No error repeats the URI, because it holds a password if an operator confused it with the URL of another
         // system.
-        let parsed: Option<Uri> = uri.parse().ok().filter(is_address);
+        let parsed: Option<Uri> = uri.parse().ok().filter(|uri| is_address(uri, scheme));
         let Some((parsed, authority)) = parsed.as_ref().and_then(|uri| Some((uri, uri.authority()?))) else {
-            let text =
-                "the URI of a gRPC channel must be http://host:port, without a path and without a user name";
-            return Err(Error::invalid(text));
+            return Err(Error::invalid(format!(
+                "the URI of a gRPC channel must be {scheme}://host:port, without a path and without a user name"
+            )));
         };
         if [timeout, connect_timeout].iter().any(Duration::is_zero) {
             return Err(Error::invalid(format!(
@@ -127,16 +144,35 @@ impl ChannelBuilder {
             ))
         })?;
         let peer = peer.unwrap_or_else(|| authority.to_string()).into();
-        let transport = transport::endpoint(parsed.clone(), keep_alive)
-            .connect_with_connector_lazy(transport::connector(connect_timeout, keep_alive));
+        let endpoint = transport::endpoint(parsed.clone(), keep_alive);
+        let tcp = transport::connector(connect_timeout, keep_alive);
+        #[cfg(feature = "tls")]
+        let transport = match &self.tls {
+            Some(tls) => {
+                let connector = TlsConnector::new(tcp, tls, connect_timeout, &clock)
+                    .map_err(|e| e.context(format_args!("gRPC channel to {authority}")))?;
+                endpoint.connect_with_connector_lazy(connector)
+            }
+            None => endpoint.connect_with_connector_lazy(tcp),
+        };
+        #[cfg(not(feature = "tls"))]
+        let transport = endpoint.connect_with_connector_lazy(tcp);
         Ok(Channel { transport, timeout, peer, forwards_credentials, clock })
+    }
+
+    fn scheme(&self) -> &'static str {
+        #[cfg(feature = "tls")]
+        if self.tls.is_some() {
+            return "https";
+        }
+        "http"
     }
 }
 
 /// Hides a URI that [`build`](ChannelBuilder::build) refuses, because it may contain a password.
 impl fmt::Debug for ChannelBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let valid = self.uri.parse().ok().filter(is_address);
+        let valid = self.uri.parse().ok().filter(|uri| is_address(uri, self.scheme()));
         let uri = valid.map_or_else(|| "***".to_owned(), |uri: Uri| uri.to_string());
         f.debug_struct("ChannelBuilder")
             .field("uri", &uri)
@@ -147,9 +183,9 @@ impl fmt::Debug for ChannelBuilder {
     }
 }
 
-/// Returns whether `uri` is `http://host:port` without further parts.
-fn is_address(uri: &Uri) -> bool {
+/// Returns whether `uri` is `scheme://host:port` without further parts.
+fn is_address(uri: &Uri, scheme: &str) -> bool {
     let bare = uri.path_and_query().is_none_or(|path| path == "/");
     let host = uri.authority().is_some_and(|authority| !authority.as_str().contains('@'));
-    bare && host && uri.scheme_str() == Some("http")
+    bare && host && uri.scheme_str() == Some(scheme)
 }

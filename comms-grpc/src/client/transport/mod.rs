@@ -77,5 +77,8 @@ pub(super) fn connector(connect_timeout: Duration, keep_alive: KeepAlive) -> Htt
     connector
 }
 
+#[cfg(feature = "tls")]
+pub(super) mod tls;
+
 #[cfg(test)]
 mod tests;
