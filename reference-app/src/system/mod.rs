@@ -183,7 +183,7 @@ impl System {
         delivery.start(sources, subscriptions)?;
         for (name, listener, serves) in served {
             if let Some(listener) = listener {
-                self.serve(name, listener, &limits, serves, &tls);
+                self.serve(name, listener, &limits, serves, &tls)?;
             }
         }
         Ok(())

@@ -39,6 +39,9 @@ impl System {
     }
 
     /// Serves the routes of a service at its listener, in the stage for the listener's protocol.
+    ///
+    /// # Errors
+    /// Returns `Internal` if a gRPC service has no certificate although TLS is on.
     pub(super) fn serve(
         &self,
         name: &'static str,
@@ -46,12 +49,12 @@ impl System {
         limits: &Limits,
         serves: Serves,
         tls: &Tls,
-    ) {
+    ) -> Result<(), Error> {
         match serves {
             Serves::Nothing => {}
             Serves::Grpc(routes) => {
-                let (limits, clock) = (limits.grpc(name, tls.server(name)), self.clock.clone());
-                let routes = tls.guard(name, self.config.services(), routes);
+                let (limits, clock) = (limits.grpc(name, tls.server(name)?), self.clock.clone());
+                let routes = tls.guard(name, self.config.callers(name), routes);
                 self.stages.calls.spawn(name, move |shutdown| {
                     comms_grpc::serve(listener, routes, limits, clock, shutdown.wait())
                 });
@@ -75,5 +78,6 @@ impl System {
                 });
             }
         }
+        Ok(())
     }
 }

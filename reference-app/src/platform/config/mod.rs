@@ -83,6 +83,12 @@ impl Config {
         self.services.iter().find(|service| service.name == name)?.protocol
     }
 
+    /// Returns the services that registered a call to the service `name`.
+    pub fn callers(&self, name: &'static str) -> impl Iterator<Item = &'static str> {
+        let calls = move |service: &&&'static Service| service.calls.iter().any(|call| call.service == name);
+        self.services.iter().filter(calls).map(|service| service.name)
+    }
+
     /// Returns the scheme of the URL of a listener with `protocol`.
     #[must_use]
     pub fn scheme(&self, protocol: Protocol) -> &'static str {

@@ -1,6 +1,11 @@
 //! The sections of the platform. The section of a service is defined in the folder of the service.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::{Path, PathBuf}, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use comms_core::resilience::PolicyConfig;
 use serde::{Deserialize, Serialize};

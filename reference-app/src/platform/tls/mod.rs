@@ -8,13 +8,10 @@ mod callers;
 use std::{collections::BTreeMap, sync::Arc};
 
 use comms_core::{Error, clock::Clock, shutdown::ShutdownSignal};
-use comms_grpc::tls::{ClientTls, DevelopmentAuthority, Identity, PeerName, ServerTls, Trust, rustls};
+use comms_grpc::tls::{ClientTls, DevelopmentAuthority, Identity, PeerName, ServerTls, Trust};
 use tonic::service::Routes;
 
-use super::{
-    config::{Config, TlsMode},
-    service::Service,
-};
+use super::config::{Config, TlsMode};
 
 /// The names of the listeners in development certificates, for clients that check the host and not the SPIFFE id.
 const HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
@@ -42,38 +39,23 @@ impl Tls {
     /// Returns `Misconfigured` if a file of the development authority cannot be used. The files of the mode `files` are read
     /// when the listeners and channels are created.
     pub async fn load(config: &Config, clock: &Clock) -> Result<Self, Error> {
-        let settings = &config.tls;
-        if settings.mode == TlsMode::Off {
-            tracing::warn!(
-                "tls.mode is off: each process that reaches a gRPC listener may call it, and read and change the calls of \
-                 others"
-            );
-            return Ok(Self(None));
-        }
         // An error means that a provider is installed.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let trust_domain = settings.trust_domain.clone();
-        let mut identities = BTreeMap::new();
-        if settings.mode == TlsMode::Development {
-            let directory = settings.directory(&config.data_dir);
-            let authority = DevelopmentAuthority::open(directory, &*trust_domain, clock.clone());
-            let authority = authority.await.map_err(|error| error.context("tls.directory"))?;
-            for service in config.with_certificates() {
-                let identity = authority.identity(&role(service.name), &HOSTS).await;
-                identities
-                    .insert(service.name, identity.map_err(|error| error.context("tls.directory"))?);
+        let certificates = match config.tls.mode {
+            TlsMode::Development => {
+                let issued = Certificates::issue(config, clock).await;
+                issued.map_err(|error| error.context("tls.directory"))?
             }
-            let (trust, authority) = (authority.trust(), Some(authority));
-            return Ok(Self(Some(Arc::new(Certificates { trust_domain, trust, identities, authority }))));
-        }
-        let missing = |key: &str| Error::invalid(format!("the mode files needs {key}"));
-        let trust = settings.authority.as_ref().ok_or_else(|| missing("tls.authority"))?;
-        for service in config.with_certificates() {
-            let files = settings.files(service.name).ok_or_else(|| missing("tls.certificate and tls.key"))?;
-            identities.insert(service.name, Identity::from_pem_files(files.certificate, files.key));
-        }
-        let trust = Trust::from_pem_file(trust);
-        Ok(Self(Some(Arc::new(Certificates { trust_domain, trust, identities, authority: None }))))
+            TlsMode::Files => Certificates::of_files(config)?,
+            TlsMode::Off => {
+                tracing::warn!(
+                    "tls.mode is off: each process that reaches a gRPC listener may call it, and read and change the calls \
+                     of others"
+                );
+                return Ok(Self(None));
+            }
+        };
+        Ok(Self(Some(Arc::new(certificates))))
     }
 
     /// Returns the task that renews development certificates. `None`: another program renews them, or there are none.
@@ -83,11 +65,13 @@ impl Tls {
     }
 
     /// Returns TLS of the gRPC listener of `service`, which requires a certificate of each client. `None` for plain text.
-    #[must_use]
-    pub fn server(&self, service: &str) -> Option<ServerTls> {
-        let certificates = self.0.as_ref()?;
-        let identity = certificates.identities.get(service)?;
-        Some(ServerTls::new(identity.clone()).client_trust(certificates.trust.clone()))
+    ///
+    /// # Errors
+    /// Returns `Internal` if `service` has no certificate in this process.
+    pub fn server(&self, service: &str) -> Result<Option<ServerTls>, Error> {
+        let Some(certificates) = &self.0 else { return Ok(None) };
+        let identity = certificates.identity(service)?;
+        Ok(Some(ServerTls::new(identity).client_trust(certificates.trust.clone())))
     }
 
     /// Returns TLS of the calls from `caller` to `called`. `None` for plain text.
@@ -96,24 +80,58 @@ impl Tls {
     /// Returns `Internal` if `caller` has no certificate in this process.
     pub fn client(&self, caller: &str, called: &str) -> Result<Option<ClientTls>, Error> {
         let Some(certificates) = &self.0 else { return Ok(None) };
-        let identity = certificates.identities.get(caller);
-        let identity = identity.ok_or_else(|| Error::internal(format!("{caller} has no certificate")))?;
+        let identity = certificates.identity(caller)?;
         let expected = PeerName::spiffe(certificates.id(called))?;
-        Ok(Some(ClientTls::new(certificates.trust.clone()).identity(identity.clone()).expect(expected)))
+        Ok(Some(ClientTls::new(certificates.trust.clone()).identity(identity).expect(expected)))
     }
 
-    /// Returns `routes` of `service`, which refuse every caller but the services that registered a call to it. Without TLS
-    /// callers have no identity, and `routes` stay as they are.
+    /// Returns `routes` of `service`, which refuse every caller but the services `callers`. Without TLS callers have no
+    /// identity, and `routes` stay as they are.
     #[must_use]
-    pub fn guard(&self, service: &'static str, all: &[&'static Service], routes: Routes) -> Routes {
+    pub fn guard<'a>(
+        &self,
+        service: &'static str,
+        callers: impl Iterator<Item = &'a str>,
+        routes: Routes,
+    ) -> Routes {
         let Some(certificates) = &self.0 else { return routes };
-        let calls = |other: &&&'static Service| other.calls.iter().any(|call| call.service == service);
-        let callers = all.iter().filter(calls).map(|caller| certificates.id(caller.name)).collect();
-        callers::guard(service, callers, routes)
+        callers::guard(service, callers.map(|caller| certificates.id(caller)).collect(), routes)
     }
 }
 
 impl Certificates {
+    /// Has the development authority issue the certificates.
+    async fn issue(config: &Config, clock: &Clock) -> Result<Self, Error> {
+        let (directory, trust_domain) =
+            (config.tls.directory(&config.data_dir), config.tls.trust_domain.clone());
+        let authority = DevelopmentAuthority::open(directory, &*trust_domain, clock.clone()).await?;
+        let mut identities = BTreeMap::new();
+        for service in config.with_certificates() {
+            identities.insert(service.name, authority.identity(&role(service.name), &HOSTS).await?);
+        }
+        let (trust, authority) = (authority.trust(), Some(authority));
+        Ok(Self { trust_domain, trust, identities, authority })
+    }
+
+    /// Names the files, which are read later.
+    fn of_files(config: &Config) -> Result<Self, Error> {
+        let missing = |key: &str| Error::invalid(format!("the mode files needs {key}"));
+        let authority = config.tls.authority.as_ref().ok_or_else(|| missing("tls.authority"))?;
+        let mut identities = BTreeMap::new();
+        for service in config.with_certificates() {
+            let files =
+                config.tls.files(service.name).ok_or_else(|| missing("tls.certificate and tls.key"))?;
+            identities.insert(service.name, Identity::from_pem_files(files.certificate, files.key));
+        }
+        let (trust_domain, trust) = (config.tls.trust_domain.clone(), Trust::from_pem_file(authority));
+        Ok(Self { trust_domain, trust, identities, authority: None })
+    }
+
+    fn identity(&self, service: &str) -> Result<Identity, Error> {
+        let identity = self.identities.get(service).cloned();
+        identity.ok_or_else(|| Error::internal(format!("the service {service} has no certificate")))
+    }
+
     /// Returns the SPIFFE id of `service`.
     fn id(&self, service: &str) -> String {
         format!("spiffe://{}/{}", self.trust_domain, role(service))

@@ -44,8 +44,9 @@ impl Config {
 
     /// Returns the running services that have a certificate: those that serve or call gRPC.
     pub fn with_certificates(&self) -> impl Iterator<Item = &'static Service> {
-        let speaks_grpc =
-            |service: &&'static Service| service.protocol == Some(Protocol::Grpc) || !service.calls.is_empty();
+        let speaks_grpc = |service: &&'static Service| {
+            service.protocol == Some(Protocol::Grpc) || !service.calls.is_empty()
+        };
         self.running().filter(speaks_grpc)
     }
 
@@ -76,7 +77,8 @@ impl Config {
         }
         let missing = with_certificates.iter().find(|service| tls.files(service).is_none());
         if let Some(service) = missing {
-            let (certificate, key) = (["tls", "services", service, "certificate"], ["tls", "services", service, "key"]);
+            let (certificate, key) =
+                (["tls", "services", service, "certificate"], ["tls", "services", service, "key"]);
             return Err(Error::invalid(format!(
                 "the mode files needs a certificate of the service {service}: set tls.services.{service}.certificate \
                  ({}) and tls.services.{service}.key ({})",
