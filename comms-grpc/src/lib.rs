@@ -54,11 +54,12 @@
 //! | client | [`Channel`], [`ChannelBuilder`], [`keyed`], [`from_status`] |
 //! | handler | [`key_of`], [`to_status`], [`refused`] |
 //! | server (feature `server`) | [`serve`], [`ServerConfig`], [`ServerLayer`] |
+//! | TLS (feature `tls`) | [`tls`] |
 //! | listener for any HTTP service (feature `server`) | [`listen`], [`ListenerConfig`], [`Protocols`], [`Peer`], [`RequestBody`] |
 //!
 //! # Limitations
-//! Connections are not encrypted, and peers are not authenticated. Retry, circuit breaker and bulkhead are not part of
-//! the channel: run a call inside a policy of `comms_core::resilience`.
+//! Retry, circuit breaker and bulkhead are not part of the channel: run a call inside a policy of
+//! `comms_core::resilience`.
 // Without the feature, the names of its items lead to the table above.
 #![cfg_attr(
     not(feature = "server"),
@@ -72,6 +73,7 @@
     doc = "[`Peer`]: #main-types",
     doc = "[`RequestBody`]: #main-types"
 )]
+#![cfg_attr(not(feature = "tls"), doc = "", doc = "[`tls`]: #main-types")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod call_metrics;

@@ -138,6 +138,7 @@ mod pages {
         event_sourcing: "../../docs/guides/event-sourcing.md",
         extending: "../../docs/guides/extending.md",
         grpc: "../../docs/guides/grpc.md",
+        mtls: "../../docs/guides/mtls.md",
         outbox: "../../docs/guides/outbox.md",
         resilience: "../../docs/guides/resilience.md",
         sagas: "../../docs/guides/sagas.md",

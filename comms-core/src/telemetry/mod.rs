@@ -72,8 +72,8 @@ pub const CONNECTIONS: &str = "comms_connections";
 /// `progress_timeout`.
 pub const CONNECTIONS_CLOSED: &str = "comms_connections_closed_total";
 /// Counter: TLS handshakes of a listener that failed, by `reason`: `timeout`, `closed`, `plain_text`, `no_certificate`,
-/// `unknown_authority`, `expired`, `not_yet_valid`, `wrong_purpose`, `bad_certificate`, `incompatible`, `alpn`,
-/// `refused_by_peer`, `protocol`.
+/// `unknown_authority`, `bad_signature`, `expired`, `not_yet_valid`, `wrong_purpose`, `bad_certificate`, `incompatible`,
+/// `alpn`, `refused_by_peer`, `protocol`.
 pub const TLS_HANDSHAKE_FAILURES: &str = "comms_tls_handshake_failures_total";
 /// Counter: changed files of a certificate or of authorities, by `material` (`identity`, `trust`) and `outcome`:
 /// `loaded`, `refused`.

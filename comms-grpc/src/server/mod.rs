@@ -9,12 +9,14 @@
 
 mod config;
 mod context_body;
+mod identity;
 mod layer;
 mod listener;
 
 pub use config::ServerConfig;
+pub use identity::PeerIdentity;
 pub use layer::{ServerLayer, ServerService};
-pub use listener::{ListenerConfig, Peer, PeerIdentity, Protocols, RequestBody, listen};
+pub use listener::{ListenerConfig, Peer, Protocols, RequestBody, listen};
 
 use std::future::Future;
 

@@ -9,7 +9,6 @@ use comms_core::{Error, clock::Clock};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{
     TlsConnector,
-    client::TlsStream,
     rustls::{
         ClientConfig, ConfigBuilder, WantsVersions, client::Resumption, crypto::CryptoProvider,
         pki_types::ServerName,
@@ -17,6 +16,7 @@ use tokio_rustls::{
 };
 
 use super::{
+    client_stream::ClientStream,
     failure::HandshakeFailure,
     identity::{Identity, LoadedIdentity},
     peer_name::PeerName,
@@ -125,8 +125,8 @@ impl ClientHandshake {
     ///
     /// # Errors
     /// The error of a handshake that TLS refused is a [`HandshakeFailure`] in an `io::Error`. With TLS 1.3, a server
-    /// refuses the certificate of this process later, at the first read: see [`HandshakeFailure::of_client`].
-    pub(crate) async fn connect<S>(&self, host: &str, stream: S) -> io::Result<TlsStream<S>>
+    /// refuses the certificate of this process later, at the first read: see [`ClientStream`].
+    pub(crate) async fn connect<S>(&self, host: &str, stream: S) -> io::Result<ClientStream<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -146,7 +146,7 @@ impl ClientHandshake {
                 }
             })?;
         match stream.get_ref().1.alpn_protocol() {
-            Some(b"h2") => Ok(stream),
+            Some(b"h2") => Ok(ClientStream::new(stream)),
             _ => Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 HandshakeFailure::new("alpn", "the server does not speak HTTP/2: it selected no h2 by ALPN"),

@@ -7,7 +7,7 @@ use tokio_rustls::rustls::InvalidMessage;
 use tokio_rustls::rustls::{AlertDescription as Alert, CertificateError, Error as TlsError, OtherError};
 
 /// A failed handshake.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct HandshakeFailure {
     /// The label `reason` of the metric of a listener.
     #[cfg_attr(not(feature = "server"), allow(dead_code, reason = "only a listener counts failures"))]
@@ -25,14 +25,14 @@ impl fmt::Display for HandshakeFailure {
 impl StdError for HandshakeFailure {}
 
 impl HandshakeFailure {
-    pub(super) fn new(reason: &'static str, text: impl Into<String>) -> Self {
+    pub(crate) fn new(reason: &'static str, text: impl Into<String>) -> Self {
         Self { reason, text: text.into() }
     }
 
     /// Returns the failure of a handshake that this process made as a server.
     #[cfg(feature = "server")]
     pub(crate) fn of_server(error: &io::Error) -> Self {
-        let Some(tls) = tls_error(error) else {
+        let Some(tls) = find::<TlsError>(error) else {
             return Self::new(
                 "closed",
                 format!("the client closed the connection in the handshake: {error}"),
@@ -62,11 +62,11 @@ impl HandshakeFailure {
     }
 
     /// Returns the failure of a connection that this process made as a client. `None` if `error` is not of TLS.
-    ///
-    /// With TLS 1.3, a server refuses the certificate of a client after the handshake of the client has ended: the
-    /// first read fails. So look also at the errors of an open connection.
     pub(crate) fn of_client(error: &(dyn StdError + 'static)) -> Option<Self> {
-        let tls = tls_error(error)?;
+        if let Some(failure) = find::<Self>(error) {
+            return Some(failure.clone());
+        }
+        let tls = find::<TlsError>(error)?;
         let (reason, text) = match tls {
             TlsError::InvalidCertificate(error) => server_certificate(error),
             TlsError::AlertReceived(alert) => alert_of_server(*alert),
@@ -85,9 +85,13 @@ impl HandshakeFailure {
 #[cfg(feature = "server")]
 fn client_certificate(error: &CertificateError) -> (&'static str, &'static str) {
     match error {
-        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+        CertificateError::UnknownIssuer => {
             ("unknown_authority", "no trusted authority signed the certificate of the client")
         }
+        CertificateError::BadSignature => (
+            "bad_signature",
+            "the key of the client does not fit its certificate, or that of the authority does not",
+        ),
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
             ("expired", "the certificate of the client has expired")
         }
@@ -104,9 +108,13 @@ fn client_certificate(error: &CertificateError) -> (&'static str, &'static str) 
 
 fn server_certificate(error: &CertificateError) -> (&'static str, &'static str) {
     match error {
-        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+        CertificateError::UnknownIssuer => {
             ("unknown_authority", "no trusted authority signed the certificate of the server")
         }
+        CertificateError::BadSignature => (
+            "bad_signature",
+            "the key of the server does not fit its certificate, or that of the authority does not",
+        ),
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
             ("expired", "the certificate of the server has expired")
         }
@@ -131,6 +139,7 @@ fn alert_of_server(alert: Alert) -> (&'static str, &'static str) {
             "unknown_authority",
             "the server does not trust the authority of the certificate of this process",
         ),
+        Alert::DecryptError => ("bad_signature", "the key of this process does not fit its certificate"),
         Alert::CertificateExpired => {
             ("expired", "the certificate of this process has expired, or is not valid yet, for the server")
         }
@@ -149,12 +158,12 @@ fn alert_of_server(alert: Alert) -> (&'static str, &'static str) {
     }
 }
 
-/// Returns the first error of rustls in the chain of `error`.
-fn tls_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a TlsError> {
+/// Returns the first error of type `E` in the chain of `error`.
+fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
     let mut next = Some(error);
     while let Some(error) = next {
-        if let Some(tls) = error.downcast_ref::<TlsError>() {
-            return Some(tls);
+        if let Some(found) = error.downcast_ref::<E>() {
+            return Some(found);
         }
         // The source of an `io::Error` is that of the error in it, which is left out.
         next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {

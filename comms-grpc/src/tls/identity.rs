@@ -4,7 +4,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicU8, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -71,7 +71,8 @@ impl Identity {
 pub(super) struct LoadedIdentity {
     pub(super) key: Arc<CertifiedKey>,
     names: CertificateNames,
-    warned: AtomicBool,
+    /// The last state of the expiry that was logged.
+    logged: AtomicU8,
 }
 
 impl Material for LoadedIdentity {
@@ -98,7 +99,7 @@ impl Material for LoadedIdentity {
         })?;
         match names.invalid_at(clock.unix()) {
             Some(reason) => Err(reason.into()),
-            None => Ok(Self { key: Arc::new(key), names, warned: AtomicBool::new(false) }),
+            None => Ok(Self { key: Arc::new(key), names, logged: AtomicU8::new(FRESH) }),
         }
     }
 
@@ -106,15 +107,55 @@ impl Material for LoadedIdentity {
         format!("{}, expires {}", self.names, rfc3339(self.names.not_after))
     }
 
-    /// Sets the gauge of the time to the expiry, and warns once when a tenth of the lifetime is left.
+    /// Sets the gauge of the time to the expiry. Logs once that a tenth of the lifetime is left, and that none is.
     fn observe(&self, clock: &Clock) {
         let left = self.names.not_after.saturating_sub(clock.unix());
         metrics::gauge!(telemetry::TLS_CERTIFICATE_EXPIRY, "certificate" => self.names.label())
             .set(left.as_secs_f64());
-        let lifetime = self.names.not_after.saturating_sub(self.names.not_before);
-        if left < lifetime / 10 && !self.warned.swap(true, Relaxed) {
-            let expires = rfc3339(self.names.not_after);
-            tracing::warn!(certificate = %self.names, expires, "a certificate expires soon: replace its files");
+        let state = expiry_state(&self.names, clock.unix());
+        if self.logged.fetch_max(state, Relaxed) >= state {
+            return;
         }
+        let (certificate, expires) = (&self.names, rfc3339(self.names.not_after));
+        match state {
+            SOON => tracing::warn!(%certificate, expires, "a certificate expires soon: replace its files"),
+            _ => {
+                tracing::error!(%certificate, expires, "a certificate has expired, and peers refuse it: replace its files")
+            }
+        }
+    }
+}
+
+const FRESH: u8 = 0;
+const SOON: u8 = 1;
+const EXPIRED: u8 = 2;
+
+/// Returns whether a tenth of the lifetime is left at `unix`, the time since 1970, or nothing.
+fn expiry_state(names: &CertificateNames, unix: Duration) -> u8 {
+    let left = names.not_after.saturating_sub(unix);
+    let lifetime = names.not_after.saturating_sub(names.not_before);
+    match left {
+        Duration::ZERO => EXPIRED,
+        left if left < lifetime / 10 => SOON,
+        _ => FRESH,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_tenth_of_the_lifetime_is_soon() {
+        let seconds = Duration::from_secs;
+        let names = CertificateNames {
+            spiffe_id: None,
+            dns_names: Vec::new(),
+            addresses: Vec::new(),
+            not_before: seconds(1_000),
+            not_after: seconds(2_000),
+        };
+        let states = [1_000, 1_900, 1_901, 1_999, 2_000, 9_000].map(|at| expiry_state(&names, seconds(at)));
+        assert_eq!(states, [FRESH, FRESH, SOON, SOON, EXPIRED, EXPIRED]);
     }
 }

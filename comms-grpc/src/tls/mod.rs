@@ -4,7 +4,7 @@
 //!
 //! | file | contents |
 //! |---|---|
-//! | `client.rs`, `server_verifier.rs` | the handshake of a client, and the check of the server's name |
+//! | `client.rs`, `server_verifier.rs`, `client_stream.rs` | the handshake of a client, the check of the server's name, and the errors of the open connection |
 //! | `server.rs` | the handshake of a server |
 //! | `failure.rs` | the reason and the text of a failed handshake |
 //! | `identity.rs`, `trust.rs` | what is loaded: a certificate with its key, and the authorities |
@@ -17,6 +17,7 @@
 mod authority;
 mod certificate;
 mod client;
+mod client_stream;
 mod failure;
 mod identity;
 mod peer_name;
@@ -27,14 +28,13 @@ mod server;
 mod server_verifier;
 #[cfg(test)]
 mod test_pki;
-#[cfg(all(test, feature = "server"))]
+#[cfg(test)]
+#[cfg(feature = "server")]
 mod tests;
 mod trust;
 
 #[cfg(feature = "development-authority")]
 pub use authority::DevelopmentAuthority;
-#[allow(unused_imports, reason = "the client channel uses these")]
-pub(crate) use client::ClientHandshake;
 pub use client::ClientTls;
 #[cfg(feature = "server")]
 pub(crate) use failure::HandshakeFailure;
@@ -46,3 +46,5 @@ pub(crate) use server::ServerHandshake;
 pub use server::ServerTls;
 pub use tokio_rustls::rustls;
 pub use trust::Trust;
+#[allow(unused_imports, reason = "the client channel uses these")]
+pub(crate) use {client::ClientHandshake, client_stream::ClientStream};

@@ -153,7 +153,8 @@ impl ServerHandshake {
         };
         match CertificateNames::read(certificate) {
             Ok(CertificateNames { spiffe_id, dns_names, .. }) => {
-                Ok((stream, Some(PeerIdentity::new(spiffe_id, dns_names))))
+                let dns_names = dns_names.into_iter().map(Into::into).collect();
+                Ok((stream, Some(PeerIdentity { spiffe_id: spiffe_id.map(Into::into), dns_names })))
             }
             Err(error) => {
                 let text = format!("the names of the client's certificate cannot be read: {error}");

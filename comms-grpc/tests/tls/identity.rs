@@ -103,7 +103,8 @@ impl tower::Service<Request<tonic::body::Body>> for WhoAmI {
     }
 
     fn call(&mut self, request: Request<tonic::body::Body>) -> Self::Future {
-        let id = request.extensions().get::<PeerIdentity>().and_then(PeerIdentity::spiffe_id);
+        let id =
+            request.extensions().get::<PeerIdentity>().and_then(|identity| identity.spiffe_id.as_deref());
         let mut response = tonic::Status::ok("").into_http();
         response.headers_mut().insert("id", id.unwrap_or("none").parse().unwrap());
         std::future::ready(Ok(response))

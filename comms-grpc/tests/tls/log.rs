@@ -2,7 +2,7 @@
 
 use std::{
     fmt::{self, Write},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
 };
 
 use tracing::{Event, Metadata, Subscriber, field::Field, span};
@@ -14,6 +14,10 @@ pub(crate) struct Log(Arc<Mutex<Vec<String>>>);
 impl Log {
     /// Records the events of this thread until the guard is dropped.
     pub(crate) fn record() -> (Self, tracing::subscriber::DefaultGuard) {
+        // With one dispatcher alone, tracing decides once for all threads by that of the current thread, which may have
+        // none.
+        static SECOND: OnceLock<tracing::Dispatch> = OnceLock::new();
+        SECOND.get_or_init(|| tracing::Dispatch::new(Self::default()));
         let log = Self::default();
         let guard = tracing::subscriber::set_default(log.clone());
         (log, guard)
@@ -22,6 +26,17 @@ impl Log {
     /// Returns the recorded lines that contain `text`.
     pub(crate) fn lines(&self, text: &str) -> Vec<String> {
         self.0.lock().unwrap().iter().filter(|line| line.contains(text)).cloned().collect()
+    }
+
+    /// Waits until `count` lines contain `text`.
+    pub(crate) async fn wait_for(&self, text: &str, count: usize) {
+        for _ in 0..1_000 {
+            if self.lines(text).len() >= count {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        panic!("not within 10 s: {count} lines with {text:?}: {:#?}", self.lines(""));
     }
 
     pub(crate) fn has(&self, text: &str) -> bool {

@@ -5,6 +5,7 @@
 mod identity;
 mod limits;
 mod log;
+mod metrics;
 mod refusals;
 mod rotation;
 mod shutdown;

@@ -11,7 +11,8 @@ use std::{
 };
 
 use comms_grpc::tls::{Identity, ServerTls, Trust};
-use tokio::task::JoinSet;
+use tokio::{net::TcpStream, task::JoinSet};
+use tokio_rustls::rustls;
 
 use crate::{
     log::Log,
@@ -92,7 +93,7 @@ async fn a_certificate_and_its_authority_are_replaced_under_load_without_a_faile
     let load = Load::start(server.address, client.clone());
     let replaced = |count: usize| {
         let log = log.clone();
-        async move { eventually("the files are used", || log.lines("replaced for TLS").len() == count).await }
+        async move { log.wait_for("message=replaced for TLS", count).await }
     };
     load.proceed().await;
     // 1. Every side trusts both authorities.
@@ -117,7 +118,28 @@ async fn a_certificate_and_its_authority_are_replaced_under_load_without_a_faile
     assert!(refusal.contains("UnknownCA"), "{refusal}");
 }
 
-/// A certificate whose authority was removed is refused at the next handshake, also of a client with a ticket.
+/// A shortened handshake would not check the certificate again.
+#[tokio::test]
+async fn no_session_is_resumed() {
+    let pki = Pki::new("a");
+    let server = Server::mutual(&pki, http2_only).await;
+    for version in rustls::ALL_VERSIONS {
+        let mut client = Client::new(&pki, pki.leaf("order"));
+        client.versions = vec![version];
+        let session_store = client.connector();
+        for _ in 0..3 {
+            let socket = TcpStream::connect(server.address).await.unwrap();
+            let name = "localhost".try_into().unwrap();
+            let stream = session_store.connect(name, socket).await.unwrap();
+            assert_eq!(stream.get_ref().1.handshake_kind(), Some(rustls::HandshakeKind::Full));
+            let (http2, connection) = h2::client::handshake(stream).await.unwrap();
+            tokio::spawn(connection);
+            get(&http2, "/").await.unwrap();
+        }
+    }
+}
+
+/// A certificate whose authority was removed is refused at the next handshake.
 #[tokio::test]
 async fn a_removed_authority_is_refused_at_once_and_open_connections_stay() {
     let (old, new) = (Pki::new("old"), Pki::new("new"));
@@ -131,7 +153,7 @@ async fn a_removed_authority_is_refused_at_once_and_open_connections_stay() {
     let (open, _connection) = client.http2(server.address, 65_535).await;
     get(&open, "/").await.unwrap();
     fs::write(path.join("ca.crt"), &new.pem).unwrap();
-    eventually("the trust is replaced", || log.has("replaced for TLS")).await;
+    log.wait_for("message=replaced for TLS", 1).await;
     let refusal = client.refusal(server.address).await;
     assert!(refusal.contains("UnknownCA"), "{refusal}");
     assert_eq!(get(&open, "/").await.unwrap(), "id: spiffe://shop.test/order");
@@ -159,7 +181,7 @@ async fn broken_files_keep_the_last_certificate_and_are_reported_once() {
     ];
     for (text, fault) in faults {
         fault();
-        eventually(text, || log.lines("not replaced for TLS").iter().any(|line| line.contains(text))).await;
+        log.wait_for(text, 1).await;
         let reports = log.lines("not replaced for TLS").len();
         tokio::time::sleep(POLL * 5).await;
         assert_eq!(log.lines("not replaced for TLS").len(), reports, "one report for each change");
@@ -167,7 +189,7 @@ async fn broken_files_keep_the_last_certificate_and_are_reported_once() {
     }
     assert!(log.lines("PRIVATE KEY-----").is_empty(), "no key is logged");
     write(path, &next);
-    eventually("the repaired files are used", || log.has("replaced for TLS loaded")).await;
+    log.wait_for("message=replaced for TLS", 1).await;
 }
 
 /// A volume of Kubernetes replaces all files at once, by a symbolic link to another folder.
@@ -192,7 +214,7 @@ async fn a_replaced_symbolic_link_is_followed() {
     symlink("two", path.join("..data_tmp")).unwrap();
     fs::rename(path.join("..data_tmp"), path.join("..data")).unwrap();
     eventually("the files are used", || {
-        log.lines("replaced for TLS").iter().any(|l| l.contains("payment-2"))
+        log.lines("message=replaced for TLS").iter().any(|l| l.contains("payment-2"))
     })
     .await;
     assert!(!log.has("not replaced"), "{:?}", log.lines("not replaced"));

@@ -23,6 +23,7 @@ use tokio_rustls::{
     rustls::{
         self, ClientConfig, RootCertStore, SupportedProtocolVersion,
         pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+        sign::{CertifiedKey, SingleCertAndKey},
     },
 };
 
@@ -36,6 +37,8 @@ pub(crate) const LIMIT: Duration = Duration::from_millis(500);
 /// Far above [`LIMIT`].
 pub(crate) const WAIT: Duration = Duration::from_secs(10);
 pub(crate) const LARGE: usize = 16 << 20;
+/// Fits into the buffer of TLS, and not into that of the kernel.
+pub(crate) const MEDIUM: usize = 60 << 10;
 
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
@@ -60,6 +63,8 @@ impl Server {
         let shutdown = async move { drop(stopped.await) };
         let service = |peer: Peer| tower::service_fn(move |request| respond(request, peer.clone()));
         let ended = tokio::spawn(listen(listener, service, config, Clock::system(), shutdown));
+        // The listener loads its files when it is polled first.
+        tokio::task::yield_now().await;
         Self { address, stop, ended }
     }
 }
@@ -68,6 +73,7 @@ impl Server {
 async fn respond(mut request: Request<RequestBody>, peer: Peer) -> Result<Response<String>, Infallible> {
     let body = match request.uri().path() {
         "/large" => "x".repeat(LARGE),
+        "/medium" => "x".repeat(MEDIUM),
         "/hang" => std::future::pending().await,
         "/late" => {
             sleep(LIMIT).await;
@@ -82,7 +88,7 @@ async fn respond(mut request: Request<RequestBody>, peer: Peer) -> Result<Respon
             return Ok(response);
         }
         _ => {
-            let id = peer.identity.as_ref().and_then(|identity| identity.spiffe_id());
+            let id = peer.identity.as_ref().and_then(|identity| identity.spiffe_id.as_deref());
             format!("id: {}", id.unwrap_or("none"))
         }
     };
@@ -135,7 +141,10 @@ impl Client {
             Some(leaf) => {
                 let chain = CertificateDer::pem_slice_iter(leaf.certificate.as_bytes());
                 let key = PrivateKeyDer::from_pem_slice(leaf.key.as_bytes()).unwrap();
-                builder.with_client_auth_cert(chain.map(Result::unwrap).collect(), key).unwrap()
+                // Without the check that the key fits.
+                let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).unwrap();
+                let certified = CertifiedKey::new(chain.map(Result::unwrap).collect(), key);
+                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified)))
             }
             None => builder.with_no_client_auth(),
         };
@@ -143,13 +152,17 @@ impl Client {
         config
     }
 
+    /// Returns a connector with a store of sessions of its own.
+    pub(crate) fn connector(&self) -> TlsConnector {
+        TlsConnector::from(Arc::new(self.config()))
+    }
+
     pub(crate) async fn connect(&self, address: SocketAddr) -> io::Result<TlsStream<TcpStream>> {
         self.handshake(TcpStream::connect(address).await?).await
     }
 
     pub(crate) async fn handshake(&self, socket: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-        let connector = TlsConnector::from(Arc::new(self.config()));
-        connector.connect("localhost".try_into().unwrap(), socket).await
+        self.connector().connect("localhost".try_into().unwrap(), socket).await
     }
 
     /// Connects, and returns how the server refused this client: in the handshake (TLS 1.2), or at the first read (TLS

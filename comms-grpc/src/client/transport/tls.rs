@@ -12,10 +12,9 @@ use comms_core::{BoxError, Error, clock::Clock};
 use http::Uri;
 use hyper_util::{client::legacy::connect::HttpConnector, rt::TokioIo};
 use tokio::net::TcpStream;
-use tokio_rustls::client::TlsStream;
 use tower_service::Service;
 
-use crate::tls::{ClientHandshake, ClientTls};
+use crate::tls::{ClientHandshake, ClientStream, ClientTls};
 
 /// Connects over TCP, and makes the handshake.
 #[derive(Debug, Clone)]
@@ -40,7 +39,7 @@ impl TlsConnector {
 }
 
 impl Service<Uri> for TlsConnector {
-    type Response = TokioIo<TlsStream<TcpStream>>;
+    type Response = TokioIo<ClientStream<TcpStream>>;
     type Error = BoxError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 

@@ -60,14 +60,14 @@ impl Handshakes {
             }
             Err(_) => {
                 let text = "the client did not complete the handshake within head_timeout";
-                self.record(&peer, &HandshakeFailure { reason: "timeout", text: text.to_owned() });
+                self.record(&peer, &HandshakeFailure::new("timeout", text));
                 None
             }
         }
     }
 
     fn record(&self, peer: &Peer, failure: &HandshakeFailure) {
-        let HandshakeFailure { reason, text } = failure;
+        let HandshakeFailure { reason, text, .. } = failure;
         let (listener, remote) = (&self.config.name, peer.remote);
         tracing::debug!(listener, %remote, reason, text, "a TLS handshake failed");
         let labels = [("listener", listener.clone()), ("reason", (*reason).to_owned())];

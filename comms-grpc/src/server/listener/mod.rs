@@ -39,7 +39,7 @@ use tower_service::Service;
 use accept::Acceptor;
 pub use config::{ListenerConfig, Protocols};
 pub use counting_service::RequestBody;
-pub use peer::{Peer, PeerIdentity};
+pub use peer::Peer;
 
 /// Serves an HTTP service on `listener`, within the limits of `config`, until `shutdown` resolves.
 ///

@@ -50,7 +50,8 @@ impl Socket {
     /// lose the alert.
     #[cfg(feature = "tls")]
     pub(super) async fn linger(mut self) {
-        if tokio::io::AsyncWriteExt::shutdown(&mut self.stream).await.is_ok() {
+        let closed = std::future::poll_fn(|cx| Pin::new(&mut self.stream).poll_shutdown(cx)).await;
+        if closed.is_ok() {
             let _ = std::future::poll_fn(|cx| self.discard(cx)).await;
         }
     }

@@ -93,10 +93,11 @@ impl DevelopmentAuthority {
         trust_domain: impl Into<String>,
         clock: Clock,
     ) -> Result<Self, Error> {
-        let (directory, trust_domain) = (Directory::create(directory.into())?, trust_domain.into());
+        let trust_domain = trust_domain.into();
         check_trust_domain(&trust_domain)
             .map_err(|rule| Error::invalid(format!("{trust_domain:?} is no trust domain: {rule}")))?;
         let provider = provider::installed()?;
+        let directory = Directory::create(directory.into())?;
         let lock = directory.lock(&clock).await?;
         let authority = match directory.read("authority.pem")? {
             Some(pem) => Authority::load(&pem, &trust_domain, &clock)

@@ -80,11 +80,12 @@ impl<T: Material> Reloader<T> {
         let mut state = lock(&self.state);
         if state.is_none() {
             let text = || format!("TLS {}: {}", T::NAME, names(&self.sources));
-            let files = read_all(&self.sources).map_err(|e| Error::misconfigured(e).context(text()))?;
+            let files = read_all(&self.sources);
+            let loaded = fingerprint(&self.hasher, &files);
+            let files = files.map_err(|e| Error::misconfigured(e).context(text()))?;
             let value = T::load(&files, clock).map_err(|e| Error::misconfigured(e).context(text()))?;
             tracing::info!(material = T::NAME, loaded = value.describe(), "loaded for TLS");
             value.observe(clock);
-            let loaded = fingerprint(&self.hasher, &files);
             *state = Some(State { value: Arc::new(value), loaded, refused: None });
         }
         drop(state);
@@ -100,6 +101,13 @@ impl<T: Material> Reloader<T> {
     /// Returns what is in use. Returns `None` before [`start`](Self::start).
     pub(super) fn current(&self) -> Option<Arc<T>> {
         lock(&self.state).as_ref().map(|state| state.value.clone())
+    }
+
+    /// Observes what is in use.
+    fn observe(&self, clock: &Clock) {
+        if let Some(value) = self.current() {
+            value.observe(clock);
+        }
     }
 
     /// Decides about the result of a reading: uses it, or keeps what is in use.

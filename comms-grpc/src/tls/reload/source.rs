@@ -26,6 +26,11 @@ impl Source {
         Self::Memory(pem.into().into())
     }
 
+    /// Returns whether the text never changes.
+    pub(super) const fn is_constant(&self) -> bool {
+        matches!(self, Self::Memory(_))
+    }
+
     fn read(&self) -> Result<Vec<u8>, String> {
         let path = match self {
             Self::Memory(pem) => return Ok(pem.to_vec()),

@@ -5,7 +5,7 @@ use std::{sync::Weak, time::Duration};
 use comms_core::clock::Clock;
 use tokio::task::JoinHandle;
 
-use super::{Material, Reloader, source::read_all};
+use super::{Material, Reloader, Source, source::read_all};
 
 type Reading = JoinHandle<Result<Vec<Vec<u8>>, String>>;
 
@@ -18,6 +18,10 @@ pub(super) async fn run<T: Material>(reloader: Weak<Reloader<T>>, clock: Clock, 
     loop {
         clock.sleep(interval).await;
         let Some(reloader) = reloader.upgrade() else { return };
+        if reloader.sources.iter().all(Source::is_constant) {
+            reloader.observe(&clock);
+            continue;
+        }
         let mut reading = pending.take().unwrap_or_else(|| {
             let sources = reloader.sources.clone();
             tokio::task::spawn_blocking(move || read_all(&sources))

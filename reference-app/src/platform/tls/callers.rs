@@ -35,7 +35,8 @@ pub(super) fn guard(service: &'static str, ids: BTreeSet<String>, routes: Routes
 
 impl Callers {
     fn admit(&self, request: &Request) -> Result<(), Error> {
-        let id = request.extensions().get::<PeerIdentity>().and_then(PeerIdentity::spiffe_id);
+        let id =
+            request.extensions().get::<PeerIdentity>().and_then(|identity| identity.spiffe_id.as_deref());
         if id.is_some_and(|id| self.ids.contains(id)) {
             return Ok(());
         }
