@@ -51,7 +51,13 @@ async fn only_order_service_may_ask_for_a_payment_embedded() {
         denial.contains("spiffe://comms.local/gateway") && denial.contains("called=\"payment\""),
         "{denial}"
     );
-    assert!(log.contains("the client sent no certificate") && log.contains("does not use TLS"), "{log}");
+    let metrics = reqwest::get(marketplace.processes[0].admin_url("/metrics")).await.unwrap();
+    let metrics = metrics.text().await.unwrap();
+    for reason in ["no_certificate", "plain_text"] {
+        let labels = format!("{{listener=\"payment\",reason=\"{reason}\"}}");
+        let refused = format!("comms_tls_handshake_failures_total{labels} 1");
+        assert!(metrics.contains(&refused), "{refused}: {metrics}");
+    }
     let counts = marketplace.databases.counts().await.unwrap();
     assert_eq!(counts.payments, 0);
 }
