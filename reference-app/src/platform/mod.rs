@@ -8,6 +8,7 @@
 //! - [`grpc`]: what a client may read of a failed gRPC call.
 //! - [`policies`]: the policies of calls between services, by name.
 //! - [`identity`]: verifies tokens; issues tokens in development.
+//! - [`tls`]: the certificates of services, and which service may call which.
 //! - [`db`]: the database of a service, on PostgreSQL or SQLite.
 //! - [`delivery`]: relays and consumers, with and without Kafka. [`topic_prefix`] prefixes topics on a shared cluster.
 //! - [`holds`]: the deliveries that consumers hold and relays park. [`message_key`] prints their keys.
@@ -37,4 +38,5 @@ pub mod sagas;
 pub mod service;
 pub mod shutdown;
 pub mod telemetry;
+pub mod tls;
 pub mod topic_prefix;

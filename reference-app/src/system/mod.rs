@@ -28,6 +28,7 @@ use crate::platform::{
     sagas::SagaRegistry,
     service::{Database, Host, Parts, Protocol, Service},
     shutdown::Stages,
+    tls::Tls,
 };
 
 /// The name of the admin listener in the configuration, in logs and in metrics.
@@ -89,8 +90,8 @@ impl System {
     /// `admin`.
     pub fn listeners(&self) -> impl Iterator<Item = (&'static str, &'static str, SocketAddr)> {
         let services = self.config.services().iter();
-        let all = services.filter_map(|service| Some((service.name, service.protocol?.scheme())));
-        all.chain([(ADMIN, Protocol::Http.scheme())])
+        let all = services.filter_map(|service| Some((service.name, self.config.scheme(service.protocol?))));
+        all.chain([(ADMIN, self.config.scheme(Protocol::Http))])
             .filter_map(|(name, scheme)| Some((name, scheme, *self.addresses.get(name)?)))
     }
 
@@ -155,10 +156,14 @@ impl System {
         );
         self.serve_admin(admin, &limits)?;
         let identity = Identity::load(&self.config, &self.clock)?;
+        let tls = Tls::load(&self.config, &self.clock).await?;
+        if let Some(renewal) = tls.renewal() {
+            self.stages.databases.spawn("development certificates", |shutdown| renewal.run(shutdown));
+        }
         let running: Vec<&'static Service> = self.config.running().collect();
         let (mut sources, mut subscriptions, mut served) = (Vec::new(), Vec::new(), Vec::new());
         for service in running {
-            let parts = self.start_service(service, &identity, &mut sources).await?;
+            let parts = self.start_service(service, &identity, &tls, &mut sources).await?;
             subscriptions.extend(group_handlers(service, &sources, parts.handlers));
             for background in parts.loops {
                 // The function is called inside the task, so that its panic counts as a failure of the loop.
@@ -178,7 +183,7 @@ impl System {
         delivery.start(sources, subscriptions)?;
         for (name, listener, serves) in served {
             if let Some(listener) = listener {
-                self.serve(name, listener, &limits, serves);
+                self.serve(name, listener, &limits, serves, &tls)?;
             }
         }
         Ok(())
@@ -189,6 +194,7 @@ impl System {
         &self,
         service: &'static Service,
         identity: &Identity,
+        tls: &Tls,
         sources: &mut Vec<Source>,
     ) -> Result<Parts, Error> {
         let database = match &service.database {
@@ -207,6 +213,7 @@ impl System {
             addresses: &self.addresses,
             database,
             identity,
+            tls,
             policies: &self.policies,
             sagas: &self.sagas,
             projections: &self.projections,

@@ -12,13 +12,14 @@ use crate::platform::{
     listeners::Limits,
     service::Serves,
     telemetry,
+    tls::Tls,
 };
 
 /// The longest time that the sessions of a hub may take to close.
 const HUB_DRAIN: Duration = Duration::from_secs(5);
 
 impl System {
-    /// Serves the admin listener, in the stage that ends last but the databases.
+    /// Serves the admin listener.
     pub(super) fn serve_admin(&self, listener: Option<TcpListener>, limits: &Limits) -> Result<(), Error> {
         let admin = Admin {
             health: self.health.clone(),
@@ -38,11 +39,22 @@ impl System {
     }
 
     /// Serves the routes of a service at its listener, in the stage for the listener's protocol.
-    pub(super) fn serve(&self, name: &'static str, listener: TcpListener, limits: &Limits, serves: Serves) {
+    ///
+    /// # Errors
+    /// Returns `Internal` if a gRPC service has no certificate although TLS is on.
+    pub(super) fn serve(
+        &self,
+        name: &'static str,
+        listener: TcpListener,
+        limits: &Limits,
+        serves: Serves,
+        tls: &Tls,
+    ) -> Result<(), Error> {
         match serves {
             Serves::Nothing => {}
             Serves::Grpc(routes) => {
-                let (limits, clock) = (limits.grpc(name), self.clock.clone());
+                let (limits, clock) = (limits.grpc(name, tls.server(name)?), self.clock.clone());
+                let routes = tls.guard(name, self.config.callers(name), routes);
                 self.stages.calls.spawn(name, move |shutdown| {
                     comms_grpc::serve(listener, routes, limits, clock, shutdown.wait())
                 });
@@ -66,5 +78,6 @@ impl System {
                 });
             }
         }
+        Ok(())
     }
 }

@@ -25,7 +25,7 @@ async fn a_change_through_a_tcp_proxy_needs_the_token_embedded() {
     let mut marketplace = Marketplace::start(Deployment::Embedded).await;
     let admin = marketplace.processes[0].admin_url("");
     let proxy = TcpProxy::to(admin.strip_prefix("http://").unwrap().parse().unwrap()).await;
-    let (base, token) = (proxy.url(), marketplace.admin_token());
+    let (base, token) = (format!("http://{}", proxy.address()), marketplace.admin_token());
     for url in [format!("{base}{OPEN}"), format!("{admin}{OPEN}")] {
         let anonymous = post(&url).send().await.unwrap();
         assert_eq!(

@@ -34,12 +34,14 @@ fn free_address() -> String {
 /// Starts the embedded marketplace. Its order-service calls payment-service through the returned peer.
 async fn with_faulty_payment_service(mode: Mode) -> (Marketplace, FaultyPeer) {
     let payment = free_address();
-    let peer = FaultyPeer::in_front_of(&payment, mode).await;
+    let peer = FaultyPeer::in_front_of("payment", &payment, "order", mode).await;
+    let certificates = peer.certificates().display().to_string();
     let marketplace = Marketplace::start_with(
         Deployment::Embedded,
         &[
             ("COMMS_PAYMENT__LISTEN", &payment),
             ("COMMS_PAYMENT__URL", peer.url()),
+            ("COMMS_TLS__DIRECTORY", &certificates),
             ("COMMS_POLICIES__PAYMENT__BREAKER", "false"),
             ("COMMS_CONSUMER__MAX_ATTEMPTS", "3"),
             ("COMMS_CONSUMER__BACKOFF", "50ms"),
@@ -119,8 +121,13 @@ async fn a_payment_is_made_once_if_its_response_is_lost_embedded() {
 #[tokio::test]
 async fn a_lost_response_is_answered_504_and_the_retry_replays_the_order() {
     let order = free_address();
-    let peer = FaultyPeer::in_front_of(&order, Mode::LosesResponses).await;
-    let more = [("COMMS_ORDER__LISTEN", &*order), ("COMMS_ORDER__URL", peer.url())];
+    let peer = FaultyPeer::in_front_of("order", &order, "gateway", Mode::LosesResponses).await;
+    let certificates = peer.certificates().display().to_string();
+    let more = [
+        ("COMMS_ORDER__LISTEN", &*order),
+        ("COMMS_ORDER__URL", peer.url()),
+        ("COMMS_TLS__DIRECTORY", &*certificates),
+    ];
     let marketplace = Marketplace::start_with(Deployment::Embedded, &more).await;
     let ann = marketplace.buyer("ann");
     let order = ann.order(100).await;

@@ -1,9 +1,12 @@
 //! A gRPC proxy between two services that fails on demand: as an HTTP proxy, as an older release, or by a lost
 //! response.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    future::pending,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use axum::{
@@ -13,10 +16,15 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use tonic::{
-    codegen::Service as _,
-    transport::{Channel, Endpoint},
+use comms_core::clock::Clock;
+use comms_grpc::{
+    Channel, ListenerConfig, Protocols, listen,
+    tls::{ClientTls, PeerName, ServerTls},
 };
+use tempfile::TempDir;
+use tonic::codegen::Service as _;
+
+use crate::support::marketplace::{TRUST_DOMAIN, certificates};
 
 /// The behavior of the peer.
 #[derive(Clone, Copy, Debug)]
@@ -39,19 +47,38 @@ struct Inner {
     service: Channel,
     mode: Mutex<Mode>,
     calls: AtomicUsize,
+    certificates: TempDir,
 }
 
 impl FaultyPeer {
-    /// Creates a peer in front of the service at `address`. The service may start later.
-    pub(crate) async fn in_front_of(address: &str, mode: Mode) -> Self {
+    /// Creates a peer in front of the service `called` at `address`, which the service `caller` calls. The services may start
+    /// later, with the certificates of this peer.
+    ///
+    /// The peer has the identity of `called` for the caller, and that of `caller` for the called service.
+    pub(crate) async fn in_front_of(called: &str, address: &str, caller: &str, mode: Mode) -> Self {
+        let certificates_dir = tempfile::tempdir().unwrap();
+        let directory = certificates_dir.path().join("tls");
+        let (server, trust) = certificates(&directory, called).await;
+        let (client, _) = certificates(&directory, caller).await;
+        let expected = PeerName::spiffe(format!("spiffe://{TRUST_DOMAIN}/{called}")).unwrap();
+        let tls = ClientTls::new(trust.clone()).identity(client).expect(expected);
+        let service = Channel::builder(format!("https://{address}")).tls(tls).build().unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let service = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
-        let mode = Mutex::new(mode);
-        let peer = Self(Arc::new(Inner { url, service, mode, calls: AtomicUsize::new(0) }));
+        let url = format!("https://{}", listener.local_addr().unwrap());
+        let (mode, calls) = (Mutex::new(mode), AtomicUsize::new(0));
+        let peer = Self(Arc::new(Inner { url, service, mode, calls, certificates: certificates_dir }));
         let routes = Router::new().fallback(answer).with_state(peer.clone());
-        tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+        let mut config = ListenerConfig::default().protocols(Protocols::Http2);
+        config.tls = Some(ServerTls::new(server).client_trust(trust));
+        tokio::spawn(async move {
+            listen(listener, |_| routes.clone(), config, Clock::system(), pending()).await.unwrap();
+        });
         peer
+    }
+
+    /// Returns the value of `tls.directory` for the services.
+    pub(crate) fn certificates(&self) -> std::path::PathBuf {
+        self.0.certificates.path().join("tls")
     }
 
     pub(crate) fn url(&self) -> &str {
@@ -71,8 +98,10 @@ impl FaultyPeer {
     async fn forward(&self, request: Request) -> Response {
         let mut service = self.0.service.clone();
         std::future::poll_fn(|cx| service.poll_ready(cx)).await.unwrap();
-        let answer = service.call(request.map(tonic::body::Body::new)).await.unwrap();
-        answer.map(Body::new)
+        match service.call(request.map(tonic::body::Body::new)).await {
+            Ok(answer) => answer.map(Body::new),
+            Err(status) => status.into_http::<tonic::body::Body>().map(Body::new),
+        }
     }
 }
 

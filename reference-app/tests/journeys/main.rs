@@ -21,6 +21,7 @@ mod first_use;
 mod history;
 mod hostile;
 mod metrics;
+mod mutual_tls;
 mod operator;
 mod order;
 mod order_saga;

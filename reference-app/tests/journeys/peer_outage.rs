@@ -39,7 +39,7 @@ async fn orders_wait_for_an_unavailable_payment_service_and_none_is_lost_embedde
         Deployment::Embedded,
         &[
             ("COMMS_PAYMENT__LISTEN", &payment),
-            ("COMMS_PAYMENT__URL", &proxy.url()),
+            ("COMMS_PAYMENT__URL", &format!("https://{}", proxy.address())),
             ("COMMS_POLICIES__PAYMENT__BREAKER__OPEN_DURATION", "1s"),
             ("COMMS_POLICIES__PAYMENT__BREAKER__MAX_OPEN_DURATION", "1s"),
             ("COMMS_CONSUMER__BACKOFF_CAP", "1s"),

@@ -118,6 +118,7 @@ fn without_servers(role: &str, dir: &std::path::Path, more: &[(&str, &str)]) -> 
     let admin = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut env = free_listeners();
     let data = dir.join(role).display().to_string();
+    let tls = dir.join("tls").display().to_string();
     let issuer = Process::program().args(["--data-dir", &data, "dev-issuer"]).output().unwrap();
     assert!(issuer.status.success());
     let key = format!("{data}/development-jwt-public.pem");
@@ -125,10 +126,11 @@ fn without_servers(role: &str, dir: &std::path::Path, more: &[(&str, &str)]) -> 
         ("COMMS_AUTH__PUBLIC_KEY_FILE", &*key),
         ("COMMS_ADMIN__LISTEN", &*format!("127.0.0.1:{admin}")),
         ("COMMS_DATA_DIR", &*data),
-        ("COMMS_ORDER__URL", "http://127.0.0.1:1"),
-        ("COMMS_PAYMENT__URL", "http://127.0.0.1:1"),
-        ("COMMS_ANALYTICS__URL", "http://127.0.0.1:1"),
-        ("COMMS_AD__URL", "http://127.0.0.1:1"),
+        ("COMMS_TLS__DIRECTORY", &*tls),
+        ("COMMS_ORDER__URL", "https://127.0.0.1:1"),
+        ("COMMS_PAYMENT__URL", "https://127.0.0.1:1"),
+        ("COMMS_ANALYTICS__URL", "https://127.0.0.1:1"),
+        ("COMMS_AD__URL", "https://127.0.0.1:1"),
         ("COMMS_NOTIFICATION__URL", "ws://127.0.0.1:1"),
         ("COMMS_KAFKA__BROKERS", "127.0.0.1:1"),
     ];

@@ -26,10 +26,6 @@ impl TcpProxy {
         self.from
     }
 
-    pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.from)
-    }
-
     /// Closes every connection and the port.
     pub(crate) async fn close(&mut self) {
         if let Some(open) = self.open.take() {

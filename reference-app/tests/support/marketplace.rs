@@ -2,19 +2,27 @@
 
 use std::{
     net::{SocketAddr, TcpListener},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
 use comms_core::clock::Clock;
+use comms_grpc::tls::{DevelopmentAuthority, Identity, Trust, rustls};
 use reference_app::{
-    platform::{config::Auth, identity::DevIssuer, service::Service},
+    platform::{
+        config::Auth,
+        identity::DevIssuer,
+        service::{Protocol, Service},
+    },
     services,
 };
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use tempfile::TempDir;
 
 use super::{Ads, Buyer, Databases, Process, eventually, server};
+
+/// The default of `tls.trust_domain`.
+pub const TRUST_DOMAIN: &str = "comms.local";
 
 /// The processes and the servers of a marketplace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +41,7 @@ pub struct Marketplace {
     pub gateway: String,
     pub socket: String,
     pub databases: Databases,
+    urls: Vec<(&'static str, String)>,
     /// The prefix of its topics and groups on the Kafka cluster.
     pub prefix: String,
     ads: Ads,
@@ -94,17 +103,17 @@ impl Marketplace {
         env.extend(set.map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
         let ports = free_ports(2 * services::ALL.len());
         let (listeners, admins) = ports.split_at(services::ALL.len());
-        let url = |name: &str| {
-            let mut all = services::ALL.iter().zip(listeners);
-            let (service, port) = all.find(|(service, _)| service.name == name).unwrap();
-            address(service, *port).unwrap()
-        };
+        let urls = services::ALL.iter().zip(listeners);
+        let urls = urls.filter_map(|(one, port)| Some((one.name, address(one, *port, has_tls(&env))?)));
+        let urls: Vec<_> = urls.collect();
+        let url = |name: &str| urls.iter().find(|(service, _)| *service == name).unwrap().1.clone();
         let mut marketplace = Self {
             deployment,
             processes: processes(deployment, &dir, listeners, admins, &env),
             gateway: url("gateway"),
             socket: url("notification"),
             databases,
+            urls: urls.clone(),
             prefix,
             ads: Ads::default(),
             issuer,
@@ -130,6 +139,16 @@ impl Marketplace {
 
     pub fn data_dir(&self) -> PathBuf {
         self.dir.path().join("data")
+    }
+
+    /// Returns the identity of `service` in this marketplace, and its trust.
+    pub async fn certificates(&self, service: &str) -> (Identity, Trust) {
+        certificates(&self.dir.path().join("tls"), service).await
+    }
+
+    /// Returns the URL of the listener of `service`.
+    pub fn url(&self, service: &str) -> String {
+        self.urls.iter().find(|(name, _)| *name == service).unwrap().1.clone()
     }
 
     /// Returns the token of the admin listener, which the profile `embedded` creates at the first start.
@@ -190,11 +209,22 @@ fn environment(dir: &TempDir, issuer: &DevIssuer) -> Vec<(String, String)> {
     vec![
         ("COMMS_AUTH__ISSUER".into(), "tests".into()),
         ("COMMS_AUTH__PUBLIC_KEY_FILE".into(), key.display().to_string()),
+        ("COMMS_TLS__DIRECTORY".into(), dir.path().join("tls").display().to_string()),
         // A short lease, so that another relay takes over soon after a kill.
         ("COMMS_RELAY__LEASE".into(), "1500ms".into()),
         // An order is delivered soon after its payment.
         ("COMMS_ORDER__SHIPPING__DELIVERED_AFTER".into(), "100ms".into()),
     ]
+}
+
+/// Returns the identity of `service` from the development authority in `directory`, and the trust in this authority.
+pub async fn certificates(directory: &Path, service: &str) -> (Identity, Trust) {
+    // An error means that it is installed.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let authority = DevelopmentAuthority::open(directory, TRUST_DOMAIN, Clock::system()).await.unwrap();
+    // The names are those of the program, which would replace the certificate otherwise.
+    let identity = authority.identity(service, &["localhost", "127.0.0.1", "::1"]).await.unwrap();
+    (identity, authority.trust())
 }
 
 fn processes(
@@ -208,7 +238,7 @@ fn processes(
         let mut all = Vec::new();
         for (service, port) in services::ALL.iter().zip(listeners) {
             let key = service.name.to_uppercase();
-            let Some(url) = address(service, *port) else { continue };
+            let Some(url) = address(service, *port, has_tls(env)) else { continue };
             all.push((format!("COMMS_{key}__LISTEN"), format!("127.0.0.1:{port}")));
             if is_needed(service) {
                 all.push((format!("COMMS_{key}__URL"), url));
@@ -232,8 +262,18 @@ fn processes(
 }
 
 /// Returns the URL of the listener of `service`, if it has one.
-fn address(service: &Service, port: u16) -> Option<String> {
-    Some(format!("{}://127.0.0.1:{port}", service.protocol?.scheme()))
+fn address(service: &Service, port: u16, has_tls: bool) -> Option<String> {
+    let scheme = match service.protocol? {
+        Protocol::Grpc if has_tls => "https",
+        Protocol::Grpc | Protocol::Http => "http",
+        Protocol::Sockets => "ws",
+    };
+    Some(format!("{scheme}://127.0.0.1:{port}"))
+}
+
+/// Returns whether the processes with the variables `env` have TLS between services.
+fn has_tls(env: &[(String, String)]) -> bool {
+    !env.iter().any(|(name, value)| name == "COMMS_TLS__MODE" && value == "off")
 }
 
 /// Returns whether another service calls `service`, or gives its address to clients.

@@ -4,7 +4,7 @@
 
 mod client;
 mod databases;
-mod marketplace;
+pub mod marketplace;
 mod process;
 
 pub use client::{Ads, Buyer};

@@ -6,7 +6,7 @@ use figment::value::{Dict, Value};
 use crate::platform::service::Service;
 
 /// The keys of the platform that hold no secret. A trailing `*` covers all keys with the prefix before it.
-const PRINTABLE: [&str; 28] = [
+const PRINTABLE: [&str; 33] = [
     "profile",
     "roles",
     "data_dir",
@@ -28,6 +28,11 @@ const PRINTABLE: [&str; 28] = [
     "auth.audience",
     "auth.public_key_file",
     "auth.clock_skew",
+    "tls.mode",
+    "tls.directory",
+    "tls.trust_domain",
+    "tls.authority",
+    "tls.certificate",
     "relay.lease",
     "relay.owner",
     "consumer.max_attempts",
@@ -36,9 +41,9 @@ const PRINTABLE: [&str; 28] = [
     "policies.*",
     "listeners.*",
 ];
-/// The keys that may hold a secret and have no default. `admin.token_file` is one of them because a token may be set
-/// in the place of its file.
-const SECRET: [&str; 3] = ["admin.token_file", "database.url", "kafka.librdkafka"];
+/// The keys that may hold a secret and have no default. `admin.token_file` and `tls.key` are two of them because a token
+/// or a key may be set in the place of its file.
+const SECRET: [&str; 4] = ["admin.token_file", "database.url", "kafka.librdkafka", "tls.key"];
 
 /// The known keys, and those whose values may be printed.
 pub(super) struct Keys {
@@ -54,7 +59,8 @@ impl Keys {
         for service in services {
             printable
                 .extend(service.shown.iter().chain(&["listen"]).map(|key| format!("{}.{key}", service.name)));
-            all.push(format!("{}.url", service.name));
+            printable.push(format!("tls.services.{}.certificate", service.name));
+            all.extend([format!("{}.url", service.name), format!("tls.services.{}.key", service.name)]);
         }
         leaves(defaults, "", &mut all);
         all.extend(SECRET.map(str::to_owned));

@@ -30,7 +30,7 @@ use comms_core::Error;
 pub use load::{load, read};
 pub use sections::{
     Admin, Auth, Consumer, Database, Health, Kafka, Listeners, Log, LogFormat, Platform, Profile, RESERVED,
-    Relay, Shutdown,
+    Relay, Shutdown, Tls, TlsFiles, TlsMode,
 };
 
 pub use self::tree::Tree;
@@ -81,6 +81,23 @@ impl Config {
     #[must_use]
     pub fn protocol(&self, name: &str) -> Option<Protocol> {
         self.services.iter().find(|service| service.name == name)?.protocol
+    }
+
+    /// Returns the services that registered a call to the service `name`.
+    pub fn callers(&self, name: &'static str) -> impl Iterator<Item = &'static str> {
+        let calls = move |service: &&&'static Service| service.calls.iter().any(|call| call.service == name);
+        self.services.iter().filter(calls).map(|service| service.name)
+    }
+
+    /// Returns the scheme of the URL of a listener with `protocol`.
+    #[must_use]
+    pub fn scheme(&self, protocol: Protocol) -> &'static str {
+        match protocol {
+            Protocol::Grpc if self.tls.mode == TlsMode::Off => "http",
+            Protocol::Grpc => "https",
+            Protocol::Http => "http",
+            Protocol::Sockets => "ws",
+        }
     }
 
     /// Returns the topics of all services.

@@ -1,6 +1,11 @@
 //! The sections of the platform. The section of a service is defined in the folder of the service.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use comms_core::resilience::PolicyConfig;
 use serde::{Deserialize, Serialize};
@@ -8,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::duration;
 
 /// The names of the platform's sections. A service cannot have one of these names.
-pub const RESERVED: [&str; 14] = [
+pub const RESERVED: [&str; 15] = [
     "profile",
     "roles",
     "data_dir",
@@ -20,6 +25,7 @@ pub const RESERVED: [&str; 14] = [
     "database",
     "kafka",
     "auth",
+    "tls",
     "relay",
     "consumer",
     "policies",
@@ -61,6 +67,8 @@ pub struct Platform {
     pub kafka: Option<Kafka>,
     /// Verification of tokens.
     pub auth: Auth,
+    /// TLS between services.
+    pub tls: Tls,
     /// The outbox relay.
     pub relay: Relay,
     /// Attempts of consumers.
@@ -202,6 +210,65 @@ pub struct Auth {
     /// accepted for this time after its expiry, both for a request and for a WebSocket session.
     #[serde(with = "duration")]
     pub clock_skew: Duration,
+}
+
+/// Mutual TLS of every gRPC connection between services. The other listeners are plain.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// Where certificates come from.
+    pub mode: TlsMode,
+    /// The directory of the development authority and of the certificates that it issues. Processes may share it. Default:
+    /// `<data_dir>/tls`.
+    pub directory: Option<PathBuf>,
+    /// The trust domain of the SPIFFE ids: service `x` is `spiffe://<trust_domain>/x`.
+    pub trust_domain: String,
+    /// In the mode `files`, the PEM file with the certificates of the trusted authorities.
+    pub authority: Option<PathBuf>,
+    /// In the mode `files`, the PEM file with the certificate chain of the service, for a process of one service.
+    pub certificate: Option<PathBuf>,
+    /// The PEM file with the private key of `certificate`.
+    pub key: Option<PathBuf>,
+    /// In the mode `files`, the certificates by service. They override `certificate` and `key`.
+    #[serde(default)]
+    pub services: BTreeMap<String, TlsFiles>,
+}
+
+/// The source of certificates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TlsMode {
+    /// An authority in a directory of this machine issues them. For development and tests.
+    Development,
+    /// Files, which another program renews.
+    Files,
+    /// No TLS: a gRPC listener believes every peer that can reach it.
+    Off,
+}
+
+/// The certificate of one service.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsFiles {
+    /// The PEM file with the certificate chain.
+    pub certificate: PathBuf,
+    /// The PEM file with the private key.
+    pub key: PathBuf,
+}
+
+impl Tls {
+    /// Returns the directory of the development authority.
+    #[must_use]
+    pub fn directory(&self, data_dir: &Path) -> PathBuf {
+        self.directory.clone().unwrap_or_else(|| data_dir.join("tls"))
+    }
+
+    /// Returns the certificate of `service` in the mode `files`.
+    #[must_use]
+    pub fn files(&self, service: &str) -> Option<TlsFiles> {
+        let shared = || Some(TlsFiles { certificate: self.certificate.clone()?, key: self.key.clone()? });
+        self.services.get(service).cloned().or_else(shared)
+    }
 }
 
 /// The outbox relay.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use comms_grpc::{ListenerConfig, ServerConfig};
+use comms_grpc::{ListenerConfig, ServerConfig, tls::ServerTls};
 
 use super::file_descriptors::ConnectionBudget;
 use crate::platform::config::Listeners;
@@ -42,9 +42,9 @@ impl Limits {
         limits
     }
 
-    /// Returns the limits of a gRPC listener. `name` is used in logs and metrics.
+    /// Returns the limits of a gRPC listener. `name` is used in logs and metrics. `tls` is `None` for plain text.
     #[must_use]
-    pub fn grpc(&self, name: &str) -> ServerConfig {
+    pub fn grpc(&self, name: &str, tls: Option<ServerTls>) -> ServerConfig {
         let mut limits = ServerConfig::default();
         limits.name = name.to_owned();
         limits.head_timeout = self.config.head_timeout;
@@ -52,6 +52,7 @@ impl Limits {
         limits.max_connections = self.connections();
         limits.max_connections_per_address = self.config.max_connections_per_address;
         limits.drain = DRAIN_TIMEOUT;
+        limits.tls = tls;
         limits
     }
 

@@ -20,7 +20,7 @@ use serde::de::DeserializeOwned;
 use super::registration::{Call, Protocol};
 use crate::platform::{
     config::Config, db::Db, delivery, identity::Identity, policies::Policies,
-    projections::ProjectionRegistry, sagas::SagaRegistry,
+    projections::ProjectionRegistry, sagas::SagaRegistry, tls::Tls,
 };
 
 /// The time limit of a call whose policy sets none.
@@ -44,6 +44,8 @@ pub struct Host<'a> {
     pub database: Option<Db>,
     /// The verifier of tokens, and in development the issuer.
     pub identity: &'a Identity,
+    /// The certificates of the services of this process.
+    pub tls: &'a Tls,
     /// The policies of this process.
     pub policies: &'a Policies,
     /// The sagas of this process, for operators.
@@ -107,14 +109,17 @@ impl Host<'_> {
     pub fn peer(&self, name: &'static str) -> Result<Peer, Error> {
         let call = self.calls.iter().find(|call| call.service == name);
         let call = call.ok_or_else(|| self.unregistered(&format!("a call to {name}")))?;
-        let channel = Channel::builder(self.url(name, Protocol::Grpc.scheme())?)
+        let channel = Channel::builder(self.url(name, Protocol::Grpc)?)
             .peer(name)
             .timeout(CALL_TIMEOUT)
             .clock(self.clock())
             // The caller runs the call inside of the policy of the peer.
-            .without_policy()
-            .build()
-            .map_err(|error| error.context(format_args!("{name}.url")))?;
+            .without_policy();
+        let channel = match self.tls.client(self.name, name)? {
+            Some(tls) => channel.tls(tls),
+            None => channel,
+        };
+        let channel = channel.build().map_err(|error| error.context(format_args!("{name}.url")))?;
         if let Some(policy) = self.policies.get(call.policy) {
             return Ok(Peer { channel, policy });
         }
@@ -132,7 +137,7 @@ impl Host<'_> {
     pub fn public_url(&self, name: &'static str) -> Result<String, Error> {
         let protocol = self.config.protocol(name).filter(|_| self.refers_to.contains(&name));
         let protocol = protocol.ok_or_else(|| self.unregistered(&format!("a reference to {name}")))?;
-        self.url(name, protocol.scheme())
+        self.url(name, protocol)
     }
 
     /// Returns the configured URL under which others reach this service.
@@ -149,7 +154,7 @@ impl Host<'_> {
     /// Returns `Internal` if the service registered no listener, and `Invalid` if the section cannot be read.
     pub fn own_url(&self) -> Result<String, Error> {
         let protocol = self.protocol.ok_or_else(|| self.unregistered("a listener"))?;
-        self.url(self.name, protocol.scheme())
+        self.url(self.name, protocol)
     }
 
     /// Returns the origins of the pages that this process serves: the configured URL, the address and `localhost` for
@@ -167,7 +172,8 @@ impl Host<'_> {
     }
 
     /// Returns the configured URL of a service, or else its address in this process.
-    fn url(&self, name: &'static str, scheme: &str) -> Result<String, Error> {
+    fn url(&self, name: &'static str, protocol: Protocol) -> Result<String, Error> {
+        let scheme = self.config.scheme(protocol);
         let bound =
             || self.addresses.get(name).map(|address| format!("{scheme}://{}", connectable(*address)));
         let url = self.config.url(name)?.or_else(bound);

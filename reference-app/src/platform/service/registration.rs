@@ -14,17 +14,6 @@ pub enum Protocol {
     Sockets,
 }
 
-impl Protocol {
-    /// Returns the scheme of the listener's URL.
-    #[must_use]
-    pub const fn scheme(self) -> &'static str {
-        match self {
-            Self::Grpc | Self::Http => "http",
-            Self::Sockets => "ws",
-        }
-    }
-}
-
 /// The database of a service: a schema in PostgreSQL, or a file in the data directory.
 pub struct Database {
     /// The name of the schema, and of the SQLite file without `.db`.

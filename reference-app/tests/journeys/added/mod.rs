@@ -79,7 +79,7 @@ async fn a_panic_in_a_background_loop_shuts_the_process_down() {
     let overrides = Overrides::new(dir.path(), &services);
     let system = System::start(config::load(&services, None, None, overrides).unwrap()).await.unwrap();
     let (_, scheme, _) = system.listeners().find(|(name, ..)| *name == "pulse").unwrap();
-    assert_eq!(scheme, "http");
+    assert_eq!(scheme, "https");
     tokio::time::timeout(Duration::from_secs(10), system.failed()).await.unwrap();
     let error = system.shut_down(std::future::pending()).await.unwrap_err().chain().to_string();
     assert!(error.contains("pulse: panicked: a defect of the loop"), "{error}");

@@ -71,7 +71,7 @@ fn client_with_another_address() -> Client {
 #[tokio::test]
 async fn probes_and_clients_are_answered_while_thousands_are_silent_embedded() {
     file_descriptors::raise_limit();
-    let mut attacked = Attacked::start(&[LONG_HEAD_TIMEOUT]).await;
+    let mut attacked = Attacked::start_with_tls(&[LONG_HEAD_TIMEOUT]).await;
     let process = &mut attacked.marketplace.processes[0];
     assert!(process.terminate().await.success());
     process.limit_descriptors(1_024);

@@ -40,10 +40,20 @@ struct Attacked {
 }
 
 impl Attacked {
+    /// Starts a marketplace whose gRPC listeners are plain, so that the attacks reach HTTP/2.
     async fn start(settings: &[(&str, &str)]) -> Self {
+        Self::start_by("http", &[&[("COMMS_TLS__MODE", "off")], settings].concat()).await
+    }
+
+    /// Starts a marketplace whose gRPC listeners have TLS.
+    async fn start_with_tls(settings: &[(&str, &str)]) -> Self {
+        Self::start_by("https", settings).await
+    }
+
+    async fn start_by(scheme: &str, settings: &[(&str, &str)]) -> Self {
         let free = |name| (name, format!("127.0.0.1:{}", free_port()));
         let addresses = [free("COMMS_ORDER__LISTEN"), free("COMMS_PAYMENT__LISTEN")];
-        let urls = addresses.each_ref().map(|(_, address)| format!("http://{address}"));
+        let urls = addresses.each_ref().map(|(_, address)| format!("{scheme}://{address}"));
         let mut env: Vec<(&str, &str)> =
             addresses.iter().map(|(name, address)| (*name, &**address)).collect();
         env.extend([("COMMS_ORDER__URL", &*urls[0]), ("COMMS_PAYMENT__URL", &*urls[1])]);

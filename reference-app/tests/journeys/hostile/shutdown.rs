@@ -9,7 +9,7 @@ use super::{Attacked, attacks::PREFACE};
 #[tokio::test]
 async fn silent_peers_do_not_delay_the_shutdown_embedded() {
     // The time limit of a head is above the time of a drain (6 s).
-    let mut attacked = Attacked::start(&[("COMMS_LISTENERS__HEAD_TIMEOUT", "10m")]).await;
+    let mut attacked = Attacked::start_with_tls(&[("COMMS_LISTENERS__HEAD_TIMEOUT", "10m")]).await;
     attacked.serves("before").await;
     let settings = [PREFACE, &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat();
     let mut silent = Vec::new();

@@ -80,7 +80,7 @@ fn an_unusable_url_is_refused() {
         ("COMMS_GATEWAY__URL", "", "https://host"),
         ("COMMS_GATEWAY__URL", "shop.example", "https://host"),
         ("COMMS_GATEWAY__URL", "wss://shop.example", "https://host"),
-        ("COMMS_ORDER__URL", "order:7101", "http://"),
+        ("COMMS_ORDER__URL", "order:7101", "https://"),
     ];
     for (key, text, scheme) in table {
         Jail::expect_with(|jail| {

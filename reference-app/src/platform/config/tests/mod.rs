@@ -1,5 +1,6 @@
 mod environment;
 mod secrets;
+mod tls;
 mod wrong_input;
 
 use std::path::Path;
@@ -157,13 +158,14 @@ fn a_role_needs_the_urls_of_the_services_that_it_calls() {
         jail.set_env("COMMS_KAFKA__BROKERS", "k:9092");
         jail.set_env("COMMS_NOTIFICATION__URL", "ws://n");
         jail.set_env("COMMS_AUTH__PUBLIC_KEY_FILE", "key.pem");
-        jail.set_env("COMMS_AD__URL", "http://a:7103");
+        jail.set_env("COMMS_AD__URL", "https://a:7103");
+        jail.set_env("COMMS_TLS__DIRECTORY", "tls");
         for (role, key) in [("gateway", "order.url"), ("order", "payment.url")] {
             jail.set_env("COMMS_ROLES", format!("[{role}]"));
             let error = load(None, None, NoOverrides {}).unwrap_err().chain().to_string();
             assert!(error.contains(key), "{role}: {error}");
         }
-        jail.set_env("COMMS_PAYMENT__URL", "http://p:7102");
+        jail.set_env("COMMS_PAYMENT__URL", "https://p:7102");
         load(None, None, NoOverrides {}).unwrap();
         jail.set_env("COMMS_HEALTH__SILENCE", "5s");
         assert!(
@@ -244,9 +246,10 @@ fn a_role_without_events_needs_no_kafka_and_no_database() {
         jail.clear_env();
         for (key, value) in [
             ("COMMS_ROLES", "[gateway]"),
-            ("COMMS_ORDER__URL", "http://o:7101"),
-            ("COMMS_ANALYTICS__URL", "http://a:7104"),
-            ("COMMS_AD__URL", "http://a:7103"),
+            ("COMMS_ORDER__URL", "https://o:7101"),
+            ("COMMS_ANALYTICS__URL", "https://a:7104"),
+            ("COMMS_AD__URL", "https://a:7103"),
+            ("COMMS_TLS__DIRECTORY", "tls"),
             ("COMMS_NOTIFICATION__URL", "ws://n:8081"),
             ("COMMS_AUTH__PUBLIC_KEY_FILE", "key.pem"),
         ] {

@@ -35,8 +35,10 @@ fn a_secret_under_a_wrong_key_is_not_printed() {
         "[[database]]\nurl = \"postgres://shop:hunter2@db/shop\"",
         "[kafka]\nbrokers = \"SASL_SSL://shop:hunter2@k:9092\"",
         "[auth]\npublic_key_file = \"-----BEGIN PRIVATE KEY-----\\nhunter2\"",
+        "[tls]\nkey = \"-----BEGIN PRIVATE KEY-----\\nhunter2\"",
+        "[tls.services.order]\ncertificate = \"c.pem\"\nkey = \"-----BEGIN PRIVATE KEY-----\\nhunter2\"",
         "[order]\nurl = [\"http://shop:hunter2@order\"]",
-        "[order]\nurl = \"http://shop:hunter2@order:7101\"",
+        "[order]\nurl = \"https://shop:hunter2@order:7101\"",
         "[order]\nurl = \"ftp://shop:hunter2@order\"",
         "[gateway]\nurl = \"shop:hunter2\"",
         "[gateway]\nurl = \"https://shop:hunter2@shop.example\"",
@@ -147,7 +149,11 @@ fn an_invalid_value_is_refused_with_the_accepted_values() {
         ("COMMS_GATEWAY__URL", "http://0.0.0.0:8080", "wildcard"),
         ("COMMS_GATEWAY__URL", "http://[::]:8080", "wildcard"),
         ("COMMS_GATEWAY__URL", "https://shop.example:99999", "must be a URL such as https://host"),
-        ("COMMS_ORDER__URL", "http://order:7101/path", "without a path"),
+        ("COMMS_ORDER__URL", "https://order:7101/path", "without a path"),
+        ("COMMS_ORDER__URL", "http://order:7101", "must be a URL such as https://host:port"),
+        ("COMMS_ORDER__RETENTION__ENDED_RUNS", "1h", "must be between 1day and 3660days"),
+        ("COMMS_TLS__TRUST_DOMAIN", "Shop", "lowercase letters"),
+        ("COMMS_TLS__MODE", "mesh", "must be one of: development, files, off"),
     ];
     for (variable, value, part) in table {
         let text = refused("", &[brokers, (variable, value)]);

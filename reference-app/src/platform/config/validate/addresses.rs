@@ -6,7 +6,7 @@ use axum::http::Uri;
 use comms_core::Error;
 
 use crate::platform::{
-    config::{Config, key_names::variable},
+    config::{Config, TlsMode, key_names::variable},
     http::is_host_and_port,
     service::{Protocol, Service},
 };
@@ -22,7 +22,13 @@ impl Config {
         let (Some(url), Some(protocol)) = (url, protocol) else { return Ok(()) };
         let refused = |text: &str| Err(self.refusal(&[service.name, "url"], text));
         let (schemes, example): (&[&str], _) = match protocol {
-            Protocol::Grpc => (&["http"], "must be a URL such as http://host:port, without a path"),
+            Protocol::Grpc if self.tls.mode == TlsMode::Off => {
+                (&["http"], "must be a URL such as http://host:port, without a path, because tls.mode is off")
+            }
+            Protocol::Grpc => (
+                &["https"],
+                "must be a URL such as https://host:port, without a path; for http:// set tls.mode = \"off\"",
+            ),
             Protocol::Http => (&["http", "https"], "must be a URL such as https://host"),
             Protocol::Sockets => (&["ws", "wss"], "must be a URL such as wss://host"),
         };

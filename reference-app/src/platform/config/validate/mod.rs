@@ -1,8 +1,10 @@
 //! Validates the configuration before anything starts.
 //!
-//! This file checks combinations. `values` checks single values, `addresses` the addresses and URLs of listeners.
+//! This file checks combinations. `values` checks single values, `addresses` the addresses and URLs of listeners, `tls`
+//! the certificates.
 
 mod addresses;
+mod tls;
 mod values;
 
 use comms_core::Error;
@@ -24,6 +26,7 @@ impl Config {
         self.validate_values()?;
         self.database.as_ref().map_or(Ok(()), |database| url::check(&database.url))?;
         self.validate_process()?;
+        self.validate_tls()?;
         for service in &self.services {
             self.validate_url(service)?;
             (service.check)(&self.section(service.name))?;
