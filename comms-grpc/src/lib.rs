@@ -92,6 +92,8 @@ mod idempotency_key;
 #[cfg(feature = "server")]
 mod message_frames;
 #[cfg(feature = "server")]
+mod peer_identity;
+#[cfg(feature = "server")]
 mod server;
 mod status;
 mod status_headers;
@@ -104,9 +106,11 @@ pub use client::{
 };
 pub use idempotency_key::{key_of, keyed};
 #[cfg(feature = "server")]
+pub use peer_identity::PeerIdentity;
+#[cfg(feature = "server")]
 pub use server::{
-    Access, AccessBuilder, Caller, ListenerConfig, Peer, PeerIdentity, Protocols, Replay, RequestBody,
-    Server, ServerConfig, ServerLayer, ServerService, listen, serve,
+    Access, AccessBuilder, Caller, ListenerConfig, Peer, Protocols, Replay, RequestBody, Server,
+    ServerConfig, ServerLayer, ServerService, listen, serve,
 };
 pub use status::{field_errors, from_status, refused, to_status};
 pub use tonic;

@@ -85,6 +85,10 @@ impl Service<CallRequest> for Attempts {
 impl Shared {
     async fn attempt(&self, mut request: CallRequest, deadline: Instant) -> Result<Answer, Failure> {
         let (mut unsent, mut refused) = (0, 0);
+        if !request.can_repeat() {
+            let text = format!("{}: the request is longer than replay_limit and was sent before", self.peer);
+            return Err(Failure::not_executed(Code::Unavailable, &text, None).without_retry());
+        }
         loop {
             let mut endpoints = self.balancer.current();
             if endpoints.is_empty() {

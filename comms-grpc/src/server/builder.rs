@@ -21,6 +21,9 @@ use super::{
     replay::Replay,
 };
 
+/// The name of the reflection service.
+const REFLECTION: &str = "grpc.reflection.v1.ServerReflection";
+
 /// A gRPC server: routes under a [`ServerLayer`], with health, limits, authorization and replay.
 ///
 /// # The problem
@@ -187,7 +190,8 @@ impl Server {
     ///
     /// # Errors
     /// Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) if a limit of the configuration other than
-    /// [`ServerConfig::drain`] and [`ServerConfig::shutdown_delay`] is zero, if descriptors cannot be decoded, or if the
+    /// [`ServerConfig::drain`] and [`ServerConfig::shutdown_delay`] is zero, if descriptors cannot be decoded, if a rule of access or a replay names a service that is
+    /// not served, or if the
     /// lease of the replay is shorter than [`ServerConfig::max_timeout`]. Returns
     /// [`ErrorKind::Misconfigured`](comms_core::ErrorKind::Misconfigured) if TLS is set and its certificates cannot be
     /// loaded, or no cryptography provider is installed. An accept that fails is logged and repeated.
@@ -203,6 +207,16 @@ impl Server {
         replay.as_ref().map_or(Ok(()), |replay| replay.check(config.max_timeout))?;
         let mut methods = Methods::default();
         descriptors.iter().try_for_each(|descriptors| methods.add(descriptors))?;
+        let served =
+            |service: &str| names.contains(service) || methods.has_service(service) || service == REFLECTION;
+        let guarded =
+            access.iter().flat_map(Access::services).chain(replay.iter().flat_map(Replay::services));
+        for service in guarded.filter(|service| !served(service)) {
+            return Err(Error::invalid(format!(
+                "gRPC server: a rule or a replay names the service {service}, which is not served: add it with add_service, \
+                 or name it with service_names"
+            )));
+        }
         let guards =
             GuardLayer::new(Guards { limits, methods, access, shedder, replay, clock: clock.clone() });
         let layers = ServiceBuilder::new().layer(layer).layer(guards);

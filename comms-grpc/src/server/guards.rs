@@ -109,7 +109,15 @@ impl Guards {
             *request.extensions_mut() = extensions;
         }
         let shedder = self.shedder.as_ref();
-        let mut permit = shedder.map(|shedder| CallPermit::acquire(shedder, &self.clock)).transpose()?;
+        let mut permit = match shedder.map(|shedder| CallPermit::acquire(shedder, &self.clock)).transpose() {
+            Ok(permit) => permit,
+            Err(status) => {
+                let mut response = failure_response(status);
+                // The route is not known to exist, and a peer can send any path.
+                response.extensions_mut().insert(UnknownMethod);
+                return Ok(response);
+            }
+        };
         std::future::poll_fn(|cx| inner.poll_ready(cx))
             .await
             .map_err(|error| status_of_error(error.into()))?;

@@ -39,6 +39,9 @@ pub(super) struct HealthState {
     readiness: Option<Readiness>,
 }
 
+/// The maximum size of a request: it has the name of a service.
+const MAX_REQUEST: usize = 4 * 1024;
+
 impl HealthState {
     /// Returns the state of a server that is ready while `readiness` is, or always.
     pub(super) fn new(readiness: Option<Readiness>) -> Self {
@@ -50,6 +53,7 @@ impl HealthState {
     /// Returns the service that reports the state under `names`, and for the server as a whole.
     pub(super) fn service(&self, names: BTreeSet<String>) -> HealthServer<HealthService> {
         HealthServer::new(HealthService { state: self.clone(), names: Arc::new(names) })
+            .max_decoding_message_size(MAX_REQUEST)
     }
 
     /// Reports NOT_SERVING from now on, and ends the watches, which would otherwise keep their connections open for the

@@ -74,11 +74,21 @@ where
                     .read(data)
                     .and_then(|()| check_count(*this.single, this.frames.messages(), false))
                     .map(|()| frame),
-                None => check_end(this.frames, *this.single).map(|()| frame),
+                None => {
+                    let end = check_end(this.frames, *this.single);
+                    // Nothing follows trailers.
+                    this.inner.set(None);
+                    end.map(|()| frame)
+                }
             },
             Some(Err(error)) => Err(reset_by_client(Status::from_error(error.into()))),
             None => {
+                // hyper reports a reset with NO_ERROR as the end of the body.
+                let is_whole = this.inner.as_ref().as_pin_ref().is_none_or(|inner| inner.is_end_stream());
                 this.inner.set(None);
+                if !is_whole {
+                    return Poll::Ready(Some(Err(cut_by_client())));
+                }
                 return Poll::Ready(check_end(this.frames, *this.single).err().map(Err));
             }
         };
@@ -111,9 +121,13 @@ fn check_count(single: bool, messages: u64, ended: bool) -> Result<(), Status> {
 
 /// Returns the status of a request stream that was cut. tonic takes CANCELLED for the clean end of a request, so UNKNOWN
 /// replaces it.
+fn cut_by_client() -> Status {
+    Status::unknown("the request stream was reset before its end")
+}
+
 fn reset_by_client(status: Status) -> Status {
     match status.code() {
-        Code::Cancelled => Status::unknown("the request stream was reset before its end"),
+        Code::Cancelled => cut_by_client(),
         _ => status,
     }
 }
@@ -222,6 +236,12 @@ mod tests {
             assert_eq!(passed, 1);
             assert!(code.is_some_and(|code| code != Code::Cancelled), "{reason:?}: {code:?}");
         }
+    }
+
+    /// hyper ends the body of a stream that is reset with NO_ERROR, without the end of the stream.
+    #[test]
+    fn a_request_that_ends_before_its_stream_is_cut() {
+        assert_eq!(read([data(b"\0\0\0\0\x01a")], false), (1, Some(Code::Unknown)));
     }
 
     #[test]

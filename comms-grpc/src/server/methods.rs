@@ -10,6 +10,7 @@ use prost_types::FileDescriptorSet;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Methods {
     single: HashSet<String>,
+    services: HashSet<String>,
 }
 
 impl Methods {
@@ -29,9 +30,15 @@ impl Methods {
                 let methods = service.method.iter().filter(|method| !method.client_streaming());
                 let paths = methods.map(|method| format!("/{prefix}{}/{}", service.name(), method.name()));
                 self.single.extend(paths);
+                self.services.insert(format!("{prefix}{}", service.name()));
             }
         }
         Ok(())
+    }
+
+    /// Returns whether a descriptor set has the service.
+    pub(super) fn has_service(&self, service: &str) -> bool {
+        self.services.contains(service)
     }
 
     /// Returns whether the method at `path` is known to take exactly one request message.

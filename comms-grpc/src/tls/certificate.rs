@@ -3,6 +3,7 @@
 use std::{fmt, net::IpAddr, time::Duration};
 
 use comms_core::{BoxError, clock::rfc3339};
+use tokio_rustls::rustls::pki_types::pem;
 use x509_parser::{
     extensions::{GeneralName, ParsedExtension},
     prelude::{FromDer, X509Certificate},
@@ -25,6 +26,16 @@ pub(crate) struct CertificateNames {
     pub(crate) not_after: Duration,
 }
 
+/// Returns the fault of a PEM file. The text of the error may hold a line of the file, which may be a private key.
+pub(super) const fn pem_fault(error: &pem::Error) -> &'static str {
+    match error {
+        pem::Error::Base64Decode(_) => "a section is not Base64",
+        pem::Error::MissingSectionEnd { .. } => "a section has no END line: are line breaks lost?",
+        pem::Error::IllegalSectionStart { .. } => "a BEGIN line is malformed: are line breaks lost?",
+        _ => "no section can be read",
+    }
+}
+
 impl CertificateNames {
     /// Reads the names of a certificate in DER.
     pub(crate) fn read(der: &[u8]) -> Result<Self, BoxError> {
@@ -37,9 +48,13 @@ impl CertificateNames {
         let (mut uris, mut dns_names, mut addresses) = (Vec::new(), Vec::new(), Vec::new());
         for name in names.flatten() {
             match name {
-                GeneralName::DNSName(name) => dns_names.push((*name).to_owned()),
+                GeneralName::DNSName(name) if name.bytes().all(|byte| byte.is_ascii_graphic()) => {
+                    dns_names.push((*name).to_owned());
+                }
                 GeneralName::URI(uri) => uris.push(*uri),
                 GeneralName::IPAddress(bytes) => addresses.extend(address(bytes)),
+                // A URI that is not text counts: a certificate with a SPIFFE id has no other URI.
+                GeneralName::Invalid(tag, _) if tag.0 == 6 => uris.push(""),
                 _ => {}
             }
         }

@@ -21,7 +21,7 @@ use tokio_rustls::rustls::{
 };
 
 use super::{
-    certificate::CertificateNames,
+    certificate::{CertificateNames, pem_fault},
     provider,
     reload::{Material, Reloader, Source},
 };
@@ -81,7 +81,7 @@ impl Material for LoadedIdentity {
     fn load(files: &[Vec<u8>], clock: &Clock) -> Result<Self, BoxError> {
         let [certificate, key] = files else { return Err("a certificate and a key are needed".into()) };
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(certificate).collect();
-        let chain = chain.map_err(|e| format!("the certificate is not PEM: {e}"))?;
+        let chain = chain.map_err(|e| format!("the certificate is not PEM: {}", pem_fault(&e)))?;
         let Some(first) = chain.first() else {
             return Err("the file of the certificate has no section BEGIN CERTIFICATE".into());
         };

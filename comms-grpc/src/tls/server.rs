@@ -25,7 +25,7 @@ use super::{
     provider::{self, WallClock},
     trust::{Authorities, Trust},
 };
-use crate::server::PeerIdentity;
+use crate::peer_identity::PeerIdentity;
 
 /// TLS of a listener: TLS 1.3 or 1.2, and the protocols of the listener by ALPN.
 ///

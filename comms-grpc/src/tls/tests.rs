@@ -269,3 +269,27 @@ async fn a_client_uses_a_replaced_trust_and_certificate_for_new_connections() {
     timeout(WAIT, replaced).await.expect("the files are read again");
     call(&tls, of_old).await.unwrap_err();
 }
+
+/// A file whose line breaks were lost is one line, which begins like a certificate and holds the key.
+#[tokio::test]
+async fn no_error_of_a_file_holds_its_key() {
+    let pki = Pki::new("a");
+    let leaf = pki.leaf("order");
+    let (joined, both) = (leaf.key.replace('\n', "\\n"), format!("{}{}", leaf.key, leaf.certificate));
+    for pem in [
+        joined,
+        leaf.key.replace('\n', " "),
+        both.replace('\n', "\\n"),
+        leaf.key[..leaf.key.len() / 2].to_owned(),
+    ] {
+        let secret = &leaf.key.lines().nth(1).unwrap()[..16];
+        let bytes = format!("{:?}", secret.as_bytes());
+        let identity = ServerTls::new(Identity::from_pem(pem.clone(), pem.clone()));
+        let trust = ServerTls::new(leaf.identity()).client_trust(Trust::from_pem(pem));
+        for tls in [identity, trust] {
+            let error = tls.start(&[b"h2"], true, &Clock::system()).err().expect("the file cannot be read");
+            let text = format!("{error:?} {}", error.chain());
+            assert!(!text.contains(secret) && !text.contains(bytes.trim_matches(['[', ']'])), "{text}");
+        }
+    }
+}

@@ -8,12 +8,17 @@ use tokio_rustls::rustls::{
     pki_types::{CertificateDer, pem::PemObject},
 };
 
-use super::reload::{Material, Reloader, Source};
+use super::{
+    certificate::pem_fault,
+    reload::{Material, Reloader, Source},
+};
 
 /// The authorities whose certificates are trusted: one or more root certificates.
 ///
 /// To replace an authority, trust the old and the new one together until no certificate of the old one is in use.
 /// Connections that are open when an authority is removed stay open; they end at their age.
+///
+/// Each authority may issue any name, also a SPIFFE id of another trust domain: one `Trust` is one trust domain.
 ///
 /// The validity of a root certificate is not checked. Certificate revocation lists are not read: short lifetimes of
 /// certificates replace them.
@@ -58,7 +63,7 @@ impl Material for Authorities {
     fn load(files: &[Vec<u8>], _: &Clock) -> Result<Self, BoxError> {
         let mut roots = RootCertStore::empty();
         for certificate in files.iter().flat_map(|file| CertificateDer::pem_slice_iter(file)) {
-            let certificate = certificate.map_err(|e| format!("the file is not PEM: {e}"))?;
+            let certificate = certificate.map_err(|e| format!("the file is not PEM: {}", pem_fault(&e)))?;
             roots.add(certificate).map_err(|e| format!("an authority cannot be read: {e}"))?;
         }
         match roots.len() {

@@ -57,3 +57,12 @@ async fn only_a_token_with_the_scope_reaches_the_handler() {
     let health = raw_call(server.address, "POST", "/grpc.health.v1.Health/Check", &fields, body).await;
     assert_eq!(health.grpc.unwrap().code(), Code::Ok);
 }
+
+/// A misspelt rule would leave the service open.
+#[tokio::test]
+async fn a_rule_for_a_service_that_is_not_served_ends_the_start() {
+    let access = Access::builder().allow("/test.Servise/Unary", [Caller::anyone()]).build().unwrap();
+    let server = Server::new(Routes::new(TestService::default())).authorize(access);
+    let error = start_server(server).await.ended.await.unwrap().unwrap_err();
+    assert!(error.to_string().contains("test.Servise"), "{error}");
+}

@@ -90,7 +90,7 @@ async fn refused_calls() {
     let caller = || [Caller::spiffe_id("spiffe://shop/order")];
     let access = Access::builder().allow("/test.Service/Unary", caller()).allow("/test.Other/*", caller());
     let server = Server::new(Routes::new(TestService::default())).authorize(access.build().unwrap());
-    let server = start_server(server).await;
+    let server = start_server(server.service_names(["test.Other"])).await;
     for path in ["/test.Service/Unary", "/test.Service/Made-up", "/test.Other/Made-up"] {
         let fields = [("content-type", "application/grpc")];
         raw_call(server.address, "POST", path, &fields, b"\0\0\0\0\0").await;

@@ -259,6 +259,7 @@ pub(crate) async fn start_server(server: Server) -> RunningServer {
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
     let shutdown = async move { drop(stopped.await) };
+    let server = server.service_names([TestService::NAME]);
     RunningServer { address, stop, ended: tokio::spawn(server.serve(listener, shutdown)) }
 }
 

@@ -23,6 +23,7 @@ async fn payment(pki: &Pki) -> SocketAddr {
     let access = Access::builder().allow("/test.Service/*", [Caller::spiffe_id("spiffe://shop.test/order")]);
     let server = Server::new(Routes::new(TestService::default()))
         .config(ServerConfig::default().tls(tls))
+        .service_names(["test.Service"])
         .authorize(access.build().unwrap());
     tokio::spawn(server.serve(listener, std::future::pending()));
     address

@@ -218,10 +218,11 @@ impl OutlierDetector {
             let changes = change(&mut machine, now, &shared.clock);
             (changes, machine.ejected())
         };
+        // Also without a change: an ejected host may have left.
+        metrics::gauge!(telemetry::OUTLIER_EJECTED, "name" => shared.name).set(ejected as f64);
         if changes.is_empty() {
             return changes;
         }
-        metrics::gauge!(telemetry::OUTLIER_EJECTED, "name" => shared.name).set(ejected as f64);
         let listeners = shared.listeners.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for change in &changes {
             self.report(change);

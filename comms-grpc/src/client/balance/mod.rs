@@ -117,14 +117,17 @@ impl Balancer {
     /// Chooses an endpoint that has a connection. Starts connection attempts where the connection is missing. Never
     /// waits.
     pub(super) fn choose<'a>(&self, endpoints: &'a [Arc<Endpoint>]) -> Result<Choice<'a>, Unusable<'a>> {
-        let first = self.first(endpoints);
+        let (first, turn) = self.first(endpoints);
         let mut unusable = Unusable { connecting: Vec::new(), reason: None };
         for offset in 0..endpoints.len() {
-            let endpoint = &endpoints[(first + offset) % endpoints.len()];
+            // The substitutes of an endpoint take turns, so that its neighbour does not get all of its calls.
+            let others = endpoints.len().saturating_sub(1).max(1);
+            let step = if offset == 0 { 0 } else { 1 + (turn + offset - 1) % others };
+            let endpoint = &endpoints[(first + step) % endpoints.len()];
             match endpoint.readiness() {
                 Readiness::Ready(connection) => match endpoint.admit() {
                     Ok(admission) => return Ok(Choice { endpoint, connection, admission }),
-                    Err(reason) => unusable.add(endpoint, because(&reason)),
+                    Err(reason) => unusable.add(endpoint, reason),
                 },
                 Readiness::Connecting => unusable.connecting.push(endpoint),
                 Readiness::Unreachable(reason) => unusable.add(endpoint, reason),
@@ -139,8 +142,8 @@ impl Balancer {
         endpoints: &'a [Arc<Endpoint>],
         mut unusable: Unusable<'a>,
     ) -> Result<Choice<'a>, Unreachable> {
-        if unusable.connecting.is_empty() && endpoints.first().is_some_and(|any| any.waits_for_ready()) {
-            unusable.connecting.extend(endpoints);
+        if endpoints.first().is_some_and(|any| any.waits_for_ready()) {
+            unusable.connecting = endpoints.iter().collect();
         }
         let connecting = std::mem::take(&mut unusable.connecting).into_iter();
         let mut ready: FuturesUnordered<_> =
@@ -148,28 +151,35 @@ impl Balancer {
         while let Some((endpoint, outcome)) = ready.next().await {
             match outcome.map(|connection| (connection, endpoint.admit())) {
                 Ok((connection, Ok(admission))) => return Ok(Choice { endpoint, connection, admission }),
-                Ok((_, Err(reason))) => unusable.add(endpoint, because(&reason)),
+                Ok((_, Err(reason))) => unusable.add(endpoint, reason),
                 Err(reason) => unusable.add(endpoint, reason),
             }
         }
         Err(unusable.reason.unwrap_or_else(|| because("there is no endpoint")))
     }
 
-    /// Returns the index of the endpoint that is considered first.
-    fn first(&self, endpoints: &[Arc<Endpoint>]) -> usize {
+    /// Returns the index of the endpoint that is considered first, and the turn of those that may replace it.
+    fn first(&self, endpoints: &[Arc<Endpoint>]) -> (usize, usize) {
         let count = endpoints.len();
         if count < 2 {
-            return 0;
+            return (0, 0);
         }
         match self.mode {
-            Balance::RoundRobin => self.next.fetch_add(1, Relaxed) % count,
+            Balance::RoundRobin => {
+                let next = self.next.fetch_add(1, Relaxed);
+                (next % count, next / count % count)
+            }
             Balance::LeastLoaded => {
                 let random = u64::from_le_bytes(self.clock.random()) as usize;
                 let (one, distance) = (random % count, 1 + (random / count) % (count - 1));
                 let other = (one + distance) % count;
-                // An endpoint that is not connected has no calls in flight and would win every comparison.
-                let load = |index: usize| (!endpoints[index].is_connected(), endpoints[index].in_flight());
-                if load(other) < load(one) { other } else { one }
+                // An endpoint that is not connected has no calls in flight and would win every comparison. The look at it
+                // starts its next connection attempt, because no call may ever choose it.
+                let load = |index: usize| {
+                    let is_ready = matches!(endpoints[index].readiness(), Readiness::Ready(_));
+                    (!is_ready, endpoints[index].in_flight())
+                };
+                (if load(other) < load(one) { other } else { one }, random / count % count)
             }
         }
     }

@@ -75,7 +75,8 @@ async fn resolve(settings: Settings, publish: watch::Sender<EndpointSet>) {
             Ok(_) => keep(&publish, "the host has no address"),
             Err(error) => keep(&publish, &format!("the host cannot be resolved: {error}")),
         }
-        wait(&settings, &clock).await;
+        let is_first = known.is_empty();
+        wait(&settings, &clock, is_first).await;
     }
 }
 
@@ -102,10 +103,14 @@ fn keep(publish: &watch::Sender<EndpointSet>, problem: &str) {
     publish.send_modify(|set| set.problem = Some(problem.into()));
 }
 
-/// Waits for the next resolution: for the interval, or until a connection fails.
-async fn wait(settings: &Settings, clock: &Clock) {
+/// Waits for the next resolution: for the interval, or until a connection fails. The first resolution is repeated soon,
+/// because no call can be made before it.
+async fn wait(settings: &Settings, clock: &Clock, is_first: bool) {
     let shortest = SHORTEST.min(settings.interval);
     clock.sleep(shortest).await;
+    if is_first {
+        return;
+    }
     let rest = clock.sleep(settings.interval.saturating_sub(shortest));
     tokio::select! {
         () = rest => {}

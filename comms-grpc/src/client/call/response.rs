@@ -121,7 +121,7 @@ impl Body for ResponseBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.as_ref().is_none_or(|(inner, _)| inner.is_end_stream())
+        self.head.is_none() && self.inner.as_ref().is_none_or(|(inner, _)| inner.is_end_stream())
     }
 }
 

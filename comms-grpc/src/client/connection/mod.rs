@@ -37,6 +37,11 @@ use super::{
 /// full. Above hyper's default of 16 KiB, the call would lose its status, and other calls on the connection would fail.
 const HEADER_LIST: u32 = 1024 * 1024;
 
+/// The bytes of one response, and of all responses of a connection, that no caller has read. Responses that are not read
+/// leave room for others.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 64 * 1024 * 1024;
+
 /// A connection. Clones send on the same connection.
 ///
 /// The connection takes no further call after a GOAWAY of the peer, and ends when its streams have ended.
@@ -69,6 +74,8 @@ impl Connection {
             .keep_alive_timeout(keep_alive.timeout.min(LONGEST))
             .keep_alive_while_idle(false)
             .max_header_list_size(HEADER_LIST)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
             .handshake(TokioIo::new(io))
             .await?;
         runtime.spawn(async move {

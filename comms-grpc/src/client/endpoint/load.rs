@@ -29,10 +29,14 @@ pub(in crate::client) struct Admission<'a> {
 
 impl Endpoint {
     /// Admits a call, or returns why the guards of the endpoint refuse it.
-    pub(in crate::client) fn admit(self: &Arc<Self>) -> Result<Admission<'_>, String> {
-        let in_flight = self.enter().ok_or_else(|| format!("{} calls in flight", self.max_in_flight))?;
+    pub(in crate::client) fn admit(self: &Arc<Self>) -> Result<Admission<'_>, Unreachable> {
+        let refusal =
+            |reason: String, crowded| Unreachable { reason: reason.into(), retry_after: None, crowded };
+        let in_flight = self.enter();
+        let in_flight =
+            in_flight.ok_or_else(|| refusal(format!("{} calls in flight", self.max_in_flight), true))?;
         let breaker = self.breaker.as_ref().map(|breaker| breaker.acquire()).transpose();
-        let breaker = breaker.map_err(|rejection| rejection.to_string())?;
+        let breaker = breaker.map_err(|rejection| refusal(rejection.to_string(), false))?;
         Ok(Admission { endpoint: self, breaker, in_flight: Some(in_flight), time_limit: None })
     }
 

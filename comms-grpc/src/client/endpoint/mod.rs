@@ -215,11 +215,6 @@ impl Endpoint {
         self.settings.wait_for_ready
     }
 
-    /// Returns whether there is a connection.
-    pub(super) fn is_connected(&self) -> bool {
-        matches!(&self.lock().link, Link::Ready(connection) if !connection.is_closed())
-    }
-
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

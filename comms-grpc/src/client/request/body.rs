@@ -30,6 +30,8 @@ enum Kind {
     /// At most one message, which is not longer than the limit.
     Whole(Option<Bytes>),
     Stream(StreamBody),
+    /// The body was sent, and cannot be sent again.
+    Gone,
 }
 
 impl RequestBody {
@@ -69,12 +71,13 @@ impl RequestBody {
         match &self.kind {
             Kind::Whole(data) => Some(Self::new(Kind::Whole(data.clone()))),
             Kind::Stream(stream) => stream.replay().map(|stream| Self::new(Kind::Stream(stream))),
+            Kind::Gone => None,
         }
     }
 
     /// Returns the body to send. This body stays, unless it cannot be sent again.
     pub(super) fn next(&mut self) -> Self {
-        let body = self.replay().unwrap_or_else(|| std::mem::replace(self, Self::new(Kind::Whole(None))));
+        let body = self.replay().unwrap_or_else(|| std::mem::replace(self, Self::new(Kind::Gone)));
         Self { polled: Some(Arc::default()), ..body }
     }
 
@@ -102,10 +105,14 @@ impl HttpBody for RequestBody {
         match &mut self.kind {
             Kind::Whole(data) => Poll::Ready(data.take().map(|data| Ok(Frame::data(data)))),
             Kind::Stream(stream) => stream.poll_next(cx).map(|next| next.map(|data| data.map(Frame::data))),
+            Kind::Gone => Poll::Ready(Some(Err(Status::internal("the request body cannot be sent again")))),
         }
     }
 
+    /// Returns `false` before the first poll. A request without a message would otherwise be sent whole with its headers,
+    /// and the flag of [`polled`](Self::polled) would not show that it was sent.
     fn is_end_stream(&self) -> bool {
-        matches!(self.kind, Kind::Whole(None))
+        let polled = self.polled.as_ref().is_some_and(|polled| polled.load(Relaxed));
+        polled && matches!(self.kind, Kind::Whole(None))
     }
 }

@@ -73,7 +73,11 @@ impl StreamBody {
                     }
                     data
                 }
-                Some(Err(status)) => return Poll::Ready(Some(Err(status))),
+                Some(Err(status)) => {
+                    // What follows would be a request with a hole.
+                    (source.overflowed, source.read) = (true, Vec::new());
+                    return Poll::Ready(Some(Err(status)));
+                }
                 None => return Poll::Ready(None),
             },
         };

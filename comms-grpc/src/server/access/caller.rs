@@ -4,7 +4,7 @@ use comms_core::Error;
 #[cfg(feature = "jwt")]
 use comms_core::jwt::Claims;
 
-use crate::server::identity::PeerIdentity;
+use crate::peer_identity::PeerIdentity;
 
 /// What is known about the caller of a call.
 pub(super) struct Credentials<'a> {

@@ -15,7 +15,7 @@ use tonic::Status;
 pub use caller::Caller;
 use caller::Credentials;
 
-use super::identity::PeerIdentity;
+use crate::peer_identity::PeerIdentity;
 use crate::status::{Refusal, to_status};
 
 /// The rules of access of a server, per method.
@@ -64,6 +64,11 @@ impl Access {
     /// Returns a builder without rules, which permits every call.
     pub fn builder() -> AccessBuilder {
         AccessBuilder::default()
+    }
+
+    /// Returns the services that rules name.
+    pub(super) fn services(&self) -> impl Iterator<Item = &str> {
+        self.0.services.keys().map(String::as_str)
     }
 
     /// Returns whether a rule names the method at `path`, so that the path is not made up by a peer.
@@ -175,7 +180,8 @@ impl AccessBuilder {
     /// Creates the rules.
     ///
     /// # Errors
-    /// Returns [`ErrorKind::Invalid`] if a path is not `/service/method`, a rule has no callers, a SPIFFE id, DNS name
+    /// Returns [`ErrorKind::Invalid`] if a path is not `/service/method`, has a wildcard that is not a whole method, a rule
+    /// has no callers, a SPIFFE id, DNS name
     /// or scope can match no caller, or a rule with a scope is used without a verifier.
     pub fn build(self) -> Result<Access, Error> {
         let mut services = HashMap::<String, ServiceRules>::new();
@@ -190,6 +196,11 @@ impl AccessBuilder {
                     "the path must be /package.Service/Method or /package.Service/*",
                 )));
             };
+            if service.contains('*') || (method != "*" && method.contains('*')) {
+                return Err(in_rule(Error::invalid(
+                    "a wildcard stands for all methods of one service: /package.Service/*",
+                )));
+            }
             if callers.is_empty() {
                 return Err(in_rule(Error::invalid("name the callers; Caller::anyone() permits all")));
             }
@@ -218,15 +229,30 @@ fn split(path: &str) -> Option<(&str, &str)> {
         .filter(|(service, method)| !service.is_empty() && !method.is_empty())
 }
 
+/// The part of a path that is logged: a peer can send any path.
+fn logged(path: &str) -> &str {
+    path.get(..path.floor_char_boundary(128)).unwrap_or_default()
+}
+
 fn unauthenticated(path: &str, identity: Option<&PeerIdentity>, reason: &'static str) -> Status {
     let identity = identity.map(tracing::field::display);
-    tracing::warn!(rpc.method = path, identity, reason, "a call without valid credentials was refused");
+    tracing::warn!(
+        rpc.method = logged(path),
+        identity,
+        reason,
+        "a call without valid credentials was refused"
+    );
     refuse(Error::unauthenticated("send valid credentials"))
 }
 
 fn deny(path: &str, identity: Option<&PeerIdentity>, subject: Option<&str>) -> Status {
     let identity = identity.map(tracing::field::display);
-    tracing::warn!(rpc.method = path, identity, subject, "a call was refused: no rule of access permits it");
+    tracing::warn!(
+        rpc.method = logged(path),
+        identity,
+        subject,
+        "a call was refused: no rule of access permits it"
+    );
     refuse(Error::permission_denied("the caller may not call this method"))
 }
 

@@ -174,3 +174,12 @@ mod tokens {
         }
     }
 }
+
+/// A rule that could match no path would protect nothing.
+#[test]
+fn a_wildcard_stands_only_for_all_methods_of_a_service() {
+    for path in ["/*/*", "/shop.*/*", "/shop.Payments/Ch*", "/*/Charge", "shop.Payments/Charge"] {
+        let error = Access::builder().allow(path, [Caller::anyone()]).build().unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Invalid, "{path}");
+    }
+}

@@ -32,7 +32,7 @@ use super::{
     peer::Peer,
     problem_details::ProblemDetails,
     socket::Socket,
-    transport::{Stream, Transport},
+    transport::{AcceptedConnection, Stream, Transport},
     watchdog::Limit,
 };
 
@@ -53,14 +53,6 @@ const MAX_UNSENT: u32 = 32 * 1024;
 struct AcceptedSocket {
     stream: TcpStream,
     permit: ConnectionPermit,
-}
-
-/// A connection whose next bytes are HTTP.
-pub(super) struct AcceptedConnection {
-    pub(super) stream: Stream,
-    pub(super) activity: Arc<Activity>,
-    /// The time of the accept, from which the time for the head runs.
-    pub(super) accepted: Instant,
 }
 
 pub(super) struct Acceptor {

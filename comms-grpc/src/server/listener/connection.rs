@@ -23,6 +23,10 @@ use super::{
 /// The maximum number of bytes that hyper buffers of one request head (HTTP/1), and of the responses of one HTTP/1
 /// connection or HTTP/2 stream.
 const MAX_BUFFER: usize = 64 * 1024;
+/// The bytes of one HTTP/2 request body, and of all of a connection, that no handler has read. A body that is not read
+/// leaves room for those of other requests.
+const STREAM_WINDOW: u32 = 128 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// The maximum size of the header fields of one gRPC call.
 const MAX_GRPC_HEADERS: u32 = 16 * 1024;
 
@@ -53,6 +57,8 @@ pub(super) fn builder(config: &ListenerConfig) -> Builder<TokioExecutor> {
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(config.max_streams)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(MAX_BUFFER)
         .max_header_list_size(max_headers)
         .keep_alive_interval(keep_alive)

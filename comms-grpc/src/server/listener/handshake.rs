@@ -5,12 +5,11 @@ use std::{sync::Arc, time::Instant};
 use comms_core::{Error, clock::Clock, telemetry};
 
 use super::{
-    accept::AcceptedConnection,
     activity::Activity,
     config::{ListenerConfig, Protocols},
     peer::Peer,
     socket::Socket,
-    transport::Stream,
+    transport::{AcceptedConnection, Stream},
 };
 use crate::tls::{HandshakeFailure, ServerHandshake};
 

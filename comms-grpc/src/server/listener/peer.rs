@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::server::identity::PeerIdentity;
+use crate::peer_identity::PeerIdentity;
 
 /// The addresses of an accepted connection, and the identity of its peer.
 #[derive(Debug, Clone)]

@@ -5,6 +5,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Instant,
 };
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -100,4 +101,12 @@ impl AsyncWrite for Transport {
             Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
+}
+
+/// A connection whose next bytes are HTTP.
+pub(super) struct AcceptedConnection {
+    pub(super) stream: Stream,
+    pub(super) activity: Arc<Activity>,
+    /// The time of the accept, from which the time for the head runs.
+    pub(super) accepted: Instant,
 }

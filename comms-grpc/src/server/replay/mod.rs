@@ -16,8 +16,11 @@ use http::{HeaderMap, Request, Response, request::Parts};
 use tonic::{Code, Status, body::Body};
 use tower_service::Service;
 
-use super::{PeerIdentity, context_body::status_of_error, restate::restate};
-use crate::status::{Refusal, refused, to_status};
+use super::{context_body::status_of_error, restate::restate};
+use crate::{
+    peer_identity::PeerIdentity,
+    status::{Refusal, refused, to_status},
+};
 use body::{Collected, Stored, collect};
 
 /// Executes unary calls with an idempotency key once, and answers a repetition with the stored response.
@@ -104,6 +107,15 @@ impl Replay {
         self
     }
 
+    /// Returns the services of the methods. A path that is malformed is returned whole.
+    pub(super) fn services(&self) -> impl Iterator<Item = &str> {
+        self.methods.iter().map(|path| {
+            path.strip_prefix('/')
+                .and_then(|path| path.split_once('/'))
+                .map_or(path.as_str(), |(service, _)| service)
+        })
+    }
+
     /// Checks that a handler that runs for `max_timeout` ends within its lease.
     pub(super) fn check(&self, max_timeout: Duration) -> Result<(), Error> {
         if self.lease.lease() < max_timeout {
@@ -129,7 +141,9 @@ impl Replay {
         S: Service<Request<Body>, Response = Response<B>, Error: Into<BoxError>>,
         B: http_body::Body<Data = bytes::Bytes, Error: Into<BoxError>> + Send + 'static,
     {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        // A stored response must be readable for a later caller with other encodings.
+        parts.headers.remove("grpc-accept-encoding");
         let Collected::Whole(message, _) = collect(body, self.max_request).await.map_err(status_of_error)?
         else {
             let limit = self.max_request;
@@ -208,10 +222,18 @@ fn unstored() -> StoredReply {
     reply::store_without_body()
 }
 
+/// Returns the scope of the keys of a caller with a certificate: all of its names.
+fn scope(identity: &PeerIdentity) -> String {
+    match &identity.spiffe_id {
+        Some(id) => format!("spiffe:{id}"),
+        None => format!("dns:{}", identity.dns_names.join(",")),
+    }
+}
+
 /// Returns the key of the call, in the scope of its caller.
 fn call_key(parts: &Parts, message: &[u8]) -> Result<CallKey, Error> {
     let key = parts.headers.get(IDEMPOTENCY_KEY).and_then(|key| key.to_str().ok()).unwrap_or_default();
-    let identity = parts.extensions.get::<PeerIdentity>().map(ToString::to_string).unwrap_or_default();
+    let identity = parts.extensions.get::<PeerIdentity>().map(scope).unwrap_or_default();
     #[cfg(feature = "jwt")]
     let subject = parts.extensions.get::<comms_core::jwt::Claims>();
     #[cfg(feature = "jwt")]

@@ -12,16 +12,10 @@ pub struct PeerIdentity {
     pub dns_names: Vec<Arc<str>>,
 }
 
-impl PeerIdentity {
-    /// Returns the name of the peer: the SPIFFE id, else the first DNS name.
-    pub(super) fn name(&self) -> Option<&str> {
-        self.spiffe_id.as_deref().or_else(|| self.dns_names.first().map(|name| &**name))
-    }
-}
-
-/// Prints the name of the peer, or `unnamed` for a certificate without one.
+/// Prints the SPIFFE id, else the first DNS name, or `unnamed` for a certificate without one.
 impl fmt::Display for PeerIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name().unwrap_or("unnamed"))
+        let name = self.spiffe_id.as_deref().or_else(|| self.dns_names.first().map(|name| &**name));
+        f.write_str(name.unwrap_or("unnamed"))
     }
 }
