@@ -13,6 +13,7 @@ const EMBEDDED: &[(&str, &str)] = &[
     ("event_sourcing", "conflict: the stream account/a-1 has version 2, expected was version 1"),
     ("event_versions", "order.placed.v3: 2 incompatible"),
     ("grpc", "server: overloaded, refused"),
+    ("grpc_mtls", "order: receipt for spiffe://shop.test/order"),
     ("grpc_stream_resume", "server: a call for the events after 5, Some(Again)"),
     ("kafka", "dead letter: invalid: decode order.status.changed"),
     ("local_to_kafka", "2 invoices"),
