@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{OutlierDetector, machine::Machine};
+use super::OutlierDetector;
 use crate::sync::{Arc, AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// One success in the word of counts. The failures are in the low half.
@@ -112,7 +112,7 @@ impl OutlierHost {
 
 impl Drop for OutlierHost {
     fn drop(&mut self) {
-        self.detector.change(|machine: &mut Machine, _, _| machine.remove(self.id).into_iter().collect());
+        self.detector.change(|machine, _, _| machine.remove(self.id).into_iter().collect());
     }
 }
 

@@ -77,8 +77,8 @@ async fn a_message_that_is_announced_too_large_is_refused_at_once_embedded() {
             _ => continue,
         };
         let refused = timeout(WAIT, target.announce(path, 1 << 20)).await.expect("refused");
-        // OUT_OF_RANGE
-        assert_eq!(refused.headers()["grpc-status"], "11", "{}: {refused:?}", target.name);
+        // RESOURCE_EXHAUSTED
+        assert_eq!(refused.headers()["grpc-status"], "8", "{}: {refused:?}", target.name);
     }
 }
 
