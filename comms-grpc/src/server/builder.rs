@@ -185,16 +185,19 @@ impl Server {
     /// Serves on `listener` until `shutdown` resolves.
     ///
     /// When `shutdown` resolves, the health service reports NOT_SERVING and ends its watches. After
-    /// [`ServerConfig::shutdown_delay`] the listener closes, and each peer gets a GOAWAY. Calls in flight continue for at most [`ServerConfig::drain`]. The calls that still run
-    /// then are cut, and a warning is logged. Dropping the future cuts all calls at once.
+    /// [`ServerConfig::shutdown_delay`] the listener closes, and each peer gets a GOAWAY. Calls in flight continue for at
+    /// most [`ServerConfig::drain`]. The calls that still run then are cut, and a warning is logged. Dropping the future
+    /// cuts all calls at once.
     ///
     /// # Errors
-    /// Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) if a limit of the configuration other than
-    /// [`ServerConfig::drain`] and [`ServerConfig::shutdown_delay`] is zero, if descriptors cannot be decoded, if a rule of access or a replay names a service that is
-    /// not served, or if the
-    /// lease of the replay is shorter than [`ServerConfig::max_timeout`]. Returns
-    /// [`ErrorKind::Misconfigured`](comms_core::ErrorKind::Misconfigured) if TLS is set and its certificates cannot be
-    /// loaded, or no cryptography provider is installed. An accept that fails is logged and repeated.
+    /// Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) if:
+    /// - a limit of the configuration other than [`ServerConfig::drain`] and [`ServerConfig::shutdown_delay`] is zero;
+    /// - descriptors cannot be decoded;
+    /// - a rule of access or a replay names a service that is not served;
+    /// - the lease of the replay is shorter than [`ServerConfig::max_timeout`].
+    ///
+    /// Returns [`ErrorKind::Misconfigured`](comms_core::ErrorKind::Misconfigured) if TLS is set and its certificates cannot
+    /// be loaded, or no cryptography provider is installed. An accept that fails is logged and repeated.
     pub async fn serve(
         self,
         listener: TcpListener,
@@ -207,16 +210,8 @@ impl Server {
         replay.as_ref().map_or(Ok(()), |replay| replay.check(config.max_timeout))?;
         let mut methods = Methods::default();
         descriptors.iter().try_for_each(|descriptors| methods.add(descriptors))?;
-        let served =
-            |service: &str| names.contains(service) || methods.has_service(service) || service == REFLECTION;
-        let guarded =
-            access.iter().flat_map(Access::services).chain(replay.iter().flat_map(Replay::services));
-        for service in guarded.filter(|service| !served(service)) {
-            return Err(Error::invalid(format!(
-                "gRPC server: a rule or a replay names the service {service}, which is not served: add it with add_service, \
-                 or name it with service_names"
-            )));
-        }
+        let served = |service: &str| names.contains(service) || methods.has_service(service);
+        check_served(access.as_ref(), replay.as_ref(), served)?;
         let guards =
             GuardLayer::new(Guards { limits, methods, access, shedder, replay, clock: clock.clone() });
         let layers = ServiceBuilder::new().layer(layer).layer(guards);
@@ -271,6 +266,23 @@ impl Server {
     #[cfg(not(feature = "reflection"))]
     fn reflecting(&self) -> Result<Routes, Error> {
         Ok(self.routes.clone())
+    }
+}
+
+/// Checks that the services of rules and of the replay are served: a misspelt name would protect nothing.
+fn check_served(
+    access: Option<&Access>,
+    replay: Option<&Replay>,
+    served: impl Fn(&str) -> bool,
+) -> Result<(), Error> {
+    let access = access.into_iter().flat_map(Access::services);
+    let mut named = access.chain(replay.into_iter().flat_map(Replay::services));
+    match named.find(|service| *service != REFLECTION && !served(service)) {
+        None => Ok(()),
+        Some(service) => Err(Error::invalid(format!(
+            "gRPC server: a rule or a replay names the service {service}, which is not served: add it with add_service, or \
+             name it with service_names"
+        ))),
     }
 }
 

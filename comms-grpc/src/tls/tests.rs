@@ -287,7 +287,9 @@ async fn no_error_of_a_file_holds_its_key() {
         let identity = ServerTls::new(Identity::from_pem(pem.clone(), pem.clone()));
         let trust = ServerTls::new(leaf.identity()).client_trust(Trust::from_pem(pem));
         for tls in [identity, trust] {
-            let error = tls.start(&[b"h2"], true, &Clock::system()).err().expect("the file cannot be read");
+            let Err(error) = tls.start(&[b"h2"], true, &Clock::system()) else {
+                panic!("the file cannot be read")
+            };
             let text = format!("{error:?} {}", error.chain());
             assert!(!text.contains(secret) && !text.contains(bytes.trim_matches(['[', ']'])), "{text}");
         }
