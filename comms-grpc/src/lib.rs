@@ -89,7 +89,6 @@ mod client;
 mod deadline_body;
 mod evidence;
 mod idempotency_key;
-#[cfg(feature = "server")]
 mod message_frames;
 #[cfg(feature = "server")]
 mod peer_identity;

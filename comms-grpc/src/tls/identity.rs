@@ -42,7 +42,7 @@ impl Identity {
     /// Uses the certificate chain and the private key in two PEM files, or twice the same file.
     ///
     /// The chain begins with the certificate of this process. The key is PKCS #8, PKCS #1 or SEC 1, and not encrypted.
-    /// [`listen`](crate::listen) and the builder of the channel read the files first, and return the error.
+    /// `comms_grpc::listen` and the builder of the channel read the files first, and return the error.
     ///
     /// The files are read again every 30 s, through symbolic links. A changed certificate is used if the key fits, and
     /// the certificate is valid now. Then new handshakes use it, and open connections stay as they are. Otherwise the

@@ -34,7 +34,7 @@ pub struct Trust(pub(super) Arc<Reloader<Authorities>>);
 
 impl Trust {
     /// Trusts the certificates in the PEM file at `path`, which is read again every 30 s, see
-    /// [`Identity::from_pem_files`](super::Identity::from_pem_files). [`listen`](crate::listen) and the builder of the
+    /// [`Identity::from_pem_files`](super::Identity::from_pem_files). `comms_grpc::listen` and the builder of the
     /// channel read the file first, and return the error.
     pub fn from_pem_file(path: impl Into<PathBuf>) -> Self {
         Self(Arc::new(Reloader::new(vec![Source::File(path.into())])))
