@@ -57,7 +57,9 @@
 //! | client | [`Channel`], [`ChannelBuilder`], [`Balance`], [`ChannelSnapshot`], [`keyed`], [`from_status`], [`field_errors`], [`Resume`] |
 //! | handler | [`key_of`], [`to_status`], [`refused`] |
 //! | server (feature `server`) | [`Server`], [`serve`], [`ServerConfig`], [`ServerLayer`], [`Access`], [`Replay`] |
-//! | TLS (feature `tls`) | [`tls`] |
+//! | TLS (feature `tls`) | [`tls`]; an authority for development and tests (feature `development-authority`) |
+//! | rules of access by the scopes of a token (feature `jwt`) | `AccessBuilder::verifier`, `Caller::scope` |
+//! | the reflection service (feature `reflection`) | `Server::reflection` |
 //! | listener for any HTTP service (feature `server`) | [`listen`], [`ListenerConfig`], [`Protocols`], [`Peer`], [`RequestBody`] |
 //!
 //! # Limitations
