@@ -100,23 +100,15 @@ impl Guards {
             let mut extensions = std::mem::take(request.extensions_mut());
             let path = request.uri().path();
             if let Err(status) = access.check(path, request.headers(), &mut extensions) {
-                let mut response = failure_response(status);
-                if !access.names(path) {
-                    response.extensions_mut().insert(UnknownMethod);
-                }
-                return Ok(response);
+                return Ok(refusal(status, access.names(path)));
             }
             *request.extensions_mut() = extensions;
         }
         let shedder = self.shedder.as_ref();
         let mut permit = match shedder.map(|shedder| CallPermit::acquire(shedder, &self.clock)).transpose() {
             Ok(permit) => permit,
-            Err(status) => {
-                let mut response = failure_response(status);
-                // The route is not known to exist, and a peer can send any path.
-                response.extensions_mut().insert(UnknownMethod);
-                return Ok(response);
-            }
+            // The route is not known to exist.
+            Err(status) => return Ok(refusal(status, false)),
         };
         std::future::poll_fn(|cx| inner.poll_ready(cx))
             .await
@@ -139,4 +131,14 @@ impl Guards {
         }
         Ok(response.map(|body| Body::new(CheckedResponse::new(body, self.limits.response, permit))))
     }
+}
+
+/// Returns the response of a call that is refused before the route is looked up. The path of a method that is not known is
+/// no label, because a peer can send any path.
+fn refusal(status: Status, is_known: bool) -> Response<Body> {
+    let mut response = failure_response(status);
+    if !is_known {
+        response.extensions_mut().insert(UnknownMethod);
+    }
+    response
 }

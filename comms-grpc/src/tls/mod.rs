@@ -46,5 +46,4 @@ pub(crate) use server::ServerHandshake;
 pub use server::ServerTls;
 pub use tokio_rustls::rustls;
 pub use trust::Trust;
-#[allow(unused_imports, reason = "the client channel uses these")]
 pub(crate) use {client::ClientHandshake, client_stream::ClientStream};

@@ -1,4 +1,4 @@
-//! How often a handler runs, and what the caller is told.
+//! How often a handler runs, and which error the caller gets.
 
 use std::sync::atomic::Ordering::SeqCst;
 

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use comms_core::{
     Error,
-    resilience::{BreakerConfig, BulkheadConfig, Policy, PolicyConfig, WindowConfig},
+    resilience::{BulkheadConfig, Policy, PolicyConfig},
 };
 use http::Uri;
 use tokio::{
@@ -12,7 +12,7 @@ use tokio::{
     sync::{Notify, watch},
 };
 
-use super::{ChannelBuilder, Guarding, target::Target};
+use super::{ChannelBuilder, Guarding, defaults, target::Target};
 use crate::client::{
     Channel, Core,
     attempt::{Attempts, Shared},
@@ -27,16 +27,6 @@ use crate::client::{
 const LONGEST: Duration = Duration::from_secs(99_999_999);
 /// The default bound on calls in flight.
 const CALLS_IN_FLIGHT: u32 = 1_024;
-
-/// Returns the default breaker of a channel. Failures in a row do not open it, because the attempts of one call are in a
-/// row. It opens for a short time at first, because a peer that restarts is back soon.
-fn breaker() -> BreakerConfig {
-    BreakerConfig::default()
-        .failure_threshold(0)
-        .window(WindowConfig::time(Duration::from_secs(10)))
-        .open_duration(Duration::from_secs(5))
-        .max_open_duration(Duration::from_secs(60))
-}
 
 impl ChannelBuilder {
     /// Creates the channel. The first call opens the connection. The current tokio runtime drives the connections.
@@ -117,9 +107,9 @@ impl ChannelBuilder {
         let config = match &self.policy {
             Guarding::Policy(policy) => return Ok((policy.clone(), false)),
             Guarding::Off => PolicyConfig::none(),
-            Guarding::Default => {
-                PolicyConfig::interactive().breaker(breaker()).bulkhead(BulkheadConfig::new(CALLS_IN_FLIGHT))
-            }
+            Guarding::Default => PolicyConfig::interactive()
+                .breaker(defaults::breaker())
+                .bulkhead(BulkheadConfig::new(CALLS_IN_FLIGHT)),
         };
         let config = config.timeout(self.timeout.min(LONGEST));
         Ok((Policy::builder(peer, config).clock(self.clock.clone()).build()?, true))

@@ -1,13 +1,14 @@
 //! The settings of a channel, and their checks.
 
 mod build;
+mod defaults;
 mod target;
 
 use std::{collections::HashMap, fmt, time::Duration};
 
 use comms_core::{
     clock::Clock,
-    resilience::{Backoff, Jitter, Policy, PolicyConfig},
+    resilience::{Backoff, Policy, PolicyConfig},
 };
 
 use super::{Balance, Channel, keep_alive::KeepAlive, methods::MethodSettings};
@@ -57,7 +58,7 @@ impl Channel {
             timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(2),
             keep_alive: KeepAlive::default(),
-            backoff: reconnect_backoff(),
+            backoff: defaults::reconnect_backoff(),
             wait_for_ready: false,
             max_waiting: 1_024,
             balance: Balance::default(),
@@ -72,14 +73,6 @@ impl Channel {
             clock: Clock::system(),
         }
     }
-}
-
-/// Returns the connection backoff of gRPC.
-fn reconnect_backoff() -> Backoff {
-    Backoff::new(Duration::from_secs(1), Duration::from_secs(120))
-        .and_then(|backoff| backoff.with_multiplier(1.6))
-        .and_then(|backoff| backoff.with_jitter(Jitter::Ratio(0.2)))
-        .unwrap_or_default()
 }
 
 /// Calls: their time limits, attempts and guards.

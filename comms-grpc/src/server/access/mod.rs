@@ -15,8 +15,10 @@ use tonic::Status;
 pub use caller::Caller;
 use caller::Credentials;
 
-use crate::peer_identity::PeerIdentity;
-use crate::status::{Refusal, to_status};
+use crate::{
+    peer_identity::PeerIdentity,
+    status::{Refusal, to_status},
+};
 
 /// The rules of access of a server, per method.
 ///

@@ -1,27 +1,27 @@
 //! Replay of stored responses for calls with an idempotency key.
 //!
-//! `body.rs` reads requests and responses within the limits, and `reply.rs` has the stored form of a response.
+//! `body.rs` reads requests and responses within the limits, `key.rs` makes the key of a call, and `reply.rs` has the stored
+//! form of a response.
 
 mod body;
+mod key;
 mod reply;
 
 use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
 
 use comms_core::{
     BoxError, Error, ErrorKind,
-    idempotency::{CallKey, IdempotencyStore, LeaseOptions, StoredReply, run_once},
+    idempotency::{IdempotencyStore, LeaseOptions, StoredReply, run_once},
     wire::IDEMPOTENCY_KEY,
 };
-use http::{HeaderMap, Request, Response, request::Parts};
+use http::{HeaderMap, Request, Response};
 use tonic::{Code, Status, body::Body};
 use tower_service::Service;
 
 use super::{context_body::status_of_error, restate::restate};
-use crate::{
-    peer_identity::PeerIdentity,
-    status::{Refusal, refused, to_status},
-};
+use crate::status::{Refusal, refused, to_status};
 use body::{Collected, Stored, collect};
+use key::call_key;
 
 /// Executes unary calls with an idempotency key once, and answers a repetition with the stored response.
 ///
@@ -220,29 +220,6 @@ fn unstored() -> StoredReply {
         "a response exceeds the limits of its replay, and is not stored; a repetition gets ALREADY_EXISTS"
     );
     reply::store_without_body()
-}
-
-/// Returns the scope of the keys of a caller with a certificate: all of its names.
-fn scope(identity: &PeerIdentity) -> String {
-    match &identity.spiffe_id {
-        Some(id) => format!("spiffe:{id}"),
-        None => format!("dns:{}", identity.dns_names.join(",")),
-    }
-}
-
-/// Returns the key of the call, in the scope of its caller.
-fn call_key(parts: &Parts, message: &[u8]) -> Result<CallKey, Error> {
-    let key = parts.headers.get(IDEMPOTENCY_KEY).and_then(|key| key.to_str().ok()).unwrap_or_default();
-    let identity = parts.extensions.get::<PeerIdentity>().map(scope).unwrap_or_default();
-    #[cfg(feature = "jwt")]
-    let subject = parts.extensions.get::<comms_core::jwt::Claims>();
-    #[cfg(feature = "jwt")]
-    let subject = subject.map(|claims| format!("{}\n{}", claims.iss, claims.sub)).unwrap_or_default();
-    #[cfg(not(feature = "jwt"))]
-    let subject = "";
-    // A verified issuer and subject have no line feeds.
-    let principal = format!("{identity}\n{subject}");
-    CallKey::new(&principal, parts.uri.path(), key, message)
 }
 
 /// Returns the kind of the failure that the headers of `response` report.

@@ -188,7 +188,7 @@ async fn a_pushback_delays_or_stops_further_attempts() {
     let peer = Peer::with_pushback(&[(300, Ok(1), None), rejected(Duration::MAX), (5, Ok(3), None)]);
     assert_eq!(call(&fixed(50, 3), &peer).await, (Ok(1), 300));
     assert_eq!(peer.begun(), 2);
-    // A wait of more than five minutes is one that nobody waits for.
+    // The peer asks for a wait of more than five minutes, so no further attempt is made.
     let peer = Peer::with_pushback(&[rejected(Duration::from_secs(301)), (5, Ok(2), None)]);
     assert_eq!(call(&fixed(50, 2), &peer).await, (Err(Rejected), 5));
 }
