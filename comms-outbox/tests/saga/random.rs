@@ -89,6 +89,21 @@ fn random_runs(style: Style, play: impl AsyncFn(&mut World, Step)) {
     });
 }
 
+/// The command, all timers and the process that would set them again are lost.
+#[tokio::test]
+async fn a_run_that_lost_its_command_its_timers_and_its_coordinator_ends() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = Sqlite::create_in(directory.path()).await;
+    let definition = definition(Style::Orchestrated, NEVER);
+    let mut world = World::new(&database, Style::Orchestrated, &definition, &SERVICES).await;
+    assert!(world.reply(0, false, None).await);
+    assert!(world.lose_command(0));
+    world.lose_timers(Some((1, Fault::Crash))).await;
+    assert!(!world.fire(0, false, None).await, "the run has a timer");
+    world.drain().await;
+    world.check().await;
+}
+
 #[test]
 fn random_runs_end_with_everything_done_or_undone() {
     random_runs(Style::Orchestrated, orchestrated);
