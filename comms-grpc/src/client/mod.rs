@@ -31,6 +31,7 @@ mod request;
 mod resume;
 mod retry;
 mod snapshot;
+mod task;
 
 pub use balance::Balance;
 pub use builder::ChannelBuilder;
@@ -162,6 +163,7 @@ impl Channel {
                 started,
                 failed,
                 breaker: endpoint.breaker_snapshot(),
+                outlier: endpoint.outlier_snapshot(),
             }
         });
         ChannelSnapshot {

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use comms_core::{
     Error,
-    resilience::{BulkheadConfig, Policy, PolicyConfig},
+    resilience::{BulkheadConfig, OutlierConfig, OutlierDetector, Policy, PolicyConfig},
 };
 use http::Uri;
 use tokio::{
@@ -18,9 +18,10 @@ use crate::client::{
     attempt::{Attempts, Shared},
     balance::{Balancer, EndpointSet, Resolver, ResolverSettings, system_lookup},
     connect::Connector,
-    endpoint::{Endpoint, Settings},
+    endpoint::{Endpoint, HealthCheck, Settings},
     methods::Methods,
     retry::ByEvidence,
+    task::Task,
 };
 
 /// The longest timeout, about three years: adding it to an instant of the clock does not overflow.
@@ -39,6 +40,7 @@ impl ChannelBuilder {
     ///   [`resolve`](Self::resolve) is zero;
     /// - [`keep_alive`](Self::keep_alive) or [`keep_alive_timeout`](Self::keep_alive_timeout) is below its minimum;
     /// - [`endpoint_policy`](Self::endpoint_policy) is invalid or has other settings than a breaker and a bulkhead;
+    /// - [`outliers`](Self::outliers) is invalid;
     /// - no tokio runtime is current.
     ///
     /// Returns [`ErrorKind::Misconfigured`](comms_core::ErrorKind::Misconfigured) if the certificates of TLS cannot be
@@ -56,7 +58,7 @@ impl ChannelBuilder {
         let (policy, policy_has_timeout) = self.call_policy(&peer)?;
         let connector =
             self.connector().map_err(|e| e.context(format_args!("gRPC channel to {authority}")))?;
-        let settings = self.endpoint_settings(&peer, targets.len(), connector, runtime);
+        let settings = self.endpoint_settings(&peer, targets.len(), connector, runtime)?;
         let balancer = self.balancer(targets, first, settings);
         let shared = Shared {
             balancer,
@@ -92,6 +94,7 @@ impl ChannelBuilder {
         }
         self.keep_alive.check()?;
         self.endpoint_policy.validate()?;
+        self.outliers.as_ref().map_or(Ok(()), OutlierConfig::validate)?;
         let PolicyConfig { breaker, bulkhead, .. } = self.endpoint_policy.clone();
         if self.endpoint_policy != PolicyConfig::none().breaker(breaker).bulkhead(bulkhead) {
             return Err(Error::invalid(
@@ -136,9 +139,11 @@ impl ChannelBuilder {
         targets: usize,
         connector: Connector,
         runtime: Handle,
-    ) -> Arc<Settings> {
+    ) -> Result<Arc<Settings>, Error> {
         let several = targets > 1 || self.resolve.is_some();
-        Arc::new(Settings {
+        let outliers = self.outliers.clone().filter(|_| several);
+        let detector = outliers.map(|config| OutlierDetector::new(peer, config, self.clock.clone()));
+        Ok(Arc::new(Settings {
             peer: peer.clone(),
             connector,
             connect_timeout: self.connect_timeout,
@@ -147,19 +152,25 @@ impl ChannelBuilder {
             wait_for_ready: self.wait_for_ready,
             max_waiting: self.max_waiting,
             guards: if several { self.endpoint_policy.clone() } else { PolicyConfig::none() },
+            detector: detector.transpose()?,
+            health_check: self.health_check.clone().map(HealthCheck::new).map(Arc::new),
             clock: self.clock.clone(),
             runtime,
             trouble: Notify::new(),
-        })
+        }))
     }
 
     fn balancer(&self, targets: Vec<Target>, first: Target, settings: Arc<Settings>) -> Balancer {
+        let sweeps = settings.detector.clone().map(|detector| {
+            let sweeps = async move { detector.run(std::future::pending()).await };
+            Task::spawn(&settings.runtime, sweeps)
+        });
         let Some(interval) = self.resolve else {
             let endpoints = targets.into_iter().map(|Target { uri, origin }| {
                 Arc::new(Endpoint::new(origin.authority.to_string(), origin, uri, settings.clone()))
             });
             let (_, set) = watch::channel(EndpointSet::of(endpoints.collect()));
-            return Balancer::new(set, self.balance, self.clock.clone(), None);
+            return Balancer::new(set, self.balance, self.clock.clone(), None, sweeps);
         };
         let ((host, port), origin) = (first.host_and_port(), first.origin);
         let shared = settings.clone();
@@ -175,6 +186,6 @@ impl ChannelBuilder {
             shared: settings.clone(),
         };
         let (resolver, set) = Resolver::start(resolution, &settings.runtime);
-        Balancer::new(set, self.balance, self.clock.clone(), Some(resolver))
+        Balancer::new(set, self.balance, self.clock.clone(), Some(resolver), sweeps)
     }
 }
