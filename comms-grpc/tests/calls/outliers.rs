@@ -54,16 +54,20 @@ async fn an_endpoint_that_fails_is_ejected_by_default() {
 /// Ejection refuses no call: the endpoint that is ejected takes calls while the other one is down.
 #[tokio::test]
 async fn an_ejected_endpoint_is_the_last_resort() {
-    let peer = H2Peer::start(|n| if n < 5 { Answer::Status("14", vec![]) } else { Answer::Success }).await;
-    let channel = builder(&[&peer]).endpoints([closed_port().await]).build().unwrap();
-    for _ in 0..5 {
-        call(&channel, "report", 0).await.unwrap_err();
+    for waits in [false, true] {
+        let peer =
+            H2Peer::start(|n| if n < 5 { Answer::Status("14", vec![]) } else { Answer::Success }).await;
+        let channel = builder(&[&peer]).endpoints([closed_port().await]).wait_for_ready(waits).build();
+        let channel = channel.unwrap();
+        for _ in 0..5 {
+            call(&channel, "report", 0).await.unwrap_err();
+        }
+        assert!(outlier(&channel, 0).ejected);
+        for _ in 0..5 {
+            call(&channel, "report", 0).await.unwrap();
+        }
+        assert!(outlier(&channel, 0).ejected, "for its time");
     }
-    assert!(outlier(&channel, 0).ejected);
-    for _ in 0..5 {
-        call(&channel, "report", 0).await.unwrap();
-    }
-    assert!(outlier(&channel, 0).ejected, "for its time");
 }
 
 /// After its ejection, an endpoint that does not answer holds one call, and not its share of the calls.

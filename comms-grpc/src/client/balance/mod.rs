@@ -149,14 +149,20 @@ impl Balancer {
         endpoints: &'a [Arc<Endpoint>],
         mut unusable: Unusable<'a>,
     ) -> Result<Choice<'a>, Unreachable> {
-        if endpoints.first().is_some_and(|any| any.waits_for_ready()) {
+        let waits_for_ready = endpoints.first().is_some_and(|any| any.waits_for_ready());
+        if waits_for_ready {
             unusable.connecting = endpoints.iter().collect();
         }
+        // A call that waits for readiness takes an ejected endpoint, because the others may never be ready.
+        let admit = |endpoint: &'a Arc<Endpoint>| match waits_for_ready {
+            true => endpoint.admit_as_last_resort(),
+            false => endpoint.admit(),
+        };
         let connecting = std::mem::take(&mut unusable.connecting).into_iter();
         let mut ready: FuturesUnordered<_> =
             connecting.map(|endpoint| async move { (endpoint, endpoint.ready().await) }).collect();
         while let Some((endpoint, outcome)) = ready.next().await {
-            match outcome.map(|connection| (connection, endpoint.admit())) {
+            match outcome.map(|connection| (connection, admit(endpoint))) {
                 Ok((connection, Ok(admission))) => return Ok(Choice { endpoint, connection, admission }),
                 Ok((_, Err(reason))) => unusable.add(endpoint, reason),
                 Err(reason) => unusable.add(endpoint, reason),
