@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Rejection;
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, resilience::Retry};
 
 /// The class of a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +67,15 @@ pub trait Classify<R, T, E>: Clone + Send + Sync + 'static {
     fn is_idempotent(&self, request: &R) -> bool {
         let _ = request;
         false
+    }
+
+    /// Returns when the policy retries an attempt that ended with `result`, a failure of the kind `kind`. Default: as the
+    /// table of [`ErrorKind`] determines.
+    ///
+    /// Implement it for a protocol whose settings name the failures to retry, such as the retryable status codes of gRPC.
+    fn retry(&self, result: &Result<T, E>, kind: ErrorKind) -> Retry {
+        let _ = result;
+        kind.retry()
     }
 }
 

@@ -7,7 +7,7 @@ use super::{
     Backoff, RetryBudget, RetryBudgetConfig,
     config::{bounded, duration, switch},
 };
-use crate::{Error, ErrorKind, clock::Clock, resilience::Retry};
+use crate::{Error, clock::Clock, resilience::Retry};
 
 /// The retry settings of a [`Policy`](super::Policy).
 ///
@@ -30,13 +30,13 @@ pub struct RetryConfig {
     #[serde(with = "duration")]
     pub max_pushback: Duration,
     /// Whether executing any call twice is harmless: each carries an idempotency key for this call, or has the same
-    /// effect however often it is executed. Then an [`Indeterminate`](ErrorKind::Indeterminate) failure is retried.
+    /// effect however often it is executed. Then an [`Indeterminate`](crate::ErrorKind::Indeterminate) failure is retried.
     /// Default `false`.
     ///
     /// One call can set this for itself: [`Policy::run_idempotent`](super::Policy::run_idempotent),
     /// [`Classify::is_idempotent`](super::Classify::is_idempotent).
     pub idempotent: bool,
-    /// Whether a [`Conflict`](ErrorKind::Conflict) is retried. Correct only if each attempt reads the changed state
+    /// Whether a [`Conflict`](crate::ErrorKind::Conflict) is retried. Correct only if each attempt reads the changed state
     /// again. Default `false`.
     pub conflicts: bool,
 }
@@ -53,7 +53,7 @@ impl RetryConfig {
     /// Checks the settings.
     ///
     /// # Errors
-    /// Returns [`ErrorKind::Invalid`] if `max_attempts` is 0, `max_pushback` is above 99,999,999 s, or
+    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if `max_attempts` is 0, `max_pushback` is above 99,999,999 s, or
     /// [`RetryBudgetConfig::validate`] fails.
     pub fn validate(&self) -> Result<(), Error> {
         if self.max_attempts == 0 {
@@ -110,7 +110,7 @@ impl RetryConfig {
 pub(super) struct FailedAttempt {
     /// The number of the attempt, from 1.
     pub(super) attempt: u32,
-    pub(super) kind: ErrorKind,
+    pub(super) retry: Retry,
     /// The wait that the peer requested.
     pub(super) retry_after: Option<Duration>,
     /// Whether executing this call twice is harmless.
@@ -157,7 +157,7 @@ pub(super) fn decide(
     failed: &FailedAttempt,
     clock: &Clock,
 ) -> RetryDecision {
-    let retryable = match failed.kind.retry() {
+    let retryable = match failed.retry {
         Retry::Yes => true,
         Retry::IfRepeatable => config.idempotent || failed.idempotent,
         Retry::IfReadAnew => config.conflicts,
@@ -190,6 +190,7 @@ pub(super) fn decide(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ErrorKind;
 
     const fn secs(secs: u64) -> Duration {
         Duration::from_secs(secs)
@@ -197,7 +198,14 @@ mod tests {
 
     fn failed(clock: &Clock, kind: ErrorKind) -> FailedAttempt {
         let now = clock.now();
-        FailedAttempt { attempt: 1, kind, retry_after: None, idempotent: false, now, deadline: None }
+        FailedAttempt {
+            attempt: 1,
+            retry: kind.retry(),
+            retry_after: None,
+            idempotent: false,
+            now,
+            deadline: None,
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::{
     ErrorKind,
     clock::{self, Clock},
     context,
-    resilience::{Class, Classify, Guard, Rejection},
+    resilience::{Class, Classify, Guard, Rejection, Retry},
 };
 
 pin_project! {
@@ -97,8 +97,13 @@ where
             let mut this = self.as_mut().project();
             this.timer.set(None);
             this.stage.set(Stage::Done);
+            let retry = match (class, guard) {
+                (Class::Failure { kind, .. }, None) => this.classify.retry(&result, kind),
+                (Class::Failure { kind, .. }, Some(_)) => kind.retry(),
+                (Class::Success, _) => Retry::No,
+            };
             let idempotent = this.request.as_ref().map(|request| this.classify.is_idempotent(request));
-            if let Some(delay) = this.state.end_attempt(class, guard, idempotent) {
+            if let Some(delay) = this.state.end_attempt(class, guard, retry, idempotent) {
                 if matches!(class, Class::Failure { kind: ErrorKind::Indeterminate, .. }) {
                     *this.indeterminate = Some(result);
                 }

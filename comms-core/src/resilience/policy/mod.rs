@@ -5,6 +5,7 @@
 //!
 //! The files in the order of a call:
 //! - `config.rs` and `builder.rs`: the settings, and the policy that is built from them;
+//! - `overrides.rs`: the settings that some calls have in place of those of the policy;
 //! - `version.rs`: the guards of one version of the settings;
 //! - `service.rs`: the tower layer and service, which start a call;
 //! - `call.rs`: the stages of a call;
@@ -16,12 +17,14 @@ mod call;
 mod call_state;
 mod config;
 mod meter;
+mod overrides;
 mod service;
 mod version;
 
 pub use builder::PolicyBuilder;
 pub use call::Call;
 pub use config::PolicyConfig;
+pub use overrides::PolicyOverrides;
 pub use service::{PolicyLayer, PolicyService};
 
 use std::{
