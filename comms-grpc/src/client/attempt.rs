@@ -96,7 +96,13 @@ impl Shared {
             }
             let choice = match self.balancer.choose(&endpoints) {
                 Ok(choice) => choice,
-                Err(unusable) => self.connect(deadline, self.balancer.wait(&endpoints, unusable)).await?,
+                Err(unusable) => {
+                    self.connect(
+                        deadline,
+                        self.balancer.wait(&endpoints, unusable, request.head.wait_for_ready),
+                    )
+                    .await?
+                }
             };
             let (failure, repeat) = match self.send(choice, &mut request, deadline).await {
                 Sent::Answered(answer) => return Ok(answer),

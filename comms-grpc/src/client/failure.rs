@@ -21,13 +21,15 @@ pub(super) struct Failure {
     status: Status,
     kind: ErrorKind,
     retry_after: Option<Duration>,
+    /// The code by which a service config decides about a retry.
+    listed_as: Code,
 }
 
 impl Failure {
     /// Returns a failure without proof that the call was not executed, unless `status` carries one.
     pub(super) fn of(status: Status) -> Self {
         let (kind, retry_after) = kind_and_wait(&status, Evidence::of(&status).as_ref());
-        Self { status, kind, retry_after }
+        Self { listed_as: status.code(), status, kind, retry_after }
     }
 
     /// Returns the failure of a call that was provably not executed.
@@ -54,7 +56,13 @@ impl Failure {
         let text = format!("{peer}: {cause}");
         match unexecuted {
             true => Self::not_executed(Code::Unavailable, &text, None),
-            false => Self::of(Status::new(code_of(error, late), truncate(&text))),
+            false => {
+                let code = code_of(error, late);
+                let failure = Self::of(Status::new(code, truncate(&text)));
+                // Other implementations report a lost connection as UNAVAILABLE, and operators list that code.
+                let listed_as = if code == Code::Unknown { Code::Unavailable } else { code };
+                Self { listed_as, ..failure }
+            }
         }
     }
 
@@ -66,6 +74,10 @@ impl Failure {
 
     pub(super) const fn kind(&self) -> ErrorKind {
         self.kind
+    }
+
+    pub(super) const fn listed_as(&self) -> Code {
+        self.listed_as
     }
 
     pub(super) const fn class(&self) -> Class {

@@ -5,6 +5,7 @@
 #[cfg(feature = "jwt")]
 mod access;
 mod call_metrics;
+mod chain;
 mod connection_failures;
 mod deadline;
 mod endpoints;
@@ -22,5 +23,6 @@ mod replay;
 mod response_ends;
 mod retries;
 mod server;
+mod service_config;
 mod shed;
 mod support;

@@ -136,18 +136,19 @@ impl Balancer {
         Err(unusable)
     }
 
-    /// Waits for the first endpoint that becomes ready.
+    /// Waits for the first endpoint that becomes ready. `for_ready`: also while no connection can be made.
     pub(super) async fn wait<'a>(
         &self,
         endpoints: &'a [Arc<Endpoint>],
         mut unusable: Unusable<'a>,
+        for_ready: bool,
     ) -> Result<Choice<'a>, Unreachable> {
-        if endpoints.first().is_some_and(|any| any.waits_for_ready()) {
+        if for_ready {
             unusable.connecting = endpoints.iter().collect();
         }
         let connecting = std::mem::take(&mut unusable.connecting).into_iter();
         let mut ready: FuturesUnordered<_> =
-            connecting.map(|endpoint| async move { (endpoint, endpoint.ready().await) }).collect();
+            connecting.map(|endpoint| async move { (endpoint, endpoint.ready(for_ready).await) }).collect();
         while let Some((endpoint, outcome)) = ready.next().await {
             match outcome.map(|connection| (connection, endpoint.admit())) {
                 Ok((connection, Ok(admission))) => return Ok(Choice { endpoint, connection, admission }),

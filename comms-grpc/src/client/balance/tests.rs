@@ -98,7 +98,6 @@ fn settings(clock: &Clock) -> Arc<Settings> {
         connect_timeout: SECOND,
         keep_alive,
         backoff: Backoff::default(),
-        wait_for_ready: false,
         max_waiting: 16,
         guards: PolicyConfig::none(),
         clock: clock.clone(),

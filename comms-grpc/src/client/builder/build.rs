@@ -16,10 +16,10 @@ use super::{ChannelBuilder, Guarding, defaults, target::Target};
 use crate::client::{
     Channel, Core,
     attempt::{Attempts, Shared},
-    balance::{Balancer, EndpointSet, Resolver, ResolverSettings, system_lookup},
+    balance::{Balance, Balancer, EndpointSet, Resolver, ResolverSettings, system_lookup},
     connect::Connector,
     endpoint::{Endpoint, Settings},
-    methods::Methods,
+    methods::{Defaults, Methods},
     retry::ByEvidence,
 };
 
@@ -39,6 +39,7 @@ impl ChannelBuilder {
     ///   [`resolve`](Self::resolve) is zero;
     /// - [`keep_alive`](Self::keep_alive) or [`keep_alive_timeout`](Self::keep_alive_timeout) is below its minimum;
     /// - [`endpoint_policy`](Self::endpoint_policy) is invalid or has other settings than a breaker and a bulkhead;
+    /// - [`service_config`](Self::service_config) is not valid;
     /// - no tokio runtime is current.
     ///
     /// Returns [`ErrorKind::Misconfigured`](comms_core::ErrorKind::Misconfigured) if the certificates of TLS cannot be
@@ -56,23 +57,34 @@ impl ChannelBuilder {
         let (policy, policy_has_timeout) = self.call_policy(&peer)?;
         let connector =
             self.connector().map_err(|e| e.context(format_args!("gRPC channel to {authority}")))?;
-        let settings = self.endpoint_settings(&peer, targets.len(), connector, runtime);
-        let balancer = self.balancer(targets, first, settings);
+        let several = targets.len() > 1 || self.resolve.is_some();
+        let (config, balance) = self
+            .read_service_config(several)
+            .map_err(|error| error.context(format_args!("gRPC channel to {authority}")))?;
+        let settings = self.endpoint_settings(&peer, several, connector, runtime);
+        let balancer = self.balancer(targets, first, balance.balance, settings);
         let shared = Shared {
             balancer,
             peer: peer.clone(),
             forwards_credentials: self.forwards_credentials,
             clock: self.clock.clone(),
         };
-        let classify = ByEvidence { peer: peer.clone() };
-        let core = Core {
-            peer: peer.clone(),
-            methods: Methods::new(peer, self.methods),
-            attempts: Attempts::new(shared),
-            classify,
-            policy,
+        let attempts = Attempts::new(shared);
+        let defaults = Defaults {
+            attempts: attempts.clone(),
+            classify: ByEvidence { peer: peer.clone(), retryable: None },
+            policy: policy.clone(),
             policy_has_timeout,
             timeout: self.timeout.min(LONGEST),
+            wait_for_ready: self.wait_for_ready,
+            clock: self.clock.clone(),
+        };
+        let core = Core {
+            peer,
+            methods: Methods::new(defaults, self.methods, config),
+            attempts,
+            policy,
+            balance,
             replay_limit: self.replay_limit,
             forwards_credentials: self.forwards_credentials,
             clock: self.clock,
@@ -133,18 +145,16 @@ impl ChannelBuilder {
     fn endpoint_settings(
         &self,
         peer: &Arc<str>,
-        targets: usize,
+        several: bool,
         connector: Connector,
         runtime: Handle,
     ) -> Arc<Settings> {
-        let several = targets > 1 || self.resolve.is_some();
         Arc::new(Settings {
             peer: peer.clone(),
             connector,
             connect_timeout: self.connect_timeout,
             keep_alive: self.keep_alive,
             backoff: self.backoff,
-            wait_for_ready: self.wait_for_ready,
             max_waiting: self.max_waiting,
             guards: if several { self.endpoint_policy.clone() } else { PolicyConfig::none() },
             clock: self.clock.clone(),
@@ -153,13 +163,19 @@ impl ChannelBuilder {
         })
     }
 
-    fn balancer(&self, targets: Vec<Target>, first: Target, settings: Arc<Settings>) -> Balancer {
+    fn balancer(
+        &self,
+        targets: Vec<Target>,
+        first: Target,
+        balance: Balance,
+        settings: Arc<Settings>,
+    ) -> Balancer {
         let Some(interval) = self.resolve else {
             let endpoints = targets.into_iter().map(|Target { uri, origin }| {
                 Arc::new(Endpoint::new(origin.authority.to_string(), origin, uri, settings.clone()))
             });
             let (_, set) = watch::channel(EndpointSet::of(endpoints.collect()));
-            return Balancer::new(set, self.balance, self.clock.clone(), None);
+            return Balancer::new(set, balance, self.clock.clone(), None);
         };
         let ((host, port), origin) = (first.host_and_port(), first.origin);
         let shared = settings.clone();
@@ -175,6 +191,6 @@ impl ChannelBuilder {
             shared: settings.clone(),
         };
         let (resolver, set) = Resolver::start(resolution, &settings.runtime);
-        Balancer::new(set, self.balance, self.clock.clone(), Some(resolver))
+        Balancer::new(set, balance, self.clock.clone(), Some(resolver))
     }
 }

@@ -2,6 +2,7 @@
 
 mod build;
 mod defaults;
+mod service_config;
 mod target;
 
 use std::{collections::HashMap, fmt, time::Duration};
@@ -25,12 +26,13 @@ pub struct ChannelBuilder {
     connect_timeout: Duration,
     keep_alive: KeepAlive,
     backoff: Backoff,
-    wait_for_ready: bool,
+    wait_for_ready: Option<bool>,
     max_waiting: usize,
-    balance: Balance,
+    balance: Option<Balance>,
     endpoint_policy: PolicyConfig,
     policy: Guarding,
     methods: HashMap<String, MethodSettings>,
+    service_config: Option<String>,
     replay_limit: usize,
     peer: Option<String>,
     forwards_credentials: bool,
@@ -59,12 +61,13 @@ impl Channel {
             connect_timeout: Duration::from_secs(2),
             keep_alive: KeepAlive::default(),
             backoff: defaults::reconnect_backoff(),
-            wait_for_ready: false,
+            wait_for_ready: None,
             max_waiting: 1_024,
-            balance: Balance::default(),
+            balance: None,
             endpoint_policy: PolicyConfig::none().breaker(comms_core::resilience::BreakerConfig::default()),
             policy: Guarding::Default,
             methods: HashMap::new(),
+            service_config: None,
             replay_limit: 64 * 1024,
             peer: None,
             forwards_credentials: false,
@@ -155,7 +158,7 @@ impl ChannelBuilder {
     /// fails at once during the backoff between two connection attempts, as `NotExecuted` with the time until the next
     /// connection attempt as the wait, after which the policy retries.
     pub fn wait_for_ready(mut self, wait: bool) -> Self {
-        self.wait_for_ready = wait;
+        self.wait_for_ready = Some(wait);
         self
     }
 
@@ -206,7 +209,7 @@ impl ChannelBuilder {
 
     /// Sets how the endpoint of a call is chosen. Default [`Balance::RoundRobin`].
     pub fn balance(mut self, balance: Balance) -> Self {
-        self.balance = balance;
+        self.balance = Some(balance);
         self
     }
 

@@ -48,7 +48,6 @@ pub(super) struct Settings {
     pub(super) connect_timeout: Duration,
     pub(super) keep_alive: KeepAlive,
     pub(super) backoff: Backoff,
-    pub(super) wait_for_ready: bool,
     /// The maximum number of calls that wait for one connection.
     pub(super) max_waiting: usize,
     /// The guards of each endpoint.
@@ -190,9 +189,9 @@ impl Endpoint {
 
     /// Returns the connection, and waits for the connection attempt if one is needed.
     ///
-    /// During the backoff after a failed attempt the wait fails at once, unless the channel waits for readiness. A call
+    /// During the backoff after a failed attempt the wait fails at once, unless the call waits `for_ready`. A call
     /// that is dropped while it waits does not stop the attempt.
-    pub(super) async fn ready(self: &Arc<Self>) -> Result<Connection, Unreachable> {
+    pub(super) async fn ready(self: &Arc<Self>, for_ready: bool) -> Result<Connection, Unreachable> {
         loop {
             let failure = match self.readiness() {
                 Readiness::Ready(connection) => return Ok(connection),
@@ -202,17 +201,12 @@ impl Endpoint {
                     Err(failure) => failure,
                 },
             };
-            if !self.settings.wait_for_ready || failure.crowded {
+            if !for_ready || failure.crowded {
                 return Err(failure);
             }
             let _waiting = load::Waiting::enter(self)?;
             self.settings.clock.sleep(failure.retry_after.unwrap_or(TRIAL)).await;
         }
-    }
-
-    /// Returns whether calls wait for a connection instead of failing.
-    pub(super) fn waits_for_ready(&self) -> bool {
-        self.settings.wait_for_ready
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

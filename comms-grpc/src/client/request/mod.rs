@@ -43,6 +43,8 @@ pub(super) struct Head {
     pub(super) caller_deadline: Option<Instant>,
     /// Whether executing this call twice is harmless.
     pub(super) idempotent: bool,
+    /// Whether this call waits while no connection can be made.
+    pub(super) wait_for_ready: bool,
 }
 
 impl CallRequest {
