@@ -82,6 +82,8 @@ use service_config::{BalanceChoice, ServiceConfig};
 /// response has begun, and a call that has sent more than [`replay_limit`](ChannelBuilder::replay_limit), is not
 /// retried.
 ///
+/// The methods of a peer can have limits and retries of their own: see [`ChannelBuilder::service_config`].
+///
 /// A request that the peer has provably not processed, because its connection was closed in order or because the peer
 /// refused the stream, is sent again at once. This does not count as an attempt.
 ///
