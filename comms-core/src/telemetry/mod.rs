@@ -1,4 +1,4 @@
-//! The names of all metrics, attributes and spans.
+//! The names of all metrics, attributes and spans, and a limit on log lines.
 //!
 //! If the OpenTelemetry semantic conventions 1.42 (<https://opentelemetry.io/docs/specs/semconv/>) have a name, that
 //! name is used. All other names begin with `comms`.
@@ -10,8 +10,10 @@
 //! The crates record through the `metrics` facade and keep the handles of their metrics. Therefore an application
 //! installs its recorder first, then calls [`describe`] once, and then starts consumers, relays, channels and hubs.
 
+mod log_limit;
 mod table;
 
+pub use log_limit::LogLimit;
 pub use table::{METRICS, Metric, MetricKind, Unit, describe};
 
 /// Histogram, seconds: one attempt of a handler. `messaging.process.duration`.
