@@ -94,7 +94,8 @@ fn a_few_overloads_among_many_requests_do_not_shrink_the_limit() {
 fn the_limit_grows_under_the_load_of_any_priority() {
     let clock = Clock::manual(Duration::ZERO);
     let adaptive = AdaptiveLimitConfig::default().initial(10).window(10 * MILLIS).min_samples(1);
-    let config = ShedConfig::default().limit(ShedLimit::Adaptive(adaptive)).batch_share(0.2).standard_share(0.4);
+    let config =
+        ShedConfig::default().limit(ShedLimit::Adaptive(adaptive)).batch_share(0.2).standard_share(0.4);
     for priority in [Batch, Standard, Critical] {
         let shedder = Shedder::new("s", config.clone(), clock.clone()).unwrap();
         for _ in 0..100 {
