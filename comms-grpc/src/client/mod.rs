@@ -4,7 +4,7 @@
 //! 1. `mod.rs`: [`Channel`] starts the call. `methods/` has the metrics and settings of its method.
 //! 2. `prepare.rs`: takes the caller's context, derives the deadline, and writes the trace on the request.
 //! 3. `call/`: runs the attempts of `request/` under the policy, and bounds the response body by the deadline.
-//! 4. `retry/`: how the policy of comms-core sees an attempt.
+//! 4. `retry/`: how the policy, and the hedge, of comms-core see an attempt.
 //! 5. `attempt.rs`: chooses an endpoint, sends the request, and repeats it if the peer has not processed it.
 //! 6. `balance/`: the endpoints and the choice among them.
 //! 7. `endpoint/`: the state of one endpoint, and its connection attempts.
@@ -59,7 +59,7 @@ use call::Call;
 use methods::Methods;
 use prepare::{Limits, prepare};
 use request::IDEMPOTENCY_KEY;
-use retry::ByEvidence;
+use retry::{ByEvidence, hedged};
 
 /// A gRPC channel to one peer, for use with any client that tonic generates.
 ///
@@ -87,6 +87,8 @@ use retry::ByEvidence;
 ///
 /// A request that the peer has provably not processed, because its connection was closed in order or because the peer
 /// refused the stream, is sent again at once. This does not count as an attempt.
+///
+/// The calls of some methods can be [hedged](ChannelBuilder::hedge) instead of retried.
 ///
 /// # Errors
 /// [`from_status`](crate::from_status) converts the status of a failed call to an error:
@@ -167,6 +169,7 @@ impl Channel {
         ChannelSnapshot {
             peer: self.core.peer.to_string(),
             policy: self.core.policy.snapshot(),
+            hedges: self.core.methods.hedges(),
             endpoints: endpoints.collect(),
         }
     }
@@ -205,11 +208,16 @@ impl Service<Request<Body>> for Channel {
             Some(policy) => core.service(policy),
             None => self.service.clone(),
         };
+        let hedge = method.hedge.as_ref().map(|hedge| {
+            let policy = method.policy.as_ref().unwrap_or(&core.policy);
+            hedged(hedge, policy, &core.attempts, &core.classify)
+        });
         let span =
             tracing::debug_span!("call", rpc.method = request.uri().path(), server.address = %core.peer);
         let idempotent = method.idempotent || request.headers().contains_key(IDEMPOTENCY_KEY);
         let call = Call {
             policy,
+            hedge,
             request,
             prepared,
             replay_limit: core.replay_limit,

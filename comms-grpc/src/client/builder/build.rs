@@ -39,6 +39,8 @@ impl ChannelBuilder {
     ///   [`resolve`](Self::resolve) is zero;
     /// - [`keep_alive`](Self::keep_alive) or [`keep_alive_timeout`](Self::keep_alive_timeout) is below its minimum;
     /// - [`endpoint_policy`](Self::endpoint_policy) is invalid or has other settings than a breaker and a bulkhead;
+    /// - the path of a method does not begin with `/`, or a [`hedge`](Self::hedge) is invalid or its policy has no retry
+    ///   budget;
     /// - no tokio runtime is current.
     ///
     /// Returns [`ErrorKind::Misconfigured`](comms_core::ErrorKind::Misconfigured) if the certificates of TLS cannot be
@@ -54,6 +56,8 @@ impl ChannelBuilder {
             .check(&targets)
             .map_err(|error| error.context(format_args!("gRPC channel to {authority}")))?;
         let (policy, policy_has_timeout) = self.call_policy(&peer)?;
+        let methods = Methods::new(peer.clone(), self.methods.clone(), &policy)
+            .map_err(|error| error.context(format_args!("gRPC channel to {authority}")))?;
         let connector =
             self.connector().map_err(|e| e.context(format_args!("gRPC channel to {authority}")))?;
         let settings = self.endpoint_settings(&peer, targets.len(), connector, runtime);
@@ -66,8 +70,8 @@ impl ChannelBuilder {
         };
         let classify = ByEvidence { peer: peer.clone() };
         let core = Core {
-            peer: peer.clone(),
-            methods: Methods::new(peer, self.methods),
+            peer,
+            methods,
             attempts: Attempts::new(shared),
             classify,
             policy,

@@ -2,6 +2,7 @@
 
 mod build;
 mod defaults;
+mod hedge;
 mod target;
 
 use std::{collections::HashMap, fmt, time::Duration};

@@ -4,7 +4,11 @@ mod response;
 
 use std::{future::poll_fn, task::Poll, time::Instant};
 
-use comms_core::{clock::Clock, context::Context, resilience::PolicyService};
+use comms_core::{
+    clock::Clock,
+    context::{Context, Deadline},
+    resilience::{HedgeService, PolicyService},
+};
 use http::{Request, Response, request::Parts};
 use tonic::{Status, body::Body};
 use tower_service::Service;
@@ -18,12 +22,14 @@ use super::{
     methods::CallMeter,
     prepare::Prepared,
     request::{CallRequest, Head, RequestBody},
-    retry::ByEvidence,
+    retry::{ByEvidence, HedgedAttempts},
 };
 
 /// A call before it is sent.
 pub(super) struct Call {
     pub(super) policy: PolicyService<Attempts, ByEvidence>,
+    /// Present if the method is hedged.
+    pub(super) hedge: Option<HedgeService<HedgedAttempts, ByEvidence>>,
     pub(super) request: Request<Body>,
     pub(super) prepared: Prepared,
     pub(super) replay_limit: usize,
@@ -38,6 +44,7 @@ impl Call {
     pub(super) async fn run(self) -> Result<Response<Body>, Status> {
         let Self {
             mut policy,
+            hedge,
             request,
             prepared,
             replay_limit,
@@ -49,8 +56,15 @@ impl Call {
         } = self;
         let Prepared { deadline, caller, scope } = prepared;
         let attempts = async move {
-            let request = read(request, replay_limit, deadline, caller, idempotent).await?;
-            policy.call(request).await.map_err(Failure::into_status)
+            let mut request = read(request, replay_limit, deadline, caller, idempotent).await?;
+            match hedge {
+                Some(mut hedge) if request.hedge(scope) => {
+                    let context = Context::default().with_deadline(Deadline::at(deadline));
+                    context.scope(Box::pin(hedge.call(request))).await
+                }
+                _ => policy.call(request).await,
+            }
+            .map_err(Failure::into_status)
         };
         let attempts = attempts.instrument(span);
         let answer = match scope {
@@ -89,5 +103,6 @@ async fn read(
         poll_fn(|cx| Poll::Ready(RequestBody::read(body.take().unwrap_or_default(), replay_limit, cx)))
             .await?;
     let path = uri.into_parts().path_and_query;
-    Ok(CallRequest::new(Head { method, path, headers, deadline, caller_deadline, idempotent }, body))
+    let hedged = None;
+    Ok(CallRequest::new(Head { method, path, headers, deadline, caller_deadline, idempotent, hedged }, body))
 }

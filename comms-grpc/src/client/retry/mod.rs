@@ -1,8 +1,12 @@
-//! How a policy sees the calls of a channel.
+//! How a policy sees the calls of a channel. `hedged.rs`: the attempts of hedged calls.
+
+mod hedged;
 
 use std::sync::Arc;
 
 use comms_core::resilience::{Class, Classify, Rejection};
+
+pub(super) use hedged::{HedgedAttempts, hedged};
 
 use super::{failure::Failure, request::CallRequest};
 
@@ -30,5 +34,9 @@ impl<T> Classify<CallRequest, T, Failure> for ByEvidence {
 
     fn is_idempotent(&self, request: &CallRequest) -> bool {
         request.head.idempotent
+    }
+
+    fn is_local_refusal(&self, result: &Result<T, Failure>) -> bool {
+        result.as_ref().err().is_some_and(Failure::is_local_refusal)
     }
 }
