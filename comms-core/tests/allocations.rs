@@ -13,9 +13,9 @@ use comms_core::{
     context::{Context, Deadline, Priority},
     handler_fn,
     resilience::{
-        Breaker, BreakerConfig, BulkheadConfig, ByKind, Guard, Hedge, HedgeConfig,
-        OutlierConfig, OutlierDetector, Policy, PolicyConfig, RateLimitConfig, RateLimiter, RetryBudget,
-        RetryBudgetConfig, ShedConfig, Shedder, WindowConfig, WindowKind,
+        Breaker, BreakerConfig, BulkheadConfig, ByKind, Guard, Hedge, HedgeConfig, OutlierConfig,
+        OutlierDetector, Policy, PolicyConfig, RateLimitConfig, RateLimiter, RetryBudget, RetryBudgetConfig,
+        ShedConfig, Shedder, WindowConfig, WindowKind,
     },
     transport::{AttemptConfig, BoxBatchHandler, BoxHandler, Frontier, Processor, Worker, WorkerConfig},
 };

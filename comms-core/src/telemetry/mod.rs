@@ -115,7 +115,8 @@ pub const OUTLIER_EJECTIONS: &str = "comms_outlier_ejections_total";
 pub const HEDGES: &str = "comms_hedges_total";
 /// Counter: calls whose result is that of a hedged attempt, by `name`.
 pub const HEDGE_WINS: &str = "comms_hedge_wins_total";
-/// Counter: hedged attempts that were due and not made, by `name` and `reason`: `budget`, `pushback`.
+/// Counter: hedged attempts that were due and not made, by `name` and `reason`: `budget`, `pushback`,
+/// `guard` (a guard of this process refused the attempt).
 pub const HEDGES_DENIED: &str = "comms_hedges_denied_total";
 /// Counter: server streams that were opened again after a break, by `name` and the `reason`: an
 /// [`ErrorKind`](crate::ErrorKind) as text, `silence` or `end`.

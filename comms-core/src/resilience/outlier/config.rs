@@ -100,10 +100,7 @@ impl OutlierConfig {
                 rate.is_some_and(|rule| !(rule.stdev_factor >= 0.0 && rule.stdev_factor.is_finite())),
                 "`stdev_factor` must be a finite number of at least 0",
             ),
-            (
-                volumes.into_iter().flatten().any(|volume| volume == 0),
-                "`request_volume` must be at least 1",
-            ),
+            (volumes.into_iter().flatten().any(|volume| volume == 0), "`request_volume` must be at least 1"),
         ];
         match checks.iter().find(|(violated, _)| *violated) {
             Some((_, requirement)) => Err(Error::invalid(format!("outlier detection: {requirement}"))),

@@ -110,8 +110,9 @@ impl OutlierHost {
         }
         let failures = self.state.count_failure();
         if self.detector.ejects_after(failures, self.is_on_trial()) && !self.is_ejected() {
-            self.detector
-                .change(|machine, now, _| machine.eject_for_consecutive_failures(self.id, now).into_iter().collect());
+            self.detector.change(|machine, now, _| {
+                machine.eject_for_consecutive_failures(self.id, now).into_iter().collect()
+            });
         }
     }
 

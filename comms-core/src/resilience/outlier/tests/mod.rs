@@ -54,10 +54,7 @@ fn failure_percentage_only() -> OutlierConfig {
 }
 
 fn consecutive_only() -> OutlierConfig {
-    OutlierConfig::default()
-        .success_rate(None)
-        .failure_percentage(None)
-        .consecutive_failures(5)
+    OutlierConfig::default().success_rate(None).failure_percentage(None).consecutive_failures(5)
 }
 
 #[test]
@@ -84,8 +81,7 @@ fn settings_that_cannot_work_are_refused() {
 #[test]
 fn settings_are_read_from_text_and_unknown_keys_are_refused() {
     let read = serde_json::from_str::<OutlierConfig>;
-    let config =
-        read(r#"{"interval": "5s", "success_rate": false, "consecutive_failures": 3}"#);
+    let config = read(r#"{"interval": "5s", "success_rate": false, "consecutive_failures": 3}"#);
     let expected = failure_percentage_only().interval(5 * SECOND).consecutive_failures(3);
     assert_eq!(config.unwrap(), expected);
     let written = serde_json::to_string(&expected).unwrap();
