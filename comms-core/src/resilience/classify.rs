@@ -77,6 +77,13 @@ pub trait Classify<R, T, E>: Clone + Send + Sync + 'static {
         let _ = result;
         kind.retry()
     }
+
+    /// Returns whether a guard of this process refused the attempt, so that nothing was sent. A
+    /// [`Hedge`](super::Hedge) then takes the token of the attempt back. Default `false`.
+    fn is_local_refusal(&self, result: &Result<T, E>) -> bool {
+        let _ = result;
+        false
+    }
 }
 
 /// Classifies results by [`Error::kind`], for services whose error is [`Error`] and whose requests are `Clone`.
@@ -117,5 +124,10 @@ impl<R: Clone, T> Classify<R, T, Error> for ByKind {
 
     fn is_idempotent(&self, _: &R) -> bool {
         self.idempotent
+    }
+
+    fn is_local_refusal(&self, result: &Result<T, Error>) -> bool {
+        let rejection = result.as_ref().err().and_then(Error::rejection);
+        rejection.is_some_and(|rejection| rejection.guard.kind() == ErrorKind::Rejected)
     }
 }

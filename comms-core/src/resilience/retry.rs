@@ -7,7 +7,7 @@ use super::{
     Backoff, RetryBudget, RetryBudgetConfig,
     config::{bounded, duration, switch},
 };
-use crate::{Error, clock::Clock, resilience::Retry};
+use crate::{Error, ErrorKind, clock::Clock, resilience::Retry};
 
 /// The retry settings of a [`Policy`](super::Policy).
 ///
@@ -175,10 +175,7 @@ pub(super) fn decide(
         return RetryDecision::Denied(DenialReason::Pushback);
     }
     let delay = failed.retry_after.unwrap_or_else(|| config.backoff.delay(failed.attempt, clock));
-    // Timers fire at whole milliseconds: a wait that ends just before the deadline may end after it.
-    let rounded_up =
-        Duration::from_millis(u64::try_from(delay.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX));
-    if failed.deadline.is_some_and(|deadline| rounded_up >= deadline.saturating_duration_since(failed.now)) {
+    if failed.deadline.is_some_and(|deadline| !ends_before(delay, failed.now, deadline)) {
         return RetryDecision::Denied(DenialReason::Deadline);
     }
     if budget.is_some_and(|budget| !budget.try_withdraw_at(failed.now)) {
@@ -187,10 +184,25 @@ pub(super) fn decide(
     RetryDecision::RetryAfter(delay)
 }
 
+/// Returns whether a wait of `delay` from `now` on ends before `deadline`. Timers fire at whole milliseconds, so a wait that
+/// ends just before the deadline may end after it.
+pub(super) fn ends_before(delay: Duration, now: Instant, deadline: Instant) -> bool {
+    let millis = u64::try_from(delay.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+    Duration::from_millis(millis) < deadline.saturating_duration_since(now)
+}
+
+/// Returns whether a failure of this kind is the result of the call, although another attempt of the call may have been
+/// executed. It then is the answer of a handler to this request.
+///
+/// A refusal concerns its attempt alone, and so does a `Conflict`: the other attempt may be the concurrent change that it
+/// reports, for example while that attempt still holds the lease of its idempotency key.
+pub(super) const fn is_conclusive(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Invalid | ErrorKind::NotFound | ErrorKind::Internal | ErrorKind::Fatal)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ErrorKind;
 
     const fn secs(secs: u64) -> Duration {
         Duration::from_secs(secs)

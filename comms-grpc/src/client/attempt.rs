@@ -16,13 +16,13 @@ use tower_service::Service;
 
 use super::{
     answer::{failure, unknown_encoding},
-    balance::{Balancer, Choice},
+    balance::{Balancer, Choice, Unusable},
     connection::Unanswered,
-    endpoint::{InFlight, Unreachable},
+    endpoint::{Endpoint, InFlight, Unreachable},
     failure::Failure,
     request::CallRequest,
 };
-use crate::evidence::{Evidence, proves_not_executed};
+use crate::evidence::proves_not_executed;
 
 /// Transparent retries of a request that this process had not started to send. gRFC A6 sets no limit.
 const MAX_UNSENT: u32 = 4;
@@ -78,11 +78,27 @@ impl Service<CallRequest> for Attempts {
         let limit = CallContext::current().deadline.map(|deadline| deadline.instant());
         let deadline = limit.map_or(request.head.deadline, |limit| limit.min(request.head.deadline));
         let shared = self.0.clone();
+        if request.head.hedged.is_some() {
+            return Box::pin(async move { shared.bounded_attempt(request, deadline).await });
+        }
         Box::pin(async move { shared.attempt(request, deadline).await })
     }
 }
 
 impl Shared {
+    /// Ends an attempt at `deadline`. The time limit of a policy begins with each attempt of a hedged call, so it is later
+    /// than the deadline of the call.
+    async fn bounded_attempt(&self, request: CallRequest, deadline: Instant) -> Result<Answer, Failure> {
+        tokio::select! {
+            biased;
+            result = self.attempt(request, deadline) => result,
+            () = self.clock.sleep_until(deadline) => {
+                let text = format!("{}: no answer before the deadline", self.peer);
+                Err(Failure::of(Status::deadline_exceeded(text)))
+            }
+        }
+    }
+
     async fn attempt(&self, mut request: CallRequest, deadline: Instant) -> Result<Answer, Failure> {
         let (mut unsent, mut refused) = (0, 0);
         if !request.can_repeat() {
@@ -94,7 +110,7 @@ impl Shared {
             if endpoints.is_empty() {
                 endpoints = self.connect(deadline, self.balancer.resolved()).await?;
             }
-            let choice = match self.balancer.choose(&endpoints) {
+            let choice = match self.choose(&endpoints, &request) {
                 Ok(choice) => choice,
                 Err(unusable) => {
                     self.connect(
@@ -104,6 +120,9 @@ impl Shared {
                     .await?
                 }
             };
+            if let Some(hedged) = &request.head.hedged {
+                hedged.endpoints().push(choice.endpoint.address.clone());
+            }
             let (failure, repeat) = match self.send(choice, &mut request, deadline).await {
                 Sent::Answered(answer) => return Ok(answer),
                 Sent::Failed(failure) => (failure, false),
@@ -126,6 +145,18 @@ impl Shared {
         }
     }
 
+    /// Chooses an endpoint. An attempt of a hedged call prefers an endpoint to which no other attempt was sent.
+    fn choose<'a>(
+        &self,
+        endpoints: &'a [Arc<Endpoint>],
+        request: &CallRequest,
+    ) -> Result<Choice<'a>, Unusable<'a>> {
+        match &request.head.hedged {
+            Some(hedged) => self.balancer.choose(endpoints, &hedged.endpoints()),
+            None => self.balancer.choose(endpoints, &[]),
+        }
+    }
+
     /// Waits for a connection until `deadline`. Nothing has been sent when the wait fails.
     async fn connect<T>(
         &self,
@@ -137,8 +168,12 @@ impl Shared {
             biased;
             outcome = wait => outcome.map_err(|reason| match reason {
                 Unreachable { reason, crowded: true, .. } => {
-                    let status = Status::resource_exhausted(format!("{peer}: {reason}"));
-                    Failure::of(Evidence::attach(status, ErrorKind::Rejected))
+                    let text = format!("{peer}: {reason}");
+                    Failure::refused(Code::ResourceExhausted, &text, ErrorKind::Rejected)
+                }
+                Unreachable { reason, retry_after: None, .. } => {
+                    let text = format!("{peer}: {reason}");
+                    Failure::refused(Code::Unavailable, &text, ErrorKind::NotExecuted)
                 }
                 Unreachable { reason, retry_after, .. } => {
                     Failure::not_executed(Code::Unavailable, &format!("{peer}: {reason}"), retry_after)

@@ -5,7 +5,7 @@
 //!    from `service_config/`.
 //! 2. `prepare.rs`: takes the caller's context, derives the deadline, and writes the trace on the request.
 //! 3. `call/`: runs the attempts of `request/` under the policy, and bounds the response body by the deadline.
-//! 4. `retry/`: how the policy of comms-core sees an attempt.
+//! 4. `retry/`: how the policy, and the hedge, of comms-core see an attempt.
 //! 5. `attempt.rs`: chooses an endpoint, sends the request, and repeats it if the peer has not processed it.
 //! 6. `balance/`: the endpoints and the choice among them.
 //! 7. `endpoint/`: the state of one endpoint, and its connection attempts.
@@ -86,6 +86,8 @@ use service_config::{BalanceChoice, ServiceConfig};
 ///
 /// A request that the peer has provably not processed, because its connection was closed in order or because the peer
 /// refused the stream, is sent again at once. This does not count as an attempt.
+///
+/// The calls of some methods can be [hedged](ChannelBuilder::hedge) instead of retried.
 ///
 /// # Errors
 /// [`from_status`](crate::from_status) converts the status of a failed call to an error:
@@ -177,6 +179,7 @@ impl Channel {
         ChannelSnapshot {
             peer: self.core.peer.to_string(),
             policy: self.core.policy.snapshot(),
+            hedges: self.core.methods.hedges(),
             endpoints: endpoints.collect(),
         }
     }
@@ -217,6 +220,7 @@ impl Service<Request<Body>> for Channel {
         settings.idempotent |= request.headers().contains_key(IDEMPOTENCY_KEY);
         let call = Call {
             policy: method.service.clone(),
+            hedge: method.hedge.clone(),
             request,
             prepared,
             replay_limit: core.replay_limit,

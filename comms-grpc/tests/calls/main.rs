@@ -12,6 +12,7 @@ mod endpoints;
 mod frames;
 mod h2_peer;
 mod health;
+mod hedges;
 mod message_limits;
 mod messages;
 mod protocol;

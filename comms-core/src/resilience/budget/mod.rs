@@ -188,11 +188,20 @@ impl RetryBudget {
     /// Deposits the share of one successful call. Writes nothing while the budget is full.
     #[inline]
     pub fn deposit(&self) {
+        self.add(self.0.deposit);
+    }
+
+    /// Returns the token of a withdrawal whose attempt was not sent.
+    pub(super) fn put_back(&self) {
+        self.add(TOKEN);
+    }
+
+    fn add(&self, thousandths: u64) {
         let shared = &*self.0;
         let mut seen = shared.state.load(Ordering::Relaxed);
-        while seen & TOKEN_MASK < shared.capacity && shared.deposit > 0 {
+        while seen & TOKEN_MASK < shared.capacity && thousandths > 0 {
             let room = shared.capacity - (seen & TOKEN_MASK);
-            let next = seen + shared.deposit.min(room);
+            let next = seen + thousandths.min(room);
             match shared.state.compare_exchange_weak(seen, next, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(newer) => seen = newer,

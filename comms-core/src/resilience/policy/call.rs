@@ -15,7 +15,7 @@ use crate::{
     ErrorKind,
     clock::{self, Clock},
     context,
-    resilience::{Class, Classify, Guard, Rejection, Retry},
+    resilience::{Class, Classify, Guard, Rejection, Retry, retry::is_conclusive},
 };
 
 pin_project! {
@@ -111,10 +111,12 @@ where
                 this.stage.set(Stage::Backoff);
                 continue;
             }
-            // If the last attempt was refused before execution, an earlier attempt whose answer was lost may still have
-            // been executed: return its result. An answer of the handler is conclusive.
+            // If the last attempt was refused, an earlier attempt whose answer was lost may still have been executed:
+            // return its result. An answer of the handler is conclusive.
             let (result, class) = match (class, this.indeterminate.take()) {
-                (Class::Failure { kind, .. }, Some(indeterminate)) if refused_before_execution(kind) => {
+                (Class::Failure { kind, .. }, Some(indeterminate))
+                    if kind != ErrorKind::Indeterminate && !is_conclusive(kind) =>
+                {
                     (indeterminate, Class::Failure { kind: ErrorKind::Indeterminate, retry_after: None })
                 }
                 _ => (result, class),
@@ -198,12 +200,6 @@ where
             }
         }
     }
-}
-
-/// Returns whether a failure of this kind proves only that this attempt was not executed.
-const fn refused_before_execution(kind: ErrorKind) -> bool {
-    use ErrorKind::{Misconfigured, NotExecuted, PermissionDenied, Rejected, Unauthenticated};
-    matches!(kind, NotExecuted | Rejected | Misconfigured | Unauthenticated | PermissionDenied)
 }
 
 /// Resolves at `until`; never if it is `None`. Creates the timer at the first poll.

@@ -164,8 +164,8 @@ impl Policy {
     /// - [`ErrorKind::Indeterminate`](crate::ErrorKind::Indeterminate) if the time limit of an attempt, or the
     ///   deadline, passed during the attempt.
     ///
-    /// If an attempt may have been executed and a later attempt was refused before execution, returns the
-    /// `Indeterminate` error of the earlier attempt.
+    /// If an attempt may have been executed and a later attempt was refused, or lost against a concurrent change, returns
+    /// the `Indeterminate` error of the earlier attempt.
     pub async fn run<F, Fut, T>(&self, attempt: F) -> Result<T, Error>
     where
         F: FnMut() -> Fut,
@@ -244,6 +244,10 @@ impl Policy {
             bulkhead: version.bulkhead.as_ref().map(Bulkhead::snapshot),
             budget: version.budget.as_ref().map(RetryBudget::available),
         }
+    }
+
+    pub(super) fn clock(&self) -> &Clock {
+        &self.0.clock
     }
 
     fn version(&self) -> Arc<PolicyVersion> {

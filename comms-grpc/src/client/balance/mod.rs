@@ -115,15 +115,24 @@ impl Balancer {
     }
 
     /// Chooses an endpoint that has a connection. Starts connection attempts where the connection is missing. Never
-    /// waits.
-    pub(super) fn choose<'a>(&self, endpoints: &'a [Arc<Endpoint>]) -> Result<Choice<'a>, Unusable<'a>> {
-        let (first, turn) = self.first(endpoints);
+    /// waits. An endpoint whose address is in `avoid` is chosen if no other endpoint is usable.
+    pub(super) fn choose<'a>(
+        &self,
+        endpoints: &'a [Arc<Endpoint>],
+        avoid: &[String],
+    ) -> Result<Choice<'a>, Unusable<'a>> {
+        let (first, turn) = self.first(endpoints, !avoid.is_empty());
         let mut unusable = Unusable { connecting: Vec::new(), reason: None };
-        for offset in 0..endpoints.len() {
+        let passes = if avoid.is_empty() { 1 } else { 2 };
+        for look in 0..passes * endpoints.len() {
+            let (offset, avoided) = (look % endpoints.len(), look >= endpoints.len());
             // The substitutes of an endpoint take turns, so that its neighbour does not get all of its calls.
             let others = endpoints.len().saturating_sub(1).max(1);
             let step = if offset == 0 { 0 } else { 1 + (turn + offset - 1) % others };
             let endpoint = &endpoints[(first + step) % endpoints.len()];
+            if avoid.contains(&endpoint.address) != avoided {
+                continue;
+            }
             match endpoint.readiness() {
                 Readiness::Ready(connection) => match endpoint.admit() {
                     Ok(admission) => return Ok(Choice { endpoint, connection, admission }),
@@ -159,15 +168,20 @@ impl Balancer {
         Err(unusable.reason.unwrap_or_else(|| because("there is no endpoint")))
     }
 
-    /// Returns the index of the endpoint that is considered first, and the turn of those that may replace it.
-    fn first(&self, endpoints: &[Arc<Endpoint>]) -> (usize, usize) {
+    /// Returns the index of the endpoint that is considered first, and the turn of those that may replace it. A further
+    /// attempt of a hedged call takes no turn: if each call took two, the first attempts would all go to one of two
+    /// endpoints.
+    fn first(&self, endpoints: &[Arc<Endpoint>], is_further_attempt: bool) -> (usize, usize) {
         let count = endpoints.len();
         if count < 2 {
             return (0, 0);
         }
         match self.mode {
             Balance::RoundRobin => {
-                let next = self.next.fetch_add(1, Relaxed);
+                let next = match is_further_attempt {
+                    true => self.next.load(Relaxed),
+                    false => self.next.fetch_add(1, Relaxed),
+                };
                 (next % count, next / count % count)
             }
             Balance::LeastLoaded => {

@@ -40,6 +40,8 @@ impl ChannelBuilder {
     /// - [`keep_alive`](Self::keep_alive) or [`keep_alive_timeout`](Self::keep_alive_timeout) is below its minimum;
     /// - [`endpoint_policy`](Self::endpoint_policy) is invalid or has other settings than a breaker and a bulkhead;
     /// - [`service_config`](Self::service_config) is not valid;
+    /// - the path of a method does not begin with `/`, or a [`hedge`](Self::hedge) is invalid or its policy has no retry
+    ///   budget;
     /// - no tokio runtime is current.
     ///
     /// Returns [`ErrorKind::Misconfigured`](comms_core::ErrorKind::Misconfigured) if the certificates of TLS cannot be
@@ -79,9 +81,11 @@ impl ChannelBuilder {
             wait_for_ready: self.wait_for_ready,
             clock: self.clock.clone(),
         };
+        let methods = Methods::new(defaults, self.methods, config)
+            .map_err(|error| error.context(format_args!("gRPC channel to {authority}")))?;
         let core = Core {
             peer,
-            methods: Methods::new(defaults, self.methods, config),
+            methods,
             attempts,
             policy,
             balance,

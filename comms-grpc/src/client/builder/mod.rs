@@ -2,6 +2,7 @@
 
 mod build;
 mod defaults;
+mod hedge;
 mod service_config;
 mod target;
 

@@ -5,7 +5,11 @@ mod response;
 
 use std::{future::poll_fn, task::Poll, time::Instant};
 
-use comms_core::{clock::Clock, context::Context, resilience::PolicyService};
+use comms_core::{
+    clock::Clock,
+    context::{Context, Deadline},
+    resilience::{HedgeService, PolicyService},
+};
 use http::{Request, Response, request::Parts};
 use tonic::{Status, body::Body};
 use tower_service::Service;
@@ -18,12 +22,14 @@ use super::{
     methods::{CallMeter, CallSettings},
     prepare::Prepared,
     request::{CallRequest, Head, RequestBody},
-    retry::ByEvidence,
+    retry::{ByEvidence, HedgedAttempts},
 };
 
 /// A call before it is sent.
 pub(super) struct Call {
     pub(super) policy: PolicyService<Attempts, ByEvidence>,
+    /// Present if the method is hedged.
+    pub(super) hedge: Option<HedgeService<HedgedAttempts, ByEvidence>>,
     pub(super) request: Request<Body>,
     pub(super) prepared: Prepared,
     pub(super) replay_limit: usize,
@@ -38,6 +44,7 @@ impl Call {
     pub(super) async fn run(self) -> Result<Response<Body>, Status> {
         let Self {
             mut policy,
+            hedge,
             request,
             prepared,
             replay_limit,
@@ -51,10 +58,17 @@ impl Call {
         let attempts = async move {
             let limit = RequestLimit::default();
             let request = limit.apply(request, settings.max_request);
-            let request = read(request, replay_limit, deadline, caller, settings)
+            let mut request = read(request, replay_limit, deadline, caller, settings)
                 .await
                 .map_err(|status| limit.unsent(status))?;
-            policy.call(request).await.map_err(|failure| limit.explain(failure.into_status()))
+            let result = match hedge {
+                Some(mut hedge) if request.hedge(scope) => {
+                    let context = Context::default().with_deadline(Deadline::at(deadline));
+                    context.scope(Box::pin(hedge.call(request))).await
+                }
+                _ => policy.call(request).await,
+            };
+            result.map_err(|failure| limit.explain(failure.into_status()))
         };
         let attempts = attempts.instrument(span);
         let answer = match scope {
@@ -95,6 +109,7 @@ async fn read(
             .await?;
     let path = uri.into_parts().path_and_query;
     let CallSettings { idempotent, wait_for_ready, .. } = settings;
-    let head = Head { method, path, headers, deadline, caller_deadline, idempotent, wait_for_ready };
+    let head =
+        Head { method, path, headers, deadline, caller_deadline, idempotent, wait_for_ready, hedged: None };
     Ok(CallRequest::new(head, body))
 }

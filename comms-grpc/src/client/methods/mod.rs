@@ -1,4 +1,4 @@
-//! What a channel keeps for each method: its metrics, and its settings.
+//! What a channel keeps for each method: its metrics, its settings, and its hedge.
 //!
 //! - `mod.rs`: the methods of a channel, and the change of their service config;
 //! - `method.rs`: one method, and how its settings are derived;
@@ -8,16 +8,20 @@ mod meter;
 mod method;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fmt,
     sync::{Arc, PoisonError, RwLock},
 };
 
-use comms_core::resilience::RetryBudget;
+use comms_core::{
+    Error,
+    resilience::{Hedge, HedgeSnapshot, RetryBudget},
+};
 
 use super::service_config::ServiceConfig;
 pub(super) use meter::CallMeter;
 use meter::MethodMeter;
+use method::Settings;
 pub(super) use method::{CallSettings, Defaults, Method, MethodSettings};
 
 /// Methods that are kept and are a label of metrics, without those that a setting names. The label of further methods is
@@ -31,6 +35,7 @@ pub(super) struct Methods {
     defaults: Defaults,
     /// The settings of the builder.
     explicit: HashMap<String, MethodSettings>,
+    hedges: BTreeMap<String, Hedge>,
     other: Arc<MethodMeter>,
     state: RwLock<State>,
 }
@@ -43,15 +48,32 @@ struct State {
 }
 
 impl Methods {
+    /// # Errors
+    /// Returns `Invalid`, naming the method, if a path does not begin with `/`, or a hedge is invalid or has no budget.
     pub(super) fn new(
         defaults: Defaults,
         explicit: HashMap<String, MethodSettings>,
         config: ServiceConfig,
-    ) -> Self {
+    ) -> Result<Self, Error> {
+        let mut hedges = BTreeMap::new();
+        for (path, settings) in &explicit {
+            let of_method = |error: Error| error.context(format_args!("method {path}"));
+            if !path.starts_with('/') {
+                return Err(of_method(Error::invalid("the path of a method is /package.Service/Method")));
+            }
+            if let Some(hedge) = settings.hedge(path, &defaults).map_err(of_method)? {
+                hedges.insert(path.clone(), hedge);
+            }
+        }
         let other = Arc::new(MethodMeter::new(OTHER, &defaults.classify.peer));
         let budget = config.budget((&ServiceConfig::default(), None), &defaults.clock);
         let state = RwLock::new(State { config, budget, known: HashMap::new() });
-        Self { defaults, explicit, other, state }
+        Ok(Self { defaults, explicit, hedges, other, state })
+    }
+
+    /// Returns the measurements of the hedges, in the order of the methods.
+    pub(super) fn hedges(&self) -> Vec<HedgeSnapshot> {
+        self.hedges.values().map(Hedge::snapshot).collect()
     }
 
     /// Returns the method of `path`, which is `/package.Service/Method`.
@@ -73,8 +95,13 @@ impl Methods {
     }
 
     fn derive(&self, state: &State, path: &str, meter: Arc<MethodMeter>) -> Arc<Method> {
-        let (explicit, config) = (self.explicit.get(path), state.config.method(path));
-        Arc::new(Method::new(&self.defaults, explicit, config, state.budget.as_ref(), meter))
+        let settings = Settings {
+            explicit: self.explicit.get(path),
+            hedge: self.hedges.get(path),
+            config: state.config.method(path),
+            budget: state.budget.as_ref(),
+        };
+        Arc::new(Method::new(&self.defaults, settings, meter))
     }
 
     /// Replaces the service config for the calls that start afterwards.

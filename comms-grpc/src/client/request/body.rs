@@ -66,6 +66,11 @@ impl RequestBody {
         Ok(Self::new(kind))
     }
 
+    /// Returns whether the body is at most one message, which each of several concurrent attempts can send.
+    pub(in crate::client) fn is_whole(&self) -> bool {
+        matches!(self.kind, Kind::Whole(_))
+    }
+
     /// Returns the body of a further attempt, or `None` if the beginning was longer than the limit and is gone.
     pub(in crate::client) fn replay(&self) -> Option<Self> {
         match &self.kind {

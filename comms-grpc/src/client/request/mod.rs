@@ -6,7 +6,7 @@ mod stream;
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering::Relaxed},
     },
     time::Instant,
@@ -45,11 +45,39 @@ pub(super) struct Head {
     pub(super) idempotent: bool,
     /// Whether this call waits while no connection can be made.
     pub(super) wait_for_ready: bool,
+    /// Present if the call is hedged.
+    pub(super) hedged: Option<Hedged>,
+}
+
+/// What the attempts of a hedged call share.
+pub(super) struct Hedged {
+    /// The deadline that the policy must observe and does not know.
+    pub(super) policy_deadline: Option<Deadline>,
+    /// The addresses of the endpoints that the attempts were sent to.
+    endpoints: Mutex<Vec<String>>,
+}
+
+impl Hedged {
+    pub(super) fn new(policy_deadline: Option<Deadline>) -> Self {
+        Self { policy_deadline, endpoints: Mutex::default() }
+    }
+
+    /// Returns the addresses of the endpoints that the attempts were sent to.
+    pub(super) fn endpoints(&self) -> MutexGuard<'_, Vec<String>> {
+        self.endpoints.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl CallRequest {
     pub(super) fn new(head: Head, body: RequestBody) -> Self {
         Self { head: Arc::new(head), body, earlier_attempts: AtomicU32::new(0) }
+    }
+
+    /// Marks the call as hedged, and returns whether it can be: executing it twice is harmless, and several concurrent
+    /// attempts can send its body. `policy_deadline` is the deadline that the policy must observe and does not know.
+    pub(super) fn hedge(&mut self, policy_deadline: Option<Deadline>) -> bool {
+        let head = Arc::get_mut(&mut self.head).filter(|head| head.idempotent && self.body.is_whole());
+        head.map(|head| head.hedged = Some(Hedged::new(policy_deadline))).is_some()
     }
 
     /// Returns the request of the next attempt, or `None` if its body cannot be sent again.

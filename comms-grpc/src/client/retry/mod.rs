@@ -1,4 +1,6 @@
-//! How a policy sees the calls of a channel.
+//! How a policy sees the calls of a channel. `hedged.rs`: the attempts of hedged calls.
+
+mod hedged;
 
 use std::sync::Arc;
 
@@ -6,6 +8,8 @@ use comms_core::{
     ErrorKind,
     resilience::{Class, Classify, Rejection, Retry},
 };
+
+pub(super) use hedged::{HedgedAttempts, hedged};
 
 use super::{failure::Failure, request::CallRequest, service_config::StatusCodes};
 
@@ -47,5 +51,9 @@ impl<T> Classify<CallRequest, T, Failure> for ByEvidence {
             (Some(true), ErrorKind::NotExecuted | ErrorKind::Rejected) => Retry::Yes,
             (Some(true), _) => Retry::IfRepeatable,
         }
+    }
+
+    fn is_local_refusal(&self, result: &Result<T, Failure>) -> bool {
+        result.as_ref().err().is_some_and(Failure::is_local_refusal)
     }
 }

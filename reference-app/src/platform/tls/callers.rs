@@ -7,7 +7,7 @@ use axum::{
     middleware::{self, Next},
     response::Response,
 };
-use comms_core::Error;
+use comms_core::{Error, clock::Clock, telemetry::LogLimit};
 use comms_grpc::{PeerIdentity, refused};
 use tonic::service::Routes;
 
@@ -15,12 +15,13 @@ use tonic::service::Routes;
 struct Callers {
     service: &'static str,
     ids: BTreeSet<String>,
+    log: LogLimit,
 }
 
 /// Returns `routes` of `service`, which refuse every caller whose SPIFFE id is not one of `ids` with PERMISSION_DENIED. A
 /// caller without an identity is refused, too. The refusal comes before any handler.
 pub(super) fn guard(service: &'static str, ids: BTreeSet<String>, routes: Routes) -> Routes {
-    let callers = Arc::new(Callers { service, ids });
+    let callers = Arc::new(Callers { service, ids, log: LogLimit::new() });
     let check = move |request: Request, next: Next| {
         let callers = callers.clone();
         async move {
@@ -40,13 +41,16 @@ impl Callers {
         if id.is_some_and(|id| self.ids.contains(id)) {
             return Ok(());
         }
-        tracing::warn!(
-            caller = id.unwrap_or("without a SPIFFE id"),
-            called = self.service,
-            method = request.uri().path(),
-            admitted = ?self.ids,
-            "a call was refused: the caller registered no call to this service"
-        );
+        if let Some(suppressed) = self.log.admit(&Clock::system()) {
+            tracing::warn!(
+                caller = id.unwrap_or("without a SPIFFE id"),
+                called = self.service,
+                method = request.uri().path(),
+                admitted = ?self.ids,
+                suppressed,
+                "a call was refused: the caller registered no call to this service"
+            );
+        }
         Err(Error::permission_denied("this identity may not call this service"))
     }
 }
