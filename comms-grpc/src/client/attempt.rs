@@ -193,9 +193,8 @@ impl Shared {
             let text = format!("{}: the deadline passed before the call was sent", self.peer);
             return Sent::Failed(Failure::not_executed(Code::DeadlineExceeded, &text, None));
         };
-        // The deadline of the caller is no evidence about the endpoint.
-        let is_own = request.head.caller_deadline.is_none_or(|caller| deadline < caller);
-        admission.count_start(is_own.then_some(deadline));
+        let is_callers = request.head.caller_deadline.is_some_and(|caller| caller <= deadline);
+        admission.count_start(deadline, is_callers);
         let body_polled = http.body().polled();
         match connection.send(http).await {
             Ok(mut response) => {

@@ -33,6 +33,7 @@ mod resume;
 mod retry;
 mod service_config;
 mod snapshot;
+mod task;
 
 pub use balance::Balance;
 pub use builder::ChannelBuilder;
@@ -174,6 +175,7 @@ impl Channel {
                 started,
                 failed,
                 breaker: endpoint.breaker_snapshot(),
+                outlier: endpoint.outlier_snapshot(),
             }
         });
         ChannelSnapshot {

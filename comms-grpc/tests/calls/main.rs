@@ -12,9 +12,11 @@ mod endpoints;
 mod frames;
 mod h2_peer;
 mod health;
+mod health_check;
 mod hedges;
 mod message_limits;
 mod messages;
+mod outliers;
 mod protocol;
 mod protocol_proofs;
 #[cfg(feature = "reflection")]

@@ -17,14 +17,15 @@ use tokio::sync::watch;
 use super::{
     connection::Connection,
     endpoint::{Admission, Endpoint, Readiness, Unreachable},
+    task::Task,
 };
 
 pub(super) use resolver::{Resolver, Settings as ResolverSettings, system_lookup};
 
 /// How a channel with several endpoints chooses the endpoint of a call.
 ///
-/// Endpoints without a connection, in backoff, with an open breaker, or at their limit of calls in flight are skipped
-/// while any other endpoint is usable.
+/// Endpoints without a connection, in backoff, not serving, ejected, with an open breaker, or at their limit of calls in
+/// flight are skipped while any other endpoint is usable. An ejected endpoint gets a call if no other one is usable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Balance {
@@ -33,6 +34,9 @@ pub enum Balance {
     RoundRobin,
     /// The endpoint with fewer calls in flight of two that are chosen at random. A call is in flight until its response
     /// has ended. Suited to calls of different cost.
+    ///
+    /// A call that failed or was refused counts like one in flight, half as much after each further 5 s, so that an
+    /// endpoint that refuses calls at once does not get more of them.
     LeastLoaded,
 }
 
@@ -59,6 +63,8 @@ pub(super) struct Balancer {
     clock: Clock,
     /// Ends the resolution when the channel is dropped.
     _resolver: Option<Resolver>,
+    /// Ends the sweeps of outlier detection when the channel is dropped.
+    _sweeps: Option<Task>,
 }
 
 /// The endpoint of an attempt.
@@ -91,8 +97,9 @@ impl Balancer {
         mode: Balance,
         clock: Clock,
         resolver: Option<Resolver>,
+        sweeps: Option<Task>,
     ) -> Self {
-        Self { set, mode, next: AtomicUsize::new(0), clock, _resolver: resolver }
+        Self { set, mode, next: AtomicUsize::new(0), clock, _resolver: resolver, _sweeps: sweeps }
     }
 
     /// Returns the endpoints now. Empty before the first resolution of the host.
@@ -165,7 +172,19 @@ impl Balancer {
                 Err(reason) => unusable.add(endpoint, reason),
             }
         }
-        Err(unusable.reason.unwrap_or_else(|| because("there is no endpoint")))
+        let reason = unusable.reason.unwrap_or_else(|| because("there is no endpoint"));
+        self.last_resort(endpoints).ok_or(reason)
+    }
+
+    /// Chooses an ejected endpoint, each in turn. Ejection is about which endpoint is better, so it refuses no call.
+    fn last_resort<'a>(&self, endpoints: &'a [Arc<Endpoint>]) -> Option<Choice<'a>> {
+        let first = self.next.fetch_add(1, Relaxed);
+        (0..endpoints.len()).find_map(|offset| {
+            let endpoint = &endpoints[first.wrapping_add(offset) % endpoints.len()];
+            let Readiness::Ready(connection) = endpoint.readiness() else { return None };
+            let admission = endpoint.admit_as_last_resort().ok()?;
+            Some(Choice { endpoint, connection, admission })
+        })
     }
 
     /// Returns the index of the endpoint that is considered first, and the turn of those that may replace it. A further
@@ -192,7 +211,7 @@ impl Balancer {
                 // starts its next connection attempt, because no call may ever choose it.
                 let load = |index: usize| {
                     let is_ready = matches!(endpoints[index].readiness(), Readiness::Ready(_));
-                    (!is_ready, endpoints[index].in_flight())
+                    (!is_ready, endpoints[index].load())
                 };
                 (if load(other) < load(one) { other } else { one }, random / count % count)
             }

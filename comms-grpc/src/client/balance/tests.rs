@@ -10,7 +10,7 @@ use std::{
 
 use comms_core::{
     clock::Clock,
-    resilience::{Backoff, PolicyConfig},
+    resilience::{Backoff, OutlierConfig, OutlierDetector, PolicyConfig},
 };
 use http::{Uri, uri};
 use tokio::{
@@ -100,6 +100,8 @@ fn settings(clock: &Clock) -> Arc<Settings> {
         backoff: Backoff::default(),
         max_waiting: 16,
         guards: PolicyConfig::none(),
+        detector: OutlierDetector::new("peer", OutlierConfig::default(), clock.clone()).ok(),
+        health_check: None,
         clock: clock.clone(),
         runtime: Handle::current(),
         trouble: Notify::new(),
@@ -128,6 +130,20 @@ async fn an_endpoint_that_stays_is_kept_and_the_others_are_replaced() {
     rig.advance(SECOND * 25).await;
     assert_eq!(rig.ports(), [2, 3]);
     assert!(Arc::ptr_eq(&before[1], &rig.endpoints()[0]), "with its connection");
+}
+
+/// A stream that outlives its endpoint would keep it in the number of hosts, of which a share may be ejected.
+#[tokio::test]
+async fn an_endpoint_that_leaves_the_answer_leaves_outlier_detection() {
+    let rig = Rig::new(addresses(&[1, 2]));
+    settle().await;
+    let stream = rig.endpoints()[0].admit().ok().and_then(|admission| admission.end(None));
+    assert!(stream.is_some());
+    rig.answer(addresses(&[2]));
+    rig.advance(SECOND * 5).await;
+    rig.advance(SECOND * 25).await;
+    let hosts = rig.shared.detector.as_ref().unwrap().snapshot();
+    assert_eq!(hosts.iter().map(|host| &*host.host).collect::<Vec<_>>(), ["127.0.0.1:2"]);
 }
 
 #[tokio::test]
@@ -164,7 +180,7 @@ async fn trouble_resolves_again_but_not_within_five_seconds() {
 #[tokio::test]
 async fn calls_wait_for_the_first_resolution_and_fail_with_its_reason() {
     let rig = Rig::new(Err(io::Error::other("no server")));
-    let balancer = Balancer::new(rig.set.clone(), Balance::RoundRobin, rig.clock.clone(), None);
+    let balancer = Balancer::new(rig.set.clone(), Balance::RoundRobin, rig.clock.clone(), None, None);
     let reason = balancer.resolved().await.unwrap_err().reason;
     assert!(reason.contains("no server"), "{reason}");
     rig.answer(addresses(&[1]));

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use comms_core::{
     Error,
-    resilience::{BulkheadConfig, Policy, PolicyConfig},
+    resilience::{BulkheadConfig, OutlierConfig, OutlierDetector, Policy, PolicyConfig},
 };
 use http::Uri;
 use tokio::{
@@ -18,9 +18,10 @@ use crate::client::{
     attempt::{Attempts, Shared},
     balance::{Balance, Balancer, EndpointSet, Resolver, ResolverSettings, system_lookup},
     connect::Connector,
-    endpoint::{Endpoint, Settings},
+    endpoint::{Endpoint, HealthCheck, Settings},
     methods::{Defaults, Methods},
     retry::ByEvidence,
+    task::Task,
 };
 
 /// The longest timeout, about three years: adding it to an instant of the clock does not overflow.
@@ -42,6 +43,7 @@ impl ChannelBuilder {
     /// - [`service_config`](Self::service_config) is not valid;
     /// - the path of a method does not begin with `/`, or a [`hedge`](Self::hedge) is invalid or its policy has no retry
     ///   budget;
+    /// - [`outliers`](Self::outliers) is invalid;
     /// - no tokio runtime is current.
     ///
     /// Returns [`ErrorKind::Misconfigured`](comms_core::ErrorKind::Misconfigured) if the certificates of TLS cannot be
@@ -63,7 +65,7 @@ impl ChannelBuilder {
         let (config, balance) = self
             .read_service_config(several)
             .map_err(|error| error.context(format_args!("gRPC channel to {authority}")))?;
-        let settings = self.endpoint_settings(&peer, several, connector, runtime);
+        let settings = self.endpoint_settings(&peer, several, connector, runtime)?;
         let balancer = self.balancer(targets, first, balance.balance, settings);
         let shared = Shared {
             balancer,
@@ -108,6 +110,7 @@ impl ChannelBuilder {
         }
         self.keep_alive.check()?;
         self.endpoint_policy.validate()?;
+        self.outliers.as_ref().map_or(Ok(()), OutlierConfig::validate)?;
         let PolicyConfig { breaker, bulkhead, .. } = self.endpoint_policy.clone();
         if self.endpoint_policy != PolicyConfig::none().breaker(breaker).bulkhead(bulkhead) {
             return Err(Error::invalid(
@@ -152,8 +155,10 @@ impl ChannelBuilder {
         several: bool,
         connector: Connector,
         runtime: Handle,
-    ) -> Arc<Settings> {
-        Arc::new(Settings {
+    ) -> Result<Arc<Settings>, Error> {
+        let outliers = self.outliers.clone().filter(|_| several);
+        let detector = outliers.map(|config| OutlierDetector::new(peer, config, self.clock.clone()));
+        Ok(Arc::new(Settings {
             peer: peer.clone(),
             connector,
             connect_timeout: self.connect_timeout,
@@ -161,10 +166,12 @@ impl ChannelBuilder {
             backoff: self.backoff,
             max_waiting: self.max_waiting,
             guards: if several { self.endpoint_policy.clone() } else { PolicyConfig::none() },
+            detector: detector.transpose()?,
+            health_check: self.health_check.clone().map(HealthCheck::new).map(Arc::new),
             clock: self.clock.clone(),
             runtime,
             trouble: Notify::new(),
-        })
+        }))
     }
 
     fn balancer(
@@ -174,12 +181,16 @@ impl ChannelBuilder {
         balance: Balance,
         settings: Arc<Settings>,
     ) -> Balancer {
+        let sweeps = settings.detector.clone().map(|detector| {
+            let sweeps = async move { detector.run(std::future::pending()).await };
+            Task::spawn(&settings.runtime, sweeps)
+        });
         let Some(interval) = self.resolve else {
             let endpoints = targets.into_iter().map(|Target { uri, origin }| {
                 Arc::new(Endpoint::new(origin.authority.to_string(), origin, uri, settings.clone()))
             });
             let (_, set) = watch::channel(EndpointSet::of(endpoints.collect()));
-            return Balancer::new(set, balance, self.clock.clone(), None);
+            return Balancer::new(set, balance, self.clock.clone(), None, sweeps);
         };
         let ((host, port), origin) = (first.host_and_port(), first.origin);
         let shared = settings.clone();
@@ -195,6 +206,6 @@ impl ChannelBuilder {
             shared: settings.clone(),
         };
         let (resolver, set) = Resolver::start(resolution, &settings.runtime);
-        Balancer::new(set, balance, self.clock.clone(), Some(resolver))
+        Balancer::new(set, balance, self.clock.clone(), Some(resolver), sweeps)
     }
 }

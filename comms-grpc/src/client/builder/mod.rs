@@ -2,6 +2,7 @@
 
 mod build;
 mod defaults;
+mod endpoint_health;
 mod hedge;
 mod service_config;
 mod target;
@@ -10,7 +11,7 @@ use std::{collections::HashMap, fmt, time::Duration};
 
 use comms_core::{
     clock::Clock,
-    resilience::{Backoff, Policy, PolicyConfig},
+    resilience::{Backoff, OutlierConfig, Policy, PolicyConfig},
 };
 
 use super::{Balance, Channel, keep_alive::KeepAlive, methods::MethodSettings};
@@ -31,6 +32,8 @@ pub struct ChannelBuilder {
     max_waiting: usize,
     balance: Option<Balance>,
     endpoint_policy: PolicyConfig,
+    outliers: Option<OutlierConfig>,
+    health_check: Option<String>,
     policy: Guarding,
     methods: HashMap<String, MethodSettings>,
     service_config: Option<String>,
@@ -65,7 +68,9 @@ impl Channel {
             wait_for_ready: None,
             max_waiting: 1_024,
             balance: None,
-            endpoint_policy: PolicyConfig::none().breaker(comms_core::resilience::BreakerConfig::default()),
+            endpoint_policy: PolicyConfig::none(),
+            outliers: Some(defaults::outliers()),
+            health_check: None,
             policy: Guarding::Default,
             methods: HashMap::new(),
             service_config: None,
@@ -215,8 +220,8 @@ impl ChannelBuilder {
     }
 
     /// Sets the guards of each endpoint of a channel with several endpoints: the breaker, and the maximum number of
-    /// calls in flight of the bulkhead. Default: [`BreakerConfig::default`](comms_core::resilience::BreakerConfig), and
-    /// 4,096 calls.
+    /// calls in flight of the bulkhead. Default: no breaker, because [`outliers`](Self::outliers) finds the endpoints
+    /// that fail, and 4,096 calls.
     ///
     /// An endpoint whose guard refuses a call is skipped. If all endpoints refuse a call, it fails as `NotExecuted`.
     /// The other settings belong to the policy of the channel and must be off.
@@ -271,7 +276,8 @@ impl ChannelBuilder {
 
     /// Sets the name of the peer in metrics, spans and errors, such as `payment`. Default: host and port of the URI.
     ///
-    /// The name of a channel with the default policy is never freed, so use a bounded set of names.
+    /// The name of a channel with the default policy, or with several endpoints, is never freed, so use a bounded set of
+    /// names.
     pub fn peer(mut self, name: impl Into<String>) -> Self {
         self.peer = Some(name.into());
         self

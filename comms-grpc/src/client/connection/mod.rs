@@ -25,6 +25,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     runtime::Handle,
+    sync::Notify,
 };
 
 use self::first_bytes::FirstBytes;
@@ -49,6 +50,8 @@ const CONNECTION_WINDOW: u32 = 64 * 1024 * 1024;
 pub(super) struct Connection {
     sender: http2::SendRequest<RequestBody>,
     answered: Arc<AtomicBool>,
+    /// Notified to poll the driver.
+    poll_driver: Arc<Notify>,
     pub(super) opened: Instant,
 }
 
@@ -78,19 +81,40 @@ impl Connection {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .handshake(TokioIo::new(io))
             .await?;
+        let poll_driver = Arc::new(Notify::new());
+        let polled = poll_driver.clone();
         runtime.spawn(async move {
+            let mut driver = std::pin::pin!(driver);
+            let end = loop {
+                tokio::select! {
+                    end = &mut driver => break end,
+                    () = polled.notified() => {}
+                }
+            };
             // The calls of the connection report its failure.
-            if let Err(error) = driver.await {
+            if let Err(error) = end {
                 tracing::debug!(%error, "a connection ended");
             }
         });
         peer_spoke.await.map_err(|_| "the peer closed the connection before its HTTP/2 settings")??;
-        Ok(Self { sender, answered: Arc::default(), opened })
+        Ok(Self { sender, answered: Arc::default(), poll_driver, opened })
     }
 
     /// Returns whether the connection takes no further call.
     pub(super) fn is_closed(&self) -> bool {
         self.sender.is_closed()
+    }
+
+    /// Lets hyper notice a GOAWAY: while no call is made, its driver is not polled when one arrives, and
+    /// [`is_closed`](Self::is_closed) does not show it.
+    pub(super) fn notice_goaway(&self) {
+        self.poll_driver.notify_one();
+    }
+
+    /// Returns a handle to the same connection for calls of the channel itself: their answers do not show that the peer
+    /// answers calls.
+    pub(super) fn for_health(&self) -> Self {
+        Self { answered: Arc::default(), ..self.clone() }
     }
 
     /// Returns whether the peer has answered a call on this connection.

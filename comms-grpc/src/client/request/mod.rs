@@ -127,7 +127,7 @@ pub(super) struct Origin {
 }
 
 impl Origin {
-    fn uri(&self, path: Option<uri::PathAndQuery>) -> Uri {
+    pub(super) fn uri(&self, path: Option<uri::PathAndQuery>) -> Uri {
         let mut parts = uri::Parts::default();
         parts.scheme = Some(self.scheme.clone());
         parts.authority = Some(self.authority.clone());
