@@ -3,11 +3,11 @@
 use std::{future::pending, net::SocketAddr, path::Path, time::Duration};
 
 use comms_core::shutdown::Shutdown;
-use comms_grpc::{Channel, ServerConfig, serve};
+use comms_grpc::{Channel, Server, ServerConfig};
 use figment::Jail;
 use serde::Serialize;
 use serde_json::{Value, json};
-use tonic::{Code, Request};
+use tonic::{Code, Request, service::Routes};
 
 use super::*;
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
 };
 
 const DAY: Duration = Duration::from_secs(86_400);
+const PAYMENTS: &str = "comms.payments.v1.Payments";
 const LIMIT: Duration = Duration::from_secs(20);
 
 #[derive(Serialize)]
@@ -55,12 +56,18 @@ impl Payment {
 
     async fn start_with(config: &Config, dir: tempfile::TempDir, clock: Clock) -> Self {
         let tls = Tls::load(config, &clock).await.unwrap();
-        let routes = tls.guard("payment", config.callers("payment"), Routes::default());
+        let access = tls.access("payment", PAYMENTS, config.callers("payment")).unwrap();
         let mut limits = ServerConfig::default();
         limits.tls = tls.server("payment").unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(serve(listener, routes, limits, clock.clone(), pending()));
+        let server =
+            Server::new(Routes::default()).service_names([PAYMENTS]).config(limits).clock(clock.clone());
+        let server = match access {
+            Some(access) => server.authorize(access),
+            None => server,
+        };
+        tokio::spawn(server.serve(listener, pending()));
         Self { tls, clock, address, _dir: dir }
     }
 

@@ -22,7 +22,6 @@ use comms_core::{
     event::{Event, EventSource},
 };
 use serde::Deserialize;
-use tonic::service::Routes;
 
 use crate::{
     contracts::{
@@ -81,7 +80,7 @@ fn start(host: &Host<'_>) -> Result<Parts, Error> {
     let orders = handlers::follow_order(db.clone(), store.clone());
     let server = PaymentsServer::new(api::Api { db, store }).max_decoding_message_size(MAX_REQUEST);
     Ok(Parts {
-        serves: Serves::Grpc(Routes::new(server)),
+        serves: Serves::grpc(server),
         handlers: vec![(SETTLEMENT, settle), (ORDERS, orders)],
         ..Parts::default()
     })

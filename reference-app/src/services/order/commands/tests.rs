@@ -10,7 +10,6 @@ use comms_core::{
     ErrorKind,
     clock::Clock,
     event::{Event, EventSource},
-    resilience::{Policy, PolicyConfig},
     testing::{DeliveryState, TestConsumer},
 };
 use comms_grpc::{Channel, ServerConfig, key_of};
@@ -25,7 +24,6 @@ use crate::{
         ad::proto::{self as ads, ads_server::AdsServer},
         payment::proto::{self as payments, payments_server::PaymentsServer},
     },
-    platform::service::Peer,
     services::order::{
         saga::messages::{
             CancelPayment, ConfirmStock, ReleaseStock, RequestPayment, ReserveStock, ShipOrder, TOPIC,
@@ -129,12 +127,11 @@ impl Shipping for Calls {
     }
 }
 
-async fn peer(name: &'static str, routes: Routes) -> Peer {
+async fn peer(routes: Routes) -> Channel {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(comms_grpc::serve(listener, routes, ServerConfig::default(), Clock::system(), pending()));
-    let channel = Channel::builder(format!("http://{address}")).build().unwrap();
-    Peer { channel, policy: Policy::new(name, PolicyConfig::none()).unwrap() }
+    Channel::builder(format!("http://{address}")).without_policy().build().unwrap()
 }
 
 /// A consumer of the commands. payment-service and ad-service serve `routes`, or all their methods.
@@ -142,7 +139,7 @@ async fn consumer(calls: &Calls, routes: Option<Routes>) -> TestConsumer {
     let payment = routes.clone().unwrap_or_else(|| Routes::new(PaymentsServer::new(calls.clone())));
     let ad = routes.unwrap_or_else(|| Routes::new(AdsServer::new(calls.clone())));
     let shipping = Arc::new(calls.clone());
-    let participants = Participants::new(peer("payment", payment).await, peer("ad", ad).await, shipping);
+    let participants = Participants::new(peer(payment).await, peer(ad).await, shipping);
     TestConsumer::builder("order-commands").on(TOPIC, execute(participants)).start().await.unwrap()
 }
 
