@@ -15,7 +15,7 @@ use comms_core::{
 use comms_grpc::{Channel, ServerConfig, key_of};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::TcpListener;
-use tonic::{Request, Response, Status, service::Routes};
+use tonic::{Request, Response, Status, codegen::BoxStream, service::Routes};
 
 use super::*;
 use crate::{
@@ -71,6 +71,15 @@ impl payments::payments_server::Payments for Calls {
         let key = key_of(&request)?;
         self.add("cancel payment", &key, &request.into_inner().order_id);
         Ok(Response::new(payments::Payment::default()))
+    }
+
+    type WatchPaymentStream = BoxStream<payments::PaymentUpdate>;
+
+    async fn watch_payment(
+        &self,
+        _: Request<payments::WatchPaymentRequest>,
+    ) -> Result<Response<Self::WatchPaymentStream>, Status> {
+        Err(Status::unimplemented("not a command"))
     }
 }
 
