@@ -109,7 +109,8 @@ impl Host<'_> {
     ///
     /// Each call runs under the policy of the registered [`Call`]: its attempts, guards and time limit, which is 30 s if the
     /// policy sets none. The policy repeats a call with an [idempotency key](comms_grpc::keyed), a call of one of the
-    /// [`IDEMPOTENT_METHODS`], and a call that was provably not executed. So callers add no policy of their own.
+    /// [`IDEMPOTENT_METHODS`], and a call that was provably not executed. So callers add no policy of their own. The time
+    /// limit ends response streams, too.
     ///
     /// # Errors
     /// Returns `Internal` if the service did not register the call, and `Invalid` if the URL or the policy is invalid.
