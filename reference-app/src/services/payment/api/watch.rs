@@ -22,8 +22,9 @@ use crate::{
 
 /// The pause between two reads of a payment.
 const PAUSE: Duration = Duration::from_millis(250);
-/// The number of watches that are open in the process at once.
-const MAX_OPEN: usize = 256;
+/// The number of watches that are open in the process at once: half of the calls that a connection admits, so that the
+/// watches of one caller leave room for its other calls.
+const MAX_OPEN: usize = 128;
 /// The wait of a caller that is refused because too many watches are open.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 

@@ -166,7 +166,7 @@ async fn watches_are_bounded_and_a_watch_that_ends_makes_room() {
             Err(status) => break from_status(&status),
         }
     };
-    assert_eq!((open.len(), refused.kind), (256, comms_core::ErrorKind::Rejected));
+    assert_eq!((open.len(), refused.kind), (128, comms_core::ErrorKind::Rejected));
     assert_eq!(refused.retry_after, Some(Duration::from_secs(1)));
     open.pop();
     assert!(bench.watch("o", 0).await.is_ok());
