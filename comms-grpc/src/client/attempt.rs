@@ -209,12 +209,11 @@ impl Shared {
             }
             Err(unanswered) => {
                 let sent = self.unanswered(&unanswered, body_polled.load(Relaxed), deadline);
-                let (Sent::Failed(failure) | Sent::Unsent(failure) | Sent::Refused(failure)) = &sent else {
-                    return sent;
-                };
-                // A connection that ends in order is no fault of the endpoint.
-                let kind = if matches!(sent, Sent::Failed(_)) { failure.kind() } else { ErrorKind::Rejected };
-                drop(admission.end(Some(kind)));
+                match &sent {
+                    Sent::Failed(failure) => drop(admission.end(Some(failure.kind()))),
+                    // A connection that ends in order is no evidence about the endpoint.
+                    _ => admission.withdraw(),
+                }
                 sent
             }
         }
