@@ -15,12 +15,15 @@ mod message_limits;
 mod messages;
 mod protocol;
 mod protocol_proofs;
+mod raw_peer;
 #[cfg(feature = "reflection")]
 mod reflection;
 mod refusals;
 mod replay;
+mod request_end;
 mod response_ends;
 mod retries;
 mod server;
 mod shed;
+mod stream_limits;
 mod support;

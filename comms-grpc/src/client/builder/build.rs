@@ -159,7 +159,7 @@ impl ChannelBuilder {
                 Arc::new(Endpoint::new(origin.authority.to_string(), origin, uri, settings.clone()))
             });
             let (_, set) = watch::channel(EndpointSet::of(endpoints.collect()));
-            return Balancer::new(set, self.balance, self.clock.clone(), None);
+            return Balancer::new(set, self.balance, self.clock.clone(), self.max_waiting, None);
         };
         let ((host, port), origin) = (first.host_and_port(), first.origin);
         let shared = settings.clone();
@@ -175,6 +175,6 @@ impl ChannelBuilder {
             shared: settings.clone(),
         };
         let (resolver, set) = Resolver::start(resolution, &settings.runtime);
-        Balancer::new(set, self.balance, self.clock.clone(), Some(resolver))
+        Balancer::new(set, self.balance, self.clock.clone(), self.max_waiting, Some(resolver))
     }
 }

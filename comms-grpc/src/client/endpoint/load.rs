@@ -14,6 +14,7 @@ use comms_core::{
 };
 
 use super::{Endpoint, Unreachable};
+use crate::client::connection::Exchange;
 
 /// The maximum number of calls in flight on one endpoint, unless the guards of the endpoints have a bulkhead.
 pub(super) const MAX_IN_FLIGHT: usize = 4_096;
@@ -24,7 +25,7 @@ pub(in crate::client) struct Admission<'a> {
     breaker: Option<BreakerPermit<'a>>,
     in_flight: Option<InFlight>,
     /// When the attempt is too slow for the channel, although its caller still waits.
-    time_limit: Option<Instant>,
+    time_limit: Option<(Instant, Arc<Exchange>)>,
 }
 
 impl Endpoint {
@@ -62,8 +63,9 @@ impl Endpoint {
 }
 
 impl Admission<'_> {
-    /// Records that the call was sent. If the attempt is dropped after `time_limit`, the endpoint was too slow.
-    pub(in crate::client) fn count_start(&mut self, time_limit: Option<Instant>) {
+    /// Records that the call was sent. If the attempt is dropped after `time_limit` and its request has left this
+    /// process, the endpoint was too slow.
+    pub(in crate::client) fn count_start(&mut self, time_limit: Option<(Instant, Arc<Exchange>)>) {
         self.endpoint.started.fetch_add(1, Relaxed);
         self.time_limit = time_limit;
     }
@@ -93,7 +95,8 @@ impl Admission<'_> {
 /// The policy ends an attempt that is too slow by dropping it.
 impl Drop for Admission<'_> {
     fn drop(&mut self) {
-        if self.time_limit.is_some_and(|limit| limit <= self.endpoint.settings.clock.now()) {
+        let Some((limit, exchange)) = self.time_limit.take() else { return };
+        if limit <= self.endpoint.settings.clock.now() && exchange.is_sent() {
             self.record(Some(ErrorKind::Indeterminate));
         }
     }
