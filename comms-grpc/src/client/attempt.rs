@@ -2,7 +2,7 @@
 //! peer has provably not processed it.
 
 use std::{
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::Arc,
     task::{Context, Poll},
     time::Instant,
 };
@@ -17,7 +17,7 @@ use tower_service::Service;
 use super::{
     answer::{failure, unknown_encoding},
     balance::{Balancer, Choice, Unusable},
-    connection::Unanswered,
+    connection::{ExchangeGuard, Unanswered},
     endpoint::{Endpoint, InFlight, Unreachable},
     failure::Failure,
     request::{CallRequest, Hedged},
@@ -41,8 +41,14 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
 }
 
-/// The response of an attempt: its headers, its body, and the call that it keeps in flight.
-pub(super) type Answer = Response<(Incoming, Option<InFlight>)>;
+/// The response of an attempt: its headers, its body, and what ends with the body.
+pub(super) type Answer = Response<(Incoming, Running)>;
+
+/// A call whose response has begun. Dropping it ends the request, and the call is no longer in flight.
+pub(super) struct Running {
+    _request: ExchangeGuard,
+    _in_flight: Option<InFlight>,
+}
 
 /// The end of a request on a connection.
 enum Sent {
@@ -114,7 +120,11 @@ impl Shared {
                 Ok(choice) => choice,
                 Err(unusable) => {
                     let wait = self.balancer.wait(&endpoints, unusable, request.head.wait_for_ready);
-                    self.connect(&request, deadline, wait).await?
+                    match self.connect(&request, deadline, wait).await? {
+                        Some(choice) => choice,
+                        // The endpoints have changed.
+                        None => continue,
+                    }
                 }
             };
             if let Some(hedged) = &request.head.hedged {
@@ -183,7 +193,7 @@ impl Shared {
                 }
             }),
             () = self.clock.sleep_until(deadline) => {
-                let text = format!("{peer}: no connection before the deadline");
+                let text = format!("{peer}: no connection with a free stream before the deadline");
                 Err(Failure::not_executed(Code::DeadlineExceeded, &text, None))
             }
         }
@@ -191,27 +201,28 @@ impl Shared {
 
     /// Sends `request` to the chosen endpoint.
     async fn send(&self, choice: Choice<'_>, request: &mut CallRequest, deadline: Instant) -> Sent {
-        let Choice { endpoint, mut connection, mut admission } = choice;
+        let Choice { endpoint, stream, mut admission } = choice;
         let Some(http) = request.http(&endpoint.origin, deadline, &self.clock) else {
             let text = format!("{}: the deadline passed before the call was sent", self.peer);
             return Sent::Failed(Failure::not_executed(Code::DeadlineExceeded, &text, None));
         };
         let is_callers = request.head.caller_deadline.is_some_and(|caller| caller <= deadline);
-        admission.count_start(deadline, is_callers);
-        let body_polled = http.body().polled();
-        match connection.send(http).await {
-            Ok(mut response) => {
+        admission.count_start(deadline, is_callers, stream.exchange().clone());
+        match stream.send(http, request.head.deadline).await {
+            Ok((mut response, guard)) => {
                 let failure = failure(&mut response, self.forwards_credentials)
                     .or_else(|| unknown_encoding(response.headers(), &request.head.headers))
                     .map(Failure::of);
                 let in_flight = admission.end(failure.as_ref().map(Failure::kind));
                 match failure {
                     Some(failure) => Sent::Failed(failure),
-                    None => Sent::Answered(response.map(|body| (body, in_flight))),
+                    None => Sent::Answered(
+                        response.map(|body| (body, Running { _request: guard, _in_flight: in_flight })),
+                    ),
                 }
             }
             Err(unanswered) => {
-                let sent = self.unanswered(&unanswered, body_polled.load(Relaxed), deadline);
+                let sent = self.unanswered(&unanswered, deadline);
                 match &sent {
                     Sent::Failed(failure) => drop(admission.end(Some(failure.kind()))),
                     // A connection that ends in order is no evidence about the endpoint.
@@ -223,15 +234,12 @@ impl Shared {
     }
 
     /// Classifies a request without response headers.
-    fn unanswered(&self, unanswered: &Unanswered, body_polled: bool, deadline: Instant) -> Sent {
-        let error = unanswered.error();
-        // hyper drops a request that waits for a free stream, with this error, when the connection ends.
-        let dropped = error.is_user() && !body_polled;
-        let unsent = unanswered.message().is_some() || error.is_canceled() || dropped;
+    fn unanswered(&self, unanswered: &Unanswered, deadline: Instant) -> Sent {
+        let Unanswered { error, is_unsent } = unanswered;
         let refused = proves_not_executed(error);
         let failure =
-            Failure::of_connection(error, &self.peer, unsent || refused, self.clock.now() >= deadline);
-        match (unsent, refused) {
+            Failure::of_connection(error, &self.peer, *is_unsent || refused, self.clock.now() >= deadline);
+        match (*is_unsent, refused) {
             (true, _) => Sent::Unsent(failure),
             (false, true) => Sent::Refused(failure),
             (false, false) => Sent::Failed(failure),

@@ -19,13 +19,16 @@ mod messages;
 mod outliers;
 mod protocol;
 mod protocol_proofs;
+mod raw_peer;
 #[cfg(feature = "reflection")]
 mod reflection;
 mod refusals;
 mod replay;
+mod request_end;
 mod response_ends;
 mod retries;
 mod server;
 mod service_config;
 mod shed;
+mod stream_limits;
 mod support;

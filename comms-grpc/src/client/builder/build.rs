@@ -190,7 +190,7 @@ impl ChannelBuilder {
                 Arc::new(Endpoint::new(origin.authority.to_string(), origin, uri, settings.clone()))
             });
             let (_, set) = watch::channel(EndpointSet::of(endpoints.collect()));
-            return Balancer::new(set, balance, self.clock.clone(), None, sweeps);
+            return Balancer::new(set, balance, self.clock.clone(), self.max_waiting, None, sweeps);
         };
         let ((host, port), origin) = (first.host_and_port(), first.origin);
         let shared = settings.clone();
@@ -206,6 +206,6 @@ impl ChannelBuilder {
             shared: settings.clone(),
         };
         let (resolver, set) = Resolver::start(resolution, &settings.runtime);
-        Balancer::new(set, balance, self.clock.clone(), Some(resolver), sweeps)
+        Balancer::new(set, balance, self.clock.clone(), self.max_waiting, Some(resolver), sweeps)
     }
 }

@@ -79,10 +79,10 @@ impl Call {
         match answer {
             Ok(response) => {
                 meter.set_code_from(response.headers());
-                let (mut parts, (body, in_flight)) = response.into_parts();
+                let (mut parts, (body, running)) = response.into_parts();
                 let head = parts.extensions.remove::<HeadStatus>();
                 let body =
-                    ResponseBody::new(body, in_flight, head, deadline, clock, meter, forwards_credentials)
+                    ResponseBody::new(body, running, head, deadline, clock, meter, forwards_credentials)
                         .with_limit(settings.max_response);
                 Ok(Response::from_parts(parts, Body::new(body)))
             }

@@ -18,7 +18,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, AtomicUsize},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -34,7 +34,10 @@ use tokio::{
 };
 
 use super::{
-    connect::Connector, connection::Connection, keep_alive::KeepAlive, request::Origin,
+    connect::Connector,
+    connection::{Connection, FreeStream},
+    keep_alive::KeepAlive,
+    request::Origin,
     snapshot::EndpointState,
 };
 
@@ -95,6 +98,9 @@ struct State {
     failures: u32,
     /// Useless connections in a row.
     useless: u32,
+    /// Whether the peer has answered a call on the newest useless connection. After a GOAWAY, its calls may be answered
+    /// while another connection is in use.
+    late_answer: Arc<AtomicBool>,
 }
 
 enum Link {
@@ -153,7 +159,12 @@ impl Endpoint {
             address,
             origin,
             target,
-            state: Mutex::new(State { link: Link::Idle, failures: 0, useless: 0 }),
+            state: Mutex::new(State {
+                link: Link::Idle,
+                failures: 0,
+                useless: 0,
+                late_answer: Arc::default(),
+            }),
             waiting: AtomicUsize::new(0),
             in_flight: Arc::default(),
             max_in_flight: max.unwrap_or(load::MAX_IN_FLIGHT),
@@ -200,10 +211,12 @@ impl Endpoint {
     /// Ends the use of a connection that the peer closed.
     fn lose_connection(&self, state: &mut State) {
         let Link::Ready(Live { connection, .. }) = &state.link else { return };
-        let (answered, opened) = (connection.has_answered(), connection.opened);
+        let (answered, opened) = (connection.answered(), connection.opened);
         let now = self.settings.clock.now();
-        let useful = answered || now.saturating_duration_since(opened) >= TRIAL;
-        state.useless = if useful { 0 } else { state.useless.saturating_add(1) };
+        let useful = answered.load(Relaxed) || now.saturating_duration_since(opened) >= TRIAL;
+        let before = if state.late_answer.load(Relaxed) { 0 } else { state.useless };
+        state.useless = if useful { 0 } else { before.saturating_add(1) };
+        state.late_answer = answered;
         if state.useless < USELESS {
             state.failures = 0;
             state.link = Link::Idle;
@@ -239,6 +252,21 @@ impl Endpoint {
             }
             let _waiting = load::Waiting::enter(self)?;
             self.settings.clock.sleep(failure.retry_after.unwrap_or(TRIAL)).await;
+        }
+    }
+
+    /// Returns a free stream of the connection, and waits for the connection and for a stream if needed.
+    pub(super) async fn stream(self: &Arc<Self>, for_ready: bool) -> Result<FreeStream, Unreachable> {
+        loop {
+            let connection = self.ready(for_ready).await?;
+            if let Some(stream) = connection.clone().try_stream() {
+                return Ok(stream);
+            }
+            let _waiting = load::Waiting::enter(self)?;
+            if let Some(stream) = connection.stream().await {
+                return Ok(stream);
+            }
+            // The connection takes no further call.
         }
     }
 
