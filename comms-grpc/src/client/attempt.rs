@@ -20,7 +20,7 @@ use super::{
     connection::Unanswered,
     endpoint::{Endpoint, InFlight, Unreachable},
     failure::Failure,
-    request::CallRequest,
+    request::{CallRequest, Hedged},
 };
 use crate::evidence::proves_not_executed;
 
@@ -108,16 +108,13 @@ impl Shared {
         loop {
             let mut endpoints = self.balancer.current();
             if endpoints.is_empty() {
-                endpoints = self.connect(deadline, self.balancer.resolved()).await?;
+                endpoints = self.connect(&request, deadline, self.balancer.resolved()).await?;
             }
             let choice = match self.choose(&endpoints, &request) {
                 Ok(choice) => choice,
                 Err(unusable) => {
-                    self.connect(
-                        deadline,
-                        self.balancer.wait(&endpoints, unusable, request.head.wait_for_ready),
-                    )
-                    .await?
+                    let wait = self.balancer.wait(&endpoints, unusable, request.head.wait_for_ready);
+                    self.connect(&request, deadline, wait).await?
                 }
             };
             if let Some(hedged) = &request.head.hedged {
@@ -160,10 +157,16 @@ impl Shared {
     /// Waits for a connection until `deadline`. Nothing has been sent when the wait fails.
     async fn connect<T>(
         &self,
+        request: &CallRequest,
         deadline: Instant,
         wait: impl Future<Output = Result<T, Unreachable>>,
     ) -> Result<T, Failure> {
         let peer = &self.peer;
+        let waiting = request.head.hedged.as_ref().map(Hedged::wait_for_connection);
+        if let Some(None) = waiting {
+            let text = format!("{peer}: another attempt of the call waits for a connection");
+            return Err(Failure::refused(Code::Unavailable, &text, ErrorKind::NotExecuted));
+        }
         tokio::select! {
             biased;
             outcome = wait => outcome.map_err(|reason| match reason {
@@ -209,12 +212,11 @@ impl Shared {
             }
             Err(unanswered) => {
                 let sent = self.unanswered(&unanswered, body_polled.load(Relaxed), deadline);
-                let (Sent::Failed(failure) | Sent::Unsent(failure) | Sent::Refused(failure)) = &sent else {
-                    return sent;
-                };
-                // A connection that ends in order is no fault of the endpoint.
-                let kind = if matches!(sent, Sent::Failed(_)) { failure.kind() } else { ErrorKind::Rejected };
-                drop(admission.end(Some(kind)));
+                match &sent {
+                    Sent::Failed(failure) => drop(admission.end(Some(failure.kind()))),
+                    // A connection that ends in order is no evidence about the endpoint.
+                    _ => admission.withdraw(),
+                }
                 sent
             }
         }

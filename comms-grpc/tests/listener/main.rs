@@ -9,3 +9,4 @@ mod progress;
 mod shutdown;
 #[allow(dead_code, unused_imports, reason = "the tests of TLS use the rest")]
 mod support;
+mod uploads;

@@ -50,8 +50,9 @@ pub(super) enum Next {
     Wait,
 }
 
-/// The duration of the first attempt. If the attempt is dropped after the delay, because a hedge was faster or the
-/// caller has gone, the time until then is its sample. Without it a percentile would count fast attempts only, and fall.
+/// The duration of the first attempt. If the attempt has no answer after the delay, because a hedge was faster, the caller
+/// has gone or the answer was lost, the time until then is its sample. Without it a percentile would count fast attempts
+/// only, and fall.
 struct FirstAttempt {
     hedge: Hedge,
     started: Instant,
@@ -178,8 +179,11 @@ impl CallState {
                 Next::End
             }
             Class::Failure { kind, retry_after } => {
-                if let Some(sample) = self.sample.take_if(|_| is_first) {
-                    sample.discard();
+                match self.sample.take_if(|_| is_first) {
+                    // The time until the answer was lost is recorded on drop.
+                    Some(sample) if kind == ErrorKind::Indeterminate => drop(sample),
+                    Some(sample) => sample.discard(),
+                    None => {}
                 }
                 if refused_locally {
                     if !is_first {

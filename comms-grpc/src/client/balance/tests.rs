@@ -9,6 +9,7 @@ use std::{
 };
 
 use comms_core::{
+    ErrorKind,
     clock::Clock,
     resilience::{Backoff, OutlierConfig, OutlierDetector, PolicyConfig},
 };
@@ -144,6 +145,27 @@ async fn an_endpoint_that_leaves_the_answer_leaves_outlier_detection() {
     rig.advance(SECOND * 25).await;
     let hosts = rig.shared.detector.as_ref().unwrap().snapshot();
     assert_eq!(hosts.iter().map(|host| &*host.host).collect::<Vec<_>>(), ["127.0.0.1:2"]);
+}
+
+#[tokio::test]
+async fn failures_and_refusals_count_as_load_and_unprocessed_attempts_do_not() {
+    let clock = Clock::manual(SECOND);
+    let endpoint = endpoint(addresses(&[1]).unwrap()[0], &settings(&clock));
+    let admit = || endpoint.admit().ok().unwrap();
+    let held = admit();
+    admit().withdraw();
+    drop(admit());
+    for kind in [None, Some(ErrorKind::NotFound), Some(ErrorKind::Invalid)] {
+        drop(admit().end(kind));
+    }
+    assert_eq!(endpoint.load(), (false, 1), "the attempt that is held");
+    for kind in [ErrorKind::Rejected, ErrorKind::NotExecuted, ErrorKind::Indeterminate] {
+        drop(admit().end(Some(kind)));
+    }
+    assert_eq!(endpoint.load(), (false, 4));
+    drop(held);
+    clock.advance(SECOND * 30);
+    assert_eq!(endpoint.load(), (false, 0));
 }
 
 #[tokio::test]

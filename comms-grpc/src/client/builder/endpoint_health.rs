@@ -15,8 +15,8 @@ impl ChannelBuilder {
     /// succeeds, and the first failure ejects it again, for longer.
     ///
     /// A failure is one that counts against the peer in the table of [`ErrorKind`](comms_core::ErrorKind), and an attempt
-    /// without an answer at the deadline, that of the caller included. A call that the caller cancels, a refusal with a
-    /// proof, and INTERNAL count as neither.
+    /// without an answer at the deadline, that of the caller included. A call that the caller cancels, and a refusal
+    /// with a proof, count as neither.
     pub fn outliers(mut self, outliers: impl Into<Option<OutlierConfig>>) -> Self {
         self.outliers = outliers.into();
         self

@@ -13,7 +13,8 @@ impl ChannelBuilder {
     /// [`replay_limit`](Self::replay_limit) bytes. A hedged call is not retried. Any other call of the method has one
     /// attempt at a time, and the retries of the policy.
     ///
-    /// - An attempt goes to an endpoint that no other attempt of the call was sent to, if one is usable.
+    /// - An attempt goes to an endpoint that no other attempt of the call was sent to, if one is usable. While an attempt
+    ///   waits for a connection, no other one does.
     /// - Each attempt passes the breaker and the bulkhead of the policy and those of its endpoint, and counts for the rate
     ///   limit. The retry budget of the policy pays for each attempt after the first one.
     /// - The response headers of an attempt commit the call. The other attempts are cancelled (RST_STREAM with CANCEL),

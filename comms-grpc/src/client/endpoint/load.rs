@@ -120,13 +120,18 @@ impl Admission<'_> {
         self.in_flight.take()
     }
 
+    /// Ends an attempt that the peer has not processed. It is no evidence about the endpoint.
+    pub(in crate::client) fn withdraw(mut self) {
+        self.time_limit = None;
+    }
+
     /// Counts the end of the attempt for the snapshot, the load and the detector.
     fn count(&mut self, failure: Option<ErrorKind>) {
         let endpoint = self.endpoint;
         let answered_well = match failure {
             Some(kind) if kind.is_peer_failure() => Some(false),
-            // A refusal, and a defect that the request triggers, are no evidence about the endpoint.
-            Some(ErrorKind::Rejected | ErrorKind::Internal) => None,
+            // A refusal is no evidence about the endpoint.
+            Some(ErrorKind::Rejected) => None,
             _ => Some(true),
         };
         if answered_well == Some(false) {

@@ -2,11 +2,12 @@
 
 mod body;
 mod headers;
+mod hedged;
 mod stream;
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU32, Ordering::Relaxed},
     },
     time::Instant,
@@ -21,6 +22,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, uri};
 
 pub(super) use body::RequestBody;
 pub(super) use headers::{IDEMPOTENCY_KEY, write_context};
+pub(super) use hedged::Hedged;
 
 use headers::GRPC_TIMEOUT;
 
@@ -47,25 +49,6 @@ pub(super) struct Head {
     pub(super) wait_for_ready: bool,
     /// Present if the call is hedged.
     pub(super) hedged: Option<Hedged>,
-}
-
-/// What the attempts of a hedged call share.
-pub(super) struct Hedged {
-    /// The deadline that the policy must observe and does not know.
-    pub(super) policy_deadline: Option<Deadline>,
-    /// The addresses of the endpoints that the attempts were sent to.
-    endpoints: Mutex<Vec<String>>,
-}
-
-impl Hedged {
-    pub(super) fn new(policy_deadline: Option<Deadline>) -> Self {
-        Self { policy_deadline, endpoints: Mutex::default() }
-    }
-
-    /// Returns the addresses of the endpoints that the attempts were sent to.
-    pub(super) fn endpoints(&self) -> MutexGuard<'_, Vec<String>> {
-        self.endpoints.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl CallRequest {

@@ -17,7 +17,6 @@ use comms_core::{
 use http::{Request, Response};
 use http_body::Body;
 use hyper_util::{rt::TokioIo, server::conn::auto::Builder};
-use metrics::Counter;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
@@ -27,8 +26,9 @@ use tower_service::Service;
 
 use super::{
     activity::Activity,
+    close_counters::CloseCounters,
     config::{ListenerConfig, Protocols},
-    connection::{self, ConnectionEnd},
+    connection,
     connection_limits::{ConnectionLimits, ConnectionPermit},
     counting_service::{CountingService, RequestBody},
     peer::Peer,
@@ -36,7 +36,7 @@ use super::{
     socket::Socket,
     stream_task::StreamExecutor,
     transport::{AcceptedConnection, Stream, Transport},
-    watchdog::{GOAWAY_TIMEOUT, Limit},
+    watchdog::GOAWAY_TIMEOUT,
 };
 
 /// The wait after an accept that failed for lack of descriptors or memory. An immediate retry would be a busy loop.
@@ -63,7 +63,6 @@ pub(super) struct Acceptor {
     counters: Arc<CloseCounters>,
     clock: Clock,
     failed_log: LogLimit,
-    address_log: LogLimit,
     /// The tasks of the connections. Each returns the number of requests that the end of the drain cut.
     connections: JoinSet<u32>,
     /// The tasks of the TLS handshakes. Empty without TLS.
@@ -86,7 +85,6 @@ impl Acceptor {
             config,
             clock,
             failed_log: LogLimit::new(),
-            address_log: LogLimit::new(),
             connections: JoinSet::new(),
             handshakes: JoinSet::new(),
             shutdown: watch::Sender::new(false),
@@ -110,7 +108,9 @@ impl Acceptor {
                         return ready;
                     }
                 }
-                Ok(Accepted::Refused(address)) => self.refuse(address),
+                Ok(Accepted::Refused(address)) => {
+                    self.counters.refuse(address, &self.config, &self.clock);
+                }
                 Err(error) if concerns_one_connection(&error) => {
                     tracing::debug!(listener = self.config.name, %error, "an accept failed");
                 }
@@ -142,15 +142,6 @@ impl Acceptor {
     fn report(&self, error: &io::Error) {
         if let Some(suppressed) = self.failed_log.admit(&self.clock) {
             tracing::warn!(listener = self.config.name, %error, suppressed, "connections cannot be accepted");
-        }
-    }
-
-    /// Records a connection that was closed because its address has reached its limit.
-    fn refuse(&self, address: IpAddr) {
-        self.counters.address.increment(1);
-        if let Some(suppressed) = self.address_log.admit(&self.clock) {
-            let (listener, limit) = (&self.config.name, self.config.per_address());
-            tracing::warn!(listener, %address, limit, suppressed, "a connection over the limit of its address was closed");
         }
     }
 
@@ -224,43 +215,6 @@ impl Acceptor {
         }
         // A blocked thread cannot be waited for. The remaining tasks are aborted when they yield.
         self.connections.abort_all();
-    }
-}
-
-/// Counters of the connections that the listener closed, by reason.
-struct CloseCounters {
-    address: Counter,
-    head: Counter,
-    progress: Counter,
-}
-
-impl CloseCounters {
-    fn new(listener: &str) -> Self {
-        let counter = |reason: &'static str| {
-            let listener = listener.to_owned();
-            metrics::counter!(telemetry::CONNECTIONS_CLOSED, "listener" => listener, "reason" => reason)
-        };
-        Self {
-            address: counter("address_limit"),
-            head: counter("head_timeout"),
-            progress: counter("progress_timeout"),
-        }
-    }
-
-    /// Counts the end of a connection. Returns the number of requests that the end of the drain cut.
-    fn record(&self, listener: &str, end: ConnectionEnd) -> u32 {
-        match end {
-            ConnectionEnd::Closed => {}
-            ConnectionEnd::Failed(error) => tracing::debug!(listener, error, "a connection failed"),
-            ConnectionEnd::Cut(Limit::Head, _) => self.head.increment(1),
-            ConnectionEnd::Cut(Limit::Progress, requests) => {
-                self.progress.increment(1);
-                tracing::debug!(listener, requests, "a connection without progress was cut");
-            }
-            ConnectionEnd::Cut(Limit::Drain, requests) => return requests.max(1),
-            ConnectionEnd::Cut(Limit::Age | Limit::Goaway | Limit::Idle, _) => {}
-        }
-        0
     }
 }
 

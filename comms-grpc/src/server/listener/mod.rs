@@ -3,7 +3,8 @@
 //! [`listen`] has the promise and its limits.
 //!
 //! A connection passes through the files in this order:
-//! 1. `accept.rs`: accepts the socket, within the limits of `connection_limits.rs`.
+//! 1. `accept.rs`: accepts the socket, within the limits of `connection_limits.rs`, and counts its end in
+//!    `close_counters.rs`.
 //! 2. `socket.rs`: wraps the socket, and records blocked writes.
 //! 3. `handshake.rs`: makes the TLS handshake, and finds the identity of the peer for `peer.rs` (feature `tls`).
 //! 4. `transport.rs`: detects the HTTP version with `preface.rs`, and records reads.
@@ -15,6 +16,7 @@
 
 mod accept;
 mod activity;
+mod close_counters;
 mod config;
 mod connection;
 mod connection_limits;

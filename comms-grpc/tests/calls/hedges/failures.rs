@@ -12,16 +12,18 @@ use comms_core::{
     ErrorKind,
     clock::Clock,
     context::{Context, Deadline},
+    idempotency::MemoryStore,
     resilience::{BulkheadConfig, Guard, Policy, PolicyConfig, RetryBudgetConfig, RetryConfig},
 };
-use comms_grpc::{ServerConfig, from_status, tonic};
+use comms_grpc::{Replay, Server, ServerConfig, from_status, keyed, tonic};
 use h2::Reason;
-use tonic::Code;
+use tokio::net::TcpListener;
+use tonic::{Code, Request, service::Routes};
 
 use super::{METHOD, after, builder, connect_all, connected, policy, previous_attempts, silent_later};
 use crate::{
     h2_peer::{Answer, H2Peer},
-    support::{SECOND, TestService, call, millis, start},
+    support::{SECOND, TestRequest, TestService, call, millis, start, start_server, unary},
 };
 
 /// Each peer executes the call and answers too late. The call ends at its deadline.
@@ -99,6 +101,24 @@ async fn a_refusal_does_not_cancel_the_attempt_in_flight() {
     assert_eq!((answered, service.dropped.load(SeqCst)), (1, 0), "the endpoints take turns");
 }
 
+/// Two servers share the store of the replies. The hedge is refused with ABORTED while the first attempt runs.
+#[tokio::test]
+async fn a_call_with_a_key_is_executed_once_although_it_is_hedged() {
+    let (service, store) = (TestService::default(), Arc::new(MemoryStore::new(Clock::system())));
+    let replaying = || {
+        let replay = Replay::new(store.clone()).method(METHOD);
+        start_server(Server::new(Routes::new(service.clone())).replay(replay))
+    };
+    let (one, other) = (replaying().await, replaying().await);
+    let channel = builder(&[one.address, other.address]).build().unwrap();
+    connect_all(&channel).await;
+    let began = service.begun.load(SeqCst);
+    let request = Request::new(TestRequest { action: "sleep".into(), millis: 200 });
+    unary(channel.clone(), keyed(request, "order-7").unwrap()).await.unwrap();
+    assert_eq!((service.begun.load(SeqCst), service.dropped.load(SeqCst)), (began + 1, 0));
+    assert_eq!(channel.snapshot().hedges[0].hedges, 1);
+}
+
 #[tokio::test]
 async fn a_guard_of_this_process_costs_no_token() {
     let service = TestService::default();
@@ -109,6 +129,20 @@ async fn a_guard_of_this_process_costs_no_token() {
     let channel = builder(&[server.address]).policy(full.clone()).build().unwrap();
     call(&channel, "sleep", 150).await.unwrap();
     assert_eq!((service.begun.load(SeqCst), full.retry_budget().unwrap().available()), (1, 1));
+}
+
+/// A second attempt would be sent at the same time as the first one.
+#[tokio::test]
+async fn a_call_that_waits_for_a_connection_is_not_hedged() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let policy = policy(RetryBudgetConfig::default().ratio(0.0).min_per_second(0));
+    let channel = builder(&[listener.local_addr().unwrap()]).policy(policy.clone()).build().unwrap();
+    // The peer is silent until both attempts would wait for its HTTP/2 settings.
+    let calling = tokio::spawn(async move { call(&channel, "report", 0).await });
+    tokio::time::sleep(millis(150)).await;
+    let peer = H2Peer::start_on(listener, |_| Answer::Success);
+    calling.await.unwrap().unwrap();
+    assert_eq!((peer.received().len(), policy.retry_budget().unwrap().available()), (1, 1));
 }
 
 /// gRFC A6: a peer delays or forbids further attempts.
