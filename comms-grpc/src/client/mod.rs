@@ -57,7 +57,7 @@ use call::Call;
 use methods::Methods;
 use prepare::{Limits, prepare};
 use request::IDEMPOTENCY_KEY;
-use service_config::{BalanceChoice, ServiceConfig};
+use service_config::{Fixed, ServiceConfig};
 
 /// A gRPC channel to one peer, for use with any client that tonic generates.
 ///
@@ -130,7 +130,8 @@ struct Core {
     methods: Methods,
     attempts: Attempts,
     policy: Policy,
-    balance: BalanceChoice,
+    /// What the first service config set for the life of the channel.
+    fixed: Fixed,
     replay_limit: usize,
     forwards_credentials: bool,
     clock: Clock,
@@ -148,16 +149,15 @@ impl Channel {
     ///
     /// # Errors
     /// Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid), with the path of the value, if the config is not
-    /// valid, or if it chooses another load balancing policy than the channel has. The config before stays in effect
-    /// (gRFC A21).
+    /// valid, or if it changes the load balancing policy or the health check. The config before stays in effect (gRFC
+    /// A21).
     pub fn update_service_config(&self, json: &str) -> Result<(), Error> {
         let peer = &self.core.peer;
-        let checked = ServiceConfig::parse(json).and_then(|config| {
-            self.core.balance.check(&config.balancing)?;
-            Ok(config)
+        let changed = ServiceConfig::parse(json).and_then(|config| {
+            self.core.fixed.check(&config)?;
+            self.core.methods.configure(config)
         });
-        let config = checked.map_err(|error| error.context(format_args!("gRPC channel to {peer}")))?;
-        self.core.methods.configure(config);
+        changed.map_err(|error| error.context(format_args!("gRPC channel to {peer}")))?;
         tracing::info!(%peer, "the service config of the channel was replaced");
         Ok(())
     }

@@ -328,8 +328,58 @@ async fn the_choice_of_endpoints_is_that_of_the_build() {
         channel.update_service_config(other).unwrap_err();
     }
     let channel = builder().service_config(least).balance(Balance::RoundRobin).build().unwrap();
-    channel.update_service_config(robin).unwrap();
+    channel.update_service_config(least).unwrap();
     let error = builder().service_config(first).build().unwrap_err();
     assert!(error.chain().to_string().contains("none of pick_first is supported"), "{error}");
     Channel::builder("http://127.0.0.1:1").service_config(first).build().unwrap();
+}
+
+/// gRFC A6, as `ChannelBuilder::hedge`.
+#[tokio::test]
+async fn a_hedging_policy_sends_a_second_attempt_of_a_call_that_may_be_repeated() {
+    let hedging = method(r#""hedgingPolicy": {"maxAttempts": 2, "hedgingDelay": "0.05s"}"#);
+    let slow = || H2Peer::start(|number| if number == 0 { Answer::Silence } else { Answer::Success });
+    let peer = slow().await;
+    let channel = builder(&peer).timeout(SECOND * 20).service_config(hedging.clone()).build().unwrap();
+    timeout(SECOND * 10, keyed_call(&channel)).await.expect("the hedge answers").unwrap();
+    assert_eq!(peer.received().len(), 2);
+    let hedges = channel.snapshot().hedges;
+    assert_eq!((hedges.len(), hedges[0].hedges, hedges[0].wins), (1, 1, 1));
+
+    let quick = |peer: &H2Peer| builder(peer).timeout(millis(300)).service_config(hedging.clone());
+    let without_key = call(&quick(&slow().await).build().unwrap(), "report", 0).await;
+    assert_eq!(without_key.unwrap_err().code(), Code::DeadlineExceeded);
+    let without_retries = quick(&slow().await).without_policy().build().unwrap();
+    assert_eq!(keyed_call(&without_retries).await.unwrap_err().code(), Code::DeadlineExceeded);
+    assert!(without_retries.snapshot().hedges.is_empty());
+}
+
+/// A hedge takes its token from the throttle of all calls, and an update removes the hedges.
+#[tokio::test]
+async fn a_throttle_ends_the_hedges_and_an_update_removes_them() {
+    let peer = H2Peer::start(|_| Answer::Silence).await;
+    let hedging = method(r#""hedgingPolicy": {"maxAttempts": 2, "hedgingDelay": "0.01s"}"#);
+    let throttling = r#"{"retryThrottling": {"maxTokens": 6, "tokenRatio": 0.1}, "#;
+    let channel = builder(&peer).timeout(millis(150)).service_config(hedging.replacen('{', throttling, 1));
+    let channel = channel.build().unwrap();
+    for _ in 0..4 {
+        keyed_call(&channel).await.unwrap_err();
+    }
+    assert_eq!(peer.received().len(), 4 + 2, "two hedges leave more than half of the tokens");
+    channel.update_service_config("{}").unwrap();
+    assert!(channel.snapshot().hedges.is_empty());
+}
+
+/// gRFC A17. A peer that does not implement the check counts as healthy.
+#[tokio::test]
+async fn a_health_check_of_the_config_watches_the_peer() {
+    let config = r#"{"healthCheckConfig": {"serviceName": "test.Service"}}"#;
+    let peer =
+        H2Peer::start(|number| if number == 0 { Answer::Status("12", vec![]) } else { Answer::Success })
+            .await;
+    let channel = builder(&peer).service_config(config).build().unwrap();
+    call(&channel, "report", 0).await.unwrap();
+    assert_eq!(peer.received().len(), 2, "the watch, and the call");
+    let error = channel.update_service_config("{}").unwrap_err();
+    assert!(error.chain().to_string().contains("healthCheckConfig: cannot change"), "{error}");
 }

@@ -26,7 +26,7 @@ use std::{
 };
 use window::Window;
 
-use super::{Policy, RetryBudget, name::intern};
+use super::{Policy, PolicyOverrides, RetryBudget, name::intern};
 use crate::{
     Error,
     clock::Clock,
@@ -146,6 +146,26 @@ impl Hedge {
             return Err(Error::invalid(text));
         }
         Self::with_budget(name, config, Budget::OfPolicy(policy.clone()), policy.clock().clone())
+    }
+
+    /// Creates a hedge as [`for_policy`](Self::for_policy) does, for attempts with `overrides`. If they have a retry budget,
+    /// hedges are withdrawn from it instead of that of the policy.
+    ///
+    /// # Errors
+    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if neither has a retry budget, or
+    /// [`HedgeConfig::validate`] fails.
+    pub fn for_overrides(
+        name: &str,
+        config: HedgeConfig,
+        policy: &Policy,
+        overrides: &PolicyOverrides,
+    ) -> Result<Self, Error> {
+        match overrides.budget() {
+            Some(budget) => {
+                Self::with_budget(name, config, Budget::OfOverrides(budget.clone()), policy.clock().clone())
+            }
+            None => Self::for_policy(name, config, policy),
+        }
     }
 
     fn with_budget(name: &str, config: HedgeConfig, budget: Budget, clock: Clock) -> Result<Self, Error> {

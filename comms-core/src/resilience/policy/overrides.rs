@@ -36,7 +36,7 @@ pub struct PolicyOverrides {
     timeout: Option<Duration>,
     attempt_timeout: Option<Duration>,
     attempts: Option<(u32, Backoff)>,
-    pub(super) budget: Option<RetryBudget>,
+    budget: Option<RetryBudget>,
 }
 
 impl PolicyOverrides {
@@ -76,6 +76,10 @@ impl PolicyOverrides {
     pub fn retry_budget(mut self, budget: RetryBudget) -> Self {
         self.budget = Some(budget);
         self
+    }
+
+    pub(in crate::resilience) const fn budget(&self) -> Option<&RetryBudget> {
+        self.budget.as_ref()
     }
 
     /// Changes `config`, the settings of a policy.

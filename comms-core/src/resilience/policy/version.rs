@@ -102,7 +102,7 @@ impl PolicyVersion {
     pub(super) fn overridden(&self, overrides: &PolicyOverrides) -> Self {
         let mut version = self.clone();
         overrides.apply(&mut version.config);
-        if let Some(budget) = &overrides.budget {
+        if let Some(budget) = overrides.budget() {
             version.budget = Some(budget.clone());
         }
         version

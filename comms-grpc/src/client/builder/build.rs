@@ -16,7 +16,7 @@ use super::{ChannelBuilder, Guarding, defaults, target::Target};
 use crate::client::{
     Channel, Core,
     attempt::{Attempts, Shared},
-    balance::{Balance, Balancer, EndpointSet, Resolver, ResolverSettings, system_lookup},
+    balance::{Balancer, EndpointSet, Resolver, ResolverSettings, system_lookup},
     connect::Connector,
     endpoint::{Endpoint, HealthCheck, Settings},
     methods::{Defaults, Methods},
@@ -48,7 +48,7 @@ impl ChannelBuilder {
     ///
     /// Returns [`ErrorKind::Misconfigured`](comms_core::ErrorKind::Misconfigured) if the certificates of TLS cannot be
     /// loaded, or no cryptography provider is installed.
-    pub fn build(self) -> Result<Channel, Error> {
+    pub fn build(mut self) -> Result<Channel, Error> {
         let scheme = self.scheme();
         let targets =
             self.uris.iter().map(|uri| Target::parse(uri, scheme)).collect::<Result<Vec<_>, _>>()?;
@@ -62,11 +62,11 @@ impl ChannelBuilder {
         let connector =
             self.connector().map_err(|e| e.context(format_args!("gRPC channel to {authority}")))?;
         let several = targets.len() > 1 || self.resolve.is_some();
-        let (config, balance) = self
+        let (config, fixed) = self
             .read_service_config(several)
             .map_err(|error| error.context(format_args!("gRPC channel to {authority}")))?;
         let settings = self.endpoint_settings(&peer, several, connector, runtime)?;
-        let balancer = self.balancer(targets, first, balance.balance, settings);
+        let balancer = self.balancer(targets, first, settings);
         let shared = Shared {
             balancer,
             peer: peer.clone(),
@@ -90,7 +90,7 @@ impl ChannelBuilder {
             methods,
             attempts,
             policy,
-            balance,
+            fixed,
             replay_limit: self.replay_limit,
             forwards_credentials: self.forwards_credentials,
             clock: self.clock,
@@ -174,13 +174,8 @@ impl ChannelBuilder {
         }))
     }
 
-    fn balancer(
-        &self,
-        targets: Vec<Target>,
-        first: Target,
-        balance: Balance,
-        settings: Arc<Settings>,
-    ) -> Balancer {
+    fn balancer(&self, targets: Vec<Target>, first: Target, settings: Arc<Settings>) -> Balancer {
+        let balance = self.balance.unwrap_or_default();
         let sweeps = settings.detector.clone().map(|detector| {
             let sweeps = async move { detector.run(std::future::pending()).await };
             Task::spawn(&settings.runtime, sweeps)

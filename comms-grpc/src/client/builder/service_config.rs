@@ -2,8 +2,8 @@
 
 use comms_core::Error;
 
-use super::ChannelBuilder;
-use crate::client::service_config::{BalanceChoice, ServiceConfig};
+use super::{ChannelBuilder, defaults};
+use crate::client::service_config::{Fixed, Outliers, ServiceConfig};
 
 impl ChannelBuilder {
     /// Sets the service config of gRPC: JSON with settings of the channel and of its methods, in the format of
@@ -21,18 +21,19 @@ impl ChannelBuilder {
     /// | `maxResponseMessageBytes` | a longer message ends the call as RESOURCE_EXHAUSTED. The limit of the generated client applies as well |
     /// | `retryPolicy` | attempts (at most 5), waits (±20 %), status codes and `perAttemptRecvTimeout` of the method, see below |
     /// | `retryThrottling` | replaces the retry budget of the policy, see [`RetryBudget::throttle`](comms_core::resilience::RetryBudget::throttle) |
-    /// | `loadBalancingConfig` | the first of `round_robin`, `least_request_experimental` ([`Balance::LeastLoaded`](crate::Balance::LeastLoaded)), and, for one endpoint, `pick_first`. [`balance`](Self::balance) has precedence |
+    /// | `hedgingPolicy` | as [`hedge`](Self::hedge), which has precedence. `nonFatalStatusCodes` has no effect, because the kind of a failure decides |
+    /// | `loadBalancingConfig` | the first of `round_robin`, `least_request_experimental` ([`Balance::LeastLoaded`](crate::Balance::LeastLoaded)), `outlier_detection_experimental` around one of them, and, for one endpoint, `pick_first`. [`balance`](Self::balance) and [`outliers`](Self::outliers) have precedence |
+    /// | `healthCheckConfig` | as [`health_check`](Self::health_check), which has precedence |
     ///
     /// Fields that are not known are ignored, and names that the list of load balancing policies has and the channel does
-    /// not support are skipped. A known field with a wrong value is an error. `hedgingPolicy` and the `serviceName` of
-    /// `healthCheckConfig` are refused.
+    /// not support are skipped. A known field with a wrong value is an error.
     ///
     /// # Retries
     /// The [`policy`](Self::policy) of the channel stays in charge: the calls of all methods share its breaker, bulkhead,
     /// rate limit and retry budget. An entry without a `retryPolicy` keeps the retries of the policy. A channel
-    /// [`without_policy`](Self::without_policy), or with a policy whose retries are off, does not retry (gRFC A6, disabling
-    /// retries). The policy of [`method_policy`](Self::method_policy) replaces the `retryPolicy` of its method, and
-    /// `retryThrottling`.
+    /// [`without_policy`](Self::without_policy), or with a policy whose retries are off, does not retry or hedge (gRFC A6, disabling
+    /// retries). The policy of [`method_policy`](Self::method_policy) replaces the `retryPolicy` and the `hedgingPolicy` of its
+    /// method, and `retryThrottling`. Calls that [`hedge`](Self::hedge) hedges are paid by the policy, too.
     ///
     /// `retryableStatusCodes` does not make a call safe to repeat. A failure is retried if its code is listed, and
     /// - the call was provably not executed, or
@@ -83,11 +84,22 @@ impl ChannelBuilder {
         self
     }
 
-    /// Reads the service config, and returns it with the choice of endpoints of a channel with one or `several`.
-    pub(super) fn read_service_config(&self, several: bool) -> Result<(ServiceConfig, BalanceChoice), Error> {
-        let json = self.service_config.as_deref().unwrap_or("{}");
-        let config = ServiceConfig::parse(json)?;
-        let balance = BalanceChoice::new(self.balance, &config.balancing, several)?;
-        Ok((config, balance))
+    /// Reads the service config, and makes its settings for the whole channel those of the builder, unless the code sets
+    /// them. Returns the config, and what does not change while the channel lives.
+    pub(super) fn read_service_config(&mut self, several: bool) -> Result<(ServiceConfig, Fixed), Error> {
+        let config = ServiceConfig::parse(self.service_config.as_deref().unwrap_or("{}"))?;
+        let fixed = Fixed::of(&config, several)?;
+        self.balance.get_or_insert(fixed.choice.balance);
+        if self.health_check.is_none() {
+            self.health_check.clone_from(&fixed.health_check);
+        }
+        if self.outliers == Some(defaults::outliers()) {
+            match &fixed.choice.outliers {
+                Outliers::Unstated => {}
+                Outliers::Off => self.outliers = None,
+                Outliers::On(outliers) => self.outliers = Some(outliers.clone()),
+            }
+        }
+        Ok((config, fixed))
     }
 }

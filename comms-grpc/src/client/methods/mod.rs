@@ -2,13 +2,15 @@
 //!
 //! - `mod.rs`: the methods of a channel, and the change of their service config;
 //! - `method.rs`: one method, and how its settings are derived;
+//! - `hedges.rs`: the hedges, from the builder and from the service config;
 //! - `meter.rs`: the measurement of a call.
 
+mod hedges;
 mod meter;
 mod method;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     fmt,
     sync::{Arc, PoisonError, RwLock},
 };
@@ -19,6 +21,7 @@ use comms_core::{
 };
 
 use super::service_config::ServiceConfig;
+use hedges::Hedges;
 pub(super) use meter::CallMeter;
 use meter::MethodMeter;
 use method::Settings;
@@ -35,7 +38,8 @@ pub(super) struct Methods {
     defaults: Defaults,
     /// The settings of the builder.
     explicit: HashMap<String, MethodSettings>,
-    hedges: BTreeMap<String, Hedge>,
+    /// The hedges of the builder, by path.
+    hedges: Hedges,
     other: Arc<MethodMeter>,
     state: RwLock<State>,
 }
@@ -44,6 +48,8 @@ struct State {
     config: ServiceConfig,
     /// The budget of the config, if it has one.
     budget: Option<RetryBudget>,
+    /// The hedges of the config, by the name of its entries.
+    hedges: Hedges,
     known: HashMap<Box<str>, Arc<Method>>,
 }
 
@@ -55,25 +61,16 @@ impl Methods {
         explicit: HashMap<String, MethodSettings>,
         config: ServiceConfig,
     ) -> Result<Self, Error> {
-        let mut hedges = BTreeMap::new();
-        for (path, settings) in &explicit {
-            let of_method = |error: Error| error.context(format_args!("method {path}"));
-            if !path.starts_with('/') {
-                return Err(of_method(Error::invalid("the path of a method is /package.Service/Method")));
-            }
-            if let Some(hedge) = settings.hedge(path, &defaults).map_err(of_method)? {
-                hedges.insert(path.clone(), hedge);
-            }
-        }
+        let hedges = hedges::of_builder(&defaults, &explicit)?;
         let other = Arc::new(MethodMeter::new(OTHER, &defaults.classify.peer));
-        let budget = config.budget((&ServiceConfig::default(), None), &defaults.clock);
-        let state = RwLock::new(State { config, budget, known: HashMap::new() });
+        let state = RwLock::new(State::new(&defaults, config, None)?);
         Ok(Self { defaults, explicit, hedges, other, state })
     }
 
-    /// Returns the measurements of the hedges, in the order of the methods.
+    /// Returns the measurements of the hedges: those of the builder, and those of the service config.
     pub(super) fn hedges(&self) -> Vec<HedgeSnapshot> {
-        self.hedges.values().map(Hedge::snapshot).collect()
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        self.hedges.values().chain(state.hedges.values()).map(Hedge::snapshot).collect()
     }
 
     /// Returns the method of `path`, which is `/package.Service/Method`.
@@ -95,27 +92,39 @@ impl Methods {
     }
 
     fn derive(&self, state: &State, path: &str, meter: Arc<MethodMeter>) -> Arc<Method> {
-        let settings = Settings {
-            explicit: self.explicit.get(path),
-            hedge: self.hedges.get(path),
-            config: state.config.method(path),
-            budget: state.budget.as_ref(),
-        };
+        let (name, config) = state.config.entry(path).unzip();
+        let explicit = self.explicit.get(path);
+        let of_config = name.filter(|_| explicit.is_none_or(|settings| settings.policy.is_none()));
+        let hedge = self.hedges.get(path).or_else(|| state.hedges.get(of_config?));
+        let settings = Settings { explicit, hedge, config, budget: state.budget.as_ref() };
         Arc::new(Method::new(&self.defaults, settings, meter))
     }
 
     /// Replaces the service config for the calls that start afterwards.
-    pub(super) fn configure(&self, config: ServiceConfig) {
+    ///
+    /// # Errors
+    /// Returns `Invalid` if the config has a hedge without a budget. The config before stays.
+    pub(super) fn configure(&self, config: ServiceConfig) -> Result<(), Error> {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        let budget = config.budget((&state.config, state.budget.as_ref()), &self.defaults.clock);
-        let next = State { config, budget, known: HashMap::new() };
+        let mut next = State::new(&self.defaults, config, Some(&*state))?;
         // A method keeps its metrics, so that updates create no further labels.
         let known = state.known.drain().map(|(path, method)| {
             let method = self.derive(&next, &path, method.meter());
             (path, method)
         });
-        let known = known.collect();
-        *state = State { known, ..next };
+        next.known = known.collect();
+        *state = next;
+        Ok(())
+    }
+}
+
+impl State {
+    /// Returns the state with `config`, in which no method is known.
+    fn new(defaults: &Defaults, config: ServiceConfig, previous: Option<&Self>) -> Result<Self, Error> {
+        let budget =
+            config.budget(previous.map(|state| (&state.config, state.budget.as_ref())), &defaults.clock);
+        let hedges = hedges::of_config(defaults, &config, budget.as_ref())?;
+        Ok(Self { config, budget, hedges, known: HashMap::new() })
     }
 }
 

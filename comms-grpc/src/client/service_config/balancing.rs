@@ -1,9 +1,13 @@
 //! The load balancing policies of a service config. A channel takes the first one that it supports (gRFC A2).
 
-use comms_core::Error;
+use comms_core::{Error, resilience::OutlierConfig};
 use serde_json::{Map, Value};
 
-use super::{document::Document, invalid};
+use super::{
+    document::{Document, read},
+    invalid,
+    outliers::OutlierDetection,
+};
 use crate::client::balance::Balance;
 
 const FIELD: &str = "loadBalancingConfig";
@@ -19,7 +23,26 @@ enum Policy {
     LeastRequest,
     /// One connection. A channel with one endpoint does that.
     PickFirst,
+    /// Ejects outliers, and chooses among the others by one of the policies. `None`: ejects nothing.
+    Outliers(Option<OutlierConfig>, Balancing),
     Unknown(String),
+}
+
+/// How a channel chooses its endpoints.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(in crate::client) struct Choice {
+    pub(in crate::client) balance: Balance,
+    /// What the config states about outliers.
+    pub(in crate::client) outliers: Outliers,
+}
+
+/// What a service config states about the ejection of outliers.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(in crate::client) enum Outliers {
+    #[default]
+    Unstated,
+    Off,
+    On(OutlierConfig),
 }
 
 impl Balancing {
@@ -29,15 +52,20 @@ impl Balancing {
     /// Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) if an item does not have exactly one policy, or the
     /// settings of a policy are not valid.
     pub(super) fn of(document: &Document) -> Result<Self, Error> {
-        let Some(items) = &document.load_balancing_config else {
-            let older = document.load_balancing_policy.as_deref().filter(|name| !name.is_empty());
-            let older = older.map(|name| {
-                Policy::of(&name.to_lowercase(), &Value::Object(Map::new()), "loadBalancingPolicy")
-            });
-            return Ok(Self(older.transpose()?.into_iter().collect()));
-        };
+        if let Some(items) = &document.load_balancing_config {
+            return Self::of_items(items, FIELD);
+        }
+        let older = document.load_balancing_policy.as_deref().filter(|name| !name.is_empty());
+        let older = older.map(|name| {
+            let config = Value::Object(Map::new());
+            Policy::of(&name.to_lowercase(), &config, "loadBalancingPolicy")
+        });
+        Ok(Self(older.transpose()?.into_iter().collect()))
+    }
+
+    fn of_items(items: &[Map<String, Value>], field: &str) -> Result<Self, Error> {
         let policies = items.iter().enumerate().map(|(index, item)| {
-            let path = format!("{FIELD}[{index}]");
+            let path = format!("{field}[{index}]");
             let mut fields = item.iter();
             match (fields.next(), fields.next()) {
                 (Some((name, config)), None) => Policy::of(name, config, &format!("{path}.{name}")),
@@ -47,64 +75,37 @@ impl Balancing {
         Ok(Self(policies.collect::<Result<_, _>>()?))
     }
 
-    /// Returns how a channel with one endpoint, or with `several`, chooses its endpoints. `None` if the config does not
-    /// name a policy.
+    /// Returns the choice of a channel with one endpoint, or with `several`. `None` if the config names no policy.
     ///
     /// # Errors
     /// Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) if the channel supports none of the policies.
-    fn choose(&self, several: bool) -> Result<Option<Balance>, Error> {
+    pub(in crate::client) fn choose(&self, several: bool) -> Result<Option<Choice>, Error> {
         if self.0.is_empty() {
             return Ok(None);
         }
-        let choice = self.0.iter().find_map(|policy| match policy {
-            Policy::RoundRobin => Some(Balance::RoundRobin),
-            Policy::LeastRequest => Some(Balance::LeastLoaded),
-            Policy::PickFirst => (!several).then_some(Balance::RoundRobin),
-            Policy::Unknown(_) => None,
-        });
+        let choice = self.first_supported(several);
         choice.map(Some).ok_or_else(|| {
             let names: Vec<_> = self.0.iter().map(Policy::name).collect();
-            let text = "the channel supports round_robin, least_request_experimental, and with one endpoint pick_first";
+            let text = "the channel supports round_robin, least_request_experimental, outlier_detection_experimental \
+                        around one of them, and with one endpoint pick_first";
             invalid(FIELD, &format!("none of {} is supported: {text}", names.join(", ")))
         })
     }
-}
 
-/// How a channel chooses its endpoints, which does not change while the channel lives.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::client) struct BalanceChoice {
-    pub(in crate::client) balance: Balance,
-    /// Whether the builder set it, whatever a service config says.
-    is_explicit: bool,
-    several: bool,
-}
-
-impl BalanceChoice {
-    /// Returns the choice of a channel with one endpoint, or with `several`.
-    ///
-    /// # Errors
-    /// Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) if the channel supports none of the policies.
-    pub(in crate::client) fn new(
-        explicit: Option<Balance>,
-        balancing: &Balancing,
-        several: bool,
-    ) -> Result<Self, Error> {
-        let chosen = balancing.choose(several)?;
-        let balance = explicit.or(chosen).unwrap_or_default();
-        Ok(Self { balance, is_explicit: explicit.is_some(), several })
-    }
-
-    /// Checks that a later service config chooses the same.
-    ///
-    /// # Errors
-    /// Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) if it chooses another one, or the channel supports
-    /// none of its policies.
-    pub(in crate::client) fn check(&self, balancing: &Balancing) -> Result<(), Error> {
-        let chosen = balancing.choose(self.several)?.unwrap_or_default();
-        if self.is_explicit || chosen == self.balance {
-            return Ok(());
-        }
-        Err(invalid(FIELD, "cannot change while the channel lives: build a new channel"))
+    fn first_supported(&self, several: bool) -> Option<Choice> {
+        self.0.iter().find_map(|policy| {
+            let balance = match policy {
+                Policy::RoundRobin => Balance::RoundRobin,
+                Policy::LeastRequest => Balance::LeastLoaded,
+                Policy::PickFirst if !several => Balance::RoundRobin,
+                Policy::PickFirst | Policy::Unknown(_) => return None,
+                Policy::Outliers(config, child) => {
+                    let outliers = config.clone().map_or(Outliers::Off, Outliers::On);
+                    return child.first_supported(several).map(|child| Choice { outliers, ..child });
+                }
+            };
+            Some(Choice { balance, outliers: Outliers::Unstated })
+        })
     }
 }
 
@@ -114,6 +115,12 @@ impl Policy {
             "round_robin" => Self::RoundRobin,
             "pick_first" => Self::PickFirst,
             "least_request_experimental" => Self::LeastRequest,
+            "outlier_detection_experimental" => {
+                let detection: OutlierDetection = read(config, path)?;
+                let outliers = detection.config().map_err(|error| invalid(path, &error.to_string()))?;
+                let child = Balancing::of_items(&detection.child_policy, &format!("{path}.childPolicy"))?;
+                return Ok(Self::Outliers(outliers, child));
+            }
             unknown => return Ok(Self::Unknown(unknown.to_owned())),
         };
         let Value::Object(config) = config else { return Err(invalid(path, "must be an object")) };
@@ -131,6 +138,7 @@ impl Policy {
             Self::RoundRobin => "round_robin",
             Self::LeastRequest => "least_request_experimental",
             Self::PickFirst => "pick_first",
+            Self::Outliers(..) => "outlier_detection_experimental",
             Self::Unknown(name) => name,
         }
     }

@@ -2,9 +2,9 @@
 
 use comms_core::{
     Error,
-    resilience::{Backoff, Jitter},
+    resilience::{Backoff, HedgeConfig, HedgeDelay, Jitter},
 };
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
 use super::{
@@ -57,11 +57,12 @@ pub(super) struct RetryPolicy {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[expect(dead_code, reason = "the values are checked, and the policy is refused")]
 pub(super) struct HedgingPolicy {
-    pub(super) max_attempts: Attempts,
-    pub(super) hedging_delay: Option<ProtoDuration>,
-    pub(super) non_fatal_status_codes: Option<Vec<StatusCode>>,
+    max_attempts: Attempts,
+    hedging_delay: ProtoDuration,
+    /// Checked. The kind of a failure decides whether the call goes on.
+    #[expect(dead_code, reason = "reading it checks it")]
+    non_fatal_status_codes: Option<Vec<StatusCode>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
@@ -80,13 +81,32 @@ pub(super) struct HealthCheck {
 impl Document {
     pub(super) fn parse(json: &str) -> Result<Self, Error> {
         let mut text = serde_json::Deserializer::from_str(json);
-        let document = serde_path_to_error::deserialize(&mut text).map_err(|error| {
-            let path = error.path().to_string();
-            let path = if path == "." { "the document".to_owned() } else { path };
-            invalid(&path, &error.into_inner().to_string())
-        })?;
+        let document = serde_path_to_error::deserialize(&mut text).map_err(|error| at("", error))?;
         text.end().map_err(|error| invalid("the document", &error.to_string()))?;
         Ok(document)
+    }
+}
+
+/// Reads the `value` at `path`.
+pub(super) fn read<T: DeserializeOwned>(value: &Value, path: &str) -> Result<T, Error> {
+    serde_path_to_error::deserialize(value).map_err(|error| at(path, error))
+}
+
+/// Returns the error of a value below `parent`, with its path.
+fn at(parent: &str, error: serde_path_to_error::Error<serde_json::Error>) -> Error {
+    let path = match (parent, error.path().to_string().as_str()) {
+        ("", ".") => "the document".to_owned(),
+        (parent, ".") => parent.to_owned(),
+        ("", path) => path.to_owned(),
+        (parent, path) => format!("{parent}.{path}"),
+    };
+    invalid(&path, &error.into_inner().to_string())
+}
+
+impl HedgingPolicy {
+    pub(super) fn config(&self) -> HedgeConfig {
+        let delay = HedgeDelay::Fixed(self.hedging_delay.0);
+        HedgeConfig::default().delay(delay).max_attempts(self.max_attempts.0)
     }
 }
 

@@ -6,10 +6,13 @@
 //! - `document.rs`: the JSON as it is written;
 //! - `values.rs`: the types of its values;
 //! - `mod.rs`: the checked config, and the settings of a method;
-//! - `balancing.rs`: the choice among the load balancing policies.
+//! - `balancing.rs`, `outliers.rs`: the choice among the load balancing policies;
+//! - `fixed.rs`: what does not change while the channel lives.
 
 mod balancing;
 mod document;
+mod fixed;
+mod outliers;
 mod values;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -17,14 +20,15 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use comms_core::{
     Error,
     clock::Clock,
-    resilience::{PolicyOverrides, RetryBudget},
+    resilience::{HedgeConfig, PolicyOverrides, RetryBudget},
 };
 
-pub(super) use balancing::BalanceChoice;
+pub(super) use balancing::Outliers;
+pub(super) use fixed::Fixed;
 pub(super) use values::StatusCodes;
 
 use balancing::Balancing;
-use document::{Document, MethodEntry, Name, Throttling};
+use document::{Document, HedgingPolicy, MethodEntry, Name, Throttling};
 
 /// The longest text of a service config.
 const MAX_BYTES: usize = 1024 * 1024;
@@ -35,7 +39,9 @@ pub(super) struct ServiceConfig {
     /// By `package.Service/Method`, by `package.Service`, and the default under the empty name.
     methods: HashMap<String, Arc<MethodConfig>>,
     throttling: Option<Throttling>,
-    pub(super) balancing: Balancing,
+    balancing: Balancing,
+    /// The service whose health is watched.
+    health_check: Option<String>,
 }
 
 /// The settings of the methods that an entry of `methodConfig` names.
@@ -50,6 +56,7 @@ pub(super) struct MethodConfig {
     pub(super) overrides: PolicyOverrides,
     /// The status codes that are retried. `None`: those that the policy retries.
     pub(super) retryable: Option<StatusCodes>,
+    pub(super) hedge: Option<HedgeConfig>,
 }
 
 impl ServiceConfig {
@@ -63,12 +70,6 @@ impl ServiceConfig {
         }
         let document = Document::parse(json)?;
         let balancing = Balancing::of(&document)?;
-        if document.health_check_config.is_some_and(|health| health.service_name.is_some()) {
-            return Err(invalid(
-                "healthCheckConfig.serviceName",
-                "the channel does not watch the health of its endpoints",
-            ));
-        }
         let mut methods = HashMap::new();
         let entries = document.method_config.unwrap_or_default();
         for (index, entry) in entries.iter().enumerate() {
@@ -81,15 +82,22 @@ impl ServiceConfig {
                 }
             }
         }
-        Ok(Self { methods, throttling: document.retry_throttling, balancing })
+        let health_check = document.health_check_config.and_then(|health| health.service_name);
+        Ok(Self { methods, throttling: document.retry_throttling, balancing, health_check })
     }
 
-    /// Returns the settings of the method at `path`, which is `/package.Service/Method`: those of the method, of its
-    /// service, or of all methods.
-    pub(super) fn method(&self, path: &str) -> Option<&MethodConfig> {
+    /// Returns the settings of the method at `path`, which is `/package.Service/Method`, and the name of their entry: that
+    /// of the method, of its service, or the empty name of all methods.
+    pub(super) fn entry(&self, path: &str) -> Option<(&str, &MethodConfig)> {
         let method = path.strip_prefix('/').unwrap_or(path);
         let service = method.split_once('/').map_or(method, |(service, _)| service);
-        [method, service, ""].into_iter().find_map(|name| self.methods.get(name)).map(Arc::as_ref)
+        let found = [method, service, ""].into_iter().find_map(|name| self.methods.get_key_value(name));
+        found.map(|(name, config)| (name.as_str(), &**config))
+    }
+
+    /// Returns the hedges, by the name of their entries.
+    pub(super) fn hedges(&self) -> impl Iterator<Item = (&str, &HedgeConfig)> {
+        self.methods.iter().filter_map(|(name, config)| Some((name.as_str(), config.hedge.as_ref()?)))
     }
 
     /// Returns whether an entry names the method at `path`.
@@ -100,12 +108,12 @@ impl ServiceConfig {
     /// Returns the budget of `retryThrottling`. It is that of `previous`, with its tokens, if the settings are the same.
     pub(super) fn budget(
         &self,
-        previous: (&Self, Option<&RetryBudget>),
+        previous: Option<(&Self, Option<&RetryBudget>)>,
         clock: &Clock,
     ) -> Option<RetryBudget> {
         let Throttling { max_tokens, token_ratio } = self.throttling?;
-        let (previous, budget) = previous;
-        let kept = budget.filter(|_| previous.throttling == self.throttling).cloned();
+        let unchanged = previous.filter(|(previous, _)| previous.throttling == self.throttling);
+        let kept = unchanged.and_then(|(_, budget)| budget.cloned());
         // The values were checked when they were read.
         kept.or_else(|| RetryBudget::throttle(max_tokens.0, token_ratio.0, clock.clone()).ok())
     }
@@ -120,9 +128,6 @@ impl MethodConfig {
         }
         if let (Some(_), Some(_)) = (&entry.retry_policy, &entry.hedging_policy) {
             return Err(invalid(path, "`retryPolicy` and `hedgingPolicy` exclude each other"));
-        }
-        if entry.hedging_policy.is_some() {
-            return Err(invalid(&format!("{path}.hedgingPolicy"), "hedged calls are not part of a channel"));
         }
         if let Some(policy) = &entry.retry_policy {
             let backoff = policy
@@ -140,6 +145,7 @@ impl MethodConfig {
             max_request: entry.max_request_message_bytes.map(|size| bytes(size.0)),
             max_response: entry.max_response_message_bytes.map(|size| bytes(size.0)),
             overrides,
+            hedge: entry.hedging_policy.as_ref().map(HedgingPolicy::config),
             retryable: entry.retry_policy.as_ref().map(|policy| policy.retryable_status_codes),
         })
     }
