@@ -8,7 +8,7 @@
 //! 4. `retry/`: how the policy, and the hedge, of comms-core see an attempt.
 //! 5. `attempt.rs`: chooses an endpoint, sends the request, and repeats it if the peer has not processed it.
 //! 6. `balance/`: the endpoints and the choice among them.
-//! 7. `endpoint/`: the state of one endpoint, and its connection attempts.
+//! 7. `endpoint/`: one endpoint: its connection and connection attempts, its health, its load and its ejection.
 //! 8. `connect.rs`, `connection/`: the socket, and HTTP/2 on it.
 //! 9. `answer.rs`, `failure.rs`: the status that headers or trailers report, or that stands for a lost connection.
 //! 10. `crate::evidence`: attaches the proof that the call was not executed.

@@ -8,7 +8,6 @@ use std::{
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     task::{Context, Poll},
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -33,6 +32,7 @@ use crate::{
         task::Task,
     },
     evidence::error_chain,
+    status_headers::truncate,
 };
 
 /// The maximum size of a report and of a request: a report has one number, a request the name of a service.
@@ -131,14 +131,13 @@ impl Watcher {
             if end.code() == Code::Unimplemented {
                 return self.do_without();
             }
-            self.publish(Err(
-                format!("the watch of its health ended: {:?}: {}", end.code(), end.message()).into()
-            ));
+            let text = format!("the watch of its health ended: {:?}: {}", end.code(), end.message());
+            self.publish(Err(truncate(&text).into()));
             let has_lasted = clock.now().saturating_duration_since(started) >= TRIAL;
-            failures = if has_lasted { 0 } else { failures + 1 };
-            let delay =
-                if has_lasted { Duration::ZERO } else { self.settings.backoff.delay(failures, &clock) };
-            clock.sleep(delay).await;
+            failures = if has_lasted { 0 } else { u32::saturating_add(failures, 1) };
+            if !has_lasted {
+                clock.sleep(self.settings.backoff.delay(failures, &clock)).await;
+            }
         }
     }
 
@@ -166,9 +165,9 @@ impl Watcher {
         self.publish.send_if_modified(|known| {
             let changes = known.as_ref().is_none_or(|known| known.is_ok() != report.is_ok());
             match &report {
-                Ok(()) if changes => tracing::info!(endpoint = address, "the endpoint serves"),
+                Ok(()) if changes => tracing::debug!(endpoint = address, "the endpoint serves"),
                 Err(reason) if changes => {
-                    tracing::info!(endpoint = address, %reason, "the endpoint takes no calls");
+                    tracing::debug!(endpoint = address, %reason, "the endpoint takes no calls");
                 }
                 _ => {}
             }
