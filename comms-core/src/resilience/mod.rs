@@ -52,7 +52,9 @@ pub use outlier::{
     EjectionReason, FailurePercentageConfig, HostSnapshot, OutlierChange, OutlierConfig, OutlierDetector,
     OutlierHost, SuccessRateConfig,
 };
-pub use policy::{Call, Policy, PolicyBuilder, PolicyConfig, PolicyLayer, PolicyService, PolicySnapshot};
+pub use policy::{
+    Call, Policy, PolicyBuilder, PolicyConfig, PolicyLayer, PolicyOverrides, PolicyService, PolicySnapshot,
+};
 #[cfg(feature = "rate-limit")]
 pub use rate_limit::{
     KeyedRateLimiter, RateLimit, RateLimitCall, RateLimitConfig, RateLimitKey, RateLimitLayer, RateLimiter,

@@ -2,7 +2,7 @@
 //! peer has provably not processed it.
 
 use std::{
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::Arc,
     task::{Context, Poll},
     time::Instant,
 };
@@ -16,13 +16,13 @@ use tower_service::Service;
 
 use super::{
     answer::{failure, unknown_encoding},
-    balance::{Balancer, Choice},
-    connection::Unanswered,
-    endpoint::{InFlight, Unreachable},
+    balance::{Balancer, Choice, Unusable},
+    connection::{ExchangeGuard, Unanswered},
+    endpoint::{Endpoint, InFlight, Unreachable},
     failure::Failure,
-    request::CallRequest,
+    request::{CallRequest, Hedged},
 };
-use crate::evidence::{Evidence, proves_not_executed};
+use crate::evidence::proves_not_executed;
 
 /// Transparent retries of a request that this process had not started to send. gRFC A6 sets no limit.
 const MAX_UNSENT: u32 = 4;
@@ -41,8 +41,14 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
 }
 
-/// The response of an attempt: its headers, its body, and the call that it keeps in flight.
-pub(super) type Answer = Response<(Incoming, Option<InFlight>)>;
+/// The response of an attempt: its headers, its body, and what ends with the body.
+pub(super) type Answer = Response<(Incoming, Running)>;
+
+/// A call whose response has begun. Dropping it ends the request, and the call is no longer in flight.
+pub(super) struct Running {
+    _request: ExchangeGuard,
+    _in_flight: Option<InFlight>,
+}
 
 /// The end of a request on a connection.
 enum Sent {
@@ -78,11 +84,27 @@ impl Service<CallRequest> for Attempts {
         let limit = CallContext::current().deadline.map(|deadline| deadline.instant());
         let deadline = limit.map_or(request.head.deadline, |limit| limit.min(request.head.deadline));
         let shared = self.0.clone();
+        if request.head.hedged.is_some() {
+            return Box::pin(async move { shared.bounded_attempt(request, deadline).await });
+        }
         Box::pin(async move { shared.attempt(request, deadline).await })
     }
 }
 
 impl Shared {
+    /// Ends an attempt at `deadline`. The time limit of a policy begins with each attempt of a hedged call, so it is later
+    /// than the deadline of the call.
+    async fn bounded_attempt(&self, request: CallRequest, deadline: Instant) -> Result<Answer, Failure> {
+        tokio::select! {
+            biased;
+            result = self.attempt(request, deadline) => result,
+            () = self.clock.sleep_until(deadline) => {
+                let text = format!("{}: no answer before the deadline", self.peer);
+                Err(Failure::of(Status::deadline_exceeded(text)))
+            }
+        }
+    }
+
     async fn attempt(&self, mut request: CallRequest, deadline: Instant) -> Result<Answer, Failure> {
         let (mut unsent, mut refused) = (0, 0);
         if !request.can_repeat() {
@@ -92,12 +114,22 @@ impl Shared {
         loop {
             let mut endpoints = self.balancer.current();
             if endpoints.is_empty() {
-                endpoints = self.connect(deadline, self.balancer.resolved()).await?;
+                endpoints = self.connect(&request, deadline, self.balancer.resolved()).await?;
             }
-            let choice = match self.balancer.choose(&endpoints) {
+            let choice = match self.choose(&endpoints, &request) {
                 Ok(choice) => choice,
-                Err(unusable) => self.connect(deadline, self.balancer.wait(&endpoints, unusable)).await?,
+                Err(unusable) => {
+                    let wait = self.balancer.wait(&endpoints, unusable, request.head.wait_for_ready);
+                    match self.connect(&request, deadline, wait).await? {
+                        Some(choice) => choice,
+                        // The endpoints have changed.
+                        None => continue,
+                    }
+                }
             };
+            if let Some(hedged) = &request.head.hedged {
+                hedged.endpoints().push(choice.endpoint.address.clone());
+            }
             let (failure, repeat) = match self.send(choice, &mut request, deadline).await {
                 Sent::Answered(answer) => return Ok(answer),
                 Sent::Failed(failure) => (failure, false),
@@ -120,26 +152,48 @@ impl Shared {
         }
     }
 
+    /// Chooses an endpoint. An attempt of a hedged call prefers an endpoint to which no other attempt was sent.
+    fn choose<'a>(
+        &self,
+        endpoints: &'a [Arc<Endpoint>],
+        request: &CallRequest,
+    ) -> Result<Choice<'a>, Unusable<'a>> {
+        match &request.head.hedged {
+            Some(hedged) => self.balancer.choose(endpoints, &hedged.endpoints()),
+            None => self.balancer.choose(endpoints, &[]),
+        }
+    }
+
     /// Waits for a connection until `deadline`. Nothing has been sent when the wait fails.
     async fn connect<T>(
         &self,
+        request: &CallRequest,
         deadline: Instant,
         wait: impl Future<Output = Result<T, Unreachable>>,
     ) -> Result<T, Failure> {
         let peer = &self.peer;
+        let waiting = request.head.hedged.as_ref().map(Hedged::wait_for_connection);
+        if let Some(None) = waiting {
+            let text = format!("{peer}: another attempt of the call waits for a connection");
+            return Err(Failure::refused(Code::Unavailable, &text, ErrorKind::NotExecuted));
+        }
         tokio::select! {
             biased;
             outcome = wait => outcome.map_err(|reason| match reason {
                 Unreachable { reason, crowded: true, .. } => {
-                    let status = Status::resource_exhausted(format!("{peer}: {reason}"));
-                    Failure::of(Evidence::attach(status, ErrorKind::Rejected))
+                    let text = format!("{peer}: {reason}");
+                    Failure::refused(Code::ResourceExhausted, &text, ErrorKind::Rejected)
+                }
+                Unreachable { reason, retry_after: None, .. } => {
+                    let text = format!("{peer}: {reason}");
+                    Failure::refused(Code::Unavailable, &text, ErrorKind::NotExecuted)
                 }
                 Unreachable { reason, retry_after, .. } => {
                     Failure::not_executed(Code::Unavailable, &format!("{peer}: {reason}"), retry_after)
                 }
             }),
             () = self.clock.sleep_until(deadline) => {
-                let text = format!("{peer}: no connection before the deadline");
+                let text = format!("{peer}: no connection with a free stream before the deadline");
                 Err(Failure::not_executed(Code::DeadlineExceeded, &text, None))
             }
         }
@@ -147,27 +201,28 @@ impl Shared {
 
     /// Sends `request` to the chosen endpoint.
     async fn send(&self, choice: Choice<'_>, request: &mut CallRequest, deadline: Instant) -> Sent {
-        let Choice { endpoint, mut connection, mut admission } = choice;
+        let Choice { endpoint, stream, mut admission } = choice;
         let Some(http) = request.http(&endpoint.origin, deadline, &self.clock) else {
             let text = format!("{}: the deadline passed before the call was sent", self.peer);
             return Sent::Failed(Failure::not_executed(Code::DeadlineExceeded, &text, None));
         };
         let is_callers = request.head.caller_deadline.is_some_and(|caller| caller <= deadline);
-        admission.count_start(deadline, is_callers);
-        let body_polled = http.body().polled();
-        match connection.send(http).await {
-            Ok(mut response) => {
+        admission.count_start(deadline, is_callers, stream.exchange().clone());
+        match stream.send(http, request.head.deadline).await {
+            Ok((mut response, guard)) => {
                 let failure = failure(&mut response, self.forwards_credentials)
                     .or_else(|| unknown_encoding(response.headers(), &request.head.headers))
                     .map(Failure::of);
                 let in_flight = admission.end(failure.as_ref().map(Failure::kind));
                 match failure {
                     Some(failure) => Sent::Failed(failure),
-                    None => Sent::Answered(response.map(|body| (body, in_flight))),
+                    None => Sent::Answered(
+                        response.map(|body| (body, Running { _request: guard, _in_flight: in_flight })),
+                    ),
                 }
             }
             Err(unanswered) => {
-                let sent = self.unanswered(&unanswered, body_polled.load(Relaxed), deadline);
+                let sent = self.unanswered(&unanswered, deadline);
                 match &sent {
                     Sent::Failed(failure) => drop(admission.end(Some(failure.kind()))),
                     // A connection that ends in order is no evidence about the endpoint.
@@ -179,15 +234,12 @@ impl Shared {
     }
 
     /// Classifies a request without response headers.
-    fn unanswered(&self, unanswered: &Unanswered, body_polled: bool, deadline: Instant) -> Sent {
-        let error = unanswered.error();
-        // hyper drops a request that waits for a free stream, with this error, when the connection ends.
-        let dropped = error.is_user() && !body_polled;
-        let unsent = unanswered.message().is_some() || error.is_canceled() || dropped;
+    fn unanswered(&self, unanswered: &Unanswered, deadline: Instant) -> Sent {
+        let Unanswered { error, is_unsent } = unanswered;
         let refused = proves_not_executed(error);
         let failure =
-            Failure::of_connection(error, &self.peer, unsent || refused, self.clock.now() >= deadline);
-        match (unsent, refused) {
+            Failure::of_connection(error, &self.peer, *is_unsent || refused, self.clock.now() >= deadline);
+        match (*is_unsent, refused) {
             (true, _) => Sent::Unsent(failure),
             (false, true) => Sent::Refused(failure),
             (false, false) => Sent::Failed(failure),

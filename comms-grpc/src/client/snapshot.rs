@@ -1,6 +1,6 @@
 //! The state of a channel at one moment, for an admin endpoint.
 
-use comms_core::resilience::{BreakerSnapshot, HostSnapshot, PolicySnapshot};
+use comms_core::resilience::{BreakerSnapshot, HedgeSnapshot, HostSnapshot, PolicySnapshot};
 use serde::Serialize;
 
 /// The state of a [`Channel`](crate::Channel) at one moment, from [`Channel::snapshot`](crate::Channel::snapshot).
@@ -11,6 +11,9 @@ pub struct ChannelSnapshot {
     pub peer: String,
     /// The policy of the calls. Methods with a policy of their own are not included.
     pub policy: PolicySnapshot,
+    /// The hedges, one for each hedged method, in the order of the methods. The name of a hedge is that of the peer,
+    /// followed by the path of the method.
+    pub hedges: Vec<HedgeSnapshot>,
     /// The endpoints, in the order of their addresses. Empty before the first resolution of the host.
     pub endpoints: Vec<EndpointSnapshot>,
 }

@@ -44,6 +44,54 @@ async fn items_that_are_sent_again_are_no_progress() {
 }
 
 #[tokio::test]
+async fn an_item_that_is_repeated_for_ever_is_no_progress() {
+    let script = (0..20).map(|_| Line::Repeat(1, Status::unavailable("down")));
+    let server = start(Log::new(9, script)).await;
+    let (items, error) = read(open(resume(quick().max_failures(3)), server.channel())).await;
+    // The first call is progress, so its break is the first failure of the row.
+    assert_eq!((items, server.log.calls()), (vec![1, 1, 1], vec![0, 1, 1]));
+    assert!(error.unwrap().to_string().contains("3 failures in a row"));
+}
+
+/// Each call is opened, and brings no item.
+#[tokio::test]
+async fn a_quiet_stream_never_ends_by_itself() {
+    let script = (0..12).map(|_| Line::Silent(0));
+    let server = start(Log::new(2, script)).await;
+    let config = quick().max_failures(3).silence(Duration::from_millis(50));
+    assert_eq!(read(open(resume(config), server.channel())).await.0, [1, 2]);
+    assert_eq!(server.log.calls().len(), 13);
+}
+
+/// The server accepts the connection and sends no response headers.
+#[tokio::test]
+async fn a_call_that_is_not_opened_in_time_is_a_failure() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let config = quick().max_failures(3).silence(Duration::from_millis(50));
+    let channel = channel(silent.local_addr().unwrap(), Duration::from_secs(60));
+    let (items, error) = read(open(resume(config), channel)).await;
+    assert!(items.is_empty(), "{items:?}");
+    assert!(error.unwrap().to_string().contains("3 failures in a row"));
+}
+
+/// The channel ends each call at its limit, as a server ends calls when it restarts. With days between, these are no
+/// failures in a row.
+#[tokio::test]
+async fn a_call_that_was_open_for_long_starts_the_row_of_failures_anew() {
+    let script = (0..6).map(|_| Line::Silent(0));
+    let server = start(Log::new(2, script)).await;
+    let clock = Clock::manual(Duration::from_secs(1));
+    let resume = Resume::new("log", quick().max_failures(3).silence(None), clock.clone()).unwrap();
+    let channel = channel(server.address, Duration::from_millis(300));
+    let reading = tokio::spawn(read(open(resume, channel)));
+    while !reading.is_finished() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        clock.advance(Duration::from_secs(31));
+    }
+    assert_eq!((reading.await.unwrap().0, server.log.calls().len()), (vec![1, 2], 7));
+}
+
+#[tokio::test]
 async fn an_item_that_cannot_be_read_ends_the_stream_after_max_failures() {
     let server = start(Log::new(9, [])).await;
     let stream = open_path(resume(quick().max_failures(3)).after(6), server.channel(), "/test.Log/Poison");

@@ -56,6 +56,8 @@ pub(crate) enum Line {
     Silent(u64),
     /// Starts this many items before the requested position.
     Back(u64),
+    /// Sends the item at this position, whatever was requested, then this status.
+    Repeat(u64, Status),
     /// Fails the call before a stream.
     Refuse(Status),
     /// Sends keep-alives with this interval, and a last item after them.
@@ -129,6 +131,9 @@ impl Log {
             Some(Line::End(count)) => self.items(after, count).boxed(),
             Some(Line::Silent(count)) => self.items(after, count).chain(stream::pending()).boxed(),
             Some(Line::Back(back)) => self.items(after.saturating_sub(back), u64::MAX).boxed(),
+            Some(Line::Repeat(position, status)) => {
+                self.items(position - 1, 1).chain(stream::iter([Err(status)])).boxed()
+            }
             Some(Line::Refuse(status)) => return Err(status),
             Some(Line::KeepAlive(count, interval)) => stream::iter(0..count)
                 .then(move |_| async move {

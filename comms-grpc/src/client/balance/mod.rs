@@ -12,10 +12,10 @@ use std::{
 
 use comms_core::clock::Clock;
 use futures::stream::{FuturesUnordered, StreamExt};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::{
-    connection::Connection,
+    connection::FreeStream,
     endpoint::{Admission, Endpoint, Readiness, Unreachable},
     task::Task,
 };
@@ -58,6 +58,8 @@ impl EndpointSet {
 #[derive(Debug)]
 pub(super) struct Balancer {
     set: watch::Receiver<EndpointSet>,
+    /// The calls that may still wait for the first resolution.
+    may_wait: Semaphore,
     mode: Balance,
     next: AtomicUsize,
     clock: Clock,
@@ -70,13 +72,14 @@ pub(super) struct Balancer {
 /// The endpoint of an attempt.
 pub(super) struct Choice<'a> {
     pub(super) endpoint: &'a Arc<Endpoint>,
-    pub(super) connection: Connection,
+    pub(super) stream: FreeStream,
     pub(super) admission: Admission<'a>,
 }
 
 /// Why no endpoint takes a call now.
 pub(super) struct Unusable<'a> {
-    connecting: Vec<&'a Arc<Endpoint>>,
+    /// The endpoints whose connection attempt is running, or whose connection has no free stream.
+    waiting: Vec<&'a Arc<Endpoint>>,
     /// The reason that lasts for the shortest time.
     reason: Option<Unreachable>,
 }
@@ -96,10 +99,12 @@ impl Balancer {
         set: watch::Receiver<EndpointSet>,
         mode: Balance,
         clock: Clock,
+        max_waiting: usize,
         resolver: Option<Resolver>,
         sweeps: Option<Task>,
     ) -> Self {
-        Self { set, mode, next: AtomicUsize::new(0), clock, _resolver: resolver, _sweeps: sweeps }
+        let may_wait = Semaphore::new(max_waiting.min(Semaphore::MAX_PERMITS));
+        Self { set, may_wait, mode, next: AtomicUsize::new(0), clock, _resolver: resolver, _sweeps: sweeps }
     }
 
     /// Returns the endpoints now. Empty before the first resolution of the host.
@@ -109,6 +114,12 @@ impl Balancer {
 
     /// Returns the endpoints, and waits for the first resolution.
     pub(super) async fn resolved(&self) -> Result<Arc<[Arc<Endpoint>]>, Unreachable> {
+        let Ok(_waiting) = self.may_wait.try_acquire() else {
+            return Err(Unreachable {
+                crowded: true,
+                ..because("too many calls wait for the resolution of the host")
+            });
+        };
         let mut changes = self.set.clone();
         let known = |set: &EndpointSet| !set.endpoints.is_empty() || set.problem.is_some();
         let set = match changes.wait_for(known).await {
@@ -122,48 +133,79 @@ impl Balancer {
     }
 
     /// Chooses an endpoint that has a connection. Starts connection attempts where the connection is missing. Never
-    /// waits.
-    pub(super) fn choose<'a>(&self, endpoints: &'a [Arc<Endpoint>]) -> Result<Choice<'a>, Unusable<'a>> {
-        let (first, turn) = self.first(endpoints);
-        let mut unusable = Unusable { connecting: Vec::new(), reason: None };
-        for offset in 0..endpoints.len() {
+    /// waits. An endpoint whose address is in `avoid` is chosen if no other endpoint is usable.
+    pub(super) fn choose<'a>(
+        &self,
+        endpoints: &'a [Arc<Endpoint>],
+        avoid: &[String],
+    ) -> Result<Choice<'a>, Unusable<'a>> {
+        let (first, turn) = self.first(endpoints, !avoid.is_empty());
+        let mut unusable = Unusable { waiting: Vec::new(), reason: None };
+        let passes = if avoid.is_empty() { 1 } else { 2 };
+        for look in 0..passes * endpoints.len() {
+            let (offset, avoided) = (look % endpoints.len(), look >= endpoints.len());
             // The substitutes of an endpoint take turns, so that its neighbour does not get all of its calls.
             let others = endpoints.len().saturating_sub(1).max(1);
             let step = if offset == 0 { 0 } else { 1 + (turn + offset - 1) % others };
             let endpoint = &endpoints[(first + step) % endpoints.len()];
+            if avoid.contains(&endpoint.address) != avoided {
+                continue;
+            }
             match endpoint.readiness() {
-                Readiness::Ready(connection) => match endpoint.admit() {
-                    Ok(admission) => return Ok(Choice { endpoint, connection, admission }),
-                    Err(reason) => unusable.add(endpoint, reason),
+                Readiness::Ready(connection) => match (connection.try_stream(), endpoint.admit()) {
+                    (Some(stream), Ok(admission)) => return Ok(Choice { endpoint, stream, admission }),
+                    (_, Err(reason)) => unusable.add(endpoint, reason),
+                    (None, Ok(_)) => unusable.waiting.push(endpoint),
                 },
-                Readiness::Connecting => unusable.connecting.push(endpoint),
+                Readiness::Connecting => unusable.waiting.push(endpoint),
                 Readiness::Unreachable(reason) => unusable.add(endpoint, reason),
             }
         }
         Err(unusable)
     }
 
-    /// Waits for the first endpoint that becomes ready.
+    /// Waits for the first endpoint that becomes ready and has a free stream. `for_ready`: also while no connection can be
+    /// made. Returns `None` if the set of endpoints changes first.
     pub(super) async fn wait<'a>(
+        &self,
+        endpoints: &'a Arc<[Arc<Endpoint>]>,
+        unusable: Unusable<'a>,
+        for_ready: bool,
+    ) -> Result<Option<Choice<'a>>, Unreachable> {
+        let replaced = async {
+            let is_other = |set: &EndpointSet| !Arc::ptr_eq(&set.endpoints, endpoints);
+            if self.set.clone().wait_for(is_other).await.is_err() {
+                // The set is fixed.
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = replaced => Ok(None),
+            choice = self.first_usable(endpoints, unusable, for_ready) => choice.map(Some),
+        }
+    }
+
+    async fn first_usable<'a>(
         &self,
         endpoints: &'a [Arc<Endpoint>],
         mut unusable: Unusable<'a>,
+        for_ready: bool,
     ) -> Result<Choice<'a>, Unreachable> {
-        let waits_for_ready = endpoints.first().is_some_and(|any| any.waits_for_ready());
-        if waits_for_ready {
-            unusable.connecting = endpoints.iter().collect();
+        if for_ready {
+            unusable.waiting = endpoints.iter().collect();
         }
         // A call that waits for readiness takes an ejected endpoint, because the others may never be ready.
-        let admit = |endpoint: &'a Arc<Endpoint>| match waits_for_ready {
+        let admit = |endpoint: &'a Arc<Endpoint>| match for_ready {
             true => endpoint.admit_as_last_resort(),
             false => endpoint.admit(),
         };
-        let connecting = std::mem::take(&mut unusable.connecting).into_iter();
+        let waiting = std::mem::take(&mut unusable.waiting).into_iter();
         let mut ready: FuturesUnordered<_> =
-            connecting.map(|endpoint| async move { (endpoint, endpoint.ready().await) }).collect();
+            waiting.map(|endpoint| async move { (endpoint, endpoint.stream(for_ready).await) }).collect();
         while let Some((endpoint, outcome)) = ready.next().await {
-            match outcome.map(|connection| (connection, admit(endpoint))) {
-                Ok((connection, Ok(admission))) => return Ok(Choice { endpoint, connection, admission }),
+            match outcome.map(|stream| (stream, admit(endpoint))) {
+                Ok((stream, Ok(admission))) => return Ok(Choice { endpoint, stream, admission }),
                 Ok((_, Err(reason))) => unusable.add(endpoint, reason),
                 Err(reason) => unusable.add(endpoint, reason),
             }
@@ -178,20 +220,26 @@ impl Balancer {
         (0..endpoints.len()).find_map(|offset| {
             let endpoint = &endpoints[first.wrapping_add(offset) % endpoints.len()];
             let Readiness::Ready(connection) = endpoint.readiness() else { return None };
+            let stream = connection.try_stream()?;
             let admission = endpoint.admit_as_last_resort().ok()?;
-            Some(Choice { endpoint, connection, admission })
+            Some(Choice { endpoint, stream, admission })
         })
     }
 
-    /// Returns the index of the endpoint that is considered first, and the turn of those that may replace it.
-    fn first(&self, endpoints: &[Arc<Endpoint>]) -> (usize, usize) {
+    /// Returns the index of the endpoint that is considered first, and the turn of those that may replace it. A further
+    /// attempt of a hedged call takes no turn: if each call took two, the first attempts would all go to one of two
+    /// endpoints.
+    fn first(&self, endpoints: &[Arc<Endpoint>], is_further_attempt: bool) -> (usize, usize) {
         let count = endpoints.len();
         if count < 2 {
             return (0, 0);
         }
         match self.mode {
             Balance::RoundRobin => {
-                let next = self.next.fetch_add(1, Relaxed);
+                let next = match is_further_attempt {
+                    true => self.next.load(Relaxed),
+                    false => self.next.fetch_add(1, Relaxed),
+                };
                 (next % count, next / count % count)
             }
             Balance::LeastLoaded => {

@@ -1,16 +1,31 @@
 //! Resolves the host of a channel again and again, and replaces the set of endpoints.
 
-use std::{collections::HashMap, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    io,
+    net::{SocketAddr, ToSocketAddrs},
+    sync::Arc,
+    time::Duration,
+};
 
 use comms_core::clock::Clock;
 use futures::future::BoxFuture;
-use tokio::{runtime::Handle, sync::watch, task::AbortHandle};
+use tokio::{
+    runtime::Handle,
+    sync::{Semaphore, watch},
+    task::{AbortHandle, spawn_blocking},
+};
 
 use super::EndpointSet;
 use crate::client::endpoint::{Endpoint, Settings as EndpointSettings};
 
 /// The shortest time between two resolutions.
 const SHORTEST: Duration = Duration::from_secs(5);
+/// The longest wait for the answer to one look-up: the resolver of the operating system may wait for a long time.
+const LONGEST_LOOKUP: Duration = Duration::from_secs(10);
+/// The maximum number of look-ups that run at the same time. A look-up of the operating system occupies a thread, and
+/// cannot be cancelled.
+const MAX_LOOKUPS: usize = 4;
 /// The maximum number of addresses that are used.
 const MAX_ADDRESSES: usize = 256;
 
@@ -20,9 +35,19 @@ pub(in crate::client) type Lookup =
 
 /// Returns the look-up of `host` by the operating system.
 pub(in crate::client) fn system_lookup(host: String, port: u16) -> Lookup {
+    let threads = Arc::new(Semaphore::new(MAX_LOOKUPS));
     Box::new(move || {
-        let host = host.clone();
-        Box::pin(async move { Ok(tokio::net::lookup_host((host.as_str(), port)).await?.collect()) })
+        let (host, threads) = (host.clone(), threads.clone());
+        Box::pin(async move {
+            let Ok(thread) = threads.try_acquire_owned() else {
+                return Err(io::Error::other(format!("{MAX_LOOKUPS} look-ups have no answer")));
+            };
+            let lookup = move || {
+                let _thread = thread;
+                (host.as_str(), port).to_socket_addrs().map(Iterator::collect)
+            };
+            spawn_blocking(lookup).await.map_err(io::Error::other).flatten()
+        })
     })
 }
 
@@ -61,15 +86,12 @@ async fn resolve(settings: Settings, publish: watch::Sender<EndpointSet>) {
     let clock = settings.shared.clock.clone();
     let mut known: HashMap<SocketAddr, Arc<Endpoint>> = HashMap::new();
     loop {
-        // The look-up is bounded, because the resolver of the operating system may wait for a long time.
-        let addresses = clock.timeout(settings.interval.max(SHORTEST), (settings.lookup)()).await;
-        match addresses.map_err(io::Error::other).flatten() {
+        match clock.timeout(LONGEST_LOOKUP, (settings.lookup)()).await.map_err(io::Error::other).flatten() {
             Ok(addresses) if !addresses.is_empty() => {
                 known = merged(known, addresses, &settings);
                 let mut endpoints: Vec<_> = known.iter().collect();
                 endpoints.sort_by_key(|(address, _)| **address);
-                let endpoints = endpoints.into_iter().map(|(_, endpoint)| endpoint.clone()).collect();
-                publish.send_replace(EndpointSet::of(endpoints));
+                replace(&publish, endpoints.into_iter().map(|(_, endpoint)| endpoint.clone()).collect());
             }
             // The old endpoints stay in use.
             Ok(_) => keep(&publish, "the host has no address"),
@@ -96,6 +118,19 @@ fn merged(
         merged.entry(address).or_insert_with(|| endpoint.unwrap_or_else(|| (settings.endpoint)(address)));
     }
     merged
+}
+
+/// Publishes `endpoints` if they are others than before. The calls that wait for an endpoint then choose again.
+fn replace(publish: &watch::Sender<EndpointSet>, endpoints: Vec<Arc<Endpoint>>) {
+    publish.send_if_modified(|set| {
+        set.problem = None;
+        let same = set.endpoints.len() == endpoints.len()
+            && set.endpoints.iter().zip(&endpoints).all(|(old, new)| Arc::ptr_eq(old, new));
+        if !same {
+            *set = EndpointSet::of(endpoints);
+        }
+        !same
+    });
 }
 
 fn keep(publish: &watch::Sender<EndpointSet>, problem: &str) {

@@ -13,6 +13,7 @@ use comms_core::{
     clock::Clock,
     resilience::{Backoff, OutlierConfig, OutlierDetector, PolicyConfig},
 };
+use futures::FutureExt;
 use http::{Uri, uri};
 use tokio::{
     runtime::Handle,
@@ -29,7 +30,8 @@ use crate::client::{
 
 const SECOND: Duration = Duration::from_secs(1);
 
-type Answers = Arc<Mutex<VecDeque<io::Result<Vec<SocketAddr>>>>>;
+/// `None` is a look-up that never ends.
+type Answers = Arc<Mutex<VecDeque<Option<io::Result<Vec<SocketAddr>>>>>>;
 
 /// A resolution whose answers the test gives. Without an answer, a look-up fails.
 struct Rig {
@@ -42,17 +44,22 @@ struct Rig {
 }
 
 impl Rig {
-    fn new(first: io::Result<Vec<SocketAddr>>) -> Self {
+    fn new(first: impl Into<Option<io::Result<Vec<SocketAddr>>>>) -> Self {
         let clock = Clock::manual(SECOND);
         let shared = settings(&clock);
-        let answers: Answers = Arc::new(Mutex::new([first].into()));
+        let answers: Answers = Arc::new(Mutex::new([first.into()].into()));
         let lookups = Arc::new(Mutex::new(0));
         let (given, counted, endpoints) = (answers.clone(), lookups.clone(), shared.clone());
         let resolution = ResolverSettings {
             lookup: Box::new(move || {
                 *counted.lock().unwrap() += 1;
                 let answer = given.lock().unwrap().pop_front();
-                Box::pin(async move { answer.unwrap_or_else(|| Err(io::Error::other("no answer"))) })
+                Box::pin(async move {
+                    match answer.unwrap_or_else(|| Some(Err(io::Error::other("no answer")))) {
+                        Some(answer) => answer,
+                        None => std::future::pending().await,
+                    }
+                })
             }),
             endpoint: Box::new(move |address| endpoint(address, &endpoints)),
             interval: SECOND * 30,
@@ -63,7 +70,11 @@ impl Rig {
     }
 
     fn answer(&self, answer: io::Result<Vec<SocketAddr>>) {
-        self.answers.lock().unwrap().push_back(answer);
+        self.answers.lock().unwrap().push_back(Some(answer));
+    }
+
+    fn balancer(&self, max_waiting: usize) -> Balancer {
+        Balancer::new(self.set.clone(), Balance::RoundRobin, self.clock.clone(), max_waiting, None, None)
     }
 
     /// Moves the clock, and lets the resolution go on until it waits.
@@ -96,10 +107,9 @@ fn settings(clock: &Clock) -> Arc<Settings> {
     Arc::new(Settings {
         peer: "peer".into(),
         connector: Connector::new(SECOND, keep_alive),
-        connect_timeout: SECOND,
+        connect_timeout: SECOND * 3_600,
         keep_alive,
         backoff: Backoff::default(),
-        wait_for_ready: false,
         max_waiting: 16,
         guards: PolicyConfig::none(),
         detector: OutlierDetector::new("peer", OutlierConfig::default(), clock.clone()).ok(),
@@ -203,13 +213,62 @@ async fn trouble_resolves_again_but_not_within_five_seconds() {
 #[tokio::test]
 async fn calls_wait_for_the_first_resolution_and_fail_with_its_reason() {
     let rig = Rig::new(Err(io::Error::other("no server")));
-    let balancer = Balancer::new(rig.set.clone(), Balance::RoundRobin, rig.clock.clone(), None, None);
+    let balancer = rig.balancer(16);
     let reason = balancer.resolved().await.unwrap_err().reason;
     assert!(reason.contains("no server"), "{reason}");
     rig.answer(addresses(&[1]));
     rig.advance(SECOND * 5).await;
     rig.advance(SECOND * 25).await;
     assert_eq!(balancer.resolved().await.map(|endpoints| endpoints.len()).ok(), Some(1));
+}
+
+#[tokio::test]
+async fn a_look_up_that_never_ends_is_given_up_and_repeated() {
+    let rig = Rig::new(None);
+    settle().await;
+    let balancer = rig.balancer(16);
+    assert!(balancer.resolved().now_or_never().is_none());
+    rig.advance(SECOND * 10).await;
+    let reason = balancer.resolved().await.unwrap_err().reason;
+    assert!(reason.contains("10 s"), "{reason}");
+    rig.answer(addresses(&[1]));
+    rig.advance(SECOND * 5).await;
+    assert_eq!((rig.lookups(), rig.ports()), (2, vec![1]));
+}
+
+#[tokio::test]
+async fn the_calls_that_wait_for_the_first_resolution_are_bounded() {
+    let rig = Rig::new(None);
+    settle().await;
+    let balancer = rig.balancer(1);
+    let mut first = Box::pin(balancer.resolved());
+    assert!(first.as_mut().now_or_never().is_none());
+    assert!(balancer.resolved().await.unwrap_err().crowded);
+    drop(first);
+    assert!(balancer.resolved().now_or_never().is_none());
+}
+
+/// The old endpoint accepts connections and never speaks. A resolution with the same addresses changes nothing.
+#[tokio::test]
+async fn a_call_that_waits_for_an_endpoint_chooses_again_when_the_endpoints_change() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let rig = Rig::new(addresses(&[port]));
+    settle().await;
+    let balancer = rig.balancer(16);
+    let endpoints = balancer.current();
+    let Err(unusable) = balancer.choose(&endpoints, &[]) else { panic!("there is no connection") };
+    let mut waiting = Box::pin(balancer.wait(&endpoints, unusable, false));
+    for (answer, is_woken) in [(&[port][..], false), (&[port, 1][..], true)] {
+        assert!(waiting.as_mut().now_or_never().is_none());
+        rig.answer(addresses(answer));
+        rig.advance(SECOND * 5).await;
+        rig.advance(SECOND * 25).await;
+        if is_woken {
+            assert!(waiting.as_mut().now_or_never().unwrap().is_ok_and(|choice| choice.is_none()));
+        }
+    }
+    assert_eq!(rig.lookups(), 3);
 }
 
 #[tokio::test]

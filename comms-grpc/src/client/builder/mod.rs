@@ -3,6 +3,8 @@
 mod build;
 mod defaults;
 mod endpoint_health;
+mod hedge;
+mod service_config;
 mod target;
 
 use std::{collections::HashMap, fmt, time::Duration};
@@ -26,14 +28,15 @@ pub struct ChannelBuilder {
     connect_timeout: Duration,
     keep_alive: KeepAlive,
     backoff: Backoff,
-    wait_for_ready: bool,
+    wait_for_ready: Option<bool>,
     max_waiting: usize,
-    balance: Balance,
+    balance: Option<Balance>,
     endpoint_policy: PolicyConfig,
     outliers: Option<OutlierConfig>,
     health_check: Option<String>,
     policy: Guarding,
     methods: HashMap<String, MethodSettings>,
+    service_config: Option<String>,
     replay_limit: usize,
     peer: Option<String>,
     forwards_credentials: bool,
@@ -62,14 +65,15 @@ impl Channel {
             connect_timeout: Duration::from_secs(2),
             keep_alive: KeepAlive::default(),
             backoff: defaults::reconnect_backoff(),
-            wait_for_ready: false,
+            wait_for_ready: None,
             max_waiting: 1_024,
-            balance: Balance::default(),
+            balance: None,
             endpoint_policy: PolicyConfig::none(),
             outliers: Some(defaults::outliers()),
             health_check: None,
             policy: Guarding::Default,
             methods: HashMap::new(),
+            service_config: None,
             replay_limit: 64 * 1024,
             peer: None,
             forwards_credentials: false,
@@ -160,7 +164,7 @@ impl ChannelBuilder {
     /// fails at once during the backoff between two connection attempts, as `NotExecuted` with the time until the next
     /// connection attempt as the wait, after which the policy retries.
     pub fn wait_for_ready(mut self, wait: bool) -> Self {
-        self.wait_for_ready = wait;
+        self.wait_for_ready = Some(wait);
         self
     }
 
@@ -211,7 +215,7 @@ impl ChannelBuilder {
 
     /// Sets how the endpoint of a call is chosen. Default [`Balance::RoundRobin`].
     pub fn balance(mut self, balance: Balance) -> Self {
-        self.balance = balance;
+        self.balance = Some(balance);
         self
     }
 

@@ -16,7 +16,7 @@ use tonic::Status;
 use crate::{
     client::{
         answer::{HeadStatus, reported},
-        endpoint::InFlight,
+        attempt::Running,
         failure::of_body,
         methods::CallMeter,
     },
@@ -26,9 +26,10 @@ use crate::{
 /// Passes the frames of a response body through until its end, an error, or the deadline. A failure in the middle of a
 /// response is an error of the body, which the generated client returns as the status of the call.
 ///
-/// The inner body is then dropped, which ends the HTTP/2 stream, and the call is no longer in flight.
+/// The inner body is then dropped, which ends the HTTP/2 stream and a request that is still sent, and the call is no longer
+/// in flight.
 pub(super) struct ResponseBody {
-    inner: Option<(Incoming, Option<InFlight>)>,
+    inner: Option<(Incoming, Running)>,
     frames: MessageFrames,
     /// The status in the head of a response whose head does not end the stream. It counts if nothing follows.
     head: Option<HeadStatus>,
@@ -43,7 +44,7 @@ pub(super) struct ResponseBody {
 impl ResponseBody {
     pub(super) fn new(
         inner: Incoming,
-        in_flight: Option<InFlight>,
+        running: Running,
         head: Option<HeadStatus>,
         deadline: Instant,
         clock: Clock,
@@ -51,7 +52,7 @@ impl ResponseBody {
         forwards_credentials: bool,
     ) -> Self {
         Self {
-            inner: Some((inner, in_flight)),
+            inner: Some((inner, running)),
             // The generated client limits the size of a message.
             frames: MessageFrames::new(usize::MAX),
             head,
@@ -61,6 +62,11 @@ impl ResponseBody {
             meter,
             forwards_credentials,
         }
+    }
+
+    /// Sets the longest message in bytes.
+    pub(super) fn with_limit(self, limit: Option<usize>) -> Self {
+        Self { frames: MessageFrames::new(limit.unwrap_or(usize::MAX)), ..self }
     }
 
     /// Returns the next frame of the inner body, or the failure that ends the body.
@@ -107,6 +113,8 @@ impl Body for ResponseBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let frame = std::task::ready!(self.poll_inner(cx));
         match &frame {
+            // The generated client may keep the body after the trailers, and polls it no more.
+            Some(Ok(frame)) if frame.is_trailers() => self.inner = None,
             Some(Ok(_)) => {}
             Some(Err(status)) => {
                 self.meter.set_code(status.code());

@@ -1,9 +1,18 @@
 //! One HTTP/2 connection.
 //!
-//! A connection is ready once the peer has sent its settings (RFC 9113, section 3.4). A peer that accepts the socket
-//! and stays silent therefore fails the connection attempt, and no call is sent to it.
+//! A connection is ready once the peer has sent its settings (RFC 9113, section 3.4) and permits a call. A peer that accepts
+//! the socket and stays silent, or permits no call, therefore fails the connection attempt, and no call is sent to it.
+//!
+//! The files:
+//! - `mod.rs`: opens the connection, and sends requests;
+//! - `observed.rs`, `frames.rs`: observe the settings and the GOAWAY of the peer;
+//! - `streams.rs`: the calls that the peer permits at the same time;
+//! - `exchange.rs`: one request and its response.
 
-mod first_bytes;
+mod exchange;
+mod frames;
+mod observed;
+mod streams;
 
 use std::{
     fmt,
@@ -11,28 +20,29 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use comms_core::BoxError;
+use comms_core::{BoxError, clock::Clock};
 use http::{Request, Response};
-use hyper::{
-    body::Incoming,
-    client::conn::{TrySendError, http2},
-    rt::Executor,
-};
+use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     runtime::Handle,
-    sync::Notify,
 };
 
-use self::first_bytes::FirstBytes;
+use self::{
+    exchange::{RuntimeExecutor, SentBody, drive},
+    observed::Observed,
+    streams::{Permit, Streams},
+};
 use super::{
     keep_alive::{KeepAlive, LONGEST},
     request::RequestBody,
 };
+
+pub(super) use exchange::{Exchange, ExchangeGuard};
 
 /// The maximum size of response headers or trailers in bytes: room for a status message of 256 KiB, percent-encoded in
 /// full. Above hyper's default of 16 KiB, the call would lose its status, and other calls on the connection would fail.
@@ -43,34 +53,56 @@ const HEADER_LIST: u32 = 1024 * 1024;
 const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 64 * 1024 * 1024;
 
+/// The time limits of a connection.
+#[derive(Debug, Clone)]
+pub(super) struct Limits {
+    pub(super) keep_alive: KeepAlive,
+    /// The maximum duration of the connection attempt, and the longest time in which the peer may permit no call.
+    pub(super) connect_timeout: Duration,
+    pub(super) clock: Clock,
+}
+
 /// A connection. Clones send on the same connection.
 ///
 /// The connection takes no further call after a GOAWAY of the peer, and ends when its streams have ended.
 #[derive(Clone)]
 pub(super) struct Connection {
-    sender: http2::SendRequest<RequestBody>,
+    sender: http2::SendRequest<SentBody>,
+    streams: Arc<Streams>,
     answered: Arc<AtomicBool>,
-    /// Notified to poll the driver.
-    poll_driver: Arc<Notify>,
     pub(super) opened: Instant,
+    clock: Clock,
 }
 
-/// A request that was not answered, and the request itself if hyper had not started to send it.
-pub(super) type Unanswered = TrySendError<Request<RequestBody>>;
+/// A connection with a stream that is reserved for one call.
+pub(super) struct FreeStream {
+    connection: Connection,
+    exchange: Arc<Exchange>,
+}
+
+/// A request that was not answered.
+#[derive(Debug)]
+pub(super) struct Unanswered {
+    pub(super) error: hyper::Error,
+    /// Whether the request was still in this process.
+    pub(super) is_unsent: bool,
+}
 
 impl Connection {
-    /// Speaks HTTP/2 over `io`, and waits for the settings of the peer. The tasks of the connection run on `runtime`.
-    /// `opened` is the time of the attempt.
+    /// Speaks HTTP/2 over `io`, and waits until the peer has sent its settings and permits a call. The tasks of the
+    /// connection run on `runtime`. `opened` is the time of the attempt.
     pub(super) async fn open<T>(
         io: T,
-        keep_alive: KeepAlive,
+        limits: Limits,
         runtime: &Handle,
         opened: Instant,
     ) -> Result<Self, BoxError>
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (io, peer_spoke) = FirstBytes::new(io);
+        let Limits { keep_alive, connect_timeout, clock } = limits;
+        let streams = Streams::new();
+        let (io, peer_spoke) = Observed::new(io, streams.clone());
         let (sender, driver) = http2::Builder::new(RuntimeExecutor(runtime.clone()))
             .timer(TokioTimer::new())
             .keep_alive_interval(keep_alive.interval.min(LONGEST))
@@ -81,34 +113,21 @@ impl Connection {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .handshake(TokioIo::new(io))
             .await?;
-        let poll_driver = Arc::new(Notify::new());
-        let polled = poll_driver.clone();
-        runtime.spawn(async move {
-            let mut driver = std::pin::pin!(driver);
-            let end = loop {
-                tokio::select! {
-                    end = &mut driver => break end,
-                    () = polled.notified() => {}
-                }
-            };
-            // The calls of the connection report its failure.
-            if let Err(error) = end {
-                tracing::debug!(%error, "a connection ended");
-            }
-        });
+        runtime.spawn(run(driver, CloseOnDrop(streams.clone()), connect_timeout, clock.clone()));
         peer_spoke.await.map_err(|_| "the peer closed the connection before its HTTP/2 settings")??;
-        Ok(Self { sender, answered: Arc::default(), poll_driver, opened })
+        tokio::select! {
+            // Also if the connection has ended: a server may close any connection in order.
+            stream = streams.open() => drop(stream),
+            () = clock.sleep_until(opened + connect_timeout) => {
+                return Err("the peer permits no call: its SETTINGS_MAX_CONCURRENT_STREAMS is 0".into());
+            }
+        }
+        Ok(Self { sender, streams, answered: Arc::default(), opened, clock })
     }
 
     /// Returns whether the connection takes no further call.
     pub(super) fn is_closed(&self) -> bool {
-        self.sender.is_closed()
-    }
-
-    /// Lets hyper notice a GOAWAY: while no call is made, its driver is not polled when one arrives, and
-    /// [`is_closed`](Self::is_closed) does not show it.
-    pub(super) fn notice_goaway(&self) {
-        self.poll_driver.notify_one();
+        self.streams.is_closed() || self.sender.is_closed()
     }
 
     /// Returns a handle to the same connection for calls of the channel itself: their answers do not show that the peer
@@ -117,39 +136,95 @@ impl Connection {
         Self { answered: Arc::default(), ..self.clone() }
     }
 
-    /// Returns whether the peer has answered a call on this connection.
-    pub(super) fn has_answered(&self) -> bool {
-        self.answered.load(Relaxed)
+    /// Returns a flag that is set when the peer answers a call on this connection.
+    pub(super) fn answered(&self) -> Arc<AtomicBool> {
+        self.answered.clone()
     }
 
-    /// Sends `request` and waits for the response headers.
+    /// Reserves a stream, or returns `None` if the connection has as many calls as the peer permits.
+    pub(super) fn try_stream(self) -> Option<FreeStream> {
+        self.streams.try_open().map(|permit| self.reserved(permit))
+    }
+
+    /// Waits for a free stream, in the order of the calls. Returns `None` if the connection takes no further call.
+    pub(super) async fn stream(self) -> Option<FreeStream> {
+        self.streams.open().await.map(|permit| self.reserved(permit))
+    }
+
+    fn reserved(self, permit: Permit) -> FreeStream {
+        FreeStream { connection: self, exchange: Exchange::new(permit) }
+    }
+}
+
+impl FreeStream {
+    /// Returns the state of the exchange for which the stream is reserved.
+    pub(super) const fn exchange(&self) -> &Arc<Exchange> {
+        &self.exchange
+    }
+
+    /// Sends `request` and waits for the response headers. The request ends at `deadline`, and when the returned guard
+    /// is dropped.
     pub(super) async fn send(
-        &mut self,
+        self,
         request: Request<RequestBody>,
-    ) -> Result<Response<Incoming>, Unanswered> {
-        let response = self.sender.try_send_request(request).await?;
-        self.answered.store(true, Relaxed);
-        Ok(response)
+        deadline: Instant,
+    ) -> Result<(Response<Incoming>, ExchangeGuard), Unanswered> {
+        let Self { connection: Connection { mut sender, answered, clock, .. }, exchange } = self;
+        let guard = ExchangeGuard(exchange.clone());
+        let request = request.map(|body| SentBody::new(body, exchange.clone(), deadline, &clock));
+        match sender.try_send_request(request).await {
+            Ok(response) => {
+                answered.store(true, Relaxed);
+                Ok((response, guard))
+            }
+            Err(unanswered) => {
+                let was_returned = unanswered.message().is_some();
+                let error = unanswered.into_error();
+                // hyper drops a request that waits for a free stream, with this error, when the connection ends.
+                let was_dropped = error.is_user() && !exchange.is_sent();
+                let is_unsent = was_returned || error.is_canceled() || was_dropped;
+                Err(Unanswered { error, is_unsent })
+            }
+        }
+    }
+}
+
+/// Drives a connection to its end. A peer that permits no call for too long gets no further one.
+async fn run(
+    driver: impl Future<Output = hyper::Result<()>>,
+    streams: CloseOnDrop,
+    limit: Duration,
+    clock: Clock,
+) {
+    let starved = async {
+        streams.0.starved(limit, &clock).await;
+        tracing::debug!("a connection is given up: the peer permits no call");
+        streams.0.close();
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        ended = drive(driver) => {
+            // The calls of the connection report its failure.
+            if let Err(error) = ended {
+                tracing::debug!(%error, "a connection ended");
+            }
+        }
+        () = starved => {}
+    }
+}
+
+/// Wakes the calls that wait for a stream when the connection ends, also at the end of its runtime.
+struct CloseOnDrop(Arc<Streams>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        self.0.close();
     }
 }
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection").field("closed", &self.is_closed()).finish_non_exhaustive()
-    }
-}
-
-/// Runs the tasks of a connection on the runtime of the channel, whichever runtime makes the call.
-#[derive(Clone)]
-struct RuntimeExecutor(Handle);
-
-impl<F> Executor<F> for RuntimeExecutor
-where
-    F: Future + Send + 'static,
-    F::Output: Send,
-{
-    fn execute(&self, future: F) {
-        self.0.spawn(future);
     }
 }
 

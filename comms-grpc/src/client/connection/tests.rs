@@ -70,13 +70,19 @@ async fn connect_with(peer: Peer, keep_alive: KeepAlive) -> (Connection, Arc<Mut
     let (client, server) = tokio::io::duplex(64 * 1024);
     tokio::spawn(peer.serve(server, pings.clone()));
     let now = Clock::system().now();
-    (Connection::open(client, keep_alive, &Handle::current(), now).await.unwrap(), pings)
+    (Connection::open(client, limits(keep_alive), &Handle::current(), now).await.unwrap(), pings)
+}
+
+fn limits(keep_alive: KeepAlive) -> Limits {
+    Limits { keep_alive, connect_timeout: HOUR * 2, clock: Clock::system() }
 }
 
 async fn call(connection: &mut Connection) -> Result<(), Unanswered> {
     let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
     let body = RequestBody::read(Body::empty(), 0, &mut cx).unwrap();
-    connection.send(Request::post("http://peer/test").body(body).unwrap()).await.map(drop)
+    let stream = connection.clone().try_stream().unwrap();
+    let deadline = Clock::system().now() + HOUR * 48;
+    stream.send(Request::post("http://peer/test").body(body).unwrap(), deadline).await.map(drop)
 }
 
 #[tokio::test(start_paused = true)]
@@ -127,22 +133,40 @@ async fn a_connection_is_not_open_before_the_peer_has_spoken() {
     let (client, _server) = tokio::io::duplex(64 * 1024);
     let now = Clock::system().now();
     let runtime = Handle::current();
-    let open = Connection::open(client, KeepAlive::default(), &runtime, now);
+    let open = Connection::open(client, limits(KeepAlive::default()), &runtime, now);
     timeout(HOUR, open).await.expect_err("the peer has not sent its settings");
+}
+
+/// The bytes of a frame header arrive one by one. Three of them show nothing.
+#[tokio::test(start_paused = true)]
+async fn a_peer_has_spoken_when_its_settings_are_whole() {
+    let settings = [0, 0, 6, SETTINGS, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 1];
+    let (client, mut server) = tokio::io::duplex(64 * 1024);
+    let (now, runtime) = (Clock::system().now(), Handle::current());
+    let mut open = Box::pin(Connection::open(client, limits(KeepAlive::default()), &runtime, now));
+    for byte in settings {
+        timeout(SECOND, &mut open).await.expect_err("the settings are not whole");
+        server.write_all(&[byte]).await.unwrap();
+    }
+    let connection = timeout(SECOND, open).await.unwrap().unwrap();
+    let _only = connection.clone().try_stream().unwrap();
+    assert!(connection.try_stream().is_none());
 }
 
 #[tokio::test]
 async fn a_peer_with_another_protocol_or_that_closes_is_an_error() {
-    for (answer, text) in
-        [(&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], "does not speak HTTP/2"), (b"", "closed the connection")]
-    {
+    for (answer, text) in [
+        (&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], "does not speak HTTP/2"),
+        (b"", "closed the connection"),
+        (b"\0\0", "closed the connection"),
+    ] {
         let (client, mut server) = tokio::io::duplex(64 * 1024);
         tokio::spawn(async move {
             server.read_exact(&mut [0; 24]).await.unwrap();
             server.write_all(answer).await.unwrap();
         });
         let (now, runtime) = (Clock::system().now(), Handle::current());
-        let error = Connection::open(client, KeepAlive::default(), &runtime, now).await.unwrap_err();
+        let error = Connection::open(client, limits(KeepAlive::default()), &runtime, now).await.unwrap_err();
         assert!(error.to_string().contains(text), "{error}");
     }
 }

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::{Endpoint, Link, Live, Outcome, Unreachable, health::Health, load::Waiting};
-use crate::{client::connection::Connection, evidence::error_chain};
+use crate::{
+    client::connection::{Connection, Limits},
+    evidence::error_chain,
+};
 
 /// Starts a connection attempt on the runtime of the channel. The caller holds the lock of the state.
 pub(super) fn start(endpoint: &Arc<Endpoint>) -> watch::Receiver<Option<Outcome>> {
@@ -34,10 +37,15 @@ async fn open(endpoint: &Endpoint) -> Result<Live, Arc<str>> {
 async fn connect(endpoint: &Endpoint) -> Result<Connection, Arc<str>> {
     let settings = &endpoint.settings;
     let started = settings.clock.now();
+    let limits = Limits {
+        keep_alive: settings.keep_alive,
+        connect_timeout: settings.connect_timeout,
+        clock: settings.clock.clone(),
+    };
     let connect = async {
         let stream =
             settings.connector.connect(endpoint.target.clone(), endpoint.origin.authority.host()).await?;
-        Connection::open(stream, settings.keep_alive, &settings.runtime, started).await
+        Connection::open(stream, limits, &settings.runtime, started).await
     };
     match settings.clock.timeout(settings.connect_timeout, connect).await {
         Ok(Ok(connection)) => Ok(connection),

@@ -2,6 +2,7 @@
 
 use std::{
     future::poll_fn,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -9,9 +10,11 @@ use std::{
     task::{Context, Poll},
 };
 
+use bytes::Bytes;
 use comms_core::clock::Clock;
 use futures::future::BoxFuture;
 use http::{Request, Response};
+use http_body::Frame;
 use hyper::body::Incoming;
 use tokio::sync::watch;
 use tonic::{Code, Status, body::Body};
@@ -22,7 +25,12 @@ use tower_service::Service;
 
 use super::{Endpoint, Settings, TRIAL};
 use crate::{
-    client::{connection::Connection, request::RequestBody, task::Task},
+    client::{
+        connection::{Connection, ExchangeGuard},
+        keep_alive::LONGEST,
+        request::RequestBody,
+        task::Task,
+    },
     evidence::error_chain,
     status_headers::truncate,
 };
@@ -59,7 +67,8 @@ impl Health {
     pub(super) fn watch(endpoint: &Endpoint, check: &Arc<HealthCheck>, connection: &Connection) -> Self {
         let (publish, report) = watch::channel(None);
         let settings = endpoint.settings.clone();
-        let client = HealthClient::with_origin(Transport(connection.for_health()), endpoint.origin.uri(None));
+        let transport = Transport { connection: connection.for_health(), clock: settings.clock.clone() };
+        let client = HealthClient::with_origin(transport, endpoint.origin.uri(None));
         let watcher = Watcher {
             client: client.max_decoding_message_size(MAX_MESSAGE),
             check: check.clone(),
@@ -98,7 +107,6 @@ impl Health {
 async fn closed(connection: &Connection, clock: &Clock) {
     while !connection.is_closed() {
         clock.sleep(TRIAL).await;
-        connection.notice_goaway();
     }
 }
 
@@ -179,28 +187,54 @@ impl Watcher {
 }
 
 /// Sends the calls of the health client on one connection, past the guards and counts of the endpoint.
-struct Transport(Connection);
+struct Transport {
+    connection: Connection,
+    clock: Clock,
+}
+
+/// The reports of one watch. Dropping them ends the watch.
+struct Reports {
+    body: Incoming,
+    _running: ExchangeGuard,
+}
+
+impl http_body::Body for Reports {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+}
 
 impl Service<Request<Body>> for Transport {
-    type Response = Response<Incoming>;
+    type Response = Response<Reports>;
     type Error = Status;
-    type Future = BoxFuture<'static, Result<Response<Incoming>, Status>>;
+    type Future = BoxFuture<'static, Result<Response<Reports>, Status>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let mut connection = self.0.clone();
+        let (connection, no_deadline) = (self.connection.clone(), self.clock.now() + LONGEST);
         Box::pin(async move {
             let (parts, mut body) = request.into_parts();
             let body =
                 poll_fn(|cx| Poll::Ready(RequestBody::read(std::mem::take(&mut body), MAX_MESSAGE, cx)))
                     .await?;
-            connection.send(Request::from_parts(parts, body)).await.map_err(|unanswered| {
-                let cause = error_chain(unanswered.error()).last().map(ToString::to_string);
-                Status::unavailable(cause.unwrap_or_default())
-            })
+            let stream = connection.stream().await;
+            let stream = stream.ok_or_else(|| Status::unavailable("the connection takes no further call"))?;
+            match stream.send(Request::from_parts(parts, body), no_deadline).await {
+                Ok((response, running)) => Ok(response.map(|body| Reports { body, _running: running })),
+                Err(unanswered) => {
+                    let cause = error_chain(&unanswered.error).last().map(ToString::to_string);
+                    Err(Status::unavailable(cause.unwrap_or_default()))
+                }
+            }
         })
     }
 }

@@ -20,6 +20,7 @@ use super::{
     Endpoint, Unreachable,
     ejection::{Ejection, Observed},
 };
+use crate::client::connection::Exchange;
 
 /// The maximum number of calls in flight on one endpoint, unless the guards of the endpoints have a bulkhead.
 pub(super) const MAX_IN_FLIGHT: usize = 4_096;
@@ -38,6 +39,7 @@ struct TimeLimit {
     deadline: Instant,
     /// Whether the deadline is that of the caller.
     is_callers: bool,
+    exchange: Arc<Exchange>,
 }
 
 impl Endpoint {
@@ -97,13 +99,19 @@ impl Endpoint {
 }
 
 impl Admission<'_> {
-    /// Records that the call was sent. If the attempt is dropped after `deadline`, the endpoint was too slow.
+    /// Records that the call was sent. If the attempt is dropped after `deadline` and its request has left this process,
+    /// the endpoint was too slow.
     ///
     /// The deadline of a caller is no evidence for the breaker, because it may be short for any endpoint. The detector
     /// counts it, because it compares the endpoints.
-    pub(in crate::client) fn count_start(&mut self, deadline: Instant, is_callers: bool) {
+    pub(in crate::client) fn count_start(
+        &mut self,
+        deadline: Instant,
+        is_callers: bool,
+        exchange: Arc<Exchange>,
+    ) {
         self.endpoint.started.fetch_add(1, Relaxed);
-        self.time_limit = Some(TimeLimit { deadline, is_callers });
+        self.time_limit = Some(TimeLimit { deadline, is_callers, exchange });
     }
 
     /// Records the end of the attempt: its failure, or that response headers arrived. The call stays in flight while
@@ -150,7 +158,8 @@ impl Admission<'_> {
 impl Drop for Admission<'_> {
     fn drop(&mut self) {
         let now = self.endpoint.settings.clock.now();
-        let Some(limit) = self.time_limit.take_if(|limit| limit.deadline <= now) else { return };
+        let is_over = |limit: &mut TimeLimit| limit.deadline <= now && limit.exchange.is_sent();
+        let Some(limit) = self.time_limit.take_if(is_over) else { return };
         self.count(Some(ErrorKind::Indeterminate));
         if let Some(permit) = self.breaker.take_if(|_| !limit.is_callers) {
             permit.failure();

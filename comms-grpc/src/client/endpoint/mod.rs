@@ -18,7 +18,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, AtomicUsize},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -34,7 +34,10 @@ use tokio::{
 };
 
 use super::{
-    connect::Connector, connection::Connection, keep_alive::KeepAlive, request::Origin,
+    connect::Connector,
+    connection::{Connection, FreeStream},
+    keep_alive::KeepAlive,
+    request::Origin,
     snapshot::EndpointState,
 };
 
@@ -57,7 +60,6 @@ pub(super) struct Settings {
     pub(super) connect_timeout: Duration,
     pub(super) keep_alive: KeepAlive,
     pub(super) backoff: Backoff,
-    pub(super) wait_for_ready: bool,
     /// The maximum number of calls that wait for one connection.
     pub(super) max_waiting: usize,
     /// The guards of each endpoint.
@@ -96,6 +98,9 @@ struct State {
     failures: u32,
     /// Useless connections in a row.
     useless: u32,
+    /// Whether the peer has answered a call on the newest useless connection. After a GOAWAY, its calls may be answered
+    /// while another connection is in use.
+    late_answer: Arc<AtomicBool>,
 }
 
 enum Link {
@@ -154,7 +159,12 @@ impl Endpoint {
             address,
             origin,
             target,
-            state: Mutex::new(State { link: Link::Idle, failures: 0, useless: 0 }),
+            state: Mutex::new(State {
+                link: Link::Idle,
+                failures: 0,
+                useless: 0,
+                late_answer: Arc::default(),
+            }),
             waiting: AtomicUsize::new(0),
             in_flight: Arc::default(),
             max_in_flight: max.unwrap_or(load::MAX_IN_FLIGHT),
@@ -201,10 +211,12 @@ impl Endpoint {
     /// Ends the use of a connection that the peer closed.
     fn lose_connection(&self, state: &mut State) {
         let Link::Ready(Live { connection, .. }) = &state.link else { return };
-        let (answered, opened) = (connection.has_answered(), connection.opened);
+        let (answered, opened) = (connection.answered(), connection.opened);
         let now = self.settings.clock.now();
-        let useful = answered || now.saturating_duration_since(opened) >= TRIAL;
-        state.useless = if useful { 0 } else { state.useless.saturating_add(1) };
+        let useful = answered.load(Relaxed) || now.saturating_duration_since(opened) >= TRIAL;
+        let before = if state.late_answer.load(Relaxed) { 0 } else { state.useless };
+        state.useless = if useful { 0 } else { before.saturating_add(1) };
+        state.late_answer = answered;
         if state.useless < USELESS {
             state.failures = 0;
             state.link = Link::Idle;
@@ -223,9 +235,9 @@ impl Endpoint {
 
     /// Returns the connection, and waits for the connection attempt if one is needed.
     ///
-    /// During the backoff after a failed attempt the wait fails at once, unless the channel waits for readiness. A call
+    /// During the backoff after a failed attempt the wait fails at once, unless the call waits `for_ready`. A call
     /// that is dropped while it waits does not stop the attempt.
-    pub(super) async fn ready(self: &Arc<Self>) -> Result<Connection, Unreachable> {
+    pub(super) async fn ready(self: &Arc<Self>, for_ready: bool) -> Result<Connection, Unreachable> {
         loop {
             let failure = match self.readiness() {
                 Readiness::Ready(connection) => return Ok(connection),
@@ -235,7 +247,7 @@ impl Endpoint {
                     Err(failure) => failure,
                 },
             };
-            if !self.settings.wait_for_ready || failure.crowded {
+            if !for_ready || failure.crowded {
                 return Err(failure);
             }
             let _waiting = load::Waiting::enter(self)?;
@@ -243,9 +255,19 @@ impl Endpoint {
         }
     }
 
-    /// Returns whether calls wait for a connection instead of failing.
-    pub(super) fn waits_for_ready(&self) -> bool {
-        self.settings.wait_for_ready
+    /// Returns a free stream of the connection, and waits for the connection and for a stream if needed.
+    pub(super) async fn stream(self: &Arc<Self>, for_ready: bool) -> Result<FreeStream, Unreachable> {
+        loop {
+            let connection = self.ready(for_ready).await?;
+            if let Some(stream) = connection.clone().try_stream() {
+                return Ok(stream);
+            }
+            let _waiting = load::Waiting::enter(self)?;
+            if let Some(stream) = connection.stream().await {
+                return Ok(stream);
+            }
+            // The connection takes no further call.
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -63,7 +63,6 @@ fn a_body_of_one_message_is_sent_again_however_often() {
         assert!(sent.is_end_stream());
     }
     let mut empty = body(&[], 3).next();
-    assert!(!empty.is_end_stream(), "the flag of a request without a message shows that it was sent");
     assert_eq!(text(&mut empty), "");
     assert!(empty.is_end_stream());
 }

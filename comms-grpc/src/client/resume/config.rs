@@ -22,10 +22,11 @@ pub struct ResumeConfig {
     /// The wait before the stream is opened again, unless the server requests another one (pushback). The failures
     /// since the last progress determine the wait. Default 1 s, doubled up to 30 s, +-20 %.
     pub backoff: Backoff,
-    /// Failures in a row without progress after which the stream ends with the last failure. At least 1, default 10.
+    /// Failures in a row without progress after which the stream ends with the last failure. At least 1, default 10. A
+    /// call that was open for 30 s starts the row anew.
     pub max_failures: u32,
     /// The longest time without an item, and the longest time for opening the stream. Afterwards the call is cancelled,
-    /// and counts as a failure. A time in which the consumer does not read is not counted. `None` waits for ever. Default
+    /// and the stream is opened again. A call that was not opened in time counts as a failure, a quiet one does not. A time in which the consumer does not read is not counted. `None` waits for ever. Default
     /// 60 s.
     pub silence: Option<Duration>,
     /// Whether the stream is opened again after the server has ended it without an error, for a server that ends each

@@ -90,12 +90,13 @@ impl<P> Resume<P> {
     /// Returns the stream. Nothing is opened before the stream is read.
     ///
     /// `position` returns the position of an item, or `None` for an item without one, such as a keep-alive. Such an item
-    /// is passed on. It restarts the [`silence`](ResumeConfig::silence), and is no progress. `open` makes the call, with
+    /// is passed on. It restarts the [`silence`](ResumeConfig::silence), and is no progress; neither is an item at the
+    /// position after which the call was opened. `open` makes the call, with
     /// the position of the last item. It is called again after each break, in the
     /// [`Context`] that is current now.
     pub fn open<T, F, Open, Call>(self, position: F, open: Open) -> Resuming<T>
     where
-        P: Clone + Send + 'static,
+        P: Clone + PartialEq + Send + 'static,
         T: Send + 'static,
         F: Fn(&T) -> Option<P> + Send + 'static,
         Open: FnMut(Option<P>) -> Call + Send + 'static,
@@ -115,13 +116,17 @@ impl<P> Resume<P> {
 ///
 /// - *Breaks*: a failure of kind `NotExecuted` or `Indeterminate`, a `Rejected` one with a wait, or no item within
 ///   [`ResumeConfig::silence`]. The stream is opened again after the position of the last item that it returned, after the
-///   backoff or the wait that the server requests. A new position resets the backoff.
+///   backoff or the wait that the server requests. A call that ends at another position than it began after is progress,
+///   and resets the backoff.
+/// - *A quiet stream* is no failure: a call whose response headers have arrived, and that brings no item within the
+///   silence, is opened again after the first wait of the backoff, however often. A call that was open for 30 s or more
+///   ends a row of failures.
 /// - *Items* are returned at least once, in the order of the server. The position counts as reached when the item is
 ///   returned: a consumer that must not lose an item stores the position of the last one that it has processed, and
 ///   starts [`after`](Resume::after) it.
 /// - *Ends*: the server ends the stream without an error (unless [`ResumeConfig::follow`] is set), any other failure,
-///   [`ResumeConfig::max_failures`] failures in a row without progress, a pushback that permits no further attempt or requests more than 5 min, or a
-///   wait that would reach the deadline of the [`Context`] in which the stream was created. After an error the stream
+///   [`ResumeConfig::max_failures`] failures in a row without progress, a pushback that permits no further attempt or
+///   requests more than 5 min, or a wait that would reach the deadline of the [`Context`] in which the stream was created. After an error the stream
 ///   ends.
 /// - *Backpressure*: an item is read when the consumer asks for it. A consumer that stops reading stops the server at the
 ///   flow-control window of HTTP/2.

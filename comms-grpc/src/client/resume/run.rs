@@ -1,6 +1,9 @@
 //! The loop of a resumed stream: opens the call, reads it, and waits after a break.
 
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    time::{Duration, Instant},
+};
 
 use comms_core::{Error, ErrorKind, clock::Clock, context::Context, telemetry};
 use tonic::{Response, Status, Streaming};
@@ -11,6 +14,9 @@ use crate::from_status;
 /// The longest wait of the server (pushback) after which the stream is opened again, as in the policies of comms-core.
 const MAX_PUSHBACK: Duration = Duration::from_secs(300);
 
+/// A call that was open for this time shows that the server works: the failures before it do not count any more.
+const STABLE: Duration = Duration::from_secs(30);
+
 /// The state of a stream between two items.
 pub(super) struct Run<P, T, F, Open> {
     name: String,
@@ -18,14 +24,16 @@ pub(super) struct Run<P, T, F, Open> {
     clock: Clock,
     context: Context,
     last_position: Option<P>,
+    /// The position after which the call was opened.
+    opened_after: Option<P>,
     is_duplicate: Option<fn(&P, &P) -> bool>,
     position_of: F,
     open: Open,
-    /// The call in progress.
-    call: Option<Streaming<T>>,
-    /// Failures since the last progress.
+    /// The call in progress, and when its response headers arrived.
+    call: Option<(Streaming<T>, Instant)>,
+    /// Failures in a row.
     failures: u32,
-    /// Ends without an error since the last progress.
+    /// Ends without an error in a row.
     ends: u32,
     ended: bool,
 }
@@ -34,8 +42,10 @@ pub(super) struct Run<P, T, F, Open> {
 enum Break {
     /// The server ended the stream without an error.
     End,
-    /// No item came in time.
+    /// No response headers came in time.
     Silence(Duration),
+    /// The call was open, and no item came in time.
+    Quiet(Duration),
     Failure(Error),
 }
 
@@ -44,7 +54,7 @@ impl Break {
     const fn reason(&self) -> &'static str {
         match self {
             Self::End => "end",
-            Self::Silence(_) => "silence",
+            Self::Silence(_) | Self::Quiet(_) => "silence",
             Self::Failure(error) => error.kind.as_str(),
         }
     }
@@ -52,7 +62,7 @@ impl Break {
 
 impl<P, T, F, Open, Call> Run<P, T, F, Open>
 where
-    P: Clone,
+    P: Clone + PartialEq,
     F: Fn(&T) -> Option<P>,
     Open: FnMut(Option<P>) -> Call,
     Call: Future<Output = Result<Response<Streaming<T>>, Status>>,
@@ -65,6 +75,7 @@ where
             config,
             clock,
             context,
+            opened_after: last_position.clone(),
             last_position,
             is_duplicate,
             position_of,
@@ -84,8 +95,7 @@ where
                 Ok(_duplicate) => continue,
                 Err(broken) => broken,
             };
-            // Cancels the call if it is still open.
-            self.call = None;
+            self.close();
             let reason = broken.reason();
             match self.wait_after(broken) {
                 Ok(Some(wait)) => {
@@ -116,15 +126,15 @@ where
         if self.call.is_none() {
             let (open, position) = (&mut self.open, self.last_position.clone());
             let opened = self.context.clone().scope(async { open(position).await });
-            let response = within(&self.clock, self.config.silence, opened).await?;
-            self.call = Some(response.into_inner());
+            let response = within(&self.clock, self.config.silence, opened, Break::Silence).await?;
+            self.call = Some((response.into_inner(), self.clock.now()));
         }
         // Always present: it was opened.
-        let Some(call) = &mut self.call else { return Err(Break::End) };
-        within(&self.clock, self.config.silence, call.message()).await?.ok_or(Break::End)
+        let Some((call, _)) = &mut self.call else { return Err(Break::End) };
+        within(&self.clock, self.config.silence, call.message(), Break::Quiet).await?.ok_or(Break::End)
     }
 
-    /// Returns whether an item is passed on. A new position is progress.
+    /// Returns whether an item is passed on.
     fn accept(&mut self, item: &T) -> bool {
         let Some(position) = (self.position_of)(item) else { return true };
         if let (Some(is_duplicate), Some(last)) = (self.is_duplicate, &self.last_position)
@@ -133,8 +143,19 @@ where
             return false;
         }
         self.last_position = Some(position);
-        (self.failures, self.ends) = (0, 0);
         true
+    }
+
+    /// Cancels the call if it is still open. A call that has brought the stream to another position, or that was open for
+    /// long, ends a row of failures. A server that sends the same item in each call makes no progress.
+    fn close(&mut self) {
+        let now = self.clock.now();
+        let lasted =
+            self.call.take().is_some_and(|(_, since)| now.saturating_duration_since(since) >= STABLE);
+        if lasted || self.last_position != self.opened_after {
+            (self.failures, self.ends) = (0, 0);
+        }
+        self.opened_after.clone_from(&self.last_position);
     }
 
     /// Returns the wait before the stream is opened again, or `None` if it ends.
@@ -147,10 +168,13 @@ where
                 let late = Error::indeterminate("the deadline comes before the next call");
                 return self.in_time(wait, late).map(Some);
             }
-            Break::Silence(limit) => {
-                let limit = comms_core::clock::rounded(limit);
-                Error::indeterminate(format!("the server sent nothing for {limit}"))
+            Break::Quiet(limit) => {
+                // The server has opened the call, so it works. A stream without news is no failure.
+                (self.failures, self.ends) = (0, 0);
+                let wait = self.config.backoff.delay(1, &self.clock);
+                return self.in_time(wait, silent(limit)).map(Some);
             }
+            Break::Silence(limit) => silent(limit),
             Break::Failure(error) => error,
         };
         self.failures = self.failures.saturating_add(1);
@@ -190,14 +214,20 @@ fn may_resume(error: &Error) -> bool {
     }
 }
 
-/// Awaits `call` for at most `silence`.
+fn silent(limit: Duration) -> Error {
+    let limit = comms_core::clock::rounded(limit);
+    Error::indeterminate(format!("the server sent nothing for {limit}"))
+}
+
+/// Awaits `call` for at most `silence`, after which `late` is the reason of the break.
 async fn within<T>(
     clock: &Clock,
     silence: Option<Duration>,
     call: impl Future<Output = Result<T, Status>>,
+    late: fn(Duration) -> Break,
 ) -> Result<T, Break> {
     let result = match silence {
-        Some(limit) => clock.timeout(limit, call).await.map_err(|_| Break::Silence(limit))?,
+        Some(limit) => clock.timeout(limit, call).await.map_err(|_| late(limit))?,
         None => call.await,
     };
     result.map_err(|status| Break::Failure(from_status(&status)))
