@@ -77,6 +77,9 @@ pub(super) struct Endpoint {
     started: AtomicU64,
     failed: AtomicU64,
     breaker: Option<Breaker>,
+    /// Whether the peer has answered a call since the last loss of a connection. The calls of a connection may be answered
+    /// after its GOAWAY, while another one is in use.
+    answered: Arc<AtomicBool>,
 }
 
 struct State {
@@ -85,9 +88,6 @@ struct State {
     failures: u32,
     /// Useless connections in a row.
     useless: u32,
-    /// Whether the peer has answered a call on the newest useless connection. After a GOAWAY, its calls may be answered
-    /// while another connection is in use.
-    late_answer: Arc<AtomicBool>,
 }
 
 enum Link {
@@ -129,18 +129,14 @@ impl Endpoint {
             address,
             origin,
             target,
-            state: Mutex::new(State {
-                link: Link::Idle,
-                failures: 0,
-                useless: 0,
-                late_answer: Arc::default(),
-            }),
+            state: Mutex::new(State { link: Link::Idle, failures: 0, useless: 0 }),
             waiting: AtomicUsize::new(0),
             in_flight: AtomicUsize::new(0),
             max_in_flight: max.unwrap_or(load::MAX_IN_FLIGHT),
             started: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             breaker,
+            answered: Arc::default(),
             settings,
         }
     }
@@ -179,12 +175,10 @@ impl Endpoint {
     /// Ends the use of a connection that the peer closed.
     fn lose_connection(&self, state: &mut State) {
         let Link::Ready(connection) = &state.link else { return };
-        let (answered, opened) = (connection.answered(), connection.opened);
         let now = self.settings.clock.now();
-        let useful = answered.load(Relaxed) || now.saturating_duration_since(opened) >= TRIAL;
-        let before = if state.late_answer.load(Relaxed) { 0 } else { state.useless };
-        state.useless = if useful { 0 } else { before.saturating_add(1) };
-        state.late_answer = answered;
+        let lasted = now.saturating_duration_since(connection.opened()) >= TRIAL;
+        let useful = self.answered.swap(false, Relaxed) || lasted;
+        state.useless = if useful { 0 } else { state.useless.saturating_add(1) };
         if state.useless < USELESS {
             state.failures = 0;
             state.link = Link::Idle;
