@@ -12,13 +12,14 @@
 //! | the deadline passed before the request was sent | nothing was sent |
 //! | the connection could not be made | nothing was sent |
 //! | hyper cancelled the request, or gave it back | the request was still queued in this process when its connection ended |
+//! | no stream was free before the deadline | the request was not handed to hyper |
 //! | hyper dropped the request before it read the body | the peer has not received a message |
 //! | RST_STREAM with REFUSED_STREAM, before response headers | RFC 9113, section 8.7 |
 //! | GOAWAY with a last stream id below the id of the call's stream | RFC 9113, section 6.8. h2 reports a peer's GOAWAY as the error of a stream only to streams above that id. Other streams continue, and fail with an I/O error if the connection is cut |
 //! | the header [`NOT_EXECUTED`](comms_core::wire::NOT_EXECUTED) in a response without a body | the server of comms-grpc sets it on a call that it refuses before a handler runs |
 //!
 //! One proof is weaker: if a GOAWAY arrives in the instant in which hyper opens the stream, or while the stream waits
-//! for a free place among the streams that the peer allows, the peer may have received the headers of the request. The
+//! because the peer has just lowered its limit of streams, the peer may have received the headers of the request. The
 //! peer has not received a message then, so only the handler of a client-streaming method can have started, and that
 //! handler was cancelled before its first message.
 

@@ -2,6 +2,7 @@
 //! peer has provably not processed it.
 
 use std::{
+    error::Error as StdError,
     sync::Arc,
     task::{Context, Poll},
     time::Instant,
@@ -236,6 +237,7 @@ impl Shared {
     /// Classifies a request without response headers.
     fn unanswered(&self, unanswered: &Unanswered, deadline: Instant) -> Sent {
         let Unanswered { error, is_unsent } = unanswered;
+        let error: &(dyn StdError + 'static) = &**error;
         let refused = proves_not_executed(error);
         let failure =
             Failure::of_connection(error, &self.peer, *is_unsent || refused, self.clock.now() >= deadline);

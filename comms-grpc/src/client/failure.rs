@@ -1,6 +1,6 @@
 //! The failure of an attempt: its status, and what the policy needs to know about it.
 
-use std::time::Duration;
+use std::{error::Error as StdError, time::Duration};
 
 use comms_core::{
     ErrorKind,
@@ -61,7 +61,12 @@ impl Failure {
 
     /// Returns the failure of a connection before the response headers. The code is UNAVAILABLE only for a call that
     /// was provably not executed. `late`: the deadline has passed.
-    pub(super) fn of_connection(error: &hyper::Error, peer: &str, unexecuted: bool, late: bool) -> Self {
+    pub(super) fn of_connection(
+        error: &(dyn StdError + 'static),
+        peer: &str,
+        unexecuted: bool,
+        late: bool,
+    ) -> Self {
         // The last source has the cause. The outer errors only report that the connection failed.
         let cause = error_chain(error).last().map(ToString::to_string).unwrap_or_default();
         let text = format!("{peer}: {cause}");
@@ -113,7 +118,7 @@ pub(super) fn of_body(error: &hyper::Error, late: bool) -> Status {
 
 /// Returns the code of the gRPC mapping of HTTP/2 errors. UNKNOWN replaces UNAVAILABLE, which servers send for calls
 /// that they refuse. A server that ends the stream at the deadline of the call may be faster than the timer of this process.
-fn code_of(error: &hyper::Error, late: bool) -> Code {
+fn code_of(error: &(dyn StdError + 'static), late: bool) -> Code {
     let reason = error_chain(error).find_map(|e| e.downcast_ref::<h2::Error>()).and_then(h2::Error::reason);
     match reason {
         Some(Reason::CANCEL | Reason::NO_ERROR) if late => Code::DeadlineExceeded,

@@ -206,8 +206,8 @@ impl ChannelBuilder {
     ///
     /// The host is resolved when the channel is built and then after each `interval` (the usual value is 30 s), and
     /// earlier, but not within 5 s, after a connection was lost or could not be made. A failed or empty resolution
-    /// keeps the old endpoints. An endpoint that is no longer in the answer takes no new calls; its running calls
-    /// continue. At most 256 addresses are used.
+    /// keeps the old endpoints. A look-up is given up after 10 s. An endpoint that is no longer in the answer takes no new
+    /// calls; its running calls continue. At most 256 addresses are used.
     pub fn resolve(mut self, interval: Duration) -> Self {
         self.resolve = Some(interval);
         self
@@ -230,8 +230,11 @@ impl ChannelBuilder {
         self
     }
 
-    /// Sets the maximum duration of a connection attempt, to the first bytes of the peer. Default 2 s. A call that waits
-    /// for the connection ends at the deadline of the call, if that is earlier; the attempt goes on.
+    /// Sets the maximum duration of a connection attempt, until the peer has sent its settings and permits a call. Default
+    /// 2 s. A call that waits for the connection ends at the deadline of the call, if that is earlier; the attempt goes on.
+    ///
+    /// A connection whose peer later permits no further call for this time (SETTINGS_MAX_CONCURRENT_STREAMS is 0) is
+    /// replaced. Its calls in flight continue.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
@@ -246,7 +249,9 @@ impl ChannelBuilder {
         self
     }
 
-    /// Sets the maximum number of calls that wait for one connection. Default 1,024. A further call fails as `Rejected`.
+    /// Sets the maximum number of calls that wait for one connection, or for the first resolution of the host. Default
+    /// 1,024. A further call fails as `Rejected`. A call waits as well, in the order of the calls, while the connection has
+    /// as many calls as the peer permits (RFC 9113, section 5.1.2): the channel opens no further connection to the endpoint.
     pub fn max_waiting(mut self, calls: usize) -> Self {
         self.max_waiting = calls;
         self

@@ -7,8 +7,10 @@
 //! - `mod.rs`: opens the connection, and sends requests;
 //! - `observed.rs`, `frames.rs`: observe the settings and the GOAWAY of the peer;
 //! - `streams.rs`: the calls that the peer permits at the same time;
-//! - `exchange.rs`: one request and its response.
+//! - `exchange.rs`: one request and its response;
+//! - `driver.rs`: runs hyper's side of the connection to its end.
 
+mod driver;
 mod exchange;
 mod frames;
 mod observed;
@@ -33,7 +35,8 @@ use tokio::{
 };
 
 use self::{
-    exchange::{RuntimeExecutor, SentBody, drive},
+    driver::{EndOnDrop, Sender, run},
+    exchange::{RuntimeExecutor, SentBody},
     observed::Observed,
     streams::{Permit, Streams},
 };
@@ -66,11 +69,13 @@ pub(super) struct Limits {
 ///
 /// The connection takes no further call after a GOAWAY of the peer, and ends when its streams have ended.
 #[derive(Clone)]
-pub(super) struct Connection {
-    sender: http2::SendRequest<SentBody>,
+pub(super) struct Connection(Arc<Shared>);
+
+struct Shared {
+    sender: Arc<Sender>,
     streams: Arc<Streams>,
     answered: Arc<AtomicBool>,
-    pub(super) opened: Instant,
+    opened: Instant,
     clock: Clock,
 }
 
@@ -83,19 +88,20 @@ pub(super) struct FreeStream {
 /// A request that was not answered.
 #[derive(Debug)]
 pub(super) struct Unanswered {
-    pub(super) error: hyper::Error,
+    pub(super) error: BoxError,
     /// Whether the request was still in this process.
     pub(super) is_unsent: bool,
 }
 
 impl Connection {
     /// Speaks HTTP/2 over `io`, and waits until the peer has sent its settings and permits a call. The tasks of the
-    /// connection run on `runtime`. `opened` is the time of the attempt.
+    /// connection run on `runtime`. `opened` is the time of the attempt. `answered` is set when the peer answers a call.
     pub(super) async fn open<T>(
         io: T,
         limits: Limits,
         runtime: &Handle,
         opened: Instant,
+        answered: Arc<AtomicBool>,
     ) -> Result<Self, BoxError>
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -113,7 +119,9 @@ impl Connection {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .handshake(TokioIo::new(io))
             .await?;
-        runtime.spawn(run(driver, CloseOnDrop(streams.clone()), connect_timeout, clock.clone()));
+        let sender = Arc::new(Sender::new(sender));
+        let end = EndOnDrop { streams: streams.clone(), sender: Arc::downgrade(&sender) };
+        runtime.spawn(run(driver, end, connect_timeout, clock.clone()));
         peer_spoke.await.map_err(|_| "the peer closed the connection before its HTTP/2 settings")??;
         tokio::select! {
             // Also if the connection has ended: a server may close any connection in order.
@@ -122,33 +130,35 @@ impl Connection {
                 return Err("the peer permits no call: its SETTINGS_MAX_CONCURRENT_STREAMS is 0".into());
             }
         }
-        Ok(Self { sender, streams, answered: Arc::default(), opened, clock })
+        Ok(Self(Arc::new(Shared { sender, streams, answered, opened, clock })))
     }
 
     /// Returns whether the connection takes no further call.
     pub(super) fn is_closed(&self) -> bool {
-        self.streams.is_closed() || self.sender.is_closed()
+        self.0.streams.is_closed() || self.0.sender.get().is_none_or(|sender| sender.is_closed())
     }
 
     /// Returns a handle to the same connection for calls of the channel itself: their answers do not show that the peer
     /// answers calls.
     pub(super) fn for_health(&self) -> Self {
-        Self { answered: Arc::default(), ..self.clone() }
+        let Shared { sender, streams, opened, clock, .. } = &*self.0;
+        let (sender, streams, clock) = (sender.clone(), streams.clone(), clock.clone());
+        Self(Arc::new(Shared { sender, streams, answered: Arc::default(), opened: *opened, clock }))
     }
 
-    /// Returns a flag that is set when the peer answers a call on this connection.
-    pub(super) fn answered(&self) -> Arc<AtomicBool> {
-        self.answered.clone()
+    /// Returns when the connection attempt began.
+    pub(super) fn opened(&self) -> Instant {
+        self.0.opened
     }
 
     /// Reserves a stream, or returns `None` if the connection has as many calls as the peer permits.
     pub(super) fn try_stream(self) -> Option<FreeStream> {
-        self.streams.try_open().map(|permit| self.reserved(permit))
+        self.0.streams.try_open().map(|permit| self.reserved(permit))
     }
 
     /// Waits for a free stream, in the order of the calls. Returns `None` if the connection takes no further call.
     pub(super) async fn stream(self) -> Option<FreeStream> {
-        self.streams.open().await.map(|permit| self.reserved(permit))
+        self.0.streams.open().await.map(|permit| self.reserved(permit))
     }
 
     fn reserved(self, permit: Permit) -> FreeStream {
@@ -169,12 +179,17 @@ impl FreeStream {
         request: Request<RequestBody>,
         deadline: Instant,
     ) -> Result<(Response<Incoming>, ExchangeGuard), Unanswered> {
-        let Self { connection: Connection { mut sender, answered, clock, .. }, exchange } = self;
+        let Self { connection: Connection(shared), exchange } = self;
         let guard = ExchangeGuard(exchange.clone());
-        let request = request.map(|body| SentBody::new(body, exchange.clone(), deadline, &clock));
-        match sender.try_send_request(request).await {
+        let request = request.map(|body| SentBody::new(body, exchange.clone(), deadline, &shared.clock));
+        let Some(mut sender) = shared.sender.get() else {
+            return Err(Unanswered { error: "the connection has ended".into(), is_unsent: true });
+        };
+        let response = sender.try_send_request(request);
+        drop(sender);
+        match response.await {
             Ok(response) => {
-                answered.store(true, Relaxed);
+                shared.answered.store(true, Relaxed);
                 Ok((response, guard))
             }
             Err(unanswered) => {
@@ -183,42 +198,9 @@ impl FreeStream {
                 // hyper drops a request that waits for a free stream, with this error, when the connection ends.
                 let was_dropped = error.is_user() && !exchange.is_sent();
                 let is_unsent = was_returned || error.is_canceled() || was_dropped;
-                Err(Unanswered { error, is_unsent })
+                Err(Unanswered { error: error.into(), is_unsent })
             }
         }
-    }
-}
-
-/// Drives a connection to its end. A peer that permits no call for too long gets no further one.
-async fn run(
-    driver: impl Future<Output = hyper::Result<()>>,
-    streams: CloseOnDrop,
-    limit: Duration,
-    clock: Clock,
-) {
-    let starved = async {
-        streams.0.starved(limit, &clock).await;
-        tracing::debug!("a connection is given up: the peer permits no call");
-        streams.0.close();
-        std::future::pending::<()>().await;
-    };
-    tokio::select! {
-        ended = drive(driver) => {
-            // The calls of the connection report its failure.
-            if let Err(error) = ended {
-                tracing::debug!(%error, "a connection ended");
-            }
-        }
-        () = starved => {}
-    }
-}
-
-/// Wakes the calls that wait for a stream when the connection ends, also at the end of its runtime.
-struct CloseOnDrop(Arc<Streams>);
-
-impl Drop for CloseOnDrop {
-    fn drop(&mut self) {
-        self.0.close();
     }
 }
 

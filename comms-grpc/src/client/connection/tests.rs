@@ -70,7 +70,10 @@ async fn connect_with(peer: Peer, keep_alive: KeepAlive) -> (Connection, Arc<Mut
     let (client, server) = tokio::io::duplex(64 * 1024);
     tokio::spawn(peer.serve(server, pings.clone()));
     let now = Clock::system().now();
-    (Connection::open(client, limits(keep_alive), &Handle::current(), now).await.unwrap(), pings)
+    (
+        Connection::open(client, limits(keep_alive), &Handle::current(), now, Arc::default()).await.unwrap(),
+        pings,
+    )
 }
 
 fn limits(keep_alive: KeepAlive) -> Limits {
@@ -133,7 +136,7 @@ async fn a_connection_is_not_open_before_the_peer_has_spoken() {
     let (client, _server) = tokio::io::duplex(64 * 1024);
     let now = Clock::system().now();
     let runtime = Handle::current();
-    let open = Connection::open(client, limits(KeepAlive::default()), &runtime, now);
+    let open = Connection::open(client, limits(KeepAlive::default()), &runtime, now, Arc::default());
     timeout(HOUR, open).await.expect_err("the peer has not sent its settings");
 }
 
@@ -143,7 +146,8 @@ async fn a_peer_has_spoken_when_its_settings_are_whole() {
     let settings = [0, 0, 6, SETTINGS, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 1];
     let (client, mut server) = tokio::io::duplex(64 * 1024);
     let (now, runtime) = (Clock::system().now(), Handle::current());
-    let mut open = Box::pin(Connection::open(client, limits(KeepAlive::default()), &runtime, now));
+    let mut open =
+        Box::pin(Connection::open(client, limits(KeepAlive::default()), &runtime, now, Arc::default()));
     for byte in settings {
         timeout(SECOND, &mut open).await.expect_err("the settings are not whole");
         server.write_all(&[byte]).await.unwrap();
@@ -166,7 +170,9 @@ async fn a_peer_with_another_protocol_or_that_closes_is_an_error() {
             server.write_all(answer).await.unwrap();
         });
         let (now, runtime) = (Clock::system().now(), Handle::current());
-        let error = Connection::open(client, limits(KeepAlive::default()), &runtime, now).await.unwrap_err();
+        let error = Connection::open(client, limits(KeepAlive::default()), &runtime, now, Arc::default())
+            .await
+            .unwrap_err();
         assert!(error.to_string().contains(text), "{error}");
     }
 }

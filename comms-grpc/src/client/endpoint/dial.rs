@@ -45,7 +45,7 @@ async fn connect(endpoint: &Endpoint) -> Result<Connection, Arc<str>> {
     let connect = async {
         let stream =
             settings.connector.connect(endpoint.target.clone(), endpoint.origin.authority.host()).await?;
-        Connection::open(stream, limits, &settings.runtime, started).await
+        Connection::open(stream, limits, &settings.runtime, started, endpoint.answered.clone()).await
     };
     match settings.clock.timeout(settings.connect_timeout, connect).await {
         Ok(Ok(connection)) => Ok(connection),

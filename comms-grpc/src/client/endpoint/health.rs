@@ -231,7 +231,7 @@ impl Service<Request<Body>> for Transport {
             match stream.send(Request::from_parts(parts, body), no_deadline).await {
                 Ok((response, running)) => Ok(response.map(|body| Reports { body, _running: running })),
                 Err(unanswered) => {
-                    let cause = error_chain(&unanswered.error).last().map(ToString::to_string);
+                    let cause = error_chain(&*unanswered.error).last().map(ToString::to_string);
                     Err(Status::unavailable(cause.unwrap_or_default()))
                 }
             }

@@ -90,6 +90,9 @@ pub(super) struct Endpoint {
     recent_failures: RecentFailures,
     breaker: Option<Breaker>,
     ejection: Option<Ejection>,
+    /// Whether the peer has answered a call since the last loss of a connection. The calls of a connection may be answered
+    /// after its GOAWAY, while another one is in use.
+    answered: Arc<AtomicBool>,
 }
 
 struct State {
@@ -98,9 +101,6 @@ struct State {
     failures: u32,
     /// Useless connections in a row.
     useless: u32,
-    /// Whether the peer has answered a call on the newest useless connection. After a GOAWAY, its calls may be answered
-    /// while another connection is in use.
-    late_answer: Arc<AtomicBool>,
 }
 
 enum Link {
@@ -159,12 +159,7 @@ impl Endpoint {
             address,
             origin,
             target,
-            state: Mutex::new(State {
-                link: Link::Idle,
-                failures: 0,
-                useless: 0,
-                late_answer: Arc::default(),
-            }),
+            state: Mutex::new(State { link: Link::Idle, failures: 0, useless: 0 }),
             waiting: AtomicUsize::new(0),
             in_flight: Arc::default(),
             max_in_flight: max.unwrap_or(load::MAX_IN_FLIGHT),
@@ -173,6 +168,7 @@ impl Endpoint {
             recent_failures: RecentFailures::new(&settings.clock),
             breaker,
             ejection,
+            answered: Arc::default(),
             settings,
         }
     }
@@ -211,12 +207,10 @@ impl Endpoint {
     /// Ends the use of a connection that the peer closed.
     fn lose_connection(&self, state: &mut State) {
         let Link::Ready(Live { connection, .. }) = &state.link else { return };
-        let (answered, opened) = (connection.answered(), connection.opened);
         let now = self.settings.clock.now();
-        let useful = answered.load(Relaxed) || now.saturating_duration_since(opened) >= TRIAL;
-        let before = if state.late_answer.load(Relaxed) { 0 } else { state.useless };
-        state.useless = if useful { 0 } else { before.saturating_add(1) };
-        state.late_answer = answered;
+        let lasted = now.saturating_duration_since(connection.opened()) >= TRIAL;
+        let useful = self.answered.swap(false, Relaxed) || lasted;
+        state.useless = if useful { 0 } else { state.useless.saturating_add(1) };
         if state.useless < USELESS {
             state.failures = 0;
             state.link = Link::Idle;
