@@ -1,6 +1,6 @@
 //! The settings by which a channel avoids endpoints that do not work.
 
-use comms_core::resilience::OutlierConfig;
+use comms_core::resilience::{OutlierConfig, PolicyConfig};
 
 use super::ChannelBuilder;
 
@@ -22,6 +22,17 @@ impl ChannelBuilder {
         self
     }
 
+    /// Sets the guards of each endpoint of a channel with several endpoints: the breaker, and the maximum number of
+    /// calls in flight of the bulkhead. Default: no breaker, because [`outliers`](Self::outliers) finds the endpoints
+    /// that fail, and 4,096 calls.
+    ///
+    /// An endpoint whose guard refuses a call is skipped. If all endpoints refuse a call, it fails as `NotExecuted`.
+    /// The other settings belong to the policy of the channel and must be off.
+    pub fn endpoint_policy(mut self, guards: PolicyConfig) -> Self {
+        self.endpoint_policy = guards;
+        self
+    }
+
     /// Watches the health that the peer reports for `service` in `grpc.health.v1.Health` on each connection (gRFC A17).
     /// Empty: the health of the server as a whole. Default: no check.
     ///
@@ -32,9 +43,9 @@ impl ChannelBuilder {
     /// with the waits of [`reconnect_backoff`](Self::reconnect_backoff). A peer that does not implement the check
     /// (UNIMPLEMENTED) counts as healthy, and a warning is logged once.
     ///
-    /// The watch is a stream of the connection: it counts toward the peer's maximum of concurrent streams, and pings of
-    /// [`keep_alive`](Self::keep_alive) are sent although no call of the application is in flight. It is not part of the
-    /// calls in flight, the guards and the counts of the endpoint.
+    /// The watch is a stream of the connection: it counts toward the peer's maximum of concurrent streams, so a peer that
+    /// permits one stream has none for calls, and pings of [`keep_alive`](Self::keep_alive) are sent although no call of
+    /// the application is in flight. It is not part of the calls in flight, the guards and the counts of the endpoint.
     pub fn health_check(mut self, service: impl Into<String>) -> Self {
         self.health_check = Some(service.into());
         self

@@ -219,17 +219,6 @@ impl ChannelBuilder {
         self
     }
 
-    /// Sets the guards of each endpoint of a channel with several endpoints: the breaker, and the maximum number of
-    /// calls in flight of the bulkhead. Default: no breaker, because [`outliers`](Self::outliers) finds the endpoints
-    /// that fail, and 4,096 calls.
-    ///
-    /// An endpoint whose guard refuses a call is skipped. If all endpoints refuse a call, it fails as `NotExecuted`.
-    /// The other settings belong to the policy of the channel and must be off.
-    pub fn endpoint_policy(mut self, guards: PolicyConfig) -> Self {
-        self.endpoint_policy = guards;
-        self
-    }
-
     /// Sets the maximum duration of a connection attempt, until the peer has sent its settings and permits a call. Default
     /// 2 s. A call that waits for the connection ends at the deadline of the call, if that is earlier; the attempt goes on.
     ///
