@@ -169,6 +169,9 @@ impl Server {
     /// Sheds calls by their priority while the server is overloaded. A call holds its permit until its response has ended.
     /// A shed call gets the wait of the rejection as pushback, and is marked as not executed. Default: none.
     ///
+    /// An adaptive limit measures the handlers of calls with one request message. A handler that is overloaded returns the
+    /// rejection of its bulkhead by [`refused`](crate::refused).
+    ///
     /// The priority is that of the caller's [`Context`](comms_core::context::Context). A server at a public edge caps it,
     /// because a client can claim any priority.
     pub fn shed(mut self, shedder: Shedder) -> Self {
