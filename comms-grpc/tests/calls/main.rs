@@ -27,5 +27,6 @@ mod response_ends;
 mod retries;
 mod server;
 mod service_config;
+mod service_config_updates;
 mod shed;
 mod support;
