@@ -5,6 +5,7 @@ use std::{
     convert::Infallible,
     panic::AssertUnwindSafe,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -27,6 +28,7 @@ use tracing::Instrument;
 use super::{
     context_body::{ContextBody, status_of_error, status_of_panic},
     listener::reset_after,
+    method_labels::MethodLabels,
     response::{UnknownMethod, failure_response, remove_proof, set_proof},
 };
 use crate::{
@@ -77,6 +79,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct ServerLayer {
     max_timeout: Duration,
+    labels: Arc<MethodLabels>,
     clock: Clock,
 }
 
@@ -89,7 +92,7 @@ impl ServerLayer {
         if max_timeout.is_zero() {
             return Err(Error::invalid("gRPC server: max_timeout must be greater than zero"));
         }
-        Ok(Self { max_timeout, clock })
+        Ok(Self { max_timeout, labels: Arc::default(), clock })
     }
 
     /// Returns the context of a call and the timer of its deadline, or the status that refuses the call.
@@ -148,8 +151,8 @@ where
                 return Box::pin(std::future::ready(Ok(failure_response(status))));
             }
         };
-        let inner = self.inner.clone();
-        Box::pin(async move { Ok(run(inner, request, context, expiry, metrics).await) })
+        let (inner, labels) = (self.inner.clone(), self.layer.labels.clone());
+        Box::pin(async move { Ok(run(inner, request, context, expiry, metrics, labels).await) })
     }
 }
 
@@ -159,6 +162,7 @@ async fn run<S, ReqBody, ResBody>(
     context: CallContext,
     mut expiry: Pin<Box<Sleep>>,
     mut metrics: CallMetrics,
+    labels: Arc<MethodLabels>,
 ) -> Response<Body>
 where
     S: Service<Request<ReqBody>, Response = Response<ResBody>, Error: Into<BoxError>>,
@@ -187,7 +191,9 @@ where
             metrics.set_code_from(response.headers());
             // The path of a route that does not exist is not a label, because a peer can send any path.
             let unknown = response.extensions().get::<UnknownMethod>().is_some();
-            if metrics.code() != Some(Code::Unimplemented) && !unknown {
+            let exists = metrics.code() != Some(Code::Unimplemented) && !unknown;
+            let answered = metrics.code().is_none_or(|code| code == Code::Ok);
+            if exists && labels.admit(&path, answered) {
                 metrics.set_method(&path);
             }
             if let Some(deadline) = context.deadline {
@@ -199,7 +205,9 @@ where
             })
         }
         Err(status) => {
-            metrics.set_method(&path);
+            if labels.admit(&path, false) {
+                metrics.set_method(&path);
+            }
             metrics.set_code(status.code());
             failure_response(status)
         }

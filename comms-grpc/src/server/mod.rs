@@ -19,6 +19,7 @@ mod health;
 mod layer;
 mod listener;
 mod message_check;
+mod method_labels;
 mod methods;
 mod protocol;
 mod replay;

@@ -6,15 +6,18 @@ use std::{
 };
 
 use comms_core::telemetry::{RPC_CLIENT_DURATION, RPC_SERVER_DURATION};
-use comms_grpc::{Access, Caller, Channel, Server, ServerConfig};
+use comms_grpc::{Access, Caller, Channel, Server, ServerConfig, keyed};
 use http::uri::PathAndQuery;
 use metrics::{Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit};
-use tonic::{Code, Request, service::Routes};
+use tonic::{
+    Code, Request, Status,
+    service::{Routes, interceptor::InterceptedService},
+};
 use tonic_prost::ProstCodec;
 
 use crate::support::{
-    Observation, SECOND, TestRequest, TestService, call, millis, raw_call, server_streaming, start,
-    start_server,
+    Observation, SECOND, TestRequest, TestService, call, millis, raw_call, server_streaming, single_attempt,
+    start, start_server, unary,
 };
 
 /// A recorder with one line per recorded call: metric, method, code.
@@ -122,6 +125,48 @@ async fn calls() {
     let codec = ProstCodec::<TestRequest, Observation>::default();
     let status = grpc.unary(Request::new(TestRequest::default()), path, codec).await.unwrap_err();
     assert_eq!(status.code(), Code::Unimplemented);
+    tokio::time::sleep(millis(100)).await;
+}
+
+#[test]
+fn the_refusals_of_an_interceptor_make_a_bounded_number_of_labels() {
+    let log = CallLog::default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    metrics::with_local_recorder(&log, || runtime.block_on(intercepted_calls()));
+    let lines = log.0.lock().unwrap().clone();
+    let labels: BTreeSet<_> = lines
+        .iter()
+        .filter(|line| line.starts_with(RPC_SERVER_DURATION))
+        .filter_map(|line| line.split(' ').nth(1))
+        .collect();
+    assert_eq!(
+        labels.len(),
+        128 + 1 + 1,
+        "a bounded number of paths, the others, and the method that answers"
+    );
+    assert!(labels.contains("_OTHER") && labels.contains("test.Service/Unary"));
+}
+
+/// Calls of made-up methods, which an interceptor refuses before the route is looked up, and one call that it admits.
+async fn intercepted_calls() {
+    let check = |request: Request<()>| match request.metadata().get("idempotency-key") {
+        Some(_) => Ok(request),
+        None => Err(Status::unauthenticated("no key")),
+    };
+    let service = InterceptedService::new(TestService::default(), check);
+    let server = start_server(Server::new(Routes::new(service))).await;
+    // A refused credential counts for the breaker of a policy.
+    let channel = single_attempt(server.address, SECOND * 20);
+    for number in 0..200 {
+        let mut grpc = tonic::client::Grpc::new(channel.clone());
+        grpc.ready().await.unwrap();
+        let path = format!("/test.Service/Made-up-{number}").parse().unwrap();
+        let codec = ProstCodec::<TestRequest, Observation>::default();
+        let status = grpc.unary(Request::new(TestRequest::default()), path, codec).await.unwrap_err();
+        assert_eq!(status.code(), Code::Unauthenticated);
+    }
+    let request = Request::new(TestRequest { action: "report".into(), millis: 0 });
+    unary(channel, keyed(request, "order-7").unwrap()).await.unwrap();
     tokio::time::sleep(millis(100)).await;
 }
 

@@ -29,6 +29,7 @@ mod response_ends;
 mod retries;
 mod server;
 mod service_config;
+mod service_config_updates;
 mod shed;
 mod stream_limits;
 mod support;
