@@ -3,6 +3,8 @@
 
 use std::{env, error::Error, fs, path::PathBuf};
 
+use prost::Message;
+
 const CONTRACTS: &str = "src/contracts";
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -37,8 +39,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             idempotent.extend(methods.map(|method| path(method.name())));
         }
     }
-    let list = PathBuf::from(env::var("OUT_DIR")?).join("idempotent_methods.rs");
-    fs::write(list, format!("&{idempotent:?}"))?;
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    fs::write(out.join("idempotent_methods.rs"), format!("&{idempotent:?}"))?;
+    fs::write(out.join("contracts.bin"), contracts.encode_to_vec())?;
 
     tonic_prost_build::configure().compile_fds(contracts)?;
     Ok(())

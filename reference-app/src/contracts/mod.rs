@@ -16,6 +16,9 @@ pub const MAX_REQUEST: usize = 128 * 1024;
 /// an `idempotency_level` in their `.proto` file.
 pub const IDEMPOTENT_METHODS: &[&str] = include!(concat!(env!("OUT_DIR"), "/idempotent_methods.rs"));
 
+/// The contracts of all gRPC services, an encoded `google.protobuf.FileDescriptorSet`.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/contracts.bin"));
+
 pub use ad::{ReservationChanged, ReservationStatus};
 pub use delivery::{DeliveryStatus, DeliveryStatusChanged};
 pub use money::Money;

@@ -7,13 +7,16 @@ use comms_grpc::Server;
 use tokio::net::TcpListener;
 
 use super::{ADMIN, System};
-use crate::platform::{
-    admin::{Admin, AdminToken},
-    http,
-    listeners::Limits,
-    service::Serves,
-    telemetry,
-    tls::Tls,
+use crate::{
+    contracts::DESCRIPTORS,
+    platform::{
+        admin::{Admin, AdminToken},
+        http,
+        listeners::Limits,
+        service::Serves,
+        telemetry,
+        tls::Tls,
+    },
 };
 
 /// The longest time that the sessions of a hub may take to close.
@@ -57,6 +60,7 @@ impl System {
             Serves::Grpc { name: grpc_name, routes } => {
                 let server = Server::new(routes)
                     .service_names([grpc_name])
+                    .descriptors(DESCRIPTORS)
                     .config(limits.grpc(name, tls.server(name)?))
                     .clock(self.clock.clone());
                 let server = match tls.access(name, grpc_name, self.config.callers(name))? {

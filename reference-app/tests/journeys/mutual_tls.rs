@@ -7,23 +7,39 @@ use comms_grpc::{
     Channel,
     tls::{ClientTls, DevelopmentAuthority, PeerName, rustls},
 };
+use http::uri::PathAndQuery;
 use reference_app::{
-    contracts::payment::proto::{RequestPaymentRequest, payments_client::PaymentsClient},
+    contracts::payment::proto::{Payment, RequestPaymentRequest, payments_client::PaymentsClient},
     services,
 };
 use tonic::{Code, Request, Status};
+use tonic_prost::ProstCodec;
 
 use crate::support::{Deployment, Marketplace, marketplace::TRUST_DOMAIN};
 
-/// Calls payment-service, with the identity of the service `caller`.
-async fn request_payment(marketplace: &Marketplace, caller: Option<&str>) -> Status {
+/// Returns a channel to payment-service, with the identity of the service `caller`.
+async fn channel(marketplace: &Marketplace, caller: Option<&str>) -> Channel {
     let (identity, trust) = marketplace.certificates(caller.unwrap_or("order")).await;
     let expected = PeerName::spiffe(format!("spiffe://{TRUST_DOMAIN}/payment")).unwrap();
     let tls = ClientTls::new(trust).expect(expected);
     let tls = if caller.is_some() { tls.identity(identity) } else { tls };
-    let channel = Channel::builder(marketplace.url("payment")).tls(tls).build().unwrap();
-    let request = Request::new(RequestPaymentRequest::default());
-    PaymentsClient::new(channel).request_payment(request).await.unwrap_err()
+    Channel::builder(marketplace.url("payment")).tls(tls).build().unwrap()
+}
+
+async fn request_payment(marketplace: &Marketplace, caller: Option<&str>) -> Status {
+    let mut payments = PaymentsClient::new(channel(marketplace, caller).await);
+    payments.request_payment(Request::new(RequestPaymentRequest::default())).await.unwrap_err()
+}
+
+/// Sends two messages in one call.
+async fn request_two_payments(marketplace: &Marketplace) -> Status {
+    let mut client = tonic::client::Grpc::new(channel(marketplace, Some("order")).await);
+    client.ready().await.unwrap();
+    let requests =
+        futures::stream::iter([RequestPaymentRequest::default(), RequestPaymentRequest::default()]);
+    let path = PathAndQuery::from_static("/comms.payments.v1.Payments/RequestPayment");
+    let codec = ProstCodec::<RequestPaymentRequest, Payment>::default();
+    client.client_streaming(Request::new(requests), path, codec).await.unwrap_err()
 }
 
 /// Returns whether the status is of a connection that was cut. With TLS 1.3 the server refuses the certificate of a client
@@ -37,6 +53,8 @@ async fn only_order_service_may_ask_for_a_payment_embedded() {
     let marketplace = Marketplace::start(Deployment::Embedded).await;
     let admitted = request_payment(&marketplace, Some("order")).await;
     assert_eq!(admitted.code(), Code::InvalidArgument, "the handler refuses an empty request: {admitted}");
+    let twice = request_two_payments(&marketplace).await;
+    assert_eq!(twice.code(), Code::Unimplemented, "the contract has one message: {twice}");
     let denied = request_payment(&marketplace, Some("gateway")).await;
     assert_eq!(denied.code(), Code::PermissionDenied, "{denied}");
     let anonymous = request_payment(&marketplace, None).await;
