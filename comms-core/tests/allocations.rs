@@ -13,9 +13,9 @@ use comms_core::{
     context::{Context, Deadline, Priority},
     handler_fn,
     resilience::{
-        Breaker, BreakerConfig, BulkheadConfig, ByKind, ConsecutiveFailuresConfig, Guard, Hedge, HedgeConfig,
-        OutlierConfig, OutlierDetector, Policy, PolicyConfig, RateLimitConfig, RateLimiter, RetryBudget,
-        RetryBudgetConfig, ShedConfig, Shedder, WindowConfig, WindowKind,
+        Breaker, BreakerConfig, BulkheadConfig, ByKind, Guard, Hedge, HedgeConfig, OutlierConfig,
+        OutlierDetector, Policy, PolicyConfig, RateLimitConfig, RateLimiter, RetryBudget, RetryBudgetConfig,
+        ShedConfig, Shedder, WindowConfig, WindowKind,
     },
     transport::{AttemptConfig, BoxBatchHandler, BoxHandler, Frontier, Processor, Worker, WorkerConfig},
 };
@@ -116,7 +116,7 @@ fn a_shedder_allocates_nothing() {
 }
 
 fn an_outlier_detector_allocates_nothing_for_a_call() {
-    let config = OutlierConfig::default().consecutive_failures(ConsecutiveFailuresConfig::default());
+    let config = OutlierConfig::default().consecutive_failures(5);
     let detector = OutlierDetector::new("d", config, Clock::system()).unwrap();
     let (failing, _other) = (detector.add("a"), detector.add("b"));
     let call = || {

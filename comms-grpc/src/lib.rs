@@ -63,8 +63,8 @@
 //! | listener for any HTTP service (feature `server`) | [`listen`], [`ListenerConfig`], [`Protocols`], [`Peer`], [`RequestBody`] |
 //!
 //! # Limitations
-//! A call whose response has begun is not retried. The endpoints of a channel are given as URIs or by DNS. Hedged calls are
-//! not part of the channel: put a `comms_core::resilience::Hedge` around the client.
+//! A call whose response has begun is not retried. The endpoints of a channel are given as URIs or by DNS. Only requests of
+//! one message are hedged.
 // Without the feature, the names of its items lead to the table above.
 #![cfg_attr(
     not(feature = "server"),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Rejection;
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, resilience::Retry};
 
 /// The class of a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +68,22 @@ pub trait Classify<R, T, E>: Clone + Send + Sync + 'static {
         let _ = request;
         false
     }
+
+    /// Returns when the policy retries an attempt that ended with `result`, a failure of the kind `kind`. Default: as the
+    /// table of [`ErrorKind`] determines.
+    ///
+    /// Implement it for a protocol whose settings name the failures to retry, such as the retryable status codes of gRPC.
+    fn retry(&self, result: &Result<T, E>, kind: ErrorKind) -> Retry {
+        let _ = result;
+        kind.retry()
+    }
+
+    /// Returns whether a guard of this process refused the attempt, so that nothing was sent. A
+    /// [`Hedge`](super::Hedge) then takes the token of the attempt back. Default `false`.
+    fn is_local_refusal(&self, result: &Result<T, E>) -> bool {
+        let _ = result;
+        false
+    }
 }
 
 /// Classifies results by [`Error::kind`], for services whose error is [`Error`] and whose requests are `Clone`.
@@ -108,5 +124,10 @@ impl<R: Clone, T> Classify<R, T, Error> for ByKind {
 
     fn is_idempotent(&self, _: &R) -> bool {
         self.idempotent
+    }
+
+    fn is_local_refusal(&self, result: &Result<T, Error>) -> bool {
+        let rejection = result.as_ref().err().and_then(Error::rejection);
+        rejection.is_some_and(|rejection| rejection.guard.kind() == ErrorKind::Rejected)
     }
 }

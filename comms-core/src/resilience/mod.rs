@@ -49,10 +49,12 @@ pub use classify::{ByKind, Class, Classify};
 pub use fallback::{Fallback, FallbackCall, FallbackLayer};
 pub use hedge::{Hedge, HedgeCall, HedgeConfig, HedgeDelay, HedgeLayer, HedgeService, HedgeSnapshot};
 pub use outlier::{
-    ConsecutiveFailuresConfig, EjectionReason, FailurePercentageConfig, HostSnapshot, OutlierChange,
-    OutlierConfig, OutlierDetector, OutlierHost, SuccessRateConfig,
+    EjectionReason, FailurePercentageConfig, HostSnapshot, OutlierChange, OutlierConfig, OutlierDetector,
+    OutlierHost, SuccessRateConfig,
 };
-pub use policy::{Call, Policy, PolicyBuilder, PolicyConfig, PolicyLayer, PolicyService, PolicySnapshot};
+pub use policy::{
+    Call, Policy, PolicyBuilder, PolicyConfig, PolicyLayer, PolicyOverrides, PolicyService, PolicySnapshot,
+};
 #[cfg(feature = "rate-limit")]
 pub use rate_limit::{
     KeyedRateLimiter, RateLimit, RateLimitCall, RateLimitConfig, RateLimitKey, RateLimitLayer, RateLimiter,

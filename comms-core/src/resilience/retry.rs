@@ -30,13 +30,13 @@ pub struct RetryConfig {
     #[serde(with = "duration")]
     pub max_pushback: Duration,
     /// Whether executing any call twice is harmless: each carries an idempotency key for this call, or has the same
-    /// effect however often it is executed. Then an [`Indeterminate`](ErrorKind::Indeterminate) failure is retried.
+    /// effect however often it is executed. Then an [`Indeterminate`](crate::ErrorKind::Indeterminate) failure is retried.
     /// Default `false`.
     ///
     /// One call can set this for itself: [`Policy::run_idempotent`](super::Policy::run_idempotent),
     /// [`Classify::is_idempotent`](super::Classify::is_idempotent).
     pub idempotent: bool,
-    /// Whether a [`Conflict`](ErrorKind::Conflict) is retried. Correct only if each attempt reads the changed state
+    /// Whether a [`Conflict`](crate::ErrorKind::Conflict) is retried. Correct only if each attempt reads the changed state
     /// again. Default `false`.
     pub conflicts: bool,
 }
@@ -53,7 +53,7 @@ impl RetryConfig {
     /// Checks the settings.
     ///
     /// # Errors
-    /// Returns [`ErrorKind::Invalid`] if `max_attempts` is 0, `max_pushback` is above 99,999,999 s, or
+    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if `max_attempts` is 0, `max_pushback` is above 99,999,999 s, or
     /// [`RetryBudgetConfig::validate`] fails.
     pub fn validate(&self) -> Result<(), Error> {
         if self.max_attempts == 0 {
@@ -110,7 +110,7 @@ impl RetryConfig {
 pub(super) struct FailedAttempt {
     /// The number of the attempt, from 1.
     pub(super) attempt: u32,
-    pub(super) kind: ErrorKind,
+    pub(super) retry: Retry,
     /// The wait that the peer requested.
     pub(super) retry_after: Option<Duration>,
     /// Whether executing this call twice is harmless.
@@ -157,7 +157,7 @@ pub(super) fn decide(
     failed: &FailedAttempt,
     clock: &Clock,
 ) -> RetryDecision {
-    let retryable = match failed.kind.retry() {
+    let retryable = match failed.retry {
         Retry::Yes => true,
         Retry::IfRepeatable => config.idempotent || failed.idempotent,
         Retry::IfReadAnew => config.conflicts,
@@ -175,16 +175,29 @@ pub(super) fn decide(
         return RetryDecision::Denied(DenialReason::Pushback);
     }
     let delay = failed.retry_after.unwrap_or_else(|| config.backoff.delay(failed.attempt, clock));
-    // Timers fire at whole milliseconds: a wait that ends just before the deadline may end after it.
-    let rounded_up =
-        Duration::from_millis(u64::try_from(delay.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX));
-    if failed.deadline.is_some_and(|deadline| rounded_up >= deadline.saturating_duration_since(failed.now)) {
+    if failed.deadline.is_some_and(|deadline| !ends_before(delay, failed.now, deadline)) {
         return RetryDecision::Denied(DenialReason::Deadline);
     }
     if budget.is_some_and(|budget| !budget.try_withdraw_at(failed.now)) {
         return RetryDecision::Denied(DenialReason::Budget);
     }
     RetryDecision::RetryAfter(delay)
+}
+
+/// Returns whether a wait of `delay` from `now` on ends before `deadline`. Timers fire at whole milliseconds, so a wait that
+/// ends just before the deadline may end after it.
+pub(super) fn ends_before(delay: Duration, now: Instant, deadline: Instant) -> bool {
+    let millis = u64::try_from(delay.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+    Duration::from_millis(millis) < deadline.saturating_duration_since(now)
+}
+
+/// Returns whether a failure of this kind is the result of the call, although another attempt of the call may have been
+/// executed. It then is the answer of a handler to this request.
+///
+/// A refusal concerns its attempt alone, and so does a `Conflict`: the other attempt may be the concurrent change that it
+/// reports, for example while that attempt still holds the lease of its idempotency key.
+pub(super) const fn is_conclusive(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Invalid | ErrorKind::NotFound | ErrorKind::Internal | ErrorKind::Fatal)
 }
 
 #[cfg(test)]
@@ -197,7 +210,14 @@ mod tests {
 
     fn failed(clock: &Clock, kind: ErrorKind) -> FailedAttempt {
         let now = clock.now();
-        FailedAttempt { attempt: 1, kind, retry_after: None, idempotent: false, now, deadline: None }
+        FailedAttempt {
+            attempt: 1,
+            retry: kind.retry(),
+            retry_after: None,
+            idempotent: false,
+            now,
+            deadline: None,
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The names of all metrics, attributes and spans.
+//! The names of all metrics, attributes and spans, and a limit on log lines.
 //!
 //! If the OpenTelemetry semantic conventions 1.42 (<https://opentelemetry.io/docs/specs/semconv/>) have a name, that
 //! name is used. All other names begin with `comms`.
@@ -10,8 +10,10 @@
 //! The crates record through the `metrics` facade and keep the handles of their metrics. Therefore an application
 //! installs its recorder first, then calls [`describe`] once, and then starts consumers, relays, channels and hubs.
 
+mod log_limit;
 mod table;
 
+pub use log_limit::LogLimit;
 pub use table::{METRICS, Metric, MetricKind, Unit, describe};
 
 /// Histogram, seconds: one attempt of a handler. `messaging.process.duration`.
@@ -113,7 +115,8 @@ pub const OUTLIER_EJECTIONS: &str = "comms_outlier_ejections_total";
 pub const HEDGES: &str = "comms_hedges_total";
 /// Counter: calls whose result is that of a hedged attempt, by `name`.
 pub const HEDGE_WINS: &str = "comms_hedge_wins_total";
-/// Counter: hedged attempts that were due and not made, by `name` and `reason`: `budget`, `pushback`.
+/// Counter: hedged attempts that were due and not made, by `name` and `reason`: `budget`, `pushback`,
+/// `guard` (a guard of this process refused the attempt).
 pub const HEDGES_DENIED: &str = "comms_hedges_denied_total";
 /// Counter: server streams that were opened again after a break, by `name` and the `reason`: an
 /// [`ErrorKind`](crate::ErrorKind) as text, `silence` or `end`.

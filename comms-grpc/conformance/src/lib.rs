@@ -16,3 +16,9 @@ mod headers;
 pub mod runner;
 pub mod server;
 mod statuses;
+
+/// Installs the cryptography of the process.
+pub fn install_provider() {
+    // An error means that a provider is installed.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}

@@ -3,21 +3,10 @@
 use bytes::Bytes;
 use http::HeaderMap;
 use prost::Message;
-use prost_types::Any;
 use tonic::{Code, Status, metadata::MetadataMap};
+use tonic_types::pb::Status as RpcStatus;
 
 use crate::proto;
-
-/// `google.rpc.Status`, the content of `grpc-status-details-bin`.
-#[derive(Clone, PartialEq, Message)]
-struct RpcStatus {
-    #[prost(int32, tag = "1")]
-    code: i32,
-    #[prost(string, tag = "2")]
-    message: String,
-    #[prost(message, repeated, tag = "3")]
-    details: Vec<Any>,
-}
 
 /// Returns the status that a handler fails with, with `trailers`.
 pub(crate) fn from_proto(error: proto::Error, trailers: HeaderMap) -> Status {

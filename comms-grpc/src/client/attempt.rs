@@ -17,13 +17,13 @@ use tower_service::Service;
 
 use super::{
     answer::{failure, unknown_encoding},
-    balance::{Balancer, Choice},
+    balance::{Balancer, Choice, Unusable},
     connection::{ExchangeGuard, Unanswered},
-    endpoint::{InFlight, Unreachable},
+    endpoint::{Endpoint, InFlight, Unreachable},
     failure::Failure,
-    request::CallRequest,
+    request::{CallRequest, Hedged},
 };
-use crate::evidence::{Evidence, proves_not_executed};
+use crate::evidence::proves_not_executed;
 
 /// Transparent retries of a request that this process had not started to send. gRFC A6 sets no limit.
 const MAX_UNSENT: u32 = 4;
@@ -85,11 +85,27 @@ impl Service<CallRequest> for Attempts {
         let limit = CallContext::current().deadline.map(|deadline| deadline.instant());
         let deadline = limit.map_or(request.head.deadline, |limit| limit.min(request.head.deadline));
         let shared = self.0.clone();
+        if request.head.hedged.is_some() {
+            return Box::pin(async move { shared.bounded_attempt(request, deadline).await });
+        }
         Box::pin(async move { shared.attempt(request, deadline).await })
     }
 }
 
 impl Shared {
+    /// Ends an attempt at `deadline`. The time limit of a policy begins with each attempt of a hedged call, so it is later
+    /// than the deadline of the call.
+    async fn bounded_attempt(&self, request: CallRequest, deadline: Instant) -> Result<Answer, Failure> {
+        tokio::select! {
+            biased;
+            result = self.attempt(request, deadline) => result,
+            () = self.clock.sleep_until(deadline) => {
+                let text = format!("{}: no answer before the deadline", self.peer);
+                Err(Failure::of(Status::deadline_exceeded(text)))
+            }
+        }
+    }
+
     async fn attempt(&self, mut request: CallRequest, deadline: Instant) -> Result<Answer, Failure> {
         let (mut unsent, mut refused) = (0, 0);
         if !request.can_repeat() {
@@ -99,17 +115,22 @@ impl Shared {
         loop {
             let mut endpoints = self.balancer.current();
             if endpoints.is_empty() {
-                endpoints = self.connect(deadline, self.balancer.resolved()).await?;
+                endpoints = self.connect(&request, deadline, self.balancer.resolved()).await?;
             }
-            let choice = match self.balancer.choose(&endpoints) {
+            let choice = match self.choose(&endpoints, &request) {
                 Ok(choice) => choice,
                 Err(unusable) => {
-                    match self.connect(deadline, self.balancer.wait(&endpoints, unusable)).await? {
+                    let wait = self.balancer.wait(&endpoints, unusable, request.head.wait_for_ready);
+                    match self.connect(&request, deadline, wait).await? {
                         Some(choice) => choice,
+                        // The endpoints have changed.
                         None => continue,
                     }
                 }
             };
+            if let Some(hedged) = &request.head.hedged {
+                hedged.endpoints().push(choice.endpoint.address.clone());
+            }
             let (failure, repeat) = match self.send(choice, &mut request, deadline).await {
                 Sent::Answered(answer) => return Ok(answer),
                 Sent::Failed(failure) => (failure, false),
@@ -132,19 +153,41 @@ impl Shared {
         }
     }
 
+    /// Chooses an endpoint. An attempt of a hedged call prefers an endpoint to which no other attempt was sent.
+    fn choose<'a>(
+        &self,
+        endpoints: &'a [Arc<Endpoint>],
+        request: &CallRequest,
+    ) -> Result<Choice<'a>, Unusable<'a>> {
+        match &request.head.hedged {
+            Some(hedged) => self.balancer.choose(endpoints, &hedged.endpoints()),
+            None => self.balancer.choose(endpoints, &[]),
+        }
+    }
+
     /// Waits for a connection until `deadline`. Nothing has been sent when the wait fails.
     async fn connect<T>(
         &self,
+        request: &CallRequest,
         deadline: Instant,
         wait: impl Future<Output = Result<T, Unreachable>>,
     ) -> Result<T, Failure> {
         let peer = &self.peer;
+        let waiting = request.head.hedged.as_ref().map(Hedged::wait_for_connection);
+        if let Some(None) = waiting {
+            let text = format!("{peer}: another attempt of the call waits for a connection");
+            return Err(Failure::refused(Code::Unavailable, &text, ErrorKind::NotExecuted));
+        }
         tokio::select! {
             biased;
             outcome = wait => outcome.map_err(|reason| match reason {
                 Unreachable { reason, crowded: true, .. } => {
-                    let status = Status::resource_exhausted(format!("{peer}: {reason}"));
-                    Failure::of(Evidence::attach(status, ErrorKind::Rejected))
+                    let text = format!("{peer}: {reason}");
+                    Failure::refused(Code::ResourceExhausted, &text, ErrorKind::Rejected)
+                }
+                Unreachable { reason, retry_after: None, .. } => {
+                    let text = format!("{peer}: {reason}");
+                    Failure::refused(Code::Unavailable, &text, ErrorKind::NotExecuted)
                 }
                 Unreachable { reason, retry_after, .. } => {
                     Failure::not_executed(Code::Unavailable, &format!("{peer}: {reason}"), retry_after)
@@ -164,9 +207,8 @@ impl Shared {
             let text = format!("{}: the deadline passed before the call was sent", self.peer);
             return Sent::Failed(Failure::not_executed(Code::DeadlineExceeded, &text, None));
         };
-        // The deadline of the caller is no evidence about the endpoint.
-        let is_own = request.head.caller_deadline.is_none_or(|caller| deadline < caller);
-        admission.count_start(is_own.then(|| (deadline, stream.exchange().clone())));
+        let is_callers = request.head.caller_deadline.is_some_and(|caller| caller <= deadline);
+        admission.count_start(deadline, is_callers, stream.exchange().clone());
         match stream.send(http, request.head.deadline).await {
             Ok((mut response, guard)) => {
                 let failure = failure(&mut response, self.forwards_credentials)
@@ -182,12 +224,11 @@ impl Shared {
             }
             Err(unanswered) => {
                 let sent = self.unanswered(&unanswered, deadline);
-                let (Sent::Failed(failure) | Sent::Unsent(failure) | Sent::Refused(failure)) = &sent else {
-                    return sent;
-                };
-                // A connection that ends in order is no fault of the endpoint.
-                let kind = if matches!(sent, Sent::Failed(_)) { failure.kind() } else { ErrorKind::Rejected };
-                drop(admission.end(Some(kind)));
+                match &sent {
+                    Sent::Failed(failure) => drop(admission.end(Some(failure.kind()))),
+                    // A connection that ends in order is no evidence about the endpoint.
+                    _ => admission.withdraw(),
+                }
                 sent
             }
         }

@@ -20,14 +20,19 @@ use crate::{
 pub(super) struct Failure {
     status: Status,
     kind: ErrorKind,
+    /// The wait that the peer requested, or until the next connection attempt.
     retry_after: Option<Duration>,
+    /// The code by which a service config decides about a retry.
+    listed_as: Code,
+    /// Whether a guard or a limit of this process refused the attempt.
+    refused_locally: bool,
 }
 
 impl Failure {
     /// Returns a failure without proof that the call was not executed, unless `status` carries one.
     pub(super) fn of(status: Status) -> Self {
         let (kind, retry_after) = kind_and_wait(&status, Evidence::of(&status).as_ref());
-        Self { status, kind, retry_after }
+        Self { listed_as: status.code(), status, kind, retry_after, refused_locally: false }
     }
 
     /// Returns the failure of a call that was provably not executed.
@@ -43,7 +48,15 @@ impl Failure {
             text if text.starts_with(peer) => text,
             text => format!("{peer}: {text}"),
         };
-        Self::of(Evidence::attach(Status::new(code, truncate(&text)), rejection))
+        let failure = Self::of(Evidence::attach(Status::new(code, truncate(&text)), rejection));
+        // The wait of a guard is not a pushback of the peer.
+        Self { retry_after: None, refused_locally: failure.kind == ErrorKind::Rejected, ..failure }
+    }
+
+    /// Returns the failure of a call that a limit of this process, or the guard of each endpoint, refused.
+    pub(super) fn refused(code: Code, text: &str, kind: ErrorKind) -> Self {
+        let failure = Self::of(Evidence::attach(Status::new(code, truncate(text)), kind));
+        Self { refused_locally: true, ..failure }
     }
 
     /// Returns the failure of a connection before the response headers. The code is UNAVAILABLE only for a call that
@@ -59,7 +72,13 @@ impl Failure {
         let text = format!("{peer}: {cause}");
         match unexecuted {
             true => Self::not_executed(Code::Unavailable, &text, None),
-            false => Self::of(Status::new(code_of(error, late), truncate(&text))),
+            false => {
+                let code = code_of(error, late);
+                let failure = Self::of(Status::new(code, truncate(&text)));
+                // Other implementations report a lost connection as UNAVAILABLE, and operators list that code.
+                let listed_as = if code == Code::Unknown { Code::Unavailable } else { code };
+                Self { listed_as, ..failure }
+            }
         }
     }
 
@@ -71,6 +90,15 @@ impl Failure {
 
     pub(super) const fn kind(&self) -> ErrorKind {
         self.kind
+    }
+
+    pub(super) const fn listed_as(&self) -> Code {
+        self.listed_as
+    }
+
+    /// Returns whether a guard or a limit of this process refused the attempt.
+    pub(super) const fn is_local_refusal(&self) -> bool {
+        self.refused_locally
     }
 
     pub(super) const fn class(&self) -> Class {

@@ -1,13 +1,14 @@
 //! The client side: a channel whose calls have a deadline, retry what is safe, and go to one or more endpoints.
 //!
 //! A call passes through the files in this order:
-//! 1. `mod.rs`: [`Channel`] starts the call. `methods/` has the metrics and settings of its method.
+//! 1. `mod.rs`: [`Channel`] starts the call. `methods/` has the metrics and settings of its method, from the builder and
+//!    from `service_config/`.
 //! 2. `prepare.rs`: takes the caller's context, derives the deadline, and writes the trace on the request.
 //! 3. `call/`: runs the attempts of `request/` under the policy, and bounds the response body by the deadline.
-//! 4. `retry/`: how the policy of comms-core sees an attempt.
+//! 4. `retry/`: how the policy, and the hedge, of comms-core see an attempt.
 //! 5. `attempt.rs`: chooses an endpoint, sends the request, and repeats it if the peer has not processed it.
 //! 6. `balance/`: the endpoints and the choice among them.
-//! 7. `endpoint/`: the state of one endpoint, and its connection attempts.
+//! 7. `endpoint/`: one endpoint: its connection and connection attempts, its health, its load and its ejection.
 //! 8. `connect.rs`, `connection/`: the socket, and HTTP/2 on it.
 //! 9. `answer.rs`, `failure.rs`: the status that headers or trailers report, or that stands for a lost connection.
 //! 10. `crate::evidence`: attaches the proof that the call was not executed.
@@ -30,7 +31,9 @@ mod prepare;
 mod request;
 mod resume;
 mod retry;
+mod service_config;
 mod snapshot;
+mod task;
 
 pub use balance::Balance;
 pub use builder::ChannelBuilder;
@@ -41,17 +44,12 @@ use std::{
     fmt,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
 
-use comms_core::{
-    clock::Clock,
-    resilience::{Policy, PolicyService},
-};
+use comms_core::{Error, clock::Clock, resilience::Policy};
 use futures::future::BoxFuture;
 use http::{Request, Response};
 use tonic::{Status, body::Body};
-use tower_layer::Layer;
 use tower_service::Service;
 
 use attempt::Attempts;
@@ -59,7 +57,7 @@ use call::Call;
 use methods::Methods;
 use prepare::{Limits, prepare};
 use request::IDEMPOTENCY_KEY;
-use retry::ByEvidence;
+use service_config::{Fixed, ServiceConfig};
 
 /// A gRPC channel to one peer, for use with any client that tonic generates.
 ///
@@ -85,8 +83,12 @@ use retry::ByEvidence;
 /// response has begun, and a call that has sent more than [`replay_limit`](ChannelBuilder::replay_limit), is not
 /// retried.
 ///
+/// The methods of a peer can have limits and retries of their own: see [`ChannelBuilder::service_config`].
+///
 /// A request that the peer has provably not processed, because its connection was closed in order or because the peer
 /// refused the stream, is sent again at once. This does not count as an attempt.
+///
+/// The calls of some methods can be [hedged](ChannelBuilder::hedge) instead of retried.
 ///
 /// # Errors
 /// [`from_status`](crate::from_status) converts the status of a failed call to an error:
@@ -119,7 +121,6 @@ use retry::ByEvidence;
 #[derive(Clone)]
 pub struct Channel {
     core: Arc<Core>,
-    service: PolicyService<Attempts, ByEvidence>,
 }
 
 /// The parts that the clones of a channel share.
@@ -128,25 +129,37 @@ struct Core {
     peer: Arc<str>,
     methods: Methods,
     attempts: Attempts,
-    classify: ByEvidence,
     policy: Policy,
-    policy_has_timeout: bool,
-    timeout: Duration,
+    /// What the first service config set for the life of the channel.
+    fixed: Fixed,
     replay_limit: usize,
     forwards_credentials: bool,
     clock: Clock,
 }
 
-impl Core {
-    fn service(&self, policy: &Policy) -> PolicyService<Attempts, ByEvidence> {
-        policy.layer_with(self.classify.clone()).layer(self.attempts.clone())
-    }
-}
-
 impl Channel {
     fn new(core: Core) -> Self {
-        let service = core.service(&core.policy);
-        Self { core: Arc::new(core), service }
+        Self { core: Arc::new(core) }
+    }
+
+    /// Replaces the service config ([`ChannelBuilder::service_config`]) for the calls that start afterwards.
+    ///
+    /// Connections, calls in flight, and the state of breakers, bulkheads and retry budgets stay. Only the tokens of a
+    /// `retryThrottling` whose settings changed start full. The config is replaced as a whole: `{}` removes it.
+    ///
+    /// # Errors
+    /// Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid), with the path of the value, if the config is not
+    /// valid, or if it changes the load balancing policy or the health check. The config before stays in effect (gRFC
+    /// A21).
+    pub fn update_service_config(&self, json: &str) -> Result<(), Error> {
+        let peer = &self.core.peer;
+        let changed = ServiceConfig::parse(json).and_then(|config| {
+            self.core.fixed.check(&config)?;
+            self.core.methods.configure(config)
+        });
+        changed.map_err(|error| error.context(format_args!("gRPC channel to {peer}")))?;
+        tracing::info!(%peer, "the service config of the channel was replaced");
+        Ok(())
     }
 
     /// Returns the state of the policy, and of each endpoint and its connection.
@@ -162,11 +175,13 @@ impl Channel {
                 started,
                 failed,
                 breaker: endpoint.breaker_snapshot(),
+                outlier: endpoint.outlier_snapshot(),
             }
         });
         ChannelSnapshot {
             peer: self.core.peer.to_string(),
             policy: self.core.policy.snapshot(),
+            hedges: self.core.methods.hedges(),
             endpoints: endpoints.collect(),
         }
     }
@@ -188,8 +203,8 @@ impl Service<Request<Body>> for Channel {
         let method = core.methods.get(request.uri().path());
         let mut meter = method.start(&core.clock);
         let limits = Limits {
-            timeout: core.timeout,
-            policy_has_timeout: core.policy_has_timeout && method.policy.is_none(),
+            timeout: method.settings.timeout,
+            policy_has_timeout: method.settings.policy_has_timeout,
             started: meter.started(),
             peer: &core.peer,
             clock: &core.clock,
@@ -201,19 +216,17 @@ impl Service<Request<Body>> for Channel {
                 return Box::pin(std::future::ready(Err(status)));
             }
         };
-        let policy = match &method.policy {
-            Some(policy) => core.service(policy),
-            None => self.service.clone(),
-        };
         let span =
             tracing::debug_span!("call", rpc.method = request.uri().path(), server.address = %core.peer);
-        let idempotent = method.idempotent || request.headers().contains_key(IDEMPOTENCY_KEY);
+        let mut settings = method.settings;
+        settings.idempotent |= request.headers().contains_key(IDEMPOTENCY_KEY);
         let call = Call {
-            policy,
+            policy: method.service.clone(),
+            hedge: method.hedge.clone(),
             request,
             prepared,
             replay_limit: core.replay_limit,
-            idempotent,
+            settings,
             forwards_credentials: core.forwards_credentials,
             clock: core.clock.clone(),
             meter,

@@ -1,6 +1,6 @@
 //! The state of a channel at one moment, for an admin endpoint.
 
-use comms_core::resilience::{BreakerSnapshot, PolicySnapshot};
+use comms_core::resilience::{BreakerSnapshot, HedgeSnapshot, HostSnapshot, PolicySnapshot};
 use serde::Serialize;
 
 /// The state of a [`Channel`](crate::Channel) at one moment, from [`Channel::snapshot`](crate::Channel::snapshot).
@@ -11,6 +11,9 @@ pub struct ChannelSnapshot {
     pub peer: String,
     /// The policy of the calls. Methods with a policy of their own are not included.
     pub policy: PolicySnapshot,
+    /// The hedges, one for each hedged method, in the order of the methods. The name of a hedge is that of the peer,
+    /// followed by the path of the method.
+    pub hedges: Vec<HedgeSnapshot>,
     /// The endpoints, in the order of their addresses. Empty before the first resolution of the host.
     pub endpoints: Vec<EndpointSnapshot>,
 }
@@ -29,8 +32,12 @@ pub struct EndpointSnapshot {
     pub started: u64,
     /// Attempts that failed through a fault of the peer: no answer, or an answer that counts against the peer.
     pub failed: u64,
-    /// The breaker of the endpoint, if the channel has more than one endpoint.
+    /// The breaker of the endpoint, if the channel has several endpoints with a breaker
+    /// ([`ChannelBuilder::endpoint_policy`](crate::ChannelBuilder::endpoint_policy)).
     pub breaker: Option<BreakerSnapshot>,
+    /// The ejection of the endpoint, if the channel has several endpoints and detects outliers
+    /// ([`ChannelBuilder::outliers`](crate::ChannelBuilder::outliers)).
+    pub outlier: Option<HostSnapshot>,
 }
 
 /// The state of the connection to an endpoint.
@@ -44,6 +51,9 @@ pub enum EndpointState {
     Connecting,
     /// The connection takes calls.
     Ready,
+    /// There is a connection, and the peer reports that it does not serve, or the watch of its health has failed
+    /// ([`ChannelBuilder::health_check`](crate::ChannelBuilder::health_check)).
+    NotServing,
     /// The last connection attempt failed, and the wait before the next one has not passed.
     Backoff,
 }

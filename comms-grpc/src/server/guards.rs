@@ -99,7 +99,7 @@ impl Guards {
         if let Some(access) = &self.access {
             let mut extensions = std::mem::take(request.extensions_mut());
             let path = request.uri().path();
-            if let Err(status) = access.check(path, request.headers(), &mut extensions) {
+            if let Err(status) = access.check(path, request.headers(), &mut extensions, &self.clock) {
                 return Ok(refusal(status, access.names(path)));
             }
             *request.extensions_mut() = extensions;
@@ -116,7 +116,9 @@ impl Guards {
         let path = request.uri().path();
         let single = self.methods.is_single(path);
         let replay = self.replay.as_ref().filter(|replay| replay.applies(path, request.headers()));
-        let request = request.map(|body| Body::new(CheckedRequest::new(body, self.limits.request, single)));
+        let end = permit.as_ref().map(CallPermit::request_end);
+        let request =
+            request.map(|body| Body::new(CheckedRequest::new(body, self.limits.request, single, end)));
         let response = match replay {
             Some(replay) => replay.run(inner, request).await?,
             None => match inner.call(request).await {
@@ -124,10 +126,8 @@ impl Guards {
                 Err(error) => return Err(status_of_error(error.into())),
             },
         };
-        if response.headers().contains_key(Status::GRPC_STATUS)
-            && let Some(permit) = &mut permit
-        {
-            permit.end(response.headers(), 0);
+        if let Some(permit) = &mut permit {
+            permit.respond(response.headers(), response.extensions());
         }
         Ok(response.map(|body| Body::new(CheckedResponse::new(body, self.limits.response, permit))))
     }

@@ -26,6 +26,7 @@ use tracing::Instrument;
 
 use super::{
     context_body::{ContextBody, status_of_error, status_of_panic},
+    listener::reset_after,
     response::{UnknownMethod, failure_response, remove_proof, set_proof},
 };
 use crate::{
@@ -58,8 +59,8 @@ use crate::{
 /// [`serve`](crate::serve) applies this layer. Use it directly only for a server that is assembled from tonic's parts.
 /// The server of tonic has a timer for `grpc-timeout` outside of all layers, which may answer CANCELLED first.
 ///
-/// The stream of a peer that does not read its response is not polled, so the deadline does not release its buffered
-/// data. [`ServerConfig::progress_timeout`](crate::ServerConfig::progress_timeout) limits that time.
+/// The stream of a peer that does not read its response is not polled, so the layer cannot end the stream. On a connection
+/// of [`listen`](crate::listen) the listener resets such a stream one second after the deadline.
 ///
 /// ```
 /// use comms_core::clock::Clock;
@@ -188,6 +189,9 @@ where
             let unknown = response.extensions().get::<UnknownMethod>().is_some();
             if metrics.code() != Some(Code::Unimplemented) && !unknown {
                 metrics.set_method(&path);
+            }
+            if let Some(deadline) = context.deadline {
+                reset_after(deadline.instant());
             }
             response.map(|inner| {
                 let body = ContextBody { inner, context, span };

@@ -6,12 +6,18 @@ use std::{
 };
 
 use bytes::Bytes;
-use comms_core::{BoxError, Error};
+use comms_core::{BoxError, Error, clock::Clock, telemetry::LogLimit};
 use http_body::{Body, Frame};
 use tonic::{Code, Status};
 
-use super::{config::ServerConfig, shed::CallPermit};
+use super::{
+    config::ServerConfig,
+    shed::{CallPermit, RequestEnd},
+};
 use crate::message_frames::MessageFrames;
+
+/// Clients choose how often they ask for a response that is too large.
+static TOO_LARGE_LOG: LogLimit = LogLimit::new();
 
 /// The limits of the messages of a server, in bytes without the prefix of a message.
 #[derive(Debug, Clone, Copy)]
@@ -49,11 +55,13 @@ pub(super) struct CheckedRequest<B> {
     frames: MessageFrames,
     /// Whether the method takes exactly one message.
     single: bool,
+    /// Records the end of a request of one message.
+    end: Option<RequestEnd>,
 }
 
 impl<B> CheckedRequest<B> {
-    pub(super) const fn new(inner: B, limit: usize, single: bool) -> Self {
-        Self { inner: Some(inner), frames: MessageFrames::new(limit), single }
+    pub(super) const fn new(inner: B, limit: usize, single: bool, end: Option<RequestEnd>) -> Self {
+        Self { inner: Some(inner), frames: MessageFrames::new(limit), single, end }
     }
 }
 
@@ -75,7 +83,7 @@ where
                     .and_then(|()| check_count(*this.single, this.frames.messages(), false))
                     .map(|()| frame),
                 None => {
-                    let end = check_end(this.frames, *this.single);
+                    let end = check_end(this.frames, *this.single, this.end.as_ref());
                     // Nothing follows trailers.
                     this.inner.set(None);
                     end.map(|()| frame)
@@ -89,7 +97,7 @@ where
                 if !is_whole {
                     return Poll::Ready(Some(Err(cut_by_client())));
                 }
-                return Poll::Ready(check_end(this.frames, *this.single).err().map(Err));
+                return Poll::Ready(check_end(this.frames, *this.single, this.end.as_ref()).err().map(Err));
             }
         };
         if item.is_err() {
@@ -104,9 +112,13 @@ where
     }
 }
 
-fn check_end(frames: &MessageFrames, single: bool) -> Result<(), Status> {
+fn check_end(frames: &MessageFrames, single: bool, end: Option<&RequestEnd>) -> Result<(), Status> {
     frames.end()?;
-    check_count(single, frames.messages(), true)
+    check_count(single, frames.messages(), true)?;
+    if let Some(end) = end.filter(|_| frames.messages() == 1) {
+        end.record();
+    }
+    Ok(())
 }
 
 /// Checks the number of messages of a method that takes one (gRPC status codes: UNIMPLEMENTED, "request cardinality
@@ -165,7 +177,10 @@ where
         if let Some(data) = frame.as_ref().and_then(Frame::data_ref)
             && let Err(status) = this.frames.read(data)
         {
-            tracing::warn!(error = status.message(), "a response exceeds max_response_message");
+            if let Some(suppressed) = TOO_LARGE_LOG.admit(&Clock::system()) {
+                let error = status.message();
+                tracing::warn!(error, suppressed, "a response exceeds max_response_message");
+            }
             this.inner.set(None);
             *this.permit = None;
             return Poll::Ready(Some(Err(status.into())));
@@ -209,7 +224,7 @@ mod tests {
         frames: impl IntoIterator<Item = Result<Frame<Bytes>, h2::Error>>,
         single: bool,
     ) -> (usize, Option<Code>) {
-        let mut body = CheckedRequest::new(Frames(frames.into_iter().collect()), 10, single);
+        let mut body = CheckedRequest::new(Frames(frames.into_iter().collect()), 10, single, None);
         let mut next = || poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).now_or_never().unwrap();
         let mut passed = 0;
         loop {

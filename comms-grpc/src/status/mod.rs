@@ -6,7 +6,7 @@
 
 use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
-use comms_core::{Error, ErrorKind, wire::GRPC_RETRY_PUSHBACK_MS as PUSHBACK};
+use comms_core::{Error, ErrorKind, resilience::Guard, wire::GRPC_RETRY_PUSHBACK_MS as PUSHBACK};
 use tonic::{Code, Status};
 
 mod details;
@@ -87,11 +87,12 @@ fn pushback_millis(wait: Duration) -> i32 {
 /// ```
 #[must_use]
 pub fn refused(error: &Error) -> Status {
-    let status = to_status(error);
-    match error.kind {
-        ErrorKind::NotExecuted | ErrorKind::Rejected => Refusal::attach(status, error.kind),
-        _ => status,
+    let mut status = to_status(error);
+    if let ErrorKind::NotExecuted | ErrorKind::Rejected = error.kind {
+        let guard = error.rejection().map(|rejection| rejection.guard);
+        status.set_source(Arc::new(Refusal { kind: error.kind, guard }));
     }
+    status
 }
 
 /// Converts the `status` of a call to an error.
@@ -172,25 +173,40 @@ fn pushback_of(status: &Status) -> Option<Duration> {
 ///
 /// It is another type than the [`Evidence`] of a channel, so that a forwarded status of a peer proves nothing.
 #[derive(Debug)]
-pub(crate) struct Refusal(ErrorKind);
+pub(crate) struct Refusal {
+    kind: ErrorKind,
+    /// The guard of this process that refused the call, if it was one.
+    guard: Option<Guard>,
+}
 
 impl Refusal {
     /// Attaches `kind` to `status`. A receiver takes `NotExecuted` and `Rejected` for a reason to repeat the call; with
     /// another kind the code of the status decides.
     pub(crate) fn attach(mut status: Status, kind: ErrorKind) -> Status {
-        status.set_source(Arc::new(Self(kind)));
+        status.set_source(Arc::new(Self { kind, guard: None }));
         status
     }
 
     /// Returns the kind that [`refused`] attached to `status`, if there is one.
     pub(crate) fn of(status: &Status) -> Option<ErrorKind> {
-        status.source()?.downcast_ref().map(|Self(kind)| *kind)
+        Some(Self::find(status)?.kind)
+    }
+
+    /// Returns whether `status` is the refusal of a guard that limits the load of this process.
+    #[cfg(feature = "server")]
+    pub(crate) fn is_overload(status: &Status) -> bool {
+        let guard = Self::find(status).and_then(|refusal| refusal.guard);
+        matches!(guard, Some(Guard::Bulkhead | Guard::Shed))
+    }
+
+    fn find(status: &Status) -> Option<&Self> {
+        status.source()?.downcast_ref()
     }
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "refused as {}", self.0)
+        write!(f, "refused as {}", self.kind)
     }
 }
 

@@ -23,7 +23,7 @@ use tokio_rustls::rustls::{
 use super::{
     certificate::{CertificateNames, pem_fault},
     provider,
-    reload::{Material, Reloader, Source},
+    reload::{Material, Reloader, Secret, Source},
 };
 
 /// The certificate of this process, with its private key.
@@ -44,11 +44,11 @@ impl Identity {
     /// The chain begins with the certificate of this process. The key is PKCS #8, PKCS #1 or SEC 1, and not encrypted.
     /// `comms_grpc::listen` and the builder of the channel read the files first, and return the error.
     ///
-    /// The files are read again every 30 s, through symbolic links. A changed certificate is used if the key fits, and
-    /// the certificate is valid now. Then new handshakes use it, and open connections stay as they are. Otherwise the
-    /// last usable certificate stays in use, a warning is logged once for each change, and
-    /// `comms_tls_reloads_total{outcome="refused"}` counts it. So a half-written file does no harm, and a replaced file
-    /// needs no order.
+    /// The files are read again every 30 s, through symbolic links. A changed certificate is used if two readings in a row
+    /// are equal, the key fits, and the certificate is valid now. Then new handshakes use it, and open connections stay as
+    /// they are. Otherwise the last usable certificate stays in use, a warning is logged once for each change, and
+    /// `comms_tls_reloads_total{outcome="refused"}` counts it. So a half-written file does no harm, and the files may be
+    /// replaced in any order. Files that differ at each reading are never used.
     pub fn from_pem_files(certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
         Self(Arc::new(Reloader::new(vec![Source::File(certificate.into()), Source::File(key.into())])))
     }
@@ -78,7 +78,7 @@ pub(super) struct LoadedIdentity {
 impl Material for LoadedIdentity {
     const NAME: &'static str = "identity";
 
-    fn load(files: &[Vec<u8>], clock: &Clock) -> Result<Self, BoxError> {
+    fn load(files: &[Secret], clock: &Clock) -> Result<Self, BoxError> {
         let [certificate, key] = files else { return Err("a certificate and a key are needed".into()) };
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(certificate).collect();
         let chain = chain.map_err(|e| format!("the certificate is not PEM: {}", pem_fault(&e)))?;

@@ -10,7 +10,7 @@ use tokio_rustls::rustls::{
 
 use super::{
     certificate::pem_fault,
-    reload::{Material, Reloader, Source},
+    reload::{Material, Reloader, Secret, Source},
 };
 
 /// The authorities whose certificates are trusted: one or more root certificates.
@@ -60,7 +60,7 @@ pub(super) struct Authorities(pub(super) Arc<RootCertStore>);
 impl Material for Authorities {
     const NAME: &'static str = "trust";
 
-    fn load(files: &[Vec<u8>], _: &Clock) -> Result<Self, BoxError> {
+    fn load(files: &[Secret], _: &Clock) -> Result<Self, BoxError> {
         let mut roots = RootCertStore::empty();
         for certificate in files.iter().flat_map(|file| CertificateDer::pem_slice_iter(file)) {
             let certificate = certificate.map_err(|e| format!("the file is not PEM: {}", pem_fault(&e)))?;

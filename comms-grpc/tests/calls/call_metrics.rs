@@ -1,9 +1,12 @@
 //! The metrics of calls. A peer cannot create label values.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+};
 
 use comms_core::telemetry::{RPC_CLIENT_DURATION, RPC_SERVER_DURATION};
-use comms_grpc::{Access, Caller, Server, ServerConfig};
+use comms_grpc::{Access, Caller, Channel, Server, ServerConfig};
 use http::uri::PathAndQuery;
 use metrics::{Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use tonic::{Code, Request, service::Routes};
@@ -120,4 +123,43 @@ async fn calls() {
     let status = grpc.unary(Request::new(TestRequest::default()), path, codec).await.unwrap_err();
     assert_eq!(status.code(), Code::Unimplemented);
     tokio::time::sleep(millis(100)).await;
+}
+
+#[test]
+fn the_methods_of_a_channel_beyond_a_thousand_share_one_label() {
+    let log = CallLog::default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    metrics::with_local_recorder(&log, || runtime.block_on(many_methods()));
+    let lines = log.0.lock().unwrap().clone();
+    let labels: BTreeSet<_> = lines.iter().filter_map(|line| line.split(' ').nth(1)).collect();
+    assert_eq!(lines.len(), 1_302);
+    assert_eq!(labels.len(), 1_024 + 1 + 2, "the first methods, the others, and the two that have settings");
+    assert!(
+        ["_OTHER", "test.Service/M0", "proxied/Marked", "proxied/Configured"]
+            .iter()
+            .all(|l| labels.contains(l))
+    );
+}
+
+/// Calls as a proxy makes them, which sees the paths of its own callers.
+async fn many_methods() {
+    let json =
+        r#"{"methodConfig": [{"name": [{"service": "proxied", "method": "Configured"}], "timeout": "1s"}]}"#;
+    let builder = Channel::builder("http://127.0.0.1:1").without_policy().service_config(json);
+    let channel = builder.idempotent_methods(["/proxied/Marked"]).build().unwrap();
+    let call = async |path: String| {
+        let mut grpc = tonic::client::Grpc::new(channel.clone());
+        grpc.ready().await.unwrap();
+        let codec = ProstCodec::<TestRequest, Observation>::default();
+        grpc.unary(Request::new(TestRequest::default()), path.parse().unwrap(), codec).await.unwrap_err();
+    };
+    for number in 0..1_300 {
+        // An update forgets no label.
+        if number == 1_200 {
+            channel.update_service_config(json).unwrap();
+        }
+        call(format!("/test.Service/M{number}")).await;
+    }
+    call("/proxied/Marked".into()).await;
+    call("/proxied/Configured".into()).await;
 }

@@ -6,7 +6,7 @@ use comms_core::{
     ErrorKind,
     clock::Clock,
     context::{Context, Deadline},
-    resilience::{Backoff, BreakerState, BulkheadConfig, Policy, PolicyConfig, RetryConfig},
+    resilience::{Backoff, BreakerConfig, BreakerState, BulkheadConfig, Policy, PolicyConfig, RetryConfig},
 };
 use comms_grpc::{Balance, Channel, ChannelBuilder, EndpointState, ServerConfig, from_status, tonic};
 use tokio::net::TcpListener;
@@ -17,21 +17,26 @@ use crate::{
     support::{SECOND, TestService, call, eventually, millis, server_streaming, start},
 };
 
-fn builder(peers: &[&H2Peer]) -> ChannelBuilder {
+pub(crate) fn builder(peers: &[&H2Peer]) -> ChannelBuilder {
     let uris: Vec<_> = peers.iter().map(|peer| format!("http://{}", peer.address)).collect();
     Channel::builder(uris[0].clone()).endpoints(uris[1..].to_vec()).peer("test-service").without_policy()
 }
 
 /// Calls until each endpoint has a connection.
-async fn connect_all(channel: &Channel) {
+pub(crate) async fn connect_all(channel: &Channel) {
     let _ = call(channel, "report", 0).await;
     let all_ready = || channel.snapshot().endpoints.iter().all(|e| e.state == EndpointState::Ready);
     eventually("all endpoints are ready", all_ready).await;
 }
 
-async fn closed_port() -> String {
+pub(crate) async fn closed_port() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     format!("http://{}", listener.local_addr().unwrap())
+}
+
+/// The guards of an endpoint: a breaker that opens after five failures in a row.
+fn breaker() -> PolicyConfig {
+    PolicyConfig::none().breaker(BreakerConfig::default())
 }
 
 #[tokio::test]
@@ -84,12 +89,12 @@ async fn a_call_is_not_executed_if_no_endpoint_can_be_reached() {
 async fn an_endpoint_with_an_open_breaker_is_skipped() {
     let bad = H2Peer::start(|_| Answer::Status("14", vec![])).await;
     let good = H2Peer::start(|_| Answer::Success).await;
-    let channel = builder(&[&bad, &good]).build().unwrap();
+    let channel = builder(&[&bad, &good]).outliers(None).endpoint_policy(breaker()).build().unwrap();
     connect_all(&channel).await;
     for _ in 0..20 {
         let _ = call(&channel, "report", 0).await;
     }
-    assert_eq!(bad.received().len(), 5, "the default breaker opens after five failures in a row");
+    assert_eq!(bad.received().len(), 5, "the breaker opens after five failures in a row");
     for _ in 0..10 {
         call(&channel, "report", 0).await.unwrap();
     }
@@ -155,6 +160,29 @@ async fn the_less_loaded_endpoint_gets_the_call() {
     calls.iter().for_each(|call| call.abort());
 }
 
+/// One endpoint refuses each call at once, and so has no calls in flight. Its refusals count as load.
+#[tokio::test]
+async fn an_endpoint_that_sheds_load_does_not_get_more_calls() {
+    const CALLS: usize = 400;
+    let proof = vec![("comms-not-executed", "rejected")];
+    let full = H2Peer::start(move |_| Answer::Status("8", proof.clone())).await;
+    let service = TestService::default();
+    let server = start(service.clone(), ServerConfig::default()).await;
+    let channel = builder(&[&full]).endpoints([format!("http://{}", server.address)]);
+    let channel = channel.balance(Balance::LeastLoaded).build().unwrap();
+    connect_all(&channel).await;
+    let before = full.received().len();
+    let calls = (0..8).map(|_| async {
+        for _ in 0..CALLS / 8 {
+            let _ = call(&channel, "sleep", 5).await;
+        }
+    });
+    futures::future::join_all(calls).await;
+    let refused = full.received().len() - before;
+    assert!(refused <= CALLS / 10, "{refused} of {CALLS} calls went to the endpoint that sheds");
+    assert!(!channel.snapshot().endpoints[0].outlier.as_ref().unwrap().ejected, "a refusal is no failure");
+}
+
 #[tokio::test]
 async fn the_snapshot_of_a_channel_can_be_serialized() {
     let peer = H2Peer::start(|_| Answer::Success).await;
@@ -194,6 +222,7 @@ async fn an_endpoint_that_does_not_answer_gets_an_open_breaker() {
     let config = PolicyConfig::none().attempt_timeout(millis(100)).retry(RetryConfig::default());
     let uris = [&silent, &good].map(|peer| format!("http://{}", peer.address));
     let builder = Channel::builder(uris[0].clone()).endpoints([uris[1].clone()]).timeout(SECOND * 60);
+    let builder = builder.outliers(None).endpoint_policy(breaker());
     let policy = Policy::new("slow", config).unwrap();
     let channel = builder.policy(policy).idempotent_methods(["/test.Service/Unary"]).build().unwrap();
     connect_all(&channel).await;

@@ -43,6 +43,8 @@ pub(crate) struct H2Peer {
     pub(crate) address: SocketAddr,
     received: Arc<Mutex<Vec<Received>>>,
     pub(crate) connections: Arc<AtomicUsize>,
+    /// The resets of requests that were answered with silence.
+    resets: Arc<Mutex<Vec<Reason>>>,
 }
 
 impl H2Peer {
@@ -59,7 +61,8 @@ impl H2Peer {
         answer: impl Fn(usize) -> Answer + Send + Sync + 'static,
     ) -> Self {
         let address = listener.local_addr().unwrap();
-        let peer = Self { address, received: Arc::default(), connections: Arc::default() };
+        let (received, connections, resets) = (Arc::default(), Arc::default(), Arc::default());
+        let peer = Self { address, received, connections, resets };
         let (serving, answer) = (peer.clone(), Arc::new(answer));
         tokio::spawn(async move {
             loop {
@@ -98,10 +101,22 @@ impl H2Peer {
                         let _ = tokio::time::timeout(crate::support::millis(100), flushed).await;
                         return;
                     }
+                    if matches!(answer, Answer::Silence) {
+                        let resets = self.resets.clone();
+                        tokio::spawn(async move {
+                            let reset = std::future::poll_fn(|cx| respond.poll_reset(cx)).await;
+                            resets.lock().unwrap().extend(reset.ok());
+                        });
+                        continue;
+                    }
                     held.push(respond);
                 }
             }
         }
+    }
+
+    pub(crate) fn resets(&self) -> Vec<Reason> {
+        self.resets.lock().unwrap().clone()
     }
 
     pub(crate) fn received(&self) -> Vec<Received> {

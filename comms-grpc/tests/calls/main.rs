@@ -5,14 +5,18 @@
 #[cfg(feature = "jwt")]
 mod access;
 mod call_metrics;
+mod chain;
 mod connection_failures;
 mod deadline;
 mod endpoints;
 mod frames;
 mod h2_peer;
 mod health;
+mod health_check;
+mod hedges;
 mod message_limits;
 mod messages;
+mod outliers;
 mod protocol;
 mod protocol_proofs;
 mod raw_peer;
@@ -24,6 +28,7 @@ mod request_end;
 mod response_ends;
 mod retries;
 mod server;
+mod service_config;
 mod shed;
 mod stream_limits;
 mod support;

@@ -2,16 +2,20 @@
 
 use std::sync::atomic::Ordering::SeqCst;
 
+use bytes::Bytes;
 use comms_core::{
     ErrorKind,
     clock::Clock,
     context::{Context, Priority},
-    resilience::{ShedConfig, Shedder},
+    resilience::{AdaptiveLimitConfig, ShedConfig, ShedLimit, Shedder},
 };
 use comms_grpc::{Channel, Server, ServerConfig, from_status, tonic};
-use tonic::{Code, service::Routes};
+use tokio::net::TcpStream;
+use tonic::{Code, Status, service::Routes};
 
-use crate::support::{SECOND, TestService, call, eventually, server_streaming, single_attempt, start_server};
+use crate::support::{
+    SECOND, TestService, call, eventually, millis, server_streaming, single_attempt, start_server,
+};
 
 async fn call_as(channel: &Channel, priority: Priority) -> Result<(), tonic::Status> {
     let mut context = Context::root(&Clock::system());
@@ -60,4 +64,75 @@ async fn a_shed_call_is_rejected_with_its_wait_and_a_proof() {
         let _ = call(&channel, action, 0).await;
     }
     eventually("permits of ended calls are released", || shedder.in_flight().total() == 0).await;
+}
+
+/// A body that nothing reads is not polled, so it cannot end itself. Another stream of the connection makes progress all the
+/// time.
+#[tokio::test]
+async fn a_client_that_does_not_read_holds_its_permit_until_the_deadline() {
+    let shedder = Shedder::new("test-window", ShedConfig::fixed(10), Clock::system()).unwrap();
+    let server = Server::new(Routes::new(TestService::default())).shed(shedder.clone());
+    let config = ServerConfig::default().max_timeout(SECOND / 2).progress_timeout(SECOND * 60);
+    let server = start_server(server.config(config)).await;
+    let mut builder = h2::client::Builder::new();
+    builder.initial_window_size(0);
+    let socket = TcpStream::connect(server.address).await.unwrap();
+    let (client, connection) = builder.handshake::<_, Bytes>(socket).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let mut unread = Vec::new();
+    for (path, body) in [
+        ("/test.Service/Unary", &b"\0\0\0\0\x08\x0a\x06report"[..]),
+        ("/test.Service/Stream", b"\0\0\0\0\x07\x0a\x05flood"),
+        ("/test.Service/Stream", b"\0\0\0\0\x07\x0a\x05three"),
+    ] {
+        let request =
+            http::Request::post(format!("http://test{path}")).header("content-type", "application/grpc");
+        let (response, mut sent) =
+            client.clone().ready().await.unwrap().send_request(request.body(()).unwrap(), false).unwrap();
+        sent.send_data(Bytes::from_static(body), true).unwrap();
+        unread.push(response.await.unwrap().into_body());
+    }
+    assert_eq!(shedder.in_flight().total(), 3);
+    eventually("the permits are released", || shedder.in_flight().total() == 0).await;
+    assert!(!connection.is_finished());
+    for mut body in unread {
+        let error = body.data().await.unwrap().unwrap_err();
+        assert_eq!(error.reason(), Some(h2::Reason::CANCEL));
+    }
+}
+
+/// Neither an oversized message, nor a quota of a handler, nor a deadline in haste, nor a slow upload says anything about
+/// the load of the server.
+#[tokio::test]
+async fn no_client_shrinks_the_limit_of_the_others() {
+    let adaptive = AdaptiveLimitConfig::default().min_samples(1).window(millis(1));
+    let config = ShedConfig::default().limit(ShedLimit::Adaptive(adaptive));
+    let shedder = Shedder::new("test-adaptive", config, Clock::system()).unwrap();
+    let server = Server::new(Routes::new(TestService::default())).shed(shedder.clone());
+    let config = ServerConfig::default().max_timeout(SECOND).max_request_message(64);
+    let server = start_server(server.config(config)).await;
+    let channel = single_attempt(server.address, SECOND * 5);
+    for _ in 0..5 {
+        call(&channel, "sleep", 20).await.unwrap();
+    }
+    let before = shedder.limit();
+    let hasty = single_attempt(server.address, millis(5));
+    for _ in 0..5 {
+        assert_eq!(call(&channel, &"x".repeat(100), 0).await.unwrap_err().code(), Code::ResourceExhausted);
+        assert_eq!(call(&channel, "busy", 0).await.unwrap_err().code(), Code::ResourceExhausted);
+        assert!(call(&hasty, "sleep", 20).await.is_err());
+    }
+    // A client that never sends the rest of its request.
+    let socket = TcpStream::connect(server.address).await.unwrap();
+    let (client, connection) = h2::client::handshake(socket).await.unwrap();
+    tokio::spawn(connection);
+    let request =
+        http::Request::post("http://test/test.Service/Unary").header("content-type", "application/grpc");
+    let (response, mut sent) =
+        client.ready().await.unwrap().send_request(request.body(()).unwrap(), false).unwrap();
+    sent.send_data(Bytes::from_static(b"\0\0\0\0\x08"), false).unwrap();
+    let headers = response.await.unwrap().into_parts().0.headers;
+    assert_eq!(Status::from_header_map(&headers).unwrap().code(), Code::DeadlineExceeded);
+    eventually("the permits are released", || shedder.in_flight().total() == 0).await;
+    assert_eq!(shedder.limit(), before);
 }

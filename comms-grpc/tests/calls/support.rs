@@ -53,7 +53,7 @@ pub(crate) struct Observation {
 /// The service, with the number of handlers that began and of handlers that were dropped before their end.
 #[derive(Clone, Default)]
 pub(crate) struct TestService {
-    /// The service that the actions `relay` and `forward` call.
+    /// The service that the actions `relay`, `forward` and `pass on` call.
     pub(crate) next: Option<Channel>,
     pub(crate) begun: Arc<AtomicUsize>,
     pub(crate) dropped: Arc<AtomicUsize>,
@@ -98,6 +98,13 @@ impl TestService {
                 let next = self.next.clone().expect("a next service");
                 observation.next = Some(Box::new(call(&next, "report", 0).await?));
             }
+            "pass on" => match &self.next {
+                Some(next) => {
+                    observation.next = Some(Box::new(call(next, "pass on", request.millis).await?));
+                }
+                None if request.millis > 0 => std::future::pending().await,
+                None => {}
+            },
             other => return Err(Status::invalid_argument(other)),
         }
         std::mem::forget(unfinished);

@@ -7,4 +7,6 @@ mod head;
 mod problem_details;
 mod progress;
 mod shutdown;
+#[allow(dead_code, unused_imports, reason = "the tests of TLS use the rest")]
 mod support;
+mod uploads;

@@ -1,6 +1,6 @@
 //! The npm package @grpc/grpc-js.
 
-use crate::{connections, from_peers, programs::Kind, retries, to_peers};
+use crate::{connections, from_peers, hedges, programs::Kind, retries, to_peers};
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Node.js; run scripts/test"]
@@ -150,4 +150,16 @@ async fn calls_with_a_key_survive_the_end_of_one_of_two_servers() {
 #[ignore = "needs Node.js; run scripts/test"]
 async fn a_call_waits_for_a_server_that_is_not_there_yet() {
     retries::a_call_waits_for_a_server_that_is_not_there_yet(Kind::GrpcJs).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Node.js; run scripts/test"]
+async fn a_hedge_carries_its_number_and_waits_as_long_as_the_server_asks() {
+    hedges::a_hedge_carries_its_number_and_waits_as_long_as_the_server_asks(Kind::GrpcJs).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Node.js; run scripts/test"]
+async fn all_attempts_of_a_hedged_call_are_cancelled_at_the_server() {
+    hedges::all_attempts_of_a_hedged_call_are_cancelled_at_the_server(Kind::GrpcJs).await;
 }

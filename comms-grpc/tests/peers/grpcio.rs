@@ -1,6 +1,6 @@
 //! The Python package grpcio.
 
-use crate::{connections, from_peers, programs::Kind, retries, server_details, to_peers};
+use crate::{connections, from_peers, hedges, programs::Kind, retries, server_details, to_peers};
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Python packages; run scripts/test"]
@@ -174,4 +174,16 @@ async fn the_wait_of_a_refusal_is_read_as_retry_info() {
 #[ignore = "needs Python packages; run scripts/test"]
 async fn the_health_of_a_service_is_that_of_the_server() {
     server_details::the_health_of_a_service_is_that_of_the_server(Kind::Grpcio).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Python packages; run scripts/test"]
+async fn a_hedge_carries_its_number_and_waits_as_long_as_the_server_asks() {
+    hedges::a_hedge_carries_its_number_and_waits_as_long_as_the_server_asks(Kind::Grpcio).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Python packages; run scripts/test"]
+async fn all_attempts_of_a_hedged_call_are_cancelled_at_the_server() {
+    hedges::all_attempts_of_a_hedged_call_are_cancelled_at_the_server(Kind::Grpcio).await;
 }

@@ -15,6 +15,7 @@ mod connections;
 mod from_peers;
 mod grpc_js;
 mod grpcio;
+mod hedges;
 mod programs;
 mod retries;
 mod server_details;

@@ -1,6 +1,7 @@
 //! A server of comms-grpc for the clients of the peers.
 
 use std::{
+    collections::HashMap,
     convert::Infallible,
     future::Future,
     net::SocketAddr,
@@ -16,11 +17,11 @@ use std::{
 use comms_core::{Error, clock::Clock, context::Context};
 use comms_grpc::{Server, ServerConfig, refused, to_status, tonic};
 use futures::{StreamExt, stream, stream::BoxStream};
-use prost::Message;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 use tonic::{Code, Request, Response, Status, body::Body, server::NamedService, service::Routes};
 use tonic_prost::ProstCodec;
+use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::calls::Text;
 
@@ -113,42 +114,9 @@ fn millis(value: &Value) -> Duration {
     Duration::from_millis(value.as_u64().unwrap())
 }
 
-/// `google.rpc.Status` with one detail of the type `google.rpc.ErrorInfo`.
-#[derive(Clone, PartialEq, Message)]
-struct RpcStatus {
-    #[prost(int32, tag = "1")]
-    code: i32,
-    #[prost(string, tag = "2")]
-    message: String,
-    #[prost(message, repeated, tag = "3")]
-    details: Vec<Any>,
-}
-
-/// `google.protobuf.Any`.
-#[derive(Clone, PartialEq, Message)]
-struct Any {
-    #[prost(string, tag = "1")]
-    type_url: String,
-    #[prost(bytes = "vec", tag = "2")]
-    value: Vec<u8>,
-}
-
-/// `google.rpc.ErrorInfo`, without metadata.
-#[derive(Clone, PartialEq, Message)]
-struct ErrorInfo {
-    #[prost(string, tag = "1")]
-    reason: String,
-    #[prost(string, tag = "2")]
-    domain: String,
-}
-
 fn with_details() -> Status {
-    let info = ErrorInfo { reason: "QUOTA".to_owned(), domain: "peers.example".to_owned() };
-    let type_url = "type.googleapis.com/google.rpc.ErrorInfo".to_owned();
-    let details = vec![Any { type_url, value: info.encode_to_vec() }];
-    let (code, message) = (Code::ResourceExhausted, "no quota: щедро");
-    let status = RpcStatus { code: code.into(), message: message.to_owned(), details };
-    Status::with_details(code, message, status.encode_to_vec().into())
+    let details = ErrorDetails::with_error_info("QUOTA", "peers.example", HashMap::new());
+    Status::with_error_details(Code::ResourceExhausted, "no quota: щедро", details)
 }
 
 /// Counts a handler that is dropped before its end.

@@ -114,7 +114,7 @@ pub(crate) async fn big_messages_pass_between_the_channel_and_the_peer(kind: Kin
 }
 
 /// Waits until the server reports what `test` accepts.
-async fn seen(server: &Server, what: &str, test: impl Fn(&Value) -> bool) {
+pub(crate) async fn seen(server: &Server, what: &str, test: impl Fn(&Value) -> bool) {
     for _ in 0..400 {
         let seen = ask(server.channel(), json!({ "action": "seen" })).await.unwrap();
         if test(&seen) {

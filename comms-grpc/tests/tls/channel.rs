@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 
 use crate::{
     calls::{TestService, call},
-    support::Pki,
+    support::{Pki, log::Log},
 };
 
 /// Starts a server that requires certificates of `pki`, and admits only the role `order`.
@@ -95,8 +95,18 @@ async fn another_role_may_connect_and_may_not_call() {
     let pki = Pki::new("a");
     let address = payment(&pki).await;
     let ad = channel(address, ClientTls::new(pki.trust()).identity(pki.leaf("ad").identity()));
-    let (kind, message) = outcome(&ad).await.unwrap_err();
-    assert_eq!((kind, message.as_str()), (ErrorKind::Misconfigured, "the caller may not call this method"));
+    let (log, _guard) = Log::record();
+    for _ in 0..3 {
+        let (kind, message) = outcome(&ad).await.unwrap_err();
+        assert_eq!(
+            (kind, message.as_str()),
+            (ErrorKind::Misconfigured, "the caller may not call this method")
+        );
+    }
+    let lines = log.lines("no rule of access permits it");
+    assert!(lines.len() == 3 && lines[0].contains("spiffe://shop.test/ad"), "{lines:?}");
+    let warnings = lines.iter().filter(|line| line.starts_with("WARN")).count();
+    assert_eq!(warnings, 1, "{lines:?}");
 }
 
 #[tokio::test]

@@ -29,13 +29,13 @@ async fn a_listener_sees_the_id_of_each_client() {
             for version in rustls::ALL_VERSIONS {
                 let mut client = Client::new(&pki, pki.leaf(role));
                 client.versions = vec![version];
-                assert_eq!(client.get(server.address, "/").await, format!("id: spiffe://shop.test/{role}"));
+                assert_eq!(client.get(server.address, "/id").await, format!("id: spiffe://shop.test/{role}"));
             }
         }
         let two_ids = pki.leaf_with("order", |params| {
             params.subject_alt_names.push(SanType::URI("spiffe://shop.test/ad".try_into().unwrap()));
         });
-        assert_eq!(Client::new(&pki, two_ids).get(server.address, "/").await, "id: none");
+        assert_eq!(Client::new(&pki, two_ids).get(server.address, "/id").await, "id: none");
     }
 }
 
@@ -43,10 +43,10 @@ async fn a_listener_sees_the_id_of_each_client() {
 async fn optional_certificates_admit_clients_without_one_and_refuse_wrong_ones() {
     let pki = Pki::new("a");
     let tls = ServerTls::new(pki.leaf("payment").identity()).client_trust(pki.trust());
-    let server = Server::start(tls.optional_client_certificates(), |_| {}).await;
-    assert_eq!(Client::new(&pki, None).get(server.address, "/").await, "id: none");
+    let server = Server::with_tls(tls.optional_client_certificates(), |_| {}).await;
+    assert_eq!(Client::new(&pki, None).get(server.address, "/id").await, "id: none");
     let order = Client::new(&pki, pki.leaf("order"));
-    assert_eq!(order.get(server.address, "/").await, "id: spiffe://shop.test/order");
+    assert_eq!(order.get(server.address, "/id").await, "id: spiffe://shop.test/order");
     let refusal = Client::new(&pki, self_signed("order")).refusal(server.address).await;
     assert!(refusal.contains("UnknownCA"), "{refusal}");
 }
@@ -55,9 +55,9 @@ async fn optional_certificates_admit_clients_without_one_and_refuse_wrong_ones()
 #[tokio::test]
 async fn without_a_client_trust_no_client_has_an_identity() {
     let pki = Pki::new("a");
-    let server = Server::start(ServerTls::new(pki.leaf("payment").identity()), |_| {}).await;
+    let server = Server::with_tls(ServerTls::new(pki.leaf("payment").identity()), |_| {}).await;
     for leaf in [None, Some(pki.leaf("order")), Some(self_signed("order"))] {
-        assert_eq!(Client::new(&pki, leaf).get(server.address, "/").await, "id: none");
+        assert_eq!(Client::new(&pki, leaf).get(server.address, "/id").await, "id: none");
     }
 }
 
@@ -67,7 +67,7 @@ async fn http1_and_upgrades_work_over_tls() {
     let server = Server::mutual(&pki, |config| config.protocols = Protocols::Http).await;
     let client = Client::new(&pki, pki.leaf("order")).http1();
     let mut stream = client.connect(server.address).await.unwrap();
-    stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    stream.write_all(b"GET /id HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
     let mut text = String::new();
     // The end is a close_notify: a missing one would be an error.
     stream.read_to_string(&mut text).await.unwrap();

@@ -8,9 +8,10 @@ mod calls;
 mod channel;
 mod identity;
 mod limits;
-mod log;
 mod metrics;
 mod refusals;
 mod rotation;
 mod shutdown;
+#[path = "../listener/support/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "the tests of the listener use the rest")]
 mod support;

@@ -91,7 +91,7 @@ async fn measure(values: &Values) {
     fs::write(&file, format!("{}{}", leaf.certificate, leaf.key)).unwrap();
     let identity = Identity::from_pem_files(&file, &file).check_every(Duration::from_millis(10));
     let tls = ServerTls::new(identity).client_trust(Trust::from_pem(pki.pem.clone()));
-    let server = Server::start(tls, http2_only).await;
+    let server = Server::with_tls(tls, http2_only).await;
     let expiry = "comms_tls_certificate_expiry_seconds certificate=spiffe://shop.test/payment";
     let at_start = values.get(expiry);
     assert!((3_000.0..3_601.0).contains(&at_start), "{at_start}");

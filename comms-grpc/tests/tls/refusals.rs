@@ -14,11 +14,8 @@ use tokio::{
 };
 use tokio_rustls::rustls;
 
-use crate::{
-    log::Log,
-    support::{
-        Client, LARGE, Leaf, Pki, Server, WAIT, closed, http2_only, install_provider, now, self_signed,
-    },
+use crate::support::{
+    Client, LARGE, Leaf, Pki, Server, WAIT, closed, http2_only, install_provider, log::Log, now, self_signed,
 };
 
 /// Each client gets an alert that names the fault, and the listener logs the reason and the address.
@@ -53,8 +50,26 @@ async fn a_wrong_certificate_is_refused_and_both_sides_learn_why() {
             assert!(log.lines(&logged)[0].contains("remote=127.0.0.1:"), "{:?}", log.lines(&logged));
         }
     }
-    let admitted = Client::new(&pki, pki.leaf("order")).get(server.address, "/").await;
+    let admitted = Client::new(&pki, pki.leaf("order")).get(server.address, "/id").await;
     assert_eq!(admitted, "id: spiffe://shop.test/order");
+}
+
+/// A client that comes back all the time does not fill the log, and hides no other fault.
+#[tokio::test]
+async fn repeated_refusals_for_one_reason_are_one_warning() {
+    let (pki, other) = (Pki::new("a"), Pki::new("b"));
+    let server = Server::mutual(&pki, http2_only).await;
+    let (log, _guard) = Log::record();
+    for _ in 0..5 {
+        Client::new(&pki, None).refusal(server.address).await;
+    }
+    Client::new(&pki, other.leaf("order")).refusal(server.address).await;
+    for (reason, failures) in [("reason=no_certificate", 5), ("reason=unknown_authority", 1)] {
+        log.wait_for(reason, failures).await;
+        let warnings: Vec<_> =
+            log.lines(reason).into_iter().filter(|line| line.starts_with("WARN")).collect();
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+    }
 }
 
 /// The kernel resets a socket that is closed with unread bytes: the client would fail to write, and not read the alert.
@@ -143,7 +158,7 @@ async fn a_client_must_select_h2_on_a_listener_of_grpc() {
     let refusal = client.refusal(grpc.address).await;
     assert_ne!(refusal, "admitted");
     log.wait_for("reason=alpn", 1).await;
-    assert_eq!(client.get(http.address, "/").await, "id: spiffe://shop.test/order");
+    assert_eq!(client.get(http.address, "/id").await, "id: spiffe://shop.test/order");
     client.alpn = vec!["http/1.1"];
     let refusal = client.refusal(grpc.address).await;
     assert!(refusal.contains("NoApplicationProtocol"), "{refusal}");

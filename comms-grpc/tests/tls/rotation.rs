@@ -14,10 +14,7 @@ use comms_grpc::tls::{Identity, ServerTls, Trust};
 use tokio::{net::TcpStream, task::JoinSet};
 use tokio_rustls::rustls;
 
-use crate::{
-    log::Log,
-    support::{Client, Leaf, Pki, Server, eventually, get, http2_only, now},
-};
+use crate::support::{Client, Leaf, Pki, Server, eventually, get_text, http2_only, log::Log, now};
 
 /// The interval at which the files are read.
 const POLL: Duration = Duration::from_millis(20);
@@ -59,7 +56,7 @@ impl Load {
                     let current = client.lock().unwrap().clone();
                     let (http2, _connection) = current.http2(address, 65_535).await;
                     loop {
-                        assert_eq!(get(&http2, "/").await.unwrap(), "id: spiffe://shop.test/order");
+                        assert_eq!(get_text(&http2, "/id").await.unwrap(), "id: spiffe://shop.test/order");
                         calls.fetch_add(1, SeqCst);
                         if !keeps_connection || stop.load(SeqCst) {
                             break;
@@ -95,7 +92,7 @@ async fn a_certificate_and_its_authority_are_replaced_under_load_without_a_faile
     write(path, &old.leaf("payment"));
     fs::write(path.join("ca.crt"), &old.pem).unwrap();
     let (log, _guard) = Log::record();
-    let server = Server::start(watched(path), http2_only).await;
+    let server = Server::with_tls(watched(path), http2_only).await;
     let client = Arc::new(std::sync::Mutex::new(Client::new(&old, old.leaf("order"))));
     let load = Load::start(server.address, client.clone());
     let replaced = |count: usize| {
@@ -141,7 +138,7 @@ async fn no_session_is_resumed() {
             assert_eq!(stream.get_ref().1.handshake_kind(), Some(rustls::HandshakeKind::Full));
             let (http2, connection) = h2::client::handshake(stream).await.unwrap();
             tokio::spawn(connection);
-            get(&http2, "/").await.unwrap();
+            get_text(&http2, "/id").await.unwrap();
         }
     }
 }
@@ -155,15 +152,15 @@ async fn a_removed_authority_is_refused_at_once_and_open_connections_stay() {
     write(path, &new.leaf("payment"));
     fs::write(path.join("ca.crt"), format!("{}{}", old.pem, new.pem)).unwrap();
     let (log, _guard) = Log::record();
-    let server = Server::start(watched(path), http2_only).await;
+    let server = Server::with_tls(watched(path), http2_only).await;
     let client = Client { trust: new.pem.clone(), ..Client::new(&old, old.leaf("order")) };
     let (open, _connection) = client.http2(server.address, 65_535).await;
-    get(&open, "/").await.unwrap();
+    get_text(&open, "/id").await.unwrap();
     fs::write(path.join("ca.crt"), &new.pem).unwrap();
     log.wait_for("message=replaced for TLS", 1).await;
     let refusal = client.refusal(server.address).await;
     assert!(refusal.contains("UnknownCA"), "{refusal}");
-    assert_eq!(get(&open, "/").await.unwrap(), "id: spiffe://shop.test/order");
+    assert_eq!(get_text(&open, "/id").await.unwrap(), "id: spiffe://shop.test/order");
 }
 
 /// No broken file takes the listener down: the last usable certificate stays, and each change is reported once.
@@ -175,7 +172,7 @@ async fn broken_files_keep_the_last_certificate_and_are_reported_once() {
     write(path, &pki.leaf("payment"));
     fs::write(path.join("ca.crt"), &pki.pem).unwrap();
     let (log, _guard) = Log::record();
-    let server = Server::start(watched(path), http2_only).await;
+    let server = Server::with_tls(watched(path), http2_only).await;
     let client = Client::new(&pki, pki.leaf("order"));
     let next = pki.leaf("payment");
     let expired = pki.leaf_with("payment", |p| p.not_after = now() - time::Duration::seconds(1));
@@ -192,7 +189,7 @@ async fn broken_files_keep_the_last_certificate_and_are_reported_once() {
         let reports = log.lines("not replaced for TLS").len();
         tokio::time::sleep(POLL * 5).await;
         assert_eq!(log.lines("not replaced for TLS").len(), reports, "one report for each change");
-        assert_eq!(client.get(server.address, "/").await, "id: spiffe://shop.test/order");
+        assert_eq!(client.get(server.address, "/id").await, "id: spiffe://shop.test/order");
     }
     assert!(log.lines("PRIVATE KEY-----").is_empty(), "no key is logged");
     write(path, &next);
@@ -217,7 +214,7 @@ async fn a_replaced_symbolic_link_is_followed() {
         symlink(Path::new("..data").join(file), path.join(file)).unwrap();
     }
     let (log, _guard) = Log::record();
-    let server = Server::start(watched(path), http2_only).await;
+    let server = Server::with_tls(watched(path), http2_only).await;
     symlink("two", path.join("..data_tmp")).unwrap();
     fs::rename(path.join("..data_tmp"), path.join("..data")).unwrap();
     eventually("the files are used", || {
@@ -226,5 +223,5 @@ async fn a_replaced_symbolic_link_is_followed() {
     .await;
     assert!(!log.has("not replaced"), "{:?}", log.lines("not replaced"));
     let client = Client::new(&pki, pki.leaf("order"));
-    assert_eq!(client.get(server.address, "/").await, "id: spiffe://shop.test/order");
+    assert_eq!(client.get(server.address, "/id").await, "id: spiffe://shop.test/order");
 }

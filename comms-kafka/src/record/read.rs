@@ -9,7 +9,9 @@ use rdkafka::{
 };
 
 use super::POSITION_SOURCE;
-use comms_core::{Headers, Message, MessageParts, Position, transport::PositionId, wire};
+use comms_core::{
+    Headers, Message, MessageParts, Position, clock::Clock, telemetry::LogLimit, transport::PositionId, wire,
+};
 
 /// The size of a buffer that messages share, bytes. A larger message has a buffer of its own.
 ///
@@ -79,12 +81,17 @@ fn read_headers<'a>(raw: &'a BorrowedHeaders, headers: &mut Headers) -> Option<(
     })
 }
 
+/// A producer chooses how many of its records have such headers.
+static DROPPED_LOG: LogLimit = LogLimit::new();
+
 /// Returns the headers whose name is UTF-8.
 fn readable(raw: &BorrowedHeaders) -> Vec<(&str, &[u8])> {
     let header = |index| catch_unwind(AssertUnwindSafe(|| raw.try_get(index)));
     let headers: Vec<_> = (0..raw.count()).map(header).collect();
     let dropped = headers.iter().filter(|header| header.is_err()).count();
-    tracing::warn!(dropped, "dropped headers of a record because their names are not UTF-8");
+    if let Some(suppressed) = DROPPED_LOG.admit(&Clock::system()) {
+        tracing::warn!(dropped, suppressed, "dropped headers of a record because their names are not UTF-8");
+    }
     headers
         .into_iter()
         .filter_map(Result::ok)

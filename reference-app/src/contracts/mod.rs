@@ -12,6 +12,10 @@ pub mod payment;
 /// by default). With tonic's default of 4 MiB, the streams of one connection could make a service hold 1 GiB.
 pub const MAX_REQUEST: usize = 128 * 1024;
 
+/// The methods that a caller may repeat without an idempotency key, as paths such as `/comms.ads.v1.Ads/GetAd`: those with
+/// an `idempotency_level` in their `.proto` file.
+pub const IDEMPOTENT_METHODS: &[&str] = include!(concat!(env!("OUT_DIR"), "/idempotent_methods.rs"));
+
 pub use ad::{ReservationChanged, ReservationStatus};
 pub use delivery::{DeliveryStatus, DeliveryStatusChanged};
 pub use money::Money;

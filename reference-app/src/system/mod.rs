@@ -12,6 +12,7 @@ use comms_core::{Error, clock::Clock, health::Health, transport::BoxHandler};
 use tokio::net::TcpListener;
 
 use crate::platform::{
+    channels::ChannelRegistry,
     config::Config,
     data_dir::DataDir,
     db::Db,
@@ -41,6 +42,7 @@ pub struct System {
     stages: Stages,
     health: Health,
     policies: Policies,
+    channels: ChannelRegistry,
     holds: HoldRegistry,
     sagas: SagaRegistry,
     projections: ProjectionRegistry,
@@ -64,6 +66,7 @@ impl System {
             stages: Stages::new(clock.clone()),
             health: Health::with_clock(clock.clone()),
             policies: Policies::default(),
+            channels: ChannelRegistry::default(),
             holds: HoldRegistry::default(),
             sagas: SagaRegistry::default(),
             projections: ProjectionRegistry::default(),
@@ -215,9 +218,11 @@ impl System {
             identity,
             tls,
             policies: &self.policies,
+            channels: &self.channels,
             sagas: &self.sagas,
             projections: &self.projections,
             health: &self.health,
+            drain: &self.stages.calls.signal(),
             clock: &self.clock,
         };
         let parts = (service.start)(&host).map_err(|e| e.context(format_args!("start {}", service.name)))?;

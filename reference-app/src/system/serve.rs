@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use comms_core::Error;
+use comms_grpc::Server;
 use tokio::net::TcpListener;
 
 use super::{ADMIN, System};
@@ -24,6 +25,7 @@ impl System {
         let admin = Admin {
             health: self.health.clone(),
             policies: self.policies.clone(),
+            channels: self.channels.clone(),
             holds: self.holds.clone(),
             sagas: self.sagas.clone(),
             projections: self.projections.clone(),
@@ -52,12 +54,16 @@ impl System {
     ) -> Result<(), Error> {
         match serves {
             Serves::Nothing => {}
-            Serves::Grpc(routes) => {
-                let (limits, clock) = (limits.grpc(name, tls.server(name)?), self.clock.clone());
-                let routes = tls.guard(name, self.config.callers(name), routes);
-                self.stages.calls.spawn(name, move |shutdown| {
-                    comms_grpc::serve(listener, routes, limits, clock, shutdown.wait())
-                });
+            Serves::Grpc { name: grpc_name, routes } => {
+                let server = Server::new(routes)
+                    .service_names([grpc_name])
+                    .config(limits.grpc(name, tls.server(name)?))
+                    .clock(self.clock.clone());
+                let server = match tls.access(name, grpc_name, self.config.callers(name))? {
+                    Some(access) => server.authorize(access),
+                    None => server,
+                };
+                self.stages.calls.spawn(name, move |shutdown| server.serve(listener, shutdown.wait()));
             }
             Serves::Http(routes) => {
                 let (limits, clock) = (limits.http(name), self.clock.clone());

@@ -140,6 +140,44 @@ async fn a_lost_response_is_answered_504_and_the_retry_replays_the_order() {
     let placed = ann.place("k", 100).await;
     assert!(placed.replayed, "the first attempt placed the order");
     assert_eq!(marketplace.databases.counts().await.unwrap().orders, 1);
+
+    peer.set(Mode::LosesResponses);
+    assert_eq!(ann.get(&placed.location).await.unwrap().status(), 504);
+    assert_eq!(peer.calls(), 3, "the gateway repeats a read without a key");
+}
+
+/// Only the time limit of the policy counts as a failure of the peer, so the channel must not end the calls before it.
+#[tokio::test]
+async fn a_peer_that_never_answers_opens_the_breaker_embedded() {
+    let payment = free_address();
+    let peer = FaultyPeer::in_front_of("payment", &payment, "order", Mode::Silent).await;
+    let certificates = peer.certificates().display().to_string();
+    let more = [
+        ("COMMS_PAYMENT__LISTEN", &*payment),
+        ("COMMS_PAYMENT__URL", peer.url()),
+        ("COMMS_TLS__DIRECTORY", &*certificates),
+        ("COMMS_POLICIES__PAYMENT__TIMEOUT", "200ms"),
+        ("COMMS_POLICIES__PAYMENT__BREAKER__OPEN_DURATION", "1s"),
+        ("COMMS_POLICIES__PAYMENT__BREAKER__MAX_OPEN_DURATION", "1s"),
+        ("COMMS_CONSUMER__BACKOFF_CAP", "1s"),
+    ];
+    let marketplace = Marketplace::start_with(Deployment::Embedded, &more).await;
+    let ann = marketplace.buyer("ann");
+    for n in 0..5 {
+        ann.place(&format!("silent-{n}"), 100).await;
+    }
+    eventually("the breaker opens", LIMIT, async || {
+        let (_, channels) = admin(&marketplace, "/channels").await;
+        let is_it = |channel: &&Value| channel["service"] == "order" && channel["peer"] == "payment";
+        let channel = channels.as_array().unwrap().iter().find(is_it).unwrap();
+        (channel["policy"]["breaker"]["state"] == "open").then_some(())
+    })
+    .await;
+    assert!(peer.calls() >= 5, "the breaker counts failures in a row");
+    peer.set(Mode::Forward);
+    marketplace.settled(5, LIMIT).await;
+    let counts = marketplace.databases.counts().await.unwrap();
+    assert_eq!((counts.payments, counts.charges, counts.parked), (5, 5, 0));
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
-//! A gRPC proxy between two services that fails on demand: as an HTTP proxy, as an older release, or by a lost
-//! response.
+//! A gRPC proxy between two services that fails on demand: as an HTTP proxy, as an older release, by a lost
+//! response, or by no response.
 
 use std::{
     future::pending,
@@ -37,6 +37,8 @@ pub(crate) enum Mode {
     Http(u16),
     /// Forwards the call to the service, and answers UNAVAILABLE.
     LosesResponses,
+    /// Never answers.
+    Silent,
 }
 
 #[derive(Clone)]
@@ -107,7 +109,8 @@ impl FaultyPeer {
 
 async fn answer(State(peer): State<FaultyPeer>, request: Request) -> Response {
     let mode = *peer.0.mode.lock().unwrap();
-    let answer = match mode {
+    peer.0.calls.fetch_add(1, Ordering::SeqCst);
+    match mode {
         Mode::Forward => peer.forward(request).await,
         Mode::Unimplemented => status(12, "unknown service"),
         Mode::Http(code) => (StatusCode::from_u16(code).unwrap(), "<html>a proxy</html>").into_response(),
@@ -116,9 +119,8 @@ async fn answer(State(peer): State<FaultyPeer>, request: Request) -> Response {
             to_bytes(answer.into_body(), usize::MAX).await.unwrap();
             status(14, "upstream connect error")
         }
-    };
-    peer.0.calls.fetch_add(1, Ordering::SeqCst);
-    answer
+        Mode::Silent => pending().await,
+    }
 }
 
 /// Returns a gRPC response without a message, which has the status in the headers.

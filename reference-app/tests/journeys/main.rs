@@ -27,6 +27,7 @@ mod order;
 mod order_saga;
 mod orders_list;
 mod page;
+mod payment_watch;
 mod peer_outage;
 mod poison;
 mod server_outage;

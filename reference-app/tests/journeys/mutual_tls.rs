@@ -48,7 +48,8 @@ async fn only_order_service_may_ask_for_a_payment_embedded() {
     let log = marketplace.processes[0].log();
     let denial = log.lines().find(|line| line.contains("a call was refused")).unwrap();
     assert!(
-        denial.contains("spiffe://comms.local/gateway") && denial.contains("called=\"payment\""),
+        denial.contains("spiffe://comms.local/gateway")
+            && denial.contains("/comms.payments.v1.Payments/RequestPayment"),
         "{denial}"
     );
     let metrics = reqwest::get(marketplace.processes[0].admin_url("/metrics")).await.unwrap();

@@ -23,6 +23,13 @@ async fn breaker(marketplace: &Marketplace, name: &str) -> String {
     policy["breaker"]["state"].as_str().unwrap().to_owned()
 }
 
+/// Returns the state of the channel from order-service to payment-service.
+async fn channel(marketplace: &Marketplace) -> Value {
+    let (_, channels) = admin(marketplace, "/channels").await;
+    let is_it = |channel: &&Value| channel["service"] == "order" && channel["peer"] == "payment";
+    channels.as_array().unwrap().iter().find(is_it).unwrap().clone()
+}
+
 /// Returns a free port below the range of outgoing connections.
 fn free_port() -> u16 {
     (0..)
@@ -52,6 +59,20 @@ async fn orders_wait_for_an_unavailable_payment_service_and_none_is_lost_embedde
     socket.until(&first.order_id, "PAID").await;
     assert_eq!(admin(&marketplace, "/readyz").await.1["status"], "ready");
     assert_eq!(breaker(&marketplace, "payment").await, "closed");
+    let shown = channel(&marketplace).await;
+    let endpoint = &shown["endpoints"][0];
+    assert_eq!(
+        (&endpoint["state"], &endpoint["address"]),
+        (&"ready".into(), &proxy.address().to_string().into())
+    );
+    assert_eq!(
+        (&endpoint["started"], &endpoint["failed"], &endpoint["in_flight"]),
+        (&1.into(), &0.into(), &0.into())
+    );
+    assert_eq!(
+        (&shown["policy"]["name"], &shown["policy"]["breaker"]["state"]),
+        (&"payment".into(), &"closed".into())
+    );
 
     proxy.close().await;
     for n in 0..10 {
@@ -76,6 +97,9 @@ async fn orders_wait_for_an_unavailable_payment_service_and_none_is_lost_embedde
         (!held.is_empty()).then_some(())
     })
     .await;
+    let shown = channel(&marketplace).await;
+    assert_ne!(shown["endpoints"][0]["state"], "ready", "{shown}");
+    assert_ne!(shown["policy"]["breaker"]["state"], "closed", "{shown}");
     // New orders are accepted during the outage.
     let late = ann.place("late", 100).await;
     let order: Value = ann.get(&late.location).await.unwrap().json().await.unwrap();

@@ -5,6 +5,7 @@
 //! writes no shared memory and reads no clock. A rejection in the open state takes no lock either.
 
 mod config;
+mod listeners;
 mod machine;
 mod permit;
 mod state;
@@ -15,6 +16,7 @@ pub(super) use machine::{AdmittedCall, CallOutcome};
 pub use permit::BreakerPermit;
 pub use state::{BreakerSnapshot, BreakerState, BreakerTransition};
 
+use listeners::Listeners;
 use machine::{LazyNow, Machine, StateTag};
 use std::{
     fmt,
@@ -26,7 +28,6 @@ use crate::{
     Error,
     clock::Clock,
     sync::{Arc, AtomicU64, Mutex, MutexGuard, Ordering, PoisonError},
-    telemetry,
 };
 
 /// A circuit breaker. Clones share their state.
@@ -71,12 +72,10 @@ struct Shared {
     /// Nanoseconds above which a call is slow; 0: no call is slow.
     slow_call_nanos: AtomicU64,
     machine: Mutex<Machine>,
-    listeners: Mutex<Vec<Listener>>,
+    listeners: Listeners,
     name: &'static str,
     clock: Clock,
 }
-
-type Listener = std::sync::Arc<dyn Fn(BreakerTransition) + Send + Sync>;
 
 impl Breaker {
     /// Creates a closed breaker. `name` identifies the breaker in rejections, metrics and logs, and is never freed.
@@ -98,7 +97,7 @@ impl Breaker {
             slow_call_nanos: AtomicU64::new(slow_call_nanos),
             epoch,
             machine: Mutex::new(machine),
-            listeners: Mutex::default(),
+            listeners: Listeners::default(),
             name: intern(name),
             clock,
         }))
@@ -238,8 +237,7 @@ impl Breaker {
     /// A listener must not block; it may call the breaker. Two transitions in quick succession may be reported out of
     /// order.
     pub fn on_transition(&self, listener: impl Fn(BreakerTransition) + Send + Sync + 'static) {
-        let mut listeners = self.0.listeners.lock().unwrap_or_else(PoisonError::into_inner);
-        listeners.push(std::sync::Arc::new(listener));
+        self.0.listeners.add(listener);
     }
 
     /// Returns the name.
@@ -267,15 +265,8 @@ impl Breaker {
         result
     }
 
-    /// Reports a transition to the log, the metrics and the listeners. Called outside of the locks, so that a listener
-    /// may call the breaker.
     fn notify(&self, transition: Option<BreakerTransition>) {
-        let Some(transition) = transition else { return };
-        let (name, from, to) = (self.0.name, transition.from.as_str(), transition.to.as_str());
-        tracing::warn!(breaker = name, from, to, "circuit breaker changed state");
-        metrics::counter!(telemetry::BREAKER_TRANSITIONS, "name" => name, "state" => to).increment(1);
-        let listeners = self.0.listeners.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        listeners.iter().for_each(|listener| listener(transition));
+        transition.into_iter().for_each(|transition| self.0.listeners.notify(self.0.name, transition));
     }
 
     fn rejection(&self, retry_after: Option<Duration>) -> Rejection {

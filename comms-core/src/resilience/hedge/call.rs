@@ -5,6 +5,7 @@ use std::{
     future::Future,
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 use tower_service::Service;
 
@@ -79,11 +80,27 @@ where
         self.send();
     }
 
+    /// Pays for another attempt and sends it. Without a token the call goes on with the attempts in flight.
+    fn hedge(mut self: Pin<&mut Self>) {
+        let mut this = self.as_mut().project();
+        this.timer.set(None);
+        if this.state.pay() {
+            self.send();
+        }
+    }
+
+    /// Starts the timer of the next attempt.
+    fn hedge_after(self: Pin<&mut Self>, wait: Duration) {
+        let mut this = self.project();
+        let timer = this.state.timer(wait);
+        this.timer.set(timer);
+    }
+
     /// Sends an attempt, and starts the timer of the next one.
     fn send(self: Pin<&mut Self>) {
         let mut this = self.project();
         let state = this.state;
-        state.attempts += 1;
+        state.count_attempt();
         let original = this.request.as_ref().filter(|_| state.may_hedge());
         let clone = original.and_then(|request| this.classify.clone_request(request));
         if clone.is_none() {
@@ -92,7 +109,7 @@ where
         // Always present: this attempt is the last one if it consumes the original.
         let Some(request) = clone.or_else(|| this.request.take()) else { return };
         let attempt = Attempt::new(this.service.clone(), request);
-        if state.attempts == 1 {
+        if state.is_first_attempt() {
             this.first.set(Some(attempt));
         } else {
             this.hedges.push(Box::pin(attempt));
@@ -116,6 +133,16 @@ where
             }
         }
         None
+    }
+
+    /// Stops the timer of the next attempt if none may follow, or if none is in flight and no failure is a reason for
+    /// another one.
+    fn stop_timer_without_need(self: Pin<&mut Self>) {
+        let mut this = self.project();
+        let in_flight = this.first.is_some() || !this.hedges.is_empty();
+        if !this.state.keeps_timer(in_flight) {
+            this.timer.set(None);
+        }
     }
 
     /// Ends the call: drops the other attempts.
@@ -156,41 +183,25 @@ where
         loop {
             while let Some(Finished { result, is_first }) = self.as_mut().poll_attempts(cx) {
                 let class = self.classify.classify(&result);
-                match self.as_mut().project().state.after(class, is_first) {
+                let refused_locally = self.classify.is_local_refusal(&result);
+                match self.as_mut().project().state.after(class, is_first, refused_locally) {
                     Next::End => {
                         self.end();
                         return Poll::Ready(result);
                     }
-                    Next::Hedge => {
-                        if self.as_mut().project().state.pay() {
-                            self.as_mut().send();
-                        } else {
-                            self.as_mut().project().timer.set(None);
-                        }
-                    }
-                    Next::HedgeAfter(wait) => {
-                        let mut this = self.as_mut().project();
-                        let timer = this.state.timer(wait);
-                        this.timer.set(timer);
-                    }
-                    Next::Wait => {
-                        let mut this = self.as_mut().project();
-                        if !this.state.may_hedge() {
-                            this.timer.set(None);
-                        }
-                    }
+                    Next::Hedge => self.as_mut().hedge(),
+                    Next::HedgeAfter(wait) => self.as_mut().hedge_after(wait),
+                    Next::Wait => self.as_mut().stop_timer_without_need(),
                 }
                 self.as_mut().keep(result, class);
             }
             let mut this = self.as_mut().project();
             let fired = this.timer.as_mut().as_pin_mut().map(|timer| timer.poll(cx).is_ready());
             match fired {
-                Some(true) => {
-                    this.timer.set(None);
-                    if this.state.pay() {
-                        self.as_mut().send();
-                    }
-                }
+                Some(true) => match self.state.pushback() {
+                    Some(wait) => self.as_mut().hedge_after(wait),
+                    None => self.as_mut().hedge(),
+                },
                 Some(false) => return Poll::Pending,
                 None if this.first.is_some() || !this.hedges.is_empty() => return Poll::Pending,
                 None => {

@@ -4,9 +4,11 @@ use std::time::{Duration, Instant};
 
 use super::{DenialReason, Hedge};
 use crate::{
-    ErrorKind, clock,
-    context::{Context as CallContext, Deadline},
-    resilience::Class,
+    ErrorKind, clock, context,
+    resilience::{
+        Class, Retry,
+        retry::{ends_before, is_conclusive},
+    },
 };
 
 /// The longest wait of a peer (pushback) after which a hedge is sent. Also the default of
@@ -20,8 +22,12 @@ pub(super) struct CallState {
     /// The wait before a hedge; `None`: there are too few samples.
     pub(super) delay: Option<Duration>,
     max_attempts: u32,
-    pub(super) attempts: u32,
-    deadline: Option<Deadline>,
+    attempts: u32,
+    deadline: Option<Instant>,
+    /// Before this time a peer accepts no further attempt (pushback).
+    not_before: Option<Instant>,
+    /// Whether another attempt is due because of a failure, and not only because of the time that the attempts take.
+    owes_attempt: bool,
     sample: Option<FirstAttempt>,
 }
 
@@ -40,12 +46,13 @@ pub(super) enum Next {
     Hedge,
     /// Another attempt is sent after this wait.
     HedgeAfter(Duration),
-    /// The call goes on with the attempts in flight.
+    /// The call goes on with the attempts in flight, and ends if there are none.
     Wait,
 }
 
-/// The duration of the first attempt. If the attempt is dropped after the delay, because a hedge was faster or the
-/// caller has gone, the time until then is its sample. Without it a percentile would count fast attempts only, and fall.
+/// The duration of the first attempt. If the attempt has no answer after the delay, because a hedge was faster, the caller
+/// has gone or the answer was lost, the time until then is its sample. Without it a percentile would count fast attempts
+/// only, and fall.
 struct FirstAttempt {
     hedge: Hedge,
     started: Instant,
@@ -77,8 +84,17 @@ impl Drop for FirstAttempt {
 
 impl CallState {
     pub(super) const fn new(hedge: Hedge) -> Self {
-        let (delay, deadline, sample) = (None, None, None);
-        Self { hedge, stage: Stage::Start, delay, max_attempts: 1, attempts: 0, deadline, sample }
+        Self {
+            hedge,
+            stage: Stage::Start,
+            delay: None,
+            max_attempts: 1,
+            attempts: 0,
+            deadline: None,
+            not_before: None,
+            owes_attempt: false,
+            sample: None,
+        }
     }
 
     /// Begins the call, with the settings and the deadline of this moment.
@@ -88,7 +104,7 @@ impl CallState {
         self.stage = Stage::Running;
         self.delay = plan.delay;
         self.max_attempts = if idempotent { plan.max_attempts } else { 1 };
-        self.deadline = CallContext::current().deadline;
+        self.deadline = context::deadline().map(|deadline| deadline.instant());
         let (hedge, delay) = (self.hedge.clone(), plan.delay);
         self.sample = plan.is_measured.then(|| FirstAttempt { hedge, started: now, delay });
     }
@@ -103,6 +119,22 @@ impl CallState {
         self.attempts < self.max_attempts
     }
 
+    /// Returns whether another attempt may follow when its time comes: while attempts are in flight, or because of a
+    /// failure.
+    pub(super) fn keeps_timer(&self, in_flight: bool) -> bool {
+        self.may_hedge() && (in_flight || self.owes_attempt)
+    }
+
+    /// Counts an attempt that is sent.
+    pub(super) fn count_attempt(&mut self) {
+        self.attempts += 1;
+        self.owes_attempt = false;
+    }
+
+    pub(super) fn is_first_attempt(&self) -> bool {
+        self.attempts == 1
+    }
+
     /// Sends no further attempt.
     pub(super) fn stop(&mut self) {
         self.max_attempts = self.attempts;
@@ -111,15 +143,21 @@ impl CallState {
     /// Returns the timer of the next attempt, unless it would fire after the deadline.
     pub(super) fn timer(&self, wait: Duration) -> Option<clock::Sleep> {
         let clock = self.hedge.clock();
-        let in_time = match self.deadline {
-            Some(deadline) => deadline.remaining(clock).is_some_and(|left| wait < left),
-            None => true,
-        };
+        let in_time = self.deadline.is_none_or(|deadline| ends_before(wait, clock.now(), deadline));
         (self.may_hedge() && in_time).then(|| clock.sleep(wait))
     }
 
-    /// Withdraws the token of another attempt. If there is none, no further attempt is sent.
+    /// Returns the time that remains of the longest pushback.
+    pub(super) fn pushback(&self) -> Option<Duration> {
+        let left = self.not_before?.saturating_duration_since(self.hedge.clock().now());
+        (!left.is_zero()).then_some(left)
+    }
+
+    /// Withdraws the token of another attempt. If there is none, or the deadline has passed, no further attempt is sent.
     pub(super) fn pay(&mut self) -> bool {
+        if self.deadline.is_some_and(|deadline| deadline <= self.hedge.clock().now()) {
+            self.stop();
+        }
         if !self.may_hedge() {
             return false;
         }
@@ -130,8 +168,8 @@ impl CallState {
         paid
     }
 
-    /// Decides what follows the result of an attempt.
-    pub(super) fn after(&mut self, class: Class, is_first: bool) -> Next {
+    /// Decides what follows the result of an attempt. `refused_locally`: a guard of this process refused the attempt.
+    pub(super) fn after(&mut self, class: Class, is_first: bool, refused_locally: bool) -> Next {
         match class {
             Class::Success => {
                 if let Some(sample) = self.sample.take_if(|_| is_first) {
@@ -141,8 +179,17 @@ impl CallState {
                 Next::End
             }
             Class::Failure { kind, retry_after } => {
-                if let Some(sample) = self.sample.take_if(|_| is_first) {
-                    sample.discard();
+                match self.sample.take_if(|_| is_first) {
+                    // The time until the answer was lost is recorded on drop.
+                    Some(sample) if kind == ErrorKind::Indeterminate => drop(sample),
+                    Some(sample) => sample.discard(),
+                    None => {}
+                }
+                if refused_locally {
+                    if !is_first {
+                        self.hedge.refused_locally();
+                    }
+                    return Next::Wait;
                 }
                 self.after_failure(kind, retry_after)
             }
@@ -150,24 +197,32 @@ impl CallState {
     }
 
     fn after_failure(&mut self, kind: ErrorKind, retry_after: Option<Duration>) -> Next {
-        if !may_succeed_elsewhere(kind) {
+        if is_conclusive(kind) {
             return Next::End;
         }
-        match retry_after {
-            _ if !self.may_hedge() => Next::Wait,
-            Some(wait) if wait > MAX_PUSHBACK => {
-                self.hedge.denied(DenialReason::Pushback);
-                self.stop();
-                Next::Wait
-            }
+        if !self.may_hedge() {
+            return Next::Wait;
+        }
+        if retry_after.is_some_and(|wait| wait > MAX_PUSHBACK) {
+            self.hedge.denied(DenialReason::Pushback);
+            self.stop();
+            return Next::Wait;
+        }
+        let not_before = retry_after.and_then(|wait| self.hedge.clock().now().checked_add(wait));
+        self.not_before = self.not_before.max(not_before);
+        let sends_another = match kind.retry() {
+            Retry::Yes | Retry::IfRepeatable => true,
+            // The peer is overloaded: send another attempt only after a wait that it requested.
+            Retry::AfterWait => retry_after.is_some(),
+            Retry::IfReadAnew | Retry::No => false,
+        };
+        if !sends_another {
+            return Next::Wait;
+        }
+        self.owes_attempt = true;
+        match self.pushback() {
             Some(wait) => Next::HedgeAfter(wait),
             None => Next::Hedge,
         }
     }
-}
-
-/// Returns whether another attempt may succeed after a failure of this kind. The other kinds are answers: they are the
-/// result of the call.
-const fn may_succeed_elsewhere(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::NotExecuted | ErrorKind::Indeterminate | ErrorKind::Rejected)
 }

@@ -1,14 +1,16 @@
 //! Hedged calls: a second attempt of an idempotent call that takes long, while the first one goes on (gRFC A6).
 //!
-//! - `config.rs`: the settings.
-//! - `window.rs`: percentiles of recent durations.
+//! - `config.rs`: the settings; `budget.rs`: the tokens of hedges.
+//! - `window.rs`: percentiles of recent durations; `meter.rs`: the counters.
 //! - `service.rs`: the tower layer and service; `attempt.rs`: one attempt.
 //! - `call.rs`: the attempts of a call; `call_state.rs`: the decisions after each of them.
 
 mod attempt;
+mod budget;
 mod call;
 mod call_state;
 mod config;
+mod meter;
 mod service;
 mod window;
 
@@ -16,20 +18,19 @@ pub use call::HedgeCall;
 pub use config::{HedgeConfig, HedgeDelay};
 pub use service::{HedgeLayer, HedgeService};
 
-use metrics::Counter;
+use budget::Budget;
+use meter::{DenialReason, Meter};
 use std::{
     fmt,
-    sync::OnceLock,
     time::{Duration, Instant},
 };
 use window::Window;
 
-use super::{RetryBudget, name::intern};
+use super::{Policy, PolicyOverrides, RetryBudget, name::intern};
 use crate::{
     Error,
     clock::Clock,
-    sync::{Arc, AtomicU64, Mutex, MutexGuard, Ordering, PoisonError},
-    telemetry,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 /// Hedges the idempotent calls to one service: sends another attempt when the attempts in flight take long, and returns
@@ -39,12 +40,17 @@ use crate::{
 ///   because several attempts may be executed.
 /// - Each attempt after the first one is paid from a [`RetryBudget`], so that hedges do not multiply the load of an
 ///   overloaded peer. Without a token the call goes on with the attempts in flight.
-/// - A failure of kind `NotExecuted`, `Indeterminate` or `Rejected` sends the next attempt at once, or after the wait
-///   that the peer requests (pushback). A pushback of [`Duration::MAX`], or of more than 5 min, stops further attempts.
-///   Any other failure is an answer: it ends the call.
-/// - The first success, or answer, drops the other attempts, which cancels them. If all attempts fail, the result is the
-///   last failure, or an `Indeterminate` one if there was any.
-/// - No attempt is sent whose delay reaches the deadline of the [`Context`](crate::context::Context).
+/// - A failure of kind `NotExecuted` or `Indeterminate` sends the next attempt at once, and one of kind `Rejected` after
+///   the wait that the peer requests. A wait that a peer requests with any failure (pushback) delays every further
+///   attempt. A pushback of [`Duration::MAX`], or of more than 5 min, stops further attempts.
+/// - The first success ends the call, and so does an answer of a handler: `Invalid`, `NotFound`, `Internal` or `Fatal`. The
+///   other attempts are dropped, which cancels them.
+/// - Any other failure concerns its attempt alone: the call waits for the attempts in flight, and ends if there are none.
+///   The result is the last failure, or an `Indeterminate` one if there was any.
+/// - A refusal by a guard of this process ([`Classify::is_local_refusal`](super::Classify::is_local_refusal)) is no evidence
+///   about the peer: it sends no further attempt, and costs no token.
+/// - No attempt is sent whose delay reaches the deadline of the [`Context`](crate::context::Context). The service ends its
+///   attempts at the deadline itself, as a [`Policy`](super::Policy) does.
 ///
 /// Use hedges or retries for a call, not both: place the layer around a [`Policy`](super::Policy) with `retry` off, so
 /// that the breaker and the bulkhead of the policy see each attempt. The first attempt allocates nothing, a hedge
@@ -80,9 +86,7 @@ pub struct Hedge(Arc<Shared>);
 
 struct Shared {
     state: Mutex<State>,
-    budget: RetryBudget,
-    hedges: AtomicU64,
-    wins: AtomicU64,
+    budget: Budget,
     meter: Meter,
     name: &'static str,
     clock: Clock,
@@ -92,21 +96,6 @@ struct State {
     config: HedgeConfig,
     /// Present if the delay is a percentile.
     window: Option<Window>,
-}
-
-/// The metric handles. A handle is created at its first use.
-#[derive(Default)]
-struct Meter {
-    hedges: OnceLock<Counter>,
-    wins: OnceLock<Counter>,
-    denied: [OnceLock<Counter>; 2],
-}
-
-/// Why a hedge that was due is not sent.
-#[derive(Clone, Copy)]
-enum DenialReason {
-    Budget,
-    Pushback,
 }
 
 /// The settings of one call.
@@ -126,30 +115,64 @@ pub struct HedgeSnapshot {
     pub delay_micros: Option<u64>,
     /// First attempts in the window. 0 if the delay is fixed.
     pub samples: u32,
-    /// Hedged attempts since the creation.
+    /// Hedged attempts since the creation, also those that a guard of this process refused.
     pub hedges: u64,
     /// Calls since the creation that succeeded with a hedged attempt.
     pub wins: u64,
 }
 
 impl Hedge {
-    /// Creates a hedge without samples. `name` identifies it in metrics, and is never freed. Share `budget` with the
-    /// policies of the same peer ([`Policy::retry_budget`](super::Policy::retry_budget)).
+    /// Creates a hedge without samples. `name` identifies it in metrics, and is never freed. Each successful call deposits
+    /// its share into `budget`.
     ///
     /// # Errors
     /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if [`HedgeConfig::validate`] fails.
     pub fn new(name: &str, config: HedgeConfig, budget: RetryBudget, clock: Clock) -> Result<Self, Error> {
+        Self::with_budget(name, config, Budget::Own(budget), clock)
+    }
+
+    /// Creates a hedge for calls whose attempts run under `policy`. Hedges are withdrawn from the retry budget of the
+    /// policy, and only the policy deposits. If [`Policy::configure`] removes the budget, nothing is hedged.
+    ///
+    /// # Errors
+    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if `policy` has no retry budget, or
+    /// [`HedgeConfig::validate`] fails.
+    pub fn for_policy(name: &str, config: HedgeConfig, policy: &Policy) -> Result<Self, Error> {
+        if policy.retry_budget().is_none() {
+            let text = format!(
+                "hedge: the policy {} needs a retry budget, which pays for the hedges",
+                policy.name()
+            );
+            return Err(Error::invalid(text));
+        }
+        Self::with_budget(name, config, Budget::OfPolicy(policy.clone()), policy.clock().clone())
+    }
+
+    /// Creates a hedge as [`for_policy`](Self::for_policy) does, for attempts with `overrides`. If they have a retry budget,
+    /// hedges are withdrawn from it instead of that of the policy.
+    ///
+    /// # Errors
+    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if neither has a retry budget, or
+    /// [`HedgeConfig::validate`] fails.
+    pub fn for_overrides(
+        name: &str,
+        config: HedgeConfig,
+        policy: &Policy,
+        overrides: &PolicyOverrides,
+    ) -> Result<Self, Error> {
+        match overrides.budget() {
+            Some(budget) => {
+                Self::with_budget(name, config, Budget::OfOverrides(budget.clone()), policy.clock().clone())
+            }
+            None => Self::for_policy(name, config, policy),
+        }
+    }
+
+    fn with_budget(name: &str, config: HedgeConfig, budget: Budget, clock: Clock) -> Result<Self, Error> {
         config.validate()?;
         let state = Mutex::new(State { window: window_of(&config, clock.now()), config });
-        Ok(Self(Arc::new(Shared {
-            state,
-            budget,
-            hedges: AtomicU64::new(0),
-            wins: AtomicU64::new(0),
-            meter: Meter::default(),
-            name: intern(name),
-            clock,
-        })))
+        let name = intern(name);
+        Ok(Self(Arc::new(Shared { state, budget, meter: Meter::new(name), name, clock })))
     }
 
     /// Returns the tower layer. `classify` decides which requests are idempotent and which results are failures, for
@@ -184,12 +207,13 @@ impl Hedge {
         let now = self.0.clock.now();
         let delay = self.plan(now).delay;
         let samples = self.lock().window.as_mut().map_or(0, |window| window.samples(now));
+        let (hedges, wins) = self.0.meter.counts();
         HedgeSnapshot {
             name: self.0.name.to_owned(),
             delay_micros: delay.map(|delay| delay.as_micros() as u64),
             samples,
-            hedges: self.0.hedges.load(Ordering::Relaxed),
-            wins: self.0.wins.load(Ordering::Relaxed),
+            hedges,
+            wins,
         }
     }
 
@@ -225,9 +249,7 @@ impl Hedge {
     fn succeeded(&self, first_attempt: bool) {
         self.0.budget.deposit();
         if !first_attempt {
-            self.0.wins.fetch_add(1, Ordering::Relaxed);
-            let handle = || metrics::counter!(telemetry::HEDGE_WINS, "name" => self.0.name);
-            self.0.meter.wins.get_or_init(handle).increment(1);
+            self.0.meter.count_win();
         }
     }
 
@@ -237,19 +259,18 @@ impl Hedge {
             self.denied(DenialReason::Budget);
             return false;
         }
-        self.0.hedges.fetch_add(1, Ordering::Relaxed);
-        let handle = || metrics::counter!(telemetry::HEDGES, "name" => self.0.name);
-        self.0.meter.hedges.get_or_init(handle).increment(1);
+        self.0.meter.count_hedge();
         true
     }
 
+    /// Returns the token of a hedge that a guard of this process refused.
+    fn refused_locally(&self) {
+        self.0.budget.put_back();
+        self.denied(DenialReason::Guard);
+    }
+
     fn denied(&self, reason: DenialReason) {
-        let label = match reason {
-            DenialReason::Budget => "budget",
-            DenialReason::Pushback => "pushback",
-        };
-        let handle = || metrics::counter!(telemetry::HEDGES_DENIED, "name" => self.0.name, "reason" => label);
-        self.0.meter.denied[reason as usize].get_or_init(handle).increment(1);
+        self.0.meter.count_denial(reason);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

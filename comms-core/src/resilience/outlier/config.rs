@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-use super::rules::{ConsecutiveFailuresConfig, FailurePercentageConfig, SuccessRateConfig};
+use super::rules::{FailurePercentageConfig, SuccessRateConfig};
 use crate::{
     Error,
     resilience::config::{bounded, duration, switch},
@@ -15,10 +15,8 @@ use crate::{
 /// rules need at least five hosts with traffic. For fewer hosts set `consecutive_failures`.
 ///
 /// ```
-/// use comms_core::resilience::{ConsecutiveFailuresConfig, OutlierConfig};
-/// let small = OutlierConfig::default()
-///     .consecutive_failures(ConsecutiveFailuresConfig::default())
-///     .max_ejection_percent(50);
+/// use comms_core::resilience::OutlierConfig;
+/// let small = OutlierConfig::default().consecutive_failures(5).max_ejection_percent(50);
 /// small.validate()?;
 /// # Ok::<(), comms_core::Error>(())
 /// ```
@@ -46,10 +44,9 @@ pub struct OutlierConfig {
     /// off. Default on.
     #[serde(with = "switch")]
     pub failure_percentage: Option<FailurePercentageConfig>,
-    /// Ejects a host at once after failures in a row (`consecutive_5xx` of Envoy). `None`, or `false` in configuration,
-    /// turns the rule off. Default off.
-    #[serde(with = "switch")]
-    pub consecutive_failures: Option<ConsecutiveFailuresConfig>,
+    /// Ejects a host at once after this number of failures in a row (`consecutive_5xx` of Envoy, where it is 5). Zero
+    /// turns the rule off. Default 0.
+    pub consecutive_failures: u32,
 }
 
 impl Default for OutlierConfig {
@@ -61,7 +58,7 @@ impl Default for OutlierConfig {
             max_ejection_percent: 10,
             success_rate: Some(SuccessRateConfig::default()),
             failure_percentage: Some(FailurePercentageConfig::default()),
-            consecutive_failures: None,
+            consecutive_failures: 0,
         }
     }
 }
@@ -74,28 +71,22 @@ impl OutlierConfig {
     /// - no rule is on;
     /// - `interval` or `base_ejection_time` is zero, or a duration is above 99,999,999 s;
     /// - a percentage is above 100, or `stdev_factor` is negative or not finite;
-    /// - a `request_volume`, or the `threshold` of consecutive failures, is 0.
+    /// - a `request_volume` is 0.
     pub fn validate(&self) -> Result<(), Error> {
         bounded("interval", self.interval)?;
         bounded("base_ejection_time", self.base_ejection_time)?;
         bounded("max_ejection_time", self.max_ejection_time)?;
         let (rate, percentage) = (self.success_rate.as_ref(), self.failure_percentage.as_ref());
-        let consecutive = self.consecutive_failures.as_ref();
         let percentages = [
             Some(self.max_ejection_percent),
             rate.map(|rule| rule.enforcement_percentage),
             percentage.map(|rule| rule.enforcement_percentage),
             percentage.map(|rule| rule.threshold),
-            consecutive.map(|rule| rule.enforcement_percentage),
         ];
-        let volumes = [
-            rate.map(|rule| rule.request_volume),
-            percentage.map(|rule| rule.request_volume),
-            consecutive.map(|rule| rule.threshold),
-        ];
+        let volumes = [rate.map(|rule| rule.request_volume), percentage.map(|rule| rule.request_volume)];
         let checks = [
             (
-                volumes.iter().all(Option::is_none),
+                volumes.iter().all(Option::is_none) && self.consecutive_failures == 0,
                 "turn on `success_rate`, `failure_percentage` or `consecutive_failures`, or no host is ever ejected",
             ),
             (self.interval.is_zero(), "`interval` must be above zero"),
@@ -109,10 +100,7 @@ impl OutlierConfig {
                 rate.is_some_and(|rule| !(rule.stdev_factor >= 0.0 && rule.stdev_factor.is_finite())),
                 "`stdev_factor` must be a finite number of at least 0",
             ),
-            (
-                volumes.into_iter().flatten().any(|volume| volume == 0),
-                "`request_volume`, and the `threshold` of `consecutive_failures`, must be at least 1",
-            ),
+            (volumes.into_iter().flatten().any(|volume| volume == 0), "`request_volume` must be at least 1"),
         ];
         match checks.iter().find(|(violated, _)| *violated) {
             Some((_, requirement)) => Err(Error::invalid(format!("outlier detection: {requirement}"))),
@@ -171,9 +159,9 @@ impl OutlierConfig {
         Self { failure_percentage: failure_percentage.into(), ..self }
     }
 
-    /// Sets the rule of consecutive failures; `None` turns it off. Default off.
+    /// Sets the number of failures in a row that eject a host; 0 turns the rule off. Default 0.
     #[must_use]
-    pub fn consecutive_failures(self, rule: impl Into<Option<ConsecutiveFailuresConfig>>) -> Self {
-        Self { consecutive_failures: rule.into(), ..self }
+    pub fn consecutive_failures(self, consecutive_failures: u32) -> Self {
+        Self { consecutive_failures, ..self }
     }
 }

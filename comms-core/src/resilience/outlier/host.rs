@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::OutlierDetector;
+use super::{HostSnapshot, OutlierDetector};
 use crate::sync::{Arc, AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// One success in the word of counts. The failures are in the low half.
@@ -14,7 +14,10 @@ pub(super) struct HostState {
     /// Successes and failures since the last sweep.
     counts: AtomicU64,
     consecutive_failures: AtomicU32,
-    ejected: AtomicBool,
+    /// Grows with each ejection and each return: odd while the host is ejected.
+    generation: AtomicU32,
+    /// Whether the host has returned from an ejection and no call has succeeded since.
+    on_trial: AtomicBool,
 }
 
 /// The calls of a host in one interval.
@@ -41,9 +44,13 @@ impl HostState {
         Calls { successes: (word >> 32) as u32, failures: word as u32 }
     }
 
-    pub(super) fn set_ejected(&self, ejected: bool) {
+    /// Ejects the host if it is in rotation, or else returns it to rotation, on trial. The machine calls this under its
+    /// lock.
+    pub(super) fn change_rotation(&self) {
         self.consecutive_failures.store(0, Ordering::Relaxed);
-        self.ejected.store(ejected, Ordering::Relaxed);
+        let returns = self.is_ejected();
+        self.on_trial.store(returns, Ordering::Relaxed);
+        self.generation.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn restart_consecutive(&self) {
@@ -51,7 +58,15 @@ impl HostState {
     }
 
     pub(super) fn is_ejected(&self) -> bool {
-        self.ejected.load(Ordering::Relaxed)
+        self.generation.load(Ordering::Relaxed) % 2 == 1
+    }
+
+    pub(super) fn is_on_trial(&self) -> bool {
+        self.on_trial.load(Ordering::Relaxed)
+    }
+
+    fn generation(&self) -> u32 {
+        self.generation.load(Ordering::Relaxed)
     }
 
     fn count_success(&self) {
@@ -59,6 +74,9 @@ impl HostState {
         // Read first: while a host succeeds, the line is not written twice for each call.
         if self.consecutive_failures.load(Ordering::Relaxed) != 0 {
             self.consecutive_failures.store(0, Ordering::Relaxed);
+        }
+        if self.is_on_trial() {
+            self.on_trial.store(false, Ordering::Relaxed);
         }
     }
 
@@ -84,15 +102,16 @@ impl OutlierHost {
     /// Records the result of a call to this host: whether the host answered as a healthy one does.
     ///
     /// Costs one or two atomic operations. With the rule of consecutive failures, the call that makes the host an
-    /// outlier ejects it. Do not record calls that were cancelled or refused by a guard of this process.
+    /// outlier ejects it, and so does the first failure on trial. Do not record calls that were cancelled, that a guard
+    /// of this process refused, or that began in another [`generation`](Self::generation).
     pub fn record(&self, success: bool) {
         if success {
             return self.state.count_success();
         }
         let failures = self.state.count_failure();
-        if self.detector.ejects_after(failures) && !self.is_ejected() {
-            self.detector.change(|machine, now, clock| {
-                machine.eject_for_consecutive_failures(self.id, now, clock).into_iter().collect()
+        if self.detector.ejects_after(failures, self.is_on_trial()) && !self.is_ejected() {
+            self.detector.change(|machine, now, _| {
+                machine.eject_for_consecutive_failures(self.id, now).into_iter().collect()
             });
         }
     }
@@ -101,6 +120,26 @@ impl OutlierHost {
     #[must_use]
     pub fn is_ejected(&self) -> bool {
         self.state.is_ejected()
+    }
+
+    /// Returns whether the host has returned from an ejection and no call has succeeded since: send one call at a time,
+    /// so that a host that still fails costs one call and not one for each caller. One atomic read.
+    #[must_use]
+    pub fn is_on_trial(&self) -> bool {
+        self.state.is_on_trial()
+    }
+
+    /// Returns a number that changes with each ejection and each return. The result of a call that began with another
+    /// number is no evidence about the host now. One atomic read.
+    #[must_use]
+    pub fn generation(&self) -> u32 {
+        self.state.generation()
+    }
+
+    /// Returns the state of this host.
+    #[must_use]
+    pub fn snapshot(&self) -> HostSnapshot {
+        self.detector.snapshot_of(self)
     }
 
     /// Returns the name that was given to [`OutlierDetector::add`].

@@ -36,13 +36,13 @@ impl Host {
     fn eject(&mut self, reason: EjectionReason, now: Instant) -> OutlierChange {
         self.ejected_at = Some(now);
         self.multiplier = self.multiplier.saturating_add(1);
-        self.state.set_ejected(true);
+        self.state.change_rotation();
         self.change(Some(reason))
     }
 
     fn return_to_rotation(&mut self) -> OutlierChange {
         self.ejected_at = None;
-        self.state.set_ejected(false);
+        self.state.change_rotation();
         self.change(None)
     }
 }
@@ -167,16 +167,10 @@ impl Machine {
     }
 
     /// Ejects a host whose failures in a row have reached the threshold. If it may not be ejected, its count restarts.
-    pub(super) fn eject_for_consecutive_failures(
-        &mut self,
-        id: u64,
-        now: Instant,
-        clock: &Clock,
-    ) -> Option<OutlierChange> {
-        let chance = self.config.consecutive_failures.as_ref()?.enforcement_percentage;
+    pub(super) fn eject_for_consecutive_failures(&mut self, id: u64, now: Instant) -> Option<OutlierChange> {
         let room = self.room();
         let host = self.hosts.iter_mut().find(|host| host.id == id && host.ejected_at.is_none())?;
-        if room == 0 || !is_enforced(chance, clock) {
+        if room == 0 {
             host.state.restart_consecutive();
             return None;
         }
@@ -192,23 +186,23 @@ impl Machine {
         self.hosts.iter().filter(|host| host.ejected_at.is_some()).count()
     }
 
-    pub(super) fn snapshot(&self, now: Instant) -> Vec<HostSnapshot> {
+    /// Returns the state of the hosts for which `includes` is true of their id.
+    pub(super) fn snapshot(&self, now: Instant, includes: impl Fn(u64) -> bool) -> Vec<HostSnapshot> {
         let remaining = |host: &Host| {
             let ejected_for = now.saturating_duration_since(host.ejected_at?);
             let left: Duration = self.config.ejection_time(host.multiplier).saturating_sub(ejected_for);
             Some(left.as_millis() as u64)
         };
-        self.hosts
-            .iter()
-            .map(|host| HostSnapshot {
-                host: host.name.to_string(),
-                ejected: host.ejected_at.is_some(),
-                remaining_ejection_ms: remaining(host),
-                ejections: host.multiplier,
-                successes: host.calls.successes,
-                failures: host.calls.failures,
-            })
-            .collect()
+        let snapshot = |host: &Host| HostSnapshot {
+            host: host.name.to_string(),
+            ejected: host.ejected_at.is_some(),
+            on_trial: host.state.is_on_trial(),
+            remaining_ejection_ms: remaining(host),
+            ejections: host.multiplier,
+            successes: host.calls.successes,
+            failures: host.calls.failures,
+        };
+        self.hosts.iter().filter(|host| includes(host.id)).map(snapshot).collect()
     }
 }
 

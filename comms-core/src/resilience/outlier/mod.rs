@@ -3,20 +3,23 @@
 //! - `config.rs`: the settings; `rules.rs`: the settings of each rule.
 //! - `host.rs`: the counts of one host, which calls update without a lock.
 //! - `machine.rs`: the rules, a pure state machine under a lock that sweeps and ejections take.
+//! - `changes.rs`: reports the ejections and returns, in their order.
 
+mod changes;
 mod config;
 mod host;
 mod machine;
 mod rules;
 
+pub use changes::{EjectionReason, OutlierChange};
 pub use config::OutlierConfig;
 pub use host::OutlierHost;
-pub use rules::{ConsecutiveFailuresConfig, FailurePercentageConfig, SuccessRateConfig};
+pub use rules::{FailurePercentageConfig, SuccessRateConfig};
 
 use futures_util::future::{Either, select};
-use machine::Machine;
-use std::{fmt, future::Future, pin::pin, time::Instant};
+use std::{collections::VecDeque, fmt, future::Future, pin::pin, time::Instant};
 
+use self::{changes::Listener, machine::Machine};
 use super::name::intern;
 use crate::{
     Error,
@@ -33,14 +36,17 @@ use crate::{
 /// number by one. At most 10 % of the hosts are ejected at once, at least one, and never the last one. If an ejected
 /// host is the last that remains, it returns to rotation. A host that is ejected already is not ejected again.
 ///
+/// A host that returns is on trial until a call succeeds ([`OutlierHost::is_on_trial`]). With the rule of consecutive
+/// failures, the first failure on trial ejects it again. gRFC A50 has no such state.
+///
 /// The detector only decides. A client reads [`OutlierHost::is_ejected`] where it picks a host, records the result of
 /// each call, and runs [`run`](Self::run), or calls [`sweep`](Self::sweep) itself. Clones share their hosts.
 ///
 /// ```
-/// use comms_core::{clock::Clock, resilience::{ConsecutiveFailuresConfig, OutlierConfig, OutlierDetector}};
+/// use comms_core::{clock::Clock, resilience::{OutlierConfig, OutlierDetector}};
 /// use std::time::Duration;
 /// let clock = Clock::manual(Duration::ZERO);
-/// let config = OutlierConfig::default().consecutive_failures(ConsecutiveFailuresConfig::default());
+/// let config = OutlierConfig::default().consecutive_failures(5);
 /// let detector = OutlierDetector::new("payments", config, clock.clone())?;
 /// let (first, second) = (detector.add("10.0.0.1:50051"), detector.add("10.0.0.2:50051"));
 /// for _ in 0..5 {
@@ -52,14 +58,14 @@ use crate::{
 ///
 /// clock.advance(Duration::from_secs(31));
 /// detector.sweep();
-/// assert!(!first.is_ejected());
+/// assert!(!first.is_ejected() && first.is_on_trial());
 /// # Ok::<(), comms_core::Error>(())
 /// ```
 #[derive(Clone)]
 pub struct OutlierDetector(Arc<Shared>);
 
 struct Shared {
-    machine: Mutex<Machine>,
+    state: Mutex<State>,
     /// The threshold of the rule of consecutive failures; 0: the rule is off.
     consecutive_threshold: AtomicU32,
     listeners: Mutex<Vec<Listener>>,
@@ -67,51 +73,24 @@ struct Shared {
     clock: Clock,
 }
 
-type Listener = std::sync::Arc<dyn Fn(&OutlierChange) + Send + Sync>;
-
-/// The ejection of a host, or its return to rotation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct OutlierChange {
-    /// The name of the host.
-    pub host: std::sync::Arc<str>,
-    /// The rule that ejected the host. `None`: the host is in rotation again.
-    pub ejected: Option<EjectionReason>,
-}
-
-/// The rule that ejected a host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum EjectionReason {
-    /// The success rate is far below that of the other hosts.
-    SuccessRate,
-    /// Most calls failed.
-    FailurePercentage,
-    /// The last calls failed, one after the other.
-    ConsecutiveFailures,
-}
-
-impl EjectionReason {
-    /// Returns the value of the `reason` label of metrics, for example `success_rate`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::SuccessRate => "success_rate",
-            Self::FailurePercentage => "failure_percentage",
-            Self::ConsecutiveFailures => "consecutive_failures",
-        }
-    }
+struct State {
+    machine: Machine,
+    /// The changes that no listener has received yet. At most one for each host and sweep is added.
+    unreported: VecDeque<OutlierChange>,
+    /// Whether a thread reports changes.
+    is_reporting: bool,
 }
 
 /// The state of one host, for an admin endpoint.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct HostSnapshot {
     /// The name of the host.
     pub host: String,
     /// Whether the host is ejected.
     pub ejected: bool,
+    /// Whether the host has returned from an ejection and no call has succeeded since.
+    pub on_trial: bool,
     /// Milliseconds until the ejection ends, at the first sweep after them. `None` if the host is in rotation.
     pub remaining_ejection_ms: Option<u64>,
     /// The number of recent ejections, by which the next ejection is longer.
@@ -130,8 +109,12 @@ impl OutlierDetector {
     pub fn new(name: &str, config: OutlierConfig, clock: Clock) -> Result<Self, Error> {
         config.validate()?;
         Ok(Self(Arc::new(Shared {
-            consecutive_threshold: AtomicU32::new(consecutive_threshold(&config)),
-            machine: Mutex::new(Machine::new(config)),
+            consecutive_threshold: AtomicU32::new(config.consecutive_failures),
+            state: Mutex::new(State {
+                machine: Machine::new(config),
+                unreported: VecDeque::new(),
+                is_reporting: false,
+            }),
             listeners: Mutex::default(),
             name: intern(name),
             clock,
@@ -144,7 +127,7 @@ impl OutlierDetector {
     #[must_use = "a handle that is dropped at once removes the host"]
     pub fn add(&self, host: &str) -> OutlierHost {
         let name: std::sync::Arc<str> = host.into();
-        let (id, state) = self.lock().add(name.clone());
+        let (id, state) = self.lock().machine.add(name.clone());
         OutlierHost { detector: self.clone(), id, name, state }
     }
 
@@ -159,7 +142,7 @@ impl OutlierDetector {
     pub async fn run(&self, shutdown: impl Future<Output = ()>) {
         let mut shutdown = pin!(shutdown);
         loop {
-            let interval = self.lock().config().interval;
+            let interval = self.lock().machine.config().interval;
             match select(shutdown.as_mut(), pin!(self.0.clock.sleep(interval))).await {
                 Either::Left(_) => return,
                 Either::Right(_) => drop(self.sweep()),
@@ -167,8 +150,9 @@ impl OutlierDetector {
         }
     }
 
-    /// Registers a listener that is called after every ejection and every return to rotation, on the thread that caused
-    /// it. A listener must not block; it may call the detector.
+    /// Registers a listener that is called after every ejection and every return to rotation, in the order of the
+    /// changes, one at a time. The thread of a change calls it, or a thread that is still reporting an earlier change. A
+    /// listener must not block, because later changes wait for it. It may call the detector.
     pub fn on_change(&self, listener: impl Fn(&OutlierChange) + Send + Sync + 'static) {
         let mut listeners = self.0.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         listeners.push(std::sync::Arc::new(listener));
@@ -181,9 +165,9 @@ impl OutlierDetector {
     /// stay in effect.
     pub fn configure(&self, config: OutlierConfig) -> Result<(), Error> {
         config.validate()?;
-        let mut machine = self.lock();
-        self.0.consecutive_threshold.store(consecutive_threshold(&config), Ordering::Relaxed);
-        machine.configure(config);
+        let mut state = self.lock();
+        self.0.consecutive_threshold.store(config.consecutive_failures, Ordering::Relaxed);
+        state.machine.configure(config);
         Ok(())
     }
 
@@ -191,7 +175,13 @@ impl OutlierDetector {
     #[must_use]
     pub fn snapshot(&self) -> Vec<HostSnapshot> {
         let now = self.0.clock.now();
-        self.lock().snapshot(now)
+        self.lock().machine.snapshot(now, |_| true)
+    }
+
+    fn snapshot_of(&self, host: &OutlierHost) -> HostSnapshot {
+        let now = self.0.clock.now();
+        // A host is known as long as its handle exists.
+        self.lock().machine.snapshot(now, |id| id == host.id).pop().unwrap_or_default()
     }
 
     /// Returns the name.
@@ -201,9 +191,9 @@ impl OutlierDetector {
     }
 
     /// Returns whether this number of failures in a row makes a host an outlier.
-    fn ejects_after(&self, failures: u32) -> bool {
+    fn ejects_after(&self, failures: u32, on_trial: bool) -> bool {
         let threshold = self.0.consecutive_threshold.load(Ordering::Relaxed);
-        threshold != 0 && failures >= threshold
+        threshold != 0 && (failures >= threshold || on_trial)
     }
 
     /// Changes the machine under the lock, and reports the changes outside of it.
@@ -212,45 +202,24 @@ impl OutlierDetector {
         change: impl FnOnce(&mut Machine, Instant, &Clock) -> Vec<OutlierChange>,
     ) -> Vec<OutlierChange> {
         let shared = &*self.0;
-        let now = shared.clock.now();
-        let (changes, ejected) = {
-            let mut machine = self.lock();
-            let changes = change(&mut machine, now, &shared.clock);
-            (changes, machine.ejected())
+        let changes = {
+            let mut state = self.lock();
+            let changes = change(&mut state.machine, shared.clock.now(), &shared.clock);
+            state.unreported.extend(changes.iter().cloned());
+            // Also without a change: an ejected host may have left. Under the lock, so that an older value is not last.
+            metrics::gauge!(telemetry::OUTLIER_EJECTED, "name" => shared.name)
+                .set(state.machine.ejected() as f64);
+            changes
         };
-        // Also without a change: an ejected host may have left.
-        metrics::gauge!(telemetry::OUTLIER_EJECTED, "name" => shared.name).set(ejected as f64);
-        if changes.is_empty() {
-            return changes;
-        }
-        let listeners = shared.listeners.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for change in &changes {
-            self.report(change);
-            listeners.iter().for_each(|listener| listener(change));
+        if !changes.is_empty() {
+            self.report_changes();
         }
         changes
     }
 
-    fn report(&self, change: &OutlierChange) {
-        let (name, host) = (self.0.name, &*change.host);
-        match change.ejected {
-            Some(reason) => {
-                let reason = reason.as_str();
-                tracing::warn!(service = name, host, reason, "host ejected from rotation");
-                metrics::counter!(telemetry::OUTLIER_EJECTIONS, "name" => name, "reason" => reason)
-                    .increment(1);
-            }
-            None => tracing::info!(service = name, host, "host returned to rotation"),
-        }
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    fn lock(&self) -> MutexGuard<'_, Machine> {
-        self.0.machine.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn consecutive_threshold(config: &OutlierConfig) -> u32 {
-    config.consecutive_failures.as_ref().map_or(0, |rule| rule.threshold)
 }
 
 impl fmt::Debug for OutlierDetector {

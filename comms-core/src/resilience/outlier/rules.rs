@@ -33,17 +33,6 @@ pub struct FailurePercentageConfig {
     pub request_volume: u32,
 }
 
-/// The rule of consecutive failures, which does not wait for a sweep.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[non_exhaustive]
-pub struct ConsecutiveFailuresConfig {
-    /// Failures in a row that make a host an outlier. At least 1, default 5.
-    pub threshold: u32,
-    /// The chance in percent that an outlier is ejected. `0..=100`, default 100.
-    pub enforcement_percentage: u32,
-}
-
 impl Default for SuccessRateConfig {
     fn default() -> Self {
         Self { stdev_factor: 1.9, enforcement_percentage: 100, minimum_hosts: 5, request_volume: 100 }
@@ -53,12 +42,6 @@ impl Default for SuccessRateConfig {
 impl Default for FailurePercentageConfig {
     fn default() -> Self {
         Self { threshold: 85, enforcement_percentage: 100, minimum_hosts: 5, request_volume: 50 }
-    }
-}
-
-impl Default for ConsecutiveFailuresConfig {
-    fn default() -> Self {
-        Self { threshold: 5, enforcement_percentage: 100 }
     }
 }
 
@@ -113,20 +96,5 @@ impl FailurePercentageConfig {
     #[must_use]
     pub fn request_volume(self, request_volume: u32) -> Self {
         Self { request_volume, ..self }
-    }
-}
-
-/// Setters: each takes the configuration and returns it with one setting changed.
-impl ConsecutiveFailuresConfig {
-    /// Sets the number of failures in a row that make an outlier. Default 5.
-    #[must_use]
-    pub fn threshold(self, threshold: u32) -> Self {
-        Self { threshold, ..self }
-    }
-
-    /// Sets the chance in percent that an outlier is ejected. Default 100.
-    #[must_use]
-    pub fn enforcement_percentage(self, enforcement_percentage: u32) -> Self {
-        Self { enforcement_percentage, ..self }
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     ErrorKind,
     clock::{self, Clock},
     context,
-    resilience::{Class, Classify, Guard, Rejection},
+    resilience::{Class, Classify, Guard, Rejection, Retry, retry::is_conclusive},
 };
 
 pin_project! {
@@ -97,8 +97,13 @@ where
             let mut this = self.as_mut().project();
             this.timer.set(None);
             this.stage.set(Stage::Done);
+            let retry = match (class, guard) {
+                (Class::Failure { kind, .. }, None) => this.classify.retry(&result, kind),
+                (Class::Failure { kind, .. }, Some(_)) => kind.retry(),
+                (Class::Success, _) => Retry::No,
+            };
             let idempotent = this.request.as_ref().map(|request| this.classify.is_idempotent(request));
-            if let Some(delay) = this.state.end_attempt(class, guard, idempotent) {
+            if let Some(delay) = this.state.end_attempt(class, guard, retry, idempotent) {
                 if matches!(class, Class::Failure { kind: ErrorKind::Indeterminate, .. }) {
                     *this.indeterminate = Some(result);
                 }
@@ -106,10 +111,12 @@ where
                 this.stage.set(Stage::Backoff);
                 continue;
             }
-            // If the last attempt was refused before execution, an earlier attempt whose answer was lost may still have
-            // been executed: return its result. An answer of the handler is conclusive.
+            // If the last attempt was refused, an earlier attempt whose answer was lost may still have been executed:
+            // return its result. An answer of the handler is conclusive.
             let (result, class) = match (class, this.indeterminate.take()) {
-                (Class::Failure { kind, .. }, Some(indeterminate)) if refused_before_execution(kind) => {
+                (Class::Failure { kind, .. }, Some(indeterminate))
+                    if kind != ErrorKind::Indeterminate && !is_conclusive(kind) =>
+                {
                     (indeterminate, Class::Failure { kind: ErrorKind::Indeterminate, retry_after: None })
                 }
                 _ => (result, class),
@@ -193,12 +200,6 @@ where
             }
         }
     }
-}
-
-/// Returns whether a failure of this kind proves only that this attempt was not executed.
-const fn refused_before_execution(kind: ErrorKind) -> bool {
-    use ErrorKind::{Misconfigured, NotExecuted, PermissionDenied, Rejected, Unauthenticated};
-    matches!(kind, NotExecuted | Rejected | Misconfigured | Unauthenticated | PermissionDenied)
 }
 
 /// Resolves at `until`; never if it is `None`. Creates the timer at the first poll.

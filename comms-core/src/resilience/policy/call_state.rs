@@ -12,7 +12,7 @@ use crate::{
     clock::Clock,
     context,
     resilience::{
-        Class, Guard, Rejection,
+        Class, Guard, Rejection, Retry,
         breaker::{AdmittedCall, CallOutcome},
         bulkhead::{QueueFull, Waiter},
         retry::{FailedAttempt, RetryDecision, decide},
@@ -188,12 +188,13 @@ impl CallState {
     /// Ends the attempt: records its result to breaker and budget, releases the permit, and returns the wait before the
     /// next attempt, or `None` if the call ends.
     ///
-    /// `idempotent` is the classification of the request, or `None` if the request was consumed and cannot be retried.
+    /// `retry` is when the failure is retried, and `idempotent` is the classification of the request, or `None` if the request was consumed and cannot be retried.
     #[inline]
     pub(super) fn end_attempt(
         &mut self,
         class: Class,
         guard: Option<Guard>,
+        retry: Retry,
         idempotent: Option<bool>,
     ) -> Option<Duration> {
         self.attempt_ended = self.policy.measures_duration().then(|| self.policy.clock.now());
@@ -216,7 +217,7 @@ impl CallState {
         let delay = match guard {
             // A guard of this policy refused the attempt and would refuse the next one: fail fast.
             Some(guard) if !guard.ended_attempt() => None,
-            _ => idempotent.and_then(|idempotent| self.retry_delay(kind, retry_after, idempotent)),
+            _ => idempotent.and_then(|idempotent| self.retry_delay(retry, retry_after, idempotent)),
         };
         if let Some(meter) = &self.policy.meter {
             guard.into_iter().for_each(|guard| meter.count_rejection(guard));
@@ -225,18 +226,13 @@ impl CallState {
         delay
     }
 
-    fn retry_delay(
-        &self,
-        kind: ErrorKind,
-        retry_after: Option<Duration>,
-        idempotent: bool,
-    ) -> Option<Duration> {
+    fn retry_delay(&self, retry: Retry, retry_after: Option<Duration>, idempotent: bool) -> Option<Duration> {
         let policy = &*self.policy;
-        let retry = policy.config.retry.as_ref()?;
+        let config = policy.config.retry.as_ref()?;
         let now = self.attempt_ended.unwrap_or_else(|| policy.clock.now());
         let (attempt, deadline) = (self.attempt, self.deadline);
-        let failed = FailedAttempt { attempt, kind, retry_after, idempotent, now, deadline };
-        match decide(retry, policy.budget.as_ref(), &failed, &policy.clock) {
+        let failed = FailedAttempt { attempt, retry, retry_after, idempotent, now, deadline };
+        match decide(config, policy.budget.as_ref(), &failed, &policy.clock) {
             RetryDecision::RetryAfter(delay) => Some(delay),
             RetryDecision::NotRetryable => None,
             RetryDecision::Denied(reason) => {

@@ -5,6 +5,7 @@
 //!
 //! The files in the order of a call:
 //! - `config.rs` and `builder.rs`: the settings, and the policy that is built from them;
+//! - `overrides.rs`: the settings that some calls have in place of those of the policy;
 //! - `version.rs`: the guards of one version of the settings;
 //! - `service.rs`: the tower layer and service, which start a call;
 //! - `call.rs`: the stages of a call;
@@ -16,12 +17,14 @@ mod call;
 mod call_state;
 mod config;
 mod meter;
+mod overrides;
 mod service;
 mod version;
 
 pub use builder::PolicyBuilder;
 pub use call::Call;
 pub use config::PolicyConfig;
+pub use overrides::PolicyOverrides;
 pub use service::{PolicyLayer, PolicyService};
 
 use std::{
@@ -161,8 +164,8 @@ impl Policy {
     /// - [`ErrorKind::Indeterminate`](crate::ErrorKind::Indeterminate) if the time limit of an attempt, or the
     ///   deadline, passed during the attempt.
     ///
-    /// If an attempt may have been executed and a later attempt was refused before execution, returns the
-    /// `Indeterminate` error of the earlier attempt.
+    /// If an attempt may have been executed and a later attempt was refused, or lost against a concurrent change, returns
+    /// the `Indeterminate` error of the earlier attempt.
     pub async fn run<F, Fut, T>(&self, attempt: F) -> Result<T, Error>
     where
         F: FnMut() -> Fut,
@@ -241,6 +244,10 @@ impl Policy {
             bulkhead: version.bulkhead.as_ref().map(Bulkhead::snapshot),
             budget: version.budget.as_ref().map(RetryBudget::available),
         }
+    }
+
+    pub(super) fn clock(&self) -> &Clock {
+        &self.0.clock
     }
 
     fn version(&self) -> Arc<PolicyVersion> {

@@ -9,19 +9,44 @@ use std::{
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{Call, Policy, version::PolicyVersion};
+use super::{Call, Policy, PolicyOverrides, version::PolicyVersion};
 use crate::resilience::Classify;
 
 /// The tower layer of a [`Policy`], created by [`Policy::layer`].
 #[derive(Debug, Clone)]
 pub struct PolicyLayer<C> {
-    policy: Policy,
+    source: VersionSource,
     classify: C,
+}
+
+/// Where a service gets the version of a call.
+#[derive(Debug, Clone)]
+struct VersionSource {
+    policy: Policy,
+    overrides: Option<Arc<PolicyOverrides>>,
+}
+
+impl VersionSource {
+    /// Returns the current version, with its number.
+    fn current(&self) -> (u64, Arc<PolicyVersion>) {
+        let (number, version) = (self.policy.version_number(), self.policy.version());
+        match &self.overrides {
+            Some(overrides) => (number, Arc::new(version.overridden(overrides))),
+            None => (number, version),
+        }
+    }
 }
 
 impl<C> PolicyLayer<C> {
     pub(super) const fn new(policy: Policy, classify: C) -> Self {
-        Self { policy, classify }
+        Self { source: VersionSource { policy, overrides: None }, classify }
+    }
+
+    /// Sets other limits and retries for the calls of this layer. The calls keep the guards of the policy.
+    #[must_use]
+    pub fn overrides(mut self, overrides: PolicyOverrides) -> Self {
+        self.source.overrides = Some(Arc::new(overrides));
+        self
     }
 }
 
@@ -29,9 +54,14 @@ impl<S, C: Clone> Layer<S> for PolicyLayer<C> {
     type Service = PolicyService<S, C>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let (policy, classify) = (self.policy.clone(), self.classify.clone());
-        let (version_number, version) = (policy.version_number(), policy.version());
-        PolicyService { inner, policy, classify, version_number, version }
+        let (version_number, version) = self.source.current();
+        PolicyService {
+            inner,
+            source: self.source.clone(),
+            classify: self.classify.clone(),
+            version_number,
+            version,
+        }
     }
 }
 
@@ -43,7 +73,7 @@ impl<S, C: Clone> Layer<S> for PolicyLayer<C> {
 #[derive(Clone)]
 pub struct PolicyService<S, C> {
     inner: S,
-    policy: Policy,
+    source: VersionSource,
     classify: C,
     /// The number of `version`. A call compares it with the policy's current number: one atomic read, no lock.
     version_number: u64,
@@ -64,9 +94,8 @@ where
     }
 
     fn call(&mut self, request: R) -> Self::Future {
-        let current = self.policy.version_number();
-        if current != self.version_number {
-            (self.version_number, self.version) = (current, self.policy.version());
+        if self.source.policy.version_number() != self.version_number {
+            (self.version_number, self.version) = self.source.current();
         }
         Call::new(self.version.clone(), self.inner.clone(), request, self.classify.clone())
     }
@@ -74,7 +103,7 @@ where
 
 impl<S, C> std::fmt::Debug for PolicyService<S, C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PolicyService").field("policy", &self.policy).finish_non_exhaustive()
+        f.debug_struct("PolicyService").field("policy", &self.source.policy).finish_non_exhaustive()
     }
 }
 

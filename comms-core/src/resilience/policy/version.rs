@@ -1,5 +1,7 @@
 //! One version of a policy: its settings and the guards that they describe.
 
+use std::sync::Arc;
+
 #[cfg(feature = "rate-limit")]
 use crate::resilience::rate_limit::RateLimiter;
 use crate::{
@@ -7,10 +9,11 @@ use crate::{
     resilience::{Breaker, Bulkhead, RetryBudget},
 };
 
-use super::{PolicyConfig, meter::Meter};
+use super::{PolicyConfig, PolicyOverrides, meter::Meter};
 
-/// One version of a policy. [`Policy::configure`](super::Policy::configure) creates a new version; a call keeps the
+/// One version of a policy. Its clones share the guards. [`Policy::configure`](super::Policy::configure) creates a new version; a call keeps the
 /// version under which it started.
+#[derive(Clone)]
 pub(super) struct PolicyVersion {
     pub(super) config: PolicyConfig,
     pub(super) budget: Option<RetryBudget>,
@@ -18,7 +21,7 @@ pub(super) struct PolicyVersion {
     pub(super) bulkhead: Option<Bulkhead>,
     #[cfg(feature = "rate-limit")]
     pub(super) rate_limit: Option<RateLimiter>,
-    pub(super) meter: Option<Meter>,
+    pub(super) meter: Option<Arc<Meter>>,
     pub(super) name: &'static str,
     pub(super) clock: Clock,
 }
@@ -81,7 +84,7 @@ impl PolicyVersion {
                 None => RateLimiter::unchecked(name, settings, clock.clone()),
             }
         });
-        let (meter, clock) = (config.metrics.then(|| Meter::new(name)), clock.clone());
+        let (meter, clock) = (config.metrics.then(|| Arc::new(Meter::new(name))), clock.clone());
         Self {
             config,
             budget,
@@ -93,6 +96,16 @@ impl PolicyVersion {
             name,
             clock,
         }
+    }
+
+    /// Returns this version with other limits and retries, and the same guards.
+    pub(super) fn overridden(&self, overrides: &PolicyOverrides) -> Self {
+        let mut version = self.clone();
+        overrides.apply(&mut version.config);
+        if let Some(budget) = overrides.budget() {
+            version.budget = Some(budget.clone());
+        }
+        version
     }
 
     /// Returns whether the duration of attempts must be measured.

@@ -12,15 +12,27 @@ const LONG_WINDOWS: f64 = 600.0;
 /// an average that followed them soon would raise the limit further.
 const LONG_WINDOWS_SATURATED: f64 = 6_000.0;
 const WARM_UP: u32 = 10;
-/// The limit after a window with an overload, as a share of the limit before.
+/// The limit after an overloaded window, as a share of the limit before.
 const OVERLOAD_BACKOFF: f64 = 0.9;
+/// A window is overloaded if one request in this many ended in overload. A single refusal among many requests is none.
+const OVERLOAD_SHARE: u32 = 10;
 
-/// A completed request: its duration, the requests in flight at its end, and whether it failed because of overload.
+/// A completed request.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sample {
     pub(super) duration: Duration,
-    pub(super) in_flight: u32,
-    pub(super) overloaded: bool,
+    /// Whether at least half of the permits of its priority were in use at its end.
+    pub(super) saturated: bool,
+    pub(super) outcome: Outcome,
+}
+
+/// How a request completed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Served,
+    /// A time limit ended the request, which would have taken longer than its duration.
+    TimedOut,
+    Overloaded,
 }
 
 #[derive(Debug)]
@@ -39,13 +51,14 @@ struct Window {
     started: Instant,
     count: u32,
     seconds: f64,
-    max_in_flight: u32,
-    overloaded: bool,
+    saturated: bool,
+    timed_out: bool,
+    overloads: u32,
 }
 
 impl Window {
     const fn new(started: Instant) -> Self {
-        Self { started, count: 0, seconds: 0.0, max_in_flight: 0, overloaded: false }
+        Self { started, count: 0, seconds: 0.0, saturated: false, timed_out: false, overloads: 0 }
     }
 }
 
@@ -72,11 +85,20 @@ impl Gradient {
 
     /// Adds a sample. Returns whether the sample completed a window, after which the limit may be another one.
     pub(super) fn add(&mut self, now: Instant, sample: Sample) -> bool {
+        let seconds = sample.duration.as_secs_f64();
+        let timed_out = sample.outcome == Outcome::TimedOut;
+        // A limit below the usual duration shows the haste of the caller, and nothing about this process.
+        if timed_out && (self.warm == 0 || seconds <= self.long) {
+            return false;
+        }
         let window = &mut self.window;
-        window.max_in_flight = window.max_in_flight.max(sample.in_flight);
-        window.overloaded |= sample.overloaded;
+        window.saturated |= sample.saturated;
+        window.timed_out |= timed_out;
         window.count += 1;
-        window.seconds += sample.duration.as_secs_f64();
+        match sample.outcome {
+            Outcome::Overloaded => window.overloads += 1,
+            Outcome::Served | Outcome::TimedOut => window.seconds += seconds,
+        }
         let complete = window.count >= self.config.min_samples
             && now.saturating_duration_since(window.started) >= self.config.window;
         if complete {
@@ -87,17 +109,19 @@ impl Gradient {
     }
 
     fn update(&mut self, window: &Window) {
-        // At least a nanosecond, because the average is a divisor.
-        let short = (window.seconds / f64::from(window.count)).max(1e-9);
         let (min, max) = (f64::from(self.config.min), f64::from(self.config.max));
-        if window.overloaded {
+        if window.overloads.saturating_mul(OVERLOAD_SHARE) >= window.count {
             // The durations of an overload are not part of the long-term average, which they would raise.
             self.limit = (self.limit * OVERLOAD_BACKOFF).clamp(min, max);
             return;
         }
-        let saturated = f64::from(window.max_in_flight) >= self.limit / 2.0;
-        self.add_to_long(short, saturated);
-        if !saturated {
+        // At least a nanosecond, because the average is a divisor.
+        let short = (window.seconds / f64::from(window.count - window.overloads)).max(1e-9);
+        // Requests that hang until their limits must not become the usual case.
+        if !window.timed_out || short < self.long {
+            self.add_to_long(short, window.saturated);
+        }
+        if !window.saturated {
             return;
         }
         let gradient = (self.config.tolerance * self.long / short).clamp(0.5, 1.0);

@@ -203,6 +203,12 @@ impl Shedder {
         self.0.in_flight.fetch_sub(counts::one(priority), Ordering::Release);
     }
 
+    /// Returns whether the requests in flight use at least half of the permits of `priority`.
+    fn is_half_used(&self, priority: Priority) -> bool {
+        let bound = counts::of(self.0.bounds.load(Ordering::Relaxed), priority);
+        self.in_flight().total() >= bound.div_ceil(2)
+    }
+
     fn add_sample(&self, now: Instant, sample: Sample) {
         let mut settings = self.lock();
         // Absent if the limit was made a fixed one while the request was in flight.

@@ -1,13 +1,12 @@
 //! The permit of one request in flight.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::{Shedder, gradient::Sample};
-use crate::{
-    Error, ErrorKind,
-    context::Priority,
-    resilience::{Guard, Rejection},
+use super::{
+    Shedder,
+    gradient::{Outcome, Sample},
 };
+use crate::{Error, context::Priority, resilience::Guard};
 
 /// A permit of a [`Shedder`] for one request, to be completed with the result of the request.
 ///
@@ -23,27 +22,50 @@ pub struct ShedPermit {
 }
 
 impl ShedPermit {
-    /// Releases the permit of a request that was served. Its duration is a sample of an adaptive limit.
+    /// Releases the permit of a request that was served. The time since the permit was acquired is a sample of an adaptive
+    /// limit.
     pub fn success(self) {
-        self.complete(false);
+        self.complete(None, Outcome::Served);
     }
 
-    /// Releases the permit of a request that failed because of overload: a time limit passed, or a queue was full. An
-    /// adaptive limit shrinks at the end of the window.
+    /// Releases the permit of a request that was served in `duration`, which is a sample of an adaptive limit.
+    ///
+    /// For a `duration` without the time in which the peer sent its request or read its response: a slow peer must not
+    /// shrink the limit of all others.
+    pub fn success_in(self, duration: Duration) {
+        self.complete(Some(duration), Outcome::Served);
+    }
+
+    /// Releases the permit of a request that a deadline or a time limit ended after `duration`.
+    ///
+    /// `duration` is a sample of an adaptive limit if it is above the long-term average, because the request would have
+    /// taken at least that long. A shorter one is no sample: a caller must not shrink the limit by short deadlines.
+    pub fn timed_out_in(self, duration: Duration) {
+        self.complete(Some(duration), Outcome::TimedOut);
+    }
+
+    /// Releases the permit of a request that this process refused because of overload, such as by a full queue. An
+    /// adaptive limit shrinks at the end of a window in which a tenth of the requests end so.
+    ///
+    /// Not for a refusal that the caller alone can cause, such as an exceeded quota.
     pub fn overloaded(self) {
-        self.complete(true);
+        self.complete(None, Outcome::Overloaded);
     }
 
     /// Releases the permit by the result of the request.
     ///
     /// `Ok` is a [success](Self::success). An error is an [overload](Self::overloaded) if it is the rejection of a
-    /// bulkhead, a shedder, a deadline or a time limit, or if its kind is [`ErrorKind::Rejected`] and no guard of this
-    /// process is the cause. Another error is no sample: a request that fails early is not a fast one.
+    /// bulkhead or a shedder of this process, and [timed out](Self::timed_out_in) if it is the rejection of a deadline
+    /// or a time limit. Another error is no sample: a request that fails early is not a fast one.
     pub fn result<T>(self, result: &Result<T, Error>) {
-        match result {
-            Ok(_) => self.success(),
-            Err(error) if is_overload(error) => self.overloaded(),
-            Err(_) => drop(self),
+        let guard = match result {
+            Ok(_) => return self.success(),
+            Err(error) => error.rejection().map(|rejection| rejection.guard),
+        };
+        match guard {
+            Some(Guard::Bulkhead | Guard::Shed) => self.overloaded(),
+            Some(Guard::Deadline | Guard::Timeout) => self.complete(None, Outcome::TimedOut),
+            _ => drop(self),
         }
     }
 
@@ -53,26 +75,18 @@ impl ShedPermit {
         self.priority
     }
 
-    fn complete(self, overloaded: bool) {
+    /// Adds a sample of `duration`, or of the time since the permit was acquired.
+    fn complete(self, duration: Option<Duration>, outcome: Outcome) {
         let Some(started) = self.started else { return };
         let now = self.shedder.clock().now();
-        let duration = now.saturating_duration_since(started);
-        let in_flight = self.shedder.in_flight().total();
-        self.shedder.add_sample(now, Sample { duration, in_flight, overloaded });
+        let duration = duration.unwrap_or_else(|| now.saturating_duration_since(started));
+        let saturated = self.shedder.is_half_used(self.priority);
+        self.shedder.add_sample(now, Sample { duration, saturated, outcome });
     }
 }
 
 impl Drop for ShedPermit {
     fn drop(&mut self) {
         self.shedder.release(self.priority);
-    }
-}
-
-fn is_overload(error: &Error) -> bool {
-    match error.rejection() {
-        Some(Rejection { guard, .. }) => {
-            matches!(guard, Guard::Bulkhead | Guard::Shed | Guard::Deadline | Guard::Timeout)
-        }
-        None => error.kind == ErrorKind::Rejected,
     }
 }

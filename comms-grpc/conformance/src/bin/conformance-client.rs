@@ -15,6 +15,7 @@ const CALLS: usize = 16;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    comms_grpc_conformance::install_provider();
     let mut input = stdin();
     let output = Arc::new(Mutex::new(stdout()));
     let permits = Arc::new(Semaphore::new(CALLS));

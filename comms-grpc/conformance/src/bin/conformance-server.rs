@@ -14,26 +14,23 @@ use tokio::{
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
+    comms_grpc_conformance::install_provider();
     let mut terminated = signal(SignalKind::terminate())?;
     let request: ServerCompatRequest =
         runner::read(&mut stdin()).await?.ok_or("no request on standard input")?;
-    if request.use_tls {
-        return Err(
-            "this server has no TLS: set supports_tls to false in the configuration of the suite".into()
-        );
-    }
+    let tls = server::tls(&request)?;
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let address = listener.local_addr()?;
     let response = ServerCompatResponse {
         host: address.ip().to_string(),
         port: address.port().into(),
-        ..ServerCompatResponse::default()
+        pem_cert: request.server_creds.filter(|_| request.use_tls).unwrap_or_default().cert,
     };
     runner::write(&mut stdout(), &response).await?;
     let limit = usize::try_from(request.message_receive_limit)?;
     let shutdown = async move {
         terminated.recv().await;
     };
-    server::run(listener, (limit > 0).then_some(limit), shutdown).await?;
+    server::run(listener, (limit > 0).then_some(limit), tls, shutdown).await?;
     Ok(())
 }

@@ -7,13 +7,16 @@ mod plan;
 use std::time::Duration;
 
 use capture::Capture;
-use comms_grpc::Channel;
+use comms_grpc::{
+    Channel,
+    tls::{ClientTls, Identity, Trust},
+};
 use prost::Message;
 use tonic::codec::CompressionEncoding;
 
 use crate::proto::{
     ClientCompatRequest, ClientCompatResponse, ClientErrorResult, ClientResponseResult, Compression,
-    client_compat_response::Result as Outcome, conformance_payload::RequestInfo,
+    TlsCreds, client_compat_response::Result as Outcome, conformance_payload::RequestInfo,
     conformance_service_client::ConformanceServiceClient,
 };
 
@@ -32,14 +35,16 @@ async fn call(request: &ClientCompatRequest) -> Result<ClientResponseResult, Str
     if request.service() != SERVICE {
         return Err(format!("the service {} is unknown", request.service()));
     }
-    if !request.server_tls_cert.is_empty() {
-        return Err("this client has no TLS: set supports_tls to false in the configuration".to_owned());
-    }
-    let channel = Channel::builder(format!("http://{}:{}", request.host, request.port))
+    let tls = tls(request);
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let builder = Channel::builder(format!("{scheme}://{}:{}", request.host, request.port))
         // Longer than any call of the suite.
-        .timeout(Duration::from_secs(30))
-        .build()
-        .map_err(|e| e.to_string())?;
+        .timeout(Duration::from_secs(30));
+    let builder = match tls {
+        Some(tls) => builder.tls(tls),
+        None => builder,
+    };
+    let channel = builder.build().map_err(|e| e.chain().to_string())?;
     let capture = Capture::new(channel);
     let mut client = ConformanceServiceClient::new(capture.clone());
     if request.compression() == Compression::Gzip {
@@ -54,6 +59,18 @@ async fn call(request: &ClientCompatRequest) -> Result<ClientResponseResult, Str
         forget_timeout(&mut result);
     }
     Ok(result)
+}
+
+/// Returns TLS as `request` describes it: with a trust in the certificate of the server, and mutual if the client has one.
+fn tls(request: &ClientCompatRequest) -> Option<ClientTls> {
+    if request.server_tls_cert.is_empty() {
+        return None;
+    }
+    let tls = ClientTls::new(Trust::from_pem(request.server_tls_cert.clone()));
+    Some(match request.client_tls_creds.clone() {
+        Some(TlsCreds { cert, key }) => tls.identity(Identity::from_pem(cert, key)),
+        None => tls,
+    })
 }
 
 /// Removes the timeout that the server observed. The suite expects none where its description of the call has none. The

@@ -5,7 +5,10 @@ mod responses;
 mod trailers;
 
 use comms_core::{clock::Clock, context::Context};
-use comms_grpc::{Server, ServerConfig};
+use comms_grpc::{
+    Server, ServerConfig,
+    tls::{Identity, ServerTls, Trust},
+};
 use futures::StreamExt;
 use prost::Name;
 use tokio::net::TcpListener;
@@ -21,8 +24,9 @@ use crate::{
     headers,
     proto::{
         BidiStreamRequest, BidiStreamResponse, ClientStreamRequest, ClientStreamResponse, ConformancePayload,
-        IdempotentUnaryRequest, IdempotentUnaryResponse, ServerStreamRequest, ServerStreamResponse,
-        UnaryRequest, UnaryResponse, UnimplementedRequest, UnimplementedResponse,
+        IdempotentUnaryRequest, IdempotentUnaryResponse, ServerCompatRequest, ServerStreamRequest,
+        ServerStreamResponse, TlsCreds, UnaryRequest, UnaryResponse, UnimplementedRequest,
+        UnimplementedResponse,
         conformance_payload::RequestInfo,
         conformance_service_server::{ConformanceService, ConformanceServiceServer},
     },
@@ -31,6 +35,23 @@ use crate::{
 /// The descriptor set of the suite, from which the server takes the number of request messages of each method.
 const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
+/// Returns TLS as `request` describes it: with the certificate of the runner, and mutual if the runner names a client.
+///
+/// # Errors
+/// Returns an error if the runner sends no certificate.
+pub fn tls(request: &ServerCompatRequest) -> Result<Option<ServerTls>, String> {
+    if !request.use_tls {
+        return Ok(None);
+    }
+    let TlsCreds { cert, key } =
+        request.server_creds.clone().ok_or("a request for TLS has no server_creds")?;
+    let tls = ServerTls::new(Identity::from_pem(cert, key));
+    Ok(Some(match request.client_tls_cert.is_empty() {
+        true => tls,
+        false => tls.client_trust(Trust::from_pem(request.client_tls_cert.clone())),
+    }))
+}
+
 /// Serves until `shutdown` resolves. A request message of more than `receive_limit` bytes is refused.
 ///
 /// # Errors
@@ -38,12 +59,13 @@ const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors
 pub async fn run(
     listener: TcpListener,
     receive_limit: Option<usize>,
+    tls: Option<ServerTls>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), comms_core::Error> {
     let mut service = ConformanceServiceServer::new(Service)
         .accept_compressed(CompressionEncoding::Gzip)
         .send_compressed(CompressionEncoding::Gzip);
-    let mut config = ServerConfig::default();
+    let mut config = ServerConfig::default().tls(tls);
     if let Some(limit) = receive_limit {
         // The limit of the library is for the message as it is sent, that of tonic for the decompressed one.
         config = config.max_request_message(limit);

@@ -17,14 +17,15 @@ use tokio::sync::{Semaphore, watch};
 use super::{
     connection::FreeStream,
     endpoint::{Admission, Endpoint, Readiness, Unreachable},
+    task::Task,
 };
 
 pub(super) use resolver::{Resolver, Settings as ResolverSettings, system_lookup};
 
 /// How a channel with several endpoints chooses the endpoint of a call.
 ///
-/// Endpoints without a connection, in backoff, with an open breaker, or at their limit of calls in flight are skipped
-/// while any other endpoint is usable.
+/// Endpoints without a connection, in backoff, not serving, ejected, with an open breaker, or at their limit of calls in
+/// flight are skipped while any other endpoint is usable. An ejected endpoint gets a call if no other one is usable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Balance {
@@ -33,6 +34,9 @@ pub enum Balance {
     RoundRobin,
     /// The endpoint with fewer calls in flight of two that are chosen at random. A call is in flight until its response
     /// has ended. Suited to calls of different cost.
+    ///
+    /// A call that failed or was refused counts like one in flight, half as much after each further 5 s, so that an
+    /// endpoint that refuses calls at once does not get more of them.
     LeastLoaded,
 }
 
@@ -61,6 +65,8 @@ pub(super) struct Balancer {
     clock: Clock,
     /// Ends the resolution when the channel is dropped.
     _resolver: Option<Resolver>,
+    /// Ends the sweeps of outlier detection when the channel is dropped.
+    _sweeps: Option<Task>,
 }
 
 /// The endpoint of an attempt.
@@ -95,9 +101,10 @@ impl Balancer {
         clock: Clock,
         max_waiting: usize,
         resolver: Option<Resolver>,
+        sweeps: Option<Task>,
     ) -> Self {
         let may_wait = Semaphore::new(max_waiting.min(Semaphore::MAX_PERMITS));
-        Self { set, may_wait, mode, next: AtomicUsize::new(0), clock, _resolver: resolver }
+        Self { set, may_wait, mode, next: AtomicUsize::new(0), clock, _resolver: resolver, _sweeps: sweeps }
     }
 
     /// Returns the endpoints now. Empty before the first resolution of the host.
@@ -126,15 +133,24 @@ impl Balancer {
     }
 
     /// Chooses an endpoint that has a connection. Starts connection attempts where the connection is missing. Never
-    /// waits.
-    pub(super) fn choose<'a>(&self, endpoints: &'a [Arc<Endpoint>]) -> Result<Choice<'a>, Unusable<'a>> {
-        let (first, turn) = self.first(endpoints);
+    /// waits. An endpoint whose address is in `avoid` is chosen if no other endpoint is usable.
+    pub(super) fn choose<'a>(
+        &self,
+        endpoints: &'a [Arc<Endpoint>],
+        avoid: &[String],
+    ) -> Result<Choice<'a>, Unusable<'a>> {
+        let (first, turn) = self.first(endpoints, !avoid.is_empty());
         let mut unusable = Unusable { waiting: Vec::new(), reason: None };
-        for offset in 0..endpoints.len() {
+        let passes = if avoid.is_empty() { 1 } else { 2 };
+        for look in 0..passes * endpoints.len() {
+            let (offset, avoided) = (look % endpoints.len(), look >= endpoints.len());
             // The substitutes of an endpoint take turns, so that its neighbour does not get all of its calls.
             let others = endpoints.len().saturating_sub(1).max(1);
             let step = if offset == 0 { 0 } else { 1 + (turn + offset - 1) % others };
             let endpoint = &endpoints[(first + step) % endpoints.len()];
+            if avoid.contains(&endpoint.address) != avoided {
+                continue;
+            }
             match endpoint.readiness() {
                 Readiness::Ready(connection) => match (connection.try_stream(), endpoint.admit()) {
                     (Some(stream), Ok(admission)) => return Ok(Choice { endpoint, stream, admission }),
@@ -148,12 +164,13 @@ impl Balancer {
         Err(unusable)
     }
 
-    /// Waits for the first endpoint that becomes ready and has a free stream. Returns `None` if the set of endpoints
-    /// changes first.
+    /// Waits for the first endpoint that becomes ready and has a free stream. `for_ready`: also while no connection can be
+    /// made. Returns `None` if the set of endpoints changes first.
     pub(super) async fn wait<'a>(
         &self,
         endpoints: &'a Arc<[Arc<Endpoint>]>,
         unusable: Unusable<'a>,
+        for_ready: bool,
     ) -> Result<Option<Choice<'a>>, Unreachable> {
         let replaced = async {
             let is_other = |set: &EndpointSet| !Arc::ptr_eq(&set.endpoints, endpoints);
@@ -165,39 +182,64 @@ impl Balancer {
         tokio::select! {
             biased;
             () = replaced => Ok(None),
-            choice = Self::first_usable(endpoints, unusable) => choice.map(Some),
+            choice = self.first_usable(endpoints, unusable, for_ready) => choice.map(Some),
         }
     }
 
     async fn first_usable<'a>(
+        &self,
         endpoints: &'a [Arc<Endpoint>],
         mut unusable: Unusable<'a>,
+        for_ready: bool,
     ) -> Result<Choice<'a>, Unreachable> {
-        if endpoints.first().is_some_and(|any| any.waits_for_ready()) {
+        if for_ready {
             unusable.waiting = endpoints.iter().collect();
         }
+        // A call that waits for readiness takes an ejected endpoint, because the others may never be ready.
+        let admit = |endpoint: &'a Arc<Endpoint>| match for_ready {
+            true => endpoint.admit_as_last_resort(),
+            false => endpoint.admit(),
+        };
         let waiting = std::mem::take(&mut unusable.waiting).into_iter();
         let mut ready: FuturesUnordered<_> =
-            waiting.map(|endpoint| async move { (endpoint, endpoint.stream().await) }).collect();
+            waiting.map(|endpoint| async move { (endpoint, endpoint.stream(for_ready).await) }).collect();
         while let Some((endpoint, outcome)) = ready.next().await {
-            match outcome.map(|stream| (stream, endpoint.admit())) {
+            match outcome.map(|stream| (stream, admit(endpoint))) {
                 Ok((stream, Ok(admission))) => return Ok(Choice { endpoint, stream, admission }),
                 Ok((_, Err(reason))) => unusable.add(endpoint, reason),
                 Err(reason) => unusable.add(endpoint, reason),
             }
         }
-        Err(unusable.reason.unwrap_or_else(|| because("there is no endpoint")))
+        let reason = unusable.reason.unwrap_or_else(|| because("there is no endpoint"));
+        self.last_resort(endpoints).ok_or(reason)
     }
 
-    /// Returns the index of the endpoint that is considered first, and the turn of those that may replace it.
-    fn first(&self, endpoints: &[Arc<Endpoint>]) -> (usize, usize) {
+    /// Chooses an ejected endpoint, each in turn. Ejection is about which endpoint is better, so it refuses no call.
+    fn last_resort<'a>(&self, endpoints: &'a [Arc<Endpoint>]) -> Option<Choice<'a>> {
+        let first = self.next.fetch_add(1, Relaxed);
+        (0..endpoints.len()).find_map(|offset| {
+            let endpoint = &endpoints[first.wrapping_add(offset) % endpoints.len()];
+            let Readiness::Ready(connection) = endpoint.readiness() else { return None };
+            let stream = connection.try_stream()?;
+            let admission = endpoint.admit_as_last_resort().ok()?;
+            Some(Choice { endpoint, stream, admission })
+        })
+    }
+
+    /// Returns the index of the endpoint that is considered first, and the turn of those that may replace it. A further
+    /// attempt of a hedged call takes no turn: if each call took two, the first attempts would all go to one of two
+    /// endpoints.
+    fn first(&self, endpoints: &[Arc<Endpoint>], is_further_attempt: bool) -> (usize, usize) {
         let count = endpoints.len();
         if count < 2 {
             return (0, 0);
         }
         match self.mode {
             Balance::RoundRobin => {
-                let next = self.next.fetch_add(1, Relaxed);
+                let next = match is_further_attempt {
+                    true => self.next.load(Relaxed),
+                    false => self.next.fetch_add(1, Relaxed),
+                };
                 (next % count, next / count % count)
             }
             Balance::LeastLoaded => {
@@ -208,7 +250,7 @@ impl Balancer {
                 // starts its next connection attempt, because no call may ever choose it.
                 let load = |index: usize| {
                     let is_ready = matches!(endpoints[index].readiness(), Readiness::Ready(_));
-                    (!is_ready, endpoints[index].in_flight())
+                    (!is_ready, endpoints[index].load())
                 };
                 (if load(other) < load(one) { other } else { one }, random / count % count)
             }

@@ -9,8 +9,9 @@ use std::{
 };
 
 use comms_core::{
+    ErrorKind,
     clock::Clock,
-    resilience::{Backoff, PolicyConfig},
+    resilience::{Backoff, OutlierConfig, OutlierDetector, PolicyConfig},
 };
 use futures::FutureExt;
 use http::{Uri, uri};
@@ -73,7 +74,7 @@ impl Rig {
     }
 
     fn balancer(&self, max_waiting: usize) -> Balancer {
-        Balancer::new(self.set.clone(), Balance::RoundRobin, self.clock.clone(), max_waiting, None)
+        Balancer::new(self.set.clone(), Balance::RoundRobin, self.clock.clone(), max_waiting, None, None)
     }
 
     /// Moves the clock, and lets the resolution go on until it waits.
@@ -109,9 +110,10 @@ fn settings(clock: &Clock) -> Arc<Settings> {
         connect_timeout: SECOND * 3_600,
         keep_alive,
         backoff: Backoff::default(),
-        wait_for_ready: false,
         max_waiting: 16,
         guards: PolicyConfig::none(),
+        detector: OutlierDetector::new("peer", OutlierConfig::default(), clock.clone()).ok(),
+        health_check: None,
         clock: clock.clone(),
         runtime: Handle::current(),
         trouble: Notify::new(),
@@ -140,6 +142,41 @@ async fn an_endpoint_that_stays_is_kept_and_the_others_are_replaced() {
     rig.advance(SECOND * 25).await;
     assert_eq!(rig.ports(), [2, 3]);
     assert!(Arc::ptr_eq(&before[1], &rig.endpoints()[0]), "with its connection");
+}
+
+/// A stream that outlives its endpoint would keep it in the number of hosts, of which a share may be ejected.
+#[tokio::test]
+async fn an_endpoint_that_leaves_the_answer_leaves_outlier_detection() {
+    let rig = Rig::new(addresses(&[1, 2]));
+    settle().await;
+    let stream = rig.endpoints()[0].admit().ok().and_then(|admission| admission.end(None));
+    assert!(stream.is_some());
+    rig.answer(addresses(&[2]));
+    rig.advance(SECOND * 5).await;
+    rig.advance(SECOND * 25).await;
+    let hosts = rig.shared.detector.as_ref().unwrap().snapshot();
+    assert_eq!(hosts.iter().map(|host| &*host.host).collect::<Vec<_>>(), ["127.0.0.1:2"]);
+}
+
+#[tokio::test]
+async fn failures_and_refusals_count_as_load_and_unprocessed_attempts_do_not() {
+    let clock = Clock::manual(SECOND);
+    let endpoint = endpoint(addresses(&[1]).unwrap()[0], &settings(&clock));
+    let admit = || endpoint.admit().ok().unwrap();
+    let held = admit();
+    admit().withdraw();
+    drop(admit());
+    for kind in [None, Some(ErrorKind::NotFound), Some(ErrorKind::Invalid)] {
+        drop(admit().end(kind));
+    }
+    assert_eq!(endpoint.load(), (false, 1), "the attempt that is held");
+    for kind in [ErrorKind::Rejected, ErrorKind::NotExecuted, ErrorKind::Indeterminate] {
+        drop(admit().end(Some(kind)));
+    }
+    assert_eq!(endpoint.load(), (false, 4));
+    drop(held);
+    clock.advance(SECOND * 30);
+    assert_eq!(endpoint.load(), (false, 0));
 }
 
 #[tokio::test]
@@ -220,8 +257,8 @@ async fn a_call_that_waits_for_an_endpoint_chooses_again_when_the_endpoints_chan
     settle().await;
     let balancer = rig.balancer(16);
     let endpoints = balancer.current();
-    let Err(unusable) = balancer.choose(&endpoints) else { panic!("there is no connection") };
-    let mut waiting = Box::pin(balancer.wait(&endpoints, unusable));
+    let Err(unusable) = balancer.choose(&endpoints, &[]) else { panic!("there is no connection") };
+    let mut waiting = Box::pin(balancer.wait(&endpoints, unusable, false));
     for (answer, is_woken) in [(&[port][..], false), (&[port, 1][..], true)] {
         assert!(waiting.as_mut().now_or_never().is_none());
         rig.answer(addresses(answer));

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use comms_core::{
     Error,
-    resilience::{BulkheadConfig, Policy, PolicyConfig},
+    resilience::{BulkheadConfig, OutlierConfig, OutlierDetector, Policy, PolicyConfig},
 };
 use http::Uri;
 use tokio::{
@@ -18,9 +18,10 @@ use crate::client::{
     attempt::{Attempts, Shared},
     balance::{Balancer, EndpointSet, Resolver, ResolverSettings, system_lookup},
     connect::Connector,
-    endpoint::{Endpoint, Settings},
-    methods::Methods,
+    endpoint::{Endpoint, HealthCheck, Settings},
+    methods::{Defaults, Methods},
     retry::ByEvidence,
+    task::Task,
 };
 
 /// The longest timeout, about three years: adding it to an instant of the clock does not overflow.
@@ -39,11 +40,15 @@ impl ChannelBuilder {
     ///   [`resolve`](Self::resolve) is zero;
     /// - [`keep_alive`](Self::keep_alive) or [`keep_alive_timeout`](Self::keep_alive_timeout) is below its minimum;
     /// - [`endpoint_policy`](Self::endpoint_policy) is invalid or has other settings than a breaker and a bulkhead;
+    /// - [`service_config`](Self::service_config) is not valid;
+    /// - the path of a method does not begin with `/`, or a [`hedge`](Self::hedge) is invalid or its policy has no retry
+    ///   budget;
+    /// - [`outliers`](Self::outliers) is invalid;
     /// - no tokio runtime is current.
     ///
     /// Returns [`ErrorKind::Misconfigured`](comms_core::ErrorKind::Misconfigured) if the certificates of TLS cannot be
     /// loaded, or no cryptography provider is installed.
-    pub fn build(self) -> Result<Channel, Error> {
+    pub fn build(mut self) -> Result<Channel, Error> {
         let scheme = self.scheme();
         let targets =
             self.uris.iter().map(|uri| Target::parse(uri, scheme)).collect::<Result<Vec<_>, _>>()?;
@@ -56,7 +61,11 @@ impl ChannelBuilder {
         let (policy, policy_has_timeout) = self.call_policy(&peer)?;
         let connector =
             self.connector().map_err(|e| e.context(format_args!("gRPC channel to {authority}")))?;
-        let settings = self.endpoint_settings(&peer, targets.len(), connector, runtime);
+        let several = targets.len() > 1 || self.resolve.is_some();
+        let (config, fixed) = self
+            .read_service_config(several)
+            .map_err(|error| error.context(format_args!("gRPC channel to {authority}")))?;
+        let settings = self.endpoint_settings(&peer, several, connector, runtime)?;
         let balancer = self.balancer(targets, first, settings);
         let shared = Shared {
             balancer,
@@ -64,15 +73,24 @@ impl ChannelBuilder {
             forwards_credentials: self.forwards_credentials,
             clock: self.clock.clone(),
         };
-        let classify = ByEvidence { peer: peer.clone() };
-        let core = Core {
-            peer: peer.clone(),
-            methods: Methods::new(peer, self.methods),
-            attempts: Attempts::new(shared),
-            classify,
-            policy,
+        let attempts = Attempts::new(shared);
+        let defaults = Defaults {
+            attempts: attempts.clone(),
+            classify: ByEvidence { peer: peer.clone(), retryable: None },
+            policy: policy.clone(),
             policy_has_timeout,
             timeout: self.timeout.min(LONGEST),
+            wait_for_ready: self.wait_for_ready,
+            clock: self.clock.clone(),
+        };
+        let methods = Methods::new(defaults, self.methods, config)
+            .map_err(|error| error.context(format_args!("gRPC channel to {authority}")))?;
+        let core = Core {
+            peer,
+            methods,
+            attempts,
+            policy,
+            fixed,
             replay_limit: self.replay_limit,
             forwards_credentials: self.forwards_credentials,
             clock: self.clock,
@@ -92,6 +110,7 @@ impl ChannelBuilder {
         }
         self.keep_alive.check()?;
         self.endpoint_policy.validate()?;
+        self.outliers.as_ref().map_or(Ok(()), OutlierConfig::validate)?;
         let PolicyConfig { breaker, bulkhead, .. } = self.endpoint_policy.clone();
         if self.endpoint_policy != PolicyConfig::none().breaker(breaker).bulkhead(bulkhead) {
             return Err(Error::invalid(
@@ -133,33 +152,40 @@ impl ChannelBuilder {
     fn endpoint_settings(
         &self,
         peer: &Arc<str>,
-        targets: usize,
+        several: bool,
         connector: Connector,
         runtime: Handle,
-    ) -> Arc<Settings> {
-        let several = targets > 1 || self.resolve.is_some();
-        Arc::new(Settings {
+    ) -> Result<Arc<Settings>, Error> {
+        let outliers = self.outliers.clone().filter(|_| several);
+        let detector = outliers.map(|config| OutlierDetector::new(peer, config, self.clock.clone()));
+        Ok(Arc::new(Settings {
             peer: peer.clone(),
             connector,
             connect_timeout: self.connect_timeout,
             keep_alive: self.keep_alive,
             backoff: self.backoff,
-            wait_for_ready: self.wait_for_ready,
             max_waiting: self.max_waiting,
             guards: if several { self.endpoint_policy.clone() } else { PolicyConfig::none() },
+            detector: detector.transpose()?,
+            health_check: self.health_check.clone().map(HealthCheck::new).map(Arc::new),
             clock: self.clock.clone(),
             runtime,
             trouble: Notify::new(),
-        })
+        }))
     }
 
     fn balancer(&self, targets: Vec<Target>, first: Target, settings: Arc<Settings>) -> Balancer {
+        let balance = self.balance.unwrap_or_default();
+        let sweeps = settings.detector.clone().map(|detector| {
+            let sweeps = async move { detector.run(std::future::pending()).await };
+            Task::spawn(&settings.runtime, sweeps)
+        });
         let Some(interval) = self.resolve else {
             let endpoints = targets.into_iter().map(|Target { uri, origin }| {
                 Arc::new(Endpoint::new(origin.authority.to_string(), origin, uri, settings.clone()))
             });
             let (_, set) = watch::channel(EndpointSet::of(endpoints.collect()));
-            return Balancer::new(set, self.balance, self.clock.clone(), self.max_waiting, None);
+            return Balancer::new(set, balance, self.clock.clone(), self.max_waiting, None, sweeps);
         };
         let ((host, port), origin) = (first.host_and_port(), first.origin);
         let shared = settings.clone();
@@ -175,6 +201,6 @@ impl ChannelBuilder {
             shared: settings.clone(),
         };
         let (resolver, set) = Resolver::start(resolution, &settings.runtime);
-        Balancer::new(set, self.balance, self.clock.clone(), self.max_waiting, Some(resolver))
+        Balancer::new(set, balance, self.clock.clone(), self.max_waiting, Some(resolver), sweeps)
     }
 }

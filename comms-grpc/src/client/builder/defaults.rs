@@ -1,8 +1,8 @@
-//! The default backoff and breaker of a channel.
+//! The default backoff, breaker and outlier detection of a channel.
 
 use std::time::Duration;
 
-use comms_core::resilience::{Backoff, BreakerConfig, Jitter, WindowConfig};
+use comms_core::resilience::{Backoff, BreakerConfig, Jitter, OutlierConfig, WindowConfig};
 
 /// Returns the connection backoff of gRPC.
 pub(super) fn reconnect_backoff() -> Backoff {
@@ -20,4 +20,16 @@ pub(super) fn breaker() -> BreakerConfig {
         .window(WindowConfig::time(Duration::from_secs(10)))
         .open_duration(Duration::from_secs(5))
         .max_open_duration(Duration::from_secs(60))
+}
+
+/// Returns the default outlier detection of a channel with several endpoints.
+///
+/// A channel often has two to four endpoints, too few for the rules of gRFC A50, so failures in a row eject as well. At
+/// most half of the endpoints are ejected, because the others get their calls. The first ejection is short, because an
+/// endpoint that still fails costs one call at its end.
+pub(super) fn outliers() -> OutlierConfig {
+    OutlierConfig::default()
+        .consecutive_failures(5)
+        .max_ejection_percent(50)
+        .base_ejection_time(Duration::from_secs(10))
 }

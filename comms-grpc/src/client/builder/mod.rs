@@ -2,13 +2,16 @@
 
 mod build;
 mod defaults;
+mod endpoint_health;
+mod hedge;
+mod service_config;
 mod target;
 
 use std::{collections::HashMap, fmt, time::Duration};
 
 use comms_core::{
     clock::Clock,
-    resilience::{Backoff, Policy, PolicyConfig},
+    resilience::{Backoff, OutlierConfig, Policy, PolicyConfig},
 };
 
 use super::{Balance, Channel, keep_alive::KeepAlive, methods::MethodSettings};
@@ -25,12 +28,15 @@ pub struct ChannelBuilder {
     connect_timeout: Duration,
     keep_alive: KeepAlive,
     backoff: Backoff,
-    wait_for_ready: bool,
+    wait_for_ready: Option<bool>,
     max_waiting: usize,
-    balance: Balance,
+    balance: Option<Balance>,
     endpoint_policy: PolicyConfig,
+    outliers: Option<OutlierConfig>,
+    health_check: Option<String>,
     policy: Guarding,
     methods: HashMap<String, MethodSettings>,
+    service_config: Option<String>,
     replay_limit: usize,
     peer: Option<String>,
     forwards_credentials: bool,
@@ -59,12 +65,15 @@ impl Channel {
             connect_timeout: Duration::from_secs(2),
             keep_alive: KeepAlive::default(),
             backoff: defaults::reconnect_backoff(),
-            wait_for_ready: false,
+            wait_for_ready: None,
             max_waiting: 1_024,
-            balance: Balance::default(),
-            endpoint_policy: PolicyConfig::none().breaker(comms_core::resilience::BreakerConfig::default()),
+            balance: None,
+            endpoint_policy: PolicyConfig::none(),
+            outliers: Some(defaults::outliers()),
+            health_check: None,
             policy: Guarding::Default,
             methods: HashMap::new(),
+            service_config: None,
             replay_limit: 64 * 1024,
             peer: None,
             forwards_credentials: false,
@@ -155,7 +164,7 @@ impl ChannelBuilder {
     /// fails at once during the backoff between two connection attempts, as `NotExecuted` with the time until the next
     /// connection attempt as the wait, after which the policy retries.
     pub fn wait_for_ready(mut self, wait: bool) -> Self {
-        self.wait_for_ready = wait;
+        self.wait_for_ready = Some(wait);
         self
     }
 
@@ -206,13 +215,13 @@ impl ChannelBuilder {
 
     /// Sets how the endpoint of a call is chosen. Default [`Balance::RoundRobin`].
     pub fn balance(mut self, balance: Balance) -> Self {
-        self.balance = balance;
+        self.balance = Some(balance);
         self
     }
 
     /// Sets the guards of each endpoint of a channel with several endpoints: the breaker, and the maximum number of
-    /// calls in flight of the bulkhead. Default: [`BreakerConfig::default`](comms_core::resilience::BreakerConfig), and
-    /// 4,096 calls.
+    /// calls in flight of the bulkhead. Default: no breaker, because [`outliers`](Self::outliers) finds the endpoints
+    /// that fail, and 4,096 calls.
     ///
     /// An endpoint whose guard refuses a call is skipped. If all endpoints refuse a call, it fails as `NotExecuted`.
     /// The other settings belong to the policy of the channel and must be off.
@@ -223,9 +232,7 @@ impl ChannelBuilder {
 
     /// Sets the maximum duration of a connection attempt, until the peer has sent its settings and permits a call. Default
     /// 2 s. A call that waits for the connection ends at the deadline of the call, if that is earlier; the attempt goes on.
-    ///
-    /// A connection whose peer later permits no further call for this time (SETTINGS_MAX_CONCURRENT_STREAMS is 0) is
-    /// replaced. Its calls in flight continue.
+    /// A connection whose peer later permits no further call for this time is replaced. Its calls in flight continue.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
@@ -272,7 +279,8 @@ impl ChannelBuilder {
 
     /// Sets the name of the peer in metrics, spans and errors, such as `payment`. Default: host and port of the URI.
     ///
-    /// The name of a channel with the default policy is never freed, so use a bounded set of names.
+    /// The name of a channel with the default policy, or with several endpoints, is never freed, so use a bounded set of
+    /// names.
     pub fn peer(mut self, name: impl Into<String>) -> Self {
         self.peer = Some(name.into());
         self

@@ -1,33 +1,39 @@
 //! One call: runs its attempts under the policy, and bounds its response body by the deadline.
 
+mod request_limit;
 mod response;
 
 use std::{future::poll_fn, task::Poll, time::Instant};
 
-use comms_core::{clock::Clock, context::Context, resilience::PolicyService};
+use comms_core::{
+    clock::Clock,
+    context::{Context, Deadline},
+    resilience::{HedgeService, PolicyService},
+};
 use http::{Request, Response, request::Parts};
 use tonic::{Status, body::Body};
 use tower_service::Service;
 use tracing::{Instrument, Span};
 
-use self::response::ResponseBody;
+use self::{request_limit::RequestLimit, response::ResponseBody};
 use super::{
     answer::HeadStatus,
     attempt::Attempts,
-    failure::Failure,
-    methods::CallMeter,
+    methods::{CallMeter, CallSettings},
     prepare::Prepared,
     request::{CallRequest, Head, RequestBody},
-    retry::ByEvidence,
+    retry::{ByEvidence, HedgedAttempts},
 };
 
 /// A call before it is sent.
 pub(super) struct Call {
     pub(super) policy: PolicyService<Attempts, ByEvidence>,
+    /// Present if the method is hedged.
+    pub(super) hedge: Option<HedgeService<HedgedAttempts, ByEvidence>>,
     pub(super) request: Request<Body>,
     pub(super) prepared: Prepared,
     pub(super) replay_limit: usize,
-    pub(super) idempotent: bool,
+    pub(super) settings: CallSettings,
     pub(super) forwards_credentials: bool,
     pub(super) clock: Clock,
     pub(super) meter: CallMeter,
@@ -38,10 +44,11 @@ impl Call {
     pub(super) async fn run(self) -> Result<Response<Body>, Status> {
         let Self {
             mut policy,
+            hedge,
             request,
             prepared,
             replay_limit,
-            idempotent,
+            settings,
             forwards_credentials,
             clock,
             mut meter,
@@ -49,8 +56,19 @@ impl Call {
         } = self;
         let Prepared { deadline, caller, scope } = prepared;
         let attempts = async move {
-            let request = read(request, replay_limit, deadline, caller, idempotent).await?;
-            policy.call(request).await.map_err(Failure::into_status)
+            let limit = RequestLimit::default();
+            let request = limit.apply(request, settings.max_request);
+            let mut request = read(request, replay_limit, deadline, caller, settings)
+                .await
+                .map_err(|status| limit.unsent(status))?;
+            let result = match hedge {
+                Some(mut hedge) if request.hedge(scope) => {
+                    let context = Context::default().with_deadline(Deadline::at(deadline));
+                    context.scope(Box::pin(hedge.call(request))).await
+                }
+                _ => policy.call(request).await,
+            };
+            result.map_err(|failure| limit.explain(failure.into_status()))
         };
         let attempts = attempts.instrument(span);
         let answer = match scope {
@@ -64,7 +82,8 @@ impl Call {
                 let (mut parts, (body, running)) = response.into_parts();
                 let head = parts.extensions.remove::<HeadStatus>();
                 let body =
-                    ResponseBody::new(body, running, head, deadline, clock, meter, forwards_credentials);
+                    ResponseBody::new(body, running, head, deadline, clock, meter, forwards_credentials)
+                        .with_limit(settings.max_response);
                 Ok(Response::from_parts(parts, Body::new(body)))
             }
             Err(status) => {
@@ -81,7 +100,7 @@ async fn read(
     replay_limit: usize,
     deadline: Instant,
     caller_deadline: Option<Instant>,
-    idempotent: bool,
+    settings: CallSettings,
 ) -> Result<CallRequest, Status> {
     let (Parts { method, uri, headers, .. }, body) = request.into_parts();
     let mut body = Some(body);
@@ -89,5 +108,8 @@ async fn read(
         poll_fn(|cx| Poll::Ready(RequestBody::read(body.take().unwrap_or_default(), replay_limit, cx)))
             .await?;
     let path = uri.into_parts().path_and_query;
-    Ok(CallRequest::new(Head { method, path, headers, deadline, caller_deadline, idempotent }, body))
+    let CallSettings { idempotent, wait_for_ready, .. } = settings;
+    let head =
+        Head { method, path, headers, deadline, caller_deadline, idempotent, wait_for_ready, hedged: None };
+    Ok(CallRequest::new(head, body))
 }

@@ -64,6 +64,11 @@ impl ResponseBody {
         }
     }
 
+    /// Sets the longest message in bytes.
+    pub(super) fn with_limit(self, limit: Option<usize>) -> Self {
+        Self { frames: MessageFrames::new(limit.unwrap_or(usize::MAX)), ..self }
+    }
+
     /// Returns the next frame of the inner body, or the failure that ends the body.
     fn poll_inner(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let Some((inner, _)) = &mut self.inner else { return Poll::Ready(None) };

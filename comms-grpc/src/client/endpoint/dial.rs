@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::{Endpoint, Link, Outcome, Unreachable, load::Waiting};
+use super::{Endpoint, Link, Live, Outcome, Unreachable, health::Health, load::Waiting};
 use crate::{
     client::connection::{Connection, Limits},
     evidence::error_chain,
@@ -22,8 +22,19 @@ pub(super) fn start(endpoint: &Arc<Endpoint>) -> watch::Receiver<Option<Outcome>
     outcome
 }
 
-/// Opens the connection within the connect timeout.
-async fn open(endpoint: &Endpoint) -> Result<Connection, Arc<str>> {
+/// Opens the connection within the connect timeout, and waits as long for the first report of the peer's health.
+async fn open(endpoint: &Endpoint) -> Result<Live, Arc<str>> {
+    let connection = connect(endpoint).await?;
+    let Some(check) = &endpoint.settings.health_check else { return Ok(Live { connection, health: None }) };
+    let mut health = Health::watch(endpoint, check, &connection);
+    let timeout = endpoint.settings.connect_timeout;
+    match endpoint.settings.clock.timeout(timeout, health.reported()).await {
+        Ok(()) => Ok(Live { connection, health: Some(health) }),
+        Err(elapsed) => Err(format!("the peer does not report its health: {elapsed}").into()),
+    }
+}
+
+async fn connect(endpoint: &Endpoint) -> Result<Connection, Arc<str>> {
     let settings = &endpoint.settings;
     let started = settings.clock.now();
     let limits = Limits {
@@ -48,12 +59,13 @@ async fn open(endpoint: &Endpoint) -> Result<Connection, Arc<str>> {
 
 impl Endpoint {
     /// Makes the end of a connection attempt the state of the endpoint.
-    fn store(&self, opened: Result<Connection, Arc<str>>) -> Outcome {
+    fn store(&self, opened: Result<Live, Arc<str>>) -> Outcome {
         let mut state = self.lock();
         let reason = match opened {
-            Ok(connection) => {
-                state.link = Link::Ready(connection.clone());
-                return Ok(connection);
+            Ok(live) => {
+                let outcome = live.usable();
+                state.link = Link::Ready(live);
+                return outcome;
             }
             Err(reason) => reason,
         };
@@ -69,7 +81,7 @@ impl Endpoint {
 pub(super) async fn outcome(endpoint: &Arc<Endpoint>) -> Outcome {
     let running = match &endpoint.lock().link {
         Link::Connecting(outcome) => outcome.clone(),
-        Link::Ready(connection) => return Ok(connection.clone()),
+        Link::Ready(live) => return live.usable(),
         Link::Idle => return Err(unreachable_because("the connection was lost at once")),
         Link::Backoff { reason, .. } => return Err(unreachable_because(reason)),
     };
@@ -81,6 +93,6 @@ pub(super) async fn outcome(endpoint: &Arc<Endpoint>) -> Outcome {
     }
 }
 
-fn unreachable_because(reason: &str) -> Unreachable {
+pub(super) fn unreachable_because(reason: &str) -> Unreachable {
     Unreachable { reason: reason.into(), retry_after: None, crowded: false }
 }

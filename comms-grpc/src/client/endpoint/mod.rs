@@ -3,10 +3,16 @@
 //! The files:
 //! - `mod.rs`: the state of the connection, and its changes;
 //! - `dial.rs`: one connection attempt, shared by all calls that wait for it;
-//! - `load.rs`: the calls in flight and the guards of the endpoint.
+//! - `health.rs`: the health that the peer reports on the connection;
+//! - `load.rs`: the calls in flight and the guards of the endpoint;
+//! - `ejection.rs`: the part of the endpoint in outlier detection;
+//! - `recent_failures.rs`: the failures that count as load.
 
 mod dial;
+mod ejection;
+mod health;
 mod load;
+mod recent_failures;
 
 use std::{
     fmt,
@@ -19,7 +25,7 @@ use std::{
 
 use comms_core::{
     clock::Clock,
-    resilience::{Backoff, Breaker, PolicyConfig},
+    resilience::{Backoff, Breaker, OutlierDetector, PolicyConfig},
 };
 use http::Uri;
 use tokio::{
@@ -35,7 +41,10 @@ use super::{
     snapshot::EndpointState,
 };
 
+pub(super) use health::HealthCheck;
 pub(super) use load::{Admission, InFlight};
+
+use self::{ejection::Ejection, health::Health, recent_failures::RecentFailures};
 
 /// A connection that ends within this time, without an answer of the peer, is a useless connection.
 const TRIAL: Duration = Duration::from_secs(1);
@@ -51,11 +60,13 @@ pub(super) struct Settings {
     pub(super) connect_timeout: Duration,
     pub(super) keep_alive: KeepAlive,
     pub(super) backoff: Backoff,
-    pub(super) wait_for_ready: bool,
     /// The maximum number of calls that wait for one connection.
     pub(super) max_waiting: usize,
     /// The guards of each endpoint.
     pub(super) guards: PolicyConfig,
+    /// Compares the endpoints, if there are several.
+    pub(super) detector: Option<OutlierDetector>,
+    pub(super) health_check: Option<Arc<HealthCheck>>,
     pub(super) clock: Clock,
     /// The runtime of the connections.
     pub(super) runtime: Handle,
@@ -72,14 +83,16 @@ pub(super) struct Endpoint {
     settings: Arc<Settings>,
     state: Mutex<State>,
     waiting: AtomicUsize,
-    in_flight: AtomicUsize,
+    in_flight: Arc<AtomicUsize>,
     max_in_flight: usize,
     started: AtomicU64,
     failed: AtomicU64,
+    recent_failures: RecentFailures,
     breaker: Option<Breaker>,
     /// Whether the peer has answered a call since the last loss of a connection. The calls of a connection may be answered
     /// after its GOAWAY, while another one is in use.
     answered: Arc<AtomicBool>,
+    ejection: Option<Ejection>,
 }
 
 struct State {
@@ -93,8 +106,24 @@ struct State {
 enum Link {
     Idle,
     Connecting(watch::Receiver<Option<Outcome>>),
-    Ready(Connection),
+    Ready(Live),
     Backoff { until: Instant, reason: Arc<str> },
+}
+
+/// An open connection, and the health of the peer if the channel checks it.
+struct Live {
+    connection: Connection,
+    health: Option<Health>,
+}
+
+impl Live {
+    /// Returns the connection, unless the peer reports that it does not serve.
+    fn usable(&self) -> Outcome {
+        match self.health.as_ref().and_then(Health::problem) {
+            None => Ok(self.connection.clone()),
+            Some(reason) => Err(dial::unreachable_because(&reason)),
+        }
+    }
 }
 
 /// The outcome of a connection attempt.
@@ -125,18 +154,21 @@ impl Endpoint {
             Breaker::new(&settings.peer, config, settings.clock.clone()).ok()
         });
         let max = settings.guards.bulkhead.as_ref().map(|bulkhead| bulkhead.max_concurrent as usize);
+        let ejection = settings.detector.as_ref().map(|detector| Ejection::new(detector.add(&address)));
         Self {
             address,
             origin,
             target,
             state: Mutex::new(State { link: Link::Idle, failures: 0, useless: 0 }),
             waiting: AtomicUsize::new(0),
-            in_flight: AtomicUsize::new(0),
+            in_flight: Arc::default(),
             max_in_flight: max.unwrap_or(load::MAX_IN_FLIGHT),
             started: AtomicU64::new(0),
             failed: AtomicU64::new(0),
+            recent_failures: RecentFailures::new(&settings.clock),
             breaker,
             answered: Arc::default(),
+            ejection,
             settings,
         }
     }
@@ -145,9 +177,9 @@ impl Endpoint {
     /// waits.
     pub(super) fn readiness(self: &Arc<Self>) -> Readiness {
         let mut state = self.lock();
-        if let Link::Ready(connection) = &state.link {
-            if !connection.is_closed() {
-                return Readiness::Ready(connection.clone());
+        if let Link::Ready(live) = &state.link {
+            if !live.connection.is_closed() {
+                return live.usable().map_or_else(Readiness::Unreachable, Readiness::Ready);
             }
             self.lose_connection(&mut state);
         }
@@ -174,7 +206,7 @@ impl Endpoint {
 
     /// Ends the use of a connection that the peer closed.
     fn lose_connection(&self, state: &mut State) {
-        let Link::Ready(connection) = &state.link else { return };
+        let Link::Ready(Live { connection, .. }) = &state.link else { return };
         let now = self.settings.clock.now();
         let lasted = now.saturating_duration_since(connection.opened()) >= TRIAL;
         let useful = self.answered.swap(false, Relaxed) || lasted;
@@ -197,9 +229,9 @@ impl Endpoint {
 
     /// Returns the connection, and waits for the connection attempt if one is needed.
     ///
-    /// During the backoff after a failed attempt the wait fails at once, unless the channel waits for readiness. A call
+    /// During the backoff after a failed attempt the wait fails at once, unless the call waits `for_ready`. A call
     /// that is dropped while it waits does not stop the attempt.
-    pub(super) async fn ready(self: &Arc<Self>) -> Result<Connection, Unreachable> {
+    pub(super) async fn ready(self: &Arc<Self>, for_ready: bool) -> Result<Connection, Unreachable> {
         loop {
             let failure = match self.readiness() {
                 Readiness::Ready(connection) => return Ok(connection),
@@ -209,7 +241,7 @@ impl Endpoint {
                     Err(failure) => failure,
                 },
             };
-            if !self.settings.wait_for_ready || failure.crowded {
+            if !for_ready || failure.crowded {
                 return Err(failure);
             }
             let _waiting = load::Waiting::enter(self)?;
@@ -218,9 +250,9 @@ impl Endpoint {
     }
 
     /// Returns a free stream of the connection, and waits for the connection and for a stream if needed.
-    pub(super) async fn stream(self: &Arc<Self>) -> Result<FreeStream, Unreachable> {
+    pub(super) async fn stream(self: &Arc<Self>, for_ready: bool) -> Result<FreeStream, Unreachable> {
         loop {
-            let connection = self.ready().await?;
+            let connection = self.ready(for_ready).await?;
             if let Some(stream) = connection.clone().try_stream() {
                 return Ok(stream);
             }
@@ -232,11 +264,6 @@ impl Endpoint {
         }
     }
 
-    /// Returns whether calls wait for a connection instead of failing.
-    pub(super) fn waits_for_ready(&self) -> bool {
-        self.settings.wait_for_ready
-    }
-
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -244,7 +271,10 @@ impl Endpoint {
     /// Returns the state of the connection, for a snapshot.
     pub(super) fn link_state(&self) -> EndpointState {
         match &self.lock().link {
-            Link::Ready(connection) if !connection.is_closed() => EndpointState::Ready,
+            Link::Ready(live) if !live.connection.is_closed() => match live.usable() {
+                Ok(_) => EndpointState::Ready,
+                Err(_) => EndpointState::NotServing,
+            },
             Link::Idle | Link::Ready(_) => EndpointState::Idle,
             Link::Connecting(_) => EndpointState::Connecting,
             Link::Backoff { .. } => EndpointState::Backoff,

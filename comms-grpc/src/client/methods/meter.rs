@@ -10,7 +10,6 @@ use http::HeaderMap;
 use metrics::{Histogram, Label};
 use tonic::{Code, Status};
 
-use super::Method;
 use crate::status::code_name;
 
 /// The codes of gRPC, 0 to 16.
@@ -48,14 +47,14 @@ impl MethodMeter {
 
 /// The measurement of one call, recorded on drop. A call that is dropped before a code was set counts as CANCELLED.
 pub(in crate::client) struct CallMeter {
-    method: Arc<Method>,
+    method: Arc<MethodMeter>,
     code: Option<Code>,
     started: Instant,
     clock: Clock,
 }
 
 impl CallMeter {
-    pub(super) fn start(method: Arc<Method>, clock: &Clock) -> Self {
+    pub(super) fn start(method: Arc<MethodMeter>, clock: &Clock) -> Self {
         Self { method, code: None, started: clock.now(), clock: clock.clone() }
     }
 
@@ -83,6 +82,6 @@ impl Drop for CallMeter {
     fn drop(&mut self) {
         let duration = self.clock.now().saturating_duration_since(self.started);
         let code = self.code.unwrap_or(Code::Cancelled);
-        self.method.meter.histogram(code).record(duration.as_secs_f64());
+        self.method.histogram(code).record(duration.as_secs_f64());
     }
 }

@@ -1,6 +1,13 @@
-//! What a channel keeps for each method: its metrics, and its settings.
+//! What a channel keeps for each method: its metrics, its settings, and its hedge.
+//!
+//! - `mod.rs`: the methods of a channel, and the change of their service config;
+//! - `method.rs`: one method, and how its settings are derived;
+//! - `hedges.rs`: the hedges, from the builder and from the service config;
+//! - `meter.rs`: the measurement of a call.
 
+mod hedges;
 mod meter;
+mod method;
 
 use std::{
     collections::HashMap,
@@ -8,69 +15,121 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use comms_core::{clock::Clock, resilience::Policy};
+use comms_core::{
+    Error,
+    resilience::{Hedge, HedgeSnapshot, RetryBudget},
+};
 
+use super::service_config::ServiceConfig;
+use hedges::Hedges;
 pub(super) use meter::CallMeter;
 use meter::MethodMeter;
+use method::Settings;
+pub(super) use method::{CallSettings, Defaults, Method, MethodSettings};
 
-/// Methods that are kept. The metrics of further methods are looked up in each call.
+/// Methods that are kept and are a label of metrics, without those that a setting names. The label of further methods is
+/// [`OTHER`], because a channel that forwards the calls of others can see any path.
 const MAX_KEPT: usize = 1_024;
-
-/// A method of the peer.
-pub(super) struct Method {
-    meter: MethodMeter,
-    /// Whether executing a call twice is harmless.
-    pub(super) idempotent: bool,
-    /// The policy, if it is not that of the channel.
-    pub(super) policy: Option<Policy>,
-}
-
-/// The settings of one method.
-#[derive(Debug, Clone, Default)]
-pub(super) struct MethodSettings {
-    pub(super) idempotent: bool,
-    pub(super) policy: Option<Policy>,
-}
+/// The label of the methods that are not kept.
+const OTHER: &str = "_OTHER";
 
 /// The methods of a channel.
 pub(super) struct Methods {
-    peer: Arc<str>,
-    settings: HashMap<String, MethodSettings>,
-    known: RwLock<HashMap<Box<str>, Arc<Method>>>,
+    defaults: Defaults,
+    /// The settings of the builder.
+    explicit: HashMap<String, MethodSettings>,
+    /// The hedges of the builder, by path.
+    hedges: Hedges,
+    other: Arc<MethodMeter>,
+    state: RwLock<State>,
+}
+
+struct State {
+    config: ServiceConfig,
+    /// The budget of the config, if it has one.
+    budget: Option<RetryBudget>,
+    /// The hedges of the config, by the name of its entries.
+    hedges: Hedges,
+    known: HashMap<Box<str>, Arc<Method>>,
 }
 
 impl Methods {
-    pub(super) fn new(peer: Arc<str>, settings: HashMap<String, MethodSettings>) -> Self {
-        Self { peer, settings, known: RwLock::default() }
+    /// # Errors
+    /// Returns `Invalid`, naming the method, if a path does not begin with `/`, or a hedge is invalid or has no budget.
+    pub(super) fn new(
+        defaults: Defaults,
+        explicit: HashMap<String, MethodSettings>,
+        config: ServiceConfig,
+    ) -> Result<Self, Error> {
+        let hedges = hedges::of_builder(&defaults, &explicit)?;
+        let other = Arc::new(MethodMeter::new(OTHER, &defaults.classify.peer));
+        let state = RwLock::new(State::new(&defaults, config, None)?);
+        Ok(Self { defaults, explicit, hedges, other, state })
+    }
+
+    /// Returns the measurements of the hedges: those of the builder, and those of the service config.
+    pub(super) fn hedges(&self) -> Vec<HedgeSnapshot> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        self.hedges.values().chain(state.hedges.values()).map(Hedge::snapshot).collect()
     }
 
     /// Returns the method of `path`, which is `/package.Service/Method`.
     pub(super) fn get(&self, path: &str) -> Arc<Method> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner).get(path).cloned();
+        let known = self.state.read().unwrap_or_else(PoisonError::into_inner).known.get(path).cloned();
         known.unwrap_or_else(|| self.add(path))
     }
 
     fn add(&self, path: &str) -> Arc<Method> {
-        let MethodSettings { idempotent, policy } = self.settings.get(path).cloned().unwrap_or_default();
-        let method = Method { meter: MethodMeter::new(path, &self.peer), idempotent, policy };
-        let method = Arc::new(method);
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        if known.len() < MAX_KEPT {
-            known.insert(path.into(), method.clone());
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let named = self.explicit.contains_key(path) || state.config.names(path);
+        if !named && state.known.len() >= MAX_KEPT {
+            return self.derive(&state, path, self.other.clone());
         }
+        let meter = Arc::new(MethodMeter::new(path, &self.defaults.classify.peer));
+        let method = self.derive(&state, path, meter);
+        state.known.insert(path.into(), method.clone());
         method
+    }
+
+    fn derive(&self, state: &State, path: &str, meter: Arc<MethodMeter>) -> Arc<Method> {
+        let (name, config) = state.config.entry(path).unzip();
+        let explicit = self.explicit.get(path);
+        let of_config = name.filter(|_| explicit.is_none_or(|settings| settings.policy.is_none()));
+        let hedge = self.hedges.get(path).or_else(|| state.hedges.get(of_config?));
+        let settings = Settings { explicit, hedge, config, budget: state.budget.as_ref() };
+        Arc::new(Method::new(&self.defaults, settings, meter))
+    }
+
+    /// Replaces the service config for the calls that start afterwards.
+    ///
+    /// # Errors
+    /// Returns `Invalid` if the config has a hedge without a budget. The config before stays.
+    pub(super) fn configure(&self, config: ServiceConfig) -> Result<(), Error> {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let mut next = State::new(&self.defaults, config, Some(&*state))?;
+        // A method keeps its metrics, so that updates create no further labels.
+        let known = state.known.drain().map(|(path, method)| {
+            let method = self.derive(&next, &path, method.meter());
+            (path, method)
+        });
+        next.known = known.collect();
+        *state = next;
+        Ok(())
+    }
+}
+
+impl State {
+    /// Returns the state with `config`, in which no method is known.
+    fn new(defaults: &Defaults, config: ServiceConfig, previous: Option<&Self>) -> Result<Self, Error> {
+        let budget =
+            config.budget(previous.map(|state| (&state.config, state.budget.as_ref())), &defaults.clock);
+        let hedges = hedges::of_config(defaults, &config, budget.as_ref())?;
+        Ok(Self { config, budget, hedges, known: HashMap::new() })
     }
 }
 
 impl fmt::Debug for Methods {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Methods").field("settings", &self.settings).finish_non_exhaustive()
-    }
-}
-
-impl Method {
-    /// Starts the measurement of a call.
-    pub(super) fn start(self: &Arc<Self>, clock: &Clock) -> CallMeter {
-        CallMeter::start(self.clone(), clock)
+        f.debug_struct("Methods").field("explicit", &self.explicit).finish_non_exhaustive()
     }
 }

@@ -54,6 +54,11 @@ impl RequestBody {
         Ok(Self(kind))
     }
 
+    /// Returns whether the body is at most one message, which each of several concurrent attempts can send.
+    pub(in crate::client) const fn is_whole(&self) -> bool {
+        matches!(self.0, Kind::Whole(_))
+    }
+
     /// Returns the body of a further attempt, or `None` if the beginning was longer than the limit and is gone.
     pub(in crate::client) fn replay(&self) -> Option<Self> {
         match &self.0 {

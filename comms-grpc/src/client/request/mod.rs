@@ -2,6 +2,7 @@
 
 mod body;
 mod headers;
+mod hedged;
 mod stream;
 
 use std::{
@@ -21,6 +22,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, uri};
 
 pub(super) use body::RequestBody;
 pub(super) use headers::{IDEMPOTENCY_KEY, write_context};
+pub(super) use hedged::Hedged;
 
 use headers::GRPC_TIMEOUT;
 
@@ -43,11 +45,22 @@ pub(super) struct Head {
     pub(super) caller_deadline: Option<Instant>,
     /// Whether executing this call twice is harmless.
     pub(super) idempotent: bool,
+    /// Whether this call waits while no connection can be made.
+    pub(super) wait_for_ready: bool,
+    /// Present if the call is hedged.
+    pub(super) hedged: Option<Hedged>,
 }
 
 impl CallRequest {
     pub(super) fn new(head: Head, body: RequestBody) -> Self {
         Self { head: Arc::new(head), body, earlier_attempts: AtomicU32::new(0) }
+    }
+
+    /// Marks the call as hedged, and returns whether it can be: executing it twice is harmless, and several concurrent
+    /// attempts can send its body. `policy_deadline` is the deadline that the policy must observe and does not know.
+    pub(super) fn hedge(&mut self, policy_deadline: Option<Deadline>) -> bool {
+        let head = Arc::get_mut(&mut self.head).filter(|head| head.idempotent && self.body.is_whole());
+        head.map(|head| head.hedged = Some(Hedged::new(policy_deadline))).is_some()
     }
 
     /// Returns the request of the next attempt, or `None` if its body cannot be sent again.
@@ -97,7 +110,7 @@ pub(super) struct Origin {
 }
 
 impl Origin {
-    fn uri(&self, path: Option<uri::PathAndQuery>) -> Uri {
+    pub(super) fn uri(&self, path: Option<uri::PathAndQuery>) -> Uri {
         let mut parts = uri::Parts::default();
         parts.scheme = Some(self.scheme.clone());
         parts.authority = Some(self.authority.clone());

@@ -1,10 +1,17 @@
-//! How a policy sees the calls of a channel.
+//! How a policy sees the calls of a channel. `hedged.rs`: the attempts of hedged calls.
+
+mod hedged;
 
 use std::sync::Arc;
 
-use comms_core::resilience::{Class, Classify, Rejection};
+use comms_core::{
+    ErrorKind,
+    resilience::{Class, Classify, Rejection, Retry},
+};
 
-use super::{failure::Failure, request::CallRequest};
+pub(super) use hedged::{HedgedAttempts, hedged};
+
+use super::{failure::Failure, request::CallRequest, service_config::StatusCodes};
 
 /// Classifies attempts by the evidence about them.
 ///
@@ -13,6 +20,8 @@ use super::{failure::Failure, request::CallRequest};
 #[derive(Debug, Clone)]
 pub(super) struct ByEvidence {
     pub(super) peer: Arc<str>,
+    /// The status codes that a service config permits to retry. `None`: the kind decides alone.
+    pub(super) retryable: Option<StatusCodes>,
 }
 
 impl<T> Classify<CallRequest, T, Failure> for ByEvidence {
@@ -30,5 +39,21 @@ impl<T> Classify<CallRequest, T, Failure> for ByEvidence {
 
     fn is_idempotent(&self, request: &CallRequest) -> bool {
         request.head.idempotent
+    }
+
+    /// A listed code permits a retry, and the evidence decides whether the retry is safe.
+    fn retry(&self, result: &Result<T, Failure>, kind: ErrorKind) -> Retry {
+        let listed =
+            |codes: StatusCodes| result.as_ref().is_err_and(|failure| codes.contains(failure.listed_as()));
+        match (self.retryable.map(listed), kind) {
+            (None, kind) => kind.retry(),
+            (Some(false), _) => Retry::No,
+            (Some(true), ErrorKind::NotExecuted | ErrorKind::Rejected) => Retry::Yes,
+            (Some(true), _) => Retry::IfRepeatable,
+        }
+    }
+
+    fn is_local_refusal(&self, result: &Result<T, Failure>) -> bool {
+        result.as_ref().err().is_some_and(Failure::is_local_refusal)
     }
 }

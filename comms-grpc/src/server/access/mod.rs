@@ -8,7 +8,7 @@ use std::{collections::HashMap, sync::Arc};
 
 #[cfg(feature = "jwt")]
 use comms_core::jwt::{Claims, Verifier};
-use comms_core::{Error, ErrorKind};
+use comms_core::{Error, ErrorKind, clock::Clock, telemetry::LogLimit};
 use http::{Extensions, HeaderMap};
 use tonic::Status;
 
@@ -28,7 +28,8 @@ use crate::{
 ///   valid token is UNAUTHENTICATED; any other is PERMISSION_DENIED.
 ///
 /// A refusal comes before any handler, and the response is marked as not executed. The log names the method and the
-/// identity; the response names neither.
+/// identity; the response names neither. At most one UNAUTHENTICATED and one PERMISSION_DENIED are logged as a warning in
+/// 10 s, with the number of those before, and the others at level debug.
 ///
 /// ```
 /// use comms_grpc::{Access, Caller};
@@ -52,6 +53,8 @@ struct Rules {
     services: HashMap<String, ServiceRules>,
     #[cfg(feature = "jwt")]
     verifier: Option<Verifier>,
+    unauthenticated_log: LogLimit,
+    denied_log: LogLimit,
 }
 
 #[derive(Debug, Default)]
@@ -89,14 +92,17 @@ impl Access {
         path: &str,
         headers: &HeaderMap,
         extensions: &mut Extensions,
+        clock: &Clock,
     ) -> Result<(), Status> {
         let (service, method) = split(path).unwrap_or_default();
         let Some(rules) = self.0.services.get(service) else { return Ok(()) };
         let of_method = rules.methods.get(method).map(|callers| &callers[..]).unwrap_or_default();
         let callers = || of_method.iter().chain(&rules.every_method);
         let identity = extensions.get::<PeerIdentity>();
+        let deny = |subject: Option<&str>| self.0.deny(path, identity, subject, clock);
+        let unauthenticated = |reason| self.0.unauthenticated(path, identity, reason, clock);
         if callers().next().is_none() {
-            return Err(deny(path, identity, None));
+            return Err(deny(None));
         }
         let mut credentials = Credentials {
             identity,
@@ -115,17 +121,17 @@ impl Access {
                         extensions.insert(claims);
                         return Ok(());
                     }
-                    return Err(deny(path, identity, Some(&claims.sub)));
+                    return Err(deny(Some(&*claims.sub)));
                 }
                 Ok(None) => {}
-                Err(reason) => return Err(unauthenticated(path, identity, reason)),
+                Err(reason) => return Err(unauthenticated(reason)),
             }
         }
         #[cfg(not(feature = "jwt"))]
         let _ = (headers, &mut credentials);
         match identity {
-            Some(_) => Err(deny(path, identity, None)),
-            None => Err(unauthenticated(path, None, "the caller has no identity")),
+            Some(_) => Err(deny(None)),
+            None => Err(unauthenticated("the caller has no identity")),
         }
     }
 
@@ -220,6 +226,8 @@ impl AccessBuilder {
             services,
             #[cfg(feature = "jwt")]
             verifier: self.verifier,
+            unauthenticated_log: LogLimit::new(),
+            denied_log: LogLimit::new(),
         })))
     }
 }
@@ -236,26 +244,42 @@ fn logged(path: &str) -> &str {
     path.get(..path.floor_char_boundary(128)).unwrap_or_default()
 }
 
-fn unauthenticated(path: &str, identity: Option<&PeerIdentity>, reason: &'static str) -> Status {
-    let identity = identity.map(tracing::field::display);
-    tracing::warn!(
-        rpc.method = logged(path),
-        identity,
-        reason,
-        "a call without valid credentials was refused"
-    );
-    refuse(Error::unauthenticated("send valid credentials"))
-}
+impl Rules {
+    fn unauthenticated(
+        &self,
+        path: &str,
+        identity: Option<&PeerIdentity>,
+        reason: &'static str,
+        clock: &Clock,
+    ) -> Status {
+        let (method, identity) = (logged(path), identity.map(tracing::field::display));
+        let text = "a call without valid credentials was refused";
+        match self.unauthenticated_log.admit(clock) {
+            Some(suppressed) => {
+                tracing::warn!(rpc.method = method, identity, reason, suppressed, "{text}");
+            }
+            None => tracing::debug!(rpc.method = method, identity, reason, "{text}"),
+        }
+        refuse(Error::unauthenticated("send valid credentials"))
+    }
 
-fn deny(path: &str, identity: Option<&PeerIdentity>, subject: Option<&str>) -> Status {
-    let identity = identity.map(tracing::field::display);
-    tracing::warn!(
-        rpc.method = logged(path),
-        identity,
-        subject,
-        "a call was refused: no rule of access permits it"
-    );
-    refuse(Error::permission_denied("the caller may not call this method"))
+    fn deny(
+        &self,
+        path: &str,
+        identity: Option<&PeerIdentity>,
+        subject: Option<&str>,
+        clock: &Clock,
+    ) -> Status {
+        let (method, identity) = (logged(path), identity.map(tracing::field::display));
+        let text = "a call was refused: no rule of access permits it";
+        match self.denied_log.admit(clock) {
+            Some(suppressed) => {
+                tracing::warn!(rpc.method = method, identity, subject, suppressed, "{text}");
+            }
+            None => tracing::debug!(rpc.method = method, identity, subject, "{text}"),
+        }
+        refuse(Error::permission_denied("the caller may not call this method"))
+    }
 }
 
 /// Returns the status of a call that is refused before its handler. The proof has the kind of the error, so a client

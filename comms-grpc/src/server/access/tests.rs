@@ -13,7 +13,7 @@ fn identity(spiffe_id: &str, dns_names: &[&str]) -> PeerIdentity {
 fn code(access: &Access, path: &str, identity: Option<PeerIdentity>) -> Code {
     let mut extensions = Extensions::new();
     identity.map(|identity| extensions.insert(identity));
-    match access.check(path, &HeaderMap::new(), &mut extensions) {
+    match access.check(path, &HeaderMap::new(), &mut extensions, &Clock::system()) {
         Ok(()) => Code::Ok,
         Err(status) => {
             assert!(Refusal::of(&status).is_some(), "{status:?}");
@@ -119,7 +119,7 @@ mod tokens {
         }
         identity.map(|identity| extensions.insert(identity));
         let code = access
-            .check(CHARGE, &headers, &mut extensions)
+            .check(CHARGE, &headers, &mut extensions, &Clock::system())
             .map_or_else(|status| status.code(), |()| Code::Ok);
         (code, extensions.get::<Claims>().is_some())
     }

@@ -3,19 +3,20 @@
 
 use std::{
     io,
+    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use comms_core::{BoxError, Error, clock::Clock, telemetry};
+use comms_core::{
+    BoxError, Error,
+    clock::Clock,
+    telemetry::{self, LogLimit},
+};
 use http::{Request, Response};
 use http_body::Body;
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    server::conn::auto::Builder,
-};
-use metrics::Counter;
+use hyper_util::{rt::TokioIo, server::conn::auto::Builder};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
@@ -25,21 +26,21 @@ use tower_service::Service;
 
 use super::{
     activity::Activity,
+    close_counters::CloseCounters,
     config::{ListenerConfig, Protocols},
-    connection::{self, ConnectionEnd},
+    connection,
     connection_limits::{ConnectionLimits, ConnectionPermit},
     counting_service::{CountingService, RequestBody},
     peer::Peer,
     problem_details::ProblemDetails,
     socket::Socket,
+    stream_task::StreamExecutor,
     transport::{AcceptedConnection, Stream, Transport},
-    watchdog::Limit,
+    watchdog::GOAWAY_TIMEOUT,
 };
 
 /// The wait after an accept that failed for lack of descriptors or memory. An immediate retry would be a busy loop.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
-/// The minimum time between two warnings about failed accepts.
-const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 /// The time after the drain limit at which connections whose handlers block their threads are given up.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
 
@@ -56,13 +57,12 @@ struct AcceptedSocket {
 }
 
 pub(super) struct Acceptor {
-    listener: TcpListener,
     limits: ConnectionLimits,
-    builder: Arc<Builder<TokioExecutor>>,
+    builder: Arc<Builder<StreamExecutor>>,
     config: Arc<ListenerConfig>,
     counters: Arc<CloseCounters>,
     clock: Clock,
-    last_warning: Option<Instant>,
+    failed_log: LogLimit,
     /// The tasks of the connections. Each returns the number of requests that the end of the drain cut.
     connections: JoinSet<u32>,
     /// The tasks of the TLS handshakes. Empty without TLS.
@@ -73,19 +73,18 @@ pub(super) struct Acceptor {
 }
 
 impl Acceptor {
-    pub(super) fn new(listener: TcpListener, config: ListenerConfig, clock: Clock) -> Result<Self, Error> {
+    pub(super) fn new(config: ListenerConfig, clock: Clock) -> Result<Self, Error> {
         let config = Arc::new(config);
         let gauge = metrics::gauge!(telemetry::CONNECTIONS, "listener" => config.name.clone());
         Ok(Self {
-            listener,
             limits: ConnectionLimits::new(config.max_connections, config.per_address(), gauge),
-            builder: Arc::new(connection::builder(&config)),
+            builder: Arc::new(connection::builder(&config, &clock)),
             counters: Arc::new(CloseCounters::new(&config.name)),
             #[cfg(feature = "tls")]
             tls: super::handshake::Handshakes::start(&config, &clock)?,
             config,
             clock,
-            last_warning: None,
+            failed_log: LogLimit::new(),
             connections: JoinSet::new(),
             handshakes: JoinSet::new(),
             shutdown: watch::Sender::new(false),
@@ -93,7 +92,7 @@ impl Acceptor {
     }
 
     /// Waits for the next connection within the limits, after its TLS handshake. No error ends the loop. Cancel safe.
-    pub(super) async fn accept(&mut self) -> (AcceptedConnection, Peer) {
+    pub(super) async fn accept(&mut self, listener: &TcpListener) -> (AcceptedConnection, Peer) {
         loop {
             let accepted = tokio::select! {
                 Some(_) = self.connections.join_next() => continue,
@@ -101,20 +100,22 @@ impl Acceptor {
                     Ok(Some(ready)) => return ready,
                     Ok(None) | Err(_) => continue,
                 },
-                accepted = accept(&self.listener, &self.limits) => accepted,
+                accepted = accept(listener, &self.limits) => accepted,
             };
             match accepted {
-                Ok(Some((socket, peer))) => {
+                Ok(Accepted::Socket(socket, peer)) => {
                     if let Some(ready) = self.begin(socket, peer) {
                         return ready;
                     }
                 }
-                Ok(None) => self.counters.address.increment(1),
+                Ok(Accepted::Refused(address)) => {
+                    self.counters.refuse(address, &self.config, &self.clock);
+                }
                 Err(error) if concerns_one_connection(&error) => {
                     tracing::debug!(listener = self.config.name, %error, "an accept failed");
                 }
                 Err(error) => {
-                    self.warn(&error);
+                    self.report(&error);
                     self.clock.sleep(ACCEPT_RETRY_DELAY).await;
                 }
             }
@@ -127,6 +128,9 @@ impl Acceptor {
         let activity = Arc::new(Activity::default());
         let socket = Socket::new(socket.stream, socket.permit, activity.clone());
         let accepted = self.clock.now();
+        if self.config.protocols == Protocols::Http2 {
+            activity.require_http2();
+        }
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
             self.handshakes.spawn(tls.clone().run(socket, activity, accepted, peer));
@@ -135,11 +139,9 @@ impl Acceptor {
         Some((AcceptedConnection { stream: Stream::Plain(socket), activity, accepted }, peer))
     }
 
-    fn warn(&mut self, error: &io::Error) {
-        let now = self.clock.now();
-        if self.last_warning.is_none_or(|last| now.saturating_duration_since(last) >= WARNING_INTERVAL) {
-            self.last_warning = Some(now);
-            tracing::warn!(listener = self.config.name, %error, "connections cannot be accepted");
+    fn report(&self, error: &io::Error) {
+        if let Some(suppressed) = self.failed_log.admit(&self.clock) {
+            tracing::warn!(listener = self.config.name, %error, suppressed, "connections cannot be accepted");
         }
     }
 
@@ -173,11 +175,29 @@ impl Acceptor {
         });
     }
 
-    /// Closes the listener, signals shutdown to every connection, and waits for the requests in flight for at most the
-    /// drain limit.
-    pub(super) async fn drain(mut self) {
-        drop(self.listener);
+    /// Signals shutdown to every connection. Returns the time until which handshakes may end.
+    pub(super) fn shut_down(&self) -> Instant {
         self.shutdown.send_replace(true);
+        self.clock.now() + GOAWAY_TIMEOUT
+    }
+
+    /// Waits until `end` for the next TLS handshake that ends. Returns `None` if there is none.
+    pub(super) async fn finish_handshake(&mut self, end: Instant) -> Option<(AcceptedConnection, Peer)> {
+        let handshakes = &mut self.handshakes;
+        let next = async {
+            while let Some(ended) = handshakes.join_next().await {
+                if let Ok(Some(ready)) = ended {
+                    return Some(ready);
+                }
+            }
+            None
+        };
+        let left = end.saturating_duration_since(self.clock.now());
+        self.clock.timeout(left, next).await.ok().flatten()
+    }
+
+    /// Waits for the requests in flight for at most the drain limit, after [`shut_down`](Self::shut_down).
+    pub(super) async fn drain(mut self) {
         // No request of these connections was read.
         self.handshakes.shutdown().await;
         let mut cut = 0;
@@ -198,51 +218,20 @@ impl Acceptor {
     }
 }
 
-/// Counters of the connections that the listener closed, by reason.
-struct CloseCounters {
-    address: Counter,
-    head: Counter,
-    progress: Counter,
+/// The result of an accept.
+enum Accepted {
+    Socket(AcceptedSocket, Peer),
+    /// The socket was closed because its address has reached its limit.
+    Refused(IpAddr),
 }
 
-impl CloseCounters {
-    fn new(listener: &str) -> Self {
-        let counter = |reason: &'static str| {
-            let listener = listener.to_owned();
-            metrics::counter!(telemetry::CONNECTIONS_CLOSED, "listener" => listener, "reason" => reason)
-        };
-        Self {
-            address: counter("address_limit"),
-            head: counter("head_timeout"),
-            progress: counter("progress_timeout"),
-        }
-    }
-
-    /// Counts the end of a connection. Returns the number of requests that the end of the drain cut.
-    fn record(&self, listener: &str, end: ConnectionEnd) -> u32 {
-        match end {
-            ConnectionEnd::Closed => {}
-            ConnectionEnd::Failed(error) => tracing::debug!(listener, error, "a connection failed"),
-            ConnectionEnd::Cut(Limit::Head, _) => self.head.increment(1),
-            ConnectionEnd::Cut(Limit::Progress, requests) => {
-                self.progress.increment(1);
-                tracing::debug!(listener, requests, "a connection without progress was cut");
-            }
-            ConnectionEnd::Cut(Limit::Drain, requests) => return requests.max(1),
-            ConnectionEnd::Cut(Limit::Age | Limit::Goaway | Limit::Idle, _) => {}
-        }
-        0
-    }
-}
-
-/// Accepts the next socket. Returns `None` if the socket was closed because its address has reached its limit.
-async fn accept(
-    listener: &TcpListener,
-    limits: &ConnectionLimits,
-) -> io::Result<Option<(AcceptedSocket, Peer)>> {
-    let Some(permit) = limits.acquire().await else { return Ok(None) };
+/// Accepts the next socket, as soon as the total limit allows.
+async fn accept(listener: &TcpListener, limits: &ConnectionLimits) -> io::Result<Accepted> {
+    let permit = limits.acquire().await;
     let (stream, remote) = listener.accept().await?;
-    let Some(permit) = limits.admit(permit, remote.ip()) else { return Ok(None) };
+    let Some(permit) = permit.and_then(|permit| limits.admit(permit, remote.ip())) else {
+        return Ok(Accepted::Refused(remote.ip()));
+    };
     // Responses are small. Nagle's algorithm would delay them until the peer's delayed acknowledgement.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY");
@@ -252,7 +241,7 @@ async fn accept(
         tracing::debug!(%error, "cannot set TCP_NOTSENT_LOWAT");
     }
     let peer = Peer { remote, local: stream.local_addr().ok(), identity: None };
-    Ok(Some((AcceptedSocket { stream, permit }, peer)))
+    Ok(Accepted::Socket(AcceptedSocket { stream, permit }, peer))
 }
 
 /// Returns whether `error` concerns only the connection that was being accepted, so that the next accept may succeed.
@@ -272,7 +261,9 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let limits = ConnectionLimits::new(1, 1, Gauge::noop());
-        let (accepted, peer) = accept(&listener, &limits).await.unwrap().unwrap();
+        let Ok(Accepted::Socket(accepted, peer)) = accept(&listener, &limits).await else {
+            panic!("refused")
+        };
         assert!(accepted.stream.nodelay().unwrap());
         assert_eq!(Some(peer.remote), client.local_addr().ok());
         assert_eq!(peer.local, client.peer_addr().ok());

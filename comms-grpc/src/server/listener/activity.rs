@@ -57,6 +57,8 @@ pub(super) struct Activity {
     pub(super) blocked_writes: ProgressCounter,
     /// Request bodies that a handler waits for. A frame that arrives is progress.
     pub(super) uploads: ProgressCounter,
+    /// Whether the peer can speak no other protocol than HTTP/2.
+    requires_http2: AtomicBool,
     http2: AtomicBool,
     reset: AtomicBool,
     between_requests: AtomicBool,
@@ -89,6 +91,17 @@ impl Activity {
     /// Records that the listener shuts down.
     pub(super) fn shut_down(&self) {
         self.shutting_down.store(true, Relaxed);
+    }
+
+    /// Records that the peer can speak no other protocol than HTTP/2.
+    pub(super) fn require_http2(&self) {
+        self.requires_http2.store(true, Relaxed);
+    }
+
+    /// Returns whether the HTTP/2 handshake has still to come. A peer that sends its first request with the handshake needs
+    /// a GOAWAY before the connection is closed, which proves that the request was not executed.
+    pub(super) fn awaits_http2(&self) -> bool {
+        self.requires_http2.load(Relaxed) && !self.is_http2()
     }
 
     /// Records that the HTTP/2 handshake is complete.

@@ -9,7 +9,7 @@ use std::{
 
 use comms_core::{BoxError, clock::Clock};
 use hyper_util::{
-    rt::{TokioExecutor, TokioTimer},
+    rt::TokioTimer,
     server::{conn::auto::Builder, graceful::GracefulConnection},
 };
 use tokio::sync::watch;
@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use super::{
     activity::Activity,
     config::{ListenerConfig, Protocols},
+    stream_task::StreamExecutor,
     watchdog::{Limit, Watchdog, YEAR},
 };
 
@@ -42,8 +43,8 @@ pub(super) enum ConnectionEnd {
 }
 
 /// Returns hyper's settings for the connections of a listener.
-pub(super) fn builder(config: &ListenerConfig) -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
+pub(super) fn builder(config: &ListenerConfig, clock: &Clock) -> Builder<StreamExecutor> {
+    let mut builder = Builder::new(StreamExecutor(clock.clone()));
     let mut max_headers = MAX_BUFFER as u32;
     if config.protocols == Protocols::Http2 {
         builder = builder.http2_only();
@@ -82,6 +83,8 @@ where
     let mut connection = pin!(connection);
     let mut shutdown = pin!(async move { drop(shutdown.wait_for(|shutdown| *shutdown).await) });
     let mut shutting_down = false;
+    // Whether the peer has to get a GOAWAY, as soon as it has completed its handshake.
+    let mut goaway_due = false;
     let mut watchdog = Watchdog::new(config, accepted, clock.clone());
     // One timer serves all limits. It is armed again when it fires, and for a limit that expires earlier.
     let mut timer = pin!(clock.sleep(config.head_timeout));
@@ -99,6 +102,10 @@ where
                 shutting_down = true;
                 watchdog.shut_down(config.drain);
                 activity.shut_down();
+                goaway_due = true;
+            }
+            if goaway_due && !activity.awaits_http2() {
+                goaway_due = false;
                 connection.as_mut().graceful_shutdown();
                 continue;
             }
@@ -122,7 +129,7 @@ where
                 return Poll::Ready(ConnectionEnd::Cut(limit, activity.requests.open()));
             }
             watchdog.drain(config.max_connection_age_grace);
-            connection.as_mut().graceful_shutdown();
+            goaway_due = true;
         }
     })
     .await

@@ -1,8 +1,16 @@
 //! The TLS handshake of an accepted socket, in a task of its own.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
 
-use comms_core::{Error, clock::Clock, telemetry};
+use comms_core::{
+    Error,
+    clock::Clock,
+    telemetry::{self, LogLimit},
+};
 
 use super::{
     activity::Activity,
@@ -18,6 +26,8 @@ pub(super) struct Handshakes {
     tls: ServerHandshake,
     config: Arc<ListenerConfig>,
     clock: Clock,
+    /// By reason.
+    logs: Mutex<BTreeMap<&'static str, LogLimit>>,
 }
 
 impl Handshakes {
@@ -31,7 +41,7 @@ impl Handshakes {
         let tls = tls
             .start(protocols, requires_alpn, clock)
             .map_err(|e| e.context(format_args!("listener {}", config.name)))?;
-        Ok(Some(Arc::new(Self { tls, config: config.clone(), clock: clock.clone() })))
+        Ok(Some(Arc::new(Self { tls, config: config.clone(), clock: clock.clone(), logs: Mutex::default() })))
     }
 
     /// Makes the handshake within the time for the head. Returns `None` if it fails, after the socket is closed.
@@ -48,6 +58,9 @@ impl Handshakes {
         match self.clock.timeout(left(&self.clock), self.tls.accept(socket)).await {
             Ok(Ok((stream, identity))) => {
                 peer.identity = identity;
+                if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+                    activity.require_http2();
+                }
                 let stream = Stream::Tls(Box::new(stream));
                 Some((AcceptedConnection { stream, activity, accepted }, peer))
             }
@@ -68,8 +81,23 @@ impl Handshakes {
     fn record(&self, peer: &Peer, failure: &HandshakeFailure) {
         let HandshakeFailure { reason, text, .. } = failure;
         let (listener, remote) = (&self.config.name, peer.remote);
-        tracing::debug!(listener, %remote, reason, text, "a TLS handshake failed");
+        match self.admit_line(reason) {
+            Some(suppressed) => {
+                tracing::warn!(listener, %remote, reason, text, suppressed, "a TLS handshake failed");
+            }
+            None => tracing::debug!(listener, %remote, reason, text, "a TLS handshake failed"),
+        }
         let labels = [("listener", listener.clone()), ("reason", (*reason).to_owned())];
         metrics::counter!(telemetry::TLS_HANDSHAKE_FAILURES, &labels).increment(1);
+    }
+
+    /// Returns the number of suppressed warnings if a failure for `reason` may be logged as one. A client that closes the
+    /// connection is often the check of a load balancer.
+    fn admit_line(&self, reason: &'static str) -> Option<u64> {
+        if reason == "closed" {
+            return None;
+        }
+        let mut logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner);
+        logs.entry(reason).or_default().admit(&self.clock)
     }
 }

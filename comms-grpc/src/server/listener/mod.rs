@@ -3,17 +3,20 @@
 //! [`listen`] has the promise and its limits.
 //!
 //! A connection passes through the files in this order:
-//! 1. `accept.rs`: accepts the socket, within the limits of `connection_limits.rs`.
+//! 1. `accept.rs`: accepts the socket, within the limits of `connection_limits.rs`, and counts its end in
+//!    `close_counters.rs`.
 //! 2. `socket.rs`: wraps the socket, and records blocked writes.
 //! 3. `handshake.rs`: makes the TLS handshake, and finds the identity of the peer for `peer.rs` (feature `tls`).
 //! 4. `transport.rs`: detects the HTTP version with `preface.rs`, and records reads.
 //! 5. `problem_details.rs`: replaces responses that hyper sends by itself.
 //! 6. `counting_service.rs`: calls the service, and counts requests and bodies.
-//! 7. `connection.rs`: drives hyper until the connection ends.
-//! 8. `watchdog.rs`: derives the time limits of the connection from the counters in `activity.rs`.
+//! 7. `stream_task.rs`: drives a stream of HTTP/2, and resets it if its response is not read until its deadline.
+//! 8. `connection.rs`: drives hyper until the connection ends.
+//! 9. `watchdog.rs`: derives the time limits of the connection from the counters in `activity.rs`.
 
 mod accept;
 mod activity;
+mod close_counters;
 mod config;
 mod connection;
 mod connection_limits;
@@ -24,6 +27,7 @@ mod peer;
 mod preface;
 mod problem_details;
 mod socket;
+mod stream_task;
 mod transport;
 mod watchdog;
 
@@ -40,6 +44,7 @@ use accept::Acceptor;
 pub use config::{ListenerConfig, Protocols};
 pub use counting_service::RequestBody;
 pub use peer::Peer;
+pub(super) use stream_task::reset_after;
 
 /// Serves an HTTP service on `listener`, within the limits of `config`, until `shutdown` resolves.
 ///
@@ -76,8 +81,8 @@ pub use peer::Peer;
 /// - **Lingering close.** If a handler does not read the whole request, the response is sent and the sending side is
 ///   closed. Then received bytes are discarded until the peer closes, or for [`ListenerConfig::head_timeout`]. A client
 ///   that sends its whole request before it reads gets the response, and no reset.
-/// - **Shutdown.** Handshakes and connections without a request in flight are closed at once. Requests in flight may continue for
-///   [`ListenerConfig::drain`].
+/// - **Shutdown.** Connections without a request in flight are closed at once. A peer of HTTP/2 gets a GOAWAY before, also
+///   one whose handshake ends within 500 ms. Requests in flight may continue for [`ListenerConfig::drain`].
 ///
 /// # What breaks it
 /// - A handler that blocks its thread. Shutdown does not wait for such a handler.
@@ -85,7 +90,8 @@ pub use peer::Peer;
 ///   connections earlier, or repeat a request that finds its connection closed.
 ///
 /// # Limits of the promise
-/// - At shutdown, an HTTP/2 peer without a request in flight has 500 ms to answer the GOAWAY.
+/// - At shutdown, an HTTP/2 peer without a request in flight has 500 ms to complete its handshake, and 500 ms to answer the
+///   GOAWAY. A connection in the backlog of the socket is reset.
 /// - hyper limits floods of HEADERS, CONTINUATION, RST_STREAM and empty DATA frames. PING, SETTINGS, PRIORITY and
 ///   WINDOW_UPDATE frames cost processor time for as long as the peer sends and reads.
 /// - The handler of an HTTP/1 client that is gone is not cancelled before it responds, because a client may close its
@@ -127,14 +133,20 @@ where
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     config.validate()?;
-    let mut acceptor = Acceptor::new(listener, config, clock)?;
+    let mut acceptor = Acceptor::new(config, clock)?;
     let mut shutdown = pin!(shutdown);
     loop {
         let (connection, peer) = tokio::select! {
             biased;
             () = &mut shutdown => break,
-            accepted = acceptor.accept() => accepted,
+            accepted = acceptor.accept(&listener) => accepted,
         };
+        acceptor.serve(connection, service(peer));
+    }
+    drop(listener);
+    let end = acceptor.shut_down();
+    // A client whose TLS handshake ends now may have sent a request, and gets a GOAWAY.
+    while let Some((connection, peer)) = acceptor.finish_handshake(end).await {
         acceptor.serve(connection, service(peer));
     }
     acceptor.drain().await;

@@ -9,9 +9,9 @@ use super::{
     config::{ListenerConfig, Protocols},
 };
 
-/// The time that an HTTP/2 peer without a request in flight has to answer the GOAWAY at shutdown, and to close a
-/// connection that this side has closed.
-const GOAWAY_TIMEOUT: Duration = Duration::from_millis(500);
+/// The time that an HTTP/2 peer without a request in flight has to complete its handshake at shutdown, to answer the GOAWAY,
+/// and to close a connection that this side has closed.
+pub(super) const GOAWAY_TIMEOUT: Duration = Duration::from_millis(500);
 /// The maximum of every time limit. It is longer than any connection lives, and can be added to an instant without
 /// overflow.
 pub(super) const YEAR: Duration = Duration::from_secs(365 * 24 * 3_600);
@@ -87,7 +87,10 @@ impl Watchdog {
 
     /// Starts the drain. Requests in flight may continue for `limit`, or for the rest of an earlier drain.
     pub(super) fn drain(&mut self, limit: Duration) {
-        let until = self.clock.now() + limit.min(YEAR);
+        let now = self.clock.now();
+        let until = now + limit.min(YEAR);
+        // The time for the answer to a GOAWAY begins.
+        self.idle.since = self.idle.since.map(|_| now);
         self.max_age_at = None;
         self.drain_until = Some(self.drain_until.map_or(until, |earlier| earlier.min(until)));
     }
@@ -95,7 +98,8 @@ impl Watchdog {
     /// Returns whether a draining connection can be closed without loss.
     pub(super) fn can_close(&self, activity: &Activity) -> bool {
         // An HTTP/2 connection ends by itself, after the peer has received the GOAWAY.
-        self.drain_until.is_some() && !activity.is_http2() && activity.is_idle() && !activity.is_lingering()
+        let is_http2 = activity.is_http2() || activity.awaits_http2();
+        self.drain_until.is_some() && !is_http2 && activity.is_idle() && !activity.is_lingering()
     }
 
     /// Returns the limit that expires first, and its time. The result is valid until the connection is polled again.

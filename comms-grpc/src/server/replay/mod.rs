@@ -11,7 +11,9 @@ use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
 
 use comms_core::{
     BoxError, Error, ErrorKind,
+    clock::Clock,
     idempotency::{IdempotencyStore, LeaseOptions, StoredReply, run_once},
+    telemetry::LogLimit,
     wire::IDEMPOTENCY_KEY,
 };
 use http::{HeaderMap, Request, Response};
@@ -215,10 +217,16 @@ const DEFAULT_LIMIT: usize = 16 * 1024;
 /// The part of the limit of a reply that is left to metadata.
 const METADATA: usize = 4 * 1024;
 
+/// Clients choose how often they ask for a response that is too large.
+static UNSTORED_LOG: LogLimit = LogLimit::new();
+
 fn unstored() -> StoredReply {
-    tracing::warn!(
-        "a response exceeds the limits of its replay, and is not stored; a repetition gets ALREADY_EXISTS"
-    );
+    if let Some(suppressed) = UNSTORED_LOG.admit(&Clock::system()) {
+        tracing::warn!(
+            suppressed,
+            "a response exceeds the limits of its replay, and is not stored; a repetition gets ALREADY_EXISTS"
+        );
+    }
     reply::store_without_body()
 }
 

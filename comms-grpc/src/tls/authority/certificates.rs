@@ -16,6 +16,7 @@ use tokio_rustls::rustls::{
     server::ParsedCertificate,
     sign::CertifiedKey,
 };
+use zeroize::Zeroizing;
 
 use crate::tls::certificate::CertificateNames;
 
@@ -73,8 +74,8 @@ impl Authority {
     }
 
     /// Returns the certificate and the key.
-    pub(super) fn secret_pem(&self) -> String {
-        format!("{}{}", self.certificate_pem, self.issuer.key().serialize_pem())
+    pub(super) fn secret_pem(&self) -> Zeroizing<String> {
+        with_key(&self.certificate_pem, self.issuer.key())
     }
 
     /// Issues a certificate, and returns it with its key.
@@ -85,7 +86,7 @@ impl Authority {
         names: &[String],
         lifetime: Duration,
         clock: &Clock,
-    ) -> Result<String, Error> {
+    ) -> Result<Zeroizing<String>, Error> {
         let invalid = |e: rcgen::Error| Error::invalid(format!("a name of {role} cannot be used: {e}"));
         let mut params = CertificateParams::new(names).map_err(invalid)?;
         params.subject_alt_names.push(SanType::URI(id.try_into().map_err(invalid)?));
@@ -95,19 +96,25 @@ impl Authority {
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.use_authority_key_identifier_extension = true;
         params.not_before = date(clock.unix().saturating_sub(SKEW))?;
-        params.not_after = date((clock.unix() + lifetime).min(self.not_after))?;
+        params.not_after = date(self.end_of(lifetime, clock))?;
         let key = KeyPair::generate().map_err(failed)?;
         let certificate = params.signed_by(&key, &self.issuer).map_err(failed)?;
-        Ok(format!("{}{}", certificate.pem(), key.serialize_pem()))
+        Ok(with_key(&certificate.pem(), &key))
     }
 
-    /// Returns whether this authority signed the certificate in `pem`, which has these names, a fitting key, and a third
-    /// of its lifetime left.
+    /// Returns the end of a certificate of `lifetime` that is issued now. No certificate outlives the authority.
+    pub(super) fn end_of(&self, lifetime: Duration, clock: &Clock) -> Duration {
+        clock.unix().saturating_add(lifetime).min(self.not_after)
+    }
+
+    /// Returns whether this authority signed the certificate in `pem`, which has these names, a fitting key, and at least a
+    /// third of the time that a certificate of `lifetime` would have.
     pub(super) fn is_usable(
         &self,
         pem: &str,
         id: &str,
         names: &[String],
+        lifetime: Duration,
         provider: &CryptoProvider,
         clock: &Clock,
     ) -> bool {
@@ -122,8 +129,8 @@ impl Authority {
             let parsed = ParsedCertificate::try_from(&certificate)?;
             verify_server_cert_signed_by_trust_anchor(&parsed, &roots, &[], now, algorithms)?;
             let found = CertificateNames::read(&certificate)?;
-            let lifetime = found.not_after.saturating_sub(found.not_before + SKEW);
-            let is_fresh = found.not_after.saturating_sub(clock.unix()) > lifetime / 3;
+            let new = self.end_of(lifetime, clock).saturating_sub(clock.unix());
+            let is_fresh = found.not_after.saturating_sub(clock.unix()) > new / 3;
             let wanted = CertificateParams::new(names)?.subject_alt_names;
             Ok(is_fresh && found.spiffe_id.as_deref() == Some(id) && found.has_hosts(&wanted))
         };
@@ -162,6 +169,16 @@ fn params(trust_domain: &str) -> CertificateParams {
     // The trust domain is read from here when the authority is loaded.
     params.subject_alt_names = trust_domain.try_into().map(SanType::DnsName).into_iter().collect();
     params
+}
+
+/// Returns a text of `certificate` and `key` that is overwritten when it is dropped.
+fn with_key(certificate: &str, key: &KeyPair) -> Zeroizing<String> {
+    let key = Zeroizing::new(key.serialize_pem());
+    // A text that grew would leave copies behind.
+    let mut pem = Zeroizing::new(String::with_capacity(certificate.len() + key.len()));
+    pem.push_str(certificate);
+    pem.push_str(&key);
+    pem
 }
 
 fn common_name(name: &str) -> DistinguishedName {

@@ -8,6 +8,7 @@ use std::{
 };
 
 use comms_core::{Error, clock::Clock};
+use zeroize::Zeroizing;
 
 /// The longest wait for the lock.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -60,9 +61,9 @@ impl Directory {
     }
 
     /// Returns the content of a file, or `None` if it does not exist.
-    pub(super) fn read(&self, name: &str) -> Result<Option<String>, Error> {
+    pub(super) fn read(&self, name: &str) -> Result<Option<Zeroizing<String>>, Error> {
         let path = self.path(name);
-        match fs::read_to_string(&path) {
+        match fs::read_to_string(&path).map(Zeroizing::new) {
             Ok(content) => check_owner_only(&path, "600").map(|()| Some(content)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(unusable(&path, &error)),

@@ -19,8 +19,9 @@ use std::{
 
 use comms_core::{Error, clock::Clock};
 use tokio_rustls::rustls::crypto::CryptoProvider;
+use zeroize::Zeroizing;
 
-use super::{Identity, Trust, peer_name::check_trust_domain, provider};
+use super::{Identity, Trust, peer_name::check_trust_domain, provider, reload};
 use certificates::Authority;
 use directory::Directory;
 
@@ -108,7 +109,8 @@ impl DevelopmentAuthority {
                 authority
             }
         };
-        if directory.read("ca.pem")?.as_deref() != Some(authority.certificate_pem()) {
+        let is_written = |pem: Zeroizing<String>| *pem == authority.certificate_pem();
+        if !directory.read("ca.pem")?.is_some_and(is_written) {
             directory.write("ca.pem", authority.certificate_pem())?;
         }
         drop(lock);
@@ -120,7 +122,8 @@ impl DevelopmentAuthority {
         Ok(Self { directory, trust_domain, lifetime: LIFETIME, authority, provider, clock, roles })
     }
 
-    /// Sets the lifetime of certificates that are issued from now on. Default 30 days, minimum 3 s.
+    /// Sets the lifetime of certificates that are issued from now on. Default 30 days, minimum 3 s. No certificate outlives
+    /// the authority. Processes that share a role need the same lifetime.
     #[must_use]
     pub fn leaf_lifetime(mut self, lifetime: Duration) -> Self {
         self.lifetime = lifetime.max(MIN_LIFETIME);
@@ -137,8 +140,8 @@ impl DevelopmentAuthority {
     /// Returns the identity of `role`: the SPIFFE id `spiffe://<trust domain>/<role>`, and `names`, which are DNS names
     /// and IP addresses. For servers and clients.
     ///
-    /// A stored certificate is used again if it has these names and a third of its lifetime is left. Otherwise a new one
-    /// is issued. [`run`](Self::run) renews it while the process runs.
+    /// A stored certificate is used again if it has these names and a third of
+    /// [`leaf_lifetime`](Self::leaf_lifetime) is left. Otherwise a new one is issued. [`run`](Self::run) renews it while the process runs.
     ///
     /// # Errors
     /// Returns [`ErrorKind::Invalid`](comms_core::ErrorKind::Invalid) if `role` is not 1 to 63 lowercase letters, digits
@@ -155,7 +158,9 @@ impl DevelopmentAuthority {
         self.issue(role, &names).await?;
         self.roles.lock().unwrap_or_else(PoisonError::into_inner).insert(role.to_owned(), names);
         let path = self.directory.path(&file_of(role));
-        Ok(Identity::from_pem_files(path.clone(), path))
+        // Three pauses fit into the last third of the lifetime: until the renewal, and for two equal readings.
+        let interval = self.pause().min(reload::INTERVAL);
+        Ok(Identity::from_pem_files(path.clone(), path).check_every(interval))
     }
 
     /// Renews the certificates that [`identity`](Self::identity) returned when a third of their lifetime is left, until
@@ -163,7 +168,7 @@ impl DevelopmentAuthority {
     /// that is shorter.
     pub async fn run(&self, shutdown: impl Future<Output = ()>) {
         let mut shutdown = pin!(shutdown);
-        let pause = (self.lifetime / 30).min(MAX_PAUSE);
+        let pause = self.pause();
         loop {
             tokio::select! {
                 biased;
@@ -180,13 +185,18 @@ impl DevelopmentAuthority {
         }
     }
 
+    /// Returns the pause between two checks.
+    fn pause(&self) -> Duration {
+        (self.lifetime / 30).min(MAX_PAUSE)
+    }
+
     /// Issues a certificate, unless the stored one can be used for a further third of its lifetime.
     async fn issue(&self, role: &str, names: &[String]) -> Result<(), Error> {
         let file = file_of(role);
         let id = format!("spiffe://{}/{role}", self.trust_domain);
         let _lock = self.directory.lock(&self.clock).await?;
         if let Some(pem) = self.directory.read(&file)?
-            && self.authority.is_usable(&pem, &id, names, &self.provider, &self.clock)
+            && self.authority.is_usable(&pem, &id, names, self.lifetime, &self.provider, &self.clock)
         {
             return Ok(());
         }

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use comms_core::ErrorKind;
 
 use super::*;
-use crate::tls::{certificate::CertificateNames, test_pki::install_provider};
+use crate::tls::{certificate::CertificateNames, reload::Material, test_pki::install_provider};
 use tokio_rustls::rustls::pki_types::{CertificateDer, pem::PemObject};
 
 const DOMAIN: &str = "shop.test";
@@ -78,6 +78,47 @@ async fn run_renews_the_certificates_of_this_process_until_shutdown() {
     }
     stop.send(()).unwrap();
     run.await.unwrap();
+}
+
+/// An identity reads its file often enough for its lifetime.
+#[tokio::test]
+async fn a_certificate_of_seconds_is_replaced_in_use_before_it_expires() {
+    install_provider();
+    let (directory, clock) = (tempfile::tempdir().unwrap(), Clock::system());
+    let path = directory.path().join("tls");
+    let authority = open(&path, &clock).await.unwrap().leaf_lifetime(MIN_LIFETIME);
+    let identity = authority.identity("order", &["order"]).await.unwrap();
+    let first = names(&path, "order");
+    identity.0.start(&clock).unwrap();
+    let in_use = || identity.0.current().unwrap().describe();
+    let before = in_use();
+    let run = tokio::spawn(async move { authority.run(std::future::pending()).await });
+    while in_use() == before {
+        clock.sleep(Duration::from_millis(10)).await;
+        assert!(clock.unix() < first.not_after, "replaced before it expires");
+    }
+    run.abort();
+}
+
+#[tokio::test]
+async fn a_lifetime_is_limited_by_that_of_the_authority_and_applies_to_stored_certificates() {
+    let (directory, clock) = (tempfile::tempdir().unwrap(), clock());
+    let path = &directory.path().join("tls");
+    let authority = open(path, &clock).await.unwrap().leaf_lifetime(Duration::MAX);
+    authority.identity("order", &["order"]).await.unwrap();
+    assert_eq!(names(path, "order").not_after, authority.authority.end_of(Duration::MAX, &clock));
+    let short = open(path, &clock).await.unwrap().leaf_lifetime(MIN_LIFETIME);
+    short.identity("ad", &["ad"]).await.unwrap();
+    assert_eq!(names(path, "ad").not_after, clock.unix() + MIN_LIFETIME);
+    // The process that runs with the default renews at its own pace.
+    open(path, &clock).await.unwrap().identity("ad", &["ad"]).await.unwrap();
+    assert_eq!(names(path, "ad").not_after, clock.unix() + LIFETIME);
+    // Near the end of the authority there is no longer certificate.
+    clock.advance(10 * 365 * DAY - DAY);
+    authority.identity("order", &["order"]).await.unwrap();
+    let last = names(path, "order");
+    authority.identity("order", &["order"]).await.unwrap();
+    assert_eq!(names(path, "order"), last, "not issued anew at each check");
 }
 
 /// A process that dies leaves a whole file, none, or a temporary one. What is broken by hand is issued again.

@@ -9,7 +9,7 @@ mod tests;
 
 use std::{
     fmt,
-    hash::RandomState,
+    hash::{BuildHasher, RandomState},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -17,11 +17,11 @@ use std::{
 use comms_core::{BoxError, Error, clock::Clock, telemetry};
 use tokio::task::AbortHandle;
 
-pub(super) use source::Source;
+pub(super) use source::{Secret, Source};
 use source::{fingerprint, names, read_all};
 
 /// The default interval between two readings.
-const INTERVAL: Duration = Duration::from_secs(30);
+pub(super) const INTERVAL: Duration = Duration::from_secs(30);
 /// The minimum interval. A shorter one would be a busy loop.
 const MIN_INTERVAL: Duration = Duration::from_millis(1);
 
@@ -32,7 +32,7 @@ pub(super) trait Material: fmt::Debug + Sized + Send + Sync + 'static {
 
     /// Loads the content of all sources, in their order. The text of an error is the same at each time, so that it is
     /// logged once, and has no secret.
-    fn load(files: &[Vec<u8>], clock: &Clock) -> Result<Self, BoxError>;
+    fn load(files: &[Secret], clock: &Clock) -> Result<Self, BoxError>;
 
     /// Returns the loaded names, for logs.
     fn describe(&self) -> String;
@@ -54,6 +54,8 @@ struct State<T> {
     value: Arc<T>,
     /// The hash of the content of `value`.
     loaded: u64,
+    /// The hash of the last reading, if it was not equal to the one before. A file may be half written.
+    unsettled: Option<u64>,
     /// The hash of the last refused content and of its reason.
     refused: Option<u64>,
 }
@@ -86,7 +88,7 @@ impl<T: Material> Reloader<T> {
             let value = T::load(&files, clock).map_err(|e| Error::misconfigured(e).context(text()))?;
             tracing::info!(material = T::NAME, loaded = value.describe(), "loaded for TLS");
             value.observe(clock);
-            *state = Some(State { value: Arc::new(value), loaded, refused: None });
+            *state = Some(State { value: Arc::new(value), loaded, unsettled: None, refused: None });
         }
         drop(state);
         let mut running = lock(&self.task);
@@ -110,13 +112,18 @@ impl<T: Material> Reloader<T> {
         }
     }
 
-    /// Decides about the result of a reading: uses it, or keeps what is in use.
-    fn apply(&self, files: Result<Vec<Vec<u8>>, String>, clock: &Clock) {
+    /// Decides about the result of a reading: uses it if it is equal to the one before, or keeps what is in use.
+    fn apply(&self, files: Result<Vec<Secret>, String>, clock: &Clock) {
         let mut state = lock(&self.state);
         let Some(state) = state.as_mut() else { return };
         let read = fingerprint(&self.hasher, &files);
+        let before = state.unsettled.replace(read);
         if read == state.loaded {
-            state.refused = None;
+            (state.refused, state.unsettled) = (None, None);
+            state.value.observe(clock);
+            return;
+        }
+        if before != Some(read) {
             state.value.observe(clock);
             return;
         }
@@ -124,11 +131,11 @@ impl<T: Material> Reloader<T> {
             Ok(value) => {
                 tracing::info!(material = T::NAME, loaded = value.describe(), "replaced for TLS");
                 count::<T>("loaded");
-                *state = State { value: Arc::new(value), loaded: read, refused: None };
+                *state = State { value: Arc::new(value), loaded: read, unsettled: None, refused: None };
             }
             // The same content is loaded again at each interval, because a certificate may become valid.
             Err(error) => {
-                let refused = Some(fingerprint(&self.hasher, &(read, error.to_string())));
+                let refused = Some(self.hasher.hash_one((read, error.to_string())));
                 if state.refused != refused {
                     let (source, in_use) = (names(&self.sources), state.value.describe());
                     let material = T::NAME;

@@ -4,13 +4,18 @@ use std::{
     fmt,
     fs::File,
     hash::{BuildHasher, RandomState},
-    io::Read,
+    io::{self, Read},
     path::PathBuf,
     sync::Arc,
 };
 
+use zeroize::Zeroizing;
+
 /// The maximum size of a PEM file.
-const MAX_FILE: u64 = 1024 * 1024;
+const MAX_FILE: usize = 1024 * 1024;
+
+/// A text that may have a private key, and is overwritten when it is dropped.
+pub(in crate::tls) type Secret = Zeroizing<Vec<u8>>;
 
 /// A PEM text.
 #[derive(Clone)]
@@ -18,12 +23,12 @@ pub(in crate::tls) enum Source {
     /// The content of a file.
     File(PathBuf),
     /// A text, shared with the settings.
-    Memory(Arc<[u8]>),
+    Memory(Arc<Secret>),
 }
 
 impl Source {
     pub(in crate::tls) fn memory(pem: impl Into<Vec<u8>>) -> Self {
-        Self::Memory(pem.into().into())
+        Self::Memory(Arc::new(Zeroizing::new(pem.into())))
     }
 
     /// Returns whether the text never changes.
@@ -31,9 +36,9 @@ impl Source {
         matches!(self, Self::Memory(_))
     }
 
-    fn read(&self) -> Result<Vec<u8>, String> {
+    fn read(&self) -> Result<Secret, String> {
         let path = match self {
-            Self::Memory(pem) => return Ok(pem.to_vec()),
+            Self::Memory(pem) => return Ok(Secret::clone(pem)),
             Self::File(path) => path,
         };
         let failed = |reason: &dyn fmt::Display| format!("cannot read {}: {reason}", path.display());
@@ -42,13 +47,15 @@ impl Source {
         if !is_file {
             return Err(failed(&"it is not a file"));
         }
-        let mut content = Vec::new();
-        let file = File::open(path).map_err(|e| failed(&e))?;
-        file.take(MAX_FILE + 1).read_to_end(&mut content).map_err(|e| failed(&e))?;
-        match content.len() as u64 > MAX_FILE {
-            true => Err(failed(&"it is larger than 1 MiB")),
-            false => Ok(content),
+        let mut file = File::open(path).map_err(|e| failed(&e))?;
+        // A buffer that grew would leave copies behind.
+        let mut content = Zeroizing::new(vec![0; MAX_FILE + 1]);
+        let length = read_into(&mut file, &mut content).map_err(|e| failed(&e))?;
+        if length > MAX_FILE {
+            return Err(failed(&"it is larger than 1 MiB"));
         }
+        content.truncate(length);
+        Ok(content)
     }
 }
 
@@ -62,8 +69,21 @@ impl fmt::Debug for Source {
     }
 }
 
+/// Reads until `buffer` is full or the file ends. Returns the number of bytes.
+fn read_into(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut length = 0;
+    loop {
+        match file.read(buffer.get_mut(length..).unwrap_or_default()) {
+            Ok(0) => return Ok(length),
+            Ok(read) => length += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 /// Reads all sources. Blocks for the file system.
-pub(super) fn read_all(sources: &[Source]) -> Result<Vec<Vec<u8>>, String> {
+pub(super) fn read_all(sources: &[Source]) -> Result<Vec<Secret>, String> {
     sources.iter().map(Source::read).collect()
 }
 
@@ -73,7 +93,8 @@ pub(super) fn names(sources: &[Source]) -> String {
     names.join(" and ")
 }
 
-/// Returns a hash that differs if `value` differs, so that no second copy of a key is kept.
-pub(super) fn fingerprint<T: std::hash::Hash>(hasher: &RandomState, value: &T) -> u64 {
-    hasher.hash_one(value)
+/// Returns a hash that differs if the reading differs, so that no second copy of a key is kept.
+pub(super) fn fingerprint(hasher: &RandomState, files: &Result<Vec<Secret>, String>) -> u64 {
+    let content = files.as_ref().map(|files| files.iter().map(|file| file.as_slice()).collect::<Vec<_>>());
+    hasher.hash_one(content)
 }

@@ -5,9 +5,12 @@ use std::{sync::Weak, time::Duration};
 use comms_core::clock::Clock;
 use tokio::task::JoinHandle;
 
-use super::{Material, Reloader, Source, source::read_all};
+use super::{
+    Material, Reloader, Source,
+    source::{Secret, read_all},
+};
 
-type Reading = JoinHandle<Result<Vec<Vec<u8>>, String>>;
+type Reading = JoinHandle<Result<Vec<Secret>, String>>;
 
 /// Reads the sources of `reloader` at each interval, until the last user drops it.
 ///

@@ -9,8 +9,8 @@ struct Text(String);
 impl Material for Text {
     const NAME: &'static str = "text";
 
-    fn load(files: &[Vec<u8>], clock: &Clock) -> Result<Self, BoxError> {
-        let text = String::from_utf8(files.concat())?;
+    fn load(files: &[Secret], clock: &Clock) -> Result<Self, BoxError> {
+        let text = String::from_utf8(files.iter().flat_map(|file| file.to_vec()).collect())?;
         match text.strip_prefix("from ").and_then(|second| second.parse().ok()) {
             Some(second) if clock.unix() < Duration::from_secs(second) => Err("not yet".into()),
             _ if text.starts_with("bad") => Err("bad".into()),
@@ -27,8 +27,12 @@ fn text(reloader: &Reloader<Text>) -> String {
     reloader.current().unwrap().0.clone()
 }
 
-fn read(text: &str) -> Result<Vec<Vec<u8>>, String> {
-    Ok(vec![text.as_bytes().to_vec()])
+/// Applies two equal readings.
+fn apply(reloader: &Reloader<Text>, files: Result<&str, &str>, clock: &Clock) {
+    for _ in 0..2 {
+        let files = files.map(|text| vec![text.as_bytes().to_vec().into()]);
+        reloader.apply(files.map_err(str::to_owned), clock);
+    }
 }
 
 #[tokio::test]
@@ -39,18 +43,33 @@ async fn a_reading_is_used_only_if_it_can_be_loaded() {
     reloader.start(&clock).unwrap();
     assert_eq!(text(&reloader), "one");
     let first = reloader.current().unwrap();
-    reloader.apply(read("one"), &clock);
+    apply(&reloader, Ok("one"), &clock);
     assert!(Arc::ptr_eq(&first, &reloader.current().unwrap()), "an unchanged file is not loaded again");
-    for refused in [read("bad"), Err("no file".to_owned()), read("from 101")] {
-        reloader.apply(refused, &clock);
+    for refused in [Ok("bad"), Err("no file"), Ok("from 101")] {
+        apply(&reloader, refused, &clock);
         assert_eq!(text(&reloader), "one");
     }
     // The same content can be loaded later.
     clock.advance(Duration::from_secs(1));
-    reloader.apply(read("from 101"), &clock);
+    apply(&reloader, Ok("from 101"), &clock);
     assert_eq!(text(&reloader), "from 101");
-    reloader.apply(read("one"), &clock);
+    apply(&reloader, Ok("one"), &clock);
     assert_eq!(text(&reloader), "one");
+}
+
+/// Each part of a file that is written in steps can be loaded by itself.
+#[tokio::test]
+async fn a_file_that_is_being_written_is_not_used_before_two_readings_are_equal() {
+    let clock = Clock::manual(Duration::from_secs(100));
+    let reloader = Arc::new(Reloader::<Text>::new(vec![Source::memory("old")]));
+    reloader.start(&clock).unwrap();
+    let step = |read: &str| {
+        reloader.apply(Ok(vec![read.as_bytes().to_vec().into()]), &clock);
+        text(&reloader)
+    };
+    assert_eq!(["leaf", "leaf, chain", "leaf"].map(step), ["old"; 3]);
+    assert_eq!(["old", "leaf", "leaf"].map(step), ["old", "old", "leaf"]);
+    assert_eq!(["old", "old"].map(step), ["leaf", "old"]);
 }
 
 #[tokio::test]
@@ -91,6 +110,11 @@ async fn the_task_reads_at_each_interval_and_ends_with_the_last_user() {
     }
     assert_eq!(text(&reloader), "one");
     clock.advance(Duration::from_secs(1));
+    while lock(&reloader.state).as_ref().unwrap().unsettled.is_none() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(text(&reloader), "one");
+    clock.advance(Duration::from_secs(60));
     while text(&reloader) != "two" {
         tokio::task::yield_now().await;
     }

@@ -29,6 +29,14 @@ pub enum PaymentStatus {
     Refunded,
 }
 
+impl PaymentStatus {
+    /// Returns whether the payment stays in this status for ever.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Declined | Self::Cancelled | Self::Refunded)
+    }
+}
+
 /// The event that a payment entered a status. A repeated request or cancellation publishes the current status again, as
 /// another message with the same [`sequence`](Self::sequence).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

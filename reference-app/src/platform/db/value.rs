@@ -90,6 +90,17 @@ impl Row {
         }
     }
 
+    /// Returns a BIGINT column that may be NULL.
+    ///
+    /// # Errors
+    /// Returns `Internal` if the column does not exist or has another type.
+    pub fn maybe_int(&self, column: &str) -> Result<Option<i64>, Error> {
+        match self {
+            Self::Postgres(row) => row.try_get(column).map_err(sql_error),
+            Self::Sqlite(row) => row.try_get(column).map_err(sql_error),
+        }
+    }
+
     /// Returns a BIGINT column.
     ///
     /// # Errors

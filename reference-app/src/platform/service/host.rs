@@ -13,18 +13,25 @@ use comms_core::{
     health::{Health, Heartbeat},
     jwt::Verifier,
     resilience::Policy,
+    shutdown::ShutdownSignal,
 };
 use comms_grpc::Channel;
 use serde::de::DeserializeOwned;
 
 use super::registration::{Call, Protocol};
-use crate::platform::{
-    config::Config, db::Db, delivery, identity::Identity, policies::Policies,
-    projections::ProjectionRegistry, sagas::SagaRegistry, tls::Tls,
+use crate::{
+    contracts::IDEMPOTENT_METHODS,
+    platform::{
+        channels::ChannelRegistry, config::Config, db::Db, delivery, identity::Identity, policies::Policies,
+        projections::ProjectionRegistry, sagas::SagaRegistry, tls::Tls,
+    },
 };
 
 /// The time limit of a call whose policy sets none.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// The time from the end of a call by its policy to the end by its channel. The breaker of a policy counts a time limit only
+/// if it is that of the policy, so the limit of the channel must be the later one.
+const MARGIN: Duration = Duration::from_secs(1);
 
 /// The platform, as a service uses it in [`Service::start`](super::Service::start).
 pub struct Host<'a> {
@@ -48,22 +55,18 @@ pub struct Host<'a> {
     pub tls: &'a Tls,
     /// The policies of this process.
     pub policies: &'a Policies,
+    /// The channels of this process, for operators.
+    pub channels: &'a ChannelRegistry,
     /// The sagas of this process, for operators.
     pub sagas: &'a SagaRegistry,
     /// The projections of this process, for operators.
     pub projections: &'a ProjectionRegistry,
     /// Readiness and liveness.
     pub health: &'a Health,
+    /// Fires when the gRPC listeners begin to drain. A response stream without an end of its own must then end.
+    pub drain: &'a ShutdownSignal,
     /// The clock.
     pub clock: &'a Clock,
-}
-
-/// A channel to another service, and the policy of the calls to it.
-pub struct Peer {
-    /// The channel. It connects at the first call.
-    pub channel: Channel,
-    /// The policy of every call.
-    pub policy: Policy,
 }
 
 impl Host<'_> {
@@ -102,31 +105,44 @@ impl Host<'_> {
         self.identity.verifier.clone()
     }
 
-    /// Returns a channel to the service `name`, and the policy of the calls to it.
+    /// Returns the channel to the service `name`, which connects at the first call.
+    ///
+    /// Each call runs under the policy of the registered [`Call`]: its attempts, guards and time limit, which is 30 s if the
+    /// policy sets none. The policy repeats a call with an [idempotency key](comms_grpc::keyed), a call of one of the
+    /// [`IDEMPOTENT_METHODS`], and a call that was provably not executed. So callers add no policy of their own. The time
+    /// limit ends response streams, too.
     ///
     /// # Errors
     /// Returns `Internal` if the service did not register the call, and `Invalid` if the URL or the policy is invalid.
-    pub fn peer(&self, name: &'static str) -> Result<Peer, Error> {
+    pub fn peer(&self, name: &'static str) -> Result<Channel, Error> {
+        if let Some(channel) = self.channels.get(self.name, name) {
+            return Ok(channel);
+        }
         let call = self.calls.iter().find(|call| call.service == name);
         let call = call.ok_or_else(|| self.unregistered(&format!("a call to {name}")))?;
+        let (policy, timeout) = self.policy(call.policy)?;
         let channel = Channel::builder(self.url(name, Protocol::Grpc)?)
             .peer(name)
-            .timeout(CALL_TIMEOUT)
-            .clock(self.clock())
-            // The caller runs the call inside of the policy of the peer.
-            .without_policy();
+            .policy(policy)
+            .timeout(timeout.saturating_add(MARGIN))
+            .idempotent_methods(IDEMPOTENT_METHODS.iter().copied())
+            .clock(self.clock());
         let channel = match self.tls.client(self.name, name)? {
             Some(tls) => channel.tls(tls),
             None => channel,
         };
         let channel = channel.build().map_err(|error| error.context(format_args!("{name}.url")))?;
-        if let Some(policy) = self.policies.get(call.policy) {
-            return Ok(Peer { channel, policy });
-        }
-        let config = self.config.policies.get(call.policy).cloned();
-        let config =
-            config.ok_or_else(|| self.unregistered(&format!("defaults of policies.{}", call.policy)))?;
-        Ok(Peer { channel, policy: self.policies.add(call.policy, config, self.clock, self.health)? })
+        self.channels.add(self.name, name, channel.clone());
+        Ok(channel)
+    }
+
+    /// Adds the policy `name`, and returns it with its time limit.
+    fn policy(&self, name: &'static str) -> Result<(Policy, Duration), Error> {
+        let config = self.config.policies.get(name).cloned();
+        let config = config.ok_or_else(|| self.unregistered(&format!("defaults of policies.{name}")))?;
+        let timeout = config.timeout.unwrap_or(CALL_TIMEOUT);
+        let policy = self.policies.add(name, config.timeout(timeout), self.clock, self.health)?;
+        Ok((policy, timeout))
     }
 
     /// Returns the URL under which clients reach the service `name`.

@@ -21,7 +21,7 @@ mod section;
 mod sweep;
 
 pub use check::check;
-pub use host::{Host, Peer};
+pub use host::Host;
 pub use parts::{Loop, Parts, Run, Serves};
 pub use registration::{Call, Database, Protocol, Subscription, Topic};
 pub use section::{Section, no_settings};

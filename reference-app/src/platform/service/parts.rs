@@ -1,10 +1,11 @@
 //! What a service returns when it starts: the routes to serve, handlers and background loops.
 
-use std::pin::Pin;
+use std::{convert::Infallible, pin::Pin};
 
+use axum::{http, response::IntoResponse};
 use comms_core::{Error, shutdown::ShutdownSignal, transport::BoxHandler};
 use comms_ws::Hub;
-use tonic::service::Routes;
+use tonic::{body::Body, codegen::Service, server::NamedService, service::Routes};
 
 use super::registration::Protocol;
 use crate::platform::http::Guarded;
@@ -28,8 +29,13 @@ pub enum Serves {
     /// The service has no listener.
     #[default]
     Nothing,
-    /// gRPC routes.
-    Grpc(Routes),
+    /// A gRPC service, see [`Serves::grpc`].
+    Grpc {
+        /// The full name of the service, such as `comms.payments.v1.Payments`.
+        name: &'static str,
+        /// The routes of its methods.
+        routes: Routes,
+    },
     /// HTTP routes.
     Http(Guarded),
     /// The routes of WebSocket handshakes, and the hub to drain at shutdown.
@@ -37,10 +43,20 @@ pub enum Serves {
 }
 
 impl Serves {
+    /// Returns the routes of `service`, a server that tonic has generated.
+    #[must_use]
+    pub fn grpc<S>(service: S) -> Self
+    where
+        S: Service<http::Request<Body>, Response: IntoResponse, Error = Infallible, Future: Send>,
+        S: NamedService + Clone + Send + Sync + 'static,
+    {
+        Self::Grpc { name: S::NAME, routes: Routes::new(service) }
+    }
+
     pub(super) const fn protocol(&self) -> Option<Protocol> {
         match self {
             Self::Nothing => None,
-            Self::Grpc(_) => Some(Protocol::Grpc),
+            Self::Grpc { .. } => Some(Protocol::Grpc),
             Self::Http(_) => Some(Protocol::Http),
             Self::Sockets(..) => Some(Protocol::Sockets),
         }

@@ -1,15 +1,15 @@
 //! Mutual TLS between services: the certificate of each service, and the services that may call it.
 //!
 //! Service `x` has the SPIFFE id `spiffe://<tls.trust_domain>/x`, with `-` for each `_`. A caller expects the id of the called
-//! service, and `callers` admits the ids of the services that registered the call.
-
-mod callers;
+//! service, and its server admits the ids of the services that registered the call.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use comms_core::{Error, clock::Clock, shutdown::ShutdownSignal};
-use comms_grpc::tls::{ClientTls, DevelopmentAuthority, Identity, PeerName, ServerTls, Trust};
-use tonic::service::Routes;
+use comms_grpc::{
+    Access, Caller,
+    tls::{ClientTls, DevelopmentAuthority, Identity, PeerName, ServerTls, Trust},
+};
 
 use super::config::{Config, TlsMode};
 
@@ -85,17 +85,25 @@ impl Tls {
         Ok(Some(ClientTls::new(certificates.trust.clone()).identity(identity).expect(expected)))
     }
 
-    /// Returns `routes` of `service`, which refuse every caller but the services `callers`. Without TLS callers have no
-    /// identity, and `routes` stay as they are.
-    #[must_use]
-    pub fn guard<'a>(
+    /// Returns the rules of access to the gRPC service `grpc_name`, which `service` serves: the services `callers` may call
+    /// every method, and no other identity may call any. `None` without TLS, because callers then have no identity.
+    ///
+    /// # Errors
+    /// Returns `Invalid` if a SPIFFE id or `grpc_name` is not valid.
+    pub fn access<'a>(
         &self,
-        service: &'static str,
+        service: &'a str,
+        grpc_name: &str,
         callers: impl Iterator<Item = &'a str>,
-        routes: Routes,
-    ) -> Routes {
-        let Some(certificates) = &self.0 else { return routes };
-        callers::guard(service, callers.map(|caller| certificates.id(caller)).collect(), routes)
+    ) -> Result<Option<Access>, Error> {
+        let Some(certificates) = &self.0 else { return Ok(None) };
+        let caller = |caller| Caller::spiffe_id(certificates.id(caller));
+        let mut admitted: Vec<_> = callers.map(caller).collect();
+        if admitted.is_empty() {
+            // A rule needs a caller. Without a rule the service would be open to all.
+            admitted.push(caller(service));
+        }
+        Access::builder().allow(format!("/{grpc_name}/*"), admitted).build().map(Some)
     }
 }
 

@@ -3,11 +3,11 @@
 use std::{future::pending, net::SocketAddr, path::Path, time::Duration};
 
 use comms_core::shutdown::Shutdown;
-use comms_grpc::{Channel, ServerConfig, serve};
+use comms_grpc::{Channel, Server, ServerConfig};
 use figment::Jail;
 use serde::Serialize;
 use serde_json::{Value, json};
-use tonic::{Code, Request};
+use tonic::{Code, Request, service::Routes};
 
 use super::*;
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
 };
 
 const DAY: Duration = Duration::from_secs(86_400);
+const PAYMENTS: &str = "comms.payments.v1.Payments";
 const LIMIT: Duration = Duration::from_secs(20);
 
 #[derive(Serialize)]
@@ -55,12 +56,8 @@ impl Payment {
 
     async fn start_with(config: &Config, dir: tempfile::TempDir, clock: Clock) -> Self {
         let tls = Tls::load(config, &clock).await.unwrap();
-        let routes = tls.guard("payment", config.callers("payment"), Routes::default());
-        let mut limits = ServerConfig::default();
-        limits.tls = tls.server("payment").unwrap();
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(serve(listener, routes, limits, clock.clone(), pending()));
+        let access = tls.access("payment", PAYMENTS, config.callers("payment")).unwrap();
+        let address = serve(&tls, access, &clock).await;
         Self { tls, clock, address, _dir: dir }
     }
 
@@ -68,6 +65,8 @@ impl Payment {
     async fn call(&self, tls: Option<ClientTls>) -> Code {
         let scheme = if tls.is_some() { "https" } else { "http" };
         let channel = Channel::builder(format!("{scheme}://{}", self.address)).clock(self.clock.clone());
+        // A policy would wait for its next attempt on a manual clock, which stands still during the call.
+        let channel = channel.without_policy();
         let channel = match tls {
             Some(tls) => channel.tls(tls),
             None => channel,
@@ -75,6 +74,21 @@ impl Payment {
         let mut client = PaymentsClient::new(channel.build().unwrap());
         client.request_payment(Request::new(RequestPaymentRequest::default())).await.unwrap_err().code()
     }
+}
+
+/// Serves no methods, with the identity of payment-service and the rules of `access`.
+async fn serve(tls: &Tls, access: Option<Access>, clock: &Clock) -> SocketAddr {
+    let mut limits = ServerConfig::default();
+    limits.tls = tls.server("payment").unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = Server::new(Routes::default()).service_names([PAYMENTS]).config(limits).clock(clock.clone());
+    let server = match access {
+        Some(access) => server.authorize(access),
+        None => server,
+    };
+    tokio::spawn(server.serve(listener, pending()));
+    address
 }
 
 /// Returns whether the status is of a connection that was cut. With TLS 1.3 the server refuses the certificate of a client
@@ -85,8 +99,9 @@ const fn is_cut(code: Code) -> bool {
 
 #[tokio::test]
 async fn only_a_service_that_registered_the_call_is_admitted() {
-    let payment = Payment::start("development", Clock::system()).await;
-    let client = |caller, called| payment.tls.client(caller, called).unwrap();
+    let mut payment = Payment::start("development", Clock::system()).await;
+    let tls = payment.tls.clone();
+    let client = |caller, called| tls.client(caller, called).unwrap();
     assert_eq!(payment.call(client("order", "payment")).await, Code::Unimplemented);
     for caller in ["gateway", "payment", "ad"] {
         assert_eq!(payment.call(client(caller, "payment")).await, Code::PermissionDenied, "{caller}");
@@ -98,6 +113,11 @@ async fn only_a_service_that_registered_the_call_is_admitted() {
     for (case, tls) in [("no certificate", Some(nobody.expect(expected))), ("plain text", None)] {
         let code = payment.call(tls).await;
         assert!(is_cut(code), "{case}: {code:?}");
+    }
+    let closed = payment.tls.access("payment", PAYMENTS, std::iter::empty()).unwrap().unwrap();
+    payment.address = serve(&payment.tls, Some(closed), &payment.clock).await;
+    for caller in ["order", "gateway"] {
+        assert_eq!(payment.call(client(caller, "payment")).await, Code::PermissionDenied, "{caller}");
     }
     assert!(payment.tls.client("notification", "payment").is_err(), "it has no certificate");
     assert!(

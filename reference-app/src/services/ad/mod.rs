@@ -23,7 +23,6 @@ use comms_core::{
     event::{Event, EventSource},
 };
 use serde::Deserialize;
-use tonic::service::Routes;
 
 use crate::{
     contracts::{MAX_REQUEST, OrderStatusChanged, ReservationChanged, ad::proto::ads_server::AdsServer},
@@ -92,7 +91,7 @@ fn start(host: &Host<'_>) -> Result<Parts, Error> {
     }
     let server = AdsServer::new(api::Api { db, store, clock, ttl }).max_decoding_message_size(MAX_REQUEST);
     Ok(Parts {
-        serves: Serves::Grpc(Routes::new(server)),
+        serves: Serves::grpc(server),
         handlers: vec![(ORDERS, follow_order)],
         loops,
         ..Parts::default()

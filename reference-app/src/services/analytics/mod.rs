@@ -19,7 +19,6 @@ use std::time::Duration;
 
 use comms_core::{Error, event::Event};
 use serde::Deserialize;
-use tonic::service::Routes;
 
 use crate::{
     contracts::{MAX_REQUEST, OrderStatusChanged, analytics::proto::analytics_server::AnalyticsServer},
@@ -75,7 +74,7 @@ fn start(host: &Host<'_>) -> Result<Parts, Error> {
     let purge = host.sweep("analytics purge", PURGE_PAUSE, projection::Replaced(db.clone()))?;
     let server = AnalyticsServer::new(api::Api { db: db.clone(), handle });
     Ok(Parts {
-        serves: Serves::Grpc(Routes::new(server.max_decoding_message_size(MAX_REQUEST))),
+        serves: Serves::grpc(server.max_decoding_message_size(MAX_REQUEST)),
         handlers: vec![(GROUP, handlers::store_events(db))],
         loops: vec![figures, purge],
         ..Parts::default()

@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use comms_core::Error;
-use comms_grpc::{keyed, to_status};
+use comms_grpc::keyed;
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 
@@ -17,14 +17,12 @@ use super::{
     caching::cacheable,
     orders::{Price, idempotency_key, identifier, marked},
     paging::{encode_cursor, parse_query},
+    reply,
 };
 use crate::{
     contracts::{
         Money,
-        ad::{
-            MAX_DESCRIPTION, MAX_PAGE, MAX_STOCK, MAX_TITLE,
-            proto::{self as ads, ads_client::AdsClient},
-        },
+        ad::{MAX_DESCRIPTION, MAX_PAGE, MAX_STOCK, MAX_TITLE, proto as ads},
     },
     platform::http::{Json, Principal, Problem},
 };
@@ -46,11 +44,8 @@ pub(super) async fn create(
         price: Some(ads::Money { minor: ad.price.minor, currency: ad.price.currency }),
         stock: ad.stock,
     };
-    let create = |mut ads: AdsClient<_>| {
-        let request = keyed(tonic::Request::new(request.clone()), key);
-        async move { ads.create_ad(request.map_err(|e| to_status(&e))?).await }
-    };
-    let reply = gateway.call_ad(create).await?;
+    let request = keyed(tonic::Request::new(request), key)?;
+    let reply = reply(gateway.ads.clone().create_ad(request).await)?;
     let ad = reply.ad.ok_or_else(|| Error::internal("ad-service replied without an ad"))?;
     let location = [(header::LOCATION, url(&ad.ad_id))];
     let response = (StatusCode::CREATED, location, Json(AdBody::from(ad))).into_response();
@@ -66,11 +61,7 @@ pub(super) async fn show(
     // A path that cannot be an id is 404, as the id of an ad that does not exist.
     let id = ad_id.ok().map(|Path(text)| text).filter(|text| identifier(text, &()).is_ok());
     let request = ads::GetAdRequest { ad_id: id.ok_or_else(|| Error::not_found("no such ad"))? };
-    let get = |mut ads: AdsClient<_>| {
-        let request = request.clone();
-        async move { ads.get_ad(request).await }
-    };
-    let ad = gateway.call_ad(get).await?;
+    let ad = reply(gateway.ads.clone().get_ad(request).await)?;
     cacheable(&headers, &AdBody::from(ad))
 }
 
@@ -83,11 +74,7 @@ pub(super) async fn list(
     let query = parse_query(&query.unwrap_or_default(), MAX_PAGE, decode_ad_id);
     let (limit, before) = query.map_err(Problem::fields)?;
     let request = ads::ListAdsRequest { limit, before };
-    let list = |mut ads: AdsClient<_>| {
-        let request = request.clone();
-        async move { ads.list_ads(request).await }
-    };
-    let reply = gateway.call_ad(list).await?;
+    let reply = reply(gateway.ads.clone().list_ads(request).await)?;
     let next = reply.next.map(|ad_id| encode_cursor(ad_id.as_bytes()));
     cacheable(&headers, &Page { ads: reply.ads.into_iter().map(AdBody::from).collect(), next })
 }

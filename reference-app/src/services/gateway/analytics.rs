@@ -6,55 +6,26 @@ use axum::{
     Json,
     extract::{RawQuery, State},
 };
-use comms_core::{clock, clock::Clock, resilience::Policy};
-use comms_grpc::{Channel, from_status};
+use comms_core::clock;
 use serde::Serialize;
 
-use super::Gateway;
+use super::{Gateway, reply};
 use crate::{
     contracts::{
         Money,
         analytics::{
             MAX_RANGE,
-            proto::{DailyRevenue, Freshness, OrderCount, Range, analytics_client::AnalyticsClient},
+            proto::{DailyRevenue, Freshness, OrderCount, Range},
         },
     },
     platform::{
-        grpc,
         http::{Admin, FieldError, Problem},
         rfc3339,
-        service::Peer,
     },
 };
 
 /// The length of a range whose begin is not named: 7 days.
 const DEFAULT_RANGE: Duration = Duration::from_secs(7 * 24 * 3_600);
-
-/// The client of analytics-service, with the policy of the calls.
-pub(super) struct Client {
-    analytics: AnalyticsClient<Channel>,
-    policy: Policy,
-    clock: Clock,
-}
-
-impl Client {
-    pub(super) fn new(peer: Peer, clock: Clock) -> Self {
-        Self { analytics: AnalyticsClient::new(peer.channel), policy: peer.policy, clock }
-    }
-
-    /// Calls analytics-service under the policy `analytics`, which may repeat the call: each call is a read.
-    async fn call<T, F>(&self, mut call: impl FnMut(AnalyticsClient<Channel>) -> F) -> Result<T, Problem>
-    where
-        F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
-    {
-        let attempt = || {
-            let reply = call(self.analytics.clone());
-            async { reply.await.map(tonic::Response::into_inner).map_err(|status| from_status(&status)) }
-        };
-        let reply = self.policy.run_idempotent(attempt).await;
-        reply.map_err(|error| grpc::for_client(error).into())
-    }
-}
 
 /// The body of a response: the figures of a range, and how recent they are.
 #[derive(Serialize)]
@@ -109,9 +80,8 @@ pub(super) async fn orders(
     Admin(_): Admin,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Figures<Orders>>, Problem> {
-    let range = parse_query(&query.unwrap_or_default(), gateway.analytics.clock.unix())?;
-    let get = |mut analytics: AnalyticsClient<_>| async move { analytics.get_orders(range).await };
-    let reply = gateway.analytics.call(get).await?;
+    let range = parse_query(&query.unwrap_or_default(), gateway.clock.unix())?;
+    let reply = reply(gateway.analytics.clone().get_orders(range).await)?;
     let figures = Orders { hours: by_hour(reply.counts) };
     Ok(Json(Figures::new(range, reply.freshness.unwrap_or_default(), figures)))
 }
@@ -122,9 +92,8 @@ pub(super) async fn revenue(
     Admin(_): Admin,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Figures<Revenue>>, Problem> {
-    let range = parse_query(&query.unwrap_or_default(), gateway.analytics.clock.unix())?;
-    let get = |mut analytics: AnalyticsClient<_>| async move { analytics.get_revenue(range).await };
-    let reply = gateway.analytics.call(get).await?;
+    let range = parse_query(&query.unwrap_or_default(), gateway.clock.unix())?;
+    let reply = reply(gateway.analytics.clone().get_revenue(range).await)?;
     let figures = Revenue { days: reply.days.into_iter().map(Day::from).collect() };
     Ok(Json(Figures::new(range, reply.freshness.unwrap_or_default(), figures)))
 }

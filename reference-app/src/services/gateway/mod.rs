@@ -23,12 +23,15 @@ use axum::{
     Router,
     routing::{get, post},
 };
-use comms_core::{Error, resilience::Policy};
+use comms_core::{Error, clock::Clock};
 use comms_grpc::{Channel, from_status};
 use serde::Deserialize;
 
 use crate::{
-    contracts::{ad::proto::ads_client::AdsClient, order::proto::orders_client::OrdersClient},
+    contracts::{
+        ad::proto::ads_client::AdsClient, analytics::proto::analytics_client::AnalyticsClient,
+        order::proto::orders_client::OrdersClient,
+    },
     platform::{
         config::duration,
         grpc,
@@ -90,12 +93,9 @@ fn check(section: &Section) -> Result<(), Error> {
 /// The state that the handlers share.
 struct Gateway {
     orders: OrdersClient<Channel>,
-    /// The policy of the calls to `orders`.
-    order_policy: Policy,
     ads: AdsClient<Channel>,
-    /// The policy of the calls to `ads`.
-    ad_policy: Policy,
-    analytics: analytics::Client,
+    analytics: AnalyticsClient<Channel>,
+    clock: Clock,
     /// The development issuer. Without it there is neither a page nor a token endpoint.
     issuer: Option<DevIssuer>,
     /// The hosts under which the page and the token endpoint are served.
@@ -105,13 +105,12 @@ struct Gateway {
 }
 
 fn start(host: &Host<'_>) -> Result<Parts, Error> {
-    let (config, order, ad): (Config, _, _) = (host.section()?, host.peer(ORDER)?, host.peer(AD)?);
+    let config: Config = host.section()?;
     let gateway = Gateway {
-        orders: OrdersClient::new(order.channel),
-        order_policy: order.policy,
-        ads: AdsClient::new(ad.channel),
-        ad_policy: ad.policy,
-        analytics: analytics::Client::new(host.peer(ANALYTICS)?, host.clock()),
+        orders: OrdersClient::new(host.peer(ORDER)?),
+        ads: AdsClient::new(host.peer(AD)?),
+        analytics: AnalyticsClient::new(host.peer(ANALYTICS)?),
+        clock: host.clock(),
         issuer: host.identity.issuer.clone(),
         hosts: Hosts::new(host.configured_url()?.as_deref()).map_err(|error| error.context("gateway.url"))?,
         websocket_url: host.public_url(NOTIFICATION)?,
@@ -146,34 +145,8 @@ fn routes(gateway: Gateway) -> Router {
     routes.with_state(Arc::new(gateway))
 }
 
-impl Gateway {
-    /// Calls order-service under the policy `order`, which may repeat the call: each call is a read or carries an
-    /// idempotency key.
-    async fn call_order<T, F>(&self, mut call: impl FnMut(OrdersClient<Channel>) -> F) -> Result<T, Problem>
-    where
-        F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
-    {
-        run(&self.order_policy, || call(self.orders.clone())).await
-    }
-
-    /// Calls ad-service under the policy `ad`, which may repeat the call, as in [`call_order`](Self::call_order).
-    async fn call_ad<T, F>(&self, mut call: impl FnMut(AdsClient<Channel>) -> F) -> Result<T, Problem>
-    where
-        F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
-    {
-        run(&self.ad_policy, || call(self.ads.clone())).await
-    }
-}
-
-/// Makes a call under `policy`.
-async fn run<T, F>(policy: &Policy, mut call: impl FnMut() -> F) -> Result<T, Problem>
-where
-    F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
-{
-    let attempt = || {
-        let reply = call();
-        async { reply.await.map(tonic::Response::into_inner).map_err(|status| from_status(&status)) }
-    };
-    let reply = policy.run_idempotent(attempt).await;
+/// Converts the reply of a service for the client on whose behalf the call was made.
+fn reply<T>(reply: Result<tonic::Response<T>, tonic::Status>) -> Result<T, Problem> {
+    let reply = reply.map(tonic::Response::into_inner).map_err(|status| from_status(&status));
     reply.map_err(|error| grpc::for_client(error).into())
 }

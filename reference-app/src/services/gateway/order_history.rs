@@ -9,7 +9,7 @@ use axum::{
 use comms_core::Error;
 use serde::Serialize;
 
-use super::{Gateway, orders::parse_id};
+use super::{Gateway, orders::parse_id, reply};
 use crate::{
     contracts::order::proto as orders,
     platform::http::{Principal, Problem},
@@ -47,11 +47,7 @@ pub(super) async fn show(
     order_id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<History>, Problem> {
     let request = orders::GetOrderHistoryRequest { buyer_id, order_id: parse_id(order_id)? };
-    let get = |mut orders: orders::orders_client::OrdersClient<_>| {
-        let request = request.clone();
-        async move { orders.get_order_history(request).await }
-    };
-    let reply = gateway.call_order(get).await?;
+    let reply = reply(gateway.orders.clone().get_order_history(request).await)?;
     let events = reply.events.into_iter().map(Event::try_from).collect::<Result<_, _>>()?;
     Ok(Json(History { events }))
 }

@@ -13,6 +13,7 @@ use super::{
     Gateway,
     orders::OrderBody,
     paging::{encode_cursor, parse_query},
+    reply,
 };
 use crate::{
     contracts::order::{MAX_PAGE, proto as orders},
@@ -38,11 +39,7 @@ pub(super) async fn list(
     let query = parse_query(&query.unwrap_or_default(), MAX_PAGE, decode_order_id);
     let (limit, before) = query.map_err(Problem::fields)?;
     let request = orders::ListOrdersRequest { buyer_id, limit, before: before.map(|id| id.to_string()) };
-    let list = |mut orders: orders::orders_client::OrdersClient<_>| {
-        let request = request.clone();
-        async move { orders.list_orders(request).await }
-    };
-    let reply = gateway.call_order(list).await?;
+    let reply = reply(gateway.orders.clone().list_orders(request).await)?;
     let next = reply.next.as_deref().map(encode_order_id).transpose()?;
     let orders = reply.orders.into_iter().map(OrderBody::from).collect();
     Ok(Json(Page { orders, next, up_to_date: reply.up_to_date }))

@@ -12,17 +12,14 @@ use comms_core::{
     idempotency::{KEY_LIMIT, is_key},
     wire,
 };
-use comms_grpc::{keyed, to_status};
+use comms_grpc::keyed;
 use garde::Validate;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::Gateway;
+use super::{Gateway, reply};
 use crate::{
-    contracts::{
-        Money,
-        order::proto::{self as orders, orders_client::OrdersClient},
-    },
+    contracts::{Money, order::proto as orders},
     platform::http::{Json, Principal, Problem},
 };
 
@@ -41,11 +38,8 @@ pub(super) async fn place(
         quantity: order.quantity,
         unit_price: Some(orders::Money { minor: order.price.minor, currency: order.price.currency }),
     };
-    let place = |mut orders: OrdersClient<_>| {
-        let request = keyed(tonic::Request::new(request.clone()), key);
-        async move { orders.place_order(request.map_err(|e| to_status(&e))?).await }
-    };
-    let reply = gateway.call_order(place).await?;
+    let request = keyed(tonic::Request::new(request), key)?;
+    let reply = reply(gateway.orders.clone().place_order(request).await)?;
     let order = reply.order.ok_or_else(|| Error::internal("order-service replied without an order"))?;
     let location = url(&order.order_id);
     let response = (StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(OrderBody::from(order)));
@@ -59,11 +53,7 @@ pub(super) async fn show(
     order_id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<OrderBody>, Problem> {
     let request = orders::GetOrderRequest { buyer_id, order_id: parse_id(order_id)? };
-    let get = |mut orders: OrdersClient<_>| {
-        let request = request.clone();
-        async move { orders.get_order(request).await }
-    };
-    let order = gateway.call_order(get).await?;
+    let order = reply(gateway.orders.clone().get_order(request).await)?;
     Ok(Json(order.into()))
 }
 

@@ -33,7 +33,6 @@ use comms_core::{
     event_sourcing::{Aggregate, Recorded},
     transport::BoxHandler,
 };
-use tonic::service::Routes;
 
 use crate::{
     contracts::{
@@ -121,7 +120,7 @@ fn start(host: &Host<'_>) -> Result<Parts, Error> {
     let api = api::Api { db, store, list, variants, runs, choreographed: settings.choreographed, clock };
     let server = OrdersServer::new(api).max_decoding_message_size(MAX_REQUEST);
     Ok(Parts {
-        serves: Serves::Grpc(Routes::new(server)),
+        serves: Serves::grpc(server),
         handlers: replies.into_iter().chain([commands]).collect(),
         loops: vec![list_loop, runs_loop, ended_runs, retired, deliver],
         ..Parts::default()

@@ -1,6 +1,8 @@
 //! A payment, and the rules that settle and cancel it. This module does no I/O.
 
-use comms_core::Error;
+use std::time::Duration;
+
+use comms_core::{Error, clock::rfc3339};
 
 use crate::contracts::{Money, PaymentStatus};
 
@@ -47,6 +49,32 @@ impl Payment {
             created_at: now,
             updated_at: now,
         })
+    }
+
+    /// Returns when the payment entered its status (RFC 3339).
+    pub(super) fn changed_at(&self) -> String {
+        rfc3339(Duration::from_millis(u64::try_from(self.updated_at).unwrap_or_default()))
+    }
+
+    /// Returns each status that the payment has entered, as the payment was then. `charged_at` is the time of its charge, if
+    /// it was charged.
+    ///
+    /// The current status and its number determine the earlier ones: a payment begins PENDING, except one that was cancelled
+    /// before it was requested, and is REFUNDED only from SUCCEEDED.
+    pub(super) fn history(&self, charged_at: Option<i64>) -> Vec<Self> {
+        let earlier = [
+            (PaymentStatus::Pending, 1, self.created_at),
+            (PaymentStatus::Succeeded, 2, charged_at.unwrap_or(self.updated_at)),
+        ];
+        let earlier = earlier.into_iter().filter(|(_, sequence, _)| *sequence < self.sequence);
+        let earlier = earlier.map(|(status, sequence, updated_at)| Self {
+            status,
+            sequence,
+            updated_at,
+            reason: None,
+            ..self.clone()
+        });
+        earlier.chain([self.clone()]).collect()
     }
 
     /// Checks the currency of a payment that is requested for the first time. A payment that is stored is settled and

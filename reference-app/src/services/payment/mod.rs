@@ -7,7 +7,7 @@
 //!   (group `payment-orders`).
 //! - Calls: nothing.
 //!
-//! `api` receives order-service's call, `store` inserts the payment with its event, and the reply is PENDING.
+//! `api` receives order-service's call and streams the statuses of a payment, `store` inserts the payment with its event, and the reply is PENDING.
 //! `handlers` consume that event and settle the payment by the rule in `domain`. The result is the next event. A
 //! cancellation takes the same way: a payment is locked while it is settled or cancelled, so a cancelled payment is
 //! never charged, and a charged one is refunded.
@@ -22,7 +22,6 @@ use comms_core::{
     event::{Event, EventSource},
 };
 use serde::Deserialize;
-use tonic::service::Routes;
 
 use crate::{
     contracts::{
@@ -77,11 +76,12 @@ fn start(host: &Host<'_>) -> Result<Parts, Error> {
     let config: Config = host.section()?;
     let (db, clock) = (host.db()?, host.clock());
     let store = store::Store::new(db.clone(), EventSource::new(SERVICE.source, clock.clone()));
-    let settle = handlers::settle(db.clone(), store.clone(), config.limit_minor, clock);
     let orders = handlers::follow_order(db.clone(), store.clone());
-    let server = PaymentsServer::new(api::Api { db, store }).max_decoding_message_size(MAX_REQUEST);
+    let watches = api::Watches::new(store.clone(), clock.clone(), host.drain.clone());
+    let settle = handlers::settle(db.clone(), store.clone(), config.limit_minor, clock);
+    let server = PaymentsServer::new(api::Api { db, store, watches }).max_decoding_message_size(MAX_REQUEST);
     Ok(Parts {
-        serves: Serves::Grpc(Routes::new(server)),
+        serves: Serves::grpc(server),
         handlers: vec![(SETTLEMENT, settle), (ORDERS, orders)],
         ..Parts::default()
     })

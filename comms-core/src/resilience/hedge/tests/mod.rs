@@ -1,6 +1,8 @@
 #![allow(clippy::disallowed_methods, reason = "the tests use tokio's paused time")]
 
+mod failures;
 mod percentile;
+mod policies;
 
 use std::{
     sync::{

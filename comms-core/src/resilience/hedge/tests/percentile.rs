@@ -53,6 +53,20 @@ async fn failures_and_early_cancellations_are_no_samples() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_first_attempt_that_timed_out_is_a_sample() {
+    let hedge = hedge(HedgeConfig::default().min_samples(1));
+    call(&hedge, &Peer::new(&[(10, Ok(1))])).await.0.unwrap();
+    for (time, samples) in [(5, 1), (500, 2)] {
+        let lost = (time, Err(Indeterminate));
+        assert_eq!(
+            call(&hedge, &Peer::new(&[lost, (1_000, Err(Indeterminate))])).await.0,
+            Err(Indeterminate)
+        );
+        assert_eq!(hedge.snapshot().samples, samples, "{time} ms");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn new_settings_apply_to_the_next_call_and_keep_the_samples() {
     let hedge = hedge(HedgeConfig::default().min_samples(1));
     call(&hedge, &Peer::new(&[(10, Ok(1))])).await.0.unwrap();

@@ -54,10 +54,7 @@ fn failure_percentage_only() -> OutlierConfig {
 }
 
 fn consecutive_only() -> OutlierConfig {
-    OutlierConfig::default()
-        .success_rate(None)
-        .failure_percentage(None)
-        .consecutive_failures(ConsecutiveFailuresConfig::default())
+    OutlierConfig::default().success_rate(None).failure_percentage(None).consecutive_failures(5)
 }
 
 #[test]
@@ -74,7 +71,6 @@ fn settings_that_cannot_work_are_refused() {
         OutlierConfig::default().success_rate(SuccessRateConfig::default().request_volume(0)),
         OutlierConfig::default().failure_percentage(FailurePercentageConfig::default().threshold(101)),
         OutlierConfig::default().failure_percentage(FailurePercentageConfig::default().request_volume(0)),
-        OutlierConfig::default().consecutive_failures(ConsecutiveFailuresConfig::default().threshold(0)),
     ];
     for config in refused {
         assert_eq!(config.validate().unwrap_err().kind, ErrorKind::Invalid, "{config:?}");
@@ -85,10 +81,8 @@ fn settings_that_cannot_work_are_refused() {
 #[test]
 fn settings_are_read_from_text_and_unknown_keys_are_refused() {
     let read = serde_json::from_str::<OutlierConfig>;
-    let config =
-        read(r#"{"interval": "5s", "success_rate": false, "consecutive_failures": {"threshold": 3}}"#);
-    let rule = ConsecutiveFailuresConfig::default().threshold(3);
-    let expected = failure_percentage_only().interval(5 * SECOND).consecutive_failures(rule);
+    let config = read(r#"{"interval": "5s", "success_rate": false, "consecutive_failures": 3}"#);
+    let expected = failure_percentage_only().interval(5 * SECOND).consecutive_failures(3);
     assert_eq!(config.unwrap(), expected);
     let written = serde_json::to_string(&expected).unwrap();
     assert_eq!(serde_json::from_str::<OutlierConfig>(&written).unwrap(), expected);
@@ -128,6 +122,50 @@ fn a_listener_hears_of_every_change_and_may_call_the_detector() {
     let heard: Vec<_> =
         heard.lock().unwrap().iter().map(|(change, ejected)| (change.ejected, *ejected)).collect();
     assert_eq!(heard, [(Some(EjectionReason::ConsecutiveFailures), true), (None, false)]);
+}
+
+/// The listener holds the thread of the first change back until a second thread has made the next one.
+#[test]
+fn listeners_receive_the_changes_of_several_threads_in_their_order() {
+    let rig = Rig::new(3, consecutive_only().max_ejection_percent(100));
+    let heard = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let (begun, has_begun) = std::sync::mpsc::channel();
+    let (proceed, may_proceed) = std::sync::mpsc::channel();
+    let may_proceed = std::sync::Mutex::new(may_proceed);
+    rig.detector.on_change({
+        let heard = heard.clone();
+        move |change| {
+            if *change.host == *"h0" {
+                begun.send(()).unwrap();
+                may_proceed.lock().unwrap().recv().unwrap();
+            }
+            heard.lock().unwrap().push(change.host.to_string());
+        }
+    });
+    std::thread::scope(|threads| {
+        threads.spawn(|| rig.calls(&[(0, 5)]));
+        has_begun.recv().unwrap();
+        rig.calls(&[(0, 0), (0, 5)]);
+        proceed.send(()).unwrap();
+    });
+    assert_eq!(*heard.lock().unwrap(), ["h0", "h1"]);
+}
+
+#[test]
+fn a_listener_that_panics_does_not_end_the_reports() {
+    let rig = Rig::new(3, consecutive_only().max_ejection_percent(100));
+    let heard = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    rig.detector.on_change({
+        let heard = heard.clone();
+        move |change| {
+            heard.lock().unwrap().push(change.host.to_string());
+            assert_ne!(*change.host, *"h0");
+        }
+    });
+    let panics = std::panic::AssertUnwindSafe(|| rig.calls(&[(0, 5)]));
+    std::panic::catch_unwind(panics).unwrap_err();
+    rig.calls(&[(0, 0), (0, 5)]);
+    assert_eq!(*heard.lock().unwrap(), ["h0", "h1"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -28,7 +28,7 @@ proptest! {
         let config = OutlierConfig::default()
             .max_ejection_percent(percent)
             .success_rate(SuccessRateConfig::default().stdev_factor(0.5).enforcement_percentage(70))
-            .consecutive_failures(ConsecutiveFailuresConfig::default().threshold(30));
+            .consecutive_failures(30);
         let detector = OutlierDetector::new("d", config.clone(), clock.clone()).unwrap();
         let mut handles: Vec<_> = (0..hosts).map(|_| detector.add("h")).collect();
         for step in steps {

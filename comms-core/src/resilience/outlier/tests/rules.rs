@@ -169,6 +169,35 @@ fn consecutive_failures_eject_at_once_and_a_success_starts_anew() {
 }
 
 #[test]
+fn a_host_that_returns_is_on_trial_until_a_call_succeeds() {
+    let rig = Rig::new(2, consecutive_only());
+    let state = || (rig.hosts[0].is_ejected(), rig.hosts[0].is_on_trial(), rig.hosts[0].generation());
+    assert_eq!(state(), (false, false, 0));
+    rig.calls(&[(0, 5)]);
+    assert_eq!(state(), (true, false, 1));
+    rig.clock.advance(31 * SECOND);
+    rig.sweep();
+    assert_eq!(state(), (false, true, 2));
+    rig.calls(&[(0, 1)]);
+    assert_eq!(state(), (true, false, 3), "the first failure ejects again");
+    assert_eq!(rig.hosts[0].snapshot().ejections, 2);
+    rig.clock.advance(61 * SECOND);
+    rig.sweep();
+    rig.calls(&[(1, 4)]);
+    assert_eq!(state(), (false, false, 4));
+    assert_eq!(rig.hosts[0].snapshot(), rig.detector.snapshot()[0]);
+}
+
+#[test]
+fn a_failure_on_trial_does_not_eject_if_consecutive_failures_are_not_counted() {
+    let rig = Rig::new(5, failure_percentage_only());
+    rig.calls(&[DOWN]);
+    (0..5).for_each(|_| drop(rig.sweep()));
+    rig.calls(&[(0, 1)]);
+    assert!(rig.hosts[0].is_on_trial() && !rig.hosts[0].is_ejected());
+}
+
+#[test]
 fn a_rule_that_is_turned_off_ejects_no_more_and_ejected_hosts_stay() {
     let rig = Rig::new(3, consecutive_only().max_ejection_percent(100));
     rig.calls(&[(0, 5)]);

@@ -3,6 +3,7 @@
 
 mod guards;
 mod limits;
+mod overrides;
 mod retries;
 mod settings;
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::resilience::shed::gradient::Outcome;
 
 const MILLIS: Duration = Duration::from_millis(1);
 
@@ -75,7 +76,39 @@ fn overload_shrinks_the_limit_once_per_window_and_never_below_the_minimum() {
 }
 
 #[test]
-fn cancelled_requests_and_other_errors_are_no_samples() {
+fn a_few_overloads_among_many_requests_do_not_shrink_the_limit() {
+    let (shedder, clock) = adaptive(|c| c.initial(100).min_samples(30));
+    let window = |overloads: usize| {
+        for n in 0..30 {
+            let permit = shedder.try_acquire(Priority::Critical).unwrap();
+            clock.advance(MILLIS);
+            if n < overloads { permit.overloaded() } else { permit.success() }
+        }
+        shedder.limit()
+    };
+    assert_eq!([window(1), window(2), window(3)], [100, 100, 90]);
+}
+
+/// Batch requests may use two of ten permits, and would never have half of all permits in flight.
+#[test]
+fn the_limit_grows_under_the_load_of_any_priority() {
+    let clock = Clock::manual(Duration::ZERO);
+    let adaptive = AdaptiveLimitConfig::default().initial(10).window(10 * MILLIS).min_samples(1);
+    let config =
+        ShedConfig::default().limit(ShedLimit::Adaptive(adaptive)).batch_share(0.2).standard_share(0.4);
+    for priority in [Batch, Standard, Critical] {
+        let shedder = Shedder::new("s", config.clone(), clock.clone()).unwrap();
+        for _ in 0..100 {
+            let held = fill(&shedder, priority);
+            clock.advance(10 * MILLIS);
+            held.into_iter().for_each(ShedPermit::success);
+        }
+        assert!(shedder.limit() > 50, "{priority:?}: {}", shedder.limit());
+    }
+}
+
+#[test]
+fn errors_other_than_an_overload_of_this_process_do_not_shrink_the_limit() {
     let (shedder, clock) = adaptive(|c| c.initial(100).min_samples(1));
     let end = |finish: &dyn Fn(ShedPermit)| {
         let permit = shedder.try_acquire(Priority::Standard).unwrap();
@@ -83,17 +116,50 @@ fn cancelled_requests_and_other_errors_are_no_samples() {
         finish(permit);
         (shedder.limit(), shedder.snapshot().average_micros)
     };
-    assert_eq!(end(&|permit| drop(permit)), (100, None));
-    assert_eq!(end(&|permit| permit.result::<()>(&Err(Error::not_found("x")))), (100, None));
-    assert_eq!(end(&|permit| permit.result::<()>(&Err(Error::indeterminate("x")))), (100, None));
-    let open = Error::from(Rejection::new("peer", Guard::Breaker, None));
-    assert_eq!(end(&|permit| permit.result::<()>(&Err(Error::rejected("busy", None)))), (90, None));
     let rejected = |guard| Err(Error::from(Rejection::new("peer", guard, None)));
-    assert_eq!(end(&|permit| permit.result::<()>(&rejected(Guard::Timeout))), (81, None));
-    assert_eq!(end(&|permit| permit.result::<()>(&rejected(Guard::RateLimit))), (81, None));
-    assert_eq!(open.kind, crate::ErrorKind::Rejected);
-    assert_eq!(end(&|permit| permit.result::<()>(&rejected(Guard::Breaker))), (81, None));
+    assert_eq!(end(&|permit| drop(permit)), (100, None));
+    for error in [Error::not_found("x"), Error::indeterminate("x"), Error::rejected("a quota", None)] {
+        let failure: Result<(), _> = Err(error);
+        assert_eq!(end(&|permit| permit.result(&failure)), (100, None), "{failure:?}");
+    }
+    for guard in [Guard::RateLimit, Guard::Breaker, Guard::Unready, Guard::Deadline, Guard::Timeout] {
+        assert_eq!(end(&|permit| permit.result::<()>(&rejected(guard))), (100, None), "{guard:?}");
+    }
+    assert_eq!(end(&|permit| permit.result::<()>(&rejected(Guard::Bulkhead))), (90, None));
+    assert_eq!(end(&|permit| permit.result::<()>(&rejected(Guard::Shed))), (81, None));
     assert_eq!(end(&|permit| permit.result(&Ok(()))), (81, Some(20_000)));
+}
+
+/// A caller cannot shrink the limit by short deadlines, and a handler that hangs shrinks it.
+#[test]
+fn a_time_limit_counts_only_above_the_usual_duration() {
+    let (shedder, clock) = adaptive(|c| c.initial(100).min_samples(1));
+    let end = |permits: usize, finish: &dyn Fn(ShedPermit)| {
+        for _ in 0..20 {
+            let held: Vec<_> =
+                (0..permits).map_while(|_| shedder.try_acquire(Priority::Critical).ok()).collect();
+            clock.advance(10 * MILLIS);
+            held.into_iter().for_each(finish);
+        }
+        shedder.limit()
+    };
+    let usual = end(90, &|permit| permit.success());
+    assert!(usual > 100, "{usual}");
+    for short in [Duration::ZERO, MILLIS, 10 * MILLIS] {
+        assert_eq!(end(90, &|permit| permit.timed_out_in(short)), usual, "{short:?}");
+    }
+    let average = shedder.snapshot().average_micros;
+    assert!(end(90, &|permit| permit.timed_out_in(30_000 * MILLIS)) < usual / 2);
+    assert_eq!(shedder.snapshot().average_micros, average, "a handler that hangs is not the usual case");
+}
+
+#[test]
+fn a_duration_without_the_time_of_the_peer_is_the_sample() {
+    let (shedder, clock) = adaptive(|c| c.min_samples(1));
+    let permit = shedder.try_acquire(Priority::Standard).unwrap();
+    clock.advance(500 * MILLIS);
+    permit.success_in(20 * MILLIS);
+    assert_eq!(shedder.snapshot().average_micros, Some(20_000));
 }
 
 #[test]
@@ -112,15 +178,16 @@ proptest! {
     #[test]
     fn the_limit_stays_within_its_bounds_for_any_samples(
         min in 1u32..50, span in 0u32..100, seed in 0u32..100,
-        samples in prop::collection::vec((0u64..10_000_000, 0u32..300, any::<bool>(), 0u64..400), 0..300)
+        samples in prop::collection::vec((0u64..10_000_000, any::<bool>(), 0usize..3, 0u64..400), 0..300)
     ) {
         let (max, start) = (min + span, Clock::manual(Duration::ZERO).now());
         let config = AdaptiveLimitConfig::default().min(min).max(max).initial(min + seed % (span + 1)).min_samples(1);
         let (mut gradient, mut now) = (Gradient::new(config, start), start);
-        for (micros, in_flight, overloaded, step) in samples {
+        for (micros, saturated, outcome, step) in samples {
             now += Duration::from_millis(step);
             let duration = Duration::from_micros(micros);
-            gradient.add(now, Sample { duration, in_flight, overloaded });
+            let outcome = [Outcome::Served, Outcome::TimedOut, Outcome::Overloaded][outcome];
+            gradient.add(now, Sample { duration, saturated, outcome });
             prop_assert!((min..=max).contains(&gradient.limit()), "{}", gradient.limit());
         }
     }

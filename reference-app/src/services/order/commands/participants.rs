@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use comms_core::{Error, resilience::Policy};
+use comms_core::Error;
 use comms_grpc::{Channel, from_status, keyed};
 use tonic::Request;
 
@@ -12,7 +12,6 @@ use crate::{
         ad::proto::{self as ads, ads_client::AdsClient},
         payment::proto::{self as payments, payments_client::PaymentsClient},
     },
-    platform::service::Peer,
     services::order::{
         saga::messages::{CancelPayment, ConfirmStock, ReleaseStock, RequestPayment, ReserveStock},
         shipping::Shipping,
@@ -22,49 +21,45 @@ use crate::{
 /// The participants of the saga.
 pub(in crate::services::order) struct Participants {
     payments: PaymentsClient<Channel>,
-    payment_policy: Policy,
     ads: AdsClient<Channel>,
-    ad_policy: Policy,
     shipping: Arc<dyn Shipping>,
 }
 
 impl Participants {
     /// Creates the clients of payment-service and ad-service.
-    pub(in crate::services::order) fn new(payment: Peer, ad: Peer, shipping: Arc<dyn Shipping>) -> Self {
-        Self {
-            payments: PaymentsClient::new(payment.channel),
-            payment_policy: payment.policy,
-            ads: AdsClient::new(ad.channel),
-            ad_policy: ad.policy,
-            shipping,
-        }
+    pub(in crate::services::order) fn new(
+        payment: Channel,
+        ad: Channel,
+        shipping: Arc<dyn Shipping>,
+    ) -> Self {
+        Self { payments: PaymentsClient::new(payment), ads: AdsClient::new(ad), shipping }
     }
 
     /// Makes the call of `command` with the idempotency key `key`.
     pub(super) async fn execute(&self, key: &str, command: &Command) -> Result<(), Error> {
         match command {
             Command::RequestPayment(command) => {
-                let call = self.payment_policy.run_idempotent(|| self.request_payment(key, command));
-                call.await.map_err(|e| e.context("request the payment from payment-service"))
+                let called = self.request_payment(key, command).await;
+                called.map_err(|e| e.context("request the payment from payment-service"))
             }
             Command::CancelPayment(command) => {
-                let call = self.payment_policy.run_idempotent(|| self.cancel_payment(key, command));
-                call.await.map_err(|e| e.context("cancel the payment at payment-service"))
+                let called = self.cancel_payment(key, command).await;
+                called.map_err(|e| e.context("cancel the payment at payment-service"))
             }
             Command::ReserveStock(command) => {
-                let call = self.ad_policy.run_idempotent(|| self.reserve(key, command));
-                call.await.map_err(|e| e.context("reserve the stock at ad-service"))
+                let called = self.reserve(key, command).await;
+                called.map_err(|e| e.context("reserve the stock at ad-service"))
             }
             Command::ReleaseStock(command) => {
                 // The pieces of an order that may still be delivered must not be sold again.
                 let cancelled = self.shipping.cancel(key, &command.order_id).await;
                 cancelled.map_err(|e| e.context("withdraw the shipment"))?;
-                let call = self.ad_policy.run_idempotent(|| self.release(key, command));
-                call.await.map_err(|e| e.context("release the stock at ad-service"))
+                let called = self.release(key, command).await;
+                called.map_err(|e| e.context("release the stock at ad-service"))
             }
             Command::ConfirmStock(command) => {
-                let call = self.ad_policy.run_idempotent(|| self.confirm(key, command));
-                call.await.map_err(|e| e.context("confirm the stock at ad-service"))
+                let called = self.confirm(key, command).await;
+                called.map_err(|e| e.context("confirm the stock at ad-service"))
             }
             Command::ShipOrder(command) => {
                 let created = self.shipping.create(key, command).await;

@@ -10,13 +10,12 @@ use comms_core::{
     ErrorKind,
     clock::Clock,
     event::{Event, EventSource},
-    resilience::{Policy, PolicyConfig},
     testing::{DeliveryState, TestConsumer},
 };
 use comms_grpc::{Channel, ServerConfig, key_of};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::TcpListener;
-use tonic::{Request, Response, Status, service::Routes};
+use tonic::{Request, Response, Status, codegen::BoxStream, service::Routes};
 
 use super::*;
 use crate::{
@@ -25,7 +24,6 @@ use crate::{
         ad::proto::{self as ads, ads_server::AdsServer},
         payment::proto::{self as payments, payments_server::PaymentsServer},
     },
-    platform::service::Peer,
     services::order::{
         saga::messages::{
             CancelPayment, ConfirmStock, ReleaseStock, RequestPayment, ReserveStock, ShipOrder, TOPIC,
@@ -73,6 +71,15 @@ impl payments::payments_server::Payments for Calls {
         let key = key_of(&request)?;
         self.add("cancel payment", &key, &request.into_inner().order_id);
         Ok(Response::new(payments::Payment::default()))
+    }
+
+    type WatchPaymentStream = BoxStream<payments::PaymentUpdate>;
+
+    async fn watch_payment(
+        &self,
+        _: Request<payments::WatchPaymentRequest>,
+    ) -> Result<Response<Self::WatchPaymentStream>, Status> {
+        Err(Status::unimplemented("not a command"))
     }
 }
 
@@ -129,12 +136,11 @@ impl Shipping for Calls {
     }
 }
 
-async fn peer(name: &'static str, routes: Routes) -> Peer {
+async fn peer(routes: Routes) -> Channel {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(comms_grpc::serve(listener, routes, ServerConfig::default(), Clock::system(), pending()));
-    let channel = Channel::builder(format!("http://{address}")).build().unwrap();
-    Peer { channel, policy: Policy::new(name, PolicyConfig::none()).unwrap() }
+    Channel::builder(format!("http://{address}")).without_policy().build().unwrap()
 }
 
 /// A consumer of the commands. payment-service and ad-service serve `routes`, or all their methods.
@@ -142,7 +148,7 @@ async fn consumer(calls: &Calls, routes: Option<Routes>) -> TestConsumer {
     let payment = routes.clone().unwrap_or_else(|| Routes::new(PaymentsServer::new(calls.clone())));
     let ad = routes.unwrap_or_else(|| Routes::new(AdsServer::new(calls.clone())));
     let shipping = Arc::new(calls.clone());
-    let participants = Participants::new(peer("payment", payment).await, peer("ad", ad).await, shipping);
+    let participants = Participants::new(peer(payment).await, peer(ad).await, shipping);
     TestConsumer::builder("order-commands").on(TOPIC, execute(participants)).start().await.unwrap()
 }
 

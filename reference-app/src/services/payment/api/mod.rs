@@ -1,4 +1,6 @@
-//! The gRPC server of payment-service.
+//! The gRPC server of payment-service. `watch` streams the statuses of a payment.
+
+mod watch;
 
 use comms_core::{
     Error,
@@ -7,18 +9,21 @@ use comms_core::{
 };
 use comms_grpc::{key_of, refused};
 use prost::Message as _;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, codegen::BoxStream};
 
 use super::{domain::Payment, store::Store};
 use crate::{
     contracts::{
         Money,
         payment::proto::{
-            self, Amount, CancelPaymentRequest, RequestPaymentRequest, payments_server::Payments,
+            self, Amount, CancelPaymentRequest, PaymentUpdate, RequestPaymentRequest, WatchPaymentRequest,
+            payments_server::Payments,
         },
     },
     platform::db::Db,
 };
+
+pub(super) use watch::Watches;
 
 /// The scope of the idempotency keys: order-service alone calls.
 const CALLER: &str = "order-service";
@@ -26,6 +31,7 @@ const CALLER: &str = "order-service";
 pub(super) struct Api {
     pub(super) db: Db,
     pub(super) store: Store,
+    pub(super) watches: Watches,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +59,16 @@ impl Payments for Api {
         let key = key_of(&request)?;
         let reply = self.cancel(&key, request.into_inner()).await.map_err(|e| refused(&e))?;
         Ok(Response::new(reply))
+    }
+
+    type WatchPaymentStream = BoxStream<PaymentUpdate>;
+
+    async fn watch_payment(
+        &self,
+        request: Request<WatchPaymentRequest>,
+    ) -> Result<Response<Self::WatchPaymentStream>, Status> {
+        let updates = self.watches.open(request.into_inner()).await;
+        Ok(Response::new(updates.map_err(|e| refused(&e))?))
     }
 }
 

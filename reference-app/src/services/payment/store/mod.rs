@@ -1,9 +1,7 @@
 //! The SQL of payment-service. Each change of a payment's status is stored together with its event, in the caller's
 //! transaction.
 
-use std::time::Duration;
-
-use comms_core::{BoxError, Error, Outbox, clock::rfc3339, event::EventSource};
+use comms_core::{BoxError, Error, Outbox, event::EventSource};
 
 use super::domain::Payment;
 use crate::{
@@ -168,9 +166,21 @@ impl Store {
         payment.ok_or_else(|| Error::internal(format!("the payment of the order {order_id} is gone")))
     }
 
+    /// Returns each status that the payment of the order has entered, or nothing if the order has no payment.
+    ///
+    /// # Errors
+    /// Returns `Internal` if the row is corrupt, and the errors of [`Db::fetch`].
+    pub(super) async fn history(&self, order_id: &str) -> Result<Vec<Payment>, Error> {
+        let sql = "SELECT payment_id, order_id, buyer_id, amount_minor, currency, status, sequence, reason, created_at,
+             updated_at, (SELECT MIN(charged_at) FROM {s}.charges c WHERE c.order_id = p.order_id) AS charged_at
+             FROM {s}.payments p WHERE order_id = $1";
+        let rows = self.db.fetch(sql, &[order_id.into()]).await?;
+        let Some(row) = rows.first() else { return Ok(Vec::new()) };
+        Ok(payment(row)?.history(row.maybe_int("charged_at")?))
+    }
+
     /// Adds the event of the payment's current status to the outbox.
     async fn enqueue_status(&self, tx: &mut Tx, payment: &Payment) -> Result<(), Error> {
-        let changed_at = Duration::from_millis(u64::try_from(payment.updated_at).unwrap_or_default());
         let event = PaymentStatusChanged {
             payment_id: payment.payment_id.clone(),
             order_id: payment.order_id.clone(),
@@ -178,7 +188,7 @@ impl Store {
             sequence: payment.sequence,
             amount: payment.amount.clone(),
             reason: payment.reason.clone(),
-            changed_at: rfc3339(changed_at),
+            changed_at: payment.changed_at(),
         };
         let message = self.events.message(&event)?;
         self.db.enqueue(tx, &[message]).await

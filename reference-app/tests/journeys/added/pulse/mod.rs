@@ -23,9 +23,13 @@ pub(super) static SERVICE: Service = Service {
 
 fn start(host: &Host<'_>) -> Result<Parts, Error> {
     let payment = host.peer("payment")?;
-    assert_eq!(payment.policy.name(), "pulse_payment");
+    assert_eq!(payment.snapshot().policy.name, "pulse_payment");
     // The panic is in the function, before it returns a future.
     let run = Box::new(|_| panic!("a defect of the loop"));
     let loops = vec![Loop { name: "pulse", run }];
-    Ok(Parts { serves: Serves::Grpc(Routes::default()), loops, ..Parts::default() })
+    Ok(Parts {
+        serves: Serves::Grpc { name: "tests.Pulse", routes: Routes::default() },
+        loops,
+        ..Parts::default()
+    })
 }

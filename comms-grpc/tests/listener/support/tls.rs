@@ -1,21 +1,18 @@
-//! A listener with TLS, and a raw TLS client.
+//! A raw TLS client, and its listener.
 
-use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
-use comms_core::{Error, clock::Clock};
 use comms_grpc::{
-    ListenerConfig, Peer, Protocols, RequestBody, listen,
+    ListenerConfig, Protocols,
     tls::{Identity, ServerTls, Trust},
 };
-use http::{Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
+use http::Request;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-    sync::oneshot,
+    net::TcpStream,
     task::JoinHandle,
-    time::{sleep, timeout},
+    time::timeout,
 };
 use tokio_rustls::{
     TlsConnector,
@@ -27,79 +24,31 @@ use tokio_rustls::{
     },
 };
 
+use super::{Server, WAIT};
 pub(crate) use test_pki::{Leaf, Pki, install_provider, now, self_signed};
 
-#[path = "../../src/tls/test_pki.rs"]
+#[path = "../../../src/tls/test_pki.rs"]
 mod test_pki;
-
-/// The value of the time limits under test.
-pub(crate) const LIMIT: Duration = Duration::from_millis(500);
-/// Far above [`LIMIT`].
-pub(crate) const WAIT: Duration = Duration::from_secs(10);
-pub(crate) const LARGE: usize = 16 << 20;
-/// Fits into the buffer of TLS, and not into that of the kernel.
-pub(crate) const MEDIUM: usize = 60 << 10;
-
-pub(crate) struct Server {
-    pub(crate) address: SocketAddr,
-    pub(crate) stop: oneshot::Sender<()>,
-    pub(crate) ended: JoinHandle<Result<(), Error>>,
-}
 
 impl Server {
     /// Starts a listener with short limits that requires certificates of `pki`.
     pub(crate) async fn mutual(pki: &Pki, change: impl FnOnce(&mut ListenerConfig)) -> Self {
         let tls = ServerTls::new(pki.leaf("payment").identity()).client_trust(pki.trust());
-        Self::start(tls, change).await
+        let mut client = Client::new(pki, pki.leaf("order"));
+        let protocols = |config: &mut ListenerConfig| {
+            change(config);
+            client.alpn = if config.protocols == Protocols::Http2 { vec!["h2"] } else { vec![] };
+        };
+        let server = Self::with_tls(tls, protocols).await;
+        Self { client: Some(client), ..server }
     }
 
-    pub(crate) async fn start(tls: ServerTls, change: impl FnOnce(&mut ListenerConfig)) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let mut config = ListenerConfig::default().name("test").tls(tls);
-        (config.head_timeout, config.progress_timeout) = (LIMIT, LIMIT);
-        change(&mut config);
-        let (stop, stopped) = oneshot::channel();
-        let shutdown = async move { drop(stopped.await) };
-        let service = |peer: Peer| tower::service_fn(move |request| respond(request, peer.clone()));
-        let ended = tokio::spawn(listen(listener, service, config, Clock::system(), shutdown));
-        // The listener loads its files when it is polled first.
-        tokio::task::yield_now().await;
-        Self { address, stop, ended }
-    }
-}
-
-/// The route `/` returns the identity of the client.
-async fn respond(mut request: Request<RequestBody>, peer: Peer) -> Result<Response<String>, Infallible> {
-    let body = match request.uri().path() {
-        "/large" => "x".repeat(LARGE),
-        "/medium" => "x".repeat(MEDIUM),
-        "/hang" => std::future::pending().await,
-        "/late" => {
-            sleep(LIMIT).await;
-            "late".to_owned()
-        }
-        "/upgrade" => {
-            tokio::spawn(echo(hyper::upgrade::on(&mut request)));
-            let mut response = Response::new(String::new());
-            *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-            response.headers_mut().insert("upgrade", "echo".parse().unwrap());
-            response.headers_mut().insert("connection", "upgrade".parse().unwrap());
-            return Ok(response);
-        }
-        _ => {
-            let id = peer.identity.as_ref().and_then(|identity| identity.spiffe_id.as_deref());
-            format!("id: {}", id.unwrap_or("none"))
-        }
-    };
-    Ok(Response::new(body))
-}
-
-async fn echo(upgrade: hyper::upgrade::OnUpgrade) {
-    let mut socket = TokioIo::new(upgrade.await.unwrap());
-    let mut byte = [0];
-    while socket.read_exact(&mut byte).await.is_ok() {
-        socket.write_all(&byte).await.unwrap();
+    pub(crate) async fn with_tls(tls: ServerTls, change: impl FnOnce(&mut ListenerConfig)) -> Self {
+        Self::listen(|config| {
+            config.tls = Some(tls);
+            change(config);
+        })
+        .await
     }
 }
 
@@ -186,7 +135,7 @@ impl Client {
     /// Returns the body of `path` over HTTP/2.
     pub(crate) async fn get(&self, address: SocketAddr, path: &str) -> String {
         let (client, connection) = self.http2(address, 65_535).await;
-        let text = get(&client, path).await.unwrap();
+        let text = get_text(&client, path).await.unwrap();
         drop(client);
         connection.await.unwrap().unwrap();
         text
@@ -207,7 +156,10 @@ impl Client {
 }
 
 /// Returns the body of `path`.
-pub(crate) async fn get(client: &h2::client::SendRequest<Bytes>, path: &str) -> Result<String, h2::Error> {
+pub(crate) async fn get_text(
+    client: &h2::client::SendRequest<Bytes>,
+    path: &str,
+) -> Result<String, h2::Error> {
     let request = Request::get(format!("https://localhost{path}")).body(()).unwrap();
     let mut body = client.clone().ready().await?.send_request(request, true)?.0.await?.into_body();
     let mut bytes = Vec::new();
@@ -217,23 +169,6 @@ pub(crate) async fn get(client: &h2::client::SendRequest<Bytes>, path: &str) -> 
         bytes.extend_from_slice(&data);
     }
     Ok(String::from_utf8(bytes).unwrap())
-}
-
-/// Reads until the server closes the socket. Returns whether the server did so within `limit`.
-pub(crate) async fn closed(socket: &mut (impl tokio::io::AsyncRead + Unpin), limit: Duration) -> bool {
-    let mut buffer = [0; 1024];
-    let reads = async { while socket.read(&mut buffer).await.is_ok_and(|read| read > 0) {} };
-    timeout(limit, reads).await.is_ok()
-}
-
-pub(crate) async fn eventually(what: &str, test: impl Fn() -> bool) {
-    for _ in 0..1_000 {
-        if test() {
-            return;
-        }
-        sleep(Duration::from_millis(10)).await;
-    }
-    panic!("not within 10 s: {what}");
 }
 
 pub(crate) const fn http2_only(config: &mut ListenerConfig) {

@@ -116,6 +116,8 @@ struct Shared {
     refill_per_milli: u64,
     /// Thousandths of a token that the budget holds at most.
     capacity: u64,
+    /// Of a throttle: thousandths of a token above which a retry is permitted.
+    threshold: Option<u64>,
     epoch: Instant,
     clock: Clock,
 }
@@ -136,18 +138,70 @@ impl RetryBudget {
         let capacity = ((config.reserve() * TOKEN as f64) as u64).max(TOKEN);
         let deposit = (config.ratio * TOKEN as f64).round() as u64;
         let refill_per_milli = u64::from(config.min_per_second);
+        Self::full(deposit, refill_per_milli, capacity, None, clock)
+    }
+
+    /// Creates a full budget with the rule of `retryThrottling` in a gRPC service config (gRFC A6), which depends on no
+    /// time: each failure takes one of `max_tokens` tokens, whether or not it is retried, and each success returns
+    /// `token_ratio` tokens. A failure is retried while more than half of the tokens are left.
+    ///
+    /// So an outage stops all retries, and the successes that follow must outweigh the failures before a failure is
+    /// retried again. Only a failure that could be retried otherwise takes a token: its kind, the attempts and the
+    /// deadline permit it.
+    ///
+    /// ```
+    /// use comms_core::{clock::Clock, resilience::RetryBudget};
+    /// let budget = RetryBudget::throttle(10, 0.5, Clock::system())?;
+    /// assert_eq!((0..1_000).filter(|_| budget.try_withdraw()).count(), 4, "the fifth failure leaves half of the tokens");
+    /// (0..13).for_each(|_| budget.deposit()); // 6.5 tokens
+    /// assert!(budget.try_withdraw());
+    /// assert!(!budget.try_withdraw());
+    /// # Ok::<(), comms_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Returns [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if `max_tokens` is 0 or above 1,000, or `token_ratio` is
+    /// below 0.001, above 1,000 or not a number.
+    pub fn throttle(max_tokens: u32, token_ratio: f64, clock: Clock) -> Result<Self, Error> {
+        if !(1..=1_000).contains(&max_tokens) {
+            return Err(Error::invalid("retry throttle: `max_tokens` must be between 1 and 1,000"));
+        }
+        if !(0.001..=1_000.0).contains(&token_ratio) {
+            return Err(Error::invalid("retry throttle: `token_ratio` must be between 0.001 and 1,000"));
+        }
+        let (deposit, capacity) =
+            ((token_ratio * TOKEN as f64).round() as u64, u64::from(max_tokens) * TOKEN);
+        Ok(Self::full(deposit, 0, capacity, Some(capacity / 2), clock))
+    }
+
+    fn full(
+        deposit: u64,
+        refill_per_milli: u64,
+        capacity: u64,
+        threshold: Option<u64>,
+        clock: Clock,
+    ) -> Self {
         let (state, epoch) = (AtomicU64::new(capacity), clock.now());
-        Self(Arc::new(Shared { state, deposit, refill_per_milli, capacity, epoch, clock }))
+        Self(Arc::new(Shared { state, deposit, refill_per_milli, capacity, threshold, epoch, clock }))
     }
 
     /// Deposits the share of one successful call. Writes nothing while the budget is full.
     #[inline]
     pub fn deposit(&self) {
+        self.add(self.0.deposit);
+    }
+
+    /// Returns the token of a withdrawal whose attempt was not sent.
+    pub(super) fn put_back(&self) {
+        self.add(TOKEN);
+    }
+
+    fn add(&self, thousandths: u64) {
         let shared = &*self.0;
         let mut seen = shared.state.load(Ordering::Relaxed);
-        while seen & TOKEN_MASK < shared.capacity && shared.deposit > 0 {
+        while seen & TOKEN_MASK < shared.capacity && thousandths > 0 {
             let room = shared.capacity - (seen & TOKEN_MASK);
-            let next = seen + shared.deposit.min(room);
+            let next = seen + thousandths.min(room);
             match shared.state.compare_exchange_weak(seen, next, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(newer) => seen = newer,
@@ -166,8 +220,8 @@ impl RetryBudget {
         let mut seen = shared.state.load(Ordering::Relaxed);
         loop {
             let (time, tokens) = shared.refilled(seen, now);
-            let granted = tokens >= TOKEN;
-            let next = time << TOKEN_BITS | if granted { tokens - TOKEN } else { tokens };
+            let (granted, left) = shared.withdrawn(tokens);
+            let next = time << TOKEN_BITS | left;
             match shared.state.compare_exchange_weak(seen, next, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return granted,
                 Err(newer) => seen = newer,
@@ -180,11 +234,26 @@ impl RetryBudget {
     pub fn available(&self) -> u32 {
         let shared = &*self.0;
         let (_, tokens) = shared.refilled(shared.state.load(Ordering::Relaxed), shared.clock.now());
-        u32::try_from(tokens / TOKEN).unwrap_or(u32::MAX)
+        let retries = match shared.threshold {
+            // The last retry leaves more than the threshold.
+            Some(threshold) => tokens.saturating_sub(threshold).saturating_sub(1) / TOKEN,
+            None => tokens / TOKEN,
+        };
+        u32::try_from(retries).unwrap_or(u32::MAX)
     }
 }
 
 impl Shared {
+    /// Returns whether `tokens` permit a retry, and the tokens that are left.
+    fn withdrawn(&self, tokens: u64) -> (bool, u64) {
+        let left = tokens.saturating_sub(TOKEN);
+        match self.threshold {
+            Some(threshold) => (left > threshold, left),
+            None if tokens >= TOKEN => (true, left),
+            None => (false, tokens),
+        }
+    }
+
     /// Returns the time and the tokens of `state` after the refill until `now`.
     fn refilled(&self, state: u64, now: Instant) -> (u64, u64) {
         let (last, tokens) = (state >> TOKEN_BITS, state & TOKEN_MASK);
@@ -197,77 +266,4 @@ impl Shared {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn budget(ratio: f64, min_per_second: u32, window: u64) -> (RetryBudget, Clock) {
-        let clock = Clock::manual(Duration::ZERO);
-        let config = RetryBudgetConfig { ratio, min_per_second, window: Duration::from_secs(window) };
-        (RetryBudget::new(&config, clock.clone()).unwrap(), clock)
-    }
-
-    fn drain(budget: &RetryBudget) -> usize {
-        (0..100_000).take_while(|_| budget.try_withdraw()).count()
-    }
-
-    /// Includes ratios that a sum of floats would round up or down.
-    #[test]
-    fn successes_deposit_their_ratio() {
-        for (ratio, successes, retries) in
-            [(0.2, 100, 20), (0.1, 100, 10), (0.51, 100, 51), (0.9, 100, 90), (1.0, 50, 50), (0.0, 1_000, 0)]
-        {
-            let (budget, _) = budget(ratio, 10, 10);
-            drain(&budget);
-            (0..successes).for_each(|_| budget.deposit());
-            assert_eq!(drain(&budget), retries, "ratio {ratio}");
-        }
-    }
-
-    #[test]
-    fn time_refills_min_per_second_up_to_the_reserve() {
-        let (budget, clock) = budget(0.2, 10, 10);
-        assert_eq!(drain(&budget), 100);
-        clock.advance(Duration::from_secs(3));
-        assert_eq!(drain(&budget), 30);
-        clock.advance(Duration::from_millis(99));
-        assert_eq!(drain(&budget), 0);
-        clock.advance(Duration::from_millis(1));
-        assert_eq!(drain(&budget), 1, "a failed withdrawal keeps the time of the last refill");
-        clock.advance(Duration::from_secs(86_400 * 365));
-        assert_eq!(drain(&budget), 100);
-    }
-
-    #[test]
-    fn without_min_per_second_only_successes_refill() {
-        let (budget, clock) = budget(0.5, 0, 10);
-        assert_eq!(drain(&budget), 1, "the reserve is at least one retry");
-        clock.advance(Duration::from_secs(1_000));
-        assert_eq!(drain(&budget), 0);
-        budget.deposit();
-        budget.deposit();
-        assert_eq!(drain(&budget), 1);
-    }
-
-    #[test]
-    fn threads_withdraw_each_token_once() {
-        for _ in 0..50 {
-            let (budget, _) = budget(0.0, 4, 1);
-            let withdrawn: usize = std::thread::scope(|scope| {
-                let threads: Vec<_> = (0..4)
-                    .map(|_| scope.spawn(|| (0..4).filter(|_| budget.try_withdraw()).count()))
-                    .collect();
-                threads.into_iter().map(|t| t.join().unwrap()).sum()
-            });
-            assert_eq!(withdrawn, 4);
-        }
-    }
-
-    #[test]
-    fn invalid_settings_are_rejected() {
-        let clock = Clock::system();
-        for (ratio, min_per_second) in [(-0.1, 10), (1.1, 10), (f64::NAN, 10), (0.2, 100_000)] {
-            let config = RetryBudgetConfig { ratio, min_per_second, ..RetryBudgetConfig::default() };
-            assert!(RetryBudget::new(&config, clock.clone()).is_err());
-        }
-    }
-}
+mod tests;

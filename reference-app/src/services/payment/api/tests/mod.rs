@@ -6,6 +6,7 @@ use comms_core::{
     Delivery, Outcome,
     clock::Clock,
     event::{Event, EventSource},
+    shutdown::{Shutdown, ShutdownSignal},
 };
 use comms_grpc::keyed;
 use serde::{Serialize, de::DeserializeOwned};
@@ -17,6 +18,8 @@ use crate::{
     platform::db::testing::TestDb,
     services::payment::{MIGRATIONS, SERVICE, handlers},
 };
+
+mod watch;
 
 const SCHEMA: &str = "payment_service";
 const LIMIT: i64 = 1_000;
@@ -36,8 +39,14 @@ async fn postgres() -> Bench {
 
 impl Bench {
     fn new(db: TestDb) -> Self {
-        let store = Store::new(db.db.clone(), EventSource::new(SERVICE.source, Clock::system()));
-        Self { api: Api { db: db.db.clone(), store }, db }
+        Self::with(db, Clock::system(), Shutdown::new(Clock::system()).stage("calls").signal())
+    }
+
+    /// Returns a bench whose watches end when `drain` fires.
+    fn with(db: TestDb, clock: Clock, drain: ShutdownSignal) -> Self {
+        let store = Store::new(db.db.clone(), EventSource::new(SERVICE.source, clock.clone()));
+        let watches = Watches::new(store.clone(), clock, drain);
+        Self { api: Api { db: db.db.clone(), store, watches }, db }
     }
 
     async fn request(&self, order: &str, key: &str) -> Result<String, Code> {
