@@ -221,9 +221,7 @@ impl ChannelBuilder {
 
     /// Sets the maximum duration of a connection attempt, until the peer has sent its settings and permits a call. Default
     /// 2 s. A call that waits for the connection ends at the deadline of the call, if that is earlier; the attempt goes on.
-    ///
-    /// A connection whose peer later permits no further call for this time (SETTINGS_MAX_CONCURRENT_STREAMS is 0) is
-    /// replaced. Its calls in flight continue.
+    /// A connection whose peer later permits no further call for this time is replaced. Its calls in flight continue.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self

@@ -69,12 +69,15 @@ pub(super) struct Limits {
 ///
 /// The connection takes no further call after a GOAWAY of the peer, and ends when its streams have ended.
 #[derive(Clone)]
-pub(super) struct Connection(Arc<Shared>);
+pub(super) struct Connection {
+    shared: Arc<Shared>,
+    /// Set when the peer answers a call.
+    answered: Arc<AtomicBool>,
+}
 
 struct Shared {
     sender: Arc<Sender>,
     streams: Arc<Streams>,
-    answered: Arc<AtomicBool>,
     opened: Instant,
     clock: Clock,
 }
@@ -130,35 +133,33 @@ impl Connection {
                 return Err("the peer permits no call: its SETTINGS_MAX_CONCURRENT_STREAMS is 0".into());
             }
         }
-        Ok(Self(Arc::new(Shared { sender, streams, answered, opened, clock })))
+        Ok(Self { shared: Arc::new(Shared { sender, streams, opened, clock }), answered })
     }
 
     /// Returns whether the connection takes no further call.
     pub(super) fn is_closed(&self) -> bool {
-        self.0.streams.is_closed() || self.0.sender.get().is_none_or(|sender| sender.is_closed())
+        self.shared.streams.is_closed() || self.shared.sender.get().is_none_or(|sender| sender.is_closed())
+    }
+
+    /// Returns when the connection attempt began.
+    pub(super) fn opened(&self) -> Instant {
+        self.shared.opened
     }
 
     /// Returns a handle to the same connection for calls of the channel itself: their answers do not show that the peer
     /// answers calls.
     pub(super) fn for_health(&self) -> Self {
-        let Shared { sender, streams, opened, clock, .. } = &*self.0;
-        let (sender, streams, clock) = (sender.clone(), streams.clone(), clock.clone());
-        Self(Arc::new(Shared { sender, streams, answered: Arc::default(), opened: *opened, clock }))
-    }
-
-    /// Returns when the connection attempt began.
-    pub(super) fn opened(&self) -> Instant {
-        self.0.opened
+        Self { answered: Arc::default(), ..self.clone() }
     }
 
     /// Reserves a stream, or returns `None` if the connection has as many calls as the peer permits.
     pub(super) fn try_stream(self) -> Option<FreeStream> {
-        self.0.streams.try_open().map(|permit| self.reserved(permit))
+        self.shared.streams.try_open().map(|permit| self.reserved(permit))
     }
 
     /// Waits for a free stream, in the order of the calls. Returns `None` if the connection takes no further call.
     pub(super) async fn stream(self) -> Option<FreeStream> {
-        self.0.streams.open().await.map(|permit| self.reserved(permit))
+        self.shared.streams.open().await.map(|permit| self.reserved(permit))
     }
 
     fn reserved(self, permit: Permit) -> FreeStream {
@@ -179,7 +180,7 @@ impl FreeStream {
         request: Request<RequestBody>,
         deadline: Instant,
     ) -> Result<(Response<Incoming>, ExchangeGuard), Unanswered> {
-        let Self { connection: Connection(shared), exchange } = self;
+        let Self { connection: Connection { shared, answered }, exchange } = self;
         let guard = ExchangeGuard(exchange.clone());
         let request = request.map(|body| SentBody::new(body, exchange.clone(), deadline, &shared.clock));
         let Some(mut sender) = shared.sender.get() else {
@@ -189,7 +190,7 @@ impl FreeStream {
         drop(sender);
         match response.await {
             Ok(response) => {
-                shared.answered.store(true, Relaxed);
+                answered.store(true, Relaxed);
                 Ok((response, guard))
             }
             Err(unanswered) => {

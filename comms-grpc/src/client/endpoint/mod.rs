@@ -89,10 +89,10 @@ pub(super) struct Endpoint {
     failed: AtomicU64,
     recent_failures: RecentFailures,
     breaker: Option<Breaker>,
-    ejection: Option<Ejection>,
     /// Whether the peer has answered a call since the last loss of a connection. The calls of a connection may be answered
     /// after its GOAWAY, while another one is in use.
     answered: Arc<AtomicBool>,
+    ejection: Option<Ejection>,
 }
 
 struct State {
@@ -167,8 +167,8 @@ impl Endpoint {
             failed: AtomicU64::new(0),
             recent_failures: RecentFailures::new(&settings.clock),
             breaker,
-            ejection,
             answered: Arc::default(),
+            ejection,
             settings,
         }
     }
