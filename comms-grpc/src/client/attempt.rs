@@ -77,13 +77,16 @@ impl Service<CallRequest> for Attempts {
         // The policy has set the end of the attempt as the deadline of the context.
         let limit = CallContext::current().deadline.map(|deadline| deadline.instant());
         let deadline = limit.map_or(request.head.deadline, |limit| limit.min(request.head.deadline));
-        let shared = self.0.clone();
-        Box::pin(async move { shared.attempt(request, deadline).await })
+        Box::pin(self.0.clone().attempt(request, deadline))
     }
 }
 
 impl Shared {
-    async fn attempt(&self, mut request: CallRequest, deadline: Instant) -> Result<Answer, Failure> {
+    async fn attempt(
+        self: Arc<Self>,
+        mut request: CallRequest,
+        deadline: Instant,
+    ) -> Result<Answer, Failure> {
         let (mut unsent, mut refused) = (0, 0);
         if !request.can_repeat() {
             let text = format!("{}: the request is longer than replay_limit and was sent before", self.peer);
@@ -148,7 +151,8 @@ impl Shared {
     /// Sends `request` to the chosen endpoint.
     async fn send(&self, choice: Choice<'_>, request: &mut CallRequest, deadline: Instant) -> Sent {
         let Choice { endpoint, mut connection, mut admission } = choice;
-        let Some(http) = request.http(&endpoint.origin, deadline, &self.clock) else {
+        let Some(http) = request.http(&endpoint.origin, !connection.has_answered(), deadline, &self.clock)
+        else {
             let text = format!("{}: the deadline passed before the call was sent", self.peer);
             return Sent::Failed(Failure::not_executed(Code::DeadlineExceeded, &text, None));
         };

@@ -20,6 +20,7 @@ use super::{
     request::{CallRequest, Head, RequestBody},
     retry::ByEvidence,
 };
+use crate::deadline_timer::DeadlineTimer;
 
 /// A call before it is sent.
 pub(super) struct Call {
@@ -63,8 +64,8 @@ impl Call {
                 meter.set_code_from(response.headers());
                 let (mut parts, (body, in_flight)) = response.into_parts();
                 let head = parts.extensions.remove::<HeadStatus>();
-                let body =
-                    ResponseBody::new(body, in_flight, head, deadline, clock, meter, forwards_credentials);
+                let timer = DeadlineTimer::new(deadline, clock);
+                let body = ResponseBody::new(body, in_flight, head, timer, meter, forwards_credentials);
                 Ok(Response::from_parts(parts, Body::new(body)))
             }
             Err(status) => {

@@ -125,7 +125,8 @@ where
     F::Output: Send,
 {
     fn execute(&self, future: F) {
-        self.0.spawn(future);
+        // The type of the tasks of each call has room for a whole connection. A box is cheaper than several copies of it.
+        self.0.spawn(Box::pin(future));
     }
 }
 

@@ -2,19 +2,13 @@
 
 mod meter;
 
-use std::{
-    collections::HashMap,
-    fmt,
-    sync::{Arc, PoisonError, RwLock},
-};
+use std::{collections::HashMap, fmt, sync::Arc};
 
-use comms_core::{clock::Clock, resilience::Policy};
+use comms_core::{clock::Clock, resilience::Policy, telemetry};
+
+use crate::{method_cache::MethodCache, method_meter::MethodMeter};
 
 pub(super) use meter::CallMeter;
-use meter::MethodMeter;
-
-/// Methods that are kept. The metrics of further methods are looked up in each call.
-const MAX_KEPT: usize = 1_024;
 
 /// A method of the peer.
 pub(super) struct Method {
@@ -36,29 +30,23 @@ pub(super) struct MethodSettings {
 pub(super) struct Methods {
     peer: Arc<str>,
     settings: HashMap<String, MethodSettings>,
-    known: RwLock<HashMap<Box<str>, Arc<Method>>>,
+    known: MethodCache<Method>,
 }
 
 impl Methods {
     pub(super) fn new(peer: Arc<str>, settings: HashMap<String, MethodSettings>) -> Self {
-        Self { peer, settings, known: RwLock::default() }
+        Self { peer, settings, known: MethodCache::default() }
     }
 
     /// Returns the method of `path`, which is `/package.Service/Method`.
     pub(super) fn get(&self, path: &str) -> Arc<Method> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner).get(path).cloned();
-        known.unwrap_or_else(|| self.add(path))
+        self.known.get(path).unwrap_or_else(|| self.add(path))
     }
 
     fn add(&self, path: &str) -> Arc<Method> {
         let MethodSettings { idempotent, policy } = self.settings.get(path).cloned().unwrap_or_default();
-        let method = Method { meter: MethodMeter::new(path, &self.peer), idempotent, policy };
-        let method = Arc::new(method);
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        if known.len() < MAX_KEPT {
-            known.insert(path.into(), method.clone());
-        }
-        method
+        let meter = MethodMeter::new(telemetry::RPC_CLIENT_DURATION, path, Some(self.peer.clone()));
+        self.known.add(path, Method { meter, idempotent, policy })
     }
 }
 
